@@ -1,0 +1,169 @@
+//! The duty to settle an event, as a value.
+//!
+//! A [`Delivery`] is an event and that duty. The pipeline opens it into [`Ticket`]s, one for every part of the router
+//! that still has work for the event; when the last ticket is gone the source hears the [`Outcome`]. A ticket that is
+//! dropped without a word counts as failed, so a panic or an early return means a redelivery, never a lost event.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use crate::{event::Event, metrics::SourceMetrics};
+
+/// What the source is to do with a settled event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every sink has it, or nobody wants it: acknowledge.
+    Done,
+    /// It could not be finished: deliver it again, not before this much time has passed.
+    Retry(Duration),
+    /// It can never succeed and its dead letter is stored. Holds the reason code.
+    Dead(&'static str),
+}
+
+/// How far an event got. Of several routes the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// No key, condition or filter wanted it.
+    Filtered,
+    /// A sink was told to skip what it can't take.
+    Skipped,
+    /// At least one sink took an output.
+    Emitted,
+    /// Its dead letter is stored.
+    DeadLettered,
+    /// Given back to the source.
+    Failed,
+}
+
+const FATES: [Fate; 5] = [Fate::Filtered, Fate::Skipped, Fate::Emitted, Fate::DeadLettered, Fate::Failed];
+
+/// Tells one source how one of its events ended. Dropping it means [`Outcome::Retry`].
+#[derive(Debug)]
+pub struct Acker {
+    slot: usize,
+    settled: mpsc::Sender<(usize, Outcome)>,
+    told: bool,
+}
+
+impl Acker {
+    /// `settled` must have room for every acker that can be open at once: settling never waits.
+    pub fn new(slot: usize, settled: mpsc::Sender<(usize, Outcome)>) -> Self {
+        Self { slot, settled, told: false }
+    }
+
+    pub fn settle(mut self, outcome: Outcome) {
+        self.tell(outcome);
+    }
+
+    fn tell(&mut self, outcome: Outcome) {
+        self.told = true;
+        // The channel is closed once the source has ended: the broker then sees no ack, which is a redelivery.
+        let _ = self.settled.try_send((self.slot, outcome));
+    }
+}
+
+impl Drop for Acker {
+    fn drop(&mut self) {
+        if !self.told {
+            self.tell(Outcome::Retry(Duration::ZERO));
+        }
+    }
+}
+
+/// An event and the duty to settle it.
+#[derive(Debug)]
+pub struct Delivery {
+    pub event: Event,
+    pub acker: Acker,
+}
+
+impl Delivery {
+    /// Shares the duty out. The event is settled when the last ticket is gone.
+    pub fn open(self, metrics: Arc<SourceMetrics>) -> Ticket {
+        metrics.in_flight.inc();
+        Ticket {
+            duty: Arc::new(Duty {
+                event: self.event,
+                acker: Some(self.acker),
+                fate: AtomicU8::new(Fate::Filtered as u8),
+                reason: OnceLock::new(),
+                metrics,
+            }),
+            settled: false,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Duty {
+    event: Event,
+    /// Taken once, on drop.
+    acker: Option<Acker>,
+    fate: AtomicU8,
+    reason: OnceLock<&'static str>,
+    metrics: Arc<SourceMetrics>,
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        let fate = FATES[usize::from(*self.fate.get_mut())];
+        let outcome = match fate {
+            Fate::Filtered | Fate::Skipped | Fate::Emitted => Outcome::Done,
+            Fate::DeadLettered => Outcome::Dead(self.reason.get().copied().unwrap_or("unknown")),
+            Fate::Failed => Outcome::Retry(Duration::ZERO),
+        };
+        self.metrics.ended(fate);
+        if let Some(acker) = self.acker.take() {
+            acker.settle(outcome);
+        }
+    }
+}
+
+/// One share of the duty to settle an event. Dropping it unsettled counts as [`Fate::Failed`].
+#[derive(Debug)]
+pub struct Ticket {
+    duty: Arc<Duty>,
+    settled: bool,
+}
+
+impl Ticket {
+    pub fn event(&self) -> &Event {
+        &self.duty.event
+    }
+
+    /// One more share for another part of the router.
+    pub fn share(&self) -> Self {
+        Self { duty: Arc::clone(&self.duty), settled: false }
+    }
+
+    /// This share is done with the event.
+    pub fn settle(mut self, fate: Fate) {
+        self.record(fate);
+    }
+
+    /// This share has stored a dead letter for the event.
+    pub fn dead(mut self, reason: &'static str) {
+        let _ = self.duty.reason.set(reason);
+        self.record(Fate::DeadLettered);
+    }
+
+    fn record(&mut self, fate: Fate) {
+        self.settled = true;
+        self.duty.fate.fetch_max(fate as u8, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.record(Fate::Failed);
+        }
+    }
+}

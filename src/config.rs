@@ -1,0 +1,421 @@
+//! The checked configuration, the only one that the rest of the program sees. [`load`] reads a router's folder and
+//! answers either with a [`Config`] or with every problem of every file at once.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use crate::event::Pattern;
+
+/// A router's folder, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub dir: PathBuf,
+    pub nats: Option<Nats>,
+    pub streams: Vec<Stream>,
+    pub sources: Vec<Source>,
+    pub sinks: Vec<Sink>,
+    pub filters: Vec<FilterSettings>,
+    pub dedup: Option<Dedup>,
+    pub pipeline: Pipeline,
+    pub limits: Limits,
+    pub dead_letter: DeadLetter,
+    pub admin: Option<Admin>,
+    pub registry: Registry,
+}
+
+/// What `keys/*.toml` declare: the part that is reloaded while the router runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Registry {
+    pub keys: Vec<Key>,
+    pub routes: Vec<Route>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nats {
+    pub urls: Vec<String>,
+    /// Shown in the server's connection list.
+    pub name: String,
+    pub auth: NatsAuth,
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate and key of the client.
+    pub tls_client: Option<(PathBuf, PathBuf)>,
+    pub tls_required: bool,
+    pub connect_timeout: Duration,
+}
+
+/// At most one way to say who we are. Secrets are not shown by `Debug`.
+#[derive(Clone, PartialEq)]
+pub enum NatsAuth {
+    None,
+    Credentials(PathBuf),
+    /// File that holds an nkey seed.
+    Nkey(PathBuf),
+    Token(String),
+    Password {
+        user: String,
+        password: String,
+    },
+}
+
+impl std::fmt::Debug for NatsAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Credentials(_) => "Credentials(..)",
+            Self::Nkey(_) => "Nkey(..)",
+            Self::Token(_) => "Token(..)",
+            Self::Password { .. } => "Password { .. }",
+        })
+    }
+}
+
+/// A stream that is created when absent and updated where it differs. `None` leaves the server's value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stream {
+    pub name: String,
+    pub subjects: Vec<Pattern>,
+    pub storage: Storage,
+    pub replicas: usize,
+    pub max_age: Option<Duration>,
+    pub max_bytes: Option<u64>,
+    pub max_messages: Option<u64>,
+    pub duplicate_window: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    File,
+    Memory,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    pub name: String,
+    pub envelope: Envelope,
+    pub kind: SourceKind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceKind {
+    JetStream(JetStreamSource),
+    Lines(LinesSource),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct JetStreamSource {
+    pub stream: String,
+    pub durable: String,
+    /// Filter subjects; none means the whole stream.
+    pub subjects: Vec<Pattern>,
+    pub ack: AckMode,
+    pub ack_wait: Duration,
+    /// Where a new consumer starts.
+    pub deliver: Deliver,
+    /// Messages asked for at once.
+    pub batch: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckMode {
+    /// One ack a message: many routers may share the consumer.
+    Explicit,
+    /// One ack a settled prefix: cheaper for the server, for a consumer that is ours alone.
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deliver {
+    All,
+    New,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinesSource {
+    /// `None` reads standard input.
+    pub path: Option<PathBuf>,
+}
+
+/// How a message becomes an event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Envelope {
+    /// The whole body is the payload.
+    Plain { id: Option<Field>, event_type: Option<Field>, subject: Option<Field>, source_time: Option<Field> },
+    /// CloudEvents 1.0, structured or binary, told apart by the content type.
+    CloudEvents,
+}
+
+/// Where in a message a value stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    Subject,
+    EventType,
+    Header(String),
+    /// A JSON pointer into the payload (RFC 6901).
+    Pointer(String),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sink {
+    pub name: String,
+    pub on_failure: OnFailure,
+    pub retry: Retry,
+    pub kind: SinkKind,
+}
+
+/// What happens to an output that a sink refuses for good, or for longer than its patience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Keep trying. What can never be taken becomes a dead letter.
+    Retry,
+    DeadLetter,
+    /// Count it and go on.
+    Skip,
+    /// Stop the router; nothing open is acknowledged.
+    Stop,
+}
+
+/// How a refused output or event is tried again: waits grow from `min` to `max`, doubled and jittered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    pub min: Duration,
+    pub max: Duration,
+    /// How long after the first try to give up.
+    pub patience: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkKind {
+    Stdout,
+    File(FileSink),
+    Folder { path: PathBuf },
+    Nats(NatsSink),
+    Null,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileSink {
+    pub path: PathBuf,
+    /// Bytes after which the file is rotated away.
+    pub max_size: Option<u64>,
+    pub max_age: Option<Duration>,
+    /// Rotated files to keep; `None` keeps all.
+    pub keep: Option<NonZeroUsize>,
+    pub fsync: Fsync,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// The operating system decides: what was written survives our crash, not the machine's.
+    Never,
+    /// Before a batch of outputs is confirmed.
+    Batch,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct NatsSink {
+    /// With placeholders: `{event_type}`, `{subject}`, `{id}`, `{key}`, `{header:NAME}`.
+    pub subject: Template,
+    /// Wait for JetStream's publish ack; otherwise core NATS, which promises nothing.
+    pub jetstream: bool,
+    /// Send the output's id as `Nats-Msg-Id`, so that the stream drops repeats.
+    pub message_id: bool,
+    /// Publishes under way at once.
+    pub window: usize,
+    pub ack_timeout: Duration,
+}
+
+/// A subject with placeholders, checked when the configuration was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(pub Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    Literal(String),
+    EventType,
+    /// The output's subject, dots and all.
+    Subject,
+    Id,
+    Key,
+    Header(String),
+}
+
+/// Settings of one component in `plugins/`; those without an entry have the defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilterSettings {
+    pub name: String,
+    /// Capabilities that the component may have if it asks for them.
+    pub grants: Vec<Grant>,
+    pub on_quarantine: OnQuarantine,
+    pub limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    State,
+}
+
+/// What happens to the events of a filter that keeps breaking and has no last good version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnQuarantine {
+    /// Hold them until the filter is mended.
+    #[default]
+    Pause,
+    DeadLetter,
+}
+
+/// What a guest may use. See DESIGN section 4 for where the defaults come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// CPU time of one `matches`.
+    pub match_cpu: Duration,
+    /// CPU time of one `process`.
+    pub process_cpu: Duration,
+    /// Wall time of one `process`, calls to the host included.
+    pub process_wall: Duration,
+    /// Wall time of instantiation, `describe`, the constructor, `normalize-params`.
+    pub load: Duration,
+    /// Memory of one instance, in bytes.
+    pub memory: usize,
+    /// Bytes of one emission.
+    pub output: usize,
+    /// Emissions of one event.
+    pub emissions: usize,
+    /// Calls to the host for one event.
+    pub host_calls: u32,
+    /// Log lines for one event.
+    pub log_lines: u32,
+    /// Bytes of a component.
+    pub component: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            match_cpu: Duration::from_millis(10),
+            process_cpu: Duration::from_millis(100),
+            process_wall: Duration::from_secs(5),
+            load: Duration::from_secs(5),
+            memory: 64 << 20,
+            output: 1 << 20,
+            emissions: 1_000,
+            host_calls: 16,
+            log_lines: 64,
+            component: 64 << 20,
+        }
+    }
+}
+
+/// The window in which a repeated event is recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dedup {
+    pub ttl: Duration,
+    pub capacity: NonZeroUsize,
+    pub by: DedupBy,
+}
+
+/// What makes two events the same (X11).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DedupBy {
+    Id,
+    /// Stream and sequence.
+    Sequence,
+    Field(Field),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pipeline {
+    pub lanes: NonZeroUsize,
+    /// Events that one source may have open; also the consumer's `max_ack_pending`.
+    pub in_flight: NonZeroUsize,
+    /// Payload bytes that one source may have open.
+    pub in_flight_bytes: u64,
+    /// How long open events may take to finish after a stop.
+    pub drain: Duration,
+}
+
+/// Where events go that can never succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadLetter {
+    /// An NDJSON file.
+    File(PathBuf),
+    /// A JetStream stream, created when absent, that keeps `SUBJECT.>`.
+    Stream { stream: String, subject: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admin {
+    pub listen: SocketAddr,
+}
+
+/// One entry of the key registry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Key {
+    pub name: String,
+    pub description: String,
+    /// At least one of subject and event type is given, and those given must both match (X10).
+    pub subject: Option<Pattern>,
+    pub event_type: Option<String>,
+    /// The component's file name in `plugins/` without `.wasm`; without one every event passes as it is.
+    pub filter: Option<String>,
+    pub params: Vec<ParamDeclaration>,
+    /// Lanes that may be inside `process` at once.
+    pub workers: NonZeroUsize,
+    /// Events of the key that may wait for a lane.
+    pub buffer_size: NonZeroUsize,
+    pub order_by: OrderBy,
+    pub retry: Retry,
+    /// Limits that differ from the filter's.
+    pub limits: LimitOverrides,
+}
+
+/// The limits that a key may set for its own calls; the rest belong to the component.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitOverrides {
+    pub match_cpu: Option<Duration>,
+    pub process_cpu: Option<Duration>,
+    pub process_wall: Option<Duration>,
+    pub output: Option<usize>,
+    pub emissions: Option<usize>,
+    pub host_calls: Option<u32>,
+    pub log_lines: Option<u32>,
+}
+
+/// Events that agree in this keep their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderBy {
+    None,
+    Field(Field),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamDeclaration {
+    pub name: String,
+    pub kind: ParamKind,
+    pub required: bool,
+    pub default: Option<String>,
+    pub description: String,
+    /// The values that an enum or multi may have, each with what it means.
+    pub values: Vec<(String, String)>,
+    /// Part of the subscription's identity (L30).
+    pub subscription_key: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamKind {
+    String,
+    Enum,
+    /// A comma-separated list of values.
+    Multi,
+    Bool,
+    Int,
+}
+
+/// A key, values for its params, and the sinks it feeds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Given or derived from key, params and sinks; unique.
+    pub name: String,
+    pub key: String,
+    /// Checked, defaults filled in, sorted by name.
+    pub params: Vec<(String, String)>,
+    pub sinks: Vec<String>,
+}

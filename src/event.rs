@@ -1,0 +1,239 @@
+//! The event: one immutable message inside the router, and the rules for subjects and patterns.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+/// Longest subject or pattern, in bytes (F06, F07).
+pub const MAX_SUBJECT: usize = 1024;
+
+/// One immutable message inside the router.
+///
+/// Strings share the buffer that they came in: cloning an event allocates nothing but its header list.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Names the event for the dedup window and for the ids of its outputs. Never empty: a source that is given
+    /// none makes one from the stream and the sequence.
+    pub id: ByteString,
+    pub event_type: ByteString,
+    pub subject: ByteString,
+    /// When the event happened, as its producer wrote it. Left empty when the producer did not say (X3).
+    pub source_time: Option<ByteString>,
+    /// When the router saw the event, in Unix nanoseconds.
+    pub observed_at: u64,
+    /// 1 on the first delivery.
+    pub attempt: u32,
+    pub headers: Headers,
+    pub payload: Bytes,
+    pub origin: Arc<Origin>,
+    /// Position in the origin: stream sequence or line number, from 1.
+    pub sequence: u64,
+}
+
+/// Where an event came from, shared by all events of a source.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The source's name in the configuration.
+    pub source: String,
+    /// The stream or the file behind it.
+    pub stream: String,
+}
+
+impl Event {
+    /// The W3C trace context that came with the event, if any.
+    pub fn trace(&self) -> Option<&ByteString> {
+        self.headers.get("traceparent")
+    }
+}
+
+/// The headers of an event, in the order and the multiplicity in which they came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(ByteString, ByteString)>);
+
+impl Headers {
+    /// The first value under `name`, whatever its case.
+    pub fn get(&self, name: &str) -> Option<&ByteString> {
+        self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub fn push(&mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &(ByteString, ByteString)> {
+        self.0.iter()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<(ByteString, ByteString)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (ByteString, ByteString)>>(headers: I) -> Self {
+        Self(headers.into_iter().collect())
+    }
+}
+
+/// Why a subject or a pattern was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubjectError {
+    #[error("it is empty")]
+    Empty,
+    #[error("it has {0} bytes, more than {MAX_SUBJECT}")]
+    TooLong(usize),
+    #[error("it has an empty token: dots separate tokens, one at a time, never first or last")]
+    EmptyToken,
+    #[error("`*` and `>` belong in patterns, not in subjects")]
+    Wildcard,
+    #[error("a wildcard must be a whole token, as in `a.*.c`")]
+    PartialWildcard,
+    #[error("`>` stands for the rest and must come last")]
+    TailNotLast,
+}
+
+/// Checks a concrete subject (F06): 1 to 1024 bytes, no empty token, no wildcard.
+pub fn check_subject(subject: &str) -> Result<(), SubjectError> {
+    check_tokens(subject)?;
+    if subject.contains(['*', '>']) {
+        return Err(SubjectError::Wildcard);
+    }
+    Ok(())
+}
+
+fn check_tokens(text: &str) -> Result<(), SubjectError> {
+    if text.is_empty() {
+        return Err(SubjectError::Empty);
+    }
+    if text.len() > MAX_SUBJECT {
+        return Err(SubjectError::TooLong(text.len()));
+    }
+    if text.split('.').any(str::is_empty) {
+        return Err(SubjectError::EmptyToken);
+    }
+    Ok(())
+}
+
+/// A subject pattern (F07): `*` stands for one token, a last `>` for one or more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pattern(String);
+
+impl Pattern {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.0.split('.')
+    }
+
+    /// Whether `subject` fits the pattern (F08). Case matters.
+    pub fn matches(&self, subject: &str) -> bool {
+        if subject.is_empty() {
+            return false;
+        }
+        let mut subject = subject.split('.');
+        for token in self.tokens() {
+            match (token, subject.next()) {
+                (">", Some(_)) => return true,
+                ("*", Some(_)) => {}
+                (literal, Some(found)) if literal == found => {}
+                _ => return false,
+            }
+        }
+        subject.next().is_none()
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = SubjectError;
+
+    fn from_str(text: &str) -> Result<Self, SubjectError> {
+        check_tokens(text)?;
+        let mut tokens = text.split('.').peekable();
+        while let Some(token) = tokens.next() {
+            if token == ">" && tokens.peek().is_some() {
+                return Err(SubjectError::TailNotLast);
+            }
+            if token.len() > 1 && token.contains(['*', '>']) {
+                return Err(SubjectError::PartialWildcard);
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, subject: &str) -> bool {
+        pattern.parse::<Pattern>().unwrap().matches(subject)
+    }
+
+    /// F08 and F09, with the vectors of the reference.
+    #[test]
+    fn patterns_match_as_in_the_reference() {
+        for (pattern, subject, expected) in [
+            ("a.b.>", "a.b", false),
+            ("a.b.>", "a.b.c", true),
+            ("a.b.>", "a.b.c.d", true),
+            ("a.b.*", "a.b", false),
+            ("a.*.c", "a.x.c", true),
+            ("a.*.c", "a.x.y.c", false),
+            (">", "a", true),
+            (">", "a.b.c", true),
+            (">", "", false),
+            ("*.run.*.node.>", "graph.run.r1.node.n1.start", true),
+            ("a.B.c", "a.b.c", false),
+            ("a.b", "a.b.c", false),
+            ("a.b.c", "a.b", false),
+        ] {
+            assert_eq!(matches(pattern, subject), expected, "{pattern} on {subject}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_refused_with_the_reason() {
+        for (pattern, reason) in [
+            ("", SubjectError::Empty),
+            (".a", SubjectError::EmptyToken),
+            ("a.", SubjectError::EmptyToken),
+            ("a..b", SubjectError::EmptyToken),
+            ("a.>.b", SubjectError::TailNotLast),
+            ("a.b*", SubjectError::PartialWildcard),
+            ("a.>b", SubjectError::PartialWildcard),
+        ] {
+            assert_eq!(pattern.parse::<Pattern>(), Err(reason), "{pattern}");
+        }
+        let long = "a".repeat(MAX_SUBJECT + 1);
+        assert_eq!(long.parse::<Pattern>(), Err(SubjectError::TooLong(MAX_SUBJECT + 1)));
+    }
+
+    #[test]
+    fn subjects_hold_no_wildcards() {
+        assert_eq!(check_subject("orders.*"), Err(SubjectError::Wildcard));
+        assert_eq!(check_subject("orders.a>b"), Err(SubjectError::Wildcard));
+        assert_eq!(check_subject(&"a".repeat(MAX_SUBJECT)), Ok(()));
+    }
+
+    #[test]
+    fn headers_ignore_case_and_keep_every_value() {
+        let mut headers = Headers::default();
+        headers.push("Trace", "1");
+        headers.push("trace", "2");
+        assert_eq!(headers.get("TRACE").map(|value| &**value), Some("1"));
+        assert_eq!(headers.len(), 2);
+    }
+}

@@ -1,0 +1,213 @@
+//! Counters. Their labels are names from the configuration, so their number is bounded by it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use crate::ack::Fate;
+
+/// What happened to the events of one source. At rest,
+/// `received = emitted + filtered + duplicates + skipped + failed + dead_lettered`; while running the difference is
+/// `in_flight`.
+#[derive(Debug, Default)]
+pub struct SourceMetrics {
+    pub received: Counter,
+    pub emitted: Counter,
+    pub filtered: Counter,
+    pub duplicates: Counter,
+    pub skipped: Counter,
+    pub failed: Counter,
+    pub dead_lettered: Counter,
+    pub in_flight: Gauge,
+}
+
+impl SourceMetrics {
+    /// Counts the end of an event that was in flight.
+    pub fn ended(&self, fate: Fate) {
+        match fate {
+            Fate::Filtered => &self.filtered,
+            Fate::Skipped => &self.skipped,
+            Fate::Emitted => &self.emitted,
+            Fate::DeadLettered => &self.dead_lettered,
+            Fate::Failed => &self.failed,
+        }
+        .inc();
+        self.in_flight.dec();
+    }
+}
+
+/// What a key did with the events that its subject and event type let in.
+#[derive(Debug, Default)]
+pub struct KeyMetrics {
+    /// Events that the index handed to the key.
+    pub matched: Counter,
+    /// Turned away by every route, by condition, `matches` or `process`.
+    pub filtered: Counter,
+    /// Outputs handed to sinks.
+    pub outputs: Counter,
+    /// Further tries of `process` for the same event.
+    pub retried: Counter,
+    pub dead_lettered: Counter,
+}
+
+/// How a filter's calls went.
+#[derive(Debug, Default)]
+pub struct FilterMetrics {
+    pub matches: Counter,
+    pub processes: Counter,
+    /// Calls that trapped, ran out of time, memory or output, or returned nonsense.
+    pub breaks: Counter,
+    pub reloads: Counter,
+    /// 1 while quarantined.
+    pub quarantined: Gauge,
+}
+
+/// What a sink did with its outputs.
+#[derive(Debug, Default)]
+pub struct SinkMetrics {
+    pub queued: Counter,
+    /// Taken by the destination.
+    pub written: Counter,
+    /// Tries that did not succeed and were repeated.
+    pub retried: Counter,
+    pub skipped: Counter,
+    pub dead_lettered: Counter,
+    /// Given back to the source unwritten.
+    pub returned: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Name {
+    name: String,
+}
+
+/// All the counters of a router, created on first use and kept for its life, so that they survive reloads.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    sources: Named<SourceMetrics>,
+    keys: Named<KeyMetrics>,
+    filters: Named<FilterMetrics>,
+    sinks: Named<SinkMetrics>,
+}
+
+#[derive(Debug, Default)]
+struct Named<T>(Mutex<Vec<(String, Arc<T>)>>);
+
+impl<T: Default> Named<T> {
+    fn get(&self, name: &str) -> Arc<T> {
+        let mut all = self.lock();
+        if let Some((_, found)) = all.iter().find(|(known, _)| known == name) {
+            return Arc::clone(found);
+        }
+        let new = Arc::<T>::default();
+        all.push((name.to_owned(), Arc::clone(&new)));
+        new
+    }
+
+    fn all(&self) -> Vec<(String, Arc<T>)> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(String, Arc<T>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Metrics {
+    pub fn source(&self, name: &str) -> Arc<SourceMetrics> {
+        self.sources.get(name)
+    }
+
+    pub fn key(&self, name: &str) -> Arc<KeyMetrics> {
+        self.keys.get(name)
+    }
+
+    pub fn filter(&self, name: &str) -> Arc<FilterMetrics> {
+        self.filters.get(name)
+    }
+
+    pub fn sink(&self, name: &str) -> Arc<SinkMetrics> {
+        self.sinks.get(name)
+    }
+
+    pub fn sources(&self) -> Vec<(String, Arc<SourceMetrics>)> {
+        self.sources.all()
+    }
+
+    pub fn keys(&self) -> Vec<(String, Arc<KeyMetrics>)> {
+        self.keys.all()
+    }
+
+    pub fn filters(&self) -> Vec<(String, Arc<FilterMetrics>)> {
+        self.filters.all()
+    }
+
+    pub fn sinks(&self) -> Vec<(String, Arc<SinkMetrics>)> {
+        self.sinks.all()
+    }
+
+    /// Everything in the OpenMetrics text format.
+    pub fn exposition(&self) -> String {
+        let mut page = Page(Registry::with_prefix("trommel"));
+        let sources = self.sources();
+        page.counters("source_events_received", "Events taken from the source", &sources, |m| &m.received);
+        page.counters("source_events_emitted", "Events of which a sink took an output", &sources, |m| &m.emitted);
+        page.counters("source_events_filtered", "Events that nobody wanted", &sources, |m| &m.filtered);
+        page.counters("source_events_duplicate", "Events seen before in the dedup window", &sources, |m| &m.duplicates);
+        page.counters("source_events_skipped", "Events skipped by their sinks' policy", &sources, |m| &m.skipped);
+        page.counters("source_events_failed", "Events given back to the source", &sources, |m| &m.failed);
+        page.counters("source_events_dead_lettered", "Events stored as dead letters", &sources, |m| &m.dead_lettered);
+        page.gauges("source_events_in_flight", "Events not settled yet", &sources, |m| &m.in_flight);
+        let keys = self.keys();
+        page.counters("key_events_matched", "Events that the index handed to the key", &keys, |m| &m.matched);
+        page.counters("key_events_filtered", "Events that every route of the key turned away", &keys, |m| &m.filtered);
+        page.counters("key_outputs", "Outputs handed to sinks", &keys, |m| &m.outputs);
+        page.counters("key_events_retried", "Further tries of process", &keys, |m| &m.retried);
+        page.counters("key_events_dead_lettered", "Events stored as dead letters", &keys, |m| &m.dead_lettered);
+        let filters = self.filters();
+        page.counters("filter_matches", "Calls of matches", &filters, |m| &m.matches);
+        page.counters("filter_processes", "Calls of process", &filters, |m| &m.processes);
+        page.counters("filter_breaks", "Calls that the guest did not survive", &filters, |m| &m.breaks);
+        page.counters("filter_reloads", "Components put into service", &filters, |m| &m.reloads);
+        page.gauges("filter_quarantined", "1 while the filter is quarantined", &filters, |m| &m.quarantined);
+        let sinks = self.sinks();
+        page.counters("sink_outputs_queued", "Outputs handed to the sink", &sinks, |m| &m.queued);
+        page.counters("sink_outputs_written", "Outputs that the destination took", &sinks, |m| &m.written);
+        page.counters("sink_outputs_retried", "Repeated tries", &sinks, |m| &m.retried);
+        page.counters("sink_outputs_skipped", "Outputs skipped by policy", &sinks, |m| &m.skipped);
+        page.counters("sink_outputs_dead_lettered", "Outputs stored as dead letters", &sinks, |m| &m.dead_lettered);
+        page.counters("sink_outputs_returned", "Outputs given back unwritten", &sinks, |m| &m.returned);
+        page.text()
+    }
+}
+
+struct Page(Registry);
+
+impl Page {
+    fn counters<T>(&mut self, name: &str, help: &str, all: &[(String, Arc<T>)], pick: fn(&T) -> &Counter) {
+        let family = Family::<Name, Counter>::default();
+        for (name, metrics) in all {
+            family.get_or_create(&Name { name: name.clone() }).inc_by(pick(metrics).get());
+        }
+        self.0.register(name, help, family);
+    }
+
+    fn gauges<T>(&mut self, name: &str, help: &str, all: &[(String, Arc<T>)], pick: fn(&T) -> &Gauge) {
+        let family = Family::<Name, Gauge>::default();
+        for (name, metrics) in all {
+            family.get_or_create(&Name { name: name.clone() }).set(pick(metrics).get());
+        }
+        self.0.register(name, help, family);
+    }
+
+    fn text(self) -> String {
+        let mut page = String::new();
+        // Writing to a `String` does not fail.
+        let _ = text::encode(&mut page, &self.0);
+        page
+    }
+}
