@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use crate::event::Pattern;
+use crate::{event::Pattern, field::Field};
 
 /// A router's folder, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,16 +141,6 @@ pub enum Envelope {
     Plain { id: Option<Field>, event_type: Option<Field>, subject: Option<Field>, source_time: Option<Field> },
     /// CloudEvents 1.0, structured or binary, told apart by the content type.
     CloudEvents,
-}
-
-/// Where in a message a value stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Field {
-    Subject,
-    EventType,
-    Header(String),
-    /// A JSON pointer into the payload (RFC 6901).
-    Pointer(String),
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -4,6 +4,11 @@
 pub mod ack;
 pub mod config;
 pub mod event;
+pub mod field;
+pub mod json;
 pub mod metrics;
+pub mod pipeline;
+pub mod registry;
 pub mod sink;
+pub mod source;
 pub mod stop;

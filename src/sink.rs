@@ -8,6 +8,9 @@ use bytestring::ByteString;
 
 use crate::{ack::Ticket, event::Headers};
 
+pub mod dead_letter;
+pub mod outlet;
+
 /// One output of a route, with the duty to settle its event.
 #[derive(Debug)]
 pub struct Output {
@@ -21,8 +24,10 @@ pub struct Output {
     pub payload: Bytes,
     /// The filter's own choice; otherwise the event's subject counts.
     pub subject: Option<ByteString>,
-    /// The headers that the output leaves with: the event's, and what the filter set.
+    /// The headers that the output leaves with, when they are not the event's own.
     pub headers: Option<Headers>,
+    /// Set when this is a dead letter: the reason code under which its event is settled.
+    pub dead_letter: Option<&'static str>,
 }
 
 impl Output {

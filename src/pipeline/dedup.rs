@@ -1,0 +1,170 @@
+//! The window in which a repeated event is recognised (L60 to L66): per source, before matching. An id is recorded
+//! only when its event is done; one that is still open is known too, so a repeat can wait for it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use bytestring::ByteString;
+use tokio::time::Instant;
+
+use crate::{config, event::Event, field::Field};
+
+/// What the window knows of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    No,
+    /// Its event is open, in this slot.
+    Open(usize),
+    Done,
+}
+
+/// What makes two events the same (X11).
+#[derive(Debug)]
+enum By {
+    Id,
+    Sequence,
+    Field(Field),
+}
+
+#[derive(Debug)]
+pub(super) struct Dedup {
+    by: By,
+    ttl: Duration,
+    capacity: usize,
+    ids: HashMap<ByteString, State>,
+    /// Done ids, oldest first.
+    done: VecDeque<(ByteString, Instant)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Open(usize),
+    Done(Instant),
+}
+
+impl Dedup {
+    pub(super) fn new(settings: &config::Dedup) -> Self {
+        let by = match &settings.by {
+            config::DedupBy::Id => By::Id,
+            config::DedupBy::Sequence => By::Sequence,
+            config::DedupBy::Field(field) => By::Field(field.clone()),
+        };
+        let capacity = settings.capacity.get();
+        Self { by, ttl: settings.ttl, capacity, ids: HashMap::new(), done: VecDeque::new() }
+    }
+
+    /// Looks an event up and, if it is new, notes that it is open in `slot`. Also returns what names it: nothing when
+    /// the field to go by is absent (L66), and then the event is taken as new.
+    pub(super) fn enter(&mut self, event: &Event, slot: usize) -> (Seen, Option<ByteString>) {
+        let id = match &self.by {
+            By::Id => Some(event.id.clone()),
+            By::Sequence => Some(format!("{}:{}", event.origin.stream, event.sequence).into()),
+            By::Field(field) => field.of(event).filter(|value| !value.is_empty()).map(|value| (&*value).into()),
+        };
+        let seen = id.as_ref().map_or(Seen::No, |id| self.look_up(id, slot, Instant::now()));
+        (seen, id)
+    }
+
+    /// L62: a hit does not refresh the time, and at exactly its time to live an id has expired.
+    fn look_up(&mut self, id: &ByteString, slot: usize, now: Instant) -> Seen {
+        self.expire(now);
+        match self.ids.get(id) {
+            Some(State::Open(open)) => Seen::Open(*open),
+            Some(State::Done(_)) => Seen::Done,
+            None => {
+                self.ids.insert(id.clone(), State::Open(slot));
+                Seen::No
+            }
+        }
+    }
+
+    /// The id's event is done: remember it.
+    pub(super) fn done(&mut self, id: ByteString, now: Instant) {
+        if self.done.len() == self.capacity {
+            self.forget_oldest();
+        }
+        self.ids.insert(id.clone(), State::Done(now));
+        self.done.push_back((id, now));
+    }
+
+    /// The id's event will be delivered again.
+    pub(super) fn forget(&mut self, id: &ByteString) {
+        self.ids.remove(id);
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while self.done.front().is_some_and(|(_, at)| now.duration_since(*at) >= self.ttl) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((id, at)) = self.done.pop_front()
+            // L65: the id may have been recorded again since; only the record of this very time goes.
+            && self.ids.get(&id) == Some(&State::Done(at))
+        {
+            self.ids.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(300);
+
+    fn window(capacity: usize) -> Dedup {
+        let capacity = NonZeroUsize::new(capacity).unwrap();
+        Dedup::new(&config::Dedup { ttl: TTL, capacity, by: config::DedupBy::Id })
+    }
+
+    fn id(number: usize) -> ByteString {
+        format!("e{number}").into()
+    }
+
+    #[test]
+    fn l62_an_id_is_seen_until_exactly_its_time_to_live() {
+        let (mut window, start) = (window(10), Instant::now());
+        assert_eq!(window.look_up(&id(1), 0, start), Seen::No);
+        window.done(id(1), start);
+        assert_eq!(window.look_up(&id(1), 1, start + TTL / 2), Seen::Done);
+        assert_eq!(window.look_up(&id(1), 1, start + TTL - Duration::from_nanos(1)), Seen::Done);
+        assert_eq!(window.look_up(&id(1), 1, start + TTL), Seen::No, "a hit must not refresh the time");
+    }
+
+    #[test]
+    fn l63_capacity_bounds_the_window() {
+        let (mut window, now) = (window(10), Instant::now());
+        for number in 0..11 {
+            assert_eq!(window.look_up(&id(number), 0, now), Seen::No);
+            window.done(id(number), now);
+        }
+        assert_eq!(window.look_up(&id(10), 0, now), Seen::Done);
+        assert_eq!(window.look_up(&id(0), 0, now), Seen::No, "the oldest was forgotten");
+        assert_eq!(window.done.len(), 10);
+    }
+
+    #[test]
+    fn l65_a_stale_record_does_not_evict_a_fresh_one() {
+        let (mut window, start) = (window(3), Instant::now());
+        window.done(id(1), start);
+        window.done(id(1), start + Duration::from_secs(1));
+        window.done(id(2), start + Duration::from_secs(1));
+        window.done(id(3), start + Duration::from_secs(1));
+        assert_eq!(window.look_up(&id(1), 0, start + Duration::from_secs(2)), Seen::Done);
+    }
+
+    #[test]
+    fn an_open_id_is_known_by_its_slot_and_forgotten_when_it_failed() {
+        let (mut window, now) = (window(3), Instant::now());
+        assert_eq!(window.look_up(&id(1), 7, now), Seen::No);
+        assert_eq!(window.look_up(&id(1), 8, now), Seen::Open(7));
+        window.forget(&id(1));
+        assert_eq!(window.look_up(&id(1), 9, now), Seen::No);
+    }
+}

@@ -1,0 +1,62 @@
+//! Doubles of the pipeline, for tests of sources and sinks.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::{
+    ack::Ticket,
+    config::Retry,
+    metrics::SinkMetrics,
+    pipeline::{Budget, Doors, Intake, Item},
+    registry::{Interest, Key, Ordering, Route, Snapshot},
+    sink::{Output, outlet::Queue},
+};
+
+/// The far end of an [`Intake`] without a pipeline: the test decides what becomes of each event.
+pub struct Pipeline {
+    items: mpsc::Receiver<Item>,
+    dead_letters: mpsc::Receiver<Output>,
+    _snapshots: watch::Sender<Arc<Snapshot>>,
+}
+
+impl Pipeline {
+    /// An intake that hands every event to the test, and the far end. There is no dedup window.
+    pub fn new<R: Send + 'static>(budget: Budget) -> (Intake<R>, Self) {
+        let (dead_letters_queue, dead_letters) = Queue::double("dead letters", budget.events);
+        let (sinks, _) = Queue::double("sink", 1);
+        let (lane, items) = mpsc::channel(budget.events);
+        let retry = Retry { min: Default::default(), max: Default::default(), patience: Default::default() };
+        let key = Key {
+            name: "all".into(),
+            ordering: Ordering::None,
+            workers: Semaphore::new(1),
+            buffer: Semaphore::new(Semaphore::MAX_PERMITS),
+            retry,
+            routes: vec![Route { name: "all".into(), sinks: vec![sinks] }],
+            metrics: Default::default(),
+        };
+        let interest = Interest { subject: None, event_type: None };
+        let (sender, snapshots) = watch::channel(Arc::new(Snapshot::new(1, vec![(interest, key)])));
+        let doors = Doors { lanes: vec![lane], snapshots, dead_letters: dead_letters_queue };
+        (Intake::new(budget, None, doors, Default::default()), Self { items, dead_letters, _snapshots: sender })
+    }
+
+    /// The next event that the source pushed. `None` when the intake is gone.
+    pub async fn next(&mut self) -> Option<Ticket> {
+        self.items.recv().await.map(|item| item.ticket)
+    }
+
+    /// The next event that the source refused, as a dead letter.
+    pub async fn next_refused(&mut self) -> Option<Output> {
+        self.dead_letters.recv().await
+    }
+}
+
+impl Queue {
+    /// A queue whose outputs go to the test.
+    pub fn double(name: &str, capacity: usize) -> (Self, mpsc::Receiver<Output>) {
+        let (outputs, receiver) = mpsc::channel(capacity);
+        (Self::new(name, outputs, Arc::<SinkMetrics>::default()), receiver)
+    }
+}

@@ -1,0 +1,189 @@
+//! The door between a source and the lanes.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytestring::ByteString;
+use slab::Slab;
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    ack::{Acker, Delivery, Fate, Outcome, Ticket},
+    event::Event,
+    metrics::SourceMetrics,
+    pipeline::{
+        Budget, Doors, Item,
+        dedup::{Dedup, Seen},
+    },
+    registry::Snapshot,
+    sink::{
+        Output,
+        dead_letter::{self, Place},
+    },
+};
+
+/// A source's side of the pipeline, owned by the source's task. Holds the in-flight budget, the dedup window and the
+/// table of open events, each with the receipt that the source needs to settle it.
+pub struct Intake<R> {
+    budget: Budget,
+    open: Slab<Open<R>>,
+    /// Open events and their repeats.
+    held: usize,
+    bytes: u64,
+    settled: mpsc::Receiver<(usize, Outcome)>,
+    settle: mpsc::Sender<(usize, Outcome)>,
+    /// Settled without a lane: repeats of what is done.
+    ready: VecDeque<(R, Outcome)>,
+    /// Before a lane or the dead letters, in order. While something waits, the intake is closed.
+    waiting: VecDeque<Waiting>,
+    dedup: Option<Dedup>,
+    doors: Doors,
+    snapshot: Arc<Snapshot>,
+    metrics: Arc<SourceMetrics>,
+}
+
+struct Open<R> {
+    receipt: R,
+    bytes: u64,
+    dedup_id: Option<ByteString>,
+    /// Repeats that arrived meanwhile and share the outcome.
+    repeats: Vec<R>,
+}
+
+/// What has no place yet.
+pub(super) enum Waiting {
+    Item(usize, Item),
+    DeadLetter(Output),
+}
+
+impl<R: Send + 'static> Intake<R> {
+    pub(super) fn new(budget: Budget, dedup: Option<Dedup>, mut doors: Doors, metrics: Arc<SourceMetrics>) -> Self {
+        // Room for every acker that can be open, so that settling never waits.
+        let (settle, settled) = mpsc::channel(budget.events);
+        let snapshot = Arc::clone(&doors.snapshots.borrow_and_update());
+        Self {
+            budget,
+            open: Slab::new(),
+            held: 0,
+            bytes: 0,
+            settled,
+            settle,
+            ready: VecDeque::new(),
+            waiting: VecDeque::new(),
+            dedup,
+            doors,
+            snapshot,
+            metrics,
+        }
+    }
+
+    /// Whether one more event may be pushed: the budget has room and nothing waits before a lane.
+    pub fn is_open(&self) -> bool {
+        self.waiting.is_empty() && self.room() > 0
+    }
+
+    /// How many more events the budget allows. 0 when its bytes are used up.
+    pub fn room(&self) -> usize {
+        if self.bytes >= self.budget.bytes { 0 } else { self.budget.events.saturating_sub(self.held) }
+    }
+
+    /// Events pushed, and repeats of them, that [`Self::settled`] has not returned yet.
+    pub fn open(&self) -> usize {
+        self.held + self.ready.len()
+    }
+
+    /// Takes an event. Never waits; call only while [`Self::is_open`].
+    pub fn push(&mut self, event: Event, receipt: R) {
+        self.metrics.received.inc();
+        let slot = self.open.vacant_key();
+        let id = match self.dedup.as_mut().map_or((Seen::No, None), |dedup| dedup.enter(&event, slot)) {
+            (Seen::No, id) => id,
+            (Seen::Done, _) => {
+                self.metrics.duplicates.inc();
+                self.ready.push_back((receipt, Outcome::Done));
+                return;
+            }
+            (Seen::Open(first), _) => {
+                self.metrics.duplicates.inc();
+                self.held += 1;
+                self.open[first].repeats.push(receipt);
+                return;
+            }
+        };
+        let ticket = self.enter(event, receipt, id);
+        self.dispatch(ticket);
+        self.move_waiting();
+    }
+
+    /// Takes an event that could not be decoded: it becomes a dead letter with this reason code. Its payload holds the
+    /// raw bytes, the other fields as far as they are known.
+    pub fn refuse(&mut self, event: Event, receipt: R, reason: &'static str, detail: &str) {
+        self.metrics.received.inc();
+        tracing::warn!(source = event.origin.source, sequence = event.sequence, reason, detail, "event refused");
+        let ticket = self.enter(event, receipt, None);
+        self.waiting.push_back(Waiting::DeadLetter(dead_letter::of_event(ticket, Place::default(), reason, detail)));
+        self.move_waiting();
+    }
+
+    fn enter(&mut self, event: Event, receipt: R, dedup_id: Option<ByteString>) -> Ticket {
+        let bytes = event.payload.len() as u64;
+        self.bytes += bytes;
+        self.held += 1;
+        let slot = self.open.insert(Open { receipt, bytes, dedup_id, repeats: Vec::new() });
+        let acker = Acker::new(slot, self.settle.clone());
+        Delivery { event, acker }.open(Arc::clone(&self.metrics))
+    }
+
+    /// Finds the keys that the event concerns and the lane of each.
+    fn dispatch(&mut self, ticket: Ticket) {
+        if self.doors.snapshots.has_changed().unwrap_or(false) {
+            self.snapshot = Arc::clone(&self.doors.snapshots.borrow_and_update());
+        }
+        let (waiting, snapshot, lanes) = (&mut self.waiting, &self.snapshot, self.doors.lanes.len());
+        snapshot.candidates(ticket.event(), |key| {
+            let lane = (key.ordering.hash(ticket.event()) % lanes as u64) as usize;
+            let item = Item { ticket: ticket.share(), key: Arc::clone(key), generation: snapshot.generation };
+            waiting.push_back(Waiting::Item(lane, item));
+        });
+        // The fate of the keys counts more than this one; without keys nobody wants the event.
+        ticket.settle(Fate::Filtered);
+    }
+
+    /// Moves what can be moved without waiting.
+    fn move_waiting(&mut self) {
+        while self.doors.send_front(&mut self.waiting) {}
+    }
+
+    /// The next settled event's receipt. Cancel safe. Waits for ever while nothing is open. It also moves what waits
+    /// before a lane, so a source must keep polling it.
+    pub async fn settled(&mut self) -> (R, Outcome) {
+        loop {
+            if let Some(ready) = self.ready.pop_front() {
+                return ready;
+            }
+            tokio::select! {
+                biased;
+                Some((slot, outcome)) = self.settled.recv() => self.close(slot, outcome),
+                () = self.doors.place_for(self.waiting.front()) => self.move_waiting(),
+            }
+        }
+    }
+
+    fn close(&mut self, slot: usize, outcome: Outcome) {
+        let Some(open) = self.open.try_remove(slot) else { return };
+        self.bytes -= open.bytes;
+        self.held -= 1 + open.repeats.len();
+        if let (Some(dedup), Some(id)) = (&mut self.dedup, open.dedup_id) {
+            match outcome {
+                Outcome::Done | Outcome::Dead(_) => dedup.done(id, Instant::now()),
+                Outcome::Retry(_) => dedup.forget(&id),
+            }
+        }
+        self.ready.push_back((open.receipt, outcome));
+        self.ready.extend(open.repeats.into_iter().map(|receipt| (receipt, outcome)));
+    }
+
+    /// The receipts of what is open, in no particular order: for a source that tells its broker that work is going on.
+    pub fn receipts(&mut self) -> impl Iterator<Item = &mut R> {
+        self.open.iter_mut().flat_map(|(_, open)| std::iter::once(&mut open.receipt).chain(&mut open.repeats))
+    }
+}

@@ -1,0 +1,129 @@
+//! Dead letters: events that can never succeed, stored with the reason. A dead letter is an [`Output`] like any other,
+//! on its way to an outlet of its own; when that has taken it, the event is settled under the reason code.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{ack::Ticket, sink::Output};
+
+/// What is known about where an event failed. Empty is left out.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Place<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub key: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub route: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub filter: &'a str,
+    /// Names the component's content.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub filter_digest: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub sink: &'a str,
+    /// Tries of the filter; 0 when it was not asked.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tries: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// The record as it is stored, one JSON object.
+#[derive(Serialize)]
+struct Record<'a> {
+    time: Timestamp,
+    reason: &'a str,
+    detail: &'a str,
+    #[serde(flatten)]
+    place: Place<'a>,
+    id: &'a str,
+    event_type: &'a str,
+    subject: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_time: Option<&'a str>,
+    source: &'a str,
+    stream: &'a str,
+    sequence: u64,
+    /// Deliveries of the event, this one included.
+    attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    headers: Vec<(&'a str, &'a str)>,
+    #[serde(flatten)]
+    payload: Payload<'a>,
+}
+
+#[derive(Serialize)]
+enum Payload<'a> {
+    #[serde(rename = "payload")]
+    Json(&'a RawValue),
+    #[serde(rename = "payload_text")]
+    Text(&'a str),
+    #[serde(rename = "payload_base64")]
+    Bytes(String),
+}
+
+impl<'a> Payload<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => serde_json::from_str(text).map_or(Self::Text(text), Self::Json),
+            Err(_) => Self::Bytes(base64(bytes)),
+        }
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::prelude::{BASE64_STANDARD, Engine};
+    BASE64_STANDARD.encode(bytes)
+}
+
+/// The dead letter of an event that got no further than its source or its filter.
+pub fn of_event(ticket: Ticket, place: Place<'_>, reason: &'static str, detail: &str) -> Output {
+    let event = ticket.event();
+    let record = Record {
+        time: Timestamp::now(),
+        reason,
+        detail,
+        place,
+        id: &event.id,
+        event_type: &event.event_type,
+        subject: &event.subject,
+        source_time: event.source_time.as_deref(),
+        source: &event.origin.source,
+        stream: &event.origin.stream,
+        sequence: event.sequence,
+        attempts: event.attempt,
+        trace: event.trace().map(|trace| &**trace),
+        headers: event.headers.iter().map(|(name, value)| (&**name, &**value)).collect(),
+        payload: Payload::of(&event.payload),
+    };
+    // A record of strings, numbers and checked JSON always serialises; if it did not, the reason alone is better than
+    // a lost event.
+    let payload = serde_json::to_vec(&record).unwrap_or_else(|_| format!(r#"{{"reason":"{reason}"}}"#).into_bytes());
+    let (key, route) = (Arc::from(place.key), Arc::from(place.route));
+    let headers = Some(event.headers.iter().filter(|(name, _)| name.starts_with("trace")).cloned().collect());
+    Output {
+        key,
+        route,
+        index: 0,
+        payload: Bytes::from(payload),
+        subject: None,
+        headers,
+        dead_letter: Some(reason),
+        ticket,
+    }
+}
+
+/// The dead letter of an output that its sink has refused for good. Holds the event as it came in, so that it can be
+/// sent through again.
+pub fn of_output(output: Output, sink: &str, reason: &'static str, detail: &str) -> Output {
+    let place = Place { key: &output.key, route: &output.route, sink, ..Place::default() };
+    let index = output.index;
+    Output { index, ..of_event(output.ticket, place, reason, detail) }
+}
