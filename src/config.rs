@@ -5,10 +5,37 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use crate::{event::Pattern, field::Field};
 
+mod document;
+mod folder;
+mod keys;
+mod limits;
+mod load;
+mod loops;
+mod nats;
+mod nearest;
+mod params;
+mod problem;
+mod routes;
+mod settings;
+mod sink;
+mod source;
+mod table;
+mod template;
+mod unique;
+mod values;
+
+pub use load::{load, load_registry};
+pub use params::{ParamProblem, check_params};
+pub use problem::{Place, Position, Problem, Problems, Severity};
+
 /// A router's folder, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub dir: PathBuf,
+    /// Where the components are.
+    pub plugins: PathBuf,
+    /// Where the keys are declared.
+    pub keys: PathBuf,
     pub nats: Option<Nats>,
     pub streams: Vec<Stream>,
     pub sources: Vec<Source>,
@@ -20,6 +47,8 @@ pub struct Config {
     pub dead_letter: DeadLetter,
     pub admin: Option<Admin>,
     pub registry: Registry,
+    /// What is right but perhaps not meant.
+    pub warnings: Vec<Problem>,
 }
 
 /// What `keys/*.toml` declare: the part that is reloaded while the router runs.
@@ -73,8 +102,8 @@ impl std::fmt::Debug for NatsAuth {
 pub struct Stream {
     pub name: String,
     pub subjects: Vec<Pattern>,
-    pub storage: Storage,
-    pub replicas: usize,
+    pub storage: Option<Storage>,
+    pub replicas: Option<usize>,
     pub max_age: Option<Duration>,
     pub max_bytes: Option<u64>,
     pub max_messages: Option<u64>,
@@ -194,7 +223,7 @@ pub struct FileSink {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fsync {
-    /// The operating system decides: what was written survives our crash, not the machine's.
+    /// The default. The operating system decides: what was written survives our crash, not the machine's.
     Never,
     /// Before a batch of outputs is confirmed.
     Batch,
@@ -402,10 +431,12 @@ pub enum ParamKind {
 /// A key, values for its params, and the sinks it feeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Given or derived from key, params and sinks; unique.
+    /// Given, or `KEY-` and eight hexadecimal digits that depend on key, params and sinks alone; unique.
     pub name: String,
     pub key: String,
     /// Checked, defaults filled in, sorted by name.
     pub params: Vec<(String, String)>,
     pub sinks: Vec<String>,
+    /// Where it is declared, for what its filter has to say.
+    pub place: Place,
 }

@@ -1,0 +1,62 @@
+//! The files of a router's folder that are found by looking.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::nearest::suggest;
+
+/// The names of the files in `folder` with this extension, sorted; none when there is no such folder. Hidden files
+/// are passed over, and with them what editors and Kubernetes put beside the real ones.
+pub(super) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = PathBuf::from(entry?.file_name());
+        let hidden = name.as_os_str().as_encoded_bytes().starts_with(b".");
+        if !hidden && name.extension().is_some_and(|found| found == extension) {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The components that lie ready.
+pub(super) struct Plugins {
+    /// As a user would write it.
+    folder: PathBuf,
+    names: BTreeSet<String>,
+}
+
+pub(super) struct Missing {
+    pub(super) message: String,
+    pub(super) hint: String,
+}
+
+impl Plugins {
+    pub(super) fn list(dir: &Path, folder: &Path) -> io::Result<Self> {
+        let names = files(folder, "wasm")?;
+        let stems = names.iter().filter_map(|name| Some(name.file_stem()?.to_str()?.to_owned()));
+        let shown = folder.strip_prefix(dir).unwrap_or(folder);
+        Ok(Self { folder: shown.to_owned(), names: stems.collect() })
+    }
+
+    /// Whether there is a component for the filter.
+    pub(super) fn find(&self, filter: &str) -> Result<(), Missing> {
+        if self.names.contains(filter) {
+            return Ok(());
+        }
+        let folder = self.folder.display();
+        let message = format!("filter `{filter}` has no component: there is no `{folder}/{filter}.wasm`");
+        let introduction = format!("components in `{folder}/`");
+        let nothing = format!("there is no component in `{folder}/`");
+        Err(Missing { message, hint: suggest(filter, self.names.iter().map(String::as_str), &introduction, &nothing) })
+    }
+}

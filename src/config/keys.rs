@@ -1,0 +1,166 @@
+//! `keys/*.toml`: the registry of keys and routes.
+
+use std::num::NonZeroUsize;
+
+use super::{
+    Field, Key, OrderBy, ParamDeclaration, ParamKind,
+    folder::Plugins,
+    limits::{KEY_RETRY, overrides, retry},
+    params,
+    problem::Problem,
+    table::{At, Given, Table},
+    unique::Unique,
+    values,
+};
+use crate::event::Pattern;
+
+const BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
+const MAX_BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
+
+/// A key whose name could be read.
+pub(super) struct NamedKey {
+    pub(super) name: String,
+    /// `None` when something else about it is wrong.
+    pub(super) key: Option<Key>,
+}
+
+pub(super) fn key(table: &mut Table<'_>, names: &mut Unique, plugins: Option<&Plugins>) -> Option<NamedKey> {
+    let name = name(table, names);
+    let description = table.text("description").unwrap_or_default();
+    let subject = table.parsed("subject", str::parse::<Pattern>);
+    let event_type = event_type(table);
+    if !table.has("subject") && !table.has("event_type") {
+        let hint = "give it a `subject`, an `event_type` or both".to_owned();
+        table.error(table.place(), "the key does not say which events it takes", Some(hint));
+    }
+    let filter = table.parsed("filter", values::name);
+    if let (Some(filter), Some(plugins)) = (&filter, plugins)
+        && let Err(missing) = plugins.find(filter)
+    {
+        table.error(table.place_of("filter"), missing.message, Some(missing.hint));
+    }
+    // L06: none or fewer means one.
+    let workers = table.integer("workers").and_then(positive).unwrap_or(NonZeroUsize::MIN);
+    let buffer_size = buffer_size(table);
+    let order_by = table.parsed("order_by", values::order_by).unwrap_or(OrderBy::Field(Field::Subject));
+    let retry = retry(table, KEY_RETRY);
+    let limits = table.table("limits", overrides).unwrap_or_default();
+    let mut declared = Unique::default();
+    let params = table.tables("params", |table| declaration(table, &mut declared));
+    let name = name?;
+    let complete = subject.is_some() == table.has("subject") && params.iter().all(Option::is_some);
+    let key = complete.then(|| Key {
+        name: name.clone(),
+        description,
+        subject,
+        event_type,
+        filter,
+        params: params.into_iter().flatten().collect(),
+        workers,
+        buffer_size,
+        order_by,
+        retry,
+        limits,
+    });
+    Some(NamedKey { name, key })
+}
+
+/// Written `key` or, as everywhere else, `name`.
+fn name(table: &mut Table<'_>, names: &mut Unique) -> Option<String> {
+    if table.has("key") && table.has("name") {
+        table.error(table.place(), "`key` and `name` are two words for the same: give one", None);
+    }
+    let field = if table.has("name") { "name" } else { "key" };
+    let other = if table.has("name") { "key" } else { "name" };
+    let name = table.required(field, |table, field| table.parsed(field, values::name));
+    table.text(other);
+    let name = name?;
+    names.claim(table, &name, table.place_of(field), format!("key `{name}`"));
+    Some(name)
+}
+
+fn event_type(table: &mut Table<'_>) -> Option<String> {
+    let literal = |text: &str| if text.is_empty() { Err("it is empty") } else { Ok(text.to_owned()) };
+    let event_type = table.parsed("event_type", literal)?;
+    if event_type.contains(['*', '>']) {
+        let message = "`event_type` is compared as it stands: wildcards mean nothing there";
+        table.report(Problem::warning(table.place_of("event_type"), message).hint("patterns belong in `subject`"));
+    }
+    Some(event_type)
+}
+
+fn positive(number: i64) -> Option<NonZeroUsize> {
+    NonZeroUsize::new(usize::try_from(number).ok()?)
+}
+
+/// L05: none or fewer means the default, too many the maximum.
+fn buffer_size(table: &mut Table<'_>) -> NonZeroUsize {
+    let size = table.integer("buffer_size").and_then(positive).unwrap_or(BUFFER_SIZE);
+    if size > MAX_BUFFER_SIZE {
+        let message =
+            format!("`buffer_size` is at most {MAX_BUFFER_SIZE}: {MAX_BUFFER_SIZE} is used instead of {size}");
+        table.report(Problem::warning(table.place_of("buffer_size"), message));
+    }
+    size.min(MAX_BUFFER_SIZE)
+}
+
+/// One of `[[key.params]]` (L20). No type means string (L21).
+fn declaration(table: &mut Table<'_>, names: &mut Unique) -> Option<ParamDeclaration> {
+    let name = names.name(table, "param");
+    let kind = table.choice("type", &ParamKind::ALL);
+    let required = table.flag("required").unwrap_or(false);
+    let default = table.text("default");
+    let description = table.text("description").unwrap_or_default();
+    let subscription_key = table.flag("subscription_key").unwrap_or(false);
+    if kind.is_none() && table.has("type") {
+        table.ignore_rest();
+        return None;
+    }
+    let kind = kind.unwrap_or(ParamKind::String);
+    let values = values(table, kind);
+    let mut declaration =
+        ParamDeclaration { name: name?, kind, required, default: None, description, values: values?, subscription_key };
+    if let Some(default) = default {
+        match params::normalize(&declaration, &default) {
+            Ok(default) => declaration.default = Some(default),
+            Err(problem) => table.error(table.place_of("default"), problem.message, problem.hint),
+        }
+    }
+    Some(declaration)
+}
+
+/// The values of an enum or multi, each with what it means (L22): `values = { eu = "Europe", us = "America" }`.
+fn values(table: &mut Table<'_>, kind: ParamKind) -> Option<Vec<(String, String)>> {
+    let given = table.map("values");
+    if !kind.has_values() {
+        if table.has("values") {
+            let hint = "give it `type = \"enum\"` or `type = \"multi\"`".to_owned();
+            table.error(table.place_of("values"), "only enums and multis have `values`", Some(hint));
+            return None;
+        }
+        return Some(Vec::new());
+    }
+    if given.as_ref().map_or(!table.has("values"), Vec::is_empty) {
+        let hint = "write them with what they mean: `values = { eu = \"Europe\", us = \"America\" }`".to_owned();
+        table.error(table.place_of("values"), "an enum or multi needs `values`", Some(hint));
+        return None;
+    }
+    let described = |(value, meaning): (At<String>, At<Given>)| {
+        let (At { value, place }, Given::One(meaning)) = (value, meaning.value) else {
+            table.error(meaning.place, "what a value means is a string", None);
+            return None;
+        };
+        if meaning.is_empty() {
+            table.error(place, format!("the value `{value}` does not say what it means"), None);
+            return None;
+        }
+        if kind == ParamKind::Multi && (value.contains(',') || value.trim() != value || value.is_empty()) {
+            let message = format!("the value `{value}` can't be told apart in a comma-separated list");
+            table.error(place, message, None);
+            return None;
+        }
+        Some((value, meaning))
+    };
+    let values: Vec<_> = given?.into_iter().map(described).collect();
+    values.into_iter().collect()
+}

@@ -1,0 +1,64 @@
+//! `[limits]`, the `limits` of filters and keys, and `retry`.
+
+use std::time::Duration;
+
+use super::{LimitOverrides, Limits, Retry, table::Table};
+
+/// Limits of a component, `base` where nothing else is said. Only calls and log lines may be forbidden with a zero.
+pub(super) fn limits(table: &mut Table<'_>, base: Limits) -> Limits {
+    let LimitOverrides { match_cpu, process_cpu, process_wall, output, emissions, host_calls, log_lines } =
+        overrides(table);
+    Limits {
+        match_cpu: match_cpu.unwrap_or(base.match_cpu),
+        process_cpu: process_cpu.unwrap_or(base.process_cpu),
+        process_wall: process_wall.unwrap_or(base.process_wall),
+        output: output.unwrap_or(base.output),
+        emissions: emissions.unwrap_or(base.emissions),
+        host_calls: host_calls.unwrap_or(base.host_calls),
+        log_lines: log_lines.unwrap_or(base.log_lines),
+        load: table.duration("load").unwrap_or(base.load),
+        memory: table.memory_size("memory").unwrap_or(base.memory),
+        component: table.memory_size("component").unwrap_or(base.component),
+    }
+}
+
+/// The limits that a key may set.
+pub(super) fn overrides(table: &mut Table<'_>) -> LimitOverrides {
+    LimitOverrides {
+        match_cpu: table.duration("match_cpu"),
+        process_cpu: table.duration("process_cpu"),
+        process_wall: table.duration("process_wall"),
+        output: table.memory_size("output"),
+        emissions: table.count_from("emissions", 1),
+        host_calls: table.count_from("host_calls", 0),
+        log_lines: table.count_from("log_lines", 0),
+    }
+}
+
+/// For events that a filter could not process.
+pub(super) const KEY_RETRY: Retry =
+    Retry { min: Duration::from_millis(100), max: Duration::from_secs(5), patience: Duration::from_secs(30) };
+
+/// For outputs that a sink refused.
+pub(super) const SINK_RETRY: Retry =
+    Retry { min: Duration::from_millis(100), max: Duration::from_secs(10), patience: Duration::from_secs(60) };
+
+/// The table `retry` inside `table`.
+pub(super) fn retry(table: &mut Table<'_>, base: Retry) -> Retry {
+    let read = |table: &mut Table<'_>| {
+        let min = table.duration("min");
+        let max = table.duration("max");
+        let patience = table.duration_or_zero("patience").unwrap_or(base.patience);
+        // One given alone moves the other along, so that a default never contradicts what was written.
+        let retry = Retry {
+            min: min.unwrap_or_else(|| max.map_or(base.min, |max| base.min.min(max))),
+            max: max.unwrap_or_else(|| min.map_or(base.max, |min| base.max.max(min))),
+            patience,
+        };
+        if retry.min > retry.max {
+            table.error(table.place_of("min"), "`min` is longer than `max`", None);
+        }
+        retry
+    };
+    table.table("retry", read).unwrap_or(base)
+}

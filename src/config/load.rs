@@ -1,0 +1,104 @@
+//! From a folder to a checked configuration.
+
+use std::{collections::HashSet, fs, path::Path};
+
+use super::{
+    Config, Registry,
+    document::Document,
+    folder::{Plugins, files},
+    keys::{self, NamedKey},
+    problem::{Place, Problem, Problems, Report},
+    routes::{self, Known},
+    settings::{Settings, settings},
+    unique::Unique,
+};
+
+const SETTINGS: &str = "trommel.toml";
+const KEYS: &str = "keys";
+
+/// Reads `trommel.toml` and `keys/*.toml` of a router's folder, and looks into `plugins/` for the filters they name.
+/// Paths and files that sources and the connection need must be there; nothing is started or connected.
+///
+/// # Errors
+/// Everything that is wrong in any of the files.
+pub fn load(dir: &Path) -> Result<Config, Problems> {
+    let report = Report::default();
+    let settings = open(dir, &report);
+    let (config, sinks, plugins) = match settings {
+        Some(Settings { config, sinks, plugins }) => (Some(config), Some(sinks), plugins),
+        None => (None, None, None),
+    };
+    let registry = registry(dir, sinks.as_ref(), plugins.as_ref(), &report);
+    let (config, warnings) = report.conclude(config)?;
+    Ok(Config { registry, warnings, ..config })
+}
+
+/// Reads `keys/*.toml` again, against a configuration that stays as it is. Warnings are logged.
+///
+/// # Errors
+/// Everything that is wrong in any of the files.
+pub fn load_registry(config: &Config) -> Result<Registry, Problems> {
+    let report = Report::default();
+    let plugins =
+        Plugins::list(&config.dir, &config.plugins).map_err(|error| report.add(unlisted(&config.plugins, &error))).ok();
+    let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+    let registry = registry(&config.dir, Some(&sinks), plugins.as_ref(), &report);
+    let (registry, warnings) = report.conclude(Some(registry))?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(registry)
+}
+
+fn unlisted(folder: &Path, error: &std::io::Error) -> Problem {
+    Problem::error(Place::file(folder), format!("can't list the folder: {error}"))
+}
+
+fn open(dir: &Path, report: &Report) -> Option<Settings> {
+    let example =
+        "a router's folder holds `trommel.toml`, `keys/*.toml` and `plugins/*.wasm`: see `examples/quickstart`";
+    let missing = match fs::metadata(dir) {
+        Ok(found) if !found.is_dir() => Some((dir, "this is not a folder".to_owned())),
+        Ok(_) if !dir.join(SETTINGS).exists() => {
+            Some((Path::new(SETTINGS), format!("there is no such file in `{}`", dir.display())))
+        }
+        Ok(_) => None,
+        Err(error) => Some((dir, format!("can't open the folder: {error}"))),
+    };
+    if let Some((place, message)) = missing {
+        report.add(Problem::error(Place::file(place), message).hint(example));
+        return None;
+    }
+    Document::open(dir, Path::new(SETTINGS), report)?.read(|table| settings(table, dir))
+}
+
+/// Keys and routes of all files. Those that are wrong are left out, and the report says so.
+fn registry(dir: &Path, sinks: Option<&HashSet<String>>, plugins: Option<&Plugins>, report: &Report) -> Registry {
+    let folder = dir.join(KEYS);
+    let files = files(&folder, "toml").unwrap_or_else(|error| {
+        report.add(unlisted(Path::new(KEYS), &error));
+        Vec::new()
+    });
+    let mut names = Unique::default();
+    let mut keys = Vec::new();
+    let mut written = Vec::new();
+    let mut all_keys = true;
+    for file in files {
+        let document = Document::open(dir, &Path::new(KEYS).join(file), report);
+        let read = document.as_ref().and_then(|document| {
+            document.read(|table| {
+                for name in ["nats", "stream", "source", "sink", "filter"] {
+                    table.misplaced(name, "`trommel.toml`");
+                }
+                keys.extend(table.tables("key", |table| keys::key(table, &mut names, plugins)).into_iter().flatten());
+                written.extend(table.tables("route", routes::written).into_iter().flatten());
+            })
+        });
+        all_keys &= read.is_some();
+    }
+    let mut names = Unique::default();
+    let index = keys.iter().map(|key| (key.name.as_str(), key)).collect();
+    let known = Known { keys: index, all_keys, sinks };
+    let routes: Vec<_> = written.into_iter().filter_map(|route| known.check(route, &mut names, report)).collect();
+    Registry { keys: keys.into_iter().filter_map(|NamedKey { key, .. }| key).collect(), routes }
+}

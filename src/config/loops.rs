@@ -1,0 +1,38 @@
+//! Routers that feed themselves.
+
+use super::{
+    Envelope, Part, Sink, SinkKind, Source, SourceKind, Stream,
+    problem::Problem,
+    table::{At, Table},
+};
+
+/// Warns of sinks that publish what a source of this router reads. It may be meant, when filters see to it that it ends.
+pub(super) fn warn(table: &Table<'_>, streams: &[Stream], sources: &[At<Source>], sinks: &[At<Sink>]) {
+    for At { value: sink, place } in sinks {
+        let SinkKind::Nats(nats) = &sink.kind else { continue };
+        let feeds = |source: &Source| match (nats.subject.literal(), nats.subject.0.as_slice()) {
+            (Some(subject), _) => reads(source, streams, subject),
+            // The event goes out where it came in, unless the filter or the envelope names another subject.
+            (None, [Part::Subject]) => {
+                matches!(source.kind, SourceKind::JetStream(_))
+                    && matches!(source.envelope, Envelope::Plain { subject: None, .. })
+            }
+            _ => false,
+        };
+        if let Some(At { value: source, .. }) = sources.iter().find(|source| feeds(&source.value)) {
+            let message = format!("sink `{}` publishes what source `{}` reads", sink.name, source.name);
+            let hint = "events may go round for ever, unless every key turns the router's own outputs away";
+            table.report(Problem::warning(place.clone(), message).hint(hint));
+        }
+    }
+}
+
+/// Whether `source` is known to read `subject`: by its own subjects, or by those of its stream if that is declared.
+fn reads(source: &Source, streams: &[Stream], subject: &str) -> bool {
+    let SourceKind::JetStream(jetstream) = &source.kind else { return false };
+    let stream = streams.iter().find(|stream| stream.name == jetstream.stream);
+    let in_stream = stream.is_none_or(|stream| stream.subjects.iter().any(|pattern| pattern.matches(subject)));
+    let filters = &jetstream.subjects;
+    let asked_for = filters.iter().any(|pattern| pattern.matches(subject));
+    if filters.is_empty() { stream.is_some() && in_stream } else { in_stream && asked_for }
+}

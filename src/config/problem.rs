@@ -1,0 +1,146 @@
+//! What is wrong with a router's folder, and where.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Serialize, Serializer};
+
+/// A line and a column, both counted from 1, columns in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Position {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// Where something stands. Without a position the file as a whole is meant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Place {
+    /// Relative to the router's folder.
+    #[serde(serialize_with = "lossy")]
+    pub file: PathBuf,
+    #[serde(flatten)]
+    pub position: Option<Position>,
+}
+
+/// A file's name need not be UTF-8, JSON must.
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+impl Place {
+    pub fn file(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into(), position: None }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.file.display().fmt(f)?;
+        match self.position {
+            Some(Position { line, column }) => write!(f, ":{line}:{column}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The folder can't be used.
+    Error,
+    /// It can, but perhaps not as it was meant.
+    Warning,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    #[serde(flatten)]
+    pub place: Place,
+    pub severity: Severity,
+    pub message: String,
+    /// The way out.
+    pub hint: Option<String>,
+    /// The offending line with a mark under it, where the text itself is broken.
+    #[serde(skip)]
+    pub excerpt: Option<String>,
+}
+
+impl Problem {
+    pub fn error(place: Place, message: impl Into<String>) -> Self {
+        Self { place, severity: Severity::Error, message: message.into(), hint: None, excerpt: None }
+    }
+
+    pub fn warning(place: Place, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(place, message) }
+    }
+
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+/// `FILE:LINE:COLUMN: MESSAGE`, then, indented, the excerpt and the hint.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let warning = if self.severity == Severity::Warning { "warning: " } else { "" };
+        write!(f, "{}: {warning}{}", self.place, self.message)?;
+        for line in self.excerpt.iter().chain(&self.hint).flat_map(|text| text.lines()) {
+            write!(f, "\n  {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is wrong, in the order of files and lines. Warnings are among it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// Brings them into order.
+    pub fn new(mut problems: Vec<Problem>) -> Self {
+        problems.sort_by(|a, b| a.place.cmp(&b.place));
+        Self(problems)
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Problem> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Where the readers of all files leave what they find, so that one mistake does not hide the next.
+#[derive(Debug, Default)]
+pub(super) struct Report(RefCell<Vec<Problem>>);
+
+impl Report {
+    pub(super) fn add(&self, problem: Problem) {
+        self.0.borrow_mut().push(problem);
+    }
+
+    /// The result with its warnings, or everything that stands in its way. `result` is `None` only after an error.
+    pub(super) fn conclude<T>(self, result: Option<T>) -> Result<(T, Vec<Problem>), Problems> {
+        let Problems(problems) = Problems::new(self.0.into_inner());
+        match result {
+            Some(result) if problems.iter().all(|problem| problem.severity == Severity::Warning) => {
+                Ok((result, problems))
+            }
+            _ => Err(Problems(problems)),
+        }
+    }
+}

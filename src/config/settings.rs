@@ -1,0 +1,172 @@
+//! `trommel.toml`: everything that stays as it is while the router runs.
+
+use std::{collections::HashSet, net::SocketAddr, num::NonZeroUsize, path::Path, thread, time::Duration};
+
+use super::{
+    Admin, Config, Dedup, DedupBy, FilterSettings, Grant, Limits, OnQuarantine, Pipeline, Registry, SinkKind,
+    SourceKind,
+    folder::Plugins,
+    limits::limits,
+    loops,
+    nats::nats,
+    sink::{self, dead_letter, default_dead_letter, sink},
+    source::{self, source, stream},
+    table::{At, Table},
+    unique::Unique,
+    values,
+};
+
+pub(super) const NO_SERVER: &str = "add `[nats]` with, say, `url = \"nats://127.0.0.1:4222\"`";
+
+const DEDUP_TTL: Duration = Duration::from_mins(5);
+const DEDUP_CAPACITY: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+const IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+const IN_FLIGHT_BYTES: u64 = 256 << 20;
+const DRAIN: Duration = Duration::from_secs(30);
+const MIN_LANES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+
+pub(super) struct Settings {
+    /// Without keys and routes.
+    pub(super) config: Config,
+    /// The sinks that have a name, whether or not the rest of them is right.
+    pub(super) sinks: HashSet<String>,
+    /// `None` when they can't be listed.
+    pub(super) plugins: Option<Plugins>,
+}
+
+pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
+    for name in ["key", "route"] {
+        table.misplaced(name, "a file in `keys/`");
+    }
+    let folder = table.table("folders", |table| table.path("plugins")).flatten();
+    let folder = folder.unwrap_or_else(|| dir.join("plugins"));
+    let plugins = Plugins::list(dir, &folder)
+        .map_err(|error| {
+            let message = format!("can't list the folder `{}`: {error}", folder.display());
+            table.error(table.place_of("folders"), message, None);
+        })
+        .ok();
+
+    let nats = table.table("nats", nats).flatten();
+    let has_server = table.has("nats");
+    let mut names = Unique::default();
+    let streams = table.tables("stream", |table| {
+        if !has_server {
+            table.error(table.place(), "a stream needs a server", Some(NO_SERVER.into()));
+        }
+        stream(table, &mut names)
+    });
+
+    let mut taken = source::Taken::default();
+    let sources: Vec<_> = table.tables("source", |table| source(table, &mut taken)).into_iter().flatten().collect();
+    if !table.has("source") {
+        let hint = "add a `[[source]]` with `name` and `type = \"jetstream\"` or `type = \"lines\"`".to_owned();
+        table.error(table.place(), "there is no source to read from", Some(hint));
+    }
+    let mut taken = sink::Taken::default();
+    let sinks: Vec<_> = table.tables("sink", |table| sink(table, &mut taken)).into_iter().flatten().collect();
+    let dead_letter = table
+        .table("dead_letter", |table| dead_letter(table, has_server, &mut taken))
+        .flatten()
+        .unwrap_or_else(|| default_dead_letter(dir, has_server));
+
+    let limits = table.table("limits", |table| limits(table, Limits::default())).unwrap_or_default();
+    let mut names = Unique::default();
+    let filters = table.tables("filter", |table| filter(table, &mut names, limits, plugins.as_ref()));
+
+    if !has_server {
+        for At { place, .. } in sources.iter().filter(|source| matches!(source.value.kind, SourceKind::JetStream(_))) {
+            table.error(place.clone(), "a source of type `jetstream` needs a server", Some(NO_SERVER.into()));
+        }
+        for At { place, .. } in sinks.iter().filter(|sink| matches!(sink.value.kind, SinkKind::Nats(_))) {
+            table.error(place.clone(), "a sink of type `nats` needs a server", Some(NO_SERVER.into()));
+        }
+    }
+    let streams: Vec<_> = streams.into_iter().flatten().collect();
+    loops::warn(table, &streams, &sources, &sinks);
+
+    let config = Config {
+        dir: dir.to_owned(),
+        plugins: folder,
+        keys: dir.join("keys"),
+        nats,
+        streams,
+        sources: sources.into_iter().map(|source| source.value).collect(),
+        sinks: sinks.into_iter().map(|sink| sink.value).collect(),
+        filters: filters.into_iter().flatten().collect(),
+        dedup: table.table("dedup", dedup).unwrap_or_else(|| Some(default_dedup())),
+        pipeline: pipeline(table),
+        limits,
+        dead_letter,
+        admin: table.table("admin", admin).flatten(),
+        registry: Registry::default(),
+        warnings: Vec::new(),
+    };
+    Settings { config, sinks: taken.names.into_values().collect(), plugins }
+}
+
+fn filter(
+    table: &mut Table<'_>,
+    names: &mut Unique,
+    base: Limits,
+    plugins: Option<&Plugins>,
+) -> Option<FilterSettings> {
+    let name = names.name(table, "filter");
+    if let (Some(name), Some(plugins)) = (&name, plugins)
+        && let Err(missing) = plugins.find(name)
+    {
+        table.error(table.place_of("name"), missing.message, Some(missing.hint));
+    }
+    let grant = |text: &str| match text {
+        "state" => Ok(Grant::State),
+        _ => Err("the only thing to grant is `state`"),
+    };
+    let grants = table.list("grants", grant).unwrap_or_default();
+    let on_quarantine =
+        table.choice("on_quarantine", &[("pause", OnQuarantine::Pause), ("dead_letter", OnQuarantine::DeadLetter)]);
+    let limits = table.table("limits", |table| limits(table, base)).unwrap_or(base);
+    Some(FilterSettings { name: name?, grants, on_quarantine: on_quarantine.unwrap_or_default(), limits })
+}
+
+fn default_dedup() -> Dedup {
+    Dedup { ttl: DEDUP_TTL, capacity: DEDUP_CAPACITY, by: DedupBy::Id }
+}
+
+/// The window is there unless it is turned off (L61).
+fn dedup(table: &mut Table<'_>) -> Option<Dedup> {
+    let enabled = table.flag("enabled").unwrap_or(true);
+    let ttl = table.duration("ttl").unwrap_or(DEDUP_TTL);
+    let capacity = table.positive("capacity", usize::MAX).unwrap_or(DEDUP_CAPACITY);
+    let by = |text: &str| match text {
+        "id" => Ok(DedupBy::Id),
+        "sequence" => Ok(DedupBy::Sequence),
+        _ => values::inner_field(text)
+            .map(DedupBy::Field)
+            .map_err(|_| "it is `id`, `sequence`, `header:NAME` or a JSON pointer such as `/order/id`"),
+    };
+    let by = table.parsed("by", by).unwrap_or(DedupBy::Id);
+    enabled.then_some(Dedup { ttl, capacity, by })
+}
+
+fn pipeline(table: &mut Table<'_>) -> Pipeline {
+    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let default = Pipeline {
+        lanes: cores.saturating_add(cores.get()).max(MIN_LANES),
+        in_flight: IN_FLIGHT,
+        in_flight_bytes: IN_FLIGHT_BYTES,
+        drain: DRAIN,
+    };
+    let read = |table: &mut Table<'_>| Pipeline {
+        lanes: table.positive("lanes", 1024).unwrap_or(default.lanes),
+        in_flight: table.positive("in_flight", 1_000_000).unwrap_or(default.in_flight),
+        in_flight_bytes: table.size("in_flight_bytes").unwrap_or(default.in_flight_bytes),
+        drain: table.duration_or_zero("drain").unwrap_or(default.drain),
+    };
+    table.table("pipeline", read).unwrap_or(default)
+}
+
+fn admin(table: &mut Table<'_>) -> Option<Admin> {
+    let address =
+        |text: &str| text.parse::<SocketAddr>().map_err(|_| "it is an address and a port, such as `127.0.0.1:9464`");
+    Some(Admin { listen: table.required("listen", |table, field| table.parsed(field, address))? })
+}

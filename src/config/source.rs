@@ -1,0 +1,117 @@
+//! `[[source]]` and `[[stream]]`.
+
+use std::time::Duration;
+
+use super::{
+    AckMode, Deliver, Envelope, JetStreamSource, LinesSource, Source, SourceKind, Storage, Stream,
+    table::{At, Table},
+    unique::Unique,
+    values,
+};
+
+const ACK_WAIT: Duration = Duration::from_secs(30);
+const BATCH: usize = 500;
+
+/// What several sources may not share.
+#[derive(Default)]
+pub(super) struct Taken {
+    names: Unique,
+    inputs: Unique,
+}
+
+pub(super) fn source(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Source>> {
+    let name = taken.names.name(table, "source");
+    let envelope = envelope(table);
+    type Kind = fn(&mut Table<'_>, &mut Unique) -> Option<SourceKind>;
+    let kinds: [(&str, Kind); 2] = [("jetstream", jetstream), ("lines", lines)];
+    let kind = match table.required("type", |table, field| table.choice(field, &kinds)) {
+        Some(kind) => kind(table, &mut taken.inputs),
+        None => {
+            table.ignore_rest();
+            None
+        }
+    };
+    Some(At { value: Source { name: name?, envelope: envelope?, kind: kind? }, place: table.place() })
+}
+
+fn envelope(table: &mut Table<'_>) -> Option<Envelope> {
+    match table.choice("envelope", &[("plain", true), ("cloudevents", false)]) {
+        None if table.has("envelope") => {
+            table.ignore_rest();
+            None
+        }
+        Some(false) => Some(Envelope::CloudEvents),
+        None | Some(true) => Some(Envelope::Plain {
+            id: table.parsed("id", values::inner_field),
+            event_type: table.parsed("event_type", values::inner_field),
+            subject: table.parsed("subject", values::inner_field),
+            source_time: table.parsed("source_time", values::inner_field),
+        }),
+    }
+}
+
+fn jetstream(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKind> {
+    let stream = table.required("stream", |table, field| table.parsed(field, values::server_name));
+    let durable = table.required("durable", |table, field| table.parsed(field, values::server_name));
+    let subjects = table.list("subjects", values::server_pattern).unwrap_or_default();
+    let ack = table.choice("ack", &[("explicit", AckMode::Explicit), ("all", AckMode::All)]);
+    let ack_wait = table.duration("ack_wait").unwrap_or(ACK_WAIT);
+    let deliver = table.choice("deliver", &[("all", Deliver::All), ("new", Deliver::New)]);
+    let batch = table.positive("batch", 100_000).map_or(BATCH, |batch| batch.get());
+    let (stream, durable) = (stream?, durable?);
+    // Two readers of one consumer take each other's messages, and with `ack = "all"` confirm them too.
+    let consumer = format!("consumer `{durable}` of stream `{stream}`");
+    taken.claim(table, &consumer, table.place_of("durable"), consumer.clone());
+    Some(SourceKind::JetStream(JetStreamSource {
+        stream,
+        durable,
+        subjects,
+        ack: ack.unwrap_or(AckMode::Explicit),
+        ack_wait,
+        deliver: deliver.unwrap_or(Deliver::All),
+        batch,
+    }))
+}
+
+fn lines(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKind> {
+    let path = table.input_path("path");
+    match &path {
+        None if table.has("path") => {}
+        None => taken.claim(table, "-", table.place(), "a source that reads standard input".into()),
+        Some(path) => {
+            let path = path.display().to_string();
+            taken.claim(table, &path, table.place_of("path"), format!("the file `{path}`"));
+        }
+    }
+    Some(SourceKind::Lines(LinesSource { path }))
+}
+
+pub(super) fn stream(table: &mut Table<'_>, names: &mut Unique) -> Option<Stream> {
+    let name = names.named(table, "stream", values::server_name);
+    let subjects = table.required("subjects", |table, field| table.list(field, values::server_pattern));
+    if subjects.as_ref().is_some_and(Vec::is_empty) {
+        let hint = "name what it keeps, as in `subjects = [\"orders.>\"]`".to_owned();
+        table.error(table.place_of("subjects"), "the stream keeps nothing", Some(hint));
+    }
+    let storage = table.choice("storage", &[("file", Storage::File), ("memory", Storage::Memory)]);
+    let replicas = table.positive("replicas", 5).map(|replicas| replicas.get());
+    let max_age = table.duration("max_age");
+    let max_bytes = table.size("max_bytes");
+    let max_messages = table.count_from("max_messages", 1);
+    let duplicate_window = table.duration("duplicate_window");
+    if let (Some(window), Some(age)) = (duplicate_window, max_age)
+        && window > age
+    {
+        table.error(table.place_of("duplicate_window"), "`duplicate_window` is longer than `max_age`", None);
+    }
+    Some(Stream {
+        name: name?,
+        subjects: subjects?,
+        storage,
+        replicas,
+        max_age,
+        max_bytes,
+        max_messages,
+        duplicate_window,
+    })
+}

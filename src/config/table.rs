@@ -1,0 +1,399 @@
+//! Typed access to a TOML table. A value that is wrong is reported and then read as if it were not there, so that
+//! reading goes on; a name that nobody asked for is reported as unknown when the table is done.
+//!
+//! Read every field before giving up on a table: a field that was not asked for yet counts as unknown.
+
+use std::{fmt::Display, num::NonZeroUsize, ops::Range, path::PathBuf, time::Duration};
+
+use toml::{
+    Spanned,
+    de::{DeString, DeTable, DeValue},
+};
+
+use super::{
+    document::Document,
+    nearest::suggest,
+    problem::{Place, Problem},
+    values,
+};
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+/// A value whose type is declared elsewhere. TOML may spell it as what it is, a number or a boolean; we keep the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    One(String),
+    Many(Vec<String>),
+}
+
+pub(super) struct Table<'a> {
+    document: &'a Document<'a>,
+    span: Range<usize>,
+    entries: DeTable<'a>,
+    /// What was asked for, and where it stood.
+    known: Vec<(&'static str, Option<Range<usize>>)>,
+    /// Whether what was not asked for is unknown.
+    strict: bool,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn read<T>(
+        document: &'a Document<'a>,
+        span: Range<usize>,
+        entries: DeTable<'a>,
+        fields: impl FnOnce(&mut Table<'a>) -> T,
+    ) -> T {
+        let mut table = Table { document, span, entries, known: Vec::new(), strict: true };
+        let result = fields(&mut table);
+        table.report_unknown();
+        result
+    }
+
+    fn report_unknown(self) {
+        let known = self.known.iter().map(|(name, _)| *name);
+        for name in self.entries.keys().filter(|_| self.strict) {
+            let hint = suggest(name.get_ref(), known.clone(), "known fields", "nothing belongs here");
+            let message = format!("unknown field `{}`", name.get_ref());
+            self.error(self.document.place(name.span()), message, Some(hint));
+        }
+    }
+
+    /// What else stands here can't be judged: the field that decides it is missing or wrong.
+    pub(super) fn ignore_rest(&mut self) {
+        self.strict = false;
+    }
+
+    /// Where the table begins.
+    pub(super) fn place(&self) -> Place {
+        self.document.place(self.span.clone())
+    }
+
+    /// Where the value of a field that was read stands, or the table when there is none.
+    pub(super) fn place_of(&self, name: &str) -> Place {
+        let span = self.known.iter().find(|(known, _)| *known == name).and_then(|(_, span)| span.clone());
+        self.document.place(span.unwrap_or_else(|| self.span.clone()))
+    }
+
+    pub(super) fn report(&self, problem: Problem) {
+        self.document.report.add(problem);
+    }
+
+    pub(super) fn error(&self, place: Place, message: impl Into<String>, hint: Option<String>) {
+        self.report(Problem { hint, ..Problem::error(place, message) });
+    }
+
+    /// Whether the field is written down, right or wrong.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name) || self.known.iter().any(|(known, span)| *known == name && span.is_some())
+    }
+
+    pub(super) fn holds_table(&self, name: &str) -> bool {
+        matches!(self.entries.get(name).map(Spanned::get_ref), Some(DeValue::Table(_)))
+    }
+
+    /// A field that must be there, read by `read`.
+    pub(super) fn required<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Self, &'static str) -> Option<T>,
+    ) -> Option<T> {
+        let value = read(self, name);
+        if !self.has(name) {
+            self.error(self.place(), format!("`{name}` is missing"), None);
+        }
+        value
+    }
+
+    /// A field that belongs somewhere else.
+    pub(super) fn misplaced(&mut self, name: &'static str, where_to: &str) {
+        if let Some((key, _)) = self.entries.remove_entry(name) {
+            let hint = Some(format!("it belongs in {where_to}"));
+            self.error(self.document.place(key.span()), format!("`{name}` does not belong here"), hint);
+        }
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Spanned<DeValue<'a>>> {
+        let value = self.entries.remove(name);
+        self.known.push((name, value.as_ref().map(Spanned::span)));
+        value
+    }
+
+    fn wrong_type(&self, name: &str, expected: &str, found: &Spanned<DeValue<'_>>) {
+        let found_type = match found.get_ref() {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "an integer",
+            DeValue::Float(_) => "a float",
+            DeValue::Boolean(_) => "a boolean",
+            DeValue::Datetime(_) => "a date or time",
+            DeValue::Array(_) => "an array",
+            DeValue::Table(_) => "a table",
+        };
+        self.error(self.document.place(found.span()), format!("`{name}` must be {expected}, found {found_type}"), None);
+    }
+
+    fn wrong_value(&self, name: &str, value: impl Display, error: impl Display, place: Place) {
+        self.error(place, format!("`{name}` can't be `{value}`: {error}"), None);
+    }
+
+    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+        self.text_that_is(name, "a string")
+    }
+
+    /// A string that the user knows under another name.
+    pub(super) fn text_that_is(&mut self, name: &'static str, expected: &str) -> Option<String> {
+        let value = self.take(name)?;
+        match value.get_ref() {
+            DeValue::String(text) => Some(text.clone().into_owned()),
+            _ => {
+                self.wrong_type(name, expected, &value);
+                None
+            }
+        }
+    }
+
+    /// A string that means something to `parse`.
+    pub(super) fn parsed<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text(name)?;
+        parse(&text).map_err(|error| self.wrong_value(name, &text, error, self.place_of(name))).ok()
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Clone>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.text(name)?;
+        let choice = choices.iter().find(|(word, _)| *word == text);
+        if choice.is_none() {
+            let hint = suggest(&text, choices.iter().map(|(word, _)| *word), "known words", "");
+            self.error(self.place_of(name), format!("`{name}` can't be `{text}`"), Some(hint));
+        }
+        choice.map(|(_, value)| value.clone())
+    }
+
+    pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
+        let value = self.take(name)?;
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Some(*flag),
+            _ => {
+                self.wrong_type(name, "`true` or `false`", &value);
+                None
+            }
+        }
+    }
+
+    pub(super) fn integer(&mut self, name: &'static str) -> Option<i64> {
+        let value = self.take(name)?;
+        match value.get_ref() {
+            DeValue::Integer(integer) => {
+                let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+                if number.is_none() {
+                    self.wrong_value(name, integer, "it is too large", self.document.place(value.span()));
+                }
+                number
+            }
+            _ => {
+                self.wrong_type(name, "an integer", &value);
+                None
+            }
+        }
+    }
+
+    /// An integer from `least` on that fits into `T`.
+    pub(super) fn count_from<T: TryFrom<i64>>(&mut self, name: &'static str, least: i64) -> Option<T> {
+        let number = self.integer(name)?;
+        let count = if number >= least { T::try_from(number).ok() } else { None };
+        if count.is_none() {
+            let error = if number < least { format!("it must be at least {least}") } else { "it is too large".into() };
+            self.wrong_value(name, number, error, self.place_of(name));
+        }
+        count
+    }
+
+    /// An integer from 1 to `most`.
+    pub(super) fn positive(&mut self, name: &'static str, most: usize) -> Option<NonZeroUsize> {
+        let count = NonZeroUsize::new(self.count_from(name, 1)?)?;
+        if count.get() > most {
+            self.wrong_value(name, count, format!("it must be at most {most}"), self.place_of(name));
+            return None;
+        }
+        Some(count)
+    }
+
+    /// Bytes, 1 or more: an integer, or a string such as `64MiB`.
+    pub(super) fn size(&mut self, name: &'static str) -> Option<u64> {
+        if let Some(DeValue::Integer(_)) = self.entries.get(name).map(Spanned::get_ref) {
+            return self.count_from(name, 1);
+        }
+        let text = self.text_that_is(name, "a number of bytes or a size such as `\"64MiB\"`")?;
+        values::size(&text).map_err(|error| self.wrong_value(name, &text, error, self.place_of(name))).ok()
+    }
+
+    /// A size in memory.
+    pub(super) fn memory_size(&mut self, name: &'static str) -> Option<usize> {
+        let size = self.size(name)?;
+        let fits = usize::try_from(size).ok();
+        if fits.is_none() {
+            self.wrong_value(name, size, "it is more than this machine can address", self.place_of(name));
+        }
+        fits
+    }
+
+    /// More than nothing.
+    pub(super) fn duration(&mut self, name: &'static str) -> Option<Duration> {
+        let duration = self.duration_or_zero(name)?;
+        if duration.is_zero() {
+            self.error(self.place_of(name), format!("`{name}` can't be zero"), None);
+            return None;
+        }
+        Some(duration)
+    }
+
+    pub(super) fn duration_or_zero(&mut self, name: &'static str) -> Option<Duration> {
+        let text = self.text_that_is(name, "a duration in quotes, such as `\"5s\"`")?;
+        values::duration(&text).map_err(|error| self.wrong_value(name, &text, error, self.place_of(name))).ok()
+    }
+
+    /// A path, relative to the router's folder.
+    pub(super) fn path(&mut self, name: &'static str) -> Option<PathBuf> {
+        let text = self.text(name)?;
+        if text.is_empty() {
+            self.error(self.place_of(name), format!("`{name}` is empty"), None);
+            return None;
+        }
+        Some(self.document.dir.join(text))
+    }
+
+    /// A file that must be there already.
+    pub(super) fn input_path(&mut self, name: &'static str) -> Option<PathBuf> {
+        let path = self.path(name)?;
+        match path.metadata() {
+            Ok(found) if found.is_dir() => {
+                self.error(self.place_of(name), format!("`{}` is a folder, not a file", path.display()), None);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.error(self.place_of(name), format!("can't read `{}`: {error}", path.display()), None);
+            }
+        }
+        Some(path)
+    }
+
+    /// Strings; one alone stands for a list of one. Those that are no strings are reported and left out.
+    pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<At<String>>> {
+        let value = self.take(name)?;
+        let elements = match value.get_ref() {
+            DeValue::Array(elements) => elements.iter().collect(),
+            DeValue::String(_) => vec![&value],
+            _ => {
+                self.wrong_type(name, "a list of strings", &value);
+                return None;
+            }
+        };
+        let text = |element: &Spanned<DeValue<'_>>| match element.get_ref() {
+            DeValue::String(text) => Some(self.at(text.clone().into_owned(), element.span())),
+            _ => {
+                self.wrong_type(name, "a list of strings", element);
+                None
+            }
+        };
+        Some(elements.into_iter().filter_map(text).collect())
+    }
+
+    /// [`Self::texts`] that all mean something to `parse`.
+    pub(super) fn list<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<Vec<T>> {
+        let texts = self.texts(name)?;
+        let parse = |text: At<String>| {
+            parse(&text.value).map_err(|error| self.wrong_value(name, &text.value, error, text.place)).ok()
+        };
+        // Every one is read, so that every mistake is reported.
+        let parsed: Vec<_> = texts.into_iter().map(parse).collect();
+        parsed.into_iter().collect()
+    }
+
+    /// A table inside this one.
+    pub(super) fn table<T>(&mut self, name: &'static str, fields: impl FnOnce(&mut Table<'a>) -> T) -> Option<T> {
+        let value = self.take(name)?;
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Table(entries) => Some(Table::read(self.document, span, entries, fields)),
+            other => {
+                self.wrong_type(name, "a table", &Spanned::new(span, other));
+                None
+            }
+        }
+    }
+
+    /// The tables written `[[name]]`.
+    pub(super) fn tables<T>(&mut self, name: &'static str, mut fields: impl FnMut(&mut Table<'a>) -> T) -> Vec<T> {
+        let expected = format!("a list of tables, each written `[[{name}]]`");
+        let Some(value) = self.take(name) else { return Vec::new() };
+        let span = value.span();
+        let elements = match value.into_inner() {
+            DeValue::Array(elements) => elements,
+            other => {
+                self.wrong_type(name, &expected, &Spanned::new(span, other));
+                return Vec::new();
+            }
+        };
+        let mut results = Vec::new();
+        for element in elements {
+            let span = element.span();
+            match element.into_inner() {
+                DeValue::Table(entries) => results.push(Table::read(self.document, span, entries, &mut fields)),
+                other => self.wrong_type(name, &expected, &Spanned::new(span, other)),
+            }
+        }
+        results
+    }
+
+    /// A table whose names are the user's own, in the order of the file. `None` also when one of its values is wrong.
+    pub(super) fn map(&mut self, name: &'static str) -> Option<Vec<(At<String>, At<Given>)>> {
+        let value = self.take(name)?;
+        let DeValue::Table(entries) = value.get_ref() else {
+            self.wrong_type(name, "a table", &value);
+            return None;
+        };
+        let mut entries: Vec<_> = entries.iter().collect();
+        entries.sort_unstable_by_key(|(name, _)| name.span().start);
+        let entry = |(name, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+            let given = given(value.get_ref());
+            if given.is_none() {
+                self.wrong_type(name.get_ref(), "a string, an integer, a boolean or a list of strings", value);
+            }
+            Some((self.at(name.get_ref().clone().into_owned(), name.span()), self.at(given?, value.span())))
+        };
+        let entries: Vec<_> = entries.into_iter().map(entry).collect();
+        entries.into_iter().collect()
+    }
+
+    fn at<T>(&self, value: T, span: Range<usize>) -> At<T> {
+        At { value, place: self.document.place(span) }
+    }
+}
+
+fn given(value: &DeValue<'_>) -> Option<Given> {
+    match value {
+        DeValue::String(text) => Some(Given::One(text.clone().into_owned())),
+        DeValue::Integer(integer) => {
+            let decimal = i64::from_str_radix(integer.as_str(), integer.radix());
+            Some(Given::One(decimal.map_or_else(|_| integer.to_string(), |number| number.to_string())))
+        }
+        DeValue::Boolean(flag) => Some(Given::One(flag.to_string())),
+        DeValue::Array(elements) => {
+            let text = |element: &Spanned<DeValue<'_>>| element.get_ref().as_str().map(str::to_owned);
+            elements.iter().map(text).collect::<Option<_>>().map(Given::Many)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,51 @@
+//! Things that may be there once.
+
+use std::collections::HashMap;
+
+use super::{
+    problem::{Place, Problem},
+    table::Table,
+    values,
+};
+
+/// What was seen, and where first.
+#[derive(Default)]
+pub(super) struct Unique(HashMap<String, Place>);
+
+impl Unique {
+    /// Reads the `name` of a `what`, which no other may have.
+    pub(super) fn name(&mut self, table: &mut Table<'_>, what: &str) -> Option<String> {
+        self.named(table, what, values::name)
+    }
+
+    /// [`Self::name`] with the rules of `check`.
+    pub(super) fn named(
+        &mut self,
+        table: &mut Table<'_>,
+        what: &str,
+        check: fn(&str) -> Result<String, &'static str>,
+    ) -> Option<String> {
+        let name = table.required("name", |table, field| table.parsed(field, check))?;
+        self.claim(table, &name, table.place_of("name"), format!("{what} `{name}`"));
+        Some(name)
+    }
+
+    /// Reports `what` when `value` was claimed before.
+    pub(super) fn claim(&mut self, table: &Table<'_>, value: &str, place: Place, what: String) {
+        if let Some(problem) = self.repeats(value, place, what) {
+            table.report(problem);
+        }
+    }
+
+    pub(super) fn repeats(&mut self, value: &str, place: Place, what: String) -> Option<Problem> {
+        if let Some(first) = self.0.get(value) {
+            return Some(Problem::error(place, format!("{what} appears twice")).hint(format!("first at {first}")));
+        }
+        self.0.insert(value.to_owned(), place);
+        None
+    }
+
+    pub(super) fn into_values(self) -> impl Iterator<Item = String> {
+        self.0.into_keys()
+    }
+}

@@ -1,0 +1,181 @@
+//! What the strings in a configuration may say: durations, sizes, names, places in a message.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use jiff::{Span, SpanRelativeTo};
+
+use super::{Field, OrderBy};
+use crate::event::{Pattern, check_subject};
+
+const NAME: &str = "a name is made of letters, digits, `-`, `_` and `.`, and does not begin with `.`";
+const SERVER_NAME: &str = "the server wants at most 255 bytes without spaces, `.`, `*`, `>`, `/` and `\\`";
+const HEADER: &str = "a header's name is printable ASCII without spaces and `:`";
+
+/// The server counts nanoseconds in 64 bits: longer than this it would not take.
+const LONGEST: Duration = Duration::from_hours(24 * 365 * 100);
+
+/// `5s`, `250ms`, `1h 30m`, `7d`: whatever has a fixed length.
+pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+    let unsigned = text
+        .parse::<Span>()
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
+        .and_then(Duration::try_from);
+    let duration = unsigned.map_err(|_| "a duration looks like `5s`, `250ms`, `1h 30m` or `7d`")?;
+    if duration > LONGEST { Err("it is longer than a hundred years") } else { Ok(duration) }
+}
+
+/// Bytes: `64MiB`, `1 GB`, `4096`.
+pub(super) fn size(text: &str) -> Result<u64, &'static str> {
+    match text.parse::<ByteSize>() {
+        Ok(ByteSize(0)) => Err("it must be at least 1"),
+        // The server counts in signed numbers.
+        Ok(ByteSize(bytes)) if bytes > i64::MAX.cast_unsigned() => Err("it is too large"),
+        Ok(ByteSize(bytes)) => Ok(bytes),
+        Err(_) => Err("a size is a number of bytes, or looks like `64MiB` or `500kB`"),
+    }
+}
+
+/// A name of ours. It appears in paths, headers and metrics, so it is kept to what means nothing there (L04, L82).
+pub(super) fn name(text: &str) -> Result<String, &'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let good = !text.is_empty() && !text.starts_with('.') && !text.contains("..") && text.chars().all(plain);
+    if good { Ok(text.to_owned()) } else { Err(NAME) }
+}
+
+/// The name of a stream or a consumer.
+pub(super) fn server_name(text: &str) -> Result<String, &'static str> {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '/' | '\\');
+    if text.is_empty() || text.len() > 255 || text.contains(bad) { Err(SERVER_NAME) } else { Ok(text.to_owned()) }
+}
+
+/// A pattern that goes over the wire, where a space would end it.
+pub(super) fn server_pattern(text: &str) -> Result<Pattern, String> {
+    no_spaces(text)?;
+    text.parse::<Pattern>().map_err(|error| error.to_string())
+}
+
+/// A subject that goes over the wire.
+pub(super) fn server_subject(text: &str) -> Result<String, String> {
+    no_spaces(text)?;
+    check_subject(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+fn no_spaces(text: &str) -> Result<(), String> {
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("the server takes no spaces in subjects".into());
+    }
+    Ok(())
+}
+
+pub(super) fn header_name(text: &str) -> Result<String, &'static str> {
+    let good = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != ':');
+    if good { Ok(text.to_owned()) } else { Err(HEADER) }
+}
+
+/// `header:NAME` or a JSON pointer.
+pub(super) fn inner_field(text: &str) -> Result<Field, &'static str> {
+    if let Some(name) = text.strip_prefix("header:") {
+        return Ok(Field::Header(header_name(name)?));
+    }
+    if !text.starts_with('/') {
+        return Err("it is `header:NAME` or a JSON pointer such as `/order/id`");
+    }
+    let pointer = text.parse().map_err(|_| "in a JSON pointer `~` is written `~0`, and a `/` inside a name `~1`")?;
+    Ok(Field::Pointer(pointer))
+}
+
+/// `subject`, `event_type`, `header:NAME` or a JSON pointer.
+pub(super) fn field(text: &str) -> Result<Field, &'static str> {
+    match text {
+        "subject" => Ok(Field::Subject),
+        "event_type" => Ok(Field::EventType),
+        _ if text.starts_with("header:") || text.starts_with('/') => inner_field(text),
+        _ => Err("it is `subject`, `event_type`, `header:NAME` or a JSON pointer such as `/order/id`"),
+    }
+}
+
+pub(super) fn order_by(text: &str) -> Result<OrderBy, &'static str> {
+    match text {
+        "none" => Ok(OrderBy::None),
+        _ if text.starts_with("header:") || text.starts_with('/') => inner_field(text).map(OrderBy::Field),
+        _ => field(text)
+            .map(OrderBy::Field)
+            .map_err(|_| "it is `subject`, `event_type`, `header:NAME`, a JSON pointer such as `/order/id`, or `none`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_and_a_fixed_length() {
+        for (text, millis) in [
+            ("5s", 5_000),
+            ("250ms", 250),
+            ("24h", 86_400_000),
+            ("1h 30m", 5_400_000),
+            ("1.5s", 1_500),
+            ("7d", 604_800_000),
+            ("PT5S", 5_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "5", "-5s", "1mo", "soon", "5 parsecs", "36501d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_decimal_or_binary_as_written() {
+        for (text, bytes) in [("4096", 4096), ("64MiB", 64 << 20), ("1 GB", 1_000_000_000), ("1.5kB", 1500)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "0", "0MiB", "-1", "MiB", "64 apples", "20EiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    /// L04 and L82: no name of ours can leave its folder or break a header.
+    #[test]
+    fn names_are_harmless_in_paths_and_headers() {
+        for text in ["orders.large", "a", "A-1_b"] {
+            assert_eq!(name(text).as_deref(), Ok(text));
+        }
+        for text in ["", ".", "..", ".hidden", "a/b", "a\\b", "a..b", "a b", "a\nb", "a\0", "ä"] {
+            assert_eq!(name(text), Err(NAME), "{text:?}");
+        }
+        for text in ["", "a.b", "a*", ">", "a b", "a/b", &"a".repeat(256)] {
+            assert_eq!(server_name(text), Err(SERVER_NAME), "{text:?}");
+        }
+        assert_eq!(server_name("ORDERS_1").as_deref(), Ok("ORDERS_1"));
+    }
+
+    #[test]
+    fn fields_name_a_place_in_the_message() {
+        assert_eq!(field("subject"), Ok(Field::Subject));
+        assert_eq!(field("event_type"), Ok(Field::EventType));
+        assert_eq!(field("header:Customer"), Ok(Field::Header("Customer".into())));
+        assert_eq!(field("/a/b~1c"), Ok(Field::Pointer("/a/b~1c".parse().unwrap())));
+        for text in ["", "Subject", "header:", "header:a b", "header:a:b", "a/b", "/a~2", "/a~", "none"] {
+            assert!(field(text).is_err(), "{text:?}");
+        }
+        assert!(inner_field("subject").is_err());
+        assert_eq!(order_by("none"), Ok(OrderBy::None));
+        assert_eq!(order_by("/id"), Ok(OrderBy::Field(Field::Pointer("/id".parse().unwrap()))));
+        assert_eq!(order_by("header:"), Err(HEADER));
+    }
+
+    #[test]
+    fn subjects_for_the_server_hold_no_spaces() {
+        assert!(server_pattern("orders.*").is_ok());
+        assert!(server_pattern("or ders.*").is_err());
+        assert!(server_subject("orders.a").is_ok());
+        for text in ["orders.\r\nPUB x", "orders.*", "orders."] {
+            assert!(server_subject(text).is_err(), "{text:?}");
+        }
+    }
+}

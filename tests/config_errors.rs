@@ -1,0 +1,871 @@
+//! A router's folder that can't be used is refused whole, with everything that is wrong in it, where it is and what
+//! was perhaps meant.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::fs;
+
+use insta::assert_snapshot;
+use tempfile::TempDir;
+use trommel::config::load;
+
+/// A folder with one component, `plugins/orders.wasm`, and these files.
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [("plugins/orders.wasm", "")].iter().chain(files) {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+/// All that is said about the folder, which itself appears as `DIR`.
+fn problems(files: &[(&str, &str)]) -> String {
+    let dir = folder(files);
+    load(dir.path()).unwrap_err().to_string().replace(&dir.path().display().to_string(), "DIR")
+}
+
+/// What is said about `trommel.toml`.
+fn in_settings(text: &str) -> String {
+    problems(&[("trommel.toml", text)])
+}
+
+/// What is said about `trommel.toml` with this beside a source.
+fn beside_source(text: &str) -> String {
+    in_settings(&format!("{text}\n[[source]]\nname = \"in\"\ntype = \"lines\"\n"))
+}
+
+const SETTINGS: &str = "
+[[source]]
+name = \"in\"
+type = \"lines\"
+
+[[sink]]
+name = \"out\"
+type = \"stdout\"
+
+[[sink]]
+name = \"large\"
+type = \"null\"
+";
+
+/// What is said about `keys/orders.toml` beside good settings.
+fn in_keys(text: &str) -> String {
+    problems(&[("trommel.toml", SETTINGS), ("keys/orders.toml", text)])
+}
+
+/// What is said about a route, beside a key with params.
+fn in_route(text: &str) -> String {
+    in_keys(&format!(
+        r#"[[key]]
+key = "orders.large"
+subject = "orders.>"
+filter = "orders"
+params = [
+    {{ name = "min_amount", type = "int", required = true, description = "Smallest amount that passes" }},
+    {{ name = "regions", type = "multi", values = {{ eu = "Europe", us = "America", asia = "Asia" }} }},
+    {{ name = "currency", type = "enum", values = {{ eur = "Euro", usd = "Dollar" }}, default = "eur" }},
+    {{ name = "paid", type = "bool" }},
+]
+
+[[key]]
+key = "orders.all"
+subject = "orders.>"
+
+[[route]]
+{text}"#
+    ))
+}
+
+#[test]
+fn there_is_no_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = load(&dir.path().join("router")).unwrap_err().to_string();
+    assert_snapshot!(error.replace(&dir.path().display().to_string(), "DIR"), @r"
+    DIR/router: can't open the folder: No such file or directory (os error 2)
+      a router's folder holds `trommel.toml`, `keys/*.toml` and `plugins/*.wasm`: see `examples/quickstart`
+    ");
+}
+
+#[test]
+fn a_folder_without_settings_still_has_its_keys_checked() {
+    assert_snapshot!(problems(&[("keys/orders.toml", "[[key]]\nkey = \"orders\"\n")]), @r"
+    keys/orders.toml:1:1: the key does not say which events it takes
+      give it a `subject`, an `event_type` or both
+    trommel.toml: there is no such file in `DIR`
+      a router's folder holds `trommel.toml`, `keys/*.toml` and `plugins/*.wasm`: see `examples/quickstart`
+    ");
+}
+
+#[test]
+fn an_empty_file_says_what_it_lacks() {
+    assert_snapshot!(in_settings(""), @r#"
+    trommel.toml:1:1: there is no source to read from
+      add a `[[source]]` with `name` and `type = "jetstream"` or `type = "lines"`
+    "#);
+}
+
+/// One mistake does not hide another, in whichever file.
+#[test]
+fn every_problem_of_every_file_comes_at_once() {
+    let files = [
+        (
+            "trommel.toml",
+            r#"
+[pipelines]
+lanes = 4
+
+[[source]]
+name = "orders"
+type = "jetstream"
+stream = "ORDERS"
+durrable = "trommel"
+
+[[sink]]
+name = "large"
+type = "nats"
+subject = "alerts..{event_type}"
+windw = 10
+
+[dedup]
+ttl = "5 parsecs"
+"#,
+        ),
+        (
+            "keys/orders.toml",
+            r#"
+[[key]]
+key = "orders.large"
+subject = "orders.>.created"
+filter = "ordes"
+workes = 2
+
+[[key.params]]
+name = "min_amount"
+type = "integer"
+
+[[route]]
+key = "orders.lrage"
+sinks = ["lagre"]
+"#,
+        ),
+        ("keys/refunds.toml", "[[key]]\nname = orders\n"),
+    ];
+    assert_snapshot!(problems(&files), @r"
+    keys/orders.toml:4:11: `subject` can't be `orders.>.created`: `>` stands for the rest and must come last
+    keys/orders.toml:5:10: filter `ordes` has no component: there is no `plugins/ordes.wasm`
+      did you mean `orders`?
+    keys/orders.toml:6:1: unknown field `workes`
+      did you mean `workers`?
+    keys/orders.toml:10:8: `type` can't be `integer`
+      did you mean `int`?
+    keys/orders.toml:14:10: there is no sink `lagre`
+      did you mean `large`?
+    keys/refunds.toml:2:8: string values must be quoted, expected literal string
+      name = orders
+             ^
+    trommel.toml:2:2: unknown field `pipelines`
+      did you mean `pipeline`?
+    trommel.toml:5:1: `durable` is missing
+    trommel.toml:9:1: unknown field `durrable`
+      did you mean `durable`?
+    trommel.toml:14:11: `subject` can't be `alerts..{event_type}`: it has an empty token: dots separate tokens, one at a time, never first or last
+    trommel.toml:15:1: unknown field `windw`
+      did you mean `window`?
+    trommel.toml:18:7: `ttl` can't be `5 parsecs`: a duration looks like `5s`, `250ms`, `1h 30m` or `7d`
+    ");
+}
+
+#[test]
+fn broken_syntax_shows_the_line() {
+    assert_snapshot!(in_keys("[[key]\nkey = \"orders\nsubject == \"orders.>\"\nsubject = \"ö\" x\n"), @r#"
+    keys/orders.toml:1:7: unclosed array table, expected `]`
+      [[key]
+            ^
+    keys/orders.toml:3:10: extra `=`, expected nothing
+      subject == "orders.>"
+               ^
+    keys/orders.toml:4:15: unexpected key or value, expected newline, `#`
+      subject = "ö" x
+                    ^
+    "#);
+}
+
+/// A log is no place for a password.
+#[test]
+fn broken_syntax_in_a_secret_is_not_shown() {
+    let error = beside_source("[nats]\nurl = \"nats://localhost\"\nuser = \"bob\"\npassword = \"pass\"word\"\n");
+    assert_snapshot!(error, @"trommel.toml:4:18: unexpected key or value, expected newline, `#`");
+}
+
+#[test]
+fn a_field_appears_twice() {
+    assert_snapshot!(in_keys("[[key]]\nkey = \"a\"\nsubject = \"a\"\nsubject = \"b\"\n"), @r#"
+    keys/orders.toml:4:1: duplicate key
+      subject = "b"
+      ^
+    "#);
+}
+
+#[test]
+fn unknown_fields_are_reported_at_any_depth() {
+    let text = r#"
+[nats]
+url = "nats://localhost"
+usr = "bob"
+
+[[stream]]
+name = "ORDERS"
+subjects = ["orders.>"]
+max_ages = "24h"
+retention = "limits"
+
+[[sink]]
+name = "out"
+type = "stdout"
+path = "out.ndjson"
+retry = { min = "1s", maximum = "5s" }
+
+[[filter]]
+name = "orders"
+limits = { process_cpus = "1s" }
+"#;
+    assert_snapshot!(beside_source(text), @r"
+    trommel.toml:4:1: unknown field `usr`
+      did you mean `user` or `url`?
+    trommel.toml:9:1: unknown field `max_ages`
+      did you mean `max_age`?
+    trommel.toml:10:1: unknown field `retention`
+      known fields: `duplicate_window`, `max_age`, `max_bytes`, `max_messages`, `name`, `replicas`, `storage` and `subjects`
+    trommel.toml:15:1: unknown field `path`
+      known fields: `name`, `on_failure`, `retry` and `type`
+    trommel.toml:16:23: unknown field `maximum`
+      did you mean `max`?
+    trommel.toml:20:12: unknown field `process_cpus`
+      did you mean `process_cpu`?
+    ");
+}
+
+#[test]
+fn wrong_types_say_what_was_found_and_meant() {
+    let text = r#"
+[pipeline]
+lanes = "four"
+drain = 30
+in_flight_bytes = 1.5
+in_flight = true
+
+[dedup]
+enabled = "yes"
+
+[admin]
+listen = 9464
+
+[limits]
+memory = [64]
+
+[sink]
+name = "out"
+
+[nats]
+url = ["nats://localhost", 4222]
+token = 12345
+"#;
+    assert_snapshot!(beside_source(text), @r#"
+    trommel.toml:3:9: `lanes` must be an integer, found a string
+    trommel.toml:4:9: `drain` must be a duration in quotes, such as `"5s"`, found an integer
+    trommel.toml:5:19: `in_flight_bytes` must be a number of bytes or a size such as `"64MiB"`, found a float
+    trommel.toml:6:13: `in_flight` must be an integer, found a boolean
+    trommel.toml:9:11: `enabled` must be `true` or `false`, found a string
+    trommel.toml:12:10: `listen` must be a string, found an integer
+    trommel.toml:15:10: `memory` must be a number of bytes or a size such as `"64MiB"`, found an array
+    trommel.toml:17:1: `sink` must be a list of tables, each written `[[sink]]`, found a table
+    trommel.toml:21:28: `url` must be a list of strings, found an integer
+    trommel.toml:22:9: `token` must be a string, `{ env = "NAME" }` or `{ file = "path" }`, found an integer
+    "#);
+}
+
+#[test]
+fn values_out_of_range() {
+    let text = r#"
+[pipeline]
+lanes = 5000
+in_flight = 0
+in_flight_bytes = "0MiB"
+
+[dedup]
+ttl = "0s"
+capacity = -1
+by = "payload"
+
+[admin]
+listen = "localhost:9464"
+
+[limits]
+match_cpu = "0ms"
+memory = "64 apples"
+output = 0
+emissions = 0
+log_lines = -1
+
+[[sink]]
+name = "out"
+type = "stdout"
+retry = { min = "10s", max = "1s" }
+"#;
+    assert_snapshot!(beside_source(text), @r"
+    trommel.toml:3:9: `lanes` can't be `5000`: it must be at most 1024
+    trommel.toml:4:13: `in_flight` can't be `0`: it must be at least 1
+    trommel.toml:5:19: `in_flight_bytes` can't be `0MiB`: it must be at least 1
+    trommel.toml:8:7: `ttl` can't be zero
+    trommel.toml:9:12: `capacity` can't be `-1`: it must be at least 1
+    trommel.toml:10:6: `by` can't be `payload`: it is `id`, `sequence`, `header:NAME` or a JSON pointer such as `/order/id`
+    trommel.toml:13:10: `listen` can't be `localhost:9464`: it is an address and a port, such as `127.0.0.1:9464`
+    trommel.toml:16:13: `match_cpu` can't be zero
+    trommel.toml:17:10: `memory` can't be `64 apples`: a size is a number of bytes, or looks like `64MiB` or `500kB`
+    trommel.toml:18:10: `output` can't be `0`: it must be at least 1
+    trommel.toml:19:13: `emissions` can't be `0`: it must be at least 1
+    trommel.toml:20:13: `log_lines` can't be `-1`: it must be at least 0
+    trommel.toml:25:17: `min` is longer than `max`
+    ");
+}
+
+#[test]
+fn words_that_are_not_among_the_choices() {
+    let text = r#"
+[[source]]
+name = "orders"
+type = "jetsream"
+stream = "ORDERS"
+
+[[source]]
+name = "more"
+type = "lines"
+envelope = "cloud-events"
+
+[[sink]]
+name = "out"
+type = "kafka"
+brokers = ["localhost:9092"]
+on_failure = "deadletter"
+
+[[filter]]
+name = "orders"
+grants = ["state", "network"]
+on_quarantine = "stop"
+"#;
+    assert_snapshot!(in_settings(text), @r"
+    trommel.toml:4:8: `type` can't be `jetsream`
+      did you mean `jetstream`?
+    trommel.toml:10:12: `envelope` can't be `cloud-events`
+      did you mean `cloudevents`?
+    trommel.toml:14:8: `type` can't be `kafka`
+      known words: `file`, `folder`, `nats`, `null` and `stdout`
+    trommel.toml:16:14: `on_failure` can't be `deadletter`
+      did you mean `dead_letter`?
+    trommel.toml:20:20: `grants` can't be `network`: the only thing to grant is `state`
+    trommel.toml:21:17: `on_quarantine` can't be `stop`
+      known words: `dead_letter` and `pause`
+    ");
+}
+
+#[test]
+fn names_that_can_not_be() {
+    let text = r#"
+[nats]
+url = "nats://localhost"
+
+[[stream]]
+name = "ORDERS.EU"
+subjects = ["orders eu.>", "orders.*x"]
+
+[[sink]]
+name = "../out"
+type = "null"
+
+[[sink]]
+type = "null"
+
+[[sink]]
+name = ""
+type = "null"
+"#;
+    assert_snapshot!(beside_source(text), @r"
+    trommel.toml:6:8: `name` can't be `ORDERS.EU`: the server wants at most 255 bytes without spaces, `.`, `*`, `>`, `/` and `\`
+    trommel.toml:7:13: `subjects` can't be `orders eu.>`: the server takes no spaces in subjects
+    trommel.toml:7:28: `subjects` can't be `orders.*x`: a wildcard must be a whole token, as in `a.*.c`
+    trommel.toml:10:8: `name` can't be `../out`: a name is made of letters, digits, `-`, `_` and `.`, and does not begin with `.`
+    trommel.toml:13:1: `name` is missing
+    trommel.toml:17:8: `name` can't be ``: a name is made of letters, digits, `-`, `_` and `.`, and does not begin with `.`
+    ");
+}
+
+#[test]
+fn what_is_there_twice() {
+    let text = r#"
+[nats]
+url = "nats://localhost"
+
+[[source]]
+name = "orders"
+type = "jetstream"
+stream = "ORDERS"
+durable = "trommel"
+
+[[source]]
+name = "orders"
+type = "jetstream"
+stream = "ORDERS"
+durable = "trommel"
+
+[[source]]
+name = "first"
+type = "lines"
+
+[[source]]
+name = "second"
+type = "lines"
+
+[[sink]]
+name = "a"
+type = "file"
+path = "out.ndjson"
+
+[[sink]]
+name = "b"
+type = "file"
+path = "out.ndjson"
+
+[[filter]]
+name = "orders"
+
+[[filter]]
+name = "orders"
+
+[dead_letter]
+file = "out.ndjson"
+"#;
+    assert_snapshot!(in_settings(text), @r"
+    trommel.toml:12:8: source `orders` appears twice
+      first at trommel.toml:6:8
+    trommel.toml:15:11: consumer `trommel` of stream `ORDERS` appears twice
+      first at trommel.toml:9:11
+    trommel.toml:21:1: a source that reads standard input appears twice
+      first at trommel.toml:17:1
+    trommel.toml:33:8: the file `DIR/out.ndjson` appears twice
+      first at trommel.toml:28:8
+    trommel.toml:39:8: filter `orders` appears twice
+      first at trommel.toml:36:8
+    trommel.toml:42:8: the file `DIR/out.ndjson` appears twice
+      first at trommel.toml:28:8
+    ");
+}
+
+#[test]
+fn what_needs_a_server_has_none() {
+    let text = r#"
+[[stream]]
+name = "ORDERS"
+subjects = ["orders.>"]
+
+[[source]]
+name = "orders"
+type = "jetstream"
+stream = "ORDERS"
+durable = "trommel"
+
+[[sink]]
+name = "large"
+type = "nats"
+subject = "alerts.{id}"
+
+[dead_letter]
+stream = "DEAD"
+"#;
+    assert_snapshot!(in_settings(text), @r#"
+    trommel.toml:2:1: a stream needs a server
+      add `[nats]` with, say, `url = "nats://127.0.0.1:4222"`
+    trommel.toml:6:1: a source of type `jetstream` needs a server
+      add `[nats]` with, say, `url = "nats://127.0.0.1:4222"`
+    trommel.toml:12:1: a sink of type `nats` needs a server
+      add `[nats]` with, say, `url = "nats://127.0.0.1:4222"`
+    trommel.toml:17:1: a stream of dead letters needs a server
+      add `[nats]` with, say, `url = "nats://127.0.0.1:4222"`
+    "#);
+}
+
+#[test]
+fn there_is_more_than_one_way_to_sign_in() {
+    let text = r#"
+[nats]
+url = ["nats://bob:secret@a", "nats://eve:secret@b"]
+token = "secret"
+user = "bob"
+"#;
+    assert_snapshot!(beside_source(text), @r"
+    trommel.toml:3:31: the servers in `url` are given different users
+    trommel.toml:4:9: there is more than one way to sign in: `url` and `token`
+    trommel.toml:5:8: `user` and `password` go together
+    ");
+}
+
+#[test]
+fn secrets_and_files_that_are_not_there() {
+    let text = r#"
+[nats]
+url = "http://bob:secret@localhost"
+credentials = "router.creds"
+token = { env = "TROMMEL_NO_SUCH_VARIABLE" }
+user = { file = "secrets/user" }
+password = { env = "A", file = "b" }
+tls_ca = "plugins"
+tls_cert = "plugins/orders.wasm"
+
+[[source]]
+name = "in"
+type = "lines"
+path = "events.ndjson"
+"#;
+    assert_snapshot!(in_settings(text), @r"
+    trommel.toml:3:7: `url` is not a server's address: it begins with `http:` instead of `nats:` or `tls:`
+      an address looks like `nats://127.0.0.1:4222`
+    trommel.toml:4:15: can't read `DIR/router.creds`: No such file or directory (os error 2)
+    trommel.toml:5:17: can't read the environment variable `TROMMEL_NO_SUCH_VARIABLE`: environment variable not found
+    trommel.toml:6:17: can't read `DIR/secrets/user`: No such file or directory (os error 2)
+    trommel.toml:7:12: `password` needs one of `env` and `file`
+    trommel.toml:8:10: `DIR/plugins` is a folder, not a file
+    trommel.toml:9:12: `tls_cert` and `tls_key` go together
+    trommel.toml:14:8: can't read `DIR/events.ndjson`: No such file or directory (os error 2)
+    ");
+}
+
+#[test]
+fn streams_and_sinks_that_contradict_themselves() {
+    let text = r#"
+[nats]
+url = "nats://localhost"
+
+[[stream]]
+name = "ORDERS"
+subjects = ["orders.>"]
+max_age = "1m"
+duplicate_window = "2m"
+
+[[sink]]
+name = "out"
+type = "file"
+path = "out.ndjson"
+keep = 3
+
+[dead_letter]
+file = "dead.ndjson"
+subject = "dead.>"
+"#;
+    assert_snapshot!(beside_source(text), @r"
+    trommel.toml:9:20: `duplicate_window` is longer than `max_age`
+    trommel.toml:15:8: `keep` means nothing for a file that is never rotated
+      say when to rotate with `max_size` or `max_age`
+    trommel.toml:18:8: dead letters go to a `file` or to a `stream`, not to both
+    trommel.toml:19:11: `subject` can't be `dead.>`: `*` and `>` belong in patterns, not in subjects
+    ");
+}
+
+#[test]
+fn subjects_with_placeholders() {
+    let text = r#"
+[nats]
+url = "nats://localhost"
+
+[[sink]]
+name = "a"
+type = "nats"
+subject = "alerts.{eventtype}"
+
+[[sink]]
+name = "b"
+type = "nats"
+subject = "alerts.{id"
+
+[[sink]]
+name = "c"
+type = "nats"
+subject = "alerts.{header:a b}"
+
+[[sink]]
+name = "d"
+type = "nats"
+subject = "alerts.>"
+"#;
+    assert_snapshot!(beside_source(text), @r"
+    trommel.toml:8:11: `subject` can't be `alerts.{eventtype}`: there is no placeholder `{eventtype}`, only `{event_type}`, `{subject}`, `{id}`, `{key}` and `{header:NAME}`
+    trommel.toml:13:11: `subject` can't be `alerts.{id`: a `{` or a `}` stands alone
+    trommel.toml:18:11: `subject` can't be `alerts.{header:a b}`: a header's name is printable ASCII without spaces and `:`
+    trommel.toml:23:11: `subject` can't be `alerts.>`: `*` and `>` belong in patterns, not in subjects
+    ");
+}
+
+#[test]
+fn tables_in_the_wrong_file() {
+    let key = "[[key]]\nkey = \"orders\"\nsubject = \"orders\"\n";
+    let files = [("trommel.toml", &*format!("{SETTINGS}{key}")), ("keys/sinks.toml", SETTINGS)];
+    assert_snapshot!(problems(&files), @r"
+    keys/sinks.toml:2:3: `source` does not belong here
+      it belongs in `trommel.toml`
+    keys/sinks.toml:6:3: `sink` does not belong here
+      it belongs in `trommel.toml`
+    trommel.toml:13:3: `key` does not belong here
+      it belongs in a file in `keys/`
+    ");
+}
+
+#[test]
+fn a_component_is_not_there() {
+    let key = "[[key]]\nkey = \"orders\"\nsubject = \"orders\"\nfilter = \"redact\"\n";
+    assert_snapshot!(in_keys(key), @r"
+    keys/orders.toml:4:10: filter `redact` has no component: there is no `plugins/redact.wasm`
+      components in `plugins/`: `orders`
+    ");
+    let elsewhere = format!("[folders]\nplugins = \"../plugins\"\n{SETTINGS}");
+    assert_snapshot!(problems(&[("trommel.toml", &elsewhere), ("keys/orders.toml", key)]), @r"
+    keys/orders.toml:4:10: filter `redact` has no component: there is no `../plugins/redact.wasm`
+      there is no component in `../plugins/`
+    ");
+    assert_snapshot!(beside_source("[[filter]]\nname = \"order\"\n"), @r"
+    trommel.toml:2:8: filter `order` has no component: there is no `plugins/order.wasm`
+      did you mean `orders`?
+    ");
+}
+
+/// X10, L03, F07
+#[test]
+fn keys_that_match_nothing() {
+    let text = r#"
+[[key]]
+key = "a"
+
+[[key]]
+key = "b"
+event_type = ""
+
+[[key]]
+key = "c"
+subject = "orders.>.x"
+
+[[key]]
+key = "d"
+subject = ".orders"
+
+[[key]]
+subject = "orders"
+
+[[key]]
+key = "e"
+name = "f"
+subject = "orders"
+order_by = "payload"
+"#;
+    assert_snapshot!(in_keys(text), @r"
+    keys/orders.toml:2:1: the key does not say which events it takes
+      give it a `subject`, an `event_type` or both
+    keys/orders.toml:7:14: `event_type` can't be ``: it is empty
+    keys/orders.toml:11:11: `subject` can't be `orders.>.x`: `>` stands for the rest and must come last
+    keys/orders.toml:15:11: `subject` can't be `.orders`: it has an empty token: dots separate tokens, one at a time, never first or last
+    keys/orders.toml:17:1: `key` is missing
+    keys/orders.toml:20:1: `key` and `name` are two words for the same: give one
+    keys/orders.toml:24:12: `order_by` can't be `payload`: it is `subject`, `event_type`, `header:NAME`, a JSON pointer such as `/order/id`, or `none`
+    ");
+}
+
+/// L02: the place of both.
+#[test]
+fn one_key_in_two_files() {
+    let key = "[[key]]\nkey = \"orders\"\nsubject = \"orders\"\n";
+    let files = [("trommel.toml", SETTINGS), ("keys/a.toml", key), ("keys/b.toml", key)];
+    assert_snapshot!(problems(&files), @r"
+    keys/b.toml:2:7: key `orders` appears twice
+      first at keys/a.toml:2:7
+    ");
+}
+
+/// L21, L22
+#[test]
+fn params_declared_wrongly() {
+    let text = r#"
+[[key]]
+key = "orders"
+subject = "orders.>"
+
+[[key.params]]
+name = "size"
+type = "enum"
+
+[[key.params]]
+name = "sizes"
+type = "multi"
+values = { "a,b" = "both", large = "" }
+
+[[key.params]]
+name = "region"
+type = "enum"
+values = ["eu", "us"]
+
+[[key.params]]
+name = "zone"
+values = { eu = "Europe" }
+
+[[key.params]]
+name = "amount"
+type = "int"
+default = "many"
+
+[[key.params]]
+name = "colour"
+type = "enum"
+values = { red = "Red", blue = "Blue" }
+default = "rde"
+
+[[key.params]]
+name = "amount"
+type = "float"
+"#;
+    assert_snapshot!(in_keys(text), @r#"
+    keys/orders.toml:6:1: an enum or multi needs `values`
+      write them with what they mean: `values = { eu = "Europe", us = "America" }`
+    keys/orders.toml:13:12: the value `a,b` can't be told apart in a comma-separated list
+    keys/orders.toml:13:28: the value `large` does not say what it means
+    keys/orders.toml:18:10: `values` must be a table, found an array
+    keys/orders.toml:22:10: only enums and multis have `values`
+      give it `type = "enum"` or `type = "multi"`
+    keys/orders.toml:27:11: param `amount` can't be `many`
+      an int is a whole number of 64 bits: invalid digit found in string
+    keys/orders.toml:33:11: param `colour` can't be `rde`
+      did you mean `red`?
+    keys/orders.toml:36:8: param `amount` appears twice
+      first at keys/orders.toml:25:8
+    keys/orders.toml:37:8: `type` can't be `float`
+      known words: `bool`, `enum`, `int`, `multi` and `string`
+    "#);
+}
+
+#[test]
+fn routes_to_what_is_not_there() {
+    assert_snapshot!(in_route("key = \"orders.lrage\"\nsinks = [\"lage\", \"xyz\", \"out\", \"out\"]\n"), @r"
+    keys/orders.toml:17:7: there is no key `orders.lrage`
+      did you mean `orders.large`?
+    keys/orders.toml:18:10: there is no sink `lage`
+      did you mean `large`?
+    keys/orders.toml:18:18: there is no sink `xyz`
+      known sinks: `large` and `out`
+    keys/orders.toml:18:32: sink `out` appears twice
+      first at keys/orders.toml:18:25
+    ");
+    assert_snapshot!(in_route("sinks = []\n"), @r"
+    keys/orders.toml:16:1: `key` is missing
+    keys/orders.toml:17:9: the route feeds no sink
+      to look at a filter's counters alone, add a sink of type `null`
+    ");
+    assert_snapshot!(in_route("key = \"orders.all\"\n"), @"keys/orders.toml:16:1: `sinks` is missing");
+}
+
+/// L24, L26, L27, X8
+#[test]
+fn routes_with_the_wrong_params() {
+    let text = r#"key = "orders.large"
+sinks = ["out"]
+params = { region = ["eu"], currency = "eru", paid = "yes", regions = ["eu", "mars"], zzz = 1 }
+"#;
+    assert_snapshot!(in_route(text), @r"
+    keys/orders.toml:16:1: param `min_amount` of key `orders.large` is required
+      Smallest amount that passes
+    keys/orders.toml:19:12: key `orders.large` has no param `region`
+      did you mean `regions`?
+    keys/orders.toml:19:40: param `currency` can't be `eru`
+      did you mean `eur`?
+    keys/orders.toml:19:54: param `paid` can't be `yes`
+      a bool is `true` or `false`
+    keys/orders.toml:19:71: param `regions` can't be `mars`
+      known values: `asia`, `eu` and `us`
+    keys/orders.toml:19:87: key `orders.large` has no param `zzz`
+      known params: `currency`, `min_amount`, `paid` and `regions`
+    ");
+    assert_snapshot!(in_route("key = \"orders.all\"\nsinks = [\"out\"]\nparams = { min_amount = 5 }\n"), @r"
+    keys/orders.toml:19:12: key `orders.all` has no param `min_amount`
+      key `orders.all` takes no params
+    ");
+    let text = r#"key = "orders.large"
+sinks = ["out"]
+params = { min_amount = 1.5, paid = { yes = true } }
+"#;
+    assert_snapshot!(in_route(text), @r"
+    keys/orders.toml:19:25: `min_amount` must be a string, an integer, a boolean or a list of strings, found a float
+    keys/orders.toml:19:37: `paid` must be a string, an integer, a boolean or a list of strings, found a table
+    ");
+    let text = r#"key = "orders.large"
+sinks = ["out"]
+params = { min_amount = ["1", "2"], paid = 1 }
+"#;
+    assert_snapshot!(in_route(text), @r"
+    keys/orders.toml:19:25: param `min_amount` takes one value, not a list
+    keys/orders.toml:19:44: param `paid` can't be `1`
+      a bool is `true` or `false`
+    ");
+}
+
+#[test]
+fn one_route_twice() {
+    let route = "key = \"orders.all\"\nsinks = [\"out\", \"large\"]\n";
+    let reordered = "[[route]]\nkey = \"orders.all\"\nsinks = [\"large\", \"out\"]\n";
+    assert_snapshot!(in_route(&format!("{route}{reordered}")), @r"
+    keys/orders.toml:19:1: a route of key `orders.all` with these params and sinks appears twice
+      first at keys/orders.toml:16:1
+    ");
+    assert_snapshot!(in_route(&format!("name = \"a\"\n{route}{reordered}name = \"a\"\n")), @r"
+    keys/orders.toml:23:8: route `a` appears twice
+      first at keys/orders.toml:17:8
+    ");
+}
+
+/// A file that could not be read may hold the key that a route asks for: no problem is made up.
+#[test]
+fn nothing_follows_from_a_file_that_can_not_be_read() {
+    let files = [
+        ("trommel.toml", "[[sink]\n"),
+        ("keys/a.toml", "[[key]\nkey = \"orders\"\n"),
+        ("keys/b.toml", "[[route]]\nkey = \"orders\"\nsinks = [\"out\"]\n"),
+    ];
+    assert_snapshot!(problems(&files), @r"
+    keys/a.toml:1:7: unclosed array table, expected `]`
+      [[key]
+            ^
+    trommel.toml:1:8: unclosed array table, expected `]`
+      [[sink]
+             ^
+    ");
+}
+
+/// A sink whose settings are wrong is there all the same, and so is a key.
+#[test]
+fn nothing_follows_from_a_table_that_is_wrong() {
+    let settings = SETTINGS.replace("\"stdout\"", "\"stdot\"");
+    let keys = "[[key]]\nkey = \"a\"\n[[route]]\nkey = \"a\"\nsinks = [\"out\"]\nparams = { x = 1 }\n";
+    assert_snapshot!(problems(&[("trommel.toml", &settings), ("keys/a.toml", keys)]), @r"
+    keys/a.toml:1:1: the key does not say which events it takes
+      give it a `subject`, an `event_type` or both
+    keys/a.toml:6:12: key `a` has no param `x`
+      key `a` takes no params
+    trommel.toml:8:8: `type` can't be `stdot`
+      did you mean `stdout`?
+    ");
+}
+
+#[test]
+fn a_file_that_is_not_text() {
+    let dir = folder(&[("trommel.toml", SETTINGS)]);
+    fs::create_dir(dir.path().join("keys")).unwrap();
+    fs::write(dir.path().join("keys/latin.toml"), b"# key\n# caf\xe9\n").unwrap();
+    fs::create_dir(dir.path().join("keys/folder.toml")).unwrap();
+    assert_snapshot!(load(dir.path()).unwrap_err(), @r"
+    keys/folder.toml: can't read the file: Is a directory (os error 21)
+    keys/latin.toml:2:6: the file is not UTF-8 from here on
+    ");
+}

@@ -1,0 +1,576 @@
+//! A router's folder comes out as the checked configuration, defaults filled in.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test may fail")]
+
+use std::{fs, net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+
+use insta::assert_snapshot;
+use tempfile::TempDir;
+use trommel::{
+    config::{
+        AckMode, Admin, Config, DeadLetter, Dedup, DedupBy, Deliver, Envelope, FileSink, FilterSettings, Fsync, Grant,
+        JetStreamSource, Key, LimitOverrides, Limits, LinesSource, Nats, NatsAuth, NatsSink, OnFailure, OnQuarantine,
+        OrderBy, ParamDeclaration, ParamKind, Part, Pipeline, Retry, Route, Sink, SinkKind, Source, SourceKind,
+        Storage, Stream, Template, load, load_registry,
+    },
+    field::Field,
+};
+
+fn write(dir: &Path, files: &[(&str, &str)]) {
+    for (name, text) in files {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), files);
+    dir
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn count(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).unwrap()
+}
+
+fn params(params: &[(&str, &str)]) -> Vec<(String, String)> {
+    params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+const FULL: &str = r#"
+[folders]
+plugins = "components"
+
+[nats]
+url = ["nats://a:4222", "tls://b"]
+name = "orders"
+user = { env = "CARGO_PKG_NAME" }
+password = { file = "secrets/password" }
+tls_ca = "ca.pem"
+tls_cert = "client.pem"
+tls_key = "client.key"
+connect_timeout = "2s"
+
+[[stream]]
+name = "ORDERS"
+subjects = ["orders.>"]
+storage = "memory"
+replicas = 3
+max_age = "7d"
+max_bytes = "1GiB"
+max_messages = 1_000_000
+duplicate_window = "2m"
+
+[[source]]
+name = "orders"
+type = "jetstream"
+stream = "ORDERS"
+durable = "trommel"
+subjects = ["orders.*.created", "orders.*.paid"]
+ack = "all"
+ack_wait = "10s"
+deliver = "new"
+batch = 100
+envelope = "plain"
+id = "header:Order-Id"
+event_type = "/type"
+subject = "/subject"
+source_time = "/time"
+
+[[source]]
+name = "replay"
+type = "lines"
+path = "events.ndjson"
+envelope = "cloudevents"
+
+[[sink]]
+name = "screen"
+type = "stdout"
+on_failure = "stop"
+
+[[sink]]
+name = "archive"
+type = "file"
+path = "out/orders.ndjson"
+max_size = "64MiB"
+max_age = "24h"
+keep = 7
+fsync = "batch"
+on_failure = "skip"
+
+[[sink]]
+name = "single"
+type = "folder"
+path = "/var/spool/orders"
+on_failure = "dead_letter"
+
+[[sink]]
+name = "alerts"
+type = "nats"
+subject = "alerts.{key}.{header:Region}"
+jetstream = false
+message_id = false
+window = 16
+ack_timeout = "1s"
+retry = { min = "1s", max = "1m", patience = "0s" }
+
+[[sink]]
+name = "nowhere"
+type = "null"
+
+[[filter]]
+name = "orders"
+grants = ["state"]
+on_quarantine = "dead_letter"
+limits = { memory = "256MiB", process_wall = "10s" }
+
+[limits]
+match_cpu = "5ms"
+host_calls = 0
+
+[dedup]
+ttl = "1h"
+capacity = 500
+by = "header:Order-Id"
+
+[pipeline]
+lanes = 8
+in_flight = 100
+in_flight_bytes = "1MiB"
+drain = "0s"
+
+[dead_letter]
+stream = "DEAD"
+subject = "dead.orders"
+
+[admin]
+listen = "127.0.0.1:9464"
+"#;
+
+const FULL_KEYS: &str = r#"
+[[key]]
+key = "orders.large"
+description = "Orders above a threshold"
+subject = "orders.*.created"
+event_type = "order.created"
+filter = "orders"
+workers = 2
+buffer_size = 50
+order_by = "/customer/id"
+retry = { patience = "1m" }
+limits = { process_cpu = "1s", emissions = 10 }
+
+[[key.params]]
+name = "min_amount"
+type = "int"
+required = true
+description = "Smallest amount that passes"
+subscription_key = true
+
+[[key.params]]
+name = "regions"
+type = "multi"
+default = "us,eu"
+values = { us = "America", eu = "Europe" }
+
+[[route]]
+name = "large-orders"
+key = "orders.large"
+params = { min_amount = 500, regions = ["us", "eu", "us"] }
+sinks = ["alerts", "archive"]
+"#;
+
+#[test]
+fn everything_that_can_be_said() {
+    let dir = folder(&[
+        ("trommel.toml", FULL),
+        ("keys/orders.toml", FULL_KEYS),
+        ("components/orders.wasm", ""),
+        ("secrets/password", "p@ss word\n"),
+        ("ca.pem", ""),
+        ("client.pem", ""),
+        ("client.key", ""),
+        ("events.ndjson", ""),
+    ]);
+    let at = |path: &str| dir.path().join(path);
+    let limits = Limits { match_cpu: Duration::from_millis(5), host_calls: 0, ..Limits::default() };
+    let retry = Retry { min: Duration::from_millis(100), max: seconds(10), patience: seconds(60) };
+    let config = load(dir.path()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(
+        config.nats,
+        Some(Nats {
+            urls: vec!["nats://a:4222".into(), "tls://b".into()],
+            name: "orders".into(),
+            auth: NatsAuth::Password { user: "trommel".into(), password: "p@ss word".into() },
+            tls_ca: Some(at("ca.pem")),
+            tls_client: Some((at("client.pem"), at("client.key"))),
+            tls_required: true,
+            connect_timeout: seconds(2),
+        })
+    );
+    assert_eq!(
+        config.streams,
+        [Stream {
+            name: "ORDERS".into(),
+            subjects: vec!["orders.>".parse().unwrap()],
+            storage: Some(Storage::Memory),
+            replicas: Some(3),
+            max_age: Some(seconds(7 * 24 * 3600)),
+            max_bytes: Some(1 << 30),
+            max_messages: Some(1_000_000),
+            duplicate_window: Some(seconds(120)),
+        }]
+    );
+    assert_eq!(
+        config.sources,
+        [
+            Source {
+                name: "orders".into(),
+                envelope: Envelope::Plain {
+                    id: Some(Field::Header("Order-Id".into())),
+                    event_type: Some(Field::Pointer("/type".parse().unwrap())),
+                    subject: Some(Field::Pointer("/subject".parse().unwrap())),
+                    source_time: Some(Field::Pointer("/time".parse().unwrap())),
+                },
+                kind: SourceKind::JetStream(JetStreamSource {
+                    stream: "ORDERS".into(),
+                    durable: "trommel".into(),
+                    subjects: vec!["orders.*.created".parse().unwrap(), "orders.*.paid".parse().unwrap()],
+                    ack: AckMode::All,
+                    ack_wait: seconds(10),
+                    deliver: Deliver::New,
+                    batch: 100,
+                }),
+            },
+            Source {
+                name: "replay".into(),
+                envelope: Envelope::CloudEvents,
+                kind: SourceKind::Lines(LinesSource { path: Some(at("events.ndjson")) }),
+            },
+        ]
+    );
+    assert_eq!(
+        config.sinks,
+        [
+            Sink { name: "screen".into(), on_failure: OnFailure::Stop, retry, kind: SinkKind::Stdout },
+            Sink {
+                name: "archive".into(),
+                on_failure: OnFailure::Skip,
+                retry,
+                kind: SinkKind::File(FileSink {
+                    path: at("out/orders.ndjson"),
+                    max_size: Some(64 << 20),
+                    max_age: Some(seconds(24 * 3600)),
+                    keep: Some(count(7)),
+                    fsync: Fsync::Batch,
+                }),
+            },
+            Sink {
+                name: "single".into(),
+                on_failure: OnFailure::DeadLetter,
+                retry,
+                kind: SinkKind::Folder { path: "/var/spool/orders".into() },
+            },
+            Sink {
+                name: "alerts".into(),
+                on_failure: OnFailure::Retry,
+                retry: Retry { min: seconds(1), max: seconds(60), patience: Duration::ZERO },
+                kind: SinkKind::Nats(NatsSink {
+                    subject: Template(vec![
+                        Part::Literal("alerts.".into()),
+                        Part::Key,
+                        Part::Literal(".".into()),
+                        Part::Header("Region".into()),
+                    ]),
+                    jetstream: false,
+                    message_id: false,
+                    window: 16,
+                    ack_timeout: seconds(1),
+                }),
+            },
+            Sink { name: "nowhere".into(), on_failure: OnFailure::Retry, retry, kind: SinkKind::Null },
+        ]
+    );
+    assert_eq!(
+        config.filters,
+        [FilterSettings {
+            name: "orders".into(),
+            grants: vec![Grant::State],
+            on_quarantine: OnQuarantine::DeadLetter,
+            limits: Limits { memory: 256 << 20, process_wall: seconds(10), ..limits },
+        }]
+    );
+    assert_eq!(
+        config.dedup,
+        Some(Dedup { ttl: seconds(3600), capacity: count(500), by: DedupBy::Field(Field::Header("Order-Id".into())) })
+    );
+    assert_eq!(
+        config.pipeline,
+        Pipeline { lanes: count(8), in_flight: count(100), in_flight_bytes: 1 << 20, drain: Duration::ZERO }
+    );
+    assert_eq!(config.limits, limits);
+    assert_eq!(config.dead_letter, DeadLetter::Stream { stream: "DEAD".into(), subject: "dead.orders".into() });
+    assert_eq!(config.admin, Some(Admin { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }));
+    assert_eq!(config.plugins, at("components"));
+    assert_eq!(config.keys, at("keys"));
+    assert_eq!(config.warnings, []);
+    assert_eq!(
+        config.registry.keys,
+        [Key {
+            name: "orders.large".into(),
+            description: "Orders above a threshold".into(),
+            subject: Some("orders.*.created".parse().unwrap()),
+            event_type: Some("order.created".into()),
+            filter: Some("orders".into()),
+            params: vec![
+                ParamDeclaration {
+                    name: "min_amount".into(),
+                    kind: ParamKind::Int,
+                    required: true,
+                    default: None,
+                    description: "Smallest amount that passes".into(),
+                    values: vec![],
+                    subscription_key: true,
+                },
+                ParamDeclaration {
+                    name: "regions".into(),
+                    kind: ParamKind::Multi,
+                    required: false,
+                    default: Some("eu,us".into()),
+                    description: String::new(),
+                    values: params(&[("us", "America"), ("eu", "Europe")]),
+                    subscription_key: false,
+                },
+            ],
+            workers: count(2),
+            buffer_size: count(50),
+            order_by: OrderBy::Field(Field::Pointer("/customer/id".parse().unwrap())),
+            retry: Retry { min: Duration::from_millis(100), max: seconds(5), patience: seconds(60) },
+            limits: LimitOverrides { process_cpu: Some(seconds(1)), emissions: Some(10), ..LimitOverrides::default() },
+        }]
+    );
+    assert_eq!(
+        config.registry.routes,
+        [Route {
+            name: "large-orders".into(),
+            key: "orders.large".into(),
+            params: params(&[("min_amount", "500"), ("regions", "eu,us")]),
+            sinks: vec!["alerts".into(), "archive".into()],
+            place: config.registry.routes[0].place.clone(),
+        }]
+    );
+}
+
+const SMALL: &str = "[[source]]\nname = \"in\"\ntype = \"lines\"\n[[sink]]\nname = \"out\"\ntype = \"stdout\"\n";
+const KEY: &str = "[[key]]\nkey = \"orders\"\nsubject = \"orders.>\"\n";
+const ROUTE: &str = "[[route]]\nkey = \"orders\"\nsinks = [\"out\"]\n";
+
+fn small(keys: &str) -> Config {
+    let dir = folder(&[("trommel.toml", SMALL), ("keys/orders.toml", keys)]);
+    load(dir.path()).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn the_least_that_can_be_said() {
+    let config = small(KEY);
+    assert_eq!(config.dead_letter, DeadLetter::File(config.dir.join("dead-letters.ndjson")));
+    assert_eq!(config.plugins, config.dir.join("plugins"));
+    assert_eq!(config.dedup, Some(Dedup { ttl: seconds(300), capacity: count(10_000), by: DedupBy::Id }));
+    assert!(config.pipeline.lanes >= count(4));
+    assert_eq!(config.pipeline.in_flight, count(4096));
+    assert_eq!(config.sources[0].kind, SourceKind::Lines(LinesSource { path: None }));
+    let key = &config.registry.keys[0];
+    assert_eq!((key.workers, key.buffer_size), (count(1), count(100)));
+    assert_eq!(key.order_by, OrderBy::Field(Field::Subject));
+    assert_eq!(key.filter, None);
+}
+
+#[test]
+fn dead_letters_go_to_a_stream_where_there_is_a_server() {
+    let dir = folder(&[("trommel.toml", &format!("[nats]\nurl = \"nats://bob:pw@localhost\"\n{SMALL}"))]);
+    let config = load(dir.path()).unwrap();
+    let stream = DeadLetter::Stream { stream: "TROMMEL_DEAD".into(), subject: "trommel.dead".into() };
+    assert_eq!(config.dead_letter, stream);
+    let nats = config.nats.unwrap();
+    assert_eq!(nats.urls, ["nats://localhost"]);
+    assert_eq!(nats.auth, NatsAuth::Password { user: "bob".into(), password: "pw".into() });
+    assert!(!nats.tls_required);
+}
+
+#[test]
+fn the_dedup_window_can_be_turned_off() {
+    let dir = folder(&[("trommel.toml", &format!("[dedup]\nenabled = false\n{SMALL}"))]);
+    assert_eq!(load(dir.path()).unwrap().dedup, None);
+}
+
+/// L05 and L06
+#[test]
+fn workers_and_buffer_size_are_brought_into_range() {
+    for (written, workers, buffer) in [("0", 1, 100), ("-3", 1, 100), ("1000", 1000, 1000), ("1001", 1001, 1000)] {
+        let config = small(&format!("{KEY}workers = {written}\nbuffer_size = {written}\n"));
+        let key = &config.registry.keys[0];
+        assert_eq!((key.workers, key.buffer_size), (count(workers), count(buffer)), "{written}");
+        let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+        if written == "1001" {
+            assert_snapshot!(warnings.join("\n"), @"keys/orders.toml:5:15: warning: `buffer_size` is at most 1000: 1000 is used instead of 1001");
+        } else {
+            assert!(warnings.is_empty(), "{warnings:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_perhaps_not_meant_is_a_warning() {
+    let settings = r#"
+[nats]
+url = "nats://localhost"
+
+[[stream]]
+name = "ORDERS"
+subjects = ["orders.>"]
+
+[[source]]
+name = "orders"
+type = "jetstream"
+stream = "ORDERS"
+durable = "trommel"
+
+[[source]]
+name = "alerts"
+type = "jetstream"
+stream = "ALERTS"
+durable = "trommel"
+subjects = ["alerts.>"]
+
+[[source]]
+name = "whole"
+type = "jetstream"
+stream = "DECLARED-ELSEWHERE"
+durable = "trommel"
+
+[[sink]]
+name = "again"
+type = "nats"
+subject = "orders.large"
+
+[[sink]]
+name = "alerts"
+type = "nats"
+subject = "alerts.large"
+
+[[sink]]
+name = "elsewhere"
+type = "nats"
+subject = "large.orders"
+
+[[sink]]
+name = "same"
+type = "nats"
+subject = "{subject}"
+
+[[sink]]
+name = "below"
+type = "nats"
+subject = "large.{subject}"
+"#;
+    let key = "[[key]]\nkey = \"orders\"\nevent_type = \"order.*\"\n";
+    let dir = folder(&[("trommel.toml", settings), ("keys/orders.toml", key)]);
+    let warnings: Vec<_> = load(dir.path()).unwrap().warnings.iter().map(ToString::to_string).collect();
+    assert_snapshot!(warnings.join("\n"), @r"
+    keys/orders.toml:3:14: warning: `event_type` is compared as it stands: wildcards mean nothing there
+      patterns belong in `subject`
+    trommel.toml:28:1: warning: sink `again` publishes what source `orders` reads
+      events may go round for ever, unless every key turns the router's own outputs away
+    trommel.toml:33:1: warning: sink `alerts` publishes what source `alerts` reads
+      events may go round for ever, unless every key turns the router's own outputs away
+    trommel.toml:43:1: warning: sink `same` publishes what source `orders` reads
+      events may go round for ever, unless every key turns the router's own outputs away
+    ");
+}
+
+#[test]
+fn a_route_keeps_its_derived_name() {
+    let declared = format!("{KEY}params = [{{ name = \"min\", type = \"int\", default = \"1\" }}]\n");
+    let names = |routes: &str| -> Vec<String> {
+        small(&format!("{declared}{routes}")).registry.routes.into_iter().map(|route| route.name).collect()
+    };
+    let alone = names(ROUTE);
+    assert_snapshot!(alone[0], @"orders-9ca896a3");
+    let other = format!("{ROUTE}params = {{ min = 2 }}\n");
+    let both = names(&format!("{other}{ROUTE}"));
+    assert_eq!(both[1], alone[0], "other routes do not matter");
+    assert_ne!(both[0], both[1]);
+    assert_eq!(names(&format!("{ROUTE}params = {{ min = \"01\" }}\n")), alone, "nor how a value is written");
+}
+
+/// Editors and Kubernetes put files beside the real ones.
+#[test]
+fn other_files_are_passed_over() {
+    let broken = "[[key\n";
+    let dir = folder(&[
+        ("trommel.toml", SMALL),
+        ("keys/orders.toml", KEY),
+        ("keys/orders.toml~", broken),
+        ("keys/.orders.toml.swp", broken),
+        ("keys/.#orders.toml", broken),
+        ("keys/#orders.toml#", broken),
+        ("keys/orders.toml.tmp", broken),
+        ("keys/.hidden.toml", broken),
+        ("keys/README.md", broken),
+        ("keys/..data/orders.toml", broken),
+    ]);
+    let config = load(dir.path()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.registry.keys.len(), 1);
+}
+
+#[test]
+fn the_registry_is_read_again() {
+    let dir = folder(&[("trommel.toml", SMALL), ("keys/orders.toml", KEY)]);
+    let config = load(dir.path()).unwrap();
+    assert_eq!(load_registry(&config).as_ref(), Ok(&config.registry));
+
+    write(dir.path(), &[("keys/routes.toml", ROUTE)]);
+    let registry = load_registry(&config).unwrap();
+    assert_eq!((registry.keys.len(), registry.routes.len()), (1, 1));
+
+    write(dir.path(), &[("keys/routes.toml", &ROUTE.replace("\"out\"", "\"gone\""))]);
+    assert_snapshot!(load_registry(&config).unwrap_err(), @r"
+    keys/routes.toml:3:10: there is no sink `gone`
+      known sinks: `out`
+    ");
+
+    write(dir.path(), &[("keys/routes.toml", &format!("{KEY}filter = \"orders\"\n").replace("orders\"", "more\""))]);
+    assert_snapshot!(load_registry(&config).unwrap_err(), @r"
+    keys/routes.toml:4:10: filter `more` has no component: there is no `plugins/more.wasm`
+      there is no component in `plugins/`
+    ");
+    write(dir.path(), &[("plugins/more.wasm", "")]);
+    assert_eq!(load_registry(&config).unwrap().keys.len(), 2);
+}
+
+proptest::proptest! {
+    /// Whatever is cut from a file or put into it, the answer is a configuration or a list of problems.
+    #[test]
+    fn damaged_files_are_refused_and_nothing_worse(
+        settings in damaged(FULL),
+        keys in damaged(FULL_KEYS),
+    ) {
+        let dir = folder(&[("trommel.toml", &settings), ("keys/orders.toml", &keys)]);
+        let problems = load(dir.path()).unwrap_err();
+        assert!(problems.iter().all(|problem| !problem.message.is_empty()));
+        assert!(!problems.to_string().is_empty());
+    }
+}
+
+/// `text` with one stretch replaced by something else.
+fn damaged(text: &'static str) -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    (0..text.len(), 0..20_usize, "[\\[\\]{}\"'=.,#\n 0-9a-zü]{0,6}").prop_map(move |(start, length, inserted)| {
+        let end = (start + length).min(text.len());
+        [&text[..start], &inserted, &text[end..]].concat()
+    })
+}
