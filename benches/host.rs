@@ -1,0 +1,199 @@
+//! What a filter costs: ns per condition, `matches` and `process`, each beside the same code native, and what loading
+//! takes. `cargo bench --bench host`; the figures are medians of rounds in which the cases take turns.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its result")]
+
+use std::{hint::black_box, path::Path, sync::Arc, time::Instant};
+
+use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
+use trommel::{
+    config::{FilterSettings, LimitOverrides, Limits, OnQuarantine},
+    event::{Event, Headers, Origin},
+    filter::{CallLimits, Facts, Filter, Host, Subscription},
+    metrics::Metrics,
+};
+
+const ROUNDS: usize = 21;
+/// Nanoseconds that one round of one case takes, about.
+const ROUND: f64 = 20e6;
+
+/// Cases that are measured in turns, so that what disturbs the machine disturbs them alike.
+#[derive(Default)]
+struct Table<'a>(Vec<(String, Box<dyn FnMut() + 'a>)>);
+
+impl<'a> Table<'a> {
+    fn case(&mut self, name: impl Into<String>, case: impl FnMut() + 'a) {
+        self.0.push((name.into(), Box::new(case)));
+    }
+
+    fn print(mut self, title: &str) {
+        println!("\n{title}");
+        let repeats: Vec<usize> = self.0.iter_mut().map(|(_, case)| calibrate(case)).collect();
+        let mut rounds = vec![Vec::with_capacity(ROUNDS); self.0.len()];
+        for _ in 0..ROUNDS {
+            for (index, (_, case)) in self.0.iter_mut().enumerate() {
+                rounds[index].push(time(case, repeats[index]));
+            }
+        }
+        for ((name, _), mut times) in self.0.iter().zip(rounds) {
+            times.sort_by(f64::total_cmp);
+            println!("  {name:<52} {:>10.1} ns", times[ROUNDS / 2]);
+        }
+    }
+}
+
+fn calibrate(case: &mut dyn FnMut()) -> usize {
+    let mut repeats = 1;
+    loop {
+        let each = time(case, repeats);
+        if each * repeats as f64 > ROUND / 10.0 {
+            return (ROUND / each).max(1.0) as usize;
+        }
+        repeats *= 4;
+    }
+}
+
+/// Nanoseconds of one call.
+fn time(case: &mut dyn FnMut(), repeats: usize) -> f64 {
+    let start = Instant::now();
+    for _ in 0..repeats {
+        case();
+    }
+    start.elapsed().as_nanos() as f64 / repeats as f64
+}
+
+fn main() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let host = Host::new(None, Arc::new(Metrics::default())).unwrap();
+    for size in [256, 1024] {
+        let event = event(size);
+        conditions(&runtime, &host, &event);
+        calls(&runtime, &host, &event);
+    }
+    loading(&runtime);
+}
+
+fn conditions(runtime: &Runtime, host: &Host, event: &Event) {
+    let select = load(runtime, host, "select");
+    let subscriptions = [
+        ("subject", "subject ^= shipments."),
+        ("header", "header:region == us"),
+        ("JSON pointer, early", "/customer/tier == gold"),
+        ("JSON pointer, late", "/last == no"),
+        ("JSON pointer, absent", "/absent == no"),
+    ]
+    .map(|(name, condition)| (name, subscribe(runtime, &select, &[("where", condition)])));
+    let mut table = Table::default();
+    for (name, subscription) in &subscriptions {
+        assert!(!subscription.conditions().is_empty());
+        table.case(format!("turned away by {name}"), move || {
+            let mut facts = Facts::new(event);
+            assert!(!subscription.conditions().test(black_box(&mut facts)).unwrap());
+        });
+    }
+    table.case("native: the whole payload parsed by serde_json", || {
+        black_box(serde_json::from_slice::<Value>(&event.payload).unwrap());
+    });
+    table.print(&format!("conditions, payload of {} B", event.payload.len()));
+}
+
+fn calls(runtime: &Runtime, host: &Host, event: &Event) {
+    let match_type = load(runtime, host, "match-type");
+    let wanted = subscribe(runtime, &match_type, &[("type", "order.created")]);
+    let relay = load(runtime, host, "relay-json");
+    let any = subscribe(runtime, &relay, &[("field", "/last")]);
+    let (mut type_matcher, mut json_matcher) = (match_type.matcher(), relay.matcher());
+
+    let mut table = Table::default();
+    table.case("matches: type and payload read", || {
+        assert!(type_matcher.matches(&wanted, black_box(event)).unwrap());
+    });
+    table.case("native: the same", || {
+        let event = black_box(event);
+        assert!(event.event_type == "order.created" && event.payload.len() <= black_box(usize::MAX));
+    });
+    table.case("matches: JSON parsed, one field looked up", || {
+        assert!(json_matcher.matches(&any, black_box(event)).unwrap());
+    });
+    table.case("native: the same", || {
+        let value: Value = serde_json::from_slice(black_box(&event.payload)).unwrap();
+        assert!(value.pointer("/last").is_some());
+    });
+    table.case("process: JSON parsed, changed, written", || {
+        runtime.block_on(async { black_box(relay.process(&any, black_box(event), 1).await.unwrap()) });
+    });
+    table.case("native: the same", || {
+        let mut value: Value = serde_json::from_slice(black_box(&event.payload)).unwrap();
+        value["relayed"] = 1.into();
+        black_box(value.to_string());
+    });
+    table.case("entering the runtime, part of `process` here", || runtime.block_on(async {}));
+    table.print(&format!("calls, payload of {} B", event.payload.len()));
+}
+
+fn loading(runtime: &Runtime) {
+    let cache = tempfile::tempdir().unwrap();
+    println!("\nloading `redact` ({} B)", file("redact").len());
+    for name in ["cold", "warm", "warm, 20 components"] {
+        let host = Host::new(Some(cache.path().to_owned()), Arc::new(Metrics::default())).unwrap();
+        let start = Instant::now();
+        for _ in 0..if name.ends_with("components") { 20 } else { 1 } {
+            load(runtime, &host, "redact");
+        }
+        println!("  {name:<52} {:>10.1} ms", start.elapsed().as_secs_f64() * 1e3);
+    }
+}
+
+fn load(runtime: &Runtime, host: &Host, name: &str) -> Filter {
+    let settings = FilterSettings {
+        name: name.to_owned(),
+        grants: Vec::new(),
+        on_quarantine: OnQuarantine::Pause,
+        limits: Limits::default(),
+    };
+    runtime.block_on(host.load(name, file(name), &settings)).unwrap()
+}
+
+fn file(name: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let places = ["plugins", "tests/guests"].map(|folder| root.join(folder).join(format!("{name}.wasm")));
+    std::fs::read(places.iter().find(|path| path.exists()).unwrap()).unwrap()
+}
+
+fn subscribe(runtime: &Runtime, filter: &Filter, params: &[(&str, &str)]) -> Arc<Subscription> {
+    let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let limits = CallLimits::new(&Limits::default(), &LimitOverrides::default());
+    runtime.block_on(async {
+        let params = filter.normalize_params("key", params).await.unwrap();
+        filter.subscribe("key", params, limits).await.unwrap()
+    })
+}
+
+/// An order of about `size` bytes, four headers.
+fn event(size: usize) -> Event {
+    let mut payload = r#"{"customer":{"id":"c-1","tier":"silver"},"lines":["#.to_owned();
+    for line in 0.. {
+        if payload.len() + 40 > size {
+            break;
+        }
+        let comma = if line > 0 { "," } else { "" };
+        payload.push_str(&format!(r#"{comma}{{"sku":"sku-{line}","quantity":{line}}}"#));
+    }
+    payload.push_str(r#"],"last":"yes"}"#);
+    let mut headers = Headers::default();
+    for (name, value) in [("Nats-Msg-Id", "1"), ("source", "shop"), ("region", "eu"), ("trace", "00-1-2-01")] {
+        headers.push(name, value);
+    }
+    Event {
+        id: "2f1c0a5e-7f0d-4f7e-9d0a-3f8c3f1c0a5e".into(),
+        event_type: "order.created".into(),
+        subject: "orders.eu.created".into(),
+        source_time: None,
+        observed_at: 1_767_323_045_000_000_000,
+        attempt: 1,
+        headers,
+        payload: payload.into(),
+        origin: Arc::new(Origin { source: "orders".to_owned(), stream: "ORDERS".to_owned() }),
+        sequence: 1,
+    }
+}

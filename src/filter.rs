@@ -1,0 +1,115 @@
+//! Filters: users' WebAssembly components and what it takes to run them.
+//!
+//! A [`Host`] loads the bytes of a component into a [`Filter`]; a route asks it for a [`Subscription`]. For every event
+//! the route's [`Conditions`] are tested natively, then a lane's [`Matcher`] asks the guest's `matches`, then
+//! [`Filter::process`] says what becomes of the event.
+//!
+//! Every component is linked twice. *Match* instances can call nothing, so `matches` is pure by construction; they are
+//! called synchronously, one per lane. *Process* instances have what was granted, are called asynchronously, pooled and
+//! reused. An instance whose call failed in any way is thrown away.
+//!
+//! The rest of the router sees the types of this file and no others: nothing of wasmtime, nothing of one version of the
+//! contract. A version of the contract is one module (`v0_1_0`) that converts to these types.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use std::time::Duration;
+
+mod condition;
+mod error;
+mod health;
+mod host;
+mod inspect;
+mod instance;
+mod journal;
+mod loaded;
+mod sandbox;
+mod state;
+mod subscription;
+mod v0_1_0;
+mod value;
+
+pub use condition::{ConditionError, Conditions, Facts, NotJson};
+pub use error::{Broken, CallError, Fault, LoadError, ProcessError, Reason};
+pub use host::{Host, digest};
+pub use loaded::{Filter, Matcher};
+pub use subscription::{CallLimits, Subscription};
+
+/// The versions of the contract that components may be built against.
+pub const CONTRACTS: &[&str] = &[v0_1_0::VERSION];
+
+/// The values of a route's params, sorted by name.
+pub type Params = Vec<(String, String)>;
+
+/// What a filter says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    pub name: String,
+    /// The filter's own version, for people and logs.
+    pub version: String,
+    pub description: String,
+    pub hooks: Hooks,
+    pub match_reads: Fields,
+    pub process_reads: Fields,
+    /// Wishes, not grants.
+    pub capabilities: Vec<String>,
+}
+
+/// What a filter does. A hook that is not named is never called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    pub normalize_params: bool,
+    pub conditions: bool,
+    pub matches: bool,
+    pub process: bool,
+}
+
+/// The parts of an event that a filter reads. Only these are copied into it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields {
+    pub id: bool,
+    pub subject: bool,
+    pub source_time: bool,
+    pub headers: bool,
+    pub payload: bool,
+}
+
+/// What `process` made of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not wanted after all.
+    Drop,
+    /// Send it on as it is.
+    Keep,
+    /// Send it on with this payload.
+    Replace(Bytes),
+    /// Send these instead, in this order. Never empty.
+    Emit(Vec<Emission>),
+}
+
+/// One output that a filter made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emission {
+    pub payload: Bytes,
+    /// Replaces the event's subject. A valid subject.
+    pub subject: Option<ByteString>,
+    /// Added to the event's headers; a name that is there already is replaced.
+    pub headers: Vec<(ByteString, ByteString)>,
+}
+
+/// The guest said no.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The event can never be processed: straight to the dead letters.
+    #[error("the event is malformed: {0}")]
+    Malformed(String),
+    /// Passing trouble: try again after this time.
+    #[error("to be tried again in {0:?}: {1}")]
+    Retry(Duration, String),
+    /// Try again by the key's policy, then dead letter.
+    #[error("it failed: {0}")]
+    Failed(String),
+    /// The filter itself can't go on: it is quarantined, the event is kept.
+    #[error("the filter can't go on: {0}")]
+    Broken(String),
+}

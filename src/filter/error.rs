@@ -1,0 +1,266 @@
+//! The failures at the guest's border, kept apart by type: the guest said no ([`Failure`]), the guest broke
+//! ([`Broken`]), the host could not ([`Fault::Host`]); and why a file was refused as a component.
+
+use std::{fmt, sync::Arc};
+
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+
+use super::{Failure, condition::ConditionError};
+
+/// A call that the guest did not survive. Its instance is gone; the filter itself may go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    pub filter: Arc<str>,
+    /// SHA-256 of the component's file, in hex.
+    pub digest: Arc<str>,
+    /// The function of the contract that was called.
+    pub call: &'static str,
+    pub reason: Reason,
+    /// What happened, and where in the guest.
+    pub detail: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` of filter `{}` broke ({}): {}", self.call, self.filter, self.reason.code(), self.detail)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// Why a guest broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Trap,
+    CpuDeadline,
+    WallDeadline,
+    Memory,
+    StackOverflow,
+    OutputTooLarge,
+    /// It went on calling the host long after its budget was used up.
+    HostCalls,
+    /// It called the host, or waited, where only pure computing is allowed.
+    Impure,
+    /// It returned what the contract does not allow.
+    BadOutput,
+}
+
+impl Reason {
+    /// The reason code of logs and dead letters.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::CpuDeadline => "cpu_deadline",
+            Self::WallDeadline => "wall_deadline",
+            Self::Memory => "memory",
+            Self::StackOverflow => "stack_overflow",
+            Self::OutputTooLarge => "output_too_large",
+            Self::HostCalls => "host_calls",
+            Self::Impure => "impure",
+            Self::BadOutput => "bad_output",
+        }
+    }
+}
+
+/// A rule of the host that a guest broke; thrown from host functions and checks, so that it ends the call.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Violation {
+    #[error("it called `{0}`, but `matches`, `describe`, `conditions` and the constructor may call nothing")]
+    Import(String),
+    #[error("it waited, but `matches`, `describe`, `conditions` and the constructor may only compute")]
+    Waited,
+    #[error("it took longer than {0:?}, calls to the host included")]
+    Wall(std::time::Duration),
+    #[error("it called the host {0} times for one event, twice the budget")]
+    HostCalls(u32),
+    #[error("{what} has {size} bytes, more than the limit of {limit}")]
+    Output { what: String, size: usize, limit: usize },
+    #[error("it returned {count} emissions, more than the limit of {limit}")]
+    Emissions { count: usize, limit: usize },
+    #[error("emission {index} has the subject `{subject}`: {problem}")]
+    Subject { index: usize, subject: String, problem: crate::event::SubjectError },
+}
+
+impl Violation {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Import(_) | Self::Waited => Reason::Impure,
+            Self::Wall(_) => Reason::WallDeadline,
+            Self::HostCalls(_) => Reason::HostCalls,
+            Self::Output { .. } | Self::Emissions { .. } => Reason::OutputTooLarge,
+            Self::Subject { .. } => Reason::BadOutput,
+        }
+    }
+}
+
+/// What wasmtime says when a guest returns more than it may. The type behind it is private to wasmtime.
+const TOO_MUCH_DATA: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// Why a call failed: `memory_refused` says whether the guest was denied memory during it.
+pub(super) fn reason(error: &wasmtime::Error, memory_refused: bool) -> Reason {
+    if let Some(violation) = error.downcast_ref::<Violation>() {
+        return violation.reason();
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => Reason::CpuDeadline,
+        Some(Trap::StackOverflow) => Reason::StackOverflow,
+        _ if memory_refused => Reason::Memory,
+        Some(_) => Reason::Trap,
+        None if error.chain().any(|cause| cause.to_string().contains(TOO_MUCH_DATA)) => Reason::OutputTooLarge,
+        None => Reason::BadOutput,
+    }
+}
+
+/// The error without wasmtime's many-lined backtrace, and the names of the guest's innermost functions.
+pub(super) fn detail(error: &wasmtime::Error) -> String {
+    let causes: Vec<String> = match error.downcast_ref::<Violation>() {
+        Some(violation) => vec![violation.to_string()],
+        None => {
+            error.chain().map(ToString::to_string).filter(|text| !text.starts_with("error while executing")).collect()
+        }
+    };
+    let mut detail = causes.join(": ");
+    let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
+    for (index, frame) in frames.iter().enumerate() {
+        detail.push_str(if index == 0 { ", in " } else { " < " });
+        match frame.func_name() {
+            Some(name) => detail.push_str(name),
+            None => detail.push_str(&format!("function {}", frame.func_index())),
+        }
+    }
+    detail
+}
+
+pub(super) fn report(error: wasmtime::Error) -> anyhow::Error {
+    anyhow::Error::from_boxed(error.into())
+}
+
+/// Whether the host is at fault when a call failed.
+pub(super) fn has_no_room(error: &wasmtime::Error) -> bool {
+    error.is::<PoolConcurrencyLimitError>()
+}
+
+/// Whether the guest's own start code is at fault when it could not be instantiated.
+pub(super) fn is_from_guest(error: &wasmtime::Error) -> bool {
+    error.is::<Trap>() || error.is::<Violation>()
+}
+
+/// Why the guest gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error(transparent)]
+    Broke(#[from] Broken),
+    /// The host had no instance for the call: the event is to be tried again, the filter is not to blame.
+    #[error("the filter could not be called")]
+    Host(#[source] anyhow::Error),
+}
+
+/// How a `process` ended that gave no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    #[error(transparent)]
+    Said(#[from] Failure),
+    #[error(transparent)]
+    Broke(Broken),
+    #[error("the filter could not be called")]
+    Host(#[source] anyhow::Error),
+}
+
+impl From<Fault> for ProcessError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Broke(broken) => Self::Broke(broken),
+            Fault::Host(error) => Self::Host(error),
+        }
+    }
+}
+
+/// Why a route could not be taken into service by its filter.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("the filter refused the params")]
+    Said(#[source] Failure),
+    #[error(transparent)]
+    Condition(ConditionError),
+    #[error(transparent)]
+    Broke(Broken),
+    #[error("the filter could not be called")]
+    Host(#[source] anyhow::Error),
+}
+
+impl From<Fault> for CallError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Broke(broken) => Self::Broke(broken),
+            Fault::Host(error) => Self::Host(error),
+        }
+    }
+}
+
+/// Why a file was refused as a filter. The messages tell what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(
+        "it has {size} bytes, more than the limit of {limit}: raise `component` in the filter's limits if that is meant"
+    )]
+    TooLarge { size: usize, limit: usize },
+    #[error("it is empty: copy the component again, best under a temporary name that is then renamed")]
+    Empty,
+    #[error(
+        "it ends in the middle, as if it were still being written: copy it again, best under a temporary name that is then renamed"
+    )]
+    Truncated,
+    #[error("it is compiled machine code, which is never loaded: give the `.wasm` file that it was compiled from")]
+    MachineCode,
+    #[error("it is not WebAssembly: it starts with {found}, a component with `\\0asm`")]
+    NotWasm { found: String },
+    #[error("it is not a valid component")]
+    Invalid(#[source] anyhow::Error),
+    #[error(
+        "it is a core module that can't be made a component: build it with wit-bindgen for the world `trommel:filter/filter-component`"
+    )]
+    CoreModule(#[source] anyhow::Error),
+    #[error(
+        "it is no filter: it exports {found}, not `trommel:filter/filter`; build it for the world `trommel:filter/filter-component`"
+    )]
+    NotAFilter { found: String },
+    #[error("it needs trommel:filter@{needs}, this router has {has}: {way_out}")]
+    Version { needs: String, has: String, way_out: &'static str },
+    #[error("it imports `{name}`, which this router does not have: {way_out}")]
+    Import { name: String, way_out: &'static str },
+    #[error(
+        "it exports `trommel:filter/lifecycle`, which this router does not call yet: build it for the world `trommel:filter/filter-component`"
+    )]
+    Lifecycle,
+    #[error("it does not keep the contract trommel:filter@{version}: build it anew against that version's WIT")]
+    Contract {
+        version: String,
+        #[source]
+        source: anyhow::Error,
+    },
+    #[error("it wants `{capability}`, which it was not granted: add it to `grants` in the filter's settings")]
+    NotGranted { capability: String },
+    #[error("it wants `{capability}`, which this router does not have: it has `state`")]
+    UnknownCapability { capability: String },
+    #[error("it imports `{capability}` but its manifest does not name it in `capabilities`: add it there")]
+    NotWished { capability: &'static str },
+    #[error(
+        "it imports more than this router has: build it for the world `trommel:filter/filter-component` and WASI 0.2"
+    )]
+    Link(#[source] anyhow::Error),
+    #[error("it could not be compiled")]
+    Compile(#[source] anyhow::Error),
+    #[error(transparent)]
+    Broke(#[from] Broken),
+    #[error("the host could not load it")]
+    Host(#[source] anyhow::Error),
+}
+
+impl From<Fault> for LoadError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Broke(broken) => Self::Broke(broken),
+            Fault::Host(error) => Self::Host(error),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What all filters of a process share: the engine, what they may import, the cache of compiled code.
+
+use std::{
+    fs::DirBuilder,
+    io,
+    num::NonZeroUsize,
+    path::{self, Path, PathBuf},
+    sync::Arc,
+    thread,
+};
+
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use wasmtime::{
+    Cache, CacheConfig, Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, OptLevel,
+    PoolingAllocationConfig,
+    component::{Component, Linker, types::ComponentItem},
+};
+
+use super::{
+    Fault, Filter, LoadError, Manifest,
+    condition::Pointers,
+    error::{Violation, report},
+    inspect::{Inspected, inspect},
+    instance::{Blueprint, Failed, at_once},
+    loaded::{Identity, Parts},
+    sandbox::{Kind, Sandbox, TICK},
+    state, v0_1_0,
+};
+use crate::{
+    config::{FilterSettings, Grant},
+    metrics::Metrics,
+};
+
+/// Instances that may live at once. Enough for every lane of a large machine to hold one of each of a few dozen
+/// filters, twice over during a reload, beside those that process.
+const MAX_INSTANCES: u32 = 4_000;
+
+/// What all filters share. Cheap to clone.
+#[derive(Clone)]
+pub struct Host(Arc<Shared>);
+
+struct Shared {
+    engine: Engine,
+    /// What instances may import that may call nothing.
+    pure: Linker<Sandbox>,
+    /// What instances may import that process events.
+    granted: Linker<Sandbox>,
+    /// Compiling takes a core, and for an interpreter seconds: one at a time leaves the others to the events.
+    compiling: Arc<Semaphore>,
+    state: Arc<state::Store>,
+    pointers: Arc<Pointers>,
+    metrics: Arc<Metrics>,
+}
+
+impl Host {
+    /// Keeps compiled code in the folder `cache`, which is made when absent, for this user alone. Without one every
+    /// start compiles anew.
+    ///
+    /// # Errors
+    /// When the folder can't be used or the machine refuses what the engine needs.
+    pub fn new(cache: Option<PathBuf>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        Self::with_room(MAX_INSTANCES, cache, metrics)
+    }
+
+    pub(super) fn with_room(instances: u32, cache: Option<PathBuf>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        let cache = cache.as_deref().map(open_cache).transpose()?;
+        let engine = match Engine::new(config(cache.clone()).allocation_strategy(pool(instances))) {
+            Ok(engine) => engine,
+            Err(error) => {
+                tracing::warn!(
+                    error = %error,
+                    "no address space for a pool of instances: they are made on demand, which is slower"
+                );
+                Engine::new(small_reservations(&mut config(cache))).map_err(report)?
+            }
+        };
+        let mut pure = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut pure).map_err(report)?;
+        let mut granted = pure.clone();
+        v0_1_0::add_imports(&mut granted).map_err(report)?;
+        start_ticker(&engine).context("could not start the thread that limits the filters' time")?;
+        Ok(Self(Arc::new(Shared {
+            engine,
+            pure,
+            granted,
+            compiling: Arc::new(Semaphore::new(1)),
+            state: Arc::default(),
+            pointers: Arc::default(),
+            metrics,
+        })))
+    }
+
+    /// Checks, compiles and describes a component, off the runtime's workers, one at a time. `name` is the file's name
+    /// without `.wasm`, `file` its content.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file and the way out. Nothing in service is touched.
+    pub async fn load(&self, name: &str, file: Vec<u8>, settings: &FilterSettings) -> Result<Filter, LoadError> {
+        let turn = Arc::clone(&self.0.compiling).acquire_owned().await;
+        let turn = turn.map_err(|closed| LoadError::Host(closed.into()))?;
+        let (shared, name, settings) = (Arc::clone(&self.0), name.to_owned(), settings.clone());
+        let loading = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            shared.load(&name, &file, &settings)
+        });
+        loading.await.map_err(|error| LoadError::Host(error.into()))?
+    }
+}
+
+impl Shared {
+    fn load(&self, name: &str, file: &[u8], settings: &FilterSettings) -> Result<Filter, LoadError> {
+        let Inspected { component, has_wasi, has_state } = inspect(file, settings.limits.component, &settings.grants)?;
+        let identity = Identity { name: name.into(), digest: digest(file).into() };
+        let component = Component::new(&self.engine, component).map_err(|error| LoadError::Compile(report(error)))?;
+        let blueprint = |kind, linker: &Linker<Sandbox>| -> wasmtime::Result<Blueprint> {
+            Ok(Blueprint {
+                engine: self.engine.clone(),
+                filter: Arc::clone(&identity.name),
+                kind,
+                linked: v0_1_0::Linked::new(linker.instantiate_pre(&component)?)?,
+                has_wasi,
+                limits: settings.limits,
+            })
+        };
+        let link_error = |error: wasmtime::Error| LoadError::Link(report(error));
+        let pure = forbid_imports(&self.pure, &component).map_err(link_error)?;
+        let matching = blueprint(Kind::Match, &pure).map_err(link_error)?;
+        let processing = blueprint(Kind::Process, &self.granted).map_err(link_error)?;
+        let manifest = describe(&matching, &identity)?;
+        check_capabilities(&manifest, &settings.grants, has_state)?;
+        let state = has_state.then(|| Arc::clone(&self.state));
+        let (metrics, pointers) = (self.metrics.filter(name), Arc::clone(&self.pointers));
+        Ok(Filter::new(Parts { identity, matching, processing, metrics, state, pointers }, manifest))
+    }
+}
+
+/// What names a component's content: SHA-256, in hex.
+pub fn digest(file: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(file))
+}
+
+/// Asks an instance that may call nothing what it is.
+fn describe(matching: &Blueprint, identity: &Identity) -> Result<Manifest, Fault> {
+    let blame = |call, failed: Failed| identity.blame(call, failed);
+    let mut instance = at_once(matching.instantiate()).map_err(|failed| blame("instantiate", failed))?;
+    at_once(instance.describe()).map_err(|error| blame("describe", instance.failed(error)))
+}
+
+fn check_capabilities(manifest: &Manifest, grants: &[Grant], has_state: bool) -> Result<(), LoadError> {
+    for capability in &manifest.capabilities {
+        let capability = capability.clone();
+        match capability.as_str() {
+            "state" if grants.contains(&Grant::State) => {}
+            "state" => return Err(LoadError::NotGranted { capability }),
+            _ => return Err(LoadError::UnknownCapability { capability }),
+        }
+    }
+    if has_state && !manifest.capabilities.iter().any(|capability| capability == "state") {
+        return Err(LoadError::NotWished { capability: "state" });
+    }
+    Ok(())
+}
+
+/// Lets every import that the linker does not have end the guest's call.
+fn forbid_imports(linker: &Linker<Sandbox>, component: &Component) -> wasmtime::Result<Linker<Sandbox>> {
+    let mut linker = linker.clone();
+    let engine = linker.engine().clone();
+    for (interface, import) in component.component_type().imports(&engine) {
+        let ComponentItem::ComponentInstance(import) = import.ty else { continue };
+        if !interface.starts_with("trommel:") {
+            continue;
+        }
+        let mut functions = linker.instance(interface)?;
+        for (function, export) in import.exports(&engine) {
+            if let ComponentItem::ComponentFunc(_) = export.ty {
+                let name = format!("{interface}.{function}");
+                functions.func_new(function, move |_, _, _, _| Err(Violation::Import(name.clone()).into()))?;
+            }
+        }
+    }
+    Ok(linker)
+}
+
+fn config(cache: Option<Cache>) -> Config {
+    let mut config = Config::new();
+    config
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .memory_init_cow(true)
+        .wasm_gc(false)
+        .gc_support(false)
+        .wasm_memory64(false)
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(2 << 20)
+        .native_unwind_info(false)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(8))
+        .parallel_compilation(false)
+        .cranelift_opt_level(OptLevel::Speed)
+        .cache(cache);
+    config
+}
+
+/// Where address space is short, memories are moved when they grow.
+fn small_reservations(config: &mut Config) -> &mut Config {
+    config.memory_reservation(0).memory_guard_size(64 << 10).memory_reservation_for_growth(1 << 20)
+}
+
+/// A component is several core instances, of an interpreter with more than one memory and table.
+fn pool(instances: u32) -> InstanceAllocationStrategy {
+    let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(5 * instances)
+        .total_memories(2 * instances)
+        .total_tables(2 * instances)
+        .total_stacks(instances)
+        .max_core_instances_per_component(64)
+        .max_memories_per_component(16)
+        .max_tables_per_component(64)
+        .table_elements(64 << 10)
+        // The filter's own limit is what counts.
+        .max_memory_size(4 << 30)
+        .linear_memory_keep_resident(256 << 10)
+        .table_keep_resident(64 << 10)
+        // What is kept warm stays resident after a reload.
+        .max_unused_warm_slots(u32::try_from(2 * workers).unwrap_or(u32::MAX))
+        .pagemap_scan(Enabled::Auto);
+    InstanceAllocationStrategy::Pooling(pool)
+}
+
+fn open_cache(folder: &Path) -> anyhow::Result<Cache> {
+    let failed = || format!("could not use `{}` for compiled components", folder.display());
+    let folder = path::absolute(folder).with_context(failed)?;
+    private_folder(&folder).with_context(failed)?;
+    let mut config = CacheConfig::new();
+    config.with_directory(&folder);
+    Cache::new(config).map_err(report).with_context(failed)
+}
+
+/// Whoever can write to the cache can run code as us.
+fn private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
+}
+
+/// Advances the engine's clock from a thread of its own, so that no busy runtime can hold it up. Ends with the engine.
+fn start_ticker(engine: &Engine) -> io::Result<()> {
+    let engine: EngineWeak = engine.weak();
+    thread::Builder::new().name("filter-ticker".to_owned()).spawn(move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            thread::park_timeout(TICK);
+        }
+    })?;
+    Ok(())
+}

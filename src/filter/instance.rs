@@ -1,0 +1,273 @@
+//! One instance of a guest: the store, the functions, and the guest's objects for the subscriptions that it serves.
+
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::time::timeout;
+use wasmtime::{Engine, Store, UpdateDeadline, component::ResourceAny};
+
+use super::{
+    Failure, Fields, Manifest, Params, Verdict,
+    condition::Written,
+    error::{self, Violation},
+    sandbox::{Kind, Sandbox},
+    state::Scope,
+    subscription::Subscription,
+    v0_1_0::{Guest, Linked},
+};
+use crate::{config::Limits, event::Event};
+
+/// Component handles that an instance may hold, the guest's objects for subscriptions included.
+const MAX_HANDLES: usize = 100_000;
+/// Bytes that a guest may hand over at once where no output limit applies: manifests, params, conditions, calls to the
+/// host.
+const MAX_HANDED_OVER: usize = 4 << 20;
+/// Calls after which an instance is replaced, so that a leak of a few bytes a call stays small.
+const MAX_CALLS: u64 = 1_000_000;
+/// Guest objects below which nobody looks for those that are abandoned.
+const FIRST_SWEEP: usize = 64;
+
+/// How instances of one component are made.
+pub(super) struct Blueprint {
+    pub(super) engine: Engine,
+    pub(super) filter: Arc<str>,
+    pub(super) kind: Kind,
+    pub(super) linked: Linked,
+    /// Whether calls must be made asynchronously, because some imports are.
+    pub(super) has_wasi: bool,
+    pub(super) limits: Limits,
+}
+
+pub(super) struct Instance {
+    store: Store<Sandbox>,
+    guest: Guest,
+    has_wasi: bool,
+    limits: Limits,
+    /// By address. The weak reference keeps the address from being used again.
+    subscriptions: HashMap<usize, (Weak<Subscription>, ResourceAny)>,
+    sweep_at: usize,
+    calls: u64,
+}
+
+/// Why a call, or the instantiation, failed.
+pub(super) struct Failed {
+    pub(super) error: wasmtime::Error,
+    /// Whether the guest was denied memory.
+    pub(super) memory_refused: bool,
+    /// Whether the host, not the guest, is at fault.
+    pub(super) by_host: bool,
+}
+
+impl From<Violation> for Failed {
+    fn from(violation: Violation) -> Self {
+        Self { error: violation.into(), memory_refused: false, by_host: false }
+    }
+}
+
+impl Blueprint {
+    /// Runs the guest's own start code, within the load limit.
+    pub(super) async fn instantiate(&self) -> Result<Instance, Failed> {
+        let sandbox = Sandbox::new(Arc::clone(&self.filter), self.kind, self.limits.memory);
+        let mut store = Store::new(&self.engine, sandbox);
+        store.limiter(|sandbox| &mut sandbox.memory);
+        store.set_max_component_handles(MAX_HANDLES);
+        store.set_hostcall_fuel(MAX_HANDED_OVER);
+        let kind = self.kind;
+        // Counts the ticks during which the guest ran, so a thread that the system held up does not shorten its time.
+        store.epoch_deadline_callback(move |mut store| {
+            let sandbox = store.data_mut();
+            if sandbox.ticks == 0 {
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            sandbox.ticks -= 1;
+            Ok(match kind {
+                Kind::Match => UpdateDeadline::Continue(1),
+                // Whoever burns its budget lets others run in between.
+                Kind::Process => UpdateDeadline::Yield(1),
+            })
+        });
+        let Limits { load, host_calls, log_lines, .. } = self.limits;
+        store.data_mut().begin(load, host_calls, log_lines);
+        store.set_epoch_deadline(1);
+        match self.linked.instantiate(&mut store).await {
+            Ok(guest) => Ok(Instance {
+                store,
+                guest,
+                has_wasi: self.has_wasi,
+                limits: self.limits,
+                subscriptions: HashMap::new(),
+                sweep_at: FIRST_SWEEP,
+                calls: 0,
+            }),
+            Err(error) => {
+                let memory_refused = store.data().memory.refused;
+                let by_host = !memory_refused && !error::is_from_guest(&error);
+                Err(Failed { error, memory_refused, by_host })
+            }
+        }
+    }
+}
+
+/// The calls. After an error the instance must be thrown away.
+impl Instance {
+    pub(super) fn failed(&self, error: wasmtime::Error) -> Failed {
+        let by_host = error::has_no_room(&error);
+        Failed { error, memory_refused: self.store.data().memory.refused, by_host }
+    }
+
+    /// Whether the instance should be replaced before its next call.
+    pub(super) fn is_worn(&self) -> bool {
+        self.calls >= MAX_CALLS || self.store.data().memory.is_worn()
+    }
+
+    pub(super) async fn describe(&mut self) -> wasmtime::Result<Manifest> {
+        self.begin_load();
+        self.guest.describe(&mut self.store).await
+    }
+
+    pub(super) async fn normalize_params(
+        &mut self,
+        key: &Arc<str>,
+        scope: Option<Arc<Scope>>,
+        params: &Params,
+    ) -> wasmtime::Result<Result<Params, Failure>> {
+        self.begin_load();
+        self.set_scope(key, scope);
+        let answer = within(self.limits.load, self.guest.normalize_params(&mut self.store, key, params)).await;
+        self.store.data().journal.end(key);
+        answer
+    }
+
+    /// The guest's object for one route, which the caller drops with the instance.
+    pub(super) async fn construct(&mut self, key: &str, params: &Params) -> wasmtime::Result<ResourceAny> {
+        self.begin_load();
+        self.guest.subscribe(&mut self.store, key, params).await
+    }
+
+    pub(super) async fn conditions(&mut self, resource: ResourceAny) -> wasmtime::Result<Vec<Vec<Written>>> {
+        self.begin_load();
+        self.guest.conditions(&mut self.store, resource).await
+    }
+
+    pub(super) fn matches(
+        &mut self,
+        subscription: &Arc<Subscription>,
+        event: &Event,
+        reads: Fields,
+    ) -> wasmtime::Result<bool> {
+        let resource = match self.known(subscription) {
+            Some(known) => known,
+            None => at_once(self.resource(subscription))?,
+        };
+        self.calls += 1;
+        let limits = &subscription.limits;
+        self.store.data_mut().begin(limits.match_cpu, 0, limits.log_lines);
+        self.store.set_epoch_deadline(1);
+        if self.has_wasi {
+            let answer = at_once(self.guest.matches_async(&mut self.store, resource, event, reads));
+            self.store.data().journal.end(&subscription.key);
+            answer
+        } else {
+            self.guest.matches(&mut self.store, resource, event, reads)
+        }
+    }
+
+    pub(super) async fn process(
+        &mut self,
+        subscription: &Arc<Subscription>,
+        (event, attempt): (&Event, u32),
+        reads: Fields,
+    ) -> wasmtime::Result<Result<Verdict, Failure>> {
+        self.calls += 1;
+        self.set_scope(&subscription.key, subscription.scope.clone());
+        let wall = subscription.limits.process_wall;
+        let answer = within(wall, async {
+            let resource = self.resource(subscription).await?;
+            let limits = &subscription.limits;
+            let most = limits.output.saturating_mul(limits.emissions).min(self.limits.memory);
+            self.store.set_hostcall_fuel(most.max(MAX_HANDED_OVER));
+            self.store.data_mut().begin(limits.process_cpu, limits.host_calls, limits.log_lines);
+            self.store.set_epoch_deadline(1);
+            let allowed = (limits.output, limits.emissions);
+            self.guest.process(&mut self.store, resource, (event, attempt), reads, allowed).await
+        })
+        .await;
+        self.store.data().journal.end(&subscription.key);
+        answer
+    }
+
+    fn known(&self, subscription: &Arc<Subscription>) -> Option<ResourceAny> {
+        self.subscriptions.get(&address(subscription)).map(|(_, resource)| *resource)
+    }
+
+    async fn resource(&mut self, subscription: &Arc<Subscription>) -> wasmtime::Result<ResourceAny> {
+        if let Some(known) = self.known(subscription) {
+            return Ok(known);
+        }
+        self.sweep().await?;
+        let resource = self.construct(&subscription.key, &subscription.params).await?;
+        self.subscriptions.insert(address(subscription), (Arc::downgrade(subscription), resource));
+        Ok(resource)
+    }
+
+    /// Drops the guest's objects for subscriptions that are gone.
+    async fn sweep(&mut self) -> wasmtime::Result<()> {
+        if self.subscriptions.len() < self.sweep_at {
+            return Ok(());
+        }
+        let abandoned = self.subscriptions.extract_if(|_, (subscription, _)| subscription.strong_count() == 0);
+        let abandoned: Vec<ResourceAny> = abandoned.map(|(_, (_, resource))| resource).collect();
+        self.sweep_at = FIRST_SWEEP.max(self.subscriptions.len() * 2);
+        for resource in abandoned {
+            self.begin_load();
+            resource.resource_drop_async(&mut self.store).await?;
+        }
+        Ok(())
+    }
+
+    /// The guest's objects that are alive.
+    #[cfg(test)]
+    pub(super) fn objects(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Opens the budgets of a call that is not about one event.
+    fn begin_load(&mut self) {
+        let Limits { load, host_calls, log_lines, .. } = self.limits;
+        self.store.data_mut().begin(load, host_calls, log_lines);
+        self.store.set_epoch_deadline(1);
+    }
+
+    fn set_scope(&mut self, key: &Arc<str>, scope: Option<Arc<Scope>>) {
+        let sandbox = self.store.data_mut();
+        sandbox.key = Arc::clone(key);
+        sandbox.scope = scope;
+    }
+}
+
+fn address(subscription: &Arc<Subscription>) -> usize {
+    Arc::as_ptr(subscription).addr()
+}
+
+/// Runs a call that may only compute, on the spot.
+pub(super) fn at_once<T, E: From<Violation>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => Err(Violation::Waited.into()),
+    }
+}
+
+/// Nearly every call is done at the first poll; only the others are worth a timer.
+async fn within<T>(wall: Duration, call: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
+    let mut call = pin!(call);
+    match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => timeout(wall, call).await.unwrap_or_else(|_| Err(Violation::Wall(wall).into())),
+    }
+}

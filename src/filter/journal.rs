@@ -1,0 +1,213 @@
+//! What guests say: the `log` import and what they print. Both go to `tracing` under the target `filter`, never to our
+//! own output, and share one budget per event.
+
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use tracing::Level;
+use wasmtime_wasi::{
+    async_trait,
+    cli::{IsTerminal, StdoutStream},
+    p2::{OutputStream, Pollable, StreamResult},
+};
+
+/// Bytes of one line; the rest is cut off.
+const MAX_LINE: usize = 4 << 10;
+
+/// Takes the lines of one instance.
+#[derive(Debug)]
+pub(super) struct Journal {
+    filter: Arc<str>,
+    left: AtomicU32,
+    dropped: AtomicU32,
+}
+
+impl Journal {
+    pub(super) fn new(filter: Arc<str>) -> Self {
+        Self { filter, left: AtomicU32::new(0), dropped: AtomicU32::new(0) }
+    }
+
+    /// Opens the budget of one call.
+    pub(super) fn begin(&self, lines: u32) {
+        self.left.store(lines, Ordering::Relaxed);
+    }
+
+    /// Says how many lines of the call were dropped, if any.
+    pub(super) fn end(&self, key: &str) {
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!(target: "filter", filter = &*self.filter, key, dropped, "log lines over the budget of one event were dropped");
+        }
+    }
+
+    pub(super) fn write(&self, level: Level, key: &str, message: &str) {
+        if !self.spend() {
+            return;
+        }
+        let (filter, message) = (&*self.filter, &*clean(message));
+        match level {
+            Level::TRACE => tracing::trace!(target: "filter", filter, key, "{message}"),
+            Level::DEBUG => tracing::debug!(target: "filter", filter, key, "{message}"),
+            Level::INFO => tracing::info!(target: "filter", filter, key, "{message}"),
+            Level::WARN => tracing::warn!(target: "filter", filter, key, "{message}"),
+            Level::ERROR => tracing::error!(target: "filter", filter, key, "{message}"),
+        }
+    }
+
+    fn print(&self, stream: &'static str, line: &[u8]) {
+        if self.spend() {
+            let line = String::from_utf8_lossy(line);
+            tracing::info!(target: "filter", filter = &*self.filter, stream, "{}", clean(&line));
+        }
+    }
+
+    fn spend(&self) -> bool {
+        let spent = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        if !spent {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        spent
+    }
+}
+
+/// Cuts a message and escapes what could forge other lines or drive a terminal.
+fn clean(message: &str) -> Cow<'_, str> {
+    let cut = &message[..message.floor_char_boundary(MAX_LINE)];
+    if cut.len() == message.len() && !cut.contains(char::is_control) {
+        return Cow::Borrowed(cut);
+    }
+    let mut cleaned = String::with_capacity(cut.len() + 16);
+    for char in cut.chars() {
+        if char.is_control() {
+            cleaned.extend(char.escape_default());
+        } else {
+            cleaned.push(char);
+        }
+    }
+    if cut.len() < message.len() {
+        // Writing to a `String` does not fail.
+        let _ = write!(cleaned, " ... and {} bytes more", message.len() - cut.len());
+    }
+    Cow::Owned(cleaned)
+}
+
+/// A guest's standard output or standard error.
+#[derive(Clone, Debug)]
+pub(super) struct Printed {
+    pub(super) journal: Arc<Journal>,
+    pub(super) stream: &'static str,
+}
+
+impl IsTerminal for Printed {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Printed {
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 asks for this one, and no filter is given that.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(Lines { to: self.clone(), line: Vec::new() })
+    }
+}
+
+/// Gathers what is printed into lines.
+struct Lines {
+    to: Printed,
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn end_line(&mut self) {
+        let line = mem::take(&mut self.line);
+        self.to.journal.print(self.to.stream, &line);
+    }
+}
+
+impl OutputStream for Lines {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            match piece.split_last() {
+                Some((b'\n', rest)) => {
+                    self.line.extend_from_slice(rest);
+                    self.end_line();
+                }
+                _ => self.line.extend_from_slice(piece),
+            }
+            if self.line.len() >= MAX_LINE {
+                self.end_line();
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(MAX_LINE)
+    }
+}
+
+#[async_trait]
+impl Pollable for Lines {
+    async fn ready(&mut self) {}
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_can_neither_forge_lines_nor_drive_a_terminal() {
+        assert_eq!(clean("plain ✓"), "plain ✓");
+        assert_eq!(clean("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
+        let long = "é".repeat(MAX_LINE);
+        assert_eq!(clean(&long), format!("{} ... and {MAX_LINE} bytes more", "é".repeat(MAX_LINE / 2)));
+    }
+
+    #[test]
+    fn the_budget_is_per_call_and_what_it_refused_is_counted() {
+        let journal = Journal::new("f".into());
+        journal.begin(2);
+        let spent: Vec<bool> = (0..4).map(|_| journal.spend()).collect();
+        assert_eq!(spent, [true, true, false, false]);
+        assert_eq!(journal.dropped.load(Ordering::Relaxed), 2);
+        journal.end("k");
+        journal.begin(2);
+        assert!(journal.spend());
+    }
+
+    #[test]
+    fn printing_is_gathered_into_lines() {
+        let journal = Arc::new(Journal::new("f".into()));
+        journal.begin(100);
+        let mut lines = Lines { to: Printed { journal: Arc::clone(&journal), stream: "stdout" }, line: Vec::new() };
+        lines.write(Bytes::from_static(b"one\ntwo\nth")).unwrap();
+        assert_eq!((journal.left.load(Ordering::Relaxed), &*lines.line), (98, &b"th"[..]));
+        lines.write(Bytes::from_static(b"ree")).unwrap();
+        drop(lines);
+        assert_eq!(journal.left.load(Ordering::Relaxed), 97);
+    }
+}

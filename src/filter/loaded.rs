@@ -1,0 +1,390 @@
+//! A component in service: its instances, and the calls that the rest of the router makes.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{
+    Broken, CallError, Fault, Manifest, Params, ProcessError, Verdict,
+    condition::{Conditions, Pointers},
+    error,
+    health::Health,
+    instance::{Blueprint, Failed, Instance, at_once},
+    state::{self, Scope},
+    subscription::{CallLimits, Subscription},
+};
+use crate::{event::Event, metrics::FilterMetrics};
+
+/// One component of one content, in service. Clones share it; its code and its instances go with the last one.
+#[derive(Clone)]
+pub struct Filter(Arc<Loaded>);
+
+struct Loaded {
+    identity: Identity,
+    manifest: Manifest,
+    /// Makes the instances that may call nothing.
+    matching: Blueprint,
+    /// Makes the instances that may call what was granted.
+    processing: Blueprint,
+    /// Process instances that nobody uses, the one used last on top.
+    idle: Mutex<Vec<Instance>>,
+    health: Health,
+    metrics: Arc<FilterMetrics>,
+    /// `None` without the grant.
+    state: Option<Arc<state::Store>>,
+    pointers: Arc<Pointers>,
+}
+
+/// Which component of which content.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) name: Arc<str>,
+    /// SHA-256 of the file, in hex.
+    pub(super) digest: Arc<str>,
+}
+
+impl Identity {
+    /// Tells the guest's faults from the host's.
+    pub(super) fn blame(&self, call: &'static str, failed: Failed) -> Fault {
+        let Failed { error, memory_refused, by_host } = failed;
+        if by_host {
+            return Fault::Host(error::report(error).context("no room for another instance of a filter"));
+        }
+        Fault::Broke(Broken {
+            filter: Arc::clone(&self.name),
+            digest: Arc::clone(&self.digest),
+            call,
+            reason: error::reason(&error, memory_refused),
+            detail: error::detail(&error),
+        })
+    }
+}
+
+/// What [`Filter::new`] needs beside the manifest.
+pub(super) struct Parts {
+    pub(super) identity: Identity,
+    pub(super) matching: Blueprint,
+    pub(super) processing: Blueprint,
+    pub(super) metrics: Arc<FilterMetrics>,
+    pub(super) state: Option<Arc<state::Store>>,
+    pub(super) pointers: Arc<Pointers>,
+}
+
+impl Filter {
+    pub(super) fn new(parts: Parts, manifest: Manifest) -> Self {
+        let Parts { identity, matching, processing, metrics, state, pointers } = parts;
+        let (idle, health) = Default::default();
+        Self(Arc::new(Loaded { identity, manifest, matching, processing, idle, health, metrics, state, pointers }))
+    }
+
+    /// The file's name without `.wasm`.
+    pub fn name(&self) -> &str {
+        &self.0.identity.name
+    }
+
+    /// SHA-256 of the file, in hex.
+    pub fn digest(&self) -> &str {
+        &self.0.identity.digest
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.0.manifest
+    }
+
+    /// The params to use for a route, sorted by name; unchanged when the filter has no hook for it.
+    ///
+    /// # Errors
+    /// The filter's own refusal, or its breaking. Takes no longer than the load limit.
+    pub async fn normalize_params(&self, key: &str, params: Params) -> Result<Params, CallError> {
+        if !self.0.manifest.hooks.normalize_params {
+            return Ok(params);
+        }
+        let mut instance = self.0.take().await?;
+        let answer = instance.normalize_params(&key.into(), self.0.scope(key), &params).await;
+        match answer.map_err(|error| self.0.blame("normalize-params", instance.failed(error)))? {
+            Ok(mut params) => {
+                self.0.put_back(instance);
+                params.sort();
+                Ok(params)
+            }
+            Err(failure) => {
+                self.0.put_back(instance);
+                Err(CallError::Said(failure))
+            }
+        }
+    }
+
+    /// A route's interest, after a trial that the guest survives its constructor and its `conditions`. The params must
+    /// be normalised.
+    ///
+    /// # Errors
+    /// The guest's breaking, or a condition on a field that there is not. Takes no longer than the load limit.
+    pub async fn subscribe(
+        &self,
+        key: &str,
+        params: Params,
+        limits: CallLimits,
+    ) -> Result<Arc<Subscription>, CallError> {
+        let filter = self.clone();
+        let key = key.to_owned();
+        // The guest may compute for as long as the load limit, which no worker of the runtime should wait for.
+        let trial = tokio::task::spawn_blocking(move || filter.0.subscribe(&key, params, limits));
+        trial.await.map_err(|error| CallError::Host(error.into()))?
+    }
+
+    /// A lane's own way to ask `matches`.
+    pub fn matcher(&self) -> Matcher {
+        Matcher { filter: self.clone(), instance: None }
+    }
+
+    /// Asks the guest what becomes of an event. Whoever calls bounds how many calls are under way at once.
+    ///
+    /// When the future is dropped the event is neither processed nor refused, and the instance is gone.
+    ///
+    /// # Errors
+    /// See [`ProcessError`].
+    pub async fn process(
+        &self,
+        subscription: &Arc<Subscription>,
+        event: &Event,
+        attempt: u32,
+    ) -> Result<Verdict, ProcessError> {
+        let Loaded { manifest, metrics, .. } = &*self.0;
+        if !manifest.hooks.process {
+            return Ok(Verdict::Keep);
+        }
+        let mut instance = self.0.take().await?;
+        metrics.processes.inc();
+        match instance.process(subscription, (event, attempt), manifest.process_reads).await {
+            Ok(answer) => {
+                self.0.put_back(instance);
+                Ok(answer?)
+            }
+            Err(error) => Err(self.0.blame("process", instance.failed(error)).into()),
+        }
+    }
+
+    /// Counts one break of this filter, wherever it was. True when it is the one that quarantines it.
+    pub fn record_break(&self) -> bool {
+        let quarantined = self.0.health.record_break();
+        self.0.show_health();
+        quarantined
+    }
+
+    /// Quarantines at once, as the filter asked for with [`super::Failure::Broken`]. True when it was not before.
+    pub fn quarantine(&self) -> bool {
+        let quarantined = self.0.health.quarantine();
+        self.0.show_health();
+        quarantined
+    }
+
+    /// Costs one relaxed load.
+    pub fn is_quarantined(&self) -> bool {
+        self.0.health.is_quarantined()
+    }
+
+    /// Gives the filter another chance, with no breaks on its record.
+    pub fn lift(&self) {
+        self.0.health.lift();
+        self.0.show_health();
+    }
+}
+
+/// Two filters are the same when they share their instances, not merely their content.
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Filter").field(&self.0.identity).finish()
+    }
+}
+
+impl Loaded {
+    fn blame(&self, call: &'static str, failed: Failed) -> Fault {
+        let fault = self.identity.blame(call, failed);
+        if matches!(fault, Fault::Broke(_)) {
+            self.metrics.breaks.inc();
+        }
+        fault
+    }
+
+    fn show_health(&self) {
+        self.metrics.quarantined.set(self.health.is_quarantined().into());
+    }
+
+    fn scope(&self, key: &str) -> Option<Arc<Scope>> {
+        self.state.as_ref().map(|state| state.scope(&self.identity.name, key))
+    }
+
+    /// A process instance for one call.
+    async fn take(&self) -> Result<Instance, Fault> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle {
+            Some(instance) => Ok(instance),
+            None => self.processing.instantiate().await.map_err(|failed| self.blame("instantiate", failed)),
+        }
+    }
+
+    fn put_back(&self, instance: Instance) {
+        if !instance.is_worn() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+        }
+    }
+
+    fn match_instance(&self) -> Result<Instance, Fault> {
+        at_once(self.matching.instantiate()).map_err(|failed| self.blame("instantiate", failed))
+    }
+
+    fn subscribe(&self, key: &str, params: Params, limits: CallLimits) -> Result<Arc<Subscription>, CallError> {
+        let mut instance = self.match_instance()?;
+        let resource = at_once(instance.construct(key, &params))
+            .map_err(|error| self.blame("constructor", instance.failed(error)))?;
+        let written = if self.manifest.hooks.conditions {
+            at_once(instance.conditions(resource)).map_err(|error| self.blame("conditions", instance.failed(error)))?
+        } else {
+            Vec::new()
+        };
+        let conditions = Conditions::new(written, &self.pointers).map_err(CallError::Condition)?;
+        let hooks = self.manifest.hooks;
+        Ok(Arc::new(Subscription { key: key.into(), params, limits, conditions, hooks, scope: self.scope(key) }))
+    }
+}
+
+/// Asks `matches` on an instance of its own, made when it is first needed and anew after a break.
+pub struct Matcher {
+    filter: Filter,
+    instance: Option<Instance>,
+}
+
+impl Matcher {
+    /// Whether the filter wants the event. Computes on the spot, for no longer than the limit for `matches`; the first
+    /// call for a subscription also builds the guest's object for it.
+    ///
+    /// # Errors
+    /// A break, which must never be read as "no".
+    pub fn matches(&mut self, subscription: &Arc<Subscription>, event: &Event) -> Result<bool, Fault> {
+        let loaded = &*self.filter.0;
+        let instance = match &mut self.instance {
+            Some(instance) => instance,
+            none => none.insert(loaded.match_instance()?),
+        };
+        loaded.metrics.matches.inc();
+        let answer = instance.matches(subscription, event, loaded.manifest.match_reads);
+        let answer = answer.map_err(|error| loaded.blame("matches", instance.failed(error)));
+        if answer.is_err() || instance.is_worn() {
+            self.instance = None;
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{FilterSettings, Grant, Limits, OnQuarantine},
+        event::{Headers, Origin},
+        filter::Host,
+    };
+
+    const MISBEHAVE: &[u8] = include_bytes!("../../tests/guests/misbehave.wasm");
+
+    async fn filter(instances: u32, limits: Limits) -> Filter {
+        let host = Host::with_room(instances, None, Arc::default()).unwrap();
+        let name = "misbehave".to_owned();
+        let settings = FilterSettings { name, grants: vec![Grant::State], on_quarantine: OnQuarantine::Pause, limits };
+        host.load("misbehave", MISBEHAVE.to_vec(), &settings).await.unwrap()
+    }
+
+    async fn subscribe(filter: &Filter) -> Arc<Subscription> {
+        let limits = CallLimits::new(&Limits::default(), &Default::default());
+        filter.subscribe("key", vec![("mode".to_owned(), "ok".to_owned())], limits).await.unwrap()
+    }
+
+    fn event() -> Event {
+        Event {
+            id: "1".into(),
+            event_type: "t".into(),
+            subject: "s".into(),
+            source_time: None,
+            observed_at: 0,
+            attempt: 1,
+            headers: Headers::default(),
+            payload: "{}".into(),
+            origin: Arc::new(Origin { source: "s".to_owned(), stream: "S".to_owned() }),
+            sequence: 1,
+        }
+    }
+
+    /// A host without room is no fault of the guest's, and room that comes back is used.
+    #[tokio::test]
+    async fn a_full_pool_is_the_hosts_fault() {
+        let filter = filter(2, Limits::default()).await;
+        let subscription = subscribe(&filter).await;
+        let mut matchers = [filter.matcher(), filter.matcher()];
+        for matcher in &mut matchers {
+            assert!(matcher.matches(&subscription, &event()).unwrap());
+        }
+        let Err(Fault::Host(error)) = filter.matcher().matches(&subscription, &event()) else { panic!("no room") };
+        let error = format!("{error:#}");
+        assert!(
+            error.starts_with("no room for another instance of a filter: maximum concurrent limit of 2"),
+            "{error}"
+        );
+        assert!(matches!(filter.process(&subscription, &event(), 1).await, Err(ProcessError::Host(_))));
+        assert_eq!(filter.0.metrics.breaks.get(), 0);
+        drop(matchers);
+        assert_eq!(filter.process(&subscription, &event(), 1).await.unwrap(), Verdict::Keep);
+    }
+
+    /// A hundred thousand instances fit no address space: they are made on demand instead.
+    #[tokio::test]
+    async fn without_a_pool_instances_are_made_on_demand() {
+        let filter = filter(100_000, Limits::default()).await;
+        let subscription = subscribe(&filter).await;
+        assert!(filter.matcher().matches(&subscription, &event()).unwrap());
+        assert_eq!(filter.process(&subscription, &event(), 1).await.unwrap(), Verdict::Keep);
+    }
+
+    #[tokio::test]
+    async fn process_instances_are_used_again() {
+        let filter = filter(2, Limits::default()).await;
+        let subscription = subscribe(&filter).await;
+        for _ in 0..3 {
+            filter.process(&subscription, &event(), 1).await.unwrap();
+            assert_eq!(filter.0.idle.lock().unwrap().len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn objects_of_subscriptions_that_are_gone_are_dropped() {
+        let filter = filter(10, Limits::default()).await;
+        let kept = subscribe(&filter).await;
+        let mut matcher = filter.matcher();
+        for _ in 0..1_000 {
+            matcher.matches(&subscribe(&filter).await, &event()).unwrap();
+            matcher.matches(&kept, &event()).unwrap();
+            filter.process(&subscribe(&filter).await, &event(), 1).await.unwrap();
+        }
+        let matching = matcher.instance.as_ref().unwrap().objects();
+        let processing = filter.0.idle.lock().unwrap()[0].objects();
+        assert!(matching <= 64 && processing <= 64, "{matching} and {processing} objects are left");
+    }
+
+    /// An instance that has used up most of its memory is replaced before it fails.
+    #[tokio::test]
+    async fn worn_instances_are_replaced() {
+        let filter = filter(10, Limits { memory: 1_300 << 10, ..Limits::default() }).await;
+        let subscription = subscribe(&filter).await;
+        let mut matcher = filter.matcher();
+        assert!(matcher.matches(&subscription, &event()).unwrap());
+        assert!(matcher.instance.is_none());
+        assert_eq!(filter.process(&subscription, &event(), 1).await.unwrap(), Verdict::Keep);
+        assert!(filter.0.idle.lock().unwrap().is_empty());
+    }
+}

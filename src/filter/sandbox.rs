@@ -1,0 +1,222 @@
+//! What one instance of a guest may use: memory, time, calls to the host, an empty WASI.
+
+use std::{sync::Arc, time::Duration};
+
+use wasmtime::{ResourceLimiter, component::ResourceTable};
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use super::{
+    error::Violation,
+    journal::{Journal, Printed},
+    state::Scope,
+};
+
+/// The store's data of every instance.
+pub(super) struct Sandbox {
+    pub(super) memory: Memory,
+    /// Ticks of the epoch that the call may still run.
+    pub(super) ticks: u64,
+    pub(super) journal: Arc<Journal>,
+    /// The key that the call is for.
+    pub(super) key: Arc<str>,
+    /// What the guest keeps for that key, if that was granted.
+    pub(super) scope: Option<Arc<Scope>>,
+    host_calls: u32,
+    host_call_limit: u32,
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+/// What an instance is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// May call nothing: `describe`, the constructor, `conditions`, `matches`.
+    Match,
+    /// May call what was granted: `normalize-params`, `process`.
+    Process,
+}
+
+impl Sandbox {
+    pub(super) fn new(filter: Arc<str>, kind: Kind, memory_limit: usize) -> Self {
+        let journal = Arc::new(Journal::new(filter));
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(Printed { journal: Arc::clone(&journal), stream: "stdout" })
+            .stderr(Printed { journal: Arc::clone(&journal), stream: "stderr" })
+            .allow_tcp(false)
+            .allow_udp(false)
+            .max_random_size(64 << 10);
+        if kind == Kind::Match {
+            wasi.wall_clock(Stopped)
+                .monotonic_clock(Stopped)
+                .secure_random(Deterministic::new(SEED.to_vec()))
+                .insecure_random(Deterministic::new(SEED.to_vec()))
+                .insecure_random_seed(0);
+        }
+        Self {
+            memory: Memory { used: 0, limit: memory_limit, asked: 0, refused: false },
+            ticks: 0,
+            journal,
+            key: Arc::default(),
+            scope: None,
+            host_calls: 0,
+            host_call_limit: 0,
+            wasi: wasi.build(),
+            table: ResourceTable::new(),
+        }
+    }
+
+    /// Opens the budgets of one call.
+    pub(super) fn begin(&mut self, cpu: Duration, host_calls: u32, log_lines: u32) {
+        self.ticks = ticks(cpu);
+        self.host_calls = 0;
+        self.host_call_limit = host_calls;
+        self.memory.refused = false;
+        self.journal.begin(log_lines);
+    }
+
+    /// Counts one call to the host: whether the budget allows it.
+    ///
+    /// # Errors
+    /// At twice the budget, to end the guest's call.
+    pub(super) fn host_call(&mut self) -> Result<bool, Violation> {
+        self.host_calls = self.host_calls.saturating_add(1);
+        if self.host_calls > self.host_call_limit.saturating_mul(2) {
+            return Err(Violation::HostCalls(self.host_calls));
+        }
+        Ok(self.host_calls <= self.host_call_limit)
+    }
+}
+
+/// The ticker's period.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+
+fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX)
+}
+
+impl WasiView for Sandbox {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// A clock that always shows the same, so that a guest can only decide by the event.
+struct Stopped;
+
+impl HostWallClock for Stopped {
+    fn resolution(&self) -> Duration {
+        TICK
+    }
+
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl HostMonotonicClock for Stopped {
+    fn resolution(&self) -> u64 {
+        1
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+}
+
+/// What a guest that asks for random bytes is given where it must not depend on chance.
+const SEED: [u8; 8] = *b"trommel\0";
+
+/// Bytes of all memories and tables of one instance.
+pub(super) struct Memory {
+    used: usize,
+    limit: usize,
+    /// What the growth under way asks for.
+    asked: usize,
+    /// Whether the guest was denied memory during this call.
+    pub(super) refused: bool,
+}
+
+impl Memory {
+    /// Past three quarters of its memory an instance is replaced between calls: interpreters leak.
+    pub(super) fn is_worn(&self) -> bool {
+        self.used > self.limit / 4 * 3
+    }
+
+    fn grow(&mut self, bytes: usize) -> bool {
+        let fits = self.used.saturating_add(bytes) <= self.limit;
+        if fits {
+            self.used += bytes;
+            self.asked = bytes;
+        } else {
+            self.asked = 0;
+            self.refused = true;
+        }
+        fits
+    }
+
+    fn growth_failed(&mut self) {
+        self.used -= std::mem::take(&mut self.asked);
+        self.refused = true;
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.grow(desired.saturating_sub(current)))
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.growth_failed();
+        Ok(())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.grow(desired.saturating_sub(current).saturating_mul(size_of::<usize>())))
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.growth_failed();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_and_tables_share_one_limit() {
+        let mut memory = Memory { used: 0, limit: 1000, asked: 0, refused: false };
+        assert!(memory.memory_growing(0, 600, None).unwrap());
+        assert!(memory.table_growing(0, 25, None).unwrap());
+        assert!(memory.is_worn());
+        assert!(!memory.memory_growing(600, 801, None).unwrap());
+        assert!(memory.refused);
+        assert!(memory.memory_growing(600, 800, None).unwrap());
+    }
+
+    #[test]
+    fn a_growth_that_failed_is_given_back_once() {
+        let mut memory = Memory { used: 0, limit: 1000, asked: 0, refused: false };
+        memory.memory_growing(0, 900, None).unwrap();
+        memory.memory_grow_failed(wasmtime::Error::msg("no")).unwrap();
+        memory.memory_grow_failed(wasmtime::Error::msg("no")).unwrap();
+        assert_eq!(memory.used, 0);
+        assert!(memory.refused);
+    }
+
+    #[test]
+    fn host_calls_are_refused_past_the_budget_and_end_the_call_at_twice_the_budget() {
+        let mut sandbox = Sandbox::new("f".into(), Kind::Process, 0);
+        sandbox.begin(Duration::from_millis(1), 2, 0);
+        let allowed: Vec<Option<bool>> = (0..5).map(|_| sandbox.host_call().ok()).collect();
+        assert_eq!(allowed, [Some(true), Some(true), Some(false), Some(false), None]);
+    }
+
+    #[test]
+    fn time_is_counted_in_whole_ticks() {
+        assert_eq!(ticks(Duration::from_micros(1)), 1);
+        assert_eq!(ticks(Duration::from_millis(10)), 10);
+        assert_eq!(ticks(Duration::MAX), u64::MAX);
+    }
+}

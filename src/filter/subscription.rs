@@ -1,0 +1,65 @@
+//! One route's interest in a filter.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Hooks, Params, condition::Conditions, state::Scope};
+use crate::config::{LimitOverrides, Limits};
+
+/// What one call may use: the filter's limits, with those that the key sets in their place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallLimits {
+    pub(super) match_cpu: Duration,
+    pub(super) process_cpu: Duration,
+    pub(super) process_wall: Duration,
+    pub(super) output: usize,
+    pub(super) emissions: usize,
+    pub(super) host_calls: u32,
+    pub(super) log_lines: u32,
+}
+
+impl CallLimits {
+    pub fn new(filter: &Limits, key: &LimitOverrides) -> Self {
+        Self {
+            match_cpu: key.match_cpu.unwrap_or(filter.match_cpu),
+            process_cpu: key.process_cpu.unwrap_or(filter.process_cpu),
+            process_wall: key.process_wall.unwrap_or(filter.process_wall),
+            output: key.output.unwrap_or(filter.output),
+            emissions: key.emissions.unwrap_or(filter.emissions),
+            host_calls: key.host_calls.unwrap_or(filter.host_calls),
+            log_lines: key.log_lines.unwrap_or(filter.log_lines),
+        }
+    }
+}
+
+/// One route's interest: its params as the filter knows them, and its conditions. Instances build the guest's own
+/// object for it when they first need it and drop it some time after the last reference to this has gone.
+#[derive(Debug)]
+pub struct Subscription {
+    pub(super) key: Arc<str>,
+    pub(super) params: Params,
+    pub(super) limits: CallLimits,
+    pub(super) conditions: Conditions,
+    pub(super) hooks: Hooks,
+    pub(super) scope: Option<Arc<Scope>>,
+}
+
+impl Subscription {
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// To be tested before anything else.
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
+    }
+
+    /// Whether the filter wants to see an event that passed the conditions before it is handed to `process`.
+    pub fn has_matches(&self) -> bool {
+        self.hooks.matches
+    }
+
+    /// Without it every event that matched is kept as it is.
+    pub fn has_process(&self) -> bool {
+        self.hooks.process
+    }
+}

@@ -1,0 +1,325 @@
+//! Version 0.1.0 of the contract: its bindings, and the conversion to and from the router's own types. A later version
+//! is a module beside this one; where a component is loaded its version chooses the module.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use wasmtime::{
+    Store,
+    component::{HasSelf, InstancePre, Linker, ResourceAny},
+};
+
+use super::{
+    Emission, Failure, Fields, Hooks, Manifest, Params, Verdict,
+    condition::{self, Written},
+    error::Violation,
+    sandbox::Sandbox,
+    state::Refused,
+};
+use crate::event::{Event, check_subject};
+// The bindings' own module, not this crate.
+use self::trommel::filter::{log, state, types};
+
+wasmtime::component::bindgen!({
+    path: "wit/v0.1.0",
+    world: "filter-component",
+    ownership: Borrowing { duplicate_if_necessary: true },
+    imports: { default: trappable },
+    exports: { default: async },
+});
+
+pub(super) const VERSION: &str = "0.1.0";
+
+/// The WIT package that components are checked against.
+pub(super) const WIT: &str = include_str!("../../wit/v0.1.0/filter.wit");
+
+/// Links what a guest may call if it was granted.
+pub(super) fn add_imports(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    types::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
+    log::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
+    state::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)
+}
+
+/// A component that is linked and ready to be instantiated.
+#[derive(Clone)]
+pub(super) struct Linked(FilterComponentPre<Sandbox>);
+
+impl Linked {
+    pub(super) fn new(component: InstancePre<Sandbox>) -> wasmtime::Result<Self> {
+        FilterComponentPre::new(component).map(Self)
+    }
+
+    pub(super) async fn instantiate(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Guest> {
+        self.0.instantiate_async(store).await.map(Guest)
+    }
+}
+
+/// The functions of one instance.
+pub(super) struct Guest(FilterComponent);
+
+impl Guest {
+    pub(super) async fn describe(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Manifest> {
+        Ok(self.0.trommel_filter_filter().call_describe(store).await?.into())
+    }
+
+    pub(super) async fn normalize_params(
+        &self,
+        store: &mut Store<Sandbox>,
+        key: &str,
+        params: &Params,
+    ) -> wasmtime::Result<Result<Params, Failure>> {
+        let answer = self.0.trommel_filter_filter().call_normalize_params(store, key, &borrow(params)).await?;
+        Ok(answer.map_err(Failure::from))
+    }
+
+    pub(super) async fn subscribe(
+        &self,
+        store: &mut Store<Sandbox>,
+        key: &str,
+        params: &Params,
+    ) -> wasmtime::Result<ResourceAny> {
+        self.0.trommel_filter_filter().subscription().call_constructor(store, key, &borrow(params)).await
+    }
+
+    pub(super) async fn conditions(
+        &self,
+        store: &mut Store<Sandbox>,
+        subscription: ResourceAny,
+    ) -> wasmtime::Result<Vec<Vec<Written>>> {
+        let lists = self.0.trommel_filter_filter().subscription().call_conditions(store, subscription).await?;
+        Ok(lists.into_iter().map(|list| list.into_iter().map(Written::from).collect()).collect())
+    }
+
+    /// For stores that need no fiber: cheaper than [`Self::matches_async`].
+    pub(super) fn matches(
+        &self,
+        store: &mut Store<Sandbox>,
+        subscription: ResourceAny,
+        event: &Event,
+        reads: Fields,
+    ) -> wasmtime::Result<bool> {
+        let headers = headers(event, reads);
+        let event = project(event, reads, event.attempt, headers.as_deref());
+        let filter = self.0.trommel_filter_filter();
+        Ok(filter.subscription().func_matches().call(store, (subscription, event))?.0)
+    }
+
+    pub(super) async fn matches_async(
+        &self,
+        store: &mut Store<Sandbox>,
+        subscription: ResourceAny,
+        event: &Event,
+        reads: Fields,
+    ) -> wasmtime::Result<bool> {
+        let headers = headers(event, reads);
+        let event = project(event, reads, event.attempt, headers.as_deref());
+        self.0.trommel_filter_filter().subscription().call_matches(store, subscription, event).await
+    }
+
+    /// `output` and `emissions` are the limits of what may be returned.
+    pub(super) async fn process(
+        &self,
+        store: &mut Store<Sandbox>,
+        subscription: ResourceAny,
+        (event, attempt): (&Event, u32),
+        reads: Fields,
+        (output, emissions): (usize, usize),
+    ) -> wasmtime::Result<Result<Verdict, Failure>> {
+        let headers = headers(event, reads);
+        let event = project(event, reads, attempt, headers.as_deref());
+        let filter = self.0.trommel_filter_filter();
+        Ok(match filter.subscription().call_process(store, subscription, event).await? {
+            Ok(outcome) => Ok(verdict(outcome, output, emissions)?),
+            Err(failure) => Err(failure.into()),
+        })
+    }
+}
+
+fn borrow(params: &Params) -> Vec<(&str, &str)> {
+    params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+fn headers(event: &Event, reads: Fields) -> Option<Vec<(&str, &str)>> {
+    reads.headers.then(|| event.headers.iter().map(|(name, value)| (&**name, &**value)).collect())
+}
+
+/// The parts of the event that the filter reads, borrowed.
+fn project<'a>(
+    event: &'a Event,
+    reads: Fields,
+    attempt: u32,
+    headers: Option<&'a [(&'a str, &'a str)]>,
+) -> types::Event<'a> {
+    types::Event {
+        event_type: &event.event_type,
+        id: reads.id.then_some(&*event.id),
+        subject: reads.subject.then_some(&*event.subject),
+        source_time: if reads.source_time { event.source_time.as_deref() } else { None },
+        observed_at: event.observed_at,
+        attempt,
+        headers,
+        payload: reads.payload.then_some(&*event.payload),
+    }
+}
+
+fn verdict(outcome: types::Outcome, output: usize, emissions: usize) -> Result<Verdict, Violation> {
+    match outcome {
+        types::Outcome::Drop => Ok(Verdict::Drop),
+        types::Outcome::Keep => Ok(Verdict::Keep),
+        types::Outcome::Replace(payload) => {
+            check_size(|| "the payload".to_owned(), payload.len(), output)?;
+            Ok(Verdict::Replace(payload.into()))
+        }
+        types::Outcome::Emit(list) if list.is_empty() => Ok(Verdict::Drop),
+        types::Outcome::Emit(list) => {
+            if list.len() > emissions {
+                return Err(Violation::Emissions { count: list.len(), limit: emissions });
+            }
+            let emission = |(index, emission)| checked(index, emission, output);
+            Ok(Verdict::Emit(list.into_iter().enumerate().map(emission).collect::<Result<_, _>>()?))
+        }
+    }
+}
+
+fn checked(index: usize, emission: types::Emission, output: usize) -> Result<Emission, Violation> {
+    let types::Emission { payload, subject, headers } = emission;
+    let headers_size: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    check_size(|| format!("emission {index}"), payload.len() + headers_size, output)?;
+    if let Some(subject) = &subject {
+        check_subject(subject).map_err(|problem| Violation::Subject { index, subject: subject.clone(), problem })?;
+    }
+    Ok(Emission {
+        payload: Bytes::from(payload),
+        subject: subject.map(Into::into),
+        headers: headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+    })
+}
+
+fn check_size(what: impl FnOnce() -> String, size: usize, limit: usize) -> Result<(), Violation> {
+    if size > limit {
+        return Err(Violation::Output { what: what(), size, limit });
+    }
+    Ok(())
+}
+
+impl From<types::Manifest> for Manifest {
+    fn from(manifest: types::Manifest) -> Self {
+        let types::Manifest { name, version, description, hooks, match_reads, process_reads, capabilities } = manifest;
+        Self {
+            name,
+            version,
+            description,
+            hooks: Hooks {
+                normalize_params: hooks.contains(types::Hooks::NORMALIZE_PARAMS),
+                conditions: hooks.contains(types::Hooks::CONDITIONS),
+                matches: hooks.contains(types::Hooks::MATCHES),
+                process: hooks.contains(types::Hooks::PROCESS),
+            },
+            match_reads: match_reads.into(),
+            process_reads: process_reads.into(),
+            capabilities,
+        }
+    }
+}
+
+impl From<types::Fields> for Fields {
+    fn from(fields: types::Fields) -> Self {
+        Self {
+            id: fields.contains(types::Fields::ID),
+            subject: fields.contains(types::Fields::SUBJECT),
+            source_time: fields.contains(types::Fields::SOURCE_TIME),
+            headers: fields.contains(types::Fields::HEADERS),
+            payload: fields.contains(types::Fields::PAYLOAD),
+        }
+    }
+}
+
+impl From<types::Failure> for Failure {
+    fn from(failure: types::Failure) -> Self {
+        match failure {
+            types::Failure::Malformed(why) => Self::Malformed(why),
+            types::Failure::Retry((after, why)) => Self::Retry(Duration::from_millis(after.into()), why),
+            types::Failure::Failed(why) => Self::Failed(why),
+            types::Failure::Broken(why) => Self::Broken(why),
+        }
+    }
+}
+
+impl From<types::Condition> for Written {
+    fn from(condition: types::Condition) -> Self {
+        let types::Condition { field, comparison, value } = condition;
+        let comparison = match comparison {
+            types::Comparison::Exists => condition::Comparison::Exists,
+            types::Comparison::Equals => condition::Comparison::Equals,
+            types::Comparison::NotEquals => condition::Comparison::NotEquals,
+            types::Comparison::Less => condition::Comparison::Less,
+            types::Comparison::LessOrEqual => condition::Comparison::LessOrEqual,
+            types::Comparison::Greater => condition::Comparison::Greater,
+            types::Comparison::GreaterOrEqual => condition::Comparison::GreaterOrEqual,
+            types::Comparison::StartsWith => condition::Comparison::StartsWith,
+            types::Comparison::Contains => condition::Comparison::Contains,
+        };
+        Self { field, comparison, value }
+    }
+}
+
+impl types::Host for Sandbox {}
+
+impl log::Host for Sandbox {
+    fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        let level = match level {
+            log::Level::Trace => tracing::Level::TRACE,
+            log::Level::Debug => tracing::Level::DEBUG,
+            log::Level::Info => tracing::Level::INFO,
+            log::Level::Warn => tracing::Level::WARN,
+            log::Level::Error => tracing::Level::ERROR,
+        };
+        self.journal.write(level, &self.key, &message);
+        Ok(())
+    }
+}
+
+impl From<Refused> for state::StateError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooLarge => Self::TooLarge,
+            Refused::Conflict => Self::Conflict,
+        }
+    }
+}
+
+type Answer<T> = wasmtime::Result<Result<T, state::StateError>>;
+
+impl Sandbox {
+    /// Does one call of `state` if the budget and the grants allow it.
+    fn with_state<T>(&mut self, call: impl FnOnce(&super::state::Scope) -> Result<T, Refused>) -> Answer<T> {
+        if !self.host_call()? {
+            return Ok(Err(state::StateError::Unavailable("the event has used up its calls to the host".to_owned())));
+        }
+        Ok(match &self.scope {
+            Some(scope) => call(scope).map_err(Into::into),
+            None => Err(state::StateError::Denied),
+        })
+    }
+}
+
+impl state::Host for Sandbox {
+    fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
+        self.with_state(|scope| Ok(scope.get(&key)))
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Answer<()> {
+        self.with_state(|scope| scope.set(key, value, ttl_ms.map(Duration::from_millis)))
+    }
+
+    fn delete(&mut self, key: String) -> Answer<()> {
+        self.with_state(|scope| {
+            scope.delete(&key);
+            Ok(())
+        })
+    }
+
+    fn add(&mut self, key: String, delta: i64, ttl_ms: Option<u64>) -> Answer<i64> {
+        self.with_state(|scope| scope.add(key, delta, ttl_ms.map(Duration::from_millis)))
+    }
+}
