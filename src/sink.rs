@@ -8,8 +8,18 @@ use bytestring::ByteString;
 
 use crate::{ack::Ticket, event::Headers};
 
+pub mod blocking;
+mod chunk;
 pub mod dead_letter;
+#[cfg(test)]
+mod double;
+pub mod file;
+pub mod folder;
+pub mod line;
+pub mod nats;
+pub mod null;
 pub mod outlet;
+pub mod stdout;
 
 /// One output of a route, with the duty to settle its event.
 #[derive(Debug)]

@@ -3,6 +3,10 @@
 
 use crate::{pipeline::Intake, stop::Stop};
 
+pub mod envelope;
+pub mod jetstream;
+pub mod lines;
+
 /// A stream of events with a duty to settle each.
 pub trait Source: Send + 'static {
     /// What the source needs to settle one event: a reply subject, a line number.

@@ -1,8 +1,6 @@
 //! Dead letters: events that can never succeed, stored with the reason. A dead letter is an [`Output`] like any other,
 //! on its way to an outlet of its own; when that has taken it, the event is settled under the reason code.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -106,15 +104,15 @@ pub fn of_event(ticket: Ticket, place: Place<'_>, reason: &'static str, detail: 
     // A record of strings, numbers and checked JSON always serialises; if it did not, the reason alone is better than
     // a lost event.
     let payload = serde_json::to_vec(&record).unwrap_or_else(|_| format!(r#"{{"reason":"{reason}"}}"#).into_bytes());
-    let (key, route) = (Arc::from(place.key), Arc::from(place.route));
-    let headers = Some(event.headers.iter().filter(|(name, _)| name.starts_with("trace")).cloned().collect());
+    let headers = event.headers.iter().filter(|(name, _)| name.starts_with("trace")).cloned().collect();
     Output {
-        key,
-        route,
+        key: place.key.into(),
+        // Several sinks of one route may refuse the same event: each of their letters has an id of its own.
+        route: format!("{}/{}/{reason}", place.route, place.sink).into(),
         index: 0,
         payload: Bytes::from(payload),
-        subject: None,
-        headers,
+        subject: Some(reason.into()),
+        headers: Some(headers),
         dead_letter: Some(reason),
         ticket,
     }
@@ -127,3 +125,6 @@ pub fn of_output(output: Output, sink: &str, reason: &'static str, detail: &str)
     let index = output.index;
     Output { index, ..of_event(output.ticket, place, reason, detail) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
+use futures_util::FutureExt;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
@@ -26,8 +27,14 @@ pub struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(name: &str, outputs: mpsc::Sender<Output>, metrics: Arc<SinkMetrics>) -> Self {
+    fn new(name: &str, outputs: mpsc::Sender<Output>, metrics: Arc<SinkMetrics>) -> Self {
         Self { name: name.into(), outputs, metrics }
+    }
+
+    /// A queue whose outputs go to the test.
+    pub fn double(name: &str, capacity: usize) -> (Self, mpsc::Receiver<Output>) {
+        let (outputs, receiver) = mpsc::channel(capacity);
+        (Self::new(name, outputs, Arc::default()), receiver)
     }
 
     pub fn name(&self) -> &Arc<str> {
@@ -212,6 +219,14 @@ impl<S: Sink> Outlet<S> {
                     if let Some(end) = self.confirmed(confirmation).await? {
                         return Ok(end);
                     }
+                    // What was said already, at once: one by one, each would let in and write a single output.
+                    while self.window.written > 0
+                        && let Some(confirmation) = self.sink.confirm().now_or_never()
+                    {
+                        if let Some(end) = self.confirmed(confirmation).await? {
+                            return Ok(end);
+                        }
+                    }
                 }
                 () = resume(self.pause), if self.pause.is_some() => self.pause = None,
                 () = stop.ended() => break,
@@ -221,12 +236,13 @@ impl<S: Sink> Outlet<S> {
     }
 
     async fn write_waiting(&mut self) -> anyhow::Result<Option<End>> {
+        let now = Instant::now();
         while self.pause.is_none()
             && let Some(slot) = self.window.waiting()
             && let Some(entry) = self.window.entry(slot)
             && let Some(output) = &entry.output
         {
-            entry.first_try.get_or_insert_with(Instant::now);
+            entry.first_try.get_or_insert(now);
             match self.sink.write(slot, output).await {
                 Ok(()) => {
                     entry.written = true;

@@ -1,0 +1,193 @@
+//! Connections to NATS: how one is made from the settings, what it notices while it lives, and requests to the
+//! JetStream API. Shared by sources and sinks, which each have a connection of their own: a message that cuts the
+//! source's, or a flood on it, does not hold up a sink.
+
+use std::{
+    sync::{Arc, OnceLock, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, Subscriber, connection::State};
+use tokio::sync::watch;
+
+use crate::config;
+
+mod api;
+mod error;
+mod health;
+mod identity;
+mod stream;
+
+pub use api::{ApiError, Difference, code};
+pub(crate) use api::{Wanted, converge};
+pub use error::{ConnectError, Trouble};
+use health::Health;
+pub use health::NoPermission;
+use identity::Identity;
+pub use stream::{Converged, StreamError};
+
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// Messages that may wait in one subscription; what comes on top is dropped by the client. Sources never ask for more.
+pub(crate) const SUBSCRIPTION_CAPACITY: usize = 65_536;
+const CLIENT_CAPACITY: usize = 4096;
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
+
+/// What happens to a connection that is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It is made again, with jittered delays, for ever.
+    Reconnecting,
+    /// It ends. A client that reconnects loses what it was writing and then sends what was queued behind that, so
+    /// whoever publishes in order needs a new connection instead.
+    Single,
+}
+
+/// A connection. Clones share it; it closes when the last one is gone.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    client: Arc<Client>,
+    health: watch::Receiver<Health>,
+}
+
+/// Connects. `role` stands behind the configured name in the server's list of connections.
+///
+/// # Errors
+/// At the first failure, without waiting for a server that is away; [`ConnectError::trouble`] tells what to look at.
+pub async fn connect(settings: &config::Nats, role: &str, life: Life) -> Result<Connection, ConnectError> {
+    let servers: Vec<ServerAddr> =
+        settings.urls.iter().map(|url| error::server(url)).collect::<Result<_, ConnectError>>()?;
+    let identity = Arc::new(Identity::new(settings, &servers)?);
+    // The event callback outlives nothing: it must not keep the client alive.
+    let (sender, health) = watch::channel(Health::default());
+    let weak: Arc<OnceLock<Weak<Client>>> = Arc::default();
+    let mut options = ConnectOptions::with_auth_callback(identity::callback(Arc::clone(&identity), life))
+        .name(format!("{}/{role}", settings.name))
+        .ping_interval(PING_INTERVAL)
+        .connection_timeout(settings.connect_timeout)
+        .subscription_capacity(SUBSCRIPTION_CAPACITY)
+        .client_capacity(CLIENT_CAPACITY)
+        .require_tls(settings.tls_required)
+        .event_callback({
+            let (weak, role) = (Arc::clone(&weak), Arc::<str>::from(role));
+            move |event| on_event(event, Arc::clone(&role), sender.clone(), Arc::clone(&weak))
+        });
+    options = match life {
+        Life::Reconnecting => options.reconnect_delay_callback(reconnect_delay),
+        // As many tries as the first connect needs; after it the callback above refuses every one.
+        Life::Single => options.max_reconnects(servers.len()).reconnect_delay_callback(|_| Duration::ZERO),
+    };
+    if let Some(ca) = &settings.tls_ca {
+        options = options.add_root_certificates(ca.clone());
+    }
+    if let Some((certificate, key)) = &settings.tls_client {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    let client = options.connect(&servers[..]).await.map_err(|error| ConnectError::new(&servers, error))?;
+    let client = Arc::new(client);
+    // Set once, here.
+    let _ = weak.set(Arc::downgrade(&client));
+    Ok(Connection { client, health })
+}
+
+/// 0 to 50 ms at first, doubled up to 2 s, each jittered so that a fleet does not return all at once.
+fn reconnect_delay(attempt: usize) -> Duration {
+    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(6);
+    (Duration::from_millis(50) * 2_u32.pow(doublings)).min(MAX_RECONNECT_DELAY).mul_f64(fastrand::f64())
+}
+
+async fn on_event(event: Event, role: Arc<str>, health: watch::Sender<Health>, client: Arc<OnceLock<Weak<Client>>>) {
+    match event {
+        Event::Connected => {
+            tracing::info!(%role, "connected to NATS");
+            health.send_modify(|health| health.events += 1);
+        }
+        Event::Disconnected => {
+            tracing::warn!(%role, "connection to NATS lost");
+            health.send_modify(|health| health.events += 1);
+        }
+        Event::LameDuckMode => {
+            tracing::info!(%role, "NATS server is leaving, going to another");
+            if let Some(client) = client.get().and_then(Weak::upgrade)
+                && let Err(error) = client.force_reconnect().await
+            {
+                tracing::warn!(%role, %error, "can't leave the server");
+            }
+        }
+        Event::SlowConsumer(subscription) => {
+            tracing::error!(%role, subscription, "NATS client dropped messages that were not taken in time");
+        }
+        Event::ServerError(error) => {
+            let text = error.to_string();
+            match NoPermission::parse(&text) {
+                Some(denial) => health.send_modify(|health| health.denied(denial, &role)),
+                None => tracing::error!(%role, error = text, "NATS server complains"),
+            }
+        }
+        Event::ClientError(error) => tracing::warn!(%role, %error, "can't reconnect to NATS yet"),
+        Event::Draining | Event::Closed => {}
+    }
+}
+
+impl Connection {
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// How often this connection was made: a later number means that it was lost in between.
+    pub fn epoch(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when something was noticed: connected, disconnected, a permission denied. It may miss some, so it is a
+    /// reason to look, not what to go by. Cancel safe.
+    pub async fn noticed(&mut self) {
+        if self.health.changed().await.is_err() {
+            // The connection has ended for good, which was noticed before.
+            std::future::pending().await
+        }
+    }
+
+    /// Counts what was denied, so that [`Self::denied_since`] can leave out what is old.
+    pub fn denials(&self) -> u64 {
+        self.health.borrow().denials
+    }
+
+    /// The newest denial after the first `count` that `concerns` picks.
+    pub fn denied_since(&self, count: u64, concerns: impl Fn(&NoPermission) -> bool) -> Option<NoPermission> {
+        self.health.borrow().find(count, concerns)
+    }
+
+    /// # Errors
+    /// When the connection has ended.
+    pub(crate) async fn subscribe(&self, subject: String) -> Result<Subscriber, ConnectError> {
+        self.client.subscribe(subject.clone()).await.map_err(|error| ConnectError {
+            trouble: Trouble::Network,
+            at: format!("`{subject}`"),
+            source: error.into(),
+        })
+    }
+
+    /// Waits until everything that was published before is written to the server. Cancel safe.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub async fn flush(&self) -> anyhow::Result<()> {
+        Ok(self.client.flush().await?)
+    }
+}
+
+impl ConnectError {
+    fn new(servers: &[ServerAddr], error: async_nats::ConnectError) -> Self {
+        let trouble = match error.kind() {
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => Trouble::Auth,
+            ConnectErrorKind::Tls => Trouble::Tls,
+            _ if error::is_tls(&error) => Trouble::Tls,
+            _ => Trouble::Network,
+        };
+        Self { trouble, at: error::shown(servers), source: error.into() }
+    }
+}

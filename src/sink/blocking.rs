@@ -1,0 +1,124 @@
+//! Sinks whose destination takes blocking calls, such as files and pipes. The calls run on a thread of their own, so a
+//! slow disk or a pipe that nobody reads holds up neither the runtime nor the end of the process.
+
+use std::{collections::VecDeque, io, ops::RangeInclusive, thread};
+
+use anyhow::anyhow;
+use tokio::sync::mpsc;
+
+use super::{Confirmation, Output, Refusal, Sink, Slot};
+
+/// The blocking side of a sink.
+pub trait Destination: Send + 'static {
+    /// What is kept of an output until it is stored.
+    type Item: Send + 'static;
+
+    fn item(output: &Output) -> Self::Item;
+
+    /// Stores a batch, in order. May be given what it has refused again, under the same slots.
+    ///
+    /// # Errors
+    /// Says how far it came and why no further.
+    fn store(&mut self, batch: &[(Slot, Self::Item)]) -> Result<(), Stopped>;
+}
+
+/// A batch was not stored to its end.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Items before this one are stored, this one and the rest are not.
+    pub at: usize,
+    pub why: Refusal,
+}
+
+/// Drives a [`Destination`], one batch at a time: what is written meanwhile is the next batch.
+pub struct Blocking<D: Destination> {
+    pending: Vec<(Slot, D::Item)>,
+    /// The slots that the thread works on.
+    under_way: Option<RangeInclusive<Slot>>,
+    batches: mpsc::Sender<Batch<D>>,
+    reports: mpsc::Receiver<Report<D>>,
+    /// What [`Sink::confirm`] has still to say.
+    words: VecDeque<Confirmation>,
+}
+
+type Batch<D> = Vec<(Slot, <D as Destination>::Item)>;
+
+struct Report<D: Destination> {
+    batch: Batch<D>,
+    result: Result<(), Stopped>,
+}
+
+impl<D: Destination> Blocking<D> {
+    /// # Errors
+    /// When the thread can't be started.
+    pub fn new(mut destination: D) -> io::Result<Self> {
+        let (batches, mut waiting) = mpsc::channel::<Batch<D>>(1);
+        let (done, reports) = mpsc::channel(1);
+        thread::Builder::new().name("sink".into()).spawn(move || {
+            while let Some(batch) = waiting.blocking_recv() {
+                let result = destination.store(&batch);
+                if done.blocking_send(Report { batch, result }).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { pending: Vec::new(), under_way: None, batches, reports, words: VecDeque::new() })
+    }
+
+    fn start(&mut self) {
+        let (Some((first, _)), Some((last, _))) = (self.pending.first(), self.pending.last()) else { return };
+        self.under_way = Some(*first..=*last);
+        // There is room, as nothing is under way. If the thread is gone, its silence says so.
+        let _ = self.batches.try_send(std::mem::take(&mut self.pending));
+    }
+
+    fn hear(&mut self, report: Report<D>) {
+        let stored = report.result.as_ref().map_or_else(|stopped| stopped.at, |()| report.batch.len());
+        if let Some((last, _)) = report.batch[..stored].last() {
+            self.words.push_back(Confirmation::Through(*last));
+        }
+        if let Err(stopped) = report.result {
+            let mut refused = report.batch[stored..].iter().map(|(slot, _)| *slot);
+            if let Some(slot) = refused.next() {
+                self.words.push_back(Confirmation::Refused(slot, stopped.why));
+            }
+            self.give_back(refused, "an output before it was refused");
+        }
+    }
+
+    /// Gives back these slots and all that came after them, for they must not overtake.
+    fn give_back(&mut self, slots: impl Iterator<Item = Slot>, why: &'static str) {
+        let pending = self.pending.drain(..).map(|(slot, _)| slot);
+        let refused = slots.chain(pending);
+        self.words.extend(refused.map(|slot| Confirmation::Refused(slot, Refusal::Later(anyhow!(why)))));
+    }
+}
+
+impl<D: Destination> Sink for Blocking<D> {
+    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
+        self.pending.push((slot, D::item(output)));
+        Ok(())
+    }
+
+    async fn confirm(&mut self) -> Confirmation {
+        loop {
+            if let Some(word) = self.words.pop_front() {
+                return word;
+            }
+            if self.under_way.is_none() {
+                self.start();
+            }
+            let report = self.reports.recv().await;
+            let lost = self.under_way.take();
+            match (report, lost) {
+                (Some(report), _) => self.hear(report),
+                (None, Some(lost)) => self.give_back(lost, "the thread that writes has ended"),
+                // Only when nothing was written, which the outlet does not ask about.
+                (None, None) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

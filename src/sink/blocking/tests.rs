@@ -1,0 +1,104 @@
+use std::{sync::mpsc as blocking, time::Duration};
+
+use super::*;
+use crate::sink::double::output;
+
+/// A destination whose every batch waits for the test to say how it ends.
+struct Scripted {
+    seen: blocking::Sender<Vec<Slot>>,
+    results: blocking::Receiver<Result<(), Stopped>>,
+}
+
+impl Destination for Scripted {
+    type Item = ();
+
+    fn item(_output: &Output) {}
+
+    fn store(&mut self, batch: &[(Slot, ())]) -> Result<(), Stopped> {
+        self.seen.send(batch.iter().map(|(slot, ())| *slot).collect()).unwrap();
+        self.results.recv().unwrap()
+    }
+}
+
+struct Rig {
+    sink: Blocking<Scripted>,
+    seen: blocking::Receiver<Vec<Slot>>,
+    results: blocking::Sender<Result<(), Stopped>>,
+}
+
+fn rig() -> Rig {
+    let (seen, see) = blocking::channel();
+    let (results, result) = blocking::channel();
+    Rig { sink: Blocking::new(Scripted { seen, results: result }).unwrap(), seen: see, results }
+}
+
+impl Rig {
+    async fn write(&mut self, slots: std::ops::Range<Slot>) {
+        for slot in slots {
+            self.sink.write(slot, &output("t", "1", "")).await.unwrap();
+        }
+    }
+
+    /// Asks for a word while there is none, which starts what is pending.
+    async fn start(&mut self) {
+        assert!(tokio::time::timeout(Duration::from_millis(1), self.sink.confirm()).await.is_err());
+    }
+
+    /// The next word, with `Through` as `Ok` and `Refused` as `Err`.
+    async fn word(&mut self) -> Result<Slot, Slot> {
+        match self.sink.confirm().await {
+            Confirmation::Through(slot) => Ok(slot),
+            Confirmation::Refused(slot, Refusal::Later(_)) => Err(slot),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_meanwhile_is_the_next_batch() {
+    let mut rig = rig();
+    rig.write(0..2).await;
+    rig.start().await;
+    rig.write(2..5).await;
+    rig.start().await;
+    rig.results.send(Ok(())).unwrap();
+    assert_eq!(rig.word().await, Ok(1));
+    rig.results.send(Ok(())).unwrap();
+    assert_eq!(rig.word().await, Ok(4));
+    assert_eq!([rig.seen.recv(), rig.seen.recv()], [Ok(vec![0, 1]), Ok(vec![2, 3, 4])]);
+}
+
+/// What was refused must not be overtaken by what came after it.
+#[tokio::test]
+async fn a_refusal_gives_back_everything_behind_it() {
+    let mut rig = rig();
+    rig.write(0..3).await;
+    rig.start().await;
+    rig.write(3..5).await;
+    rig.results.send(Err(Stopped { at: 1, why: Refusal::Later(anyhow!("full")) })).unwrap();
+    let mut words = Vec::new();
+    for _ in 0..5 {
+        words.push(rig.word().await);
+    }
+    assert_eq!(words, [Ok(0), Err(1), Err(2), Err(3), Err(4)]);
+    rig.write(1..5).await;
+    rig.results.send(Ok(())).unwrap();
+    assert_eq!(rig.word().await, Ok(4));
+    assert_eq!([rig.seen.recv(), rig.seen.recv()], [Ok(vec![0, 1, 2]), Ok(vec![1, 2, 3, 4])]);
+}
+
+/// A fault of ours that ends the thread loses no output: all come back, and every later one does.
+#[tokio::test]
+async fn a_thread_that_is_gone_gives_everything_back() {
+    let mut rig = rig();
+    rig.write(0..2).await;
+    rig.start().await;
+    rig.write(2..3).await;
+    drop(rig.results);
+    let Rig { mut sink, .. } = rig;
+    for expected in [0, 1, 2] {
+        assert!(matches!(sink.confirm().await, Confirmation::Refused(slot, Refusal::Later(_)) if slot == expected));
+    }
+    sink.write(3, &output("t", "1", "")).await.unwrap();
+    assert!(matches!(sink.confirm().await, Confirmation::Refused(3, Refusal::Later(_))));
+}

@@ -1,0 +1,70 @@
+//! Lines that are written together, and how many of them a write has taken.
+
+use std::io::{self, ErrorKind, Write};
+
+use bytes::Bytes;
+
+use super::{Slot, line};
+
+/// Bytes after which a chunk is full.
+const FULL: u64 = 256 << 10;
+
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    lines: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+}
+
+/// How far a write came.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// Lines that went out whole.
+    pub(super) lines: usize,
+    /// Their bytes.
+    pub(super) whole: usize,
+    /// All bytes that went out: more than the whole lines' when the write tore one.
+    pub(super) bytes: usize,
+    pub(super) result: io::Result<()>,
+}
+
+impl Chunk {
+    /// Takes lines from the batch until the chunk is full or has `room` bytes; one at least.
+    pub(super) fn fill(&mut self, batch: &[(Slot, Bytes)], room: u64) {
+        self.lines.clear();
+        self.ends.clear();
+        for (_, payload) in batch {
+            line::append(&mut self.lines, payload);
+            self.ends.push(self.lines.len());
+            if self.lines.len() as u64 >= room.min(FULL) {
+                break;
+            }
+        }
+    }
+
+    pub(super) fn send(&self, to: &mut impl Write) -> Sent {
+        let (bytes, result) = send(to, &self.lines);
+        let lines = self.ends.partition_point(|end| *end <= bytes);
+        let whole = self.ends[..lines].last().copied().unwrap_or(0);
+        Sent { lines, whole, bytes, result }
+    }
+
+    /// What is missing of the line that a write has torn.
+    pub(super) fn rest(&self, sent: &Sent) -> &[u8] {
+        self.ends.get(sent.lines).map_or(&[], |end| &self.lines[sent.bytes..*end])
+    }
+}
+
+/// Writes as much as is taken. Returns how much that was.
+pub(super) fn send(to: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match to.write(&bytes[sent..]) {
+            Ok(0) => return (sent, Err(ErrorKind::WriteZero.into())),
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return (sent, Err(error)),
+        }
+    }
+    (sent, to.flush())
+}

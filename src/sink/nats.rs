@@ -1,0 +1,238 @@
+//! Outputs to NATS: into a JetStream stream, or to core subscribers.
+//!
+//! Publishing to JetStream keeps a window of messages under way. All acks arrive on one subscription, told apart by the
+//! slot in their subject, and one queue holds all the deadlines. A connection that is lost ends: the outlet then repeats
+//! from the first unconfirmed output, on a new one, so that nothing overtakes. Repeats carry the same `Nats-Msg-Id`.
+
+use std::{collections::VecDeque, fmt::Write, future, sync::Arc, time::Duration};
+
+use anyhow::anyhow;
+use async_nats::{
+    HeaderMap, HeaderName, HeaderValue, PublishErrorKind, client::traits::Publisher, header, message::OutboundMessage,
+};
+use futures_util::{FutureExt, StreamExt, future::OptionFuture};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::{
+    config,
+    nats::{ConnectError, Life, connect},
+    sink::{Confirmation, Output, Refusal, Sink, Slot},
+};
+
+mod live;
+mod template;
+mod window;
+
+use live::Live;
+use template::Template;
+
+/// Publishes outputs. Settings say whether a stream has to confirm them.
+pub struct Nats {
+    name: Arc<str>,
+    nats: config::Nats,
+    jetstream: bool,
+    message_id: bool,
+    ack_timeout: Duration,
+    template: Template,
+    live: Option<Live>,
+    /// Written to a connection that has ended since, and not reported yet.
+    lost: VecDeque<Slot>,
+}
+
+impl Nats {
+    /// Connects. The sink has a connection of its own, and a new one whenever that is lost.
+    ///
+    /// # Errors
+    /// When there is no connection to be had now.
+    pub async fn open(name: &str, nats: &config::Nats, settings: &config::NatsSink) -> Result<Self, ConnectError> {
+        let mut sink = Self {
+            name: name.into(),
+            nats: nats.clone(),
+            jetstream: settings.jetstream,
+            message_id: settings.message_id,
+            ack_timeout: settings.ack_timeout,
+            template: Template::new(settings.subject.clone()),
+            live: None,
+            lost: VecDeque::new(),
+        };
+        sink.live = Some(sink.connect().await?);
+        Ok(sink)
+    }
+
+    async fn connect(&self) -> Result<Live, ConnectError> {
+        let connection = connect(&self.nats, &format!("sink {}", self.name), Life::Single).await?;
+        Live::new(connection).await
+    }
+
+    /// The connection, a new one where the last has ended.
+    async fn live(&mut self) -> Result<&mut Live, Refusal> {
+        if self.live.as_ref().is_some_and(|live| !live.connection.is_connected()) {
+            self.lose();
+        }
+        if !self.lost.is_empty() {
+            // The outlet has to hear of these first, or they would be overtaken.
+            return Err(Refusal::Later(connection_lost()));
+        }
+        let live = match self.live.take() {
+            Some(live) => live,
+            None => self.connect().await.map_err(|error| Refusal::Later(error.into()))?,
+        };
+        Ok(self.live.insert(live))
+    }
+
+    /// The connection has ended, and with it the hope for what is under way on it.
+    fn lose(&mut self) {
+        if let Some(mut live) = self.live.take() {
+            self.lost.extend(live.window.drain());
+        }
+    }
+
+    /// The headers that go along. Those that begin with `Nats-` do not: they were meant for the stream that the event
+    /// came from.
+    fn headers(&self, output: &Output) -> Result<Option<HeaderMap>, Refusal> {
+        let mut map = HeaderMap::new();
+        for (name, value) in output.headers().iter() {
+            if name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("nats-")) {
+                continue;
+            }
+            let bad = |what: &str| Refusal::Never("bad_header", anyhow!("header {name:?}: {what}"));
+            let name: HeaderName = name.parse().map_err(|_| bad("the name is not one that NATS can send"))?;
+            let value: HeaderValue = value.parse().map_err(|_| bad("the value holds line breaks"))?;
+            map.append(name, value);
+        }
+        if self.message_id {
+            let id: HeaderValue = self.id(output).parse().map_err(|_| {
+                Refusal::Never("bad_id", anyhow!("id {:?} holds line breaks", output.ticket.event().id))
+            })?;
+            map.insert(header::NATS_MESSAGE_ID, id);
+        }
+        Ok((!map.is_empty()).then_some(map))
+    }
+
+    /// The output's id for this sink: an output may go to several sinks, and an id counts for the whole stream.
+    fn id(&self, output: &Output) -> String {
+        let mut id = String::with_capacity(96);
+        // Writing to a `String` does not fail.
+        let _ = write!(id, "{}:{}", output.id(), self.name);
+        id
+    }
+}
+
+impl Sink for Nats {
+    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
+        let subject = self.template.fill(output)?;
+        let headers = self.headers(output)?;
+        let (jetstream, patience) = (self.jetstream, self.ack_timeout);
+        let live = self.live().await?;
+        let reply = jetstream.then(|| live.reply(slot));
+        let client = live.connection.client();
+        let payload = output.payload.clone();
+        let published = client.publish_message(OutboundMessage { subject: subject.clone(), reply, payload, headers });
+        // It waits while the client can't send.
+        match timeout(patience, published).await {
+            Ok(Ok(())) => {
+                live.window.insert(slot, subject, Instant::now() + patience);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => Refusal::Never("too_large", error.into()),
+                PublishErrorKind::InvalidSubject => Refusal::Never("bad_subject", error.into()),
+                PublishErrorKind::Send => Refusal::Later(error.into()),
+            }),
+            Err(_) => Err(Refusal::Later(anyhow!("nothing could be sent for {patience:?}"))),
+        }
+    }
+
+    async fn confirm(&mut self) -> Confirmation {
+        loop {
+            if let Some(slot) = self.lost.pop_front() {
+                return later(slot, connection_lost());
+            }
+            let Some(live) = &mut self.live else { return future::pending().await };
+            let confirmed = if self.jetstream { acked(live, self.ack_timeout).await } else { flushed(live).await };
+            match confirmed {
+                Some(confirmation) => return confirmation,
+                None => self.lose(),
+            }
+        }
+    }
+}
+
+/// What a stream says next about what is under way, or what its silence means. `None` when the connection has ended.
+/// Cancel safe.
+async fn acked(live: &mut Live, ack_timeout: Duration) -> Option<Confirmation> {
+    loop {
+        let message = match live.acks.next().now_or_never() {
+            Some(message) => message,
+            None => {
+                let deadline = live.window.deadline();
+                tokio::select! {
+                    message = live.acks.next() => message,
+                    Some(()) = OptionFuture::from(deadline.map(sleep_until)) => match live.expired(ack_timeout) {
+                        Some(confirmation) => return Some(confirmation),
+                        None => continue,
+                    },
+                    () = live.connection.noticed() => match live.denied() {
+                        Some(confirmation) => return Some(confirmation),
+                        None if live.connection.is_connected() => continue,
+                        None => None,
+                    },
+                }
+            }
+        };
+        if let Some(confirmation) = live.answered(&message?) {
+            return Some(confirmation);
+        }
+    }
+}
+
+/// Core NATS confirms nothing: what the server was given counts as taken. `None` when the connection has ended.
+/// Cancel safe.
+async fn flushed(live: &mut Live) -> Option<Confirmation> {
+    let last = live.window.last();
+    live.connection.flush().await.ok().filter(|()| live.connection.is_connected())?;
+    if let Some(confirmation) = live.denied() {
+        return Some(confirmation);
+    }
+    let Some(last) = last else { return future::pending().await };
+    live.window.drain();
+    Some(Confirmation::Through(last))
+}
+
+fn connection_lost() -> anyhow::Error {
+    anyhow!("the connection to NATS was lost")
+}
+
+fn later(slot: Slot, why: anyhow::Error) -> Confirmation {
+    Confirmation::Refused(slot, Refusal::Later(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::mpsc;
+
+    use crate::{
+        ack::{Acker, Delivery},
+        event::Event,
+        sink::Output,
+    };
+
+    /// An output of this event as it is.
+    pub(super) fn output_of(event: Event) -> Output {
+        let (settled, _) = mpsc::channel(1);
+        let payload = event.payload.clone();
+        let ticket = Delivery { event, acker: Acker::new(0, settled) }.open(Arc::default());
+        Output {
+            ticket,
+            key: "the.key".into(),
+            route: "route".into(),
+            index: 0,
+            payload,
+            subject: None,
+            headers: None,
+            dead_letter: None,
+        }
+    }
+}

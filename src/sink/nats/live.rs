@@ -1,0 +1,125 @@
+//! A connection and what is under way on it.
+
+use std::{fmt::Write, time::Duration};
+
+use anyhow::anyhow;
+use async_nats::{Message, StatusCode, Subject, Subscriber};
+use bytes::BytesMut;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::{
+    nats::{ConnectError, Connection, NoPermission, code},
+    sink::{
+        Confirmation, Refusal, Slot,
+        nats::{later, window::Window},
+    },
+};
+
+/// Reply subjects are cut from buffers of this size instead of being allocated one by one.
+const BUFFER: usize = 16 * 1024;
+const LONGEST_REPLY: usize = 128;
+
+pub(super) struct Live {
+    pub(super) connection: Connection,
+    pub(super) acks: Subscriber,
+    pub(super) window: Window,
+    /// What comes before the slot in a reply subject.
+    inbox: String,
+    buffer: BytesMut,
+    /// Denials that were looked at.
+    denials: u64,
+}
+
+/// The answer of a stream.
+#[derive(Deserialize)]
+struct PublishAck {
+    #[serde(default)]
+    seq: u64,
+    error: Option<PublishRefusal>,
+}
+
+#[derive(Deserialize)]
+struct PublishRefusal {
+    code: u64,
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+impl Live {
+    pub(super) async fn new(connection: Connection) -> Result<Self, ConnectError> {
+        let inbox = format!("{}.", connection.client().new_inbox());
+        let acks = connection.subscribe(format!("{inbox}*")).await?;
+        let (window, buffer) = (Window::default(), BytesMut::new());
+        Ok(Self { connection, acks, window, inbox, buffer, denials: 0 })
+    }
+
+    /// Where the stream is to answer.
+    pub(super) fn reply(&mut self, slot: Slot) -> Subject {
+        if self.buffer.capacity() < LONGEST_REPLY {
+            self.buffer.reserve(BUFFER);
+        }
+        let _ = write!(self.buffer, "{}{slot}", self.inbox);
+        let bytes = self.buffer.split().freeze();
+        Subject::try_from(bytes).unwrap_or_else(|_| Subject::from(format!("{}{slot}", self.inbox)))
+    }
+
+    /// What an answer means for the output that it concerns. `None` when that is not under way any more.
+    pub(super) fn answered(&mut self, message: &Message) -> Option<Confirmation> {
+        let slot = message.subject.strip_prefix(&self.inbox)?.parse().ok()?;
+        let subject = self.window.remove(slot)?;
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            return Some(later(slot, anyhow!("no stream keeps `{subject}`")));
+        }
+        Some(match serde_json::from_slice(&message.payload) {
+            Ok(PublishAck { error: Some(refusal), .. }) => Confirmation::Refused(slot, refusal.meaning(&subject)),
+            Ok(PublishAck { seq: 1.., .. }) => Confirmation::One(slot),
+            _ => later(slot, anyhow!("what answers on `{subject}` is not a stream")),
+        })
+    }
+
+    /// An output whose subject was denied since we last looked.
+    pub(super) fn denied(&mut self) -> Option<Confirmation> {
+        let concerns = |denial: &NoPermission| denial.publish && self.window.find(&denial.subject).is_some();
+        match self.connection.denied_since(self.denials, concerns) {
+            Some(denial) => {
+                let slot = self.window.find(&denial.subject)?;
+                self.window.remove(slot);
+                Some(later(slot, denial.into()))
+            }
+            None => {
+                self.denials = self.connection.denials();
+                None
+            }
+        }
+    }
+
+    /// An output whose time has run out.
+    pub(super) fn expired(&mut self, ack_timeout: Duration) -> Option<Confirmation> {
+        let (slot, subject) = self.window.expired(Instant::now())?;
+        let concerns = |denial: &NoPermission| match denial.publish {
+            true => denial.subject == *subject,
+            false => self.inbox.starts_with(denial.subject.trim_end_matches('*')),
+        };
+        Some(match self.connection.denied_since(0, concerns) {
+            Some(denial) => later(slot, denial.into()),
+            None => later(slot, anyhow!("no stream confirmed `{subject}` within {ack_timeout:?}")),
+        })
+    }
+}
+
+impl PublishRefusal {
+    fn meaning(self, subject: &Subject) -> Refusal {
+        let Self { code, err_code, description } = self;
+        let why = anyhow!("the stream of `{subject}` says: {description} (error code {err_code})");
+        match (code, err_code) {
+            (_, code::MESSAGE_EXCEEDS_MAXIMUM) => Refusal::Never("too_large", why),
+            // The stream is full.
+            (_, code::STORE_FAILED | code::STREAM_NOT_FOUND) => Refusal::Later(why),
+            (429 | 500.., _) => Refusal::Later(why),
+            _ => Refusal::Never("refused_by_stream", why),
+        }
+    }
+}

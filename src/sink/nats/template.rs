@@ -1,0 +1,201 @@
+//! The subject of an output.
+//!
+//! What stands in a placeholder comes out of the event and is not trusted: nothing that it holds may make the subject
+//! another one than the template means.
+
+use std::fmt::Write;
+
+use anyhow::anyhow;
+use async_nats::Subject;
+use bytes::BytesMut;
+
+use crate::{
+    config::{self, Part},
+    event::{MAX_SUBJECT, check_subject},
+    sink::{Output, Refusal},
+};
+
+/// Subjects are cut from buffers of this size instead of being allocated one by one.
+const BUFFER: usize = 16 * 1024;
+
+pub(super) struct Template {
+    parts: Vec<Part>,
+    /// Set where there are no placeholders.
+    constant: Option<Subject>,
+    buffer: BytesMut,
+}
+
+impl Template {
+    pub(super) fn new(template: config::Template) -> Self {
+        let parts = template.0;
+        let constant = parts.iter().map(literal).collect::<Option<String>>().map(Subject::from);
+        Self { parts, constant, buffer: BytesMut::new() }
+    }
+
+    pub(super) fn fill(&mut self, output: &Output) -> Result<Subject, Refusal> {
+        if let Some(constant) = &self.constant {
+            return Ok(constant.clone());
+        }
+        // What is longer than any subject may be grows the buffer and is refused below.
+        if self.buffer.capacity() < MAX_SUBJECT {
+            self.buffer.reserve(BUFFER);
+        }
+        self.buffer.clear();
+        for part in &self.parts {
+            let event = output.ticket.event();
+            match part {
+                Part::Literal(text) => self.buffer.extend_from_slice(text.as_bytes()),
+                Part::EventType => value(&mut self.buffer, "{event_type}", &event.event_type, Dots::Kept)?,
+                Part::Subject => value(&mut self.buffer, "{subject}", output.subject(), Dots::Kept)?,
+                Part::Id => value(&mut self.buffer, "{id}", &event.id, Dots::Replaced)?,
+                Part::Key => value(&mut self.buffer, "{key}", &output.key, Dots::Replaced)?,
+                Part::Header(name) => {
+                    let found = output.headers().get(name).map_or("", |value| value);
+                    value(&mut self.buffer, format_args!("{{header:{name}}}"), found, Dots::Replaced)?;
+                }
+            }
+        }
+        let bytes = self.buffer.split().freeze();
+        let subject = Subject::try_from(bytes).map_err(|error| refused(error.into()))?;
+        let shown = || shorten(&subject);
+        check_subject(&subject).map_err(|error| refused(anyhow!("subject `{}`: {error}", shown())))?;
+        // Subjects under `$` and inboxes are the server's and the clients' own.
+        let is_reserved = subject.starts_with('$') || subject.starts_with("_INBOX.");
+        if is_reserved && !matches!(&self.parts[..], [Part::Literal(_), ..]) {
+            return Err(refused(anyhow!("subject `{}` is not for events", shown())));
+        }
+        Ok(subject)
+    }
+}
+
+fn literal(part: &Part) -> Option<&str> {
+    match part {
+        Part::Literal(text) => Some(text),
+        _ => None,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Dots {
+    /// The value is a subject or looks like one: its dots separate tokens.
+    Kept,
+    /// The value is one token, so its dots become `_`.
+    Replaced,
+}
+
+fn value(buffer: &mut BytesMut, placeholder: impl std::fmt::Display, value: &str, dots: Dots) -> Result<(), Refusal> {
+    let problem = if value.is_empty() {
+        "is empty"
+    } else if value.contains(['*', '>']) {
+        "holds a wildcard"
+    } else if value.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        "holds white space or control characters"
+    } else {
+        for (index, token) in value.split('.').enumerate() {
+            if index > 0 {
+                buffer.extend_from_slice(if dots == Dots::Kept { b"." } else { b"_" });
+            }
+            buffer.extend_from_slice(token.as_bytes());
+        }
+        return Ok(());
+    };
+    Err(refused(anyhow!("`{placeholder}` of the subject {problem}: {:?}", shorten(value))))
+}
+
+/// As much of a value as a message should show.
+fn shorten(value: &str) -> String {
+    let mut shown: String = value.chars().take(80).collect();
+    if shown.len() < value.len() {
+        // Writing to a `String` does not fail.
+        let _ = write!(shown, "… ({} bytes)", value.len());
+    }
+    shown
+}
+
+fn refused(why: anyhow::Error) -> Refusal {
+    Refusal::Never("bad_subject", why)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        event::{Event, Headers, Origin},
+        sink::nats::tests::output_of,
+    };
+
+    use super::*;
+
+    fn event() -> Event {
+        let mut headers = Headers::default();
+        headers.push("tenant", "acme.eu");
+        Event {
+            id: "7.1".into(),
+            event_type: "order.created".into(),
+            subject: "orders.eu.7".into(),
+            source_time: None,
+            observed_at: 0,
+            attempt: 1,
+            headers,
+            payload: "{}".into(),
+            origin: Origin { source: "s".to_owned(), stream: "S".to_owned() }.into(),
+            sequence: 1,
+        }
+    }
+
+    fn text(text: &str) -> Part {
+        Part::Literal(text.to_owned())
+    }
+
+    fn fill(parts: &[Part], event: Event) -> Result<String, String> {
+        let filled = Template::new(config::Template(parts.to_vec())).fill(&output_of(event));
+        filled.map(Subject::into_string).map_err(|refusal| match refusal {
+            Refusal::Never("bad_subject", why) => format!("{why:#}"),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn placeholders_are_filled() {
+        for (parts, expected) in [
+            (vec![text("out.all")], "out.all"),
+            (vec![text("out."), Part::EventType], "out.order.created"),
+            (vec![text("out."), Part::Subject, text(".x")], "out.orders.eu.7.x"),
+            (vec![text("out."), Part::Id, text("."), Part::Key], "out.7_1.the_key"),
+            (vec![text("out."), Part::Header("TENANT".to_owned())], "out.acme_eu"),
+        ] {
+            assert_eq!(fill(&parts, event()).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn values_that_would_change_the_subject_are_refused() {
+        let typed = |event_type: &str| Event { event_type: event_type.to_owned().into(), ..event() };
+        for (value, expected) in [
+            ("", "is empty"),
+            ("a b", "white space or control characters"),
+            ("a\u{a0}b", "white space or control characters"),
+            ("a\r\nPUB x 0\r\n", "white space or control characters"),
+            ("a.*", "holds a wildcard"),
+            (">", "holds a wildcard"),
+            ("a..b", "empty token"),
+            (".a", "empty token"),
+            (&"a".repeat(2000), "more than 1024"),
+        ] {
+            let error = fill(&[text("out."), Part::EventType], typed(value)).unwrap_err();
+            assert!(error.contains(expected), "{value:?}: {error}");
+            assert!(error.len() < 300, "{error}");
+        }
+        let error = fill(&[text("out."), Part::Header("none".to_owned())], event()).unwrap_err();
+        assert_eq!(error, "`{header:none}` of the subject is empty: \"\"");
+    }
+
+    #[test]
+    fn an_event_can_not_reach_the_servers_own_subjects() {
+        for event_type in ["$JS.API.STREAM.DELETE.ORDERS", "$SYS.REQ.x", "_INBOX.abc.1"] {
+            let event = Event { event_type: event_type.into(), ..event() };
+            let error = fill(&[Part::EventType], event.clone()).unwrap_err();
+            assert!(error.contains("is not for events"), "{error}");
+            assert!(fill(&[text("out."), Part::EventType], event).is_ok());
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! From a message to an event: where id, type, subject and time stand in it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::{
+    config::Envelope,
+    event::{Event, Headers, Origin, check_subject},
+    field::Field,
+    json::{self, Pointer},
+};
+
+mod cloudevents;
+
+/// What a source has before the envelope is opened.
+#[derive(Debug)]
+pub struct Message {
+    /// Where the message came in; a line has its source's name here.
+    pub subject: ByteString,
+    pub headers: Headers,
+    pub payload: Bytes,
+    /// Unix nanoseconds.
+    pub observed_at: u64,
+    /// 1 on the first delivery.
+    pub attempt: u32,
+    pub origin: Arc<Origin>,
+    /// Position in the origin, from 1.
+    pub sequence: u64,
+}
+
+impl Message {
+    /// The event of a message that says nothing about itself.
+    pub fn into_event(self) -> Event {
+        let Self { subject, headers, payload, observed_at, attempt, origin, sequence } = self;
+        // An id that is empty would make all its like duplicates (L66).
+        let id = match headers.get("nats-msg-id") {
+            Some(id) if !id.is_empty() => id.clone(),
+            _ => format!("{}:{sequence}", origin.stream).into(),
+        };
+        Event {
+            id,
+            event_type: subject.clone(),
+            subject,
+            source_time: None,
+            observed_at,
+            attempt,
+            headers,
+            payload,
+            origin,
+            sequence,
+        }
+    }
+}
+
+/// Why a message is no event.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// The reason code of its dead letter: `not_json`, `bad_cloudevent`, `bad_field` or `bad_subject`.
+    pub reason: &'static str,
+    pub detail: String,
+}
+
+impl Malformed {
+    fn not_json(error: &json::Invalid) -> Self {
+        Self { reason: "not_json", detail: error.to_string() }
+    }
+}
+
+/// Opens an envelope.
+///
+/// # Errors
+/// The event as far as it is known, with the raw body as its payload, and the reason: both for the dead letter.
+pub fn open(envelope: &Envelope, message: Message) -> Result<Event, Box<(Event, Malformed)>> {
+    let mut event = message.into_event();
+    let opened = match envelope {
+        Envelope::Plain { id, event_type, subject, source_time } => {
+            plain(&mut event, &Fields { id, event_type, subject, source_time })
+        }
+        Envelope::CloudEvents => cloudevents::open(&mut event),
+    };
+    match opened.and_then(|()| checked_subject(&event)) {
+        Ok(()) => Ok(event),
+        Err(malformed) => Err(Box::new((event, malformed))),
+    }
+}
+
+/// Subjects are checked where they come in, so that nothing later meets one that no pattern can address (F11).
+fn checked_subject(event: &Event) -> Result<(), Malformed> {
+    check_subject(&event.subject).map_err(|error| {
+        let shown: String = event.subject.chars().take(80).collect();
+        Malformed { reason: "bad_subject", detail: format!("subject `{shown}`: {error}") }
+    })
+}
+
+/// Where a plain message's values stand.
+struct Fields<'a> {
+    id: &'a Option<Field>,
+    event_type: &'a Option<Field>,
+    subject: &'a Option<Field>,
+    source_time: &'a Option<Field>,
+}
+
+impl Fields<'_> {
+    fn read_payload(&self) -> bool {
+        [self.id, self.event_type, self.subject, self.source_time]
+            .into_iter()
+            .any(|field| matches!(field, Some(Field::Pointer(_))))
+    }
+}
+
+fn plain(event: &mut Event, fields: &Fields<'_>) -> Result<(), Malformed> {
+    if fields.read_payload() {
+        json::check(&event.payload).map_err(|error| Malformed::not_json(&error))?;
+    }
+    // `subject` as a field means the message's, also once the event has another.
+    let sent_to = event.subject.clone();
+    let event_type = read(fields.event_type, event, &sent_to)?;
+    if let Some(event_type) = &event_type {
+        event.event_type = event_type.clone();
+    }
+    if let Some(subject) = read(fields.subject, event, &sent_to)? {
+        event.subject = subject;
+    }
+    if event_type.is_none() {
+        event.event_type = event.subject.clone();
+    }
+    if let Some(id) = read(fields.id, event, &sent_to)? {
+        event.id = id;
+    }
+    event.source_time = read(fields.source_time, event, &sent_to)?;
+    Ok(())
+}
+
+/// What stands in `field`; `None` when it is absent or empty.
+fn read(field: &Option<Field>, event: &Event, sent_to: &ByteString) -> Result<Option<ByteString>, Malformed> {
+    let found = match field {
+        None => None,
+        Some(Field::Subject) => Some(sent_to.clone()),
+        Some(Field::EventType) => Some(event.event_type.clone()),
+        Some(Field::Header(name)) => event.headers.get(name).cloned(),
+        Some(Field::Pointer(pointer)) => text_at(pointer, &event.payload)?,
+    };
+    Ok(found.filter(|text| !text.is_empty()))
+}
+
+fn text_at(pointer: &Pointer, payload: &Bytes) -> Result<Option<ByteString>, Malformed> {
+    let bad = || {
+        let detail = format!("`{pointer}` holds neither text, number nor boolean");
+        Malformed { reason: "bad_field", detail }
+    };
+    // The payload was checked before.
+    match pointer.find(payload).ok().flatten() {
+        Some(raw) if raw.starts_with(['{', '[']) => Err(bad()),
+        Some(raw) if raw != "null" => json::text(raw).map(|text| Some(json::share(payload, text))).map_err(|_| bad()),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

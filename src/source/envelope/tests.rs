@@ -1,0 +1,272 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::event::MAX_SUBJECT;
+
+fn message(payload: impl Into<Bytes>) -> Message {
+    Message {
+        subject: "orders.eu.created".into(),
+        headers: Headers::default(),
+        payload: payload.into(),
+        observed_at: 7,
+        attempt: 2,
+        origin: Arc::new(Origin { source: "orders".into(), stream: "ORDERS".into() }),
+        sequence: 41,
+    }
+}
+
+fn with_headers(payload: impl Into<Bytes>, headers: &[(&str, &str)]) -> Message {
+    let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    Message { headers, ..message(payload) }
+}
+
+fn plain(id: &str, event_type: &str, subject: &str, source_time: &str) -> Envelope {
+    let field = |text: &str| match text {
+        "" => None,
+        text => Some(match text.strip_prefix("header:") {
+            Some(name) => Field::Header(name.to_owned()),
+            None if text == "subject" => Field::Subject,
+            None if text == "event-type" => Field::EventType,
+            None => Field::Pointer(text.parse().unwrap()),
+        }),
+    };
+    Envelope::Plain {
+        id: field(id),
+        event_type: field(event_type),
+        subject: field(subject),
+        source_time: field(source_time),
+    }
+}
+
+fn refused(envelope: &Envelope, message: Message) -> (Event, Malformed) {
+    *open(envelope, message).unwrap_err()
+}
+
+fn header<'a>(event: &'a Event, name: &str) -> Option<&'a str> {
+    event.headers.get(name).map(|value| &**value)
+}
+
+/// L40 and X3: what the message does not say is taken from the broker, never made up.
+#[test]
+fn a_message_that_says_nothing_gets_the_defaults() {
+    let event = open(&plain("", "", "", ""), message("not json")).unwrap();
+    assert_eq!(event.id, "ORDERS:41");
+    assert_eq!(event.event_type, "orders.eu.created");
+    assert_eq!(event.subject, "orders.eu.created");
+    assert_eq!(event.source_time, None);
+    assert_eq!((event.observed_at, event.attempt, event.sequence), (7, 2, 41));
+    assert_eq!(event.payload, "not json");
+}
+
+/// L66: no id is ever empty, so no two events without one are taken for duplicates.
+#[test]
+fn ids_come_from_the_field_then_the_message_id_then_the_sequence() {
+    let by_pointer = plain("/id", "", "", "");
+    let id = |envelope: &Envelope, message| open(envelope, message).unwrap().id;
+    let sent = [("Nats-Msg-Id", "sent")];
+    assert_eq!(id(&by_pointer, with_headers(r#"{"id":"o-1"}"#, &sent)), "o-1");
+    assert_eq!(id(&by_pointer, with_headers(r#"{"id":10}"#, &sent)), "10");
+    assert_eq!(id(&by_pointer, with_headers(r#"{"id":""}"#, &sent)), "sent");
+    assert_eq!(id(&by_pointer, with_headers(r#"{"id":null}"#, &sent)), "sent");
+    assert_eq!(id(&by_pointer, with_headers("[]", &[("NATS-MSG-ID", "")])), "ORDERS:41");
+    assert_eq!(id(&plain("header:x-id", "", "", ""), with_headers("", &[("X-Id", "h-1")])), "h-1");
+    assert_eq!(id(&plain("subject", "", "", ""), message("")), "orders.eu.created");
+    assert_eq!(id(&plain("event-type", "/type", "", ""), message(r#"{"type":"paid"}"#)), "paid");
+}
+
+#[test]
+fn every_field_can_stand_in_the_payload() {
+    let envelope = plain("/meta/id", "/meta/type", "/meta/topic", "/meta/at");
+    let body =
+        Bytes::from_static(br#"{"meta":{"id":"o-1","type":"paid","topic":"shop.paid","at":"2024-05-01T10:00:00Z"}}"#);
+    let event = open(&envelope, message(body.clone())).unwrap();
+    assert_eq!((&*event.id, &*event.event_type, &*event.subject), ("o-1", "paid", "shop.paid"));
+    assert_eq!(event.source_time.as_deref(), Some("2024-05-01T10:00:00Z"));
+    assert_eq!(event.payload.as_ptr(), body.as_ptr(), "the payload is shared");
+    assert!(body.as_ptr_range().contains(&event.id.as_bytes().as_ptr()), "and so is the id");
+}
+
+#[test]
+fn the_type_defaults_to_the_subject_that_counts() {
+    let event = open(&plain("", "", "/topic", ""), message(r#"{"topic":"a.b"}"#)).unwrap();
+    assert_eq!(event.event_type, "a.b");
+    let event = open(&plain("", "subject", "/topic", ""), message(r#"{"topic":"a.b"}"#)).unwrap();
+    assert_eq!(event.event_type, "orders.eu.created");
+}
+
+#[test]
+fn a_pointer_needs_json_and_a_value_that_is_text() {
+    let by_pointer = plain("/id", "", "", "");
+    for body in ["", "plain text", r#"{"id":"a""#, "\u{feff}{}"] {
+        let (event, malformed) = refused(&by_pointer, message(body));
+        assert_eq!(malformed.reason, "not_json", "{body}");
+        assert_eq!((&*event.id, &*event.payload), ("ORDERS:41", body.as_bytes()));
+    }
+    let (_, malformed) = refused(&by_pointer, message(r#"{"id":{"a":1}}"#));
+    assert_eq!(malformed.reason, "bad_field");
+    assert!(malformed.detail.contains("`/id`"), "{}", malformed.detail);
+    let deep = format!(r#"{{"deep":{}{},"id":"a"}}"#, "[".repeat(1 << 20), "]".repeat(1 << 20));
+    assert_eq!(&*open(&by_pointer, message(deep)).unwrap().id, "a");
+    assert_eq!(refused(&by_pointer, message(&b"{\"id\":\"\xff\"}"[..])).1.reason, "not_json");
+}
+
+/// F11: the check is at the door.
+#[test]
+fn subjects_are_checked() {
+    let envelope = plain("", "", "/topic", "");
+    let body = |topic: &str| message(format!(r#"{{"topic":"{topic}"}}"#));
+    assert_eq!(open(&envelope, body(&"s".repeat(MAX_SUBJECT))).unwrap().subject.len(), MAX_SUBJECT);
+    for topic in ["a..b", "a.*", ">", &"s".repeat(MAX_SUBJECT + 1)] {
+        assert_eq!(refused(&envelope, body(topic)).1.reason, "bad_subject", "{topic}");
+    }
+    let unnamed = Message { subject: ByteString::new(), ..message("") };
+    assert_eq!(refused(&plain("", "", "", ""), unnamed).1.reason, "bad_subject");
+}
+
+#[test]
+fn odd_headers_are_kept_as_they_are() {
+    let odd = [("x-odd", "a\u{0}\r\n\u{7f}ü"), ("x-odd", ""), ("X-Odd", " ")];
+    let event = open(&plain("header:x-none", "", "", ""), with_headers("", &odd)).unwrap();
+    let kept: Vec<_> = event.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert_eq!(kept, odd);
+}
+
+#[test]
+fn large_bodies_are_shared_whatever_they_hold() {
+    for size in [0, 1 << 20, 8 << 20] {
+        let body = Bytes::from(vec![0xff; size]);
+        let event = open(&plain("", "", "", ""), message(body.clone())).unwrap();
+        assert_eq!((event.payload.as_ptr(), event.payload.len()), (body.as_ptr(), size));
+    }
+    let body = format!(r#"{{"filler":"{}","id":"last"}}"#, "x".repeat(8 << 20));
+    assert_eq!(open(&plain("/id", "", "", ""), message(body)).unwrap().id, "last");
+}
+
+const STRUCTURED: &str = r#"{"specversion":"1.0","id":"c-1","source":"/shop","type":"shop.paid","time":"2024-05-01T10:00:00Z",
+ "subject":"order/9","sampled":true,"rate":3,"partitionkey":"é","dataschema":null,"data":{"amount": 5}}"#;
+
+#[test]
+fn structured_cloudevents_become_binary_ones() {
+    let body = Bytes::from_static(STRUCTURED.as_bytes());
+    let headers = [
+        ("Content-Type", "application/CloudEvents+JSON; charset=utf-8"),
+        ("ce-id", "stale"),
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    ];
+    let event = open(&Envelope::CloudEvents, with_headers(body.clone(), &headers)).unwrap();
+    assert_eq!((&*event.id, &*event.event_type, &*event.subject), ("c-1", "shop.paid", "orders.eu.created"));
+    assert_eq!(event.source_time.as_deref(), Some("2024-05-01T10:00:00Z"));
+    assert_eq!(event.payload, r#"{"amount": 5}"#);
+    assert!(body.as_ptr_range().contains(&event.payload.as_ptr()), "the data is shared");
+    for (name, value) in [
+        ("ce-specversion", Some("1.0")),
+        ("ce-id", Some("c-1")),
+        ("ce-source", Some("/shop")),
+        ("ce-subject", Some("order/9")),
+        ("ce-sampled", Some("true")),
+        ("ce-rate", Some("3")),
+        ("ce-partitionkey", Some("é")),
+        ("ce-dataschema", None),
+        ("content-type", Some("application/json")),
+        ("traceparent", Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")),
+    ] {
+        assert_eq!(header(&event, name), value, "{name}");
+    }
+    let again = Message { headers: event.headers.clone(), ..message(event.payload.clone()) };
+    let again = open(&Envelope::CloudEvents, again).unwrap();
+    assert_eq!((&again.id, &again.event_type, &again.headers), (&event.id, &event.event_type, &event.headers));
+}
+
+#[test]
+fn structured_data_is_read_by_its_content_type() {
+    let payload = |rest: &str| {
+        let body = format!(r#"{{"specversion":"1.0","id":"1","source":"s","type":"t"{rest}}}"#);
+        open(&Envelope::CloudEvents, message(body)).map(|event| event.payload)
+    };
+    for (rest, expected) in [
+        ("", &b""[..]),
+        (r#","data":"text""#, br#""text""#),
+        (r#","data":"text","datacontenttype":"application/json""#, br#""text""#),
+        (r#","data":"text","datacontenttype":"application/vnd.x+JSON; v=1""#, br#""text""#),
+        (r#","data":"a\nb","datacontenttype":"text/plain""#, b"a\nb"),
+        (r#","data":[1],"datacontenttype":"text/plain""#, b"[1]"),
+        (r#","data_base64":"AP8=","datacontenttype":"image/png""#, b"\x00\xff"),
+    ] {
+        assert_eq!(payload(rest).unwrap(), expected, "{rest}");
+    }
+    for (rest, part) in [
+        (r#","data":1,"data_base64":"AA==""#, "both"),
+        (r#","data_base64":7"#, "not a string"),
+        (r#","data_base64":"?""#, "data_base64"),
+        (r#","extension":{}"#, "`extension`"),
+        (r#","x":"a\r\nb""#, "control character"),
+        (r#","x":"\ud800""#, "`x`"),
+        (r#","data":"\ud800","datacontenttype":"text/plain""#, "Unicode"),
+        (r#","no_such":1"#, "`no_such`"),
+    ] {
+        let (event, malformed) = *payload(rest).unwrap_err();
+        assert_eq!(malformed.reason, "bad_cloudevent", "{rest}");
+        assert!(malformed.detail.contains(part), "{rest}: {}", malformed.detail);
+        assert!(event.payload.starts_with(b"{"), "the raw body stays");
+    }
+}
+
+#[test]
+fn binary_cloudevents_speak_in_their_headers() {
+    let headers = [
+        ("ce-specversion", "1.0"),
+        ("CE-ID", "c-1"),
+        ("ce-source", "/shop"),
+        ("ce-type", "shop.paid"),
+        ("ce-subject", "o/9"),
+    ];
+    let event = open(&Envelope::CloudEvents, with_headers(&b"\xff"[..], &headers)).unwrap();
+    assert_eq!((&*event.id, &*event.event_type), ("c-1", "shop.paid"));
+    assert_eq!((event.source_time.clone(), &event.payload[..]), (None, &b"\xff"[..]));
+    assert_eq!(header(&event, "ce-subject"), Some("o/9"));
+    assert_eq!(event.headers.len(), headers.len());
+}
+
+#[test]
+fn cloudevents_that_lack_something_are_refused_by_name() {
+    let check = |message: Message, reason: &str, part: &str| {
+        let (event, malformed) = refused(&Envelope::CloudEvents, message);
+        assert_eq!(malformed.reason, reason, "{}", malformed.detail);
+        assert!(malformed.detail.contains(part), "{}", malformed.detail);
+        event
+    };
+    let event = check(message(r#"{"specversion":"1.0","id":"c-1","source":""}"#), "bad_cloudevent", "`source`, `type`");
+    assert_eq!(event.id, "c-1", "what is known stays known");
+    check(message("{}"), "bad_cloudevent", "`specversion`, `id`, `source`, `type`");
+    check(message(STRUCTURED.replace("1.0", "0.3")), "bad_cloudevent", "`0.3`");
+    check(message("[]"), "bad_cloudevent", "object");
+    check(message(""), "not_json", "");
+    check(message("<xml/>"), "not_json", "");
+    check(with_headers("", &[("ce-specversion", "1.0")]), "bad_cloudevent", "`id`, `source`, `type`");
+    check(with_headers("x", &[("content-type", "text/plain")]), "bad_cloudevent", "`specversion`");
+    for format in ["application/cloudevents-batch+json", "application/cloudevents+avro", "application/cloudevents"] {
+        check(with_headers("[]", &[("content-type", format)]), "bad_cloudevent", "content type");
+    }
+}
+
+proptest! {
+    /// Whatever comes in is opened or refused, and a refusal keeps the bytes.
+    #[test]
+    fn no_message_is_lost(
+        body in prop_oneof![any::<Vec<u8>>(), r#"\{"(id|data|type|specversion)":["0-9a-z\\{}\[\]]{0,9}\}"#.prop_map(String::into_bytes)],
+        headers in proptest::collection::vec(("(ce-)?(id|type|source|specversion)|content-type|nats-msg-id", "\\PC*"), 0..5),
+        subject in "[a-z.*>]{0,8}",
+    ) {
+        for envelope in [plain("/id", "/type", "", "header:ce-time"), plain("", "", "", ""), Envelope::CloudEvents] {
+            let headers = headers.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
+            let message = Message { headers, subject: subject.as_str().into(), ..message(body.clone()) };
+            match open(&envelope, message) {
+                Ok(event) => {
+                    prop_assert!(check_subject(&event.subject).is_ok());
+                    prop_assert!(!event.id.is_empty() && !event.event_type.is_empty());
+                }
+                Err(refused) => prop_assert_eq!(&refused.0.payload[..], &body[..]),
+            }
+        }
+    }
+}

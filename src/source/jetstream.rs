@@ -1,0 +1,94 @@
+//! Events from a durable JetStream consumer.
+//!
+//! A message is acknowledged only after its event was settled. Until then the server hears every quarter of `ack_wait`
+//! that work goes on, so that a slow sink does not cause redeliveries.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::Subject;
+use tokio::time::timeout;
+
+use crate::{
+    config::{self, Envelope},
+    event::Origin,
+    nats::Connection,
+    pipeline::Intake,
+    source::Source,
+    stop::Stop,
+};
+
+mod consumer;
+mod messages;
+mod prefix;
+mod pull;
+mod reading;
+mod reply;
+mod run;
+mod settle;
+mod stored;
+
+pub use consumer::ConsumerError;
+use consumer::{Consumer, Info, Start};
+use run::Run;
+
+/// How long the last acks may take to leave.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A source whose consumer is as the settings want it.
+pub struct JetStream {
+    consumer: Consumer,
+    envelope: Envelope,
+    origin: Arc<Origin>,
+    info: Info,
+    stream_created: String,
+}
+
+/// What it takes to settle one message.
+#[derive(Debug)]
+pub struct Receipt {
+    reply: Subject,
+    sequence: u64,
+    attempt: u32,
+    /// The tick at which the server last heard of it.
+    told: u32,
+    /// Which consumer of the name delivered it. A later one must not hear of it: it counts anew.
+    incarnation: u32,
+}
+
+impl JetStream {
+    /// Creates the consumer or brings it in line. `in_flight` bounds what the server may leave unacknowledged.
+    ///
+    /// # Errors
+    /// When stream or consumer can't be used as the settings want them; the error names the field and the way out.
+    pub async fn open(
+        connection: Connection,
+        source: &config::Source,
+        settings: &config::JetStreamSource,
+        in_flight: usize,
+    ) -> Result<Self, ConsumerError> {
+        let origin = Arc::new(Origin { source: source.name.clone(), stream: settings.stream.clone() });
+        let consumer = Consumer { connection, settings: Arc::new(settings.clone()), in_flight };
+        let stream_created = consumer.stream_created().await?;
+        let info = consumer.ensure(Start::AsConfigured).await?;
+        Ok(Self { consumer, envelope: source.envelope.clone(), origin, info, stream_created })
+    }
+}
+
+impl Source for JetStream {
+    type Receipt = Receipt;
+
+    async fn run(self, intake: Intake<Receipt>, mut stop: Stop) -> anyhow::Result<()> {
+        let connection = self.consumer.connection.clone();
+        let mut run = Run::new(self, intake).await?;
+        let mut draining = stop.clone();
+        let result = tokio::select! {
+            result = run.until_drained(&mut draining) => result,
+            () = stop.ended() => Ok(()),
+        };
+        match timeout(FAREWELL, connection.flush()).await {
+            Ok(flushed) => result.and(flushed),
+            // The server is away: what was not acknowledged comes back.
+            Err(_) => result,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! From the client's messages to those that an envelope is opened on.
+
+use std::sync::Arc;
+
+use async_nats::HeaderMap;
+use bytestring::ByteString;
+
+use crate::{
+    event::{Event, Headers, Origin},
+    source::{
+        envelope,
+        jetstream::{reply::Position, stored::Stored},
+    },
+};
+
+pub(super) fn received(
+    message: async_nats::Message,
+    position: Position,
+    origin: &Arc<Origin>,
+    observed_at: u64,
+) -> envelope::Message {
+    envelope::Message {
+        subject: message.subject.into_string().into(),
+        headers: message.headers.as_ref().map(headers).unwrap_or_default(),
+        payload: message.payload,
+        observed_at,
+        attempt: position.attempt,
+        origin: Arc::clone(origin),
+        sequence: position.sequence,
+    }
+}
+
+/// Copies all headers into one buffer that they share. The client has lost their order, so they come sorted by name.
+fn headers(map: &HeaderMap) -> Headers {
+    let mut buffer = String::new();
+    let mut ends = Vec::with_capacity(map.len());
+    for (name, values) in map.iter() {
+        for value in values {
+            buffer.push_str(name.as_ref());
+            let middle = buffer.len();
+            buffer.push_str(value.as_str());
+            ends.push((middle, buffer.len()));
+        }
+    }
+    let buffer = ByteString::from(buffer);
+    let mut start = 0;
+    let mut all: Vec<_> = ends
+        .into_iter()
+        .map(|(middle, end)| {
+            let pair = (buffer.slice_ref(&buffer[start..middle]), buffer.slice_ref(&buffer[middle..end]));
+            start = end;
+            pair
+        })
+        .collect();
+    // Stable: several values of one header keep their order.
+    all.sort_by(|(one, _), (other, _)| one.cmp(other));
+    all.into_iter().collect()
+}
+
+pub(super) fn stored(
+    message: &Stored,
+    headers: Headers,
+    attempt: u32,
+    origin: &Arc<Origin>,
+    observed_at: u64,
+) -> envelope::Message {
+    envelope::Message {
+        subject: message.subject(),
+        headers,
+        payload: message.payload.clone(),
+        observed_at,
+        attempt,
+        origin: Arc::clone(origin),
+        sequence: message.sequence,
+    }
+}
+
+/// The event of a message that no envelope is opened on, for its dead letter.
+pub(super) fn unopened(message: envelope::Message) -> Event {
+    let envelope::Message { subject, headers, payload, observed_at, attempt, origin, sequence } = message;
+    Event {
+        id: format!("{}:{sequence}", origin.stream).into(),
+        event_type: subject.clone(),
+        subject,
+        source_time: None,
+        observed_at,
+        attempt,
+        headers,
+        payload,
+        origin,
+        sequence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_come_sorted_and_keep_every_value() {
+        let mut map = HeaderMap::new();
+        map.append("b", "2");
+        map.append("a", "1");
+        map.append("b", "");
+        let headers = headers(&map);
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(headers, [("a", "1"), ("b", "2"), ("b", "")]);
+    }
+}

@@ -1,0 +1,200 @@
+//! Acknowledging with `ack = "all"`: one ack settles a message and every earlier one, so it may only be sent for a
+//! prefix without holes. Neither an event that is still open nor a delivery that was lost on the way may lie below it.
+
+use std::collections::VecDeque;
+
+/// The messages of one consumer in the order of their sequences, from the last acknowledged one on.
+#[derive(Debug)]
+pub(super) struct Prefix<R> {
+    open: VecDeque<Entry<R>>,
+    /// Everything up to this sequence was seen.
+    seen: u64,
+    /// The delivery that brought it. One that follows directly leaves no hole.
+    delivery: u64,
+    /// The last of the settled prefix, not acknowledged yet.
+    settled: Option<R>,
+    /// Settled since the last ack.
+    count: usize,
+}
+
+#[derive(Debug)]
+struct Entry<R> {
+    sequence: u64,
+    delivery: u64,
+    settled: Option<R>,
+}
+
+/// How an arriving message fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    Next,
+    /// Deliveries in between were lost: the sequences from here to the message's are to be read from the stream first.
+    AfterHole(u64),
+    /// It is open here; nothing needs to be done.
+    Open,
+    /// It was settled, and the ack that covers it is on its way or will be.
+    Settled,
+    /// It was settled and so was everything else: its ack must have been lost.
+    AckLost,
+}
+
+impl<R> Prefix<R> {
+    /// Starts behind what the server has as acknowledged.
+    pub(super) fn new(sequence: u64, delivery: u64) -> Self {
+        Self { open: VecDeque::new(), seen: sequence, delivery, settled: None, count: 0 }
+    }
+
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Everything up to this sequence is settled.
+    pub(super) fn floor(&self) -> u64 {
+        self.open.front().map_or(self.seen, |first| first.sequence.saturating_sub(1))
+    }
+
+    pub(super) fn fit(&self, sequence: u64, delivery: u64) -> Fit {
+        if sequence <= self.seen {
+            return match self.open.binary_search_by_key(&sequence, |entry| entry.sequence) {
+                Ok(_) => Fit::Open,
+                // This delivery is later than those of all that is here: acknowledged now, it would make the server
+                // ignore their acks.
+                Err(_) if !self.open.is_empty() || self.settled.is_some() => Fit::Settled,
+                Err(_) => Fit::AckLost,
+            };
+        }
+        if delivery == self.delivery + 1 { Fit::Next } else { Fit::AfterHole(self.seen + 1) }
+    }
+
+    /// Notes a message beyond [`Self::seen`] as open.
+    pub(super) fn enter(&mut self, sequence: u64, delivery: u64) {
+        self.passed(sequence, delivery);
+        self.open.push_back(Entry { sequence, delivery, settled: None });
+    }
+
+    /// As [`Self::enter`] for a message whose delivery was lost. Its number must lie between those of its neighbours: the
+    /// server ignores an ack whose delivery is not later than the last one's.
+    pub(super) fn enter_lost(&mut self, sequence: u64) {
+        self.enter(sequence, self.delivery + 1);
+    }
+
+    /// The delivery under which an open message was noted.
+    pub(super) fn delivery_of(&self, sequence: u64) -> Option<u64> {
+        let index = self.open.binary_search_by_key(&sequence, |entry| entry.sequence).ok()?;
+        Some(self.open[index].delivery)
+    }
+
+    /// A message has come once more.
+    pub(super) fn repeated(&mut self, delivery: u64) {
+        // Behind a lost delivery the hole must stay visible.
+        if delivery == self.delivery + 1 {
+            self.delivery = delivery;
+        }
+    }
+
+    /// Nothing is missing up to this sequence, and this is the delivery that brought it.
+    pub(super) fn passed(&mut self, sequence: u64, delivery: u64) {
+        self.seen = self.seen.max(sequence);
+        self.delivery = delivery;
+    }
+
+    pub(super) fn settle(&mut self, sequence: u64, receipt: R) {
+        if let Ok(index) = self.open.binary_search_by_key(&sequence, |entry| entry.sequence) {
+            self.open[index].settled = Some(receipt);
+        }
+        while self.open.front().is_some_and(|first| first.settled.is_some()) {
+            self.settled = self.open.pop_front().and_then(|first| first.settled);
+            self.count += 1;
+        }
+    }
+
+    /// Messages that one ack would settle now.
+    pub(super) fn settled(&self) -> usize {
+        self.count
+    }
+
+    /// Where to acknowledge them.
+    pub(super) fn take_settled(&mut self) -> Option<R> {
+        self.count = 0;
+        self.settled.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_open_event_holds_the_ack_back() {
+        let mut prefix = Prefix::new(10, 10);
+        for sequence in 11..=13 {
+            assert_eq!(prefix.fit(sequence, sequence), Fit::Next);
+            prefix.enter(sequence, sequence);
+        }
+        prefix.settle(12, 12);
+        prefix.settle(13, 13);
+        assert_eq!((prefix.settled(), prefix.take_settled(), prefix.floor()), (0, None, 10));
+        prefix.settle(11, 11);
+        assert_eq!((prefix.settled(), prefix.take_settled(), prefix.floor()), (3, Some(13), 13));
+        assert_eq!(prefix.take_settled(), None);
+    }
+
+    #[test]
+    fn a_lost_delivery_is_a_hole_and_a_gap_in_the_stream_is_none() {
+        let mut prefix = Prefix::<u64>::new(0, 0);
+        prefix.enter(5, 1);
+        assert_eq!(prefix.fit(9, 2), Fit::Next);
+        assert_eq!(prefix.fit(9, 3), Fit::AfterHole(6));
+        prefix.enter_lost(7);
+        assert_eq!((prefix.delivery_of(7), prefix.fit(9, 3)), (Some(2), Fit::Next));
+        prefix.passed(8, 2);
+        assert_eq!(prefix.fit(9, 3), Fit::Next);
+    }
+
+    #[test]
+    fn redeliveries_are_told_apart() {
+        let mut prefix = Prefix::new(0, 0);
+        prefix.enter(1, 1);
+        prefix.enter(2, 2);
+        prefix.settle(1, 1);
+        assert_eq!(prefix.fit(1, 3), Fit::Settled);
+        assert_eq!(prefix.fit(2, 4), Fit::Open);
+        prefix.settle(2, 2);
+        assert_eq!(prefix.fit(1, 5), Fit::Settled);
+        assert_eq!(prefix.take_settled(), Some(2));
+        assert_eq!(prefix.fit(1, 5), Fit::AckLost);
+    }
+
+    #[test]
+    fn a_redelivery_is_no_hole_and_hides_none() {
+        let mut prefix = Prefix::<u64>::new(0, 0);
+        prefix.enter(1, 1);
+        prefix.repeated(2);
+        assert_eq!(prefix.fit(2, 3), Fit::Next);
+        prefix.repeated(4);
+        assert_eq!(prefix.fit(3, 5), Fit::AfterHole(2));
+    }
+
+    proptest! {
+        /// Whatever the order of settling, nothing open is ever below an ack, and in the end all is acknowledged.
+        #[test]
+        fn no_ack_passes_what_is_open(order in Just((1..=40_u64).collect::<Vec<_>>()).prop_shuffle()) {
+            let mut prefix = Prefix::new(0, 0);
+            (1..=40).for_each(|sequence| prefix.enter(sequence, sequence));
+            let mut settled = std::collections::HashSet::new();
+            let mut acked = 0;
+            for sequence in order {
+                settled.insert(sequence);
+                prefix.settle(sequence, sequence);
+                if let Some(upto) = prefix.take_settled() {
+                    prop_assert!(upto > acked);
+                    acked = upto;
+                }
+                prop_assert!((1..=acked).all(|sequence| settled.contains(&sequence)));
+            }
+            prop_assert_eq!(acked, 40);
+        }
+    }
+}

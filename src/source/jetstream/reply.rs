@@ -1,0 +1,69 @@
+//! The reply subject of a delivered message: it says what was delivered, and what is published there settles it.
+
+use async_nats::Subject;
+
+/// What the server tells about a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    /// 1 on the first delivery.
+    pub(super) attempt: u32,
+    /// In the stream.
+    pub(super) sequence: u64,
+    /// Counts the consumer's deliveries.
+    pub(super) delivery: u64,
+}
+
+impl Position {
+    /// Reads `$JS.ACK.STREAM.CONSUMER.attempt.sequence.delivery.time.pending`, or the longer form with domain and
+    /// account before the stream. `None` when it is no such subject.
+    pub(super) fn of(reply: &str) -> Option<Self> {
+        let reply = reply.strip_prefix("$JS.ACK.")?;
+        let skip = match reply.split('.').count() {
+            7 => 2,
+            9.. => 4,
+            _ => return None,
+        };
+        let mut numbers = reply.split('.').skip(skip);
+        Some(Self {
+            attempt: numbers.next()?.parse().ok()?,
+            sequence: numbers.next()?.parse().ok()?,
+            delivery: numbers.next()?.parse().ok()?,
+        })
+    }
+
+    /// The subject on which the server takes the settlement of a delivery that never reached us.
+    pub(super) fn reply(&self, stream: &str, consumer: &str) -> Subject {
+        let Self { attempt, sequence, delivery } = self;
+        format!("$JS.ACK.{stream}.{consumer}.{attempt}.{sequence}.{delivery}.0.0").into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_are_read() {
+        let expected = Some(Position { attempt: 2, sequence: 17, delivery: 19 });
+        for reply in [
+            "$JS.ACK.ORDERS.trommel.2.17.19.1700000000000000000.4",
+            "$JS.ACK.hub.ACCHASH.ORDERS.trommel.2.17.19.1700000000000000000.4",
+            "$JS.ACK.hub.ACCHASH.ORDERS.trommel.2.17.19.1700000000000000000.4.random",
+        ] {
+            assert_eq!(Position::of(reply), expected, "{reply}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let position = Position { attempt: 1, sequence: u64::MAX, delivery: 0 };
+        assert_eq!(Position::of(&position.reply("S", "C")), Some(position));
+    }
+
+    #[test]
+    fn other_subjects_are_not_taken_for_one() {
+        for reply in ["", "_INBOX.a.b", "$JS.ACK.S.C.1.2.3", "$JS.ACK.S.C.one.2.3.4.5", "$JS.ACK.S.C.-1.2.3.4.5"] {
+            assert_eq!(Position::of(reply), None, "{reply}");
+        }
+    }
+}

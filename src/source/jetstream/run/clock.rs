@@ -1,0 +1,107 @@
+//! Coarse time. Nothing on the way of a message reads a clock: it leaves a mark, and the tick counts.
+
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+/// The server or the link has lost our pulls when nothing was heard for this long: it shows every second that it has
+/// them.
+const SILENCE: Duration = Duration::from_secs(2);
+/// Without a message for this long the server is asked whether it has any.
+const WATCH: Duration = Duration::from_secs(10);
+
+pub(super) struct Clock {
+    pub(super) interval: Interval,
+    period: Duration,
+    /// Ticks so far.
+    pub(super) now: u32,
+    /// Something came from the server since the last tick.
+    pub(super) heard: bool,
+    /// A message, not only a sign of life.
+    pub(super) received: bool,
+    silence: Duration,
+    without_message: Duration,
+    /// Silences in a row.
+    pub(super) missed: u32,
+}
+
+/// What a tick finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Enough,
+    /// Signs of life and no message, for long.
+    NoMessage,
+    Nothing,
+}
+
+impl Clock {
+    pub(super) fn new(period: Duration) -> Self {
+        let mut interval = interval(period);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (silence, without_message) = (Duration::ZERO, Duration::ZERO);
+        Self { interval, period, now: 0, heard: false, received: false, silence, without_message, missed: 0 }
+    }
+
+    /// Counts a period in which, if `expects` says so, something should have come.
+    pub(super) fn listen(&mut self, expects: bool) -> Heard {
+        if std::mem::take(&mut self.heard) {
+            self.missed = 0;
+            self.silence = Duration::ZERO;
+        }
+        if std::mem::take(&mut self.received) {
+            self.without_message = Duration::ZERO;
+        }
+        if !expects {
+            self.silence = Duration::ZERO;
+            return Heard::Enough;
+        }
+        self.silence += self.period;
+        self.without_message += self.period;
+        if self.silence > SILENCE {
+            self.silence = Duration::ZERO;
+            self.missed += 1;
+            return Heard::Nothing;
+        }
+        if self.without_message >= WATCH {
+            self.without_message = Duration::ZERO;
+            return Heard::NoMessage;
+        }
+        Heard::Enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock() -> Clock {
+        Clock::new(Duration::from_millis(500))
+    }
+
+    #[tokio::test]
+    async fn silence_is_noticed_after_two_missed_heartbeats() {
+        let mut clock = clock();
+        let silent = (0..10).map(|_| clock.listen(true)).position(|heard| heard == Heard::Nothing);
+        assert_eq!((silent, clock.missed), (Some(4), 1));
+        clock.heard = true;
+        assert_eq!((clock.listen(true), clock.missed), (Heard::Enough, 0));
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_expected_nothing_is_missed() {
+        let mut clock = clock();
+        for _ in 0..100 {
+            assert_eq!(clock.listen(false), Heard::Enough);
+        }
+    }
+
+    #[tokio::test]
+    async fn heartbeats_without_messages_make_it_ask() {
+        let mut clock = clock();
+        let asked = (0..100).map(|_| {
+            clock.heard = true;
+            clock.listen(true)
+        });
+        assert_eq!(asked.filter(|heard| *heard == Heard::NoMessage).count(), 5);
+    }
+}

@@ -1,0 +1,139 @@
+//! Reading single messages out of the stream: those that were delivered and never arrived, and those that can't arrive
+//! because the client gives the connection up over their headers.
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    config,
+    event::Headers,
+    nats::{ApiError, Connection, code},
+};
+
+/// A message as the stream has it.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) sequence: u64,
+    pub(super) subject: String,
+    /// The header block as it is on the wire.
+    headers: Vec<u8>,
+    pub(super) payload: Bytes,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    message: Message,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    subject: String,
+    #[serde(rename = "seq")]
+    sequence: u64,
+    #[serde(default)]
+    hdrs: String,
+    #[serde(default)]
+    data: String,
+}
+
+impl Stored {
+    /// The first message at or after `from` that the source's filter subjects let through.
+    pub(super) async fn next(
+        connection: &Connection,
+        settings: &config::JetStreamSource,
+        mut from: u64,
+    ) -> Result<Option<Self>, ApiError> {
+        let filter = match &settings.subjects[..] {
+            [one] => one.as_str(),
+            _ => ">",
+        };
+        let request = format!("STREAM.MSG.GET.{}", settings.stream);
+        loop {
+            let answer = match connection.api(&request, &json!({ "seq": from, "next_by_subj": filter })).await {
+                Ok(answer) => answer,
+                Err(error) if error.code() == Some(code::MESSAGE_NOT_FOUND) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let broken = |error: anyhow::Error| ApiError::Failed(request.clone(), error);
+            let Answer { message } = serde_json::from_value(answer).map_err(|error| broken(error.into()))?;
+            let Message { subject, sequence, hdrs, data } = message;
+            let subjects = &settings.subjects;
+            if subjects.is_empty() || subjects.iter().any(|pattern| pattern.matches(&subject)) {
+                let headers = BASE64_STANDARD.decode(hdrs).map_err(|error| broken(error.into()))?;
+                let payload = BASE64_STANDARD.decode(data).map_err(|error| broken(error.into()))?.into();
+                return Ok(Some(Self { sequence, subject, headers, payload }));
+            }
+            from = sequence + 1;
+        }
+    }
+
+    /// The headers, and the reason code when the client would break off over this message.
+    pub(super) fn headers(&self) -> (Headers, Option<&'static str>) {
+        let text = String::from_utf8_lossy(&self.headers);
+        let mut reason = matches!(text, std::borrow::Cow::Owned(_)).then_some("headers_not_utf8");
+        let mut headers = Headers::default();
+        for line in text.lines().skip(1).filter(|line| !line.is_empty()) {
+            match line.split_once(':') {
+                Some((name, value)) if name.chars().all(|c| c.is_ascii_graphic()) => {
+                    headers.push(name, value.trim());
+                }
+                Some((name, value)) => {
+                    reason = reason.or(Some("bad_headers"));
+                    headers.push(name, value.trim());
+                }
+                None => {
+                    reason = reason.or(Some("bad_headers"));
+                    headers.push("", line);
+                }
+            }
+        }
+        // The server's JSON has replaced what is not UTF-8; other white space than the protocol's splits its line.
+        if self.subject.contains(|c: char| c == char::REPLACEMENT_CHARACTER || c.is_whitespace()) {
+            reason = reason.or(Some("bad_subject"));
+        }
+        (headers, reason)
+    }
+
+    pub(super) fn subject(&self) -> ByteString {
+        self.subject.as_str().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(subject: &str, headers: &[u8]) -> Stored {
+        Stored { sequence: 1, subject: subject.to_owned(), headers: headers.to_vec(), payload: Bytes::new() }
+    }
+
+    fn reason(subject: &str, headers: &[u8]) -> Option<&'static str> {
+        stored(subject, headers).headers().1
+    }
+
+    #[test]
+    fn what_the_client_can_not_read_is_found() {
+        for (subject, headers, expected) in [
+            ("a", &b""[..], None),
+            ("a", b"NATS/1.0\r\nA: b\r\n\r\n", None),
+            ("a", "NATS/1.0\r\nA: ümlaut\r\n\r\n".as_bytes(), None),
+            ("a", b"NATS/1.0\r\nA: \xff\xfe\r\n\r\n", Some("headers_not_utf8")),
+            ("a", b"NATS/1.0\r\nno colon\r\n\r\n", Some("bad_headers")),
+            ("a", b"NATS/1.0\r\nna me: x\r\n\r\n", Some("bad_headers")),
+            ("a\u{fffd}", b"", Some("bad_subject")),
+            ("a\u{a0}b", b"", Some("bad_subject")),
+        ] {
+            assert_eq!(reason(subject, headers), expected, "{subject} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn headers_survive_as_far_as_they_can() {
+        let (headers, _) = stored("a", b"NATS/1.0\r\nGood: one\r\nBad: x\xffy\r\n\r\n").headers();
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(headers, [("Good", "one"), ("Bad", "x\u{fffd}y")]);
+    }
+}

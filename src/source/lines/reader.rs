@@ -1,0 +1,168 @@
+//! Reads lines on a thread of its own: a read that waits for input can't be called off, and must hold up nothing.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    os::fd::AsFd,
+    path::PathBuf,
+    thread,
+};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+/// Longest line that becomes an event, in bytes without its end.
+pub const MAX_LINE: usize = 8 << 20;
+
+/// Bytes of a longer line that are kept for its dead letter.
+const KEPT: usize = 64 << 10;
+
+/// Lines, and bytes of them, that are handed over at once.
+const BATCH_LINES: usize = 64;
+const BATCH_BYTES: usize = 256 << 10;
+
+/// Batches that may wait to be taken.
+const BATCHES: usize = 2;
+
+/// A line that is not blank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// From 1, blank lines counted.
+    pub(super) number: u64,
+    /// Bytes of the input up to the line's end.
+    pub(super) end: u64,
+    pub(super) text: Text,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Text {
+    Whole(Bytes),
+    /// More than [`MAX_LINE`] bytes: how many, and the first of them.
+    TooLong(u64, Bytes),
+}
+
+pub(super) type Batch = io::Result<Vec<Line>>;
+
+/// Starts to read a file, or standard input. The channel closes at the end of the input.
+pub(super) fn start(path: Option<PathBuf>) -> io::Result<mpsc::Receiver<Batch>> {
+    let (sender, batches) = mpsc::channel(BATCHES);
+    thread::Builder::new().name("lines".into()).spawn(move || {
+        // Opened here, as opening a named pipe waits for its writer.
+        let read = open(path).and_then(|input| read(BufReader::with_capacity(BATCH_BYTES, input), &sender));
+        if let Err(error) = read {
+            // Without a receiver there is nobody to tell.
+            let _ = sender.blocking_send(Err(error));
+        }
+    })?;
+    Ok(batches)
+}
+
+fn open(path: Option<PathBuf>) -> io::Result<File> {
+    match path {
+        Some(path) => File::open(path),
+        None => Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?)),
+    }
+}
+
+/// Sends batches until the input ends or nobody takes them any more. What is there is never held back for more.
+fn read(mut input: BufReader<impl Read>, batches: &mpsc::Sender<Batch>) -> io::Result<()> {
+    let (mut number, mut end) = (0, 0);
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    let mut buffer = Vec::new();
+    while let Some((length, text)) = next(&mut input, &mut buffer)? {
+        number += 1;
+        end += length;
+        if let Some(text) = text {
+            batch.push(Line { number, end, text });
+            bytes += buffer.len();
+        }
+        let more_is_there = input.buffer().contains(&b'\n');
+        let is_full = batch.len() >= BATCH_LINES || bytes >= BATCH_BYTES;
+        if !batch.is_empty() && (is_full || !more_is_there) {
+            if batches.blocking_send(Ok(std::mem::take(&mut batch))).is_err() {
+                return Ok(());
+            }
+            bytes = 0;
+        }
+    }
+    Ok(())
+}
+
+/// The next line's length with its end, and its text unless it is blank. `None` at the end of the input.
+fn next(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Option<(u64, Option<Text>)>> {
+    buffer.clear();
+    // Room for the longest line and the longest end, `\r\n`.
+    let limit = MAX_LINE as u64 + 2;
+    let mut length = input.by_ref().take(limit).read_until(b'\n', buffer)? as u64;
+    if length == 0 {
+        return Ok(None);
+    }
+    if length == limit && !buffer.ends_with(b"\n") {
+        length += input.skip_until(b'\n')? as u64;
+    }
+    let line = buffer.strip_suffix(b"\n").unwrap_or(buffer);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let text = if line.len() > MAX_LINE {
+        Some(Text::TooLong(length, Bytes::copy_from_slice(&line[..KEPT])))
+    } else if line.trim_ascii().is_empty() {
+        None
+    } else {
+        Some(Text::Whole(Bytes::copy_from_slice(line)))
+    };
+    Ok(Some((length, text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines as (number, end, text), however they were batched.
+    fn lines(input: &[u8]) -> Vec<Line> {
+        let (sender, mut batches) = mpsc::channel(1000);
+        read(BufReader::with_capacity(16, input), &sender).unwrap();
+        drop(sender);
+        std::iter::from_fn(|| batches.blocking_recv()).flat_map(Result::unwrap).collect()
+    }
+
+    fn line(number: u64, end: u64, text: &'static str) -> Line {
+        Line { number, end, text: Text::Whole(Bytes::from_static(text.as_bytes())) }
+    }
+
+    #[test]
+    fn lines_end_as_they_like() {
+        assert_eq!(lines(b""), []);
+        assert_eq!(lines(b"a\nb"), [line(1, 2, "a"), line(2, 3, "b")]);
+        assert_eq!(lines(b"a\r\nb\r"), [line(1, 3, "a"), line(2, 5, "b")]);
+        assert_eq!(lines(b"\n \t\na\n\n"), [line(3, 6, "a")]);
+        assert_eq!(lines(b" a \xff\n")[0].text, Text::Whole(Bytes::from_static(b" a \xff")));
+        let many: Vec<_> = lines(&b"x\n".repeat(1000)).iter().map(|line| line.number).collect();
+        assert_eq!(many, (1..=1000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_passed_over() {
+        for (length, end) in [(MAX_LINE, "\n"), (MAX_LINE, "\r\n"), (MAX_LINE, "")] {
+            let input = ["x".repeat(length), end.to_owned()].concat();
+            assert_eq!(lines(input.as_bytes())[0].text, Text::Whole("x".repeat(length).into()));
+        }
+        for length in [MAX_LINE + 1, MAX_LINE + 2, MAX_LINE + 3, 2 * MAX_LINE] {
+            let input = ["x".repeat(length), "\nnext\n".to_owned()].concat();
+            let [long, next] = lines(input.as_bytes()).try_into().unwrap();
+            assert_eq!(long.text, Text::TooLong(length as u64 + 1, "x".repeat(KEPT).into()));
+            assert_eq!(next, Line { number: 2, end: length as u64 + 6, text: Text::Whole("next".into()) });
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_not_held_back() {
+        let (sender, mut batches) = mpsc::channel(1000);
+        let (input, mut output) = io::pipe().unwrap();
+        let reader = thread::spawn(move || read(BufReader::new(input), &sender));
+        for text in ["one\n", "two\n"] {
+            io::Write::write_all(&mut output, text.as_bytes()).unwrap();
+            assert_eq!(batches.blocking_recv().unwrap().unwrap().len(), 1);
+        }
+        drop(output);
+        reader.join().unwrap().unwrap();
+    }
+}

@@ -1,0 +1,75 @@
+//! How far a source that is read in order is done: everything before the watermark is settled.
+
+use std::collections::VecDeque;
+
+/// Names a line among those that were taken, from 0.
+pub(super) type Index = u64;
+
+#[derive(Debug, Default)]
+pub(super) struct Watermark {
+    taken: VecDeque<Mark>,
+    /// Index of the first of them.
+    first: Index,
+    reached: Position,
+}
+
+/// The last line of a settled prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) line: u64,
+    /// Bytes up to the line's end.
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug)]
+struct Mark {
+    position: Position,
+    settled: bool,
+}
+
+impl Watermark {
+    /// Takes the next line in.
+    pub(super) fn take(&mut self, position: Position) -> Index {
+        self.taken.push_back(Mark { position, settled: false });
+        self.first + self.taken.len() as u64 - 1
+    }
+
+    pub(super) fn settle(&mut self, index: Index) {
+        let mark = index.checked_sub(self.first).and_then(|index| self.taken.get_mut(usize::try_from(index).ok()?));
+        if let Some(mark) = mark {
+            mark.settled = true;
+        }
+        while let Some(mark) = self.taken.pop_front_if(|mark| mark.settled) {
+            self.reached = mark.position;
+            self.first += 1;
+        }
+    }
+
+    pub(super) fn reached(&self) -> Position {
+        self.reached
+    }
+
+    /// Lines between the watermark and the newest.
+    pub(super) fn ahead(&self) -> usize {
+        self.taken.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_moves_only_over_a_settled_prefix() {
+        let mut watermark = Watermark::default();
+        let at = |line| Position { line, bytes: line * 10 };
+        let indexes: Vec<_> = [1, 2, 5, 6].map(|line| watermark.take(at(line))).into();
+        for (settled, reached, ahead) in [(2, 0, 4), (1, 0, 4), (0, 5, 1), (0, 5, 1), (3, 6, 0)] {
+            watermark.settle(indexes[settled]);
+            assert_eq!((watermark.reached(), watermark.ahead()), (at(reached), ahead));
+        }
+        let next = watermark.take(at(7));
+        watermark.settle(next);
+        assert_eq!(watermark.reached(), at(7));
+    }
+}
