@@ -1,14 +1,29 @@
 //! trommel: an event router that stands between JetStream subscriptions and output sinks and runs WebAssembly
 //! components on every event.
+//!
+//! The data goes one way. A [`source`] turns messages into [`event`]s and hands each to its [`pipeline::Intake`],
+//! together with the duty to settle it ([`ack`]). Lanes take the events through the keys of the [`registry`] in force:
+//! conditions, `matches` and `process` of a [`filter`], then the queues of the [`sink`]s. When every sink has confirmed,
+//! the duty is done and the source acknowledges. [`app`] puts it together from a checked [`config`].
 
-pub mod ack;
-pub mod config;
 pub mod event;
 pub mod field;
 pub mod json;
+
+pub mod ack;
 pub mod metrics;
-pub mod pipeline;
+pub mod stop;
+pub mod summary;
+
+pub mod config;
+pub mod filter;
 pub mod registry;
+
+pub mod pipeline;
 pub mod sink;
 pub mod source;
-pub mod stop;
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod nats;

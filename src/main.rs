@@ -1,1 +1,10 @@
-fn main() {}
+//! The `trommel` command.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use trommel::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().execute()
+}

@@ -3,20 +3,33 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use tokio::sync::mpsc;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
 
 use crate::{
     ack::Ticket,
+    config,
+    metrics::SourceMetrics,
     registry::{Key, Snapshots},
     sink::outlet::Queue,
+    stop::Stop,
 };
 
 mod dedup;
 pub mod double;
 mod intake;
+mod lane;
 
+use dedup::Dedup;
 pub use intake::Intake;
 use intake::Waiting;
+use lane::Lane;
+
+/// Events that may wait before one lane.
+const LANE_QUEUE: usize = 256;
 
 /// How much one source may have open at once.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +46,52 @@ pub struct Item {
     pub key: Arc<Key>,
     /// The registry's generation that `key` belongs to.
     pub generation: u64,
+}
+
+/// The lanes, and what every intake needs.
+pub struct Pipeline {
+    doors: Doors,
+    budget: Budget,
+    dedup: Option<config::Dedup>,
+}
+
+impl Pipeline {
+    /// Starts the lanes on `runtime`: one of their own, so that a filter that burns its CPU budget stalls neither
+    /// sources nor sinks. They end when the pipeline and its intakes are gone, or when open work is given up.
+    /// `quarantined` hears whenever an event meets a quarantined filter.
+    pub fn start(
+        config: &config::Config,
+        snapshots: &Snapshots,
+        dead_letters: &Queue,
+        quarantined: &Arc<Notify>,
+        stop: &Stop,
+        runtime: &Handle,
+    ) -> (Self, JoinSet<()>) {
+        let settings = config.pipeline;
+        let budget = Budget { events: settings.in_flight.get(), bytes: settings.in_flight_bytes };
+        let mut tasks = JoinSet::new();
+        let mut lanes = Vec::new();
+        for _ in 0..settings.lanes.get() {
+            let (sender, items) = mpsc::channel(LANE_QUEUE);
+            let lane = Lane::new(items, snapshots.clone(), dead_letters.clone(), Arc::clone(quarantined));
+            let mut stop = stop.clone();
+            let run = async move {
+                tokio::select! {
+                    () = lane.run() => {}
+                    () = stop.ended() => {}
+                }
+            };
+            tasks.spawn_on(run, runtime);
+            lanes.push(sender);
+        }
+        let doors = Doors { lanes, snapshots: snapshots.clone(), dead_letters: dead_letters.clone() };
+        (Self { doors, budget, dedup: config.dedup.clone() }, tasks)
+    }
+
+    /// The door for one source.
+    pub fn intake<R: Send + 'static>(&self, metrics: Arc<SourceMetrics>) -> Intake<R> {
+        Intake::new(self.budget, self.dedup.as_ref().map(Dedup::new), self.doors.clone(), metrics)
+    }
 }
 
 /// Where intakes send what they take.

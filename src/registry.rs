@@ -6,22 +6,27 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::{
-    config::Retry,
+    config::{OnQuarantine, Retry},
     event::{Event, Pattern},
     field::Field,
+    filter::{Filter, Subscription},
     metrics::KeyMetrics,
     sink::outlet::Queue,
 };
 
 mod index;
+mod loader;
+mod watch;
 
 pub use index::Index;
+pub use loader::{Loader, Report};
+pub use watch::Watch;
 
 /// Hears of every new snapshot.
-pub type Snapshots = watch::Receiver<Arc<Snapshot>>;
+pub type Snapshots = tokio::sync::watch::Receiver<Arc<Snapshot>>;
 
 /// What an event must have to concern a key: those given must both match (X10).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +45,9 @@ pub struct Key {
     /// Places for events that wait for their lane. A source takes one, the lane gives it back.
     pub buffer: Semaphore,
     pub retry: Retry,
+    /// Without one every event passes as it is.
+    pub filter: Option<Filter>,
+    pub on_quarantine: OnQuarantine,
     pub routes: Vec<Route>,
     pub metrics: Arc<KeyMetrics>,
 }
@@ -48,6 +56,8 @@ pub struct Key {
 #[derive(Debug)]
 pub struct Route {
     pub name: Arc<str>,
+    /// What the key's filter made of the route's params.
+    pub subscription: Option<Arc<Subscription>>,
     pub sinks: Vec<Queue>,
 }
 

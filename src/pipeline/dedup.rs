@@ -2,7 +2,7 @@
 //! only when its event is done; one that is still open is known too, so a repeat can wait for it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     time::Duration,
 };
 
@@ -63,18 +63,25 @@ impl Dedup {
             By::Sequence => Some(format!("{}:{}", event.origin.stream, event.sequence).into()),
             By::Field(field) => field.of(event).filter(|value| !value.is_empty()).map(|value| (&*value).into()),
         };
-        let seen = id.as_ref().map_or(Seen::No, |id| self.look_up(id, slot, Instant::now()));
+        let seen = id.as_ref().map_or(Seen::No, |id| self.look_up(id, slot, Instant::now));
         (seen, id)
     }
 
-    /// L62: a hit does not refresh the time, and at exactly its time to live an id has expired.
-    fn look_up(&mut self, id: &ByteString, slot: usize, now: Instant) -> Seen {
-        self.expire(now);
-        match self.ids.get(id) {
-            Some(State::Open(open)) => Seen::Open(*open),
-            Some(State::Done(_)) => Seen::Done,
-            None => {
-                self.ids.insert(id.clone(), State::Open(slot));
+    /// L62: a hit does not refresh the time, and at exactly its time to live an id has expired. Only a hit reads the
+    /// clock: what has expired and is not met again stays until the capacity pushes it out.
+    fn look_up(&mut self, id: &ByteString, slot: usize, now: impl FnOnce() -> Instant) -> Seen {
+        let mut entry = match self.ids.entry(id.clone()) {
+            Entry::Occupied(entry) => entry,
+            Entry::Vacant(entry) => {
+                entry.insert(State::Open(slot));
+                return Seen::No;
+            }
+        };
+        match *entry.get() {
+            State::Open(open) => Seen::Open(open),
+            State::Done(at) if now().duration_since(at) < self.ttl => Seen::Done,
+            State::Done(_) => {
+                entry.insert(State::Open(slot));
                 Seen::No
             }
         }
@@ -94,18 +101,13 @@ impl Dedup {
         self.ids.remove(id);
     }
 
-    fn expire(&mut self, now: Instant) {
-        while self.done.front().is_some_and(|(_, at)| now.duration_since(*at) >= self.ttl) {
-            self.forget_oldest();
-        }
-    }
-
     fn forget_oldest(&mut self) {
         if let Some((id, at)) = self.done.pop_front()
+            && let Entry::Occupied(entry) = self.ids.entry(id)
             // L65: the id may have been recorded again since; only the record of this very time goes.
-            && self.ids.get(&id) == Some(&State::Done(at))
+            && *entry.get() == State::Done(at)
         {
-            self.ids.remove(&id);
+            entry.remove();
         }
     }
 }
@@ -130,22 +132,22 @@ mod tests {
     #[test]
     fn l62_an_id_is_seen_until_exactly_its_time_to_live() {
         let (mut window, start) = (window(10), Instant::now());
-        assert_eq!(window.look_up(&id(1), 0, start), Seen::No);
+        assert_eq!(window.look_up(&id(1), 0, || start), Seen::No);
         window.done(id(1), start);
-        assert_eq!(window.look_up(&id(1), 1, start + TTL / 2), Seen::Done);
-        assert_eq!(window.look_up(&id(1), 1, start + TTL - Duration::from_nanos(1)), Seen::Done);
-        assert_eq!(window.look_up(&id(1), 1, start + TTL), Seen::No, "a hit must not refresh the time");
+        assert_eq!(window.look_up(&id(1), 1, || start + TTL / 2), Seen::Done);
+        assert_eq!(window.look_up(&id(1), 1, || start + TTL - Duration::from_nanos(1)), Seen::Done);
+        assert_eq!(window.look_up(&id(1), 1, || start + TTL), Seen::No, "a hit must not refresh the time");
     }
 
     #[test]
     fn l63_capacity_bounds_the_window() {
         let (mut window, now) = (window(10), Instant::now());
         for number in 0..11 {
-            assert_eq!(window.look_up(&id(number), 0, now), Seen::No);
+            assert_eq!(window.look_up(&id(number), 0, || now), Seen::No);
             window.done(id(number), now);
         }
-        assert_eq!(window.look_up(&id(10), 0, now), Seen::Done);
-        assert_eq!(window.look_up(&id(0), 0, now), Seen::No, "the oldest was forgotten");
+        assert_eq!(window.look_up(&id(10), 0, || now), Seen::Done);
+        assert_eq!(window.look_up(&id(0), 0, || now), Seen::No, "the oldest was forgotten");
         assert_eq!(window.done.len(), 10);
     }
 
@@ -156,15 +158,15 @@ mod tests {
         window.done(id(1), start + Duration::from_secs(1));
         window.done(id(2), start + Duration::from_secs(1));
         window.done(id(3), start + Duration::from_secs(1));
-        assert_eq!(window.look_up(&id(1), 0, start + Duration::from_secs(2)), Seen::Done);
+        assert_eq!(window.look_up(&id(1), 0, || start + Duration::from_secs(2)), Seen::Done);
     }
 
     #[test]
     fn an_open_id_is_known_by_its_slot_and_forgotten_when_it_failed() {
         let (mut window, now) = (window(3), Instant::now());
-        assert_eq!(window.look_up(&id(1), 7, now), Seen::No);
-        assert_eq!(window.look_up(&id(1), 8, now), Seen::Open(7));
+        assert_eq!(window.look_up(&id(1), 7, || now), Seen::No);
+        assert_eq!(window.look_up(&id(1), 8, || now), Seen::Open(7));
         window.forget(&id(1));
-        assert_eq!(window.look_up(&id(1), 9, now), Seen::No);
+        assert_eq!(window.look_up(&id(1), 9, || now), Seen::No);
     }
 }

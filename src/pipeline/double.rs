@@ -7,7 +7,6 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::{
     ack::Ticket,
     config::Retry,
-    metrics::SinkMetrics,
     pipeline::{Budget, Doors, Intake, Item},
     registry::{Interest, Key, Ordering, Route, Snapshot},
     sink::{Output, outlet::Queue},
@@ -33,7 +32,9 @@ impl Pipeline {
             workers: Semaphore::new(1),
             buffer: Semaphore::new(Semaphore::MAX_PERMITS),
             retry,
-            routes: vec![Route { name: "all".into(), sinks: vec![sinks] }],
+            filter: None,
+            on_quarantine: Default::default(),
+            routes: vec![Route { name: "all".into(), subscription: None, sinks: vec![sinks] }],
             metrics: Default::default(),
         };
         let interest = Interest { subject: None, event_type: None };
@@ -50,13 +51,5 @@ impl Pipeline {
     /// The next event that the source refused, as a dead letter.
     pub async fn next_refused(&mut self) -> Option<Output> {
         self.dead_letters.recv().await
-    }
-}
-
-impl Queue {
-    /// A queue whose outputs go to the test.
-    pub fn double(name: &str, capacity: usize) -> (Self, mpsc::Receiver<Output>) {
-        let (outputs, receiver) = mpsc::channel(capacity);
-        (Self::new(name, outputs, Arc::<SinkMetrics>::default()), receiver)
     }
 }

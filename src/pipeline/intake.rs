@@ -21,6 +21,9 @@ use crate::{
     },
 };
 
+/// Settled events that are taken from the lanes and outlets at once.
+const BATCH: usize = 64;
+
 /// A source's side of the pipeline, owned by the source's task. Holds the in-flight budget, the dedup window and the
 /// table of open events, each with the receipt that the source needs to settle it.
 pub struct Intake<R> {
@@ -31,7 +34,9 @@ pub struct Intake<R> {
     bytes: u64,
     settled: mpsc::Receiver<(usize, Outcome)>,
     settle: mpsc::Sender<(usize, Outcome)>,
-    /// Settled without a lane: repeats of what is done.
+    /// Received from `settled` and not closed yet; empty between calls.
+    batch: Vec<(usize, Outcome)>,
+    /// Settled and not returned yet.
     ready: VecDeque<(R, Outcome)>,
     /// Before a lane or the dead letters, in order. While something waits, the intake is closed.
     waiting: VecDeque<Waiting>,
@@ -67,6 +72,7 @@ impl<R: Send + 'static> Intake<R> {
             bytes: 0,
             settled,
             settle,
+            batch: Vec::with_capacity(BATCH),
             ready: VecDeque::new(),
             waiting: VecDeque::new(),
             dedup,
@@ -162,10 +168,19 @@ impl<R: Send + 'static> Intake<R> {
             }
             tokio::select! {
                 biased;
-                Some((slot, outcome)) = self.settled.recv() => self.close(slot, outcome),
+                // Never 0: the intake itself holds a sender.
+                _ = self.settled.recv_many(&mut self.batch, BATCH) => self.close_batch(),
                 () = self.doors.place_for(self.waiting.front()) => self.move_waiting(),
             }
         }
+    }
+
+    fn close_batch(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        for (slot, outcome) in batch.drain(..) {
+            self.close(slot, outcome);
+        }
+        self.batch = batch;
     }
 
     fn close(&mut self, slot: usize, outcome: Outcome) {

@@ -1,0 +1,116 @@
+//! Opens sinks and starts the outlets that drive them.
+
+use std::{collections::HashMap, path::Path, time::Duration};
+
+use anyhow::Context;
+use tokio::task::JoinSet;
+
+use crate::{
+    app::Controls,
+    config::{self, Config, DeadLetter, FileSink, Fsync, NatsSink, OnFailure, Part, Retry, SinkKind, Stream, Template},
+    sink::{
+        self, Sink,
+        outlet::{End, Outlet, Policy, Queue},
+    },
+};
+
+/// Outputs that may wait before one sink, and that it may have under way unless it says otherwise.
+const QUEUE: usize = 1024;
+/// Dead letters may be as large as their events, so fewer of them wait.
+const DEAD_LETTER_QUEUE: usize = 64;
+
+pub(super) struct Outlets<'a> {
+    config: &'a Config,
+    controls: &'a Controls,
+    tasks: JoinSet<anyhow::Result<End>>,
+    dead_letters: Option<Queue>,
+}
+
+impl<'a> Outlets<'a> {
+    pub(super) fn new(config: &'a Config, controls: &'a Controls) -> Self {
+        Self { config, controls, tasks: JoinSet::new(), dead_letters: None }
+    }
+
+    /// Opened first: every other outlet sends its refused outputs there.
+    pub(super) async fn open_dead_letters(&mut self) -> anyhow::Result<Queue> {
+        let kind = match &self.config.dead_letter {
+            DeadLetter::File(path) => SinkKind::File(dead_letter_file(path)),
+            DeadLetter::Stream { subject, .. } => SinkKind::Nats(dead_letter_sink(subject)),
+        };
+        let retry =
+            Retry { min: Duration::from_millis(100), max: Duration::from_secs(10), patience: Duration::from_secs(60) };
+        let sink = config::Sink { name: "dead letters".to_owned(), on_failure: OnFailure::Retry, retry, kind };
+        let queue = self.open(&sink, DEAD_LETTER_QUEUE).await?;
+        self.dead_letters = Some(queue.clone());
+        Ok(queue)
+    }
+
+    pub(super) async fn open_sinks(&mut self) -> anyhow::Result<HashMap<String, Queue>> {
+        let mut queues = HashMap::new();
+        for sink in &self.config.sinks {
+            let capacity = if let SinkKind::Nats(nats) = &sink.kind { nats.window } else { QUEUE };
+            queues.insert(sink.name.clone(), self.open(sink, capacity).await?);
+        }
+        Ok(queues)
+    }
+
+    /// The outlets as they run. Each ends when its queues are gone.
+    pub(super) fn into_tasks(self) -> JoinSet<anyhow::Result<End>> {
+        self.tasks
+    }
+
+    async fn open(&mut self, settings: &config::Sink, capacity: usize) -> anyhow::Result<Queue> {
+        let at = || format!("could not open sink `{}`", settings.name);
+        Ok(match &settings.kind {
+            SinkKind::Stdout => self.start(settings, capacity, sink::stdout::open().with_context(at)?),
+            SinkKind::File(file) => self.start(settings, capacity, sink::file::open(file).with_context(at)?),
+            SinkKind::Folder { path } => self.start(settings, capacity, sink::folder::open(path).with_context(at)?),
+            SinkKind::Nats(nats) => {
+                let servers = self.config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
+                let sink = sink::nats::Nats::open(&settings.name, servers, nats).await.with_context(at)?;
+                self.start(settings, capacity, sink)
+            }
+            SinkKind::Null => self.start(settings, capacity, sink::null::Null::default()),
+        })
+    }
+
+    fn start(&mut self, settings: &config::Sink, capacity: usize, sink: impl Sink) -> Queue {
+        let policy =
+            Policy { on_failure: settings.on_failure, retry: settings.retry, dead_letters: self.dead_letters.clone() };
+        let metrics = self.controls.metrics.sink(&settings.name);
+        let (queue, outlet) = Outlet::new(sink, &settings.name, capacity, policy, metrics);
+        self.tasks.spawn(outlet.run(self.controls.stop.clone()));
+        queue
+    }
+}
+
+fn dead_letter_file(path: &Path) -> FileSink {
+    FileSink { path: path.to_owned(), max_size: None, max_age: None, keep: None, fsync: Fsync::Batch }
+}
+
+/// Publishes to `SUBJECT.REASON`: a dead letter's own subject is its reason code.
+fn dead_letter_sink(subject: &str) -> NatsSink {
+    NatsSink {
+        subject: Template(vec![Part::Literal(format!("{subject}.")), Part::Subject]),
+        jetstream: true,
+        message_id: true,
+        window: DEAD_LETTER_QUEUE,
+        ack_timeout: Duration::from_secs(5),
+    }
+}
+
+/// The stream that keeps dead letters, where it is one.
+pub(super) fn dead_letter_stream(config: &Config) -> Option<Stream> {
+    let DeadLetter::Stream { stream, subject } = &config.dead_letter else { return None };
+    Some(Stream {
+        name: stream.clone(),
+        // Checked as a subject when the configuration was read.
+        subjects: format!("{subject}.>").parse().into_iter().collect(),
+        storage: None,
+        replicas: None,
+        max_age: None,
+        max_bytes: None,
+        max_messages: None,
+        duplicate_window: None,
+    })
+}

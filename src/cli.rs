@@ -1,0 +1,83 @@
+//! The command line: one subcommand a file. Each checks its input before it touches anything.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+pub mod check;
+pub mod logs;
+pub mod run;
+
+/// Exit codes, for scripts (L123).
+pub mod exit {
+    /// A run that failed on the way.
+    pub const FAILED: u8 = 1;
+    /// The configuration, or how the command was called.
+    pub const INVALID: u8 = 2;
+    /// Credentials or permissions.
+    pub const DENIED: u8 = 3;
+    /// The network.
+    pub const UNREACHABLE: u8 = 4;
+}
+
+/// Routes events from JetStream and other sources through WebAssembly components to sinks.
+#[derive(Debug, Parser)]
+#[command(name = "trommel", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a router until its input ends or it is told to stop
+    Run(run::Run),
+    /// Check a router's folder without starting anything
+    Check(check::Check),
+    /// Print the version of the router and of the filter contracts that it serves
+    Version,
+}
+
+impl Cli {
+    pub fn execute(self) -> ExitCode {
+        let ended = match self.command {
+            Command::Run(run) => return run.execute(),
+            Command::Check(check) => check.execute(),
+            Command::Version => version(),
+        };
+        ended.unwrap_or_else(|error| failed(&error))
+    }
+}
+
+/// Where compiled components are kept between runs.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Cache {
+    /// Where compiled components are kept between runs [default: `trommel` in the user's cache folder]
+    #[arg(long, env = "TROMMEL_CACHE_DIR", value_name = "FOLDER")]
+    cache_dir: Option<PathBuf>,
+}
+
+impl Cache {
+    /// The folder given, else `$XDG_CACHE_HOME/trommel`, else `~/.cache/trommel`. Without any every start compiles.
+    fn folder(&self) -> Option<PathBuf> {
+        let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let user = || folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
+        self.cache_dir.clone().or_else(|| user().map(|user| user.join("trommel")))
+    }
+}
+
+fn version() -> anyhow::Result<ExitCode> {
+    let contracts = crate::filter::CONTRACTS.join(", ");
+    writeln!(io::stdout(), "trommel {} (filter contract {contracts})", env!("CARGO_PKG_VERSION"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // Nobody is left to tell when this fails too.
+    let _ = writeln!(io::stderr(), "error: {error:#}");
+    ExitCode::from(exit::FAILED)
+}

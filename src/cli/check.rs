@@ -1,0 +1,195 @@
+//! `trommel check`: says what is wrong with a router's folder without starting anything.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    app,
+    cli::{Cache, exit},
+    config::{self, Config, Problem, Problems, Severity},
+};
+
+/// Check a router's folder without starting anything
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    /// The router's folder, with `trommel.toml` in it
+    pub dir: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub cache: Cache,
+}
+
+impl Check {
+    /// Prints what the folder holds on stdout, or what is wrong with it on stderr; as JSON, either on stdout.
+    ///
+    /// # Errors
+    /// When the findings can't be printed.
+    pub fn execute(self) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let checked = config::load(&self.dir).and_then(|config| {
+            runtime.block_on(app::check(&config, self.cache.folder()))?;
+            Ok(config)
+        });
+        self.print(&checked, &mut io::stdout().lock(), &mut io::stderr().lock())?;
+        Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(exit::INVALID) })
+    }
+
+    fn print(
+        &self,
+        checked: &Result<Config, Problems>,
+        stdout: &mut impl Write,
+        stderr: &mut impl Write,
+    ) -> io::Result<()> {
+        let (found, problems) = match checked {
+            Ok(config) => (Some(Found::in_config(config)), config.warnings.iter().collect()),
+            Err(problems) => (None, problems.iter().collect::<Vec<_>>()),
+        };
+        if self.json {
+            return writeln!(stdout, "{}", json!({ "ok": found.is_some(), "problems": problems, "found": found }));
+        }
+        for problem in &problems {
+            writeln!(stderr, "{problem}")?;
+        }
+        let dir = self.dir.display();
+        match found {
+            Some(found) => writeln!(stdout, "{dir}: {found}"),
+            None => writeln!(stderr, "{dir}: {}", tally(&problems)),
+        }
+    }
+}
+
+/// What the folder holds.
+#[derive(serde::Serialize)]
+struct Found {
+    keys: usize,
+    routes: usize,
+    sources: usize,
+    sinks: usize,
+    /// Those that keys name.
+    filters: usize,
+}
+
+impl Found {
+    fn in_config(config: &Config) -> Self {
+        let filters: BTreeSet<_> = config.registry.keys.iter().filter_map(|key| key.filter.as_ref()).collect();
+        Self {
+            keys: config.registry.keys.len(),
+            routes: config.registry.routes.len(),
+            sources: config.sources.len(),
+            sinks: config.sinks.len(),
+            filters: filters.len(),
+        }
+    }
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { keys, routes, sources, sinks, filters } = *self;
+        let parts = [(keys, "key"), (routes, "route"), (sources, "source"), (sinks, "sink"), (filters, "filter")];
+        f.write_str(&parts.map(|(number, noun)| counted(number, noun)).join(", "))
+    }
+}
+
+fn tally(problems: &[&Problem]) -> String {
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    match problems.len() - errors {
+        0 => counted(errors, "error"),
+        warnings => format!("{}, {}", counted(errors, "error"), counted(warnings, "warning")),
+    }
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const GOOD: &str = "[[source]]\nname = \"in\"\ntype = \"lines\"\n";
+
+    /// What is printed for a folder with this `trommel.toml` and this `keys/a.toml`: stdout, stderr.
+    fn check(settings: &str, keys: &str, json: bool) -> [String; 2] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("keys")).unwrap();
+        fs::write(dir.path().join("trommel.toml"), settings).unwrap();
+        fs::write(dir.path().join("keys/a.toml"), keys).unwrap();
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let checked = config::load(dir.path());
+        Check { dir: "router".into(), json, cache: Cache::default() }
+            .print(&checked, &mut stdout, &mut stderr)
+            .unwrap();
+        [stdout, stderr].map(|text| String::from_utf8(text).unwrap())
+    }
+
+    const KEY: &str = "[[key]]\nkey = \"a\"\nsubject = \"a\"\n";
+
+    #[test]
+    fn a_good_folder_is_summed_up() {
+        let [stdout, stderr] = check(GOOD, KEY, false);
+        assert_eq!(stdout, "router: 1 key, 0 routes, 1 source, 0 sinks, 0 filters\n");
+        assert_eq!(stderr, "");
+    }
+
+    #[test]
+    fn warnings_do_not_spoil_it() {
+        let [stdout, stderr] = check(GOOD, &format!("{KEY}buffer_size = 2000\n"), false);
+        assert_eq!(stdout, "router: 1 key, 0 routes, 1 source, 0 sinks, 0 filters\n");
+        assert!(stderr.starts_with("keys/a.toml:4:15: warning: "), "{stderr}");
+    }
+
+    #[test]
+    fn problems_are_counted() {
+        let [stdout, stderr] = check("", &format!("{KEY}buffer_size = 2000\nfilters = 1\n"), false);
+        assert_eq!(stdout, "");
+        assert!(stderr.ends_with("\nrouter: 2 errors, 1 warning\n"), "{stderr}");
+    }
+
+    #[test]
+    fn machines_get_one_object() {
+        let [stdout, stderr] = check(GOOD, &format!("{KEY}filters = 1\n"), true);
+        assert_eq!(stderr, "");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&stdout).unwrap(),
+            json!({
+                "ok": false,
+                "found": null,
+                "problems": [{
+                    "file": "keys/a.toml",
+                    "line": 4,
+                    "column": 1,
+                    "severity": "error",
+                    "message": "unknown field `filters`",
+                    "hint": "did you mean `filter`?",
+                }],
+            })
+        );
+        let [stdout, _] = check(GOOD, KEY, true);
+        let found = json!({ "keys": 1, "routes": 0, "sources": 1, "sinks": 0, "filters": 0 });
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&stdout).unwrap(),
+            json!({ "ok": true, "problems": [], "found": found })
+        );
+    }
+
+    #[test]
+    fn the_exit_code_tells_them_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = Check { dir: dir.path().into(), json: true, cache: Cache::default() };
+        assert_eq!(check.clone().execute().unwrap(), ExitCode::from(2));
+        fs::write(dir.path().join("trommel.toml"), GOOD).unwrap();
+        assert_eq!(check.execute().unwrap(), ExitCode::SUCCESS);
+    }
+}

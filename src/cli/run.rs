@@ -1,0 +1,170 @@
+//! `trommel run DIR`
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::ProgressBar;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+    time::sleep,
+};
+
+use crate::{
+    app::{self, Controls, RunError},
+    cli::{
+        Cache, exit,
+        logs::{self, Logs},
+    },
+    config::{self, Config, SinkKind, SourceKind},
+    metrics::Metrics,
+    nats::Trouble,
+    source::lines::Progress,
+    stop::{Stopper, stop},
+    summary::Summary,
+};
+
+/// How long a run may take to end after the second signal.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The router's folder, with `trommel.toml`, `keys/` and `plugins/`
+    dir: PathBuf,
+    #[command(flatten)]
+    cache: Cache,
+    #[command(flatten)]
+    logs: Logs,
+}
+
+impl Run {
+    pub fn execute(self) -> ExitCode {
+        let ended = config::load(&self.dir).map_err(RunError::Config).and_then(|config| self.run(config));
+        // The only place that prints how a run ended.
+        let (text, code) = match ended {
+            Ok(summary) => (summary.to_string(), ExitCode::SUCCESS),
+            Err(error) => (report(&error), ExitCode::from(code(&error))),
+        };
+        let _ = writeln!(io::stderr(), "{text}");
+        code
+    }
+
+    fn run(&self, config: Config) -> Result<Summary, RunError> {
+        let line = logs::live_line(has_live_line(&config));
+        self.logs.start(&line).map_err(RunError::Failed)?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.context("could not start the runtime").map_err(RunError::Failed)?;
+        let ended = runtime.block_on(self.drive(config, line.clone()));
+        line.finish_and_clear();
+        // A read of standard input can't be called off; it must not hold up the end.
+        runtime.shutdown_background();
+        ended
+    }
+
+    async fn drive(&self, config: Config, line: ProgressBar) -> Result<Summary, RunError> {
+        let (stopper, stop) = stop();
+        let controls = Controls {
+            stopper: stopper.clone(),
+            stop,
+            reload: Arc::default(),
+            metrics: Arc::default(),
+            progress: Arc::default(),
+            cache: self.cache.folder(),
+        };
+        let signals = obey(stopper, Arc::clone(&controls.reload)).map_err(RunError::Failed)?;
+        let shows = show(line, Arc::clone(&controls.metrics), Arc::clone(&controls.progress));
+        tokio::select! {
+            ended = app::run(config, controls) => ended,
+            never = signals => Err(RunError::Failed(never)),
+            never = shows => match never {},
+        }
+    }
+}
+
+/// SIGINT and SIGTERM drain, a second one stops at once, SIGHUP reloads. Resolves only when the run does not end after
+/// the second one.
+fn obey(stopper: Stopper, reload: Arc<Notify>) -> anyhow::Result<impl Future<Output = anyhow::Error>> {
+    let listen = |kind| signal(kind).context("could not listen for signals");
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let mut hang_up = listen(SignalKind::hangup())?;
+    Ok(async move {
+        let mut stops = 0;
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => stops += 1,
+                _ = terminate.recv() => stops += 1,
+                _ = hang_up.recv() => {
+                    tracing::info!("reloading, as SIGHUP says");
+                    reload.notify_one();
+                    continue;
+                }
+            }
+            if stops == 1 {
+                tracing::info!("stopping when what is open is done; a second signal stops at once");
+                stopper.drain();
+            } else {
+                stopper.end();
+                sleep(LAST_WORDS).await;
+                return anyhow::anyhow!("stopped at once; what was open comes back from the broker");
+            }
+        }
+    })
+}
+
+/// Keeps the live line up to date.
+async fn show(line: ProgressBar, metrics: Arc<Metrics>, progress: Arc<Progress>) -> std::convert::Infallible {
+    let began = Instant::now();
+    loop {
+        sleep(Duration::from_millis(100)).await;
+        let received = Summary::new(&metrics, began.elapsed()).received;
+        let rate = received as f64 / began.elapsed().as_secs_f64();
+        let share = progress.share().map(|share| format!(", {:.0} %", share * 100.0)).unwrap_or_default();
+        line.set_message(format!("{received} events, {rate:.0}/s{share}"));
+    }
+}
+
+/// A live line is for input that ends, on a terminal that is not busy with the output itself.
+fn has_live_line(config: &Config) -> bool {
+    let is_finite =
+        config.sources.iter().all(|source| matches!(&source.kind, SourceKind::Lines(lines) if lines.path.is_some()));
+    let prints = config.sinks.iter().any(|sink| sink.kind == SinkKind::Stdout);
+    is_finite && !(prints && io::stdout().is_terminal())
+}
+
+fn code(error: &RunError) -> u8 {
+    match error {
+        RunError::Config(_) => exit::INVALID,
+        RunError::Connect(error) => match error.trouble {
+            Trouble::Settings => exit::INVALID,
+            Trouble::Auth => exit::DENIED,
+            Trouble::Tls | Trouble::Network => exit::UNREACHABLE,
+        },
+        RunError::Failed(_) => exit::FAILED,
+    }
+}
+
+/// The whole cause chain, once.
+fn report(error: &RunError) -> String {
+    match error {
+        RunError::Config(problems) => problems.to_string(),
+        other => {
+            let mut text = format!("error: {other}");
+            let mut source = std::error::Error::source(other);
+            while let Some(cause) = source {
+                text.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            text
+        }
+    }
+}

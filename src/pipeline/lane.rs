@@ -1,0 +1,348 @@
+//! A lane: one task that takes events in order through conditions, `matches` and `process` to the sinks' queues.
+
+use std::{collections::VecDeque, ops::ControlFlow, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, sleep},
+};
+
+use crate::{
+    ack::{Fate, Ticket},
+    config::OnQuarantine,
+    event::Headers,
+    filter::{Broken, Emission, Facts, Failure, Fault, Filter, Matcher, ProcessError, Subscription, Verdict},
+    pipeline::Item,
+    registry::{Key, Route, Snapshot, Snapshots},
+    sink::{
+        Output,
+        dead_letter::{self, Place},
+        outlet::Queue,
+    },
+};
+
+/// Events that a lane takes through one snapshot before it looks for a newer one.
+const BATCH: usize = 64;
+
+pub(super) struct Lane {
+    items: mpsc::Receiver<Item>,
+    snapshots: Snapshots,
+    snapshot: Arc<Snapshot>,
+    /// This lane's own instances for `matches`.
+    matchers: Vec<(Filter, Matcher)>,
+    /// Events whose filter is quarantined, in order, until there is a newer snapshot.
+    parked: VecDeque<Work>,
+    dead_letters: Queue,
+    quarantined: Arc<Notify>,
+}
+
+/// What is left to do for an event and a key.
+struct Work {
+    ticket: Ticket,
+    key: Arc<Key>,
+    generation: u64,
+    /// Routes that are through with the event already.
+    done: Vec<Arc<str>>,
+}
+
+/// How a route ended for an event.
+enum Step {
+    Filtered,
+    Handed,
+    DeadLettered,
+    /// Given back to the source: the host itself could not go on.
+    Returned,
+    /// To be taken up again with the next snapshot.
+    Parked,
+}
+
+impl Lane {
+    pub(super) fn new(
+        items: mpsc::Receiver<Item>,
+        mut snapshots: Snapshots,
+        dead_letters: Queue,
+        quarantined: Arc<Notify>,
+    ) -> Self {
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        let (matchers, parked) = Default::default();
+        Self { items, snapshots, snapshot, matchers, parked, dead_letters, quarantined }
+    }
+
+    /// Runs until every intake is gone. What is parked then goes back to its source.
+    pub(super) async fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                count = self.items.recv_many(&mut batch, BATCH) => if count == 0 { return },
+                changed = self.snapshots.changed(), if !self.parked.is_empty() => if changed.is_err() { return },
+            }
+            self.adopt().await;
+            // Places are given back together: one by one, each would wake its source for a single event.
+            for same in batch.chunk_by(|one, next| Arc::ptr_eq(&one.key, &next.key)) {
+                if let [Item { key, .. }, ..] = same {
+                    key.buffer.add_permits(same.len());
+                    key.metrics.matched.inc_by(same.len() as u64);
+                }
+            }
+            for Item { ticket, key, generation } in batch.drain(..) {
+                self.take(Work { ticket, key, generation, done: Vec::new() }).await;
+            }
+        }
+    }
+
+    /// Goes over to the newest snapshot, and takes up what waited for it.
+    async fn adopt(&mut self) {
+        let newest = Arc::clone(&self.snapshots.borrow_and_update());
+        if newest.generation == self.snapshot.generation {
+            return;
+        }
+        self.snapshot = newest;
+        let snapshot = &self.snapshot;
+        self.matchers.retain(|(filter, _)| snapshot.keys().any(|key| key.filter.as_ref() == Some(filter)));
+        for work in std::mem::take(&mut self.parked) {
+            self.take(work).await;
+        }
+    }
+
+    async fn take(&mut self, mut work: Work) {
+        if work.generation != self.snapshot.generation {
+            let Some(key) = self.snapshot.key(&work.key.name) else {
+                work.ticket.settle(Fate::Filtered);
+                return;
+            };
+            work.key = Arc::clone(key);
+            work.generation = self.snapshot.generation;
+        }
+        // Behind a parked event of its key an event must wait too, or it would overtake.
+        if self.parked.iter().any(|parked| parked.key.name == work.key.name) {
+            self.parked.push_back(work);
+            return;
+        }
+        let key = Arc::clone(&work.key);
+        let ticket = work.ticket.share();
+        let mut facts = Facts::new(ticket.event());
+        let mut wanted = !work.done.is_empty();
+        for route in &key.routes {
+            if work.done.contains(&route.name) {
+                continue;
+            }
+            match self.through(&key, route, &ticket, &mut facts).await {
+                Step::Filtered => {}
+                Step::Handed => wanted = true,
+                Step::DeadLettered => {
+                    wanted = true;
+                    key.metrics.dead_lettered.inc();
+                }
+                // Unsettled, the tickets give the event back to its source.
+                Step::Returned => return,
+                Step::Parked => {
+                    self.parked.push_back(work);
+                    return;
+                }
+            }
+            if key.routes.len() > 1 {
+                work.done.push(Arc::clone(&route.name));
+            }
+        }
+        if !wanted {
+            key.metrics.filtered.inc();
+        }
+        // What became of the outputs counts more.
+        ticket.settle(Fate::Filtered);
+        work.ticket.settle(Fate::Filtered);
+    }
+
+    /// Takes an event through one route.
+    async fn through<'a>(&mut self, key: &'a Key, route: &'a Route, ticket: &'a Ticket, facts: &mut Facts<'a>) -> Step {
+        let (Some(filter), Some(subscription)) = (&key.filter, &route.subscription) else {
+            return hand_over(key, route, ticket, Verdict::Keep).await;
+        };
+        let at = At { key, route, filter, ticket };
+        if filter.is_quarantined() {
+            return self.quarantine(at, "the filter is quarantined", 0).await;
+        }
+        match subscription.conditions().test(facts) {
+            Ok(true) => {}
+            Ok(false) => return Step::Filtered,
+            Err(error) => {
+                return self.dead_letter(at, "not_json", &error.to_string(), 0).await;
+            }
+        }
+        match self.matches(at, subscription) {
+            Ok(true) => {}
+            Ok(false) => return Step::Filtered,
+            Err(Fault::Broke(broken)) => return self.broke(at, &broken, 0).await,
+            Err(Fault::Host(error)) => return returned(at, 0, &error),
+        }
+        if !subscription.has_process() {
+            return hand_over(key, route, ticket, Verdict::Keep).await;
+        }
+        match self.process(at, subscription).await {
+            ControlFlow::Continue(verdict) => hand_over(key, route, ticket, verdict).await,
+            ControlFlow::Break(step) => step,
+        }
+    }
+
+    /// Asks `matches`; after a break once more, on a fresh instance.
+    fn matches(&mut self, at: At<'_>, subscription: &Arc<Subscription>) -> Result<bool, Fault> {
+        if !subscription.has_matches() {
+            return Ok(true);
+        }
+        let position = self.matchers.iter().position(|(filter, _)| filter == at.filter).unwrap_or_else(|| {
+            self.matchers.push((at.filter.clone(), at.filter.matcher()));
+            self.matchers.len() - 1
+        });
+        let (_, matcher) = &mut self.matchers[position];
+        let event = at.ticket.event();
+        matcher.matches(subscription, event).or_else(|_| matcher.matches(subscription, event))
+    }
+
+    /// Calls `process`, again where the failure allows it: in place, so that the order is kept.
+    async fn process(&mut self, at: At<'_>, subscription: &Arc<Subscription>) -> ControlFlow<Step, Verdict> {
+        let At { key, filter, ticket, .. } = at;
+        let event = ticket.event();
+        let started = Instant::now();
+        let mut wait = key.retry.min;
+        let (mut tries, mut breaks) = (0, 0);
+        loop {
+            let outcome = {
+                // The semaphore is never closed; without a permit the call would only not be bounded.
+                let _worker = key.workers.acquire().await;
+                filter.process(subscription, event, event.attempt + tries).await
+            };
+            tries += 1;
+            let (at_least, trouble) = match outcome {
+                Ok(verdict) => return ControlFlow::Continue(verdict),
+                Err(ProcessError::Broke(broken)) => {
+                    breaks += 1;
+                    if breaks == 2 {
+                        return ControlFlow::Break(self.broke(at, &broken, tries).await);
+                    }
+                    continue;
+                }
+                Err(ProcessError::Said(Failure::Malformed(detail))) => {
+                    return ControlFlow::Break(self.dead_letter(at, "malformed", &detail, tries).await);
+                }
+                Err(ProcessError::Said(Failure::Broken(detail))) => {
+                    filter.quarantine();
+                    return ControlFlow::Break(self.quarantine(at, &detail, tries).await);
+                }
+                Err(ProcessError::Said(Failure::Retry(after, detail))) => (after, Ok(detail)),
+                Err(ProcessError::Said(Failure::Failed(detail))) => (Duration::ZERO, Ok(detail)),
+                Err(ProcessError::Host(error)) => (Duration::ZERO, Err(error)),
+            };
+            let pause = wait.mul_f64(0.5 + fastrand::f64()).max(at_least);
+            wait = (wait * 2).min(key.retry.max);
+            if started.elapsed() + pause > key.retry.patience {
+                return ControlFlow::Break(match trouble {
+                    Ok(detail) => self.dead_letter(at, "failed", &detail, tries).await,
+                    Err(error) => returned(at, tries, &error),
+                });
+            }
+            key.metrics.retried.inc();
+            tracing::debug!(key = %key.name, event = %event.id, tries, ?trouble, ?pause, "will try again");
+            sleep(pause).await;
+            if filter.is_quarantined() {
+                return ControlFlow::Break(self.quarantine(at, "the filter is quarantined", tries).await);
+            }
+        }
+    }
+
+    /// The guest broke twice on this event.
+    async fn broke(&mut self, at: At<'_>, broken: &Broken, tries: u32) -> Step {
+        let detail = broken.to_string();
+        tracing::warn!(key = %at.key.name, filter = at.filter.name(), event = %at.ticket.event().id, reason = broken.reason.code(), detail, "the filter broke");
+        if at.filter.record_break() || at.filter.is_quarantined() {
+            return self.quarantine(at, &detail, tries).await;
+        }
+        self.dead_letter(at, broken.reason.code(), &detail, tries).await
+    }
+
+    /// The filter is quarantined: whoever can roll it back is told, the event is held or becomes a dead letter.
+    async fn quarantine(&mut self, at: At<'_>, detail: &str, tries: u32) -> Step {
+        self.quarantined.notify_one();
+        match at.key.on_quarantine {
+            OnQuarantine::Pause => Step::Parked,
+            OnQuarantine::DeadLetter => self.dead_letter(at, "quarantined", detail, tries).await,
+        }
+    }
+
+    async fn dead_letter(&mut self, at: At<'_>, reason: &'static str, detail: &str, tries: u32) -> Step {
+        let At { key, route, filter, ticket } = at;
+        tracing::warn!(key = %key.name, event = %ticket.event().id, reason, detail, "event becomes a dead letter");
+        let place = Place {
+            key: &key.name,
+            route: &route.name,
+            filter: filter.name(),
+            filter_digest: filter.digest(),
+            sink: "",
+            tries,
+        };
+        self.dead_letters.send(dead_letter::of_event(ticket.share(), place, reason, detail)).await;
+        Step::DeadLettered
+    }
+}
+
+/// The host itself could not go on: neither the event nor the filter is to blame.
+fn returned(at: At<'_>, tries: u32, error: &anyhow::Error) -> Step {
+    let error = format!("{error:#}");
+    tracing::error!(key = %at.key.name, event = %at.ticket.event().id, tries, error, "can't run the filter, event goes back to its source");
+    Step::Returned
+}
+
+/// Where in the router an event is.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    key: &'a Key,
+    route: &'a Route,
+    filter: &'a Filter,
+    ticket: &'a Ticket,
+}
+
+/// Hands what a route lets out to each of its sinks.
+async fn hand_over(key: &Key, route: &Route, ticket: &Ticket, verdict: Verdict) -> Step {
+    let event = ticket.event();
+    let emissions = match verdict {
+        Verdict::Drop => return Step::Filtered,
+        Verdict::Emit(emissions) if emissions.is_empty() => return Step::Filtered,
+        Verdict::Emit(emissions) => emissions,
+        Verdict::Keep | Verdict::Replace(_) => {
+            let payload = if let Verdict::Replace(payload) = verdict { payload } else { event.payload.clone() };
+            for sink in &route.sinks {
+                key.metrics.outputs.inc();
+                sink.send(output(key, route, ticket, 0, payload.clone())).await;
+            }
+            return Step::Handed;
+        }
+    };
+    for (index, Emission { payload, subject, headers }) in (0..).zip(emissions) {
+        let headers = (!headers.is_empty()).then(|| merge(&event.headers, &headers));
+        for sink in &route.sinks {
+            key.metrics.outputs.inc();
+            let (subject, headers) = (subject.clone(), headers.clone());
+            sink.send(Output { subject, headers, ..output(key, route, ticket, index, payload.clone()) }).await;
+        }
+    }
+    Step::Handed
+}
+
+fn output(key: &Key, route: &Route, ticket: &Ticket, index: u32, payload: Bytes) -> Output {
+    Output {
+        ticket: ticket.share(),
+        key: Arc::clone(&key.name),
+        route: Arc::clone(&route.name),
+        index,
+        payload,
+        subject: None,
+        headers: None,
+        dead_letter: None,
+    }
+}
+
+/// The event's headers, with those of the same name replaced.
+fn merge(event: &Headers, set: &[(ByteString, ByteString)]) -> Headers {
+    let is_set = |name: &str| set.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+    event.iter().filter(|(name, _)| !is_set(name)).chain(set).cloned().collect()
+}
