@@ -1,0 +1,322 @@
+//! What a source makes of a server that restarts, dies, freezes, forgets or forbids.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "common/proxy.rs"]
+mod proxy;
+#[path = "common/nats.rs"]
+mod server;
+#[path = "common/source.rs"]
+mod source;
+
+use std::time::Duration;
+
+use proxy::{Fault, Proxy};
+use server::NatsServer;
+use source::{DURABLE, Running, STREAM, admin, consumer_info, create_stream, nats, number, publish, settings, until};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+use trommel::{
+    ack::Fate,
+    config::{self, AckMode, NatsAuth},
+    nats::{Life, Trouble, connect},
+};
+
+/// How soon a source is back after the server is: reconnecting takes up to 2 s, noticing silence as long.
+const RECOVERY: Duration = Duration::from_secs(8);
+
+fn both_ways() -> [config::JetStreamSource; 2] {
+    // Redeliveries within the test's patience.
+    let explicit = config::JetStreamSource { ack_wait: Duration::from_secs(2), ..settings() };
+    [explicit.clone(), config::JetStreamSource { ack: AckMode::All, ..explicit }]
+}
+
+#[tokio::test]
+async fn a_restart_loses_nothing() {
+    for settings in both_ways() {
+        let mut server = NatsServer::start().await;
+        let before = admin(&server.url()).await;
+        create_stream(&before).await;
+        publish(&before, 1..=300).await;
+        let mut running = Running::start(&nats(&server.url()), settings).await;
+        let held = running.next().await;
+        server.restart().await;
+        let after = admin(&server.url()).await;
+        publish(&after, 301..=400).await;
+        held.settle(Fate::Emitted);
+        running.take_all(2..=400).await;
+        running.settle_the_rest(&after).await;
+        running.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn a_crash_of_the_server_loses_nothing() {
+    for settings in both_ways() {
+        let mut server = NatsServer::start().await;
+        let before = admin(&server.url()).await;
+        create_stream(&before).await;
+        publish(&before, 1..=300).await;
+        let mut running = Running::start(&nats(&server.url()), settings).await;
+        running.take_all(1..=150).await;
+        server.kill();
+        server.start_again().await;
+        let after = admin(&server.url()).await;
+        publish(&after, 301..=400).await;
+        running.take_all(151..=400).await;
+        running.settle_the_rest(&after).await;
+        running.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_server_is_waited_for() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server.url()).await;
+    create_stream(&admin).await;
+    publish(&admin, 1..=10).await;
+    let mut running = Running::start(&nats(&server.url()), settings()).await;
+    running.take_all(1..=10).await;
+    server.freeze();
+    // Longer than it takes to notice the silence.
+    let frozen = timeout(Duration::from_secs(5), running.pipeline.next()).await;
+    assert!(frozen.is_err());
+    server.thaw();
+    publish(&admin, 11..=20).await;
+    let thawed = Instant::now();
+    running.take_all(11..=20).await;
+    assert!(thawed.elapsed() < RECOVERY, "took {:?}", thawed.elapsed());
+    running.settle_the_rest(&admin).await;
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_deleted_consumer_is_created_again_where_it_stood() {
+    for settings in both_ways() {
+        let server = NatsServer::start().await;
+        let admin = admin(&server.url()).await;
+        let stream = create_stream(&admin).await;
+        publish(&admin, 1..=50).await;
+        let mut running = Running::start(&nats(&server.url()), settings.clone()).await;
+        running.take_all(1..=50).await;
+        running.settle_the_rest(&admin).await;
+        let floor = match settings.ack {
+            // Known from what was acknowledged.
+            AckMode::All => 50,
+            // Known from what the server last said, at the start.
+            AckMode::Explicit => 0,
+        };
+        stream.delete_consumer(DURABLE).await.unwrap();
+        let deleted = Instant::now();
+        publish(&admin, 51..=60).await;
+        let seen = running.take_all(51..=60).await;
+        assert!(deleted.elapsed() < RECOVERY, "took {:?}", deleted.elapsed());
+        assert_eq!(seen[0], floor + 1);
+        running.settle_the_rest(&admin).await;
+        running.drain().await;
+    }
+}
+
+/// Receipts of the old consumer would settle other messages of the new one.
+#[tokio::test]
+async fn a_stream_that_is_created_anew_is_read_from_its_beginning() {
+    for settings in both_ways() {
+        let server = NatsServer::start().await;
+        let admin = admin(&server.url()).await;
+        create_stream(&admin).await;
+        publish(&admin, 1..=30).await;
+        let mut running = Running::start(&nats(&server.url()), settings).await;
+        let mut held = Vec::new();
+        for _ in 1..=30 {
+            held.push(running.next().await);
+        }
+        admin.delete_stream(STREAM).await.unwrap();
+        create_stream(&admin).await;
+        publish(&admin, 101..=105).await;
+        let mut open = Vec::new();
+        for expected in 101..=105 {
+            let ticket = running.next().await;
+            assert_eq!((number(&ticket), ticket.event().sequence), (expected, expected - 100));
+            open.push(ticket);
+        }
+        held.into_iter().for_each(|ticket| ticket.settle(Fate::Emitted));
+        // An ack that went out for one of the old ones would be seen by the time this new one's is.
+        open.pop().unwrap().settle(Fate::Emitted);
+        publish(&admin, 106..=106).await;
+        let last = running.next().await;
+        assert_eq!(number(&last), 106);
+        let info = consumer_info(&admin).await.unwrap();
+        assert_eq!(info.ack_floor.stream_sequence, 0);
+        assert!(info.num_ack_pending >= 5, "{info:?}");
+        open.into_iter().for_each(|ticket| ticket.settle(Fate::Emitted));
+        last.settle(Fate::Emitted);
+        running.settle_the_rest(&admin).await;
+        running.drain().await;
+    }
+}
+
+/// A pull that never reaches the server: the client believes it is waiting, the server has nobody to deliver to.
+#[tokio::test]
+async fn a_lost_pull_is_noticed() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server.url()).await;
+    create_stream(&admin).await;
+    publish(&admin, 1..=100).await;
+    let proxy = Proxy::start(server.address()).await;
+    let mut running = Running::start(&nats(&proxy.url()), settings()).await;
+    running.take_all(1..=40).await;
+    proxy.set(Fault::SwallowUp);
+    running.take_all(41..=100).await;
+    publish(&admin, 101..=400).await;
+    // The acks are lost too, so the server stops at the budget; nothing more can come.
+    while let Ok(Some(ticket)) = timeout(Duration::from_secs(3), running.pipeline.next()).await {
+        ticket.settle(Fate::Emitted);
+    }
+    proxy.set(Fault::None);
+    let healed = Instant::now();
+    publish(&admin, 401..=401).await;
+    running.take_all([401]).await;
+    // It has been asking again every 2.5 s.
+    assert!(healed.elapsed() < Duration::from_secs(5), "took {:?}", healed.elapsed());
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_cut_connection_is_made_again() {
+    for settings in both_ways() {
+        let server = NatsServer::start().await;
+        let admin = admin(&server.url()).await;
+        create_stream(&admin).await;
+        publish(&admin, 1..=500).await;
+        let proxy = Proxy::start(server.address()).await;
+        let mut running = Running::start(&nats(&proxy.url()), settings).await;
+        for round in 0..5 {
+            running.take_all(round * 100 + 1..=round * 100 + 50).await;
+            proxy.cut();
+            running.take_all(round * 100 + 51..=round * 100 + 100).await;
+        }
+        running.settle_the_rest(&admin).await;
+        running.drain().await;
+    }
+}
+
+const USERS: &str = r#"
+authorization {
+  users = [
+    { user: admin, password: secret }
+    { user: router, password: secret, permissions: { publish: { deny: "$JS.API.CONSUMER.MSG.NEXT.>" } } }
+    { user: guest, password: secret, permissions: { publish: { deny: "$JS.API.>" } } }
+  ]
+}"#;
+const USERS_WITHOUT_DENIAL: &str = r#"
+authorization { users = [ { user: admin, password: secret }, { user: router, password: secret } ] }"#;
+
+fn as_user(server: &NatsServer, user: &str, password: &str) -> config::Nats {
+    let auth = NatsAuth::Password { user: user.to_owned(), password: password.to_owned() };
+    config::Nats { auth, ..nats(&server.url()) }
+}
+
+async fn admin_with_password(server: &NatsServer) -> async_nats::jetstream::Context {
+    let options = async_nats::ConnectOptions::with_user_and_password("admin".to_owned(), "secret".to_owned());
+    async_nats::jetstream::new(options.connect(server.url()).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_denied_pull_is_named_and_tried_again() {
+    let server = NatsServer::with_config(USERS).await;
+    let admin = admin_with_password(&server).await;
+    create_stream(&admin).await;
+    publish(&admin, 1..=3).await;
+    let mut running = Running::start(&as_user(&server, "router", "secret"), settings()).await;
+    let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}");
+    let denial = until("the denial is noticed", async || {
+        running.connection.denied_since(0, |denial| denial.publish && denial.subject == subject)
+    })
+    .await;
+    assert_eq!(denial.to_string(), format!("no permission to publish to `{subject}`"));
+    assert!(timeout(Duration::from_secs(3), running.pipeline.next()).await.is_err());
+    server.reconfigure(USERS_WITHOUT_DENIAL);
+    running.take_all(1..=3).await;
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_denied_request_says_so_at_once() {
+    let server = NatsServer::with_config(USERS).await;
+    let connection = connect(&as_user(&server, "guest", "secret"), "source", Life::Reconnecting).await.unwrap();
+    let asked = Instant::now();
+    let opened = source::open(connection, &settings(), 10).await;
+    let error = format!("{:#}", anyhow::Error::from(opened.map(|_| ()).unwrap_err()));
+    assert!(error.contains("no permission to publish to `$JS.API.STREAM.INFO.EVENTS`"), "{error}");
+    assert!(asked.elapsed() < Duration::from_secs(4), "waited for the time-out");
+}
+
+#[tokio::test]
+async fn why_there_is_no_connection_is_told_apart() {
+    let server = NatsServer::with_config(USERS).await;
+    let refused = |settings: config::Nats| async move {
+        let error = connect(&settings, "source", Life::Reconnecting).await.map(|_| ()).unwrap_err();
+        (error.trouble, format!("{:#}", anyhow::Error::from(error)))
+    };
+    let (trouble, text) = refused(as_user(&server, "router", "wrong-secret")).await;
+    assert_eq!(trouble, Trouble::Auth);
+    assert!(text.contains(&server.url()) && text.contains("authorization violation"), "{text}");
+    assert!(!text.contains("wrong-secret"), "{text}");
+
+    let (trouble, text) = refused(nats("nats://127.0.0.1:1")).await;
+    assert_eq!(trouble, Trouble::Network);
+    assert!(text.contains("refused"), "{text}");
+
+    let tls = config::Nats { tls_required: true, ..as_user(&server, "router", "secret") };
+    let (trouble, text) = refused(tls).await;
+    assert_eq!(trouble, Trouble::Tls, "{text}");
+
+    let (trouble, text) = refused(nats("nats://ann:secret@")).await;
+    assert_eq!(trouble, Trouble::Settings, "{text}");
+    assert!(!text.contains("secret"), "{text}");
+}
+
+/// Publishes with header bytes that no client library would send.
+async fn publish_raw(server: &NatsServer, subject: &str, headers: &[u8], body: &str) {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    let connect = "CONNECT {\"verbose\":false,\"headers\":true}\r\n";
+    let publish = format!("HPUB {subject} {} {}\r\n", headers.len(), headers.len() + body.len());
+    let parts = [connect.as_bytes(), publish.as_bytes(), headers, body.as_bytes(), b"\r\nPING\r\n"];
+    stream.write_all(&parts.concat()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"PONG\r\n") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "the server has closed");
+    }
+}
+
+/// The client gives up its connection over such a message, every time that it is delivered.
+#[tokio::test]
+async fn a_message_that_the_client_can_not_read_becomes_a_dead_letter() {
+    for settings in both_ways() {
+        let server = NatsServer::start().await;
+        let admin = admin(&server.url()).await;
+        create_stream(&admin).await;
+        publish(&admin, 1..=5).await;
+        publish_raw(&server, "events.poison", b"NATS/1.0\r\nGood: yes\r\nBad: \xff\xfe\r\n\r\n", "body").await;
+        publish(&admin, 6..=10).await;
+        let mut running = Running::start(&nats(&server.url()), settings).await;
+        running.take_all(1..=10).await;
+        let refused = timeout(source::PATIENCE, running.pipeline.next_refused()).await.unwrap().unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&refused.payload).unwrap();
+        assert_eq!(
+            (record["reason"].as_str(), record["sequence"].as_u64(), record["payload_text"].as_str()),
+            (Some("headers_not_utf8"), Some(6), Some("body")),
+            "{record}"
+        );
+        assert_eq!(record["headers"], serde_json::json!([["Good", "yes"], ["Bad", "\u{fffd}\u{fffd}"]]));
+        refused.ticket.dead("headers_not_utf8");
+        running.settle_the_rest(&admin).await;
+        // It is behind us: later messages are not held up.
+        publish(&admin, 11..=20).await;
+        running.take_all(11..=20).await;
+        running.settle_the_rest(&admin).await;
+        running.drain().await;
+    }
+}

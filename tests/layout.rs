@@ -1,0 +1,190 @@
+//! The shape of the tree: who may import whom, and which module alone may name a library. See ARCHITECTURE.md.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't read the tree has failed")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What each top module may take from the crate. A module that is missing here fails the test.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("event", &[]),
+    ("json", &[]),
+    ("stop", &[]),
+    ("field", &["event", "json"]),
+    ("metrics", &["ack"]),
+    ("ack", &["event", "metrics"]),
+    ("summary", &["metrics"]),
+    ("config", &["event", "field", "json"]),
+    ("filter", &["config", "event", "field", "json", "metrics"]),
+    ("nats", &["config"]),
+    ("sink", &["ack", "config", "event", "json", "metrics", "nats", "stop"]),
+    ("registry", &["config", "event", "field", "filter", "metrics", "sink"]),
+    ("pipeline", &["ack", "config", "event", "field", "filter", "metrics", "registry", "sink", "stop"]),
+    ("source", &["ack", "config", "event", "field", "json", "nats", "pipeline", "stop"]),
+    ("admin", &["metrics", "stop"]),
+    (
+        "app",
+        &["admin", "config", "filter", "metrics", "nats", "pipeline", "registry", "sink", "source", "stop", "summary"],
+    ),
+    ("cli", &["app", "config", "filter", "metrics", "nats", "source", "stop", "summary"]),
+    ("lib", &[]),
+    ("main", &[]),
+];
+
+/// Libraries that only some files may name.
+const LIBRARIES: &[(&str, &[&str])] = &[
+    ("wasmtime", &["filter"]),
+    ("wasmtime_wasi", &["filter"]),
+    ("wit_component", &["filter"]),
+    ("wit_parser", &["filter"]),
+    ("toml", &["config"]),
+    ("notify", &["registry/watch"]),
+    ("async_nats", &["nats", "source/jetstream", "sink/nats"]),
+    ("axum", &["admin"]),
+    ("clap", &["cli", "main"]),
+    ("indicatif", &["cli"]),
+    ("prometheus_client", &["metrics"]),
+];
+
+/// Modules of a sink or a source that the rest must reach through the traits: the pipeline knows no destination.
+const PIPELINE_KNOWS_OF_SINKS: &[&str] = &["Output", "dead_letter", "outlet"];
+
+const LONGEST_FILE: usize = 500;
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    assert!(found.len() > 20, "the tree was not found");
+    let read =
+        |path: PathBuf| (path.strip_prefix(&root).unwrap().with_extension(""), fs::read_to_string(&path).unwrap());
+    found.into_iter().map(read).collect()
+}
+
+/// Lines that are code, up to the file's tests.
+fn code(text: &str) -> String {
+    let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
+    lines.filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The first names behind `crate::`, inside braces too.
+fn crate_imports(code: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (start, _) in code.match_indices("crate::") {
+        let rest = &code[start + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            None => names.extend(name(rest)),
+            Some(group) => names.extend(group_members(group)),
+        }
+    }
+    names
+}
+
+fn group_members(group: &str) -> Vec<String> {
+    let (mut depth, mut members, mut member) = (0, Vec::new(), String::new());
+    for c in group.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => members.extend(name(&std::mem::take(&mut member))),
+            c if depth == 0 => member.push(c),
+            _ => {}
+        }
+    }
+    members.extend(name(&member));
+    members
+}
+
+fn name(text: &str) -> Option<String> {
+    let text = text.trim_start();
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    (end > 0).then(|| text[..end].to_owned())
+}
+
+#[test]
+fn modules_import_only_what_they_may() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let module = path.iter().next().unwrap().to_str().unwrap();
+        let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == module) else {
+            wrong.push(format!("src/{}.rs: no rule for module `{module}`", path.display()));
+            continue;
+        };
+        for import in crate_imports(&code(&text)) {
+            if import != module && !allowed.contains(&import.as_str()) {
+                wrong.push(format!("src/{}.rs imports `crate::{import}`", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "forbidden imports:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn libraries_stay_behind_their_modules() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let code = code(&text);
+        for (library, homes) in LIBRARIES {
+            let is_home = homes.iter().any(|home| path.starts_with(home));
+            let names_it = code
+                .match_indices(&format!("{library}::"))
+                .any(|(start, _)| !code[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'));
+            if names_it && !is_home {
+                wrong.push(format!("src/{}.rs names `{library}`", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "libraries out of place:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_pipeline_knows_no_destination() {
+    for (path, text) in sources() {
+        if !path.starts_with("pipeline") {
+            continue;
+        }
+        let code = code(&text);
+        for (start, _) in code.match_indices("sink::") {
+            let rest = &code[start + "sink::".len()..];
+            let names = rest.strip_prefix('{').map_or_else(|| name(rest).into_iter().collect(), group_members);
+            for name in names {
+                assert!(
+                    PIPELINE_KNOWS_OF_SINKS.contains(&name.as_str()),
+                    "src/{}.rs names sink `{name}`",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn files_hold_one_idea() {
+    for (path, text) in sources() {
+        assert!(path.file_name().unwrap() != "mod", "src/{}.rs: modules are `foo.rs` beside `foo/`", path.display());
+        let lines = text.lines().count();
+        assert!(lines <= LONGEST_FILE, "src/{}.rs has {lines} lines: two ideas in one", path.display());
+    }
+}
+
+/// The rules' own eyes: imports are seen in every way of writing them.
+#[test]
+fn imports_are_seen_in_braces_and_paths() {
+    let code = "use crate::{\n    ack::{Fate, Ticket},\n    event::Event,\n};\nfn f() -> crate::nats::X {}";
+    let expected = ["ack", "event", "nats"].map(str::to_owned);
+    assert_eq!(crate_imports(code), BTreeSet::from(expected));
+}
