@@ -1,0 +1,442 @@
+//! How fast events pass from one stream to another: a relay written by hand with async-nats is the floor, the router
+//! does the same beside it. `cargo bench --bench relay`; `-- --rounds 3 --events 50000 json` makes it shorter.
+//!
+//! Floor and router run in this one process on runtimes of the same kind, so that nothing but their code differs. Cases
+//! take turns. What counts is what arrives in the output stream, from its first message to its last by the server's own
+//! clock, so starting up does not count; a run is valid when the stream holds exactly what it should and the server has
+//! seen every ack. Ratios are medians over rounds.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark prints its result")]
+
+use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        self, Context,
+        consumer::{AckPolicy, DeliverPolicy, pull},
+        context::ContextBuilder,
+        stream,
+    },
+};
+use futures_util::StreamExt;
+use nats::NatsServer;
+use serde_json::Value;
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::{Notify, mpsc},
+    time::{Instant, sleep},
+};
+use trommel::{
+    app::{self, Controls},
+    config,
+    stop::stop,
+};
+
+#[path = "../tests/common/nats.rs"]
+mod nats;
+
+/// Publishes under way at once, as in the router.
+const WINDOW: usize = 1024;
+/// What the router has open at once.
+const IN_FLIGHT: i64 = 4096;
+const BATCH: usize = 500;
+const SUBJECTS: usize = 100;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One way from the first stream to the second.
+struct Case {
+    name: &'static str,
+    /// The case that this one is compared to.
+    floor: &'static str,
+    way: Way,
+    message_id: bool,
+    half: bool,
+}
+
+enum Way {
+    ByHand,
+    Router { key: &'static str, params: &'static str, ack: &'static str, more: &'static str },
+}
+
+const FLOOR: &str = "by hand";
+const FLOOR_WITH_IDS: &str = "by hand, message ids";
+const SELECT: &str = "filter = \"select\"\n[[key.params]]\nname = \"where\"";
+const MATCH: &str = "filter = \"match-type\"";
+const JSON: &str = "filter = \"relay-json\"";
+
+fn cases() -> Vec<Case> {
+    let by_hand = |name, message_id| Case { name, floor: name, way: Way::ByHand, message_id, half: false };
+    let router = |name, key, params, ack, more| Case {
+        name,
+        floor: FLOOR,
+        way: Way::Router { key, params, ack, more },
+        message_id: false,
+        half: false,
+    };
+    vec![
+        by_hand(FLOOR, false),
+        router("passing through", "", "{}", "explicit", ""),
+        Case { half: true, ..router("select, half pass", SELECT, "{ where = \"/half == yes\" }", "explicit", "") },
+        router("Rust matches + keep", MATCH, "{}", "explicit", ""),
+        router("Rust matches + process JSON", JSON, "{}", "explicit", ""),
+        router("passing through, ack = all", "", "{}", "all", ""),
+        router("passing through, no dedup", "", "{}", "explicit", "[dedup]\nenabled = false"),
+        by_hand(FLOOR_WITH_IDS, true),
+        Case {
+            floor: FLOOR_WITH_IDS,
+            message_id: true,
+            ..router("passing through, message ids", "", "{}", "explicit", "")
+        },
+    ]
+}
+
+struct Options {
+    rounds: usize,
+    events: usize,
+    /// A run beside more foreign work than this share of the machine does not count.
+    foreign: f64,
+    sizes: Vec<usize>,
+    /// Words of which one must be in a case's name; the floors are always there.
+    wanted: Vec<String>,
+}
+
+impl Options {
+    fn read() -> Self {
+        let mut options = Self { rounds: 7, events: 200_000, foreign: 0.1, sizes: vec![256, 1024], wanted: Vec::new() };
+        let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().unwrap();
+            match argument.as_str() {
+                "--rounds" => options.rounds = value().parse().unwrap(),
+                "--events" => options.events = value().parse().unwrap(),
+                "--size" => options.sizes = vec![value().parse().unwrap()],
+                "--foreign" => options.foreign = value().parse().unwrap(),
+                _ => options.wanted.push(argument),
+            }
+        }
+        options
+    }
+
+    fn wants(&self, case: &Case, all: &[Case]) -> bool {
+        let named = |case: &Case| {
+            self.wanted.is_empty() || self.wanted.iter().any(|word| case.name.split(", ").any(|part| part == word))
+        };
+        named(case) || all.iter().any(|other| other.floor == case.name && named(other))
+    }
+}
+
+fn main() {
+    let options = Options::read();
+    let runtime = runtime();
+    let server = runtime.block_on(NatsServer::start());
+    let context = runtime.block_on(async { jetstream::new(async_nats::connect(server.url()).await.unwrap()) });
+    let all = cases();
+    let cases: Vec<&Case> = all.iter().filter(|case| options.wants(case, &all)).collect();
+    for &size in &options.sizes {
+        let bench = Bench { runtime: &runtime, context: &context, server: &server, events: options.events };
+        runtime.block_on(bench.fill(size));
+        let mut rounds: HashMap<&str, Vec<Option<Measured>>> = HashMap::new();
+        // The first round warms up.
+        for round in 0..=options.rounds {
+            for case in &cases {
+                let measured = bench.measure(case);
+                if round > 0 {
+                    let counts = measured.foreign <= options.foreign;
+                    rounds.entry(case.name).or_default().push(counts.then_some(measured));
+                }
+            }
+        }
+        report(&options, size, &cases, &rounds);
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+fn report(options: &Options, size: usize, cases: &[&Case], rounds: &HashMap<&str, Vec<Option<Measured>>>) {
+    println!("\n{} events of {size} B, {} rounds", options.events, options.rounds);
+    println!(
+        "{:<32} {:>9} {:>15} {:>7} {:>13} {:>19} {:>8} {:>9}",
+        "", "events/s", "spread", "ratio", "spread", "us/event own+server", "foreign", "discarded"
+    );
+    for case in cases {
+        let all = &rounds[case.name];
+        let valid: Vec<&Measured> = all.iter().flatten().collect();
+        let pairs = all.iter().zip(&rounds[case.floor]);
+        let ratio = pairs.filter_map(|(one, floor)| Some(one.as_ref()?.rate / floor.as_ref()?.rate)).collect();
+        let (rate, low, high) = spread(valid.iter().map(|measured| measured.rate).collect());
+        let (ratio, least, most) = spread(ratio);
+        let own = spread(valid.iter().map(|measured| measured.own).collect()).0;
+        let server = spread(valid.iter().map(|measured| measured.server).collect()).0;
+        let foreign = 100.0 * spread(valid.iter().map(|measured| measured.foreign).collect()).0;
+        let discarded = all.len() - valid.len();
+        println!(
+            "{:<32} {rate:>9.0} {low:>7.0}..{high:<6.0} {ratio:>7.2} {least:>6.2}..{most:<5.2} {own:>10.2} + {server:<6.2} {foreign:>6.0} % {discarded:>9}",
+            case.name
+        );
+    }
+}
+
+/// Median, least and greatest.
+fn spread(mut all: Vec<f64>) -> (f64, f64, f64) {
+    all.sort_by(f64::total_cmp);
+    match all.as_slice() {
+        [] => (f64::NAN, f64::NAN, f64::NAN),
+        [least, .., most] => (all[all.len() / 2], *least, *most),
+        [one] => (*one, *one, *one),
+    }
+}
+
+struct Measured {
+    /// Events taken a second.
+    rate: f64,
+    /// Microseconds of CPU for each event, of this process and of the server.
+    own: f64,
+    server: f64,
+    /// Share of the machine that something else used.
+    foreign: f64,
+}
+
+struct Bench<'a> {
+    runtime: &'a Runtime,
+    context: &'a Context,
+    server: &'a NatsServer,
+    events: usize,
+}
+
+impl Bench<'_> {
+    /// Makes the input stream anew.
+    async fn fill(&self, size: usize) {
+        let context = self.context;
+        // An error means that there was none.
+        let _ = context.delete_stream("IN").await;
+        context.create_stream(file_stream("IN", "in.>")).await.unwrap();
+        let mut acks = Vec::new();
+        for number in 0..self.events {
+            let subject = format!("in.{}", number % SUBJECTS);
+            acks.push(context.publish(subject, payload(number, size).into()).await.unwrap());
+            if acks.len() == WINDOW {
+                for ack in acks.drain(..) {
+                    ack.await.unwrap();
+                }
+            }
+        }
+        for ack in acks {
+            ack.await.unwrap();
+        }
+    }
+
+    fn measure(&self, case: &Case) -> Measured {
+        let context = self.context;
+        self.runtime.block_on(async {
+            let _ = context.delete_stream("OUT").await;
+            context.create_stream(file_stream("OUT", "out.>")).await.unwrap();
+        });
+        let runtime = runtime();
+        let before = Cpu::now(self.server);
+        match &case.way {
+            Way::ByHand => {
+                let relay = runtime.spawn(by_hand(self.server.url(), case.message_id));
+                self.runtime.block_on(self.wait_for(case));
+                relay.abort();
+            }
+            Way::Router { .. } => {
+                let (folder, (stopper, stop)) = (case.folder(self.server), stop());
+                let config = config::load(folder.path()).unwrap();
+                let controls = Controls {
+                    stopper: stopper.clone(),
+                    stop,
+                    reload: Arc::<Notify>::default(),
+                    metrics: Arc::default(),
+                    progress: Arc::default(),
+                    cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")),
+                };
+                let router = runtime.spawn(app::run(config, controls));
+                self.runtime.block_on(self.wait_for(case));
+                stopper.drain();
+                runtime.block_on(router).unwrap().unwrap();
+            }
+        }
+        let cpu = Cpu::now(self.server).since(&before);
+        let measured = self.runtime.block_on(async {
+            let state = self.info("STREAM.INFO.OUT").await["state"].take();
+            let wanted = if case.half { self.events / 2 } else { self.events };
+            assert_eq!(state["messages"], wanted, "{}: {state}", case.name);
+            context.delete_consumer_from_stream("RELAY", "IN").await.unwrap();
+            let seconds = time(&state["last_ts"]) - time(&state["first_ts"]);
+            let each = 1e6 / self.events as f64;
+            Measured {
+                rate: self.events as f64 / seconds,
+                own: cpu.own * each,
+                server: cpu.server * each,
+                foreign: cpu.foreign / cpu.all,
+            }
+        });
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        measured
+    }
+
+    /// Waits until the server has seen every ack.
+    async fn wait_for(&self, case: &Case) {
+        let start = Instant::now();
+        loop {
+            sleep(Duration::from_millis(50)).await;
+            let info = self.info("CONSUMER.INFO.IN.RELAY").await;
+            if info["ack_floor"]["stream_seq"] == self.events {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{} stands still: {info}", case.name);
+        }
+    }
+
+    async fn info(&self, what: &str) -> Value {
+        let answer = self.context.client().request(format!("$JS.API.{what}"), "".into()).await.unwrap();
+        serde_json::from_slice(&answer.payload).unwrap()
+    }
+}
+
+fn file_stream(name: &str, subject: &str) -> stream::Config {
+    stream::Config {
+        name: name.to_owned(),
+        subjects: vec![subject.to_owned()],
+        storage: stream::StorageType::File,
+        ..stream::Config::default()
+    }
+}
+
+fn time(value: &Value) -> f64 {
+    let time: jiff::Timestamp = value.as_str().unwrap().parse().unwrap();
+    time.as_nanosecond() as f64 / 1e9
+}
+
+/// An order of about `size` bytes; every second one is `"half":"yes"`.
+fn payload(number: usize, size: usize) -> String {
+    let half = if number.is_multiple_of(2) { "yes" } else { "no" };
+    let mut payload = format!(r#"{{"number":{number},"half":"{half}","lines":["#);
+    for line in 0.. {
+        if payload.len() + 40 > size {
+            break;
+        }
+        let comma = if line > 0 { "," } else { "" };
+        payload.push_str(&format!(r#"{comma}{{"sku":"sku-{line}","quantity":{line}}}"#));
+    }
+    payload + r#"],"last":"yes"}"#
+}
+
+/// The relay that one would write with the client as it comes: one task pulls and publishes, one awaits the publish acks
+/// in order and then acks.
+async fn by_hand(url: String, message_id: bool) {
+    let client = async_nats::connect(url).await.unwrap();
+    let context = ContextBuilder::new().max_ack_inflight(2 * WINDOW).build(client);
+    let settings = pull::Config {
+        durable_name: Some("RELAY".to_owned()),
+        ack_policy: AckPolicy::Explicit,
+        deliver_policy: DeliverPolicy::All,
+        max_ack_pending: IN_FLIGHT,
+        ..pull::Config::default()
+    };
+    let consumer = context.create_consumer_on_stream(settings, "IN").await.unwrap();
+    let mut messages = consumer.stream().max_messages_per_batch(BATCH).messages().await.unwrap();
+    let (under_way, mut published) = mpsc::channel::<(jetstream::context::PublishAckFuture, jetstream::Message)>(WINDOW);
+    tokio::spawn(async move {
+        while let Some((ack, message)) = published.recv().await {
+            ack.await.unwrap();
+            message.ack().await.unwrap();
+        }
+    });
+    while let Some(message) = messages.next().await {
+        let message = message.unwrap();
+        let subject = format!("out.{}", message.subject);
+        let payload = message.payload.clone();
+        let ack = if message_id {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Msg-Id", format!("IN:{}", message.info().unwrap().stream_sequence));
+            context.publish_with_headers(subject, headers, payload).await
+        } else {
+            context.publish(subject, payload).await
+        };
+        if under_way.send((ack.unwrap(), message)).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Case {
+    /// The router's folder.
+    fn folder(&self, server: &NatsServer) -> tempfile::TempDir {
+        let Way::Router { key, params, ack, more } = &self.way else { panic!("not a router") };
+        let (url, message_id) = (server.url(), self.message_id);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        for inner in ["keys", "plugins"] {
+            fs::create_dir(path.join(inner)).unwrap();
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for component in ["plugins/select.wasm", "tests/guests/match-type.wasm", "tests/guests/relay-json.wasm"] {
+            let name = Path::new(component).file_name().unwrap();
+            fs::copy(root.join(component), path.join("plugins").join(name)).unwrap();
+        }
+        let settings = format!(
+            r#"
+            [nats]
+            url = "{url}"
+            [[source]]
+            name = "in"
+            type = "jetstream"
+            stream = "IN"
+            durable = "RELAY"
+            ack = "{ack}"
+            [[sink]]
+            name = "out"
+            type = "nats"
+            subject = "out.{{subject}}"
+            message_id = {message_id}
+            {more}
+            "#
+        );
+        fs::write(path.join("trommel.toml"), settings).unwrap();
+        let key = format!(
+            "[[key]]\nkey = \"relay\"\nsubject = \"in.*\"\n{key}\n[[route]]\nkey = \"relay\"\nparams = {params}\nsinks = [\"out\"]\n"
+        );
+        fs::write(path.join("keys/relay.toml"), key).unwrap();
+        folder
+    }
+}
+
+/// Seconds of CPU.
+struct Cpu {
+    own: f64,
+    server: f64,
+    foreign: f64,
+    /// Of all cores, idle ones too.
+    all: f64,
+}
+
+impl Cpu {
+    fn now(server: &NatsServer) -> Self {
+        let numbers = |file: &str, skip: usize, take: usize| -> Vec<f64> {
+            let text = fs::read_to_string(file).unwrap();
+            // A process may have blanks in its name, which stands in parentheses.
+            let text = text.rsplit_once(')').map_or(&*text, |(_, rest)| rest);
+            let numbers = text.lines().next().unwrap().split_whitespace().skip(skip).take(take);
+            // The system counts hundredths.
+            numbers.map(|number| number.parse::<f64>().unwrap() / 100.0).collect()
+        };
+        let of = |process: &str| numbers(&format!("/proc/{process}/stat"), 11, 2).iter().sum();
+        let (own, server): (f64, f64) = (of("self"), of(&server.process().to_string()));
+        let machine = numbers("/proc/stat", 1, 8);
+        let all: f64 = machine.iter().sum();
+        // The fourth and the fifth are idle time.
+        Self { own, server, foreign: all - machine[3] - machine[4] - own - server, all }
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            own: self.own - before.own,
+            server: self.server - before.server,
+            foreign: self.foreign - before.foreign,
+            all: self.all - before.all,
+        }
+    }
+}
