@@ -94,18 +94,22 @@ pub async fn publish(context: &jetstream::Context, numbers: std::ops::Range<usiz
     let deadline = Instant::now() + Duration::from_secs(60);
     while !left.is_empty() {
         assert!(Instant::now() < deadline, "can't publish");
-        let tries = left.iter().map(async |&n| {
+        let mut acks = Vec::new();
+        for n in left {
             let message = jetstream::message::PublishMessage::build()
                 .payload(format!(r#"{{"n":{n}}}"#).into())
                 .message_id(format!("e{n}"));
-            let ack = context.send_publish(format!("in.{}", n % subjects), message).await;
+            // One after another, so that the stream has them in the order of their numbers.
+            acks.push((n, context.send_publish(format!("in.{}", n % subjects), message).await));
+        }
+        let refused = acks.into_iter().map(async |(n, ack)| {
             let is_stored = match ack {
                 Ok(ack) => ack.await.is_ok(),
                 Err(_) => false,
             };
             (!is_stored).then_some(n)
         });
-        left = join_all(tries).await.into_iter().flatten().collect();
+        left = join_all(refused).await.into_iter().flatten().collect();
     }
 }
 
