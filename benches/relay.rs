@@ -338,7 +338,8 @@ async fn by_hand(url: String, message_id: bool) {
     };
     let consumer = context.create_consumer_on_stream(settings, "IN").await.unwrap();
     let mut messages = consumer.stream().max_messages_per_batch(BATCH).messages().await.unwrap();
-    let (under_way, mut published) = mpsc::channel::<(jetstream::context::PublishAckFuture, jetstream::Message)>(WINDOW);
+    let (under_way, mut published) =
+        mpsc::channel::<(jetstream::context::PublishAckFuture, jetstream::Message)>(WINDOW);
     tokio::spawn(async move {
         while let Some((ack, message)) = published.recv().await {
             ack.await.unwrap();
