@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use bytestring::ByteString;
 
 use crate::{
-    event::{Event, Headers, Origin},
+    event::{Headers, Origin},
     source::{
         envelope,
         jetstream::{reply::Position, stored::Stored},
@@ -72,23 +72,6 @@ pub(super) fn stored(
         attempt,
         origin: Arc::clone(origin),
         sequence: message.sequence,
-    }
-}
-
-/// The event of a message that no envelope is opened on, for its dead letter.
-pub(super) fn unopened(message: envelope::Message) -> Event {
-    let envelope::Message { subject, headers, payload, observed_at, attempt, origin, sequence } = message;
-    Event {
-        id: format!("{}:{sequence}", origin.stream).into(),
-        event_type: subject.clone(),
-        subject,
-        source_time: None,
-        observed_at,
-        attempt,
-        headers,
-        payload,
-        origin,
-        sequence,
     }
 }
 

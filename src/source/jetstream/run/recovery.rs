@@ -294,7 +294,7 @@ impl Run {
             None => self.push(message, receipt),
             Some(reason) => {
                 let detail = "the NATS client gives the connection up over this message";
-                self.intake.refuse(messages::unopened(message), receipt, reason, detail);
+                self.intake.refuse(message.into_event(), receipt, reason, detail);
             }
         }
     }
