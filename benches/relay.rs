@@ -1,8 +1,8 @@
 //! How fast events pass from one stream to another: a relay written by hand with async-nats is the floor, the router
 //! does the same beside it. `cargo bench --bench relay`; `-- --rounds 3 --events 50000 json` makes it shorter.
 //!
-//! Floor and router run in this one process on runtimes of the same kind, so that nothing but their code differs. Cases
-//! take turns. What counts is what arrives in the output stream, from its first message to its last by the server's own
+//! Floor and router run in this one process, each on its own runtime as it would in a program of its own. Cases take
+//! turns. What counts is what arrives in the output stream, from its first message to its last by the server's own
 //! clock, so starting up does not count; a run is valid when the stream holds exactly what it should and the server has
 //! seen every ack. Ratios are medians over rounds.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark prints its result")]
@@ -233,7 +233,10 @@ impl Bench<'_> {
             let _ = context.delete_stream("OUT").await;
             context.create_stream(file_stream("OUT", "out.>")).await.unwrap();
         });
-        let runtime = runtime();
+        let runtime = match case.way {
+            Way::ByHand => runtime(),
+            Way::Router { .. } => app::runtime().unwrap(),
+        };
         let before = Cpu::now(self.server);
         match &case.way {
             Way::ByHand => {

@@ -2,16 +2,22 @@
 //! module that knows all others.
 
 use std::{
+    io,
     path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Instant,
 };
 
 use anyhow::Context;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    sync::Notify,
+    task::JoinSet,
+};
 
 use crate::{
     admin,
@@ -72,6 +78,16 @@ pub async fn check(config: &Config, cache: Option<PathBuf>) -> Result<(), Proble
     Loader::start(host, config.clone(), Default::default(), metrics).await.map(drop)
 }
 
+/// The runtime to call [`run`] on: sources, sinks and their connections hand on to each other all the time, in steps of
+/// microseconds. On a thread for every core they would wake and preempt each other more than they work.
+///
+/// # Errors
+/// When the system has no thread for it.
+pub fn runtime() -> io::Result<Runtime> {
+    let threads = thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+}
+
 /// Runs a router until its sources end or it is told to stop.
 ///
 /// # Errors
@@ -79,7 +95,7 @@ pub async fn check(config: &Config, cache: Option<PathBuf>) -> Result<(), Proble
 /// comes back from the broker.
 pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError> {
     let began = Instant::now();
-    let lanes = tokio::runtime::Builder::new_multi_thread().thread_name("lane").enable_time().build();
+    let lanes = Builder::new_multi_thread().thread_name("lane").enable_time().build();
     let lanes = lanes.context("could not start the lanes' threads").map_err(RunError::Failed)?;
     let router = Router::start(config, &controls, lanes.handle()).await;
     let ended = match router {
@@ -104,7 +120,7 @@ struct Router {
 }
 
 impl Router {
-    async fn start(config: Config, controls: &Controls, lanes: &tokio::runtime::Handle) -> Result<Self, RunError> {
+    async fn start(config: Config, controls: &Controls, lanes: &Handle) -> Result<Self, RunError> {
         let Controls { stop, metrics, .. } = controls;
         let mut background = JoinSet::new();
         let started = Arc::new(AtomicBool::new(false));

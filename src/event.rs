@@ -100,7 +100,7 @@ pub enum SubjectError {
 /// Checks a concrete subject (F06): 1 to 1024 bytes, no empty token, no wildcard.
 pub fn check_subject(subject: &str) -> Result<(), SubjectError> {
     check_tokens(subject)?;
-    if subject.contains(['*', '>']) {
+    if subject.bytes().any(|byte| matches!(byte, b'*' | b'>')) {
         return Err(SubjectError::Wildcard);
     }
     Ok(())
@@ -113,7 +113,7 @@ fn check_tokens(text: &str) -> Result<(), SubjectError> {
     if text.len() > MAX_SUBJECT {
         return Err(SubjectError::TooLong(text.len()));
     }
-    if text.split('.').any(str::is_empty) {
+    if text.as_bytes().split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
         return Err(SubjectError::EmptyToken);
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! From a source to the sinks. A source owns an [`Intake`]: budget, dedup window and the table of open events. Lanes
 //! run in parallel and keep the order of events that agree in their ordering key.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, iter, sync::Arc};
 
 use tokio::{
     runtime::Handle,
@@ -28,8 +28,8 @@ pub use intake::Intake;
 use intake::Waiting;
 use lane::Lane;
 
-/// Events that may wait before one lane.
-const LANE_QUEUE: usize = 256;
+/// Batches that may wait before one lane.
+const LANE_QUEUE: usize = 16;
 
 /// How much one source may have open at once.
 #[derive(Clone, Copy, Debug)]
@@ -94,40 +94,59 @@ impl Pipeline {
     }
 }
 
+/// What goes to one lane together, with its place there.
+type Batch<'a> = (mpsc::Permit<'a, Vec<Item>>, Vec<Item>);
+
 /// Where intakes send what they take.
 #[derive(Clone, Debug)]
 pub struct Doors {
-    lanes: Vec<mpsc::Sender<Item>>,
+    lanes: Vec<mpsc::Sender<Vec<Item>>>,
     snapshots: Snapshots,
     dead_letters: Queue,
 }
 
 impl Doors {
-    /// Sends the first of what waits, if there is a place for it, and says whether it did. What can never have a place,
-    /// because its lane has ended, is dropped: its event goes back to its source.
-    fn send_front(&self, waiting: &mut VecDeque<Waiting>) -> bool {
-        match waiting.front() {
-            Some(Waiting::DeadLetter(_)) => {
-                let Some(place) = self.dead_letters.try_reserve() else { return false };
-                if let Some(Waiting::DeadLetter(output)) = waiting.pop_front() {
-                    place.send(output);
-                }
+    /// Sends from the front of what waits all that has a place, and to each lane at once: one by one, each would wake it
+    /// for a single event. What can never have a place, because its lane has ended, is dropped: its event goes back to
+    /// its source.
+    fn send(&self, waiting: &mut VecDeque<Waiting>) {
+        let mut batches: Vec<_> = iter::repeat_with(|| None).take(self.lanes.len()).collect();
+        while let Some(next) = waiting.pop_front() {
+            if let Err(unsent) = self.send_one(next, &mut batches) {
+                waiting.push_front(unsent);
+                break;
             }
-            Some(Waiting::Item(lane, item)) => {
-                let place = match self.lanes[*lane].try_reserve() {
-                    Ok(place) => place,
-                    Err(mpsc::error::TrySendError::Full(())) => return false,
-                    Err(mpsc::error::TrySendError::Closed(())) => return waiting.pop_front().is_some(),
-                };
-                let Ok(buffer) = item.key.buffer.try_acquire() else { return false };
-                buffer.forget();
-                if let Some(Waiting::Item(_, item)) = waiting.pop_front() {
-                    place.send(item);
-                }
-            }
-            None => return false,
         }
-        true
+        for (place, items) in batches.into_iter().flatten() {
+            place.send(items);
+        }
+    }
+
+    /// Sends a dead letter, or puts an item into the batch for its lane. Without a place it comes back.
+    fn send_one<'a>(&'a self, next: Waiting, batches: &mut [Option<Batch<'a>>]) -> Result<(), Waiting> {
+        let (lane, item) = match next {
+            Waiting::DeadLetter(output) => {
+                let Some(place) = self.dead_letters.try_reserve() else { return Err(Waiting::DeadLetter(output)) };
+                place.send(output);
+                return Ok(());
+            }
+            Waiting::Item(lane, item) => (lane, item),
+        };
+        let Ok(buffer) = item.key.buffer.try_acquire() else { return Err(Waiting::Item(lane, item)) };
+        let (_, items) = match &mut batches[lane] {
+            Some(batch) => batch,
+            none => match self.lanes[lane].try_reserve() {
+                Ok(place) => none.insert((place, Vec::new())),
+                Err(mpsc::error::TrySendError::Full(())) => {
+                    drop(buffer);
+                    return Err(Waiting::Item(lane, item));
+                }
+                Err(mpsc::error::TrySendError::Closed(())) => return Ok(()),
+            },
+        };
+        buffer.forget();
+        items.push(item);
+        Ok(())
     }
 
     /// Resolves when there may be a place. Cancel safe. Waits for ever when nothing needs one.

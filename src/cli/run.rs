@@ -62,8 +62,7 @@ impl Run {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime = runtime.context("could not start the runtime").map_err(RunError::Failed)?;
+        let runtime = app::runtime().context("could not start the runtime").map_err(RunError::Failed)?;
         let ended = runtime.block_on(self.drive(config, line.clone()));
         line.finish_and_clear();
         // A read of standard input can't be called off; it must not hold up the end.

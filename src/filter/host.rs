@@ -196,7 +196,6 @@ fn config(cache: Option<Cache>) -> Config {
         .async_stack_size(2 << 20)
         .native_unwind_info(false)
         .wasm_backtrace_max_frames(NonZeroUsize::new(8))
-        .parallel_compilation(false)
         .cranelift_opt_level(OptLevel::Speed)
         .cache(cache);
     config

@@ -3,10 +3,10 @@
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
+    hash::{BuildHasher, Hash, RandomState},
     time::Duration,
 };
 
-use bytestring::ByteString;
 use tokio::time::Instant;
 
 use crate::{config, event::Event, field::Field};
@@ -28,14 +28,20 @@ enum By {
     Field(Field),
 }
 
+/// Stands for an id in the window: two keyed hashes, so that nobody who chooses ids can make two of them meet, and a
+/// long id costs no more memory than a short one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Digest(u64, u64);
+
 #[derive(Debug)]
 pub(super) struct Dedup {
     by: By,
     ttl: Duration,
     capacity: usize,
-    ids: HashMap<ByteString, State>,
+    keys: (RandomState, RandomState),
+    ids: HashMap<Digest, State>,
     /// Done ids, oldest first.
-    done: VecDeque<(ByteString, Instant)>,
+    done: VecDeque<(Digest, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,25 +58,30 @@ impl Dedup {
             config::DedupBy::Field(field) => By::Field(field.clone()),
         };
         let capacity = settings.capacity.get();
-        Self { by, ttl: settings.ttl, capacity, ids: HashMap::new(), done: VecDeque::new() }
+        let (keys, ids, done) = Default::default();
+        Self { by, ttl: settings.ttl, capacity, keys, ids, done }
     }
 
     /// Looks an event up and, if it is new, notes that it is open in `slot`. Also returns what names it: nothing when
     /// the field to go by is absent (L66), and then the event is taken as new.
-    pub(super) fn enter(&mut self, event: &Event, slot: usize) -> (Seen, Option<ByteString>) {
+    pub(super) fn enter(&mut self, event: &Event, slot: usize) -> (Seen, Option<Digest>) {
         let id = match &self.by {
-            By::Id => Some(event.id.clone()),
-            By::Sequence => Some(format!("{}:{}", event.origin.stream, event.sequence).into()),
-            By::Field(field) => field.of(event).filter(|value| !value.is_empty()).map(|value| (&*value).into()),
+            By::Id => Some(self.digest(&event.id)),
+            By::Sequence => Some(self.digest((&event.origin.stream, event.sequence))),
+            By::Field(field) => field.of(event).filter(|value| !value.is_empty()).map(|value| self.digest(&*value)),
         };
-        let seen = id.as_ref().map_or(Seen::No, |id| self.look_up(id, slot, Instant::now));
+        let seen = id.map_or(Seen::No, |id| self.look_up(id, slot, Instant::now));
         (seen, id)
+    }
+
+    fn digest(&self, id: impl Hash) -> Digest {
+        Digest(self.keys.0.hash_one(&id), self.keys.1.hash_one(&id))
     }
 
     /// L62: a hit does not refresh the time, and at exactly its time to live an id has expired. Only a hit reads the
     /// clock: what has expired and is not met again stays until the capacity pushes it out.
-    fn look_up(&mut self, id: &ByteString, slot: usize, now: impl FnOnce() -> Instant) -> Seen {
-        let mut entry = match self.ids.entry(id.clone()) {
+    fn look_up(&mut self, id: Digest, slot: usize, now: impl FnOnce() -> Instant) -> Seen {
+        let mut entry = match self.ids.entry(id) {
             Entry::Occupied(entry) => entry,
             Entry::Vacant(entry) => {
                 entry.insert(State::Open(slot));
@@ -88,17 +99,17 @@ impl Dedup {
     }
 
     /// The id's event is done: remember it.
-    pub(super) fn done(&mut self, id: ByteString, now: Instant) {
+    pub(super) fn done(&mut self, id: Digest, now: Instant) {
         if self.done.len() == self.capacity {
             self.forget_oldest();
         }
-        self.ids.insert(id.clone(), State::Done(now));
+        self.ids.insert(id, State::Done(now));
         self.done.push_back((id, now));
     }
 
     /// The id's event will be delivered again.
-    pub(super) fn forget(&mut self, id: &ByteString) {
-        self.ids.remove(id);
+    pub(super) fn forget(&mut self, id: Digest) {
+        self.ids.remove(&id);
     }
 
     fn forget_oldest(&mut self) {
@@ -125,29 +136,29 @@ mod tests {
         Dedup::new(&config::Dedup { ttl: TTL, capacity, by: config::DedupBy::Id })
     }
 
-    fn id(number: usize) -> ByteString {
-        format!("e{number}").into()
+    fn id(number: u64) -> Digest {
+        Digest(number, 0)
     }
 
     #[test]
     fn l62_an_id_is_seen_until_exactly_its_time_to_live() {
         let (mut window, start) = (window(10), Instant::now());
-        assert_eq!(window.look_up(&id(1), 0, || start), Seen::No);
+        assert_eq!(window.look_up(id(1), 0, || start), Seen::No);
         window.done(id(1), start);
-        assert_eq!(window.look_up(&id(1), 1, || start + TTL / 2), Seen::Done);
-        assert_eq!(window.look_up(&id(1), 1, || start + TTL - Duration::from_nanos(1)), Seen::Done);
-        assert_eq!(window.look_up(&id(1), 1, || start + TTL), Seen::No, "a hit must not refresh the time");
+        assert_eq!(window.look_up(id(1), 1, || start + TTL / 2), Seen::Done);
+        assert_eq!(window.look_up(id(1), 1, || start + TTL - Duration::from_nanos(1)), Seen::Done);
+        assert_eq!(window.look_up(id(1), 1, || start + TTL), Seen::No, "a hit must not refresh the time");
     }
 
     #[test]
     fn l63_capacity_bounds_the_window() {
         let (mut window, now) = (window(10), Instant::now());
         for number in 0..11 {
-            assert_eq!(window.look_up(&id(number), 0, || now), Seen::No);
+            assert_eq!(window.look_up(id(number), 0, || now), Seen::No);
             window.done(id(number), now);
         }
-        assert_eq!(window.look_up(&id(10), 0, || now), Seen::Done);
-        assert_eq!(window.look_up(&id(0), 0, || now), Seen::No, "the oldest was forgotten");
+        assert_eq!(window.look_up(id(10), 0, || now), Seen::Done);
+        assert_eq!(window.look_up(id(0), 0, || now), Seen::No, "the oldest was forgotten");
         assert_eq!(window.done.len(), 10);
     }
 
@@ -158,15 +169,15 @@ mod tests {
         window.done(id(1), start + Duration::from_secs(1));
         window.done(id(2), start + Duration::from_secs(1));
         window.done(id(3), start + Duration::from_secs(1));
-        assert_eq!(window.look_up(&id(1), 0, || start + Duration::from_secs(2)), Seen::Done);
+        assert_eq!(window.look_up(id(1), 0, || start + Duration::from_secs(2)), Seen::Done);
     }
 
     #[test]
     fn an_open_id_is_known_by_its_slot_and_forgotten_when_it_failed() {
         let (mut window, now) = (window(3), Instant::now());
-        assert_eq!(window.look_up(&id(1), 7, || now), Seen::No);
-        assert_eq!(window.look_up(&id(1), 8, || now), Seen::Open(7));
-        window.forget(&id(1));
-        assert_eq!(window.look_up(&id(1), 9, || now), Seen::No);
+        assert_eq!(window.look_up(id(1), 7, || now), Seen::No);
+        assert_eq!(window.look_up(id(1), 8, || now), Seen::Open(7));
+        window.forget(id(1));
+        assert_eq!(window.look_up(id(1), 9, || now), Seen::No);
     }
 }

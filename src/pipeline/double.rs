@@ -1,6 +1,6 @@
 //! Doubles of the pipeline, for tests of sources and sinks.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -14,7 +14,9 @@ use crate::{
 
 /// The far end of an [`Intake`] without a pipeline: the test decides what becomes of each event.
 pub struct Pipeline {
-    items: mpsc::Receiver<Item>,
+    batches: mpsc::Receiver<Vec<Item>>,
+    /// Received and not asked for yet.
+    items: VecDeque<Item>,
     dead_letters: mpsc::Receiver<Output>,
     _snapshots: watch::Sender<Arc<Snapshot>>,
 }
@@ -24,7 +26,7 @@ impl Pipeline {
     pub fn new<R: Send + 'static>(budget: Budget) -> (Intake<R>, Self) {
         let (dead_letters_queue, dead_letters) = Queue::double("dead letters", budget.events);
         let (sinks, _) = Queue::double("sink", 1);
-        let (lane, items) = mpsc::channel(budget.events);
+        let (lane, batches) = mpsc::channel(budget.events);
         let retry = Retry { min: Default::default(), max: Default::default(), patience: Default::default() };
         let key = Key {
             name: "all".into(),
@@ -40,12 +42,18 @@ impl Pipeline {
         let interest = Interest { subject: None, event_type: None };
         let (sender, snapshots) = watch::channel(Arc::new(Snapshot::new(1, vec![(interest, key)])));
         let doors = Doors { lanes: vec![lane], snapshots, dead_letters: dead_letters_queue };
-        (Intake::new(budget, None, doors, Default::default()), Self { items, dead_letters, _snapshots: sender })
+        (
+            Intake::new(budget, None, doors, Default::default()),
+            Self { batches, items: VecDeque::new(), dead_letters, _snapshots: sender },
+        )
     }
 
-    /// The next event that the source pushed. `None` when the intake is gone.
+    /// The next event that the source pushed. Cancel safe. `None` when the intake is gone.
     pub async fn next(&mut self) -> Option<Ticket> {
-        self.items.recv().await.map(|item| item.ticket)
+        while self.items.is_empty() {
+            self.items.extend(self.batches.recv().await?);
+        }
+        self.items.pop_front().map(|item| item.ticket)
     }
 
     /// The next event that the source refused, as a dead letter.

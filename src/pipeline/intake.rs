@@ -2,7 +2,6 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytestring::ByteString;
 use slab::Slab;
 use tokio::{sync::mpsc, time::Instant};
 
@@ -12,7 +11,7 @@ use crate::{
     metrics::SourceMetrics,
     pipeline::{
         Budget, Doors, Item,
-        dedup::{Dedup, Seen},
+        dedup::{Dedup, Digest, Seen},
     },
     registry::Snapshot,
     sink::{
@@ -23,6 +22,8 @@ use crate::{
 
 /// Settled events that are taken from the lanes and outlets at once.
 const BATCH: usize = 64;
+/// Events that may wait before the lanes.
+const BURST: usize = 256;
 
 /// A source's side of the pipeline, owned by the source's task. Holds the in-flight budget, the dedup window and the
 /// table of open events, each with the receipt that the source needs to settle it.
@@ -38,7 +39,7 @@ pub struct Intake<R> {
     batch: Vec<(usize, Outcome)>,
     /// Settled and not returned yet.
     ready: VecDeque<(R, Outcome)>,
-    /// Before a lane or the dead letters, in order. While something waits, the intake is closed.
+    /// Before a lane or the dead letters, in order.
     waiting: VecDeque<Waiting>,
     dedup: Option<Dedup>,
     doors: Doors,
@@ -49,7 +50,7 @@ pub struct Intake<R> {
 struct Open<R> {
     receipt: R,
     bytes: u64,
-    dedup_id: Option<ByteString>,
+    dedup_id: Option<Digest>,
     /// Repeats that arrived meanwhile and share the outcome.
     repeats: Vec<R>,
 }
@@ -82,9 +83,9 @@ impl<R: Send + 'static> Intake<R> {
         }
     }
 
-    /// Whether one more event may be pushed: the budget has room and nothing waits before a lane.
+    /// Whether one more event may be pushed: the budget has room and not too much waits before the lanes.
     pub fn is_open(&self) -> bool {
-        self.waiting.is_empty() && self.room() > 0
+        self.waiting.len() < BURST && self.room() > 0
     }
 
     /// How many more events the budget allows. 0 when its bytes are used up.
@@ -97,7 +98,8 @@ impl<R: Send + 'static> Intake<R> {
         self.held + self.ready.len()
     }
 
-    /// Takes an event. Never waits; call only while [`Self::is_open`].
+    /// Takes an event. Never waits; call only while [`Self::is_open`]. The event goes to its lanes, with all that were
+    /// pushed in one go, when [`Self::settled`] is polled next.
     pub fn push(&mut self, event: Event, receipt: R) {
         self.metrics.received.inc();
         let slot = self.open.vacant_key();
@@ -117,7 +119,6 @@ impl<R: Send + 'static> Intake<R> {
         };
         let ticket = self.enter(event, receipt, id);
         self.dispatch(ticket);
-        self.move_waiting();
     }
 
     /// Takes an event that could not be decoded: it becomes a dead letter with this reason code. Its payload holds the
@@ -127,10 +128,9 @@ impl<R: Send + 'static> Intake<R> {
         tracing::warn!(source = event.origin.source, sequence = event.sequence, reason, detail, "event refused");
         let ticket = self.enter(event, receipt, None);
         self.waiting.push_back(Waiting::DeadLetter(dead_letter::of_event(ticket, Place::default(), reason, detail)));
-        self.move_waiting();
     }
 
-    fn enter(&mut self, event: Event, receipt: R, dedup_id: Option<ByteString>) -> Ticket {
+    fn enter(&mut self, event: Event, receipt: R, dedup_id: Option<Digest>) -> Ticket {
         let bytes = event.payload.len() as u64;
         self.bytes += bytes;
         self.held += 1;
@@ -154,15 +154,13 @@ impl<R: Send + 'static> Intake<R> {
         ticket.settle(Fate::Filtered);
     }
 
-    /// Moves what can be moved without waiting.
-    fn move_waiting(&mut self) {
-        while self.doors.send_front(&mut self.waiting) {}
-    }
-
-    /// The next settled event's receipt. Cancel safe. Waits for ever while nothing is open. It also moves what waits
-    /// before a lane, so a source must keep polling it.
+    /// The next settled event's receipt. Cancel safe. Waits for ever while nothing is open. It also sends what was pushed
+    /// on its way, so a source must poll it after every burst and keep polling it.
     pub async fn settled(&mut self) -> (R, Outcome) {
         loop {
+            if !self.waiting.is_empty() {
+                self.doors.send(&mut self.waiting);
+            }
             if let Some(ready) = self.ready.pop_front() {
                 return ready;
             }
@@ -170,27 +168,28 @@ impl<R: Send + 'static> Intake<R> {
                 biased;
                 // Never 0: the intake itself holds a sender.
                 _ = self.settled.recv_many(&mut self.batch, BATCH) => self.close_batch(),
-                () = self.doors.place_for(self.waiting.front()) => self.move_waiting(),
+                () = self.doors.place_for(self.waiting.front()) => {}
             }
         }
     }
 
     fn close_batch(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
+        let now = Instant::now();
         for (slot, outcome) in batch.drain(..) {
-            self.close(slot, outcome);
+            self.close(slot, outcome, now);
         }
         self.batch = batch;
     }
 
-    fn close(&mut self, slot: usize, outcome: Outcome) {
+    fn close(&mut self, slot: usize, outcome: Outcome, now: Instant) {
         let Some(open) = self.open.try_remove(slot) else { return };
         self.bytes -= open.bytes;
         self.held -= 1 + open.repeats.len();
         if let (Some(dedup), Some(id)) = (&mut self.dedup, open.dedup_id) {
             match outcome {
-                Outcome::Done | Outcome::Dead(_) => dedup.done(id, Instant::now()),
-                Outcome::Retry(_) => dedup.forget(&id),
+                Outcome::Done | Outcome::Dead(_) => dedup.done(id, now),
+                Outcome::Retry(_) => dedup.forget(id),
             }
         }
         self.ready.push_back((open.receipt, outcome));

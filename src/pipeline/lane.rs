@@ -23,11 +23,8 @@ use crate::{
     },
 };
 
-/// Events that a lane takes through one snapshot before it looks for a newer one.
-const BATCH: usize = 64;
-
 pub(super) struct Lane {
-    items: mpsc::Receiver<Item>,
+    items: mpsc::Receiver<Vec<Item>>,
     snapshots: Snapshots,
     snapshot: Arc<Snapshot>,
     /// This lane's own instances for `matches`.
@@ -60,7 +57,7 @@ enum Step {
 
 impl Lane {
     pub(super) fn new(
-        items: mpsc::Receiver<Item>,
+        items: mpsc::Receiver<Vec<Item>>,
         mut snapshots: Snapshots,
         dead_letters: Queue,
         quarantined: Arc<Notify>,
@@ -72,12 +69,17 @@ impl Lane {
 
     /// Runs until every intake is gone. What is parked then goes back to its source.
     pub(super) async fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH);
         loop {
-            tokio::select! {
-                count = self.items.recv_many(&mut batch, BATCH) => if count == 0 { return },
-                changed = self.snapshots.changed(), if !self.parked.is_empty() => if changed.is_err() { return },
-            }
+            let batch = tokio::select! {
+                batch = self.items.recv() => match batch {
+                    Some(batch) => batch,
+                    None => return,
+                },
+                changed = self.snapshots.changed(), if !self.parked.is_empty() => match changed {
+                    Ok(()) => Vec::new(),
+                    Err(_) => return,
+                },
+            };
             self.adopt().await;
             // Places are given back together: one by one, each would wake its source for a single event.
             for same in batch.chunk_by(|one, next| Arc::ptr_eq(&one.key, &next.key)) {
@@ -86,7 +88,7 @@ impl Lane {
                     key.metrics.matched.inc_by(same.len() as u64);
                 }
             }
-            for Item { ticket, key, generation } in batch.drain(..) {
+            for Item { ticket, key, generation } in batch {
                 self.take(Work { ticket, key, generation, done: Vec::new() }).await;
             }
         }

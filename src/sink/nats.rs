@@ -4,7 +4,7 @@
 //! slot in their subject, and one queue holds all the deadlines. A connection that is lost ends: the outlet then repeats
 //! from the first unconfirmed output, on a new one, so that nothing overtakes. Repeats carry the same `Nats-Msg-Id`.
 
-use std::{collections::VecDeque, fmt::Write, future, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt::Write, future, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 use async_nats::{
@@ -128,8 +128,13 @@ impl Sink for Nats {
         let client = live.connection.client();
         let payload = output.payload.clone();
         let published = client.publish_message(OutboundMessage { subject: subject.clone(), reply, payload, headers });
-        // It waits while the client can't send.
-        match timeout(patience, published).await {
+        let mut published = pin!(published);
+        // It waits while the client can't send. A timer costs more than what it would watch, so only then.
+        let published = match published.as_mut().now_or_never() {
+            Some(published) => Ok(published),
+            None => timeout(patience, published).await,
+        };
+        match published {
             Ok(Ok(())) => {
                 live.window.insert(slot, subject, Instant::now() + patience);
                 Ok(())

@@ -11,8 +11,10 @@ use std::{
 
 use anyhow::Context as _;
 use bytestring::ByteString;
+use futures_util::FutureExt;
 use tokio::{
     sync::mpsc,
+    task::unconstrained,
     time::{Instant, sleep_until},
 };
 
@@ -166,6 +168,12 @@ impl Run {
     /// Pushes and settles until nothing is left to do. Cancel safe.
     async fn complete(&mut self, stop: &mut Stop) {
         loop {
+            // All that is settled, in one go: what then is pushed goes to the lanes in one go, too.
+            while self.intake.open() > 0
+                && let Some((receipt, outcome)) = unconstrained(self.intake.settled()).now_or_never()
+            {
+                self.settle(receipt, outcome);
+            }
             self.push_all();
             if self.is_done() {
                 return;

@@ -86,16 +86,15 @@ enum Dots {
 fn value(buffer: &mut BytesMut, placeholder: impl std::fmt::Display, value: &str, dots: Dots) -> Result<(), Refusal> {
     let problem = if value.is_empty() {
         "is empty"
-    } else if value.contains(['*', '>']) {
+    } else if value.bytes().any(|byte| matches!(byte, b'*' | b'>')) {
         "holds a wildcard"
     } else if value.contains(|c: char| c.is_whitespace() || c.is_control()) {
         "holds white space or control characters"
     } else {
-        for (index, token) in value.split('.').enumerate() {
-            if index > 0 {
-                buffer.extend_from_slice(if dots == Dots::Kept { b"." } else { b"_" });
-            }
-            buffer.extend_from_slice(token.as_bytes());
+        let start = buffer.len();
+        buffer.extend_from_slice(value.as_bytes());
+        if dots == Dots::Replaced {
+            buffer[start..].iter_mut().filter(|byte| **byte == b'.').for_each(|byte| *byte = b'_');
         }
         return Ok(());
     };

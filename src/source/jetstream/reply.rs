@@ -17,17 +17,18 @@ impl Position {
     /// Reads `$JS.ACK.STREAM.CONSUMER.attempt.sequence.delivery.time.pending`, or the longer form with domain and
     /// account before the stream. `None` when it is no such subject.
     pub(super) fn of(reply: &str) -> Option<Self> {
-        let reply = reply.strip_prefix("$JS.ACK.")?;
-        let skip = match reply.split('.').count() {
+        let reply = reply.strip_prefix("$JS.ACK.")?.as_bytes();
+        let tokens = reply.split(|byte| *byte == b'.');
+        let skip = match tokens.clone().count() {
             7 => 2,
             9.. => 4,
             _ => return None,
         };
-        let mut numbers = reply.split('.').skip(skip);
+        let mut numbers = tokens.skip(skip).map(|token| std::str::from_utf8(token).ok());
         Some(Self {
-            attempt: numbers.next()?.parse().ok()?,
-            sequence: numbers.next()?.parse().ok()?,
-            delivery: numbers.next()?.parse().ok()?,
+            attempt: numbers.next()??.parse().ok()?,
+            sequence: numbers.next()??.parse().ok()?,
+            delivery: numbers.next()??.parse().ok()?,
         })
     }
 
