@@ -2,6 +2,7 @@
 //! that it holds with 1,000 live subscriptions of one filter after events have been through all of them.
 //! `cargo bench --bench footprint`; figures are medians.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its result")]
+#![allow(clippy::disallowed_methods, reason = "sleeps between two looks at a router, outside every runtime")]
 
 use std::{
     fmt::Write as _,
@@ -96,7 +97,7 @@ fn memory() {
             let key = number % subscriptions;
             writeln!(events, r#"{{"subject":"s.{key}","type":"t","wanted{key}":1}}"#).unwrap();
         }
-        let passed = format!("trommel_sink_outputs_written_total{{sink=\"out\"}} {EVENTS}");
+        let passed = format!("trommel_sink_outputs_written_total{{name=\"out\"}} {EVENTS}");
         let deadline = Instant::now() + PATIENCE;
         while !get(address, "/metrics").1.lines().any(|line| line == passed) {
             assert!(Instant::now() < deadline, "not every event came out");

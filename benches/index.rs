@@ -1,7 +1,9 @@
 //! What an event costs as keys become many: 10, 1,000 and 10,000 of them, of which each event concerns one. First the
-//! look-up alone, then a whole router that reads lines and lets every event through. `cargo bench --bench index`; cases
-//! take turns, figures are medians.
+//! look-up alone, then a whole router that reads lines and lets every event through. Events are all for the same key,
+//! which shows what the other keys cost, or for all keys in turn, which adds what it costs that no key is in the
+//! processor's caches. `cargo bench --bench index`; cases take turns, figures are medians.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its result")]
+#![allow(clippy::disallowed_methods, reason = "sleeps between two looks at a router, outside every runtime")]
 
 use std::{
     fmt::Write,
@@ -26,8 +28,8 @@ const KEYS: [usize; 3] = [10, 1000, 10_000];
 const ROUNDS: usize = 9;
 const LOOK_UPS: usize = 200_000;
 const EVENTS: usize = 200_000;
-/// A step that is prime to every number of keys: events meet all keys, far from each other.
-const STEP: usize = 7919;
+/// How far apart the keys of two events are: the same one, or, by a step that is prime to every number of keys, all.
+const STEPS: [(&str, usize); 2] = [("events for one key", 0), ("events for all keys", 7919)];
 
 /// How a key names its events.
 #[derive(Clone, Copy)]
@@ -63,13 +65,16 @@ fn event_type(key: usize) -> String {
 }
 
 fn main() {
-    look_ups();
     let runtime = app::runtime().unwrap();
-    routers(&runtime);
+    for (name, step) in STEPS {
+        println!("{name}");
+        look_ups(step);
+        routers(&runtime, step);
+    }
 }
 
-fn look_ups() {
-    println!("look-up, ns");
+fn look_ups(step: usize) {
+    println!(" look-up, ns");
     for (name, shape) in Shape::ALL {
         let cases = KEYS.map(|keys| {
             let mut index = Index::default();
@@ -87,7 +92,7 @@ fn look_ups() {
                 || {
                     let start = Instant::now();
                     for number in 0..LOOK_UPS {
-                        let key = number * STEP % events.len();
+                        let key = number * step % events.len();
                         let (subject, event_type) = &events[key];
                         let mut found = None;
                         index.look_up(black_box(subject), event_type, |entry| found = Some(entry));
@@ -100,10 +105,10 @@ fn look_ups() {
     }
 }
 
-fn routers(runtime: &Runtime) {
-    println!("router from lines to a sink that takes all, ns an event");
+fn routers(runtime: &Runtime, step: usize) {
+    println!(" router from lines to a sink that takes all, ns an event");
     for (name, shape) in Shape::ALL {
-        let folders = KEYS.map(|keys| folder(keys, shape));
+        let folders = KEYS.map(|keys| folder(keys, shape, step));
         print(name, folders.each_ref().map(|folder| || route(runtime, folder.path())));
     }
 }
@@ -133,7 +138,7 @@ fn route(runtime: &Runtime, folder: &Path) -> f64 {
     took.as_nanos() as f64 / (summary.received - before) as f64
 }
 
-fn folder(keys: usize, shape: Shape) -> TempDir {
+fn folder(keys: usize, shape: Shape, step: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     fs::create_dir(path.join("keys")).unwrap();
@@ -162,7 +167,7 @@ fn folder(keys: usize, shape: Shape) -> TempDir {
         writeln!(declared, "[[route]]\nkey = \"k{key}\"\nsinks = [\"out\"]").unwrap();
     }
     for number in 0..EVENTS {
-        let key = number * STEP % keys;
+        let key = number * step % keys;
         let (subject, event_type) = (subject(key), event_type(key));
         writeln!(events, r#"{{"subject":"{subject}","type":"{event_type}","number":{number}}}"#).unwrap();
     }

@@ -128,6 +128,10 @@ impl Pattern {
         &self.0
     }
 
+    pub fn has_wildcard(&self) -> bool {
+        self.0.bytes().any(|byte| matches!(byte, b'*' | b'>'))
+    }
+
     pub fn tokens(&self) -> impl Iterator<Item = &str> {
         self.0.split('.')
     }

@@ -111,42 +111,41 @@ impl Doors {
     /// its source.
     fn send(&self, waiting: &mut VecDeque<Waiting>) {
         let mut batches: Vec<_> = iter::repeat_with(|| None).take(self.lanes.len()).collect();
-        while let Some(next) = waiting.pop_front() {
-            if let Err(unsent) = self.send_one(next, &mut batches) {
-                waiting.push_front(unsent);
-                break;
-            }
-        }
-        for (place, items) in batches.into_iter().flatten() {
+        while self.send_front(waiting, &mut batches) {}
+        // An empty one found no place in its key's buffer.
+        for (place, items) in batches.into_iter().flatten().filter(|(_, items)| !items.is_empty()) {
             place.send(items);
         }
     }
 
-    /// Sends a dead letter, or puts an item into the batch for its lane. Without a place it comes back.
-    fn send_one<'a>(&'a self, next: Waiting, batches: &mut [Option<Batch<'a>>]) -> Result<(), Waiting> {
-        let (lane, item) = match next {
-            Waiting::DeadLetter(output) => {
-                let Some(place) = self.dead_letters.try_reserve() else { return Err(Waiting::DeadLetter(output)) };
-                place.send(output);
-                return Ok(());
-            }
-            Waiting::Item(lane, item) => (lane, item),
-        };
-        let Ok(buffer) = item.key.buffer.try_acquire() else { return Err(Waiting::Item(lane, item)) };
-        let (_, items) = match &mut batches[lane] {
-            Some(batch) => batch,
-            none => match self.lanes[lane].try_reserve() {
-                Ok(place) => none.insert((place, Vec::new())),
-                Err(mpsc::error::TrySendError::Full(())) => {
-                    drop(buffer);
-                    return Err(Waiting::Item(lane, item));
+    /// Sends the first of what waits or puts it into the batch for its lane, if there is a place for it, and says whether
+    /// it did.
+    fn send_front<'a>(&'a self, waiting: &mut VecDeque<Waiting>, batches: &mut [Option<Batch<'a>>]) -> bool {
+        match waiting.front() {
+            Some(Waiting::DeadLetter(_)) => {
+                let Some(place) = self.dead_letters.try_reserve() else { return false };
+                if let Some(Waiting::DeadLetter(output)) = waiting.pop_front() {
+                    place.send(output);
                 }
-                Err(mpsc::error::TrySendError::Closed(())) => return Ok(()),
-            },
-        };
-        buffer.forget();
-        items.push(item);
-        Ok(())
+            }
+            Some(Waiting::Item(lane, item)) => {
+                let (_, items) = match &mut batches[*lane] {
+                    Some(batch) => batch,
+                    none => match self.lanes[*lane].try_reserve() {
+                        Ok(place) => none.insert((place, Vec::new())),
+                        Err(mpsc::error::TrySendError::Full(())) => return false,
+                        Err(mpsc::error::TrySendError::Closed(())) => return waiting.pop_front().is_some(),
+                    },
+                };
+                let Ok(buffer) = item.key.buffer.try_acquire() else { return false };
+                buffer.forget();
+                if let Some(Waiting::Item(_, item)) = waiting.pop_front() {
+                    items.push(item);
+                }
+            }
+            None => return false,
+        }
+        true
     }
 
     /// Resolves when there may be a place. Cancel safe. Waits for ever when nothing needs one.

@@ -7,11 +7,18 @@ use crate::event::Pattern;
 /// Finds entries by subject pattern and event type; those given must both match (X10).
 #[derive(Debug, Default)]
 pub struct Index {
-    any_type: Node,
-    by_type: HashMap<String, Node>,
+    any_type: Patterns,
+    by_type: HashMap<String, Patterns>,
 }
 
-/// A node of a trie over the tokens of patterns.
+#[derive(Debug, Default)]
+struct Patterns {
+    /// Those without wildcards, found in one step.
+    exact: HashMap<Box<str>, Vec<usize>>,
+    wild: Node,
+}
+
+/// A node of a trie over the tokens of patterns with wildcards.
 #[derive(Debug, Default)]
 struct Node {
     literals: HashMap<Box<str>, Node>,
@@ -25,14 +32,19 @@ struct Node {
 impl Index {
     /// An entry without a pattern takes every subject.
     pub fn insert(&mut self, subject: Option<&Pattern>, event_type: Option<&str>, entry: usize) {
-        let mut node = match event_type {
+        let patterns = match event_type {
             Some(event_type) => self.by_type.entry(event_type.to_owned()).or_default(),
             None => &mut self.any_type,
         };
+        let mut node = &mut patterns.wild;
         let Some(pattern) = subject else {
             node.tails.push(entry);
             return;
         };
+        if !pattern.has_wildcard() {
+            patterns.exact.entry(pattern.as_str().into()).or_default().push(entry);
+            return;
+        }
         for token in pattern.tokens() {
             match token {
                 ">" => {
@@ -48,10 +60,19 @@ impl Index {
 
     /// Calls `found` once for every entry that fits.
     pub fn look_up(&self, subject: &str, event_type: &str, mut found: impl FnMut(usize)) {
-        self.any_type.look_up(Some(subject), &mut found);
-        if let Some(node) = self.by_type.get(event_type) {
-            node.look_up(Some(subject), &mut found);
+        self.any_type.look_up(subject, &mut found);
+        if let Some(patterns) = self.by_type.get(event_type) {
+            patterns.look_up(subject, &mut found);
         }
+    }
+}
+
+impl Patterns {
+    fn look_up(&self, subject: &str, found: &mut impl FnMut(usize)) {
+        if let Some(entries) = self.exact.get(subject) {
+            entries.iter().copied().for_each(&mut *found);
+        }
+        self.wild.look_up(Some(subject), found);
     }
 }
 
