@@ -124,6 +124,29 @@ async fn a_component_deleted_or_broken_while_in_use_stays_in_service() {
     assert_each_once(&outputs, published);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_of_100_mb_is_refused_and_not_read() {
+    let server = NatsServer::start().await;
+    let context = flow::connect(&server.url()).await;
+    let folder = folder(&server.url());
+    let mut router = folder.start();
+    let load = Load::start(context.clone(), 7, Duration::from_millis(5));
+    let large = [component_bytes("stamp-v2"), vec![0; 100 << 20]].concat();
+    folder.put("plugins/stamp.wasm", &large);
+    let refused = router.wait_for("not reloaded");
+    let size = large.len();
+    assert!(refused.contains("plugins/stamp.wasm") && refused.contains(&format!("{size} bytes")), "{refused}");
+    let peak = router.peak_memory();
+    assert!(peak < 100 << 20, "{peak} bytes were used: the file was read");
+    let so_far = load.published();
+    outputs_until(&context, "events flow on", |outputs| outputs.len() > so_far + 50).await;
+    folder.put("plugins/stamp.wasm", &component_bytes("stamp-v2"));
+    router.wait_for("reloaded");
+    let published = load.stop().await;
+    let outputs = outputs_until(&context, "all events", |outputs| outputs.len() >= published).await;
+    assert_each_once(&outputs, published);
+}
+
 /// Kubernetes mounts a ConfigMap as links into a folder behind a link that is swapped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swapped_link_is_a_reload() {

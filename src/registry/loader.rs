@@ -8,12 +8,16 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Context;
-use tokio::sync::{Semaphore, watch};
+use anyhow::{Context, ensure};
+use tokio::{
+    fs::{self, File},
+    io::AsyncReadExt,
+    sync::{Semaphore, watch},
+};
 
 use crate::{
     config::{self, Config, FilterSettings, Limits, OrderBy, Place, Problem, Problems},
-    filter::{CallLimits, Filter, Host, Subscription},
+    filter::{CallLimits, Filter, Host, LoadError, Subscription},
     metrics::Metrics,
     registry::{Interest, Key, Ordering, Route, Snapshot, Snapshots},
     sink::outlet::Queue,
@@ -212,13 +216,12 @@ impl Loader {
         current: Option<&Component>,
         registry: &config::Registry,
     ) -> Result<Filter, (anyhow::Error, Option<String>)> {
-        let bytes = match (tokio::fs::read(self.path(name)).await, current) {
+        let settings = self.settings(name);
+        let bytes = match (self.read(name, &settings).await, current) {
             (Ok(bytes), _) => bytes,
             // A file that is gone is a problem of the keys that name it, and reported there.
-            (Err(error), Some(current)) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(current.filter.clone());
-            }
-            (Err(error), _) => return Err((error.into(), None)),
+            (Err(error), Some(current)) if is_not_found(&error) => return Ok(current.filter.clone()),
+            (Err(error), _) => return Err((error, None)),
         };
         let digest = crate::filter::digest(&bytes);
         // What was refused may fit once the keys are mended.
@@ -229,7 +232,6 @@ impl Loader {
             return Ok(current.filter.clone());
         }
         let refused = |error: anyhow::Error| (error, Some(digest.clone()));
-        let settings = self.settings(name);
         let filter = self.host.load(name, bytes, &settings).await.map_err(|error| refused(error.into()))?;
         for key in registry.keys.iter().filter(|key| key.filter.as_deref() == Some(name)) {
             for route in registry.routes.iter().filter(|route| route.key == key.name) {
@@ -242,8 +244,25 @@ impl Loader {
     }
 
     async fn load(&self, name: &str) -> anyhow::Result<Filter> {
-        let bytes = tokio::fs::read(self.path(name)).await?;
-        Ok(self.host.load(name, bytes, &self.settings(name)).await?)
+        let settings = self.settings(name);
+        let bytes = self.read(name, &settings).await?;
+        Ok(self.host.load(name, bytes, &settings).await?)
+    }
+
+    /// The component's file, which is not read at all when it is larger than a component may be.
+    async fn read(&self, name: &str, settings: &FilterSettings) -> anyhow::Result<Vec<u8>> {
+        let (path, limit) = (self.path(name), settings.limits.component);
+        let found = fs::metadata(&path).await?;
+        // Opening a pipe would wait for its writer.
+        ensure!(found.is_file(), "it is not a file");
+        let size = usize::try_from(found.len()).unwrap_or(usize::MAX);
+        if size > limit {
+            return Err(LoadError::TooLarge { size, limit }.into());
+        }
+        let mut bytes = Vec::with_capacity(size);
+        // One byte more than the limit tells of a file that has grown meanwhile.
+        File::open(path).await?.take(limit as u64 + 1).read_to_end(&mut bytes).await?;
+        Ok(bytes)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -346,6 +365,10 @@ fn route_of(key: &config::Key, route: &config::Route) -> String {
 
 fn filter_names(registry: &config::Registry) -> BTreeSet<String> {
     registry.keys.iter().filter_map(|key| key.filter.clone()).collect()
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Whether two sets have the same content in service.

@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, PipeWriter, Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -72,6 +72,14 @@ impl Folder {
         let mut router = Router::spawn(self.command());
         router.wait_for("running");
         router
+    }
+
+    /// Starts the router with a standard input that stays open until it is dropped, so that it runs on.
+    pub fn spawn_with_stdin(&self) -> (Router, PipeWriter) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = self.command();
+        command.stdin(reader);
+        (Router::spawn(command), writer)
     }
 
     /// Runs the router to its end.
@@ -174,6 +182,13 @@ impl Router {
 
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+
+    /// The most memory that it has had so far, in bytes.
+    pub fn peak_memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
     }
 
     pub fn signal(&self, signal: Signal) {
