@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use router::{Folder, PATIENCE, Router, get};
+use router::{Folder, PATIENCE, get};
 
 const SETTINGS: &str = r#"
     [admin]
@@ -49,10 +49,7 @@ fn counters(page: &str) -> HashMap<String, u64> {
 #[test]
 fn every_event_is_accounted_for() {
     let folder = Folder::new(SETTINGS).write("keys/keys.toml", KEYS).plugin("select", "select");
-    let (reader, mut stdin) = std::io::pipe().unwrap();
-    let mut command = folder.command();
-    command.stdin(reader);
-    let mut router = Router::spawn(command);
+    let (mut router, mut stdin) = folder.spawn_with_stdin();
     let address = router.admin();
     router.wait_for("running");
     assert_eq!(get(address, "/live").0, 200);

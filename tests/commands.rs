@@ -15,7 +15,7 @@ use std::{
 
 use insta::assert_snapshot;
 use nats::NatsServer;
-use router::{Folder, Router, trommel};
+use router::{Folder, trommel};
 use rustix::process::Signal;
 
 const LINES_TO_STDOUT: &str = r#"
@@ -136,21 +136,12 @@ async fn wrong_credentials_are_exit_code_3() {
     assert!(stderr.contains("authorization") && !stderr.contains("wrong"), "{stderr}");
 }
 
-/// Standard input that stays open, so that the router runs on.
-fn waiting(folder: &Folder) -> (Router, impl Write + use<>) {
-    let (reader, writer) = std::io::pipe().unwrap();
-    let mut command = folder.command();
-    command.stdin(reader);
-    let mut router = Router::spawn(command);
-    router.wait_for("running");
-    (router, writer)
-}
-
 #[test]
 fn the_first_signal_drains_and_ends_well() {
     let folder = Folder::new(STDIN_TO_STDOUT).write("keys/all.toml", PASS);
     for signal in [Signal::TERM, Signal::INT] {
-        let (mut router, mut stdin) = waiting(&folder);
+        let (mut router, mut stdin) = folder.spawn_with_stdin();
+        router.wait_for("running");
         stdin.write_all(b"{\"n\":1}\n").unwrap();
         router.wait_for_output("{\"n\":1}");
         router.signal(signal);
@@ -163,7 +154,8 @@ fn the_first_signal_drains_and_ends_well() {
 #[test]
 fn hang_up_reloads() {
     let folder = Folder::new(STDIN_TO_STDOUT).write("keys/all.toml", PASS);
-    let (mut router, _stdin) = waiting(&folder);
+    let (mut router, _stdin) = folder.spawn_with_stdin();
+    router.wait_for("running");
     router.signal(Signal::HUP);
     router.wait_for("SIGHUP");
     assert!(router.stop().status.success());

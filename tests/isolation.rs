@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use router::{Folder, Router, get};
+use router::{Folder, get};
 
 const SETTINGS: &str = r#"
     [admin]
@@ -60,10 +60,7 @@ const KEYS: &str = r#"
 #[test]
 fn a_filter_that_burns_its_budget_stalls_nobody_else() {
     let folder = Folder::new(SETTINGS).write("keys/keys.toml", KEYS).plugin("misbehave", "misbehave");
-    let (reader, mut stdin) = std::io::pipe().unwrap();
-    let mut command = folder.command();
-    command.stdin(reader);
-    let mut router = Router::spawn(command);
+    let (mut router, mut stdin) = folder.spawn_with_stdin();
     let address = router.admin();
     router.wait_for("running");
     // More lanes compute than there are cores.

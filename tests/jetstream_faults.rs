@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use proxy::{Fault, Proxy};
 use server::NatsServer;
-use source::{DURABLE, Running, STREAM, admin, consumer_info, create_stream, nats, number, publish, settings, until};
+use source::{
+    DURABLE, Running, STREAM, admin, consumer_info, create_stream, nats, number, publish, settings, stocked, until,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -37,17 +39,15 @@ fn both_ways() -> [config::JetStreamSource; 2] {
 async fn a_restart_loses_nothing() {
     for settings in both_ways() {
         let mut server = NatsServer::start().await;
-        let before = admin(&server.url()).await;
-        create_stream(&before).await;
-        publish(&before, 1..=300).await;
+        stocked(&server.url(), 1..=300).await;
         let mut running = Running::start(&nats(&server.url()), settings).await;
         let held = running.next().await;
         server.restart().await;
-        let after = admin(&server.url()).await;
-        publish(&after, 301..=400).await;
+        let admin = admin(&server.url()).await;
+        publish(&admin, 301..=400).await;
         held.settle(Fate::Emitted);
         running.take_all(2..=400).await;
-        running.settle_the_rest(&after).await;
+        running.settle_the_rest(&admin).await;
         running.drain().await;
     }
 }
@@ -56,17 +56,15 @@ async fn a_restart_loses_nothing() {
 async fn a_crash_of_the_server_loses_nothing() {
     for settings in both_ways() {
         let mut server = NatsServer::start().await;
-        let before = admin(&server.url()).await;
-        create_stream(&before).await;
-        publish(&before, 1..=300).await;
+        stocked(&server.url(), 1..=300).await;
         let mut running = Running::start(&nats(&server.url()), settings).await;
         running.take_all(1..=150).await;
         server.kill();
         server.start_again().await;
-        let after = admin(&server.url()).await;
-        publish(&after, 301..=400).await;
+        let admin = admin(&server.url()).await;
+        publish(&admin, 301..=400).await;
         running.take_all(151..=400).await;
-        running.settle_the_rest(&after).await;
+        running.settle_the_rest(&admin).await;
         running.drain().await;
     }
 }
@@ -74,9 +72,7 @@ async fn a_crash_of_the_server_loses_nothing() {
 #[tokio::test]
 async fn a_frozen_server_is_waited_for() {
     let server = NatsServer::start().await;
-    let admin = admin(&server.url()).await;
-    create_stream(&admin).await;
-    publish(&admin, 1..=10).await;
+    let admin = stocked(&server.url(), 1..=10).await;
     let mut running = Running::start(&nats(&server.url()), settings()).await;
     running.take_all(1..=10).await;
     server.freeze();
@@ -124,9 +120,7 @@ async fn a_deleted_consumer_is_created_again_where_it_stood() {
 async fn a_stream_that_is_created_anew_is_read_from_its_beginning() {
     for settings in both_ways() {
         let server = NatsServer::start().await;
-        let admin = admin(&server.url()).await;
-        create_stream(&admin).await;
-        publish(&admin, 1..=30).await;
+        let admin = stocked(&server.url(), 1..=30).await;
         let mut running = Running::start(&nats(&server.url()), settings).await;
         let mut held = Vec::new();
         for _ in 1..=30 {
@@ -161,9 +155,7 @@ async fn a_stream_that_is_created_anew_is_read_from_its_beginning() {
 #[tokio::test]
 async fn a_lost_pull_is_noticed() {
     let server = NatsServer::start().await;
-    let admin = admin(&server.url()).await;
-    create_stream(&admin).await;
-    publish(&admin, 1..=100).await;
+    let admin = stocked(&server.url(), 1..=100).await;
     let proxy = Proxy::start(server.address()).await;
     let mut running = Running::start(&nats(&proxy.url()), settings()).await;
     running.take_all(1..=40).await;
@@ -187,9 +179,7 @@ async fn a_lost_pull_is_noticed() {
 async fn a_cut_connection_is_made_again() {
     for settings in both_ways() {
         let server = NatsServer::start().await;
-        let admin = admin(&server.url()).await;
-        create_stream(&admin).await;
-        publish(&admin, 1..=500).await;
+        let admin = stocked(&server.url(), 1..=500).await;
         let proxy = Proxy::start(server.address()).await;
         let mut running = Running::start(&nats(&proxy.url()), settings).await;
         for round in 0..5 {
@@ -296,9 +286,7 @@ async fn publish_raw(server: &NatsServer, subject: &str, headers: &[u8], body: &
 async fn a_message_that_the_client_can_not_read_becomes_a_dead_letter() {
     for settings in both_ways() {
         let server = NatsServer::start().await;
-        let admin = admin(&server.url()).await;
-        create_stream(&admin).await;
-        publish(&admin, 1..=5).await;
+        let admin = stocked(&server.url(), 1..=5).await;
         publish_raw(&server, "events.poison", b"NATS/1.0\r\nGood: yes\r\nBad: \xff\xfe\r\n\r\n", "body").await;
         publish(&admin, 6..=10).await;
         let mut running = Running::start(&nats(&server.url()), settings).await;

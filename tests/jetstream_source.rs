@@ -9,7 +9,9 @@ mod source;
 use std::time::Duration;
 
 use server::NatsServer;
-use source::{DURABLE, Running, STREAM, admin, consumer_info, create_stream, nats, number, publish, settings, until};
+use source::{
+    DURABLE, Running, STREAM, admin, consumer_info, create_stream, nats, number, publish, settings, stocked, until,
+};
 use tokio::time::{Instant, timeout};
 use trommel::{
     ack::Fate,
@@ -55,9 +57,7 @@ async fn a_message_becomes_an_event() {
 async fn thousands_come_once_and_in_order() {
     for settings in [settings(), ack_all()] {
         let server = NatsServer::start().await;
-        let admin = admin(&server.url()).await;
-        create_stream(&admin).await;
-        publish(&admin, 1..=5_000).await;
+        let admin = stocked(&server.url(), 1..=5_000).await;
         let mut running = Running::start(&nats(&server.url()), settings).await;
         let seen = running.take_all(1..=5_000).await;
         assert!(seen.iter().copied().eq(1..=5_000), "out of order or repeated");
@@ -69,9 +69,7 @@ async fn thousands_come_once_and_in_order() {
 #[tokio::test]
 async fn filter_subjects_choose() {
     let server = NatsServer::start().await;
-    let admin = admin(&server.url()).await;
-    create_stream(&admin).await;
-    publish(&admin, 1..=9).await;
+    stocked(&server.url(), 1..=9).await;
     let subjects = ["events.3", "events.5", "events.8"].map(|subject| subject.parse().unwrap()).to_vec();
     for settings in [settings(), ack_all()] {
         // Another durable each, so that none inherits the other's position.
@@ -91,9 +89,7 @@ async fn filter_subjects_choose() {
 async fn a_failed_event_comes_again_with_its_count() {
     for settings in [settings(), ack_all()] {
         let server = NatsServer::start().await;
-        let admin = admin(&server.url()).await;
-        create_stream(&admin).await;
-        publish(&admin, 1..=3).await;
+        let admin = stocked(&server.url(), 1..=3).await;
         let mut running = Running::start(&nats(&server.url()), settings).await;
         let mut attempts = Vec::new();
         let mut done = 0;
@@ -119,9 +115,7 @@ async fn a_failed_event_comes_again_with_its_count() {
 #[tokio::test]
 async fn the_ack_floor_never_passes_an_open_event() {
     let server = NatsServer::start().await;
-    let admin = admin(&server.url()).await;
-    create_stream(&admin).await;
-    publish(&admin, 1..=100).await;
+    let admin = stocked(&server.url(), 1..=100).await;
     let mut running = Running::start(&nats(&server.url()), ack_all()).await;
     let mut held = None;
     for _ in 1..=100 {
@@ -169,9 +163,7 @@ async fn slow_work_is_delivered_once() {
     let ack_wait = Duration::from_secs(1);
     for settings in [settings(), ack_all()] {
         let server = NatsServer::start().await;
-        let admin = admin(&server.url()).await;
-        create_stream(&admin).await;
-        publish(&admin, 1..=6).await;
+        let admin = stocked(&server.url(), 1..=6).await;
         let settings = config::JetStreamSource { ack_wait, ..settings };
         // One byte of budget: after each event the intake is closed, and what was pulled with it has to wait outside.
         // The pull asks for more than there is, so the server could redeliver at any time.
@@ -195,9 +187,7 @@ async fn slow_work_is_delivered_once() {
 #[tokio::test]
 async fn never_more_is_open_than_the_budget() {
     let server = NatsServer::start().await;
-    let admin = admin(&server.url()).await;
-    create_stream(&admin).await;
-    publish(&admin, 1..=50).await;
+    let admin = stocked(&server.url(), 1..=50).await;
     let budget = Budget { events: 7, bytes: 1 << 20 };
     let mut running = Running::with_budget(&nats(&server.url()), settings(), budget).await;
     let mut open = Vec::new();
@@ -217,9 +207,7 @@ async fn never_more_is_open_than_the_budget() {
 async fn a_drain_leaves_nothing_waiting_for_its_ack() {
     for settings in [settings(), ack_all()] {
         let server = NatsServer::start().await;
-        let admin = admin(&server.url()).await;
-        create_stream(&admin).await;
-        publish(&admin, 1..=80).await;
+        let admin = stocked(&server.url(), 1..=80).await;
         let budget = Budget { events: 100, bytes: 10 };
         let mut running = Running::with_budget(&nats(&server.url()), settings.clone(), budget).await;
         let mut open = Vec::new();
@@ -255,9 +243,7 @@ async fn a_drain_leaves_nothing_waiting_for_its_ack() {
 #[tokio::test]
 async fn what_another_process_left_open_comes_first() {
     let server = NatsServer::start().await;
-    let admin = admin(&server.url()).await;
-    create_stream(&admin).await;
-    publish(&admin, 1..=40).await;
+    let admin = stocked(&server.url(), 1..=40).await;
     let mut killed = Running::start(&nats(&server.url()), ack_all()).await;
     for _ in 1..=10 {
         killed.next().await.settle(Fate::Emitted);

@@ -61,10 +61,15 @@ pub struct Load {
 
 impl Load {
     pub fn start(context: jetstream::Context, subjects: usize, pause: Duration) -> Self {
+        Self::start_at(context, 0, subjects, pause)
+    }
+
+    /// Begins with event `first`.
+    pub fn start_at(context: jetstream::Context, first: usize, subjects: usize, pause: Duration) -> Self {
         let (stop, published) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&published));
         let run = tokio::spawn(async move {
-            let mut next = 0;
+            let mut next = first;
             while !stopped.load(Ordering::Relaxed) {
                 publish(&context, next..next + 10, subjects).await;
                 next += 10;
@@ -80,7 +85,7 @@ impl Load {
         self.published.load(Ordering::Relaxed)
     }
 
-    /// How many were published in all.
+    /// How many were published in all: the number of the next one.
     pub async fn stop(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         self.run.await.unwrap()

@@ -72,6 +72,14 @@ pub(crate) async fn create_stream(admin: &jetstream::Context) -> stream::Stream 
     admin.create_stream(config).await.unwrap()
 }
 
+/// A server whose stream holds `numbers`, as its administrator sees it.
+pub(crate) async fn stocked(url: &str, numbers: impl IntoIterator<Item = u64>) -> jetstream::Context {
+    let admin = admin(url).await;
+    create_stream(&admin).await;
+    publish(&admin, numbers).await;
+    admin
+}
+
 /// Publishes `numbers`, each as the body of a message on `events.NUMBER`.
 pub(crate) async fn publish(admin: &jetstream::Context, numbers: impl IntoIterator<Item = u64>) {
     let mut acks = Vec::new();
