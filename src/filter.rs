@@ -101,7 +101,7 @@ pub struct Emission {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The event can never be processed: straight to the dead letters.
-    #[error("the event is malformed: {0}")]
+    #[error("malformed: {0}")]
     Malformed(String),
     /// Passing trouble: try again after this time.
     #[error("to be tried again in {0:?}: {1}")]
