@@ -17,8 +17,11 @@ use trommel::{
     filter::{Broken, CallError, Failure, Fault, Filter, LoadError, ProcessError, Reason, Subscription, Verdict},
 };
 
+/// With CPU time enough for a slow machine to come to the limit that a test is about.
 fn limits() -> Limits {
     Limits {
+        match_cpu: Duration::from_secs(1),
+        process_cpu: Duration::from_secs(1),
         process_wall: Duration::from_secs(2),
         load: Duration::from_millis(300),
         memory: 16 << 20,
