@@ -1,13 +1,15 @@
 //! `select`: passes the events that fit, with the fields that are wanted.
 //!
-//! This file is the border to the router; what the params mean stands in [`conditions`] and [`fields`].
+//! What the params mean stands in [`conditions`] and [`fields`].
 
+#[path = "../../border.rs"]
+mod border;
 mod conditions;
 mod fields;
 
-use exports::trommel::filter::filter::{Event, Failure, Guest, GuestSubscription, Manifest, Outcome, Params};
+use border::{Filter, Rules};
 use fields::Selection;
-use trommel::filter::types::{Condition, Fields, Hooks};
+use trommel::filter::types::{Condition, Event, Failure, Hooks, Outcome, Params};
 
 wit_bindgen::generate!({
     path: "../../wit/v0.1.0",
@@ -15,49 +17,26 @@ wit_bindgen::generate!({
     additional_derives: [PartialEq],
 });
 
-struct Select;
-
-impl Guest for Select {
-    type Subscription = Subscription;
-
-    fn describe() -> Manifest {
-        Manifest {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            description: env!("CARGO_PKG_DESCRIPTION").to_owned(),
-            hooks: Hooks::NORMALIZE_PARAMS | Hooks::CONDITIONS | Hooks::PROCESS,
-            match_reads: Fields::empty(),
-            process_reads: Fields::PAYLOAD,
-            capabilities: Vec::new(),
-        }
-    }
-
-    fn normalize_params(_key: String, params: Params) -> Result<Params, Failure> {
-        Rules::new(&params).map_err(Failure::Malformed)?;
-        Ok(params)
-    }
+struct Select {
+    any_of: Vec<Vec<Condition>>,
+    /// `None` when the payload stays as it is.
+    selection: Option<Selection>,
 }
 
-/// The params, parsed. The router refuses a route whose params `normalize-params` refused; should one come here all
-/// the same, it passes nothing on unseen: `process` says what is wrong.
-struct Subscription(Result<Rules, String>);
+impl Rules for Select {
+    const HOOKS: Hooks = Hooks::CONDITIONS.union(Hooks::PROCESS);
 
-impl GuestSubscription for Subscription {
-    fn new(_key: String, params: Params) -> Self {
-        Self(Rules::new(&params))
+    fn new(params: &Params) -> Result<Self, String> {
+        let [condition, keep, rename] = border::known(params, ["where", "keep", "rename"])?;
+        Ok(Self { any_of: conditions::parse(condition)?, selection: Selection::parse(keep, rename)? })
     }
 
     fn conditions(&self) -> Vec<Vec<Condition>> {
-        self.0.as_ref().map(|rules| rules.any_of.clone()).unwrap_or_default()
-    }
-
-    fn matches(&self, _event: Event) -> bool {
-        true
+        self.any_of.clone()
     }
 
     fn process(&self, event: Event) -> Result<Outcome, Failure> {
-        let rules = self.0.as_ref().map_err(|problem| Failure::Broken(problem.clone()))?;
-        let Some(selection) = &rules.selection else {
+        let Some(selection) = &self.selection else {
             return Ok(Outcome::Keep);
         };
         let payload = event.payload.unwrap_or_default();
@@ -65,48 +44,26 @@ impl GuestSubscription for Subscription {
     }
 }
 
-struct Rules {
-    any_of: Vec<Vec<Condition>>,
-    /// `None` when the payload stays as it is.
-    selection: Option<Selection>,
-}
-
-impl Rules {
-    fn new(params: &Params) -> Result<Self, String> {
-        let (mut condition, mut keep, mut rename) = ("", "", "");
-        for (name, value) in params {
-            match name.as_str() {
-                "where" => condition = value,
-                "keep" => keep = value,
-                "rename" => rename = value,
-                _ => return Err(format!("`select` has no param `{name}`: it knows `where`, `keep` and `rename`")),
-            }
-        }
-        Ok(Self { any_of: conditions::parse(condition)?, selection: Selection::parse(keep, rename)? })
-    }
-}
-
-export!(Select);
+type Exported = Filter<Select>;
+export!(Exported);
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        border::{
+            Subscription,
+            test::{event, params},
+        },
+        exports::trommel::filter::filter::{Guest, GuestSubscription},
+        *,
+    };
 
-    fn params(params: &[(&str, &str)]) -> Params {
-        params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    fn subscription(given: &[(&str, &str)]) -> Subscription<Select> {
+        Subscription::new("orders".to_owned(), params(given))
     }
 
-    fn event(payload: &str) -> Event {
-        Event {
-            event_type: "order.created".to_owned(),
-            id: None,
-            subject: None,
-            source_time: None,
-            observed_at: 0,
-            attempt: 1,
-            headers: None,
-            payload: Some(payload.as_bytes().to_vec()),
-        }
+    fn process(subscription: &Subscription<Select>, payload: &str) -> Result<Outcome, Failure> {
+        subscription.process(event("order.created", "o-1", None, payload))
     }
 
     #[test]
@@ -116,7 +73,7 @@ mod tests {
             ("where", "/a => 1", "`where`, line 1, column 4: `=>` is no operator, write `>=`"),
             ("keep", "a", "`keep`: `a` is no JSON pointer, write `/a`"),
         ] {
-            let refused = Select::normalize_params("orders".to_owned(), params(&[(name, value)]));
+            let refused = Exported::normalize_params("orders".to_owned(), params(&[(name, value)]));
             assert!(matches!(&refused, Err(Failure::Malformed(message)) if message == expected), "{refused:?}");
         }
     }
@@ -124,26 +81,26 @@ mod tests {
     #[test]
     fn good_params_come_back_as_they_are() {
         let given = params(&[("keep", "/id"), ("rename", "/a=/b"), ("where", "/a >= 1 || subject ^= x")]);
-        assert_eq!(Select::normalize_params("orders".to_owned(), given.clone()).unwrap(), given);
+        assert_eq!(Exported::normalize_params("orders".to_owned(), given.clone()).unwrap(), given);
     }
 
     #[test]
     fn without_keep_and_rename_the_payload_is_not_even_parsed() {
-        let subscription = Subscription::new("orders".to_owned(), params(&[("where", "/a"), ("keep", "")]));
-        assert_eq!(subscription.process(event("not JSON")).unwrap(), Outcome::Keep);
+        let subscription = subscription(&[("where", "/a"), ("keep", "")]);
+        assert_eq!(process(&subscription, "not JSON").unwrap(), Outcome::Keep);
         assert_eq!(subscription.conditions().len(), 1);
     }
 
     #[test]
     fn events_that_cannot_be_selected_from_are_malformed() {
-        let subscription = Subscription::new("orders".to_owned(), params(&[("keep", "/a")]));
-        assert!(matches!(subscription.process(event("not JSON")), Err(Failure::Malformed(_))));
-        assert!(matches!(subscription.process(event("")), Err(Failure::Malformed(_))));
+        let subscription = subscription(&[("keep", "/a")]);
+        assert!(matches!(process(&subscription, "not JSON"), Err(Failure::Malformed(_))));
+        assert!(matches!(process(&subscription, ""), Err(Failure::Malformed(_))));
     }
 
     #[test]
     fn params_that_were_never_checked_stop_the_filter() {
-        let subscription = Subscription::new("orders".to_owned(), params(&[("where", "/a =")]));
-        assert!(matches!(subscription.process(event("{}")), Err(Failure::Broken(_))));
+        let subscription = subscription(&[("where", "/a =")]);
+        assert!(matches!(process(&subscription, "{}"), Err(Failure::Broken(_))));
     }
 }

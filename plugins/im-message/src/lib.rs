@@ -1,0 +1,178 @@
+//! `im-message`: a received message as one flat object, its content as text (L56).
+//!
+//! How content becomes text stands in [`content`].
+
+#[path = "../../border.rs"]
+mod border;
+mod content;
+mod json;
+mod post;
+
+use border::{Filter, Rules};
+use content::Mention;
+use json::text;
+use serde_json::{Map, Value};
+use trommel::filter::types::{Event, Failure, Fields, Hooks, Outcome, Params};
+
+wit_bindgen::generate!({
+    path: "../../wit/v0.1.0",
+    world: "filter-component",
+    additional_derives: [PartialEq],
+});
+
+struct Message;
+
+impl Rules for Message {
+    const HOOKS: Hooks = Hooks::PROCESS;
+    const PROCESS_READS: Fields = Fields::PAYLOAD.union(Fields::ID).union(Fields::SOURCE_TIME);
+
+    fn new(params: &Params) -> Result<Self, String> {
+        border::known(params, [])?;
+        Ok(Self)
+    }
+
+    fn process(&self, event: Event) -> Result<Outcome, Failure> {
+        let payload: Value = serde_json::from_slice(event.payload.as_deref().unwrap_or_default())
+            .map_err(|error| Failure::Malformed(format!("the payload is not JSON: {error}")))?;
+        let Some(message) = payload.pointer("/event/message").filter(|message| message.is_object()) else {
+            return Err(Failure::Malformed("the payload has no message at `/event/message`".to_owned()));
+        };
+        let flat = flatten(&event, &payload, message);
+        Ok(Outcome::Replace(Value::Object(flat).to_string().into_bytes()))
+    }
+}
+
+/// What is not there, or empty, is left out.
+fn flatten(event: &Event, payload: &Value, message: &Value) -> Map<String, Value> {
+    let mentions = mentions(message);
+    let kind = text(message, "message_type");
+    let (created, updated) = (text(message, "create_time"), text(message, "update_time"));
+    let id = text(message, "message_id");
+    let sent_by = |pointer| payload.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let rendered = content::render(kind, text(message, "content"), &mentions);
+    let members = [
+        ("type", event.event_type.as_str()),
+        ("event_id", event.id.as_deref().unwrap_or_default()),
+        ("timestamp", event.source_time.as_deref().unwrap_or(created)),
+        ("id", id),
+        ("message_id", id),
+        ("create_time", created),
+        // The server repeats the one in the other while nothing was edited.
+        ("update_time", if updated == created { "" } else { updated }),
+        ("chat_id", text(message, "chat_id")),
+        ("chat_type", text(message, "chat_type")),
+        ("message_type", kind),
+        ("sender_id", sent_by("/event/sender/sender_id/open_id")),
+        ("sender_type", sent_by("/event/sender/sender_type")),
+        ("root_id", text(message, "root_id")),
+        ("thread_id", text(message, "thread_id")),
+        ("reply_to", text(message, "parent_id")),
+        ("content", &rendered),
+    ];
+    let there = members.into_iter().filter(|(_, value)| !value.is_empty());
+    let mut flat: Map<_, _> = there.map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
+    if !mentions.is_empty() {
+        flat.insert("mentions".to_owned(), mentions.iter().map(Mention::to_json).collect());
+    }
+    flat
+}
+
+fn mentions(message: &Value) -> Vec<Mention<'_>> {
+    let listed = message.get("mentions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    listed.iter().map(Mention::read).filter(Mention::says_something).collect()
+}
+
+type Exported = Filter<Message>;
+export!(Exported);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        border::test::{event, params},
+        exports::trommel::filter::filter::Guest,
+        *,
+    };
+
+    fn process(payload: &str) -> Result<Outcome, Failure> {
+        Message.process(event("im.message.receive_v1", "ev_1", Some("1776409469273"), payload))
+    }
+
+    fn flat(payload: &Value) -> String {
+        match process(&payload.to_string()) {
+            Ok(Outcome::Replace(bytes)) => String::from_utf8(bytes).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A message in a thread, with all that one can have.
+    fn recorded() -> Value {
+        json!({
+            "schema": "2.0",
+            "header": {
+                "event_id": "ev_1", "event_type": "im.message.receive_v1", "create_time": "1776409469273",
+                "token": "", "app_id": "cli_a1", "tenant_key": "tk_1"
+            },
+            "event": {
+                "sender": {
+                    "sender_id": { "union_id": "on_s", "user_id": "u_s", "open_id": "ou_s" },
+                    "sender_type": "user", "tenant_key": "tk_1"
+                },
+                "message": {
+                    "message_id": "om_1", "root_id": "om_root", "parent_id": "om_parent", "thread_id": "omt_1",
+                    "chat_id": "oc_1", "chat_type": "group", "message_type": "text",
+                    "create_time": "1776409468987", "update_time": "1776409469999",
+                    "content": "{\"text\":\"hello @_user_1\"}",
+                    "mentions": [{ "key": "@_user_1", "id": { "open_id": "ou_a" }, "name": "Alice", "tenant_key": "tk_1" }]
+                }
+            }
+        })
+    }
+
+    /// L56
+    #[test]
+    fn a_message_comes_out_flat() {
+        let expected = concat!(
+            r#"{"type":"im.message.receive_v1","event_id":"ev_1","timestamp":"1776409469273","id":"om_1","#,
+            r#""message_id":"om_1","create_time":"1776409468987","update_time":"1776409469999","chat_id":"oc_1","#,
+            r#""chat_type":"group","message_type":"text","sender_id":"ou_s","sender_type":"user","root_id":"om_root","#,
+            r#""thread_id":"omt_1","reply_to":"om_parent","content":"hello @Alice","#,
+            r#""mentions":[{"key":"@_user_1","id":"ou_a","name":"Alice"}]}"#,
+        );
+        assert_eq!(flat(&recorded()), expected);
+    }
+
+    /// L56
+    #[test]
+    fn a_message_that_was_not_edited_has_no_update_time() {
+        let mut payload = recorded();
+        payload["event"]["message"]["update_time"] = json!("1776409468987");
+        assert!(!flat(&payload).contains("update_time"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_left_out() {
+        let payload = json!({ "event": { "message": { "message_id": "om_1", "mentions": [7, {}], "root_id": 7 } } });
+        let expected = r#"{"type":"im.message.receive_v1","event_id":"ev_1","timestamp":"1776409469273","id":"om_1","message_id":"om_1"}"#;
+        assert_eq!(flat(&payload), expected);
+        let mut without_time = event("t", "e", None, &recorded().to_string());
+        without_time.id = None;
+        let flat = Message.process(without_time).unwrap();
+        let Outcome::Replace(flat) = flat else { panic!("{flat:?}") };
+        assert!(flat.starts_with(br#"{"type":"t","timestamp":"1776409468987","#), "the message's own time stands in");
+    }
+
+    #[test]
+    fn what_is_no_message_is_malformed() {
+        for payload in ["", "not JSON", "{}", r#"{"event":{"message":"text"}}"#] {
+            assert!(matches!(process(payload), Err(Failure::Malformed(_))), "{payload}");
+        }
+    }
+
+    #[test]
+    fn it_has_no_params() {
+        let refused = Exported::normalize_params("k".to_owned(), params(&[("chat", "oc_1")]));
+        assert_eq!(refused, Err(Failure::Malformed("`im-message` has no param `chat`: it has none at all".to_owned())));
+    }
+}
