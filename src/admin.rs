@@ -1,12 +1,6 @@
 //! The admin listener: `/metrics`, `/live`, `/ready`. It only reads.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
 use axum::{
@@ -16,7 +10,7 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
 use crate::{metrics::Metrics, stop::Stop};
 
@@ -24,8 +18,8 @@ use crate::{metrics::Metrics, stop::Stop};
 #[derive(Clone)]
 pub struct View {
     pub metrics: Arc<Metrics>,
-    /// Set once every part has started.
-    pub started: Arc<AtomicBool>,
+    /// Whether every part has started.
+    pub started: watch::Receiver<bool>,
     pub stop: Stop,
 }
 
@@ -61,7 +55,7 @@ async fn metrics(State(view): State<View>) -> impl IntoResponse {
 
 /// 200 between start and drain, so that a load balancer or an orchestrator waits for the one and leaves at the other.
 async fn ready(State(view): State<View>) -> impl IntoResponse {
-    if !view.started.load(Ordering::Acquire) {
+    if !*view.started.borrow() {
         (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
     } else if view.stop.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")

@@ -2,31 +2,28 @@
 //! module that knows all others.
 
 use std::{
-    io,
+    io, mem,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
-    sync::Notify,
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
 
 use crate::{
-    admin,
+    admin, api,
     config::{Config, Place, Problem, Problems, SourceKind},
     filter::Host,
     metrics::Metrics,
-    nats::{self, Life},
+    nats::{self, Connection, Life},
     pipeline::Pipeline,
-    registry::{Loader, Report, Watch},
+    registry::{Change, Loader, Report, Tenures, Watch},
     sink::outlet::{End, Queue},
     source::{
         Source,
@@ -37,8 +34,11 @@ use crate::{
     summary::Summary,
 };
 
+mod attended;
+mod observer;
 mod outlets;
 
+use attended::{Attended, CHANGES};
 use outlets::Outlets;
 
 /// Why a run ended badly. Named after who has to act.
@@ -63,19 +63,31 @@ pub struct Controls {
     pub progress: Arc<Progress>,
     /// Where compiled components are kept.
     pub cache: Option<PathBuf>,
+    /// The router's folder, whose control socket this router is to have.
+    pub place: Option<PathBuf>,
+    /// Serve only consumers that attach, and end this long after the last one has left.
+    pub idle_exit: Option<Duration>,
 }
 
-/// Loads every component and takes every route into service as a start would, and then ends.
+/// Loads every component and takes every route into service as a start would, and then ends. Must be called on a runtime
+/// with sockets: filters may call the API when they normalise params.
 ///
 /// # Errors
 /// Everything that is wrong with them.
 pub async fn check(config: &Config, cache: Option<PathBuf>) -> Result<(), Problems> {
     let metrics = Arc::<Metrics>::default();
-    let host = Host::new(cache, Arc::clone(&metrics)).map_err(|error| {
+    let host = Host::new(cache, api(config)?, Arc::clone(&metrics)).map_err(|error| {
         let message = format!("components can't be checked on this machine: {error:#}");
         Problems::new(vec![Problem::error(Place::file(&config.plugins), message)])
     })?;
-    Loader::start(host, config.clone(), Default::default(), metrics).await.map(drop)
+    Loader::start(host, config.clone(), Default::default(), metrics, None).await.map(drop)
+}
+
+/// What makes the calls of the API, if there is one. Makes none yet.
+fn api(config: &Config) -> Result<Option<api::Client>, Problems> {
+    let Some(settings) = &config.api else { return Ok(None) };
+    let problem = |error| Problem::error(settings.place.clone(), format!("the API can't be called: {error:#}"));
+    api::Client::new(settings).map(Some).map_err(|error| Problems::new(vec![problem(error)]))
 }
 
 /// The runtime to call [`run`] on: sources, sinks and their connections hand on to each other all the time, in steps of
@@ -95,6 +107,7 @@ pub fn runtime() -> io::Result<Runtime> {
 /// comes back from the broker.
 pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError> {
     let began = Instant::now();
+    let config = if controls.idle_exit.is_some() { observer::observer(config) } else { config };
     let lanes = Builder::new_multi_thread().thread_name("lane").enable_time().build();
     let lanes = lanes.context("could not start the lanes' threads").map_err(RunError::Failed)?;
     let router = Router::start(config, &controls, lanes.handle()).await;
@@ -117,41 +130,55 @@ struct Router {
     background: JoinSet<anyhow::Result<()>>,
     outlets: JoinSet<anyhow::Result<End>>,
     dead_letters: Queue,
+    tenures: Arc<Tenures>,
+    /// The control socket, if this router has it.
+    attended: JoinSet<anyhow::Result<()>>,
 }
 
 impl Router {
     async fn start(config: Config, controls: &Controls, lanes: &Handle) -> Result<Self, RunError> {
         let Controls { stop, metrics, .. } = controls;
+        let api = api(&config).map_err(RunError::Config)?;
         let mut background = JoinSet::new();
-        let started = Arc::new(AtomicBool::new(false));
+        let (started, has_started) = watch::channel(false);
         if let Some(admin) = config.admin {
             let listener = admin::bind(admin.listen).await.map_err(RunError::Failed)?;
             if let Ok(address) = listener.local_addr() {
                 tracing::info!(%address, "listening for admin requests");
             }
-            let view = admin::View { metrics: Arc::clone(metrics), started: Arc::clone(&started), stop: stop.clone() };
+            let view = admin::View { metrics: Arc::clone(metrics), started: has_started.clone(), stop: stop.clone() };
             background.spawn(admin::serve(listener, view));
         }
-        converge_streams(&config).await?;
+        let control = attended::open(controls).await?;
+        let setup = converge_streams(&config).await?;
         let mut outlets = Outlets::new(&config, controls);
         let dead_letters = outlets.open_dead_letters().await.map_err(RunError::Failed)?;
         let sinks = outlets.open_sinks().await.map_err(RunError::Failed)?;
         let outlets = outlets.into_tasks();
 
-        let host = Host::new(controls.cache.clone(), Arc::clone(metrics)).map_err(RunError::Failed)?;
-        let watch = Watch::new(vec![config.plugins.clone(), config.keys.clone()]);
-        let loader = Loader::start(host, config.clone(), sinks, Arc::clone(metrics)).await.map_err(RunError::Config)?;
+        let host = Host::new(controls.cache.clone(), api, Arc::clone(metrics)).map_err(RunError::Failed)?;
+        let watch = Watch::new(vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()]);
+        let tenures = Arc::new(attended::tenures(&config, controls, setup).map_err(RunError::Failed)?);
+        let loader = Loader::start(host, config.clone(), sinks, Arc::clone(metrics), Some(Arc::clone(&tenures)));
+        let loader = loader.await.map_err(RunError::Config)?;
         let snapshots = loader.snapshots();
         let quarantined = Arc::new(Notify::new());
-        background.spawn(keep_current(loader, watch, Arc::clone(&controls.reload), Arc::clone(&quarantined)));
+        let Attended { serves, attached, changes } = attended::attend(control, controls, has_started);
+        let current =
+            Current { loader, watch, reload: Arc::clone(&controls.reload), quarantined: Arc::clone(&quarantined) };
+        background.spawn(current.keep(changes));
 
         let (pipeline, lanes) = Pipeline::start(&config, &snapshots, &dead_letters, &quarantined, stop, lanes);
+        if let Some(after) = controls.idle_exit {
+            background.spawn(attended::end_when_idle(attached.clone(), after, controls.stopper.clone()));
+            attended::somebody(attached, stop.clone()).await;
+        }
         let sources = start_sources(&config, controls, &pipeline).await.map_err(RunError::Failed)?;
-        started.store(true, Ordering::Release);
+        started.send_replace(true);
         let registry = &config.registry;
-        let (keys, routes) = (registry.keys.len(), registry.routes.len());
+        let (keys, routes) = (registry.keys.len(), registry.routes.len() + registry.type_routes.len());
         tracing::info!(keys, routes, sources = config.sources.len(), sinks = config.sinks.len(), "running");
-        Ok(Self { config, sources, pipeline, lanes, background, outlets, dead_letters })
+        Ok(Self { config, sources, pipeline, lanes, background, outlets, dead_letters, tenures, attended: serves })
     }
 
     /// Waits for the sources to end, then for everything behind them.
@@ -163,8 +190,14 @@ impl Router {
         drop(self.pipeline);
         while self.lanes.join_next().await.is_some() {}
         self.background.shutdown().await;
+        // No event of theirs is left.
+        self.tenures.close().await;
         drop(self.dead_letters);
         let mut result = failed;
+        // Nobody takes changes any more: consumers have what is left, and hear why it was the last.
+        while let Some(ended) = self.attended.join_next().await {
+            result = result.and(ended.context("the control socket's task panicked").flatten());
+        }
         while let Some(ended) = self.outlets.join_next().await {
             result = result.and(ended.context("a sink's task panicked").flatten().map(drop));
         }
@@ -192,6 +225,7 @@ impl Router {
                     }
                     End::Drained => {}
                 },
+                Some(ended) = self.attended.join_next() => ended.context("the control socket's task panicked")??,
                 Some(ended) = self.background.join_next() => ended.context("a background task panicked")??,
                 () = &mut grace, if !gave_up => {
                     gave_up = true;
@@ -203,39 +237,52 @@ impl Router {
     }
 }
 
-/// Reloads when the folders change or when asked to, and rolls back what is quarantined.
-async fn keep_current(
-    mut loader: Loader,
-    mut watch: Watch,
+/// Keeps the registry in force current.
+struct Current {
+    loader: Loader,
+    watch: Watch,
     reload: Arc<Notify>,
     quarantined: Arc<Notify>,
-) -> anyhow::Result<()> {
-    loop {
-        let Report { generation, refused } = tokio::select! {
-            () = watch.changed() => loader.reload().await,
-            () = reload.notified() => loader.reload().await,
-            () = quarantined.notified() => loader.roll_back().await,
-        };
-        for refused in refused {
-            tracing::error!("not reloaded, what was good stays in force: {refused}");
-        }
-        if let Some(generation) = generation {
-            tracing::info!(generation, "reloaded");
+}
+
+impl Current {
+    /// Reloads when the folders change or when asked to, rolls back what is quarantined, and lets consumers come and go.
+    async fn keep(self, mut changes: mpsc::Receiver<Change>) -> anyhow::Result<()> {
+        let Self { mut loader, mut watch, reload, quarantined } = self;
+        let mut arrived = Vec::new();
+        loop {
+            let Report { generation, refused } = tokio::select! {
+                () = watch.changed() => loader.reload().await,
+                () = reload.notified() => loader.reload().await,
+                () = quarantined.notified() => loader.roll_back().await,
+                1.. = changes.recv_many(&mut arrived, CHANGES) => {
+                    loader.change(mem::take(&mut arrived)).await;
+                    continue;
+                }
+            };
+            for refused in refused {
+                tracing::error!("not reloaded, what was good stays in force: {refused}");
+            }
+            if let Some(generation) = generation {
+                tracing::info!(generation, "reloaded");
+            }
         }
     }
 }
 
-/// Makes the streams that the configuration wants, or brings them in line.
-async fn converge_streams(config: &Config) -> Result<(), RunError> {
-    let Some(settings) = &config.nats else { return Ok(()) };
+/// Makes the streams that the configuration wants, or brings them in line. Returns the connection for what else is to be
+/// agreed on.
+async fn converge_streams(config: &Config) -> Result<Option<Connection>, RunError> {
+    let Some(settings) = &config.nats else { return Ok(None) };
     let connection = nats::connect(settings, "setup", Life::Reconnecting).await.map_err(RunError::Connect)?;
-    let wanted = config.streams.iter().cloned().chain(outlets::dead_letter_stream(config));
+    let streams = config.streams.iter().filter(|_| !config.is_observer);
+    let wanted = streams.cloned().chain(outlets::dead_letter_stream(config));
     for stream in wanted {
         let converged = connection.ensure_stream(&stream).await;
         let converged = converged.map_err(|error| RunError::Failed(error.into()))?;
         tracing::debug!(stream = stream.name, ?converged, "stream is as configured");
     }
-    Ok(())
+    Ok(Some(connection))
 }
 
 async fn start_sources(
@@ -245,21 +292,27 @@ async fn start_sources(
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let mut sources = JoinSet::new();
     for source in &config.sources {
-        let at = || format!("could not open source `{}`", source.name);
+        let at = || {
+            let observes =
+                if config.is_observer { ", in a router that makes no streams: `trommel run` does" } else { "" };
+            format!("could not open source `{}`{observes}", source.name)
+        };
         let intake_metrics = controls.metrics.source(&source.name);
         let stop = controls.stop.clone();
         match &source.kind {
             SourceKind::Lines(settings) => {
                 let progress = Arc::clone(&controls.progress);
                 let lines = Lines::new(source, settings, progress).with_context(at)?;
+                intake_metrics.connected.set(1);
                 sources.spawn(lines.run(pipeline.intake(intake_metrics), stop));
             }
             SourceKind::JetStream(settings) => {
                 let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
                 let connection = nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at)?;
                 let in_flight = config.pipeline.in_flight.get();
-                let jetstream = JetStream::open(connection, source, settings, in_flight);
-                sources.spawn(jetstream.await.with_context(at)?.run(pipeline.intake(intake_metrics), stop));
+                let jetstream = JetStream::open(connection, source, settings, in_flight).await.with_context(at)?;
+                intake_metrics.connected.set(1);
+                sources.spawn(jetstream.run(pipeline.intake(intake_metrics), stop));
             }
         }
     }

@@ -9,8 +9,14 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 pub mod check;
+mod columns;
+pub mod consume;
+pub mod keys;
 pub mod logs;
+pub mod refusal;
 pub mod run;
+pub mod status;
+pub mod stop;
 
 /// Exit codes, for scripts (L123).
 pub mod exit {
@@ -22,6 +28,8 @@ pub mod exit {
     pub const DENIED: u8 = 3;
     /// The network.
     pub const UNREACHABLE: u8 = 4;
+    /// trommel itself, or the machine.
+    pub const INTERNAL: u8 = 5;
 }
 
 /// Routes events from JetStream and other sources through WebAssembly components to sinks.
@@ -38,6 +46,11 @@ enum Command {
     Run(run::Run),
     /// Check a router's folder without starting anything
     Check(check::Check),
+    /// Show the keys that a router's folder declares
+    Keys(keys::Keys),
+    Consume(consume::Consume),
+    Status(status::Status),
+    Stop(stop::Stop),
     /// Print the version of the router and of the filter contracts that it serves
     Version,
 }
@@ -46,6 +59,10 @@ impl Cli {
     pub fn execute(self) -> ExitCode {
         let ended = match self.command {
             Command::Run(run) => return run.execute(),
+            Command::Keys(keys) => return keys.execute(),
+            Command::Consume(consume) => return consume.execute(),
+            Command::Status(status) => return status.execute(),
+            Command::Stop(stop) => return stop.execute(),
             Command::Check(check) => check.execute(),
             Command::Version => version(),
         };

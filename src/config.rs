@@ -3,8 +3,9 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use crate::{event::Pattern, field::Field};
+use crate::{endpoint::Endpoint, event::Pattern, field::Field, schema::Schema};
 
+mod api;
 mod document;
 mod folder;
 mod keys;
@@ -14,8 +15,11 @@ mod loops;
 mod nats;
 mod nearest;
 mod params;
+mod preflight;
 mod problem;
 mod routes;
+mod schema;
+mod schemas;
 mod settings;
 mod sink;
 mod source;
@@ -24,9 +28,16 @@ mod template;
 mod unique;
 mod values;
 
+pub use self::api::{Api, ApiToken, AuthType, Identity};
 pub use load::{load, load_registry};
+pub use nearest::{nearest, quoted};
 pub use params::{ParamProblem, check_params};
+pub use preflight::{Lack, Needed, preflight};
 pub use problem::{Place, Position, Problem, Problems, Severity};
+pub use routes::{TypeRoute, Types};
+pub use sink::{FileSink, FolderSink, Fsync, NatsSink, OnFailure, Sink, SinkKind};
+pub use template::{Part, Template};
+pub use values::duration;
 
 /// A router's folder, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +47,10 @@ pub struct Config {
     pub plugins: PathBuf,
     /// Where the keys are declared.
     pub keys: PathBuf,
+    /// Where the schemas are that keys name.
+    pub schemas: PathBuf,
     pub nats: Option<Nats>,
+    pub api: Option<Api>,
     pub streams: Vec<Stream>,
     pub sources: Vec<Source>,
     pub sinks: Vec<Sink>,
@@ -47,6 +61,8 @@ pub struct Config {
     pub dead_letter: DeadLetter,
     pub admin: Option<Admin>,
     pub registry: Registry,
+    /// Serves consumers that attach and nothing else; set by whoever starts such a router.
+    pub is_observer: bool,
     /// What is right but perhaps not meant.
     pub warnings: Vec<Problem>,
 }
@@ -56,6 +72,13 @@ pub struct Config {
 pub struct Registry {
     pub keys: Vec<Key>,
     pub routes: Vec<Route>,
+    pub type_routes: Vec<TypeRoute>,
+}
+
+impl Registry {
+    pub fn without_routes(self) -> Self {
+        Self { keys: self.keys, ..Self::default() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -155,6 +178,8 @@ pub enum AckMode {
 pub enum Deliver {
     All,
     New,
+    /// What comes from now on, through a consumer that the server forgets when nobody reads it. Not for the file.
+    Live,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -170,26 +195,11 @@ pub enum Envelope {
     Plain { id: Option<Field>, event_type: Option<Field>, subject: Option<Field>, source_time: Option<Field> },
     /// CloudEvents 1.0, structured or binary, told apart by the content type.
     CloudEvents,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sink {
-    pub name: String,
-    pub on_failure: OnFailure,
-    pub retry: Retry,
-    pub kind: SinkKind,
-}
-
-/// What happens to an output that a sink refuses for good, or for longer than its patience.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// Keep trying. What can never be taken becomes a dead letter.
-    Retry,
-    DeadLetter,
-    /// Count it and go on.
-    Skip,
-    /// Stop the router; nothing open is acknowledged.
-    Stop,
+    /// Lark's version 2.0: the body's header says what the event is, the whole body is the payload.
+    Lark {
+        /// What the message's own headers say counts, and a body that claims something else is refused (L46).
+        verify_header: bool,
+    },
 }
 
 /// How a refused output or event is tried again: waits grow from `min` to `max`, doubled and jittered.
@@ -199,62 +209,6 @@ pub struct Retry {
     pub max: Duration,
     /// How long after the first try to give up.
     pub patience: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum SinkKind {
-    Stdout,
-    File(FileSink),
-    Folder { path: PathBuf },
-    Nats(NatsSink),
-    Null,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct FileSink {
-    pub path: PathBuf,
-    /// Bytes after which the file is rotated away.
-    pub max_size: Option<u64>,
-    pub max_age: Option<Duration>,
-    /// Rotated files to keep; `None` keeps all.
-    pub keep: Option<NonZeroUsize>,
-    pub fsync: Fsync,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fsync {
-    /// The default. The operating system decides: what was written survives our crash, not the machine's.
-    Never,
-    /// Before a batch of outputs is confirmed.
-    Batch,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct NatsSink {
-    /// With placeholders: `{event_type}`, `{subject}`, `{id}`, `{key}`, `{header:NAME}`.
-    pub subject: Template,
-    /// Wait for JetStream's publish ack; otherwise core NATS, which promises nothing.
-    pub jetstream: bool,
-    /// Send the output's id as `Nats-Msg-Id`, so that the stream drops repeats.
-    pub message_id: bool,
-    /// Publishes under way at once.
-    pub window: usize,
-    pub ack_timeout: Duration,
-}
-
-/// A subject with placeholders, checked when the configuration was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(pub Vec<Part>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    Literal(String),
-    EventType,
-    /// The output's subject, dots and all.
-    Subject,
-    Id,
-    Key,
-    Header(String),
 }
 
 /// Settings of one component in `plugins/`; those without an entry have the defaults.
@@ -270,6 +224,8 @@ pub struct FilterSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
     State,
+    /// Calls of the API in `[api]`.
+    Api,
 }
 
 /// What happens to the events of a filter that keeps breaking and has no last good version.
@@ -354,6 +310,8 @@ pub struct Pipeline {
 /// Where events go that can never succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeadLetter {
+    /// Only the log tells. Not for the file.
+    Discard,
     /// An NDJSON file.
     File(PathBuf),
     /// A JetStream stream, created when absent, that keeps `SUBJECT.>`.
@@ -369,13 +327,29 @@ pub struct Admin {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Key {
     pub name: String,
+    /// For people; empty when the name will do.
+    pub display_name: String,
     pub description: String,
     /// At least one of subject and event type is given, and those given must both match (X10).
     pub subject: Option<Pattern>,
     pub event_type: Option<String>,
     /// The component's file name in `plugins/` without `.wasm`; without one every event passes as it is.
     pub filter: Option<String>,
+    /// What the filter may call of the API for this key.
+    pub api: Vec<Endpoint>,
     pub params: Vec<ParamDeclaration>,
+    /// Who may consume it; empty when no identity is needed (L16).
+    pub auth_types: Vec<AuthType>,
+    /// Scopes that the identity must have (L17).
+    pub scopes: Vec<String>,
+    /// Events that must be turned on at the platform (L17).
+    pub console_events: Vec<String>,
+    /// A second consumer of the same subscription is refused (L19).
+    pub single_consumer: bool,
+    /// What its outputs look like.
+    pub schema: Option<Schema>,
+    /// Which of its outputs are held against the schema.
+    pub validate: Validate,
     /// Lanes that may be inside `process` at once.
     pub workers: NonZeroUsize,
     /// Events of the key that may wait for a lane.
@@ -384,6 +358,29 @@ pub struct Key {
     pub retry: Retry,
     /// Limits that differ from the filter's.
     pub limits: LimitOverrides,
+    /// Where it is declared.
+    pub place: Place,
+}
+
+impl Key {
+    pub fn domain(&self) -> &str {
+        Self::domain_of(&self.name)
+    }
+
+    /// What comes before the first dot of a key's name, or the whole name (L07).
+    pub fn domain_of(name: &str) -> &str {
+        name.split_once('.').map_or(name, |(domain, _)| domain)
+    }
+}
+
+/// Which outputs of a key are held against its schema. One that does not fit makes its event a dead letter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Validate {
+    Off,
+    /// Those of one event in a hundred, chosen by its id.
+    Sample,
+    #[default]
+    All,
 }
 
 /// The limits that a key may set for its own calls; the rest belong to the component.

@@ -5,6 +5,10 @@ use std::{fmt, str::FromStr, sync::Arc};
 use bytes::Bytes;
 use bytestring::ByteString;
 
+mod type_pattern;
+
+pub use type_pattern::{TypePattern, TypePatternError};
+
 /// Longest subject or pattern, in bytes (F06, F07).
 pub const MAX_SUBJECT: usize = 1024;
 

@@ -17,11 +17,13 @@ use std::time::Duration;
 
 mod condition;
 mod error;
+mod granted;
 mod health;
 mod host;
 mod inspect;
 mod instance;
 mod journal;
+mod lifecycle;
 mod loaded;
 mod sandbox;
 mod state;
@@ -31,7 +33,9 @@ mod value;
 
 pub use condition::{ConditionError, Conditions, Facts, NotJson};
 pub use error::{Broken, CallError, Fault, LoadError, ProcessError, Reason};
+pub use granted::Caller;
 pub use host::{Host, digest};
+pub use inspect::has_lifecycle;
 pub use loaded::{Filter, Matcher};
 pub use subscription::{CallLimits, Subscription};
 

@@ -9,9 +9,11 @@ use serde::de::IgnoredAny;
 
 mod members;
 mod pointer;
+mod pretty;
 
 pub use members::Members;
 pub use pointer::{Pointer, PointerError};
+pub use pretty::pretty;
 
 /// The text is not JSON, as far as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

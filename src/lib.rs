@@ -6,15 +6,18 @@
 //! conditions, `matches` and `process` of a [`filter`], then the queues of the [`sink`]s. When every sink has confirmed,
 //! the duty is done and the source acknowledges. [`app`] puts it together from a checked [`config`].
 
+pub mod endpoint;
 pub mod event;
 pub mod field;
 pub mod json;
+pub mod schema;
 
 pub mod ack;
 pub mod metrics;
 pub mod stop;
 pub mod summary;
 
+pub mod api;
 pub mod config;
 pub mod filter;
 pub mod registry;
@@ -26,4 +29,5 @@ pub mod source;
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod control;
 pub mod nats;

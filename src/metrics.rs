@@ -23,6 +23,8 @@ pub struct SourceMetrics {
     pub failed: Counter,
     pub dead_lettered: Counter,
     pub in_flight: Gauge,
+    /// 1 while the source is connected to where its events come from.
+    pub connected: Gauge,
 }
 
 impl SourceMetrics {
@@ -88,6 +90,8 @@ struct Name {
 /// All the counters of a router, created on first use and kept for its life, so that they survive reloads.
 #[derive(Debug, Default)]
 pub struct Metrics {
+    /// Of the registry in force.
+    pub generation: Gauge,
     sources: Named<SourceMetrics>,
     keys: Named<KeyMetrics>,
     filters: Named<FilterMetrics>,
@@ -153,6 +157,7 @@ impl Metrics {
     /// Everything in the OpenMetrics text format.
     pub fn exposition(&self) -> String {
         let mut page = Page(Registry::with_prefix("trommel"));
+        page.0.register("registry_generation", "Generation of the registry in force", self.generation.clone());
         let sources = self.sources();
         page.counters("source_events_received", "Events taken from the source", &sources, |m| &m.received);
         page.counters("source_events_emitted", "Events of which a sink took an output", &sources, |m| &m.emitted);
@@ -162,6 +167,7 @@ impl Metrics {
         page.counters("source_events_failed", "Events given back to the source", &sources, |m| &m.failed);
         page.counters("source_events_dead_lettered", "Events stored as dead letters", &sources, |m| &m.dead_lettered);
         page.gauges("source_events_in_flight", "Events not settled yet", &sources, |m| &m.in_flight);
+        page.gauges("source_connected", "1 while connected to where the events come from", &sources, |m| &m.connected);
         let keys = self.keys();
         page.counters("key_events_matched", "Events that the index handed to the key", &keys, |m| &m.matched);
         page.counters("key_events_filtered", "Events that every route of the key turned away", &keys, |m| &m.filtered);

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::config;
 
 mod api;
+mod bucket;
 mod error;
 mod health;
 mod identity;
@@ -20,6 +21,7 @@ mod stream;
 
 pub use api::{ApiError, Difference, code};
 pub(crate) use api::{Wanted, converge};
+pub use bucket::{Bucket, Entry};
 pub use error::{ConnectError, Trouble};
 use health::Health;
 pub use health::NoPermission;

@@ -10,29 +10,43 @@ use tokio::sync::Semaphore;
 
 use crate::{
     config::{OnQuarantine, Retry},
-    event::{Event, Pattern},
+    event::{Event, Pattern, TypePattern},
     field::Field,
     filter::{Filter, Subscription},
     metrics::KeyMetrics,
     sink::outlet::Queue,
 };
 
+mod attach;
+mod by_type;
 mod index;
 mod loader;
+mod subscription_id;
+mod tenure;
+mod validation;
 mod watch;
 
+pub use attach::{Attach, AttachError, Change, Serving, Standing};
+use by_type::ByType;
 pub use index::Index;
 pub use loader::{Loader, Report};
+pub use subscription_id::SubscriptionId;
+pub use tenure::{EnterError, Entrant, LEASE, Tenure, Tenures};
+pub use validation::Validation;
 pub use watch::Watch;
 
 /// Hears of every new snapshot.
 pub type Snapshots = tokio::sync::watch::Receiver<Arc<Snapshot>>;
 
-/// What an event must have to concern a key: those given must both match (X10).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Interest {
-    pub subject: Option<Pattern>,
-    pub event_type: Option<String>,
+/// Which events concern a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Those given must both match (X10).
+    Named { subject: Option<Pattern>, event_type: Option<String> },
+    /// Events in whose type the expression is found (L129).
+    Matching(TypePattern),
+    /// Events in whose type no expression is found.
+    Rest,
 }
 
 /// One entry of the registry, ready for work.
@@ -41,13 +55,15 @@ pub struct Key {
     pub name: Arc<str>,
     pub ordering: Ordering,
     /// Lanes that may be inside `process` at once.
-    pub workers: Semaphore,
+    pub workers: Arc<Semaphore>,
     /// Places for events that wait for their lane. A source takes one, the lane gives it back.
-    pub buffer: Semaphore,
+    pub buffer: Arc<Semaphore>,
     pub retry: Retry,
     /// Without one every event passes as it is.
     pub filter: Option<Filter>,
     pub on_quarantine: OnQuarantine,
+    /// Without one outputs may look like anything.
+    pub validation: Option<Validation>,
     pub routes: Vec<Route>,
     pub metrics: Arc<KeyMetrics>,
 }
@@ -88,6 +104,7 @@ pub struct Snapshot {
     keys: Vec<Arc<Key>>,
     by_name: HashMap<Arc<str>, usize>,
     index: Index,
+    by_type: ByType,
 }
 
 impl Snapshot {
@@ -99,7 +116,13 @@ impl Snapshot {
                 continue;
             }
             let position = snapshot.keys.len();
-            snapshot.index.insert(interest.subject.as_ref(), interest.event_type.as_deref(), position);
+            match interest {
+                Interest::Named { subject, event_type } => {
+                    snapshot.index.insert(subject.as_ref(), event_type.as_deref(), position);
+                }
+                Interest::Matching(pattern) => snapshot.by_type.insert(pattern, position),
+                Interest::Rest => snapshot.by_type.insert_rest(position),
+            }
             snapshot.by_name.insert(Arc::clone(&key.name), position);
             snapshot.keys.push(Arc::new(key));
         }
@@ -108,11 +131,13 @@ impl Snapshot {
 
     /// The keys that the event's subject and event type concern.
     pub fn candidates(&self, event: &Event, mut each: impl FnMut(&Arc<Key>)) {
-        self.index.look_up(&event.subject, &event.event_type, |position| {
+        let mut found = |position: usize| {
             if let Some(key) = self.keys.get(position) {
                 each(key);
             }
-        });
+        };
+        self.index.look_up(&event.subject, &event.event_type, &mut found);
+        self.by_type.look_up(&event.event_type, found);
     }
 
     pub fn key(&self, name: &str) -> Option<&Arc<Key>> {

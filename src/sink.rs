@@ -19,6 +19,7 @@ pub mod line;
 pub mod nats;
 pub mod null;
 pub mod outlet;
+mod permissions;
 pub mod stdout;
 
 /// One output of a route, with the duty to settle its event.

@@ -363,7 +363,7 @@ on_quarantine = "stop"
       known words: `file`, `folder`, `nats`, `null` and `stdout`
     trommel.toml:16:14: `on_failure` can't be `deadletter`
       did you mean `dead_letter`?
-    trommel.toml:20:20: `grants` can't be `network`: the only thing to grant is `state`
+    trommel.toml:20:20: `grants` can't be `network`: what can be granted is `api` and `state`
     trommel.toml:21:17: `on_quarantine` can't be `stop`
       known words: `dead_letter` and `pause`
     ");
@@ -597,7 +597,7 @@ type = "nats"
 subject = "alerts.>"
 "#;
     assert_snapshot!(beside_source(text), @r"
-    trommel.toml:8:11: `subject` can't be `alerts.{eventtype}`: there is no placeholder `{eventtype}`, only `{event_type}`, `{subject}`, `{id}`, `{key}` and `{header:NAME}`
+    trommel.toml:8:11: `subject` can't be `alerts.{eventtype}`: there is no placeholder `{eventtype}`, only `{event_type}`, `{subject}`, `{id}`, `{source_time}`, `{key}` and `{header:NAME}`
     trommel.toml:13:11: `subject` can't be `alerts.{id`: a `{` or a `}` stands alone
     trommel.toml:18:11: `subject` can't be `alerts.{header:a b}`: a header's name is printable ASCII without spaces and `:`
     trommel.toml:23:11: `subject` can't be `alerts.>`: `*` and `>` belong in patterns, not in subjects
@@ -633,6 +633,17 @@ fn a_component_is_not_there() {
     assert_snapshot!(beside_source("[[filter]]\nname = \"order\"\n"), @r"
     trommel.toml:2:8: filter `order` has no component: there is no `plugins/order.wasm`
       did you mean `orders`?
+    ");
+}
+
+/// L07
+#[test]
+fn a_domain_that_is_not_the_names() {
+    let text = "[[key]]\nkey = \"orders.large\"\nsubject = \"a\"\ndomain = \"order\"\n\
+                [[key]]\nkey = \"orders\"\nsubject = \"a\"\ndomain = \"orders\"\n";
+    assert_snapshot!(in_keys(text), @r"
+    keys/orders.toml:4:10: the domain of key `orders.large` is `orders`, not `order`
+      it is what comes before the first dot of the name: leave `domain` out, or name the key otherwise
     ");
 }
 
@@ -761,10 +772,73 @@ fn routes_to_what_is_not_there() {
     ");
     assert_snapshot!(in_route("sinks = []\n"), @r"
     keys/orders.toml:16:1: `key` is missing
+      without a key it takes events by a `match_regex` over their type, or `fallthrough = true`
     keys/orders.toml:17:9: the route feeds no sink
       to look at a filter's counters alone, add a sink of type `null`
     ");
     assert_snapshot!(in_route("key = \"orders.all\"\n"), @"keys/orders.toml:16:1: `sinks` is missing");
+}
+
+/// L129
+#[test]
+fn routes_without_a_key_that_take_nothing() {
+    assert_snapshot!(in_route("match_regex = \"im.(message\"\nsinks = [\"out\"]\n"), @"keys/orders.toml:17:15: `match_regex` can't be `im.(message`: unclosed group");
+    assert_snapshot!(in_route("match_regex = \"im\"\nfallthrough = true\nsinks = [\"out\"]\n"), @"keys/orders.toml:16:1: a route takes its events by `key`, by `match_regex` or as `fallthrough`: give one");
+    assert_snapshot!(in_route("fallthrough = \"yes\"\nsinks = [\"out\"]\n"), @"keys/orders.toml:17:15: `fallthrough` must be `true` or `false`, found a string");
+    assert_snapshot!(in_route("match_regexp = \"im\"\nfallthrough = false\nsinks = [\"out\"]\n"), @r"
+    keys/orders.toml:16:1: `key` is missing
+      without a key it takes events by a `match_regex` over their type, or `fallthrough = true`
+    keys/orders.toml:17:1: unknown field `match_regexp`
+      did you mean `match_regex`?
+    ");
+    let text = r#"name = "orders.all"
+match_regex = "^im"
+sinks = ["ou"]
+params = { min_amount = 1 }
+
+[[route]]
+name = "orders.all"
+fallthrough = true
+sinks = ["out"]
+"#;
+    assert_snapshot!(in_route(text), @r"
+    keys/orders.toml:19:10: there is no sink `ou`
+      did you mean `out`?
+    keys/orders.toml:20:10: only a route of a key has `params`
+    keys/orders.toml:23:8: `orders.all` is a key
+      outputs and counters bear the route's name as their key's: give it another
+    ");
+}
+
+/// L46, L130
+#[test]
+fn envelopes_and_file_names_that_mean_nothing() {
+    let text = r#"
+[[source]]
+name = "in"
+type = "lines"
+envelope = "lark"
+verify_header = true
+
+[[source]]
+name = "other"
+type = "lines"
+path = "trommel.toml"
+envelope = "lark"
+id = "/id"
+
+[[sink]]
+name = "out"
+type = "folder"
+path = "out"
+file_name = "{event_type}.json"
+"#;
+    assert_snapshot!(in_settings(text), @r"
+    trommel.toml:6:17: `verify_header` compares with the message's headers, and lines have none
+    trommel.toml:13:1: unknown field `id`
+      known fields: `envelope`, `name`, `path`, `type` and `verify_header`
+    trommel.toml:19:13: `file_name` can't be `{event_type}.json`: without `{id}` events would take each other's names
+    ");
 }
 
 /// L24, L26, L27, X8
@@ -867,5 +941,150 @@ fn a_file_that_is_not_text() {
     assert_snapshot!(load(dir.path()).unwrap_err(), @r"
     keys/folder.toml: can't read the file: Is a directory (os error 21)
     keys/latin.toml:2:6: the file is not UTF-8 from here on
+    ");
+}
+
+/// What is said about a key with these fields, beside these schemas.
+fn in_schema(fields: &str, schemas: &[(&str, &str)]) -> String {
+    let key = format!("[[key]]\nkey = \"orders\"\nsubject = \"orders.>\"\n{fields}\n");
+    problems(&[&[("trommel.toml", SETTINGS), ("keys/orders.toml", key.as_str())], schemas].concat())
+}
+
+const ORDER: (&str, &str) = (
+    "schemas/order.json",
+    r#"{ "type": "object", "properties": { "amount": { "type": "integer" }, "customer": { "type": "object" } } }"#,
+);
+
+/// L09 and L11
+#[test]
+fn a_schema_is_given_in_one_way() {
+    assert_snapshot!(in_schema("[key.schema]", &[ORDER]), @r"
+    keys/orders.toml:4:1: the schema is neither `native` nor `custom`
+      `custom` is the shape of the output, `native` that of the event in the standard envelope
+    ");
+    assert_snapshot!(in_schema("[key.schema]\nnative = true\ncustom = { file = \"order.json\" }", &[ORDER]), @r"
+    keys/orders.toml:4:1: the schema is both `native` and `custom`: give one
+      `custom` is the shape of the output, `native` that of the event in the standard envelope
+    ");
+    assert_snapshot!(in_schema("[key.schema]\nnative = false", &[ORDER]), @r"
+    keys/orders.toml:5:10: `native` can't be `false`
+      leave it out
+    ");
+    assert_snapshot!(in_schema("[key.schema.custom]", &[ORDER]), @r#"
+    keys/orders.toml:4:1: the schema is not given
+      give it a `file` in `schemas/`, or the schema itself as `inline = { type = "object" }`
+    "#);
+    assert_snapshot!(
+        in_schema("[key.schema.native]\nfile = \"order.json\"\ninline = { type = \"object\" }", &[ORDER]),
+        @"keys/orders.toml:4:1: `file` and `inline` both give the schema: give one"
+    );
+    assert_snapshot!(in_schema("[key.schema.custom]\npath = \"order.json\"", &[ORDER]), @r#"
+    keys/orders.toml:4:1: the schema is not given
+      give it a `file` in `schemas/`, or the schema itself as `inline = { type = "object" }`
+    keys/orders.toml:5:1: unknown field `path`
+      known fields: `file` and `inline`
+    "#);
+}
+
+#[test]
+fn a_schema_file_that_is_not_there() {
+    assert_snapshot!(in_schema("[key.schema.custom]\nfile = \"oder.json\"", &[ORDER]), @r"
+    keys/orders.toml:5:8: there is no schema `schemas/oder.json`
+      did you mean `order.json`?
+    ");
+    assert_snapshot!(in_schema("[key.schema.custom]\nfile = \"../order.json\"", &[]), @r"
+    keys/orders.toml:5:8: there is no schema `schemas/../order.json`
+      there is no schema in `schemas/`
+    ");
+}
+
+/// L12: said once, however many keys name the file.
+#[test]
+fn a_schema_file_that_is_no_schema() {
+    let twice = r#"schema = { custom = { file = "order.json" } }
+[[key]]
+key = "more"
+subject = "a"
+schema = { native = { file = "order.json" } }"#;
+    for text in ["", "null", "{}", "true", "{\n  \"type\": \"object\",\n}", "{ \"type\": \"objekt\" }"] {
+        let found = in_schema(twice, &[("schemas/order.json", text)]);
+        assert_eq!(found.lines().count(), 1, "{found}");
+    }
+    let one = |text| in_schema(twice, &[("schemas/order.json", text)]);
+    assert_snapshot!(one(""), @"schemas/order.json:1:1: the file is not JSON: EOF while parsing a value");
+    assert_snapshot!(one("{}"), @r"
+    schemas/order.json: it is a placeholder: a schema is a JSON object that says something
+    ");
+    assert_snapshot!(one("{\n  \"type\": \"object\",\n}"), @r"
+    schemas/order.json:3:1: the file is not JSON: trailing comma
+    ");
+    assert_snapshot!(one("{ \"type\": \"objekt\" }"), @r#"
+    schemas/order.json: it is no JSON Schema at `/type`: "objekt" is not valid under any of the schemas listed in the 'anyOf' keyword
+    "#);
+}
+
+/// L11 and L12
+#[test]
+fn an_inline_schema_that_is_none() {
+    assert_snapshot!(in_schema("schema = { custom = { inline = {} } }", &[]), @r"
+    keys/orders.toml:4:32: it is a placeholder: a schema is a JSON object that says something
+    ");
+    assert_snapshot!(in_schema("schema = { custom = { inline = { type = \"objekt\" } } }", &[]), @r#"
+    keys/orders.toml:4:32: it is no JSON Schema at `/type`: "objekt" is not valid under any of the schemas listed in the 'anyOf' keyword
+    "#);
+    assert_snapshot!(in_schema("schema = { custom = { inline = { const = 2026-01-01, maximum = nan } } }", &[]), @r"
+    keys/orders.toml:4:42: `const` must be something that JSON has too, found a date or time
+    keys/orders.toml:4:64: `maximum` must be something that JSON has too, found a float
+    ");
+    assert_snapshot!(in_schema("schema = { custom = { inline = \"{}\" } }", &[]), @r"
+    keys/orders.toml:4:32: `inline` must be a table, found a string
+    ");
+}
+
+/// L13
+#[test]
+fn overrides_of_fields_that_there_are_not() {
+    let schema = "[key.schema.custom]\nfile = \"order.json\"\n[key.field_overrides]\n";
+    let overrides = r#""/customer" = { description = "who" }
+"/zone" = { description = "where" }
+"amount" = { kind = "money" }
+"/customer/*" = { enum = ["a"] }
+"#;
+    assert_snapshot!(in_schema(&format!("{schema}{overrides}"), &[ORDER]), @r"
+    keys/orders.toml:8:1: the schema has no field `/zone`
+      `/a/b` is a property of a property, `/a/*` an array's elements; `$ref`s are not followed
+    keys/orders.toml:9:1: the schema has no field `amount`
+      did you mean `/amount`?
+    keys/orders.toml:10:1: the schema has no field `/customer/*`
+      did you mean `/customer`?
+    ");
+    assert_snapshot!(in_schema(&format!("{schema}\"/amount\" = {{ format = \"money\" }}"), &[ORDER]), @r"
+    keys/orders.toml:7:15: unknown field `format`
+      known fields: `description`, `enum` and `kind`
+    ");
+    assert_snapshot!(in_schema(&format!("{schema}\"/amount\" = \"money\""), &[ORDER]), @r"
+    keys/orders.toml:7:13: `/amount` must be a table, found a string
+    ");
+    assert_snapshot!(in_schema("[key.field_overrides.\"/amount\"]\nkind = \"money\"", &[ORDER]), @r"
+    keys/orders.toml:4:6: `field_overrides` need a schema
+      they are laid over the fields of `[key.schema]`
+    ");
+}
+
+/// L16
+#[test]
+fn fields_about_validation_and_identity() {
+    assert_snapshot!(in_schema("validate = \"all\"", &[]), @r"
+    keys/orders.toml:4:12: there is no schema to validate against
+      declare the shape of the outputs in `[key.schema]`
+    ");
+    assert_snapshot!(in_schema("schema = { native = true }\nvalidate = \"some\"", &[]), @r"
+    keys/orders.toml:5:12: `validate` can't be `some`
+      known words: `all`, `off` and `sample`
+    ");
+    assert_snapshot!(in_schema("auth_types = [\"user\", \"robot\"]\nscopes = [\"\"]\nsingle_consumer = 1", &[]), @r"
+    keys/orders.toml:4:23: `auth_types` can't be `robot`: it is `user` or `bot`
+    keys/orders.toml:5:11: `scopes` can't be ``: it is empty
+    keys/orders.toml:6:19: `single_consumer` must be `true` or `false`, found an integer
     ");
 }

@@ -1,18 +1,19 @@
 //! A router's folder comes out as the checked configuration, defaults filled in.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test may fail")]
 
-use std::{fs, net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
 use insta::assert_snapshot;
 use tempfile::TempDir;
 use trommel::{
     config::{
-        AckMode, Admin, Config, DeadLetter, Dedup, DedupBy, Deliver, Envelope, FileSink, FilterSettings, Fsync, Grant,
-        JetStreamSource, Key, LimitOverrides, Limits, LinesSource, Nats, NatsAuth, NatsSink, OnFailure, OnQuarantine,
-        OrderBy, ParamDeclaration, ParamKind, Part, Pipeline, Retry, Route, Sink, SinkKind, Source, SourceKind,
-        Storage, Stream, Template, load, load_registry,
+        AckMode, Admin, AuthType, Config, DeadLetter, Dedup, DedupBy, Deliver, Envelope, FileSink, FilterSettings,
+        FolderSink, Fsync, Grant, JetStreamSource, Key, LimitOverrides, Limits, LinesSource, Nats, NatsAuth, NatsSink,
+        OnFailure, OnQuarantine, OrderBy, ParamDeclaration, ParamKind, Part, Pipeline, Place, Position, Retry, Route,
+        Sink, SinkKind, Source, SourceKind, Storage, Stream, Template, Types, Validate, load, load_registry,
     },
     field::Field,
+    schema::{Declared, Form, Schema},
 };
 
 fn write(dir: &Path, files: &[(&str, &str)]) {
@@ -44,6 +45,7 @@ fn params(params: &[(&str, &str)]) -> Vec<(String, String)> {
 const FULL: &str = r#"
 [folders]
 plugins = "components"
+schemas = "shapes"
 
 [nats]
 url = ["nats://a:4222", "tls://b"]
@@ -54,6 +56,12 @@ tls_ca = "ca.pem"
 tls_cert = "client.pem"
 tls_key = "client.key"
 connect_timeout = "2s"
+
+[api]
+base_url = "https://api.example.com"
+auth_types = "bot"
+scopes = "orders:read"
+console_events = "order.created"
 
 [[stream]]
 name = "ORDERS"
@@ -106,6 +114,8 @@ on_failure = "skip"
 name = "single"
 type = "folder"
 path = "/var/spool/orders"
+file_name = "{event_type}_{id}"
+pretty = true
 on_failure = "dead_letter"
 
 [[sink]]
@@ -154,10 +164,17 @@ listen = "127.0.0.1:9464"
 const FULL_KEYS: &str = r#"
 [[key]]
 key = "orders.large"
+display_name = "Large orders"
 description = "Orders above a threshold"
 subject = "orders.*.created"
 event_type = "order.created"
 filter = "orders"
+auth_types = ["user", "bot"]
+scopes = ["orders:read"]
+console_events = "order.created"
+single_consumer = true
+schema = { custom = { file = "order.json" } }
+validate = "sample"
 workers = 2
 buffer_size = 50
 order_by = "/customer/id"
@@ -190,6 +207,7 @@ fn everything_that_can_be_said() {
         ("trommel.toml", FULL),
         ("keys/orders.toml", FULL_KEYS),
         ("components/orders.wasm", ""),
+        ("shapes/order.json", r#"{ "type": "object" }"#),
         ("secrets/password", "p@ss word\n"),
         ("ca.pem", ""),
         ("client.pem", ""),
@@ -273,7 +291,11 @@ fn everything_that_can_be_said() {
                 name: "single".into(),
                 on_failure: OnFailure::DeadLetter,
                 retry,
-                kind: SinkKind::Folder { path: "/var/spool/orders".into() },
+                kind: SinkKind::Folder(FolderSink {
+                    path: "/var/spool/orders".into(),
+                    name: Some(Template(vec![Part::EventType, Part::Literal("_".into()), Part::Id])),
+                    pretty: true,
+                }),
             },
             Sink {
                 name: "alerts".into(),
@@ -317,15 +339,18 @@ fn everything_that_can_be_said() {
     assert_eq!(config.admin, Some(Admin { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }));
     assert_eq!(config.plugins, at("components"));
     assert_eq!(config.keys, at("keys"));
+    assert_eq!(config.schemas, at("shapes"));
     assert_eq!(config.warnings, []);
     assert_eq!(
         config.registry.keys,
         [Key {
             name: "orders.large".into(),
+            display_name: "Large orders".into(),
             description: "Orders above a threshold".into(),
             subject: Some("orders.*.created".parse().unwrap()),
             event_type: Some("order.created".into()),
             filter: Some("orders".into()),
+            api: vec![],
             params: vec![
                 ParamDeclaration {
                     name: "min_amount".into(),
@@ -346,11 +371,18 @@ fn everything_that_can_be_said() {
                     subscription_key: false,
                 },
             ],
+            auth_types: vec![AuthType::User, AuthType::Bot],
+            scopes: vec!["orders:read".into()],
+            console_events: vec!["order.created".into()],
+            single_consumer: true,
+            schema: Some(Schema::new(Form::Custom, Declared::object(), &BTreeMap::new()).unwrap()),
+            validate: Validate::Sample,
             workers: count(2),
             buffer_size: count(50),
             order_by: OrderBy::Field(Field::Pointer("/customer/id".parse().unwrap())),
             retry: Retry { min: Duration::from_millis(100), max: seconds(5), patience: seconds(60) },
             limits: LimitOverrides { process_cpu: Some(seconds(1)), emissions: Some(10), ..LimitOverrides::default() },
+            place: Place { file: "keys/orders.toml".into(), position: Some(Position { line: 2, column: 1 }) },
         }]
     );
     assert_eq!(
@@ -505,6 +537,40 @@ fn a_route_keeps_its_derived_name() {
     assert_eq!(both[1], alone[0], "other routes do not matter");
     assert_ne!(both[0], both[1]);
     assert_eq!(names(&format!("{ROUTE}params = {{ min = \"01\" }}\n")), alone, "nor how a value is written");
+}
+
+/// L129: routes that take events by their type have no key, and the name of one.
+#[test]
+fn routes_without_a_key() {
+    let routes = r#"
+[[route]]
+match_regex = '^im\.message\.'
+sinks = ["out"]
+
+[[route]]
+name = "others"
+fallthrough = true
+sinks = ["out"]
+"#;
+    let registry = small(&format!("{KEY}{routes}")).registry;
+    assert_eq!((registry.keys.len(), registry.routes.len()), (1, 0));
+    let [regex, rest] = &registry.type_routes[..] else { panic!("{registry:?}") };
+    assert_snapshot!(regex.key.name, @"match_regex-89496538");
+    assert_eq!(regex.types, Types::Matching(r"^im\.message\.".parse().unwrap()));
+    assert_eq!((rest.key.name.as_str(), &rest.types, &rest.sinks), ("others", &Types::Rest, &vec!["out".to_owned()]));
+    let key = &registry.keys[0];
+    let place = rest.key.place.clone();
+    assert_eq!(rest.key, Key { name: "others".into(), subject: None, place, ..key.clone() }, "with a key's defaults");
+}
+
+#[test]
+fn lark_is_an_envelope() {
+    let source = "[nats]\nurl = \"nats://localhost\"\n[[source]]\nname = \"in\"\ntype = \"jetstream\"\nstream = \"S\"\n\
+        durable = \"d\"\nenvelope = \"lark\"\n";
+    for (more, verify_header) in [("", false), ("verify_header = true\n", true)] {
+        let dir = folder(&[("trommel.toml", &format!("{source}{more}"))]);
+        assert_eq!(load(dir.path()).unwrap().sources[0].envelope, Envelope::Lark { verify_header });
+    }
 }
 
 /// Editors and Kubernetes put files beside the real ones.

@@ -21,7 +21,7 @@ use events::Ends;
 use tokio::task::JoinHandle;
 use trommel::{
     ack::Outcome,
-    config::{FileSink, Fsync, OnFailure, Retry},
+    config::{FileSink, FolderSink, Fsync, OnFailure, Retry},
     metrics::SinkMetrics,
     sink::{
         Output, Sink,
@@ -251,7 +251,7 @@ async fn a_reader_that_stops_reading_holds_up_nothing_else() {
 async fn a_folder_gets_a_file_for_every_output() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made/on/the/way");
-    let mut rig = rig(folder::open(&path).unwrap());
+    let mut rig = rig(folder::open(&FolderSink { path: path.clone(), name: None, pretty: false }).unwrap());
     rig.send(0..100).await;
     rig.done(0..100).await;
     rig.send(0..100).await;

@@ -94,6 +94,16 @@ async fn matches_decides_by_the_event_and_the_params() {
     }
 }
 
+/// L43
+#[tokio::test]
+async fn what_a_filter_says_of_a_failure_is_cut_at_a_character() {
+    let filter = load(&host(), "misbehave", LIMITS).await;
+    let mode = "ä".repeat(100_000);
+    let refused = filter.normalize_params("key", params(&[("mode", &mode)])).await;
+    let Err(CallError::Said(Failure::Malformed(why))) = refused else { panic!("{refused:?}") };
+    assert_eq!(why, format!("`{}…", "ä".repeat(499)));
+}
+
 /// A hook that the manifest does not name is never called.
 #[tokio::test]
 async fn absent_hooks_do_nothing() {
@@ -200,7 +210,7 @@ async fn log_lines_have_a_budget_and_name_filter_and_key() {
 #[tokio::test]
 async fn calls_and_breaks_are_counted() {
     let metrics = Arc::new(Metrics::default());
-    let host = trommel::filter::Host::new(None, Arc::clone(&metrics)).unwrap();
+    let host = trommel::filter::Host::new(None, None, Arc::clone(&metrics)).unwrap();
     let filter = load(&host, "misbehave", LIMITS).await;
     let subscription = subscribe(&filter, LIMITS, &[("mode", "trap-process")]).await;
     assert!(filter.matcher().matches(&subscription, &event("{}")).unwrap());
@@ -221,7 +231,7 @@ async fn compiled_code_is_kept_for_us_alone() {
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("cache/code");
     let load = async || {
-        let host = trommel::filter::Host::new(Some(cache.clone()), Arc::default()).unwrap();
+        let host = trommel::filter::Host::new(Some(cache.clone()), None, Arc::default()).unwrap();
         load(&host, "select", LIMITS).await;
     };
     let files = || walk(&cache).len();

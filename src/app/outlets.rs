@@ -34,6 +34,7 @@ impl<'a> Outlets<'a> {
     /// Opened first: every other outlet sends its refused outputs there.
     pub(super) async fn open_dead_letters(&mut self) -> anyhow::Result<Queue> {
         let kind = match &self.config.dead_letter {
+            DeadLetter::Discard => SinkKind::Null,
             DeadLetter::File(path) => SinkKind::File(dead_letter_file(path)),
             DeadLetter::Stream { subject, .. } => SinkKind::Nats(dead_letter_sink(subject)),
         };
@@ -64,7 +65,7 @@ impl<'a> Outlets<'a> {
         Ok(match &settings.kind {
             SinkKind::Stdout => self.start(settings, capacity, sink::stdout::open().with_context(at)?),
             SinkKind::File(file) => self.start(settings, capacity, sink::file::open(file).with_context(at)?),
-            SinkKind::Folder { path } => self.start(settings, capacity, sink::folder::open(path).with_context(at)?),
+            SinkKind::Folder(folder) => self.start(settings, capacity, sink::folder::open(folder).with_context(at)?),
             SinkKind::Nats(nats) => {
                 let servers = self.config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
                 let sink = sink::nats::Nats::open(&settings.name, servers, nats).await.with_context(at)?;

@@ -34,7 +34,7 @@ impl Check {
     /// # Errors
     /// When the findings can't be printed.
     pub fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let checked = config::load(&self.dir).and_then(|config| {
             runtime.block_on(app::check(&config, self.cache.folder()))?;
             Ok(config)
@@ -83,7 +83,7 @@ impl Found {
         let filters: BTreeSet<_> = config.registry.keys.iter().filter_map(|key| key.filter.as_ref()).collect();
         Self {
             keys: config.registry.keys.len(),
-            routes: config.registry.routes.len(),
+            routes: config.registry.routes.len() + config.registry.type_routes.len(),
             sources: config.sources.len(),
             sinks: config.sinks.len(),
             filters: filters.len(),

@@ -38,6 +38,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub struct Run {
     /// The router's folder, with `trommel.toml`, `keys/` and `plugins/`
     dir: PathBuf,
+    /// Serve only consumers that attach, change nothing that others see, and end this long after the last one has left
+    #[arg(long, value_name = "DURATION", value_parser = config::duration)]
+    idle_exit: Option<Duration>,
     #[command(flatten)]
     cache: Cache,
     #[command(flatten)]
@@ -79,6 +82,8 @@ impl Run {
             metrics: Arc::default(),
             progress: Arc::default(),
             cache: self.cache.folder(),
+            place: Some(self.dir.clone()),
+            idle_exit: self.idle_exit,
         };
         let signals = obey(stopper, Arc::clone(&controls.reload)).map_err(RunError::Failed)?;
         let shows = show(line, Arc::clone(&controls.metrics), Arc::clone(&controls.progress));

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Words that make a line unfit to be shown, for it may hold a secret.
-const SECRETS: [&str; 4] = ["password", "token", "url", "nats:"];
+const SECRETS: [&str; 7] = ["password", "token", "url", "nats:", "headers", "Authorization", "X-"];
 
 pub(super) struct Document<'a> {
     /// The router's folder.

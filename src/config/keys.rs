@@ -3,16 +3,18 @@
 use std::num::NonZeroUsize;
 
 use super::{
-    Field, Key, OrderBy, ParamDeclaration, ParamKind,
+    Field, Key, LimitOverrides, OrderBy, ParamDeclaration, ParamKind, Validate,
     folder::Plugins,
     limits::{KEY_RETRY, overrides, retry},
     params,
-    problem::Problem,
+    problem::{Place, Problem},
+    schema::schema,
+    schemas::Schemas,
     table::{At, Given, Table},
     unique::Unique,
     values,
 };
-use crate::event::Pattern;
+use crate::{endpoint::Endpoint, event::Pattern};
 
 const BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 const MAX_BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
@@ -24,8 +26,15 @@ pub(super) struct NamedKey {
     pub(super) key: Option<Key>,
 }
 
-pub(super) fn key(table: &mut Table<'_>, names: &mut Unique, plugins: Option<&Plugins>) -> Option<NamedKey> {
+pub(super) fn key(
+    table: &mut Table<'_>,
+    names: &mut Unique,
+    plugins: Option<&Plugins>,
+    schemas: Option<&Schemas>,
+) -> Option<NamedKey> {
     let name = name(table, names);
+    domain(table, name.as_deref());
+    let display_name = table.text("display_name").unwrap_or_default();
     let description = table.text("description").unwrap_or_default();
     let subject = table.parsed("subject", str::parse::<Pattern>);
     let event_type = event_type(table);
@@ -39,6 +48,7 @@ pub(super) fn key(table: &mut Table<'_>, names: &mut Unique, plugins: Option<&Pl
     {
         table.error(table.place_of("filter"), missing.message, Some(missing.hint));
     }
+    let api = table.list("api", str::parse::<Endpoint>).unwrap_or_default();
     // L06: none or fewer means one.
     let workers = table.integer("workers").and_then(positive).unwrap_or(NonZeroUsize::MIN);
     let buffer_size = buffer_size(table);
@@ -47,22 +57,64 @@ pub(super) fn key(table: &mut Table<'_>, names: &mut Unique, plugins: Option<&Pl
     let limits = table.table("limits", overrides).unwrap_or_default();
     let mut declared = Unique::default();
     let params = table.tables("params", |table| declaration(table, &mut declared));
+    let auth_types = table.list("auth_types", values::auth_type).unwrap_or_default();
+    let scopes = table.list("scopes", values::scope).unwrap_or_default();
+    let console_events = table.list("console_events", values::literal).unwrap_or_default();
+    let single_consumer = table.flag("single_consumer").unwrap_or_default();
+    let schema = schema(table, schemas);
+    let validate = validate(table);
     let name = name?;
     let complete = subject.is_some() == table.has("subject") && params.iter().all(Option::is_some);
-    let key = complete.then(|| Key {
+    let schema = schema.ok().filter(|_| complete);
+    let key = schema.map(|schema| Key {
         name: name.clone(),
+        display_name,
         description,
         subject,
         event_type,
         filter,
+        api,
         params: params.into_iter().flatten().collect(),
+        auth_types,
+        scopes,
+        console_events,
+        single_consumer,
+        schema,
+        validate,
         workers,
         buffer_size,
         order_by,
         retry,
         limits,
+        place: table.place(),
     });
     Some(NamedKey { name, key })
+}
+
+/// A key with nothing but a name.
+pub(super) fn plain(name: String, place: Place) -> Key {
+    Key {
+        name,
+        display_name: String::new(),
+        description: String::new(),
+        subject: None,
+        event_type: None,
+        filter: None,
+        api: Vec::new(),
+        params: Vec::new(),
+        auth_types: Vec::new(),
+        scopes: Vec::new(),
+        console_events: Vec::new(),
+        single_consumer: false,
+        schema: None,
+        validate: Validate::default(),
+        workers: NonZeroUsize::MIN,
+        buffer_size: BUFFER_SIZE,
+        order_by: OrderBy::Field(Field::Subject),
+        retry: KEY_RETRY,
+        limits: LimitOverrides::default(),
+        place,
+    }
 }
 
 /// Written `key` or, as everywhere else, `name`.
@@ -79,14 +131,35 @@ fn name(table: &mut Table<'_>, names: &mut Unique) -> Option<String> {
     Some(name)
 }
 
+/// L07: the domain follows from the name. Whoever writes it down all the same must write the same.
+fn domain(table: &mut Table<'_>, name: Option<&str>) {
+    let Some((given, name)) = table.text("domain").zip(name) else { return };
+    let domain = Key::domain_of(name);
+    if given != domain {
+        let message = format!("the domain of key `{name}` is `{domain}`, not `{given}`");
+        let hint = "it is what comes before the first dot of the name: leave `domain` out, or name the key otherwise";
+        table.error(table.place_of("domain"), message, Some(hint.to_owned()));
+    }
+}
+
 fn event_type(table: &mut Table<'_>) -> Option<String> {
-    let literal = |text: &str| if text.is_empty() { Err("it is empty") } else { Ok(text.to_owned()) };
-    let event_type = table.parsed("event_type", literal)?;
+    let event_type = table.parsed("event_type", values::literal)?;
     if event_type.contains(['*', '>']) {
         let message = "`event_type` is compared as it stands: wildcards mean nothing there";
         table.report(Problem::warning(table.place_of("event_type"), message).hint("patterns belong in `subject`"));
     }
     Some(event_type)
+}
+
+/// What is declared holds, unless the key says otherwise.
+fn validate(table: &mut Table<'_>) -> Validate {
+    let choices = [("off", Validate::Off), ("sample", Validate::Sample), ("all", Validate::All)];
+    let validate = table.choice("validate", &choices);
+    if table.has("validate") && !table.has("schema") {
+        let hint = "declare the shape of the outputs in `[key.schema]`".to_owned();
+        table.error(table.place_of("validate"), "there is no schema to validate against", Some(hint));
+    }
+    validate.unwrap_or_default()
 }
 
 fn positive(number: i64) -> Option<NonZeroUsize> {

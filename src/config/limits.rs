@@ -46,19 +46,20 @@ pub(super) const SINK_RETRY: Retry =
 /// The table `retry` inside `table`.
 pub(super) fn retry(table: &mut Table<'_>, base: Retry) -> Retry {
     let read = |table: &mut Table<'_>| {
-        let min = table.duration("min");
-        let max = table.duration("max");
-        let patience = table.duration_or_zero("patience").unwrap_or(base.patience);
-        // One given alone moves the other along, so that a default never contradicts what was written.
-        let retry = Retry {
-            min: min.unwrap_or_else(|| max.map_or(base.min, |max| base.min.min(max))),
-            max: max.unwrap_or_else(|| min.map_or(base.max, |min| base.max.max(min))),
-            patience,
-        };
-        if retry.min > retry.max {
-            table.error(table.place_of("min"), "`min` is longer than `max`", None);
-        }
-        retry
+        let (min, max) = waits(table, (base.min, base.max));
+        Retry { min, max, patience: table.duration_or_zero("patience").unwrap_or(base.patience) }
     };
     table.table("retry", read).unwrap_or(base)
+}
+
+/// The shortest and the longest wait before another try. One given alone moves the other along, so that a default never
+/// contradicts what was written.
+pub(super) fn waits(table: &mut Table<'_>, base: (Duration, Duration)) -> (Duration, Duration) {
+    let given = (table.duration("min"), table.duration("max"));
+    let min = given.0.unwrap_or_else(|| given.1.map_or(base.0, |max| base.0.min(max)));
+    let max = given.1.unwrap_or_else(|| given.0.map_or(base.1, |min| base.1.max(min)));
+    if min > max {
+        table.error(table.place_of("min"), "`min` is longer than `max`", None);
+    }
+    (min, max)
 }

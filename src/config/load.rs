@@ -3,20 +3,24 @@
 use std::{collections::HashSet, fs, path::Path};
 
 use super::{
-    Config, Registry,
+    Config, Identity, Registry,
     document::Document,
     folder::{Plugins, files},
     keys::{self, NamedKey},
+    preflight::preflight,
     problem::{Place, Problem, Problems, Report},
     routes::{self, Known},
+    schemas::Schemas,
     settings::{Settings, settings},
+    table::Table,
     unique::Unique,
 };
 
 const SETTINGS: &str = "trommel.toml";
 const KEYS: &str = "keys";
 
-/// Reads `trommel.toml` and `keys/*.toml` of a router's folder, and looks into `plugins/` for the filters they name.
+/// Reads `trommel.toml` and `keys/*.toml` of a router's folder and the schemas that they name, and looks into
+/// `plugins/` for their filters.
 /// Paths and files that sources and the connection need must be there; nothing is started or connected.
 ///
 /// # Errors
@@ -24,16 +28,21 @@ const KEYS: &str = "keys";
 pub fn load(dir: &Path) -> Result<Config, Problems> {
     let report = Report::default();
     let settings = open(dir, &report);
-    let (config, sinks, plugins) = match settings {
-        Some(Settings { config, sinks, plugins }) => (Some(config), Some(sinks), plugins),
-        None => (None, None, None),
+    let (config, sinks, plugins, schemas, identity) = match settings {
+        Some(Settings { config, sinks, plugins, schemas, identity }) => {
+            (Some(config), Some(sinks), plugins, schemas, identity)
+        }
+        None => (None, None, None, None, None),
     };
-    let registry = registry(dir, sinks.as_ref(), plugins.as_ref(), &report);
+    let registry = registry(dir, sinks.as_ref(), plugins.as_ref(), schemas.as_ref(), &report);
+    if let Some(identity) = identity {
+        check_identity(&registry, &identity, &report);
+    }
     let (config, warnings) = report.conclude(config)?;
     Ok(Config { registry, warnings, ..config })
 }
 
-/// Reads `keys/*.toml` again, against a configuration that stays as it is. Warnings are logged.
+/// Reads `keys/*.toml` and their schemas again, against a configuration that stays as it is. Warnings are logged.
 ///
 /// # Errors
 /// Everything that is wrong in any of the files.
@@ -41,13 +50,25 @@ pub fn load_registry(config: &Config) -> Result<Registry, Problems> {
     let report = Report::default();
     let plugins =
         Plugins::list(&config.dir, &config.plugins).map_err(|error| report.add(unlisted(&config.plugins, &error))).ok();
+    let schemas =
+        Schemas::list(&config.dir, &config.schemas).map_err(|error| report.add(unlisted(&config.schemas, &error))).ok();
     let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let registry = registry(&config.dir, Some(&sinks), plugins.as_ref(), &report);
+    let registry = registry(&config.dir, Some(&sinks), plugins.as_ref(), schemas.as_ref(), &report);
+    check_identity(&registry, &config.identity(), &report);
     let (registry, warnings) = report.conclude(Some(registry))?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     Ok(registry)
+}
+
+/// Keys that nobody routes may want an identity that we do not have: a folder can declare more than it uses.
+fn check_identity(registry: &Registry, identity: &Identity, report: &Report) {
+    for key in &registry.keys {
+        if let Some(route) = registry.routes.iter().find(|route| route.key == key.name) {
+            preflight(key, identity, &route.place).into_iter().for_each(|lack| report.add(lack.problem));
+        }
+    }
 }
 
 fn unlisted(folder: &Path, error: &std::io::Error) -> Problem {
@@ -73,7 +94,13 @@ fn open(dir: &Path, report: &Report) -> Option<Settings> {
 }
 
 /// Keys and routes of all files. Those that are wrong are left out, and the report says so.
-fn registry(dir: &Path, sinks: Option<&HashSet<String>>, plugins: Option<&Plugins>, report: &Report) -> Registry {
+fn registry(
+    dir: &Path,
+    sinks: Option<&HashSet<String>>,
+    plugins: Option<&Plugins>,
+    schemas: Option<&Schemas>,
+    report: &Report,
+) -> Registry {
     let folder = dir.join(KEYS);
     let files = files(&folder, "toml").unwrap_or_else(|error| {
         report.add(unlisted(Path::new(KEYS), &error));
@@ -87,10 +114,11 @@ fn registry(dir: &Path, sinks: Option<&HashSet<String>>, plugins: Option<&Plugin
         let document = Document::open(dir, &Path::new(KEYS).join(file), report);
         let read = document.as_ref().and_then(|document| {
             document.read(|table| {
-                for name in ["nats", "stream", "source", "sink", "filter"] {
+                for name in ["nats", "api", "stream", "source", "sink", "filter"] {
                     table.misplaced(name, "`trommel.toml`");
                 }
-                keys.extend(table.tables("key", |table| keys::key(table, &mut names, plugins)).into_iter().flatten());
+                let key = |table: &mut Table<'_>| keys::key(table, &mut names, plugins, schemas);
+                keys.extend(table.tables("key", key).into_iter().flatten());
                 written.extend(table.tables("route", routes::written).into_iter().flatten());
             })
         });
@@ -99,6 +127,10 @@ fn registry(dir: &Path, sinks: Option<&HashSet<String>>, plugins: Option<&Plugin
     let mut names = Unique::default();
     let index = keys.iter().map(|key| (key.name.as_str(), key)).collect();
     let known = Known { keys: index, all_keys, sinks };
-    let routes: Vec<_> = written.into_iter().filter_map(|route| known.check(route, &mut names, report)).collect();
-    Registry { keys: keys.into_iter().filter_map(|NamedKey { key, .. }| key).collect(), routes }
+    let mut registry = Registry::default();
+    for route in written {
+        known.check(route, &mut names, report, &mut registry);
+    }
+    registry.keys = keys.into_iter().filter_map(|NamedKey { key, .. }| key).collect();
+    registry
 }

@@ -5,7 +5,7 @@ const LISTED: usize = 30;
 
 /// At most three candidates: first those that contain `name` or are contained in it, then those within a few typing
 /// mistakes (L115).
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let name = name.to_lowercase();
     // Two mistakes in a name of two letters leave nothing of it.
     let tolerance = (name.chars().count() / 5).max(2).min(name.chars().count().saturating_sub(1));
@@ -44,7 +44,7 @@ pub(super) fn suggest<'a>(
 }
 
 /// `` `a`, `b` and `c` ``
-pub(super) fn quoted<'a>(names: impl IntoIterator<Item = &'a str>, conjunction: &str) -> String {
+pub fn quoted<'a>(names: impl IntoIterator<Item = &'a str>, conjunction: &str) -> String {
     let mut names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     if let Some(more @ 1..) = names.len().checked_sub(LISTED) {
         names.truncate(LISTED);

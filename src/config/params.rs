@@ -22,6 +22,11 @@ impl ParamKind {
         ("int", Self::Int),
     ];
 
+    /// As it is written in the configuration.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
+    }
+
     pub(super) fn has_values(self) -> bool {
         matches!(self, Self::Enum | Self::Multi)
     }

@@ -6,36 +6,90 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
-    ParamDeclaration, ParamKind, ParamProblem, Route, check_params,
-    keys::NamedKey,
+    Key, ParamDeclaration, ParamKind, ParamProblem, Registry, Route, check_params,
+    keys::{self, NamedKey},
     nearest::suggest,
     problem::{Place, Problem, Report},
     table::{At, Given, Table},
     unique::Unique,
     values,
 };
+use crate::event::TypePattern;
+
+/// A route without a key: the events that it takes pass as they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TypeRoute {
+    /// The key that stands for it, under the route's name and with what a key has when nothing is said.
+    pub key: Key,
+    pub types: Types,
+    pub sinks: Vec<String>,
+}
+
+/// Which event types a [`TypeRoute`] takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Types {
+    Matching(TypePattern),
+    /// Those that no other such route matches.
+    Rest,
+}
 
 /// A route as it is written.
 pub(super) struct Written {
     place: Place,
     name: Option<At<String>>,
-    key: At<String>,
-    params: Vec<(At<String>, At<Given>)>,
+    takes: Takes,
     sinks: Vec<At<String>>,
+}
+
+/// Which events a route takes.
+enum Takes {
+    Key(At<String>, Vec<(At<String>, At<Given>)>),
+    Types(Types),
 }
 
 pub(super) fn written(table: &mut Table<'_>) -> Option<Written> {
     let name = table.parsed("name", values::name);
     let name = name.map(|value| At { value, place: table.place_of("name") });
-    let key = table.required("key", Table::text);
-    let key = key.map(|value| At { value, place: table.place_of("key") });
-    let params = table.map("params").or_else(|| (!table.has("params")).then(Vec::new));
+    let takes = takes(table);
     let sinks = table.required("sinks", Table::texts);
     if sinks.as_ref().is_some_and(Vec::is_empty) {
         let hint = "to look at a filter's counters alone, add a sink of type `null`".to_owned();
         table.error(table.place_of("sinks"), "the route feeds no sink", Some(hint));
     }
-    Some(Written { place: table.place(), name, key: key?, params: params?, sinks: sinks? })
+    Some(Written { place: table.place(), name, takes: takes?, sinks: sinks? })
+}
+
+/// One of `key`, `match_regex` and `fallthrough` (L129).
+fn takes(table: &mut Table<'_>) -> Option<Takes> {
+    let key = table.text("key");
+    let key = key.map(|value| At { value, place: table.place_of("key") });
+    let params = table.map("params").or_else(|| (!table.has("params")).then(Vec::new));
+    let pattern = table.parsed("match_regex", str::parse::<TypePattern>);
+    let rest = table.flag("fallthrough");
+    let given = [table.has("key"), table.has("match_regex"), rest == Some(true)];
+    match given.into_iter().filter(|given| *given).count() {
+        0 => {
+            if rest.is_some() || !table.has("fallthrough") {
+                let hint = "without a key it takes events by a `match_regex` over their type, or `fallthrough = true`";
+                table.error(table.place(), "`key` is missing", Some(hint.into()));
+            }
+            return None;
+        }
+        1 => {}
+        _ => {
+            let message = "a route takes its events by `key`, by `match_regex` or as `fallthrough`: give one";
+            table.error(table.place(), message, None);
+            return None;
+        }
+    }
+    if table.has("params") && !table.has("key") {
+        table.error(table.place_of("params"), "only a route of a key has `params`", None);
+    }
+    match (key, pattern) {
+        (Some(key), _) => Some(Takes::Key(key, params?)),
+        (None, Some(pattern)) => Some(Takes::Types(Types::Matching(pattern))),
+        (None, None) => (rest == Some(true)).then_some(Takes::Types(Types::Rest)),
+    }
 }
 
 /// What routes may refer to. `None` where a file that might declare more could not be read.
@@ -46,24 +100,49 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// Checks a route. `None` when something is wrong, which the report then says.
-    pub(super) fn check(&self, route: Written, names: &mut Unique, report: &Report) -> Option<Route> {
-        let sinks = self.sinks(route.sinks, report);
-        let key = self.key(&route.key, report)?;
-        let declared = &key.key.as_ref()?.params;
-        let params = check_given(&key.name, declared, route.params, &route.place, report);
-        let (params, sinks) = (params?, sinks?);
-        let (name, place, what) = match route.name {
-            Some(At { value, place }) => (value.clone(), place, format!("route `{value}`")),
-            None => {
-                let what = format!("a route of key `{}` with these params and sinks", key.name);
-                (derived_name(&key.name, &params, &sinks), route.place, what)
-            }
+    /// Checks a route and adds it to the registry. `None` when something is wrong, which the report then says.
+    pub(super) fn check(
+        &self,
+        route: Written,
+        names: &mut Unique,
+        report: &Report,
+        registry: &mut Registry,
+    ) -> Option<()> {
+        let Written { place, name, takes, sinks } = route;
+        let sinks = self.sinks(sinks, report);
+        let claim = |derived: String, what: &str| {
+            let (name, place, what) = match name {
+                Some(At { value, place }) => (value.clone(), place, format!("route `{value}`")),
+                None => (derived, place.clone(), what.to_owned()),
+            };
+            names.repeats(&name, place.clone(), what).into_iter().for_each(|problem| report.add(problem));
+            (name, place)
         };
-        if let Some(problem) = names.repeats(&name, place.clone(), what) {
-            report.add(problem);
+        match takes {
+            Takes::Key(key, params) => {
+                let key = self.key(&key, report)?;
+                let params = check_given(&key.name, &key.key.as_ref()?.params, params, &place, report);
+                let (params, sinks) = (params?, sinks?);
+                let what = format!("a route of key `{}` with these params and sinks", key.name);
+                let (name, place) = claim(derived_name(&key.name, &params, &sinks), &what);
+                registry.routes.push(Route { name, key: key.name.clone(), params, sinks, place });
+            }
+            Takes::Types(types) => {
+                let sinks = sinks?;
+                let (start, pattern) = match &types {
+                    Types::Matching(pattern) => ("match_regex", pattern.as_str()),
+                    Types::Rest => ("fallthrough", ""),
+                };
+                let derived = derived_name(start, &[(start.to_owned(), pattern.to_owned())], &sinks);
+                let (name, place) = claim(derived, "a route of these event types with these sinks");
+                if self.keys.contains_key(name.as_str()) {
+                    let hint = "outputs and counters bear the route's name as their key's: give it another";
+                    report.add(Problem::error(place.clone(), format!("`{name}` is a key")).hint(hint));
+                }
+                registry.type_routes.push(TypeRoute { key: keys::plain(name, place), types, sinks });
+            }
         }
-        Some(Route { name, key: key.name.clone(), params, sinks, place })
+        Some(())
     }
 
     fn key(&self, name: &At<String>, report: &Report) -> Option<&NamedKey> {

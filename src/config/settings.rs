@@ -1,14 +1,16 @@
 //! `trommel.toml`: everything that stays as it is while the router runs.
 
-use std::{collections::HashSet, net::SocketAddr, num::NonZeroUsize, path::Path, thread, time::Duration};
+use std::{collections::HashSet, io, net::SocketAddr, num::NonZeroUsize, path::Path, thread, time::Duration};
 
 use super::{
-    Admin, Config, Dedup, DedupBy, FilterSettings, Grant, Limits, OnQuarantine, Pipeline, Registry, SinkKind,
+    Admin, Config, Dedup, DedupBy, FilterSettings, Grant, Identity, Limits, OnQuarantine, Pipeline, Registry, SinkKind,
     SourceKind,
+    api::{NO_API, api},
     folder::Plugins,
     limits::limits,
     loops,
     nats::nats,
+    schemas::Schemas,
     sink::{self, dead_letter, default_dead_letter, sink},
     source::{self, source, stream},
     table::{At, Table},
@@ -32,23 +34,34 @@ pub(super) struct Settings {
     pub(super) sinks: HashSet<String>,
     /// `None` when they can't be listed.
     pub(super) plugins: Option<Plugins>,
+    /// Likewise.
+    pub(super) schemas: Option<Schemas>,
+    /// `None` when what is said of it is wrong.
+    pub(super) identity: Option<Identity>,
 }
 
 pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
     for name in ["key", "route"] {
         table.misplaced(name, "a file in `keys/`");
     }
-    let folder = table.table("folders", |table| table.path("plugins")).flatten();
-    let folder = folder.unwrap_or_else(|| dir.join("plugins"));
-    let plugins = Plugins::list(dir, &folder)
-        .map_err(|error| {
-            let message = format!("can't list the folder `{}`: {error}", folder.display());
-            table.error(table.place_of("folders"), message, None);
-        })
-        .ok();
+    let folders = |table: &mut Table<'_>| (table.path("plugins"), table.path("schemas"));
+    let (plugins_folder, schemas_folder) = table.table("folders", folders).unwrap_or_default();
+    let plugins_folder = plugins_folder.unwrap_or_else(|| dir.join("plugins"));
+    let schemas_folder = schemas_folder.unwrap_or_else(|| dir.join("schemas"));
+    let unlisted = |folder: &Path, error: io::Error| {
+        let message = format!("can't list the folder `{}`: {error}", folder.display());
+        table.error(table.place_of("folders"), message, None);
+    };
+    let plugins = Plugins::list(dir, &plugins_folder).map_err(|error| unlisted(&plugins_folder, error)).ok();
+    let schemas = Schemas::list(dir, &schemas_folder).map_err(|error| unlisted(&schemas_folder, error)).ok();
 
     let nats = table.table("nats", nats).flatten();
     let has_server = table.has("nats");
+    let api = table.table("api", api).flatten();
+    let identity = match &api {
+        Some(api) => Some(api.identity.clone()),
+        None => (!table.has("api")).then(Identity::default),
+    };
     let mut names = Unique::default();
     let streams = table.tables("stream", |table| {
         if !has_server {
@@ -72,7 +85,8 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
 
     let limits = table.table("limits", |table| limits(table, Limits::default())).unwrap_or_default();
     let mut names = Unique::default();
-    let filters = table.tables("filter", |table| filter(table, &mut names, limits, plugins.as_ref()));
+    let has_api = table.has("api");
+    let filters = table.tables("filter", |table| filter(table, &mut names, limits, plugins.as_ref(), has_api));
 
     if !has_server {
         for At { place, .. } in sources.iter().filter(|source| matches!(source.value.kind, SourceKind::JetStream(_))) {
@@ -87,9 +101,11 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
 
     let config = Config {
         dir: dir.to_owned(),
-        plugins: folder,
+        plugins: plugins_folder,
         keys: dir.join("keys"),
+        schemas: schemas_folder,
         nats,
+        api,
         streams,
         sources: sources.into_iter().map(|source| source.value).collect(),
         sinks: sinks.into_iter().map(|sink| sink.value).collect(),
@@ -100,9 +116,10 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
         dead_letter,
         admin: table.table("admin", admin).flatten(),
         registry: Registry::default(),
+        is_observer: false,
         warnings: Vec::new(),
     };
-    Settings { config, sinks: taken.names.into_values().collect(), plugins }
+    Settings { config, sinks: taken.names.into_values().collect(), plugins, schemas, identity }
 }
 
 fn filter(
@@ -110,6 +127,7 @@ fn filter(
     names: &mut Unique,
     base: Limits,
     plugins: Option<&Plugins>,
+    has_api: bool,
 ) -> Option<FilterSettings> {
     let name = names.name(table, "filter");
     if let (Some(name), Some(plugins)) = (&name, plugins)
@@ -119,9 +137,13 @@ fn filter(
     }
     let grant = |text: &str| match text {
         "state" => Ok(Grant::State),
-        _ => Err("the only thing to grant is `state`"),
+        "api" => Ok(Grant::Api),
+        _ => Err("what can be granted is `api` and `state`"),
     };
     let grants = table.list("grants", grant).unwrap_or_default();
+    if grants.contains(&Grant::Api) && !has_api {
+        table.error(table.place_of("grants"), "there is no API to grant", Some(NO_API.into()));
+    }
     let on_quarantine =
         table.choice("on_quarantine", &[("pause", OnQuarantine::Pause), ("dead_letter", OnQuarantine::DeadLetter)]);
     let limits = table.table("limits", |table| limits(table, base)).unwrap_or(base);

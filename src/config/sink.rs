@@ -1,12 +1,16 @@
 //! `[[sink]]` and `[dead_letter]`.
 
-use std::{path::Path, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
-    DeadLetter, FileSink, Fsync, NatsSink, OnFailure, Sink, SinkKind,
+    DeadLetter, Retry, Template,
     limits::{SINK_RETRY, retry},
     table::{At, Table},
-    template::template,
+    template::{file_name, subject},
     unique::Unique,
     values,
 };
@@ -16,6 +20,75 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const DEAD_STREAM: &str = "TROMMEL_DEAD";
 const DEAD_SUBJECT: &str = "trommel.dead";
 const DEAD_FILE: &str = "dead-letters.ndjson";
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sink {
+    pub name: String,
+    pub on_failure: OnFailure,
+    pub retry: Retry,
+    pub kind: SinkKind,
+}
+
+/// What happens to an output that a sink refuses for good, or for longer than its patience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Keep trying. What can never be taken becomes a dead letter.
+    Retry,
+    DeadLetter,
+    /// Count it and go on.
+    Skip,
+    /// Stop the router; nothing open is acknowledged.
+    Stop,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkKind {
+    Stdout,
+    File(FileSink),
+    Folder(FolderSink),
+    Nats(NatsSink),
+    Null,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileSink {
+    pub path: PathBuf,
+    /// Bytes after which the file is rotated away.
+    pub max_size: Option<u64>,
+    pub max_age: Option<Duration>,
+    /// Rotated files to keep; `None` keeps all.
+    pub keep: Option<NonZeroUsize>,
+    pub fsync: Fsync,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FolderSink {
+    pub path: PathBuf,
+    /// What files are called; `None` is `TYPE_ID_INDEX-DIGEST`.
+    pub name: Option<Template>,
+    /// JSON with line breaks.
+    pub pretty: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// The default. The operating system decides: what was written survives our crash, not the machine's.
+    Never,
+    /// Before a batch of outputs is confirmed.
+    Batch,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct NatsSink {
+    pub subject: Template,
+    /// Wait for JetStream's publish ack; otherwise core NATS, which promises nothing.
+    pub jetstream: bool,
+    /// Send the output's id as `Nats-Msg-Id`, so that the stream drops repeats.
+    pub message_id: bool,
+    /// Publishes under way at once.
+    pub window: usize,
+    pub ack_timeout: Duration,
+}
 
 /// What several sinks may not share.
 #[derive(Default)]
@@ -40,7 +113,7 @@ pub(super) fn sink(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sink>>
     let kinds: [(&str, Kind); 5] = [
         ("stdout", |_, _| Some(SinkKind::Stdout)),
         ("file", file),
-        ("folder", |table, _| Some(SinkKind::Folder { path: table.required("path", Table::path)? })),
+        ("folder", |table, _| folder(table)),
         ("nats", |table, _| nats(table)),
         ("null", |_, _| Some(SinkKind::Null)),
     ];
@@ -70,6 +143,13 @@ fn file(table: &mut Table<'_>, taken: &mut Unique) -> Option<SinkKind> {
     Some(SinkKind::File(FileSink { path, max_size, max_age, keep, fsync: fsync.unwrap_or(Fsync::Never) }))
 }
 
+fn folder(table: &mut Table<'_>) -> Option<SinkKind> {
+    let path = table.required("path", Table::path);
+    let name = table.parsed("file_name", file_name);
+    let pretty = table.flag("pretty").unwrap_or(false);
+    Some(SinkKind::Folder(FolderSink { path: path?, name, pretty }))
+}
+
 /// Two writers of one file would rotate it away under each other.
 fn claim_file(table: &Table<'_>, path: &Path, field: &str, taken: &mut Unique) {
     let path = path.display().to_string();
@@ -77,7 +157,7 @@ fn claim_file(table: &Table<'_>, path: &Path, field: &str, taken: &mut Unique) {
 }
 
 fn nats(table: &mut Table<'_>) -> Option<SinkKind> {
-    let subject = table.required("subject", |table, field| table.parsed(field, template));
+    let subject = table.required("subject", |table, field| table.parsed(field, subject));
     let jetstream = table.flag("jetstream").unwrap_or(true);
     let message_id = table.flag("message_id").unwrap_or(true);
     // The server holds back a stream with 100,000 publishes under way.

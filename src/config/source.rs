@@ -31,23 +31,36 @@ pub(super) fn source(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sour
             None
         }
     };
+    if let (Some(Envelope::Lark { verify_header: true }), Some(SourceKind::Lines(_))) = (&envelope, &kind) {
+        let message = "`verify_header` compares with the message's headers, and lines have none";
+        table.error(table.place_of("verify_header"), message, None);
+    }
     Some(At { value: Source { name: name?, envelope: envelope?, kind: kind? }, place: table.place() })
 }
 
 fn envelope(table: &mut Table<'_>) -> Option<Envelope> {
-    match table.choice("envelope", &[("plain", true), ("cloudevents", false)]) {
+    type Kind = fn(&mut Table<'_>) -> Envelope;
+    let kinds: [(&str, Kind); 3] = [("plain", plain), ("cloudevents", |_| Envelope::CloudEvents), ("lark", lark)];
+    match table.choice("envelope", &kinds) {
         None if table.has("envelope") => {
             table.ignore_rest();
             None
         }
-        Some(false) => Some(Envelope::CloudEvents),
-        None | Some(true) => Some(Envelope::Plain {
-            id: table.parsed("id", values::inner_field),
-            event_type: table.parsed("event_type", values::inner_field),
-            subject: table.parsed("subject", values::inner_field),
-            source_time: table.parsed("source_time", values::inner_field),
-        }),
+        kind => Some(kind.unwrap_or(plain)(table)),
     }
+}
+
+fn plain(table: &mut Table<'_>) -> Envelope {
+    Envelope::Plain {
+        id: table.parsed("id", values::inner_field),
+        event_type: table.parsed("event_type", values::inner_field),
+        subject: table.parsed("subject", values::inner_field),
+        source_time: table.parsed("source_time", values::inner_field),
+    }
+}
+
+fn lark(table: &mut Table<'_>) -> Envelope {
+    Envelope::Lark { verify_header: table.flag("verify_header").unwrap_or(false) }
 }
 
 fn jetstream(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKind> {

@@ -13,9 +13,11 @@ use toml::{
 use super::{
     document::Document,
     nearest::suggest,
-    problem::{Place, Problem},
+    problem::{Place, Problem, Report},
     values,
 };
+
+mod json;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -80,7 +82,12 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn report(&self, problem: Problem) {
-        self.document.report.add(problem);
+        self.problems().add(problem);
+    }
+
+    /// Where problems of other files go.
+    pub(super) fn problems(&self) -> &'a Report {
+        self.document.report
     }
 
     pub(super) fn error(&self, place: Place, message: impl Into<String>, hint: Option<String>) {
@@ -355,6 +362,36 @@ impl<'a> Table<'a> {
             }
         }
         results
+    }
+
+    /// Tables inside a table whose names are the user's own. `None` when something else is among them; none at all when
+    /// the field is not there.
+    pub(super) fn named_tables<T>(
+        &mut self,
+        name: &'static str,
+        mut fields: impl FnMut(&mut Table<'a>) -> T,
+    ) -> Option<Vec<(At<String>, T)>> {
+        let Some(value) = self.take(name) else { return Some(Vec::new()) };
+        let span = value.span();
+        let entries = match value.into_inner() {
+            DeValue::Table(entries) => entries,
+            other => {
+                self.wrong_type(name, "a table of tables", &Spanned::new(span, other));
+                return None;
+            }
+        };
+        let entry = |(name, value): (Spanned<DeString<'a>>, Spanned<DeValue<'a>>)| {
+            let (at, span) = (self.at(name.get_ref().clone().into_owned(), name.span()), value.span());
+            match value.into_inner() {
+                DeValue::Table(entries) => Some((at, Table::read(self.document, span, entries, &mut fields))),
+                other => {
+                    self.wrong_type(&at.value, "a table", &Spanned::new(span, other));
+                    None
+                }
+            }
+        };
+        let entries: Vec<_> = entries.into_iter().map(entry).collect();
+        entries.into_iter().collect()
     }
 
     /// A table whose names are the user's own, in the order of the file. `None` also when one of its values is wrong.

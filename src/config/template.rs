@@ -1,6 +1,22 @@
-//! Subjects with placeholders.
+//! Subjects and file names with placeholders.
 
-use super::{Part, Template, values};
+use super::values;
+
+/// A subject or a file name with placeholders, checked when the configuration was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(pub Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    Literal(String),
+    EventType,
+    /// The output's subject, dots and all.
+    Subject,
+    Id,
+    SourceTime,
+    Key,
+    Header(String),
+}
 
 impl Template {
     /// The whole subject, when nothing in it depends on the output.
@@ -12,30 +28,56 @@ impl Template {
     }
 }
 
+/// Longest template of a file name, in bytes.
+const MAX_FILE_NAME: usize = 100;
+
 /// Takes `alerts.{event_type}` apart. What stands between the placeholders must make a subject with them.
-pub(super) fn template(text: &str) -> Result<Template, String> {
-    let mut parts = Vec::new();
+pub(super) fn subject(text: &str) -> Result<Template, String> {
+    let parts = take_apart(text)?;
     // The subject with a plain token for every placeholder.
-    let mut sample = String::new();
-    let mut rest = text;
-    while let Some(open) = rest.find(['{', '}']) {
-        literal(&rest[..open], &mut parts, &mut sample);
-        let Some((name, after)) = rest[open..].strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
-            return Err("a `{` or a `}` stands alone".into());
-        };
-        parts.push(placeholder(name)?);
-        sample.push('x');
-        rest = after;
-    }
-    literal(rest, &mut parts, &mut sample);
+    let sample: String =
+        parts.iter().map(|part| if let Part::Literal(text) = part { text.as_str() } else { "x" }).collect();
     values::server_subject(&sample)?;
     Ok(Template(parts))
 }
 
-fn literal(text: &str, parts: &mut Vec<Part>, sample: &mut String) {
+/// Takes `{event_type}_{id}.json` apart. What stands between the placeholders must do in a file name, which begins with
+/// no dot and leads nowhere.
+pub(super) fn file_name(text: &str) -> Result<Template, String> {
+    let parts = take_apart(text)?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let bad = |part: &Part| matches!(part, Part::Literal(text) if !text.chars().all(is_plain) || text.contains(".."));
+    if parts.iter().any(bad) || text.starts_with('.') {
+        let rule = "beside its placeholders a file name is made of letters, digits, `.`, `_` and `-`, and does not begin with `.`";
+        return Err(rule.into());
+    }
+    if text.len() > MAX_FILE_NAME {
+        return Err(format!("it has more than {MAX_FILE_NAME} bytes"));
+    }
+    if !parts.contains(&Part::Id) {
+        return Err("without `{id}` events would take each other's names".into());
+    }
+    Ok(Template(parts))
+}
+
+fn take_apart(text: &str) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(open) = rest.find(['{', '}']) {
+        literal(&rest[..open], &mut parts);
+        let Some((name, after)) = rest[open..].strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
+            return Err("a `{` or a `}` stands alone".into());
+        };
+        parts.push(placeholder(name)?);
+        rest = after;
+    }
+    literal(rest, &mut parts);
+    Ok(parts)
+}
+
+fn literal(text: &str, parts: &mut Vec<Part>) {
     if !text.is_empty() {
         parts.push(Part::Literal(text.to_owned()));
-        sample.push_str(text);
     }
 }
 
@@ -44,12 +86,13 @@ fn placeholder(name: &str) -> Result<Part, String> {
         "event_type" => Ok(Part::EventType),
         "subject" => Ok(Part::Subject),
         "id" => Ok(Part::Id),
+        "source_time" => Ok(Part::SourceTime),
         "key" => Ok(Part::Key),
         _ => match name.strip_prefix("header:") {
             Some(header) => Ok(Part::Header(values::header_name(header)?)),
             None => Err(format!(
-                "there is no placeholder `{{{name}}}`, only `{{event_type}}`, `{{subject}}`, `{{id}}`, `{{key}}` and \
-                 `{{header:NAME}}`"
+                "there is no placeholder `{{{name}}}`, only `{{event_type}}`, `{{subject}}`, `{{id}}`, `{{source_time}}`, \
+                 `{{key}}` and `{{header:NAME}}`"
             )),
         },
     }
@@ -71,10 +114,10 @@ mod tests {
             ),
             ("{event_type}.out", vec![Part::EventType, literal(".out")]),
         ] {
-            assert_eq!(template(text), Ok(Template(parts)), "{text}");
+            assert_eq!(subject(text), Ok(Template(parts)), "{text}");
         }
-        assert_eq!(template("alerts.orders").unwrap().literal(), Some("alerts.orders"));
-        assert_eq!(template("alerts.{id}").unwrap().literal(), None);
+        assert_eq!(subject("alerts.orders").unwrap().literal(), Some("alerts.orders"));
+        assert_eq!(subject("alerts.{id}").unwrap().literal(), None);
     }
 
     #[test]
@@ -92,7 +135,29 @@ mod tests {
             ("alerts.{ID}", "no placeholder `{ID}`"),
             ("alerts.{header:}", "header's name"),
         ] {
-            let error = template(text).unwrap_err();
+            let error = subject(text).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    /// L130: no template leads out of the folder, and every event has a name of its own.
+    #[test]
+    fn file_names_are_plain_and_hold_the_id() {
+        let parts = vec![Part::EventType, Part::Literal("_".into()), Part::Id, Part::Literal(".json".into())];
+        assert_eq!(file_name("{event_type}_{id}.json"), Ok(Template(parts)));
+        for (text, reason) in [
+            ("{event_type}.json", "without `{id}`"),
+            ("", "without `{id}`"),
+            ("../{id}", "letters, digits"),
+            ("{key}/{id}", "letters, digits"),
+            ("{id}..json", "letters, digits"),
+            (".{id}", "does not begin"),
+            ("{id}\0", "letters, digits"),
+            ("{id}{", "stands alone"),
+            ("{id}{time}", "no placeholder `{time}`"),
+            (&format!("{{id}}{}", "x".repeat(100)), "more than 100"),
+        ] {
+            let error = file_name(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
         }
     }

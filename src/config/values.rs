@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use jiff::{Span, SpanRelativeTo};
 
-use super::{Field, OrderBy};
+use super::{AuthType, Field, OrderBy};
 use crate::event::{Pattern, check_subject};
 
 const NAME: &str = "a name is made of letters, digits, `-`, `_` and `.`, and does not begin with `.`";
@@ -16,7 +16,10 @@ const HEADER: &str = "a header's name is printable ASCII without spaces and `:`"
 const LONGEST: Duration = Duration::from_hours(24 * 365 * 100);
 
 /// `5s`, `250ms`, `1h 30m`, `7d`: whatever has a fixed length.
-pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+///
+/// # Errors
+/// What a duration looks like.
+pub fn duration(text: &str) -> Result<Duration, &'static str> {
     let unsigned = text
         .parse::<Span>()
         .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
@@ -104,6 +107,25 @@ pub(super) fn order_by(text: &str) -> Result<OrderBy, &'static str> {
             .map(OrderBy::Field)
             .map_err(|_| "it is `subject`, `event_type`, `header:NAME`, a JSON pointer such as `/order/id`, or `none`"),
     }
+}
+
+/// L16
+pub(super) fn auth_type(text: &str) -> Result<AuthType, &'static str> {
+    let known = [AuthType::User, AuthType::Bot];
+    known.into_iter().find(|known| known.word() == text).ok_or("it is `user` or `bot`")
+}
+
+pub(super) fn scope(text: &str) -> Result<String, &'static str> {
+    match text {
+        "" => Err("it is empty"),
+        _ if text.chars().all(|c| c.is_ascii_graphic()) => Ok(text.to_owned()),
+        _ => Err("a scope is printable ASCII without spaces"),
+    }
+}
+
+/// Text that means itself.
+pub(super) fn literal(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() { Err("it is empty") } else { Ok(text.to_owned()) }
 }
 
 #[cfg(test)]

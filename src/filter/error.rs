@@ -6,6 +6,7 @@ use std::{fmt, sync::Arc};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use super::{Failure, condition::ConditionError};
+use crate::config::Grant;
 
 /// A call that the guest did not survive. Its instance is gone; the filter itself may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,6 +181,9 @@ impl From<Fault> for ProcessError {
 pub enum CallError {
     #[error("the filter refused the params")]
     Said(#[source] Failure),
+    /// A hook for the first consumer or the last said no.
+    #[error("`{0}` said no")]
+    Hook(&'static str, #[source] Failure),
     #[error(transparent)]
     Condition(ConditionError),
     #[error(transparent)]
@@ -228,19 +232,15 @@ pub enum LoadError {
     Version { needs: String, has: String, way_out: &'static str },
     #[error("it imports `{name}`, which this router does not have: {way_out}")]
     Import { name: String, way_out: &'static str },
-    #[error(
-        "it exports `trommel:filter/lifecycle`, which this router does not call yet: build it for the world `trommel:filter/filter-component`"
-    )]
-    Lifecycle,
     #[error("it does not keep the contract trommel:filter@{version}: build it anew against that version's WIT")]
     Contract {
         version: String,
         #[source]
         source: anyhow::Error,
     },
-    #[error("it wants `{capability}`, which it was not granted: add it to `grants` in the filter's settings")]
-    NotGranted { capability: String },
-    #[error("it wants `{capability}`, which this router does not have: it has `state`")]
+    #[error("it wants {}", wish(*.0))]
+    NotGranted(Grant),
+    #[error("it wants `{capability}`, which this router does not have: it has `api` and `state`")]
     UnknownCapability { capability: String },
     #[error("it imports `{capability}` but its manifest does not name it in `capabilities`: add it there")]
     NotWished { capability: &'static str },
@@ -254,6 +254,16 @@ pub enum LoadError {
     Broke(#[from] Broken),
     #[error("the host could not load it")]
     Host(#[source] anyhow::Error),
+}
+
+fn wish(grant: Grant) -> &'static str {
+    match grant {
+        Grant::State => "`state`, which it was not granted: add it to `grants` in the filter's settings",
+        Grant::Api => {
+            "`api`, which it was not granted: add it to `grants` in the filter's settings, and say in `[api]` what is \
+             called"
+        }
+    }
 }
 
 impl From<Fault> for LoadError {

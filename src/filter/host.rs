@@ -22,13 +22,14 @@ use super::{
     Fault, Filter, LoadError, Manifest,
     condition::Pointers,
     error::{Violation, report},
-    inspect::{Inspected, inspect},
+    inspect::{Imports, Inspected, inspect},
     instance::{Blueprint, Failed, at_once},
     loaded::{Identity, Parts},
     sandbox::{Kind, Sandbox, TICK},
     state, v0_1_0,
 };
 use crate::{
+    api::Client,
     config::{FilterSettings, Grant},
     metrics::Metrics,
 };
@@ -50,21 +51,27 @@ struct Shared {
     /// Compiling takes a core, and for an interpreter seconds: one at a time leaves the others to the events.
     compiling: Arc<Semaphore>,
     state: Arc<state::Store>,
+    api: Option<Client>,
     pointers: Arc<Pointers>,
     metrics: Arc<Metrics>,
 }
 
 impl Host {
     /// Keeps compiled code in the folder `cache`, which is made when absent, for this user alone. Without one every
-    /// start compiles anew.
+    /// start compiles anew. Without an `api` filters that call it are denied.
     ///
     /// # Errors
     /// When the folder can't be used or the machine refuses what the engine needs.
-    pub fn new(cache: Option<PathBuf>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        Self::with_room(MAX_INSTANCES, cache, metrics)
+    pub fn new(cache: Option<PathBuf>, api: Option<Client>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        Self::with_room(MAX_INSTANCES, cache, api, metrics)
     }
 
-    pub(super) fn with_room(instances: u32, cache: Option<PathBuf>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+    pub(super) fn with_room(
+        instances: u32,
+        cache: Option<PathBuf>,
+        api: Option<Client>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
         let cache = cache.as_deref().map(open_cache).transpose()?;
         let engine = match Engine::new(config(cache.clone()).allocation_strategy(pool(instances))) {
             Ok(engine) => engine,
@@ -87,6 +94,7 @@ impl Host {
             granted,
             compiling: Arc::new(Semaphore::new(1)),
             state: Arc::default(),
+            api,
             pointers: Arc::default(),
             metrics,
         })))
@@ -111,7 +119,8 @@ impl Host {
 
 impl Shared {
     fn load(&self, name: &str, file: &[u8], settings: &FilterSettings) -> Result<Filter, LoadError> {
-        let Inspected { component, has_wasi, has_state } = inspect(file, settings.limits.component, &settings.grants)?;
+        let Inspected { component, imports, has_lifecycle } =
+            inspect(file, settings.limits.component, &settings.grants)?;
         let identity = Identity { name: name.into(), digest: digest(file).into() };
         let component = Component::new(&self.engine, component).map_err(|error| LoadError::Compile(report(error)))?;
         let blueprint = |kind, linker: &Linker<Sandbox>| -> wasmtime::Result<Blueprint> {
@@ -120,7 +129,7 @@ impl Shared {
                 filter: Arc::clone(&identity.name),
                 kind,
                 linked: v0_1_0::Linked::new(linker.instantiate_pre(&component)?)?,
-                has_wasi,
+                has_wasi: imports.wasi,
                 limits: settings.limits,
             })
         };
@@ -128,11 +137,14 @@ impl Shared {
         let pure = forbid_imports(&self.pure, &component).map_err(link_error)?;
         let matching = blueprint(Kind::Match, &pure).map_err(link_error)?;
         let processing = blueprint(Kind::Process, &self.granted).map_err(link_error)?;
+        let hooks = || v0_1_0::LinkedHooks::new(self.granted.instantiate_pre(&component)?);
+        let hooks = has_lifecycle.then(hooks).transpose().map_err(link_error)?;
         let manifest = describe(&matching, &identity)?;
-        check_capabilities(&manifest, &settings.grants, has_state)?;
-        let state = has_state.then(|| Arc::clone(&self.state));
+        check_capabilities(&manifest, &settings.grants, imports)?;
+        let state = imports.state.then(|| Arc::clone(&self.state));
+        let api = self.api.clone().filter(|_| imports.api);
         let (metrics, pointers) = (self.metrics.filter(name), Arc::clone(&self.pointers));
-        Ok(Filter::new(Parts { identity, matching, processing, metrics, state, pointers }, manifest))
+        Ok(Filter::new(Parts { identity, matching, processing, hooks, metrics, state, api, pointers }, manifest))
     }
 }
 
@@ -148,17 +160,21 @@ fn describe(matching: &Blueprint, identity: &Identity) -> Result<Manifest, Fault
     at_once(instance.describe()).map_err(|error| blame("describe", instance.failed(error)))
 }
 
-fn check_capabilities(manifest: &Manifest, grants: &[Grant], has_state: bool) -> Result<(), LoadError> {
+fn check_capabilities(manifest: &Manifest, grants: &[Grant], imports: Imports) -> Result<(), LoadError> {
     for capability in &manifest.capabilities {
-        let capability = capability.clone();
-        match capability.as_str() {
-            "state" if grants.contains(&Grant::State) => {}
-            "state" => return Err(LoadError::NotGranted { capability }),
-            _ => return Err(LoadError::UnknownCapability { capability }),
+        let grant = match capability.as_str() {
+            "state" => Grant::State,
+            "api" => Grant::Api,
+            _ => return Err(LoadError::UnknownCapability { capability: capability.clone() }),
+        };
+        if !grants.contains(&grant) {
+            return Err(LoadError::NotGranted(grant));
         }
     }
-    if has_state && !manifest.capabilities.iter().any(|capability| capability == "state") {
-        return Err(LoadError::NotWished { capability: "state" });
+    for (is_imported, capability) in [(imports.state, "state"), (imports.api, "api")] {
+        if is_imported && !manifest.capabilities.iter().any(|wish| wish == capability) {
+            return Err(LoadError::NotWished { capability });
+        }
     }
     Ok(())
 }

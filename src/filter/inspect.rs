@@ -16,9 +16,20 @@ use crate::config::Grant;
 #[derive(Debug)]
 pub(super) struct Inspected<'a> {
     pub(super) component: Cow<'a, [u8]>,
-    pub(super) has_wasi: bool,
-    pub(super) has_state: bool,
+    pub(super) imports: Imports,
+    /// Whether it exports `lifecycle`.
+    pub(super) has_lifecycle: bool,
 }
+
+/// What a component asks for beside `log`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Imports {
+    pub(super) wasi: bool,
+    pub(super) state: bool,
+    pub(super) api: bool,
+}
+
+const ALLOWED: &str = "a filter may import `trommel:filter/log`, `api` and `state`, and WASI 0.2";
 
 /// Looks at a file of at most `limit` bytes.
 pub(super) fn inspect<'a>(file: &'a [u8], limit: usize, grants: &[Grant]) -> Result<Inspected<'a>, LoadError> {
@@ -38,10 +49,17 @@ pub(super) fn inspect<'a>(file: &'a [u8], limit: usize, grants: &[Grant]) -> Res
     let described = Described { resolve, world };
     let contract = Contract::new(v0_1_0::WIT).map_err(LoadError::Host)?;
     described.check_version(&contract)?;
-    let (has_wasi, has_state) = described.check_imports(grants)?;
-    described.check_exports()?;
-    contract.check(&component, described)?;
-    Ok(Inspected { component, has_wasi, has_state })
+    let imports = described.check_imports(grants)?;
+    let has_lifecycle = described.check_exports()?;
+    let world = if has_lifecycle { "filter-lifecycle" } else { "filter-component" };
+    contract.check(world, &component, described)?;
+    Ok(Inspected { component, imports, has_lifecycle })
+}
+
+/// Whether a file is a filter that holds something upstream while anyone consumes. `None` when it is no filter.
+pub fn has_lifecycle(file: &[u8]) -> Option<bool> {
+    let inspected = inspect(file, usize::MAX, &[Grant::Api, Grant::State]).ok()?;
+    Some(inspected.has_lifecycle)
 }
 
 enum Binary {
@@ -154,31 +172,26 @@ impl Described {
         Err(LoadError::Version { needs: name(strange), has: name(known), way_out })
     }
 
-    /// Whether WASI and `state` are imported; anything that is not allowed is refused.
-    fn check_imports(&self, grants: &[Grant]) -> Result<(bool, bool), LoadError> {
-        let (mut has_wasi, mut has_state) = (false, false);
+    /// What is imported; anything that is not allowed is refused.
+    fn check_imports(&self, grants: &[Grant]) -> Result<Imports, LoadError> {
+        let granted = |grant| if grants.contains(&grant) { Ok(true) } else { Err(LoadError::NotGranted(grant)) };
+        let mut imports = Imports::default();
         for (key, _) in self.imports() {
-            let refused = |way_out| Err(LoadError::Import { name: self.resolve.name_world_key(key), way_out });
-            let Some((package, interface)) = self.interface(key) else {
-                return refused("a filter may import `trommel:filter/log` and `state`, and WASI 0.2");
-            };
+            let refused = || Err(LoadError::Import { name: self.resolve.name_world_key(key), way_out: ALLOWED });
+            let Some((package, interface)) = self.interface(key) else { return refused() };
             match interface {
                 "types" | "log" if is_ours(package) => {}
-                "state" if is_ours(package) => {
-                    if !grants.contains(&Grant::State) {
-                        return Err(LoadError::NotGranted { capability: "state".to_owned() });
-                    }
-                    has_state = true;
-                }
-                "api" if is_ours(package) => return refused("calling the API is not available yet"),
-                _ if is_wasi(package) => has_wasi = true,
-                _ => return refused("a filter may import `trommel:filter/log` and `state`, and WASI 0.2"),
+                "state" if is_ours(package) => imports.state = granted(Grant::State)?,
+                "api" if is_ours(package) => imports.api = granted(Grant::Api)?,
+                _ if is_wasi(package) => imports.wasi = true,
+                _ => return refused(),
             }
         }
-        Ok((has_wasi, has_state))
+        Ok(imports)
     }
 
-    fn check_exports(&self) -> Result<(), LoadError> {
+    /// Whether `lifecycle` is exported; what is no filter is refused.
+    fn check_exports(&self) -> Result<bool, LoadError> {
         let exported = |name| {
             let mut interfaces = self.exports().filter_map(|(key, _)| self.interface(key));
             interfaces.any(|(package, interface)| is_ours(package) && interface == name)
@@ -189,10 +202,7 @@ impl Described {
             let found = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
             return Err(LoadError::NotAFilter { found });
         }
-        if exported("lifecycle") {
-            return Err(LoadError::Lifecycle);
-        }
-        Ok(())
+        Ok(exported("lifecycle"))
     }
 }
 
@@ -224,10 +234,10 @@ impl Contract {
         &self.resolve.packages[self.package].name
     }
 
-    /// Checks every type of every function.
-    fn check(mut self, component: &[u8], described: Described) -> Result<(), LoadError> {
+    /// Checks every type of every function of the world.
+    fn check(mut self, world: &str, component: &[u8], described: Described) -> Result<(), LoadError> {
         let version = self.package().version.as_ref().map(ToString::to_string).unwrap_or_default();
-        let kept = self.resolve.select_world(&[self.package], Some("filter-component")).and_then(|world| {
+        let kept = self.resolve.select_world(&[self.package], Some(world)).and_then(|world| {
             let remap = self.resolve.merge(described.resolve).context("its types differ")?;
             let its_world = remap.map_world(described.world, Default::default())?;
             // The contract says nothing of WASI, so what the component imports of it is taken as allowed.

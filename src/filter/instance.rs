@@ -16,8 +16,8 @@ use super::{
     Failure, Fields, Manifest, Params, Verdict,
     condition::Written,
     error::{self, Violation},
+    granted::Granted,
     sandbox::{Kind, Sandbox},
-    state::Scope,
     subscription::Subscription,
     v0_1_0::{Guest, Linked},
 };
@@ -71,8 +71,8 @@ impl From<Violation> for Failed {
 }
 
 impl Blueprint {
-    /// Runs the guest's own start code, within the load limit.
-    pub(super) async fn instantiate(&self) -> Result<Instance, Failed> {
+    /// The data of one instance, with the load limit's budgets open.
+    pub(super) fn store(&self) -> Store<Sandbox> {
         let sandbox = Sandbox::new(Arc::clone(&self.filter), self.kind, self.limits.memory);
         let mut store = Store::new(&self.engine, sandbox);
         store.limiter(|sandbox| &mut sandbox.memory);
@@ -95,6 +95,12 @@ impl Blueprint {
         let Limits { load, host_calls, log_lines, .. } = self.limits;
         store.data_mut().begin(load, host_calls, log_lines);
         store.set_epoch_deadline(1);
+        store
+    }
+
+    /// Runs the guest's own start code, within the load limit.
+    pub(super) async fn instantiate(&self) -> Result<Instance, Failed> {
+        let mut store = self.store();
         match self.linked.instantiate(&mut store).await {
             Ok(guest) => Ok(Instance {
                 store,
@@ -114,11 +120,16 @@ impl Blueprint {
     }
 }
 
+/// Why a call failed on an instance that had room.
+pub(super) fn failed(store: &Store<Sandbox>, error: wasmtime::Error) -> Failed {
+    let by_host = error::has_no_room(&error);
+    Failed { error, memory_refused: store.data().memory.refused, by_host }
+}
+
 /// The calls. After an error the instance must be thrown away.
 impl Instance {
     pub(super) fn failed(&self, error: wasmtime::Error) -> Failed {
-        let by_host = error::has_no_room(&error);
-        Failed { error, memory_refused: self.store.data().memory.refused, by_host }
+        failed(&self.store, error)
     }
 
     /// Whether the instance should be replaced before its next call.
@@ -133,12 +144,12 @@ impl Instance {
 
     pub(super) async fn normalize_params(
         &mut self,
-        key: &Arc<str>,
-        scope: Option<Arc<Scope>>,
+        granted: &Arc<Granted>,
         params: &Params,
     ) -> wasmtime::Result<Result<Params, Failure>> {
         self.begin_load();
-        self.set_scope(key, scope);
+        self.store.data_mut().grant(granted, self.limits.load);
+        let key = &granted.key;
         let answer = within(self.limits.load, self.guest.normalize_params(&mut self.store, key, params)).await;
         self.store.data().journal.end(key);
         answer
@@ -171,7 +182,7 @@ impl Instance {
         self.store.set_epoch_deadline(1);
         if self.has_wasi {
             let answer = at_once(self.guest.matches_async(&mut self.store, resource, event, reads));
-            self.store.data().journal.end(&subscription.key);
+            self.store.data().journal.end(subscription.key());
             answer
         } else {
             self.guest.matches(&mut self.store, resource, event, reads)
@@ -185,8 +196,8 @@ impl Instance {
         reads: Fields,
     ) -> wasmtime::Result<Result<Verdict, Failure>> {
         self.calls += 1;
-        self.set_scope(&subscription.key, subscription.scope.clone());
         let wall = subscription.limits.process_wall;
+        self.store.data_mut().grant(&subscription.granted, wall);
         let answer = within(wall, async {
             let resource = self.resource(subscription).await?;
             let limits = &subscription.limits;
@@ -198,7 +209,7 @@ impl Instance {
             self.guest.process(&mut self.store, resource, (event, attempt), reads, allowed).await
         })
         .await;
-        self.store.data().journal.end(&subscription.key);
+        self.store.data().journal.end(subscription.key());
         answer
     }
 
@@ -211,7 +222,7 @@ impl Instance {
             return Ok(known);
         }
         self.sweep().await?;
-        let resource = self.construct(&subscription.key, &subscription.params).await?;
+        let resource = self.construct(subscription.key(), &subscription.params).await?;
         self.subscriptions.insert(address(subscription), (Arc::downgrade(subscription), resource));
         Ok(resource)
     }
@@ -243,12 +254,6 @@ impl Instance {
         self.store.data_mut().begin(load, host_calls, log_lines);
         self.store.set_epoch_deadline(1);
     }
-
-    fn set_scope(&mut self, key: &Arc<str>, scope: Option<Arc<Scope>>) {
-        let sandbox = self.store.data_mut();
-        sandbox.key = Arc::clone(key);
-        sandbox.scope = scope;
-    }
 }
 
 fn address(subscription: &Arc<Subscription>) -> usize {
@@ -264,7 +269,7 @@ pub(super) fn at_once<T, E: From<Violation>>(call: impl Future<Output = Result<T
 }
 
 /// Nearly every call is done at the first poll; only the others are worth a timer.
-async fn within<T>(wall: Duration, call: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
+pub(super) async fn within<T>(wall: Duration, call: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
     let mut call = pin!(call);
     match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
         Poll::Ready(answer) => answer,

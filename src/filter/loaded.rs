@@ -9,12 +9,14 @@ use super::{
     Broken, CallError, Fault, Manifest, Params, ProcessError, Verdict,
     condition::{Conditions, Pointers},
     error,
+    granted::{Caller, Granted},
     health::Health,
     instance::{Blueprint, Failed, Instance, at_once},
-    state::{self, Scope},
+    state,
     subscription::{CallLimits, Subscription},
+    v0_1_0::LinkedHooks,
 };
-use crate::{event::Event, metrics::FilterMetrics};
+use crate::{api::Client, event::Event, metrics::FilterMetrics};
 
 /// One component of one content, in service. Clones share it; its code and its instances go with the last one.
 #[derive(Clone)]
@@ -27,12 +29,16 @@ struct Loaded {
     matching: Blueprint,
     /// Makes the instances that may call what was granted.
     processing: Blueprint,
+    /// `None` without the export.
+    hooks: Option<LinkedHooks>,
     /// Process instances that nobody uses, the one used last on top.
     idle: Mutex<Vec<Instance>>,
     health: Health,
     metrics: Arc<FilterMetrics>,
     /// `None` without the grant.
     state: Option<Arc<state::Store>>,
+    /// Likewise.
+    api: Option<Client>,
     pointers: Arc<Pointers>,
 }
 
@@ -66,16 +72,30 @@ pub(super) struct Parts {
     pub(super) identity: Identity,
     pub(super) matching: Blueprint,
     pub(super) processing: Blueprint,
+    pub(super) hooks: Option<LinkedHooks>,
     pub(super) metrics: Arc<FilterMetrics>,
     pub(super) state: Option<Arc<state::Store>>,
+    pub(super) api: Option<Client>,
     pub(super) pointers: Arc<Pointers>,
 }
 
 impl Filter {
     pub(super) fn new(parts: Parts, manifest: Manifest) -> Self {
-        let Parts { identity, matching, processing, metrics, state, pointers } = parts;
+        let Parts { identity, matching, processing, hooks, metrics, state, api, pointers } = parts;
         let (idle, health) = Default::default();
-        Self(Arc::new(Loaded { identity, manifest, matching, processing, idle, health, metrics, state, pointers }))
+        Self(Arc::new(Loaded {
+            identity,
+            manifest,
+            matching,
+            processing,
+            hooks,
+            idle,
+            health,
+            metrics,
+            state,
+            api,
+            pointers,
+        }))
     }
 
     /// The file's name without `.wasm`.
@@ -96,12 +116,12 @@ impl Filter {
     ///
     /// # Errors
     /// The filter's own refusal, or its breaking. Takes no longer than the load limit.
-    pub async fn normalize_params(&self, key: &str, params: Params) -> Result<Params, CallError> {
+    pub async fn normalize_params(&self, caller: impl Into<Caller<'_>>, params: Params) -> Result<Params, CallError> {
         if !self.0.manifest.hooks.normalize_params {
             return Ok(params);
         }
         let mut instance = self.0.take().await?;
-        let answer = instance.normalize_params(&key.into(), self.0.scope(key), &params).await;
+        let answer = instance.normalize_params(&self.0.grant(caller.into()), &params).await;
         match answer.map_err(|error| self.0.blame("normalize-params", instance.failed(error)))? {
             Ok(mut params) => {
                 self.0.put_back(instance);
@@ -122,14 +142,14 @@ impl Filter {
     /// The guest's breaking, or a condition on a field that there is not. Takes no longer than the load limit.
     pub async fn subscribe(
         &self,
-        key: &str,
+        caller: impl Into<Caller<'_>>,
         params: Params,
         limits: CallLimits,
     ) -> Result<Arc<Subscription>, CallError> {
         let filter = self.clone();
-        let key = key.to_owned();
+        let granted = self.0.grant(caller.into());
         // The guest may compute for as long as the load limit, which no worker of the runtime should wait for.
-        let trial = tokio::task::spawn_blocking(move || filter.0.subscribe(&key, params, limits));
+        let trial = tokio::task::spawn_blocking(move || filter.0.subscribe(granted, params, limits));
         trial.await.map_err(|error| CallError::Host(error.into()))?
     }
 
@@ -179,6 +199,23 @@ impl Filter {
         quarantined
     }
 
+    pub(super) fn hooks(&self) -> Option<&LinkedHooks> {
+        self.0.hooks.as_ref()
+    }
+
+    /// Makes the instances that may call what was granted.
+    pub(super) fn processing(&self) -> &Blueprint {
+        &self.0.processing
+    }
+
+    pub(super) fn grant(&self, caller: Caller<'_>) -> Arc<Granted> {
+        self.0.grant(caller)
+    }
+
+    pub(super) fn blame(&self, call: &'static str, failed: Failed) -> Fault {
+        self.0.blame(call, failed)
+    }
+
     /// Costs one relaxed load.
     pub fn is_quarantined(&self) -> bool {
         self.0.health.is_quarantined()
@@ -217,8 +254,9 @@ impl Loaded {
         self.metrics.quarantined.set(self.health.is_quarantined().into());
     }
 
-    fn scope(&self, key: &str) -> Option<Arc<Scope>> {
-        self.state.as_ref().map(|state| state.scope(&self.identity.name, key))
+    fn grant(&self, Caller { key, endpoints }: Caller<'_>) -> Arc<Granted> {
+        let state = self.state.as_ref().map(|state| state.scope(&self.identity.name, key));
+        Arc::new(Granted { key: key.into(), state, api: self.api.clone(), endpoints: endpoints.to_vec() })
     }
 
     /// A process instance for one call.
@@ -240,9 +278,14 @@ impl Loaded {
         at_once(self.matching.instantiate()).map_err(|failed| self.blame("instantiate", failed))
     }
 
-    fn subscribe(&self, key: &str, params: Params, limits: CallLimits) -> Result<Arc<Subscription>, CallError> {
+    fn subscribe(
+        &self,
+        granted: Arc<Granted>,
+        params: Params,
+        limits: CallLimits,
+    ) -> Result<Arc<Subscription>, CallError> {
         let mut instance = self.match_instance()?;
-        let resource = at_once(instance.construct(key, &params))
+        let resource = at_once(instance.construct(&granted.key, &params))
             .map_err(|error| self.blame("constructor", instance.failed(error)))?;
         let written = if self.manifest.hooks.conditions {
             at_once(instance.conditions(resource)).map_err(|error| self.blame("conditions", instance.failed(error)))?
@@ -251,7 +294,7 @@ impl Loaded {
         };
         let conditions = Conditions::new(written, &self.pointers).map_err(CallError::Condition)?;
         let hooks = self.manifest.hooks;
-        Ok(Arc::new(Subscription { key: key.into(), params, limits, conditions, hooks, scope: self.scope(key) }))
+        Ok(Arc::new(Subscription { granted, params, limits, conditions, hooks }))
     }
 }
 
@@ -295,7 +338,7 @@ mod tests {
     const MISBEHAVE: &[u8] = include_bytes!("../../tests/guests/misbehave.wasm");
 
     async fn filter(instances: u32, limits: Limits) -> Filter {
-        let host = Host::with_room(instances, None, Arc::default()).unwrap();
+        let host = Host::with_room(instances, None, None, Arc::default()).unwrap();
         let name = "misbehave".to_owned();
         let settings = FilterSettings { name, grants: vec![Grant::State], on_quarantine: OnQuarantine::Pause, limits };
         host.load("misbehave", MISBEHAVE.to_vec(), &settings).await.unwrap()

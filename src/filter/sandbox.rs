@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use wasmtime::{ResourceLimiter, component::ResourceTable};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::{
     error::Violation,
+    granted::Granted,
     journal::{Journal, Printed},
-    state::Scope,
 };
 
 /// The store's data of every instance.
@@ -17,10 +18,10 @@ pub(super) struct Sandbox {
     /// Ticks of the epoch that the call may still run.
     pub(super) ticks: u64,
     pub(super) journal: Arc<Journal>,
-    /// The key that the call is for.
-    pub(super) key: Arc<str>,
-    /// What the guest keeps for that key, if that was granted.
-    pub(super) scope: Option<Arc<Scope>>,
+    /// Whom the call is for.
+    pub(super) granted: Arc<Granted>,
+    /// When a call to the API must be back.
+    pub(super) until: Instant,
     host_calls: u32,
     host_call_limit: u32,
     wasi: WasiCtx,
@@ -37,6 +38,15 @@ pub(super) enum Kind {
 }
 
 impl Sandbox {
+    /// Says whom the calls that follow are for. They end after `wall`; the API must be back a tenth earlier, so that
+    /// the guest can still make something of it.
+    pub(super) fn grant(&mut self, granted: &Arc<Granted>, wall: Duration) {
+        self.granted = Arc::clone(granted);
+        if granted.api.is_some() {
+            self.until = Instant::now() + wall - wall / 10;
+        }
+    }
+
     pub(super) fn new(filter: Arc<str>, kind: Kind, memory_limit: usize) -> Self {
         let journal = Arc::new(Journal::new(filter));
         let mut wasi = WasiCtxBuilder::new();
@@ -56,8 +66,8 @@ impl Sandbox {
             memory: Memory { used: 0, limit: memory_limit, asked: 0, refused: false },
             ticks: 0,
             journal,
-            key: Arc::default(),
-            scope: None,
+            granted: Arc::default(),
+            until: Instant::now(),
             host_calls: 0,
             host_call_limit: 0,
             wasi: wasi.build(),

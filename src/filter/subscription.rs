@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Hooks, Params, condition::Conditions, state::Scope};
+use super::{Hooks, Params, condition::Conditions, granted::Granted};
 use crate::config::{LimitOverrides, Limits};
 
 /// What one call may use: the filter's limits, with those that the key sets in their place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallLimits {
     pub(super) match_cpu: Duration,
     pub(super) process_cpu: Duration,
@@ -35,17 +35,21 @@ impl CallLimits {
 /// object for it when they first need it and drop it some time after the last reference to this has gone.
 #[derive(Debug)]
 pub struct Subscription {
-    pub(super) key: Arc<str>,
+    pub(super) granted: Arc<Granted>,
     pub(super) params: Params,
     pub(super) limits: CallLimits,
     pub(super) conditions: Conditions,
     pub(super) hooks: Hooks,
-    pub(super) scope: Option<Arc<Scope>>,
 }
 
 impl Subscription {
     pub fn key(&self) -> &str {
-        &self.key
+        &self.granted.key
+    }
+
+    /// As the filter has normalised them.
+    pub fn params(&self) -> &Params {
+        &self.params
     }
 
     /// To be tested before anything else.

@@ -1,7 +1,7 @@
 //! Version 0.1.0 of the contract: its bindings, and the conversion to and from the router's own types. A later version
 //! is a module beside this one; where a component is loaded its version chooses the module.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use wasmtime::{
@@ -13,18 +13,26 @@ use super::{
     Emission, Failure, Fields, Hooks, Manifest, Params, Verdict,
     condition::{self, Written},
     error::Violation,
+    granted::Granted,
     sandbox::Sandbox,
     state::Refused,
 };
-use crate::event::{Event, check_subject};
+use crate::{
+    api::{Call, Refusal},
+    event::{Event, check_subject},
+};
 // The bindings' own module, not this crate.
-use self::trommel::filter::{log, state, types};
+use self::trommel::filter::{api, log, state, types};
+
+mod lifecycle;
+
+pub(super) use lifecycle::LinkedHooks;
 
 wasmtime::component::bindgen!({
     path: "wit/v0.1.0",
     world: "filter-component",
     ownership: Borrowing { duplicate_if_necessary: true },
-    imports: { default: trappable },
+    imports: { "trommel:filter/api.call": async | trappable, default: trappable },
     exports: { default: async },
 });
 
@@ -33,10 +41,14 @@ pub(super) const VERSION: &str = "0.1.0";
 /// The WIT package that components are checked against.
 pub(super) const WIT: &str = include_str!("../../wit/v0.1.0/filter.wit");
 
+/// Bytes of what a guest says of a failure.
+const LONGEST_REASON: usize = 1000;
+
 /// Links what a guest may call if it was granted.
 pub(super) fn add_imports(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
     types::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
     log::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
+    api::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
     state::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)
 }
 
@@ -237,12 +249,21 @@ impl From<types::Fields> for Fields {
 impl From<types::Failure> for Failure {
     fn from(failure: types::Failure) -> Self {
         match failure {
-            types::Failure::Malformed(why) => Self::Malformed(why),
-            types::Failure::Retry((after, why)) => Self::Retry(Duration::from_millis(after.into()), why),
-            types::Failure::Failed(why) => Self::Failed(why),
-            types::Failure::Broken(why) => Self::Broken(why),
+            types::Failure::Malformed(why) => Self::Malformed(cut(why)),
+            types::Failure::Retry((after, why)) => Self::Retry(Duration::from_millis(after.into()), cut(why)),
+            types::Failure::Failed(why) => Self::Failed(cut(why)),
+            types::Failure::Broken(why) => Self::Broken(cut(why)),
         }
     }
+}
+
+/// L43: it goes into logs and dead letters, which are to hold the event too.
+fn cut(mut why: String) -> String {
+    if why.len() > LONGEST_REASON {
+        why.truncate(why.floor_char_boundary(LONGEST_REASON));
+        why.push('…');
+    }
+    why
 }
 
 impl From<types::Condition> for Written {
@@ -274,8 +295,38 @@ impl log::Host for Sandbox {
             log::Level::Warn => tracing::Level::WARN,
             log::Level::Error => tracing::Level::ERROR,
         };
-        self.journal.write(level, &self.key, &message);
+        self.journal.write(level, &self.granted.key, &message);
         Ok(())
+    }
+}
+
+impl From<Refusal> for api::ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Denied(why) => Self::Denied(why),
+            Refusal::Timeout => Self::Timeout,
+            Refusal::Status(status, body) => Self::Status((status, body)),
+            Refusal::Failed(why) => Self::Failed(why),
+        }
+    }
+}
+
+impl api::Host for Sandbox {
+    async fn call(
+        &mut self,
+        method: String,
+        path: String,
+        body: Option<String>,
+    ) -> wasmtime::Result<Result<String, api::ApiError>> {
+        if !self.host_call()? {
+            return Ok(Err(api::ApiError::Budget));
+        }
+        let Granted { key, api, endpoints, .. } = &*Arc::clone(&self.granted);
+        let Some(client) = api else {
+            return Ok(Err(api::ApiError::Denied("there is no API to call".to_owned())));
+        };
+        let answer = client.call(key, endpoints, Call { method, path, body }, self.until).await;
+        Ok(answer.map_err(Into::into))
     }
 }
 
@@ -296,7 +347,7 @@ impl Sandbox {
         if !self.host_call()? {
             return Ok(Err(state::StateError::Unavailable("the event has used up its calls to the host".to_owned())));
         }
-        Ok(match &self.scope {
+        Ok(match &self.granted.state {
             Some(scope) => call(scope).map_err(Into::into),
             None => Err(state::StateError::Denied),
         })

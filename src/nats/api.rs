@@ -18,6 +18,7 @@ pub mod code {
     pub const MESSAGE_NOT_FOUND: u64 = 10037;
     pub const MESSAGE_EXCEEDS_MAXIMUM: u64 = 10054;
     pub const STREAM_NOT_FOUND: u64 = 10059;
+    pub const WRONG_LAST_SEQUENCE: u64 = 10071;
     pub const STORE_FAILED: u64 = 10077;
 }
 
@@ -61,7 +62,12 @@ impl Connection {
     pub async fn api(&self, subject: &str, body: &Value) -> Result<Value, ApiError> {
         let subject = format!("$JS.API.{subject}");
         let payload = serde_json::to_vec(body).map_err(|error| ApiError::Failed(subject.clone(), error.into()))?;
-        let request = async_nats::Request::new().payload(payload.into()).timeout(Some(TIMEOUT));
+        self.ask(subject, async_nats::Request::new().payload(payload.into())).await
+    }
+
+    /// Sends what JetStream answers in JSON, to a subject of its API or of a stream.
+    pub(super) async fn ask(&self, subject: String, request: async_nats::Request) -> Result<Value, ApiError> {
+        let request = request.timeout(Some(TIMEOUT));
         let answer = tokio::select! {
             answer = self.client().send_request(subject.clone(), request) => answer,
             denial = self.denied(&subject) => return Err(denial.into()),

@@ -42,37 +42,39 @@ impl Connection {
     /// # Errors
     /// When the server does not answer, or refuses a change; the error names the fields.
     pub async fn ensure_stream(&self, stream: &config::Stream) -> Result<Converged, StreamError> {
-        let name = &stream.name;
-        let wanted = wanted(stream);
+        self.ensure(&stream.name, &wanted(stream)).await
+    }
+
+    pub(super) async fn ensure(&self, name: &str, wanted: &Wanted) -> Result<Converged, StreamError> {
         let found = match self.api(&format!("STREAM.INFO.{name}"), &json!({})).await {
             Ok(info) => Some(config_of(info)),
             Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => None,
-            Err(error) => return Err(StreamError::Read(name.clone(), error)),
+            Err(error) => return Err(StreamError::Read(name.to_owned(), error)),
         };
         let (answer, converged) = match found {
             None => {
                 let mut config = Map::from_iter([("name".to_owned(), json!(name))]);
-                converge(&mut config, &wanted);
+                converge(&mut config, wanted);
                 let answer = self.api(&format!("STREAM.CREATE.{name}"), &config.into()).await;
-                (answer.map_err(|error| StreamError::Create(name.clone(), error))?, Converged::Created)
+                (answer.map_err(|error| StreamError::Create(name.to_owned(), error))?, Converged::Created)
             }
             Some(mut config) => {
-                let differences = converge(&mut config, &wanted);
+                let differences = converge(&mut config, wanted);
                 if differences.is_empty() {
                     return Ok(Converged::AsWanted);
                 }
                 let answer = self.api(&format!("STREAM.UPDATE.{name}"), &config.into()).await;
                 let answer = answer.map_err(|source| StreamError::Change {
-                    stream: name.clone(),
+                    stream: name.to_owned(),
                     differences: differences.clone(),
                     source,
                 })?;
                 (answer, Converged::Updated(differences))
             }
         };
-        let differences = converge(&mut config_of(answer), &wanted);
+        let differences = converge(&mut config_of(answer), wanted);
         if !differences.is_empty() {
-            return Err(StreamError::LeftOut { stream: name.clone(), differences });
+            return Err(StreamError::LeftOut { stream: name.to_owned(), differences });
         }
         match &converged {
             Converged::Created => tracing::info!(stream = name, "stream created"),

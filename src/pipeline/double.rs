@@ -31,15 +31,16 @@ impl Pipeline {
         let key = Key {
             name: "all".into(),
             ordering: Ordering::None,
-            workers: Semaphore::new(1),
-            buffer: Semaphore::new(Semaphore::MAX_PERMITS),
+            workers: Arc::new(Semaphore::new(1)),
+            buffer: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             retry,
             filter: None,
             on_quarantine: Default::default(),
+            validation: None,
             routes: vec![Route { name: "all".into(), subscription: None, sinks: vec![sinks] }],
             metrics: Default::default(),
         };
-        let interest = Interest { subject: None, event_type: None };
+        let interest = Interest::Named { subject: None, event_type: None };
         let (sender, snapshots) = watch::channel(Arc::new(Snapshot::new(1, vec![(interest, key)])));
         let doors = Doors { lanes: vec![lane], snapshots, dead_letters: dead_letters_queue };
         (

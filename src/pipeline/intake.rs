@@ -98,6 +98,11 @@ impl<R: Send + 'static> Intake<R> {
         self.held + self.ready.len()
     }
 
+    /// Shows whether the source is connected to where its events come from.
+    pub fn connected(&self, is_connected: bool) {
+        self.metrics.connected.set(is_connected.into());
+    }
+
     /// Takes an event. Never waits; call only while [`Self::is_open`]. The event goes to its lanes, with all that were
     /// pushed in one go, when [`Self::settled`] is polled next.
     pub fn push(&mut self, event: Event, receipt: R) {

@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     ack::{Fate, Ticket},
     config::OnQuarantine,
-    event::Headers,
+    event::{Event, Headers},
     filter::{Broken, Emission, Facts, Failure, Fault, Filter, Matcher, ProcessError, Subscription, Verdict},
     pipeline::Item,
     registry::{Key, Route, Snapshot, Snapshots},
@@ -158,42 +158,58 @@ impl Lane {
 
     /// Takes an event through one route.
     async fn through<'a>(&mut self, key: &'a Key, route: &'a Route, ticket: &'a Ticket, facts: &mut Facts<'a>) -> Step {
-        let (Some(filter), Some(subscription)) = (&key.filter, &route.subscription) else {
-            return hand_over(key, route, ticket, Verdict::Keep).await;
+        let at = At { key, route, ticket };
+        let (verdict, tries) = match (&key.filter, &route.subscription) {
+            (Some(filter), Some(subscription)) => match self.ask(at, filter, subscription, facts).await {
+                ControlFlow::Continue(answer) => answer,
+                ControlFlow::Break(step) => return step,
+            },
+            _ => (Verdict::Keep, 0),
         };
-        let at = At { key, route, filter, ticket };
-        if filter.is_quarantined() {
-            return self.quarantine(at, "the filter is quarantined", 0).await;
-        }
-        match subscription.conditions().test(facts) {
-            Ok(true) => {}
-            Ok(false) => return Step::Filtered,
-            Err(error) => {
-                return self.dead_letter(at, "not_json", &error.to_string(), 0).await;
-            }
-        }
-        match self.matches(at, subscription) {
-            Ok(true) => {}
-            Ok(false) => return Step::Filtered,
-            Err(Fault::Broke(broken)) => return self.broke(at, &broken, 0).await,
-            Err(Fault::Host(error)) => return returned(at, 0, &error),
-        }
-        if !subscription.has_process() {
-            return hand_over(key, route, ticket, Verdict::Keep).await;
-        }
-        match self.process(at, subscription).await {
-            ControlFlow::Continue(verdict) => hand_over(key, route, ticket, verdict).await,
-            ControlFlow::Break(step) => step,
+        // Looked at whole before the first is sent: a dead letter beside half of the outputs would double them later.
+        match mismatch(key, ticket.event(), &verdict) {
+            Some(detail) => self.dead_letter(at, "schema_mismatch", &detail, tries).await,
+            None => hand_over(key, route, ticket, verdict).await,
         }
     }
 
+    /// What the filter makes of an event, and how often it was tried.
+    async fn ask<'a>(
+        &mut self,
+        at: At<'_>,
+        filter: &Filter,
+        subscription: &'a Arc<Subscription>,
+        facts: &mut Facts<'a>,
+    ) -> ControlFlow<Step, (Verdict, u32)> {
+        if filter.is_quarantined() {
+            return ControlFlow::Break(self.quarantine(at, "the filter is quarantined", 0).await);
+        }
+        match subscription.conditions().test(facts) {
+            Ok(true) => {}
+            Ok(false) => return ControlFlow::Break(Step::Filtered),
+            Err(error) => {
+                return ControlFlow::Break(self.dead_letter(at, "not_json", &error.to_string(), 0).await);
+            }
+        }
+        match self.matches(at, filter, subscription) {
+            Ok(true) => {}
+            Ok(false) => return ControlFlow::Break(Step::Filtered),
+            Err(Fault::Broke(broken)) => return ControlFlow::Break(self.broke(at, filter, &broken, 0).await),
+            Err(Fault::Host(error)) => return ControlFlow::Break(returned(at, 0, &error)),
+        }
+        if !subscription.has_process() {
+            return ControlFlow::Continue((Verdict::Keep, 0));
+        }
+        self.process(at, filter, subscription).await
+    }
+
     /// Asks `matches`; after a break once more, on a fresh instance.
-    fn matches(&mut self, at: At<'_>, subscription: &Arc<Subscription>) -> Result<bool, Fault> {
+    fn matches(&mut self, at: At<'_>, filter: &Filter, subscription: &Arc<Subscription>) -> Result<bool, Fault> {
         if !subscription.has_matches() {
             return Ok(true);
         }
-        let position = self.matchers.iter().position(|(filter, _)| filter == at.filter).unwrap_or_else(|| {
-            self.matchers.push((at.filter.clone(), at.filter.matcher()));
+        let position = self.matchers.iter().position(|(other, _)| other == filter).unwrap_or_else(|| {
+            self.matchers.push((filter.clone(), filter.matcher()));
             self.matchers.len() - 1
         });
         let (_, matcher) = &mut self.matchers[position];
@@ -202,8 +218,13 @@ impl Lane {
     }
 
     /// Calls `process`, again where the failure allows it: in place, so that the order is kept.
-    async fn process(&mut self, at: At<'_>, subscription: &Arc<Subscription>) -> ControlFlow<Step, Verdict> {
-        let At { key, filter, ticket, .. } = at;
+    async fn process(
+        &mut self,
+        at: At<'_>,
+        filter: &Filter,
+        subscription: &Arc<Subscription>,
+    ) -> ControlFlow<Step, (Verdict, u32)> {
+        let At { key, ticket, .. } = at;
         let event = ticket.event();
         let started = Instant::now();
         let mut wait = key.retry.min;
@@ -216,11 +237,11 @@ impl Lane {
             };
             tries += 1;
             let (at_least, trouble) = match outcome {
-                Ok(verdict) => return ControlFlow::Continue(verdict),
+                Ok(verdict) => return ControlFlow::Continue((verdict, tries)),
                 Err(ProcessError::Broke(broken)) => {
                     breaks += 1;
                     if breaks == 2 {
-                        return ControlFlow::Break(self.broke(at, &broken, tries).await);
+                        return ControlFlow::Break(self.broke(at, filter, &broken, tries).await);
                     }
                     continue;
                 }
@@ -253,10 +274,10 @@ impl Lane {
     }
 
     /// The guest broke twice on this event.
-    async fn broke(&mut self, at: At<'_>, broken: &Broken, tries: u32) -> Step {
+    async fn broke(&mut self, at: At<'_>, filter: &Filter, broken: &Broken, tries: u32) -> Step {
         let detail = broken.to_string();
-        tracing::warn!(key = %at.key.name, filter = at.filter.name(), event = %at.ticket.event().id, reason = broken.reason.code(), detail, "the filter broke");
-        if at.filter.record_break() || at.filter.is_quarantined() {
+        tracing::warn!(key = %at.key.name, filter = filter.name(), event = %at.ticket.event().id, reason = broken.reason.code(), detail, "the filter broke");
+        if filter.record_break() || filter.is_quarantined() {
             return self.quarantine(at, &detail, tries).await;
         }
         self.dead_letter(at, broken.reason.code(), &detail, tries).await
@@ -272,13 +293,13 @@ impl Lane {
     }
 
     async fn dead_letter(&mut self, at: At<'_>, reason: &'static str, detail: &str, tries: u32) -> Step {
-        let At { key, route, filter, ticket } = at;
+        let At { key, route, ticket } = at;
         tracing::warn!(key = %key.name, event = %ticket.event().id, reason, detail, "event becomes a dead letter");
         let place = Place {
             key: &key.name,
             route: &route.name,
-            filter: filter.name(),
-            filter_digest: filter.digest(),
+            filter: key.filter.as_ref().map_or("", Filter::name),
+            filter_digest: key.filter.as_ref().map_or("", Filter::digest),
             sink: "",
             tries,
         };
@@ -299,8 +320,22 @@ fn returned(at: At<'_>, tries: u32, error: &anyhow::Error) -> Step {
 struct At<'a> {
     key: &'a Key,
     route: &'a Route,
-    filter: &'a Filter,
     ticket: &'a Ticket,
+}
+
+/// The first thing about what a route lets out that does not fit the key's schema.
+fn mismatch(key: &Key, event: &Event, verdict: &Verdict) -> Option<String> {
+    let validation = key.validation.as_ref().filter(|validation| validation.concerns(event))?;
+    let check = |(index, output): (usize, &Bytes)| {
+        let mismatch = validation.check(output).err()?;
+        Some(format!("output {index} {mismatch}"))
+    };
+    match verdict {
+        Verdict::Drop => None,
+        Verdict::Keep => check((0, &event.payload)),
+        Verdict::Replace(payload) => check((0, payload)),
+        Verdict::Emit(emissions) => emissions.iter().map(|emission| &emission.payload).enumerate().find_map(check),
+    }
 }
 
 /// Hands what a route lets out to each of its sinks.

@@ -58,11 +58,11 @@ impl Watch {
         watch
     }
 
-    /// Watches the folders as they are now. Of one that is a link, or not there yet, also the folder that holds it: the
-    /// link may be pointed elsewhere.
+    /// Watches the folders as they are now. Of one that is a link also the folder that holds it: the link may be pointed
+    /// elsewhere. One that is not there yet is found by polling: beside it, sinks may be writing all the time.
     fn follow(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
-        let parents = self.folders.iter().filter(|folder| !folder.is_dir() || folder.is_symlink());
+        let parents = self.folders.iter().filter(|folder| folder.is_symlink());
         let parents = parents.filter_map(|folder| folder.parent());
         for folder in self.folders.iter().map(PathBuf::as_path).chain(parents) {
             let _ = watcher.unwatch(folder);
@@ -141,6 +141,16 @@ mod tests {
         fs::write(&file, "22").unwrap();
         assert!(reported(&mut watch).await);
         fs::remove_file(&file).unwrap();
+        assert!(reported(&mut watch).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_comes_later_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("schemas");
+        let mut watch = Watch::new(vec![folder.clone()]);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("a.json"), "{}").unwrap();
         assert!(reported(&mut watch).await);
     }
 

@@ -16,6 +16,7 @@ use super::{
     Output, Refusal, Slot,
     blocking::{Blocking, Destination, Stopped},
     chunk::Chunk,
+    permissions,
 };
 use crate::config::{FileSink, Fsync};
 
@@ -161,8 +162,8 @@ impl Destination for Ndjson {
 /// The file, ready for the next line, its length, and when it began.
 fn open_file(settings: &FileSink) -> io::Result<(fs::File, u64, SystemTime)> {
     let folder = folder(&settings.path);
-    fs::create_dir_all(folder)?;
-    let mut file = fs::OpenOptions::new().read(true).append(true).create(true).open(&settings.path)?;
+    permissions::make_folder(folder)?;
+    let mut file = permissions::file().read(true).append(true).open(&settings.path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));

@@ -1,40 +1,47 @@
-//! One file an event, written under a hidden name and renamed, so that a reader never sees half of one (L117). A
-//! redelivered event overwrites its own file. Payloads stay as they are; those that are no JSON are called `.bin`.
+//! One file an output, written under a hidden name first, so that a reader never sees half of one (L117, L130). A
+//! redelivered event overwrites its own file, and no output another's.
 
 use std::{
     fs,
-    io::{self, ErrorKind},
-    path::{Path, PathBuf},
+    io::{self, ErrorKind, Write as _},
+    path::Path,
+    sync::Arc,
 };
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use bytestring::ByteString;
 use sha2::{Digest as _, Sha256};
 
 use super::{
     Output, Refusal, Slot,
     blocking::{Blocking, Destination, Stopped},
-    line,
+    line, permissions,
 };
+use crate::{
+    config::FolderSink,
+    event::{Event, Headers},
+    json,
+};
+
+mod name;
+
+use name::Names;
 
 const PREFIX: &str = ".trommel-";
 const SUFFIX: &str = ".tmp";
-
-/// Longest parts of a name, in bytes: together with the rest they stay under the 255 that file systems allow.
-const MAX_TYPE: usize = 80;
-const MAX_ID: usize = 120;
 
 /// Opens the folder, makes it if it is not there, and removes what a crash has left half-written.
 ///
 /// # Errors
 /// When the folder can't be made or read.
-pub fn open(path: &Path) -> anyhow::Result<Blocking<Folder>> {
-    clean(path).with_context(|| format!("could not open folder `{}`", path.display()))?;
-    Ok(Blocking::new(Folder { path: path.to_owned() })?)
+pub fn open(settings: &FolderSink) -> anyhow::Result<Blocking<Folder>> {
+    clean(&settings.path).with_context(|| format!("could not open folder `{}`", settings.path.display()))?;
+    Ok(Blocking::new(Folder { settings: settings.clone() })?)
 }
 
 fn clean(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)?;
+    permissions::make_folder(path)?;
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -47,26 +54,65 @@ fn clean(path: &Path) -> io::Result<()> {
 }
 
 pub struct Folder {
-    path: PathBuf,
+    settings: FolderSink,
 }
 
 impl Folder {
     fn write(&self, file: &NewFile) -> io::Result<()> {
-        let extension = if line::is_json(&file.payload) { "json" } else { "bin" };
-        let target = self.path.join(format!("{}.{extension}", file.stem));
-        // The process id keeps routers apart that share a folder.
-        let hidden = self.path.join(format!("{PREFIX}{}{SUFFIX}", std::process::id()));
-        fs::write(&hidden, &file.payload).and_then(|()| fs::rename(&hidden, target)).inspect_err(|_| {
-            // The error is on its way already, and the next start cleans up.
-            let _ = fs::remove_file(&hidden);
-        })
+        let is_json = line::is_json(&file.payload);
+        let names = match &self.settings.name {
+            Some(template) => Names::filled(template, file),
+            None => Names::plain(file, is_json),
+        };
+        let mut content = file.payload.clone();
+        if self.settings.pretty && is_json {
+            let mut pretty = json::pretty(&content);
+            pretty.push(b'\n');
+            content = pretty.into();
+        }
+        // The process id keeps routers apart that share a folder. The digest does so with outputs: were a link left behind,
+        // nothing else is written through it.
+        let hidden = format!("{PREFIX}{}-{:016x}{SUFFIX}", std::process::id(), file.digest);
+        let hidden = self.settings.path.join(hidden);
+        let written = self.place(&hidden, &names, &content);
+        // Gone already if it was renamed; what can't be removed goes when the folder is opened the next time.
+        let _ = fs::remove_file(&hidden);
+        written
+    }
+
+    fn place(&self, hidden: &Path, names: &Names, content: &[u8]) -> io::Result<()> {
+        permissions::file().write(true).truncate(true).open(hidden)?.write_all(content)?;
+        if let Some(wanted) = &names.wanted
+            && is_placed(hidden, &self.settings.path.join(wanted), content)?
+        {
+            return Ok(());
+        }
+        fs::rename(hidden, self.settings.path.join(&names.own))
+    }
+}
+
+/// Gives the hidden file another name. `false` when somebody else has it; a file with the same content is our own, from
+/// an earlier delivery.
+fn is_placed(hidden: &Path, target: &Path, content: &[u8]) -> io::Result<bool> {
+    // Unlike a rename, a link takes no file's place.
+    match fs::hard_link(hidden, target) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let there = fs::metadata(target)?;
+            Ok(there.is_file() && there.len() == content.len() as u64 && fs::read(target)? == content)
+        }
+        linked => linked.map(|()| true),
     }
 }
 
 /// What becomes of an output.
 pub struct NewFile {
-    /// The name without its extension.
-    stem: String,
+    event: Event,
+    key: Arc<str>,
+    subject: ByteString,
+    headers: Headers,
+    index: u32,
+    /// Of the output's id.
+    digest: u64,
     payload: Bytes,
 }
 
@@ -74,45 +120,32 @@ impl Destination for Folder {
     type Item = NewFile;
 
     fn item(output: &Output) -> NewFile {
-        NewFile { stem: stem(output), payload: output.payload.clone() }
+        let digest = Sha256::digest(output.id().to_string());
+        NewFile {
+            event: output.ticket.event().clone(),
+            key: Arc::clone(&output.key),
+            subject: output.subject().clone(),
+            headers: output.headers().clone(),
+            index: output.index,
+            digest: u64::from_be_bytes(std::array::from_fn(|index| digest[index])),
+            payload: output.payload.clone(),
+        }
     }
 
     fn store(&mut self, batch: &[(Slot, NewFile)]) -> Result<(), Stopped> {
+        let path = &self.settings.path;
         for (at, (_, file)) in batch.iter().enumerate() {
             let mut written = self.write(file);
             if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-                written = fs::create_dir_all(&self.path).and_then(|()| self.write(file));
+                written = permissions::make_folder(path).and_then(|()| self.write(file));
             }
             written.map_err(|error| {
-                let context = format!("could not write into folder `{}`", self.path.display());
+                let context = format!("could not write into folder `{}`", path.display());
                 Stopped { at, why: Refusal::Later(anyhow::Error::new(error).context(context)) }
             })?;
         }
         Ok(())
     }
-}
-
-/// `TYPE_ID_INDEX-DIGEST`. Type and id are for people and made safe for that (L82, L130); the digest of the output's
-/// id keeps names apart whatever was replaced or cut.
-fn stem(output: &Output) -> String {
-    let event = output.ticket.event();
-    let digest = Sha256::digest(output.id().to_string());
-    let digest = u64::from_be_bytes(std::array::from_fn(|index| digest[index]));
-    let event_type = safe(&event.event_type, MAX_TYPE);
-    let id = safe(&event.id, MAX_ID);
-    format!("{event_type}_{id}_{}-{digest:016x}", output.index)
-}
-
-/// Letters, digits, `.`, `_` and `-`, with no dot first or next to another: never hidden, never the way to another folder.
-fn safe(text: &str, max: usize) -> String {
-    let mut safe = String::new();
-    for char in text.chars().take(max) {
-        let is_safe = char.is_ascii_alphanumeric()
-            || matches!(char, '_' | '-')
-            || (char == '.' && !safe.ends_with('.') && !safe.is_empty());
-        safe.push(if is_safe { char } else { '_' });
-    }
-    if safe.is_empty() { "_".to_owned() } else { safe }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod cloudevents;
+mod lark;
 
 /// What a source has before the envelope is opened.
 #[derive(Debug)]
@@ -57,7 +58,8 @@ impl Message {
 /// Why a message is no event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// The reason code of its dead letter: `not_json`, `bad_cloudevent`, `bad_field` or `bad_subject`.
+    /// The reason code of its dead letter: `not_json`, `bad_cloudevent`, `bad_lark_event`, `header_conflict`, `bad_field`
+    /// or `bad_subject`.
     pub reason: &'static str,
     pub detail: String,
 }
@@ -79,6 +81,7 @@ pub fn open(envelope: &Envelope, message: Message) -> Result<Event, Box<(Event, 
             plain(&mut event, &Fields { id, event_type, subject, source_time })
         }
         Envelope::CloudEvents => cloudevents::open(&mut event),
+        Envelope::Lark { verify_header } => lark::open(&mut event, *verify_header),
     };
     match opened.and_then(|()| checked_subject(&event)) {
         Ok(()) => Ok(event),

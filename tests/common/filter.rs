@@ -10,7 +10,7 @@ use trommel::{
 };
 
 pub(crate) fn host() -> Host {
-    Host::new(None, Arc::new(Metrics::default())).unwrap()
+    Host::new(None, None, Arc::new(Metrics::default())).unwrap()
 }
 
 pub(crate) fn settings(name: &str, limits: Limits) -> FilterSettings {

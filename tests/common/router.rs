@@ -25,7 +25,7 @@ pub struct Folder(TempDir);
 impl Folder {
     pub fn new(settings: &str) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
-        for inner in ["keys", "plugins"] {
+        for inner in ["keys", "plugins", "schemas"] {
             fs::create_dir(folder.path().join(inner)).unwrap();
         }
         folder.write("trommel.toml", settings)
@@ -62,8 +62,14 @@ impl Folder {
     }
 
     pub fn command(&self) -> Command {
+        self.trommel(&["run"])
+    }
+
+    /// A command on this folder, with the control socket in the folder itself.
+    pub fn trommel(&self, words: &[&str]) -> Command {
         let mut command = trommel();
-        command.arg("run").arg(self.path()).stdin(Stdio::null());
+        command.args(words).arg(self.path()).stdin(Stdio::null());
+        command.env("TROMMEL_STATE_DIR", self.file("state"));
         command
     }
 
@@ -92,6 +98,7 @@ impl Folder {
 pub fn trommel() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trommel"));
     command.env("TROMMEL_CACHE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
+    command.env("TROMMEL_STATE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("state"));
     command.env_remove("TROMMEL_LOG");
     command
 }

@@ -1,16 +1,42 @@
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::*;
-use crate::sink::double;
+use super::{name::safe, *};
+use crate::{
+    config::{Part, Template},
+    sink::double,
+};
 
 fn output(event_type: &str, id: &str, route: &str, index: u32, payload: &'static [u8]) -> Output {
     Output { route: route.into(), index, ..double::output(event_type, id, payload) }
 }
 
+fn settings(folder: &TempDir) -> FolderSink {
+    FolderSink { path: folder.path().to_owned(), name: None, pretty: false }
+}
+
+/// `{event_type}_{id}_{source_time}.json`, as L130 has it.
+fn named(folder: &TempDir) -> FolderSink {
+    let literal = |text: &str| Part::Literal(text.to_owned());
+    let parts = vec![Part::EventType, literal("_"), Part::Id, literal("_"), Part::SourceTime, literal(".json")];
+    FolderSink { name: Some(Template(parts)), ..settings(folder) }
+}
+
 fn store(folder: &TempDir, outputs: &[Output]) -> Result<(), Stopped> {
+    store_as(settings(folder), outputs)
+}
+
+fn store_as(settings: FolderSink, outputs: &[Output]) -> Result<(), Stopped> {
     let batch: Vec<_> = outputs.iter().map(|output| (0, Folder::item(output))).collect();
-    Folder { path: folder.path().to_owned() }.store(&batch)
+    Folder { settings }.store(&batch)
+}
+
+fn own_name(output: &Output) -> String {
+    Names::plain(&Folder::item(output), true).own
+}
+
+fn names(folder: &TempDir) -> Vec<String> {
+    files(folder).into_iter().map(|(name, _)| name).collect()
 }
 
 fn files(folder: &TempDir) -> Vec<(String, Vec<u8>)> {
@@ -52,10 +78,10 @@ fn names_are_safe_and_stay_apart() {
     assert_eq!(safe("../a\\b\0c", 80), "_._a_b_c");
     assert_eq!((safe("", 80), safe(".", 80), safe("..", 80)), ("_".into(), "_".into(), "_.".into()));
     assert_eq!(safe("Ünï.-_9", 80), "_n_.-_9");
-    let stems =
-        ["a/b", "a_b", "a\\b", &"x".repeat(300), &"x".repeat(301)].map(|id| stem(&output("t", id, "r", 0, b"")));
-    for (at, one) in stems.iter().enumerate() {
-        assert!(stems[..at].iter().all(|other| other != one), "{one}");
+    let names =
+        ["a/b", "a_b", "a\\b", &"x".repeat(300), &"x".repeat(301)].map(|id| own_name(&output("t", id, "r", 0, b"")));
+    for (at, one) in names.iter().enumerate() {
+        assert!(names[..at].iter().all(|other| other != one), "{one}");
     }
 }
 
@@ -66,8 +92,7 @@ fn what_a_crash_left_is_removed_and_nothing_else() {
         fs::write(folder.path().join(name), "half").unwrap();
     }
     clean(folder.path()).unwrap();
-    let left: Vec<_> = files(&folder).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(left, [".other.tmp", ".trommel-17", "t_1_0-0.json"]);
+    assert_eq!(names(&folder), [".other.tmp", ".trommel-17", "t_1_0-0.json"]);
 }
 
 #[test]
@@ -82,7 +107,7 @@ fn a_folder_that_was_removed_is_made_again() {
 fn what_fails_says_how_far_it_came() {
     let folder = tempfile::tempdir().unwrap();
     let outputs = [output("t", "1", "a", 0, b"1"), output("t", "2", "a", 0, b"2"), output("t", "3", "a", 0, b"3")];
-    let in_the_way = folder.path().join(format!("{}.json", stem(&outputs[1])));
+    let in_the_way = folder.path().join(own_name(&outputs[1]));
     fs::create_dir(&in_the_way).unwrap();
     fs::write(in_the_way.join("file"), "").unwrap();
     let stopped = store(&folder, &outputs).unwrap_err();
@@ -92,15 +117,75 @@ fn what_fails_says_how_far_it_came() {
     assert_eq!(files(&folder).len(), 3, "and nothing half-written is left");
 }
 
+/// L130: the name that the template has, unless it is another output's already.
+#[test]
+fn outputs_are_called_as_the_template_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = output("im.message.receive_v1", "e-1", "a", 0, b"1");
+    store_as(named(&folder), &[first]).unwrap();
+    assert_eq!(names(&folder), ["im.message.receive_v1_e-1__.json"], "an event without a time");
+
+    let again = || output("im.message.receive_v1", "e-1", "a", 0, b"1");
+    let other = || output("im.message.receive_v1", "e-1", "b", 0, b"2");
+    let second = || output("im.message.receive_v1", "e-1", "a", 1, b"1");
+    for _ in 0..2 {
+        store_as(named(&folder), &[again(), other(), second()]).unwrap();
+        let mut contents: Vec<_> = files(&folder).into_iter().map(|(_, content)| content).collect();
+        contents.sort();
+        assert_eq!(contents, [b"1", b"1", b"2"], "each has a file, and none took another's");
+    }
+    assert!(names(&folder).contains(&own_name(&other()).replace("e-1_", "e-1___")), "{:?}", names(&folder));
+}
+
+#[test]
+fn ids_that_look_alike_keep_their_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = "x".repeat(300);
+    let ids = ["a/b", "a_b", "a\\b", "../b", &long, &format!("{long}y")];
+    let outputs = ids.map(|id| output("t", id, "a", 0, b"same"));
+    store_as(named(&folder), &outputs).unwrap();
+    store_as(named(&folder), &outputs).unwrap();
+    assert_eq!(files(&folder).len(), ids.len(), "{:?}", names(&folder));
+}
+
+/// L117, L130
+#[test]
+fn files_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let outer = tempfile::tempdir().unwrap();
+    let path = outer.path().join("made/here");
+    clean(&path).unwrap();
+    store_as(FolderSink { path: path.clone(), name: None, pretty: false }, &[output("t", "1", "a", 0, b"1")]).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let file = fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(mode(&path) & !0o755, 0, "others may look, not write");
+}
+
+#[test]
+fn json_can_be_broken_into_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let outputs = [output("t", "1", "a", 0, br#"{"b":1.0,"a":[]}"#), output("t", "2", "a", 0, b"text, {}")];
+    store_as(FolderSink { pretty: true, ..named(&folder) }, &outputs).unwrap();
+    let contents: Vec<_> = files(&folder).into_iter().map(|(_, content)| content).collect();
+    assert_eq!(contents, [&b"{\n  \"b\": 1.0,\n  \"a\": []\n}\n"[..], b"text, {}"]);
+}
+
 proptest! {
     /// Whatever an event calls itself, its file lies in the folder, is not hidden, and can be written.
     #[test]
     fn every_name_can_be_written(event_type in "\\PC{0,300}|[./\\\\\\x00]{0,9}", id in "\\PC{1,300}|[./\\\\\\x00]{1,9}") {
-        let name = format!("{}.json", stem(&output(&event_type, &id, "r", u32::MAX, b"")));
+        let name = own_name(&output(&event_type, &id, "r", u32::MAX, b""));
         prop_assert!(name.len() <= 255 && !name.starts_with('.') && !name.contains(".."), "{}", name);
         prop_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)), "{}", name);
         let folder = tempfile::tempdir().unwrap();
         store(&folder, &[output(&event_type, &id, "r", u32::MAX, b"1")]).unwrap();
         prop_assert_eq!(files(&folder), [(name, b"1".to_vec())]);
+
+        let folder = tempfile::tempdir().unwrap();
+        store_as(named(&folder), &[output(&event_type, &id, "r", 0, b"1")]).unwrap();
+        let name = names(&folder).pop().unwrap();
+        prop_assert!(!name.starts_with('.') && name.ends_with(".json"), "{}", name);
+        prop_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)), "{}", name);
     }
 }

@@ -48,6 +48,10 @@ impl Template {
                 Part::EventType => value(&mut self.buffer, "{event_type}", &event.event_type, Dots::Kept)?,
                 Part::Subject => value(&mut self.buffer, "{subject}", output.subject(), Dots::Kept)?,
                 Part::Id => value(&mut self.buffer, "{id}", &event.id, Dots::Replaced)?,
+                Part::SourceTime => {
+                    let source_time = event.source_time.as_deref().unwrap_or_default();
+                    value(&mut self.buffer, "{source_time}", source_time, Dots::Replaced)?;
+                }
                 Part::Key => value(&mut self.buffer, "{key}", &output.key, Dots::Replaced)?,
                 Part::Header(name) => {
                     let found = output.headers().get(name).map_or("", |value| value);

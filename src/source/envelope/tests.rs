@@ -249,15 +249,105 @@ fn cloudevents_that_lack_something_are_refused_by_name() {
     }
 }
 
+const LARK: &str = r#"{"schema":"2.0","header":{"event_id":"5e3702a84e847582be8db7fb73283c02","event_type":"im.message.receive_v1",
+ "create_time":"1608725989000","token":"rvaYgkND1iOiu5MM0E1rncYC6PLtF7JV","app_id":"cli_9f5343c580712544","tenant_key":"2ca1d211f64f6438"},
+ "event":{"message":{"message_id":"om_1"}}}"#;
+const TRUSTING: Envelope = Envelope::Lark { verify_header: false };
+const VERIFYING: Envelope = Envelope::Lark { verify_header: true };
+
+/// L15 and L40.
+#[test]
+fn a_lark_header_says_what_the_event_is() {
+    let body = Bytes::from_static(LARK.as_bytes());
+    let event = open(&TRUSTING, with_headers(body.clone(), &[("Nats-Msg-Id", "m-1")])).unwrap();
+    assert_eq!((&*event.id, &*event.event_type), ("5e3702a84e847582be8db7fb73283c02", "im.message.receive_v1"));
+    assert_eq!(event.source_time.as_deref(), Some("1608725989000"));
+    assert_eq!(&*event.subject, "orders.eu.created");
+    assert_eq!(event.payload.as_ptr(), body.as_ptr(), "the whole body is the payload");
+    let silent = LARK.replace("1608725989000", "");
+    assert_eq!(open(&TRUSTING, message(silent)).unwrap().source_time, None, "X3: it is not made up");
+}
+
+/// L71: nothing is dropped in silence.
+#[test]
+fn lark_events_that_say_too_little_are_refused() {
+    for (body, reason, part) in [
+        ("{}".to_owned(), "bad_lark_event", "`event_id`, `event_type`"),
+        (r#"{"header":[]}"#.to_owned(), "bad_lark_event", "`event_id`, `event_type`"),
+        (LARK.replace("5e3702a84e847582be8db7fb73283c02", ""), "bad_lark_event", "lacks `event_id`"),
+        (LARK.replace(r#""im.message.receive_v1""#, "null"), "bad_lark_event", "lacks `event_type`"),
+        (LARK.replace(r#""1608725989000""#, "1608725989000"), "bad_lark_event", "`header.create_time` is no text"),
+        (LARK.replace("2.0", "3.0"), "bad_lark_event", r#"schema is "3.0""#),
+        ("[]".to_owned(), "bad_lark_event", "lacks"),
+        (LARK[..LARK.len() - 1].to_owned(), "not_json", "line 3"),
+        (String::new(), "not_json", ""),
+    ] {
+        for envelope in [TRUSTING, VERIFYING] {
+            if reason == "bad_lark_event" && body.contains(":1608725989000") && envelope == VERIFYING {
+                continue;
+            }
+            let (event, malformed) = refused(&envelope, message(body.clone()));
+            assert_eq!(malformed.reason, reason, "{body}");
+            assert!(malformed.detail.contains(part), "{body}: {}", malformed.detail);
+            assert_eq!(event.payload, body);
+        }
+    }
+    let (event, _) = refused(&TRUSTING, message(LARK.replace(r#""im.message.receive_v1""#, "null")));
+    assert_eq!(event.id, "5e3702a84e847582be8db7fb73283c02", "what is known stays known");
+}
+
+/// L46: once the body claims a fact it must be the carrier's; silence claims nothing, another type does.
+#[test]
+fn a_lark_body_may_not_contradict_its_carrier() {
+    let carried = [
+        ("Nats-Msg-Id", "e-1"),
+        ("Lark-Event-Type", "t"),
+        ("Lark-Create-Time", "1"),
+        ("Lark-App-Id", "a"),
+        ("Lark-Tenant-Key", "k"),
+    ];
+    let header = |fields: &str| with_headers(format!(r#"{{"header":{{{fields}}}}}"#), &carried);
+    for silent in [
+        "",
+        r#""event_id":"e-1","event_type":"t","create_time":"1","app_id":"a","tenant_key":"k""#,
+        r#""event_id":null,"event_type":"","app_id":null"#,
+        r#""token":7"#,
+    ] {
+        let event = open(&VERIFYING, header(silent)).unwrap_or_else(|refused| panic!("{silent}: {refused:?}"));
+        assert_eq!((&*event.id, &*event.event_type, event.source_time.as_deref()), ("e-1", "t", Some("1")));
+    }
+    for field in ["event_id", "event_type", "create_time", "app_id", "tenant_key"] {
+        for claim in [r#""other""#, "7", "{}", "false"] {
+            let (event, malformed) = refused(&VERIFYING, header(&format!(r#""{field}":{claim}"#)));
+            assert_eq!(malformed.reason, "header_conflict");
+            assert!(malformed.detail.starts_with(&format!("`header.{field}` is {claim}, ")), "{}", malformed.detail);
+            assert_eq!(event.id, "e-1", "the carrier's word counts");
+        }
+    }
+    let twice = header(r#""app_id":"a","app_id":"b""#);
+    assert_eq!(refused(&VERIFYING, twice).1.reason, "header_conflict", "whichever a reader takes");
+
+    assert_eq!(open(&VERIFYING, with_headers("[]", &carried)).unwrap().id, "e-1", "other bodies are not judged");
+    assert_eq!(refused(&VERIFYING, with_headers("<xml/>", &carried)).1.reason, "not_json");
+    let event = open(&VERIFYING, message(LARK)).unwrap();
+    assert_eq!(event.event_type, "im.message.receive_v1", "a carrier that says nothing contradicts nothing");
+    let event = open(&TRUSTING, header(r#""event_id":"e-2","event_type":"u","app_id":7"#)).unwrap();
+    assert_eq!((&*event.id, &*event.event_type), ("e-2", "u"), "unless asked to, nothing is compared");
+}
+
 proptest! {
     /// Whatever comes in is opened or refused, and a refusal keeps the bytes.
     #[test]
     fn no_message_is_lost(
-        body in prop_oneof![any::<Vec<u8>>(), r#"\{"(id|data|type|specversion)":["0-9a-z\\{}\[\]]{0,9}\}"#.prop_map(String::into_bytes)],
+        body in prop_oneof![
+            any::<Vec<u8>>(),
+            r#"\{"(id|data|type|specversion)":["0-9a-z\\{}\[\]]{0,9}\}"#.prop_map(String::into_bytes),
+            r#"\{"header":\{"event_(id|type)":["0-9a-z{}\[\]]{0,9}(,"event_(id|type)":"x")?\}\}"#.prop_map(String::into_bytes),
+        ],
         headers in proptest::collection::vec(("(ce-)?(id|type|source|specversion)|content-type|nats-msg-id", "\\PC*"), 0..5),
         subject in "[a-z.*>]{0,8}",
     ) {
-        for envelope in [plain("/id", "/type", "", "header:ce-time"), plain("", "", "", ""), Envelope::CloudEvents] {
+        for envelope in [plain("/id", "/type", "", "header:ce-time"), plain("", "", "", ""), Envelope::CloudEvents, TRUSTING, VERIFYING] {
             let headers = headers.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
             let message = Message { headers, subject: subject.as_str().into(), ..message(body.clone()) };
             match open(&envelope, message) {

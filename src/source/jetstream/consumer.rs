@@ -1,6 +1,6 @@
 //! The durable consumer: created when absent, brought in line with the settings, read while the source runs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -9,6 +9,9 @@ use crate::{
     config::{self, AckMode, Deliver},
     nats::{ApiError, Connection, Difference, Wanted, code, converge},
 };
+
+/// How long the server keeps a live consumer that nobody reads.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// A handle: cheap to clone, holds no state of the server's.
 #[derive(Clone, Debug)]
@@ -213,8 +216,11 @@ impl Consumer {
                 "by_start_sequence"
             }
             (Start::AsConfigured, Deliver::All) => "all",
-            (Start::AsConfigured, Deliver::New) => "new",
+            (Start::AsConfigured, Deliver::New | Deliver::Live) => "new",
         };
+        if self.settings.deliver == Deliver::Live {
+            config.insert("inactive_threshold".to_owned(), json!(FORGOTTEN_AFTER.as_nanos() as u64));
+        }
         config.insert("deliver_policy".to_owned(), json!(deliver));
         config.insert("replay_policy".to_owned(), json!("instant"));
         converge(&mut config, wanted);

@@ -98,6 +98,7 @@ impl Run {
     }
 
     pub(super) fn look_at_connection(&mut self) {
+        self.intake.connected(self.connection.is_connected());
         let epoch = self.connection.epoch();
         if epoch == self.recovery.epoch {
             return;

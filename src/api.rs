@@ -1,0 +1,187 @@
+//! Calls of the API in `[api]`, made for filters: address, token and headers stay on this side of the border.
+//!
+//! A filter hands over a method, a path and perhaps a body. The path is checked ([`Target`]), then compared with what
+//! its key may call ([`Endpoint`]); only then a request is made, and repeated while that may help.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use reqwest::{
+    Method,
+    header::{HeaderMap, HeaderName, HeaderValue},
+    redirect,
+};
+use tokio::{runtime::Handle, task::JoinSet, time::Instant};
+
+use self::{
+    address::{PublicOnly, check_literal},
+    token::Token,
+};
+use crate::{
+    config,
+    endpoint::{Endpoint, Target},
+};
+
+mod address;
+mod retry_after;
+mod token;
+mod tries;
+
+const USER_AGENT: &str = concat!("trommel/", env!("CARGO_PKG_VERSION"));
+
+/// Makes the calls. Clones share connections and the token.
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Client(..)")
+    }
+}
+
+struct Shared {
+    http: reqwest::Client,
+    /// Without a last slash.
+    base: String,
+    token: Option<Token>,
+    timeout: Duration,
+    retries: u32,
+    backoff: (Duration, Duration),
+    max_body: usize,
+    /// The one with sockets: whoever calls may run on another.
+    runtime: Handle,
+}
+
+/// One call that a filter wants made.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub method: String,
+    /// With its query.
+    pub path: String,
+    pub body: Option<String>,
+}
+
+/// Why a call has no answer. The texts are for the filter: they name its own path, never where the API is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The key may not make this call. Nothing was sent.
+    #[error("{0}")]
+    Denied(String),
+    #[error("the API took too long")]
+    Timeout,
+    /// The answer is no success: status and body, the latter cut to the limit.
+    #[error("the API answered {0}")]
+    Status(u16, String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Client {
+    /// Must be called on the runtime that is to make the calls.
+    ///
+    /// # Errors
+    /// When the token can't be read, the address is private and must not be, or TLS can't be set up.
+    pub fn new(settings: &config::Api) -> anyhow::Result<Self> {
+        if !settings.allow_private {
+            check_literal(&settings.base_url)?;
+        }
+        let token = settings.token.as_ref().map(Token::read).transpose()?;
+        Ok(Self(Arc::new(Shared {
+            http: http(settings)?,
+            base: settings.base_url.as_str().trim_end_matches('/').to_owned(),
+            token,
+            timeout: settings.timeout,
+            retries: settings.retries,
+            backoff: settings.backoff,
+            max_body: settings.max_body,
+            runtime: Handle::try_current().context("there is no runtime to make calls on")?,
+        })))
+    }
+
+    /// Makes a call if it is among the `allowed`, again where that may help, and comes back before `until`. When the
+    /// future is dropped the call is given up.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn call(&self, key: &str, allowed: &[Endpoint], call: Call, until: Instant) -> Result<String, Refusal> {
+        let request = self.0.request(key, allowed, call)?;
+        let shared = Arc::clone(&self.0);
+        let mut task = JoinSet::new();
+        task.spawn_on(async move { shared.send(&request, until).await }, &self.0.runtime);
+        match task.join_next().await {
+            Some(Ok(answer)) => answer,
+            Some(Err(_)) | None => Err(Refusal::Failed("the router is stopping".to_owned())),
+        }
+    }
+}
+
+fn http(settings: &config::Api) -> anyhow::Result<reqwest::Client> {
+    // Whoever else uses TLS may have installed one already, which does as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut headers = HeaderMap::new();
+    for (name, value) in &settings.headers {
+        // The value is not quoted, for it may be a secret.
+        let mut value = HeaderValue::from_str(value).with_context(|| format!("the header `{name}` can't be sent"))?;
+        value.set_sensitive(true);
+        headers.insert(HeaderName::from_bytes(name.as_bytes())?, value);
+    }
+    let mut http = reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .default_headers(headers)
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        // A proxy would look up the address itself, behind the back of the check.
+        .no_proxy();
+    if !settings.allow_private {
+        http = http.dns_resolver(PublicOnly);
+    }
+    if settings.base_url.scheme() == "http" {
+        // Needs no certificates, so it works where there are none.
+        http = http.tls_certs_only([]);
+    }
+    http.build().context("could not set up the HTTP client")
+}
+
+/// A call that is allowed.
+struct Request {
+    key: String,
+    method: Method,
+    /// Without the query: all that is ever shown.
+    path: String,
+    url: String,
+    body: Option<Bytes>,
+}
+
+impl Request {
+    /// Whether sending it twice is as good as once.
+    fn is_idempotent(&self) -> bool {
+        self.method != Method::POST && self.method != Method::PATCH
+    }
+
+    fn failed(&self, why: impl fmt::Display) -> Refusal {
+        Refusal::Failed(format!("`{} {}`: {why}", self.method, self.path))
+    }
+}
+
+impl Shared {
+    fn request(&self, key: &str, allowed: &[Endpoint], call: Call) -> Result<Request, Refusal> {
+        let Call { method, path, body } = call;
+        let target =
+            Target::new(&path).map_err(|error| Refusal::Denied(format!("the path can't be called: {error}")))?;
+        let shown = target.path();
+        let is_allowed = allowed.iter().any(|endpoint| endpoint.allows(&method, target));
+        let denied = || Refusal::Denied(format!("`{method} {shown}` is not in the `api` of key `{key}`"));
+        let known = Method::from_bytes(method.as_bytes()).ok().filter(|_| is_allowed).ok_or_else(denied)?;
+        let url = format!("{}{}", self.base, target.as_str());
+        let request =
+            Request { key: key.to_owned(), method: known, path: shown.to_owned(), url, body: body.map(Bytes::from) };
+        let size = request.body.as_ref().map_or(0, Bytes::len);
+        if size > self.max_body {
+            let why = format_args!("the body has {size} bytes, more than the limit of {}", self.max_body);
+            return Err(request.failed(why));
+        }
+        Ok(request)
+    }
+}

@@ -1,0 +1,44 @@
+//! `Retry-After`: how long an API wants to be left alone, in seconds or until a date (RFC 9110, 10.2.3).
+
+use std::time::{Duration, SystemTime};
+
+use jiff::{Timestamp, fmt::rfc2822};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+
+/// `None` also when it can't be read. A date that is over means now.
+pub(super) fn pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let then = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    let now = Timestamp::try_from(now).ok()?;
+    Some(Duration::try_from(then.duration_since(now)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_and_dates() {
+        let now = SystemTime::from(rfc2822::parse("Wed, 21 Oct 2015 07:28:00 GMT").unwrap().timestamp());
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (text, expected) in [
+            ("0", seconds(0)),
+            (" 120 ", seconds(120)),
+            ("18446744073709551615", seconds(u64::MAX)),
+            ("Wed, 21 Oct 2015 07:29:30 GMT", seconds(90)),
+            ("Wed, 21 Oct 2015 07:27:00 GMT", seconds(0)),
+            ("18446744073709551616", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            assert_eq!(pause(&headers, now), expected, "{text}");
+        }
+        assert_eq!(pause(&HeaderMap::new(), now), None);
+    }
+}

@@ -1,0 +1,117 @@
+//! One call until it has an answer: the tries, and what is made of each.
+
+use std::{
+    error::Error as StdError,
+    time::{Duration, SystemTime},
+};
+
+use reqwest::{
+    Response, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Refusal, Request, Shared, address::Private, retry_after};
+
+/// A try without success.
+struct Miss {
+    refusal: Refusal,
+    again: bool,
+    /// How long the API wants to be left alone.
+    pause: Option<Duration>,
+}
+
+impl Miss {
+    fn last(refusal: Refusal) -> Self {
+        Self { refusal, again: false, pause: None }
+    }
+}
+
+impl Shared {
+    /// Tries until there is an answer, trying again does not help, or the time is over.
+    pub(super) async fn send(&self, request: &Request, until: Instant) -> Result<String, Refusal> {
+        let (mut wait, longest) = self.backoff;
+        let mut tries = 0;
+        loop {
+            let deadline = until.min(Instant::now() + self.timeout);
+            let miss = match timeout_at(deadline, self.exchange(request)).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(miss)) => miss,
+                Err(_) => Miss { refusal: Refusal::Timeout, again: request.is_idempotent(), pause: None },
+            };
+            let pause = miss.pause.unwrap_or_else(|| wait.mul_f64(0.5 + fastrand::f64()));
+            let is_in_time = Instant::now().checked_add(pause).is_some_and(|next| next < until);
+            if !miss.again || tries == self.retries || !is_in_time {
+                return Err(miss.refusal);
+            }
+            let Request { key, method, path, .. } = request;
+            tracing::debug!(key, %method, path, ?pause, because = %miss.refusal, "calling the API again");
+            sleep(pause).await;
+            wait = (wait * 2).min(longest);
+            tries += 1;
+        }
+    }
+
+    /// One try.
+    async fn exchange(&self, request: &Request) -> Result<String, Miss> {
+        let mut sending = self.http.request(request.method.clone(), &request.url);
+        if let Some(token) = &self.token {
+            sending = sending.header(AUTHORIZATION, token.current().await);
+        }
+        if let Some(body) = &request.body {
+            sending = sending.header(CONTENT_TYPE, "application/json; charset=utf-8").body(body.clone());
+        }
+        let mut response = sending.send().await.map_err(|error| miss(request, error))?;
+        let body = read(&mut response, self.max_body).await.map_err(|error| miss(request, error))?;
+        if !response.status().is_success() {
+            return Err(no_success(request, &response, body, self.max_body));
+        }
+        if body.len() > self.max_body {
+            let why = format_args!("the answer has more bytes than the limit of {}", self.max_body);
+            return Err(Miss::last(request.failed(why)));
+        }
+        String::from_utf8(body).map_err(|_| Miss::last(request.failed("the answer is not UTF-8")))
+    }
+}
+
+/// The body, or, when it is longer than `limit`, so much of it that this can be seen.
+async fn read(response: &mut Response, limit: usize) -> reqwest::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while body.len() <= limit
+        && let Some(chunk) = response.chunk().await?
+    {
+        body.extend_from_slice(&chunk[..chunk.len().min(limit + 1 - body.len())]);
+    }
+    Ok(body)
+}
+
+fn no_success(request: &Request, response: &Response, body: Vec<u8>, limit: usize) -> Miss {
+    let status = response.status();
+    let mut text = String::from_utf8_lossy(&body).into_owned();
+    text.truncate(text.floor_char_boundary(limit));
+    let was_turned_away = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    Miss {
+        refusal: Refusal::Status(status.as_u16(), text),
+        again: was_turned_away || status.is_server_error() && request.is_idempotent(),
+        pause: retry_after::pause(response.headers(), SystemTime::now()),
+    }
+}
+
+/// What an error on the way means. Its own words name the address: they go to the log alone.
+fn miss(request: &Request, error: reqwest::Error) -> Miss {
+    let error = error.without_url();
+    let (why, again) = if is_private(&error) {
+        ("the API has a private address, and `allow_private` is not set in `[api]`", false)
+    } else if error.is_connect() {
+        ("the API could not be reached", true)
+    } else {
+        ("the connection broke before the answer was complete", request.is_idempotent())
+    };
+    let Request { key, method, path, .. } = request;
+    tracing::warn!(key, %method, path, error = format!("{:#}", anyhow::Error::from(error)), "a call of the API failed");
+    Miss { refusal: request.failed(why), again, pause: None }
+}
+
+fn is_private(error: &reqwest::Error) -> bool {
+    std::iter::successors(error.source(), |cause| (*cause).source()).any(|cause| cause.is::<Private>())
+}

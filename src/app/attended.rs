@@ -1,0 +1,110 @@
+//! The control socket as a part of the router, and a run that is over when nobody is attached any more.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{
+    app::{Controls, RunError},
+    config::Config,
+    control::{Control, Place, View},
+    nats::Connection,
+    registry::{Change, LEASE, Tenures},
+    stop::{Stop, Stopper},
+};
+
+/// Changes that wait for the loader.
+pub(super) const CHANGES: usize = 256;
+
+/// The control socket while it is served; without one nobody ever attaches.
+pub(super) struct Attended {
+    pub(super) serves: JoinSet<anyhow::Result<()>>,
+    /// How many consumers are attached.
+    pub(super) attached: watch::Receiver<usize>,
+    pub(super) changes: mpsc::Receiver<Change>,
+}
+
+/// Binds the control socket. Only a run that is nothing without it fails when that can't be done.
+pub(super) async fn open(controls: &Controls) -> Result<Option<Control>, RunError> {
+    let opened = match &controls.place {
+        Some(dir) => match Place::of(dir) {
+            Ok(place) => Control::open(place).await,
+            Err(error) => Err(error.into()),
+        },
+        None => Ok(None),
+    };
+    match opened {
+        Ok(None) if controls.idle_exit.is_some() => {
+            Err(RunError::Failed(anyhow::anyhow!("nobody can attach: another router has the control socket")))
+        }
+        Err(error) if controls.idle_exit.is_some() => Err(RunError::Failed(error)),
+        Err(error) => {
+            tracing::warn!(error = format!("{error:#}"), "nobody can attach to this router");
+            Ok(None)
+        }
+        Ok(control) => Ok(control),
+    }
+}
+
+/// Serves the control socket, if there is one.
+pub(super) fn attend(control: Option<Control>, controls: &Controls, started: watch::Receiver<bool>) -> Attended {
+    let (sender, changes) = mpsc::channel(CHANGES);
+    let (attached, attends) = watch::channel(0);
+    let mut serves = JoinSet::new();
+    if let Some(control) = control {
+        let view = View {
+            metrics: Arc::clone(&controls.metrics),
+            changes: sender,
+            stopper: controls.stopper.clone(),
+            stop: controls.stop.clone(),
+            started,
+            attached,
+        };
+        serves.spawn(control.serve(view));
+    }
+    Attended { serves, attached: attends, changes }
+}
+
+/// Who holds what upstream: agreed on by all replicas where there is a server, else kept beside the control socket.
+pub(super) fn tenures(config: &Config, controls: &Controls, setup: Option<Connection>) -> anyhow::Result<Tenures> {
+    if let Some(connection) = setup {
+        return Ok(Tenures::across_replicas(connection, LEASE));
+    }
+    let place = controls.place.as_deref().and_then(|dir| Place::of(dir).ok());
+    Tenures::in_folder(&place.map_or_else(|| config.dir.join(".trommel"), |place| place.dir().to_owned()))
+}
+
+/// Resolves when somebody is attached, or the router is to stop.
+pub(super) async fn somebody(mut attached: watch::Receiver<usize>, mut stop: Stop) {
+    tokio::select! {
+        _ = attached.wait_for(|count| *count > 0) => {}
+        () = stop.draining() => {}
+    }
+}
+
+/// Drains the router when nobody has been attached for this long.
+///
+/// # Errors
+/// When the control socket has ended.
+pub(super) async fn end_when_idle(
+    mut attached: watch::Receiver<usize>,
+    after: Duration,
+    stopper: Stopper,
+) -> anyhow::Result<()> {
+    loop {
+        attached.wait_for(|count| *count == 0).await.context("the control socket has ended")?;
+        match timeout(after, attached.wait_for(|count| *count > 0)).await {
+            Ok(someone) => drop(someone.context("the control socket has ended")?),
+            Err(_) => {
+                tracing::info!(?after, "nobody is attached any more, stopping");
+                stopper.drain();
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! A router that only serves consumers that attach: it changes nothing that others see.
+
+use std::process;
+
+use crate::config::{Config, DeadLetter, Deliver, JetStreamSource, SourceKind};
+
+/// The configuration of such a router: no route, no sink, no listener, and no stream is made. From JetStream it reads what comes
+/// from now on, through a consumer that the server forgets, so that the durable one stays where it is.
+pub(super) fn observer(mut config: Config) -> Config {
+    config.is_observer = true;
+    config.registry = config.registry.without_routes();
+    config.sinks.clear();
+    config.admin = None;
+    config.dead_letter = DeadLetter::Discard;
+    for (number, source) in config.sources.iter_mut().enumerate() {
+        if let SourceKind::JetStream(settings) = &mut source.kind {
+            let durable = format!("trommel-observer-{}-{number}", process::id());
+            *settings = JetStreamSource { durable, deliver: Deliver::Live, ..settings.clone() };
+        }
+    }
+    config
+}

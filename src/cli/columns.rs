@@ -1,0 +1,29 @@
+//! Tables on a terminal.
+
+use std::fmt::Write;
+
+/// Columns as wide as their widest cell in any row.
+pub struct Columns<const N: usize>([usize; N]);
+
+impl<const N: usize> Columns<N> {
+    pub fn fit<'a>(rows: impl IntoIterator<Item = &'a [String; N]>) -> Self {
+        let mut widths = [0; N];
+        for row in rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        Self(widths)
+    }
+
+    /// A line of a table that is indented by two spaces.
+    pub fn line(&self, row: &[String; N]) -> String {
+        let mut line = String::new();
+        for (width, cell) in self.0.iter().zip(row) {
+            // Writing to a string can't fail.
+            let _ = write!(line, "  {cell:<width$}");
+        }
+        line.truncate(line.trim_end().len());
+        line
+    }
+}

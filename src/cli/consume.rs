@@ -1,0 +1,177 @@
+//! `trommel consume DIR KEY` (L112 to L125)
+
+use std::{collections::BTreeMap, io, io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Args;
+use trommel_jq::Jq;
+
+use crate::{
+    cli::{
+        exit, logs,
+        refusal::{Kind, Refusal},
+    },
+    config::{self, Config, Key, ParamProblem, check_params, nearest, quoted},
+    control::Place,
+};
+
+mod background;
+mod dry_run;
+mod identity;
+mod outputs;
+mod session;
+
+use identity::{As, Preflight};
+use outputs::{Outputs, inside};
+use session::{End, Notes, Session};
+
+/// Print what one key lets through, as one JSON value a line.
+///
+/// Attaches to the router that runs for the folder, or starts one in the background that serves nobody else, changes
+/// nothing that others see, and ends 30 s after its last consumer has left.
+#[derive(Args, Debug)]
+pub struct Consume {
+    /// The router's folder, with `trommel.toml` in it
+    dir: PathBuf,
+    /// The key's name: exactly one, since every key has a shape of its own
+    key: String,
+    /// A param of the key; repeat it for several, the last one of a name counts
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    params: Vec<String>,
+    /// A jq program: each of its results is printed
+    #[arg(long, value_name = "PROGRAM")]
+    jq: Option<String>,
+    /// Say nothing on stderr but errors
+    #[arg(long)]
+    quiet: bool,
+    /// Write a file for each event into this folder below the present one, instead of printing
+    #[arg(long, value_name = "FOLDER")]
+    output_dir: Option<String>,
+    /// End after this many events; 0 means no limit
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    max_events: u64,
+    /// End after this long; `0s` means never
+    #[arg(long, value_name = "DURATION", value_parser = config::duration)]
+    timeout: Option<Duration>,
+    /// Who to consume as
+    #[arg(long = "as", value_enum, default_value_t = As::Auto, value_name = "WHO")]
+    wanted: As,
+    /// Say what would happen, as JSON on stdout, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Reach for a router again when it goes away
+    #[arg(long)]
+    reconnect: bool,
+    /// Print errors as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Consume {
+    pub fn execute(self) -> ExitCode {
+        match self.consume() {
+            Ok(code) => code,
+            Err(refusal) => {
+                refusal.print(self.json);
+                refusal.exit_code()
+            }
+        }
+    }
+
+    /// Everything that can be wrong with the input is found before anything happens (L114).
+    fn consume(&self) -> Result<ExitCode, Refusal> {
+        let config = config::load(&self.dir)?;
+        let params = pairs(&self.params)?;
+        let key = self.key(&config)?;
+        check_params(&key.name, &key.params, &params).map_err(refused_params)?;
+        let preflight = Preflight::new(&config, key, self.wanted)?;
+        let jq = self.jq.as_deref().map(Jq::compile).transpose().map_err(|error| {
+            Refusal::new(Kind::Validation, "jq", format!("the jq program can't be used: {error}")).param("--jq")
+        })?;
+        let folder = self.output_dir.as_deref().map(inside).transpose().map_err(|error| {
+            let given = self.output_dir.as_deref().unwrap_or_default();
+            Refusal::new(Kind::Validation, "output_dir", format!("`{given}` can't be the output folder: {error}"))
+                .param("--output-dir")
+        })?;
+        let place = Place::of(&self.dir)
+            .map_err(|error| Refusal::new(Kind::Precondition, "state_folder", error.to_string()))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))?;
+        if self.dry_run {
+            let runs = runtime.block_on(session::runs(&place));
+            return dry_run::print(key, &params, &config, &preflight, runs, folder.as_deref());
+        }
+        preflight.conclude()?;
+        let shows = !self.quiet && self.output_dir.is_some() | io::stdout().is_terminal();
+        let line = logs::live_line(shows);
+        let outputs = match folder {
+            Some(folder) => Outputs::folder(&folder).map_err(|error| {
+                let message = format!("can't make the folder `{}`: {error}", folder.display());
+                Refusal::new(Kind::Precondition, "output_dir", message).param("--output-dir")
+            })?,
+            None => Outputs::stdout(&line),
+        };
+        let timeout = self.timeout.filter(|timeout| !timeout.is_zero());
+        let mut session = Session {
+            place,
+            key: key.name.clone(),
+            params,
+            buffer: key.buffer_size.get(),
+            jq,
+            outputs,
+            max_events: self.max_events,
+            timeout,
+            heeds_stdin: timeout.is_none() && self.max_events == 0 && !io::stdin().is_terminal(),
+            reconnect: self.reconnect,
+            started: None,
+            notes: Notes { quiet: self.quiet, line },
+            written: 0,
+        };
+        preflight.notes().for_each(|note| session.notes.say(format_args!("{note}")));
+        let ended = runtime.block_on(session.run());
+        // A read of standard input can't be called off; it must not hold up the end.
+        runtime.shutdown_background();
+        Ok(match ended? {
+            End::RouterGone => ExitCode::from(exit::UNREACHABLE),
+            _ => ExitCode::SUCCESS,
+        })
+    }
+
+    fn key<'a>(&self, config: &'a Config) -> Result<&'a Key, Refusal> {
+        let (keys, name) = (&config.registry.keys, &self.key);
+        if let Some(key) = keys.iter().find(|key| key.name == *name) {
+            return Ok(key);
+        }
+        let all = format!("`trommel keys list {}` shows all", self.dir.display());
+        if name.contains(['*', '>', ',']) {
+            let message =
+                format!("`{name}` is not one key: every key has a shape of its own, so consume one at a time");
+            return Err(Refusal::new(Kind::Validation, "one_key", message).param("KEY").hint(all));
+        }
+        let near = nearest(name, keys.iter().map(|key| key.name.as_str()));
+        let mean = if near.is_empty() { String::new() } else { format!("did you mean {}?\n", quoted(near, "or")) };
+        let refusal = Refusal::new(Kind::Validation, "unknown_key", format!("there is no key `{name}`"));
+        Err(refusal.param("KEY").hint(format!("{mean}{all}")))
+    }
+}
+
+/// L23: split at the first `=`; the last one of a name counts.
+fn pairs(given: &[String]) -> Result<BTreeMap<String, String>, Refusal> {
+    let pair = |given: &String| match given.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => {
+            let refusal = Refusal::new(Kind::Validation, "param_syntax", format!("`{given}` is not a param"));
+            Err(refusal.param("--param").hint("write it as NAME=VALUE"))
+        }
+    };
+    given.iter().map(pair).collect()
+}
+
+/// All of what is wrong with the params, a line each.
+fn refused_params(problems: Vec<ParamProblem>) -> Refusal {
+    let first = problems.first().map(|problem| problem.param.clone());
+    let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    let hints: Vec<_> = problems.iter().filter_map(|problem| problem.hint.clone()).collect();
+    let refusal = Refusal::new(Kind::Validation, "params", messages.join("; "));
+    let refusal = first.into_iter().fold(refusal, Refusal::param);
+    if hints.is_empty() { refusal } else { refusal.hint(hints.join("\n")) }
+}

@@ -1,0 +1,105 @@
+//! Where a consumer's outputs go: standard output, or a file each.
+
+use std::{
+    fs::{self, File},
+    io::{self, IsTerminal, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Component, Path, PathBuf},
+    process,
+};
+
+use indicatif::ProgressBar;
+use jiff::Timestamp;
+use tokio::io::{AsyncWriteExt, Stdout};
+
+pub(super) enum Outputs {
+    /// NDJSON.
+    Stdout(Stdout),
+    /// The same in colour, around the live line.
+    Terminal(ProgressBar),
+    /// `NANOSECONDS_PID_NUMBER.json` (L117).
+    Folder { path: PathBuf, written: u64 },
+}
+
+impl Outputs {
+    pub(super) fn stdout(line: &ProgressBar) -> Self {
+        if io::stdout().is_terminal() { Self::Terminal(line.clone()) } else { Self::Stdout(tokio::io::stdout()) }
+    }
+
+    /// Makes the folder if it is not there. `path` was checked by [`inside`].
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub(super) fn folder(path: &Path) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+        Ok(Self::Folder { path: path.to_owned(), written: 0 })
+    }
+
+    /// Writes one JSON value. Not cancel safe: what is under way may be cut.
+    ///
+    /// # Errors
+    /// When it can't be written; `BrokenPipe` when the reader has left.
+    pub(super) async fn write(&mut self, json: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stdout(stdout) => {
+                stdout.write_all(&[json, b"\n"].concat()).await?;
+                stdout.flush().await
+            }
+            Self::Terminal(live_line) => {
+                let mut line = trommel_jq::in_colour(json).unwrap_or_else(|| json.to_vec());
+                line.push(b'\n');
+                // A terminal that is held back goes on with the next signal.
+                live_line.suspend(|| io::stdout().write_all(&line))
+            }
+            Self::Folder { path, written } => {
+                let name = format!("{}_{}_{written}.json", Timestamp::now().as_nanosecond(), process::id());
+                *written += 1;
+                let temporary = path.join(format!(".{name}.tmp"));
+                let mut file = File::options().create_new(true).write(true).mode(0o600).open(&temporary)?;
+                file.write_all(json)?;
+                fs::rename(temporary, path.join(name))
+            }
+        }
+    }
+}
+
+/// A folder below the present one: where outputs go is not to surprise anybody (L117).
+///
+/// # Errors
+/// Why it is refused.
+pub(super) fn inside(path: &str) -> Result<PathBuf, &'static str> {
+    if path.starts_with('~') {
+        return Err("`~` stands for nothing here, only a shell knows it");
+    }
+    let mut depth = 0_i32;
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => {}
+            Component::ParentDir => depth -= 1,
+            Component::RootDir | Component::Prefix(_) => {
+                return Err("only a folder below the present one can be given");
+            }
+        }
+        if depth < 0 {
+            return Err("it leads out of the present folder");
+        }
+    }
+    if path.is_empty() { Err("it is empty") } else { Ok(path.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// L117
+    #[test]
+    fn only_folders_below_the_present_one_are_taken() {
+        for good in ["out", "./out", "a/b/../c", "a b"] {
+            assert_eq!(inside(good), Ok(good.into()));
+        }
+        for bad in ["", "/tmp/out", "~/out", "~", "..", "../out", "a/../../out"] {
+            assert!(inside(bad).is_err(), "{bad}");
+        }
+    }
+}

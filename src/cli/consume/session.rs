@@ -1,0 +1,338 @@
+//! One consumer at work: attached to a router, until a bound is reached, it is told to stop, or the router goes away.
+
+use std::{
+    fmt, io,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::AsyncReadExt,
+    signal::unix::{SignalKind, signal},
+    time::{sleep, timeout},
+};
+use trommel_jq::Jq;
+
+use super::{background, outputs::Outputs};
+use crate::{
+    cli::refusal::{Kind, Refusal},
+    control::{
+        Link, Place,
+        client::{self, Found, find},
+        protocol::{Answer, Event, Farewell, Hello, HelloAck, Line, Rejected, Request, VERSION},
+    },
+};
+
+/// How long a router may take to put the consumer's route into service.
+const ATTACH: Duration = Duration::from_secs(60);
+/// How long a router may take to hear that the consumer leaves.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Between two tries to reach a router again.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+pub(super) struct Session {
+    pub(super) place: Place,
+    pub(super) key: String,
+    pub(super) params: std::collections::BTreeMap<String, String>,
+    pub(super) buffer: usize,
+    pub(super) jq: Option<Jq>,
+    pub(super) outputs: Outputs,
+    /// 0 means no bound.
+    pub(super) max_events: u64,
+    pub(super) timeout: Option<Duration>,
+    /// The end of standard input is a word to stop (L121).
+    pub(super) heeds_stdin: bool,
+    pub(super) reconnect: bool,
+    /// The router that was started for this consumer.
+    pub(super) started: Option<background::Router>,
+    pub(super) notes: Notes,
+    /// Values written so far.
+    pub(super) written: u64,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Limit,
+    Timeout,
+    Signal,
+    /// Standard input has ended.
+    Stdin,
+    /// Whoever read our output has left.
+    ReaderLeft,
+    InputOver,
+    /// The router was stopped, killed, or does not serve the key any more.
+    RouterGone,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Limit => "limit",
+            Self::Timeout => "timeout",
+            Self::Signal => "signal",
+            Self::Stdin => "stdin",
+            Self::ReaderLeft => "reader left",
+            Self::InputOver => "end of input",
+            Self::RouterGone => "router gone",
+        })
+    }
+}
+
+/// What is said on stderr, unless it is to be quiet.
+pub(super) struct Notes {
+    pub(super) quiet: bool,
+    pub(super) line: indicatif::ProgressBar,
+}
+
+impl Notes {
+    pub(super) fn say(&self, text: fmt::Arguments<'_>) {
+        if !self.quiet {
+            self.line.suspend(|| {
+                // Nobody is left to tell when this fails.
+                let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("[trommel] {text}\n"));
+            });
+        }
+    }
+}
+
+impl Session {
+    /// Runs to its end.
+    pub(super) async fn run(&mut self) -> Result<End, Refusal> {
+        let began = Instant::now();
+        let stopped = stopped(self.timeout)
+            .map_err(|error| Refusal::new(Kind::Internal, "signals", format!("can't listen for signals: {error}")))?;
+        tokio::pin!(stopped);
+        let mut link = None;
+        let end = tokio::select! {
+            end = self.attend(&mut link) => end?,
+            end = &mut stopped => end,
+        };
+        if let Some(link) = link {
+            leave(link).await;
+        }
+        self.notes.line.finish_and_clear();
+        if end == End::Stdin {
+            self.notes.say(format_args!(
+                "standard input has ended, which ends a consumer without bounds: keep it open, or give `--max-events` or `--timeout`"
+            ));
+        }
+        self.notes.say(format_args!("done: {} events in {} s ({end})", self.written, began.elapsed().as_secs()));
+        Ok(end)
+    }
+
+    /// Attaches, and again if that is wanted when the router has gone.
+    async fn attend(&mut self, link: &mut Option<Link>) -> Result<End, Refusal> {
+        let link = link.insert(self.reach().await?);
+        let stdin = closed(self.heeds_stdin);
+        tokio::pin!(stdin);
+        loop {
+            let end = match self.attach(link).await {
+                // Not before: without a standard input, a refusal is to be heard all the same.
+                Ok(()) => tokio::select! {
+                    end = self.receive(link) => end,
+                    () = &mut stdin => End::Stdin,
+                },
+                Err(Trouble::Refused(refusal)) => return Err(refusal),
+                Err(Trouble::Gone) if !self.reconnect => return Err(self.never_ready().await),
+                Err(Trouble::Gone) => End::RouterGone,
+            };
+            if end != End::RouterGone || !self.reconnect {
+                return Ok(end);
+            }
+            self.notes.say(format_args!("trying to reach a router again"));
+            *link = loop {
+                sleep(RECONNECT).await;
+                match self.reach().await {
+                    Ok(link) => break link,
+                    Err(refusal) => self.notes.say(format_args!("not yet: {}", refusal.message)),
+                }
+            };
+        }
+    }
+
+    /// The router that runs, or one that is started.
+    async fn reach(&mut self) -> Result<Link, Refusal> {
+        match find(&self.place).await {
+            Ok(Found::Running(link)) => Ok(link),
+            Ok(Found::NotRunning) => {
+                self.notes.say(format_args!("no router runs: starting one in the background"));
+                let (link, started) = background::start(&self.place).await?;
+                self.started = started;
+                Ok(link)
+            }
+            Ok(Found::Orphan(pid)) => {
+                let pid = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+                let message = format!("a router runs{pid}, but its control socket is gone");
+                Err(Refusal::new(Kind::Precondition, "orphan", message)
+                    .hint("stop it with `trommel stop --force`, or by its process id"))
+            }
+            Err(error) => {
+                Err(Refusal::new(Kind::Network, "control_socket", format!("can't reach the router: {error}")))
+            }
+        }
+    }
+
+    /// The router has gone before it could be attached to. If it was started for that, it has said why.
+    async fn never_ready(&mut self) -> Refusal {
+        let refusal = Refusal::new(Kind::Network, "router_gone", "the router ended before events could come");
+        match &mut self.started {
+            Some(router) => refusal.hint(router.last_words().await),
+            None => refusal,
+        }
+    }
+
+    async fn attach(&mut self, link: &mut Link) -> Result<(), Trouble> {
+        let hello = Request::Hello(Hello {
+            version: VERSION.to_owned(),
+            pid: std::process::id(),
+            key: self.key.clone(),
+            params: self.params.clone(),
+            buffer: self.buffer,
+        });
+        link.writer.send(&hello).await.map_err(|_| Trouble::Gone)?;
+        let line = link.reader.next_within(ATTACH).await.map_err(|_| Trouble::Gone)?;
+        match Line::parse(&line) {
+            Ok(Line::Answer(Answer::HelloAck(HelloAck { .. }))) => {
+                // Stable: programs wait for this line (L119).
+                self.notes.say(format_args!("ready key={}", self.key));
+                self.count();
+                Ok(())
+            }
+            Ok(Line::Answer(Answer::Rejected(Rejected { subtype, message, hint }))) => {
+                let kind =
+                    if subtype == "params" || subtype == "unknown_key" { Kind::Validation } else { Kind::Precondition };
+                let refusal = Refusal::new(kind, "rejected", message);
+                Err(Trouble::Refused(hint.into_iter().fold(refusal, Refusal::hint)))
+            }
+            Ok(Line::Answer(Answer::Bye { message, .. })) => {
+                self.notes.say(format_args!("the router says goodbye: {message}"));
+                Err(Trouble::Gone)
+            }
+            other => {
+                let message = format!("the router's answer is not understood: {other:?}");
+                Err(Trouble::Refused(Refusal::new(Kind::Network, "protocol", message)))
+            }
+        }
+    }
+
+    async fn receive(&mut self, link: &mut Link) -> End {
+        let mut last = 0;
+        loop {
+            let line = match link.reader.next().await {
+                Ok(Some(line)) => line,
+                Ok(None) => {
+                    self.notes.say(format_args!("the router has gone without a word"));
+                    return End::RouterGone;
+                }
+                Err(error) => {
+                    self.notes.say(format_args!("the connection to the router broke: {error}"));
+                    return End::RouterGone;
+                }
+            };
+            match Line::parse(&line) {
+                Ok(Line::Event(event)) => {
+                    // Only forward: what comes late is no gap (L97).
+                    if event.seq > last + 1 && last > 0 || last == 0 && event.seq > 1 {
+                        let lost = event.seq - last - 1;
+                        self.notes.say(format_args!("{lost} events were dropped: this consumer reads too slowly"));
+                    }
+                    last = last.max(event.seq);
+                    if let Some(end) = self.take(&event).await {
+                        return end;
+                    }
+                }
+                Ok(Line::Answer(Answer::Bye { reason, message })) => {
+                    self.notes.say(format_args!("the router says goodbye: {message}"));
+                    return if reason == Farewell::EndOfInput { End::InputOver } else { End::RouterGone };
+                }
+                Ok(Line::Answer(Answer::SourceStatus { source, state })) => {
+                    self.notes.say(format_args!("source {source}: {state}"));
+                }
+                Ok(Line::Answer(_)) => {}
+                Err(error) => self.notes.say(format_args!("a line from the router is not understood: {error}")),
+            }
+        }
+    }
+
+    /// Writes what is to be written of an event. Says when that was the last.
+    async fn take(&mut self, event: &Event<'_>) -> Option<End> {
+        let payload = event.payload.get().as_bytes();
+        let Some(jq) = &self.jq else { return self.write(payload).await };
+        for line in jq.results(payload) {
+            match line {
+                Ok(line) => {
+                    if let Some(end) = self.write(&line).await {
+                        return Some(end);
+                    }
+                }
+                Err(error) => self.notes.say(format_args!("event `{}`: --jq: {error}", event.event_id)),
+            }
+        }
+        None
+    }
+
+    /// Shows how many there were.
+    fn count(&self) {
+        let events = if self.written == 1 { "event" } else { "events" };
+        self.notes.line.set_message(format!("{} {events} of {}", self.written, self.key));
+    }
+
+    async fn write(&mut self, json: &[u8]) -> Option<End> {
+        match self.outputs.write(json).await {
+            Ok(()) => self.written += 1,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Some(End::ReaderLeft),
+            // L122: not counted, the next one may work.
+            Err(error) => self.notes.say(format_args!("an output can't be written: {error}")),
+        }
+        self.count();
+        (self.max_events > 0 && self.written == self.max_events).then_some(End::Limit)
+    }
+}
+
+/// Says goodbye and waits until the router has heard it, so that whoever comes next does not find us attached.
+async fn leave(mut link: Link) {
+    let heard = async {
+        link.writer.send(&Request::Bye).await?;
+        while link.reader.next().await?.is_some() {}
+        io::Result::Ok(())
+    };
+    // A router that is gone, or too busy to listen, notices by itself.
+    let _ = timeout(GOODBYE, heard).await;
+}
+
+enum Trouble {
+    Refused(Refusal),
+    Gone,
+}
+
+/// Resolves with the first reason to stop that comes neither from the router nor with standard input.
+fn stopped(timeout: Option<Duration>) -> io::Result<impl Future<Output = End>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let over = async move {
+        match timeout {
+            Some(timeout) => sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => End::Signal,
+            _ = terminate.recv() => End::Signal,
+            () = over => End::Timeout,
+        }
+    })
+}
+
+/// Resolves at the end of standard input, if that is to be heeded.
+async fn closed(is_heeded: bool) {
+    if !is_heeded {
+        std::future::pending::<()>().await;
+    }
+    let (mut stdin, mut rest) = (tokio::io::stdin(), [0; 4096]);
+    while let Ok(1..) = stdin.read(&mut rest).await {}
+}
+
+/// Whether a router runs, for a dry run.
+pub(super) async fn runs(place: &Place) -> bool {
+    matches!(find(place).await, Ok(Found::Running(_))) || client::is_locked(place).unwrap_or(false)
+}

@@ -1,0 +1,102 @@
+//! `trommel keys`: what a router's folder declares, for people and for programs.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::{
+    cli::refusal::{Kind, Refusal},
+    config,
+    filter::has_lifecycle,
+};
+
+mod definition;
+mod list;
+mod schema;
+
+/// Show the keys that a router's folder declares
+#[derive(Args, Debug)]
+pub struct Keys {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List all keys
+    List(list::List),
+    /// Show a key, its params and what its outputs look like
+    Schema(schema::Schema),
+}
+
+/// What both have in common.
+#[derive(Args, Debug)]
+struct Folder {
+    /// The router's folder, with `trommel.toml` in it
+    dir: PathBuf,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Keys {
+    pub fn execute(self) -> ExitCode {
+        let (json, text) = match self.command {
+            Command::List(list) => (list.folder.json, list.text()),
+            Command::Schema(schema) => (schema.folder.json, schema.text()),
+        };
+        let printed = text.and_then(|text| print(&text));
+        printed.err().map_or(ExitCode::SUCCESS, |refusal| {
+            refusal.print(json);
+            refusal.exit_code()
+        })
+    }
+}
+
+impl Folder {
+    /// All keys, sorted by their bytes (L08), and whether their filters hold something upstream.
+    fn keys(&self) -> Result<(Vec<config::Key>, Lifecycles), Refusal> {
+        let config = config::load(&self.dir)?;
+        let mut keys = config.registry.keys;
+        keys.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok((keys, Lifecycles { plugins: config.plugins, known: RefCell::default() }))
+    }
+}
+
+/// Which filters hold something upstream while anyone consumes. Each component is looked at when it is first asked for.
+struct Lifecycles {
+    plugins: PathBuf,
+    known: RefCell<BTreeMap<String, Option<bool>>>,
+}
+
+impl Lifecycles {
+    /// Whether the key's filter does. `None` when its component can't be read; `trommel check` says why.
+    fn of(&self, key: &config::Key) -> Option<bool> {
+        let Some(filter) = &key.filter else { return Some(false) };
+        let look = || fs::read(self.plugins.join(format!("{filter}.wasm"))).ok().and_then(|file| has_lifecycle(&file));
+        *self.known.borrow_mut().entry(filter.clone()).or_insert_with(look)
+    }
+}
+
+pub(super) fn json(value: &impl Serialize) -> Result<String, Refusal> {
+    let text = serde_json::to_string_pretty(value);
+    text.map_err(|error| Refusal::new(Kind::Internal, "json", format!("can't be written as JSON: {error}")))
+}
+
+pub(super) fn print(text: &str) -> Result<(), Refusal> {
+    match writeln!(io::stdout(), "{text}") {
+        // A reader that has seen enough is no failure.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Refusal::new(Kind::Internal, "stdout", format!("can't write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

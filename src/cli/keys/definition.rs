@@ -1,0 +1,108 @@
+//! A key as programs read it.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    config::{AuthType, Key, ParamDeclaration, Validate},
+    schema::Form,
+};
+
+#[derive(Serialize)]
+pub(super) struct Definition<'a> {
+    key: &'a str,
+    display_name: &'a str,
+    description: &'a str,
+    domain: &'a str,
+    subject: Option<&'a str>,
+    event_type: Option<&'a str>,
+    filter: Option<&'a str>,
+    /// Whether the filter is told when the first consumer comes and the last one leaves; `null` when that is not known.
+    pre_consume: Option<bool>,
+    params: Vec<Param<'a>>,
+    auth_types: Vec<&'static str>,
+    scopes: &'a [String],
+    console_events: &'a [String],
+    single_consumer: bool,
+    buffer_size: usize,
+    workers: usize,
+    validate: &'static str,
+    resolved_output_schema: Option<&'a Value>,
+    jq_root_path: &'static str,
+}
+
+#[derive(Serialize)]
+struct Param<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    required: bool,
+    default: Option<&'a str>,
+    description: &'a str,
+    values: Vec<Choice<'a>>,
+    subscription_key: bool,
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    value: &'a str,
+    description: &'a str,
+}
+
+impl<'a> Definition<'a> {
+    pub(super) fn of(key: &'a Key, pre_consume: Option<bool>) -> Self {
+        Self {
+            key: &key.name,
+            display_name: &key.display_name,
+            description: &key.description,
+            domain: key.domain(),
+            subject: key.subject.as_ref().map(|subject| subject.as_str()),
+            event_type: key.event_type.as_deref(),
+            filter: key.filter.as_deref(),
+            pre_consume,
+            params: key.params.iter().map(Param::of).collect(),
+            auth_types: key.auth_types.iter().copied().map(AuthType::word).collect(),
+            scopes: &key.scopes,
+            console_events: &key.console_events,
+            single_consumer: key.single_consumer,
+            buffer_size: key.buffer_size.get(),
+            workers: key.workers.get(),
+            validate: validate(key),
+            resolved_output_schema: key.schema.as_ref().map(|schema| schema.json()),
+            jq_root_path: root_path(key),
+        }
+    }
+}
+
+impl<'a> Param<'a> {
+    fn of(param: &'a ParamDeclaration) -> Self {
+        let values = param.values.iter();
+        Self {
+            name: &param.name,
+            kind: param.kind.word(),
+            required: param.required,
+            default: param.default.as_deref(),
+            description: &param.description,
+            values: values.map(|(value, description)| Choice { value, description }).collect(),
+            subscription_key: param.subscription_key,
+        }
+    }
+}
+
+/// Which of the key's outputs are held against its schema: none, when there is no schema.
+pub(super) fn validate(key: &Key) -> &'static str {
+    match key.validate {
+        _ if key.schema.is_none() => "off",
+        Validate::Off => "off",
+        Validate::Sample => "sample",
+        Validate::All => "all",
+    }
+}
+
+/// Where in an output a query finds what the key's author declared.
+pub(super) fn root_path(key: &Key) -> &'static str {
+    match key.schema.as_ref().map(|schema| schema.form()) {
+        Some(Form::Native) => ".event",
+        Some(Form::Custom) | None => ".",
+    }
+}

@@ -1,0 +1,116 @@
+//! `trommel keys schema DIR KEY` (L111)
+
+use clap::Args;
+
+use super::{
+    Folder,
+    definition::{Definition, root_path, validate},
+    json,
+};
+use crate::{
+    cli::{
+        columns::Columns,
+        refusal::{Kind, Refusal},
+    },
+    config::{AuthType, Key, ParamDeclaration, nearest, quoted},
+    schema::Form,
+};
+
+#[derive(Args, Debug)]
+pub(super) struct Schema {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    /// The key's name
+    key: String,
+}
+
+impl Schema {
+    pub(super) fn text(&self) -> Result<String, Refusal> {
+        let (keys, lifecycles) = self.folder.keys()?;
+        let Some(key) = keys.iter().find(|key| key.name == self.key) else { return Err(self.unknown(&keys)) };
+        let pre_consume = lifecycles.of(key);
+        if self.folder.json { json(&Definition::of(key, pre_consume)) } else { describe(key, pre_consume) }
+    }
+
+    /// L115
+    fn unknown(&self, keys: &[Key]) -> Refusal {
+        let Self { folder, key } = self;
+        let near = nearest(key, keys.iter().map(|key| key.name.as_str()));
+        let mean = if near.is_empty() { String::new() } else { format!("did you mean {}?\n", quoted(near, "or")) };
+        let refusal = Refusal::new(Kind::Validation, "unknown_key", format!("there is no key `{key}`"));
+        refusal.param("KEY").hint(format!("{mean}`trommel keys list {}` shows all", folder.dir.display()))
+    }
+}
+
+fn describe(key: &Key, pre_consume: Option<bool>) -> Result<String, Refusal> {
+    let display_name = if key.display_name.is_empty() { String::new() } else { format!(": {}", key.display_name) };
+    let mut lines = vec![format!("{}{display_name}", key.name)];
+    lines.extend(key.description.trim().lines().map(str::to_owned));
+    lines.push(String::new());
+    lines.extend(facts(key, pre_consume));
+    lines.push(String::new());
+    lines.extend(params(&key.params));
+    lines.push(String::new());
+    lines.extend(schema(key)?);
+    Ok(lines.join("\n"))
+}
+
+/// What is known of the key, one thing a line.
+fn facts(key: &Key, pre_consume: Option<bool>) -> Vec<String> {
+    let auth: Vec<_> = key.auth_types.iter().copied().map(AuthType::word).collect();
+    let list = |texts: &[String]| (!texts.is_empty()).then(|| texts.join(", "));
+    let facts = [
+        ("subject", key.subject.as_ref().map(|subject| subject.as_str().to_owned())),
+        ("event type", key.event_type.clone()),
+        ("filter", key.filter.clone()),
+        ("pre-consume", (pre_consume == Some(true)).then(|| "yes".to_owned())),
+        ("auth", (!auth.is_empty()).then(|| auth.join("|"))),
+        ("scopes", list(&key.scopes)),
+        ("console events", list(&key.console_events)),
+        ("consumers", key.single_consumer.then(|| "one for each subscription".to_owned())),
+    ];
+    let rows: Vec<_> = facts.into_iter().filter_map(|(name, fact)| Some([name.to_owned(), fact?])).collect();
+    let columns = Columns::fit(&rows);
+    rows.iter().map(|row| columns.line(row)).collect()
+}
+
+fn params(params: &[ParamDeclaration]) -> Vec<String> {
+    if params.is_empty() {
+        return vec!["params: none".to_owned()];
+    }
+    let title = ["NAME", "TYPE", "REQUIRED", "SUB-KEY", "DEFAULT", "DESCRIPTION"].map(str::to_owned);
+    let rows: Vec<_> = [title].into_iter().chain(params.iter().map(row)).collect();
+    let columns = Columns::fit(&rows);
+    let mut lines = vec!["params".to_owned()];
+    lines.extend(rows.iter().map(|row| columns.line(row)));
+    for param in params.iter().filter(|param| !param.values.is_empty()) {
+        let values: Vec<_> = param.values.iter().map(|(value, meaning)| [value.clone(), meaning.clone()]).collect();
+        let columns = Columns::fit(&values);
+        lines.extend([String::new(), format!("values of {}", param.name)]);
+        lines.extend(values.iter().map(|value| columns.line(value)));
+    }
+    lines
+}
+
+fn row(param: &ParamDeclaration) -> [String; 6] {
+    let yes_or_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    let or_dash = |text: &str| if text.is_empty() { "-" } else { text }.to_owned();
+    [
+        param.name.clone(),
+        param.kind.word().to_owned(),
+        yes_or_no(param.required),
+        yes_or_no(param.subscription_key),
+        or_dash(param.default.as_deref().unwrap_or_default()),
+        or_dash(&param.description),
+    ]
+}
+
+fn schema(key: &Key) -> Result<Vec<String>, Refusal> {
+    let Some(schema) = &key.schema else { return Ok(vec!["output schema: none".to_owned()]) };
+    let form = match schema.form() {
+        Form::Native => "native",
+        Form::Custom => "custom",
+    };
+    let title = format!("output schema ({form}, validated: {}, jq root: {})", validate(key), root_path(key));
+    Ok(vec![title, json(schema.json())?])
+}

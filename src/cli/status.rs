@@ -1,0 +1,152 @@
+//! `trommel status` (L126)
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use jiff::{SignedDuration, fmt::friendly::SpanPrinter};
+use serde::Serialize;
+
+use crate::{
+    cli::{
+        columns::Columns,
+        exit, keys,
+        refusal::{Kind, Refusal},
+    },
+    control::{
+        Place,
+        client::{self, Found, find},
+        protocol::Status as Running,
+    },
+};
+
+/// Show the routers of this user, and who is attached to them
+#[derive(Args, Debug)]
+pub struct Status {
+    /// Only the router of this folder
+    dir: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+    /// Exit with 2 when a router runs whose control socket is gone
+    #[arg(long)]
+    fail_on_orphan: bool,
+}
+
+/// What is known of one router.
+#[derive(Debug, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum Router {
+    Running(Running),
+    /// It runs, but can't be talked to.
+    Orphan {
+        router: String,
+        pid: Option<u32>,
+    },
+    NotRunning {
+        router: String,
+    },
+}
+
+impl Status {
+    pub fn execute(self) -> ExitCode {
+        self.show().unwrap_or_else(|refusal| {
+            refusal.print(self.json);
+            refusal.exit_code()
+        })
+    }
+
+    fn show(&self) -> Result<ExitCode, Refusal> {
+        let places = places(self.dir.as_ref())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))?;
+        let mut routers = Vec::new();
+        runtime.block_on(async {
+            // All at once: one that hangs holds nobody up but itself.
+            let asked: Vec<_> = places.into_iter().map(|place| tokio::spawn(ask(place))).collect();
+            for router in asked {
+                routers.extend(router.await);
+            }
+        });
+        if self.dir.is_none() {
+            routers.retain(|router| !matches!(router, Router::NotRunning { .. }));
+        }
+        let text = match self.json {
+            true => keys::json(&serde_json::json!({ "routers": routers }))?,
+            false if routers.is_empty() => "no router runs".to_owned(),
+            false => routers.iter().map(Router::text).collect::<Vec<_>>().join("\n\n"),
+        };
+        keys::print(&text)?;
+        let orphans = routers.iter().any(|router| matches!(router, Router::Orphan { .. }));
+        Ok(if orphans && self.fail_on_orphan { ExitCode::from(exit::INVALID) } else { ExitCode::SUCCESS })
+    }
+}
+
+/// The place of this folder, or of all that the user has run a router from.
+pub(super) fn places(dir: Option<&PathBuf>) -> Result<Vec<Place>, Refusal> {
+    let places = match dir {
+        Some(dir) => Place::of(dir).map(|place| vec![place]),
+        None => Place::all(),
+    };
+    places.map_err(|error| Refusal::new(Kind::Precondition, "state_folder", error.to_string()))
+}
+
+async fn ask(place: Place) -> Router {
+    let router = place.router.display().to_string();
+    let orphan = || Router::Orphan { router: router.clone(), pid: client::pid(&place) };
+    match find(&place).await {
+        Ok(Found::Running(mut link)) => match client::status(&mut link).await {
+            Ok(status) => Router::Running(status),
+            Err(_) => orphan(),
+        },
+        Ok(Found::NotRunning) => Router::NotRunning { router },
+        Ok(Found::Orphan(_)) | Err(_) => orphan(),
+    }
+}
+
+impl Router {
+    fn text(&self) -> String {
+        let status = match self {
+            Self::Running(status) => status,
+            Self::Orphan { router, pid } => {
+                let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+                return format!(
+                    "{router}: runs as process {pid}, but does not answer; `trommel stop --force {router}` ends it"
+                );
+            }
+            Self::NotRunning { router } => return format!("{router}: no router runs"),
+        };
+        let uptime = SignedDuration::from_secs(status.uptime_sec.try_into().unwrap_or(i64::MAX));
+        let uptime = SpanPrinter::new().duration_to_string(&uptime);
+        let mut lines = vec![format!(
+            "{}: runs as process {} for {uptime}, generation {}",
+            status.router, status.pid, status.generation
+        )];
+        for source in &status.sources {
+            lines.push(format!(
+                "  source {}: {}, {} events, {} in flight",
+                source.name, source.state, source.received, source.in_flight
+            ));
+        }
+        for filter in &status.quarantined {
+            lines.push(format!("  filter {filter}: quarantined, the log says why"));
+        }
+        if status.consumers.is_empty() {
+            lines.push("  nobody is attached".to_owned());
+            return lines.join("\n");
+        }
+        let title = ["PROCESS", "KEY", "SUBSCRIPTION", "RECEIVED", "DROPPED"].map(str::to_owned);
+        let rows = status.consumers.iter().map(|consumer| {
+            [
+                consumer.pid.to_string(),
+                consumer.key.clone(),
+                consumer.subscription_id.clone(),
+                consumer.received.to_string(),
+                consumer.dropped.to_string(),
+            ]
+        });
+        let rows: Vec<_> = std::iter::once(title).chain(rows).collect();
+        let columns = Columns::fit(&rows);
+        lines.extend(rows.iter().map(|row| format!("  {}", columns.line(row))));
+        lines.join("\n")
+    }
+}

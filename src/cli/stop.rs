@@ -1,0 +1,170 @@
+//! `trommel stop` (L127)
+
+use std::{fs, io, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Args;
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use super::status::places;
+use crate::{
+    cli::{
+        exit, keys,
+        refusal::{Kind, Refusal},
+    },
+    control::{
+        Place,
+        client::{self, Found, ask, find},
+        protocol::{Answer, Request},
+    },
+};
+
+/// How long a router may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Stop a router that runs in the background or elsewhere
+#[derive(Args, Debug)]
+pub struct Stop {
+    /// The router's folder
+    #[arg(required_unless_present = "all")]
+    dir: Option<PathBuf>,
+    /// Every router of this user
+    #[arg(long, conflicts_with = "dir")]
+    all: bool,
+    /// Also while consumers are attached; kill it when it does not end within 5 s
+    #[arg(long)]
+    force: bool,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Stopped {
+    router: String,
+    #[serde(flatten)]
+    result: Result,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+enum Result {
+    Stopped {
+        pid: Option<u32>,
+        killed: bool,
+    },
+    NotRunning,
+    /// Consumers are attached.
+    Refused {
+        pid: u32,
+        consumers: Vec<u32>,
+    },
+    Error {
+        message: String,
+    },
+}
+
+impl Stop {
+    pub fn execute(self) -> ExitCode {
+        self.stop().unwrap_or_else(|refusal| {
+            refusal.print(self.json);
+            refusal.exit_code()
+        })
+    }
+
+    fn stop(&self) -> std::result::Result<ExitCode, Refusal> {
+        let places = places(self.dir.as_ref())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))?;
+        let mut all = Vec::new();
+        for place in places {
+            let result = runtime.block_on(end(&place, self.force));
+            if !(self.all && matches!(result, Result::NotRunning)) {
+                all.push(Stopped { router: place.router.display().to_string(), result });
+            }
+        }
+        let text = match self.json {
+            true => keys::json(&serde_json::json!({ "results": all }))?,
+            false if all.is_empty() => "no router runs".to_owned(),
+            false => all.iter().map(Stopped::text).collect::<Vec<_>>().join("\n"),
+        };
+        keys::print(&text)?;
+        // In both forms (X12).
+        let bad = all.iter().any(|one| matches!(one.result, Result::Refused { .. } | Result::Error { .. }));
+        Ok(if bad { ExitCode::from(exit::INVALID) } else { ExitCode::SUCCESS })
+    }
+}
+
+async fn end(place: &Place, force: bool) -> Result {
+    let error = |what: &str, error: io::Error| Result::Error { message: format!("{what}: {error}") };
+    let pid = match find(place).await {
+        Ok(Found::NotRunning) => return Result::NotRunning,
+        Ok(Found::Running(mut link)) => match ask(&mut link, &Request::Shutdown { force }).await {
+            Ok(Answer::ShutdownAck { pid, stopping: true, .. }) => Some(pid),
+            Ok(Answer::ShutdownAck { pid, consumers, .. }) => return Result::Refused { pid, consumers },
+            Ok(other) => return Result::Error { message: format!("its answer is not understood: {other:?}") },
+            Err(_) if force => client::pid(place),
+            Err(failed) => return error("it does not answer", failed),
+        },
+        Ok(Found::Orphan(pid)) if force => pid,
+        Ok(Found::Orphan(_)) => {
+            return Result::Error { message: "it runs, but its control socket is gone: `--force` kills it".to_owned() };
+        }
+        Err(failed) => return error("can't look for it", failed),
+    };
+    if ended(place).await {
+        return Result::Stopped { pid, killed: false };
+    }
+    let seconds = PATIENCE.as_secs();
+    if !force {
+        return Result::Error {
+            message: format!("still at work after {seconds} s: it ends when what is open is done, or with `--force`"),
+        };
+    }
+    let Some(process) = pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?)) else {
+        return Result::Error { message: "it does not end, and its process id is not known".to_owned() };
+    };
+    if let Err(failed) = kill_process(process, Signal::KILL) {
+        return error("can't kill it", failed.into());
+    }
+    if !ended(place).await {
+        return Result::Error { message: format!("killed, and still there after {seconds} s") };
+    }
+    match fs::remove_file(place.socket()) {
+        Err(failed) if failed.kind() != io::ErrorKind::NotFound => {
+            error("killed, but its socket can't be removed", failed)
+        }
+        _ => Result::Stopped { pid, killed: true },
+    }
+}
+
+/// Waits until nobody holds the router's lock.
+async fn ended(place: &Place) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        if let Ok(false) = client::is_locked(place) {
+            return true;
+        }
+        sleep(PAUSE).await;
+    }
+    false
+}
+
+impl Stopped {
+    fn text(&self) -> String {
+        let Self { router, result } = self;
+        match result {
+            Result::Stopped { killed: true, .. } => format!("{router}: killed"),
+            Result::Stopped { .. } => format!("{router}: stopped"),
+            Result::NotRunning => format!("{router}: no router runs"),
+            Result::Refused { consumers, .. } => {
+                let pids: Vec<_> = consumers.iter().map(u32::to_string).collect();
+                let pids = pids.join(", ");
+                format!("{router}: consumers are attached (processes {pids}): end them first, or give `--force`")
+            }
+            Result::Error { message } => format!("{router}: {message}"),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! `[api]`: the API that filters may call, and who we are there.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use url::Url;
+
+use super::{
+    Config,
+    limits::waits,
+    problem::Place,
+    table::{At, Given, Table},
+    unique::Unique,
+    values,
+};
+
+pub(super) const NO_API: &str = "add `[api]` with, say, `base_url = \"https://api.example.com\"`";
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+const RETRIES: u32 = 2;
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const MAX_BODY: usize = 1 << 20;
+
+/// Headers that follow from the call.
+const OURS: [&str; 7] =
+    ["connection", "content-length", "content-type", "expect", "host", "transfer-encoding", "upgrade"];
+
+/// The API that filters may call, and who we are there. Values of headers are not shown by `Debug`.
+#[derive(Clone, PartialEq)]
+pub struct Api {
+    /// `http` or `https`, a host and perhaps a path: no user, query or fragment.
+    pub base_url: Url,
+    pub token: Option<ApiToken>,
+    /// Sent with every call.
+    pub headers: Vec<(String, String)>,
+    /// For one try.
+    pub timeout: Duration,
+    /// Tries after the first.
+    pub retries: u32,
+    /// Shortest and longest wait before another try, doubled in between and jittered.
+    pub backoff: (Duration, Duration),
+    /// Bytes of a body, sent or received.
+    pub max_body: usize,
+    /// Whether the API may have an address that is not of the public Internet.
+    pub allow_private: bool,
+    pub identity: Identity,
+    /// Where it is declared, for what a later look at it has to say.
+    pub place: Place,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Api")
+            .field("base_url", &self.base_url.as_str())
+            .field("token", &self.token)
+            .field("headers", &headers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the bearer token is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiToken {
+    /// Read again when it changes.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+}
+
+/// An identity that calls an API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthType {
+    User,
+    Bot,
+}
+
+impl AuthType {
+    /// As it is written in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Bot => "bot",
+        }
+    }
+}
+
+/// What is said of who we are to the API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    pub auth_types: Vec<AuthType>,
+    /// `None` when they are not known.
+    pub scopes: Option<Vec<String>>,
+    /// Events that are turned on at the platform. `None` when they are not known.
+    pub console_events: Option<Vec<String>>,
+}
+
+impl Config {
+    /// Who we are to the API; without one, nobody.
+    pub fn identity(&self) -> Identity {
+        self.api.as_ref().map(|api| api.identity.clone()).unwrap_or_default()
+    }
+}
+
+pub(super) fn api(table: &mut Table<'_>) -> Option<Api> {
+    let place = table.place();
+    let base_url = table.required("base_url", base_url);
+    let token_file = table.input_path("token_file").map(ApiToken::File);
+    let token_env = table.text("token_env").map(ApiToken::Env);
+    if table.has("token_file") && table.has("token_env") {
+        let message = "the token comes from `token_file` or from `token_env`, not from both";
+        table.error(table.place_of("token_env"), message, None);
+    }
+    let headers = headers(table);
+    let timeout = table.duration("timeout").unwrap_or(TIMEOUT);
+    let retries = table.count_from("retries", 0).unwrap_or(RETRIES);
+    let backoff = table.table("backoff", |table| waits(table, BACKOFF)).unwrap_or(BACKOFF);
+    let max_body = table.memory_size("max_body").unwrap_or(MAX_BODY);
+    let allow_private = table.flag("allow_private").unwrap_or(false);
+    let auth_types = table.list("auth_types", values::auth_type);
+    let scopes = table.list("scopes", values::scope);
+    let console_events = table.list("console_events", values::literal);
+    // With half of what is said of it, keys would seem to ask too much.
+    let is_whole = auth_types.is_some() == table.has("auth_types")
+        && scopes.is_some() == table.has("scopes")
+        && console_events.is_some() == table.has("console_events");
+    let identity = is_whole.then(|| Identity { auth_types: auth_types.unwrap_or_default(), scopes, console_events });
+    let token = token_file.or(token_env);
+    Some(Api {
+        base_url: base_url?,
+        token,
+        headers: headers?,
+        timeout,
+        retries,
+        backoff,
+        max_body,
+        allow_private,
+        identity: identity?,
+        place,
+    })
+}
+
+fn base_url(table: &mut Table<'_>, field: &'static str) -> Option<Url> {
+    let text = table.text(field)?;
+    // No message quotes the address, for it may hold a password.
+    let report = |error: String| {
+        let hint = Some("an address looks like `https://api.example.com/v1`".to_owned());
+        table.error(table.place_of(field), format!("`{field}` is not an API's address: {error}"), hint);
+    };
+    address(&text).map_err(report).ok()
+}
+
+fn address(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("it begins with `{}:` instead of `https:` or `http:`", url.scheme()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it holds a user, who belongs in `token_file`, `token_env` or `headers`".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("it ends with its path, without `?` and `#`".to_owned());
+    }
+    Ok(url)
+}
+
+/// Sent with every call: `headers = { X-Tenant = "42" }`. No message quotes a value, for it may be a secret.
+fn headers(table: &mut Table<'_>) -> Option<Vec<(String, String)>> {
+    let mut names = Unique::default();
+    let has_token = table.has("token_file") || table.has("token_env");
+    let given = table.map("headers");
+    if given.is_none() {
+        return (!table.has("headers")).then(Vec::new);
+    }
+    let header = |(name, value): (At<String>, At<Given>)| {
+        let lower = name.value.to_ascii_lowercase();
+        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        if name.value.is_empty() || !name.value.chars().all(token) {
+            table.error(name.place, format!("`{}` is no header's name", name.value), None);
+            return None;
+        }
+        if OURS.contains(&lower.as_str()) {
+            table.error(name.place, format!("the router sets the header `{}` itself", name.value), None);
+            return None;
+        }
+        if lower == "authorization" && has_token {
+            table.error(name.place, format!("`{}` is what the token is sent as: give one of them", name.value), None);
+            return None;
+        }
+        names.claim(table, &lower, name.place, format!("header `{}`", name.value));
+        match value.value {
+            Given::One(text) if text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) => Some((name.value, text)),
+            _ => {
+                let message = format!("the header `{}` must be a string of printable ASCII", name.value);
+                table.error(value.place, message, None);
+                None
+            }
+        }
+    };
+    // Every one is read, so that every mistake is reported.
+    let headers: Vec<_> = given?.into_iter().map(header).collect();
+    headers.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_a_server_and_perhaps_a_path() {
+        for (text, expected) in [
+            ("https://api.example.com", "https://api.example.com/"),
+            ("https://api.example.com/open-apis/", "https://api.example.com/open-apis/"),
+            ("http://[::1]:8080", "http://[::1]:8080/"),
+        ] {
+            assert_eq!(address(text).unwrap().as_str(), expected, "{text}");
+        }
+        for text in [
+            "",
+            "api.example.com",
+            "ftp://host",
+            "https://",
+            "https://host:port",
+            "https://bob:pw@host",
+            "https://token@host",
+            "https://:pw@host",
+            "https://host/?key=1",
+            "https://host/#top",
+        ] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+}

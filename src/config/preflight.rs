@@ -1,0 +1,99 @@
+//! Whether the identity in `[api]` suffices for a key, looked at before anything starts (L16, L17).
+
+use std::collections::BTreeSet;
+
+use super::{
+    Identity, Key,
+    nearest::quoted,
+    problem::{Place, Problem},
+};
+
+/// Something that stands between a key and the identity.
+#[derive(Clone, Debug)]
+pub struct Lack {
+    pub of: Needed,
+    /// An error for what the identity is known to lack, a warning for what is not known.
+    pub problem: Problem,
+}
+
+/// What a key can ask of the identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    AuthType,
+    Scopes,
+    ConsoleEvents,
+}
+
+/// Everything that stands between a key and the identity. `place` is where somebody asks for the key.
+pub fn preflight(key: &Key, identity: &Identity, place: &Place) -> Vec<Lack> {
+    let lack = |of| move |problem| Lack { of, problem };
+    let auth_type = auth_type(key, identity, place).map(lack(Needed::AuthType));
+    let scopes = Listed {
+        what: "scopes",
+        field: "scopes",
+        way_out: "grant them to the identity",
+        wanted: &key.scopes,
+        given: identity.scopes.as_deref(),
+    };
+    let console_events = Listed {
+        what: "console events",
+        field: "console_events",
+        way_out: "turn them on at the platform",
+        wanted: &key.console_events,
+        given: identity.console_events.as_deref(),
+    };
+    let scopes = scopes.compare(key, place).map(lack(Needed::Scopes));
+    let console_events = console_events.compare(key, place).map(lack(Needed::ConsoleEvents));
+    [auth_type, scopes, console_events].into_iter().flatten().collect()
+}
+
+/// A key that names no auth type needs no identity.
+fn auth_type(key: &Key, identity: &Identity, place: &Place) -> Option<Problem> {
+    if key.auth_types.is_empty() || key.auth_types.iter().any(|wanted| identity.auth_types.contains(wanted)) {
+        return None;
+    }
+    let name = &key.name;
+    let wanted = quoted(key.auth_types.iter().map(|wanted| wanted.word()), "or");
+    let problem = if identity.auth_types.is_empty() {
+        let message = format!("key `{name}` needs the auth type {wanted}, and `[api]` names none");
+        Problem::error(place.clone(), message).hint("say with `auth_types` in `[api]` what the identity is")
+    } else {
+        let has = quoted(identity.auth_types.iter().map(|has| has.word()), "and");
+        let message = format!("key `{name}` needs the auth type {wanted}, the identity in `[api]` has {has}");
+        Problem::error(place.clone(), message)
+    };
+    Some(problem)
+}
+
+/// What a key wants all of, beside what is said to be there.
+struct Listed<'a> {
+    what: &'a str,
+    field: &'a str,
+    way_out: &'a str,
+    wanted: &'a [String],
+    given: Option<&'a [String]>,
+}
+
+impl Listed<'_> {
+    fn compare(&self, key: &Key, place: &Place) -> Option<Problem> {
+        let Self { what, field, way_out, wanted, given } = self;
+        let wanted: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
+        let Some(given) = given else {
+            let message = format!(
+                "key `{}` needs the {what} {}, and it is not known which the identity in `[api]` has",
+                key.name,
+                quoted(wanted.iter().copied(), "and")
+            );
+            let warning = Problem::warning(place.clone(), message).hint(format!("say it with `{field}` in `[api]`"));
+            return (!wanted.is_empty()).then_some(warning);
+        };
+        let missing: Vec<&str> =
+            wanted.into_iter().filter(|wanted| given.iter().all(|given| given != wanted)).collect();
+        if missing.is_empty() {
+            return None;
+        }
+        let missing = quoted(missing, "and");
+        let message = format!("key `{}` needs {what} that the identity in `[api]` does not have: {missing}", key.name);
+        Some(Problem::error(place.clone(), message).hint(format!("{way_out}, and add them to `{field}` in `[api]`")))
+    }
+}

@@ -1,0 +1,111 @@
+//! `[key.schema]` and `[key.field_overrides]`: what a key's outputs look like (L09 to L13).
+
+use std::collections::BTreeMap;
+
+use super::{
+    nearest::{nearest, quoted},
+    problem::Place,
+    schemas::Schemas,
+    table::{At, Table},
+};
+use crate::schema::{Declared, Form, Override, Schema, Unresolved};
+
+/// The schema of a key, none when it declares none. `Err` when something about it is wrong, which the report then says.
+pub(super) fn schema(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Result<Option<Schema>, ()> {
+    let declared = table.table("schema", |table| declared(table, schemas)).flatten();
+    let overrides = table.named_tables("field_overrides", laid_over);
+    if !table.has("schema") {
+        if table.has("field_overrides") {
+            let hint = "they are laid over the fields of `[key.schema]`".to_owned();
+            table.error(table.place_of("field_overrides"), "`field_overrides` need a schema", Some(hint));
+        }
+        return Ok(None);
+    }
+    let (form, declared) = declared.ok_or(())?;
+    let (mut places, mut changes) = (BTreeMap::new(), BTreeMap::new());
+    for (At { value: pointer, place }, laid_over) in overrides.ok_or(())? {
+        places.insert(pointer.clone(), place);
+        changes.insert(pointer, laid_over);
+    }
+    Schema::new(form, declared, &changes).map(Some).map_err(|unresolved| match unresolved {
+        Unresolved::Orphans { orphans, known } => orphans.iter().for_each(|orphan| {
+            let place = places.get(orphan).unwrap_or(&table.place()).clone();
+            orphan_at(table, place, orphan, &known);
+        }),
+        Unresolved::Unsound(error) => {
+            table.error(table.place_of("field_overrides"), format!("with these, {error}"), None);
+        }
+    })
+}
+
+/// Fields of a message are too many to list when none is near.
+fn orphan_at(table: &Table<'_>, place: Place, orphan: &str, known: &[String]) {
+    let near = nearest(orphan, known.iter().map(String::as_str));
+    let hint = if near.is_empty() {
+        "`/a/b` is a property of a property, `/a/*` an array's elements; `$ref`s are not followed".to_owned()
+    } else {
+        format!("did you mean {}?", quoted(near, "or"))
+    };
+    table.error(place, format!("the schema has no field `{orphan}`"), Some(hint));
+}
+
+/// `native` or `custom` (L09). `native = true` is the standard envelope around whatever the event is.
+fn declared(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Option<(Form, Declared)> {
+    let native = if table.holds_table("native") {
+        table.table("native", |table| specified(table, schemas)).flatten()
+    } else {
+        any_event(table)
+    };
+    let custom = table.table("custom", |table| specified(table, schemas)).flatten();
+    let hint = "`custom` is the shape of the output, `native` that of the event in the standard envelope".to_owned();
+    match (table.has("native"), table.has("custom")) {
+        (true, true) => table.error(table.place(), "the schema is both `native` and `custom`: give one", Some(hint)),
+        (false, false) => table.error(table.place(), "the schema is neither `native` nor `custom`", Some(hint)),
+        (true, false) => return Some((Form::Native, native?)),
+        (false, true) => return Some((Form::Custom, custom?)),
+    }
+    None
+}
+
+fn any_event(table: &mut Table<'_>) -> Option<Declared> {
+    let is_native = table.flag("native")?;
+    if !is_native {
+        table.error(table.place_of("native"), "`native` can't be `false`", Some("leave it out".to_owned()));
+    }
+    is_native.then(Declared::object)
+}
+
+/// The schema itself: in a file, or in line (L11).
+fn specified(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Option<Declared> {
+    let file = table.text("file");
+    let inline = table.json("inline");
+    match (table.has("file"), table.has("inline")) {
+        (true, true) => table.error(table.place(), "`file` and `inline` both give the schema: give one", None),
+        (false, false) => {
+            let hint =
+                "give it a `file` in `schemas/`, or the schema itself as `inline = { type = \"object\" }`".into();
+            table.error(table.place(), "the schema is not given", Some(hint));
+        }
+        (true, false) => {
+            let found = schemas?.find(&file?, table.problems());
+            return found.unwrap_or_else(|missing| {
+                table.error(table.place_of("file"), missing.message, Some(missing.hint));
+                None
+            });
+        }
+        (false, true) => {
+            let declared = Declared::new(inline?);
+            return declared.map_err(|error| table.error(table.place_of("inline"), error.to_string(), None)).ok();
+        }
+    }
+    None
+}
+
+fn laid_over(table: &mut Table<'_>) -> Override {
+    let allowed = table.texts("enum").unwrap_or_default();
+    Override {
+        description: table.text("description").unwrap_or_default(),
+        allowed: allowed.into_iter().map(|value| value.value).collect(),
+        kind: table.text("kind").unwrap_or_default(),
+    }
+}

@@ -1,0 +1,67 @@
+//! The schemas that lie ready in a router's folder.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    folder::{Missing, files},
+    nearest::suggest,
+    problem::{Place, Position, Problem, Report},
+};
+use crate::schema::Declared;
+
+/// Each is read when it is first named; what is wrong with it is said once.
+pub(super) struct Schemas {
+    folder: PathBuf,
+    /// The folder as a user would write it.
+    shown: PathBuf,
+    names: BTreeSet<String>,
+    read: RefCell<HashMap<String, Option<Declared>>>,
+}
+
+impl Schemas {
+    pub(super) fn list(dir: &Path, folder: &Path) -> io::Result<Self> {
+        let names = files(folder, "json")?.into_iter().filter_map(|name| Some(name.to_str()?.to_owned())).collect();
+        let shown = folder.strip_prefix(dir).unwrap_or(folder).to_owned();
+        Ok(Self { folder: folder.to_owned(), shown, names, read: RefCell::default() })
+    }
+
+    /// The schema in the file of this name. `None` when something is wrong with the file, which the report then says.
+    pub(super) fn find(&self, name: &str, report: &Report) -> Result<Option<Declared>, Missing> {
+        if !self.names.contains(name) {
+            let shown = self.shown.display();
+            let names = self.names.iter().map(String::as_str);
+            let (introduction, nothing) =
+                (format!("schemas in `{shown}/`"), format!("there is no schema in `{shown}/`"));
+            return Err(Missing {
+                message: format!("there is no schema `{shown}/{name}`"),
+                hint: suggest(name, names, &introduction, &nothing),
+            });
+        }
+        let mut read = self.read.borrow_mut();
+        let schema = read.entry(name.to_owned()).or_insert_with(|| {
+            let read = self.read(name).map_err(|(position, message)| {
+                let place = Place { file: self.shown.join(name), position };
+                report.add(Problem::error(place, message));
+            });
+            read.ok()
+        });
+        Ok(schema.clone())
+    }
+
+    fn read(&self, name: &str) -> Result<Declared, (Option<Position>, String)> {
+        let text = fs::read(self.folder.join(name)).map_err(|error| (None, format!("can't read the file: {error}")))?;
+        let schema = serde_json::from_slice(&text).map_err(|error| {
+            // Before the first character, the column is 0.
+            let position = Position { line: error.line(), column: error.column().max(1) };
+            let message = error.to_string();
+            let message = message.split(" at line ").next().unwrap_or_default();
+            (Some(position), format!("the file is not JSON: {message}"))
+        })?;
+        Declared::new(schema).map_err(|error| (None, error.to_string()))
+    }
+}

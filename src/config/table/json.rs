@@ -1,0 +1,48 @@
+//! JSON that is written in TOML.
+
+use serde_json::{Number, Value};
+use toml::{
+    Spanned,
+    de::{DeString, DeValue},
+};
+
+use super::Table;
+
+impl Table<'_> {
+    /// A table that stands for a JSON object. `None` also when there is something in it that JSON does not have.
+    pub(in crate::config) fn json(&mut self, name: &'static str) -> Option<Value> {
+        let value = self.take(name)?;
+        if !value.get_ref().is_table() {
+            self.wrong_type(name, "a table", &value);
+            return None;
+        }
+        self.as_json(name, &value)
+    }
+
+    fn as_json(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+        let number = match value.get_ref() {
+            DeValue::String(text) => return Some(Value::from(&**text)),
+            DeValue::Boolean(flag) => return Some(Value::from(*flag)),
+            // Each is read, so that every mistake is reported.
+            DeValue::Array(elements) => {
+                let elements: Vec<_> = elements.iter().map(|element| self.as_json(name, element)).collect();
+                return elements.into_iter().collect::<Option<Vec<_>>>().map(Value::from);
+            }
+            DeValue::Table(members) => {
+                let member = |(name, value): (&Spanned<DeString<'_>>, _)| {
+                    (name.get_ref().clone().into_owned(), self.as_json(name.get_ref(), value))
+                };
+                let members: Vec<_> = members.iter().map(member).collect();
+                let members = members.into_iter().map(|(name, value)| Some((name, value?)));
+                return members.collect::<Option<_>>().map(Value::Object);
+            }
+            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(Number::from),
+            DeValue::Float(float) => float.as_str().parse().ok().and_then(Number::from_f64),
+            DeValue::Datetime(_) => None,
+        };
+        if number.is_none() {
+            self.wrong_type(name, "something that JSON has too", value);
+        }
+        number.map(Value::from)
+    }
+}

@@ -1,0 +1,185 @@
+//! One consumer, from its hello to its leaving.
+
+use std::{collections::BTreeMap, process, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::interval};
+
+use super::{
+    link::{Reader, Writer},
+    protocol::{Answer, Farewell, Hello, HelloAck, Rejected, Request, SourceState, VERSION},
+    ring::{Ring, ring},
+    server::{Consumer, Shared},
+};
+use crate::{
+    config::{OnFailure, ParamProblem, Retry},
+    registry::{Attach, AttachError, Change, Serving, Standing},
+    sink::outlet::{Outlet, Policy},
+};
+
+/// Outputs on their way to the ring.
+const QUEUE: usize = 64;
+/// How often somebody looks at the sources' connections.
+const LOOK: Duration = Duration::from_secs(1);
+/// Frames that may wait for one consumer (L05).
+const MAX_BUFFER: usize = 1000;
+
+/// A consumer in the list of those that are shown, until this is dropped.
+struct Listed<'a> {
+    shared: &'a Shared,
+    number: u64,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.shared.remove(self.number);
+    }
+}
+
+/// Attaches the consumer, sends it what its route lets out, and detaches it when it leaves.
+///
+/// # Errors
+/// When the connection breaks.
+pub(super) async fn serve(
+    hello: Hello,
+    reader: Reader,
+    mut writer: Writer,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<()> {
+    if hello.version != VERSION {
+        let message =
+            format!("the router speaks version `{VERSION}` of the protocol, the consumer `{}`", hello.version);
+        let hint = "stop the router with `trommel stop` and start it again with the same program";
+        return Ok(reject(&mut writer, "version", message, Some(hint.to_owned())).await?);
+    }
+    let (inlet, ring) = ring(hello.buffer.clamp(1, MAX_BUFFER));
+    let number = shared.number();
+    let name: Arc<str> = format!("attached-{number}").into();
+    let retry = Retry { min: Duration::ZERO, max: Duration::ZERO, patience: Duration::ZERO };
+    // The ring takes everything.
+    let policy = Policy { on_failure: OnFailure::Skip, retry, dead_letters: None };
+    let (queue, outlet) = Outlet::new(inlet, &name, QUEUE, policy, Arc::default());
+    tokio::spawn(outlet.run(shared.view.stop.clone()));
+    let (standing, mut stands) = watch::channel(Standing::Waiting);
+    let Hello { key, params, pid, .. } = hello;
+    let who = format!("process {pid}");
+    let attach = Attach { name: Arc::clone(&name), key: key.clone(), who, params, queue, standing };
+    if shared.view.changes.send(Change::Attach(attach)).await.is_err() {
+        return Ok(say_farewell(&mut writer, shared).await?);
+    }
+    let ended = match first_word(&mut stands).await {
+        Some(Ok(Serving { params, subscription_id })) => {
+            let subscription_id = subscription_id.to_string();
+            let consumer =
+                Consumer { pid, key: key.clone(), subscription_id: subscription_id.clone(), ring: Arc::clone(&ring) };
+            let first_for_key = shared.add(number, consumer);
+            let _listed = Listed { shared, number };
+            // Who is ready misses nothing that comes from then on.
+            let _ = shared.view.started.clone().wait_for(|started| *started).await;
+            tracing::info!(key, pid, "consumer attached");
+            let (version, pid_of_router) = (VERSION.to_owned(), process::id());
+            let ack = HelloAck { version, pid: pid_of_router, subscription_id, first_for_key, params };
+            writer.send(&Answer::HelloAck(ack)).await?;
+            let ended = send_all(reader, &mut writer, &ring, &mut stands, shared).await;
+            let (received, dropped) = ring.counts();
+            tracing::info!(key, pid, received, dropped, "consumer left");
+            ended
+        }
+        Some(Err(error)) => {
+            let (subtype, hint) = match &error {
+                AttachError::UnknownKey(_) => ("unknown_key", Some("`trommel keys list` shows all keys".to_owned())),
+                AttachError::Params(problems) => ("params", Some(listed_problems(problems))),
+                AttachError::Refused(_) => ("refused", None),
+            };
+            reject(&mut writer, subtype, format!("key `{key}`: {error}"), hint).await
+        }
+        None => say_farewell(&mut writer, shared).await,
+    };
+    let _ = shared.view.changes.send(Change::Detach(name)).await;
+    Ok(ended?)
+}
+
+/// Waits until the consumer is served or not. `None` when the router ends before that.
+async fn first_word(stands: &mut watch::Receiver<Standing>) -> Option<Result<Serving, AttachError>> {
+    let standing = stands.wait_for(|standing| !matches!(standing, Standing::Waiting)).await.ok()?;
+    match &*standing {
+        Standing::Serving(serving) => Some(Ok(serving.clone())),
+        Standing::Lost(error) => Some(Err(error.clone())),
+        Standing::Waiting => None,
+    }
+}
+
+/// Sends frames until the consumer leaves, or its route is lost, or the router has ended and no frame is left.
+async fn send_all(
+    mut reader: Reader,
+    writer: &mut Writer,
+    ring: &Ring,
+    stands: &mut watch::Receiver<Standing>,
+    shared: &Shared,
+) -> std::io::Result<()> {
+    let leaves = async {
+        while let Ok(Some(line)) = reader.next().await {
+            if matches!(serde_json::from_slice(&line), Ok(Request::Bye)) {
+                return;
+            }
+        }
+    };
+    let lost = async {
+        match stands.wait_for(|standing| matches!(standing, Standing::Lost(_))).await.map(|standing| standing.clone()) {
+            Ok(Standing::Lost(error)) => error.to_string(),
+            // The loader has ended: what is in the ring can still be had.
+            _ => std::future::pending().await,
+        }
+    };
+    let sends = async {
+        let mut looks = interval(LOOK);
+        let mut states = BTreeMap::new();
+        loop {
+            tokio::select! {
+                frame = ring.next() => match frame {
+                    Some(frame) => writer.send_line(&frame).await?,
+                    None => return say_farewell(writer, shared).await,
+                },
+                _ = looks.tick() => tell_of_sources(&mut states, writer, shared).await?,
+            }
+        }
+    };
+    let message = tokio::select! {
+        () = leaves => return Ok(()),
+        sent = sends => return sent,
+        message = lost => message,
+    };
+    writer.send(&Answer::Bye { reason: Farewell::Lost, message }).await
+}
+
+/// Tells which sources have lost their connection, or have it again, since `states` was up to date.
+async fn tell_of_sources(
+    states: &mut BTreeMap<String, SourceState>,
+    writer: &mut Writer,
+    shared: &Shared,
+) -> std::io::Result<()> {
+    for (source, metrics) in shared.view.metrics.sources() {
+        let state = SourceState::of(&metrics);
+        // That it is connected goes without saying at first.
+        let before = states.insert(source.clone(), state).unwrap_or(SourceState::Connected);
+        if state != before {
+            writer.send(&Answer::SourceStatus { source, state }).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn say_farewell(writer: &mut Writer, shared: &Shared) -> std::io::Result<()> {
+    let (reason, message) = match shared.view.stop.is_draining() {
+        true => (Farewell::Stopped, "the router was stopped"),
+        false => (Farewell::EndOfInput, "the sources have no more events"),
+    };
+    writer.send(&Answer::Bye { reason, message: message.to_owned() }).await
+}
+
+async fn reject(writer: &mut Writer, subtype: &str, message: String, hint: Option<String>) -> std::io::Result<()> {
+    writer.send(&Answer::Rejected(Rejected { subtype: subtype.to_owned(), message, hint })).await
+}
+
+fn listed_problems(problems: &[ParamProblem]) -> String {
+    problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; ")
+}

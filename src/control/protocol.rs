@@ -1,0 +1,246 @@
+//! What goes over the control socket: JSON objects with a `type`, one a line (L89 to L93). An unknown type is left out on an
+//! open connection and ends one that begins with it.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{filter::Params, metrics::SourceMetrics};
+
+/// Of the protocol. A router refuses consumers of another one (L99).
+pub const VERSION: &str = "v1";
+/// Longest line that a router reads, in bytes.
+pub const MAX_REQUEST: usize = 1 << 20;
+/// Longest line that a consumer reads, in bytes: as large as the largest output and what JSON makes of it.
+pub const MAX_ANSWER: usize = 256 << 20;
+
+/// What a router is asked.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Request {
+    Hello(Hello),
+    StatusQuery,
+    Shutdown {
+        /// Also while consumers are attached.
+        force: bool,
+    },
+    Bye,
+    #[serde(other)]
+    Unknown,
+}
+
+/// A consumer says who it is and what it wants.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Hello {
+    pub version: String,
+    pub pid: u32,
+    pub key: String,
+    #[serde(default)]
+    pub params: BTreeMap<String, String>,
+    /// Frames that may wait for the consumer.
+    pub buffer: usize,
+}
+
+/// What a router says. Events are apart ([`Event`]): their payload is not parsed on the way.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Answer {
+    HelloAck(HelloAck),
+    Rejected(Rejected),
+    StatusResponse(Status),
+    ShutdownAck {
+        pid: u32,
+        stopping: bool,
+        /// Process ids of the consumers that hold it up.
+        consumers: Vec<u32>,
+    },
+    /// A source of the router has lost its connection, or has it again. Best effort.
+    SourceStatus {
+        source: String,
+        state: SourceState,
+    },
+    Bye {
+        reason: Farewell,
+        message: String,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub struct HelloAck {
+    pub version: String,
+    pub pid: u32,
+    /// Of consumers that agree in this, the first one's coming and the last one's leaving are told upstream.
+    pub subscription_id: String,
+    /// Whether it is the only one with this subscription.
+    pub first_for_key: bool,
+    /// As the key's filter has normalised them.
+    pub params: Params,
+}
+
+/// Why a consumer is not taken.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Rejected {
+    pub subtype: String,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// Why a router ends a connection.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Farewell {
+    /// The sources have no more events.
+    EndOfInput,
+    /// The router was told to stop.
+    Stopped,
+    /// The key is gone, or does not take the consumer's params any more.
+    Lost,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Status {
+    pub pid: u32,
+    pub router: String,
+    pub uptime_sec: u64,
+    pub generation: u64,
+    pub consumers: Vec<ConsumerStatus>,
+    pub sources: Vec<SourceStatus>,
+    pub quarantined: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct ConsumerStatus {
+    pub pid: u32,
+    pub key: String,
+    pub subscription_id: String,
+    /// Outputs that the route let out for it.
+    pub received: u64,
+    /// Of those, dropped because it did not read them in time.
+    pub dropped: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    pub name: String,
+    pub state: SourceState,
+    pub received: u64,
+    pub in_flight: i64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceState {
+    Connected,
+    Disconnected,
+}
+
+impl SourceState {
+    pub fn of(metrics: &SourceMetrics) -> Self {
+        if metrics.connected.get() == 0 { Self::Disconnected } else { Self::Connected }
+    }
+}
+
+impl fmt::Display for SourceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
+        })
+    }
+}
+
+/// One output.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Event<'a> {
+    /// Counts the outputs of the connection from 1: a jump tells how many were dropped (L97).
+    pub seq: u64,
+    #[serde(borrow)]
+    pub event_id: Cow<'a, str>,
+    #[serde(borrow)]
+    pub event_type: Cow<'a, str>,
+    #[serde(borrow)]
+    pub subject: Cow<'a, str>,
+    /// Empty where the event has none (L92).
+    #[serde(borrow)]
+    pub source_time: Cow<'a, str>,
+    /// RFC 3339, to the nanosecond.
+    #[serde(borrow)]
+    pub observed_at: Cow<'a, str>,
+    /// What is no JSON is a string, and what is no text `{"base64":".."}`.
+    #[serde(borrow)]
+    pub payload: &'a RawValue,
+}
+
+/// A line from a router.
+#[derive(Debug)]
+pub enum Line<'a> {
+    Event(Event<'a>),
+    Answer(Answer),
+}
+
+impl<'a> Line<'a> {
+    /// # Errors
+    /// When it is no JSON object with a `type`, or lacks what its type needs.
+    pub fn parse(line: &'a [u8]) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Kind<'a> {
+            #[serde(borrow, rename = "type")]
+            kind: Cow<'a, str>,
+        }
+        let Kind { kind } = serde_json::from_slice(line)?;
+        match &*kind {
+            "event" => serde_json::from_slice(line).map(Self::Event),
+            _ => serde_json::from_slice(line).map(Self::Answer),
+        }
+    }
+}
+
+impl Event<'_> {
+    /// The line, with its end.
+    pub fn line(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Tagged<'a> {
+            r#type: &'static str,
+            #[serde(flatten)]
+            event: &'a Event<'a>,
+        }
+        // Strings and a checked payload can't fail to be written.
+        let mut line = serde_json::to_vec(&Tagged { r#type: "event", event: self }).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_goes_there_and_back() {
+        let payload = RawValue::from_string(r#"{"n": 1.0}"#.to_owned()).unwrap();
+        let event = Event {
+            seq: 7,
+            event_id: "e\"1".into(),
+            event_type: "t".into(),
+            subject: "s".into(),
+            source_time: "".into(),
+            observed_at: "2026-01-01T00:00:00Z".into(),
+            payload: &payload,
+        };
+        let line = event.line();
+        let Line::Event(read) = Line::parse(&line).unwrap() else { unreachable!("{line:?}") };
+        assert_eq!((read.seq, &*read.event_id, read.payload.get()), (7, "e\"1", r#"{"n": 1.0}"#));
+    }
+
+    #[test]
+    fn unknown_types_are_told_from_nonsense() {
+        let request = |text: &str| serde_json::from_str::<Request>(text);
+        assert!(matches!(request(r#"{"type":"news","x":1}"#), Ok(Request::Unknown)));
+        assert!(matches!(Line::parse(br#"{"type":"news"}"#), Ok(Line::Answer(Answer::Unknown))));
+        assert!(request("[]").is_err());
+        assert!(Line::parse(b"{}").is_err());
+    }
+}

@@ -1,0 +1,254 @@
+//! The router's side of the control socket: who may listen, and what comes of each connection.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, Permissions, TryLockError},
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    process,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    Place, consumer,
+    link::{Link, Writer},
+    protocol::{Answer, ConsumerStatus, MAX_REQUEST, Request, SourceState, SourceStatus, Status},
+    ring::Ring,
+};
+use crate::{
+    metrics::Metrics,
+    registry::Change,
+    stop::{Stop, Stopper},
+};
+
+/// How long a router that is ending may still hold the lock (L83).
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection may take to say what it wants (L90).
+const HELLO: Duration = Duration::from_secs(5);
+/// How long consumers may take to read what is left when the router ends.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Connections at a time. Further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// The control socket, bound. Gone with the socket and the process id's file when dropped.
+pub struct Control {
+    listener: UnixListener,
+    place: Place,
+    /// Held for as long as this is there.
+    _lock: File,
+}
+
+/// What connections see of the router, and what they can do to it.
+pub struct View {
+    pub metrics: Arc<Metrics>,
+    pub changes: mpsc::Sender<Change>,
+    pub stopper: Stopper,
+    pub stop: Stop,
+    /// Whether events can come: nobody is told to be ready before.
+    pub started: watch::Receiver<bool>,
+    /// How many consumers are attached.
+    pub attached: watch::Sender<usize>,
+}
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) view: View,
+    began: Instant,
+    place: Place,
+    consumers: Mutex<BTreeMap<u64, Consumer>>,
+    numbers: AtomicU64,
+}
+
+pub(super) struct Consumer {
+    pub(super) pid: u32,
+    pub(super) key: String,
+    pub(super) subscription_id: String,
+    pub(super) ring: Arc<Ring>,
+}
+
+impl Control {
+    /// Binds the socket. `None` when another router has it, whose process id is in the log.
+    ///
+    /// # Errors
+    /// When the state folder can't be used.
+    pub async fn open(place: Place) -> anyhow::Result<Option<Self>> {
+        let at = || format!("could not open the control socket `{}`", place.socket().display());
+        place.make().with_context(at)?;
+        let Some(lock) = lock(&place).await.with_context(at)? else {
+            let pid = fs::read_to_string(place.pid()).unwrap_or_default();
+            let pid = pid.lines().next().unwrap_or("unknown").to_owned();
+            tracing::warn!(
+                pid,
+                "another router runs from this folder and has the control socket: this one goes without"
+            );
+            return Ok(None);
+        };
+        // Whoever had the lock is gone, and its socket leads nowhere.
+        match fs::remove_file(place.socket()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(at),
+            _ => {}
+        }
+        let listener = UnixListener::bind(place.socket()).with_context(at)?;
+        fs::set_permissions(place.socket(), Permissions::from_mode(0o600)).with_context(at)?;
+        place.remember().with_context(at)?;
+        write_pid(&place).with_context(at)?;
+        Ok(Some(Self { listener, place, _lock: lock }))
+    }
+
+    /// Serves connections until nobody takes changes of the registry any more, and then lets consumers have what is left.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub async fn serve(self, view: View) -> anyhow::Result<()> {
+        let changes = view.changes.clone();
+        let (began, place) = (Instant::now(), self.place.clone());
+        let (consumers, numbers) = Default::default();
+        let shared = Arc::new(Shared { view, began, place, consumers, numbers });
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept(), if connections.len() < MAX_CONNECTIONS => {
+                    let (stream, _) = accepted.context("the control socket failed")?;
+                    connections.spawn(converse(stream, Arc::clone(&shared)));
+                }
+                Some(_) = connections.join_next() => {}
+                () = changes.closed() => break,
+            }
+        }
+        // Those that have not read it by then are cut off.
+        let _ = timeout(LAST_WORDS, async { while connections.join_next().await.is_some() {} }).await;
+        Ok(())
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // What stays behind is taken for what it is by the next router, since the lock is free.
+        let _ = fs::remove_file(self.place.socket());
+        let _ = fs::remove_file(self.place.pid());
+    }
+}
+
+async fn lock(place: &Place) -> io::Result<Option<File>> {
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(place.lock())?;
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => sleep(LOCK_PAUSE).await,
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+/// L87
+fn write_pid(place: &Place) -> io::Result<()> {
+    let temporary = place.pid().with_extension("tmp");
+    let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+    writeln!(file, "{}\n{:.0}", process::id(), Timestamp::now())?;
+    fs::rename(temporary, place.pid())
+}
+
+async fn converse(stream: UnixStream, shared: Arc<Shared>) {
+    if let Err(error) = answer(stream, &shared).await {
+        tracing::debug!(error = format!("{error:#}"), "a control connection ended badly");
+    }
+}
+
+async fn answer(stream: UnixStream, shared: &Arc<Shared>) -> anyhow::Result<()> {
+    let Link { mut reader, mut writer } = Link::new(stream, MAX_REQUEST);
+    let first = reader.next_within(HELLO).await?;
+    match serde_json::from_slice(&first)? {
+        Request::Hello(hello) => consumer::serve(hello, reader, writer, shared).await,
+        Request::StatusQuery => Ok(writer.send(&Answer::StatusResponse(shared.status())).await?),
+        Request::Shutdown { force } => shared.shut_down(force, &mut writer).await,
+        Request::Bye => Ok(()),
+        Request::Unknown => bail!("the first line has an unknown type"),
+    }
+}
+
+impl Shared {
+    fn status(&self) -> Status {
+        let metrics = &self.view.metrics;
+        let source = |(name, counts): (String, Arc<crate::metrics::SourceMetrics>)| SourceStatus {
+            name,
+            state: SourceState::of(&counts),
+            received: counts.received.get(),
+            in_flight: counts.in_flight.get(),
+        };
+        let quarantined = metrics.filters().into_iter().filter(|(_, filter)| filter.quarantined.get() > 0);
+        Status {
+            pid: process::id(),
+            router: self.place.router.display().to_string(),
+            uptime_sec: self.began.elapsed().as_secs(),
+            generation: metrics.generation.get().cast_unsigned(),
+            consumers: self.consumers().values().map(Consumer::status).collect(),
+            sources: metrics.sources().into_iter().map(source).collect(),
+            quarantined: quarantined.map(|(name, _)| name).collect(),
+        }
+    }
+
+    /// L127: not under people's hands, unless forced.
+    async fn shut_down(&self, force: bool, writer: &mut Writer) -> anyhow::Result<()> {
+        let consumers: Vec<_> = self.consumers().values().map(|consumer| consumer.pid).collect();
+        let stopping = force || consumers.is_empty();
+        if stopping {
+            tracing::info!(force, "stopping, as asked over the control socket");
+            self.view.stopper.drain();
+        }
+        Ok(writer.send(&Answer::ShutdownAck { pid: process::id(), stopping, consumers }).await?)
+    }
+
+    /// Unlike any other consumer's of this run.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Shows a consumer from now on, until it is removed.
+    /// Says whether it is the only one with its subscription.
+    pub(super) fn add(&self, number: u64, consumer: Consumer) -> bool {
+        let mut consumers = self.consumers();
+        let is_first = consumers.values().all(|other| other.subscription_id != consumer.subscription_id);
+        consumers.insert(number, consumer);
+        self.view.attached.send_replace(consumers.len());
+        is_first
+    }
+
+    pub(super) fn remove(&self, number: u64) {
+        let mut consumers = self.consumers();
+        consumers.remove(&number);
+        self.view.attached.send_replace(consumers.len());
+    }
+
+    fn consumers(&self) -> MutexGuard<'_, BTreeMap<u64, Consumer>> {
+        self.consumers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Consumer {
+    fn status(&self) -> ConsumerStatus {
+        let (received, dropped) = self.ring.counts();
+        ConsumerStatus {
+            pid: self.pid,
+            key: self.key.clone(),
+            subscription_id: self.subscription_id.clone(),
+            received,
+            dropped,
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What may be called of an API: a method and a pattern of paths, such as `GET /mail/v1/users/*`.
+
+use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
+
+const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+
+/// Longest path, in bytes, query included.
+const MAX_PATH: usize = 8 << 10;
+
+/// Calls that are allowed: one method, and the paths that fit a pattern. In the pattern `*` stands for one segment and
+/// a last `**` for one or more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    method: String,
+    pattern: String,
+}
+
+/// A path, perhaps with a query, that everyone on the way reads alike: nothing in it is resolved, merged or decoded to
+/// something that means more than itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    whole: &'a str,
+    path: &'a str,
+}
+
+/// Why something is no path that may be called.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    #[error("it has {0} bytes, more than {MAX_PATH}")]
+    TooLong(usize),
+    #[error("it does not begin with `/`")]
+    NotAbsolute,
+    #[error("it holds {0:?}, which belongs in no path: `\\` and `#` never, the rest percent-encoded")]
+    Character(char),
+    #[error("it has an empty segment: `/` separates segments, one at a time")]
+    EmptySegment,
+    #[error("it has a segment `.` or `..`")]
+    Dots,
+    #[error("it has a `%` that hides `.`, `/`, `\\`, `%` or a control character, or that is no UTF-8")]
+    Escape,
+}
+
+/// Why something names no calls.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    #[error("it is a method and a path, such as `GET /users/*`")]
+    Form,
+    #[error("its method is not one of `GET`, `HEAD`, `POST`, `PUT`, `PATCH` and `DELETE`")]
+    Method,
+    #[error("its path is compared without what follows a `?`")]
+    Query,
+    #[error("a wildcard must be a whole segment, as in `/users/*/mails`")]
+    PartialWildcard,
+    #[error("`**` stands for the rest and must come last")]
+    RestNotLast,
+    #[error("its path can't be called: {0}")]
+    Path(PathError),
+}
+
+impl Endpoint {
+    /// Whether a call is among these. The query does not matter.
+    pub fn allows(&self, method: &str, target: Target<'_>) -> bool {
+        self.method == method && fits(&self.pattern, target.path)
+    }
+}
+
+fn fits(pattern: &str, path: &str) -> bool {
+    let mut segments = path.split('/');
+    for wanted in pattern.split('/') {
+        match (wanted, segments.next()) {
+            ("*", Some(segment)) if !segment.is_empty() => {}
+            ("**", Some(segment)) => return !segment.is_empty(),
+            (_, Some(segment)) if wanted == segment => {}
+            _ => return false,
+        }
+    }
+    segments.next().is_none()
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (method, pattern) = text.split_once(' ').ok_or(EndpointError::Form)?;
+        if !METHODS.contains(&method) {
+            return Err(EndpointError::Method);
+        }
+        if pattern.contains('?') {
+            return Err(EndpointError::Query);
+        }
+        Target::new(pattern).map_err(EndpointError::Path)?;
+        if pattern.split('/').any(|segment| segment.contains('*') && segment != "*" && segment != "**") {
+            return Err(EndpointError::PartialWildcard);
+        }
+        if pattern.split('/').rev().skip(1).any(|segment| segment == "**") {
+            return Err(EndpointError::RestNotLast);
+        }
+        Ok(Self { method: method.to_owned(), pattern: pattern.to_owned() })
+    }
+}
+
+impl<'a> Target<'a> {
+    /// # Errors
+    /// What is refused rather than made harmless: what it was meant to be can't be known.
+    pub fn new(whole: &'a str) -> Result<Self, PathError> {
+        if whole.len() > MAX_PATH {
+            return Err(PathError::TooLong(whole.len()));
+        }
+        if !whole.starts_with('/') {
+            return Err(PathError::NotAbsolute);
+        }
+        if let Some(stranger) = whole.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '\\' | '#')) {
+            return Err(PathError::Character(stranger));
+        }
+        let path = whole.split_once('?').map_or(whole, |(path, _)| path);
+        // A last slash is a last segment that is empty.
+        if path.contains("//") {
+            return Err(PathError::EmptySegment);
+        }
+        path.split('/').try_for_each(check_segment)?;
+        Ok(Self { whole, path })
+    }
+
+    /// Without the query.
+    pub fn path(self) -> &'a str {
+        self.path
+    }
+
+    pub fn as_str(self) -> &'a str {
+        self.whole
+    }
+}
+
+fn check_segment(segment: &str) -> Result<(), PathError> {
+    for (index, _) in segment.match_indices('%') {
+        let hex = segment.get(index + 1..index + 3).filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).ok_or(PathError::Escape)?;
+        if matches!(byte, b'.' | b'/' | b'\\' | b'%') {
+            return Err(PathError::Escape);
+        }
+    }
+    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| PathError::Escape)?;
+    if decoded.contains(char::is_control) {
+        return Err(PathError::Escape);
+    }
+    // Some servers cut off what follows a `;` before they look at the dots.
+    if matches!(decoded.split(';').next(), Some("." | "..")) {
+        return Err(PathError::Dots);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(endpoint: &str, method: &str, path: &str) -> bool {
+        endpoint.parse::<Endpoint>().unwrap().allows(method, Target::new(path).unwrap())
+    }
+
+    #[test]
+    fn calls_fit_by_method_and_segments() {
+        for (endpoint, method, path, expected) in [
+            ("GET /users/me", "GET", "/users/me", true),
+            ("GET /users/me", "GET", "/users/me?fields=all&x=/../y", true),
+            ("GET /users/me", "POST", "/users/me", false),
+            ("GET /users/me", "get", "/users/me", false),
+            ("GET /users/me", "GET", "/users/me/mails", false),
+            ("GET /users/me", "GET", "/Users/me", false),
+            ("GET /users/me", "GET", "/users/me/", false),
+            ("GET /users/me/", "GET", "/users/me/", true),
+            ("GET /users/*", "GET", "/users/me", true),
+            ("GET /users/*", "GET", "/users/a%40b", true),
+            ("GET /users/*", "GET", "/users/", false),
+            ("GET /users/*", "GET", "/users", false),
+            ("GET /users/*", "GET", "/users/me/mails", false),
+            ("GET /users/*/mails", "GET", "/users/me/mails", true),
+            ("GET /users/*/mails", "GET", "/users/me/files", false),
+            ("POST /x/**", "POST", "/x/a", true),
+            ("POST /x/**", "POST", "/x/a/b/c", true),
+            ("POST /x/**", "POST", "/x", false),
+            ("POST /x/**", "POST", "/x/", false),
+            ("POST /x/**", "POST", "/xa/b", false),
+            ("GET /**", "GET", "/x/a", true),
+            ("GET /", "GET", "/", true),
+        ] {
+            assert_eq!(allows(endpoint, method, path), expected, "{endpoint}: {method} {path}");
+        }
+    }
+
+    /// L53: nothing that some server on the way could read as another path.
+    #[test]
+    fn paths_that_could_mean_another_are_refused() {
+        use PathError::{Character, Dots, EmptySegment, Escape, NotAbsolute, TooLong};
+        let long = format!("/{}", "a".repeat(MAX_PATH));
+        for (path, expected) in [
+            ("", NotAbsolute),
+            ("users", NotAbsolute),
+            ("http://evil.example/", NotAbsolute),
+            ("@evil.example/", NotAbsolute),
+            ("//evil.example/", EmptySegment),
+            ("/users//me", EmptySegment),
+            ("/..", Dots),
+            ("/users/../admin", Dots),
+            ("/users/./me", Dots),
+            ("/users/..", Dots),
+            ("/users/..?x", Dots),
+            ("/users/..;v=1/admin", Dots),
+            ("/users/..%3b/admin", Dots),
+            ("/users/%2e%2e/admin", Escape),
+            ("/users/.%2E/admin", Escape),
+            ("/users/a%2fb", Escape),
+            ("/users/a%2Fb", Escape),
+            ("/users/%5cadmin", Escape),
+            ("/users/%252e%252e/admin", Escape),
+            ("/users/%c0%ae%c0%ae/admin", Escape),
+            ("/users/%00", Escape),
+            ("/users/%0d%0aHost:x", Escape),
+            ("/users/%7f", Escape),
+            ("/users/%c2%85", Escape),
+            ("/users/%", Escape),
+            ("/users/%4", Escape),
+            ("/users/%+1", Escape),
+            ("/users/\\..\\admin", Character('\\')),
+            ("/users\\me", Character('\\')),
+            ("/users/me#x", Character('#')),
+            ("/users/me?x#y", Character('#')),
+            ("/users/m e", Character(' ')),
+            ("/users/me\r\nHost: x", Character('\r')),
+            ("/users/me?x=\n", Character('\n')),
+            ("/users/\t../admin", Character('\t')),
+            ("/users/\u{ff0e}\u{ff0e}/admin", Character('\u{ff0e}')),
+            ("/users/\0", Character('\0')),
+            (&long, TooLong(MAX_PATH + 1)),
+        ] {
+            assert_eq!(Target::new(path), Err(expected), "{path:?}");
+        }
+        for path in ["/", "/users/me/", "/a/...", "/a/..b", "/a;v=1/b", "/a/b%20c", "/a/%C3%A9", "/a/*", "/a?q=/../%2e"]
+        {
+            assert!(Target::new(path).is_ok(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_calls_is_refused() {
+        for (text, expected) in [
+            ("/users", EndpointError::Form),
+            ("GET", EndpointError::Form),
+            ("get /users", EndpointError::Method),
+            ("CONNECT /users", EndpointError::Method),
+            (" /users", EndpointError::Method),
+            ("GET users", EndpointError::Path(PathError::NotAbsolute)),
+            ("GET  /users", EndpointError::Path(PathError::NotAbsolute)),
+            ("GET /users/../admin", EndpointError::Path(PathError::Dots)),
+            ("GET /users?x=*", EndpointError::Query),
+            ("GET /users/a*", EndpointError::PartialWildcard),
+            ("GET /users/***", EndpointError::PartialWildcard),
+            ("GET /users/**/mails", EndpointError::RestNotLast),
+        ] {
+            assert_eq!(text.parse::<Endpoint>(), Err(expected), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The next snapshot in the making: every key with its routes, and with those of the consumers that are attached to it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use tokio::sync::Semaphore;
+
+use super::{
+    Loader,
+    components::{Filters, fits, route_of},
+    held::Held,
+    subscriptions::Wanted,
+};
+use crate::{
+    config::{self, Limits, OrderBy, Place, Problem, Severity, TypeRoute, Types, check_params, preflight},
+    filter::{Filter, Subscription},
+    registry::{Attach, AttachError, Interest, Key, Ordering, Route, Serving, SubscriptionId, Validation},
+    sink::outlet::Queue,
+};
+
+pub(super) struct Draft {
+    pub(super) keys: Vec<(Interest, Key)>,
+    /// What becomes of each consumer, by name.
+    pub(super) attached: HashMap<Arc<str>, Result<Serving, AttachError>>,
+    pub(super) held: Held,
+}
+
+/// The filter of a key, with the filter's limits.
+type Served<'a> = Option<(&'a Filter, Limits)>;
+
+impl Loader {
+    /// Makes the next snapshot, or says everything that is wrong with the folders.
+    pub(super) async fn draft(
+        &mut self,
+        registry: &config::Registry,
+        filters: &Filters,
+    ) -> Result<Draft, Vec<Problem>> {
+        let mut draft = Draft { keys: Vec::new(), attached: HashMap::new(), held: Held::new() };
+        let mut problems = Vec::new();
+        let known: BTreeSet<_> = registry.keys.iter().map(|key| key.name.as_str()).collect();
+        for Attach { name, key, .. } in self.attached.iter().filter(|one| !known.contains(&*one.key)) {
+            draft.attached.insert(Arc::clone(name), Err(AttachError::UnknownKey(key.clone())));
+        }
+        let mut routes_by_key = HashMap::<_, Vec<_>>::new();
+        for route in &registry.routes {
+            routes_by_key.entry(route.key.as_str()).or_default().push(route);
+        }
+        let before = self.registry.keys.iter();
+        let before: HashMap<_, _> = before.map(|key| (key.name.clone(), (key.workers, key.buffer_size))).collect();
+        for key in &registry.keys {
+            let filter = match &key.filter {
+                Some(name) => match filters.get(name) {
+                    Some(component) => {
+                        let misfit = fits(&component.filter, key).err();
+                        problems.extend(misfit.map(|error| Problem::error(key.place.clone(), format!("{error:#}"))));
+                        Some((&component.filter, self.settings(name).limits))
+                    }
+                    None => {
+                        let message = format!("key `{}` can't be served: its filter `{name}` was refused", key.name);
+                        problems.push(Problem::error(self.place(name), message));
+                        continue;
+                    }
+                },
+                None => None,
+            };
+            let mut routes = Vec::new();
+            for route in routes_by_key.get(key.name.as_str()).into_iter().flatten().copied() {
+                let who = format!("route `{}`", route.name);
+                match self.subscription(&mut draft, key, filter, route, who).await {
+                    Ok(subscription) => {
+                        let sinks = self.queues(&route.sinks);
+                        routes.push(Route { name: route.name.as_str().into(), subscription, sinks });
+                    }
+                    Err(error) => {
+                        let message = format!("{}: {error:#}", route_of(key, route));
+                        problems.push(Problem::error(route.place.clone(), message));
+                    }
+                }
+            }
+            for (route, queue, who) in self.attached_to(key, &mut draft) {
+                let name = Arc::<str>::from(route.name.as_str());
+                let served = match self.subscription(&mut draft, key, filter, &route, who).await {
+                    Ok(subscription) => {
+                        let normalised = subscription.as_ref().map(|subscription| subscription.params().clone());
+                        routes.push(Route { name: Arc::clone(&name), subscription, sinks: vec![queue] });
+                        let params = normalised.unwrap_or(route.params);
+                        let subscription_id = SubscriptionId::new(&key.name, &key.params, &params);
+                        Ok(Serving { params, subscription_id })
+                    }
+                    Err(error) => Err(AttachError::Refused(format!("{error:#}"))),
+                };
+                draft.attached.insert(name, served);
+            }
+            let interest = Interest::Named { subject: key.subject.clone(), event_type: key.event_type.clone() };
+            let same_size = before.get(&key.name) == Some(&(key.workers, key.buffer_size));
+            draft.keys.push((interest, self.key(key, filter.map(|(filter, _)| filter), routes, same_size)));
+        }
+        for TypeRoute { key, types, sinks } in &registry.type_routes {
+            let interest = match types {
+                Types::Matching(pattern) => Interest::Matching(pattern.clone()),
+                Types::Rest => Interest::Rest,
+            };
+            let route = Route { name: key.name.as_str().into(), subscription: None, sinks: self.queues(sinks) };
+            let same_size = !before.contains_key(&key.name);
+            draft.keys.push((interest, self.key(key, None, vec![route], same_size)));
+        }
+        if problems.is_empty() { Ok(draft) } else { Err(problems) }
+    }
+
+    fn queues(&self, sinks: &[String]) -> Vec<Queue> {
+        sinks.iter().filter_map(|sink| self.sinks.get(sink).cloned()).collect()
+    }
+
+    /// The routes of those that are attached to the key with params that it takes, if the identity is what it needs; the
+    /// others are refused.
+    fn attached_to(&self, key: &config::Key, draft: &mut Draft) -> Vec<(config::Route, Queue, String)> {
+        let mut routes = Vec::new();
+        let lacking = preflight(key, &self.config.identity(), &key.place);
+        let lacking = lacking.into_iter().map(|lack| lack.problem).find(|problem| problem.severity == Severity::Error);
+        for one in self.attached.iter().filter(|one| one.key == key.name) {
+            if let Some(problem) = &lacking {
+                draft.attached.insert(Arc::clone(&one.name), Err(AttachError::Refused(problem.message.clone())));
+                continue;
+            }
+            match check_params(&key.name, &key.params, &one.params) {
+                Ok(params) => {
+                    let (name, key) = (one.name.to_string(), key.name.clone());
+                    let place = Place::file(&self.config.dir);
+                    routes.push((
+                        config::Route { name, key, params, sinks: Vec::new(), place },
+                        one.queue.clone(),
+                        one.who.clone(),
+                    ));
+                }
+                Err(problems) => {
+                    draft.attached.insert(Arc::clone(&one.name), Err(AttachError::Params(problems)));
+                }
+            }
+        }
+        routes
+    }
+
+    async fn subscription(
+        &mut self,
+        draft: &mut Draft,
+        key: &config::Key,
+        filter: Served<'_>,
+        route: &config::Route,
+        who: String,
+    ) -> anyhow::Result<Option<Arc<Subscription>>> {
+        let Some((filter, limits)) = filter else { return Ok(None) };
+        let wanted = Wanted::new(filter, &limits, key, route);
+        let made = self.subscriptions.make(wanted, filter).await?;
+        self.hold(draft, key, filter, (&route.name, who), made.params()).await?;
+        Ok(Some(made))
+    }
+
+    fn key(&self, key: &config::Key, filter: Option<&Filter>, routes: Vec<Route>, same_size: bool) -> Key {
+        let (workers, buffer) = self.places(key, same_size);
+        Key {
+            name: key.name.as_str().into(),
+            ordering: match &key.order_by {
+                OrderBy::None => Ordering::None,
+                OrderBy::Field(field) => Ordering::By(field.clone()),
+            },
+            workers,
+            buffer,
+            retry: key.retry,
+            on_quarantine: filter.map(|filter| self.settings(filter.name()).on_quarantine).unwrap_or_default(),
+            filter: filter.cloned(),
+            validation: Validation::new(key.schema.as_ref(), key.validate),
+            routes,
+            metrics: self.metrics.key(&key.name),
+        }
+    }
+
+    /// Who may be at work for the key and who may wait: those of the generation in force while they are as many as
+    /// before, so that what is taken there counts here too.
+    fn places(&self, key: &config::Key, same_size: bool) -> (Arc<Semaphore>, Arc<Semaphore>) {
+        match self.snapshots.borrow().key(&key.name) {
+            Some(current) if same_size => (Arc::clone(&current.workers), Arc::clone(&current.buffer)),
+            _ => (Arc::new(Semaphore::new(key.workers.get())), Arc::new(Semaphore::new(key.buffer_size.get()))),
+        }
+    }
+}

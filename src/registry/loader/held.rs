@@ -1,0 +1,48 @@
+//! What the routes hold upstream, by key and route. A route that is there in the next generation too goes on holding it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{Loader, draft::Draft};
+use crate::{
+    config,
+    filter::{Filter, Params},
+    registry::{EnterError, Entrant, SubscriptionId, Tenure},
+};
+
+pub(super) type Held = HashMap<(String, String), (SubscriptionId, Arc<Tenure>)>;
+
+impl Loader {
+    /// Holds the subscription of a route for the next generation. `who` is the one to name before others.
+    pub(super) async fn hold(
+        &self,
+        draft: &mut Draft,
+        key: &config::Key,
+        filter: &Filter,
+        (route, who): (&str, String),
+        params: &Params,
+    ) -> Result<(), EnterError> {
+        let Some(tenures) = &self.tenures else { return Ok(()) };
+        if !filter.has_lifecycle() && !key.single_consumer {
+            return Ok(());
+        }
+        let subscription = SubscriptionId::new(&key.name, &key.params, params);
+        let at = (key.name.clone(), route.to_owned());
+        let tenure = match self.held.get(&at) {
+            Some((held, tenure)) if *held == subscription => Arc::clone(tenure),
+            _ => {
+                let entrant = Entrant {
+                    filter: filter.clone(),
+                    key: key.name.clone(),
+                    endpoints: key.api.clone(),
+                    params: params.clone(),
+                    subscription: subscription.clone(),
+                    name: who,
+                    is_single: key.single_consumer,
+                };
+                Arc::new(tenures.enter(entrant).await?)
+            }
+        };
+        draft.held.insert(at, (subscription, tenure));
+        Ok(())
+    }
+}

@@ -1,0 +1,61 @@
+//! What filters made of routes' params, kept so that a route's params are normalised once and not with every reload of
+//! something else (L28).
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    config::{self, Limits},
+    endpoint::Endpoint,
+    filter::{CallLimits, Caller, Filter, Params, Subscription},
+};
+
+/// Everything that a route's subscription depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Wanted {
+    filter: String,
+    digest: String,
+    key: String,
+    endpoints: Vec<Endpoint>,
+    route: String,
+    params: Params,
+    limits: CallLimits,
+}
+
+impl Wanted {
+    pub(super) fn new(filter: &Filter, limits: &Limits, key: &config::Key, route: &config::Route) -> Self {
+        Self {
+            filter: filter.name().to_owned(),
+            digest: filter.digest().to_owned(),
+            key: key.name.clone(),
+            endpoints: key.api.clone(),
+            route: route.name.clone(),
+            params: route.params.clone(),
+            limits: CallLimits::new(limits, &key.limits),
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Subscriptions(HashMap<Wanted, Arc<Subscription>>);
+
+impl Subscriptions {
+    /// The one that is there already, or a new one: params normalised, the guest's constructor tried.
+    ///
+    /// # Errors
+    /// The filter's refusal of the params, or its breaking.
+    pub(super) async fn make(&mut self, wanted: Wanted, filter: &Filter) -> anyhow::Result<Arc<Subscription>> {
+        if let Some(made) = self.0.get(&wanted) {
+            return Ok(Arc::clone(made));
+        }
+        let caller = Caller { key: &wanted.key, endpoints: &wanted.endpoints };
+        let params = filter.normalize_params(caller, wanted.params.clone()).await?;
+        let made = filter.subscribe(caller, params, wanted.limits).await?;
+        self.0.insert(wanted, Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// Forgets those that no snapshot has.
+    pub(super) fn retain_used(&mut self) {
+        self.0.retain(|_, made| Arc::strong_count(made) > 1);
+    }
+}

@@ -1,0 +1,138 @@
+//! The tokens of a router that is alone, in a file that outlives it.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context;
+
+use super::ledger::{Claim, Orphan, Record, Scope};
+
+const NAME: &str = "tenures.json";
+
+#[derive(Debug)]
+pub(super) struct FileLedger(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    folder: PathBuf,
+    state: Mutex<State>,
+    /// The version that the file has. Who finds the lock taken waits for a write that may be theirs too.
+    written: Mutex<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    records: BTreeMap<Scope, Record>,
+    /// Counts the changes.
+    version: u64,
+}
+
+impl FileLedger {
+    /// Reads what an earlier run left behind. The folder is made when absent, for this user alone.
+    ///
+    /// # Errors
+    /// When the file is there and can't be read, or the folder can't be made.
+    pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
+        private_folder(folder).with_context(|| format!("could not make `{}`", folder.display()))?;
+        let path = folder.join(NAME);
+        let records: Vec<Record> = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+                format!(
+                    "`{}` is not what trommel wrote: mend it, or move it away and with it the tokens",
+                    path.display()
+                )
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error).with_context(|| format!("could not read `{}`", path.display())),
+        };
+        let records = records.into_iter().map(|record| (record.scope.clone(), record)).collect();
+        let state = Mutex::new(State { records, version: 0 });
+        Ok(Self(Arc::new(Inner { folder: folder.to_owned(), state, written: Mutex::default() })))
+    }
+
+    pub(super) fn claim(&self, scope: &Scope) -> Claim {
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.records.get(scope) {
+            Some(record) => Claim::Held(record.clone()),
+            None => Claim::First { unfinished: None },
+        }
+    }
+
+    pub(super) async fn hold(&self, record: &Record) -> anyhow::Result<()> {
+        if record.token.is_none() {
+            // Nothing to clean up: the next run begins anew.
+            return Ok(());
+        }
+        self.change(|records| records.insert(record.scope.clone(), record.clone())).await
+    }
+
+    pub(super) async fn end(&self, scope: &Scope) -> anyhow::Result<()> {
+        let is_known = self.0.state.lock().unwrap_or_else(PoisonError::into_inner).records.contains_key(scope);
+        if is_known { self.change(|records| records.remove(scope)).await } else { Ok(()) }
+    }
+
+    /// Whether it is still what is held.
+    pub(super) fn take_over(&self, orphan: &Orphan) -> bool {
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.records.get(&orphan.record.scope) == Some(&orphan.record)
+    }
+
+    pub(super) fn orphans(&self, is_mine: impl Fn(&Scope) -> bool) -> Vec<Orphan> {
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let orphans = state.records.values().filter(|record| !is_mine(&record.scope));
+        orphans.map(|record| Orphan { record: record.clone(), revision: 0 }).collect()
+    }
+
+    /// Returns when the change is on the disk.
+    async fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<Scope, Record>) -> T) -> anyhow::Result<()> {
+        let version = {
+            let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut state.records);
+            state.version += 1;
+            state.version
+        };
+        let inner = Arc::clone(&self.0);
+        let written = tokio::task::spawn_blocking(move || inner.write(version)).await?;
+        written.with_context(|| format!("could not write `{}`", self.0.folder.join(NAME).display()))
+    }
+}
+
+impl Inner {
+    /// Sees to it that the file has `version` or a later one: two hundred changes at once are a few writes.
+    fn write(&self, version: u64) -> anyhow::Result<()> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if *written >= version {
+            return Ok(());
+        }
+        let (newest, mut json) = {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            (state.version, serde_json::to_vec_pretty(&state.records.values().collect::<Vec<_>>())?)
+        };
+        json.push(b'\n');
+        let temporary = self.folder.join(format!("{NAME}.new"));
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true);
+        // Tokens are nobody else's business.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&temporary)?;
+        file.write_all(&json)?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.folder.join(NAME))?;
+        File::open(&self.folder)?.sync_all()?;
+        *written = newest;
+        Ok(())
+    }
+}
+
+fn private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
+}

@@ -1,0 +1,265 @@
+//! The scopes that this process holds, each changed by one task at a time: whoever subscribes or cleans up has the scope
+//! to itself until that has returned (L51).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::OwnedMutexGuard, time::timeout};
+
+use super::{
+    EnterError, Entrant, Tenure,
+    ledger::{Claim, Ledger, Record, Release, Scope},
+};
+use crate::{
+    endpoint::Endpoint,
+    filter::{Caller, Filter},
+};
+
+/// How long the only consumer that there may be waits for its predecessor's cleanup (L19).
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Every scope of the process, and what it takes to begin and end one.
+#[derive(Debug)]
+pub(super) struct Holdings {
+    pub(super) ledger: Ledger,
+    /// The filters in service, by name.
+    filters: Mutex<HashMap<String, Filter>>,
+    /// What a key lets its filter call of the API.
+    endpoints: Mutex<HashMap<String, Vec<Endpoint>>>,
+    scopes: Mutex<HashMap<Scope, Arc<tokio::sync::Mutex<Holding>>>>,
+    next_ticket: AtomicU64,
+    pub(super) is_closed: AtomicBool,
+    pub(super) runtime: Handle,
+}
+
+/// One scope in this process. Whoever subscribes or cleans up has it locked until that has returned (L51).
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    /// Who holds it, by ticket.
+    pub(super) holders: BTreeMap<u64, String>,
+    /// What is held upstream, and the filter that entered last. `None` when the filter has no hooks for it.
+    pub(super) upstream: Option<(Record, Able)>,
+}
+
+/// A filter and what its hooks may call of the API.
+#[derive(Clone, Debug)]
+pub(super) struct Able {
+    pub(super) filter: Filter,
+    pub(super) endpoints: Vec<Endpoint>,
+}
+
+impl Holdings {
+    pub(super) fn new(ledger: Ledger) -> Arc<Self> {
+        Arc::new(Self {
+            ledger,
+            filters: Mutex::default(),
+            endpoints: Mutex::default(),
+            scopes: Mutex::default(),
+            next_ticket: AtomicU64::new(0),
+            is_closed: AtomicBool::new(false),
+            runtime: Handle::current(),
+        })
+    }
+
+    pub(super) async fn enter(self: Arc<Self>, entrant: Entrant) -> Result<Tenure, EnterError> {
+        let Entrant { filter, key, endpoints, params, subscription, name, is_single } = entrant;
+        let scope = Scope { filter: filter.name().to_owned(), subscription };
+        let mut holding = if is_single {
+            let busy = |_| EnterError::Taken { subscription: scope.subscription.clone(), by: "a cleanup".to_owned() };
+            timeout(PATIENCE, self.lock(&scope)).await.map_err(busy)?
+        } else {
+            self.lock(&scope).await
+        };
+        let wanted = Record { scope: scope.clone(), key, params, token: None };
+        let entered = self.hold(&mut holding, Able { filter, endpoints }, wanted, is_single).await;
+        let entered = entered.map(|is_first| {
+            let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+            holding.holders.insert(ticket, name);
+            Tenure::new(Arc::clone(&self), scope.clone(), ticket, is_first)
+        });
+        self.forget_if_empty(&scope, holding);
+        entered
+    }
+
+    /// Whether nobody held it before.
+    async fn hold(
+        &self,
+        holding: &mut Holding,
+        able: Able,
+        wanted: Record,
+        is_single: bool,
+    ) -> Result<bool, EnterError> {
+        let subscription = &wanted.scope.subscription;
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(EnterError::Stopping);
+        }
+        if let Some(by) = holding.holders.values().next().filter(|_| is_single) {
+            return Err(EnterError::Taken { subscription: subscription.clone(), by: by.clone() });
+        }
+        if !able.filter.has_lifecycle() {
+            return Ok(holding.holders.is_empty());
+        }
+        let mut is_first = false;
+        let record = match holding.upstream.take() {
+            Some((record, _)) => record,
+            None => {
+                let (record, first) = self.subscribe(&able, wanted).await?;
+                is_first = first;
+                record
+            }
+        };
+        holding.upstream = Some((record, able));
+        Ok(is_first)
+    }
+
+    /// What is held upstream, and whether nobody held it before.
+    pub(super) async fn subscribe(&self, able: &Able, wanted: Record) -> Result<(Record, bool), EnterError> {
+        let Record { scope, key, .. } = wanted.clone();
+        let failed = |source| EnterError::Ledger { subscription: scope.subscription.clone(), source };
+        let unfinished = match self.ledger.claim(&wanted).await.map_err(failed)? {
+            Claim::Held(record) => return Ok((record, false)),
+            Claim::First { unfinished } => unfinished,
+        };
+        if let Some(unfinished) = unfinished {
+            self.clean_up(&unfinished, Some(able)).await;
+        }
+        let Able { filter, endpoints } = able;
+        match filter.pre_consume(Caller { key: &key, endpoints }, &wanted.params).await {
+            Ok(token) => {
+                let record = Record { token, ..wanted };
+                if let Err(source) = self.ledger.hold(&record).await {
+                    // What nobody would remember is given back.
+                    self.clean_up(&record, Some(able)).await;
+                    self.end_in_ledger(&scope).await;
+                    return Err(failed(source));
+                }
+                tracing::info!(subscription = %scope.subscription, filter = filter.name(), "subscribed upstream");
+                Ok((record, true))
+            }
+            Err(source) => {
+                self.end_in_ledger(&scope).await;
+                Err(EnterError::PreConsume { key, source })
+            }
+        }
+    }
+
+    pub(super) async fn leave(self: Arc<Self>, scope: Scope, ticket: u64) {
+        let mut holding = self.lock(&scope).await;
+        holding.holders.remove(&ticket);
+        self.end(&scope, holding).await;
+    }
+
+    /// Gives the subscription up when nobody holds it.
+    pub(super) async fn end(&self, scope: &Scope, mut holding: OwnedMutexGuard<Holding>) {
+        if holding.holders.is_empty()
+            && let Some((record, able)) = holding.upstream.take()
+        {
+            match self.ledger.release(record).await {
+                Ok(Release::Last(record)) => self.finish(&record, Some(&able)).await,
+                Ok(Release::NotLast) => {}
+                Err(error) => tracing::warn!(
+                    subscription = %scope.subscription,
+                    error = format!("{error:#}"),
+                    "can't find out whether others hold the subscription: who does cleans up when this router's lease has expired"
+                ),
+            }
+        }
+        self.forget_if_empty(scope, holding);
+    }
+
+    /// Cleans up and says so in the ledger.
+    pub(super) async fn finish(&self, record: &Record, entered: Option<&Able>) {
+        if self.clean_up(record, entered).await {
+            self.end_in_ledger(&record.scope).await;
+        } else if let Err(error) = self.ledger.abandon(&record.scope).await {
+            tracing::warn!(subscription = %record.scope.subscription, error = format!("{error:#}"), "a cleanup is left undone");
+        }
+    }
+
+    /// Runs the hook on the filter that is in service, else on the one that entered: false when there is neither.
+    async fn clean_up(&self, record: &Record, entered: Option<&Able>) -> bool {
+        let Record { scope: Scope { filter, subscription }, key, params, token } = record;
+        let Some(token) = token else { return true };
+        let current = self.filter(filter);
+        let endpoints = match entered {
+            Some(entered) => entered.endpoints.clone(),
+            None => self.endpoints(key),
+        };
+        let entered = entered.map(|entered| &entered.filter);
+        let Some(able) = current.as_ref().into_iter().chain(entered).find(|filter| filter.has_lifecycle()) else {
+            tracing::warn!(%subscription, filter, "nobody can clean up: no filter of this name with the hook is in service");
+            return false;
+        };
+        match able.cleanup(Caller { key, endpoints: &endpoints }, params, token).await {
+            Ok(()) => tracing::info!(%subscription, filter, "cleaned up upstream"),
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(%subscription, filter, error, "cleanup failed; subscribing again does no harm upstream");
+            }
+        }
+        true
+    }
+
+    /// The filter of this name that is in service.
+    pub(super) fn filter(&self, name: &str) -> Option<Filter> {
+        self.filters.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn endpoints(&self, key: &str) -> Vec<Endpoint> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned().unwrap_or_default()
+    }
+
+    async fn end_in_ledger(&self, scope: &Scope) {
+        if let Err(error) = self.ledger.end(scope).await {
+            tracing::warn!(
+                subscription = %scope.subscription,
+                error = format!("{error:#}"),
+                "can't note that a subscription has ended: it will be cleaned up again"
+            );
+        }
+    }
+
+    /// The holding of a scope, for this task alone.
+    pub(super) async fn lock(&self, scope: &Scope) -> OwnedMutexGuard<Holding> {
+        let holding = {
+            let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(scopes.entry(scope.clone()).or_default())
+        };
+        holding.lock_owned().await
+    }
+
+    pub(super) fn forget_if_empty(&self, scope: &Scope, holding: OwnedMutexGuard<Holding>) {
+        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        // One reference is the table's, one the guard's: another one waits for it.
+        let is_alone = Arc::strong_count(OwnedMutexGuard::mutex(&holding)) == 2;
+        if is_alone && holding.holders.is_empty() && holding.upstream.is_none() {
+            scopes.remove(scope);
+        }
+    }
+
+    pub(super) fn set_filters(&self, filters: HashMap<String, Filter>, endpoints: HashMap<String, Vec<Endpoint>>) {
+        *self.filters.lock().unwrap_or_else(PoisonError::into_inner) = filters;
+        *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = endpoints;
+    }
+
+    /// Whether any filter in service has the hooks.
+    pub(super) fn has_hooks(&self) -> bool {
+        let filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        filters.values().any(Filter::has_lifecycle)
+    }
+
+    /// What somebody holds, or is about to.
+    pub(super) fn scopes(&self) -> Vec<Scope> {
+        self.scopes.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    pub(super) fn has(&self, scope: &Scope) -> bool {
+        self.scopes.lock().unwrap_or_else(PoisonError::into_inner).contains_key(scope)
+    }
+}

@@ -1,0 +1,128 @@
+//! What goes on beside entering and leaving: the lease is renewed, and what nobody holds any more is cleaned up.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use futures_util::{StreamExt as _, stream};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::{
+    holdings::{Able, Holdings},
+    ledger::{Ledger, Orphan, Record, Scope},
+    shared::SharedLedger,
+};
+use crate::filter::Filter;
+
+/// Renewals in the time of a lease.
+const RENEWALS: u32 = 4;
+/// Hooks that run at once on behalf of nobody in particular.
+const AT_ONCE: usize = 16;
+
+/// Takes part among the replicas from when the first filter needs it. Never returns.
+pub(super) async fn keep(holdings: Arc<Holdings>) {
+    let Ledger::Shared(ledger) = &holdings.ledger else { return };
+    let is_lost = AtomicBool::new(false);
+    // The one may take as long as many cleanups do, which must not cost the lease.
+    tokio::join!(renew(&holdings, ledger, &is_lost), tidy(&holdings, ledger, &is_lost));
+}
+
+async fn renew(holdings: &Holdings, ledger: &SharedLedger, is_lost: &AtomicBool) {
+    let mut ticks = ticks(ledger);
+    loop {
+        ticks.tick().await;
+        if !holdings.has_hooks() {
+            continue;
+        }
+        match ledger.renew().await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("other routers took this one for dead: entering its subscriptions again");
+                is_lost.store(true, Ordering::Release);
+            }
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "can't renew the lease on subscriptions yet"),
+        }
+    }
+}
+
+async fn tidy(holdings: &Holdings, ledger: &SharedLedger, is_lost: &AtomicBool) {
+    let mut ticks = ticks(ledger);
+    loop {
+        ticks.tick().await;
+        if is_lost.swap(false, Ordering::AcqRel) {
+            if !holdings.enter_again().await {
+                is_lost.store(true, Ordering::Release);
+            }
+        } else if holdings.has_hooks() {
+            holdings.sweep().await;
+        }
+    }
+}
+
+fn ticks(ledger: &SharedLedger) -> Interval {
+    let mut ticks = interval(ledger.expiry() / RENEWALS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+impl Holdings {
+    /// Cleans up what is held upstream and by nobody.
+    pub(super) async fn sweep(&self) {
+        match self.ledger.orphans(|scope| self.has(scope)).await {
+            Ok(orphans) => stream::iter(orphans).for_each_concurrent(AT_ONCE, |orphan| self.adopt(orphan)).await,
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "can't look for subscriptions that nobody holds yet");
+            }
+        }
+    }
+
+    /// Cleans up after an orphan, unless somebody enters it or another replica was faster.
+    async fn adopt(&self, orphan: Orphan) {
+        let Record { scope, token, .. } = &orphan.record;
+        let can_clean_up = token.is_none() || self.filter(&scope.filter).is_some_and(|filter| filter.has_lifecycle());
+        if !can_clean_up {
+            // Another replica, or another run, may have it.
+            tracing::info!(subscription = %scope.subscription, filter = scope.filter, "nobody holds this subscription, and its filter is not in service here");
+            return;
+        }
+        let holding = self.lock(scope).await;
+        if holding.upstream.is_none() {
+            match self.ledger.take_over(&orphan).await {
+                Ok(true) => self.finish(&orphan.record, None).await,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(subscription = %scope.subscription, error = format!("{error:#}"), "can't clean up yet");
+                }
+            }
+        }
+        self.forget_if_empty(scope, holding);
+    }
+
+    /// Claims everything anew that is held here: whether all could be.
+    async fn enter_again(&self) -> bool {
+        let entering = stream::iter(self.scopes()).map(|scope| self.enter_one_again(scope)).buffer_unordered(AT_ONCE);
+        entering.all(async |entered| entered).await
+    }
+
+    async fn enter_one_again(&self, scope: Scope) -> bool {
+        let mut holding = self.lock(&scope).await;
+        let mut entered = true;
+        if let Some((record, Able { filter, endpoints })) = holding.upstream.take() {
+            let filter = self.filter(&scope.filter).filter(Filter::has_lifecycle).unwrap_or(filter);
+            let current = Able { filter, endpoints };
+            let record = match self.subscribe(&current, Record { token: None, ..record.clone() }).await {
+                Ok((record, _)) => record,
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    tracing::warn!(subscription = %scope.subscription, error, "can't enter a subscription again yet");
+                    entered = false;
+                    record
+                }
+            };
+            holding.upstream = Some((record, current));
+        }
+        self.forget_if_empty(&scope, holding);
+        entered
+    }
+}

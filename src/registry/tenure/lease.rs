@@ -1,0 +1,120 @@
+//! Who of the replicas lives. Each keeps an entry of its own in the bucket and renews it. No clock is compared with
+//! another's: a replica is gone when its entry has not changed for as long as the lease lasts on the watch of whoever
+//! looks, and when that one could then delete the entry. So a replica that was taken for dead hears of it at its next
+//! renewal.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::nats::{ApiError, Bucket};
+
+#[derive(Debug)]
+pub(super) struct Lease {
+    expiry: Duration,
+    own: Mutex<Own>,
+    /// The revisions of others' entries, and since when they are known.
+    seen: Mutex<HashMap<String, (u64, Instant)>>,
+}
+
+#[derive(Clone, Debug)]
+struct Own {
+    replica: String,
+    revision: u64,
+}
+
+impl Lease {
+    /// Takes part under a name that nobody had before.
+    pub(super) async fn open(bucket: &Bucket, expiry: Duration) -> anyhow::Result<Self> {
+        let own = register(bucket).await?;
+        Ok(Self { expiry, own: Mutex::new(own), seen: Mutex::default() })
+    }
+
+    /// The name under which this replica takes part now.
+    pub(super) fn replica(&self) -> String {
+        self.own().replica
+    }
+
+    /// Whether the lease was kept. Otherwise others took this replica for dead, what it held may be cleaned up already,
+    /// and it takes part under a new name.
+    pub(super) async fn renew(&self, bucket: &Bucket) -> anyhow::Result<bool> {
+        let own = self.own();
+        let key = key(&own.replica);
+        let mut revision = bucket.put_fleeting(&key, &json!({}), own.revision).await?;
+        if revision.is_none() {
+            // Perhaps only the answer to the last renewal was lost.
+            let found = bucket.get(&key).await?;
+            if found.value.is_some() {
+                revision = bucket.put_fleeting(&key, &json!({}), found.revision).await?;
+            }
+        }
+        let kept = revision.is_some();
+        let own = match revision {
+            Some(revision) => Own { revision, ..own },
+            None => register(bucket).await?,
+        };
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = own;
+        Ok(kept)
+    }
+
+    /// Whether a replica is dead. It must be asked again and again, for what is looked for is that nothing changes.
+    pub(super) async fn is_gone(&self, bucket: &Bucket, replica: &str) -> Result<bool, ApiError> {
+        let key = key(replica);
+        let found = bucket.get(&key).await?;
+        let now = Instant::now();
+        let since = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = seen.entry(replica.to_owned()).or_insert((found.revision, now));
+            if known.0 != found.revision {
+                *known = (found.revision, now);
+            }
+            known.1
+        };
+        if now.duration_since(since) < self.expiry {
+            return Ok(false);
+        }
+        if found.value.is_none() {
+            return Ok(true);
+        }
+        let gone = bucket.delete(&key, found.revision).await?;
+        if gone {
+            tracing::warn!(
+                replica,
+                "a router that holds subscriptions has not been heard of for the time of its lease"
+            );
+        }
+        Ok(gone)
+    }
+
+    /// Forgets the replicas that nobody names any more.
+    pub(super) fn retain(&self, is_named: impl Fn(&str) -> bool) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).retain(|replica, _| is_named(replica));
+    }
+
+    /// Leaves, so that nobody has to wait for the lease to expire.
+    pub(super) async fn close(&self, bucket: &Bucket) -> Result<(), ApiError> {
+        let own = self.own();
+        bucket.delete(&key(&own.replica), own.revision).await.map(drop)
+    }
+
+    fn own(&self) -> Own {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+async fn register(bucket: &Bucket) -> anyhow::Result<Own> {
+    let replica = format!("{:016x}", fastrand::u64(..));
+    match bucket.put_fleeting(&key(&replica), &json!({}), 0).await? {
+        Some(revision) => Ok(Own { replica, revision }),
+        None => anyhow::bail!("another router has the name `{replica}`"),
+    }
+}
+
+fn key(replica: &str) -> String {
+    format!("replica.{replica}")
+}

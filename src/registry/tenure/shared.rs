@@ -1,0 +1,232 @@
+//! The ledger that replicas share: an entry a subscription in a JetStream bucket, written only by whoever saw the
+//! newest.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::OnceCell, time::sleep};
+
+use super::{
+    lease::Lease,
+    ledger::{Claim, Orphan, Record, Release, Scope},
+};
+use crate::nats::{Bucket, Connection};
+
+const BUCKET: &str = "trommel_tenures";
+/// How often somebody looks who waits for another replica.
+const POLL: Duration = Duration::from_millis(200);
+
+#[derive(Debug)]
+pub(super) struct SharedLedger {
+    connection: Connection,
+    expiry: Duration,
+    /// Opened when the first filter needs it: most routers never touch the account's storage for it.
+    opened: OnceCell<(Bucket, Lease)>,
+}
+
+/// One subscription in the bucket.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    #[serde(flatten)]
+    record: Record,
+    phase: Phase,
+    /// The replicas that hold it.
+    holders: BTreeSet<String>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Phase {
+    /// This replica subscribes; the others wait.
+    Subscribing(String),
+    Held,
+    /// This replica cleans up; the others wait.
+    CleaningUp(String),
+}
+
+impl SharedLedger {
+    /// A replica that is not heard of for as long as `expiry` is taken for dead.
+    pub(super) fn new(connection: Connection, expiry: Duration) -> Self {
+        Self { connection, expiry, opened: OnceCell::new() }
+    }
+
+    pub(super) fn expiry(&self) -> Duration {
+        self.expiry
+    }
+
+    /// Whether the lease was kept: otherwise everything must be claimed anew.
+    pub(super) async fn renew(&self) -> anyhow::Result<bool> {
+        let (bucket, lease) = self.open().await?;
+        lease.renew(bucket).await
+    }
+
+    pub(super) async fn claim(&self, wanted: &Record) -> anyhow::Result<Claim> {
+        let (bucket, lease) = self.open().await?;
+        loop {
+            let (found, revision) = read(bucket, &key(&wanted.scope)).await?;
+            let me = lease.replica();
+            let first = |unfinished| (wanted.clone(), Phase::Subscribing(me.clone()), Claim::First { unfinished });
+            let (record, phase, mut holders, claim) = match found {
+                None => {
+                    let (record, phase, claim) = first(None);
+                    (record, phase, BTreeSet::new(), claim)
+                }
+                Some(Entry { record, phase: Phase::Held, holders }) => {
+                    (record.clone(), Phase::Held, holders, Claim::Held(record))
+                }
+                Some(Entry { record, phase: Phase::Subscribing(by) | Phase::CleaningUp(by), .. }) => {
+                    // What bears our own name is left over from a call that had no answer.
+                    if by != me && !lease.is_gone(bucket, &by).await? {
+                        sleep(POLL.mul_f64(0.5 + fastrand::f64())).await;
+                        continue;
+                    }
+                    let (wanted, phase, claim) = first(record.token.is_some().then_some(record));
+                    (wanted, phase, BTreeSet::new(), claim)
+                }
+            };
+            holders.insert(me);
+            if write(bucket, &Entry { record, phase, holders }, revision).await?.is_some() {
+                return Ok(claim);
+            }
+        }
+    }
+
+    pub(super) async fn hold(&self, record: &Record) -> anyhow::Result<()> {
+        let (bucket, lease) = self.open().await?;
+        let me = lease.replica();
+        let (found, revision) = read(bucket, &key(&record.scope)).await?;
+        let is_ours = found.is_some_and(|entry| entry.phase == Phase::Subscribing(me.clone()));
+        let entry = Entry { record: record.clone(), phase: Phase::Held, holders: BTreeSet::from([me]) };
+        let held = is_ours && write(bucket, &entry, revision).await?.is_some();
+        ensure!(held, "another router has taken over, for this one was not heard of in time");
+        Ok(())
+    }
+
+    pub(super) async fn release(&self, scope: &Scope) -> anyhow::Result<Release> {
+        let (bucket, lease) = self.open().await?;
+        loop {
+            let (found, revision) = read(bucket, &key(scope)).await?;
+            let me = lease.replica();
+            let Some(Entry { record, phase: Phase::Held, mut holders }) = found else { return Ok(Release::NotLast) };
+            if !holders.remove(&me) {
+                return Ok(Release::NotLast);
+            }
+            let (phase, release) = if holders.is_empty() {
+                (Phase::CleaningUp(me), Release::Last(record.clone()))
+            } else {
+                (Phase::Held, Release::NotLast)
+            };
+            if write(bucket, &Entry { record, phase, holders }, revision).await?.is_some() {
+                return Ok(release);
+            }
+        }
+    }
+
+    pub(super) async fn end(&self, scope: &Scope) -> anyhow::Result<()> {
+        let (bucket, lease) = self.open().await?;
+        let key = key(scope);
+        let (found, revision) = read(bucket, &key).await?;
+        if found.is_some_and(|entry| entry.phase.is_by(&lease.replica())) {
+            // Who was faster took this router for dead, and sees to it.
+            bucket.delete(&key, revision).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn abandon(&self, scope: &Scope) -> anyhow::Result<()> {
+        let (bucket, lease) = self.open().await?;
+        let (found, revision) = read(bucket, &key(scope)).await?;
+        if let Some(entry) = found.filter(|entry| entry.phase.is_by(&lease.replica())) {
+            let entry = Entry { phase: Phase::Held, holders: BTreeSet::new(), ..entry };
+            write(bucket, &entry, revision).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn orphans(&self, is_mine: impl Fn(&Scope) -> bool) -> anyhow::Result<Vec<Orphan>> {
+        let (bucket, lease) = self.open().await?;
+        let me = lease.replica();
+        let (mut orphans, mut named, mut gone) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        for key in bucket.keys("tenure").await? {
+            let (Some(mut entry), revision) = read(bucket, &key).await? else { continue };
+            let by = match &entry.phase {
+                Phase::Subscribing(by) | Phase::CleaningUp(by) => Some(by),
+                Phase::Held => None,
+            };
+            for replica in by.into_iter().chain(&entry.holders) {
+                if *replica != me && named.insert(replica.clone()) && lease.is_gone(bucket, replica).await? {
+                    gone.insert(replica.clone());
+                }
+            }
+            let lives = |by: &String| if *by == me { is_mine(&entry.record.scope) } else { !gone.contains(by) };
+            match &entry.phase {
+                Phase::Subscribing(by) if !lives(by) => {
+                    // It had not come to a token.
+                    bucket.delete(&key, revision).await?;
+                }
+                Phase::Held if !entry.holders.iter().any(lives) => {
+                    orphans.push(Orphan { record: entry.record, revision });
+                }
+                Phase::CleaningUp(by) if !lives(by) => orphans.push(Orphan { record: entry.record, revision }),
+                Phase::Held if entry.holders.iter().any(|holder| gone.contains(holder)) => {
+                    entry.holders.retain(|holder| !gone.contains(holder));
+                    write(bucket, &entry, revision).await?;
+                }
+                _ => {}
+            }
+        }
+        lease.retain(|replica| named.contains(replica));
+        Ok(orphans)
+    }
+
+    pub(super) async fn take_over(&self, orphan: &Orphan) -> anyhow::Result<bool> {
+        let (bucket, lease) = self.open().await?;
+        let phase = Phase::CleaningUp(lease.replica());
+        let entry = Entry { record: orphan.record.clone(), phase, holders: BTreeSet::new() };
+        Ok(write(bucket, &entry, orphan.revision).await?.is_some())
+    }
+
+    pub(super) async fn close(&self) -> anyhow::Result<()> {
+        match self.opened.get() {
+            Some((bucket, lease)) => Ok(lease.close(bucket).await?),
+            None => Ok(()),
+        }
+    }
+
+    async fn open(&self) -> anyhow::Result<&(Bucket, Lease)> {
+        self.opened
+            .get_or_try_init(|| async {
+                let bucket = Bucket::open(self.connection.clone(), BUCKET).await?;
+                let lease = Lease::open(&bucket, self.expiry).await?;
+                Ok((bucket, lease))
+            })
+            .await
+    }
+}
+
+impl Phase {
+    fn is_by(&self, replica: &str) -> bool {
+        match self {
+            Self::Subscribing(by) | Self::CleaningUp(by) => by == replica,
+            Self::Held => false,
+        }
+    }
+}
+
+/// Names have no slash, and the last one keeps a name that ends in a dot from ending the subject.
+fn key(scope: &Scope) -> String {
+    format!("tenure.{}/{}/", scope.filter, scope.subscription.as_str().replace(':', "/"))
+}
+
+async fn read(bucket: &Bucket, key: &str) -> anyhow::Result<(Option<Entry>, u64)> {
+    let found = bucket.get(key).await?;
+    let entry = found.value.map(serde_json::from_value).transpose();
+    let entry = entry.with_context(|| format!("`{key}` of bucket `{BUCKET}` is not what trommel wrote: delete it"))?;
+    Ok((entry, found.revision))
+}
+
+/// The new revision; `None` when somebody was faster.
+async fn write(bucket: &Bucket, entry: &Entry, after: u64) -> anyhow::Result<Option<u64>> {
+    Ok(bucket.put(&key(&entry.record.scope), &serde_json::to_value(entry)?, after).await?)
+}

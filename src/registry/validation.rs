@@ -1,0 +1,61 @@
+//! Which outputs of a key are held against its schema.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use crate::{
+    config::Validate,
+    event::Event,
+    schema::{Mismatch, Schema},
+};
+
+/// With [`Validate::Sample`], one event in so many.
+const SAMPLE: u64 = 100;
+
+/// The schema that a key's outputs must fit.
+#[derive(Debug)]
+pub struct Validation {
+    schema: Schema,
+    is_sampled: bool,
+}
+
+impl Validation {
+    /// `None` when no output is held against a schema.
+    pub fn new(schema: Option<&Schema>, validate: Validate) -> Option<Self> {
+        let is_sampled = match validate {
+            Validate::Off => return None,
+            Validate::Sample => true,
+            Validate::All => false,
+        };
+        Some(Self { schema: schema?.clone(), is_sampled })
+    }
+
+    /// Whether the outputs of this event are looked at. The same answer for every delivery of it.
+    pub fn concerns(&self, event: &Event) -> bool {
+        !self.is_sampled || is_in_sample(&event.id)
+    }
+
+    /// # Errors
+    /// The first thing about the output that does not fit.
+    pub fn check(&self, output: &[u8]) -> Result<(), Mismatch> {
+        self.schema.check(output)
+    }
+}
+
+fn is_in_sample(id: &str) -> bool {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(id.as_bytes());
+    hasher.finish().is_multiple_of(SAMPLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_one_in_a_hundred_and_always_the_same() {
+        let sample =
+            || (1..=100_000).filter(|sequence| is_in_sample(&format!("ORDERS:{sequence}"))).collect::<Vec<_>>();
+        assert!((900..1100).contains(&sample().len()), "{}", sample().len());
+        assert_eq!(sample(), sample());
+    }
+}

@@ -1,0 +1,68 @@
+//! What a key says about single fields of its outputs, laid over the schema (L13).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+/// What is laid over one place. Empty leaves what is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Override {
+    pub description: String,
+    /// The values that are allowed.
+    pub allowed: Vec<String>,
+    /// What the value stands for, such as `open_id`; becomes the `format`.
+    pub kind: String,
+}
+
+/// Lays `overrides` over the places that their pointers name: `""` or `/` is the root, `/a/b` a property, `/*` an
+/// array's elements. Returns the pointers that name no place, sorted.
+pub(super) fn apply(schema: &mut Value, overrides: &BTreeMap<String, Override>) -> Vec<String> {
+    let mut orphans = Vec::new();
+    for (pointer, laid_over) in overrides {
+        match find(schema, pointer) {
+            Some(place) => laid_over.apply(place),
+            None => orphans.push(pointer.clone()),
+        }
+    }
+    orphans
+}
+
+impl Override {
+    fn apply(&self, place: &mut Map<String, Value>) {
+        let Self { description, allowed, kind } = self;
+        let text = |text: &String| (!text.is_empty()).then(|| Value::from(text.as_str()));
+        let allowed = (!allowed.is_empty()).then(|| Value::from(allowed.as_slice()));
+        let members = [("description", text(description)), ("enum", allowed), ("format", text(kind))];
+        place.extend(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    }
+}
+
+fn find<'a>(schema: &'a mut Value, pointer: &str) -> Option<&'a mut Map<String, Value>> {
+    let mut place = schema;
+    if !matches!(pointer, "" | "/") {
+        for segment in pointer.strip_prefix('/')?.split('/') {
+            place = match segment {
+                "*" => place.get_mut("items")?,
+                name => place.get_mut("properties")?.get_mut(name.replace("~1", "/").replace("~0", "~"))?,
+            };
+        }
+    }
+    place.as_object_mut()
+}
+
+/// The pointers of all places, the root's left out.
+pub(super) fn places(schema: &Value) -> Vec<String> {
+    fn walk(schema: &Value, pointer: &str, found: &mut Vec<String>) {
+        let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+        let named = properties.map(|(name, place)| (name.replace('~', "~0").replace('/', "~1"), place));
+        let elements = schema.get("items").map(|place| ("*".to_owned(), place));
+        for (segment, place) in named.chain(elements).filter(|(_, place)| place.is_object()) {
+            let pointer = format!("{pointer}/{segment}");
+            walk(place, &pointer, found);
+            found.push(pointer);
+        }
+    }
+    let mut found = Vec::new();
+    walk(schema, "", &mut found);
+    found
+}

@@ -1,0 +1,110 @@
+//! Lark events, version 2.0 (L15): `{"schema":"2.0","header":{..},"event":{..}}`. The header says what the event is, the
+//! whole body stays the payload.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::Malformed;
+use crate::{
+    event::{Event, Headers},
+    json::{self, Members},
+};
+
+/// What the body's header may claim, and the message's header in which its carrier says the same. Those that make the
+/// event come first.
+const FACTS: [(&str, &str); 5] = [
+    ("event_id", "nats-msg-id"),
+    ("event_type", "lark-event-type"),
+    ("create_time", "lark-create-time"),
+    ("app_id", "lark-app-id"),
+    ("tenant_key", "lark-tenant-key"),
+];
+
+/// Reads the event out of its own payload. With `verify`, what the carrier says counts, and a body that claims something
+/// else is refused (L46).
+pub(super) fn open(event: &mut Event, verify: bool) -> Result<(), Malformed> {
+    let mut facts = [const { None::<ByteString> }; FACTS.len()];
+    if verify {
+        facts = FACTS.map(|(_, said_in)| said(&event.headers, said_in));
+    }
+    let body = event.payload.clone();
+    let claimed = claims(&body, &mut facts, verify);
+
+    // What is known is taken even if something lacks.
+    let [id, event_type, create_time, ..] = facts;
+    let known = [("event_id", id.is_some()), ("event_type", event_type.is_some())];
+    event.source_time = create_time;
+    id.into_iter().for_each(|id| event.id = id);
+    event_type.into_iter().for_each(|event_type| event.event_type = event_type);
+
+    claimed?;
+    let missing: Vec<_> = known.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
+    if missing.is_empty() { Ok(()) } else { Err(bad(format!("its header lacks `{}`", missing.join("`, `")))) }
+}
+
+fn said(headers: &Headers, name: &str) -> Option<ByteString> {
+    headers.get(name).filter(|value| !value.is_empty()).cloned()
+}
+
+/// Adds what the body claims to the facts. A body that is no object, or has none for a header, claims nothing.
+fn claims(body: &Bytes, facts: &mut [Option<ByteString>; FACTS.len()], verify: bool) -> Result<(), Malformed> {
+    let said = facts.clone();
+    for (name, value) in members(body.as_ref())?.into_iter().flatten() {
+        match &*name {
+            "schema" if value != r#""2.0""# => return Err(bad(format!("schema is {value}, and only \"2.0\" is read"))),
+            "header" => {}
+            _ => continue,
+        }
+        // Names that stand twice are all judged: readers differ in which they take.
+        for (name, value) in members(value.as_bytes())?.into_iter().flatten() {
+            let Some(at) = FACTS.iter().position(|(field, _)| *field == name) else { continue };
+            let claim = match text(body, value) {
+                Ok(Some(claim)) => claim,
+                Ok(None) => continue,
+                Err(NoText) if verify => return Err(conflict(&name, value, "which is no text")),
+                // Nobody reads the rest.
+                Err(NoText) if at > 2 => continue,
+                Err(NoText) => return Err(bad(format!("`header.{name}` is no text: {}", shorten(value)))),
+            };
+            match &said[at] {
+                Some(said) if *said != claim => {
+                    return Err(conflict(&name, value, &format!("and its carrier says `{}`", shorten(said))));
+                }
+                _ => facts[at].get_or_insert(claim),
+            };
+        }
+    }
+    Ok(())
+}
+
+fn members(json: &[u8]) -> Result<Option<Members<'_>>, Malformed> {
+    json::members(json).map_err(|error| Malformed::not_json(&error))
+}
+
+struct NoText;
+
+/// The text of a field; `None` when it is null or empty, which claims nothing.
+fn text(body: &Bytes, raw: &str) -> Result<Option<ByteString>, NoText> {
+    if raw == "null" {
+        return Ok(None);
+    }
+    if !raw.starts_with('"') {
+        return Err(NoText);
+    }
+    let text = json::text(raw).map_err(|_| NoText)?;
+    Ok(Some(json::share(body, text)).filter(|text| !text.is_empty()))
+}
+
+fn conflict(field: &str, claimed: &str, against: &str) -> Malformed {
+    let detail = format!("`header.{field}` is {}, {against}", shorten(claimed));
+    Malformed { reason: "header_conflict", detail }
+}
+
+fn bad(detail: impl Into<String>) -> Malformed {
+    Malformed { reason: "bad_lark_event", detail: detail.into() }
+}
+
+/// As much of a value as a message should show.
+fn shorten(value: &str) -> String {
+    value.chars().take(80).collect()
+}
