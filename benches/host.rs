@@ -64,7 +64,7 @@ fn time(case: &mut dyn FnMut(), repeats: usize) -> f64 {
 
 fn main() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let host = Host::new(None, Arc::new(Metrics::default())).unwrap();
+    let host = Host::new(None, None, Arc::new(Metrics::default())).unwrap();
     for size in [256, 1024] {
         let event = event(size);
         conditions(&runtime, &host, &event);
@@ -135,7 +135,7 @@ fn loading(runtime: &Runtime) {
     let cache = tempfile::tempdir().unwrap();
     println!("\nloading `redact` ({} B)", file("redact").len());
     for name in ["cold", "warm", "warm, 20 components"] {
-        let host = Host::new(Some(cache.path().to_owned()), Arc::new(Metrics::default())).unwrap();
+        let host = Host::new(Some(cache.path().to_owned()), None, Arc::new(Metrics::default())).unwrap();
         let start = Instant::now();
         for _ in 0..if name.ends_with("components") { 20 } else { 1 } {
             load(runtime, &host, "redact");

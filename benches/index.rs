@@ -124,6 +124,8 @@ fn route(runtime: &Runtime, folder: &Path) -> f64 {
         metrics: Arc::default(),
         progress: Arc::default(),
         cache: None,
+        place: None,
+        idle_exit: None,
     };
     let metrics = Arc::clone(&controls.metrics);
     let router = runtime.spawn(app::run(config, controls));

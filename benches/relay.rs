@@ -254,6 +254,8 @@ impl Bench<'_> {
                     metrics: Arc::default(),
                     progress: Arc::default(),
                     cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")),
+                    place: None,
+                    idle_exit: None,
                 };
                 let router = runtime.spawn(app::run(config, controls));
                 self.runtime.block_on(self.wait_for(case));
