@@ -1,0 +1,119 @@
+//! Avro: messages that say by which schema they were written, read as JSON, and JSON written as such messages.
+//!
+//! Schemas come from files and refer to each other's types. Those of a [`Schemas`] are the writers that a [`Decoder`]
+//! knows; what it reads becomes what the reader's schema asks for, by Avro's rules of schema resolution, or a fault with
+//! a reason of its own: nothing is guessed. An [`Encoder`] goes the other way.
+//!
+//! In JSON a record is an object with the fields in their order, a map one with the entries in theirs. A union's value
+//! stands as it is, without its branch, and bytes are base64. What is no number in JSON is `"NaN"`, `"Infinity"` or
+//! `"-Infinity"`. Decimals are texts such as `"12.34"`, UUIDs are texts, durations objects of `months`, `days` and
+//! `millis`; dates, times and timestamps are the integers on the wire.
+
+use std::{fmt, sync::Arc};
+
+use serde_json::Value;
+
+mod attributes;
+mod canonical;
+mod codec;
+mod decimal;
+mod decode;
+mod definitions;
+mod encode;
+mod fault;
+mod framing;
+mod json;
+mod out;
+mod parse;
+mod plan;
+mod registry;
+mod resolve;
+mod scalars;
+mod types;
+mod wire;
+
+use definitions::Definitions;
+use plan::Plan;
+use types::{Id, Type};
+
+pub use codec::{Decoder, Encoder};
+pub use fault::{Undecodable, Unencodable};
+pub use framing::Framing;
+pub use registry::{Problem, Schemas};
+
+/// A schema. Clones share it. Two are equal when all is the same that counts for reading and writing.
+#[derive(Clone)]
+pub struct Schema(Arc<Parsed>);
+
+struct Parsed {
+    name: String,
+    fingerprint: u64,
+    types: Vec<Type>,
+    root: Id,
+    /// For reading it as it was written.
+    plan: Arc<Plan>,
+}
+
+impl Schema {
+    fn parse<'a>(name: &str, file: usize, json: &'a Value, definitions: &Definitions<'a>) -> Result<Self, String> {
+        let (types, root) = parse::parse(file, json, definitions)?;
+        let plan = Arc::new(resolve::resolve((&types, root), (&types, root))?);
+        let fingerprint = canonical::fingerprint(&types, root);
+        Ok(Self(Arc::new(Parsed { name: name.to_owned(), fingerprint, types, root, plan })))
+    }
+
+    fn read_as(&self, reader: Option<&Self>) -> Result<Arc<Plan>, String> {
+        let written = &self.0;
+        match reader {
+            Some(Self(reader)) if self.0 != *reader => {
+                let plan = resolve::resolve((&written.types, written.root), (&reader.types, reader.root));
+                plan.map(Arc::new)
+                    .map_err(|why| format!("`{}` can't be read as `{}`: {why}", written.name, reader.name))
+            }
+            _ => Ok(written.plan.clone()),
+        }
+    }
+
+    /// The name of its file.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The name of its type with the namespace, when it has one.
+    pub fn full_name(&self) -> Option<&str> {
+        match &self.0.types[self.0.root] {
+            Type::Record(named, _) | Type::Enum(named, _) | Type::Fixed(named, ..) => Some(&named.full),
+            _ => None,
+        }
+    }
+
+    /// CRC-64-AVRO of the Parsing Canonical Form (H42).
+    pub fn fingerprint(&self) -> u64 {
+        self.0.fingerprint
+    }
+
+    pub fn canonical_form(&self) -> String {
+        canonical::canonical(&self.0.types, self.0.root)
+    }
+}
+
+impl PartialEq for Parsed {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.types, self.root) == (&other.name, &other.types, other.root)
+    }
+}
+
+impl PartialEq for Schema {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:016x}", self.name(), self.fingerprint())
+    }
+}
+
+#[cfg(test)]
+mod tests;

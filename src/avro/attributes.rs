@@ -1,0 +1,80 @@
+//! What types say about themselves beside the types in them.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use super::types::{Form, Named, Symbols, Type};
+
+/// Digits of a decimal.
+const MOST_DIGITS: u64 = 1000;
+
+pub(super) fn symbols(naming: Named, schema: &Map<String, Value>) -> Result<Type, String> {
+    let full = &naming.full;
+    let all = texts(schema, "symbols")?;
+    if let Some(symbol) = all.iter().find(|symbol| !is_name(symbol)) {
+        return Err(format!("`{symbol}` is no symbol for the enum `{full}`"));
+    }
+    if all.is_empty() || all.iter().collect::<HashSet<_>>().len() < all.len() {
+        return Err(format!("the symbols of the enum `{full}` are none, or some of them the same"));
+    }
+    let default = match schema.get("default") {
+        None => None,
+        Some(Value::String(symbol)) if all.contains(symbol) => Some(symbol.clone()),
+        Some(_) => return Err(format!("the default of the enum `{full}` is none of its symbols")),
+    };
+    Ok(Type::Enum(naming, Symbols { all, default }))
+}
+
+pub(super) fn fixed(naming: Named, schema: &Map<String, Value>) -> Result<Type, String> {
+    let size = schema.get("size").and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
+    let size = size.ok_or_else(|| format!("`{}` has no proper `size`", naming.full))?;
+    let form = match (logical(schema), size) {
+        ("duration", 12) => Form::Duration,
+        ("uuid", 16) => Form::Uuid,
+        _ => decimal(schema)?.unwrap_or(Form::Base64),
+    };
+    Ok(Type::Fixed(naming, size, form))
+}
+
+/// `None` when it is none, or not sound: then it is to be ignored, says Avro.
+pub(super) fn decimal(schema: &Map<String, Value>) -> Result<Option<Form>, String> {
+    let number = |name| schema.get(name).map_or(Some(0), Value::as_u64);
+    match (logical(schema), number("precision"), number("scale")) {
+        ("decimal", Some(precision), _) if precision > MOST_DIGITS => {
+            Err(format!("a decimal has more than {MOST_DIGITS} digits"))
+        }
+        ("decimal", Some(precision @ 1..), Some(scale)) if scale <= precision => {
+            // Both are below the bound.
+            Ok(Some(Form::Decimal { precision: precision as usize, scale: scale as usize }))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn logical(schema: &Map<String, Value>) -> &str {
+    schema.get("logicalType").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A member that is an array of texts, empty when it is not there.
+pub(super) fn texts(schema: &Map<String, Value>, name: &str) -> Result<Vec<String>, String> {
+    let texts = match schema.get(name) {
+        None => Some(Vec::new()),
+        Some(Value::Array(texts)) => texts.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
+        Some(_) => None,
+    };
+    texts.ok_or_else(|| format!("`{name}` is no array of texts"))
+}
+
+pub(super) fn check_name(full: &str) -> Result<(), String> {
+    let primitive = matches!(full, "null" | "boolean" | "int" | "long" | "float" | "double" | "string" | "bytes");
+    if primitive || !full.split('.').all(is_name) {
+        return Err(format!("`{full}` is no name for a type"));
+    }
+    Ok(())
+}
+
+pub(super) fn is_name(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && text.chars().all(|each| each.is_ascii_alphanumeric() || each == '_')
+}

@@ -1,0 +1,112 @@
+//! What of a schema matters to its data, and the number that stands for it in front of a message.
+
+use std::fmt::Write as _;
+
+use super::types::{Id, Type};
+
+/// What the fingerprint of nothing is.
+const EMPTY: u64 = 0xc15d_213a_a4d7_a795;
+
+/// The fingerprint CRC-64-AVRO (Rabin) of the schema's Parsing Canonical Form.
+pub(super) fn fingerprint(types: &[Type], root: Id) -> u64 {
+    rabin(canonical(types, root).as_bytes())
+}
+
+/// The Parsing Canonical Form: full names, no defaults, aliases, documentation or logical types. It holds no character
+/// that JSON escapes.
+pub(super) fn canonical(types: &[Type], root: Id) -> String {
+    let mut form = Canonical { types, defined: vec![false; types.len()], text: String::new() };
+    form.write(root);
+    form.text
+}
+
+struct Canonical<'t> {
+    types: &'t [Type],
+    defined: Vec<bool>,
+    text: String,
+}
+
+impl Canonical<'_> {
+    fn write(&mut self, id: Id) {
+        let of = &self.types[id];
+        match of {
+            Type::Array(item) => self.container("array", "items", *item),
+            Type::Map(value) => self.container("map", "values", *value),
+            Type::Union(branches) => self.list(branches, |form, branch| form.write(*branch)),
+            Type::Record(..) | Type::Enum(..) | Type::Fixed(..) if !self.defined[id] => {
+                self.defined[id] = true;
+                self.define(of);
+            }
+            _ => self.quoted(of.name()),
+        }
+    }
+
+    fn define(&mut self, of: &Type) {
+        self.text += "{\"name\":";
+        self.quoted(of.name());
+        match of {
+            Type::Record(_, fields) => {
+                self.text += ",\"type\":\"record\",\"fields\":";
+                self.list(&fields.all, |form, field| {
+                    form.text += "{\"name\":";
+                    form.quoted(&field.name);
+                    form.text += ",\"type\":";
+                    form.write(field.of);
+                    form.text.push('}');
+                });
+            }
+            Type::Enum(_, symbols) => {
+                self.text += ",\"type\":\"enum\",\"symbols\":";
+                self.list(&symbols.all, |form, symbol| form.quoted(symbol));
+            }
+            Type::Fixed(_, size, _) => {
+                // A String takes everything.
+                let _written = write!(self.text, ",\"type\":\"fixed\",\"size\":{size}");
+            }
+            _ => {}
+        }
+        self.text.push('}');
+    }
+
+    fn container(&mut self, kind: &str, member: &str, id: Id) {
+        let _written = write!(self.text, "{{\"type\":\"{kind}\",\"{member}\":");
+        self.write(id);
+        self.text.push('}');
+    }
+
+    fn list<T>(&mut self, all: &[T], mut one: impl FnMut(&mut Self, &T)) {
+        self.text.push('[');
+        for (place, each) in all.iter().enumerate() {
+            if place > 0 {
+                self.text.push(',');
+            }
+            one(self, each);
+        }
+        self.text.push(']');
+    }
+
+    fn quoted(&mut self, name: &str) {
+        self.text.push('"');
+        self.text += name;
+        self.text.push('"');
+    }
+}
+
+fn rabin(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(EMPTY, |print, &byte| {
+        let mixed = (print ^ u64::from(byte)) & 0xff;
+        let folded = (0..8).fold(mixed, |bits, _| (bits >> 1) ^ (EMPTY * (bits & 1)));
+        (print >> 8) ^ folded
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The vector of the specification.
+    #[test]
+    fn the_fingerprint_of_null() {
+        assert_eq!(fingerprint(&[Type::Null], 0), 0x63dd_24e7_cc25_8f8a);
+    }
+}

@@ -1,0 +1,270 @@
+//! Follows a plan along a message and writes JSON. Trusts nothing: neither lengths nor counts, nor that it ever ends.
+
+use super::{
+    decimal,
+    fault::Undecodable,
+    out::{not_finite, write_base64, write_json, write_text},
+    plan::{At, Numeric, Part, Plan, Record, Step},
+    types::Form,
+    wire::Wire,
+};
+
+/// Levels of arrays, maps and records within each other. Parsers of JSON take 128, some less.
+pub(super) const DEEPEST: usize = 100;
+/// Values of one message: so many of them, since there are some that take no byte, and more for each of its bytes.
+const VALUES: usize = 1 << 16;
+const VALUES_OF_A_BYTE: usize = 128;
+const MOST_VALUES: usize = 16 << 20;
+/// Bytes of JSON that one message becomes.
+const LARGEST: usize = 64 << 20;
+
+impl Plan {
+    /// Reads `message` from byte `body` to its end.
+    ///
+    /// # Errors
+    /// All those of [`Undecodable`] that begin with `avro_`.
+    pub fn decode(&self, message: &[u8], body: usize) -> Result<Vec<u8>, Undecodable> {
+        let mut decoding = Decoding {
+            steps: &self.steps,
+            wire: Wire::new(message, body),
+            out: Vec::with_capacity(2 * message.len() + 64),
+            values: VALUES.saturating_add(VALUES_OF_A_BYTE.saturating_mul(message.len())).min(MOST_VALUES),
+            depth: 0,
+        };
+        decoding.value(self.root)?;
+        match decoding.wire.left() {
+            0 => Ok(decoding.out),
+            left => Err(decoding.wire.fault("avro_trailing_bytes", format_args!("{left} bytes follow the value"))),
+        }
+    }
+}
+
+struct Decoding<'p, 'm> {
+    steps: &'p [Step],
+    wire: Wire<'m>,
+    out: Vec<u8>,
+    /// That there may still be.
+    values: usize,
+    depth: usize,
+}
+
+impl<'p> Decoding<'p, '_> {
+    fn value(&mut self, at: At) -> Result<(), Undecodable> {
+        if self.values == 0 || self.out.len() > LARGEST {
+            return Err(self.wire.fault("avro_too_large", "it would become far more than it is"));
+        }
+        self.values -= 1;
+        match &self.steps[at] {
+            Step::Null => self.out.extend(b"null"),
+            Step::Boolean => match self.wire.byte()? {
+                0 => self.out.extend(b"false"),
+                1 => self.out.extend(b"true"),
+                byte => return Err(self.wire.fault("avro_bad_boolean", format_args!("a boolean is {byte}"))),
+            },
+            Step::Number { wire, json } => self.number(*wire, *json)?,
+            Step::Text => {
+                let text = std::str::from_utf8(self.wire.prefixed()?);
+                let text = text.map_err(|_| self.wire.fault("avro_not_utf8", "a text is not UTF-8"))?;
+                write_text(&mut self.out, text);
+            }
+            Step::Bytes { size, form } => {
+                let bytes = match size {
+                    Some(size) => self.wire.take(*size)?,
+                    None => self.wire.prefixed()?,
+                };
+                self.bytes(bytes, *form)?;
+            }
+            Step::Enum(symbols) => {
+                let index = self.wire.int()?;
+                let symbol = usize::try_from(index).ok().and_then(|index| symbols.get(index));
+                match symbol {
+                    Some(Ok(symbol)) => self.out.extend(symbol.as_bytes()),
+                    Some(Err(why)) => return Err(self.wire.fault("avro_unresolvable", why)),
+                    None => {
+                        return Err(self.wire.fault("avro_bad_enum", format_args!("no symbol has the index {index}")));
+                    }
+                }
+            }
+            Step::Union(branches) => {
+                let index = self.wire.long()?;
+                let branch = usize::try_from(index).ok().and_then(|index| branches.get(index));
+                let branch = branch.ok_or_else(|| {
+                    self.wire.fault("avro_bad_union", format_args!("no branch has the index {index}"))
+                })?;
+                self.value(*branch)?;
+            }
+            Step::Array { item, may_be_empty } => {
+                self.items(b'[', b']', *may_be_empty, |decoding| decoding.value(*item))?;
+            }
+            Step::Map(value) => self.items(b'{', b'}', false, |decoding| {
+                let name = std::str::from_utf8(decoding.wire.prefixed()?);
+                let name = name.map_err(|_| decoding.wire.fault("avro_not_utf8", "a map's key is not UTF-8"))?;
+                write_text(&mut decoding.out, name);
+                decoding.out.push(b':');
+                decoding.value(*value)
+            })?,
+            Step::Record(record) => self.record(record)?,
+            Step::Unfit(why) => return Err(self.wire.fault("avro_unresolvable", why)),
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, wire: Numeric, json: Numeric) -> Result<(), Undecodable> {
+        let double = match wire {
+            Numeric::Int | Numeric::Long => {
+                let whole = if wire == Numeric::Int { self.wire.int()?.into() } else { self.wire.long()? };
+                match json {
+                    Numeric::Float => return self.float(whole as f32),
+                    Numeric::Double => whole as f64,
+                    Numeric::Int | Numeric::Long => {
+                        self.out.extend(itoa::Buffer::new().format(whole).as_bytes());
+                        return Ok(());
+                    }
+                }
+            }
+            Numeric::Float => {
+                let float = f32::from_le_bytes(self.wire.array()?);
+                if json == Numeric::Float {
+                    return self.float(float);
+                }
+                float.into()
+            }
+            Numeric::Double => f64::from_le_bytes(self.wire.array()?),
+        };
+        if double.is_finite() {
+            write_json(&mut self.out, &double);
+        } else {
+            self.out.extend(not_finite(double));
+        }
+        Ok(())
+    }
+
+    /// With the digits that a float has, not those that it would have as a double.
+    fn float(&mut self, float: f32) -> Result<(), Undecodable> {
+        if float.is_finite() {
+            write_json(&mut self.out, &float);
+        } else {
+            self.out.extend(not_finite(float.into()));
+        }
+        Ok(())
+    }
+
+    fn bytes(&mut self, bytes: &[u8], form: Form) -> Result<(), Undecodable> {
+        self.out.push(b'"');
+        match (form, bytes) {
+            (Form::Decimal { scale, .. }, _) => {
+                let text = decimal::to_text(bytes, scale);
+                let text = text.ok_or_else(|| {
+                    self.wire.fault("avro_too_large", format_args!("a decimal has {} bytes", bytes.len()))
+                })?;
+                self.out.extend(text.as_bytes());
+            }
+            (Form::Uuid, _) => {
+                for (place, byte) in bytes.iter().enumerate() {
+                    if let 4 | 6 | 8 | 10 = place {
+                        self.out.push(b'-');
+                    }
+                    self.out.extend([byte >> 4, byte & 0xf].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
+                }
+            }
+            (Form::Duration, [a, b, c, d, e, f, g, h, i, j, k, l]) => {
+                self.out.pop();
+                let parts =
+                    [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(|part| u32::from_le_bytes(part.map(|byte| *byte)));
+                let [months, days, millis] = parts;
+                self.out.extend(format!(r#"{{"months":{months},"days":{days},"millis":{millis}}}"#).as_bytes());
+                return Ok(());
+            }
+            _ => write_base64(&mut self.out, bytes),
+        }
+        self.out.push(b'"');
+        Ok(())
+    }
+
+    fn items(
+        &mut self,
+        open: u8,
+        close: u8,
+        may_be_empty: bool,
+        mut item: impl FnMut(&mut Self) -> Result<(), Undecodable>,
+    ) -> Result<(), Undecodable> {
+        self.enter()?;
+        self.out.push(open);
+        let begin = self.out.len();
+        loop {
+            let (count, end) = self.wire.block(may_be_empty)?;
+            if count == 0 {
+                break;
+            }
+            for _ in 0..count {
+                if self.out.len() > begin {
+                    self.out.push(b',');
+                }
+                item(self)?;
+            }
+            self.wire.ends_block(end)?;
+        }
+        self.out.push(close);
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn record(&mut self, record: &'p Record) -> Result<(), Undecodable> {
+        self.enter()?;
+        self.out.push(b'{');
+        let begin = self.out.len();
+        match &record.order {
+            None => self.parts(&record.parts, &mut |out| {
+                if out.len() > begin {
+                    out.push(b',');
+                }
+            })?,
+            Some(order) => {
+                let mut begins = Vec::with_capacity(order.len() + 1);
+                self.parts(&record.parts, &mut |out| begins.push(out.len() - begin))?;
+                let members = self.out.split_off(begin);
+                begins.push(members.len());
+                for &place in order {
+                    if self.out.len() > begin {
+                        self.out.push(b',');
+                    }
+                    self.out.extend(&members[begins[place]..begins[place + 1]]);
+                }
+            }
+        }
+        self.out.push(b'}');
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Calls `before` each member.
+    fn parts(&mut self, parts: &'p [Part], before: &mut dyn FnMut(&mut Vec<u8>)) -> Result<(), Undecodable> {
+        for part in parts {
+            match part {
+                Part::Member(name, value) => {
+                    before(&mut self.out);
+                    self.out.extend(name.as_bytes());
+                    self.value(*value)?;
+                }
+                Part::Skip(value) => {
+                    let end = self.out.len();
+                    self.value(*value)?;
+                    self.out.truncate(end);
+                }
+                Part::Default(member) => {
+                    before(&mut self.out);
+                    self.out.extend(member);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self) -> Result<(), Undecodable> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(self.wire.fault("avro_too_deep", format_args!("values nest more than {DEEPEST} times")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! Writes JSON as a schema has it: a message's by the conventions of decoding, a default's by those of schemas.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    decode::DEEPEST,
+    json::Json,
+    scalars::{Fit, Texts, bytes, is_float, number, whole},
+    types::{Fields, Id, Type},
+};
+
+/// Values that are tried for each byte of JSON: the branches of unions within unions could be endless.
+const TRIES: usize = 64;
+
+/// What does not fit, and where as a JSON pointer.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    pub pointer: String,
+    pub why: Cow<'static, str>,
+}
+
+/// Appends `json` to `out`.
+///
+/// # Errors
+/// Names the first thing that does not fit. What was appended then is of no use.
+pub(super) fn encode(types: &[Type], root: Id, json: &[u8], out: Vec<u8>) -> Result<Vec<u8>, Misfit> {
+    let tree: Json<'_> = serde_json::from_slice(json).map_err(|error| misfit(format!("it is not JSON: {error}")))?;
+    let left = TRIES.saturating_mul(json.len() + TRIES);
+    let mut encoding = Encoding { types, texts: Texts::Message, out, left, depth: 0 };
+    encoding.value(root, &tree, Fit::Loose)?;
+    Ok(encoding.out)
+}
+
+/// A field's default. Its bytes are texts whose characters stand for a byte each, whatever their logical type.
+///
+/// # Errors
+/// Says what does not fit.
+pub(super) fn default(types: &[Type], of: Id, json: &Value) -> Result<Vec<u8>, String> {
+    let tree = Json::deserialize(json).map_err(|error| error.to_string())?;
+    let mut encoding = Encoding { types, texts: Texts::Default, out: Vec::new(), left: usize::MAX >> 1, depth: 0 };
+    encoding.value(of, &tree, Fit::Loose).map_err(|Misfit { pointer, why }| match pointer.as_str() {
+        "" => why.into_owned(),
+        _ => format!("`{pointer}`: {why}"),
+    })?;
+    Ok(encoding.out)
+}
+
+struct Encoding<'t> {
+    types: &'t [Type],
+    texts: Texts,
+    out: Vec<u8>,
+    /// Values that may still be tried.
+    left: usize,
+    depth: usize,
+}
+
+fn misfit(why: impl Into<Cow<'static, str>>) -> Misfit {
+    Misfit { pointer: String::new(), why: why.into() }
+}
+
+impl Misfit {
+    fn within(mut self, name: &str) -> Self {
+        self.pointer.insert_str(0, &format!("/{}", name.replace('~', "~0").replace('/', "~1")));
+        self
+    }
+}
+
+impl<'t> Encoding<'t> {
+    fn value(&mut self, id: Id, json: &Json<'_>, fit: Fit) -> Result<(), Misfit> {
+        self.left = self.left.checked_sub(1).ok_or_else(|| misfit("takes too many tries at the branches of unions"))?;
+        match (&self.types[id], json) {
+            (Type::Null, Json::Null) => {}
+            (Type::Null, _) => return Err(misfit("is not null")),
+            (Type::Boolean, Json::Boolean(value)) => self.out.push(u8::from(*value)),
+            (Type::Boolean, _) => return Err(misfit("is no boolean")),
+            (Type::Int, _) => {
+                let long = whole(json, fit).ok_or_else(|| misfit("is no int"))?;
+                let int = i32::try_from(long).map_err(|_| misfit("does not fit the 32 bits of an int"))?;
+                self.long(int.into());
+            }
+            (Type::Long, _) => {
+                let long = whole(json, fit).ok_or_else(|| misfit("is no long"))?;
+                self.long(long);
+            }
+            (Type::Float, _) => {
+                let number = number(json, fit).ok_or_else(|| misfit("is no float"))?;
+                let float = number as f32;
+                if number.is_finite() && (float.is_infinite() || fit == Fit::Exact && !is_float(number, float)) {
+                    return Err(misfit("does not fit the 32 bits of a float"));
+                }
+                self.out.extend(float.to_le_bytes());
+            }
+            (Type::Double, _) => {
+                let number = number(json, fit).ok_or_else(|| misfit("is no double"))?;
+                self.out.extend(number.to_le_bytes());
+            }
+            (Type::String, Json::Text(text)) => self.prefixed(text.as_bytes()),
+            (Type::String, _) => return Err(misfit("is no string")),
+            (Type::Bytes(form), _) => {
+                let bytes = bytes(json, *form, None, self.texts).map_err(misfit)?;
+                self.prefixed(&bytes);
+            }
+            (Type::Fixed(_, size, form), _) => {
+                let bytes = bytes(json, *form, Some(*size), self.texts).map_err(misfit)?;
+                if bytes.len() != *size {
+                    return Err(misfit(format!("has {} bytes instead of {size}", bytes.len())));
+                }
+                self.out.extend(bytes);
+            }
+            (Type::Enum(_, symbols), Json::Text(text)) => {
+                let index = symbols.all.iter().position(|symbol| symbol == text);
+                self.length(index.ok_or_else(|| misfit("is none of the enum's symbols"))?);
+            }
+            (Type::Enum(..), _) => return Err(misfit("is no symbol of an enum")),
+            (Type::Array(item), Json::Array(items)) => self.nested(|encoding| {
+                if !items.is_empty() {
+                    encoding.length(items.len());
+                    for (place, json) in items.iter().enumerate() {
+                        encoding.value(*item, json, fit).map_err(|misfit| misfit.within(&place.to_string()))?;
+                    }
+                }
+                encoding.length(0);
+                Ok(())
+            })?,
+            (Type::Array(_), _) => return Err(misfit("is no array")),
+            (Type::Map(value), Json::Object(members)) => self.nested(|encoding| {
+                if !members.is_empty() {
+                    encoding.length(members.len());
+                    for (name, json) in members {
+                        encoding.prefixed(name.as_bytes());
+                        encoding.value(*value, json, fit).map_err(|misfit| misfit.within(name))?;
+                    }
+                }
+                encoding.length(0);
+                Ok(())
+            })?,
+            (Type::Record(_, fields), Json::Object(members)) => {
+                self.nested(|encoding| encoding.record(fields, members, fit))?;
+            }
+            (Type::Map(_) | Type::Record(..), _) => return Err(misfit("is no object")),
+            (Type::Union(branches), _) => self.union(branches, json, fit)?,
+        }
+        Ok(())
+    }
+
+    fn union(&mut self, branches: &'t [Id], json: &Json<'_>, fit: Fit) -> Result<(), Misfit> {
+        let (begin, depth) = (self.out.len(), self.depth);
+        let fits: &[Fit] = if fit == Fit::Exact { &[Fit::Exact] } else { &[Fit::Exact, Fit::Loose] };
+        let mut only = None;
+        for &fit in fits {
+            for (index, &branch) in branches.iter().enumerate() {
+                self.length(index);
+                match self.value(branch, json, fit) {
+                    Ok(()) => return Ok(()),
+                    Err(misfit) if matches!(self.types[branch], Type::Null) => drop(misfit),
+                    Err(misfit) => only = Some(misfit),
+                }
+                self.out.truncate(begin);
+                self.depth = depth;
+            }
+        }
+        // What is wrong with the one branch that a nullable type has says more.
+        let values = branches.iter().filter(|branch| !matches!(self.types[**branch], Type::Null)).count();
+        Err(only.filter(|_| values == 1 || self.left == 0).unwrap_or_else(|| misfit("fits no branch of the union")))
+    }
+
+    fn record(&mut self, fields: &'t Fields, members: &[(Cow<'_, str>, Json<'_>)], fit: Fit) -> Result<(), Misfit> {
+        let pairs = fields.all.iter().zip(members);
+        if members.len() == fields.all.len() && pairs.clone().all(|(field, (name, _))| field.name == *name) {
+            for (field, (name, json)) in pairs {
+                self.value(field.of, json, fit).map_err(|misfit| misfit.within(name))?;
+            }
+            return Ok(());
+        }
+        let mut found = vec![None; fields.all.len()];
+        for (name, json) in members {
+            match fields.by_name.get(name.as_ref()) {
+                // Of several the last counts, as usual.
+                Some(place) => found[*place] = Some(json),
+                None if fit == Fit::Exact => return Err(misfit("has other members than the record")),
+                None => {}
+            }
+        }
+        for (field, json) in fields.all.iter().zip(found) {
+            match (json, &field.default) {
+                (Some(json), _) => self.value(field.of, json, fit).map_err(|misfit| misfit.within(&field.name))?,
+                (None, Some(default)) if fit == Fit::Loose => self.out.extend(default),
+                (None, _) => return Err(misfit("is missing").within(&field.name)),
+            }
+        }
+        Ok(())
+    }
+
+    fn nested(&mut self, inner: impl FnOnce(&mut Self) -> Result<(), Misfit>) -> Result<(), Misfit> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(misfit(format!("nests more than {DEEPEST} times")));
+        }
+        inner(self)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn long(&mut self, value: i64) {
+        let mut bits = ((value << 1) ^ (value >> 63)) as u64;
+        while bits >= 0x80 {
+            self.out.push(bits as u8 | 0x80);
+            bits >>= 7;
+        }
+        self.out.push(bits as u8);
+    }
+
+    /// No length of what is in memory exceeds a long.
+    fn length(&mut self, length: usize) {
+        self.long(length as i64);
+    }
+
+    fn prefixed(&mut self, bytes: &[u8]) {
+        self.length(bytes.len());
+        self.out.extend(bytes);
+    }
+}

@@ -1,0 +1,40 @@
+//! What is wrong with messages and with what was to become one.
+
+use std::{borrow::Cow, fmt};
+
+/// Why a message can't be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Undecodable {
+    /// One word for each kind of fault: `not_avro`, `unknown_schema`, or one that begins with `avro_`.
+    pub reason: &'static str,
+    pub detail: String,
+}
+
+impl Undecodable {
+    pub(super) fn new(reason: &'static str, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+/// Why JSON can't be encoded. What stands there is not repeated: it may be large, or a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unencodable {
+    pub(super) schema: String,
+    /// A JSON pointer, empty for the whole.
+    pub(super) pointer: String,
+    pub(super) why: Cow<'static, str>,
+}
+
+impl fmt::Display for Unencodable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { schema, pointer, why } = self;
+        write!(f, "does not fit the schema `{schema}`")?;
+        if !pointer.is_empty() {
+            write!(f, " at `{pointer}`")?;
+        }
+        write!(f, ": {why}")
+    }
+}
+
+impl std::error::Error for Unencodable {}

@@ -1,0 +1,140 @@
+//! The schemas that are known.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+use super::{
+    Schema,
+    codec::{Decoder, Encoder, Plans},
+    definitions::Definitions,
+    framing::{Framing, Writer},
+};
+
+/// Schemas by name, fingerprint and id. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Schemas(Arc<Registry>);
+
+#[derive(Clone, Debug, Default)]
+struct Registry {
+    by_file: BTreeMap<String, Schema>,
+    /// `None` when schemas that differ have the name.
+    by_full_name: HashMap<String, Option<Schema>>,
+    by_fingerprint: HashMap<u64, Schema>,
+    by_id: BTreeMap<u32, Schema>,
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Problem {
+    /// Its place among those given.
+    pub file: usize,
+    pub why: String,
+}
+
+impl PartialEq for Schemas {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || (&self.0.by_file, &self.0.by_id) == (&other.0.by_file, &other.0.by_id)
+    }
+}
+
+impl Schemas {
+    /// Of files, each with its name without `.avsc` and its text. The order does not matter, but of those that mean the
+    /// same to their data the last counts (H47).
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn parse(files: &[(&str, &str)]) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut parsed = Vec::new();
+        for (file, (_, text)) in files.iter().enumerate() {
+            parsed.push(serde_json::from_str(text).unwrap_or_else(|error| {
+                problems.push(Problem { file, why: format!("it is not JSON: {error}") });
+                Value::Null
+            }));
+        }
+        let names = files.iter().map(|(name, _)| *name);
+        let definitions = Definitions::of(names.zip(&parsed));
+        let mut registry = Registry::default();
+        for (file, ((name, _), json)) in files.iter().zip(&parsed).enumerate() {
+            if problems.iter().any(|problem| problem.file == file) {
+                continue;
+            }
+            match Schema::parse(name, file, json, &definitions) {
+                Ok(_) if registry.by_file.contains_key(*name) => {
+                    problems.push(Problem { file, why: format!("there is a schema `{name}` already") });
+                }
+                Ok(schema) => registry.add(schema),
+                Err(why) => problems.push(Problem { file, why }),
+            }
+        }
+        problems.sort_by_key(|problem| problem.file);
+        if problems.is_empty() { Ok(Self(Arc::new(registry))) } else { Err(problems) }
+    }
+
+    /// With the ids that Confluent's registry gave to schemas, in place of those before.
+    ///
+    /// # Errors
+    /// The ids whose schemas there are not.
+    pub fn with_ids(&self, ids: &BTreeMap<u32, String>) -> Result<Self, Vec<u32>> {
+        let found = ids.iter().map(|(id, name)| self.get(name).map(|schema| (*id, schema)).ok_or(*id));
+        let (known, unknown): (Vec<_>, Vec<_>) = found.partition(Result::is_ok);
+        if !unknown.is_empty() {
+            return Err(unknown.into_iter().filter_map(Result::err).collect());
+        }
+        let by_id = known.into_iter().flatten().collect();
+        Ok(Self(Arc::new(Registry { by_id, ..Registry::clone(&self.0) })))
+    }
+
+    /// By the name of its file, else by its full name if no other that differs has it too.
+    pub fn get(&self, name: &str) -> Option<Schema> {
+        let file = self.0.by_file.get(name);
+        file.or_else(|| self.0.by_full_name.get(name)?.as_ref()).cloned()
+    }
+
+    pub fn by_fingerprint(&self, fingerprint: u64) -> Option<Schema> {
+        self.0.by_fingerprint.get(&fingerprint).cloned()
+    }
+
+    /// The names of the files, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.by_file.keys().map(String::as_str)
+    }
+
+    /// Reads what any of the schemas wrote: as `reader` has it, else as it was written (H53).
+    pub fn decoder(&self, reader: Option<&Schema>) -> Decoder {
+        let plan = |schema: &Schema| schema.read_as(reader);
+        let by_fingerprint = self.0.by_fingerprint.iter().map(|(print, schema)| (*print, plan(schema))).collect();
+        let by_id = self.0.by_id.iter().map(|(id, schema)| (*id, plan(schema))).collect();
+        Decoder(Arc::new(Plans { by_fingerprint, by_id }))
+    }
+
+    /// Writes what `schema` has. `None` when there is no id for it and the framing takes one.
+    pub fn encoder(&self, schema: &Schema, framing: Framing) -> Option<Encoder> {
+        let writer = match framing {
+            Framing::SingleObject => Writer::Fingerprint(schema.fingerprint()),
+            Framing::Confluent => {
+                // The highest is the latest.
+                let (id, _) =
+                    self.0.by_id.iter().rev().find(|(_, known)| known.0.fingerprint == schema.0.fingerprint)?;
+                Writer::Id(*id)
+            }
+        };
+        Some(Encoder { schema: schema.clone(), header: writer.header().into() })
+    }
+}
+
+impl Registry {
+    fn add(&mut self, schema: Schema) {
+        if let Some(full) = schema.full_name() {
+            let known = self.by_full_name.entry(full.to_owned()).or_insert_with(|| Some(schema.clone()));
+            *known = known.take().filter(|known| known.fingerprint() == schema.fingerprint()).map(|_| schema.clone());
+        }
+        self.by_fingerprint.insert(schema.fingerprint(), schema.clone());
+        self.by_file.insert(schema.name().to_owned(), schema);
+    }
+}

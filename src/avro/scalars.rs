@@ -1,0 +1,98 @@
+//! What a scalar in JSON is in Avro.
+
+use std::borrow::Cow;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::{decimal, json::Json, types::Form};
+
+/// Whose texts stand for bytes: a message's by the conventions of decoding, or a default's in which each character
+/// stands for a byte, whatever the logical type.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Texts {
+    Message,
+    Default,
+}
+
+/// How well a value must fit. The branches of a union are tried exactly first: without promotions, and records with all
+/// their fields and no others.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Fit {
+    Exact,
+    Loose,
+}
+
+/// # Errors
+/// Says what is wrong.
+pub(super) fn bytes(
+    json: &Json<'_>,
+    form: Form,
+    size: Option<usize>,
+    texts: Texts,
+) -> Result<Vec<u8>, Cow<'static, str>> {
+    match (json, form) {
+        (Json::Text(text), _) if texts == Texts::Default => {
+            let bytes: Option<Vec<u8>> = text.chars().map(|each| u8::try_from(each).ok()).collect();
+            bytes.ok_or_else(|| "has characters that stand for no byte".into())
+        }
+        (Json::Text(text), Form::Base64) => STANDARD.decode(text.as_bytes()).map_err(|_| "is not base64".into()),
+        (Json::Text(text), Form::Decimal { precision, scale }) => {
+            decimal::from_text(text, precision, scale, size).map_err(Into::into)
+        }
+        (Json::Text(text), Form::Uuid) => uuid(text).ok_or_else(|| "is no UUID".into()),
+        (Json::Object(members), Form::Duration) if texts == Texts::Message => duration(members)
+            .ok_or_else(|| "is no duration: whole `months`, `days` and `millis`, of 32 bits each".into()),
+        (_, Form::Duration) => Err("is no object with a duration".into()),
+        _ => Err("is no text for bytes".into()),
+    }
+}
+
+/// Loosely, `2.0` is whole too, within the range where every double of its size is one number.
+pub(super) fn whole(json: &Json<'_>, fit: Fit) -> Option<i64> {
+    match json {
+        Json::Integer(value) => Some(*value),
+        Json::Number(value) if fit == Fit::Loose && value.fract() == 0.0 && value.abs() < (1_u64 << 53) as f64 => {
+            Some(*value as i64)
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn number(json: &Json<'_>, fit: Fit) -> Option<f64> {
+    match json {
+        Json::Number(value) => Some(*value),
+        Json::Integer(value) if fit == Fit::Loose => Some(*value as f64),
+        Json::Text(text) => match text.as_ref() {
+            "NaN" => Some(f64::NAN),
+            "Infinity" => Some(f64::INFINITY),
+            "-Infinity" => Some(f64::NEG_INFINITY),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether the number is what `float` looks like in JSON.
+pub(super) fn is_float(number: f64, float: f32) -> bool {
+    f64::from(float) == number || float.to_string().parse() == Ok(number)
+}
+
+fn uuid(text: &str) -> Option<Vec<u8>> {
+    let text = text.as_bytes();
+    if text.len() != 36 || [8, 13, 18, 23].iter().any(|&place| text[place] != b'-') {
+        return None;
+    }
+    let digits = text.iter().filter(|byte| **byte != b'-').map(|byte| char::from(*byte).to_digit(16));
+    let digits: Option<Vec<u32>> = digits.collect();
+    let digits = digits.filter(|digits| digits.len() == 32)?;
+    Some(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8)).collect())
+}
+
+fn duration(members: &[(Cow<'_, str>, Json<'_>)]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(12);
+    for part in ["months", "days", "millis"] {
+        let (_, json) = members.iter().rev().find(|(name, _)| name == part)?;
+        bytes.extend(u32::try_from(whole(json, Fit::Loose)?).ok()?.to_le_bytes());
+    }
+    Some(bytes)
+}
