@@ -21,7 +21,9 @@ use events::Ends;
 use tokio::task::JoinHandle;
 use trommel::{
     ack::Outcome,
-    config::{FileSink, FolderSink, Fsync, OnFailure, Retry},
+    config::{FileSink, FolderSink, Fsync, OnFailure, PathPart, PathTemplate, Retry, Upkeep},
+    event::Headers,
+    field::Field,
     metrics::SinkMetrics,
     sink::{
         Output, Sink,
@@ -80,8 +82,8 @@ impl Rig {
     }
 }
 
-fn settings(path: PathBuf) -> FileSink {
-    FileSink { path, max_size: None, max_age: None, keep: None, fsync: Fsync::Batch }
+fn settings() -> FileSink {
+    FileSink { upkeep: Upkeep { fsync: Fsync::Batch, ..Upkeep::default() }, ..FileSink::default() }
 }
 
 fn numbers(range: std::ops::Range<usize>) -> String {
@@ -92,7 +94,7 @@ fn numbers(range: std::ops::Range<usize>) -> String {
 async fn events_are_done_when_their_lines_are_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.ndjson");
-    let mut rig = rig(file::open(&settings(path.clone())).unwrap());
+    let mut rig = rig(file::open(path.clone(), &settings()).unwrap());
     for start in [0, 1, 101] {
         let slots = start..start * 2 + 1;
         rig.send(slots.clone()).await;
@@ -113,7 +115,9 @@ async fn events_are_done_when_their_lines_are_in_the_file() {
 async fn rotation_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.ndjson");
-    let mut rig = rig(file::open(&FileSink { max_size: Some(100), ..settings(path.clone()) }).unwrap());
+    let mut settings = settings();
+    settings.upkeep.max_size = Some(100);
+    let mut rig = rig(file::open(path.clone(), &settings).unwrap());
     for start in (0..1000).step_by(50) {
         rig.send(start..start + 50).await;
         rig.done(start..start + 50).await;
@@ -138,7 +142,7 @@ fn all_text(path: &Path) -> String {
 async fn a_file_that_is_taken_away_is_made_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.ndjson");
-    let mut rig = rig(file::open(&settings(path.clone())).unwrap());
+    let mut rig = rig(file::open(path.clone(), &settings()).unwrap());
     rig.send(0..3).await;
     rig.done(0..3).await;
     fs::rename(&path, folder.path().join("a")).unwrap();
@@ -156,7 +160,7 @@ async fn a_file_that_is_taken_away_is_made_again() {
 #[ignore = "started by another test with a limit on file sizes"]
 async fn disk_full_child() {
     let path = PathBuf::from(std::env::var_os("TROMMEL_TEST_FILE").unwrap());
-    let mut rig = rig(file::open(&settings(path.clone())).unwrap());
+    let mut rig = rig(file::open(path.clone(), &settings()).unwrap());
     let payload = |slot: usize| format!("{{\"slot\":{slot},\"filler\":\"{}\"}}", "x".repeat(100));
     for slot in 0..500 {
         rig.send_payload(slot, payload(slot)).await;
@@ -245,6 +249,58 @@ async fn a_reader_that_stops_reading_holds_up_nothing_else() {
     rig.stopper.end();
     assert_eq!(rig.run.await.unwrap().unwrap(), End::Drained);
     assert_eq!(rig.ends.next().await, (2, Outcome::Retry(Duration::ZERO)));
+}
+
+/// `FOLDER/{date}/{header:Node}.ndjson`
+fn by_node(folder: &Path) -> PathTemplate {
+    let node = vec![PathPart::Field(Field::Header("Node".to_owned())), PathPart::Literal(".ndjson".to_owned())];
+    PathTemplate { root: folder.join("raw"), names: vec![vec![PathPart::Date], node] }
+}
+
+impl Rig {
+    /// Sends the outputs of these slots, in turns for each node.
+    async fn send_for(&self, nodes: &[&str], slots: std::ops::Range<usize>) {
+        for slot in slots {
+            let headers = [("node".into(), nodes[slot % nodes.len()].to_owned().into())];
+            self.queue.send(Output { headers: Some(Headers::from_iter(headers)), ..self.ends.output(slot) }).await;
+        }
+    }
+}
+
+/// J22: what a file gets is in order, also what it refused before, and no other file waits for it.
+#[tokio::test]
+async fn a_partition_that_is_in_trouble_holds_up_itself_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = rig(file::open_partitions(by_node(folder.path()), &settings()).unwrap());
+    let file = |node: &str| folder.path().join(format!("raw/1970-01-01/{node}.ndjson"));
+    fs::create_dir_all(file("b")).unwrap();
+    for start in [0, 40, 80] {
+        rig.send_for(&["a", "b", "../c", "d"], start..start + 40).await;
+        // All but every fourth.
+        let mut done = BTreeSet::new();
+        while done.len() < 30 {
+            let (slot, outcome) = rig.ends.next().await;
+            assert_eq!(outcome, Outcome::Done);
+            done.insert(slot);
+        }
+        assert_eq!(done, (start..start + 40).filter(|slot| slot % 4 != 1).collect());
+    }
+    let numbers = |first: usize| (first..120).step_by(4).map(|number| format!("{number}\n")).collect::<String>();
+    assert_eq!(fs::read_to_string(file("a")).unwrap(), numbers(0), "nothing was written twice");
+    assert_eq!(fs::read_to_string(file("d")).unwrap(), numbers(3));
+    grows(&rig.metrics, rig.metrics.retried.get()).await;
+
+    fs::remove_dir(file("b")).unwrap();
+    for slot in (1..120).step_by(4) {
+        assert_eq!(rig.ends.next().await, (slot, Outcome::Done));
+    }
+    assert_eq!(rig.drained().await, End::Drained);
+    assert_eq!(fs::read_to_string(file("b")).unwrap(), numbers(1));
+    assert_eq!(
+        fs::read_dir(folder.path().join("raw/1970-01-01")).unwrap().count(),
+        4,
+        "`../c` is a file beside the others"
+    );
 }
 
 #[tokio::test]

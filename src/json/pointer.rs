@@ -6,7 +6,7 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use super::{NotJson, text};
+use super::{NotJson, scanner::Scanner, text};
 
 /// A JSON pointer, split into its steps once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ impl Pointer {
     /// # Errors
     /// When what was read is not JSON.
     pub fn find<'a>(&self, json: &'a [u8]) -> Result<Option<&'a str>, NotJson> {
-        let mut scanner = Scanner { json, at: 0 };
+        let mut scanner = Scanner::new(json);
         for step in &self.steps {
             let found = match (scanner.peek()?, step.index) {
                 (b'{', _) => scanner.enter_object(&step.key)?,
@@ -111,33 +111,7 @@ impl Step {
     }
 }
 
-struct Scanner<'a> {
-    json: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Scanner<'a> {
-    /// The next byte that is no white space, not consumed.
-    #[inline]
-    fn peek(&mut self) -> Result<u8, NotJson> {
-        loop {
-            match self.json.get(self.at) {
-                Some(b' ' | b'\n' | b'\t' | b'\r') => self.at += 1,
-                Some(&byte) => return Ok(byte),
-                None => return Err(NotJson),
-            }
-        }
-    }
-
-    #[inline]
-    fn expect(&mut self, wanted: u8) -> Result<(), NotJson> {
-        if self.peek()? != wanted {
-            return Err(NotJson);
-        }
-        self.at += 1;
-        Ok(())
-    }
-
+impl Scanner<'_> {
     /// Stops before the member's value.
     fn enter_object(&mut self, wanted: &str) -> Result<bool, NotJson> {
         self.at += 1;
@@ -175,84 +149,6 @@ impl<'a> Scanner<'a> {
             }
         }
         Ok(true)
-    }
-
-    /// Past one value of any kind.
-    #[inline]
-    fn skip(&mut self) -> Result<(), NotJson> {
-        match self.peek()? {
-            b'"' => {
-                self.at += 1;
-                self.string().map(|_| ())
-            }
-            b'{' | b'[' => self.container(),
-            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
-                let rest = self.json.get(self.at..).unwrap_or_default();
-                let end = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\t' | b'\r');
-                self.at += rest.iter().position(end).unwrap_or(rest.len());
-                Ok(())
-            }
-            _ => Err(NotJson),
-        }
-    }
-
-    /// Past an object or array.
-    #[inline]
-    fn container(&mut self) -> Result<(), NotJson> {
-        let mut depth = 0_usize;
-        loop {
-            let byte = *self.json.get(self.at).ok_or(NotJson)?;
-            self.at += 1;
-            match byte {
-                b'"' => {
-                    self.string()?;
-                }
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => {
-                    depth -= 1;
-                    if depth == 0 {
-                        return Ok(());
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// From behind the opening quote to behind the closing one: what stands between, escapes and all.
-    #[inline]
-    fn string(&mut self) -> Result<&'a [u8], NotJson> {
-        let start = self.at;
-        loop {
-            self.at += self.plain_bytes();
-            match self.json.get(self.at) {
-                Some(b'"') => {
-                    self.at += 1;
-                    return self.json.get(start..self.at - 1).ok_or(NotJson);
-                }
-                Some(b'\\') => self.at += 2,
-                Some(_) => self.at += 1,
-                None => return Err(NotJson),
-            }
-        }
-    }
-
-    /// How many bytes certainly are neither quote nor backslash, found eight at a time.
-    #[inline]
-    fn plain_bytes(&self) -> usize {
-        const ONES: u64 = u64::from_le_bytes([1; 8]);
-        const HIGHS: u64 = ONES << 7;
-        let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-        let rest = self.json.get(self.at..).unwrap_or_default();
-        let (chunks, _) = rest.as_chunks::<8>();
-        for (index, chunk) in chunks.iter().enumerate() {
-            let word = u64::from_le_bytes(*chunk);
-            let ends = zero_bytes(word ^ (ONES * u64::from(b'"'))) | zero_bytes(word ^ (ONES * u64::from(b'\\')));
-            if ends != 0 {
-                return index * 8 + (ends.trailing_zeros() / 8) as usize;
-            }
-        }
-        chunks.len() * 8
     }
 }
 

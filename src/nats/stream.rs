@@ -3,14 +3,20 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    config::{self, Storage},
+    config,
     nats::{ApiError, Connection, Difference, Wanted, api::listed, code, converge},
 };
 
-/// What it took to make a stream as declared.
+mod info;
+mod wanted;
+
+pub use info::{Cluster, Replica, State, StreamInfo};
+use wanted::wanted;
+
+/// What it takes to make a stream as declared.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Converged {
-    Created,
+    Created(Vec<Difference>),
     Updated(Vec<Difference>),
     AsWanted,
 }
@@ -32,12 +38,22 @@ pub enum StreamError {
         #[source]
         source: ApiError,
     },
-    #[error("the server took stream `{stream}` and left out what it does not know ({})", listed(differences))]
-    LeftOut { stream: String, differences: Vec<Difference> },
+    #[error(
+        "nats-server {version} took stream `{stream}` and left out what it does not know ({}): it is too old for that",
+        listed(differences)
+    )]
+    LeftOut { stream: String, version: String, differences: Vec<Difference> },
+}
+
+/// What the server has, and what is to become of it.
+struct Plan {
+    config: Map<String, Value>,
+    converged: Converged,
 }
 
 impl Connection {
-    /// Makes a stream as declared. What the declaration does not mention stays as the server has it.
+    /// Makes a stream as declared. What the declaration does not mention stays as the server has it. Nothing is asked
+    /// before the future is polled.
     ///
     /// # Errors
     /// When the server does not answer, or refuses a change; the error names the fields.
@@ -45,39 +61,52 @@ impl Connection {
         self.ensure(&stream.name, &wanted(stream)).await
     }
 
-    pub(super) async fn ensure(&self, name: &str, wanted: &Wanted) -> Result<Converged, StreamError> {
+    /// What [`Self::ensure_stream`] would do. Changes nothing.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn plan_stream(&self, stream: &config::Stream) -> Result<Converged, StreamError> {
+        Ok(self.plan(&stream.name, &wanted(stream)).await?.converged)
+    }
+
+    async fn plan(&self, name: &str, wanted: &Wanted) -> Result<Plan, StreamError> {
         let found = match self.api(&format!("STREAM.INFO.{name}"), &json!({})).await {
             Ok(info) => Some(config_of(info)),
             Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => None,
             Err(error) => return Err(StreamError::Read(name.to_owned(), error)),
         };
-        let (answer, converged) = match found {
-            None => {
-                let mut config = Map::from_iter([("name".to_owned(), json!(name))]);
-                converge(&mut config, wanted);
+        let is_there = found.is_some();
+        let mut config = found.unwrap_or_else(|| Map::from_iter([("name".to_owned(), json!(name))]));
+        let differences = converge(&mut config, wanted);
+        let converged = match differences.is_empty() {
+            _ if !is_there => Converged::Created(differences),
+            true => Converged::AsWanted,
+            false => Converged::Updated(differences),
+        };
+        Ok(Plan { config, converged })
+    }
+
+    pub(super) async fn ensure(&self, name: &str, wanted: &Wanted) -> Result<Converged, StreamError> {
+        let Plan { config, converged } = self.plan(name, wanted).await?;
+        let answer = match &converged {
+            Converged::AsWanted => return Ok(converged),
+            Converged::Created(_) => {
                 let answer = self.api(&format!("STREAM.CREATE.{name}"), &config.into()).await;
-                (answer.map_err(|error| StreamError::Create(name.to_owned(), error))?, Converged::Created)
+                answer.map_err(|error| StreamError::Create(name.to_owned(), error))?
             }
-            Some(mut config) => {
-                let differences = converge(&mut config, wanted);
-                if differences.is_empty() {
-                    return Ok(Converged::AsWanted);
-                }
+            Converged::Updated(differences) => {
                 let answer = self.api(&format!("STREAM.UPDATE.{name}"), &config.into()).await;
-                let answer = answer.map_err(|source| StreamError::Change {
-                    stream: name.to_owned(),
-                    differences: differences.clone(),
-                    source,
-                })?;
-                (answer, Converged::Updated(differences))
+                let (stream, differences) = (name.to_owned(), differences.clone());
+                answer.map_err(|source| StreamError::Change { stream, differences, source })?
             }
         };
         let differences = converge(&mut config_of(answer), wanted);
         if !differences.is_empty() {
-            return Err(StreamError::LeftOut { stream: name.to_owned(), differences });
+            let version = self.client().server_info().version;
+            return Err(StreamError::LeftOut { stream: name.to_owned(), version, differences });
         }
         match &converged {
-            Converged::Created => tracing::info!(stream = name, "stream created"),
+            Converged::Created(_) => tracing::info!(stream = name, "stream created"),
             Converged::Updated(differences) => {
                 tracing::info!(stream = name, was = listed(differences), "stream updated")
             }
@@ -95,21 +124,4 @@ fn config_of(info: Value) -> Map<String, Value> {
         },
         _ => Map::new(),
     }
-}
-
-fn wanted(stream: &config::Stream) -> Wanted {
-    let subjects: Vec<_> = stream.subjects.iter().map(|subject| subject.as_str()).collect();
-    let storage = |storage| match storage {
-        Storage::File => "file",
-        Storage::Memory => "memory",
-    };
-    let nanoseconds = |duration: std::time::Duration| json!(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
-    let mut wanted = vec![("subjects", json!(subjects))];
-    wanted.extend(stream.storage.map(|kind| ("storage", json!(storage(kind)))));
-    wanted.extend(stream.replicas.map(|replicas| ("num_replicas", json!(replicas))));
-    wanted.extend(stream.max_age.map(|age| ("max_age", nanoseconds(age))));
-    wanted.extend(stream.max_bytes.map(|bytes| ("max_bytes", json!(bytes))));
-    wanted.extend(stream.max_messages.map(|messages| ("max_msgs", json!(messages))));
-    wanted.extend(stream.duplicate_window.map(|window| ("duplicate_window", nanoseconds(window))));
-    wanted
 }

@@ -15,7 +15,7 @@ pub trait Destination: Send + 'static {
 
     fn item(output: &Output) -> Self::Item;
 
-    /// Stores a batch, in order. May be given what it has refused again, under the same slots.
+    /// Stores a batch, in order where that shows. May be given what it has refused again, under the same slots.
     ///
     /// # Errors
     /// Says how far it came and why no further.
@@ -25,9 +25,18 @@ pub trait Destination: Send + 'static {
 /// A batch was not stored to its end.
 #[derive(Debug)]
 pub struct Stopped {
-    /// Items before this one are stored, this one and the rest are not.
+    /// Items before this one are stored, this one is not.
     pub at: usize,
     pub why: Refusal,
+    /// Of the items behind it those that are stored all the same, in order.
+    pub stored_behind: Vec<usize>,
+}
+
+impl Stopped {
+    /// Nothing from this item on is stored.
+    pub fn at(at: usize, why: Refusal) -> Self {
+        Self { at, why, stored_behind: Vec::new() }
+    }
 }
 
 /// Drives a [`Destination`], one batch at a time: what is written meanwhile is the next batch.
@@ -77,10 +86,13 @@ impl<D: Destination> Blocking<D> {
         if let Some((last, _)) = report.batch[..stored].last() {
             self.words.push_back(Confirmation::Through(*last));
         }
-        if let Err(stopped) = report.result {
-            let mut refused = report.batch[stored..].iter().map(|(slot, _)| *slot);
+        if let Err(Stopped { at, why, stored_behind }) = report.result {
+            let behind = report.batch.iter().enumerate().skip(at);
+            let (kept, refused): (Vec<_>, Vec<_>) = behind.partition(|(at, _)| stored_behind.binary_search(at).is_ok());
+            self.words.extend(kept.iter().map(|(_, (slot, _))| Confirmation::One(*slot)));
+            let mut refused = refused.iter().map(|(_, (slot, _))| *slot);
             if let Some(slot) = refused.next() {
-                self.words.push_back(Confirmation::Refused(slot, stopped.why));
+                self.words.push_back(Confirmation::Refused(slot, why));
             }
             self.give_back(refused, "an output before it was refused");
         }

@@ -2,10 +2,6 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use bytes::Bytes;
-
-use super::{Slot, line};
-
 /// Bytes after which a chunk is full.
 const FULL: u64 = 256 << 10;
 
@@ -29,12 +25,17 @@ pub(super) struct Sent {
 }
 
 impl Chunk {
-    /// Takes lines from the batch until the chunk is full or has `room` bytes; one at least.
-    pub(super) fn fill(&mut self, batch: &[(Slot, Bytes)], room: u64) {
+    /// Takes payloads, which `append` makes lines of, until the chunk is full or has `room` bytes; one at least.
+    pub(super) fn fill<'a>(
+        &mut self,
+        payloads: &mut impl Iterator<Item = &'a [u8]>,
+        room: u64,
+        mut append: impl FnMut(&mut Vec<u8>, &[u8]),
+    ) {
         self.lines.clear();
         self.ends.clear();
-        for (_, payload) in batch {
-            line::append(&mut self.lines, payload);
+        for payload in payloads {
+            append(&mut self.lines, payload);
             self.ends.push(self.lines.len());
             if self.lines.len() as u64 >= room.min(FULL) {
                 break;

@@ -4,9 +4,8 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-use crate::{ack::Ticket, sink::Output};
+use crate::{ack::Ticket, json::Payload, sink::Output};
 
 /// What is known about where an event failed. Empty is left out.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -55,30 +54,6 @@ struct Record<'a> {
     headers: Vec<(&'a str, &'a str)>,
     #[serde(flatten)]
     payload: Payload<'a>,
-}
-
-#[derive(Serialize)]
-enum Payload<'a> {
-    #[serde(rename = "payload")]
-    Json(&'a RawValue),
-    #[serde(rename = "payload_text")]
-    Text(&'a str),
-    #[serde(rename = "payload_base64")]
-    Bytes(String),
-}
-
-impl<'a> Payload<'a> {
-    fn of(bytes: &'a [u8]) -> Self {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => serde_json::from_str(text).map_or(Self::Text(text), Self::Json),
-            Err(_) => Self::Bytes(base64(bytes)),
-        }
-    }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::prelude::{BASE64_STANDARD, Engine};
-    BASE64_STANDARD.encode(bytes)
 }
 
 /// The dead letter of an event that got no further than its source or its filter.

@@ -141,7 +141,7 @@ impl Destination for Folder {
             }
             written.map_err(|error| {
                 let context = format!("could not write into folder `{}`", path.display());
-                Stopped { at, why: Refusal::Later(anyhow::Error::new(error).context(context)) }
+                Stopped::at(at, Refusal::Later(anyhow::Error::new(error).context(context)))
             })?;
         }
         Ok(())

@@ -10,12 +10,8 @@ use crate::json;
 pub fn append(lines: &mut Vec<u8>, payload: &[u8]) {
     if is_json(payload) {
         append_json(lines, payload);
-    } else if let Ok(text) = std::str::from_utf8(payload) {
-        lines.extend_from_slice(Value::from(text).to_string().as_bytes());
     } else {
-        lines.extend_from_slice(br#"{"base64":""#);
-        lines.extend_from_slice(STANDARD.encode(payload).as_bytes());
-        lines.extend_from_slice(br#""}"#);
+        append_other(lines, payload);
     }
     lines.push(b'\n');
 }
@@ -25,7 +21,8 @@ pub fn is_json(payload: &[u8]) -> bool {
     json::check(payload).is_ok()
 }
 
-fn append_json(lines: &mut Vec<u8>, json: &[u8]) {
+/// [`append`] for JSON, without the newline.
+pub(super) fn append_json(lines: &mut Vec<u8>, json: &[u8]) {
     if !json.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
         lines.extend_from_slice(json);
         return;
@@ -40,6 +37,17 @@ fn append_json(lines: &mut Vec<u8>, json: &[u8]) {
         in_string = byte == b'"';
         !byte.is_ascii_whitespace()
     }));
+}
+
+/// [`append`] for what is no JSON, without the newline.
+pub(super) fn append_other(lines: &mut Vec<u8>, payload: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(payload) {
+        lines.extend_from_slice(Value::from(text).to_string().as_bytes());
+    } else {
+        lines.extend_from_slice(br#"{"base64":""#);
+        lines.extend_from_slice(STANDARD.encode(payload).as_bytes());
+        lines.extend_from_slice(br#""}"#);
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::{
     Output, Refusal, Slot,
     blocking::{Blocking, Destination, Stopped},
     chunk::{self, Chunk},
+    line,
 };
 
 /// Standard output as a sink.
@@ -61,7 +62,8 @@ impl<W: Write + Send + 'static> Destination for Lines<W> {
         // The torn line may belong to an output that was given up since: then it counts for nobody.
         let mut stored = usize::from(mended.is_some() && mended == batch.first().map(|(slot, _)| *slot));
         while stored < batch.len() {
-            self.chunk.fill(&batch[stored..], u64::MAX);
+            let mut payloads = batch[stored..].iter().map(|(_, payload)| &**payload);
+            self.chunk.fill(&mut payloads, u64::MAX, line::append);
             let sent = self.chunk.send(&mut self.stream);
             stored += sent.lines;
             if let (true, Some((slot, _))) = (sent.bytes > sent.whole, batch.get(stored)) {
@@ -79,7 +81,7 @@ fn stopped(at: usize, error: io::Error) -> Stopped {
         ErrorKind::BrokenPipe => Refusal::Closed,
         _ => Refusal::Later(error.into()),
     };
-    Stopped { at, why }
+    Stopped::at(at, why)
 }
 
 #[cfg(test)]

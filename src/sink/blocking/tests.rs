@@ -75,7 +75,7 @@ async fn a_refusal_gives_back_everything_behind_it() {
     rig.write(0..3).await;
     rig.start().await;
     rig.write(3..5).await;
-    rig.results.send(Err(Stopped { at: 1, why: Refusal::Later(anyhow!("full")) })).unwrap();
+    rig.results.send(Err(Stopped::at(1, Refusal::Later(anyhow!("full"))))).unwrap();
     let mut words = Vec::new();
     for _ in 0..5 {
         words.push(rig.word().await);
@@ -85,6 +85,27 @@ async fn a_refusal_gives_back_everything_behind_it() {
     rig.results.send(Ok(())).unwrap();
     assert_eq!(rig.word().await, Ok(4));
     assert_eq!([rig.seen.recv(), rig.seen.recv()], [Ok(vec![0, 1, 2]), Ok(vec![1, 2, 3, 4])]);
+}
+
+/// A destination of several parts may refuse in one of them alone.
+#[tokio::test]
+async fn what_is_stored_behind_a_refusal_is_not_given_back() {
+    let mut rig = rig();
+    rig.write(0..5).await;
+    rig.start().await;
+    rig.write(5..6).await;
+    let why = Refusal::Later(anyhow!("full"));
+    rig.results.send(Err(Stopped { at: 1, why, stored_behind: vec![2, 4] })).unwrap();
+    let mut words = Vec::new();
+    for _ in 0..6 {
+        words.push(match rig.sink.confirm().await {
+            Confirmation::One(slot) => (slot, "stored"),
+            Confirmation::Through(slot) => (slot, "through"),
+            Confirmation::Refused(slot, Refusal::Later(why)) if why.to_string() == "full" => (slot, "full"),
+            Confirmation::Refused(slot, _) => (slot, "behind"),
+        });
+    }
+    assert_eq!(words, [(0, "through"), (2, "stored"), (4, "stored"), (1, "full"), (3, "behind"), (5, "behind")]);
 }
 
 /// A fault of ours that ends the thread loses no output: all come back, and every later one does.

@@ -14,6 +14,8 @@ use jiff::{Timestamp, ToSpan, civil::DateTime, tz::TimeZone};
 use super::folder;
 
 const STAMP: &str = "%Y%m%dT%H%M%S.%9fZ";
+/// As it is filled in.
+const STAMP_LEN: usize = 26;
 
 /// Moves the file away and removes the oldest of its predecessors beyond `keep`. Those that can't be removed are
 /// only reported.
@@ -31,6 +33,15 @@ pub(super) fn rotate(path: &Path, keep: Option<NonZeroUsize>, now: SystemTime) -
         rotated[..surplus].iter().for_each(|time| remove(&name(path, *time)));
     }
     Ok(())
+}
+
+/// Whether [`rotate`] gives such names to files that are moved away from another.
+pub(super) fn is_rotated(name: &str) -> bool {
+    let ends_in_time = |stem: &str| {
+        let stamp = stem.len().checked_sub(STAMP_LEN).and_then(|start| stem.get(start..));
+        stamp.is_some_and(|stamp| DateTime::strptime(STAMP, stamp).is_ok())
+    };
+    ends_in_time(name) || name.rsplit_once('.').is_some_and(|(stem, _)| ends_in_time(stem))
 }
 
 fn remove(path: &Path) {
@@ -85,6 +96,7 @@ mod tests {
         ] {
             assert_eq!(name(Path::new(path), moved), Path::new(file));
             assert_eq!(time(Path::new(path), OsStr::new(file)), Some(moved), "{file}");
+            assert!(is_rotated(file) && !is_rotated(path), "{file}");
         }
         for other in [
             "out.ndjson",

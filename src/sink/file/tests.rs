@@ -1,38 +1,45 @@
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{fs, num::NonZeroUsize, time::Duration};
 
 use tempfile::TempDir;
 
 use super::*;
+use crate::{
+    config::{Fsync, Record, Upkeep},
+    sink::Refusal,
+};
 
 /// A sink's file in a folder of its own, with a clock in the test's hand.
 struct Rig {
     folder: TempDir,
     ndjson: Ndjson,
+    lines: Lines,
     now: SystemTime,
-    slot: Slot,
 }
 
-fn settings(folder: &TempDir) -> FileSink {
-    let path = folder.path().join("made/on/the/way/out.ndjson");
-    FileSink { path, max_size: None, max_age: None, keep: None, fsync: Fsync::Never }
+fn path(folder: &TempDir) -> PathBuf {
+    folder.path().join("made/on/the/way/out.ndjson")
 }
 
-fn rig(change: impl FnOnce(&mut FileSink)) -> Rig {
+fn rig(change: impl FnOnce(&mut Upkeep)) -> Rig {
     let folder = tempfile::tempdir().unwrap();
-    let mut settings = settings(&folder);
-    change(&mut settings);
-    Rig { ndjson: Ndjson::open(settings).unwrap(), folder, now: SystemTime::now(), slot: 0 }
+    let mut upkeep = Upkeep::default();
+    change(&mut upkeep);
+    let ndjson = Ndjson::open(path(&folder), upkeep).unwrap();
+    Rig { ndjson, folder, lines: Lines::new(&Record::default()), now: SystemTime::now() }
 }
 
 impl Rig {
     fn path(&self) -> PathBuf {
-        self.ndjson.settings.path.clone()
+        path(&self.folder)
+    }
+
+    fn opened_again(self) -> Self {
+        Self { ndjson: Ndjson::open(self.path(), Upkeep::default()).unwrap(), ..self }
     }
 
     fn try_store(&mut self, payloads: &[&str]) -> Result<(), Stopped> {
-        let batch: Vec<_> = payloads.iter().map(|payload| (self.slot, payload.to_string().into())).collect();
-        self.slot += batch.len() as u64;
-        self.ndjson.store_at(&batch, self.now)
+        let payloads = payloads.iter().map(|payload| payload.as_bytes());
+        self.ndjson.store(payloads, &mut self.lines, self.now)
     }
 
     fn store(&mut self, payloads: &[&str]) {
@@ -58,7 +65,7 @@ fn lines_are_appended_over_restarts() {
     let mut first = rig(|_| {});
     first.store(&["1", "{\"a\":\n2}", "text"]);
     assert_eq!(first.text(), "1\n{\"a\":2}\n\"text\"\n");
-    let mut second = Rig { ndjson: Ndjson::open(settings(&first.folder)).unwrap(), ..first };
+    let mut second = first.opened_again();
     second.store(&["4"]);
     assert_eq!(second.text(), "1\n{\"a\":2}\n\"text\"\n4\n");
 }
@@ -68,16 +75,16 @@ fn lines_are_appended_over_restarts() {
 fn a_torn_line_does_not_spoil_the_next() {
     let first = rig(|_| {});
     fs::write(first.path(), "1\n{\"a\":").unwrap();
-    let mut second = Rig { ndjson: Ndjson::open(settings(&first.folder)).unwrap(), ..first };
+    let mut second = first.opened_again();
     second.store(&["2"]);
     assert_eq!(second.text(), "1\n\"{\\\"a\\\":\"\n2\n");
 }
 
 #[test]
 fn it_rotates_by_size_and_keeps_the_newest() {
-    let mut rig = rig(|settings| {
-        settings.max_size = Some(4);
-        settings.keep = NonZeroUsize::new(2);
+    let mut rig = rig(|upkeep| {
+        upkeep.max_size = Some(4);
+        upkeep.keep = NonZeroUsize::new(2);
     });
     rig.store(&["1", "2"]);
     assert_eq!((rig.text(), rig.rotated().len()), ("1\n2\n".to_owned(), 0), "full, and nothing has come since");
@@ -90,7 +97,7 @@ fn it_rotates_by_size_and_keeps_the_newest() {
 
 #[test]
 fn it_rotates_by_age_counted_from_its_first_line() {
-    let mut rig = rig(|settings| settings.max_age = Some(Duration::from_secs(3600)));
+    let mut rig = rig(|upkeep| upkeep.max_age = Some(Duration::from_secs(3600)));
     rig.store(&["1"]);
     rig.now += Duration::from_secs(3599);
     rig.store(&["2"]);
@@ -105,7 +112,7 @@ fn it_rotates_by_age_counted_from_its_first_line() {
 
 #[test]
 fn an_empty_file_does_not_rotate() {
-    let mut rig = rig(|settings| settings.max_age = Some(Duration::from_secs(1)));
+    let mut rig = rig(|upkeep| upkeep.max_age = Some(Duration::from_secs(1)));
     rig.now += Duration::from_secs(3600);
     rig.store(&["1"]);
     assert_eq!(rig.rotated().len(), 0);
@@ -113,7 +120,7 @@ fn an_empty_file_does_not_rotate() {
 
 #[test]
 fn others_may_move_cut_and_remove_the_file() {
-    let mut rig = rig(|settings| settings.fsync = Fsync::Batch);
+    let mut rig = rig(|upkeep| upkeep.fsync = Fsync::Batch);
     rig.store(&["1"]);
     fs::rename(rig.path(), rig.path().with_extension("1")).unwrap();
     rig.store(&["2"]);
@@ -132,7 +139,7 @@ fn a_file_that_can_not_be_reopened_refuses_for_now_and_is_named() {
     rig.store(&["1"]);
     fs::remove_file(rig.path()).unwrap();
     fs::create_dir(rig.path()).unwrap();
-    let Stopped { at: 0, why: Refusal::Later(cause) } = rig.try_store(&["2"]).unwrap_err() else { panic!() };
+    let Stopped { at: 0, why: Refusal::Later(cause), .. } = rig.try_store(&["2"]).unwrap_err() else { panic!() };
     assert!(format!("{cause:#}").starts_with(&format!("could not write `{}`: ", rig.path().display())), "{cause:#}");
     fs::remove_dir(rig.path()).unwrap();
     rig.store(&["2"]);
@@ -142,8 +149,7 @@ fn a_file_that_can_not_be_reopened_refuses_for_now_and_is_named() {
 #[test]
 fn what_is_no_regular_file_is_refused() {
     for path in ["/dev/null", "/dev"] {
-        let settings = FileSink { path: path.into(), ..settings(&tempfile::tempdir().unwrap()) };
-        let error = Ndjson::open(settings).err().unwrap();
+        let error = Ndjson::open(path.into(), Upkeep::default()).err().unwrap();
         assert!(format!("{error:#}").starts_with(&format!("could not open `{path}`: ")), "{error:#}");
     }
 }

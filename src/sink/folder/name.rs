@@ -1,7 +1,10 @@
 //! What files are called. What comes out of an event is made safe (L82, L130): no name leaves the folder or is hidden.
 
 use super::NewFile;
-use crate::config::{Part, Template};
+use crate::{
+    config::{Part, Template},
+    sink::safe::safe,
+};
 
 /// Longest parts of a name, in bytes. With the longest template they stay under the 255 that file systems allow.
 const MAX_VALUE: usize = 80;
@@ -31,14 +34,8 @@ impl Names {
         for part in &template.0 {
             match part {
                 Part::Literal(text) => name.push_str(text),
-                Part::EventType => name.push_str(&safe(&event.event_type, MAX_VALUE)),
-                Part::Subject => name.push_str(&safe(&file.subject, MAX_VALUE)),
                 Part::Id => name.push_str(&safe(&event.id, MAX_ID)),
-                Part::SourceTime => name.push_str(&safe(event.source_time.as_deref().unwrap_or_default(), MAX_VALUE)),
-                Part::Key => name.push_str(&safe(&file.key, MAX_VALUE)),
-                Part::Header(header) => {
-                    name.push_str(&safe(file.headers.get(header).map_or("", |value| value), MAX_VALUE));
-                }
+                part => name.push_str(&safe(found(part, file), MAX_VALUE)),
             }
         }
         let extension = match template.0.last() {
@@ -53,18 +50,21 @@ impl Names {
     }
 }
 
-fn own(stem: &str, file: &NewFile, extension: &str) -> String {
-    format!("{stem}_{}-{:016x}{extension}", file.index, file.digest)
+/// What a placeholder stands for, as it is.
+fn found<'a>(part: &'a Part, file: &'a NewFile) -> &'a str {
+    match part {
+        Part::Literal(text) => text,
+        Part::EventType => &file.event.event_type,
+        Part::Subject => &file.subject,
+        Part::Id => &file.event.id,
+        Part::SourceTime => file.event.source_time.as_deref().unwrap_or_default(),
+        Part::Key => &file.key,
+        Part::Header(header) => file.headers.get(header).map_or("", |value| value),
+        // Not in file names, where every value is made safe.
+        Part::Token(part) => found(part, file),
+    }
 }
 
-/// Letters, digits, `.`, `_` and `-`, with no dot first or next to another: never hidden, never the way to another folder.
-pub(super) fn safe(text: &str, max: usize) -> String {
-    let mut safe = String::new();
-    for char in text.chars().take(max) {
-        let is_safe = char.is_ascii_alphanumeric()
-            || matches!(char, '_' | '-')
-            || (char == '.' && !safe.ends_with('.') && !safe.is_empty());
-        safe.push(if is_safe { char } else { '_' });
-    }
-    if safe.is_empty() { "_".to_owned() } else { safe }
+fn own(stem: &str, file: &NewFile, extension: &str) -> String {
+    format!("{stem}_{}-{:016x}{extension}", file.index, file.digest)
 }

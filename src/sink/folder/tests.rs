@@ -1,10 +1,10 @@
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{name::safe, *};
+use super::*;
 use crate::{
     config::{Part, Template},
-    sink::double,
+    sink::{double, safe::safe},
 };
 
 fn output(event_type: &str, id: &str, route: &str, index: u32, payload: &'static [u8]) -> Output {
@@ -111,7 +111,7 @@ fn what_fails_says_how_far_it_came() {
     fs::create_dir(&in_the_way).unwrap();
     fs::write(in_the_way.join("file"), "").unwrap();
     let stopped = store(&folder, &outputs).unwrap_err();
-    assert!(matches!(stopped, Stopped { at: 1, why: Refusal::Later(_) }), "{stopped:?}");
+    assert!(matches!(stopped, Stopped { at: 1, why: Refusal::Later(_), .. }), "{stopped:?}");
     fs::remove_dir_all(in_the_way).unwrap();
     store(&folder, &outputs[1..]).unwrap();
     assert_eq!(files(&folder).len(), 3, "and nothing half-written is left");

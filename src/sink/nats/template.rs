@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use crate::{
     config::{self, Part},
-    event::{MAX_SUBJECT, check_subject},
+    event::{MAX_SUBJECT, check_subject, token},
     sink::{Output, Refusal},
 };
 
@@ -42,20 +42,12 @@ impl Template {
         }
         self.buffer.clear();
         for part in &self.parts {
-            let event = output.ticket.event();
             match part {
                 Part::Literal(text) => self.buffer.extend_from_slice(text.as_bytes()),
-                Part::EventType => value(&mut self.buffer, "{event_type}", &event.event_type, Dots::Kept)?,
-                Part::Subject => value(&mut self.buffer, "{subject}", output.subject(), Dots::Kept)?,
-                Part::Id => value(&mut self.buffer, "{id}", &event.id, Dots::Replaced)?,
-                Part::SourceTime => {
-                    let source_time = event.source_time.as_deref().unwrap_or_default();
-                    value(&mut self.buffer, "{source_time}", source_time, Dots::Replaced)?;
-                }
-                Part::Key => value(&mut self.buffer, "{key}", &output.key, Dots::Replaced)?,
-                Part::Header(name) => {
-                    let found = output.headers().get(name).map_or("", |value| value);
-                    value(&mut self.buffer, format_args!("{{header:{name}}}"), found, Dots::Replaced)?;
+                Part::Token(inner) => value(&mut self.buffer, part, &token(found(inner, output)), Dots::Kept)?,
+                Part::EventType | Part::Subject => value(&mut self.buffer, part, found(part, output), Dots::Kept)?,
+                Part::Id | Part::SourceTime | Part::Key | Part::Header(_) => {
+                    value(&mut self.buffer, part, found(part, output), Dots::Replaced)?;
                 }
             }
         }
@@ -79,6 +71,21 @@ fn literal(part: &Part) -> Option<&str> {
     }
 }
 
+/// What a placeholder stands for, as it is.
+fn found<'a>(part: &'a Part, output: &'a Output) -> &'a str {
+    let event = output.ticket.event();
+    match part {
+        Part::Literal(text) => text,
+        Part::EventType => &event.event_type,
+        Part::Subject => output.subject(),
+        Part::Id => &event.id,
+        Part::SourceTime => event.source_time.as_deref().unwrap_or_default(),
+        Part::Key => &output.key,
+        Part::Header(name) => output.headers().get(name).map_or("", |value| value),
+        Part::Token(part) => found(part, output),
+    }
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Dots {
     /// The value is a subject or looks like one: its dots separate tokens.
@@ -87,7 +94,7 @@ enum Dots {
     Replaced,
 }
 
-fn value(buffer: &mut BytesMut, placeholder: impl std::fmt::Display, value: &str, dots: Dots) -> Result<(), Refusal> {
+fn value(buffer: &mut BytesMut, placeholder: &Part, value: &str, dots: Dots) -> Result<(), Refusal> {
     let problem = if value.is_empty() {
         "is empty"
     } else if value.bytes().any(|byte| matches!(byte, b'*' | b'>')) {
@@ -102,7 +109,7 @@ fn value(buffer: &mut BytesMut, placeholder: impl std::fmt::Display, value: &str
         }
         return Ok(());
     };
-    Err(refused(anyhow!("`{placeholder}` of the subject {problem}: {:?}", shorten(value))))
+    Err(refused(anyhow!("`{{{placeholder}}}` of the subject {problem}: {:?}", shorten(value))))
 }
 
 /// As much of a value as a message should show.
@@ -168,6 +175,27 @@ mod tests {
         ] {
             assert_eq!(fill(&parts, event()).as_deref(), Ok(expected));
         }
+    }
+
+    /// H08 and H09: what would be refused becomes one harmless token.
+    #[test]
+    fn tokens_take_what_comes() {
+        let token = |part| Part::Token(Box::new(part));
+        let parts = [text("out."), token(Part::EventType), text("."), token(Part::Header("none".to_owned()))];
+        for (event_type, expected) in
+            [("a.b", "out.a_b._"), ("", "out._._"), ("a *\r\n>", "out.a_____._"), ("$JS", "out.$JS._")]
+        {
+            let event = Event { event_type: event_type.into(), ..event() };
+            assert_eq!(fill(&parts, event).as_deref(), Ok(expected));
+        }
+        assert_eq!(fill(&[token(Part::Subject)], event()).as_deref(), Ok("orders_eu_7"));
+        let reserved = Event { event_type: "$JS.API".into(), ..event() };
+        assert!(fill(&[token(Part::EventType), text(".x")], reserved).unwrap_err().contains("is not for events"));
+        let control = Event { event_type: "a\0".into(), ..event() };
+        assert_eq!(
+            fill(&parts, control).unwrap_err(),
+            "`{token:event_type}` of the subject holds white space or control characters: \"a\\0\""
+        );
     }
 
     #[test]

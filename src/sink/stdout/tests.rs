@@ -48,14 +48,14 @@ fn every_output_is_a_line() {
 fn a_closed_pipe_is_a_reader_that_has_left() {
     let mut lines = lines([Err(ErrorKind::BrokenPipe)]);
     let stopped = lines.store(&batch(0..3)).unwrap_err();
-    assert!(matches!(stopped, Stopped { at: 0, why: Refusal::Closed }));
+    assert!(matches!(stopped, Stopped { at: 0, why: Refusal::Closed, .. }));
 }
 
 #[test]
 fn a_torn_line_is_ended_when_its_output_is_tried_again() {
     let mut lines = lines([Ok(12), Err(ErrorKind::StorageFull)]);
     let stopped = lines.store(&batch(0..3)).unwrap_err();
-    assert!(matches!(stopped, Stopped { at: 1, why: Refusal::Later(_) }), "one line is whole");
+    assert!(matches!(stopped, Stopped { at: 1, why: Refusal::Later(_), .. }), "one line is whole");
     lines.store(&batch(1..3)).unwrap();
     assert_eq!(text(&lines), "\"line 0\"\n\"line 1\"\n\"line 2\"\n");
 }
@@ -74,7 +74,7 @@ fn a_torn_line_is_ended_even_if_its_output_was_given_up() {
 fn a_full_device_is_a_passing_fault() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let stopped = Lines::new(full).store(&batch(0..1)).unwrap_err();
-    let Stopped { at: 0, why: Refusal::Later(cause) } = stopped else { panic!("{stopped:?}") };
+    let Stopped { at: 0, why: Refusal::Later(cause), .. } = stopped else { panic!("{stopped:?}") };
     assert_eq!(cause.downcast_ref::<io::Error>().unwrap().kind(), ErrorKind::StorageFull);
 }
 

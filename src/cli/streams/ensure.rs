@@ -1,0 +1,36 @@
+//! `trommel streams ensure DIR` (H03)
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Folder, Report, refused};
+use crate::cli::refusal::Refusal;
+
+#[derive(Args, Debug)]
+pub(super) struct Ensure {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+}
+
+impl Ensure {
+    /// One stream after the other. The first that can't be had ends it; those before it stay as they are now.
+    pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
+        let (streams, connection) = self.folder.open().await?;
+        let mut reports = Vec::new();
+        let mut ended = Ok(ExitCode::SUCCESS);
+        for stream in &streams {
+            match connection.ensure_stream(stream).await {
+                Ok(converged) => reports.push(Report::new(stream, converged, "created", "updated")),
+                Err(error) => {
+                    ended = Err(refused(error));
+                    break;
+                }
+            }
+        }
+        if ended.is_ok() || !reports.is_empty() {
+            self.folder.print(&reports)?;
+        }
+        ended
+    }
+}

@@ -1,0 +1,28 @@
+//! `trommel streams plan DIR` (H06)
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Folder, Report, refused};
+use crate::cli::{exit, refusal::Refusal};
+
+#[derive(Args, Debug)]
+pub(super) struct Plan {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+}
+
+impl Plan {
+    pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
+        let (streams, connection) = self.folder.open().await?;
+        let mut reports = Vec::new();
+        for stream in &streams {
+            let converged = connection.plan_stream(stream).await.map_err(refused)?;
+            reports.push(Report::new(stream, converged, "to_create", "to_update"));
+        }
+        self.folder.print(&reports)?;
+        let is_done = reports.iter().all(|report| report.result == "as_declared");
+        Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::from(exit::INVALID) })
+    }
+}

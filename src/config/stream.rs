@@ -1,0 +1,221 @@
+//! `[[stream]]`: a stream that the router sees to.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    table::{At, Table},
+    unique::Unique,
+    values,
+};
+use crate::event::Pattern;
+
+/// A stream that is created when absent and updated where it differs. `None` leaves what the server has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stream {
+    pub name: String,
+    /// What it keeps. Empty only where it has a mirror or sources.
+    pub subjects: Vec<Pattern>,
+    pub description: Option<String>,
+    pub retention: Option<Retention>,
+    pub storage: Option<Storage>,
+    pub replicas: Option<usize>,
+    pub max_age: Option<Bound<Duration>>,
+    pub max_msgs: Option<Bound<u64>>,
+    /// Bytes of all messages.
+    pub max_bytes: Option<Bound<u64>>,
+    /// Bytes of one message.
+    pub max_msg_size: Option<Bound<u64>>,
+    pub max_msgs_per_subject: Option<Bound<u64>>,
+    pub max_consumers: Option<Bound<u64>>,
+    pub discard: Option<Discard>,
+    /// How long a `Nats-Msg-Id` is known.
+    pub duplicate_window: Option<Duration>,
+    pub compression: Option<Compression>,
+    pub allow_direct: Option<bool>,
+    pub deny_delete: Option<bool>,
+    pub deny_purge: Option<bool>,
+    pub republish: Option<Republish>,
+    pub mirror: Option<Upstream>,
+    pub sources: Vec<Upstream>,
+    pub placement: Option<Placement>,
+}
+
+/// A limit, or the word that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound<T> {
+    Unlimited,
+    Most(T),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    Limits,
+    Interest,
+    WorkQueue,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    File,
+    Memory,
+}
+
+/// What a full stream does without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discard {
+    Old,
+    New,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    S2,
+}
+
+/// Where stored messages are published once more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Republish {
+    /// Which of them; all when not given.
+    pub src: Option<Pattern>,
+    pub dest: String,
+    pub headers_only: Option<bool>,
+}
+
+/// Another stream that this one copies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    pub name: String,
+    pub filter_subject: Option<Pattern>,
+    /// From the first message when not given.
+    pub start: Option<Start>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    Sequence(u64),
+    Time(Timestamp),
+}
+
+/// Which servers may hold the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub cluster: Option<String>,
+    pub tags: Vec<String>,
+}
+
+pub(super) fn stream(table: &mut Table<'_>, names: &mut Unique) -> Option<At<Stream>> {
+    let name = names.named(table, "stream", values::server_name);
+    let subjects = table.list("subjects", values::server_pattern);
+    let mirror = table.table("mirror", upstream);
+    let mut copied = Unique::default();
+    let sources = table.tables("sources", |table| source(table, &mut copied));
+    check_subjects(table, subjects.as_deref(), sources.is_empty());
+    let stream = Stream {
+        name: String::new(),
+        subjects: subjects.unwrap_or_default(),
+        description: table.text("description"),
+        retention: table.choice(
+            "retention",
+            &[("limits", Retention::Limits), ("interest", Retention::Interest), ("workqueue", Retention::WorkQueue)],
+        ),
+        storage: table.choice("storage", &[("file", Storage::File), ("memory", Storage::Memory)]),
+        replicas: table.positive("replicas", 5).map(|replicas| replicas.get()),
+        max_age: table.bound("max_age", Table::duration),
+        max_msgs: table.bound("max_msgs", count),
+        max_bytes: table.bound("max_bytes", Table::size),
+        max_msg_size: table.bound("max_msg_size", message_size),
+        max_msgs_per_subject: table.bound("max_msgs_per_subject", count),
+        max_consumers: table.bound("max_consumers", count),
+        discard: table.choice("discard", &[("old", Discard::Old), ("new", Discard::New)]),
+        duplicate_window: table.duration("duplicate_window"),
+        compression: table.choice("compression", &[("none", Compression::None), ("s2", Compression::S2)]),
+        allow_direct: table.flag("allow_direct"),
+        deny_delete: table.flag("deny_delete"),
+        deny_purge: table.flag("deny_purge"),
+        republish: table.table("republish", republish).flatten(),
+        mirror: mirror.flatten(),
+        sources: sources.into_iter().flatten().collect(),
+        placement: table.table("placement", placement).flatten(),
+    };
+    if let (Some(window), Some(Bound::Most(age))) = (stream.duplicate_window, stream.max_age)
+        && window > age
+    {
+        let hint = "a message that is gone is not looked for: give it at most as long".to_owned();
+        table.error(table.place_of("duplicate_window"), "`duplicate_window` is longer than `max_age`", Some(hint));
+    }
+    let name = name?;
+    if stream.mirror.iter().chain(&stream.sources).any(|upstream| upstream.name == name) {
+        table.error(table.place(), format!("stream `{name}` copies itself"), Some("name another stream".into()));
+    }
+    Some(At { value: Stream { name, ..stream }, place: table.place() })
+}
+
+/// A stream listens to subjects, copies other streams, or both; a mirror is one other stream and nothing else.
+fn check_subjects(table: &Table<'_>, subjects: Option<&[Pattern]>, copies_none: bool) {
+    if table.has("mirror") {
+        for other in ["subjects", "sources"].into_iter().filter(|other| table.has(other)) {
+            let hint = "leave one of them out, or copy the stream with `sources`, which may be beside `subjects`";
+            table.error(table.place_of(other), format!("a mirror has no `{other}`"), Some(hint.into()));
+        }
+    } else if copies_none && !table.has("subjects") {
+        let hint = "name what it keeps, or the stream to copy with `mirror` or `sources`".to_owned();
+        table.error(table.place(), "`subjects` is missing", Some(hint));
+    } else if copies_none && subjects.is_some_and(<[_]>::is_empty) {
+        let hint = "name what it keeps, as in `subjects = [\"orders.>\"]`".to_owned();
+        table.error(table.place_of("subjects"), "the stream keeps nothing", Some(hint));
+    }
+}
+
+fn count(table: &mut Table<'_>, field: &'static str) -> Option<u64> {
+    table.count_from(field, 1)
+}
+
+/// The server counts the bytes of one message in 31 bits.
+fn message_size(table: &mut Table<'_>, field: &'static str) -> Option<u64> {
+    let size = table.size(field)?;
+    if size > i32::MAX as u64 {
+        table.error(table.place_of(field), format!("`{field}` is at most 2147483647 bytes"), None);
+        return None;
+    }
+    Some(size)
+}
+
+fn republish(table: &mut Table<'_>) -> Option<Republish> {
+    let src = table.parsed("src", values::server_pattern);
+    let dest = table.required("dest", |table, field| table.parsed(field, values::server_pattern));
+    let headers_only = table.flag("headers_only");
+    Some(Republish { src, dest: dest?.as_str().to_owned(), headers_only })
+}
+
+fn source(table: &mut Table<'_>, copied: &mut Unique) -> Option<Upstream> {
+    let source = upstream(table)?;
+    let filter = source.filter_subject.as_ref().map(|filter| format!(" with filter `{filter}`"));
+    let what = format!("source `{}`{}", source.name, filter.unwrap_or_default());
+    copied.claim(table, &what, table.place(), what.clone());
+    Some(source)
+}
+
+fn upstream(table: &mut Table<'_>) -> Option<Upstream> {
+    let name = table.required("name", |table, field| table.parsed(field, values::server_name));
+    let filter_subject = table.parsed("filter_subject", values::server_pattern);
+    let sequence = table.count_from("start_seq", 1).map(Start::Sequence);
+    let time = table.time("start_time").map(Start::Time);
+    if table.has("start_seq") && table.has("start_time") {
+        let hint = "give `start_seq` or `start_time`".to_owned();
+        table.error(table.place_of("start_time"), "a copy starts in one place", Some(hint));
+    }
+    Some(Upstream { name: name?, filter_subject, start: sequence.or(time) })
+}
+
+fn placement(table: &mut Table<'_>) -> Option<Placement> {
+    let cluster = table.parsed("cluster", values::literal);
+    let tags = table.list("tags", values::literal);
+    if !table.has("cluster") && tags.as_ref().map_or(!table.has("tags"), Vec::is_empty) {
+        let hint = "give it a `cluster`, `tags`, or both".to_owned();
+        table.error(table.place(), "the placement names no server", Some(hint));
+    }
+    Some(Placement { cluster, tags: tags.unwrap_or_default() })
+}

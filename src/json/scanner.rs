@@ -1,0 +1,140 @@
+//! Walking through a JSON text without parsing it. What is walked over is read, not validated.
+
+use std::ops::Range;
+
+use super::NotJson;
+
+/// A place in a JSON text.
+pub(super) struct Scanner<'a> {
+    json: &'a [u8],
+    pub(super) at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(json: &'a [u8]) -> Self {
+        Self { json, at: 0 }
+    }
+
+    /// The next byte that is no white space, not consumed.
+    #[inline]
+    pub(super) fn peek(&mut self) -> Result<u8, NotJson> {
+        loop {
+            match self.json.get(self.at) {
+                Some(b' ' | b'\n' | b'\t' | b'\r') => self.at += 1,
+                Some(&byte) => return Ok(byte),
+                None => return Err(NotJson),
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn expect(&mut self, wanted: u8) -> Result<(), NotJson> {
+        if self.peek()? != wanted {
+            return Err(NotJson);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Past one value of any kind.
+    #[inline]
+    pub(super) fn skip(&mut self) -> Result<(), NotJson> {
+        match self.peek()? {
+            b'"' => {
+                self.at += 1;
+                self.string().map(|_| ())
+            }
+            b'{' | b'[' => self.container(),
+            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
+                let rest = self.json.get(self.at..).unwrap_or_default();
+                let end = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\t' | b'\r');
+                self.at += rest.iter().position(end).unwrap_or(rest.len());
+                Ok(())
+            }
+            _ => Err(NotJson),
+        }
+    }
+
+    /// Past the next member of the object that begins here or of which a member has just been passed. Where its value
+    /// stands, if there is one.
+    pub(super) fn next_member(&mut self) -> Option<Range<usize>> {
+        if !matches!(self.peek(), Ok(b'{' | b',')) {
+            return None;
+        }
+        self.at += 1;
+        self.expect(b'"').ok()?;
+        self.string().ok()?;
+        self.expect(b':').ok()?;
+        self.peek().ok()?;
+        let start = self.at;
+        self.skip().ok()?;
+        Some(start..self.at)
+    }
+
+    /// Past the next quote, wherever it is. `false` when there is none.
+    pub(super) fn find_quote(&mut self) -> bool {
+        let rest = self.json.get(self.at..).unwrap_or_default();
+        let quote = rest.iter().position(|&byte| byte == b'"');
+        self.at += quote.map_or(rest.len(), |quote| quote + 1);
+        quote.is_some()
+    }
+
+    /// Past an object or array.
+    #[inline]
+    fn container(&mut self) -> Result<(), NotJson> {
+        let mut depth = 0_usize;
+        loop {
+            let byte = *self.json.get(self.at).ok_or(NotJson)?;
+            self.at += 1;
+            match byte {
+                b'"' => {
+                    self.string()?;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return Ok(());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// From behind the opening quote to behind the closing one: what stands between, escapes and all.
+    #[inline]
+    pub(super) fn string(&mut self) -> Result<&'a [u8], NotJson> {
+        let start = self.at;
+        loop {
+            self.at += self.plain_bytes();
+            match self.json.get(self.at) {
+                Some(b'"') => {
+                    self.at += 1;
+                    return self.json.get(start..self.at - 1).ok_or(NotJson);
+                }
+                Some(b'\\') => self.at += 2,
+                Some(_) => self.at += 1,
+                None => return Err(NotJson),
+            }
+        }
+    }
+
+    /// How many bytes certainly are neither quote nor backslash, found eight at a time.
+    #[inline]
+    fn plain_bytes(&self) -> usize {
+        const ONES: u64 = u64::from_le_bytes([1; 8]);
+        const HIGHS: u64 = ONES << 7;
+        let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+        let rest = self.json.get(self.at..).unwrap_or_default();
+        let (chunks, _) = rest.as_chunks::<8>();
+        for (index, chunk) in chunks.iter().enumerate() {
+            let word = u64::from_le_bytes(*chunk);
+            let ends = zero_bytes(word ^ (ONES * u64::from(b'"'))) | zero_bytes(word ^ (ONES * u64::from(b'\\')));
+            if ends != 0 {
+                return index * 8 + (ends.trailing_zeros() / 8) as usize;
+            }
+        }
+        chunks.len() * 8
+    }
+}

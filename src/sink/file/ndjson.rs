@@ -1,0 +1,189 @@
+//! A file that is being written. A line is whole or not there: what a failed write left behind is cut off again, what a
+//! crash left behind is made a line of its own.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use anyhow::Context as _;
+
+use super::{folder, record::Records, rotation, tail};
+use crate::{
+    config::{self, Fsync, Upkeep},
+    sink::{Refusal, blocking::Stopped, chunk::Chunk, permissions},
+};
+
+/// What lines are made with, which files may share.
+pub(super) struct Lines {
+    chunk: Chunk,
+    records: Records,
+}
+
+impl Lines {
+    pub(super) fn new(settings: &config::Record) -> Self {
+        Self { chunk: Chunk::default(), records: Records::new(settings) }
+    }
+}
+
+pub(super) struct Ndjson {
+    path: PathBuf,
+    upkeep: Upkeep,
+    file: fs::File,
+    /// Bytes of whole lines that were written.
+    len: u64,
+    /// Of those, the bytes that count: their outputs are confirmed.
+    good: u64,
+    /// Something that doesn't count may stand behind the good bytes.
+    torn: bool,
+    began: SystemTime,
+}
+
+impl Ndjson {
+    /// Opens the file. Missing folders on the way are made.
+    ///
+    /// # Errors
+    /// When it can't be opened, is not a regular file, or doesn't look like NDJSON.
+    pub(super) fn open(path: PathBuf, upkeep: Upkeep) -> anyhow::Result<Self> {
+        let (file, len, began) =
+            open_file(&path, upkeep.fsync).with_context(|| format!("could not open `{}`", path.display()))?;
+        Ok(Self { path, upkeep, file, len, good: len, torn: false, began })
+    }
+
+    /// Appends a line for each payload, in order.
+    ///
+    /// # Errors
+    /// Says how far it came and why no further.
+    pub(super) fn store<'a>(
+        &mut self,
+        payloads: impl ExactSizeIterator<Item = &'a [u8]>,
+        lines: &mut Lines,
+        now: SystemTime,
+    ) -> Result<(), Stopped> {
+        let mut stored = 0;
+        self.append(payloads, lines, now, &mut stored).map_err(|error| {
+            if self.torn {
+                // Should this fail as well, it is done before the next write.
+                let _ = self.cut();
+            }
+            let context = format!("could not write `{}`", self.path.display());
+            Stopped::at(stored, Refusal::Later(anyhow::Error::new(error).context(context)))
+        })
+    }
+
+    fn append<'a>(
+        &mut self,
+        mut payloads: impl ExactSizeIterator<Item = &'a [u8]>,
+        lines: &mut Lines,
+        now: SystemTime,
+        stored: &mut usize,
+    ) -> io::Result<()> {
+        if self.torn {
+            self.cut()?;
+        }
+        self.follow_path()?;
+        let mut written = 0;
+        while payloads.len() > 0 {
+            if self.is_due(now) {
+                self.confirm(written, stored)?;
+                self.rotate(now)?;
+            }
+            let room = self.upkeep.max_size.map_or(u64::MAX, |max| max.saturating_sub(self.len));
+            lines.chunk.fill(&mut payloads, room, |bytes, payload| lines.records.append(bytes, payload));
+            self.torn = true;
+            let sent = lines.chunk.send(&mut self.file);
+            written += sent.lines;
+            self.len += sent.whole as u64;
+            if let Err(error) = sent.result {
+                self.file.set_len(self.len)?;
+                self.confirm(written, stored)?;
+                return Err(error);
+            }
+            if self.upkeep.fsync == Fsync::Never {
+                self.confirm(written, stored)?;
+            }
+        }
+        self.confirm(written, stored)
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        (self.file, self.len, self.began) = open_file(&self.path, self.upkeep.fsync)?;
+        self.good = self.len;
+        Ok(())
+    }
+
+    /// Makes everything written so far count.
+    fn confirm(&mut self, written: usize, stored: &mut usize) -> io::Result<()> {
+        if self.upkeep.fsync == Fsync::Batch && *stored < written {
+            self.file.sync_data()?;
+        }
+        *stored = written;
+        self.good = self.len;
+        self.torn = false;
+        Ok(())
+    }
+
+    /// Cuts off what doesn't count.
+    fn cut(&mut self) -> io::Result<()> {
+        self.file.set_len(self.good)?;
+        self.len = self.good;
+        self.torn = false;
+        Ok(())
+    }
+
+    /// Opens the file anew when someone has moved or removed it, and notices when someone has cut it.
+    fn follow_path(&mut self) -> io::Result<()> {
+        let ours = self.file.metadata()?;
+        match fs::metadata(&self.path) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
+                self.len = ours.len();
+                self.good = self.len;
+                Ok(())
+            }
+            Ok(_) => self.reopen(),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.reopen(),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_due(&self, now: SystemTime) -> bool {
+        let Upkeep { max_size, max_age, .. } = self.upkeep;
+        let age = now.duration_since(self.began).unwrap_or_default();
+        self.len > 0 && (max_size.is_some_and(|max| self.len >= max) || max_age.is_some_and(|max| age >= max))
+    }
+
+    fn rotate(&mut self, now: SystemTime) -> io::Result<()> {
+        rotation::rotate(&self.path, self.upkeep.keep, now)?;
+        self.reopen()?;
+        self.began = now;
+        Ok(())
+    }
+}
+
+/// The file, ready for the next line, its length, and when it began.
+fn open_file(path: &Path, fsync: Fsync) -> io::Result<(fs::File, u64, SystemTime)> {
+    let folder = folder(path);
+    let there = folder.ancestors().find(|folder| folder.is_dir());
+    permissions::make_folder(folder)?;
+    let mut file = permissions::file().read(true).append(true).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let len = tail::mend(&mut file, path)?;
+    if fsync == Fsync::Batch {
+        // A new name is safe only with its folder, and a new folder's with the one above.
+        for folder in folder.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::File::open(folder)?.sync_all()?;
+            if Some(folder) == there {
+                break;
+            }
+        }
+    }
+    // Not every file system knows when a file was made.
+    let began = metadata.created().or_else(|_| metadata.modified())?;
+    Ok((file, len, began))
+}

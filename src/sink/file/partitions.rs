@@ -1,0 +1,99 @@
+//! Outputs shared out over files. Of these the last used are kept open.
+
+use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
+
+use super::{
+    name::{Entry, Names},
+    ndjson::{Lines, Ndjson},
+};
+use crate::{
+    config::{FileSink, PathTemplate, Upkeep},
+    sink::{
+        Output, Refusal, Slot,
+        blocking::{Destination, Stopped},
+    },
+};
+
+/// Files that are open at once.
+const MAX_OPEN: usize = 64;
+
+/// A sink's files.
+pub struct Partitions {
+    root: PathBuf,
+    names: Names,
+    upkeep: Upkeep,
+    lines: Lines,
+    /// With their paths below the root, the last used at the end.
+    open: Vec<(String, Ndjson)>,
+}
+
+impl Partitions {
+    pub(super) fn new(path: PathTemplate, settings: &FileSink) -> Self {
+        let PathTemplate { root, names } = path;
+        let lines = Lines::new(&settings.record);
+        Self { root, names: Names::new(names), upkeep: settings.upkeep, lines, open: Vec::new() }
+    }
+
+    /// Which of the batch's outputs each file gets, in order.
+    fn share_out(&mut self, batch: &[(Slot, Entry)]) -> BTreeMap<String, Vec<usize>> {
+        let (mut shares, mut path) = (BTreeMap::<String, Vec<usize>>::new(), String::new());
+        for (at, (_, entry)) in batch.iter().enumerate() {
+            self.names.fill(entry, &mut path);
+            match shares.get_mut(&path) {
+                Some(share) => share.push(at),
+                None => {
+                    shares.insert(path.clone(), vec![at]);
+                }
+            }
+        }
+        shares
+    }
+
+    fn store_in(&mut self, path: String, batch: &[(Slot, Entry)], share: &[usize]) -> Result<(), Stopped> {
+        let mut file = match self.open.iter().position(|(open, _)| *open == path) {
+            Some(at) => self.open.remove(at).1,
+            None => {
+                if self.open.len() == MAX_OPEN {
+                    self.open.remove(0);
+                }
+                let opened = Ndjson::open(self.root.join(&path), self.upkeep);
+                opened.map_err(|error| Stopped::at(0, Refusal::Later(error)))?
+            }
+        };
+        let payloads = share.iter().map(|at| &*batch[*at].1.payload);
+        let stored = file.store(payloads, &mut self.lines, SystemTime::now());
+        self.open.push((path, file));
+        stored
+    }
+}
+
+impl Destination for Partitions {
+    type Item = Entry;
+
+    fn item(output: &Output) -> Entry {
+        Entry::of(output)
+    }
+
+    /// A file that refuses holds up only what belongs into it.
+    fn store(&mut self, batch: &[(Slot, Entry)]) -> Result<(), Stopped> {
+        let mut first: Option<(usize, Refusal)> = None;
+        let mut refused = Vec::new();
+        for (path, share) in self.share_out(batch) {
+            let Err(stopped) = self.store_in(path, batch, &share) else { continue };
+            let rest = &share[stopped.at..];
+            refused.extend_from_slice(rest);
+            if let Some(&at) = rest.first()
+                && first.as_ref().is_none_or(|(first, _)| at < *first)
+            {
+                first = Some((at, stopped.why));
+            }
+        }
+        let Some((at, why)) = first else { return Ok(()) };
+        refused.sort_unstable();
+        let stored_behind = (at..batch.len()).filter(|at| refused.binary_search(at).is_err()).collect();
+        Err(Stopped { at, why, stored_behind })
+    }
+}
+
+#[cfg(test)]
+mod tests;

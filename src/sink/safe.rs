@@ -1,0 +1,24 @@
+//! What comes out of an event, made safe for a name in a path (L82, L130): it neither leaves its folder nor is hidden.
+
+/// Appends letters, digits, `.`, `_` and `-` as they are and `_` for all else, also for a dot that is first or next to
+/// another, and for nothing at all. Takes `max` characters.
+pub(super) fn push_safe(name: &mut String, text: &str, max: usize) {
+    let start = name.len();
+    for char in text.chars().take(max) {
+        let before = &name[start..];
+        let is_safe = char.is_ascii_alphanumeric()
+            || matches!(char, '_' | '-')
+            || (char == '.' && !before.ends_with('.') && !before.is_empty());
+        name.push(if is_safe { char } else { '_' });
+    }
+    if name.len() == start {
+        name.push('_');
+    }
+}
+
+/// [`push_safe`] for a text of its own.
+pub(super) fn safe(text: &str, max: usize) -> String {
+    let mut safe = String::new();
+    push_safe(&mut safe, text, max);
+    safe
+}
