@@ -18,18 +18,14 @@ use tokio::{
 
 use crate::{
     admin, api,
-    config::{Config, Place, Problem, Problems, SourceKind},
+    config::{Config, Place, Problem, Problems, Role, SourceKind, Stream},
     filter::Host,
     metrics::Metrics,
     nats::{self, Connection, Life},
     pipeline::Pipeline,
     registry::{Change, Loader, Report, Tenures, Watch},
     sink::outlet::{End, Queue},
-    source::{
-        Source,
-        jetstream::JetStream,
-        lines::{Lines, Progress},
-    },
+    source::{Source, finite::Progress, jetstream::JetStream, lines::Lines, replay::Replay},
     stop::{Stop, Stopper},
     summary::Summary,
 };
@@ -37,9 +33,11 @@ use crate::{
 mod attended;
 mod observer;
 mod outlets;
+mod replay;
 
 use attended::{Attended, CHANGES};
 use outlets::Outlets;
+pub use replay::{Replay as Replayed, replay};
 
 /// Why a run ended badly. Named after who has to act.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +105,10 @@ pub fn runtime() -> io::Result<Runtime> {
 /// comes back from the broker.
 pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError> {
     let began = Instant::now();
+    if controls.stop.is_draining() {
+        // Told before anything was touched: nothing is.
+        return Ok(Summary::new(&controls.metrics, began.elapsed()));
+    }
     let config = if controls.idle_exit.is_some() { observer::observer(config) } else { config };
     let lanes = Builder::new_multi_thread().thread_name("lane").enable_time().build();
     let lanes = lanes.context("could not start the lanes' threads").map_err(RunError::Failed)?;
@@ -130,7 +132,8 @@ struct Router {
     background: JoinSet<anyhow::Result<()>>,
     outlets: JoinSet<anyhow::Result<End>>,
     dead_letters: Queue,
-    tenures: Arc<Tenures>,
+    /// `None` where nothing is held upstream.
+    tenures: Option<Arc<Tenures>>,
     /// The control socket, if this router has it.
     attended: JoinSet<anyhow::Result<()>>,
 }
@@ -158,15 +161,22 @@ impl Router {
 
         let host = Host::new(controls.cache.clone(), api, Arc::clone(metrics)).map_err(RunError::Failed)?;
         let watch = Watch::new(vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()]);
-        let tenures = Arc::new(attended::tenures(&config, controls, setup).map_err(RunError::Failed)?);
-        let loader = Loader::start(host, config.clone(), sinks, Arc::clone(metrics), Some(Arc::clone(&tenures)));
+        let tenures = match config.role {
+            Role::Replay => None,
+            Role::Router | Role::Observer => {
+                Some(Arc::new(attended::tenures(&config, controls, setup).map_err(RunError::Failed)?))
+            }
+        };
+        let loader = Loader::start(host, config.clone(), sinks, Arc::clone(metrics), tenures.clone());
         let loader = loader.await.map_err(RunError::Config)?;
         let snapshots = loader.snapshots();
         let quarantined = Arc::new(Notify::new());
         let Attended { serves, attached, changes } = attended::attend(control, controls, has_started);
         let current =
             Current { loader, watch, reload: Arc::clone(&controls.reload), quarantined: Arc::clone(&quarantined) };
-        background.spawn(current.keep(changes));
+        if config.role != Role::Replay {
+            background.spawn(current.keep(changes));
+        }
 
         let (pipeline, lanes) = Pipeline::start(&config, &snapshots, &dead_letters, &quarantined, stop, lanes);
         if let Some(after) = controls.idle_exit {
@@ -191,7 +201,9 @@ impl Router {
         while self.lanes.join_next().await.is_some() {}
         self.background.shutdown().await;
         // No event of theirs is left.
-        self.tenures.close().await;
+        if let Some(tenures) = self.tenures {
+            tenures.close().await;
+        }
         drop(self.dead_letters);
         let mut result = failed;
         // Nobody takes changes any more: consumers have what is left, and hear why it was the last.
@@ -270,14 +282,18 @@ impl Current {
     }
 }
 
+/// The streams that a run makes, in the order in which it does: those in the configuration, and that of the dead letters.
+pub fn declared_streams(config: &Config) -> Vec<Stream> {
+    let declared = config.streams.iter().filter(|_| config.role == Role::Router).cloned();
+    declared.chain(outlets::dead_letter_stream(config)).collect()
+}
+
 /// Makes the streams that the configuration wants, or brings them in line. Returns the connection for what else is to be
 /// agreed on.
 async fn converge_streams(config: &Config) -> Result<Option<Connection>, RunError> {
     let Some(settings) = &config.nats else { return Ok(None) };
     let connection = nats::connect(settings, "setup", Life::Reconnecting).await.map_err(RunError::Connect)?;
-    let streams = config.streams.iter().filter(|_| !config.is_observer);
-    let wanted = streams.cloned().chain(outlets::dead_letter_stream(config));
-    for stream in wanted {
+    for stream in declared_streams(config) {
         let converged = connection.ensure_stream(&stream).await;
         let converged = converged.map_err(|error| RunError::Failed(error.into()))?;
         tracing::debug!(stream = stream.name, ?converged, "stream is as configured");
@@ -293,8 +309,11 @@ async fn start_sources(
     let mut sources = JoinSet::new();
     for source in &config.sources {
         let at = || {
-            let observes =
-                if config.is_observer { ", in a router that makes no streams: `trommel run` does" } else { "" };
+            let observes = if config.role == Role::Observer {
+                ", in a router that makes no streams: `trommel run` does"
+            } else {
+                ""
+            };
             format!("could not open source `{}`{observes}", source.name)
         };
         let intake_metrics = controls.metrics.source(&source.name);
@@ -305,6 +324,14 @@ async fn start_sources(
                 let lines = Lines::new(source, settings, progress).with_context(at)?;
                 intake_metrics.connected.set(1);
                 sources.spawn(lines.run(pipeline.intake(intake_metrics), stop));
+            }
+            SourceKind::Replay(settings) => {
+                let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
+                let connection = nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at)?;
+                let progress = Arc::clone(&controls.progress);
+                let replay = Replay::open(connection, source, settings, progress).await.with_context(at)?;
+                intake_metrics.connected.set(1);
+                sources.spawn(replay.run(pipeline.intake(intake_metrics), stop));
             }
             SourceKind::JetStream(settings) => {
                 let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;

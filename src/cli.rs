@@ -11,12 +11,19 @@ use clap::{Args, Parser, Subcommand};
 pub mod check;
 mod columns;
 pub mod consume;
+pub mod emit;
+pub mod history;
 pub mod keys;
 pub mod logs;
 pub mod refusal;
+pub mod replay;
+mod row;
 pub mod run;
 pub mod status;
 pub mod stop;
+pub mod streams;
+mod stretch;
+pub mod tail;
 
 /// Exit codes, for scripts (L123).
 pub mod exit {
@@ -51,6 +58,11 @@ enum Command {
     Consume(consume::Consume),
     Status(status::Status),
     Stop(stop::Stop),
+    History(history::History),
+    Tail(tail::Tail),
+    Emit(emit::Emit),
+    Replay(replay::Replay),
+    Streams(streams::Streams),
     /// Print the version of the router and of the filter contracts that it serves
     Version,
 }
@@ -63,6 +75,11 @@ impl Cli {
             Command::Consume(consume) => return consume.execute(),
             Command::Status(status) => return status.execute(),
             Command::Stop(stop) => return stop.execute(),
+            Command::History(history) => return history.execute(),
+            Command::Tail(tail) => return tail.execute(),
+            Command::Emit(emit) => return emit.execute(),
+            Command::Replay(replay) => return replay.execute(),
+            Command::Streams(streams) => return streams.execute(),
             Command::Check(check) => check.execute(),
             Command::Version => version(),
         };

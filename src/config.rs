@@ -1,12 +1,20 @@
 //! The checked configuration, the only one that the rest of the program sees. [`load`] reads a router's folder and
 //! answers either with a [`Config`] or with every problem of every file at once.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use crate::{endpoint::Endpoint, event::Pattern, field::Field, schema::Schema};
+use crate::{
+    avro::{self as wire, Schemas},
+    endpoint::Endpoint,
+    event::Pattern,
+    field::Field,
+    schema::Schema,
+};
 
 mod api;
+mod avro;
 mod document;
+mod file;
 mod folder;
 mod keys;
 mod limits;
@@ -15,29 +23,41 @@ mod loops;
 mod nats;
 mod nearest;
 mod params;
+mod path;
 mod preflight;
+mod preset;
 mod problem;
+mod range;
 mod routes;
 mod schema;
 mod schemas;
 mod settings;
 mod sink;
 mod source;
+mod stream;
 mod table;
 mod template;
 mod unique;
 mod values;
 
-pub use self::api::{Api, ApiToken, AuthType, Identity};
+pub use self::{
+    api::{Api, ApiToken, AuthType, Identity},
+    avro::avro_schema,
+};
+pub use file::{FileSink, Fsync, Record, Upkeep};
 pub use load::{load, load_registry};
 pub use nearest::{nearest, quoted};
 pub use params::{ParamProblem, check_params};
+pub use path::{PathPart, PathTemplate};
 pub use preflight::{Lack, Needed, preflight};
+pub use preset::Preset;
 pub use problem::{Place, Position, Problem, Problems, Severity};
+pub use range::{Begin, Range, ReplaySource};
 pub use routes::{TypeRoute, Types};
-pub use sink::{FileSink, FolderSink, Fsync, NatsSink, OnFailure, Sink, SinkKind};
+pub use sink::{Encode, FolderSink, NatsSink, OnFailure, Sink, SinkKind};
+pub use stream::{Bound, Compression, Discard, Placement, Republish, Retention, Start, Storage, Stream, Upstream};
 pub use template::{Part, Template};
-pub use values::duration;
+pub use values::{duration, server_name};
 
 /// A router's folder, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +71,8 @@ pub struct Config {
     pub schemas: PathBuf,
     pub nats: Option<Nats>,
     pub api: Option<Api>,
+    /// What comes with trommel and was asked for.
+    pub presets: Vec<Preset>,
     pub streams: Vec<Stream>,
     pub sources: Vec<Source>,
     pub sinks: Vec<Sink>,
@@ -59,12 +81,26 @@ pub struct Config {
     pub pipeline: Pipeline,
     pub limits: Limits,
     pub dead_letter: DeadLetter,
+    /// Names of Avro schemas by the ids that another registry gave them.
+    pub avro_ids: BTreeMap<u32, String>,
     pub admin: Option<Admin>,
     pub registry: Registry,
-    /// Serves consumers that attach and nothing else; set by whoever starts such a router.
-    pub is_observer: bool,
+    /// Set by whoever starts a router for something else than its folder says.
+    pub role: Role,
     /// What is right but perhaps not meant.
     pub warnings: Vec<Problem>,
+}
+
+/// What a router is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// What its folder says.
+    #[default]
+    Router,
+    /// Consumers that attach, and nothing else.
+    Observer,
+    /// One stretch of a stream, once. Nothing is reloaded, nothing is held upstream.
+    Replay,
 }
 
 /// What `keys/*.toml` declare: the part that is reloaded while the router runs.
@@ -73,11 +109,13 @@ pub struct Registry {
     pub keys: Vec<Key>,
     pub routes: Vec<Route>,
     pub type_routes: Vec<TypeRoute>,
+    /// `schemas/*.avsc` and those of the presets.
+    pub avro: Schemas,
 }
 
 impl Registry {
     pub fn without_routes(self) -> Self {
-        Self { keys: self.keys, ..Self::default() }
+        Self { routes: Vec::new(), type_routes: Vec::new(), ..self }
     }
 }
 
@@ -120,25 +158,6 @@ impl std::fmt::Debug for NatsAuth {
     }
 }
 
-/// A stream that is created when absent and updated where it differs. `None` leaves the server's value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stream {
-    pub name: String,
-    pub subjects: Vec<Pattern>,
-    pub storage: Option<Storage>,
-    pub replicas: Option<usize>,
-    pub max_age: Option<Duration>,
-    pub max_bytes: Option<u64>,
-    pub max_messages: Option<u64>,
-    pub duplicate_window: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
-    File,
-    Memory,
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     pub name: String,
@@ -150,6 +169,7 @@ pub struct Source {
 pub enum SourceKind {
     JetStream(JetStreamSource),
     Lines(LinesSource),
+    Replay(ReplaySource),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -195,6 +215,10 @@ pub enum Envelope {
     Plain { id: Option<Field>, event_type: Option<Field>, subject: Option<Field>, source_time: Option<Field> },
     /// CloudEvents 1.0, structured or binary, told apart by the content type.
     CloudEvents,
+    /// What is inside the body's `payload` becomes the payload.
+    Helix,
+    /// The body says what the event is, and is the payload.
+    JbMesh,
     /// Lark's version 2.0: the body's header says what the event is, the whole body is the payload.
     Lark {
         /// What the message's own headers say counts, and a body that claims something else is refused (L46).
@@ -346,6 +370,8 @@ pub struct Key {
     pub console_events: Vec<String>,
     /// A second consumer of the same subscription is refused (L19).
     pub single_consumer: bool,
+    /// What its events look like on the wire.
+    pub decode: Decode,
     /// What its outputs look like.
     pub schema: Option<Schema>,
     /// Which of its outputs are held against the schema.
@@ -371,6 +397,20 @@ impl Key {
     pub fn domain_of(name: &str) -> &str {
         name.split_once('.').map_or(name, |(domain, _)| domain)
     }
+}
+
+/// What a key's events look like on the wire. Filters see JSON.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Decode {
+    /// Payloads are taken as they come.
+    #[default]
+    Raw,
+    /// What is not JSON is a dead letter.
+    Json,
+    /// With the schema to read by; without one, that of the writer.
+    Avro(Option<wire::Schema>),
+    /// Avro when it begins as such, else JSON.
+    Auto(Option<wire::Schema>),
 }
 
 /// Which outputs of a key are held against its schema. One that does not fit makes its event a dead letter.

@@ -5,8 +5,10 @@ use std::{fmt, str::FromStr, sync::Arc};
 use bytes::Bytes;
 use bytestring::ByteString;
 
+mod token;
 mod type_pattern;
 
+pub use token::{subject_of, token};
 pub use type_pattern::{TypePattern, TypePatternError};
 
 /// Longest subject or pattern, in bytes (F06, F07).

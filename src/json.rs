@@ -1,19 +1,25 @@
 //! JSON texts that come from outside: checked, and JSON pointers into them (RFC 6901), followed without parsing the rest
 //! of the document.
 
-use std::{borrow::Cow, str::Utf8Error};
+use std::{borrow::Cow, ops::Range, str::Utf8Error};
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::de::IgnoredAny;
 
 mod members;
+mod payload;
 mod pointer;
 mod pretty;
+mod redact;
+mod scanner;
 
 pub use members::Members;
+pub use payload::Payload;
 pub use pointer::{Pointer, PointerError};
 pub use pretty::pretty;
+pub use redact::{NamesNothing, Redactor, SecretName};
+use scanner::Scanner;
 
 /// The text is not JSON, as far as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +55,13 @@ pub fn members(json: &[u8]) -> Result<Option<Members<'_>>, Invalid> {
         return Ok(Some(serde_json::from_str(text)?));
     }
     check(json).map(|()| None)
+}
+
+/// Where the values of an object's members stand in `json`, which is walked through, not checked. None when it is
+/// another kind of value.
+pub fn values(json: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut scanner = Scanner::new(json);
+    std::iter::from_fn(move || scanner.next_member())
 }
 
 /// `text`, found in `buffer`, as a string of its own: shares the buffer unless the text had to be unescaped.
@@ -107,6 +120,16 @@ mod tests {
         }
         let error = check(b"{\"a\":1,\n \"b\":x}").unwrap_err();
         assert_eq!(error.to_string(), "expected value at line 2 column 6");
+    }
+
+    #[test]
+    fn values_are_found_where_they_stand() {
+        let found = |json: &str| values(json.as_bytes()).map(|range| json[range].to_owned()).collect::<Vec<_>>();
+        let json = r#" {"a" : "}\"," , "b\"":[{"c":1},2 ],"d":{"e":{}},"f":-1.5e3 , "g":null}"#;
+        assert_eq!(found(json), [r#""}\",""#, r#"[{"c":1},2 ]"#, r#"{"e":{}}"#, "-1.5e3", "null"]);
+        for other in ["{}", " { } ", "[1,2]", "[{\"a\":1}]", "17", "\"{\"", "", "{\"a\"", "{\"a\":"] {
+            assert_eq!(found(other), [""; 0], "{other}");
+        }
     }
 
     #[test]

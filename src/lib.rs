@@ -6,6 +6,7 @@
 //! conditions, `matches` and `process` of a [`filter`], then the queues of the [`sink`]s. When every sink has confirmed,
 //! the duty is done and the source acknowledges. [`app`] puts it together from a checked [`config`].
 
+pub mod avro;
 pub mod endpoint;
 pub mod event;
 pub mod field;

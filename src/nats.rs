@@ -15,18 +15,24 @@ use crate::config;
 mod api;
 mod bucket;
 mod error;
+mod headers;
 mod health;
+mod history;
 mod identity;
+mod reply;
 mod stream;
 
-pub use api::{ApiError, Difference, code};
+pub use api::{ApiError, Difference, Published, Shown, code};
 pub(crate) use api::{Wanted, converge};
 pub use bucket::{Bucket, Entry};
 pub use error::{ConnectError, Trouble};
+pub use headers::headers;
 use health::Health;
 pub use health::NoPermission;
+pub use history::{History, HistoryError, Stored};
 use identity::Identity;
-pub use stream::{Converged, StreamError};
+pub use reply::{Delivered, Position};
+pub use stream::{Cluster, Converged, Replica, State as StreamState, StreamError, StreamInfo};
 
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Messages that may wait in one subscription; what comes on top is dropped by the client. Sources never ask for more.

@@ -14,7 +14,6 @@ use crate::{
     field::Field,
     filter::{Filter, Subscription},
     metrics::KeyMetrics,
-    sink::outlet::Queue,
 };
 
 mod attach;
@@ -25,6 +24,7 @@ mod subscription_id;
 mod tenure;
 mod validation;
 mod watch;
+mod wire;
 
 pub use attach::{Attach, AttachError, Change, Serving, Standing};
 use by_type::ByType;
@@ -34,6 +34,7 @@ pub use subscription_id::SubscriptionId;
 pub use tenure::{EnterError, Entrant, LEASE, Tenure, Tenures};
 pub use validation::Validation;
 pub use watch::Watch;
+pub use wire::{Decoding, Target};
 
 /// Hears of every new snapshot.
 pub type Snapshots = tokio::sync::watch::Receiver<Arc<Snapshot>>;
@@ -59,6 +60,8 @@ pub struct Key {
     /// Places for events that wait for their lane. A source takes one, the lane gives it back.
     pub buffer: Arc<Semaphore>,
     pub retry: Retry,
+    /// Without one payloads are taken as they come.
+    pub decoding: Option<Decoding>,
     /// Without one every event passes as it is.
     pub filter: Option<Filter>,
     pub on_quarantine: OnQuarantine,
@@ -74,7 +77,7 @@ pub struct Route {
     pub name: Arc<str>,
     /// What the key's filter made of the route's params.
     pub subscription: Option<Arc<Subscription>>,
-    pub sinks: Vec<Queue>,
+    pub sinks: Vec<Target>,
 }
 
 /// Events that agree in this keep their order.

@@ -20,6 +20,7 @@ pub mod nats;
 pub mod null;
 pub mod outlet;
 mod permissions;
+mod safe;
 pub mod stdout;
 
 /// One output of a route, with the duty to settle its event.

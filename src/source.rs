@@ -4,8 +4,10 @@
 use crate::{pipeline::Intake, stop::Stop};
 
 pub mod envelope;
+pub mod finite;
 pub mod jetstream;
 pub mod lines;
+pub mod replay;
 
 /// A stream of events with a duty to settle each.
 pub trait Source: Send + 'static {

@@ -218,7 +218,7 @@ usr = "bob"
 name = "ORDERS"
 subjects = ["orders.>"]
 max_ages = "24h"
-retention = "limits"
+colour = "red"
 
 [[sink]]
 name = "out"
@@ -235,10 +235,10 @@ limits = { process_cpus = "1s" }
       did you mean `user` or `url`?
     trommel.toml:9:1: unknown field `max_ages`
       did you mean `max_age`?
-    trommel.toml:10:1: unknown field `retention`
-      known fields: `duplicate_window`, `max_age`, `max_bytes`, `max_messages`, `name`, `replicas`, `storage` and `subjects`
+    trommel.toml:10:1: unknown field `colour`
+      known fields: `allow_direct`, `compression`, `deny_delete`, `deny_purge`, `description`, `discard`, `duplicate_window`, `max_age`, `max_bytes`, `max_consumers`, `max_msg_size`, `max_msgs`, `max_msgs_per_subject`, `mirror`, `name`, `placement`, `replicas`, `republish`, `retention`, `sources`, `storage` and `subjects`
     trommel.toml:15:1: unknown field `path`
-      known fields: `name`, `on_failure`, `retry` and `type`
+      known fields: `encode`, `name`, `on_failure`, `retry`, `type` and `writer_schema`
     trommel.toml:16:23: unknown field `maximum`
       did you mean `max`?
     trommel.toml:20:12: unknown field `process_cpus`
@@ -563,11 +563,110 @@ subject = "dead.>"
 "#;
     assert_snapshot!(beside_source(text), @r"
     trommel.toml:9:20: `duplicate_window` is longer than `max_age`
+      a message that is gone is not looked for: give it at most as long
     trommel.toml:15:8: `keep` means nothing for a file that is never rotated
       say when to rotate with `max_size` or `max_age`
     trommel.toml:18:8: dead letters go to a `file` or to a `stream`, not to both
     trommel.toml:19:11: `subject` can't be `dead.>`: `*` and `>` belong in patterns, not in subjects
     ");
+}
+
+#[test]
+fn streams_that_can_not_be() {
+    let text = r#"
+[nats]
+url = "nats://localhost"
+
+[[stream]]
+name = "A"
+subjects = ["a.>"]
+sources = [{ name = "B" }]
+mirror = { name = "A", filter_subject = "a b", start_seq = 1, start_time = "May" }
+
+[[stream]]
+name = "B"
+
+[[stream]]
+name = "C"
+subjects = []
+retention = "limit"
+storage = "disk"
+max_age = 5
+max_msgs = 0
+max_bytes = "no limit"
+max_msg_size = "2GiB"
+max_consumers = "all"
+discard = "oldest"
+compression = "zstd"
+deny_purge = "yes"
+republish = { src = ">", headers = true }
+placement = {}
+
+[[stream]]
+name = "D"
+sources = [{ name = "A" }, { name = "A", filter_subject = "x" }, { name = "A" }, { filter_subject = "y" }]
+
+[[stream]]
+name = "E"
+mirror = { name = "A", start_seq = 7, start_time = 2026-05-01T00:00:00Z }
+max_age = "unlimited"
+duplicate_window = "1h"
+
+[[stream]]
+name = "TROMMEL_DEAD"
+subjects = ["dead.>"]
+
+[[stream]]
+name = "F"
+sources = []
+placement = { tags = [] }
+"#;
+    assert_snapshot!(beside_source(text), @r#"
+    trommel.toml:5:1: stream `A` copies itself
+      name another stream
+    trommel.toml:7:12: a mirror has no `subjects`
+      leave one of them out, or copy the stream with `sources`, which may be beside `subjects`
+    trommel.toml:8:11: a mirror has no `sources`
+      leave one of them out, or copy the stream with `sources`, which may be beside `subjects`
+    trommel.toml:9:41: `filter_subject` can't be `a b`: the server takes no spaces in subjects
+    trommel.toml:9:76: `start_time` can't be `May`: a time looks like `2026-05-01T00:00:00Z` or `2026-05-01T02:00:00+02:00`
+    trommel.toml:9:76: a copy starts in one place
+      give `start_seq` or `start_time`
+    trommel.toml:11:1: `subjects` is missing
+      name what it keeps, or the stream to copy with `mirror` or `sources`
+    trommel.toml:16:12: the stream keeps nothing
+      name what it keeps, as in `subjects = ["orders.>"]`
+    trommel.toml:17:13: `retention` can't be `limit`
+      did you mean `limits`?
+    trommel.toml:18:11: `storage` can't be `disk`
+      known words: `file` and `memory`
+    trommel.toml:19:11: `max_age` must be a duration in quotes, such as `"5s"`, found an integer
+    trommel.toml:20:12: `max_msgs` can't be `0`: it must be at least 1
+    trommel.toml:21:13: `max_bytes` can't be `no limit`: a size is a number of bytes, or looks like `64MiB` or `500kB`
+    trommel.toml:22:16: `max_msg_size` is at most 2147483647 bytes
+    trommel.toml:23:17: `max_consumers` must be an integer, found a string
+    trommel.toml:24:11: `discard` can't be `oldest`
+      did you mean `old`?
+    trommel.toml:25:15: `compression` can't be `zstd`
+      known words: `none` and `s2`
+    trommel.toml:26:14: `deny_purge` must be `true` or `false`, found a string
+    trommel.toml:27:13: `dest` is missing
+    trommel.toml:27:26: unknown field `headers`
+      did you mean `headers_only`?
+    trommel.toml:28:13: the placement names no server
+      give it a `cluster`, `tags`, or both
+    trommel.toml:32:66: source `A` appears twice
+      first at trommel.toml:32:12
+    trommel.toml:32:82: `name` is missing
+    trommel.toml:36:52: a copy starts in one place
+      give `start_seq` or `start_time`
+    trommel.toml:40:1: dead letters go to `TROMMEL_DEAD`, which does not keep them
+      add `trommel.dead.>` to its `subjects`
+    trommel.toml:44:1: `subjects` is missing
+      name what it keeps, or the stream to copy with `mirror` or `sources`
+    trommel.toml:47:13: the placement names no server
+      give it a `cluster`, `tags`, or both
+    "#);
 }
 
 #[test]
@@ -597,7 +696,7 @@ type = "nats"
 subject = "alerts.>"
 "#;
     assert_snapshot!(beside_source(text), @r"
-    trommel.toml:8:11: `subject` can't be `alerts.{eventtype}`: there is no placeholder `{eventtype}`, only `{event_type}`, `{subject}`, `{id}`, `{source_time}`, `{key}` and `{header:NAME}`
+    trommel.toml:8:11: `subject` can't be `alerts.{eventtype}`: there is no placeholder `{eventtype}`, only `{event_type}`, `{subject}`, `{id}`, `{source_time}`, `{key}`, `{header:NAME}`, and each as `{token:…}`
     trommel.toml:13:11: `subject` can't be `alerts.{id`: a `{` or a `}` stands alone
     trommel.toml:18:11: `subject` can't be `alerts.{header:a b}`: a header's name is printable ASCII without spaces and `:`
     trommel.toml:23:11: `subject` can't be `alerts.>`: `*` and `>` belong in patterns, not in subjects
@@ -838,6 +937,72 @@ file_name = "{event_type}.json"
     trommel.toml:13:1: unknown field `id`
       known fields: `envelope`, `name`, `path`, `type` and `verify_header`
     trommel.toml:19:13: `file_name` can't be `{event_type}.json`: without `{id}` events would take each other's names
+    ");
+}
+
+/// J22, J23
+#[test]
+fn files_that_outputs_can_not_be_shared_out_over() {
+    let text = r#"
+[[sink]]
+name = "a"
+type = "file"
+path = "raw/{id}.ndjson"
+
+[[sink]]
+name = "b"
+type = "file"
+path = "raw/{date}/../{key}.ndjson"
+redact = []
+max_field = 100
+max_record = "1kB"
+
+[[sink]]
+name = "c"
+type = "file"
+path = "raw/{key}.ndjson"
+redact = ["token", "-"]
+max_field = "64KiB"
+max_record = "32KiB"
+
+[[sink]]
+name = "d"
+type = "file"
+path = "raw/d.ndjson"
+redact = 1
+
+[[sink]]
+name = "e"
+type = "file"
+path = "raw/{header:Node}.ndjson"
+redact = "true"
+
+[[sink]]
+name = "f"
+type = "file"
+path = ""
+
+[dead_letter]
+file = "raw/dead.ndjson"
+"#;
+    assert_snapshot!(beside_source(text), @r"
+    trommel.toml:5:8: `path` can't be `raw/{id}.ndjson`: there is no placeholder `{id}` in paths, only `{date}`, `{event_type}`, `{subject}`, `{key}`, `{header:NAME}` and JSON pointers such as `{/order/id}`
+    trommel.toml:10:8: `path` can't be `raw/{date}/../{key}.ndjson`: from its first placeholder on, a path is made of names parted by `/`, none of them empty, `.` or `..`
+    trommel.toml:11:10: `redact` names nothing
+      leave it out, or write `true` for the names that are mostly meant
+    trommel.toml:12:13: `max_field` can't be `100`: it must be at least 256
+    trommel.toml:19:20: `redact` can't be `-`: it has nothing to look for, `-` and `_` are ignored
+    trommel.toml:20:13: `max_field` is larger than `max_record`
+      a member of that size would make its whole record too large
+    trommel.toml:26:8: an output may have the same file here and in another sink
+      name another folder than at trommel.toml:18:8
+    trommel.toml:27:10: `redact` must be a list of strings, found an integer
+    trommel.toml:32:8: an output may have the same file here and in another sink
+      name another folder than at trommel.toml:18:8
+    trommel.toml:33:10: `redact` can't be `true`: write `true` without quotes
+    trommel.toml:38:8: `path` can't be ``: it is empty
+    trommel.toml:41:8: an output may have the same file here and in another sink
+      name another folder than at trommel.toml:18:8
     ");
 }
 
@@ -1086,5 +1251,71 @@ fn fields_about_validation_and_identity() {
     keys/orders.toml:4:23: `auth_types` can't be `robot`: it is `user` or `bot`
     keys/orders.toml:5:11: `scopes` can't be ``: it is empty
     keys/orders.toml:6:19: `single_consumer` must be `true` or `false`, found an integer
+    ");
+}
+
+const AVRO: (&str, &str) =
+    ("schemas/order.avsc", r#"{ "type": "record", "name": "Order", "fields": [{ "name": "n", "type": "long" }] }"#);
+
+/// H47, H53
+#[test]
+fn avro_that_is_not_as_it_should_be() {
+    assert_snapshot!(in_schema("decode = \"avr\"", &[]), @r"
+    keys/orders.toml:4:10: `decode` can't be `avr`
+      did you mean `avro`?
+    ");
+    assert_snapshot!(in_schema("reader_schema = \"order\"", &[AVRO]), @r#"
+    keys/orders.toml:4:17: `reader_schema` is for Avro
+      add `decode = "avro"`, or `"auto"` where JSON comes too
+    "#);
+    assert_snapshot!(in_schema("decode = \"avro\"\nreader_schema = \"oder\"", &[AVRO]), @r"
+    keys/orders.toml:5:17: there is no Avro schema `oder`
+      did you mean `order`?
+    ");
+    assert_snapshot!(in_schema("", &[("schemas/order.avsc", "{ \"type\": \"record\" }")]), @"schemas/order.avsc: a type of kind `record` has no `name`");
+    assert_snapshot!(in_schema("", &[("schemas/order.avsc", "{ \"type\": ")]), @"schemas/order.avsc: it is not JSON: EOF while parsing a value at line 1 column 10");
+    let line = r#"{ "type": "record", "name": "Line", "fields": [{ "name": "order", "type": "Ordr" }] }"#;
+    assert_snapshot!(in_schema("", &[AVRO, ("schemas/line.avsc", line)]), @"schemas/line.avsc: there is no type `Ordr`");
+    assert_snapshot!(in_settings("[avro]\nids = { \"x\" = \"order\", \"7\" = \"order\" }\n[[source]]\nname = \"in\"\ntype = \"lines\"\n"), @r"
+    trommel.toml: id 7 in `[avro]`: there is no Avro schema `order`
+      there is no `.avsc` in `schemas/`
+    trommel.toml:2:9: `x` is no id: it is a number of 32 bits
+    ");
+}
+
+#[test]
+fn sinks_that_can_not_encode() {
+    let sink = |text: &str| beside_source(&format!("[[sink]]\nname = \"out\"\n{text}"));
+    assert_snapshot!(sink("type = \"folder\"\npath = \"out\"\nencode = \"avro\""), @r"
+    trommel.toml:5:10: it is not said which Avro schema to write by
+      name the schema with `writer_schema`, as in `schemas/order.avsc`: `order`
+    ");
+    assert_snapshot!(sink("type = \"folder\"\npath = \"out\"\nwriter_schema = \"order\""), @r#"
+    trommel.toml:5:17: `writer_schema` without `encode` means nothing
+      add `encode = "avro"`, or `"confluent"` for that framing
+    "#);
+    assert_snapshot!(sink("type = \"stdout\"\nencode = \"avro\"\nwriter_schema = \"order\""), @r"
+    trommel.toml:4:10: Avro has no lines: this sink can't write it
+      sinks of type `nats` and `folder` write each output by itself
+    ");
+    assert_snapshot!(sink("type = \"folder\"\npath = \"out\"\nencode = \"json\"\nwriter_schema = \"order\""), @r"
+    trommel.toml:5:10: `encode` can't be `json`
+      known words: `avro` and `confluent`
+    ");
+}
+
+/// X1
+#[test]
+fn presets_that_can_not_be() {
+    let text = "[[preset]]\nname = \"helx\"\n[[preset]]\nname = \"helix\"\nsubject_prefix = \"a..b\"\n\
+                [[preset]]\nname = \"jb-mesh\"\naudit = true\n[[preset]]\nname = \"jb-mesh\"\n";
+    assert_snapshot!(beside_source(text), @r"
+    trommel.toml:2:8: `name` can't be `helx`
+      did you mean `helix`?
+    trommel.toml:5:18: `subject_prefix` can't be `a..b`: it has an empty token: dots separate tokens, one at a time, never first or last
+    trommel.toml:8:1: unknown field `audit`
+      known fields: `name`
+    trommel.toml:10:8: preset `jb-mesh` appears twice
+      first at trommel.toml:7:8
     ");
 }

@@ -6,13 +6,17 @@ use std::{collections::BTreeMap, fs, net::SocketAddr, num::NonZeroUsize, path::P
 use insta::assert_snapshot;
 use tempfile::TempDir;
 use trommel::{
+    avro::Framing,
     config::{
-        AckMode, Admin, AuthType, Config, DeadLetter, Dedup, DedupBy, Deliver, Envelope, FileSink, FilterSettings,
-        FolderSink, Fsync, Grant, JetStreamSource, Key, LimitOverrides, Limits, LinesSource, Nats, NatsAuth, NatsSink,
-        OnFailure, OnQuarantine, OrderBy, ParamDeclaration, ParamKind, Part, Pipeline, Place, Position, Retry, Route,
-        Sink, SinkKind, Source, SourceKind, Storage, Stream, Template, Types, Validate, load, load_registry,
+        AckMode, Admin, AuthType, Bound, Compression, Config, DeadLetter, Decode, Dedup, DedupBy, Deliver, Discard,
+        Encode, Envelope, FileSink, FilterSettings, FolderSink, Fsync, Grant, JetStreamSource, Key, LimitOverrides,
+        Limits, LinesSource, Nats, NatsAuth, NatsSink, OnFailure, OnQuarantine, OrderBy, ParamDeclaration, ParamKind,
+        Part, PathPart, PathTemplate, Pipeline, Place, Placement, Position, Record, Republish, Retention, Retry, Route,
+        Sink, SinkKind, Source, SourceKind, Start, Storage, Stream, Template, Types, Upkeep, Upstream, Validate, load,
+        load_registry,
     },
     field::Field,
+    json::SecretName,
     schema::{Declared, Form, Schema},
 };
 
@@ -66,12 +70,38 @@ console_events = "order.created"
 [[stream]]
 name = "ORDERS"
 subjects = ["orders.>"]
+description = "Orders as they come in"
+retention = "interest"
 storage = "memory"
 replicas = 3
 max_age = "7d"
 max_bytes = "1GiB"
-max_messages = 1_000_000
+max_msgs = 1_000_000
+max_msg_size = "unlimited"
+max_msgs_per_subject = 10
+max_consumers = "unlimited"
+discard = "new"
 duplicate_window = "2m"
+compression = "s2"
+allow_direct = true
+deny_delete = true
+deny_purge = false
+republish = { src = "orders.*", dest = "seen.>", headers_only = true }
+placement = { cluster = "east", tags = ["ssd", "big"] }
+
+[[stream.sources]]
+name = "PARTNERS"
+filter_subject = "orders.>"
+start_time = 2026-05-01T02:00:00+02:00
+
+[[stream.sources]]
+name = "ARCHIVE"
+start_seq = 7
+
+[[stream]]
+name = "COPY"
+mirror = { name = "ORDERS", start_time = "2026-05-01T00:00:00Z" }
+max_age = "unlimited"
 
 [[source]]
 name = "orders"
@@ -108,7 +138,16 @@ max_size = "64MiB"
 max_age = "24h"
 keep = 7
 fsync = "batch"
+redact = true
 on_failure = "skip"
+
+[[sink]]
+name = "logstore"
+type = "file"
+path = "raw/date={date}/{header:Node}-{/node/id}.ndjson"
+redact = "S-S-N"
+max_field = "32KiB"
+max_record = "64KiB"
 
 [[sink]]
 name = "single"
@@ -124,6 +163,8 @@ type = "nats"
 subject = "alerts.{key}.{header:Region}"
 jetstream = false
 message_id = false
+encode = "avro"
+writer_schema = "order"
 window = 16
 ack_timeout = "1s"
 retry = { min = "1s", max = "1m", patience = "0s" }
@@ -141,6 +182,9 @@ limits = { memory = "256MiB", process_wall = "10s" }
 [limits]
 match_cpu = "5ms"
 host_calls = 0
+
+[avro]
+ids = { "7" = "order" }
 
 [dedup]
 ttl = "1h"
@@ -175,6 +219,8 @@ console_events = "order.created"
 single_consumer = true
 schema = { custom = { file = "order.json" } }
 validate = "sample"
+decode = "auto"
+reader_schema = "order"
 workers = 2
 buffer_size = 50
 order_by = "/customer/id"
@@ -207,6 +253,7 @@ fn everything_that_can_be_said() {
         ("trommel.toml", FULL),
         ("keys/orders.toml", FULL_KEYS),
         ("components/orders.wasm", ""),
+        ("shapes/order.avsc", r#"{ "type": "record", "name": "Order", "fields": [{ "name": "n", "type": "long" }] }"#),
         ("shapes/order.json", r#"{ "type": "object" }"#),
         ("secrets/password", "p@ss word\n"),
         ("ca.pem", ""),
@@ -230,18 +277,52 @@ fn everything_that_can_be_said() {
             connect_timeout: seconds(2),
         })
     );
+    let may = "2026-05-01T00:00:00Z".parse().unwrap();
     assert_eq!(
         config.streams,
-        [Stream {
-            name: "ORDERS".into(),
-            subjects: vec!["orders.>".parse().unwrap()],
-            storage: Some(Storage::Memory),
-            replicas: Some(3),
-            max_age: Some(seconds(7 * 24 * 3600)),
-            max_bytes: Some(1 << 30),
-            max_messages: Some(1_000_000),
-            duplicate_window: Some(seconds(120)),
-        }]
+        [
+            Stream {
+                name: "ORDERS".into(),
+                subjects: vec!["orders.>".parse().unwrap()],
+                description: Some("Orders as they come in".into()),
+                retention: Some(Retention::Interest),
+                storage: Some(Storage::Memory),
+                replicas: Some(3),
+                max_age: Some(Bound::Most(seconds(7 * 24 * 3600))),
+                max_msgs: Some(Bound::Most(1_000_000)),
+                max_bytes: Some(Bound::Most(1 << 30)),
+                max_msg_size: Some(Bound::Unlimited),
+                max_msgs_per_subject: Some(Bound::Most(10)),
+                max_consumers: Some(Bound::Unlimited),
+                discard: Some(Discard::New),
+                duplicate_window: Some(seconds(120)),
+                compression: Some(Compression::S2),
+                allow_direct: Some(true),
+                deny_delete: Some(true),
+                deny_purge: Some(false),
+                republish: Some(Republish {
+                    src: Some("orders.*".parse().unwrap()),
+                    dest: "seen.>".into(),
+                    headers_only: Some(true),
+                }),
+                mirror: None,
+                sources: vec![
+                    Upstream {
+                        name: "PARTNERS".into(),
+                        filter_subject: Some("orders.>".parse().unwrap()),
+                        start: Some(Start::Time(may)),
+                    },
+                    Upstream { name: "ARCHIVE".into(), filter_subject: None, start: Some(Start::Sequence(7)) },
+                ],
+                placement: Some(Placement { cluster: Some("east".into()), tags: vec!["ssd".into(), "big".into()] }),
+            },
+            Stream {
+                name: "COPY".into(),
+                mirror: Some(Upstream { name: "ORDERS".into(), filter_subject: None, start: Some(Start::Time(may)) }),
+                max_age: Some(Bound::Unlimited),
+                ..Stream::default()
+            },
+        ]
     );
     assert_eq!(
         config.sources,
@@ -274,23 +355,58 @@ fn everything_that_can_be_said() {
     assert_eq!(
         config.sinks,
         [
-            Sink { name: "screen".into(), on_failure: OnFailure::Stop, retry, kind: SinkKind::Stdout },
+            Sink { name: "screen".into(), on_failure: OnFailure::Stop, retry, encode: None, kind: SinkKind::Stdout },
             Sink {
                 name: "archive".into(),
                 on_failure: OnFailure::Skip,
                 retry,
-                kind: SinkKind::File(FileSink {
-                    path: at("out/orders.ndjson"),
-                    max_size: Some(64 << 20),
-                    max_age: Some(seconds(24 * 3600)),
-                    keep: Some(count(7)),
-                    fsync: Fsync::Batch,
-                }),
+                encode: None,
+                kind: SinkKind::File(
+                    at("out/orders.ndjson"),
+                    FileSink {
+                        upkeep: Upkeep {
+                            max_size: Some(64 << 20),
+                            max_age: Some(seconds(24 * 3600)),
+                            keep: Some(count(7)),
+                            fsync: Fsync::Batch,
+                        },
+                        record: Record { redact: SecretName::defaults(), max_field: None, max_record: None },
+                    },
+                ),
+            },
+            Sink {
+                name: "logstore".into(),
+                on_failure: OnFailure::Retry,
+                retry,
+                encode: None,
+                kind: SinkKind::Files(
+                    PathTemplate {
+                        root: at("raw"),
+                        names: vec![
+                            vec![PathPart::Literal("date=".into()), PathPart::Date],
+                            vec![
+                                PathPart::Field(Field::Header("Node".into())),
+                                PathPart::Literal("-".into()),
+                                PathPart::Field(Field::Pointer("/node/id".parse().unwrap())),
+                                PathPart::Literal(".ndjson".into()),
+                            ],
+                        ],
+                    },
+                    FileSink {
+                        upkeep: Upkeep::default(),
+                        record: Record {
+                            redact: vec!["ssn".parse().unwrap()],
+                            max_field: Some(32 << 10),
+                            max_record: Some(64 << 10),
+                        },
+                    },
+                ),
             },
             Sink {
                 name: "single".into(),
                 on_failure: OnFailure::DeadLetter,
                 retry,
+                encode: None,
                 kind: SinkKind::Folder(FolderSink {
                     path: "/var/spool/orders".into(),
                     name: Some(Template(vec![Part::EventType, Part::Literal("_".into()), Part::Id])),
@@ -301,6 +417,14 @@ fn everything_that_can_be_said() {
                 name: "alerts".into(),
                 on_failure: OnFailure::Retry,
                 retry: Retry { min: seconds(1), max: seconds(60), patience: Duration::ZERO },
+                encode: Some(Encode {
+                    schema: "order".into(),
+                    framing: Framing::SingleObject,
+                    place: Place {
+                        file: "trommel.toml".into(),
+                        position: config.sinks[4].encode.clone().unwrap().place.position
+                    },
+                }),
                 kind: SinkKind::Nats(NatsSink {
                     subject: Template(vec![
                         Part::Literal("alerts.".into()),
@@ -314,7 +438,7 @@ fn everything_that_can_be_said() {
                     ack_timeout: seconds(1),
                 }),
             },
-            Sink { name: "nowhere".into(), on_failure: OnFailure::Retry, retry, kind: SinkKind::Null },
+            Sink { name: "nowhere".into(), on_failure: OnFailure::Retry, retry, encode: None, kind: SinkKind::Null },
         ]
     );
     assert_eq!(
@@ -341,6 +465,8 @@ fn everything_that_can_be_said() {
     assert_eq!(config.keys, at("keys"));
     assert_eq!(config.schemas, at("shapes"));
     assert_eq!(config.warnings, []);
+    assert_eq!(config.avro_ids, [(7, "order".to_owned())].into());
+    assert_eq!(config.registry.avro.names().collect::<Vec<_>>(), ["order"]);
     assert_eq!(
         config.registry.keys,
         [Key {
@@ -375,6 +501,7 @@ fn everything_that_can_be_said() {
             scopes: vec!["orders:read".into()],
             console_events: vec!["order.created".into()],
             single_consumer: true,
+            decode: Decode::Auto(config.registry.avro.get("order")),
             schema: Some(Schema::new(Form::Custom, Declared::object(), &BTreeMap::new()).unwrap()),
             validate: Validate::Sample,
             workers: count(2),
@@ -574,6 +701,39 @@ fn lark_is_an_envelope() {
 }
 
 /// Editors and Kubernetes put files beside the real ones.
+/// H01, H02, H16, X1
+#[test]
+fn a_preset_brings_streams_and_keys() {
+    let preset = |fields: &str| {
+        let settings =
+            format!("[nats]\nurl = \"nats://a\"\n[[preset]]\n{fields}\n[[source]]\nname = \"in\"\ntype = \"lines\"\n");
+        load(folder(&[("trommel.toml", &settings)]).path()).unwrap_or_else(|problems| panic!("{problems}"))
+    };
+    let subjects = |config: &Config| {
+        let streams = config.streams.iter();
+        streams.map(|stream| format!("{} {}", stream.name, stream.subjects[0].as_str())).collect::<Vec<_>>()
+    };
+    let keys = |config: &Config| config.registry.keys.iter().map(|key| key.name.clone()).collect::<Vec<_>>();
+    let helix = preset("name = \"helix\"");
+    assert_eq!(
+        subjects(&helix),
+        [
+            "HELIX_NODES helix.nodes.>",
+            "HELIX_SESSIONS helix.sessions.>",
+            "HELIX_SCHEDULER helix.scheduler.>",
+            "HELIX_HEALTH helix.health.>",
+            "HELIX_ALERTS helix.alerts.>",
+        ]
+    );
+    assert_eq!(keys(&helix), ["helix.node", "helix.session", "helix.scheduler"]);
+    let other = preset("name = \"helix\"\nsubject_prefix = \"acme.eu\"\naudit = true");
+    assert_eq!(subjects(&other)[0], "HELIX_NODES acme.eu.nodes.>");
+    assert_eq!(subjects(&other)[5], "HELIX_AUDIT acme.eu.audit.>");
+    assert_eq!(keys(&other).last().unwrap(), "helix.audit");
+    assert_eq!(other.registry.keys[0].subject, Some("acme.eu.nodes.>".parse().unwrap()));
+    assert_eq!(keys(&preset("name = \"jb-mesh\"")).len(), 10);
+}
+
 #[test]
 fn other_files_are_passed_over() {
     let broken = "[[key\n";

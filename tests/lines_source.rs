@@ -18,7 +18,8 @@ use trommel::{
     pipeline::{Budget, double::Pipeline},
     source::{
         Source,
-        lines::{Lines, MAX_LINE, Progress},
+        finite::Progress,
+        lines::{Lines, MAX_LINE},
     },
     stop::{Stopper, stop},
 };

@@ -2,12 +2,12 @@
 
 use std::process;
 
-use crate::config::{Config, DeadLetter, Deliver, JetStreamSource, SourceKind};
+use crate::config::{Config, DeadLetter, Deliver, JetStreamSource, Role, SourceKind};
 
 /// The configuration of such a router: no route, no sink, no listener, and no stream is made. From JetStream it reads what comes
 /// from now on, through a consumer that the server forgets, so that the durable one stays where it is.
 pub(super) fn observer(mut config: Config) -> Config {
-    config.is_observer = true;
+    config.role = Role::Observer;
     config.registry = config.registry.without_routes();
     config.sinks.clear();
     config.admin = None;

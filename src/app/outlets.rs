@@ -1,13 +1,16 @@
 //! Opens sinks and starts the outlets that drive them.
 
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::Context;
 use tokio::task::JoinSet;
 
 use crate::{
     app::Controls,
-    config::{self, Config, DeadLetter, FileSink, Fsync, NatsSink, OnFailure, Part, Retry, SinkKind, Stream, Template},
+    config::{
+        self, Config, DeadLetter, FileSink, Fsync, NatsSink, OnFailure, Part, Record, Retry, SinkKind, Stream,
+        Template, Upkeep,
+    },
     sink::{
         self, Sink,
         outlet::{End, Outlet, Policy, Queue},
@@ -35,12 +38,13 @@ impl<'a> Outlets<'a> {
     pub(super) async fn open_dead_letters(&mut self) -> anyhow::Result<Queue> {
         let kind = match &self.config.dead_letter {
             DeadLetter::Discard => SinkKind::Null,
-            DeadLetter::File(path) => SinkKind::File(dead_letter_file(path)),
+            DeadLetter::File(path) => SinkKind::File(path.clone(), dead_letter_file()),
             DeadLetter::Stream { subject, .. } => SinkKind::Nats(dead_letter_sink(subject)),
         };
         let retry =
             Retry { min: Duration::from_millis(100), max: Duration::from_secs(10), patience: Duration::from_secs(60) };
-        let sink = config::Sink { name: "dead letters".to_owned(), on_failure: OnFailure::Retry, retry, kind };
+        let sink =
+            config::Sink { name: "dead letters".to_owned(), on_failure: OnFailure::Retry, retry, encode: None, kind };
         let queue = self.open(&sink, DEAD_LETTER_QUEUE).await?;
         self.dead_letters = Some(queue.clone());
         Ok(queue)
@@ -64,7 +68,12 @@ impl<'a> Outlets<'a> {
         let at = || format!("could not open sink `{}`", settings.name);
         Ok(match &settings.kind {
             SinkKind::Stdout => self.start(settings, capacity, sink::stdout::open().with_context(at)?),
-            SinkKind::File(file) => self.start(settings, capacity, sink::file::open(file).with_context(at)?),
+            SinkKind::File(path, file) => {
+                self.start(settings, capacity, sink::file::open(path.clone(), file).with_context(at)?)
+            }
+            SinkKind::Files(path, file) => {
+                self.start(settings, capacity, sink::file::open_partitions(path.clone(), file).with_context(at)?)
+            }
             SinkKind::Folder(folder) => self.start(settings, capacity, sink::folder::open(folder).with_context(at)?),
             SinkKind::Nats(nats) => {
                 let servers = self.config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
@@ -85,8 +94,8 @@ impl<'a> Outlets<'a> {
     }
 }
 
-fn dead_letter_file(path: &Path) -> FileSink {
-    FileSink { path: path.to_owned(), max_size: None, max_age: None, keep: None, fsync: Fsync::Batch }
+fn dead_letter_file() -> FileSink {
+    FileSink { upkeep: Upkeep { fsync: Fsync::Batch, ..Upkeep::default() }, record: Record::default() }
 }
 
 /// Publishes to `SUBJECT.REASON`: a dead letter's own subject is its reason code.
@@ -100,18 +109,13 @@ fn dead_letter_sink(subject: &str) -> NatsSink {
     }
 }
 
-/// The stream that keeps dead letters, where it is one.
+/// The stream that keeps dead letters, where it is one and not declared.
 pub(super) fn dead_letter_stream(config: &Config) -> Option<Stream> {
     let DeadLetter::Stream { stream, subject } = &config.dead_letter else { return None };
-    Some(Stream {
-        name: stream.clone(),
-        // Checked as a subject when the configuration was read.
-        subjects: format!("{subject}.>").parse().into_iter().collect(),
-        storage: None,
-        replicas: None,
-        max_age: None,
-        max_bytes: None,
-        max_messages: None,
-        duplicate_window: None,
-    })
+    if config.streams.iter().any(|declared| declared.name == *stream) {
+        return None;
+    }
+    // Checked as a subject when the configuration was read.
+    let subjects = format!("{subject}.>").parse().into_iter().collect();
+    Some(Stream { name: stream.clone(), subjects, ..Stream::default() })
 }

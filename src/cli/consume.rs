@@ -12,6 +12,7 @@ use crate::{
     },
     config::{self, Config, Key, ParamProblem, check_params, nearest, quoted},
     control::Place,
+    filter::Params,
 };
 
 mod background;
@@ -80,9 +81,9 @@ impl Consume {
     /// Everything that can be wrong with the input is found before anything happens (L114).
     fn consume(&self) -> Result<ExitCode, Refusal> {
         let config = config::load(&self.dir)?;
-        let params = pairs(&self.params)?;
+        let given = pairs(&self.params)?;
         let key = self.key(&config)?;
-        check_params(&key.name, &key.params, &params).map_err(refused_params)?;
+        check_params(&key.name, &key.params, &given).map_err(refused_params)?;
         let preflight = Preflight::new(&config, key, self.wanted)?;
         let jq = self.jq.as_deref().map(Jq::compile).transpose().map_err(|error| {
             Refusal::new(Kind::Validation, "jq", format!("the jq program can't be used: {error}")).param("--jq")
@@ -98,7 +99,7 @@ impl Consume {
         let runtime = runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))?;
         if self.dry_run {
             let runs = runtime.block_on(session::runs(&place));
-            return dry_run::print(key, &params, &config, &preflight, runs, folder.as_deref());
+            return dry_run::print(key, &given, &config, &preflight, runs, folder.as_deref());
         }
         preflight.conclude()?;
         let shows = !self.quiet && self.output_dir.is_some() | io::stdout().is_terminal();
@@ -114,7 +115,7 @@ impl Consume {
         let mut session = Session {
             place,
             key: key.name.clone(),
-            params,
+            params: given,
             buffer: key.buffer_size.get(),
             jq,
             outputs,
@@ -152,6 +153,14 @@ impl Consume {
         let refusal = Refusal::new(Kind::Validation, "unknown_key", format!("there is no key `{name}`"));
         Err(refusal.param("KEY").hint(format!("{mean}{all}")))
     }
+}
+
+/// The params of a key, from what was given on the command line.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub(super) fn params(key: &Key, given: &[String]) -> Result<Params, Refusal> {
+    check_params(&key.name, &key.params, &pairs(given)?).map_err(refused_params)
 }
 
 /// L23: split at the first `=`; the last one of a name counts.

@@ -26,7 +26,7 @@ use crate::{
     config::{self, Config, SinkKind, SourceKind},
     metrics::Metrics,
     nats::Trouble,
-    source::lines::Progress,
+    source::finite::Progress,
     stop::{Stopper, stop},
     summary::Summary,
 };
@@ -49,7 +49,29 @@ pub struct Run {
 
 impl Run {
     pub fn execute(self) -> ExitCode {
-        let ended = config::load(&self.dir).map_err(RunError::Config).and_then(|config| self.run(config));
+        let foreground = Foreground {
+            cache: &self.cache,
+            logs: &self.logs,
+            place: Some(self.dir.clone()),
+            idle_exit: self.idle_exit,
+        };
+        foreground.run(config::load(&self.dir).map_err(RunError::Config))
+    }
+}
+
+/// A router at work in the foreground: its logs, its live line, its signals.
+pub(super) struct Foreground<'a> {
+    pub(super) cache: &'a Cache,
+    pub(super) logs: &'a Logs,
+    /// The folder whose control socket it is to have.
+    pub(super) place: Option<PathBuf>,
+    pub(super) idle_exit: Option<Duration>,
+}
+
+impl Foreground<'_> {
+    /// Runs to the end, and says how it ended.
+    pub(super) fn run(self, config: Result<Config, RunError>) -> ExitCode {
+        let ended = config.and_then(|config| self.serve(config));
         // The only place that prints how a run ended.
         let (text, code) = match ended {
             Ok(summary) => (summary.to_string(), ExitCode::SUCCESS),
@@ -59,7 +81,7 @@ impl Run {
         code
     }
 
-    fn run(&self, config: Config) -> Result<Summary, RunError> {
+    fn serve(self, config: Config) -> Result<Summary, RunError> {
         let line = logs::live_line(has_live_line(&config));
         self.logs.start(&line).map_err(RunError::Failed)?;
         for warning in &config.warnings {
@@ -73,7 +95,7 @@ impl Run {
         ended
     }
 
-    async fn drive(&self, config: Config, line: ProgressBar) -> Result<Summary, RunError> {
+    async fn drive(self, config: Config, line: ProgressBar) -> Result<Summary, RunError> {
         let (stopper, stop) = stop();
         let controls = Controls {
             stopper: stopper.clone(),
@@ -82,7 +104,7 @@ impl Run {
             metrics: Arc::default(),
             progress: Arc::default(),
             cache: self.cache.folder(),
-            place: Some(self.dir.clone()),
+            place: self.place,
             idle_exit: self.idle_exit,
         };
         let signals = obey(stopper, Arc::clone(&controls.reload)).map_err(RunError::Failed)?;
@@ -139,8 +161,11 @@ async fn show(line: ProgressBar, metrics: Arc<Metrics>, progress: Arc<Progress>)
 
 /// A live line is for input that ends, on a terminal that is not busy with the output itself.
 fn has_live_line(config: &Config) -> bool {
-    let is_finite =
-        config.sources.iter().all(|source| matches!(&source.kind, SourceKind::Lines(lines) if lines.path.is_some()));
+    let is_finite = config.sources.iter().all(|source| match &source.kind {
+        SourceKind::Lines(lines) => lines.path.is_some(),
+        SourceKind::Replay(_) => true,
+        SourceKind::JetStream(_) => false,
+    });
     let prints = config.sinks.iter().any(|sink| sink.kind == SinkKind::Stdout);
     is_finite && !(prints && io::stdout().is_terminal())
 }

@@ -34,9 +34,13 @@ impl<'a> Document<'a> {
             let place = Place { file: file.to_owned(), position: unreadable.position };
             report.add(Problem::error(place, unreadable.message));
         });
-        let text = text.ok()?;
+        Some(Self::of(dir, file, text.ok()?, report))
+    }
+
+    /// A text that is called `file` where something is said of it.
+    pub(super) fn of(dir: &'a Path, file: &Path, text: String, report: &'a Report) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(index, _)| index + 1)).collect();
-        Some(Self { dir, report, file: file.to_owned(), text, lines })
+        Self { dir, report, file: file.to_owned(), text, lines }
     }
 
     /// Lets `fields` read the file's outermost table. `None` when the syntax is broken, which the report then says.

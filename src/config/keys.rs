@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 
 use super::{
-    Field, Key, LimitOverrides, OrderBy, ParamDeclaration, ParamKind, Validate,
-    folder::Plugins,
+    Decode, Field, Key, LimitOverrides, OrderBy, ParamDeclaration, ParamKind, Validate, avro,
+    folder::{Missing, Plugins},
     limits::{KEY_RETRY, overrides, retry},
     params,
     problem::{Place, Problem},
@@ -14,10 +14,18 @@ use super::{
     unique::Unique,
     values,
 };
-use crate::{endpoint::Endpoint, event::Pattern};
+use crate::{avro as wire, endpoint::Endpoint, event::Pattern};
 
 const BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 const MAX_BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
+
+/// What a folder holds that keys can name; what can't be listed is not looked up.
+#[derive(Clone, Copy)]
+pub(super) struct Ready<'a> {
+    pub(super) plugins: Option<&'a Plugins>,
+    pub(super) schemas: Option<&'a Schemas>,
+    pub(super) avro: Option<&'a wire::Schemas>,
+}
 
 /// A key whose name could be read.
 pub(super) struct NamedKey {
@@ -26,12 +34,7 @@ pub(super) struct NamedKey {
     pub(super) key: Option<Key>,
 }
 
-pub(super) fn key(
-    table: &mut Table<'_>,
-    names: &mut Unique,
-    plugins: Option<&Plugins>,
-    schemas: Option<&Schemas>,
-) -> Option<NamedKey> {
+pub(super) fn key(table: &mut Table<'_>, names: &mut Unique, ready: Ready<'_>) -> Option<NamedKey> {
     let name = name(table, names);
     domain(table, name.as_deref());
     let display_name = table.text("display_name").unwrap_or_default();
@@ -43,7 +46,7 @@ pub(super) fn key(
         table.error(table.place(), "the key does not say which events it takes", Some(hint));
     }
     let filter = table.parsed("filter", values::name);
-    if let (Some(filter), Some(plugins)) = (&filter, plugins)
+    if let (Some(filter), Some(plugins)) = (&filter, ready.plugins)
         && let Err(missing) = plugins.find(filter)
     {
         table.error(table.place_of("filter"), missing.message, Some(missing.hint));
@@ -61,12 +64,13 @@ pub(super) fn key(
     let scopes = table.list("scopes", values::scope).unwrap_or_default();
     let console_events = table.list("console_events", values::literal).unwrap_or_default();
     let single_consumer = table.flag("single_consumer").unwrap_or_default();
-    let schema = schema(table, schemas);
+    let schema = schema(table, ready.schemas);
     let validate = validate(table);
+    let decode = decode(table, ready.avro);
     let name = name?;
     let complete = subject.is_some() == table.has("subject") && params.iter().all(Option::is_some);
     let schema = schema.ok().filter(|_| complete);
-    let key = schema.map(|schema| Key {
+    let key = schema.zip(decode).map(|(schema, decode)| Key {
         name: name.clone(),
         display_name,
         description,
@@ -79,6 +83,7 @@ pub(super) fn key(
         scopes,
         console_events,
         single_consumer,
+        decode,
         schema,
         validate,
         workers,
@@ -106,6 +111,7 @@ pub(super) fn plain(name: String, place: Place) -> Key {
         scopes: Vec::new(),
         console_events: Vec::new(),
         single_consumer: false,
+        decode: Decode::Raw,
         schema: None,
         validate: Validate::default(),
         workers: NonZeroUsize::MIN,
@@ -149,6 +155,30 @@ fn event_type(table: &mut Table<'_>) -> Option<String> {
         table.report(Problem::warning(table.place_of("event_type"), message).hint("patterns belong in `subject`"));
     }
     Some(event_type)
+}
+
+/// How the key's events are read. `None` when something about it is wrong, which the report then says.
+fn decode(table: &mut Table<'_>, schemas: Option<&wire::Schemas>) -> Option<Decode> {
+    let choices =
+        [("raw", Decode::Raw), ("json", Decode::Json), ("avro", Decode::Avro(None)), ("auto", Decode::Auto(None))];
+    let decode = table.choice("decode", &choices);
+    let reader = table.text("reader_schema");
+    if !table.has("reader_schema") {
+        return decode.or_else(|| (!table.has("decode")).then_some(Decode::Raw));
+    }
+    let found = avro::find(schemas?, &reader?).map_err(|Missing { message, hint }| {
+        table.error(table.place_of("reader_schema"), message, Some(hint));
+    });
+    let reader = Some(found.ok()?);
+    match decode {
+        Some(Decode::Avro(_)) => Some(Decode::Avro(reader)),
+        Some(Decode::Auto(_)) => Some(Decode::Auto(reader)),
+        _ => {
+            let hint = "add `decode = \"avro\"`, or `\"auto\"` where JSON comes too".to_owned();
+            table.error(table.place_of("reader_schema"), "`reader_schema` is for Avro", Some(hint));
+            None
+        }
+    }
 }
 
 /// What is declared holds, unless the key says otherwise.

@@ -3,11 +3,12 @@
 use std::{collections::HashSet, fs, path::Path};
 
 use super::{
-    Config, Identity, Registry,
+    Config, Identity, Registry, avro,
     document::Document,
     folder::{Plugins, files},
-    keys::{self, NamedKey},
+    keys::{self, NamedKey, Ready},
     preflight::preflight,
+    preset::Preset,
     problem::{Place, Problem, Problems, Report},
     routes::{self, Known},
     schemas::Schemas,
@@ -34,7 +35,12 @@ pub fn load(dir: &Path) -> Result<Config, Problems> {
         }
         None => (None, None, None, None, None),
     };
-    let registry = registry(dir, sinks.as_ref(), plugins.as_ref(), schemas.as_ref(), &report);
+    let avro = config
+        .as_ref()
+        .and_then(|config| avro::schemas(dir, &config.schemas, &config.presets, &config.avro_ids, &report));
+    let ready = Ready { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
+    let presets = config.as_ref().map_or(&[][..], |config| &config.presets);
+    let registry = registry(dir, sinks.as_ref(), ready, presets, &report);
     if let Some(identity) = identity {
         check_identity(&registry, &identity, &report);
     }
@@ -53,7 +59,9 @@ pub fn load_registry(config: &Config) -> Result<Registry, Problems> {
     let schemas =
         Schemas::list(&config.dir, &config.schemas).map_err(|error| report.add(unlisted(&config.schemas, &error))).ok();
     let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let registry = registry(&config.dir, Some(&sinks), plugins.as_ref(), schemas.as_ref(), &report);
+    let avro = avro::schemas(&config.dir, &config.schemas, &config.presets, &config.avro_ids, &report);
+    let ready = Ready { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
+    let registry = registry(&config.dir, Some(&sinks), ready, &config.presets, &report);
     check_identity(&registry, &config.identity(), &report);
     let (registry, warnings) = report.conclude(Some(registry))?;
     for warning in warnings {
@@ -97,8 +105,8 @@ fn open(dir: &Path, report: &Report) -> Option<Settings> {
 fn registry(
     dir: &Path,
     sinks: Option<&HashSet<String>>,
-    plugins: Option<&Plugins>,
-    schemas: Option<&Schemas>,
+    ready: Ready<'_>,
+    presets: &[Preset],
     report: &Report,
 ) -> Registry {
     let folder = dir.join(KEYS);
@@ -114,15 +122,25 @@ fn registry(
         let document = Document::open(dir, &Path::new(KEYS).join(file), report);
         let read = document.as_ref().and_then(|document| {
             document.read(|table| {
-                for name in ["nats", "api", "stream", "source", "sink", "filter"] {
+                for name in ["nats", "api", "avro", "preset", "stream", "source", "sink", "filter"] {
                     table.misplaced(name, "`trommel.toml`");
                 }
-                let key = |table: &mut Table<'_>| keys::key(table, &mut names, plugins, schemas);
+                let key = |table: &mut Table<'_>| keys::key(table, &mut names, ready);
                 keys.extend(table.tables("key", key).into_iter().flatten());
                 written.extend(table.tables("route", routes::written).into_iter().flatten());
             })
         });
         all_keys &= read.is_some();
+    }
+    for preset in presets {
+        preset.document(dir, report).read(|table| {
+            table.ignore_rest();
+            let declared = table.tables("key", |table| keys::key(table, &mut Unique::default(), ready));
+            // What a preset declares, the folder may declare otherwise.
+            let more = declared.into_iter().flatten().filter(|key| keys.iter().all(|known| known.name != key.name));
+            let more: Vec<_> = more.collect();
+            keys.extend(more);
+        });
     }
     let mut names = Unique::default();
     let index = keys.iter().map(|key| (key.name.as_str(), key)).collect();
@@ -131,6 +149,7 @@ fn registry(
     for route in written {
         known.check(route, &mut names, report, &mut registry);
     }
+    registry.avro = ready.avro.cloned().unwrap_or_default();
     registry.keys = keys.into_iter().filter_map(|NamedKey { key, .. }| key).collect();
     registry
 }

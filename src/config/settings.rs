@@ -1,19 +1,29 @@
 //! `trommel.toml`: everything that stays as it is while the router runs.
 
-use std::{collections::HashSet, io, net::SocketAddr, num::NonZeroUsize, path::Path, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use super::{
-    Admin, Config, Dedup, DedupBy, FilterSettings, Grant, Identity, Limits, OnQuarantine, Pipeline, Registry, SinkKind,
-    SourceKind,
+    Admin, Config, Dedup, DedupBy, FilterSettings, Grant, Identity, Limits, OnQuarantine, Pipeline, Registry, Role,
+    SinkKind, SourceKind, Stream,
     api::{NO_API, api},
     folder::Plugins,
     limits::limits,
     loops,
     nats::nats,
+    preset::preset,
     schemas::Schemas,
     sink::{self, dead_letter, default_dead_letter, sink},
-    source::{self, source, stream},
-    table::{At, Table},
+    source::{self, source},
+    stream::stream,
+    table::{At, Given, Table},
     unique::Unique,
     values,
 };
@@ -63,6 +73,8 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
         None => (!table.has("api")).then(Identity::default),
     };
     let mut names = Unique::default();
+    let presets: Vec<_> = table.tables("preset", |table| preset(table, &mut names)).into_iter().flatten().collect();
+    let mut names = Unique::default();
     let streams = table.tables("stream", |table| {
         if !has_server {
             table.error(table.place(), "a stream needs a server", Some(NO_SERVER.into()));
@@ -96,7 +108,16 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
             table.error(place.clone(), "a sink of type `nats` needs a server", Some(NO_SERVER.into()));
         }
     }
-    let streams: Vec<_> = streams.into_iter().flatten().collect();
+    let mut streams: Vec<_> = streams.into_iter().flatten().collect();
+    if has_server {
+        // What a preset declares, the folder may declare otherwise (H07).
+        let known = |stream: &At<Stream>| streams.iter().any(|other| other.value.name == stream.value.name);
+        let more: Vec<_> = presets.iter().flat_map(|preset| preset.streams(dir, table.problems())).collect();
+        let more: Vec<_> = more.into_iter().filter(|stream| !known(stream)).collect();
+        streams.extend(more);
+    }
+    sink::check_dead_stream(table, &streams, &dead_letter);
+    let streams: Vec<_> = streams.into_iter().map(|stream| stream.value).collect();
     loops::warn(table, &streams, &sources, &sinks);
 
     let config = Config {
@@ -106,6 +127,7 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
         schemas: schemas_folder,
         nats,
         api,
+        presets,
         streams,
         sources: sources.into_iter().map(|source| source.value).collect(),
         sinks: sinks.into_iter().map(|sink| sink.value).collect(),
@@ -114,9 +136,10 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
         pipeline: pipeline(table),
         limits,
         dead_letter,
+        avro_ids: table.table("avro", avro_ids).unwrap_or_default(),
         admin: table.table("admin", admin).flatten(),
         registry: Registry::default(),
-        is_observer: false,
+        role: Role::default(),
         warnings: Vec::new(),
     };
     Settings { config, sinks: taken.names.into_values().collect(), plugins, schemas, identity }
@@ -148,6 +171,23 @@ fn filter(
         table.choice("on_quarantine", &[("pause", OnQuarantine::Pause), ("dead_letter", OnQuarantine::DeadLetter)]);
     let limits = table.table("limits", |table| limits(table, base)).unwrap_or(base);
     Some(FilterSettings { name: name?, grants, on_quarantine: on_quarantine.unwrap_or_default(), limits })
+}
+
+/// `[avro] ids`: which schema an id of the Confluent framing means.
+fn avro_ids(table: &mut Table<'_>) -> BTreeMap<u32, String> {
+    let mut ids = BTreeMap::new();
+    for (id, name) in table.map("ids").unwrap_or_default() {
+        match (id.value.parse(), name.value) {
+            (Ok(id), Given::One(name)) => {
+                ids.insert(id, name);
+            }
+            (Err(_), _) => {
+                table.error(id.place, format!("`{}` is no id: it is a number of 32 bits", id.value), None);
+            }
+            (Ok(_), _) => table.error(name.place, "this must be the name of an Avro schema", None),
+        }
+    }
+    ids
 }
 
 fn default_dedup() -> Dedup {

@@ -1,19 +1,21 @@
 //! `[[sink]]` and `[dead_letter]`.
 
 use std::{
-    num::NonZeroUsize,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use super::{
-    DeadLetter, Retry, Template,
+    DeadLetter, FileSink, PathTemplate, Place, Retry, Stream, Template,
+    file::{Files, file},
     limits::{SINK_RETRY, retry},
+    path::FilePath,
     table::{At, Table},
     template::{file_name, subject},
     unique::Unique,
     values,
 };
+use crate::avro::Framing;
 
 const WINDOW: usize = 1024;
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,7 +28,18 @@ pub struct Sink {
     pub name: String,
     pub on_failure: OnFailure,
     pub retry: Retry,
+    /// Without one, outputs are written as they are.
+    pub encode: Option<Encode>,
     pub kind: SinkKind,
+}
+
+/// Avro for the outputs of a sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encode {
+    /// The schema to write by: looked up with every reload.
+    pub schema: String,
+    pub framing: Framing,
+    pub place: Place,
 }
 
 /// What happens to an output that a sink refuses for good, or for longer than its patience.
@@ -44,21 +57,12 @@ pub enum OnFailure {
 #[derive(Clone, Debug, PartialEq)]
 pub enum SinkKind {
     Stdout,
-    File(FileSink),
+    File(PathBuf, FileSink),
+    /// Outputs are shared out over files.
+    Files(PathTemplate, FileSink),
     Folder(FolderSink),
     Nats(NatsSink),
     Null,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct FileSink {
-    pub path: PathBuf,
-    /// Bytes after which the file is rotated away.
-    pub max_size: Option<u64>,
-    pub max_age: Option<Duration>,
-    /// Rotated files to keep; `None` keeps all.
-    pub keep: Option<NonZeroUsize>,
-    pub fsync: Fsync,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -68,14 +72,6 @@ pub struct FolderSink {
     pub name: Option<Template>,
     /// JSON with line breaks.
     pub pretty: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fsync {
-    /// The default. The operating system decides: what was written survives our crash, not the machine's.
-    Never,
-    /// Before a batch of outputs is confirmed.
-    Batch,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +90,7 @@ pub struct NatsSink {
 #[derive(Default)]
 pub(super) struct Taken {
     pub(super) names: Unique,
-    files: Unique,
+    files: Files,
 }
 
 pub(super) fn sink(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sink>> {
@@ -109,7 +105,7 @@ pub(super) fn sink(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sink>>
         ],
     );
     let retry = retry(table, SINK_RETRY);
-    type Kind = fn(&mut Table<'_>, &mut Unique) -> Option<SinkKind>;
+    type Kind = fn(&mut Table<'_>, &mut Files) -> Option<SinkKind>;
     let kinds: [(&str, Kind); 5] = [
         ("stdout", |_, _| Some(SinkKind::Stdout)),
         ("file", file),
@@ -117,6 +113,7 @@ pub(super) fn sink(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sink>>
         ("nats", |table, _| nats(table)),
         ("null", |_, _| Some(SinkKind::Null)),
     ];
+    let encode = encode(table);
     let kind = match table.required("type", |table, field| table.choice(field, &kinds)) {
         Some(kind) => kind(table, &mut taken.files),
         None => {
@@ -124,23 +121,33 @@ pub(super) fn sink(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sink>>
             None
         }
     };
+    if let Some(kind) = &kind
+        && encode.is_some()
+        && !matches!(kind, SinkKind::Nats(_) | SinkKind::Folder(_))
+    {
+        let hint = "sinks of type `nats` and `folder` write each output by itself".to_owned();
+        table.error(table.place_of("encode"), "Avro has no lines: this sink can't write it", Some(hint));
+    }
     let on_failure = on_failure.unwrap_or(OnFailure::Retry);
-    Some(At { value: Sink { name: name?, on_failure, retry, kind: kind? }, place: table.place() })
+    Some(At { value: Sink { name: name?, on_failure, retry, encode, kind: kind? }, place: table.place() })
 }
 
-fn file(table: &mut Table<'_>, taken: &mut Unique) -> Option<SinkKind> {
-    let path = table.required("path", Table::path);
-    let max_size = table.size("max_size");
-    let max_age = table.duration("max_age");
-    let keep = table.positive("keep", usize::MAX);
-    let fsync = table.choice("fsync", &[("never", Fsync::Never), ("batch", Fsync::Batch)]);
-    if table.has("keep") && !table.has("max_size") && !table.has("max_age") {
-        let hint = "say when to rotate with `max_size` or `max_age`".to_owned();
-        table.error(table.place_of("keep"), "`keep` means nothing for a file that is never rotated", Some(hint));
+/// `encode = "avro"` with `writer_schema`.
+fn encode(table: &mut Table<'_>) -> Option<Encode> {
+    let framing = table.choice("encode", &[("avro", Framing::SingleObject), ("confluent", Framing::Confluent)]);
+    let schema = table.text("writer_schema");
+    match (table.has("encode"), table.has("writer_schema")) {
+        (true, false) => {
+            let hint = "name the schema with `writer_schema`, as in `schemas/order.avsc`: `order`".to_owned();
+            table.error(table.place_of("encode"), "it is not said which Avro schema to write by", Some(hint));
+        }
+        (false, true) => {
+            let hint = "add `encode = \"avro\"`, or `\"confluent\"` for that framing".to_owned();
+            table.error(table.place_of("writer_schema"), "`writer_schema` without `encode` means nothing", Some(hint));
+        }
+        _ => {}
     }
-    let path = path?;
-    claim_file(table, &path, "path", taken);
-    Some(SinkKind::File(FileSink { path, max_size, max_age, keep, fsync: fsync.unwrap_or(Fsync::Never) }))
+    Some(Encode { schema: schema?, framing: framing?, place: table.place_of("writer_schema") })
 }
 
 fn folder(table: &mut Table<'_>) -> Option<SinkKind> {
@@ -148,12 +155,6 @@ fn folder(table: &mut Table<'_>) -> Option<SinkKind> {
     let name = table.parsed("file_name", file_name);
     let pretty = table.flag("pretty").unwrap_or(false);
     Some(SinkKind::Folder(FolderSink { path: path?, name, pretty }))
-}
-
-/// Two writers of one file would rotate it away under each other.
-fn claim_file(table: &Table<'_>, path: &Path, field: &str, taken: &mut Unique) {
-    let path = path.display().to_string();
-    taken.claim(table, &path, table.place_of(field), format!("the file `{path}`"));
 }
 
 fn nats(table: &mut Table<'_>) -> Option<SinkKind> {
@@ -175,6 +176,17 @@ pub(super) fn default_dead_letter(dir: &Path, has_server: bool) -> DeadLetter {
     }
 }
 
+/// A stream of dead letters may be declared, for the sake of its limits; it must then keep them.
+pub(super) fn check_dead_stream(table: &Table<'_>, streams: &[At<Stream>], dead_letter: &DeadLetter) {
+    let DeadLetter::Stream { stream: name, subject } = dead_letter else { return };
+    let declared = streams.iter().find(|stream| stream.value.name == *name);
+    let keeps = |stream: &Stream| stream.subjects.iter().any(|kept| kept.matches(&format!("{subject}.reason")));
+    if let Some(At { place, .. }) = declared.filter(|declared| !keeps(&declared.value)) {
+        let message = format!("dead letters go to `{name}`, which does not keep them");
+        table.error(place.clone(), message, Some(format!("add `{subject}.>` to its `subjects`")));
+    }
+}
+
 /// `None` when it says neither, or something wrong.
 pub(super) fn dead_letter(table: &mut Table<'_>, has_server: bool, taken: &mut Taken) -> Option<DeadLetter> {
     let file = table.path("file");
@@ -188,7 +200,7 @@ pub(super) fn dead_letter(table: &mut Table<'_>, has_server: bool, taken: &mut T
         table.error(table.place(), "a stream of dead letters needs a server", Some(super::settings::NO_SERVER.into()));
     }
     if let Some(file) = file {
-        claim_file(table, &file, "file", &mut taken.files);
+        taken.files.claim(table, "file", FilePath::One(file.clone()));
         return Some(DeadLetter::File(file));
     }
     to_stream.then(|| DeadLetter::Stream {

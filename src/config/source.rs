@@ -1,9 +1,9 @@
-//! `[[source]]` and `[[stream]]`.
+//! `[[source]]`.
 
 use std::time::Duration;
 
 use super::{
-    AckMode, Deliver, Envelope, JetStreamSource, LinesSource, Source, SourceKind, Storage, Stream,
+    AckMode, Deliver, Envelope, JetStreamSource, LinesSource, Source, SourceKind,
     table::{At, Table},
     unique::Unique,
     values,
@@ -40,7 +40,13 @@ pub(super) fn source(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sour
 
 fn envelope(table: &mut Table<'_>) -> Option<Envelope> {
     type Kind = fn(&mut Table<'_>) -> Envelope;
-    let kinds: [(&str, Kind); 3] = [("plain", plain), ("cloudevents", |_| Envelope::CloudEvents), ("lark", lark)];
+    let kinds: [(&str, Kind); 5] = [
+        ("plain", plain),
+        ("cloudevents", |_| Envelope::CloudEvents),
+        ("helix", |_| Envelope::Helix),
+        ("jb-mesh", |_| Envelope::JbMesh),
+        ("lark", lark),
+    ];
     match table.choice("envelope", &kinds) {
         None if table.has("envelope") => {
             table.ignore_rest();
@@ -97,34 +103,4 @@ fn lines(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKind> {
         }
     }
     Some(SourceKind::Lines(LinesSource { path }))
-}
-
-pub(super) fn stream(table: &mut Table<'_>, names: &mut Unique) -> Option<Stream> {
-    let name = names.named(table, "stream", values::server_name);
-    let subjects = table.required("subjects", |table, field| table.list(field, values::server_pattern));
-    if subjects.as_ref().is_some_and(Vec::is_empty) {
-        let hint = "name what it keeps, as in `subjects = [\"orders.>\"]`".to_owned();
-        table.error(table.place_of("subjects"), "the stream keeps nothing", Some(hint));
-    }
-    let storage = table.choice("storage", &[("file", Storage::File), ("memory", Storage::Memory)]);
-    let replicas = table.positive("replicas", 5).map(|replicas| replicas.get());
-    let max_age = table.duration("max_age");
-    let max_bytes = table.size("max_bytes");
-    let max_messages = table.count_from("max_messages", 1);
-    let duplicate_window = table.duration("duplicate_window");
-    if let (Some(window), Some(age)) = (duplicate_window, max_age)
-        && window > age
-    {
-        table.error(table.place_of("duplicate_window"), "`duplicate_window` is longer than `max_age`", None);
-    }
-    Some(Stream {
-        name: name?,
-        subjects: subjects?,
-        storage,
-        replicas,
-        max_age,
-        max_bytes,
-        max_messages,
-        duplicate_window,
-    })
 }

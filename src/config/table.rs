@@ -3,14 +3,22 @@
 //!
 //! Read every field before giving up on a table: a field that was not asked for yet counts as unknown.
 
-use std::{fmt::Display, num::NonZeroUsize, ops::Range, path::PathBuf, time::Duration};
+use std::{
+    fmt::Display,
+    num::NonZeroUsize,
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use jiff::Timestamp;
 use toml::{
     Spanned,
     de::{DeString, DeTable, DeValue},
 };
 
 use super::{
+    Bound,
     document::Document,
     nearest::suggest,
     problem::{Place, Problem, Report},
@@ -101,6 +109,15 @@ impl<'a> Table<'a> {
 
     pub(super) fn holds_table(&self, name: &str) -> bool {
         matches!(self.entries.get(name).map(Spanned::get_ref), Some(DeValue::Table(_)))
+    }
+
+    pub(super) fn holds_flag(&self, name: &str) -> bool {
+        matches!(self.entries.get(name).map(Spanned::get_ref), Some(DeValue::Boolean(_)))
+    }
+
+    /// The router's folder.
+    pub(super) fn dir(&self) -> &'a Path {
+        self.document.dir
     }
 
     /// A field that must be there, read by `read`.
@@ -242,6 +259,16 @@ impl<'a> Table<'a> {
         values::size(&text).map_err(|error| self.wrong_value(name, &text, error, self.place_of(name))).ok()
     }
 
+    /// A size of `least` bytes or more.
+    pub(super) fn size_from(&mut self, name: &'static str, least: u64) -> Option<u64> {
+        let size = self.size(name)?;
+        if size < least {
+            self.wrong_value(name, size, format!("it must be at least {least}"), self.place_of(name));
+            return None;
+        }
+        Some(size)
+    }
+
     /// A size in memory.
     pub(super) fn memory_size(&mut self, name: &'static str) -> Option<usize> {
         let size = self.size(name)?;
@@ -265,6 +292,33 @@ impl<'a> Table<'a> {
     pub(super) fn duration_or_zero(&mut self, name: &'static str) -> Option<Duration> {
         let text = self.text_that_is(name, "a duration in quotes, such as `\"5s\"`")?;
         values::duration(&text).map_err(|error| self.wrong_value(name, &text, error, self.place_of(name))).ok()
+    }
+
+    /// What `read` reads, or `"unlimited"` (J11).
+    pub(super) fn bound<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Self, &'static str) -> Option<T>,
+    ) -> Option<Bound<T>> {
+        if self.entries.get(name).is_some_and(|value| value.get_ref().as_str() == Some("unlimited")) {
+            self.take(name);
+            return Some(Bound::Unlimited);
+        }
+        read(self, name).map(Bound::Most)
+    }
+
+    /// A point in time: TOML's own, or a string.
+    pub(super) fn time(&mut self, name: &'static str) -> Option<Timestamp> {
+        let value = self.take(name)?;
+        let text = match value.get_ref() {
+            DeValue::String(text) => text.clone().into_owned(),
+            DeValue::Datetime(time) => time.to_string(),
+            _ => {
+                self.wrong_type(name, "a time", &value);
+                return None;
+            }
+        };
+        values::time(&text).map_err(|error| self.wrong_value(name, &text, error, self.place_of(name))).ok()
     }
 
     /// A path, relative to the router's folder.

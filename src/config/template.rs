@@ -1,5 +1,7 @@
 //! Subjects and file names with placeholders.
 
+use std::fmt;
+
 use super::values;
 
 /// A subject or a file name with placeholders, checked when the configuration was read.
@@ -16,6 +18,24 @@ pub enum Part {
     SourceTime,
     Key,
     Header(String),
+    /// Another placeholder's value, made one token (H08).
+    Token(Box<Part>),
+}
+
+/// As it is written, without the braces.
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(text) => f.write_str(text),
+            Self::EventType => f.write_str("event_type"),
+            Self::Subject => f.write_str("subject"),
+            Self::Id => f.write_str("id"),
+            Self::SourceTime => f.write_str("source_time"),
+            Self::Key => f.write_str("key"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Token(part) => write!(f, "token:{part}"),
+        }
+    }
 }
 
 impl Template {
@@ -33,7 +53,7 @@ const MAX_FILE_NAME: usize = 100;
 
 /// Takes `alerts.{event_type}` apart. What stands between the placeholders must make a subject with them.
 pub(super) fn subject(text: &str) -> Result<Template, String> {
-    let parts = take_apart(text)?;
+    let parts = take_apart(text, Part::Literal, placeholder)?;
     // The subject with a plain token for every placeholder.
     let sample: String =
         parts.iter().map(|part| if let Part::Literal(text) = part { text.as_str() } else { "x" }).collect();
@@ -44,7 +64,7 @@ pub(super) fn subject(text: &str) -> Result<Template, String> {
 /// Takes `{event_type}_{id}.json` apart. What stands between the placeholders must do in a file name, which begins with
 /// no dot and leads nowhere.
 pub(super) fn file_name(text: &str) -> Result<Template, String> {
-    let parts = take_apart(text)?;
+    let parts = take_apart(text, Part::Literal, placeholder)?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let bad = |part: &Part| matches!(part, Part::Literal(text) if !text.chars().all(is_plain) || text.contains(".."));
     if parts.iter().any(bad) || text.starts_with('.') {
@@ -54,31 +74,34 @@ pub(super) fn file_name(text: &str) -> Result<Template, String> {
     if text.len() > MAX_FILE_NAME {
         return Err(format!("it has more than {MAX_FILE_NAME} bytes"));
     }
+    if parts.iter().any(|part| matches!(part, Part::Token(_))) {
+        return Err("`{token:…}` is for subjects: every value is made safe for a file name".into());
+    }
     if !parts.contains(&Part::Id) {
         return Err("without `{id}` events would take each other's names".into());
     }
     Ok(Template(parts))
 }
 
-fn take_apart(text: &str) -> Result<Vec<Part>, String> {
+/// What stands between the placeholders and what is meant by these, in order.
+pub(super) fn take_apart<P>(
+    text: &str,
+    literal: impl Fn(String) -> P,
+    placeholder: impl Fn(&str) -> Result<P, String>,
+) -> Result<Vec<P>, String> {
     let mut parts = Vec::new();
+    let literal = |text: &str| (!text.is_empty()).then(|| literal(text.to_owned()));
     let mut rest = text;
     while let Some(open) = rest.find(['{', '}']) {
-        literal(&rest[..open], &mut parts);
+        parts.extend(literal(&rest[..open]));
         let Some((name, after)) = rest[open..].strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
             return Err("a `{` or a `}` stands alone".into());
         };
         parts.push(placeholder(name)?);
         rest = after;
     }
-    literal(rest, &mut parts);
+    parts.extend(literal(rest));
     Ok(parts)
-}
-
-fn literal(text: &str, parts: &mut Vec<Part>) {
-    if !text.is_empty() {
-        parts.push(Part::Literal(text.to_owned()));
-    }
 }
 
 fn placeholder(name: &str) -> Result<Part, String> {
@@ -88,11 +111,12 @@ fn placeholder(name: &str) -> Result<Part, String> {
         "id" => Ok(Part::Id),
         "source_time" => Ok(Part::SourceTime),
         "key" => Ok(Part::Key),
-        _ => match name.strip_prefix("header:") {
-            Some(header) => Ok(Part::Header(values::header_name(header)?)),
-            None => Err(format!(
+        _ => match name.split_once(':') {
+            Some(("header", header)) => Ok(Part::Header(values::header_name(header)?)),
+            Some(("token", inner)) if !inner.starts_with("token:") => Ok(Part::Token(Box::new(placeholder(inner)?))),
+            _ => Err(format!(
                 "there is no placeholder `{{{name}}}`, only `{{event_type}}`, `{{subject}}`, `{{id}}`, `{{source_time}}`, \
-                 `{{key}}` and `{{header:NAME}}`"
+                 `{{key}}`, `{{header:NAME}}`, and each as `{{token:…}}`"
             )),
         },
     }
@@ -113,6 +137,15 @@ mod tests {
                 vec![literal("a."), Part::Key, literal("."), Part::Header("Customer".into()), literal("-"), Part::Id],
             ),
             ("{event_type}.out", vec![Part::EventType, literal(".out")]),
+            (
+                "a.{token:id}.{token:header:X}",
+                vec![
+                    literal("a."),
+                    Part::Token(Box::new(Part::Id)),
+                    literal("."),
+                    Part::Token(Box::new(Part::Header("X".into()))),
+                ],
+            ),
         ] {
             assert_eq!(subject(text), Ok(Template(parts)), "{text}");
         }
@@ -134,6 +167,9 @@ mod tests {
             ("alerts.{}", "no placeholder `{}`"),
             ("alerts.{ID}", "no placeholder `{ID}`"),
             ("alerts.{header:}", "header's name"),
+            ("alerts.{token:}", "no placeholder `{}`"),
+            ("alerts.{token:token:id}", "no placeholder `{token:token:id}`"),
+            ("alerts.{token:header:a b}", "header's name"),
         ] {
             let error = subject(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
@@ -155,6 +191,7 @@ mod tests {
             ("{id}\0", "letters, digits"),
             ("{id}{", "stands alone"),
             ("{id}{time}", "no placeholder `{time}`"),
+            ("{id}{token:key}", "is for subjects"),
             (&format!("{{id}}{}", "x".repeat(100)), "more than 100"),
         ] {
             let error = file_name(text).unwrap_err();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use jiff::{Span, SpanRelativeTo};
+use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use super::{AuthType, Field, OrderBy};
 use crate::event::{Pattern, check_subject};
@@ -28,6 +28,11 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
     if duration > LONGEST { Err("it is longer than a hundred years") } else { Ok(duration) }
 }
 
+/// RFC 3339: `2026-05-01T00:00:00Z`.
+pub(super) fn time(text: &str) -> Result<Timestamp, &'static str> {
+    text.parse().map_err(|_| "a time looks like `2026-05-01T00:00:00Z` or `2026-05-01T02:00:00+02:00`")
+}
+
 /// Bytes: `64MiB`, `1 GB`, `4096`.
 pub(super) fn size(text: &str) -> Result<u64, &'static str> {
     match text.parse::<ByteSize>() {
@@ -47,7 +52,10 @@ pub(super) fn name(text: &str) -> Result<String, &'static str> {
 }
 
 /// The name of a stream or a consumer.
-pub(super) fn server_name(text: &str) -> Result<String, &'static str> {
+///
+/// # Errors
+/// What such a name looks like.
+pub fn server_name(text: &str) -> Result<String, &'static str> {
     let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '/' | '\\');
     if text.is_empty() || text.len() > 255 || text.contains(bad) { Err(SERVER_NAME) } else { Ok(text.to_owned()) }
 }

@@ -4,8 +4,9 @@
 use std::{fmt, time::Duration};
 
 use async_nats::RequestErrorKind;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value, json};
 
 use crate::nats::{Connection, NoPermission};
 
@@ -16,6 +17,7 @@ pub mod code {
     pub const CONSUMER_CREATE: u64 = 10012;
     pub const CONSUMER_NOT_FOUND: u64 = 10014;
     pub const MESSAGE_NOT_FOUND: u64 = 10037;
+    pub const NO_JETSTREAM: u64 = 10039;
     pub const MESSAGE_EXCEEDS_MAXIMUM: u64 = 10054;
     pub const STREAM_NOT_FOUND: u64 = 10059;
     pub const WRONG_LAST_SEQUENCE: u64 = 10071;
@@ -51,6 +53,14 @@ struct Refusal {
     err_code: u64,
     #[serde(default)]
     description: String,
+}
+
+/// Where a message was stored.
+#[derive(Debug, Deserialize)]
+pub struct Published {
+    pub stream: String,
+    #[serde(rename = "seq")]
+    pub sequence: u64,
 }
 
 impl Connection {
@@ -95,6 +105,26 @@ impl Connection {
         }
     }
 
+    /// Publishes a message into whatever stream takes its subject, and waits until it is stored.
+    ///
+    /// # Errors
+    /// [`ApiError::NoResponders`] when no stream takes it.
+    pub async fn publish(
+        &self,
+        subject: &str,
+        headers: &[(&'static str, String)],
+        payload: bytes::Bytes,
+    ) -> Result<Published, ApiError> {
+        let mut request = async_nats::Request::new().payload(payload);
+        if !headers.is_empty() {
+            let mut map = async_nats::HeaderMap::new();
+            headers.iter().for_each(|(name, value)| map.insert(*name, value.as_str()));
+            request = request.headers(map);
+        }
+        let answer = self.ask(subject.to_owned(), request).await?;
+        serde_json::from_value(answer).map_err(|error| ApiError::Failed(subject.to_owned(), error.into()))
+    }
+
     /// Resolves when publishing to `subject` is denied from now on.
     async fn denied(&self, subject: &str) -> NoPermission {
         let mut connection = self.clone();
@@ -113,56 +143,115 @@ impl Connection {
 pub(crate) type Wanted = Vec<(&'static str, Value)>;
 
 /// A field that is not as wanted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    pub field: &'static str,
+    /// As the server calls it; a member of an object behind a dot.
+    pub field: String,
     pub found: Value,
     pub wanted: Value,
 }
 
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { field, found, wanted } = self;
-        write!(f, "`{field}` is {}, wanted {}", Shown(field, found), Shown(field, wanted))
+impl Difference {
+    /// The value that the server has, as its reader thinks of it.
+    pub fn shown_found(&self) -> impl fmt::Display {
+        Shown(&self.field, &self.found)
+    }
+
+    /// The value that is wanted, likewise.
+    pub fn shown_wanted(&self) -> impl fmt::Display {
+        Shown(&self.field, &self.wanted)
     }
 }
 
-/// A value as its reader thinks of it: durations not in nanoseconds.
-struct Shown<'a>(&'a str, &'a Value);
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is {}, wanted {}", self.field, self.shown_found(), self.shown_wanted())
+    }
+}
+
+/// The value of a field as its reader thinks of it: durations not in nanoseconds, limits that are none by that word.
+pub struct Shown<'a>(pub &'a str, pub &'a Value);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self(_, Value::Null) => f.write_str("not set"),
-            Self("max_age" | "duplicate_window" | "ack_wait", Value::Number(number)) => match number.as_u64() {
-                Some(nanoseconds) => write!(f, "{:?}", Duration::from_nanos(nanoseconds)),
-                None => write!(f, "{number}"),
-            },
-            Self(_, value) => write!(f, "{value}"),
+        let Self(field, value) = self;
+        match value {
+            Value::Null => f.write_str("not set"),
+            Value::Number(number) if field.starts_with("max_") && is_none(number) => f.write_str("unlimited"),
+            Value::Number(number) if matches!(*field, "max_age" | "duplicate_window" | "ack_wait") => {
+                match number.as_u64() {
+                    Some(nanoseconds) => write!(f, "{:?}", Duration::from_nanos(nanoseconds)),
+                    None => write!(f, "{number}"),
+                }
+            }
+            value => write!(f, "{value}"),
         }
     }
 }
 
-/// Writes what is wanted into a configuration as the server has it and returns what was different.
+/// Of limits, the server takes 0 and -1 for none.
+fn is_none(limit: &Number) -> bool {
+    limit.as_i64().is_some_and(|limit| limit <= 0)
+}
+
+/// Writes what is wanted into a configuration as the server has it and returns what was different. Of objects, only the
+/// members that are wanted count: the others are the server's.
 pub(crate) fn converge(config: &mut Map<String, Value>, wanted: &Wanted) -> Vec<Difference> {
     let mut differences = Vec::new();
     for (field, wanted) in wanted {
-        let found = config.get(*field).cloned().unwrap_or(Value::Null);
-        if !is_same(&found, wanted) {
-            differences.push(Difference { field, found, wanted: wanted.clone() });
-            config.insert((*field).to_owned(), wanted.clone());
-        }
+        merge(config, field, wanted, (*field).to_owned(), &mut differences);
     }
     differences
 }
 
-/// Lists are compared as sets; what is not set equals what is empty.
-fn is_same(found: &Value, wanted: &Value) -> bool {
+fn merge(
+    config: &mut Map<String, Value>,
+    name: &str,
+    wanted: &Value,
+    field: String,
+    differences: &mut Vec<Difference>,
+) {
+    if let (Some(Value::Object(found)), Value::Object(wanted)) = (config.get_mut(name), wanted) {
+        for (member, wanted) in wanted {
+            merge(found, member, wanted, format!("{field}.{member}"), differences);
+        }
+        return;
+    }
+    let found = config.get(name).cloned().unwrap_or_default();
+    if is_same(name, &found, wanted) {
+        return;
+    }
+    let merged = match (&found, wanted) {
+        // What is there already keeps what is not mentioned.
+        (Value::Array(found), Value::Array(wanted)) => {
+            let kept = |wanted| found.iter().find(|found| is_same(name, found, wanted));
+            wanted.iter().map(|wanted| kept(wanted).unwrap_or(wanted).clone()).collect()
+        }
+        _ => wanted.clone(),
+    };
+    config.insert(name.to_owned(), merged);
+    differences.push(Difference { field, found, wanted: wanted.clone() });
+}
+
+/// Lists are compared as sets, times as points in time, and of objects what is wanted. What is not set equals what is
+/// empty or off.
+fn is_same(name: &str, found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
         (Value::Array(found), Value::Array(wanted)) => {
-            found.len() == wanted.len() && found.iter().all(|item| wanted.contains(item))
+            found.len() == wanted.len()
+                && found.iter().all(|found| wanted.iter().any(|wanted| is_same(name, found, wanted)))
+                && wanted.iter().all(|wanted| found.iter().any(|found| is_same(name, found, wanted)))
         }
-        (Value::Null, wanted) => *wanted == json!("") || *wanted == json!([]),
+        (Value::Object(found), Value::Object(wanted)) => {
+            wanted.iter().all(|(name, wanted)| is_same(name, found.get(name).unwrap_or(&Value::Null), wanted))
+        }
+        (Value::Number(found), Value::Number(wanted)) => found == wanted || is_none(found) && is_none(wanted),
+        (Value::String(found), Value::String(wanted)) if name == "opt_start_time" => {
+            let [found, wanted] = [found, wanted].map(|time| time.parse::<Timestamp>().ok());
+            found == wanted
+        }
+        // Servers before 2.10 know no compression.
+        (Value::Null, wanted) => [json!(""), json!("none"), json!([]), json!(false)].contains(wanted),
         _ => found == wanted,
     }
 }
@@ -200,5 +289,39 @@ mod tests {
                 "storage": "file"
             })
         );
+    }
+    /// What the server fills in or spells in its own way is no difference.
+    #[test]
+    fn objects_lists_times_and_limits_mean_the_same_in_other_words() {
+        let mut config = object(json!({
+            "max_msgs": -1,
+            "republish": { "src": ">", "dest": "out.>" },
+            "mirror": { "name": "A", "opt_start_time": "2026-01-02T03:04:05.12+02:00", "external": { "api": "x" } },
+            "sources": [{ "name": "C", "filter_subject": "c.>" }, { "name": "B", "external": { "api": "x" } }],
+        }));
+        let before = config.clone();
+        let same: Wanted = vec![
+            ("max_msgs", json!(0)),
+            ("republish", json!({ "dest": "out.>", "headers_only": false })),
+            ("mirror", json!({ "name": "A", "opt_start_time": "2026-01-02T01:04:05.120Z" })),
+            ("sources", json!([{ "name": "B" }, { "name": "C", "filter_subject": "c.>" }])),
+            ("compression", json!("none")),
+        ];
+        assert_eq!(listed(&converge(&mut config, &same)), "");
+        assert_eq!(config, before);
+
+        let other: Wanted = vec![
+            ("max_msgs", json!(7)),
+            ("republish", json!({ "dest": "in.>", "headers_only": true })),
+            ("sources", json!([{ "name": "B" }, { "name": "D" }])),
+        ];
+        insta::assert_snapshot!(converge(&mut config, &other).iter().map(|d| format!("{d}\n")).collect::<String>(), @r#"
+        `max_msgs` is unlimited, wanted 7
+        `republish.dest` is "out.>", wanted "in.>"
+        `republish.headers_only` is not set, wanted true
+        `sources` is [{"filter_subject":"c.>","name":"C"},{"external":{"api":"x"},"name":"B"}], wanted [{"name":"B"},{"name":"D"}]
+        "#);
+        assert_eq!(config["republish"], json!({ "src": ">", "dest": "in.>", "headers_only": true }));
+        assert_eq!(config["sources"], json!([{ "name": "B", "external": { "api": "x" } }, { "name": "D" }]));
     }
 }

@@ -34,10 +34,11 @@ impl Pipeline {
             workers: Arc::new(Semaphore::new(1)),
             buffer: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             retry,
+            decoding: None,
             filter: None,
             on_quarantine: Default::default(),
             validation: None,
-            routes: vec![Route { name: "all".into(), subscription: None, sinks: vec![sinks] }],
+            routes: vec![Route { name: "all".into(), subscription: None, sinks: vec![sinks.into()] }],
             metrics: Default::default(),
         };
         let interest = Interest::Named { subject: None, event_type: None };

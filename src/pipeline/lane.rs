@@ -11,11 +11,12 @@ use tokio::{
 
 use crate::{
     ack::{Fate, Ticket},
+    avro::Undecodable,
     config::OnQuarantine,
     event::{Event, Headers},
     filter::{Broken, Emission, Facts, Failure, Fault, Filter, Matcher, ProcessError, Subscription, Verdict},
     pipeline::Item,
-    registry::{Key, Route, Snapshot, Snapshots},
+    registry::{Key, Route, Snapshot, Snapshots, Target},
     sink::{
         Output,
         dead_letter::{self, Place},
@@ -124,13 +125,26 @@ impl Lane {
         }
         let key = Arc::clone(&work.key);
         let ticket = work.ticket.share();
-        let mut facts = Facts::new(ticket.event());
+        let decoded = match key.decoding.as_ref().map(|decoding| decoding.payload(ticket.event())) {
+            None | Some(Ok(None)) => None,
+            Some(Ok(Some(payload))) => Some(Event { payload, ..ticket.event().clone() }),
+            Some(Err(Undecodable { reason, detail })) => {
+                tracing::warn!(key = %key.name, event = %ticket.event().id, reason, detail, "event becomes a dead letter");
+                let place = Place { key: &key.name, ..Place::default() };
+                self.dead_letters.send(dead_letter::of_event(ticket, place, reason, &detail)).await;
+                key.metrics.dead_lettered.inc();
+                work.ticket.settle(Fate::Filtered);
+                return;
+            }
+        };
+        let event = decoded.as_ref().unwrap_or(ticket.event());
+        let mut facts = Facts::new(event);
         let mut wanted = !work.done.is_empty();
         for route in &key.routes {
             if work.done.contains(&route.name) {
                 continue;
             }
-            match self.through(&key, route, &ticket, &mut facts).await {
+            match self.through(At { key: &key, route, ticket: &ticket, event }, &mut facts).await {
                 Step::Filtered => {}
                 Step::Handed => wanted = true,
                 Step::DeadLettered => {
@@ -157,8 +171,8 @@ impl Lane {
     }
 
     /// Takes an event through one route.
-    async fn through<'a>(&mut self, key: &'a Key, route: &'a Route, ticket: &'a Ticket, facts: &mut Facts<'a>) -> Step {
-        let at = At { key, route, ticket };
+    async fn through<'a>(&mut self, at: At<'a>, facts: &mut Facts<'a>) -> Step {
+        let At { key, route, event, .. } = at;
         let (verdict, tries) = match (&key.filter, &route.subscription) {
             (Some(filter), Some(subscription)) => match self.ask(at, filter, subscription, facts).await {
                 ControlFlow::Continue(answer) => answer,
@@ -167,9 +181,12 @@ impl Lane {
             _ => (Verdict::Keep, 0),
         };
         // Looked at whole before the first is sent: a dead letter beside half of the outputs would double them later.
-        match mismatch(key, ticket.event(), &verdict) {
-            Some(detail) => self.dead_letter(at, "schema_mismatch", &detail, tries).await,
-            None => hand_over(key, route, ticket, verdict).await,
+        if let Some(detail) = mismatch(key, event, &verdict) {
+            return self.dead_letter(at, "schema_mismatch", &detail, tries).await;
+        }
+        match encoded(at, &verdict) {
+            Ok(encoded) => hand_over(at, verdict, encoded).await,
+            Err(detail) => self.dead_letter(at, "avro_unencodable", &detail, tries).await,
         }
     }
 
@@ -213,8 +230,7 @@ impl Lane {
             self.matchers.len() - 1
         });
         let (_, matcher) = &mut self.matchers[position];
-        let event = at.ticket.event();
-        matcher.matches(subscription, event).or_else(|_| matcher.matches(subscription, event))
+        matcher.matches(subscription, at.event).or_else(|_| matcher.matches(subscription, at.event))
     }
 
     /// Calls `process`, again where the failure allows it: in place, so that the order is kept.
@@ -224,8 +240,7 @@ impl Lane {
         filter: &Filter,
         subscription: &Arc<Subscription>,
     ) -> ControlFlow<Step, (Verdict, u32)> {
-        let At { key, ticket, .. } = at;
-        let event = ticket.event();
+        let At { key, event, .. } = at;
         let started = Instant::now();
         let mut wait = key.retry.min;
         let (mut tries, mut breaks) = (0, 0);
@@ -293,7 +308,7 @@ impl Lane {
     }
 
     async fn dead_letter(&mut self, at: At<'_>, reason: &'static str, detail: &str, tries: u32) -> Step {
-        let At { key, route, ticket } = at;
+        let At { key, route, ticket, .. } = at;
         tracing::warn!(key = %key.name, event = %ticket.event().id, reason, detail, "event becomes a dead letter");
         let place = Place {
             key: &key.name,
@@ -321,6 +336,8 @@ struct At<'a> {
     key: &'a Key,
     route: &'a Route,
     ticket: &'a Ticket,
+    /// The ticket's, as the filter sees it: decoded.
+    event: &'a Event,
 }
 
 /// The first thing about what a route lets out that does not fit the key's schema.
@@ -338,9 +355,35 @@ fn mismatch(key: &Key, event: &Event, verdict: &Verdict) -> Option<String> {
     }
 }
 
+/// What a route lets out, encoded for those of its sinks that want it so, output by output. Made whole before the first
+/// is sent, as the schema is looked at.
+fn encoded(At { route, event, .. }: At<'_>, verdict: &Verdict) -> Result<std::vec::IntoIter<Bytes>, String> {
+    let mut encoded = Vec::new();
+    let mut encode = |(index, output): (usize, &Bytes)| -> Result<(), String> {
+        for encoder in route.sinks.iter().filter_map(|sink| sink.encoder.as_ref()) {
+            let output = encoder.encode(output).map_err(|error| format!("output {index}: {error}"))?;
+            encoded.push(output.into());
+        }
+        Ok(())
+    };
+    match verdict {
+        _ if route.sinks.iter().all(|sink| sink.encoder.is_none()) => Ok(()),
+        Verdict::Drop => Ok(()),
+        Verdict::Keep => encode((0, &event.payload)),
+        Verdict::Replace(payload) => encode((0, payload)),
+        Verdict::Emit(emissions) => emissions.iter().map(|emission| &emission.payload).enumerate().try_for_each(encode),
+    }?;
+    Ok(encoded.into_iter())
+}
+
 /// Hands what a route lets out to each of its sinks.
-async fn hand_over(key: &Key, route: &Route, ticket: &Ticket, verdict: Verdict) -> Step {
-    let event = ticket.event();
+async fn hand_over(at: At<'_>, verdict: Verdict, mut encoded: impl Iterator<Item = Bytes>) -> Step {
+    let At { key, route, event, .. } = at;
+    // In the order in which they were encoded.
+    let mut payload_for = |sink: &Target, json: &Bytes| match &sink.encoder {
+        Some(_) => encoded.next().unwrap_or_default(),
+        None => json.clone(),
+    };
     let emissions = match verdict {
         Verdict::Drop => return Step::Filtered,
         Verdict::Emit(emissions) if emissions.is_empty() => return Step::Filtered,
@@ -349,7 +392,7 @@ async fn hand_over(key: &Key, route: &Route, ticket: &Ticket, verdict: Verdict) 
             let payload = if let Verdict::Replace(payload) = verdict { payload } else { event.payload.clone() };
             for sink in &route.sinks {
                 key.metrics.outputs.inc();
-                sink.send(output(key, route, ticket, 0, payload.clone())).await;
+                sink.queue.send(output(at, 0, payload_for(sink, &payload))).await;
             }
             return Step::Handed;
         }
@@ -359,13 +402,13 @@ async fn hand_over(key: &Key, route: &Route, ticket: &Ticket, verdict: Verdict) 
         for sink in &route.sinks {
             key.metrics.outputs.inc();
             let (subject, headers) = (subject.clone(), headers.clone());
-            sink.send(Output { subject, headers, ..output(key, route, ticket, index, payload.clone()) }).await;
+            sink.queue.send(Output { subject, headers, ..output(at, index, payload_for(sink, &payload)) }).await;
         }
     }
     Step::Handed
 }
 
-fn output(key: &Key, route: &Route, ticket: &Ticket, index: u32, payload: Bytes) -> Output {
+fn output(At { key, route, ticket, .. }: At<'_>, index: u32, payload: Bytes) -> Output {
     Output {
         ticket: ticket.share(),
         key: Arc::clone(&key.name),

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::sync::watch;
 
 use crate::{
-    config::{self, Config, Problem, Problems},
+    config::{self, Config, Problem, Problems, Role},
     filter::Host,
     metrics::Metrics,
     registry::{Attach, AttachError, Change, Snapshot, Snapshots, Tenures},
@@ -89,7 +89,7 @@ impl Loader {
     pub async fn reload(&mut self) -> Report {
         let mut report = Report::default();
         let registry = match config::load_registry(&self.config) {
-            Ok(registry) if self.config.is_observer => registry.without_routes(),
+            Ok(registry) if self.config.role == Role::Observer => registry.without_routes(),
             Ok(registry) => registry,
             Err(problems) => {
                 report.refused.extend(problems.iter().cloned());

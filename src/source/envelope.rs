@@ -13,6 +13,8 @@ use crate::{
 };
 
 mod cloudevents;
+mod helix;
+mod jb_mesh;
 mod lark;
 
 /// What a source has before the envelope is opened.
@@ -58,8 +60,8 @@ impl Message {
 /// Why a message is no event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// The reason code of its dead letter: `not_json`, `bad_cloudevent`, `bad_lark_event`, `header_conflict`, `bad_field`
-    /// or `bad_subject`.
+    /// The reason code of its dead letter: `not_json`, `bad_cloudevent`, `bad_helix_event`, `bad_mesh_event`,
+    /// `bad_lark_event`, `header_conflict`, `bad_field` or `bad_subject`.
     pub reason: &'static str,
     pub detail: String,
 }
@@ -81,6 +83,8 @@ pub fn open(envelope: &Envelope, message: Message) -> Result<Event, Box<(Event, 
             plain(&mut event, &Fields { id, event_type, subject, source_time })
         }
         Envelope::CloudEvents => cloudevents::open(&mut event),
+        Envelope::Helix => helix::open(&mut event),
+        Envelope::JbMesh => jb_mesh::open(&mut event),
         Envelope::Lark { verify_header } => lark::open(&mut event, *verify_header),
     };
     match opened.and_then(|()| checked_subject(&event)) {
@@ -159,6 +163,26 @@ fn text_at(pointer: &Pointer, payload: &Bytes) -> Result<Option<ByteString>, Mal
         Some(raw) if raw != "null" => json::text(raw).map(|text| Some(json::share(payload, text))).map_err(|_| bad()),
         _ => Ok(None),
     }
+}
+
+/// A value that should be text and is not.
+struct NoText;
+
+/// The text of a member; `None` when it is null or empty, which says nothing.
+fn text(body: &Bytes, raw: &str) -> Result<Option<ByteString>, NoText> {
+    if raw == "null" {
+        return Ok(None);
+    }
+    if !raw.starts_with('"') {
+        return Err(NoText);
+    }
+    let text = json::text(raw).map_err(|_| NoText)?;
+    Ok(Some(json::share(body, text)).filter(|text| !text.is_empty()))
+}
+
+/// As much of a value as a message should show.
+fn shorten(value: &str) -> String {
+    value.chars().take(80).collect()
 }
 
 #[cfg(test)]

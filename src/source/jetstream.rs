@@ -22,7 +22,6 @@ mod messages;
 mod prefix;
 mod pull;
 mod reading;
-mod reply;
 mod run;
 mod settle;
 mod stored;

@@ -14,9 +14,12 @@ use super::{
     subscriptions::Wanted,
 };
 use crate::{
+    avro::Encoder,
     config::{self, Limits, OrderBy, Place, Problem, Severity, TypeRoute, Types, check_params, preflight},
     filter::{Filter, Subscription},
-    registry::{Attach, AttachError, Interest, Key, Ordering, Route, Serving, SubscriptionId, Validation},
+    registry::{
+        Attach, AttachError, Decoding, Interest, Key, Ordering, Route, Serving, SubscriptionId, Target, Validation,
+    },
     sink::outlet::Queue,
 };
 
@@ -70,7 +73,7 @@ impl Loader {
                 let who = format!("route `{}`", route.name);
                 match self.subscription(&mut draft, key, filter, route, who).await {
                     Ok(subscription) => {
-                        let sinks = self.queues(&route.sinks);
+                        let sinks = self.targets(&route.sinks, registry, &mut problems);
                         routes.push(Route { name: route.name.as_str().into(), subscription, sinks });
                     }
                     Err(error) => {
@@ -84,7 +87,7 @@ impl Loader {
                 let served = match self.subscription(&mut draft, key, filter, &route, who).await {
                     Ok(subscription) => {
                         let normalised = subscription.as_ref().map(|subscription| subscription.params().clone());
-                        routes.push(Route { name: Arc::clone(&name), subscription, sinks: vec![queue] });
+                        routes.push(Route { name: Arc::clone(&name), subscription, sinks: vec![queue.into()] });
                         let params = normalised.unwrap_or(route.params);
                         let subscription_id = SubscriptionId::new(&key.name, &key.params, &params);
                         Ok(Serving { params, subscription_id })
@@ -95,22 +98,41 @@ impl Loader {
             }
             let interest = Interest::Named { subject: key.subject.clone(), event_type: key.event_type.clone() };
             let same_size = before.get(&key.name) == Some(&(key.workers, key.buffer_size));
-            draft.keys.push((interest, self.key(key, filter.map(|(filter, _)| filter), routes, same_size)));
+            draft.keys.push((interest, self.key(registry, key, filter.map(|(filter, _)| filter), routes, same_size)));
         }
         for TypeRoute { key, types, sinks } in &registry.type_routes {
             let interest = match types {
                 Types::Matching(pattern) => Interest::Matching(pattern.clone()),
                 Types::Rest => Interest::Rest,
             };
-            let route = Route { name: key.name.as_str().into(), subscription: None, sinks: self.queues(sinks) };
+            let sinks = self.targets(sinks, registry, &mut problems);
+            let route = Route { name: key.name.as_str().into(), subscription: None, sinks };
             let same_size = !before.contains_key(&key.name);
-            draft.keys.push((interest, self.key(key, None, vec![route], same_size)));
+            draft.keys.push((interest, self.key(registry, key, None, vec![route], same_size)));
         }
         if problems.is_empty() { Ok(draft) } else { Err(problems) }
     }
 
-    fn queues(&self, sinks: &[String]) -> Vec<Queue> {
-        sinks.iter().filter_map(|sink| self.sinks.get(sink).cloned()).collect()
+    /// The sinks of a route, with the schemas that they write by.
+    fn targets(&self, sinks: &[String], registry: &config::Registry, problems: &mut Vec<Problem>) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for name in sinks {
+            let Some(queue) = self.sinks.get(name) else { continue };
+            let sink = self.config.sinks.iter().find(|sink| sink.name == *name);
+            let encoder = match sink.and_then(|sink| sink.encode.as_ref()).map(|encode| encoder(encode, registry)) {
+                Some(Ok(encoder)) => Some(encoder),
+                Some(Err(problem)) => {
+                    // Said once, however many routes lead there.
+                    if !problems.contains(&problem) {
+                        problems.push(*problem);
+                    }
+                    continue;
+                }
+                None => None,
+            };
+            targets.push(Target { queue: queue.clone(), encoder });
+        }
+        targets
     }
 
     /// The routes of those that are attached to the key with params that it takes, if the identity is what it needs; the
@@ -157,7 +179,14 @@ impl Loader {
         Ok(Some(made))
     }
 
-    fn key(&self, key: &config::Key, filter: Option<&Filter>, routes: Vec<Route>, same_size: bool) -> Key {
+    fn key(
+        &self,
+        registry: &config::Registry,
+        key: &config::Key,
+        filter: Option<&Filter>,
+        routes: Vec<Route>,
+        same_size: bool,
+    ) -> Key {
         let (workers, buffer) = self.places(key, same_size);
         Key {
             name: key.name.as_str().into(),
@@ -168,6 +197,7 @@ impl Loader {
             workers,
             buffer,
             retry: key.retry,
+            decoding: Decoding::new(&key.decode, &registry.avro),
             on_quarantine: filter.map(|filter| self.settings(filter.name()).on_quarantine).unwrap_or_default(),
             filter: filter.cloned(),
             validation: Validation::new(key.schema.as_ref(), key.validate),
@@ -184,4 +214,14 @@ impl Loader {
             _ => (Arc::new(Semaphore::new(key.workers.get())), Arc::new(Semaphore::new(key.buffer_size.get()))),
         }
     }
+}
+
+/// What writes a sink's outputs.
+fn encoder(encode: &config::Encode, registry: &config::Registry) -> Result<Encoder, Box<Problem>> {
+    let config::Encode { schema: name, framing, place } = encode;
+    let schema = config::avro_schema(&registry.avro, name, place)?;
+    registry.avro.encoder(&schema, *framing).ok_or_else(|| {
+        let problem = Problem::error(place.clone(), format!("the Avro schema `{name}` has no id"));
+        problem.hint(format!("give it one in `[avro]`, as in `ids = {{ \"7\" = \"{name}\" }}`")).into()
+    })
 }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::Malformed;
+use super::{Malformed, NoText, shorten, text};
 use crate::{
     event::{Event, Headers},
     json::{self, Members},
@@ -81,20 +81,6 @@ fn members(json: &[u8]) -> Result<Option<Members<'_>>, Malformed> {
     json::members(json).map_err(|error| Malformed::not_json(&error))
 }
 
-struct NoText;
-
-/// The text of a field; `None` when it is null or empty, which claims nothing.
-fn text(body: &Bytes, raw: &str) -> Result<Option<ByteString>, NoText> {
-    if raw == "null" {
-        return Ok(None);
-    }
-    if !raw.starts_with('"') {
-        return Err(NoText);
-    }
-    let text = json::text(raw).map_err(|_| NoText)?;
-    Ok(Some(json::share(body, text)).filter(|text| !text.is_empty()))
-}
-
 fn conflict(field: &str, claimed: &str, against: &str) -> Malformed {
     let detail = format!("`header.{field}` is {}, {against}", shorten(claimed));
     Malformed { reason: "header_conflict", detail }
@@ -102,9 +88,4 @@ fn conflict(field: &str, claimed: &str, against: &str) -> Malformed {
 
 fn bad(detail: impl Into<String>) -> Malformed {
     Malformed { reason: "bad_lark_event", detail: detail.into() }
-}
-
-/// As much of a value as a message should show.
-fn shorten(value: &str) -> String {
-    value.chars().take(80).collect()
 }

@@ -335,6 +335,59 @@ fn a_lark_body_may_not_contradict_its_carrier() {
     assert_eq!((&*event.id, &*event.event_type), ("e-2", "u"), "unless asked to, nothing is compared");
 }
 
+/// H20, H21
+#[test]
+fn a_helix_event_is_what_its_payload_holds() {
+    let body = |payload: &str| {
+        format!(
+            r#"{{"id":"r","type":"n1.join","source":"helix","payload":{payload},"timestamp":"2026-01-02T03:04:05Z"}}"#
+        )
+    };
+    for (payload, expected) in [
+        (r#""eyJydW5faWQiOiJyIn0=""#, r#"{"run_id":"r"}"#),
+        (r#""no base64!""#, "no base64!"),
+        (r#"{"run_id": "r"}"#, r#"{"run_id": "r"}"#),
+        ("null", ""),
+    ] {
+        let event = open(&Envelope::Helix, message(body(payload))).unwrap();
+        assert_eq!((&*event.id, &*event.event_type), ("r", "n1.join"));
+        assert_eq!(
+            (event.source_time.as_deref(), &event.payload[..]),
+            (Some("2026-01-02T03:04:05Z"), expected.as_bytes())
+        );
+        assert_eq!(event.subject, "orders.eu.created");
+    }
+    let shouted = open(&Envelope::Helix, message(r#"{"ID":"r","Type":"t","Payload":"AAE=","Timestamp":""}"#)).unwrap();
+    assert_eq!((&*shouted.id, &shouted.payload[..], shouted.source_time), ("r", &[0, 1][..], None));
+}
+
+/// H29 and X4: nothing is dropped in silence.
+#[test]
+fn helix_and_mesh_events_that_say_too_little_are_refused() {
+    for (envelope, body, reason, part) in [
+        (Envelope::Helix, "{}", "bad_helix_event", "lacks `id`, `type`"),
+        (Envelope::Helix, r#"{"id":"r","type":7}"#, "bad_helix_event", "`type` is no text: 7"),
+        (Envelope::Helix, "[]", "bad_helix_event", "not a JSON object"),
+        (Envelope::Helix, "<xml/>", "not_json", ""),
+        (Envelope::JbMesh, r#"{"node":"n"}"#, "bad_mesh_event", "lacks `type`"),
+        (Envelope::JbMesh, r#"{"type":["t"]}"#, "bad_mesh_event", "`type` is no text"),
+        (Envelope::JbMesh, "7", "bad_mesh_event", "not a JSON object"),
+    ] {
+        let (event, malformed) = refused(&envelope, message(body));
+        assert!(malformed.reason == reason && malformed.detail.contains(part), "{body}: {malformed:?}");
+        assert_eq!(event.payload, body);
+    }
+}
+
+/// J01
+#[test]
+fn a_mesh_event_says_its_type_and_time() {
+    let body = r#"{"type":"tool.crashed","node":"n1","timestamp":"2026-01-02T03:04:05Z","data":{"restart_count":2}}"#;
+    let event = open(&Envelope::JbMesh, message(body)).unwrap();
+    assert_eq!((&*event.event_type, event.source_time.as_deref()), ("tool.crashed", Some("2026-01-02T03:04:05Z")));
+    assert_eq!((&*event.id, &event.payload[..]), ("ORDERS:41", body.as_bytes()));
+}
+
 proptest! {
     /// Whatever comes in is opened or refused, and a refusal keeps the bytes.
     #[test]
@@ -347,7 +400,7 @@ proptest! {
         headers in proptest::collection::vec(("(ce-)?(id|type|source|specversion)|content-type|nats-msg-id", "\\PC*"), 0..5),
         subject in "[a-z.*>]{0,8}",
     ) {
-        for envelope in [plain("/id", "/type", "", "header:ce-time"), plain("", "", "", ""), Envelope::CloudEvents, TRUSTING, VERIFYING] {
+        for envelope in [plain("/id", "/type", "", "header:ce-time"), plain("", "", "", ""), Envelope::CloudEvents, Envelope::Helix, Envelope::JbMesh, TRUSTING, VERIFYING] {
             let headers = headers.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
             let message = Message { headers, subject: subject.as_str().into(), ..message(body.clone()) };
             match open(&envelope, message) {

@@ -2,15 +2,10 @@
 
 use std::sync::Arc;
 
-use async_nats::HeaderMap;
-use bytestring::ByteString;
-
 use crate::{
     event::{Headers, Origin},
-    source::{
-        envelope,
-        jetstream::{reply::Position, stored::Stored},
-    },
+    nats::{Position, headers},
+    source::{envelope, jetstream::stored::Stored},
 };
 
 pub(super) fn received(
@@ -30,33 +25,6 @@ pub(super) fn received(
     }
 }
 
-/// Copies all headers into one buffer that they share. The client has lost their order, so they come sorted by name.
-fn headers(map: &HeaderMap) -> Headers {
-    let mut buffer = String::new();
-    let mut ends = Vec::with_capacity(map.len());
-    for (name, values) in map.iter() {
-        for value in values {
-            buffer.push_str(name.as_ref());
-            let middle = buffer.len();
-            buffer.push_str(value.as_str());
-            ends.push((middle, buffer.len()));
-        }
-    }
-    let buffer = ByteString::from(buffer);
-    let mut start = 0;
-    let mut all: Vec<_> = ends
-        .into_iter()
-        .map(|(middle, end)| {
-            let pair = (buffer.slice_ref(&buffer[start..middle]), buffer.slice_ref(&buffer[middle..end]));
-            start = end;
-            pair
-        })
-        .collect();
-    // Stable: several values of one header keep their order.
-    all.sort_by(|(one, _), (other, _)| one.cmp(other));
-    all.into_iter().collect()
-}
-
 pub(super) fn stored(
     message: &Stored,
     headers: Headers,
@@ -72,21 +40,5 @@ pub(super) fn stored(
         attempt,
         origin: Arc::clone(origin),
         sequence: message.sequence,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_come_sorted_and_keep_every_value() {
-        let mut map = HeaderMap::new();
-        map.append("b", "2");
-        map.append("a", "1");
-        map.append("b", "");
-        let headers = headers(&map);
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-        assert_eq!(headers, [("a", "1"), ("b", "2"), ("b", "")]);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     ack::Outcome,
     config::{AckMode, Envelope},
     event::Origin,
-    nats::Connection,
+    nats::{Connection, Position},
     pipeline::Intake,
     source::{
         envelope,
@@ -28,7 +28,6 @@ use crate::{
             prefix::{Fit, Prefix},
             pull::{Pull, Status},
             reading::{Purpose, Reading},
-            reply::Position,
             settle::{Acks, Settler},
         },
     },

@@ -11,6 +11,8 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::source::finite;
+
 /// Longest line that becomes an event, in bytes without its end.
 pub const MAX_LINE: usize = 8 << 20;
 
@@ -26,7 +28,7 @@ const BATCHES: usize = 2;
 
 /// A line that is not blank.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub struct Line {
     /// From 1, blank lines counted.
     pub(super) number: u64,
     /// Bytes of the input up to the line's end.
@@ -41,7 +43,7 @@ pub(super) enum Text {
     TooLong(u64, Bytes),
 }
 
-pub(super) type Batch = io::Result<Vec<Line>>;
+type Batch = finite::Batch<Line>;
 
 /// Starts to read a file, or standard input. The channel closes at the end of the input.
 pub(super) fn start(path: Option<PathBuf>) -> io::Result<mpsc::Receiver<Batch>> {
@@ -51,7 +53,7 @@ pub(super) fn start(path: Option<PathBuf>) -> io::Result<mpsc::Receiver<Batch>> 
         let read = open(path).and_then(|input| read(BufReader::with_capacity(BATCH_BYTES, input), &sender));
         if let Err(error) = read {
             // Without a receiver there is nobody to tell.
-            let _ = sender.blocking_send(Err(error));
+            let _ = sender.blocking_send(Err(error.into()));
         }
     })?;
     Ok(batches)

@@ -6,13 +6,12 @@ use tokio::time::Instant;
 
 use crate::{
     ack::Outcome,
-    nats::{ApiError, Connection, code},
+    nats::{ApiError, Connection, Position, code},
     source::jetstream::{
         Receipt,
         consumer::{ConsumerError, Info},
         messages,
         reading::{Purpose, Reading},
-        reply::Position,
         run::{Run, now},
         settle::Acks,
         stored::Stored,

@@ -4,36 +4,54 @@ use async_nats::Subject;
 
 /// What the server tells about a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position {
+pub struct Position {
     /// 1 on the first delivery.
-    pub(super) attempt: u32,
+    pub attempt: u32,
     /// In the stream.
-    pub(super) sequence: u64,
+    pub sequence: u64,
     /// Counts the consumer's deliveries.
-    pub(super) delivery: u64,
+    pub delivery: u64,
 }
 
-impl Position {
+/// All that the server tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    pub position: Position,
+    /// When the message was stored, in Unix nanoseconds.
+    pub stored_at: i64,
+    /// What the consumer has still to deliver after it.
+    pub pending: u64,
+}
+
+impl Delivered {
     /// Reads `$JS.ACK.STREAM.CONSUMER.attempt.sequence.delivery.time.pending`, or the longer form with domain and
     /// account before the stream. `None` when it is no such subject.
-    pub(super) fn of(reply: &str) -> Option<Self> {
-        let reply = reply.strip_prefix("$JS.ACK.")?.as_bytes();
-        let tokens = reply.split(|byte| *byte == b'.');
+    pub fn of(reply: &str) -> Option<Self> {
+        let reply = reply.strip_prefix("$JS.ACK.")?;
+        let tokens = reply.split('.');
         let skip = match tokens.clone().count() {
             7 => 2,
             9.. => 4,
             _ => return None,
         };
-        let mut numbers = tokens.skip(skip).map(|token| std::str::from_utf8(token).ok());
-        Some(Self {
-            attempt: numbers.next()??.parse().ok()?,
-            sequence: numbers.next()??.parse().ok()?,
-            delivery: numbers.next()??.parse().ok()?,
-        })
+        let mut numbers = tokens.skip(skip);
+        let position = Position {
+            attempt: numbers.next()?.parse().ok()?,
+            sequence: numbers.next()?.parse().ok()?,
+            delivery: numbers.next()?.parse().ok()?,
+        };
+        Some(Self { position, stored_at: numbers.next()?.parse().ok()?, pending: numbers.next()?.parse().ok()? })
+    }
+}
+
+impl Position {
+    /// Of a reply subject; `None` when it is no such subject.
+    pub fn of(reply: &str) -> Option<Self> {
+        Delivered::of(reply).map(|delivered| delivered.position)
     }
 
     /// The subject on which the server takes the settlement of a delivery that never reached us.
-    pub(super) fn reply(&self, stream: &str, consumer: &str) -> Subject {
+    pub fn reply(&self, stream: &str, consumer: &str) -> Subject {
         let Self { attempt, sequence, delivery } = self;
         format!("$JS.ACK.{stream}.{consumer}.{attempt}.{sequence}.{delivery}.0.0").into()
     }
@@ -52,6 +70,8 @@ mod tests {
             "$JS.ACK.hub.ACCHASH.ORDERS.trommel.2.17.19.1700000000000000000.4.random",
         ] {
             assert_eq!(Position::of(reply), expected, "{reply}");
+            let delivered = Delivered::of(reply).unwrap();
+            assert_eq!((delivered.stored_at, delivered.pending), (1_700_000_000_000_000_000, 4), "{reply}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// Names a line among those that were taken, from 0.
+/// Names an item among those that were taken, from 0.
 pub(super) type Index = u64;
 
 #[derive(Debug, Default)]
@@ -13,12 +13,12 @@ pub(super) struct Watermark {
     reached: Position,
 }
 
-/// The last line of a settled prefix.
+/// The last item of a settled prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Position {
-    pub(super) line: u64,
-    /// Bytes up to the line's end.
-    pub(super) bytes: u64,
+pub(in crate::source) struct Position {
+    pub(in crate::source) number: u64,
+    /// What there is up to its end: bytes, or items.
+    pub(in crate::source) amount: u64,
 }
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ struct Mark {
 }
 
 impl Watermark {
-    /// Takes the next line in.
+    /// Takes the next item in.
     pub(super) fn take(&mut self, position: Position) -> Index {
         self.taken.push_back(Mark { position, settled: false });
         self.first + self.taken.len() as u64 - 1
@@ -49,7 +49,7 @@ impl Watermark {
         self.reached
     }
 
-    /// Lines between the watermark and the newest.
+    /// Items between the watermark and the newest.
     pub(super) fn ahead(&self) -> usize {
         self.taken.len()
     }
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn it_moves_only_over_a_settled_prefix() {
         let mut watermark = Watermark::default();
-        let at = |line| Position { line, bytes: line * 10 };
+        let at = |line| Position { number: line, amount: line * 10 };
         let indexes: Vec<_> = [1, 2, 5, 6].map(|line| watermark.take(at(line))).into();
         for (settled, reached, ahead) in [(2, 0, 4), (1, 0, 4), (0, 5, 1), (0, 5, 1), (3, 6, 0)] {
             watermark.settle(indexes[settled]);

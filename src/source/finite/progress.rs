@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Shared by all sources of lines.
+/// Shared by all sources whose input ends.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Bytes of lines that are settled, as are all before them.
+    /// Of what is settled, as is all before it: bytes of lines, or messages.
     done: AtomicU64,
     total: AtomicU64,
     /// At least one input has no known end.
@@ -21,8 +21,8 @@ impl Progress {
         is_known.then(|| (done as f64 / total as f64).min(1.0))
     }
 
-    /// Expects the bytes of one more input, if it says how many.
-    pub(super) fn expect(&self, bytes: Option<u64>) {
+    /// Expects one more input, if it says how much it has.
+    pub(in crate::source) fn expect(&self, bytes: Option<u64>) {
         match bytes {
             Some(bytes) => {
                 self.total.fetch_add(bytes, Ordering::Relaxed);
@@ -31,7 +31,7 @@ impl Progress {
         }
     }
 
-    pub(super) fn advance(&self, bytes: u64) {
+    pub(in crate::source) fn advance(&self, bytes: u64) {
         self.done.fetch_add(bytes, Ordering::Relaxed);
     }
 }

@@ -1,0 +1,69 @@
+//! A stretch of a stream through one key, once more.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    config::{
+        Config, DeadLetter, Key, OnFailure, Range, ReplaySource, Retry, Role, Route, Sink, SinkKind, Source, SourceKind,
+    },
+    filter::Params,
+};
+
+/// What is replayed.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    pub key: Key,
+    /// As the key's declarations have them.
+    pub params: Params,
+    /// Whose envelope opens the messages.
+    pub source: Source,
+    pub range: Range,
+    /// Events a second at most.
+    pub rate: Option<u64>,
+    /// One of the folder's sinks; `None` is standard output.
+    pub sink: Option<String>,
+    /// A component in the place of the key's own.
+    pub component: Option<PathBuf>,
+}
+
+/// The configuration of a router that replays: it reads that stretch and nothing else, writes to that sink, and leaves
+/// everything else as it is. Its route has a name of its own, so that streams do not drop its outputs as repeats.
+pub fn replay(mut config: Config, replay: Replay) -> Config {
+    let Replay { mut key, params, source, range, rate, sink, component } = replay;
+    if let Some(component) = component {
+        serve(&mut config, &mut key, &component);
+    }
+    config.role = Role::Replay;
+    config.sources = vec![Source { kind: SourceKind::Replay(ReplaySource { range, rate }), ..source }];
+    let sink = sink.unwrap_or_else(|| {
+        config.sinks = vec![stdout()];
+        STDOUT.to_owned()
+    });
+    config.sinks.retain(|other| other.name == sink);
+    let route =
+        Route { name: "replay".to_owned(), key: key.name.clone(), params, sinks: vec![sink], place: key.place.clone() };
+    config.registry.type_routes.clear();
+    config.registry.routes = vec![route];
+    config.registry.keys = vec![key];
+    config.dead_letter = DeadLetter::Discard;
+    config.dedup = None;
+    config.admin = None;
+    config
+}
+
+/// What a key's filter may do, its stand-in may do.
+fn serve(config: &mut Config, key: &mut Key, component: &Path) {
+    let name = component.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    config.plugins = component.parent().map(Path::to_owned).unwrap_or_default();
+    for settings in config.filters.iter_mut().filter(|settings| key.filter.as_ref() == Some(&settings.name)) {
+        settings.name.clone_from(&name);
+    }
+    key.filter = Some(name);
+}
+
+const STDOUT: &str = "standard output";
+
+fn stdout() -> Sink {
+    let retry = Retry { min: Default::default(), max: Default::default(), patience: Default::default() };
+    Sink { name: STDOUT.to_owned(), on_failure: OnFailure::Stop, retry, encode: None, kind: SinkKind::Stdout }
+}

@@ -1,0 +1,199 @@
+//! `trommel emit DIR TYPE k=v` (J03, J19): an event as its producers would send it, to try keys with.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    cli::{
+        refusal::{Kind, Refusal},
+        stretch::connect,
+    },
+    config::{self, Config, Envelope, Source, SourceKind, quoted},
+    event::check_subject,
+    nats::ApiError,
+};
+
+/// Publish an event, in the envelope that the router's source opens
+#[derive(Args, Debug)]
+pub struct Emit {
+    /// The router's folder, with `trommel.toml` in it
+    dir: PathBuf,
+    /// The event's type, and its subject unless `--subject` says otherwise
+    #[arg(value_name = "TYPE")]
+    event_type: String,
+    /// Members of its data: JSON where it can be read as such, else text
+    #[arg(value_name = "NAME=VALUE")]
+    data: Vec<String>,
+    /// Where to publish it
+    #[arg(long, value_name = "SUBJECT")]
+    subject: Option<String>,
+    /// The source that is to open it, when there are several
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
+    /// The node that a jb-mesh event comes from [default: the connection's name]
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+    /// Print the result, or the error, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is published.
+struct Message {
+    subject: String,
+    headers: Vec<(&'static str, String)>,
+    body: Value,
+}
+
+impl Emit {
+    pub fn execute(self) -> ExitCode {
+        match self.publish() {
+            Ok(said) => {
+                // A reader that has left has seen enough.
+                let _ = writeln!(io::stdout(), "{said}");
+                ExitCode::SUCCESS
+            }
+            Err(refusal) => {
+                refusal.print(self.json);
+                refusal.exit_code()
+            }
+        }
+    }
+
+    fn publish(&self) -> Result<String, Refusal> {
+        let config = config::load(&self.dir)?;
+        let Message { subject, headers, body } = self.message(&config)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))?;
+        let stored = runtime.block_on(async {
+            let connection = connect(&config, "emit").await?;
+            let stored = connection.publish(&subject, &headers, body.to_string().into()).await;
+            stored.map_err(|error| not_stored(&subject, error))
+        })?;
+        Ok(match self.json {
+            true => json!({ "subject": subject, "stream": stored.stream, "sequence": stored.sequence }).to_string(),
+            false => format!("{subject}: stored in {} at {}", stored.stream, stored.sequence),
+        })
+    }
+
+    /// The event in the envelope of the source that is to open it.
+    fn message(&self, config: &Config) -> Result<Message, Refusal> {
+        let data = data(&self.data)?;
+        let source = self.source(config)?;
+        let now = Timestamp::now().to_string();
+        let id = format!("{:032x}", fastrand::u128(..));
+        let event_type = match source.envelope {
+            // As it is written in subjects.
+            Envelope::JbMesh => self.event_type.strip_prefix("events.").unwrap_or(&self.event_type),
+            _ => &self.event_type,
+        };
+        let (mut subject, mut headers) = (event_type.to_owned(), Vec::new());
+        let body = match source.envelope {
+            Envelope::Plain { .. } => data,
+            Envelope::CloudEvents => {
+                headers.push(("Content-Type", "application/cloudevents+json".to_owned()));
+                json!({
+                    "specversion": "1.0", "id": id, "source": "trommel", "type": event_type, "time": now, "data": data,
+                })
+            }
+            Envelope::Helix => {
+                let payload = BASE64_STANDARD.encode(data.to_string());
+                json!({ "id": id, "type": event_type, "source": "trommel", "payload": payload, "timestamp": now })
+            }
+            Envelope::JbMesh => {
+                subject = format!("events.{event_type}");
+                let named = || config.nats.as_ref().map_or_else(String::new, |nats| nats.name.clone());
+                let node = self.node.clone().unwrap_or_else(named);
+                json!({ "type": event_type, "node": node, "timestamp": now, "data": data })
+            }
+            Envelope::Lark { .. } => json!({
+                "schema": "2.0",
+                "header": {
+                    "event_id": id,
+                    "event_type": event_type,
+                    "create_time": Timestamp::now().as_millisecond().to_string(),
+                },
+                "event": data,
+            }),
+        };
+        let subject = self.subject.clone().unwrap_or(subject);
+        check_subject(&subject).map_err(|error| {
+            let message = format!("`{subject}` can't be a subject: {error}");
+            let refusal = Refusal::new(Kind::Validation, "bad_subject", message).param("TYPE");
+            refusal.hint("give another one with `--subject`")
+        })?;
+        Ok(Message { subject, headers, body })
+    }
+
+    fn source<'a>(&self, config: &'a Config) -> Result<&'a Source, Refusal> {
+        let sources = config.sources.iter().filter(|source| matches!(source.kind, SourceKind::JetStream(_)));
+        let sources: Vec<_> = sources.collect();
+        let named = |name: &str| sources.iter().copied().find(|source| source.name == name);
+        let (found, message) = match (&self.source, &sources[..]) {
+            (Some(name), _) => (named(name), format!("there is no source `{name}` that reads a stream")),
+            (None, [one]) => (Some(*one), String::new()),
+            (None, []) => (None, "no source of this router reads a stream".to_owned()),
+            (None, _) => (None, "the router reads several streams".to_owned()),
+        };
+        found.ok_or_else(|| {
+            let refusal = Refusal::new(Kind::Validation, "which_source", message).param("--source");
+            let names = quoted(sources.iter().map(|source| source.name.as_str()), "or");
+            if names.is_empty() { refusal } else { refusal.hint(format!("name one with `--source`: {names}")) }
+        })
+    }
+}
+
+/// J19: JSON where it is that, else text; nothing is empty text.
+fn data(given: &[String]) -> Result<Value, Refusal> {
+    let mut data = Map::new();
+    for given in given {
+        match given.split_once('=') {
+            Some((name, value)) if !name.is_empty() => {
+                let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+                data.insert(name.to_owned(), value);
+            }
+            _ => {
+                let refusal = Refusal::new(Kind::Validation, "data_syntax", format!("`{given}` is no member"));
+                return Err(refusal.param("NAME=VALUE").hint("write it as NAME=VALUE"));
+            }
+        }
+    }
+    Ok(data.into())
+}
+
+fn not_stored(subject: &str, error: ApiError) -> Refusal {
+    match error {
+        ApiError::NoResponders(_) => {
+            let refusal = Refusal::new(Kind::Precondition, "no_stream", format!("no stream takes `{subject}`"));
+            refusal.hint("`trommel streams ensure` makes those that are declared; `--subject` names another subject")
+        }
+        ApiError::NoPermission(denied) => Refusal::new(Kind::Auth, "no_permission", denied.to_string()),
+        error => Refusal::new(Kind::Network, "jetstream", format!("{:#}", anyhow::Error::new(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// J19
+    #[test]
+    fn data_is_json_where_it_can_be_read_as_such() {
+        let given = ["n=1", "ok=true", "text=a b", "nothing=", "list=[1]", "quoted=\"1\"", "eq=a=b"].map(str::to_owned);
+        let expected = json!({
+            "n": 1, "ok": true, "text": "a b", "nothing": "", "list": [1], "quoted": "1", "eq": "a=b",
+        });
+        assert_eq!(data(&given).unwrap(), expected);
+        for bad in ["n", "=1"] {
+            assert!(data(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+}

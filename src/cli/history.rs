@@ -1,0 +1,132 @@
+//! `trommel history DIR` (J14 to J17, X6)
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+
+use crate::{
+    app::{self, Replayed},
+    cli::{
+        Cache,
+        consume::params,
+        logs::{self, Logs},
+        refusal::{Kind, Refusal},
+        row::{Form, Row},
+        run::Foreground,
+        stretch::{Stretch, connect, key, time},
+    },
+    config::{self, Begin, Range},
+    event::Origin,
+    nats::History as Stored,
+};
+
+/// Show what a stream holds, oldest first
+#[derive(Args, Debug)]
+pub struct History {
+    #[command(flatten)]
+    stretch: Stretch,
+    /// Only messages stored then or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or `90m` for so long ago
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<Timestamp>,
+    /// Only messages stored before then
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<Timestamp>,
+    /// At most this many; 0 means all
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: u64,
+    /// Which of them, when there are more
+    #[arg(long, value_enum, default_value_t = Order::Newest)]
+    order: Order,
+    /// Run them through this key's filter, and print what it lets out
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// A param of the key; may be repeated
+    #[arg(short, long = "param", value_name = "NAME=VALUE", requires = "key")]
+    params: Vec<String>,
+    /// Print a JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    cache: Cache,
+    #[command(flatten)]
+    logs: Logs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// Those stored last
+    Newest,
+    /// Those stored first
+    Oldest,
+}
+
+impl History {
+    pub fn execute(self) -> ExitCode {
+        match self.show() {
+            Ok(code) => code,
+            Err(refusal) => {
+                refusal.print(self.json);
+                refusal.exit_code()
+            }
+        }
+    }
+
+    fn show(&self) -> Result<ExitCode, Refusal> {
+        let config = config::load(&self.stretch.dir)?;
+        let chosen = self.stretch.choose(&config)?;
+        let limit = (self.limit > 0).then_some(self.limit);
+        let begin = match (self.order, limit) {
+            (Order::Newest, Some(limit)) => Begin::Newest(limit, self.since),
+            _ => self.since.map_or(Begin::First, Begin::Time),
+        };
+        let stream = chosen.stream.clone();
+        let range = Range { stream, subjects: chosen.subjects, begin, until: self.until, to: None, limit };
+        if let Some(name) = &self.key {
+            let key = key(&config, name)?.clone();
+            let params = params(&key, &self.params)?;
+            let source = chosen.source;
+            let replayed = Replayed { key, params, source, range, rate: None, sink: None, component: None };
+            let foreground = Foreground { cache: &self.cache, logs: &self.logs, place: None, idle_exit: None };
+            return Ok(foreground.run(Ok(app::replay(config, replayed))));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))?;
+        runtime.block_on(async {
+            let connection = connect(&config, "history").await?;
+            let mut stored = Stored::open(connection, range).await?;
+            let form = if self.json { Form::Json } else { Form::Columns };
+            let decoder = config.registry.avro.decoder(None);
+            let origin = Arc::new(Origin { source: chosen.source.name, stream: chosen.stream.clone() });
+            let line = logs::live_line(!io::stdout().is_terminal());
+            let (mut out, mut count) = (io::BufWriter::with_capacity(64 << 10, io::stdout().lock()), 0_u64);
+            while let Some(message) = stored.next().await? {
+                let row = Row::new(message, &chosen.source.envelope, &origin, &decoder);
+                if let Err(error) = row.write(form, &mut out) {
+                    return reader_left(error);
+                }
+                count += 1;
+                if count.is_multiple_of(1000) {
+                    line.set_message(format!("{count} of {} messages", stored.total()));
+                }
+            }
+            line.finish_and_clear();
+            if count == 0 && !self.json {
+                let _ = writeln!(out, "stream `{}` holds no such messages", chosen.stream);
+            }
+            out.flush().map_or_else(reader_left, |()| Ok(ExitCode::SUCCESS))
+        })
+    }
+}
+
+/// A reader that has seen enough is no failure.
+pub(super) fn reader_left(error: io::Error) -> Result<ExitCode, Refusal> {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Refusal::new(Kind::Internal, "stdout", format!("can't write to standard output: {error}")))
+}

@@ -1,0 +1,140 @@
+//! `trommel replay DIR --key KEY`
+
+use std::{path::PathBuf, process::ExitCode, str::FromStr};
+
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::{
+    app::{self, Replayed},
+    cli::{
+        Cache,
+        consume::params,
+        logs::Logs,
+        refusal::{Kind, Refusal},
+        run::Foreground,
+        stretch::{Chosen, Stretch, key, time},
+    },
+    config::{self, Begin, Config, Range, nearest, quoted},
+};
+
+/// Run what a stream holds through a key once more, apart from the router that runs
+///
+/// Reads the stream through a consumer that the server forgets and acknowledges nothing: the durable consumer stays
+/// where it is. Outputs go to standard output, or to one of the router's sinks.
+#[derive(Args, Debug)]
+pub struct Replay {
+    #[command(flatten)]
+    stretch: Stretch,
+    /// The key whose filter is to see the messages
+    #[arg(long, value_name = "KEY")]
+    key: String,
+    /// A param of the key; may be repeated
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    params: Vec<String>,
+    /// Begin at this sequence
+    #[arg(long, value_name = "SEQUENCE", conflicts_with = "from_time", required_unless_present = "from_time")]
+    from_seq: Option<u64>,
+    /// Begin with what was stored then: `2026-03-14T08:00:00Z`, `2026-03-14`, or `90m` for so long ago
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from_time: Option<Timestamp>,
+    /// End with this sequence, or before this time; by default with what is the last message now
+    #[arg(long, value_name = "SEQUENCE|TIME")]
+    to: Option<To>,
+    /// At most this many events a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
+    /// A component in the place of the key's own
+    #[arg(long, value_name = "FILE")]
+    component: Option<PathBuf>,
+    /// One of the router's sinks, in the place of standard output
+    #[arg(long, value_name = "SINK")]
+    sink: Option<String>,
+    /// Print errors as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    cache: Cache,
+    #[command(flatten)]
+    logs: Logs,
+}
+
+/// Where a replay ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum To {
+    Sequence(u64),
+    Time(Timestamp),
+}
+
+impl FromStr for To {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self::Sequence).or_else(|_| time(text).map(Self::Time))
+    }
+}
+
+impl Replay {
+    pub fn execute(self) -> ExitCode {
+        match self.prepare() {
+            Ok((config, replayed)) => {
+                let foreground = Foreground { cache: &self.cache, logs: &self.logs, place: None, idle_exit: None };
+                foreground.run(Ok(app::replay(config, replayed)))
+            }
+            Err(refusal) => {
+                refusal.print(self.json);
+                refusal.exit_code()
+            }
+        }
+    }
+
+    /// Everything that can be wrong with the input is found before anything happens.
+    fn prepare(&self) -> Result<(Config, Replayed), Refusal> {
+        let config = config::load(&self.stretch.dir)?;
+        let Chosen { stream, subjects, source } = self.stretch.choose(&config)?;
+        let key = key(&config, &self.key)?.clone();
+        let params = params(&key, &self.params)?;
+        if let Some(sink) = &self.sink {
+            known_sink(&config, sink)?;
+        }
+        if let Some(component) = &self.component {
+            is_component(component)?;
+        }
+        let begin = match (self.from_seq, self.from_time) {
+            (Some(sequence), _) => Begin::Sequence(sequence.max(1)),
+            (None, Some(time)) => Begin::Time(time),
+            (None, None) => Begin::First,
+        };
+        let (to, until) = match self.to {
+            Some(To::Sequence(sequence)) => (Some(sequence), None),
+            Some(To::Time(time)) => (None, Some(time)),
+            None => (None, None),
+        };
+        let range = Range { stream, subjects, begin, until, to, limit: None };
+        let (rate, sink, component) = (self.rate, self.sink.clone(), self.component.clone());
+        Ok((config, Replayed { key, params, source, range, rate, sink, component }))
+    }
+}
+
+fn known_sink(config: &Config, name: &str) -> Result<(), Refusal> {
+    let names = || config.sinks.iter().map(|sink| sink.name.as_str());
+    if names().any(|known| known == name) {
+        return Ok(());
+    }
+    let near = nearest(name, names());
+    let hint = match (near.is_empty(), config.sinks.is_empty()) {
+        (false, _) => format!("did you mean {}?", quoted(near, "or")),
+        (true, false) => format!("sinks: {}", quoted(names(), "and")),
+        (true, true) => "this router has no sinks: without `--sink` it is standard output".to_owned(),
+    };
+    let refusal = Refusal::new(Kind::Validation, "unknown_sink", format!("there is no sink `{name}`"));
+    Err(refusal.param("--sink").hint(hint))
+}
+
+fn is_component(path: &std::path::Path) -> Result<(), Refusal> {
+    if path.extension().is_some_and(|extension| extension == "wasm") && path.is_file() {
+        return Ok(());
+    }
+    let message = format!("`{}` is no component: there is no such file that ends in `.wasm`", path.display());
+    Err(Refusal::new(Kind::Validation, "component", message).param("--component"))
+}

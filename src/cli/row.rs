@@ -1,0 +1,141 @@
+//! A stored message as people and programs read it.
+
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    avro::{Decoder, Framing},
+    config::Envelope,
+    event::Origin,
+    json::{self, Payload},
+    nats::Stored,
+    source::envelope,
+};
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// For people: time, type, payload.
+    Columns,
+    /// A JSON object a line.
+    Json,
+}
+
+pub(super) struct Row {
+    sequence: u64,
+    time: Timestamp,
+    subject: ByteString,
+    /// What the envelope says it is; its subject when the envelope can't be opened.
+    event_type: ByteString,
+    id: ByteString,
+    /// Of a jb-mesh.
+    node: Option<String>,
+    payload: Bytes,
+}
+
+impl Row {
+    /// Avro is shown as JSON, as filters see it.
+    pub(super) fn new(message: Stored, envelope: &Envelope, origin: &Arc<Origin>, decoder: &Decoder) -> Self {
+        let Stored { sequence, time, subject, headers, payload } = message;
+        let subject = ByteString::from(subject);
+        let message = envelope::Message {
+            subject: subject.clone(),
+            headers,
+            payload,
+            observed_at: 0,
+            attempt: 1,
+            origin: Arc::clone(origin),
+            sequence,
+        };
+        let event = envelope::open(envelope, message).unwrap_or_else(|refused| refused.0);
+        let mut row = Self {
+            sequence,
+            time,
+            subject,
+            event_type: event.event_type,
+            id: event.id,
+            node: None,
+            payload: event.payload,
+        };
+        if Framing::of(&row.payload).is_some()
+            && let Ok(json) = decoder.decode(&row.payload)
+        {
+            row.payload = json.into();
+        }
+        if *envelope == Envelope::JbMesh {
+            row.open_mesh();
+        }
+        row
+    }
+
+    /// J17: what matters of a mesh's event are its node and its data.
+    fn open_mesh(&mut self) {
+        let body = self.payload.clone();
+        for (name, value) in json::members(&body).ok().flatten().into_iter().flatten() {
+            match &*name {
+                "node" => self.node = json::text(value).ok().map(Cow::into_owned),
+                "data" => self.payload = body.slice_ref(value.as_bytes()),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn write(&self, form: Form, out: &mut impl Write) -> io::Result<()> {
+        match form {
+            Form::Columns => self.columns(out),
+            Form::Json => self.json(out),
+        }
+    }
+
+    fn columns(&self, out: &mut impl Write) -> io::Result<()> {
+        let node = self.node.as_ref().map(|node| format!("node={node}  ")).unwrap_or_default();
+        let time = self.time.strftime("%Y-%m-%d %H:%M:%S");
+        writeln!(out, "{time}  {:<24}  {node}{}", &*self.event_type, self.text())
+    }
+
+    /// The payload in one line without control characters, which could command the terminal.
+    fn text(&self) -> Cow<'_, str> {
+        let text = String::from_utf8_lossy(&self.payload);
+        if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text }
+    }
+
+    fn json(&self, out: &mut impl Write) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            sequence: u64,
+            time: Timestamp,
+            subject: &'a str,
+            event_type: &'a str,
+            id: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            node: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            payload: Option<&'a RawValue>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            payload_text: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            payload_base64: Option<String>,
+        }
+        // Not flattened, which would cost more than all the rest.
+        let (payload, payload_text, payload_base64) = match Payload::of(&self.payload) {
+            Payload::Json(json) => (Some(json), None, None),
+            Payload::Text(text) => (None, Some(text), None),
+            Payload::Bytes(base64) => (None, None, Some(base64)),
+        };
+        let (sequence, time) = (self.sequence, self.time);
+        let (subject, event_type, id) = (&*self.subject, &*self.event_type, &*self.id);
+        let node = self.node.as_deref();
+        let line = Line { sequence, time, subject, event_type, id, node, payload, payload_text, payload_base64 };
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")
+    }
+}

@@ -1,0 +1,153 @@
+//! Which messages of which stream a command is about, and what is needed to read them.
+
+use std::{path::PathBuf, time::SystemTime};
+
+use clap::Args;
+use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+
+use crate::{
+    cli::refusal::{Kind, Refusal},
+    config::{self, Config, Envelope, Source, SourceKind, nearest, quoted},
+    event::Pattern,
+    nats::{self, ConnectError, Connection, HistoryError, Life, Trouble},
+};
+
+#[derive(Args, Debug)]
+pub(super) struct Stretch {
+    /// The router's folder, with `trommel.toml` in it
+    pub(super) dir: PathBuf,
+    /// The stream to read; by default that of the router's only source
+    #[arg(long, value_name = "STREAM")]
+    stream: Option<String>,
+    /// Only messages whose subject fits this pattern
+    #[arg(long, value_name = "PATTERN")]
+    subject: Option<Pattern>,
+}
+
+/// A stream, and how its messages are opened.
+pub(super) struct Chosen {
+    pub(super) stream: String,
+    /// None means all.
+    pub(super) subjects: Vec<String>,
+    /// Of the source that reads it, or one that takes messages as they are.
+    pub(super) source: Source,
+}
+
+impl Stretch {
+    /// # Errors
+    /// When it does not follow which stream is meant.
+    pub(super) fn choose(&self, config: &Config) -> Result<Chosen, Refusal> {
+        let sources = config.sources.iter().filter_map(|source| match &source.kind {
+            SourceKind::JetStream(settings) => Some((source, settings)),
+            _ => None,
+        });
+        let sources: Vec<_> = sources.collect();
+        let stream = match (&self.stream, &sources[..]) {
+            (Some(stream), _) => stream.clone(),
+            (None, [(_, settings)]) => settings.stream.clone(),
+            (None, []) => {
+                let refusal = Refusal::new(Kind::Validation, "no_stream", "no source of this router reads a stream");
+                return Err(refusal.param("--stream").hint("name one with `--stream`"));
+            }
+            (None, _) => {
+                let streams = quoted(sources.iter().map(|(_, settings)| settings.stream.as_str()), "or");
+                let refusal = Refusal::new(Kind::Validation, "which_stream", "the router reads several streams");
+                return Err(refusal.param("--stream").hint(format!("name one with `--stream`: {streams}")));
+            }
+        };
+        let read = sources.iter().find(|(_, settings)| settings.stream == stream);
+        let subjects = match (&self.subject, read) {
+            (Some(subject), _) => vec![subject.as_str().to_owned()],
+            (None, Some((_, settings))) if self.stream.is_none() => {
+                settings.subjects.iter().map(|subject| subject.as_str().to_owned()).collect()
+            }
+            (None, _) => Vec::new(),
+        };
+        let source = read.map_or_else(|| as_they_are(&stream), |(source, _)| (*source).clone());
+        Ok(Chosen { stream, subjects, source })
+    }
+}
+
+fn as_they_are(stream: &str) -> Source {
+    let envelope = Envelope::Plain { id: None, event_type: None, subject: None, source_time: None };
+    // Replaced by whatever reads it.
+    let kind = SourceKind::Lines(config::LinesSource { path: None });
+    Source { name: stream.to_owned(), envelope, kind }
+}
+
+/// A key of the folder, by its name.
+pub(super) fn key<'a>(config: &'a Config, name: &str) -> Result<&'a config::Key, Refusal> {
+    let keys = &config.registry.keys;
+    keys.iter().find(|key| key.name == name).ok_or_else(|| {
+        let near = nearest(name, keys.iter().map(|key| key.name.as_str()));
+        let mean = if near.is_empty() { String::new() } else { format!("did you mean {}?\n", quoted(near, "or")) };
+        let refusal = Refusal::new(Kind::Validation, "unknown_key", format!("there is no key `{name}`"));
+        refusal.param("--key").hint(format!("{mean}`trommel keys list {}` shows all", config.dir.display()))
+    })
+}
+
+/// # Errors
+/// When there is no server in the configuration, or it can't be reached.
+pub(super) async fn connect(config: &Config, role: &str) -> Result<Connection, Refusal> {
+    let Some(settings) = &config.nats else {
+        let refusal = Refusal::new(Kind::Validation, "no_server", "this router has no server to ask");
+        return Err(refusal.hint("add `[nats]` with, say, `url = \"nats://127.0.0.1:4222\"` to `trommel.toml`"));
+    };
+    Ok(nats::connect(settings, role, Life::Reconnecting).await?)
+}
+
+/// A time: `2026-03-14T08:00:00Z`, `2026-03-14` (UTC), or how long ago, as `90m`.
+///
+/// # Errors
+/// What a time looks like.
+pub(super) fn time(text: &str) -> Result<Timestamp, &'static str> {
+    const LOOKS: &str = "a time looks like `2026-03-14T08:00:00Z`, `2026-03-14`, or like `90m` for so long ago";
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    if let Ok(date) = text.parse::<Date>() {
+        return date.to_zoned(TimeZone::UTC).map(|start| start.timestamp()).map_err(|_| LOOKS);
+    }
+    let ago = config::duration(text).map_err(|_| LOOKS)?;
+    let now = Timestamp::try_from(SystemTime::now()).map_err(|_| LOOKS)?;
+    SignedDuration::try_from(ago).ok().and_then(|ago| now.checked_sub(ago).ok()).ok_or(LOOKS)
+}
+
+impl From<ConnectError> for Refusal {
+    fn from(error: ConnectError) -> Self {
+        let (kind, subtype) = match error.trouble {
+            Trouble::Settings => (Kind::Validation, "nats_settings"),
+            Trouble::Auth => (Kind::Auth, "nats_auth"),
+            Trouble::Tls => (Kind::Network, "nats_tls"),
+            Trouble::Network => (Kind::Network, "nats"),
+        };
+        Self::new(kind, subtype, format!("{:#}", anyhow::Error::new(error).context("could not connect to NATS")))
+    }
+}
+
+impl From<HistoryError> for Refusal {
+    fn from(error: HistoryError) -> Self {
+        let (kind, subtype) = match &error {
+            HistoryError::NoStream(_) => (Kind::Precondition, "no_stream"),
+            HistoryError::Api(..) | HistoryError::Failed(..) => (Kind::Network, "jetstream"),
+        };
+        Self::new(kind, subtype, format!("{:#}", anyhow::Error::new(error)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_three_ways() {
+        let at = |text: &str| time(text).unwrap();
+        assert_eq!(at("2026-03-14T08:00:00+01:00"), at("2026-03-14T07:00:00Z"));
+        assert_eq!(at("2026-03-14"), at("2026-03-14T00:00:00Z"));
+        let ago = Timestamp::now().duration_since(at("90m")).as_secs();
+        assert!((5390..5410).contains(&ago), "{ago}");
+        for text in ["", "yesterday", "2026-13-01", "-5m"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+}

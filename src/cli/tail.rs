@@ -1,0 +1,76 @@
+//! `trommel tail DIR` (J18)
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    cli::{
+        history::reader_left,
+        refusal::{Kind, Refusal},
+        row::{Form, Row},
+        stretch::{Stretch, connect},
+    },
+    config,
+    event::Origin,
+    nats::History,
+};
+
+/// Show what comes into a stream from now on
+#[derive(Args, Debug)]
+pub struct Tail {
+    #[command(flatten)]
+    stretch: Stretch,
+    /// Print a JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Tail {
+    pub fn execute(self) -> ExitCode {
+        match self.show() {
+            Ok(code) => code,
+            Err(refusal) => {
+                refusal.print(self.json);
+                refusal.exit_code()
+            }
+        }
+    }
+
+    fn show(&self) -> Result<ExitCode, Refusal> {
+        let config = config::load(&self.stretch.dir)?;
+        let chosen = self.stretch.choose(&config)?;
+        let internal = |error: io::Error| Refusal::new(Kind::Internal, "runtime", error.to_string());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
+        runtime.block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
+            let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
+            let connection = connect(&config, "tail").await?;
+            let shown = if chosen.subjects.is_empty() { "all".to_owned() } else { chosen.subjects.join(", ") };
+            let mut stored = History::follow(connection, &chosen.stream, chosen.subjects.clone()).await?;
+            // Nobody is left to tell when this fails.
+            let _ = writeln!(io::stderr(), "[trommel] watching stream {} ({shown})", chosen.stream);
+            let form = if self.json { Form::Json } else { Form::Columns };
+            let origin = Arc::new(Origin { source: chosen.source.name, stream: chosen.stream });
+            let decoder = config.registry.avro.decoder(None);
+            loop {
+                let message = tokio::select! {
+                    message = stored.next() => message?,
+                    _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+                    _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+                };
+                let Some(message) = message else { return Ok(ExitCode::SUCCESS) };
+                let row = Row::new(message, &chosen.source.envelope, &origin, &decoder);
+                let mut out = io::stdout().lock();
+                if let Err(error) = row.write(form, &mut out).and_then(|()| out.flush()) {
+                    return reader_left(error);
+                }
+            }
+        })
+    }
+}

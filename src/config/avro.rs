@@ -1,0 +1,89 @@
+//! The Avro schemas of a router's folder, and those of its presets.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    folder::{Missing, files},
+    nearest::suggest,
+    preset::Preset,
+    problem::{Place, Problem, Report},
+};
+use crate::avro::{Schema, Schemas};
+
+/// Reads `schemas/*.avsc`. `None` when something is wrong with one of them, which the report then says.
+pub(super) fn schemas(
+    dir: &Path,
+    folder: &Path,
+    presets: &[Preset],
+    ids: &BTreeMap<u32, String>,
+    report: &Report,
+) -> Option<Schemas> {
+    let shown = folder.strip_prefix(dir).unwrap_or(folder);
+    let listed = files(folder, "avsc").map_err(|error| {
+        report.add(Problem::error(Place::file(shown), format!("can't list the folder: {error}")));
+    });
+    let (mut paths, mut texts) = (Vec::new(), Vec::new());
+    for file in listed.ok()? {
+        match fs::read_to_string(folder.join(&file)) {
+            Ok(text) => texts.push((stem(&file), text)),
+            Err(error) => {
+                let message = format!("can't read the file: {error}");
+                report.add(Problem::error(Place::file(shown.join(&file)), message));
+                continue;
+            }
+        }
+        paths.push(shown.join(file));
+    }
+    let is_whole = paths.len() == texts.len();
+    // What a preset brings, the folder may replace.
+    for (name, text) in presets.iter().flat_map(Preset::avro) {
+        if texts.iter().all(|(known, _)| known != name) {
+            texts.push(((*name).to_owned(), (*text).to_owned()));
+            paths.push(PathBuf::from(format!("preset/{name}.avsc")));
+        }
+    }
+    let texts: Vec<_> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let parsed = Schemas::parse(&texts).map_err(|wrong| {
+        for wrong in wrong {
+            report.add(Problem::error(Place::file(&paths[wrong.file]), wrong.why));
+        }
+    });
+    let schemas = parsed.ok()?;
+    let with_ids = schemas.with_ids(ids).map_err(|unknown| {
+        for id in unknown {
+            let Missing { message, hint } = missing(&schemas, &ids[&id]);
+            let place = Place::file(Path::new("trommel.toml"));
+            report.add(Problem::error(place, format!("id {id} in `[avro]`: {message}")).hint(hint));
+        }
+    });
+    with_ids.ok().filter(|_| is_whole)
+}
+
+fn stem(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The schema of this name: a file's without `.avsc`, or a full name.
+pub(super) fn find(schemas: &Schemas, name: &str) -> Result<Schema, Missing> {
+    schemas.get(name).ok_or_else(|| missing(schemas, name))
+}
+
+fn missing(schemas: &Schemas, name: &str) -> Missing {
+    let names: Vec<_> = schemas.names().collect();
+    Missing {
+        message: format!("there is no Avro schema `{name}`"),
+        hint: suggest(name, names, "Avro schemas", "there is no `.avsc` in `schemas/`"),
+    }
+}
+
+/// The same, for whoever names it in `place`.
+///
+/// # Errors
+/// When there is none.
+pub fn avro_schema(schemas: &Schemas, name: &str, place: &Place) -> Result<Schema, Box<Problem>> {
+    find(schemas, name).map_err(|Missing { message, hint }| Problem::error(place.clone(), message).hint(hint).into())
+}

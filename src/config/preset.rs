@@ -1,0 +1,91 @@
+//! `[[preset]]`: streams, keys and schemas of event families that trommel knows.
+
+use std::path::Path;
+
+use super::{
+    Stream,
+    document::Document,
+    problem::Report,
+    stream::stream,
+    table::{At, Table},
+    unique::Unique,
+    values,
+};
+
+/// A family that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preset {
+    family: Family,
+    /// What is declared, as a user would write it.
+    pub(super) text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Helix,
+    JbMesh,
+}
+
+const HELIX: &str = include_str!("preset/helix/helix.toml");
+const HELIX_AUDIT: &str = include_str!("preset/helix/audit.toml");
+const JB_MESH: &str = include_str!("preset/jb-mesh/jb-mesh.toml");
+
+/// Of Helix, by the names that `reader_schema` knows them by.
+const HELIX_AVRO: [(&str, &str); 5] = [
+    ("helix-node-v1", include_str!("preset/helix/node-v1.avsc")),
+    ("helix-node-v2", include_str!("preset/helix/node-v2.avsc")),
+    ("helix-session", include_str!("preset/helix/session.avsc")),
+    ("helix-scheduler", include_str!("preset/helix/scheduler.avsc")),
+    ("helix-audit", include_str!("preset/helix/audit.avsc")),
+];
+
+impl Preset {
+    /// What messages and places call it.
+    pub(super) fn name(&self) -> &'static str {
+        match self.family {
+            Family::Helix => "helix",
+            Family::JbMesh => "jb-mesh",
+        }
+    }
+
+    /// The streams of the family.
+    pub(super) fn streams(&self, dir: &Path, report: &Report) -> Vec<At<Stream>> {
+        let mut names = Unique::default();
+        let read = |table: &mut Table<'_>| {
+            table.ignore_rest();
+            table.tables("stream", |table| stream(table, &mut names)).into_iter().flatten().collect()
+        };
+        self.document(dir, report).read(read).unwrap_or_default()
+    }
+
+    /// Its keys and streams, as a file of the folder.
+    pub(super) fn document<'a>(&self, dir: &'a Path, report: &'a Report) -> Document<'a> {
+        let file = Path::new("preset").join(self.name()).with_extension("toml");
+        Document::of(dir, &file, self.text.clone(), report)
+    }
+
+    pub(super) fn avro(&self) -> &'static [(&'static str, &'static str)] {
+        match self.family {
+            Family::Helix => &HELIX_AVRO,
+            Family::JbMesh => &[],
+        }
+    }
+}
+
+pub(super) fn preset(table: &mut Table<'_>, names: &mut Unique) -> Option<Preset> {
+    let families = [("helix", Family::Helix), ("jb-mesh", Family::JbMesh)];
+    let family = table.required("name", |table, field| table.choice(field, &families))?;
+    let text = match family {
+        Family::Helix => {
+            let prefix = table.parsed("subject_prefix", values::server_subject);
+            let prefix = prefix.or_else(|| (!table.has("subject_prefix")).then(|| "helix".to_owned()))?;
+            // X1, H16
+            let audit = if table.flag("audit").unwrap_or(false) { HELIX_AUDIT } else { "" };
+            format!("{HELIX}{audit}").replace("{prefix}", &prefix)
+        }
+        Family::JbMesh => JB_MESH.to_owned(),
+    };
+    let preset = Preset { family, text };
+    names.claim(table, preset.name(), table.place_of("name"), format!("preset `{}`", preset.name()));
+    Some(preset)
+}

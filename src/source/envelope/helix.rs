@@ -1,0 +1,65 @@
+//! Helix events (H20, H21): `{"id":..,"type":..,"payload":"BASE64","timestamp":..}`. What the payload holds, JSON or Avro,
+//! becomes the event's; the rest says what it is.
+
+use std::borrow::Cow;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+
+use super::{Malformed, NoText, shorten, text};
+use crate::{
+    event::Event,
+    json::{self, share},
+};
+
+/// Reads the event out of its own payload. Members are found in any case, as their producers' JSON library has it.
+pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
+    let body = event.payload.clone();
+    let members = json::members(&body).map_err(|error| Malformed::not_json(&error))?;
+    let members = members.ok_or_else(|| bad("the body is not a JSON object"))?;
+    let (mut id, mut event_type, mut time, mut payload) = (None, None, None, None);
+    for (name, value) in members {
+        let place = match name.to_ascii_lowercase().as_str() {
+            "id" => &mut id,
+            "type" => &mut event_type,
+            "timestamp" => &mut time,
+            "payload" => {
+                payload.get_or_insert(value);
+                continue;
+            }
+            _ => continue,
+        };
+        let said = text(&body, value).map_err(|NoText| bad(format!("`{name}` is no text: {}", shorten(value))))?;
+        *place = place.take().or(said);
+    }
+    // What is known is taken even if something lacks.
+    let known = [("id", id.is_some()), ("type", event_type.is_some())];
+    event.source_time = time;
+    id.into_iter().for_each(|id| event.id = id);
+    event_type.into_iter().for_each(|event_type| event.event_type = event_type);
+    let missing: Vec<_> = known.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
+    if !missing.is_empty() {
+        return Err(bad(format!("it lacks `{}`", missing.join("`, `"))));
+    }
+    event.payload = payload.map_or_else(|| Ok(Bytes::new()), |raw| inner(&body, raw))?;
+    Ok(())
+}
+
+/// What a payload holds: text is base64, or else means itself (H21); anything else is JSON.
+fn inner(body: &Bytes, raw: &str) -> Result<Bytes, Malformed> {
+    if raw == "null" {
+        return Ok(Bytes::new());
+    }
+    if !raw.starts_with('"') {
+        return Ok(body.slice_ref(raw.as_bytes()));
+    }
+    let text = json::text(raw).map_err(|_| bad("`payload` is no Unicode text"))?;
+    Ok(match STANDARD.decode(text.as_bytes()) {
+        Ok(bytes) => bytes.into(),
+        Err(_) => share(body, Cow::clone(&text)).into_bytes(),
+    })
+}
+
+fn bad(detail: impl Into<String>) -> Malformed {
+    Malformed { reason: "bad_helix_event", detail: detail.into() }
+}

@@ -1,0 +1,219 @@
+//! Input that nobody delivers again: what comes back unfinished is pushed again from here, and what is before the
+//! watermark is done.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use tokio::{
+    sync::mpsc,
+    task::unconstrained,
+    time::{Instant, sleep_until},
+};
+
+use super::envelope::Malformed;
+use crate::{ack::Outcome, event::Event, pipeline::Intake, stop::Stop};
+
+mod progress;
+mod watermark;
+
+pub use progress::Progress;
+pub(super) use watermark::Position;
+use watermark::{Index, Watermark};
+
+/// Items that may be taken beyond one that is not settled.
+const MAX_AHEAD: usize = 100_000;
+
+/// Shortest wait before an event is pushed again, doubled with every attempt up to the longest. A broker would pause
+/// likewise.
+const MIN_WAIT: Duration = Duration::from_millis(100);
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// Where the items come from, and what they are.
+pub(super) trait Input {
+    type Item: Send + 'static;
+
+    /// The event of an item, or as much as is known of it and why it is none.
+    fn open(&self, item: &Self::Item, attempt: u32) -> Result<Event, Box<(Event, Malformed)>>;
+
+    /// Where an item ends.
+    fn position(item: &Self::Item) -> Position;
+
+    /// Hears how much more is done.
+    fn advance(&self, amount: u64);
+}
+
+/// Items that are read together, or why there are no more.
+pub(super) type Batch<T> = anyhow::Result<Vec<T>>;
+
+/// What it takes to push an item again.
+#[derive(Debug)]
+pub struct Receipt<T> {
+    index: Index,
+    item: T,
+    attempt: u32,
+}
+
+/// Reads an input to its end, and settles what comes of it.
+///
+/// # Errors
+/// Why the input ended early. What was read is settled all the same.
+pub(super) async fn run<I: Input>(
+    input: I,
+    items: mpsc::Receiver<Batch<I::Item>>,
+    intake: Intake<Receipt<I::Item>>,
+    mut stop: Stop,
+) -> anyhow::Result<()> {
+    let mut run = Run {
+        input,
+        intake,
+        items: Some(items),
+        read: VecDeque::new(),
+        again: BTreeMap::new(),
+        watermark: Watermark::default(),
+        failure: None,
+    };
+    let mut ended = stop.clone();
+    tokio::select! {
+        biased;
+        () = ended.ended() => {
+            let number = run.watermark.reached().number;
+            tracing::warn!(number, "given up: not everything after this one is done");
+        }
+        () = run.complete(&mut stop) => {}
+    }
+    run.failure.map_or(Ok(()), Err)
+}
+
+struct Run<I: Input> {
+    input: I,
+    intake: Intake<Receipt<I::Item>>,
+    /// `None` once nothing more is taken: the input has ended or the router drains.
+    items: Option<mpsc::Receiver<Batch<I::Item>>>,
+    /// Read and not pushed yet.
+    read: VecDeque<I::Item>,
+    /// To be pushed again, by the time when that is due.
+    again: BTreeMap<(Instant, Index), Receipt<I::Item>>,
+    watermark: Watermark,
+    /// Why the input ended early.
+    failure: Option<anyhow::Error>,
+}
+
+impl<I: Input> Run<I> {
+    /// Pushes and settles until nothing is left to do. Cancel safe.
+    async fn complete(&mut self, stop: &mut Stop) {
+        loop {
+            // All that is settled, in one go: what then is pushed goes to the lanes in one go, too.
+            while self.intake.open() > 0
+                && let Some((receipt, outcome)) = unconstrained(self.intake.settled()).now_or_never()
+            {
+                self.settle(receipt, outcome);
+            }
+            self.push_all();
+            if self.is_done() {
+                return;
+            }
+            let is_open = self.intake.is_open();
+            let wants_more = self.items.is_some() && self.read.is_empty() && self.has_room();
+            let due = self.again.keys().next().map(|(at, _)| *at).filter(|_| is_open);
+            tokio::select! {
+                biased;
+                () = stop.draining(), if self.items.is_some() => {
+                    self.items = None;
+                    self.read.clear();
+                }
+                (receipt, outcome) = self.intake.settled(), if self.intake.open() > 0 => self.settle(receipt, outcome),
+                batch = next_batch(&mut self.items), if wants_more => self.take(batch),
+                () = at(due), if due.is_some() => {}
+            }
+        }
+    }
+
+    /// Pushes as much as the intake takes now. What comes back goes before what is new.
+    fn push_all(&mut self) {
+        while self.intake.is_open() {
+            if let Some(entry) = self.again.first_entry()
+                && entry.key().0 <= Instant::now()
+            {
+                let receipt = entry.remove();
+                self.push(receipt);
+                continue;
+            }
+            if self.read.is_empty()
+                && self.has_room()
+                && let Some(Ok(batch)) = self.items.as_mut().map(mpsc::Receiver::try_recv)
+            {
+                self.take(Some(batch));
+            }
+            let Some(item) = self.read.pop_front() else { return };
+            let index = self.watermark.take(I::position(&item));
+            self.push(Receipt { index, item, attempt: 1 });
+        }
+    }
+
+    fn push(&mut self, receipt: Receipt<I::Item>) {
+        match self.input.open(&receipt.item, receipt.attempt) {
+            Ok(event) => self.intake.push(event, receipt),
+            Err(refused) => {
+                let (event, Malformed { reason, detail }) = *refused;
+                self.intake.refuse(event, receipt, reason, &detail);
+            }
+        }
+    }
+
+    fn take(&mut self, batch: Option<Batch<I::Item>>) {
+        match batch {
+            Some(Ok(items)) => self.read.extend(items),
+            Some(Err(error)) => {
+                self.failure = Some(error);
+                self.items = None;
+            }
+            None => self.items = None,
+        }
+    }
+
+    fn settle(&mut self, receipt: Receipt<I::Item>, outcome: Outcome) {
+        match outcome {
+            Outcome::Done | Outcome::Dead(_) => {
+                let before = self.watermark.reached();
+                self.watermark.settle(receipt.index);
+                self.input.advance(self.watermark.reached().amount - before.amount);
+            }
+            Outcome::Retry(wait) => {
+                let at = Instant::now() + wait.max(pause(receipt.attempt));
+                let again = Receipt { attempt: receipt.attempt + 1, ..receipt };
+                self.again.insert((at, again.index), again);
+            }
+        }
+    }
+
+    /// Whether more may be taken: one that does not come to its end must not let the rest grow without bound.
+    fn has_room(&self) -> bool {
+        self.watermark.ahead() < MAX_AHEAD
+    }
+
+    fn is_done(&self) -> bool {
+        self.items.is_none() && self.read.is_empty() && self.again.is_empty() && self.intake.open() == 0
+    }
+}
+
+/// Cancel safe. Waits for ever without an input.
+async fn next_batch<T>(items: &mut Option<mpsc::Receiver<Batch<T>>>) -> Option<Batch<T>> {
+    match items {
+        Some(items) => items.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn pause(attempt: u32) -> Duration {
+    MIN_WAIT.saturating_mul(1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX)).min(MAX_WAIT)
+}

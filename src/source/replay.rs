@@ -1,0 +1,138 @@
+//! What a stream holds, once more: read in order to its end, with nothing acknowledged and no durable consumer touched.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use super::{
+    Source,
+    envelope::{self, Malformed, Message},
+    finite::{self, Batch, Input, Position, Progress, Receipt},
+};
+use crate::{
+    config,
+    event::{Event, Origin},
+    nats::{Connection, History, Stored},
+    pipeline::Intake,
+    stop::Stop,
+};
+
+/// Messages that are handed over at once, and batches that may wait.
+const BATCH: usize = 64;
+const BATCHES: usize = 4;
+/// How often a rate gives out its share.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A stretch of a stream as a source.
+pub struct Replay {
+    history: History,
+    rate: Option<u64>,
+    opener: Opener,
+}
+
+struct Opener {
+    envelope: config::Envelope,
+    origin: Arc<Origin>,
+    progress: Arc<Progress>,
+}
+
+impl Replay {
+    /// # Errors
+    /// When there is no such stream, or the server does not answer.
+    pub async fn open(
+        connection: Connection,
+        source: &config::Source,
+        settings: &config::ReplaySource,
+        progress: Arc<Progress>,
+    ) -> anyhow::Result<Self> {
+        let origin = Origin { source: source.name.clone(), stream: settings.range.stream.clone() };
+        let history = History::open(connection, settings.range.clone()).await?;
+        progress.expect(Some(history.total()));
+        let opener = Opener { envelope: source.envelope.clone(), origin: Arc::new(origin), progress };
+        Ok(Self { history, rate: settings.rate, opener })
+    }
+}
+
+impl Source for Replay {
+    type Receipt = Receipt<Item>;
+
+    async fn run(self, intake: Intake<Self::Receipt>, stop: Stop) -> anyhow::Result<()> {
+        let (sender, items) = mpsc::channel(BATCHES);
+        let stream = self.opener.origin.stream.clone();
+        let reading = tokio::spawn(read(self.history, self.rate, sender));
+        let ended = finite::run(self.opener, items, intake, stop).await;
+        reading.abort();
+        ended.with_context(|| format!("could not replay stream `{stream}`"))
+    }
+}
+
+/// A message and its number among those that are replayed.
+#[derive(Debug)]
+pub struct Item {
+    message: Stored,
+    number: u64,
+}
+
+impl Input for Opener {
+    type Item = Item;
+
+    fn open(&self, Item { message, .. }: &Item, attempt: u32) -> Result<Event, Box<(Event, Malformed)>> {
+        let message = Message {
+            subject: message.subject.as_str().into(),
+            headers: message.headers.clone(),
+            payload: message.payload.clone(),
+            // As it was then, so that what is made of it is the same each time.
+            observed_at: u64::try_from(message.time.as_nanosecond()).unwrap_or_default(),
+            attempt,
+            origin: Arc::clone(&self.origin),
+            sequence: message.sequence,
+        };
+        envelope::open(&self.envelope, message)
+    }
+
+    fn position(item: &Item) -> Position {
+        Position { number: item.message.sequence, amount: item.number }
+    }
+
+    fn advance(&self, messages: u64) {
+        self.progress.advance(messages);
+    }
+}
+
+/// Reads until the end, or until nobody takes it any more; no faster than `rate` messages a second.
+async fn read(mut history: History, rate: Option<u64>, items: mpsc::Sender<Batch<Item>>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let began = Instant::now();
+    let (mut batch, mut number) = (Vec::with_capacity(BATCH), 0);
+    loop {
+        let next = history.next().await;
+        let (is_over, failure) = match next {
+            Ok(Some(message)) => {
+                number += 1;
+                batch.push(Item { message, number });
+                (false, None)
+            }
+            Ok(None) => (true, None),
+            Err(error) => (true, Some(error)),
+        };
+        let is_full = is_over || batch.len() == BATCH || rate.is_some();
+        if is_full && items.send(Ok(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)))).await.is_err() {
+            return;
+        }
+        if let Some(error) = failure {
+            // Without a receiver there is nobody to tell.
+            let _ = items.send(Err(error.into())).await;
+        }
+        if is_over {
+            return;
+        }
+        while rate.is_some_and(|rate| number as f64 > began.elapsed().as_secs_f64() * rate as f64) {
+            ticks.tick().await;
+        }
+    }
+}
