@@ -72,9 +72,10 @@ pub(super) fn number(json: &Json<'_>, fit: Fit) -> Option<f64> {
     }
 }
 
-/// Whether the number is what `float` looks like in JSON.
+/// Whether the number is what `float` looks like in JSON. To be equal is not enough: 85899345920 is a float, and as one
+/// looks like 85899350000, which is another number.
 pub(super) fn is_float(number: f64, float: f32) -> bool {
-    f64::from(float) == number || float.to_string().parse() == Ok(number)
+    float.to_string().parse() == Ok(number)
 }
 
 fn uuid(text: &str) -> Option<Vec<u8>> {

@@ -26,6 +26,8 @@ fn values() {
     there_and_back(r#""double""#, "-0.0", "0000000000000080");
     there_and_back(r#"["float","double"]"#, "0.1", "00cdcccc3d");
     there_and_back(r#"["float","double"]"#, "0.12345678901", "021f624437dd9abf3f");
+    // A float, too, that would look otherwise: found by the fuzzer.
+    there_and_back(r#"["float","double"]"#, "85899345920.0", "020000000000003442");
     there_and_back(r#""string""#, r#""\"\\\n\u0001ä😀""#, "14225c0a01c3a4f09f9880");
     there_and_back(r#"{"type":"map","values":"int"}"#, r#"{"b":1,"a":2}"#, "0402620202610400");
     there_and_back(r#"{"type":"array","items":"null"}"#, "[null,null]", "0400");
