@@ -7,10 +7,12 @@ use trommel_jq::Jq;
 
 use crate::{
     cli::{
-        exit, logs,
+        exit,
+        keys::unknown_key,
+        logs,
         refusal::{Kind, Refusal},
     },
-    config::{self, Config, Key, ParamProblem, check_params, nearest, quoted},
+    config::{self, Config, Key, ParamProblem, check_params},
     control::Place,
     filter::Params,
 };
@@ -69,13 +71,7 @@ pub struct Consume {
 
 impl Consume {
     pub fn execute(self) -> ExitCode {
-        match self.consume() {
-            Ok(code) => code,
-            Err(refusal) => {
-                refusal.print(self.json);
-                refusal.exit_code()
-            }
-        }
+        self.consume().unwrap_or_else(|refusal| refusal.end(self.json))
     }
 
     /// Everything that can be wrong with the input is found before anything happens (L114).
@@ -142,16 +138,13 @@ impl Consume {
         if let Some(key) = keys.iter().find(|key| key.name == *name) {
             return Ok(key);
         }
-        let all = format!("`trommel keys list {}` shows all", self.dir.display());
         if name.contains(['*', '>', ',']) {
             let message =
                 format!("`{name}` is not one key: every key has a shape of its own, so consume one at a time");
+            let all = format!("`trommel keys list {}` shows all", self.dir.display());
             return Err(Refusal::new(Kind::Validation, "one_key", message).param("KEY").hint(all));
         }
-        let near = nearest(name, keys.iter().map(|key| key.name.as_str()));
-        let mean = if near.is_empty() { String::new() } else { format!("did you mean {}?\n", quoted(near, "or")) };
-        let refusal = Refusal::new(Kind::Validation, "unknown_key", format!("there is no key `{name}`"));
-        Err(refusal.param("KEY").hint(format!("{mean}{all}")))
+        Err(unknown_key(name, keys, &self.dir).param("KEY"))
     }
 }
 

@@ -61,10 +61,7 @@ impl Emit {
                 let _ = writeln!(io::stdout(), "{said}");
                 ExitCode::SUCCESS
             }
-            Err(refusal) => {
-                refusal.print(self.json);
-                refusal.exit_code()
-            }
+            Err(refusal) => refusal.end(self.json),
         }
     }
 

@@ -67,13 +67,7 @@ enum Order {
 
 impl History {
     pub fn execute(self) -> ExitCode {
-        match self.show() {
-            Ok(code) => code,
-            Err(refusal) => {
-                refusal.print(self.json);
-                refusal.exit_code()
-            }
-        }
+        self.show().unwrap_or_else(|refusal| refusal.end(self.json))
     }
 
     fn show(&self) -> Result<ExitCode, Refusal> {

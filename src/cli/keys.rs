@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::{
     cli::refusal::{Kind, Refusal},
-    config,
+    config::{self, nearest, quoted},
     filter::has_lifecycle,
 };
 
@@ -54,10 +54,7 @@ impl Keys {
             Command::Schema(schema) => (schema.folder.json, schema.text()),
         };
         let printed = text.and_then(|text| print(&text));
-        printed.err().map_or(ExitCode::SUCCESS, |refusal| {
-            refusal.print(json);
-            refusal.exit_code()
-        })
+        printed.err().map_or(ExitCode::SUCCESS, |refusal| refusal.end(json))
     }
 }
 
@@ -69,6 +66,14 @@ impl Folder {
         keys.sort_by(|one, other| one.name.cmp(&other.name));
         Ok((keys, Lifecycles { plugins: config.plugins, known: RefCell::default() }))
     }
+}
+
+/// There is no such key in the folder: those that come nearest, and where all are (L115).
+pub(super) fn unknown_key(name: &str, keys: &[config::Key], dir: &Path) -> Refusal {
+    let near = nearest(name, keys.iter().map(|key| key.name.as_str()));
+    let mean = if near.is_empty() { String::new() } else { format!("did you mean {}?\n", quoted(near, "or")) };
+    let refusal = Refusal::new(Kind::Validation, "unknown_key", format!("there is no key `{name}`"));
+    refusal.hint(format!("{mean}`trommel keys list {}` shows all", dir.display()))
 }
 
 /// Which filters hold something upstream while anyone consumes. Each component is looked at when it is first asked for.

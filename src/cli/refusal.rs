@@ -56,7 +56,7 @@ impl Refusal {
     }
 
     /// The exit code of the command (L123).
-    pub fn exit_code(&self) -> ExitCode {
+    fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.kind {
             Kind::Api => exit::FAILED,
             Kind::Validation | Kind::Precondition => exit::INVALID,
@@ -66,11 +66,12 @@ impl Refusal {
         })
     }
 
-    /// Writes it to stderr, as one JSON object on a line of its own or as text.
-    pub fn print(&self, json: bool) {
+    /// Ends a command: written to stderr, as one JSON object on a line of its own or as text.
+    pub fn end(&self, json: bool) -> ExitCode {
         let text = if json { self.envelope() } else { self.to_string() };
         // Nobody is left to tell when this fails too.
         let _ = writeln!(io::stderr(), "{text}");
+        self.exit_code()
     }
 
     fn envelope(&self) -> String {

@@ -81,10 +81,7 @@ impl Replay {
                 let foreground = Foreground { cache: &self.cache, logs: &self.logs, place: None, idle_exit: None };
                 foreground.run(Ok(app::replay(config, replayed)))
             }
-            Err(refusal) => {
-                refusal.print(self.json);
-                refusal.exit_code()
-            }
+            Err(refusal) => refusal.end(self.json),
         }
     }
 

@@ -49,10 +49,7 @@ enum Router {
 
 impl Status {
     pub fn execute(self) -> ExitCode {
-        self.show().unwrap_or_else(|refusal| {
-            refusal.print(self.json);
-            refusal.exit_code()
-        })
+        self.show().unwrap_or_else(|refusal| refusal.end(self.json))
     }
 
     fn show(&self) -> Result<ExitCode, Refusal> {

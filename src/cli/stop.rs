@@ -68,10 +68,7 @@ enum Result {
 
 impl Stop {
     pub fn execute(self) -> ExitCode {
-        self.stop().unwrap_or_else(|refusal| {
-            refusal.print(self.json);
-            refusal.exit_code()
-        })
+        self.stop().unwrap_or_else(|refusal| refusal.end(self.json))
     }
 
     fn stop(&self) -> std::result::Result<ExitCode, Refusal> {

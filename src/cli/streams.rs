@@ -48,10 +48,7 @@ struct Folder {
 
 impl Streams {
     pub fn execute(self) -> ExitCode {
-        self.run().unwrap_or_else(|refusal| {
-            refusal.print(self.command.folder().json);
-            refusal.exit_code()
-        })
+        self.run().unwrap_or_else(|refusal| refusal.end(self.command.folder().json))
     }
 
     fn run(&self) -> Result<ExitCode, Refusal> {

@@ -6,8 +6,11 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
-    cli::refusal::{Kind, Refusal},
-    config::{self, Config, Envelope, Source, SourceKind, nearest, quoted},
+    cli::{
+        keys::unknown_key,
+        refusal::{Kind, Refusal},
+    },
+    config::{self, Config, Envelope, Source, SourceKind, quoted},
     event::Pattern,
     nats::{self, ConnectError, Connection, HistoryError, Life, Trouble},
 };
@@ -78,12 +81,8 @@ fn as_they_are(stream: &str) -> Source {
 /// A key of the folder, by its name.
 pub(super) fn key<'a>(config: &'a Config, name: &str) -> Result<&'a config::Key, Refusal> {
     let keys = &config.registry.keys;
-    keys.iter().find(|key| key.name == name).ok_or_else(|| {
-        let near = nearest(name, keys.iter().map(|key| key.name.as_str()));
-        let mean = if near.is_empty() { String::new() } else { format!("did you mean {}?\n", quoted(near, "or")) };
-        let refusal = Refusal::new(Kind::Validation, "unknown_key", format!("there is no key `{name}`"));
-        refusal.param("--key").hint(format!("{mean}`trommel keys list {}` shows all", config.dir.display()))
-    })
+    let found = keys.iter().find(|key| key.name == name);
+    found.ok_or_else(|| unknown_key(name, keys, &config.dir).param("--key"))
 }
 
 /// # Errors

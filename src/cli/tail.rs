@@ -33,13 +33,7 @@ pub struct Tail {
 
 impl Tail {
     pub fn execute(self) -> ExitCode {
-        match self.show() {
-            Ok(code) => code,
-            Err(refusal) => {
-                refusal.print(self.json);
-                refusal.exit_code()
-            }
-        }
+        self.show().unwrap_or_else(|refusal| refusal.end(self.json))
     }
 
     fn show(&self) -> Result<ExitCode, Refusal> {

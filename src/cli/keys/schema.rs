@@ -5,14 +5,11 @@ use clap::Args;
 use super::{
     Folder,
     definition::{Definition, root_path, validate},
-    json,
+    json, unknown_key,
 };
 use crate::{
-    cli::{
-        columns::Columns,
-        refusal::{Kind, Refusal},
-    },
-    config::{AuthType, Key, ParamDeclaration, nearest, quoted},
+    cli::{columns::Columns, refusal::Refusal},
+    config::{AuthType, Key, ParamDeclaration},
     schema::Form,
 };
 
@@ -27,18 +24,11 @@ pub(super) struct Schema {
 impl Schema {
     pub(super) fn text(&self) -> Result<String, Refusal> {
         let (keys, lifecycles) = self.folder.keys()?;
-        let Some(key) = keys.iter().find(|key| key.name == self.key) else { return Err(self.unknown(&keys)) };
+        let Some(key) = keys.iter().find(|key| key.name == self.key) else {
+            return Err(unknown_key(&self.key, &keys, &self.folder.dir).param("KEY"));
+        };
         let pre_consume = lifecycles.of(key);
         if self.folder.json { json(&Definition::of(key, pre_consume)) } else { describe(key, pre_consume) }
-    }
-
-    /// L115
-    fn unknown(&self, keys: &[Key]) -> Refusal {
-        let Self { folder, key } = self;
-        let near = nearest(key, keys.iter().map(|key| key.name.as_str()));
-        let mean = if near.is_empty() { String::new() } else { format!("did you mean {}?\n", quoted(near, "or")) };
-        let refusal = Refusal::new(Kind::Validation, "unknown_key", format!("there is no key `{key}`"));
-        refusal.param("KEY").hint(format!("{mean}`trommel keys list {}` shows all", folder.dir.display()))
     }
 }
 
