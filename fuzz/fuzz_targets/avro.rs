@@ -72,6 +72,8 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(json) = decoder.decode(&[header, body].concat()) {
         match encoder.encode(&json) {
             Ok(again) => assert!(read(&again).is_none_or(|again| again == json), "{}", String::from_utf8_lossy(&json)),
+            // Read as it came, and not written.
+            Err(misfit) if misfit.to_string().contains("more digits than the schema allows") => {}
             Err(misfit) => panic!("{misfit}: {}", String::from_utf8_lossy(&json)),
         }
     }
