@@ -314,6 +314,24 @@ fn stop_refuses_while_somebody_is_attached_unless_forced() {
     assert!(nobody.status.success() && text(&nobody.stdout).contains("no router runs"), "{nobody:?}");
 }
 
+/// Whoever comes after a consumer that has ended does not find it attached: it stays until the router has heard it.
+#[test]
+fn a_consumer_stays_until_the_router_knows_that_it_leaves() {
+    let folder = folder();
+    let (mut router, _events) = folder.spawn_with_stdin();
+    router.wait_for("running");
+    let mut consumer = attached(consume(&folder, &["all", "--timeout", "200ms"]));
+    router.signal(Signal::STOP);
+    // Its time is over, and the second that it gives a router is not.
+    std::thread::park_timeout(Duration::from_millis(600));
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", consumer.pid().as_raw_nonzero())).unwrap();
+    assert!(!stat.contains(") Z "), "{stat}");
+    router.signal(Signal::CONT);
+    assert!(consumer.end().status.success());
+    assert_eq!(status(&folder)["consumers"], serde_json::json!([]));
+    assert!(folder.trommel(&["stop"]).output().unwrap().status.success());
+}
+
 /// L121
 #[test]
 fn the_end_of_standard_input_ends_a_consumer_without_bounds() {
