@@ -7,6 +7,8 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use refusal::{Kind, Refusal};
+use tokio::runtime::{Builder, Runtime};
 
 pub mod check;
 mod columns;
@@ -102,6 +104,12 @@ impl Cache {
         let user = || folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
         self.cache_dir.clone().or_else(|| user().map(|user| user.join("trommel")))
     }
+}
+
+/// What a command that talks to others runs on.
+fn runtime() -> Result<Runtime, Refusal> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))
 }
 
 fn version() -> anyhow::Result<ExitCode> {

@@ -11,6 +11,7 @@ use crate::{
         keys::unknown_key,
         logs,
         refusal::{Kind, Refusal},
+        runtime,
     },
     config::{self, Config, Key, ParamProblem, check_params},
     control::Place,
@@ -91,8 +92,7 @@ impl Consume {
         })?;
         let place = Place::of(&self.dir)
             .map_err(|error| Refusal::new(Kind::Precondition, "state_folder", error.to_string()))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))?;
+        let runtime = runtime()?;
         if self.dry_run {
             let runs = runtime.block_on(session::runs(&place));
             return dry_run::print(key, &given, &config, &preflight, runs, folder.as_deref());

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     cli::{
         refusal::{Kind, Refusal},
+        runtime,
         stretch::connect,
     },
     config::{self, Config, Envelope, Source, SourceKind, quoted},
@@ -68,8 +69,7 @@ impl Emit {
     fn publish(&self) -> Result<String, Refusal> {
         let config = config::load(&self.dir)?;
         let Message { subject, headers, body } = self.message(&config)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))?;
+        let runtime = runtime()?;
         let stored = runtime.block_on(async {
             let connection = connect(&config, "emit").await?;
             let stored = connection.publish(&subject, &headers, body.to_string().into()).await;

@@ -18,6 +18,7 @@ use crate::{
         refusal::{Kind, Refusal},
         row::{Form, Row},
         run::Foreground,
+        runtime,
         stretch::{Stretch, connect, key, time},
     },
     config::{self, Begin, Range},
@@ -88,8 +89,7 @@ impl History {
             let foreground = Foreground { cache: &self.cache, logs: &self.logs, place: None, idle_exit: None };
             return Ok(foreground.run(Ok(app::replay(config, replayed))));
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))?;
+        let runtime = runtime()?;
         runtime.block_on(async {
             let connection = connect(&config, "history").await?;
             let mut stored = Stored::open(connection, range).await?;

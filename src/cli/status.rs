@@ -11,6 +11,7 @@ use crate::{
         columns::Columns,
         exit, keys,
         refusal::{Kind, Refusal},
+        runtime,
     },
     control::{
         Place,
@@ -54,8 +55,7 @@ impl Status {
 
     fn show(&self) -> Result<ExitCode, Refusal> {
         let places = places(self.dir.as_ref())?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))?;
+        let runtime = runtime()?;
         let mut routers = Vec::new();
         runtime.block_on(async {
             // All at once: one that hangs holds nobody up but itself.

@@ -9,10 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::status::places;
 use crate::{
-    cli::{
-        exit, keys,
-        refusal::{Kind, Refusal},
-    },
+    cli::{exit, keys, refusal::Refusal, runtime},
     control::{
         Place,
         client::{self, Found, ask, find},
@@ -73,8 +70,7 @@ impl Stop {
 
     fn stop(&self) -> std::result::Result<ExitCode, Refusal> {
         let places = places(self.dir.as_ref())?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))?;
+        let runtime = runtime()?;
         let mut all = Vec::new();
         for place in places {
             let result = runtime.block_on(end(&place, self.force));

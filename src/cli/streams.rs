@@ -10,6 +10,7 @@ use crate::{
     cli::{
         keys::{json, print},
         refusal::{Kind, Refusal},
+        runtime,
     },
     config::{self, Stream},
     nats::{self, ApiError, ConnectError, Connection, Converged, Difference, Life, StreamError, Trouble, code},
@@ -52,8 +53,7 @@ impl Streams {
     }
 
     fn run(&self) -> Result<ExitCode, Refusal> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))?;
+        let runtime = runtime()?;
         runtime.block_on(async {
             match &self.command {
                 Command::Ensure(ensure) => ensure.run().await,

@@ -14,6 +14,7 @@ use crate::{
         history::reader_left,
         refusal::{Kind, Refusal},
         row::{Form, Row},
+        runtime,
         stretch::{Stretch, connect},
     },
     config,
@@ -39,8 +40,8 @@ impl Tail {
     fn show(&self) -> Result<ExitCode, Refusal> {
         let config = config::load(&self.stretch.dir)?;
         let chosen = self.stretch.choose(&config)?;
-        let internal = |error: io::Error| Refusal::new(Kind::Internal, "runtime", error.to_string());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
+        let internal = |error: io::Error| Refusal::new(Kind::Internal, "signals", error.to_string());
+        let runtime = runtime()?;
         runtime.block_on(async {
             let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
             let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
