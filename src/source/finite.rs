@@ -61,6 +61,7 @@ pub struct Receipt<T> {
 /// # Errors
 /// Why the input ended early. What was read is settled all the same.
 pub(super) async fn run<I: Input>(
+    source: &str,
     input: I,
     items: mpsc::Receiver<Batch<I::Item>>,
     intake: Intake<Receipt<I::Item>>,
@@ -80,7 +81,7 @@ pub(super) async fn run<I: Input>(
         biased;
         () = ended.ended() => {
             let number = run.watermark.reached().number;
-            tracing::warn!(number, "given up: not everything after this one is done");
+            tracing::warn!(source, number, "given up: not everything after this one is done");
         }
         () = run.complete(&mut stop) => {}
     }

@@ -105,8 +105,9 @@ impl Source for Lines {
 
     async fn run(self, intake: Intake<Self::Receipt>, stop: Stop) -> anyhow::Result<()> {
         let items = reader::start(self.path.clone()).context("could not start the thread that reads lines")?;
-        let stream = self.origin.stream.clone();
-        finite::run(self, items, intake, stop).await.with_context(|| format!("could not read `{stream}`"))
+        let origin = Arc::clone(&self.origin);
+        let ended = finite::run(&origin.source, self, items, intake, stop).await;
+        ended.with_context(|| format!("could not read `{}`", origin.stream))
     }
 }
 

@@ -62,11 +62,11 @@ impl Source for Replay {
 
     async fn run(self, intake: Intake<Self::Receipt>, stop: Stop) -> anyhow::Result<()> {
         let (sender, items) = mpsc::channel(BATCHES);
-        let stream = self.opener.origin.stream.clone();
+        let origin = Arc::clone(&self.opener.origin);
         let reading = tokio::spawn(read(self.history, self.rate, sender));
-        let ended = finite::run(self.opener, items, intake, stop).await;
+        let ended = finite::run(&origin.source, self.opener, items, intake, stop).await;
         reading.abort();
-        ended.with_context(|| format!("could not replay stream `{stream}`"))
+        ended.with_context(|| format!("could not replay stream `{}`", origin.stream))
     }
 }
 
@@ -108,7 +108,7 @@ async fn read(mut history: History, rate: Option<u64>, items: mpsc::Sender<Batch
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let began = Instant::now();
-    let (mut batch, mut number) = (Vec::with_capacity(BATCH), 0);
+    let (mut batch, mut number) = (Vec::new(), 0);
     loop {
         let next = history.next().await;
         let (is_over, failure) = match next {
@@ -121,7 +121,7 @@ async fn read(mut history: History, rate: Option<u64>, items: mpsc::Sender<Batch
             Err(error) => (true, Some(error)),
         };
         let is_full = is_over || batch.len() == BATCH || rate.is_some();
-        if is_full && items.send(Ok(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)))).await.is_err() {
+        if is_full && items.send(Ok(std::mem::take(&mut batch))).await.is_err() {
             return;
         }
         if let Some(error) = failure {
