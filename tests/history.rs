@@ -271,6 +271,25 @@ async fn a_replay_can_try_another_component() {
     assert_eq!(stamped.iter().map(|event| &event["stamp"]).collect::<Vec<_>>(), ["v1", "v1"]);
 }
 
+/// Nobody is there to mend it: a filter that keeps breaking is given up, and the replay comes to its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_through_a_filter_that_breaks_comes_to_its_end() {
+    let server = NatsServer::start().await;
+    let folder = folder(&server);
+    let keys = KEYS
+        .replace("\"select\"", "\"misbehave\"")
+        .replace("where\", default = \"/n >= 0", "mode\", default = \"trap-process");
+    let settings = format!("{}\n[[filter]]\nname = \"misbehave\"\ngrants = [\"state\"]\n", folder.read("trommel.toml"));
+    let folder =
+        folder.plugin("misbehave", "misbehave").write("keys/large.toml", &keys).write("trommel.toml", &settings);
+    let context = flow::connect(&server.url()).await;
+    publish(&context, 0..20, 1).await;
+    let output = said(&folder, "replay", &["--key", "large", "--from-seq", "1"]);
+    let stderr = text(&output.stderr);
+    assert!(output.status.success() && output.stdout.is_empty(), "{stderr}");
+    assert!(stderr.lines().last().unwrap().contains("20 dead-lettered"), "{stderr}");
+}
+
 /// J18
 #[tokio::test(flavor = "multi_thread")]
 async fn tail_shows_what_comes_and_ends_when_told() {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     config::{
-        Config, DeadLetter, Key, OnFailure, Range, ReplaySource, Retry, Role, Route, Sink, SinkKind, Source, SourceKind,
+        Config, DeadLetter, FilterSettings, Key, OnFailure, OnQuarantine, Range, ReplaySource, Retry, Role, Route,
+        Sink, SinkKind, Source, SourceKind,
     },
     filter::Params,
 };
@@ -33,6 +34,7 @@ pub fn replay(mut config: Config, replay: Replay) -> Config {
     if let Some(component) = component {
         serve(&mut config, &mut key, &component);
     }
+    config.filters = key.filter.iter().map(|name| give_up_broken(&config, name)).collect();
     config.role = Role::Replay;
     config.sources = vec![Source { kind: SourceKind::Replay(ReplaySource { range, rate }), ..source }];
     let sink = sink.unwrap_or_else(|| {
@@ -59,6 +61,13 @@ fn serve(config: &mut Config, key: &mut Key, component: &Path) {
         settings.name.clone_from(&name);
     }
     key.filter = Some(name);
+}
+
+/// The filter's settings, but that nothing waits for it to be mended: nobody reloads, so the replay would not end.
+fn give_up_broken(config: &Config, name: &str) -> FilterSettings {
+    let given = config.filters.iter().find(|settings| settings.name == name).cloned();
+    let (grants, limits) = given.map_or((Vec::new(), config.limits), |given| (given.grants, given.limits));
+    FilterSettings { name: name.to_owned(), grants, on_quarantine: OnQuarantine::DeadLetter, limits }
 }
 
 const STDOUT: &str = "standard output";
