@@ -22,8 +22,10 @@ use crate::{
 
 /// Silence after which somebody looks whether there is more.
 const SILENCE: Duration = Duration::from_secs(2);
-/// Messages that are asked for at once.
+/// Messages that are asked for at once, and what they may come to together, by the stream's average: they wait in memory
+/// for whoever reads slowly.
 const BATCH: usize = 4000;
+const BATCH_BYTES: u64 = 32 << 20;
 /// How often the server says that it is still there when nothing comes.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long the server keeps the consumer when nobody asks it for anything, as after a crash.
@@ -61,6 +63,8 @@ pub struct History {
     range: Range,
     /// `None` once there is nothing more.
     messages: Option<pull::Stream>,
+    /// Messages that are asked for at once.
+    batch: usize,
     /// Deliveries of the consumer so far: a gap shows that one was lost on the way.
     deliveries: u64,
     /// The stream's last sequence when reading began.
@@ -76,20 +80,27 @@ impl History {
     /// # Errors
     /// When there is no such stream, or the server does not answer.
     pub async fn open(connection: Connection, mut range: Range) -> Result<Self, HistoryError> {
-        let (first, last) = bounds(&connection, &range.stream).await?;
+        let Bounds { first, last, batch } = bounds(&connection, &range.stream).await?;
         let last = range.to.map_or(last, |to| to.min(last));
-        if let Begin::Newest(count, since) = range.begin {
-            range.begin = newest(&connection, &range, count, since, (first, last)).await?;
-        }
-        let total = match range.begin {
-            _ if first > last => 0,
-            from => pending(&connection, &range, from).await?,
+        // Those behind the end of the range count in every answer.
+        let after = match (range.until, range.to) {
+            (Some(until), _) => pending(&connection, &range, Begin::Time(until)).await?,
+            (None, Some(_)) => pending(&connection, &range, Begin::Sequence(last + 1)).await?,
+            (None, None) => 0,
         };
-        let mut history = Self { connection, range, messages: None, deliveries: 0, last, position: 0, total, read: 0 };
-        if total > 0 && history.range.limit != Some(0) {
-            history.messages = Some(consume(&history.connection, &history.range).await?);
-        }
-        Ok(history)
+        let begin = match range.begin {
+            Begin::Newest(count, since) => {
+                newest(&connection, &range, count.saturating_add(after), since, (first, last)).await?
+            }
+            begin => begin,
+        };
+        let total = if first > last { 0 } else { pending(&connection, &range, begin).await?.saturating_sub(after) };
+        range.begin = begin;
+        let total = range.limit.map_or(total, |limit| limit.min(total));
+        // No more than is wanted.
+        let batch = usize::try_from(total).unwrap_or(batch).clamp(1, batch);
+        let messages = if total > 0 { Some(consume(&connection, &range, batch).await?) } else { None };
+        Ok(Self { connection, range, batch, messages, deliveries: 0, last, position: 0, total, read: 0 })
     }
 
     /// What comes from now on, without an end.
@@ -97,16 +108,16 @@ impl History {
     /// # Errors
     /// When there is no such stream, or the server does not answer.
     pub async fn follow(connection: Connection, stream: &str, subjects: Vec<String>) -> Result<Self, HistoryError> {
-        let (_, last) = bounds(&connection, stream).await?;
+        let Bounds { last, batch, .. } = bounds(&connection, stream).await?;
         let begin = Begin::Sequence(last + 1);
         let range = Range { stream: stream.to_owned(), subjects, begin, until: None, to: None, limit: None };
-        let messages = Some(consume(&connection, &range).await?);
-        Ok(Self { connection, range, messages, deliveries: 0, last: u64::MAX, position: 0, total: 0, read: 0 })
+        let messages = Some(consume(&connection, &range, batch).await?);
+        Ok(Self { connection, range, batch, messages, deliveries: 0, last: u64::MAX, position: 0, total: 0, read: 0 })
     }
 
-    /// How many there are at most.
+    /// How many there were when this was opened.
     pub fn total(&self) -> u64 {
-        self.range.limit.map_or(self.total, |limit| limit.min(self.total))
+        self.total
     }
 
     /// The next message; `None` at the end of the range. Not cancel safe.
@@ -170,7 +181,7 @@ impl History {
         self.messages = None;
         loop {
             sleep(PAUSE).await;
-            match consume(&self.connection, &self.range).await {
+            match consume(&self.connection, &self.range, self.batch).await {
                 Ok(messages) => {
                     (self.messages, self.deliveries) = (Some(messages), 0);
                     return Ok(());
@@ -189,7 +200,7 @@ async fn has_more(connection: &Connection, range: &Range, position: u64, last: u
 
 /// A consumer without acknowledgements. In larger batches than the client's own ordered one, whose server waits for the
 /// next request more than it sends.
-async fn consume(connection: &Connection, range: &Range) -> Result<pull::Stream, HistoryError> {
+async fn consume(connection: &Connection, range: &Range, batch: usize) -> Result<pull::Stream, HistoryError> {
     let failed = |error: anyhow::Error| HistoryError::Failed(range.stream.clone(), error);
     let deliver_policy = match range.begin {
         Begin::First | Begin::Newest(..) => DeliverPolicy::All,
@@ -213,12 +224,19 @@ async fn consume(connection: &Connection, range: &Range) -> Result<pull::Stream,
     let context = jetstream::new(connection.client().clone());
     let stream = context.get_stream_no_info(&range.stream).await.map_err(|error| failed(error.into()))?;
     let consumer = stream.create_consumer(config).await.map_err(|error| failed(error.into()))?;
-    let messages = consumer.stream().max_messages_per_batch(BATCH).heartbeat(HEARTBEAT).messages();
+    let messages = consumer.stream().max_messages_per_batch(batch).heartbeat(HEARTBEAT).messages();
     messages.await.map_err(|error| failed(error.into()))
 }
 
-/// First and last sequence.
-async fn bounds(connection: &Connection, stream: &str) -> Result<(u64, u64), HistoryError> {
+struct Bounds {
+    /// First and last sequence.
+    first: u64,
+    last: u64,
+    /// How many messages of the stream may be asked for at once.
+    batch: usize,
+}
+
+async fn bounds(connection: &Connection, stream: &str) -> Result<Bounds, HistoryError> {
     let info = match connection.api(&format!("STREAM.INFO.{stream}"), &json!({})).await {
         Ok(info) => info,
         Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => {
@@ -226,15 +244,16 @@ async fn bounds(connection: &Connection, stream: &str) -> Result<(u64, u64), His
         }
         Err(error) => return Err(HistoryError::Api(stream.to_owned(), error)),
     };
-    let sequence = |name: &str| info["state"][name].as_u64().unwrap_or_default();
+    let state = |name: &str| info["state"][name].as_u64().unwrap_or_default();
+    let (messages, last) = (state("messages"), state("last_seq"));
     // An empty stream begins behind its end.
-    let is_empty = sequence("messages") == 0;
-    let last = sequence("last_seq");
-    Ok((if is_empty { last + 1 } else { sequence("first_seq") }, last))
+    let first = if messages == 0 { last + 1 } else { state("first_seq") };
+    let average = (state("bytes") / messages.max(1)).max(1);
+    let batch = usize::try_from(BATCH_BYTES / average).unwrap_or(BATCH).clamp(1, BATCH);
+    Ok(Bounds { first, last, batch })
 }
 
-/// Where to begin so that `count` messages come before the end of the range: found by halving, for a stream can be
-/// long and what is asked for short.
+/// Where to begin so that `count` messages come: found by halving, for a stream can be long and what is asked for short.
 async fn newest(
     connection: &Connection,
     range: &Range,
@@ -242,21 +261,14 @@ async fn newest(
     since: Option<Timestamp>,
     (first, last): (u64, u64),
 ) -> Result<Begin, HistoryError> {
-    let behind = |from| pending(connection, range, from);
-    // Those behind the end of the range count in every answer.
-    let after = match (range.until, range.to) {
-        (Some(until), _) => behind(Begin::Time(until)).await?,
-        (None, Some(_)) => behind(Begin::Sequence(last + 1)).await?,
-        (None, None) => 0,
-    };
     let since = since.map_or(Begin::First, Begin::Time);
-    if behind(since).await? <= count.saturating_add(after) {
+    if pending(connection, range, since).await? <= count {
         return Ok(since);
     }
     let (mut low, mut high) = (first, last + 1);
     while low < high {
         let middle = low + (high - low) / 2;
-        if behind(Begin::Sequence(middle)).await? <= count.saturating_add(after) {
+        if pending(connection, range, Begin::Sequence(middle)).await? <= count {
             high = middle;
         } else {
             low = middle + 1;
@@ -295,7 +307,8 @@ async fn pending(connection: &Connection, range: &Range, from: Begin) -> Result<
     let request = json!({ "stream_name": stream, "config": config, "action": "create" });
     let made = connection.api(&format!("CONSUMER.CREATE.{stream}.{name}"), &request).await.map_err(failed)?;
     if range.subjects.len() > 1 && made["config"]["filter_subjects"] == Value::Null {
-        let too_old = anyhow!("its server is older than 2.10 and can't pick by several subjects: give one");
+        let too_old =
+            anyhow!("its server is older than 2.10 and can't pick by several subjects: give one with `--subject`");
         return Err(HistoryError::Failed(range.stream.clone(), too_old));
     }
     // The server forgets it anyway.
