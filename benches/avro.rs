@@ -2,14 +2,15 @@
 //! `cargo bench --bench avro`; the figures are medians of rounds in which the cases take turns.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its result")]
 
-use std::{hint::black_box, time::Instant};
+use std::hint::black_box;
 
 use apache_avro::{Schema, reader::datum::GenericDatumReader, types::Value, writer::datum::GenericDatumWriter};
 use trommel::avro::{Framing, Schemas};
 
-const ROUNDS: usize = 21;
-/// Nanoseconds that one round of one case takes, about.
-const ROUND: f64 = 20e6;
+#[path = "common/turns.rs"]
+mod common;
+
+use common::medians;
 
 const NODE_V1: &str = include_str!("../src/config/preset/helix/node-v1.avsc");
 const NODE_V2: &str = include_str!("../src/config/preset/helix/node-v2.avsc");
@@ -78,37 +79,8 @@ fn case(name: &str, writer: &str, reader: Option<&str>, json: &str) {
     }
 }
 
-/// Both in turns, so that what disturbs the machine disturbs them alike.
 fn turns(name: &str, ours: &mut dyn FnMut(), plain: &mut dyn FnMut()) {
-    let repeats = [calibrate(ours), calibrate(plain)];
-    let mut rounds = [Vec::new(), Vec::new()];
-    for _ in 0..ROUNDS {
-        rounds[0].push(time(ours, repeats[0]));
-        rounds[1].push(time(plain, repeats[1]));
-    }
-    let [ours, plain] = rounds.map(|mut times| {
-        times.sort_by(f64::total_cmp);
-        times[ROUNDS / 2]
-    });
+    let medians = medians(&mut [ours, plain]);
+    let (ours, plain) = (medians[0], medians[1]);
     println!("{name:<44} {ours:>12.0} {plain:>12.0} {:>8.2}", ours / plain);
-}
-
-fn calibrate(case: &mut dyn FnMut()) -> usize {
-    let mut repeats = 1;
-    loop {
-        let each = time(case, repeats);
-        if each * repeats as f64 > ROUND / 10.0 {
-            return (ROUND / each).max(1.0) as usize;
-        }
-        repeats *= 4;
-    }
-}
-
-/// Nanoseconds of one call.
-fn time(case: &mut dyn FnMut(), repeats: usize) -> f64 {
-    let start = Instant::now();
-    for _ in 0..repeats {
-        case();
-    }
-    start.elapsed().as_nanos() as f64 / repeats as f64
 }

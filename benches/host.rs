@@ -13,9 +13,10 @@ use trommel::{
     metrics::Metrics,
 };
 
-const ROUNDS: usize = 21;
-/// Nanoseconds that one round of one case takes, about.
-const ROUND: f64 = 20e6;
+#[path = "common/turns.rs"]
+mod turns;
+
+use turns::medians;
 
 /// Cases that are measured in turns, so that what disturbs the machine disturbs them alike.
 #[derive(Default)]
@@ -26,40 +27,14 @@ impl<'a> Table<'a> {
         self.0.push((name.into(), Box::new(case)));
     }
 
-    fn print(mut self, title: &str) {
+    fn print(self, title: &str) {
         println!("\n{title}");
-        let repeats: Vec<usize> = self.0.iter_mut().map(|(_, case)| calibrate(case)).collect();
-        let mut rounds = vec![Vec::with_capacity(ROUNDS); self.0.len()];
-        for _ in 0..ROUNDS {
-            for (index, (_, case)) in self.0.iter_mut().enumerate() {
-                rounds[index].push(time(case, repeats[index]));
-            }
-        }
-        for ((name, _), mut times) in self.0.iter().zip(rounds) {
-            times.sort_by(f64::total_cmp);
-            println!("  {name:<52} {:>10.1} ns", times[ROUNDS / 2]);
+        let (names, mut cases): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
+        let mut cases: Vec<&mut dyn FnMut()> = cases.iter_mut().map(|case| case.as_mut() as &mut dyn FnMut()).collect();
+        for (name, nanoseconds) in names.iter().zip(medians(&mut cases)) {
+            println!("  {name:<52} {nanoseconds:>10.1} ns");
         }
     }
-}
-
-fn calibrate(case: &mut dyn FnMut()) -> usize {
-    let mut repeats = 1;
-    loop {
-        let each = time(case, repeats);
-        if each * repeats as f64 > ROUND / 10.0 {
-            return (ROUND / each).max(1.0) as usize;
-        }
-        repeats *= 4;
-    }
-}
-
-/// Nanoseconds of one call.
-fn time(case: &mut dyn FnMut(), repeats: usize) -> f64 {
-    let start = Instant::now();
-    for _ in 0..repeats {
-        case();
-    }
-    start.elapsed().as_nanos() as f64 / repeats as f64
 }
 
 fn main() {

@@ -1,15 +1,15 @@
 //! The ordinary contract between the router and a filter.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
+#[path = "common/log.rs"]
+mod log;
 #[path = "common/filter.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod rig;
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
+use std::sync::Arc;
 
+use log::Log;
 use rig::*;
 use trommel::{
     config::{FilterSettings, Limits},
@@ -170,32 +170,14 @@ async fn a_few_calls_too_many_are_refused_not_punished() {
     assert_eq!(verdict, Verdict::Replace("40000 refused".into()));
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(flavor = "current_thread")]
 async fn log_lines_have_a_budget_and_name_filter_and_key() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = Log::start(tracing::Level::INFO);
     let filter = load(&host(), "misbehave", LIMITS).await;
     process(&filter, &[("mode", "log")]).await.unwrap();
     process(&filter, &[("mode", "log-storm")]).await.unwrap();
     process(&filter, &[("mode", "log")]).await.unwrap();
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| line.contains(" filter: ")).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     INFO filter: attempt 7 filter="misbehave" key="key"

@@ -2,16 +2,15 @@
 //! time, no chance and no waiting.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
+#[path = "common/log.rs"]
+mod log;
 #[path = "common/filter.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod rig;
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
+use log::Log;
 use rig::*;
 use trommel::{
     config::Limits,
@@ -107,7 +106,7 @@ async fn the_clock_of_matches_stands_still() {
 /// What is drawn is printed, over the `hello`, so that two instances can be compared.
 #[tokio::test(flavor = "current_thread")]
 async fn every_instance_draws_the_same() {
-    let (log, _guard) = log();
+    let (log, _guard) = Log::start(tracing::Level::INFO);
     let draw = format!("(drop (call $random_get (i32.const 208) (i32.const 5))) {PRINT} (i32.const 1)");
     let filter = load_guest(&draw, "").await;
     let subscription = subscribe(&filter, limits(), &[]).await;
@@ -145,38 +144,9 @@ async fn process_may_wait_no_longer_than_its_wall_limit() {
     );
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-/// What this thread logs while the guard lives.
-fn log() -> (Log, tracing::subscriber::DefaultGuard) {
-    let log = Log::default();
-    let writer = log.clone();
-    let format = tracing_subscriber::fmt().with_ansi(false).without_time();
-    let subscriber = format.with_writer(move || writer.clone()).finish();
-    (log, tracing::subscriber::set_default(subscriber))
-}
-
 #[tokio::test(flavor = "current_thread")]
 async fn what_is_printed_goes_to_the_log() {
-    let (log, _guard) = log();
+    let (log, _guard) = Log::start(tracing::Level::INFO);
     let filter = load_guest("(i32.const 1)", PRINT).await;
     let subscription = subscribe(&filter, limits(), &[]).await;
     assert_eq!(filter.process(&subscription, &event("{}"), 1).await.unwrap(), Verdict::Keep);

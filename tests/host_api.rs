@@ -2,6 +2,8 @@
 //! never sees, and within its limits (L53, L54).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
+#[path = "common/log.rs"]
+mod log;
 #[path = "common/filter.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod rig;
@@ -9,14 +11,15 @@ mod rig;
 mod stand_in;
 
 use std::{
-    fs, io,
+    fs,
     net::TcpListener,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use insta::assert_snapshot;
+use log::Log;
 use rig::{chain, event, file, params, settings};
 use stand_in::{Reply, StandIn, ok, status};
 use trommel::{
@@ -407,39 +410,17 @@ async fn a_component_needs_the_grant() {
     assert_snapshot!(chain(refused), @"it wants `api`, which it was not granted: add it to `grants` in the filter's settings, and say in `[api]` what is called");
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A connection that was never made is made again, whatever the method; the log says why, and no secrets.
 #[tokio::test(flavor = "current_thread")]
 async fn the_log_tells_what_the_guest_is_not_told() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .without_time()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = Log::start(tracing::Level::TRACE);
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     fs::write(&token, TOKEN).unwrap();
     let api = Api { token: Some(ApiToken::File(token)), ..api(&format!("http://{nobody}/v1")) };
     assert_snapshot!(post(&api).await, @"failed: `POST /users`: the API could not be reached");
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(!log.contains("5ecret"), "{log}");
     let warnings: Vec<&str> = log.lines().filter(|line| line.contains("WARN trommel::api")).collect();
     assert_eq!(warnings.len(), 3, "{log}");
