@@ -179,6 +179,7 @@ async fn input_that_means_nothing_is_refused() {
     ");
     assert_snapshot!(refused("replay", &["--key", "large", "--from-seq", "1", "--component", "none.wasm"]), @"2: error: `none.wasm` is no component: there is no such file that ends in `.wasm`");
     assert_snapshot!(refused("replay", &["--key", "large", "--from-seq", "1", "-p", "were=x", "--json"]), @r#"2: {"ok":false,"error":{"type":"validation","subtype":"params","param":"were","message":"key `large` has no param `were`","hint":"did you mean `where`?"}}"#);
+    assert!(refused("replay", &["--key", "large"]).contains("<--from-seq <SEQUENCE>|--from-time <TIME>>"));
     assert_snapshot!(refused("emit", &["elsewhere", "n=1"]), @r"
     2: error: no stream takes `elsewhere`
       `trommel streams ensure` makes those that are declared; `--subject` names another subject

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, str::FromStr};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
 /// Reads the stream through a consumer that the server forgets and acknowledges nothing: the durable consumer stays
 /// where it is. Outputs go to standard output, or to one of the router's sinks.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("from").required(true).args(["from_seq", "from_time"])))]
 pub struct Replay {
     #[command(flatten)]
     stretch: Stretch,
@@ -33,7 +34,7 @@ pub struct Replay {
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     params: Vec<String>,
     /// Begin at this sequence
-    #[arg(long, value_name = "SEQUENCE", conflicts_with = "from_time", required_unless_present = "from_time")]
+    #[arg(long, value_name = "SEQUENCE")]
     from_seq: Option<u64>,
     /// Begin with what was stored then: `2026-03-14T08:00:00Z`, `2026-03-14`, or `90m` for so long ago
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -99,8 +100,7 @@ impl Replay {
         }
         let begin = match (self.from_seq, self.from_time) {
             (Some(sequence), _) => Begin::Sequence(sequence.max(1)),
-            (None, Some(time)) => Begin::Time(time),
-            (None, None) => Begin::First,
+            (None, time) => time.map_or(Begin::First, Begin::Time),
         };
         let (to, until) = match self.to {
             Some(To::Sequence(sequence)) => (Some(sequence), None),
