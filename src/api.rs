@@ -10,25 +10,18 @@ use bytes::Bytes;
 use reqwest::{
     Method,
     header::{HeaderMap, HeaderName, HeaderValue},
-    redirect,
 };
 use tokio::{runtime::Handle, task::JoinSet, time::Instant};
 
-use self::{
-    address::{PublicOnly, check_literal},
-    token::Token,
-};
+use self::token::Token;
 use crate::{
     config,
     endpoint::{Endpoint, Target},
+    outgoing,
 };
 
-mod address;
-mod retry_after;
 mod token;
 mod tries;
-
-const USER_AGENT: &str = concat!("trommel/", env!("CARGO_PKG_VERSION"));
 
 /// Makes the calls. Clones share connections and the token.
 #[derive(Clone)]
@@ -84,7 +77,8 @@ impl Client {
     /// When the token can't be read, the address is private and must not be, or TLS can't be set up.
     pub fn new(settings: &config::Api) -> anyhow::Result<Self> {
         if !settings.allow_private {
-            check_literal(&settings.base_url)?;
+            let private = "`base_url` is a private address: say `allow_private = true` if that is meant";
+            outgoing::check_literal(&settings.base_url).context(private)?;
         }
         let token = settings.token.as_ref().map(Token::read).transpose()?;
         Ok(Self(Arc::new(Shared {
@@ -117,8 +111,6 @@ impl Client {
 }
 
 fn http(settings: &config::Api) -> anyhow::Result<reqwest::Client> {
-    // Whoever else uses TLS may have installed one already, which does as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut headers = HeaderMap::new();
     for (name, value) in &settings.headers {
         // The value is not quoted, for it may be a secret.
@@ -126,17 +118,7 @@ fn http(settings: &config::Api) -> anyhow::Result<reqwest::Client> {
         value.set_sensitive(true);
         headers.insert(HeaderName::from_bytes(name.as_bytes())?, value);
     }
-    let mut http = reqwest::Client::builder()
-        .user_agent(USER_AGENT)
-        .default_headers(headers)
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        // A proxy would look up the address itself, behind the back of the check.
-        .no_proxy();
-    if !settings.allow_private {
-        http = http.dns_resolver(PublicOnly);
-    }
+    let mut http = outgoing::client(settings.allow_private).default_headers(headers);
     if settings.base_url.scheme() == "http" {
         // Needs no certificates, so it works where there are none.
         http = http.tls_certs_only([]);

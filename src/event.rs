@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use bytes::Bytes;
 use bytestring::ByteString;
 
+pub mod identity;
 mod token;
 mod type_pattern;
 
@@ -49,7 +50,7 @@ pub struct Origin {
 impl Event {
     /// The W3C trace context that came with the event, if any.
     pub fn trace(&self) -> Option<&ByteString> {
-        self.headers.get("traceparent")
+        self.headers.get(identity::TRACEPARENT)
     }
 }
 

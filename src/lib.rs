@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod event;
 pub mod field;
 pub mod json;
+pub mod outgoing;
 pub mod schema;
 
 pub mod ack;

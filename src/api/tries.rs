@@ -11,7 +11,8 @@ use reqwest::{
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Refusal, Request, Shared, address::Private, retry_after};
+use super::{Refusal, Request, Shared};
+use crate::outgoing::{PrivateAddress, retry_after};
 
 /// A try without success.
 struct Miss {
@@ -113,5 +114,5 @@ fn miss(request: &Request, error: reqwest::Error) -> Miss {
 }
 
 fn is_private(error: &reqwest::Error) -> bool {
-    std::iter::successors(error.source(), |cause| (*cause).source()).any(|cause| cause.is::<Private>())
+    std::iter::successors(error.source(), |cause| (*cause).source()).any(|cause| cause.is::<PrivateAddress>())
 }

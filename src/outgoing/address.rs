@@ -3,7 +3,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use anyhow::ensure;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::lookup_host;
 use url::{Host, Url};
@@ -11,7 +10,7 @@ use url::{Host, Url};
 /// A name that stands for no public address.
 #[derive(Debug, thiserror::Error)]
 #[error("it has no public address")]
-pub(super) struct Private;
+pub struct PrivateAddress;
 
 /// Resolves names to their public addresses.
 pub(super) struct PublicOnly;
@@ -23,7 +22,7 @@ impl Resolve for PublicOnly {
             let found = lookup_host((name.as_str(), 0)).await?;
             let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
             if public.is_empty() {
-                return Err(Private.into());
+                return Err(PrivateAddress.into());
             }
             Ok(Box::new(public.into_iter()) as Addrs)
         })
@@ -31,14 +30,16 @@ impl Resolve for PublicOnly {
 }
 
 /// What is written as an address is never resolved.
-pub(super) fn check_literal(url: &Url) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When it is a private address.
+pub fn check_literal(url: &Url) -> Result<(), PrivateAddress> {
     let is_public = match url.host() {
         Some(Host::Ipv4(address)) => is_public(address.into()),
         Some(Host::Ipv6(address)) => is_public(address.into()),
         Some(Host::Domain(_)) | None => true,
     };
-    ensure!(is_public, "`base_url` is a private address: say `allow_private = true` if that is meant");
-    Ok(())
+    if is_public { Ok(()) } else { Err(PrivateAddress) }
 }
 
 fn is_public(address: IpAddr) -> bool {
@@ -166,6 +167,6 @@ mod tests {
     #[tokio::test]
     async fn names_that_lead_inside_are_not_resolved() {
         let Err(error) = PublicOnly.resolve("localhost".parse().unwrap()).await else { panic!("it is private") };
-        assert!(error.is::<Private>(), "{error}");
+        assert!(error.is::<PrivateAddress>(), "{error}");
     }
 }
