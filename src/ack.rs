@@ -12,9 +12,14 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::{event::Event, metrics::SourceMetrics};
+use crate::{
+    event::Event,
+    metrics::SourceMetrics,
+    telemetry::{Span, Stage, Trace},
+};
 
 /// What the source is to do with a settled event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +33,11 @@ pub enum Outcome {
 }
 
 /// How far an event got. Of several routes the greatest counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// No key, condition or filter wanted it.
+    #[default]
     Filtered,
     /// A sink was told to skip what it can't take.
     Skipped,
@@ -43,6 +50,19 @@ pub enum Fate {
 }
 
 const FATES: [Fate; 5] = [Fate::Filtered, Fate::Skipped, Fate::Emitted, Fate::DeadLettered, Fate::Failed];
+
+impl Fate {
+    /// As it is written in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Filtered => "filtered",
+            Self::Skipped => "skipped",
+            Self::Emitted => "emitted",
+            Self::DeadLettered => "dead_lettered",
+            Self::Failed => "failed",
+        }
+    }
+}
 
 /// Tells one source how one of its events ended. Dropping it means [`Outcome::Retry`].
 #[derive(Debug)]
@@ -94,6 +114,7 @@ impl Delivery {
                 acker: Some(self.acker),
                 fate: AtomicU8::new(Fate::Filtered as u8),
                 reason: OnceLock::new(),
+                trace: OnceLock::new(),
                 metrics,
             }),
             settled: false,
@@ -108,18 +129,25 @@ struct Duty {
     acker: Option<Acker>,
     fate: AtomicU8,
     reason: OnceLock<&'static str>,
+    /// Only while spans are exported.
+    trace: OnceLock<Box<Trace>>,
     metrics: Arc<SourceMetrics>,
 }
 
 impl Drop for Duty {
     fn drop(&mut self) {
         let fate = FATES[usize::from(*self.fate.get_mut())];
+        let reason = self.reason.get().copied().filter(|_| fate == Fate::DeadLettered);
         let outcome = match fate {
             Fate::Filtered | Fate::Skipped | Fate::Emitted => Outcome::Done,
-            Fate::DeadLettered => Outcome::Dead(self.reason.get().copied().unwrap_or("unknown")),
+            Fate::DeadLettered => Outcome::Dead(reason.unwrap_or("unknown")),
             Fate::Failed => Outcome::Retry(Duration::ZERO),
         };
         self.metrics.ended(fate);
+        self.metrics.recent.note(&self.event, fate, reason);
+        if let Some(trace) = self.trace.take() {
+            trace.end(fate.word(), reason);
+        }
         if let Some(acker) = self.acker.take() {
             acker.settle(outcome);
         }
@@ -136,6 +164,17 @@ pub struct Ticket {
 impl Ticket {
     pub fn event(&self) -> &Event {
         &self.duty.event
+    }
+
+    /// Records the event's way from now on.
+    pub fn trace(&self, trace: Trace) {
+        // Whoever opens the delivery does this once.
+        let _ = self.duty.trace.set(Box::new(trace));
+    }
+
+    /// Begins a stage of the event's way for a key and a route, if that is recorded.
+    pub fn stage(&self, stage: Stage<'_>, key: &str, route: &str) -> Span {
+        self.duty.trace.get().map_or_else(Span::none, |trace| trace.stage(stage, key, route))
     }
 
     /// One more share for another part of the router.

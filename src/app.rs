@@ -28,6 +28,7 @@ use crate::{
     source::{Source, finite::Progress, jetstream::JetStream, lines::Lines, replay::Replay},
     stop::{Stop, Stopper},
     summary::Summary,
+    telemetry::{Telemetry, Tracer},
 };
 
 mod attended;
@@ -112,13 +113,18 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
     let config = if controls.idle_exit.is_some() { observer::observer(config) } else { config };
     let lanes = Builder::new_multi_thread().thread_name("lane").enable_time().build();
     let lanes = lanes.context("could not start the lanes' threads").map_err(RunError::Failed)?;
-    let router = Router::start(config, &controls, lanes.handle()).await;
+    let telemetry = config.telemetry.as_ref().map(Telemetry::start).transpose().map_err(RunError::Failed)?;
+    let tracer = telemetry.as_ref().map(Telemetry::tracer);
+    let router = Router::start(config, &controls, tracer, lanes.handle()).await;
     let ended = match router {
         Ok(router) => router.finish(&controls).await.map_err(RunError::Failed),
         Err(error) => Err(error),
     };
     controls.stopper.end();
     lanes.shutdown_background();
+    if let Some(telemetry) = telemetry {
+        telemetry.finish().await;
+    }
     ended.map(|()| Summary::new(&controls.metrics, began.elapsed()))
 }
 
@@ -139,7 +145,12 @@ struct Router {
 }
 
 impl Router {
-    async fn start(config: Config, controls: &Controls, lanes: &Handle) -> Result<Self, RunError> {
+    async fn start(
+        config: Config,
+        controls: &Controls,
+        tracer: Option<Tracer>,
+        lanes: &Handle,
+    ) -> Result<Self, RunError> {
         let Controls { stop, metrics, .. } = controls;
         let api = api(&config).map_err(RunError::Config)?;
         let mut background = JoinSet::new();
@@ -178,7 +189,7 @@ impl Router {
             background.spawn(current.keep(changes));
         }
 
-        let (pipeline, lanes) = Pipeline::start(&config, &snapshots, &dead_letters, &quarantined, stop, lanes);
+        let (pipeline, lanes) = Pipeline::start(&config, &snapshots, &dead_letters, &quarantined, stop, tracer, lanes);
         if let Some(after) = controls.idle_exit {
             background.spawn(attended::end_when_idle(attached.clone(), after, controls.stopper.clone()));
             attended::somebody(attached, stop.clone()).await;

@@ -36,6 +36,7 @@ mod sink;
 mod source;
 mod stream;
 mod table;
+mod telemetry;
 mod template;
 mod unique;
 mod values;
@@ -56,6 +57,7 @@ pub use range::{Begin, Range, ReplaySource};
 pub use routes::{TypeRoute, Types};
 pub use sink::{Encode, FolderSink, NatsSink, OnFailure, Sink, SinkKind};
 pub use stream::{Bound, Compression, Discard, Placement, Republish, Retention, Start, Storage, Stream, Upstream};
+pub use telemetry::Telemetry;
 pub use template::{Part, Template};
 pub use values::{duration, server_name};
 
@@ -84,6 +86,8 @@ pub struct Config {
     /// Names of Avro schemas by the ids that another registry gave them.
     pub avro_ids: BTreeMap<u32, String>,
     pub admin: Option<Admin>,
+    /// `None` when spans go nowhere.
+    pub telemetry: Option<Telemetry>,
     pub registry: Registry,
     /// Set by whoever starts a router for something else than its folder says.
     pub role: Role,

@@ -7,9 +7,11 @@ use bytestring::ByteString;
 
 pub mod identity;
 mod token;
+mod trace;
 mod type_pattern;
 
 pub use token::{subject_of, token};
+pub use trace::TraceParent;
 pub use type_pattern::{TypePattern, TypePatternError};
 
 /// Longest subject or pattern, in bytes (F06, F07).
@@ -48,9 +50,19 @@ pub struct Origin {
 }
 
 impl Event {
-    /// The W3C trace context that came with the event, if any.
-    pub fn trace(&self) -> Option<&ByteString> {
-        self.headers.get(identity::TRACEPARENT)
+    /// Where in which trace the event was sent, if that is known.
+    pub fn trace(&self) -> Option<TraceParent<'_>> {
+        TraceParent::parse(self.headers.get(identity::TRACEPARENT)?)
+    }
+
+    /// The trace's id, for logs.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace().map(|parent| parent.trace_id)
+    }
+
+    /// The tenant, for logs.
+    pub fn tenant(&self) -> Option<&str> {
+        self.headers.get(identity::TENANT).map(|tenant| &**tenant)
     }
 }
 

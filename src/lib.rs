@@ -16,6 +16,7 @@ pub mod schema;
 
 pub mod ack;
 pub mod metrics;
+pub mod recent;
 pub mod stop;
 pub mod summary;
 
@@ -33,3 +34,4 @@ pub mod app;
 pub mod cli;
 pub mod control;
 pub mod nats;
+pub mod telemetry;

@@ -1,6 +1,9 @@
 //! Counters. Their labels are names from the configuration, so their number is bounded by it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    cmp::Reverse,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -8,7 +11,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::ack::Fate;
+use crate::{
+    ack::Fate,
+    recent::{Asked, Ended, Recent},
+};
 
 /// What happened to the events of one source. At rest,
 /// `received = emitted + filtered + duplicates + skipped + failed + dead_lettered`; while running the difference is
@@ -25,6 +31,8 @@ pub struct SourceMetrics {
     pub in_flight: Gauge,
     /// 1 while the source is connected to where its events come from.
     pub connected: Gauge,
+    /// The events that were counted last.
+    pub recent: Recent,
 }
 
 impl SourceMetrics {
@@ -152,6 +160,18 @@ impl Metrics {
 
     pub fn sinks(&self) -> Vec<(String, Arc<SinkMetrics>)> {
         self.sinks.all()
+    }
+
+    /// The events that ended last, of all sources, the newest first.
+    pub fn recent(&self, asked: &Asked) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        for (source, metrics) in self.sources() {
+            ended.extend(metrics.recent.ended(&source, &asked.types));
+        }
+        // Stable: what is as old as another of its source stays behind it.
+        ended.sort_by_key(|ended| Reverse(ended.time));
+        ended.truncate(asked.limit());
+        ended
     }
 
     /// Everything in the OpenMetrics text format.

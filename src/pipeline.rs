@@ -16,6 +16,7 @@ use crate::{
     registry::{Key, Snapshots},
     sink::outlet::Queue,
     stop::Stop,
+    telemetry::Tracer,
 };
 
 mod dedup;
@@ -53,18 +54,21 @@ pub struct Pipeline {
     doors: Doors,
     budget: Budget,
     dedup: Option<config::Dedup>,
+    tracer: Option<Tracer>,
 }
 
 impl Pipeline {
     /// Starts the lanes on `runtime`: one of their own, so that a filter that burns its CPU budget stalls neither
     /// sources nor sinks. They end when the pipeline and its intakes are gone, or when open work is given up.
-    /// `quarantined` hears whenever an event meets a quarantined filter.
+    /// `quarantined` hears whenever an event meets a quarantined filter; with a `tracer` the events' ways are
+    /// recorded.
     pub fn start(
         config: &config::Config,
         snapshots: &Snapshots,
         dead_letters: &Queue,
         quarantined: &Arc<Notify>,
         stop: &Stop,
+        tracer: Option<Tracer>,
         runtime: &Handle,
     ) -> (Self, JoinSet<()>) {
         let settings = config.pipeline;
@@ -85,12 +89,13 @@ impl Pipeline {
             lanes.push(sender);
         }
         let doors = Doors { lanes, snapshots: snapshots.clone(), dead_letters: dead_letters.clone() };
-        (Self { doors, budget, dedup: config.dedup.clone() }, tasks)
+        (Self { doors, budget, dedup: config.dedup.clone(), tracer }, tasks)
     }
 
     /// The door for one source.
     pub fn intake<R: Send + 'static>(&self, metrics: Arc<SourceMetrics>) -> Intake<R> {
-        Intake::new(self.budget, self.dedup.as_ref().map(Dedup::new), self.doors.clone(), metrics)
+        let dedup = self.dedup.as_ref().map(Dedup::new);
+        Intake::new(self.budget, dedup, self.doors.clone(), metrics, self.tracer.clone())
     }
 }
 

@@ -1319,3 +1319,37 @@ fn presets_that_can_not_be() {
       first at trommel.toml:7:8
     ");
 }
+
+/// Neither an address nor a header is quoted: they may hold secrets.
+#[test]
+fn telemetry_that_can_not_be_sent() {
+    let source = "[[source]]\nname = \"in\"\ntype = \"lines\"\n";
+    let problems = |telemetry: &str| {
+        let settings = format!("[telemetry]\n{telemetry}\n{source}");
+        problems(&[("trommel.toml", &settings), ("secrets/headers", "X-Ok: 1\nno header\n\nHost: h-5ecret\nx-ok: 2\n")])
+    };
+    assert_snapshot!(problems("otlp = \"http://bob:s3cret@host\"\nsample = 1.5\ntimeout = 3\nprotocol = \"grpc\""), @r#"
+    trommel.toml:2:8: `otlp` is not a collector's address: it holds a user, who belongs in `headers`
+      an address looks like `http://127.0.0.1:4318`; `/v1/traces` is added
+    trommel.toml:3:10: `sample` can't be `1.5`: it is a share, from 0 to 1
+    trommel.toml:4:11: `timeout` must be a duration in quotes, such as `"5s"`, found an integer
+    trommel.toml:5:1: unknown field `protocol`
+      known fields: `headers`, `headers_file`, `otlp`, `sample`, `service_name` and `timeout`
+    "#);
+    assert_snapshot!(problems("otlp = \"https://host/v1/traces\"\nsample = \"all\"\nheaders_file = \"secrets/headers\""), @r"
+    secrets/headers:2:1: a line of this file is `NAME: VALUE`
+    secrets/headers:4:1: the router sets the header `Host` itself
+    secrets/headers:5:1: header `x-ok` appears twice
+      first at secrets/headers:1:1
+    trommel.toml:2:8: `otlp` is not a collector's address: it ends with `/v1/traces`
+      an address looks like `http://127.0.0.1:4318`; `/v1/traces` is added
+    trommel.toml:3:10: `sample` must be a number, found a string
+    ");
+    assert_snapshot!(problems("otlp = \"host:4317\"\nsample = -0.1\nheaders = { X = [1] }\nheaders_file = \"none\""), @r"
+    trommel.toml:2:8: `otlp` is not a collector's address: it begins with `host:` instead of `https:` or `http:`
+      an address looks like `http://127.0.0.1:4318`; `/v1/traces` is added
+    trommel.toml:3:10: `sample` can't be `-0.1`: it is a share, from 0 to 1
+    trommel.toml:4:17: `X` must be a string, an integer, a boolean or a list of strings, found an array
+    trommel.toml:5:16: can't read `DIR/none`: No such file or directory (os error 2)
+    ");
+}

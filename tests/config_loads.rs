@@ -12,8 +12,8 @@ use trommel::{
         Encode, Envelope, FileSink, FilterSettings, FolderSink, Fsync, Grant, JetStreamSource, Key, LimitOverrides,
         Limits, LinesSource, Nats, NatsAuth, NatsSink, OnFailure, OnQuarantine, OrderBy, ParamDeclaration, ParamKind,
         Part, PathPart, PathTemplate, Pipeline, Place, Placement, Position, Record, Republish, Retention, Retry, Route,
-        Sink, SinkKind, Source, SourceKind, Start, Storage, Stream, Template, Types, Upkeep, Upstream, Validate, load,
-        load_registry,
+        Sink, SinkKind, Source, SourceKind, Start, Storage, Stream, Telemetry, Template, Types, Upkeep, Upstream,
+        Validate, load, load_registry,
     },
     field::Field,
     json::SecretName,
@@ -203,6 +203,14 @@ subject = "dead.orders"
 
 [admin]
 listen = "127.0.0.1:9464"
+
+[telemetry]
+otlp = "https://collector.example/otlp/"
+headers = { X-Scope = "s-1" }
+headers_file = "secrets/headers"
+timeout = "3s"
+sample = 0.25
+service_name = "orders"
 "#;
 
 const FULL_KEYS: &str = r#"
@@ -255,6 +263,7 @@ fn everything_that_can_be_said() {
         ("components/orders.wasm", ""),
         ("shapes/order.avsc", r#"{ "type": "record", "name": "Order", "fields": [{ "name": "n", "type": "long" }] }"#),
         ("shapes/order.json", r#"{ "type": "object" }"#),
+        ("secrets/headers", "\nAuthorization: Basic a:b\n"),
         ("secrets/password", "p@ss word\n"),
         ("ca.pem", ""),
         ("client.pem", ""),
@@ -461,6 +470,17 @@ fn everything_that_can_be_said() {
     assert_eq!(config.limits, limits);
     assert_eq!(config.dead_letter, DeadLetter::Stream { stream: "DEAD".into(), subject: "dead.orders".into() });
     assert_eq!(config.admin, Some(Admin { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }));
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        config.telemetry,
+        Some(Telemetry {
+            otlp: "https://collector.example/otlp/".parse().unwrap(),
+            headers: vec![header("X-Scope", "s-1"), header("Authorization", "Basic a:b")],
+            timeout: seconds(3),
+            sample: 0.25,
+            service_name: "orders".into(),
+        })
+    );
     assert_eq!(config.plugins, at("components"));
     assert_eq!(config.keys, at("keys"));
     assert_eq!(config.schemas, at("shapes"));

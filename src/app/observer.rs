@@ -11,6 +11,7 @@ pub(super) fn observer(mut config: Config) -> Config {
     config.registry = config.registry.without_routes();
     config.sinks.clear();
     config.admin = None;
+    config.telemetry = None;
     config.dead_letter = DeadLetter::Discard;
     for (number, source) in config.sources.iter_mut().enumerate() {
         if let SourceKind::JetStream(settings) = &mut source.kind {

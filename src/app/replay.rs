@@ -50,6 +50,7 @@ pub fn replay(mut config: Config, replay: Replay) -> Config {
     config.dead_letter = DeadLetter::Discard;
     config.dedup = None;
     config.admin = None;
+    config.telemetry = None;
     config
 }
 

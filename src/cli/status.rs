@@ -16,8 +16,9 @@ use crate::{
     control::{
         Place,
         client::{self, Found, find},
-        protocol::Status as Running,
+        protocol::{ConsumerStatus, Status as Running},
     },
+    recent::{Asked, Ended},
 };
 
 /// Show the routers of this user, and who is attached to them
@@ -31,6 +32,15 @@ pub struct Status {
     /// Exit with 2 when a router runs whose control socket is gone
     #[arg(long)]
     fail_on_orphan: bool,
+    /// Also show the events that ended last, the newest first
+    #[arg(long)]
+    events: bool,
+    /// Only events of this type; may be repeated
+    #[arg(long = "type", value_name = "TYPE", requires = "events")]
+    types: Vec<String>,
+    /// At most so many events
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..), requires = "events")]
+    limit: i64,
 }
 
 /// What is known of one router.
@@ -55,11 +65,12 @@ impl Status {
 
     fn show(&self) -> Result<ExitCode, Refusal> {
         let places = places(self.dir.as_ref())?;
+        let events = self.events.then(|| Asked { types: self.types.clone(), limit: self.limit });
         let runtime = runtime()?;
         let mut routers = Vec::new();
         runtime.block_on(async {
             // All at once: one that hangs holds nobody up but itself.
-            let asked: Vec<_> = places.into_iter().map(|place| tokio::spawn(ask(place))).collect();
+            let asked: Vec<_> = places.into_iter().map(|place| tokio::spawn(ask(place, events.clone()))).collect();
             for router in asked {
                 routers.extend(router.await);
             }
@@ -87,11 +98,11 @@ pub(super) fn places(dir: Option<&PathBuf>) -> Result<Vec<Place>, Refusal> {
     places.map_err(|error| Refusal::new(Kind::Precondition, "state_folder", error.to_string()))
 }
 
-async fn ask(place: Place) -> Router {
+async fn ask(place: Place, events: Option<Asked>) -> Router {
     let router = place.router.display().to_string();
     let orphan = || Router::Orphan { router: router.clone(), pid: client::pid(&place) };
     match find(&place).await {
-        Ok(Found::Running(mut link)) => match client::status(&mut link).await {
+        Ok(Found::Running(mut link)) => match client::status(&mut link, events).await {
             Ok(status) => Router::Running(status),
             Err(_) => orphan(),
         },
@@ -127,23 +138,58 @@ impl Router {
         for filter in &status.quarantined {
             lines.push(format!("  filter {filter}: quarantined, the log says why"));
         }
-        if status.consumers.is_empty() {
-            lines.push("  nobody is attached".to_owned());
-            return lines.join("\n");
+        match &status.consumers[..] {
+            [] => lines.push("  nobody is attached".to_owned()),
+            consumers => lines.extend(attached(consumers)),
         }
-        let title = ["PROCESS", "KEY", "SUBSCRIPTION", "RECEIVED", "DROPPED"].map(str::to_owned);
-        let rows = status.consumers.iter().map(|consumer| {
-            [
-                consumer.pid.to_string(),
-                consumer.key.clone(),
-                consumer.subscription_id.clone(),
-                consumer.received.to_string(),
-                consumer.dropped.to_string(),
-            ]
-        });
-        let rows: Vec<_> = std::iter::once(title).chain(rows).collect();
-        let columns = Columns::fit(&rows);
-        lines.extend(rows.iter().map(|row| format!("  {}", columns.line(row))));
+        match status.events.as_deref() {
+            None => {}
+            Some([]) => lines.push("  no event has ended".to_owned()),
+            Some(events) => lines.extend(ended(events)),
+        }
         lines.join("\n")
     }
+}
+
+fn attached(consumers: &[ConsumerStatus]) -> Vec<String> {
+    let title = ["PROCESS", "KEY", "SUBSCRIPTION", "RECEIVED", "DROPPED"].map(str::to_owned);
+    let row = |consumer: &ConsumerStatus| {
+        [
+            consumer.pid.to_string(),
+            consumer.key.clone(),
+            consumer.subscription_id.clone(),
+            consumer.received.to_string(),
+            consumer.dropped.to_string(),
+        ]
+    };
+    table(title, consumers.iter().map(row))
+}
+
+fn ended(events: &[Ended]) -> Vec<String> {
+    let title = ["TIME", "SOURCE", "TYPE", "ID", "SUBJECT", "TENANT", "FATE"].map(str::to_owned);
+    let row = |event: &Ended| {
+        let fate = event.fate.word().to_owned();
+        [
+            format!("{:.3}", event.time),
+            event.source.clone(),
+            plain(&event.event_type),
+            plain(&event.id),
+            plain(&event.subject),
+            plain(event.tenant.as_deref().unwrap_or_default()),
+            event.reason.as_ref().map_or(fate.clone(), |reason| format!("{fate}: {reason}")),
+        ]
+    };
+    table(title, events.iter().map(row))
+}
+
+/// Without control characters, which could command the terminal.
+fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// Lines with columns, one below the other.
+fn table<const COLUMNS: usize>(title: [String; COLUMNS], rows: impl Iterator<Item = [String; COLUMNS]>) -> Vec<String> {
+    let rows: Vec<_> = std::iter::once(title).chain(rows).collect();
+    let columns = Columns::fit(&rows);
+    rows.iter().map(|row| format!("  {}", columns.line(row))).collect()
 }

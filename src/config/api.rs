@@ -146,16 +146,17 @@ fn base_url(table: &mut Table<'_>, field: &'static str) -> Option<Url> {
         let hint = Some("an address looks like `https://api.example.com/v1`".to_owned());
         table.error(table.place_of(field), format!("`{field}` is not an API's address: {error}"), hint);
     };
-    address(&text).map_err(report).ok()
+    address(&text, "`token_file`, `token_env` or `headers`").map_err(report).ok()
 }
 
-fn address(text: &str) -> Result<Url, String> {
+/// `http` or `https`, a host and perhaps a path. A user does not belong there, but in `instead`.
+pub(super) fn address(text: &str, instead: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("it begins with `{}:` instead of `https:` or `http:`", url.scheme()));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("it holds a user, who belongs in `token_file`, `token_env` or `headers`".to_owned());
+        return Err(format!("it holds a user, who belongs in {instead}"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("it ends with its path, without `?` and `#`".to_owned());
@@ -163,14 +164,21 @@ fn address(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Sent with every call: `headers = { X-Tenant = "42" }`. No message quotes a value, for it may be a secret.
+/// Sent with every call: `headers = { X-Tenant = "42" }`.
 fn headers(table: &mut Table<'_>) -> Option<Vec<(String, String)>> {
+    match table.map("headers") {
+        Some(given) => checked_headers(table, given),
+        None => (!table.has("headers")).then(Vec::new),
+    }
+}
+
+/// Headers that can be sent. No message quotes a value, for it may be a secret.
+pub(super) fn checked_headers(
+    table: &Table<'_>,
+    given: impl IntoIterator<Item = (At<String>, At<Given>)>,
+) -> Option<Vec<(String, String)>> {
     let mut names = Unique::default();
     let has_token = table.has("token_file") || table.has("token_env");
-    let given = table.map("headers");
-    if given.is_none() {
-        return (!table.has("headers")).then(Vec::new);
-    }
     let header = |(name, value): (At<String>, At<Given>)| {
         let lower = name.value.to_ascii_lowercase();
         let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
@@ -197,7 +205,7 @@ fn headers(table: &mut Table<'_>) -> Option<Vec<(String, String)>> {
         }
     };
     // Every one is read, so that every mistake is reported.
-    let headers: Vec<_> = given?.into_iter().map(header).collect();
+    let headers: Vec<_> = given.into_iter().map(header).collect();
     headers.into_iter().collect()
 }
 
@@ -212,7 +220,7 @@ mod tests {
             ("https://api.example.com/open-apis/", "https://api.example.com/open-apis/"),
             ("http://[::1]:8080", "http://[::1]:8080/"),
         ] {
-            assert_eq!(address(text).unwrap().as_str(), expected, "{text}");
+            assert_eq!(address(text, "`headers`").unwrap().as_str(), expected, "{text}");
         }
         for text in [
             "",
@@ -226,7 +234,7 @@ mod tests {
             "https://host/?key=1",
             "https://host/#top",
         ] {
-            assert!(address(text).is_err(), "{text}");
+            assert!(address(text, "`headers`").is_err(), "{text}");
         }
     }
 }

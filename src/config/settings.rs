@@ -24,6 +24,7 @@ use super::{
     source::{self, source},
     stream::stream,
     table::{At, Given, Table},
+    telemetry::telemetry,
     unique::Unique,
     values,
 };
@@ -138,6 +139,7 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
         dead_letter,
         avro_ids: table.table("avro", avro_ids).unwrap_or_default(),
         admin: table.table("admin", admin).flatten(),
+        telemetry: table.table("telemetry", telemetry).flatten(),
         registry: Registry::default(),
         role: Role::default(),
         warnings: Vec::new(),

@@ -26,6 +26,7 @@ use super::{
 };
 
 mod json;
+mod share;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]

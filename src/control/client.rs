@@ -10,6 +10,7 @@ use super::{
     Link, Place,
     protocol::{Answer, Line, MAX_ANSWER, Request, Status},
 };
+use crate::recent::Asked;
 
 /// How long a router may take to answer (L84).
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -73,12 +74,12 @@ pub async fn ask(link: &mut Link, request: &Request) -> io::Result<Answer> {
     }
 }
 
-/// How a router is.
+/// How a router is, with the events that ended last if somebody wants to see them.
 ///
 /// # Errors
 /// When the router does not answer in time, or not as it should.
-pub async fn status(link: &mut Link) -> io::Result<Status> {
-    match ask(link, &Request::StatusQuery).await? {
+pub async fn status(link: &mut Link, events: Option<Asked>) -> io::Result<Status> {
+    match ask(link, &Request::StatusQuery { events }).await? {
         Answer::StatusResponse(status) => Ok(status),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "no status where one should be")),
     }

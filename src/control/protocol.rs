@@ -6,7 +6,11 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{filter::Params, metrics::SourceMetrics};
+use crate::{
+    filter::Params,
+    metrics::SourceMetrics,
+    recent::{Asked, Ended},
+};
 
 /// Of the protocol. A router refuses consumers of another one (L99).
 pub const VERSION: &str = "v1";
@@ -20,7 +24,11 @@ pub const MAX_ANSWER: usize = 256 << 20;
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Request {
     Hello(Hello),
-    StatusQuery,
+    StatusQuery {
+        /// Also the events that ended last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        events: Option<Asked>,
+    },
     Shutdown {
         /// Also while consumers are attached.
         force: bool,
@@ -109,6 +117,9 @@ pub struct Status {
     pub consumers: Vec<ConsumerStatus>,
     pub sources: Vec<SourceStatus>,
     pub quarantined: Vec<String>,
+    /// The newest first; where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Vec<Ended>>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]

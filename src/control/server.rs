@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
+    recent::Asked,
     registry::Change,
     stop::{Stop, Stopper},
 };
@@ -175,7 +176,9 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>) -> anyhow::Result<()> 
     let first = reader.next_within(HELLO).await?;
     match serde_json::from_slice(&first)? {
         Request::Hello(hello) => consumer::serve(hello, reader, writer, shared).await,
-        Request::StatusQuery => Ok(writer.send(&Answer::StatusResponse(shared.status())).await?),
+        Request::StatusQuery { events } => {
+            Ok(writer.send(&Answer::StatusResponse(shared.status(events.as_ref()))).await?)
+        }
         Request::Shutdown { force } => shared.shut_down(force, &mut writer).await,
         Request::Bye => Ok(()),
         Request::Unknown => bail!("the first line has an unknown type"),
@@ -183,7 +186,7 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>) -> anyhow::Result<()> 
 }
 
 impl Shared {
-    fn status(&self) -> Status {
+    fn status(&self, events: Option<&Asked>) -> Status {
         let metrics = &self.view.metrics;
         let source = |(name, counts): (String, Arc<crate::metrics::SourceMetrics>)| SourceStatus {
             name,
@@ -200,6 +203,7 @@ impl Shared {
             consumers: self.consumers().values().map(Consumer::status).collect(),
             sources: metrics.sources().into_iter().map(source).collect(),
             quarantined: quarantined.map(|(name, _)| name).collect(),
+            events: events.map(|asked| metrics.recent(asked)),
         }
     }
 

@@ -16,3 +16,11 @@ pub const INSTANCE_ID: &str = "instance_id";
 /// W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
 pub const TRACESTATE: &str = "tracestate";
+
+/// What is not the trace context.
+pub const WHO: [&str; 6] = [TENANT, ACTOR_ID, RUN_ID, NODE_ID, GRAPH_ID, INSTANCE_ID];
+
+/// Whether a header is one of these.
+pub fn is_identity(name: &str) -> bool {
+    WHO.iter().chain(&[TRACEPARENT, TRACESTATE]).any(|known| known.eq_ignore_ascii_case(name))
+}

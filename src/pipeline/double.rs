@@ -45,7 +45,7 @@ impl Pipeline {
         let (sender, snapshots) = watch::channel(Arc::new(Snapshot::new(1, vec![(interest, key)])));
         let doors = Doors { lanes: vec![lane], snapshots, dead_letters: dead_letters_queue };
         (
-            Intake::new(budget, None, doors, Default::default()),
+            Intake::new(budget, None, doors, Default::default(), None),
             Self { batches, items: VecDeque::new(), dead_letters, _snapshots: sender },
         )
     }

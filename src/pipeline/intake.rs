@@ -18,6 +18,7 @@ use crate::{
         Output,
         dead_letter::{self, Place},
     },
+    telemetry::Tracer,
 };
 
 /// Settled events that are taken from the lanes and outlets at once.
@@ -45,6 +46,8 @@ pub struct Intake<R> {
     doors: Doors,
     snapshot: Arc<Snapshot>,
     metrics: Arc<SourceMetrics>,
+    /// Only while spans are exported.
+    tracer: Option<Tracer>,
 }
 
 struct Open<R> {
@@ -62,7 +65,13 @@ pub(super) enum Waiting {
 }
 
 impl<R: Send + 'static> Intake<R> {
-    pub(super) fn new(budget: Budget, dedup: Option<Dedup>, mut doors: Doors, metrics: Arc<SourceMetrics>) -> Self {
+    pub(super) fn new(
+        budget: Budget,
+        dedup: Option<Dedup>,
+        mut doors: Doors,
+        metrics: Arc<SourceMetrics>,
+        tracer: Option<Tracer>,
+    ) -> Self {
         // Room for every acker that can be open, so that settling never waits.
         let (settle, settled) = mpsc::channel(budget.events);
         let snapshot = Arc::clone(&doors.snapshots.borrow_and_update());
@@ -80,6 +89,7 @@ impl<R: Send + 'static> Intake<R> {
             doors,
             snapshot,
             metrics,
+            tracer,
         }
     }
 
@@ -130,18 +140,28 @@ impl<R: Send + 'static> Intake<R> {
     /// raw bytes, the other fields as far as they are known.
     pub fn refuse(&mut self, event: Event, receipt: R, reason: &'static str, detail: &str) {
         self.metrics.received.inc();
-        tracing::warn!(source = event.origin.source, sequence = event.sequence, reason, detail, "event refused");
+        let (source, sequence) = (&event.origin.source, event.sequence);
+        let (tenant, trace) = (event.tenant(), event.trace_id());
+        tracing::warn!(source, sequence, tenant, trace, reason, detail, "event refused");
         let ticket = self.enter(event, receipt, None);
         self.waiting.push_back(Waiting::DeadLetter(dead_letter::of_event(ticket, Place::default(), reason, detail)));
     }
 
-    fn enter(&mut self, event: Event, receipt: R, dedup_id: Option<Digest>) -> Ticket {
+    fn enter(&mut self, mut event: Event, receipt: R, dedup_id: Option<Digest>) -> Ticket {
+        if event.headers.remove_invalid_trace() {
+            let (source, sequence) = (&event.origin.source, event.sequence);
+            tracing::debug!(source, sequence, "the event's trace context is invalid and not carried on");
+        }
         let bytes = event.payload.len() as u64;
         self.bytes += bytes;
         self.held += 1;
         let slot = self.open.insert(Open { receipt, bytes, dedup_id, repeats: Vec::new() });
         let acker = Acker::new(slot, self.settle.clone());
-        Delivery { event, acker }.open(Arc::clone(&self.metrics))
+        let ticket = Delivery { event, acker }.open(Arc::clone(&self.metrics));
+        if let Some(tracer) = &self.tracer {
+            ticket.trace(tracer.receive(ticket.event()));
+        }
+        ticket
     }
 
     /// Finds the keys that the event concerns and the lane of each.

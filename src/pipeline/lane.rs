@@ -22,6 +22,7 @@ use crate::{
         dead_letter::{self, Place},
         outlet::Queue,
     },
+    telemetry::{Span, Stage},
 };
 
 pub(super) struct Lane {
@@ -129,7 +130,8 @@ impl Lane {
             None | Some(Ok(None)) => None,
             Some(Ok(Some(payload))) => Some(Event { payload, ..ticket.event().clone() }),
             Some(Err(Undecodable { reason, detail })) => {
-                tracing::warn!(key = %key.name, event = %ticket.event().id, reason, detail, "event becomes a dead letter");
+                let event = ticket.event();
+                tracing::warn!(key = %key.name, event = %event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail, "event becomes a dead letter");
                 let place = Place { key: &key.name, ..Place::default() };
                 self.dead_letters.send(dead_letter::of_event(ticket, place, reason, &detail)).await;
                 key.metrics.dead_lettered.inc();
@@ -201,14 +203,15 @@ impl Lane {
         if filter.is_quarantined() {
             return ControlFlow::Break(self.quarantine(at, "the filter is quarantined", 0).await);
         }
-        match subscription.conditions().test(facts) {
-            Ok(true) => {}
-            Ok(false) => return ControlFlow::Break(Step::Filtered),
-            Err(error) => {
-                return ControlFlow::Break(self.dead_letter(at, "not_json", &error.to_string(), 0).await);
-            }
+        let mut span = at.stage(Stage::Match);
+        let tested = subscription.conditions().test(facts);
+        let matched = if let Ok(true) = tested { self.matches(at, filter, subscription) } else { Ok(false) };
+        span.note("trommel.matched", matches!(matched, Ok(true)));
+        drop(span);
+        if let Err(error) = tested {
+            return ControlFlow::Break(self.dead_letter(at, "not_json", &error.to_string(), 0).await);
         }
-        match self.matches(at, filter, subscription) {
+        match matched {
             Ok(true) => {}
             Ok(false) => return ControlFlow::Break(Step::Filtered),
             Err(Fault::Broke(broken)) => return ControlFlow::Break(self.broke(at, filter, &broken, 0).await),
@@ -217,7 +220,13 @@ impl Lane {
         if !subscription.has_process() {
             return ControlFlow::Continue((Verdict::Keep, 0));
         }
-        self.process(at, filter, subscription).await
+        let mut span = at.stage(Stage::Process);
+        let processed = self.process(at, filter, subscription, &mut span).await;
+        match &processed {
+            ControlFlow::Continue((_, tries)) => span.note("trommel.tries", i64::from(*tries)),
+            ControlFlow::Break(_) => span.give_up("the event was not processed"),
+        }
+        processed
     }
 
     /// Asks `matches`; after a break once more, on a fresh instance.
@@ -239,6 +248,7 @@ impl Lane {
         at: At<'_>,
         filter: &Filter,
         subscription: &Arc<Subscription>,
+        span: &mut Span,
     ) -> ControlFlow<Step, (Verdict, u32)> {
         let At { key, event, .. } = at;
         let started = Instant::now();
@@ -254,6 +264,7 @@ impl Lane {
             let (at_least, trouble) = match outcome {
                 Ok(verdict) => return ControlFlow::Continue((verdict, tries)),
                 Err(ProcessError::Broke(broken)) => {
+                    span.failed(&broken);
                     breaks += 1;
                     if breaks == 2 {
                         return ControlFlow::Break(self.broke(at, filter, &broken, tries).await);
@@ -261,9 +272,11 @@ impl Lane {
                     continue;
                 }
                 Err(ProcessError::Said(Failure::Malformed(detail))) => {
+                    span.failed(&detail);
                     return ControlFlow::Break(self.dead_letter(at, "malformed", &detail, tries).await);
                 }
                 Err(ProcessError::Said(Failure::Broken(detail))) => {
+                    span.failed(&detail);
                     filter.quarantine();
                     return ControlFlow::Break(self.quarantine(at, &detail, tries).await);
                 }
@@ -271,6 +284,10 @@ impl Lane {
                 Err(ProcessError::Said(Failure::Failed(detail))) => (Duration::ZERO, Ok(detail)),
                 Err(ProcessError::Host(error)) => (Duration::ZERO, Err(error)),
             };
+            match &trouble {
+                Ok(detail) => span.failed(detail),
+                Err(error) => span.failed(error),
+            }
             let pause = wait.mul_f64(0.5 + fastrand::f64()).max(at_least);
             wait = (wait * 2).min(key.retry.max);
             if started.elapsed() + pause > key.retry.patience {
@@ -290,8 +307,9 @@ impl Lane {
 
     /// The guest broke twice on this event.
     async fn broke(&mut self, at: At<'_>, filter: &Filter, broken: &Broken, tries: u32) -> Step {
+        let At { key, event, .. } = at;
         let detail = broken.to_string();
-        tracing::warn!(key = %at.key.name, filter = filter.name(), event = %at.ticket.event().id, reason = broken.reason.code(), detail, "the filter broke");
+        tracing::warn!(key = %key.name, filter = filter.name(), event = %event.id, tenant = event.tenant(), trace = event.trace_id(), reason = broken.reason.code(), detail, "the filter broke");
         if filter.record_break() || filter.is_quarantined() {
             return self.quarantine(at, &detail, tries).await;
         }
@@ -308,8 +326,8 @@ impl Lane {
     }
 
     async fn dead_letter(&mut self, at: At<'_>, reason: &'static str, detail: &str, tries: u32) -> Step {
-        let At { key, route, ticket, .. } = at;
-        tracing::warn!(key = %key.name, event = %ticket.event().id, reason, detail, "event becomes a dead letter");
+        let At { key, route, ticket, event } = at;
+        tracing::warn!(key = %key.name, event = %event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail, "event becomes a dead letter");
         let place = Place {
             key: &key.name,
             route: &route.name,
@@ -325,8 +343,9 @@ impl Lane {
 
 /// The host itself could not go on: neither the event nor the filter is to blame.
 fn returned(at: At<'_>, tries: u32, error: &anyhow::Error) -> Step {
+    let At { key, event, .. } = at;
     let error = format!("{error:#}");
-    tracing::error!(key = %at.key.name, event = %at.ticket.event().id, tries, error, "can't run the filter, event goes back to its source");
+    tracing::error!(key = %key.name, event = %event.id, tenant = event.tenant(), trace = event.trace_id(), tries, error, "can't run the filter, event goes back to its source");
     Step::Returned
 }
 
@@ -338,6 +357,13 @@ struct At<'a> {
     ticket: &'a Ticket,
     /// The ticket's, as the filter sees it: decoded.
     event: &'a Event,
+}
+
+impl At<'_> {
+    /// Begins a stage of the event's way.
+    fn stage(&self, stage: Stage<'_>) -> Span {
+        self.ticket.stage(stage, &self.key.name, &self.route.name)
+    }
 }
 
 /// The first thing about what a route lets out that does not fit the key's schema.

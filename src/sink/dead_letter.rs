@@ -5,7 +5,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{ack::Ticket, json::Payload, sink::Output};
+use crate::{
+    ack::Ticket,
+    event::identity::{TRACEPARENT, is_identity},
+    json::Payload,
+    sink::Output,
+};
 
 /// What is known about where an event failed. Empty is left out.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -72,14 +77,14 @@ pub fn of_event(ticket: Ticket, place: Place<'_>, reason: &'static str, detail: 
         stream: &event.origin.stream,
         sequence: event.sequence,
         attempts: event.attempt,
-        trace: event.trace().map(|trace| &**trace),
+        trace: event.headers.get(TRACEPARENT).map(|trace| &**trace),
         headers: event.headers.iter().map(|(name, value)| (&**name, &**value)).collect(),
         payload: Payload::of(&event.payload),
     };
     // A record of strings, numbers and checked JSON always serialises; if it did not, the reason alone is better than
     // a lost event.
     let payload = serde_json::to_vec(&record).unwrap_or_else(|_| format!(r#"{{"reason":"{reason}"}}"#).into_bytes());
-    let headers = event.headers.iter().filter(|(name, _)| name.starts_with("trace")).cloned().collect();
+    let headers = event.headers.iter().filter(|(name, _)| is_identity(name)).cloned().collect();
     Output {
         key: place.key.into(),
         // Several sinks of one route may refuse the same event: each of their letters has an id of its own.

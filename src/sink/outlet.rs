@@ -13,9 +13,11 @@ use tokio::{
 use crate::{
     ack::Fate,
     config::{OnFailure, Retry},
+    event::identity::TRACEPARENT,
     metrics::SinkMetrics,
     sink::{Confirmation, Output, Refusal, Sink, Slot, dead_letter},
     stop::Stop,
+    telemetry::{Span, Stage},
 };
 
 /// The way to a sink. Cheap to clone; the outlet ends when the last one is gone.
@@ -131,11 +133,13 @@ struct Entry {
     output: Option<Output>,
     written: bool,
     first_try: Option<Instant>,
+    /// From the first try on.
+    span: Span,
 }
 
 impl Window {
     fn push(&mut self, output: Output) {
-        self.entries.push_back(Entry { output: Some(output), written: false, first_try: None });
+        self.entries.push_back(Entry { output: Some(output), written: false, first_try: None, span: Span::none() });
     }
 
     fn entry(&mut self, slot: Slot) -> Option<&mut Entry> {
@@ -161,6 +165,7 @@ impl Window {
     fn take(&mut self, slot: Slot) -> Option<Output> {
         let entry = self.entry(slot)?;
         let output = entry.output.take()?;
+        entry.span = Span::none();
         if std::mem::take(&mut entry.written) {
             self.written -= 1;
         }
@@ -169,6 +174,12 @@ impl Window {
             self.first += 1;
         }
         Some(output)
+    }
+
+    /// Takes an output out that was not taken.
+    fn give_up(&mut self, slot: Slot, why: &str) -> Option<Output> {
+        self.entry(slot)?.span.give_up(why);
+        self.take(slot)
     }
 
     /// Puts an output back among those that wait. Returns when it was first tried.
@@ -240,9 +251,12 @@ impl<S: Sink> Outlet<S> {
         while self.pause.is_none()
             && let Some(slot) = self.window.waiting()
             && let Some(entry) = self.window.entry(slot)
-            && let Some(output) = &entry.output
+            && let Some(output) = &mut entry.output
         {
-            entry.first_try.get_or_insert(now);
+            if entry.first_try.is_none() {
+                entry.first_try = Some(now);
+                entry.span = begin(output, &self.name);
+            }
             match self.sink.write(slot, output).await {
                 Ok(()) => {
                     entry.written = true;
@@ -286,6 +300,9 @@ impl<S: Sink> Outlet<S> {
     }
 
     async fn refused(&mut self, slot: Slot, refusal: Refusal) -> anyhow::Result<Option<End>> {
+        if let (Refusal::Never(_, cause) | Refusal::Later(cause), Some(entry)) = (&refusal, self.window.entry(slot)) {
+            entry.span.failed(format_args!("{cause:#}"));
+        }
         let is_final = match &refusal {
             Refusal::Closed => return Ok(Some(End::ReaderLeft)),
             Refusal::Never(..) => true,
@@ -300,9 +317,10 @@ impl<S: Sink> Outlet<S> {
             (_, Refusal::Later(cause)) if !is_final => self.back_off(cause, false),
             (OnFailure::Retry | OnFailure::DeadLetter, _) => self.dead_letter(slot, refusal).await,
             (OnFailure::Skip, _) => {
-                if let Some(output) = self.window.take(slot) {
+                if let Some(output) = self.window.give_up(slot, "skipped") {
                     self.metrics.skipped.inc();
-                    tracing::warn!(sink = %self.name, event = %output.ticket.event().id, error = ?refusal, "output skipped");
+                    let event = output.ticket.event();
+                    tracing::warn!(sink = %self.name, event = %event.id, tenant = event.tenant(), trace = event.trace_id(), error = ?refusal, "output skipped");
                     output.ticket.settle(Fate::Skipped);
                 }
             }
@@ -330,25 +348,38 @@ impl<S: Sink> Outlet<S> {
     }
 
     async fn dead_letter(&mut self, slot: Slot, refusal: Refusal) {
-        let Some(output) = self.window.take(slot) else { return };
         let reason = match refusal {
             Refusal::Never(reason, _) => reason,
             Refusal::Later(_) | Refusal::Closed => "sink_unavailable",
         };
+        let Some(output) = self.window.give_up(slot, reason) else { return };
         let detail = format!("{:#}", anyhow!(refusal));
+        let event = output.ticket.event();
         match &self.policy.dead_letters {
             Some(queue) => {
                 self.metrics.dead_lettered.inc();
-                tracing::warn!(sink = %self.name, event = %output.ticket.event().id, reason, detail, "output becomes a dead letter");
+                tracing::warn!(sink = %self.name, event = %event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail, "output becomes a dead letter");
                 queue.send(dead_letter::of_output(output, &self.name, reason, &detail)).await;
             }
             None => {
                 // Dropping the output gives its event back to the source: nothing else can hold it.
                 self.metrics.returned.inc();
-                tracing::error!(sink = %self.name, event = %output.ticket.event().id, reason, detail, "dead letter can't be stored, event goes back to its source");
+                tracing::error!(sink = %self.name, event = %event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail, "dead letter can't be stored, event goes back to its source");
             }
         }
     }
+}
+
+/// Begins the span of an output's sending, and has the output say so to whoever takes it, unless its filter says otherwise.
+fn begin(output: &mut Output, sink: &str) -> Span {
+    let span = output.ticket.stage(Stage::Send(sink), &output.key, &output.route);
+    if !span.is_none()
+        && output.headers().get(TRACEPARENT) == output.ticket.event().headers.get(TRACEPARENT)
+        && let Some(headers) = span.carried_by(output.headers())
+    {
+        output.headers = Some(headers);
+    }
+    span
 }
 
 async fn resume(at: Option<Instant>) {

@@ -18,12 +18,14 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request as it came in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// Method and path with query.
     pub line: String,
     pub headers: Vec<(String, String)>,
+    /// As far as it is text.
     pub body: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Seen {
@@ -182,10 +184,10 @@ fn read(stream: &mut BufReader<TcpStream>) -> Option<Seen> {
     let mut lines = lines.into_iter();
     let line = lines.next()?.trim_end_matches(" HTTP/1.1").to_owned();
     let header = |line: String| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
-    let mut seen = Seen { line, headers: lines.filter_map(header).collect(), body: String::new() };
+    let mut seen = Seen { line, headers: lines.filter_map(header).collect(), ..Seen::default() };
     let length = seen.header("content-length").map_or(0, |length| length.parse().unwrap());
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    seen.body = String::from_utf8(body).unwrap();
+    seen.bytes = vec![0; length];
+    stream.read_exact(&mut seen.bytes).ok()?;
+    seen.body = String::from_utf8_lossy(&seen.bytes).into_owned();
     Some(seen)
 }

@@ -1,4 +1,5 @@
-//! CloudEvents 1.0. Both modes end as the binary one: attributes in `ce-` headers, data as the payload.
+//! CloudEvents 1.0. Both modes end as the binary one: attributes in `ce-` headers, data as the payload. A trace context in
+//! their extension for it counts where the message itself has none.
 
 use std::borrow::Cow;
 
@@ -8,7 +9,10 @@ use bytestring::ByteString;
 
 use super::Malformed;
 use crate::{
-    event::{Event, Headers},
+    event::{
+        Event, Headers,
+        identity::{TRACEPARENT, TRACESTATE},
+    },
     json,
 };
 
@@ -17,6 +21,12 @@ const FORMATS: &str = "application/cloudevents";
 
 /// Reads the event out of its own headers and payload.
 pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
+    let opened = attributes_and_data(event);
+    continue_trace(&mut event.headers);
+    opened
+}
+
+fn attributes_and_data(event: &mut Event) -> Result<(), Malformed> {
     if is_structured(&event.headers)? {
         let (headers, payload) = structured(event)?;
         take_over(event, &headers)?;
@@ -28,6 +38,16 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
     let taken = take_over(event, &headers);
     event.headers = headers;
     taken
+}
+
+fn continue_trace(headers: &mut Headers) {
+    let Some(parent) = headers.get("ce-traceparent").cloned() else { return };
+    if headers.get(TRACEPARENT).is_none() {
+        headers.push(TRACEPARENT, parent);
+        if let Some(state) = headers.get("ce-tracestate").cloned() {
+            headers.push(TRACESTATE, state);
+        }
+    }
 }
 
 /// The content type tells the modes apart. A message without one, such as a line, is structured unless its headers

@@ -227,6 +227,20 @@ fn binary_cloudevents_speak_in_their_headers() {
     assert_eq!(event.headers.len(), headers.len());
 }
 
+/// F12: their extension for traces is for carriers that have no place for one.
+#[test]
+fn a_cloudevents_trace_counts_where_the_message_has_none() {
+    let body =
+        r#"{"specversion":"1.0","id":"1","source":"/","type":"t","traceparent":"00-in-body","tracestate":"v=1"}"#;
+    let event = open(&Envelope::CloudEvents, message(body)).unwrap();
+    assert_eq!((header(&event, "traceparent"), header(&event, "tracestate")), (Some("00-in-body"), Some("v=1")));
+    let event = open(&Envelope::CloudEvents, with_headers(body, &[("Traceparent", "00-in-header")])).unwrap();
+    assert_eq!((header(&event, "traceparent"), header(&event, "tracestate")), (Some("00-in-header"), None));
+    let event =
+        open(&Envelope::CloudEvents, message(r#"{"specversion":"1.0","id":"1","source":"/","type":"t"}"#)).unwrap();
+    assert_eq!(header(&event, "traceparent"), None);
+}
+
 #[test]
 fn cloudevents_that_lack_something_are_refused_by_name() {
     let check = |message: Message, reason: &str, part: &str| {

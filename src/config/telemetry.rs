@@ -1,0 +1,88 @@
+//! `[telemetry]`: where spans go.
+
+use std::{fmt, fs, path::Path, time::Duration};
+
+use url::Url;
+
+use super::{
+    api::{address, checked_headers},
+    problem::{Place, Position},
+    table::{At, Given, Table},
+};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The export of spans to an OpenTelemetry collector. Values of headers are not shown by `Debug`.
+#[derive(Clone, PartialEq)]
+pub struct Telemetry {
+    /// The collector, `http` or `https`, without `/v1/traces`.
+    pub otlp: Url,
+    /// Sent with every request.
+    pub headers: Vec<(String, String)>,
+    /// For one batch, its repeated tries included.
+    pub timeout: Duration,
+    /// The share of the traces that begin here which is exported. What comes with a trace has been decided on.
+    pub sample: f64,
+    pub service_name: String,
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Telemetry")
+            .field("otlp", &self.otlp.as_str())
+            .field("headers", &headers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `None` without a collector.
+pub(super) fn telemetry(table: &mut Table<'_>) -> Option<Telemetry> {
+    let otlp = otlp(table);
+    let headers = headers(table);
+    let timeout = table.duration("timeout").unwrap_or(TIMEOUT);
+    let sample = table.share("sample").unwrap_or(1.0);
+    let service_name = table.text("service_name").unwrap_or_else(|| "trommel".to_owned());
+    Some(Telemetry { otlp: otlp?, headers: headers?, timeout, sample, service_name })
+}
+
+fn otlp(table: &mut Table<'_>) -> Option<Url> {
+    let text = table.text("otlp")?;
+    // No message quotes the address, for it may hold a password.
+    let report = |error: String| {
+        let hint = "an address looks like `http://127.0.0.1:4318`; `/v1/traces` is added".to_owned();
+        table.error(table.place_of("otlp"), format!("`otlp` is not a collector's address: {error}"), Some(hint));
+    };
+    let ends_before = |url: Url| match url.path().trim_end_matches('/').ends_with("/v1/traces") {
+        true => Err("it ends with `/v1/traces`".to_owned()),
+        false => Ok(url),
+    };
+    address(&text, "`headers`").and_then(ends_before).map_err(report).ok()
+}
+
+/// Those in `headers`, and those in `headers_file`. What is wrong is reported and left out.
+fn headers(table: &mut Table<'_>) -> Option<Vec<(String, String)>> {
+    let written = table.map("headers").unwrap_or_default();
+    let in_file = table.path("headers_file").map(|path| lines(table, &path)).unwrap_or_default();
+    checked_headers(table, written.into_iter().chain(in_file))
+}
+
+/// A line each: `NAME: VALUE`.
+fn lines(table: &Table<'_>, path: &Path) -> Vec<(At<String>, At<Given>)> {
+    let unreadable = |error| {
+        let message = format!("can't read `{}`: {error}", path.display());
+        table.error(table.place_of("headers_file"), message, None);
+    };
+    let text = fs::read_to_string(path).map_err(unreadable).unwrap_or_default();
+    let file = path.strip_prefix(table.dir()).unwrap_or(path);
+    let header = |(index, line): (usize, &str)| {
+        let place = Place { file: file.to_owned(), position: Some(Position { line: index + 1, column: 1 }) };
+        let Some((name, value)) = line.split_once(':') else {
+            table.error(place, "a line of this file is `NAME: VALUE`", None);
+            return None;
+        };
+        let (name, value) = (name.trim().to_owned(), Given::One(value.trim().to_owned()));
+        Some((At { value: name, place: place.clone() }, At { value, place }))
+    };
+    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).filter_map(header).collect()
+}

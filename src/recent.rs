@@ -1,0 +1,229 @@
+//! The events that ended last, in memory, so that whoever looks sees what became of them (C11).
+//!
+//! They are noted where an event ends, on the thread that is done with it last. Each has a place of its own with a lock of
+//! its own, which nobody else wants before a thousand others have ended, unless somebody looks. Places are filled anew
+//! without giving their memory back, so that noting allocates nothing once they have been used.
+
+use std::{
+    cmp::Reverse,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{ack::Fate, event::Event};
+
+/// Events of one source.
+const KEPT: usize = 1000;
+/// Bytes of each text that is kept: what producers put into an id is theirs to choose.
+const LONGEST: usize = 256;
+/// Events that are shown to who does not say how many.
+const SHOWN: usize = 50;
+
+/// What somebody wants to see.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Asked {
+    /// Event types; none means all.
+    #[serde(default)]
+    pub types: Vec<String>,
+    /// At most so many. 0 and less means 50.
+    #[serde(default)]
+    pub limit: i64,
+}
+
+impl Asked {
+    pub fn limit(&self) -> usize {
+        usize::try_from(self.limit).ok().filter(|limit| *limit > 0).unwrap_or(SHOWN)
+    }
+}
+
+/// An event that has ended. Long texts are cut.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Ended {
+    /// When the router saw it.
+    pub time: Timestamp,
+    pub source: String,
+    pub id: String,
+    pub event_type: String,
+    pub subject: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    pub fate: Fate,
+    /// Of its dead letter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The last of one source.
+#[derive(Debug)]
+pub struct Recent {
+    /// How many have ended so far.
+    count: AtomicU64,
+    places: Box<[Mutex<Place>]>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    /// Counts what has ended, from 1; 0 in a place that was not used yet.
+    number: u64,
+    observed_at: u64,
+    id: String,
+    event_type: String,
+    subject: String,
+    /// Empty without one.
+    tenant: String,
+    fate: Fate,
+    reason: Option<&'static str>,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { count: AtomicU64::new(0), places: (0..KEPT).map(|_| Mutex::default()).collect() }
+    }
+}
+
+impl Recent {
+    /// An event has ended.
+    pub fn note(&self, event: &Event, fate: Fate, reason: Option<&'static str>) {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        // The remainder is an index.
+        let mut place = lock(&self.places[(number % KEPT as u64) as usize]);
+        let Place { id, event_type, subject, tenant, .. } = &mut *place;
+        fill(id, &event.id);
+        fill(event_type, &event.event_type);
+        fill(subject, &event.subject);
+        fill(tenant, event.tenant().unwrap_or_default());
+        place.number = number + 1;
+        place.observed_at = event.observed_at;
+        place.fate = fate;
+        place.reason = reason;
+    }
+
+    /// Those of these types, the newest first.
+    pub fn ended(&self, source: &str, types: &[String]) -> Vec<Ended> {
+        let wanted = |place: &Place| place.number > 0 && (types.is_empty() || types.contains(&place.event_type));
+        let ended = |place: MutexGuard<'_, Place>| (place.number, place.ended(source));
+        let mut found: Vec<_> = self.places.iter().map(lock).filter(|place| wanted(place)).map(ended).collect();
+        found.sort_by_key(|(number, _)| Reverse(*number));
+        found.into_iter().map(|(_, ended)| ended).collect()
+    }
+}
+
+impl Place {
+    fn ended(&self, source: &str) -> Ended {
+        Ended {
+            time: Timestamp::from_nanosecond(self.observed_at.into()).unwrap_or_default(),
+            source: source.to_owned(),
+            id: self.id.clone(),
+            event_type: self.event_type.clone(),
+            subject: self.subject.clone(),
+            tenant: (!self.tenant.is_empty()).then(|| self.tenant.clone()),
+            fate: self.fate,
+            reason: self.reason.map(str::to_owned),
+        }
+    }
+}
+
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn fill(place: &mut String, text: &str) {
+    place.clear();
+    place.push_str(&text[..text.floor_char_boundary(LONGEST)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, thread};
+
+    use bytestring::ByteString;
+
+    use super::*;
+    use crate::event::{Headers, Origin};
+
+    fn event(number: usize) -> Event {
+        Event {
+            id: format!("e{number}").into(),
+            event_type: ["even", "odd"][number % 2].into(),
+            subject: "a.b".into(),
+            source_time: None,
+            observed_at: number as u64,
+            attempt: 1,
+            headers: Headers::default(),
+            payload: Default::default(),
+            origin: Arc::new(Origin { source: "in".to_owned(), stream: "IN".to_owned() }),
+            sequence: 1,
+        }
+    }
+
+    fn ids(ended: &[Ended]) -> Vec<&str> {
+        ended.iter().map(|ended| &*ended.id).collect()
+    }
+
+    /// C11
+    #[test]
+    fn the_last_thousand_are_kept_the_newest_first() {
+        let recent = Recent::default();
+        for number in 0..2500 {
+            recent.note(&event(number), Fate::Emitted, None);
+        }
+        let all = recent.ended("in", &[]);
+        assert_eq!(all.len(), 1000);
+        assert_eq!(ids(&all[..2]), ["e2499", "e2498"]);
+        assert_eq!(ids(&all[999..]), ["e1500"]);
+        let odd = recent.ended("in", &["odd".to_owned()]);
+        assert_eq!((odd.len(), &*odd[1].id), (500, "e2497"));
+        assert!(recent.ended("in", &["none".to_owned()]).is_empty());
+    }
+
+    #[test]
+    fn what_became_of_it_is_kept_with_it() {
+        let recent = Recent::default();
+        let mut headers = Headers::default();
+        headers.push("Tenant", "t-1");
+        recent.note(&Event { headers, ..event(7) }, Fate::DeadLettered, Some("trap"));
+        let [ended] = &recent.ended("in", &[])[..] else { panic!("one has ended") };
+        let expected = r#"{"time":"1970-01-01T00:00:00.000000007Z","source":"in","id":"e7","event_type":"odd","subject":"a.b","tenant":"t-1","fate":"dead_lettered","reason":"trap"}"#;
+        assert_eq!(serde_json::to_string(ended).unwrap(), expected);
+        assert_eq!(serde_json::from_str::<Ended>(expected).unwrap(), *ended);
+    }
+
+    /// Producers choose ids, and must not choose how much memory they take.
+    #[test]
+    fn long_texts_are_cut() {
+        let recent = Recent::default();
+        let id: ByteString = format!("{}é", "x".repeat(LONGEST - 1)).into();
+        recent.note(&Event { id, ..event(1) }, Fate::Failed, None);
+        assert_eq!(recent.ended("in", &[])[0].id, "x".repeat(LONGEST - 1));
+    }
+
+    #[test]
+    fn without_a_limit_fifty_are_shown() {
+        for (limit, expected) in [(0, 50), (-7, 50), (1, 1), (100, 100), (i64::MAX, usize::MAX >> 1)] {
+            assert_eq!(Asked { limit, ..Asked::default() }.limit(), expected);
+        }
+    }
+
+    /// Threads that end events at the same time lose none.
+    #[test]
+    fn many_threads_note_at_once() {
+        let recent = Recent::default();
+        thread::scope(|scope| {
+            for thread in 0..4 {
+                let recent = &recent;
+                scope.spawn(move || {
+                    (0..250).for_each(|n| recent.note(&event(thread * 250 + n), Fate::Filtered, None));
+                });
+            }
+        });
+        let mut ids: Vec<_> = recent.ended("in", &[]).into_iter().map(|ended| ended.id).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 1000);
+    }
+}
