@@ -15,13 +15,12 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::{runtime::Runtime, sync::Notify};
+use tokio::runtime::Runtime;
 use trommel::{
     app::{self, Controls},
     config,
     event::Pattern,
     registry::Index,
-    stop::stop,
 };
 
 const KEYS: [usize; 3] = [10, 1000, 10_000];
@@ -116,17 +115,7 @@ fn routers(runtime: &Runtime, step: usize) {
 /// Nanoseconds an event, starting not counted.
 fn route(runtime: &Runtime, folder: &Path) -> f64 {
     let config = config::load(folder).unwrap();
-    let (stopper, stop) = stop();
-    let controls = Controls {
-        stopper,
-        stop,
-        reload: Arc::<Notify>::default(),
-        metrics: Arc::default(),
-        progress: Arc::default(),
-        cache: None,
-        place: None,
-        idle_exit: None,
-    };
+    let controls = Controls::default();
     let metrics = Arc::clone(&controls.metrics);
     let router = runtime.spawn(app::run(config, controls));
     let source = metrics.source("in");

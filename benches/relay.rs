@@ -7,7 +7,7 @@
 //! seen every ack. Ratios are medians over rounds.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark prints its result")]
 
-use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs, path::Path, time::Duration};
 
 use async_nats::{
     HeaderMap,
@@ -23,7 +23,7 @@ use nats::NatsServer;
 use serde_json::Value;
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::{Notify, mpsc},
+    sync::mpsc,
     time::{Instant, sleep},
 };
 use trommel::{
@@ -250,12 +250,8 @@ impl Bench<'_> {
                 let controls = Controls {
                     stopper: stopper.clone(),
                     stop,
-                    reload: Arc::<Notify>::default(),
-                    metrics: Arc::default(),
-                    progress: Arc::default(),
                     cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")),
-                    place: None,
-                    idle_exit: None,
+                    ..Controls::default()
                 };
                 let router = runtime.spawn(app::run(config, controls));
                 self.runtime.block_on(self.wait_for(case));

@@ -18,15 +18,16 @@ use tokio::{
 
 use crate::{
     admin, api,
-    config::{Config, Place, Problem, Problems, Role, SourceKind, Stream},
+    bus::Bus,
+    config::{self, BusSource, Config, Place, Problem, Problems, Role, SourceKind, Stream},
     filter::Host,
     metrics::Metrics,
     nats::{self, Connection, Life},
     pipeline::Pipeline,
     registry::{Change, Loader, Report, Tenures, Watch},
     sink::outlet::{End, Queue},
-    source::{Source, finite::Progress, jetstream::JetStream, lines::Lines, replay::Replay},
-    stop::{Stop, Stopper},
+    source::{Source, bus::Listener, finite::Progress, jetstream::JetStream, lines::Lines, replay::Replay},
+    stop::{Stop, Stopper, stop},
     summary::Summary,
     telemetry::{Telemetry, Tracer},
 };
@@ -55,6 +56,10 @@ pub enum RunError {
 pub struct Controls {
     pub stopper: Stopper,
     pub stop: Stop,
+    /// Becomes true once the router runs, with its sources open.
+    pub started: watch::Sender<bool>,
+    /// What its sources of type `bus` listen to.
+    pub bus: Option<Bus>,
     /// Reloads without a change in the folders.
     pub reload: Arc<Notify>,
     pub metrics: Arc<Metrics>,
@@ -66,6 +71,24 @@ pub struct Controls {
     pub place: Option<PathBuf>,
     /// Serve only consumers that attach, and end this long after the last one has left.
     pub idle_exit: Option<Duration>,
+}
+
+impl Default for Controls {
+    fn default() -> Self {
+        let (stopper, stop) = stop();
+        Self {
+            stopper,
+            stop,
+            started: watch::Sender::new(false),
+            bus: None,
+            reload: Arc::default(),
+            metrics: Arc::default(),
+            progress: Arc::default(),
+            cache: None,
+            place: None,
+            idle_exit: None,
+        }
+    }
 }
 
 /// Loads every component and takes every route into service as a start would, and then ends. Must be called on a runtime
@@ -151,10 +174,11 @@ impl Router {
         tracer: Option<Tracer>,
         lanes: &Handle,
     ) -> Result<Self, RunError> {
-        let Controls { stop, metrics, .. } = controls;
+        let Controls { stop, metrics, started, .. } = controls;
+        check_bus(&config, controls.bus.as_ref()).map_err(RunError::Config)?;
         let api = api(&config).map_err(RunError::Config)?;
         let mut background = JoinSet::new();
-        let (started, has_started) = watch::channel(false);
+        let has_started = started.subscribe();
         if let Some(admin) = config.admin {
             let listener = admin::bind(admin.listen).await.map_err(RunError::Failed)?;
             if let Ok(address) = listener.local_addr() {
@@ -293,6 +317,21 @@ impl Current {
     }
 }
 
+/// A source that listens to a bus wants a program that has one.
+fn check_bus(config: &Config, bus: Option<&Bus>) -> Result<(), Problems> {
+    let lacking = config.sources.iter().filter_map(|source| match &source.kind {
+        SourceKind::Bus(settings) if bus.is_none() => Some((source, settings)),
+        _ => None,
+    });
+    let problem = |(source, settings): (&config::Source, &BusSource)| {
+        let message = format!("source `{}` listens to the bus of a program, and this router runs in none", source.name);
+        let hint = "such a program embeds the router: see `examples/embedded`";
+        Problem::error(settings.place.clone(), message).hint(hint)
+    };
+    let problems: Vec<_> = lacking.map(problem).collect();
+    if problems.is_empty() { Ok(()) } else { Err(Problems::new(problems)) }
+}
+
 /// The streams that a run makes, in the order in which it does: those in the configuration, and that of the dead letters.
 pub fn declared_streams(config: &Config) -> Vec<Stream> {
     let declared = config.streams.iter().filter(|_| config.role == Role::Router).cloned();
@@ -335,6 +374,12 @@ async fn start_sources(
                 let lines = Lines::new(source, settings, progress).with_context(at)?;
                 intake_metrics.connected.set(1);
                 sources.spawn(lines.run(pipeline.intake(intake_metrics), stop));
+            }
+            SourceKind::Bus(settings) => {
+                let bus = controls.bus.as_ref().context("there is no bus")?;
+                let listener = Listener::open(bus, source, settings).with_context(at)?;
+                intake_metrics.connected.set(1);
+                sources.spawn(listener.run(pipeline.intake(intake_metrics), stop));
             }
             SourceKind::Replay(settings) => {
                 let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;

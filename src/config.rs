@@ -13,6 +13,7 @@ use crate::{
 
 mod api;
 mod avro;
+mod bus;
 mod document;
 mod file;
 mod folder;
@@ -44,6 +45,7 @@ mod values;
 pub use self::{
     api::{Api, ApiToken, AuthType, Identity},
     avro::avro_schema,
+    bus::BusSource,
 };
 pub use file::{FileSink, Fsync, Record, Upkeep};
 pub use load::{load, load_registry};
@@ -173,6 +175,7 @@ pub struct Source {
 pub enum SourceKind {
     JetStream(JetStreamSource),
     Lines(LinesSource),
+    Bus(BusSource),
     Replay(ReplaySource),
 }
 

@@ -143,6 +143,11 @@ fn check_tokens(text: &str) -> Result<(), SubjectError> {
 pub struct Pattern(String);
 
 impl Pattern {
+    /// The one that fits every subject.
+    pub fn all() -> Self {
+        Self(">".to_owned())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,8 +1,11 @@
 //! Where events come from. A source turns messages into events, hands them to its [`Intake`] and settles what the
 //! intake returns; at least once: a message is acknowledged only after its event was settled.
 
+use std::time::SystemTime;
+
 use crate::{pipeline::Intake, stop::Stop};
 
+pub mod bus;
 pub mod envelope;
 pub mod finite;
 pub mod jetstream;
@@ -20,4 +23,10 @@ pub trait Source: Send + 'static {
     /// # Errors
     /// Only what trying again can't mend: a passing fault of the broker is waited out inside.
     fn run(self, intake: Intake<Self::Receipt>, stop: Stop) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+/// Unix nanoseconds.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

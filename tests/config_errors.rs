@@ -1353,3 +1353,55 @@ fn telemetry_that_can_not_be_sent() {
     trommel.toml:5:16: can't read `DIR/none`: No such file or directory (os error 2)
     ");
 }
+
+/// F38: what a source on a bus is given, and what it is not.
+#[test]
+fn bus_sources_are_given_what_they_have() {
+    let text = r#"
+[[source]]
+name = "a"
+type = "bus"
+pattern = "orders.>.created"
+buffer = 2097152
+policy = "drop-newest"
+route_cache_size = 10
+
+[[source]]
+name = "b"
+type = "bus"
+policy = "sample"
+
+[[source]]
+name = "c"
+type = "bus"
+policy = "block"
+sample = 0.5
+
+[[source]]
+name = "d"
+type = "bus"
+policy = "sample"
+sample = 1.5
+
+[[source]]
+name = "e"
+type = "bus"
+buffer = 0
+policy = "sample"
+sample = "half"
+"#;
+    assert_snapshot!(in_settings(text), @r#"
+    trommel.toml:5:11: `pattern` can't be `orders.>.created`: `>` stands for the rest and must come last
+    trommel.toml:6:10: `buffer` can't be `2097152`: it must be at most 1048576
+    trommel.toml:7:10: `policy` can't be `drop-newest`
+      did you mean `drop_newest`?
+    trommel.toml:8:1: unknown field `route_cache_size`
+      known fields: `buffer`, `envelope`, `event_type`, `id`, `name`, `pattern`, `policy`, `sample`, `source_time`, `subject` and `type`
+    trommel.toml:10:1: `sample` is missing
+    trommel.toml:19:10: `sample` means nothing with this `policy`
+      add `policy = "sample"`, or leave it out
+    trommel.toml:25:10: `sample` can't be `1.5`: it is a share, from 0 to 1
+    trommel.toml:30:10: `buffer` can't be `0`: it must be at least 1
+    trommel.toml:32:10: `sample` must be a number, found a string
+    "#);
+}

@@ -7,13 +7,14 @@ use insta::assert_snapshot;
 use tempfile::TempDir;
 use trommel::{
     avro::Framing,
+    bus::Policy,
     config::{
-        AckMode, Admin, AuthType, Bound, Compression, Config, DeadLetter, Decode, Dedup, DedupBy, Deliver, Discard,
-        Encode, Envelope, FileSink, FilterSettings, FolderSink, Fsync, Grant, JetStreamSource, Key, LimitOverrides,
-        Limits, LinesSource, Nats, NatsAuth, NatsSink, OnFailure, OnQuarantine, OrderBy, ParamDeclaration, ParamKind,
-        Part, PathPart, PathTemplate, Pipeline, Place, Placement, Position, Record, Republish, Retention, Retry, Route,
-        Sink, SinkKind, Source, SourceKind, Start, Storage, Stream, Telemetry, Template, Types, Upkeep, Upstream,
-        Validate, load, load_registry,
+        AckMode, Admin, AuthType, Bound, BusSource, Compression, Config, DeadLetter, Decode, Dedup, DedupBy, Deliver,
+        Discard, Encode, Envelope, FileSink, FilterSettings, FolderSink, Fsync, Grant, JetStreamSource, Key,
+        LimitOverrides, Limits, LinesSource, Nats, NatsAuth, NatsSink, OnFailure, OnQuarantine, OrderBy,
+        ParamDeclaration, ParamKind, Part, PathPart, PathTemplate, Pipeline, Place, Placement, Position, Record,
+        Republish, Retention, Retry, Route, Sink, SinkKind, Source, SourceKind, Start, Storage, Stream, Telemetry,
+        Template, Types, Upkeep, Upstream, Validate, load, load_registry,
     },
     field::Field,
     json::SecretName,
@@ -819,4 +820,38 @@ fn damaged(text: &'static str) -> impl proptest::strategy::Strategy<Value = Stri
         let end = (start + length).min(text.len());
         [&text[..start], &inserted, &text[end..]].concat()
     })
+}
+
+/// F20, F24 and X2: on a bus the newest is dropped, unless a source says otherwise.
+#[test]
+fn a_bus_source_has_a_pattern_a_buffer_and_a_policy() {
+    let text = r#"
+[[source]]
+name = "a"
+type = "bus"
+
+[[source]]
+name = "b"
+type = "bus"
+pattern = "orders.*"
+buffer = 10
+policy = "sample"
+sample = 0.1
+
+[[source]]
+name = "c"
+type = "bus"
+policy = "drop_oldest"
+"#;
+    let dir = folder(&[("trommel.toml", text)]);
+    let sources = load(dir.path()).unwrap().sources;
+    let expected =
+        [(">", 64, Policy::DropNewest), ("orders.*", 10, Policy::Sample(0.1)), (">", 64, Policy::DropOldest)];
+    for (source, (pattern, buffer, policy)) in sources.iter().zip(expected) {
+        let SourceKind::Bus(BusSource { pattern: has, buffer: holds, policy: does, .. }) = &source.kind else {
+            panic!("{source:?}")
+        };
+        assert_eq!((has.as_str(), *holds, *does), (pattern, buffer, policy), "{}", source.name);
+    }
+    assert_eq!(sources.len(), expected.len());
 }

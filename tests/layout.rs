@@ -11,6 +11,7 @@ use std::{
 /// What each top module may take from the crate. A module that is missing here fails the test.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("event", &[]),
+    ("bus", &["event"]),
     ("json", &[]),
     ("avro", &[]),
     ("schema", &[]),
@@ -23,7 +24,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("summary", &["metrics"]),
     ("endpoint", &[]),
     ("outgoing", &[]),
-    ("config", &["avro", "endpoint", "event", "field", "json", "schema"]),
+    ("config", &["avro", "bus", "endpoint", "event", "field", "json", "schema"]),
     ("api", &["config", "endpoint", "outgoing"]),
     ("filter", &["api", "config", "endpoint", "event", "field", "json", "metrics"]),
     ("nats", &["config", "event"]),
@@ -36,7 +37,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "pipeline",
         &["ack", "avro", "config", "event", "field", "filter", "metrics", "registry", "sink", "stop", "telemetry"],
     ),
-    ("source", &["ack", "config", "event", "field", "json", "nats", "pipeline", "stop"]),
+    ("source", &["ack", "bus", "config", "event", "field", "json", "nats", "pipeline", "stop"]),
     ("admin", &["metrics", "recent", "stop"]),
     ("control", &["config", "filter", "metrics", "recent", "registry", "sink", "stop"]),
     (
@@ -44,6 +45,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &[
             "admin",
             "api",
+            "bus",
             "config",
             "control",
             "filter",
@@ -83,7 +85,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("apache_avro", &["avro"]),
     ("axum", &["admin"]),
     ("reqwest", &["api", "outgoing", "telemetry"]),
-    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry", &["telemetry", "bus/envelope"]),
     ("opentelemetry_sdk", &["telemetry"]),
     ("opentelemetry_proto", &["telemetry/collector"]),
     ("prost", &["telemetry/collector"]),
@@ -92,6 +94,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("prometheus_client", &["metrics"]),
     ("regex", &["event/type_pattern"]),
+    ("xid", &["bus/envelope"]),
 ];
 
 /// Modules of a sink or a source that the rest must reach through the traits: the pipeline knows no destination.

@@ -7,7 +7,7 @@ mod nats;
 #[path = "common/router.rs"]
 mod router;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use async_nats::jetstream;
 use futures_util::{FutureExt, StreamExt};
@@ -150,16 +150,7 @@ async fn cancelled_beforehand_nothing_is_made() {
     drop(connection.ensure_stream(&config.streams[0]));
     let (stopper, stop) = stop();
     stopper.drain();
-    let controls = app::Controls {
-        stopper,
-        stop,
-        reload: Arc::default(),
-        metrics: Arc::default(),
-        progress: Arc::default(),
-        cache: None,
-        place: None,
-        idle_exit: None,
-    };
+    let controls = app::Controls { stopper, stop, ..app::Controls::default() };
     app::run(config, controls).now_or_never().unwrap().unwrap();
     assert_eq!(actions.count().await, (0, 0));
 }

@@ -100,12 +100,10 @@ impl Foreground<'_> {
         let controls = Controls {
             stopper: stopper.clone(),
             stop,
-            reload: Arc::default(),
-            metrics: Arc::default(),
-            progress: Arc::default(),
             cache: self.cache.folder(),
             place: self.place,
             idle_exit: self.idle_exit,
+            ..Controls::default()
         };
         let signals = obey(stopper, Arc::clone(&controls.reload)).map_err(RunError::Failed)?;
         let shows = show(line, Arc::clone(&controls.metrics), Arc::clone(&controls.progress));
@@ -164,7 +162,7 @@ fn has_live_line(config: &Config) -> bool {
     let is_finite = config.sources.iter().all(|source| match &source.kind {
         SourceKind::Lines(lines) => lines.path.is_some(),
         SourceKind::Replay(_) => true,
-        SourceKind::JetStream(_) => false,
+        SourceKind::JetStream(_) | SourceKind::Bus(_) => false,
     });
     let prints = config.sinks.iter().any(|sink| sink.kind == SinkKind::Stdout);
     is_finite && !(prints && io::stdout().is_terminal())

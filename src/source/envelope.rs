@@ -77,7 +77,14 @@ impl Malformed {
 /// # Errors
 /// The event as far as it is known, with the raw body as its payload, and the reason: both for the dead letter.
 pub fn open(envelope: &Envelope, message: Message) -> Result<Event, Box<(Event, Malformed)>> {
-    let mut event = message.into_event();
+    open_event(envelope, message.into_event())
+}
+
+/// Opens the envelope of a message whose source has made an event of it. What the envelope does not say stays.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_event(envelope: &Envelope, mut event: Event) -> Result<Event, Box<(Event, Malformed)>> {
     let opened = match envelope {
         Envelope::Plain { id, event_type, subject, source_time } => {
             plain(&mut event, &Fields { id, event_type, subject, source_time })
@@ -136,7 +143,9 @@ fn plain(event: &mut Event, fields: &Fields<'_>) -> Result<(), Malformed> {
     if let Some(id) = read(fields.id, event, &sent_to)? {
         event.id = id;
     }
-    event.source_time = read(fields.source_time, event, &sent_to)?;
+    if let Some(source_time) = read(fields.source_time, event, &sent_to)? {
+        event.source_time = Some(source_time);
+    }
     Ok(())
 }
 

@@ -35,6 +35,10 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 pub(super) trait Input {
     type Item: Send + 'static;
 
+    /// Whether a drain leaves what was not pushed yet, which can be read again another time. Otherwise the input ends by
+    /// itself on a drain, and all of it is pushed.
+    const LEAVES_REST: bool;
+
     /// The event of an item, or as much as is known of it and why it is none.
     fn open(&self, item: &Self::Item, attempt: u32) -> Result<Event, Box<(Event, Malformed)>>;
 
@@ -121,7 +125,7 @@ impl<I: Input> Run<I> {
             let due = self.again.keys().next().map(|(at, _)| *at).filter(|_| is_open);
             tokio::select! {
                 biased;
-                () = stop.draining(), if self.items.is_some() => {
+                () = stop.draining(), if I::LEAVES_REST && self.items.is_some() => {
                     self.items = None;
                     self.read.clear();
                 }

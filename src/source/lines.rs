@@ -4,7 +4,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
 };
 
 use anyhow::Context as _;
@@ -14,6 +13,7 @@ use super::{
     Source,
     envelope::{self, Malformed, Message},
     finite::{self, Input, Position, Progress, Receipt},
+    now,
 };
 use crate::{
     config,
@@ -59,6 +59,8 @@ impl Lines {
 
 impl Input for Lines {
     type Item = Line;
+
+    const LEAVES_REST: bool = true;
 
     fn open(&self, line: &Line, attempt: u32) -> Result<Event, Box<(Event, Malformed)>> {
         let (payload, malformed) = match &line.text {
@@ -109,9 +111,4 @@ impl Source for Lines {
         let ended = finite::run(&origin.source, self, items, intake, stop).await;
         ended.with_context(|| format!("could not read `{}`", origin.stream))
     }
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -80,6 +80,8 @@ pub struct Item {
 impl Input for Opener {
     type Item = Item;
 
+    const LEAVES_REST: bool = true;
+
     fn open(&self, Item { message, .. }: &Item, attempt: u32) -> Result<Event, Box<(Event, Malformed)>> {
         let message = Message {
             subject: message.subject.as_str().into(),

@@ -1,0 +1,45 @@
+//! An in-process bus: whoever has a [`Bus`] publishes [`Envelope`]s to all subscriptions whose pattern fits the subject. It
+//! needs no broker and nothing else of this crate, and keeps what waits in memory only.
+//!
+//! ```
+//! # use trommel::bus::{Bus, Envelope, Policy};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let bus = Bus::default();
+//! let mut orders = bus.subscribe("orders.>".parse()?).buffer(1000).policy(Policy::Block).open()?;
+//! bus.publish(Envelope::new("orders.eu.created")?.with_payload(&42)?).await?;
+//! let order = orders.recv().await.expect("the bus is open");
+//! assert_eq!(order.decode::<u32>()?, Some(42));
+//! bus.close().await;
+//! assert!(orders.recv().await.is_none());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! When a publish returns, the envelope is in the buffer of every subscription that it fits, or dropped there for a
+//! [`Reason`] that observers hear and [`Stats`] count. What happens when a buffer is full is the subscription's [`Policy`].
+
+mod envelope;
+mod gate;
+mod hub;
+mod observe;
+mod policy;
+mod publish;
+mod queue;
+mod routes;
+mod subscriber;
+mod subscription;
+
+/// What the bus is synchronised with. Its tests put a model checker's in this place.
+mod sync {
+    pub(super) use std::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    };
+}
+
+pub use envelope::Envelope;
+pub use hub::{Builder, Bus, Closed};
+pub use observe::{Observation, Stats};
+pub use policy::{Policy, Reason};
+pub use subscription::{DEFAULT_BUFFER, MAX_BUFFER, Subscribe, Subscription, SubscriptionId};

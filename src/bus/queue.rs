@@ -1,0 +1,129 @@
+//! The buffer of a subscription.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    Envelope, Policy,
+    sync::{Mutex, MutexGuard},
+};
+
+/// Many publishers put in, one reader takes out.
+pub(super) struct Queue {
+    capacity: usize,
+    state: Mutex<State>,
+    /// Publishers that wait, in line.
+    room: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    items: VecDeque<Arc<Envelope>>,
+    phase: Phase,
+    /// The reader, when it has found nothing.
+    reader: Option<Waker>,
+}
+
+/// Never taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    #[default]
+    Open,
+    /// What has room may still come in, but nobody waits for room.
+    Hurried,
+    /// Nothing comes in; what is there may be read.
+    Closed,
+}
+
+/// What became of an envelope.
+pub(super) enum Pushed {
+    In,
+    /// It is in, and this one is out for it.
+    Instead(Arc<Envelope>),
+    Full,
+    Closed,
+}
+
+impl Queue {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, state: Mutex::default(), room: Notify::new() }
+    }
+
+    pub(super) fn push(&self, envelope: &Arc<Envelope>, policy: Policy) -> Pushed {
+        let mut state = self.lock();
+        if state.phase == Phase::Closed {
+            return Pushed::Closed;
+        }
+        let evicted = match policy {
+            _ if state.items.len() < self.capacity => None,
+            Policy::DropOldest => state.items.pop_front(),
+            Policy::Block if state.phase == Phase::Hurried => return Pushed::Closed,
+            _ => return Pushed::Full,
+        };
+        state.items.push_back(Arc::clone(envelope));
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        evicted.map_or(Pushed::In, Pushed::Instead)
+    }
+
+    /// Waits for room. Cancel safe: the envelope is then not in, and somebody else has the room.
+    pub(super) async fn push_when_room(&self, envelope: &Arc<Envelope>) -> Pushed {
+        loop {
+            // From here on no room that is made is missed.
+            let room = self.room.notified();
+            match self.push(envelope, Policy::Block) {
+                Pushed::Full => room.await,
+                pushed => return pushed,
+            }
+        }
+    }
+
+    /// The oldest envelope; `None` when it is closed and empty.
+    pub(super) fn poll(&self, context: &Context<'_>) -> Poll<Option<Arc<Envelope>>> {
+        let mut state = self.lock();
+        if let Some(envelope) = state.items.pop_front() {
+            drop(state);
+            self.room.notify_one();
+            return Poll::Ready(Some(envelope));
+        }
+        if state.phase == Phase::Closed {
+            return Poll::Ready(None);
+        }
+        let earlier = state.reader.replace(context.waker().clone());
+        drop(state);
+        // A waker may do anything when it is dropped.
+        drop(earlier);
+        Poll::Pending
+    }
+
+    /// Nobody waits for room any more.
+    pub(super) fn hurry(&self) {
+        let mut state = self.lock();
+        state.phase = state.phase.max(Phase::Hurried);
+        drop(state);
+        self.room.notify_waiters();
+    }
+
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.phase = Phase::Closed;
+        let reader = state.reader.take();
+        drop(state);
+        self.room.notify_waiters();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,93 @@
+//! Which subscriptions a subject concerns.
+
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{Arc, PoisonError},
+};
+
+use super::{
+    Closed, SubscriptionId,
+    subscriber::Subscriber,
+    sync::{Mutex, MutexGuard},
+};
+
+/// All subscriptions, and those of the subjects that were published lately (F32).
+pub(super) struct Routes {
+    /// Subjects that are remembered.
+    capacity: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    is_closed: bool,
+    /// Of the newest subscription.
+    last: u64,
+    /// In the order in which they came.
+    subscribers: Vec<Arc<Subscriber>>,
+    cache: HashMap<Box<str>, Arc<[Arc<Subscriber>]>>,
+}
+
+impl Routes {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, state: Mutex::default() }
+    }
+
+    pub(super) fn of(&self, subject: &str) -> Arc<[Arc<Subscriber>]> {
+        let mut state = self.lock();
+        if let Some(found) = state.cache.get(subject) {
+            return Arc::clone(found);
+        }
+        let fits = |subscriber: &&Arc<Subscriber>| subscriber.pattern.matches(subject);
+        let found: Arc<[_]> = state.subscribers.iter().filter(fits).cloned().collect();
+        if self.capacity > 0 {
+            if state.cache.len() >= self.capacity {
+                state.cache.clear();
+            }
+            state.cache.insert(subject.into(), Arc::clone(&found));
+        }
+        found
+    }
+
+    /// Adds the subscription that `make` makes of a new id.
+    pub(super) fn add(&self, make: impl FnOnce(SubscriptionId) -> Subscriber) -> Result<Arc<Subscriber>, Closed> {
+        let mut state = self.lock();
+        if state.is_closed {
+            return Err(Closed);
+        }
+        state.last += 1;
+        let subscriber = Arc::new(make(SubscriptionId(state.last)));
+        state.subscribers.push(Arc::clone(&subscriber));
+        state.cache.clear();
+        Ok(subscriber)
+    }
+
+    pub(super) fn remove(&self, id: SubscriptionId) -> Option<Arc<Subscriber>> {
+        let mut state = self.lock();
+        let place = state.subscribers.iter().position(|subscriber| subscriber.id == id)?;
+        state.cache.clear();
+        Some(state.subscribers.remove(place))
+    }
+
+    /// Takes no more; those that there are stay until they are [taken](Self::take).
+    pub(super) fn close(&self) -> Vec<Arc<Subscriber>> {
+        let mut state = self.lock();
+        state.is_closed = true;
+        state.subscribers.clone()
+    }
+
+    pub(super) fn take(&self) -> Vec<Arc<Subscriber>> {
+        let mut state = self.lock();
+        state.cache.clear();
+        mem::take(&mut state.subscribers)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().subscribers.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,139 @@
+//! A subscription as its reader sees it.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll, ready},
+};
+
+use futures_util::Stream;
+use tokio::task::coop::poll_proceed;
+
+use super::{
+    Bus, Closed, Envelope, Policy, Stats,
+    hub::Hub,
+    observe::Counters,
+    queue::Queue,
+    subscriber::{Predicate, Subscriber},
+};
+use crate::event::Pattern;
+
+/// Envelopes that may wait in a subscription's buffer.
+pub const DEFAULT_BUFFER: usize = 64;
+/// Most that a buffer can hold (F24).
+pub const MAX_BUFFER: usize = 1 << 20;
+
+/// Names a subscription of one bus; shown as `ms-1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionId(pub(super) u64);
+
+impl fmt::Display for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ms-{}", self.0)
+    }
+}
+
+/// A subscription in the making (F20).
+#[must_use]
+pub struct Subscribe<'a> {
+    bus: &'a Bus,
+    pattern: Pattern,
+    buffer: usize,
+    policy: Policy,
+    predicate: Option<Predicate>,
+}
+
+impl<'a> Subscribe<'a> {
+    pub(super) fn new(bus: &'a Bus, pattern: Pattern) -> Self {
+        Self { bus, pattern, buffer: DEFAULT_BUFFER, policy: Policy::default(), predicate: None }
+    }
+
+    /// How many envelopes may wait to be read: [`DEFAULT_BUFFER`] where this is 0, and [`MAX_BUFFER`] at most.
+    pub fn buffer(self, envelopes: usize) -> Self {
+        Self { buffer: if envelopes == 0 { DEFAULT_BUFFER } else { envelopes.min(MAX_BUFFER) }, ..self }
+    }
+
+    pub fn policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Lets only those envelopes in that `passes` is true of. It is asked behind the pattern, by the publisher, who waits
+    /// for it.
+    pub fn predicate(self, passes: impl Fn(&Envelope) -> bool + Send + Sync + 'static) -> Self {
+        Self { predicate: Some(Box::new(passes)), ..self }
+    }
+
+    /// Begins the subscription: what is published from now on comes.
+    ///
+    /// # Errors
+    /// When the bus is closed.
+    pub fn open(self) -> Result<Subscription, Closed> {
+        let Self { bus, pattern, buffer, policy, predicate } = self;
+        let subscriber = bus.hub.routes.add(|id| Subscriber {
+            id,
+            pattern,
+            predicate,
+            policy,
+            queue: Queue::new(buffer),
+            counters: Counters::default(),
+        })?;
+        Ok(Subscription { subscriber, hub: Arc::downgrade(&bus.hub) })
+    }
+}
+
+/// What is published and fits, in order, as a stream that ends when the subscription or the bus does and all is read.
+///
+/// Dropping it ends the subscription, and drops what was not read.
+#[must_use]
+pub struct Subscription {
+    subscriber: Arc<Subscriber>,
+    hub: Weak<Hub>,
+}
+
+impl Subscription {
+    pub fn id(&self) -> SubscriptionId {
+        self.subscriber.id
+    }
+
+    /// The next envelope; `None` at the end. Cancel safe.
+    pub async fn recv(&mut self) -> Option<Arc<Envelope>> {
+        poll_fn(|context| self.poll(context)).await
+    }
+
+    /// As [`Bus::unsubscribe`]. What is there can still be read.
+    pub fn unsubscribe(&self) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.unsubscribe(self.subscriber.id);
+        }
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.subscriber.counters.stats()
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Arc<Envelope>>> {
+        // Reading without end must not keep others from their turn.
+        let turn = ready!(poll_proceed(context));
+        let polled = self.subscriber.queue.poll(context);
+        if polled.is_ready() {
+            turn.made_progress();
+        }
+        polled
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Arc<Envelope>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll(context)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.unsubscribe();
+    }
+}

@@ -1,0 +1,177 @@
+//! The bus of the program that embeds the router: what is published there becomes events.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bytestring::ByteString;
+use futures_util::{StreamExt, stream::ReadyChunks};
+use tokio::sync::mpsc;
+
+use super::{
+    Source,
+    envelope::{self, Malformed},
+    finite::{self, Batch, Input, Position, Receipt},
+    now,
+};
+use crate::{
+    bus::{Bus, Closed, Envelope, Reason, Subscription},
+    config,
+    event::{Event, Headers, Origin, identity},
+    pipeline::Intake,
+    stop::Stop,
+};
+
+/// Envelopes that are handed over at once. Two times as many may wait in the source, beside those in the bus' buffer.
+const BATCH: usize = 64;
+
+/// A subscription as a source. It ends with the bus.
+pub struct Listener {
+    subscription: Subscription,
+    opener: Opener,
+}
+
+struct Opener {
+    envelope: config::Envelope,
+    origin: Arc<Origin>,
+}
+
+impl Listener {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// When the bus is closed.
+    pub fn open(bus: &Bus, source: &config::Source, settings: &config::BusSource) -> Result<Self, Closed> {
+        let subscription = bus.subscribe(settings.pattern.clone()).buffer(settings.buffer).policy(settings.policy);
+        let origin = Arc::new(Origin { source: source.name.clone(), stream: "bus".to_owned() });
+        Ok(Self { subscription: subscription.open()?, opener: Opener { envelope: source.envelope.clone(), origin } })
+    }
+}
+
+impl Source for Listener {
+    type Receipt = Receipt<Item>;
+
+    async fn run(self, intake: Intake<Self::Receipt>, stop: Stop) -> anyhow::Result<()> {
+        let (sender, items) = mpsc::channel(1);
+        let origin = Arc::clone(&self.opener.origin);
+        let reader = Reader {
+            source: origin.source.clone(),
+            envelopes: self.subscription.ready_chunks(BATCH),
+            items: sender,
+            number: 0,
+            dropped: 0,
+        };
+        let reading = tokio::spawn(reader.read(stop.clone()));
+        let ended = finite::run(&origin.source, self.opener, items, intake, stop).await;
+        reading.abort();
+        ended.context("could not read from the bus")
+    }
+}
+
+/// An envelope and its number among those of this source, from 1.
+#[derive(Debug)]
+pub struct Item {
+    envelope: Arc<Envelope>,
+    number: u64,
+}
+
+/// Takes from the bus what the source has a place for.
+struct Reader {
+    source: String,
+    envelopes: ReadyChunks<Subscription>,
+    items: mpsc::Sender<Batch<Item>>,
+    number: u64,
+    /// By the bus, as far as that was said.
+    dropped: u64,
+}
+
+impl Reader {
+    /// Reads until the subscription ends. A drain ends it: then what is in the buffer is read, and nothing new comes.
+    async fn read(mut self, mut stop: Stop) {
+        let mut is_open = true;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.draining(), if is_open => {
+                    self.envelopes.get_ref().unsubscribe();
+                    is_open = false;
+                }
+                more = self.hand_on() => if !more { break },
+            }
+        }
+        if self.dropped > 0 {
+            tracing::warn!(
+                source = self.source,
+                dropped = self.dropped,
+                "the bus has dropped events, the buffer was full"
+            );
+        }
+    }
+
+    /// Says whether there may be more. Cancel safe.
+    async fn hand_on(&mut self) -> bool {
+        // A place first: what has none stays in the bus' buffer.
+        let Ok(place) = self.items.reserve().await else { return false };
+        let Some(envelopes) = self.envelopes.next().await else { return false };
+        let first = self.number + 1;
+        self.number += envelopes.len() as u64;
+        place.send(Ok(envelopes
+            .into_iter()
+            .zip(first..)
+            .map(|(envelope, number)| Item { envelope, number })
+            .collect()));
+        let dropped = self.envelopes.get_ref().stats().dropped(Reason::BufferFull);
+        if self.dropped == 0 && dropped > 0 {
+            tracing::warn!(source = self.source, dropped, "the bus drops events, the buffer is full");
+        }
+        self.dropped = dropped;
+        true
+    }
+}
+
+impl Input for Opener {
+    type Item = Item;
+
+    const LEAVES_REST: bool = false;
+
+    fn open(&self, item: &Item, attempt: u32) -> Result<Event, Box<(Event, Malformed)>> {
+        let Item { envelope, number } = item;
+        let event = Event {
+            id: envelope.id.clone(),
+            event_type: envelope.subject().clone(),
+            subject: envelope.subject().clone(),
+            source_time: envelope.time.map(|time| time.to_string().into()),
+            observed_at: now(),
+            attempt,
+            headers: headers(envelope),
+            payload: envelope.payload().cloned().unwrap_or_default(),
+            origin: Arc::clone(&self.origin),
+            sequence: *number,
+        };
+        envelope::open_event(&self.envelope, event)
+    }
+
+    fn position(item: &Item) -> Position {
+        Position { number: item.number, amount: item.number }
+    }
+
+    fn advance(&self, _: u64) {}
+}
+
+/// The envelope's own, and what it says beside them of its source and its trace.
+fn headers(envelope: &Envelope) -> Headers {
+    let own = &envelope.headers;
+    let trace = || traceparent(envelope.trace_id.as_ref()?, envelope.span_id.as_ref()?);
+    let more = [("source", envelope.source.clone()), (identity::TRACEPARENT, trace())];
+    let more = more.into_iter().filter(|(name, _)| !own.contains_key(*name));
+    let more = more.filter_map(|(name, value)| Some((ByteString::from_static(name), value?)));
+    own.iter().map(|(name, value)| (name.clone(), value.clone())).chain(more).collect()
+}
+
+/// The W3C header of a sampled trace; `None` when one of the ids is none.
+fn traceparent(trace_id: &str, span_id: &str) -> Option<ByteString> {
+    let is_id = |id: &str, digits| {
+        let is_hex = id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        id.len() == digits && is_hex && id.bytes().any(|byte| byte != b'0')
+    };
+    (is_id(trace_id, 32) && is_id(span_id, 16)).then(|| format!("00-{trace_id}-{span_id}-01").into())
+}
