@@ -13,9 +13,9 @@ use reqwest::{
 };
 use tokio::{runtime::Handle, task::JoinSet, time::Instant};
 
-use self::token::Token;
 use crate::{
     config,
+    credential::Credential,
     endpoint::{Endpoint, Target},
     outgoing,
 };
@@ -37,7 +37,8 @@ struct Shared {
     http: reqwest::Client,
     /// Without a last slash.
     base: String,
-    token: Option<Token>,
+    /// As the header that it is sent in.
+    token: Option<Credential<HeaderValue>>,
     timeout: Duration,
     retries: u32,
     backoff: (Duration, Duration),
@@ -80,7 +81,7 @@ impl Client {
             let private = "`base_url` is a private address: say `allow_private = true` if that is meant";
             outgoing::check_literal(&settings.base_url).context(private)?;
         }
-        let token = settings.token.as_ref().map(Token::read).transpose()?;
+        let token = settings.token.as_ref().map(token::read).transpose()?;
         Ok(Self(Arc::new(Shared {
             http: http(settings)?,
             base: settings.base_url.as_str().trim_end_matches('/').to_owned(),

@@ -19,14 +19,22 @@ use tokio::{
 use crate::{
     admin, api,
     bus::Bus,
-    config::{self, BusSource, Config, Place, Problem, Problems, Role, SourceKind, Stream},
+    config::{self, Answer, BusSource, Config, Place, Problem, Problems, Role, SourceKind, Stream},
     filter::Host,
     metrics::Metrics,
     nats::{self, Connection, Life},
     pipeline::Pipeline,
     registry::{Change, Loader, Report, Tenures, Watch},
     sink::outlet::{End, Queue},
-    source::{Source, bus::Listener, finite::Progress, jetstream::JetStream, lines::Lines, replay::Replay},
+    source::{
+        Source,
+        bus::Listener,
+        finite::Progress,
+        http::{self, Http, Surroundings},
+        jetstream::JetStream,
+        lines::Lines,
+        replay::Replay,
+    },
     stop::{Stop, Stopper, stop},
     summary::Summary,
     telemetry::{Telemetry, Tracer},
@@ -98,6 +106,7 @@ impl Default for Controls {
 /// Everything that is wrong with them.
 pub async fn check(config: &Config, cache: Option<PathBuf>) -> Result<(), Problems> {
     let metrics = Arc::<Metrics>::default();
+    check_clients(config)?;
     let host = Host::new(cache, api(config)?, Arc::clone(&metrics)).map_err(|error| {
         let message = format!("components can't be checked on this machine: {error:#}");
         Problems::new(vec![Problem::error(Place::file(&config.plugins), message)])
@@ -110,6 +119,20 @@ fn api(config: &Config) -> Result<Option<api::Client>, Problems> {
     let Some(settings) = &config.api else { return Ok(None) };
     let problem = |error| Problem::error(settings.place.clone(), format!("the API can't be called: {error:#}"));
     api::Client::new(settings).map(Some).map_err(|error| Problems::new(vec![problem(error)]))
+}
+
+/// Whether every listener can tell its clients from others.
+fn check_clients(config: &Config) -> Result<(), Problems> {
+    let problem = |source: &config::Source| match &source.kind {
+        SourceKind::Http(settings) => {
+            let error = http::check(settings).err()?;
+            let message = format!("source `{}` can't know its clients: {error:#}", source.name);
+            Some(Problem::error(settings.place.clone(), message))
+        }
+        _ => None,
+    };
+    let problems: Vec<_> = config.sources.iter().filter_map(problem).collect();
+    if problems.is_empty() { Ok(()) } else { Err(Problems::new(problems)) }
 }
 
 /// The runtime to call [`run`] on: sources, sinks and their connections hand on to each other all the time, in steps of
@@ -134,6 +157,11 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
         return Ok(Summary::new(&controls.metrics, began.elapsed()));
     }
     let config = if controls.idle_exit.is_some() { observer::observer(config) } else { config };
+    if config.sources.is_empty() {
+        let message = "events come in over HTTP alone, where a router that only serves consumers does not listen: start it \
+                       without `--idle-exit`";
+        return Err(RunError::Failed(anyhow::anyhow!(message)));
+    }
     let lanes = Builder::new_multi_thread().thread_name("lane").enable_time().build();
     let lanes = lanes.context("could not start the lanes' threads").map_err(RunError::Failed)?;
     let telemetry = config.telemetry.as_ref().map(Telemetry::start).transpose().map_err(RunError::Failed)?;
@@ -177,6 +205,7 @@ impl Router {
         let Controls { stop, metrics, started, .. } = controls;
         check_bus(&config, controls.bus.as_ref()).map_err(RunError::Config)?;
         let api = api(&config).map_err(RunError::Config)?;
+        check_clients(&config).map_err(RunError::Config)?;
         let mut background = JoinSet::new();
         let has_started = started.subscribe();
         if let Some(admin) = config.admin {
@@ -380,6 +409,23 @@ async fn start_sources(
                 let listener = Listener::open(bus, source, settings).with_context(at)?;
                 intake_metrics.connected.set(1);
                 sources.spawn(listener.run(pipeline.intake(intake_metrics), stop));
+            }
+            SourceKind::Http(settings) => {
+                let stream = match (&settings.answer, &config.nats) {
+                    (Answer::Stored(_), Some(nats)) => {
+                        Some(nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at)?)
+                    }
+                    _ => None,
+                };
+                let surroundings = Surroundings {
+                    pipeline: config.pipeline,
+                    metrics: controls.metrics.requests(&source.name),
+                    stream,
+                    stop: stop.clone(),
+                };
+                let http = Http::open(source, settings, surroundings).await.with_context(at)?;
+                intake_metrics.connected.set(1);
+                sources.spawn(http.run(pipeline.intake(intake_metrics), stop));
             }
             SourceKind::Replay(settings) => {
                 let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;

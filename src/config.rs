@@ -17,6 +17,7 @@ mod bus;
 mod document;
 mod file;
 mod folder;
+mod http;
 mod keys;
 mod limits;
 mod load;
@@ -43,11 +44,12 @@ mod unique;
 mod values;
 
 pub use self::{
-    api::{Api, ApiToken, AuthType, Identity},
+    api::{Api, AuthType, Identity, KeptIn},
     avro::avro_schema,
     bus::BusSource,
 };
 pub use file::{FileSink, Fsync, Record, Upkeep};
+pub use http::{Answer, Auth, HttpSource, Rate};
 pub use load::{load, load_registry};
 pub use nearest::{nearest, quoted};
 pub use params::{ParamProblem, check_params};
@@ -176,6 +178,7 @@ pub enum SourceKind {
     JetStream(JetStreamSource),
     Lines(LinesSource),
     Bus(BusSource),
+    Http(Box<HttpSource>),
     Replay(ReplaySource),
 }
 

@@ -15,6 +15,7 @@ pub mod field;
 pub mod json;
 pub mod outgoing;
 pub mod schema;
+pub mod signature;
 
 pub mod ack;
 pub mod metrics;
@@ -24,6 +25,7 @@ pub mod summary;
 
 pub mod api;
 pub mod config;
+pub mod credential;
 pub mod filter;
 pub mod registry;
 

@@ -16,6 +16,10 @@ use crate::{
     recent::{Asked, Ended, Recent},
 };
 
+mod requests;
+
+pub use requests::RequestMetrics;
+
 /// What happened to the events of one source. At rest,
 /// `received = emitted + filtered + duplicates + skipped + failed + dead_lettered`; while running the difference is
 /// `in_flight`.
@@ -95,12 +99,19 @@ struct Name {
     name: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NameAndReason {
+    name: String,
+    reason: &'static str,
+}
+
 /// All the counters of a router, created on first use and kept for its life, so that they survive reloads.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Of the registry in force.
     pub generation: Gauge,
     sources: Named<SourceMetrics>,
+    requests: Named<RequestMetrics>,
     keys: Named<KeyMetrics>,
     filters: Named<FilterMetrics>,
     sinks: Named<SinkMetrics>,
@@ -132,6 +143,11 @@ impl<T: Default> Named<T> {
 impl Metrics {
     pub fn source(&self, name: &str) -> Arc<SourceMetrics> {
         self.sources.get(name)
+    }
+
+    /// Of a source that listens.
+    pub fn requests(&self, source: &str) -> Arc<RequestMetrics> {
+        self.requests.get(source)
     }
 
     pub fn key(&self, name: &str) -> Arc<KeyMetrics> {
@@ -188,6 +204,9 @@ impl Metrics {
         page.counters("source_events_dead_lettered", "Events stored as dead letters", &sources, |m| &m.dead_lettered);
         page.gauges("source_events_in_flight", "Events not settled yet", &sources, |m| &m.in_flight);
         page.gauges("source_connected", "1 while connected to where the events come from", &sources, |m| &m.connected);
+        let requests = self.requests.all();
+        page.counters("source_requests_taken", "Requests answered with success", &requests, |m| &m.taken);
+        page.refusals("source_requests_refused", "Requests refused, by reason", &requests);
         let keys = self.keys();
         page.counters("key_events_matched", "Events that the index handed to the key", &keys, |m| &m.matched);
         page.counters("key_events_filtered", "Events that every route of the key turned away", &keys, |m| &m.filtered);
@@ -226,6 +245,16 @@ impl Page {
         let family = Family::<Name, Gauge>::default();
         for (name, metrics) in all {
             family.get_or_create(&Name { name: name.clone() }).set(pick(metrics).get());
+        }
+        self.0.register(name, help, family);
+    }
+
+    fn refusals(&mut self, name: &str, help: &str, all: &[(String, Arc<RequestMetrics>)]) {
+        let family = Family::<NameAndReason, Counter>::default();
+        for (name, metrics) in all {
+            for (reason, count) in metrics.refused() {
+                family.get_or_create(&NameAndReason { name: name.clone(), reason }).inc_by(count);
+            }
         }
         self.0.register(name, help, family);
     }

@@ -20,19 +20,22 @@ mod health;
 mod history;
 mod identity;
 mod reply;
+mod store;
 mod stream;
+mod template;
 
 pub use api::{ApiError, Difference, Published, Shown, code};
 pub(crate) use api::{Wanted, converge};
 pub use bucket::{Bucket, Entry};
 pub use error::{ConnectError, Trouble};
-pub use headers::headers;
+pub use headers::{header_map, headers};
 use health::Health;
 pub use health::NoPermission;
 pub use history::{History, HistoryError, Stored};
 use identity::Identity;
 pub use reply::{Delivered, Position};
 pub use stream::{Cluster, Converged, Replica, State as StreamState, StreamError, StreamInfo};
+pub use template::Template;
 
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Messages that may wait in one subscription; what comes on top is dropped by the client. Sources never ask for more.

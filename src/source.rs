@@ -5,9 +5,11 @@ use std::time::SystemTime;
 
 use crate::{pipeline::Intake, stop::Stop};
 
+mod again;
 pub mod bus;
 pub mod envelope;
 pub mod finite;
+pub mod http;
 pub mod jetstream;
 pub mod lines;
 pub mod replay;
@@ -25,7 +27,7 @@ pub trait Source: Send + 'static {
     fn run(self, intake: Intake<Self::Receipt>, stop: Stop) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// Unix nanoseconds.
+/// When an event is seen, in Unix nanoseconds.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)

@@ -7,7 +7,7 @@ use std::{fs, time::Duration};
 use insta::assert_snapshot;
 use tempfile::TempDir;
 use trommel::{
-    config::{ApiToken, AuthType, Config, Grant, Identity, Problems, load, load_registry},
+    config::{AuthType, Config, Grant, Identity, KeptIn, Problems, load, load_registry},
     endpoint::Endpoint,
 };
 
@@ -90,7 +90,7 @@ scopes = "mail:read"
     let config = load(dir.path()).unwrap_or_else(|problems| panic!("{problems}"));
     let api = config.api.unwrap();
     assert_eq!(api.base_url.as_str(), "https://api.example.com/v1");
-    assert_eq!(api.token, Some(ApiToken::File(dir.path().join("token"))));
+    assert_eq!(api.token, Some(KeptIn::File(dir.path().join("token"))));
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(api.headers, [header("X-Tenant", "42"), header("Accept-Language", "en")]);
     assert_eq!((api.timeout, api.retries, api.max_body), (Duration::from_secs(2), 0, 4096));
@@ -112,7 +112,7 @@ scopes = "mail:read"
 fn the_least_that_can_be_said() {
     let config = loaded("[api]\nbase_url = \"https://api.example.com\"\ntoken_env = \"API_TOKEN\"", "").unwrap();
     let api = config.api.unwrap();
-    assert_eq!(api.token, Some(ApiToken::Env("API_TOKEN".to_owned())));
+    assert_eq!(api.token, Some(KeptIn::Env("API_TOKEN".to_owned())));
     assert_eq!((api.timeout, api.retries, api.max_body), (Duration::from_secs(5), 2, 1 << 20));
     assert_eq!(api.backoff, (Duration::from_millis(100), Duration::from_secs(2)));
     assert_eq!((api.allow_private, api.identity), (false, Identity::default()));

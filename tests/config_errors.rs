@@ -101,7 +101,7 @@ fn a_folder_without_settings_still_has_its_keys_checked() {
 fn an_empty_file_says_what_it_lacks() {
     assert_snapshot!(in_settings(""), @r#"
     trommel.toml:1:1: there is no source to read from
-      add a `[[source]]` with `name` and `type = "jetstream"` or `type = "lines"`
+      add a `[[source]]` with `name` and `type = "jetstream"`, `type = "lines"` or `type = "http"`
     "#);
 }
 

@@ -24,7 +24,7 @@ use rig::{chain, event, file, params, settings};
 use stand_in::{Reply, StandIn, ok, status};
 use trommel::{
     api::Client,
-    config::{Api, ApiToken, FilterSettings, Grant, Identity, Limits, Place},
+    config::{Api, FilterSettings, Grant, Identity, KeptIn, Limits, Place},
     endpoint::Endpoint,
     filter::{CallLimits, Caller, Failure, Fault, Filter, Host, ProcessError, Reason, Subscription, Verdict},
 };
@@ -109,7 +109,7 @@ async fn a_call_is_made_in_our_name() {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     fs::write(&token, TOKEN).unwrap();
-    let api = Api { token: Some(ApiToken::File(token)), ..api_of(&api_server) };
+    let api = Api { token: Some(KeptIn::File(token)), ..api_of(&api_server) };
     let call = [("method", "POST"), ("path", "/users/a%40b/mails?fields=all"), ("body", r#"{"name":"é"}"#)];
     assert_eq!(told(&api, limits(), &call).await, r#"ok: {"id":7}"#);
     let [seen] = &api_server.seen()[..] else { panic!("one call") };
@@ -326,7 +326,7 @@ async fn a_renewed_token_is_used_at_the_next_call() {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     fs::write(&token, "one").unwrap();
-    let api = Api { token: Some(ApiToken::File(token.clone())), ..api_of(&api_server) };
+    let api = Api { token: Some(KeptIn::File(token.clone())), ..api_of(&api_server) };
     let filter = caller(&api, limits()).await;
     let route = route(&filter, limits(), &["GET /**"], &[("method", "GET"), ("path", "/x")]).await;
     let change = [|path: &Path| fs::write(path, "two").unwrap(), |path: &Path| fs::remove_file(path).unwrap()];
@@ -418,7 +418,7 @@ async fn the_log_tells_what_the_guest_is_not_told() {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     fs::write(&token, TOKEN).unwrap();
-    let api = Api { token: Some(ApiToken::File(token)), ..api(&format!("http://{nobody}/v1")) };
+    let api = Api { token: Some(KeptIn::File(token)), ..api(&format!("http://{nobody}/v1")) };
     assert_snapshot!(post(&api).await, @"failed: `POST /users`: the API could not be reached");
     let log = log.text();
     assert!(!log.contains("5ecret"), "{log}");

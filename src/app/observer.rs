@@ -13,6 +13,8 @@ pub(super) fn observer(mut config: Config) -> Config {
     config.admin = None;
     config.telemetry = None;
     config.dead_letter = DeadLetter::Discard;
+    // What is sent there is for the router that has it.
+    config.sources.retain(|source| !matches!(source.kind, SourceKind::Http(_)));
     for (number, source) in config.sources.iter_mut().enumerate() {
         if let SourceKind::JetStream(settings) = &mut source.kind {
             let durable = format!("trommel-observer-{}-{number}", process::id());

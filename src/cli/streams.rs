@@ -151,7 +151,7 @@ fn refused(error: StreamError) -> Refusal {
         Some(ApiError::Refused { .. }) => (Kind::Precondition, "stream_refused"),
         Some(ApiError::NoPermission(_)) => (Kind::Auth, "no_permission"),
         Some(ApiError::NoResponders(_)) => (Kind::Precondition, "no_jetstream"),
-        Some(ApiError::Failed(..)) => (Kind::Network, "no_answer"),
+        Some(ApiError::TooLarge(..) | ApiError::Failed(..)) => (Kind::Network, "no_answer"),
     };
     let refusal = Refusal::new(kind, subtype, chain(error));
     if subtype == "old_server" { refusal.hint("use a newer server, or do not declare it") } else { refusal }

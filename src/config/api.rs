@@ -29,7 +29,7 @@ const OURS: [&str; 7] =
 pub struct Api {
     /// `http` or `https`, a host and perhaps a path: no user, query or fragment.
     pub base_url: Url,
-    pub token: Option<ApiToken>,
+    pub token: Option<KeptIn>,
     /// Sent with every call.
     pub headers: Vec<(String, String)>,
     /// For one try.
@@ -58,10 +58,10 @@ impl fmt::Debug for Api {
     }
 }
 
-/// Where the bearer token is.
+/// Where a secret is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ApiToken {
-    /// Read again when it changes.
+pub enum KeptIn {
+    /// Read again while the router runs, so that it can be renewed.
     File(PathBuf),
     /// An environment variable.
     Env(String),
@@ -104,8 +104,8 @@ impl Config {
 pub(super) fn api(table: &mut Table<'_>) -> Option<Api> {
     let place = table.place();
     let base_url = table.required("base_url", base_url);
-    let token_file = table.input_path("token_file").map(ApiToken::File);
-    let token_env = table.text("token_env").map(ApiToken::Env);
+    let token_file = table.input_path("token_file").map(KeptIn::File);
+    let token_env = table.text("token_env").map(KeptIn::Env);
     if table.has("token_file") && table.has("token_env") {
         let message = "the token comes from `token_file` or from `token_env`, not from both";
         table.error(table.place_of("token_env"), message, None);

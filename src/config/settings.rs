@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashSet},
     io,
-    net::SocketAddr,
     num::NonZeroUsize,
     path::Path,
     thread,
@@ -11,8 +10,8 @@ use std::{
 };
 
 use super::{
-    Admin, Config, Dedup, DedupBy, FilterSettings, Grant, Identity, Limits, OnQuarantine, Pipeline, Registry, Role,
-    SinkKind, SourceKind, Stream,
+    Admin, Answer, Config, Dedup, DedupBy, FilterSettings, Grant, Identity, Limits, OnQuarantine, Pipeline, Registry,
+    Role, SinkKind, SourceKind, Stream,
     api::{NO_API, api},
     folder::Plugins,
     limits::limits,
@@ -86,7 +85,8 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
     let mut taken = source::Taken::default();
     let sources: Vec<_> = table.tables("source", |table| source(table, &mut taken)).into_iter().flatten().collect();
     if !table.has("source") {
-        let hint = "add a `[[source]]` with `name` and `type = \"jetstream\"` or `type = \"lines\"`".to_owned();
+        let hint = "add a `[[source]]` with `name` and `type = \"jetstream\"`, `type = \"lines\"` or `type = \"http\"`"
+            .to_owned();
         table.error(table.place(), "there is no source to read from", Some(hint));
     }
     let mut taken = sink::Taken::default();
@@ -104,6 +104,13 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
     if !has_server {
         for At { place, .. } in sources.iter().filter(|source| matches!(source.value.kind, SourceKind::JetStream(_))) {
             table.error(place.clone(), "a source of type `jetstream` needs a server", Some(NO_SERVER.into()));
+        }
+        for At { value, place } in &sources {
+            if let SourceKind::Http(http) = &value.kind
+                && matches!(http.answer, Answer::Stored(_))
+            {
+                table.error(place.clone(), "a source with `stream_subject` needs a server", Some(NO_SERVER.into()));
+            }
         }
         for At { place, .. } in sinks.iter().filter(|sink| matches!(sink.value.kind, SinkKind::Nats(_))) {
             table.error(place.clone(), "a sink of type `nats` needs a server", Some(NO_SERVER.into()));
@@ -230,7 +237,5 @@ fn pipeline(table: &mut Table<'_>) -> Pipeline {
 }
 
 fn admin(table: &mut Table<'_>) -> Option<Admin> {
-    let address =
-        |text: &str| text.parse::<SocketAddr>().map_err(|_| "it is an address and a port, such as `127.0.0.1:9464`");
-    Some(Admin { listen: table.required("listen", |table, field| table.parsed(field, address))? })
+    Some(Admin { listen: table.required("listen", |table, field| table.parsed(field, values::listen))? })
 }

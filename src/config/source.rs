@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     AckMode, Deliver, Envelope, JetStreamSource, LinesSource, Source, SourceKind,
     bus::bus,
+    http::http,
     table::{At, Table},
     unique::Unique,
     values,
@@ -24,7 +25,7 @@ pub(super) fn source(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sour
     let name = taken.names.name(table, "source");
     let envelope = envelope(table);
     type Kind = fn(&mut Table<'_>, &mut Unique) -> Option<SourceKind>;
-    let kinds: [(&str, Kind); 3] = [("jetstream", jetstream), ("lines", lines), ("bus", bus)];
+    let kinds: [(&str, Kind); 4] = [("jetstream", jetstream), ("lines", lines), ("bus", bus), ("http", http)];
     let kind = match table.required("type", |table, field| table.choice(field, &kinds)) {
         Some(kind) => kind(table, &mut taken.inputs),
         None => {

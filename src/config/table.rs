@@ -25,6 +25,7 @@ use super::{
     values,
 };
 
+mod inputs;
 mod json;
 mod share;
 
@@ -330,21 +331,6 @@ impl<'a> Table<'a> {
             return None;
         }
         Some(self.document.dir.join(text))
-    }
-
-    /// A file that must be there already.
-    pub(super) fn input_path(&mut self, name: &'static str) -> Option<PathBuf> {
-        let path = self.path(name)?;
-        match path.metadata() {
-            Ok(found) if found.is_dir() => {
-                self.error(self.place_of(name), format!("`{}` is a folder, not a file", path.display()), None);
-            }
-            Ok(_) => {}
-            Err(error) => {
-                self.error(self.place_of(name), format!("can't read `{}`: {error}", path.display()), None);
-            }
-        }
-        Some(path)
     }
 
     /// Strings; one alone stands for a list of one. Those that are no strings are reported and left out.

@@ -1,6 +1,6 @@
 //! What the strings in a configuration may say: durations, sizes, names, places in a message.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use bytesize::ByteSize;
 use jiff::{Span, SpanRelativeTo, Timestamp};
@@ -129,6 +129,11 @@ pub(super) fn scope(text: &str) -> Result<String, &'static str> {
         _ if text.chars().all(|c| c.is_ascii_graphic()) => Ok(text.to_owned()),
         _ => Err("a scope is printable ASCII without spaces"),
     }
+}
+
+/// Where to listen.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "it is an address and a port, such as `127.0.0.1:9464`")
 }
 
 /// Text that means itself.

@@ -33,6 +33,8 @@ pub enum ApiError {
     NoPermission(#[from] NoPermission),
     #[error("nobody answers `{0}`: is JetStream enabled for this account?")]
     NoResponders(String),
+    #[error("the message for `{0}` is larger than the server takes")]
+    TooLarge(String, #[source] anyhow::Error),
     #[error("request `{0}` failed")]
     Failed(String, #[source] anyhow::Error),
 }
@@ -84,6 +86,7 @@ impl Connection {
         };
         let answer = answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => ApiError::NoResponders(subject.clone()),
+            RequestErrorKind::MaxPayloadExceeded => ApiError::TooLarge(subject.clone(), error.into()),
             // Without the inbox no request is ever answered, and that was said only once.
             RequestErrorKind::TimedOut => {
                 match self.denied_since(0, |denial| !denial.publish && denial.subject.starts_with("_INBOX.")) {

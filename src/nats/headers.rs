@@ -1,6 +1,7 @@
-//! Headers of messages, from the client's shape to the router's.
+//! Headers of messages, from the client's shape to the router's and back.
 
-use async_nats::HeaderMap;
+use anyhow::anyhow;
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytestring::ByteString;
 
 use crate::event::Headers;
@@ -30,6 +31,25 @@ pub fn headers(map: &HeaderMap) -> Headers {
     // Stable: several values of one header keep their order.
     all.sort_by(|(one, _), (other, _)| one.cmp(other));
     all.into_iter().collect()
+}
+
+/// The other way round. Those that begin with `Nats-` stay behind: they were meant for the stream that the event came
+/// from.
+///
+/// # Errors
+/// Names the header that NATS can't send.
+pub fn header_map(headers: &Headers) -> anyhow::Result<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers.iter() {
+        if name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("nats-")) {
+            continue;
+        }
+        let bad = |what| anyhow!("header {name:?}: {what}");
+        let name: HeaderName = name.parse().map_err(|_| bad("the name is not one that NATS can send"))?;
+        let value: HeaderValue = value.parse().map_err(|_| bad("the value holds line breaks"))?;
+        map.append(name, value);
+    }
+    Ok(map)
 }
 
 #[cfg(test)]

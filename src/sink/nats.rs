@@ -8,23 +8,21 @@ use std::{collections::VecDeque, fmt::Write, future, pin::pin, sync::Arc, time::
 
 use anyhow::anyhow;
 use async_nats::{
-    HeaderMap, HeaderName, HeaderValue, PublishErrorKind, client::traits::Publisher, header, message::OutboundMessage,
+    HeaderMap, HeaderValue, PublishErrorKind, client::traits::Publisher, header, message::OutboundMessage,
 };
 use futures_util::{FutureExt, StreamExt, future::OptionFuture};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
-    config,
-    nats::{ConnectError, Life, connect},
+    config::{self, Part},
+    nats::{ConnectError, Life, Template, connect, header_map},
     sink::{Confirmation, Output, Refusal, Sink, Slot},
 };
 
 mod live;
-mod template;
 mod window;
 
 use live::Live;
-use template::Template;
 
 /// Publishes outputs. Settings say whether a stream has to confirm them.
 pub struct Nats {
@@ -87,19 +85,9 @@ impl Nats {
         }
     }
 
-    /// The headers that go along. Those that begin with `Nats-` do not: they were meant for the stream that the event
-    /// came from.
+    /// The headers that go along.
     fn headers(&self, output: &Output) -> Result<Option<HeaderMap>, Refusal> {
-        let mut map = HeaderMap::new();
-        for (name, value) in output.headers().iter() {
-            if name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("nats-")) {
-                continue;
-            }
-            let bad = |what: &str| Refusal::Never("bad_header", anyhow!("header {name:?}: {what}"));
-            let name: HeaderName = name.parse().map_err(|_| bad("the name is not one that NATS can send"))?;
-            let value: HeaderValue = value.parse().map_err(|_| bad("the value holds line breaks"))?;
-            map.append(name, value);
-        }
+        let mut map = header_map(output.headers()).map_err(|why| Refusal::Never("bad_header", why))?;
         if self.message_id {
             let id: HeaderValue = self.id(output).parse().map_err(|_| {
                 Refusal::Never("bad_id", anyhow!("id {:?} holds line breaks", output.ticket.event().id))
@@ -120,7 +108,8 @@ impl Nats {
 
 impl Sink for Nats {
     async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
-        let subject = self.template.fill(output)?;
+        let subject = self.template.fill(|part| found(part, output));
+        let subject = subject.map_err(|why| Refusal::Never("bad_subject", why))?;
         let headers = self.headers(output)?;
         let (jetstream, patience) = (self.jetstream, self.ack_timeout);
         let live = self.live().await?;
@@ -160,6 +149,21 @@ impl Sink for Nats {
                 None => self.lose(),
             }
         }
+    }
+}
+
+/// What a placeholder stands for, as it is.
+fn found<'a>(part: &'a Part, output: &'a Output) -> &'a str {
+    let event = output.ticket.event();
+    match part {
+        Part::Literal(text) => text,
+        Part::EventType => &event.event_type,
+        Part::Subject => output.subject(),
+        Part::Id => &event.id,
+        Part::SourceTime => event.source_time.as_deref().unwrap_or_default(),
+        Part::Key => &output.key,
+        Part::Header(name) => output.headers().get(name).map_or("", |value| value),
+        Part::Token(part) => found(part, output),
     }
 }
 
@@ -210,34 +214,4 @@ fn connection_lost() -> anyhow::Error {
 
 fn later(slot: Slot, why: anyhow::Error) -> Confirmation {
     Confirmation::Refused(slot, Refusal::Later(why))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use tokio::sync::mpsc;
-
-    use crate::{
-        ack::{Acker, Delivery},
-        event::Event,
-        sink::Output,
-    };
-
-    /// An output of this event as it is.
-    pub(super) fn output_of(event: Event) -> Output {
-        let (settled, _) = mpsc::channel(1);
-        let payload = event.payload.clone();
-        let ticket = Delivery { event, acker: Acker::new(0, settled) }.open(Arc::default());
-        Output {
-            ticket,
-            key: "the.key".into(),
-            route: "route".into(),
-            index: 0,
-            payload,
-            subject: None,
-            headers: None,
-            dead_letter: None,
-        }
-    }
 }

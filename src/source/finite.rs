@@ -1,19 +1,15 @@
 //! Input that nobody delivers again: what comes back unfinished is pushed again from here, and what is before the
 //! watermark is done.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::collections::VecDeque;
 
 use futures_util::FutureExt;
-use tokio::{
-    sync::mpsc,
-    task::unconstrained,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::mpsc, task::unconstrained};
 
-use super::envelope::Malformed;
+use super::{
+    again::{Again, at},
+    envelope::Malformed,
+};
 use crate::{ack::Outcome, event::Event, pipeline::Intake, stop::Stop};
 
 mod progress;
@@ -25,11 +21,6 @@ use watermark::{Index, Watermark};
 
 /// Items that may be taken beyond one that is not settled.
 const MAX_AHEAD: usize = 100_000;
-
-/// Shortest wait before an event is pushed again, doubled with every attempt up to the longest. A broker would pause
-/// likewise.
-const MIN_WAIT: Duration = Duration::from_millis(100);
-const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Where the items come from, and what they are.
 pub(super) trait Input {
@@ -76,7 +67,7 @@ pub(super) async fn run<I: Input>(
         intake,
         items: Some(items),
         read: VecDeque::new(),
-        again: BTreeMap::new(),
+        again: Again::default(),
         watermark: Watermark::default(),
         failure: None,
     };
@@ -99,8 +90,8 @@ struct Run<I: Input> {
     items: Option<mpsc::Receiver<Batch<I::Item>>>,
     /// Read and not pushed yet.
     read: VecDeque<I::Item>,
-    /// To be pushed again, by the time when that is due.
-    again: BTreeMap<(Instant, Index), Receipt<I::Item>>,
+    /// To be pushed again.
+    again: Again<Receipt<I::Item>>,
     watermark: Watermark,
     /// Why the input ended early.
     failure: Option<anyhow::Error>,
@@ -122,7 +113,7 @@ impl<I: Input> Run<I> {
             }
             let is_open = self.intake.is_open();
             let wants_more = self.items.is_some() && self.read.is_empty() && self.has_room();
-            let due = self.again.keys().next().map(|(at, _)| *at).filter(|_| is_open);
+            let due = self.again.due().filter(|_| is_open);
             tokio::select! {
                 biased;
                 () = stop.draining(), if I::LEAVES_REST && self.items.is_some() => {
@@ -139,10 +130,7 @@ impl<I: Input> Run<I> {
     /// Pushes as much as the intake takes now. What comes back goes before what is new.
     fn push_all(&mut self) {
         while self.intake.is_open() {
-            if let Some(entry) = self.again.first_entry()
-                && entry.key().0 <= Instant::now()
-            {
-                let receipt = entry.remove();
+            if let Some(receipt) = self.again.pop_due() {
                 self.push(receipt);
                 continue;
             }
@@ -187,9 +175,8 @@ impl<I: Input> Run<I> {
                 self.input.advance(self.watermark.reached().amount - before.amount);
             }
             Outcome::Retry(wait) => {
-                let at = Instant::now() + wait.max(pause(receipt.attempt));
                 let again = Receipt { attempt: receipt.attempt + 1, ..receipt };
-                self.again.insert((at, again.index), again);
+                self.again.insert(again.index, receipt.attempt, wait, again);
             }
         }
     }
@@ -210,15 +197,4 @@ async fn next_batch<T>(items: &mut Option<mpsc::Receiver<Batch<T>>>) -> Option<B
         Some(items) => items.recv().await,
         None => std::future::pending().await,
     }
-}
-
-async fn at(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn pause(attempt: u32) -> Duration {
-    MIN_WAIT.saturating_mul(1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX)).min(MAX_WAIT)
 }

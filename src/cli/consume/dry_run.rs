@@ -7,7 +7,7 @@ use serde_json::json;
 use super::identity::Preflight;
 use crate::{
     cli::refusal::{Kind, Refusal},
-    config::{AuthType, Config, Key, Needed, Severity, SourceKind, check_params},
+    config::{AuthType, Config, Key, Needed, Severity, Source, SourceKind, check_params},
 };
 
 pub(super) fn print(
@@ -32,6 +32,14 @@ pub(super) fn print(
             "name": "standard_input",
             "status": "blocked",
             "detail": "a source reads standard input, which a router in the background has not: start it with `trommel run`",
+        }));
+    }
+    let is_http = |source: &Source| matches!(source.kind, SourceKind::Http(_));
+    if config.sources.iter().all(is_http) && !runs {
+        preconditions.push(json!({
+            "name": "http",
+            "status": "blocked",
+            "detail": "events come in over HTTP, where a router in the background does not listen: start it with `trommel run`",
         }));
     }
     preconditions.extend(identity(key, preflight));

@@ -1,24 +1,23 @@
-//! The subject of an output.
+//! The subject of a message that is published.
 //!
-//! What stands in a placeholder comes out of the event and is not trusted: nothing that it holds may make the subject
+//! What stands in a placeholder comes out of an event and is not trusted: nothing that it holds may make the subject
 //! another one than the template means.
 
 use std::fmt::Write;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use async_nats::Subject;
 use bytes::BytesMut;
 
 use crate::{
     config::{self, Part},
     event::{MAX_SUBJECT, check_subject, token},
-    sink::{Output, Refusal},
 };
 
 /// Subjects are cut from buffers of this size instead of being allocated one by one.
 const BUFFER: usize = 16 * 1024;
 
-pub(super) struct Template {
+pub struct Template {
     parts: Vec<Part>,
     /// Set where there are no placeholders.
     constant: Option<Subject>,
@@ -26,13 +25,17 @@ pub(super) struct Template {
 }
 
 impl Template {
-    pub(super) fn new(template: config::Template) -> Self {
+    pub fn new(template: config::Template) -> Self {
         let parts = template.0;
         let constant = parts.iter().map(literal).collect::<Option<String>>().map(Subject::from);
         Self { parts, constant, buffer: BytesMut::new() }
     }
 
-    pub(super) fn fill(&mut self, output: &Output) -> Result<Subject, Refusal> {
+    /// The subject, with what `found` says that each placeholder stands for.
+    ///
+    /// # Errors
+    /// When that makes no subject, or one that is not for events.
+    pub fn fill<'a>(&'a mut self, found: impl Fn(&'a Part) -> &'a str) -> anyhow::Result<Subject> {
         if let Some(constant) = &self.constant {
             return Ok(constant.clone());
         }
@@ -44,21 +47,21 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Literal(text) => self.buffer.extend_from_slice(text.as_bytes()),
-                Part::Token(inner) => value(&mut self.buffer, part, &token(found(inner, output)), Dots::Kept)?,
-                Part::EventType | Part::Subject => value(&mut self.buffer, part, found(part, output), Dots::Kept)?,
+                Part::Token(inner) => value(&mut self.buffer, part, &token(found(inner)), Dots::Kept)?,
+                Part::EventType | Part::Subject => value(&mut self.buffer, part, found(part), Dots::Kept)?,
                 Part::Id | Part::SourceTime | Part::Key | Part::Header(_) => {
-                    value(&mut self.buffer, part, found(part, output), Dots::Replaced)?;
+                    value(&mut self.buffer, part, found(part), Dots::Replaced)?;
                 }
             }
         }
         let bytes = self.buffer.split().freeze();
-        let subject = Subject::try_from(bytes).map_err(|error| refused(error.into()))?;
+        let subject = Subject::try_from(bytes)?;
         let shown = || shorten(&subject);
-        check_subject(&subject).map_err(|error| refused(anyhow!("subject `{}`: {error}", shown())))?;
+        check_subject(&subject).map_err(|error| anyhow!("subject `{}`: {error}", shown()))?;
         // Subjects under `$` and inboxes are the server's and the clients' own.
         let is_reserved = subject.starts_with('$') || subject.starts_with("_INBOX.");
         if is_reserved && !matches!(&self.parts[..], [Part::Literal(_), ..]) {
-            return Err(refused(anyhow!("subject `{}` is not for events", shown())));
+            bail!("subject `{}` is not for events", shown());
         }
         Ok(subject)
     }
@@ -71,21 +74,6 @@ fn literal(part: &Part) -> Option<&str> {
     }
 }
 
-/// What a placeholder stands for, as it is.
-fn found<'a>(part: &'a Part, output: &'a Output) -> &'a str {
-    let event = output.ticket.event();
-    match part {
-        Part::Literal(text) => text,
-        Part::EventType => &event.event_type,
-        Part::Subject => output.subject(),
-        Part::Id => &event.id,
-        Part::SourceTime => event.source_time.as_deref().unwrap_or_default(),
-        Part::Key => &output.key,
-        Part::Header(name) => output.headers().get(name).map_or("", |value| value),
-        Part::Token(part) => found(part, output),
-    }
-}
-
 #[derive(Clone, Copy, PartialEq)]
 enum Dots {
     /// The value is a subject or looks like one: its dots separate tokens.
@@ -94,7 +82,7 @@ enum Dots {
     Replaced,
 }
 
-fn value(buffer: &mut BytesMut, placeholder: &Part, value: &str, dots: Dots) -> Result<(), Refusal> {
+fn value(buffer: &mut BytesMut, placeholder: &Part, value: &str, dots: Dots) -> anyhow::Result<()> {
     let problem = if value.is_empty() {
         "is empty"
     } else if value.bytes().any(|byte| matches!(byte, b'*' | b'>')) {
@@ -109,7 +97,7 @@ fn value(buffer: &mut BytesMut, placeholder: &Part, value: &str, dots: Dots) -> 
         }
         return Ok(());
     };
-    Err(refused(anyhow!("`{{{placeholder}}}` of the subject {problem}: {:?}", shorten(value))))
+    bail!("`{{{placeholder}}}` of the subject {problem}: {:?}", shorten(value))
 }
 
 /// As much of a value as a message should show.
@@ -122,18 +110,10 @@ fn shorten(value: &str) -> String {
     shown
 }
 
-fn refused(why: anyhow::Error) -> Refusal {
-    Refusal::Never("bad_subject", why)
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::{
-        event::{Event, Headers, Origin},
-        sink::nats::tests::output_of,
-    };
-
     use super::*;
+    use crate::event::{Event, Headers, Origin};
 
     fn event() -> Event {
         let mut headers = Headers::default();
@@ -152,16 +132,26 @@ mod tests {
         }
     }
 
+    fn found<'a>(part: &'a Part, event: &'a Event) -> &'a str {
+        match part {
+            Part::EventType => &event.event_type,
+            Part::Subject => &event.subject,
+            Part::Id => &event.id,
+            Part::Key => "the.key",
+            Part::Header(name) => event.headers.get(name).map_or("", |value| value),
+            Part::Token(inner) => found(inner, event),
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn text(text: &str) -> Part {
         Part::Literal(text.to_owned())
     }
 
     fn fill(parts: &[Part], event: Event) -> Result<String, String> {
-        let filled = Template::new(config::Template(parts.to_vec())).fill(&output_of(event));
-        filled.map(Subject::into_string).map_err(|refusal| match refusal {
-            Refusal::Never("bad_subject", why) => format!("{why:#}"),
-            other => panic!("{other:?}"),
-        })
+        let mut template = Template::new(config::Template(parts.to_vec()));
+        let filled = template.fill(|part| found(part, &event));
+        filled.map(Subject::into_string).map_err(|why| format!("{why:#}"))
     }
 
     #[test]

@@ -1,0 +1,189 @@
+//! `[[source]]` of type `http`.
+
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
+
+use super::{KeptIn, Part, Place, SourceKind, Template, table::Table, template, unique::Unique, values};
+use crate::event::check_subject;
+
+const PATH: &str = "/events";
+const MAX_BODY: usize = 1 << 20;
+const CONNECTIONS: usize = 256;
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Finer than this no clock tells events apart.
+const MAX_RATE: usize = 1_000_000;
+/// Enough to go from one to the other.
+const MAX_SECRETS: usize = 2;
+
+/// A listener that takes events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpSource {
+    pub listen: SocketAddr,
+    /// Without a last slash, so empty for the root.
+    pub path: String,
+    /// Of all messages. Without one, what follows the path in the URL says it.
+    pub fixed_subject: Option<String>,
+    /// `None` takes events from anybody.
+    pub auth: Option<Auth>,
+    /// What the header `tenant` of all events is.
+    pub tenant: Option<String>,
+    pub answer: Answer,
+    pub rate: Option<Rate>,
+    /// Bytes of one request.
+    pub max_body: usize,
+    /// Clients that are connected at once.
+    pub connections: usize,
+    /// How long a request's head may take from when it could begin, how long its body, and how long an answer.
+    pub timeout: Duration,
+    /// Where it is declared, for what a later look at its secrets has to say.
+    pub place: Place,
+}
+
+/// How clients prove that they may send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// By a bearer token.
+    Token(KeptIn),
+    /// By signatures as Standard Webhooks has them, made with any of these secrets.
+    Signature(Vec<KeptIn>),
+}
+
+/// When a request is answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// When its events are in the router's memory.
+    Accepted,
+    /// When every sink has confirmed, or the dead letter is stored.
+    Settled,
+    /// When a stream has stored the messages, under this subject. The router itself does nothing more with them.
+    Stored(Template),
+}
+
+/// Events a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub events: NonZeroU32,
+    /// How many may come at once.
+    pub burst: NonZeroU32,
+}
+
+pub(super) fn http(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKind> {
+    let place = table.place();
+    let listen = table.required("listen", |table, field| table.parsed(field, values::listen));
+    if let Some(listen) = listen.filter(|listen| listen.port() != 0) {
+        taken.claim(table, &listen.to_string(), table.place_of("listen"), format!("the listener `{listen}`"));
+    }
+    let path = table.parsed("path", path);
+    let fixed_subject = table.parsed("fixed_subject", |text| check_subject(text).map(|()| text.to_owned()));
+    let auth = auth(table);
+    let is_open = table.flag("allow_unauthenticated").unwrap_or(false);
+    if let Some(listen) = listen
+        && !listen.ip().is_loopback()
+        && !is_open
+        && !["token_file", "token_env", "secret_file", "secret_env"].iter().any(|field| table.has(field))
+    {
+        let hint = "give it a `token_file` or a `secret_file`, or say `allow_unauthenticated = true` if that is meant";
+        let message = format!("anybody who can reach `{listen}` could send events");
+        table.error(table.place_of("listen"), message, Some(hint.to_owned()));
+    }
+    let tenant = table.parsed("tenant", tenant);
+    let answer = answer(table);
+    let rate = rate(table);
+    let max_body = table.memory_size("max_body").unwrap_or(MAX_BODY);
+    let connections = table.positive("connections", 100_000).map_or(CONNECTIONS, |connections| connections.get());
+    let timeout = table.duration("timeout").unwrap_or(TIMEOUT);
+    Some(SourceKind::Http(Box::new(HttpSource {
+        listen: listen?,
+        path: path.unwrap_or_else(|| PATH.to_owned()),
+        fixed_subject,
+        auth,
+        tenant,
+        answer: answer?,
+        rate,
+        max_body,
+        connections,
+        timeout,
+        place,
+    })))
+}
+
+fn path(text: &str) -> Result<String, &'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+    let good = text.starts_with('/') && !text.contains("//") && text.chars().all(plain);
+    if good { Ok(text.trim_end_matches('/').to_owned()) } else { Err("a path looks like `/events` or `/hooks/orders`") }
+}
+
+/// A header's value.
+fn tenant(text: &str) -> Result<String, &'static str> {
+    let good = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+    if good { Ok(text.to_owned()) } else { Err("a tenant is printable ASCII without spaces") }
+}
+
+fn auth(table: &mut Table<'_>) -> Option<Auth> {
+    let token_file = table.input_path("token_file").map(KeptIn::File);
+    let token_env = table.text("token_env").map(KeptIn::Env);
+    if table.has("token_file") && table.has("token_env") {
+        let message = "the token comes from `token_file` or from `token_env`, not from both";
+        table.error(table.place_of("token_env"), message, None);
+    }
+    let secrets = secrets(table);
+    let token = token_file.or(token_env);
+    let (signed, tokens) = (["secret_file", "secret_env"], ["token_file", "token_env"]);
+    if let Some(secret) = signed.into_iter().find(|field| table.has(field))
+        && tokens.iter().any(|field| table.has(field))
+    {
+        let message = "clients prove who they are by a token or by signatures, not by both";
+        table.error(table.place_of(secret), message, None);
+    }
+    token.map(Auth::Token).or_else(|| (!secrets.is_empty()).then_some(Auth::Signature(secrets)))
+}
+
+/// Those that count during a rotation, the new and the old.
+fn secrets(table: &mut Table<'_>) -> Vec<KeptIn> {
+    let files = table.input_paths("secret_file").unwrap_or_default().into_iter().map(KeptIn::File);
+    let variables = table.list("secret_env", values::literal).unwrap_or_default().into_iter().map(KeptIn::Env);
+    let secrets: Vec<_> = files.chain(variables).collect();
+    let field = if table.has("secret_file") { "secret_file" } else { "secret_env" };
+    if secrets.len() > MAX_SECRETS {
+        table.error(table.place_of(field), format!("at most {MAX_SECRETS} secrets count at a time"), None);
+    }
+    for field in ["secret_file", "secret_env"] {
+        if table.has(field) && secrets.is_empty() {
+            table.error(table.place_of(field), format!("`{field}` names no secret"), None);
+        }
+    }
+    secrets
+}
+
+fn answer(table: &mut Table<'_>) -> Option<Answer> {
+    let answer = table.choice("answer", &[("accepted", Answer::Accepted), ("settled", Answer::Settled)]);
+    let subject = table.parsed("stream_subject", stream_subject);
+    if answer == Some(Answer::Settled) && table.has("stream_subject") {
+        let hint = "without `stream_subject` the router works on the events at once and can tell";
+        let message = "with `stream_subject` a request is answered when the stream has its events";
+        table.error(table.place_of("answer"), message, Some(hint.to_owned()));
+    }
+    if table.has("stream_subject") { subject.map(Answer::Stored) } else { Some(answer.unwrap_or(Answer::Accepted)) }
+}
+
+fn stream_subject(text: &str) -> Result<Template, String> {
+    let template = template::subject(text)?;
+    let is_key = |part: &Part| match part {
+        Part::Token(inner) => **inner == Part::Key,
+        part => *part == Part::Key,
+    };
+    if template.0.iter().any(is_key) {
+        Err("there is no `{key}` yet where events come in".into())
+    } else {
+        Ok(template)
+    }
+}
+
+fn rate(table: &mut Table<'_>) -> Option<Rate> {
+    let number = |table: &mut Table<'_>, field| table.positive(field, MAX_RATE).and_then(|n| n.try_into().ok());
+    let events: Option<NonZeroU32> = number(table, "rate");
+    let burst = number(table, "burst");
+    if table.has("burst") && !table.has("rate") {
+        table.error(table.place_of("burst"), "`burst` without `rate` means nothing", None);
+    }
+    events.map(|events| Rate { events, burst: burst.unwrap_or(events) })
+}

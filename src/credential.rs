@@ -1,0 +1,168 @@
+//! What proves who somebody is, such as a token: kept in the environment or in a file. A file is read anew, so that it
+//! can be renewed while the router runs.
+
+use std::{
+    fs, mem,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use tokio::time::Instant;
+
+use crate::config::KeptIn;
+
+/// How what is kept becomes what is used. Errors name what is wrong with it and never hold any of it.
+type Parse<T> = fn(&str) -> anyhow::Result<T>;
+
+/// A value that is kept somewhere.
+pub struct Credential<T> {
+    /// For people: `the token`.
+    what: &'static str,
+    parse: Parse<T>,
+    kept: Kept<T>,
+}
+
+enum Kept<T> {
+    Fixed(T),
+    File { path: PathBuf, max_age: Duration, last: Mutex<Last<T>> },
+}
+
+/// The last good value of a file.
+struct Last<T> {
+    value: T,
+    read: Instant,
+    /// Whether the file could not be used since, which was said.
+    is_stale: bool,
+}
+
+impl<T: Clone> Credential<T> {
+    /// Reads it for the first time. A file is read again once what is known of it is older than `max_age`.
+    ///
+    /// # Errors
+    /// When there is none, or it is of no use. They name the place, never the value.
+    pub fn read(what: &'static str, kept: &KeptIn, max_age: Duration, parse: Parse<T>) -> anyhow::Result<Self> {
+        let kept = match kept {
+            KeptIn::Env(variable) => {
+                let at = || format!("could not use {what} in the environment variable `{variable}`");
+                // The variable's own error would quote what is no UTF-8.
+                let text = std::env::var_os(variable).ok_or_else(|| anyhow!("it is not set")).with_context(at)?;
+                let text = text.to_str().ok_or_else(|| anyhow!("it is not UTF-8")).with_context(at)?;
+                Kept::Fixed(parse(text).with_context(at)?)
+            }
+            KeptIn::File(path) => {
+                let value = fs::read_to_string(path).map_err(anyhow::Error::from).and_then(|text| parse(&text));
+                let value = value.with_context(|| format!("could not use {what} in `{}`", path.display()))?;
+                let last = Mutex::new(Last { value, read: Instant::now(), is_stale: false });
+                Kept::File { path: path.clone(), max_age, last }
+            }
+        };
+        Ok(Self { what, parse, kept })
+    }
+
+    /// What counts now. While the file can't be used the last good value stays.
+    pub async fn current(&self) -> T {
+        let (path, max_age, last) = match &self.kept {
+            Kept::Fixed(value) => return value.clone(),
+            Kept::File { path, max_age, last } => (path, *max_age, last),
+        };
+        {
+            let mut last = lock(last);
+            if last.read.elapsed() < max_age {
+                return last.value.clone();
+            }
+            // Whoever comes meanwhile need not read it too.
+            last.read = Instant::now();
+        }
+        let read = self.read_file(path).await;
+        let mut last = lock(last);
+        match read {
+            Ok(value) => {
+                last.value = value;
+                last.is_stale = false;
+            }
+            Err(error) if !mem::replace(&mut last.is_stale, true) => {
+                let (path, error) = (path.display(), format!("{error:#}"));
+                tracing::warn!(%path, error, "{} can't be read, the last good one stays in use", self.what);
+            }
+            Err(_) => {}
+        }
+        last.value.clone()
+    }
+
+    async fn read_file(&self, path: &Path) -> anyhow::Result<T> {
+        (self.parse)(&tokio::fs::read_to_string(path).await?)
+    }
+}
+
+fn lock<T>(last: &Mutex<Last<T>>) -> MutexGuard<'_, Last<T>> {
+    last.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::ensure;
+
+    use super::*;
+
+    fn word(text: &str) -> anyhow::Result<String> {
+        ensure!(text.split_whitespace().count() == 1, "it is one word");
+        Ok(text.trim().to_owned())
+    }
+
+    fn read(kept: &KeptIn, max_age: Duration) -> anyhow::Result<Credential<String>> {
+        Credential::read("the password", kept, max_age, word)
+    }
+
+    #[tokio::test]
+    async fn the_last_good_value_stays_while_the_file_is_of_no_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("word");
+        fs::write(&path, "first\n").unwrap();
+        let value = read(&KeptIn::File(path.clone()), Duration::ZERO).unwrap();
+        assert_eq!(value.current().await, "first");
+        // The same length at the same time is another value all the same.
+        fs::write(&path, "other\n").unwrap();
+        assert_eq!(value.current().await, "other");
+        for broken in [&b""[..], b"\n", b"two words", b"a\nb", b"\xff"] {
+            fs::write(&path, broken).unwrap();
+            assert_eq!(value.current().await, "other", "{broken:?}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert_eq!(value.current().await, "other");
+        fs::write(&path, "third").unwrap();
+        assert_eq!(value.current().await, "third");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_is_read_again_when_it_is_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("word");
+        fs::write(&path, "old").unwrap();
+        let value = read(&KeptIn::File(path.clone()), Duration::from_secs(1)).unwrap();
+        fs::write(&path, "new").unwrap();
+        assert_eq!(value.current().await, "old");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(value.current().await, "new");
+    }
+
+    #[test]
+    fn a_value_that_is_of_no_use_is_not_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("word");
+        fs::write(&path, "top secret").unwrap();
+        let unset = KeptIn::Env("TROMMEL_NO_SUCH_VARIABLE".to_owned());
+        for (kept, expected) in [
+            (KeptIn::File(path), "it is one word"),
+            (KeptIn::File(dir.path().join("none")), "No such file"),
+            (unset, "could not use the password in the environment variable `TROMMEL_NO_SUCH_VARIABLE`: it is not set"),
+        ] {
+            let Err(error) = read(&kept, Duration::ZERO) else { panic!("{kept:?} is of no use") };
+            let error = format!("{error:#}");
+            assert!(error.contains(expected) && !error.contains("secret"), "{error}");
+        }
+        let fixed = read(&KeptIn::Env("CARGO_PKG_NAME".to_owned()), Duration::ZERO).unwrap();
+        assert!(matches!(fixed.kept, Kept::Fixed(value) if value == "trommel"));
+    }
+}

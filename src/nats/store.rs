@@ -1,0 +1,28 @@
+//! Publishing messages as they came, into whatever stream takes them.
+
+use async_nats::{HeaderMap, HeaderValue, Subject, header};
+use bytes::Bytes;
+
+use super::{ApiError, Connection, Published};
+
+impl Connection {
+    /// Publishes a message with an id by which the stream drops repeats, and waits until it is stored. Cancel safe in
+    /// that it may or may not be stored then, as after an error.
+    ///
+    /// # Errors
+    /// [`ApiError::NoResponders`] when no stream takes it.
+    pub async fn store(
+        &self,
+        subject: Subject,
+        mut headers: HeaderMap,
+        id: &str,
+        payload: Bytes,
+    ) -> Result<Published, ApiError> {
+        let failed = |error| ApiError::Failed(subject.to_string(), error);
+        let id: HeaderValue = id.parse().map_err(|_| failed(anyhow::anyhow!("id {id:?} holds line breaks")))?;
+        headers.insert(header::NATS_MESSAGE_ID, id);
+        let request = async_nats::Request::new().headers(headers).payload(payload);
+        let answer = self.ask(subject.to_string(), request).await?;
+        serde_json::from_value(answer).map_err(|error| failed(error.into()))
+    }
+}

@@ -1,0 +1,240 @@
+//! Signatures of HTTP bodies in the form of Standard Webhooks (<https://www.standardwebhooks.com>): HMAC-SHA256 over the
+//! message's id, the time at which it was sent and its body.
+
+use std::{
+    fmt,
+    str::FromStr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+
+/// The header with the message's id, which stays when it is sent again.
+pub const ID: &str = "webhook-id";
+/// The header with the seconds since 1970 at which the message was sent.
+pub const TIMESTAMP: &str = "webhook-timestamp";
+/// The header with the signatures, separated by spaces.
+pub const SIGNATURE: &str = "webhook-signature";
+
+/// How far a message's time may lie from ours, either way.
+pub const TOLERANCE: Duration = Duration::from_mins(5);
+
+/// What stands before a secret's base64.
+pub const PREFIX: &str = "whsec_";
+const VERSION: &str = "v1,";
+
+/// What both ends know: `whsec_` and base64, or any other text, which is taken as it stands. Not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+/// The secret itself is not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSecret {
+    #[error("it is empty")]
+    Empty,
+    #[error("what follows `whsec_` is not base64")]
+    NotBase64,
+}
+
+impl FromStr for Secret {
+    type Err = NoSecret;
+
+    /// Space around it does not belong to it.
+    fn from_str(text: &str) -> Result<Self, NoSecret> {
+        let text = text.trim();
+        let key = match text.strip_prefix(PREFIX) {
+            Some(key) => BASE64.decode(key).map_err(|_| NoSecret::NotBase64)?,
+            None => text.as_bytes().to_vec(),
+        };
+        if key.is_empty() { Err(NoSecret::Empty) } else { Ok(Self(key)) }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Secret {
+    /// A secret that is sent as it is, such as a bearer token: `whsec_` means nothing here.
+    ///
+    /// # Errors
+    /// When nothing is left without the space around it.
+    pub fn token(text: &str) -> Result<Self, NoSecret> {
+        let text = text.trim();
+        if text.is_empty() { Err(NoSecret::Empty) } else { Ok(Self(text.as_bytes().to_vec())) }
+    }
+
+    /// Whether `text` is the secret. The time that it takes does not tell how much of it is right.
+    pub fn is(&self, text: &[u8]) -> bool {
+        let tag = |text| self.mac("", "", text);
+        tag(text).verify(&tag(&self.0).finalize().into_bytes()).is_ok()
+    }
+
+    fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> Hmac<Sha256> {
+        // A key of any length will do, so there is no error to be had.
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).unwrap_or_else(|_| Hmac::new(&Default::default()));
+        for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
+            mac.update(part);
+        }
+        mac
+    }
+}
+
+/// One entry of the header [`SIGNATURE`]. `timestamp` is in seconds since 1970.
+pub fn sign(secret: &Secret, id: &str, timestamp: u64, body: &[u8]) -> String {
+    let tag = secret.mac(id, &timestamp.to_string(), body).finalize().into_bytes();
+    format!("{VERSION}{}", BASE64.encode(tag))
+}
+
+/// What a message's headers say.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    pub id: &'a str,
+    pub timestamp: &'a str,
+    pub signatures: &'a str,
+}
+
+/// Why a message is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    #[error("`{TIMESTAMP}` is not a number of seconds since 1970")]
+    NoTime,
+    #[error("`{TIMESTAMP}` lies more than {} minutes back", TOLERANCE.as_secs() / 60)]
+    TooOld,
+    #[error("`{TIMESTAMP}` lies more than {} minutes ahead", TOLERANCE.as_secs() / 60)]
+    TooNew,
+    #[error("no signature in `{SIGNATURE}` was made with the secret")]
+    NoMatch,
+}
+
+/// Whether one of the signatures was made with one of the secrets, within [`TOLERANCE`] of `now`. The time that it takes
+/// does not tell how much of a signature is right.
+///
+/// # Errors
+/// When the message is not to be believed.
+pub fn verify(secrets: &[Secret], signed: Signed<'_>, body: &[u8], now: SystemTime) -> Result<(), Doubt> {
+    // A sign in front would pass for a number too.
+    let is_number = signed.timestamp.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = signed.timestamp.parse().ok().filter(|_| is_number).ok_or(Doubt::NoTime)?;
+    let sent = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(Doubt::TooNew)?;
+    if now.duration_since(sent).is_ok_and(|age| age > TOLERANCE) {
+        return Err(Doubt::TooOld);
+    }
+    if sent.duration_since(now).is_ok_and(|ahead| ahead > TOLERANCE) {
+        return Err(Doubt::TooNew);
+    }
+    // The body is read once a secret, however many signatures a client sends.
+    let macs: Vec<_> = secrets.iter().map(|secret| secret.mac(signed.id, signed.timestamp, body)).collect();
+    let mut tags =
+        signed.signatures.split(' ').filter_map(|signature| BASE64.decode(signature.strip_prefix(VERSION)?).ok());
+    let is_ours = |tag: Vec<u8>| macs.iter().any(|mac| mac.clone().verify_slice(&tag).is_ok());
+    if tags.any(is_ours) { Ok(()) } else { Err(Doubt::NoMatch) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+    const SENT: u64 = 1_614_265_330;
+    const BODY: &[u8] = br#"{"test": 2432232314}"#;
+    const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+
+    fn secret(text: &str) -> Secret {
+        text.parse().unwrap()
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn check(secrets: &[Secret], timestamp: &str, signatures: &str, now: u64) -> Result<(), Doubt> {
+        verify(secrets, Signed { id: ID, timestamp, signatures }, BODY, at(now))
+    }
+
+    /// The vector that the libraries of Standard Webhooks are tested with.
+    #[test]
+    fn the_vector_of_the_standard() {
+        assert_eq!(sign(&secret(SECRET), ID, SENT, BODY), SIGNATURE);
+        assert_eq!(check(&[secret(SECRET)], &SENT.to_string(), SIGNATURE, SENT), Ok(()));
+    }
+
+    #[test]
+    fn text_without_the_prefix_is_the_key_itself() {
+        let (raw, encoded) = (secret(" a raw secret\n"), secret(&format!("whsec_{}", BASE64.encode("a raw secret"))));
+        assert_eq!(raw, encoded);
+        for (text, error) in [
+            ("", NoSecret::Empty),
+            (" \n", NoSecret::Empty),
+            ("whsec_", NoSecret::Empty),
+            ("whsec_%", NoSecret::NotBase64),
+        ] {
+            assert_eq!(text.parse::<Secret>(), Err(error), "{text:?}");
+        }
+    }
+
+    /// During a rotation both ends may know two.
+    #[test]
+    fn one_signature_by_one_secret_is_enough() {
+        let (old, new) = (secret("old"), secret("new"));
+        let (by_old, by_new) = (sign(&old, ID, SENT, BODY), sign(&new, ID, SENT, BODY));
+        let sent = SENT.to_string();
+        for signatures in [&by_new, &format!("{by_old} {by_new}"), &format!("v1a,AAAA v1,%  {by_new}")] {
+            assert_eq!(check(&[old.clone(), new.clone()], &sent, signatures, SENT), Ok(()), "{signatures}");
+            assert_eq!(check(&[new.clone()], &sent, signatures, SENT), Ok(()), "{signatures}");
+        }
+        let tag = by_new.strip_prefix(VERSION).unwrap();
+        for signatures in [&by_old, "", "v1,", tag, &format!("v2,{tag}"), &by_new[..by_new.len() - 4]] {
+            assert_eq!(check(&[new.clone()], &sent, signatures, SENT), Err(Doubt::NoMatch), "{signatures}");
+        }
+        assert_eq!(check(&[], &sent, &by_new, SENT), Err(Doubt::NoMatch));
+    }
+
+    #[test]
+    fn everything_is_signed() {
+        let (secrets, sent) = ([secret(SECRET)], SENT.to_string());
+        let signed = Signed { id: ID, timestamp: &sent, signatures: SIGNATURE };
+        let later = (SENT + 1).to_string();
+        for signed in [Signed { id: "msg_other", ..signed }, Signed { timestamp: &later, ..signed }] {
+            assert_eq!(verify(&secrets, signed, BODY, at(SENT)), Err(Doubt::NoMatch), "{signed:?}");
+        }
+        assert_eq!(verify(&secrets, signed, b"{}", at(SENT)), Err(Doubt::NoMatch));
+    }
+
+    #[test]
+    fn what_is_sent_again_much_later_is_not_believed() {
+        let (secrets, tolerance) = ([secret(SECRET)], TOLERANCE.as_secs());
+        for (now, expected) in [
+            (SENT + tolerance, Ok(())),
+            (SENT - tolerance, Ok(())),
+            (SENT + tolerance + 1, Err(Doubt::TooOld)),
+            (SENT - tolerance - 1, Err(Doubt::TooNew)),
+        ] {
+            assert_eq!(check(&secrets, &SENT.to_string(), SIGNATURE, now), expected, "{now}");
+        }
+        for timestamp in ["", "soon", "+1614265330", "-1", "1614265330.5", "18446744073709551616"] {
+            assert_eq!(check(&secrets, timestamp, SIGNATURE, SENT), Err(Doubt::NoTime), "{timestamp}");
+        }
+        assert_eq!(check(&secrets, &u64::MAX.to_string(), SIGNATURE, SENT), Err(Doubt::TooNew));
+    }
+
+    #[test]
+    fn a_token_is_itself_and_nothing_else() {
+        let token = Secret::token(" whsec_abc\n").unwrap();
+        assert!(token.is(b"whsec_abc"));
+        for other in ["", "whsec_ab", "whsec_abcd", "whsec_abd", "i\u{b7}"] {
+            assert!(!token.is(other.as_bytes()), "{other}");
+        }
+        assert_eq!(Secret::token(" "), Err(NoSecret::Empty));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        assert_eq!(format!("{:?}", secret("hunter2")), "Secret(..)");
+    }
+}

@@ -1,0 +1,75 @@
+//! What came back unfinished to a source that nobody delivers to again, until it is time to push it once more.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+
+/// Shortest wait before an event is pushed again, doubled with every attempt up to the longest. A broker would pause
+/// likewise.
+const MIN_WAIT: Duration = Duration::from_millis(100);
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// Receipts by the time when they are due.
+pub(super) struct Again<R>(BTreeMap<(Instant, u64), R>);
+
+impl<R> Default for Again<R> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<R> Again<R> {
+    /// Keeps a receipt after its `attempt`, for `wait` at least. Of those that are due at once the one with the lower
+    /// `number` comes first; no two have the same.
+    pub(super) fn insert(&mut self, number: u64, attempt: u32, wait: Duration, receipt: R) {
+        self.0.insert((Instant::now() + wait.max(pause(attempt)), number), receipt);
+    }
+
+    pub(super) fn pop_due(&mut self) -> Option<R> {
+        self.0.first_entry().filter(|entry| entry.key().0 <= Instant::now()).map(|entry| entry.remove())
+    }
+
+    /// When the next one is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.0.keys().next().map(|(at, _)| *at)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Cancel safe. Waits for ever when nothing is due.
+pub(super) async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn pause(attempt: u32) -> Duration {
+    MIN_WAIT.saturating_mul(1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX)).min(MAX_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pause_grows_and_those_that_are_due_at_once_keep_their_order() {
+        let mut again = Again::default();
+        for (number, attempt, wait) in [(3, 1, 0), (2, 1, 0), (4, 2, 0), (1, 1, 150), (5, 60, 0)] {
+            again.insert(number, attempt, Duration::from_millis(wait), number);
+        }
+        let (start, mut seen) = (Instant::now(), Vec::new());
+        while let Some(due) = again.due() {
+            assert_eq!(again.pop_due(), None);
+            at(Some(due)).await;
+            while let Some(number) = again.pop_due() {
+                seen.push((number, start.elapsed().as_millis()));
+            }
+        }
+        assert_eq!(seen, [(2, 100), (3, 100), (1, 150), (4, 200), (5, 30_000)]);
+        assert!(again.is_empty());
+    }
+}

@@ -1,0 +1,83 @@
+//! Whether a client may send.
+
+use std::time::{Duration, SystemTime};
+
+use axum::http::{HeaderMap, header::AUTHORIZATION};
+
+use super::refusal::Refusal;
+use crate::{
+    config::{Auth, KeptIn},
+    credential::Credential,
+    signature::{self, ID, SIGNATURE, Secret, Signed, TIMESTAMP},
+};
+
+/// How old what is known of a file may be: a new secret counts after a second.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+pub(super) enum Guard {
+    Open,
+    Token(Credential<Secret>),
+    Signature(Vec<Credential<Secret>>),
+}
+
+impl Guard {
+    /// # Errors
+    /// When a secret can't be read or is of no use. They name the place, never the secret.
+    pub(super) fn read(auth: Option<&Auth>) -> anyhow::Result<Self> {
+        let token = |text: &str| Ok(Secret::token(text)?);
+        let secret = |text: &str| Ok(text.parse()?);
+        let read = |kept: &KeptIn| Credential::read("the secret", kept, MAX_AGE, secret);
+        Ok(match auth {
+            None => Self::Open,
+            Some(Auth::Token(kept)) => Self::Token(Credential::read("the token", kept, MAX_AGE, token)?),
+            Some(Auth::Signature(kept)) => Self::Signature(kept.iter().map(read).collect::<Result<_, _>>()?),
+        })
+    }
+
+    /// What can be said before there is a body.
+    pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match self {
+            Self::Open => Ok(()),
+            Self::Token(token) => match bearer(headers) {
+                Some(given) if token.current().await.is(given) => Ok(()),
+                given => Err(wrong_token(given.is_some())),
+            },
+            Self::Signature(_) => signed(headers).map(drop),
+        }
+    }
+
+    /// What the body says in addition.
+    pub(super) async fn believe(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
+        let Self::Signature(credentials) = self else { return Ok(()) };
+        let signed = signed(headers)?;
+        let mut secrets = Vec::with_capacity(credentials.len());
+        for credential in credentials {
+            secrets.push(credential.current().await);
+        }
+        signature::verify(&secrets, signed, body, SystemTime::now()).map_err(wrong_signature)
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+}
+
+fn signed(headers: &HeaderMap) -> Result<Signed<'_>, Refusal> {
+    let header = |name| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty());
+        value.ok_or_else(|| wrong_signature(format!("`{name}` is missing")))
+    };
+    Ok(Signed { id: header(ID)?, timestamp: header(TIMESTAMP)?, signatures: header(SIGNATURE)? })
+}
+
+fn wrong_token(is_given: bool) -> Refusal {
+    let message = if is_given { "the token is not the one that is known here" } else { "there is no bearer token" };
+    Refusal::unauthorized("Bearer", "token", message, "send the header `Authorization: Bearer TOKEN`")
+}
+
+fn wrong_signature(why: impl std::fmt::Display) -> Refusal {
+    let hint = "sign as Standard Webhooks has it: `webhook-id`, `webhook-timestamp`, `webhook-signature`";
+    Refusal::unauthorized("Webhook-Signature", "signature", why, hint)
+}

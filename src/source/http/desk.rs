@@ -1,0 +1,267 @@
+//! Where requests are answered.
+
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{
+    body::HttpBody,
+    extract::{
+        ConnectInfo, FromRequest, Request, State,
+        rejection::{BytesRejection, FailedToBufferBody},
+    },
+    http::{Method, StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use bytestring::ByteString;
+use percent_encoding::percent_decode_str;
+use serde_json::json;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    auth::Guard,
+    connection::Patience,
+    door::Door,
+    headers::{of_request, with},
+    messages::Form,
+    refusal::{Refusal, json_response},
+    stream::{Incoming, Stream},
+    work::Taken,
+};
+use crate::{
+    config::{self, Answer, HttpSource},
+    event::{Event, Headers, Origin, check_subject, identity::TENANT},
+    metrics::RequestMetrics,
+    signature,
+    source::{
+        envelope::{self, Message},
+        now,
+    },
+    stop::Stop,
+};
+
+pub(super) struct Desk {
+    settings: HttpSource,
+    envelope: config::Envelope,
+    origin: Arc<Origin>,
+    /// Of messages whose URL names none.
+    subject: ByteString,
+    /// Events so far.
+    sequence: AtomicU64,
+    guard: Guard,
+    door: Door,
+    stream: Option<Stream>,
+    metrics: Arc<RequestMetrics>,
+    stop: Stop,
+}
+
+pub(super) async fn answer(
+    State(desk): State<Arc<Desk>>,
+    ConnectInfo(patience): ConnectInfo<Patience>,
+    request: Request,
+) -> Response {
+    let _suspended = patience.suspend();
+    match desk.take(request).await {
+        Ok(response) => {
+            desk.metrics.taken.inc();
+            response
+        }
+        Err(refusal) => {
+            desk.metrics.refuse(refusal.reason);
+            let (status, reason, message) = (refusal.status.as_u16(), refusal.reason, &refusal.message);
+            tracing::debug!(source = desk.origin.source, status, reason, message, "request refused");
+            refusal.into_response()
+        }
+    }
+}
+
+impl Desk {
+    pub(super) fn new(
+        source: &config::Source,
+        settings: HttpSource,
+        guard: Guard,
+        door: Door,
+        stream: Option<Stream>,
+        metrics: Arc<RequestMetrics>,
+        stop: Stop,
+    ) -> Self {
+        let subject = settings.fixed_subject.as_ref().unwrap_or(&source.name).as_str().into();
+        let stream_name = format!("http://{}{}", settings.listen, settings.path);
+        let origin = Arc::new(Origin { source: source.name.clone(), stream: stream_name });
+        let (envelope, sequence) = (source.envelope.clone(), AtomicU64::new(0));
+        Self { settings, envelope, origin, subject, sequence, guard, door, stream, metrics, stop }
+    }
+
+    pub(super) fn settings(&self) -> &HttpSource {
+        &self.settings
+    }
+
+    pub(super) fn door(&self) -> &Door {
+        &self.door
+    }
+
+    /// Says what is lost with the run.
+    pub(super) fn give_up(&self) {
+        let (source, events) = (&self.origin.source, self.door.inside());
+        if events > 0 && self.settings.answer == Answer::Accepted {
+            tracing::warn!(
+                source,
+                events,
+                "given up: events that were accepted are not done, and nobody sends them again"
+            );
+        }
+    }
+
+    async fn take(&self, request: Request) -> Result<Response, Refusal> {
+        let (mut parts, body) = request.into_parts();
+        let subject = self.subject(parts.uri.path())?;
+        if parts.method != Method::POST {
+            return Err(Refusal::method());
+        }
+        if self.stop.is_draining() {
+            return Err(Refusal::stopping());
+        }
+        self.guard.admit(&parts.headers).await?;
+        let form = Form::of(&parts.headers)?;
+        let headers = of_request(&parts.headers, self.settings.tenant.as_deref())?;
+        if body.size_hint().lower() > self.settings.max_body as u64 {
+            return Err(self.too_large());
+        }
+        let body = self.read(&mut parts, body).await?;
+        self.guard.believe(&parts.headers, &body).await?;
+
+        let messages = form.take_apart(headers, body, self.door.most())?;
+        let kept = if self.stream.is_some() { messages.clone() } else { Vec::new() };
+        let events = self.events(&subject, messages)?;
+        let count = events.len();
+        let places = self.door.admit(&events)?;
+        if let Some(stream) = &self.stream {
+            let incoming =
+                kept.into_iter().zip(events).map(|((headers, body), event)| Incoming { headers, body, event });
+            stream.store(incoming.collect()).await?;
+            return Ok(json_response(StatusCode::ACCEPTED, &json!({ "stored": count })));
+        }
+        let waits = self.settings.answer == Answer::Settled;
+        let mut waiting = Vec::new();
+        let mut taken = Vec::with_capacity(count);
+        for (event, place) in events.into_iter().zip(places) {
+            let waits = waits.then(|| {
+                let (sender, receiver) = oneshot::channel();
+                waiting.push(receiver);
+                sender
+            });
+            taken.push(Taken { event, waits, place });
+        }
+        self.door.enter(taken)?;
+        if !waits {
+            return Ok(json_response(StatusCode::ACCEPTED, &json!({ "accepted": count })));
+        }
+        settled(waiting).await?;
+        Ok(json_response(StatusCode::OK, &json!({ "settled": count })))
+    }
+
+    /// What follows the path in the URL, or what is set for all.
+    fn subject(&self, path: &str) -> Result<ByteString, Refusal> {
+        let not_found = || Refusal::not_found(&self.settings.path);
+        let rest = path.strip_prefix(&self.settings.path).ok_or_else(not_found)?;
+        let rest = match rest.strip_prefix('/') {
+            None if !rest.is_empty() => return Err(not_found()),
+            rest => rest.unwrap_or_default(),
+        };
+        if rest.is_empty() {
+            return Ok(self.subject.clone());
+        }
+        if self.settings.fixed_subject.is_some() {
+            return Err(not_found());
+        }
+        let tokens = rest.replace('/', ".");
+        let subject = percent_decode_str(&tokens).decode_utf8().map_err(|error| Refusal::bad("bad_subject", error))?;
+        let bad = |error| Refusal::bad("bad_subject", format!("subject `{subject}`, after the path: {error}"));
+        check_subject(&subject).map_err(bad)?;
+        Ok(subject.into_owned().into())
+    }
+
+    /// The body, unless it is too large or too slow.
+    async fn read(&self, parts: &mut Parts, body: axum::body::Body) -> Result<Bytes, Refusal> {
+        // The limit on its size stands in the extensions.
+        let mut limited = Request::new(body);
+        *limited.extensions_mut() = mem::take(&mut parts.extensions);
+        let mut stop = self.stop.clone();
+        let read = tokio::select! {
+            read = timeout(self.settings.timeout, Bytes::from_request(limited, &())) => read,
+            () = stop.draining() => return Err(Refusal::stopping()),
+        };
+        read.map_err(|_| Refusal::slow(self.settings.timeout))?.map_err(|error| match error {
+            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => self.too_large(),
+            error => Refusal::bad("bad_body", error),
+        })
+    }
+
+    fn too_large(&self) -> Refusal {
+        let message = format!("the body has more than {} bytes, which is the limit here", self.settings.max_body);
+        Refusal::too_large("too_large", message)
+    }
+
+    /// The events of a request's messages: all of them are good, or none is taken.
+    fn events(&self, subject: &ByteString, messages: Vec<(Headers, Bytes)>) -> Result<Vec<Event>, Refusal> {
+        let count = messages.len();
+        if count > self.door.most() {
+            return Err(Refusal::too_many(self.door.most()));
+        }
+        let event = |(number, (headers, body)): (usize, (Headers, Bytes))| {
+            let id = match headers.get(signature::ID) {
+                Some(id) if count == 1 => id.clone(),
+                Some(id) => format!("{id}:{number}").into(),
+                None => xid::new().to_string().into(),
+            };
+            let event = self.event(subject.clone(), id, headers, body);
+            event.map_err(|refusal| refusal.of_event(number, count))
+        };
+        (1..).zip(messages).map(event).collect()
+    }
+
+    fn event(&self, subject: ByteString, id: ByteString, headers: Headers, body: Bytes) -> Result<Event, Refusal> {
+        let message = Message {
+            subject,
+            headers,
+            payload: body,
+            observed_at: now(),
+            attempt: 1,
+            origin: Arc::clone(&self.origin),
+            sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+        };
+        let event = Event { id, ..message.into_event() };
+        let mut event = envelope::open_event(&self.envelope, event)
+            .map_err(|refused| Refusal::bad(refused.1.reason, &refused.1.detail))?;
+        let Some(tenant) = &self.settings.tenant else { return Ok(event) };
+        // The envelope may have found another one in the body.
+        let is_other = |name: &str, value: &str| name.eq_ignore_ascii_case(TENANT) && value != tenant;
+        if event.headers.iter().any(|(name, value)| is_other(name, value)) {
+            if self.stream.is_some() {
+                return Err(Refusal::other_tenant());
+            }
+            event.headers = with(event.headers, TENANT, Some(tenant.as_str().into()));
+        }
+        Ok(event)
+    }
+}
+
+/// Waits until all are settled. Cancel safe: they are settled all the same.
+async fn settled(waiting: Vec<oneshot::Receiver<Result<(), &'static str>>>) -> Result<(), Refusal> {
+    let count = waiting.len();
+    let mut dead = Vec::new();
+    for settled in waiting {
+        if let Err(reason) = settled.await.map_err(|_| Refusal::given_back())? {
+            dead.push(reason);
+        }
+    }
+    match dead.first() {
+        Some(reason) => Err(Refusal::dead(reason, dead.len(), count)),
+        None => Ok(()),
+    }
+}

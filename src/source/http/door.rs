@@ -1,0 +1,131 @@
+//! How much may be inside at once, and how fast it may come. A request gets a place for each of its events, or none.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use governor::{DefaultDirectRateLimiter, Quota, clock::Clock as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::{refusal::Refusal, work::Taken};
+use crate::{config, event::Event};
+
+/// When to come again if there is no room now.
+const NO_ROOM: Duration = Duration::from_secs(1);
+
+/// An event's share of what the source may have open, given back on drop.
+#[derive(Debug)]
+pub(super) struct Place {
+    _event: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+pub(super) struct Door {
+    events: Gate,
+    bytes: Gate,
+    rate: Option<Rate>,
+    /// Leads to the one who works. It leads nowhere once the drain has begun.
+    inside: mpsc::WeakSender<Vec<Taken>>,
+}
+
+struct Gate {
+    places: Arc<Semaphore>,
+    all: u32,
+}
+
+struct Rate {
+    limiter: DefaultDirectRateLimiter,
+    burst: NonZeroU32,
+}
+
+impl Door {
+    pub(super) fn new(
+        pipeline: config::Pipeline,
+        rate: Option<config::Rate>,
+        inside: mpsc::WeakSender<Vec<Taken>>,
+    ) -> Self {
+        let rate = rate.map(|config::Rate { events, burst }| {
+            let limiter = DefaultDirectRateLimiter::direct(Quota::per_second(events).allow_burst(burst));
+            Rate { limiter, burst }
+        });
+        let bytes = Gate::new(pipeline.in_flight_bytes);
+        Self { events: Gate::new(pipeline.in_flight.get() as u64), bytes, rate, inside }
+    }
+
+    /// The most events that a request may ever hold.
+    pub(super) fn most(&self) -> usize {
+        self.events.all as usize
+    }
+
+    /// A place for each event: for all or for none.
+    pub(super) fn admit(&self, asking: &[Event]) -> Result<Vec<Place>, Refusal> {
+        let count = u32::try_from(asking.len()).unwrap_or(u32::MAX);
+        let total = asking.iter().fold(0, |total: u32, event| total.saturating_add(bytes(event)));
+        if count > self.events.all {
+            return Err(Refusal::too_many(self.most()));
+        }
+        if total > self.bytes.all {
+            let message = format!("the request has {total} bytes, and the router takes {} at once", self.bytes.all);
+            return Err(Refusal::too_large("too_large", message));
+        }
+        let mut events = self.events.places(count).ok_or_else(no_room)?;
+        let mut all_bytes = self.bytes.places(total).ok_or_else(no_room)?;
+        if let Some(rate) = &self.rate {
+            rate.check(count)?;
+        }
+        let place = |event| Some(Place { _event: events.split(1)?, _bytes: all_bytes.split(bytes(event) as usize)? });
+        asking.iter().map(place).collect::<Option<_>>().ok_or_else(no_room)
+    }
+
+    /// Hands over what has its places. On an error it comes to nothing.
+    pub(super) fn enter(&self, taken: Vec<Taken>) -> Result<(), Refusal> {
+        let inside = self.inside.upgrade().ok_or_else(Refusal::stopping)?;
+        inside.try_send(taken).map_err(|_| Refusal::stopping())
+    }
+
+    /// Resolves when nothing is inside.
+    pub(super) async fn all_left(&self) {
+        // Never closed.
+        let _ = self.events.places.acquire_many(self.events.all).await;
+    }
+
+    /// How many events are inside.
+    pub(super) fn inside(&self) -> usize {
+        self.most() - self.events.places.available_permits()
+    }
+}
+
+/// What is larger than a gate can count never comes through it.
+fn bytes(event: &Event) -> u32 {
+    u32::try_from(event.payload.len()).unwrap_or(u32::MAX)
+}
+
+impl Gate {
+    fn new(all: u64) -> Self {
+        let all = u32::try_from(all).unwrap_or(u32::MAX).min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
+        Self { places: Arc::new(Semaphore::new(all as usize)), all }
+    }
+
+    fn places(&self, count: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_many_owned(count).ok()
+    }
+}
+
+impl Rate {
+    fn check(&self, count: u32) -> Result<(), Refusal> {
+        let Some(count) = NonZeroU32::new(count) else { return Ok(()) };
+        match self.limiter.check_n(count) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(early)) => {
+                let wait = early.wait_time_from(self.limiter.clock().now());
+                Err(Refusal::later("rate", "events come faster than the rate that is set here", wait))
+            }
+            Err(_) => {
+                let message = format!("the request has {count} events, and at most {} may come at once", self.burst);
+                Err(Refusal::too_large("too_many", message))
+            }
+        }
+    }
+}
+
+fn no_room() -> Refusal {
+    Refusal::later("no_room", "the router has as many events open as it may", NO_ROOM)
+}

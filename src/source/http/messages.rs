@@ -1,0 +1,187 @@
+//! From a request's body to the messages in it.
+
+use axum::http::{
+    HeaderMap, HeaderName,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::{headers::with, refusal::Refusal};
+use crate::{event::Headers, json};
+
+const STRUCTURED: &str = "application/cloudevents+json";
+const FORMATS: &str = "application/cloudevents";
+
+/// What a body holds, going by its content type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// One message of any kind.
+    Whole,
+    /// One message in JSON.
+    Json,
+    /// A message a line.
+    Lines,
+    /// A list of CloudEvents.
+    Batch,
+}
+
+impl Form {
+    /// Nothing is said of the content: it is JSON, or what the attributes of a CloudEvent come with.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        if let Some(encoding) = text(headers, CONTENT_ENCODING)?
+            && !encoding.eq_ignore_ascii_case("identity")
+        {
+            return Err(Refusal::unreadable(format!("the body is encoded as `{encoding}`")));
+        }
+        let Some(content_type) = text(headers, CONTENT_TYPE)? else { return Ok(Self::Json) };
+        let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let is_one = media_type.split_once('/').is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty());
+        match &*media_type {
+            "application/x-ndjson" | "application/ndjson" => Ok(Self::Lines),
+            "application/cloudevents-batch+json" => Ok(Self::Batch),
+            STRUCTURED => Ok(Self::Json),
+            other if !is_one || other.starts_with(FORMATS) => {
+                Err(Refusal::unreadable(format!("`{content_type}` can't be read here")))
+            }
+            other if other.ends_with("/json") || other.ends_with("+json") => Ok(Self::Json),
+            _ => Ok(Self::Whole),
+        }
+    }
+
+    /// Each message's headers and payload. At most one more than `most`.
+    pub(super) fn take_apart(
+        self,
+        headers: Headers,
+        body: Bytes,
+        most: usize,
+    ) -> Result<Vec<(Headers, Bytes)>, Refusal> {
+        match self {
+            Self::Whole | Self::Json => {
+                let is_event_without_data = body.is_empty() && headers.get("ce-specversion").is_some();
+                if self == Self::Json && !is_event_without_data {
+                    json::check(&body).map_err(|error| not_json(&error))?;
+                }
+                if body.is_empty() && !is_event_without_data {
+                    return Err(empty());
+                }
+                Ok(vec![(headers, body)])
+            }
+            Self::Lines => {
+                // A line says of itself what it is.
+                let headers = with(headers, "content-type", None);
+                let lines =
+                    body.split(|byte| *byte == b'\n').zip(1..).map(|(line, number)| (line.trim_ascii(), number));
+                let lines = lines.filter(|(line, _)| !line.is_empty()).take(most + 1);
+                let message = |(line, number): (&[u8], usize)| {
+                    let not_json = |error| Refusal::bad("not_json", format!("line {number}: {error}"));
+                    json::check(line).map_err(not_json)?;
+                    Ok((headers.clone(), body.slice_ref(line)))
+                };
+                some(lines.map(message).collect::<Result<_, _>>()?)
+            }
+            Self::Batch => {
+                let headers = with(headers, "content-type", Some(STRUCTURED.into()));
+                let members: Vec<&RawValue> = serde_json::from_slice(&body).map_err(|error| not_json(&error))?;
+                let message = |member: &RawValue| (headers.clone(), body.slice_ref(member.get().as_bytes()));
+                some(members.into_iter().take(most + 1).map(message).collect())
+            }
+        }
+    }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Refusal> {
+    let unreadable = |_| Refusal::unreadable(format!("the header `{name}` is not text"));
+    headers.get(&name).map(|value| value.to_str().map_err(unreadable)).transpose()
+}
+
+fn some(messages: Vec<(Headers, Bytes)>) -> Result<Vec<(Headers, Bytes)>, Refusal> {
+    if messages.is_empty() { Err(empty()) } else { Ok(messages) }
+}
+
+fn empty() -> Refusal {
+    Refusal::bad("empty", "there is no event in the body")
+}
+
+fn not_json(error: &impl std::fmt::Display) -> Refusal {
+    Refusal::bad("not_json", format!("the body is not what its content type says: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(headers: &[(&'static str, &'static str)]) -> Result<Form, String> {
+        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        Form::of(&headers).map_err(|refusal| refusal.message)
+    }
+
+    fn bodies(form: Form, headers: &[(&'static str, &'static str)], body: &'static str) -> Result<Vec<String>, String> {
+        let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let messages = form.take_apart(headers, Bytes::from_static(body.as_bytes()), 3);
+        let show = |(headers, body): (Headers, Bytes)| {
+            let content_type = headers.get("content-type").map_or("-", |value| value);
+            format!("{content_type} {}", body.escape_ascii())
+        };
+        messages.map(|all| all.into_iter().map(show).collect()).map_err(|refusal| refusal.message)
+    }
+
+    #[test]
+    fn the_content_type_says_what_the_body_holds() {
+        for (content_type, expected) in [
+            ("application/json; charset=utf-8", Form::Json),
+            ("Application/CloudEvents+JSON", Form::Json),
+            ("application/vnd.a+json", Form::Json),
+            ("application/x-ndjson", Form::Lines),
+            ("application/cloudevents-batch+json;charset=UTF-8", Form::Batch),
+            ("text/plain", Form::Whole),
+            ("application/x-www-form-urlencoded", Form::Whole),
+        ] {
+            assert_eq!(form(&[("content-type", content_type)]), Ok(expected), "{content_type}");
+        }
+        assert_eq!(form(&[("content-encoding", "identity")]), Ok(Form::Json));
+        for (name, value) in [
+            ("content-type", "application/cloudevents+avro"),
+            ("content-type", "application/cloudevents-batch+avro"),
+            ("content-type", "json"),
+            ("content-type", "/"),
+            ("content-type", ""),
+            ("content-encoding", "gzip"),
+        ] {
+            assert!(form(&[(name, value)]).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn bodies_are_taken_apart() {
+        let json = [("content-type", "application/json")];
+        assert_eq!(bodies(Form::Json, &json, "{\"a\":1}").unwrap(), ["application/json {\\\"a\\\":1}"]);
+        assert_eq!(bodies(Form::Whole, &[("content-type", "text/plain")], "hi").unwrap(), ["text/plain hi"]);
+        let lines = [("content-type", "application/x-ndjson")];
+        assert_eq!(bodies(Form::Lines, &lines, "\n1\r\n \n 2 \n3").unwrap(), ["- 1", "- 2", "- 3"]);
+        assert_eq!(bodies(Form::Lines, &lines, "1\n2\n3\n4\n5\n").unwrap().len(), 4, "one too many is enough");
+        let batch = [("content-type", "application/cloudevents-batch+json")];
+        assert_eq!(
+            bodies(Form::Batch, &batch, "[ 1, [2] ]").unwrap(),
+            ["application/cloudevents+json 1", "application/cloudevents+json [2]"]
+        );
+        assert_eq!(bodies(Form::Json, &[("ce-specversion", "1.0")], "").unwrap(), ["- "]);
+    }
+
+    #[test]
+    fn bodies_that_hold_no_event_are_refused() {
+        for (form, body, expected) in [
+            (Form::Json, "", "the body is not what its content type says: EOF"),
+            (Form::Json, "{", "the body is not what its content type says: EOF"),
+            (Form::Whole, "", "there is no event"),
+            (Form::Lines, " \n\n", "there is no event"),
+            (Form::Lines, "1\n\n{\n", "line 3: EOF"),
+            (Form::Batch, "[]", "there is no event"),
+            (Form::Batch, "{}", "the body is not what its content type says: invalid type"),
+            (Form::Batch, "[1", "the body is not what its content type says: EOF"),
+        ] {
+            let error = bodies(form, &[], body).unwrap_err();
+            assert!(error.starts_with(expected), "{body}: {error}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Why a request was refused, as the client reads it.
+
+use std::{fmt::Display, time::Duration};
+
+use axum::{
+    http::{
+        HeaderValue, StatusCode,
+        header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+/// When to come again if the router stops or the stream is away.
+const AWAY: Duration = Duration::from_secs(5);
+
+/// A request that came to nothing.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    /// For programs, and for the metrics' label.
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    hint: Option<&'static str>,
+    header: Header,
+}
+
+/// What goes along with a status.
+#[derive(Debug)]
+enum Header {
+    None,
+    Allow,
+    /// What a client is to prove who it is by.
+    Challenge(&'static str),
+    /// Seconds.
+    RetryAfter(u64),
+}
+
+impl Refusal {
+    fn new(status: StatusCode, reason: &'static str, message: impl Display) -> Self {
+        Self { status, reason, message: message.to_string(), hint: None, header: Header::None }
+    }
+
+    fn hint(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+
+    fn again_after(self, wait: Duration) -> Self {
+        // Whole seconds, and none would mean at once.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self { header: Header::RetryAfter(seconds.max(1)), ..self }
+    }
+
+    /// Names the event that is concerned, where there are several.
+    pub(super) fn of_event(self, number: usize, count: usize) -> Self {
+        match count {
+            1 => self,
+            _ => Self { message: format!("event {number} of {count}: {}", self.message), ..self },
+        }
+    }
+
+    pub(super) fn bad(reason: &'static str, message: impl Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, reason, message)
+    }
+
+    pub(super) fn not_found(path: &str) -> Self {
+        let path = if path.is_empty() { "/" } else { path };
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("events are taken at `{path}`"))
+    }
+
+    pub(super) fn method() -> Self {
+        let refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "events are sent with POST");
+        Self { header: Header::Allow, ..refusal }
+    }
+
+    pub(super) fn unauthorized(
+        scheme: &'static str,
+        reason: &'static str,
+        message: impl Display,
+        hint: &'static str,
+    ) -> Self {
+        Self { header: Header::Challenge(scheme), ..Self::new(StatusCode::UNAUTHORIZED, reason, message).hint(hint) }
+    }
+
+    /// What its body says can't be stored under the tenant that is set here.
+    pub(super) fn other_tenant() -> Self {
+        let message = "the body names another tenant than the one whose events are taken here";
+        Self::new(StatusCode::FORBIDDEN, "other_tenant", message)
+    }
+
+    pub(super) fn too_large(reason: &'static str, message: impl Display) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, reason, message).hint("send it in parts")
+    }
+
+    pub(super) fn too_many(most: usize) -> Self {
+        Self::too_large(
+            "too_many",
+            format!("the request has more than {most} events, which is what the router takes at once"),
+        )
+    }
+
+    pub(super) fn slow(time: Duration) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "slow", format!("the body was not there within {time:?}"))
+    }
+
+    pub(super) fn unreadable(message: impl Display) -> Self {
+        let hint = "send `application/json`, `application/x-ndjson`, CloudEvents in JSON, or a content type of your own, \
+                    uncompressed";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message).hint(hint)
+    }
+
+    pub(super) fn later(reason: &'static str, message: impl Display, wait: Duration) -> Self {
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, reason, message);
+        refusal.hint("nothing of it was taken, send it again").again_after(wait)
+    }
+
+    fn unavailable(reason: &'static str, message: impl Display, hint: &'static str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, message).hint(hint).again_after(AWAY)
+    }
+
+    pub(super) fn stopping() -> Self {
+        Self::unavailable("stopping", "the router stops", "nothing of it was taken, send it again")
+    }
+
+    pub(super) fn given_back() -> Self {
+        let hint = "some of it may have been done: send it again, with the same ids if it has any";
+        Self::unavailable("stopping", "the router stopped before all of it was done", hint)
+    }
+
+    pub(super) fn stream(message: impl Display) -> Self {
+        let hint = "some of it may be stored: send it again, with the same ids if it has any";
+        Self::unavailable("stream", message, hint)
+    }
+
+    pub(super) fn dead(reason: &'static str, dead: usize, events: usize) -> Self {
+        let message = if events == 1 {
+            "the event can never succeed and is kept as a dead letter".to_owned()
+        } else {
+            format!("{dead} of {events} events can never succeed and are kept as dead letters, the others are done")
+        };
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, reason, message).hint("it does not help to send it again as it is")
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self { status, reason, message, hint, header } = self;
+        let mut error = json!({ "reason": reason, "message": message });
+        if let Some(hint) = hint {
+            error["hint"] = hint.into();
+        }
+        let mut response = json_response(status, &json!({ "error": error }));
+        let header = match header {
+            Header::None => None,
+            Header::Allow => Some((ALLOW, HeaderValue::from_static("POST"))),
+            Header::Challenge(scheme) => Some((WWW_AUTHENTICATE, HeaderValue::from_static(scheme))),
+            Header::RetryAfter(seconds) => Some((RETRY_AFTER, seconds.into())),
+        };
+        response.headers_mut().extend(header);
+        response
+    }
+}
+
+pub(super) fn json_response(status: StatusCode, body: &serde_json::Value) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+}

@@ -1,0 +1,97 @@
+//! Messages that a stream takes responsibility for.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::refusal::Refusal;
+use crate::{
+    config::{self, Part},
+    event::{Event, Headers},
+    nats::{ApiError, Connection, Template, code, header_map},
+};
+
+/// Messages of one request that are under way at once.
+const WINDOW: usize = 64;
+
+pub(super) struct Stream {
+    connection: Connection,
+    subject: Mutex<Template>,
+    /// Whether the stream took nothing when it was last tried, which was said.
+    is_away: AtomicBool,
+}
+
+/// A message as it came, and the event that it makes.
+pub(super) struct Incoming {
+    pub(super) headers: Headers,
+    pub(super) body: bytes::Bytes,
+    pub(super) event: Event,
+}
+
+impl Stream {
+    pub(super) fn new(connection: Connection, subject: config::Template) -> Self {
+        Self { connection, subject: Mutex::new(Template::new(subject)), is_away: AtomicBool::new(false) }
+    }
+
+    /// Stores all messages, in their order unless the connection is lost in between.
+    pub(super) async fn store(&self, incoming: Vec<Incoming>) -> Result<(), Refusal> {
+        // Everything that can be wrong with one of them shows before the first is sent.
+        let mut prepared = Vec::with_capacity(incoming.len());
+        for Incoming { headers, body, event } in incoming {
+            let mut template = self.subject.lock().unwrap_or_else(PoisonError::into_inner);
+            let subject = template.fill(|part| found(part, &event)).map_err(|why| Refusal::bad("bad_subject", why))?;
+            let headers = header_map(&headers).map_err(|why| Refusal::bad("bad_header", why))?;
+            if event.id.contains(char::is_control) {
+                return Err(Refusal::bad("bad_id", format!("the id {:?} holds a control character", event.id)));
+            }
+            prepared.push((subject, headers, event.id, body));
+        }
+        if !self.connection.is_connected() {
+            // What the client would keep for later might be stored when nobody expects it any more.
+            return Err(Refusal::stream("the server of the stream is away"));
+        }
+        let stored = stream::iter(prepared)
+            .map(|(subject, headers, id, body)| async move { self.connection.store(subject, headers, &id, body).await })
+            .buffered(WINDOW)
+            .try_for_each(|_| async { Ok(()) })
+            .await;
+        if stored.is_ok() {
+            self.is_away.store(false, Ordering::Relaxed);
+        }
+        stored.map_err(|error| self.refused(error))
+    }
+
+    fn refused(&self, error: ApiError) -> Refusal {
+        let is_too_large =
+            matches!(error, ApiError::TooLarge(..)) || error.code() == Some(code::MESSAGE_EXCEEDS_MAXIMUM);
+        let why = format!("{:#}", anyhow::Error::new(error));
+        if is_too_large {
+            return Refusal::too_large("too_large", why);
+        }
+        if !self.is_away.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                error = why,
+                "the stream takes no events that come in over HTTP, clients are told to come again"
+            );
+        }
+        Refusal::stream("the stream did not take it")
+    }
+}
+
+/// What a placeholder stands for where an event comes in.
+fn found<'a>(part: &'a Part, event: &'a Event) -> &'a str {
+    match part {
+        Part::Literal(text) => text,
+        Part::EventType => &event.event_type,
+        Part::Subject => &event.subject,
+        Part::Id => &event.id,
+        Part::SourceTime => event.source_time.as_deref().unwrap_or_default(),
+        Part::Header(name) => event.headers.get(name).map_or("", |value| value),
+        Part::Token(part) => found(part, event),
+        // The configuration is refused.
+        Part::Key => "",
+    }
+}

@@ -1,0 +1,117 @@
+//! Pushes what was taken, settles it, and pushes again what came back.
+
+use std::collections::VecDeque;
+
+use futures_util::FutureExt;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::unconstrained,
+};
+
+use super::door::Place;
+use crate::{
+    ack::Outcome,
+    event::Event,
+    pipeline::Intake,
+    source::again::{Again, at},
+    stop::Stop,
+};
+
+/// An event that we are responsible for. Dropping it gives it up.
+pub struct Taken {
+    pub(super) event: Event,
+    /// Who waits for it to be settled: hears the reason code when it became a dead letter, and nothing when it was given
+    /// up.
+    pub(super) waits: Option<oneshot::Sender<Result<(), &'static str>>>,
+    /// Given back once it is settled.
+    pub(super) place: Place,
+}
+
+/// Works until the drain has begun and nothing is left. Nothing arrives any more once `keeper` is dropped, which happens
+/// when the drain begins. Cancel safe, though what is open is given up.
+pub(super) async fn work(
+    intake: Intake<Taken>,
+    arriving: mpsc::Receiver<Vec<Taken>>,
+    keeper: mpsc::Sender<Vec<Taken>>,
+    stop: &mut Stop,
+) {
+    let keeper = Some(keeper);
+    let mut work = Work { intake, arriving, keeper, is_over: false, arrived: VecDeque::new(), again: Again::default() };
+    work.complete(stop).await;
+}
+
+struct Work {
+    intake: Intake<Taken>,
+    arriving: mpsc::Receiver<Vec<Taken>>,
+    keeper: Option<mpsc::Sender<Vec<Taken>>>,
+    /// Nothing more arrives.
+    is_over: bool,
+    /// Not pushed yet.
+    arrived: VecDeque<Taken>,
+    /// To be pushed again.
+    again: Again<Taken>,
+}
+
+impl Work {
+    async fn complete(&mut self, stop: &mut Stop) {
+        loop {
+            // All that is settled, in one go: what then is pushed goes to the lanes in one go, too.
+            while self.intake.open() > 0
+                && let Some((taken, outcome)) = unconstrained(self.intake.settled()).now_or_never()
+            {
+                self.settle(taken, outcome);
+            }
+            self.push_all();
+            if self.is_done() {
+                return;
+            }
+            let is_open = self.intake.is_open();
+            let due = self.again.due().filter(|_| is_open);
+            tokio::select! {
+                biased;
+                () = stop.draining(), if self.keeper.is_some() => self.keeper = None,
+                (taken, outcome) = self.intake.settled(), if self.intake.open() > 0 => self.settle(taken, outcome),
+                arrived = self.arriving.recv(), if is_open && !self.is_over => match arrived {
+                    Some(arrived) => self.arrived.extend(arrived),
+                    None => self.is_over = true,
+                },
+                () = at(due), if due.is_some() => {}
+            }
+        }
+    }
+
+    /// Pushes as much as the intake takes now. What comes back goes before what is new.
+    fn push_all(&mut self) {
+        while self.intake.is_open() {
+            if self.arrived.is_empty()
+                && let Ok(arrived) = self.arriving.try_recv()
+            {
+                self.arrived.extend(arrived);
+            }
+            let Some(taken) = self.again.pop_due().or_else(|| self.arrived.pop_front()) else { return };
+            self.intake.push(taken.event.clone(), taken);
+        }
+    }
+
+    fn settle(&mut self, mut taken: Taken, outcome: Outcome) {
+        let settled = match outcome {
+            Outcome::Done => Ok(()),
+            Outcome::Dead(reason) => Err(reason),
+            Outcome::Retry(wait) => {
+                let (number, attempt) = (taken.event.sequence, taken.event.attempt);
+                taken.event.attempt = attempt.saturating_add(1);
+                self.again.insert(number, attempt, wait, taken);
+                return;
+            }
+        };
+        if let Some(waits) = taken.waits {
+            // The client may have left.
+            let _ = waits.send(settled);
+        }
+        drop(taken.place);
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_over && self.arrived.is_empty() && self.again.is_empty() && self.intake.open() == 0
+    }
+}

@@ -1,0 +1,173 @@
+//! What is said of a source of type `http`, and what is wrong with it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
+use std::{fs, time::Duration};
+
+use insta::assert_snapshot;
+use tempfile::TempDir;
+use trommel::config::{Answer, Auth, Envelope, HttpSource, KeptIn, Part, Rate, SourceKind, Template, load};
+
+fn folder(source: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["token", "new", "old"] {
+        fs::write(dir.path().join(name), "x").unwrap();
+    }
+    let settings =
+        format!("[[source]]\nname = \"in\"\ntype = \"http\"\n{source}\n[[sink]]\nname = \"out\"\ntype = \"null\"\n");
+    fs::write(dir.path().join("trommel.toml"), settings).unwrap();
+    dir
+}
+
+fn loaded(dir: &TempDir) -> HttpSource {
+    let config = load(dir.path()).unwrap_or_else(|problems| panic!("{problems}"));
+    match config.sources.into_iter().next().unwrap().kind {
+        SourceKind::Http(http) => *http,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn problems(source: &str) -> String {
+    let dir = folder(source);
+    load(dir.path()).unwrap_err().to_string().replace(&dir.path().display().to_string(), "DIR")
+}
+
+#[test]
+fn the_least_that_can_be_said() {
+    let http = loaded(&folder("listen = \"127.0.0.1:8080\""));
+    assert_eq!((http.listen.to_string().as_str(), http.path.as_str()), ("127.0.0.1:8080", "/events"));
+    assert_eq!((http.fixed_subject, http.auth, http.tenant, http.rate), (None, None, None, None));
+    assert_eq!(http.answer, Answer::Accepted);
+    assert_eq!((http.max_body, http.connections, http.timeout), (1 << 20, 256, Duration::from_secs(30)));
+}
+
+#[test]
+fn everything_that_can_be_said() {
+    let dir = folder(
+        r#"
+        envelope = "cloudevents"
+        listen = "0.0.0.0:8080"
+        path = "/hooks/orders/"
+        fixed_subject = "orders.created"
+        secret_file = ["new", "old"]
+        tenant = "t1"
+        answer = "settled"
+        rate = 100
+        burst = 500
+        max_body = "64KiB"
+        connections = 10
+        timeout = "5s"
+        "#,
+    );
+    assert_eq!(load(dir.path()).unwrap().sources[0].envelope, Envelope::CloudEvents);
+    let http = loaded(&dir);
+    assert_eq!((http.path.as_str(), http.fixed_subject.as_deref()), ("/hooks/orders", Some("orders.created")));
+    let secrets = ["new", "old"].map(|name| KeptIn::File(dir.path().join(name)));
+    assert_eq!(http.auth, Some(Auth::Signature(secrets.into())));
+    assert_eq!((http.tenant.as_deref(), http.answer), (Some("t1"), Answer::Settled));
+    assert_eq!(http.rate, Some(Rate { events: 100.try_into().unwrap(), burst: 500.try_into().unwrap() }));
+    assert_eq!((http.max_body, http.connections, http.timeout), (64 << 10, 10, Duration::from_secs(5)));
+
+    let http = loaded(&folder("listen = \"[::]:80\"\npath = \"/\"\ntoken_env = \"TOKEN\"\nrate = 7"));
+    assert_eq!((http.path.as_str(), http.auth), ("", Some(Auth::Token(KeptIn::Env("TOKEN".to_owned())))));
+    assert_eq!(http.rate, Some(Rate { events: 7.try_into().unwrap(), burst: 7.try_into().unwrap() }));
+    let http = loaded(&folder("listen = \"0.0.0.0:80\"\nallow_unauthenticated = true"));
+    assert_eq!(http.auth, None);
+    let http =
+        loaded(&folder("listen = \"127.0.0.1:80\"\nstream_subject = \"in.{event_type}\"\n[nats]\nurl = \"nats://a\""));
+    assert_eq!(http.answer, Answer::Stored(Template(vec![Part::Literal("in.".to_owned()), Part::EventType])));
+}
+
+#[test]
+fn values_that_can_not_be() {
+    assert_snapshot!(problems(
+        r#"
+listen = "8080"
+path = "events?"
+fixed_subject = "orders.*"
+tenant = "a b"
+answer = "setled"
+rate = 0
+burst = 2_000_000
+max_body = 0
+connections = 0
+timeout = "0s"
+tokenfile = "x"
+"#
+    ), @"
+    trommel.toml:5:10: `listen` can't be `8080`: it is an address and a port, such as `127.0.0.1:9464`
+    trommel.toml:6:8: `path` can't be `events?`: a path looks like `/events` or `/hooks/orders`
+    trommel.toml:7:17: `fixed_subject` can't be `orders.*`: `*` and `>` belong in patterns, not in subjects
+    trommel.toml:8:10: `tenant` can't be `a b`: a tenant is printable ASCII without spaces
+    trommel.toml:9:10: `answer` can't be `setled`
+      did you mean `settled`?
+    trommel.toml:10:8: `rate` can't be `0`: it must be at least 1
+    trommel.toml:11:9: `burst` can't be `2000000`: it must be at most 1000000
+    trommel.toml:12:12: `max_body` can't be `0`: it must be at least 1
+    trommel.toml:13:15: `connections` can't be `0`: it must be at least 1
+    trommel.toml:14:11: `timeout` can't be zero
+    trommel.toml:15:1: unknown field `tokenfile`
+      did you mean `token_file`?
+    ");
+}
+
+/// Nobody finds out by accident that anybody could send events.
+#[test]
+fn a_listener_for_others_knows_its_clients() {
+    assert_snapshot!(problems("listen = \"0.0.0.0:8080\""), @"
+    trommel.toml:4:10: anybody who can reach `0.0.0.0:8080` could send events
+      give it a `token_file` or a `secret_file`, or say `allow_unauthenticated = true` if that is meant
+    ");
+    assert_snapshot!(problems("listen = \"[::]:8080\"\nallow_unauthenticated = false"), @"
+    trommel.toml:4:10: anybody who can reach `[::]:8080` could send events
+      give it a `token_file` or a `secret_file`, or say `allow_unauthenticated = true` if that is meant
+    ");
+}
+
+#[test]
+fn clients_are_known_by_one_thing() {
+    assert_snapshot!(problems(
+        r#"
+listen = "127.0.0.1:1"
+token_file = "token"
+token_env = "TOKEN"
+secret_file = ["new", "old"]
+secret_env = ["ONE", ""]
+"#
+    ), @"
+    trommel.toml:7:13: the token comes from `token_file` or from `token_env`, not from both
+    trommel.toml:8:15: clients prove who they are by a token or by signatures, not by both
+    trommel.toml:9:22: `secret_env` can't be ``: it is empty
+    ");
+    assert_snapshot!(problems("listen = \"127.0.0.1:1\"\nsecret_file = [\"new\", \"old\", \"older\"]"), @"
+    trommel.toml:5:15: at most 2 secrets count at a time
+    trommel.toml:5:30: can't read `DIR/older`: No such file or directory (os error 2)
+    ");
+    assert_snapshot!(problems("listen = \"127.0.0.1:1\"\nsecret_file = []"), @"trommel.toml:5:15: `secret_file` names no secret");
+}
+
+#[test]
+fn settings_that_contradict_each_other() {
+    assert_snapshot!(problems(
+        r#"
+listen = "127.0.0.1:1"
+answer = "settled"
+stream_subject = "in.{key}"
+burst = 5
+
+[[source]]
+name = "again"
+type = "http"
+listen = "127.0.0.1:1"
+stream_subject = "in.{event_type}"
+"#
+    ), @r#"
+    trommel.toml:6:10: with `stream_subject` a request is answered when the stream has its events
+      without `stream_subject` the router works on the events at once and can tell
+    trommel.toml:7:18: `stream_subject` can't be `in.{key}`: there is no `{key}` yet where events come in
+    trommel.toml:8:9: `burst` without `rate` means nothing
+    trommel.toml:10:1: a source with `stream_subject` needs a server
+      add `[nats]` with, say, `url = "nats://127.0.0.1:4222"`
+    trommel.toml:13:10: the listener `127.0.0.1:1` appears twice
+      first at trommel.toml:5:10
+    "#);
+}
