@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     admin, api,
     bus::Bus,
-    config::{self, Answer, BusSource, Config, Place, Problem, Problems, Role, SourceKind, Stream},
+    config::{self, Answer, BusSource, Config, Place, Problem, Problems, Role, SourceKind, Stream, Webhook},
     filter::Host,
     metrics::Metrics,
     nats::{self, Connection, Life},
@@ -41,6 +41,7 @@ use crate::{
 };
 
 mod attended;
+mod deliveries;
 mod observer;
 mod outlets;
 mod replay;
@@ -188,6 +189,8 @@ struct Router {
     /// Admin and reload: they run as long as the rest does.
     background: JoinSet<anyhow::Result<()>>,
     outlets: JoinSet<anyhow::Result<End>>,
+    /// What sends stored deliveries, if there is a sink that stores some.
+    deliveries: JoinSet<anyhow::Result<()>>,
     dead_letters: Queue,
     /// `None` where nothing is held upstream.
     tenures: Option<Arc<Tenures>>,
@@ -218,10 +221,11 @@ impl Router {
         }
         let control = attended::open(controls).await?;
         let setup = converge_streams(&config).await?;
-        let mut outlets = Outlets::new(&config, controls);
+        let (webhooks, wanted) = watch::channel(config.registry.webhooks.clone());
+        let mut outlets = Outlets::new(&config, controls, wanted);
         let dead_letters = outlets.open_dead_letters().await.map_err(RunError::Failed)?;
         let sinks = outlets.open_sinks().await.map_err(RunError::Failed)?;
-        let outlets = outlets.into_tasks();
+        let (outlets, dispatcher) = outlets.into_tasks();
 
         let host = Host::new(controls.cache.clone(), api, Arc::clone(metrics)).map_err(RunError::Failed)?;
         let watch = Watch::new(vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()]);
@@ -236,8 +240,8 @@ impl Router {
         let snapshots = loader.snapshots();
         let quarantined = Arc::new(Notify::new());
         let Attended { serves, attached, changes } = attended::attend(control, controls, has_started);
-        let current =
-            Current { loader, watch, reload: Arc::clone(&controls.reload), quarantined: Arc::clone(&quarantined) };
+        let (reload, quarantine) = (Arc::clone(&controls.reload), Arc::clone(&quarantined));
+        let current = Current { loader, watch, reload, quarantined: quarantine, webhooks };
         if config.role != Role::Replay {
             background.spawn(current.keep(changes));
         }
@@ -248,11 +252,26 @@ impl Router {
             attended::somebody(attached, stop.clone()).await;
         }
         let sources = start_sources(&config, controls, &pipeline).await.map_err(RunError::Failed)?;
+        let mut deliveries = JoinSet::new();
+        if let Some(dispatcher) = dispatcher {
+            deliveries.spawn(dispatcher.run(stop.clone()));
+        }
         started.send_replace(true);
         let registry = &config.registry;
         let (keys, routes) = (registry.keys.len(), registry.routes.len() + registry.type_routes.len());
         tracing::info!(keys, routes, sources = config.sources.len(), sinks = config.sinks.len(), "running");
-        Ok(Self { config, sources, pipeline, lanes, background, outlets, dead_letters, tenures, attended: serves })
+        Ok(Self {
+            config,
+            sources,
+            pipeline,
+            lanes,
+            background,
+            outlets,
+            deliveries,
+            dead_letters,
+            tenures,
+            attended: serves,
+        })
     }
 
     /// Waits for the sources to end, then for everything behind them.
@@ -276,6 +295,9 @@ impl Router {
         }
         while let Some(ended) = self.outlets.join_next().await {
             result = result.and(ended.context("a sink's task panicked").flatten().map(drop));
+        }
+        while let Some(ended) = self.deliveries.join_next().await {
+            result = result.and(ended.context("the dispatcher panicked").flatten());
         }
         result
     }
@@ -301,6 +323,7 @@ impl Router {
                     }
                     End::Drained => {}
                 },
+                Some(ended) = self.deliveries.join_next() => ended.context("the dispatcher panicked")??,
                 Some(ended) = self.attended.join_next() => ended.context("the control socket's task panicked")??,
                 Some(ended) = self.background.join_next() => ended.context("a background task panicked")??,
                 () = &mut grace, if !gave_up => {
@@ -319,12 +342,13 @@ struct Current {
     watch: Watch,
     reload: Arc<Notify>,
     quarantined: Arc<Notify>,
+    webhooks: watch::Sender<Vec<Arc<Webhook>>>,
 }
 
 impl Current {
     /// Reloads when the folders change or when asked to, rolls back what is quarantined, and lets consumers come and go.
     async fn keep(self, mut changes: mpsc::Receiver<Change>) -> anyhow::Result<()> {
-        let Self { mut loader, mut watch, reload, quarantined } = self;
+        let Self { mut loader, mut watch, reload, quarantined, webhooks } = self;
         let mut arrived = Vec::new();
         loop {
             let Report { generation, refused } = tokio::select! {
@@ -340,6 +364,13 @@ impl Current {
                 tracing::error!("not reloaded, what was good stays in force: {refused}");
             }
             if let Some(generation) = generation {
+                webhooks.send_if_modified(|current| {
+                    let changed = *current != *loader.webhooks();
+                    if changed {
+                        current.clone_from(loader.webhooks());
+                    }
+                    changed
+                });
                 tracing::info!(generation, "reloaded");
             }
         }

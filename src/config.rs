@@ -1,7 +1,7 @@
 //! The checked configuration, the only one that the rest of the program sees. [`load`] reads a router's folder and
 //! answers either with a [`Config`] or with every problem of every file at once.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     avro::{self as wire, Schemas},
@@ -33,6 +33,7 @@ mod range;
 mod routes;
 mod schema;
 mod schemas;
+mod secret;
 mod settings;
 mod sink;
 mod source;
@@ -42,6 +43,7 @@ mod telemetry;
 mod template;
 mod unique;
 mod values;
+mod webhook;
 
 pub use self::{
     api::{Api, AuthType, Identity, KeptIn},
@@ -64,6 +66,7 @@ pub use stream::{Bound, Compression, Discard, Placement, Republish, Retention, S
 pub use telemetry::Telemetry;
 pub use template::{Part, Template};
 pub use values::{duration, server_name};
+pub use webhook::{Tenant, Webhook, WebhookSink};
 
 /// A router's folder, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +120,7 @@ pub struct Registry {
     pub keys: Vec<Key>,
     pub routes: Vec<Route>,
     pub type_routes: Vec<TypeRoute>,
+    pub webhooks: Vec<Arc<Webhook>>,
     /// `schemas/*.avsc` and those of the presets.
     pub avro: Schemas,
 }

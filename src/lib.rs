@@ -32,6 +32,7 @@ pub mod registry;
 pub mod pipeline;
 pub mod sink;
 pub mod source;
+pub mod webhook;
 
 pub mod admin;
 pub mod app;

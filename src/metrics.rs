@@ -94,6 +94,17 @@ pub struct SinkMetrics {
     pub returned: Counter,
 }
 
+/// What became of a webhook's deliveries.
+#[derive(Debug, Default)]
+pub struct WebhookMetrics {
+    pub delivered: Counter,
+    /// Tries that did not succeed and are repeated.
+    pub retried: Counter,
+    pub failed: Counter,
+    /// Stored and not sent yet.
+    pub pending: Gauge,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Name {
     name: String,
@@ -115,6 +126,7 @@ pub struct Metrics {
     keys: Named<KeyMetrics>,
     filters: Named<FilterMetrics>,
     sinks: Named<SinkMetrics>,
+    webhooks: Named<WebhookMetrics>,
 }
 
 #[derive(Debug, Default)]
@@ -160,6 +172,10 @@ impl Metrics {
 
     pub fn sink(&self, name: &str) -> Arc<SinkMetrics> {
         self.sinks.get(name)
+    }
+
+    pub fn webhook(&self, name: &str) -> Arc<WebhookMetrics> {
+        self.webhooks.get(name)
     }
 
     pub fn sources(&self) -> Vec<(String, Arc<SourceMetrics>)> {
@@ -226,6 +242,11 @@ impl Metrics {
         page.counters("sink_outputs_skipped", "Outputs skipped by policy", &sinks, |m| &m.skipped);
         page.counters("sink_outputs_dead_lettered", "Outputs stored as dead letters", &sinks, |m| &m.dead_lettered);
         page.counters("sink_outputs_returned", "Outputs given back unwritten", &sinks, |m| &m.returned);
+        let webhooks = self.webhooks.all();
+        page.counters("webhook_deliveries_delivered", "Deliveries that succeeded", &webhooks, |m| &m.delivered);
+        page.counters("webhook_deliveries_retried", "Tries that are repeated", &webhooks, |m| &m.retried);
+        page.counters("webhook_deliveries_failed", "Deliveries that were given up", &webhooks, |m| &m.failed);
+        page.gauges("webhook_deliveries_pending", "Deliveries not sent yet", &webhooks, |m| &m.pending);
         page.text()
     }
 }

@@ -22,6 +22,7 @@ pub mod outlet;
 mod permissions;
 mod safe;
 pub mod stdout;
+pub mod webhook;
 
 /// One output of a route, with the duty to settle its event.
 #[derive(Debug)]

@@ -1,20 +1,21 @@
 //! Opens sinks and starts the outlets that drive them.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    app::Controls,
+    app::{Controls, deliveries},
     config::{
         self, Config, DeadLetter, FileSink, Fsync, NatsSink, OnFailure, Part, Record, Retry, SinkKind, Stream,
-        Template, Upkeep,
+        Template, Upkeep, Webhook,
     },
     sink::{
         self, Sink,
         outlet::{End, Outlet, Policy, Queue},
     },
+    webhook::dispatch::Dispatcher,
 };
 
 /// Outputs that may wait before one sink, and that it may have under way unless it says otherwise.
@@ -25,13 +26,19 @@ const DEAD_LETTER_QUEUE: usize = 64;
 pub(super) struct Outlets<'a> {
     config: &'a Config,
     controls: &'a Controls,
+    webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
     tasks: JoinSet<anyhow::Result<End>>,
     dead_letters: Option<Queue>,
+    dispatcher: Option<Dispatcher>,
 }
 
 impl<'a> Outlets<'a> {
-    pub(super) fn new(config: &'a Config, controls: &'a Controls) -> Self {
-        Self { config, controls, tasks: JoinSet::new(), dead_letters: None }
+    pub(super) fn new(
+        config: &'a Config,
+        controls: &'a Controls,
+        webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
+    ) -> Self {
+        Self { config, controls, webhooks, tasks: JoinSet::new(), dead_letters: None, dispatcher: None }
     }
 
     /// Opened first: every other outlet sends its refused outputs there.
@@ -59,9 +66,10 @@ impl<'a> Outlets<'a> {
         Ok(queues)
     }
 
-    /// The outlets as they run. Each ends when its queues are gone.
-    pub(super) fn into_tasks(self) -> JoinSet<anyhow::Result<End>> {
-        self.tasks
+    /// The outlets as they run, each until its queues are gone, and what is to send the deliveries that one of them
+    /// stores.
+    pub(super) fn into_tasks(self) -> (JoinSet<anyhow::Result<End>>, Option<Dispatcher>) {
+        (self.tasks, self.dispatcher)
     }
 
     async fn open(&mut self, settings: &config::Sink, capacity: usize) -> anyhow::Result<Queue> {
@@ -78,6 +86,12 @@ impl<'a> Outlets<'a> {
             SinkKind::Nats(nats) => {
                 let servers = self.config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
                 let sink = sink::nats::Nats::open(&settings.name, servers, nats).await.with_context(at)?;
+                self.start(settings, capacity, sink)
+            }
+            SinkKind::Webhook(webhook) => {
+                let opened = deliveries::open(webhook, self.config, self.controls, &self.webhooks);
+                let (sink, dispatcher) = opened.with_context(at)?;
+                self.dispatcher = Some(dispatcher);
                 self.start(settings, capacity, sink)
             }
             SinkKind::Null => self.start(settings, capacity, sink::null::Null::default()),

@@ -110,7 +110,7 @@ pub(super) fn api(table: &mut Table<'_>) -> Option<Api> {
         let message = "the token comes from `token_file` or from `token_env`, not from both";
         table.error(table.place_of("token_env"), message, None);
     }
-    let headers = headers(table);
+    let headers = headers(table, &[]);
     let timeout = table.duration("timeout").unwrap_or(TIMEOUT);
     let retries = table.count_from("retries", 0).unwrap_or(RETRIES);
     let backoff = table.table("backoff", |table| waits(table, BACKOFF)).unwrap_or(BACKOFF);
@@ -149,25 +149,19 @@ fn base_url(table: &mut Table<'_>, field: &'static str) -> Option<Url> {
     address(&text, "`token_file`, `token_env` or `headers`").map_err(report).ok()
 }
 
-/// `http` or `https`, a host and perhaps a path. A user does not belong there, but in `instead`.
+/// A server and perhaps a path. A user does not belong there, but in `instead`.
 pub(super) fn address(text: &str, instead: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("it begins with `{}:` instead of `https:` or `http:`", url.scheme()));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(format!("it holds a user, who belongs in {instead}"));
-    }
+    let url = values::http_url(text, &format!("in {instead}"))?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err("it ends with its path, without `?` and `#`".to_owned());
     }
     Ok(url)
 }
 
-/// Sent with every call: `headers = { X-Tenant = "42" }`.
-fn headers(table: &mut Table<'_>) -> Option<Vec<(String, String)>> {
+/// Sent with every call: `headers = { X-Tenant = "42" }`. Those that the router sets itself, `ours` among them, are refused.
+pub(super) fn headers(table: &mut Table<'_>, ours: &[&str]) -> Option<Vec<(String, String)>> {
     match table.map("headers") {
-        Some(given) => checked_headers(table, given),
+        Some(given) => checked_headers(table, given, ours),
         None => (!table.has("headers")).then(Vec::new),
     }
 }
@@ -176,6 +170,7 @@ fn headers(table: &mut Table<'_>) -> Option<Vec<(String, String)>> {
 pub(super) fn checked_headers(
     table: &Table<'_>,
     given: impl IntoIterator<Item = (At<String>, At<Given>)>,
+    ours: &[&str],
 ) -> Option<Vec<(String, String)>> {
     let mut names = Unique::default();
     let has_token = table.has("token_file") || table.has("token_env");
@@ -186,7 +181,7 @@ pub(super) fn checked_headers(
             table.error(name.place, format!("`{}` is no header's name", name.value), None);
             return None;
         }
-        if OURS.contains(&lower.as_str()) {
+        if OURS.iter().chain(ours).any(|name| *name == lower) {
             table.error(name.place, format!("the router sets the header `{}` itself", name.value), None);
             return None;
         }

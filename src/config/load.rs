@@ -1,9 +1,9 @@
 //! From a folder to a checked configuration.
 
-use std::{collections::HashSet, fs, path::Path};
+use std::{collections::HashSet, fs, path::Path, sync::Arc};
 
 use super::{
-    Config, Identity, Registry, avro,
+    Config, Identity, Registry, Role, avro,
     document::Document,
     folder::{Plugins, files},
     keys::{self, NamedKey, Ready},
@@ -15,6 +15,7 @@ use super::{
     settings::{Settings, settings},
     table::Table,
     unique::Unique,
+    webhook,
 };
 
 const SETTINGS: &str = "trommel.toml";
@@ -44,6 +45,9 @@ pub fn load(dir: &Path) -> Result<Config, Problems> {
     if let Some(identity) = identity {
         check_identity(&registry, &identity, &report);
     }
+    if let Some(config) = &config {
+        webhook::check_sink(&registry.webhooks, &config.sinks, &report);
+    }
     let (config, warnings) = report.conclude(config)?;
     Ok(Config { registry, warnings, ..config })
 }
@@ -63,6 +67,9 @@ pub fn load_registry(config: &Config) -> Result<Registry, Problems> {
     let ready = Ready { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
     let registry = registry(&config.dir, Some(&sinks), ready, &config.presets, &report);
     check_identity(&registry, &config.identity(), &report);
+    if config.role == Role::Router {
+        webhook::check_sink(&registry.webhooks, &config.sinks, &report);
+    }
     let (registry, warnings) = report.conclude(Some(registry))?;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -115,8 +122,10 @@ fn registry(
         Vec::new()
     });
     let mut names = Unique::default();
+    let mut webhook_names = Unique::default();
     let mut keys = Vec::new();
     let mut written = Vec::new();
+    let mut webhooks = Vec::new();
     let mut all_keys = true;
     for file in files {
         let document = Document::open(dir, &Path::new(KEYS).join(file), report);
@@ -128,6 +137,8 @@ fn registry(
                 let key = |table: &mut Table<'_>| keys::key(table, &mut names, ready);
                 keys.extend(table.tables("key", key).into_iter().flatten());
                 written.extend(table.tables("route", routes::written).into_iter().flatten());
+                let webhook = |table: &mut Table<'_>| webhook::webhook(table, &mut webhook_names).map(Arc::new);
+                webhooks.extend(table.tables("webhook", webhook).into_iter().flatten());
             })
         });
         all_keys &= read.is_some();
@@ -145,7 +156,7 @@ fn registry(
     let mut names = Unique::default();
     let index = keys.iter().map(|key| (key.name.as_str(), key)).collect();
     let known = Known { keys: index, all_keys, sinks };
-    let mut registry = Registry::default();
+    let mut registry = Registry { webhooks, ..Registry::default() };
     for route in written {
         known.check(route, &mut names, report, &mut registry);
     }

@@ -51,7 +51,7 @@ pub(super) struct Settings {
 }
 
 pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
-    for name in ["key", "route"] {
+    for name in ["key", "route", "webhook"] {
         table.misplaced(name, "a file in `keys/`");
     }
     let folders = |table: &mut Table<'_>| (table.path("plugins"), table.path("schemas"));

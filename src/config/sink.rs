@@ -6,14 +6,14 @@ use std::{
 };
 
 use super::{
-    DeadLetter, FileSink, PathTemplate, Place, Retry, Stream, Template,
+    DeadLetter, FileSink, PathTemplate, Place, Retry, Stream, Template, WebhookSink,
     file::{Files, file},
     limits::{SINK_RETRY, retry},
     path::FilePath,
     table::{At, Table},
     template::{file_name, subject},
     unique::Unique,
-    values,
+    values, webhook,
 };
 use crate::avro::Framing;
 
@@ -62,6 +62,7 @@ pub enum SinkKind {
     Files(PathTemplate, FileSink),
     Folder(FolderSink),
     Nats(NatsSink),
+    Webhook(WebhookSink),
     Null,
 }
 
@@ -91,6 +92,8 @@ pub struct NatsSink {
 pub(super) struct Taken {
     pub(super) names: Unique,
     files: Files,
+    /// Those of which there is one at most.
+    alone: Unique,
 }
 
 pub(super) fn sink(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sink>> {
@@ -106,11 +109,12 @@ pub(super) fn sink(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sink>>
     );
     let retry = retry(table, SINK_RETRY);
     type Kind = fn(&mut Table<'_>, &mut Files) -> Option<SinkKind>;
-    let kinds: [(&str, Kind); 5] = [
+    let kinds: [(&str, Kind); 6] = [
         ("stdout", |_, _| Some(SinkKind::Stdout)),
         ("file", file),
         ("folder", |table, _| folder(table)),
         ("nats", |table, _| nats(table)),
+        ("webhook", webhook::sink),
         ("null", |_, _| Some(SinkKind::Null)),
     ];
     let encode = encode(table);
@@ -127,6 +131,9 @@ pub(super) fn sink(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sink>>
     {
         let hint = "sinks of type `nats` and `folder` write each output by itself".to_owned();
         table.error(table.place_of("encode"), "Avro has no lines: this sink can't write it", Some(hint));
+    }
+    if let Some(SinkKind::Webhook(_)) = kind {
+        taken.alone.claim(table, "webhook", table.place(), "a sink of type `webhook`".to_owned());
     }
     let on_failure = on_failure.unwrap_or(OnFailure::Retry);
     Some(At { value: Sink { name: name?, on_failure, retry, encode, kind: kind? }, place: table.place() })

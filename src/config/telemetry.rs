@@ -64,7 +64,7 @@ fn otlp(table: &mut Table<'_>) -> Option<Url> {
 fn headers(table: &mut Table<'_>) -> Option<Vec<(String, String)>> {
     let written = table.map("headers").unwrap_or_default();
     let in_file = table.path("headers_file").map(|path| lines(table, &path)).unwrap_or_default();
-    checked_headers(table, written.into_iter().chain(in_file))
+    checked_headers(table, written.into_iter().chain(in_file), &[])
 }
 
 /// A line each: `NAME: VALUE`.

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytesize::ByteSize;
 use jiff::{Span, SpanRelativeTo, Timestamp};
+use url::Url;
 
 use super::{AuthType, Field, OrderBy};
 use crate::event::{Pattern, check_subject};
@@ -83,6 +84,18 @@ fn no_spaces(text: &str) -> Result<(), String> {
 pub(super) fn header_name(text: &str) -> Result<String, &'static str> {
     let good = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != ':');
     if good { Ok(text.to_owned()) } else { Err(HEADER) }
+}
+
+/// An address for HTTP. `instead` says where a user belongs.
+pub(super) fn http_url(text: &str, instead: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("it begins with `{}:` instead of `https:` or `http:`", url.scheme()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("it holds a user, who belongs {instead}"));
+    }
+    Ok(url)
 }
 
 /// `header:NAME` or a JSON pointer.

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::sync::watch;
 
 use crate::{
-    config::{self, Config, Problem, Problems, Role},
+    config::{self, Config, Problem, Problems, Role, Webhook},
     filter::Host,
     metrics::Metrics,
     registry::{Attach, AttachError, Change, Snapshot, Snapshots, Tenures},
@@ -83,6 +83,11 @@ impl Loader {
 
     pub fn snapshots(&self) -> Snapshots {
         self.snapshots.subscribe()
+    }
+
+    /// The webhooks in force.
+    pub fn webhooks(&self) -> &Vec<Arc<Webhook>> {
+        &self.registry.webhooks
     }
 
     /// Takes what the folders hold now into service, as far as it is good.

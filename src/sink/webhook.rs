@@ -1,0 +1,92 @@
+//! Webhooks as a sink: an output is taken when a delivery is stored for each webhook that wants it. Sending is the
+//! dispatcher's.
+
+use std::{collections::BTreeSet, io, sync::Arc};
+
+use anyhow::Error;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Output, Refusal, Slot,
+    blocking::{Blocking, Destination, Stopped},
+};
+use crate::{
+    config::Webhook,
+    event::identity,
+    webhook::store::{NewOutput, Store},
+};
+
+/// Deliveries that are stored at once, so that others who write wait no longer than for so many.
+const BURST: usize = 1_000;
+
+/// Stores deliveries in `store`, and tells `fresh` for whom.
+///
+/// # Errors
+/// When the thread that stores can't be started.
+pub fn open(
+    store: Arc<Store>,
+    webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
+    fresh: mpsc::Sender<BTreeSet<String>>,
+) -> io::Result<Blocking<Deliveries>> {
+    Blocking::new(Deliveries { store, webhooks, fresh })
+}
+
+pub struct Deliveries {
+    store: Arc<Store>,
+    webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
+    fresh: mpsc::Sender<BTreeSet<String>>,
+}
+
+impl Destination for Deliveries {
+    type Item = NewOutput;
+
+    fn item(output: &Output) -> NewOutput {
+        let event = output.ticket.event();
+        let header = |name| output.headers().get(name).filter(|value| !value.is_empty()).cloned();
+        NewOutput {
+            id: output.id().to_string(),
+            event_id: event.id.clone(),
+            event_type: event.event_type.clone(),
+            subject: output.subject().clone(),
+            tenant: header(identity::TENANT),
+            content_type: header("content-type"),
+            payload: output.payload.clone(),
+        }
+    }
+
+    /// What nobody wants is stored for nobody.
+    fn store(&mut self, batch: &[(Slot, NewOutput)]) -> Result<(), Stopped> {
+        let webhooks = self.webhooks.borrow().clone();
+        let wanted: Vec<_> = batch.iter().map(|(_, output)| (output, wanting(&webhooks, output))).collect();
+        let mut from = 0;
+        while from < wanted.len() {
+            let mut deliveries = 0;
+            let burst = wanted[from..].iter().take_while(|(_, names)| {
+                let has_room = deliveries < BURST;
+                deliveries += names.len();
+                has_room
+            });
+            let to = from + burst.count();
+            let outputs = wanted[from..to].iter().filter(|(_, names)| !names.is_empty());
+            let mut outputs = outputs.map(|(output, names)| (*output, names.as_slice())).peekable();
+            if outputs.peek().is_some() {
+                let fresh = self.store.insert(outputs, Timestamp::now());
+                let fresh = fresh.map_err(|error| Stopped::at(from, Refusal::Later(Error::new(error))))?;
+                // Nobody hears it when the dispatcher has ended: the next run finds what is stored.
+                let _ = self.fresh.blocking_send(fresh);
+            }
+            from = to;
+        }
+        Ok(())
+    }
+}
+
+fn wanting<'a>(webhooks: &'a [Arc<Webhook>], output: &NewOutput) -> Vec<&'a str> {
+    let NewOutput { tenant, event_type, subject, .. } = output;
+    let wants = |webhook: &&Arc<Webhook>| webhook.wants(tenant.as_deref(), event_type, subject);
+    webhooks.iter().filter(wants).map(|webhook| webhook.name.as_str()).collect()
+}
+
+#[cfg(test)]
+mod tests;

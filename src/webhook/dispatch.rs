@@ -1,0 +1,338 @@
+//! The dispatcher: takes out of the store what is due and has it sent, to each webhook by itself, so that one that hangs
+//! holds up nobody else. What is under way when the router ends is sent again by the next one.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    fs::{File, OpenOptions, TryLockError},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinError, JoinSet, spawn_blocking},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+};
+
+use super::{
+    post::{Answer, Letter},
+    schedule::verdict,
+    store::{Attempt, Due, Message, Store, StoreError, Verdict},
+};
+use crate::{config::Webhook, metrics::Metrics, stop::Stop};
+
+mod recipients;
+mod turn;
+mod upkeep;
+
+use recipients::Recipients;
+use turn::{Found, Turn};
+use upkeep::Upkeep;
+
+/// How soon it is seen what others change in the database, and that the clock was set.
+const TICK: Duration = Duration::from_secs(1);
+/// What is heard at once.
+const HEARD: usize = 64;
+
+/// Sends a letter to a webhook, signed with this time.
+pub type Post =
+    Arc<dyn Fn(Arc<Webhook>, Letter, Timestamp) -> BoxFuture<'static, Result<Answer, String>> + Send + Sync>;
+/// Tells what time it is.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Sends what is stored.
+pub struct Dispatcher {
+    pub store: Arc<Store>,
+    pub webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
+    /// Names those for whom something was stored. When nobody is left to do so, what is due is still sent.
+    pub fresh: mpsc::Receiver<BTreeSet<String>>,
+    /// How long finished deliveries are kept.
+    pub retention: Duration,
+    /// How long there is to send what is due when the router ends.
+    pub drain: Duration,
+    pub metrics: Arc<Metrics>,
+    pub post: Post,
+    pub clock: Clock,
+}
+
+impl fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatcher").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Dispatcher {
+    /// Runs until the router stops, or until nothing more is stored and nothing is due.
+    ///
+    /// # Errors
+    /// When it can't be ruled out that another router sends the same.
+    pub async fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
+        let Some(_claim) = self.claim(&mut stop).await? else { return Ok(()) };
+        let (recipients, tries, ended, upkeep, failed) = Default::default();
+        Work { parts: self, recipients, tries, ended, upkeep, failed }.run(stop).await
+    }
+
+    /// Waits until no other router sends what is in this database. `None` when this one ends before.
+    async fn claim(&mut self, stop: &mut Stop) -> anyhow::Result<Option<File>> {
+        let claim = open_claim(self.store.path())?;
+        let mut names = Vec::new();
+        let mut is_told = false;
+        loop {
+            match claim.try_lock() {
+                Ok(()) => return Ok(Some(claim)),
+                Err(TryLockError::WouldBlock) if is_told => {}
+                Err(TryLockError::WouldBlock) => {
+                    tracing::info!("another router sends the deliveries");
+                    is_told = true;
+                }
+                Err(TryLockError::Error(error)) => return Err(error).context("could not reserve the deliveries"),
+            }
+            tokio::select! {
+                () = sleep(TICK) => {}
+                heard = self.fresh.recv_many(&mut names, HEARD) => {
+                    if heard == 0 {
+                        return Ok(None);
+                    }
+                    names.clear();
+                }
+                () = stop.draining() => return Ok(None),
+            }
+        }
+    }
+}
+
+/// A file beside the database, which has locks of its own.
+fn open_claim(database: &Path) -> anyhow::Result<File> {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-sender");
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    opened.with_context(|| format!("could not open `{}`", Path::new(&path).display()))
+}
+
+/// The dispatcher at work.
+struct Work {
+    parts: Dispatcher,
+    recipients: Recipients,
+    tries: JoinSet<(Due, Attempt)>,
+    /// Tries whose end is not noted yet.
+    ended: Vec<Attempt>,
+    upkeep: Upkeep,
+    /// When the store could not be used, if it could not.
+    failed: Option<Instant>,
+}
+
+impl Work {
+    async fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
+        self.take_over_webhooks();
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut hears, mut follows) = (true, true);
+        let mut names = Vec::new();
+        let mut end = stop.clone();
+        // When to give up what is under way.
+        let mut until = None;
+        loop {
+            let mut is_tick = false;
+            let pause = self.pause();
+            tokio::select! {
+                Some(ended) = self.tries.join_next() => self.end(ended)?,
+                heard = self.parts.fresh.recv_many(&mut names, HEARD), if hears => hears = heard > 0,
+                changed = self.parts.webhooks.changed(), if follows => {
+                    follows = changed.is_ok();
+                    self.take_over_webhooks();
+                }
+                _ = tick.tick() => is_tick = true,
+                () = sleep(pause) => {}
+                () = stop.draining(), if until.is_none() => {}
+                () = end.ended() => break,
+                () = given_up(until) => break,
+            }
+            while let Some(ended) = self.tries.try_join_next() {
+                self.end(ended)?;
+            }
+            for name in names.drain(..).flatten() {
+                self.recipients.ask(&name);
+                self.upkeep.is_stale = true;
+            }
+            if !hears || stop.is_draining() {
+                until.get_or_insert_with(|| Instant::now() + self.parts.drain);
+            }
+            if is_tick {
+                self.look_after().await?;
+            }
+            self.turn(!stop.is_draining()).await?;
+            if self.is_idle() && (stop.is_draining() || !hears && !self.recipients.is_asking()) {
+                break;
+            }
+        }
+        self.leave().await
+    }
+
+    fn is_idle(&self) -> bool {
+        self.tries.is_empty() && self.ended.is_empty()
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.parts.clock)()
+    }
+
+    /// Until something is due.
+    fn pause(&self) -> Duration {
+        let Some(wake) = self.recipients.next_wake() else { return TICK };
+        Duration::try_from(wake.duration_since(self.now())).unwrap_or_default().min(TICK)
+    }
+
+    fn take_over_webhooks(&mut self) {
+        let webhooks = self.parts.webhooks.borrow_and_update();
+        self.recipients.set(webhooks.iter().filter(|webhook| webhook.active));
+        self.upkeep.is_stale = true;
+    }
+
+    async fn look_after(&mut self) -> anyhow::Result<()> {
+        let now = self.now();
+        let (store, metrics) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.metrics));
+        let (retention, webhooks) = (self.parts.retention, self.parts.webhooks.borrow().clone());
+        let mut upkeep = std::mem::take(&mut self.upkeep);
+        let looked = spawn_blocking(move || {
+            let changed = upkeep.look(&store, now, retention);
+            let counted = upkeep.count(&store, &webhooks, &metrics, now);
+            (upkeep, changed.and_then(|changed| counted.map(|()| changed)))
+        });
+        let (upkeep, changed) = looked.await.context("looking after the store panicked")?;
+        self.upkeep = upkeep;
+        match changed {
+            Ok(true) => self.recipients.ask_all(),
+            Ok(false) => {}
+            Err(error) => self.fail(error),
+        }
+        Ok(())
+    }
+
+    /// Notes what has ended and begins what is due.
+    async fn turn(&mut self, begins: bool) -> anyhow::Result<()> {
+        if self.failed.is_some_and(|failed| failed.elapsed() < TICK) {
+            return Ok(());
+        }
+        let now = self.now();
+        self.recipients.wake(now);
+        let looks = if begins { self.recipients.looks() } else { Default::default() };
+        if self.ended.is_empty() && looks.is_empty() {
+            return Ok(());
+        }
+        let room = self.recipients.room();
+        let mut turn = Turn { ended: std::mem::take(&mut self.ended), looks, room, now };
+        let store = Arc::clone(&self.parts.store);
+        let taken = spawn_blocking(move || {
+            let found = turn.take(&store);
+            (turn, found)
+        });
+        let (turn, found) = taken.await.context("a turn with the store panicked")?;
+        self.ended = turn.ended;
+        match found {
+            Ok(found) => {
+                self.failed = None;
+                found.into_iter().for_each(|found| self.begin_all(found));
+            }
+            Err(error) => self.fail(error),
+        }
+        turn.looks.iter().for_each(|look| self.recipients.ask(&look.webhook.name));
+        Ok(())
+    }
+
+    fn begin_all(&mut self, found: Found) {
+        let Found { webhook, begin, wake, is_cut } = found;
+        self.recipients.sleep_until(&webhook.name, wake);
+        for (due, message) in begin {
+            self.begin(&webhook, due, message);
+        }
+        if is_cut {
+            self.recipients.ask(&webhook.name);
+        }
+    }
+
+    fn begin(&mut self, webhook: &Arc<Webhook>, due: Due, message: Message) {
+        self.recipients.begin(&webhook.name, &due);
+        let Message { content_type, payload } = message;
+        let letter = Letter { id: due.id.to_string(), content_type, payload: payload.into() };
+        let (webhook, clock) = (Arc::clone(webhook), Arc::clone(&self.parts.clock));
+        let posting = (self.parts.post)(Arc::clone(&webhook), letter, clock());
+        self.tries.spawn(async move {
+            let outcome = posting.await;
+            (due, attempt(&webhook, &due, outcome, clock()))
+        });
+    }
+
+    fn end(&mut self, ended: Result<(Due, Attempt), JoinError>) -> anyhow::Result<()> {
+        let (due, attempt) = ended.context("a try panicked")?;
+        let Attempt { id, webhook, status_code, error, verdict, .. } = &attempt;
+        let error = error.as_deref().unwrap_or_default();
+        let metrics = self.parts.metrics.webhook(webhook);
+        match verdict {
+            Verdict::Delivered => {
+                metrics.delivered.inc();
+                tracing::debug!(webhook, delivery = %id, status_code, "delivered");
+            }
+            Verdict::Again(after) => {
+                metrics.retried.inc();
+                tracing::info!(webhook, delivery = %id, error, ?after, "not delivered, will try again");
+            }
+            Verdict::Failed => {
+                metrics.failed.inc();
+                tracing::warn!(webhook, delivery = %id, error, tries = due.attempts + 1, "not delivered, given up");
+            }
+            Verdict::Gone => {
+                metrics.failed.inc();
+                tracing::warn!(webhook, delivery = %id, "it answered 410: disabled until `trommel webhooks enable`");
+            }
+        }
+        self.upkeep.is_stale = true;
+        self.recipients.end(&attempt.webhook, &due);
+        self.ended.push(attempt);
+        Ok(())
+    }
+
+    fn fail(&mut self, error: StoreError) {
+        if self.failed.is_none() {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::error!(error, "deliveries can't be sent for now, will try again");
+        }
+        self.failed = Some(Instant::now());
+    }
+
+    /// Notes what has ended. What is still under way is sent again by the next run.
+    async fn leave(mut self) -> anyhow::Result<()> {
+        self.failed = None;
+        self.turn(false).await?;
+        let (under_way, unnoted) = (self.tries.len(), self.ended.len());
+        if under_way + unnoted > 0 {
+            tracing::warn!(under_way, unnoted, "deliveries are given up for now, the next run sends them again");
+        }
+        Ok(())
+    }
+}
+
+fn attempt(webhook: &Webhook, due: &Due, outcome: Result<Answer, String>, ended: Timestamp) -> Attempt {
+    let verdict = verdict(&outcome, due.attempts, fastrand::f64());
+    let (status_code, error, answer) = match outcome {
+        Ok(answer) if answer.is_success() => (Some(answer.status), None, None),
+        Ok(Answer { status, body, .. }) => (Some(status), Some(format!("it answered {status}")), Some(body)),
+        Err(error) => (None, Some(error), None),
+    };
+    Attempt { id: due.id, webhook: webhook.name.clone(), ended, status_code, error, answer, verdict }
+}
+
+async fn given_up(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

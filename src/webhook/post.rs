@@ -1,0 +1,147 @@
+//! One POST to a webhook: signed, sent once, and what came back.
+
+use std::{
+    collections::HashMap,
+    error::Error as StdError,
+    iter,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use reqwest::{
+    Client, Response,
+    header::{CONTENT_TYPE, HeaderName, HeaderValue},
+};
+
+use crate::{
+    config::Webhook,
+    outgoing::{self, PrivateAddress, retry_after},
+    signature,
+};
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// For the whole of it.
+const TOTAL: Duration = Duration::from_secs(15);
+/// How long a connection is kept for the next POST.
+const IDLE: Duration = Duration::from_secs(15);
+/// Bytes that are read of an answer's body.
+const BODY: usize = 1 << 10;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What is POSTed.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// Stays when it is sent again.
+    pub id: String,
+    /// Without one it is JSON.
+    pub content_type: Option<String>,
+    pub payload: Bytes,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    /// How long the receiver wants to be left alone.
+    pub retry_after: Option<Duration>,
+    /// How the body begins.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// Sends letters. Webhooks that may go to the same addresses share connections.
+#[derive(Debug, Default)]
+pub struct Poster(Mutex<HashMap<Reach, Client>>);
+
+/// Where a client may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Reach {
+    private: bool,
+    tls: bool,
+}
+
+impl Poster {
+    /// Sends a letter to a webhook, signed with this time. When the future is dropped, it may have arrived all the same.
+    ///
+    /// # Errors
+    /// Why there is no answer. The address and the headers are not told, for they may hold secrets.
+    pub async fn post(&self, webhook: &Webhook, letter: Letter, at: Timestamp) -> Result<Answer, String> {
+        let Letter { id, content_type, payload } = letter;
+        let client = self.client(webhook)?;
+        // What can't be sent as a header describes nothing.
+        let content_type = content_type.and_then(|text| HeaderValue::try_from(text).ok()).unwrap_or(JSON);
+        let seconds = u64::try_from(at.as_second()).unwrap_or_default();
+        let sign = |secret| signature::sign(secret, &id, seconds, &payload);
+        let signatures: Vec<_> = webhook.secrets.iter().map(sign).collect();
+        let mut request = client
+            .post(webhook.url.clone())
+            .header(CONTENT_TYPE, content_type)
+            .header(signature::ID, &id)
+            .header(signature::TIMESTAMP, seconds)
+            .header(signature::SIGNATURE, signatures.join(" "))
+            .body(payload);
+        for (name, value) in &webhook.headers {
+            let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
+            let (name, mut value) = header.ok_or_else(|| format!("its header `{name}` can't be sent"))?;
+            value.set_sensitive(true);
+            request = request.header(name, value);
+        }
+        let mut response = request.send().await.map_err(why)?;
+        let status = response.status().as_u16();
+        let retry_after = retry_after::pause(response.headers(), SystemTime::now());
+        Ok(Answer { status, retry_after, body: begin(&mut response).await })
+    }
+
+    fn client(&self, webhook: &Webhook) -> Result<Client, String> {
+        let reach = Reach { private: webhook.allow_private, tls: webhook.url.scheme() == "https" };
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&reach) {
+            return Ok(client.clone());
+        }
+        let client = client(reach).map_err(|error| format!("could not set up the HTTP client: {}", last(&error)))?;
+        Ok(clients.entry(reach).or_insert(client).clone())
+    }
+}
+
+fn client(reach: Reach) -> reqwest::Result<Client> {
+    let http = outgoing::client(reach.private).connect_timeout(CONNECT).timeout(TOTAL).pool_idle_timeout(IDLE);
+    // Without TLS it works where there are no certificates.
+    if reach.tls { http.build() } else { http.tls_certs_only([]).build() }
+}
+
+/// How the body begins. The answer has come: a body that breaks off changes nothing.
+async fn begin(response: &mut Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < BODY
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk[..chunk.len().min(BODY - body.len())]);
+    }
+    body
+}
+
+fn why(error: reqwest::Error) -> String {
+    let causes = || iter::successors(error.source(), |cause| (*cause).source());
+    if causes().any(|cause| cause.is::<PrivateAddress>()) {
+        return "its name leads to a private address, and `allow_private` is not set".to_owned();
+    }
+    match (error.is_connect(), error.is_timeout()) {
+        (true, true) => format!("could not connect within {CONNECT:?}"),
+        (true, false) => format!("could not connect: {}", last(&error)),
+        (false, true) => format!("no answer within {TOTAL:?}"),
+        (false, false) => format!("the connection broke: {}", last(&error)),
+    }
+}
+
+/// The last cause says what is wrong, those before it where. The outermost would name the address.
+fn last(error: &reqwest::Error) -> String {
+    let causes = iter::successors(error.source(), |cause| (*cause).source());
+    causes.last().map_or_else(|| "no cause is known".to_owned(), ToString::to_string)
+}

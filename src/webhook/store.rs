@@ -1,0 +1,280 @@
+//! The database of deliveries. A router and the command line open the same file at once, so whoever writes is brief. All
+//! calls block.
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, ErrorKind, Read},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+mod ask;
+mod record;
+mod work;
+
+pub use record::{Cause, Count, Delivery, DeliveryId, Detail, Disabled, State, Which};
+pub use work::{Attempt, Due, Message, NewOutput, Verdict};
+
+/// `trml`
+const APPLICATION: i32 = 0x7472_6d6c;
+/// Of the schema.
+const VERSION: i32 = 1;
+/// How long to wait for somebody else who writes.
+const BUSY: Duration = Duration::from_secs(10);
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// Times are Unix milliseconds. A pending delivery was put off at `updated` until `next_retry`. The payload goes with its
+/// last delivery.
+const SCHEMA: &str = "
+    CREATE TABLE outputs (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        event_id TEXT NOT NULL,
+        event_type TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        tenant TEXT,
+        content_type TEXT,
+        payload BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE deliveries (
+        id TEXT PRIMARY KEY,
+        webhook TEXT NOT NULL,
+        output INTEGER NOT NULL REFERENCES outputs (number),
+        state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'failed', 'cancelled')),
+        attempts INTEGER NOT NULL DEFAULT 0,
+        status_code INTEGER,
+        next_retry INTEGER CHECK ((next_retry IS NULL) = (state <> 'pending')),
+        error TEXT,
+        answer BLOB,
+        created INTEGER NOT NULL,
+        updated INTEGER NOT NULL,
+        UNIQUE (output, webhook)
+    ) STRICT;
+    CREATE INDEX due ON deliveries (webhook, next_retry) WHERE state = 'pending';
+    CREATE INDEX finished ON deliveries (updated) WHERE state <> 'pending';
+    CREATE TRIGGER last_delivery AFTER DELETE ON deliveries
+        WHEN NOT EXISTS (SELECT 1 FROM deliveries WHERE output = OLD.output)
+        BEGIN DELETE FROM outputs WHERE number = OLD.output; END;
+    CREATE TABLE disabled (
+        webhook TEXT PRIMARY KEY,
+        cause TEXT NOT NULL CHECK (cause IN ('gone', 'hand')),
+        reason TEXT NOT NULL,
+        since INTEGER NOT NULL
+    ) STRICT;
+";
+
+/// Why a database can't be used. It is left as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("there is no database `{}`", .0.display())]
+    Missing(PathBuf),
+    #[error("could not open database `{}`", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("database `{}` is {what}: put a copy back, or move it away and with it the deliveries that it holds", path.display())]
+    Damaged { path: PathBuf, what: String },
+    #[error("`{}` holds something else than deliveries", .0.display())]
+    Foreign(PathBuf),
+    #[error("database `{}` has version {found}, made by a later trommel; this one knows version {VERSION}", path.display())]
+    Newer { path: PathBuf, found: i32 },
+    #[error("could not use database `{}`", path.display())]
+    Failed { path: PathBuf, source: rusqlite::Error },
+}
+
+/// The database, for all threads of a process. One of them reads or writes at a time.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+impl Store {
+    /// Opens the database, which is made when it is not there, and looks through all of it. To be called once in a
+    /// process: SQLite loses its locks when somebody else in the process closes the file.
+    ///
+    /// # Errors
+    /// When it can't be made, or is not as it should be.
+    pub fn make(path: &Path) -> Result<Self, StoreError> {
+        let io = |source| StoreError::Io { path: path.to_owned(), source };
+        if !path.try_exists().map_err(io)? {
+            create(path)?;
+        }
+        let store = Self::open(path)?;
+        let look =
+            |connection: &Connection| connection.query_row("PRAGMA quick_check(1)", (), |row| row.get::<_, String>(0));
+        match store.read(look)?.as_str() {
+            "ok" => Ok(store),
+            fault => Err(StoreError::Damaged { path: path.to_owned(), what: format!("damaged ({fault})") }),
+        }
+    }
+
+    /// Opens a database that is there, likewise once.
+    ///
+    /// # Errors
+    /// When it is not there, or not as it should be.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        check_header(path)?;
+        let store = Self::connect(path)?;
+        let pragma =
+            |name| store.read(|connection| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0)));
+        if pragma("application_id")? != APPLICATION {
+            return Err(StoreError::Foreign(path.to_owned()));
+        }
+        let found = pragma("user_version")?;
+        if found > VERSION {
+            return Err(StoreError::Newer { path: path.to_owned(), found });
+        }
+        Ok(store)
+    }
+
+    fn connect(path: &Path) -> Result<Self, StoreError> {
+        let failed = |source| failed(path, source);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        connection.busy_timeout(BUSY).map_err(failed)?;
+        // What is committed is on the disk.
+        connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON").map_err(failed)?;
+        Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        read(&self.lock()).map_err(|error| failed(&self.path, error))
+    }
+
+    /// All that `write` does, or nothing.
+    fn write<T>(&self, write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let written = transaction.and_then(|transaction| {
+            let result = write(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        });
+        written.map_err(|error| failed(&self.path, error))
+    }
+
+    /// Who panicked in a transaction has rolled it back.
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn failed(path: &Path, source: rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            StoreError::Damaged { path, what: format!("damaged ({source})") }
+        }
+        _ => StoreError::Failed { path, source },
+    }
+}
+
+/// Makes an empty database at once: nobody ever sees half of one, and nobody's file is written over.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let io = |source| StoreError::Io { path: path.to_owned(), source };
+    // SQLite would take it for the new database's.
+    if log_of(path).try_exists().map_err(io)? {
+        return Err(StoreError::Damaged { path: path.to_owned(), what: "gone, and its log `-wal` is left".into() });
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(io)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let hidden = folder.join(format!(".{name}-{}.tmp", std::process::id()));
+    // An earlier process of this number may have left it.
+    let _ = fs::remove_file(&hidden);
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden).map_err(io)?;
+    let made = fill(&hidden).map_err(|error| failed(path, error)).and_then(|()| {
+        File::open(&hidden).and_then(|file| file.sync_all()).map_err(io)?;
+        // Unlike a rename, a link takes no file's place.
+        match fs::hard_link(&hidden, path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(io(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    });
+    let _ = fs::remove_file(&hidden);
+    made?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
+}
+
+fn fill(path: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    connection.execute_batch(&format!(
+        "BEGIN; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; {SCHEMA} COMMIT"
+    ))?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+/// Whether this is a whole database, as far as its first bytes tell, which SQLite would say less clearly or not at all:
+/// it takes an empty file for a new database.
+fn check_header(path: &Path) -> Result<(), StoreError> {
+    let io = |source| StoreError::Io { path: path.to_owned(), source };
+    let damaged = |what: String| StoreError::Damaged { path: path.to_owned(), what };
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(StoreError::Missing(path.to_owned())),
+        Err(error) => return Err(io(error)),
+    };
+    if !found.is_file() {
+        return Err(io(io::Error::other("it is not a file")));
+    }
+    if found.len() == 0 {
+        return Err(damaged("empty".into()));
+    }
+    let mut header = Vec::new();
+    File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(io)?;
+    if !header.starts_with(MAGIC) && !MAGIC.starts_with(&header) {
+        return Err(StoreError::Foreign(path.to_owned()));
+    }
+    let Some(field) = whole(&header) else { return Err(damaged("cut off".into())) };
+    // While a log is there, pages may still be in it.
+    let log = fs::metadata(log_of(path)).map_or(0, |log| log.len());
+    if log == 0 && field > found.len() {
+        return Err(damaged(format!("cut off, {} bytes of {field} are left", found.len())));
+    }
+    if found.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(io)?;
+    }
+    Ok(())
+}
+
+/// Bytes that the database has according to its header. `None` when that is not whole.
+fn whole(header: &[u8]) -> Option<u64> {
+    let size = header.get(16..18)?;
+    let size = match u64::from(u16::from_be_bytes([size[0], size[1]])) {
+        1 => 65_536,
+        size => size,
+    };
+    let count = header.get(28..32)?;
+    (header.len() == 100).then(|| size * u64::from(u32::from_be_bytes([count[0], count[1], count[2], count[3]])))
+}
+
+/// The write-ahead log.
+fn log_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+#[cfg(test)]
+impl Store {
+    /// Stands in for a full disk: `INSERT` or `UPDATE` of deliveries fails until it is forgiven.
+    pub(crate) fn refuse(&self, what: &str) {
+        let sql = format!("CREATE TRIGGER refuse BEFORE {what} ON deliveries BEGIN SELECT RAISE(FAIL, 'full'); END");
+        self.lock().execute_batch(&sql).unwrap();
+    }
+
+    pub(crate) fn forgive(&self) {
+        self.lock().execute_batch("DROP TRIGGER refuse").unwrap();
+    }
+}
+
+#[cfg(test)]
+mod tests;

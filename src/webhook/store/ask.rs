@@ -1,0 +1,178 @@
+//! What people ask of the database, and tell it.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension as _, Params, Transaction, named_params};
+
+use super::{
+    Store, StoreError,
+    record::{self, Cause, Count, DELIVERY, Delivery, DeliveryId, Detail, Disabled, Which},
+};
+
+/// [`Which`] as a condition.
+const FITS: &str = "(:ids IS NULL OR deliveries.id IN (SELECT value FROM json_each(:ids)))
+    AND (:webhook IS NULL OR webhook = :webhook)
+    AND (:state IS NULL OR state = :state)
+    AND (:since IS NULL OR created >= :since)
+    AND (:event_type IS NULL OR output IN (SELECT number FROM outputs WHERE event_type = :event_type))";
+
+impl Which {
+    fn ids(&self) -> Option<String> {
+        let ids: Vec<String> = self.ids.as_ref()?.iter().map(ToString::to_string).collect();
+        Some(serde_json::Value::from(ids).to_string())
+    }
+
+    fn since(&self) -> Option<i64> {
+        self.since.map(Timestamp::as_millisecond)
+    }
+}
+
+/// The parameters of [`FITS`], and those that follow.
+macro_rules! fits {
+    ($which:ident $($more:tt)*) => {
+        named_params! {
+            ":ids": $which.ids(),
+            ":webhook": $which.webhook,
+            ":state": $which.state,
+            ":since": $which.since(),
+            ":event_type": $which.event_type,
+            $($more)*
+        }
+    };
+}
+
+impl Store {
+    /// Those that fit, the latest first, `limit` at most.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn list(&self, which: &Which, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+        let sql = format!(
+            "SELECT {DELIVERY} FROM deliveries JOIN outputs ON output = number WHERE {FITS}
+             ORDER BY deliveries.rowid DESC LIMIT :limit"
+        );
+        self.read(|connection| {
+            let mut list = connection.prepare(&sql)?;
+            list.query_map(fits!(which ":limit": limit), record::delivery)?.collect()
+        })
+    }
+
+    /// Everything about one delivery, if there is such a one.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn show(&self, id: DeliveryId) -> Result<Option<Detail>, StoreError> {
+        let sql = format!(
+            "SELECT {DELIVERY}, outputs.id, subject, content_type, payload, answer
+             FROM deliveries JOIN outputs ON output = number WHERE deliveries.id = ?"
+        );
+        let detail = |row: &rusqlite::Row<'_>| {
+            Ok(Detail {
+                delivery: record::delivery(row)?,
+                output_id: row.get(12)?,
+                subject: row.get(13)?,
+                content_type: row.get(14)?,
+                payload: row.get(15)?,
+                answer: row.get(16)?,
+            })
+        };
+        self.read(|connection| connection.query_row(&sql, [id.to_string()], detail).optional())
+    }
+
+    /// Has those that fit sent at once, whatever became of them before, and tried as often as new ones. Those of webhooks
+    /// that are disabled stay as they are. Returns which are to be sent.
+    ///
+    /// # Errors
+    /// When the database can't be written: nothing has changed then.
+    pub fn retry(&self, which: &Which, now: Timestamp) -> Result<Vec<DeliveryId>, StoreError> {
+        let sql = format!(
+            "UPDATE deliveries SET state = 'pending', attempts = 0, next_retry = :now, updated = :now
+             WHERE {FITS} AND webhook NOT IN (SELECT webhook FROM disabled) RETURNING id"
+        );
+        self.write(|transaction| ids(transaction, &sql, fits!(which ":now": now.as_millisecond())))
+    }
+
+    /// Forgets those that fit, sent or not. Returns which.
+    ///
+    /// # Errors
+    /// When the database can't be written: nothing has changed then.
+    pub fn drop(&self, which: &Which) -> Result<Vec<DeliveryId>, StoreError> {
+        let sql = format!("DELETE FROM deliveries WHERE {FITS} RETURNING id");
+        self.write(|transaction| ids(transaction, &sql, fits!(which)))
+    }
+
+    /// How many deliveries there are, by webhook and state, in this order. Those of webhooks that are not configured any
+    /// more are among them.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn counts(&self) -> Result<Vec<Count>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT webhook, state, count(*) FROM deliveries GROUP BY webhook, state ORDER BY webhook, state";
+            let count = |row: &rusqlite::Row<'_>| {
+                let deliveries = row.get::<_, i64>(2)?.unsigned_abs();
+                Ok(Count { webhook: row.get(0)?, state: row.get(1)?, deliveries })
+            };
+            connection.prepare(sql)?.query_map((), count)?.collect()
+        })
+    }
+
+    /// The webhooks that get nothing, by name.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn disabled(&self) -> Result<Vec<Disabled>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT webhook, cause, reason, since FROM disabled ORDER BY webhook";
+            let disabled = |row: &rusqlite::Row<'_>| {
+                let cause = if row.get::<_, String>(1)? == Cause::Gone.word() { Cause::Gone } else { Cause::Hand };
+                Ok(Disabled { webhook: row.get(0)?, cause, reason: row.get(2)?, since: record::time(row.get(3)?) })
+            };
+            connection.prepare(sql)?.query_map((), disabled)?.collect()
+        })
+    }
+
+    /// Lets a webhook get nothing any more, and cancels what it has not got yet. Returns how much that was.
+    ///
+    /// # Errors
+    /// When the database can't be written: nothing has changed then.
+    pub fn disable(&self, webhook: &str, reason: &str, now: Timestamp) -> Result<usize, StoreError> {
+        self.write(|transaction| disable(transaction, webhook, Cause::Hand, reason, now))
+    }
+
+    /// Lets a webhook get what comes from now on. `false` when it was not disabled.
+    ///
+    /// # Errors
+    /// When the database can't be written: nothing has changed then.
+    pub fn enable(&self, webhook: &str) -> Result<bool, StoreError> {
+        self.write(|transaction| Ok(transaction.execute("DELETE FROM disabled WHERE webhook = ?", [webhook])? > 0))
+    }
+}
+
+fn ids(transaction: &Transaction<'_>, sql: &str, params: impl Params) -> rusqlite::Result<Vec<DeliveryId>> {
+    transaction.prepare(sql)?.query_map(params, |row| record::id(row, 0))?.collect()
+}
+
+/// The first reason stays.
+pub(super) fn disable(
+    transaction: &Transaction<'_>,
+    webhook: &str,
+    cause: Cause,
+    reason: &str,
+    now: Timestamp,
+) -> rusqlite::Result<usize> {
+    let now = now.as_millisecond();
+    transaction.execute(
+        "INSERT INTO disabled (webhook, cause, reason, since) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (webhook, cause.word(), reason, now),
+    )?;
+    cancel(transaction, webhook, now)
+}
+
+/// Cancels what a webhook has not got yet.
+pub(super) fn cancel(transaction: &Transaction<'_>, webhook: &str, now: i64) -> rusqlite::Result<usize> {
+    transaction.execute(
+        "UPDATE deliveries SET state = 'cancelled', next_retry = NULL, updated = ?2
+         WHERE webhook = ?1 AND state = 'pending'",
+        (webhook, now),
+    )
+}

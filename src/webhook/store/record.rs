@@ -1,0 +1,191 @@
+//! What the database tells.
+
+use std::{fmt, str::FromStr};
+
+use jiff::Timestamp;
+use rusqlite::{
+    Row, ToSql,
+    types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
+};
+use serde::Serialize;
+use type_safe_id::{StaticType, TypeSafeId};
+
+/// The prefix of deliveries' ids (C02).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deli;
+
+impl StaticType for Deli {
+    const TYPE: &'static str = "deli";
+}
+
+/// `deli_01h2xcejqtf2nbrexx3vqjhp41`. Sorts by the time at which it was made.
+pub type DeliveryId = TypeSafeId<Deli>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// To be sent, at once or later.
+    Pending,
+    Delivered,
+    /// Given up: refused for good, or tried in vain too often.
+    Failed,
+    /// Its webhook was disabled before it was sent.
+    Cancelled,
+}
+
+impl State {
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Delivered, Self::Failed, Self::Cancelled];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl FromStr for State {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|state| state.word() == text);
+        known.ok_or("it is `pending`, `delivered`, `failed` or `cancelled`")
+    }
+}
+
+impl ToSql for State {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.word().into())
+    }
+}
+
+impl FromSql for State {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_str()?.parse().map_err(|_| FromSqlError::InvalidType)
+    }
+}
+
+/// One output on its way to one webhook (C21).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Delivery {
+    #[serde(serialize_with = "display")]
+    pub id: DeliveryId,
+    pub webhook: String,
+    pub state: State,
+    pub event_id: String,
+    pub event_type: String,
+    pub tenant: Option<String>,
+    /// Tries since it was made, or since somebody asked for more of them.
+    pub attempts: u32,
+    /// Of the last answer.
+    pub status_code: Option<u16>,
+    /// When it is sent next. Only a pending one is.
+    pub next_retry: Option<Timestamp>,
+    /// What was wrong with the last try.
+    pub error: Option<String>,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+fn display<S: serde::Serializer>(id: &DeliveryId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+/// All that is known of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    pub delivery: Delivery,
+    /// Names the output: `EVENT-ID:KEY:ROUTE:INDEX`.
+    pub output_id: String,
+    pub subject: String,
+    pub content_type: Option<String>,
+    pub payload: Vec<u8>,
+    /// How the last answer's body begins.
+    pub answer: Option<Vec<u8>>,
+}
+
+/// Some of the deliveries: those that fit everything that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Which {
+    pub ids: Option<Vec<DeliveryId>>,
+    pub webhook: Option<String>,
+    pub state: Option<State>,
+    pub event_type: Option<String>,
+    /// Made at this time or later.
+    pub since: Option<Timestamp>,
+}
+
+/// Why a webhook is disabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// It answered 410.
+    Gone,
+    /// Somebody said so.
+    Hand,
+}
+
+impl Cause {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Hand => "hand",
+        }
+    }
+}
+
+/// A webhook that gets nothing until it is enabled again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Disabled {
+    pub webhook: String,
+    pub cause: Cause,
+    pub reason: String,
+    pub since: Timestamp,
+}
+
+/// How many deliveries of a webhook are in a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    pub webhook: String,
+    pub state: State,
+    pub deliveries: u64,
+}
+
+/// The columns of a [`Delivery`], of `deliveries` and `outputs`.
+pub(super) const DELIVERY: &str = "deliveries.id, webhook, state, event_id, event_type, tenant, attempts, status_code, \
+     next_retry, error, created, updated";
+
+pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+    Ok(Delivery {
+        id: id(row, 0)?,
+        webhook: row.get(1)?,
+        state: row.get(2)?,
+        event_id: row.get(3)?,
+        event_type: row.get(4)?,
+        tenant: row.get(5)?,
+        attempts: row.get(6)?,
+        status_code: row.get(7)?,
+        next_retry: row.get::<_, Option<i64>>(8)?.map(time),
+        error: row.get(9)?,
+        created: time(row.get(10)?),
+        updated: time(row.get(11)?),
+    })
+}
+
+pub(super) fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<DeliveryId> {
+    let text: String = row.get(column)?;
+    text.parse().map_err(|error: type_safe_id::Error| FromSqlError::Other(Box::new(error)).into())
+}
+
+/// What no calendar has can only come from a clock that was far out.
+pub(super) fn time(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}

@@ -1,0 +1,238 @@
+//! What a router does with the database.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use jiff::Timestamp;
+use rusqlite::OptionalExtension as _;
+
+use super::{
+    Store, StoreError, ask,
+    record::{self, Cause, DeliveryId, State},
+};
+
+/// Finished deliveries that are forgotten at once.
+const PURGE: u32 = 1_000;
+
+/// An output that webhooks want.
+#[derive(Clone, Debug)]
+pub struct NewOutput {
+    /// Tells repeats.
+    pub id: String,
+    pub event_id: ByteString,
+    pub event_type: ByteString,
+    pub subject: ByteString,
+    pub tenant: Option<ByteString>,
+    pub content_type: Option<ByteString>,
+    pub payload: Bytes,
+}
+
+/// A delivery that is pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    pub id: DeliveryId,
+    /// Tries so far.
+    pub attempts: u32,
+    pub at: Timestamp,
+    /// Bytes of its payload.
+    pub size: u32,
+}
+
+/// What is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub content_type: Option<String>,
+    pub payload: Vec<u8>,
+}
+
+/// How a try ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub id: DeliveryId,
+    pub webhook: String,
+    pub ended: Timestamp,
+    pub status_code: Option<u16>,
+    /// Without one it has succeeded.
+    pub error: Option<String>,
+    /// How the answer's body begins.
+    pub answer: Option<Vec<u8>>,
+    pub verdict: Verdict,
+}
+
+/// What follows from a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Delivered,
+    /// Another try so much later.
+    Again(Duration),
+    Failed,
+    /// Failed, and the webhook wants nothing any more.
+    Gone,
+}
+
+impl Store {
+    /// Stores a delivery for each of the named webhooks of each output, unless it has one already or is disabled. When
+    /// this returns they are on the disk. Returns the webhooks that have got new ones.
+    ///
+    /// # Errors
+    /// When the database can't be written: nothing is stored then.
+    pub fn insert<'a>(
+        &self,
+        outputs: impl IntoIterator<Item = (&'a NewOutput, &'a [&'a str])>,
+        now: Timestamp,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let now = now.as_millisecond();
+        self.write(|transaction| {
+            let names = |row: &rusqlite::Row<'_>| row.get(0);
+            let mut disabled = transaction.prepare("SELECT webhook FROM disabled")?;
+            let disabled: BTreeSet<String> = disabled.query_map((), names)?.collect::<Result<_, _>>()?;
+            // The update changes nothing: it has the number returned of what is there already.
+            let mut output = transaction.prepare(
+                "INSERT INTO outputs (id, event_id, event_type, subject, tenant, content_type, payload)
+                 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET id = excluded.id RETURNING number",
+            )?;
+            let mut delivery = transaction.prepare(
+                "INSERT INTO deliveries (id, webhook, output, next_retry, created, updated)
+                 VALUES (?1, ?2, ?3, ?4, ?4, ?4) ON CONFLICT (output, webhook) DO NOTHING",
+            )?;
+            let mut fresh = BTreeSet::new();
+            for (new, webhooks) in outputs {
+                let mut webhooks = webhooks.iter().filter(|webhook| !disabled.contains(**webhook)).peekable();
+                if webhooks.peek().is_none() {
+                    continue;
+                }
+                let NewOutput { id, event_id, event_type, subject, tenant, content_type, payload } = new;
+                let (tenant, content_type) = (tenant.as_deref(), content_type.as_deref());
+                let row = (id, &**event_id, &**event_type, &**subject, tenant, content_type, &**payload);
+                let number: i64 = output.query_one(row, |row| row.get(0))?;
+                for webhook in webhooks {
+                    let id = DeliveryId::new().to_string();
+                    if delivery.execute((id, webhook, number, now))? > 0 && !fresh.contains(*webhook) {
+                        fresh.insert((*webhook).to_owned());
+                    }
+                }
+            }
+            Ok(fresh)
+        })
+    }
+
+    /// What is pending for a webhook, the earliest first, `limit` at most: due, under way, and to come.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn due(&self, webhook: &str, limit: usize) -> Result<Vec<Due>, StoreError> {
+        self.read(|connection| {
+            let mut due = connection.prepare(
+                "SELECT deliveries.id, attempts, next_retry, length(payload) FROM deliveries
+                 JOIN outputs ON output = number
+                 WHERE webhook = ? AND state = 'pending' ORDER BY next_retry LIMIT ?",
+            )?;
+            let row = |row: &rusqlite::Row<'_>| {
+                Ok(Due {
+                    id: record::id(row, 0)?,
+                    attempts: row.get(1)?,
+                    at: record::time(row.get(2)?),
+                    size: row.get(3)?,
+                })
+            };
+            due.query_map((webhook, i64::try_from(limit).unwrap_or(i64::MAX)), row)?.collect()
+        })
+    }
+
+    /// What a delivery sends, if it is still there.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn message(&self, id: DeliveryId) -> Result<Option<Message>, StoreError> {
+        let sql =
+            "SELECT content_type, payload FROM deliveries JOIN outputs ON output = number WHERE deliveries.id = ?";
+        let message = |row: &rusqlite::Row<'_>| Ok(Message { content_type: row.get(0)?, payload: row.get(1)? });
+        self.read(|connection| connection.query_row(sql, [id.to_string()], message).optional())
+    }
+
+    /// Notes how tries have ended. One that was dropped meanwhile stays so, and one that was cancelled too, unless it has
+    /// been delivered.
+    ///
+    /// # Errors
+    /// When the database can't be written: nothing is noted then.
+    pub fn record(&self, attempts: &[Attempt]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut note = transaction.prepare(
+                "UPDATE deliveries SET state = ?2, attempts = attempts + 1, status_code = ?3, next_retry = ?4, error = ?5,
+                 answer = ?6, updated = ?7 WHERE id = ?1 AND (state = 'pending' OR ?2 = 'delivered')",
+            )?;
+            for Attempt { id, webhook, ended, status_code, error, answer, verdict } in attempts {
+                let millis = ended.as_millisecond();
+                let (state, next) = match verdict {
+                    Verdict::Delivered => (State::Delivered, None),
+                    Verdict::Again(after) => {
+                        let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+                        (State::Pending, Some(millis.saturating_add(after)))
+                    }
+                    Verdict::Failed | Verdict::Gone => (State::Failed, None),
+                };
+                note.execute((id.to_string(), state, status_code, next, error, answer, millis))?;
+                if *verdict == Verdict::Gone {
+                    ask::disable(transaction, webhook, Cause::Gone, "it answered 410", *ended)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Cancels what a webhook has not got yet. Returns how much that was.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn cancel(&self, webhook: &str, now: Timestamp) -> Result<usize, StoreError> {
+        self.write(|transaction| ask::cancel(transaction, webhook, now.as_millisecond()))
+    }
+
+    /// How many deliveries are pending, by webhook. Those of webhooks that are not configured any more are among them.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn pending(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT webhook, count(*) FROM deliveries WHERE state = 'pending' GROUP BY webhook";
+            let count = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+            connection.prepare(sql)?.query_map((), count)?.collect()
+        })
+    }
+
+    /// Forgets some of the deliveries that were finished before this time. `false` when there were none.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn purge(&self, before: Timestamp) -> Result<bool, StoreError> {
+        self.write(|transaction| {
+            let sql = "DELETE FROM deliveries WHERE id IN
+                (SELECT id FROM deliveries WHERE state <> 'pending' AND updated < ? LIMIT ?)";
+            Ok(transaction.execute(sql, (before.as_millisecond(), PURGE))? > 0)
+        })
+    }
+
+    /// After the clock went back: what was put off by then waits for so long as it was put off, from now on.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn follow_clock(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let sql = "UPDATE deliveries SET next_retry = next_retry - updated + ?1, updated = ?1
+                WHERE state = 'pending' AND updated > ?1";
+            transaction.execute(sql, [now.as_millisecond()]).map(drop)
+        })
+    }
+
+    /// Changes whenever somebody else changes the database, through another connection.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn version(&self) -> Result<i64, StoreError> {
+        self.read(|connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
+    }
+}
