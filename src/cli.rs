@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 pub mod check;
 mod columns;
 pub mod consume;
+pub mod deliveries;
 pub mod emit;
 pub mod history;
 pub mod keys;
@@ -26,6 +27,7 @@ pub mod stop;
 pub mod streams;
 mod stretch;
 pub mod tail;
+pub mod webhooks;
 
 /// Exit codes, for scripts (L123).
 pub mod exit {
@@ -65,6 +67,8 @@ enum Command {
     Emit(emit::Emit),
     Replay(replay::Replay),
     Streams(streams::Streams),
+    Deliveries(deliveries::Deliveries),
+    Webhooks(webhooks::Webhooks),
     /// Print the version of the router and of the filter contracts that it serves
     Version,
 }
@@ -82,6 +86,8 @@ impl Cli {
             Command::Emit(emit) => return emit.execute(),
             Command::Replay(replay) => return replay.execute(),
             Command::Streams(streams) => return streams.execute(),
+            Command::Deliveries(deliveries) => return deliveries.execute(),
+            Command::Webhooks(webhooks) => return webhooks.execute(),
             Command::Check(check) => check.execute(),
             Command::Version => version(),
         };

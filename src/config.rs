@@ -44,6 +44,7 @@ mod template;
 mod unique;
 mod values;
 mod webhook;
+mod written;
 
 pub use self::{
     api::{Api, AuthType, Identity, KeptIn},
@@ -65,8 +66,9 @@ pub use sink::{Encode, FolderSink, NatsSink, OnFailure, Sink, SinkKind};
 pub use stream::{Bound, Compression, Discard, Placement, Republish, Retention, Start, Storage, Stream, Upstream};
 pub use telemetry::Telemetry;
 pub use template::{Part, Template};
-pub use values::{duration, server_name};
+pub use values::{duration, name, server_name};
 pub use webhook::{Tenant, Webhook, WebhookSink};
+pub use written::NewWebhook;
 
 /// A router's folder, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -233,6 +235,10 @@ pub enum Envelope {
     Helix,
     /// The body says what the event is, and is the payload.
     JbMesh,
+    /// The body says what the event is and for whom it happened, and is the payload.
+    Ctrlplane,
+    /// What is inside the body's `payload` becomes the payload, what is in its `headers` headers.
+    Flowcraft,
     /// Lark's version 2.0: the body's header says what the event is, the whole body is the payload.
     Lark {
         /// What the message's own headers say counts, and a body that claims something else is refused (L46).

@@ -11,7 +11,7 @@ mod trace;
 mod type_pattern;
 
 pub use token::{subject_of, token};
-pub use trace::TraceParent;
+pub use trace::{TraceParent, traceparent};
 pub use type_pattern::{TypePattern, TypePatternError};
 
 /// Longest subject or pattern, in bytes (F06, F07).
@@ -78,6 +78,13 @@ impl Headers {
 
     pub fn push(&mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) {
         self.0.push((name.into(), value.into()));
+    }
+
+    /// Leaves `value` as the only one under `name`, whatever its case.
+    pub fn set(&mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) {
+        let name = name.into();
+        self.0.retain(|(key, _)| !key.eq_ignore_ascii_case(&name));
+        self.0.push((name, value.into()));
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &(ByteString, ByteString)> {
@@ -263,5 +270,7 @@ mod tests {
         headers.push("trace", "2");
         assert_eq!(headers.get("TRACE").map(|value| &**value), Some("1"));
         assert_eq!(headers.len(), 2);
+        headers.set("TRACE", "3");
+        assert_eq!((headers.get("trace").map(|value| &**value), headers.len()), (Some("3"), 1));
     }
 }

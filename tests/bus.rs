@@ -143,8 +143,8 @@ fn drop_oldest_keeps_what_is_new_and_names_its_victims() {
 }
 
 /// F23: whoever publishes waits for room; others have the envelope already.
-#[tokio::test]
-async fn block_waits_for_room() {
+#[test]
+fn block_waits_for_room() {
     let (bus, seen) = watched();
     let mut narrow = subscribe(&bus, ">").buffer(1).policy(Policy::Block).open().unwrap();
     let mut wide = subscribe(&bus, ">").open().unwrap();
@@ -152,15 +152,15 @@ async fn block_waits_for_room() {
     let mut waiting = Box::pin(bus.publish(envelope("b")));
     assert_eq!((&mut waiting).now_or_never(), None);
     assert_eq!(read(&mut wide), ["a", "b"], "it does not wait behind the one that is full");
-    assert_eq!(narrow.recv().await.unwrap().subject(), "a");
-    assert_eq!(waiting.await, Ok(()));
+    assert_eq!(read(&mut narrow), ["a"]);
+    assert_eq!(waiting.now_or_never(), Some(Ok(())));
     assert_eq!(read(&mut narrow), ["b"]);
     assert_eq!(take(&seen)[3..], ["> b", "+ b ms-2", "+ b ms-1"]);
 }
 
 /// F23 and F27: a subscription that ends lets its publishers go, and what they drop is not counted as for want of room.
-#[tokio::test]
-async fn block_waits_no_longer_than_the_subscription_lasts() {
+#[test]
+fn block_waits_no_longer_than_the_subscription_lasts() {
     let (bus, seen) = watched();
     for ending in ["unsubscribed", "unsubscribed from outside", "dropped"] {
         let subscription = subscribe(&bus, ">").buffer(1).policy(Policy::Block).open().unwrap();
@@ -182,19 +182,19 @@ async fn block_waits_no_longer_than_the_subscription_lasts() {
                 Some(subscription)
             }
         };
-        assert_eq!(waiting.await, Ok(()), "{ending}");
+        assert_eq!(waiting.now_or_never(), Some(Ok(())), "{ending}");
         assert_eq!(take(&seen)[2..], ["> b".to_owned(), format!("- b {id} block closed")], "{ending}");
         if let Some(mut kept) = kept {
             assert_eq!((kept.stats().dropped(Reason::Closed), kept.stats().dropped(Reason::BufferFull)), (1, 0));
-            assert_eq!(kept.recv().await.unwrap().subject(), "a", "what was there can be read");
-            assert_eq!(kept.recv().await, None);
+            assert_eq!(read(&mut kept), ["a"], "what was there can be read");
+            assert_eq!(kept.recv().now_or_never(), Some(None));
         }
     }
 }
 
 /// F23: a publish that is called off leaves nothing behind, says so, and gives its turn to the next.
-#[tokio::test]
-async fn a_publish_that_is_called_off_is_dropped_where_it_waited() {
+#[test]
+fn a_publish_that_is_called_off_is_dropped_where_it_waited() {
     let (bus, seen) = watched();
     let mut narrow = subscribe(&bus, ">").buffer(1).policy(Policy::Block).open().unwrap();
     publish(&bus, ["a"]);
@@ -203,10 +203,10 @@ async fn a_publish_that_is_called_off_is_dropped_where_it_waited() {
     assert_eq!((&mut called_off).now_or_never(), None);
     let mut next = Box::pin(bus.publish(envelope("c")));
     assert_eq!((&mut next).now_or_never(), None);
-    assert_eq!(narrow.recv().await.unwrap().subject(), "a");
+    assert_eq!(read(&mut narrow), ["a"]);
     // It has been given the room, and does not take it.
     drop(called_off);
-    timeout(Duration::from_secs(60), next).await.unwrap().unwrap();
+    assert_eq!(next.now_or_never(), Some(Ok(())));
     assert_eq!(read(&mut narrow), ["c"]);
     assert_eq!(take(&seen)[2..], ["> b", "> c", "- b ms-1 block cancelled", "+ c ms-1"]);
     assert_eq!(bus.stats().published, 3);
@@ -309,12 +309,11 @@ async fn a_closed_bus_says_so() {
     bus.close().await;
     other.close().await;
     take(&seen);
-    assert_eq!(other.publish(envelope("b")).await, Err(Closed));
+    assert_eq!(other.publish(envelope("b")).now_or_never(), Some(Err(Closed)));
     assert_eq!(subscribe(&other, ">").open().err(), Some(Closed));
     assert_eq!((take(&seen), bus.stats().published), (Vec::new(), 1));
-    assert_eq!(subscription.recv().await.unwrap().subject(), "a", "what was there can be read");
-    assert_eq!(subscription.recv().await, None);
-    assert_eq!(subscription.recv().await, None);
+    assert_eq!(read(&mut subscription), ["a"], "what was there can be read");
+    assert_eq!([(); 2].map(|()| subscription.recv().now_or_never()), [Some(None), Some(None)]);
     subscription.unsubscribe();
 }
 
@@ -342,29 +341,29 @@ async fn closing_wakes_everybody() {
 }
 
 /// F33: a close that is called off has begun, and is brought to its end by the last who publishes.
-#[tokio::test]
-async fn a_close_that_is_called_off_closes_all_the_same() {
+#[test]
+fn a_close_that_is_called_off_closes_all_the_same() {
     let bus = Bus::default();
     let mut full = subscribe(&bus, ">").buffer(1).policy(Policy::Block).open().unwrap();
     publish(&bus, ["a"]);
     let mut blocked = Box::pin(bus.publish(envelope("b")));
     assert_eq!((&mut blocked).now_or_never(), None);
     assert_eq!(bus.close().now_or_never(), None, "it waits for whoever publishes");
-    assert_eq!(bus.publish(envelope("c")).await, Err(Closed));
+    assert_eq!(bus.publish(envelope("c")).now_or_never(), Some(Err(Closed)));
     drop(blocked);
     assert_eq!(bus.close().now_or_never(), Some(()));
     assert_eq!(read(&mut full), ["a"]);
-    assert_eq!(full.recv().await, None);
+    assert_eq!(full.recv().now_or_never(), Some(None));
 }
 
-#[tokio::test]
-async fn the_bus_ends_with_its_last_handle() {
+#[test]
+fn the_bus_ends_with_its_last_handle() {
     let bus = Bus::default();
     let mut subscription = subscribe(&bus, ">").open().unwrap();
     publish(&bus.clone(), ["a"]);
     drop(bus);
-    assert_eq!(subscription.recv().await.unwrap().subject(), "a");
-    assert_eq!(subscription.recv().await, None);
+    assert_eq!(read(&mut subscription), ["a"]);
+    assert_eq!(subscription.recv().now_or_never(), Some(None));
 }
 
 /// F35
@@ -399,7 +398,7 @@ async fn many_publish_to_many_and_nothing_is_lost() {
             }
         })
     });
-    futures_util::future::try_join_all(publishers).await.unwrap();
+    timeout(Duration::from_secs(60), futures_util::future::try_join_all(publishers)).await.unwrap().unwrap();
     bus.close().await;
     for reader in readers {
         let read = reader.await.unwrap();

@@ -753,6 +753,31 @@ fn a_preset_brings_streams_and_keys() {
     assert_eq!(keys(&other).last().unwrap(), "helix.audit");
     assert_eq!(other.registry.keys[0].subject, Some("acme.eu.nodes.>".parse().unwrap()));
     assert_eq!(keys(&preset("name = \"jb-mesh\"")).len(), 10);
+    assert_eq!(keys(&preset("name = \"flowcraft\"")), ["graph.run", "graph.node", "kanban"]);
+}
+
+/// C04, C05: a key for each type, by its own name.
+#[test]
+fn the_preset_of_a_ctrlplane_has_a_key_for_each_type() {
+    let settings = "[[preset]]\nname = \"ctrlplane\"\n[[source]]\nname = \"in\"\ntype = \"lines\"\n";
+    let config = load(folder(&[("trommel.toml", settings)]).path()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(config.streams.is_empty());
+    let mut families = BTreeMap::<_, Vec<_>>::new();
+    for key in &config.registry.keys {
+        assert_eq!(key.event_type.as_deref(), Some(&*key.name));
+        let (family, what) = key.name.split_once('.').unwrap();
+        families.entry(family).or_default().push(what);
+    }
+    let instance = ["created", "started", "stopped", "failed", "deleted", "scaled", "suspended", "unsuspended"];
+    assert_eq!(families["instance"], instance);
+    assert_eq!(families["deploy"], ["started", "succeeded", "failed", "rolled_back"]);
+    assert_eq!(families["health"], ["passed", "failed", "degraded", "recovered"]);
+    let counts: Vec<_> = families.iter().map(|(family, types)| (*family, types.len())).collect();
+    let [networks, admin] = [[("cert", 2), ("domain", 3)], [("quota", 1), ("tenant", 3)]];
+    let others = [("datacenter", 4), ("route", 3), ("template", 3), ("workload", 9)];
+    let mut expected = [&[("instance", 8), ("deploy", 4), ("health", 4)][..], &networks, &admin, &others].concat();
+    expected.sort();
+    assert_eq!(counts, expected);
 }
 
 #[test]

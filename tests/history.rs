@@ -320,7 +320,7 @@ async fn emit_publishes_what_the_source_can_open() {
     assert_eq!(emitted, [json!({ "subject": "in.1", "stream": "IN", "sequence": 1 })]);
     let [row] = &lines(&folder, "history", &["--json"])[..] else { unreachable!("one event") };
     assert_eq!(row["payload"], json!({ "n": 7, "who": "Ada", "nothing": "" }));
-    for envelope in ["cloudevents", "helix", "lark", "jb-mesh"] {
+    for envelope in ["cloudevents", "helix", "lark", "jb-mesh", "ctrlplane", "flowcraft"] {
         let settings = flow::settings(&server.url(), &format!("envelope = \"{envelope}\""), "");
         folder.put("trommel.toml", settings.as_bytes());
         let words = ["order.created", "n=7", "--subject", "in.2"];

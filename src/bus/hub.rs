@@ -96,7 +96,7 @@ impl Bus {
     /// being published still goes where there is room. When this returns nothing is published any more, no observer is
     /// called, and readers read what is there and then the end (F33).
     ///
-    /// May be called by anybody, and again. Cancel safe: the bus ends all the same.
+    /// May be called by anybody, and again. Cancel safe: once it has begun, the bus ends all the same.
     pub async fn close(&self) {
         let hub = &self.hub;
         // No more subscriptions first: whoever ends the bus then knows them all.

@@ -1,6 +1,6 @@
 //! Tables on a terminal.
 
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
 /// Columns as wide as their widest cell in any row.
 pub struct Columns<const N: usize>([usize; N]);
@@ -26,4 +26,10 @@ impl<const N: usize> Columns<N> {
         line.truncate(line.trim_end().len());
         line
     }
+}
+
+/// Text from elsewhere in one line, without control characters, which could command the terminal.
+pub fn one_line<'a>(text: impl Into<Cow<'a, str>>) -> Cow<'a, str> {
+    let text = text.into();
+    if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text }
 }

@@ -1,6 +1,7 @@
 //! `trommel emit DIR TYPE k=v` (J03, J19): an event as its producers would send it, to try keys with.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
@@ -18,7 +19,7 @@ use crate::{
         stretch::connect,
     },
     config::{self, Config, Envelope, Source, SourceKind, quoted},
-    event::check_subject,
+    event::{check_subject, identity},
     nats::ApiError,
 };
 
@@ -42,6 +43,9 @@ pub struct Emit {
     /// The node that a jb-mesh event comes from [default: the connection's name]
     #[arg(long, value_name = "NODE")]
     node: Option<String>,
+    /// The tenant whose event it is, where the envelope has one: ctrlplane, flowcraft
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
     /// Print the result, or the error, as JSON
     #[arg(long)]
     json: bool,
@@ -110,6 +114,14 @@ impl Emit {
                 let named = || config.nats.as_ref().map_or_else(String::new, |nats| nats.name.clone());
                 let node = self.node.clone().unwrap_or_else(named);
                 json!({ "type": event_type, "node": node, "timestamp": now, "data": data })
+            }
+            Envelope::Ctrlplane => json!({
+                "id": id, "type": event_type, "tenant_id": self.tenant.as_deref().unwrap_or_default(), "payload": data,
+                "timestamp": now,
+            }),
+            Envelope::Flowcraft => {
+                let headers: BTreeMap<_, _> = self.tenant.iter().map(|tenant| (identity::TENANT, tenant)).collect();
+                json!({ "id": id, "subject": event_type, "time": now, "headers": headers, "payload": data })
             }
             Envelope::Lark { .. } => json!({
                 "schema": "2.0",

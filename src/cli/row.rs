@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     avro::{Decoder, Framing},
+    cli::columns::one_line,
     config::Envelope,
     event::Origin,
     json::{self, Payload},
@@ -99,13 +100,7 @@ impl Row {
     fn columns(&self, out: &mut impl Write) -> io::Result<()> {
         let node = self.node.as_ref().map(|node| format!("node={node}  ")).unwrap_or_default();
         let time = self.time.strftime("%Y-%m-%d %H:%M:%S");
-        writeln!(out, "{time}  {:<24}  {node}{}", &*self.event_type, self.text())
-    }
-
-    /// The payload in one line without control characters, which could command the terminal.
-    fn text(&self) -> Cow<'_, str> {
-        let text = String::from_utf8_lossy(&self.payload);
-        if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text }
+        writeln!(out, "{time}  {:<24}  {node}{}", &*self.event_type, one_line(String::from_utf8_lossy(&self.payload)))
     }
 
     fn json(&self, out: &mut impl Write) -> io::Result<()> {

@@ -15,7 +15,7 @@ pub(super) fn warn(table: &Table<'_>, streams: &[Stream], sources: &[At<Source>]
             // The event goes out where it came in, unless the filter or the envelope names another subject.
             (None, [Part::Subject]) => {
                 matches!(source.kind, SourceKind::JetStream(_))
-                    && !matches!(source.envelope, Envelope::Plain { subject: Some(_), .. })
+                    && !matches!(source.envelope, Envelope::Plain { subject: Some(_), .. } | Envelope::Flowcraft)
             }
             _ => false,
         };

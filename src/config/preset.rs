@@ -22,10 +22,14 @@ pub struct Preset {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {
+    Ctrlplane,
+    Flowcraft,
     Helix,
     JbMesh,
 }
 
+const CTRLPLANE: &str = include_str!("preset/ctrlplane/ctrlplane.toml");
+const FLOWCRAFT: &str = include_str!("preset/flowcraft/flowcraft.toml");
 const HELIX: &str = include_str!("preset/helix/helix.toml");
 const HELIX_AUDIT: &str = include_str!("preset/helix/audit.toml");
 const JB_MESH: &str = include_str!("preset/jb-mesh/jb-mesh.toml");
@@ -43,6 +47,8 @@ impl Preset {
     /// What messages and places call it.
     pub(super) fn name(&self) -> &'static str {
         match self.family {
+            Family::Ctrlplane => "ctrlplane",
+            Family::Flowcraft => "flowcraft",
             Family::Helix => "helix",
             Family::JbMesh => "jb-mesh",
         }
@@ -67,13 +73,18 @@ impl Preset {
     pub(super) fn avro(&self) -> &'static [(&'static str, &'static str)] {
         match self.family {
             Family::Helix => &HELIX_AVRO,
-            Family::JbMesh => &[],
+            Family::Ctrlplane | Family::Flowcraft | Family::JbMesh => &[],
         }
     }
 }
 
 pub(super) fn preset(table: &mut Table<'_>, names: &mut Unique) -> Option<Preset> {
-    let families = [("helix", Family::Helix), ("jb-mesh", Family::JbMesh)];
+    let families = [
+        ("ctrlplane", Family::Ctrlplane),
+        ("flowcraft", Family::Flowcraft),
+        ("helix", Family::Helix),
+        ("jb-mesh", Family::JbMesh),
+    ];
     let family = table.required("name", |table, field| table.choice(field, &families))?;
     let text = match family {
         Family::Helix => {
@@ -83,6 +94,8 @@ pub(super) fn preset(table: &mut Table<'_>, names: &mut Unique) -> Option<Preset
             let audit = if table.flag("audit").unwrap_or(false) { HELIX_AUDIT } else { "" };
             format!("{HELIX}{audit}").replace("{prefix}", &prefix)
         }
+        Family::Ctrlplane => CTRLPLANE.to_owned(),
+        Family::Flowcraft => FLOWCRAFT.to_owned(),
         Family::JbMesh => JB_MESH.to_owned(),
     };
     let preset = Preset { family, text };

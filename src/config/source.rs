@@ -42,9 +42,11 @@ pub(super) fn source(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sour
 
 fn envelope(table: &mut Table<'_>) -> Option<Envelope> {
     type Kind = fn(&mut Table<'_>) -> Envelope;
-    let kinds: [(&str, Kind); 5] = [
+    let kinds: [(&str, Kind); 7] = [
         ("plain", plain),
         ("cloudevents", |_| Envelope::CloudEvents),
+        ("ctrlplane", |_| Envelope::Ctrlplane),
+        ("flowcraft", |_| Envelope::Flowcraft),
         ("helix", |_| Envelope::Helix),
         ("jb-mesh", |_| Envelope::JbMesh),
         ("lark", lark),

@@ -46,7 +46,10 @@ pub(super) fn size(text: &str) -> Result<u64, &'static str> {
 }
 
 /// A name of ours. It appears in paths, headers and metrics, so it is kept to what means nothing there (L04, L82).
-pub(super) fn name(text: &str) -> Result<String, &'static str> {
+///
+/// # Errors
+/// What such a name looks like.
+pub fn name(text: &str) -> Result<String, &'static str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let good = !text.is_empty() && !text.starts_with('.') && !text.contains("..") && text.chars().all(plain);
     if good { Ok(text.to_owned()) } else { Err(NAME) }

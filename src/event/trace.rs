@@ -1,5 +1,7 @@
 //! W3C trace context: the trace that an event belongs to, as its headers say it (F12).
 
+use bytestring::ByteString;
+
 use super::{
     Headers,
     identity::{TRACEPARENT, TRACESTATE},
@@ -37,6 +39,13 @@ impl<'a> TraceParent<'a> {
         let flags = u8::from_str_radix(flags, 16).ok()?;
         is_valid.then_some(Self { trace_id, span_id, flags })
     }
+}
+
+/// The `traceparent` of a span that was sampled, from its ids. `None` when one of them is malformed.
+pub fn traceparent(trace_id: &str, span_id: &str) -> Option<ByteString> {
+    let text = format!("00-{trace_id}-{span_id}-01");
+    let is_whole = TraceParent::parse(&text).is_some_and(|parent| parent.trace_id == trace_id);
+    is_whole.then(|| text.into())
 }
 
 impl Headers {
@@ -95,6 +104,16 @@ mod tests {
             (String::new(), None),
         ] {
             assert_eq!(TraceParent::parse(&text), expected, "{text}");
+        }
+    }
+
+    /// F12
+    #[test]
+    fn malformed_ids_make_no_parent() {
+        assert_eq!(traceparent(TRACE, SPAN).as_deref(), Some(&*format!("00-{TRACE}-{SPAN}-01")));
+        let (zero, shouted) = ("0".repeat(32), TRACE.to_uppercase());
+        for (trace, span) in [(&TRACE[1..], SPAN), (TRACE, ""), (&zero, SPAN), (&shouted, SPAN), (SPAN, TRACE)] {
+            assert_eq!(traceparent(trace, span), None, "{trace} {span}");
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use bytestring::ByteString;
 use futures_util::{StreamExt, stream::ReadyChunks};
 use tokio::sync::mpsc;
@@ -16,7 +15,7 @@ use super::{
 use crate::{
     bus::{Bus, Closed, Envelope, Reason, Subscription},
     config,
-    event::{Event, Headers, Origin, identity},
+    event::{Event, Headers, Origin, identity, traceparent},
     pipeline::Intake,
     stop::Stop,
 };
@@ -60,10 +59,12 @@ impl Source for Listener {
             number: 0,
             dropped: 0,
         };
-        let reading = tokio::spawn(reader.read(stop.clone()));
-        let ended = finite::run(&origin.source, self.opener, items, intake, stop).await;
-        reading.abort();
-        ended.context("could not read from the bus")
+        let (ended, ()) = tokio::join!(
+            finite::run(&origin.source, self.opener, items, intake, stop.clone()),
+            // Ends with the subscription, or when nobody takes from it any more.
+            reader.read(stop),
+        );
+        ended
     }
 }
 
@@ -99,11 +100,7 @@ impl Reader {
             }
         }
         if self.dropped > 0 {
-            tracing::warn!(
-                source = self.source,
-                dropped = self.dropped,
-                "the bus has dropped events, the buffer was full"
-            );
+            tracing::warn!(source = self.source, dropped = self.dropped, "the bus has dropped events");
         }
     }
 
@@ -114,11 +111,8 @@ impl Reader {
         let Some(envelopes) = self.envelopes.next().await else { return false };
         let first = self.number + 1;
         self.number += envelopes.len() as u64;
-        place.send(Ok(envelopes
-            .into_iter()
-            .zip(first..)
-            .map(|(envelope, number)| Item { envelope, number })
-            .collect()));
+        let items = envelopes.into_iter().zip(first..).map(|(envelope, number)| Item { envelope, number });
+        place.send(Ok(items.collect()));
         let dropped = self.envelopes.get_ref().stats().dropped(Reason::BufferFull);
         if self.dropped == 0 && dropped > 0 {
             tracing::warn!(source = self.source, dropped, "the bus drops events, the buffer is full");
@@ -165,13 +159,4 @@ fn headers(envelope: &Envelope) -> Headers {
     let more = more.into_iter().filter(|(name, _)| !own.contains_key(*name));
     let more = more.filter_map(|(name, value)| Some((ByteString::from_static(name), value?)));
     own.iter().map(|(name, value)| (name.clone(), value.clone())).chain(more).collect()
-}
-
-/// The W3C header of a sampled trace; `None` when one of the ids is none.
-fn traceparent(trace_id: &str, span_id: &str) -> Option<ByteString> {
-    let is_id = |id: &str, digits| {
-        let is_hex = id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        id.len() == digits && is_hex && id.bytes().any(|byte| byte != b'0')
-    };
-    (is_id(trace_id, 32) && is_id(span_id, 16)).then(|| format!("00-{trace_id}-{span_id}-01").into())
 }

@@ -13,6 +13,8 @@ use crate::{
 };
 
 mod cloudevents;
+mod ctrlplane;
+mod flowcraft;
 mod helix;
 mod jb_mesh;
 mod lark;
@@ -61,7 +63,7 @@ impl Message {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// The reason code of its dead letter: `not_json`, `bad_cloudevent`, `bad_helix_event`, `bad_mesh_event`,
-    /// `bad_lark_event`, `header_conflict`, `bad_field` or `bad_subject`.
+    /// `bad_lark_event`, `bad_ctrlplane_event`, `bad_flowcraft_event`, `header_conflict`, `bad_field` or `bad_subject`.
     pub reason: &'static str,
     pub detail: String,
 }
@@ -92,6 +94,8 @@ pub fn open_event(envelope: &Envelope, mut event: Event) -> Result<Event, Box<(E
         Envelope::CloudEvents => cloudevents::open(&mut event),
         Envelope::Helix => helix::open(&mut event),
         Envelope::JbMesh => jb_mesh::open(&mut event),
+        Envelope::Ctrlplane => ctrlplane::open(&mut event),
+        Envelope::Flowcraft => flowcraft::open(&mut event),
         Envelope::Lark { verify_header } => lark::open(&mut event, *verify_header),
     };
     match opened.and_then(|()| checked_subject(&event)) {

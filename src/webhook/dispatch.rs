@@ -216,11 +216,11 @@ impl Work {
 
     /// Notes what has ended and begins what is due.
     async fn turn(&mut self, begins: bool) -> anyhow::Result<()> {
+        let now = self.now();
+        self.recipients.wake(now);
         if self.failed.is_some_and(|failed| failed.elapsed() < TICK) {
             return Ok(());
         }
-        let now = self.now();
-        self.recipients.wake(now);
         let looks = if begins { self.recipients.looks() } else { Default::default() };
         if self.ended.is_empty() && looks.is_empty() {
             return Ok(());

@@ -181,7 +181,10 @@ fn create(path: &Path) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
     // SQLite would take it for the new database's.
     if log_of(path).try_exists().map_err(io)? {
-        return Err(StoreError::Damaged { path: path.to_owned(), what: "gone, and its log `-wal` is left".into() });
+        let what = "gone, and its log `-wal` is left".into();
+        // Unless another router has made it just now.
+        let is_there = path.try_exists().map_err(io)?;
+        return if is_there { Ok(()) } else { Err(StoreError::Damaged { path: path.to_owned(), what }) };
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(io)?;

@@ -1,0 +1,112 @@
+//! `trommel deliveries`: what is on its way to webhooks, has arrived, or has not. The database itself is asked, whether a
+//! router runs or not; one that runs notices what is changed here.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    cli::refusal::{Kind, Refusal},
+    config::{self, Config, SinkKind, nearest, quoted},
+    webhook::store::{Store, StoreError},
+};
+
+mod chosen;
+mod discard;
+mod list;
+mod retry;
+mod show;
+
+/// Show what webhooks have got and have not, send it again, or drop it
+#[derive(Args, Debug)]
+pub struct Deliveries {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List deliveries, the oldest first
+    List(list::List),
+    /// Show all that is known of one
+    Show(show::Show),
+    /// Have some sent again, and tried as often as new ones
+    Retry(retry::Retry),
+    /// Forget some, whether they were sent or not
+    Drop(discard::Discard),
+}
+
+/// What all have in common.
+#[derive(Args, Debug)]
+pub(super) struct Folder {
+    /// The router's folder, with `trommel.toml` in it
+    pub(super) dir: PathBuf,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Deliveries {
+    pub fn execute(self) -> ExitCode {
+        let (json, done) = match self.command {
+            Command::List(list) => (list.folder.json, list.run()),
+            Command::Show(show) => (show.folder.json, show.run()),
+            Command::Retry(retry) => (retry.folder.json, retry.run()),
+            Command::Drop(drop) => (drop.folder.json, drop.run()),
+        };
+        done.err().map_or(ExitCode::SUCCESS, |refusal| refusal.end(json))
+    }
+}
+
+impl Folder {
+    /// The configuration, and the database unless there has never been one.
+    pub(super) fn open(&self) -> Result<(Config, Option<Store>), Refusal> {
+        let config = config::load(&self.dir)?;
+        let store = match Store::open(database(&config)?) {
+            Err(StoreError::Missing(_)) => None,
+            store => Some(store?),
+        };
+        Ok((config, store))
+    }
+}
+
+/// Where the router keeps its deliveries.
+pub(super) fn database(config: &Config) -> Result<&Path, Refusal> {
+    let database = config.sinks.iter().find_map(|sink| match &sink.kind {
+        SinkKind::Webhook(settings) => Some(settings.database.as_path()),
+        _ => None,
+    });
+    database.ok_or_else(|| {
+        let refusal = Refusal::new(Kind::Precondition, "no_webhook_sink", "this router has no sink of type `webhook`");
+        refusal.hint("add `[[sink]]` with a `name` and `type = \"webhook\"` to `trommel.toml`")
+    })
+}
+
+/// There is no webhook of this name among those that there are.
+pub(super) fn unknown_webhook<'a>(name: &str, known: impl Iterator<Item = &'a str>, dir: &Path) -> Refusal {
+    let near = nearest(name, known);
+    let mean = if near.is_empty() { String::new() } else { format!("did you mean {}?\n", quoted(near, "or")) };
+    let refusal = Refusal::new(Kind::Validation, "unknown_webhook", format!("there is no webhook `{name}`"));
+    refusal.hint(format!("{mean}`trommel webhooks list {}` shows all", dir.display()))
+}
+
+/// `1 delivery`, `2 deliveries`.
+pub(super) fn counted(deliveries: usize) -> String {
+    format!("{deliveries} {}", if deliveries == 1 { "delivery" } else { "deliveries" })
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let (kind, subtype) = match &error {
+            StoreError::Missing(_) => (Kind::Precondition, "no_database"),
+            StoreError::Foreign(_) => (Kind::Precondition, "not_our_database"),
+            StoreError::Newer { .. } => (Kind::Precondition, "newer_database"),
+            StoreError::Damaged { .. } => (Kind::Internal, "database_damaged"),
+            StoreError::Io { .. } | StoreError::Failed { .. } => (Kind::Internal, "database"),
+        };
+        Self::new(kind, subtype, format!("{:#}", anyhow::Error::new(error)))
+    }
+}

@@ -1,0 +1,112 @@
+//! Which deliveries a command is about.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::{Folder, unknown_webhook};
+use crate::{
+    cli::{
+        refusal::{Kind, Refusal},
+        stretch::time,
+    },
+    config::{Config, quoted},
+    webhook::store::{Delivery, DeliveryId, State, Store, Which},
+};
+
+/// Those that fit everything that is given.
+#[derive(Args, Debug)]
+pub(super) struct Filters {
+    /// Only those for this webhook
+    #[arg(long, value_name = "NAME")]
+    webhook: Option<String>,
+    /// Only those in this state: `pending`, `delivered`, `failed` or `cancelled`
+    #[arg(long, value_name = "STATE")]
+    state: Option<State>,
+    /// The same as `--state failed`
+    #[arg(long, conflicts_with = "state")]
+    failed: bool,
+    /// Only those of events of this type
+    #[arg(long, value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Only those made then or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or `90m` for so long ago
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<Timestamp>,
+}
+
+/// Those that are named, or those that fit.
+#[derive(Args, Debug)]
+pub(super) struct Chosen {
+    /// Ids, as `list` shows them
+    #[arg(value_name = "ID", value_parser = delivery_id)]
+    ids: Vec<DeliveryId>,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+impl Filters {
+    pub(super) fn state(&self) -> Option<State> {
+        if self.failed { Some(State::Failed) } else { self.state }
+    }
+
+    /// # Errors
+    /// When there is no such webhook, and nothing that is left of one.
+    pub(super) fn which(&self, folder: &Folder, config: &Config, store: &Store) -> Result<Which, Refusal> {
+        if let Some(name) = &self.webhook {
+            let counts = store.counts()?;
+            let declared = config.registry.webhooks.iter().map(|webhook| webhook.name.as_str());
+            let known: BTreeSet<_> = declared.chain(counts.iter().map(|count| count.webhook.as_str())).collect();
+            if !known.contains(name.as_str()) {
+                return Err(unknown_webhook(name, known.into_iter(), &folder.dir).param("--webhook"));
+            }
+        }
+        let (webhook, event_type) = (self.webhook.clone(), self.event_type.clone());
+        Ok(Which { ids: None, webhook, state: self.state(), event_type, since: self.since })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.webhook.is_none() && self.state().is_none() && self.event_type.is_none() && self.since.is_none()
+    }
+}
+
+/// How deliveries were chosen.
+pub(super) enum Choice<'a> {
+    /// These, and all of them are there.
+    Named(Which, Vec<Delivery>),
+    Fitting(&'a Filters),
+}
+
+impl Chosen {
+    /// `None` when nothing was said.
+    ///
+    /// # Errors
+    /// When one that is named is not there: then none is meant.
+    pub(super) fn choice(&self, folder: &Folder, store: Option<&Store>) -> Result<Option<Choice<'_>>, Refusal> {
+        if self.ids.is_empty() {
+            return Ok((!self.filters.is_empty()).then_some(Choice::Fitting(&self.filters)));
+        }
+        if !self.filters.is_empty() {
+            let message = "deliveries are named by their ids or by what they have in common, not by both";
+            return Err(Refusal::new(Kind::Validation, "ids_and_filters", message).param("ID"));
+        }
+        let which = Which { ids: Some(self.ids.clone()), ..Which::default() };
+        let found = store.map_or_else(|| Ok(Vec::new()), |store| store.list(&which, u32::MAX))?;
+        let is_there = |id: &DeliveryId| found.iter().any(|delivery| delivery.id == *id);
+        let unknown: Vec<_> = self.ids.iter().filter(|id| !is_there(id)).map(ToString::to_string).collect();
+        if unknown.is_empty() { Ok(Some(Choice::Named(which, found))) } else { Err(unknown_ids(&unknown, folder)) }
+    }
+}
+
+/// Finished deliveries are forgotten after a while, so one that was there may be gone.
+pub(super) fn unknown_ids(ids: &[String], folder: &Folder) -> Refusal {
+    let message = format!("there is no delivery {}", quoted(ids.iter().map(String::as_str), "or"));
+    let hint = format!("`trommel deliveries list {}` shows those that there are", folder.dir.display());
+    Refusal::new(Kind::Validation, "unknown_delivery", message).param("ID").hint(hint)
+}
+
+/// # Errors
+/// What an id looks like.
+pub(super) fn delivery_id(text: &str) -> Result<DeliveryId, &'static str> {
+    text.parse().map_err(|_| "a delivery's id looks like `deli_01h2xcejqtf2nbrexx3vqjhp41`")
+}

@@ -1,0 +1,144 @@
+//! `trommel deliveries retry DIR ID...`
+
+use std::{collections::BTreeMap, path::Path};
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    Folder,
+    chosen::{Choice, Chosen},
+    counted,
+};
+use crate::{
+    cli::{
+        keys::{self, print},
+        refusal::{Kind, Refusal},
+    },
+    config::Config,
+    webhook::store::{Delivery, Disabled, Store, Which},
+};
+
+#[derive(Args, Debug)]
+pub(super) struct Retry {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    #[command(flatten)]
+    chosen: Chosen,
+}
+
+impl Retry {
+    pub(super) fn run(&self) -> Result<(), Refusal> {
+        let (config, store) = self.folder.open()?;
+        let choice = self.chosen.choice(&self.folder, store.as_ref())?.ok_or_else(which_deliveries)?;
+        if let Choice::Fitting(filters) = &choice
+            && filters.state().is_none()
+        {
+            return Err(which_state());
+        }
+        let Some(store) = &store else { return self.tell(&[], &BTreeMap::new()) };
+        let recipients = Recipients { dir: &self.folder.dir, config: &config, disabled: store.disabled()? };
+        let (which, found) = match choice {
+            Choice::Named(which, found) => {
+                recipients.check_all(&found)?;
+                (which, found)
+            }
+            Choice::Fitting(filters) => {
+                let which = filters.which(&self.folder, &config, store)?;
+                let found = store.list(&which, u32::MAX)?;
+                (which, found)
+            }
+        };
+        let (can_be_sent, left) =
+            found.iter().partition::<Vec<_>, _>(|one| recipients.obstacle(&one.webhook).is_none());
+        let retried = retry(store, which, &can_be_sent)?;
+        let mut obstacles = BTreeMap::<_, (usize, Obstacle)>::new();
+        for Delivery { webhook, .. } in left {
+            if let Some(obstacle) = recipients.obstacle(webhook) {
+                obstacles.entry(webhook.as_str()).or_insert((0, obstacle)).0 += 1;
+            }
+        }
+        self.tell(&retried, &obstacles)
+    }
+
+    fn tell(&self, retried: &[String], left: &BTreeMap<&str, (usize, Obstacle)>) -> Result<(), Refusal> {
+        if self.folder.json {
+            let left: BTreeMap<_, _> = left.iter().map(|(webhook, (count, _))| (webhook, count)).collect();
+            return print(&keys::json(&json!({ "retried": retried, "left": left }))?);
+        }
+        let mut lines = vec![match retried.len() {
+            0 => "there is nothing to send again".to_owned(),
+            count => {
+                format!("{} to send again: a router that runs does so at once, another when it starts", counted(count))
+            }
+        }];
+        lines.extend(left.iter().map(|(webhook, (count, Obstacle { what, way_out }))| {
+            format!("{} left as before: webhook `{webhook}` {what}\n  {way_out}", counted(*count))
+        }));
+        print(&lines.join("\n"))
+    }
+}
+
+/// Of what was found, those, if they still fit.
+fn retry(store: &Store, which: Which, those: &[&Delivery]) -> Result<Vec<String>, Refusal> {
+    let ids = those.iter().map(|delivery| delivery.id).collect();
+    let retried = store.retry(&Which { ids: Some(ids), ..which }, Timestamp::now())?;
+    Ok(retried.iter().map(ToString::to_string).collect())
+}
+
+/// Who is to get what is sent again.
+struct Recipients<'a> {
+    dir: &'a Path,
+    config: &'a Config,
+    disabled: Vec<Disabled>,
+}
+
+/// Why nothing is sent to a webhook.
+struct Obstacle {
+    what: String,
+    way_out: String,
+}
+
+impl Recipients<'_> {
+    fn obstacle(&self, name: &str) -> Option<Obstacle> {
+        let declared = self.config.registry.webhooks.iter().find(|webhook| webhook.name == name);
+        let disabled = self.disabled.iter().find(|disabled| disabled.webhook == name);
+        let (what, way_out) = match (declared, disabled) {
+            (None, _) => ("is declared no more".to_owned(), "declare it again in `keys/`".to_owned()),
+            (Some(webhook), _) if !webhook.active => {
+                ("is not active".to_owned(), format!("take `active = false` out of {}", webhook.place))
+            }
+            (_, Some(Disabled { reason, .. })) => {
+                let way_out = format!("`trommel webhooks enable {} {name}` lets it get more", self.dir.display());
+                (format!("is disabled: {reason}"), way_out)
+            }
+            (Some(_), None) => return None,
+        };
+        Some(Obstacle { what, way_out })
+    }
+
+    /// All that is named is sent again, or nothing is.
+    fn check_all(&self, named: &[Delivery]) -> Result<(), Refusal> {
+        for Delivery { id, webhook, .. } in named {
+            if let Some(Obstacle { what, way_out }) = self.obstacle(webhook) {
+                let message = format!("delivery `{id}` can't be sent again: webhook `{webhook}` {what}");
+                let refusal = Refusal::new(Kind::Precondition, "webhook_gets_nothing", message);
+                return Err(refusal.param("ID").hint(way_out));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn which_deliveries() -> Refusal {
+    let refusal = Refusal::new(Kind::Validation, "which_deliveries", "it is not said which deliveries to send again");
+    refusal.param("ID").hint("name them by their ids, or say `--failed`, perhaps with `--webhook` or `--since`")
+}
+
+/// Nobody wants to send again by accident what has arrived.
+fn which_state() -> Refusal {
+    let message = "it is not said in which state the deliveries are that are sent again";
+    let refusal = Refusal::new(Kind::Validation, "which_state", message).param("--state");
+    refusal.hint("add `--failed`, or `--state` with another state")
+}

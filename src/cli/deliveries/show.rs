@@ -1,0 +1,99 @@
+//! `trommel deliveries show DIR ID`
+
+use std::borrow::Cow;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Folder,
+    chosen::{delivery_id, unknown_ids},
+};
+use crate::{
+    cli::{
+        columns::{Columns, one_line},
+        keys::{json, print},
+        refusal::Refusal,
+    },
+    json::{Payload, check, pretty},
+    webhook::store::{Delivery, DeliveryId, Detail},
+};
+
+#[derive(Args, Debug)]
+pub(super) struct Show {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    /// Its id, as `list` shows it
+    #[arg(value_parser = delivery_id)]
+    id: DeliveryId,
+}
+
+/// For programs.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    delivery: &'a Delivery,
+    output_id: &'a str,
+    subject: &'a str,
+    content_type: Option<&'a str>,
+    /// How the last answer's body began.
+    answer: Option<Cow<'a, str>>,
+    #[serde(flatten)]
+    payload: Payload<'a>,
+}
+
+impl Show {
+    pub(super) fn run(&self) -> Result<(), Refusal> {
+        let (_, store) = self.folder.open()?;
+        let detail = store.map(|store| store.show(self.id)).transpose()?.flatten();
+        let detail = detail.ok_or_else(|| unknown_ids(&[self.id.to_string()], &self.folder))?;
+        print(&if self.folder.json { json(&shown(&detail))? } else { text(&detail) })
+    }
+}
+
+fn shown(detail: &Detail) -> Shown<'_> {
+    Shown {
+        delivery: &detail.delivery,
+        output_id: &detail.output_id,
+        subject: &detail.subject,
+        content_type: detail.content_type.as_deref(),
+        answer: detail.answer.as_deref().map(String::from_utf8_lossy),
+        payload: Payload::of(&detail.payload),
+    }
+}
+
+fn text(detail: &Detail) -> String {
+    let Detail { delivery, output_id, subject, content_type, payload, answer } = detail;
+    let facts = [
+        ("webhook", Some(delivery.webhook.clone())),
+        ("state", Some(delivery.state.to_string())),
+        ("tries", Some(delivery.attempts.to_string())),
+        ("status", delivery.status_code.map(|status| status.to_string())),
+        ("error", delivery.error.clone()),
+        ("answer", answer.as_deref().map(|answer| String::from_utf8_lossy(answer).into_owned())),
+        ("next try", delivery.next_retry.map(|time| time.to_string())),
+        ("made", Some(delivery.created.to_string())),
+        ("changed", Some(delivery.updated.to_string())),
+        ("event", Some(delivery.event_id.clone())),
+        ("type", Some(delivery.event_type.clone())),
+        ("tenant", delivery.tenant.clone()),
+        ("subject", Some(subject.clone())),
+        ("output", Some(output_id.clone())),
+        ("content type", content_type.clone()),
+    ];
+    // Most of it was said by others.
+    let fact = |(name, fact): (&str, Option<String>)| Some([name.to_owned(), one_line(fact?).into_owned()]);
+    let rows: Vec<_> = facts.into_iter().filter_map(fact).collect();
+    let columns = Columns::fit(&rows);
+    let lines = std::iter::once(delivery.id.to_string()).chain(rows.iter().map(|row| columns.line(row)));
+    [lines.collect::<Vec<_>>().join("\n"), readable(payload)].join("\n\n")
+}
+
+/// In lines, of JSON one for each of its members.
+fn readable(payload: &[u8]) -> String {
+    let text = if check(payload).is_ok() { pretty(payload).into() } else { Cow::Borrowed(payload) };
+    match std::str::from_utf8(&text) {
+        Ok(text) => text.lines().map(one_line).collect::<Vec<_>>().join("\n"),
+        Err(_) => format!("{} bytes that are no text; `--json` shows them as base64", payload.len()),
+    }
+}

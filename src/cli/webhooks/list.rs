@@ -1,0 +1,148 @@
+//! `trommel webhooks list DIR`
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    cli::{
+        columns::Columns,
+        deliveries::Folder,
+        keys::{self, print},
+        refusal::Refusal,
+    },
+    config::{Tenant, Webhook},
+    webhook::store::{Cause, Count, Disabled, State},
+};
+
+#[derive(Args, Debug)]
+pub(super) struct List {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+}
+
+/// A webhook that is declared, or was.
+#[derive(Serialize)]
+struct Row<'a> {
+    webhook: &'a str,
+    state: &'static str,
+    /// Since when it is disabled, and why.
+    since: Option<Timestamp>,
+    reason: Option<&'a str>,
+    #[serde(flatten)]
+    declared: Option<Declared<'a>>,
+    deliveries: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Serialize)]
+struct Declared<'a> {
+    /// Without what follows the host, for that may be a secret.
+    url: String,
+    /// `null` for events without one, `*` for those of all.
+    tenant: Option<&'a str>,
+    /// None means all.
+    events: Vec<&'a str>,
+}
+
+impl List {
+    pub(super) fn run(&self) -> Result<(), Refusal> {
+        let (config, store) = self.folder.open()?;
+        let (counts, disabled) = match &store {
+            Some(store) => (store.counts()?, store.disabled()?),
+            None => Default::default(),
+        };
+        let webhooks = &config.registry.webhooks;
+        let declared = webhooks.iter().map(|webhook| (webhook.name.as_str(), Some(&**webhook)));
+        let names: BTreeSet<_> = webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
+        // Of those that were taken away, what is left.
+        let left: BTreeSet<_> = counts.iter().map(|count| count.webhook.as_str()).collect();
+        let left = left.difference(&names).map(|name| (*name, None));
+        let rows = declared.chain(left).map(|(name, webhook)| Row::new(name, webhook, &counts, &disabled));
+        let rows: Vec<_> = rows.collect();
+        print(&match self.folder.json {
+            true => keys::json(&json!({ "webhooks": rows }))?,
+            false if rows.is_empty() => self.none(),
+            false => self.table(&rows),
+        })
+    }
+
+    fn none(&self) -> String {
+        let dir = self.folder.dir.display();
+        format!("{dir} declares no webhooks: they go into `keys/*.toml`, and `trommel webhooks add {dir}` writes them")
+    }
+
+    fn table(&self, rows: &[Row<'_>]) -> String {
+        let title = ["NAME", "URL", "TENANT", "EVENTS", "STATE", "PENDING", "FAILED"].map(str::to_owned);
+        let cells: Vec<_> = [title].into_iter().chain(rows.iter().map(Row::cells)).collect();
+        let columns = Columns::fit(&cells);
+        let mut lines: Vec<_> = cells.iter().map(|row| columns.line(row)).collect();
+        let dir = self.folder.dir.display();
+        for Row { webhook, since, reason, .. } in rows {
+            if let (Some(since), Some(reason)) = (since, reason) {
+                lines.push(format!(
+                    "`{webhook}` is disabled since {since}: {reason}; `trommel webhooks enable {dir} {webhook}` lets it get more"
+                ));
+            }
+        }
+        if rows.iter().any(|row| row.declared.is_none()) {
+            lines.push(format!(
+                "those removed are in no file any more: what is pending waits until they are, or for `trommel deliveries drop {dir} --webhook NAME`"
+            ));
+        }
+        lines.join("\n")
+    }
+}
+
+impl<'a> Row<'a> {
+    fn new(name: &'a str, webhook: Option<&'a Webhook>, counts: &[Count], disabled: &'a [Disabled]) -> Self {
+        let disabled = disabled.iter().find(|disabled| disabled.webhook == name);
+        let state = match (webhook, disabled.map(|disabled| disabled.cause)) {
+            (None, _) => "removed",
+            (Some(Webhook { active: false, .. }), _) => "inactive",
+            (_, Some(Cause::Gone)) => "gone",
+            (_, Some(Cause::Hand)) => "disabled",
+            (_, None) => "active",
+        };
+        let own = |state| counts.iter().find(|count| count.webhook == name && count.state == state);
+        let count = |state: State| (state.word(), own(state).map_or(0, |count| count.deliveries));
+        Self {
+            webhook: name,
+            state,
+            since: disabled.map(|disabled| disabled.since),
+            reason: disabled.map(|disabled| disabled.reason.as_str()),
+            declared: webhook.map(Declared::of),
+            deliveries: State::ALL.map(count).into(),
+        }
+    }
+
+    fn cells(&self) -> [String; 7] {
+        let [url, tenant, events] = match &self.declared {
+            None => ["-", "-", "-"].map(str::to_owned),
+            Some(Declared { url, tenant, events }) => {
+                let events = if events.is_empty() { "*".to_owned() } else { events.join(", ") };
+                [url.clone(), tenant.unwrap_or("-").to_owned(), events]
+            }
+        };
+        let [pending, failed] = [State::Pending, State::Failed].map(|state| self.deliveries[state.word()].to_string());
+        [self.webhook.to_owned(), url, tenant, events, self.state.to_owned(), pending, failed]
+    }
+}
+
+impl<'a> Declared<'a> {
+    fn of(webhook: &'a Webhook) -> Self {
+        let rest = if webhook.url.path() == "/" && webhook.url.query().is_none() { "" } else { "/…" };
+        let tenant = match &webhook.tenant {
+            Tenant::None => None,
+            Tenant::Only(tenant) => Some(tenant.as_str()),
+            Tenant::Any => Some("*"),
+        };
+        Self {
+            url: format!("{}{rest}", webhook.url.origin().ascii_serialization()),
+            tenant,
+            events: webhook.events.iter().map(|pattern| pattern.as_str()).collect(),
+        }
+    }
+}

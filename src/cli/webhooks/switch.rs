@@ -1,0 +1,75 @@
+//! `trommel webhooks disable DIR NAME` and `trommel webhooks enable DIR NAME`
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::Named;
+use crate::{
+    cli::{
+        deliveries::{counted, database},
+        keys::{self, print},
+        refusal::Refusal,
+    },
+    config,
+    webhook::store::Store,
+};
+
+#[derive(Args, Debug)]
+pub(super) struct Disable {
+    #[command(flatten)]
+    pub(super) webhook: Named,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Enable {
+    #[command(flatten)]
+    pub(super) webhook: Named,
+}
+
+impl Disable {
+    pub(super) fn run(&self) -> Result<(), Refusal> {
+        let Named { folder, name } = &self.webhook;
+        let config = config::load(&folder.dir)?;
+        self.webhook.find(&config)?;
+        // It may be wanted before the router has ever run.
+        let store = Store::make(database(&config)?)?;
+        let was_disabled = store.disabled()?.iter().any(|disabled| disabled.webhook == *name);
+        let cancelled = store.disable(name, "by `trommel webhooks disable`", Timestamp::now())?;
+        print(&match folder.json {
+            true => keys::json(&json!({ "webhook": name, "was_disabled": was_disabled, "cancelled": cancelled }))?,
+            false => {
+                let already = if was_disabled { "was disabled already" } else { "is disabled" };
+                format!("`{name}` {already}; {} cancelled", counted(cancelled))
+            }
+        })
+    }
+}
+
+impl Enable {
+    pub(super) fn run(&self) -> Result<(), Refusal> {
+        let Named { folder, name } = &self.webhook;
+        let (config, store) = folder.open()?;
+        let webhook = self.webhook.find(&config)?;
+        let was_disabled = store.map(|store| store.enable(name)).transpose()?.unwrap_or(false);
+        if folder.json {
+            return print(&keys::json(
+                &json!({ "webhook": name, "was_disabled": was_disabled, "active": webhook.active }),
+            )?);
+        }
+        let mut lines = vec![match was_disabled {
+            true => format!("`{name}` is enabled and gets what comes from now on"),
+            false => format!("`{name}` was not disabled"),
+        }];
+        if was_disabled {
+            let dir = folder.dir.display();
+            lines.push(format!(
+                "  `trommel deliveries retry {dir} --state cancelled --webhook {name}` sends what it has missed"
+            ));
+        }
+        if !webhook.active {
+            lines.push(format!("  it still gets nothing: {} says `active = false`", webhook.place));
+        }
+        print(&lines.join("\n"))
+    }
+}

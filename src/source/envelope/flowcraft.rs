@@ -1,0 +1,101 @@
+//! Envelopes of a flowcraft bus (F01): `{"id":..,"subject":..,"time":..,"source":..,"trace_id":..,"span_id":..,
+//! "headers":{..},"payload":..}`. It is transport: what `payload` holds becomes the event's, the headers too, and the
+//! subject says of what type it is.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::{Malformed, NoText, checked_subject, shorten, text};
+use crate::{
+    event::{Event, identity, traceparent},
+    json,
+};
+
+/// The header that has the envelope's `source`.
+const SOURCE: &str = "source";
+
+/// Reads the event out of its own payload. Its headers replace those of the same name that its carrier has.
+pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
+    let body = event.payload.clone();
+    let members = json::members(&body).map_err(|error| Malformed::not_json(&error))?;
+    let members = members.ok_or_else(|| bad("the body is not a JSON object"))?;
+    let [mut id, mut subject, mut time, mut source, mut trace_id, mut span_id] = [const { None }; 6];
+    let (mut headers, mut payload) = (None, None);
+    for (name, value) in members {
+        let place = match &*name {
+            "id" => &mut id,
+            "subject" => &mut subject,
+            "time" => &mut time,
+            "source" => &mut source,
+            "trace_id" => &mut trace_id,
+            "span_id" => &mut span_id,
+            "headers" => {
+                headers.get_or_insert(value);
+                continue;
+            }
+            "payload" => {
+                payload.get_or_insert(value);
+                continue;
+            }
+            _ => continue,
+        };
+        let said = text(&body, value).map_err(|NoText| no_text(&name, value))?;
+        *place = place.take().or(said);
+    }
+    // What is known is taken even if something lacks.
+    event.source_time = time;
+    id.into_iter().for_each(|id| event.id = id);
+    let subject = subject.ok_or_else(|| bad("it lacks `subject`"))?;
+    event.event_type = subject.clone();
+    event.subject = subject;
+    if let Some(source) = source {
+        carry(event, SOURCE.into(), "source", source)?;
+    }
+    if let Some(raw) = headers {
+        take_headers(event, &body, raw)?;
+    }
+    if event.headers.get(identity::TRACEPARENT).is_none()
+        && let (Some(trace_id), Some(span_id)) = (trace_id, span_id)
+        && let Some(trace) = traceparent(&trace_id, &span_id)
+    {
+        event.headers.push(identity::TRACEPARENT, trace);
+    }
+    // What is refused keeps its body.
+    checked_subject(event)?;
+    // F02: a payload that is null is none.
+    event.payload = payload.filter(|raw| *raw != "null").map_or_else(Bytes::new, |raw| body.slice_ref(raw.as_bytes()));
+    Ok(())
+}
+
+/// F05: any name will do, and a header that says nothing is none.
+fn take_headers(event: &mut Event, body: &Bytes, raw: &str) -> Result<(), Malformed> {
+    let members = json::members(raw.as_bytes()).map_err(|error| Malformed::not_json(&error))?;
+    let members = match members {
+        Some(members) => members,
+        None if raw == "null" => return Ok(()),
+        None => return Err(bad(format!("`headers` is no object: {}", shorten(raw)))),
+    };
+    for (name, value) in members {
+        let place = format!("headers.{name}");
+        if let Some(said) = text(body, value).map_err(|NoText| no_text(&place, value))? {
+            carry(event, json::share(body, name), &place, said)?;
+        }
+    }
+    Ok(())
+}
+
+fn carry(event: &mut Event, name: ByteString, place: &str, said: ByteString) -> Result<(), Malformed> {
+    if name.contains(char::is_control) || said.contains(char::is_control) {
+        return Err(bad(format!("`{}` has a control character", place.escape_debug())));
+    }
+    event.headers.set(name, said);
+    Ok(())
+}
+
+fn no_text(place: &str, value: &str) -> Malformed {
+    bad(format!("`{place}` is no text: {}", shorten(value)))
+}
+
+fn bad(detail: impl Into<String>) -> Malformed {
+    Malformed { reason: "bad_flowcraft_event", detail: detail.into() }
+}
