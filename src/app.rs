@@ -19,22 +19,14 @@ use tokio::{
 use crate::{
     admin, api,
     bus::Bus,
-    config::{self, Answer, BusSource, Config, Place, Problem, Problems, Role, SourceKind, Stream, Webhook},
+    config::{self, BusSource, Config, Place, Problem, Problems, Role, SourceKind, Stream, Webhook},
     filter::Host,
     metrics::Metrics,
     nats::{self, Connection, Life},
     pipeline::Pipeline,
     registry::{Change, Loader, Report, Tenures, Watch},
     sink::outlet::{End, Queue},
-    source::{
-        Source,
-        bus::Listener,
-        finite::Progress,
-        http::{self, Http, Surroundings},
-        jetstream::JetStream,
-        lines::Lines,
-        replay::Replay,
-    },
+    source::{finite::Progress, http, letters::Journal},
     stop::{Stop, Stopper, stop},
     summary::Summary,
     telemetry::{Telemetry, Tracer},
@@ -45,10 +37,14 @@ mod deliveries;
 mod observer;
 mod outlets;
 mod replay;
+mod retry;
+mod sources;
+mod watched;
 
 use attended::{Attended, CHANGES};
 use outlets::Outlets;
 pub use replay::{Replay as Replayed, replay};
+pub use retry::{Retry, fed, retry};
 
 /// Why a run ended badly. Named after who has to act.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +76,8 @@ pub struct Controls {
     pub place: Option<PathBuf>,
     /// Serve only consumers that attach, and end this long after the last one has left.
     pub idle_exit: Option<Duration>,
+    /// Where it is written down what becomes of dead letters that are retried.
+    pub journal: Option<Arc<Journal>>,
 }
 
 impl Default for Controls {
@@ -96,6 +94,7 @@ impl Default for Controls {
             cache: None,
             place: None,
             idle_exit: None,
+            journal: None,
         }
     }
 }
@@ -251,7 +250,7 @@ impl Router {
             background.spawn(attended::end_when_idle(attached.clone(), after, controls.stopper.clone()));
             attended::somebody(attached, stop.clone()).await;
         }
-        let sources = start_sources(&config, controls, &pipeline).await.map_err(RunError::Failed)?;
+        let sources = sources::start(&config, controls, &pipeline).await.map_err(RunError::Failed)?;
         let mut deliveries = JoinSet::new();
         if let Some(dispatcher) = dispatcher {
             deliveries.spawn(dispatcher.run(stop.clone()));
@@ -409,72 +408,4 @@ async fn converge_streams(config: &Config) -> Result<Option<Connection>, RunErro
         tracing::debug!(stream = stream.name, ?converged, "stream is as configured");
     }
     Ok(Some(connection))
-}
-
-async fn start_sources(
-    config: &Config,
-    controls: &Controls,
-    pipeline: &Pipeline,
-) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
-    let mut sources = JoinSet::new();
-    for source in &config.sources {
-        let at = || {
-            let observes = if config.role == Role::Observer {
-                ", in a router that makes no streams: `trommel run` does"
-            } else {
-                ""
-            };
-            format!("could not open source `{}`{observes}", source.name)
-        };
-        let intake_metrics = controls.metrics.source(&source.name);
-        let stop = controls.stop.clone();
-        match &source.kind {
-            SourceKind::Lines(settings) => {
-                let progress = Arc::clone(&controls.progress);
-                let lines = Lines::new(source, settings, progress).with_context(at)?;
-                intake_metrics.connected.set(1);
-                sources.spawn(lines.run(pipeline.intake(intake_metrics), stop));
-            }
-            SourceKind::Bus(settings) => {
-                let bus = controls.bus.as_ref().context("there is no bus")?;
-                let listener = Listener::open(bus, source, settings).with_context(at)?;
-                intake_metrics.connected.set(1);
-                sources.spawn(listener.run(pipeline.intake(intake_metrics), stop));
-            }
-            SourceKind::Http(settings) => {
-                let stream = match (&settings.answer, &config.nats) {
-                    (Answer::Stored(_), Some(nats)) => {
-                        Some(nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at)?)
-                    }
-                    _ => None,
-                };
-                let surroundings = Surroundings {
-                    pipeline: config.pipeline,
-                    metrics: controls.metrics.requests(&source.name),
-                    stream,
-                    stop: stop.clone(),
-                };
-                let http = Http::open(source, settings, surroundings).await.with_context(at)?;
-                intake_metrics.connected.set(1);
-                sources.spawn(http.run(pipeline.intake(intake_metrics), stop));
-            }
-            SourceKind::Replay(settings) => {
-                let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
-                let connection = nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at)?;
-                let progress = Arc::clone(&controls.progress);
-                let replay = Replay::open(connection, source, settings, progress).await.with_context(at)?;
-                intake_metrics.connected.set(1);
-                sources.spawn(replay.run(pipeline.intake(intake_metrics), stop));
-            }
-            SourceKind::JetStream(settings) => {
-                let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
-                let connection = nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at)?;
-                let in_flight = config.pipeline.in_flight.get();
-                let jetstream = JetStream::open(connection, source, settings, in_flight).await.with_context(at)?;
-                intake_metrics.connected.set(1);
-                sources.spawn(jetstream.run(pipeline.intake(intake_metrics), stop));
-            }
-        }
-    }
-    Ok(sources)
 }

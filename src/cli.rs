@@ -14,6 +14,7 @@ pub mod check;
 mod columns;
 pub mod consume;
 pub mod deliveries;
+pub mod dlq;
 pub mod emit;
 pub mod history;
 pub mod keys;
@@ -69,6 +70,7 @@ enum Command {
     Streams(streams::Streams),
     Deliveries(deliveries::Deliveries),
     Webhooks(webhooks::Webhooks),
+    Dlq(dlq::Dlq),
     /// Print the version of the router and of the filter contracts that it serves
     Version,
 }
@@ -88,6 +90,7 @@ impl Cli {
             Command::Streams(streams) => return streams.execute(),
             Command::Deliveries(deliveries) => return deliveries.execute(),
             Command::Webhooks(webhooks) => return webhooks.execute(),
+            Command::Dlq(dlq) => return dlq.execute(),
             Command::Check(check) => check.execute(),
             Command::Version => version(),
         };

@@ -19,6 +19,7 @@ mod file;
 mod folder;
 mod http;
 mod keys;
+mod letters;
 mod limits;
 mod load;
 mod loops;
@@ -46,6 +47,7 @@ mod values;
 mod webhook;
 mod written;
 
+pub use self::source::{AckMode, Deliver, Envelope, JetStreamSource, LinesSource, Source, SourceKind};
 pub use self::{
     api::{Api, AuthType, Identity, KeptIn},
     avro::avro_schema,
@@ -53,6 +55,7 @@ pub use self::{
 };
 pub use file::{FileSink, Fsync, Record, Upkeep};
 pub use http::{Answer, Auth, HttpSource, Rate};
+pub use letters::{Alike, LetterSource, Which};
 pub use load::{load, load_registry};
 pub use nearest::{nearest, quoted};
 pub use params::{ParamProblem, check_params};
@@ -112,7 +115,7 @@ pub enum Role {
     Router,
     /// Consumers that attach, and nothing else.
     Observer,
-    /// One stretch of a stream, once. Nothing is reloaded, nothing is held upstream.
+    /// One stretch of a stream or of the dead letters, once. Nothing is reloaded, nothing is held upstream.
     Replay,
 }
 
@@ -170,80 +173,6 @@ impl std::fmt::Debug for NatsAuth {
             Self::Password { .. } => "Password { .. }",
         })
     }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Source {
-    pub name: String,
-    pub envelope: Envelope,
-    pub kind: SourceKind,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum SourceKind {
-    JetStream(JetStreamSource),
-    Lines(LinesSource),
-    Bus(BusSource),
-    Http(Box<HttpSource>),
-    Replay(ReplaySource),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct JetStreamSource {
-    pub stream: String,
-    pub durable: String,
-    /// Filter subjects; none means the whole stream.
-    pub subjects: Vec<Pattern>,
-    pub ack: AckMode,
-    pub ack_wait: Duration,
-    /// Where a new consumer starts.
-    pub deliver: Deliver,
-    /// Messages asked for at once.
-    pub batch: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AckMode {
-    /// One ack a message: many routers may share the consumer.
-    Explicit,
-    /// One ack a settled prefix: cheaper for the server, for a consumer that is ours alone.
-    All,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deliver {
-    All,
-    New,
-    /// What comes from now on, through a consumer that the server forgets when nobody reads it. Not for the file.
-    Live,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct LinesSource {
-    /// `None` reads standard input.
-    pub path: Option<PathBuf>,
-}
-
-/// How a message becomes an event.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Envelope {
-    /// The whole body is the payload.
-    Plain { id: Option<Field>, event_type: Option<Field>, subject: Option<Field>, source_time: Option<Field> },
-    /// CloudEvents 1.0, structured or binary, told apart by the content type.
-    CloudEvents,
-    /// What is inside the body's `payload` becomes the payload.
-    Helix,
-    /// The body says what the event is, and is the payload.
-    JbMesh,
-    /// The body says what the event is and for whom it happened, and is the payload.
-    Ctrlplane,
-    /// What is inside the body's `payload` becomes the payload, what is in its `headers` headers.
-    Flowcraft,
-    /// Lark's version 2.0: the body's header says what the event is, the whole body is the payload.
-    Lark {
-        /// What the message's own headers say counts, and a body that claims something else is refused (L46).
-        verify_header: bool,
-    },
 }
 
 /// How a refused output or event is tried again: waits grow from `min` to `max`, doubled and jittered.

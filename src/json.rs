@@ -57,6 +57,24 @@ pub fn members(json: &[u8]) -> Result<Option<Members<'_>>, Invalid> {
     check(json).map(|()| None)
 }
 
+/// Appends `json`, which is not checked, in one line: as it is, or without whitespace where it spans lines.
+pub fn append(line: &mut Vec<u8>, json: &[u8]) {
+    if !json.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        line.extend_from_slice(json);
+        return;
+    }
+    let (mut in_string, mut escaped) = (false, false);
+    line.extend(json.iter().filter(|&&byte| {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            return true;
+        }
+        in_string = byte == b'"';
+        !byte.is_ascii_whitespace()
+    }));
+}
+
 /// Where the values of an object's members stand in `json`, which is walked through, not checked. None when it is
 /// another kind of value.
 pub fn values(json: &[u8]) -> impl Iterator<Item = Range<usize>> {

@@ -26,6 +26,7 @@ pub mod summary;
 pub mod api;
 pub mod config;
 pub mod credential;
+pub mod dead_letters;
 pub mod filter;
 pub mod registry;
 

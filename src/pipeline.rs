@@ -47,6 +47,8 @@ pub struct Item {
     pub key: Arc<Key>,
     /// The registry's generation that `key` belongs to.
     pub generation: u64,
+    /// Routes of the key that are through with the event already.
+    pub done: Vec<Arc<str>>,
 }
 
 /// The lanes, and what every intake needs.

@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod finite;
 pub mod http;
 pub mod jetstream;
+pub mod letters;
 pub mod lines;
 pub mod replay;
 

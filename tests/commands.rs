@@ -136,6 +136,31 @@ async fn wrong_credentials_are_exit_code_3() {
     assert!(stderr.contains("authorization") && !stderr.contains("wrong"), "{stderr}");
 }
 
+/// Also when the server accepts who we are and then does not let us do what a start does, whichever part asks for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_permissions_are_exit_code_3() {
+    for denied in ["$JS.API.STREAM.CREATE.S", "$JS.API.STREAM.INFO.S", "$JS.API.CONSUMER.INFO.S.d"] {
+        let permissions = format!("permissions: {{ publish: {{ deny: {denied:?} }} }}");
+        let user = format!("authorization {{ users: [{{ user: router, password: x, {permissions} }}] }}");
+        let server = NatsServer::with_config(&user).await;
+        let url = server.url().replace("//", "//router:x@");
+        let source = "name = \"in\"\ntype = \"jetstream\"\nstream = \"S\"\ndurable = \"d\"";
+        let folder = Folder::new(&format!(
+            "[nats]\nurl = \"{url}\"\n[[stream]]\nname = \"S\"\nsubjects = \"s.>\"\n[[source]]\n{source}\n"
+        ));
+        let output = folder.run();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        assert!(
+            stderr.lines().last().unwrap().contains(&format!("no permission to publish to `{denied}`")),
+            "{stderr}"
+        );
+        if denied.contains("INFO.S") && !denied.contains("CONSUMER") {
+            assert_eq!(folder.trommel(&["history"]).output().unwrap().status.code(), Some(3));
+        }
+    }
+}
+
 #[test]
 fn the_first_signal_drains_and_ends_well() {
     let folder = Folder::new(STDIN_TO_STDOUT).write("keys/all.toml", PASS);

@@ -1,7 +1,7 @@
 //! What the source of type `http` promises to its clients: an answer that says what became of the request, nothing taken
 //! of what is refused, and no client that keeps it busy for ever.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 #[path = "common/http.rs"]
 mod http;
@@ -63,6 +63,11 @@ impl Rig {
     }
 
     async fn with(settings: HttpSource, envelope: Envelope, events: usize) -> Self {
+        Self::before(settings, envelope, events, Budget { events, bytes: 1 << 21 }).await
+    }
+
+    /// In front of a pipeline that takes less than the door lets in.
+    async fn before(settings: HttpSource, envelope: Envelope, events: usize, budget: Budget) -> Self {
         let kind = SourceKind::Http(Box::new(settings.clone()));
         let source = config::Source { name: "in".to_owned(), envelope, kind };
         let pipeline = config::Pipeline {
@@ -76,7 +81,7 @@ impl Rig {
         let surroundings = Surroundings { pipeline, metrics: Arc::clone(&metrics), stream: None, stop: stop.clone() };
         let http = Http::open(&source, &settings, surroundings).await.unwrap();
         let address = http.address().unwrap();
-        let (intake, pipeline) = Pipeline::new(Budget { events, bytes: 1 << 21 });
+        let (intake, pipeline) = Pipeline::new(budget);
         let run = tokio::spawn(http.run(intake, stop));
         Self { address, pipeline, metrics, stopper, run }
     }
@@ -202,12 +207,15 @@ async fn cloudevents_come_in_binary_in_structure_and_in_batches() {
     assert_eq!(&*rig.next().await.event().id, "s7");
 }
 
+/// A request by method, path, headers and body; its status and its reason.
+type Refused<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+
 /// L71: what can't be an event is turned away with the reason.
 #[tokio::test]
 async fn a_refusal_says_why_and_takes_nothing() {
     let mut rig = Rig::new(HttpSource { max_body: 40, ..settings() }).await;
     let long = "x".repeat(41);
-    let refusals: &[(&str, &str, &[(&str, &str)], &str, u16, &str)] = &[
+    let refusals: &[Refused<'_>] = &[
         ("POST", "/", &[JSON], "1", 404, "not_found"),
         ("POST", "/eventsx", &[JSON], "1", 404, "not_found"),
         ("GET", "/events", &[], "", 405, "method"),
@@ -378,6 +386,23 @@ async fn on_drain_new_requests_are_turned_away_and_open_ones_finished() {
 }
 
 #[tokio::test]
+async fn what_was_accepted_is_finished_though_the_drain_has_begun() {
+    let mut rig = Rig::before(settings(), PLAIN, 100, Budget { events: 1, bytes: 1 << 20 }).await;
+    assert_eq!(rig.post("/events", &[LINES], "1\n2\n3\n").await.status, 202);
+    assert_eq!(rig.post("/events", &[JSON], "4").await.status, 202);
+    let first = rig.next().await;
+    rig.stopper.drain();
+    assert_eq!(rig.post("/events", &[JSON], "5").await.reason(), "stopping");
+    first.settle(Fate::Emitted);
+    for n in ["2", "3", "4"] {
+        let ticket = rig.next().await;
+        assert_eq!(payload(&ticket), n);
+        ticket.settle(Fate::Emitted);
+    }
+    timeout(PATIENCE, rig.run).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn what_is_given_up_is_not_called_settled() {
     let mut rig = Rig::new(HttpSource { answer: Answer::Settled, ..settings() }).await;
     let mut client = Client::connect(rig.address).await;
@@ -411,8 +436,9 @@ async fn slow_clients_are_let_go() {
         assert_eq!(rig.post("/events", &[JSON], "1").await.status, 202);
         began.elapsed()
     };
-    let (dripped, silent, third) = tokio::join!(timeout(PATIENCE, drips), timeout(PATIENCE, silent.answer()), third);
-    assert!(dripped.unwrap().is_none() && silent.unwrap().is_none());
+    let all = timeout(PATIENCE, async { tokio::join!(drips, silent.answer(), third) }).await;
+    let (dripped, silent, third) = all.expect("somebody is never let go");
+    assert!(dripped.is_none() && silent.is_none());
     assert!(third >= SHORT, "{third:?}");
 
     let mut slow = Client::connect(rig.address).await;
@@ -462,6 +488,7 @@ async fn a_body_that_is_too_large_is_not_read() {
         while written < 100 << 20 && client.write(&part).await.is_ok() {
             written += part.len();
         }
+        assert!(written >= 16 << 20, "cut off after {written} bytes, {head}");
         let answer = client.answer().await.unwrap_or_else(|| panic!("no answer after {written} bytes, {head}"));
         assert_eq!((answer.status, answer.reason().as_str()), (413, "too_large"));
     }

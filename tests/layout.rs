@@ -30,6 +30,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("api", &["config", "credential", "endpoint", "outgoing"]),
     ("filter", &["api", "config", "endpoint", "event", "field", "json", "metrics"]),
     ("nats", &["config", "event"]),
+    ("dead_letters", &["config", "nats"]),
     ("webhook", &["config", "event", "metrics", "outgoing", "signature", "stop"]),
     ("sink", &["ack", "config", "event", "field", "json", "metrics", "nats", "stop", "telemetry", "webhook"]),
     (
@@ -47,6 +48,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "bus",
             "config",
             "credential",
+            "dead_letters",
             "event",
             "field",
             "json",
@@ -87,6 +89,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "avro",
             "config",
             "control",
+            "dead_letters",
             "event",
             "filter",
             "json",

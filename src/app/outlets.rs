@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    app::{Controls, deliveries},
+    app::{Controls, deliveries, watched::Watched},
     config::{
         self, Config, DeadLetter, FileSink, Fsync, NatsSink, OnFailure, Part, Record, Retry, SinkKind, Stream,
         Template, Upkeep, Webhook,
@@ -99,6 +99,16 @@ impl<'a> Outlets<'a> {
     }
 
     fn start(&mut self, settings: &config::Sink, capacity: usize, sink: impl Sink) -> Queue {
+        match &self.controls.journal {
+            Some(journal) => {
+                let watched = Watched::new(sink, &settings.name, Arc::clone(journal));
+                self.spawn(settings, capacity, watched)
+            }
+            None => self.spawn(settings, capacity, sink),
+        }
+    }
+
+    fn spawn(&mut self, settings: &config::Sink, capacity: usize, sink: impl Sink) -> Queue {
         let policy =
             Policy { on_failure: settings.on_failure, retry: settings.retry, dead_letters: self.dead_letters.clone() };
         let metrics = self.controls.metrics.sink(&settings.name);

@@ -86,7 +86,8 @@ impl History {
             let params = params(&key, &self.params)?;
             let source = chosen.source;
             let replayed = Replayed { key, params, source, range, rate: None, sink: None, component: None };
-            let foreground = Foreground { cache: &self.cache, logs: &self.logs, place: None, idle_exit: None };
+            let foreground =
+                Foreground { cache: &self.cache, logs: &self.logs, place: None, idle_exit: None, journal: None };
             return Ok(foreground.run(Ok(app::replay(config, replayed))));
         }
         let runtime = runtime()?;

@@ -79,7 +79,8 @@ impl Replay {
     pub fn execute(self) -> ExitCode {
         match self.prepare() {
             Ok((config, replayed)) => {
-                let foreground = Foreground { cache: &self.cache, logs: &self.logs, place: None, idle_exit: None };
+                let foreground =
+                    Foreground { cache: &self.cache, logs: &self.logs, place: None, idle_exit: None, journal: None };
                 foreground.run(Ok(app::replay(config, replayed)))
             }
             Err(refusal) => refusal.end(self.json),

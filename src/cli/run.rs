@@ -25,8 +25,8 @@ use crate::{
     },
     config::{self, Config, SinkKind, SourceKind},
     metrics::Metrics,
-    nats::Trouble,
-    source::finite::Progress,
+    nats::{ConnectError, NoPermission, Trouble},
+    source::{finite::Progress, letters::Journal},
     stop::{Stopper, stop},
     summary::Summary,
 };
@@ -54,6 +54,7 @@ impl Run {
             logs: &self.logs,
             place: Some(self.dir.clone()),
             idle_exit: self.idle_exit,
+            journal: None,
         };
         foreground.run(config::load(&self.dir).map_err(RunError::Config))
     }
@@ -66,22 +67,17 @@ pub(super) struct Foreground<'a> {
     /// The folder whose control socket it is to have.
     pub(super) place: Option<PathBuf>,
     pub(super) idle_exit: Option<Duration>,
+    /// Of a retry of dead letters.
+    pub(super) journal: Option<Arc<Journal>>,
 }
 
 impl Foreground<'_> {
     /// Runs to the end, and says how it ended.
     pub(super) fn run(self, config: Result<Config, RunError>) -> ExitCode {
-        let ended = config.and_then(|config| self.serve(config));
-        // The only place that prints how a run ended.
-        let (text, code) = match ended {
-            Ok(summary) => (summary.to_string(), ExitCode::SUCCESS),
-            Err(error) => (report(&error), ExitCode::from(code(&error))),
-        };
-        let _ = writeln!(io::stderr(), "{text}");
-        code
+        end(config.and_then(|config| self.serve(config)).map(|summary| (summary.to_string(), ExitCode::SUCCESS)))
     }
 
-    fn serve(self, config: Config) -> Result<Summary, RunError> {
+    pub(super) fn serve(self, config: Config) -> Result<Summary, RunError> {
         let line = logs::live_line(has_live_line(&config));
         self.logs.start(&line).map_err(RunError::Failed)?;
         for warning in &config.warnings {
@@ -103,6 +99,7 @@ impl Foreground<'_> {
             cache: self.cache.folder(),
             place: self.place,
             idle_exit: self.idle_exit,
+            journal: self.journal,
             ..Controls::default()
         };
         let signals = obey(stopper, Arc::clone(&controls.reload)).map_err(RunError::Failed)?;
@@ -113,6 +110,14 @@ impl Foreground<'_> {
             never = shows => match never {},
         }
     }
+}
+
+/// The only place that prints how a run ended.
+pub(super) fn end(ended: Result<(String, ExitCode), RunError>) -> ExitCode {
+    let (text, code) = ended.unwrap_or_else(|error| (report(&error), ExitCode::from(code(&error))));
+    // Nobody is left to tell when this fails.
+    let _ = writeln!(io::stderr(), "{text}");
+    code
 }
 
 /// SIGINT and SIGTERM drain, a second one stops at once, SIGHUP reloads. Resolves only when the run does not end after
@@ -162,7 +167,7 @@ fn has_live_line(config: &Config) -> bool {
     let is_finite = config.sources.iter().all(|source| match &source.kind {
         SourceKind::Lines(lines) => lines.path.is_some(),
         SourceKind::Replay(_) => true,
-        SourceKind::JetStream(_) | SourceKind::Bus(_) | SourceKind::Http(_) => false,
+        SourceKind::JetStream(_) | SourceKind::Bus(_) | SourceKind::Http(_) | SourceKind::Letters(_) => false,
     });
     let prints = config.sinks.iter().any(|sink| sink.kind == SinkKind::Stdout);
     is_finite && !(prints && io::stdout().is_terminal())
@@ -171,12 +176,22 @@ fn has_live_line(config: &Config) -> bool {
 fn code(error: &RunError) -> u8 {
     match error {
         RunError::Config(_) => exit::INVALID,
-        RunError::Connect(error) => match error.trouble {
-            Trouble::Settings => exit::INVALID,
-            Trouble::Auth => exit::DENIED,
-            Trouble::Tls | Trouble::Network => exit::UNREACHABLE,
-        },
-        RunError::Failed(_) => exit::FAILED,
+        RunError::Connect(error) => unconnected(error),
+        RunError::Failed(error) => error.chain().find_map(at_fault).unwrap_or(exit::FAILED),
+    }
+}
+
+/// Who has to act on what failed on the way, where this cause tells.
+fn at_fault(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    let denied = cause.is::<NoPermission>().then_some(exit::DENIED);
+    denied.or_else(|| cause.downcast_ref().map(unconnected))
+}
+
+fn unconnected(error: &ConnectError) -> u8 {
+    match error.trouble {
+        Trouble::Settings => exit::INVALID,
+        Trouble::Auth => exit::DENIED,
+        Trouble::Tls | Trouble::Network => exit::UNREACHABLE,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     },
     config::{self, Config, Envelope, Source, SourceKind, quoted},
     event::Pattern,
-    nats::{self, ConnectError, Connection, HistoryError, Life, Trouble},
+    nats::{self, ApiError, ConnectError, Connection, HistoryError, Life, Trouble},
 };
 
 #[derive(Args, Debug)]
@@ -128,6 +128,7 @@ impl From<HistoryError> for Refusal {
     fn from(error: HistoryError) -> Self {
         let (kind, subtype) = match &error {
             HistoryError::NoStream(_) => (Kind::Precondition, "no_stream"),
+            HistoryError::Api(_, ApiError::NoPermission(_)) => (Kind::Auth, "no_permission"),
             HistoryError::Api(..) | HistoryError::Failed(..) => (Kind::Network, "jetstream"),
         };
         Self::new(kind, subtype, format!("{:#}", anyhow::Error::new(error)))

@@ -1,9 +1,9 @@
 //! `[[source]]`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::{
-    AckMode, Deliver, Envelope, JetStreamSource, LinesSource, Source, SourceKind,
+    BusSource, HttpSource, LetterSource, ReplaySource,
     bus::bus,
     http::http,
     table::{At, Table},
@@ -11,8 +11,85 @@ use super::{
     values,
 };
 
+use crate::{event::Pattern, field::Field};
+
 const ACK_WAIT: Duration = Duration::from_secs(30);
 const BATCH: usize = 500;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    pub name: String,
+    pub envelope: Envelope,
+    pub kind: SourceKind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceKind {
+    JetStream(JetStreamSource),
+    Lines(LinesSource),
+    Bus(BusSource),
+    Http(Box<HttpSource>),
+    Replay(ReplaySource),
+    Letters(LetterSource),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct JetStreamSource {
+    pub stream: String,
+    pub durable: String,
+    /// Filter subjects; none means the whole stream.
+    pub subjects: Vec<Pattern>,
+    pub ack: AckMode,
+    pub ack_wait: Duration,
+    /// Where a new consumer starts.
+    pub deliver: Deliver,
+    /// Messages asked for at once.
+    pub batch: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckMode {
+    /// One ack a message: many routers may share the consumer.
+    Explicit,
+    /// One ack a settled prefix: cheaper for the server, for a consumer that is ours alone.
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deliver {
+    All,
+    New,
+    /// What comes from now on, through a consumer that the server forgets when nobody reads it. Not for the file.
+    Live,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinesSource {
+    /// `None` reads standard input.
+    pub path: Option<PathBuf>,
+}
+
+/// How a message becomes an event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Envelope {
+    /// The whole body is the payload.
+    Plain { id: Option<Field>, event_type: Option<Field>, subject: Option<Field>, source_time: Option<Field> },
+    /// CloudEvents 1.0, structured or binary, told apart by the content type.
+    CloudEvents,
+    /// What is inside the body's `payload` becomes the payload.
+    Helix,
+    /// The body says what the event is, and is the payload.
+    JbMesh,
+    /// The body says what the event is and for whom it happened, and is the payload.
+    Ctrlplane,
+    /// What is inside the body's `payload` becomes the payload, what is in its `headers` headers.
+    Flowcraft,
+    /// Lark's version 2.0: the body's header says what the event is, the whole body is the payload.
+    Lark {
+        /// What the message's own headers say counts, and a body that claims something else is refused (L46).
+        verify_header: bool,
+    },
+}
 
 /// What several sources may not share.
 #[derive(Default)]

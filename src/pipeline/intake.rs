@@ -13,7 +13,7 @@ use crate::{
         Budget, Doors, Item,
         dedup::{Dedup, Digest, Seen},
     },
-    registry::Snapshot,
+    registry::{Key, Snapshot},
     sink::{
         Output,
         dead_letter::{self, Place},
@@ -136,6 +136,22 @@ impl<R: Send + 'static> Intake<R> {
         self.dispatch(ticket);
     }
 
+    /// Takes an event that one key alone has still to see: of its routes the one that is named, or all when that is not
+    /// there any more. Without the key it becomes a dead letter, `no_key`. For the rest as [`Self::push`].
+    pub fn push_to(&mut self, event: Event, receipt: R, key: &str, route: &str) {
+        self.adopt();
+        let Some(key) = self.snapshot.key(key).cloned() else {
+            return self.refuse(event, receipt, "no_key", &format!("there is no key `{key}` with a route any more"));
+        };
+        self.metrics.received.inc();
+        let others = key.routes.iter().map(|route| &route.name).filter(|name| ***name != *route);
+        let others: Vec<_> = others.cloned().collect();
+        let done = if others.len() < key.routes.len() { others } else { Vec::new() };
+        let ticket = self.enter(event, receipt, None);
+        let (lane, generation) = (lane_of(&key, &ticket, self.doors.lanes.len()), self.snapshot.generation);
+        self.waiting.push_back(Waiting::Item(lane, Item { ticket, key, generation, done }));
+    }
+
     /// Takes an event that could not be decoded: it becomes a dead letter with this reason code. Its payload holds the
     /// raw bytes, the other fields as far as they are known.
     pub fn refuse(&mut self, event: Event, receipt: R, reason: &'static str, detail: &str) {
@@ -164,16 +180,21 @@ impl<R: Send + 'static> Intake<R> {
         ticket
     }
 
-    /// Finds the keys that the event concerns and the lane of each.
-    fn dispatch(&mut self, ticket: Ticket) {
+    /// Goes over to the newest snapshot.
+    fn adopt(&mut self) {
         if self.doors.snapshots.has_changed().unwrap_or(false) {
             self.snapshot = Arc::clone(&self.doors.snapshots.borrow_and_update());
         }
+    }
+
+    /// Finds the keys that the event concerns and the lane of each.
+    fn dispatch(&mut self, ticket: Ticket) {
+        self.adopt();
         let (waiting, snapshot, lanes) = (&mut self.waiting, &self.snapshot, self.doors.lanes.len());
         snapshot.candidates(ticket.event(), |key| {
-            let lane = (key.ordering.hash(ticket.event()) % lanes as u64) as usize;
-            let item = Item { ticket: ticket.share(), key: Arc::clone(key), generation: snapshot.generation };
-            waiting.push_back(Waiting::Item(lane, item));
+            let (ticket, key, generation) = (ticket.share(), Arc::clone(key), snapshot.generation);
+            let lane = lane_of(&key, &ticket, lanes);
+            waiting.push_back(Waiting::Item(lane, Item { ticket, key, generation, done: Vec::new() }));
         });
         // The fate of the keys counts more than this one; without keys nobody wants the event.
         ticket.settle(Fate::Filtered);
@@ -225,4 +246,9 @@ impl<R: Send + 'static> Intake<R> {
     pub fn receipts(&mut self) -> impl Iterator<Item = &mut R> {
         self.open.iter_mut().flat_map(|(_, open)| std::iter::once(&mut open.receipt).chain(&mut open.repeats))
     }
+}
+
+/// Which of so many lanes takes an event for a key.
+fn lane_of(key: &Key, ticket: &Ticket, lanes: usize) -> usize {
+    (key.ordering.hash(ticket.event()) % lanes as u64) as usize
 }

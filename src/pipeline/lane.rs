@@ -90,8 +90,8 @@ impl Lane {
                     key.metrics.matched.inc_by(same.len() as u64);
                 }
             }
-            for Item { ticket, key, generation } in batch {
-                self.take(Work { ticket, key, generation, done: Vec::new() }).await;
+            for Item { ticket, key, generation, done } in batch {
+                self.take(Work { ticket, key, generation, done }).await;
             }
         }
     }

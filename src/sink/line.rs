@@ -9,7 +9,7 @@ use crate::json;
 /// a JSON string, other bytes `{"base64":".."}`.
 pub fn append(lines: &mut Vec<u8>, payload: &[u8]) {
     if is_json(payload) {
-        append_json(lines, payload);
+        json::append(lines, payload);
     } else {
         append_other(lines, payload);
     }
@@ -19,24 +19,6 @@ pub fn append(lines: &mut Vec<u8>, payload: &[u8]) {
 /// Whether `payload` is one JSON text.
 pub fn is_json(payload: &[u8]) -> bool {
     json::check(payload).is_ok()
-}
-
-/// [`append`] for JSON, without the newline.
-pub(super) fn append_json(lines: &mut Vec<u8>, json: &[u8]) {
-    if !json.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
-        lines.extend_from_slice(json);
-        return;
-    }
-    let (mut in_string, mut escaped) = (false, false);
-    lines.extend(json.iter().filter(|&&byte| {
-        if in_string {
-            in_string = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-            return true;
-        }
-        in_string = byte == b'"';
-        !byte.is_ascii_whitespace()
-    }));
 }
 
 /// [`append`] for what is no JSON, without the newline.

@@ -1,15 +1,7 @@
 //! The dispatcher: takes out of the store what is due and has it sent, to each webhook by itself, so that one that hangs
 //! holds up nobody else. What is under way when the router ends is sent again by the next one.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    fs::{File, OpenOptions, TryLockError},
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
@@ -27,10 +19,12 @@ use super::{
 };
 use crate::{config::Webhook, metrics::Metrics, stop::Stop};
 
+mod claim;
 mod recipients;
 mod turn;
 mod upkeep;
 
+use claim::claim;
 use recipients::Recipients;
 use turn::{Found, Turn};
 use upkeep::Upkeep;
@@ -73,46 +67,10 @@ impl Dispatcher {
     /// # Errors
     /// When it can't be ruled out that another router sends the same.
     pub async fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
-        let Some(_claim) = self.claim(&mut stop).await? else { return Ok(()) };
+        let Some(_claim) = claim(self.store.path(), &mut self.fresh, &mut stop).await? else { return Ok(()) };
         let (recipients, tries, ended, upkeep, failed) = Default::default();
         Work { parts: self, recipients, tries, ended, upkeep, failed }.run(stop).await
     }
-
-    /// Waits until no other router sends what is in this database. `None` when this one ends before.
-    async fn claim(&mut self, stop: &mut Stop) -> anyhow::Result<Option<File>> {
-        let claim = open_claim(self.store.path())?;
-        let mut names = Vec::new();
-        let mut is_told = false;
-        loop {
-            match claim.try_lock() {
-                Ok(()) => return Ok(Some(claim)),
-                Err(TryLockError::WouldBlock) if is_told => {}
-                Err(TryLockError::WouldBlock) => {
-                    tracing::info!("another router sends the deliveries");
-                    is_told = true;
-                }
-                Err(TryLockError::Error(error)) => return Err(error).context("could not reserve the deliveries"),
-            }
-            tokio::select! {
-                () = sleep(TICK) => {}
-                heard = self.fresh.recv_many(&mut names, HEARD) => {
-                    if heard == 0 {
-                        return Ok(None);
-                    }
-                    names.clear();
-                }
-                () = stop.draining() => return Ok(None),
-            }
-        }
-    }
-}
-
-/// A file beside the database, which has locks of its own.
-fn open_claim(database: &Path) -> anyhow::Result<File> {
-    let mut path = database.as_os_str().to_owned();
-    path.push("-sender");
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-    opened.with_context(|| format!("could not open `{}`", Path::new(&path).display()))
 }
 
 /// The dispatcher at work.
@@ -239,7 +197,11 @@ impl Work {
                 self.failed = None;
                 found.into_iter().for_each(|found| self.begin_all(found));
             }
-            Err(error) => self.fail(error),
+            Err(error) => {
+                self.fail(error);
+                // What was found before is lost with it.
+                self.recipients.ask_all();
+            }
         }
         turn.looks.iter().for_each(|look| self.recipients.ask(&look.webhook.name));
         Ok(())

@@ -56,10 +56,10 @@ impl Records {
     }
 
     fn append_json(&mut self, lines: &mut Vec<u8>, payload: &[u8]) {
-        let Some(redactor) = &mut self.redactor else { return line::append_json(lines, payload) };
+        let Some(redactor) = &mut self.redactor else { return json::append(lines, payload) };
         self.draft.clear();
         match redactor.redact(payload, &mut self.draft) {
-            Ok(()) => line::append_json(lines, &self.draft),
+            Ok(()) => json::append(lines, &self.draft),
             // Not reached with what is JSON. If it were, no secret would get out.
             Err(_) => push_digest(lines, payload),
         }

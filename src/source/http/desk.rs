@@ -123,9 +123,6 @@ impl Desk {
         if parts.method != Method::POST {
             return Err(Refusal::method());
         }
-        if self.stop.is_draining() {
-            return Err(Refusal::stopping());
-        }
         self.guard.admit(&parts.headers).await?;
         let form = Form::of(&parts.headers)?;
         let headers = of_request(&parts.headers, self.settings.tenant.as_deref())?;
@@ -186,15 +183,16 @@ impl Desk {
         Ok(subject.into_owned().into())
     }
 
-    /// The body, unless it is too large or too slow.
+    /// The body, unless it is too large or too slow, or the router stops.
     async fn read(&self, parts: &mut Parts, body: axum::body::Body) -> Result<Bytes, Refusal> {
         // The limit on its size stands in the extensions.
         let mut limited = Request::new(body);
         *limited.extensions_mut() = mem::take(&mut parts.extensions);
         let mut stop = self.stop.clone();
         let read = tokio::select! {
-            read = timeout(self.settings.timeout, Bytes::from_request(limited, &())) => read,
+            biased;
             () = stop.draining() => return Err(Refusal::stopping()),
+            read = timeout(self.settings.timeout, Bytes::from_request(limited, &())) => read,
         };
         read.map_err(|_| Refusal::slow(self.settings.timeout))?.map_err(|error| match error {
             BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => self.too_large(),

@@ -42,11 +42,7 @@ impl Turn {
         }
         let mut all = Vec::new();
         while let Some(look) = self.looks.pop_front() {
-            let found = self.find(&look, store);
-            if found.is_err() {
-                self.looks.push_front(look);
-            }
-            let found = found?;
+            let found = self.find(&look, store)?;
             let is_cut = found.is_cut;
             all.push(found);
             if is_cut {

@@ -1,0 +1,101 @@
+//! Opens sources and starts them.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::task::JoinSet;
+
+use crate::{
+    app::Controls,
+    config::{Answer, Config, Role, SourceKind},
+    nats::{self, Life},
+    pipeline::Pipeline,
+    source::{
+        Source,
+        bus::Listener,
+        http::{Http, Surroundings},
+        jetstream::JetStream,
+        letters,
+        lines::Lines,
+        replay::Replay,
+    },
+};
+
+/// Opens every source and runs it. Each ends with its input, or when it is told to stop.
+///
+/// # Errors
+/// When one can't be opened.
+pub(super) async fn start(
+    config: &Config,
+    controls: &Controls,
+    pipeline: &Pipeline,
+) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+    let mut sources = JoinSet::new();
+    for source in &config.sources {
+        let at = || {
+            let observes = if config.role == Role::Observer {
+                ", in a router that makes no streams: `trommel run` does"
+            } else {
+                ""
+            };
+            format!("could not open source `{}`{observes}", source.name)
+        };
+        let intake_metrics = controls.metrics.source(&source.name);
+        let stop = controls.stop.clone();
+        match &source.kind {
+            SourceKind::Lines(settings) => {
+                let progress = Arc::clone(&controls.progress);
+                let lines = Lines::new(source, settings, progress).with_context(at)?;
+                intake_metrics.connected.set(1);
+                sources.spawn(lines.run(pipeline.intake(intake_metrics), stop));
+            }
+            SourceKind::Bus(settings) => {
+                let bus = controls.bus.as_ref().context("there is no bus")?;
+                let listener = Listener::open(bus, source, settings).with_context(at)?;
+                intake_metrics.connected.set(1);
+                sources.spawn(listener.run(pipeline.intake(intake_metrics), stop));
+            }
+            SourceKind::Http(settings) => {
+                let stream = match (&settings.answer, &config.nats) {
+                    (Answer::Stored(_), Some(nats)) => {
+                        Some(nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at)?)
+                    }
+                    _ => None,
+                };
+                let surroundings = Surroundings {
+                    pipeline: config.pipeline,
+                    metrics: controls.metrics.requests(&source.name),
+                    stream,
+                    stop: stop.clone(),
+                };
+                let http = Http::open(source, settings, surroundings).await.with_context(at)?;
+                intake_metrics.connected.set(1);
+                sources.spawn(http.run(pipeline.intake(intake_metrics), stop));
+            }
+            SourceKind::Replay(settings) => {
+                let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
+                let connection = nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at)?;
+                let progress = Arc::clone(&controls.progress);
+                let replay = Replay::open(connection, source, settings, progress).await.with_context(at)?;
+                intake_metrics.connected.set(1);
+                sources.spawn(replay.run(pipeline.intake(intake_metrics), stop));
+            }
+            SourceKind::Letters(settings) => {
+                let journal = controls.journal.clone().context("nobody hears what becomes of the dead letters")?;
+                let letters = letters::Retry::open(source, settings, config.nats.as_ref(), journal).await;
+                let letters = letters.with_context(at)?;
+                intake_metrics.connected.set(1);
+                sources.spawn(letters.run(pipeline.intake(intake_metrics), stop));
+            }
+            SourceKind::JetStream(settings) => {
+                let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
+                let connection = nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at)?;
+                let in_flight = config.pipeline.in_flight.get();
+                let jetstream = JetStream::open(connection, source, settings, in_flight).await.with_context(at)?;
+                intake_metrics.connected.set(1);
+                sources.spawn(jetstream.run(pipeline.intake(intake_metrics), stop));
+            }
+        }
+    }
+    Ok(sources)
+}

@@ -1,0 +1,56 @@
+//! A sink that says for which letters it took outputs, for a retry.
+
+use std::{collections::BTreeMap, mem, sync::Arc};
+
+use crate::{
+    sink::{Confirmation, Output, Refusal, Sink, Slot},
+    source::letters::Journal,
+};
+
+pub(super) struct Watched<S> {
+    sink: S,
+    name: String,
+    journal: Arc<Journal>,
+    /// The letters of what is under way.
+    written: BTreeMap<Slot, u64>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(sink: S, name: &str, journal: Arc<Journal>) -> Self {
+        Self { sink, name: name.to_owned(), journal, written: BTreeMap::new() }
+    }
+}
+
+impl<S: Sink> Sink for Watched<S> {
+    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
+        self.sink.write(slot, output).await?;
+        // A retried event stands where its letter does.
+        let letter = output.ticket.event().sequence;
+        match output.dead_letter {
+            Some(reason) => self.journal.died(letter, reason, &output.payload),
+            None => {
+                self.written.insert(slot, letter);
+            }
+        }
+        Ok(())
+    }
+
+    async fn confirm(&mut self) -> Confirmation {
+        let word = self.sink.confirm().await;
+        match &word {
+            Confirmation::Through(last) => {
+                let behind = self.written.split_off(&(last + 1));
+                let taken = mem::replace(&mut self.written, behind);
+                taken.values().for_each(|letter| self.journal.emitted(*letter, &self.name));
+            }
+            Confirmation::One(slot) => {
+                let taken = self.written.remove(slot);
+                taken.iter().for_each(|letter| self.journal.emitted(*letter, &self.name));
+            }
+            Confirmation::Refused(slot, _) => {
+                self.written.remove(slot);
+            }
+        }
+        word
+    }
+}

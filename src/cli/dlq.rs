@@ -1,0 +1,96 @@
+//! `trommel dlq`: dead letters, wherever the router keeps them.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    cli::{
+        refusal::{Kind, Refusal},
+        runtime,
+    },
+    config::{self, Config},
+    dead_letters::{Entry, Letters, LettersError},
+    nats::ApiError,
+};
+
+mod drop;
+mod list;
+mod retry;
+mod row;
+mod show;
+mod which;
+
+/// List, show, retry or drop dead letters
+#[derive(Args, Debug)]
+pub struct Dlq {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    List(list::List),
+    Show(show::Show),
+    Retry(retry::Retry),
+    Drop(drop::Drop),
+}
+
+/// What all have in common.
+#[derive(Args, Debug)]
+struct Folder {
+    /// The router's folder, with `trommel.toml` in it
+    dir: PathBuf,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Dlq {
+    pub fn execute(self) -> ExitCode {
+        let (json, ended) = match self.command {
+            Command::List(list) => (list.folder.json, runtime().and_then(|runtime| runtime.block_on(list.run()))),
+            Command::Show(show) => (show.folder.json, runtime().and_then(|runtime| runtime.block_on(show.run()))),
+            Command::Drop(drop) => (drop.folder.json, runtime().and_then(|runtime| runtime.block_on(drop.run()))),
+            // Runs a router, on a runtime of that.
+            Command::Retry(retry) => (retry.folder.json, retry.run()),
+        };
+        ended.unwrap_or_else(|refusal| refusal.end(json))
+    }
+}
+
+impl Folder {
+    async fn open(&self) -> Result<Letters, Refusal> {
+        self.open_those_of(&config::load(&self.dir)?).await
+    }
+
+    async fn open_those_of(&self, config: &Config) -> Result<Letters, Refusal> {
+        Ok(Letters::open(&config.dead_letter, config.nats.as_ref()).await?)
+    }
+
+    /// The one with this id.
+    async fn find(&self, letters: &Letters, id: u64) -> Result<Entry, Refusal> {
+        let next = match letters.at(id).await? {
+            Some(entry) if entry.id == id => return Ok(entry),
+            Some(next) => format!("did you mean `{}`? It is the next one\n", next.id),
+            None => String::new(),
+        };
+        let refusal = Refusal::new(Kind::Validation, "unknown_id", format!("there is no dead letter {id}"));
+        Err(refusal.param("ID").hint(format!("{next}`trommel dlq list {}` shows them", self.dir.display())))
+    }
+}
+
+impl From<LettersError> for Refusal {
+    fn from(error: LettersError) -> Self {
+        let (kind, subtype) = match error {
+            LettersError::Connect(error) => return error.into(),
+            LettersError::Read(error) => return error.into(),
+            LettersError::Nowhere => (Kind::Precondition, "no_dead_letters"),
+            LettersError::Drop(_, _, ApiError::NoPermission(_)) => (Kind::Auth, "no_permission"),
+            LettersError::Drop(_, _, ApiError::Refused { .. }) => (Kind::Precondition, "stream_refused"),
+            LettersError::Drop(..) => (Kind::Network, "jetstream"),
+            LettersError::File(..) | LettersError::Replaced(_) => (Kind::Precondition, "file"),
+        };
+        Self::new(kind, subtype, format!("{:#}", anyhow::Error::new(error)))
+    }
+}

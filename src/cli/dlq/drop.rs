@@ -1,0 +1,77 @@
+//! `trommel dlq drop DIR ID...`
+
+use std::{mem, process::ExitCode};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Folder, row::counted, which::Selected};
+use crate::{
+    cli::{
+        keys::print,
+        refusal::{Kind, Refusal},
+    },
+    config::{Alike, Which},
+    dead_letters::{Letters, NoLetter},
+};
+
+/// Ids that are dropped together.
+const BATCH: usize = 1000;
+
+/// Drop dead letters for good
+#[derive(Args, Debug)]
+pub(super) struct Drop {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    #[command(flatten)]
+    selected: Selected,
+}
+
+impl Drop {
+    pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
+        let which = self.selected.which()?;
+        let letters = self.folder.open().await?;
+        let dropped = match which {
+            Which::These(ids) => self.these(&letters, ids).await?,
+            Which::Like(alike) => like(&letters, &alike).await?,
+        };
+        print(&match (self.folder.json, dropped) {
+            (true, _) => json!({ "dropped": dropped }).to_string(),
+            (false, _) => format!("{} dropped", counted(dropped)),
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// All of them, or none when there is something wrong with one.
+    async fn these(&self, letters: &Letters, mut ids: Vec<u64>) -> Result<u64, Refusal> {
+        ids.sort_unstable();
+        ids.dedup();
+        for id in &ids {
+            if let Err(why @ NoLetter::Unfinished) = self.folder.find(letters, *id).await?.letter {
+                let refusal = Refusal::new(Kind::Precondition, "unfinished", format!("can't drop {id}: {why}"));
+                return Err(refusal.param("ID").hint("the next start of the router makes a line of its own of it"));
+            }
+        }
+        let dropped = ids.len() as u64;
+        letters.drop(ids).await?;
+        Ok(dropped)
+    }
+}
+
+async fn like(letters: &Letters, alike: &Alike) -> Result<u64, Refusal> {
+    let (mut dropped, mut batch) = (0, Vec::new());
+    let mut reader = letters.read(0, None).await?;
+    while let Some(entry) = reader.next().await? {
+        // What has no end yet is not there yet.
+        if entry.is_like(alike) && !matches!(entry.letter, Err(NoLetter::Unfinished)) {
+            batch.push(entry.id);
+        }
+        if batch.len() == BATCH {
+            letters.drop(mem::take(&mut batch)).await?;
+            dropped += BATCH as u64;
+        }
+    }
+    dropped += batch.len() as u64;
+    letters.drop(batch).await?;
+    Ok(dropped)
+}

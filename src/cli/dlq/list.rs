@@ -1,0 +1,119 @@
+//! `trommel dlq list DIR`
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::{self, BufWriter, Write},
+    process::ExitCode,
+};
+
+use clap::Args;
+
+use super::{Folder, row, which::Filters};
+use crate::{
+    cli::{history::reader_left, refusal::Refusal},
+    config::Alike,
+    dead_letters::{Entry, Letters},
+};
+
+/// Reasons that are counted apart; there are fewer codes.
+const REASONS: usize = 100;
+
+/// List dead letters, oldest first
+#[derive(Args, Debug)]
+pub(super) struct List {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    #[command(flatten)]
+    filters: Filters,
+    /// At most this many, the newest; 0 means all
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+}
+
+impl List {
+    /// Reads them twice rather than keep them: to count, and to show those that are to be shown.
+    pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
+        let letters = self.folder.open().await?;
+        let alike = self.filters.alike();
+        let found = Found::count(&letters, &alike, self.limit).await?;
+        let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+        if found.total > 0 {
+            let mut reader = letters.read(found.first, None).await?;
+            let titled = if self.folder.json { Ok(()) } else { writeln!(out, "{}", row::TITLE) };
+            if let Err(error) = titled {
+                return reader_left(error);
+            }
+            while let Some(entry) = reader.next().await?.filter(|entry| entry.id <= found.last) {
+                if !entry.is_like(&alike) {
+                    continue;
+                }
+                let written = if self.folder.json { row::json(&entry, &mut out) } else { row::line(&entry, &mut out) };
+                if let Err(error) = written {
+                    return reader_left(error);
+                }
+            }
+        }
+        let summary = found.summary(&alike, self.limit);
+        let ended = if self.folder.json {
+            // Programs read nothing but letters; nobody is left to tell when this fails.
+            let _ = writeln!(io::stderr(), "{summary}");
+            out.flush()
+        } else {
+            writeln!(out, "{summary}").and_then(|()| out.flush())
+        };
+        ended.map_or_else(reader_left, |()| Ok(ExitCode::SUCCESS))
+    }
+}
+
+/// How many there are, and where those begin that are shown.
+#[derive(Default)]
+struct Found {
+    total: u64,
+    reasons: BTreeMap<String, u64>,
+    first: u64,
+    last: u64,
+}
+
+impl Found {
+    async fn count(letters: &Letters, alike: &Alike, limit: usize) -> Result<Self, Refusal> {
+        let (mut found, mut newest) = (Self::default(), VecDeque::new());
+        let mut reader = letters.read(0, None).await?;
+        while let Some(entry) = reader.next().await? {
+            if !entry.is_like(alike) {
+                continue;
+            }
+            found.add(&entry);
+            if limit > 0 {
+                if newest.len() == limit {
+                    newest.pop_front();
+                }
+                newest.push_back(entry.id);
+            }
+        }
+        found.first = newest.front().copied().unwrap_or_default();
+        Ok(found)
+    }
+
+    fn add(&mut self, entry: &Entry) {
+        self.total += 1;
+        self.last = entry.id;
+        let reason = entry.letter.as_ref().map_or(row::NO_LETTER, |letter| &letter.reason);
+        let reason = if self.reasons.len() < REASONS || self.reasons.contains_key(reason) { reason } else { "others" };
+        *self.reasons.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// The most frequent reason comes first.
+    fn summary(&self, alike: &Alike, limit: usize) -> String {
+        if self.total == 0 {
+            return if alike.is_any() { "no dead letters" } else { "no such dead letters" }.to_owned();
+        }
+        let mut reasons: Vec<_> = self.reasons.iter().collect();
+        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let reasons: Vec<_> = reasons.iter().map(|(reason, count)| format!("{count} {}", row::plain(reason))).collect();
+        let shown = match limit {
+            1.. if self.total > limit as u64 => format!("; the newest {limit} are shown"),
+            _ => String::new(),
+        };
+        format!("{}: {}{shown}", row::counted(self.total), reasons.join(", "))
+    }
+}

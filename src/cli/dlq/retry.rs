@@ -1,0 +1,188 @@
+//! `trommel dlq retry DIR ID...`
+
+use std::{
+    fmt,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+    thread,
+};
+
+use clap::Args;
+use tokio::sync::mpsc;
+
+use super::{
+    Folder,
+    row::{counted, plain},
+    which::Selected,
+};
+use crate::{
+    app,
+    cli::{
+        Cache, exit,
+        logs::Logs,
+        refusal::{Kind, Refusal},
+        run::{self, Foreground},
+        runtime,
+    },
+    config::{self, Config, SinkKind, Which, quoted},
+    control::{Place, client::is_locked},
+    source::letters::{Cause, End, Journal, Retried},
+};
+
+/// Run the events of dead letters through their keys once more, as these are now
+///
+/// A letter goes through the key and the route that it died in, and is dropped when its outputs have arrived, or when the
+/// filter lets nothing out. One that dies again stays. What becomes of each is said on standard output, or on standard error
+/// where a sink is standard output.
+#[derive(Args, Debug)]
+pub(super) struct Retry {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    #[command(flatten)]
+    selected: Selected,
+    /// Write and drop nothing, only say what would become of them
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    cache: Cache,
+    #[command(flatten)]
+    logs: Logs,
+}
+
+impl Retry {
+    pub(super) fn run(&self) -> Result<ExitCode, Refusal> {
+        let which = self.selected.which()?;
+        let config = config::load(&self.folder.dir)?;
+        if let Which::These(ids) = &which {
+            self.find(&config, ids)?;
+        }
+        if !self.dry_run {
+            check_files(&config, &self.folder.dir)?;
+        }
+        let prints = !self.dry_run && app::fed(&config).any(|sink| sink.kind == SinkKind::Stdout);
+        let config = app::retry(config, app::Retry { which, dry_run: self.dry_run });
+        let (journal, retried) = Journal::new();
+        let form = Form { json: self.folder.json, beside_outputs: prints };
+        let telling = thread::spawn(move || tell(retried, form));
+        let foreground =
+            Foreground { cache: &self.cache, logs: &self.logs, place: None, idle_exit: None, journal: Some(journal) };
+        let ended = foreground.serve(config);
+        let mut totals = telling.join().unwrap_or_default();
+        totals.dry_run = self.dry_run;
+        let code = if totals.dead + totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) };
+        if ended.is_err() && totals.retried > 0 {
+            // Nobody is left to tell when this fails.
+            let _ = writeln!(io::stderr(), "{totals}");
+        }
+        Ok(run::end(ended.map(|_| (totals.to_string(), code))))
+    }
+
+    /// Everything that can be wrong with the input is found before anything happens.
+    fn find(&self, config: &Config, ids: &[u64]) -> Result<(), Refusal> {
+        runtime()?.block_on(async {
+            let letters = self.folder.open_those_of(config).await?;
+            for id in ids {
+                self.folder.find(&letters, *id).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A file is mended when it is opened, and cut when a write to it fails: each time what another process has just appended
+/// could go with what is torn. So files have one writer at a time.
+fn check_files(config: &Config, dir: &Path) -> Result<(), Refusal> {
+    let files = app::fed(config).filter(|sink| matches!(sink.kind, SinkKind::File(..) | SinkKind::Files(..)));
+    let files = quoted(files.map(|sink| sink.name.as_str()), "and");
+    let is_running = || Place::of(dir).is_ok_and(|place| is_locked(&place).unwrap_or(false));
+    if files.is_empty() || !is_running() {
+        return Ok(());
+    }
+    let message = format!("the router runs, and what sinks write to files has one writer at a time: {files}");
+    let dir = dir.display();
+    let hint = format!("`trommel stop {dir}` first, and start it again afterwards; or only look, with `--dry-run`");
+    Err(Refusal::new(Kind::Precondition, "router_runs", message).hint(hint))
+}
+
+#[derive(Clone, Copy)]
+struct Form {
+    json: bool,
+    /// Standard output is a sink's.
+    beside_outputs: bool,
+}
+
+/// Says what became of each letter until the last one is retried.
+fn tell(mut retried: mpsc::Receiver<Retried>, Form { json, beside_outputs }: Form) -> Totals {
+    let (mut totals, mut is_read) = (Totals::default(), true);
+    while let Some(one) = retried.blocking_recv() {
+        totals.add(&one);
+        let line = if json { serde_json::to_string(&one).unwrap_or_default() } else { text(&one) };
+        // A reader that has left has seen enough; the rest is retried all the same.
+        is_read = is_read
+            && match beside_outputs {
+                true => writeln!(io::stderr(), "{line}"),
+                false => writeln!(io::stdout(), "{line}"),
+            }
+            .is_ok();
+    }
+    totals
+}
+
+fn text(Retried { letter, event, result, outputs, dead }: &Retried) -> String {
+    let outputs: Vec<_> = outputs.iter().map(|(sink, count)| format!("{count} to `{sink}`")).collect();
+    let outputs = outputs.join(", ");
+    let causes = dead.iter().map(|Cause { reason, detail, .. }| match &**detail {
+        "" => reason.clone(),
+        detail => format!("{reason}: {detail}"),
+    });
+    let causes = causes.collect::<Vec<_>>().join("; ");
+    let became = match (result, &*outputs) {
+        (End::Emitted, outputs) => format!("emitted: {outputs}"),
+        (End::Filtered, _) => "filtered".to_owned(),
+        (End::Dead, "") => format!("dead again: {causes}"),
+        (End::Dead, outputs) => format!("dead again: {causes}; emitted all the same: {outputs}"),
+        (End::Failed, _) => "failed: the log says why".to_owned(),
+    };
+    plain(&format!("{letter:>10}  {event}  {became}")).into_owned()
+}
+
+#[derive(Default)]
+struct Totals {
+    retried: u64,
+    emitted: u64,
+    filtered: u64,
+    dead: u64,
+    failed: u64,
+    dry_run: bool,
+}
+
+impl Totals {
+    fn add(&mut self, retried: &Retried) {
+        self.retried += 1;
+        *match retried.result {
+            End::Emitted => &mut self.emitted,
+            End::Filtered => &mut self.filtered,
+            End::Dead => &mut self.dead,
+            End::Failed => &mut self.failed,
+        } += 1;
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { retried, emitted, filtered, dead, failed, dry_run } = *self;
+        if retried == 0 {
+            return f.write_str("no such dead letters");
+        }
+        write!(f, "{} retried", counted(retried))?;
+        let all = [(emitted, "emitted"), (filtered, "filtered"), (dead, "dead again"), (failed, "failed")];
+        for (at, (count, what)) in all.into_iter().filter(|(count, _)| *count > 0).enumerate() {
+            write!(f, "{} {count} {what}", if at == 0 { ":" } else { "," })?;
+        }
+        match dry_run {
+            true => f.write_str("; nothing was written or dropped"),
+            false => write!(f, "; {} dropped", emitted + filtered),
+        }
+    }
+}

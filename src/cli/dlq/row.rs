@@ -1,0 +1,153 @@
+//! A dead letter as people and programs read it.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    io::{self, Write},
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    dead_letters::{Entry, Letter, NoLetter},
+    json::{self, Payload},
+};
+
+pub(super) const TITLE: &str =
+    "        ID  TIME                 REASON              KEY                       EVENT TYPE                DETAIL";
+/// In the place of a reason.
+pub(super) const NO_LETTER: &str = "no letter";
+/// Of a detail, in characters.
+const SHOWN: usize = 120;
+
+/// A line of the table.
+pub(super) fn line(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
+    let (reason, key, event_type, detail) = match &entry.letter {
+        Ok(letter) => (&*letter.reason, &*letter.key, &*letter.event_type, Cow::Borrowed(&*letter.detail)),
+        Err(why) => (NO_LETTER, "", "", why.to_string().into()),
+    };
+    let or_dash = |text| if str::is_empty(text) { Cow::Borrowed("-") } else { plain(text) };
+    let time = entry.time().map_or_else(|| "-".to_owned(), shown);
+    let (reason, key, event_type) = (plain(reason), or_dash(key), or_dash(event_type));
+    let detail: String = plain(&detail).chars().take(SHOWN).collect();
+    writeln!(out, "{:>10}  {time:<19}  {reason:<18}  {key:<24}  {event_type:<24}  {detail}", entry.id)
+}
+
+/// An object on a line: the record as it is stored, behind the letter's id.
+pub(super) fn json(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Other<'a> {
+        letter: u64,
+        no_letter: String,
+        #[serde(flatten)]
+        record: Payload<'a>,
+    }
+    let mut line = Vec::with_capacity(entry.record.len() + 32);
+    match &entry.letter {
+        Ok(_) => {
+            write!(line, "{{\"letter\":{},", entry.id)?;
+            json::append(&mut line, entry.record.trim_ascii().strip_prefix(b"{").unwrap_or_default());
+        }
+        Err(why) => {
+            let other = Other { letter: entry.id, no_letter: chain(why), record: Payload::of(&entry.record) };
+            json::append(&mut line, &serde_json::to_vec(&other)?);
+        }
+    }
+    line.push(b'\n');
+    out.write_all(&line)
+}
+
+/// Everything, for people.
+pub(super) fn whole(entry: &Entry) -> String {
+    let mut text = Lines(format!("dead letter {}\n", entry.id));
+    let payload = match &entry.letter {
+        Ok(letter) => {
+            text.letter(letter);
+            entry.payload()
+        }
+        Err(why) => {
+            text.value("why", &format!("no dead letter: {}", chain(why)));
+            Ok(entry.record.clone())
+        }
+    };
+    match payload {
+        Ok(payload) => {
+            text.value("payload", &format!("{} bytes", payload.len()));
+            let shown = match Payload::of(&payload) {
+                Payload::Json(json) => String::from_utf8_lossy(&json::pretty(json.get().as_bytes())).into_owned(),
+                Payload::Text(text) => text.to_owned(),
+                Payload::Bytes(base64) => base64,
+            };
+            text.0.push('\n');
+            text.0.extend(shown.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }));
+        }
+        Err(why) => text.value("payload", &chain(&why)),
+    }
+    text.0
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn letter(&mut self, letter: &Letter) {
+        let filter = match &*letter.filter_digest {
+            "" => letter.filter.clone(),
+            digest => format!("{} ({digest})", letter.filter),
+        };
+        let origin = format!("{}, {} in {}", letter.source, letter.sequence, letter.stream);
+        for (name, value) in [
+            ("time", letter.time.to_string().as_str()),
+            ("reason", &letter.reason),
+            ("detail", &letter.detail),
+            ("key", &letter.key),
+            ("route", &letter.route),
+            ("filter", &filter),
+            ("sink", &letter.sink),
+            ("tries", &count(letter.tries)),
+            ("event", &letter.id),
+            ("event type", &letter.event_type),
+            ("subject", &letter.subject),
+            ("source time", letter.source_time.as_deref().unwrap_or_default()),
+            ("source", &origin),
+            ("deliveries", &count(letter.attempts)),
+        ] {
+            self.value(name, value);
+        }
+        for (name, value) in &letter.headers {
+            self.value("header", &format!("{name}: {value}"));
+        }
+    }
+
+    /// What is empty is not known.
+    fn value(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            // Writing to a string can't fail.
+            let _ = fmt::Write::write_fmt(&mut self.0, format_args!("  {name:<12} {}\n", plain(value)));
+        }
+    }
+}
+
+fn count(number: u32) -> String {
+    if number == 0 { String::new() } else { number.to_string() }
+}
+
+fn chain(why: &NoLetter) -> String {
+    match std::error::Error::source(why) {
+        Some(source) => format!("{why}: {source}"),
+        None => why.to_string(),
+    }
+}
+
+pub(super) fn counted(letters: u64) -> String {
+    if letters == 1 { "1 dead letter".to_owned() } else { format!("{letters} dead letters") }
+}
+
+fn shown(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Text in one line without control characters, which could command the terminal.
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text.into() }
+}

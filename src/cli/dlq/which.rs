@@ -1,0 +1,64 @@
+//! Which dead letters a command is about.
+
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::{
+    cli::{
+        refusal::{Kind, Refusal},
+        stretch::time,
+    },
+    config::{Alike, Which},
+};
+
+/// What they have in common.
+#[derive(Args, Debug)]
+pub(super) struct Filters {
+    /// Only those with this reason code
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// Only those that died in this key
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Only those of then or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or `90m` for so long ago
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<Timestamp>,
+    /// Only those of before then
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<Timestamp>,
+}
+
+impl Filters {
+    pub(super) fn alike(&self) -> Alike {
+        Alike { reason: self.reason.clone(), key: self.key.clone(), since: self.since, until: self.until }
+    }
+}
+
+/// Those that something is to be done with.
+#[derive(Args, Debug)]
+pub(super) struct Selected {
+    /// Their ids, as `trommel dlq list` shows them
+    #[arg(value_name = "ID", conflicts_with_all = ["reason", "key", "since", "until", "all"])]
+    ids: Vec<u64>,
+    #[command(flatten)]
+    filters: Filters,
+    /// All of them
+    #[arg(long, conflicts_with_all = ["reason", "key", "since", "until"])]
+    all: bool,
+}
+
+impl Selected {
+    /// # Errors
+    /// When it is not said which.
+    pub(super) fn which(&self) -> Result<Which, Refusal> {
+        if !self.ids.is_empty() {
+            return Ok(Which::These(self.ids.clone()));
+        }
+        let alike = self.filters.alike();
+        if alike.is_any() && !self.all {
+            let refusal = Refusal::new(Kind::Validation, "which_letters", "it is not said which dead letters");
+            return Err(refusal.param("ID").hint("give their ids, a filter such as `--reason trap`, or `--all`"));
+        }
+        Ok(Which::Like(alike))
+    }
+}

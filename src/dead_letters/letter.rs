@@ -1,0 +1,157 @@
+//! A dead letter read back.
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// What is known of an event that could not succeed. What is not known is empty.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Letter {
+    pub time: Timestamp,
+    pub reason: String,
+    pub detail: String,
+    /// Empty when the event got no further than its source.
+    #[serde(default)]
+    pub key: String,
+    #[serde(default)]
+    pub route: String,
+    #[serde(default)]
+    pub filter: String,
+    #[serde(default)]
+    pub filter_digest: String,
+    /// The sink that refused an output.
+    #[serde(default)]
+    pub sink: String,
+    /// Tries of the filter.
+    #[serde(default)]
+    pub tries: u32,
+    /// The event's.
+    pub id: String,
+    pub event_type: String,
+    pub subject: String,
+    pub source_time: Option<String>,
+    pub source: String,
+    pub stream: String,
+    pub sequence: u64,
+    /// Deliveries of the event.
+    pub attempts: u32,
+    pub trace: Option<String>,
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+}
+
+/// Why what stands among the dead letters is none.
+#[derive(Debug, thiserror::Error)]
+pub enum NoLetter {
+    #[error("its line has no end: a router is writing it, or a crash has torn it")]
+    Unfinished,
+    #[error("its line has {0} bytes, more than a dead letter's")]
+    TooLong(u64),
+    #[error("it is not written as dead letters are")]
+    Foreign(#[source] serde_json::Error),
+    #[error("its payload is not base64")]
+    BadPayload(#[source] base64::DecodeError),
+}
+
+impl Letter {
+    /// # Errors
+    /// When the record is no dead letter's.
+    pub fn parse(record: &[u8]) -> Result<Self, NoLetter> {
+        serde_json::from_slice(record).map_err(NoLetter::Foreign)
+    }
+}
+
+/// The payload in a letter's record, as it came in.
+///
+/// # Errors
+/// When it can't be read.
+pub fn payload(record: &Bytes) -> Result<Bytes, NoLetter> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow, default, deserialize_with = "there")]
+        payload: Option<&'a RawValue>,
+        payload_text: Option<String>,
+        payload_base64: Option<String>,
+    }
+    let Body { payload, payload_text, payload_base64 } = serde_json::from_slice(record).map_err(NoLetter::Foreign)?;
+    Ok(match (payload, payload_text, payload_base64) {
+        (Some(json), ..) => record.slice_ref(json.get().as_bytes()),
+        (None, Some(text), _) => text.into(),
+        (None, None, Some(base64)) => BASE64_STANDARD.decode(base64).map_err(NoLetter::BadPayload)?.into(),
+        (None, None, None) => Bytes::new(),
+    })
+}
+
+/// A member that is there, also when it is null.
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(payload: &str) -> Bytes {
+        let start = r#"{"time":"2026-03-14T08:00:00Z","reason":"trap","detail":"d","key":"k","route":"r","filter":"f","filter_digest":"abc","sink":"s","tries":3,"id":"e-1","event_type":"t","subject":"orders.eu","source_time":"yesterday","source":"orders","stream":"ORDERS","sequence":7,"attempts":2,"trace":"00-1","headers":[["a","1"],["a","2"]]"#;
+        format!("{start},{payload}}}").into()
+    }
+
+    #[test]
+    fn every_field_is_read_back() {
+        let letter = Letter::parse(&record(r#""payload":1"#)).unwrap();
+        assert_eq!(
+            letter,
+            Letter {
+                time: "2026-03-14T08:00:00Z".parse().unwrap(),
+                reason: "trap".into(),
+                detail: "d".into(),
+                key: "k".into(),
+                route: "r".into(),
+                filter: "f".into(),
+                filter_digest: "abc".into(),
+                sink: "s".into(),
+                tries: 3,
+                id: "e-1".into(),
+                event_type: "t".into(),
+                subject: "orders.eu".into(),
+                source_time: Some("yesterday".into()),
+                source: "orders".into(),
+                stream: "ORDERS".into(),
+                sequence: 7,
+                attempts: 2,
+                trace: Some("00-1".into()),
+                headers: vec![("a".into(), "1".into()), ("a".into(), "2".into())],
+            }
+        );
+    }
+
+    #[test]
+    fn payloads_come_back_as_they_came_in() {
+        for (stored, expected) in [
+            (r#""payload":{"a": 1.10}"#, &br#"{"a": 1.10}"#[..]),
+            (r#""payload":null"#, b"null"),
+            (r#""payload_text":"a\n\"b""#, b"a\n\"b"),
+            (r#""payload_text":"""#, b""),
+            (r#""payload_base64":"/w==""#, b"\xff"),
+        ] {
+            assert_eq!(payload(&record(stored)).unwrap(), expected, "{stored}");
+        }
+        assert!(matches!(payload(&record(r#""payload_base64":"?""#)), Err(NoLetter::BadPayload(_))));
+    }
+
+    #[test]
+    fn what_is_no_letter_is_told_apart() {
+        for text in ["", "null", "[]", "\"torn\"", r#"{"reason":"trap"}"#, "{", "\u{0}"] {
+            assert!(matches!(Letter::parse(text.as_bytes()), Err(NoLetter::Foreign(_))), "{text}");
+        }
+        let more = json!({
+            "time": "2026-03-14T08:00:00Z", "reason": "r", "detail": "", "id": "", "event_type": "", "subject": "",
+            "source": "", "stream": "", "sequence": 0, "attempts": 1, "of_a_later_version": {},
+        });
+        assert!(Letter::parse(more.to_string().as_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,62 @@
+//! Dead letters in a stream. Their ids are its sequences.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::json;
+
+use super::{Entry, Letter, LettersError};
+use crate::{
+    config::{Begin, Range},
+    nats::{Connection, History, HistoryError, Stored, code},
+};
+
+/// Messages that are deleted at a time.
+const AT_ONCE: usize = 64;
+
+#[derive(Clone, Debug)]
+pub struct Stream {
+    pub(super) connection: Connection,
+    pub(super) name: String,
+    /// What the letters' subjects begin with.
+    pub(super) subject: String,
+}
+
+impl Stream {
+    /// `None` when the stream is not there, so that nothing can be in it.
+    pub(super) async fn read(&self, from: u64, limit: Option<u64>) -> Result<Option<History>, HistoryError> {
+        let range = Range {
+            stream: self.name.clone(),
+            subjects: vec![format!("{}.>", self.subject)],
+            begin: if from == 0 { Begin::First } else { Begin::Sequence(from) },
+            until: None,
+            to: None,
+            limit,
+        };
+        match History::open(self.connection.clone(), range).await {
+            Err(HistoryError::NoStream(_)) => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    pub(super) async fn drop(&self, ids: Vec<u64>) -> Result<(), LettersError> {
+        stream::iter(ids).map(|id| self.delete(id)).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    async fn delete(&self, id: u64) -> Result<(), LettersError> {
+        let request = format!("STREAM.MSG.DELETE.{}", self.name);
+        match self.connection.api(&request, &json!({ "seq": id, "no_erase": true })).await {
+            Err(error) if !self.is_gone(id).await => Err(LettersError::Drop(self.name.clone(), id, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asked for when a message can't be deleted: the server has one code for all the reasons.
+    async fn is_gone(&self, id: u64) -> bool {
+        let found = self.connection.api(&format!("STREAM.MSG.GET.{}", self.name), &json!({ "seq": id })).await;
+        found.is_err_and(|error| error.code() == Some(code::MESSAGE_NOT_FOUND))
+    }
+}
+
+pub(super) fn entry(message: Stored) -> Entry {
+    let Stored { sequence, time, payload, .. } = message;
+    Entry { id: sequence, letter: Letter::parse(&payload), record: payload, stored: Some(time) }
+}
