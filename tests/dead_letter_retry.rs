@@ -6,18 +6,15 @@
 mod flow;
 #[path = "common/nats.rs"]
 mod nats;
-#[path = "common/proxy.rs"]
-mod proxy;
 #[path = "common/router.rs"]
 mod router;
 
-use std::{process::Output, time::Duration};
+use std::process::Output;
 
 use async_nats::jetstream::Context;
 use flow::publish;
 use insta::assert_snapshot;
 use nats::NatsServer;
-use proxy::{Fault, Proxy};
 use router::{Folder, Router};
 use serde_json::{Value, json};
 
@@ -276,17 +273,23 @@ async fn a_retry_that_is_killed_loses_nothing() {
     let context = flow::connect(&server.url()).await;
     let folder = streams(&server, "malformed");
     die(&folder, &context, LETTERS).await;
-    // What is confirmed, or was dropped, is so long before the retry hears of it.
-    let proxy = Proxy::start(server.address()).await;
-    proxy.set(Fault::Delay(Duration::from_millis(5)));
-    let settings = folder.read("trommel.toml").replace(&server.url(), &proxy.url());
-    let folder = folder.write("trommel.toml", &settings).write("keys/all.toml", &keys("ok"));
-    for _ in 0..3 {
+    let folder = folder.write("keys/all.toml", &keys("ok"));
+    let spawn = || {
         let mut command = folder.trommel(&["dlq", "retry"]);
         command.arg("--all");
-        let mut retry = Router::spawn(command);
-        retry.wait_for_output("emitted");
-        retry.kill();
+        Router::spawn(command)
+    };
+    // Nothing arrives, so nothing is dropped.
+    context.delete_stream("OUT").await.unwrap();
+    let mut killed = spawn();
+    killed.wait_for("refused for now");
+    killed.kill();
+    assert_eq!(list(&folder).len(), LETTERS);
+    assert!(folder.start().stop().status.success());
+    for _ in 0..3 {
+        let mut killed = spawn();
+        killed.wait_for_output("emitted");
+        killed.kill();
         let arrived = flow::counts(&flow::outputs(&context).await);
         let left = list(&folder).into_iter().map(|letter| letter["payload"]["n"].as_u64().unwrap());
         let mut known: Vec<_> = left.chain(arrived.into_keys()).collect();

@@ -596,13 +596,14 @@ async fn signatures_are_verified_with_either_secret() {
 /// F05: identity is carried, and the tenant that is set counts whatever a client says.
 #[tokio::test]
 async fn a_tenant_that_is_set_is_that_of_every_event() {
-    let said = [JSON, ("Tenant", "t2"), ("actor_id", "a1"), ("traceparent", "00-1")];
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let said = [JSON, ("Tenant", "t2"), ("actor_id", "a1"), ("traceparent", trace)];
     for (tenant, expected) in [(None, "t2"), (Some("t1"), "t1")] {
         let mut rig = Rig::new(HttpSource { tenant: tenant.map(str::to_owned), ..settings() }).await;
         rig.post("/events", &said, "1").await;
         let ticket = rig.next().await;
         let tenants = ticket.event().headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("tenant"));
         assert_eq!(tenants.map(|(_, value)| &**value).collect::<Vec<_>>(), [expected]);
-        assert_eq!((header(&ticket, "actor_id"), header(&ticket, "traceparent")), (Some("a1"), Some("00-1")));
+        assert_eq!((header(&ticket, "actor_id"), header(&ticket, "traceparent")), (Some("a1"), Some(trace)));
     }
 }

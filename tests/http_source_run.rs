@@ -335,6 +335,8 @@ async fn a_stream_takes_the_messages_as_they_came() {
 
     // No success while the server is away, and success again when it is back.
     server.kill();
+    // The first may find out.
+    assert_eq!(post(address, "/events", &binary("b4", "t"), "4").await.status, 503);
     let began = Instant::now();
     let answer = post(address, "/events", &binary("b4", "t"), "4").await;
     assert!(began.elapsed() < Duration::from_secs(4), "nobody waits for a server that is known to be away");

@@ -135,7 +135,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("type_safe_id", &["webhook/store"]),
     ("prometheus_client", &["metrics"]),
     ("regex", &["event/type_pattern"]),
-    ("xid", &["bus/envelope"]),
+    ("xid", &["bus/envelope", "source/http"]),
 ];
 
 /// Modules of a sink or a source that the rest must reach through the traits: the pipeline knows no destination.

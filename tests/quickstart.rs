@@ -42,7 +42,7 @@ fn the_lark_example_prints_what_it_promises() {
 
 #[test]
 fn the_examples_have_no_problems() {
-    for example in ["quickstart", "jetstream", "lark", "helix", "jb-mesh", "ctrlplane"] {
+    for example in ["quickstart", "jetstream", "lark", "helix", "jb-mesh", "ctrlplane", "embedded"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
         let output = trommel().arg("check").arg(folder).output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{example}: {output:?}");

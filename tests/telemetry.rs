@@ -277,10 +277,10 @@ fn the_collector_is_asked_as_it_wants_to_be() {
 #[test]
 fn a_refusal_is_said_once_and_not_repeated() {
     let collector = StandIn::new(|_, _| status("401 Unauthorized", "who are you"));
-    let folder = folder(&settings(&collector, "", LINES), "ok", 2000);
+    let folder = folder(&settings(&collector, "", LINES), "ok", 500);
     let ended = folder.run();
     assert!(ended.status.success(), "{ended:?}");
-    assert_eq!(lines(&folder), 2000);
+    assert_eq!(lines(&folder), 500);
     let log = String::from_utf8_lossy(&ended.stderr);
     let said: Vec<_> = log.lines().filter(|line| line.contains("spans could not be exported")).collect();
     assert!(said[0].contains("the collector answers `401 Unauthorized`"), "{log}");
@@ -289,7 +289,7 @@ fn a_refusal_is_said_once_and_not_repeated() {
         let (_, rest) = line.split_once("spans=").unwrap();
         rest.split_whitespace().next().unwrap().parse::<usize>().unwrap()
     };
-    assert_eq!(said.iter().map(count).sum::<usize>(), 8000, "{log}");
+    assert_eq!(said.iter().map(count).sum::<usize>(), 2000, "{log}");
 }
 
 /// The events go their way and the end comes soon, whatever the collector does.

@@ -84,6 +84,7 @@ fn used() -> (Folder, Vec<DeliveryId>) {
             subject: "events".into(),
             tenant: Some("acme".into()),
             content_type: None,
+            traceparent: None,
             payload: format!(r#"{{"id":"evt_{second}","size":[1,2]}}"#).into(),
         };
         store.insert([(&output, &[webhook][..])], at(second)).unwrap();

@@ -50,7 +50,12 @@ fn to(address: SocketAddr) -> Webhook {
 }
 
 fn letter() -> Letter {
-    Letter { id: "deli_1".to_owned(), content_type: None, payload: Bytes::from_static(br#"{"n":1}"#) }
+    Letter {
+        id: "deli_1".to_owned(),
+        content_type: None,
+        traceparent: None,
+        payload: Bytes::from_static(br#"{"n":1}"#),
+    }
 }
 
 async fn post(webhook: &Webhook, letter: Letter) -> Result<Answer, String> {
@@ -87,6 +92,18 @@ async fn the_payload_keeps_its_content_type() {
         post(&to(receiver.address), Letter { content_type: Some(given.to_owned()), ..letter() }).await.unwrap();
         assert_eq!(receiver.seen().last().unwrap().header("content-type"), Some(sent));
     }
+}
+
+/// F12
+#[tokio::test]
+async fn the_trace_goes_on() {
+    let receiver = StandIn::new(|_, _| ok(""));
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for traceparent in [None, Some(trace.to_owned())] {
+        post(&to(receiver.address), Letter { traceparent, ..letter() }).await.unwrap();
+    }
+    let traces: Vec<_> = receiver.seen().iter().map(|seen| seen.header("traceparent").map(str::to_owned)).collect();
+    assert_eq!(traces, [None, Some(trace.to_owned())]);
 }
 
 /// During a rotation receivers with either secret believe it.

@@ -51,6 +51,7 @@ impl Destination for Deliveries {
             subject: output.subject().clone(),
             tenant: header(identity::TENANT),
             content_type: header("content-type"),
+            traceparent: header(identity::TRACEPARENT),
             payload: output.payload.clone(),
         }
     }

@@ -87,6 +87,7 @@ pub fn open(envelope: &Envelope, message: Message) -> Result<Event, Box<(Event, 
 /// # Errors
 /// As [`open`].
 pub fn open_event(envelope: &Envelope, mut event: Event) -> Result<Event, Box<(Event, Malformed)>> {
+    let body = event.payload.clone();
     let opened = match envelope {
         Envelope::Plain { id, event_type, subject, source_time } => {
             plain(&mut event, &Fields { id, event_type, subject, source_time })
@@ -100,7 +101,11 @@ pub fn open_event(envelope: &Envelope, mut event: Event) -> Result<Event, Box<(E
     };
     match opened.and_then(|()| checked_subject(&event)) {
         Ok(()) => Ok(event),
-        Err(malformed) => Err(Box::new((event, malformed))),
+        Err(malformed) => {
+            // What is refused keeps its body, however far the opening came.
+            event.payload = body;
+            Err(Box::new((event, malformed)))
+        }
     }
 }
 

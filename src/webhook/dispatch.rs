@@ -220,8 +220,8 @@ impl Work {
 
     fn begin(&mut self, webhook: &Arc<Webhook>, due: Due, message: Message) {
         self.recipients.begin(&webhook.name, &due);
-        let Message { content_type, payload } = message;
-        let letter = Letter { id: due.id.to_string(), content_type, payload: payload.into() };
+        let Message { content_type, traceparent, payload } = message;
+        let letter = Letter { id: due.id.to_string(), content_type, traceparent, payload: payload.into() };
         let (webhook, clock) = (Arc::clone(webhook), Arc::clone(&self.parts.clock));
         let posting = (self.parts.post)(Arc::clone(&webhook), letter, clock());
         self.tries.spawn(async move {

@@ -17,6 +17,7 @@ use reqwest::{
 
 use crate::{
     config::Webhook,
+    event::identity::TRACEPARENT,
     outgoing::{self, PrivateAddress, retry_after},
     signature,
 };
@@ -37,6 +38,8 @@ pub struct Letter {
     pub id: String,
     /// Without one it is JSON.
     pub content_type: Option<String>,
+    /// The span that it was stored in.
+    pub traceparent: Option<String>,
     pub payload: Bytes,
 }
 
@@ -73,10 +76,11 @@ impl Poster {
     /// # Errors
     /// Why there is no answer. The address and the headers are not told, for they may hold secrets.
     pub async fn post(&self, webhook: &Webhook, letter: Letter, at: Timestamp) -> Result<Answer, String> {
-        let Letter { id, content_type, payload } = letter;
+        let Letter { id, content_type, traceparent, payload } = letter;
         let client = self.client(webhook)?;
         // What can't be sent as a header describes nothing.
-        let content_type = content_type.and_then(|text| HeaderValue::try_from(text).ok()).unwrap_or(JSON);
+        let header = |text: Option<String>| text.and_then(|text| HeaderValue::try_from(text).ok());
+        let (content_type, traceparent) = (header(content_type).unwrap_or(JSON), header(traceparent));
         let seconds = u64::try_from(at.as_second()).unwrap_or_default();
         let sign = |secret| signature::sign(secret, &id, seconds, &payload);
         let signatures: Vec<_> = webhook.secrets.iter().map(sign).collect();
@@ -87,6 +91,9 @@ impl Poster {
             .header(signature::TIMESTAMP, seconds)
             .header(signature::SIGNATURE, signatures.join(" "))
             .body(payload);
+        if let Some(traceparent) = traceparent {
+            request = request.header(TRACEPARENT, traceparent);
+        }
         for (name, value) in &webhook.headers {
             let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
             let (name, mut value) = header.ok_or_else(|| format!("its header `{name}` can't be sent"))?;

@@ -38,6 +38,7 @@ const SCHEMA: &str = "
         subject TEXT NOT NULL,
         tenant TEXT,
         content_type TEXT,
+        traceparent TEXT,
         payload BLOB NOT NULL
     ) STRICT;
     CREATE TABLE deliveries (

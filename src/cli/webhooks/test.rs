@@ -37,7 +37,7 @@ impl Test {
         let webhook = self.webhook.find(&config)?;
         let (id, now) = (DeliveryId::new().to_string(), Timestamp::now());
         let event = json!({ "id": id, "type": "trommel.test", "webhook": name, "timestamp": now });
-        let letter = Letter { id, content_type: None, payload: event.to_string().into() };
+        let letter = Letter { id, content_type: None, traceparent: None, payload: event.to_string().into() };
         let runtime = runtime()?;
         let began = Instant::now();
         let answer = runtime.block_on(Poster::default().post(webhook, letter, now));

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{Malformed, NoText, checked_subject, shorten, text};
+use super::{Malformed, NoText, shorten, text};
 use crate::{
     event::{Event, identity, traceparent},
     json,
@@ -60,8 +60,6 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
     {
         event.headers.push(identity::TRACEPARENT, trace);
     }
-    // What is refused keeps its body.
-    checked_subject(event)?;
     // F02: a payload that is null is none.
     event.payload = payload.filter(|raw| *raw != "null").map_or_else(Bytes::new, |raw| body.slice_ref(raw.as_bytes()));
     Ok(())

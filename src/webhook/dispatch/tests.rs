@@ -42,6 +42,7 @@ fn output(number: usize, payload: Vec<u8>) -> NewOutput {
         subject: "b".into(),
         tenant: None,
         content_type: None,
+        traceparent: None,
         payload: payload.into(),
     }
 }

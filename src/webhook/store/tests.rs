@@ -17,6 +17,7 @@ fn output(id: &str) -> NewOutput {
         subject: "instances.1".into(),
         tenant: Some("t1".into()),
         content_type: None,
+        traceparent: None,
         payload: format!(r#"{{"id":"{id}"}}"#).into(),
     }
 }

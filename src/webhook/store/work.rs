@@ -28,6 +28,7 @@ pub struct NewOutput {
     pub subject: ByteString,
     pub tenant: Option<ByteString>,
     pub content_type: Option<ByteString>,
+    pub traceparent: Option<ByteString>,
     pub payload: Bytes,
 }
 
@@ -46,6 +47,7 @@ pub struct Due {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub content_type: Option<String>,
+    pub traceparent: Option<String>,
     pub payload: Vec<u8>,
 }
 
@@ -92,8 +94,8 @@ impl Store {
             let disabled: BTreeSet<String> = disabled.query_map((), names)?.collect::<Result<_, _>>()?;
             // The update changes nothing: it has the number returned of what is there already.
             let mut output = transaction.prepare(
-                "INSERT INTO outputs (id, event_id, event_type, subject, tenant, content_type, payload)
-                 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET id = excluded.id RETURNING number",
+                "INSERT INTO outputs (id, event_id, event_type, subject, tenant, content_type, traceparent, payload)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET id = excluded.id RETURNING number",
             )?;
             let mut delivery = transaction.prepare(
                 "INSERT INTO deliveries (id, webhook, output, next_retry, created, updated)
@@ -105,9 +107,9 @@ impl Store {
                 if webhooks.peek().is_none() {
                     continue;
                 }
-                let NewOutput { id, event_id, event_type, subject, tenant, content_type, payload } = new;
-                let (tenant, content_type) = (tenant.as_deref(), content_type.as_deref());
-                let row = (id, &**event_id, &**event_type, &**subject, tenant, content_type, &**payload);
+                let NewOutput { id, event_id, event_type, subject, tenant, content_type, traceparent, payload } = new;
+                let [tenant, content_type, trace] = [tenant, content_type, traceparent].map(Option::as_deref);
+                let row = (id, &**event_id, &**event_type, &**subject, tenant, content_type, trace, &**payload);
                 let number: i64 = output.query_one(row, |row| row.get(0))?;
                 for webhook in webhooks {
                     let id = DeliveryId::new().to_string();
@@ -148,9 +150,11 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub fn message(&self, id: DeliveryId) -> Result<Option<Message>, StoreError> {
-        let sql =
-            "SELECT content_type, payload FROM deliveries JOIN outputs ON output = number WHERE deliveries.id = ?";
-        let message = |row: &rusqlite::Row<'_>| Ok(Message { content_type: row.get(0)?, payload: row.get(1)? });
+        let sql = "SELECT content_type, traceparent, payload FROM deliveries JOIN outputs ON output = number
+            WHERE deliveries.id = ?";
+        let message = |row: &rusqlite::Row<'_>| {
+            Ok(Message { content_type: row.get(0)?, traceparent: row.get(1)?, payload: row.get(2)? })
+        };
         self.read(|connection| connection.query_row(sql, [id.to_string()], message).optional())
     }
 
