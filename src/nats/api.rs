@@ -80,9 +80,11 @@ impl Connection {
     /// Sends what JetStream answers in JSON, to a subject of its API or of a stream.
     pub(super) async fn ask(&self, subject: String, request: async_nats::Request) -> Result<Value, ApiError> {
         let request = request.timeout(Some(TIMEOUT));
+        // Counted before anything is sent: the server may have said no before anybody listens for it.
+        let before = self.denials();
         let answer = tokio::select! {
             answer = self.client().send_request(subject.clone(), request) => answer,
-            denial = self.denied(&subject) => return Err(denial.into()),
+            denial = self.denied(before, &subject) => return Err(denial.into()),
         };
         let answer = answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => ApiError::NoResponders(subject.clone()),
@@ -128,10 +130,9 @@ impl Connection {
         serde_json::from_value(answer).map_err(|error| ApiError::Failed(subject.to_owned(), error.into()))
     }
 
-    /// Resolves when publishing to `subject` is denied from now on.
-    async fn denied(&self, subject: &str) -> NoPermission {
+    /// Resolves when publishing to `subject` is denied, after the first `before` denials.
+    async fn denied(&self, before: u64, subject: &str) -> NoPermission {
         let mut connection = self.clone();
-        let before = connection.denials();
         loop {
             if let Some(denial) = connection.denied_since(before, |denial| denial.publish && denial.subject == subject)
             {
