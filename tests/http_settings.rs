@@ -136,6 +136,7 @@ secret_env = ["ONE", ""]
     ), @"
     trommel.toml:7:13: the token comes from `token_file` or from `token_env`, not from both
     trommel.toml:8:15: clients prove who they are by a token or by signatures, not by both
+    trommel.toml:9:14: at most 2 secrets count at a time
     trommel.toml:9:22: `secret_env` can't be ``: it is empty
     ");
     assert_snapshot!(problems("listen = \"127.0.0.1:1\"\nsecret_file = [\"new\", \"old\", \"older\"]"), @"

@@ -2,7 +2,13 @@
 
 use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
-use super::{KeptIn, Part, Place, SourceKind, Template, table::Table, template, unique::Unique, values};
+use super::{
+    KeptIn, Part, Place, SourceKind, Template, secret,
+    table::{At, Table},
+    template,
+    unique::Unique,
+    values,
+};
 use crate::event::check_subject;
 
 const PATH: &str = "/events";
@@ -11,8 +17,6 @@ const CONNECTIONS: usize = 256;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Finer than this no clock tells events apart.
 const MAX_RATE: usize = 1_000_000;
-/// Enough to go from one to the other.
-const MAX_SECRETS: usize = 2;
 
 /// A listener that takes events.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,21 +141,19 @@ fn auth(table: &mut Table<'_>) -> Option<Auth> {
     token.map(Auth::Token).or_else(|| (!secrets.is_empty()).then_some(Auth::Signature(secrets)))
 }
 
-/// Those that count during a rotation, the new and the old.
+/// Those that count during a rotation, the new and the old. They are read when the router starts, and again later.
 fn secrets(table: &mut Table<'_>) -> Vec<KeptIn> {
-    let files = table.input_paths("secret_file").unwrap_or_default().into_iter().map(KeptIn::File);
-    let variables = table.list("secret_env", values::literal).unwrap_or_default().into_iter().map(KeptIn::Env);
-    let secrets: Vec<_> = files.chain(variables).collect();
-    let field = if table.has("secret_file") { "secret_file" } else { "secret_env" };
-    if secrets.len() > MAX_SECRETS {
-        table.error(table.place_of(field), format!("at most {MAX_SECRETS} secrets count at a time"), None);
-    }
-    for field in ["secret_file", "secret_env"] {
-        if table.has(field) && secrets.is_empty() {
-            table.error(table.place_of(field), format!("`{field}` names no secret"), None);
+    let kept = secret::kept(table);
+    for At { value, place } in &kept {
+        match value {
+            KeptIn::File(path) => table.check_input(path, place.clone()),
+            KeptIn::Env(variable) if variable.is_empty() => {
+                table.error(place.clone(), "`secret_env` can't be ``: it is empty", None);
+            }
+            KeptIn::Env(_) => {}
         }
     }
-    secrets
+    kept.into_iter().map(|kept| kept.value).collect()
 }
 
 fn answer(table: &mut Table<'_>) -> Option<Answer> {

@@ -12,18 +12,8 @@ impl Table<'_> {
         Some(path)
     }
 
-    /// Several of them; one alone stands for a list of one.
-    pub(in crate::config) fn input_paths(&mut self, name: &'static str) -> Option<Vec<PathBuf>> {
-        let texts = self.texts(name)?;
-        let path = |text: super::At<String>| {
-            let path = self.document.dir.join(text.value);
-            self.check_input(&path, text.place);
-            path
-        };
-        Some(texts.into_iter().map(path).collect())
-    }
-
-    fn check_input(&self, path: &Path, place: Place) {
+    /// Reports a file that is not there.
+    pub(in crate::config) fn check_input(&self, path: &Path, place: Place) {
         match path.metadata() {
             Ok(found) if found.is_dir() => {
                 self.error(place, format!("`{}` is a folder, not a file", path.display()), None);
