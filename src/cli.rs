@@ -98,6 +98,16 @@ impl Cli {
     }
 }
 
+/// What commands on a router's folder have in common.
+#[derive(Args, Debug)]
+struct Folder {
+    /// The router's folder, with `trommel.toml` in it
+    dir: PathBuf,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
 /// Where compiled components are kept between runs.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Cache {

@@ -351,18 +351,11 @@ fn what_is_no_letter_is_not_retried() {
 /// Letters are not dropped, so nothing is retried twice unseen: the run ends and says why.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_drop_is_told_so() {
-    let users = r#"
-        accounts { A { jetstream: enabled, users: [
-          { user: all, password: x },
-          { user: reader, password: x, permissions: { publish: { deny: "$JS.API.STREAM.MSG.DELETE.>" } } },
-        ] } }
-        no_auth_user: all
-    "#;
-    let server = NatsServer::with_config(users).await;
+    let server = NatsServer::with_reader().await;
     let context = flow::connect(&server.url()).await;
     let folder = streams(&server, "malformed");
     die(&folder, &context, 2).await;
-    let settings = folder.read("trommel.toml").replace("//", "//reader:x@");
+    let settings = NatsServer::as_reader(&folder.read("trommel.toml"));
     let folder = folder.write("trommel.toml", &settings).write("keys/all.toml", &keys("ok"));
     let (code, _, said) = retry(&folder, &["--all"]);
     assert_eq!((code, list(&folder).len()), (3, 2));

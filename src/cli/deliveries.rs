@@ -1,15 +1,15 @@
 //! `trommel deliveries`: what is on its way to webhooks, has arrived, or has not. The database itself is asked, whether a
 //! router runs or not; one that runs notices what is changed here.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
 use clap::{Args, Subcommand};
 
 use crate::{
-    cli::refusal::{Kind, Refusal},
+    cli::{
+        Folder,
+        refusal::{Kind, Refusal},
+    },
     config::{self, Config, SinkKind, nearest, quoted},
     webhook::store::{Store, StoreError},
 };
@@ -39,16 +39,6 @@ enum Command {
     Drop(discard::Discard),
 }
 
-/// What all have in common.
-#[derive(Args, Debug)]
-pub(super) struct Folder {
-    /// The router's folder, with `trommel.toml` in it
-    pub(super) dir: PathBuf,
-    /// Print JSON instead of text
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
 impl Deliveries {
     pub fn execute(self) -> ExitCode {
         let (json, done) = match self.command {
@@ -63,7 +53,7 @@ impl Deliveries {
 
 impl Folder {
     /// The configuration, and the database unless there has never been one.
-    pub(super) fn open(&self) -> Result<(Config, Option<Store>), Refusal> {
+    pub(super) fn open_deliveries(&self) -> Result<(Config, Option<Store>), Refusal> {
         let config = config::load(&self.dir)?;
         let store = match Store::open(database(&config)?) {
             Err(StoreError::Missing(_)) => None,

@@ -1,11 +1,12 @@
 //! `trommel dlq`: dead letters, wherever the router keeps them.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
 use crate::{
     cli::{
+        Folder,
         refusal::{Kind, Refusal},
         runtime,
     },
@@ -36,16 +37,6 @@ enum Command {
     Drop(drop::Drop),
 }
 
-/// What all have in common.
-#[derive(Args, Debug)]
-struct Folder {
-    /// The router's folder, with `trommel.toml` in it
-    dir: PathBuf,
-    /// Print JSON instead of text
-    #[arg(long)]
-    json: bool,
-}
-
 impl Dlq {
     pub fn execute(self) -> ExitCode {
         let (json, ended) = match self.command {
@@ -60,16 +51,16 @@ impl Dlq {
 }
 
 impl Folder {
-    async fn open(&self) -> Result<Letters, Refusal> {
-        self.open_those_of(&config::load(&self.dir)?).await
+    async fn open_letters(&self) -> Result<Letters, Refusal> {
+        self.letters_of(&config::load(&self.dir)?).await
     }
 
-    async fn open_those_of(&self, config: &Config) -> Result<Letters, Refusal> {
+    async fn letters_of(&self, config: &Config) -> Result<Letters, Refusal> {
         Ok(Letters::open(&config.dead_letter, config.nats.as_ref()).await?)
     }
 
     /// The one with this id.
-    async fn find(&self, letters: &Letters, id: u64) -> Result<Entry, Refusal> {
+    async fn find_letter(&self, letters: &Letters, id: u64) -> Result<Entry, Refusal> {
         let next = match letters.at(id).await? {
             Some(entry) if entry.id == id => return Ok(entry),
             Some(next) => format!("did you mean `{}`? It is the next one\n", next.id),

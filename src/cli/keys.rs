@@ -13,7 +13,10 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::{
-    cli::refusal::{Kind, Refusal},
+    cli::{
+        Folder,
+        refusal::{Kind, Refusal},
+    },
     config::{self, nearest, quoted},
     filter::has_lifecycle,
 };
@@ -35,16 +38,6 @@ enum Command {
     List(list::List),
     /// Show a key, its params and what its outputs look like
     Schema(schema::Schema),
-}
-
-/// What both have in common.
-#[derive(Args, Debug)]
-struct Folder {
-    /// The router's folder, with `trommel.toml` in it
-    dir: PathBuf,
-    /// Print JSON instead of text
-    #[arg(long)]
-    json: bool,
 }
 
 impl Keys {

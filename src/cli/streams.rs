@@ -1,6 +1,6 @@
 //! `trommel streams`: the streams that a router's folder declares, and what the server has of them.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     app,
     cli::{
+        Folder,
         keys::{json, print},
         refusal::{Kind, Refusal},
         runtime,
@@ -35,16 +36,6 @@ enum Command {
     Plan(plan::Plan),
     /// Show what the server has
     Info(info::Info),
-}
-
-/// What all have in common.
-#[derive(Args, Debug)]
-struct Folder {
-    /// The router's folder, with `trommel.toml` in it
-    dir: PathBuf,
-    /// Print JSON instead of text
-    #[arg(long)]
-    json: bool,
 }
 
 impl Streams {
@@ -76,7 +67,7 @@ impl Command {
 
 impl Folder {
     /// What a run would see to, and a connection to the server.
-    async fn open(&self) -> Result<(Vec<Stream>, Connection), Refusal> {
+    async fn open_streams(&self) -> Result<(Vec<Stream>, Connection), Refusal> {
         let config = config::load(&self.dir)?;
         let Some(settings) = &config.nats else {
             let refusal = Refusal::new(Kind::Precondition, "no_server", "the configuration names no server");
@@ -85,14 +76,14 @@ impl Folder {
         let connection = nats::connect(settings, "streams", Life::Single).await.map_err(unconnected)?;
         Ok((app::declared_streams(&config), connection))
     }
+}
 
-    /// What is known of each stream, as text or as one object.
-    fn print(&self, streams: &[Report<'_>]) -> Result<(), Refusal> {
-        match self.json {
-            true => print(&json(&serde_json::json!({ "streams": streams }))?),
-            false if streams.is_empty() => print(&format!("{} declares no streams", self.dir.display())),
-            false => print(&streams.iter().map(Report::text).collect::<Vec<_>>().join("\n")),
-        }
+/// What is known of each stream, as text or as one object.
+fn print_reports(folder: &Folder, streams: &[Report<'_>]) -> Result<(), Refusal> {
+    match folder.json {
+        true => print(&json(&serde_json::json!({ "streams": streams }))?),
+        false if streams.is_empty() => print(&format!("{} declares no streams", folder.dir.display())),
+        false => print(&streams.iter().map(Report::text).collect::<Vec<_>>().join("\n")),
     }
 }
 

@@ -5,10 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::{
-    cli::{
-        deliveries::{Folder, unknown_webhook},
-        refusal::Refusal,
-    },
+    cli::{Folder, deliveries::unknown_webhook, refusal::Refusal},
     config::{self, Config, Webhook},
 };
 

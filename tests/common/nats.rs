@@ -37,6 +37,23 @@ impl NatsServer {
         Self::with_config("").await
     }
 
+    /// With one who may do anything, which is everybody who does not say who they are, and one who may not delete messages.
+    pub(crate) async fn with_reader() -> Self {
+        let users = r#"
+            accounts { A { jetstream: enabled, users: [
+              { user: all, password: x },
+              { user: reader, password: x, permissions: { publish: { deny: "$JS.API.STREAM.MSG.DELETE.>" } } },
+            ] } }
+            no_auth_user: all
+        "#;
+        Self::with_config(users).await
+    }
+
+    /// Settings that name a server, as the one who may not delete messages.
+    pub(crate) fn as_reader(settings: &str) -> String {
+        settings.replace("//", "//reader:x@")
+    }
+
     /// With more configuration, such as users and their permissions.
     pub(crate) async fn with_config(snippet: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("nats-").tempdir().unwrap();

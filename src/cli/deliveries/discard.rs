@@ -29,7 +29,7 @@ pub(super) struct Discard {
 
 impl Discard {
     pub(super) fn run(&self) -> Result<(), Refusal> {
-        let (config, store) = self.folder.open()?;
+        let (config, store) = self.folder.open_deliveries()?;
         let choice = self.chosen.choice(&self.folder, store.as_ref())?;
         match (&choice, self.all) {
             (None, false) => return Err(which_deliveries()),

@@ -25,7 +25,7 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn run(&self) -> Result<(), Refusal> {
-        let (config, store) = self.folder.open()?;
+        let (config, store) = self.folder.open_deliveries()?;
         let mut deliveries = match &store {
             Some(store) => {
                 let limit = if self.limit == 0 { u32::MAX } else { self.limit };

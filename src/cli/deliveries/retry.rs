@@ -30,7 +30,7 @@ pub(super) struct Retry {
 
 impl Retry {
     pub(super) fn run(&self) -> Result<(), Refusal> {
-        let (config, store) = self.folder.open()?;
+        let (config, store) = self.folder.open_deliveries()?;
         let choice = self.chosen.choice(&self.folder, store.as_ref())?.ok_or_else(which_deliveries)?;
         if let Choice::Fitting(filters) = &choice
             && filters.state().is_none()

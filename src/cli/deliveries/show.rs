@@ -44,7 +44,7 @@ struct Shown<'a> {
 
 impl Show {
     pub(super) fn run(&self) -> Result<(), Refusal> {
-        let (_, store) = self.folder.open()?;
+        let (_, store) = self.folder.open_deliveries()?;
         let detail = store.map(|store| store.show(self.id)).transpose()?.flatten();
         let detail = detail.ok_or_else(|| unknown_ids(&[self.id.to_string()], &self.folder))?;
         print(&if self.folder.json { json(&shown(&detail))? } else { text(&detail) })

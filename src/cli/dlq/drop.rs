@@ -30,7 +30,7 @@ pub(super) struct Drop {
 impl Drop {
     pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
         let which = self.selected.which()?;
-        let letters = self.folder.open().await?;
+        let letters = self.folder.open_letters().await?;
         let dropped = match which {
             Which::These(ids) => self.these(&letters, ids).await?,
             Which::Like(alike) => like(&letters, &alike).await?,
@@ -47,7 +47,7 @@ impl Drop {
         ids.sort_unstable();
         ids.dedup();
         for id in &ids {
-            if let Err(why @ NoLetter::Unfinished) = self.folder.find(letters, *id).await?.letter {
+            if let Err(why @ NoLetter::Unfinished) = self.folder.find_letter(letters, *id).await?.letter {
                 let refusal = Refusal::new(Kind::Precondition, "unfinished", format!("can't drop {id}: {why}"));
                 return Err(refusal.param("ID").hint("the next start of the router makes a line of its own of it"));
             }

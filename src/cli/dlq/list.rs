@@ -33,7 +33,7 @@ pub(super) struct List {
 impl List {
     /// Reads them twice rather than keep them: to count, and to show those that are to be shown.
     pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
-        let letters = self.folder.open().await?;
+        let letters = self.folder.open_letters().await?;
         let alike = self.filters.alike();
         let found = Found::count(&letters, &alike, self.limit).await?;
         let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());

@@ -81,9 +81,9 @@ impl Retry {
     /// Everything that can be wrong with the input is found before anything happens.
     fn find(&self, config: &Config, ids: &[u64]) -> Result<(), Refusal> {
         runtime()?.block_on(async {
-            let letters = self.folder.open_those_of(config).await?;
+            let letters = self.folder.letters_of(config).await?;
             for id in ids {
-                self.folder.find(&letters, *id).await?;
+                self.folder.find_letter(&letters, *id).await?;
             }
             Ok(())
         })

@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(super) const TITLE: &str =
-    "        ID  TIME                 REASON              KEY                       EVENT TYPE                DETAIL";
+    "        ID  TIME                 REASON                KEY                       EVENT TYPE                DETAIL";
 /// In the place of a reason.
 pub(super) const NO_LETTER: &str = "no letter";
 /// Of a detail, in characters.
@@ -31,7 +31,7 @@ pub(super) fn line(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
     let time = entry.time().map_or_else(|| "-".to_owned(), shown);
     let (reason, key, event_type) = (plain(reason), or_dash(key), or_dash(event_type));
     let detail: String = plain(&detail).chars().take(SHOWN).collect();
-    writeln!(out, "{:>10}  {time:<19}  {reason:<18}  {key:<24}  {event_type:<24}  {detail}", entry.id)
+    writeln!(out, "{:>10}  {time:<19}  {reason:<20}  {key:<24}  {event_type:<24}  {detail}", entry.id)
 }
 
 /// An object on a line: the record as it is stored, behind the letter's id.

@@ -21,8 +21,8 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
-        let letters = self.folder.open().await?;
-        let entry = self.folder.find(&letters, self.id).await?;
+        let letters = self.folder.open_letters().await?;
+        let entry = self.folder.find_letter(&letters, self.id).await?;
         let mut out = io::stdout().lock();
         let written = if self.folder.json {
             row::json(&entry, &mut out)

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Folder, Report, refused};
+use super::{Folder, Report, print_reports, refused};
 use crate::cli::refusal::Refusal;
 
 #[derive(Args, Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Ensure {
 impl Ensure {
     /// One stream after the other. The first that can't be had ends it; those before it stay as they are now.
     pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
-        let (streams, connection) = self.folder.open().await?;
+        let (streams, connection) = self.folder.open_streams().await?;
         let mut reports = Vec::new();
         let mut ended = Ok(ExitCode::SUCCESS);
         for stream in &streams {
@@ -29,7 +29,7 @@ impl Ensure {
             }
         }
         if ended.is_ok() || !reports.is_empty() {
-            self.folder.print(&reports)?;
+            print_reports(&self.folder, &reports)?;
         }
         ended
     }

@@ -60,7 +60,7 @@ struct Members {
 
 impl Info {
     pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
-        let (streams, connection) = self.folder.open().await?;
+        let (streams, connection) = self.folder.open_streams().await?;
         let mut names = self.names.clone();
         if names.is_empty() {
             names.extend(streams.iter().map(|stream| stream.name.clone()));

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Folder, Report, refused};
+use super::{Folder, Report, print_reports, refused};
 use crate::cli::{exit, refusal::Refusal};
 
 #[derive(Args, Debug)]
@@ -15,13 +15,13 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
-        let (streams, connection) = self.folder.open().await?;
+        let (streams, connection) = self.folder.open_streams().await?;
         let mut reports = Vec::new();
         for stream in &streams {
             let converged = connection.plan_stream(stream).await.map_err(refused)?;
             reports.push(Report::new(stream, converged, "to_create", "to_update"));
         }
-        self.folder.print(&reports)?;
+        print_reports(&self.folder, &reports)?;
         let is_done = reports.iter().all(|report| report.result == "as_declared");
         Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::from(exit::INVALID) })
     }

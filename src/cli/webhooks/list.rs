@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::{
     cli::{
+        Folder,
         columns::Columns,
-        deliveries::Folder,
         keys::{self, print},
         refusal::Refusal,
     },
@@ -49,7 +49,7 @@ struct Declared<'a> {
 
 impl List {
     pub(super) fn run(&self) -> Result<(), Refusal> {
-        let (config, store) = self.folder.open()?;
+        let (config, store) = self.folder.open_deliveries()?;
         let (counts, disabled) = match &store {
             Some(store) => (store.counts()?, store.disabled()?),
             None => Default::default(),

@@ -49,7 +49,7 @@ impl Disable {
 impl Enable {
     pub(super) fn run(&self) -> Result<(), Refusal> {
         let Named { folder, name } = &self.webhook;
-        let (config, store) = folder.open()?;
+        let (config, store) = folder.open_deliveries()?;
         let webhook = self.webhook.find(&config)?;
         let was_disabled = store.map(|store| store.enable(name)).transpose()?.unwrap_or(false);
         if folder.json {
