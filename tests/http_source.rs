@@ -607,3 +607,17 @@ async fn a_tenant_that_is_set_is_that_of_every_event() {
         assert_eq!((header(&ticket, "actor_id"), header(&ticket, "traceparent")), (Some("a1"), Some(trace)));
     }
 }
+
+/// What a body says of its tenant is the client's word, too.
+#[tokio::test]
+async fn a_tenant_that_is_set_counts_more_than_the_bodys() {
+    let body = r#"{"id":"evt_1","type":"deploy.failed","tenant_id":"t2","timestamp":"2026-01-01T00:00:00Z"}"#;
+    for (tenant, expected) in [(None, "t2"), (Some("t1"), "t1")] {
+        let settings = HttpSource { tenant: tenant.map(str::to_owned), ..settings() };
+        let mut rig = Rig::with(settings, Envelope::Ctrlplane, 100).await;
+        assert_eq!(rig.post("/events", &[JSON], body).await.status, 202);
+        let ticket = rig.next().await;
+        let tenants = ticket.event().headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("tenant"));
+        assert_eq!(tenants.map(|(_, value)| &**value).collect::<Vec<_>>(), [expected]);
+    }
+}

@@ -377,3 +377,30 @@ async fn an_address_in_use_ends_the_start() {
         "{said}"
     );
 }
+
+/// In a stream the body is stored as it is: one that names another tenant is not let in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_gets_no_other_tenants_bodies() {
+    let server = NatsServer::start().await;
+    let context = flow::connect(&server.url()).await;
+    let source = "stream_subject = \"in.{event_type}\"\nenvelope = \"ctrlplane\"\ntenant = \"t1\"";
+    let folder = to_stream(&server, source, "[[stream]]\nname = \"IN\"\nsubjects = [\"in.>\"]");
+    let (router, address) = start(&folder);
+    let body = |id: &str, tenant: &str| format!(r#"{{"id":"{id}","type":"deploy.failed","tenant_id":"{tenant}"}}"#);
+    let refused = post(address, "/events", &[JSON], &body("e1", "t2")).await;
+    assert_eq!((refused.status, refused.reason().as_str()), (403, "other_tenant"));
+    assert_eq!(post(address, "/events", &[JSON], &body("e2", "t1")).await.status, 202);
+    let stored = stored(&context).await;
+    let found: Vec<_> = stored.iter().map(|(_, headers, body)| (headers["tenant"].as_str(), body.as_str())).collect();
+    assert_eq!(found, [("t1", body("e2", "t1").as_str())]);
+    assert!(router.stop().status.success());
+}
+
+/// A router that only serves consumers does not listen, so nothing could come.
+#[test]
+fn a_listener_alone_is_nothing_for_consumers() {
+    let output = to_file(ANYWHERE, "").command().args(["--idle-exit", "1s"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("start it without `--idle-exit`") && !said.contains("listening"), "{said}");
+}
