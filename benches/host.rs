@@ -20,19 +20,31 @@ use turns::medians;
 
 /// Cases that are measured in turns, so that what disturbs the machine disturbs them alike.
 #[derive(Default)]
-struct Table<'a>(Vec<(String, Box<dyn FnMut() + 'a>)>);
+struct Table<'a>(Vec<Case<'a>>);
+
+struct Case<'a> {
+    name: String,
+    /// Events that one run is about.
+    events: usize,
+    run: Box<dyn FnMut() + 'a>,
+}
 
 impl<'a> Table<'a> {
-    fn case(&mut self, name: impl Into<String>, case: impl FnMut() + 'a) {
-        self.0.push((name.into(), Box::new(case)));
+    fn case(&mut self, name: impl Into<String>, run: impl FnMut() + 'a) {
+        self.case_of(1, name, run);
     }
 
-    fn print(self, title: &str) {
+    fn case_of(&mut self, events: usize, name: impl Into<String>, run: impl FnMut() + 'a) {
+        self.0.push(Case { name: name.into(), events, run: Box::new(run) });
+    }
+
+    fn print(mut self, title: &str) {
         println!("\n{title}");
-        let (names, mut cases): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
-        let mut cases: Vec<&mut dyn FnMut()> = cases.iter_mut().map(|case| case.as_mut() as &mut dyn FnMut()).collect();
-        for (name, nanoseconds) in names.iter().zip(medians(&mut cases)) {
-            println!("  {name:<52} {nanoseconds:>10.1} ns");
+        let mut runs: Vec<&mut dyn FnMut()> =
+            self.0.iter_mut().map(|case| case.run.as_mut() as &mut dyn FnMut()).collect();
+        let medians = medians(&mut runs);
+        for (Case { name, events, .. }, nanoseconds) in self.0.iter().zip(medians) {
+            println!("  {name:<52} {:>10.1} ns", nanoseconds / *events as f64);
         }
     }
 }
@@ -44,6 +56,7 @@ fn main() {
         let event = event(size);
         conditions(&runtime, &host, &event);
         calls(&runtime, &host, &event);
+        batches(&runtime, &host, &event);
     }
     loading(&runtime);
 }
@@ -104,6 +117,22 @@ fn calls(runtime: &Runtime, host: &Host, event: &Event) {
     });
     table.case("entering the runtime, part of `process` here", || runtime.block_on(async {}));
     table.print(&format!("calls, payload of {} B", event.payload.len()));
+}
+
+/// `matches` one by one and in batches, by one component, so that only the way of asking differs.
+fn batches(runtime: &Runtime, host: &Host, event: &Event) {
+    let filter = load(runtime, host, "match-batch");
+    let wanted = subscribe(runtime, &filter, &[("type", "order.created")]);
+    let mut alone = filter.matcher();
+    let mut table = Table::default();
+    table.case("asked one by one", || assert!(alone.matches(&wanted, black_box(event)).unwrap()));
+    for size in [2, 16, 64] {
+        let (mut matcher, events, subscription) = (filter.matcher(), vec![event; size], &wanted);
+        table.case_of(size, format!("in batches of {size}"), move || {
+            assert!(matcher.matches_batch(subscription, black_box(&events)).unwrap().iter().all(|&wanted| wanted));
+        });
+    }
+    table.print(&format!("matches that reads type and payload, an event, payload of {} B", event.payload.len()));
 }
 
 fn loading(runtime: &Runtime) {

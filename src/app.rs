@@ -99,19 +99,19 @@ impl Default for Controls {
     }
 }
 
-/// Loads every component and takes every route into service as a start would, and then ends. Must be called on a runtime
-/// with sockets: filters may call the API when they normalise params.
+/// Loads every component and takes every route into service as a start would, without sources and sinks. Must be called
+/// on a runtime with sockets: filters may call the API when they normalise params.
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub async fn check(config: &Config, cache: Option<PathBuf>) -> Result<(), Problems> {
+pub async fn rehearse(config: &Config, cache: Option<PathBuf>) -> Result<Loader, Problems> {
     let metrics = Arc::<Metrics>::default();
     check_clients(config)?;
     let host = Host::new(cache, api(config)?, Arc::clone(&metrics)).map_err(|error| {
         let message = format!("components can't be checked on this machine: {error:#}");
         Problems::new(vec![Problem::error(Place::file(&config.plugins), message)])
     })?;
-    Loader::start(host, config.clone(), Default::default(), metrics, None).await.map(drop)
+    Loader::start(host, config.clone(), Default::default(), metrics, None).await
 }
 
 /// What makes the calls of the API, if there is one. Makes none yet.
@@ -238,7 +238,7 @@ impl Router {
         let loader = loader.await.map_err(RunError::Config)?;
         let snapshots = loader.snapshots();
         let quarantined = Arc::new(Notify::new());
-        let Attended { serves, attached, changes } = attended::attend(control, controls, has_started);
+        let Attended { serves, attached, changes } = attended::attend(control, controls, &snapshots, has_started);
         let (reload, quarantine) = (Arc::clone(&controls.reload), Arc::clone(&quarantined));
         let current = Current { loader, watch, reload, quarantined: quarantine, webhooks };
         if config.role != Role::Replay {

@@ -9,12 +9,13 @@
 //! reused. An instance whose call failed in any way is thrown away.
 //!
 //! The rest of the router sees the types of this file and no others: nothing of wasmtime, nothing of one version of the
-//! contract. A version of the contract is one module (`v0_1_0`) that converts to these types.
+//! contract. A version of the contract is one module (`v0_1`) that converts to these types.
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::time::Duration;
 
+mod batch;
 mod condition;
 mod error;
 mod granted;
@@ -28,19 +29,21 @@ mod loaded;
 mod sandbox;
 mod state;
 mod subscription;
-mod v0_1_0;
+mod survey;
+mod v0_1;
 mod value;
 
 pub use condition::{ConditionError, Conditions, Facts, NotJson};
 pub use error::{Broken, CallError, Fault, LoadError, ProcessError, Reason};
 pub use granted::Caller;
 pub use host::{Host, digest};
-pub use inspect::has_lifecycle;
+pub use inspect::{Form, has_lifecycle};
 pub use loaded::{Filter, Matcher};
 pub use subscription::{CallLimits, Subscription};
+pub use survey::{Survey, survey};
 
-/// The versions of the contract that components may be built against.
-pub const CONTRACTS: &[&str] = &[v0_1_0::VERSION];
+/// The versions of the contract that components may be built against, the oldest first.
+pub const CONTRACTS: &[&str] = v0_1::VERSIONS;
 
 /// The values of a route's params, sorted by name.
 pub type Params = Vec<(String, String)>;

@@ -20,6 +20,7 @@ pub mod signature;
 pub mod ack;
 pub mod metrics;
 pub mod recent;
+pub mod show;
 pub mod stop;
 pub mod summary;
 
@@ -29,6 +30,7 @@ pub mod credential;
 pub mod dead_letters;
 pub mod filter;
 pub mod registry;
+pub mod trial;
 
 pub mod pipeline;
 pub mod sink;

@@ -20,6 +20,10 @@ mod requests;
 
 pub use requests::RequestMetrics;
 
+mod sampled;
+
+pub use sampled::Sampled;
+
 /// What happened to the events of one source. At rest,
 /// `received = emitted + filtered + duplicates + skipped + failed + dead_lettered`; while running the difference is
 /// `in_flight`.
@@ -72,7 +76,10 @@ pub struct KeyMetrics {
 #[derive(Debug, Default)]
 pub struct FilterMetrics {
     pub matches: Counter,
+    pub match_time: Sampled,
     pub processes: Counter,
+    /// Host calls included.
+    pub process_time: Sampled,
     /// Calls that trapped, ran out of time, memory or output, or returned nonsense.
     pub breaks: Counter,
     pub reloads: Counter,

@@ -84,9 +84,12 @@ async fn of_another_world() {
 
 #[tokio::test]
 async fn of_a_later_contract() {
-    assert_snapshot!(refused(test_wat("too-new")).await, @"it needs trommel:filter@0.2.0, this router has 0.1.0: take a newer router, or build the component against the older version");
+    assert_snapshot!(refused(test_wat("too-new")).await, @"it needs trommel:filter@0.2.0, this router has 0.1.0 and 0.1.1: take a newer router, or build the component against an older version");
     let old = r#"(component (instance $i) (export "trommel:filter/filter@0.0.9" (instance $i)))"#;
-    assert_snapshot!(refused(wat(old)).await, @"it needs trommel:filter@0.0.9, this router has 0.1.0: build the component against that version");
+    assert_snapshot!(refused(wat(old)).await, @"it needs trommel:filter@0.0.9, this router has 0.1.0 and 0.1.1: build the component against one of these");
+    let mixed = r#"(component (import "trommel:filter/log@0.1.1" (instance))
+        (instance $i) (export "trommel:filter/filter@0.1.0" (instance $i)))"#;
+    assert_snapshot!(refused(wat(mixed)).await, @"it needs trommel:filter@0.1.0 and 0.1.1, this router has 0.1.0 and 0.1.1: build the component against one of these");
 }
 
 #[tokio::test]
@@ -147,6 +150,21 @@ async fn hooks_of_the_wrong_types() {
         (export "trommel:filter/lifecycle@0.1.0" (instance $hooks)))"#;
     let refused = refused(wat(lifecycle)).await;
     let expected = "it does not keep the contract trommel:filter@0.1.0: build it anew against that version's WIT: ";
+    assert!(refused.starts_with(expected), "{refused}");
+}
+
+#[tokio::test]
+async fn batches_of_the_wrong_types() {
+    let batch = r#"(component
+        (core module $m (func (export "f") (result i32) (i32.const 0)))
+        (core instance $i (instantiate $m))
+        (func $f (result u32) (canon lift (core func $i "f")))
+        (instance $filter)
+        (instance $batch (export "matches" (func $f)))
+        (export "trommel:filter/filter@0.1.1" (instance $filter))
+        (export "trommel:filter/filter-batch@0.1.1" (instance $batch)))"#;
+    let refused = refused(wat(batch)).await;
+    let expected = "it does not keep the contract trommel:filter@0.1.1: build it anew against that version's WIT: ";
     assert!(refused.starts_with(expected), "{refused}");
 }
 

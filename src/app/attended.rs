@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     control::{Control, Place, View},
     nats::Connection,
-    registry::{Change, LEASE, Tenures},
+    registry::{Change, LEASE, Snapshots, Tenures},
     stop::{Stop, Stopper},
 };
 
@@ -52,7 +52,12 @@ pub(super) async fn open(controls: &Controls) -> Result<Option<Control>, RunErro
 }
 
 /// Serves the control socket, if there is one.
-pub(super) fn attend(control: Option<Control>, controls: &Controls, started: watch::Receiver<bool>) -> Attended {
+pub(super) fn attend(
+    control: Option<Control>,
+    controls: &Controls,
+    snapshots: &Snapshots,
+    started: watch::Receiver<bool>,
+) -> Attended {
     let (sender, changes) = mpsc::channel(CHANGES);
     let (attached, attends) = watch::channel(0);
     let mut serves = JoinSet::new();
@@ -60,6 +65,7 @@ pub(super) fn attend(control: Option<Control>, controls: &Controls, started: wat
         let view = View {
             metrics: Arc::clone(&controls.metrics),
             changes: sender,
+            snapshots: snapshots.clone(),
             stopper: controls.stopper.clone(),
             stop: controls.stop.clone(),
             started,

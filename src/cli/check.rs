@@ -36,7 +36,7 @@ impl Check {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let checked = config::load(&self.dir).and_then(|config| {
-            runtime.block_on(app::check(&config, self.cache.folder()))?;
+            runtime.block_on(app::rehearse(&config, self.cache.folder()))?;
             Ok(config)
         });
         self.print(&checked, &mut io::stdout().lock(), &mut io::stderr().lock())?;

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Link, Place,
-    protocol::{Answer, Line, MAX_ANSWER, Request, Status},
+    protocol::{Answer, Line, MAX_ANSWER, PluginStatus, Request, Status},
 };
 use crate::recent::Asked;
 
@@ -82,5 +82,16 @@ pub async fn status(link: &mut Link, events: Option<Asked>) -> io::Result<Status
     match ask(link, &Request::StatusQuery { events }).await? {
         Answer::StatusResponse(status) => Ok(status),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "no status where one should be")),
+    }
+}
+
+/// What a router has loaded.
+///
+/// # Errors
+/// When the router does not answer in time, or not as it should.
+pub async fn plugins(link: &mut Link) -> io::Result<Vec<PluginStatus>> {
+    match ask(link, &Request::PluginsQuery).await? {
+        Answer::PluginsResponse { plugins } => Ok(plugins),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is of an older version")),
     }
 }

@@ -29,6 +29,7 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         events: Option<Asked>,
     },
+    PluginsQuery,
     Shutdown {
         /// Also while consumers are attached.
         force: bool,
@@ -57,6 +58,9 @@ pub enum Answer {
     HelloAck(HelloAck),
     Rejected(Rejected),
     StatusResponse(Status),
+    PluginsResponse {
+        plugins: Vec<PluginStatus>,
+    },
     ShutdownAck {
         pid: u32,
         stopping: bool,
@@ -131,6 +135,26 @@ pub struct ConsumerStatus {
     pub received: u64,
     /// Of those, dropped because it did not read them in time.
     pub dropped: u64,
+}
+
+/// A component in service.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct PluginStatus {
+    pub name: String,
+    /// As it says itself.
+    pub version: String,
+    /// SHA-256 of its file, in hex.
+    pub digest: String,
+    /// Those that have a route.
+    pub keys: Vec<String>,
+    pub quarantined: bool,
+    pub matches: u64,
+    /// Nanoseconds of one, on average over a sample; absent before the first.
+    pub match_ns: Option<u64>,
+    pub processes: u64,
+    pub process_ns: Option<u64>,
+    pub breaks: u64,
+    pub reloads: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]

@@ -25,13 +25,13 @@ use tokio::{
 use super::{
     Place, consumer,
     link::{Link, Writer},
-    protocol::{Answer, ConsumerStatus, MAX_REQUEST, Request, SourceState, SourceStatus, Status},
+    protocol::{Answer, ConsumerStatus, MAX_REQUEST, PluginStatus, Request, SourceState, SourceStatus, Status},
     ring::Ring,
 };
 use crate::{
-    metrics::Metrics,
+    metrics::{Metrics, Sampled},
     recent::Asked,
-    registry::Change,
+    registry::{Change, Snapshots},
     stop::{Stop, Stopper},
 };
 
@@ -57,6 +57,7 @@ pub struct Control {
 pub struct View {
     pub metrics: Arc<Metrics>,
     pub changes: mpsc::Sender<Change>,
+    pub snapshots: Snapshots,
     pub stopper: Stopper,
     pub stop: Stop,
     /// Whether events can come: nobody is told to be ready before.
@@ -179,6 +180,7 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>) -> anyhow::Result<()> 
         Request::StatusQuery { events } => {
             Ok(writer.send(&Answer::StatusResponse(shared.status(events.as_ref()))).await?)
         }
+        Request::PluginsQuery => Ok(writer.send(&Answer::PluginsResponse { plugins: shared.plugins() }).await?),
         Request::Shutdown { force } => shared.shut_down(force, &mut writer).await,
         Request::Bye => Ok(()),
         Request::Unknown => bail!("the first line has an unknown type"),
@@ -205,6 +207,33 @@ impl Shared {
             quarantined: quarantined.map(|(name, _)| name).collect(),
             events: events.map(|asked| metrics.recent(asked)),
         }
+    }
+
+    /// Of the snapshot in force.
+    fn plugins(&self) -> Vec<PluginStatus> {
+        let snapshot = Arc::clone(&self.view.snapshots.borrow());
+        let mut plugins = BTreeMap::<&str, PluginStatus>::new();
+        let nanos = |time: &Sampled| time.mean().and_then(|mean| u64::try_from(mean.as_nanos()).ok());
+        for (key, filter) in snapshot.keys().filter_map(|key| Some((key, key.filter.as_ref()?))) {
+            let plugin = plugins.entry(filter.name()).or_insert_with(|| {
+                let metrics = self.view.metrics.filter(filter.name());
+                PluginStatus {
+                    name: filter.name().to_owned(),
+                    version: filter.manifest().version.clone(),
+                    digest: filter.digest().to_owned(),
+                    keys: Vec::new(),
+                    quarantined: filter.is_quarantined(),
+                    matches: metrics.matches.get(),
+                    match_ns: nanos(&metrics.match_time),
+                    processes: metrics.processes.get(),
+                    process_ns: nanos(&metrics.process_time),
+                    breaks: metrics.breaks.get(),
+                    reloads: metrics.reloads.get(),
+                }
+            });
+            plugin.keys.push(key.name.to_string());
+        }
+        plugins.into_values().collect()
     }
 
     /// L127: not under people's hands, unless forced.

@@ -14,6 +14,8 @@ use std::{
 use super::value::{Number, Value};
 use crate::{event::Event, json::Pointer};
 
+mod shown;
+
 /// A route's conditions: any list, all of its tests. Empty passes everything.
 #[derive(Debug, Default)]
 pub struct Conditions {

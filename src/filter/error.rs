@@ -78,6 +78,8 @@ pub(super) enum Violation {
     Output { what: String, size: usize, limit: usize },
     #[error("it returned {count} emissions, more than the limit of {limit}")]
     Emissions { count: usize, limit: usize },
+    #[error("it answered with {found} numbers of 64 bits for {events} events")]
+    Answers { found: usize, events: usize },
     #[error("emission {index} has the subject `{subject}`: {problem}")]
     Subject { index: usize, subject: String, problem: crate::event::SubjectError },
 }
@@ -89,7 +91,7 @@ impl Violation {
             Self::Wall(_) => Reason::WallDeadline,
             Self::HostCalls(_) => Reason::HostCalls,
             Self::Output { .. } | Self::Emissions { .. } => Reason::OutputTooLarge,
-            Self::Subject { .. } => Reason::BadOutput,
+            Self::Subject { .. } | Self::Answers { .. } => Reason::BadOutput,
         }
     }
 }

@@ -26,7 +26,7 @@ use super::{
     instance::{Blueprint, Failed, at_once},
     loaded::{Identity, Parts},
     sandbox::{Kind, Sandbox, TICK},
-    state, v0_1_0,
+    state, v0_1,
 };
 use crate::{
     api::Client,
@@ -86,7 +86,7 @@ impl Host {
         let mut pure = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut pure).map_err(report)?;
         let mut granted = pure.clone();
-        v0_1_0::add_imports(&mut granted).map_err(report)?;
+        v0_1::add_imports(&mut granted).map_err(report)?;
         start_ticker(&engine).context("could not start the thread that limits the filters' time")?;
         Ok(Self(Arc::new(Shared {
             engine,
@@ -119,7 +119,7 @@ impl Host {
 
 impl Shared {
     fn load(&self, name: &str, file: &[u8], settings: &FilterSettings) -> Result<Filter, LoadError> {
-        let Inspected { component, imports, has_lifecycle } =
+        let Inspected { component, imports, has_batch, has_lifecycle } =
             inspect(file, settings.limits.component, &settings.grants)?;
         let identity = Identity { name: name.into(), digest: digest(file).into() };
         let component = Component::new(&self.engine, component).map_err(|error| LoadError::Compile(report(error)))?;
@@ -128,7 +128,7 @@ impl Shared {
                 engine: self.engine.clone(),
                 filter: Arc::clone(&identity.name),
                 kind,
-                linked: v0_1_0::Linked::new(linker.instantiate_pre(&component)?)?,
+                linked: v0_1::Linked::new(linker.instantiate_pre(&component)?, has_batch)?,
                 has_wasi: imports.wasi,
                 limits: settings.limits,
             })
@@ -137,7 +137,7 @@ impl Shared {
         let pure = forbid_imports(&self.pure, &component).map_err(link_error)?;
         let matching = blueprint(Kind::Match, &pure).map_err(link_error)?;
         let processing = blueprint(Kind::Process, &self.granted).map_err(link_error)?;
-        let hooks = || v0_1_0::LinkedHooks::new(self.granted.instantiate_pre(&component)?);
+        let hooks = || v0_1::LinkedHooks::new(self.granted.instantiate_pre(&component)?);
         let hooks = has_lifecycle.then(hooks).transpose().map_err(link_error)?;
         let manifest = describe(&matching, &identity)?;
         check_capabilities(&manifest, &settings.grants, imports)?;

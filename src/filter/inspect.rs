@@ -1,6 +1,6 @@
 //! What a file is, before any of it is compiled: refused with the reason, or made a component that keeps the contract.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use anyhow::Context as _;
 use wasi_preview1_component_adapter_provider::{
@@ -9,7 +9,7 @@ use wasi_preview1_component_adapter_provider::{
 use wit_component::{ComponentEncoder, DecodedWasm};
 use wit_parser::{PackageId, PackageName, Resolve, WorldId, WorldItem, WorldKey};
 
-use super::{LoadError, v0_1_0};
+use super::{LoadError, v0_1};
 use crate::config::Grant;
 
 /// A component that keeps the contract and imports nothing that it may not.
@@ -17,6 +17,8 @@ use crate::config::Grant;
 pub(super) struct Inspected<'a> {
     pub(super) component: Cow<'a, [u8]>,
     pub(super) imports: Imports,
+    /// Whether it exports `filter-batch`.
+    pub(super) has_batch: bool,
     /// Whether it exports `lifecycle`.
     pub(super) has_lifecycle: bool,
 }
@@ -36,24 +38,20 @@ pub(super) fn inspect<'a>(file: &'a [u8], limit: usize, grants: &[Grant]) -> Res
     if file.len() > limit {
         return Err(LoadError::TooLarge { size: file.len(), limit });
     }
-    let component = match kind(file)? {
-        Binary::Component => Cow::Borrowed(file),
-        Binary::Module => Cow::Owned(componentize(file).map_err(LoadError::CoreModule)?),
-    };
-    let (resolve, world) = match wit_component::decode(&component).map_err(LoadError::Invalid)? {
-        DecodedWasm::Component(resolve, world) => (resolve, world),
-        DecodedWasm::WitPackage(..) => {
-            return Err(LoadError::NotAFilter { found: "nothing but a WIT package".to_owned() });
-        }
-    };
-    let described = Described { resolve, world };
-    let contract = Contract::new(v0_1_0::WIT).map_err(LoadError::Host)?;
-    described.check_version(&contract)?;
+    let (_, component, described) = describe_file(file)?;
+    let contracts: anyhow::Result<Vec<_>> = v0_1::WITS.into_iter().map(Contract::new).collect();
+    let contract = described.contract(contracts.map_err(LoadError::Host)?)?;
     let imports = described.check_imports(grants)?;
-    let has_lifecycle = described.check_exports()?;
-    let world = if has_lifecycle { "filter-lifecycle" } else { "filter-component" };
+    described.check_exports()?;
+    let (has_batch, has_lifecycle) = (described.exports_ours("filter-batch"), described.exports_ours("lifecycle"));
+    let world = match (has_batch, has_lifecycle) {
+        (false, false) => "filter-component",
+        (false, true) => "filter-lifecycle",
+        (true, false) => "filter-batched",
+        (true, true) => "filter-batched-lifecycle",
+    };
     contract.check(world, &component, described)?;
-    Ok(Inspected { component, imports, has_lifecycle })
+    Ok(Inspected { component, imports, has_batch, has_lifecycle })
 }
 
 /// Whether a file is a filter that holds something upstream while anyone consumes. `None` when it is no filter.
@@ -62,13 +60,31 @@ pub fn has_lifecycle(file: &[u8]) -> Option<bool> {
     Some(inspected.has_lifecycle)
 }
 
-enum Binary {
+/// What kind of file a component comes as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
     Component,
+    /// A core module that carries its WIT.
     Module,
+    /// Likewise, and built against WASI's first preview.
+    Preview1Module,
+}
+
+/// A file as a component, and what that says of itself.
+pub(super) fn describe_file(file: &[u8]) -> Result<(Form, Cow<'_, [u8]>, Described), LoadError> {
+    let form = form(file)?;
+    let component = match form {
+        Form::Component => Cow::Borrowed(file),
+        Form::Module | Form::Preview1Module => Cow::Owned(componentize(file, form).map_err(LoadError::CoreModule)?),
+    };
+    match wit_component::decode(&component).map_err(LoadError::Invalid)? {
+        DecodedWasm::Component(resolve, world) => Ok((form, component, Described { resolve, world })),
+        DecodedWasm::WitPackage(..) => Err(LoadError::NotAFilter { found: "nothing but a WIT package".to_owned() }),
+    }
 }
 
 /// Tells the kind of file by its first bytes, and a file that is still being written by its last.
-fn kind(file: &[u8]) -> Result<Binary, LoadError> {
+fn form(file: &[u8]) -> Result<Form, LoadError> {
     const MAGIC: &[u8] = b"\0asm";
     if file.is_empty() {
         return Err(LoadError::Empty);
@@ -82,9 +98,11 @@ fn kind(file: &[u8]) -> Result<Binary, LoadError> {
     let Some((header, sections)) = file.split_first_chunk::<8>().filter(|(header, _)| header.starts_with(MAGIC)) else {
         return Err(LoadError::NotWasm { found: first_bytes(file) });
     };
-    let binary = match header[4..] {
-        [0x0d, 0, 1, 0] => Binary::Component,
-        [1, 0, 0, 0] => Binary::Module,
+    let form = match header[4..] {
+        [0x0d, 0, 1, 0] => Form::Component,
+        // The name alone is enough to try: an adapter that nothing imports is left out.
+        [1, 0, 0, 0] if file.windows(PREVIEW1.len()).any(|bytes| bytes == PREVIEW1.as_bytes()) => Form::Preview1Module,
+        [1, 0, 0, 0] => Form::Module,
         _ => {
             let version = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
             return Err(LoadError::Invalid(anyhow::anyhow!("its binary format has the unknown version {version:#x}")));
@@ -93,7 +111,7 @@ fn kind(file: &[u8]) -> Result<Binary, LoadError> {
     if ends_inside_a_section(sections) {
         return Err(LoadError::Truncated);
     }
-    Ok(binary)
+    Ok(form)
 }
 
 fn first_bytes(file: &[u8]) -> String {
@@ -122,20 +140,28 @@ fn ends_inside_a_section(mut sections: &[u8]) -> bool {
 }
 
 /// Makes a component of a core module that carries its WIT.
-fn componentize(module: &[u8]) -> anyhow::Result<Vec<u8>> {
+fn componentize(module: &[u8], form: Form) -> anyhow::Result<Vec<u8>> {
     let mut encoder = ComponentEncoder::default();
     encoder.validate(true).module(module)?;
-    // The name alone is enough to try: an adapter that nothing imports is left out.
-    if module.windows(PREVIEW1.len()).any(|bytes| bytes == PREVIEW1.as_bytes()) {
+    if form == Form::Preview1Module {
         encoder.adapter(PREVIEW1, PREVIEW1_ADAPTER)?;
     }
     encoder.encode()
 }
 
 /// A component's own description of its imports and exports.
-struct Described {
+pub(super) struct Described {
     resolve: Resolve,
     world: WorldId,
+}
+
+/// Something that a component calls.
+pub(super) struct Import {
+    pub(super) name: String,
+    /// The interface, when it is one of the contract.
+    pub(super) ours: Option<&'static str>,
+    /// Whether no router has it.
+    pub(super) is_strange: bool,
 }
 
 impl Described {
@@ -154,22 +180,45 @@ impl Described {
         Some((&self.resolve.packages[interface.package?].name, interface.name.as_deref()?))
     }
 
-    fn check_version(&self, contract: &Contract) -> Result<(), LoadError> {
-        let known = &contract.package().version;
+    pub(super) fn imported(&self) -> Vec<Import> {
+        let import = |(key, _): (&WorldKey, _)| {
+            let interface = self.interface(key);
+            let known = ["types", "log", "api", "state"].into_iter();
+            let ours = interface.filter(|(package, _)| is_ours(package));
+            let ours = ours.and_then(|(_, name)| known.into_iter().find(|known| *known == name));
+            let is_strange = ours.is_none() && !interface.is_some_and(|(package, _)| is_wasi(package));
+            Import { name: self.resolve.name_world_key(key), ours, is_strange }
+        };
+        self.imports().map(import).collect()
+    }
+
+    pub(super) fn exported(&self) -> Vec<String> {
+        self.exports().map(|(key, _)| self.resolve.name_world_key(key)).collect()
+    }
+
+    /// The version of the contract that it names.
+    pub(super) fn version(&self) -> Option<String> {
+        let keys = self.exports().chain(self.imports());
+        let ours = keys.filter_map(|(key, _)| self.interface(key)).find(|(package, _)| is_ours(package));
+        ours.and_then(|(package, _)| package.version.as_ref()).map(ToString::to_string)
+    }
+
+    /// The one of the contracts, the oldest first, that the component was built for; any for what is no filter.
+    fn contract(&self, mut contracts: Vec<Contract>) -> Result<Contract, LoadError> {
         let keys = self.exports().chain(self.imports());
         let ours = keys.filter_map(|(key, _)| self.interface(key)).filter(|(package, _)| is_ours(package));
-        let strange = ours.map(|(package, _)| &package.version).find(|version| *version != known);
-        let Some(strange) = strange else { return Ok(()) };
-        let name = |version: &Option<_>| match version {
-            Some(version) => format!("{version}"),
-            None => "without a version".to_owned(),
-        };
-        let way_out = if strange > known {
-            "take a newer router, or build the component against the older version"
+        let versions: BTreeSet<_> = ours.map(|(package, _)| &package.version).collect();
+        let is_asked_for = |contract: &Contract| versions.iter().all(|version| *version == &contract.package().version);
+        if let Some(position) = contracts.iter().rposition(is_asked_for) {
+            return Ok(contracts.swap_remove(position));
+        }
+        let known: BTreeSet<_> = contracts.iter().map(|contract| &contract.package().version).collect();
+        let way_out = if versions.last() > known.last() {
+            "take a newer router, or build the component against an older version"
         } else {
-            "build the component against that version"
+            "build the component against one of these"
         };
-        Err(LoadError::Version { needs: name(strange), has: name(known), way_out })
+        Err(LoadError::Version { needs: names(versions), has: names(known), way_out })
     }
 
     /// What is imported; anything that is not allowed is refused.
@@ -190,20 +239,26 @@ impl Described {
         Ok(imports)
     }
 
-    /// Whether `lifecycle` is exported; what is no filter is refused.
-    fn check_exports(&self) -> Result<bool, LoadError> {
-        let exported = |name| {
-            let mut interfaces = self.exports().filter_map(|(key, _)| self.interface(key));
-            interfaces.any(|(package, interface)| is_ours(package) && interface == name)
-        };
-        if !exported("filter") {
+    fn exports_ours(&self, name: &str) -> bool {
+        let mut interfaces = self.exports().filter_map(|(key, _)| self.interface(key));
+        interfaces.any(|(package, interface)| is_ours(package) && interface == name)
+    }
+
+    /// What is no filter is refused.
+    fn check_exports(&self) -> Result<(), LoadError> {
+        if !self.exports_ours("filter") {
             let names: Vec<String> =
                 self.exports().map(|(key, _)| format!("`{}`", self.resolve.name_world_key(key))).collect();
             let found = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
             return Err(LoadError::NotAFilter { found });
         }
-        Ok(exported("lifecycle"))
+        Ok(())
     }
+}
+
+fn names(versions: BTreeSet<&Option<impl ToString>>) -> String {
+    let name = |version: &Option<_>| version.as_ref().map_or("without a version".to_owned(), ToString::to_string);
+    versions.into_iter().map(name).collect::<Vec<_>>().join(" and ")
 }
 
 fn is_ours(package: &PackageName) -> bool {

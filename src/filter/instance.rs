@@ -14,12 +14,13 @@ use wasmtime::{Engine, Store, UpdateDeadline, component::ResourceAny};
 
 use super::{
     Failure, Fields, Manifest, Params, Verdict,
+    batch::Columns,
     condition::Written,
     error::{self, Violation},
     granted::Granted,
     sandbox::{Kind, Sandbox},
     subscription::Subscription,
-    v0_1_0::{Guest, Linked},
+    v0_1::{Guest, Linked},
 };
 use crate::{config::Limits, event::Event};
 
@@ -30,10 +31,13 @@ const MAX_HANDLES: usize = 100_000;
 const MAX_HANDED_OVER: usize = 4 << 20;
 /// Calls after which an instance is replaced, so that a leak of a few bytes a call stays small.
 const MAX_CALLS: u64 = 1_000_000;
+/// The part of the limit for `matches` that every event of a batch adds to it: 64 events may take twice the limit.
+const SHARE: u32 = 64;
 /// Guest objects below which nobody looks for those that are abandoned.
 const FIRST_SWEEP: usize = 64;
 
 /// How instances of one component are made.
+#[derive(Clone)]
 pub(super) struct Blueprint {
     pub(super) engine: Engine,
     pub(super) filter: Arc<str>,
@@ -49,10 +53,39 @@ pub(super) struct Instance {
     guest: Guest,
     has_wasi: bool,
     limits: Limits,
-    /// By address. The weak reference keeps the address from being used again.
-    subscriptions: HashMap<usize, (Weak<Subscription>, ResourceAny)>,
-    sweep_at: usize,
+    subscriptions: Objects,
+    /// For `filter-batch`.
+    batches: Objects,
     calls: u64,
+}
+
+/// The guest's objects for the subscriptions that an instance serves.
+#[derive(Default)]
+struct Objects {
+    /// By address. The weak reference keeps the address from being used again.
+    known: HashMap<usize, (Weak<Subscription>, ResourceAny)>,
+    sweep_at: usize,
+}
+
+impl Objects {
+    fn get(&self, subscription: &Arc<Subscription>) -> Option<ResourceAny> {
+        self.known.get(&address(subscription)).map(|(_, resource)| *resource)
+    }
+
+    fn insert(&mut self, subscription: &Arc<Subscription>, resource: ResourceAny) {
+        self.known.insert(address(subscription), (Arc::downgrade(subscription), resource));
+    }
+
+    /// Those for subscriptions that are gone, looked for once in a while.
+    fn abandoned(&mut self) -> Vec<ResourceAny> {
+        if self.known.len() < self.sweep_at.max(FIRST_SWEEP) {
+            return Vec::new();
+        }
+        let abandoned = self.known.extract_if(|_, (subscription, _)| subscription.strong_count() == 0);
+        let abandoned = abandoned.map(|(_, (_, resource))| resource).collect();
+        self.sweep_at = self.known.len() * 2;
+        abandoned
+    }
 }
 
 /// Why a call, or the instantiation, failed.
@@ -107,8 +140,8 @@ impl Blueprint {
                 guest,
                 has_wasi: self.has_wasi,
                 limits: self.limits,
-                subscriptions: HashMap::new(),
-                sweep_at: FIRST_SWEEP,
+                subscriptions: Objects::default(),
+                batches: Objects::default(),
                 calls: 0,
             }),
             Err(error) => {
@@ -135,6 +168,11 @@ impl Instance {
     /// Whether the instance should be replaced before its next call.
     pub(super) fn is_worn(&self) -> bool {
         self.calls >= MAX_CALLS || self.store.data().memory.is_worn()
+    }
+
+    /// Bytes of all its memories and tables.
+    pub(super) fn memory(&self) -> usize {
+        self.store.data().memory.used
     }
 
     pub(super) async fn describe(&mut self) -> wasmtime::Result<Manifest> {
@@ -172,7 +210,7 @@ impl Instance {
         event: &Event,
         reads: Fields,
     ) -> wasmtime::Result<bool> {
-        let resource = match self.known(subscription) {
+        let resource = match self.subscriptions.get(subscription) {
             Some(known) => known,
             None => at_once(self.resource(subscription))?,
         };
@@ -187,6 +225,35 @@ impl Instance {
         } else {
             self.guest.matches(&mut self.store, resource, event, reads)
         }
+    }
+
+    /// Asks about the events of the columns, `count` in number. The answer has a bit for each.
+    pub(super) fn matches_batch(
+        &mut self,
+        subscription: &Arc<Subscription>,
+        (columns, count): (&Columns, usize),
+    ) -> wasmtime::Result<Vec<u64>> {
+        let resource = match self.batches.get(subscription) {
+            Some(known) => known,
+            None => at_once(self.batch(subscription))?,
+        };
+        let batch = self.guest.batch()?;
+        self.calls += 1;
+        let limits = &subscription.limits;
+        let shares = limits.match_cpu / SHARE * u32::try_from(count).unwrap_or(u32::MAX);
+        self.store.data_mut().begin(limits.match_cpu.saturating_add(shares), 0, limits.log_lines);
+        self.store.set_epoch_deadline(1);
+        let answers = if self.has_wasi {
+            let answers = at_once(batch.matches_async(&mut self.store, resource, columns));
+            self.store.data().journal.end(subscription.key());
+            answers
+        } else {
+            batch.matches(&mut self.store, resource, columns)
+        }?;
+        if answers.len() != count.div_ceil(64) {
+            return Err(Violation::Answers { found: answers.len(), events: count }.into());
+        }
+        Ok(answers)
     }
 
     pub(super) async fn process(
@@ -213,28 +280,28 @@ impl Instance {
         answer
     }
 
-    fn known(&self, subscription: &Arc<Subscription>) -> Option<ResourceAny> {
-        self.subscriptions.get(&address(subscription)).map(|(_, resource)| *resource)
-    }
-
     async fn resource(&mut self, subscription: &Arc<Subscription>) -> wasmtime::Result<ResourceAny> {
-        if let Some(known) = self.known(subscription) {
+        if let Some(known) = self.subscriptions.get(subscription) {
             return Ok(known);
         }
-        self.sweep().await?;
+        let abandoned = self.subscriptions.abandoned();
+        self.drop_objects(abandoned).await?;
         let resource = self.construct(subscription.key(), &subscription.params).await?;
-        self.subscriptions.insert(address(subscription), (Arc::downgrade(subscription), resource));
+        self.subscriptions.insert(subscription, resource);
         Ok(resource)
     }
 
-    /// Drops the guest's objects for subscriptions that are gone.
-    async fn sweep(&mut self) -> wasmtime::Result<()> {
-        if self.subscriptions.len() < self.sweep_at {
-            return Ok(());
-        }
-        let abandoned = self.subscriptions.extract_if(|_, (subscription, _)| subscription.strong_count() == 0);
-        let abandoned: Vec<ResourceAny> = abandoned.map(|(_, (_, resource))| resource).collect();
-        self.sweep_at = FIRST_SWEEP.max(self.subscriptions.len() * 2);
+    async fn batch(&mut self, subscription: &Arc<Subscription>) -> wasmtime::Result<ResourceAny> {
+        let abandoned = self.batches.abandoned();
+        self.drop_objects(abandoned).await?;
+        self.begin_load();
+        let (batch, key) = (self.guest.batch()?, subscription.key());
+        let resource = batch.subscribe(&mut self.store, key, &subscription.params).await?;
+        self.batches.insert(subscription, resource);
+        Ok(resource)
+    }
+
+    async fn drop_objects(&mut self, abandoned: Vec<ResourceAny>) -> wasmtime::Result<()> {
         for resource in abandoned {
             self.begin_load();
             resource.resource_drop_async(&mut self.store).await?;
@@ -245,7 +312,7 @@ impl Instance {
     /// The guest's objects that are alive.
     #[cfg(test)]
     pub(super) fn objects(&self) -> usize {
-        self.subscriptions.len()
+        self.subscriptions.known.len() + self.batches.known.len()
     }
 
     /// Opens the budgets of a call that is not about one event.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Broken, CallError, Fault, Manifest, Params, ProcessError, Verdict,
+    Broken, CallError, Fault, Fields, Manifest, Params, ProcessError, Verdict,
     condition::{Conditions, Pointers},
     error,
     granted::{Caller, Granted},
@@ -14,9 +14,17 @@ use super::{
     instance::{Blueprint, Failed, Instance, at_once},
     state,
     subscription::{CallLimits, Subscription},
-    v0_1_0::LinkedHooks,
+    v0_1::LinkedHooks,
 };
-use crate::{api::Client, event::Event, metrics::FilterMetrics};
+use crate::{
+    api::Client,
+    event::Event,
+    metrics::{FilterMetrics, Sampled},
+};
+
+mod matcher;
+
+pub use matcher::Matcher;
 
 /// One component of one content, in service. Clones share it; its code and its instances go with the last one.
 #[derive(Clone)]
@@ -153,9 +161,25 @@ impl Filter {
         trial.await.map_err(|error| CallError::Host(error.into()))?
     }
 
+    /// The same component, handed other parts of events than its manifest asks for: to see what they cost.
+    pub fn reading(&self, match_reads: Fields, process_reads: Fields) -> Self {
+        let Loaded { identity, manifest, matching, processing, metrics, state, api, pointers, .. } = &*self.0;
+        let parts = Parts {
+            identity: identity.clone(),
+            matching: matching.clone(),
+            processing: processing.clone(),
+            hooks: None,
+            metrics: Arc::clone(metrics),
+            state: state.clone(),
+            api: api.clone(),
+            pointers: Arc::clone(pointers),
+        };
+        Self::new(parts, Manifest { match_reads, process_reads, ..manifest.clone() })
+    }
+
     /// A lane's own way to ask `matches`.
     pub fn matcher(&self) -> Matcher {
-        Matcher { filter: self.clone(), instance: None }
+        Matcher::new(self.clone())
     }
 
     /// Asks the guest what becomes of an event. Whoever calls bounds how many calls are under way at once.
@@ -175,8 +199,10 @@ impl Filter {
             return Ok(Verdict::Keep);
         }
         let mut instance = self.0.take().await?;
-        metrics.processes.inc();
-        match instance.process(subscription, (event, attempt), manifest.process_reads).await {
+        let began = Sampled::begin(metrics.processes.inc());
+        let answer = instance.process(subscription, (event, attempt), manifest.process_reads).await;
+        metrics.process_time.end(began);
+        match answer {
             Ok(answer) => {
                 self.0.put_back(instance);
                 Ok(answer?)
@@ -298,34 +324,6 @@ impl Loaded {
     }
 }
 
-/// Asks `matches` on an instance of its own, made when it is first needed and anew after a break.
-pub struct Matcher {
-    filter: Filter,
-    instance: Option<Instance>,
-}
-
-impl Matcher {
-    /// Whether the filter wants the event. Computes on the spot, for no longer than the limit for `matches`; the first
-    /// call for a subscription also builds the guest's object for it.
-    ///
-    /// # Errors
-    /// A break, which must never be read as "no".
-    pub fn matches(&mut self, subscription: &Arc<Subscription>, event: &Event) -> Result<bool, Fault> {
-        let loaded = &*self.filter.0;
-        let instance = match &mut self.instance {
-            Some(instance) => instance,
-            none => none.insert(loaded.match_instance()?),
-        };
-        loaded.metrics.matches.inc();
-        let answer = instance.matches(subscription, event, loaded.manifest.match_reads);
-        let answer = answer.map_err(|error| loaded.blame("matches", instance.failed(error)));
-        if answer.is_err() || instance.is_worn() {
-            self.instance = None;
-        }
-        answer
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -414,7 +412,7 @@ mod tests {
             matcher.matches(&kept, &event()).unwrap();
             filter.process(&subscribe(&filter).await, &event(), 1).await.unwrap();
         }
-        let matching = matcher.instance.as_ref().unwrap().objects();
+        let matching = matcher.objects();
         let processing = filter.0.idle.lock().unwrap()[0].objects();
         assert!(matching <= 64 && processing <= 64, "{matching} and {processing} objects are left");
     }
@@ -426,7 +424,7 @@ mod tests {
         let subscription = subscribe(&filter).await;
         let mut matcher = filter.matcher();
         assert!(matcher.matches(&subscription, &event()).unwrap());
-        assert!(matcher.instance.is_none());
+        assert!(!matcher.has_instance());
         assert_eq!(filter.process(&subscription, &event(), 1).await.unwrap(), Verdict::Keep);
         assert!(filter.0.idle.lock().unwrap().is_empty());
     }

@@ -14,6 +14,7 @@ use crate::{
         dedup::{Dedup, Digest, Seen},
     },
     registry::{Key, Snapshot},
+    show,
     sink::{
         Output,
         dead_letter::{self, Place},
@@ -191,11 +192,13 @@ impl<R: Send + 'static> Intake<R> {
     fn dispatch(&mut self, ticket: Ticket) {
         self.adopt();
         let (waiting, snapshot, lanes) = (&mut self.waiting, &self.snapshot, self.doors.lanes.len());
+        let before = waiting.len();
         snapshot.candidates(ticket.event(), |key| {
             let (ticket, key, generation) = (ticket.share(), Arc::clone(key), snapshot.generation);
             let lane = lane_of(&key, &ticket, lanes);
             waiting.push_back(Waiting::Item(lane, Item { ticket, key, generation, done: Vec::new() }));
         });
+        show::came_in(ticket.event(), waiting.len() - before);
         // The fate of the keys counts more than this one; without keys nobody wants the event.
         ticket.settle(Fate::Filtered);
     }

@@ -14,9 +14,10 @@ use crate::{
     avro::Undecodable,
     config::OnQuarantine,
     event::{Event, Headers},
-    filter::{Broken, Emission, Facts, Failure, Fault, Filter, Matcher, ProcessError, Subscription, Verdict},
+    filter::{Broken, Emission, Facts, Failure, Fault, Filter, ProcessError, Subscription, Verdict},
     pipeline::Item,
     registry::{Key, Route, Snapshot, Snapshots, Target},
+    show,
     sink::{
         Output,
         dead_letter::{self, Place},
@@ -25,12 +26,15 @@ use crate::{
     telemetry::{Span, Stage},
 };
 
+mod matchers;
+
+use matchers::Matchers;
+
 pub(super) struct Lane {
     items: mpsc::Receiver<Vec<Item>>,
     snapshots: Snapshots,
     snapshot: Arc<Snapshot>,
-    /// This lane's own instances for `matches`.
-    matchers: Vec<(Filter, Matcher)>,
+    matchers: Matchers,
     /// Events whose filter is quarantined, in order, until there is a newer snapshot.
     parked: VecDeque<Work>,
     dead_letters: Queue,
@@ -90,8 +94,16 @@ impl Lane {
                     key.metrics.matched.inc_by(same.len() as u64);
                 }
             }
-            for Item { ticket, key, generation, done } in batch {
-                self.take(Work { ticket, key, generation, done }).await;
+            let mut items = batch.into_iter();
+            while let [first, ..] = items.as_slice() {
+                let run = matchers::run(items.as_slice());
+                let length = run.len();
+                // What waited through a change of the registry has another key by now, and is asked about in its turn.
+                let asked = first.generation == self.snapshot.generation && self.matchers.ask_ahead(&first.key, run);
+                for (position, item) in items.by_ref().take(length).enumerate() {
+                    let Item { ticket, key, generation, done } = item;
+                    self.take(Work { ticket, key, generation, done }, asked.then_some(position)).await;
+                }
             }
         }
     }
@@ -104,13 +116,14 @@ impl Lane {
         }
         self.snapshot = newest;
         let snapshot = &self.snapshot;
-        self.matchers.retain(|(filter, _)| snapshot.keys().any(|key| key.filter.as_ref() == Some(filter)));
+        self.matchers.retain(|filter| snapshot.keys().any(|key| key.filter.as_ref() == Some(filter)));
         for work in std::mem::take(&mut self.parked) {
-            self.take(work).await;
+            self.take(work, None).await;
         }
     }
 
-    async fn take(&mut self, mut work: Work) {
+    /// `position` is the one in the run that was asked about ahead.
+    async fn take(&mut self, mut work: Work, position: Option<usize>) {
         if work.generation != self.snapshot.generation {
             let Some(key) = self.snapshot.key(&work.key.name) else {
                 work.ticket.settle(Fate::Filtered);
@@ -142,11 +155,12 @@ impl Lane {
         let event = decoded.as_ref().unwrap_or(ticket.event());
         let mut facts = Facts::new(event);
         let mut wanted = !work.done.is_empty();
-        for route in &key.routes {
+        for (index, route) in key.routes.iter().enumerate() {
             if work.done.contains(&route.name) {
                 continue;
             }
-            match self.through(At { key: &key, route, ticket: &ticket, event }, &mut facts).await {
+            let said = position.and_then(|position| self.matchers.answer(index, position));
+            match self.through(At { key: &key, route, ticket: &ticket, event, said }, &mut facts).await {
                 Step::Filtered => {}
                 Step::Handed => wanted = true,
                 Step::DeadLettered => {
@@ -204,18 +218,28 @@ impl Lane {
             return ControlFlow::Break(self.quarantine(at, "the filter is quarantined", 0).await);
         }
         let mut span = at.stage(Stage::Match);
-        let tested = subscription.conditions().test(facts);
-        let matched = if let Ok(true) = tested { self.matches(at, filter, subscription) } else { Ok(false) };
-        span.note("trommel.matched", matches!(matched, Ok(true)));
+        let asked = match at.said {
+            Some(said) => Ok(Ok(said)),
+            None => subscription
+                .conditions()
+                .test(facts)
+                .map(|passed| if passed { self.matchers.matches(filter, subscription, at.event) } else { Ok(false) }),
+        };
+        span.note("trommel.matched", matches!(asked, Ok(Ok(true))));
         drop(span);
-        if let Err(error) = tested {
-            return ControlFlow::Break(self.dead_letter(at, "not_json", &error.to_string(), 0).await);
-        }
-        match matched {
-            Ok(true) => {}
-            Ok(false) => return ControlFlow::Break(Step::Filtered),
-            Err(Fault::Broke(broken)) => return ControlFlow::Break(self.broke(at, filter, &broken, 0).await),
-            Err(Fault::Host(error)) => return ControlFlow::Break(returned(at, 0, &error)),
+        match asked {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
+                if show::is_on() {
+                    at.show_dropped(&why(subscription, facts));
+                }
+                return ControlFlow::Break(Step::Filtered);
+            }
+            Ok(Err(Fault::Broke(broken))) => return ControlFlow::Break(self.broke(at, filter, &broken, 0).await),
+            Ok(Err(Fault::Host(error))) => return ControlFlow::Break(returned(at, 0, &error)),
+            Err(error) => {
+                return ControlFlow::Break(self.dead_letter(at, "not_json", &error.to_string(), 0).await);
+            }
         }
         if !subscription.has_process() {
             return ControlFlow::Continue((Verdict::Keep, 0));
@@ -227,19 +251,6 @@ impl Lane {
             ControlFlow::Break(_) => span.give_up("the event was not processed"),
         }
         processed
-    }
-
-    /// Asks `matches`; after a break once more, on a fresh instance.
-    fn matches(&mut self, at: At<'_>, filter: &Filter, subscription: &Arc<Subscription>) -> Result<bool, Fault> {
-        if !subscription.has_matches() {
-            return Ok(true);
-        }
-        let position = self.matchers.iter().position(|(other, _)| other == filter).unwrap_or_else(|| {
-            self.matchers.push((filter.clone(), filter.matcher()));
-            self.matchers.len() - 1
-        });
-        let (_, matcher) = &mut self.matchers[position];
-        matcher.matches(subscription, at.event).or_else(|_| matcher.matches(subscription, at.event))
     }
 
     /// Calls `process`, again where the failure allows it: in place, so that the order is kept.
@@ -326,7 +337,7 @@ impl Lane {
     }
 
     async fn dead_letter(&mut self, at: At<'_>, reason: &'static str, detail: &str, tries: u32) -> Step {
-        let At { key, route, ticket, event } = at;
+        let At { key, route, ticket, event, .. } = at;
         tracing::warn!(key = %key.name, event = %event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail, "event becomes a dead letter");
         let place = Place {
             key: &key.name,
@@ -357,9 +368,27 @@ struct At<'a> {
     ticket: &'a Ticket,
     /// The ticket's, as the filter sees it: decoded.
     event: &'a Event,
+    /// Whether the route's conditions and `matches` want it, when that is known already.
+    said: Option<bool>,
+}
+
+/// Why a route's conditions and `matches` turned an event away, for who watches.
+fn why<'a>(subscription: &'a Subscription, facts: &mut Facts<'a>) -> String {
+    let conditions = subscription.conditions();
+    match conditions.test(facts) {
+        Ok(true) => "`matches` said no".to_owned(),
+        _ => match conditions.failing(facts) {
+            Ok(failing) => format!("no list of conditions holds: {}", failing.join(" | ")),
+            Err(error) => error.to_string(),
+        },
+    }
 }
 
 impl At<'_> {
+    fn show_dropped(&self, why: &str) {
+        show::dropped(self.ticket.event(), &self.key.name, &self.route.name, why);
+    }
+
     /// Begins a stage of the event's way.
     fn stage(&self, stage: Stage<'_>) -> Span {
         self.ticket.stage(stage, &self.key.name, &self.route.name)
@@ -411,7 +440,10 @@ async fn hand_over(at: At<'_>, verdict: Verdict, mut encoded: impl Iterator<Item
         None => json.clone(),
     };
     let emissions = match verdict {
-        Verdict::Drop => return Step::Filtered,
+        Verdict::Drop => {
+            at.show_dropped("`process` dropped it");
+            return Step::Filtered;
+        }
         Verdict::Emit(emissions) if emissions.is_empty() => return Step::Filtered,
         Verdict::Emit(emissions) => emissions,
         Verdict::Keep | Verdict::Replace(_) => {

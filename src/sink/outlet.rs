@@ -15,6 +15,7 @@ use crate::{
     config::{OnFailure, Retry},
     event::identity::TRACEPARENT,
     metrics::SinkMetrics,
+    show,
     sink::{Confirmation, Output, Refusal, Sink, Slot, dead_letter},
     stop::Stop,
     telemetry::{Span, Stage},
@@ -292,6 +293,7 @@ impl<S: Sink> Outlet<S> {
         // A slot that is gone already was confirmed by an earlier try.
         if let Some(output) = self.window.take(slot) {
             self.metrics.written.inc();
+            show::went_out(output.ticket.event(), &self.name, &output.payload);
             match output.dead_letter {
                 Some(reason) => output.ticket.dead(reason),
                 None => output.ticket.settle(Fate::Emitted),

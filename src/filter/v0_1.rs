@@ -1,5 +1,6 @@
-//! Version 0.1.0 of the contract: its bindings, and the conversion to and from the router's own types. A later version
-//! is a module beside this one; where a component is loaded its version chooses the module.
+//! Version 0.1 of the contract: its bindings, and the conversion to and from the router's own types. The bindings are
+//! those of the latest 0.1.x, which only add to the earlier ones: the linker lets components of each of them pass. An
+//! incompatible version is a module beside this one; where a component is loaded its version chooses the module.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,22 +25,26 @@ use crate::{
 // The bindings' own module, not this crate.
 use self::trommel::filter::{api, log, state, types};
 
+mod batch;
 mod lifecycle;
 
+pub(super) use batch::Batch;
 pub(super) use lifecycle::LinkedHooks;
 
 wasmtime::component::bindgen!({
-    path: "wit/v0.1.0",
+    path: "wit/v0.1.1",
     world: "filter-component",
     ownership: Borrowing { duplicate_if_necessary: true },
     imports: { "trommel:filter/api.call": async | trappable, default: trappable },
     exports: { default: async },
 });
 
-pub(super) const VERSION: &str = "0.1.0";
+/// The oldest first.
+pub(super) const VERSIONS: &[&str] = &["0.1.0", "0.1.1"];
 
-/// The WIT package that components are checked against.
-pub(super) const WIT: &str = include_str!("../../wit/v0.1.0/filter.wit");
+/// The WIT packages, the oldest first. A component is checked against the one that it was built for.
+pub(super) const WITS: [&str; 2] =
+    [include_str!("../../wit/v0.1.0/filter.wit"), include_str!("../../wit/v0.1.1/filter.wit")];
 
 /// Bytes of what a guest says of a failure.
 const LONGEST_REASON: usize = 1000;
@@ -54,24 +59,47 @@ pub(super) fn add_imports(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> 
 
 /// A component that is linked and ready to be instantiated.
 #[derive(Clone)]
-pub(super) struct Linked(FilterComponentPre<Sandbox>);
+pub(super) struct Linked {
+    component: InstancePre<Sandbox>,
+    filter: FilterComponentIndices,
+    /// `None` without the export.
+    batch: Option<batch::Exported>,
+}
 
 impl Linked {
-    pub(super) fn new(component: InstancePre<Sandbox>) -> wasmtime::Result<Self> {
-        FilterComponentPre::new(component).map(Self)
+    pub(super) fn new(component: InstancePre<Sandbox>, has_batch: bool) -> wasmtime::Result<Self> {
+        let filter = FilterComponentIndices::new(&component)?;
+        let batch = has_batch.then(|| batch::Exported::new(&component)).transpose()?;
+        Ok(Self { component, filter, batch })
+    }
+
+    /// Whether `filter-batch` is exported.
+    pub(super) fn has_batch(&self) -> bool {
+        self.batch.is_some()
     }
 
     pub(super) async fn instantiate(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Guest> {
-        self.0.instantiate_async(store).await.map(Guest)
+        let instance = self.component.instantiate_async(&mut *store).await?;
+        let batch = self.batch.as_ref().map(|batch| batch.load(&mut *store, &instance)).transpose()?;
+        Ok(Guest { filter: self.filter.load(store, &instance)?, batch })
     }
 }
 
 /// The functions of one instance.
-pub(super) struct Guest(FilterComponent);
+pub(super) struct Guest {
+    filter: FilterComponent,
+    batch: Option<Batch>,
+}
 
 impl Guest {
+    /// # Errors
+    /// Without the export.
+    pub(super) fn batch(&self) -> wasmtime::Result<&Batch> {
+        self.batch.as_ref().ok_or_else(|| wasmtime::Error::msg("it does not export `filter-batch`"))
+    }
+
     pub(super) async fn describe(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Manifest> {
-        Ok(self.0.trommel_filter_filter().call_describe(store).await?.into())
+        Ok(self.filter.trommel_filter_filter().call_describe(store).await?.into())
     }
 
     pub(super) async fn normalize_params(
@@ -80,7 +108,7 @@ impl Guest {
         key: &str,
         params: &Params,
     ) -> wasmtime::Result<Result<Params, Failure>> {
-        let answer = self.0.trommel_filter_filter().call_normalize_params(store, key, &borrow(params)).await?;
+        let answer = self.filter.trommel_filter_filter().call_normalize_params(store, key, &borrow(params)).await?;
         Ok(answer.map_err(Failure::from))
     }
 
@@ -90,7 +118,7 @@ impl Guest {
         key: &str,
         params: &Params,
     ) -> wasmtime::Result<ResourceAny> {
-        self.0.trommel_filter_filter().subscription().call_constructor(store, key, &borrow(params)).await
+        self.filter.trommel_filter_filter().subscription().call_constructor(store, key, &borrow(params)).await
     }
 
     pub(super) async fn conditions(
@@ -98,7 +126,7 @@ impl Guest {
         store: &mut Store<Sandbox>,
         subscription: ResourceAny,
     ) -> wasmtime::Result<Vec<Vec<Written>>> {
-        let lists = self.0.trommel_filter_filter().subscription().call_conditions(store, subscription).await?;
+        let lists = self.filter.trommel_filter_filter().subscription().call_conditions(store, subscription).await?;
         Ok(lists.into_iter().map(|list| list.into_iter().map(Written::from).collect()).collect())
     }
 
@@ -112,7 +140,7 @@ impl Guest {
     ) -> wasmtime::Result<bool> {
         let headers = headers(event, reads);
         let event = project(event, reads, event.attempt, headers.as_deref());
-        let filter = self.0.trommel_filter_filter();
+        let filter = self.filter.trommel_filter_filter();
         Ok(filter.subscription().func_matches().call(store, (subscription, event))?.0)
     }
 
@@ -125,7 +153,7 @@ impl Guest {
     ) -> wasmtime::Result<bool> {
         let headers = headers(event, reads);
         let event = project(event, reads, event.attempt, headers.as_deref());
-        self.0.trommel_filter_filter().subscription().call_matches(store, subscription, event).await
+        self.filter.trommel_filter_filter().subscription().call_matches(store, subscription, event).await
     }
 
     /// `output` and `emissions` are the limits of what may be returned.
@@ -139,7 +167,7 @@ impl Guest {
     ) -> wasmtime::Result<Result<Verdict, Failure>> {
         let headers = headers(event, reads);
         let event = project(event, reads, attempt, headers.as_deref());
-        let filter = self.0.trommel_filter_filter();
+        let filter = self.filter.trommel_filter_filter();
         Ok(match filter.subscription().call_process(store, subscription, event).await? {
             Ok(outcome) => Ok(verdict(outcome, output, emissions)?),
             Err(failure) => Err(failure.into()),

@@ -1,11 +1,11 @@
-//! The optional part of version 0.1.0: what is called when the first consumer comes and when the last one has left.
+//! The optional part of version 0.1: what is called when the first consumer comes and when the last one has left.
 
 use wasmtime::{Store, component::InstancePre};
 
 use super::{Failure, Params, Sandbox, borrow};
 
 wasmtime::component::bindgen!({
-    path: "wit/v0.1.0",
+    path: "wit/v0.1.1",
     world: "filter-lifecycle",
     // The types and the imports are those of the smaller world.
     with: { "trommel:filter": super::trommel::filter },

@@ -1,0 +1,100 @@
+//! A small store, kept apart for every filter and key. Wanted by `export!(Name, state)`; the user grants it.
+
+use std::{fmt, time::Duration};
+
+/// Why the store did not do it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    Denied,
+    /// The key, the value or the whole store passes its limit.
+    TooLarge,
+    /// [`add`] on a value that is not a number.
+    Conflict,
+    Unavailable(String),
+}
+
+/// # Errors
+/// See [`Error`].
+pub fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
+    #[cfg(target_arch = "wasm32")]
+    return Ok(wasm::get(key)?);
+    #[cfg(not(target_arch = "wasm32"))]
+    Ok(crate::testing::state(|state| state.get(key).cloned()))
+}
+
+/// Keeps the value for `ttl`, in whole milliseconds; without one until the router ends.
+///
+/// # Errors
+/// See [`Error`].
+pub fn set(key: &str, value: &[u8], ttl: Option<Duration>) -> Result<(), Error> {
+    #[cfg(target_arch = "wasm32")]
+    return Ok(wasm::set(key, value, ttl.map(milliseconds))?);
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        let _lives_as_long_as_the_test = ttl;
+        crate::testing::state(|state| state.insert(key.to_owned(), value.to_vec()));
+        Ok(())
+    }
+}
+
+/// # Errors
+/// See [`Error`].
+pub fn delete(key: &str) -> Result<(), Error> {
+    #[cfg(target_arch = "wasm32")]
+    return Ok(wasm::delete(key)?);
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        crate::testing::state(|state| state.remove(key));
+        Ok(())
+    }
+}
+
+/// Adds to a decimal number, 0 when absent, and returns the sum.
+///
+/// # Errors
+/// See [`Error`].
+pub fn add(key: &str, delta: i64, ttl: Option<Duration>) -> Result<i64, Error> {
+    #[cfg(target_arch = "wasm32")]
+    return Ok(wasm::add(key, delta, ttl.map(milliseconds))?);
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        let known = get(key)?.unwrap_or_else(|| b"0".to_vec());
+        let number = str::from_utf8(&known).ok().and_then(|text| text.parse::<i64>().ok());
+        let sum = number.and_then(|number| number.checked_add(delta)).ok_or(Error::Conflict)?;
+        set(key, sum.to_string().as_bytes(), ttl)?;
+        Ok(sum)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied => f.write_str("the store is denied"),
+            Self::TooLarge => f.write_str("it is too large for the store"),
+            Self::Conflict => f.write_str("what is stored is no number"),
+            Self::Unavailable(why) => write!(f, "the store is not available: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(target_arch = "wasm32")]
+use crate::bindings::trommel::filter::state as wasm;
+
+#[cfg(target_arch = "wasm32")]
+fn milliseconds(ttl: Duration) -> u64 {
+    ttl.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+#[cfg(target_arch = "wasm32")]
+impl From<wasm::StateError> for Error {
+    fn from(error: wasm::StateError) -> Self {
+        match error {
+            wasm::StateError::Denied => Self::Denied,
+            wasm::StateError::TooLarge => Self::TooLarge,
+            wasm::StateError::Conflict => Self::Conflict,
+            wasm::StateError::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}

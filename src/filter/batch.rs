@@ -1,0 +1,223 @@
+//! Many events in two flat buffers, laid out as `event-batch` of the contract says.
+
+use super::Fields;
+use crate::event::Event;
+
+const LAYOUT: u32 = 1;
+/// Numbers of a row.
+const STRIDE: u32 = 15;
+const ABSENT: [u32; 2] = [u32::MAX, 0];
+/// Bytes that are handed over at once, so that a batch asks for little of a guest's memory.
+const LARGEST: usize = 256 << 10;
+
+/// The events of one call. Used again, so that filling it allocates nothing once it has grown.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    arena: Vec<u8>,
+    index: Vec<u32>,
+    headers: Vec<u32>,
+}
+
+impl Columns {
+    /// Takes up the parts that are read of as many events as fit, from the first on, in place of what was there. Says
+    /// how many these are: none when the first alone is too large.
+    pub(super) fn fill<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>, reads: Fields) -> usize {
+        self.arena.clear();
+        self.headers.clear();
+        self.index.clear();
+        self.index.extend([LAYOUT, 0, STRIDE, 0]);
+        let mut count = 0;
+        let mut last_type = ABSENT;
+        for event in events {
+            if self.arena.len() + size(event, reads) > LARGEST {
+                break;
+            }
+            last_type = self.event_type(event.event_type.as_bytes(), last_type);
+            self.row(event, reads, last_type);
+            count += 1;
+        }
+        self.index[1] = count;
+        self.index[3] = number(self.index.len());
+        self.index.append(&mut self.headers);
+        count as usize
+    }
+
+    pub(super) fn arena(&self) -> &[u8] {
+        &self.arena
+    }
+
+    pub(super) fn index(&self) -> &[u32] {
+        &self.index
+    }
+
+    fn row(&mut self, event: &Event, reads: Fields, event_type: [u32; 2]) {
+        let id = self.part(reads.id.then_some(event.id.as_bytes()));
+        let subject = self.part(reads.subject.then_some(event.subject.as_bytes()));
+        let source_time = event.source_time.as_deref().filter(|_| reads.source_time);
+        let source_time = self.part(source_time.map(str::as_bytes));
+        let payload = self.part(reads.payload.then_some(&event.payload));
+        let observed_at = [event.observed_at as u32, (event.observed_at >> 32) as u32];
+        let headers = if reads.headers { self.headers(event) } else { ABSENT };
+        for pair in [id, event_type, subject, source_time, payload, observed_at] {
+            self.index.extend(pair);
+        }
+        self.index.push(event.attempt);
+        self.index.extend(headers);
+    }
+
+    /// Where the type is. Neighbours mostly agree in it, and then share it: a guest needs to decode it once.
+    fn event_type(&mut self, event_type: &[u8], last: [u32; 2]) -> [u32; 2] {
+        let [offset, length] = last.map(|number| number as usize);
+        if self.arena.get(offset..offset.wrapping_add(length)) == Some(event_type) {
+            return last;
+        }
+        self.part(Some(event_type))
+    }
+
+    fn headers(&mut self, event: &Event) -> [u32; 2] {
+        let first = number(self.headers.len() / 4);
+        for (name, value) in event.headers.iter() {
+            for text in [name, value] {
+                let part = self.part(Some(text.as_bytes()));
+                self.headers.extend(part);
+            }
+        }
+        [first, number(event.headers.len())]
+    }
+
+    fn part(&mut self, bytes: Option<&[u8]>) -> [u32; 2] {
+        let Some(bytes) = bytes else { return ABSENT };
+        let offset = number(self.arena.len());
+        self.arena.extend_from_slice(bytes);
+        [offset, number(bytes.len())]
+    }
+}
+
+/// Offsets and counts, which [`LARGEST`] keeps far below what a number holds.
+fn number(length: usize) -> u32 {
+    length as u32
+}
+
+/// What the event adds to the arena, at most; a header counts for its numbers too.
+fn size(event: &Event, reads: Fields) -> usize {
+    let texts = [
+        (true, event.event_type.len()),
+        (reads.id, event.id.len()),
+        (reads.subject, event.subject.len()),
+        (reads.source_time, event.source_time.as_ref().map_or(0, |time| time.len())),
+        (reads.payload, event.payload.len()),
+    ];
+    let size: usize = texts.iter().filter(|(read, _)| *read).map(|(_, length)| length).sum();
+    let headers = event.headers.iter().filter(|_| reads.headers);
+    size + headers.map(|(name, value)| name.len() + value.len() + 4 * size_of::<u32>()).sum::<usize>()
+}
+
+/// The reading side, as filters in Rust have it.
+#[cfg(test)]
+#[path = "../../plugins/sdk-rust/src/columns.rs"]
+mod reading;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::{collection::vec, option, prelude::*};
+
+    use super::{reading::Row, *};
+    use crate::event::Origin;
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        let text = || "\\PC{0,5}";
+        let headers = vec((text(), text()), 0..3);
+        let texts = ("[ab]{0,1}", text(), text(), option::of(text()));
+        (texts, headers, vec(any::<u8>(), 0..9), any::<u64>(), any::<u32>()).prop_map(
+            |((event_type, id, subject, source_time), headers, payload, observed_at, attempt)| Event {
+                id: id.into(),
+                event_type: event_type.into(),
+                subject: subject.into(),
+                source_time: source_time.map(Into::into),
+                observed_at,
+                attempt,
+                headers: headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+                payload: payload.into(),
+                origin: Arc::new(Origin { source: "s".to_owned(), stream: "S".to_owned() }),
+                sequence: 1,
+            },
+        )
+    }
+
+    fn any_fields() -> impl Strategy<Value = Fields> {
+        any::<[bool; 5]>().prop_map(|[id, subject, source_time, headers, payload]| Fields {
+            id,
+            subject,
+            source_time,
+            headers,
+            payload,
+        })
+    }
+
+    fn bytes(text: &str) -> &[u8] {
+        text.as_bytes()
+    }
+
+    fn check(row: Row<'_>, event: &Event, reads: Fields) {
+        assert_eq!(row.event_type(), bytes(&event.event_type));
+        assert_eq!(row.id(), reads.id.then_some(bytes(&event.id)));
+        assert_eq!(row.subject(), reads.subject.then_some(bytes(&event.subject)));
+        let source_time = event.source_time.as_deref().filter(|_| reads.source_time);
+        assert_eq!(row.source_time(), source_time.map(bytes));
+        assert_eq!(row.payload(), reads.payload.then_some(&event.payload[..]));
+        assert_eq!((row.observed_at(), row.attempt()), (event.observed_at, event.attempt));
+        let headers = || event.headers.iter().map(|(name, value)| (bytes(name), bytes(value))).collect();
+        assert_eq!(row.headers().map(Iterator::collect::<Vec<_>>), reads.headers.then(headers));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_laid_out_reads_the_same(events in vec(any_event(), 0..70), reads in any_fields()) {
+            let mut columns = Columns::default();
+            for _ in 0..2 {
+                prop_assert_eq!(columns.fill(&events, reads), events.len());
+                let read = reading::Columns::new(columns.arena(), columns.index());
+                prop_assert_eq!(read.len(), events.len());
+                for (position, event) in events.iter().enumerate() {
+                    check(read.row(position), event, reads);
+                }
+            }
+        }
+    }
+
+    fn event(payload: usize) -> Event {
+        Event {
+            id: "1".into(),
+            event_type: "created".into(),
+            subject: "s".into(),
+            source_time: None,
+            observed_at: 0,
+            attempt: 1,
+            headers: Default::default(),
+            payload: vec![0; payload].into(),
+            origin: Arc::new(Origin { source: "s".to_owned(), stream: "S".to_owned() }),
+            sequence: 1,
+        }
+    }
+
+    const PAYLOAD: Fields = Fields { id: false, subject: false, source_time: false, headers: false, payload: true };
+
+    #[test]
+    fn no_more_is_taken_than_is_handed_over_at_once() {
+        let mut columns = Columns::default();
+        let half = LARGEST / 2;
+        assert_eq!(columns.fill(&[event(half), event(half - 100), event(half)], PAYLOAD), 2);
+        assert_eq!(columns.index()[1], 2);
+        assert_eq!(columns.fill(&[event(LARGEST)], PAYLOAD), 0);
+        assert_eq!(columns.fill(&[event(LARGEST)], Fields::default()), 1, "what is not read is not counted");
+    }
+
+    #[test]
+    fn neighbours_of_one_type_share_it() {
+        let mut columns = Columns::default();
+        assert_eq!(columns.fill(&[event(0), event(0), Event { event_type: "x".into(), ..event(0) }], PAYLOAD), 3);
+        assert_eq!(columns.arena(), b"createdx");
+    }
+}

@@ -1,0 +1,53 @@
+//! Conditions in words, for those who ask why an event did not pass.
+
+use std::fmt;
+
+use super::{Comparison, Conditions, Facts, Field, NotJson, Test};
+
+impl Conditions {
+    /// Every list, its tests joined by `;`.
+    pub fn shown(&self) -> Vec<String> {
+        let list = |tests: &[Test]| tests.iter().map(Test::to_string).collect::<Vec<_>>().join("; ");
+        self.any.iter().map(|tests| list(tests)).collect()
+    }
+
+    /// Of each list, the first test that the event fails. A list that is left out is passed whole.
+    ///
+    /// # Errors
+    /// As [`Self::test`].
+    pub fn failing<'a>(&'a self, facts: &mut Facts<'a>) -> Result<Vec<String>, NotJson> {
+        let mut failing = Vec::new();
+        for list in &self.any {
+            for test in list {
+                if !test.passes(facts)? {
+                    failing.push(test.to_string());
+                    break;
+                }
+            }
+        }
+        Ok(failing)
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.field {
+            Field::Subject => f.write_str("subject"),
+            Field::EventType => f.write_str("event-type"),
+            Field::Header(name) => write!(f, "header:{name}"),
+            Field::Payload(pointer) => write!(f, "{pointer}"),
+        }?;
+        let comparison = match self.comparison {
+            Comparison::Exists => return f.write_str(" exists"),
+            Comparison::Equals => "==",
+            Comparison::NotEquals => "!=",
+            Comparison::Less => "<",
+            Comparison::LessOrEqual => "<=",
+            Comparison::Greater => ">",
+            Comparison::GreaterOrEqual => ">=",
+            Comparison::StartsWith => "starts with",
+            Comparison::Contains => "contains",
+        };
+        write!(f, " {comparison} {:?}", self.text)
+    }
+}

@@ -1,0 +1,103 @@
+//! Asking `matches`, event by event or many at once.
+
+use std::sync::Arc;
+
+use super::Filter;
+use crate::{
+    event::Event,
+    filter::{Fault, Subscription, batch::Columns, instance::Instance},
+    metrics::Sampled,
+};
+
+/// Asks `matches` on an instance of its own, made when it is first needed and anew after a break.
+pub struct Matcher {
+    filter: Filter,
+    instance: Option<Instance>,
+    columns: Columns,
+    /// Batches that broke one after the other.
+    breaks: u32,
+}
+
+/// Batches after which it seems to be the batch, not the event, that a guest breaks on.
+const MOST_BREAKS: u32 = 3;
+
+impl Matcher {
+    pub(super) fn new(filter: Filter) -> Self {
+        Self { filter, instance: None, columns: Columns::default(), breaks: 0 }
+    }
+
+    /// Whether the filter wants the event. Computes on the spot, for no longer than the limit for `matches`; the first
+    /// call for a subscription also builds the guest's object for it.
+    ///
+    /// # Errors
+    /// A break, which must never be read as "no".
+    pub fn matches(&mut self, subscription: &Arc<Subscription>, event: &Event) -> Result<bool, Fault> {
+        let reads = self.filter.0.manifest.match_reads;
+        self.call("matches", |instance, _| instance.matches(subscription, event, reads))
+    }
+
+    /// Whether [`Self::matches_batch`] is worth a try.
+    pub fn takes_batches(&self) -> bool {
+        self.filter.0.matching.linked.has_batch() && self.filter.0.manifest.hooks.matches && self.breaks < MOST_BREAKS
+    }
+
+    /// Whether the filter wants each of the events, asked in as few calls as their size allows. Computes on the spot,
+    /// for no longer than twice the limit for `matches` with every 64 events.
+    ///
+    /// # Errors
+    /// A break, which says nothing of any of the events: each is then to be asked about alone.
+    pub fn matches_batch(&mut self, subscription: &Arc<Subscription>, events: &[&Event]) -> Result<Vec<bool>, Fault> {
+        let reads = self.filter.0.manifest.match_reads;
+        let mut answers = Vec::with_capacity(events.len());
+        while let [next, ..] = &events[answers.len()..] {
+            let count = self.columns.fill(events[answers.len()..].iter().copied(), reads);
+            if count == 0 {
+                answers.push(self.matches(subscription, next)?);
+                continue;
+            }
+            let bits = self.call("filter-batch.matches", |instance, columns| {
+                instance.matches_batch(subscription, (columns, count))
+            });
+            self.breaks = if bits.is_ok() { 0 } else { self.breaks + 1 };
+            let bits = bits?;
+            answers.extend((0..count).map(|event| bits[event / 64] >> (event % 64) & 1 == 1));
+        }
+        Ok(answers)
+    }
+
+    /// Bytes of memory that its instance has; 0 while there is none.
+    pub fn memory(&self) -> usize {
+        self.instance.as_ref().map_or(0, Instance::memory)
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_instance(&self) -> bool {
+        self.instance.is_some()
+    }
+
+    /// The guest's objects that are alive.
+    #[cfg(test)]
+    pub(super) fn objects(&self) -> usize {
+        self.instance.as_ref().map_or(0, Instance::objects)
+    }
+
+    fn call<T>(
+        &mut self,
+        name: &'static str,
+        call: impl FnOnce(&mut Instance, &Columns) -> wasmtime::Result<T>,
+    ) -> Result<T, Fault> {
+        let loaded = &*self.filter.0;
+        let instance = match &mut self.instance {
+            Some(instance) => instance,
+            none => none.insert(loaded.match_instance()?),
+        };
+        let began = Sampled::begin(loaded.metrics.matches.inc());
+        let answer = call(instance, &self.columns);
+        loaded.metrics.match_time.end(began);
+        let answer = answer.map_err(|error| loaded.blame(name, instance.failed(error)));
+        if answer.is_err() || instance.is_worn() {
+            self.instance = None;
+        }
+        answer
+    }
+}

@@ -1,0 +1,61 @@
+//! What a file says of itself, whether or not a router would take it: for authors who want to know why.
+
+use wasmparser::{Parser, Payload};
+
+use super::{
+    LoadError,
+    inspect::{Form, describe_file},
+};
+use crate::config::Grant;
+
+/// What is in a component's file.
+#[derive(Debug)]
+pub struct Survey {
+    pub form: Form,
+    /// Of the file, in bytes.
+    pub size: usize,
+    /// Bytes of it that are debugging information.
+    pub debug: usize,
+    /// Version of the contract that it was built against; `None` when it names none.
+    pub contract: Option<String>,
+    /// What it calls, by full names.
+    pub imports: Vec<String>,
+    /// Of these, what no router has.
+    pub strange: Vec<String>,
+    /// What it exports, by full names.
+    pub exports: Vec<String>,
+    /// What a router must grant it.
+    pub grants: Vec<Grant>,
+}
+
+/// Looks at a file of any size.
+///
+/// # Errors
+/// When it is not WebAssembly, or a core module that can't be made a component.
+pub fn survey(file: &[u8]) -> Result<Survey, LoadError> {
+    let (form, _, described) = describe_file(file)?;
+    let (imports, exports) = (described.imported(), described.exported());
+    let strange = imports.iter().filter(|import| import.is_strange).map(|import| import.name.clone()).collect();
+    let grants = [(Grant::Api, "api"), (Grant::State, "state")];
+    let grants = grants.into_iter().filter(|(_, name)| imports.iter().any(|import| import.ours == Some(name)));
+    Ok(Survey {
+        form,
+        size: file.len(),
+        debug: debug(file),
+        contract: described.version(),
+        grants: grants.map(|(grant, _)| grant).collect(),
+        imports: imports.into_iter().map(|import| import.name).collect(),
+        strange,
+        exports,
+    })
+}
+
+/// Custom sections `.debug_*`, of the modules inside too.
+fn debug(file: &[u8]) -> usize {
+    let payloads = Parser::new(0).parse_all(file).map_while(Result::ok);
+    let sizes = payloads.map(|payload| match payload {
+        Payload::CustomSection(section) if section.name().starts_with(".debug_") => section.data().len(),
+        _ => 0,
+    });
+    sizes.sum()
+}

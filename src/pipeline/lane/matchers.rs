@@ -1,0 +1,103 @@
+//! A lane's own instances for `matches`, and what they said ahead of a run of events of one key: where a filter takes
+//! batches it is asked about all of them in one call a route. `matches` is pure, so when it is asked makes no
+//! difference; all else goes event by event.
+
+use std::sync::Arc;
+
+use crate::{
+    event::Event,
+    filter::{Facts, Fault, Filter, Matcher, Subscription},
+    pipeline::Item,
+    registry::Key,
+};
+
+/// Events that are asked about ahead.
+const LONGEST_RUN: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Matchers {
+    own: Vec<(Filter, Matcher)>,
+    /// Route by route of the run's key, whether each of its events is wanted.
+    ahead: Vec<Option<bool>>,
+    run: usize,
+}
+
+/// The events at the front that have the first one's key.
+pub(super) fn run(items: &[Item]) -> &[Item] {
+    let same = items.iter().take(LONGEST_RUN).take_while(|item| Arc::ptr_eq(&item.key, &items[0].key));
+    &items[..same.count()]
+}
+
+impl Matchers {
+    pub(super) fn retain(&mut self, mut is_used: impl FnMut(&Filter) -> bool) {
+        self.own.retain(|(filter, _)| is_used(filter));
+    }
+
+    /// Asks `matches`; after a break once more, on a fresh instance.
+    pub(super) fn matches(
+        &mut self,
+        filter: &Filter,
+        subscription: &Arc<Subscription>,
+        event: &Event,
+    ) -> Result<bool, Fault> {
+        if !subscription.has_matches() {
+            return Ok(true);
+        }
+        let matcher = self.own(filter);
+        matcher.matches(subscription, event).or_else(|_| matcher.matches(subscription, event))
+    }
+
+    /// What was said ahead of an event of the run. `None` when it is to be asked about in its turn.
+    pub(super) fn answer(&self, route: usize, event: usize) -> Option<bool> {
+        *self.ahead.get(route * self.run + event)?
+    }
+
+    /// Tests the conditions of every route of `key` on the events of the run, and asks its filter about those that
+    /// pass. False, and nobody was asked, where that is not worth it.
+    pub(super) fn ask_ahead(&mut self, key: &Key, run: &[Item]) -> bool {
+        // What has to be decoded first is so only when its turn comes.
+        let Some(filter) = key.filter.as_ref().filter(|_| run.len() > 1 && key.decoding.is_none()) else {
+            return false;
+        };
+        if filter.is_quarantined() || !self.own(filter).takes_batches() {
+            return false;
+        }
+        let mut ahead = std::mem::take(&mut self.ahead);
+        ahead.clear();
+        ahead.resize(key.routes.len() * run.len(), None);
+        self.run = run.len();
+        for (position, item) in run.iter().enumerate() {
+            let mut facts = Facts::new(item.ticket.event());
+            for (route, answers) in key.routes.iter().zip(ahead.chunks_exact_mut(run.len())) {
+                let conditions = route.subscription.as_ref().map(|subscription| subscription.conditions());
+                // That a payload is not JSON is said when its turn comes.
+                answers[position] = conditions.and_then(|conditions| conditions.test(&mut facts).ok());
+            }
+        }
+        for (route, answers) in key.routes.iter().zip(ahead.chunks_exact_mut(run.len())) {
+            let Some(subscription) = &route.subscription else { continue };
+            let passed = run.iter().zip(&*answers).filter(|(_, answer)| **answer == Some(true));
+            let events: Vec<&Event> = passed.map(|(item, _)| item.ticket.event()).collect();
+            let mut said = match self.own(filter).matches_batch(subscription, &events) {
+                Ok(said) => said.into_iter(),
+                Err(error) => {
+                    let (key, filter) = (&*key.name, filter.name());
+                    tracing::warn!(key, filter, %error, "a batch failed, its events are asked about one by one");
+                    Vec::new().into_iter()
+                }
+            };
+            let passed = answers.iter_mut().filter(|answer| **answer == Some(true));
+            passed.for_each(|answer| *answer = said.next());
+        }
+        self.ahead = ahead;
+        true
+    }
+
+    fn own(&mut self, filter: &Filter) -> &mut Matcher {
+        let position = self.own.iter().position(|(other, _)| other == filter).unwrap_or_else(|| {
+            self.own.push((filter.clone(), filter.matcher()));
+            self.own.len() - 1
+        });
+        &mut self.own[position].1
+    }
+}
