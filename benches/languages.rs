@@ -1,0 +1,123 @@
+//! What one and the same filter costs in each language: the templates of `examples/languages`, which parse the payload in
+//! `matches` and in `process`, and the filter of the conformance suite, whose `matches` looks at type and headers.
+//! `examples/languages/build && examples/languages/templates/try && cargo bench --bench languages`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its result")]
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+use tokio::runtime::{Builder, Runtime};
+use trommel::{
+    config::{FilterSettings, Grant, LimitOverrides, Limits, OnQuarantine},
+    event::{Event, Headers, Origin},
+    filter::{CallLimits, Filter, Host, Subscription, Verdict},
+    metrics::Metrics,
+};
+
+#[path = "common/turns.rs"]
+mod turns;
+
+use turns::medians;
+
+const LIMITS: Limits = Limits {
+    match_cpu: std::time::Duration::from_secs(10),
+    process_cpu: std::time::Duration::from_secs(10),
+    process_wall: std::time::Duration::from_secs(60),
+    load: std::time::Duration::from_secs(60),
+    memory: 256 << 20,
+    output: 1 << 20,
+    emissions: 1000,
+    host_calls: 16,
+    log_lines: 0,
+    component: 64 << 20,
+};
+const BATCH: usize = 64;
+
+fn main() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    println!("{:<22}{:>12}{:>12}{:>12}{:>14}", "component", "KiB", "cold ms", "cached ms", "instance us");
+    let mut all = Vec::new();
+    for language in ["rust", "c", "js", "ts", "python", "go"] {
+        for name in [language.to_owned(), format!("template-{language}")] {
+            if let Some(filter) = loaded(&runtime, &name) {
+                all.push((name, filter));
+            }
+        }
+    }
+    println!("\n{:<22}{:>12}{:>12}{:>12}", "ns per event", "matches", "batch of 64", "process");
+    for (name, filter) in &all {
+        calls(&runtime, name, filter);
+    }
+}
+
+/// Loads with an empty cache, and once more with what is then in it.
+fn loaded(runtime: &Runtime, name: &str) -> Option<Filter> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/languages/target");
+    let file = std::fs::read(folder.join(format!("{name}.wasm"))).ok()?;
+    let cache = tempfile::tempdir().unwrap();
+    let load = || {
+        let host = Host::new(Some(cache.path().to_owned()), None, Arc::new(Metrics::default())).unwrap();
+        let grants = vec![Grant::Api, Grant::State];
+        let settings =
+            FilterSettings { name: name.to_owned(), grants, on_quarantine: OnQuarantine::Pause, limits: LIMITS };
+        let start = Instant::now();
+        let filter = runtime.block_on(host.load(name, file.clone(), &settings)).unwrap();
+        (filter, start.elapsed().as_secs_f64() * 1e3)
+    };
+    let ((_, cold), (filter, cached)) = (load(), load());
+    let route = subscribe(runtime, &filter, &[]);
+    let event = event();
+    let mut fresh = || assert!(filter.matcher().matches(&route, &event).unwrap());
+    let instance = medians(&mut [&mut fresh])[0] / 1e3;
+    println!("{name:<22}{:>12}{cold:>12.0}{cached:>12.1}{instance:>14.0}", file.len() / 1024);
+    Some(filter)
+}
+
+fn calls(runtime: &Runtime, name: &str, filter: &Filter) {
+    let is_template = name.starts_with("template");
+    let route = subscribe(runtime, filter, &[]);
+    let event = event();
+    let batch = vec![&event; BATCH];
+    let (mut single, mut batched) = (filter.matcher(), filter.matcher());
+    let has_batch = batched.takes_batches();
+    let mut matches = || assert!(single.matches(&route, &event).unwrap());
+    let mut matches_batch = || {
+        if has_batch {
+            assert!(batched.matches_batch(&route, &batch).unwrap()[BATCH - 1]);
+        }
+    };
+    let mut process = || {
+        let verdict = runtime.block_on(filter.process(&route, &event, 1)).unwrap();
+        assert!(matches!((is_template, verdict), (true, Verdict::Replace(_)) | (false, Verdict::Keep)));
+    };
+    let figures = medians(&mut [&mut matches, &mut matches_batch, &mut process]);
+    let batch = if has_batch { format!("{:.0}", figures[1] / BATCH as f64) } else { "-".to_owned() };
+    println!("{name:<22}{:>12.0}{batch:>12}{:>12.0}", figures[0], figures[2]);
+}
+
+fn subscribe(runtime: &Runtime, filter: &Filter, params: &[(&str, &str)]) -> Arc<Subscription> {
+    let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let limits = CallLimits::new(&LIMITS, &LimitOverrides::default());
+    runtime.block_on(async {
+        let params = filter.normalize_params("key", params).await.unwrap();
+        filter.subscribe("key", params, limits).await.unwrap()
+    })
+}
+
+/// An order of 256 bytes, no headers.
+fn event() -> Event {
+    let mut payload = r#"{"amount":250,"customer":{"id":"c-1","tier":"silver"},"note":""#.to_owned();
+    payload.push_str(&"x".repeat(254 - payload.len()));
+    payload.push_str("\"}");
+    Event {
+        id: "2f1c0a5e-7f0d-4f7e-9d0a-3f8c3f1c0a5e".into(),
+        event_type: "order.created".into(),
+        subject: "orders.eu.created".into(),
+        source_time: None,
+        observed_at: 1_767_323_045_000_000_000,
+        attempt: 1,
+        headers: Headers::default(),
+        payload: payload.into(),
+        origin: Arc::new(Origin { source: "orders".to_owned(), stream: "ORDERS".to_owned() }),
+        sequence: 1,
+    }
+}

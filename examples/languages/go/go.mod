@@ -1,0 +1,9 @@
+module conformance
+
+go 1.25
+
+require trommel v0.0.0
+
+require go.bytecodealliance.org/pkg v0.2.1 // indirect
+
+replace trommel => ../../../plugins/sdk-go

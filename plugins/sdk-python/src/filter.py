@@ -1,0 +1,3 @@
+"""componentize-py looks for an exported resource in a module that is named after its interface."""
+
+from trommel import Subscription as Subscription

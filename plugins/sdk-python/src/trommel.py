@@ -1,0 +1,275 @@
+"""Filters for trommel in Python: a class whose methods are the hooks, exported by `define`.
+
+A hook that the class does not have is never called. What the constructor raises refuses the route; what `process` raises
+becomes a failure: a `Failure` as it is, anything else a failed one with its traceback. What `matches` raises ends the
+instance: nothing is ever taken for `False`.
+"""
+
+import json
+import traceback
+from math import ceil
+
+from componentize_py_types import Err
+from wit_world.imports import types
+
+Emission = types.Emission
+
+
+class Event:
+    """One event. What is absent is `None`."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw):
+        self._raw = raw
+
+    @property
+    def type(self) -> str:
+        return self._raw.event_type
+
+    @property
+    def id(self) -> str | None:
+        return self._raw.id
+
+    @property
+    def subject(self) -> str | None:
+        return self._raw.subject
+
+    @property
+    def source_time(self) -> str | None:
+        return self._raw.source_time
+
+    @property
+    def observed_at(self) -> int:
+        """When the router saw it, in Unix nanoseconds."""
+        return self._raw.observed_at
+
+    @property
+    def attempt(self) -> int:
+        """1 on the first delivery."""
+        return self._raw.attempt
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        return self._raw.headers or []
+
+    @property
+    def payload(self) -> bytes | None:
+        return self._raw.payload
+
+    def header(self, name: str) -> str | None:
+        """The first value under a name, whatever its case."""
+        return next((value for other, value in self.headers if other.lower() == name.lower()), None)
+
+    def text(self) -> str:
+        try:
+            return str(self.payload, "utf-8")
+        except ValueError as error:
+            raise malformed(f"the payload can't be read: {error}") from None
+
+    def json(self):
+        try:
+            return json.loads(self.text(), parse_constant=_refuse)
+        except (ValueError, RecursionError) as error:
+            raise malformed(f"the payload can't be read: {error}") from None
+
+
+def _refuse(constant: str):
+    raise ValueError(f"{constant} is no JSON")
+
+
+class Failure(Exception):
+    """What becomes of an event that can't be processed: made by one of the functions below."""
+
+    def __init__(self, failure, message: str):
+        super().__init__(message)
+        self.failure = failure
+
+
+def malformed(message: str) -> Failure:
+    """The event can never be processed: straight to the dead letters."""
+    return Failure(types.Failure_Malformed(message), message)
+
+
+def retry(ms: int, message: str) -> Failure:
+    """Passing trouble: try again after this many milliseconds."""
+    return Failure(types.Failure_Retry((ms, message)), message)
+
+
+def failed(message: str) -> Failure:
+    """Try again by the key's policy, then dead letter."""
+    return Failure(types.Failure_Failed(message), message)
+
+
+def broken(message: str) -> Failure:
+    """The filter itself can't go on: it is quarantined, the event is kept."""
+    return Failure(types.Failure_Broken(message), message)
+
+
+def _failure(error: Exception, other):
+    return error.failure if isinstance(error, Failure) else other("".join(traceback.format_exception(error)))
+
+
+_OUTCOMES = (types.Outcome_Drop, types.Outcome_Keep, types.Outcome_Replace, types.Outcome_Emit)
+
+DROP = types.Outcome_Drop()
+"""Not wanted after all."""
+KEEP = types.Outcome_Keep()
+"""Send the event on as it is. Copies nothing back."""
+
+
+def replace(payload):
+    """Send the event on with this payload: bytes, text, or anything else as JSON."""
+    return types.Outcome_Replace(_payload(payload))
+
+
+def emit(emissions):
+    """Send these instead, in this order."""
+    return types.Outcome_Emit(list(emissions))
+
+
+def emission(payload, subject: str | None = None, headers=()) -> Emission:
+    """One output: without a subject under the event's own, the headers added to the event's."""
+    return Emission(_payload(payload), subject, list(headers))
+
+
+def _payload(payload) -> bytes:
+    if isinstance(payload, (bytes, bytearray)):
+        return bytes(payload)
+    if not isinstance(payload, str):
+        payload = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    return payload.encode()
+
+
+class _Exported:
+    """What `define` was told."""
+
+    route = manifest = None
+
+
+def define(route, *, name, version, description="", match_reads=(), process_reads=(), capabilities=()):
+    """Makes the class `Filter` that a component exports.
+
+    `match_reads` and `process_reads` are lists of "id", "subject", "source-time", "headers" and "payload".
+    """
+    hooks = types.Hooks.NORMALIZE_PARAMS
+    for hook in ("conditions", "matches", "process"):
+        if hasattr(route, hook):
+            hooks |= types.Hooks[hook.upper()]
+    _Exported.route = route
+    _Exported.manifest = types.Manifest(
+        name, version, description, hooks, _fields(match_reads), _fields(process_reads), list(capabilities)
+    )
+    return Filter
+
+
+def _fields(names):
+    fields = types.Fields(0)
+    for name in names:
+        fields |= types.Fields[name.upper().replace("-", "_")]
+    return fields
+
+
+class Filter:
+    def describe(self):
+        return _Exported.manifest
+
+    def normalize_params(self, key, params):
+        try:
+            route, given = _Exported.route, dict(params)
+            if hasattr(route, "normalize"):
+                return sorted(route.normalize(given, key).items())
+            route(given, key)
+            return params
+        except Exception as error:
+            raise Err(_failure(error, types.Failure_Malformed)) from error
+
+
+class _Route:
+    """One route's interest. Params that its class refused never come here: should they, nothing goes out unseen."""
+
+    def __init__(self, key, params):
+        self.problem = None
+        try:
+            self.route = _Exported.route(dict(params), key)
+        except Exception as error:
+            self.problem = _failure(error, types.Failure_Malformed).value
+
+    def passes(self, event) -> bool:
+        return self.problem is not None or bool(self.route.matches(Event(event)))
+
+
+class Subscription(_Route):
+    def conditions(self):
+        any_of = [] if self.problem is not None else self.route.conditions()
+        return [[_condition(*one) for one in all_of] for all_of in any_of]
+
+    def matches(self, event):
+        return self.passes(event)
+
+    def process(self, event):
+        if self.problem is not None:
+            raise Err(types.Failure_Broken(self.problem))
+        try:
+            outcome = self.route.process(Event(event))
+            if not isinstance(outcome, _OUTCOMES):
+                raise TypeError("process must return DROP, KEEP, replace(...) or emit(...)")
+            return outcome
+        except Exception as error:
+            raise Err(_failure(error, types.Failure_Failed)) from error
+
+
+def _condition(field, comparison, value=""):
+    return types.Condition(field, types.Comparison[comparison.upper().replace("-", "_")], str(value))
+
+
+class Batch(_Route):
+    """`matches` for many events in one call."""
+
+    def matches(self, events):
+        index = events.index
+        layout, count, stride = index[:3]
+        if layout != 1:
+            raise ValueError(f"unknown layout {layout} of a batch")
+        bits, passes = 0, self.passes
+        for event in range(count):
+            if passes(_Row(events.arena, index, 4 + event * stride)):
+                bits |= 1 << event
+        return [bits >> 64 * word & 0xFFFF_FFFF_FFFF_FFFF for word in range(ceil(count / 64))]
+
+
+_ABSENT = 0xFFFF_FFFF
+
+
+class _Row:
+    """One event of a batch, as the generated bindings would show it. Reads only what is asked for."""
+
+    __slots__ = ("_arena", "_index", "_row")
+
+    def __init__(self, arena, index, row):
+        self._arena, self._index, self._row = arena, index, row
+
+    def _bytes(self, at):
+        start = self._index[at]
+        return None if start == _ABSENT else self._arena[start : start + self._index[at + 1]]
+
+    def _text(self, at):
+        part = self._bytes(at)
+        return None if part is None else str(part, "utf-8")
+
+    id = property(lambda self: self._text(self._row))
+    event_type = property(lambda self: self._text(self._row + 2))
+    subject = property(lambda self: self._text(self._row + 4))
+    source_time = property(lambda self: self._text(self._row + 6))
+    payload = property(lambda self: self._bytes(self._row + 8))
+    observed_at = property(lambda self: self._index[self._row + 11] << 32 | self._index[self._row + 10])
+    attempt = property(lambda self: self._index[self._row + 12])
+
+    @property
+    def headers(self):
+        first, count = self._index[self._row + 13 : self._row + 15]
+        if first == _ABSENT:
+            return None
+        table = self._index[3]
+        places = range(table + 4 * first, table + 4 * (first + count), 4)
+        return [(self._text(at), self._text(at + 2)) for at in places]
