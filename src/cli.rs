@@ -14,11 +14,16 @@ pub mod check;
 mod columns;
 pub mod consume;
 pub mod deliveries;
+pub mod dev;
 pub mod dlq;
 pub mod emit;
+pub mod explain;
+mod given;
 pub mod history;
 pub mod keys;
 pub mod logs;
+mod outcome;
+pub mod plugin;
 pub mod refusal;
 pub mod replay;
 mod row;
@@ -67,10 +72,13 @@ enum Command {
     Tail(tail::Tail),
     Emit(emit::Emit),
     Replay(replay::Replay),
+    Explain(explain::Explain),
+    Dev(dev::Dev),
     Streams(streams::Streams),
     Deliveries(deliveries::Deliveries),
     Webhooks(webhooks::Webhooks),
     Dlq(dlq::Dlq),
+    Plugin(plugin::Plugin),
     /// Print the version of the router and of the filter contracts that it serves
     Version,
 }
@@ -87,10 +95,13 @@ impl Cli {
             Command::Tail(tail) => return tail.execute(),
             Command::Emit(emit) => return emit.execute(),
             Command::Replay(replay) => return replay.execute(),
+            Command::Explain(explain) => return explain.execute(),
+            Command::Dev(dev) => return dev.execute(),
             Command::Streams(streams) => return streams.execute(),
             Command::Deliveries(deliveries) => return deliveries.execute(),
             Command::Webhooks(webhooks) => return webhooks.execute(),
             Command::Dlq(dlq) => return dlq.execute(),
+            Command::Plugin(plugin) => return plugin.execute(),
             Command::Check(check) => check.execute(),
             Command::Version => version(),
         };

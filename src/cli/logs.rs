@@ -9,6 +9,8 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 
+use crate::show;
+
 #[derive(Debug, Args)]
 pub struct Logs {
     /// How logs are written on stderr
@@ -17,6 +19,9 @@ pub struct Logs {
     /// What is logged: error, warn, info, debug, trace, or directives such as `info,filter=debug`
     #[arg(long, env = "TROMMEL_LOG", default_value = "info,async_nats=off", value_name = "LEVEL")]
     log: String,
+    /// Also show every event that comes in, what goes out, and why something was dropped
+    #[arg(long)]
+    show: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,7 +36,8 @@ impl Logs {
     /// # Errors
     /// When the directives of `--log` are wrong.
     pub fn start(&self, line: &ProgressBar) -> anyhow::Result<()> {
-        let filter = EnvFilter::try_new(&self.log)
+        let shows = if self.show { format!(",{}", show::DIRECTIVE) } else { String::new() };
+        let filter = EnvFilter::try_new(format!("{}{shows}", self.log))
             .map_err(|error| anyhow::anyhow!("`--log {}` is not understood: {error}", self.log))?;
         let line = line.clone();
         let builder = tracing_subscriber::fmt()

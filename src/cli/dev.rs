@@ -1,0 +1,158 @@
+//! `trommel dev DIR`: a router that is begun again with what it is made of, for who writes a filter.
+
+use std::{
+    env,
+    io::{self, Write},
+    path::PathBuf,
+    process::{ExitCode, ExitStatus},
+    time::Duration,
+};
+
+use clap::Args;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    process::{Child, Command},
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+
+use crate::{
+    cli::refusal::{Kind, Refusal},
+    config,
+    registry::Watch,
+};
+
+mod server;
+mod sources;
+
+use server::Server;
+use sources::Sources;
+
+/// How long a router may take to end in good order.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Run a router while its filters are written
+///
+/// Runs what `build` scripts there are, in the folder and in the folders of its `plugins`, and again whenever a source
+/// changes; shows every event that comes in, what goes out, and why something was dropped. Keys and components are
+/// reloaded while the router runs; it is started again when `trommel.toml` or its input changes.
+#[derive(Args, Debug)]
+pub struct Dev {
+    /// The router's folder, with `trommel.toml` in it
+    dir: PathBuf,
+    /// Start the `nats-server` on the `PATH` at the address in `[nats]`, with its store in the router's folder
+    #[arg(long)]
+    nats: bool,
+}
+
+impl Dev {
+    pub fn execute(self) -> ExitCode {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let ended = runtime
+            .map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))
+            .and_then(|runtime| runtime.block_on(self.run()));
+        ended.err().map_or(ExitCode::SUCCESS, |refusal| refusal.end(false))
+    }
+
+    async fn run(&self) -> Result<(), Refusal> {
+        let internal = |error: io::Error| Refusal::new(Kind::Internal, "signals", error.to_string());
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
+        let mut server = None;
+        let mut sources = Sources::find(&self.dir);
+        sources.build_changed().await;
+        if self.nats {
+            server = Some(Server::start(&self.dir).await?);
+        }
+        let ended = tokio::select! {
+            ended = self.keep_going(&mut sources) => ended,
+            _ = interrupt.recv() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+        };
+        if let Some(server) = server {
+            server.stop().await;
+        }
+        ended
+    }
+
+    /// Runs the router again and again. Ends only when it can't be started.
+    async fn keep_going(&self, sources: &mut Sources) -> Result<(), Refusal> {
+        loop {
+            let mut router = Router::start(&self.dir)?;
+            // From here on no change is missed.
+            let mut watch = Watch::new(sources.folders());
+            loop {
+                let ended = tokio::select! {
+                    () = watch.changed() => None,
+                    ended = router.child.wait(), if router.runs => Some(ended),
+                };
+                match ended {
+                    Some(ended) => {
+                        router.runs = false;
+                        say(&format!("{}; waiting for a change, ctrl-c ends", how(ended)));
+                    }
+                    None => {
+                        let changed = sources.changed();
+                        if changed.built {
+                            sources.build_changed().await;
+                            // What a build writes is no change of its sources.
+                            watch = Watch::new(sources.folders());
+                        }
+                        if changed.settings || !router.runs {
+                            break;
+                        }
+                    }
+                }
+            }
+            router.stop().await;
+        }
+    }
+}
+
+/// `trommel run`, as a process of its own: what happens to it does not happen to the one who watches.
+struct Router {
+    child: Child,
+    runs: bool,
+}
+
+impl Router {
+    fn start(dir: &PathBuf) -> Result<Self, Refusal> {
+        let failed =
+            |error: io::Error| Refusal::new(Kind::Internal, "router", format!("can't start the router: {error}"));
+        let program = env::current_exe().map_err(failed)?;
+        let child = Command::new(program).arg("run").arg("--show").arg(dir).kill_on_drop(true).spawn();
+        Ok(Self { child: child.map_err(failed)?, runs: true })
+    }
+
+    async fn stop(mut self) {
+        if !self.runs {
+            return;
+        }
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // It may have ended by itself.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        // One that does not end is killed when it is dropped.
+        let _ = timeout(PATIENCE, self.child.wait()).await;
+    }
+}
+
+fn how(ended: io::Result<ExitStatus>) -> String {
+    match ended {
+        Ok(status) if status.success() => "the input has ended".to_owned(),
+        Ok(status) => format!("the router has ended: {status}"),
+        Err(error) => format!("the router is lost: {error}"),
+    }
+}
+
+fn say(text: &str) {
+    // Nobody is left to tell when this fails.
+    let _ = writeln!(io::stderr(), "dev: {text}");
+}
+
+/// The folder's settings, as far as they can be read.
+fn settings(dir: &std::path::Path) -> Option<config::Config> {
+    config::load(dir).ok()
+}

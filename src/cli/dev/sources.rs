@@ -1,0 +1,155 @@
+//! What a router's components are built from, and when it has changed.
+
+use std::{
+    fs,
+    path::{self, Path, PathBuf},
+    process::Stdio,
+    time::{Instant, SystemTime},
+};
+
+use tokio::process::Command;
+
+use super::say;
+
+/// Folders whose content is made, not written.
+const MADE: [&str; 5] = ["target", "node_modules", "build-js", "__pycache__", "sdk"];
+
+/// The plugins of a router that have a `build` script.
+pub(super) struct Sources {
+    dir: PathBuf,
+    plugins: Vec<Plugin>,
+    settings: Stamp,
+}
+
+struct Plugin {
+    folder: PathBuf,
+    stamp: Stamp,
+    is_changed: bool,
+}
+
+/// When the newest of some files was written, and how many there are.
+type Stamp = (Option<SystemTime>, usize);
+
+/// What has changed since somebody looked last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Changed {
+    /// Something that a component is built from.
+    pub(super) built: bool,
+    /// What a router reads once, when it starts.
+    pub(super) settings: bool,
+}
+
+impl Sources {
+    pub(super) fn find(dir: &Path) -> Self {
+        let inner = fs::read_dir(dir.join("plugins")).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut folders: Vec<_> = std::iter::once(dir.to_owned()).chain(inner).collect();
+        folders.retain(|folder| folder.join("build").is_file());
+        folders.sort();
+        let plugin = |folder: PathBuf| Plugin { stamp: stamp(&folder), folder, is_changed: true };
+        Self { dir: dir.to_owned(), plugins: folders.into_iter().map(plugin).collect(), settings: settings(dir) }
+    }
+
+    /// Every folder in which something may change.
+    pub(super) fn folders(&self) -> Vec<PathBuf> {
+        let mut folders =
+            vec![self.dir.clone(), self.dir.join("keys"), self.dir.join("schemas"), self.dir.join("plugins")];
+        for plugin in &self.plugins {
+            walk(&plugin.folder, &mut |path, is_folder| {
+                if is_folder {
+                    folders.push(path.to_owned());
+                }
+            });
+        }
+        folders.sort();
+        folders.dedup();
+        folders
+    }
+
+    pub(super) fn changed(&mut self) -> Changed {
+        let mut changed = Changed::default();
+        for plugin in &mut self.plugins {
+            let now = stamp(&plugin.folder);
+            if now != plugin.stamp {
+                plugin.is_changed = true;
+                changed.built = true;
+            }
+        }
+        let now = settings(&self.dir);
+        changed.settings = now != self.settings;
+        self.settings = now;
+        changed
+    }
+
+    /// Runs the `build` scripts of what has changed. A build that fails leaves the component that there is.
+    pub(super) async fn build_changed(&mut self) {
+        for plugin in self.plugins.iter_mut().filter(|plugin| plugin.is_changed) {
+            plugin.is_changed = false;
+            plugin.stamp = stamp(&plugin.folder);
+            build(&plugin.folder).await;
+        }
+    }
+}
+
+async fn build(folder: &Path) {
+    let shown = folder.display();
+    let began = Instant::now();
+    // From another folder a relative path would lead elsewhere.
+    let script = path::absolute(folder.join("build")).unwrap_or_else(|_| folder.join("build"));
+    let ended = Command::new(script).current_dir(folder).stdin(Stdio::null()).status().await;
+    match ended {
+        Ok(status) if status.success() => say(&format!("built `{shown}` in {:.1} s", began.elapsed().as_secs_f64())),
+        Ok(status) => say(&format!("`{shown}/build` failed ({status}): what was built before stays")),
+        Err(error) => say(&format!("can't run `{shown}/build`: {error}")),
+    }
+}
+
+/// `trommel.toml` and what lines are read from.
+fn settings(dir: &Path) -> Stamp {
+    let mut found = (None, 0);
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name == "trommel.toml" || (name.ends_with(".ndjson") && name != "dead-letters.ndjson") {
+            count(&mut found, &path);
+        }
+    }
+    found
+}
+
+fn stamp(folder: &Path) -> Stamp {
+    let mut found = (None, 0);
+    walk(folder, &mut |path, is_folder| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_made = [".wasm", ".tmp", ".log", ".lock", ".ndjson"].iter().any(|end| name.ends_with(end))
+            || ["trommel.toml", "package-lock.json", "go.sum"].contains(&&*name);
+        if !is_folder && !is_made {
+            count(&mut found, path);
+        }
+    });
+    found
+}
+
+fn count((newest, number): &mut Stamp, path: &Path) {
+    *newest = (*newest).max(fs::metadata(path).and_then(|data| data.modified()).ok());
+    *number += 1;
+}
+
+/// Every file and folder below, but what is made or hidden.
+fn walk(folder: &Path, each: &mut impl FnMut(&Path, bool)) {
+    each(folder, true);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') || MADE.contains(&&*name) {
+            continue;
+        }
+        // A link could lead in a circle.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if name != "keys" && name != "schemas" {
+                walk(&path, each);
+            }
+        } else {
+            each(&path, false);
+        }
+    }
+}

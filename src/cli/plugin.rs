@@ -1,0 +1,79 @@
+//! `trommel plugin`: what an author of a filter needs, from nothing to a component in service.
+
+use std::{fs, path::Path, process::ExitCode};
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    cli::refusal::{Kind, Refusal},
+    config::{FilterSettings, Grant, Limits, OnQuarantine},
+};
+
+mod bench;
+mod case;
+mod check;
+mod ls;
+mod new;
+mod stand_in;
+mod test;
+
+/// Write, check, test and measure a filter
+#[derive(Args, Debug)]
+pub struct Plugin {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    New(new::New),
+    Check(check::Check),
+    Test(test::Test),
+    Bench(bench::Bench),
+    Ls(ls::Ls),
+}
+
+impl Plugin {
+    pub fn execute(self) -> ExitCode {
+        match self.command {
+            Command::New(new) => new.execute(),
+            Command::Check(check) => check.execute(),
+            Command::Test(test) => test.execute(),
+            Command::Bench(bench) => bench.execute(),
+            Command::Ls(ls) => ls.execute(),
+        }
+    }
+}
+
+/// A component's file, and the name that a router would know it by.
+struct File {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl File {
+    fn read(path: &Path) -> Result<Self, Refusal> {
+        let shown = path.display().to_string();
+        let bytes = fs::read(path).map_err(|error| {
+            let refusal = Refusal::new(Kind::Validation, "unreadable", format!("can't read `{shown}`: {error}"));
+            refusal.param(&shown).hint("give the `.wasm` file that the plugin's build makes")
+        })?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { name, bytes })
+    }
+}
+
+/// Everything is granted, and memory as for an interpreter: whether a router would, is said apart.
+fn settings(name: &str) -> FilterSettings {
+    let limits = Limits { memory: MEMORY, ..Limits::default() };
+    let grants = vec![Grant::Api, Grant::State];
+    FilterSettings { name: name.to_owned(), grants, on_quarantine: OnQuarantine::Pause, limits }
+}
+
+/// Bytes of memory that an instance may have here.
+const MEMORY: usize = 256 << 20;
+
+/// An error with its causes, on one line.
+fn chain(error: impl Into<anyhow::Error>) -> String {
+    format!("{:#}", error.into())
+}

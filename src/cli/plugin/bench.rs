@@ -1,0 +1,258 @@
+//! `trommel plugin bench`: what a filter costs, and what a field more would.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use bytesize::ByteSize;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{File, case::Case, chain, check::fields, settings, test};
+use crate::{
+    cli::{
+        refusal::{Kind, Refusal},
+        runtime,
+    },
+    config::{LimitOverrides, Limits},
+    event::Event,
+    filter::{CallLimits, Fields, Filter, Host, Subscription},
+};
+
+/// Measurements of which the median counts.
+const ROUNDS: usize = 9;
+/// How long one of them takes at least.
+const ROUND: Duration = Duration::from_millis(20);
+
+/// Measure a filter: time of each hook, of an instance, of compiling, and memory
+///
+/// Over the events and params of the plugin's cases. Calls that the case expects to fail are left out. What `process`
+/// calls of the API is denied.
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// The plugin's folder, with one `.wasm` file and cases in `tests/*.ndjson`, or the component itself
+    #[arg(value_name = "DIR|FILE.wasm")]
+    plugin: PathBuf,
+    /// Cases in another place; may be repeated
+    #[arg(long, value_name = "FILE")]
+    cases: Vec<PathBuf>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+struct Measured {
+    size: usize,
+    compile: Duration,
+    /// Of the first call on a new instance, and its memory after that.
+    instance: Duration,
+    memory: usize,
+    hooks: Vec<HookTime>,
+    events: usize,
+}
+
+struct HookTime {
+    name: &'static str,
+    reads: Fields,
+    nanos: f64,
+    /// The same with one field more.
+    widened: Vec<(&'static str, f64)>,
+}
+
+/// An event and the route that it goes through.
+type Pair = (Event, Arc<Subscription>);
+
+impl Bench {
+    pub fn execute(self) -> ExitCode {
+        let measured = self.measure().and_then(|measured| {
+            let text = if self.json { format!("{}\n", measured.json()) } else { measured.text() };
+            write!(io::stdout(), "{text}").map_err(|error| internal(error.into()))
+        });
+        measured.err().map_or(ExitCode::SUCCESS, |refusal| refusal.end(self.json))
+    }
+
+    fn measure(&self) -> Result<Measured, Refusal> {
+        let path = test::component(&self.plugin)?;
+        let cases = test::cases(&path, &self.cases)?;
+        let size = fs::metadata(&path).map_or(0, |data| data.len() as usize);
+        let file = File::read(&path)?;
+        let name = file.name.clone();
+        let runtime = runtime()?;
+        runtime.block_on(async {
+            let host = Host::new(None, None, Arc::default()).map_err(internal)?;
+            let began = Instant::now();
+            let loaded = host.load(&name, file.bytes, &settings(&name)).await;
+            let compile = began.elapsed();
+            let filter = loaded.map_err(|error| {
+                let refusal = Refusal::new(Kind::Validation, "refused", format!("`{name}`: {}", chain(error)));
+                refusal.hint("`trommel plugin check` says more")
+            })?;
+            let pairs = pairs(&filter, cases.iter().flat_map(|cases| &cases.cases)).await;
+            if pairs.is_empty() {
+                let message = "no case gets through: the filter refuses the params or fails on every event";
+                return Err(Refusal::new(Kind::Validation, "no_cases", message));
+            }
+            let (instance, memory) = instance(&filter, &pairs).map_err(internal)?;
+            let hooks = hooks(&filter, &pairs).await.map_err(internal)?;
+            Ok(Measured { size, compile, instance, memory, hooks, events: pairs.len() })
+        })
+    }
+}
+
+fn internal(error: anyhow::Error) -> Refusal {
+    Refusal::new(Kind::Internal, "host", format!("{error:#}"))
+}
+
+/// The cases that a filter gets through.
+async fn pairs(filter: &Filter, cases: impl Iterator<Item = &Case>) -> Vec<Pair> {
+    let limits = CallLimits::new(&Limits::default(), &LimitOverrides::default());
+    let mut pairs = Vec::new();
+    for case in cases {
+        let Ok(params) = filter.normalize_params("bench", case.params()).await else { continue };
+        let Ok(subscription) = filter.subscribe("bench", params, limits).await else { continue };
+        let matched = filter.matcher().matches(&subscription, &case.event);
+        if matched.is_ok() && filter.process(&subscription, &case.event, 1).await.is_ok() {
+            pairs.push((case.event.clone(), subscription));
+        }
+    }
+    pairs
+}
+
+fn instance(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<(Duration, usize)> {
+    let Some((event, subscription)) = pairs.first() else { return Ok(Default::default()) };
+    let (mut times, mut memory) = (Vec::new(), 0);
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        let mut matcher = filter.matcher();
+        matcher.matches(subscription, event).context("`matches`")?;
+        times.push(began.elapsed());
+        memory = matcher.memory();
+    }
+    times.sort();
+    Ok((times[ROUNDS / 2], memory))
+}
+
+async fn hooks(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<Vec<HookTime>> {
+    let manifest = filter.manifest();
+    let mut hooks = Vec::new();
+    if manifest.hooks.matches {
+        let reads = manifest.match_reads;
+        let nanos = matches(filter, pairs)?;
+        let more = |fields| matches(&filter.reading(fields, Fields::default()), pairs);
+        let widened = wider(reads).into_iter().map(|(name, fields)| Ok((name, more(fields)?)));
+        hooks.push(HookTime { name: "matches", reads, nanos, widened: widened.collect::<anyhow::Result<_>>()? });
+    }
+    if manifest.hooks.process {
+        let reads = manifest.process_reads;
+        let nanos = process(filter, pairs).await?;
+        let mut widened = Vec::new();
+        for (name, fields) in wider(reads) {
+            widened.push((name, process(&filter.reading(Fields::default(), fields), pairs).await?));
+        }
+        hooks.push(HookTime { name: "process", reads, nanos, widened });
+    }
+    Ok(hooks)
+}
+
+/// Each field that is not read, read.
+fn wider(reads: Fields) -> Vec<(&'static str, Fields)> {
+    let all = [
+        ("id", reads.id, Fields { id: true, ..reads }),
+        ("subject", reads.subject, Fields { subject: true, ..reads }),
+        ("source-time", reads.source_time, Fields { source_time: true, ..reads }),
+        ("headers", reads.headers, Fields { headers: true, ..reads }),
+        ("payload", reads.payload, Fields { payload: true, ..reads }),
+    ];
+    all.into_iter().filter(|(_, is_read, _)| !is_read).map(|(name, _, fields)| (name, fields)).collect()
+}
+
+/// Nanoseconds of one `matches`.
+fn matches(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<f64> {
+    let mut matcher = filter.matcher();
+    let mut rounds = Vec::new();
+    // The first is for warming up.
+    for _ in 0..=ROUNDS {
+        let (began, mut calls) = (Instant::now(), 0_u32);
+        while began.elapsed() < ROUND {
+            for (event, subscription) in pairs {
+                matcher.matches(subscription, event)?;
+                calls += 1;
+            }
+        }
+        rounds.push(began.elapsed().as_nanos() as f64 / f64::from(calls));
+    }
+    Ok(median(&mut rounds[1..]))
+}
+
+/// Nanoseconds of one `process`.
+async fn process(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<f64> {
+    let mut rounds = Vec::new();
+    for _ in 0..=ROUNDS {
+        let (began, mut calls) = (Instant::now(), 0_u32);
+        while began.elapsed() < ROUND {
+            for (event, subscription) in pairs {
+                filter.process(subscription, event, 1).await?;
+                calls += 1;
+            }
+        }
+        rounds.push(began.elapsed().as_nanos() as f64 / f64::from(calls));
+    }
+    Ok(median(&mut rounds[1..]))
+}
+
+fn median(rounds: &mut [f64]) -> f64 {
+    rounds.sort_by(f64::total_cmp);
+    rounds[rounds.len() / 2]
+}
+
+impl Measured {
+    fn text(&self) -> String {
+        let mut lines = vec![
+            format!("component  {}, compiled in {:.1} ms", bytes(self.size), self.compile.as_secs_f64() * 1e3),
+            format!(
+                "instance   {:.0} µs with its first call, {} of memory",
+                self.instance.as_secs_f64() * 1e6,
+                bytes(self.memory)
+            ),
+        ];
+        for HookTime { name, reads, nanos, widened } in &self.hooks {
+            let reads = fields(*reads);
+            let reads = if reads.is_empty() { "no more than the type".to_owned() } else { reads.join(", ") };
+            lines.push(format!("{name}    {:8.2} µs a call, reads {reads}", nanos / 1e3));
+            let more = widened.iter().map(|(name, nanos)| format!("           {:8.2} µs with {name}", nanos / 1e3));
+            lines.extend(more);
+        }
+        lines.push(format!("over {} event{}", self.events, if self.events == 1 { "" } else { "s" }));
+        lines.join("\n") + "\n"
+    }
+
+    fn json(&self) -> Value {
+        let hooks = self.hooks.iter().map(|hook| {
+            let widened = hook.widened.iter().map(|(name, nanos)| ((*name).to_owned(), json!(nanos.round())));
+            json!({
+                "hook": hook.name,
+                "reads": fields(hook.reads),
+                "ns": hook.nanos.round(),
+                "ns_widened": Value::Object(widened.collect()),
+            })
+        });
+        json!({
+            "size": self.size,
+            "compile_ms": self.compile.as_secs_f64() * 1e3,
+            "instance_us": self.instance.as_secs_f64() * 1e6,
+            "memory": self.memory,
+            "hooks": hooks.collect::<Vec<_>>(),
+            "events": self.events,
+        })
+    }
+}
+
+fn bytes(number: usize) -> ByteSize {
+    ByteSize::b(number as u64)
+}

@@ -1,0 +1,145 @@
+//! Cases: an event, params and what is expected of them, one JSON object a line.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    cli::{
+        given::GivenEvent,
+        outcome,
+        refusal::{Kind, Refusal},
+    },
+    endpoint::Endpoint,
+    event::Event,
+    filter::Params,
+};
+
+/// A file of cases, in order.
+pub struct Cases {
+    pub path: PathBuf,
+    pub cases: Vec<Case>,
+}
+
+pub struct Case {
+    /// From 1.
+    pub line: usize,
+    pub event: Event,
+    pub endpoints: Vec<Endpoint>,
+    written: Written,
+}
+
+/// A line as it is written, in the order in which it is written again.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default)]
+    event: GivenEvent,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    params: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    api: Vec<Answer>,
+    /// Nothing is expected yet: `--update` writes it down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect: Option<Value>,
+}
+
+/// What the API answers, in this case, each time it is called so.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// Method and path with query: `GET /users/1`.
+    pub call: String,
+    #[serde(default = "success")]
+    pub status: u16,
+    #[serde(default)]
+    pub body: Value,
+}
+
+fn success() -> u16 {
+    200
+}
+
+impl Case {
+    pub fn name(&self) -> String {
+        self.written.name.clone().unwrap_or_else(|| format!("line {}", self.line))
+    }
+
+    pub fn params(&self) -> Params {
+        self.written.params.clone().into_iter().collect()
+    }
+
+    pub fn answers(&self) -> &[Answer] {
+        &self.written.api
+    }
+
+    pub fn expected(&self) -> Option<&Value> {
+        self.written.expect.as_ref()
+    }
+
+    pub fn expect(&mut self, outcome: Value) {
+        self.written.expect = Some(outcome);
+    }
+}
+
+impl Cases {
+    /// # Errors
+    /// The file, the line, and what is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, Refusal> {
+        let shown = path.display();
+        let text = fs::read_to_string(path).map_err(|error| {
+            Refusal::new(Kind::Validation, "unreadable", format!("can't read the cases in `{shown}`: {error}"))
+        })?;
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+        let cases: Vec<Case> = lines.map(|(number, line)| case(path, number, line)).collect::<Result<_, _>>()?;
+        if cases.is_empty() {
+            let hint = r#"one a line, such as {"event":{"payload":{"n":1}},"expect":"kept"}"#;
+            let refusal = Refusal::new(Kind::Validation, "no_cases", format!("`{shown}` holds no cases"));
+            return Err(refusal.hint(hint));
+        }
+        Ok(Self { path: path.to_owned(), cases })
+    }
+
+    /// Writes the file anew, in one step.
+    pub fn write(&self) -> anyhow::Result<()> {
+        let mut text = String::new();
+        for case in &self.cases {
+            text.push_str(&serde_json::to_string(&case.written)?);
+            text.push('\n');
+        }
+        let temporary = self.path.with_extension("ndjson.tmp");
+        fs::write(&temporary, text)?;
+        Ok(fs::rename(temporary, &self.path)?)
+    }
+}
+
+fn case(path: &Path, line: usize, text: &str) -> Result<Case, Refusal> {
+    let bad = |column: usize, message: String| {
+        let place = format!("{}:{line}:{column}", path.display());
+        let hint = r#"a case is {"name":…,"event":{…},"params":{…},"api":[…],"expect":…}: see the plugin's README"#;
+        Refusal::new(Kind::Validation, "bad_case", format!("{place}: {message}")).hint(hint)
+    };
+    let written: Written = serde_json::from_str(text).map_err(|error| {
+        let said = error.to_string();
+        // The place is said before, with the line of the file.
+        let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
+        bad(error.column().max(1), said.to_owned())
+    })?;
+    let event = written.event.event().map_err(|message| bad(1, message))?;
+    if let Some(expected) = &written.expect {
+        outcome::check(expected).map_err(|message| bad(1, message))?;
+    }
+    let endpoint = |answer: &Answer| {
+        let path = answer.call.split_once('?').map_or(answer.call.as_str(), |(path, _)| path);
+        path.parse::<Endpoint>().map_err(|error| bad(1, format!("`call` is `{}`: {error}", answer.call)))
+    };
+    let endpoints = written.api.iter().map(endpoint).collect::<Result<_, _>>()?;
+    Ok(Case { line, event, endpoints, written })
+}

@@ -1,0 +1,253 @@
+//! `trommel plugin check`: what a component is, what it wants, and everything that stands between it and a router.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytesize::ByteSize;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{File, chain, settings, test};
+use crate::{
+    cli::{
+        exit,
+        refusal::{Kind, Refusal},
+        runtime,
+    },
+    config::{Grant, quoted},
+    filter::{CONTRACTS, Fields, Filter, Form, Hooks, Host, LoadError, Survey, survey},
+};
+
+/// Debugging information that is worth a word.
+const MUCH_DEBUG: usize = 1 << 20;
+
+/// Say what a component is, what it needs, and what a router would refuse about it
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The component, or the plugin's folder with one in it
+    #[arg(value_name = "FILE.wasm|DIR")]
+    file: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found.
+#[derive(Default)]
+struct Findings {
+    survey: Option<Survey>,
+    loaded: Option<Loaded>,
+    problems: Vec<String>,
+    warnings: Vec<String>,
+}
+
+struct Loaded {
+    filter: Filter,
+    took: Duration,
+}
+
+impl Check {
+    pub fn execute(self) -> ExitCode {
+        match self.look() {
+            Ok(findings) => self.print(&findings).unwrap_or_else(|error| {
+                Refusal::new(Kind::Internal, "stdout", format!("can't print: {error}")).end(self.json)
+            }),
+            Err(refusal) => refusal.end(self.json),
+        }
+    }
+
+    fn look(&self) -> Result<Findings, Refusal> {
+        let file = File::read(&test::component(&self.file)?)?;
+        let mut findings = Findings::default();
+        match survey(&file.bytes) {
+            Ok(survey) => {
+                findings.warnings.extend(survey.warnings());
+                let strange = survey.strange.iter();
+                findings.problems.extend(strange.map(|name| {
+                    format!("it imports `{name}`, which no router has: filters call `trommel:filter/log`, `api` and `state`, and WASI 0.2, which has nothing in it")
+                }));
+                findings.survey = Some(survey);
+            }
+            Err(error) => {
+                findings.problems.push(chain(error));
+                return Ok(findings);
+            }
+        }
+        // Compiled anew each time: how long that takes is asked, too.
+        let host = Host::new(None, None, Arc::default());
+        let host = host.map_err(|error| Refusal::new(Kind::Internal, "host", format!("{error:#}")))?;
+        let began = Instant::now();
+        match runtime()?.block_on(host.load(&file.name, file.bytes, &settings(&file.name))) {
+            Ok(filter) => {
+                findings.warnings.extend(doubts(&filter));
+                findings.loaded = Some(Loaded { filter, took: began.elapsed() });
+            }
+            // Said above, of every import.
+            Err(LoadError::Import { .. }) => {}
+            Err(error) => findings.problems.push(chain(error)),
+        }
+        Ok(findings)
+    }
+
+    fn print(&self, findings: &Findings) -> io::Result<ExitCode> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", findings.json())?;
+        } else {
+            write!(out, "{}", findings.text())?;
+        }
+        Ok(if findings.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::INVALID) })
+    }
+}
+
+impl Survey {
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.debug >= MUCH_DEBUG {
+            let (debug, size) = (ByteSize::b(self.debug as u64), ByteSize::b(self.size as u64));
+            warnings.push(format!(
+                "{debug} of its {size} are debugging information, as in a debug build: build it for release \
+                 (`cargo build --release`, `-O2`), or take it out with `wasm-tools strip`"
+            ));
+        }
+        if !self.grants.is_empty() {
+            let grants = quoted(self.grants.iter().map(|grant| word(*grant)), "and");
+            let list: Vec<_> = self.grants.iter().map(|grant| format!("{:?}", word(*grant))).collect();
+            warnings.push(format!(
+                "it calls {grants}, which a router has to grant: `[[filter]]` with its name and `grants = [{}]` in \
+                 `trommel.toml`",
+                list.join(", ")
+            ));
+        }
+        warnings
+    }
+
+    fn form(&self) -> &'static str {
+        match self.form {
+            Form::Component => "a component",
+            Form::Module => "a core module with its WIT, made a component when it is loaded",
+            Form::Preview1Module => "a core module with its WIT for WASI preview 1, made a component when it is loaded",
+        }
+    }
+}
+
+/// What is right but perhaps not meant.
+fn doubts(filter: &Filter) -> Vec<String> {
+    let manifest = filter.manifest();
+    let mut doubts = Vec::new();
+    if manifest.hooks == Hooks::default() {
+        doubts.push("its manifest names no hooks, so that every event passes as it is".to_owned());
+    }
+    for (hook, is_there, reads) in [
+        ("matches", manifest.hooks.matches, manifest.match_reads),
+        ("process", manifest.hooks.process, manifest.process_reads),
+    ] {
+        if !is_there && reads != Fields::default() {
+            doubts.push(format!("its manifest says what `{hook}` reads, but `{hook}` is not among its hooks"));
+        }
+    }
+    doubts
+}
+
+impl Findings {
+    fn text(&self) -> String {
+        let mut lines = Vec::new();
+        if let Some(survey) = &self.survey {
+            let contract = survey.contract.as_deref().unwrap_or("none");
+            lines.push(format!("form      {}, {}", survey.form(), ByteSize::b(survey.size as u64)));
+            lines.push(format!("contract  trommel:filter@{contract} (this router has {})", CONTRACTS.join(", ")));
+            lines.push(format!("imports   {}", listed(&survey.imports)));
+            lines.push(format!("exports   {}", listed(&survey.exports)));
+        }
+        if let Some(Loaded { filter, took }) = &self.loaded {
+            let manifest = filter.manifest();
+            lines.push(format!("filter    {} {}: {}", manifest.name, manifest.version, manifest.description));
+            lines.push(format!("hooks     {}", listed(&hooks(manifest.hooks))));
+            lines.push(format!("reads     matches: {}", listed(&fields(manifest.match_reads))));
+            lines.push(format!("          process: {}", listed(&fields(manifest.process_reads))));
+            lines.push(format!("digest    {}", filter.digest()));
+            lines.push(format!("compiled  in {} ms", took.as_millis()));
+        }
+        lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
+        lines.extend(self.problems.iter().map(|problem| format!("problem: {problem}")));
+        lines.push(if self.problems.is_empty() { "a router would take it" } else { "a router would refuse it" }.into());
+        lines.join("\n") + "\n"
+    }
+
+    fn json(&self) -> Value {
+        let survey = self.survey.as_ref().map(|survey| {
+            json!({
+                "form": match survey.form {
+                    Form::Component => "component",
+                    Form::Module => "module",
+                    Form::Preview1Module => "preview1_module",
+                },
+                "size": survey.size,
+                "debug_size": survey.debug,
+                "contract": survey.contract,
+                "imports": survey.imports,
+                "exports": survey.exports,
+                "grants": survey.grants.iter().map(|grant| word(*grant)).collect::<Vec<_>>(),
+            })
+        });
+        let manifest = self.loaded.as_ref().map(|Loaded { filter, took }| {
+            let manifest = filter.manifest();
+            json!({
+                "name": manifest.name,
+                "version": manifest.version,
+                "description": manifest.description,
+                "hooks": hooks(manifest.hooks),
+                "match_reads": fields(manifest.match_reads),
+                "process_reads": fields(manifest.process_reads),
+                "capabilities": manifest.capabilities,
+                "digest": filter.digest(),
+                "compile_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            })
+        });
+        json!({
+            "ok": self.problems.is_empty(),
+            "file": survey,
+            "filter": manifest,
+            "warnings": self.warnings,
+            "problems": self.problems,
+        })
+    }
+}
+
+fn word(grant: Grant) -> &'static str {
+    match grant {
+        Grant::State => "state",
+        Grant::Api => "api",
+    }
+}
+
+fn listed(names: &[impl AsRef<str>]) -> String {
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+}
+
+fn hooks(hooks: Hooks) -> Vec<&'static str> {
+    let Hooks { normalize_params, conditions, matches, process } = hooks;
+    named([
+        (normalize_params, "normalize-params"),
+        (conditions, "conditions"),
+        (matches, "matches"),
+        (process, "process"),
+    ])
+}
+
+pub(super) fn fields(fields: Fields) -> Vec<&'static str> {
+    let Fields { id, subject, source_time, headers, payload } = fields;
+    named([(id, "id"), (subject, "subject"), (source_time, "source-time"), (headers, "headers"), (payload, "payload")])
+}
+
+fn named<const N: usize>(flags: [(bool, &'static str); N]) -> Vec<&'static str> {
+    flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name).collect()
+}

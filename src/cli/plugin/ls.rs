@@ -1,0 +1,81 @@
+//! `trommel plugin ls`: the components that a running router has loaded.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+
+use crate::{
+    cli::{
+        columns::Columns,
+        keys::{json, print},
+        refusal::{Kind, Refusal},
+        runtime,
+    },
+    control::{
+        Place,
+        client::{Found, find, plugins},
+        protocol::PluginStatus,
+    },
+};
+
+/// Show the components that a running router has loaded: version, digest, keys, state, calls, time and breaks
+#[derive(Args, Debug)]
+pub struct Ls {
+    /// The router's folder, with `trommel.toml` in it
+    dir: PathBuf,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Ls {
+    pub fn execute(self) -> ExitCode {
+        self.show().err().map_or(ExitCode::SUCCESS, |refusal| refusal.end(self.json))
+    }
+
+    fn show(&self) -> Result<(), Refusal> {
+        let dir = self.dir.display();
+        let place = Place::of(&self.dir)
+            .map_err(|error| Refusal::new(Kind::Precondition, "state_folder", error.to_string()).param("DIR"))?;
+        let unreachable = |error: std::io::Error| {
+            Refusal::new(Kind::Network, "no_answer", format!("the router of `{dir}` does not answer: {error}"))
+        };
+        let plugins = runtime()?.block_on(async {
+            match find(&place).await.map_err(unreachable)? {
+                Found::Running(mut link) => plugins(&mut link).await.map_err(unreachable),
+                Found::Orphan(_) => Err(unreachable(std::io::ErrorKind::NotConnected.into())),
+                Found::NotRunning => {
+                    let refusal =
+                        Refusal::new(Kind::Precondition, "not_running", format!("no router runs from `{dir}`"));
+                    Err(refusal.hint(format!("start it: `trommel run {dir}`")))
+                }
+            }
+        })?;
+        print(&if self.json { json(&serde_json::json!({ "plugins": plugins }))? } else { text(&plugins) })
+    }
+}
+
+fn text(plugins: &[PluginStatus]) -> String {
+    if plugins.is_empty() {
+        return "no component is in service: no key with a route names one".to_owned();
+    }
+    let title = ["PLUGIN", "VERSION", "DIGEST", "STATE", "MATCHES", "TIME", "PROCESSES", "TIME", "BREAKS", "KEYS"];
+    let time = |nanos: Option<u64>| nanos.map_or("-".to_owned(), |nanos| format!("{:.2} µs", nanos as f64 / 1e3));
+    let rows = plugins.iter().map(|plugin| {
+        [
+            plugin.name.clone(),
+            plugin.version.clone(),
+            plugin.digest.chars().take(12).collect(),
+            if plugin.quarantined { "quarantined" } else { "in service" }.to_owned(),
+            plugin.matches.to_string(),
+            time(plugin.match_ns),
+            plugin.processes.to_string(),
+            time(plugin.process_ns),
+            plugin.breaks.to_string(),
+            plugin.keys.join(", "),
+        ]
+    });
+    let rows: Vec<_> = std::iter::once(title.map(str::to_owned)).chain(rows).collect();
+    let columns = Columns::fit(&rows);
+    rows.iter().map(|row| columns.line(row)).collect::<Vec<_>>().join("\n")
+}

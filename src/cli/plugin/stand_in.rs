@@ -1,0 +1,97 @@
+//! What answers a filter's calls of the API in a test: what the case says, on loopback.
+
+use std::{
+    mem,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use tokio::{net::TcpListener, task::AbortHandle};
+
+use super::case::Answer;
+use crate::{
+    api::Client,
+    config::{Api, Identity, Place},
+};
+
+/// Ends when dropped.
+pub struct StandIn {
+    script: Arc<Mutex<Script>>,
+    pub client: Client,
+    serving: AbortHandle,
+}
+
+#[derive(Default)]
+struct Script {
+    answers: Vec<Answer>,
+    /// Calls that the case does not answer.
+    unanswered: Vec<String>,
+}
+
+impl StandIn {
+    /// Must be called on a runtime with sockets.
+    pub async fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("could not listen on loopback")?;
+        let base_url = format!("http://{}", listener.local_addr()?).parse()?;
+        let client = Client::new(&Api {
+            base_url,
+            token: None,
+            headers: Vec::new(),
+            timeout: Duration::from_secs(5),
+            retries: 0,
+            backoff: (Duration::ZERO, Duration::ZERO),
+            max_body: 1 << 20,
+            allow_private: true,
+            identity: Identity::default(),
+            place: Place::file("case"),
+        })?;
+        let script = Arc::<Mutex<Script>>::default();
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&script));
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
+        Ok(Self { script, client, serving })
+    }
+
+    /// From here on, these are the answers.
+    pub fn say(&self, answers: &[Answer]) {
+        *lock(&self.script) = Script { answers: answers.to_vec(), unanswered: Vec::new() };
+    }
+
+    /// What was called since then and not answered.
+    pub fn unanswered(&self) -> Vec<String> {
+        mem::take(&mut lock(&self.script).unanswered)
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request) -> Response {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let call = format!("{} {path}", request.method());
+    let mut script = lock(&script);
+    match script.answers.iter().find(|answer| answer.call == call) {
+        Some(Answer { status, body, .. }) => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, body.to_string()).into_response()
+        }
+        None => {
+            script.unanswered.push(call);
+            StatusCode::NOT_FOUND.into_response()
+        }
+    }
+}
+
+fn lock(script: &Mutex<Script>) -> MutexGuard<'_, Script> {
+    script.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,23 @@
+//! What was expected beside what came out.
+
+use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
+
+/// Lines with `-` were expected, lines with `+` came out.
+pub(super) fn diff(expected: &Value, outcome: &Value) -> String {
+    let (expected, outcome) = (pretty(expected), pretty(outcome));
+    let diff = TextDiff::from_lines(&expected, &outcome);
+    let lines = diff.iter_all_changes().map(|change| {
+        let sign = match change.tag() {
+            ChangeTag::Delete => '-',
+            ChangeTag::Insert => '+',
+            ChangeTag::Equal => ' ',
+        };
+        format!("{sign} {}", change.value().trim_end_matches('\n'))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+pub(super) fn pretty(value: &Value) -> String {
+    format!("{value:#}")
+}
