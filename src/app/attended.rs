@@ -65,13 +65,12 @@ pub(super) fn attend(
         let view = View {
             metrics: Arc::clone(&controls.metrics),
             changes: sender,
-            snapshots: snapshots.clone(),
             stopper: controls.stopper.clone(),
             stop: controls.stop.clone(),
             started,
             attached,
         };
-        serves.spawn(control.serve(view));
+        serves.spawn(control.serve(view, snapshots.clone()));
     }
     Attended { serves, attached: attends, changes }
 }

@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     process,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -57,7 +57,6 @@ pub struct Control {
 pub struct View {
     pub metrics: Arc<Metrics>,
     pub changes: mpsc::Sender<Change>,
-    pub snapshots: Snapshots,
     pub stopper: Stopper,
     pub stop: Stop,
     /// Whether events can come: nobody is told to be ready before.
@@ -69,6 +68,8 @@ pub struct View {
 /// What all connections share.
 pub(super) struct Shared {
     pub(super) view: View,
+    /// Gone once the router ends: consumers end with their routes, and routes with the last who holds them.
+    snapshots: Weak<Snapshots>,
     began: Instant,
     place: Place,
     consumers: Mutex<BTreeMap<u64, Consumer>>,
@@ -115,11 +116,13 @@ impl Control {
     ///
     /// # Errors
     /// When the socket fails.
-    pub async fn serve(self, view: View) -> anyhow::Result<()> {
+    pub async fn serve(self, view: View, snapshots: Snapshots) -> anyhow::Result<()> {
+        let snapshots = Arc::new(snapshots);
         let changes = view.changes.clone();
         let (began, place) = (Instant::now(), self.place.clone());
         let (consumers, numbers) = Default::default();
-        let shared = Arc::new(Shared { view, began, place, consumers, numbers });
+        let weak = Arc::downgrade(&snapshots);
+        let shared = Arc::new(Shared { view, snapshots: weak, began, place, consumers, numbers });
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -131,6 +134,7 @@ impl Control {
                 () = changes.closed() => break,
             }
         }
+        drop(snapshots);
         // Those that have not read it by then are cut off.
         let _ = timeout(LAST_WORDS, async { while connections.join_next().await.is_some() {} }).await;
         Ok(())
@@ -211,7 +215,8 @@ impl Shared {
 
     /// Of the snapshot in force.
     fn plugins(&self) -> Vec<PluginStatus> {
-        let snapshot = Arc::clone(&self.view.snapshots.borrow());
+        let Some(snapshots) = self.snapshots.upgrade() else { return Vec::new() };
+        let snapshot = Arc::clone(&snapshots.borrow());
         let mut plugins = BTreeMap::<&str, PluginStatus>::new();
         let nanos = |time: &Sampled| time.mean().and_then(|mean| u64::try_from(mean.as_nanos()).ok());
         for (key, filter) in snapshot.keys().filter_map(|key| Some((key, key.filter.as_ref()?))) {
