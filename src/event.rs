@@ -5,11 +5,13 @@ use std::{fmt, str::FromStr, sync::Arc};
 use bytes::Bytes;
 use bytestring::ByteString;
 
+mod given;
 pub mod identity;
 mod token;
 mod trace;
 mod type_pattern;
 
+pub use given::GivenEvent;
 pub use token::{subject_of, token};
 pub use trace::{TraceParent, traceparent};
 pub use type_pattern::{TypePattern, TypePatternError};

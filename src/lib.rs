@@ -23,6 +23,7 @@ pub mod recent;
 pub mod show;
 pub mod stop;
 pub mod summary;
+pub mod tap;
 
 pub mod api;
 pub mod config;

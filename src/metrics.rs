@@ -14,6 +14,7 @@ use prometheus_client::{
 use crate::{
     ack::Fate,
     recent::{Asked, Ended, Recent},
+    tap::Tap,
 };
 
 mod requests;
@@ -41,6 +42,8 @@ pub struct SourceMetrics {
     pub connected: Gauge,
     /// The events that were counted last.
     pub recent: Recent,
+    /// For whoever wants to see the next one.
+    pub tap: Tap,
 }
 
 impl SourceMetrics {

@@ -19,8 +19,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("signature", &[]),
     ("stop", &[]),
     ("field", &["event", "json"]),
-    ("metrics", &["ack", "recent"]),
+    ("metrics", &["ack", "recent", "tap"]),
     ("recent", &["ack", "event"]),
+    ("tap", &["event"]),
     ("telemetry", &["config", "event", "outgoing"]),
     ("ack", &["event", "metrics", "telemetry"]),
     ("summary", &["metrics"]),
@@ -75,7 +76,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("admin", &["metrics", "recent", "stop"]),
-    ("control", &["config", "filter", "metrics", "recent", "registry", "sink", "stop"]),
+    ("control", &["config", "event", "filter", "metrics", "recent", "registry", "sink", "stop"]),
     (
         "app",
         &[

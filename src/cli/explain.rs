@@ -1,52 +1,71 @@
-//! `trommel explain DIR EVENT.json`: what would become of an event, and why.
+//! `trommel explain`: what would become of an event, and why.
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::{
     app,
     cli::{
         Cache,
-        given::GivenEvent,
+        keys::print,
         refusal::{Kind, Refusal},
+        running::{running, unreachable},
         stretch,
     },
     config,
-    event::Event,
+    control::client::sample,
+    event::{Event, GivenEvent},
 };
 
 mod explainer;
 mod text;
 
-use explainer::Explainer;
+use explainer::{ExplainedKey, Explainer};
 
 /// Say what would become of an event: for every key whether it takes it, by which rule, what each hook makes of it, and
 /// what the sinks would get
 ///
 /// The folder's components run for real, so that a filter that calls the API or keeps state does so; nothing is sent to
-/// a sink. The event is a JSON object: `id`, `event_type`, `subject`, `source_time`, `attempt`, `headers`, and one of
-/// `payload`, `payload_text` and `payload_base64`. All of them may be left out.
+/// a sink. The event is a JSON object: `id`, `event_type`, `subject`, `source_time`, `observed_at`, `attempt`, `headers`,
+/// and one of `payload`, `payload_text` and `payload_base64`. All of them may be left out.
+///
+/// With `--live` the events are a sample of those that come in to the router that runs from the folder, which goes on as if
+/// nobody looked: what becomes of them is found out once more, here.
 #[derive(Args, Debug)]
 pub struct Explain {
     /// The router's folder, with `trommel.toml` in it
     dir: PathBuf,
     /// The event; `-` for standard input
-    #[arg(value_name = "EVENT.json")]
-    event: PathBuf,
+    #[arg(value_name = "EVENT.json", required_unless_present = "live")]
+    event: Option<PathBuf>,
+    /// Events that come in to the running router, one after the other
+    #[arg(long, conflicts_with = "event")]
+    live: bool,
+    /// So many of them
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..), requires = "live")]
+    limit: u32,
     /// Only this key
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// Print one JSON object instead of text
+    /// Print a JSON object a line for each event instead of text
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     cache: Cache,
+}
+
+/// What is printed of an event.
+#[derive(Serialize)]
+struct Explained {
+    event: GivenEvent,
+    keys: Vec<ExplainedKey>,
 }
 
 impl Explain {
@@ -55,24 +74,51 @@ impl Explain {
     }
 
     fn run(&self) -> Result<(), Refusal> {
-        let event = read(&self.event)?;
+        let given = self.event.as_deref().map(read).transpose()?;
         let config = config::load(&self.dir)?;
         if let Some(key) = &self.key {
             stretch::key(&config, key)?;
         }
-        let internal = |error: anyhow::Error| Refusal::new(Kind::Internal, "host", format!("{error:#}"));
         let runtime = app::runtime().map_err(|error| internal(error.into()))?;
-        let explained = runtime.block_on(async {
+        runtime.block_on(async {
+            if self.live {
+                // Before components are compiled in vain.
+                running(&self.dir).await?;
+            }
             let mut explainer = Explainer::new(config, self.cache.folder()).await?;
-            Ok::<_, Refusal>(explainer.explain(&event, self.key.as_deref()).await)
-        })?;
-        let text = if self.json {
+            match &given {
+                Some(event) => self.explain(&mut explainer, event).await,
+                None => self.explain_live(&mut explainer).await,
+            }
+        })
+    }
+
+    async fn explain_live(&self, explainer: &mut Explainer) -> Result<(), Refusal> {
+        let mut explained = 0;
+        while explained < self.limit {
+            let mut link = running(&self.dir).await?;
+            let event = sample(&mut link).await.map_err(|error| unreachable(&self.dir, &error))?;
+            let Some(event) = event else { continue };
+            let event = event.event().map_err(|message| internal(anyhow::anyhow!(message)))?;
+            self.explain(explainer, &event).await?;
+            explained += 1;
+        }
+        Ok(())
+    }
+
+    async fn explain(&self, explainer: &mut Explainer, event: &Event) -> Result<(), Refusal> {
+        let keys = explainer.explain(event, self.key.as_deref()).await;
+        print(&if self.json {
+            let explained = Explained { event: event.into(), keys };
             serde_json::to_string(&explained).map_err(|error| internal(error.into()))?
         } else {
-            text::text(&event, &explained)
-        };
-        writeln!(io::stdout(), "{text}").map_err(|error| internal(error.into()))
+            text::text(event, &keys)
+        })
     }
+}
+
+fn internal(error: anyhow::Error) -> Refusal {
+    Refusal::new(Kind::Internal, "host", format!("{error:#}"))
 }
 
 fn read(path: &Path) -> Result<Event, Refusal> {

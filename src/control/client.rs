@@ -10,7 +10,7 @@ use super::{
     Link, Place,
     protocol::{Answer, Line, MAX_ANSWER, PluginStatus, Request, Status},
 };
-use crate::recent::Asked;
+use crate::{event::GivenEvent, recent::Asked};
 
 /// How long a router may take to answer (L84).
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -92,6 +92,17 @@ pub async fn status(link: &mut Link, events: Option<Asked>) -> io::Result<Status
 pub async fn plugins(link: &mut Link) -> io::Result<Vec<PluginStatus>> {
     match ask(link, &Request::PluginsQuery).await? {
         Answer::PluginsResponse { plugins } => Ok(plugins),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is of an older version")),
+    }
+}
+
+/// The next event that comes in to a router; `None` when none came for a while.
+///
+/// # Errors
+/// When the router does not answer in time, or not as it should.
+pub async fn sample(link: &mut Link) -> io::Result<Option<GivenEvent>> {
+    match ask(link, &Request::SampleQuery).await? {
+        Answer::SampleResponse { event } => Ok(event),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is of an older version")),
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    event::GivenEvent,
     filter::Params,
     metrics::SourceMetrics,
     recent::{Asked, Ended},
@@ -30,6 +31,8 @@ pub enum Request {
         events: Option<Asked>,
     },
     PluginsQuery,
+    /// The next event that comes in, whatever its source.
+    SampleQuery,
     Shutdown {
         /// Also while consumers are attached.
         force: bool,
@@ -60,6 +63,10 @@ pub enum Answer {
     StatusResponse(Status),
     PluginsResponse {
         plugins: Vec<PluginStatus>,
+    },
+    SampleResponse {
+        /// `None` when none came for a while.
+        event: Option<GivenEvent>,
     },
     ShutdownAck {
         pid: u32,

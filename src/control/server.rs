@@ -29,6 +29,7 @@ use super::{
     ring::Ring,
 };
 use crate::{
+    event::GivenEvent,
     metrics::{Metrics, Sampled},
     recent::Asked,
     registry::{Change, Snapshots},
@@ -40,6 +41,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection may take to say what it wants (L90).
 const HELLO: Duration = Duration::from_secs(5);
+/// How long somebody who wants to see an event waits for an answer: less than a client's patience.
+const SAMPLE: Duration = Duration::from_secs(2);
 /// How long consumers may take to read what is left when the router ends.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Connections at a time. Further ones wait to be accepted.
@@ -185,6 +188,7 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>) -> anyhow::Result<()> 
             Ok(writer.send(&Answer::StatusResponse(shared.status(events.as_ref()))).await?)
         }
         Request::PluginsQuery => Ok(writer.send(&Answer::PluginsResponse { plugins: shared.plugins() }).await?),
+        Request::SampleQuery => Ok(writer.send(&Answer::SampleResponse { event: shared.sample().await }).await?),
         Request::Shutdown { force } => shared.shut_down(force, &mut writer).await,
         Request::Bye => Ok(()),
         Request::Unknown => bail!("the first line has an unknown type"),
@@ -239,6 +243,21 @@ impl Shared {
             plugin.keys.push(key.name.to_string());
         }
         plugins.into_values().collect()
+    }
+
+    /// The next event that comes in, if it comes soon.
+    async fn sample(&self) -> Option<GivenEvent> {
+        let (sender, mut next) = mpsc::channel(1);
+        for (_, source) in self.view.metrics.sources() {
+            source.tap.ask(sender.clone());
+        }
+        drop(sender);
+        let mut stop = self.view.stop.clone();
+        tokio::select! {
+            event = next.recv() => event.as_ref().map(GivenEvent::from),
+            () = sleep(SAMPLE) => None,
+            () = stop.draining() => None,
+        }
     }
 
     /// L127: not under people's hands, unless forced.

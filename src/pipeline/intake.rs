@@ -198,6 +198,7 @@ impl<R: Send + 'static> Intake<R> {
             let lane = lane_of(&key, &ticket, lanes);
             waiting.push_back(Waiting::Item(lane, Item { ticket, key, generation, done: Vec::new() }));
         });
+        self.metrics.tap.show(ticket.event());
         show::came_in(ticket.event(), waiting.len() - before);
         // The fate of the keys counts more than this one; without keys nobody wants the event.
         ticket.settle(Fate::Filtered);

@@ -11,12 +11,11 @@ use serde_json::Value;
 
 use crate::{
     cli::{
-        given::GivenEvent,
         outcome,
         refusal::{Kind, Refusal},
     },
     endpoint::Endpoint,
-    event::Event,
+    event::{Event, GivenEvent},
     filter::Params,
 };
 

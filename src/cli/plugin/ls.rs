@@ -8,14 +8,11 @@ use crate::{
     cli::{
         columns::Columns,
         keys::{json, print},
-        refusal::{Kind, Refusal},
+        refusal::Refusal,
+        running::{running, unreachable},
         runtime,
     },
-    control::{
-        Place,
-        client::{Found, find, plugins},
-        protocol::PluginStatus,
-    },
+    control::{client::plugins, protocol::PluginStatus},
 };
 
 /// Show the components that a running router has loaded: version, digest, keys, state, calls, time and breaks
@@ -34,22 +31,9 @@ impl Ls {
     }
 
     fn show(&self) -> Result<(), Refusal> {
-        let dir = self.dir.display();
-        let place = Place::of(&self.dir)
-            .map_err(|error| Refusal::new(Kind::Precondition, "state_folder", error.to_string()).param("DIR"))?;
-        let unreachable = |error: std::io::Error| {
-            Refusal::new(Kind::Network, "no_answer", format!("the router of `{dir}` does not answer: {error}"))
-        };
         let plugins = runtime()?.block_on(async {
-            match find(&place).await.map_err(unreachable)? {
-                Found::Running(mut link) => plugins(&mut link).await.map_err(unreachable),
-                Found::Orphan(_) => Err(unreachable(std::io::ErrorKind::NotConnected.into())),
-                Found::NotRunning => {
-                    let refusal =
-                        Refusal::new(Kind::Precondition, "not_running", format!("no router runs from `{dir}`"));
-                    Err(refusal.hint(format!("start it: `trommel run {dir}`")))
-                }
-            }
+            let mut link = running(&self.dir).await?;
+            plugins(&mut link).await.map_err(|error| unreachable(&self.dir, &error))
         })?;
         print(&if self.json { json(&serde_json::json!({ "plugins": plugins }))? } else { text(&plugins) })
     }
