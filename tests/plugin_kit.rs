@@ -8,7 +8,8 @@ mod router;
 use std::{fs, io::Write, path::Path, process::Command};
 
 use insta::assert_snapshot;
-use router::{Folder, trommel};
+use router::{Folder, Router, trommel};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -285,6 +286,31 @@ fn ci_gets_a_report() {
       <testcase name="b" classname="select" file="DIR/tests/cases.ndjson:2" time="T"/>
     </testsuite>
     "#);
+}
+
+#[test]
+fn cases_run_again_whenever_they_change() {
+    let plugin = plugin("select", "{\"expect\":\"dropped\"}\n");
+    let mut command = trommel();
+    command.args(["plugin", "test", "--watch"]).arg(plugin.path());
+    let mut watching = Router::spawn(command);
+    let put = |cases: &str| fs::write(plugin.path().join("tests/cases.ndjson"), cases).unwrap();
+    watching.wait_for_output("0 passed, 1 failed");
+    watching.wait_for("waiting for a change");
+    put("{\"params\":{\"where\":\"/a == 1\"},\"event\":{\"payload\":{\"a\":1}},\"expect\":\"kept\"}\n");
+    watching.wait_for_output("1 passed, 0 failed");
+    watching.wait_for("waiting for a change");
+    put("{\"expected\":\"kept\"}\n");
+    watching.wait_for("unknown field `expected`");
+    watching.wait_for("waiting for a change");
+    fs::remove_file(plugin.path().join("select.wasm")).unwrap();
+    watching.wait_for("there is no component");
+    watching.wait_for("waiting for a change");
+    put("{\"expect\":\"malformed\"}\n{\"expect\":\"dropped\"}\n");
+    fs::write(plugin.path().join("stamp-v1.wasm"), guest("stamp-v1")).unwrap();
+    watching.wait_for_output("0 passed, 2 failed");
+    watching.signal(Signal::INT);
+    assert!(!watching.end().status.success());
 }
 
 #[test]

@@ -21,7 +21,7 @@ function isAscii(latin) {
   return !/[\x80-\xff]/.test(latin);
 }
 
-/** One event. What is absent is null. */
+/** One event, for as long as the hook runs. What is absent is null. */
 export class Event {
   #raw;
 
@@ -47,11 +47,16 @@ export class Event {
   }
 
   text() {
-    return convert(() => text(this.payload));
+    return convert(() => this.#text());
   }
 
   json() {
-    return convert(() => JSON.parse(text(this.payload)));
+    return convert(() => JSON.parse(this.#text()));
+  }
+
+  // An event of a batch has it at hand.
+  #text() {
+    return this.#raw.payloadText ?? text(this.payload);
   }
 }
 
@@ -161,12 +166,11 @@ export function define({ name, version, description, matchReads, processReads, c
       const [layout, count, stride] = index;
       if (layout !== 1) throw new Error(`unknown layout ${layout} of a batch`);
       const bits = new Uint32Array(2 * Math.ceil(count / 64));
-      const columns = new Columns(arena, index);
-      for (let event = 0; event < count; event++) {
-        const row = 4 + event * stride;
-        if (this.problem !== undefined || this.route.matches(new Event(new Row(columns, row)))) {
-          bits[event >> 5] |= 1 << (event & 31);
-        }
+      const row = new Row(arena, index);
+      const event = new Event(row);
+      for (let number = 0; number < count; number++) {
+        row.at = 4 + number * stride;
+        if (this.problem !== undefined || this.route.matches(event)) bits[number >> 5] |= 1 << (number & 31);
       }
       return new BigUint64Array(bits.buffer);
     }
@@ -202,58 +206,66 @@ export function define({ name, version, description, matchReads, processReads, c
 // QuickJS is handed the numbers of `index` as signed ones: this is 0xffff_ffff.
 const ABSENT = -1;
 
-/** A batch: one text of all bytes, of which a part is a substring. */
-class Columns {
-  constructor(arena, index) {
-    this.arena = arena;
-    this.index = index;
-    this.latin = atob(arena.toBase64());
-    this.isAscii = isAscii(this.latin);
-  }
-
-  text(at) {
-    const start = this.index[at];
-    if (start === ABSENT) return null;
-    const part = this.latin.substring(start, start + this.index[at + 1]);
-    return this.isAscii ? part : decodeURIComponent(escape(part));
-  }
-}
-
-/** One event of a batch, as the generated bindings would show it. Reads only what is asked for. */
+/**
+ * An event of a batch, as the generated bindings would show it: the one that stands at `at`. Reads only what is asked for,
+ * out of one text of all bytes, of which a part is a substring.
+ */
 class Row {
-  #columns;
-  #row;
+  #arena;
+  #index;
+  #latin;
+  #isAscii;
+  #type = { start: ABSENT, length: 0, text: "" };
+  at = 0;
 
-  constructor(columns, row) {
-    this.#columns = columns;
-    this.#row = row;
+  constructor(arena, index) {
+    this.#arena = arena;
+    this.#index = index;
+    this.#latin = atob(arena.toBase64());
+    this.#isAscii = isAscii(this.#latin);
   }
 
-  get id() { return this.#columns.text(this.#row); }
-  get eventType() { return this.#columns.text(this.#row + 2); }
-  get subject() { return this.#columns.text(this.#row + 4); }
-  get sourceTime() { return this.#columns.text(this.#row + 6); }
+  #text(at) {
+    const start = this.#index[at];
+    if (start === ABSENT) return null;
+    const part = this.#latin.substring(start, start + this.#index[at + 1]);
+    return this.#isAscii ? part : decodeURIComponent(escape(part));
+  }
+
+  get id() { return this.#text(this.at); }
+  get subject() { return this.#text(this.at + 4); }
+  get sourceTime() { return this.#text(this.at + 6); }
+
+  /** Neighbours of one type share its place. */
+  get eventType() {
+    const start = this.#index[this.at + 2];
+    const length = this.#index[this.at + 3];
+    if (this.#type.start !== start || this.#type.length !== length) {
+      this.#type = { start, length, text: this.#text(this.at + 2) };
+    }
+    return this.#type.text;
+  }
+
+  get payloadText() { return this.#text(this.at + 8); }
 
   get payload() {
-    const { arena, index } = this.#columns;
-    const start = index[this.#row + 8];
-    return start === ABSENT ? null : arena.subarray(start, start + index[this.#row + 9]);
+    const start = this.#index[this.at + 8];
+    return start === ABSENT ? null : this.#arena.subarray(start, start + this.#index[this.at + 9]);
   }
 
   get observedAt() {
-    const { index } = this.#columns;
-    return index[this.#row + 11] * 2 ** 32 + (index[this.#row + 10] >>> 0);
+    return this.#index[this.at + 11] * 2 ** 32 + (this.#index[this.at + 10] >>> 0);
   }
 
-  get attempt() { return this.#columns.index[this.#row + 12]; }
+  get attempt() { return this.#index[this.at + 12]; }
 
   get headers() {
-    const { index } = this.#columns;
-    const first = index[this.#row + 13];
+    const first = this.#index[this.at + 13];
     if (first === ABSENT) return null;
-    return Array.from({ length: index[this.#row + 14] }, (_, header) => {
-      const at = index[3] + 4 * (first + header);
-      return [this.#columns.text(at), this.#columns.text(at + 2)];
-    });
+    const headers = [];
+    const begin = this.#index[3] + 4 * first;
+    const end = begin + 4 * this.#index[this.at + 14];
+    for (let at = begin; at < end; at += 4) headers.push([this.#text(at), this.#text(at + 2)]);
+    return headers;
   }
 }

@@ -19,7 +19,6 @@ use tokio::{
 
 use crate::{
     cli::refusal::{Kind, Refusal},
-    config,
     registry::Watch,
 };
 
@@ -61,12 +60,14 @@ impl Dev {
         let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
         let mut server = None;
         let mut sources = Sources::find(&self.dir);
+        // From here on no change is missed.
+        let watch = Watch::new(sources.folders());
         sources.build_changed().await;
         if self.nats {
             server = Some(Server::start(&self.dir).await?);
         }
         let ended = tokio::select! {
-            ended = self.keep_going(&mut sources) => ended,
+            ended = self.keep_going(sources, watch) => ended,
             _ = interrupt.recv() => Ok(()),
             _ = terminate.recv() => Ok(()),
         };
@@ -77,11 +78,9 @@ impl Dev {
     }
 
     /// Runs the router again and again. Ends only when it can't be started.
-    async fn keep_going(&self, sources: &mut Sources) -> Result<(), Refusal> {
+    async fn keep_going(&self, mut sources: Sources, mut watch: Watch) -> Result<(), Refusal> {
         loop {
             let mut router = Router::start(&self.dir)?;
-            // From here on no change is missed.
-            let mut watch = Watch::new(sources.folders());
             loop {
                 let ended = tokio::select! {
                     () = watch.changed() => None,
@@ -95,9 +94,9 @@ impl Dev {
                     None => {
                         let changed = sources.changed();
                         if changed.built {
-                            sources.build_changed().await;
-                            // What a build writes is no change of its sources.
+                            // There may be new folders, and a save while it builds must not be missed.
                             watch = Watch::new(sources.folders());
+                            sources.build_changed().await;
                         }
                         if changed.settings || !router.runs {
                             break;
@@ -150,9 +149,4 @@ fn how(ended: io::Result<ExitStatus>) -> String {
 fn say(text: &str) {
     // Nobody is left to tell when this fails.
     let _ = writeln!(io::stderr(), "dev: {text}");
-}
-
-/// The folder's settings, as far as they can be read.
-fn settings(dir: &std::path::Path) -> Option<config::Config> {
-    config::load(dir).ok()
 }

@@ -74,6 +74,11 @@ impl NatsServer {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
+    /// The program, where somebody else is to start it.
+    pub(crate) fn binary() -> &'static Path {
+        binary()
+    }
+
     /// The process id.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()

@@ -8,8 +8,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{say, settings};
-use crate::cli::refusal::{Kind, Refusal};
+use super::say;
+use crate::{
+    cli::refusal::{Kind, Refusal},
+    config,
+};
 
 /// How long a server may take to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,13 +24,7 @@ impl Server {
     pub(super) async fn start(dir: &Path) -> Result<Self, Refusal> {
         let precondition =
             |subtype, message: String| Refusal::new(Kind::Precondition, subtype, message).param("--nats");
-        let config = settings(dir).ok_or_else(|| {
-            let shown = dir.display();
-            let refusal =
-                precondition("bad_config", format!("`{shown}` has problems, so where the server is to be is unknown"));
-            refusal.hint(format!("`trommel check {shown}` shows them"))
-        })?;
-        let urls = config.nats.map(|nats| nats.urls).unwrap_or_default();
+        let urls = config::load(dir)?.nats.map(|nats| nats.urls).unwrap_or_default();
         let address = urls.first().and_then(|url| url.rsplit_once("://")?.1.trim_end_matches('/').parse().ok());
         let Some(address) = address.filter(|address: &SocketAddr| address.ip().is_loopback()) else {
             let refusal = precondition("no_address", "`[nats]` names no address on this machine".to_owned());

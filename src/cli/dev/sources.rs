@@ -84,8 +84,14 @@ impl Sources {
     pub(super) async fn build_changed(&mut self) {
         for plugin in self.plugins.iter_mut().filter(|plugin| plugin.is_changed) {
             plugin.is_changed = false;
-            plugin.stamp = stamp(&plugin.folder);
+            let began = stamp(&plugin.folder);
             build(&plugin.folder).await;
+            plugin.stamp = stamp(&plugin.folder);
+            if plugin.stamp != began {
+                // Somebody saved meanwhile, or the build writes beside its sources, which it must not do for ever.
+                build(&plugin.folder).await;
+                plugin.stamp = stamp(&plugin.folder);
+            }
         }
     }
 }
