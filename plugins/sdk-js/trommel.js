@@ -162,7 +162,9 @@ export function define({ name, version, description, matchReads, processReads, c
       Object.assign(this, make(key, params));
     }
 
-    matches({ arena, index }) {
+    matches({ arena, index: bytes }) {
+      // A copy stands where numbers may stand.
+      const index = new Uint32Array(bytes.slice().buffer);
       const [layout, count, stride] = index;
       if (layout !== 1) throw new Error(`unknown layout ${layout} of a batch`);
       const bits = new Uint32Array(2 * Math.ceil(count / 64));
@@ -203,8 +205,7 @@ export function define({ name, version, description, matchReads, processReads, c
   };
 }
 
-// QuickJS is handed the numbers of `index` as signed ones: this is 0xffff_ffff.
-const ABSENT = -1;
+const ABSENT = 0xffff_ffff;
 
 /**
  * An event of a batch, as the generated bindings would show it: the one that stands at `at`. Reads only what is asked for,
@@ -254,7 +255,7 @@ class Row {
   }
 
   get observedAt() {
-    return this.#index[this.at + 11] * 2 ** 32 + (this.#index[this.at + 10] >>> 0);
+    return this.#index[this.at + 11] * 2 ** 32 + this.#index[this.at + 10];
   }
 
   get attempt() { return this.#index[this.at + 12]; }

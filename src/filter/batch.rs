@@ -6,6 +6,8 @@ use crate::event::Event;
 const LAYOUT: u32 = 1;
 /// Numbers of a row.
 const STRIDE: u32 = 15;
+/// Bytes of a number.
+const NUMBER: usize = size_of::<u32>();
 const ABSENT: [u32; 2] = [u32::MAX, 0];
 /// Bytes that are handed over at once, so that a batch asks for little of a guest's memory.
 const LARGEST: usize = 256 << 10;
@@ -14,8 +16,8 @@ const LARGEST: usize = 256 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Columns {
     arena: Vec<u8>,
-    index: Vec<u32>,
-    headers: Vec<u32>,
+    index: Vec<u8>,
+    headers: Vec<u8>,
 }
 
 impl Columns {
@@ -25,8 +27,9 @@ impl Columns {
         self.arena.clear();
         self.headers.clear();
         self.index.clear();
-        self.index.extend([LAYOUT, 0, STRIDE, 0]);
-        let mut count = 0;
+        // What is 0 here is not known yet.
+        write(&mut self.index, [LAYOUT, 0, STRIDE, 0]);
+        let mut count = 0_u32;
         let mut last_type = ABSENT;
         for event in events {
             if self.arena.len() + size(event, reads) > LARGEST {
@@ -36,8 +39,9 @@ impl Columns {
             self.row(event, reads, last_type);
             count += 1;
         }
-        self.index[1] = count;
-        self.index[3] = number(self.index.len());
+        let table = number(self.index.len() / NUMBER);
+        self.index[NUMBER..][..NUMBER].copy_from_slice(&count.to_le_bytes());
+        self.index[3 * NUMBER..][..NUMBER].copy_from_slice(&table.to_le_bytes());
         self.index.append(&mut self.headers);
         count as usize
     }
@@ -46,7 +50,7 @@ impl Columns {
         &self.arena
     }
 
-    pub(super) fn index(&self) -> &[u32] {
+    pub(super) fn index(&self) -> &[u8] {
         &self.index
     }
 
@@ -59,10 +63,10 @@ impl Columns {
         let observed_at = [event.observed_at as u32, (event.observed_at >> 32) as u32];
         let headers = if reads.headers { self.headers(event) } else { ABSENT };
         for pair in [id, event_type, subject, source_time, payload, observed_at] {
-            self.index.extend(pair);
+            write(&mut self.index, pair);
         }
-        self.index.push(event.attempt);
-        self.index.extend(headers);
+        write(&mut self.index, [event.attempt]);
+        write(&mut self.index, headers);
     }
 
     /// Where the type is. Neighbours mostly agree in it, and then share it: a guest needs to decode it once.
@@ -75,11 +79,11 @@ impl Columns {
     }
 
     fn headers(&mut self, event: &Event) -> [u32; 2] {
-        let first = number(self.headers.len() / 4);
+        let first = number(self.headers.len() / (4 * NUMBER));
         for (name, value) in event.headers.iter() {
             for text in [name, value] {
                 let part = self.part(Some(text.as_bytes()));
-                self.headers.extend(part);
+                write(&mut self.headers, part);
             }
         }
         [first, number(event.headers.len())]
@@ -91,6 +95,10 @@ impl Columns {
         self.arena.extend_from_slice(bytes);
         [offset, number(bytes.len())]
     }
+}
+
+fn write<const N: usize>(index: &mut Vec<u8>, numbers: [u32; N]) {
+    index.extend_from_slice(numbers.map(u32::to_le_bytes).as_flattened());
 }
 
 /// Offsets and counts, which [`LARGEST`] keeps far below what a number holds.
@@ -109,7 +117,7 @@ fn size(event: &Event, reads: Fields) -> usize {
     ];
     let size: usize = texts.iter().filter(|(read, _)| *read).map(|(_, length)| length).sum();
     let headers = event.headers.iter().filter(|_| reads.headers);
-    size + headers.map(|(name, value)| name.len() + value.len() + 4 * size_of::<u32>()).sum::<usize>()
+    size + headers.map(|(name, value)| name.len() + value.len() + 4 * NUMBER).sum::<usize>()
 }
 
 /// The reading side, as filters in Rust have it.
@@ -209,7 +217,7 @@ mod tests {
         let mut columns = Columns::default();
         let half = LARGEST / 2;
         assert_eq!(columns.fill(&[event(half), event(half - 100), event(half)], PAYLOAD), 2);
-        assert_eq!(columns.index()[1], 2);
+        assert_eq!(columns.index()[NUMBER..][..NUMBER], [2, 0, 0, 0]);
         assert_eq!(columns.fill(&[event(LARGEST)], PAYLOAD), 0);
         assert_eq!(columns.fill(&[event(LARGEST)], Fields::default()), 1, "what is not read is not counted");
     }

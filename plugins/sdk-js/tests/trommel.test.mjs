@@ -17,11 +17,13 @@ const RAW = [
   { eventType: "x", id: "1", subject: "", sourceTime: null, observedAt: 4294967295, attempt: 1, headers: [], payload: bytes("") },
 ];
 
-/** A batch as the router hands it over: QuickJS sees the numbers signed. */
+const numbers = (all) => new Uint8Array(new Uint32Array(all).buffer);
+
+/** A batch as the router hands it over. */
 function columns(events) {
   const [arena, rows, table] = [[], [], []];
   const part = (value) => {
-    if (value === null) return [-1, 0];
+    if (value === null) return [0xffff_ffff, 0];
     const raw = typeof value === "string" ? bytes(value) : value;
     arena.push(...raw);
     return [arena.length - raw.length, raw.length];
@@ -31,11 +33,11 @@ function columns(events) {
     for (const [name, value] of event.headers ?? []) table.push(...part(name), ...part(value));
     const texts = [event.id, event.eventType, event.subject, event.sourceTime, event.payload].flatMap(part);
     const observed = BigInt(event.observedAt);
-    const halves = [Number(observed & 0xffff_ffffn) | 0, Number(observed >> 32n)];
-    const headers = event.headers === null ? [-1, 0] : [first, event.headers.length];
+    const halves = [Number(observed & 0xffff_ffffn), Number(observed >> 32n)];
+    const headers = event.headers === null ? [0xffff_ffff, 0] : [first, event.headers.length];
     rows.push(...texts, ...halves, event.attempt, ...headers);
   }
-  return { arena: new Uint8Array(arena), index: [1, events.length, 15, 4 + rows.length, ...rows, ...table] };
+  return { arena: new Uint8Array(arena), index: numbers([1, events.length, 15, 4 + rows.length, ...rows, ...table]) };
 }
 
 const seen = [];
@@ -70,7 +72,7 @@ test("a batch has as many bits as events", () => {
 });
 
 test("an unknown layout is an error, never an answer", () => {
-  assert.throws(() => new filterBatch.Batch("key", []).matches({ arena: bytes(""), index: [2, 1, 15, 19] }), /layout 2/);
+  assert.throws(() => new filterBatch.Batch("key", []).matches({ arena: bytes(""), index: numbers([2, 1, 15, 19]) }), /layout 2/);
 });
 
 test("the manifest names the hooks that there are", () => {

@@ -9,6 +9,7 @@ import json
 import traceback
 from functools import cached_property
 from math import ceil
+from struct import unpack
 
 from componentize_py_types import Err
 from wit_world.imports import types
@@ -225,12 +226,13 @@ class Batch(_Route):
     """`matches` for many events in one call."""
 
     def matches(self, events):
-        layout, count, stride = events.index[:3]
+        index = unpack(f"<{len(events.index) // 4}I", events.index)
+        layout, count, stride = index[:3]
         if layout != 1:
             raise ValueError(f"unknown layout {layout} of a batch")
         bits = (1 << count) - 1
         if self.problem is None:
-            event, matches = _BatchEvent(_Columns(events.arena, events.index, count, stride)), self.route.matches
+            event, matches = _BatchEvent(_Columns(events.arena, index, count, stride)), self.route.matches
             # A number all at once is quicker than bit by bit.
             digits = ["01"[bool(matches(event))] for event._at in range(count)]
             bits = int("".join(reversed(digits)), 2)

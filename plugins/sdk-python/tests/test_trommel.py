@@ -5,6 +5,7 @@ import unittest
 from dataclasses import dataclass
 from enum import Enum, Flag
 from pathlib import Path
+from struct import pack
 from types import ModuleType, SimpleNamespace
 
 
@@ -58,6 +59,10 @@ RAW = [
 ]
 
 
+def numbers(*all):
+    return pack(f"<{len(all)}I", *all)
+
+
 def columns(events):
     """A batch as the router hands it over."""
     arena, rows, table = bytearray(), [], []
@@ -77,7 +82,7 @@ def columns(events):
             rows += part(value)
         rows += [event.observed_at & 0xFFFF_FFFF, event.observed_at >> 32, event.attempt]
         rows += [0xFFFF_FFFF, 0] if event.headers is None else [first, len(event.headers)]
-    index = [1, len(events), 15, 4 + len(rows), *rows, *table]
+    index = numbers(1, len(events), 15, 4 + len(rows), *rows, *table)
     return SimpleNamespace(arena=bytes(arena), index=index)
 
 
@@ -115,7 +120,7 @@ class Batches(unittest.TestCase):
 
     def test_an_unknown_layout_is_an_error_never_an_answer(self):
         with self.assertRaisesRegex(ValueError, "layout 2"):
-            trommel.Batch("key", []).matches(SimpleNamespace(arena=b"", index=[2, 1, 15, 19]))
+            trommel.Batch("key", []).matches(SimpleNamespace(arena=b"", index=numbers(2, 1, 15, 19)))
 
     def test_the_manifest_names_the_hooks_that_there_are(self):
         hooks = trommel.types.Hooks

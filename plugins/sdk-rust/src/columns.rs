@@ -1,8 +1,6 @@
 //! Reading the two flat buffers of a batch, whose layout stands with `event-batch` in the contract. Nothing is copied;
 //! what is not of that layout panics, which ends the call.
 
-use std::ops::Range;
-
 const LAYOUT: u32 = 1;
 /// Where the first row begins.
 const ROWS: usize = 4;
@@ -11,29 +9,44 @@ const ABSENT: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 pub struct Columns<'a> {
     arena: &'a [u8],
-    index: &'a [u32],
+    index: Numbers<'a>,
 }
+
+/// Numbers as the contract writes them.
+#[derive(Clone, Copy, Debug)]
+struct Numbers<'a>(&'a [[u8; 4]]);
 
 /// One event of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     columns: Columns<'a>,
-    numbers: &'a [u32],
+    numbers: Numbers<'a>,
+}
+
+impl<'a> Numbers<'a> {
+    fn get(self, at: usize) -> u32 {
+        u32::from_le_bytes(self.0[at])
+    }
+
+    fn from(self, at: usize) -> Self {
+        Self(&self.0[at..])
+    }
 }
 
 impl<'a> Columns<'a> {
-    pub fn new(arena: &'a [u8], index: &'a [u32]) -> Self {
-        assert_eq!(index[0], LAYOUT, "a batch of another layout");
+    pub fn new(arena: &'a [u8], index: &'a [u8]) -> Self {
+        let index = Numbers(index.as_chunks().0);
+        assert_eq!(index.get(0), LAYOUT, "a batch of another layout");
         Self { arena, index }
     }
 
     pub fn len(&self) -> usize {
-        self.index[1] as usize
+        self.index.get(1) as usize
     }
 
     pub fn row(self, event: usize) -> Row<'a> {
-        let stride = self.index[2] as usize;
-        Row { columns: self, numbers: &self.index[ROWS + event * stride..][..stride] }
+        let stride = self.index.get(2) as usize;
+        Row { columns: self, numbers: self.index.from(ROWS + event * stride) }
     }
 
     fn bytes(&self, [offset, length]: [u32; 2]) -> &'a [u8] {
@@ -64,26 +77,28 @@ impl<'a> Row<'a> {
 
     /// Unix nanoseconds.
     pub fn observed_at(&self) -> u64 {
-        u64::from(self.numbers[10]) | u64::from(self.numbers[11]) << 32
+        u64::from(self.numbers.get(10)) | u64::from(self.numbers.get(11)) << 32
     }
 
     pub fn attempt(&self) -> u32 {
-        self.numbers[12]
+        self.numbers.get(12)
     }
 
     /// Name and value of every header.
     pub fn headers(self) -> Option<impl Iterator<Item = (&'a [u8], &'a [u8])>> {
-        let Range { start, end } = match self.numbers[13] {
+        let headers = match self.numbers.get(13) {
             ABSENT => return None,
-            first => first..first + self.numbers[14],
+            first => first..first + self.numbers.get(14),
         };
-        let table = &self.columns.index[self.columns.index[3] as usize..];
-        let headers = table[start as usize * 4..end as usize * 4].chunks_exact(4);
-        Some(headers.map(move |at| (self.columns.bytes([at[0], at[1]]), self.columns.bytes([at[2], at[3]]))))
+        let table = self.columns.index.from(self.columns.index.get(3) as usize);
+        Some(headers.map(move |header| {
+            let text = |at| self.columns.bytes([table.get(at), table.get(at + 1)]);
+            (text(4 * header as usize), text(4 * header as usize + 2))
+        }))
     }
 
     fn part(&self, at: usize) -> Option<&'a [u8]> {
-        let part = [self.numbers[at], self.numbers[at + 1]];
+        let part = [self.numbers.get(at), self.numbers.get(at + 1)];
         (part[0] != ABSENT).then(|| self.columns.bytes(part))
     }
 }

@@ -249,6 +249,7 @@ mod tests {
         index.extend(second.concat());
         index.push(0);
         index.extend([22, 1, 23, 2]);
+        let index: Vec<u8> = index.into_iter().flat_map(u32::to_le_bytes).collect();
         let columns = crate::columns::Columns::new(arena, &index);
         let event = Event::from(columns.row(0));
         assert_eq!((event.event_type(), event.id(), event.subject()), ("created", Some("id-1"), Some("orders.eu")));

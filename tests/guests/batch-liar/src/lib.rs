@@ -82,11 +82,12 @@ impl GuestBatch for Batch {
             // Set bits where there is no event.
             _ => {
                 let EventBatch { arena, index } = events;
-                let (count, stride) = (index[1] as usize, index[2] as usize);
+                let number = |at: usize| u32::from_le_bytes(index[4 * at..][..4].try_into().unwrap()) as usize;
+                let (count, stride) = (number(1), number(2));
                 let mut answer = u64::MAX << (count % 64);
                 for event in 0..count {
-                    let row = &index[4 + event * stride..];
-                    let (offset, length) = (row[8] as usize, row[9] as usize);
+                    let payload = 4 + event * stride + 8;
+                    let (offset, length) = (number(payload), number(payload + 1));
                     answer |= u64::from(arena[offset..offset + length].starts_with(YES)) << event;
                 }
                 vec![answer]
