@@ -65,6 +65,7 @@ fn a_component_is_described() {
     reads     matches: nothing
               process: nothing
     digest    d28c2109aa547848a4bda0b71c5e22043bb457b12567a690dde974fb6cd2a239
+    memory    1.1 MiB before the first event, of 64.0 MiB
     compiled  TIME
     warning: it calls `api`, which a router has to grant: `[[filter]]` with its name and `grants = ["api"]` in `trommel.toml`
     a router would take it

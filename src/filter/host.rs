@@ -139,12 +139,15 @@ impl Shared {
         let processing = blueprint(Kind::Process, &self.granted).map_err(link_error)?;
         let hooks = || v0_1::LinkedHooks::new(self.granted.instantiate_pre(&component)?);
         let hooks = has_lifecycle.then(hooks).transpose().map_err(link_error)?;
-        let manifest = describe(&matching, &identity)?;
+        let (manifest, memory) = describe(&matching, &identity)?;
         check_capabilities(&manifest, &settings.grants, imports)?;
         let state = imports.state.then(|| Arc::clone(&self.state));
         let api = self.api.clone().filter(|_| imports.api);
         let (metrics, pointers) = (self.metrics.filter(name), Arc::clone(&self.pointers));
-        Ok(Filter::new(Parts { identity, matching, processing, hooks, metrics, state, api, pointers }, manifest))
+        Ok(Filter::new(
+            Parts { identity, memory, matching, processing, hooks, metrics, state, api, pointers },
+            manifest,
+        ))
     }
 }
 
@@ -153,11 +156,12 @@ pub fn digest(file: &[u8]) -> String {
     format!("{:x}", Sha256::digest(file))
 }
 
-/// Asks an instance that may call nothing what it is.
-fn describe(matching: &Blueprint, identity: &Identity) -> Result<Manifest, Fault> {
+/// Asks an instance that may call nothing what it is. Also says how much memory it then has, in bytes.
+fn describe(matching: &Blueprint, identity: &Identity) -> Result<(Manifest, usize), Fault> {
     let blame = |call, failed: Failed| identity.blame(call, failed);
     let mut instance = at_once(matching.instantiate()).map_err(|failed| blame("instantiate", failed))?;
-    at_once(instance.describe()).map_err(|error| blame("describe", instance.failed(error)))
+    let manifest = at_once(instance.describe()).map_err(|error| blame("describe", instance.failed(error)))?;
+    Ok((manifest, instance.memory()))
 }
 
 fn check_capabilities(manifest: &Manifest, grants: &[Grant], imports: Imports) -> Result<(), LoadError> {

@@ -33,6 +33,8 @@ pub struct Filter(Arc<Loaded>);
 struct Loaded {
     identity: Identity,
     manifest: Manifest,
+    /// Bytes that an instance has before it is asked about an event.
+    memory: usize,
     /// Makes the instances that may call nothing.
     matching: Blueprint,
     /// Makes the instances that may call what was granted.
@@ -78,6 +80,7 @@ impl Identity {
 /// What [`Filter::new`] needs beside the manifest.
 pub(super) struct Parts {
     pub(super) identity: Identity,
+    pub(super) memory: usize,
     pub(super) matching: Blueprint,
     pub(super) processing: Blueprint,
     pub(super) hooks: Option<LinkedHooks>,
@@ -89,11 +92,12 @@ pub(super) struct Parts {
 
 impl Filter {
     pub(super) fn new(parts: Parts, manifest: Manifest) -> Self {
-        let Parts { identity, matching, processing, hooks, metrics, state, api, pointers } = parts;
+        let Parts { identity, memory, matching, processing, hooks, metrics, state, api, pointers } = parts;
         let (idle, health) = Default::default();
         Self(Arc::new(Loaded {
             identity,
             manifest,
+            memory,
             matching,
             processing,
             hooks,
@@ -118,6 +122,11 @@ impl Filter {
 
     pub fn manifest(&self) -> &Manifest {
         &self.0.manifest
+    }
+
+    /// Bytes of memory that an instance has before it is asked about an event.
+    pub fn memory(&self) -> usize {
+        self.0.memory
     }
 
     /// The params to use for a route, sorted by name; unchanged when the filter has no hook for it.
@@ -163,9 +172,10 @@ impl Filter {
 
     /// The same component, handed other parts of events than its manifest asks for: to see what they cost.
     pub fn reading(&self, match_reads: Fields, process_reads: Fields) -> Self {
-        let Loaded { identity, manifest, matching, processing, metrics, state, api, pointers, .. } = &*self.0;
+        let Loaded { identity, manifest, memory, matching, processing, metrics, state, api, pointers, .. } = &*self.0;
         let parts = Parts {
             identity: identity.clone(),
+            memory: *memory,
             matching: matching.clone(),
             processing: processing.clone(),
             hooks: None,

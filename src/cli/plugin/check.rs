@@ -19,7 +19,7 @@ use crate::{
         refusal::{Kind, Refusal},
         runtime,
     },
-    config::{Grant, quoted},
+    config::{Grant, Limits, quoted},
     filter::{CONTRACTS, Fields, Filter, Form, Hooks, Host, LoadError, Survey, survey},
 };
 
@@ -140,6 +140,14 @@ impl Survey {
 fn doubts(filter: &Filter) -> Vec<String> {
     let manifest = filter.manifest();
     let mut doubts = Vec::new();
+    // An instance with more than that is replaced after every call, if it can be called at all.
+    if filter.memory() > memory() / 4 * 3 {
+        let (has, gets) = (bytes(filter.memory()), bytes(memory()));
+        doubts.push(format!(
+            "an instance has {has} of memory before its first event, where a router gives it {gets}: \
+             `[[filter]]` with its name and `limits = {{ memory = \"256MiB\" }}` in `trommel.toml`"
+        ));
+    }
     if manifest.hooks == Hooks::default() {
         doubts.push("its manifest names no hooks, so that every event passes as it is".to_owned());
     }
@@ -171,6 +179,7 @@ impl Findings {
             lines.push(format!("reads     matches: {}", listed(&fields(manifest.match_reads))));
             lines.push(format!("          process: {}", listed(&fields(manifest.process_reads))));
             lines.push(format!("digest    {}", filter.digest()));
+            lines.push(format!("memory    {} before the first event, of {}", bytes(filter.memory()), bytes(memory())));
             lines.push(format!("compiled  in {} ms", took.as_millis()));
         }
         lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
@@ -206,6 +215,7 @@ impl Findings {
                 "process_reads": fields(manifest.process_reads),
                 "capabilities": manifest.capabilities,
                 "digest": filter.digest(),
+                "memory": filter.memory(),
                 "compile_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             })
         });
@@ -217,6 +227,15 @@ impl Findings {
             "problems": self.problems,
         })
     }
+}
+
+/// What a router gives an instance that is not told otherwise, in bytes.
+fn memory() -> usize {
+    Limits::default().memory
+}
+
+fn bytes(bytes: usize) -> ByteSize {
+    ByteSize::b(bytes as u64)
 }
 
 fn word(grant: Grant) -> &'static str {
