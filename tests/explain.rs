@@ -5,10 +5,15 @@
 #[path = "common/router.rs"]
 mod router;
 
-use std::{io::Write, process::Command, thread, time::Duration};
+use std::{
+    io::Write,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use insta::assert_snapshot;
-use router::Folder;
+use router::{Folder, PATIENCE};
 use serde_json::{Value, json};
 
 const SETTINGS: &str = r#"
@@ -137,8 +142,9 @@ fn events_of_a_running_router_are_explained() {
     router.wait_for("running");
     let mut explain = folder.trommel(&["explain"]);
     let explain = thread::spawn(move || explain.args(["--live", "--limit", "2", "--json"]).output().unwrap());
-    let mut sent = 0;
+    let (mut sent, began) = (0, Instant::now());
     while !explain.is_finished() {
+        assert!(began.elapsed() < PATIENCE, "no event is explained");
         sent += 1;
         writeln!(input, r#"{{"subject":"orders.eu.created","amount":{sent},"vip":true}}"#).unwrap();
         thread::park_timeout(Duration::from_millis(5));

@@ -7,11 +7,12 @@ use std::{
     path::{self, Path, PathBuf},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 use wasmtime::{
     Cache, CacheConfig, Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, OptLevel,
     PoolingAllocationConfig,
@@ -37,6 +38,8 @@ use crate::{
 /// Instances that may live at once. Enough for every lane of a large machine to hold one of each of a few dozen
 /// filters, twice over during a reload, beside those that process.
 const MAX_INSTANCES: u32 = 4_000;
+/// How long a component may be compiled before somebody is told what is waited for.
+const SILENT: Duration = Duration::from_secs(2);
 
 /// What all filters share. Cheap to clone.
 #[derive(Clone)]
@@ -109,11 +112,19 @@ impl Host {
         let turn = Arc::clone(&self.0.compiling).acquire_owned().await;
         let turn = turn.map_err(|closed| LoadError::Host(closed.into()))?;
         let (shared, name, settings) = (Arc::clone(&self.0), name.to_owned(), settings.clone());
-        let loading = tokio::task::spawn_blocking(move || {
+        let component = name.clone();
+        let mut loading = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             shared.load(&name, &file, &settings)
         });
-        loading.await.map_err(|error| LoadError::Host(error.into()))?
+        let loaded = match timeout(SILENT, &mut loading).await {
+            Ok(loaded) => loaded,
+            Err(_) => {
+                tracing::info!(component, "compiling, which takes its time where the cache has nothing of it");
+                loading.await
+            }
+        };
+        loaded.map_err(|error| LoadError::Host(error.into()))?
     }
 }
 
