@@ -41,7 +41,8 @@
 //! ```
 //!
 //! Params are read by serde: a field is a param, its type says what may be given. What a filter makes of its params once
-//! and for all, a compiled expression or the like, is serde's `#[serde(try_from = "Params")]`.
+//! and for all, a compiled expression or the like, is serde's `#[serde(try_from = "Written")]`, where `Written` has the params
+//! as they are given.
 
 pub mod api;
 mod columns;
