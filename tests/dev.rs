@@ -16,18 +16,7 @@ use std::{
 };
 
 use nats::NatsServer;
-use router::{Folder, Router};
-
-const SETTINGS: &str = r#"
-    [[source]]
-    name = "in"
-    type = "lines"
-    subject = "/subject"
-
-    [[sink]]
-    name = "out"
-    type = "stdout"
-"#;
+use router::{Folder, Router, TO_STDOUT};
 
 const KEYS: &str = r#"
     [[key]]
@@ -66,7 +55,7 @@ fn dev(folder: &Folder) -> (Router, PipeWriter) {
 
 #[test]
 fn a_change_of_the_source_shows_in_what_comes_out() {
-    let folder = folder(SETTINGS);
+    let folder = folder(TO_STDOUT);
     let (mut dev, mut input) = dev(&folder);
     dev.wait_for("dev: built `");
     dev.wait_for("running");
@@ -98,12 +87,12 @@ fn a_change_of_the_source_shows_in_what_comes_out() {
 /// What is read once, when a router starts, starts it again.
 #[test]
 fn a_change_of_the_settings_starts_the_router_again() {
-    let folder = folder(SETTINGS);
+    let folder = folder(TO_STDOUT);
     let (mut dev, mut input) = dev(&folder);
     dev.wait_for("running");
     folder.put("trommel.toml", b"[[source]]");
     dev.wait_for("the router has ended: exit status: 2");
-    folder.put("trommel.toml", SETTINGS.replace("\"out\"", "\"elsewhere\"").as_bytes());
+    folder.put("trommel.toml", TO_STDOUT.replace("\"out\"", "\"elsewhere\"").as_bytes());
     folder.put("keys/keys.toml", KEYS.replace("\"out\"", "\"elsewhere\"").as_bytes());
     dev.wait_for("running");
     writeln!(input, r#"{{"subject":"a","n":1}}"#).unwrap();
@@ -117,7 +106,7 @@ fn a_change_of_the_settings_starts_the_router_again() {
 fn why_something_is_dropped_is_shown_to_who_asks() {
     let route = "params = { where = \"/n >= 5\" }\nsinks";
     let keys = KEYS.replace("filter = \"stamp\"", "filter = \"select\"\n[[key.params]]\nname = \"where\"");
-    let folder = Folder::new(SETTINGS).write("keys/keys.toml", &keys.replace("sinks", route));
+    let folder = Folder::new(TO_STDOUT).write("keys/keys.toml", &keys.replace("sinks", route));
     let folder = folder.plugin("select", "select");
     let shown = |options: &[&str]| {
         let (reader, mut input) = std::io::pipe().unwrap();
@@ -194,18 +183,18 @@ fn a_server_that_can_not_be_started_is_explained() {
     trommel.toml:1:1: `name` is missing
     trommel.toml:1:1: `type` is missing
     ");
-    insta::assert_snapshot!(refused(SETTINGS, ""), @r#"
+    insta::assert_snapshot!(refused(TO_STDOUT, ""), @r#"
     error: `[nats]` names no address on this machine
       write `url = "nats://127.0.0.1:4222"`, or leave `--nats` out
     "#);
-    let elsewhere = format!("{SETTINGS}\n[nats]\nurl = \"nats://203.0.113.1:4222\"\n");
+    let elsewhere = format!("{TO_STDOUT}\n[nats]\nurl = \"nats://203.0.113.1:4222\"\n");
     insta::assert_snapshot!(refused(&elsewhere, ""), @r#"
     error: `[nats]` names no address on this machine
       write `url = "nats://127.0.0.1:4222"`, or leave `--nats` out
     "#);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let here = format!("{SETTINGS}\n[nats]\nurl = \"nats://127.0.0.1:{port}\"\n");
+    let here = format!("{TO_STDOUT}\n[nats]\nurl = \"nats://127.0.0.1:{port}\"\n");
     insta::assert_snapshot!(refused(&here, "").replace(&port.to_string(), "PORT"), @r"
     error: somebody listens at `127.0.0.1:PORT` already
       leave `--nats` out to use that server, or give `[nats]` another port

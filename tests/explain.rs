@@ -13,19 +13,8 @@ use std::{
 };
 
 use insta::assert_snapshot;
-use router::{Folder, PATIENCE};
+use router::{Folder, PATIENCE, TO_STDOUT};
 use serde_json::{Value, json};
-
-const SETTINGS: &str = r#"
-    [[source]]
-    name = "in"
-    type = "lines"
-    subject = "/subject"
-
-    [[sink]]
-    name = "out"
-    type = "stdout"
-"#;
 
 const KEYS: &str = r#"
     [[key]]
@@ -56,7 +45,7 @@ const KEYS: &str = r#"
 "#;
 
 fn folder() -> Folder {
-    Folder::new(SETTINGS).write("keys/keys.toml", KEYS).plugin("select", "select")
+    Folder::new(TO_STDOUT).write("keys/keys.toml", KEYS).plugin("select", "select")
 }
 
 /// What is printed, without what differs from run to run, and the exit code.

@@ -8,7 +8,7 @@ mod router;
 use std::{fs, io::Write, path::Path, process::Command};
 
 use insta::assert_snapshot;
-use router::{Folder, Router, trommel};
+use router::{Folder, Router, TO_STDOUT, trommel};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -338,17 +338,6 @@ fn every_field_has_its_price() {
     assert!(process["ns"].as_f64().unwrap() > 0.0 && said["memory"].as_u64().unwrap() > 0, "{said}");
 }
 
-const SETTINGS: &str = r#"
-    [[source]]
-    name = "in"
-    type = "lines"
-    subject = "/subject"
-
-    [[sink]]
-    name = "out"
-    type = "stdout"
-"#;
-
 const KEYS: &str = r#"
     [[key]]
     key = "orders.large"
@@ -362,7 +351,7 @@ const KEYS: &str = r#"
 
 #[test]
 fn a_running_router_says_what_it_has_loaded() {
-    let folder = Folder::new(SETTINGS).write("keys/keys.toml", KEYS).plugin("select", "select");
+    let folder = Folder::new(TO_STDOUT).write("keys/keys.toml", KEYS).plugin("select", "select");
     let list = |options: &[&str]| folder.trommel(&["plugin", "ls"]).args(options).output().unwrap();
     let none = list(&[]);
     assert_eq!(none.status.code(), Some(2));

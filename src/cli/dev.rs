@@ -28,7 +28,7 @@ mod sources;
 use server::Server;
 use sources::Sources;
 
-/// How long a router may take to end in good order.
+/// How long a process may take to end in good order.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Run a router while its filters are written
@@ -125,17 +125,20 @@ impl Router {
     }
 
     async fn stop(mut self) {
-        if !self.runs {
-            return;
+        if self.runs {
+            end(&mut self.child).await;
         }
-        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // It may have ended by itself.
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        // One that does not end is killed when it is dropped.
-        let _ = timeout(PATIENCE, self.child.wait()).await;
     }
+}
+
+/// Ends a process in good order. One that does not end is killed when it is dropped.
+async fn end(child: &mut Child) {
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        // It may have ended by itself.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    let _ = timeout(PATIENCE, child.wait()).await;
 }
 
 fn how(ended: io::Result<ExitStatus>) -> String {

@@ -19,6 +19,18 @@ use tempfile::TempDir;
 /// Long enough for a loaded machine; a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Settings of a router from lines of standard input to standard output.
+pub const TO_STDOUT: &str = r#"
+    [[source]]
+    name = "in"
+    type = "lines"
+    subject = "/subject"
+
+    [[sink]]
+    name = "out"
+    type = "stdout"
+"#;
+
 /// A router's folder in a place of its own.
 pub struct Folder(TempDir);
 

@@ -5,10 +5,10 @@ use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
-use super::say;
+use super::{end, say};
 use crate::{
     cli::refusal::{Kind, Refusal},
     config,
@@ -59,12 +59,6 @@ impl Server {
     }
 
     pub(super) async fn stop(mut self) {
-        let pid = self.0.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            // It may have ended by itself.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        // One that does not end is killed when it is dropped.
-        let _ = timeout(PATIENCE, self.0.wait()).await;
+        end(&mut self.0).await;
     }
 }
