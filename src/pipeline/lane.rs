@@ -444,10 +444,6 @@ async fn hand_over(at: At<'_>, verdict: Verdict, mut encoded: impl Iterator<Item
             at.show_dropped("`process` dropped it");
             return Step::Filtered;
         }
-        Verdict::Emit(emissions) if emissions.is_empty() => {
-            at.show_dropped("`process` emitted nothing");
-            return Step::Filtered;
-        }
         Verdict::Emit(emissions) => emissions,
         Verdict::Keep | Verdict::Replace(_) => {
             let payload = if let Verdict::Replace(payload) = verdict { payload } else { event.payload.clone() };

@@ -143,10 +143,12 @@ async fn hooks(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<Vec<HookTime>>
     let mut hooks = Vec::new();
     if manifest.hooks.matches {
         let reads = manifest.match_reads;
-        let nanos = matches(filter, pairs)?;
-        let more = |fields| matches(&filter.reading(fields, Fields::default()), pairs);
-        let widened = wider(reads).into_iter().map(|(name, fields)| Ok((name, more(fields)?)));
-        hooks.push(HookTime { name: "matches", reads, nanos, widened: widened.collect::<anyhow::Result<_>>()? });
+        let nanos = matches(filter, pairs).await?;
+        let mut widened = Vec::new();
+        for (name, fields) in wider(reads) {
+            widened.push((name, matches(&filter.reading(fields, Fields::default()), pairs).await?));
+        }
+        hooks.push(HookTime { name: "matches", reads, nanos, widened });
     }
     if manifest.hooks.process {
         let reads = manifest.process_reads;
@@ -173,31 +175,27 @@ fn wider(reads: Fields) -> Vec<(&'static str, Fields)> {
 }
 
 /// Nanoseconds of one `matches`.
-fn matches(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<f64> {
+async fn matches(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<f64> {
     let mut matcher = filter.matcher();
+    nanos(pairs, async |event, subscription| Ok(matcher.matches(subscription, event).map(drop)?)).await
+}
+
+/// Nanoseconds of one `process`.
+async fn process(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<f64> {
+    nanos(pairs, async |event, subscription| Ok(filter.process(subscription, event, 1).await.map(drop)?)).await
+}
+
+async fn nanos(
+    pairs: &[Pair],
+    mut call: impl AsyncFnMut(&Event, &Arc<Subscription>) -> anyhow::Result<()>,
+) -> anyhow::Result<f64> {
     let mut rounds = Vec::new();
     // The first is for warming up.
     for _ in 0..=ROUNDS {
         let (began, mut calls) = (Instant::now(), 0_u32);
         while began.elapsed() < ROUND {
             for (event, subscription) in pairs {
-                matcher.matches(subscription, event)?;
-                calls += 1;
-            }
-        }
-        rounds.push(began.elapsed().as_nanos() as f64 / f64::from(calls));
-    }
-    Ok(median(&mut rounds[1..]))
-}
-
-/// Nanoseconds of one `process`.
-async fn process(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<f64> {
-    let mut rounds = Vec::new();
-    for _ in 0..=ROUNDS {
-        let (began, mut calls) = (Instant::now(), 0_u32);
-        while began.elapsed() < ROUND {
-            for (event, subscription) in pairs {
-                filter.process(subscription, event, 1).await?;
+                call(event, subscription).await?;
                 calls += 1;
             }
         }

@@ -118,7 +118,7 @@ impl New {
         let is_ours = place.starts_with("sdk/") || place.starts_with("wit/deps/");
         let Some(text) = std::str::from_utf8(content).ok().filter(|_| !is_ours) else { return content.to_vec() };
         let text = match (place, self.lang) {
-            // Only an interpreter needs more than a filter has by default.
+            // CPython leaks what it returns: with more memory its instances are replaced less often.
             ("trommel.toml", lang) if lang != Language::Python => text.replace(MEMORY, ""),
             ("README.md", lang) => text.replace("{source}", lang.source()),
             _ => text.to_owned(),
