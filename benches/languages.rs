@@ -110,6 +110,7 @@ fn event() -> Event {
     payload.push_str("\"}");
     Event {
         id: "2f1c0a5e-7f0d-4f7e-9d0a-3f8c3f1c0a5e".into(),
+        uid: Default::default(),
         event_type: "order.created".into(),
         subject: "orders.eu.created".into(),
         source_time: None,

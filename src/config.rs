@@ -65,7 +65,7 @@ pub use preset::Preset;
 pub use problem::{Place, Position, Problem, Problems, Severity};
 pub use range::{Begin, Range, ReplaySource};
 pub use routes::{TypeRoute, Types};
-pub use sink::{Encode, FolderSink, NatsSink, OnFailure, Sink, SinkKind};
+pub use sink::{DEAD_FILE, Encode, FolderSink, NatsSink, OnFailure, Sink, SinkKind};
 pub use stream::{Bound, Compression, Discard, Placement, Republish, Retention, Start, Storage, Stream, Upstream};
 pub use telemetry::Telemetry;
 pub use template::{Part, Template};

@@ -53,7 +53,7 @@ impl Entry {
         self.letter.as_ref().map(|letter| letter.time).ok().or(self.stored)
     }
 
-    /// The letter's payload as it came in.
+    /// The letter's payload as it came in, where the letter has it: see [`Letters::payload`].
     ///
     /// # Errors
     /// When it can't be read.
@@ -118,6 +118,21 @@ impl Letters {
     /// When they can't be read.
     pub async fn at(&self, id: u64) -> Result<Option<Entry>, LettersError> {
         self.read(id, Some(1)).await?.next().await
+    }
+
+    /// The payload of an entry with this letter as it came in, from the source's stream where the letter could not hold it.
+    ///
+    /// # Errors
+    /// When it can't be read, or is not there any more.
+    pub async fn payload(&self, entry: &Entry, letter: &Letter) -> Result<Bytes, NoLetter> {
+        if letter.cut {
+            return Err(NoLetter::Cut(letter.stream.clone(), letter.sequence));
+        }
+        match (self, &letter.payload_sha256) {
+            (Self::Stream(stream), Some(digest)) => stream.payload(letter, digest).await,
+            (Self::File(_), Some(_)) => Err(NoLetter::Gone(letter.stream.clone(), letter.sequence)),
+            (_, None) => entry.payload(),
+        }
     }
 
     /// Drops these for good. Those that are gone already count as dropped.

@@ -10,23 +10,30 @@ pub mod identity;
 mod token;
 mod trace;
 mod type_pattern;
+mod uid;
 
 pub use given::GivenEvent;
 pub use token::{subject_of, token};
 pub use trace::{TraceParent, traceparent};
 pub use type_pattern::{TypePattern, TypePatternError};
+pub use uid::{NoUid, Uid};
 
 /// Longest subject or pattern, in bytes (F06, F07).
 pub const MAX_SUBJECT: usize = 1024;
+
+/// Longest id of an event, in bytes. A longer one is replaced by its digest.
+pub const MAX_ID: usize = 256;
 
 /// One immutable message inside the router.
 ///
 /// Strings share the buffer that they came in: cloning an event allocates nothing but its header list.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Names the event for the dedup window and for the ids of its outputs. Never empty: a source that is given
-    /// none makes one from the stream and the sequence.
+    /// The name for people: as its producer gave it, or made from the stream and the sequence. Never empty, at most
+    /// [`MAX_ID`] long, and two events may have the same.
     pub id: ByteString,
+    /// The name for machines.
+    pub uid: Uid,
     pub event_type: ByteString,
     pub subject: ByteString,
     /// When the event happened, as its producer wrote it. Left empty when the producer did not say (X3).
@@ -60,6 +67,12 @@ impl Event {
     /// The trace's id, for logs.
     pub fn trace_id(&self) -> Option<&str> {
         self.trace().map(|parent| parent.trace_id)
+    }
+
+    /// Routers that it has gone through before this one.
+    pub fn hops(&self) -> u32 {
+        // What is no number was not written by a router.
+        self.headers.get(identity::HOPS).and_then(|hops| hops.parse().ok()).unwrap_or_default()
     }
 
     /// The tenant, for logs.

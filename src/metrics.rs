@@ -96,6 +96,8 @@ pub struct SinkMetrics {
     pub queued: Counter,
     /// Taken by the destination.
     pub written: Counter,
+    /// Of those the ones that the destination had already and dropped as repeats.
+    pub known: Counter,
     /// Tries that did not succeed and were repeated.
     pub retried: Counter,
     pub skipped: Counter,
@@ -248,6 +250,7 @@ impl Metrics {
         let sinks = self.sinks();
         page.counters("sink_outputs_queued", "Outputs handed to the sink", &sinks, |m| &m.queued);
         page.counters("sink_outputs_written", "Outputs that the destination took", &sinks, |m| &m.written);
+        page.counters("sink_outputs_known", "Outputs that the destination had already", &sinks, |m| &m.known);
         page.counters("sink_outputs_retried", "Repeated tries", &sinks, |m| &m.retried);
         page.counters("sink_outputs_skipped", "Outputs skipped by policy", &sinks, |m| &m.skipped);
         page.counters("sink_outputs_dead_lettered", "Outputs stored as dead letters", &sinks, |m| &m.dead_lettered);

@@ -14,6 +14,7 @@ use crate::config;
 
 mod api;
 mod bucket;
+pub mod code;
 mod error;
 mod headers;
 mod health;
@@ -24,7 +25,7 @@ mod store;
 mod stream;
 mod template;
 
-pub use api::{ApiError, Difference, Published, Shown, code};
+pub use api::{ApiError, Difference, Published, Shown};
 pub(crate) use api::{Wanted, converge};
 pub use bucket::{Bucket, Entry};
 pub use error::{ConnectError, Trouble};

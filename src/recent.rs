@@ -149,6 +149,7 @@ mod tests {
     fn event(number: usize) -> Event {
         Event {
             id: format!("e{number}").into(),
+            uid: Default::default(),
             event_type: ["even", "odd"][number % 2].into(),
             subject: "a.b".into(),
             source_time: None,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{DefaultHasher, Hasher},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
 
@@ -83,7 +83,7 @@ pub struct Route {
 /// Events that agree in this keep their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ordering {
-    /// Any lane will do. The event's own id spreads them.
+    /// Any lane will do. The event's unique id spreads them.
     None,
     By(Field),
 }
@@ -93,10 +93,19 @@ impl Ordering {
     pub fn hash(&self, event: &Event) -> u64 {
         let mut hasher = DefaultHasher::new();
         match self {
-            Self::None => hasher.write(event.id.as_bytes()),
+            Self::None => event.uid.hash(&mut hasher),
             Self::By(field) => hasher.write(field.of(event).as_deref().unwrap_or_default().as_bytes()),
         }
         hasher.finish()
+    }
+
+    /// The same for a key's events that must stay in order, also behind the lanes. `None` where any order will do.
+    pub fn order(&self, key: &str, event: &Event) -> Option<u64> {
+        let Self::By(field) = self else { return None };
+        let mut hasher = DefaultHasher::new();
+        hasher.write(key.as_bytes());
+        hasher.write(field.of(event).as_deref().unwrap_or_default().as_bytes());
+        Some(hasher.finish())
     }
 }
 

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{ack::Ticket, event::Headers};
 
@@ -39,8 +40,13 @@ pub struct Output {
     pub subject: Option<ByteString>,
     /// The headers that the output leaves with, when they are not the event's own.
     pub headers: Option<Headers>,
+    /// Outputs that agree in it leave in the order of their events: a hash of the key and the event's ordering value.
+    /// `None` where any order will do.
+    pub order: Option<u64>,
     /// Set when this is a dead letter: the reason code under which its event is settled.
     pub dead_letter: Option<&'static str>,
+    /// Its part of the bytes that its sink may hold.
+    pub share: Option<OwnedSemaphorePermit>,
 }
 
 impl Output {
@@ -52,19 +58,27 @@ impl Output {
         self.headers.as_ref().unwrap_or(&self.ticket.event().headers)
     }
 
+    /// The bytes that it holds beside its event's.
+    fn own_bytes(&self) -> usize {
+        let event = &self.ticket.event().payload;
+        // The same bytes lie at the same place.
+        let is_events = self.payload.as_ptr() == event.as_ptr() && self.payload.len() == event.len();
+        if is_events { 0 } else { self.payload.len() }
+    }
+
     /// The deterministic id, the same for every redelivery of the event: destinations drop repeats by it.
     pub fn id(&self) -> OutputId<'_> {
         OutputId(self)
     }
 }
 
-/// Writes `EVENT-ID:KEY:ROUTE:INDEX`.
+/// Writes `UID:KEY:ROUTE:INDEX`. No content gets into it: keys and routes are named by the configuration.
 pub struct OutputId<'a>(&'a Output);
 
 impl fmt::Display for OutputId<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Output { ticket, key, route, index, .. } = self.0;
-        write!(f, "{}:{key}:{route}:{index}", ticket.event().id)
+        write!(f, "{}:{key}:{route}:{index}", ticket.event().uid)
     }
 }
 
@@ -78,6 +92,8 @@ pub enum Confirmation {
     Through(Slot),
     /// It has taken this output.
     One(Slot),
+    /// It had taken this output before, and drops the repeat.
+    Known(Slot),
     /// It has not taken this output.
     Refused(Slot, Refusal),
 }
@@ -85,9 +101,12 @@ pub enum Confirmation {
 /// Why an output was not taken. Named after the reaction.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Try again later: the destination is away, full, or slow.
+    /// Try again later: the sink is away, full, or slow, and takes nothing.
     #[error("the destination can't take it now")]
     Later(#[source] anyhow::Error),
+    /// Try again later: the subject, stream or file that this output goes to can't take it. Others may be taken.
+    #[error("the destination can't take it now")]
+    Apart(#[source] anyhow::Error),
     /// This output can never be taken. Holds the reason code of its dead letter.
     #[error("the destination will never take it: `{0}`")]
     Never(&'static str, #[source] anyhow::Error),
@@ -101,6 +120,12 @@ pub trait Sink: Send + 'static {
     /// Starts to write one output. May only buffer it; [`Self::confirm`] tells how it ended. An error concerns this
     /// output alone, which then is not confirmed.
     fn write(&mut self, slot: Slot, output: &Output) -> impl Future<Output = Result<(), Refusal>> + Send;
+
+    /// Whether of outputs under way together none is taken when an earlier one is not. Otherwise those that must stay in
+    /// order are written one by one.
+    fn keeps_order(&self) -> bool {
+        true
+    }
 
     /// Waits for the next word about outputs that were written. Called only while some are unconfirmed. Must be cancel
     /// safe: the outlet drops it when there is more to write.

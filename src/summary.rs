@@ -16,6 +16,8 @@ pub struct Summary {
     pub failed: u64,
     pub dead_lettered: u64,
     pub outputs: u64,
+    /// Of the outputs those that their destination had already.
+    pub known: u64,
 }
 
 impl Summary {
@@ -31,6 +33,7 @@ impl Summary {
             summary.dead_lettered += source.dead_lettered.get();
         }
         summary.outputs = metrics.sinks().iter().map(|(_, sink)| sink.written.get()).sum();
+        summary.known = metrics.sinks().iter().map(|(_, sink)| sink.known.get()).sum();
         summary
     }
 }
@@ -55,6 +58,10 @@ impl fmt::Display for Summary {
         for (count, what) in rest.into_iter().filter(|(count, _)| *count > 0) {
             write!(f, ", {count} {what}")?;
         }
-        write!(f, "; {} outputs written", self.outputs)
+        write!(f, "; {} outputs written", self.outputs)?;
+        match self.known {
+            0 => Ok(()),
+            known => write!(f, ", {known} of them repeats that the destination dropped"),
+        }
     }
 }

@@ -30,7 +30,7 @@ use trommel::{
         blocking::Blocking,
         file, folder,
         null::Null,
-        outlet::{End, Outlet, Policy, Queue},
+        outlet::{Beyond, End, Outlet, Policy, Queue},
         stdout::Lines,
     },
     stop::{Stopper, stop},
@@ -49,7 +49,7 @@ struct Rig {
 
 fn rig(sink: impl Sink) -> Rig {
     let metrics = Arc::<SinkMetrics>::default();
-    let policy = Policy { on_failure: OnFailure::Retry, retry: RETRY, dead_letters: None };
+    let policy = Policy { on_failure: OnFailure::Retry, retry: RETRY, refused: Beyond::Nowhere };
     let (queue, outlet) = Outlet::new(sink, "sink", 1000, policy, Arc::clone(&metrics));
     let (stopper, stop) = stop();
     Rig { queue, ends: Ends::new(), metrics, stopper, run: tokio::spawn(outlet.run(stop)) }

@@ -16,7 +16,7 @@ use trommel::{
     metrics::SinkMetrics,
     sink::{
         Confirmation, Output, Refusal, Sink, Slot,
-        outlet::{End, Outlet, Policy, Queue},
+        outlet::{Beyond, End, Outlet, Policy, Queue},
     },
     stop::{Stopper, stop},
 };
@@ -58,7 +58,8 @@ fn rig(on_failure: OnFailure, dead_letters: Option<Queue>) -> Rig {
     let (write, writes) = mpsc::channel(1000);
     let (confirm, confirmations) = mpsc::channel(1000);
     let metrics = Arc::<SinkMetrics>::default();
-    let policy = Policy { on_failure, retry: RETRY, dead_letters };
+    let refused = dead_letters.map_or(Beyond::Nowhere, Beyond::DeadLetters);
+    let policy = Policy { on_failure, retry: RETRY, refused };
     let sink = Remote { writes: write, confirmations };
     let (queue, outlet) = Outlet::new(sink, "remote", 100, policy, Arc::clone(&metrics));
     let (stopper, stop) = stop();

@@ -8,12 +8,13 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     app::{Controls, deliveries, watched::Watched},
     config::{
-        self, Config, DeadLetter, FileSink, Fsync, NatsSink, OnFailure, Part, Record, Retry, SinkKind, Stream,
-        Template, Upkeep, Webhook,
+        self, Config, DEAD_FILE, DeadLetter, FileSink, Fsync, NatsSink, OnFailure, Part, Record, Retry, SinkKind,
+        SourceKind, Stream, Template, Upkeep, Webhook,
     },
     sink::{
         self, Sink,
-        outlet::{End, Outlet, Policy, Queue},
+        dead_letter::LastResort,
+        outlet::{Beyond, End, Outlet, Policy, Queue},
     },
     webhook::dispatch::Dispatcher,
 };
@@ -66,6 +67,15 @@ impl<'a> Outlets<'a> {
         Ok(queues)
     }
 
+    fn last_resort(&self) -> LastResort {
+        let streams = self.config.sources.iter().filter(|source| matches!(source.kind, SourceKind::JetStream(_)));
+        let path = match &self.config.dead_letter {
+            DeadLetter::File(path) => path.clone(),
+            DeadLetter::Stream { .. } | DeadLetter::Discard => self.config.dir.join(DEAD_FILE),
+        };
+        LastResort::new(streams.map(|source| source.name.clone()).collect(), path)
+    }
+
     /// The outlets as they run, each until its queues are gone, and what is to send the deliveries that one of them
     /// stores.
     pub(super) fn into_tasks(self) -> (JoinSet<anyhow::Result<End>>, Option<Dispatcher>) {
@@ -109,8 +119,11 @@ impl<'a> Outlets<'a> {
     }
 
     fn spawn(&mut self, settings: &config::Sink, capacity: usize, sink: impl Sink) -> Queue {
-        let policy =
-            Policy { on_failure: settings.on_failure, retry: settings.retry, dead_letters: self.dead_letters.clone() };
+        let refused = match &self.dead_letters {
+            Some(queue) => Beyond::DeadLetters(queue.clone()),
+            None => Beyond::LastResort(self.last_resort()),
+        };
+        let policy = Policy { on_failure: settings.on_failure, retry: settings.retry, refused };
         let metrics = self.controls.metrics.sink(&settings.name);
         let (queue, outlet) = Outlet::new(sink, &settings.name, capacity, policy, metrics);
         self.tasks.spawn(outlet.run(self.controls.stop.clone()));

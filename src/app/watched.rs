@@ -35,6 +35,10 @@ impl<S: Sink> Sink for Watched<S> {
         Ok(())
     }
 
+    fn keeps_order(&self) -> bool {
+        self.sink.keeps_order()
+    }
+
     async fn confirm(&mut self) -> Confirmation {
         let word = self.sink.confirm().await;
         match &word {
@@ -43,7 +47,7 @@ impl<S: Sink> Sink for Watched<S> {
                 let taken = mem::replace(&mut self.written, behind);
                 taken.values().for_each(|letter| self.journal.emitted(*letter, &self.name));
             }
-            Confirmation::One(slot) => {
+            Confirmation::One(slot) | Confirmation::Known(slot) => {
                 let taken = self.written.remove(slot);
                 taken.iter().for_each(|letter| self.journal.emitted(*letter, &self.name));
             }

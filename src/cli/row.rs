@@ -56,6 +56,7 @@ impl Row {
             attempt: 1,
             origin: Arc::clone(origin),
             sequence,
+            incarnation: 0,
         };
         let event = envelope::open(envelope, message).unwrap_or_else(|refused| refused.0);
         let mut row = Self {

@@ -200,7 +200,7 @@ fn avro_ids(table: &mut Table<'_>) -> BTreeMap<u32, String> {
 }
 
 fn default_dedup() -> Dedup {
-    Dedup { ttl: DEDUP_TTL, capacity: DEDUP_CAPACITY, by: DedupBy::Id }
+    Dedup { ttl: DEDUP_TTL, capacity: DEDUP_CAPACITY, by: DedupBy::Sequence }
 }
 
 /// The window is there unless it is turned off (L61).
@@ -215,7 +215,7 @@ fn dedup(table: &mut Table<'_>) -> Option<Dedup> {
             .map(DedupBy::Field)
             .map_err(|_| "it is `id`, `sequence`, `header:NAME` or a JSON pointer such as `/order/id`"),
     };
-    let by = table.parsed("by", by).unwrap_or(DedupBy::Id);
+    let by = table.parsed("by", by).unwrap_or(DedupBy::Sequence);
     enabled.then_some(Dedup { ttl, capacity, by })
 }
 

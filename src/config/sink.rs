@@ -21,7 +21,8 @@ const WINDOW: usize = 1024;
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const DEAD_STREAM: &str = "TROMMEL_DEAD";
 const DEAD_SUBJECT: &str = "trommel.dead";
-const DEAD_FILE: &str = "dead-letters.ndjson";
+/// The file of dead letters in a router's folder, where no stream takes them.
+pub const DEAD_FILE: &str = "dead-letters.ndjson";
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sink {

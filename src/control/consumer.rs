@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::{OnFailure, ParamProblem, Retry},
     registry::{Attach, AttachError, Change, Serving, Standing},
-    sink::outlet::{Outlet, Policy},
+    sink::outlet::{Beyond, Outlet, Policy},
 };
 
 /// Outputs on their way to the ring.
@@ -56,7 +56,7 @@ pub(super) async fn serve(
     let name: Arc<str> = format!("attached-{number}").into();
     let retry = Retry { min: Duration::ZERO, max: Duration::ZERO, patience: Duration::ZERO };
     // The ring takes everything.
-    let policy = Policy { on_failure: OnFailure::Skip, retry, dead_letters: None };
+    let policy = Policy { on_failure: OnFailure::Skip, retry, refused: Beyond::Nowhere };
     let (queue, outlet) = Outlet::new(inlet, &name, QUEUE, policy, Arc::default());
     tokio::spawn(outlet.run(shared.view.stop.clone()));
     let (standing, mut stands) = watch::channel(Standing::Waiting);

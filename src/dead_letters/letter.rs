@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::nats::ApiError;
+
 /// What is known of an event that could not succeed. What is not known is empty.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Letter {
@@ -29,6 +31,8 @@ pub struct Letter {
     pub tries: u32,
     /// The event's.
     pub id: String,
+    /// Its [`crate::event::Uid`]; letters of earlier versions have none.
+    pub uid: Option<String>,
     pub event_type: String,
     pub subject: String,
     pub source_time: Option<String>,
@@ -40,6 +44,13 @@ pub struct Letter {
     pub trace: Option<String>,
     #[serde(default)]
     pub headers: Vec<(String, String)>,
+    /// Of a payload that is not in the letter, since it was too large for it: its length and its digest. The source's
+    /// stream has it.
+    pub payload_bytes: Option<u64>,
+    pub payload_sha256: Option<String>,
+    /// Whether headers and the ends of long texts were left out as well.
+    #[serde(default)]
+    pub cut: bool,
 }
 
 /// Why what stands among the dead letters is none.
@@ -51,6 +62,12 @@ pub enum NoLetter {
     TooLong(u64),
     #[error("it is not written as dead letters are")]
     Foreign(#[source] serde_json::Error),
+    #[error("its payload was too large for it, and stream `{0}` has no such message {1} any more")]
+    Gone(String, u64),
+    #[error("its payload was too large for it, and can't be read from stream `{0}`")]
+    Away(String, #[source] ApiError),
+    #[error("its event was too large for it, headers too: read message {1} of stream `{0}` instead")]
+    Cut(String, u64),
     #[error("its payload is not base64")]
     BadPayload(#[source] base64::DecodeError),
 }
@@ -96,7 +113,7 @@ mod tests {
     use super::*;
 
     fn record(payload: &str) -> Bytes {
-        let start = r#"{"time":"2026-03-14T08:00:00Z","reason":"trap","detail":"d","key":"k","route":"r","filter":"f","filter_digest":"abc","sink":"s","tries":3,"id":"e-1","event_type":"t","subject":"orders.eu","source_time":"yesterday","source":"orders","stream":"ORDERS","sequence":7,"attempts":2,"trace":"00-1","headers":[["a","1"],["a","2"]]"#;
+        let start = r#"{"time":"2026-03-14T08:00:00Z","reason":"trap","detail":"d","key":"k","route":"r","filter":"f","filter_digest":"abc","sink":"s","tries":3,"id":"e-1","uid":"u","event_type":"t","subject":"orders.eu","source_time":"yesterday","source":"orders","stream":"ORDERS","sequence":7,"attempts":2,"trace":"00-1","headers":[["a","1"],["a","2"]]"#;
         format!("{start},{payload}}}").into()
     }
 
@@ -116,6 +133,7 @@ mod tests {
                 sink: "s".into(),
                 tries: 3,
                 id: "e-1".into(),
+                uid: Some("u".into()),
                 event_type: "t".into(),
                 subject: "orders.eu".into(),
                 source_time: Some("yesterday".into()),
@@ -125,6 +143,9 @@ mod tests {
                 attempts: 2,
                 trace: Some("00-1".into()),
                 headers: vec![("a".into(), "1".into()), ("a".into(), "2".into())],
+                payload_bytes: None,
+                payload_sha256: None,
+                cut: false,
             }
         );
     }

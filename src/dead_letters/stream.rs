@@ -1,9 +1,12 @@
 //! Dead letters in a stream. Their ids are its sequences.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
-use super::{Entry, Letter, LettersError};
+use super::{Entry, Letter, LettersError, NoLetter};
 use crate::{
     config::{Begin, Range},
     nats::{Connection, History, HistoryError, Stored, code},
@@ -39,6 +42,21 @@ impl Stream {
 
     pub(super) async fn drop(&self, ids: Vec<u64>) -> Result<(), LettersError> {
         stream::iter(ids).map(|id| self.delete(id)).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// The payload that was too large for its letter, from the stream of its source.
+    pub(super) async fn payload(&self, letter: &Letter, digest: &str) -> Result<Bytes, NoLetter> {
+        let Letter { stream, sequence, .. } = letter;
+        let gone = || NoLetter::Gone(stream.clone(), *sequence);
+        let answer = self.connection.api(&format!("STREAM.MSG.GET.{stream}"), &json!({ "seq": sequence })).await;
+        let answer = answer.map_err(|error| match error.code() {
+            Some(code::MESSAGE_NOT_FOUND | code::STREAM_NOT_FOUND) => gone(),
+            _ => NoLetter::Away(stream.clone(), error),
+        })?;
+        let data = answer.pointer("/message/data").and_then(Value::as_str).unwrap_or_default();
+        let payload = BASE64_STANDARD.decode(data).map_err(NoLetter::BadPayload)?;
+        // Another message may have taken the place.
+        if format!("{:x}", Sha256::digest(&payload)) == digest { Ok(payload.into()) } else { Err(gone()) }
     }
 
     async fn delete(&self, id: u64) -> Result<(), LettersError> {

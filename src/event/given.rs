@@ -74,6 +74,7 @@ impl GivenEvent {
         }
         Ok(Event {
             id: self.id.as_deref().unwrap_or("event-1").into(),
+            uid: Default::default(),
             event_type: self.event_type.as_deref().unwrap_or(subject).into(),
             subject: subject.into(),
             source_time: self.source_time.as_deref().map(Into::into),
@@ -132,6 +133,7 @@ mod tests {
             }
             let event = Event {
                 id: "i".into(),
+                uid: Default::default(),
                 event_type: "t".into(),
                 subject: "s.t".into(),
                 source_time: Some("yesterday".into()),

@@ -17,6 +17,9 @@ pub const INSTANCE_ID: &str = "instance_id";
 pub const TRACEPARENT: &str = "traceparent";
 pub const TRACESTATE: &str = "tracestate";
 
+/// How many routers an event has gone through: written where one sends an output to a server.
+pub const HOPS: &str = "Trommel-Hops";
+
 /// What is not the trace context.
 pub const WHO: [&str; 6] = [TENANT, ACTOR_ID, RUN_ID, NODE_ID, GRAPH_ID, INSTANCE_ID];
 

@@ -141,6 +141,7 @@ mod tests {
         (texts, headers, vec(any::<u8>(), 0..9), any::<u64>(), any::<u32>()).prop_map(
             |((event_type, id, subject, source_time), headers, payload, observed_at, attempt)| Event {
                 id: id.into(),
+                uid: Default::default(),
                 event_type: event_type.into(),
                 subject: subject.into(),
                 source_time: source_time.map(Into::into),
@@ -198,6 +199,7 @@ mod tests {
     fn event(payload: usize) -> Event {
         Event {
             id: "1".into(),
+            uid: Default::default(),
             event_type: "created".into(),
             subject: "s".into(),
             source_time: None,

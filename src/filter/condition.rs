@@ -250,6 +250,7 @@ mod tests {
         headers.push("Retries", "10");
         Event {
             id: "1".into(),
+            uid: Default::default(),
             event_type: "created".into(),
             subject: "orders.eu.created".into(),
             source_time: None,

@@ -360,6 +360,7 @@ mod tests {
     fn event() -> Event {
         Event {
             id: "1".into(),
+            uid: Default::default(),
             event_type: "t".into(),
             subject: "s".into(),
             source_time: None,

@@ -8,21 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, json};
 
-use crate::nats::{Connection, NoPermission};
+use crate::nats::{Connection, NoPermission, code};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Error codes of the JetStream API.
-pub mod code {
-    pub const CONSUMER_CREATE: u64 = 10012;
-    pub const CONSUMER_NOT_FOUND: u64 = 10014;
-    pub const MESSAGE_NOT_FOUND: u64 = 10037;
-    pub const NO_JETSTREAM: u64 = 10039;
-    pub const MESSAGE_EXCEEDS_MAXIMUM: u64 = 10054;
-    pub const STREAM_NOT_FOUND: u64 = 10059;
-    pub const WRONG_LAST_SEQUENCE: u64 = 10071;
-    pub const STORE_FAILED: u64 = 10077;
-}
 
 /// Why a request to the JetStream API did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +33,15 @@ impl ApiError {
         match self {
             Self::Refused { code, .. } => Some(*code),
             _ => None,
+        }
+    }
+
+    /// Whether it may go away without a change of what is asked, of who asks and of what they may do.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => !code::is_final(*code),
+            Self::NoResponders(_) | Self::Failed(..) => true,
+            Self::NoPermission(_) | Self::TooLarge(..) => false,
         }
     }
 }

@@ -120,6 +120,7 @@ mod tests {
         headers.push("tenant", "acme.eu");
         Event {
             id: "7.1".into(),
+            uid: Default::default(),
             event_type: "order.created".into(),
             subject: "orders.eu.7".into(),
             source_time: None,

@@ -3,13 +3,16 @@
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
-    hash::{BuildHasher, Hash, RandomState},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use crate::{config, event::Event, field::Field};
+use crate::{
+    config,
+    event::{Event, Uid},
+    field::Field,
+};
 
 /// What the window knows of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,20 +31,14 @@ enum By {
     Field(Field),
 }
 
-/// Stands for an id in the window: two keyed hashes, so that nobody who chooses ids can make two of them meet, and a
-/// long id costs no more memory than a short one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Digest(u64, u64);
-
 #[derive(Debug)]
 pub(super) struct Dedup {
     by: By,
     ttl: Duration,
     capacity: usize,
-    keys: (RandomState, RandomState),
-    ids: HashMap<Digest, State>,
+    ids: HashMap<Uid, State>,
     /// Done ids, oldest first.
-    done: VecDeque<(Digest, Instant)>,
+    done: VecDeque<(Uid, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,29 +55,32 @@ impl Dedup {
             config::DedupBy::Field(field) => By::Field(field.clone()),
         };
         let capacity = settings.capacity.get();
-        let (keys, ids, done) = Default::default();
-        Self { by, ttl: settings.ttl, capacity, keys, ids, done }
+        let (ids, done) = Default::default();
+        Self { by, ttl: settings.ttl, capacity, ids, done }
     }
 
-    /// Looks an event up and, if it is new, notes that it is open in `slot`. Also returns what names it: nothing when
-    /// the field to go by is absent (L66), and then the event is taken as new.
-    pub(super) fn enter(&mut self, event: &Event, slot: usize) -> (Seen, Option<Digest>) {
+    /// Looks an event up and, if it is new, notes that it is open in `slot`. Also returns what it is known by: nothing
+    /// when the field to go by is absent (L66), and then the event is taken as new. Where producers' ids count, its
+    /// unique id is made of its own from now on, so that destinations know a repeat as well.
+    pub(super) fn enter(&mut self, event: &mut Event, slot: usize) -> (Seen, Option<Uid>) {
         let id = match &self.by {
-            By::Id => Some(self.digest(&event.id)),
-            By::Sequence => Some(self.digest((&event.origin.stream, event.sequence))),
-            By::Field(field) => field.of(event).filter(|value| !value.is_empty()).map(|value| self.digest(&*value)),
+            By::Id => {
+                event.uid = Uid::named(event);
+                Some(event.uid)
+            }
+            By::Sequence => Some(event.uid),
+            By::Field(field) => {
+                let value = field.of(event).filter(|value| !value.is_empty());
+                value.map(|value| Uid::valued(event, &value))
+            }
         };
         let seen = id.map_or(Seen::No, |id| self.look_up(id, slot, Instant::now));
         (seen, id)
     }
 
-    fn digest(&self, id: impl Hash) -> Digest {
-        Digest(self.keys.0.hash_one(&id), self.keys.1.hash_one(&id))
-    }
-
     /// L62: a hit does not refresh the time, and at exactly its time to live an id has expired. Only a hit reads the
     /// clock: what has expired and is not met again stays until the capacity pushes it out.
-    fn look_up(&mut self, id: Digest, slot: usize, now: impl FnOnce() -> Instant) -> Seen {
+    fn look_up(&mut self, id: Uid, slot: usize, now: impl FnOnce() -> Instant) -> Seen {
         let mut entry = match self.ids.entry(id) {
             Entry::Occupied(entry) => entry,
             Entry::Vacant(entry) => {
@@ -99,7 +99,7 @@ impl Dedup {
     }
 
     /// The id's event is done: remember it.
-    pub(super) fn done(&mut self, id: Digest, now: Instant) {
+    pub(super) fn done(&mut self, id: Uid, now: Instant) {
         if self.done.len() == self.capacity {
             self.forget_oldest();
         }
@@ -108,7 +108,7 @@ impl Dedup {
     }
 
     /// The id's event will be delivered again.
-    pub(super) fn forget(&mut self, id: Digest) {
+    pub(super) fn forget(&mut self, id: Uid) {
         self.ids.remove(&id);
     }
 
@@ -128,6 +128,7 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
+    use crate::event::Origin;
 
     const TTL: Duration = Duration::from_secs(300);
 
@@ -136,8 +137,8 @@ mod tests {
         Dedup::new(&config::Dedup { ttl: TTL, capacity, by: config::DedupBy::Id })
     }
 
-    fn id(number: u64) -> Digest {
-        Digest(number, 0)
+    fn id(number: u64) -> Uid {
+        Uid::at(&Origin { source: String::new(), stream: String::new() }, number, 0)
     }
 
     #[test]

@@ -7,11 +7,11 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     ack::{Acker, Delivery, Fate, Outcome, Ticket},
-    event::Event,
+    event::{Event, Uid},
     metrics::SourceMetrics,
     pipeline::{
         Budget, Doors, Item,
-        dedup::{Dedup, Digest, Seen},
+        dedup::{Dedup, Seen},
     },
     registry::{Key, Snapshot},
     show,
@@ -54,7 +54,7 @@ pub struct Intake<R> {
 struct Open<R> {
     receipt: R,
     bytes: u64,
-    dedup_id: Option<Digest>,
+    dedup_id: Option<Uid>,
     /// Repeats that arrived meanwhile and share the outcome.
     repeats: Vec<R>,
 }
@@ -116,10 +116,10 @@ impl<R: Send + 'static> Intake<R> {
 
     /// Takes an event. Never waits; call only while [`Self::is_open`]. The event goes to its lanes, with all that were
     /// pushed in one go, when [`Self::settled`] is polled next.
-    pub fn push(&mut self, event: Event, receipt: R) {
+    pub fn push(&mut self, mut event: Event, receipt: R) {
         self.metrics.received.inc();
         let slot = self.open.vacant_key();
-        let id = match self.dedup.as_mut().map_or((Seen::No, None), |dedup| dedup.enter(&event, slot)) {
+        let id = match self.dedup.as_mut().map_or((Seen::No, None), |dedup| dedup.enter(&mut event, slot)) {
             (Seen::No, id) => id,
             (Seen::Done, _) => {
                 self.metrics.duplicates.inc();
@@ -164,7 +164,7 @@ impl<R: Send + 'static> Intake<R> {
         self.waiting.push_back(Waiting::DeadLetter(dead_letter::of_event(ticket, Place::default(), reason, detail)));
     }
 
-    fn enter(&mut self, mut event: Event, receipt: R, dedup_id: Option<Digest>) -> Ticket {
+    fn enter(&mut self, mut event: Event, receipt: R, dedup_id: Option<Uid>) -> Ticket {
         if event.headers.remove_invalid_trace() {
             let (source, sequence) = (&event.origin.source, event.sequence);
             tracing::debug!(source, sequence, "the event's trace context is invalid and not carried on");

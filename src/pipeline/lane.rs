@@ -474,7 +474,9 @@ fn output(At { key, route, ticket, .. }: At<'_>, index: u32, payload: Bytes) -> 
         payload,
         subject: None,
         headers: None,
+        order: key.ordering.order(&key.name, ticket.event()),
         dead_letter: None,
+        share: None,
     }
 }
 

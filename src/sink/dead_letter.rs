@@ -12,6 +12,14 @@ use crate::{
     sink::Output,
 };
 
+mod last_resort;
+
+pub use last_resort::LastResort;
+
+/// Bytes of an explanation, and of a header beside the record.
+const LONGEST_DETAIL: usize = 4096;
+const LONGEST_HEADER: usize = 256;
+
 /// What is known about where an event failed. Empty is left out.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Place<'a> {
@@ -44,6 +52,7 @@ struct Record<'a> {
     #[serde(flatten)]
     place: Place<'a>,
     id: &'a str,
+    uid: String,
     event_type: &'a str,
     subject: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,9 +76,10 @@ pub fn of_event(ticket: Ticket, place: Place<'_>, reason: &'static str, detail: 
     let record = Record {
         time: Timestamp::now(),
         reason,
-        detail,
+        detail: shorten(detail),
         place,
         id: &event.id,
+        uid: event.uid.to_string(),
         event_type: &event.event_type,
         subject: &event.subject,
         source_time: event.source_time.as_deref(),
@@ -84,7 +94,7 @@ pub fn of_event(ticket: Ticket, place: Place<'_>, reason: &'static str, detail: 
     // A record of strings, numbers and checked JSON always serialises; if it did not, the reason alone is better than
     // a lost event.
     let payload = serde_json::to_vec(&record).unwrap_or_else(|_| format!(r#"{{"reason":"{reason}"}}"#).into_bytes());
-    let headers = event.headers.iter().filter(|(name, _)| is_identity(name)).cloned().collect();
+    let headers = event.headers.iter().filter(|(name, value)| is_identity(name) && is_fit(value)).cloned().collect();
     Output {
         key: place.key.into(),
         // Several sinks of one route may refuse the same event: each of their letters has an id of its own.
@@ -93,9 +103,21 @@ pub fn of_event(ticket: Ticket, place: Place<'_>, reason: &'static str, detail: 
         payload: Bytes::from(payload),
         subject: Some(reason.into()),
         headers: Some(headers),
+        order: None,
         dead_letter: Some(reason),
+        share: None,
         ticket,
     }
+}
+
+/// As much of an explanation as a letter holds.
+fn shorten(detail: &str) -> &str {
+    &detail[..detail.floor_char_boundary(LONGEST_DETAIL)]
+}
+
+/// Whether a header can go along with any letter. The record has them all.
+fn is_fit(value: &str) -> bool {
+    value.len() <= LONGEST_HEADER && !value.contains(char::is_control)
 }
 
 /// The dead letter of an output that its sink has refused for good. Holds the event as it came in, so that it can be

@@ -8,14 +8,15 @@ use tokio::sync::mpsc;
 use super::Output;
 use crate::{
     ack::{Acker, Delivery},
-    event::{Event, Headers, Origin},
+    event::{Event, Headers, Origin, Uid},
 };
 
 /// The output that passes an event on as it is.
 pub(super) fn output(event_type: &str, id: &str, payload: impl Into<Bytes>) -> Output {
     let payload = payload.into();
-    let event = Event {
+    let mut event = Event {
         id: id.into(),
+        uid: Uid::default(),
         event_type: event_type.into(),
         subject: "orders.eu".into(),
         source_time: None,
@@ -26,8 +27,20 @@ pub(super) fn output(event_type: &str, id: &str, payload: impl Into<Bytes>) -> O
         origin: Arc::new(Origin { source: "orders".into(), stream: "ORDERS".into() }),
         sequence: 7,
     };
+    event.uid = Uid::named(&event);
     let (settled, _) = mpsc::channel(1);
     let ticket = Delivery { event, acker: Acker::new(0, settled) }.open(Arc::default());
     let (key, route) = ("key".into(), "route".into());
-    Output { ticket, key, route, index: 0, payload, subject: None, headers: None, dead_letter: None }
+    Output {
+        ticket,
+        key,
+        route,
+        index: 0,
+        payload,
+        subject: None,
+        headers: None,
+        order: None,
+        dead_letter: None,
+        share: None,
+    }
 }

@@ -13,7 +13,7 @@ use super::{
     blocking::{Blocking, Destination, Stopped},
     permissions,
 };
-use crate::config::{FileSink, PathTemplate};
+use crate::config::{FileSink, Fsync, PathTemplate, Record, Upkeep};
 
 mod name;
 mod ndjson;
@@ -41,6 +41,20 @@ pub fn open(path: PathBuf, settings: &FileSink) -> anyhow::Result<Blocking<OneFi
 pub fn open_partitions(path: PathTemplate, settings: &FileSink) -> anyhow::Result<Blocking<Partitions>> {
     permissions::make_folder(&path.root).with_context(|| format!("could not open folder `{}`", path.root.display()))?;
     Ok(Blocking::new(Partitions::new(path, settings))?)
+}
+
+/// Appends one line to a file and waits until it is on the disk. Blocks.
+///
+/// # Errors
+/// When it can't be written whole.
+pub(super) fn append(path: PathBuf, payload: &[u8]) -> anyhow::Result<()> {
+    let upkeep = Upkeep { fsync: Fsync::Batch, ..Upkeep::default() };
+    let stored = Ndjson::open(path, upkeep)?.store(
+        std::iter::once(payload),
+        &mut Lines::new(&Record::default()),
+        SystemTime::now(),
+    );
+    stored.map_err(|stopped| stopped.why.into())
 }
 
 /// A sink's only file.

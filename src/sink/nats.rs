@@ -7,19 +7,19 @@
 use std::{collections::VecDeque, fmt::Write, future, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
-use async_nats::{
-    HeaderMap, HeaderValue, PublishErrorKind, client::traits::Publisher, header, message::OutboundMessage,
-};
+use async_nats::{HeaderMap, PublishErrorKind, client::traits::Publisher, header, message::OutboundMessage};
 use futures_util::{FutureExt, StreamExt, future::OptionFuture};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
     config::{self, Part},
+    event::identity::HOPS,
     nats::{ConnectError, Life, Template, connect, header_map},
     sink::{Confirmation, Output, Refusal, Sink, Slot},
 };
 
 mod live;
+mod streams;
 mod window;
 
 use live::Live;
@@ -88,13 +88,12 @@ impl Nats {
     /// The headers that go along.
     fn headers(&self, output: &Output) -> Result<Option<HeaderMap>, Refusal> {
         let mut map = header_map(output.headers()).map_err(|why| Refusal::Never("bad_header", why))?;
+        let hops = output.ticket.event().hops().saturating_add(1);
+        map.insert(HOPS, hops.to_string());
         if self.message_id {
-            let id: HeaderValue = self.id(output).parse().map_err(|_| {
-                Refusal::Never("bad_id", anyhow!("id {:?} holds line breaks", output.ticket.event().id))
-            })?;
-            map.insert(header::NATS_MESSAGE_ID, id);
+            map.insert(header::NATS_MESSAGE_ID, self.id(output));
         }
-        Ok((!map.is_empty()).then_some(map))
+        Ok(Some(map))
     }
 
     /// The output's id for this sink: an output may go to several sinks, and an id counts for the whole stream.
@@ -135,6 +134,10 @@ impl Sink for Nats {
             }),
             Err(_) => Err(Refusal::Later(anyhow!("nothing could be sent for {patience:?}"))),
         }
+    }
+
+    fn keeps_order(&self) -> bool {
+        !self.jetstream || self.live.as_ref().is_some_and(|live| live.streams.keep_order())
     }
 
     async fn confirm(&mut self) -> Confirmation {
@@ -214,4 +217,9 @@ fn connection_lost() -> anyhow::Error {
 
 fn later(slot: Slot, why: anyhow::Error) -> Confirmation {
     Confirmation::Refused(slot, Refusal::Later(why))
+}
+
+/// What the subject's stream does not take now.
+fn apart(slot: Slot, why: anyhow::Error) -> Confirmation {
+    Confirmation::Refused(slot, Refusal::Apart(why))
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     bus::{Bus, Closed, Envelope, Reason, Subscription},
     config,
-    event::{Event, Headers, Origin, identity, traceparent},
+    event::{Event, Headers, Origin, Uid, identity, traceparent},
     pipeline::Intake,
     stop::Stop,
 };
@@ -32,6 +32,8 @@ pub struct Listener {
 struct Opener {
     envelope: config::Envelope,
     origin: Arc<Origin>,
+    /// Tells this run from others, which count from 1 as well.
+    run: u64,
 }
 
 impl Listener {
@@ -42,7 +44,8 @@ impl Listener {
     pub fn open(bus: &Bus, source: &config::Source, settings: &config::BusSource) -> Result<Self, Closed> {
         let subscription = bus.subscribe(settings.pattern.clone()).buffer(settings.buffer).policy(settings.policy);
         let origin = Arc::new(Origin { source: source.name.clone(), stream: "bus".to_owned() });
-        Ok(Self { subscription: subscription.open()?, opener: Opener { envelope: source.envelope.clone(), origin } })
+        let opener = Opener { envelope: source.envelope.clone(), origin, run: fastrand::u64(..) };
+        Ok(Self { subscription: subscription.open()?, opener })
     }
 }
 
@@ -131,6 +134,7 @@ impl Input for Opener {
         let Item { envelope, number } = item;
         let event = Event {
             id: envelope.id.clone(),
+            uid: Uid::at(&self.origin, *number, self.run),
             event_type: envelope.subject().clone(),
             subject: envelope.subject().clone(),
             source_time: envelope.time.map(|time| time.to_string().into()),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     config::Envelope,
-    event::{Event, Headers, Origin, check_subject},
+    event::{Event, Headers, MAX_ID, Origin, Uid, check_subject, identity::HOPS},
     field::Field,
     json::{self, Pointer},
 };
@@ -18,6 +19,9 @@ mod flowcraft;
 mod helix;
 mod jb_mesh;
 mod lark;
+
+/// Routers that an event may go through, one after the other.
+const MAX_HOPS: u32 = 32;
 
 /// What a source has before the envelope is opened.
 #[derive(Debug)]
@@ -33,19 +37,21 @@ pub struct Message {
     pub origin: Arc<Origin>,
     /// Position in the origin, from 1.
     pub sequence: u64,
+    /// Tells the message from another at the same position, see [`Uid::at`].
+    pub incarnation: u64,
 }
 
 impl Message {
     /// The event of a message that says nothing about itself.
     pub fn into_event(self) -> Event {
-        let Self { subject, headers, payload, observed_at, attempt, origin, sequence } = self;
-        // An id that is empty would make all its like duplicates (L66).
+        let Self { subject, headers, payload, observed_at, attempt, origin, sequence, incarnation } = self;
         let id = match headers.get("nats-msg-id") {
-            Some(id) if !id.is_empty() => id.clone(),
+            Some(id) if !id.is_empty() => bounded(id.clone()),
             _ => format!("{}:{sequence}", origin.stream).into(),
         };
         Event {
             id,
+            uid: Uid::at(&origin, sequence, incarnation),
             event_type: subject.clone(),
             subject,
             source_time: None,
@@ -63,7 +69,8 @@ impl Message {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// The reason code of its dead letter: `not_json`, `bad_cloudevent`, `bad_helix_event`, `bad_mesh_event`,
-    /// `bad_lark_event`, `bad_ctrlplane_event`, `bad_flowcraft_event`, `header_conflict`, `bad_field` or `bad_subject`.
+    /// `bad_lark_event`, `bad_ctrlplane_event`, `bad_flowcraft_event`, `header_conflict`, `bad_field`, `bad_subject` or
+    /// `too_many_hops`.
     pub reason: &'static str,
     pub detail: String,
 }
@@ -99,7 +106,8 @@ pub fn open_event(envelope: &Envelope, mut event: Event) -> Result<Event, Box<(E
         Envelope::Flowcraft => flowcraft::open(&mut event),
         Envelope::Lark { verify_header } => lark::open(&mut event, *verify_header),
     };
-    match opened.and_then(|()| checked_subject(&event)) {
+    event.id = bounded(event.id);
+    match opened.and_then(|()| checked_subject(&event)).and_then(|()| checked_hops(&event)) {
         Ok(()) => Ok(event),
         Err(malformed) => {
             // What is refused keeps its body, however far the opening came.
@@ -115,6 +123,22 @@ fn checked_subject(event: &Event) -> Result<(), Malformed> {
         let shown: String = event.subject.chars().take(80).collect();
         Malformed { reason: "bad_subject", detail: format!("subject `{shown}`: {error}") }
     })
+}
+
+/// Ends the loop of routers that feed each other, and with it the event (the header is theirs).
+fn checked_hops(event: &Event) -> Result<(), Malformed> {
+    match event.hops() {
+        hops if hops < MAX_HOPS => Ok(()),
+        hops => {
+            let detail = format!("it went through {hops} routers, which feed each other: `{HOPS}` counts them");
+            Err(Malformed { reason: "too_many_hops", detail })
+        }
+    }
+}
+
+/// An id that is no longer than ids may be.
+fn bounded(id: ByteString) -> ByteString {
+    if id.len() <= MAX_ID { id } else { format!("sha256:{:x}", Sha256::digest(id.as_bytes())).into() }
 }
 
 /// Where a plain message's values stand.

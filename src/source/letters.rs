@@ -117,7 +117,10 @@ impl Retry {
 
     async fn push(&self, entry: Entry, intake: &mut Intake<Receipt>) {
         let id = entry.id;
-        let payload = entry.payload();
+        let payload = match &entry.letter {
+            Ok(letter) => self.letters.payload(&entry, letter).await,
+            Err(_) => Ok(Bytes::new()),
+        };
         let (letter, payload) = match entry.letter.and_then(|letter| Ok((letter, payload?))) {
             Ok(letter) => letter,
             Err(no_letter) => return self.journal.no_letter(id, no_letter).await,
@@ -137,6 +140,7 @@ impl Retry {
     /// The event as it was. One that got no further than its source is opened again: its payload is raw.
     fn open_event(&self, id: u64, letter: Letter, payload: Bytes) -> Result<Event, Box<(Event, Malformed)>> {
         let died_at_source = letter.key.is_empty();
+        let uid = letter.uid.as_deref().and_then(|uid| uid.parse().ok());
         let message = Message {
             subject: letter.subject.into(),
             headers: letter.headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect::<Headers>(),
@@ -147,6 +151,7 @@ impl Retry {
             // Where the message has no id, this is what makes one.
             origin: Arc::new(Origin { source: letter.source.clone(), stream: letter.stream }),
             sequence: letter.sequence,
+            incarnation: 0,
         };
         let refused =
             |message: Message, reason, detail| Err(Box::new((message.into_event(), Malformed { reason, detail })));
@@ -163,7 +168,13 @@ impl Retry {
             (None, None) => refused(message, "no_source", format!("there is no source `{}` any more", letter.source)),
         };
         // The place among the letters is how sinks and source know of which one they speak.
-        let placed = |event| Event { origin: Arc::clone(&self.origin), sequence: id, ..event };
+        let placed = |event: Event| Event {
+            origin: Arc::clone(&self.origin),
+            sequence: id,
+            // Destinations know what they took of it already.
+            uid: uid.unwrap_or(event.uid),
+            ..event
+        };
         opened.map(placed).map_err(|refused| {
             let (event, malformed) = *refused;
             Box::new((placed(event), malformed))

@@ -78,6 +78,7 @@ impl Input for Lines {
             attempt,
             origin: Arc::clone(&self.origin),
             sequence: line.number,
+            incarnation: line.digest,
         };
         match malformed {
             None => envelope::open(&self.envelope, message),

@@ -92,6 +92,7 @@ impl Input for Opener {
             attempt,
             origin: Arc::clone(&self.origin),
             sequence: message.sequence,
+            incarnation: u64::try_from(message.time.as_nanosecond()).unwrap_or_default(),
         };
         envelope::open(&self.envelope, message)
     }

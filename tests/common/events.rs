@@ -6,14 +6,15 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use trommel::{
     ack::{Acker, Delivery, Outcome, Ticket},
-    event::{Event, Headers, Origin},
+    event::{Event, Headers, Origin, Uid},
     metrics::SourceMetrics,
     sink::Output,
 };
 
 pub fn event(id: &str, payload: &str) -> Event {
-    Event {
+    let mut event = Event {
         id: id.into(),
+        uid: Uid::default(),
         event_type: "test".into(),
         subject: "test.event".into(),
         source_time: None,
@@ -23,7 +24,9 @@ pub fn event(id: &str, payload: &str) -> Event {
         payload: payload.to_owned().into(),
         origin: Arc::new(Origin { source: "test".to_owned(), stream: "TEST".to_owned() }),
         sequence: 1,
-    }
+    };
+    event.uid = Uid::named(&event);
+    event
 }
 
 /// How events end, by slot.
@@ -54,7 +57,9 @@ impl Ends {
             payload: slot.to_string().into(),
             subject: None,
             headers: None,
+            order: None,
             dead_letter: None,
+            share: None,
         }
     }
 

@@ -49,6 +49,7 @@ pub(crate) fn event(payload: &str) -> Event {
     headers.push("a", "2");
     Event {
         id: "id-1".into(),
+        uid: Default::default(),
         event_type: "created".into(),
         subject: "orders.eu.created".into(),
         source_time: Some("2026-01-02T03:04:05Z".into()),

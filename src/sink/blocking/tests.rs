@@ -99,7 +99,7 @@ async fn what_is_stored_behind_a_refusal_is_not_given_back() {
     let mut words = Vec::new();
     for _ in 0..6 {
         words.push(match rig.sink.confirm().await {
-            Confirmation::One(slot) => (slot, "stored"),
+            Confirmation::One(slot) | Confirmation::Known(slot) => (slot, "stored"),
             Confirmation::Through(slot) => (slot, "through"),
             Confirmation::Refused(slot, Refusal::Later(why)) if why.to_string() == "full" => (slot, "full"),
             Confirmation::Refused(slot, _) => (slot, "behind"),

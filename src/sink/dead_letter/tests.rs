@@ -19,7 +19,7 @@ fn an_event_that_was_no_event_is_kept_as_far_as_it_is_known() {
         record(&letter),
         json!({
             "reason": "not_json", "detail": "line 1",
-            "id": "e-1", "event_type": "t", "subject": "orders.eu",
+            "id": "e-1", "uid": letter.ticket.event().uid.to_string(), "event_type": "t", "subject": "orders.eu",
             "source": "orders", "stream": "ORDERS", "sequence": 7, "attempts": 2,
             "payload_base64": "/w==",
         })
@@ -53,7 +53,8 @@ fn an_output_that_its_sink_refused_keeps_its_event() {
         (&record["payload"], &record["sink"], &record["key"]),
         (&json!({"n": 1}), &json!("large"), &json!("key"))
     );
-    assert_eq!(letter.id().to_string(), "e-1:key:route/large/too_large:4", "letters of several outputs stay apart");
+    let id = format!("{}:key:route/large/too_large:4", letter.ticket.event().uid);
+    assert_eq!(letter.id().to_string(), id, "letters of several outputs stay apart");
     let mut lines = Vec::new();
     line::append(&mut lines, &letter.payload);
     assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 1);

@@ -1,6 +1,6 @@
 //! A connection and what is under way on it.
 
-use std::{fmt::Write, time::Duration};
+use std::{borrow::Cow, fmt::Write, time::Duration};
 
 use anyhow::anyhow;
 use async_nats::{Message, StatusCode, Subject, Subscriber};
@@ -12,7 +12,7 @@ use crate::{
     nats::{ConnectError, Connection, NoPermission, code},
     sink::{
         Confirmation, Refusal, Slot,
-        nats::{later, window::Window},
+        nats::{apart, streams::Streams, window::Window},
     },
 };
 
@@ -24,6 +24,7 @@ pub(super) struct Live {
     pub(super) connection: Connection,
     pub(super) acks: Subscriber,
     pub(super) window: Window,
+    pub(super) streams: Streams,
     /// What comes before the slot in a reply subject.
     inbox: String,
     buffer: BytesMut,
@@ -33,15 +34,18 @@ pub(super) struct Live {
 
 /// The answer of a stream.
 #[derive(Deserialize)]
-struct PublishAck {
+struct PublishAck<'a> {
+    #[serde(borrow, default)]
+    stream: Cow<'a, str>,
     #[serde(default)]
     seq: u64,
+    #[serde(default)]
+    duplicate: bool,
     error: Option<PublishRefusal>,
 }
 
 #[derive(Deserialize)]
 struct PublishRefusal {
-    code: u64,
     #[serde(default)]
     err_code: u64,
     #[serde(default)]
@@ -52,8 +56,8 @@ impl Live {
     pub(super) async fn new(connection: Connection) -> Result<Self, ConnectError> {
         let inbox = format!("{}.", connection.client().new_inbox());
         let acks = connection.subscribe(format!("{inbox}*")).await?;
-        let (window, buffer) = (Window::default(), BytesMut::new());
-        Ok(Self { connection, acks, window, inbox, buffer, denials: 0 })
+        let (window, streams, buffer) = (Window::default(), Streams::default(), BytesMut::new());
+        Ok(Self { connection, acks, window, streams, inbox, buffer, denials: 0 })
     }
 
     /// Where the stream is to answer.
@@ -71,12 +75,18 @@ impl Live {
         let slot = message.subject.strip_prefix(&self.inbox)?.parse().ok()?;
         let subject = self.window.remove(slot)?;
         if message.status == Some(StatusCode::NO_RESPONDERS) {
-            return Some(later(slot, anyhow!("no stream keeps `{subject}`")));
+            return Some(apart(slot, anyhow!("no stream keeps `{subject}`")));
         }
         Some(match serde_json::from_slice(&message.payload) {
-            Ok(PublishAck { error: Some(refusal), .. }) => Confirmation::Refused(slot, refusal.meaning(&subject)),
-            Ok(PublishAck { seq: 1.., .. }) => Confirmation::One(slot),
-            _ => later(slot, anyhow!("what answers on `{subject}` is not a stream")),
+            Ok(PublishAck { error: Some(refusal), .. }) => {
+                self.streams.refused();
+                Confirmation::Refused(slot, refusal.meaning(&subject))
+            }
+            Ok(PublishAck { stream, seq: 1.., duplicate, .. }) => {
+                self.streams.confirmed(&stream, &self.connection);
+                if duplicate { Confirmation::Known(slot) } else { Confirmation::One(slot) }
+            }
+            _ => apart(slot, anyhow!("what answers on `{subject}` is not a stream")),
         })
     }
 
@@ -87,7 +97,7 @@ impl Live {
             Some(denial) => {
                 let slot = self.window.find(&denial.subject)?;
                 self.window.remove(slot);
-                Some(later(slot, denial.into()))
+                Some(apart(slot, denial.into()))
             }
             None => {
                 self.denials = self.connection.denials();
@@ -104,22 +114,20 @@ impl Live {
             false => self.inbox.starts_with(denial.subject.trim_end_matches('*')),
         };
         Some(match self.connection.denied_since(0, concerns) {
-            Some(denial) => later(slot, denial.into()),
-            None => later(slot, anyhow!("no stream confirmed `{subject}` within {ack_timeout:?}")),
+            Some(denial) => apart(slot, denial.into()),
+            None => apart(slot, anyhow!("no stream confirmed `{subject}` within {ack_timeout:?}")),
         })
     }
 }
 
 impl PublishRefusal {
     fn meaning(self, subject: &Subject) -> Refusal {
-        let Self { code, err_code, description } = self;
+        let Self { err_code, description } = self;
         let why = anyhow!("the stream of `{subject}` says: {description} (error code {err_code})");
-        match (code, err_code) {
-            (_, code::MESSAGE_EXCEEDS_MAXIMUM) => Refusal::Never("too_large", why),
-            // The stream is full.
-            (_, code::STORE_FAILED | code::STREAM_NOT_FOUND) => Refusal::Later(why),
-            (429 | 500.., _) => Refusal::Later(why),
-            _ => Refusal::Never("refused_by_stream", why),
+        match err_code {
+            code::MESSAGE_EXCEEDS_MAXIMUM => Refusal::Never("too_large", why),
+            code if code::is_final(code) => Refusal::Never("refused_by_stream", why),
+            _ => Refusal::Apart(why),
         }
     }
 }

@@ -13,6 +13,7 @@ fn message(payload: impl Into<Bytes>) -> Message {
         observed_at: 7,
         attempt: 2,
         origin: Arc::new(Origin { source: "orders".into(), stream: "ORDERS".into() }),
+        incarnation: 9,
         sequence: 41,
     }
 }

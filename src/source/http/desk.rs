@@ -53,6 +53,8 @@ pub(super) struct Desk {
     subject: ByteString,
     /// Events so far.
     sequence: AtomicU64,
+    /// Tells this run from others, which count from 1 as well.
+    run: u64,
     guard: Guard,
     door: Door,
     stream: Option<Stream>,
@@ -93,8 +95,8 @@ impl Desk {
         let subject = settings.fixed_subject.as_ref().unwrap_or(&source.name).as_str().into();
         let stream_name = format!("http://{}{}", settings.listen, settings.path);
         let origin = Arc::new(Origin { source: source.name.clone(), stream: stream_name });
-        let (envelope, sequence) = (source.envelope.clone(), AtomicU64::new(0));
-        Self { settings, envelope, origin, subject, sequence, guard, door, stream, metrics, stop }
+        let (envelope, sequence, run) = (source.envelope.clone(), AtomicU64::new(0), fastrand::u64(..));
+        Self { settings, envelope, origin, subject, sequence, run, guard, door, stream, metrics, stop }
     }
 
     pub(super) fn settings(&self) -> &HttpSource {
@@ -232,6 +234,7 @@ impl Desk {
             attempt: 1,
             origin: Arc::clone(&self.origin),
             sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+            incarnation: self.run,
         };
         let event = Event { id, ..message.into_event() };
         let mut event = envelope::open_event(&self.envelope, event)

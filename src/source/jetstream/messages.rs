@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use crate::{
     event::{Headers, Origin},
-    nats::{Position, headers},
+    nats::{Delivered, headers},
     source::{envelope, jetstream::stored::Stored},
 };
 
 pub(super) fn received(
     message: async_nats::Message,
-    position: Position,
+    delivered: Delivered,
     origin: &Arc<Origin>,
     observed_at: u64,
 ) -> envelope::Message {
@@ -19,9 +19,10 @@ pub(super) fn received(
         headers: message.headers.as_ref().map(headers).unwrap_or_default(),
         payload: message.payload,
         observed_at,
-        attempt: position.attempt,
+        attempt: delivered.position.attempt,
         origin: Arc::clone(origin),
-        sequence: position.sequence,
+        sequence: delivered.position.sequence,
+        incarnation: delivered.stored_at.cast_unsigned(),
     }
 }
 
@@ -40,5 +41,6 @@ pub(super) fn stored(
         attempt,
         origin: Arc::clone(origin),
         sequence: message.sequence,
+        incarnation: message.stored_at.cast_unsigned(),
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     ack::Outcome,
     config::{AckMode, Envelope},
     event::Origin,
-    nats::{Connection, Position},
+    nats::{Connection, Delivered, Position},
     pipeline::Intake,
     source::{
         envelope,
@@ -166,11 +166,13 @@ impl Run {
             return Ok(());
         }
         let reply = message.reply.take();
-        let Some((reply, position)) = reply.and_then(|reply| Position::of(&reply).map(|position| (reply, position)))
+        let Some((reply, delivered)) =
+            reply.and_then(|reply| Delivered::of(&reply).map(|delivered| (reply, delivered)))
         else {
             tracing::warn!(source = self.origin.source, subject = %message.subject, "not a JetStream message, ignored");
             return Ok(());
         };
+        let position = delivered.position;
         if let Acks::Prefix(prefix) = &mut self.settler.acks {
             match prefix.fit(position.sequence, position.delivery) {
                 Fit::Next => prefix.enter(position.sequence, position.delivery),
@@ -194,7 +196,7 @@ impl Run {
         self.pull.received();
         self.clock.received = true;
         let receipt = self.receipt(reply, position);
-        self.push(messages::received(message, position, &self.origin, observed_at), receipt);
+        self.push(messages::received(message, delivered, &self.origin, observed_at), receipt);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use bytestring::ByteString;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -21,6 +22,8 @@ pub(super) struct Stored {
     /// The header block as it is on the wire.
     headers: Vec<u8>,
     pub(super) payload: Bytes,
+    /// Unix nanoseconds.
+    pub(super) stored_at: i64,
 }
 
 #[derive(Deserialize)]
@@ -37,6 +40,7 @@ struct Message {
     hdrs: String,
     #[serde(default)]
     data: String,
+    time: Timestamp,
 }
 
 impl Stored {
@@ -59,12 +63,13 @@ impl Stored {
             };
             let broken = |error: anyhow::Error| ApiError::Failed(request.clone(), error);
             let Answer { message } = serde_json::from_value(answer).map_err(|error| broken(error.into()))?;
-            let Message { subject, sequence, hdrs, data } = message;
+            let Message { subject, sequence, hdrs, data, time } = message;
             let subjects = &settings.subjects;
             if subjects.is_empty() || subjects.iter().any(|pattern| pattern.matches(&subject)) {
                 let headers = BASE64_STANDARD.decode(hdrs).map_err(|error| broken(error.into()))?;
                 let payload = BASE64_STANDARD.decode(data).map_err(|error| broken(error.into()))?.into();
-                return Ok(Some(Self { sequence, subject, headers, payload }));
+                let stored_at = i64::try_from(time.as_nanosecond()).unwrap_or_default();
+                return Ok(Some(Self { sequence, subject, headers, payload, stored_at }));
             }
             from = sequence + 1;
         }
@@ -107,7 +112,13 @@ mod tests {
     use super::*;
 
     fn stored(subject: &str, headers: &[u8]) -> Stored {
-        Stored { sequence: 1, subject: subject.to_owned(), headers: headers.to_vec(), payload: Bytes::new() }
+        Stored {
+            sequence: 1,
+            subject: subject.to_owned(),
+            headers: headers.to_vec(),
+            payload: Bytes::new(),
+            stored_at: 0,
+        }
     }
 
     fn reason(subject: &str, headers: &[u8]) -> Option<&'static str> {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use crate::source::finite;
@@ -33,6 +34,8 @@ pub struct Line {
     pub(super) number: u64,
     /// Bytes of the input up to the line's end.
     pub(super) end: u64,
+    /// Of this line and all before it: another input has another one from the first line on that differs.
+    pub(super) digest: u64,
     pub(super) text: Text,
 }
 
@@ -50,7 +53,11 @@ pub(super) fn start(path: Option<PathBuf>) -> io::Result<mpsc::Receiver<Batch>> 
     let (sender, batches) = mpsc::channel(BATCHES);
     thread::Builder::new().name("lines".into()).spawn(move || {
         // Opened here, as opening a named pipe waits for its writer.
-        let read = open(path).and_then(|input| read(BufReader::with_capacity(BATCH_BYTES, input), &sender));
+        let read = open(path).and_then(|input| {
+            // A file that is read again holds the same events. What a pipe holds never comes again.
+            let seed = if input.metadata()?.is_file() { 0 } else { fastrand::u64(..) };
+            read(BufReader::with_capacity(BATCH_BYTES, input), seed, &sender)
+        });
         if let Err(error) = read {
             // Without a receiver there is nobody to tell.
             let _ = sender.blocking_send(Err(error.into()));
@@ -67,15 +74,16 @@ fn open(path: Option<PathBuf>) -> io::Result<File> {
 }
 
 /// Sends batches until the input ends or nobody takes them any more. What is there is never held back for more.
-fn read(mut input: BufReader<impl Read>, batches: &mpsc::Sender<Batch>) -> io::Result<()> {
-    let (mut number, mut end) = (0, 0);
+fn read(mut input: BufReader<impl Read>, seed: u64, batches: &mpsc::Sender<Batch>) -> io::Result<()> {
+    let (mut number, mut end, mut digest) = (0, 0, seed);
     let (mut batch, mut bytes) = (Vec::new(), 0);
     let mut buffer = Vec::new();
     while let Some((length, text)) = next(&mut input, &mut buffer)? {
         number += 1;
         end += length;
         if let Some(text) = text {
-            batch.push(Line { number, end, text });
+            digest = chained(digest, &buffer);
+            batch.push(Line { number, end, digest, text });
             bytes += buffer.len();
         }
         let more_is_there = input.buffer().contains(&b'\n');
@@ -88,6 +96,12 @@ fn read(mut input: BufReader<impl Read>, batches: &mpsc::Sender<Batch>) -> io::R
         }
     }
     Ok(())
+}
+
+/// The digest of what came before and a line.
+fn chained(before: u64, line: &[u8]) -> u64 {
+    let digest = Sha256::new().chain_update(before.to_le_bytes()).chain_update(line).finalize();
+    u64::from_le_bytes(std::array::from_fn(|at| digest[at]))
 }
 
 /// The next line's length with its end, and its text unless it is blank. `None` at the end of the input.
@@ -121,21 +135,35 @@ mod tests {
     /// Lines as (number, end, text), however they were batched.
     fn lines(input: &[u8]) -> Vec<Line> {
         let (sender, mut batches) = mpsc::channel(1000);
-        read(BufReader::with_capacity(16, input), &sender).unwrap();
+        read(BufReader::with_capacity(16, input), 0, &sender).unwrap();
         drop(sender);
         std::iter::from_fn(|| batches.blocking_recv()).flat_map(Result::unwrap).collect()
     }
 
+    /// Without its digest.
     fn line(number: u64, end: u64, text: &'static str) -> Line {
-        Line { number, end, text: Text::Whole(Bytes::from_static(text.as_bytes())) }
+        Line { number, end, digest: 0, text: Text::Whole(Bytes::from_static(text.as_bytes())) }
+    }
+
+    fn undigested(input: &[u8]) -> Vec<Line> {
+        lines(input).into_iter().map(|line| Line { digest: 0, ..line }).collect()
+    }
+
+    #[test]
+    fn digests_tell_inputs_apart_from_where_they_differ() {
+        let digests = |input: &[u8]| lines(input).iter().map(|line| line.digest).collect::<Vec<_>>();
+        let (one, same, other) = (digests(b"a\nb\nc\n"), digests(b"a\nb\nc\nd\n"), digests(b"a\nx\nc\n"));
+        assert_eq!(one, same[..3], "a file that has grown");
+        assert_eq!(one[0], other[0]);
+        assert!(one[1] != other[1] && one[2] != other[2], "{one:?} {other:?}");
     }
 
     #[test]
     fn lines_end_as_they_like() {
         assert_eq!(lines(b""), []);
-        assert_eq!(lines(b"a\nb"), [line(1, 2, "a"), line(2, 3, "b")]);
-        assert_eq!(lines(b"a\r\nb\r"), [line(1, 3, "a"), line(2, 5, "b")]);
-        assert_eq!(lines(b"\n \t\na\n\n"), [line(3, 6, "a")]);
+        assert_eq!(undigested(b"a\nb"), [line(1, 2, "a"), line(2, 3, "b")]);
+        assert_eq!(undigested(b"a\r\nb\r"), [line(1, 3, "a"), line(2, 5, "b")]);
+        assert_eq!(undigested(b"\n \t\na\n\n"), [line(3, 6, "a")]);
         assert_eq!(lines(b" a \xff\n")[0].text, Text::Whole(Bytes::from_static(b" a \xff")));
         let many: Vec<_> = lines(&b"x\n".repeat(1000)).iter().map(|line| line.number).collect();
         assert_eq!(many, (1..=1000).collect::<Vec<_>>());
@@ -149,9 +177,9 @@ mod tests {
         }
         for length in [MAX_LINE + 1, MAX_LINE + 2, MAX_LINE + 3, 2 * MAX_LINE] {
             let input = ["x".repeat(length), "\nnext\n".to_owned()].concat();
-            let [long, next] = lines(input.as_bytes()).try_into().unwrap();
+            let [long, next] = undigested(input.as_bytes()).try_into().unwrap();
             assert_eq!(long.text, Text::TooLong(length as u64 + 1, "x".repeat(KEPT).into()));
-            assert_eq!(next, Line { number: 2, end: length as u64 + 6, text: Text::Whole("next".into()) });
+            assert_eq!(next, line(2, length as u64 + 6, "next"));
         }
     }
 
@@ -159,7 +187,7 @@ mod tests {
     fn what_is_there_is_not_held_back() {
         let (sender, mut batches) = mpsc::channel(1000);
         let (input, mut output) = io::pipe().unwrap();
-        let reader = thread::spawn(move || read(BufReader::new(input), &sender));
+        let reader = thread::spawn(move || read(BufReader::new(input), 0, &sender));
         for text in ["one\n", "two\n"] {
             io::Write::write_all(&mut output, text.as_bytes()).unwrap();
             assert_eq!(batches.blocking_recv().unwrap().unwrap().len(), 1);

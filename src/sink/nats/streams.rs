@@ -1,0 +1,93 @@
+//! Whether the streams behind a sink store what is under way together in the order of its arrival.
+
+use std::{collections::HashMap, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::nats::Connection;
+
+/// How long an answer counts: streams are changed while routers run.
+const FRESH: Duration = Duration::from_secs(30);
+
+/// The streams that have confirmed something.
+#[derive(Default)]
+pub(super) struct Streams {
+    known: HashMap<String, Known>,
+    /// The one that confirmed last.
+    last: String,
+    asked: Option<(String, oneshot::Receiver<bool>)>,
+}
+
+struct Known {
+    keeps_order: bool,
+    asked: Instant,
+}
+
+impl Streams {
+    /// Notes that a stream has confirmed something, and asks what it is like unless that is known.
+    pub(super) fn confirmed(&mut self, stream: &str, connection: &Connection) {
+        if self.last != stream {
+            self.last = stream.to_owned();
+        }
+        self.hear();
+        let is_fresh = |known: &Known| known.asked.elapsed() < FRESH;
+        if self.asked.is_some() || self.known.get(stream).is_some_and(is_fresh) {
+            return;
+        }
+        let (answer, answered) = oneshot::channel();
+        self.asked = Some((stream.to_owned(), answered));
+        let known = self.known.entry(stream.to_owned());
+        known.or_insert(Known { keeps_order: false, asked: Instant::now() }).asked = Instant::now();
+        let (connection, request) = (connection.clone(), format!("STREAM.INFO.{stream}"));
+        tokio::spawn(async move {
+            // Without an answer, as without the permission to ask, nothing is taken for granted.
+            let info = connection.api(&request, &json!({})).await;
+            let _ = answer.send(info.is_ok_and(|info| keeps_order(&info)));
+        });
+    }
+
+    /// A stream has refused one of several outputs.
+    pub(super) fn refused(&mut self) {
+        self.known.values_mut().for_each(|known| known.keeps_order = false);
+    }
+
+    /// Whether all of them do.
+    pub(super) fn keep_order(&self) -> bool {
+        !self.known.is_empty() && self.known.values().all(|known| known.keeps_order)
+    }
+
+    fn hear(&mut self) {
+        let Some((stream, answered)) = &mut self.asked else { return };
+        match answered.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => return,
+            heard => {
+                if let Some(known) = self.known.get_mut(stream) {
+                    known.keeps_order = heard.unwrap_or_default();
+                }
+            }
+        }
+        self.asked = None;
+    }
+}
+
+/// A stream with one replica stores in the order of arrival, or the connection ends. With more of them a leader that
+/// goes takes along what it has not passed on, and a stream that refuses what is new takes later ones once it is emptied.
+fn keeps_order(info: &Value) -> bool {
+    let config = &info["config"];
+    config["num_replicas"] == json!(1) && config["discard"] != json!("new")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_and_refusals_break_the_order() {
+        let info = |replicas: u32, discard: &str| json!({ "config": { "num_replicas": replicas, "discard": discard } });
+        assert!(keeps_order(&info(1, "old")));
+        for other in [info(3, "old"), info(1, "new"), json!({}), json!({ "config": {} })] {
+            assert!(!keeps_order(&other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The bounded queue in front of a sink.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use crate::{metrics::SinkMetrics, sink::Output};
+
+/// Bytes of outputs that one sink may hold. What is an event's own payload counts in its source's budget.
+const BYTES: u32 = 32 << 20;
+
+/// The way to a sink. Cheap to clone; the outlet ends when the last one is gone.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    name: Arc<str>,
+    outputs: mpsc::Sender<Output>,
+    bytes: Arc<Semaphore>,
+    metrics: Arc<SinkMetrics>,
+    /// Whether the sink refuses what it has. Only of the dead letters, for which nobody waits then: their events go back.
+    refuses: Option<watch::Receiver<bool>>,
+}
+
+impl Queue {
+    pub(super) fn new(
+        name: &str,
+        outputs: mpsc::Sender<Output>,
+        metrics: Arc<SinkMetrics>,
+        refuses: Option<watch::Receiver<bool>>,
+    ) -> Self {
+        Self { name: name.into(), outputs, bytes: Arc::new(Semaphore::new(BYTES as usize)), metrics, refuses }
+    }
+
+    /// A queue whose outputs go to the test.
+    pub fn double(name: &str, capacity: usize) -> (Self, mpsc::Receiver<Output>) {
+        let (outputs, receiver) = mpsc::channel(capacity);
+        (Self::new(name, outputs, Arc::default(), None), receiver)
+    }
+
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// A place for one output, if there is one now. When the sink has ended, or refuses dead letters and has no place,
+    /// there always is: what is sent there is dropped as by [`Self::send`].
+    pub fn try_reserve(&self) -> Option<Place<'_>> {
+        match self.outputs.try_reserve() {
+            Ok(permit) => Some(Place { permit: Some(permit), metrics: &self.metrics }),
+            Err(mpsc::error::TrySendError::Closed(())) => Some(Place { permit: None, metrics: &self.metrics }),
+            Err(mpsc::error::TrySendError::Full(())) if self.is_refusing() => {
+                Some(Place { permit: None, metrics: &self.metrics })
+            }
+            Err(mpsc::error::TrySendError::Full(())) => None,
+        }
+    }
+
+    /// Resolves when [`Self::try_reserve`] may succeed. Cancel safe.
+    pub async fn has_place(&self) {
+        tokio::select! {
+            _ = self.outputs.reserve() => {}
+            () = self.refusing() => {}
+        }
+    }
+
+    /// Hands an output over. Waits while the queue is full, by number or by bytes. When the sink has ended, or refuses
+    /// dead letters and has no place, the output is dropped and with it its ticket: the event goes back to its source.
+    /// Cancel safe in that sense.
+    pub async fn send(&self, mut output: Output) {
+        let place = async {
+            output.share = self.share(&output).await;
+            self.outputs.reserve().await.ok()
+        };
+        let permit = tokio::select! {
+            biased;
+            permit = place => permit,
+            () = self.refusing() => None,
+        };
+        Place { permit, metrics: &self.metrics }.send(output);
+    }
+
+    /// The output's part of the sink's bytes. One that is larger than all of them takes them all.
+    async fn share(&self, output: &Output) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(output.own_bytes()).unwrap_or(BYTES).min(BYTES);
+        if bytes == 0 {
+            return None;
+        }
+        // Never closed.
+        Arc::clone(&self.bytes).acquire_many_owned(bytes).await.ok()
+    }
+
+    fn is_refusing(&self) -> bool {
+        self.refuses.as_ref().is_some_and(|refuses| *refuses.borrow())
+    }
+
+    async fn refusing(&self) {
+        match self.refuses.clone() {
+            // An error means that the sink has ended, which the queue itself says.
+            Some(mut refuses) => drop(refuses.wait_for(|refuses| *refuses).await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// A place in a queue.
+pub struct Place<'a> {
+    /// `None` when what is sent goes back to its source.
+    permit: Option<mpsc::Permit<'a, Output>>,
+    metrics: &'a SinkMetrics,
+}
+
+impl Place<'_> {
+    pub fn send(self, output: Output) {
+        self.metrics.queued.inc();
+        match self.permit {
+            Some(permit) => permit.send(output),
+            None => {
+                self.metrics.returned.inc();
+            }
+        }
+    }
+}

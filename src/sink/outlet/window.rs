@@ -1,0 +1,423 @@
+//! The outputs that an outlet holds: under way, ready to be written, and behind others of their order.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    sink::{Output, Slot},
+    telemetry::Span,
+};
+
+/// How long a destination that refuses may hold up the others of its sink, once there is no more room for what waits for
+/// it. Shorter than anybody would notice, longer than a stream is full that somebody empties: what is given back later
+/// loses its order.
+const YIELD_AFTER: Duration = Duration::from_secs(2);
+/// How much longer than the outputs in it the list of slots may become while an early one is unconfirmed.
+const SPAN: usize = 64;
+
+/// An output and what became of it so far.
+pub(super) struct Entry {
+    pub(super) output: Output,
+    pub(super) first_try: Option<Instant>,
+    /// From the first try on.
+    pub(super) span: Span,
+    /// Counts what came in.
+    number: u64,
+    written: bool,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.output.payload.len()
+    }
+}
+
+/// The outputs of one order behind the one that is under way, or refused: they must not overtake it.
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Entry>,
+    /// Set while the first of them is refused.
+    refused: Option<Refused>,
+}
+
+#[derive(Clone, Copy)]
+struct Refused {
+    since: Instant,
+    due: Instant,
+    wait: Duration,
+}
+
+impl Refused {
+    fn after(wait: Duration, since: Instant) -> Self {
+        Self { since, due: Instant::now() + wait.mul_f64(0.5 + fastrand::f64()), wait }
+    }
+}
+
+/// Orders are hashes already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, order: u64) {
+        self.0 = order;
+    }
+}
+
+/// What may be held at once.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    /// Outputs under way, ready, or behind those.
+    pub(super) open: usize,
+    /// Outputs that are refused, and behind those.
+    pub(super) refused: usize,
+    pub(super) refused_bytes: usize,
+}
+
+pub(super) struct Window {
+    bounds: Bounds,
+    /// By slot. `None` once it is settled, refused apart, and an earlier one is not.
+    entries: VecDeque<Option<Entry>>,
+    /// Slot of the first entry.
+    first: Slot,
+    /// Slots that wait to be written, in order.
+    ready: VecDeque<Slot>,
+    lines: HashMap<u64, Line, BuildHasherDefault<AsItIs>>,
+    /// When the first outputs of refused lines are tried again. One of a line that is not refused any more is void.
+    due: BTreeSet<(Instant, u64)>,
+    /// Refused lines, the one that has been so for longest first.
+    refused_since: BTreeSet<(Instant, u64)>,
+    /// In slots.
+    under_way: usize,
+    pub(super) written: usize,
+    /// In lines whose first output is under way.
+    behind: usize,
+    /// In lines whose first output is refused.
+    refused: usize,
+    refused_bytes: usize,
+    /// Outputs that came in so far.
+    number: u64,
+}
+
+impl Window {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            entries: VecDeque::new(),
+            first: 0,
+            ready: VecDeque::new(),
+            lines: HashMap::default(),
+            due: BTreeSet::new(),
+            refused_since: BTreeSet::new(),
+            under_way: 0,
+            written: 0,
+            behind: 0,
+            refused: 0,
+            refused_bytes: 0,
+            number: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.under_way + self.behind + self.refused == 0
+    }
+
+    /// How many more outputs may be taken in. What is refused does not count while there is room for it: others pass it by.
+    pub(super) fn room(&self) -> usize {
+        if self.entries.len() >= self.bounds.open * SPAN || self.is_over_bounds() {
+            return 0;
+        }
+        self.bounds.open.saturating_sub(self.under_way + self.behind)
+    }
+
+    /// Takes an output in. `one_by_one` says that no two of its order may be under way at once.
+    pub(super) fn push(&mut self, output: Output, one_by_one: bool, now: Instant) {
+        self.number += 1;
+        let order = output.order;
+        let entry = Entry { output, first_try: None, span: Span::none(), number: self.number, written: false };
+        let Some(order) = order else {
+            self.enter(entry);
+            return;
+        };
+        match self.lines.get_mut(&order) {
+            Some(line) if line.refused.is_some() => {
+                self.refused += 1;
+                self.refused_bytes += entry.bytes();
+                // Its patience begins with its waiting, or those behind would be refused one after the other.
+                line.waiting.push_back(Entry { first_try: Some(now), ..entry });
+            }
+            Some(line) => {
+                self.behind += 1;
+                line.waiting.push_back(entry);
+            }
+            None => {
+                if one_by_one {
+                    self.lines.insert(order, Line::default());
+                }
+                self.enter(entry);
+            }
+        }
+    }
+
+    fn enter(&mut self, entry: Entry) -> Slot {
+        let slot = self.first + self.entries.len() as u64;
+        self.entries.push_back(Some(entry));
+        self.ready.push_back(slot);
+        self.under_way += 1;
+        slot
+    }
+
+    fn place(&mut self, slot: Slot) -> Option<&mut Option<Entry>> {
+        let index = usize::try_from(slot.checked_sub(self.first)?).ok()?;
+        self.entries.get_mut(index)
+    }
+
+    pub(super) fn entry(&mut self, slot: Slot) -> Option<&mut Entry> {
+        self.place(slot)?.as_mut()
+    }
+
+    /// The first slot of all.
+    pub(super) fn first(&self) -> Slot {
+        self.first
+    }
+
+    /// The next slot that waits to be written.
+    pub(super) fn next_ready(&self) -> Option<Slot> {
+        self.ready.front().copied()
+    }
+
+    /// Notes that the sink has the output of [`Self::next_ready`].
+    pub(super) fn wrote(&mut self, slot: Slot) {
+        self.not_ready(slot);
+        if let Some(entry) = self.entry(slot) {
+            entry.written = true;
+            self.written += 1;
+        }
+    }
+
+    fn not_ready(&mut self, slot: Slot) {
+        if self.ready.front() == Some(&slot) {
+            self.ready.pop_front();
+        } else if let Ok(at) = self.ready.binary_search(&slot) {
+            self.ready.remove(at);
+        }
+    }
+
+    pub(super) fn is_written(&mut self, slot: Slot) -> bool {
+        self.entry(slot).is_some_and(|entry| entry.written)
+    }
+
+    /// Takes an output out that its destination has taken; the next of its order takes its turn.
+    pub(super) fn confirm(&mut self, slot: Slot) -> Option<Output> {
+        let entry = self.remove(slot)?;
+        if let Some(order) = entry.output.order
+            && self.advance(order)
+        {
+            self.retry_soon();
+        }
+        Some(entry.output)
+    }
+
+    /// Takes an output out that was not taken; the next of its order takes its turn.
+    pub(super) fn give_up(&mut self, slot: Slot, why: &str) -> Option<Output> {
+        let mut entry = self.remove(slot)?;
+        entry.span.give_up(why);
+        if let Some(order) = entry.output.order {
+            self.advance(order);
+        }
+        Some(entry.output)
+    }
+
+    fn remove(&mut self, slot: Slot) -> Option<Entry> {
+        let entry = self.place(slot)?.take()?;
+        self.under_way -= 1;
+        if entry.written {
+            self.written -= 1;
+        } else {
+            self.not_ready(slot);
+        }
+        while let Some(None) = self.entries.front() {
+            self.entries.pop_front();
+            self.first += 1;
+        }
+        Some(entry)
+    }
+
+    /// Lets the next of an order go, one at a time until nothing of it waits. Says whether the order was refused.
+    fn advance(&mut self, order: u64) -> bool {
+        let Some(line) = self.lines.get_mut(&order) else { return false };
+        // While it waits to be tried again, one of its order that was under way beside it has come back.
+        if line.refused.is_some_and(|refused| self.due.contains(&(refused.due, order))) {
+            return false;
+        }
+        let was_refused = line.refused.take();
+        if let Some(refused) = was_refused {
+            self.refused_since.remove(&(refused.since, order));
+            self.refused -= line.waiting.len();
+            self.refused_bytes -= line.waiting.iter().map(Entry::bytes).sum::<usize>();
+            self.behind += line.waiting.len();
+        }
+        match line.waiting.pop_front() {
+            Some(entry) => {
+                self.behind -= 1;
+                self.enter(entry);
+            }
+            None => {
+                self.lines.remove(&order);
+            }
+        }
+        was_refused.is_some()
+    }
+
+    /// The destination of one that was refused takes outputs again: those of others may do so, too.
+    fn retry_soon(&mut self) {
+        let now = Instant::now();
+        for (due, order) in std::mem::take(&mut self.due) {
+            if let Some(refused) = self.lines.get_mut(&order).and_then(|line| line.refused.as_mut())
+                && refused.due == due
+            {
+                refused.due = due.min(now);
+                self.due.insert((refused.due, order));
+            }
+        }
+    }
+
+    /// Puts an output back among those that wait, as its sink as a whole took nothing. Returns when it was first tried.
+    pub(super) fn put_back(&mut self, slot: Slot) -> Option<Instant> {
+        let entry = self.entry(slot)?;
+        let first_try = entry.first_try?;
+        if std::mem::take(&mut entry.written) {
+            self.written -= 1;
+            let at = self.ready.partition_point(|ready| *ready < slot);
+            self.ready.insert(at, slot);
+        }
+        Some(first_try)
+    }
+
+    /// Sets an output aside because its own destination refuses it, and with it all that are ready and of its order. It
+    /// is tried again after `wait`, or twice its last wait up to `longest`.
+    pub(super) fn set_aside(&mut self, slot: Slot, wait: Duration, longest: Duration) {
+        let Some(mut entry) = self.remove(slot) else { return };
+        entry.written = false;
+        // One that may be in any order has a line of its own.
+        let order = *entry.output.order.get_or_insert_with(|| fastrand::u64(..));
+        let mut set_aside = vec![entry];
+        for slot in self.ready.clone() {
+            if self.entry(slot).is_some_and(|entry| entry.output.order == Some(order)) {
+                set_aside.extend(self.remove(slot));
+            }
+        }
+        let line = self.lines.entry(order).or_default();
+        let due = match line.refused {
+            // Several of one order were under way, and this is not the first of them that comes back.
+            Some(refused) if self.due.contains(&(refused.due, order)) => refused,
+            Some(Refused { wait, since, .. }) => Refused::after((wait * 2).min(longest), since),
+            None => {
+                self.behind -= line.waiting.len();
+                self.refused += line.waiting.len();
+                self.refused_bytes += line.waiting.iter().map(Entry::bytes).sum::<usize>();
+                Refused::after(wait, Instant::now())
+            }
+        };
+        for entry in set_aside {
+            self.refused += 1;
+            self.refused_bytes += entry.bytes();
+            let at = line.waiting.partition_point(|other| other.number < entry.number);
+            line.waiting.insert(at, entry);
+        }
+        line.refused = Some(due);
+        self.due.insert((due.due, order));
+        self.refused_since.insert((due.since, order));
+    }
+
+    fn is_over_bounds(&self) -> bool {
+        self.refused > self.bounds.refused || self.refused_bytes > self.bounds.refused_bytes
+    }
+
+    /// Takes out refused outputs for which there is no room, where their destinations have refused for long: the last of
+    /// those that have done so for longest.
+    pub(super) fn yield_room(&mut self, now: Instant) -> Vec<Output> {
+        let mut given_up = Vec::new();
+        let mut lines = self.refused_since.iter();
+        while self.is_over_bounds()
+            && let Some((since, order)) = lines.next()
+            && now >= *since + YIELD_AFTER
+        {
+            let Some(line) = self.lines.get_mut(order) else { continue };
+            // The first stays, as the others of its line would lose their turn.
+            while (self.refused > self.bounds.refused || self.refused_bytes > self.bounds.refused_bytes)
+                && line.waiting.len() > 1
+                && let Some(last) = line.waiting.pop_back()
+            {
+                self.refused -= 1;
+                self.refused_bytes -= last.bytes();
+                given_up.push(last.output);
+            }
+        }
+        given_up.extend(self.yield_lines(now));
+        given_up
+    }
+
+    /// Likewise whole lines, when there are too many.
+    fn yield_lines(&mut self, now: Instant) -> Vec<Output> {
+        let mut given_up = Vec::new();
+        while self.is_over_bounds()
+            && let Some(&(since, order)) = self
+                .refused_since
+                .iter()
+                .find(|(_, order)| self.lines.get(order).is_some_and(|line| !line.waiting.is_empty()))
+            && now >= since + YIELD_AFTER
+            && let Some(line) = self.lines.remove(&order)
+        {
+            self.refused_since.remove(&(since, order));
+            self.refused -= line.waiting.len();
+            self.refused_bytes -= line.waiting.iter().map(Entry::bytes).sum::<usize>();
+            given_up.extend(line.waiting.into_iter().map(|entry| entry.output));
+        }
+        given_up
+    }
+
+    /// When [`Self::retry_due`] or [`Self::yield_room`] has something to do.
+    pub(super) fn next_due(&mut self) -> Option<Instant> {
+        let retry = self.next_retry();
+        let yields =
+            self.is_over_bounds().then(|| self.longest_refused()).flatten().map(|(since, _)| since + YIELD_AFTER);
+        retry.into_iter().chain(yields).min()
+    }
+
+    fn next_retry(&mut self) -> Option<Instant> {
+        while let Some(&(due, order)) = self.due.first() {
+            let refused = self.lines.get(&order).and_then(|line| line.refused);
+            if refused.is_some_and(|refused| refused.due == due) {
+                return Some(due);
+            }
+            self.due.pop_first();
+        }
+        None
+    }
+
+    /// Makes the first outputs of the lines that are due ready. The others of each go on waiting.
+    pub(super) fn retry_due(&mut self, now: Instant) {
+        while self.next_retry().is_some_and(|due| due <= now) {
+            let Some((_, order)) = self.due.pop_first() else { return };
+            let Some(line) = self.lines.get_mut(&order) else { continue };
+            if let Some(entry) = line.waiting.pop_front() {
+                self.refused -= 1;
+                self.refused_bytes -= entry.bytes();
+                self.enter(entry);
+            }
+        }
+    }
+}
