@@ -76,13 +76,18 @@ fn asked(query: &str) -> Result<Asked, String> {
     Ok(asked)
 }
 
-/// 200 between start and drain, so that a load balancer or an orchestrator waits for the one and leaves at the other.
-async fn ready(State(view): State<View>) -> impl IntoResponse {
+/// 200 between start and drain, so that a load balancer or an orchestrator waits for the one and leaves at the other, and
+/// while every source can hear of events.
+async fn ready(State(view): State<View>) -> (StatusCode, String) {
+    let unready = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why);
     if !*view.started.borrow() {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
-    } else if view.stop.is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-    } else {
-        (StatusCode::OK, "ready\n")
+        return unready("starting\n".to_owned());
+    }
+    if view.stop.is_draining() {
+        return unready("draining\n".to_owned());
+    }
+    match view.metrics.sources().into_iter().find(|(_, source)| source.connected.get() == 0) {
+        Some((name, _)) => unready(format!("source `{name}` is not connected\n")),
+        None => (StatusCode::OK, "ready\n".to_owned()),
     }
 }

@@ -19,10 +19,10 @@ use tokio::{
 use crate::{
     admin, api,
     bus::Bus,
-    config::{self, BusSource, Config, Place, Problem, Problems, Role, SourceKind, Stream, Webhook},
+    config::{self, BusSource, Config, Place, Problem, Problems, Role, SourceKind, Webhook},
     filter::Host,
     metrics::Metrics,
-    nats::{self, Connection, Life},
+    nats::ConnectError,
     pipeline::Pipeline,
     registry::{Change, Loader, Report, Tenures, Watch},
     sink::outlet::{End, Queue},
@@ -36,15 +36,19 @@ mod attended;
 mod deliveries;
 mod observer;
 mod outlets;
+mod patience;
 mod replay;
 mod retry;
 mod sources;
+mod streams;
 mod watched;
 
 use attended::{Attended, CHANGES};
 use outlets::Outlets;
+use patience::Patience;
 pub use replay::{Replay as Replayed, replay};
 pub use retry::{Retry, fed, retry};
+pub use streams::declared_streams;
 
 /// Why a run ended badly. Named after who has to act.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +56,15 @@ pub enum RunError {
     #[error("the configuration has problems")]
     Config(#[source] Problems),
     #[error("could not connect to NATS")]
-    Connect(#[source] nats::ConnectError),
+    Connect(#[source] ConnectError),
     #[error(transparent)]
     Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for RunError {
+    fn from(error: anyhow::Error) -> Self {
+        error.downcast().map_or_else(Self::Failed, Self::Connect)
+    }
 }
 
 /// What can be asked of a router while it runs.
@@ -76,6 +86,8 @@ pub struct Controls {
     pub place: Option<PathBuf>,
     /// Serve only consumers that attach, and end this long after the last one has left.
     pub idle_exit: Option<Duration>,
+    /// How long a start waits for a server that is away; without it for ever.
+    pub connect_timeout: Option<Duration>,
     /// Where it is written down what becomes of dead letters that are retried.
     pub journal: Option<Arc<Journal>>,
 }
@@ -94,6 +106,7 @@ impl Default for Controls {
             cache: None,
             place: None,
             idle_exit: None,
+            connect_timeout: None,
             journal: None,
         }
     }
@@ -111,7 +124,7 @@ pub async fn rehearse(config: &Config, cache: Option<PathBuf>) -> Result<Loader,
         let message = format!("components can't be checked on this machine: {error:#}");
         Problems::new(vec![Problem::error(Place::file(&config.plugins), message)])
     })?;
-    Loader::start(host, config.clone(), Default::default(), metrics, None).await
+    Loader::start(host, config.clone(), Default::default(), metrics).await
 }
 
 /// What makes the calls of the API, if there is one. Makes none yet.
@@ -145,7 +158,7 @@ pub fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(threads).enable_all().build()
 }
 
-/// Runs a router until its sources end or it is told to stop.
+/// Runs a router until its sources end or it is told to stop. A server that is away at the start is waited for.
 ///
 /// # Errors
 /// When it can't start, or when something fails that trying again does not mend. What was open is then given up, and
@@ -166,10 +179,20 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
     let lanes = lanes.context("could not start the lanes' threads").map_err(RunError::Failed)?;
     let telemetry = config.telemetry.as_ref().map(Telemetry::start).transpose().map_err(RunError::Failed)?;
     let tracer = telemetry.as_ref().map(Telemetry::tracer);
-    let router = Router::start(config, &controls, tracer, lanes.handle()).await;
-    let ended = match router {
-        Ok(router) => router.finish(&controls).await.map_err(RunError::Failed),
-        Err(error) => Err(error),
+    let (mut stop, mut tenures) = (controls.stop.clone(), None);
+    let started = tokio::select! {
+        started = Router::start(config, &controls, tracer, lanes.handle(), &mut tenures) => started.map(Some),
+        // Whatever it waits for, nothing was taken yet.
+        () = stop.draining() => Ok(None),
+    };
+    let ended = match started {
+        Ok(Some(router)) => router.finish(&controls, tenures).await.map_err(RunError::Failed),
+        not_started => {
+            if let Some(tenures) = tenures {
+                tenures.close().await;
+            }
+            not_started.map(drop)
+        }
     };
     controls.stopper.end();
     lanes.shutdown_background();
@@ -191,18 +214,21 @@ struct Router {
     /// What sends stored deliveries, if there is a sink that stores some.
     deliveries: JoinSet<anyhow::Result<()>>,
     dead_letters: Queue,
-    /// `None` where nothing is held upstream.
-    tenures: Option<Arc<Tenures>>,
+    /// Sees to the streams, as long as there is something to store in them.
+    streams: JoinSet<anyhow::Result<()>>,
     /// The control socket, if this router has it.
     attended: JoinSet<anyhow::Result<()>>,
 }
 
 impl Router {
+    /// Changes nothing upstream before the whole folder is known to be good. What it holds there is in `tenures`, for
+    /// whoever gives up waiting for this.
     async fn start(
         config: Config,
         controls: &Controls,
         tracer: Option<Tracer>,
         lanes: &Handle,
+        tenures: &mut Option<Arc<Tenures>>,
     ) -> Result<Self, RunError> {
         let Controls { stop, metrics, started, .. } = controls;
         check_bus(&config, controls.bus.as_ref()).map_err(RunError::Config)?;
@@ -219,23 +245,28 @@ impl Router {
             background.spawn(admin::serve(listener, view));
         }
         let control = attended::open(controls).await?;
-        let setup = converge_streams(&config).await?;
         let (webhooks, wanted) = watch::channel(config.registry.webhooks.clone());
         let mut outlets = Outlets::new(&config, controls, wanted);
-        let dead_letters = outlets.open_dead_letters().await.map_err(RunError::Failed)?;
-        let sinks = outlets.open_sinks().await.map_err(RunError::Failed)?;
+        let dead_letters = outlets.open_dead_letters().map_err(RunError::Failed)?;
+        let sinks = outlets.open_sinks().map_err(RunError::Failed)?;
         let (outlets, dispatcher) = outlets.into_tasks();
 
         let host = Host::new(controls.cache.clone(), api, Arc::clone(metrics)).map_err(RunError::Failed)?;
         let watch = Watch::new(vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()]);
-        let tenures = match config.role {
-            Role::Replay => None,
-            Role::Router | Role::Observer => {
-                Some(Arc::new(attended::tenures(&config, controls, setup).map_err(RunError::Failed)?))
-            }
-        };
-        let loader = Loader::start(host, config.clone(), sinks, Arc::clone(metrics), tenures.clone());
-        let loader = loader.await.map_err(RunError::Config)?;
+        let loader = Loader::start(host, config.clone(), sinks, Arc::clone(metrics)).await;
+        let mut loader = loader.map_err(RunError::Config)?;
+
+        let mut patience = Patience::new(controls.connect_timeout, config.nats.as_ref());
+        let setup = streams::converge(&config, &mut patience).await?;
+        if config.role != Role::Replay {
+            let held = attended::tenures(&config, controls, setup.as_ref()).map_err(RunError::Failed)?;
+            let held = tenures.insert(Arc::new(held));
+            loader.hold_all(Arc::clone(held)).await.map_err(RunError::Config)?;
+        }
+        let mut streams = JoinSet::new();
+        if let Some(setup) = setup.filter(|setup| !setup.streams.is_empty()) {
+            streams.spawn(streams::keep(setup));
+        }
         let snapshots = loader.snapshots();
         let quarantined = Arc::new(Notify::new());
         let Attended { serves, attached, changes } = attended::attend(control, controls, &snapshots, has_started);
@@ -250,7 +281,7 @@ impl Router {
             background.spawn(attended::end_when_idle(attached.clone(), after, controls.stopper.clone()));
             attended::somebody(attached, stop.clone()).await;
         }
-        let sources = sources::start(&config, controls, &pipeline).await.map_err(RunError::Failed)?;
+        let sources = sources::start(&config, controls, &pipeline, &mut patience).await.map_err(RunError::Failed)?;
         let mut deliveries = JoinSet::new();
         if let Some(dispatcher) = dispatcher {
             deliveries.spawn(dispatcher.run(stop.clone()));
@@ -268,26 +299,27 @@ impl Router {
             outlets,
             deliveries,
             dead_letters,
-            tenures,
+            streams,
             attended: serves,
         })
     }
 
     /// Waits for the sources to end, then for everything behind them.
-    async fn finish(mut self, controls: &Controls) -> anyhow::Result<()> {
-        let failed = self.wait_for_sources(controls).await;
-        if failed.is_err() {
+    async fn finish(mut self, controls: &Controls, tenures: Option<Arc<Tenures>>) -> anyhow::Result<()> {
+        let mut result = self.wait_for_sources(controls).await;
+        if result.is_err() {
             controls.stopper.end();
         }
         drop(self.pipeline);
-        while self.lanes.join_next().await.is_some() {}
+        while let Some(ended) = self.lanes.join_next().await {
+            result = result.and(ended.context("a lane panicked"));
+        }
         self.background.shutdown().await;
         // No event of theirs is left.
-        if let Some(tenures) = self.tenures {
+        if let Some(tenures) = tenures {
             tenures.close().await;
         }
         drop(self.dead_letters);
-        let mut result = failed;
         // Nobody takes changes any more: consumers have what is left, and hear why it was the last.
         while let Some(ended) = self.attended.join_next().await {
             result = result.and(ended.context("the control socket's task panicked").flatten());
@@ -322,7 +354,10 @@ impl Router {
                     }
                     End::Drained => {}
                 },
+                // The others end only when they are told to; without one its share of the keys would stand.
+                Some(ended) = self.lanes.join_next() => ended.context("a lane panicked")?,
                 Some(ended) = self.deliveries.join_next() => ended.context("the dispatcher panicked")??,
+                Some(ended) = self.streams.join_next() => ended.context("what sees to the streams panicked")??,
                 Some(ended) = self.attended.join_next() => ended.context("the control socket's task panicked")??,
                 Some(ended) = self.background.join_next() => ended.context("a background task panicked")??,
                 () = &mut grace, if !gave_up => {
@@ -389,23 +424,4 @@ fn check_bus(config: &Config, bus: Option<&Bus>) -> Result<(), Problems> {
     };
     let problems: Vec<_> = lacking.map(problem).collect();
     if problems.is_empty() { Ok(()) } else { Err(Problems::new(problems)) }
-}
-
-/// The streams that a run makes, in the order in which it does: those in the configuration, and that of the dead letters.
-pub fn declared_streams(config: &Config) -> Vec<Stream> {
-    let declared = config.streams.iter().filter(|_| config.role == Role::Router).cloned();
-    declared.chain(outlets::dead_letter_stream(config)).collect()
-}
-
-/// Makes the streams that the configuration wants, or brings them in line. Returns the connection for what else is to be
-/// agreed on.
-async fn converge_streams(config: &Config) -> Result<Option<Connection>, RunError> {
-    let Some(settings) = &config.nats else { return Ok(None) };
-    let connection = nats::connect(settings, "setup", Life::Reconnecting).await.map_err(RunError::Connect)?;
-    for stream in declared_streams(config) {
-        let converged = connection.ensure_stream(&stream).await;
-        let converged = converged.map_err(|error| RunError::Failed(error.into()))?;
-        tracing::debug!(stream = stream.name, ?converged, "stream is as configured");
-    }
-    Ok(Some(connection))
 }

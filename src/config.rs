@@ -66,7 +66,9 @@ pub use problem::{Place, Position, Problem, Problems, Severity};
 pub use range::{Begin, Range, ReplaySource};
 pub use routes::{TypeRoute, Types};
 pub use sink::{DEAD_FILE, Encode, FolderSink, NatsSink, OnFailure, Sink, SinkKind};
-pub use stream::{Bound, Compression, Discard, Placement, Republish, Retention, Start, Storage, Stream, Upstream};
+pub use stream::{
+    Bound, Compression, Discard, External, Placement, Republish, Retention, Start, Storage, Stream, Transform, Upstream,
+};
 pub use telemetry::Telemetry;
 pub use template::{Part, Template};
 pub use values::{duration, name, server_name};
@@ -147,6 +149,8 @@ pub struct Nats {
     pub tls_client: Option<(PathBuf, PathBuf)>,
     pub tls_required: bool,
     pub connect_timeout: Duration,
+    /// What the subjects of the JetStream API begin with.
+    pub api_prefix: String,
 }
 
 /// At most one way to say who we are. Secrets are not shown by `Debug`.

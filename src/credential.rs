@@ -2,13 +2,13 @@
 //! can be renewed while the router runs.
 
 use std::{
-    fs, mem,
+    mem,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use tokio::time::Instant;
 
 use crate::config::KeptIn;
@@ -43,17 +43,14 @@ impl<T: Clone> Credential<T> {
     /// # Errors
     /// When there is none, or it is of no use. They name the place, never the value.
     pub fn read(what: &'static str, kept: &KeptIn, max_age: Duration, parse: Parse<T>) -> anyhow::Result<Self> {
+        let at = || match kept {
+            KeptIn::Env(variable) => format!("could not use {what} in the environment variable `{variable}`"),
+            KeptIn::File(path) => format!("could not use {what} in `{}`", path.display()),
+        };
+        let value = kept.read().map_err(anyhow::Error::msg).and_then(|text| parse(&text)).with_context(at)?;
         let kept = match kept {
-            KeptIn::Env(variable) => {
-                let at = || format!("could not use {what} in the environment variable `{variable}`");
-                // The variable's own error would quote what is no UTF-8.
-                let text = std::env::var_os(variable).ok_or_else(|| anyhow!("it is not set")).with_context(at)?;
-                let text = text.to_str().ok_or_else(|| anyhow!("it is not UTF-8")).with_context(at)?;
-                Kept::Fixed(parse(text).with_context(at)?)
-            }
+            KeptIn::Env(_) => Kept::Fixed(value),
             KeptIn::File(path) => {
-                let value = fs::read_to_string(path).map_err(anyhow::Error::from).and_then(|text| parse(&text));
-                let value = value.with_context(|| format!("could not use {what} in `{}`", path.display()))?;
                 let last = Mutex::new(Last { value, read: Instant::now(), is_stale: false });
                 Kept::File { path: path.clone(), max_age, last }
             }
@@ -102,6 +99,8 @@ fn lock<T>(last: &Mutex<Last<T>>) -> MutexGuard<'_, Last<T>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use anyhow::ensure;
 
     use super::*;

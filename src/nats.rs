@@ -8,7 +8,10 @@ use std::{
 };
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, Subscriber, connection::State};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::config;
 
@@ -42,7 +45,13 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Messages that may wait in one subscription; what comes on top is dropped by the client. Sources never ask for more.
 pub(crate) const SUBSCRIPTION_CAPACITY: usize = 65_536;
 const CLIENT_CAPACITY: usize = 4096;
-const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
+/// The longest wait before a connection is made again.
+pub(crate) const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
+/// Before a connection is made anew because it is denied a subscription: from, to, and how long it has to hold for the
+/// next trouble to be another one.
+const MIN_HEALING: Duration = Duration::from_millis(250);
+const MAX_HEALING: Duration = Duration::from_secs(10);
+const HEALED: Duration = Duration::from_secs(60);
 
 /// What happens to a connection that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +68,8 @@ pub enum Life {
 pub struct Connection {
     client: Arc<Client>,
     health: watch::Receiver<Health>,
+    /// What the subjects of the JetStream API begin with.
+    api: Arc<str>,
 }
 
 /// Connects. `role` stands behind the configured name in the server's list of connections.
@@ -81,7 +92,7 @@ pub async fn connect(settings: &config::Nats, role: &str, life: Life) -> Result<
         .require_tls(settings.tls_required)
         .event_callback({
             let (weak, role) = (Arc::clone(&weak), Arc::<str>::from(role));
-            move |event| on_event(event, Arc::clone(&role), sender.clone(), Arc::clone(&weak))
+            move |event| on_event(event, life, Arc::clone(&role), sender.clone(), Arc::clone(&weak))
         });
     options = match life {
         Life::Reconnecting => options.reconnect_delay_callback(reconnect_delay),
@@ -98,7 +109,32 @@ pub async fn connect(settings: &config::Nats, role: &str, life: Life) -> Result<
     let client = Arc::new(client);
     // Set once, here.
     let _ = weak.set(Arc::downgrade(&client));
-    Ok(Connection { client, health })
+    if life == Life::Reconnecting {
+        tokio::spawn(heal(Arc::downgrade(&client), health.clone()));
+    }
+    Ok(Connection { client, health, api: settings.api_prefix.as_str().into() })
+}
+
+/// Makes a connection anew, less often each time, while the server denies it a subscription: a server that allows it again
+/// does not say so, and has forgotten that it was asked for. Returns when the connection has ended.
+async fn heal(client: Weak<Client>, mut health: watch::Receiver<Health>) {
+    let (mut wait, mut last) = (MIN_HEALING, None::<Instant>);
+    while health.wait_for(|health| health.unheard().is_some()).await.is_ok() {
+        if last.is_some_and(|last| last.elapsed() > HEALED) {
+            wait = MIN_HEALING;
+        }
+        sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        wait = (wait * 2).min(MAX_HEALING);
+        let made = health.borrow().made;
+        let Some(client) = client.upgrade() else { return };
+        let ended = client.force_reconnect().await.is_err();
+        drop(client);
+        // It may be denied again before anybody looks.
+        if ended || health.wait_for(|health| health.made > made).await.is_err() {
+            return;
+        }
+        last = Some(Instant::now());
+    }
 }
 
 /// 0 to 50 ms at first, doubled up to 2 s, each jittered so that a fleet does not return all at once.
@@ -107,15 +143,26 @@ fn reconnect_delay(attempt: usize) -> Duration {
     (Duration::from_millis(50) * 2_u32.pow(doublings)).min(MAX_RECONNECT_DELAY).mul_f64(fastrand::f64())
 }
 
-async fn on_event(event: Event, role: Arc<str>, health: watch::Sender<Health>, client: Arc<OnceLock<Weak<Client>>>) {
+async fn on_event(
+    event: Event,
+    life: Life,
+    role: Arc<str>,
+    health: watch::Sender<Health>,
+    client: Arc<OnceLock<Weak<Client>>>,
+) {
     match event {
         Event::Connected => {
             tracing::info!(%role, "connected to NATS");
-            health.send_modify(|health| health.events += 1);
+            health.send_modify(Health::connected);
         }
         Event::Disconnected => {
-            tracing::warn!(%role, "connection to NATS lost");
-            health.send_modify(|health| health.events += 1);
+            // One that is made anew for what it was denied is given up by us.
+            match health.borrow().unheard() {
+                Some(denial) => tracing::debug!(%role, %denial, "connecting to NATS anew"),
+                None => tracing::warn!(%role, "connection to NATS lost"),
+            }
+            // Wakes those who look.
+            health.send_modify(|_| {});
         }
         Event::LameDuckMode => {
             tracing::info!(%role, "NATS server is leaving, going to another");
@@ -135,6 +182,8 @@ async fn on_event(event: Event, role: Arc<str>, health: watch::Sender<Health>, c
                 None => tracing::error!(%role, error = text, "NATS server complains"),
             }
         }
+        // One that ends when it is lost makes the client fail on purpose.
+        Event::ClientError(_) if life == Life::Single => {}
         Event::ClientError(error) => tracing::warn!(%role, %error, "can't reconnect to NATS yet"),
         Event::Draining | Event::Closed => {}
     }
@@ -145,8 +194,14 @@ impl Connection {
         &self.client
     }
 
+    /// Whether it is there, and the server serves every subscription of it.
     pub fn is_connected(&self) -> bool {
-        self.client.connection_state() == State::Connected
+        self.client.connection_state() == State::Connected && self.unheard().is_none()
+    }
+
+    /// Where the server says that it and its like can be reached.
+    pub(crate) fn servers(&self) -> Vec<String> {
+        self.client.server_info().connect_urls
     }
 
     /// How often this connection was made: a later number means that it was lost in between.
@@ -171,6 +226,11 @@ impl Connection {
     /// The newest denial after the first `count` that `concerns` picks.
     pub fn denied_since(&self, count: u64, concerns: impl Fn(&NoPermission) -> bool) -> Option<NoPermission> {
         self.health.borrow().find(count, concerns)
+    }
+
+    /// A subscription that the server does not serve.
+    pub(crate) fn unheard(&self) -> Option<NoPermission> {
+        self.health.borrow().unheard()
     }
 
     /// # Errors

@@ -119,7 +119,8 @@ fn version_names_the_filter_contracts() {
 #[test]
 fn a_server_that_is_not_there_is_exit_code_4() {
     let folder = Folder::new(&format!("[nats]\nurl = \"nats://127.0.0.1:1\"\n{LINES_TO_STDOUT}"));
-    let output = folder.write("keys/all.toml", PASS).write("events.ndjson", "").run();
+    let folder = folder.write("keys/all.toml", PASS).write("events.ndjson", "");
+    let output = folder.trommel(&["run", "--connect-timeout", "200ms"]).output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(text(&output.stderr).contains("127.0.0.1:1"), "{}", text(&output.stderr));
 }

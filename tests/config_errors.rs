@@ -236,7 +236,7 @@ limits = { process_cpus = "1s" }
     trommel.toml:9:1: unknown field `max_ages`
       did you mean `max_age`?
     trommel.toml:10:1: unknown field `colour`
-      known fields: `allow_direct`, `compression`, `deny_delete`, `deny_purge`, `description`, `discard`, `duplicate_window`, `max_age`, `max_bytes`, `max_consumers`, `max_msg_size`, `max_msgs`, `max_msgs_per_subject`, `mirror`, `name`, `placement`, `replicas`, `republish`, `retention`, `sources`, `storage` and `subjects`
+      known fields: `allow_atomic`, `allow_direct`, `allow_msg_ttl`, `compression`, `deny_delete`, `deny_purge`, `description`, `discard`, `duplicate_window`, `max_age`, `max_bytes`, `max_consumers`, `max_msg_size`, `max_msgs`, `max_msgs_per_subject`, `mirror`, `name`, `placement`, `replicas`, `republish`, `retention`, `sources`, `storage`, `subject_transform` and `subjects`
     trommel.toml:15:1: unknown field `path`
       known fields: `encode`, `name`, `on_failure`, `retry`, `type` and `writer_schema`
     trommel.toml:16:23: unknown field `maximum`
@@ -530,12 +530,49 @@ path = "events.ndjson"
     trommel.toml:3:7: `url` is not a server's address: it begins with `http:` instead of `nats:` or `tls:`
       an address looks like `nats://127.0.0.1:4222`
     trommel.toml:4:15: can't read `DIR/router.creds`: No such file or directory (os error 2)
-    trommel.toml:5:17: can't read the environment variable `TROMMEL_NO_SUCH_VARIABLE`: environment variable not found
+    trommel.toml:5:17: can't read the environment variable `TROMMEL_NO_SUCH_VARIABLE`: it is not set
     trommel.toml:6:17: can't read `DIR/secrets/user`: No such file or directory (os error 2)
     trommel.toml:7:12: `password` needs one of `env` and `file`
     trommel.toml:8:10: `DIR/plugins` is a folder, not a file
     trommel.toml:9:12: `tls_cert` and `tls_key` go together
     trommel.toml:14:8: can't read `DIR/events.ndjson`: No such file or directory (os error 2)
+    ");
+}
+
+/// Whoever says what to trust means TLS.
+#[test]
+fn a_server_with_settings_that_contradict_each_other() {
+    let text = r#"
+[nats]
+url = "nats://localhost"
+tls_ca = "trommel.toml"
+tls_required = false
+domain = "a.b"
+api_prefix = "$JS.edge.API"
+
+[[stream]]
+name = "ORDERS"
+sources = [{ name = "A", filter_subject = "a.>", subject_transforms = [{ src = "a.*", dest = "b.*" }], external = {} }]
+subject_transform = { src = "a.*" }
+
+[[source]]
+name = "in"
+type = "lines"
+
+[[sink]]
+name = "out"
+type = "stdout"
+"#;
+    assert_snapshot!(in_settings(text), @r"
+    trommel.toml:5:16: `tls_ca` is of no use without TLS
+      leave out `tls_required` or `tls_ca`
+    trommel.toml:6:10: `domain` can't be `a.b`: the server wants at most 255 bytes without spaces, `.`, `*`, `>`, `/` and `\`
+    trommel.toml:7:14: `domain` and `api_prefix` say the same
+      a domain is `$JS.DOMAIN.API`: give one of them
+    trommel.toml:11:43: `filter_subject` and `subject_transforms` both say what is copied
+      each transform picks by its `src`: leave one of them out
+    trommel.toml:11:115: `api` is missing
+    trommel.toml:12:21: `dest` is missing
     ");
 }
 

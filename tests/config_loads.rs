@@ -10,11 +10,11 @@ use trommel::{
     bus::Policy,
     config::{
         AckMode, Admin, AuthType, Bound, BusSource, Compression, Config, DeadLetter, Decode, Dedup, DedupBy, Deliver,
-        Discard, Encode, Envelope, FileSink, FilterSettings, FolderSink, Fsync, Grant, JetStreamSource, Key,
+        Discard, Encode, Envelope, External, FileSink, FilterSettings, FolderSink, Fsync, Grant, JetStreamSource, Key,
         LimitOverrides, Limits, LinesSource, Nats, NatsAuth, NatsSink, OnFailure, OnQuarantine, OrderBy,
         ParamDeclaration, ParamKind, Part, PathPart, PathTemplate, Pipeline, Place, Placement, Position, Record,
         Republish, Retention, Retry, Route, Sink, SinkKind, Source, SourceKind, Start, Storage, Stream, Telemetry,
-        Template, Types, Upkeep, Upstream, Validate, load, load_registry,
+        Template, Transform, Types, Upkeep, Upstream, Validate, load, load_registry,
     },
     field::Field,
     json::SecretName,
@@ -61,6 +61,7 @@ tls_ca = "ca.pem"
 tls_cert = "client.pem"
 tls_key = "client.key"
 connect_timeout = "2s"
+domain = "hub"
 
 [api]
 base_url = "https://api.example.com"
@@ -85,6 +86,9 @@ discard = "new"
 duplicate_window = "2m"
 compression = "s2"
 allow_direct = true
+allow_atomic = true
+allow_msg_ttl = false
+subject_transform = { src = "orders.*", dest = "part.{{partition(4,1)}}.orders.{{wildcard(1)}}" }
 deny_delete = true
 deny_purge = false
 republish = { src = "orders.*", dest = "seen.>", headers_only = true }
@@ -98,6 +102,8 @@ start_time = 2026-05-01T02:00:00+02:00
 [[stream.sources]]
 name = "ARCHIVE"
 start_seq = 7
+external = { api = "$JS.edge.API", deliver = "edge" }
+subject_transforms = [{ src = "old.*", dest = "orders.{{wildcard(1)}}" }]
 
 [[stream]]
 name = "COPY"
@@ -285,6 +291,7 @@ fn everything_that_can_be_said() {
             tls_client: Some((at("client.pem"), at("client.key"))),
             tls_required: true,
             connect_timeout: seconds(2),
+            api_prefix: "$JS.hub.API".to_owned(),
         })
     );
     let may = "2026-05-01T00:00:00Z".parse().unwrap();
@@ -308,6 +315,12 @@ fn everything_that_can_be_said() {
                 duplicate_window: Some(seconds(120)),
                 compression: Some(Compression::S2),
                 allow_direct: Some(true),
+                allow_atomic: Some(true),
+                allow_msg_ttl: Some(false),
+                subject_transform: Some(Transform {
+                    src: "orders.*".parse().unwrap(),
+                    dest: "part.{{partition(4,1)}}.orders.{{wildcard(1)}}".into(),
+                }),
                 deny_delete: Some(true),
                 deny_purge: Some(false),
                 republish: Some(Republish {
@@ -320,15 +333,32 @@ fn everything_that_can_be_said() {
                     Upstream {
                         name: "PARTNERS".into(),
                         filter_subject: Some("orders.>".parse().unwrap()),
+                        subject_transforms: Vec::new(),
                         start: Some(Start::Time(may)),
+                        external: None,
                     },
-                    Upstream { name: "ARCHIVE".into(), filter_subject: None, start: Some(Start::Sequence(7)) },
+                    Upstream {
+                        name: "ARCHIVE".into(),
+                        filter_subject: None,
+                        subject_transforms: vec![Transform {
+                            src: "old.*".parse().unwrap(),
+                            dest: "orders.{{wildcard(1)}}".into(),
+                        }],
+                        start: Some(Start::Sequence(7)),
+                        external: Some(External { api: "$JS.edge.API".into(), deliver: Some("edge".into()) }),
+                    },
                 ],
                 placement: Some(Placement { cluster: Some("east".into()), tags: vec!["ssd".into(), "big".into()] }),
             },
             Stream {
                 name: "COPY".into(),
-                mirror: Some(Upstream { name: "ORDERS".into(), filter_subject: None, start: Some(Start::Time(may)) }),
+                mirror: Some(Upstream {
+                    name: "ORDERS".into(),
+                    filter_subject: None,
+                    subject_transforms: Vec::new(),
+                    start: Some(Start::Time(may)),
+                    external: None,
+                }),
                 max_age: Some(Bound::Unlimited),
                 ..Stream::default()
             },
@@ -879,4 +909,23 @@ policy = "drop_oldest"
         assert_eq!((has.as_str(), *holds, *does), (pattern, buffer, policy), "{}", source.name);
     }
     assert_eq!(sources.len(), expected.len());
+}
+
+#[test]
+fn whoever_says_what_to_trust_means_tls() {
+    for (settings, required) in
+        [("", false), ("tls_ca = \"ca.pem\"", true), ("tls_cert = \"ca.pem\"\ntls_key = \"ca.pem\"", true)]
+    {
+        let text = format!("[nats]\nurl = \"nats://a\"\n{settings}\n{SMALL}");
+        let dir = folder(&[("trommel.toml", &text), ("ca.pem", "")]);
+        assert_eq!(load(dir.path()).unwrap().nats.unwrap().tls_required, required, "{settings}");
+    }
+}
+
+/// As `echo` leaves it in a file, or in what becomes a variable.
+#[test]
+fn space_around_a_secret_is_no_part_of_it() {
+    let text = format!("[nats]\nurl = \"nats://a\"\ntoken = {{ file = \"token\" }}\n{SMALL}");
+    let dir = folder(&[("trommel.toml", &text), ("token", " s3cret\r\n\n")]);
+    assert_eq!(load(dir.path()).unwrap().nats.unwrap().auth, NatsAuth::Token("s3cret".into()));
 }

@@ -232,6 +232,41 @@ async fn a_denied_pull_is_named_and_tried_again() {
     running.drain().await;
 }
 
+const USERS_WITHOUT_INBOX: &str = r#"
+authorization {
+  users = [
+    { user: admin, password: secret }
+    { user: router, password: secret, permissions: { subscribe: "nothing" } }
+  ]
+}"#;
+
+/// The server forgets a subscription that it does not allow any more, and does not say when it would allow it again.
+#[tokio::test]
+async fn a_permission_to_listen_that_is_taken_and_given_back_costs_nothing() {
+    for settings in both_ways() {
+        let server = NatsServer::with_config(USERS_WITHOUT_DENIAL).await;
+        let admin = admin_with_password(&server).await;
+        create_stream(&admin).await;
+        publish(&admin, 1..=3).await;
+        let mut running = Running::start(&as_user(&server, "router", "secret"), settings).await;
+        running.take_all(1..=3).await;
+        server.reconfigure(USERS_WITHOUT_INBOX);
+        until("it is noticed", async || (!running.connection.is_connected()).then_some(())).await;
+        publish(&admin, 4..=6).await;
+        let asked = running.connection.api(&format!("STREAM.INFO.{STREAM}"), &serde_json::json!({})).await;
+        let error = format!("{:#}", anyhow::Error::from(asked.unwrap_err()));
+        assert!(error.contains("no permission to subscribe to `_INBOX."), "{error}");
+        let epoch = running.connection.epoch();
+        until("it asks again and again", async || (running.connection.epoch() > epoch + 2).then_some(())).await;
+        server.reconfigure(USERS_WITHOUT_DENIAL);
+        running.take_all(4..=6).await;
+        // What was denied once does not answer for ever.
+        running.connection.api(&format!("STREAM.INFO.{STREAM}"), &serde_json::json!({})).await.unwrap();
+        running.settle_the_rest(&admin).await;
+        running.drain().await;
+    }
+}
+
 #[tokio::test]
 async fn a_denied_request_says_so_at_once() {
     let server = NatsServer::with_config(USERS).await;

@@ -6,13 +6,15 @@ mod proxy;
 #[path = "common/nats.rs"]
 mod server;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
 use proxy::{Fault, Proxy};
 use server::NatsServer;
 use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpListener,
     sync::mpsc,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
@@ -42,6 +44,7 @@ fn nats(url: &str) -> config::Nats {
         tls_client: None,
         tls_required: false,
         connect_timeout: Duration::from_secs(1),
+        api_prefix: "$JS.API".to_owned(),
     }
 }
 
@@ -104,9 +107,13 @@ struct Rig {
 
 impl Rig {
     async fn start(nats: &config::Nats, settings: &config::NatsSink) -> Self {
-        let sink = Nats::open("out", nats, settings).await.unwrap();
-        let (dead_letters, dead) = Queue::double("dead letters", 100);
         let retry = Retry { min: Duration::from_millis(20), max: Duration::from_millis(200), patience: PATIENCE };
+        Self::with_retry(nats, settings, retry)
+    }
+
+    fn with_retry(nats: &config::Nats, settings: &config::NatsSink, retry: Retry) -> Self {
+        let sink = Nats::new("out", nats, settings);
+        let (dead_letters, dead) = Queue::double("dead letters", 100);
         let policy = Policy { on_failure: OnFailure::Retry, retry, refused: Beyond::DeadLetters(dead_letters) };
         let metrics = Arc::<SinkMetrics>::default();
         let (queue, outlet) = Outlet::new(sink, "out", settings.window, policy, Arc::clone(&metrics));
@@ -334,12 +341,77 @@ async fn a_denied_subject_is_named_at_once() {
         config::Nats { auth, ..nats(&server.url()) }
     };
     let patient = config::NatsSink { ack_timeout: PATIENCE, ..settings() };
-    let mut sink = Nats::open("out", &as_user("a"), &patient).await.unwrap();
+    let mut sink = Nats::new("out", &as_user("a"), &patient);
     assert_eq!(refusal(&mut sink).await, "no permission to publish to `out.created`");
     let quick = config::NatsSink { ack_timeout: Duration::from_millis(300), ..settings() };
-    let mut sink = Nats::open("out", &as_user("c"), &quick).await.unwrap();
+    let mut sink = Nats::new("out", &as_user("c"), &quick);
     let why = refusal(&mut sink).await;
     assert!(why.starts_with("no permission to subscribe to `_INBOX."), "{why}");
+}
+
+/// The answers of the stream arrive nowhere then, and the server does not say when they would again.
+#[tokio::test]
+async fn a_permission_to_listen_that_is_taken_and_given_back_costs_nothing() {
+    let users = |permissions: &str| {
+        format!(
+            "authorization {{ users = [ {{ user: a, password: b{permissions} }}, {{ user: admin, password: b }} ] }}"
+        )
+    };
+    let server = NatsServer::with_config(&users("")).await;
+    let as_user = |user: &str| NatsAuth::Password { user: user.to_owned(), password: "b".to_owned() };
+    let options = async_nats::ConnectOptions::with_user_and_password("admin".to_owned(), "b".to_owned());
+    let admin = jetstream::new(options.connect(server.url()).await.unwrap());
+    admin.create_stream(out()).await.unwrap();
+    let quick = config::NatsSink { ack_timeout: Duration::from_millis(300), ..settings() };
+    let mut rig = Rig::start(&config::Nats { auth: as_user("a"), ..nats(&server.url()) }, &quick).await;
+    rig.send(1..=10).await;
+    rig.expect_done(10).await;
+    server.reconfigure(&users(", permissions: { subscribe: \"nothing\" }"));
+    rig.send(11..=20).await;
+    let deadline = Instant::now() + PATIENCE;
+    while rig.metrics.retried.get() == 0 {
+        assert!(Instant::now() < deadline, "nobody notices");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.reconfigure(&users(""));
+    rig.expect_done(10).await;
+    assert!(stored_numbers(&admin).await.into_iter().eq(1..=20));
+    rig.finish().await;
+}
+
+/// A server that names others, as those of a cluster do, and leaves after the first output.
+async fn fleeting_server(names: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let info =
+            serde_json::json!({ "server_id": "X", "max_payload": 1 << 20, "headers": true, "connect_urls": [names] });
+        stream.write_all(format!("INFO {info}\r\n").as_bytes()).await.unwrap();
+        let mut line = String::new();
+        while !line.starts_with("HPUB") {
+            line.clear();
+            stream.read_line(&mut line).await.unwrap();
+            if line.starts_with("PING") {
+                stream.write_all(b"PONG\r\n").await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn another_server_that_the_last_one_named_is_connected_to() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server).await;
+    admin.create_stream(out()).await.unwrap();
+    let first = fleeting_server(server.address()).await;
+    let mut rig = Rig::start(&nats(&format!("nats://{first}")), &settings()).await;
+    rig.send(1..=10).await;
+    rig.expect_done(10).await;
+    assert!(stored_numbers(&admin).await.into_iter().eq(1..=10));
+    rig.finish().await;
 }
 
 /// The client would send what it had queued before what it lost. Nothing may be lost, doubled or overtaken.
@@ -404,6 +476,24 @@ async fn a_server_that_is_away_is_waited_for() {
     rig.finish().await;
 }
 
+/// However long a sink waits after a refusal: nobody has refused anything.
+#[tokio::test]
+async fn a_server_that_is_back_is_found_within_seconds() {
+    let mut server = NatsServer::start().await;
+    admin(&server).await.create_stream(out()).await.unwrap();
+    server.terminate();
+    let long = Duration::from_secs(3600);
+    let retry = Retry { min: long, max: long, patience: long };
+    let mut rig = Rig::with_retry(&nats(&server.url()), &settings(), retry);
+    rig.send(1..=10).await;
+    while rig.metrics.retried.get() == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    server.start_again().await;
+    rig.expect_done(10).await;
+    rig.finish().await;
+}
+
 /// Acks that come too late: the outputs are repeated, and the stream drops the repeats.
 #[tokio::test]
 async fn late_acks_do_not_double() {
@@ -413,15 +503,17 @@ async fn late_acks_do_not_double() {
     let proxy = Proxy::start(server.address()).await;
     let quick = config::NatsSink { ack_timeout: Duration::from_millis(200), ..settings() };
     let mut rig = Rig::start(&nats(&proxy.url()), &quick).await;
+    rig.send([1]).await;
+    rig.expect_done(1).await;
     proxy.set(Fault::Stall);
     let start = Instant::now();
-    rig.send(1..=100).await;
+    rig.send(2..=100).await;
     while rig.metrics.retried.get() < 3 {
         assert!(start.elapsed() < PATIENCE);
         sleep(Duration::from_millis(10)).await;
     }
     proxy.set(Fault::None);
-    rig.expect_done(100).await;
+    rig.expect_done(99).await;
     assert!(stored_numbers(&admin).await.into_iter().eq(1..=100));
     rig.finish().await;
 }

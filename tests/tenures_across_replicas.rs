@@ -50,13 +50,14 @@ async fn connect(url: &str) -> Connection {
         tls_client: None,
         tls_required: false,
         connect_timeout: Duration::from_secs(5),
+        api_prefix: "$JS.API".to_owned(),
     };
     trommel::nats::connect(&settings, "tenures", Life::Reconnecting).await.unwrap()
 }
 
 /// One of the replicas, and its own component.
 async fn replica(url: &str) -> (Tenures, Filter) {
-    let (tenures, filter) = (Tenures::across_replicas(connect(url).await, LEASE), filter().await);
+    let (tenures, filter) = (Tenures::across_replicas(connect(url).await, LEASE, 1), filter().await);
     tenures.set_filters([filter.clone()], Default::default());
     (tenures, filter)
 }
@@ -181,7 +182,7 @@ async fn the_next_one_to_start_finds_the_token() {
     let tenure = tenures.enter(entrant(&filter, "inbox", "")).await.unwrap();
     assert!(!tenure.is_first());
     // The dead one's lease expires meanwhile, which changes nothing for who holds it.
-    let bucket = Bucket::open(connect(&server.url()).await, "trommel_tenures").await.unwrap();
+    let bucket = Bucket::open(connect(&server.url()).await, "trommel_tenures", 1).await.unwrap();
     let key = bucket.keys("tenure").await.unwrap().remove(0);
     while bucket.get(&key).await.unwrap().value.unwrap()["holders"].as_array().unwrap().len() == 2 {
         tokio::time::sleep(LEASE / 20).await;
@@ -197,7 +198,7 @@ async fn the_next_one_to_start_finds_the_token() {
 async fn what_a_dead_replica_had_begun_is_begun_again() {
     let server = NatsServer::start().await;
     let (tenures, filter) = replica(&server.url()).await;
-    let bucket = Bucket::open(connect(&server.url()).await, "trommel_tenures").await.unwrap();
+    let bucket = Bucket::open(connect(&server.url()).await, "trommel_tenures", 1).await.unwrap();
     for (folder, phase, token) in [("inbox", "subscribing", None), ("sent", "cleaning_up", Some("token-0"))] {
         let entrant = entrant(&filter, folder, "");
         let entry = json!({
@@ -247,7 +248,7 @@ async fn a_replica_that_was_cut_off_enters_again() {
 async fn the_bucket_is_made_when_a_filter_needs_it() {
     let server = NatsServer::start().await;
     let connection = connect(&server.url()).await;
-    let tenures = Tenures::across_replicas(connection.clone(), LEASE);
+    let tenures = Tenures::across_replicas(connection.clone(), LEASE, 1);
     let plain = rig::load(&rig::host(), "match-type", Limits::default()).await;
     tenures.set_filters([plain.clone()], Default::default());
     let held = tenures.enter(entrant(&plain, "inbox", "")).await.unwrap();

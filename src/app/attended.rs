@@ -10,10 +10,9 @@ use tokio::{
 };
 
 use crate::{
-    app::{Controls, RunError},
+    app::{Controls, RunError, streams::Setup},
     config::Config,
     control::{Control, Place, View},
-    nats::Connection,
     registry::{Change, LEASE, Snapshots, Tenures},
     stop::{Stop, Stopper},
 };
@@ -76,9 +75,9 @@ pub(super) fn attend(
 }
 
 /// Who holds what upstream: agreed on by all replicas where there is a server, else kept beside the control socket.
-pub(super) fn tenures(config: &Config, controls: &Controls, setup: Option<Connection>) -> anyhow::Result<Tenures> {
-    if let Some(connection) = setup {
-        return Ok(Tenures::across_replicas(connection, LEASE));
+pub(super) fn tenures(config: &Config, controls: &Controls, setup: Option<&Setup>) -> anyhow::Result<Tenures> {
+    if let Some(Setup { connection, replicas, .. }) = setup {
+        return Ok(Tenures::across_replicas(connection.clone(), LEASE, *replicas));
     }
     let place = controls.place.as_deref().and_then(|dir| Place::of(dir).ok());
     Tenures::in_folder(&place.map_or_else(|| config.dir.join(".trommel"), |place| place.dir().to_owned()))

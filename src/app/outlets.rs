@@ -43,7 +43,7 @@ impl<'a> Outlets<'a> {
     }
 
     /// Opened first: every other outlet sends its refused outputs there.
-    pub(super) async fn open_dead_letters(&mut self) -> anyhow::Result<Queue> {
+    pub(super) fn open_dead_letters(&mut self) -> anyhow::Result<Queue> {
         let kind = match &self.config.dead_letter {
             DeadLetter::Discard => SinkKind::Null,
             DeadLetter::File(path) => SinkKind::File(path.clone(), dead_letter_file()),
@@ -53,16 +53,16 @@ impl<'a> Outlets<'a> {
             Retry { min: Duration::from_millis(100), max: Duration::from_secs(10), patience: Duration::from_secs(60) };
         let sink =
             config::Sink { name: "dead letters".to_owned(), on_failure: OnFailure::Retry, retry, encode: None, kind };
-        let queue = self.open(&sink, DEAD_LETTER_QUEUE).await?;
+        let queue = self.open(&sink, DEAD_LETTER_QUEUE)?;
         self.dead_letters = Some(queue.clone());
         Ok(queue)
     }
 
-    pub(super) async fn open_sinks(&mut self) -> anyhow::Result<HashMap<String, Queue>> {
+    pub(super) fn open_sinks(&mut self) -> anyhow::Result<HashMap<String, Queue>> {
         let mut queues = HashMap::new();
         for sink in &self.config.sinks {
             let capacity = if let SinkKind::Nats(nats) = &sink.kind { nats.window } else { QUEUE };
-            queues.insert(sink.name.clone(), self.open(sink, capacity).await?);
+            queues.insert(sink.name.clone(), self.open(sink, capacity)?);
         }
         Ok(queues)
     }
@@ -82,7 +82,7 @@ impl<'a> Outlets<'a> {
         (self.tasks, self.dispatcher)
     }
 
-    async fn open(&mut self, settings: &config::Sink, capacity: usize) -> anyhow::Result<Queue> {
+    fn open(&mut self, settings: &config::Sink, capacity: usize) -> anyhow::Result<Queue> {
         let at = || format!("could not open sink `{}`", settings.name);
         Ok(match &settings.kind {
             SinkKind::Stdout => self.start(settings, capacity, sink::stdout::open().with_context(at)?),
@@ -95,8 +95,7 @@ impl<'a> Outlets<'a> {
             SinkKind::Folder(folder) => self.start(settings, capacity, sink::folder::open(folder).with_context(at)?),
             SinkKind::Nats(nats) => {
                 let servers = self.config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
-                let sink = sink::nats::Nats::open(&settings.name, servers, nats).await.with_context(at)?;
-                self.start(settings, capacity, sink)
+                self.start(settings, capacity, sink::nats::Nats::new(&settings.name, servers, nats))
             }
             SinkKind::Webhook(webhook) => {
                 let opened = deliveries::open(webhook, self.config, self.controls, &self.webhooks);

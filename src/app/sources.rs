@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::task::JoinSet;
 
 use crate::{
-    app::Controls,
+    app::{Controls, patience::Patience},
     config::{Answer, Config, Role, SourceKind},
     nats::{self, Life},
     pipeline::Pipeline,
@@ -21,7 +21,8 @@ use crate::{
     },
 };
 
-/// Opens every source and runs it. Each ends with its input, or when it is told to stop.
+/// Opens every source, as soon as what it reads from is there, and runs it. Each ends with its input, or when it is told
+/// to stop.
 ///
 /// # Errors
 /// When one can't be opened.
@@ -29,6 +30,7 @@ pub(super) async fn start(
     config: &Config,
     controls: &Controls,
     pipeline: &Pipeline,
+    patience: &mut Patience,
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let mut sources = JoinSet::new();
     for source in &config.sources {
@@ -58,7 +60,9 @@ pub(super) async fn start(
             SourceKind::Http(settings) => {
                 let stream = match (&settings.answer, &config.nats) {
                     (Answer::Stored(_), Some(nats)) => {
-                        Some(nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at)?)
+                        let connect =
+                            || async { nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at) };
+                        Some(patience.until_done(connect).await?)
                     }
                     _ => None,
                 };
@@ -89,9 +93,13 @@ pub(super) async fn start(
             }
             SourceKind::JetStream(settings) => {
                 let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
-                let connection = nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at)?;
                 let in_flight = config.pipeline.in_flight.get();
-                let jetstream = JetStream::open(connection, source, settings, in_flight).await.with_context(at)?;
+                let connect = || async { nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at) };
+                let connection = patience.until_done(connect).await?;
+                let open = || async {
+                    JetStream::open(connection.clone(), source, settings, in_flight).await.with_context(at)
+                };
+                let jetstream = patience.until_done(open).await?;
                 intake_metrics.connected.set(1);
                 sources.spawn(jetstream.run(pipeline.intake(intake_metrics), stop));
             }

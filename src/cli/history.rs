@@ -4,6 +4,7 @@ use std::{
     io::{self, IsTerminal, Write},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
@@ -86,8 +87,14 @@ impl History {
             let params = params(&key, &self.params)?;
             let source = chosen.source;
             let replayed = Replayed { key, params, source, range, rate: None, sink: None, component: None };
-            let foreground =
-                Foreground { cache: &self.cache, logs: &self.logs, place: None, idle_exit: None, journal: None };
+            let foreground = Foreground {
+                cache: &self.cache,
+                logs: &self.logs,
+                place: None,
+                idle_exit: None,
+                connect_timeout: Some(Duration::ZERO),
+                journal: None,
+            };
             return Ok(foreground.run(Ok(app::replay(config, replayed))));
         }
         let runtime = runtime()?;

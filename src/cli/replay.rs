@@ -1,6 +1,6 @@
 //! `trommel replay DIR --key KEY`
 
-use std::{path::PathBuf, process::ExitCode, str::FromStr};
+use std::{path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
 
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
@@ -79,8 +79,14 @@ impl Replay {
     pub fn execute(self) -> ExitCode {
         match self.prepare() {
             Ok((config, replayed)) => {
-                let foreground =
-                    Foreground { cache: &self.cache, logs: &self.logs, place: None, idle_exit: None, journal: None };
+                let foreground = Foreground {
+                    cache: &self.cache,
+                    logs: &self.logs,
+                    place: None,
+                    idle_exit: None,
+                    connect_timeout: Some(Duration::ZERO),
+                    journal: None,
+                };
                 foreground.run(Ok(app::replay(config, replayed)))
             }
             Err(refusal) => refusal.end(self.json),

@@ -25,7 +25,7 @@ use crate::{
     },
     config::{self, Config, SinkKind, SourceKind},
     metrics::Metrics,
-    nats::{ConnectError, NoPermission, Trouble},
+    nats::{ApiError, ConnectError, NoPermission, Trouble, code},
     source::{finite::Progress, letters::Journal},
     stop::{Stopper, stop},
     summary::Summary,
@@ -41,6 +41,9 @@ pub struct Run {
     /// Serve only consumers that attach, change nothing that others see, and end this long after the last one has left
     #[arg(long, value_name = "DURATION", value_parser = config::duration)]
     idle_exit: Option<Duration>,
+    /// Give up a start when the NATS server is away for this long, instead of waiting for it
+    #[arg(long, value_name = "DURATION", value_parser = config::duration)]
+    connect_timeout: Option<Duration>,
     #[command(flatten)]
     cache: Cache,
     #[command(flatten)]
@@ -54,6 +57,8 @@ impl Run {
             logs: &self.logs,
             place: Some(self.dir.clone()),
             idle_exit: self.idle_exit,
+            // Who started it to attach to it would rather know.
+            connect_timeout: self.connect_timeout.or(self.idle_exit.map(|_| Duration::ZERO)),
             journal: None,
         };
         foreground.run(config::load(&self.dir).map_err(RunError::Config))
@@ -67,6 +72,7 @@ pub(super) struct Foreground<'a> {
     /// The folder whose control socket it is to have.
     pub(super) place: Option<PathBuf>,
     pub(super) idle_exit: Option<Duration>,
+    pub(super) connect_timeout: Option<Duration>,
     /// Of a retry of dead letters.
     pub(super) journal: Option<Arc<Journal>>,
 }
@@ -99,6 +105,7 @@ impl Foreground<'_> {
             cache: self.cache.folder(),
             place: self.place,
             idle_exit: self.idle_exit,
+            connect_timeout: self.connect_timeout,
             journal: self.journal,
             ..Controls::default()
         };
@@ -184,7 +191,11 @@ fn code(error: &RunError) -> u8 {
 /// Who has to act on what failed on the way, where this cause tells.
 fn at_fault(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     let denied = cause.is::<NoPermission>().then_some(exit::DENIED);
-    denied.or_else(|| cause.downcast_ref().map(unconnected))
+    let refused = || {
+        matches!(cause.downcast_ref()?, ApiError::Refused { code, .. } if code::is_final(*code))
+            .then_some(exit::INVALID)
+    };
+    denied.or_else(refused).or_else(|| cause.downcast_ref().map(unconnected))
 }
 
 fn unconnected(error: &ConnectError) -> u8 {

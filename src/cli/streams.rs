@@ -74,7 +74,7 @@ impl Folder {
             return Err(refusal.hint("add `[nats]` with, say, `url = \"nats://127.0.0.1:4222\"`"));
         };
         let connection = nats::connect(settings, "streams", Life::Single).await.map_err(unconnected)?;
-        Ok((app::declared_streams(&config), connection))
+        Ok((app::declared_streams(&config, &connection).await, connection))
     }
 }
 

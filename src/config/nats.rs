@@ -1,14 +1,15 @@
 //! `[nats]`: where the server is and who we are.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::{
-    Nats, NatsAuth,
+    KeptIn, Nats, NatsAuth,
     nearest::quoted,
     table::{At, Table},
+    values,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,10 +21,32 @@ pub(super) fn nats(table: &mut Table<'_>) -> Option<Nats> {
     let name = table.text("name").unwrap_or_else(|| "trommel".into());
     let tls_ca = table.input_path("tls_ca");
     let tls_client = tls_client(table);
-    let tls_required = table.flag("tls_required");
-    let tls_required = tls_required.unwrap_or_else(|| urls.iter().any(|url| url.starts_with("tls:")));
+    let tls_required = tls_required(table, &urls);
     let connect_timeout = table.duration("connect_timeout").unwrap_or(CONNECT_TIMEOUT);
-    Some(Nats { urls, name, auth: auth?, tls_ca, tls_client, tls_required, connect_timeout })
+    let api_prefix = api_prefix(table);
+    Some(Nats { urls, name, auth: auth?, tls_ca, tls_client, tls_required, connect_timeout, api_prefix })
+}
+
+/// Whoever says what to trust, or shows a certificate, means TLS: without it all that is sent could be read on the way.
+fn tls_required(table: &mut Table<'_>, urls: &[String]) -> bool {
+    let given = ["tls_ca", "tls_cert", "tls_key"].into_iter().find(|field| table.has(field));
+    let flag = table.flag("tls_required");
+    if let (Some(given), Some(false)) = (given, flag) {
+        let hint = format!("leave out `tls_required` or `{given}`");
+        table.error(table.place_of("tls_required"), format!("`{given}` is of no use without TLS"), Some(hint));
+    }
+    flag.unwrap_or_else(|| given.is_some() || urls.iter().any(|url| url.starts_with("tls:")))
+}
+
+/// What the subjects of the JetStream API begin with: a domain has a place of its own, and so has an import.
+fn api_prefix(table: &mut Table<'_>) -> String {
+    let domain = table.parsed("domain", values::server_name);
+    let prefix = table.parsed("api_prefix", values::server_subject);
+    if table.has("domain") && table.has("api_prefix") {
+        let hint = "a domain is `$JS.DOMAIN.API`: give one of them".to_owned();
+        table.error(table.place_of("api_prefix"), "`domain` and `api_prefix` say the same", Some(hint));
+    }
+    prefix.or_else(|| domain.map(|domain| format!("$JS.{domain}.API"))).unwrap_or_else(|| "$JS.API".to_owned())
 }
 
 fn tls_client(table: &mut Table<'_>) -> Option<(PathBuf, PathBuf)> {
@@ -113,37 +136,26 @@ fn auth(table: &mut Table<'_>, in_url: Option<NatsAuth>) -> Option<NatsAuth> {
     None
 }
 
-/// A string, or `{ env = "NAME" }`, or `{ file = "path" }` without the line's end.
+/// A string, or `{ env = "NAME" }`, or `{ file = "path" }`.
 fn secret(table: &mut Table<'_>, name: &'static str) -> Option<String> {
     if !table.holds_table(name) {
         return table.text_that_is(name, "a string, `{ env = \"NAME\" }` or `{ file = \"path\" }`");
     }
     table.table(name, |table| {
-        let variable = table.text("env");
-        let path = table.path("file");
-        match (variable, path) {
-            (Some(variable), None) if !table.has("file") => {
-                let value = std::env::var(&variable);
-                let report = |error| {
-                    let message = format!("can't read the environment variable `{variable}`: {error}");
-                    table.error(table.place_of("env"), message, None);
-                };
-                value.map_err(report).ok()
-            }
-            (None, Some(path)) if !table.has("env") => {
-                let report = |error| {
-                    table.error(table.place_of("file"), format!("can't read `{}`: {error}", path.display()), None);
-                };
-                let text = fs::read_to_string(&path).map_err(report).ok()?;
-                Some(text.trim_end_matches(['\r', '\n']).to_owned())
-            }
-            _ => {
-                if table.has("env") == table.has("file") {
-                    table.error(table.place(), format!("`{name}` needs one of `env` and `file`"), None);
-                }
-                None
-            }
+        let (env, file) = (table.text("env").map(KeptIn::Env), table.path("file").map(KeptIn::File));
+        if table.has("env") == table.has("file") {
+            table.error(table.place(), format!("`{name}` needs one of `env` and `file`"), None);
+            return None;
         }
+        let kept = env.or(file)?;
+        let report = |error| {
+            let (field, at) = match &kept {
+                KeptIn::Env(variable) => ("env", format!("the environment variable `{variable}`")),
+                KeptIn::File(path) => ("file", format!("`{}`", path.display())),
+            };
+            table.error(table.place_of(field), format!("can't read {at}: {error}"), None);
+        };
+        kept.read().map_err(report).ok()
     })?
 }
 

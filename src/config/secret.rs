@@ -1,4 +1,4 @@
-//! Secrets that bodies are signed with, from files or the environment.
+//! Secrets from files or the environment, and those that bodies are signed with.
 
 use std::{env, fs};
 
@@ -36,7 +36,7 @@ pub(super) fn kept(table: &mut Table<'_>) -> Vec<At<KeptIn>> {
 pub(super) fn secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
     let kept = kept(table);
     let secret = |At { value, place }: &At<KeptIn>| {
-        let secret = text(value).and_then(|text| text.parse::<Secret>().map_err(|error| error.to_string()));
+        let secret = value.read().and_then(|text| text.parse::<Secret>().map_err(|error| error.to_string()));
         let named = match value {
             KeptIn::File(path) => path.strip_prefix(table.dir()).unwrap_or(path).display().to_string(),
             KeptIn::Env(variable) => variable.clone(),
@@ -54,16 +54,26 @@ pub(super) fn secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
     (1..=MAX_SECRETS).contains(&secrets.len()).then_some(secrets)
 }
 
-fn text(kept: &KeptIn) -> Result<String, String> {
-    match kept {
-        KeptIn::File(path) => {
-            let bytes = fs::read(path).map_err(|error| error.to_string())?;
-            String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
-        }
-        KeptIn::Env(variable) => {
-            // The variable's own error would quote what is no UTF-8.
-            let text = env::var_os(variable).ok_or("it is not set")?;
-            text.into_string().map_err(|_| "it is not UTF-8".to_owned())
+impl KeptIn {
+    /// The secret, without the space around it: whoever writes a file or a variable often leaves a line's end in it.
+    ///
+    /// # Errors
+    /// When there is none. They never hold any of it.
+    pub fn read(&self) -> Result<String, String> {
+        let text = match self {
+            Self::File(path) => {
+                let bytes = fs::read(path).map_err(|error| error.to_string())?;
+                String::from_utf8(bytes).map_err(|_| "it is not UTF-8")?
+            }
+            Self::Env(variable) => {
+                // The variable's own error would quote what is no UTF-8.
+                let text = env::var_os(variable).ok_or("it is not set")?;
+                text.into_string().map_err(|_| "it is not UTF-8")?
+            }
+        };
+        match text.trim() {
+            "" => Err("it is empty".to_owned()),
+            text => Ok(text.to_owned()),
         }
     }
 }

@@ -34,8 +34,14 @@ pub struct Stream {
     pub duplicate_window: Option<Duration>,
     pub compression: Option<Compression>,
     pub allow_direct: Option<bool>,
+    /// Whether batches may be published that are stored whole or not at all.
+    pub allow_atomic: Option<bool>,
+    /// Whether messages may have times to live of their own.
+    pub allow_msg_ttl: Option<bool>,
     pub deny_delete: Option<bool>,
     pub deny_purge: Option<bool>,
+    /// What becomes of the subjects of messages that come in.
+    pub subject_transform: Option<Transform>,
     pub republish: Option<Republish>,
     pub mirror: Option<Upstream>,
     pub sources: Vec<Upstream>,
@@ -89,8 +95,29 @@ pub struct Republish {
 pub struct Upstream {
     pub name: String,
     pub filter_subject: Option<Pattern>,
+    /// What becomes of the subjects that they name; other messages are not copied.
+    pub subject_transforms: Vec<Transform>,
     /// From the first message when not given.
     pub start: Option<Start>,
+    /// Set where the stream is in another domain or account.
+    pub external: Option<External>,
+}
+
+/// How the API of another domain or account is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct External {
+    /// What the subjects of its API begin with: `$JS.edge.API`.
+    pub api: String,
+    /// What the subjects begin with that its messages are delivered to.
+    pub deliver: Option<String>,
+}
+
+/// Subjects that are stored under others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transform {
+    pub src: Pattern,
+    /// With functions such as `{{wildcard(1)}}`.
+    pub dest: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,8 +160,11 @@ pub(super) fn stream(table: &mut Table<'_>, names: &mut Unique) -> Option<At<Str
         duplicate_window: table.duration("duplicate_window"),
         compression: table.choice("compression", &[("none", Compression::None), ("s2", Compression::S2)]),
         allow_direct: table.flag("allow_direct"),
+        allow_atomic: table.flag("allow_atomic"),
+        allow_msg_ttl: table.flag("allow_msg_ttl"),
         deny_delete: table.flag("deny_delete"),
         deny_purge: table.flag("deny_purge"),
+        subject_transform: table.table("subject_transform", transform).flatten(),
         republish: table.table("republish", republish).flatten(),
         mirror: mirror.flatten(),
         sources: sources.into_iter().flatten().collect(),
@@ -147,7 +177,8 @@ pub(super) fn stream(table: &mut Table<'_>, names: &mut Unique) -> Option<At<Str
         table.error(table.place_of("duplicate_window"), "`duplicate_window` is longer than `max_age`", Some(hint));
     }
     let name = name?;
-    if stream.mirror.iter().chain(&stream.sources).any(|upstream| upstream.name == name) {
+    let is_itself = |upstream: &Upstream| upstream.name == name && upstream.external.is_none();
+    if stream.mirror.iter().chain(&stream.sources).any(is_itself) {
         table.error(table.place(), format!("stream `{name}` copies itself"), Some("name another stream".into()));
     }
     Some(At { value: Stream { name, ..stream }, place: table.place() })
@@ -193,7 +224,8 @@ fn republish(table: &mut Table<'_>) -> Option<Republish> {
 fn source(table: &mut Table<'_>, copied: &mut Unique) -> Option<Upstream> {
     let source = upstream(table)?;
     let filter = source.filter_subject.as_ref().map(|filter| format!(" with filter `{filter}`"));
-    let what = format!("source `{}`{}", source.name, filter.unwrap_or_default());
+    let of = source.external.as_ref().map(|external| format!(" of `{}`", external.api));
+    let what = format!("source `{}`{}{}", source.name, of.unwrap_or_default(), filter.unwrap_or_default());
     copied.claim(table, &what, table.place(), what.clone());
     Some(source)
 }
@@ -201,13 +233,33 @@ fn source(table: &mut Table<'_>, copied: &mut Unique) -> Option<Upstream> {
 fn upstream(table: &mut Table<'_>) -> Option<Upstream> {
     let name = table.required("name", |table, field| table.parsed(field, values::server_name));
     let filter_subject = table.parsed("filter_subject", values::server_pattern);
+    let transforms = table.tables("subject_transforms", transform);
+    if !transforms.is_empty() && table.has("filter_subject") {
+        let hint = "each transform picks by its `src`: leave one of them out".to_owned();
+        let message = "`filter_subject` and `subject_transforms` both say what is copied";
+        table.error(table.place_of("filter_subject"), message, Some(hint));
+    }
+    let external = table.table("external", external).flatten();
     let sequence = table.count_from("start_seq", 1).map(Start::Sequence);
     let time = table.time("start_time").map(Start::Time);
     if table.has("start_seq") && table.has("start_time") {
         let hint = "give `start_seq` or `start_time`".to_owned();
         table.error(table.place_of("start_time"), "a copy starts in one place", Some(hint));
     }
-    Some(Upstream { name: name?, filter_subject, start: sequence.or(time) })
+    let subject_transforms = transforms.into_iter().flatten().collect();
+    Some(Upstream { name: name?, filter_subject, subject_transforms, start: sequence.or(time), external })
+}
+
+fn external(table: &mut Table<'_>) -> Option<External> {
+    let api = table.required("api", |table, field| table.parsed(field, values::server_subject));
+    let deliver = table.parsed("deliver", values::server_subject);
+    Some(External { api: api?, deliver })
+}
+
+fn transform(table: &mut Table<'_>) -> Option<Transform> {
+    let src = table.required("src", |table, field| table.parsed(field, values::server_pattern));
+    let dest = table.required("dest", |table, field| table.parsed(field, values::server_pattern));
+    Some(Transform { src: src?, dest: dest?.as_str().to_owned() })
 }
 
 fn placement(table: &mut Table<'_>) -> Option<Placement> {

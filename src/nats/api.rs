@@ -69,9 +69,14 @@ impl Connection {
     /// # Errors
     /// See [`ApiError`].
     pub async fn api(&self, subject: &str, body: &Value) -> Result<Value, ApiError> {
-        let subject = format!("$JS.API.{subject}");
+        let subject = self.api_subject(subject);
         let payload = serde_json::to_vec(body).map_err(|error| ApiError::Failed(subject.clone(), error.into()))?;
         self.ask(subject, async_nats::Request::new().payload(payload.into())).await
+    }
+
+    /// The whole subject of an operation of the API.
+    pub(crate) fn api_subject(&self, operation: &str) -> String {
+        format!("{}.{operation}", self.api)
     }
 
     /// Sends what JetStream answers in JSON, to a subject of its API or of a stream.
@@ -86,13 +91,6 @@ impl Connection {
         let answer = answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => ApiError::NoResponders(subject.clone()),
             RequestErrorKind::MaxPayloadExceeded => ApiError::TooLarge(subject.clone(), error.into()),
-            // Without the inbox no request is ever answered, and that was said only once.
-            RequestErrorKind::TimedOut => {
-                match self.denied_since(0, |denial| !denial.publish && denial.subject.starts_with("_INBOX.")) {
-                    Some(denial) => denial.into(),
-                    None => ApiError::Failed(subject.clone(), error.into()),
-                }
-            }
             _ => ApiError::Failed(subject.clone(), error.into()),
         })?;
         let mut answer: Value =
@@ -127,12 +125,15 @@ impl Connection {
         serde_json::from_value(answer).map_err(|error| ApiError::Failed(subject.to_owned(), error.into()))
     }
 
-    /// Resolves when publishing to `subject` is denied, after the first `before` denials.
+    /// Resolves when publishing to `subject` is denied, after the first `before` denials, or when no answer can arrive.
     async fn denied(&self, before: u64, subject: &str) -> NoPermission {
         let mut connection = self.clone();
+        // With a domain, the server has checked what its own subject is.
+        let own = subject.strip_prefix(&*self.api).map(|operation| format!("$JS.API{operation}"));
+        let concerns = |denied: &str| denied == subject || own.as_deref() == Some(denied);
         loop {
-            if let Some(denial) = connection.denied_since(before, |denial| denial.publish && denial.subject == subject)
-            {
+            let here = connection.denied_since(before, |denial| denial.publish && concerns(&denial.subject));
+            if let Some(denial) = here.or_else(|| connection.unheard()) {
                 return denial;
             }
             connection.noticed().await;

@@ -38,12 +38,13 @@ struct Stored {
 }
 
 impl Bucket {
-    /// Makes the bucket when it is not there.
+    /// Makes the bucket when it is not there, with so many replicas.
     ///
     /// # Errors
     /// When the server does not answer, does not allow it, or is older than 2.11.
-    pub async fn open(connection: Connection, name: &'static str) -> Result<Self, StreamError> {
-        let wanted: Wanted = vec![
+    pub async fn open(connection: Connection, name: &'static str, replicas: usize) -> Result<Self, StreamError> {
+        let stream = format!("KV_{name}");
+        let mut wanted: Wanted = vec![
             ("subjects", json!([format!("$KV.{name}.>")])),
             ("max_msgs_per_subject", json!(1)),
             ("discard", json!("new")),
@@ -52,7 +53,11 @@ impl Bucket {
             ("allow_direct", json!(true)),
             ("allow_msg_ttl", json!(true)),
         ];
-        connection.ensure(&format!("KV_{name}"), &wanted).await?;
+        // Later they are whoever's who runs the server.
+        if connection.stream_info(&stream).await?.is_none() {
+            wanted.push(("num_replicas", json!(replicas)));
+        }
+        connection.ensure(&stream, &wanted).await?;
         Ok(Self { connection, name })
     }
 

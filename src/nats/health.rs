@@ -1,18 +1,31 @@
 //! What a connection noticed while it lived.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
 
 /// Denials that are remembered; each subject once.
 const REMEMBERED: usize = 32;
+/// How often the same is said.
+const AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    /// Counts connects and disconnects, to wake those who watch.
-    pub(super) events: u64,
+    /// How often the connection was made.
+    pub(super) made: u64,
     /// Counts denials.
     pub(super) denials: u64,
-    /// The newest last, each with its number.
-    remembered: VecDeque<(u64, NoPermission)>,
+    /// Denials before the connection was made last: what they were about is asked for again, and may be allowed now.
+    outdated: u64,
+    /// The newest last.
+    remembered: VecDeque<Denial>,
+}
+
+#[derive(Debug)]
+struct Denial {
+    number: u64,
+    what: NoPermission,
+    said: Instant,
 }
 
 /// The server did not let us use a subject. It says so beside the operation, which itself just goes unanswered.
@@ -40,25 +53,38 @@ impl NoPermission {
 }
 
 impl Health {
-    pub(super) fn denied(&mut self, denial: NoPermission, role: &str) {
-        let family = denial.family();
-        let known = self.remembered.iter().position(|(_, old)| old.publish == denial.publish && old.family() == family);
-        match known {
-            Some(index) => {
-                self.remembered.remove(index);
+    pub(super) fn connected(&mut self) {
+        self.made += 1;
+        self.outdated = self.denials;
+    }
+
+    pub(super) fn denied(&mut self, what: NoPermission, role: &str) {
+        let family = what.family();
+        let is_known = |old: &Denial| old.what.publish == what.publish && old.what.family() == family;
+        let known = self.remembered.iter().position(is_known).and_then(|index| self.remembered.remove(index));
+        let said = match known {
+            Some(Denial { said, .. }) if said.elapsed() < AGAIN => said,
+            _ => {
+                tracing::error!(role, "{what}");
+                Instant::now()
             }
-            None => tracing::error!(role, "{denial}"),
-        }
+        };
         if self.remembered.len() == REMEMBERED {
             self.remembered.pop_front();
         }
         self.denials += 1;
-        self.remembered.push_back((self.denials, denial));
+        self.remembered.push_back(Denial { number: self.denials, what, said });
     }
 
     pub(super) fn find(&self, after: u64, concerns: impl Fn(&NoPermission) -> bool) -> Option<NoPermission> {
-        let newest_first = self.remembered.iter().rev().take_while(|(number, _)| *number > after);
-        newest_first.map(|(_, denial)| denial).find(|denial| concerns(denial)).cloned()
+        let after = after.max(self.outdated);
+        let newest_first = self.remembered.iter().rev().take_while(|denial| denial.number > after);
+        newest_first.map(|denial| &denial.what).find(|what| concerns(what)).cloned()
+    }
+
+    /// A subscription that the server does not serve: what was to come there does not, until it is asked for anew.
+    pub(super) fn unheard(&self) -> Option<NoPermission> {
+        self.find(0, |denial| !denial.publish)
     }
 }
 
@@ -96,6 +122,21 @@ mod tests {
         }
         assert_eq!(health.remembered.len(), REMEMBERED);
         assert_eq!(health.find(seen, |found| found.subject == "a"), None);
+    }
+
+    /// A server says so once for each time that it is asked, and never that it thinks otherwise now.
+    #[test]
+    fn what_was_denied_before_the_connection_was_made_anew_does_not_count() {
+        let mut health = Health::default();
+        let denial = |publish| NoPermission { publish, subject: "_INBOX.a.*".to_owned() };
+        health.denied(denial(true), "test");
+        assert_eq!(health.unheard(), None);
+        health.denied(denial(false), "test");
+        assert_eq!(health.unheard(), Some(denial(false)));
+        health.connected();
+        assert_eq!((health.unheard(), health.find(0, |_| true)), (None, None));
+        health.denied(denial(false), "test");
+        assert_eq!(health.unheard(), Some(denial(false)));
     }
 
     #[test]

@@ -221,7 +221,7 @@ async fn consume(connection: &Connection, range: &Range, batch: usize) -> Result
         num_replicas: 1,
         ..Default::default()
     };
-    let context = jetstream::new(connection.client().clone());
+    let context = jetstream::with_prefix(connection.client().clone(), &connection.api);
     let stream = context.get_stream_no_info(&range.stream).await.map_err(|error| failed(error.into()))?;
     let consumer = stream.create_consumer(config).await.map_err(|error| failed(error.into()))?;
     let messages = consumer.stream().max_messages_per_batch(batch).heartbeat(HEARTBEAT).messages();

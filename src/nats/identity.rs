@@ -144,6 +144,7 @@ mod tests {
             tls_client: None,
             tls_required: false,
             connect_timeout: std::time::Duration::from_secs(1),
+            api_prefix: "$JS.API".to_owned(),
         };
         Identity::new(&settings, &[url.parse()?])?.answer(b"nonce")
     }

@@ -49,7 +49,8 @@ pub struct Report {
 }
 
 impl Loader {
-    /// Loads every component that a key names and takes every route into service.
+    /// Loads every component that a key names and takes every route into service. Nothing is held upstream before
+    /// [`Self::hold_all`].
     ///
     /// # Errors
     /// All of what is wrong: at start there is nothing to fall back to.
@@ -58,23 +59,16 @@ impl Loader {
         config: Config,
         sinks: HashMap<String, Queue>,
         metrics: Arc<Metrics>,
-        tenures: Option<Arc<Tenures>>,
     ) -> Result<Self, Problems> {
         let registry = config.registry.clone();
         let (snapshots, _) = watch::channel(Arc::default());
-        let (filters, subscriptions, attached, held) = Default::default();
+        let (filters, subscriptions, attached, tenures, held) = Default::default();
         let mut loader =
             Self { host, config, sinks, metrics, registry, filters, subscriptions, attached, tenures, held, snapshots };
         let registry = loader.registry.clone();
         let (filters, mut problems) = loader.load_all(&registry).await;
         match loader.take_over(registry, filters).await {
-            Ok(_) if problems.is_empty() => {
-                // All that the configuration names has entered: the rest is an earlier run's.
-                if let Some(tenures) = &loader.tenures {
-                    tenures.clear().await;
-                }
-                return Ok(loader);
-            }
+            Ok(_) if problems.is_empty() => return Ok(loader),
             Ok(_) => {}
             Err(more) => problems.extend(more),
         }
@@ -165,10 +159,7 @@ impl Loader {
         (self.registry, self.filters) = (registry, filters);
         self.snapshots.send_replace(Arc::new(Snapshot::new(generation, keys)));
         self.metrics.generation.set(generation.cast_signed());
-        if let Some(tenures) = &self.tenures {
-            let endpoints = self.registry.keys.iter().map(|key| (key.name.clone(), key.api.clone())).collect();
-            tenures.set_filters(self.filters.values().map(|component| component.filter.clone()), endpoints);
-        }
+        self.show_filters();
         // Dropping a tenure leaves: events of the routes that are gone have been taken off by then.
         self.held = held;
         self.subscriptions.retain_used();

@@ -93,12 +93,12 @@ impl Tenures {
 
     /// For a router that may have replicas. First and last hold across all that share the bucket `trommel_tenures`,
     /// which is made when a filter with hooks is in service. One that is silent for as long as `lease` is taken for
-    /// dead, and the others clean up after it.
+    /// dead, and the others clean up after it. A bucket that is made has so many `replicas`.
     ///
     /// # Panics
     /// Outside a runtime.
-    pub fn across_replicas(connection: Connection, lease: Duration) -> Self {
-        let holdings = Holdings::new(Ledger::Shared(Box::new(SharedLedger::new(connection, lease))));
+    pub fn across_replicas(connection: Connection, lease: Duration, replicas: usize) -> Self {
+        let holdings = Holdings::new(Ledger::Shared(Box::new(SharedLedger::new(connection, lease, replicas))));
         let keeper = tokio::spawn(keeper::keep(Arc::clone(&holdings)));
         Self { holdings, keeper: Some(keeper.abort_handle()) }
     }

@@ -1,7 +1,13 @@
 //! Sinks whose destination takes blocking calls, such as files and pipes. The calls run on a thread of their own, so a
 //! slow disk or a pipe that nobody reads holds up neither the runtime nor the end of the process.
 
-use std::{collections::VecDeque, io, ops::RangeInclusive, thread};
+use std::{
+    collections::VecDeque,
+    io,
+    ops::RangeInclusive,
+    panic,
+    thread::{self, JoinHandle},
+};
 
 use anyhow::anyhow;
 use tokio::sync::mpsc;
@@ -46,6 +52,8 @@ pub struct Blocking<D: Destination> {
     under_way: Option<RangeInclusive<Slot>>,
     batches: mpsc::Sender<Batch<D>>,
     reports: mpsc::Receiver<Report<D>>,
+    /// `None` once it has ended.
+    thread: Option<JoinHandle<()>>,
     /// What [`Sink::confirm`] has still to say.
     words: VecDeque<Confirmation>,
 }
@@ -63,7 +71,7 @@ impl<D: Destination> Blocking<D> {
     pub fn new(mut destination: D) -> io::Result<Self> {
         let (batches, mut waiting) = mpsc::channel::<Batch<D>>(1);
         let (done, reports) = mpsc::channel(1);
-        thread::Builder::new().name("sink".into()).spawn(move || {
+        let thread = thread::Builder::new().name("sink".into()).spawn(move || {
             while let Some(batch) = waiting.blocking_recv() {
                 let result = destination.store(&batch);
                 if done.blocking_send(Report { batch, result }).is_err() {
@@ -71,7 +79,8 @@ impl<D: Destination> Blocking<D> {
                 }
             }
         })?;
-        Ok(Self { pending: Vec::new(), under_way: None, batches, reports, words: VecDeque::new() })
+        let (pending, words) = Default::default();
+        Ok(Self { pending, under_way: None, batches, reports, thread: Some(thread), words })
     }
 
     fn start(&mut self) {
@@ -124,7 +133,13 @@ impl<D: Destination> Sink for Blocking<D> {
             let lost = self.under_way.take();
             match (report, lost) {
                 (Some(report), _) => self.hear(report),
-                (None, Some(lost)) => self.give_back(lost, "the thread that writes has ended"),
+                (None, Some(lost)) => {
+                    // It ends before us only by a panic, which is ours then: every output would be refused for ever.
+                    if let Some(Err(panicked)) = self.thread.take().map(JoinHandle::join) {
+                        panic::resume_unwind(panicked);
+                    }
+                    self.give_back(lost, "the thread that writes has ended");
+                }
                 // Only when nothing was written, which the outlet does not ask about.
                 (None, None) => std::future::pending().await,
             }

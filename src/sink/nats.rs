@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::{
     config::{self, Part},
     event::identity::HOPS,
-    nats::{ConnectError, Life, Template, connect, header_map},
+    nats::{ConnectError, Life, NoPermission, Template, connect, header_map},
     sink::{Confirmation, Output, Refusal, Sink, Slot},
 };
 
@@ -28,6 +28,8 @@ use live::Live;
 pub struct Nats {
     name: Arc<str>,
     nats: config::Nats,
+    /// Servers that the last one knew of.
+    discovered: Vec<String>,
     jetstream: bool,
     message_id: bool,
     ack_timeout: Duration,
@@ -35,30 +37,33 @@ pub struct Nats {
     live: Option<Live>,
     /// Written to a connection that has ended since, and not reported yet.
     lost: VecDeque<Slot>,
+    /// What the last connection was denied, if it was given up for that.
+    unheard: Option<NoPermission>,
 }
 
 impl Nats {
-    /// Connects. The sink has a connection of its own, and a new one whenever that is lost.
-    ///
-    /// # Errors
-    /// When there is no connection to be had now.
-    pub async fn open(name: &str, nats: &config::Nats, settings: &config::NatsSink) -> Result<Self, ConnectError> {
-        let mut sink = Self {
+    /// A sink that connects with its first output, and anew whenever the connection is lost. It is its own.
+    pub fn new(name: &str, nats: &config::Nats, settings: &config::NatsSink) -> Self {
+        Self {
             name: name.into(),
             nats: nats.clone(),
+            discovered: Vec::new(),
             jetstream: settings.jetstream,
             message_id: settings.message_id,
             ack_timeout: settings.ack_timeout,
             template: Template::new(settings.subject.clone()),
             live: None,
             lost: VecDeque::new(),
-        };
-        sink.live = Some(sink.connect().await?);
-        Ok(sink)
+            unheard: None,
+        }
     }
 
-    async fn connect(&self) -> Result<Live, ConnectError> {
-        let connection = connect(&self.nats, &format!("sink {}", self.name), Life::Single).await?;
+    /// To the servers that are configured or, since those may be away, that the last one named.
+    async fn connect(&mut self) -> Result<Live, ConnectError> {
+        let mut nats = self.nats.clone();
+        nats.urls.extend_from_slice(&self.discovered);
+        let connection = connect(&nats, &format!("sink {}", self.name), Life::Single).await?;
+        self.discovered = connection.servers();
         Live::new(connection).await
     }
 
@@ -69,7 +74,7 @@ impl Nats {
         }
         if !self.lost.is_empty() {
             // The outlet has to hear of these first, or they would be overtaken.
-            return Err(Refusal::Later(connection_lost()));
+            return Err(Refusal::Later(self.connection_lost()));
         }
         let live = match self.live.take() {
             Some(live) => live,
@@ -82,6 +87,14 @@ impl Nats {
     fn lose(&mut self) {
         if let Some(mut live) = self.live.take() {
             self.lost.extend(live.window.drain());
+            self.unheard = live.connection.unheard();
+        }
+    }
+
+    fn connection_lost(&self) -> anyhow::Error {
+        match &self.unheard {
+            Some(denial) => denial.clone().into(),
+            None => anyhow!("the connection to NATS was lost"),
         }
     }
 
@@ -143,7 +156,7 @@ impl Sink for Nats {
     async fn confirm(&mut self) -> Confirmation {
         loop {
             if let Some(slot) = self.lost.pop_front() {
-                return later(slot, connection_lost());
+                return later(slot, self.connection_lost());
             }
             let Some(live) = &mut self.live else { return future::pending().await };
             let confirmed = if self.jetstream { acked(live, self.ack_timeout).await } else { flushed(live).await };
@@ -209,10 +222,6 @@ async fn flushed(live: &mut Live) -> Option<Confirmation> {
     let Some(last) = last else { return future::pending().await };
     live.window.drain();
     Some(Confirmation::Through(last))
-}
-
-fn connection_lost() -> anyhow::Error {
-    anyhow!("the connection to NATS was lost")
 }
 
 fn later(slot: Slot, why: anyhow::Error) -> Confirmation {

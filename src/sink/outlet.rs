@@ -15,6 +15,7 @@ use crate::{
     config::{OnFailure, Retry},
     event::identity::TRACEPARENT,
     metrics::SinkMetrics,
+    nats::{ConnectError, MAX_RECONNECT_DELAY},
     show,
     sink::{
         Confirmation, Output, Refusal, Sink, Slot,
@@ -267,7 +268,11 @@ impl<S: Sink> Outlet<S> {
         if self.pause.is_some() {
             return;
         }
-        let wait = self.wait.mul_f64(0.5 + fastrand::f64());
+        let mut wait = self.wait.mul_f64(0.5 + fastrand::f64());
+        if cause.is::<ConnectError>() {
+            // Nobody refuses anything, and sources are back as soon as the server is.
+            wait = wait.min(MAX_RECONNECT_DELAY.mul_f64(0.5 + fastrand::f64() / 2.0));
+        }
         self.pause = Some(Instant::now() + wait);
         self.wait = (self.wait * 2).min(self.policy.retry.max);
         let error = format!("{cause:#}");

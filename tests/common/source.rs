@@ -35,6 +35,7 @@ pub(crate) fn nats(url: &str) -> config::Nats {
         tls_client: None,
         tls_required: false,
         connect_timeout: Duration::from_secs(2),
+        api_prefix: "$JS.API".to_owned(),
     }
 }
 

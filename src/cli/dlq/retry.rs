@@ -6,6 +6,7 @@ use std::{
     path::Path,
     process::ExitCode,
     thread,
+    time::Duration,
 };
 
 use clap::Args;
@@ -65,8 +66,14 @@ impl Retry {
         let (journal, retried) = Journal::new();
         let form = Form { json: self.folder.json, beside_outputs: prints };
         let telling = thread::spawn(move || tell(retried, form));
-        let foreground =
-            Foreground { cache: &self.cache, logs: &self.logs, place: None, idle_exit: None, journal: Some(journal) };
+        let foreground = Foreground {
+            cache: &self.cache,
+            logs: &self.logs,
+            place: None,
+            idle_exit: None,
+            connect_timeout: Some(Duration::ZERO),
+            journal: Some(journal),
+        };
         let ended = foreground.serve(config);
         let mut totals = telling.join().unwrap_or_default();
         totals.dry_run = self.dry_run;

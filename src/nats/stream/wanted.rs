@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    config::{Bound, Compression, Discard, Placement, Republish, Retention, Start, Storage, Stream, Upstream},
+    config::{
+        Bound, Compression, Discard, External, Placement, Republish, Retention, Start, Storage, Stream, Transform,
+        Upstream,
+    },
     nats::Wanted,
 };
 
@@ -36,12 +39,18 @@ pub(super) fn wanted(stream: &Stream) -> Wanted {
         ("duplicate_window", stream.duplicate_window.map(nanoseconds)),
         ("compression", stream.compression.map(compression)),
         ("allow_direct", stream.allow_direct.map(Value::Bool)),
+        ("allow_atomic", stream.allow_atomic.map(Value::Bool)),
+        ("allow_msg_ttl", stream.allow_msg_ttl.map(Value::Bool)),
         ("deny_delete", stream.deny_delete.map(Value::Bool)),
         ("deny_purge", stream.deny_purge.map(Value::Bool)),
+        ("subject_transform", stream.subject_transform.as_ref().map(transform)),
         ("republish", stream.republish.as_ref().map(republish)),
         ("mirror", stream.mirror.as_ref().map(upstream)),
         ("sources", (!sources.is_empty()).then(|| json!(sources))),
         ("placement", stream.placement.as_ref().map(placement)),
+        // A stream that confirms nothing, or takes nothing any more, is of no use to a router.
+        ("no_ack", Some(json!(false))),
+        ("sealed", Some(json!(false))),
     ];
     fields.into_iter().filter_map(|(field, value)| Some((field, value?))).collect()
 }
@@ -93,12 +102,24 @@ fn upstream(upstream: &Upstream) -> Value {
         Some(Start::Sequence(sequence)) => (Some(json!(sequence)), None),
         Some(Start::Time(time)) => (None, Some(json!(time.to_string()))),
     };
+    let transforms: Vec<_> = upstream.subject_transforms.iter().map(transform).collect();
     object([
         ("name", Some(json!(upstream.name))),
         ("filter_subject", upstream.filter_subject.as_ref().map(|filter| json!(filter.as_str()))),
+        ("subject_transforms", (!transforms.is_empty()).then(|| json!(transforms))),
         ("opt_start_seq", sequence),
         ("opt_start_time", time),
+        ("external", upstream.external.as_ref().map(external)),
     ])
+}
+
+fn external(external: &External) -> Value {
+    let deliver = external.deliver.as_ref().map(|deliver| json!(deliver));
+    object([("api", Some(json!(external.api))), ("deliver", deliver)])
+}
+
+fn transform(transform: &Transform) -> Value {
+    json!({ "src": transform.src.as_str(), "dest": transform.dest })
 }
 
 fn placement(placement: &Placement) -> Value {

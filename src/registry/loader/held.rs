@@ -4,14 +4,35 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{Loader, draft::Draft};
 use crate::{
-    config,
+    config::{self, Problems},
     filter::{Filter, Params},
-    registry::{EnterError, Entrant, SubscriptionId, Tenure},
+    registry::{EnterError, Entrant, SubscriptionId, Tenure, Tenures},
 };
 
 pub(super) type Held = HashMap<(String, String), (SubscriptionId, Arc<Tenure>)>;
 
 impl Loader {
+    /// Holds from now on what the routes in force want held, and cleans up what an earlier run has left.
+    ///
+    /// # Errors
+    /// All that can't be held.
+    pub async fn hold_all(&mut self, tenures: Arc<Tenures>) -> Result<(), Problems> {
+        self.tenures = Some(Arc::clone(&tenures));
+        let (registry, filters) = (self.registry.clone(), self.filters.clone());
+        self.held = self.draft(&registry, &filters).await.map_err(Problems::new)?.held;
+        self.show_filters();
+        // All that the configuration names has entered.
+        tenures.clear().await;
+        Ok(())
+    }
+
+    /// Shows those who hold what upstream the filters to clean up with.
+    pub(super) fn show_filters(&self) {
+        let Some(tenures) = &self.tenures else { return };
+        let endpoints = self.registry.keys.iter().map(|key| (key.name.clone(), key.api.clone())).collect();
+        tenures.set_filters(self.filters.values().map(|component| component.filter.clone()), endpoints);
+    }
+
     /// Holds the subscription of a route for the next generation. `who` is the one to name before others.
     pub(super) async fn hold(
         &self,

@@ -21,6 +21,8 @@ const POLL: Duration = Duration::from_millis(200);
 pub(super) struct SharedLedger {
     connection: Connection,
     expiry: Duration,
+    /// Of the bucket, when it is made.
+    replicas: usize,
     /// Opened when the first filter needs it: most routers never touch the account's storage for it.
     opened: OnceCell<(Bucket, Lease)>,
 }
@@ -47,8 +49,8 @@ enum Phase {
 
 impl SharedLedger {
     /// A replica that is not heard of for as long as `expiry` is taken for dead.
-    pub(super) fn new(connection: Connection, expiry: Duration) -> Self {
-        Self { connection, expiry, opened: OnceCell::new() }
+    pub(super) fn new(connection: Connection, expiry: Duration, replicas: usize) -> Self {
+        Self { connection, expiry, replicas, opened: OnceCell::new() }
     }
 
     pub(super) fn expiry(&self) -> Duration {
@@ -197,7 +199,7 @@ impl SharedLedger {
     async fn open(&self) -> anyhow::Result<&(Bucket, Lease)> {
         self.opened
             .get_or_try_init(|| async {
-                let bucket = Bucket::open(self.connection.clone(), BUCKET).await?;
+                let bucket = Bucket::open(self.connection.clone(), BUCKET, self.replicas).await?;
                 let lease = Lease::open(&bucket, self.expiry).await?;
                 Ok((bucket, lease))
             })

@@ -374,10 +374,7 @@ impl Window {
     fn yield_lines(&mut self, now: Instant) -> Vec<Output> {
         let mut given_up = Vec::new();
         while self.is_over_bounds()
-            && let Some(&(since, order)) = self
-                .refused_since
-                .iter()
-                .find(|(_, order)| self.lines.get(order).is_some_and(|line| !line.waiting.is_empty()))
+            && let Some((since, order)) = self.longest_refused()
             && now >= since + YIELD_AFTER
             && let Some(line) = self.lines.remove(&order)
         {
@@ -387,6 +384,12 @@ impl Window {
             given_up.extend(line.waiting.into_iter().map(|entry| entry.output));
         }
         given_up
+    }
+
+    /// The line that is refused for longest, of those that have something to give up.
+    fn longest_refused(&self) -> Option<(Instant, u64)> {
+        let waits = |order: &u64| self.lines.get(order).is_some_and(|line| !line.waiting.is_empty());
+        self.refused_since.iter().find(|(_, order)| waits(order)).copied()
     }
 
     /// When [`Self::retry_due`] or [`Self::yield_room`] has something to do.

@@ -99,7 +99,8 @@ impl ConsumerError {
 impl Consumer {
     /// The subject that asks for messages.
     pub(super) fn pull_subject(&self) -> String {
-        format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.settings.stream, self.settings.durable)
+        let config::JetStreamSource { stream, durable, .. } = &*self.settings;
+        self.connection.api_subject(&format!("CONSUMER.MSG.NEXT.{stream}.{durable}"))
     }
 
     /// When the stream was created: tells it from a later one of the same name.

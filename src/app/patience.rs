@@ -1,0 +1,113 @@
+//! Waiting for the server at the start.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    config::Nats,
+    nats::{ApiError, ConnectError, Trouble},
+};
+
+/// Between two tries, growing, each jittered so that a fleet does not come all at once.
+const MIN_WAIT: Duration = Duration::from_millis(100);
+const MAX_WAIT: Duration = Duration::from_secs(2);
+/// How often it is said that somebody waits.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// How long a start waits for a server that is away, without a leader or without JetStream. What waiting does not mend,
+/// such as wrong credentials, ends it at once.
+pub(super) struct Patience {
+    /// `None` waits for ever.
+    until: Option<Instant>,
+    servers: String,
+    said: Option<Instant>,
+}
+
+impl Patience {
+    pub(super) fn new(most: Option<Duration>, nats: Option<&Nats>) -> Self {
+        // What no clock can hold is for ever.
+        let until = most.and_then(|most| Instant::now().checked_add(most));
+        Self { until, servers: nats.map_or_else(String::new, |nats| nats.urls.join(", ")), said: None }
+    }
+
+    /// What `attempt` comes to, made again while its failure may pass. Cancel safe if an attempt is.
+    ///
+    /// # Errors
+    /// The last failure.
+    pub(super) async fn until_done<T, F>(&mut self, mut attempt: impl FnMut() -> F) -> anyhow::Result<T>
+    where
+        F: Future<Output = anyhow::Result<T>>,
+    {
+        let mut wait = MIN_WAIT;
+        loop {
+            let error = match attempt().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            if !is_passing(&error) || self.until.is_some_and(|until| until <= Instant::now()) {
+                return Err(error);
+            }
+            if self.said.is_none_or(|said| said.elapsed() >= AGAIN) {
+                tracing::warn!(servers = self.servers, error = format!("{error:#}"), "waiting for the NATS server");
+                self.said = Some(Instant::now());
+            }
+            let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+            sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0).min(left.unwrap_or(wait))).await;
+            wait = (wait * 2).min(MAX_WAIT);
+        }
+    }
+}
+
+/// Whether a failure may go away without anybody changing the settings or a permission.
+pub(super) fn is_passing(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref().is_some_and(|error: &ConnectError| error.trouble == Trouble::Network)
+            || cause.downcast_ref().is_some_and(ApiError::is_passing)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+
+    fn away() -> anyhow::Error {
+        anyhow!(ApiError::NoResponders("$JS.API.INFO".to_owned())).context("can't read")
+    }
+
+    async fn tries(most: Option<Duration>, failures: u32, failure: fn() -> anyhow::Error) -> (anyhow::Result<()>, u32) {
+        let mut tries = 0;
+        let attempt = || {
+            tries += 1;
+            let is_done = tries > failures;
+            async move { if is_done { Ok(()) } else { Err(failure()) } }
+        };
+        (Patience::new(most, None).until_done(attempt).await, tries)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_passes_is_waited_for() {
+        let began = Instant::now();
+        assert!(matches!(tries(None, 1000, away).await, (Ok(()), 1001)));
+        assert!(began.elapsed() > Duration::from_secs(900), "it does not hurry");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_pass_ends_at_once() {
+        let wrong = || anyhow!(ApiError::Refused { code: 10052, description: "invalid".to_owned() });
+        for failure in [wrong, || anyhow!("the file is not there")] {
+            assert!(matches!(tries(None, 1000, failure).await, (Err(_), 1)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_has_its_end() {
+        let began = Instant::now();
+        let (ended, tries_made) = tries(Some(Duration::from_secs(10)), 1000, away).await;
+        assert!(ended.context("it is over").is_err() && tries_made > 5);
+        assert_eq!(began.elapsed().as_secs(), 10);
+        assert!(matches!(tries(Some(Duration::ZERO), 1000, away).await, (Err(_), 1)));
+    }
+}

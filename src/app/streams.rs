@@ -1,0 +1,124 @@
+//! The streams that a run sees to: made or brought in line at the start, and made again when one is gone.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    app::{
+        outlets,
+        patience::{Patience, is_passing},
+    },
+    config::{Config, Role, SourceKind, Stream},
+    nats::{self, Connection, Life},
+};
+
+/// How often somebody looks whether they are still there, and how soon again when that could not be said.
+const LOOK: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often the same trouble is told.
+const AGAIN: Duration = Duration::from_secs(60);
+/// Replicas of what is made in a cluster, where no stream shows how many there can be.
+const REPLICAS: usize = 3;
+
+/// What was seen to at the start, and what else is to be agreed on with the server.
+pub(super) struct Setup {
+    pub(super) connection: Connection,
+    /// Of what is made for this router alone, as many as its streams have.
+    pub(super) replicas: usize,
+    pub(super) streams: Vec<Stream>,
+}
+
+/// Makes the streams that the configuration wants, or brings them in line. That of the dead letters may come later: nothing
+/// is lost without it, and a start that waits for it would hold up what is well.
+pub(super) async fn converge(config: &Config, patience: &mut Patience) -> anyhow::Result<Option<Setup>> {
+    let Some(settings) = &config.nats else { return Ok(None) };
+    let connect = || async { Ok(nats::connect(settings, "setup", Life::Reconnecting).await?) };
+    let connection = patience.until_done(connect).await?;
+    let mut streams = declared(config);
+    for stream in &streams {
+        let converged = patience.until_done(|| async { Ok(connection.ensure_stream(stream).await?) }).await?;
+        tracing::debug!(stream = stream.name, ?converged, "stream is as configured");
+    }
+    let replicas = replicas(config, &connection).await;
+    if let Some(letters) = outlets::dead_letter_stream(config) {
+        let letters = replicated(letters, replicas, &connection).await;
+        match connection.ensure_stream(&letters).await.map_err(anyhow::Error::from) {
+            Err(error) if is_passing(&error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(stream = letters.name, error, "no dead letters can be stored yet");
+            }
+            converged => drop(converged?),
+        }
+        streams.push(letters);
+    }
+    Ok(Some(Setup { connection, replicas, streams }))
+}
+
+/// The streams that a run makes, in the order in which it does: those in the configuration, and that of the dead letters.
+pub async fn declared_streams(config: &Config, connection: &Connection) -> Vec<Stream> {
+    let mut streams = declared(config);
+    if let Some(letters) = outlets::dead_letter_stream(config) {
+        let replicas = replicas(config, connection).await;
+        streams.push(replicated(letters, replicas, connection).await);
+    }
+    streams
+}
+
+fn declared(config: &Config) -> Vec<Stream> {
+    config.streams.iter().filter(|_| config.role == Role::Router).cloned().collect()
+}
+
+/// A stream of ours with so many replicas, if it is yet to be made: later they are whoever's who runs the server.
+async fn replicated(stream: Stream, replicas: usize, connection: &Connection) -> Stream {
+    let is_new = replicas > 1 && matches!(connection.stream_info(&stream.name).await, Ok(None));
+    Stream { replicas: is_new.then_some(replicas), ..stream }
+}
+
+/// As many as the streams that the router reads have: what it makes must not be away when they are there.
+async fn replicas(config: &Config, connection: &Connection) -> usize {
+    let mut most = None;
+    for source in &config.sources {
+        let SourceKind::JetStream(settings) = &source.kind else { continue };
+        // Where it can't be read, that is said by the source.
+        let Ok(Some(info)) = connection.stream_info(&settings.stream).await else { continue };
+        let replicas = info.config.get("num_replicas").and_then(serde_json::Value::as_u64).unwrap_or(1);
+        most = most.max(usize::try_from(replicas).ok());
+    }
+    let declared = || config.streams.iter().filter_map(|stream| stream.replicas).max();
+    most.or_else(declared).unwrap_or_else(|| if connection.servers().len() >= REPLICAS { REPLICAS } else { 1 })
+}
+
+/// Makes streams again that are gone: one in memory goes with its server. Never returns.
+pub(super) async fn keep(setup: Setup) -> anyhow::Result<()> {
+    let Setup { mut connection, streams, .. } = setup;
+    let mut said = None::<Instant>;
+    loop {
+        match make_missing(&connection, &streams).await {
+            Ok(()) => {
+                tokio::select! {
+                    () = connection.noticed() => {}
+                    () = sleep(LOOK) => {}
+                }
+            }
+            Err(error) => {
+                if said.is_none_or(|said| said.elapsed() >= AGAIN) {
+                    tracing::warn!(error = format!("{error:#}"), "can't see to the streams yet");
+                    said = Some(Instant::now());
+                }
+                sleep(LOOK_AGAIN).await;
+            }
+        }
+    }
+}
+
+async fn make_missing(connection: &Connection, streams: &[Stream]) -> anyhow::Result<()> {
+    // A connection that is lost is said to be, and is back before long.
+    for stream in streams.iter().filter(|_| connection.is_connected()) {
+        if connection.stream_info(&stream.name).await?.is_none() {
+            tracing::warn!(stream = stream.name, "the stream is not there, making it");
+            connection.ensure_stream(stream).await?;
+        }
+    }
+    Ok(())
+}
