@@ -1,18 +1,40 @@
 //! The admin listener: `/metrics`, `/events`, `/live`, `/ready`. It only reads.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::{
     Router,
-    extract::{RawQuery, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    extract::{ConnectInfo, RawQuery, Request, State},
+    http::{
+        HeaderMap, StatusCode,
+        header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+    },
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{metrics::Metrics, recent::Asked, stop::Stop};
+use crate::{
+    config,
+    credential::Credential,
+    listener::{Limits, Listener, Patience, bearer, site},
+    metrics::Metrics,
+    recent::Asked,
+    signature::Secret,
+    stop::Stop,
+};
+
+const LIMITS: Limits = Limits {
+    connections: 64,
+    head: Duration::from_secs(10),
+    // Longer than what reads the metrics pauses, so that it keeps its connection.
+    idle: Duration::from_mins(2),
+    max_head: 64 << 10,
+};
+/// How old what is known of the token's file may be.
+const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// What the listener shows.
 #[derive(Clone)]
@@ -23,31 +45,100 @@ pub struct View {
     pub stop: Stop,
 }
 
-/// Binds the listener, so that an address in use is known before anything else starts.
-///
-/// # Errors
-/// When the address can't be bound.
-pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(listen).await;
-    listener.with_context(|| format!("could not listen on `{listen}`, as `[admin] listen` says"))
+/// Who may see it.
+enum Guard {
+    Anybody,
+    /// Whoever is on this machine, unless it is a browser that shows another site.
+    ThisMachine,
+    Token(Credential<Secret>),
 }
 
-/// Serves until open work is given up.
+/// A listener that is bound, so that an address in use is known before anything else starts.
+pub struct Admin {
+    pub listener: TcpListener,
+    guard: Guard,
+}
+
+impl Admin {
+    /// # Errors
+    /// When the address can't be bound, or the token can't be read.
+    pub async fn bind(settings: &config::Admin) -> anyhow::Result<Self> {
+        let guard = guard(settings)?;
+        let listener = TcpListener::bind(settings.listen).await;
+        let listener =
+            listener.with_context(|| format!("could not listen on `{}`, as `[admin] listen` says", settings.listen))?;
+        Ok(Self { listener, guard })
+    }
+
+    /// Serves until open work is given up.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(self, view: View) -> anyhow::Result<()> {
+        let mut stop = view.stop.clone();
+        let guarded = Router::new()
+            .route("/metrics", get(metrics))
+            .route("/events", get(events))
+            .route_layer(from_fn_with_state(Arc::new(self.guard), admit));
+        let router = Router::new()
+            .merge(guarded)
+            // Those who look after the process have no token, and learn nothing else.
+            .route("/live", get(|| async { "live\n" }))
+            .route("/ready", get(ready))
+            .layer(from_fn(work))
+            .with_state(view)
+            .into_make_service_with_connect_info::<Patience>();
+        axum::serve(Listener::new(self.listener, LIMITS), router)
+            .with_graceful_shutdown(async move { stop.ended().await })
+            .await
+            .context("the admin listener failed")
+    }
+}
+
+/// Whether what clients are to know is there and can be used.
 ///
 /// # Errors
-/// When the listener fails.
-pub async fn serve(listener: TcpListener, view: View) -> anyhow::Result<()> {
-    let mut stop = view.stop.clone();
-    let router = Router::new()
-        .route("/metrics", get(metrics))
-        .route("/events", get(events))
-        .route("/live", get(|| async { "live\n" }))
-        .route("/ready", get(ready))
-        .with_state(view);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stop.ended().await })
-        .await
-        .context("the admin listener failed")
+/// Names the place, never the token.
+pub fn check(settings: &config::Admin) -> anyhow::Result<()> {
+    guard(settings).map(drop)
+}
+
+fn guard(settings: &config::Admin) -> anyhow::Result<Guard> {
+    let token = |text: &str| Ok(Secret::token(text)?);
+    Ok(match &settings.token {
+        Some(kept) => Guard::Token(Credential::read("the token", kept, MAX_AGE, token)?),
+        None if settings.is_this_machines => Guard::ThisMachine,
+        None => Guard::Anybody,
+    })
+}
+
+/// A client's time does not count while it is worked for.
+async fn work(ConnectInfo(patience): ConnectInfo<Patience>, request: Request, next: Next) -> Response {
+    let _suspended = patience.suspend();
+    next.run(request).await
+}
+
+async fn admit(State(guard): State<Arc<Guard>>, headers: HeaderMap, request: Request, next: Next) -> Response {
+    let refusal = match &*guard {
+        Guard::Anybody => None,
+        Guard::ThisMachine => site::check_name(&headers)
+            .and_then(|()| site::check_page(&headers))
+            .err()
+            .map(|why| (StatusCode::FORBIDDEN, format!("{why}\n")).into_response()),
+        Guard::Token(token) => match bearer(&headers) {
+            Some(given) if token.current().await.is(given) => None,
+            _ => Some(unauthorized()),
+        },
+    };
+    match refusal {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    }
+}
+
+fn unauthorized() -> Response {
+    let what = "send the header `Authorization: Bearer TOKEN` with the token of `[admin]`\n";
+    (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], what).into_response()
 }
 
 async fn metrics(State(view): State<View>) -> impl IntoResponse {

@@ -17,7 +17,8 @@ use tokio::{
 };
 
 use crate::{
-    admin, api,
+    admin::{self, Admin},
+    api,
     bus::Bus,
     config::{self, BusSource, Config, Place, Problem, Problems, Role, SourceKind, Webhook},
     filter::Host,
@@ -144,7 +145,12 @@ fn check_clients(config: &Config) -> Result<(), Problems> {
         }
         _ => None,
     };
-    let problems: Vec<_> = config.sources.iter().filter_map(problem).collect();
+    let admin = config.admin.as_ref().and_then(|settings| admin::check(settings).err());
+    let admin = admin.map(|error| {
+        let message = format!("`[admin]` can't know its clients: {error:#}");
+        Problem::error(Place::file("trommel.toml"), message)
+    });
+    let problems: Vec<_> = config.sources.iter().filter_map(problem).chain(admin).collect();
     if problems.is_empty() { Ok(()) } else { Err(Problems::new(problems)) }
 }
 
@@ -236,13 +242,13 @@ impl Router {
         check_clients(&config).map_err(RunError::Config)?;
         let mut background = JoinSet::new();
         let has_started = started.subscribe();
-        if let Some(admin) = config.admin {
-            let listener = admin::bind(admin.listen).await.map_err(RunError::Failed)?;
-            if let Ok(address) = listener.local_addr() {
+        if let Some(settings) = &config.admin {
+            let admin = Admin::bind(settings).await.map_err(RunError::Failed)?;
+            if let Ok(address) = admin.listener.local_addr() {
                 tracing::info!(%address, "listening for admin requests");
             }
             let view = admin::View { metrics: Arc::clone(metrics), started: has_started.clone(), stop: stop.clone() };
-            background.spawn(admin::serve(listener, view));
+            background.spawn(admin.serve(view));
         }
         let control = attended::open(controls).await?;
         let (webhooks, wanted) = watch::channel(config.registry.webhooks.clone());

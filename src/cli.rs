@@ -79,6 +79,9 @@ enum Command {
     Webhooks(webhooks::Webhooks),
     Dlq(dlq::Dlq),
     Plugin(plugin::Plugin),
+    /// Run the jq program of a consumer, which starts this
+    #[command(hide = true)]
+    JqWorker,
     /// Print the version of the router and of the filter contracts that it serves
     Version,
 }
@@ -102,6 +105,7 @@ impl Cli {
             Command::Webhooks(webhooks) => return webhooks.execute(),
             Command::Dlq(dlq) => return dlq.execute(),
             Command::Plugin(plugin) => return plugin.execute(),
+            Command::JqWorker => return consume::work_on_jq(),
             Command::Check(check) => check.execute(),
             Command::Version => version(),
         };

@@ -295,9 +295,14 @@ pub enum DeadLetter {
     Stream { stream: String, subject: String },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The listener that shows what the router does.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     pub listen: SocketAddr,
+    /// What clients are known by that may see more than whether it is ready.
+    pub token: Option<KeptIn>,
+    /// Anybody on this machine may see it, and nobody else.
+    pub is_this_machines: bool,
 }
 
 /// One entry of the key registry.

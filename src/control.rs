@@ -2,10 +2,12 @@
 //!
 //! A router's folder has one socket, in a folder of its own that only the user may enter. Over it go JSON objects, one a
 //! line ([`protocol`]). A consumer that attaches becomes a route of the next generation; what the route lets out goes
-//! into a ring that drops its oldest frames, so that a consumer that stops reading slows nobody else (X2).
+//! into a ring that drops what has waited longest, so that a consumer that stops reading slows nobody else (X2) and costs a
+//! bounded number of bytes.
 
 pub mod client;
 mod consumer;
+mod lines;
 mod link;
 mod place;
 pub mod protocol;

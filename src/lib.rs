@@ -19,6 +19,7 @@ pub mod signature;
 
 pub mod ack;
 pub mod metrics;
+pub mod open_files;
 pub mod recent;
 pub mod show;
 pub mod stop;
@@ -30,6 +31,7 @@ pub mod config;
 pub mod credential;
 pub mod dead_letters;
 pub mod filter;
+pub mod listener;
 pub mod registry;
 pub mod trial;
 

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use trommel::cli::Cli;
+use trommel::{cli::Cli, open_files};
 
 fn main() -> ExitCode {
+    open_files::raise_limit();
     Cli::parse().execute()
 }

@@ -113,6 +113,8 @@ pub struct WebhookMetrics {
     /// Tries that did not succeed and are repeated.
     pub retried: Counter,
     pub failed: Counter,
+    /// Not stored, since as many wait as may.
+    pub refused: Counter,
     /// Stored and not sent yet.
     pub pending: Gauge,
 }
@@ -259,6 +261,9 @@ impl Metrics {
         page.counters("webhook_deliveries_delivered", "Deliveries that succeeded", &webhooks, |m| &m.delivered);
         page.counters("webhook_deliveries_retried", "Tries that are repeated", &webhooks, |m| &m.retried);
         page.counters("webhook_deliveries_failed", "Deliveries that were given up", &webhooks, |m| &m.failed);
+        page.counters("webhook_deliveries_refused", "Outputs not stored for it: `max_pending`", &webhooks, |m| {
+            &m.refused
+        });
         page.gauges("webhook_deliveries_pending", "Deliveries not sent yet", &webhooks, |m| &m.pending);
         page.text()
     }

@@ -500,7 +500,10 @@ fn everything_that_can_be_said() {
     );
     assert_eq!(config.limits, limits);
     assert_eq!(config.dead_letter, DeadLetter::Stream { stream: "DEAD".into(), subject: "dead.orders".into() });
-    assert_eq!(config.admin, Some(Admin { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }));
+    assert_eq!(
+        config.admin,
+        Some(Admin { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token: None, is_this_machines: true })
+    );
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(
         config.telemetry,

@@ -549,3 +549,40 @@ fn a_key_that_goes_ends_its_consumers() {
     writeln!(events, "{{}}").unwrap();
     assert!(all.end().status.success());
 }
+
+/// What a program does with what others send is its own trouble: it is said, and what follows is printed.
+#[test]
+fn a_jq_program_that_goes_wrong_harms_no_other_event() {
+    let folder = folder();
+    let (mut router, mut events) = folder.spawn_with_stdin();
+    router.wait_for("running");
+    let program = "if .do == \"loop\" then (def f: f; f) elif .do == \"repeat\" then \"ab\" * 9223372036854775807 \
+                   elif .do == \"fill\" then [range(0; 3; 0)] elif .do == \"nest\" then (def f: 1 + f; f) \
+                   elif .do == \"divide\" then 1 / 0 else .n end";
+    let mut consumer = attached(consume(&folder, &["all", "--jq", program, "--max-events", "2"]));
+    writeln!(events, "{{\"n\":1}}").unwrap();
+    consumer.wait_for_output("1");
+    for wrong in ["repeat", "divide", "nest", "fill"] {
+        writeln!(events, "{{\"id\":\"{wrong}\",\"do\":\"{wrong}\"}}").unwrap();
+        consumer.wait_for(&format!("event `{wrong}`: --jq: "));
+    }
+    writeln!(events, "{}{}", "[".repeat(100_000), "]".repeat(100_000)).unwrap();
+    consumer.wait_for("more than 10000 levels deep");
+    writeln!(events, "{{\"n\":2}}").unwrap();
+    consumer.wait_for_output("2");
+    assert!(consumer.end().status.success());
+}
+
+/// Nor does it outlast the time that there is, whatever its number is.
+#[test]
+fn a_jq_program_that_never_ends_is_ended() {
+    let folder = folder();
+    let (mut router, mut events) = folder.spawn_with_stdin();
+    router.wait_for("running");
+    let mut endless = attached(consume(&folder, &["all", "--jq", "def f: f; f", "--timeout", "2s"]));
+    let mut negative = attached(consume(&folder, &["all", "--jq", "-1", "--max-events", "1"]));
+    writeln!(events, "{{}}").unwrap();
+    negative.wait_for_output("-1");
+    assert!(negative.end().status.success());
+    assert!(endless.end().status.success());
+}

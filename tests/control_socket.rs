@@ -130,6 +130,33 @@ fn only_the_user_gets_in_and_what_a_dead_router_left_is_in_nobodys_way() {
     assert!(!place.join("control.sock").exists() && !place.join("router.pid").exists());
 }
 
+/// Connections that can't be accepted end nothing: they wait until others leave.
+#[test]
+fn a_router_outlives_more_connections_than_it_may_have_files() {
+    let folder = folder();
+    let command = folder.command();
+    let mut few = std::process::Command::new("sh");
+    few.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs().filter_map(|(name, value)| Some((name, value?))) {
+        few.env(name, value);
+    }
+    let (stdin, events) = std::io::pipe().unwrap();
+    few.stdin(stdin);
+    let mut router = router::Router::spawn(few);
+    router.wait_for("running");
+    let socket = place(&folder).join("control.sock");
+    let held: Vec<_> = (0..100).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect();
+    // Those that were accepted say nothing for too long and leave their places to the next.
+    let status = || folder.trommel(&["status"]).output().unwrap();
+    drop(held);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !status().status.success() {
+        assert!(std::time::Instant::now() < deadline, "{:?}", status());
+    }
+    drop(events);
+    assert!(router.end().status.success());
+}
+
 /// L126
 #[test]
 fn a_router_without_its_socket_is_an_orphan() {

@@ -123,6 +123,24 @@ fn a_listener_for_others_knows_its_clients() {
     ");
 }
 
+/// What the router shows of itself is kept likewise.
+#[test]
+fn an_admin_listener_for_others_asks_for_a_token() {
+    let admin = |settings: &str| problems(&format!("listen = \"127.0.0.1:1\"\n[admin]\n{settings}"));
+    assert_snapshot!(admin("listen = \"0.0.0.0:9464\""), @"
+    trommel.toml:6:10: anybody who can reach `0.0.0.0:9464` could see what happens here
+      give it a `token_file`, or say `allow_unauthenticated = true` if that is meant
+    ");
+    for settings in [
+        "listen = \"0.0.0.0:9464\"\nallow_unauthenticated = true",
+        "listen = \"0.0.0.0:9464\"\ntoken_env = \"TOKEN\"",
+        "listen = \"127.0.0.1:9464\"",
+    ] {
+        let dir = folder(&format!("listen = \"127.0.0.1:1\"\n[admin]\n{settings}"));
+        load(dir.path()).unwrap_or_else(|problems| panic!("{settings}: {problems}"));
+    }
+}
+
 #[test]
 fn clients_are_known_by_one_thing() {
     assert_snapshot!(problems(

@@ -38,10 +38,12 @@ fn settings() -> HttpSource {
         path: "/events".to_owned(),
         fixed_subject: None,
         auth: None,
+        is_this_machines: false,
         tenant: None,
         answer: Answer::Accepted,
         rate: None,
         max_body: 1 << 20,
+        max_head: 16 << 10,
         connections: 256,
         timeout: PATIENCE,
         place: Place::file("trommel.toml"),
@@ -568,11 +570,11 @@ async fn signatures_are_verified_with_either_secret() {
         rig.post("/events", &headers, "{}").await
     };
     let now = seconds();
-    for text in [new, "old"] {
-        let signature = sign(&secret(text), "msg_1", now, b"{}");
-        assert_eq!(post(&rig, "msg_1", now, &format!("v1,AAAA {signature}")).await.status, 202, "{text}");
+    for (text, id) in [(new, "msg_1"), ("old", "msg_0")] {
+        let signature = sign(&secret(text), id, now, b"{}");
+        assert_eq!(post(&rig, id, now, &format!("v1,AAAA {signature}")).await.status, 202, "{text}");
         let ticket = rig.next().await;
-        assert_eq!((&*ticket.event().id, header(&ticket, "webhook-signature")), ("msg_1", None));
+        assert_eq!((&*ticket.event().id, header(&ticket, "webhook-signature")), (id, None));
     }
     let signature = sign(&secret(new), "msg_1", now, b"{}");
     for (id, timestamp, signature, expected) in [
@@ -581,7 +583,7 @@ async fn signatures_are_verified_with_either_secret() {
         ("msg_1", now, &sign(&secret("other"), "msg_1", now, b"{}"), "no signature"),
         ("msg_1", now, &sign(&secret(new), "msg_1", now, b"{ }"), "no signature"),
         ("msg_1", now - 400, &sign(&secret(new), "msg_1", now - 400, b"{}"), "5 minutes back"),
-        ("msg_1", now + 400, &sign(&secret(new), "msg_1", now + 400, b"{}"), "5 minutes ahead"),
+        ("msg_1", now + 100, &sign(&secret(new), "msg_1", now + 100, b"{}"), "60 seconds ahead"),
         ("msg_1", now, &String::new(), "`webhook-signature` is missing"),
         ("", now, &signature, "`webhook-id` is missing"),
     ] {
@@ -591,6 +593,105 @@ async fn signatures_are_verified_with_either_secret() {
         assert!(answer.message().contains(expected), "{answer:?}");
     }
     assert_eq!(rig.post("/events", &[JSON], "{}").await.reason(), "signature");
+}
+
+/// Whoever has recorded a signed request can't have it done again, nor say for whom it is.
+#[tokio::test]
+async fn a_signed_request_counts_once_and_for_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let auth = Some(Auth::Signature(vec![kept(&folder, "secret", "s3cret").1]));
+    let mut rig = Rig::new(HttpSource { auth, answer: Answer::Settled, ..settings() }).await;
+    let now = seconds();
+    let timestamp = now.to_string();
+    let signature = sign(&"s3cret".parse().unwrap(), "msg_1", now, b"{}");
+    let signed =
+        [("webhook-id", "msg_1"), ("webhook-timestamp", &*timestamp), ("webhook-signature", &*signature), JSON];
+    let forged = [&signed[..], &[("Tenant", "t2"), ("actor_id", "a2")]].concat();
+    let address = rig.address;
+    let first = async || post(address, "/events", &forged, "{}").await;
+    let (answer, ()) = tokio::join!(first(), async {
+        let ticket = rig.next().await;
+        assert_eq!((header(&ticket, "tenant"), header(&ticket, "actor_id")), (None, None));
+        // Not done yet, so it can't be said to be.
+        let again = post(address, "/events", &signed, "{}").await;
+        assert_eq!((again.status, again.reason().as_str()), (429, "repeat"));
+        ticket.settle(Fate::Emitted);
+    });
+    assert_eq!(answer.status, 200);
+    let again = rig.post("/events/elsewhere", &signed, "{}").await;
+    assert_eq!((again.status, again.json()), (200, json!({ "settled": 1 })));
+    let fresh = sign(&"s3cret".parse().unwrap(), "msg_2", now, b"2");
+    let other = [("webhook-id", "msg_2"), ("webhook-timestamp", &*timestamp), ("webhook-signature", &*fresh), JSON];
+    let next = async || post(address, "/events", &other, "2").await;
+    let (answer, ()) = tokio::join!(next(), async {
+        let ticket = rig.next().await;
+        assert_eq!(payload(&ticket), "2", "the repeat has come to nothing");
+        ticket.settle(Fate::Emitted);
+    });
+    assert_eq!(answer.status, 200);
+}
+
+/// Without a token anybody on this machine may send, but no page that somebody's browser shows.
+#[tokio::test]
+async fn pages_of_other_sites_send_nothing() {
+    let mut rig = Rig::new(HttpSource { is_this_machines: true, ..settings() }).await;
+    for header in [("Origin", "http://evil.example"), ("Origin", "null"), ("Sec-Fetch-Site", "cross-site")] {
+        let answer = rig.post("/events", &[header, ("Content-Type", "text/plain")], "1").await;
+        assert_eq!((answer.status, answer.reason().as_str()), (403, "other_site"), "{header:?}");
+    }
+    let rebound =
+        b"POST /events HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\nContent-Length: 1\r\n\r\n1";
+    assert_eq!(send(rig.address, rebound).await.status, 403);
+    assert_eq!(rig.post("/events", &[("Origin", "http://localhost:3000"), JSON], "1").await.status, 202);
+    rig.next().await.settle(Fate::Emitted);
+    rig.assert_nothing_taken().await;
+    // Whoever has the token is no browser of somebody else's.
+    let folder = tempfile::tempdir().unwrap();
+    let auth = Some(Auth::Token(kept(&folder, "token", "t").1));
+    let rig = Rig::new(HttpSource { auth, ..settings() }).await;
+    let headers = [("Origin", "http://other.example"), ("Authorization", "Bearer t"), JSON];
+    assert_eq!(rig.post("/events", &headers, "1").await.status, 202);
+}
+
+/// All places are taken by clients that never end their first request: they have to make room.
+#[tokio::test]
+async fn heads_that_never_end_keep_nobody_out() {
+    let rig = Rig::new(HttpSource { connections: 8, ..settings() }).await;
+    let mut held = Vec::new();
+    for _ in 0..24 {
+        let mut client = Client::connect(rig.address).await;
+        client.write(b"POST /events HTTP/1.1\r\nX: ").await.unwrap();
+        held.push(client);
+    }
+    let began = Instant::now();
+    assert_eq!(rig.post("/events", &[JSON], "1").await.status, 202);
+    assert!(began.elapsed() < PATIENCE / 3, "{:?}", began.elapsed());
+}
+
+/// A head is kept with every event of its request, and read before anybody is known.
+#[tokio::test]
+async fn heads_are_bounded() {
+    let mut rig = Rig::new(HttpSource { max_head: 16 << 10, ..settings() }).await;
+    let answer = rig.post("/events", &[("X-Long", &*"x".repeat(17 << 10))], "1").await;
+    assert_eq!((answer.status, answer.reason().as_str()), (431, "head_too_large"));
+    let mut client = Client::connect(rig.address).await;
+    let huge = request("POST", "/events", &[("X-Long", &*"x".repeat(1 << 20))], "1");
+    // It is cut off somewhere in between.
+    let _ = client.write(&huge).await;
+    assert!(timeout(PATIENCE, client.answer()).await.unwrap().is_none_or(|answer| answer.status >= 400));
+    rig.assert_nothing_taken().await;
+    // What comes behind a head is no part of it, however fast it comes.
+    let body = format!("\"{}\"", "x".repeat(900 << 10));
+    let mut client = Client::connect(rig.address).await;
+    for _ in 0..8 {
+        assert_eq!(client.post("/events", &[JSON], &body).await.status, 202);
+        rig.next().await.settle(Fate::Emitted);
+    }
+    let many = request("POST", "/events", &[JSON], "7").repeat(90);
+    client.write(&many).await.unwrap();
+    for _ in 0..90 {
+        assert_eq!(client.answer().await.map(|answer| answer.status), Some(202));
+    }
 }
 
 /// F05: identity is carried, and the tenant that is set counts whatever a client says.

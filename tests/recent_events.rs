@@ -56,6 +56,65 @@ fn wait_for(address: SocketAddr, id: &str) {
     }
 }
 
+/// What is shown on loopback is for this machine, and no page of another site that a browser here shows.
+#[test]
+fn pages_of_other_sites_see_nothing() {
+    let folder = Folder::new(SETTINGS).write("keys/keys.toml", KEYS).plugin("select", "select");
+    let (mut router, _stdin) = folder.spawn_with_stdin();
+    let address = router.admin();
+    for (path, header, expected) in [
+        ("/events", "Host: evil.example", 403),
+        ("/metrics", "Host: evil.example", 403),
+        ("/events", "Host: localhost\r\nOrigin: http://evil.example", 403),
+        ("/events", "Host: localhost\r\nSec-Fetch-Site: cross-site", 403),
+        ("/events", "Host: localhost", 200),
+        ("/metrics", "Host: 127.0.0.1:9464", 200),
+        ("/live", "Host: probe.example", 200),
+    ] {
+        assert_eq!(status_of(address, path, header), expected, "{path} {header}");
+    }
+}
+
+/// A token is asked for where one is set, save for whether the router is there.
+#[test]
+fn a_token_is_asked_for() {
+    let settings = SETTINGS.replace("[admin]", "[admin]\n    token_file = \"token\"");
+    let folder =
+        Folder::new(&settings).write("token", "s3cret\n").write("keys/keys.toml", KEYS).plugin("select", "select");
+    let (mut router, _stdin) = folder.spawn_with_stdin();
+    let address = router.admin();
+    for (path, header, expected) in [
+        ("/events", "Host: localhost", 401),
+        ("/metrics", "Authorization: Bearer s3cre", 401),
+        ("/metrics", "Authorization: Bearer s3cret", 200),
+        ("/events", "Host: trommel.example\r\nAuthorization: Bearer s3cret", 200),
+        ("/live", "Host: probe.example", 200),
+    ] {
+        assert_eq!(status_of(address, path, header), expected, "{path} {header}");
+    }
+}
+
+/// Connections that say nothing are let go in favour of others, however many come.
+#[test]
+fn idle_connections_keep_nobody_out() {
+    let folder = Folder::new(SETTINGS).write("keys/keys.toml", KEYS).plugin("select", "select");
+    let (mut router, _stdin) = folder.spawn_with_stdin();
+    let address = router.admin();
+    let held: Vec<_> = (0..200).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let began = Instant::now();
+    assert_eq!(get(address, "/live").0, 200);
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    drop(held);
+}
+
+fn status_of(address: SocketAddr, path: &str, headers: &str) -> u16 {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
 #[test]
 fn the_last_events_are_shown_with_their_fate() {
     let folder = Folder::new(SETTINGS).write("keys/keys.toml", KEYS).plugin("select", "select");

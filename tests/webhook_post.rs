@@ -39,6 +39,7 @@ fn webhook(url: &str) -> Webhook {
         secrets: vec![secret("first secret")],
         active: true,
         concurrency: 4,
+        max_pending: 1_000,
         allow_private: true,
         headers: vec![("X-Key".to_owned(), "k-5ecret".to_owned())],
         place: Place::file("keys/a.toml"),

@@ -69,7 +69,11 @@ pub(super) fn attend(
             started,
             attached,
         };
-        serves.spawn(control.serve(view, snapshots.clone()));
+        let serving = control.serve(view, snapshots.clone());
+        serves.spawn(async move {
+            serving.await;
+            Ok(())
+        });
     }
     Attended { serves, attached: attends, changes }
 }

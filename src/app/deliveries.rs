@@ -28,7 +28,7 @@ pub(super) fn open(
 ) -> anyhow::Result<(Blocking<Deliveries>, Dispatcher)> {
     let store = Arc::new(Store::make(&settings.database)?);
     let (sender, fresh) = mpsc::channel(FRESH);
-    let sink = webhook::open(Arc::clone(&store), webhooks.clone(), sender);
+    let sink = webhook::open(Arc::clone(&store), webhooks.clone(), sender, Arc::clone(&controls.metrics));
     let sink = sink.context("could not start the thread that stores deliveries")?;
     let poster = Arc::new(Poster::default());
     let dispatcher = Dispatcher {

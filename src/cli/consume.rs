@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, io, io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
-use trommel_jq::Jq;
 
 use crate::{
     cli::{
@@ -21,10 +20,13 @@ use crate::{
 mod background;
 mod dry_run;
 mod identity;
+mod jq;
 mod outputs;
 mod session;
 
 use identity::{As, Preflight};
+use jq::Jq;
+pub(super) use jq::work as work_on_jq;
 use outputs::{Outputs, inside};
 use session::{End, Notes, Session};
 
@@ -42,7 +44,7 @@ pub struct Consume {
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     params: Vec<String>,
     /// A jq program: each of its results is printed
-    #[arg(long, value_name = "PROGRAM")]
+    #[arg(long, value_name = "PROGRAM", allow_hyphen_values = true)]
     jq: Option<String>,
     /// Say nothing on stderr but errors
     #[arg(long)]
@@ -82,7 +84,7 @@ impl Consume {
         let key = self.key(&config)?;
         check_params(&key.name, &key.params, &given).map_err(refused_params)?;
         let preflight = Preflight::new(&config, key, self.wanted)?;
-        let jq = self.jq.as_deref().map(Jq::compile).transpose().map_err(|error| {
+        let jq = self.jq.as_deref().map(Jq::new).transpose().map_err(|error| {
             Refusal::new(Kind::Validation, "jq", format!("the jq program can't be used: {error}")).param("--jq")
         })?;
         let folder = self.output_dir.as_deref().map(inside).transpose().map_err(|error| {

@@ -13,6 +13,7 @@ use crate::event::check_subject;
 
 const PATH: &str = "/events";
 const MAX_BODY: usize = 1 << 20;
+const MAX_HEAD: usize = 16 << 10;
 const CONNECTIONS: usize = 256;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Finer than this no clock tells events apart.
@@ -28,12 +29,16 @@ pub struct HttpSource {
     pub fixed_subject: Option<String>,
     /// `None` takes events from anybody.
     pub auth: Option<Auth>,
+    /// Anybody on this machine may send, and nobody else: no browser that does so for another site.
+    pub is_this_machines: bool,
     /// What the header `tenant` of all events is.
     pub tenant: Option<String>,
     pub answer: Answer,
     pub rate: Option<Rate>,
     /// Bytes of one request.
     pub max_body: usize,
+    /// Bytes of one request's head.
+    pub max_head: usize,
     /// Clients that are connected at once.
     pub connections: usize,
     /// How long a request's head may take from when it could begin, how long its body, and how long an answer.
@@ -79,20 +84,13 @@ pub(super) fn http(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKi
     let path = table.parsed("path", path);
     let fixed_subject = table.parsed("fixed_subject", |text| check_subject(text).map(|()| text.to_owned()));
     let auth = auth(table);
-    let is_open = table.flag("allow_unauthenticated").unwrap_or(false);
-    if let Some(listen) = listen
-        && !listen.ip().is_loopback()
-        && !is_open
-        && !["token_file", "token_env", "secret_file", "secret_env"].iter().any(|field| table.has(field))
-    {
-        let hint = "give it a `token_file` or a `secret_file`, or say `allow_unauthenticated = true` if that is meant";
-        let message = format!("anybody who can reach `{listen}` could send events");
-        table.error(table.place_of("listen"), message, Some(hint.to_owned()));
-    }
+    let proofs = ["token_file", "token_env", "secret_file", "secret_env"];
+    let is_this_machines = is_this_machines(table, listen, &proofs, "send events");
     let tenant = table.parsed("tenant", tenant);
     let answer = answer(table);
     let rate = rate(table);
     let max_body = table.memory_size("max_body").unwrap_or(MAX_BODY);
+    let max_head = table.memory_size("max_headers").unwrap_or(MAX_HEAD);
     let connections = table.positive("connections", 100_000).map_or(CONNECTIONS, |connections| connections.get());
     let timeout = table.duration("timeout").unwrap_or(TIMEOUT);
     Some(SourceKind::Http(Box::new(HttpSource {
@@ -100,14 +98,35 @@ pub(super) fn http(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKi
         path: path.unwrap_or_else(|| PATH.to_owned()),
         fixed_subject,
         auth,
+        is_this_machines,
         tenant,
         answer: answer?,
         rate,
         max_body,
+        max_head,
         connections,
         timeout,
         place,
     })))
+}
+
+/// Whether a listener asks nobody who he is and is for this machine alone. Nobody finds out by accident that it is for all.
+pub(super) fn is_this_machines(
+    table: &mut Table<'_>,
+    listen: Option<SocketAddr>,
+    proofs: &[&'static str],
+    what: &str,
+) -> bool {
+    let is_for_all = table.flag("allow_unauthenticated").unwrap_or(false);
+    let is_open = !is_for_all && !proofs.iter().any(|field| table.has(field));
+    let Some(listen) = listen.filter(|_| is_open) else { return false };
+    if !listen.ip().is_loopback() {
+        let ways = proofs.iter().filter(|field| field.ends_with("_file")).map(|field| format!("a `{field}`"));
+        let ways = ways.collect::<Vec<_>>().join(" or ");
+        let hint = format!("give it {ways}, or say `allow_unauthenticated = true` if that is meant");
+        table.error(table.place_of("listen"), format!("anybody who can reach `{listen}` could {what}"), Some(hint));
+    }
+    true
 }
 
 fn path(text: &str) -> Result<String, &'static str> {
@@ -122,15 +141,20 @@ fn tenant(text: &str) -> Result<String, &'static str> {
     if good { Ok(text.to_owned()) } else { Err("a tenant is printable ASCII without spaces") }
 }
 
-fn auth(table: &mut Table<'_>) -> Option<Auth> {
+/// Where the token is kept that clients are known by.
+pub(super) fn token(table: &mut Table<'_>) -> Option<KeptIn> {
     let token_file = table.input_path("token_file").map(KeptIn::File);
     let token_env = table.text("token_env").map(KeptIn::Env);
     if table.has("token_file") && table.has("token_env") {
         let message = "the token comes from `token_file` or from `token_env`, not from both";
         table.error(table.place_of("token_env"), message, None);
     }
+    token_file.or(token_env)
+}
+
+fn auth(table: &mut Table<'_>) -> Option<Auth> {
+    let token = token(table);
     let secrets = secrets(table);
-    let token = token_file.or(token_env);
     let (signed, tokens) = (["secret_file", "secret_env"], ["token_file", "token_env"]);
     if let Some(secret) = signed.into_iter().find(|field| table.has(field))
         && tokens.iter().any(|field| table.has(field))

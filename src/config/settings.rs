@@ -14,6 +14,7 @@ use super::{
     Role, SinkKind, SourceKind, Stream,
     api::{NO_API, api},
     folder::Plugins,
+    http,
     limits::limits,
     loops,
     nats::nats,
@@ -237,5 +238,9 @@ fn pipeline(table: &mut Table<'_>) -> Pipeline {
 }
 
 fn admin(table: &mut Table<'_>) -> Option<Admin> {
-    Some(Admin { listen: table.required("listen", |table, field| table.parsed(field, values::listen))? })
+    let listen = table.required("listen", |table, field| table.parsed(field, values::listen));
+    let token = http::token(table);
+    let proofs = ["token_file", "token_env"];
+    let is_this_machines = http::is_this_machines(table, listen, &proofs, "see what happens here");
+    Some(Admin { listen: listen?, token, is_this_machines })
 }

@@ -25,6 +25,7 @@ const DATABASE: &str = "deliveries.db";
 const RETENTION: Duration = Duration::from_hours(7 * 24);
 const CONCURRENCY: usize = 4;
 const MAX_CONCURRENCY: usize = 64;
+const MAX_PENDING: u64 = 1_000_000;
 
 /// Where deliveries are stored until they are sent, and for a while after that.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Webhook {
     pub active: bool,
     /// Requests under way at once.
     pub concurrency: usize,
+    /// Deliveries that may wait for it.
+    pub max_pending: u64,
     /// Whether it may have an address that is not of the public Internet.
     pub allow_private: bool,
     /// Sent with every request.
@@ -113,6 +116,7 @@ pub(super) fn webhook(table: &mut Table<'_>, names: &mut Unique) -> Option<Webho
     let secrets = secrets(table);
     let active = table.flag("active").unwrap_or(true);
     let concurrency = table.positive("concurrency", MAX_CONCURRENCY).map_or(CONCURRENCY, |count| count.get());
+    let max_pending = table.positive("max_pending", usize::MAX).map_or(MAX_PENDING, |count| count.get() as u64);
     let allow_private = table.flag("allow_private").unwrap_or(false);
     let headers = headers(table, &[signature::ID, signature::TIMESTAMP, signature::SIGNATURE]);
     if let Some(url) = url.as_ref().filter(|_| !allow_private)
@@ -137,6 +141,7 @@ pub(super) fn webhook(table: &mut Table<'_>, names: &mut Unique) -> Option<Webho
         secrets: secrets?,
         active,
         concurrency,
+        max_pending,
         allow_private,
         headers: headers?,
         place: table.place(),
@@ -187,6 +192,7 @@ mod tests {
             secrets: vec!["secret-3".parse().unwrap()],
             active: true,
             concurrency: CONCURRENCY,
+            max_pending: MAX_PENDING,
             allow_private: false,
             headers: vec![("X-Key".into(), "secret-4".into())],
             place: Place::file("keys/a.toml"),

@@ -6,8 +6,8 @@ use tokio::{sync::watch, time::interval};
 
 use super::{
     link::{Reader, Writer},
-    protocol::{Answer, Farewell, Hello, HelloAck, Rejected, Request, SourceState, VERSION},
-    ring::{Ring, ring},
+    protocol::{Answer, EVENT_END, Farewell, Hello, HelloAck, Rejected, Request, SourceState, VERSION},
+    ring::{Ring, Waiting, ring},
     server::{Consumer, Shared},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 const QUEUE: usize = 64;
 /// How often somebody looks at the sources' connections.
 const LOOK: Duration = Duration::from_secs(1);
-/// Frames that may wait for one consumer (L05).
+/// Outputs that may wait for one consumer (L05).
 const MAX_BUFFER: usize = 1000;
 
 /// A consumer in the list of those that are shown, until this is dropped.
@@ -51,7 +51,7 @@ pub(super) async fn serve(
         let hint = "stop the router with `trommel stop` and start it again with the same program";
         return Ok(reject(&mut writer, "version", message, Some(hint.to_owned())).await?);
     }
-    let (inlet, ring) = ring(hello.buffer.clamp(1, MAX_BUFFER));
+    let (inlet, ring) = ring(hello.buffer.clamp(1, MAX_BUFFER), &shared.rings);
     let number = shared.number();
     let name: Arc<str> = format!("attached-{number}").into();
     let retry = Retry { min: Duration::ZERO, max: Duration::ZERO, patience: Duration::ZERO };
@@ -136,7 +136,10 @@ async fn send_all(
         loop {
             tokio::select! {
                 frame = ring.next() => match frame {
-                    Some(frame) => writer.send_line(&frame).await?,
+                    Some(Waiting { begin, payload }) => {
+                        let payload = shared.lines.of(payload).await?;
+                        writer.send_parts([&begin, &payload, EVENT_END]).await?;
+                    }
                     None => return say_farewell(writer, shared).await,
                 },
                 _ = looks.tick() => tell_of_sources(&mut states, writer, shared).await?,

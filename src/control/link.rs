@@ -2,6 +2,7 @@
 
 use std::{io, path::Path, time::Duration};
 
+use bytes::Buf as _;
 use serde::Serialize;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -105,6 +106,14 @@ impl Writer {
     /// When the other side has closed.
     pub async fn send_line(&mut self, line: &[u8]) -> io::Result<()> {
         self.0.write_all(line).await
+    }
+
+    /// A line in parts, with its end.
+    ///
+    /// # Errors
+    /// When the other side has closed.
+    pub async fn send_parts(&mut self, [begin, payload, end]: [&[u8]; 3]) -> io::Result<()> {
+        self.0.write_all_buf(&mut begin.chain(payload).chain(end)).await
     }
 }
 

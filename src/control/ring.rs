@@ -1,20 +1,36 @@
-//! What waits for a consumer: a bounded number of frames, of which the oldest is dropped for a new one (L95, X2). For the
-//! router it is a sink that takes everything at once.
+//! What waits for a consumer: a bounded number of outputs and of their bytes, of which the oldest is dropped for a new one
+//! (L95, X2). For the router it is a sink that takes everything at once; who is not read costs it no encoding.
 
 use std::{
     collections::VecDeque,
     future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
+use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
-use super::protocol::Event;
-use crate::sink::{Confirmation, Output, Refusal, Sink, Slot, line};
+use super::{
+    lines::SHARED,
+    protocol::{Heading, number},
+};
+use crate::sink::{Confirmation, Output, Refusal, Sink, Slot};
 
-/// The end that the route writes to. Frames that are left when it is gone can still be read.
+/// Bytes that may wait in one ring.
+const MOST: usize = 8 << 20;
+/// Bytes that may wait in all of them: where there are many, each has its part.
+const ALL: usize = 128 << 20;
+/// What an output counts for beside its bytes.
+const LEAST: usize = 256;
+
+/// How many rings there are.
+pub(super) type Rings = Arc<AtomicUsize>;
+
+/// The end that the route writes to. Outputs that are left when it is gone can still be read.
 pub(super) struct Inlet {
     ring: Arc<Ring>,
     last: Option<Slot>,
@@ -24,29 +40,48 @@ pub(super) struct Ring {
     state: Mutex<State>,
     changed: Notify,
     capacity: usize,
+    rings: Rings,
 }
 
 #[derive(Default)]
 struct State {
-    frames: VecDeque<Vec<u8>>,
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
     received: u64,
     dropped: u64,
     is_closed: bool,
 }
 
-pub(super) fn ring(capacity: usize) -> (Inlet, Arc<Ring>) {
-    let ring = Arc::new(Ring { state: Mutex::default(), changed: Notify::new(), capacity: capacity.max(1) });
+/// An output that waits.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// Of its line, up to its payload.
+    pub(super) begin: Vec<u8>,
+    /// As the route let it out.
+    pub(super) payload: Bytes,
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        LEAST + self.begin.len() + self.payload.len()
+    }
+}
+
+pub(super) fn ring(capacity: usize, rings: &Rings) -> (Inlet, Arc<Ring>) {
+    rings.fetch_add(1, Ordering::Relaxed);
+    let (state, changed, rings) = (Mutex::default(), Notify::new(), Arc::clone(rings));
+    let ring = Arc::new(Ring { state, changed, capacity: capacity.max(1), rings });
     (Inlet { ring: Arc::clone(&ring), last: None }, ring)
 }
 
 impl Ring {
-    /// The oldest frame that waits; `None` when there is none and will be none. For one reader. Cancel safe.
-    pub(super) async fn next(&self) -> Option<Vec<u8>> {
+    /// The oldest output that waits; `None` when there is none and will be none. For one reader. Cancel safe.
+    pub(super) async fn next(&self) -> Option<Waiting> {
         loop {
             {
                 let mut state = self.lock();
-                if let Some(frame) = state.frames.pop_front() {
-                    return Some(frame);
+                if let Some(waiting) = state.pop() {
+                    return Some(waiting);
                 }
                 if state.is_closed {
                     return None;
@@ -62,21 +97,39 @@ impl Ring {
         (state.received, state.dropped)
     }
 
-    fn push(&self, frame: impl FnOnce(u64) -> Vec<u8>) {
+    /// Whatever its size, the last one waits.
+    fn push(&self, mut begin: Vec<u8>, payload: Bytes) {
+        let most = MOST.min(ALL / self.rings.load(Ordering::Relaxed).max(1));
         let mut state = self.lock();
         state.received += 1;
-        let frame = frame(state.received);
-        if state.frames.len() == self.capacity {
-            state.frames.pop_front();
+        number(&mut begin, state.received);
+        let waiting = Waiting { begin, payload };
+        let bytes = waiting.bytes();
+        while (state.waiting.len() >= self.capacity || state.bytes + bytes > most) && state.pop().is_some() {
             state.dropped += 1;
         }
-        state.frames.push_back(frame);
+        state.bytes += bytes;
+        state.waiting.push_back(waiting);
         drop(state);
         self.changed.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.rings.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl State {
+    fn pop(&mut self) -> Option<Waiting> {
+        let waiting = self.waiting.pop_front()?;
+        self.bytes -= waiting.bytes();
+        Some(waiting)
     }
 }
 
@@ -89,25 +142,18 @@ impl Drop for Inlet {
 
 impl Sink for Inlet {
     async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
-        let mut payload = Vec::with_capacity(output.payload.len() + 1);
-        line::append(&mut payload, &output.payload);
-        // A line is one JSON value by construction.
-        let payload = String::from_utf8(payload).ok().and_then(|text| RawValue::from_string(text).ok());
-        let payload = payload.as_deref().unwrap_or(RawValue::NULL);
         let event = output.ticket.event();
-        let observed_at = Timestamp::from_nanosecond(event.observed_at.into()).unwrap_or_default().to_string();
-        self.ring.push(|seq| {
-            let event = Event {
-                seq,
-                event_id: (&*event.id).into(),
-                event_type: (&*event.event_type).into(),
-                subject: output.subject.as_deref().unwrap_or(&event.subject).into(),
-                source_time: event.source_time.as_deref().unwrap_or_default().into(),
-                observed_at: observed_at.as_str().into(),
-                payload,
-            };
-            event.line()
-        });
+        let heading = Heading {
+            event_id: &event.id,
+            event_type: &event.event_type,
+            subject: output.subject(),
+            source_time: event.source_time.as_deref().unwrap_or_default(),
+            observed_at: &Timestamp::from_nanosecond(event.observed_at.into()).unwrap_or_default().to_string(),
+        };
+        // A small payload may be a part of something large, which it would keep.
+        let is_small = output.payload.len() < SHARED;
+        let payload = if is_small { Bytes::copy_from_slice(&output.payload) } else { output.payload.clone() };
+        self.ring.push(heading.begin(), payload);
         self.last = Some(slot);
         Ok(())
     }
@@ -117,5 +163,67 @@ impl Sink for Inlet {
             Some(last) => Confirmation::Through(last),
             None => future::pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn take(ring: &Ring) -> Option<Waiting> {
+        ring.next().now_or_never().flatten()
+    }
+
+    fn number_of(waiting: &Waiting) -> u64 {
+        let text = String::from_utf8(waiting.begin.clone()).unwrap();
+        text.trim_start_matches(",\"seq\":").trim_end_matches(",\"payload\":").parse().unwrap()
+    }
+
+    proptest! {
+        /// Whatever comes, what waits is within its bounds or a single output; numbers only go up, and every output was
+        /// either read or is counted as dropped.
+        #[test]
+        fn what_waits_is_bounded_and_accounted_for(
+            steps in prop::collection::vec(prop::option::weighted(0.7, 0_usize..5 << 20), 1..60),
+            others in 0_usize..40,
+        ) {
+            let rings = Rings::default();
+            let _others: Vec<_> = (0..others).map(|_| ring(1, &rings)).collect();
+            let (_inlet, ring) = ring(8, &rings);
+            let most = MOST.min(ALL / (others + 1));
+            // One buffer for all: what is counted is the length.
+            let buffer = Bytes::from(vec![0; 5 << 20]);
+            let (mut read, mut last) = (0, 0);
+            for step in steps {
+                match step {
+                    Some(size) => ring.push(Vec::new(), buffer.slice(..size)),
+                    None => if let Some(waiting) = take(&ring) {
+                        prop_assert!(number_of(&waiting) > last);
+                        (read, last) = (read + 1, number_of(&waiting));
+                    }
+                }
+                let state = ring.lock();
+                prop_assert!(state.bytes <= most || state.waiting.len() == 1);
+                prop_assert!(state.waiting.len() <= 8);
+                prop_assert_eq!(state.received, read + state.dropped + state.waiting.len() as u64);
+                prop_assert_eq!(state.bytes, state.waiting.iter().map(Waiting::bytes).sum::<usize>());
+            }
+        }
+    }
+
+    #[test]
+    fn a_ring_that_is_gone_leaves_its_part_to_the_others() {
+        let rings = Rings::default();
+        let (inlet, kept) = ring(1, &rings);
+        let other = ring(1, &rings);
+        assert_eq!(rings.load(Ordering::Relaxed), 2);
+        drop(other);
+        drop(inlet);
+        assert_eq!(rings.load(Ordering::Relaxed), 1);
+        drop(kept);
+        assert_eq!(rings.load(Ordering::Relaxed), 0);
     }
 }

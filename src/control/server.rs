@@ -24,13 +24,15 @@ use tokio::{
 
 use super::{
     Place, consumer,
+    lines::Lines,
     link::{Link, Writer},
     protocol::{Answer, ConsumerStatus, MAX_REQUEST, PluginStatus, Request, SourceState, SourceStatus, Status},
-    ring::Ring,
+    ring::{Ring, Rings},
 };
 use crate::{
     event::GivenEvent,
     metrics::{Metrics, Sampled},
+    open_files::{self, Trouble},
     recent::Asked,
     registry::{Change, Snapshots},
     stop::{Stop, Stopper},
@@ -77,6 +79,8 @@ pub(super) struct Shared {
     place: Place,
     consumers: Mutex<BTreeMap<u64, Consumer>>,
     numbers: AtomicU64,
+    pub(super) rings: Rings,
+    pub(super) lines: Lines,
 }
 
 pub(super) struct Consumer {
@@ -116,22 +120,22 @@ impl Control {
     }
 
     /// Serves connections until nobody takes changes of the registry any more, and then lets consumers have what is left.
-    ///
-    /// # Errors
-    /// When the socket fails.
-    pub async fn serve(self, view: View, snapshots: Snapshots) -> anyhow::Result<()> {
+    pub async fn serve(self, view: View, snapshots: Snapshots) {
         let snapshots = Arc::new(snapshots);
         let changes = view.changes.clone();
         let (began, place) = (Instant::now(), self.place.clone());
-        let (consumers, numbers) = Default::default();
+        let (consumers, numbers, rings, lines) = Default::default();
         let weak = Arc::downgrade(&snapshots);
-        let shared = Arc::new(Shared { view, snapshots: weak, began, place, consumers, numbers });
+        let shared = Arc::new(Shared { view, snapshots: weak, began, place, consumers, numbers, rings, lines });
         let mut connections = JoinSet::new();
+        let (most, mut trouble) = (open_files::share(MAX_CONNECTIONS), Trouble::default());
         loop {
             tokio::select! {
-                accepted = self.listener.accept(), if connections.len() < MAX_CONNECTIONS => {
-                    let (stream, _) = accepted.context("the control socket failed")?;
-                    connections.spawn(converse(stream, Arc::clone(&shared)));
+                accepted = self.listener.accept(), if connections.len() < most => {
+                    match accepted {
+                        Ok((stream, _)) => drop(connections.spawn(converse(stream, Arc::clone(&shared)))),
+                        Err(error) => trouble.pass("control socket", error).await,
+                    }
                 }
                 Some(_) = connections.join_next() => {}
                 () = changes.closed() => break,
@@ -140,7 +144,6 @@ impl Control {
         drop(snapshots);
         // Those that have not read it by then are cut off.
         let _ = timeout(LAST_WORDS, async { while connections.join_next().await.is_some() {} }).await;
-        Ok(())
     }
 }
 

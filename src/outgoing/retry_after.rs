@@ -8,8 +8,9 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 /// `None` also when it can't be read. A date that is over means now.
 pub fn pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than there is room for is as good as for ever.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let then = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     let now = Timestamp::try_from(now).ok()?;
@@ -30,7 +31,9 @@ mod tests {
             ("18446744073709551615", seconds(u64::MAX)),
             ("Wed, 21 Oct 2015 07:29:30 GMT", seconds(90)),
             ("Wed, 21 Oct 2015 07:27:00 GMT", seconds(0)),
-            ("18446744073709551616", None),
+            ("18446744073709551616", seconds(u64::MAX)),
+            ("99999999999999999999999", seconds(u64::MAX)),
+            ("+5", None),
             ("-1", None),
             ("1.5", None),
             ("soon", None),

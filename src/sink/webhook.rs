@@ -7,6 +7,7 @@ use anyhow::Error;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
+use self::waiting::Waiting;
 use super::{
     Output, Refusal, Slot,
     blocking::{Blocking, Destination, Stopped},
@@ -14,8 +15,11 @@ use super::{
 use crate::{
     config::Webhook,
     event::identity,
+    metrics::Metrics,
     webhook::store::{NewOutput, Store},
 };
+
+mod waiting;
 
 /// Deliveries that are stored at once, so that others who write wait no longer than for so many.
 const BURST: usize = 1_000;
@@ -28,14 +32,16 @@ pub fn open(
     store: Arc<Store>,
     webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
     fresh: mpsc::Sender<BTreeSet<String>>,
+    metrics: Arc<Metrics>,
 ) -> io::Result<Blocking<Deliveries>> {
-    Blocking::new(Deliveries { store, webhooks, fresh })
+    Blocking::new(Deliveries { store, webhooks, fresh, waiting: Waiting::new(metrics) })
 }
 
 pub struct Deliveries {
     store: Arc<Store>,
     webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
     fresh: mpsc::Sender<BTreeSet<String>>,
+    waiting: Waiting,
 }
 
 impl Destination for Deliveries {
@@ -59,7 +65,10 @@ impl Destination for Deliveries {
     /// What nobody wants is stored for nobody.
     fn store(&mut self, batch: &[(Slot, NewOutput)]) -> Result<(), Stopped> {
         let webhooks = self.webhooks.borrow().clone();
-        let wanted: Vec<_> = batch.iter().map(|(_, output)| (output, wanting(&webhooks, output))).collect();
+        let later = |at| move |error| Stopped::at(at, Refusal::Later(Error::new(error)));
+        self.waiting.expect(batch.len(), &webhooks, &self.store).map_err(later(0))?;
+        let outputs = batch.iter().map(|(_, output)| output);
+        let wanted: Vec<_> = outputs.map(|output| (output, wanting(&webhooks, output, &mut self.waiting))).collect();
         let mut from = 0;
         while from < wanted.len() {
             let mut deliveries = 0;
@@ -73,7 +82,7 @@ impl Destination for Deliveries {
             let mut outputs = outputs.map(|(output, names)| (*output, names.as_slice())).peekable();
             if outputs.peek().is_some() {
                 let fresh = self.store.insert(outputs, Timestamp::now());
-                let fresh = fresh.map_err(|error| Stopped::at(from, Refusal::Later(Error::new(error))))?;
+                let fresh = fresh.map_err(later(from))?;
                 // Nobody hears it when the dispatcher has ended: the next run finds what is stored.
                 let _ = self.fresh.blocking_send(fresh);
             }
@@ -83,10 +92,11 @@ impl Destination for Deliveries {
     }
 }
 
-fn wanting<'a>(webhooks: &'a [Arc<Webhook>], output: &NewOutput) -> Vec<&'a str> {
+fn wanting<'a>(webhooks: &'a [Arc<Webhook>], output: &NewOutput, waiting: &mut Waiting) -> Vec<&'a str> {
     let NewOutput { tenant, event_type, subject, .. } = output;
     let wants = |webhook: &&Arc<Webhook>| webhook.wants(tenant.as_deref(), event_type, subject);
-    webhooks.iter().filter(wants).map(|webhook| webhook.name.as_str()).collect()
+    let wanting = webhooks.iter().filter(wants).filter(|webhook| waiting.admits(webhook));
+    wanting.map(|webhook| webhook.name.as_str()).collect()
 }
 
 #[cfg(test)]

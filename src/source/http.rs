@@ -16,25 +16,35 @@ use tokio::{
 
 use self::{
     auth::Guard,
-    connection::{Listener, Patience},
     desk::Desk,
     door::Door,
     stream::Stream,
     work::{Taken, work},
 };
 use super::Source;
-use crate::{config, metrics::RequestMetrics, nats::Connection, pipeline::Intake, stop::Stop};
+use crate::{
+    config,
+    listener::{Limits, Listener, Patience},
+    metrics::RequestMetrics,
+    nats::Connection,
+    pipeline::Intake,
+    stop::Stop,
+};
 
 mod auth;
-mod connection;
 mod desk;
 mod door;
 mod headers;
 mod messages;
 mod refusal;
+mod repeats;
 mod stream;
 mod work;
 
+/// How long a connection may take for its first request's head: clients have it ready.
+const HEAD: Duration = Duration::from_secs(10);
+/// How many times as large as allowed a head is still read, for its client to hear why it is refused.
+const LENIENCE: usize = 4;
 /// How long the last answers may take to leave once everything is settled.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -112,7 +122,13 @@ impl Source for Http {
             .layer(DefaultBodyLimit::max(settings.max_body))
             .with_state(Arc::clone(&desk))
             .into_make_service_with_connect_info::<Patience>();
-        let listener = Listener::new(listener, settings.connections, settings.timeout);
+        let limits = Limits {
+            connections: settings.connections,
+            head: HEAD.min(settings.timeout),
+            idle: settings.timeout,
+            max_head: settings.max_head.saturating_mul(LENIENCE),
+        };
+        let listener = Listener::new(listener, limits);
         let (open, is_over) = oneshot::channel::<()>();
         let over = async move {
             // Nothing is ever sent: the other end is dropped.

@@ -21,6 +21,7 @@ use crate::{config::Webhook, metrics::Metrics, stop::Stop};
 
 mod claim;
 mod recipients;
+mod room;
 mod turn;
 mod upkeep;
 
@@ -73,11 +74,19 @@ impl Dispatcher {
     }
 }
 
+/// A try that has ended.
+struct Try {
+    due: Due,
+    attempt: Attempt,
+    /// How long it took to hear from the receiver.
+    took: Duration,
+}
+
 /// The dispatcher at work.
 struct Work {
     parts: Dispatcher,
     recipients: Recipients,
-    tries: JoinSet<(Due, Attempt)>,
+    tries: JoinSet<Try>,
     /// Tries whose end is not noted yet.
     ended: Vec<Attempt>,
     upkeep: Upkeep,
@@ -179,12 +188,11 @@ impl Work {
         if self.failed.is_some_and(|failed| failed.elapsed() < TICK) {
             return Ok(());
         }
-        let looks = if begins { self.recipients.looks() } else { Default::default() };
+        let (looks, rooms) = if begins { self.recipients.looks() } else { Default::default() };
         if self.ended.is_empty() && looks.is_empty() {
             return Ok(());
         }
-        let room = self.recipients.room();
-        let mut turn = Turn { ended: std::mem::take(&mut self.ended), looks, room, now };
+        let mut turn = Turn { ended: std::mem::take(&mut self.ended), looks, rooms, now };
         let store = Arc::clone(&self.parts.store);
         let taken = spawn_blocking(move || {
             let found = turn.take(&store);
@@ -208,13 +216,13 @@ impl Work {
     }
 
     fn begin_all(&mut self, found: Found) {
-        let Found { webhook, begin, wake, is_cut } = found;
+        let Found { webhook, begin, wake, needs } = found;
         self.recipients.sleep_until(&webhook.name, wake);
         for (due, message) in begin {
             self.begin(&webhook, due, message);
         }
-        if is_cut {
-            self.recipients.ask(&webhook.name);
+        if let Some(needs) = needs {
+            self.recipients.wait_for(&webhook.name, needs);
         }
     }
 
@@ -224,14 +232,16 @@ impl Work {
         let letter = Letter { id: due.id.to_string(), content_type, traceparent, payload: payload.into() };
         let (webhook, clock) = (Arc::clone(webhook), Arc::clone(&self.parts.clock));
         let posting = (self.parts.post)(Arc::clone(&webhook), letter, clock());
+        let began = Instant::now();
         self.tries.spawn(async move {
             let outcome = posting.await;
-            (due, attempt(&webhook, &due, outcome, clock()))
+            let attempt = attempt(&webhook, &due, outcome, clock());
+            Try { due, attempt, took: began.elapsed() }
         });
     }
 
-    fn end(&mut self, ended: Result<(Due, Attempt), JoinError>) -> anyhow::Result<()> {
-        let (due, attempt) = ended.context("a try panicked")?;
+    fn end(&mut self, ended: Result<Try, JoinError>) -> anyhow::Result<()> {
+        let Try { due, attempt, took } = ended.context("a try panicked")?;
         let Attempt { id, webhook, status_code, error, verdict, .. } = &attempt;
         let error = error.as_deref().unwrap_or_default();
         let metrics = self.parts.metrics.webhook(webhook);
@@ -254,7 +264,7 @@ impl Work {
             }
         }
         self.upkeep.is_stale = true;
-        self.recipients.end(&attempt.webhook, &due);
+        self.recipients.end(&attempt.webhook, &due, attempt.status_code.map(|_| took));
         self.ended.push(attempt);
         Ok(())
     }

@@ -10,9 +10,8 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::{sleep, timeout},
 };
-use trommel_jq::Jq;
 
-use super::{background, outputs::Outputs};
+use super::{background, jq::Jq, outputs::Outputs};
 use crate::{
     cli::refusal::{Kind, Refusal},
     control::{
@@ -257,15 +256,25 @@ impl Session {
     /// Writes what is to be written of an event. Says when that was the last.
     async fn take(&mut self, event: &Event<'_>) -> Option<End> {
         let payload = event.payload.get().as_bytes();
-        let Some(jq) = &self.jq else { return self.write(payload).await };
-        for line in jq.results(payload) {
-            match line {
+        let Some(mut jq) = self.jq.take() else { return self.write(payload).await };
+        let end = self.write_results(&mut jq, event).await;
+        self.jq = Some(jq);
+        end
+    }
+
+    async fn write_results(&mut self, jq: &mut Jq, event: &Event<'_>) -> Option<End> {
+        let failed = |error: &dyn fmt::Display| format!("event `{}`: --jq: {error}", event.event_id.escape_debug());
+        if let Err(error) = jq.begin(event.payload.get().as_bytes()).await {
+            self.notes.say(format_args!("{}", failed(&error)));
+        }
+        while let Some(result) = jq.next().await {
+            match result {
                 Ok(line) => {
                     if let Some(end) = self.write(&line).await {
                         return Some(end);
                     }
                 }
-                Err(error) => self.notes.say(format_args!("event `{}`: --jq: {error}", event.event_id)),
+                Err(error) => self.notes.say(format_args!("{}", failed(&error))),
             }
         }
         None

@@ -87,6 +87,11 @@ impl List {
                 ));
             }
         }
+        for Row { webhook, .. } in rows.iter().filter(|row| row.state == "full") {
+            lines.push(format!(
+                "`{webhook}` is full: as many deliveries wait for it as its `max_pending` allows, and what comes is not stored for it"
+            ));
+        }
         if rows.iter().any(|row| row.declared.is_none()) {
             lines.push(format!(
                 "those removed are in no file any more: what is pending waits until they are, or for `trommel deliveries drop {dir} --webhook NAME`"
@@ -99,15 +104,19 @@ impl List {
 impl<'a> Row<'a> {
     fn new(name: &'a str, webhook: Option<&'a Webhook>, counts: &[Count], disabled: &'a [Disabled]) -> Self {
         let disabled = disabled.iter().find(|disabled| disabled.webhook == name);
+        let own = |state| {
+            let own = counts.iter().find(|count| count.webhook == name && count.state == state);
+            own.map_or(0, |count| count.deliveries)
+        };
         let state = match (webhook, disabled.map(|disabled| disabled.cause)) {
             (None, _) => "removed",
             (Some(Webhook { active: false, .. }), _) => "inactive",
             (_, Some(Cause::Gone)) => "gone",
             (_, Some(Cause::Hand)) => "disabled",
+            (Some(Webhook { max_pending, .. }), None) if own(State::Pending) >= *max_pending => "full",
             (_, None) => "active",
         };
-        let own = |state| counts.iter().find(|count| count.webhook == name && count.state == state);
-        let count = |state: State| (state.word(), own(state).map_or(0, |count| count.deliveries));
+        let count = |state: State| (state.word(), own(state));
         Self {
             webhook: name,
             state,

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -18,6 +20,7 @@ fn webhook(name: &str, tenant: Tenant, events: &[&str]) -> Arc<Webhook> {
         secrets: vec!["secret".parse().unwrap()],
         active: true,
         concurrency: 4,
+        max_pending: 1_000,
         allow_private: false,
         headers: Vec::new(),
         place: Place::file("keys/a.toml"),
@@ -35,6 +38,7 @@ struct Rig {
     sink: Blocking<Deliveries>,
     webhooks: watch::Sender<Vec<Arc<Webhook>>>,
     fresh: mpsc::Receiver<BTreeSet<String>>,
+    metrics: Arc<Metrics>,
     slot: Slot,
 }
 
@@ -44,8 +48,9 @@ impl Rig {
         let store = Arc::new(Store::make(&folder.path().join("deliveries.db")).unwrap());
         let (webhooks, wanted) = watch::channel(webhooks);
         let (sender, fresh) = mpsc::channel(100);
-        let sink = open(Arc::clone(&store), wanted, sender).unwrap();
-        Self { _folder: folder, store, sink, webhooks, fresh, slot: 0 }
+        let metrics = Arc::<Metrics>::default();
+        let sink = open(Arc::clone(&store), wanted, sender, Arc::clone(&metrics)).unwrap();
+        Self { _folder: folder, store, sink, webhooks, fresh, metrics, slot: 0 }
     }
 
     /// Writes outputs and waits for the word that they are taken.
@@ -125,6 +130,28 @@ async fn what_nobody_wants_is_taken_and_not_stored() {
     rig.webhooks.send_replace(vec![webhook("b", Tenant::None, &[])]);
     rig.take(&[double::output("a", "2", "{}")]).await;
     assert_eq!(rig.stored(), pairs(&[("2", "b")]));
+}
+
+/// A receiver that gets nothing any more does not fill the disk, and takes nothing from others.
+#[tokio::test]
+async fn no_more_is_stored_for_a_webhook_than_may_wait_for_it() {
+    let full = Webhook { max_pending: 3, ..Webhook::clone(&webhook("full", Tenant::None, &[])) };
+    let mut rig = Rig::new(vec![Arc::new(full), webhook("b", Tenant::None, &[])]);
+    let outputs: Vec<_> = (0..5).map(|number| double::output("a", &number.to_string(), "{}")).collect();
+    rig.take(&outputs).await;
+    let waits = |rig: &Rig| rig.store.pending().unwrap();
+    assert_eq!(waits(&rig), BTreeMap::from([("b".to_owned(), 5), ("full".to_owned(), 3)]));
+    assert_eq!(rig.metrics.webhook("full").refused.get(), 2);
+    // There is room again as soon as some are sent; the count may be a second old.
+    rig.store.cancel("full", Timestamp::now()).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let mut number = 5;
+    while !waits(&rig).contains_key("full") {
+        assert!(std::time::Instant::now() < deadline, "{:?}", waits(&rig));
+        rig.take(&[double::output("a", &number.to_string(), "{}")]).await;
+        while rig.fresh.try_recv().is_ok() {}
+        number += 1;
+    }
 }
 
 /// More than a burst holds.

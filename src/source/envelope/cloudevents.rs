@@ -103,6 +103,8 @@ fn structured(event: &Event) -> Result<(Headers, Bytes), Malformed> {
     for (name, value) in members {
         match &*name {
             "data" => data = data.or(Some(value)),
+            // Serializers write members that are not set, too.
+            "data_base64" if value == "null" => {}
             "data_base64" => data_base64 = data_base64.or(Some(value)),
             name => match attribute(body, name, value)? {
                 Some(value) if name == "datacontenttype" => content_type = content_type.or(Some(value)),
@@ -112,6 +114,7 @@ fn structured(event: &Event) -> Result<(Headers, Bytes), Malformed> {
         }
     }
 
+    let data = data.filter(|data| *data != "null" || data_base64.is_none());
     let payload = match (data, data_base64) {
         (Some(_), Some(_)) => return Err(bad("it has both `data` and `data_base64`")),
         (Some(data), None) => payload(body, data, content_type.as_deref())?,

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use axum::http::{HeaderMap, header::AUTHORIZATION};
+use axum::http::HeaderMap;
 
 use super::refusal::Refusal;
 use crate::{
     config::{Auth, KeptIn},
     credential::Credential,
+    listener::bearer,
     signature::{self, ID, SIGNATURE, Secret, Signed, TIMESTAMP},
 };
 
@@ -34,6 +35,11 @@ impl Guard {
         })
     }
 
+    /// Whether what a client says of itself in its headers is as sure as the rest.
+    pub(super) fn covers_headers(&self) -> bool {
+        !matches!(self, Self::Signature(_))
+    }
+
     /// What can be said before there is a body.
     pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         match self {
@@ -46,22 +52,17 @@ impl Guard {
         }
     }
 
-    /// What the body says in addition.
-    pub(super) async fn believe(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
-        let Self::Signature(credentials) = self else { return Ok(()) };
+    /// What the body says in addition. Returns the id of a request that is signed.
+    pub(super) async fn believe<'a>(&self, headers: &'a HeaderMap, body: &[u8]) -> Result<Option<&'a str>, Refusal> {
+        let Self::Signature(credentials) = self else { return Ok(None) };
         let signed = signed(headers)?;
         let mut secrets = Vec::with_capacity(credentials.len());
         for credential in credentials {
             secrets.push(credential.current().await);
         }
-        signature::verify(&secrets, signed, body, SystemTime::now()).map_err(wrong_signature)
+        signature::verify(&secrets, signed, body, SystemTime::now()).map_err(wrong_signature)?;
+        Ok(Some(signed.id))
     }
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let value = headers.get(AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
 fn signed(headers: &HeaderMap) -> Result<Signed<'_>, Refusal> {

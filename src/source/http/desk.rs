@@ -25,17 +25,18 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     auth::Guard,
-    connection::Patience,
     door::Door,
-    headers::{of_request, with},
+    headers::{Trust, of_request, with},
     messages::Form,
     refusal::{Refusal, json_response},
+    repeats::Repeats,
     stream::{Incoming, Stream},
     work::Taken,
 };
 use crate::{
     config::{self, Answer, HttpSource},
     event::{Event, Headers, Origin, check_subject, identity::TENANT},
+    listener::{Patience, site},
     metrics::RequestMetrics,
     signature,
     source::{
@@ -56,6 +57,7 @@ pub(super) struct Desk {
     /// Tells this run from others, which count from 1 as well.
     run: u64,
     guard: Guard,
+    repeats: Arc<Repeats>,
     door: Door,
     stream: Option<Stream>,
     metrics: Arc<RequestMetrics>,
@@ -96,7 +98,8 @@ impl Desk {
         let stream_name = format!("http://{}{}", settings.listen, settings.path);
         let origin = Arc::new(Origin { source: source.name.clone(), stream: stream_name });
         let (envelope, sequence, run) = (source.envelope.clone(), AtomicU64::new(0), fastrand::u64(..));
-        Self { settings, envelope, origin, subject, sequence, run, guard, door, stream, metrics, stop }
+        let repeats = Arc::default();
+        Self { settings, envelope, origin, subject, sequence, run, guard, repeats, door, stream, metrics, stop }
     }
 
     pub(super) fn settings(&self) -> &HttpSource {
@@ -125,29 +128,58 @@ impl Desk {
         if parts.method != Method::POST {
             return Err(Refusal::method());
         }
+        if self.settings.is_this_machines {
+            site::check_page(&parts.headers).map_err(Refusal::other_site)?;
+        }
         self.guard.admit(&parts.headers).await?;
+        self.measure(&parts)?;
         let form = Form::of(&parts.headers)?;
-        let headers = of_request(&parts.headers, self.settings.tenant.as_deref())?;
+        let trust = Trust { tenant: self.settings.tenant.as_deref(), headers: self.guard.covers_headers() };
+        let headers = of_request(&parts.headers, trust)?;
         if body.size_hint().lower() > self.settings.max_body as u64 {
             return Err(self.too_large());
         }
         let body = self.read(&mut parts, body).await?;
-        self.guard.believe(&parts.headers, &body).await?;
-
+        let signed = self.guard.believe(&parts.headers, &body).await?;
         let messages = form.take_apart(headers, body, self.door.most())?;
+        let count = messages.len();
+        let once = match signed.map(|id| self.repeats.enter(id)).transpose()? {
+            Some(None) => return Ok(self.done(count)),
+            once => once.flatten(),
+        };
+        self.deal_with(&subject, messages).await?;
+        if let Some(once) = once {
+            once.done();
+        }
+        Ok(self.done(count))
+    }
+
+    /// What a client hears when all is well.
+    fn done(&self, count: usize) -> Response {
+        let (status, what) = match self.settings.answer {
+            Answer::Accepted => (StatusCode::ACCEPTED, "accepted"),
+            Answer::Settled => (StatusCode::OK, "settled"),
+            Answer::Stored(_) => (StatusCode::ACCEPTED, "stored"),
+        };
+        json_response(status, &json!({ what: count }))
+    }
+
+    /// Does with a request's messages what the answer promises. There may be none.
+    async fn deal_with(&self, subject: &ByteString, messages: Vec<(Headers, Bytes)>) -> Result<(), Refusal> {
+        if messages.is_empty() {
+            return Ok(());
+        }
         let kept = if self.stream.is_some() { messages.clone() } else { Vec::new() };
-        let events = self.events(&subject, messages)?;
-        let count = events.len();
+        let events = self.events(subject, messages)?;
         let places = self.door.admit(&events)?;
         if let Some(stream) = &self.stream {
             let incoming =
                 kept.into_iter().zip(events).map(|((headers, body), event)| Incoming { headers, body, event });
-            stream.store(incoming.collect()).await?;
-            return Ok(json_response(StatusCode::ACCEPTED, &json!({ "stored": count })));
+            return stream.store(incoming.collect()).await;
         }
         let waits = self.settings.answer == Answer::Settled;
         let mut waiting = Vec::new();
-        let mut taken = Vec::with_capacity(count);
+        let mut taken = Vec::with_capacity(events.len());
         for (event, place) in events.into_iter().zip(places) {
             let waits = waits.then(|| {
                 let (sender, receiver) = oneshot::channel();
@@ -157,11 +189,18 @@ impl Desk {
             taken.push(Taken { event, waits, place });
         }
         self.door.enter(taken)?;
-        if !waits {
-            return Ok(json_response(StatusCode::ACCEPTED, &json!({ "accepted": count })));
+        settled(waiting).await
+    }
+
+    /// Refuses a head that is too large: it is kept with every event of the request.
+    fn measure(&self, parts: &Parts) -> Result<(), Refusal> {
+        let line = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+        let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+        if line + fields.sum::<usize>() > self.settings.max_head {
+            Err(Refusal::head(self.settings.max_head))
+        } else {
+            Ok(())
         }
-        settled(waiting).await?;
-        Ok(json_response(StatusCode::OK, &json!({ "settled": count })))
     }
 
     /// What follows the path in the URL, or what is set for all.

@@ -1,47 +1,81 @@
 //! Which of a request's headers belong to its events, and what an event's tenant is.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderMap, header::CONNECTION};
 use bytestring::ByteString;
 use percent_encoding::percent_decode;
 
 use super::refusal::Refusal;
-use crate::{
-    event::{Headers, identity::TENANT},
-    signature::SIGNATURE,
+use crate::event::{
+    Headers,
+    identity::{TENANT, WHO},
 };
 
-/// Those that concern the connection, the client's credentials or the answer.
-const KEPT_BACK: [&str; 24] = [
-    "authorization",
+/// What names of attributes of CloudEvents begin with.
+const ATTRIBUTE: &str = "ce-";
+
+/// Those that concern the connection, the client or the answer.
+const KEPT_BACK: [&str; 18] = [
     "connection",
     "content-encoding",
     "content-length",
-    "cookie",
     "cookie2",
     "expect",
     "forwarded",
     "host",
     "keep-alive",
     "max-forwards",
-    "proxy-authenticate",
-    "proxy-authorization",
+    "origin",
     "proxy-connection",
-    "signature",
-    "signature-input",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
     "via",
-    "x-api-key",
+    "x-amzn-oidc-data",
     "x-real-ip",
-    SIGNATURE,
 ];
 /// `nats-` headers are orders to a stream, such as to delete what it holds.
-const KEPT_BACK_FAMILIES: [&str; 4] = ["accept", "nats-", "x-forwarded-", "x-hub-signature"];
+const KEPT_BACK_FAMILIES: [&str; 4] = ["accept", "nats-", "sec-", "x-forwarded-"];
+/// The words of a name that say that it holds a credential, or proof of one.
+const CREDENTIALS: [&str; 11] = [
+    "assertion",
+    "auth",
+    "authenticate",
+    "authentication",
+    "authorization",
+    "credential",
+    "credentials",
+    "dpop",
+    "hmac",
+    "jwt",
+    "session",
+];
+/// Such words with others before them, as in `x-accesstoken`.
+const CREDENTIALS_BY_END: [&str; 8] =
+    ["apikey", "cookie", "passwd", "password", "secret", "signature", "token", "tokens"];
+/// A `key` behind one of these words is a credential, and behind others data, as an `idempotency-key` is.
+const KEYS: [&str; 9] = ["access", "account", "api", "app", "auth", "functions", "license", "shared", "subscription"];
 
-/// The headers that an event has of its request's, and `tenant` in the place of what the client says.
-pub(super) fn of_request(headers: &HeaderMap, tenant: Option<&str>) -> Result<Headers, Refusal> {
+/// Whether a header is to be kept from events, and so from sinks, dead letters and logs, by what its name says of it.
+fn is_credential(name: &str) -> bool {
+    let words: Vec<_> = name.split(['-', '_', '.']).collect();
+    let is_named = |word: &&str| CREDENTIALS.contains(word) || CREDENTIALS_BY_END.iter().any(|end| word.ends_with(end));
+    words.iter().any(is_named) || words.windows(2).any(|pair| pair[1] == "key" && KEYS.contains(&pair[0]))
+}
+
+/// Who is believed to be the tenant, the actor and so on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trust<'a> {
+    /// In the place of what the client says.
+    pub(super) tenant: Option<&'a str>,
+    /// Whether the client's headers are. Where its body is signed they are not, since anybody could have changed them.
+    pub(super) headers: bool,
+}
+
+/// The headers that an event has of its request's.
+pub(super) fn of_request(headers: &HeaderMap, trust: Trust<'_>) -> Result<Headers, Refusal> {
     let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     // A client may declare more of them to concern the connection.
     let named: Vec<_> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
@@ -49,26 +83,48 @@ pub(super) fn of_request(headers: &HeaderMap, tenant: Option<&str>) -> Result<He
         KEPT_BACK.contains(&name)
             || KEPT_BACK_FAMILIES.iter().any(|family| name.starts_with(family))
             || named.iter().any(|other| other.eq_ignore_ascii_case(name))
+            || !trust.headers && WHO.contains(&name)
+            // Attributes are part of the event, whatever they are called.
+            || !name.starts_with(ATTRIBUTE) && is_credential(name)
     };
     let mut kept = Headers::default();
     for (name, value) in headers.iter().filter(|(name, _)| !is_kept_back(name.as_str())) {
         let bad = |what| Refusal::bad("bad_header", format!("the header `{name}` {what}"));
         let text = std::str::from_utf8(value.as_bytes()).map_err(|_| bad("is not UTF-8"))?;
-        if !name.as_str().starts_with("ce-") {
+        if !name.as_str().starts_with(ATTRIBUTE) {
             kept.push(name.as_str(), text);
             continue;
         }
-        // CloudEvents writes what HTTP can't send so.
+        // CloudEvents writes what HTTP can't send so, and what is in quotes is what stands between them.
+        let text = unquoted(text);
         let text = percent_decode(text.as_bytes()).decode_utf8().map_err(|_| bad("is not UTF-8"))?;
         if text.contains(char::is_control) {
             return Err(bad("holds a control character"));
         }
         kept.push(name.as_str(), &*text);
     }
-    Ok(match tenant {
+    Ok(match trust.tenant {
         Some(tenant) => with(kept, TENANT, Some(tenant.into())),
         None => kept,
     })
+}
+
+/// What a quoted string means (RFC 7230, 3.2.6). What is none is left as it is.
+fn unquoted(text: &str) -> Cow<'_, str> {
+    let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else { return text.into() };
+    let mut meant = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            '"' => return text.into(),
+            '\\' => match chars.next() {
+                Some(escaped) => meant.push(escaped),
+                None => return text.into(),
+            },
+            char => meant.push(char),
+        }
+    }
+    meant.into()
 }
 
 /// `headers` with this one value of `name`, or without any.
@@ -82,8 +138,12 @@ mod tests {
     use super::*;
 
     fn kept(headers: &[(&'static str, &'static str)], tenant: Option<&str>) -> Result<String, String> {
+        trusted(headers, Trust { tenant, headers: true })
+    }
+
+    fn trusted(headers: &[(&'static str, &'static str)], trust: Trust<'_>) -> Result<String, String> {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        let kept = of_request(&headers, tenant).map_err(|refusal| refusal.message)?;
+        let kept = of_request(&headers, trust).map_err(|refusal| refusal.message)?;
         Ok(kept.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "))
     }
 
@@ -105,6 +165,89 @@ mod tests {
             ("traceparent", "00-1"),
         ];
         assert_eq!(kept(&headers, None).unwrap(), "webhook-id=1 content-type=text/plain traceparent=00-1");
+    }
+
+    #[test]
+    fn credentials_stay_behind_by_what_they_are_called() {
+        for name in [
+            "authorization",
+            "proxy-authorization",
+            "cookie",
+            "x-auth-token",
+            "x-access-token",
+            "x-accesstoken",
+            "private-token",
+            "api-key",
+            "x-api-key",
+            "apikey",
+            "x-apikey",
+            "x-goog-api-key",
+            "ocp-apim-subscription-key",
+            "x-functions-key",
+            "dd-application-secret",
+            "x-client-secret",
+            "x-amz-security-token",
+            "x-csrf-token",
+            "x-gitlab-token",
+            "stripe-signature",
+            "x-hub-signature-256",
+            "signature-input",
+            "x-shopify-hmac-sha256",
+            "cf-access-jwt-assertion",
+            "x-amzn-oidc-data",
+            "x_auth_token",
+            "x-password",
+            "x-session-id",
+            "webhook-signature",
+        ] {
+            assert_eq!(kept(&[(name, "s3cret")], None).unwrap(), "", "{name}");
+        }
+        // What only looks like it, and what belongs to the event.
+        for name in [
+            "x-author",
+            "authority",
+            "idempotency-key",
+            "x-partition-key",
+            "x-tokenizer",
+            "keyboard",
+            "x-event-key",
+            "webhook-id",
+            "x-github-event",
+            "x-request-id",
+            "traceparent",
+            "ce-authtype",
+            "ce-sessiontoken",
+        ] {
+            assert_eq!(kept(&[(name, "1")], None).unwrap(), format!("{name}=1"));
+        }
+    }
+
+    /// CloudEvents over HTTP, 3.1.3.2
+    #[test]
+    fn attributes_in_quotes_are_what_stands_between_them() {
+        for (value, expected) in [
+            ("\"order placed\"", "order placed"),
+            ("\"a \\\"b\\\" \\\\c\"", "a \"b\" \\c"),
+            ("\"%C3%A9\"", "é"),
+            ("\"\"", ""),
+            ("Euro \"quoted\"", "Euro \"quoted\""),
+            ("\"a\" \"b\"", "\"a\" \"b\""),
+            ("\"a\\\"", "\"a\\\""),
+            ("\"", "\""),
+            ("%22a%22", "\"a\""),
+            ("%2522", "%22"),
+        ] {
+            assert_eq!(kept(&[("ce-a", value)], None).unwrap(), format!("ce-a={expected}"), "{value}");
+        }
+        assert_eq!(kept(&[("other", "\"a\"")], None).unwrap(), "other=\"a\"");
+    }
+
+    /// A signature covers the id, the time and the body.
+    #[test]
+    fn what_a_signature_does_not_cover_says_nothing_of_who_it_is() {
+        let headers = [("Tenant", "t2"), ("actor_id", "a"), ("run_id", "r"), ("x-other", "1")];
+        assert_eq!(trusted(&headers, Trust { tenant: None, headers: false }).unwrap(), "x-other=1");
+        assert_eq!(trusted(&headers, Trust { tenant: Some("t1"), headers: false }).unwrap(), "x-other=1 tenant=t1");
     }
 
     #[test]

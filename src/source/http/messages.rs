@@ -12,6 +12,10 @@ use crate::{event::Headers, json};
 
 const STRUCTURED: &str = "application/cloudevents+json";
 const FORMATS: &str = "application/cloudevents";
+/// Another name of a JSON text a line, which does not look like it.
+const STREAM: &str = "application/stream+json";
+/// Many JSON texts, told apart by a control character.
+const SEQUENCE: &str = "application/json-seq";
 
 /// What a body holds, going by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +42,10 @@ impl Form {
         let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let is_one = media_type.split_once('/').is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty());
         match &*media_type {
-            "application/x-ndjson" | "application/ndjson" => Ok(Self::Lines),
+            other if is_lines(other) => Ok(Self::Lines),
             "application/cloudevents-batch+json" => Ok(Self::Batch),
             STRUCTURED => Ok(Self::Json),
-            other if !is_one || other.starts_with(FORMATS) => {
+            other if !is_one || other.starts_with(FORMATS) || other == SEQUENCE => {
                 Err(Refusal::unreadable(format!("`{content_type}` can't be read here")))
             }
             other if other.ends_with("/json") || other.ends_with("+json") => Ok(Self::Json),
@@ -78,13 +82,15 @@ impl Form {
                     json::check(line).map_err(not_json)?;
                     Ok((headers.clone(), body.slice_ref(line)))
                 };
-                some(lines.map(message).collect::<Result<_, _>>()?)
+                let messages: Vec<_> = lines.map(message).collect::<Result<_, _>>()?;
+                if messages.is_empty() { Err(empty()) } else { Ok(messages) }
             }
             Self::Batch => {
                 let headers = with(headers, "content-type", Some(STRUCTURED.into()));
                 let members: Vec<&RawValue> = serde_json::from_slice(&body).map_err(|error| not_json(&error))?;
                 let message = |member: &RawValue| (headers.clone(), body.slice_ref(member.get().as_bytes()));
-                some(members.into_iter().take(most + 1).map(message).collect())
+                // There may be none (CloudEvents over HTTP, 3.3.2).
+                Ok(members.into_iter().take(most + 1).map(message).collect())
             }
         }
     }
@@ -95,8 +101,13 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Refusal> 
     headers.get(&name).map(|value| value.to_str().map_err(unreadable)).transpose()
 }
 
-fn some(messages: Vec<(Headers, Bytes)>) -> Result<Vec<(Headers, Bytes)>, Refusal> {
-    if messages.is_empty() { Err(empty()) } else { Ok(messages) }
+/// Whether a media type is one of the names of a JSON text a line.
+fn is_lines(media_type: &str) -> bool {
+    let Some(("application" | "text", name)) = media_type.split_once('/') else { return false };
+    // Such as `vnd.elasticsearch+x-ndjson`.
+    let name = name.rsplit('+').next().unwrap_or(name);
+    let name = name.strip_prefix("x-").unwrap_or(name).replace('-', "");
+    matches!(&*name, "ndjson" | "jsonl" | "jsonlines" | "ldjson" | "jsonstream") || media_type == STREAM
 }
 
 fn empty() -> Refusal {
@@ -133,6 +144,19 @@ mod tests {
             ("Application/CloudEvents+JSON", Form::Json),
             ("application/vnd.a+json", Form::Json),
             ("application/x-ndjson", Form::Lines),
+            ("application/ndjson", Form::Lines),
+            ("application/jsonl; charset=utf-8", Form::Lines),
+            ("application/x-jsonl", Form::Lines),
+            ("application/jsonlines", Form::Lines),
+            ("application/x-jsonlines", Form::Lines),
+            ("application/json-lines", Form::Lines),
+            ("application/x-json-lines", Form::Lines),
+            ("application/x-ldjson", Form::Lines),
+            ("application/x-json-stream", Form::Lines),
+            ("application/stream+json", Form::Lines),
+            ("application/vnd.elasticsearch+x-ndjson", Form::Lines),
+            ("text/x-ndjson", Form::Lines),
+            ("Application/JSONL", Form::Lines),
             ("application/cloudevents-batch+json;charset=UTF-8", Form::Batch),
             ("text/plain", Form::Whole),
             ("application/x-www-form-urlencoded", Form::Whole),
@@ -143,6 +167,7 @@ mod tests {
         for (name, value) in [
             ("content-type", "application/cloudevents+avro"),
             ("content-type", "application/cloudevents-batch+avro"),
+            ("content-type", "application/json-seq"),
             ("content-type", "json"),
             ("content-type", "/"),
             ("content-type", ""),
@@ -165,6 +190,7 @@ mod tests {
             bodies(Form::Batch, &batch, "[ 1, [2] ]").unwrap(),
             ["application/cloudevents+json 1", "application/cloudevents+json [2]"]
         );
+        assert!(bodies(Form::Batch, &batch, " [ ] ").unwrap().is_empty(), "a batch may be empty");
         assert_eq!(bodies(Form::Json, &[("ce-specversion", "1.0")], "").unwrap(), ["- "]);
     }
 
@@ -176,7 +202,6 @@ mod tests {
             (Form::Whole, "", "there is no event"),
             (Form::Lines, " \n\n", "there is no event"),
             (Form::Lines, "1\n\n{\n", "line 3: EOF"),
-            (Form::Batch, "[]", "there is no event"),
             (Form::Batch, "{}", "the body is not what its content type says: invalid type"),
             (Form::Batch, "[1", "the body is not what its content type says: EOF"),
         ] {

@@ -88,6 +88,17 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, "other_tenant", message)
     }
 
+    /// What a browser has sent for another site.
+    pub(super) fn other_site(why: impl Display) -> Self {
+        let hint = "give the source a `token_file`, or say `allow_unauthenticated = true` if that is meant";
+        Self::new(StatusCode::FORBIDDEN, "other_site", why).hint(hint)
+    }
+
+    pub(super) fn head(most: usize) -> Self {
+        let message = format!("the head has more than {most} bytes, which is the limit here");
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", message)
+    }
+
     pub(super) fn too_large(reason: &'static str, message: impl Display) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, reason, message).hint("send it in parts")
     }

@@ -4,37 +4,70 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     mem,
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
 
+use super::room::{Cost, Room, Rooms};
 use crate::{
     config::Webhook,
     webhook::store::{DeliveryId, Due},
 };
 
-/// Bytes that may be under way to all of them.
-const ROOM: u64 = 64 << 20;
-/// What a request counts for at least: it has a connection too.
-const LEAST: u64 = 128 << 10;
+/// How soon a webhook answers that is not counted among those that hang.
+const PROMPT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Recipients {
     all: HashMap<String, Recipient>,
     /// Those that the store is to be asked about, each once, who has waited longest first.
     queue: VecDeque<String>,
-    /// Bytes under way.
-    taken: u64,
+    rooms: Rooms,
 }
 
 #[derive(Debug, Default)]
 struct Recipient {
     /// `None` when it is not configured any more while something is under way.
     webhook: Option<Arc<Webhook>>,
-    under_way: HashSet<DeliveryId>,
+    under_way: HashMap<DeliveryId, Taken>,
     /// When something is due for it that is not yet.
     wake: Option<Timestamp>,
     is_queued: bool,
+    /// Whether it has answered soon enough when it was last sent something.
+    is_prompt: bool,
+    /// Of its requests at once, those that it has lost by not answering.
+    lost: usize,
+    /// What it waits for, when there was no room for it.
+    needs: Cost,
+}
+
+/// What a request has taken, and out of which room.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    cost: Cost,
+    is_prompt: bool,
+}
+
+impl Recipient {
+    /// Requests at once. One that hangs is tried by one at a time.
+    fn slots(&self) -> usize {
+        let concurrency = self.webhook.as_ref().map_or(1, |webhook| webhook.concurrency);
+        concurrency.saturating_sub(self.lost).max(1)
+    }
+
+    fn share_is_free(&self) -> bool {
+        !self.under_way.values().any(|taken| taken.cost.takes_share())
+    }
+
+    /// Learns from how long an answer took, or that there was none.
+    fn heard(&mut self, answer: Option<Duration>) {
+        self.is_prompt = answer.is_some_and(|time| time <= PROMPT);
+        self.lost = match answer {
+            Some(_) => self.lost.saturating_sub(1),
+            None => self.webhook.as_ref().map_or(0, |webhook| webhook.concurrency - 1),
+        };
+    }
 }
 
 /// What to ask the store about a webhook.
@@ -42,6 +75,9 @@ struct Recipient {
 pub(super) struct Look {
     pub(super) webhook: Arc<Webhook>,
     pub(super) under_way: HashSet<DeliveryId>,
+    pub(super) slots: usize,
+    pub(super) share_is_free: bool,
+    pub(super) is_prompt: bool,
 }
 
 impl Recipients {
@@ -89,30 +125,35 @@ impl Recipients {
         sleeping.filter_map(|recipient| recipient.wake).min()
     }
 
-    /// Takes out whom to ask about now. Who has its fill stays: it is asked about when something of it has ended.
-    pub(super) fn looks(&mut self) -> VecDeque<Look> {
+    /// Takes out whom to ask about now, and the room that there is for them. Who has its fill, or finds no room, stays,
+    /// and who finds none is the next to get some: those behind have no more than their share until then.
+    pub(super) fn looks(&mut self) -> (VecDeque<Look>, Rooms) {
         let mut looks = VecDeque::new();
-        if self.room() < LEAST {
-            return looks;
-        }
-        let all = &mut self.all;
+        let (all, mut rooms) = (&mut self.all, self.rooms);
         self.queue.retain(|name| {
             let Some(recipient) = all.get_mut(name) else { return false };
             let Some(webhook) = &recipient.webhook else { return true };
-            if recipient.under_way.len() >= webhook.concurrency {
+            let (slots, share_is_free) = (recipient.slots(), recipient.share_is_free());
+            if recipient.under_way.len() >= slots {
                 return true;
             }
+            let room: &mut Room = rooms.of(recipient.is_prompt);
+            if !share_is_free && !room.fits(Cost::of(0, false)) {
+                return true;
+            }
+            if !room.fits(recipient.needs) {
+                room.close();
+                return true;
+            }
+            let under_way = recipient.under_way.keys().copied().collect();
+            let is_prompt = recipient.is_prompt;
+            looks.push_back(Look { webhook: Arc::clone(webhook), under_way, slots, share_is_free, is_prompt });
             recipient.is_queued = false;
             recipient.wake = None;
-            looks.push_back(Look { webhook: Arc::clone(webhook), under_way: recipient.under_way.clone() });
+            recipient.needs = Cost::default();
             false
         });
-        looks
-    }
-
-    /// Bytes that may still be sent.
-    pub(super) fn room(&self) -> u64 {
-        ROOM.saturating_sub(self.taken)
+        (looks, rooms)
     }
 
     pub(super) fn sleep_until(&mut self, name: &str, wake: Option<Timestamp>) {
@@ -121,17 +162,30 @@ impl Recipients {
         }
     }
 
-    pub(super) fn begin(&mut self, name: &str, due: &Due) {
-        self.taken += cost(due);
+    /// There is no room yet for what is due for it.
+    pub(super) fn wait_for(&mut self, name: &str, needs: Cost) {
         if let Some(recipient) = self.all.get_mut(name) {
-            recipient.under_way.insert(due.id);
+            recipient.needs = needs;
+        }
+        self.ask(name);
+    }
+
+    pub(super) fn begin(&mut self, name: &str, due: &Due) {
+        if let Some(recipient) = self.all.get_mut(name) {
+            let cost = Cost::of(due.size, recipient.share_is_free());
+            let is_prompt = recipient.is_prompt;
+            self.rooms.of(is_prompt).take(cost);
+            recipient.under_way.insert(due.id, Taken { cost, is_prompt });
         }
     }
 
-    pub(super) fn end(&mut self, name: &str, due: &Due) {
-        self.taken = self.taken.saturating_sub(cost(due));
+    /// A try has ended, with an answer after so long or without any.
+    pub(super) fn end(&mut self, name: &str, due: &Due, answer: Option<Duration>) {
         if let Some(recipient) = self.all.get_mut(name) {
-            recipient.under_way.remove(&due.id);
+            if let Some(Taken { cost, is_prompt }) = recipient.under_way.remove(&due.id) {
+                self.rooms.of(is_prompt).give_back(cost);
+            }
+            recipient.heard(answer);
             if recipient.webhook.is_none() && recipient.under_way.is_empty() {
                 self.all.remove(name);
             }
@@ -143,9 +197,4 @@ impl Recipients {
     pub(super) fn is_asking(&self) -> bool {
         !self.queue.is_empty()
     }
-}
-
-/// What a delivery counts for. The largest ones find room when nothing else is under way.
-pub(super) fn cost(due: &Due) -> u64 {
-    u64::from(due.size).clamp(LEAST, ROOM)
 }

@@ -16,6 +16,8 @@ use crate::{
     webhook::store::{Delivery, NewOutput, State, Which},
 };
 
+mod fairness;
+
 const BEGIN: i64 = 1_750_000_000;
 
 fn webhook(name: &str) -> Webhook {
@@ -28,6 +30,7 @@ fn webhook(name: &str) -> Webhook {
         secrets: vec!["secret".parse().unwrap()],
         active: true,
         concurrency: 4,
+        max_pending: 1_000,
         allow_private: false,
         headers: Vec::new(),
         place: Place::file("keys/a.toml"),
@@ -231,7 +234,7 @@ async fn no_receiver_gets_more_at_once_than_it_may() {
 async fn large_payloads_wait_for_room() {
     let names = ["a", "b", "c", "d"];
     let rig = Rig::new(names.map(webhook), |_| (Duration::from_secs(1), answer(200)));
-    let large = output(1, vec![b'x'; 24 << 20]);
+    let large = output(1, vec![b'x'; 12 << 20]);
     rig.store.insert([(&large, &names[..])], (rig.clock())()).unwrap();
     rig.start().ended().await;
     let at: Vec<_> = rig.sent().iter().map(|letter| letter.at.as_secs()).collect();

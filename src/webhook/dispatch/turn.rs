@@ -1,10 +1,13 @@
 //! The dispatcher's dealings with the store, on a thread that may block.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, vec};
 
 use jiff::Timestamp;
 
-use super::recipients::{Look, cost};
+use super::{
+    recipients::Look,
+    room::{Cost, Rooms},
+};
 use crate::{
     config::Webhook,
     webhook::store::{Attempt, Due, Message, Store, StoreError},
@@ -15,10 +18,9 @@ use crate::{
 pub(super) struct Turn {
     /// Left over when they could not be noted.
     pub(super) ended: Vec<Attempt>,
-    /// Left over when there was no room for what is due.
+    /// Left over when the store could not be used.
     pub(super) looks: VecDeque<Look>,
-    /// Bytes that may be taken out.
-    pub(super) room: u64,
+    pub(super) rooms: Rooms,
     pub(super) now: Timestamp,
 }
 
@@ -29,8 +31,15 @@ pub(super) struct Found {
     pub(super) begin: Vec<(Due, Message)>,
     /// When the next one is due.
     pub(super) wake: Option<Timestamp>,
-    /// There was no room for all that is due.
-    pub(super) is_cut: bool,
+    /// What there was no room for, of what is due.
+    pub(super) needs: Option<Cost>,
+}
+
+/// What is being taken out for a webhook.
+struct Search {
+    look: Look,
+    due: vec::IntoIter<Due>,
+    found: Found,
 }
 
 impl Turn {
@@ -40,39 +49,55 @@ impl Turn {
             store.record(&self.ended)?;
             self.ended.clear();
         }
-        let mut all = Vec::new();
+        let mut searches = Vec::with_capacity(self.looks.len());
         while let Some(look) = self.looks.pop_front() {
-            let found = self.find(&look, store)?;
-            let is_cut = found.is_cut;
-            all.push(found);
-            if is_cut {
-                break;
+            searches.push(Search::new(look, store)?);
+        }
+        // Nobody gets a second one before everybody has a first.
+        let mut goes_on = true;
+        while goes_on {
+            goes_on = false;
+            for search in &mut searches {
+                goes_on |= search.begin_one(&mut self.rooms, self.now, store)?;
             }
         }
-        Ok(all)
+        Ok(searches.into_iter().map(|search| search.found).collect())
+    }
+}
+
+impl Search {
+    fn new(look: Look, store: &Store) -> Result<Self, StoreError> {
+        let mut due = store.due(&look.webhook.name, look.webhook.concurrency)?;
+        due.retain(|due| !look.under_way.contains(&due.id));
+        let found = Found { webhook: Arc::clone(&look.webhook), begin: Vec::new(), wake: None, needs: None };
+        Ok(Self { look, due: due.into_iter(), found })
     }
 
-    fn find(&mut self, Look { webhook, under_way }: &Look, store: &Store) -> Result<Found, StoreError> {
-        let mut found = Found { webhook: Arc::clone(webhook), begin: Vec::new(), wake: None, is_cut: false };
-        let pending = store.due(&webhook.name, webhook.concurrency)?;
-        for due in pending.into_iter().filter(|due| !under_way.contains(&due.id)) {
-            let cost = cost(&due);
-            if due.at > self.now {
-                found.wake = Some(due.at);
-                break;
-            }
-            if under_way.len() + found.begin.len() == webhook.concurrency {
-                break;
-            }
-            if cost > self.room {
-                found.is_cut = true;
-                break;
-            }
-            if let Some(message) = store.message(due.id)? {
-                self.room -= cost;
-                found.begin.push((due, message));
-            }
+    /// Takes out the next one, unless there is none now.
+    fn begin_one(&mut self, rooms: &mut Rooms, now: Timestamp, store: &Store) -> Result<bool, StoreError> {
+        let Look { under_way, slots, share_is_free, is_prompt, .. } = &mut self.look;
+        if under_way.len() + self.found.begin.len() >= *slots || self.found.needs.is_some() {
+            return Ok(false);
         }
-        Ok(found)
+        let Some(due) = self.due.next() else { return Ok(false) };
+        if due.at > now {
+            self.found.wake = Some(due.at);
+            // Those behind it are due later still.
+            self.due = Vec::new().into_iter();
+            return Ok(false);
+        }
+        let (room, cost) = (rooms.of(*is_prompt), Cost::of(due.size, *share_is_free));
+        if !room.fits(cost) {
+            // Those behind have what is left only if they need no more than their share.
+            room.close();
+            self.found.needs = Some(cost);
+            return Ok(false);
+        }
+        if let Some(message) = store.message(due.id)? {
+            room.take(cost);
+            *share_is_free = false;
+            self.found.begin.push((due, message));
+        }
+        Ok(true)
     }
 }

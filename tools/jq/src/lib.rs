@@ -10,6 +10,11 @@ use jaq_json::{Val, read, write};
 
 type Filter = jaq_core::Filter<JustLut<Val>>;
 
+/// Levels that a text may be nested for a program, as in jq itself. Each takes some of the stack.
+pub const MAX_DEPTH: usize = 10_000;
+/// Levels for which any stack is large enough.
+const MAX_COLOURED: usize = 500;
+
 /// A compiled program.
 pub struct Jq(Filter);
 
@@ -32,22 +37,49 @@ impl Jq {
         })
     }
 
-    /// Every result for one JSON text, each as JSON on one line. What fails ends the results.
-    pub fn results(&self, json: &[u8]) -> Vec<Result<Vec<u8>, String>> {
-        let input = match read::parse_single(json) {
-            Ok(input) => input,
-            Err(error) => return vec![Err(format!("this is not JSON: {error}"))],
-        };
+    /// The results for one JSON text as they are made, each on one line. What fails ends them. They are JSON but for
+    /// numbers that JSON has not, which are written as `NaN` and `Infinity`.
+    ///
+    /// # Errors
+    /// When the text is no JSON, or nested too deeply.
+    pub fn results(&self, json: &[u8]) -> Result<impl Iterator<Item = Result<Vec<u8>, String>>, String> {
+        if depth(json) > MAX_DEPTH {
+            return Err(format!("this is nested more than {MAX_DEPTH} levels deep"));
+        }
+        let input = read::parse_single(json).map_err(|error| format!("this is not JSON: {error}"))?;
         let context = Ctx::<JustLut<Val>>::new(&self.0.lut, Vars::new([]));
         let results = self.0.id.run((context, input)).map(unwrap_valr);
-        results.map(|result| line(&write::Pp::default(), &result.map_err(|error| error.to_string())?)).collect()
+        Ok(results.map(|result| line(&write::Pp::default(), &result.map_err(|error| error.to_string())?)))
     }
 }
 
-/// A JSON text in the colours of a terminal. `None` when it is no JSON.
+/// A JSON text in the colours of a terminal. `None` when it is no JSON, or nested too deeply for people to read.
 pub fn in_colour(json: &[u8]) -> Option<Vec<u8>> {
+    if depth(json) > MAX_COLOURED {
+        return None;
+    }
     let colours = write::Pp { styles: write::Styles::ansi(), ..write::Pp::default() };
     line(&colours, &read::parse_single(json).ok()?).ok()
+}
+
+/// How deep arrays and objects are nested. Nothing is checked otherwise.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut is_text, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            _ if is_text => {}
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn line(style: &write::Pp, value: &Val) -> Result<Vec<u8>, String> {
@@ -76,7 +108,11 @@ mod tests {
 
     fn run(program: &str, json: &str) -> Vec<Result<String, String>> {
         let jq = Jq::compile(program).unwrap();
-        jq.results(json.as_bytes()).into_iter().map(|line| line.map(|line| String::from_utf8(line).unwrap())).collect()
+        let results = match jq.results(json.as_bytes()) {
+            Ok(results) => results,
+            Err(error) => return vec![Err(error)],
+        };
+        results.map(|line| line.map(|line| String::from_utf8(line).unwrap())).collect()
     }
 
     #[test]
@@ -91,6 +127,24 @@ mod tests {
         let results = run(".a.b", r#"{"a":1}"#);
         assert!(matches!(&results[..], [Err(error)] if error.contains("index")), "{results:?}");
         assert!(matches!(&run(".", "{")[..], [Err(_)]));
+    }
+
+    #[test]
+    fn results_come_one_by_one() {
+        let jq = Jq::compile("range(infinite)").unwrap();
+        let first: Vec<_> = jq.results(b"0").unwrap().take(3).map(Result::unwrap).collect();
+        assert_eq!(first, [b"0", b"1", b"2"]);
+    }
+
+    #[test]
+    fn depth_is_what_is_nested_and_no_text() {
+        for (json, expected) in [("1", 0), ("[]", 1), (r#"[{"a":[]},[]]"#, 3), (r#"["[[\"[["]"#, 1), ("]]]", 0)] {
+            assert_eq!(depth(json.as_bytes()), expected, "{json}");
+        }
+        let deep = |levels| [vec![b'['; levels], vec![b']'; levels]].concat();
+        assert!(in_colour(&deep(MAX_COLOURED)).is_some() && in_colour(&deep(MAX_COLOURED + 1)).is_none());
+        let error = Jq::compile(".").unwrap().results(&deep(100_000)).err().unwrap();
+        assert_eq!(error, "this is nested more than 10000 levels deep");
     }
 
     #[test]

@@ -1,0 +1,108 @@
+//! Payloads as JSON on one line. A large one is made so once for all consumers that it goes to, off the thread that sources
+//! and sinks run on.
+
+use std::{collections::VecDeque, io};
+
+use bytes::Bytes;
+use tokio::{sync::Mutex, task::spawn_blocking};
+
+use crate::sink::line;
+
+/// Bytes from which on a payload is shared by those who want it, as it came and as a line.
+pub(super) const SHARED: usize = 16 << 10;
+/// Bytes of lines that are kept for whoever comes next.
+const KEPT: usize = 16 << 20;
+
+/// Lines that were made of late, the last one at the end.
+#[derive(Debug, Default)]
+pub(super) struct Lines(Mutex<VecDeque<Made>>);
+
+#[derive(Debug)]
+struct Made {
+    /// Kept so that no other payload can have its place in memory, which it is known by.
+    payload: Bytes,
+    line: Bytes,
+}
+
+impl Lines {
+    /// The payload on one line, without its end.
+    ///
+    /// # Errors
+    /// When making it panicked.
+    pub(super) async fn of(&self, payload: Bytes) -> io::Result<Bytes> {
+        if payload.len() < SHARED {
+            return Ok(on_one_line(payload));
+        }
+        // Held while one is made: of those who want the same, one makes it.
+        let mut made = self.0.lock().await;
+        let is_same = |made: &&Made| made.payload.as_ptr() == payload.as_ptr() && made.payload.len() == payload.len();
+        if let Some(found) = made.iter().find(is_same) {
+            return Ok(found.line.clone());
+        }
+        let given = payload.clone();
+        let line = spawn_blocking(move || on_one_line(given)).await?;
+        made.push_back(Made { payload, line: line.clone() });
+        let mut kept: usize = made.iter().map(|made| made.line.len()).sum();
+        while kept > KEPT
+            && let Some(oldest) = made.pop_front()
+        {
+            kept -= oldest.line.len();
+        }
+        Ok(line)
+    }
+}
+
+fn on_one_line(payload: Bytes) -> Bytes {
+    if !payload.contains(&b'\n') && !payload.contains(&b'\r') && line::is_json(&payload) {
+        return payload;
+    }
+    let mut made = Vec::with_capacity(payload.len() + 1);
+    line::append(&mut made, &payload);
+    made.pop();
+    made.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn large(begin: &str) -> Bytes {
+        format!("{begin}\"{}\"", "x".repeat(SHARED)).into()
+    }
+
+    #[tokio::test]
+    async fn a_large_payload_is_one_line_that_all_share() {
+        let lines = Lines::default();
+        let (plain, spread) = (large(""), large("\n"));
+        // What is a line already is not copied, and what has to be made is made once.
+        assert_eq!(lines.of(plain.clone()).await.unwrap().as_ptr(), plain.as_ptr());
+        let (first, second) = (lines.of(spread.clone()).await.unwrap(), lines.of(spread.clone()).await.unwrap());
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        assert_eq!(first, plain);
+        assert_ne!(
+            lines.of(Bytes::copy_from_slice(&spread)).await.unwrap().as_ptr(),
+            first.as_ptr(),
+            "another payload"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_bounded() {
+        let lines = Lines::default();
+        for _ in 0..40 {
+            lines.of(Bytes::from(vec![b'\xff'; 1 << 20])).await.unwrap();
+        }
+        let kept = lines.0.lock().await;
+        assert!(kept.iter().map(|made| made.line.len()).sum::<usize>() <= KEPT && !kept.is_empty());
+        drop(kept);
+        lines.of(Bytes::from(vec![b'\xff'; KEPT])).await.unwrap();
+        assert!(lines.0.lock().await.is_empty(), "it is larger than all that is kept");
+    }
+
+    #[tokio::test]
+    async fn small_payloads_are_lines_as_well() {
+        for (payload, expected) in [("{\n\"a\": 1}", "{\"a\":1}"), ("plain", "\"plain\""), ("7", "7"), ("", "\"\"")] {
+            assert_eq!(Lines::default().of(payload.into()).await.unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Until when a client may keep us waiting.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+};
+
+use axum::{extract::connect_info::Connected, serve::IncomingStream};
+use tokio::time::Instant;
+
+use super::{Limits, Listener};
+
+/// The time and the bytes that a client has for a request's head, and the time for taking an answer. There is no end to it
+/// while we work for the client.
+#[derive(Clone)]
+pub struct Patience {
+    limits: Limits,
+    state: Arc<Mutex<State>>,
+}
+
+/// What a connection waits for.
+struct State {
+    /// `None` while it waits for us.
+    wait: Option<Wait>,
+    /// Bytes that it has sent since.
+    read: usize,
+    /// Has it look at the time again.
+    waker: Option<Waker>,
+}
+
+#[derive(Clone, Copy)]
+struct Wait {
+    since: Instant,
+    until: Instant,
+}
+
+impl Patience {
+    pub(super) fn new(limits: Limits) -> Self {
+        let since = Instant::now();
+        let state = State { wait: Some(Wait { since, until: since + limits.head }), read: 0, waker: None };
+        Self { limits, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Time does not count as long as the result lives.
+    pub fn suspend(self) -> Suspended {
+        self.lock().wait = None;
+        Suspended(self)
+    }
+
+    /// When it ends. Whoever asks is woken when that becomes earlier.
+    pub(super) fn until(&self, waker: &Waker) -> Option<Instant> {
+        let mut state = self.lock();
+        match &mut state.waker {
+            Some(known) => known.clone_from(waker),
+            None => state.waker = Some(waker.clone()),
+        }
+        state.wait.map(|wait| wait.until)
+    }
+
+    /// Bytes that may be read now: of a head so many, of what follows as many as come.
+    pub(super) fn may_read(&self) -> usize {
+        let state = self.lock();
+        state.wait.map_or(usize::MAX, |_| self.limits.max_head.saturating_sub(state.read))
+    }
+
+    pub(super) fn has_read(&self, bytes: usize) {
+        let mut state = self.lock();
+        if state.wait.is_some() {
+            state.read += bytes;
+        }
+    }
+
+    /// Since when the client has been waited for.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.lock().wait.map(|wait| wait.since)
+    }
+
+    /// Ends it now, unless we work for the client.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        if let Some(wait) = &mut state.wait {
+            wait.until = Instant::now();
+            if let Some(waker) = state.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Work for a client.
+pub struct Suspended(Patience);
+
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        let since = Instant::now();
+        let mut state = self.0.lock();
+        state.wait = Some(Wait { since, until: since + self.0.limits.idle });
+        state.read = 0;
+    }
+}
+
+impl Connected<IncomingStream<'_, Listener>> for Patience {
+    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
+        stream.io().patience()
+    }
+}

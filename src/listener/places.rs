@@ -1,0 +1,147 @@
+//! A place for each connection. When there is none left, one that keeps us waiting has to leave for the next: of the
+//! address that has most, the one that has been waited for longest.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
+
+use super::{Limits, Patience};
+
+/// How long a connection keeps its place at least: a request is on its way.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often somebody who waits for a place has another one leave.
+const PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) struct Places {
+    free: Arc<Semaphore>,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Default)]
+struct Taken {
+    all: HashMap<u64, (IpAddr, Patience)>,
+    /// The next one's number.
+    next: u64,
+}
+
+/// A place, which is free again once this is dropped.
+pub(super) struct Place {
+    number: u64,
+    taken: Arc<Mutex<Taken>>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Places {
+    pub(super) fn new(count: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(count)), taken: Arc::default() }
+    }
+
+    /// Waits for a place, from when on there is patience with who has it. Cancel safe.
+    pub(super) async fn take(&self, address: IpAddr, limits: Limits) -> (Place, Patience) {
+        let permit = loop {
+            if self.free.available_permits() == 0 {
+                self.make_room();
+            }
+            // Never closed, so there always is a place in the end.
+            if let Ok(permit) = timeout(PAUSE, Arc::clone(&self.free).acquire_owned()).await {
+                break permit.ok();
+            }
+        };
+        let patience = Patience::new(limits);
+        let mut taken = lock(&self.taken);
+        let number = taken.next;
+        taken.next += 1;
+        taken.all.insert(number, (network(address), patience.clone()));
+        (Place { number, taken: Arc::clone(&self.taken), _permit: permit }, patience)
+    }
+
+    fn make_room(&self) {
+        let taken = lock(&self.taken);
+        let mut count = HashMap::<IpAddr, usize>::new();
+        taken.all.values().for_each(|(address, _)| *count.entry(*address).or_default() += 1);
+        let now = Instant::now();
+        let waited = |(address, patience): &'_ (IpAddr, Patience)| {
+            let waited = now.saturating_duration_since(patience.since()?);
+            (waited >= GRACE).then(|| ((count.get(address).copied(), waited), patience.clone()))
+        };
+        let longest = taken.all.values().filter_map(waited).max_by_key(|(rank, _)| *rank);
+        if let Some((_, patience)) = longest {
+            patience.end();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.taken).all.remove(&self.number);
+    }
+}
+
+fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
+    taken.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What one client has for itself: of IPv6 a network of 64 bits.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::time::advance;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+    const LIMITS: Limits = Limits { connections: 4, head: HOUR, idle: HOUR, max_head: 1 };
+
+    /// Whether it would have to leave.
+    fn is_over(patience: &Patience) -> bool {
+        patience.until(futures_util::task::noop_waker_ref()).is_some_and(|until| until <= Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_most_and_is_waited_for_longest_has_to_leave() {
+        let (many, few) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let places = Places::new(4);
+        let mut kept = Vec::new();
+        for address in [few, many, many, many] {
+            kept.push(places.take(address, LIMITS).await);
+            advance(Duration::from_millis(10)).await;
+        }
+        // Somebody that is worked for stays, though waited for longest.
+        let worked = kept[1].1.clone().suspend();
+        let mut next = Box::pin(places.take(few, LIMITS));
+        assert!((&mut next).now_or_never().is_none());
+        advance(Duration::from_millis(500)).await;
+        assert!((&mut next).now_or_never().is_none());
+        assert!(kept.iter().all(|(_, patience)| !is_over(patience)), "within its grace");
+        advance(GRACE).await;
+        assert!((&mut next).now_or_never().is_none());
+        assert_eq!(kept.iter().map(|(_, patience)| is_over(patience)).collect::<Vec<_>>(), [false, false, true, false]);
+        drop(kept.remove(2));
+        next.await;
+        drop(worked);
+    }
+
+    #[test]
+    fn an_address_is_what_one_client_has() {
+        for (address, expected) in
+            [("192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.1", "192.0.2.1"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::")]
+        {
+            assert_eq!(network(address.parse().unwrap()), expected.parse::<IpAddr>().unwrap());
+        }
+    }
+}

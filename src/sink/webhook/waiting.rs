@@ -1,0 +1,70 @@
+//! The cap on what waits for a webhook (`max_pending`): beyond it nothing more is stored for this one, which is counted
+//! and said, so that a receiver that is away for good does not fill the disk that all share.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    config::Webhook,
+    metrics::Metrics,
+    webhook::store::{Store, StoreError},
+};
+
+/// For how long a count of the database is good enough to refuse by.
+const FRESH: Duration = Duration::from_secs(1);
+/// How often it is said of a webhook.
+const SAID: Duration = Duration::from_mins(1);
+
+/// How much waits for each webhook: never less than does, so that the database need rarely be counted.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    at_most: BTreeMap<String, u64>,
+    counted: Option<Instant>,
+    said: BTreeMap<String, Instant>,
+    metrics: Arc<Metrics>,
+}
+
+impl Waiting {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { at_most: BTreeMap::new(), counted: None, said: BTreeMap::new(), metrics }
+    }
+
+    /// Counts anew before so many more are stored for anybody, where that may come to a refusal. Blocks.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub(super) fn expect(&mut self, more: usize, webhooks: &[Arc<Webhook>], store: &Store) -> Result<(), StoreError> {
+        let may_be_full = |webhook: &Arc<Webhook>| self.of(&webhook.name) + more as u64 > webhook.max_pending;
+        let is_stale = self.counted.is_none_or(|counted| counted.elapsed() >= FRESH);
+        if is_stale && (self.counted.is_none() || webhooks.iter().any(may_be_full)) {
+            self.at_most = store.pending()?;
+            self.counted = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn of(&self, webhook: &str) -> u64 {
+        self.at_most.get(webhook).copied().unwrap_or_default()
+    }
+
+    /// Whether one more may wait for this webhook, which then does.
+    pub(super) fn admits(&mut self, webhook: &Webhook) -> bool {
+        let Webhook { name, max_pending, .. } = webhook;
+        let waiting = self.of(name);
+        if waiting < *max_pending {
+            self.at_most.insert(name.clone(), waiting + 1);
+            return true;
+        }
+        self.metrics.webhook(name).refused.inc();
+        if self.said.get(name).is_none_or(|said| said.elapsed() >= SAID) {
+            self.said.insert(name.clone(), Instant::now());
+            tracing::warn!(
+                webhook = name,
+                max_pending,
+                "as many deliveries wait for it as may: what comes now is not stored for it"
+            );
+        }
+        false
+    }
+}

@@ -1,0 +1,121 @@
+//! Signed requests that were taken, by their ids, for as long as their signatures are valid: what somebody has recorded
+//! and sends again is answered as it was, and nothing comes of it.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::refusal::Refusal;
+use crate::signature::{AHEAD, TOLERANCE};
+
+/// From when a request is signed for the latest time that is believed until it is too old.
+const VALID: Duration = TOLERANCE.saturating_add(AHEAD);
+/// Ids that are known at once.
+const MOST: usize = 1_000_000;
+/// When to come again while the first is under way, or there is no room.
+const AGAIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+pub(super) struct Repeats {
+    /// Nobody outside can find two ids that look the same by it.
+    hashes: RandomState,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By their hashes.
+    under_way: HashSet<u64>,
+    taken: HashSet<u64>,
+    /// Those that are taken, the oldest first.
+    since: VecDeque<(Instant, u64)>,
+}
+
+/// A request that is the first with its id. It never was if this is dropped.
+#[derive(Debug)]
+pub(super) struct Once {
+    repeats: Arc<Repeats>,
+    hash: u64,
+}
+
+impl Repeats {
+    /// `None` when a request with this id was taken.
+    ///
+    /// # Errors
+    /// When one is under way, or there is no room for another.
+    pub(super) fn enter(self: &Arc<Self>, id: &str) -> Result<Option<Once>, Refusal> {
+        let hash = self.hashes.hash_one(id);
+        let mut state = self.lock();
+        let now = Instant::now();
+        while let Some((_, oldest)) = state.since.front().copied().filter(|(since, _)| now - *since > VALID) {
+            state.taken.remove(&oldest);
+            state.since.pop_front();
+        }
+        if state.taken.contains(&hash) {
+            return Ok(None);
+        }
+        if state.taken.len() + state.under_way.len() >= MOST {
+            return Err(Refusal::later("no_room", "there are too many signed requests to tell repeats", AGAIN));
+        }
+        if !state.under_way.insert(hash) {
+            return Err(Refusal::later("repeat", "a request with this id is being worked on", AGAIN));
+        }
+        Ok(Some(Once { repeats: Arc::clone(self), hash }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Once {
+    /// The request was taken.
+    pub(super) fn done(self) {
+        let mut state = self.repeats.lock();
+        state.taken.insert(self.hash);
+        state.since.push_back((Instant::now(), self.hash));
+        drop(state);
+    }
+}
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        self.repeats.lock().under_way.remove(&self.hash);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_id_is_known_for_as_long_as_a_signature_is_valid() {
+        let repeats = Arc::<Repeats>::default();
+        repeats.enter("a").unwrap().unwrap().done();
+        advance(VALID).await;
+        assert!(repeats.enter("a").unwrap().is_none());
+        assert!(repeats.enter("b").unwrap().is_some());
+        advance(Duration::from_millis(1)).await;
+        repeats.enter("a").unwrap().unwrap().done();
+        assert!(repeats.enter("a").unwrap().is_none());
+        let state = repeats.lock();
+        assert_eq!((state.taken.len(), state.since.len(), state.under_way.len()), (1, 1, 0));
+    }
+
+    #[tokio::test]
+    async fn what_came_to_nothing_may_be_sent_again() {
+        let repeats = Arc::<Repeats>::default();
+        let first = repeats.enter("a").unwrap().unwrap();
+        assert_eq!(repeats.enter("a").unwrap_err().reason, "repeat");
+        drop(first);
+        repeats.enter("a").unwrap().unwrap().done();
+        assert!(repeats.enter("a").unwrap().is_none());
+    }
+}

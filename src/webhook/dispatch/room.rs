@@ -1,0 +1,101 @@
+//! What requests that are under way may take up. Each webhook has a share that nobody else can take. What goes beyond
+//! comes out of one of two rooms: webhooks that answer promptly have one for themselves, and all others the other, so that
+//! those that hang only hold up each other.
+
+/// Requests in a room.
+const REQUESTS: usize = 256;
+/// Bytes in a room.
+const BYTES: u64 = 32 << 20;
+/// Bytes of a webhook's own share, which has one request.
+const SHARE: u64 = 64 << 10;
+
+/// What a request takes up beyond its webhook's share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cost {
+    requests: usize,
+    bytes: u64,
+}
+
+impl Cost {
+    /// Of a request with so many bytes, where the share is free or not. The largest find room when nothing else is there.
+    pub(super) fn of(size: u32, share_is_free: bool) -> Self {
+        let (requests, own) = if share_is_free { (0, SHARE) } else { (1, 0) };
+        Self { requests, bytes: u64::from(size).saturating_sub(own).min(BYTES) }
+    }
+
+    /// Whether it takes its webhook's share.
+    pub(super) fn takes_share(self) -> bool {
+        self.requests == 0
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
+    taken: Cost,
+    /// Somebody waits for more than there is: what becomes free is for that one.
+    is_closed: bool,
+}
+
+impl Room {
+    pub(super) fn fits(&self, cost: Cost) -> bool {
+        let fits = self.taken.requests + cost.requests <= REQUESTS && self.taken.bytes + cost.bytes <= BYTES;
+        cost == Cost::default() || !self.is_closed && fits
+    }
+
+    pub(super) fn take(&mut self, cost: Cost) {
+        self.taken.requests += cost.requests;
+        self.taken.bytes += cost.bytes;
+    }
+
+    pub(super) fn give_back(&mut self, cost: Cost) {
+        self.taken.requests -= cost.requests;
+        self.taken.bytes -= cost.bytes;
+    }
+
+    /// Nothing more than shares can be had.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rooms {
+    prompt: Room,
+    others: Room,
+}
+
+impl Rooms {
+    pub(super) fn of(&mut self, is_prompt: bool) -> &mut Room {
+        if is_prompt { &mut self.prompt } else { &mut self.others }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_can_be_had_whatever_is_taken() {
+        let mut room = Room::default();
+        let large = Cost::of(u32::MAX, false);
+        assert!(room.fits(large));
+        room.take(large);
+        assert!(room.fits(Cost::of(64 << 10, true)));
+        assert!(!room.fits(Cost::of(1, false)) && !room.fits(Cost::of((64 << 10) + 1, true)));
+        room.give_back(large);
+        room.close();
+        assert!(room.fits(Cost::of(1, true)) && !room.fits(Cost::of(1, false)));
+    }
+
+    #[test]
+    fn requests_are_bounded_however_small_they_are() {
+        let mut room = Room::default();
+        let small = Cost::of(0, false);
+        let mut count = 0;
+        while room.fits(small) {
+            room.take(small);
+            count += 1;
+        }
+        assert_eq!(count, REQUESTS);
+    }
+}
