@@ -203,6 +203,8 @@ pub enum Grant {
     State,
     /// Calls of the API in `[api]`.
     Api,
+    /// Saying in its outputs for whom and as part of what an event happened.
+    Identity,
 }
 
 /// What happens to the events of a filter that keeps breaking and has no last good version.

@@ -24,6 +24,9 @@ pub const MAX_SUBJECT: usize = 1024;
 /// Longest id of an event, in bytes. A longer one is replaced by its digest.
 pub const MAX_ID: usize = 256;
 
+/// Bytes that a header takes beside its name and value.
+const HEADER: usize = size_of::<(ByteString, ByteString)>();
+
 /// One immutable message inside the router.
 ///
 /// Strings share the buffer that they came in: cloning an event allocates nothing but its header list.
@@ -59,6 +62,13 @@ pub struct Origin {
 }
 
 impl Event {
+    /// Bytes that the event holds in memory: payload, headers and names.
+    pub fn size(&self) -> u64 {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER);
+        let names = self.id.len() + self.event_type.len() + self.subject.len();
+        (self.payload.len() + headers.sum::<usize>() + names) as u64
+    }
+
     /// Where in which trace the event was sent, if that is known.
     pub fn trace(&self) -> Option<TraceParent<'_>> {
         TraceParent::parse(self.headers.get(identity::TRACEPARENT)?)

@@ -5,13 +5,14 @@ use std::{collections::VecDeque, iter, sync::Arc};
 
 use tokio::{
     runtime::Handle,
-    sync::{Notify, mpsc},
+    sync::{Notify, futures::Notified, mpsc},
     task::JoinSet,
 };
 
 use crate::{
     ack::Ticket,
     config,
+    event::Event,
     metrics::SourceMetrics,
     registry::{Key, Snapshots},
     sink::outlet::Queue,
@@ -23,11 +24,13 @@ mod dedup;
 pub mod double;
 mod intake;
 mod lane;
+#[cfg(test)]
+mod tests;
 
 use dedup::Dedup;
 pub use intake::Intake;
 use intake::Waiting;
-use lane::Lane;
+use lane::{Lane, Surroundings};
 
 /// Batches that may wait before one lane.
 const LANE_QUEUE: usize = 16;
@@ -36,8 +39,26 @@ const LANE_QUEUE: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     pub events: usize,
-    /// Bytes of payload.
+    /// Bytes of events, headers included.
     pub bytes: u64,
+}
+
+impl Budget {
+    /// What an event of this size takes of the bytes: no less than its share, so that bytes alone tell how much of both is
+    /// used.
+    pub fn cost(&self, size: u64) -> u64 {
+        size.max(self.share())
+    }
+
+    /// What is free in the same measure.
+    pub fn free(&self, events: usize, bytes: u64) -> u64 {
+        let events = self.events.saturating_sub(events) as u64;
+        self.bytes.saturating_sub(bytes).min(self.share().saturating_mul(events))
+    }
+
+    fn share(&self) -> u64 {
+        self.bytes.div_ceil(self.events.max(1) as u64)
+    }
 }
 
 /// An event on its way through one key.
@@ -47,6 +68,8 @@ pub struct Item {
     pub key: Arc<Key>,
     /// The registry's generation that `key` belongs to.
     pub generation: u64,
+    /// Equal for events of the key that must stay in order.
+    pub order: u64,
     /// Routes of the key that are through with the event already.
     pub done: Vec<Arc<str>>,
 }
@@ -76,21 +99,21 @@ impl Pipeline {
         let settings = config.pipeline;
         let budget = Budget { events: settings.in_flight.get(), bytes: settings.in_flight_bytes };
         let mut tasks = JoinSet::new();
-        let mut lanes = Vec::new();
+        let (mut lanes, taken) = (Vec::new(), Arc::new(Notify::new()));
         for _ in 0..settings.lanes.get() {
             let (sender, items) = mpsc::channel(LANE_QUEUE);
-            let lane = Lane::new(items, snapshots.clone(), dead_letters.clone(), Arc::clone(quarantined));
-            let mut stop = stop.clone();
-            let run = async move {
-                tokio::select! {
-                    () = lane.run() => {}
-                    () = stop.ended() => {}
-                }
+            let surroundings = Surroundings {
+                snapshots: snapshots.clone(),
+                dead_letters: dead_letters.clone(),
+                quarantined: Arc::clone(quarantined),
+                taken: Arc::clone(&taken),
+                budget,
+                stop: stop.clone(),
             };
-            tasks.spawn_on(run, runtime);
+            tasks.spawn_on(Lane::new(items, surroundings).run(), runtime);
             lanes.push(sender);
         }
-        let doors = Doors { lanes, snapshots: snapshots.clone(), dead_letters: dead_letters.clone() };
+        let doors = Doors { lanes, taken, snapshots: snapshots.clone(), dead_letters: dead_letters.clone() };
         (Self { doors, budget, dedup: config.dedup.clone(), tracer }, tasks)
     }
 
@@ -101,70 +124,112 @@ impl Pipeline {
     }
 }
 
-/// What goes to one lane together, with its place there.
-type Batch<'a> = (mpsc::Permit<'a, Vec<Item>>, Vec<Item>);
+/// How the keys share a source's budget: a key may let wait as much as is free. So one that lets everything wait takes half of
+/// it, nine of them nine tenths, and the others go on.
+#[derive(Debug)]
+pub struct Shares {
+    snapshots: Snapshots,
+    budget: Budget,
+}
+
+impl Shares {
+    /// The key whose share is used up, of those that the event concerns, while other keys could go on. `events` and `bytes`
+    /// are in use.
+    pub fn exceeded(&self, event: &Event, (events, bytes): (usize, u64)) -> Option<Arc<Key>> {
+        let snapshot = self.snapshots.borrow();
+        let (free, mut exceeded) = (self.budget.free(events, bytes), None);
+        snapshot.candidates(event, |key| {
+            if key.load.exceeds(free) {
+                exceeded = Some(Arc::clone(key));
+            }
+        });
+        exceeded.filter(|_| snapshot.has_idle_key())
+    }
+}
+
+/// What goes to one lane together.
+enum Batch<'a> {
+    Empty,
+    /// With its place there.
+    Open(mpsc::Permit<'a, Vec<Item>>, Vec<Item>),
+    /// The lane has no place.
+    Full,
+}
 
 /// Where intakes send what they take.
 #[derive(Clone, Debug)]
 pub struct Doors {
     lanes: Vec<mpsc::Sender<Vec<Item>>>,
+    /// Hears whenever a lane has taken a batch.
+    taken: Arc<Notify>,
     snapshots: Snapshots,
     dead_letters: Queue,
 }
 
 impl Doors {
-    /// Sends from the front of what waits all that has a place, and to each lane at once: one by one, each would wake it
-    /// for a single event. What can never have a place, because its lane has ended, is dropped: its event goes back to
-    /// its source.
+    /// Sends all that has a place of what waits, in order, and to each lane at once: one by one, each would wake it for a
+    /// single event. Behind one without a place those of its key or lane stay too. What can never have a place, because
+    /// its lane has ended, is dropped: its event goes back to its source.
     fn send(&self, waiting: &mut VecDeque<Waiting>) {
-        let mut batches: Vec<_> = iter::repeat_with(|| None).take(self.lanes.len()).collect();
-        while self.send_front(waiting, &mut batches) {}
-        // An empty one found no place in its key's buffer.
-        for (place, items) in batches.into_iter().flatten().filter(|(_, items)| !items.is_empty()) {
-            place.send(items);
+        let mut batches: Vec<_> = iter::repeat_with(|| Batch::Empty).take(self.lanes.len()).collect();
+        let mut full: Vec<Arc<Key>> = Vec::new();
+        for _ in 0..waiting.len() {
+            let Some(next) = waiting.pop_front() else { break };
+            let left = match next {
+                Waiting::DeadLetter(output) => match self.dead_letters.try_reserve() {
+                    Some(place) => {
+                        place.send(output);
+                        None
+                    }
+                    None => Some(Waiting::DeadLetter(output)),
+                },
+                Waiting::Item(lane, item) if full.iter().any(|key| Arc::ptr_eq(key, &item.key)) => {
+                    Some(Waiting::Item(lane, item))
+                }
+                Waiting::Item(lane, item) => {
+                    let left = self.put(lane, item, &mut batches[lane]);
+                    if matches!(batches[lane], Batch::Open(..)) {
+                        full.extend(left.iter().map(|item| Arc::clone(&item.key)));
+                    }
+                    left.map(|item| Waiting::Item(lane, item))
+                }
+            };
+            waiting.extend(left);
+        }
+        for batch in batches {
+            // An empty one found no place in its key's buffer.
+            if let Batch::Open(place, items) = batch
+                && !items.is_empty()
+            {
+                place.send(items);
+            }
         }
     }
 
-    /// Sends the first of what waits or puts it into the batch for its lane, if there is a place for it, and says whether
-    /// it did.
-    fn send_front<'a>(&'a self, waiting: &mut VecDeque<Waiting>, batches: &mut [Option<Batch<'a>>]) -> bool {
-        match waiting.front() {
-            Some(Waiting::DeadLetter(_)) => {
-                let Some(place) = self.dead_letters.try_reserve() else { return false };
-                if let Some(Waiting::DeadLetter(output)) = waiting.pop_front() {
-                    place.send(output);
-                }
-            }
-            Some(Waiting::Item(lane, item)) => {
-                let (_, items) = match &mut batches[*lane] {
-                    Some(batch) => batch,
-                    none => match self.lanes[*lane].try_reserve() {
-                        Ok(place) => none.insert((place, Vec::new())),
-                        Err(mpsc::error::TrySendError::Full(())) => return false,
-                        Err(mpsc::error::TrySendError::Closed(())) => return waiting.pop_front().is_some(),
-                    },
-                };
-                let Ok(buffer) = item.key.buffer.try_acquire() else { return false };
-                buffer.forget();
-                if let Some(Waiting::Item(_, item)) = waiting.pop_front() {
-                    items.push(item);
-                }
-            }
-            None => return false,
+    /// Puts an item into the batch for its lane. Returns it when there is no place.
+    fn put<'a>(&'a self, lane: usize, item: Item, batch: &mut Batch<'a>) -> Option<Item> {
+        if let Batch::Empty = batch {
+            *batch = match self.lanes[lane].try_reserve() {
+                Ok(place) => Batch::Open(place, Vec::new()),
+                Err(mpsc::error::TrySendError::Full(())) => Batch::Full,
+                Err(mpsc::error::TrySendError::Closed(())) => return None,
+            };
         }
-        true
+        let Batch::Open(_, items) = batch else { return Some(item) };
+        let Ok(buffer) = item.key.buffer.try_acquire() else { return Some(item) };
+        buffer.forget();
+        items.push(item);
+        None
     }
 
-    /// Resolves when there may be a place. Cancel safe. Waits for ever when nothing needs one.
-    async fn place_for(&self, waiting: Option<&Waiting>) {
-        // Whether the place is still there is seen when it is taken; an error means that there is nobody to wait for.
-        match waiting {
-            Some(Waiting::DeadLetter(_)) => self.dead_letters.has_place().await,
-            Some(Waiting::Item(lane, item)) => {
-                let _ = item.key.buffer.acquire().await;
-                let _ = self.lanes[*lane].reserve().await;
-            }
-            None => std::future::pending().await,
+    /// Resolves when there may be a place. Cancel safe. Waits for ever when nothing needs one. `taken` must be older than
+    /// the last try.
+    async fn place_for(&self, waiting: &VecDeque<Waiting>, taken: Notified<'_>) {
+        let letters = waiting.iter().any(|next| matches!(next, Waiting::DeadLetter(_)));
+        tokio::select! {
+            () = taken, if !waiting.is_empty() => {}
+            () = self.dead_letters.has_place(), if letters => {}
+            else => std::future::pending().await,
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
 mod attach;
 mod by_type;
 mod index;
+mod load;
 mod loader;
 mod subscription_id;
 mod tenure;
@@ -29,6 +30,7 @@ mod wire;
 pub use attach::{Attach, AttachError, Change, Serving, Standing};
 use by_type::ByType;
 pub use index::Index;
+pub use load::{Held, Load};
 pub use loader::{Loader, Report};
 pub use subscription_id::SubscriptionId;
 pub use tenure::{EnterError, Entrant, LEASE, Tenure, Tenures};
@@ -59,12 +61,16 @@ pub struct Key {
     pub workers: Arc<Semaphore>,
     /// Places for events that wait for their lane. A source takes one, the lane gives it back.
     pub buffer: Arc<Semaphore>,
+    /// What waits in the lanes, of all generations.
+    pub load: Arc<Load>,
     pub retry: Retry,
     /// Without one payloads are taken as they come.
     pub decoding: Option<Decoding>,
     /// Without one every event passes as it is.
     pub filter: Option<Filter>,
     pub on_quarantine: OnQuarantine,
+    /// Whether the filter may say for whom an event happened.
+    pub sets_identity: bool,
     /// Without one outputs may look like anything.
     pub validation: Option<Validation>,
     pub routes: Vec<Route>,
@@ -150,6 +156,11 @@ impl Snapshot {
         };
         self.index.look_up(&event.subject, &event.event_type, &mut found);
         self.by_type.look_up(&event.event_type, found);
+    }
+
+    /// Whether a key that has had events makes none of them wait.
+    pub fn has_idle_key(&self) -> bool {
+        self.keys.iter().any(|key| key.load.is_empty() && key.metrics.matched.get() > 0)
     }
 
     pub fn key(&self, name: &str) -> Option<&Arc<Key>> {

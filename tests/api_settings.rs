@@ -157,7 +157,7 @@ grants = ["apis"]
     trommel.toml:11:12: `max_body` can't be `0`: it must be at least 1
     trommel.toml:12:23: `auth_types` can't be `admin`: it is `user` or `bot`
     trommel.toml:13:24: `scopes` can't be `mail write`: a scope is printable ASCII without spaces
-    trommel.toml:17:11: `grants` can't be `apis`: what can be granted is `api` and `state`
+    trommel.toml:17:11: `grants` can't be `apis`: what can be granted is `api`, `identity` and `state`
     ");
 }
 

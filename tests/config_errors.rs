@@ -363,7 +363,7 @@ on_quarantine = "stop"
       known words: `file`, `folder`, `nats`, `null`, `stdout` and `webhook`
     trommel.toml:16:14: `on_failure` can't be `deadletter`
       did you mean `dead_letter`?
-    trommel.toml:20:20: `grants` can't be `network`: what can be granted is `api` and `state`
+    trommel.toml:20:20: `grants` can't be `network`: what can be granted is `api`, `identity` and `state`
     trommel.toml:21:17: `on_quarantine` can't be `stop`
       known words: `dead_letter` and `pause`
     ");

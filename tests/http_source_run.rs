@@ -404,3 +404,47 @@ fn a_listener_alone_is_nothing_for_consumers() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("start it without `--idle-exit`") && !said.contains("listening"), "{said}");
 }
+
+/// What a quarantine holds takes no more than its key's share of the room: the door stays open to other keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_held_shuts_the_door_to_itself_alone() {
+    let keys = r#"
+        [[key]]
+        key = "held"
+        subject = "held.>"
+        filter = "mischief"
+        params = [{ name = "mode", type = "string" }]
+
+        [[route]]
+        key = "held"
+        params = { mode = "broken" }
+        sinks = ["out"]
+
+        [[key]]
+        key = "good"
+        subject = "good.>"
+
+        [[route]]
+        key = "good"
+        sinks = ["out"]
+    "#;
+    let grant = "[[filter]]\nname = \"mischief\"\ngrants = [\"state\"]";
+    let folder = to_file(ANYWHERE, &format!("[pipeline]\nin_flight = 40\n{grant}"));
+    let folder = folder.write("keys/all.toml", keys).plugin("mischief", "misbehave");
+    let (router, address) = start(&folder);
+    let mut taken = 0;
+    for n in 0..100 {
+        let good = post(address, &format!("/events/good.{}", n % 7), &[JSON], &format!(r#"{{"n":{n}}}"#)).await;
+        assert_eq!(good.status, 202, "{good:?}");
+        until("it comes out", async || written(&folder).contains_key(&n)).await;
+        let held = post(address, &format!("/events/held.{}", n % 7), &[JSON], r#"{"n":1000}"#).await;
+        match held.status {
+            202 => taken += 1,
+            status => assert_eq!((status, &*held.reason()), (429, "no_room"), "{held:?}"),
+        }
+    }
+    assert!((15..=25).contains(&taken), "{taken} of 40 places are held");
+    folder.put("plugins/mischief.wasm", &router::component_bytes("stamp-v1"));
+    until("what was held comes out", async || folder.read("out.ndjson").lines().count() == 100 + taken).await;
+    assert!(router.stop().status.success());
+}

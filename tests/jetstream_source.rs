@@ -208,7 +208,7 @@ async fn a_drain_leaves_nothing_waiting_for_its_ack() {
     for settings in [settings(), ack_all()] {
         let server = NatsServer::start().await;
         let admin = stocked(&server.url(), 1..=80).await;
-        let budget = Budget { events: 100, bytes: 10 };
+        let budget = Budget { events: 100, bytes: 200 };
         let mut running = Running::with_budget(&nats(&server.url()), settings.clone(), budget).await;
         let mut open = Vec::new();
         for _ in 0..5 {

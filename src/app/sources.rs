@@ -21,6 +21,10 @@ use crate::{
     },
 };
 
+/// Messages that a server may leave unacknowledged, for each that its source may have open: what was given back for later counts
+/// there until it is done, and must not keep others from being delivered.
+const OUTSTANDING: usize = 16;
+
 /// Opens every source, as soon as what it reads from is there, and runs it. Each ends with its input, or when it is told
 /// to stop.
 ///
@@ -93,7 +97,7 @@ pub(super) async fn start(
             }
             SourceKind::JetStream(settings) => {
                 let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
-                let in_flight = config.pipeline.in_flight.get();
+                let in_flight = config.pipeline.in_flight.get().saturating_mul(OUTSTANDING);
                 let connect = || async { nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at) };
                 let connection = patience.until_done(connect).await?;
                 let open = || async {
@@ -101,7 +105,7 @@ pub(super) async fn start(
                 };
                 let jetstream = patience.until_done(open).await?;
                 intake_metrics.connected.set(1);
-                sources.spawn(jetstream.run(pipeline.intake(intake_metrics), stop));
+                sources.spawn(jetstream.run(pipeline.intake(intake_metrics).giving_back(), stop));
             }
         }
     }

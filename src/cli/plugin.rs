@@ -66,7 +66,7 @@ impl File {
 /// Everything is granted, and memory as for an interpreter: whether a router would, is said apart.
 fn settings(name: &str) -> FilterSettings {
     let limits = Limits { memory: MEMORY, ..Limits::default() };
-    let grants = vec![Grant::Api, Grant::State];
+    let grants = vec![Grant::Api, Grant::Identity, Grant::State];
     FilterSettings { name: name.to_owned(), grants, on_quarantine: OnQuarantine::Pause, limits }
 }
 

@@ -171,7 +171,8 @@ fn filter(
     let grant = |text: &str| match text {
         "state" => Ok(Grant::State),
         "api" => Ok(Grant::Api),
-        _ => Err("what can be granted is `api` and `state`"),
+        "identity" => Ok(Grant::Identity),
+        _ => Err("what can be granted is `api`, `identity` and `state`"),
     };
     let grants = table.list("grants", grant).unwrap_or_default();
     if grants.contains(&Grant::Api) && !has_api {

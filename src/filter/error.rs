@@ -242,7 +242,7 @@ pub enum LoadError {
     },
     #[error("it wants {}", wish(*.0))]
     NotGranted(Grant),
-    #[error("it wants `{capability}`, which this router does not have: it has `api` and `state`")]
+    #[error("it wants `{capability}`, which this router does not have: it has `api`, `identity` and `state`")]
     UnknownCapability { capability: String },
     #[error("it imports `{capability}` but its manifest does not name it in `capabilities`: add it there")]
     NotWished { capability: &'static str },
@@ -261,6 +261,7 @@ pub enum LoadError {
 fn wish(grant: Grant) -> &'static str {
     match grant {
         Grant::State => "`state`, which it was not granted: add it to `grants` in the filter's settings",
+        Grant::Identity => "`identity`, which it was not granted: add it to `grants` in the filter's settings",
         Grant::Api => {
             "`api`, which it was not granted: add it to `grants` in the filter's settings, and say in `[api]` what is \
              called"

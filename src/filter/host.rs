@@ -180,6 +180,7 @@ fn check_capabilities(manifest: &Manifest, grants: &[Grant], imports: Imports) -
         let grant = match capability.as_str() {
             "state" => Grant::State,
             "api" => Grant::Api,
+            "identity" => Grant::Identity,
             _ => return Err(LoadError::UnknownCapability { capability: capability.clone() }),
         };
         if !grants.contains(&grant) {

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{
     ack::Ticket,
@@ -17,6 +17,7 @@ pub struct Pipeline {
     batches: mpsc::Receiver<Vec<Item>>,
     /// Received and not asked for yet.
     items: VecDeque<Item>,
+    taken: Arc<Notify>,
     dead_letters: mpsc::Receiver<Output>,
     _snapshots: watch::Sender<Arc<Snapshot>>,
 }
@@ -33,20 +34,23 @@ impl Pipeline {
             ordering: Ordering::None,
             workers: Arc::new(Semaphore::new(1)),
             buffer: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            load: Default::default(),
             retry,
             decoding: None,
             filter: None,
             on_quarantine: Default::default(),
+            sets_identity: false,
             validation: None,
             routes: vec![Route { name: "all".into(), subscription: None, sinks: vec![sinks.into()] }],
             metrics: Default::default(),
         };
         let interest = Interest::Named { subject: None, event_type: None };
         let (sender, snapshots) = watch::channel(Arc::new(Snapshot::new(1, vec![(interest, key)])));
-        let doors = Doors { lanes: vec![lane], snapshots, dead_letters: dead_letters_queue };
+        let taken = Arc::<Notify>::default();
+        let doors = Doors { lanes: vec![lane], taken: Arc::clone(&taken), snapshots, dead_letters: dead_letters_queue };
         (
             Intake::new(budget, None, doors, Default::default(), None),
-            Self { batches, items: VecDeque::new(), dead_letters, _snapshots: sender },
+            Self { batches, items: VecDeque::new(), taken, dead_letters, _snapshots: sender },
         )
     }
 
@@ -54,6 +58,7 @@ impl Pipeline {
     pub async fn next(&mut self) -> Option<Ticket> {
         while self.items.is_empty() {
             self.items.extend(self.batches.recv().await?);
+            self.taken.notify_waiters();
         }
         self.items.pop_front().map(|item| item.ticket)
     }

@@ -1,6 +1,6 @@
 //! The door between a source and the lanes.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use slab::Slab;
 use tokio::{sync::mpsc, time::Instant};
@@ -10,10 +10,10 @@ use crate::{
     event::{Event, Uid},
     metrics::SourceMetrics,
     pipeline::{
-        Budget, Doors, Item,
+        Budget, Doors, Item, Shares,
         dedup::{Dedup, Seen},
     },
-    registry::{Key, Snapshot},
+    registry::Snapshot,
     show,
     sink::{
         Output,
@@ -24,6 +24,8 @@ use crate::{
 
 /// Settled events that are taken from the lanes and outlets at once.
 const BATCH: usize = 64;
+/// How often it is said that events are given back.
+const WARNING: Duration = Duration::from_mins(1);
 /// Events that may wait before the lanes.
 const BURST: usize = 256;
 
@@ -45,6 +47,9 @@ pub struct Intake<R> {
     waiting: VecDeque<Waiting>,
     dedup: Option<Dedup>,
     doors: Doors,
+    gives_back: bool,
+    /// When it was said that events are given back.
+    warned: Option<Instant>,
     snapshot: Arc<Snapshot>,
     metrics: Arc<SourceMetrics>,
     /// Only while spans are exported.
@@ -88,6 +93,8 @@ impl<R: Send + 'static> Intake<R> {
             waiting: VecDeque::new(),
             dedup,
             doors,
+            gives_back: false,
+            warned: None,
             snapshot,
             metrics,
             tracer,
@@ -102,6 +109,22 @@ impl<R: Send + 'static> Intake<R> {
     /// How many more events the budget allows. 0 when its bytes are used up.
     pub fn room(&self) -> usize {
         if self.bytes >= self.budget.bytes { 0 } else { self.budget.events.saturating_sub(self.held) }
+    }
+
+    /// How its budget is shared, for who asks before there is a place.
+    pub fn shares(&self) -> Shares {
+        Shares { snapshots: self.doors.snapshots.clone(), budget: self.budget }
+    }
+
+    /// What the budget has free, in the measure of [`Budget::cost`].
+    fn free(&self) -> u64 {
+        self.budget.free(self.held, self.bytes)
+    }
+
+    /// Gives back events of a key whose share of the budget is used up, while other keys could go on. For a source whose
+    /// broker holds them until later.
+    pub fn giving_back(self) -> Self {
+        Self { gives_back: true, ..self }
     }
 
     /// Events pushed, and repeats of them, that [`Self::settled`] has not returned yet.
@@ -149,8 +172,9 @@ impl<R: Send + 'static> Intake<R> {
         let others: Vec<_> = others.cloned().collect();
         let done = if others.len() < key.routes.len() { others } else { Vec::new() };
         let ticket = self.enter(event, receipt, None);
-        let (lane, generation) = (lane_of(&key, &ticket, self.doors.lanes.len()), self.snapshot.generation);
-        self.waiting.push_back(Waiting::Item(lane, Item { ticket, key, generation, done }));
+        let order = key.ordering.hash(ticket.event());
+        let item = Item { ticket, key, generation: self.snapshot.generation, order, done };
+        self.waiting.push_back(Waiting::Item(lane_of(order, self.doors.lanes.len()), item));
     }
 
     /// Takes an event that could not be decoded: it becomes a dead letter with this reason code. Its payload holds the
@@ -169,7 +193,7 @@ impl<R: Send + 'static> Intake<R> {
             let (source, sequence) = (&event.origin.source, event.sequence);
             tracing::debug!(source, sequence, "the event's trace context is invalid and not carried on");
         }
-        let bytes = event.payload.len() as u64;
+        let bytes = event.size();
         self.bytes += bytes;
         self.held += 1;
         let slot = self.open.insert(Open { receipt, bytes, dedup_id, repeats: Vec::new() });
@@ -191,13 +215,31 @@ impl<R: Send + 'static> Intake<R> {
     /// Finds the keys that the event concerns and the lane of each.
     fn dispatch(&mut self, ticket: Ticket) {
         self.adopt();
+        let free = self.free();
         let (waiting, snapshot, lanes) = (&mut self.waiting, &self.snapshot, self.doors.lanes.len());
-        let before = waiting.len();
+        let (before, mut greedy) = (waiting.len(), None);
         snapshot.candidates(ticket.event(), |key| {
+            if key.load.exceeds(free) {
+                greedy = Some(Arc::clone(key));
+            }
             let (ticket, key, generation) = (ticket.share(), Arc::clone(key), snapshot.generation);
-            let lane = lane_of(&key, &ticket, lanes);
-            waiting.push_back(Waiting::Item(lane, Item { ticket, key, generation, done: Vec::new() }));
+            let order = key.ordering.hash(ticket.event());
+            let item = Item { ticket, key, generation, order, done: Vec::new() };
+            waiting.push_back(Waiting::Item(lane_of(order, lanes), item));
         });
+        if let Some(key) = greedy
+            && self.gives_back
+            && snapshot.has_idle_key()
+        {
+            // Unsettled, the tickets give the event back to its source.
+            waiting.truncate(before);
+            if self.warned.is_none_or(|warned| warned.elapsed() >= WARNING) {
+                self.warned = Some(Instant::now());
+                let source = &ticket.event().origin.source;
+                tracing::warn!(source, key = %key.name, "the key's share of the budget waits already, its events go back to the source for now");
+            }
+            return;
+        }
         self.metrics.tap.show(ticket.event());
         show::came_in(ticket.event(), waiting.len() - before);
         // The fate of the keys counts more than this one; without keys nobody wants the event.
@@ -208,6 +250,7 @@ impl<R: Send + 'static> Intake<R> {
     /// on its way, so a source must poll it after every burst and keep polling it.
     pub async fn settled(&mut self) -> (R, Outcome) {
         loop {
+            let taken = self.doors.taken.notified();
             if !self.waiting.is_empty() {
                 self.doors.send(&mut self.waiting);
             }
@@ -217,9 +260,10 @@ impl<R: Send + 'static> Intake<R> {
             tokio::select! {
                 biased;
                 // Never 0: the intake itself holds a sender.
-                _ = self.settled.recv_many(&mut self.batch, BATCH) => self.close_batch(),
-                () = self.doors.place_for(self.waiting.front()) => {}
+                _ = self.settled.recv_many(&mut self.batch, BATCH) => {}
+                () = self.doors.place_for(&self.waiting, taken) => {}
             }
+            self.close_batch();
         }
     }
 
@@ -252,7 +296,7 @@ impl<R: Send + 'static> Intake<R> {
     }
 }
 
-/// Which of so many lanes takes an event for a key.
-fn lane_of(key: &Key, ticket: &Ticket, lanes: usize) -> usize {
-    (key.ordering.hash(ticket.event()) % lanes as u64) as usize
+/// Which of so many lanes takes events of this order.
+fn lane_of(order: u64, lanes: usize) -> usize {
+    (order % lanes as u64) as usize
 }

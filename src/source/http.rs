@@ -117,6 +117,9 @@ impl Source for Http {
     async fn run(self, intake: Intake<Taken>, mut stop: Stop) -> anyhow::Result<()> {
         let Self { listener, desk, keeper, arriving } = self;
         let settings = desk.settings();
+        if !matches!(settings.answer, config::Answer::Stored(_)) {
+            desk.door().share(intake.shares());
+        }
         let app = Router::new()
             .fallback(desk::answer)
             .layer(DefaultBodyLimit::max(settings.max_body))

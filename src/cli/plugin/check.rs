@@ -242,6 +242,7 @@ fn word(grant: Grant) -> &'static str {
     match grant {
         Grant::State => "state",
         Grant::Api => "api",
+        Grant::Identity => "identity",
     }
 }
 

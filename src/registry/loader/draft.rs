@@ -188,6 +188,8 @@ impl Loader {
         same_size: bool,
     ) -> Key {
         let (workers, buffer) = self.places(key, same_size);
+        let settings = filter.map(|filter| self.settings(filter.name()));
+        let current = self.snapshots.borrow().key(&key.name).cloned();
         Key {
             name: key.name.as_str().into(),
             ordering: match &key.order_by {
@@ -196,9 +198,11 @@ impl Loader {
             },
             workers,
             buffer,
+            load: current.map(|current| Arc::clone(&current.load)).unwrap_or_default(),
             retry: key.retry,
             decoding: Decoding::new(&key.decode, &registry.avro),
-            on_quarantine: filter.map(|filter| self.settings(filter.name()).on_quarantine).unwrap_or_default(),
+            on_quarantine: settings.as_ref().map(|settings| settings.on_quarantine).unwrap_or_default(),
+            sets_identity: settings.is_some_and(|settings| settings.grants.contains(&config::Grant::Identity)),
             filter: filter.cloned(),
             validation: Validation::new(key.schema.as_ref(), key.validate),
             routes,

@@ -53,6 +53,40 @@ impl Queue {
         }
     }
 
+    /// Whether nothing more can be sent now. What is made all the same waits, and takes memory meanwhile.
+    pub fn is_full(&self) -> bool {
+        (self.outputs.capacity() == 0 || self.bytes.available_permits() == 0) && !self.outputs.is_closed()
+    }
+
+    /// Resolves when it may be that [`Self::is_full`] is over. Cancel safe.
+    pub async fn has_room(&self) {
+        // Errors mean that the sink has ended: what is sent then is dropped at once.
+        let _ = self.bytes.acquire().await;
+        let _ = self.outputs.reserve().await;
+    }
+
+    /// Hands an output over if there is a place for it now.
+    ///
+    /// # Errors
+    /// Returns the output when there is none.
+    pub fn try_send(&self, mut output: Output) -> Result<(), Output> {
+        let bytes = bytes_of(&output);
+        if bytes > 0 {
+            match Arc::clone(&self.bytes).try_acquire_many_owned(bytes) {
+                Ok(share) => output.share = Some(share),
+                Err(_) => return Err(output),
+            }
+        }
+        match self.try_reserve() {
+            Some(place) => place.send(output),
+            None => {
+                output.share = None;
+                return Err(output);
+            }
+        }
+        Ok(())
+    }
+
     /// Resolves when [`Self::try_reserve`] may succeed. Cancel safe.
     pub async fn has_place(&self) {
         tokio::select! {
@@ -79,7 +113,7 @@ impl Queue {
 
     /// The output's part of the sink's bytes. One that is larger than all of them takes them all.
     async fn share(&self, output: &Output) -> Option<OwnedSemaphorePermit> {
-        let bytes = u32::try_from(output.own_bytes()).unwrap_or(BYTES).min(BYTES);
+        let bytes = bytes_of(output);
         if bytes == 0 {
             return None;
         }
@@ -98,6 +132,11 @@ impl Queue {
             None => std::future::pending().await,
         }
     }
+}
+
+/// The bytes that count for an output.
+fn bytes_of(output: &Output) -> u32 {
+    u32::try_from(output.own_bytes()).unwrap_or(BYTES).min(BYTES)
 }
 
 /// A place in a queue.

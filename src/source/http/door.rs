@@ -1,12 +1,16 @@
 //! How much may be inside at once, and how fast it may come. A request gets a place for each of its events, or none.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use governor::{DefaultDirectRateLimiter, Quota, clock::Clock as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{refusal::Refusal, work::Taken};
-use crate::{config, event::Event};
+use crate::{config, event::Event, pipeline::Shares};
 
 /// When to come again if there is no room now.
 const NO_ROOM: Duration = Duration::from_secs(1);
@@ -22,6 +26,8 @@ pub(super) struct Door {
     events: Gate,
     bytes: Gate,
     rate: Option<Rate>,
+    /// Not there before the source runs, nor where events are stored and not taken.
+    shares: OnceLock<Shares>,
     /// Leads to the one who works. It leads nowhere once the drain has begun.
     inside: mpsc::WeakSender<Vec<Taken>>,
 }
@@ -47,7 +53,14 @@ impl Door {
             Rate { limiter, burst }
         });
         let bytes = Gate::new(pipeline.in_flight_bytes);
-        Self { events: Gate::new(pipeline.in_flight.get() as u64), bytes, rate, inside }
+        let shares = OnceLock::new();
+        Self { events: Gate::new(pipeline.in_flight.get() as u64), bytes, rate, shares, inside }
+    }
+
+    /// Lets no key have more of the room than its share.
+    pub(super) fn share(&self, shares: Shares) {
+        // A source runs once.
+        let _ = self.shares.set(shares);
     }
 
     /// The most events that a request may ever hold.
@@ -65,6 +78,12 @@ impl Door {
         if total > self.bytes.all {
             let message = format!("the request has {total} bytes, and the router takes {} at once", self.bytes.all);
             return Err(Refusal::too_large("too_large", message));
+        }
+        let in_use = (self.inside(), self.bytes.in_use());
+        let exceeded = |event| self.shares.get()?.exceeded(event, in_use);
+        if let Some(key) = asking.iter().find_map(exceeded) {
+            let message = format!("key `{}` lets as many events wait as it may", key.name);
+            return Err(Refusal::later("no_room", message, NO_ROOM));
         }
         let mut events = self.events.places(count).ok_or_else(no_room)?;
         let mut all_bytes = self.bytes.places(total).ok_or_else(no_room)?;
@@ -95,13 +114,17 @@ impl Door {
 
 /// What is larger than a gate can count never comes through it.
 fn bytes(event: &Event) -> u32 {
-    u32::try_from(event.payload.len()).unwrap_or(u32::MAX)
+    u32::try_from(event.size()).unwrap_or(u32::MAX)
 }
 
 impl Gate {
     fn new(all: u64) -> Self {
         let all = u32::try_from(all).unwrap_or(u32::MAX).min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
         Self { places: Arc::new(Semaphore::new(all as usize)), all }
+    }
+
+    fn in_use(&self) -> u64 {
+        u64::from(self.all).saturating_sub(self.places.available_permits() as u64)
     }
 
     fn places(&self, count: u32) -> Option<OwnedSemaphorePermit> {

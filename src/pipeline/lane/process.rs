@@ -1,0 +1,125 @@
+//! A route's call of `process`, again where the failure allows it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep},
+};
+
+use super::work::{At, Said, Tries, Work};
+use crate::{
+    filter::{Broken, Failure, Filter, ProcessError, Subscription, Verdict},
+    stop::Stop,
+    telemetry::{Span, Stage},
+};
+
+/// Asks the filter of the route whose turn it is. Whoever waits for it holds up the events behind this one alone.
+pub(super) async fn process(mut work: Work, mut stop: Stop) -> (Work, Said) {
+    let key = Arc::clone(&work.key);
+    let Some((filter, route)) = key.filter.as_ref().zip(key.routes.get(work.next)) else {
+        return (work, Said::Verdict(Verdict::Keep, 0));
+    };
+    let Some(subscription) = &route.subscription else { return (work, Said::Verdict(Verdict::Keep, 0)) };
+    let mut worker = None;
+    let said = {
+        let event = work.decoded.as_deref().unwrap_or_else(|| work.ticket.event());
+        let at = At { key: &key, route, ticket: &work.ticket, event };
+        let mut span = at.stage(Stage::Process);
+        let said = call(at, filter, subscription, &mut worker, &mut stop, &mut span).await;
+        match &said {
+            Said::Verdict(_, tries) => span.note("trommel.tries", i64::from(*tries)),
+            _ => span.give_up("the event was not processed"),
+        }
+        said
+    };
+    work.worker = worker;
+    (work, said)
+}
+
+async fn call(
+    at: At<'_>,
+    filter: &Filter,
+    subscription: &Arc<Subscription>,
+    worker: &mut Option<OwnedSemaphorePermit>,
+    stop: &mut Stop,
+    span: &mut Span,
+) -> Said {
+    let At { key, event, .. } = at;
+    let started = Instant::now();
+    let mut wait = key.retry.min;
+    let (mut tries, mut breaks) = (0, 0);
+    loop {
+        if worker.is_none() {
+            // The semaphore is never closed; without a permit the call would only not be bounded.
+            *worker = Arc::clone(&key.workers).acquire_owned().await.ok();
+        }
+        if filter.is_quarantined() {
+            return Said::Quarantined("the filter is quarantined".to_owned(), tries);
+        }
+        let outcome = filter.process(subscription, event, event.attempt + tries).await;
+        tries += 1;
+        let (at_least, trouble) = match outcome {
+            Ok(verdict) => return Said::Verdict(verdict, tries),
+            Err(ProcessError::Broke(broken)) => {
+                span.failed(&broken);
+                breaks += 1;
+                if breaks == 2 {
+                    return broke(at, filter, &broken, tries);
+                }
+                continue;
+            }
+            Err(ProcessError::Said(Failure::Malformed(detail))) => {
+                span.failed(&detail);
+                return Said::Dead("malformed", detail, tries);
+            }
+            Err(ProcessError::Said(Failure::Broken(detail))) => {
+                span.failed(&detail);
+                filter.quarantine();
+                return Said::Quarantined(detail, tries);
+            }
+            Err(ProcessError::Said(Failure::Retry(after, detail))) => (after, Ok(detail)),
+            Err(ProcessError::Said(Failure::Failed(detail))) => (Duration::ZERO, Ok(detail)),
+            Err(ProcessError::Host(error)) => (Duration::ZERO, Err(error)),
+        };
+        match &trouble {
+            Ok(detail) => span.failed(detail),
+            Err(error) => span.failed(error),
+        }
+        let pause = wait.mul_f64(0.5 + fastrand::f64()).max(at_least);
+        wait = (wait * 2).min(key.retry.max);
+        if started.elapsed() + pause > key.retry.patience {
+            return match trouble {
+                Ok(detail) => Said::Dead("failed", detail, tries),
+                Err(error) => returned(at, tries, &error),
+            };
+        }
+        *worker = None;
+        key.metrics.retried.inc();
+        tracing::debug!(key = %key.name, event = &*event.id, tries, ?trouble, ?pause, "will try again");
+        tokio::select! {
+            () = sleep(pause) => {}
+            // What has to be waited for is better waited for at the source.
+            () = stop.draining() => return Said::Returned,
+        }
+    }
+}
+
+/// The guest broke twice on this event.
+pub(super) fn broke(at: At<'_>, filter: &Filter, broken: &Broken, tries: Tries) -> Said {
+    let At { key, event, .. } = at;
+    let detail = broken.to_string();
+    tracing::warn!(key = %key.name, filter = filter.name(), event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason = broken.reason.code(), detail, "the filter broke");
+    if filter.record_break() || filter.is_quarantined() {
+        return Said::Quarantined(detail, tries);
+    }
+    Said::Dead(broken.reason.code(), detail, tries)
+}
+
+/// The host itself could not go on: neither the event nor the filter is to blame.
+pub(super) fn returned(at: At<'_>, tries: Tries, error: &anyhow::Error) -> Said {
+    let At { key, event, .. } = at;
+    let error = format!("{error:#}");
+    tracing::error!(key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), tries, error, "can't run the filter, event goes back to its source");
+    Said::Returned
+}

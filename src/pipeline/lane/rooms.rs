@@ -1,0 +1,167 @@
+//! Where events wait that can't go on at once, each room for one ordering value of one key: the first of a room waits for
+//! something, the others behind it, so that they don't overtake it. Nobody else waits for them.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    mem,
+    panic::resume_unwind,
+    sync::Arc,
+};
+
+use tokio::task::JoinSet;
+
+use super::work::{Said, Work};
+use crate::{
+    pipeline::Budget,
+    registry::{Held, Key},
+};
+
+/// Which room is an event's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Room {
+    key: Arc<str>,
+    order: u64,
+}
+
+/// What the first of a room waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Cause {
+    /// The filter of this key.
+    Filter(Arc<str>),
+    /// A place in the queue of this sink.
+    Sink(Arc<str>),
+}
+
+/// The place that an event takes while it waits.
+pub(super) struct Seat {
+    room: Room,
+    held: Held,
+}
+
+/// An event whose wait is over.
+pub(super) struct Waited {
+    cause: Cause,
+    pub(super) room: Room,
+    pub(super) work: Work,
+    /// What the filter said, when that was waited for.
+    pub(super) said: Option<Said>,
+}
+
+pub(super) struct Rooms {
+    budget: Budget,
+    /// Who waits behind the first.
+    behind: HashMap<Room, VecDeque<(Work, Held)>>,
+    waits: JoinSet<Waited>,
+    /// How many wait for each.
+    causes: HashMap<Cause, usize>,
+    /// Firsts that wait for a newer snapshot.
+    parked: Vec<(Work, Seat)>,
+}
+
+impl Rooms {
+    pub(super) fn new(budget: Budget) -> Self {
+        let (behind, waits, causes, parked) = Default::default();
+        Self { budget, behind, waits, causes, parked }
+    }
+
+    /// A place for an event of `key`.
+    pub(super) fn seat(&self, key: &Key, (order, size): (u64, u64)) -> Seat {
+        let held = key.load.hold(self.budget.cost(size));
+        Seat { room: Room { key: Arc::clone(&key.name), order }, held }
+    }
+
+    /// Keeps an event that must stay behind one that waits. Others are returned.
+    pub(super) fn line_up(&mut self, work: Work) -> Option<Work> {
+        // Nearly always.
+        if self.behind.is_empty() {
+            return Some(work);
+        }
+        let Seat { room, held } = self.seat(&work.key, work.measure());
+        match self.behind.get_mut(&room) {
+            Some(behind) => {
+                behind.push_back((work, held));
+                None
+            }
+            None => Some(work),
+        }
+    }
+
+    /// Lets an event wait as the first of its room.
+    pub(super) fn wait(
+        &mut self,
+        cause: Cause,
+        Seat { room, held }: Seat,
+        wait: impl Future<Output = (Work, Option<Said>)> + Send + 'static,
+    ) {
+        self.behind.entry(room.clone()).or_default();
+        *self.causes.entry(cause.clone()).or_default() += 1;
+        self.waits.spawn(async move {
+            let (work, said) = wait.await;
+            drop(held);
+            Waited { cause, room, work, said }
+        });
+    }
+
+    /// Whether events wait for this already.
+    pub(super) fn awaits(&self, cause: &Cause) -> bool {
+        self.causes.contains_key(cause)
+    }
+
+    /// Lets an event wait for a newer snapshot, as the first of its room.
+    pub(super) fn park(&mut self, mut work: Work) {
+        work.worker = None;
+        let seat = self.seat(&work.key, work.measure());
+        self.behind.entry(seat.room.clone()).or_default();
+        self.parked.push((work, seat));
+    }
+
+    pub(super) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    pub(super) fn unpark(&mut self) -> impl Iterator<Item = (Work, Room)> + use<> {
+        mem::take(&mut self.parked).into_iter().map(|(work, seat)| (work, seat.room))
+    }
+
+    /// Gives back what is parked, with all that is behind it.
+    pub(super) fn give_back_parked(&mut self) {
+        for (_, room) in self.unpark() {
+            self.behind.remove(&room);
+        }
+    }
+
+    /// Whether [`Self::next`] can tell of anybody.
+    pub(super) fn are_waiting(&self) -> bool {
+        !self.waits.is_empty()
+    }
+
+    /// The next event whose wait is over. Cancel safe. `None` when none waits.
+    pub(super) async fn next(&mut self) -> Option<Waited> {
+        let waited = match self.waits.join_next().await? {
+            Ok(waited) => waited,
+            // A fault of ours, which whoever joins the lane hears of.
+            Err(error) => resume_unwind(error.into_panic()),
+        };
+        if let Entry::Occupied(mut count) = self.causes.entry(waited.cause.clone()) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        Some(waited)
+    }
+
+    /// The first of a room has gone on: the next one of it, or none, and it is closed.
+    pub(super) fn leave(&mut self, room: &Room) -> Option<Work> {
+        let next = self.behind.get_mut(room)?.pop_front();
+        if next.is_none() {
+            self.behind.remove(room);
+        }
+        next.map(|(work, _)| work)
+    }
+
+    /// Gives back all that waits.
+    pub(super) async fn close(mut self) {
+        self.waits.shutdown().await;
+    }
+}
