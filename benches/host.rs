@@ -7,7 +7,7 @@ use std::{hint::black_box, path::Path, sync::Arc, time::Instant};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use trommel::{
-    config::{FilterSettings, LimitOverrides, Limits, OnQuarantine},
+    config::{FilterSettings, LimitOverrides, Limits},
     event::{Event, Headers, Origin},
     filter::{CallLimits, Facts, Filter, Host, Subscription},
     metrics::Metrics,
@@ -149,12 +149,7 @@ fn loading(runtime: &Runtime) {
 }
 
 fn load(runtime: &Runtime, host: &Host, name: &str) -> Filter {
-    let settings = FilterSettings {
-        name: name.to_owned(),
-        grants: Vec::new(),
-        on_quarantine: OnQuarantine::Pause,
-        limits: Limits::default(),
-    };
+    let settings = FilterSettings::new(name.to_owned());
     runtime.block_on(host.load(name, file(name), &settings)).unwrap()
 }
 

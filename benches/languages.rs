@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use tokio::runtime::{Builder, Runtime};
 use trommel::{
-    config::{FilterSettings, Grant, LimitOverrides, Limits, OnQuarantine},
+    config::{FilterSettings, Grant, LimitOverrides, Limits},
     event::{Event, Headers, Origin},
     filter::{CallLimits, Filter, Host, Subscription, Verdict},
     metrics::Metrics,
@@ -29,6 +29,9 @@ const LIMITS: Limits = Limits {
     host_calls: 16,
     log_lines: 0,
     component: 64 << 20,
+    compile_memory: 512 << 20,
+    compile_cpu: std::time::Duration::from_secs(60),
+    state: 256 << 20,
 };
 const BATCH: usize = 64;
 
@@ -56,8 +59,7 @@ fn measure(runtime: &Runtime, name: &str) {
     let load = || {
         let host = Host::new(Some(cache.path().to_owned()), None, Arc::new(Metrics::default())).unwrap();
         let grants = vec![Grant::Api, Grant::State];
-        let settings =
-            FilterSettings { name: name.to_owned(), grants, on_quarantine: OnQuarantine::Pause, limits: LIMITS };
+        let settings = FilterSettings { grants, limits: LIMITS, ..FilterSettings::new(name.to_owned()) };
         let start = Instant::now();
         let filter = runtime.block_on(host.load(name, file.clone(), &settings)).unwrap();
         (filter, start.elapsed().as_secs_f64() * 1e3)

@@ -394,6 +394,7 @@ impl Current {
             let Report { generation, refused } = tokio::select! {
                 () = watch.changed() => loader.reload().await,
                 () = reload.notified() => loader.reload().await,
+                () = loader.compiled() => loader.reload().await,
                 () = quarantined.notified() => loader.roll_back().await,
                 1.. = changes.recv_many(&mut arrived, CHANGES) => {
                     loader.change(mem::take(&mut arrived)).await;

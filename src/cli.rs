@@ -10,8 +10,11 @@ use clap::{Args, Parser, Subcommand};
 use refusal::{Kind, Refusal};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::filter::compile_apart;
+
 pub mod check;
 mod columns;
+mod compile_component;
 pub mod consume;
 pub mod deliveries;
 pub mod dev;
@@ -82,12 +85,17 @@ enum Command {
     /// Run the jq program of a consumer, which starts this
     #[command(hide = true)]
     JqWorker,
+    #[command(hide = true)]
+    CompileComponent(compile_component::CompileComponent),
     /// Print the version of the router and of the filter contracts that it serves
     Version,
 }
 
 impl Cli {
     pub fn execute(self) -> ExitCode {
+        if let Err(error) = compile_apart() {
+            return failed(&anyhow::Error::from(error).context("can't tell which program this is"));
+        }
         let ended = match self.command {
             Command::Run(run) => return run.execute(),
             Command::Keys(keys) => return keys.execute(),
@@ -107,6 +115,7 @@ impl Cli {
             Command::Plugin(plugin) => return plugin.execute(),
             Command::JqWorker => return consume::work_on_jq(),
             Command::Check(check) => check.execute(),
+            Command::CompileComponent(component) => component.execute(),
             Command::Version => version(),
         };
         ended.unwrap_or_else(|error| failed(&error))

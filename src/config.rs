@@ -195,7 +195,42 @@ pub struct FilterSettings {
     /// Capabilities that the component may have if it asks for them.
     pub grants: Vec<Grant>,
     pub on_quarantine: OnQuarantine,
+    pub instances: Instances,
+    /// SHA-256 of the only content that is taken, in hex; `None` takes any.
+    pub digest: Option<String>,
     pub limits: Limits,
+}
+
+impl FilterSettings {
+    /// Those of a component of which nothing is said.
+    pub fn new(name: String) -> Self {
+        Self {
+            name,
+            grants: Vec::new(),
+            on_quarantine: OnQuarantine::default(),
+            instances: Instances::default(),
+            digest: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// What is said of a filter, or of every one.
+    pub fn filter(&self, name: &str) -> FilterSettings {
+        let given = self.filters.iter().find(|settings| settings.name == name).cloned();
+        given.unwrap_or_else(|| FilterSettings { limits: self.limits, ..FilterSettings::new(name.to_owned()) })
+    }
+}
+
+/// For whom an instance that processes events is used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Instances {
+    /// The key that it served before: no key sees what a guest keeps of another's events.
+    #[default]
+    Key,
+    /// Any key of the filter.
+    Filter,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,6 +274,12 @@ pub struct Limits {
     pub log_lines: u32,
     /// Bytes of a component.
     pub component: usize,
+    /// Bytes that compiling it may take,
+    pub compile_memory: usize,
+    /// and the time that it may compute.
+    pub compile_cpu: Duration,
+    /// Bytes that all filters together may keep in `state`.
+    pub state: usize,
 }
 
 impl Default for Limits {
@@ -254,6 +295,9 @@ impl Default for Limits {
             host_calls: 16,
             log_lines: 64,
             component: 64 << 20,
+            compile_memory: 512 << 20,
+            compile_cpu: Duration::from_mins(1),
+            state: 256 << 20,
         }
     }
 }

@@ -16,11 +16,15 @@ use bytestring::ByteString;
 use std::time::Duration;
 
 mod batch;
+mod cache;
+mod compiler;
 mod condition;
+mod cost;
 mod error;
 mod granted;
 mod health;
 mod host;
+mod idle;
 mod inspect;
 mod instance;
 mod journal;
@@ -33,6 +37,8 @@ mod survey;
 mod v0_1;
 mod value;
 
+pub use cache::is_trusted;
+pub use compiler::{Bounds, Reservations, compile_apart, compile_here};
 pub use condition::{ConditionError, Conditions, Facts, NotJson};
 pub use error::{Broken, CallError, Fault, LoadError, ProcessError, Reason};
 pub use granted::Caller;

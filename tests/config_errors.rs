@@ -353,6 +353,8 @@ on_failure = "deadletter"
 name = "orders"
 grants = ["state", "network"]
 on_quarantine = "stop"
+instances = "keys"
+digest = "sha256:abc"
 "#;
     assert_snapshot!(in_settings(text), @r"
     trommel.toml:4:8: `type` can't be `jetsream`
@@ -366,6 +368,9 @@ on_quarantine = "stop"
     trommel.toml:20:20: `grants` can't be `network`: what can be granted is `api`, `identity` and `state`
     trommel.toml:21:17: `on_quarantine` can't be `stop`
       known words: `dead_letter` and `pause`
+    trommel.toml:22:13: `instances` can't be `keys`
+      did you mean `key`?
+    trommel.toml:23:10: `digest` can't be `sha256:abc`: it is `sha256:` and 64 hexadecimal digits, as `trommel plugin check` shows them
     ");
 }
 

@@ -10,11 +10,11 @@ use trommel::{
     bus::Policy,
     config::{
         AckMode, Admin, AuthType, Bound, BusSource, Compression, Config, DeadLetter, Decode, Dedup, DedupBy, Deliver,
-        Discard, Encode, Envelope, External, FileSink, FilterSettings, FolderSink, Fsync, Grant, JetStreamSource, Key,
-        LimitOverrides, Limits, LinesSource, Nats, NatsAuth, NatsSink, OnFailure, OnQuarantine, OrderBy,
-        ParamDeclaration, ParamKind, Part, PathPart, PathTemplate, Pipeline, Place, Placement, Position, Record,
-        Republish, Retention, Retry, Route, Sink, SinkKind, Source, SourceKind, Start, Storage, Stream, Telemetry,
-        Template, Transform, Types, Upkeep, Upstream, Validate, load, load_registry,
+        Discard, Encode, Envelope, External, FileSink, FilterSettings, FolderSink, Fsync, Grant, Instances,
+        JetStreamSource, Key, LimitOverrides, Limits, LinesSource, Nats, NatsAuth, NatsSink, OnFailure, OnQuarantine,
+        OrderBy, ParamDeclaration, ParamKind, Part, PathPart, PathTemplate, Pipeline, Place, Placement, Position,
+        Record, Republish, Retention, Retry, Route, Sink, SinkKind, Source, SourceKind, Start, Storage, Stream,
+        Telemetry, Template, Transform, Types, Upkeep, Upstream, Validate, load, load_registry,
     },
     field::Field,
     json::SecretName,
@@ -184,6 +184,8 @@ type = "null"
 name = "orders"
 grants = ["state"]
 on_quarantine = "dead_letter"
+instances = "filter"
+digest = "sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef"
 limits = { memory = "256MiB", process_wall = "10s" }
 
 [limits]
@@ -487,6 +489,8 @@ fn everything_that_can_be_said() {
             name: "orders".into(),
             grants: vec![Grant::State],
             on_quarantine: OnQuarantine::DeadLetter,
+            instances: Instances::Filter,
+            digest: Some("0123456789abcdef".repeat(4)),
             limits: Limits { memory: 256 << 20, process_wall: seconds(10), ..limits },
         }]
     );

@@ -1,6 +1,8 @@
 //! The ordinary contract between the router and a filter.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
+#[path = "common/crafted.rs"]
+mod crafted;
 #[path = "common/log.rs"]
 mod log;
 #[path = "common/filter.rs"]
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use log::Log;
 use rig::*;
 use trommel::{
-    config::{FilterSettings, Limits},
+    config::{FilterSettings, Instances, Limits},
     filter::{CallError, CallLimits, Emission, Facts, Failure, Filter, ProcessError, Verdict},
     metrics::Metrics,
 };
@@ -28,6 +30,9 @@ const LIMITS: Limits = Limits {
     host_calls: 2,
     log_lines: 3,
     component: 64 << 20,
+    compile_memory: 512 << 20,
+    compile_cpu: std::time::Duration::from_secs(60),
+    state: 256 << 20,
 };
 
 async fn process(filter: &Filter, mode: &[(&str, &str)]) -> Result<Verdict, ProcessError> {
@@ -268,4 +273,29 @@ async fn a_key_may_set_its_own_limits() {
 async fn a_grant_is_needed_for_state() {
     let ungranted = FilterSettings { grants: Vec::new(), ..settings("misbehave", LIMITS) };
     assert!(host().load("misbehave", file("misbehave"), &ungranted).await.is_err());
+}
+
+/// What a guest keeps of one key's events in its memory, no other key sees, unless the keys are to share.
+#[tokio::test]
+async fn memory_is_apart_for_each_key() {
+    // Answers with the digit of how often the instance was called.
+    let count = "(i32.store8 (i32.const 60000) (i32.add (i32.load8_u (i32.const 60000)) (i32.const 1)))
+        (i32.store8 (i32.const 60001) (i32.add (i32.load8_u (i32.const 60000)) (i32.const 48)))
+        (i32.store (i32.const 4100) (i32.const 2)) (i32.store (i32.const 4104) (i32.const 60001))
+        (i32.store (i32.const 4108) (i32.const 1))";
+    let counter = crafted::filter(crafted::Trick { process: count, ..Default::default() });
+    for (instances, expected) in [(Instances::Key, ["1", "1", "2", "2"]), (Instances::Filter, ["1", "2", "3", "4"])] {
+        let settings = FilterSettings { instances, ..settings("counter", LIMITS) };
+        let filter = host().load("counter", counter.clone(), &settings).await.unwrap();
+        let mut answers = Vec::new();
+        for key in ["a", "b", "a", "b"] {
+            let limits = CallLimits::new(&LIMITS, &Default::default());
+            let subscription = filter.subscribe(key, params(&[]), limits).await.unwrap();
+            match filter.process(&subscription, &event("{}"), 1).await.unwrap() {
+                Verdict::Replace(answer) => answers.push(String::from_utf8(answer.to_vec()).unwrap()),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(answers, expected);
+    }
 }

@@ -2,6 +2,8 @@
 //! the host and the other filters go on.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
+#[path = "common/crafted.rs"]
+mod crafted;
 #[path = "common/filter.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod rig;
@@ -11,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crafted::{Trick, WAIT};
 use rig::*;
 use trommel::{
     config::Limits,
@@ -237,5 +240,81 @@ async fn what_the_guest_says_is_no_break() {
     match filter.normalize_params("key", params(&[("mode", "refuse-params")])).await {
         Err(CallError::Said(Failure::Malformed(why))) => assert_eq!(why, "these params are refused"),
         other => panic!("{other:?}"),
+    }
+}
+
+async fn craft(trick: Trick<'_>, limits: Limits) -> (Filter, Arc<Subscription>) {
+    let filter = host().load("crafted", crafted::filter(trick), &settings("crafted", limits)).await.unwrap();
+    let subscription = subscribe(&filter, limits, &[]).await;
+    (filter, subscription)
+}
+
+/// As a lane does: each event is tried twice. Returns how many events it takes until the filter is quarantined.
+async fn events_until_quarantine(filter: &Filter, subscription: &Arc<Subscription>) -> (usize, Broken) {
+    for events in 1..100 {
+        let Err(ProcessError::Broke(_)) = filter.process(subscription, &event("{}"), 1).await else { panic!("first") };
+        let second = filter.process(subscription, &event("{}"), 1).await;
+        let Err(ProcessError::Broke(broken)) = second else { panic!("second") };
+        if filter.record_break() || filter.is_quarantined() {
+            return (events, broken);
+        }
+    }
+    panic!("100 events, and the filter is still in service");
+}
+
+/// Its first instance only computes; those for `process` see that time goes by.
+#[tokio::test]
+async fn start_code_that_waits_ends_and_is_counted() {
+    let (filter, subscription) = craft(Trick { start: WAIT, ..Trick::default() }, Limits::default()).await;
+    tokio::time::pause();
+    let (events, broken) = events_until_quarantine(&filter, &subscription).await;
+    assert_eq!((broken.call, broken.reason), ("instantiate", Reason::WallDeadline));
+    assert_eq!(events, 2);
+}
+
+#[tokio::test]
+async fn waiting_for_ever_is_quarantined_after_a_few_events() {
+    let (filter, subscription) = craft(Trick { process: WAIT, ..Trick::default() }, Limits::default()).await;
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let (events, broken) = events_until_quarantine(&filter, &subscription).await;
+    assert_eq!((broken.call, broken.reason), ("process", Reason::WallDeadline));
+    assert_eq!((events, began.elapsed().as_secs()), (2, 20));
+}
+
+/// One that traps at once costs others nothing but the trouble.
+#[tokio::test]
+async fn trapping_is_quarantined_with_the_fifth_event() {
+    let (filter, subscription) = craft(Trick { process: "unreachable", ..Trick::default() }, Limits::default()).await;
+    assert_eq!(events_until_quarantine(&filter, &subscription).await.0, 5);
+}
+
+/// Wherever a guest can put text, no more of it is passed on than fits a log line and a dead letter.
+#[tokio::test]
+async fn what_a_guest_says_is_cut() {
+    let long = "n".repeat(100_000);
+    let call = format!("(call ${long})");
+    let function = format!("(func ${long} unreachable)");
+    let trap = Trick { process: &call, more: &function, ..Trick::default() };
+    // One emission, of nothing, with zeros for a subject.
+    let emit = |length: usize| {
+        format!(
+            "(i32.store (i32.const 4100) (i32.const 3)) (i32.store (i32.const 4104) (i32.const 8192))
+             (i32.store (i32.const 4108) (i32.const 1)) (i32.store8 (i32.const 8200) (i32.const 1))
+             (i32.store (i32.const 8204) (i32.const 70000)) (i32.store (i32.const 8208) (i32.const {length}))"
+        )
+    };
+    let (longer, longest) = (emit(100_000), emit(2_000_000));
+    for (trick, reason) in [
+        (trap, Reason::Trap),
+        (Trick { process: &longer, ..Trick::default() }, Reason::BadOutput),
+        (Trick { process: &longest, ..Trick::default() }, Reason::OutputTooLarge),
+    ] {
+        let (filter, subscription) = craft(trick, Limits::default()).await;
+        let Err(ProcessError::Broke(broken)) = filter.process(&subscription, &event("{}"), 1).await else {
+            panic!("{reason:?} should break")
+        };
+        assert_eq!(broken.reason, reason, "{}", broken.detail);
+        assert!(broken.detail.len() < 2_000, "{} bytes", broken.detail.len());
     }
 }

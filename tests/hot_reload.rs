@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "common/crafted.rs"]
+mod crafted;
 #[path = "common/flow.rs"]
 mod flow;
 #[path = "common/nats.rs"]
@@ -10,12 +12,19 @@ mod nats;
 #[path = "common/router.rs"]
 mod router;
 
-use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    time::Duration,
+};
 
+use crafted::Trick;
 use flow::{Load, assert_each_once, outputs_until, settings};
 use nats::NatsServer;
 use router::{Folder, component_bytes};
 use serde_json::Value;
+use trommel::filter::digest;
 
 /// `message_id = false`: the stream must not hide a doubled output.
 const NO_DEDUP: &str = "message_id = false";
@@ -169,4 +178,100 @@ async fn a_swapped_link_is_a_reload() {
     let published = load.stop().await;
     let outputs = outputs_until(&context, "all events", |outputs| outputs.len() >= published).await;
     assert_each_once(&outputs, published);
+}
+
+/// Takes its compiler half a second or more for each of these functions, and memory that it may have.
+fn costly(functions: usize, turn: u8) -> Vec<u8> {
+    let more = crafted::nested(100, 5_000).repeat(functions);
+    unlike_any_other(crafted::filter(Trick { more: &more, ..Trick::default() }), turn)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_else_goes_on_while_a_component_is_compiled() {
+    let server = NatsServer::start().await;
+    let context = flow::connect(&server.url()).await;
+    let folder = folder(&server.url());
+    let mut router = folder.start();
+    let key = |name: &str, filter: &str| {
+        format!(
+            "[[key]]\nkey = \"{name}\"\nsubject = \"in.*\"\n{filter}\n[[route]]\nkey = \"{name}\"\nsinks = [\"out\"]\n"
+        )
+    };
+    // Compiled anew with every run of the test.
+    let turn = (std::process::id() % 256) as u8;
+    folder.put("plugins/slow.wasm", &costly(2, turn));
+    folder.put("keys/slow.toml", key("slow", "filter = \"slow\"").as_bytes());
+    folder.put("keys/more.toml", key("more", "").as_bytes());
+    // The first generation has what needs no waiting: each line is looked for behind the one before.
+    router.wait_for("reloaded");
+    flow::publish(&context, 0..1, 1).await;
+    let outputs = outputs_until(&context, "the outputs of two keys", |outputs| outputs.len() >= 2).await;
+    assert_eq!((outputs.len(), stamped(&outputs, "v1")), (2, 1), "{outputs:?}");
+    let loaded = router.wait_for("loaded a component");
+    assert!(loaded.contains("filter=\"slow\""), "{loaded}");
+    router.wait_for("reloaded");
+    flow::publish(&context, 1..2, 1).await;
+    outputs_until(&context, "the outputs of three keys", |outputs| outputs.len() >= 5).await;
+    // A stop waits for no compiler either.
+    folder.put("plugins/slow.wasm", &costly(12, turn));
+    router.wait_for("compiling");
+    assert!(router.stop().status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_costs_its_compiler_too_much_is_refused() {
+    let server = NatsServer::start().await;
+    let context = flow::connect(&server.url()).await;
+    let settings = settings(&server.url(), "", NO_DEDUP) + "\n[limits]\ncompile_cpu = \"1s\"\n";
+    let folder = Folder::new(&settings).write("keys/stamp.toml", KEY).plugin("stamp", "stamp-v1");
+    let mut router = folder.start();
+    folder.put("plugins/stamp.wasm", &costly(10, 0));
+    let refused = router.wait_for("not reloaded");
+    assert!(refused.contains("wants more time than 1s") && refused.contains("compile_cpu"), "{refused}");
+    flow::publish(&context, 0..10, 1).await;
+    let outputs = outputs_until(&context, "events flow on", |outputs| outputs.len() >= 10).await;
+    assert_eq!(stamped(&outputs, "v1"), 10);
+    assert!(router.stop().status.success());
+}
+
+/// A folder of a router from standard input, with a component and what is said of it.
+fn granted(filter: &str) -> Folder {
+    let folder = Folder::new(&format!("{}\n[[filter]]\nname = \"stamp\"\n{filter}\n", router::TO_STDOUT));
+    folder.write("keys/stamp.toml", KEY).plugin("stamp", "stamp-v1")
+}
+
+#[test]
+fn a_pinned_name_takes_no_other_content() {
+    let pinned = digest(&component_bytes("stamp-v1"));
+    let folder = granted(&format!("grants = [\"state\"]\ndigest = \"sha256:{pinned}\""));
+    // The content is pinned: who may write to the file makes no difference.
+    fs::set_permissions(folder.file("plugins/stamp.wasm"), Permissions::from_mode(0o666)).unwrap();
+    let (mut router, input) = folder.spawn_with_stdin();
+    let loaded = router.wait_for("loaded a component");
+    assert!(loaded.contains(&format!("sha256:{pinned}")) && loaded.contains("grants=[State]"), "{loaded}");
+    router.wait_for("running");
+    let other = component_bytes("stamp-v2");
+    folder.put("plugins/stamp.wasm", &other);
+    let refused = router.wait_for("not reloaded");
+    assert!(refused.contains(&format!("its digest is sha256:{}", digest(&other))), "{refused}");
+    drop(input);
+    assert!(router.stop().status.success());
+}
+
+#[test]
+fn what_others_may_change_is_granted_nothing() {
+    for mode in [0o666, 0o664, 0o646] {
+        let folder = granted("grants = [\"state\"]");
+        fs::set_permissions(folder.file("plugins/stamp.wasm"), Permissions::from_mode(mode)).unwrap();
+        let refused = String::from_utf8(folder.run().stderr).unwrap();
+        assert!(refused.contains(&format!("(mode {mode:o}): `chmod go-w` it")), "{refused}");
+        let folder = granted("");
+        fs::set_permissions(folder.file("plugins/stamp.wasm"), Permissions::from_mode(mode)).unwrap();
+        let ended = folder.run();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(ended.status.success() && said.contains("not safe from others"), "{said}");
+    }
+    let folder = granted("grants = [\"state\"]");
+    fs::set_permissions(folder.file("plugins/stamp.wasm"), Permissions::from_mode(0o644)).unwrap();
+    assert!(folder.run().status.success());
 }

@@ -38,6 +38,9 @@ const LIMITS: Limits = Limits {
     host_calls: 16,
     log_lines: 64,
     component: 64 << 20,
+    compile_memory: 512 << 20,
+    compile_cpu: Duration::from_secs(60),
+    state: 256 << 20,
 };
 
 /// A component that `examples/languages/build` built, on a host of its own with an API.

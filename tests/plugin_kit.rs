@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "common/crafted.rs"]
+mod crafted;
 #[path = "common/router.rs"]
 mod router;
 
@@ -64,7 +66,7 @@ fn a_component_is_described() {
     hooks     normalize-params, matches, process
     reads     matches: nothing
               process: nothing
-    digest    d28c2109aa547848a4bda0b71c5e22043bb457b12567a690dde974fb6cd2a239
+    digest    sha256:d28c2109aa547848a4bda0b71c5e22043bb457b12567a690dde974fb6cd2a239
     memory    1.1 MiB before the first event, of 64.0 MiB
     compiled  TIME
     warning: it calls `api`, which a router has to grant: `[[filter]]` with its name and `grants = ["api"]` in `trommel.toml`
@@ -368,4 +370,15 @@ fn a_running_router_says_what_it_has_loaded() {
     let text = String::from_utf8(list(&[]).stdout).unwrap();
     assert!(text.contains("in service"), "{text}");
     router.stop();
+}
+
+/// Compiled by a process of its own, whose memory ends before that of the machine.
+#[test]
+fn what_wants_too_much_memory_to_be_compiled_is_refused() {
+    let costly = crafted::filter(crafted::Trick { more: &crafted::nested(200, 10_000), ..Default::default() });
+    let said = check(&costly);
+    assert!(said.contains("its compiler wants more than 512.0 MiB of memory"), "{said}");
+    let bomb = crafted::filter(crafted::Trick { more: &crafted::nested(1_000, 10_000), ..Default::default() });
+    let said = check(&bomb);
+    assert!(said.contains("too many loops or branches for its many locals"), "{said}");
 }

@@ -66,9 +66,7 @@ fn serve(config: &mut Config, key: &mut Key, component: &Path) {
 
 /// The filter's settings, but that nothing waits for it to be mended: nobody reloads, so the run would not end.
 pub(super) fn give_up_broken(config: &Config, name: &str) -> FilterSettings {
-    let given = config.filters.iter().find(|settings| settings.name == name).cloned();
-    let (grants, limits) = given.map_or((Vec::new(), config.limits), |given| (given.grants, given.limits));
-    FilterSettings { name: name.to_owned(), grants, on_quarantine: OnQuarantine::DeadLetter, limits }
+    FilterSettings { on_quarantine: OnQuarantine::DeadLetter, ..config.filter(name) }
 }
 
 const STDOUT: &str = "standard output";

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use crate::{
     cli::refusal::{Kind, Refusal},
-    config::{FilterSettings, Grant, Limits, OnQuarantine},
+    config::{FilterSettings, Grant, Limits},
 };
 
 mod bench;
@@ -67,7 +67,7 @@ impl File {
 fn settings(name: &str) -> FilterSettings {
     let limits = Limits { memory: MEMORY, ..Limits::default() };
     let grants = vec![Grant::Api, Grant::Identity, Grant::State];
-    FilterSettings { name: name.to_owned(), grants, on_quarantine: OnQuarantine::Pause, limits }
+    FilterSettings { grants, limits, ..FilterSettings::new(name.to_owned()) }
 }
 
 /// Bytes of memory that an instance may have here.

@@ -19,6 +19,9 @@ pub(super) fn limits(table: &mut Table<'_>, base: Limits) -> Limits {
         load: table.duration("load").unwrap_or(base.load),
         memory: table.memory_size("memory").unwrap_or(base.memory),
         component: table.memory_size("component").unwrap_or(base.component),
+        compile_memory: table.memory_size("compile_memory").unwrap_or(base.compile_memory),
+        compile_cpu: table.duration("compile_cpu").unwrap_or(base.compile_cpu),
+        state: table.memory_size("state").unwrap_or(base.state),
     }
 }
 

@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    Admin, Answer, Config, Dedup, DedupBy, FilterSettings, Grant, Identity, Limits, OnQuarantine, Pipeline, Registry,
-    Role, SinkKind, SourceKind, Stream,
+    Admin, Answer, Config, Dedup, DedupBy, FilterSettings, Grant, Identity, Instances, Limits, OnQuarantine, Pipeline,
+    Registry, Role, SinkKind, SourceKind, Stream,
     api::{NO_API, api},
     folder::Plugins,
     http,
@@ -180,8 +180,19 @@ fn filter(
     }
     let on_quarantine =
         table.choice("on_quarantine", &[("pause", OnQuarantine::Pause), ("dead_letter", OnQuarantine::DeadLetter)]);
+    let instances = table.choice("instances", &[("key", Instances::Key), ("filter", Instances::Filter)]);
+    let digest = table.parsed("digest", digest);
     let limits = table.table("limits", |table| limits(table, base)).unwrap_or(base);
-    Some(FilterSettings { name: name?, grants, on_quarantine: on_quarantine.unwrap_or_default(), limits })
+    let (on_quarantine, instances) = (on_quarantine.unwrap_or_default(), instances.unwrap_or_default());
+    Some(FilterSettings { name: name?, grants, on_quarantine, instances, digest, limits })
+}
+
+/// `sha256:` and 64 hexadecimal digits.
+fn digest(text: &str) -> Result<String, &'static str> {
+    let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64);
+    let hex = hex.filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    hex.map(str::to_ascii_lowercase)
+        .ok_or("it is `sha256:` and 64 hexadecimal digits, as `trommel plugin check` shows them")
 }
 
 /// `[avro] ids`: which schema an id of the Confluent framing means.

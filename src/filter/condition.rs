@@ -11,7 +11,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use super::value::{Number, Value};
+use super::{
+    error::cut_name,
+    value::{Number, Value},
+};
 use crate::{event::Event, json::Pointer};
 
 mod shown;
@@ -123,7 +126,7 @@ impl Test {
             other => match (other.strip_prefix("header:"), pointers.get(other)) {
                 (Some(name), _) if !name.is_empty() => Field::Header(name.into()),
                 (None, Some(pointer)) => Field::Payload(pointer),
-                _ => return Err(ConditionError { field }),
+                _ => return Err(ConditionError { field: cut_name(field) }),
             },
         };
         Ok(Self { field, comparison, number: Number::parse(&value), text: value.into() })
@@ -211,7 +214,7 @@ impl<'a> Facts<'a> {
 }
 
 fn look_up<'a>(pointer: &Pointer, payload: &'a [u8]) -> Result<Option<Value<'a>>, NotJson> {
-    let not_json = || NotJson { pointer: pointer.as_str().to_owned() };
+    let not_json = || NotJson { pointer: cut_name(pointer.as_str().to_owned()) };
     let Some(raw) = pointer.find(payload).map_err(|_| not_json())? else { return Ok(None) };
     Value::of(raw).map(Some).ok_or_else(not_json)
 }

@@ -1,7 +1,7 @@
 //! The failures at the guest's border, kept apart by type: the guest said no ([`Failure`]), the guest broke
 //! ([`Broken`]), the host could not ([`Fault::Host`]); and why a file was refused as a component.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
@@ -71,7 +71,7 @@ pub(super) enum Violation {
     #[error("it waited, but `matches`, `describe`, `conditions` and the constructor may only compute")]
     Waited,
     #[error("it took longer than {0:?}, calls to the host included")]
-    Wall(std::time::Duration),
+    Wall(Duration),
     #[error("it called the host {0} times for one event, twice the budget")]
     HostCalls(u32),
     #[error("{what} has {size} bytes, more than the limit of {limit}")]
@@ -114,6 +114,37 @@ pub(super) fn reason(error: &wasmtime::Error, memory_refused: bool) -> Reason {
     }
 }
 
+/// The whole of the time that a call was given, if it used it up: `cpu` of computing, or what the wall clock allowed.
+pub(super) fn time_used_up(error: &wasmtime::Error, cpu: Duration) -> Duration {
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(Violation::Wall(wall)), _) => *wall,
+        (_, Some(Trap::Interrupt)) => cpu,
+        _ => Duration::ZERO,
+    }
+}
+
+/// Bytes of what a guest says of a failure.
+const LONGEST_REASON: usize = 1000;
+/// Bytes of a name that a guest gave: a subject, a function.
+const LONGEST_NAME: usize = 100;
+
+/// Text of a guest for logs and dead letters, which are to hold the event too.
+pub(super) fn cut_reason(text: String) -> String {
+    cut(text, LONGEST_REASON)
+}
+
+pub(super) fn cut_name(text: String) -> String {
+    cut(text, LONGEST_NAME)
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+    text
+}
+
 /// The error without wasmtime's many-lined backtrace, and the names of the guest's innermost functions.
 pub(super) fn detail(error: &wasmtime::Error) -> String {
     let causes: Vec<String> = match error.downcast_ref::<Violation>() {
@@ -122,12 +153,12 @@ pub(super) fn detail(error: &wasmtime::Error) -> String {
             error.chain().map(ToString::to_string).filter(|text| !text.starts_with("error while executing")).collect()
         }
     };
-    let mut detail = causes.join(": ");
+    let mut detail = cut_reason(causes.join(": "));
     let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
     for (index, frame) in frames.iter().enumerate() {
         detail.push_str(if index == 0 { ", in " } else { " < " });
         match frame.func_name() {
-            Some(name) => detail.push_str(name),
+            Some(name) => detail.push_str(&cut_name(name.to_owned())),
             None => detail.push_str(&format!("function {}", frame.func_index())),
         }
     }
@@ -250,6 +281,21 @@ pub enum LoadError {
         "it imports more than this router has: build it for the world `trommel:filter/filter-component` and WASI 0.2"
     )]
     Link(#[source] anyhow::Error),
+    #[error("its digest is sha256:{found}, and `[[filter]]` says sha256:{pinned}: if that is meant, write it there")]
+    Digest { found: String, pinned: String },
+    #[error("it has more than {limit} functions, more than a compiler should be given: build it for release")]
+    Functions { limit: u64 },
+    #[error(
+        "its function at byte {at:#x} has too many loops or branches for its many locals, more than a compiler should be \
+         given: build it for release, or split the function"
+    )]
+    Function { at: u64 },
+    #[error(
+        "its compiler wants more than {limit} of memory: raise `compile_memory` in the filter's limits if that is meant"
+    )]
+    CompileMemory { limit: bytesize::ByteSize },
+    #[error("its compiler wants more time than {limit:?}: raise `compile_cpu` in the filter's limits if that is meant")]
+    CompileTime { limit: Duration },
     #[error("it could not be compiled")]
     Compile(#[source] anyhow::Error),
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! Whether a filter may go on: one that keeps breaking is quarantined.
+//! Whether a filter may go on: one that wastes too much of the time of others is quarantined.
 
 use std::{
     collections::VecDeque,
@@ -11,14 +11,17 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Breaks within [`WINDOW`] after which a filter is quarantined.
-const BREAKS: usize = 5;
+/// What a filter is charged with comes to this much within as much time: it is quarantined.
 const WINDOW: Duration = Duration::from_secs(30);
+/// What an event that it broke on is charged with, beside the time that its calls took: the fifth within the window is
+/// one too many.
+const BREAK: Duration = WINDOW.checked_div(5).unwrap();
 
 #[derive(Debug, Default)]
 pub(super) struct Health {
     quarantined: AtomicBool,
-    breaks: Mutex<VecDeque<Instant>>,
+    /// When, and how much.
+    charges: Mutex<VecDeque<(Instant, Duration)>>,
 }
 
 impl Health {
@@ -26,15 +29,25 @@ impl Health {
         self.quarantined.load(Ordering::Relaxed)
     }
 
-    /// Counts one break. True when it is the one that puts the filter into quarantine.
+    /// Counts an event that the filter broke on. True when it is the one that puts the filter into quarantine.
     pub(super) fn record_break(&self) -> bool {
+        self.charge(BREAK)
+    }
+
+    /// Counts the time of a call that came to nothing: five calls that never end do not come together as fast as five
+    /// that trap, and harm more. True when it is the one that puts the filter into quarantine.
+    pub(super) fn waste(&self, time: Duration) -> bool {
+        !time.is_zero() && self.charge(time)
+    }
+
+    fn charge(&self, cost: Duration) -> bool {
         let now = Instant::now();
-        let mut breaks = self.breaks.lock().unwrap_or_else(PoisonError::into_inner);
-        while breaks.front().is_some_and(|&first| now.duration_since(first) >= WINDOW) {
-            breaks.pop_front();
+        let mut charges = self.charges.lock().unwrap_or_else(PoisonError::into_inner);
+        while charges.front().is_some_and(|&(first, _)| now.duration_since(first) >= WINDOW) {
+            charges.pop_front();
         }
-        breaks.push_back(now);
-        breaks.len() >= BREAKS && self.quarantine()
+        charges.push_back((now, cost));
+        charges.iter().map(|(_, cost)| *cost).sum::<Duration>() >= WINDOW && self.quarantine()
     }
 
     /// True when the filter was not in quarantine before.
@@ -43,7 +56,7 @@ impl Health {
     }
 
     pub(super) fn lift(&self) {
-        self.breaks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.charges.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.quarantined.store(false, Ordering::Relaxed);
     }
 }
@@ -69,11 +82,36 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_break_that_quarantines_is_told_once() {
         let health = Health::default();
-        let told: Vec<bool> = (0..BREAKS + 2).map(|_| health.record_break()).collect();
+        let told: Vec<bool> = (0..7).map(|_| health.record_break()).collect();
         assert_eq!(told, [false, false, false, false, true, false, false]);
         health.lift();
         assert!(!health.is_quarantined());
         assert!(!health.record_break());
         assert!(health.quarantine());
+    }
+
+    /// Two calls of five seconds for each event, one event after the other, as with the default limits.
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_never_end_count_by_the_time_that_they_take() {
+        let health = Health::default();
+        let mut events = 0;
+        while !health.is_quarantined() {
+            for _ in 0..2 {
+                tokio::time::advance(Duration::from_secs(5)).await;
+                health.waste(Duration::from_secs(5));
+            }
+            health.record_break();
+            events += 1;
+        }
+        assert_eq!(events, 2);
+    }
+
+    /// Every other call waits for ever and the second try succeeds: no event breaks, and time is lost all the same.
+    #[tokio::test(start_paused = true)]
+    async fn wasted_time_alone_is_enough() {
+        let health = Health::default();
+        let told: Vec<bool> = (0..6).map(|_| health.waste(Duration::from_secs(5))).collect();
+        assert_eq!(told, [false, false, false, false, false, true]);
+        assert!(!Health::default().waste(Duration::ZERO));
     }
 }

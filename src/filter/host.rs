@@ -1,26 +1,19 @@
 //! What all filters of a process share: the engine, what they may import, the cache of compiled code.
 
-use std::{
-    fs::DirBuilder,
-    io,
-    num::NonZeroUsize,
-    path::{self, Path, PathBuf},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{borrow::Cow, io, num::NonZeroUsize, path::PathBuf, pin::pin, sync::Arc, thread, time::Duration};
 
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Semaphore, time::timeout};
 use wasmtime::{
-    Cache, CacheConfig, Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, OptLevel,
-    PoolingAllocationConfig,
+    Cache, Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
     component::{Component, Linker, types::ComponentItem},
 };
 
 use super::{
     Fault, Filter, LoadError, Manifest,
+    cache::Folder,
+    compiler::{self, Bounds, Compiler, Reservations},
     condition::Pointers,
     error::{Violation, report},
     inspect::{Imports, Inspected, inspect},
@@ -51,8 +44,10 @@ struct Shared {
     pure: Linker<Sandbox>,
     /// What instances may import that process events.
     granted: Linker<Sandbox>,
+    /// `None` where code is not kept.
+    compiler: Option<Compiler>,
     /// Compiling takes a core, and for an interpreter seconds: one at a time leaves the others to the events.
-    compiling: Arc<Semaphore>,
+    compiling: Semaphore,
     state: Arc<state::Store>,
     api: Option<Client>,
     pointers: Arc<Pointers>,
@@ -75,7 +70,12 @@ impl Host {
         api: Option<Client>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Self> {
-        let cache = cache.as_deref().map(open_cache).transpose()?;
+        let folder = match &cache {
+            Some(folder) => Some(Folder::open(folder)?),
+            None => compiler::is_apart().then(Folder::temporary).transpose()?,
+        };
+        let cache = folder.as_ref().map(Folder::cache).transpose()?;
+        let mut reservations = Reservations::Large;
         let engine = match Engine::new(config(cache.clone()).allocation_strategy(pool(instances))) {
             Ok(engine) => engine,
             Err(error) => {
@@ -83,6 +83,7 @@ impl Host {
                     error = %error,
                     "no address space for a pool of instances: they are made on demand, which is slower"
                 );
+                reservations = Reservations::Small;
                 Engine::new(small_reservations(&mut config(cache))).map_err(report)?
             }
         };
@@ -92,48 +93,81 @@ impl Host {
         v0_1::add_imports(&mut granted).map_err(report)?;
         start_ticker(&engine).context("could not start the thread that limits the filters' time")?;
         Ok(Self(Arc::new(Shared {
-            engine,
             pure,
             granted,
-            compiling: Arc::new(Semaphore::new(1)),
+            compiler: folder.map(|folder| Compiler::new(folder, &engine, reservations)),
+            compiling: Semaphore::new(1),
             state: Arc::default(),
             api,
             pointers: Arc::default(),
             metrics,
+            engine,
         })))
     }
 
+    /// Forgets what filters keep in `state` for keys that are gone: `is_there` is asked about filter and key.
+    pub fn retain_state(&self, is_there: impl Fn(&str, &str) -> bool) {
+        self.0.state.retain(is_there);
+    }
+
     /// Checks, compiles and describes a component, off the runtime's workers, one at a time. `name` is the file's name
-    /// without `.wasm`, `file` its content.
+    /// without `.wasm`, `file` its content. When the future is dropped, compiling ends.
     ///
     /// # Errors
     /// Says what is wrong with the file and the way out. Nothing in service is touched.
     pub async fn load(&self, name: &str, file: Vec<u8>, settings: &FilterSettings) -> Result<Filter, LoadError> {
-        let turn = Arc::clone(&self.0.compiling).acquire_owned().await;
-        let turn = turn.map_err(|closed| LoadError::Host(closed.into()))?;
-        let (shared, name, settings) = (Arc::clone(&self.0), name.to_owned(), settings.clone());
-        let component = name.clone();
-        let mut loading = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            shared.load(&name, &file, &settings)
-        });
-        let loaded = match timeout(SILENT, &mut loading).await {
+        let _turn = self.0.compiling.acquire().await.map_err(|closed| LoadError::Host(closed.into()))?;
+        let mut loading = pin!(self.load_in_turn(name, file, settings));
+        match timeout(SILENT, &mut loading).await {
             Ok(loaded) => loaded,
             Err(_) => {
-                tracing::info!(component, "compiling, which takes its time where the cache has nothing of it");
+                tracing::info!(component = name, "compiling, which takes its time where the cache has nothing of it");
                 loading.await
             }
-        };
-        loaded.map_err(|error| LoadError::Host(error.into()))?
+        }
+    }
+
+    async fn load_in_turn(&self, name: &str, file: Vec<u8>, settings: &FilterSettings) -> Result<Filter, LoadError> {
+        let identity = Identity { name: name.into(), digest: digest(&file).into() };
+        if let Some(pinned) = settings.digest.as_ref().filter(|pinned| **pinned != *identity.digest) {
+            return Err(LoadError::Digest { found: identity.digest.to_string(), pinned: pinned.clone() });
+        }
+        let (limits, grants) = (settings.limits, settings.grants.clone());
+        let inspected = blocking(move || {
+            let Inspected { component, imports, has_batch, has_lifecycle } = inspect(&file, limits.component, &grants)?;
+            let component = match component {
+                Cow::Borrowed(_) => file,
+                Cow::Owned(component) => component,
+            };
+            Ok(Inspected { component: Cow::Owned(component), imports, has_batch, has_lifecycle })
+        });
+        let inspected = inspected.await?;
+        if let Some(compiler) = &self.0.compiler {
+            let bounds = Bounds { memory: limits.compile_memory, cpu: limits.compile_cpu };
+            compiler.compile(&inspected.component, bounds).await?;
+        }
+        let (shared, settings) = (Arc::clone(&self.0), settings.clone());
+        blocking(move || shared.load(identity, inspected, &settings)).await
     }
 }
 
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| LoadError::Host(error.into()))?
+}
+
 impl Shared {
-    fn load(&self, name: &str, file: &[u8], settings: &FilterSettings) -> Result<Filter, LoadError> {
-        let Inspected { component, imports, has_batch, has_lifecycle } =
-            inspect(file, settings.limits.component, &settings.grants)?;
-        let identity = Identity { name: name.into(), digest: digest(file).into() };
+    /// Takes the code from the cache. What is not there is compiled here: by a process that embeds the router, or what
+    /// the other process has compiled within its bounds and could not keep.
+    fn load(
+        &self,
+        identity: Identity,
+        Inspected { component, imports, has_batch, has_lifecycle }: Inspected<'_>,
+        settings: &FilterSettings,
+    ) -> Result<Filter, LoadError> {
         let component = Component::new(&self.engine, component).map_err(|error| LoadError::Compile(report(error)))?;
+        let log_rate = Arc::default();
         let blueprint = |kind, linker: &Linker<Sandbox>| -> wasmtime::Result<Blueprint> {
             Ok(Blueprint {
                 engine: self.engine.clone(),
@@ -142,6 +176,7 @@ impl Shared {
                 linked: v0_1::Linked::new(linker.instantiate_pre(&component)?, has_batch)?,
                 has_wasi: imports.wasi,
                 limits: settings.limits,
+                log_rate: Arc::clone(&log_rate),
             })
         };
         let link_error = |error: wasmtime::Error| LoadError::Link(report(error));
@@ -152,11 +187,12 @@ impl Shared {
         let hooks = has_lifecycle.then(hooks).transpose().map_err(link_error)?;
         let (manifest, memory) = describe(&matching, &identity)?;
         check_capabilities(&manifest, &settings.grants, imports)?;
-        let state = imports.state.then(|| Arc::clone(&self.state));
+        let state = imports.state.then(|| (Arc::clone(&self.state), settings.limits.state));
         let api = self.api.clone().filter(|_| imports.api);
-        let (metrics, pointers) = (self.metrics.filter(name), Arc::clone(&self.pointers));
+        let (metrics, pointers) = (self.metrics.filter(&identity.name), Arc::clone(&self.pointers));
+        let instances = settings.instances;
         Ok(Filter::new(
-            Parts { identity, memory, matching, processing, hooks, metrics, state, api, pointers },
+            Parts { identity, memory, imports, matching, processing, hooks, instances, metrics, state, api, pointers },
             manifest,
         ))
     }
@@ -215,7 +251,7 @@ fn forbid_imports(linker: &Linker<Sandbox>, component: &Component) -> wasmtime::
     Ok(linker)
 }
 
-fn config(cache: Option<Cache>) -> Config {
+pub(super) fn config(cache: Option<Cache>) -> Config {
     let mut config = Config::new();
     config
         .concurrency_support(false)
@@ -234,7 +270,7 @@ fn config(cache: Option<Cache>) -> Config {
 }
 
 /// Where address space is short, memories are moved when they grow.
-fn small_reservations(config: &mut Config) -> &mut Config {
+pub(super) fn small_reservations(config: &mut Config) -> &mut Config {
     config.memory_reservation(0).memory_guard_size(64 << 10).memory_reservation_for_growth(1 << 20)
 }
 
@@ -259,23 +295,6 @@ fn pool(instances: u32) -> InstanceAllocationStrategy {
         .max_unused_warm_slots(u32::try_from(2 * workers).unwrap_or(u32::MAX))
         .pagemap_scan(Enabled::Auto);
     InstanceAllocationStrategy::Pooling(pool)
-}
-
-fn open_cache(folder: &Path) -> anyhow::Result<Cache> {
-    let failed = || format!("could not use `{}` for compiled components", folder.display());
-    let folder = path::absolute(folder).with_context(failed)?;
-    private_folder(&folder).with_context(failed)?;
-    let mut config = CacheConfig::new();
-    config.with_directory(&folder);
-    Cache::new(config).map_err(report).with_context(failed)
-}
-
-/// Whoever can write to the cache can run code as us.
-fn private_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(folder)
 }
 
 /// Advances the engine's clock from a thread of its own, so that no busy runtime can hold it up. Ends with the engine.

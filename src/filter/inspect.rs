@@ -9,7 +9,7 @@ use wasi_preview1_component_adapter_provider::{
 use wit_component::{ComponentEncoder, DecodedWasm};
 use wit_parser::{PackageId, PackageName, Resolve, WorldId, WorldItem, WorldKey};
 
-use super::{LoadError, v0_1};
+use super::{LoadError, cost, v0_1};
 use crate::config::Grant;
 
 /// A component that keeps the contract and imports nothing that it may not.
@@ -73,6 +73,7 @@ pub enum Form {
 /// A file as a component, and what that says of itself.
 pub(super) fn describe_file(file: &[u8]) -> Result<(Form, Cow<'_, [u8]>, Described), LoadError> {
     let form = form(file)?;
+    cost::check(file)?;
     let component = match form {
         Form::Component => Cow::Borrowed(file),
         Form::Module | Form::Preview1Module => Cow::Owned(componentize(file, form).map_err(LoadError::CoreModule)?),

@@ -18,6 +18,7 @@ use super::{
     condition::Written,
     error::{self, Violation},
     granted::Granted,
+    journal::{Journal, Rate},
     sandbox::{Kind, Sandbox},
     subscription::Subscription,
     v0_1::{Guest, Linked},
@@ -46,6 +47,7 @@ pub(super) struct Blueprint {
     /// Whether calls must be made asynchronously, because some imports are.
     pub(super) has_wasi: bool,
     pub(super) limits: Limits,
+    pub(super) log_rate: Arc<Rate>,
 }
 
 pub(super) struct Instance {
@@ -95,18 +97,21 @@ pub(super) struct Failed {
     pub(super) memory_refused: bool,
     /// Whether the host, not the guest, is at fault.
     pub(super) by_host: bool,
+    /// The whole of the time that the call was given, if it used it up.
+    pub(super) wasted: Duration,
 }
 
 impl From<Violation> for Failed {
     fn from(violation: Violation) -> Self {
-        Self { error: violation.into(), memory_refused: false, by_host: false }
+        Self { error: violation.into(), memory_refused: false, by_host: false, wasted: Duration::ZERO }
     }
 }
 
 impl Blueprint {
     /// The data of one instance, with the load limit's budgets open.
     pub(super) fn store(&self) -> Store<Sandbox> {
-        let sandbox = Sandbox::new(Arc::clone(&self.filter), self.kind, self.limits.memory);
+        let journal = Journal::new(Arc::clone(&self.filter), Arc::clone(&self.log_rate));
+        let sandbox = Sandbox::new(journal, self.kind, self.limits.memory);
         let mut store = Store::new(&self.engine, sandbox);
         store.limiter(|sandbox| &mut sandbox.memory);
         store.set_max_component_handles(MAX_HANDLES);
@@ -131,10 +136,15 @@ impl Blueprint {
         store
     }
 
-    /// Runs the guest's own start code, within the load limit.
+    /// Runs the guest's own start code, within the load limit. Where that may wait it needs a runtime with a clock.
     pub(super) async fn instantiate(&self) -> Result<Instance, Failed> {
         let mut store = self.store();
-        match self.linked.instantiate(&mut store).await {
+        let starting = self.linked.instantiate(&mut store);
+        let started = match self.kind {
+            Kind::Match => starting.await,
+            Kind::Process => within(self.limits.load, starting).await,
+        };
+        match started {
             Ok(guest) => Ok(Instance {
                 store,
                 guest,
@@ -147,7 +157,7 @@ impl Blueprint {
             Err(error) => {
                 let memory_refused = store.data().memory.refused;
                 let by_host = !memory_refused && !error::is_from_guest(&error);
-                Err(Failed { error, memory_refused, by_host })
+                Err(Failed { by_host, ..failed(&store, error) })
             }
         }
     }
@@ -156,7 +166,9 @@ impl Blueprint {
 /// Why a call failed on an instance that had room.
 pub(super) fn failed(store: &Store<Sandbox>, error: wasmtime::Error) -> Failed {
     let by_host = error::has_no_room(&error);
-    Failed { error, memory_refused: store.data().memory.refused, by_host }
+    let Sandbox { memory, cpu, .. } = store.data();
+    let wasted = error::time_used_up(&error, *cpu);
+    Failed { memory_refused: memory.refused, error, by_host, wasted }
 }
 
 /// The calls. After an error the instance must be thrown away.

@@ -1,17 +1,19 @@
 //! What guests say: the `log` import and what they print. Both go to `tracing` under the target `filter`, never to our
-//! own output, and share one budget per event.
+//! own output, and share one budget per event and, for each filter, one per second.
 
 use std::{
     borrow::Cow,
     fmt::Write as _,
     mem,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use tracing::Level;
 use wasmtime_wasi::{
     async_trait,
@@ -22,17 +24,52 @@ use wasmtime_wasi::{
 /// Bytes of one line; the rest is cut off.
 const MAX_LINE: usize = 4 << 10;
 
+/// Bytes of one filter's lines in one second, so that no filter fills the disk or hides what others say.
+const MAX_RATE: usize = 1 << 20;
+/// What a line is counted with beside its text.
+const OVERHEAD: usize = 128;
+
+/// What a filter may still say in the second that runs, on all of its instances.
+#[derive(Debug, Default)]
+pub(super) struct Rate(Mutex<Second>);
+
+#[derive(Debug, Default)]
+struct Second {
+    /// `None` before the first line.
+    began: Option<Instant>,
+    bytes: usize,
+    dropped: u64,
+}
+
+impl Rate {
+    /// Counts one line. Whether it may be said, and how many were dropped in a second that is over by now.
+    fn take(&self, length: usize) -> (bool, u64) {
+        let now = Instant::now();
+        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dropped = 0;
+        if second.began.is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1)) {
+            dropped = second.dropped;
+            *second = Second { began: Some(now), bytes: 0, dropped: 0 };
+        }
+        second.bytes += length.min(MAX_LINE) + OVERHEAD;
+        let fits = second.bytes <= MAX_RATE;
+        second.dropped += u64::from(!fits);
+        (fits, dropped)
+    }
+}
+
 /// Takes the lines of one instance.
 #[derive(Debug)]
 pub(super) struct Journal {
     filter: Arc<str>,
     left: AtomicU32,
     dropped: AtomicU32,
+    rate: Arc<Rate>,
 }
 
 impl Journal {
-    pub(super) fn new(filter: Arc<str>) -> Self {
-        Self { filter, left: AtomicU32::new(0), dropped: AtomicU32::new(0) }
+    pub(super) fn new(filter: Arc<str>, rate: Arc<Rate>) -> Self {
+        Self { filter, left: AtomicU32::new(0), dropped: AtomicU32::new(0), rate }
     }
 
     /// Opens the budget of one call.
@@ -49,7 +86,7 @@ impl Journal {
     }
 
     pub(super) fn write(&self, level: Level, key: &str, message: &str) {
-        if !self.spend() {
+        if !self.spend() || !self.has_room(level, message.len()) {
             return;
         }
         let (filter, message) = (&*self.filter, &*clean(message));
@@ -63,7 +100,7 @@ impl Journal {
     }
 
     fn print(&self, stream: &'static str, line: &[u8]) {
-        if self.spend() {
+        if self.spend() && self.has_room(Level::INFO, line.len()) {
             let line = String::from_utf8_lossy(line);
             tracing::info!(target: "filter", filter = &*self.filter, stream, "{}", clean(&line));
         }
@@ -75,6 +112,28 @@ impl Journal {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         spent
+    }
+
+    /// Whether the line fits into the filter's second. What nobody hears needs no room.
+    fn has_room(&self, level: Level, length: usize) -> bool {
+        if !is_heard(level) {
+            return false;
+        }
+        let (fits, dropped) = self.rate.take(length);
+        if dropped > 0 {
+            tracing::warn!(target: "filter", filter = &*self.filter, dropped, "log lines over the budget of one second were dropped");
+        }
+        fits
+    }
+}
+
+fn is_heard(level: Level) -> bool {
+    match level {
+        Level::TRACE => tracing::enabled!(target: "filter", Level::TRACE),
+        Level::DEBUG => tracing::enabled!(target: "filter", Level::DEBUG),
+        Level::INFO => tracing::enabled!(target: "filter", Level::INFO),
+        Level::WARN => tracing::enabled!(target: "filter", Level::WARN),
+        Level::ERROR => tracing::enabled!(target: "filter", Level::ERROR),
     }
 }
 
@@ -189,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_per_call_and_what_it_refused_is_counted() {
-        let journal = Journal::new("f".into());
+        let journal = Journal::new("f".into(), Arc::default());
         journal.begin(2);
         let spent: Vec<bool> = (0..4).map(|_| journal.spend()).collect();
         assert_eq!(spent, [true, true, false, false]);
@@ -201,7 +260,7 @@ mod tests {
 
     #[test]
     fn printing_is_gathered_into_lines() {
-        let journal = Arc::new(Journal::new("f".into()));
+        let journal = Arc::new(Journal::new("f".into(), Arc::default()));
         journal.begin(100);
         let mut lines = Lines { to: Printed { journal: Arc::clone(&journal), stream: "stdout" }, line: Vec::new() };
         lines.write(Bytes::from_static(b"one\ntwo\nth")).unwrap();
@@ -209,5 +268,17 @@ mod tests {
         lines.write(Bytes::from_static(b"ree")).unwrap();
         drop(lines);
         assert_eq!(journal.left.load(Ordering::Relaxed), 97);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_budget_per_second_has_an_end_and_says_so() {
+        let rate = Rate::default();
+        let said = || (0..1_000).filter(|_| rate.take(10 * MAX_LINE).0).count();
+        let fit = MAX_RATE / (MAX_LINE + OVERHEAD);
+        assert_eq!(said(), fit);
+        assert_eq!(said(), 0);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(rate.take(0), (true, 2_000 - fit as u64));
+        assert_eq!(said(), fit);
     }
 }

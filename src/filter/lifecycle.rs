@@ -7,6 +7,7 @@ use wasmtime::Store;
 
 use super::{
     CallError, Failure, Fault, Filter, Params,
+    error::Violation,
     granted::Caller,
     instance::{self, within},
     sandbox::Sandbox,
@@ -14,6 +15,8 @@ use super::{
 
 /// What a cleanup may take, calls to the host included. Also when the router was told to stop meanwhile (L48).
 const CLEANUP: Duration = Duration::from_secs(10);
+/// Bytes of what a filter may have kept for its cleanup, which the ledger has to hold.
+const MAX_TOKEN: usize = 64 << 10;
 
 impl Filter {
     /// Whether the component has the hooks at all.
@@ -37,7 +40,7 @@ impl Filter {
         let (caller, limit) = (caller.into(), self.processing().limits.load);
         let mut store = self.store(caller, limit);
         let answer = within(limit, hooks.pre_consume(&mut store, caller.key, params)).await;
-        self.answer("pre-consume", &store, answer)
+        self.answer("pre-consume", &store, answer.and_then(small_token))
     }
 
     /// Tells the filter that a subscription's last consumer has left, whoever that was.
@@ -74,5 +77,17 @@ impl Filter {
             Ok(Err(failure)) => Err(CallError::Hook(call, failure)),
             Err(error) => Err(Fault::into(self.blame(call, instance::failed(store, error)))),
         }
+    }
+}
+
+type Token = Result<Option<String>, Failure>;
+
+fn small_token(answer: Token) -> wasmtime::Result<Token> {
+    match &answer {
+        Ok(Some(token)) if token.len() > MAX_TOKEN => {
+            let what = "the token".to_owned();
+            Err(Violation::Output { what, size: token.len(), limit: MAX_TOKEN }.into())
+        }
+        _ => Ok(answer),
     }
 }

@@ -1,8 +1,8 @@
-//! A component in service: its instances, and the calls that the rest of the router makes.
+//! A component in service, and the calls that the rest of the router makes.
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -11,6 +11,8 @@ use super::{
     error,
     granted::{Caller, Granted},
     health::Health,
+    idle::Idle,
+    inspect::Imports,
     instance::{Blueprint, Failed, Instance, at_once},
     state,
     subscription::{CallLimits, Subscription},
@@ -18,6 +20,7 @@ use super::{
 };
 use crate::{
     api::Client,
+    config::Instances,
     event::Event,
     metrics::{FilterMetrics, Sampled},
 };
@@ -35,18 +38,19 @@ struct Loaded {
     manifest: Manifest,
     /// Bytes that an instance has before it is asked about an event.
     memory: usize,
+    imports: Imports,
     /// Makes the instances that may call nothing.
     matching: Blueprint,
     /// Makes the instances that may call what was granted.
     processing: Blueprint,
     /// `None` without the export.
     hooks: Option<LinkedHooks>,
-    /// Process instances that nobody uses, the one used last on top.
-    idle: Mutex<Vec<Instance>>,
+    /// Process instances that nobody uses.
+    idle: Mutex<Idle>,
     health: Health,
     metrics: Arc<FilterMetrics>,
-    /// `None` without the grant.
-    state: Option<Arc<state::Store>>,
+    /// What all filters keep, and how many bytes of it there may be. `None` without the grant.
+    state: Option<(Arc<state::Store>, usize)>,
     /// Likewise.
     api: Option<Client>,
     pointers: Arc<Pointers>,
@@ -63,7 +67,7 @@ pub(super) struct Identity {
 impl Identity {
     /// Tells the guest's faults from the host's.
     pub(super) fn blame(&self, call: &'static str, failed: Failed) -> Fault {
-        let Failed { error, memory_refused, by_host } = failed;
+        let Failed { error, memory_refused, by_host, .. } = failed;
         if by_host {
             return Fault::Host(error::report(error).context("no room for another instance of a filter"));
         }
@@ -81,23 +85,27 @@ impl Identity {
 pub(super) struct Parts {
     pub(super) identity: Identity,
     pub(super) memory: usize,
+    pub(super) imports: Imports,
     pub(super) matching: Blueprint,
     pub(super) processing: Blueprint,
     pub(super) hooks: Option<LinkedHooks>,
+    pub(super) instances: Instances,
     pub(super) metrics: Arc<FilterMetrics>,
-    pub(super) state: Option<Arc<state::Store>>,
+    pub(super) state: Option<(Arc<state::Store>, usize)>,
     pub(super) api: Option<Client>,
     pub(super) pointers: Arc<Pointers>,
 }
 
 impl Filter {
     pub(super) fn new(parts: Parts, manifest: Manifest) -> Self {
-        let Parts { identity, memory, matching, processing, hooks, metrics, state, api, pointers } = parts;
-        let (idle, health) = Default::default();
+        let Parts { identity, memory, imports, matching, processing, hooks, instances, metrics, state, api, pointers } =
+            parts;
+        let (idle, health) = (Mutex::new(Idle::new(instances)), Default::default());
         Self(Arc::new(Loaded {
             identity,
             manifest,
             memory,
+            imports,
             matching,
             processing,
             hooks,
@@ -129,6 +137,13 @@ impl Filter {
         self.0.memory
     }
 
+    /// What it calls of the router, beside `log`.
+    pub fn imports(&self) -> Vec<&'static str> {
+        let Imports { wasi, state, api } = self.0.imports;
+        let named = [("api", api), ("state", state), ("wasi", wasi)].into_iter();
+        named.filter(|(_, is_imported)| *is_imported).map(|(name, _)| name).collect()
+    }
+
     /// The params to use for a route, sorted by name; unchanged when the filter has no hook for it.
     ///
     /// # Errors
@@ -137,19 +152,15 @@ impl Filter {
         if !self.0.manifest.hooks.normalize_params {
             return Ok(params);
         }
-        let mut instance = self.0.take().await?;
-        let answer = instance.normalize_params(&self.0.grant(caller.into()), &params).await;
-        match answer.map_err(|error| self.0.blame("normalize-params", instance.failed(error)))? {
-            Ok(mut params) => {
-                self.0.put_back(instance);
-                params.sort();
-                Ok(params)
-            }
-            Err(failure) => {
-                self.0.put_back(instance);
-                Err(CallError::Said(failure))
-            }
-        }
+        let granted = self.0.grant(caller.into());
+        let taken = self.0.take(&granted.key).await;
+        let mut instance = taken.map_err(|failed| self.0.blame("instantiate", failed))?;
+        let answer = instance.normalize_params(&granted, &params).await;
+        let answer = answer.map_err(|error| self.0.blame("normalize-params", instance.failed(error)))?;
+        self.0.put_back(&granted.key, instance);
+        let mut params = answer.map_err(CallError::Said)?;
+        params.sort();
+        Ok(params)
     }
 
     /// A route's interest, after a trial that the guest survives its constructor and its `conditions`. The params must
@@ -172,10 +183,13 @@ impl Filter {
 
     /// The same component, handed other parts of events than its manifest asks for: to see what they cost.
     pub fn reading(&self, match_reads: Fields, process_reads: Fields) -> Self {
-        let Loaded { identity, manifest, memory, matching, processing, metrics, state, api, pointers, .. } = &*self.0;
+        let Loaded { identity, manifest, memory, imports, matching, processing, metrics, state, api, pointers, .. } =
+            &*self.0;
         let parts = Parts {
             identity: identity.clone(),
             memory: *memory,
+            imports: *imports,
+            instances: Instances::default(),
             matching: matching.clone(),
             processing: processing.clone(),
             hooks: None,
@@ -208,16 +222,17 @@ impl Filter {
         if !manifest.hooks.process {
             return Ok(Verdict::Keep);
         }
-        let mut instance = self.0.take().await?;
+        let key = &subscription.granted.key;
+        let mut instance = self.0.take(key).await.map_err(|failed| self.0.broke("instantiate", failed))?;
         let began = Sampled::begin(metrics.processes.inc());
         let answer = instance.process(subscription, (event, attempt), manifest.process_reads).await;
         metrics.process_time.end(began);
         match answer {
             Ok(answer) => {
-                self.0.put_back(instance);
+                self.0.put_back(key, instance);
                 Ok(answer?)
             }
-            Err(error) => Err(self.0.blame("process", instance.failed(error)).into()),
+            Err(error) => Err(self.0.broke("process", instance.failed(error)).into()),
         }
     }
 
@@ -286,32 +301,48 @@ impl Loaded {
         fault
     }
 
+    /// [`Self::blame`] for a call about an event, whose time is counted.
+    fn broke(&self, call: &'static str, failed: Failed) -> Fault {
+        if self.health.waste(failed.wasted) {
+            self.show_health();
+        }
+        self.blame(call, failed)
+    }
+
     fn show_health(&self) {
         self.metrics.quarantined.set(self.health.is_quarantined().into());
     }
 
     fn grant(&self, Caller { key, endpoints }: Caller<'_>) -> Arc<Granted> {
-        let state = self.state.as_ref().map(|state| state.scope(&self.identity.name, key));
+        let state = self.state.as_ref().map(|(state, limit)| state.scope(&self.identity.name, key, *limit));
         Arc::new(Granted { key: key.into(), state, api: self.api.clone(), endpoints: endpoints.to_vec() })
     }
 
-    /// A process instance for one call.
-    async fn take(&self) -> Result<Instance, Fault> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match idle {
-            Some(instance) => Ok(instance),
-            None => self.processing.instantiate().await.map_err(|failed| self.blame("instantiate", failed)),
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A process instance for one call about an event of the key.
+    async fn take(&self, key: &Arc<str>) -> Result<Instance, Failed> {
+        let idle = self.idle().take(key);
+        if let Some(instance) = idle {
+            return Ok(instance);
+        }
+        match self.processing.instantiate().await {
+            // Those of other keys only save time.
+            Err(failed) if failed.by_host && self.idle().clear() => self.processing.instantiate().await,
+            instance => instance,
         }
     }
 
-    fn put_back(&self, instance: Instance) {
+    fn put_back(&self, key: &Arc<str>, instance: Instance) {
         if !instance.is_worn() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+            self.idle().put_back(key, instance);
         }
     }
 
-    fn match_instance(&self) -> Result<Instance, Fault> {
-        at_once(self.matching.instantiate()).map_err(|failed| self.blame("instantiate", failed))
+    fn match_instance(&self) -> Result<Instance, Failed> {
+        at_once(self.matching.instantiate())
     }
 
     fn subscribe(
@@ -320,7 +351,7 @@ impl Loaded {
         params: Params,
         limits: CallLimits,
     ) -> Result<Arc<Subscription>, CallError> {
-        let mut instance = self.match_instance()?;
+        let mut instance = self.match_instance().map_err(|failed| self.blame("instantiate", failed))?;
         let resource = at_once(instance.construct(&granted.key, &params))
             .map_err(|error| self.blame("constructor", instance.failed(error)))?;
         let written = if self.manifest.hooks.conditions {
@@ -338,7 +369,7 @@ impl Loaded {
 mod tests {
     use super::*;
     use crate::{
-        config::{FilterSettings, Grant, Limits, OnQuarantine},
+        config::{FilterSettings, Grant, Limits},
         event::{Headers, Origin},
         filter::Host,
     };
@@ -348,7 +379,7 @@ mod tests {
     async fn filter(instances: u32, limits: Limits) -> Filter {
         let host = Host::with_room(instances, None, None, Arc::default()).unwrap();
         let name = "misbehave".to_owned();
-        let settings = FilterSettings { name, grants: vec![Grant::State], on_quarantine: OnQuarantine::Pause, limits };
+        let settings = FilterSettings { grants: vec![Grant::State], limits, ..FilterSettings::new(name) };
         host.load("misbehave", MISBEHAVE.to_vec(), &settings).await.unwrap()
     }
 
@@ -409,7 +440,7 @@ mod tests {
         let subscription = subscribe(&filter).await;
         for _ in 0..3 {
             filter.process(&subscription, &event(), 1).await.unwrap();
-            assert_eq!(filter.0.idle.lock().unwrap().len(), 1);
+            assert_eq!(filter.0.idle().all().len(), 1);
         }
     }
 
@@ -424,7 +455,7 @@ mod tests {
             filter.process(&subscribe(&filter).await, &event(), 1).await.unwrap();
         }
         let matching = matcher.objects();
-        let processing = filter.0.idle.lock().unwrap()[0].objects();
+        let processing: usize = filter.0.idle().all().map(Instance::objects).sum();
         assert!(matching <= 64 && processing <= 64, "{matching} and {processing} objects are left");
     }
 
@@ -437,6 +468,6 @@ mod tests {
         assert!(matcher.matches(&subscription, &event()).unwrap());
         assert!(!matcher.has_instance());
         assert_eq!(filter.process(&subscription, &event(), 1).await.unwrap(), Verdict::Keep);
-        assert!(filter.0.idle.lock().unwrap().is_empty());
+        assert_eq!(filter.0.idle().all().len(), 0);
     }
 }

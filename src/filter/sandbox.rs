@@ -15,7 +15,9 @@ use super::{
 /// The store's data of every instance.
 pub(super) struct Sandbox {
     pub(super) memory: Memory,
-    /// Ticks of the epoch that the call may still run.
+    /// What the call may compute,
+    pub(super) cpu: Duration,
+    /// and the ticks of the epoch that are left of it.
     pub(super) ticks: u64,
     pub(super) journal: Arc<Journal>,
     /// Whom the call is for.
@@ -47,8 +49,8 @@ impl Sandbox {
         }
     }
 
-    pub(super) fn new(filter: Arc<str>, kind: Kind, memory_limit: usize) -> Self {
-        let journal = Arc::new(Journal::new(filter));
+    pub(super) fn new(journal: Journal, kind: Kind, memory_limit: usize) -> Self {
+        let journal = Arc::new(journal);
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(Printed { journal: Arc::clone(&journal), stream: "stdout" })
             .stderr(Printed { journal: Arc::clone(&journal), stream: "stderr" })
@@ -64,6 +66,7 @@ impl Sandbox {
         }
         Self {
             memory: Memory { used: 0, limit: memory_limit, asked: 0, refused: false },
+            cpu: Duration::ZERO,
             ticks: 0,
             journal,
             granted: Arc::default(),
@@ -77,7 +80,7 @@ impl Sandbox {
 
     /// Opens the budgets of one call.
     pub(super) fn begin(&mut self, cpu: Duration, host_calls: u32, log_lines: u32) {
-        self.ticks = ticks(cpu);
+        (self.cpu, self.ticks) = (cpu, ticks(cpu));
         self.host_calls = 0;
         self.host_call_limit = host_calls;
         self.memory.refused = false;
@@ -218,7 +221,7 @@ mod tests {
 
     #[test]
     fn host_calls_are_refused_past_the_budget_and_end_the_call_at_twice_the_budget() {
-        let mut sandbox = Sandbox::new("f".into(), Kind::Process, 0);
+        let mut sandbox = Sandbox::new(Journal::new("f".into(), Arc::default()), Kind::Process, 0);
         sandbox.begin(Duration::from_millis(1), 2, 0);
         let allowed: Vec<Option<bool>> = (0..5).map(|_| sandbox.host_call().ok()).collect();
         assert_eq!(allowed, [Some(true), Some(true), Some(false), Some(false), None]);

@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,21 +28,50 @@ pub(super) enum Refused {
     Conflict,
 }
 
-/// Every scope of the process.
+/// Every scope of the process, by filter and key.
 #[derive(Debug, Default)]
-pub(super) struct Store(Mutex<HashMap<(String, String), Arc<Scope>>>);
+pub(super) struct Store {
+    scopes: Mutex<HashMap<(String, String), Arc<Scope>>>,
+    used: Arc<Used>,
+}
+
+/// Bytes that all scopes hold together.
+type Used = AtomicUsize;
 
 impl Store {
-    pub(super) fn scope(&self, filter: &str, key: &str) -> Arc<Scope> {
-        let mut scopes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What a filter keeps for a key, as long as all scopes together have no more than `limit` bytes.
+    pub(super) fn scope(&self, filter: &str, key: &str, limit: usize) -> Arc<Scope> {
+        let mut scopes = self.scopes();
         scopes.retain(|_, scope| Arc::strong_count(scope) > 1 || !scope.is_empty());
-        Arc::clone(scopes.entry((filter.to_owned(), key.to_owned())).or_default())
+        let new = || Arc::new(Scope { entries: Mutex::default(), used: Arc::clone(&self.used), limit });
+        Arc::clone(scopes.entry((filter.to_owned(), key.to_owned())).or_insert_with(new))
+    }
+
+    /// Drops what filters keep for keys that are gone: `is_there` is asked about filter and key. Calls that are under
+    /// way keep theirs to their end.
+    pub(super) fn retain(&self, is_there: impl Fn(&str, &str) -> bool) {
+        self.scopes().retain(|(filter, key), _| is_there(filter, key));
+    }
+
+    fn scopes(&self) -> MutexGuard<'_, HashMap<(String, String), Arc<Scope>>> {
+        self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What one filter keeps for one key.
-#[derive(Debug, Default)]
-pub(super) struct Scope(Mutex<Entries>);
+#[derive(Debug)]
+pub(super) struct Scope {
+    entries: Mutex<Entries>,
+    used: Arc<Used>,
+    limit: usize,
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let entries = self.entries.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.used.fetch_sub(entries.bytes, Ordering::Relaxed);
+    }
+}
 
 #[derive(Debug, Default)]
 struct Entries {
@@ -61,66 +93,89 @@ impl Entry {
 
 impl Scope {
     fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values.is_empty()
+        self.entries().values.is_empty()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Vec<u8>> {
         let now = Instant::now();
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.values.get(key).filter(|entry| entry.is_live(now)).map(|entry| entry.value.clone())
+        self.entries().values.get(key).filter(|entry| entry.is_live(now)).map(|entry| entry.value.clone())
     }
 
     pub(super) fn set(&self, key: String, value: Vec<u8>, ttl: Option<Duration>) -> Result<(), Refused> {
         let now = Instant::now();
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.put(key, Entry { value, expires: expiry(now, ttl) }, now)
+        self.put(&mut self.entries(), key, Entry { value, expires: expiry(now, ttl) }, now)
     }
 
     pub(super) fn delete(&self, key: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(key);
+        let freed = self.entries().take(key);
+        self.used.fetch_sub(freed, Ordering::Relaxed);
     }
 
     /// Adds to a decimal number, 0 when absent. Without a `ttl` the number keeps the one it has.
     pub(super) fn add(&self, key: String, delta: i64, ttl: Option<Duration>) -> Result<i64, Refused> {
         let now = Instant::now();
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries();
         let (number, kept) = match entries.values.get(&key).filter(|entry| entry.is_live(now)) {
             Some(entry) => (decimal(&entry.value).ok_or(Refused::Conflict)?, entry.expires),
             None => (0, None),
         };
         let sum = number.checked_add(delta).ok_or(Refused::Conflict)?;
         let expires = if ttl.is_some() { expiry(now, ttl) } else { kept };
-        entries.put(key, Entry { value: sum.to_string().into_bytes(), expires }, now)?;
+        self.put(&mut entries, key, Entry { value: sum.to_string().into_bytes(), expires }, now)?;
         Ok(sum)
+    }
+
+    fn put(&self, entries: &mut Entries, key: String, entry: Entry, now: Instant) -> Result<(), Refused> {
+        if key.len() > MAX_KEY || entry.value.len() > MAX_VALUE {
+            return Err(Refused::TooLarge);
+        }
+        let size = size(&key, &entry);
+        // What the value that it replaces has is its own already.
+        let has = |entries: &Entries| entries.values.get(&key).map_or(0, |old| self::size(&key, old));
+        if !self.claim(entries, has(entries), size) {
+            let freed = entries.expire(now);
+            self.used.fetch_sub(freed, Ordering::Relaxed);
+            if !self.claim(entries, has(entries), size) {
+                return Err(Refused::TooLarge);
+            }
+        }
+        entries.take(&key);
+        entries.bytes += size;
+        entries.values.insert(key, entry);
+        Ok(())
+    }
+
+    /// Makes room for `size` bytes in the place of `freed`, in the scope and among all of them.
+    fn claim(&self, entries: &Entries, freed: usize, size: usize) -> bool {
+        let fits = |used: usize| (used - freed + size <= self.limit).then_some(used - freed + size);
+        entries.bytes - freed + size <= MAX_SCOPE
+            && self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 }
 
 impl Entries {
-    fn put(&mut self, key: String, entry: Entry, now: Instant) -> Result<(), Refused> {
-        if key.len() > MAX_KEY || entry.value.len() > MAX_VALUE {
-            return Err(Refused::TooLarge);
-        }
-        let size = key.len() + entry.value.len() + OVERHEAD;
-        let freed = self.values.get(&key).map_or(0, |old| key.len() + old.value.len() + OVERHEAD);
-        if self.bytes - freed + size > MAX_SCOPE {
-            self.values.retain(|_, entry| entry.is_live(now));
-            self.bytes = self.values.iter().map(|(key, entry)| key.len() + entry.value.len() + OVERHEAD).sum();
-            let freed = self.values.get(&key).map_or(0, |old| key.len() + old.value.len() + OVERHEAD);
-            if self.bytes - freed + size > MAX_SCOPE {
-                return Err(Refused::TooLarge);
-            }
-        }
-        self.take(&key);
-        self.bytes += size;
-        self.values.insert(key, entry);
-        Ok(())
+    /// Takes one out. Returns the bytes that it had.
+    fn take(&mut self, key: &str) -> usize {
+        let freed = self.values.remove(key).map_or(0, |old| size(key, &old));
+        self.bytes -= freed;
+        freed
     }
 
-    fn take(&mut self, key: &str) {
-        if let Some(old) = self.values.remove(key) {
-            self.bytes -= key.len() + old.value.len() + OVERHEAD;
-        }
+    /// Drops what has lived its time. Returns the bytes that it had.
+    fn expire(&mut self, now: Instant) -> usize {
+        let before = self.bytes;
+        self.values.retain(|_, entry| entry.is_live(now));
+        self.bytes = self.values.iter().map(|(key, entry)| size(key, entry)).sum();
+        before - self.bytes
     }
+}
+
+fn size(key: &str, entry: &Entry) -> usize {
+    key.len() + entry.value.len() + OVERHEAD
 }
 
 /// A time to live so long that it passes the clock's range is none.
@@ -137,17 +192,18 @@ mod tests {
     use super::*;
 
     fn scope() -> Arc<Scope> {
-        Store::default().scope("filter", "key")
+        Store::default().scope("filter", "key", usize::MAX)
     }
 
     #[test]
     fn scopes_are_apart_and_outlive_their_users() {
         let store = Store::default();
-        store.scope("filter", "a").set("n".to_owned(), b"1".to_vec(), None).unwrap();
-        assert_eq!(store.scope("filter", "b").get("n"), None);
-        assert_eq!(store.scope("other", "a").get("n"), None);
-        assert_eq!(store.scope("filter", "a").get("n"), Some(b"1".to_vec()));
-        assert_eq!(store.0.lock().unwrap().len(), 1, "empty scopes that nobody holds go");
+        let scope = |filter, key| store.scope(filter, key, usize::MAX);
+        scope("filter", "a").set("n".to_owned(), b"1".to_vec(), None).unwrap();
+        assert_eq!(scope("filter", "b").get("n"), None);
+        assert_eq!(scope("other", "a").get("n"), None);
+        assert_eq!(scope("filter", "a").get("n"), Some(b"1".to_vec()));
+        assert_eq!(store.scopes().len(), 1, "empty scopes that nobody holds go");
     }
 
     #[tokio::test(start_paused = true)]
@@ -189,6 +245,60 @@ mod tests {
         assert_eq!(scope.set("k".to_owned(), vec![0; MAX_VALUE], None), Err(Refused::TooLarge));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(scope.set("k".to_owned(), vec![0; MAX_VALUE], None), Ok(()));
-        assert_eq!(scope.0.lock().unwrap().bytes, 1 + MAX_VALUE + OVERHEAD);
+        assert_eq!(scope.entries().bytes, 1 + MAX_VALUE + OVERHEAD);
+    }
+
+    #[test]
+    fn all_scopes_share_one_budget() {
+        const LIMIT: usize = 10_000;
+        let store = Store::default();
+        let scope = |key| store.scope("filter", key, LIMIT);
+        let (one, other) = (scope("one"), scope("other"));
+        let fill =
+            |scope: &Scope| (0..100).map_while(|n| scope.set(format!("{n:02}"), vec![0; 934], None).ok()).count();
+        assert_eq!(fill(&one), 10);
+        assert_eq!(other.set("k".to_owned(), Vec::new(), None), Err(Refused::TooLarge));
+        // What is there can be replaced, and what goes makes room.
+        assert_eq!(one.set("00".to_owned(), vec![1; 934], None), Ok(()));
+        one.delete("00");
+        assert_eq!(fill(&other), 1);
+        // A key that is gone gives all of its room back, once its last call is over.
+        store.retain(|_, key| key != "one");
+        assert_eq!(other.set("more".to_owned(), vec![0; 934], None), Err(Refused::TooLarge));
+        drop(one);
+        assert_eq!(fill(&other), 10);
+        assert_eq!(scope("one").get("01"), None);
+        drop(other);
+        store.retain(|_, _| false);
+        assert_eq!(store.used.load(Ordering::Relaxed), 0);
+    }
+
+    proptest::proptest! {
+        /// Whatever is done, in however many scopes: what is counted is what is there.
+        #[test]
+        fn what_is_counted_is_what_is_there(
+            steps in proptest::collection::vec((0..3_usize, 0..4_u8, 0..5_u8, 0..2_000_usize), 0..100),
+        ) {
+            let store = Store::default();
+            let mut scopes: Vec<_> = (0..3).map(|n| store.scope("filter", &n.to_string(), 8_000)).collect();
+            for (at, what, name, size) in steps {
+                let (scope, name) = (&scopes[at], name.to_string());
+                match what {
+                    0 => drop(scope.set(name, vec![0; size], None)),
+                    1 => scope.delete(&name),
+                    2 => drop(scope.add(name, 1, None)),
+                    _ => {
+                        store.retain(|_, key| key != at.to_string());
+                        scopes[at] = store.scope("filter", &at.to_string(), 8_000);
+                    }
+                }
+                let there = |scope: &Arc<Scope>| {
+                    scope.entries().values.iter().map(|(key, entry)| super::size(key, entry)).sum::<usize>()
+                };
+                let used = store.used.load(Ordering::Relaxed);
+                assert_eq!(used, scopes.iter().map(there).sum::<usize>());
+                assert!(used <= 8_000);
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use wasmtime::{
 use super::{
     Emission, Failure, Fields, Hooks, Manifest, Params, Verdict,
     condition::{self, Written},
-    error::Violation,
+    error::{Violation, cut_name, cut_reason},
     granted::Granted,
     sandbox::Sandbox,
     state::Refused,
@@ -46,8 +46,8 @@ pub(super) const VERSIONS: &[&str] = &["0.1.0", "0.1.1"];
 pub(super) const WITS: [&str; 2] =
     [include_str!("../../wit/v0.1.0/filter.wit"), include_str!("../../wit/v0.1.1/filter.wit")];
 
-/// Bytes of what a guest says of a failure.
-const LONGEST_REASON: usize = 1000;
+/// Bytes that a header is counted with beside its text: as many as it takes in the guest's list.
+const HEADER: usize = 16;
 
 /// Links what a guest may call if it was granted.
 pub(super) fn add_imports(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
@@ -223,10 +223,12 @@ fn verdict(outcome: types::Outcome, output: usize, emissions: usize) -> Result<V
 
 fn checked(index: usize, emission: types::Emission, output: usize) -> Result<Emission, Violation> {
     let types::Emission { payload, subject, headers } = emission;
-    let headers_size: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    check_size(|| format!("emission {index}"), payload.len() + headers_size, output)?;
+    let headers_size: usize = headers.iter().map(|(name, value)| name.len() + value.len() + HEADER).sum();
+    let subject_size = subject.as_ref().map_or(0, String::len);
+    check_size(|| format!("emission {index}"), payload.len() + headers_size + subject_size, output)?;
     if let Some(subject) = &subject {
-        check_subject(subject).map_err(|problem| Violation::Subject { index, subject: subject.clone(), problem })?;
+        let bad = |problem| Violation::Subject { index, subject: cut_name(subject.clone()), problem };
+        check_subject(subject).map_err(bad)?;
     }
     Ok(Emission {
         payload: Bytes::from(payload),
@@ -246,9 +248,9 @@ impl From<types::Manifest> for Manifest {
     fn from(manifest: types::Manifest) -> Self {
         let types::Manifest { name, version, description, hooks, match_reads, process_reads, capabilities } = manifest;
         Self {
-            name,
-            version,
-            description,
+            name: cut_name(name),
+            version: cut_name(version),
+            description: cut_reason(description),
             hooks: Hooks {
                 normalize_params: hooks.contains(types::Hooks::NORMALIZE_PARAMS),
                 conditions: hooks.contains(types::Hooks::CONDITIONS),
@@ -257,7 +259,7 @@ impl From<types::Manifest> for Manifest {
             },
             match_reads: match_reads.into(),
             process_reads: process_reads.into(),
-            capabilities,
+            capabilities: capabilities.into_iter().map(cut_name).collect(),
         }
     }
 }
@@ -277,21 +279,12 @@ impl From<types::Fields> for Fields {
 impl From<types::Failure> for Failure {
     fn from(failure: types::Failure) -> Self {
         match failure {
-            types::Failure::Malformed(why) => Self::Malformed(cut(why)),
-            types::Failure::Retry((after, why)) => Self::Retry(Duration::from_millis(after.into()), cut(why)),
-            types::Failure::Failed(why) => Self::Failed(cut(why)),
-            types::Failure::Broken(why) => Self::Broken(cut(why)),
+            types::Failure::Malformed(why) => Self::Malformed(cut_reason(why)),
+            types::Failure::Retry((after, why)) => Self::Retry(Duration::from_millis(after.into()), cut_reason(why)),
+            types::Failure::Failed(why) => Self::Failed(cut_reason(why)),
+            types::Failure::Broken(why) => Self::Broken(cut_reason(why)),
         }
     }
-}
-
-/// L43: it goes into logs and dead letters, which are to hold the event too.
-fn cut(mut why: String) -> String {
-    if why.len() > LONGEST_REASON {
-        why.truncate(why.floor_char_boundary(LONGEST_REASON));
-        why.push('…');
-    }
-    why
 }
 
 impl From<types::Condition> for Written {

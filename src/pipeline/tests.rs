@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     ack::{Fate, Outcome},
     config::{FilterSettings, Grant, Limits, OnQuarantine, Retry},
-    event::{Event, Headers, Origin},
+    event::{Event, Headers, Origin, Uid},
     field::Field,
     filter::{CallLimits, Filter, Host},
     metrics::Metrics,
@@ -225,8 +225,10 @@ impl Rig {
 }
 
 fn event(subject: &str, number: u64) -> Event {
+    let origin = Origin { source: "s".to_owned(), stream: "S".to_owned() };
     Event {
         id: number.to_string().into(),
+        uid: Uid::at(&origin, number, 0),
         event_type: "t".into(),
         subject: subject.into(),
         source_time: None,
@@ -234,7 +236,7 @@ fn event(subject: &str, number: u64) -> Event {
         attempt: 1,
         headers: Headers::default(),
         payload: "{}".into(),
-        origin: Arc::new(Origin { source: "s".to_owned(), stream: "S".to_owned() }),
+        origin: Arc::new(origin),
         sequence: number,
     }
 }

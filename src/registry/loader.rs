@@ -13,11 +13,13 @@ use crate::{
     sink::outlet::Queue,
 };
 
+mod compiling;
 mod components;
 mod draft;
 mod held;
 mod subscriptions;
 
+use compiling::Compiling;
 use components::{Filters, same};
 use draft::Draft;
 use held::Held;
@@ -31,6 +33,7 @@ pub struct Loader {
     metrics: Arc<Metrics>,
     registry: config::Registry,
     filters: Filters,
+    compiling: Compiling,
     subscriptions: Subscriptions,
     attached: Vec<Attach>,
     /// `None` where nothing is to be done upstream.
@@ -62,9 +65,21 @@ impl Loader {
     ) -> Result<Self, Problems> {
         let registry = config.registry.clone();
         let (snapshots, _) = watch::channel(Arc::default());
-        let (filters, subscriptions, attached, tenures, held) = Default::default();
-        let mut loader =
-            Self { host, config, sinks, metrics, registry, filters, subscriptions, attached, tenures, held, snapshots };
+        let (filters, compiling, subscriptions, attached, tenures, held) = Default::default();
+        let mut loader = Self {
+            host,
+            config,
+            sinks,
+            metrics,
+            registry,
+            filters,
+            compiling,
+            subscriptions,
+            attached,
+            tenures,
+            held,
+            snapshots,
+        };
         let registry = loader.registry.clone();
         let (filters, mut problems) = loader.load_all(&registry).await;
         match loader.take_over(registry, filters).await {
@@ -84,10 +99,16 @@ impl Loader {
         &self.registry.webhooks
     }
 
-    /// Takes what the folders hold now into service, as far as it is good.
+    /// Waits until a component is loaded that a reload found changed; the next reload takes it into service. Cancel safe.
+    pub async fn compiled(&mut self) {
+        self.compiling.done().await;
+    }
+
+    /// Takes what the folders hold now into service, as far as it is good. Keys of a component that is still to be loaded
+    /// stay as they are until then.
     pub async fn reload(&mut self) -> Report {
         let mut report = Report::default();
-        let registry = match config::load_registry(&self.config) {
+        let mut registry = match config::load_registry(&self.config) {
             Ok(registry) if self.config.role == Role::Observer => registry.without_routes(),
             Ok(registry) => registry,
             Err(problems) => {
@@ -95,9 +116,10 @@ impl Loader {
                 self.registry.clone()
             }
         };
-        let mut filters = self.load_changed(&registry, &mut report).await;
+        let (mut filters, waiting) = self.load_changed(&registry, &mut report).await;
+        self.hold_back(&mut registry, &mut filters, &waiting);
         let mut changed = registry != self.registry || !same(&filters, &self.filters);
-        for component in filters.values_mut() {
+        for (_, component) in filters.iter_mut().filter(|(name, _)| !waiting.contains(*name)) {
             changed |= component.lift();
         }
         if !changed {
@@ -160,6 +182,9 @@ impl Loader {
         self.snapshots.send_replace(Arc::new(Snapshot::new(generation, keys)));
         self.metrics.generation.set(generation.cast_signed());
         self.show_filters();
+        let names = |filter: &str, key: &config::Key| key.filter.as_deref() == Some(filter);
+        let keys = &self.registry.keys;
+        self.host.retain_state(|filter, key| keys.iter().any(|one| one.name == key && names(filter, one)));
         // Dropping a tenure leaves: events of the routes that are gone have been taken off by then.
         self.held = held;
         self.subscriptions.retain_used();

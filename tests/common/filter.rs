@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use trommel::{
-    config::{FilterSettings, Grant, LimitOverrides, Limits, OnQuarantine},
+    config::{FilterSettings, Grant, LimitOverrides, Limits},
     event::{Event, Headers, Origin},
     filter::{CallLimits, Filter, Host, LoadError, Params, Subscription},
     metrics::Metrics,
@@ -14,7 +14,7 @@ pub(crate) fn host() -> Host {
 }
 
 pub(crate) fn settings(name: &str, limits: Limits) -> FilterSettings {
-    FilterSettings { name: name.to_owned(), grants: vec![Grant::State], on_quarantine: OnQuarantine::Pause, limits }
+    FilterSettings { grants: vec![Grant::State], limits, ..FilterSettings::new(name.to_owned()) }
 }
 
 /// The file of a component that ships or that is made for tests.

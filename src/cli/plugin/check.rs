@@ -178,7 +178,7 @@ impl Findings {
             lines.push(format!("hooks     {}", listed(&hooks(manifest.hooks))));
             lines.push(format!("reads     matches: {}", listed(&fields(manifest.match_reads))));
             lines.push(format!("          process: {}", listed(&fields(manifest.process_reads))));
-            lines.push(format!("digest    {}", filter.digest()));
+            lines.push(format!("digest    sha256:{}", filter.digest()));
             lines.push(format!("memory    {} before the first event, of {}", bytes(filter.memory()), bytes(memory())));
             lines.push(format!("compiled  in {} ms", took.as_millis()));
         }

@@ -89,12 +89,12 @@ impl Matcher {
         let loaded = &*self.filter.0;
         let instance = match &mut self.instance {
             Some(instance) => instance,
-            none => none.insert(loaded.match_instance()?),
+            none => none.insert(loaded.match_instance().map_err(|failed| loaded.broke("instantiate", failed))?),
         };
         let began = Sampled::begin(loaded.metrics.matches.inc());
         let answer = call(instance, &self.columns);
         loaded.metrics.match_time.end(began);
-        let answer = answer.map_err(|error| loaded.blame(name, instance.failed(error)));
+        let answer = answer.map_err(|error| loaded.broke(name, instance.failed(error)));
         if answer.is_err() || instance.is_worn() {
             self.instance = None;
         }

@@ -2,11 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::Metadata,
     io,
+    os::unix::fs::MetadataExt,
     path::PathBuf,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use tokio::{
     fs::{self, File},
     io::AsyncReadExt,
@@ -83,13 +85,22 @@ impl Loader {
     }
 
     /// The components that the registry names: those whose content has changed loaded anew and tried against the keys
-    /// that name them, the rest as they are.
-    pub(super) async fn load_changed(&mut self, registry: &config::Registry, report: &mut Report) -> Filters {
-        let mut filters = Filters::new();
-        for name in filter_names(registry) {
+    /// that name them, the rest as they are. Those that are still being loaded are returned by name, too.
+    pub(super) async fn load_changed(
+        &mut self,
+        registry: &config::Registry,
+        report: &mut Report,
+    ) -> (Filters, BTreeSet<String>) {
+        let (mut filters, mut waiting, names) = (Filters::new(), BTreeSet::new(), filter_names(registry));
+        self.compiling.retain(|name| names.contains(name));
+        for name in names {
             let current = self.filters.get(&name).cloned();
             match self.candidate(&name, current.as_ref(), registry).await {
-                Ok(filter) => {
+                Ok(None) => {
+                    filters.extend(current.map(|current| (name.clone(), current)));
+                    waiting.insert(name);
+                }
+                Ok(Some(filter)) => {
                     let component = match current {
                         Some(current) if current.filter == filter => current,
                         Some(current) => Component::new(filter, Some(current.filter)),
@@ -105,22 +116,51 @@ impl Loader {
                 }
             }
         }
-        filters
+        (filters, waiting)
     }
 
-    /// The filter that the component's file makes now. Its error comes with the content's digest when it is the content
-    /// that is at fault.
+    /// Lets keys wait for the components that are still being loaded: each stays as it is, or is not there yet.
+    pub(super) fn hold_back(&self, registry: &mut config::Registry, filters: &mut Filters, waiting: &BTreeSet<String>) {
+        if *registry == self.registry {
+            return;
+        }
+        let waits = |key: &config::Key| key.filter.as_ref().is_some_and(|filter| waiting.contains(filter));
+        let held: BTreeSet<String> =
+            registry.keys.iter().filter(|key| waits(key)).map(|key| key.name.clone()).collect();
+        if held.is_empty() {
+            return;
+        }
+        let is_held = |name: &String| held.contains(name);
+        for key in &mut registry.keys {
+            if is_held(&key.name)
+                && let Some(current) = self.registry.keys.iter().find(|current| current.name == key.name)
+            {
+                key.clone_from(current);
+            }
+        }
+        registry.keys.retain(|key| !waits(key) || self.registry.keys.iter().any(|current| current.name == key.name));
+        registry.routes.retain(|route| !is_held(&route.key));
+        registry.routes.extend(self.registry.routes.iter().filter(|route| is_held(&route.key)).cloned());
+        for name in filter_names(registry) {
+            if let Some(current) = self.filters.get(&name) {
+                filters.entry(name).or_insert_with(|| current.clone());
+            }
+        }
+    }
+
+    /// The filter that the component's file makes now, `None` while it is being loaded. Its error comes with the
+    /// content's digest when it is the content that is at fault.
     async fn candidate(
         &mut self,
         name: &str,
         current: Option<&Component>,
         registry: &config::Registry,
-    ) -> Result<Filter, (anyhow::Error, Option<String>)> {
+    ) -> Result<Option<Filter>, (anyhow::Error, Option<String>)> {
         let settings = self.settings(name);
-        let bytes = match (self.read(name, &settings).await, current) {
-            (Ok(bytes), _) => bytes,
+        let (bytes, doubt) = match (self.read(name, &settings).await, current) {
+            (Ok(read), _) => read,
             // A file that is gone is a problem of the keys that name it, and reported there.
-            (Err(error), Some(current)) if is_not_found(&error) => return Ok(current.filter.clone()),
+            (Err(error), Some(current)) if is_not_found(&error) => return Ok(Some(current.filter.clone())),
             (Err(error), _) => return Err((error, None)),
         };
         let digest = filter::digest(&bytes);
@@ -129,10 +169,14 @@ impl Loader {
         if let Some(current) = current
             && (current.filter.digest() == digest || is_refused(current))
         {
-            return Ok(current.filter.clone());
+            self.compiling.retain(|other| other != name);
+            return Ok(Some(current.filter.clone()));
         }
+        let Some((digest, loaded)) = self.compiling.take(&self.host, (&digest, bytes), &settings) else {
+            return Ok(None);
+        };
         let refused = |error: anyhow::Error| (error, Some(digest.clone()));
-        let filter = self.host.load(name, bytes, &settings).await.map_err(|error| refused(error.into()))?;
+        let filter = loaded.map_err(|error| refused(error.into()))?;
         for key in registry.keys.iter().filter(|key| key.filter.as_deref() == Some(name)) {
             fits(&filter, key).map_err(refused)?;
             for route in registry.routes.iter().filter(|route| route.key == key.name) {
@@ -142,17 +186,21 @@ impl Loader {
             }
         }
         self.metrics.filter(name).reloads.inc();
-        Ok(filter)
+        say(&filter, &settings, doubt);
+        Ok(Some(filter))
     }
 
     async fn load(&self, name: &str) -> anyhow::Result<Filter> {
         let settings = self.settings(name);
-        let bytes = self.read(name, &settings).await?;
-        Ok(self.host.load(name, bytes, &settings).await?)
+        let (bytes, doubt) = self.read(name, &settings).await?;
+        let filter = self.host.load(name, bytes, &settings).await?;
+        say(&filter, &settings, doubt);
+        Ok(filter)
     }
 
-    /// The component's file, which is not read at all when it is larger than a component may be.
-    async fn read(&self, name: &str, settings: &FilterSettings) -> anyhow::Result<Vec<u8>> {
+    /// The component's file, which is not read at all when it is larger than a component may be, and what speaks against
+    /// trusting it.
+    async fn read(&self, name: &str, settings: &FilterSettings) -> anyhow::Result<(Vec<u8>, Option<String>)> {
         let (path, limit) = (self.path(name), settings.limits.component);
         let found = fs::metadata(&path).await?;
         // Opening a pipe would wait for its writer.
@@ -162,9 +210,14 @@ impl Loader {
             return Err(LoadError::TooLarge { size, limit }.into());
         }
         let mut bytes = Vec::with_capacity(size);
+        let file = File::open(path).await?;
+        let doubt = doubt(&file.metadata().await?).filter(|_| settings.digest.is_none());
+        if let Some(doubt) = doubt.as_ref().filter(|_| !settings.grants.is_empty()) {
+            bail!("{doubt}, or pin its content with `digest` in `[[filter]]`, to grant it anything");
+        }
         // One byte more than the limit tells of a file that has grown meanwhile.
-        File::open(path).await?.take(limit as u64 + 1).read_to_end(&mut bytes).await?;
-        Ok(bytes)
+        file.take(limit as u64 + 1).read_to_end(&mut bytes).await?;
+        Ok((bytes, doubt))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -182,13 +235,26 @@ impl Loader {
     }
 
     pub(super) fn settings(&self, name: &str) -> FilterSettings {
-        let given = self.config.filters.iter().find(|settings| settings.name == name).cloned();
-        given.unwrap_or_else(|| FilterSettings {
-            name: name.to_owned(),
-            grants: Vec::new(),
-            on_quarantine: Default::default(),
-            limits: self.config.limits,
-        })
+        self.config.filter(name)
+    }
+}
+
+/// As ssh looks at keys: whether others may change a file, and the way out.
+fn doubt(found: &Metadata) -> Option<String> {
+    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
+    if !filter::is_trusted(owner) {
+        return Some(format!("it belongs to another user ({owner}), who may change it: `chown` it"));
+    }
+    (mode & 0o022 != 0).then(|| format!("others may change it (mode {mode:o}): `chmod go-w` it"))
+}
+
+/// Says which content is good to go into service under a name, and what it may do.
+fn say(filter: &Filter, settings: &FilterSettings, doubt: Option<String>) {
+    let (digest, imports, grants) = (format!("sha256:{}", filter.digest()), filter.imports(), &settings.grants);
+    let (name, version) = (filter.name(), &*filter.manifest().version);
+    tracing::info!(filter = name, version, digest, ?imports, ?grants, "loaded a component");
+    if let Some(doubt) = doubt {
+        tracing::warn!(filter = name, "a component is not safe from others: {doubt}");
     }
 }
 

@@ -3,10 +3,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::*;
-use crate::{
-    config::{FilterSettings, Limits, OnQuarantine},
-    filter::Host,
-};
+use crate::{config::FilterSettings, filter::Host};
 
 /// L19
 #[tokio::test]
@@ -14,8 +11,7 @@ async fn who_must_be_alone_waits_three_seconds_for_a_cleanup() {
     let folder = tempfile::tempdir().unwrap();
     let tenures = Tenures::in_folder(folder.path()).unwrap();
     let name = "match-type".to_owned();
-    let limits = Limits::default();
-    let settings = FilterSettings { name, grants: Vec::new(), on_quarantine: OnQuarantine::Pause, limits };
+    let settings = FilterSettings::new(name);
     let component = include_bytes!("../../../tests/guests/match-type.wasm").to_vec();
     let host = Host::new(None, None, Arc::default()).unwrap();
     let filter = host.load("match-type", component, &settings).await.unwrap();

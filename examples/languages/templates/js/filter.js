@@ -13,15 +13,25 @@ class MyFilter {
 
   // Called for every event of the key, very often. It can call nothing: it only decides.
   matches(event) {
-    return event.json().amount >= this.min;
+    return amountOf(event) >= this.min;
   }
 
   // Called for what matched. Returns `drop`, `keep`, `replace(...)` or `emit([...])`; throws `malformed(...)`,
   // `retry(...)`, `failed(...)` or `broken(...)`.
   process(event) {
-    const { amount } = event.json();
+    const amount = amountOf(event);
     log.write("debug", `an order of ${amount}`);
     return replace({ amount, large: true });
+  }
+}
+
+/** The amount of an order, NaN of anything else: what throws in `matches` breaks the filter, not the event. */
+function amountOf(event) {
+  try {
+    const amount = event.json()?.amount;
+    return typeof amount === "number" ? amount : NaN;
+  } catch {
+    return NaN;
   }
 }
 

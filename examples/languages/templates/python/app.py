@@ -1,6 +1,6 @@
 """my-filter: passes orders of at least `min`, and of them only what is wanted."""
 
-from trommel import define, malformed, replace
+from trommel import Failure, define, malformed, replace
 from wit_world.imports import log
 
 
@@ -18,7 +18,8 @@ class MyFilter:
 
     def matches(self, event):
         """Called for every event of the key, very often. It can call nothing: it only decides."""
-        return event.json()["amount"] >= self.min
+        amount = amount_of(event)
+        return amount is not None and amount >= self.min
 
     def process(self, event):
         """Called for what matched.
@@ -26,9 +27,19 @@ class MyFilter:
         Returns `DROP`, `KEEP`, `replace(...)` or `emit([...])`; raises `malformed(...)`, `retry(...)`, `failed(...)` or
         `broken(...)`.
         """
-        amount = event.json()["amount"]
+        amount = amount_of(event)
         log.write(log.Level.DEBUG, f"an order of {amount}")
         return replace({"amount": amount, "large": True})
+
+
+def amount_of(event):
+    """The amount of an order, `None` of anything else: what raises in `matches` breaks the filter, not the event."""
+    try:
+        order = event.json()
+    except Failure:
+        return None
+    amount = order.get("amount") if isinstance(order, dict) else None
+    return amount if isinstance(amount, (int, float)) else None
 
 
 Filter = define(

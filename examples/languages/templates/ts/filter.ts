@@ -15,21 +15,26 @@ class MyFilter implements Route {
 
   // Called for every event of the key, very often. It can call nothing: it only decides.
   matches(event: Event): boolean {
-    return order(event).amount >= this.min;
+    return amountOf(event) >= this.min;
   }
 
   // Called for what matched. Returns `drop`, `keep`, `replace(...)` or `emit([...])`; throws `malformed(...)`,
   // `retry(...)`, `failed(...)` or `broken(...)`.
   process(event: Event): Outcome {
-    const { amount } = order(event);
+    const amount = amountOf(event);
     log.write("debug", `an order of ${amount}`);
     return replace({ amount, large: true });
   }
 }
 
-/** What the payload is taken for: nothing checks it but you. */
-function order(event: Event) {
-  return event.json() as { amount: number };
+/** The amount of an order, NaN of anything else: what throws in `matches` breaks the filter, not the event. */
+function amountOf(event: Event): number {
+  try {
+    const { amount } = (event.json() ?? {}) as { amount?: unknown };
+    return typeof amount === "number" ? amount : NaN;
+  } catch {
+    return NaN;
+  }
 }
 
 export const { filter, filterBatch } = define({

@@ -1,0 +1,177 @@
+//! Compiling in a process of its own, whose memory and computing time are limited: what a component costs its compiler
+//! is up to the component, and a fault of the compiler's is not to be one of the router's.
+//!
+//! The process is this program once more, with nothing of its environment. It leaves the code in the folder of compiled
+//! components, where the router finds it.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{self, Read},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use bytesize::ByteSize;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, setrlimit};
+use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
+use wasmtime::{Engine, component::Component};
+
+use super::{LoadError, cache::Folder, error::report, host};
+
+/// What makes the program compile one component, and nothing else.
+pub const SUBCOMMAND: &str = "compile-component";
+/// The clock may show this many times what a component may compute: the machine has more to do.
+const PATIENCE: u32 = 5;
+
+/// Programs other than `trommel` have no such subcommand; their components are compiled in place.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Lets this process have components compiled by another one: itself, by the subcommand [`SUBCOMMAND`].
+///
+/// # Errors
+/// When the system doesn't say which program this is.
+pub fn compile_apart() -> io::Result<()> {
+    // The link leads to the program as it was started, even when its file has been replaced since.
+    let link = PathBuf::from("/proc/self/exe");
+    let program = if link.exists() { link } else { std::env::current_exe()? };
+    PROGRAM.get_or_init(|| program);
+    Ok(())
+}
+
+/// Whether [`compile_apart`] was called.
+pub(super) fn is_apart() -> bool {
+    PROGRAM.get().is_some()
+}
+
+/// What the compiler may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of address space.
+    pub memory: usize,
+    /// Of computing.
+    pub cpu: Duration,
+}
+
+/// How an engine is made that takes the same code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reservations {
+    Large,
+    /// See [`host::small_reservations`].
+    Small,
+}
+
+/// Has components compiled into a folder.
+pub(super) struct Compiler {
+    folder: Folder,
+    reservations: Reservations,
+    /// Changes when the compiler or its settings do.
+    version: u64,
+}
+
+impl Compiler {
+    /// For an engine that takes its code from the folder.
+    pub(super) fn new(folder: Folder, engine: &Engine, reservations: Reservations) -> Self {
+        let mut version = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut version);
+        Self { folder, reservations, version: version.finish() }
+    }
+
+    /// Makes sure that the code of a component is in the folder. What was compiled within bounds once is not compiled in
+    /// a process of its own again. When the future is dropped, the process is killed.
+    ///
+    /// # Errors
+    /// When the component is no good, or costs too much.
+    pub(super) async fn compile(&self, component: &[u8], bounds: Bounds) -> Result<(), LoadError> {
+        let Some(program) = PROGRAM.get() else { return Ok(()) };
+        let known = self.folder.path().join("bounded");
+        let mark = known.join(format!("{}-{:016x}", host::digest(component), self.version));
+        if mark.exists() {
+            return Ok(());
+        }
+        self.run(program, component, bounds).await?;
+        if let Err(error) = fs::create_dir_all(known).and_then(|()| fs::write(mark, "")) {
+            tracing::debug!(%error, "could not note that a component was compiled");
+        }
+        Ok(())
+    }
+
+    async fn run(&self, program: &Path, component: &[u8], bounds: Bounds) -> Result<(), LoadError> {
+        let failed =
+            |error: io::Error| LoadError::Host(anyhow::Error::from(error).context("could not run the compiler"));
+        let mut command = Command::new(program);
+        command.arg0("trommel").arg(SUBCOMMAND).arg("--folder").arg(self.folder.path());
+        command.arg("--memory").arg(bounds.memory.to_string()).arg("--cpu").arg(seconds(bounds.cpu).to_string());
+        if self.reservations == Reservations::Small {
+            command.arg("--small-reservations");
+        }
+        command.env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().map_err(failed)?;
+        let mut input = child.stdin.take();
+        let feed = async {
+            if let Some(mut input) = input.take() {
+                // It may end before it has read everything: why is in how it ends.
+                let _ = input.write_all(component).await;
+            }
+        };
+        let run = async { tokio::join!(feed, child.wait_with_output()).1 };
+        let Ok(ended) = timeout(bounds.cpu.saturating_mul(PATIENCE), run).await else {
+            return Err(LoadError::CompileTime { limit: bounds.cpu });
+        };
+        let output = ended.map_err(failed)?;
+        judge(output.status, String::from_utf8_lossy(&output.stderr).trim(), bounds)
+    }
+}
+
+fn judge(status: ExitStatus, said: &str, bounds: Bounds) -> Result<(), LoadError> {
+    if status.success() {
+        return Ok(());
+    }
+    let is = |signal: Signal| status.signal() == Some(signal.as_raw());
+    if is(Signal::XCPU) {
+        return Err(LoadError::CompileTime { limit: bounds.cpu });
+    }
+    // Rust's own words, with which it aborts; the system's; or the system itself has ended what takes too much.
+    if is(Signal::KILL) || said.contains("memory allocation of") || said.contains("Cannot allocate memory") {
+        return Err(LoadError::CompileMemory { limit: ByteSize::b(bounds.memory as u64) });
+    }
+    let how = if said.is_empty() { status.to_string() } else { said.trim_start_matches("error: ").to_owned() };
+    Err(LoadError::Compile(anyhow::Error::msg(super::error::cut_reason(how))))
+}
+
+fn seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+/// What the process does that [`compile`] starts: takes the limits upon itself, reads a component from standard input
+/// and leaves its code in the folder.
+///
+/// # Errors
+/// What is wrong with the component.
+pub fn compile_here(folder: &Path, reservations: Reservations, Bounds { memory, cpu }: Bounds) -> anyhow::Result<()> {
+    limit(Resource::As, memory as u64)?;
+    limit(Resource::Cpu, seconds(cpu))?;
+    limit(Resource::Core, 0)?;
+    // Events go first.
+    nice(10).context("could not give others precedence")?;
+    let mut component = Vec::new();
+    io::stdin().lock().read_to_end(&mut component).context("could not read the component")?;
+    let mut config = host::config(Some(Folder::open(folder)?.cache()?));
+    if reservations == Reservations::Small {
+        host::small_reservations(&mut config);
+    }
+    let engine = Engine::new(&config).map_err(report)?;
+    Component::new(&engine, component).map_err(report)?;
+    Ok(())
+}
+
+fn limit(resource: Resource, most: u64) -> anyhow::Result<()> {
+    // Ours are no wider than those that are there; the second makes that the first is told by its own signal.
+    let within = |most: u64| Some(getrlimit(resource).maximum.map_or(most, |given| given.min(most)));
+    let limit = Rlimit { current: within(most), maximum: within(most.saturating_add(1)) };
+    setrlimit(resource, limit).with_context(|| format!("could not limit {resource:?} to {most}"))
+}

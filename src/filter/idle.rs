@@ -1,0 +1,95 @@
+//! Instances that wait for their next call, and for whom.
+
+use std::sync::Arc;
+
+use super::instance::Instance;
+use crate::config::Instances;
+
+/// Instances that one filter keeps for keys that take turns; the next key has one made anew, which takes microseconds.
+const MAX_IDLE: usize = 32;
+
+/// The instances of one filter that nobody uses. What a guest remembers of one key's events it has only under that key,
+/// unless the keys are to share.
+pub(super) struct Idle<T = Instance> {
+    are_shared: bool,
+    /// The one used last on top.
+    instances: Vec<(Arc<str>, T)>,
+}
+
+impl<T> Idle<T> {
+    pub(super) fn new(instances: Instances) -> Self {
+        Self { are_shared: instances == Instances::Filter, instances: Vec::new() }
+    }
+
+    pub(super) fn take(&mut self, key: &str) -> Option<T> {
+        let fits = |(of, _): &(Arc<str>, T)| self.are_shared || **of == *key;
+        let position = self.instances.iter().rposition(fits)?;
+        Some(self.instances.remove(position).1)
+    }
+
+    /// What is over the limit goes: of another key first, the one that has waited longest.
+    pub(super) fn put_back(&mut self, key: &Arc<str>, instance: T) {
+        if self.instances.len() >= MAX_IDLE
+            && !self.are_shared
+            && let Some(position) = self.instances.iter().position(|(of, _)| of != key)
+        {
+            self.instances.remove(position);
+        }
+        self.instances.push((Arc::clone(key), instance));
+    }
+
+    /// Drops all of them. Whether there was one.
+    pub(super) fn clear(&mut self) -> bool {
+        let had_some = !self.instances.is_empty();
+        self.instances.clear();
+        had_some
+    }
+
+    #[cfg(test)]
+    pub(super) fn all(&self) -> impl ExactSizeIterator<Item = &T> {
+        self.instances.iter().map(|(_, instance)| instance)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Arc<str> {
+        name.into()
+    }
+
+    #[test]
+    fn an_instance_serves_the_key_that_it_served_before() {
+        let mut idle = Idle::new(Instances::Key);
+        idle.put_back(&key("a"), 1);
+        idle.put_back(&key("b"), 2);
+        idle.put_back(&key("a"), 3);
+        assert_eq!(idle.take("c"), None);
+        assert_eq!((idle.take("a"), idle.take("a"), idle.take("a")), (Some(3), Some(1), None));
+        assert_eq!(idle.take("b"), Some(2));
+    }
+
+    #[test]
+    fn shared_instances_serve_any_key() {
+        let mut idle = Idle::new(Instances::Filter);
+        idle.put_back(&key("a"), 1);
+        assert_eq!(idle.take("b"), Some(1));
+    }
+
+    #[test]
+    fn keys_that_take_turns_leave_a_bounded_number_behind() {
+        let mut idle = Idle::new(Instances::Key);
+        for number in 0..1000 {
+            idle.put_back(&key(&number.to_string()), number);
+        }
+        assert_eq!(idle.all().len(), MAX_IDLE);
+        assert_eq!((idle.take("967"), idle.take("968")), (None, Some(968)));
+        // A key with many workers has as many as it needs.
+        for number in 0..100 {
+            idle.put_back(&key("busy"), number);
+        }
+        assert_eq!(idle.all().len(), 100);
+        assert!(idle.clear() && !idle.clear());
+    }
+}

@@ -1,0 +1,71 @@
+//! Components that are loaded beside the loader: while one is compiled, everything else is taken into service.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    future::pending,
+};
+
+use tokio::task::{self, JoinSet};
+
+use crate::{
+    config::FilterSettings,
+    filter::{Filter, Host, LoadError},
+};
+
+type Loaded = Result<Filter, LoadError>;
+
+/// At most one content for each name. What is dropped is not compiled any further.
+#[derive(Default)]
+pub(super) struct Compiling {
+    tasks: JoinSet<Loaded>,
+    contents: HashMap<String, Content>,
+}
+
+struct Content {
+    digest: String,
+    task: task::Id,
+    /// `None` while it is under way.
+    loaded: Option<Loaded>,
+}
+
+impl Compiling {
+    /// What became of the content that was under way, once, with its digest; if it is not the one that is there now, that
+    /// follows. A file that changes faster than it can be compiled is so in service with one content or another.
+    pub(super) fn take(
+        &mut self,
+        host: &Host,
+        (digest, bytes): (&str, Vec<u8>),
+        settings: &FilterSettings,
+    ) -> Option<(String, Loaded)> {
+        let done = match self.contents.entry(settings.name.clone()) {
+            Entry::Occupied(content) if content.get().loaded.is_none() => return None,
+            Entry::Occupied(content) => Some(content.remove()),
+            Entry::Vacant(_) => None,
+        };
+        let done = done.and_then(|content| Some((content.digest, content.loaded?)));
+        if done.as_ref().is_none_or(|(of, _)| of != digest) {
+            let (host, name, settings) = (host.clone(), settings.name.clone(), settings.clone());
+            let load = async move { host.load(&settings.name, bytes, &settings).await };
+            let task = self.tasks.spawn(load).id();
+            self.contents.insert(name, Content { digest: digest.to_owned(), task, loaded: None });
+        }
+        done
+    }
+
+    /// Makes nothing of what is under way or done for other names than these.
+    pub(super) fn retain(&mut self, is_wanted: impl Fn(&str) -> bool) {
+        self.contents.retain(|name, _| is_wanted(name));
+    }
+
+    /// Waits until one more is ready to be taken; for ever while none is under way. Cancel safe.
+    pub(super) async fn done(&mut self) {
+        let Some(ended) = self.tasks.join_next_with_id().await else { return pending().await };
+        let (task, loaded) = match ended {
+            Ok(ended) => ended,
+            Err(error) => (error.id(), Err(LoadError::Host(error.into()))),
+        };
+        if let Some(content) = self.contents.values_mut().find(|content| content.task == task) {
+            content.loaded = Some(loaded);
+        }
+    }
+}
