@@ -25,7 +25,7 @@ use crate::{
     metrics::Metrics,
     nats::ConnectError,
     pipeline::Pipeline,
-    registry::{Change, Loader, Report, Tenures, Watch},
+    registry::{Change, Loader, Report, Tenures, Watch, is_read},
     sink::outlet::{End, Queue},
     source::{finite::Progress, http, letters::Journal},
     stop::{Stop, Stopper, stop},
@@ -183,11 +183,14 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
     }
     let lanes = Builder::new_multi_thread().thread_name("lane").enable_time().build();
     let lanes = lanes.context("could not start the lanes' threads").map_err(RunError::Failed)?;
+    // Thousands of keys take their time, and a filter may burn its own: events wait for neither.
+    let registry = Builder::new_multi_thread().worker_threads(1).thread_name("registry").enable_all().build();
+    let registry = registry.context("could not start the registry's thread").map_err(RunError::Failed)?;
     let telemetry = config.telemetry.as_ref().map(Telemetry::start).transpose().map_err(RunError::Failed)?;
     let tracer = telemetry.as_ref().map(Telemetry::tracer);
     let (mut stop, mut tenures) = (controls.stop.clone(), None);
     let started = tokio::select! {
-        started = Router::start(config, &controls, tracer, lanes.handle(), &mut tenures) => started.map(Some),
+        started = Router::start(config, &controls, tracer, (lanes.handle(), registry.handle()), &mut tenures) => started.map(Some),
         // Whatever it waits for, nothing was taken yet.
         () = stop.draining() => Ok(None),
     };
@@ -202,6 +205,7 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
     };
     controls.stopper.end();
     lanes.shutdown_background();
+    registry.shutdown_background();
     if let Some(telemetry) = telemetry {
         telemetry.finish().await;
     }
@@ -233,7 +237,7 @@ impl Router {
         config: Config,
         controls: &Controls,
         tracer: Option<Tracer>,
-        lanes: &Handle,
+        (lanes, registry): (&Handle, &Handle),
         tenures: &mut Option<Arc<Tenures>>,
     ) -> Result<Self, RunError> {
         let Controls { stop, metrics, started, .. } = controls;
@@ -258,7 +262,7 @@ impl Router {
         let (outlets, dispatcher) = outlets.into_tasks();
 
         let host = Host::new(controls.cache.clone(), api, Arc::clone(metrics)).map_err(RunError::Failed)?;
-        let watch = Watch::new(vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()]);
+        let watch = Watch::new(vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()], is_read);
         let loader = Loader::start(host, config.clone(), sinks, Arc::clone(metrics)).await;
         let mut loader = loader.map_err(RunError::Config)?;
 
@@ -279,7 +283,7 @@ impl Router {
         let (reload, quarantine) = (Arc::clone(&controls.reload), Arc::clone(&quarantined));
         let current = Current { loader, watch, reload, quarantined: quarantine, webhooks };
         if config.role != Role::Replay {
-            background.spawn(current.keep(changes));
+            background.spawn_on(current.keep(changes), registry);
         }
 
         let (pipeline, lanes) = Pipeline::start(&config, &snapshots, &dead_letters, &quarantined, stop, tracer, lanes);

@@ -17,6 +17,7 @@ mod attributes;
 mod canonical;
 mod codec;
 mod decimal;
+mod decimals;
 mod decode;
 mod definitions;
 mod encode;

@@ -1,7 +1,14 @@
 //! The checked configuration, the only one that the rest of the program sees. [`load`] reads a router's folder and
 //! answers either with a [`Config`] or with every problem of every file at once.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     avro::{self as wire, Schemas},
@@ -31,6 +38,7 @@ mod preflight;
 mod preset;
 mod problem;
 mod range;
+mod read;
 mod routes;
 mod schema;
 mod schemas;
@@ -64,6 +72,7 @@ pub use preflight::{Lack, Needed, preflight};
 pub use preset::Preset;
 pub use problem::{Place, Position, Problem, Problems, Severity};
 pub use range::{Begin, Range, ReplaySource};
+pub use read::{Unreadable, read};
 pub use routes::{TypeRoute, Types};
 pub use sink::{DEAD_FILE, Encode, FolderSink, NatsSink, OnFailure, Sink, SinkKind};
 pub use stream::{
@@ -130,6 +139,8 @@ pub struct Registry {
     pub webhooks: Vec<Arc<Webhook>>,
     /// `schemas/*.avsc` and those of the presets.
     pub avro: Schemas,
+    /// Those of `keys/*.toml` that declare something.
+    pub files: BTreeSet<PathBuf>,
 }
 
 impl Registry {

@@ -39,7 +39,7 @@ mod value;
 
 pub use cache::is_trusted;
 pub use compiler::{Bounds, Reservations, compile_apart, compile_here};
-pub use condition::{ConditionError, Conditions, Facts, NotJson};
+pub use condition::{ConditionError, Conditions, Facts, IsDecimal, Untested};
 pub use error::{Broken, CallError, Fault, LoadError, ProcessError, Reason};
 pub use granted::Caller;
 pub use host::{Host, digest};

@@ -1,13 +1,21 @@
-//! JSON texts that come from outside: checked, and JSON pointers into them (RFC 6901), followed without parsing the rest
-//! of the document.
+//! JSON texts that come from outside, and what they mean wherever they are read.
+//!
+//! - JSON is what the grammar of RFC 8259 allows, in UTF-8, however deep it is; [`check`] says so at the door.
+//! - Of members that have one name the last counts.
+//! - Half a surrogate pair, as of a text that was cut inside an emoji, is read as U+FFFD; see [`mended`].
+//! - A byte order mark is none of it, and taken off.
+//! - Numbers are exact.
 
 use std::{borrow::Cow, ops::Range, str::Utf8Error};
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 mod members;
+mod mended;
+mod paths;
 mod payload;
 mod pointer;
 mod pretty;
@@ -15,6 +23,8 @@ mod redact;
 mod scanner;
 
 pub use members::Members;
+pub use mended::{mended, unmarked, without_mark};
+pub use paths::{Found, Paths};
 pub use payload::Payload;
 pub use pointer::{Pointer, PointerError};
 pub use pretty::pretty;
@@ -42,6 +52,17 @@ pub enum Invalid {
 pub fn check(json: &[u8]) -> Result<(), Invalid> {
     let IgnoredAny = serde_json::from_str(std::str::from_utf8(json)?)?;
     Ok(())
+}
+
+/// Parses a text into a tree.
+///
+/// # Errors
+/// When it is not JSON, or too deep to be a tree.
+pub fn parse(json: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice(json).or_else(|error| match mended::whole_pairs(json) {
+        Cow::Owned(whole) => serde_json::from_slice(&whole),
+        Cow::Borrowed(_) => Err(error),
+    })
 }
 
 /// The members of an object in their order, names unescaped and values as they stand. `None` when `json` is another

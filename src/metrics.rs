@@ -2,6 +2,7 @@
 
 use std::{
     cmp::Reverse,
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -130,7 +131,8 @@ struct NameAndReason {
     reason: &'static str,
 }
 
-/// All the counters of a router, created on first use and kept for its life, so that they survive reloads.
+/// All the counters of a router, created on first use. They survive reloads; those of a key or filter that is gone are
+/// dropped with it.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Of the registry in force.
@@ -143,25 +145,46 @@ pub struct Metrics {
     webhooks: Named<WebhookMetrics>,
 }
 
-#[derive(Debug, Default)]
-struct Named<T>(Mutex<Vec<(String, Arc<T>)>>);
+#[derive(Debug)]
+struct Named<T>(Mutex<Ordered<T>>);
+
+/// In the order in which they were first asked for.
+#[derive(Debug)]
+struct Ordered<T> {
+    all: Vec<(String, Arc<T>)>,
+    positions: HashMap<String, usize>,
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Ordered { all: Vec::new(), positions: HashMap::new() }))
+    }
+}
 
 impl<T: Default> Named<T> {
     fn get(&self, name: &str) -> Arc<T> {
-        let mut all = self.lock();
-        if let Some((_, found)) = all.iter().find(|(known, _)| known == name) {
+        let mut named = self.lock();
+        if let Some((_, found)) = named.positions.get(name).and_then(|position| named.all.get(*position)) {
             return Arc::clone(found);
         }
         let new = Arc::<T>::default();
-        all.push((name.to_owned(), Arc::clone(&new)));
+        let position = named.all.len();
+        named.all.push((name.to_owned(), Arc::clone(&new)));
+        named.positions.insert(name.to_owned(), position);
         new
     }
 
     fn all(&self) -> Vec<(String, Arc<T>)> {
-        self.lock().clone()
+        self.lock().all.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(String, Arc<T>)>> {
+    fn retain(&self, is_used: impl Fn(&str) -> bool) {
+        let mut named = self.lock();
+        named.all.retain(|(name, _)| is_used(name));
+        named.positions = named.all.iter().zip(0..).map(|((name, _), position)| (name.clone(), position)).collect();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ordered<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -190,6 +213,12 @@ impl Metrics {
 
     pub fn webhook(&self, name: &str) -> Arc<WebhookMetrics> {
         self.webhooks.get(name)
+    }
+
+    /// Drops the counters of keys and filters that are not used any more.
+    pub fn retain(&self, is_key: impl Fn(&str) -> bool, is_filter: impl Fn(&str) -> bool) {
+        self.keys.retain(is_key);
+        self.filters.retain(is_filter);
     }
 
     pub fn sources(&self) -> Vec<(String, Arc<SourceMetrics>)> {
@@ -303,5 +332,28 @@ impl Page {
         // Writing to a `String` does not fail.
         let _ = text::encode(&mut page, &self.0);
         page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_last_as_long_as_their_names() {
+        let metrics = Metrics::default();
+        for name in ["b", "a", "c"] {
+            metrics.key(name).matched.inc();
+        }
+        metrics.filter("f").breaks.inc();
+        metrics.retain(|key| key != "b", |_| true);
+        let keys: Vec<_> = metrics.keys().into_iter().map(|(name, key)| (name, key.matched.get())).collect();
+        assert_eq!(keys, [("a".to_owned(), 1), ("c".to_owned(), 1)]);
+        metrics.key("c").matched.inc();
+        metrics.key("b").matched.inc();
+        let keys: Vec<_> = metrics.keys().into_iter().map(|(name, key)| (name, key.matched.get())).collect();
+        assert_eq!(keys, [("a".to_owned(), 1), ("c".to_owned(), 2), ("b".to_owned(), 1)]);
+        metrics.retain(|_| false, |_| false);
+        assert!(!metrics.exposition().contains("name="), "{}", metrics.exposition());
     }
 }

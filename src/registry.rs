@@ -35,7 +35,7 @@ pub use loader::{Loader, Report};
 pub use subscription_id::SubscriptionId;
 pub use tenure::{EnterError, Entrant, LEASE, Tenure, Tenures};
 pub use validation::Validation;
-pub use watch::Watch;
+pub use watch::{Watch, is_read};
 pub use wire::{Decoding, Target};
 
 /// Hears of every new snapshot.
@@ -64,7 +64,7 @@ pub struct Key {
     /// What waits in the lanes, of all generations.
     pub load: Arc<Load>,
     pub retry: Retry,
-    /// Without one payloads are taken as they come.
+    /// Without one payloads are taken as they come, and nobody looks into them.
     pub decoding: Option<Decoding>,
     /// Without one every event passes as it is.
     pub filter: Option<Filter>,
@@ -127,9 +127,10 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Names must be unique. Keys without a route are left out: nobody would see what they let through.
-    pub fn new(generation: u64, keys: Vec<(Interest, Key)>) -> Self {
+    pub fn new(generation: u64, keys: impl IntoIterator<Item = (Interest, impl Into<Arc<Key>>)>) -> Self {
         let mut snapshot = Self { generation, ..Self::default() };
         for (interest, key) in keys {
+            let key = key.into();
             if key.routes.is_empty() {
                 continue;
             }
@@ -142,7 +143,7 @@ impl Snapshot {
                 Interest::Rest => snapshot.by_type.insert_rest(position),
             }
             snapshot.by_name.insert(Arc::clone(&key.name), position);
-            snapshot.keys.push(Arc::new(key));
+            snapshot.keys.push(key);
         }
         snapshot
     }

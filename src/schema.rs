@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use jsonschema::{ReferencingError, Validator, error::ValidationErrorKind};
 use serde_json::{Value, json};
 
+use crate::json;
+
 mod envelope;
 mod overlay;
 
@@ -116,7 +118,7 @@ impl Schema {
     /// # Errors
     /// The first thing that does not fit.
     pub fn check(&self, output: &[u8]) -> Result<(), Mismatch> {
-        let output: Value = serde_json::from_slice(output).map_err(|error| Mismatch::NotJson(error.to_string()))?;
+        let output = json::parse(output).map_err(|error| Mismatch::NotJson(error.to_string()))?;
         self.0.validator.validate(&output).map_err(|error| Mismatch::Unfit {
             pointer: cut(error.instance_path().to_string()),
             why: cut(error.masked().to_string()),

@@ -8,7 +8,9 @@ use std::{
 
 use crate::{
     event::Event,
-    filter::{Broken, Facts, Failure, Fault, Filter, Matcher, NotJson, ProcessError, Subscription, Verdict},
+    filter::{
+        Broken, Facts, Failure, Fault, Filter, IsDecimal, Matcher, ProcessError, Subscription, Untested, Verdict,
+    },
 };
 
 /// What a filter made of an event.
@@ -51,7 +53,7 @@ pub enum End {
     /// `matches` said no.
     Unmatched,
     Verdict(Verdict),
-    NotJson(NotJson),
+    Untested(Untested),
     Said(Failure),
     Broke(Broken),
     /// The host could not.
@@ -59,9 +61,15 @@ pub enum End {
 }
 
 /// Takes an event through a filter, once.
-pub async fn trial(filter: &Filter, subscription: &Arc<Subscription>, matcher: &mut Matcher, event: &Event) -> Trial {
+pub async fn trial(
+    filter: &Filter,
+    subscription: &Arc<Subscription>,
+    matcher: &mut Matcher,
+    event: &Event,
+    is_decimal: IsDecimal<'_>,
+) -> Trial {
     let mut steps = Vec::new();
-    let end = walk(filter, subscription, matcher, event, &mut steps).await;
+    let end = walk(filter, subscription, matcher, event, is_decimal, &mut steps).await;
     Trial { end, steps }
 }
 
@@ -70,19 +78,20 @@ async fn walk(
     subscription: &Arc<Subscription>,
     matcher: &mut Matcher,
     event: &Event,
+    is_decimal: IsDecimal<'_>,
     steps: &mut Vec<Step>,
 ) -> End {
     let mut done = |hook, began: Instant| steps.push(Step { hook, took: began.elapsed() });
     let conditions = subscription.conditions();
     if !conditions.is_empty() {
-        let mut facts = Facts::new(event);
+        let mut facts = Facts::new(event).with_decimals(is_decimal);
         let began = Instant::now();
         let tested = conditions.test(&mut facts);
         done(Hook::Conditions, began);
         match tested.and_then(|passed| if passed { Ok(None) } else { conditions.failing(&mut facts).map(Some) }) {
             Ok(None) => {}
             Ok(Some(failing)) => return End::Unfulfilled(failing),
-            Err(error) => return End::NotJson(error),
+            Err(error) => return End::Untested(error),
         }
     }
     if subscription.has_matches() {

@@ -861,7 +861,83 @@ fn the_registry_is_read_again() {
     assert_eq!(load_registry(&config).unwrap().keys.len(), 2);
 }
 
+/// Who copies a file over another first makes it empty.
+#[test]
+fn a_file_that_declares_nothing_any_more_is_refused_until_it_is_deleted() {
+    let dir = folder(&[("trommel.toml", SMALL), ("keys/orders.toml", KEY), ("keys/notes.toml", "# nothing yet\n")]);
+    let config = load(dir.path()).unwrap();
+    for text in ["", "\n", "# to be written\n"] {
+        write(dir.path(), &[("keys/orders.toml", text), ("keys/notes.toml", text)]);
+        let expected = "keys/orders.toml: the file declares nothing any more, as if it were still being written\n  \
+                        delete it if what it declared is to go";
+        assert_eq!(load_registry(&config).unwrap_err().to_string(), expected, "{text:?}");
+    }
+    fs::remove_file(dir.path().join("keys/orders.toml")).unwrap();
+    assert_eq!(load_registry(&config).unwrap().keys.len(), 0);
+    assert_eq!(load(dir.path()).unwrap().registry.keys.len(), 0, "nothing was there before");
+}
+
+/// Nothing that lies in a folder holds up who reads it, or fills the memory.
+#[test]
+fn what_is_no_file_or_too_large_is_named_and_not_read() {
+    let key = format!("{KEY}[key.schema.custom]\nfile = \"order.json\"\n");
+    let dir = folder(&[("trommel.toml", SMALL), ("keys/orders.toml", &key), ("schemas/none", "")]);
+    let mkfifo = |name| {
+        let status = std::process::Command::new("mkfifo").arg(dir.path().join(name)).status();
+        assert!(status.unwrap().success(), "{name}");
+    };
+    mkfifo("keys/pipe.toml");
+    mkfifo("schemas/order.json");
+    for name in ["keys/sparse.toml", "schemas/sparse.avsc"] {
+        fs::File::create(dir.path().join(name)).unwrap().set_len(3 << 30).unwrap();
+    }
+    assert_snapshot!(load(dir.path()).unwrap_err(), @r"
+    keys/pipe.toml: this is a named pipe, not a file: nothing is read from it
+    keys/sparse.toml: the file has 3221225472 bytes, more than the limit of 4194304
+    schemas/order.json: this is a named pipe, not a file: nothing is read from it
+    schemas/sparse.avsc: the file has 3221225472 bytes, more than the limit of 16777216
+    ");
+    fs::remove_file(dir.path().join("trommel.toml")).unwrap();
+    mkfifo("trommel.toml");
+    let problems = load(dir.path()).unwrap_err().to_string();
+    assert!(problems.contains("trommel.toml: this is a named pipe"), "{problems}");
+}
+
+/// Some editors begin a file with a mark.
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_file() {
+    let marked = |text: &str| format!("\u{feff}{text}");
+    let key = format!("{KEY}decode = \"json\"\n[key.schema.custom]\nfile = \"order.json\"\n");
+    let dir = folder(&[
+        ("trommel.toml", &marked(SMALL)),
+        ("keys/orders.toml", &marked(&key)),
+        ("schemas/order.json", &marked(r#"{"type":"object"}"#)),
+        ("schemas/order.avsc", &marked(r#""string""#)),
+    ]);
+    let config = load(dir.path()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.registry.keys.len(), 1);
+}
+
 proptest::proptest! {
+    /// Whatever a file holds, the answer names it or takes it.
+    #[test]
+    fn bytes_of_any_kind_are_refused_with_their_place(
+        bytes: Vec<u8>,
+        text in "[\\[\\]{}\"'=.,#\n\\\\ a-z0-9\u{feff}\u{0}ü]{0,80}",
+        which in 0..4_usize,
+    ) {
+        let name = ["trommel.toml", "keys/a.toml", "schemas/order.json", "schemas/a.avsc"][which];
+        let key = format!("{KEY}[key.schema.custom]\nfile = \"order.json\"\n");
+        for content in [&bytes[..], text.as_bytes()] {
+            let dir = folder(&[("trommel.toml", SMALL), ("keys/orders.toml", &key), ("schemas/order.json", "{\"a\":1}")]);
+            fs::write(dir.path().join(name), content).unwrap();
+            if let Err(problems) = load(dir.path()) {
+                let places: Vec<_> = problems.iter().map(|problem| problem.place.to_string()).collect();
+                assert!(places.iter().any(|place| place.starts_with(name)), "{places:?} {}", content.escape_ascii());
+            }
+        }
+    }
+
     /// Whatever is cut from a file or put into it, the answer is a configuration or a list of problems.
     #[test]
     fn damaged_files_are_refused_and_nothing_worse(

@@ -156,6 +156,53 @@ async fn a_component_of_100_mb_is_refused_and_not_read() {
     assert_each_once(&outputs, published);
 }
 
+/// Who copies a file over another first makes it empty, and may take a while. What comes meanwhile is not done with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_file_that_is_empty_for_a_while_is_not_obeyed() {
+    let server = NatsServer::start().await;
+    let context = flow::connect(&server.url()).await;
+    let folder = folder(&server.url());
+    let mut router = folder.start();
+    let load = Load::start(context.clone(), 7, Duration::from_millis(5));
+    fs::write(folder.file("keys/stamp.toml"), "").unwrap();
+    let refused = router.wait_for("not reloaded");
+    assert!(refused.contains("keys/stamp.toml: the file declares nothing any more"), "{refused}");
+    let so_far = load.published();
+    outputs_until(&context, "events flow on", |outputs| outputs.len() > so_far + 50).await;
+    fs::write(folder.file("keys/stamp.toml"), format!("{KEY}# changed\nname = \"again\"\n")).unwrap();
+    router.wait_for("reloaded");
+    let published = load.stop().await;
+    let outputs = outputs_until(&context, "all events", |outputs| outputs.len() >= published).await;
+    assert_each_once(&outputs, published);
+}
+
+/// Nothing that lies in a folder holds up events, other files or the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_pipe_among_the_keys_is_refused_and_nothing_waits_for_it() {
+    let server = NatsServer::start().await;
+    let context = flow::connect(&server.url()).await;
+    let folder = folder(&server.url());
+    let mut router = folder.start();
+    let load = Load::start(context.clone(), 7, Duration::from_millis(5));
+    let pipe = folder.file("keys/pipe.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    router.signal(rustix::process::Signal::HUP);
+    let refused = router.wait_for("not reloaded");
+    assert!(refused.contains("keys/pipe.toml: this is a named pipe, not a file"), "{refused}");
+    let so_far = load.published();
+    outputs_until(&context, "events flow on", |outputs| outputs.len() > so_far + 50).await;
+    fs::remove_file(&pipe).unwrap();
+    folder.put("keys/stamp.toml", KEY.replace("in.*", "in.>").as_bytes());
+    router.wait_for("reloaded");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let published = load.stop().await;
+    let outputs = outputs_until(&context, "all events", |outputs| outputs.len() >= published).await;
+    assert_each_once(&outputs, published);
+    router.signal(rustix::process::Signal::HUP);
+    let ended = router.stop();
+    assert!(ended.status.success(), "{ended:?}");
+}
+
 /// Kubernetes mounts a ConfigMap as links into a folder behind a link that is swapped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swapped_link_is_a_reload() {

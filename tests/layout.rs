@@ -15,7 +15,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("bus", &["event"]),
     ("json", &[]),
     ("avro", &[]),
-    ("schema", &[]),
+    ("schema", &["json"]),
     ("signature", &[]),
     ("stop", &[]),
     ("field", &["event", "json"]),

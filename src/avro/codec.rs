@@ -18,6 +18,8 @@ pub struct Decoder(pub(super) Arc<Plans>);
 pub(super) struct Plans {
     pub by_fingerprint: HashMap<u64, Result<Arc<Plan>, String>>,
     pub by_id: HashMap<u32, Result<Arc<Plan>, String>>,
+    /// What the JSON looks like: as the reader has it, else as any of the writers.
+    pub shapes: Vec<Schema>,
 }
 
 impl Decoder {

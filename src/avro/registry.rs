@@ -110,7 +110,9 @@ impl Schemas {
         let plan = |schema: &Schema| schema.read_as(reader);
         let by_fingerprint = self.0.by_fingerprint.iter().map(|(print, schema)| (*print, plan(schema))).collect();
         let by_id = self.0.by_id.iter().map(|(id, schema)| (*id, plan(schema))).collect();
-        Decoder(Arc::new(Plans { by_fingerprint, by_id }))
+        let writers = || self.0.by_fingerprint.values().cloned().collect();
+        let shapes = reader.map_or_else(writers, |reader| vec![reader.clone()]);
+        Decoder(Arc::new(Plans { by_fingerprint, by_id, shapes }))
     }
 
     /// Writes what `schema` has. `None` when there is no id for it and the framing takes one.

@@ -61,7 +61,7 @@ impl Dev {
         let mut server = None;
         let mut sources = Sources::find(&self.dir);
         // From here on no change is missed.
-        let watch = Watch::new(sources.folders());
+        let watch = Watch::new(sources.folders(), |_| true);
         sources.build_changed().await;
         if self.nats {
             server = Some(Server::start(&self.dir).await?);
@@ -95,7 +95,7 @@ impl Dev {
                         let changed = sources.changed();
                         if changed.built {
                             // There may be new folders, and a save while it builds must not be missed.
-                            watch = Watch::new(sources.folders());
+                            watch = Watch::new(sources.folders(), |_| true);
                             sources.build_changed().await;
                         }
                         if changed.settings || !router.runs {

@@ -66,7 +66,7 @@ pub fn of(end: End) -> anyhow::Result<Value> {
         End::Verdict(Verdict::Emit(emissions)) => {
             json!({ "emitted": emissions.iter().map(emission).collect::<Vec<_>>() })
         }
-        End::NotJson(error) => json!({ "not_json": error.to_string() }),
+        End::Untested(error) => json!({ error.code(): error.to_string() }),
         End::Said(failure) => said(&failure),
         End::Broke(broken) => json!({ "broke": broken.reason.code() }),
         End::Host(error) => return Err(error),

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +10,7 @@ use super::{
     nearest::suggest,
     preset::Preset,
     problem::{Place, Problem, Report},
+    read::{LARGEST_SCHEMA, read_text},
 };
 use crate::avro::{Schema, Schemas};
 
@@ -28,10 +28,10 @@ pub(super) fn schemas(
     });
     let (mut paths, mut texts) = (Vec::new(), Vec::new());
     for file in listed.ok()? {
-        match fs::read_to_string(folder.join(&file)) {
+        let text = read_text(&folder.join(&file), LARGEST_SCHEMA).map_err(|error| error.to_string());
+        match text.and_then(|text| String::from_utf8(text).map_err(|error| format!("the file is not UTF-8: {error}"))) {
             Ok(text) => texts.push((stem(&file), text)),
-            Err(error) => {
-                let message = format!("can't read the file: {error}");
+            Err(message) => {
                 report.add(Problem::error(Place::file(shown.join(&file)), message));
                 continue;
             }

@@ -1,7 +1,6 @@
 //! One TOML file: its text, the places in it, and what is wrong with its syntax.
 
 use std::{
-    fs, io,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -10,6 +9,7 @@ use toml::de::DeTable;
 
 use super::{
     problem::{Place, Position, Problem, Report},
+    read::{LARGEST_TOML, read_text},
     table::Table,
 };
 
@@ -30,9 +30,8 @@ pub(super) struct Document<'a> {
 impl<'a> Document<'a> {
     /// Opens `dir/file`. `None` when it can't be read, which the report then says.
     pub(super) fn open(dir: &'a Path, file: &Path, report: &'a Report) -> Option<Self> {
-        let text = read(&dir.join(file)).map_err(|unreadable| {
-            let place = Place { file: file.to_owned(), position: unreadable.position };
-            report.add(Problem::error(place, unreadable.message));
+        let text = read(&dir.join(file)).map_err(|(position, message)| {
+            report.add(Problem::error(Place { file: file.to_owned(), position }, message));
         });
         Some(Self::of(dir, file, text.ok()?, report))
     }
@@ -81,20 +80,13 @@ impl<'a> Document<'a> {
     }
 }
 
-struct Unreadable {
-    position: Option<Position>,
-    message: String,
-}
-
-fn read(path: &Path) -> Result<String, Unreadable> {
-    let unreadable = |error: io::Error| Unreadable { position: None, message: format!("can't read the file: {error}") };
-    String::from_utf8(fs::read(path).map_err(unreadable)?).map_err(|error| {
+fn read(path: &Path) -> Result<String, (Option<Position>, String)> {
+    let bytes = read_text(path, LARGEST_TOML).map_err(|error| (None, error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
         let column = String::from_utf8_lossy(valid.rsplit(|byte| *byte == b'\n').next().unwrap_or_default());
-        Unreadable {
-            position: Some(Position { line, column: column.chars().count() + 1 }),
-            message: "the file is not UTF-8 from here on".into(),
-        }
+        let position = Position { line, column: column.chars().count() + 1 };
+        (Some(position), "the file is not UTF-8 from here on".into())
     })
 }

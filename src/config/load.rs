@@ -1,6 +1,11 @@
 //! From a folder to a checked configuration.
 
-use std::{collections::HashSet, fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     Config, Identity, Registry, Role, avro,
@@ -41,7 +46,7 @@ pub fn load(dir: &Path) -> Result<Config, Problems> {
         .and_then(|config| avro::schemas(dir, &config.schemas, &config.presets, &config.avro_ids, &report));
     let ready = Ready { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
     let presets = config.as_ref().map_or(&[][..], |config| &config.presets);
-    let registry = registry(dir, sinks.as_ref(), ready, presets, &report);
+    let registry = registry(dir, sinks.as_ref(), ready, presets, &BTreeSet::new(), &report);
     if let Some(identity) = identity {
         check_identity(&registry, &identity, &report);
     }
@@ -52,7 +57,9 @@ pub fn load(dir: &Path) -> Result<Config, Problems> {
     Ok(Config { registry, warnings, ..config })
 }
 
-/// Reads `keys/*.toml` and their schemas again, against a configuration that stays as it is. Warnings are logged.
+/// Reads `keys/*.toml` and their schemas again, against a configuration that stays as it is but for its registry. A file
+/// that declares something there and nothing now is refused: who copies a file first makes an empty one. Warnings are
+/// logged.
 ///
 /// # Errors
 /// Everything that is wrong in any of the files.
@@ -65,7 +72,7 @@ pub fn load_registry(config: &Config) -> Result<Registry, Problems> {
     let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
     let avro = avro::schemas(&config.dir, &config.schemas, &config.presets, &config.avro_ids, &report);
     let ready = Ready { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
-    let registry = registry(&config.dir, Some(&sinks), ready, &config.presets, &report);
+    let registry = registry(&config.dir, Some(&sinks), ready, &config.presets, &config.registry.files, &report);
     check_identity(&registry, &config.identity(), &report);
     if config.role == Role::Router {
         webhook::check_sink(&registry.webhooks, &config.sinks, &report);
@@ -108,12 +115,14 @@ fn open(dir: &Path, report: &Report) -> Option<Settings> {
     Document::open(dir, Path::new(SETTINGS), report)?.read(|table| settings(table, dir))
 }
 
-/// Keys and routes of all files. Those that are wrong are left out, and the report says so.
+/// Keys and routes of all files. Those that are wrong are left out, and the report says so. `before` are the files that
+/// declared something until now.
 fn registry(
     dir: &Path,
     sinks: Option<&HashSet<String>>,
     ready: Ready<'_>,
     presets: &[Preset],
+    before: &BTreeSet<PathBuf>,
     report: &Report,
 ) -> Registry {
     let folder = dir.join(KEYS);
@@ -127,10 +136,19 @@ fn registry(
     let mut written = Vec::new();
     let mut webhooks = Vec::new();
     let mut all_keys = true;
+    let mut declaring = BTreeSet::new();
     for file in files {
-        let document = Document::open(dir, &Path::new(KEYS).join(file), report);
+        let file = Path::new(KEYS).join(file);
+        let document = Document::open(dir, &file, report);
         let read = document.as_ref().and_then(|document| {
             document.read(|table| {
+                if ["key", "route", "webhook"].iter().any(|name| table.has(name)) {
+                    declaring.insert(file.clone());
+                } else if before.contains(&file) {
+                    let message = "the file declares nothing any more, as if it were still being written";
+                    let hint = "delete it if what it declared is to go";
+                    report.add(Problem::error(Place::file(&file), message).hint(hint));
+                }
                 for name in ["nats", "api", "avro", "preset", "stream", "source", "sink", "filter"] {
                     table.misplaced(name, "`trommel.toml`");
                 }
@@ -156,7 +174,7 @@ fn registry(
     let mut names = Unique::default();
     let index = keys.iter().map(|key| (key.name.as_str(), key)).collect();
     let known = Known { keys: index, all_keys, sinks };
-    let mut registry = Registry { webhooks, ..Registry::default() };
+    let mut registry = Registry { webhooks, files: declaring, ..Registry::default() };
     for route in written {
         known.check(route, &mut names, report, &mut registry);
     }

@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeSet, HashMap},
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +11,7 @@ use super::{
     folder::{Missing, files},
     nearest::suggest,
     problem::{Place, Position, Problem, Report},
+    read::{LARGEST_SCHEMA, read_text},
 };
 use crate::schema::Declared;
 
@@ -54,7 +55,7 @@ impl Schemas {
     }
 
     fn read(&self, name: &str) -> Result<Declared, (Option<Position>, String)> {
-        let text = fs::read(self.folder.join(name)).map_err(|error| (None, format!("can't read the file: {error}")))?;
+        let text = read_text(&self.folder.join(name), LARGEST_SCHEMA).map_err(|error| (None, error.to_string()))?;
         let schema = serde_json::from_slice(&text).map_err(|error| {
             // Before the first character, the column is 0.
             let position = Position { line: error.line(), column: error.column().max(1) };

@@ -1,28 +1,44 @@
 //! Conditions: match as data, tested here so that an event that fails them costs no call into a guest.
 //!
-//! Numbers in JSON compare as numbers, integers exactly; so does the text of a subject, type or header where an order
-//! is asked and both sides are numbers. All else compares bytewise: JSON strings unescaped, `true`, `false` and `null`
-//! by their text. Objects and arrays only exist.
+//! Numbers in JSON, and decimals of Avro, compare as numbers, to the last digit; so does the text of a subject, type or
+//! header where an order is asked and both sides are numbers. All else compares bytewise: JSON strings unescaped,
+//! `true`, `false` and `null` by their text. Objects and arrays only exist.
 
 use std::{
-    cmp::Ordering,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt, ptr,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
-use super::{
-    error::cut_name,
-    value::{Number, Value},
+use smallvec::SmallVec;
+
+use super::value::{Number, Value};
+use crate::{
+    event::Event,
+    json::{self, Paths},
 };
-use crate::{event::Event, json::Pointer};
 
 mod shown;
 
+/// Most tests of a route, in all its lists.
+const MOST_TESTS: usize = 1024;
+/// Longest name of a field, in bytes.
+const LONGEST_FIELD: usize = 1024;
+/// Characters of a field's name that a message shows.
+const SHOWN: usize = 80;
+/// Bytes of text that tests may look at for each of a payload, however little time they have: enough for a few of them
+/// with the largest text.
+const LOOKS: usize = 4;
+
 /// A route's conditions: any list, all of its tests. Empty passes everything.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Conditions {
     any: Box<[Box<[Test]>]>,
+    /// Every pointer of the tests once.
+    paths: Arc<Paths>,
+    /// Bytes of text that the tests on one event may look at: about one a nanosecond.
+    budget: usize,
 }
 
 #[derive(Debug)]
@@ -39,7 +55,8 @@ enum Field {
     Subject,
     EventType,
     Header(Box<str>),
-    Payload(Arc<Pointer>),
+    /// And which of the route's paths it is.
+    Payload(Box<str>, usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,26 +80,58 @@ pub(super) struct Written {
     pub(super) value: String,
 }
 
-/// A filter named a field that there is not.
+/// Why a route's conditions can't be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a condition names the field `{field}`: use `subject`, `event-type`, `header:NAME`, or a JSON pointer such as `/order/amount`"
-)]
-pub struct ConditionError {
-    pub field: String,
+pub enum ConditionError {
+    /// There is no such field. The name is cut and made harmless.
+    #[error(
+        "a condition names the field `{0}`: use `subject`, `event-type`, `header:NAME`, or a JSON pointer such as `/order/amount`"
+    )]
+    Field(String),
+    #[error("the conditions have {0} tests, more than the limit of {MOST_TESTS}: ask for the rest in `matches`")]
+    TooMany(usize),
 }
 
-/// A condition asks for a part of the payload, but the payload is not JSON.
+/// Why conditions could not be tested on an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the payload is not JSON, but a condition asks for `{pointer}`")]
-pub struct NotJson {
-    pub pointer: String,
+pub enum Untested {
+    /// A condition asks for a part of the payload, but the payload is not JSON.
+    #[error("the payload is not JSON, but a condition asks for `{pointer}`")]
+    NotJson { pointer: String },
+    /// There is more text to be looked at than `match_cpu` allows.
+    #[error("the conditions would look at more than {0} bytes of text, more than `match_cpu` allows")]
+    TooMuch(usize),
+}
+
+impl Untested {
+    /// The reason code of logs and dead letters.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotJson { .. } => "not_json",
+            Self::TooMuch(_) => "cpu_deadline",
+        }
+    }
 }
 
 impl Conditions {
-    pub(super) fn new(written: Vec<Vec<Written>>, pointers: &Pointers) -> Result<Self, ConditionError> {
-        let all = |list: Vec<Written>| list.into_iter().map(|one| Test::new(one, pointers)).collect();
-        Ok(Self { any: written.into_iter().map(all).collect::<Result<_, _>>()? })
+    /// `time` is what the tests may take for one event.
+    pub(super) fn new(written: Vec<Vec<Written>>, time: Duration, known: &Pointers) -> Result<Self, ConditionError> {
+        let tests = written.iter().map(Vec::len).sum();
+        if tests > MOST_TESTS {
+            return Err(ConditionError::TooMany(tests));
+        }
+        let mut pointers = BTreeMap::new();
+        for Written { field, .. } in written.iter().flatten().filter(|test| test.field.starts_with('/')) {
+            if field.len() > LONGEST_FIELD {
+                return Err(unknown(field));
+            }
+            pointers.insert(field.clone(), 0);
+        }
+        pointers.values_mut().zip(0..).for_each(|(position, number)| *position = number);
+        let paths = known.get(&pointers.keys().map(String::as_str).collect::<Vec<_>>()).map_err(unknown)?;
+        let all = |list: Vec<Written>| list.into_iter().map(|one| Test::new(one, &pointers)).collect();
+        let any = written.into_iter().map(all).collect::<Result<_, _>>()?;
+        Ok(Self { any, paths, budget: usize::try_from(time.as_nanos()).unwrap_or(usize::MAX) })
     }
 
     /// Whether every event passes.
@@ -90,64 +139,112 @@ impl Conditions {
         self.any.is_empty()
     }
 
-    /// Whether the event of `facts` passes. Allocates only for strings with escapes.
+    /// Whether the event of `facts` passes. Allocates only where many parts of the payload are asked for, and for strings
+    /// with escapes.
     ///
     /// # Errors
-    /// When a test asks for a part of the payload and the payload is not JSON. What lies outside the way to that part
-    /// is not checked.
-    pub fn test<'a>(&'a self, facts: &mut Facts<'a>) -> Result<bool, NotJson> {
+    /// When a test asks for a part of the payload and the payload is not JSON, or when the tests look at too much. What
+    /// lies outside the way to the parts is not checked.
+    pub fn test<'a>(&'a self, facts: &mut Facts<'a>) -> Result<bool, Untested> {
         if self.any.is_empty() {
             return Ok(true);
         }
+        let mut left = self.allowance(facts);
         for list in &self.any {
-            if all(list, facts)? {
+            if self.all(list, facts, &mut left)? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
+
+    fn allowance(&self, facts: &Facts<'_>) -> usize {
+        self.budget.max(LOOKS * facts.event.payload.len())
+    }
+
+    fn all<'a>(&'a self, list: &'a [Test], facts: &mut Facts<'a>, left: &mut usize) -> Result<bool, Untested> {
+        for test in list {
+            if !self.passes(test, facts, left)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the event passes one test. What that looks at is taken from `left`.
+    fn passes<'a>(&'a self, test: &'a Test, facts: &mut Facts<'a>, left: &mut usize) -> Result<bool, Untested> {
+        let event = facts.event;
+        let allowed = self.allowance(facts);
+        let mut look = |text: &str| {
+            *left = left.checked_sub(test.looks_at(text)).ok_or(Untested::TooMuch(allowed))?;
+            Ok(())
+        };
+        let text = match &test.field {
+            Field::Subject => &event.subject,
+            Field::EventType => &event.event_type,
+            Field::Header(name) => match event.headers.get(name) {
+                Some(value) => value,
+                None => return Ok(false),
+            },
+            Field::Payload(pointer, position) => {
+                let not_json = || Untested::NotJson { pointer: shown(pointer) };
+                let is_decimal = facts.is_decimal;
+                return match facts.value(&self.paths, *position).map_err(|json::NotJson| not_json())? {
+                    None => Ok(false),
+                    Some(Value::Broken) => Err(not_json()),
+                    Some(Value::Container) => Ok(test.comparison == Comparison::Exists),
+                    Some(Value::Word(text)) => Ok(test.holds(text, None)),
+                    Some(Value::Number(text, number)) => {
+                        look(text)?;
+                        Ok(test.holds(text, Some(*number)))
+                    }
+                    Some(Value::String(text)) => {
+                        look(text)?;
+                        // Asked only where it makes a difference.
+                        let number = test.number.and_then(|_| Number::parse(text));
+                        let is_decimal = |_: &Number| is_decimal.is_some_and(|is_decimal| is_decimal(pointer));
+                        Ok(test.holds(text, number.filter(is_decimal)))
+                    }
+                };
+            }
+        };
+        look(text)?;
+        Ok(test.holds_for_text(text))
+    }
 }
 
-fn all<'a>(list: &'a [Test], facts: &mut Facts<'a>) -> Result<bool, NotJson> {
-    for test in list {
-        if !test.passes(facts)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+/// A name that somebody else has chosen, fit to be shown.
+fn shown(name: &str) -> String {
+    let end = name.char_indices().nth(SHOWN).map_or(name.len(), |(end, _)| end);
+    let more = if end < name.len() { "…" } else { "" };
+    format!("{}{more}", name[..end].escape_debug())
+}
+
+fn unknown(field: &str) -> ConditionError {
+    ConditionError::Field(shown(field))
 }
 
 impl Test {
-    fn new(written: Written, pointers: &Pointers) -> Result<Self, ConditionError> {
+    fn new(written: Written, pointers: &BTreeMap<String, usize>) -> Result<Self, ConditionError> {
         let Written { field, comparison, value } = written;
         let field = match field.as_str() {
             "subject" => Field::Subject,
             "event-type" => Field::EventType,
             other => match (other.strip_prefix("header:"), pointers.get(other)) {
-                (Some(name), _) if !name.is_empty() => Field::Header(name.into()),
-                (None, Some(pointer)) => Field::Payload(pointer),
-                _ => return Err(ConditionError { field: cut_name(field) }),
+                (Some(name), _) if (1..=LONGEST_FIELD).contains(&name.len()) => Field::Header(name.into()),
+                (None, Some(position)) => Field::Payload(other.into(), *position),
+                _ => return Err(unknown(other)),
             },
         };
         Ok(Self { field, comparison, number: Number::parse(&value), text: value.into() })
     }
 
-    fn passes<'a>(&'a self, facts: &mut Facts<'a>) -> Result<bool, NotJson> {
-        let event = facts.event;
-        Ok(match &self.field {
-            Field::Subject => self.holds_for_text(&event.subject),
-            Field::EventType => self.holds_for_text(&event.event_type),
-            Field::Header(name) => event.headers.get(name).is_some_and(|value| self.holds_for_text(value)),
-            Field::Payload(pointer) => facts.with(pointer, |value| value.is_some_and(|value| self.holds_for(value)))?,
-        })
-    }
-
-    fn holds_for(&self, value: &Value<'_>) -> bool {
-        match value {
-            Value::Container => self.comparison == Comparison::Exists,
-            Value::String(text) => self.holds(text, None),
-            Value::Word(text) => self.holds(text, None),
-            Value::Number(text, number) => self.holds(text, Some(*number)),
+    /// Bytes of `text` that testing it looks at.
+    fn looks_at(&self, text: &str) -> usize {
+        match self.comparison {
+            Comparison::Exists => 0,
+            Comparison::Contains => text.len() + self.text.len(),
+            _ => text.len().min(self.text.len()),
         }
     }
 
@@ -159,17 +256,17 @@ impl Test {
 
     fn holds(&self, text: &str, number: Option<Number>) -> bool {
         let order = || match (number, self.number) {
-            (Some(left), Some(right)) => left.partial_cmp(&right),
-            _ => Some(text.as_bytes().cmp(self.text.as_bytes())),
+            (Some(left), Some(right)) => Number::compare((text, left), (&self.text, right)),
+            _ => text.as_bytes().cmp(self.text.as_bytes()),
         };
         match self.comparison {
             Comparison::Exists => true,
-            Comparison::Equals => order() == Some(Ordering::Equal),
-            Comparison::NotEquals => order() != Some(Ordering::Equal),
-            Comparison::Less => order().is_some_and(Ordering::is_lt),
-            Comparison::LessOrEqual => order().is_some_and(Ordering::is_le),
-            Comparison::Greater => order().is_some_and(Ordering::is_gt),
-            Comparison::GreaterOrEqual => order().is_some_and(Ordering::is_ge),
+            Comparison::Equals => order().is_eq(),
+            Comparison::NotEquals => order().is_ne(),
+            Comparison::Less => order().is_lt(),
+            Comparison::LessOrEqual => order().is_le(),
+            Comparison::Greater => order().is_gt(),
+            Comparison::GreaterOrEqual => order().is_ge(),
             Comparison::StartsWith => text.starts_with(&*self.text),
             Comparison::Contains => text.contains(&*self.text),
         }
@@ -182,41 +279,52 @@ impl Comparison {
     }
 }
 
-/// Look-ups that are remembered; further ones are made anew each time.
+/// Sets of paths whose values are remembered; further ones are followed anew each time.
 const REMEMBERED: usize = 8;
+
+/// Whether the value that a pointer names is a decimal, which JSON has as a text.
+pub type IsDecimal<'a> = &'a (dyn Fn(&str) -> bool + Sync);
 
 /// What was found in one event's payload, remembered over the routes that ask the same.
 pub struct Facts<'a> {
     event: &'a Event,
-    known: [Option<(&'a Pointer, Option<Value<'a>>)>; REMEMBERED],
+    is_decimal: Option<IsDecimal<'a>>,
+    /// With the position of its first value.
+    known: SmallVec<[(&'a Paths, usize); 2]>,
+    values: SmallVec<[Option<Value<'a>>; 4]>,
 }
 
 impl<'a> Facts<'a> {
     /// Allocates nothing.
     pub fn new(event: &'a Event) -> Self {
-        Self { event, known: [const { None }; REMEMBERED] }
+        Self { event, is_decimal: None, known: SmallVec::new(), values: SmallVec::new() }
     }
 
-    fn with<T>(&mut self, pointer: &'a Pointer, read: impl FnOnce(Option<&Value<'a>>) -> T) -> Result<T, NotJson> {
-        let find = || look_up(pointer, &self.event.payload);
-        for slot in &mut self.known {
-            match slot {
-                Some((known, value)) if ptr::eq(*known, pointer) => return Ok(read(value.as_ref())),
-                Some(_) => {}
-                None => {
-                    let (_, value) = slot.insert((pointer, find()?));
-                    return Ok(read(value.as_ref()));
+    /// Of an event that was read from a format with decimals.
+    pub fn with_decimals(self, is_decimal: IsDecimal<'a>) -> Self {
+        Self { is_decimal: Some(is_decimal), ..self }
+    }
+
+    /// The value at one of the paths. They are followed all at once.
+    fn value(&mut self, paths: &'a Paths, position: usize) -> Result<Option<&Value<'a>>, json::NotJson> {
+        let known = self.known.iter().find(|(known, _)| ptr::eq(*known, paths));
+        let start = match known {
+            Some((_, start)) => *start,
+            None => {
+                let found = paths.find(&self.event.payload)?;
+                if self.known.len() == REMEMBERED
+                    && let Some((_, last)) = self.known.pop()
+                {
+                    self.values.truncate(last);
                 }
+                let start = self.values.len();
+                self.values.extend(found.into_iter().map(|raw| raw.map(Value::of)));
+                self.known.push((paths, start));
+                start
             }
-        }
-        Ok(read(find()?.as_ref()))
+        };
+        Ok(self.values.get(start + position).and_then(Option::as_ref))
     }
-}
-
-fn look_up<'a>(pointer: &Pointer, payload: &'a [u8]) -> Result<Option<Value<'a>>, NotJson> {
-    let not_json = || NotJson { pointer: cut_name(pointer.as_str().to_owned()) };
-    let Some(raw) = pointer.find(payload).map_err(|_| not_json())? else { return Ok(None) };
-    Value::of(raw).map(Some).ok_or_else(not_json)
 }
 
 impl fmt::Debug for Facts<'_> {
@@ -225,151 +333,35 @@ impl fmt::Debug for Facts<'_> {
     }
 }
 
-/// The pointers in use, one object each, so that a look-up is recognised by its address.
+/// The sets of paths in use, one object each, so that one that was followed is recognised by its address.
 #[derive(Debug, Default)]
-pub(super) struct Pointers(Mutex<HashMap<String, Weak<Pointer>>>);
+pub(super) struct Pointers(Mutex<Sets>);
+
+#[derive(Debug, Default)]
+struct Sets {
+    by_pointers: HashMap<Box<[Box<str>]>, Weak<Paths>>,
+    /// How many there may be before it is worth it to look for those that nobody uses.
+    room: usize,
+}
 
 impl Pointers {
-    fn get(&self, text: &str) -> Option<Arc<Pointer>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = known.get(text).and_then(Weak::upgrade) {
-            return Some(found);
+    /// # Errors
+    /// The first text that is no pointer.
+    fn get<'t>(&self, pointers: &[&'t str]) -> Result<Arc<Paths>, &'t str> {
+        let texts: Box<[Box<str>]> = pointers.iter().map(|pointer| Box::from(*pointer)).collect();
+        let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = sets.by_pointers.get(&texts).and_then(Weak::upgrade) {
+            return Ok(found);
         }
-        let new = Arc::new(text.parse().ok().filter(|_| !text.is_empty())?);
-        known.retain(|_, pointer| pointer.strong_count() > 0);
-        known.insert(text.to_owned(), Arc::downgrade(&new));
-        Some(new)
+        let paths = Arc::new(Paths::new(pointers.iter().copied()).map_err(|(wrong, _)| wrong)?);
+        if sets.by_pointers.len() >= sets.room {
+            sets.by_pointers.retain(|_, paths| paths.strong_count() > 0);
+            sets.room = 2 * sets.by_pointers.len() + 1;
+        }
+        sets.by_pointers.insert(texts, Arc::downgrade(&paths));
+        Ok(paths)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Headers, Origin};
-
-    fn event(payload: &str) -> Event {
-        let mut headers = Headers::default();
-        headers.push("Kind", "card");
-        headers.push("Retries", "10");
-        Event {
-            id: "1".into(),
-            uid: Default::default(),
-            event_type: "created".into(),
-            subject: "orders.eu.created".into(),
-            source_time: None,
-            observed_at: 0,
-            attempt: 1,
-            headers,
-            payload: payload.to_owned().into(),
-            origin: Arc::new(Origin { source: "s".to_owned(), stream: "S".to_owned() }),
-            sequence: 1,
-        }
-    }
-
-    fn written(field: &str, comparison: Comparison, value: &str) -> Written {
-        Written { field: field.to_owned(), comparison, value: value.to_owned() }
-    }
-
-    fn conditions(lists: &[&[(&str, Comparison, &str)]]) -> Conditions {
-        let lists = lists.iter().map(|list| list.iter().map(|(f, c, v)| written(f, *c, v)).collect()).collect();
-        Conditions::new(lists, &Pointers::default()).unwrap()
-    }
-
-    fn holds(payload: &str, field: &str, comparison: Comparison, value: &str) -> bool {
-        let event = event(payload);
-        conditions(&[&[(field, comparison, value)]]).test(&mut Facts::new(&event)).unwrap()
-    }
-
-    use Comparison::*;
-
-    #[test]
-    fn fields_are_found_where_they_stand() {
-        for (field, comparison, value, expected) in [
-            ("subject", StartsWith, "orders.eu.", true),
-            ("subject", Contains, "us", false),
-            ("event-type", Equals, "created", true),
-            ("header:kind", Equals, "card", true),
-            ("header:none", Exists, "", false),
-            ("header:none", NotEquals, "x", false),
-            ("/a/b", Equals, "x", true),
-            ("/a", Exists, "", true),
-            ("/a", NotEquals, "x", false),
-            ("/none", NotEquals, "x", false),
-            ("/list/1", Equals, "2", true),
-            ("/nothing", Exists, "", true),
-            ("/nothing", Equals, "null", true),
-            ("/yes", Equals, "true", true),
-        ] {
-            let payload = r#"{"a":{"b":"x"},"list":[1,2],"nothing":null,"yes":true}"#;
-            assert_eq!(holds(payload, field, comparison, value), expected, "{field} {comparison:?} {value}");
-        }
-    }
-
-    #[test]
-    fn numbers_compare_as_numbers_and_text_bytewise() {
-        let payload = r#"{"n":10,"f":1.50,"big":9007199254740993,"s":"10","e":"a\u0062"}"#;
-        for (field, comparison, value, expected) in [
-            ("/n", Greater, "9", true),
-            ("/n", Equals, "10.0", true),
-            ("/n", Less, "9 apples", true),
-            ("/n", StartsWith, "1", true),
-            ("/f", Equals, "1.5", true),
-            ("/f", NotEquals, "1.5", false),
-            ("/big", Equals, "9007199254740992", false),
-            ("/big", GreaterOrEqual, "9007199254740993", true),
-            ("/s", Greater, "9", false),
-            ("/s", Equals, "10.0", false),
-            ("/e", Equals, "ab", true),
-            ("header:retries", Greater, "9", true),
-            ("header:retries", LessOrEqual, "9", false),
-            ("header:retries", Equals, "10.0", false),
-            ("header:kind", Less, "cash", true),
-        ] {
-            assert_eq!(holds(payload, field, comparison, value), expected, "{field} {comparison:?} {value}");
-        }
-    }
-
-    #[test]
-    fn any_list_passes_with_all_of_its_tests() {
-        let event = event(r#"{"n":10}"#);
-        let test = |lists: &[&[(&str, Comparison, &str)]]| conditions(lists).test(&mut Facts::new(&event)).unwrap();
-        assert!(test(&[]));
-        assert!(test(&[&[]]));
-        assert!(test(&[&[("/n", Greater, "99")], &[("/n", Greater, "9"), ("event-type", Exists, "")]]));
-        assert!(!test(&[&[("/n", Greater, "9"), ("/n", Less, "9")]]));
-    }
-
-    #[test]
-    fn only_a_look_into_the_payload_needs_json() {
-        let event = event("plain text");
-        assert!(holds("plain text", "subject", Exists, ""));
-        let lists = conditions(&[&[("event-type", Equals, "other"), ("/a", Exists, "")]]);
-        assert_eq!(lists.test(&mut Facts::new(&event)), Ok(false));
-        let lists = conditions(&[&[("/a", Exists, "")]]);
-        assert_eq!(lists.test(&mut Facts::new(&event)), Err(NotJson { pointer: "/a".to_owned() }));
-    }
-
-    #[test]
-    fn a_look_up_is_made_once_for_all_routes() {
-        let event = event(r#"{"n":10}"#);
-        let pointers = Pointers::default();
-        let route = |value| Conditions::new(vec![vec![written("/n", Greater, value)]], &pointers).unwrap();
-        let (one, two) = (route("9"), route("11"));
-        let mut facts = Facts::new(&event);
-        assert_eq!(one.test(&mut facts), Ok(true));
-        assert_eq!(two.test(&mut facts), Ok(false));
-        assert_eq!(facts.known.iter().flatten().count(), 1);
-        drop(one);
-        drop(two);
-        pointers.get("/other").unwrap();
-        assert_eq!(pointers.0.lock().unwrap().len(), 1, "pointers that nobody uses go");
-    }
-
-    #[test]
-    fn an_unknown_field_is_named() {
-        for field in ["", "payload", "header:", "/a~2", "type"] {
-            let error = Conditions::new(vec![vec![written(field, Exists, "")]], &Pointers::default()).unwrap_err();
-            assert_eq!(error.field, field);
-        }
-    }
-}
+mod tests;

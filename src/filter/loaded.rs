@@ -359,7 +359,7 @@ impl Loaded {
         } else {
             Vec::new()
         };
-        let conditions = Conditions::new(written, &self.pointers).map_err(CallError::Condition)?;
+        let conditions = Conditions::new(written, limits.match_cpu, &self.pointers).map_err(CallError::Condition)?;
         let hooks = self.manifest.hooks;
         Ok(Arc::new(Subscription { granted, params, limits, conditions, hooks }))
     }

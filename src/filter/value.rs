@@ -14,27 +14,30 @@ pub(super) enum Value<'a> {
     Word(&'a str),
     /// An object or an array.
     Container,
+    /// What stands there is no JSON.
+    Broken,
 }
 
 impl<'a> Value<'a> {
-    /// The value that stands raw in a document. `None` when it is none.
-    pub(super) fn of(raw: &'a str) -> Option<Self> {
-        match raw.as_bytes().first()? {
-            b'{' | b'[' => Some(Self::Container),
-            b'"' => json::text(raw).ok().map(Self::String),
+    /// The value that stands raw in a document.
+    pub(super) fn of(raw: &'a str) -> Self {
+        match raw.as_bytes().first() {
+            Some(b'{' | b'[') => Self::Container,
+            Some(b'"') => json::text(raw).map_or(Self::Broken, Self::String),
             _ => match raw {
-                "true" | "false" | "null" => Some(Self::Word(raw)),
-                _ => Number::parse(raw).map(|number| Self::Number(raw, number)),
+                "true" | "false" | "null" => Self::Word(raw),
+                _ => Number::parse(raw).map_or(Self::Broken, |number| Self::Number(raw, number)),
             },
         }
     }
 }
 
-/// A JSON number. Integers are exact up to 127 bits.
-#[derive(Clone, Copy, Debug)]
+/// A JSON number, beside its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Number {
     Integer(i128),
-    Float(f64),
+    /// With a fraction or an exponent, or larger: as it is written.
+    Written,
 }
 
 impl Number {
@@ -50,7 +53,15 @@ impl Number {
         {
             return Some(Self::Integer(integer));
         }
-        is_fraction(&digits[whole..]).then(|| text.parse().ok().map(Self::Float)).flatten()
+        is_fraction(&digits[whole..]).then_some(Self::Written)
+    }
+
+    /// Compares two numbers with their texts, to the last digit.
+    pub(super) fn compare(left: (&str, Self), right: (&str, Self)) -> Ordering {
+        match (left.1, right.1) {
+            (Self::Integer(left), Self::Integer(right)) => left.cmp(&right),
+            _ => Decimal::of(left.0).cmp(&Decimal::of(right.0)),
+        }
     }
 }
 
@@ -65,63 +76,154 @@ fn is_fraction(text: &str) -> bool {
         && exponent.is_none_or(|exponent| digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent)))
 }
 
-impl PartialEq for Number {
-    fn eq(&self, other: &Self) -> bool {
-        self.partial_cmp(other) == Some(Ordering::Equal)
-    }
+/// A number by its significant digits, from the first that is not 0.
+struct Decimal<'a> {
+    is_negative: bool,
+    whole: &'a [u8],
+    fraction: &'a [u8],
+    /// Places from the point to the first digit. As large as it gets where nobody could tell the difference.
+    magnitude: i64,
 }
 
-impl PartialOrd for Number {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        match (*self, *other) {
-            (Self::Integer(left), Self::Integer(right)) => Some(left.cmp(&right)),
-            (left, right) => left.as_float().partial_cmp(&right.as_float()),
-        }
+impl<'a> Decimal<'a> {
+    /// `text` is a JSON number.
+    fn of(text: &'a str) -> Self {
+        let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let is_far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
+        let exponent = exponent.parse::<i64>().map_or(is_far, |exponent| exponent.clamp(i64::MIN / 2, i64::MAX / 2));
+        let (is_negative, digits) = match digits.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, digits),
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let whole = whole.trim_start_matches('0').as_bytes();
+        let (skipped, fraction) = match whole {
+            [] => {
+                let significant = fraction.trim_start_matches('0');
+                (fraction.len() - significant.len(), significant)
+            }
+            _ => (0, fraction),
+        };
+        let magnitude = exponent + whole.len() as i64 - skipped as i64;
+        Self { is_negative, whole, fraction: fraction.as_bytes(), magnitude }
     }
-}
 
-impl Number {
-    fn as_float(self) -> f64 {
-        match self {
-            Self::Integer(integer) => integer as f64,
-            Self::Float(float) => float,
+    fn is_zero(&self) -> bool {
+        self.whole.is_empty() && self.fraction.is_empty()
+    }
+
+    fn cmp(&self, other: &Self) -> Ordering {
+        let sign = |decimal: &Self| match (decimal.is_zero(), decimal.is_negative) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        };
+        let by_size = || {
+            let digits = |decimal: &Self| decimal.whole.iter().chain(decimal.fraction).copied();
+            let (mut left, mut right) = (digits(self), digits(other));
+            self.magnitude.cmp(&other.magnitude).then_with(|| {
+                loop {
+                    return match (left.next(), right.next()) {
+                        (None, None) => Ordering::Equal,
+                        (left, right) => match left.unwrap_or(b'0').cmp(&right.unwrap_or(b'0')) {
+                            Ordering::Equal => continue,
+                            unequal => unequal,
+                        },
+                    };
+                }
+            })
+        };
+        match (sign(self), sign(other)) {
+            (left, right) if left != right => left.cmp(&right),
+            (0, _) => Ordering::Equal,
+            (-1, _) => by_size().reverse(),
+            _ => by_size(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use num_bigint::BigInt;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn values_are_told_apart() {
         for (raw, value) in [
-            ("\"a\\\"b\"", Some(Value::String("a\"b".into()))),
-            ("\"\"", Some(Value::String("".into()))),
-            ("null", Some(Value::Word("null"))),
-            ("[1]", Some(Value::Container)),
-            ("{}", Some(Value::Container)),
-            ("-1.5", Some(Value::Number("-1.5", Number::Float(-1.5)))),
-            ("nope", None),
-            ("01", None),
-            ("\"\\x\"", None),
+            ("\"a\\\"b\"", Value::String("a\"b".into())),
+            ("\"\"", Value::String("".into())),
+            ("null", Value::Word("null")),
+            ("[1]", Value::Container),
+            ("{}", Value::Container),
+            ("-1.5", Value::Number("-1.5", Number::Written)),
+            ("17", Value::Number("17", Number::Integer(17))),
+            ("nope", Value::Broken),
+            ("01", Value::Broken),
+            ("\"\\x\"", Value::Broken),
+            ("", Value::Broken),
         ] {
             assert_eq!(Value::of(raw), value, "{raw}");
         }
     }
 
+    fn compare(left: &str, right: &str) -> Ordering {
+        let number = |text| (text, Number::parse(text).unwrap());
+        Number::compare(number(left), number(right))
+    }
+
     #[test]
-    fn numbers_are_those_of_json_and_integers_are_exact() {
+    fn numbers_are_those_of_json() {
         for text in ["", "-", "01", "1.", ".5", "+1", "1e", "1e+", "inf", "NaN", "1_0", "0x1", "1 "] {
             assert!(Number::parse(text).is_none(), "{text}");
         }
-        let number = |text| Number::parse(text).unwrap();
-        assert!(number("9007199254740993") > number("9007199254740992"));
-        assert!(number("18446744073709551616") > number("18446744073709551615"));
-        assert_eq!(number("1.0"), number("1"));
-        assert_eq!(number("1e2"), number("100"));
-        assert_eq!(number("-0"), number("0"));
-        assert!(number("-1.5E-3") < number("0"));
-        assert!(number(&"9".repeat(60)) > number("1"));
+    }
+
+    #[test]
+    fn numbers_are_exact() {
+        let nines = "9".repeat(60);
+        for (left, right) in [
+            ("9007199254740992", "9007199254740993"),
+            ("18446744073709551615", "18446744073709551616"),
+            ("-1.5E-3", "0"),
+            ("1", &nines),
+            (&format!("{nines}8"), &format!("{nines}9")),
+            ("0.1", "0.10000000000000000001"),
+            ("9007199254740992.5", "9007199254740993"),
+            ("9.99", "10"),
+            ("-10", "-9.99"),
+            ("1e400", "1e401"),
+            ("1e-99999999999999999999", "1e-400"),
+            ("-1e99999999999999999999", "-1e400"),
+            ("0.00099e3", "0.0991e1"),
+        ] {
+            assert_eq!(compare(left, right), Ordering::Less, "{left} {right}");
+            assert_eq!(compare(right, left), Ordering::Greater, "{right} {left}");
+        }
+        for (left, right) in
+            [("1.0", "1"), ("1e2", "100"), ("-0", "0"), ("-0.0e7", "0"), ("0.10", "1e-1"), ("12e-1", "1.20")]
+        {
+            assert_eq!(compare(left, right), Ordering::Equal, "{left} {right}");
+        }
+    }
+
+    proptest! {
+        /// Agrees with whole numbers of any size: both sides are brought to 40 places behind the point.
+        #[test]
+        fn comparing_is_exact(
+            left in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9])?",
+            right in "-?(0|[1-9][0-9]{0,3})(\\.[0-9]{1,3})?([eE][+-]?[0-9])?",
+        ) {
+            let whole = |text: &str| {
+                let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+                let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+                let shift = 40 + exponent.parse::<i64>().unwrap() - fraction.len() as i64;
+                let zeros = "0".repeat(usize::try_from(shift).unwrap());
+                format!("{whole}{fraction}{zeros}").parse::<BigInt>().unwrap()
+            };
+            prop_assert_eq!(compare(&left, &right), whole(&left).cmp(&whole(&right)));
+            prop_assert_eq!(compare(&left, &left), Ordering::Equal);
+        }
     }
 }

@@ -1,25 +1,23 @@
-//! Following a JSON pointer (RFC 6901) without parsing the document: about twice as fast as the quickest library that
-//! checks what it reads, and it allocates nothing.
-//!
-//! What lies before the value is read, not validated: objects and arrays on the way are skipped by their brackets and
-//! strings. What comes after is not looked at.
+//! JSON pointers (RFC 6901), followed without parsing the document.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+    sync::Arc,
+};
 
-use super::{NotJson, scanner::Scanner, text};
+use super::{NotJson, Paths, text};
 
-/// A JSON pointer, split into its steps once.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Pointer {
+/// A JSON pointer, made ready to be followed. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Pointer(Arc<Parsed>);
+
+#[derive(Debug)]
+struct Parsed {
     text: Box<str>,
-    steps: Box<[Step]>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Step {
-    key: Box<str>,
-    /// What the token means in an array; `None` when it means nothing there.
-    index: Option<usize>,
+    path: Paths,
 }
 
 /// Why a text is no JSON pointer.
@@ -35,51 +33,43 @@ impl FromStr for Pointer {
     type Err = PointerError;
 
     fn from_str(text: &str) -> Result<Self, PointerError> {
-        let steps = match text.strip_prefix('/') {
-            Some(tokens) => tokens.split('/').map(Step::parse).collect::<Option<_>>().ok_or(PointerError::BadEscape)?,
-            None if text.is_empty() => Box::default(),
-            None => return Err(PointerError::NoSlash),
-        };
-        Ok(Self { text: text.into(), steps })
+        let path = Paths::new([text]).map_err(|(_, error)| error)?;
+        Ok(Self(Arc::new(Parsed { text: text.into(), path })))
     }
 }
 
 impl fmt::Display for Pointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
+    }
+}
+
+impl PartialEq for Pointer {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Pointer {}
+
+impl Hash for Pointer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
 impl Pointer {
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
-    /// The value that the pointer names, as it stands in the document, or `None` when there is none.
+    /// The value that the pointer names, as it stands in the document, or `None` when there is none. Of members that
+    /// have one name the last counts.
     ///
     /// # Errors
     /// When what was read is not JSON.
     pub fn find<'a>(&self, json: &'a [u8]) -> Result<Option<&'a str>, NotJson> {
-        let mut scanner = Scanner::new(json);
-        for step in &self.steps {
-            let found = match (scanner.peek()?, step.index) {
-                (b'{', _) => scanner.enter_object(&step.key)?,
-                (b'[', Some(index)) => scanner.enter_array(index)?,
-                // Plain text looks like this, too.
-                _ => {
-                    super::check(json).map_err(|_| NotJson)?;
-                    false
-                }
-            };
-            if !found {
-                return Ok(None);
-            }
-        }
-        scanner.peek()?;
-        let start = scanner.at;
-        scanner.skip()?;
-        let value = json.get(start..scanner.at).ok_or(NotJson)?;
-        str::from_utf8(value).map(Some).map_err(|_| NotJson)
+        self.0.path.find(json).map(|found| found.first().copied().flatten())
     }
 
     /// The value as text: a string without its quotes and escapes, anything else as it stands.
@@ -88,78 +78,6 @@ impl Pointer {
     /// When what was read is not JSON.
     pub fn text<'a>(&self, json: &'a [u8]) -> Result<Option<Cow<'a, str>>, NotJson> {
         self.find(json)?.map(text).transpose()
-    }
-}
-
-impl Step {
-    fn parse(token: &str) -> Option<Self> {
-        let mut key = String::with_capacity(token.len());
-        let mut chars = token.chars();
-        while let Some(char) = chars.next() {
-            key.push(match char {
-                '~' => match chars.next()? {
-                    '0' => '~',
-                    '1' => '/',
-                    _ => return None,
-                },
-                other => other,
-            });
-        }
-        let is_index = key == "0" || !key.starts_with('0') && key.bytes().all(|byte| byte.is_ascii_digit());
-        let index = if is_index { key.parse().ok() } else { None };
-        Some(Self { key: key.into(), index })
-    }
-}
-
-impl Scanner<'_> {
-    /// Stops before the member's value.
-    fn enter_object(&mut self, wanted: &str) -> Result<bool, NotJson> {
-        self.at += 1;
-        if self.peek()? == b'}' {
-            return Ok(false);
-        }
-        loop {
-            self.expect(b'"')?;
-            let key = self.string()?;
-            self.expect(b':')?;
-            if is_key(key, wanted) {
-                return Ok(true);
-            }
-            self.skip()?;
-            match self.peek()? {
-                b',' => self.at += 1,
-                b'}' => return Ok(false),
-                _ => return Err(NotJson),
-            }
-        }
-    }
-
-    /// Stops before the element.
-    fn enter_array(&mut self, index: usize) -> Result<bool, NotJson> {
-        self.at += 1;
-        if self.peek()? == b']' {
-            return Ok(false);
-        }
-        for _ in 0..index {
-            self.skip()?;
-            match self.peek()? {
-                b',' => self.at += 1,
-                b']' => return Ok(false),
-                _ => return Err(NotJson),
-            }
-        }
-        Ok(true)
-    }
-}
-
-fn is_key(raw: &[u8], wanted: &str) -> bool {
-    if raw == wanted.as_bytes() {
-        return !wanted.contains('\\');
-    }
-    // Only escaped keys are left, and an escape makes a key longer.
-    raw.len() > wanted.len() && raw.contains(&b'\\') && {
-        let quoted = [b"\"", raw, b"\""].concat();
-        serde_json::from_slice::<String>(&quoted).is_ok_and(|key| key == wanted)
     }
 }
 

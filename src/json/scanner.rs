@@ -44,7 +44,7 @@ impl<'a> Scanner<'a> {
                 self.at += 1;
                 self.string().map(|_| ())
             }
-            b'{' | b'[' => self.container(),
+            b'{' | b'[' => self.leave(0),
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
                 let rest = self.json.get(self.at..).unwrap_or_default();
                 let end = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\t' | b'\r');
@@ -79,10 +79,10 @@ impl<'a> Scanner<'a> {
         quote.is_some()
     }
 
-    /// Past an object or array.
+    /// Past the end of the objects and arrays that are open, so many of them, and of those that open on the way; past the
+    /// next whole one when none is.
     #[inline]
-    fn container(&mut self) -> Result<(), NotJson> {
-        let mut depth = 0_usize;
+    pub(super) fn leave(&mut self, mut depth: usize) -> Result<(), NotJson> {
         loop {
             let byte = *self.json.get(self.at).ok_or(NotJson)?;
             self.at += 1;
@@ -105,15 +105,26 @@ impl<'a> Scanner<'a> {
     /// From behind the opening quote to behind the closing one: what stands between, escapes and all.
     #[inline]
     pub(super) fn string(&mut self) -> Result<&'a [u8], NotJson> {
+        self.text().map(|(raw, _)| raw)
+    }
+
+    /// The same, and whether there is an escape in it.
+    #[inline]
+    pub(super) fn text(&mut self) -> Result<(&'a [u8], bool), NotJson> {
         let start = self.at;
+        let mut is_escaped = false;
         loop {
             self.at += self.plain_bytes();
             match self.json.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
-                    return self.json.get(start..self.at - 1).ok_or(NotJson);
+                    let raw = self.json.get(start..self.at - 1).ok_or(NotJson)?;
+                    return Ok((raw, is_escaped));
                 }
-                Some(b'\\') => self.at += 2,
+                Some(b'\\') => {
+                    is_escaped = true;
+                    self.at += 2;
+                }
                 Some(_) => self.at += 1,
                 None => return Err(NotJson),
             }

@@ -240,52 +240,60 @@ impl Lane {
         }
         let Work { ticket, decoded, next, done, wanted, worker, .. } = &mut work;
         let event = decoded.as_deref().unwrap_or_else(|| ticket.event());
-        let mut facts = Facts::new(event);
-        while let Some(route) = key.routes.get(*next)
-            && unsent.is_empty()
-        {
-            *worker = worker.take().filter(|_| said.is_some());
-            if said.is_none()
-                && let Some(full) = route.sinks.iter().map(|sink| &sink.queue).find(|queue| queue.is_full())
+        let is_decimal = |pointer: &str| key.decoding.as_ref().is_some_and(|decoding| decoding.is_decimal(pointer));
+        let mut facts = Facts::new(event).with_decimals(&is_decimal);
+        let waits: Option<fn(Work) -> Step> = 'routes: {
+            while let Some(route) = key.routes.get(*next)
+                && unsent.is_empty()
             {
-                unsent = Unsent::until_taken(full);
-                break;
-            }
-            if !done.contains(&route.name) {
-                let at = At { key: &key, route, ticket, event };
-                let known = position.and_then(|position| self.matchers.answer(*next, position));
-                let letters = &self.surroundings.dead_letters;
-                let letter = match said.take().unwrap_or_else(|| ask(&mut self.matchers, at, known, &mut facts)) {
-                    Said::No => None,
-                    Said::Process => return Step::Process(work),
-                    Said::Verdict(verdict, tries) => match unsent.hand_over(at, verdict) {
-                        Ok(lets_out) => {
-                            *wanted |= lets_out;
-                            None
+                *worker = worker.take().filter(|_| said.is_some());
+                if said.is_none()
+                    && let Some(full) = route.sinks.iter().map(|sink| &sink.queue).find(|queue| queue.is_full())
+                {
+                    unsent = Unsent::until_taken(full);
+                    break;
+                }
+                if !done.contains(&route.name) {
+                    let at = At { key: &key, route, ticket, event };
+                    let known = position.and_then(|position| self.matchers.answer(*next, position));
+                    let letters = &self.surroundings.dead_letters;
+                    let letter = match said.take().unwrap_or_else(|| ask(&mut self.matchers, at, known, &mut facts)) {
+                        Said::No => None,
+                        Said::Process => break 'routes Some(Step::Process),
+                        Said::Verdict(verdict, tries) => match unsent.hand_over(at, verdict) {
+                            Ok(lets_out) => {
+                                *wanted |= lets_out;
+                                None
+                            }
+                            Err((reason, detail)) => Some((reason, detail, tries)),
+                        },
+                        Said::Dead(reason, detail, tries) => Some((reason, detail, tries)),
+                        Said::Quarantined(detail, tries) => {
+                            self.surroundings.quarantined.notify_one();
+                            match key.on_quarantine {
+                                OnQuarantine::Pause => break 'routes Some(Step::Parked),
+                                OnQuarantine::DeadLetter => Some(("quarantined", detail, tries)),
+                            }
                         }
-                        Err((reason, detail)) => Some((reason, detail, tries)),
-                    },
-                    Said::Dead(reason, detail, tries) => Some((reason, detail, tries)),
-                    Said::Quarantined(detail, tries) => {
-                        self.surroundings.quarantined.notify_one();
-                        match key.on_quarantine {
-                            OnQuarantine::Pause => return Step::Parked(work),
-                            OnQuarantine::DeadLetter => Some(("quarantined", detail, tries)),
-                        }
+                        // Unsettled, the ticket gives the event back to its source.
+                        Said::Returned => return Step::Through,
+                    };
+                    if let Some((reason, detail, tries)) = letter {
+                        *wanted = true;
+                        key.metrics.dead_lettered.inc();
+                        unsent.dead_letter(at, letters, (reason, &detail), tries);
                     }
-                    // Unsettled, the ticket gives the event back to its source.
-                    Said::Returned => return Step::Through,
-                };
-                if let Some((reason, detail, tries)) = letter {
-                    *wanted = true;
-                    key.metrics.dead_lettered.inc();
-                    unsent.dead_letter(at, letters, (reason, &detail), tries);
+                    if key.routes.len() > 1 {
+                        done.push(Arc::clone(&route.name));
+                    }
                 }
-                if key.routes.len() > 1 {
-                    done.push(Arc::clone(&route.name));
-                }
+                *next += 1;
             }
-            *next += 1;
+            None
+        };
+        drop(facts);
+        if let Some(waits) = waits {
+            return waits(work);
         }
         if !unsent.is_empty() {
             return Step::Full(work, unsent);

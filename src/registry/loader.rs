@@ -1,15 +1,24 @@
 //! Builds snapshots: at start, whenever the folders change, and when somebody attaches to a key. Everything is checked
 //! off the data path; whatever fails leaves what is in force in force.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
 
 use crate::{
-    config::{self, Config, Problem, Problems, Role, Webhook},
+    config::{self, Config, Place, Problem, Problems, Role, Webhook},
     filter::Host,
     metrics::Metrics,
-    registry::{Attach, AttachError, Change, Snapshot, Snapshots, Tenures},
+    registry::{Attach, AttachError, Change, Interest, Key, Serving, Snapshot, Snapshots, Tenures},
     sink::outlet::Queue,
 };
 
@@ -25,13 +34,21 @@ use draft::Draft;
 use held::Held;
 use subscriptions::Subscriptions;
 
+/// How long reading the folders may hold up what else there is to do, such as rolling back. A file system that hangs is
+/// waited for in the background.
+const READING: Duration = Duration::from_secs(10);
+
 /// Owns the registry: the only one that makes snapshots.
 pub struct Loader {
     host: Host,
+    /// Without its registry.
     config: Config,
     sinks: HashMap<String, Queue>,
     metrics: Arc<Metrics>,
-    registry: config::Registry,
+    registry: Arc<config::Registry>,
+    /// Of the generation in force, also those without a route, which are in no snapshot.
+    keys: Vec<(Interest, Arc<Key>)>,
+    reading: Option<JoinHandle<Result<config::Registry, Problems>>>,
     filters: Filters,
     compiling: Compiling,
     subscriptions: Subscriptions,
@@ -59,11 +76,11 @@ impl Loader {
     /// All of what is wrong: at start there is nothing to fall back to.
     pub async fn start(
         host: Host,
-        config: Config,
+        mut config: Config,
         sinks: HashMap<String, Queue>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Problems> {
-        let registry = config.registry.clone();
+        let registry = Arc::new(mem::take(&mut config.registry));
         let (snapshots, _) = watch::channel(Arc::default());
         let (filters, compiling, subscriptions, attached, tenures, held) = Default::default();
         let mut loader = Self {
@@ -71,7 +88,9 @@ impl Loader {
             config,
             sinks,
             metrics,
-            registry,
+            registry: Arc::clone(&registry),
+            keys: Vec::new(),
+            reading: None,
             filters,
             compiling,
             subscriptions,
@@ -80,7 +99,6 @@ impl Loader {
             held,
             snapshots,
         };
-        let registry = loader.registry.clone();
         let (filters, mut problems) = loader.load_all(&registry).await;
         match loader.take_over(registry, filters).await {
             Ok(_) if problems.is_empty() => return Ok(loader),
@@ -108,16 +126,17 @@ impl Loader {
     /// stay as they are until then.
     pub async fn reload(&mut self) -> Report {
         let mut report = Report::default();
-        let mut registry = match config::load_registry(&self.config) {
+        let mut registry = match self.read_registry().await {
             Ok(registry) if self.config.role == Role::Observer => registry.without_routes(),
             Ok(registry) => registry,
             Err(problems) => {
                 report.refused.extend(problems.iter().cloned());
-                self.registry.clone()
+                (*self.registry).clone()
             }
         };
         let (mut filters, waiting) = self.load_changed(&registry, &mut report).await;
         self.hold_back(&mut registry, &mut filters, &waiting);
+        let registry = Arc::new(registry);
         let mut changed = registry != self.registry || !same(&filters, &self.filters);
         for (_, component) in filters.iter_mut().filter(|(name, _)| !waiting.contains(*name)) {
             changed |= component.lift();
@@ -132,11 +151,27 @@ impl Loader {
                 // The keys are at fault: every changed component was tried against them. It may still fit the old ones.
                 filters.retain(|name, _| self.filters.contains_key(name));
                 if !same(&filters, &self.filters) {
-                    report.generation = self.take_over(self.registry.clone(), filters).await.ok();
+                    report.generation = self.take_over(Arc::clone(&self.registry), filters).await.ok();
                 }
             }
         }
         report
+    }
+
+    /// What the folders hold now. One reading at a time is under way, however long it takes.
+    async fn read_registry(&mut self) -> Result<config::Registry, Problems> {
+        let place = Place::file(&self.config.dir);
+        let broken = |message: String| Problems::new(vec![Problem::error(place.clone(), message)]);
+        let late = |_| broken(format!("the folders could not be read within {READING:?}"));
+        if let Some(reading) = &mut self.reading {
+            // It knows nothing of what has come since.
+            let _ = timeout(READING, reading).await.map_err(late)?;
+        }
+        let config = Config { registry: config::Registry::clone(&self.registry), ..self.config.clone() };
+        let reading = self.reading.insert(spawn_blocking(move || config::load_registry(&config)));
+        let read = timeout(READING, reading).await.map_err(late)?;
+        self.reading = None;
+        read.map_err(|error| broken(format!("the folders could not be read: {error}")))?
     }
 
     /// Goes back to the last good component of every filter that is quarantined and has one.
@@ -150,22 +185,29 @@ impl Loader {
             self.filters = filters;
             return report;
         }
-        match self.take_over(self.registry.clone(), filters).await {
+        match self.take_over(Arc::clone(&self.registry), filters).await {
             Ok(generation) => report.generation = Some(generation),
             Err(problems) => report.refused = problems,
         }
         report
     }
 
-    /// Lets consumers attach and leave, all of them with one new generation. Each hears by its standing what came of it.
+    /// Lets consumers attach and leave, all of them with one new generation, in which only their keys are made anew. Each
+    /// hears by its standing what came of it.
     pub async fn change(&mut self, changes: Vec<Change>) {
+        let mut concerned = BTreeSet::new();
         for change in changes {
             match change {
-                Change::Attach(attach) => self.attached.push(attach),
-                Change::Detach(name) => self.attached.retain(|attached| attached.name != name),
+                Change::Attach(attach) => {
+                    concerned.insert(attach.key.clone());
+                    self.attached.push(attach);
+                }
+                Change::Detach(name) => {
+                    concerned.extend(self.attached.extract_if(.., |attached| attached.name == name).map(|one| one.key));
+                }
             }
         }
-        if let Err(problems) = self.take_over(self.registry.clone(), self.filters.clone()).await {
+        if let Err(problems) = self.redo(&concerned).await {
             // What the folders hold is in service already: only a filter that breaks comes here.
             let problems = Problems::new(problems).to_string();
             tracing::error!(problems, "can't serve who attached");
@@ -173,26 +215,58 @@ impl Loader {
         }
     }
 
+    /// Makes these keys anew and leaves all others as they are.
+    async fn redo(&mut self, concerned: &BTreeSet<String>) -> Result<(), Vec<Problem>> {
+        let (registry, filters) = (Arc::clone(&self.registry), self.filters.clone());
+        let is_concerned = |name: &str| concerned.contains(name);
+        let Draft { keys, attached, held } = self.draft(&registry, &filters, is_concerned).await?;
+        let mut made: HashMap<_, _> = keys.into_iter().map(|made| (Arc::clone(&made.1.name), made)).collect();
+        for key in &mut self.keys {
+            if let Some(made) = made.remove(&key.1.name) {
+                *key = made;
+            }
+        }
+        self.put_in_force();
+        // Dropping a tenure leaves: events of the routes that are gone have been taken off by then.
+        self.held.retain(|(key, _), _| !is_concerned(key));
+        self.held.extend(held);
+        self.tell(attached);
+        Ok(())
+    }
+
     /// Puts a registry and its components into service, or says everything that is wrong with them. Who is attached to a
     /// key that does not take it any more is told.
-    async fn take_over(&mut self, registry: config::Registry, filters: Filters) -> Result<u64, Vec<Problem>> {
-        let Draft { keys, mut attached, held } = self.draft(&registry, &filters).await?;
-        let generation = self.snapshots.borrow().generation + 1;
-        (self.registry, self.filters) = (registry, filters);
-        self.snapshots.send_replace(Arc::new(Snapshot::new(generation, keys)));
-        self.metrics.generation.set(generation.cast_signed());
+    async fn take_over(&mut self, registry: Arc<config::Registry>, filters: Filters) -> Result<u64, Vec<Problem>> {
+        let Draft { keys, attached, held } = self.draft(&registry, &filters, |_| true).await?;
+        (self.registry, self.filters, self.keys) = (registry, filters, keys);
+        let generation = self.put_in_force();
         self.show_filters();
         let names = |filter: &str, key: &config::Key| key.filter.as_deref() == Some(filter);
         let keys = &self.registry.keys;
         self.host.retain_state(|filter, key| keys.iter().any(|one| one.name == key && names(filter, one)));
-        // Dropping a tenure leaves: events of the routes that are gone have been taken off by then.
+        let names: HashSet<&str> = self.keys.iter().map(|(_, key)| &*key.name).collect();
+        self.metrics.retain(|key| names.contains(key), |filter| self.filters.contains_key(filter));
+        // Dropping a tenure leaves, as in `redo`.
         self.held = held;
+        self.tell(attached);
+        Ok(generation)
+    }
+
+    /// Makes the keys a new generation.
+    fn put_in_force(&self) -> u64 {
+        let generation = self.snapshots.borrow().generation + 1;
+        self.snapshots.send_replace(Arc::new(Snapshot::new(generation, self.keys.iter().cloned())));
+        self.metrics.generation.set(generation.cast_signed());
+        generation
+    }
+
+    /// Tells consumers how they stand. Those of whom nothing is said stand as they did.
+    fn tell(&mut self, mut attached: HashMap<Arc<str>, Result<Serving, AttachError>>) {
         self.subscriptions.retain_used();
         self.attached.retain(|one| match attached.remove(&one.name) {
             Some(Ok(serving)) => one.serve(serving),
             Some(Err(error)) => one.lose(error),
             None => true,
         });
-        Ok(generation)
     }
 }

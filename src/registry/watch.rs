@@ -5,43 +5,72 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, timeout},
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 /// Files must have stayed as they are for this long before they are read.
 pub const QUIET: Duration = Duration::from_millis(200);
 /// Files that never come to rest are read after this long all the same.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often to look without being told: network file systems tell nothing.
+/// The same where a file got shorter in its place: who writes over one empties it first.
+const QUIET_IF_SHORTER: Duration = Duration::from_secs(2);
+const PATIENCE_IF_SHORTER: Duration = Duration::from_secs(10);
+/// How often to look without being told: network file systems tell nothing, and watches may run out.
 const POLL: Duration = Duration::from_secs(5);
 
 /// Watches folders, through symbolic links and their replacement.
 pub struct Watch {
     folders: Vec<PathBuf>,
+    concerns: fn(&Path) -> bool,
     watcher: Option<RecommendedWatcher>,
     wakes: mpsc::Receiver<()>,
     seen: Files,
+    /// When to look without being told.
+    poll: Instant,
+    not_before: Instant,
+    /// A look that is under way; a file system that hangs holds up nothing but this.
+    looking: Option<JoinHandle<Files>>,
+    unrest: Option<Unrest>,
+}
+
+/// Files that have changed and may go on doing so.
+struct Unrest {
+    began: Instant,
+    files: Files,
 }
 
 type Files = BTreeMap<PathBuf, State>;
 
-/// What tells one state of a file from another: a careful copy changes the inode, a careless one the time or the length.
-#[derive(Debug, PartialEq, Eq)]
+/// What tells one state of a file from another. Whoever changes the content changes `changed`, which nobody can set,
+/// whatever becomes of the length and of the time that is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     length: u64,
-    modified: Option<SystemTime>,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    device: u64,
     inode: u64,
 }
 
+/// Whether a file of this name is read from a router's folders: keys, components and schemas. What else is written there,
+/// such as dead letters, concerns nobody.
+pub fn is_read(path: &Path) -> bool {
+    let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    !is_hidden && matches!(extension, Some("toml" | "wasm" | "json" | "avsc"))
+}
+
 impl Watch {
-    /// Begins to watch. What changes from now on is noticed, also before the first [`Self::changed`].
-    pub fn new(folders: Vec<PathBuf>) -> Self {
+    /// Begins to watch files whose path `concerns`. What changes from now on is noticed, also before the first
+    /// [`Self::changed`].
+    pub fn new(folders: Vec<PathBuf>, concerns: fn(&Path) -> bool) -> Self {
         // One pending wake is enough: it says no more than that something changed.
         let (wake, wakes) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -52,8 +81,11 @@ impl Watch {
         let watcher = watcher
             .inspect_err(|error| tracing::warn!(%error, poll = ?POLL, "changes can't be watched, polling instead"))
             .ok();
-        let seen = files(&folders);
-        let mut watch = Self { folders, watcher, wakes, seen };
+        let seen = files(&folders, concerns);
+        let now = Instant::now();
+        let (looking, unrest) = (None, None);
+        let (poll, not_before) = (now + POLL, now);
+        let mut watch = Self { folders, concerns, watcher, wakes, seen, poll, not_before, looking, unrest };
         watch.follow();
         watch
     }
@@ -72,59 +104,92 @@ impl Watch {
         }
     }
 
-    /// Resolves when the folders' files have changed and come to rest again. Cancel safe: a change that was not
-    /// reported is reported by the next call.
+    /// Resolves when the folders' files have changed and come to rest again. Cancel safe: the next call goes on where
+    /// this one was.
     pub async fn changed(&mut self) {
         loop {
-            // An error means that there is no watcher; polling goes on.
-            if timeout(POLL, self.wakes.recv()).await == Ok(None) {
-                sleep(POLL).await;
-            }
-            let started = Instant::now();
-            let mut now = self.look().await;
-            if now == self.seen {
-                // Somebody writes other files there; look again, but not all the time.
-                sleep(QUIET).await;
-                continue;
-            }
-            loop {
-                sleep(QUIET).await;
-                let later = self.look().await;
-                let at_rest = later == now;
-                now = later;
-                if at_rest || started.elapsed() >= PATIENCE {
-                    break;
+            sleep_until(self.not_before).await;
+            if self.looking.is_none() && self.unrest.is_none() {
+                // An error means that there is no watcher; polling goes on.
+                if timeout_at(self.poll, self.wakes.recv()).await == Ok(None) {
+                    sleep_until(self.poll).await;
                 }
             }
-            self.seen = now;
-            self.follow();
-            return;
+            let files = self.look().await;
+            let now = Instant::now();
+            let (before, began) = match self.unrest.take() {
+                Some(Unrest { began, files }) => (Some(files), began),
+                None if files == self.seen => {
+                    // Somebody writes other files there; look again, but not all the time.
+                    self.not_before = now + QUIET;
+                    continue;
+                }
+                None => (None, now),
+            };
+            let (quiet, patience) = match self.is_shorter(&files) {
+                true => (QUIET_IF_SHORTER, PATIENCE_IF_SHORTER),
+                false => (QUIET, PATIENCE),
+            };
+            if before.as_ref() == Some(&files) || now - began >= patience {
+                self.seen = files;
+                self.follow();
+                return;
+            }
+            self.not_before = now + quiet;
+            self.unrest = Some(Unrest { began, files });
         }
     }
 
-    async fn look(&self) -> Files {
-        let folders = self.folders.clone();
-        tokio::task::spawn_blocking(move || files(&folders)).await.unwrap_or_default()
+    async fn look(&mut self) -> Files {
+        let looking = self.looking.get_or_insert_with(|| {
+            let (folders, concerns) = (self.folders.clone(), self.concerns);
+            spawn_blocking(move || files(&folders, concerns))
+        });
+        let found = looking.await;
+        self.looking = None;
+        self.poll = Instant::now() + POLL;
+        found.unwrap_or_else(|_| self.seen.clone())
+    }
+
+    /// Whether a file of `now` is one that was longer, not another in its place.
+    fn is_shorter(&self, now: &Files) -> bool {
+        let shorter = |(path, now): (&PathBuf, &State)| {
+            let before = self.seen.get(path);
+            before.is_some_and(|before| {
+                (before.device, before.inode) == (now.device, now.inode) && now.length < before.length
+            })
+        };
+        now.iter().any(shorter)
     }
 }
 
-fn files(folders: &[PathBuf]) -> Files {
-    folders.iter().flat_map(|folder| list(folder)).collect()
+fn files(folders: &[PathBuf], concerns: fn(&Path) -> bool) -> Files {
+    folders.iter().flat_map(|folder| list(folder, concerns)).collect()
 }
 
-fn list(folder: &Path) -> Vec<(PathBuf, State)> {
+fn list(folder: &Path, concerns: fn(&Path) -> bool) -> Vec<(PathBuf, State)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let entries = entries.flatten().filter_map(|entry| {
-        let path = entry.path();
+    let entries = entries.flatten().map(|entry| entry.path()).filter(|path| concerns(path)).filter_map(|path| {
         // Follows links: what they point to counts.
         let data = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
-        Some((path, State { length: data.len(), modified: data.modified().ok(), inode: data.ino() }))
+        let state = State {
+            length: data.len(),
+            modified: (data.mtime(), data.mtime_nsec()),
+            changed: (data.ctime(), data.ctime_nsec()),
+            device: data.dev(),
+            inode: data.ino(),
+        };
+        Some((path, state))
     });
     entries.collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{io::Write, time::SystemTime};
+
+    use tokio::time::timeout;
+
     use super::*;
 
     async fn reported(watch: &mut Watch) -> bool {
@@ -134,7 +199,7 @@ mod tests {
     #[tokio::test]
     async fn a_new_file_a_changed_one_and_a_removed_one_are_reported() {
         let folder = tempfile::tempdir().unwrap();
-        let mut watch = Watch::new(vec![folder.path().to_owned()]);
+        let mut watch = Watch::new(vec![folder.path().to_owned()], is_read);
         let file = folder.path().join("a.toml");
         fs::write(&file, "1").unwrap();
         assert!(reported(&mut watch).await);
@@ -148,7 +213,7 @@ mod tests {
     async fn a_folder_that_comes_later_is_found() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("schemas");
-        let mut watch = Watch::new(vec![folder.clone()]);
+        let mut watch = Watch::new(vec![folder.clone()], is_read);
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("a.json"), "{}").unwrap();
         assert!(reported(&mut watch).await);
@@ -163,12 +228,90 @@ mod tests {
         }
         let link = root.path().join("keys");
         std::os::unix::fs::symlink("one", &link).unwrap();
-        let mut watch = Watch::new(vec![link.clone()]);
+        let mut watch = Watch::new(vec![link.clone()], is_read);
         let new = root.path().join("new");
         std::os::unix::fs::symlink("two", &new).unwrap();
         fs::rename(&new, &link).unwrap();
         assert!(reported(&mut watch).await);
         fs::write(root.path().join("two/a.toml"), "changed").unwrap();
         assert!(reported(&mut watch).await, "the folder behind the link must be watched now");
+    }
+
+    /// Tar, `rsync -t` and reproducible builds give files the time that they had elsewhere.
+    #[tokio::test]
+    async fn a_file_that_keeps_its_length_and_its_time_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        fs::write(&path, "one").unwrap();
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        let mut watch = Watch::new(vec![folder.path().to_owned()], is_read);
+        for content in ["two", "six"] {
+            let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            file.write_all(content.as_bytes()).unwrap();
+            file.set_modified(time).unwrap();
+            drop(file);
+            assert!(reported(&mut watch).await, "{content}");
+        }
+    }
+
+    /// A look without a watcher, as when the watches have run out, and whoever waits is called away all the time.
+    #[tokio::test(start_paused = true)]
+    async fn polling_finds_what_nobody_tells_of_however_often_it_is_called_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(vec![folder.path().to_owned()], is_read);
+        watch.watcher = None;
+        fs::write(folder.path().join("a.toml"), "1").unwrap();
+        for turn in 0.. {
+            if timeout(Duration::from_millis(70), watch.changed()).await.is_ok() {
+                break;
+            }
+            assert!(turn < 200, "a change was not reported");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_reads_is_not_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(vec![folder.path().to_owned()], is_read);
+        for name in ["dead-letters.ndjson", ".hidden.toml", "a.toml~", "README", "a.toml.tmp"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        assert!(timeout(10 * POLL, watch.changed()).await.is_err());
+        fs::write(folder.path().join("a.avsc"), "{}").unwrap();
+        assert!(reported(&mut watch).await);
+    }
+
+    /// Who writes over a file empties it first, and may take a while.
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_got_shorter_is_given_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        fs::write(&path, "longer").unwrap();
+        let mut watch = Watch::new(vec![folder.path().to_owned()], is_read);
+        let began = Instant::now();
+        fs::write(&path, "").unwrap();
+        let pause = timeout(QUIET_IF_SHORTER - Duration::from_millis(1), watch.changed());
+        assert!(pause.await.is_err(), "{:?}", began.elapsed());
+        assert!(reported(&mut watch).await, "in the end it is what is there");
+        // Another file in its place is whole.
+        fs::write(folder.path().join("new"), "1").unwrap();
+        fs::write(&path, "longer").unwrap();
+        assert!(reported(&mut watch).await);
+        fs::rename(folder.path().join("new"), &path).unwrap();
+        let began = Instant::now();
+        assert!(reported(&mut watch).await && began.elapsed() < POLL + QUIET_IF_SHORTER, "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_state_is_told_by_more_than_length_and_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        let state = || files(&[folder.path().to_owned()], is_read)[&path];
+        fs::write(&path, "1").unwrap();
+        let before = state();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let after = state();
+        assert_eq!((before.length, before.inode, before.device), (after.length, after.inode, after.device));
+        assert_ne!(before.modified, after.modified);
     }
 }

@@ -13,6 +13,8 @@ use crate::{
 /// How a key's events are read.
 #[derive(Debug)]
 pub enum Decoding {
+    /// Whatever it is. JSON is made fit for every parser.
+    Raw,
     /// What is not JSON is refused.
     Json,
     Avro(Decoder),
@@ -21,17 +23,24 @@ pub enum Decoding {
 }
 
 impl Decoding {
-    /// `None` when payloads are taken as they come.
-    pub(super) fn new(decode: &Decode, schemas: &Schemas) -> Option<Self> {
-        Some(match decode {
-            Decode::Raw => return None,
+    pub(super) fn new(decode: &Decode, schemas: &Schemas) -> Self {
+        match decode {
+            Decode::Raw => Self::Raw,
             Decode::Json => Self::Json,
             Decode::Avro(reader) => Self::Avro(schemas.decoder(reader.as_ref())),
             Decode::Auto(reader) => Self::Auto(schemas.decoder(reader.as_ref())),
-        })
+        }
     }
 
-    /// The payload as JSON; `None` when it is that already.
+    /// Whether a text at this JSON pointer is a decimal.
+    pub fn is_decimal(&self, pointer: &str) -> bool {
+        match self {
+            Self::Raw | Self::Json => false,
+            Self::Avro(decoder) | Self::Auto(decoder) => decoder.is_decimal(pointer),
+        }
+    }
+
+    /// The payload as every parser of JSON reads it; `None` when it is that already.
     ///
     /// # Errors
     /// The reason code and what is wrong with it.
@@ -40,7 +49,11 @@ impl Decoding {
         let decoder = match self {
             Self::Avro(decoder) => decoder,
             Self::Auto(decoder) if Framing::of(payload).is_some() => decoder,
+            Self::Raw => return Ok(json::mended(payload)),
             Self::Json | Self::Auto(_) => {
+                if let Some(mended) = json::mended(payload) {
+                    return Ok(Some(mended));
+                }
                 let not_json = |error: json::Invalid| Undecodable { reason: "not_json", detail: error.to_string() };
                 return json::check(payload).map(|()| None).map_err(not_json);
             }

@@ -94,6 +94,7 @@ pub fn open(envelope: &Envelope, message: Message) -> Result<Event, Box<(Event, 
 /// # Errors
 /// As [`open`].
 pub fn open_event(envelope: &Envelope, mut event: Event) -> Result<Event, Box<(Event, Malformed)>> {
+    event.payload = json::unmarked(event.payload);
     let body = event.payload.clone();
     let opened = match envelope {
         Envelope::Plain { id, event_type, subject, source_time } => {

@@ -112,8 +112,11 @@ impl Explainer {
             }
         };
         let event = decoded.as_ref().unwrap_or(event);
+        let is_decimal = |pointer: &str| key.decoding.as_ref().is_some_and(|decoding| decoding.is_decimal(pointer));
         let Trial { end, steps } = match (&key.filter, &route.subscription) {
-            (Some(filter), Some(subscription)) => trial(filter, subscription, &mut filter.matcher(), event).await,
+            (Some(filter), Some(subscription)) => {
+                trial(filter, subscription, &mut filter.matcher(), event, &is_decimal).await
+            }
             _ => Trial { end: End::Verdict(Verdict::Keep), steps: Vec::new() },
         };
         if let Some(mismatch) = mismatch(key, event, &end) {

@@ -85,7 +85,7 @@ impl Test {
         let folder = if self.plugin.is_dir() { &self.plugin } else { self.plugin.parent().unwrap_or(&self.plugin) };
         let mut folders = vec![folder.to_owned(), folder.join("tests")];
         folders.extend(self.cases.iter().filter_map(|cases| cases.parent()).map(Path::to_owned));
-        let mut watch = Watch::new(folders);
+        let mut watch = Watch::new(folders, |_| true);
         loop {
             // What is wrong may be mended by the next save.
             let _ = self.once().await.map_err(|refusal| refusal.end(false));
@@ -225,7 +225,7 @@ impl Fresh<'_> {
         match filter.subscribe(caller, params, limits).await {
             Ok(subscription) => {
                 let mut matcher = filter.matcher();
-                outcome::of(trial(filter, &subscription, &mut matcher, &case.event).await.end)
+                outcome::of(trial(filter, &subscription, &mut matcher, &case.event, &|_| false).await.end)
             }
             Err(error) => outcome::of_refusal(error),
         }

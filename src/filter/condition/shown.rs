@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Comparison, Conditions, Facts, Field, NotJson, Test};
+use super::{Comparison, Conditions, Facts, Field, Test, Untested, shown};
 
 impl Conditions {
     /// Every list, its tests joined by `;`.
@@ -15,11 +15,12 @@ impl Conditions {
     ///
     /// # Errors
     /// As [`Self::test`].
-    pub fn failing<'a>(&'a self, facts: &mut Facts<'a>) -> Result<Vec<String>, NotJson> {
+    pub fn failing<'a>(&'a self, facts: &mut Facts<'a>) -> Result<Vec<String>, Untested> {
         let mut failing = Vec::new();
+        let mut left = self.allowance(facts);
         for list in &self.any {
             for test in list {
-                if !test.passes(facts)? {
+                if !self.passes(test, facts, &mut left)? {
                     failing.push(test.to_string());
                     break;
                 }
@@ -34,8 +35,8 @@ impl fmt::Display for Test {
         match &self.field {
             Field::Subject => f.write_str("subject"),
             Field::EventType => f.write_str("event-type"),
-            Field::Header(name) => write!(f, "header:{name}"),
-            Field::Payload(pointer) => write!(f, "{pointer}"),
+            Field::Header(name) => write!(f, "header:{}", shown(name)),
+            Field::Payload(pointer, _) => f.write_str(&shown(pointer)),
         }?;
         let comparison = match self.comparison {
             Comparison::Exists => return f.write_str(" exists"),
@@ -48,6 +49,6 @@ impl fmt::Display for Test {
             Comparison::StartsWith => "starts with",
             Comparison::Contains => "contains",
         };
-        write!(f, " {comparison} {:?}", self.text)
+        write!(f, " {comparison} \"{}\"", shown(&self.text))
     }
 }

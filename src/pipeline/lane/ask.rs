@@ -39,7 +39,7 @@ pub(super) fn ask<'a>(matchers: &mut Matchers, at: At<'a>, known: Option<bool>, 
         }
         Ok(Err(Fault::Broke(broken))) => broke(at, filter, &broken, 0),
         Ok(Err(Fault::Host(error))) => returned(at, 0, &error),
-        Err(error) => Said::Dead("not_json", error.to_string(), 0),
+        Err(error) => Said::Dead(error.code(), error.to_string(), 0),
     }
 }
 

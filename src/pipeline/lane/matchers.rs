@@ -8,7 +8,7 @@ use crate::{
     event::Event,
     filter::{Facts, Fault, Filter, Matcher, Subscription},
     pipeline::Item,
-    registry::Key,
+    registry::{Decoding, Key},
 };
 
 /// Events that are asked about ahead.
@@ -56,7 +56,8 @@ impl Matchers {
     /// pass. False, and nobody was asked, where that is not worth it.
     pub(super) fn ask_ahead(&mut self, key: &Key, run: &[Item]) -> bool {
         // What has to be decoded first is so only when its turn comes.
-        let Some(filter) = key.filter.as_ref().filter(|_| run.len() > 1 && key.decoding.is_none()) else {
+        let is_raw = matches!(key.decoding, None | Some(Decoding::Raw));
+        let Some(filter) = key.filter.as_ref().filter(|_| run.len() > 1 && is_raw) else {
             return false;
         };
         if filter.is_quarantined() || !self.own(filter).takes_batches() {
@@ -66,7 +67,14 @@ impl Matchers {
         ahead.clear();
         ahead.resize(key.routes.len() * run.len(), None);
         self.run = run.len();
+        let as_it_stands = |event| match &key.decoding {
+            Some(decoding) => matches!(decoding.payload(event), Ok(None)),
+            None => true,
+        };
         for (position, item) in run.iter().enumerate() {
+            if !as_it_stands(item.ticket.event()) {
+                continue;
+            }
             let mut facts = Facts::new(item.ticket.event());
             for (route, answers) in key.routes.iter().zip(ahead.chunks_exact_mut(run.len())) {
                 let conditions = route.subscription.as_ref().map(|subscription| subscription.conditions());

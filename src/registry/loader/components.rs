@@ -121,7 +121,7 @@ impl Loader {
 
     /// Lets keys wait for the components that are still being loaded: each stays as it is, or is not there yet.
     pub(super) fn hold_back(&self, registry: &mut config::Registry, filters: &mut Filters, waiting: &BTreeSet<String>) {
-        if *registry == self.registry {
+        if *registry == *self.registry {
             return;
         }
         let waits = |key: &config::Key| key.filter.as_ref().is_some_and(|filter| waiting.contains(filter));
@@ -165,7 +165,7 @@ impl Loader {
         };
         let digest = filter::digest(&bytes);
         // What was refused may fit once the keys are mended.
-        let is_refused = |current: &Component| current.refused.as_ref() == Some(&digest) && *registry == self.registry;
+        let is_refused = |current: &Component| current.refused.as_ref() == Some(&digest) && *registry == *self.registry;
         if let Some(current) = current
             && (current.filter.digest() == digest || is_refused(current))
         {

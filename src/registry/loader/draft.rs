@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     avro::Encoder,
-    config::{self, Limits, OrderBy, Place, Problem, Severity, TypeRoute, Types, check_params, preflight},
+    config::{self, Decode, Limits, OrderBy, Place, Problem, Severity, TypeRoute, Types, check_params, preflight},
     filter::{Filter, Subscription},
     registry::{
         Attach, AttachError, Decoding, Interest, Key, Ordering, Route, Serving, SubscriptionId, Target, Validation,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 pub(super) struct Draft {
-    pub(super) keys: Vec<(Interest, Key)>,
+    pub(super) keys: Vec<(Interest, Arc<Key>)>,
     /// What becomes of each consumer, by name.
     pub(super) attached: HashMap<Arc<str>, Result<Serving, AttachError>>,
     pub(super) held: Held,
@@ -34,11 +34,12 @@ pub(super) struct Draft {
 type Served<'a> = Option<(&'a Filter, Limits)>;
 
 impl Loader {
-    /// Makes the next snapshot, or says everything that is wrong with the folders.
+    /// Makes the keys of the next snapshot whose name `concerns`, or says everything that is wrong with them.
     pub(super) async fn draft(
         &mut self,
         registry: &config::Registry,
         filters: &Filters,
+        concerns: impl Fn(&str) -> bool,
     ) -> Result<Draft, Vec<Problem>> {
         let mut draft = Draft { keys: Vec::new(), attached: HashMap::new(), held: Held::new() };
         let mut problems = Vec::new();
@@ -47,12 +48,12 @@ impl Loader {
             draft.attached.insert(Arc::clone(name), Err(AttachError::UnknownKey(key.clone())));
         }
         let mut routes_by_key = HashMap::<_, Vec<_>>::new();
-        for route in &registry.routes {
+        for route in registry.routes.iter().filter(|route| concerns(&route.key)) {
             routes_by_key.entry(route.key.as_str()).or_default().push(route);
         }
         let before = self.registry.keys.iter();
         let before: HashMap<_, _> = before.map(|key| (key.name.clone(), (key.workers, key.buffer_size))).collect();
-        for key in &registry.keys {
+        for key in registry.keys.iter().filter(|key| concerns(&key.name)) {
             let filter = match &key.filter {
                 Some(name) => match filters.get(name) {
                     Some(component) => {
@@ -98,9 +99,10 @@ impl Loader {
             }
             let interest = Interest::Named { subject: key.subject.clone(), event_type: key.event_type.clone() };
             let same_size = before.get(&key.name) == Some(&(key.workers, key.buffer_size));
-            draft.keys.push((interest, self.key(registry, key, filter.map(|(filter, _)| filter), routes, same_size)));
+            let key = self.key(registry, key, filter.map(|(filter, _)| filter), routes, same_size);
+            draft.keys.push((interest, Arc::new(key)));
         }
-        for TypeRoute { key, types, sinks } in &registry.type_routes {
+        for TypeRoute { key, types, sinks } in registry.type_routes.iter().filter(|route| concerns(&route.key.name)) {
             let interest = match types {
                 Types::Matching(pattern) => Interest::Matching(pattern.clone()),
                 Types::Rest => Interest::Rest,
@@ -108,7 +110,7 @@ impl Loader {
             let sinks = self.targets(sinks, registry, &mut problems);
             let route = Route { name: key.name.as_str().into(), subscription: None, sinks };
             let same_size = !before.contains_key(&key.name);
-            draft.keys.push((interest, self.key(registry, key, None, vec![route], same_size)));
+            draft.keys.push((interest, Arc::new(self.key(registry, key, None, vec![route], same_size))));
         }
         if problems.is_empty() { Ok(draft) } else { Err(problems) }
     }
@@ -190,6 +192,9 @@ impl Loader {
         let (workers, buffer) = self.places(key, same_size);
         let settings = filter.map(|filter| self.settings(filter.name()));
         let current = self.snapshots.borrow().key(&key.name).cloned();
+        let is_encoded = routes.iter().flat_map(|route| &route.sinks).any(|sink| sink.encoder.is_some());
+        // What nobody looks into stays as it came.
+        let is_read = key.decode != Decode::Raw || filter.is_some() || key.schema.is_some() || is_encoded;
         Key {
             name: key.name.as_str().into(),
             ordering: match &key.order_by {
@@ -200,7 +205,7 @@ impl Loader {
             buffer,
             load: current.map(|current| Arc::clone(&current.load)).unwrap_or_default(),
             retry: key.retry,
-            decoding: Decoding::new(&key.decode, &registry.avro),
+            decoding: is_read.then(|| Decoding::new(&key.decode, &registry.avro)),
             on_quarantine: settings.as_ref().map(|settings| settings.on_quarantine).unwrap_or_default(),
             sets_identity: settings.is_some_and(|settings| settings.grants.contains(&config::Grant::Identity)),
             filter: filter.cloned(),

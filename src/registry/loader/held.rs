@@ -19,7 +19,7 @@ impl Loader {
     pub async fn hold_all(&mut self, tenures: Arc<Tenures>) -> Result<(), Problems> {
         self.tenures = Some(Arc::clone(&tenures));
         let (registry, filters) = (self.registry.clone(), self.filters.clone());
-        self.held = self.draft(&registry, &filters).await.map_err(Problems::new)?.held;
+        self.held = self.draft(&registry, &filters, |_| true).await.map_err(Problems::new)?.held;
         self.show_filters();
         // All that the configuration names has entered.
         tenures.clear().await;

@@ -13,6 +13,7 @@ use crate::{
     config::PathPart,
     event::Headers,
     field::Field,
+    json,
     sink::{Output, safe::push_safe},
 };
 
@@ -52,7 +53,11 @@ impl Entry {
             Field::Subject => Cow::Borrowed(&self.subject),
             Field::EventType => Cow::Borrowed(&self.event_type),
             Field::Header(name) => Cow::Borrowed(self.headers.get(name).map_or("", |value| value)),
-            Field::Pointer(pointer) => pointer.text(&self.payload).ok().flatten().unwrap_or_default(),
+            Field::Pointer(pointer) => match pointer.find(&self.payload) {
+                // JSON's null is no value.
+                Ok(Some("null") | None) | Err(_) => Cow::Borrowed(""),
+                Ok(Some(raw)) => json::text(raw).unwrap_or_default(),
+            },
         }
     }
 }
@@ -195,9 +200,15 @@ mod tests {
 
     #[test]
     fn pointers_lead_into_whatever_the_payload_is() {
-        for (payload, expected) in
-            [(r#"{"a":17}"#, "17"), (r#"{"a":""}"#, "_"), (r#"{"b":1}"#, "_"), ("text", "_"), ("\0", "_")]
-        {
+        for (payload, expected) in [
+            (r#"{"a":17}"#, "17"),
+            (r#"{"a":""}"#, "_"),
+            (r#"{"b":1}"#, "_"),
+            ("text", "_"),
+            ("\0", "_"),
+            (r#"{"a":null}"#, "_"),
+            (r#"{"a":"null"}"#, "null"),
+        ] {
             assert_eq!(fill(vec![vec![pointer("/a")]], &entry(payload)), expected, "{payload}");
         }
     }

@@ -100,11 +100,13 @@ fn the_type_defaults_to_the_subject_that_counts() {
 #[test]
 fn a_pointer_needs_json_and_a_value_that_is_text() {
     let by_pointer = plain("/id", "", "", "");
-    for body in ["", "plain text", r#"{"id":"a""#, "\u{feff}{}"] {
+    for body in ["", "plain text", r#"{"id":"a""#, "\u{feff}text"] {
         let (event, malformed) = refused(&by_pointer, message(body));
         assert_eq!(malformed.reason, "not_json", "{body}");
         assert_eq!((&*event.id, &*event.payload), ("ORDERS:41", body.as_bytes()));
     }
+    let event = open(&by_pointer, message("\u{feff}{\"id\":\"a\",\"id\":\"b\"}")).unwrap();
+    assert_eq!((&*event.id, &*event.payload), ("b", &b"{\"id\":\"a\",\"id\":\"b\"}"[..]));
     let (_, malformed) = refused(&by_pointer, message(r#"{"id":{"a":1}}"#));
     assert_eq!(malformed.reason, "bad_field");
     assert!(malformed.detail.contains("`/id`"), "{}", malformed.detail);

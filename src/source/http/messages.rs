@@ -60,6 +60,7 @@ impl Form {
         body: Bytes,
         most: usize,
     ) -> Result<Vec<(Headers, Bytes)>, Refusal> {
+        let body = if self == Self::Whole { body } else { json::without_mark(body) };
         match self {
             Self::Whole | Self::Json => {
                 let is_event_without_data = body.is_empty() && headers.get("ce-specversion").is_some();
@@ -181,8 +182,10 @@ mod tests {
     fn bodies_are_taken_apart() {
         let json = [("content-type", "application/json")];
         assert_eq!(bodies(Form::Json, &json, "{\"a\":1}").unwrap(), ["application/json {\\\"a\\\":1}"]);
+        assert_eq!(bodies(Form::Json, &json, "\u{feff}{\"a\":1}").unwrap(), ["application/json {\\\"a\\\":1}"]);
         assert_eq!(bodies(Form::Whole, &[("content-type", "text/plain")], "hi").unwrap(), ["text/plain hi"]);
         let lines = [("content-type", "application/x-ndjson")];
+        assert_eq!(bodies(Form::Lines, &lines, "\u{feff}1\n2").unwrap(), ["- 1", "- 2"]);
         assert_eq!(bodies(Form::Lines, &lines, "\n1\r\n \n 2 \n3").unwrap(), ["- 1", "- 2", "- 3"]);
         assert_eq!(bodies(Form::Lines, &lines, "1\n2\n3\n4\n5\n").unwrap().len(), 4, "one too many is enough");
         let batch = [("content-type", "application/cloudevents-batch+json")];

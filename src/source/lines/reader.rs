@@ -12,7 +12,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use crate::source::finite;
+use crate::{json, source::finite};
 
 /// Longest line that becomes an event, in bytes without its end.
 pub const MAX_LINE: usize = 8 << 20;
@@ -44,6 +44,18 @@ pub(super) enum Text {
     Whole(Bytes),
     /// More than [`MAX_LINE`] bytes: how many, and the first of them.
     TooLong(u64, Bytes),
+}
+
+impl Text {
+    /// Without the byte order mark that the input may begin with. None when there is nothing else.
+    fn without_mark(self) -> Option<Self> {
+        match self {
+            Self::Whole(text) => {
+                Some(json::without_mark(text)).filter(|text| !text.trim_ascii().is_empty()).map(Self::Whole)
+            }
+            too_long => Some(too_long),
+        }
+    }
 }
 
 type Batch = finite::Batch<Line>;
@@ -81,6 +93,7 @@ fn read(mut input: BufReader<impl Read>, seed: u64, batches: &mpsc::Sender<Batch
     while let Some((length, text)) = next(&mut input, &mut buffer)? {
         number += 1;
         end += length;
+        let text = if number == 1 { text.and_then(Text::without_mark) } else { text };
         if let Some(text) = text {
             digest = chained(digest, &buffer);
             batch.push(Line { number, end, digest, text });
@@ -164,6 +177,8 @@ mod tests {
         assert_eq!(undigested(b"a\nb"), [line(1, 2, "a"), line(2, 3, "b")]);
         assert_eq!(undigested(b"a\r\nb\r"), [line(1, 3, "a"), line(2, 5, "b")]);
         assert_eq!(undigested(b"\n \t\na\n\n"), [line(3, 6, "a")]);
+        assert_eq!(undigested(b"\xef\xbb\xbfa\n\xef\xbb\xbfb"), [line(1, 5, "a"), line(2, 9, "\u{feff}b")]);
+        assert_eq!(undigested(b"\xef\xbb\xbf\r\na\n"), [line(2, 7, "a")]);
         assert_eq!(lines(b" a \xff\n")[0].text, Text::Whole(Bytes::from_static(b" a \xff")));
         let many: Vec<_> = lines(&b"x\n".repeat(1000)).iter().map(|line| line.number).collect();
         assert_eq!(many, (1..=1000).collect::<Vec<_>>());

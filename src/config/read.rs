@@ -1,0 +1,113 @@
+//! Files that people put into a router's folder: anything may lie there, a pipe, a device, or more than fits into memory.
+
+use std::{
+    fs::{self, FileType, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    path::Path,
+};
+
+use rustix::fs::OFlags;
+
+/// Largest `trommel.toml` or key file, in bytes.
+pub(super) const LARGEST_TOML: u64 = 4 << 20;
+/// Largest schema, in bytes.
+pub(super) const LARGEST_SCHEMA: u64 = 16 << 20;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Why a file was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    #[error("can't read the file: {0}")]
+    Io(#[from] io::Error),
+    #[error("this is {0}, not a file: nothing is read from it")]
+    NotAFile(&'static str),
+    #[error("the file has {size} bytes, more than the limit of {limit}")]
+    TooLarge { size: u64, limit: u64 },
+}
+
+/// The content of a regular file of at most `limit` bytes. Waits for the file system, never for another process.
+///
+/// # Errors
+/// When it is something else, larger, or can't be read.
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
+    // To open a device can be to do something with it.
+    check_kind(fs::metadata(path)?.file_type())?;
+    // What is there may be another thing by now: opening a pipe would wait for its writer.
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    let found = file.metadata()?;
+    check_kind(found.file_type())?;
+    let size = found.len();
+    if size > limit {
+        return Err(Unreadable::TooLarge { size, limit });
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    // One byte more than the limit tells of a file that has grown meanwhile.
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    let size = bytes.len() as u64;
+    if size > limit { Err(Unreadable::TooLarge { size, limit }) } else { Ok(bytes) }
+}
+
+/// The same for a text: without the byte order mark that some editors begin it with.
+pub(super) fn read_text(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
+    let mut bytes = read(path, limit)?;
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok(bytes)
+}
+
+fn check_kind(kind: FileType) -> Result<(), Unreadable> {
+    let name = match kind {
+        kind if kind.is_file() => return Ok(()),
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_fifo() => "a named pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Err(Unreadable::NotAFile(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::unix::net::UnixListener, process::Command};
+
+    use super::*;
+
+    fn refused(path: &Path) -> String {
+        read(path, 10).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_files_of_a_bounded_size_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "ten bytes!").unwrap();
+        assert_eq!(read(&at("file"), 10).unwrap(), b"ten bytes!");
+        // It has 3 GiB and takes no room.
+        File::create(at("sparse")).unwrap().set_len(3 << 30).unwrap();
+        assert_eq!(refused(&at("sparse")), "the file has 3221225472 bytes, more than the limit of 10");
+        assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        let _listener = UnixListener::bind(at("socket")).unwrap();
+        for (path, kind) in [
+            (at("pipe"), "a named pipe"),
+            (at("socket"), "a socket"),
+            (dir.path().to_owned(), "a folder"),
+            ("/dev/zero".into(), "a device"),
+        ] {
+            assert_eq!(refused(&path), format!("this is {kind}, not a file: nothing is read from it"));
+        }
+        assert!(refused(&at("none")).starts_with("can't read the file: No such file"));
+    }
+
+    #[test]
+    fn texts_lose_their_byte_order_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text");
+        for (content, expected) in [("\u{feff}a", "a"), ("a\u{feff}", "a\u{feff}"), ("", "")] {
+            fs::write(&path, content).unwrap();
+            assert_eq!(read_text(&path, 10).unwrap(), expected.as_bytes());
+        }
+    }
+}

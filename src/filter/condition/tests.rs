@@ -1,0 +1,216 @@
+use super::*;
+use crate::event::{Headers, Origin};
+
+const TIME: Duration = Duration::from_millis(10);
+
+fn event(payload: &str) -> Event {
+    let mut headers = Headers::default();
+    headers.push("Kind", "card");
+    headers.push("Retries", "10");
+    Event {
+        id: "1".into(),
+        uid: Default::default(),
+        event_type: "created".into(),
+        subject: "orders.eu.created".into(),
+        source_time: None,
+        observed_at: 0,
+        attempt: 1,
+        headers,
+        payload: payload.to_owned().into(),
+        origin: Arc::new(Origin { source: "s".to_owned(), stream: "S".to_owned() }),
+        sequence: 1,
+    }
+}
+
+fn written(field: &str, comparison: Comparison, value: &str) -> Written {
+    Written { field: field.to_owned(), comparison, value: value.to_owned() }
+}
+
+fn conditions(lists: &[&[(&str, Comparison, &str)]]) -> Conditions {
+    let lists = lists.iter().map(|list| list.iter().map(|(f, c, v)| written(f, *c, v)).collect()).collect();
+    Conditions::new(lists, TIME, &Pointers::default()).unwrap()
+}
+
+fn holds(payload: &str, field: &str, comparison: Comparison, value: &str) -> bool {
+    let event = event(payload);
+    conditions(&[&[(field, comparison, value)]]).test(&mut Facts::new(&event)).unwrap()
+}
+
+use Comparison::*;
+
+#[test]
+fn fields_are_found_where_they_stand() {
+    for (field, comparison, value, expected) in [
+        ("subject", StartsWith, "orders.eu.", true),
+        ("subject", Contains, "us", false),
+        ("event-type", Equals, "created", true),
+        ("header:kind", Equals, "card", true),
+        ("header:none", Exists, "", false),
+        ("header:none", NotEquals, "x", false),
+        ("/a/b", Equals, "x", true),
+        ("/a", Exists, "", true),
+        ("/a", NotEquals, "x", false),
+        ("/none", NotEquals, "x", false),
+        ("/list/1", Equals, "2", true),
+        ("/nothing", Exists, "", true),
+        ("/nothing", Equals, "null", true),
+        ("/yes", Equals, "true", true),
+    ] {
+        let payload = r#"{"a":{"b":"x"},"list":[1,2],"nothing":null,"yes":true}"#;
+        assert_eq!(holds(payload, field, comparison, value), expected, "{field} {comparison:?} {value}");
+    }
+}
+
+#[test]
+fn numbers_compare_as_numbers_and_text_bytewise() {
+    let payload = r#"{"n":10,"f":1.50,"big":9007199254740993,"s":"10","e":"a\u0062"}"#;
+    for (field, comparison, value, expected) in [
+        ("/n", Greater, "9", true),
+        ("/n", Equals, "10.0", true),
+        ("/n", Less, "9 apples", true),
+        ("/n", StartsWith, "1", true),
+        ("/f", Equals, "1.5", true),
+        ("/f", NotEquals, "1.5", false),
+        ("/big", Equals, "9007199254740992", false),
+        ("/big", GreaterOrEqual, "9007199254740993", true),
+        ("/s", Greater, "9", false),
+        ("/s", Equals, "10.0", false),
+        ("/e", Equals, "ab", true),
+        ("header:retries", Greater, "9", true),
+        ("header:retries", LessOrEqual, "9", false),
+        ("header:retries", Equals, "10.0", false),
+        ("header:kind", Less, "cash", true),
+    ] {
+        assert_eq!(holds(payload, field, comparison, value), expected, "{field} {comparison:?} {value}");
+    }
+}
+
+#[test]
+fn any_list_passes_with_all_of_its_tests() {
+    let event = event(r#"{"n":10}"#);
+    let test = |lists: &[&[(&str, Comparison, &str)]]| conditions(lists).test(&mut Facts::new(&event)).unwrap();
+    assert!(test(&[]));
+    assert!(test(&[&[]]));
+    assert!(test(&[&[("/n", Greater, "99")], &[("/n", Greater, "9"), ("event-type", Exists, "")]]));
+    assert!(!test(&[&[("/n", Greater, "9"), ("/n", Less, "9")]]));
+}
+
+#[test]
+fn only_a_look_into_the_payload_needs_json() {
+    let event = event("plain text");
+    assert!(holds("plain text", "subject", Exists, ""));
+    let lists = conditions(&[&[("event-type", Equals, "other"), ("/a", Exists, "")]]);
+    assert_eq!(lists.test(&mut Facts::new(&event)), Ok(false));
+    let lists = conditions(&[&[("/a", Exists, "")]]);
+    assert_eq!(lists.test(&mut Facts::new(&event)), Err(Untested::NotJson { pointer: "/a".to_owned() }));
+}
+
+#[test]
+fn a_walk_is_made_once_for_all_routes_that_ask_the_same() {
+    let event = event(r#"{"n":10,"m":1}"#);
+    let pointers = Pointers::default();
+    let route = |value| {
+        let tests = vec![written("/n", Greater, value), written("/m", Exists, "")];
+        Conditions::new(vec![tests], TIME, &pointers).unwrap()
+    };
+    let (one, two) = (route("9"), route("11"));
+    let mut facts = Facts::new(&event);
+    assert_eq!(one.test(&mut facts), Ok(true));
+    assert_eq!(two.test(&mut facts), Ok(false));
+    assert_eq!((facts.known.len(), facts.values.len()), (1, 2));
+}
+
+#[test]
+fn more_sets_than_are_remembered_are_answered_too() {
+    let members: Vec<_> = (0..3 * REMEMBERED).map(|n| format!("\"m{n}\":{n}")).collect();
+    let event = event(&format!("{{{}}}", members.join(",")));
+    let pointers = Pointers::default();
+    let route = |n: usize| {
+        let tests = vec![written(&format!("/m{n}"), Equals, &n.to_string()), written("/m0", Equals, "0")];
+        Conditions::new(vec![tests], TIME, &pointers).unwrap()
+    };
+    let routes: Vec<_> = (0..members.len()).map(route).collect();
+    let mut facts = Facts::new(&event);
+    for _ in 0..2 {
+        assert!(routes.iter().all(|route| route.test(&mut facts).unwrap()));
+    }
+    assert_eq!((facts.known.len(), facts.values.len()), (REMEMBERED, 2 * REMEMBERED - 1));
+}
+
+#[test]
+fn sets_that_nobody_uses_go() {
+    let pointers = Pointers::default();
+    for n in 0..1000 {
+        pointers.get(&[&format!("/{n}")]).unwrap();
+    }
+    assert!(pointers.0.lock().unwrap().by_pointers.len() <= 2);
+    let used: Vec<_> = (0..100).map(|n| pointers.get(&[&format!("/{n}")]).unwrap()).collect();
+    assert!(Arc::ptr_eq(&used[7], &pointers.get(&["/7"]).unwrap()));
+}
+
+#[test]
+fn the_last_of_members_with_one_name_counts() {
+    for (payload, expected) in [
+        (r#"{"n":1,"n":1000000}"#, false),
+        (r#"{"n":1000000,"n":1}"#, true),
+        (r#"{"n":1,"\u006e":1000000}"#, false),
+        (r#"{"n":1,"n":null}"#, false),
+    ] {
+        assert_eq!(holds(payload, "/n", LessOrEqual, "500"), expected, "{payload}");
+    }
+    let payload = r#"{"a":{"b":1},"a":{"c":2}}"#;
+    assert!(!holds(payload, "/a/b", Exists, "") && holds(payload, "/a/c", Exists, ""));
+}
+
+/// Avro's decimals are texts in JSON; which they are, the schema says.
+#[test]
+fn decimals_compare_as_numbers() {
+    let event = event(r#"{"price":"9.99","text":"9.99"}"#);
+    let is_decimal = |pointer: &str| pointer == "/price";
+    for (field, comparison, value, expected) in [
+        ("/price", GreaterOrEqual, "10", false),
+        ("/price", Less, "10", true),
+        ("/price", Equals, "9.990", true),
+        ("/price", StartsWith, "9.9", true),
+        ("/price", Less, "a", true),
+        ("/text", GreaterOrEqual, "10", true),
+        ("/text", Equals, "9.990", false),
+    ] {
+        let conditions = conditions(&[&[(field, comparison, value)]]);
+        let mut facts = Facts::new(&event).with_decimals(&is_decimal);
+        assert_eq!(conditions.test(&mut facts), Ok(expected), "{field} {comparison:?} {value}");
+    }
+}
+
+/// Whatever a filter asks, an event takes no more than a payload's worth of work and what its tests are given.
+#[test]
+fn tests_have_a_budget() {
+    let many = |count| vec![vec![written("/a", Exists, ""); count]];
+    assert!(Conditions::new(many(MOST_TESTS), TIME, &Pointers::default()).is_ok());
+    let refused = Conditions::new(many(MOST_TESTS + 1), TIME, &Pointers::default()).unwrap_err();
+    assert_eq!(refused, ConditionError::TooMany(MOST_TESTS + 1));
+
+    let event = event(&format!(r#"{{"a":"{}"}}"#, "a".repeat(1 << 20)));
+    let test = |count, time| {
+        let tests = (0..count).map(|n| vec![written("/a", Contains, &format!("b{n}"))]).collect();
+        Conditions::new(tests, time, &Pointers::default()).unwrap().test(&mut Facts::new(&event))
+    };
+    assert_eq!(test(3, Duration::ZERO), Ok(false), "a few tests are always made");
+    assert_eq!(test(9, TIME), Ok(false));
+    let error = test(11, TIME).unwrap_err();
+    assert_eq!((error.code(), error), ("cpu_deadline", Untested::TooMuch(10_000_000)));
+}
+
+#[test]
+fn an_unknown_field_is_named() {
+    for field in ["", "payload", "header:", "/a~2", "type"] {
+        let lists = vec![vec![written(field, Exists, "")]];
+        let error = Conditions::new(lists, TIME, &Pointers::default()).unwrap_err();
+        assert_eq!(error, ConditionError::Field(field.to_owned()));
+    }
+    for long in [format!("/{}", "a".repeat(3 << 20)), format!("header:{}", "\n".repeat(3 << 20))] {
+        let lists = vec![vec![written(&long, Exists, "")]];
+        let error = Conditions::new(lists, TIME, &Pointers::default()).unwrap_err().to_string();
+        assert!(error.len() < 500 && !error.contains('\n'), "{error}");
+    }
+}

@@ -1,0 +1,234 @@
+//! Any number of JSON pointers, followed in one walk through the document that parses nothing and, while they are few,
+//! allocates nothing.
+//!
+//! Objects and arrays on the way are passed over by their brackets and strings: what is walked over is read, not
+//! validated. An object is walked to its end, since of members that have one name the last counts; what comes behind the
+//! outermost value is not looked at.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use smallvec::{SmallVec, smallvec};
+
+use super::{NotJson, PointerError, scanner::Scanner};
+
+/// JSON pointers by the steps that they have in common.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// The first stands for the document. A child comes behind its parent.
+    nodes: Box<[Node]>,
+    /// Where each pointer ends.
+    ends: Box<[usize]>,
+}
+
+#[derive(Clone, Debug)]
+struct Node {
+    parent: usize,
+    /// Where the members lead that are asked for, sorted by name.
+    members: Box<[(Box<str>, usize)]>,
+    /// Where the elements lead that are asked for, sorted by index.
+    elements: Box<[(usize, usize)]>,
+}
+
+/// What was found, pointer by pointer.
+pub type Found<'a> = SmallVec<[Option<&'a str>; 4]>;
+
+/// An object or array that is being walked through.
+struct Open {
+    node: usize,
+    start: usize,
+    is_array: bool,
+    is_begun: bool,
+    /// Elements that were passed.
+    passed: usize,
+    /// The next of those that are asked for.
+    wanted: usize,
+}
+
+impl Paths {
+    /// # Errors
+    /// The first text that is no JSON pointer, and why.
+    pub fn new<'t>(pointers: impl IntoIterator<Item = &'t str>) -> Result<Self, (&'t str, PointerError)> {
+        let mut nodes = vec![Growing::default()];
+        let mut ends = Vec::new();
+        for pointer in pointers {
+            let mut at = 0;
+            for key in steps(pointer).map_err(|error| (pointer, error))? {
+                let new = nodes.len();
+                let node = &mut nodes[at];
+                let index = index(&key);
+                let child = *node.members.entry(key.into()).or_insert(new);
+                // The same token is a name in an object and an index in an array.
+                node.elements.extend(index.map(|index| (index, child)));
+                if child == new {
+                    nodes.push(Growing { parent: at, ..Growing::default() });
+                }
+                at = child;
+            }
+            ends.push(at);
+        }
+        let grown = |Growing { parent, members, elements }| Node {
+            parent,
+            members: members.into_iter().collect(),
+            elements: elements.into_iter().collect(),
+        };
+        Ok(Self { nodes: nodes.into_iter().map(grown).collect(), ends: ends.into() })
+    }
+
+    /// The values that the pointers name, as they stand in the document, in the order in which the pointers were given.
+    ///
+    /// # Errors
+    /// When what was read is not JSON.
+    pub fn find<'a>(&self, json: &'a [u8]) -> Result<Found<'a>, NotJson> {
+        let mut places = self.walk(json)?;
+        // What stands in a value that another of its name has replaced is not there.
+        for (index, node) in self.nodes.iter().enumerate().skip(1) {
+            let is_inside = match (&places[node.parent], &places[index]) {
+                (Some(outer), Some(inner)) => inner.start >= outer.start,
+                _ => false,
+            };
+            if !is_inside {
+                places[index] = None;
+            }
+        }
+        let value = |end: &usize| match &places[*end] {
+            Some(place) => str::from_utf8(json.get(place.clone()).ok_or(NotJson)?).map(Some).map_err(|_| NotJson),
+            None => Ok(None),
+        };
+        self.ends.iter().map(value).collect()
+    }
+
+    /// Where the last value stands that each node leads to.
+    fn walk(&self, json: &[u8]) -> Result<SmallVec<[Option<Range<usize>>; 8]>, NotJson> {
+        let mut places = smallvec![None; self.nodes.len()];
+        let mut open = SmallVec::<[Open; 4]>::new();
+        let mut scanner = Scanner::new(json);
+        let mut next = Some(0);
+        loop {
+            if let Some(node) = next.take() {
+                let first = scanner.peek()?;
+                let start = scanner.at;
+                let Node { members, elements, .. } = &self.nodes[node];
+                let is_asked = match first {
+                    b'{' => !members.is_empty(),
+                    b'[' => !elements.is_empty(),
+                    _ => false,
+                };
+                if is_asked {
+                    scanner.at += 1;
+                    let is_array = first == b'[';
+                    open.push(Open { node, start, is_array, is_begun: false, passed: 0, wanted: 0 });
+                } else {
+                    // Plain text may begin like a word or a number.
+                    if node == 0 && !members.is_empty() && !matches!(first, b'{' | b'[') {
+                        super::check(json).map_err(|_| NotJson)?;
+                    }
+                    scanner.skip()?;
+                }
+                // Its end is known once it has been passed.
+                places[node] = Some(start..scanner.at);
+            }
+            let Some(innermost) = open.last_mut() else { return Ok(places) };
+            let Open { node, start, .. } = *innermost;
+            match innermost.step(&self.nodes[node], &mut scanner)? {
+                Step::Into(child) => next = Some(child),
+                Step::Over => {}
+                Step::Out => {
+                    places[node] = Some(start..scanner.at);
+                    open.pop();
+                }
+            }
+        }
+    }
+}
+
+enum Step {
+    /// To the value of this node, which comes next.
+    Into(usize),
+    /// Past a value that nobody asked for.
+    Over,
+    /// Past the end.
+    Out,
+}
+
+impl Open {
+    fn step(&mut self, node: &Node, scanner: &mut Scanner<'_>) -> Result<Step, NotJson> {
+        let byte = scanner.peek()?;
+        if byte == if self.is_array { b']' } else { b'}' } {
+            scanner.at += 1;
+            return Ok(Step::Out);
+        }
+        if self.is_begun {
+            scanner.expect(b',')?;
+        }
+        self.is_begun = true;
+        let child = if self.is_array {
+            let Some((index, child)) = node.elements.get(self.wanted) else {
+                scanner.leave(1)?;
+                return Ok(Step::Out);
+            };
+            let is_wanted = *index == self.passed;
+            self.passed += 1;
+            self.wanted += usize::from(is_wanted);
+            is_wanted.then_some(*child)
+        } else {
+            scanner.expect(b'"')?;
+            let (name, is_escaped) = scanner.text()?;
+            scanner.expect(b':')?;
+            node.member(name, is_escaped)
+        };
+        match child {
+            Some(child) => Ok(Step::Into(child)),
+            None => scanner.skip().map(|()| Step::Over),
+        }
+    }
+}
+
+impl Node {
+    fn member(&self, raw: &[u8], is_escaped: bool) -> Option<usize> {
+        if is_escaped {
+            let quoted = [b"\"", raw, b"\""].concat();
+            let name = serde_json::from_slice::<String>(&quoted).ok()?;
+            return self.member(name.as_bytes(), false);
+        }
+        let found = self.members.binary_search_by(|(name, _)| name.as_bytes().cmp(raw)).ok()?;
+        self.members.get(found).map(|(_, child)| *child)
+    }
+}
+
+#[derive(Default)]
+struct Growing {
+    parent: usize,
+    members: BTreeMap<Box<str>, usize>,
+    elements: BTreeMap<usize, usize>,
+}
+
+/// The tokens of a pointer, unescaped.
+fn steps(pointer: &str) -> Result<Vec<String>, PointerError> {
+    let Some(tokens) = pointer.strip_prefix('/') else {
+        return if pointer.is_empty() { Ok(Vec::new()) } else { Err(PointerError::NoSlash) };
+    };
+    tokens.split('/').map(unescaped).collect()
+}
+
+fn unescaped(token: &str) -> Result<String, PointerError> {
+    let mut key = String::with_capacity(token.len());
+    let mut chars = token.chars();
+    while let Some(char) = chars.next() {
+        key.push(match (char, if char == '~' { chars.next() } else { None }) {
+            ('~', Some('0')) => '~',
+            ('~', Some('1')) => '/',
+            ('~', _) => return Err(PointerError::BadEscape),
+            (other, _) => other,
+        });
+    }
+    Ok(key)
+}
+
+/// What a token means in an array; `None` when it means nothing there.
+fn index(key: &str) -> Option<usize> {
+    let is_index = key == "0" || !key.starts_with('0') && key.bytes().all(|byte| byte.is_ascii_digit());
+    if is_index { key.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests;
