@@ -70,6 +70,15 @@ pub struct Connection {
     health: watch::Receiver<Health>,
     /// What the subjects of the JetStream API begin with.
     api: Arc<str>,
+    made_from: Arc<MadeFrom>,
+}
+
+/// What a connection was made from, to make another.
+#[derive(Debug)]
+struct MadeFrom {
+    settings: config::Nats,
+    role: String,
+    life: Life,
 }
 
 /// Connects. `role` stands behind the configured name in the server's list of connections.
@@ -112,7 +121,8 @@ pub async fn connect(settings: &config::Nats, role: &str, life: Life) -> Result<
     if life == Life::Reconnecting {
         tokio::spawn(heal(Arc::downgrade(&client), health.clone()));
     }
-    Ok(Connection { client, health, api: settings.api_prefix.as_str().into() })
+    let made_from = Arc::new(MadeFrom { settings: settings.clone(), role: role.to_owned(), life });
+    Ok(Connection { client, health, api: settings.api_prefix.as_str().into(), made_from })
 }
 
 /// Makes a connection anew, less often each time, while the server denies it a subscription: a server that allows it again
@@ -192,6 +202,15 @@ async fn on_event(
 impl Connection {
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Connects anew with the same settings: a client ends for good when it panics over something that it was sent.
+    ///
+    /// # Errors
+    /// As [`connect`].
+    pub(crate) async fn again(&self) -> Result<Self, ConnectError> {
+        let MadeFrom { settings, role, life } = &*self.made_from;
+        connect(settings, role, *life).await
     }
 
     /// Whether it is there, and the server serves every subscription of it.

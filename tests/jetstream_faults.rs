@@ -29,15 +29,14 @@ use trommel::{
 /// How soon a source is back after the server is: reconnecting takes up to 2 s, noticing silence as long.
 const RECOVERY: Duration = Duration::from_secs(8);
 
-fn both_ways() -> [config::JetStreamSource; 2] {
+fn every_way() -> [config::JetStreamSource; 3] {
     // Redeliveries within the test's patience.
-    let explicit = config::JetStreamSource { ack_wait: Duration::from_secs(2), ..settings() };
-    [explicit.clone(), config::JetStreamSource { ack: AckMode::All, ..explicit }]
+    source::every_ack().map(|settings| config::JetStreamSource { ack_wait: Duration::from_secs(2), ..settings })
 }
 
 #[tokio::test]
 async fn a_restart_loses_nothing() {
-    for settings in both_ways() {
+    for settings in every_way() {
         let mut server = NatsServer::start().await;
         stocked(&server.url(), 1..=300).await;
         let mut running = Running::start(&nats(&server.url()), settings).await;
@@ -54,7 +53,7 @@ async fn a_restart_loses_nothing() {
 
 #[tokio::test]
 async fn a_crash_of_the_server_loses_nothing() {
-    for settings in both_ways() {
+    for settings in every_way() {
         let mut server = NatsServer::start().await;
         stocked(&server.url(), 1..=300).await;
         let mut running = Running::start(&nats(&server.url()), settings).await;
@@ -90,7 +89,7 @@ async fn a_frozen_server_is_waited_for() {
 
 #[tokio::test]
 async fn a_deleted_consumer_is_created_again_where_it_stood() {
-    for settings in both_ways() {
+    for settings in every_way() {
         let server = NatsServer::start().await;
         let admin = admin(&server.url()).await;
         let stream = create_stream(&admin).await;
@@ -100,8 +99,8 @@ async fn a_deleted_consumer_is_created_again_where_it_stood() {
         running.settle_the_rest(&admin).await;
         let floor = match settings.ack {
             // Known from what was acknowledged.
-            AckMode::All => 50,
-            // Known from what the server last said, at the start.
+            AckMode::Auto | AckMode::All => 50,
+            // Known from what the server last said: others may have a part in it.
             AckMode::Explicit => 0,
         };
         stream.delete_consumer(DURABLE).await.unwrap();
@@ -118,7 +117,7 @@ async fn a_deleted_consumer_is_created_again_where_it_stood() {
 /// Receipts of the old consumer would settle other messages of the new one.
 #[tokio::test]
 async fn a_stream_that_is_created_anew_is_read_from_its_beginning() {
-    for settings in both_ways() {
+    for settings in every_way() {
         let server = NatsServer::start().await;
         let admin = stocked(&server.url(), 1..=30).await;
         let mut running = Running::start(&nats(&server.url()), settings).await;
@@ -151,6 +150,69 @@ async fn a_stream_that_is_created_anew_is_read_from_its_beginning() {
     }
 }
 
+/// What is published after a backup came back has sequences that were seen before: it is not taken for repeats.
+#[tokio::test]
+async fn a_stream_that_comes_back_from_a_backup_is_read_on() {
+    for settings in every_way() {
+        let mut server = NatsServer::start().await;
+        let context = stocked(&server.url(), 1..=20).await;
+        let mut running = Running::start(&nats(&server.url()), settings.clone()).await;
+        running.take_all(1..=20).await;
+        running.settle_the_rest(&context).await;
+        server.terminate();
+        let backup = server.back_up();
+        server.start_again().await;
+        let context = admin(&server.url()).await;
+        publish(&context, 21..=50).await;
+        running.take_all(21..=50).await;
+        running.settle_the_rest(&context).await;
+        server.terminate();
+        server.restore(&backup);
+        server.start_again().await;
+        let context = admin(&server.url()).await;
+        publish(&context, 121..=150).await;
+        running.take_all(121..=150).await;
+        running.settle_the_rest(&context).await;
+        publish(&context, 151..=160).await;
+        running.take_all(151..=160).await;
+        running.settle_the_rest(&context).await;
+        running.drain().await;
+    }
+}
+
+/// What was on its way when a connection was cut is read from the stream, before anything that follows it.
+#[tokio::test]
+async fn a_cut_does_not_change_the_order() {
+    for ack in [AckMode::Auto, AckMode::All] {
+        let server = NatsServer::start().await;
+        let admin = stocked(&server.url(), 1..=100).await;
+        let proxy = Proxy::start(server.address()).await;
+        // Longer than the test: nothing comes by redelivery.
+        let settings = config::JetStreamSource { ack, ack_wait: Duration::from_secs(300), ..settings() };
+        let mut running = Running::start(&nats(&proxy.url()), settings).await;
+        let mut seen = Vec::new();
+        for round in 1..=5_u64 {
+            seen.extend(running.take_all(1..=round * 100).await);
+            until("a pull waits", async || (consumer_info(&admin).await?.num_waiting > 0).then_some(())).await;
+            proxy.set(Fault::Stall);
+            publish(&admin, round * 100 + 1..=round * 100 + 100).await;
+            until("deliveries are on their way", async || {
+                let info = consumer_info(&admin).await?;
+                (info.delivered.stream_sequence > round * 100).then_some(())
+            })
+            .await;
+            proxy.cut();
+            proxy.set(Fault::None);
+        }
+        seen.extend(running.take_all(1..=600).await);
+        let mut first = std::collections::HashSet::new();
+        seen.retain(|number| first.insert(*number));
+        assert!(seen.is_sorted(), "{ack:?}: {seen:?}");
+        running.settle_the_rest(&admin).await;
+        running.drain().await;
+    }
+}
+
 /// A pull that never reaches the server: the client believes it is waiting, the server has nobody to deliver to.
 #[tokio::test]
 async fn a_lost_pull_is_noticed() {
@@ -177,7 +239,7 @@ async fn a_lost_pull_is_noticed() {
 
 #[tokio::test]
 async fn a_cut_connection_is_made_again() {
-    for settings in both_ways() {
+    for settings in every_way() {
         let server = NatsServer::start().await;
         let admin = stocked(&server.url(), 1..=500).await;
         let proxy = Proxy::start(server.address()).await;
@@ -319,7 +381,7 @@ async fn publish_raw(server: &NatsServer, subject: &str, headers: &[u8], body: &
 /// The client gives up its connection over such a message, every time that it is delivered.
 #[tokio::test]
 async fn a_message_that_the_client_can_not_read_becomes_a_dead_letter() {
-    for settings in both_ways() {
+    for settings in every_way() {
         let server = NatsServer::start().await;
         let admin = stocked(&server.url(), 1..=5).await;
         publish_raw(&server, "events.poison", b"NATS/1.0\r\nGood: yes\r\nBad: \xff\xfe\r\n\r\n", "body").await;
@@ -342,4 +404,80 @@ async fn a_message_that_the_client_can_not_read_becomes_a_dead_letter() {
         running.settle_the_rest(&admin).await;
         running.drain().await;
     }
+}
+
+/// Header blocks of every kind, most of which the client gives its connection up over or panics on: each message ends as
+/// an event or as a dead letter, once, and the source goes on.
+#[tokio::test]
+async fn whatever_a_header_block_holds_the_source_goes_on() {
+    const MESSAGES: u64 = 60;
+    let seed = fastrand::u64(..);
+    for settings in every_way() {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let server = NatsServer::start().await;
+        let admin = admin(&server.url()).await;
+        create_stream(&admin).await;
+        for number in 1..=MESSAGES {
+            let block = match number {
+                // What has ended a router: a lone CR in a value.
+                5 => b"NATS/1.0\r\nNote: a\rb\r\n\r\n".to_vec(),
+                6 => b"NATS/1.0 503\r\n\r\n".to_vec(),
+                7 => b"NATS/1.0 100 Idle Heartbeat\r\n\r\n".to_vec(),
+                _ => random_block(&mut random),
+            };
+            publish_raw(&server, &format!("events.{number}"), &block, &number.to_string()).await;
+        }
+        let mut running = Running::start(&nats(&server.url()), settings.clone()).await;
+        let mut ended = std::collections::BTreeSet::new();
+        let deadline = Instant::now() + source::PATIENCE * 2;
+        while ended.len() < MESSAGES as usize {
+            let missing = || (1..=MESSAGES).filter(|number| !ended.contains(number)).collect::<Vec<_>>();
+            assert!(Instant::now() < deadline, "seed {seed}, {:?}: without an end: {:?}", settings.ack, missing());
+            let moment = Duration::from_millis(5);
+            let sequence = if let Ok(ticket) = timeout(moment, running.pipeline.next()).await {
+                let ticket = ticket.unwrap();
+                let sequence = ticket.event().sequence;
+                assert_eq!(sequence, number(&ticket));
+                ticket.settle(Fate::Emitted);
+                sequence
+            } else if let Ok(refused) = timeout(moment, running.pipeline.next_refused()).await {
+                let refused = refused.unwrap();
+                let record: serde_json::Value = serde_json::from_slice(&refused.payload).unwrap();
+                refused.ticket.dead("bad_headers");
+                record["sequence"].as_u64().unwrap()
+            } else {
+                continue;
+            };
+            ended.insert(sequence);
+        }
+        running.settle_the_rest(&admin).await;
+        publish(&admin, [1000]).await;
+        let last = running.next().await;
+        assert_eq!(number(&last), 1000);
+        last.settle(Fate::Emitted);
+        running.settle_the_rest(&admin).await;
+        running.drain().await;
+    }
+}
+
+/// A block as a careless or hostile publisher may send it: half of it is well formed, any byte may be anywhere.
+fn random_block(random: &mut fastrand::Rng) -> Vec<u8> {
+    let mut block = b"NATS/1.0\r\n".to_vec();
+    for _ in 0..random.usize(0..4) {
+        if random.bool() {
+            block.extend(b"Name: value\r\n");
+            continue;
+        }
+        let pieces: [&[u8]; 9] = [b"Na", b":", b" ", b"\r", b"\n", b"\t", b"\r\n", b"\xc3", b"\xe2\x80\xa8"];
+        for _ in 0..random.usize(1..8) {
+            if random.bool() {
+                block.extend(pieces[random.usize(..pieces.len())]);
+            } else {
+                block.push(random.u8(..));
+            }
+        }
+        block.extend(b"\r\n");
+    }
+    block.extend(b"\r\n");
+    block
 }

@@ -26,7 +26,7 @@ use crate::{
     config::{self, Config, SinkKind, SourceKind},
     metrics::Metrics,
     nats::{ApiError, ConnectError, NoPermission, Trouble, code},
-    source::{finite::Progress, letters::Journal},
+    source::{finite::Progress, jetstream::ConsumerError, letters::Journal},
     stop::{Stopper, stop},
     summary::Summary,
 };
@@ -195,7 +195,8 @@ fn at_fault(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         matches!(cause.downcast_ref()?, ApiError::Refused { code, .. } if code::is_final(*code))
             .then_some(exit::INVALID)
     };
-    denied.or_else(refused).or_else(|| cause.downcast_ref().map(unconnected))
+    let unfit = || cause.downcast_ref::<ConsumerError>().filter(|error| !error.is_passing()).map(|_| exit::INVALID);
+    denied.or_else(unfit).or_else(refused).or_else(|| cause.downcast_ref().map(unconnected))
 }
 
 fn unconnected(error: &ConnectError) -> u8 {

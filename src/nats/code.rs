@@ -2,6 +2,13 @@
 
 pub const CONSUMER_CREATE: u64 = 10012;
 pub const CONSUMER_NOT_FOUND: u64 = 10014;
+/// More unacknowledged messages than the server or the stream lets a consumer have.
+pub const MAX_ACK_PENDING: u64 = 10121;
+/// What a server says of a consumer's settings, and goes on saying until they change.
+pub const CONSUMER_SETTINGS: [u64; 22] = [
+    10017, 10084, 10093, 10098, 10099, 10100, 10101, 10102, 10103, 10121, 10127, 10131, 10132, 10136, 10137, 10138,
+    10139, 10153, 10181, 10182, 10183, 10225,
+];
 pub const MESSAGE_NOT_FOUND: u64 = 10037;
 pub const NO_JETSTREAM: u64 = 10039;
 pub const MESSAGE_EXCEEDS_MAXIMUM: u64 = 10054;

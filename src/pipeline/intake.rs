@@ -111,6 +111,11 @@ impl<R: Send + 'static> Intake<R> {
         if self.bytes >= self.budget.bytes { 0 } else { self.budget.events.saturating_sub(self.held) }
     }
 
+    /// How many more bytes the budget allows.
+    pub fn room_bytes(&self) -> u64 {
+        self.budget.bytes.saturating_sub(self.bytes)
+    }
+
     /// How its budget is shared, for who asks before there is a place.
     pub fn shares(&self) -> Shares {
         Shares { snapshots: self.doors.snapshots.clone(), budget: self.budget }

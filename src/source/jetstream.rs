@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod consumer;
+mod ledger;
 mod messages;
 mod prefix;
 mod pull;
@@ -52,6 +53,8 @@ pub struct Receipt {
     told: u32,
     /// Which consumer of the name delivered it. A later one must not hear of it: it counts anew.
     incarnation: u32,
+    /// It came from the consumer; else it was read from the stream, for which the client may be unable to take it.
+    is_delivered: bool,
 }
 
 impl JetStream {
@@ -67,7 +70,7 @@ impl JetStream {
     ) -> Result<Self, ConsumerError> {
         let origin = Arc::new(Origin { source: source.name.clone(), stream: settings.stream.clone() });
         let consumer = Consumer { connection, settings: Arc::new(settings.clone()), in_flight };
-        let stream_created = consumer.stream_created().await?;
+        let (stream_created, _) = consumer.stream_state().await?;
         let info = consumer.ensure(Start::AsConfigured).await?;
         Ok(Self { consumer, envelope: source.envelope.clone(), origin, info, stream_created })
     }
@@ -77,17 +80,14 @@ impl Source for JetStream {
     type Receipt = Receipt;
 
     async fn run(self, intake: Intake<Receipt>, mut stop: Stop) -> anyhow::Result<()> {
-        let connection = self.consumer.connection.clone();
         let mut run = Run::new(self, intake).await?;
         let mut draining = stop.clone();
         let result = tokio::select! {
             result = run.until_drained(&mut draining) => result,
             () = stop.ended() => Ok(()),
         };
-        match timeout(FAREWELL, connection.flush()).await {
-            Ok(flushed) => result.and(flushed),
-            // The server is away: what was not acknowledged comes back.
-            Err(_) => result,
-        }
+        // Where the server or the client is away, what was not acknowledged comes back.
+        let _ = timeout(FAREWELL, run.connection().flush()).await;
+        result
     }
 }

@@ -116,6 +116,20 @@ impl NatsServer {
         self.wait_until_up().await;
     }
 
+    /// Keeps a copy of what is stored, as a backup of a server that is not running.
+    pub(crate) fn back_up(&self) -> TempDir {
+        let copy = tempfile::Builder::new().prefix("backup-").tempdir().unwrap();
+        copy_folder(&self.dir.path().join("store"), copy.path());
+        copy
+    }
+
+    /// Has what was stored then, and nothing that came later. The server must not be running.
+    pub(crate) fn restore(&self, backup: &TempDir) {
+        let store = self.dir.path().join("store");
+        fs::remove_dir_all(&store).unwrap();
+        copy_folder(backup.path(), &store);
+    }
+
     /// Ends in good order and starts again.
     pub(crate) async fn restart(&mut self) {
         self.terminate();
@@ -167,6 +181,19 @@ impl Drop for NatsServer {
         // An error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 

@@ -44,11 +44,16 @@ pub(crate) fn settings() -> config::JetStreamSource {
         stream: STREAM.to_owned(),
         durable: DURABLE.to_owned(),
         subjects: Vec::new(),
-        ack: AckMode::Explicit,
+        ack: AckMode::Auto,
         ack_wait: Duration::from_secs(30),
         deliver: Deliver::All,
         batch: 100,
     }
+}
+
+/// Every way to acknowledge.
+pub(crate) fn every_ack() -> [config::JetStreamSource; 3] {
+    [AckMode::Auto, AckMode::Explicit, AckMode::All].map(|ack| config::JetStreamSource { ack, ..settings() })
 }
 
 pub(crate) async fn open(

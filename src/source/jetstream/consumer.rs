@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     config::{self, AckMode, Deliver},
-    nats::{ApiError, Connection, Difference, Wanted, code, converge},
+    nats::{ApiError, Connection, Difference, Shown, Wanted, code, converge},
 };
 
 /// How long the server keeps a live consumer that nobody reads.
@@ -30,18 +30,53 @@ pub(super) struct Info {
     pub(super) delivered: Pair,
     pub(super) ack_floor: Pair,
     pub(super) num_ack_pending: usize,
+    /// Pulls that wait for messages, whoever sent them.
+    #[serde(default)]
+    pub(super) num_waiting: usize,
     /// Messages of the stream that were not delivered yet.
     pub(super) num_pending: u64,
     #[serde(default)]
     pub(super) paused: bool,
+    #[serde(default)]
+    config: Map<String, Value>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// What the consumer allows of one pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub(super) batch: usize,
+    pub(super) bytes: u64,
+    pub(super) expires: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Pair {
     #[serde(rename = "consumer_seq")]
     pub(super) delivery: u64,
     #[serde(rename = "stream_seq")]
     pub(super) sequence: u64,
+}
+
+impl Info {
+    /// Everything up to here is settled. A consumer in a cluster that has delivered nothing says 0, wherever it starts.
+    pub(super) fn floor(&self) -> Pair {
+        if self.ack_floor.delivery == self.delivered.delivery { self.delivered } else { self.ack_floor }
+    }
+
+    /// Whether nothing was delivered or settled in between.
+    pub(super) fn stands_as(&self, before: &Self) -> bool {
+        let state = |info: &Self| (info.created.clone(), info.delivered, info.ack_floor, info.num_ack_pending);
+        state(self) == state(before)
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        let limit = |field: &str| self.config.get(field).and_then(Value::as_u64).filter(|limit| *limit > 0);
+        Limits {
+            batch: limit("max_batch").map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            bytes: limit("max_bytes").unwrap_or(u64::MAX),
+            expires: limit("max_expires").map_or(Duration::MAX, Duration::from_nanos),
+        }
+    }
 }
 
 /// Where a consumer that has to be created starts.
@@ -62,6 +97,17 @@ pub enum ConsumerError {
     Read { stream: String, consumer: String, source: ApiError },
     #[error("can't create consumer `{consumer}` of stream `{stream}`")]
     Create { stream: String, consumer: String, source: ApiError },
+    #[error(
+        "consumer `{consumer}` of stream `{stream}` may not leave {in_flight} messages unacknowledged: set `in_flight` \
+         under `[pipeline]` to what server and stream allow"
+    )]
+    InFlight { stream: String, consumer: String, in_flight: usize, source: ApiError },
+    #[error(
+        "consumer `{consumer}` of stream `{stream}` is not one that a source can keep its promises with ({}): take that \
+         back, or give the source another `durable`",
+        .settings.join("; ")
+    )]
+    Foreign { stream: String, consumer: String, settings: Vec<String> },
     #[error(
         "consumer `{consumer}` of stream `{stream}` pushes to `{subject}`: a source needs one to pull from, give it another `durable`"
     )]
@@ -84,16 +130,68 @@ fn listed(differences: &[Difference]) -> String {
 }
 
 impl ConsumerError {
-    /// Whether it may go away by itself.
-    pub(super) fn is_passing(&self) -> bool {
+    /// Whether it may go away by itself; else it is for the settings to change.
+    pub fn is_passing(&self) -> bool {
         match self {
             Self::NoStream(_) => true,
-            Self::Stream(_, source) | Self::Read { source, .. } | Self::Create { source, .. } => {
-                source.code().is_none() || source.code() == Some(code::STREAM_NOT_FOUND)
-            }
-            Self::Push { .. } | Self::Change { .. } | Self::LeftOut { .. } => false,
+            Self::Stream(_, source)
+            | Self::Read { source, .. }
+            | Self::Create { source, .. }
+            | Self::Change { source, .. } => !is_about_settings(source),
+            Self::InFlight { .. } | Self::Push { .. } | Self::Foreign { .. } | Self::LeftOut { .. } => false,
         }
     }
+}
+
+/// Whether the server says no to what the settings ask for. All else passes: a store that can't be made at the moment, a
+/// leader or a place that is missing, a limit that others use up, and whatever a later server may say.
+fn is_about_settings(error: &ApiError) -> bool {
+    let ApiError::Refused { code, description } = error else { return false };
+    match *code {
+        // The server's word for anything that has no code of its own.
+        code::CONSUMER_CREATE => description.contains("can not be updated"),
+        code => code::CONSUMER_SETTINGS.contains(&code),
+    }
+}
+
+/// Fields of a consumer that a source leaves as they are, whatever they hold. The limits of a pull are kept to.
+const HARMLESS: [&str; 17] = [
+    "name",
+    "durable_name",
+    "description",
+    "deliver_policy",
+    "opt_start_seq",
+    "opt_start_time",
+    "replay_policy",
+    "sample_freq",
+    "max_waiting",
+    "max_batch",
+    "max_expires",
+    "max_bytes",
+    "inactive_threshold",
+    "num_replicas",
+    "mem_storage",
+    "metadata",
+    // Whoever pauses a consumer wants it to stand.
+    "pause_until",
+];
+
+/// What is set of the fields that are neither wanted nor harmless: `headers_only` takes the payload away, `max_deliver`
+/// gives up, `backoff` replaces `ack_wait`, priority groups want to be named in each pull. What this program has never
+/// heard of may do anything.
+fn foreign(config: &Map<String, Value>, wanted: &Wanted) -> Vec<String> {
+    let is_ours = |field: &str| HARMLESS.contains(&field) || wanted.iter().any(|(wanted, _)| *wanted == field);
+    let is_set = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        // Of limits, 0 and -1 are none.
+        Value::Number(number) => number.as_f64().is_some_and(|number| number > 0.0),
+        Value::String(text) => !text.is_empty() && text != "none",
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+        Value::Bool(true) => true,
+    };
+    let set = config.iter().filter(|(field, value)| !is_ours(field) && is_set(value));
+    set.map(|(field, value)| format!("`{field}` is {}", Shown(field, value))).collect()
 }
 
 impl Consumer {
@@ -103,11 +201,14 @@ impl Consumer {
         self.connection.api_subject(&format!("CONSUMER.MSG.NEXT.{stream}.{durable}"))
     }
 
-    /// When the stream was created: tells it from a later one of the same name.
-    pub(super) async fn stream_created(&self) -> Result<String, ConsumerError> {
+    /// When the stream was created, which tells it from a later one of the same name, and its last sequence.
+    pub(super) async fn stream_state(&self) -> Result<(String, u64), ConsumerError> {
         let stream = &self.settings.stream;
         match self.connection.api(&format!("STREAM.INFO.{stream}"), &json!({})).await {
-            Ok(info) => Ok(info["created"].as_str().unwrap_or_default().to_owned()),
+            Ok(info) => {
+                let last = info["state"]["last_seq"].as_u64().unwrap_or_default();
+                Ok((info["created"].as_str().unwrap_or_default().to_owned(), last))
+            }
             Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => Err(ConsumerError::NoStream(stream.clone())),
             Err(error) => Err(ConsumerError::Stream(stream.clone(), error)),
         }
@@ -131,11 +232,12 @@ impl Consumer {
         let (stream, consumer) = (self.settings.stream.clone(), self.settings.durable.clone());
         let wanted = self.wanted();
         let answer = match self.read_info().await {
-            Ok(mut info) => {
-                let mut config = config_of(&mut info);
+            Ok(info) => {
+                let mut config = config_of(&info);
                 if let Some(subject) = config.get("deliver_subject").and_then(Value::as_str) {
                     return Err(ConsumerError::Push { stream, consumer, subject: subject.to_owned() });
                 }
+                self.check_config(&config)?;
                 let differences = converge(&mut config, &wanted);
                 if differences.is_empty() {
                     return self.info_of(info).map_err(|source| ConsumerError::Read { stream, consumer, source });
@@ -144,6 +246,9 @@ impl Consumer {
                     Ok(info) => {
                         tracing::info!(stream, consumer, was = listed(&differences), "consumer updated");
                         info
+                    }
+                    Err(source) if source.code() == Some(code::MAX_ACK_PENDING) => {
+                        return Err(ConsumerError::InFlight { stream, consumer, in_flight: self.in_flight, source });
                     }
                     Err(source) => return Err(ConsumerError::Change { stream, consumer, differences, source }),
                 }
@@ -154,26 +259,42 @@ impl Consumer {
                         tracing::info!(stream, consumer, ?start, "consumer created");
                         info
                     }
+                    Err(source) if source.code() == Some(code::MAX_ACK_PENDING) => {
+                        return Err(ConsumerError::InFlight { stream, consumer, in_flight: self.in_flight, source });
+                    }
                     Err(source) => return Err(ConsumerError::Create { stream, consumer, source }),
                 }
             }
             Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => return Err(ConsumerError::NoStream(stream)),
             Err(source) => return Err(ConsumerError::Read { stream, consumer, source }),
         };
-        let mut answer = answer;
-        let differences = converge(&mut config_of(&mut answer), &wanted);
+        let differences = converge(&mut config_of(&answer), &wanted);
         if !differences.is_empty() {
             return Err(ConsumerError::LeftOut { stream, consumer, differences });
         }
         self.info_of(answer).map_err(|source| ConsumerError::Read { stream, consumer, source })
     }
 
-    /// Has the consumer again after it was lost: behind `floor` of the stream as it was, from the beginning of another.
-    /// Also returns when the stream was created.
+    /// Has the consumer again after it was lost: behind `floor` of the stream as it was, from the beginning of another or
+    /// of one that has come back from a backup. Also returns when the stream was created.
     pub(super) async fn again(&self, floor: u64, stream_created: &str) -> Result<(Info, String), ConsumerError> {
-        let created = self.stream_created().await?;
-        let start = if created == stream_created { Start::At(floor + 1) } else { Start::At(1) };
-        Ok((self.ensure(start).await?, created))
+        let (created, last) = self.stream_state().await?;
+        let start = if created == stream_created && floor <= last { floor + 1 } else { 1 };
+        Ok((self.ensure(Start::At(start)).await?, created))
+    }
+
+    /// Whether somebody has given the consumer settings with which no promise can be kept.
+    pub(super) fn check(&self, info: &Info) -> Result<(), ConsumerError> {
+        self.check_config(&info.config)
+    }
+
+    fn check_config(&self, config: &Map<String, Value>) -> Result<(), ConsumerError> {
+        let settings = foreign(config, &self.wanted());
+        if settings.is_empty() {
+            return Ok(());
+        }
+        let (stream, consumer) = (self.settings.stream.clone(), self.settings.durable.clone());
+        Err(ConsumerError::Foreign { stream, consumer, settings })
     }
 
     async fn put(&self, action: &str, config: Map<String, Value>) -> Result<Value, ApiError> {
@@ -189,7 +310,7 @@ impl Consumer {
     fn wanted(&self) -> Wanted {
         let settings = &self.settings;
         let ack = match settings.ack {
-            AckMode::Explicit => "explicit",
+            AckMode::Auto | AckMode::Explicit => "explicit",
             AckMode::All => "all",
         };
         let ack_wait = u64::try_from(settings.ack_wait.as_nanos()).unwrap_or(u64::MAX);
@@ -229,9 +350,10 @@ impl Consumer {
     }
 }
 
-/// Takes the configuration out of an answer, with a single filter subject where [`Consumer::wanted`] has it.
-fn config_of(info: &mut Value) -> Map<String, Value> {
-    let Some(Value::Object(mut config)) = info.get_mut("config").map(Value::take) else { return Map::new() };
+/// The configuration in an answer, with a single filter subject where [`Consumer::wanted`] has it.
+fn config_of(info: &Value) -> Map<String, Value> {
+    let Some(Value::Object(config)) = info.get("config") else { return Map::new() };
+    let mut config = config.clone();
     if let Some(Value::Array(subjects)) = config.get_mut("filter_subjects")
         && let [_] = subjects[..]
         && let Some(subject) = subjects.pop()
@@ -239,4 +361,80 @@ fn config_of(info: &mut Value) -> Map<String, Value> {
         config.insert("filter_subject".to_owned(), subject);
     }
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(field: &str, value: Value) -> Vec<String> {
+        foreign(&Map::from_iter([(field.to_owned(), value)]), &vec![("ack_policy", json!("explicit"))])
+    }
+
+    /// Every field of the server's, those of later servers too: what is set and not known to do no harm is named.
+    #[test]
+    fn what_is_neither_wanted_nor_harmless_is_named() {
+        for (field, value, expected) in [
+            ("headers_only", json!(true), "`headers_only` is true"),
+            ("backoff", json!([1_000_000_000_u64]), "`backoff` is [1000000000]"),
+            ("max_deliver", json!(5), "`max_deliver` is 5"),
+            ("priority_groups", json!(["g"]), r#"`priority_groups` is ["g"]"#),
+            ("priority_policy", json!("overflow"), r#"`priority_policy` is "overflow""#),
+            ("priority_timeout", json!(1), "`priority_timeout` is 1"),
+            ("rate_limit_bps", json!(1000), "`rate_limit_bps` is 1000"),
+            ("flow_control", json!(true), "`flow_control` is true"),
+            ("direct", json!(true), "`direct` is true"),
+            ("of_a_later_server", json!({ "x": 1 }), r#"`of_a_later_server` is {"x":1}"#),
+        ] {
+            assert_eq!(found(field, value), [expected], "{field}");
+            for empty in
+                [json!(null), json!(false), json!(0), json!(-1), json!(""), json!("none"), json!([]), json!({})]
+            {
+                assert_eq!(found(field, empty.clone()), [""; 0], "{field} {empty}");
+            }
+        }
+        for field in HARMLESS.into_iter().chain(["ack_policy"]) {
+            assert_eq!(found(field, json!("anything")), [""; 0], "{field}");
+        }
+    }
+
+    fn info(answer: Value) -> Info {
+        serde_json::from_value(answer).unwrap()
+    }
+
+    /// With three replicas, a consumer that has delivered nothing has no floor yet.
+    #[test]
+    fn where_nothing_is_open_the_floor_is_what_was_delivered() {
+        let answer = |floor: Value, delivered: Value| {
+            info(
+                json!({ "created": "", "num_ack_pending": 0, "num_pending": 0, "ack_floor": floor, "delivered": delivered }),
+            )
+        };
+        let pair = |delivery, sequence| json!({ "consumer_seq": delivery, "stream_seq": sequence });
+        assert_eq!(answer(pair(0, 0), pair(0, 2000)).floor().sequence, 2000);
+        assert_eq!(answer(pair(7, 7), pair(7, 9)).floor().sequence, 9);
+        assert_eq!(answer(pair(7, 7), pair(8, 9)).floor().sequence, 7);
+    }
+
+    #[test]
+    fn only_what_is_about_the_settings_is_final() {
+        let refused = |code, description: &str| ApiError::Refused { code, description: description.to_owned() };
+        for (error, is_final) in [
+            (refused(10012, "ack policy can not be updated"), true),
+            (refused(10012, "error creating store for consumer"), false),
+            (refused(10104, "error creating store for consumer: x"), false),
+            (refused(10008, "JetStream system temporarily unavailable"), false),
+            (refused(10023, "insufficient resources"), false),
+            (refused(10047, "insufficient storage resources available"), false),
+            (refused(10026, "maximum consumers limit reached"), false),
+            (refused(10093, "consumer filter subject is not a valid subset of the interest subjects"), true),
+            (refused(10098, "workqueue stream requires explicit ack"), true),
+            (refused(99_999, "who knows"), false),
+            (ApiError::NoResponders("x".to_owned()), false),
+        ] {
+            let text = error.to_string();
+            let error = ConsumerError::Create { stream: "S".to_owned(), consumer: "C".to_owned(), source: error };
+            assert_eq!(error.is_passing(), !is_final, "{text}");
+        }
+    }
 }

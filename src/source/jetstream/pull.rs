@@ -11,15 +11,19 @@ use tokio::time::Instant;
 
 use crate::{
     nats::{Connection, SUBSCRIPTION_CAPACITY},
-    source::jetstream::consumer::Consumer,
+    source::jetstream::consumer::{Consumer, Limits},
 };
 
 /// How long one pull stays with the server.
-const EXPIRES: Duration = Duration::from_secs(10);
+pub(super) const EXPIRES: Duration = Duration::from_secs(10);
 /// How often the server shows that it still has a pull.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Heartbeats and other statuses that may come beside the messages that were asked for.
 const STATUSES: u64 = 16;
+/// Bytes that are asked for at most: a server gives up a client that has 64 MiB to read and does not get to it.
+const MOST_BYTES: u64 = 32 << 20;
+/// What a message is taken for before any has come, with its subjects and headers.
+const USUAL_BYTES: u64 = 4 << 10;
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
@@ -27,8 +31,12 @@ pub(super) struct Pull {
     connection: Connection,
     subject: String,
     batch: usize,
+    expires: Duration,
+    most_bytes: u64,
     inbox: String,
     subscription: Subscriber,
+    /// The client has ended: nothing comes any more.
+    has_ended: bool,
     /// What has come out of the subscription.
     taken: u64,
     /// Taken out of the subscription and not yet wanted, with the tick at which the server last heard of each.
@@ -36,8 +44,18 @@ pub(super) struct Pull {
     /// Messages asked for and neither received nor called off. Below zero when the server serves a pull that we have
     /// given up: what is counted is corrected by the next silence.
     pending: i64,
+    /// Bytes that these may still bring; at least what they do bring.
+    pending_bytes: u64,
+    /// Of a message, lately, on average.
+    usual_bytes: u64,
+    /// A message has come since the last pull was sent.
+    brought: bool,
+    /// The next message is larger than what a pull may bring: it is asked for alone, whatever its size.
+    is_oversized: bool,
     not_before: Option<Instant>,
     wait: Duration,
+    /// What the server has last refused a pull with, and how often in a row.
+    refusal: (String, u32),
 }
 
 /// What the server has to say about our pulls.
@@ -49,27 +67,53 @@ pub(super) enum Status {
     Gone,
     /// No server answers for the consumer: it is gone, or nobody leads it now.
     NoResponders,
-    /// The request itself is not to the server's liking.
-    Refused(String),
+    /// The request itself is not to the server's liking, so many times in a row.
+    Refused(String, u32),
+}
+
+/// Whether it is a word of the server's and no message: a message may say of itself that it has a status.
+pub(super) fn is_status(message: &Message) -> bool {
+    message.status.is_some() && message.reply.is_none()
 }
 
 impl Pull {
-    pub(super) async fn new(consumer: &Consumer) -> anyhow::Result<Self> {
+    pub(super) async fn new(consumer: &Consumer, limits: Limits) -> anyhow::Result<Self> {
         let connection = consumer.connection.clone();
         let inbox = connection.client().new_inbox();
         let subscription = connection.client().subscribe(inbox.clone()).await?;
-        Ok(Self {
+        let mut pull = Self {
             subject: consumer.pull_subject(),
             batch: consumer.settings.batch,
+            expires: EXPIRES,
+            most_bytes: MOST_BYTES,
             connection,
             inbox,
             subscription,
+            has_ended: false,
             taken: 0,
             aside: VecDeque::new(),
             pending: 0,
+            pending_bytes: 0,
+            usual_bytes: USUAL_BYTES,
+            brought: false,
+            is_oversized: false,
             not_before: None,
             wait: MIN_WAIT,
-        })
+            refusal: Default::default(),
+        };
+        pull.keep_to(consumer, limits);
+        Ok(pull)
+    }
+
+    /// Asks for no more than the consumer allows of one pull.
+    pub(super) fn keep_to(&mut self, consumer: &Consumer, limits: Limits) {
+        self.batch = consumer.settings.batch.min(limits.batch);
+        self.expires = EXPIRES.min(limits.expires);
+        self.most_bytes = MOST_BYTES.min(limits.bytes);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Gives the subscription up for a new one. What it still held is kept.
@@ -84,6 +128,12 @@ impl Pull {
         Ok(())
     }
 
+    /// Has what another, whose client has ended, still held, and what it has learnt.
+    pub(super) fn inherit(&mut self, ended: &mut Self) {
+        self.aside = std::mem::take(&mut ended.aside);
+        self.usual_bytes = ended.usual_bytes;
+    }
+
     /// As [`Self::reopen`] for another consumer: what the old one delivered is void.
     pub(super) async fn start_over(&mut self) -> anyhow::Result<()> {
         self.reopen(0).await?;
@@ -93,9 +143,13 @@ impl Pull {
 
     /// Takes what has arrived out of the subscription: it has to wait, and the server has to hear that.
     pub(super) fn set_aside(&mut self, tick: u32) {
-        while let Some(Some(message)) = self.subscription.next().now_or_never() {
+        while let Some(next) = self.subscription.next().now_or_never() {
+            let Some(message) = next else {
+                self.has_ended = true;
+                return;
+            };
             self.taken += 1;
-            if message.status != Some(StatusCode::IDLE_HEARTBEAT) {
+            if !is_status(&message) || message.status != Some(StatusCode::IDLE_HEARTBEAT) {
                 self.aside.push_back((message, tick));
             }
         }
@@ -114,6 +168,7 @@ impl Pull {
     /// What was asked for does not count any more: the connection or the server has lost it.
     pub(super) fn forget(&mut self) {
         self.pending = 0;
+        self.pending_bytes = 0;
         self.not_before = None;
     }
 
@@ -121,32 +176,49 @@ impl Pull {
         self.pending > 0
     }
 
-    /// Asks for more when little is under way and there is room for it.
-    pub(super) async fn ask(&mut self, room: usize) -> anyhow::Result<()> {
-        let Some(count) = self.count(room) else { return Ok(()) };
+    /// Asks for more when little is under way and there is room for it: for so many messages, and so many bytes.
+    pub(super) async fn ask(&mut self, room: usize, room_bytes: u64) -> anyhow::Result<()> {
+        let Some((count, bytes)) = self.count(room, room_bytes) else { return Ok(()) };
         if self.not_before.is_some_and(|time| time > Instant::now()) {
             return Ok(());
         }
         self.not_before = None;
-        let request = json!({
+        let mut request = json!({
             "batch": count,
-            "expires": EXPIRES.as_nanos() as u64,
-            "idle_heartbeat": HEARTBEAT.as_nanos() as u64,
+            "expires": self.expires.as_nanos() as u64,
+            "idle_heartbeat": HEARTBEAT.min(self.expires / 2).as_nanos() as u64,
         });
+        match bytes {
+            Some(bytes) => request["max_bytes"] = bytes.into(),
+            None => self.is_oversized = false,
+        }
         // Before it is sent: messages may arrive before the call returns.
-        self.pending += i64::try_from(count).unwrap_or(i64::MAX);
+        self.pending = self.pending.max(0) + i64::try_from(count).unwrap_or(i64::MAX);
+        self.pending_bytes += bytes.unwrap_or_default();
+        self.brought = false;
         let client = self.connection.client();
         client.publish_with_reply(self.subject.clone(), self.inbox.clone(), request.to_string().into()).await?;
         Ok(())
     }
 
-    /// How many to ask for now: large pulls, so not until half of one is used up.
-    fn count(&self, room: usize) -> Option<usize> {
+    /// How many to ask for now, and how many bytes: large pulls, so not until half of one is used up. What was pulled and
+    /// is not taken yet counts; only what is too large for that comes without a limit, and alone.
+    fn count(&self, room: usize, room_bytes: u64) -> Option<(usize, Option<u64>)> {
         let pending = usize::try_from(self.pending).unwrap_or(0);
+        if self.is_oversized {
+            return (pending == 0 && self.aside.is_empty() && room > 0).then_some((1, None));
+        }
         let count = room.min(SUBSCRIPTION_CAPACITY / 2).saturating_sub(pending).min(self.batch);
         let is_low = pending <= self.batch / 2;
         let is_worth_it = pending == 0 || count >= self.batch / 4;
-        (count > 0 && is_low && is_worth_it).then_some(count)
+        let aside: u64 = self.aside.iter().map(|(message, _)| message.length as u64).sum();
+        // What is counted too high, because a pull ended before its bytes did, ends with the last one under way.
+        let under_way = if pending == 0 { 0 } else { self.pending_bytes };
+        let room_bytes =
+            room_bytes.saturating_sub(aside).min(MOST_BYTES).saturating_sub(under_way).min(self.most_bytes);
+        let bytes = room_bytes.min(self.usual_bytes.saturating_mul(2 * count as u64));
+        let is_worth_it = is_worth_it && (pending == 0 || bytes > self.usual_bytes);
+        (count > 0 && bytes > 0 && is_low && is_worth_it).then_some((count, Some(bytes)))
     }
 
     /// The next message or status. Cancel safe. `None` when the connection has ended.
@@ -156,6 +228,7 @@ impl Pull {
             None => {
                 let message = self.subscription.next().await;
                 self.taken += 1;
+                self.has_ended = message.is_none();
                 message
             }
         }
@@ -176,10 +249,25 @@ impl Pull {
         Ok(())
     }
 
-    /// A message has arrived.
-    pub(super) fn received(&mut self) {
+    /// A message of so many bytes has arrived.
+    pub(super) fn received(&mut self, length: usize) {
+        let length = length as u64;
         self.pending -= 1;
+        self.pending_bytes = if self.pending > 0 { self.pending_bytes.saturating_sub(length) } else { 0 };
+        self.usual_bytes = (self.usual_bytes * 7 + length) / 8;
+        self.brought = true;
+        self.answered();
+    }
+
+    /// The server says no to our pulls.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refusal.1 > 0
+    }
+
+    /// The server serves our pulls.
+    fn answered(&mut self) {
         self.wait = MIN_WAIT;
+        self.refusal.1 = 0;
     }
 
     /// A status has arrived instead of a message.
@@ -188,32 +276,42 @@ impl Pull {
         let said = |part: &str| description.to_ascii_lowercase().contains(part);
         match code.as_u16() {
             100 => {
-                self.wait = MIN_WAIT;
+                self.answered();
                 return Status::Fine;
             }
             503 => {
-                self.pending = 0;
+                self.forget();
                 self.back_off();
                 return Status::NoResponders;
             }
             _ => {}
         }
         let headers = message.headers.as_ref();
-        let rest = headers.and_then(|headers| headers.get("Nats-Pending-Messages"));
-        let rest = rest.and_then(|rest| rest.as_str().parse().ok());
-        self.pending -= rest.unwrap_or(i64::try_from(self.batch).unwrap_or(i64::MAX));
+        let rest = |name: &str| headers.and_then(|headers| headers.get(name)?.as_str().parse::<u32>().ok());
+        self.pending -= rest("Nats-Pending-Messages").map_or(i64::try_from(self.batch).unwrap_or(i64::MAX), i64::from);
+        let rest_bytes = rest("Nats-Pending-Bytes").map_or(0, u64::from);
+        self.pending_bytes = if self.pending > 0 { self.pending_bytes.saturating_sub(rest_bytes) } else { 0 };
         match code.as_u16() {
             409 if said("consumer deleted") || said("push based") => Status::Gone,
+            // The rest of a pull is too small for the next message. Where nothing has come at all, so was the whole.
+            409 if said("exceeds maxbytes") => {
+                self.is_oversized |= !self.brought;
+                Status::Fine
+            }
             409 if said("exceeded") => self.refused(description),
             // Leadership has changed, the server shuts down, a batch is complete: ask again.
-            404 | 408 | 409 | 423 => Status::Fine,
+            404 | 408 | 409 => Status::Fine,
             _ => self.refused(description),
         }
     }
 
     fn refused(&mut self, description: &str) -> Status {
         self.back_off();
-        Status::Refused(description.to_owned())
+        if self.refusal.0 != description {
+            self.refusal = (description.to_owned(), 0);
+        }
+        self.refusal.1 += 1;
+        Status::Refused(description.to_owned(), self.refusal.1)
     }
 
     /// Waits longer before each pull that follows, jittered, until the server answers again.

@@ -11,11 +11,11 @@ pub(super) struct Reading {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// With `ack = "all"`: deliveries up to this one did not arrive, and an ack behind them would lose them.
+    /// Deliveries up to this one did not arrive: what follows would overtake them, and with `ack = "all"` settle them.
     Hole { delivery: u64 },
-    /// With `ack = "all"`: the event has to be tried again, and only the stream has it.
+    /// The event has to be tried again, and only the stream can bring it.
     Retry { attempt: u32 },
-    /// Among what was delivered and did not arrive there may be messages over which the client gives up the connection.
-    /// Only those are taken; the others come again by themselves.
-    Unreadable,
+    /// Among what was delivered and did not arrive there may be messages over which the client gives up the connection
+    /// or ends. `all` takes everything; else only those, and the others come again by themselves.
+    Unreadable { all: bool },
 }

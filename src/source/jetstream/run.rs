@@ -5,17 +5,17 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::anyhow;
-use async_nats::Message;
+use anyhow::bail;
+use async_nats::{Message, StatusCode};
 use futures_util::{FutureExt, future::OptionFuture};
 use tokio::{
     task::unconstrained,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
     ack::Outcome,
-    config::{AckMode, Envelope},
+    config::{self, AckMode, Envelope},
     event::Origin,
     nats::{Connection, Delivered, Position},
     pipeline::Intake,
@@ -24,9 +24,10 @@ use crate::{
         jetstream::{
             JetStream, Receipt,
             consumer::Consumer,
+            ledger::Ledger,
             messages,
             prefix::{Fit, Prefix},
-            pull::{Pull, Status},
+            pull::{Pull, Status, is_status},
             reading::{Purpose, Reading},
             settle::{Acks, Settler},
         },
@@ -36,12 +37,18 @@ use crate::{
 
 mod clock;
 mod recovery;
+mod takeover;
 
 use clock::{Clock, Heard};
 use recovery::{Found, Recovery};
 
 /// How long a drain waits for messages that are on their way. One that comes later is delivered again after `ack_wait`.
 const LAST_MESSAGES: Duration = Duration::from_secs(2);
+/// Pulls that are refused in a row with the same words are an error of the run: nobody would notice the log lines.
+const REFUSALS: u32 = 10;
+/// Waits between attempts to connect anew.
+const MIN_RECONNECT: Duration = Duration::from_millis(20);
+const MAX_RECONNECT: Duration = Duration::from_secs(2);
 
 pub(super) struct Run {
     consumer: Consumer,
@@ -53,6 +60,9 @@ pub(super) struct Run {
     settler: Settler,
     recovery: Recovery,
     clock: Clock,
+    /// When the youngest of the messages so far was stored. An earlier one that is younger is another message: the stream
+    /// has come back from a backup.
+    youngest: i64,
 }
 
 enum Wake {
@@ -71,11 +81,11 @@ impl Run {
         let period = (consumer.settings.ack_wait / 8).clamp(Duration::from_millis(10), Duration::from_millis(500));
         let connection = consumer.connection.clone();
         let acks = match consumer.settings.ack {
-            AckMode::Explicit => Acks::Each,
-            AckMode::All => Acks::Prefix(Prefix::new(info.ack_floor.sequence, info.ack_floor.delivery)),
+            AckMode::Auto | AckMode::Explicit => Acks::Each(Ledger::new(info.floor(), info.delivered)),
+            AckMode::All => Acks::Prefix(Prefix::new(info.floor().sequence, info.floor().delivery)),
         };
         let mut run = Self {
-            pull: Pull::new(&consumer).await?,
+            pull: Pull::new(&consumer, info.limits()).await?,
             settler: Settler::new(connection.client().clone(), acks, consumer.settings.ack_wait, period),
             recovery: Recovery::new(&connection, info.clone(), stream_created),
             connection,
@@ -84,31 +94,65 @@ impl Run {
             envelope,
             origin,
             clock: Clock::new(period),
+            youngest: i64::MIN,
         };
-        run.read_what_was_lost(info);
+        run.enter(info);
         Ok(run)
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Takes and settles until the drain is over.
     pub(super) async fn until_drained(&mut self, stop: &mut Stop) -> anyhow::Result<()> {
         loop {
-            self.settle_ready().await?;
+            self.settle_ready().await;
             self.take_ready().await?;
+            if self.pull.has_ended() {
+                tokio::select! {
+                    renewed = self.renew() => renewed?,
+                    () = stop.draining() => return self.drain().await,
+                }
+            }
             self.start_errand();
             if !self.recovery.lost && self.takes() && self.connection.is_connected() {
-                self.pull.ask(self.intake.room()).await?;
+                // An error is the end of the client, which is noticed above.
+                let _ = self.pull.ask(self.intake.room(), self.intake.room_bytes()).await;
             }
             match self.wake(Some(stop)).await {
                 Wake::Drain => return self.drain().await,
-                Wake::Message(None) => return Err(anyhow!("the connection to NATS has ended")),
+                Wake::Message(None) => {}
                 Wake::Message(Some(message)) => self.take(message, now()).await?,
-                Wake::Settled(receipt, outcome) => self.settler.settle(receipt, outcome).await?,
+                Wake::Settled(receipt, outcome) => self.settler.settle(receipt, outcome).await,
                 Wake::Found(found) => self.found(found).await?,
-                Wake::Tick => self.tick().await?,
-                Wake::AckDue => self.settler.ack_prefix().await?,
+                Wake::Tick => self.tick().await,
+                Wake::AckDue => self.settler.ack_prefix().await,
                 Wake::Noticed => self.look_at_connection(),
             }
         }
+    }
+
+    /// Goes on with a new client: the old one has ended over a message that it can't read, and would again. Cancel safe.
+    async fn renew(&mut self) -> anyhow::Result<()> {
+        tracing::warn!(source = self.origin.source, "the NATS client ended over what it was sent, connecting anew");
+        self.intake.connected(false);
+        let mut wait = MIN_RECONNECT;
+        let connection = loop {
+            sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            match self.connection.again().await {
+                Ok(connection) => break connection,
+                Err(error) => tracing::warn!(source = self.origin.source, %error, "can't connect to NATS yet"),
+            }
+            wait = (wait * 2).min(MAX_RECONNECT);
+        };
+        let consumer = Consumer { connection: connection.clone(), ..self.consumer.clone() };
+        let mut pull = Pull::new(&consumer, self.recovery.limits()).await?;
+        pull.inherit(&mut self.pull);
+        self.settler.speak_through(connection.client().clone());
+        (self.pull, self.consumer, self.connection) = (pull, consumer, connection);
+        self.is_renewed();
+        Ok(())
     }
 
     async fn wake(&mut self, stop: Option<&mut Stop>) -> Wake {
@@ -129,16 +173,15 @@ impl Run {
 
     /// Whether a message may be taken now.
     fn takes(&self) -> bool {
-        self.recovery.readings.is_empty() && self.intake.is_open()
+        self.recovery.is_over() && self.intake.is_open()
     }
 
     /// What is settled already, without going to sleep in between: acks that leave together are cheaper. There is no more
     /// of it than the budget allows, so nothing else starves.
-    async fn settle_ready(&mut self) -> anyhow::Result<()> {
+    async fn settle_ready(&mut self) {
         while let Some((receipt, outcome)) = unconstrained(self.intake.settled()).now_or_never() {
-            self.settler.settle(receipt, outcome).await?;
+            self.settler.settle(receipt, outcome).await;
         }
-        Ok(())
     }
 
     /// What has arrived already, likewise.
@@ -154,16 +197,8 @@ impl Run {
 
     async fn take(&mut self, mut message: Message, observed_at: u64) -> anyhow::Result<()> {
         self.clock.heard = true;
-        if let Some(code) = message.status {
-            match self.pull.status(code, &message) {
-                Status::Fine => {}
-                Status::Gone => self.lose("it was deleted"),
-                Status::NoResponders => self.recovery.unsure = true,
-                Status::Refused(description) => {
-                    tracing::error!(source = self.origin.source, description, "server refuses to be pulled from");
-                }
-            }
-            return Ok(());
+        if let (true, Some(code)) = (is_status(&message), message.status) {
+            return self.hear(code, &message);
         }
         let reply = message.reply.take();
         let Some((reply, delivered)) =
@@ -172,41 +207,78 @@ impl Run {
             tracing::warn!(source = self.origin.source, subject = %message.subject, "not a JetStream message, ignored");
             return Ok(());
         };
-        let position = delivered.position;
-        if let Acks::Prefix(prefix) = &mut self.settler.acks {
-            match prefix.fit(position.sequence, position.delivery) {
-                Fit::Next => prefix.enter(position.sequence, position.delivery),
-                Fit::AfterHole(next) => {
-                    let purpose = Purpose::Hole { delivery: position.delivery.saturating_sub(1) };
-                    self.recovery.readings.push_back(Reading { next, end: position.sequence, purpose });
-                    message.reply = Some(reply);
-                    self.pull.put_back(message, self.clock.now);
-                    return Ok(());
+        let Delivered { position, stored_at, .. } = delivered;
+        let Position { sequence, delivery, .. } = position;
+        let fit = match &self.settler.acks {
+            Acks::Prefix(prefix) => prefix.fit(sequence, delivery),
+            Acks::Each(ledger) => ledger.fit(sequence, delivery),
+        };
+        match fit {
+            Fit::Open | Fit::Settled | Fit::AckLost if stored_at > self.youngest => {
+                self.rewind();
+                return Ok(());
+            }
+            Fit::AfterHole(next) if self.may_have_lost() => {
+                let purpose = Purpose::Hole { delivery: delivery.saturating_sub(1) };
+                self.recovery.readings.push_back(Reading { next, end: sequence, purpose });
+                message.reply = Some(reply);
+                self.pull.put_back(message, self.clock.now);
+                return Ok(());
+            }
+            Fit::Next | Fit::AfterHole(_) => match &mut self.settler.acks {
+                Acks::Prefix(prefix) => prefix.enter(sequence, delivery),
+                Acks::Each(ledger) => ledger.enter(sequence, delivery),
+            },
+            repeated => {
+                match &mut self.settler.acks {
+                    Acks::Prefix(prefix) => prefix.repeated(delivery),
+                    Acks::Each(ledger) => ledger.repeated(delivery),
                 }
-                repeated => {
-                    prefix.repeated(position.delivery);
-                    self.pull.received();
-                    return match repeated {
-                        Fit::AckLost => self.settler.acknowledge(reply).await,
-                        _ => Ok(()),
-                    };
+                self.pull.received(message.length);
+                if repeated == Fit::AckLost {
+                    self.settler.acknowledge(reply).await;
                 }
+                return Ok(());
             }
         }
-        self.pull.received();
+        self.youngest = self.youngest.max(stored_at);
+        self.pull.received(message.length);
         self.clock.received = true;
-        let receipt = self.receipt(reply, position);
+        let receipt = self.receipt(reply, position, true);
         self.push(messages::received(message, delivered, &self.origin, observed_at), receipt);
         Ok(())
     }
 
-    fn receipt(&self, reply: async_nats::Subject, position: Position) -> Receipt {
+    /// Takes notice of what the server says about our pulls.
+    fn hear(&mut self, code: StatusCode, message: &Message) -> anyhow::Result<()> {
+        match self.pull.status(code, message) {
+            Status::Fine => {}
+            Status::Gone => self.lose("it was deleted"),
+            Status::NoResponders => self.recovery.unsure = true,
+            Status::Refused(description, times) => {
+                let source = &self.origin.source;
+                tracing::error!(source, description, times, "server refuses to be pulled from");
+                // Whoever has changed the consumer may have set limits that can be kept to.
+                self.recovery.unsure = true;
+                if times >= REFUSALS {
+                    let config::JetStreamSource { stream, durable, .. } = &*self.consumer.settings;
+                    bail!(
+                        "consumer `{durable}` of stream `{stream}` can't be pulled from: the server says `{description}`"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn receipt(&self, reply: async_nats::Subject, position: Position, is_delivered: bool) -> Receipt {
         Receipt {
             reply,
             sequence: position.sequence,
             attempt: position.attempt,
             told: self.clock.now,
             incarnation: self.settler.incarnation,
+            is_delivered,
         }
     }
 
@@ -220,15 +292,16 @@ impl Run {
         }
     }
 
-    async fn tick(&mut self) -> anyhow::Result<()> {
+    async fn tick(&mut self) {
         self.clock.now = self.clock.now.wrapping_add(1);
         self.look_at_connection();
         if !self.takes() {
             self.pull.set_aside(self.clock.now);
         }
         if self.connection.is_connected() {
-            self.settler.say_in_progress(&mut self.intake, &mut self.pull, self.clock.now).await?;
+            self.settler.say_in_progress(&mut self.intake, &mut self.pull, self.clock.now).await;
         }
+        self.ask_now_and_then();
         self.recovery.readings.extend(self.settler.due_retries());
         let expects = self.pull.is_under_way() && self.takes() && !self.recovery.lost && self.connection.is_connected();
         match self.clock.listen(expects) {
@@ -236,36 +309,33 @@ impl Run {
             Heard::Nothing => self.asked_in_vain(),
             Heard::NoMessage => self.recovery.watch(),
         }
-        Ok(())
     }
 
     /// Settles what is open and gives back what was not taken.
     async fn drain(&mut self) -> anyhow::Result<()> {
         self.recovery.readings.clear();
         self.recovery.errand = None;
-        let mut is_open = self.connection.is_connected();
-        if is_open {
-            self.pull.end(self.clock.now).await?;
-        }
+        let mut is_open = self.connection.is_connected() && self.pull.end(self.clock.now).await.is_ok();
         let patience = Instant::now() + LAST_MESSAGES;
         while is_open || self.intake.open() > 0 {
             tokio::select! {
-                (receipt, outcome) = self.intake.settled() => self.settler.settle(receipt, outcome).await?,
+                (receipt, outcome) = self.intake.settled() => self.settler.settle(receipt, outcome).await,
                 message = self.pull.next(), if is_open => match message {
-                    Some(message) if message.status.is_none() => self.settler.give_back(message.reply).await?,
-                    Some(_) => {}
+                    Some(message) if is_status(&message) => {}
+                    Some(message) => self.settler.give_back(message.reply).await,
                     None => is_open = false,
                 },
                 _ = self.clock.interval.tick() => {
                     self.clock.now = self.clock.now.wrapping_add(1);
                     is_open &= Instant::now() < patience;
                     if self.connection.is_connected() {
-                        self.settler.say_in_progress(&mut self.intake, &mut self.pull, self.clock.now).await?;
+                        self.settler.say_in_progress(&mut self.intake, &mut self.pull, self.clock.now).await;
                     }
                 }
             }
         }
-        self.settler.ack_prefix().await
+        self.settler.ack_prefix().await;
+        Ok(())
     }
 }
 

@@ -11,11 +11,14 @@ use tokio::time::Instant;
 
 use crate::{
     ack::Outcome,
+    config,
+    nats::Position,
     pipeline::Intake,
     source::jetstream::{
         Receipt,
-        consumer::Pair,
-        prefix::Prefix,
+        consumer::{Info, Pair},
+        ledger::Ledger,
+        prefix::{Fit, Prefix},
         pull::Pull,
         reading::{Purpose, Reading},
     },
@@ -25,6 +28,8 @@ use crate::{
 /// cheaper, and a crash repeats what was not acknowledged.
 const PREFIX_COUNT: usize = 256;
 const PREFIX_DELAY: Duration = Duration::from_millis(20);
+/// Sequences among which lost acks are looked for after a cut. Beyond that they show when the server delivers again.
+const MOST_AGAIN: u64 = 1 << 16;
 /// Waits before a redelivery: a quick one for what was a passing fault, longer ones for what keeps failing.
 const MIN_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(30);
@@ -33,7 +38,7 @@ const GIVE_BACK: Duration = Duration::from_millis(100);
 
 /// How the consumer wants its messages acknowledged.
 pub(super) enum Acks {
-    Each,
+    Each(Ledger),
     Prefix(Prefix<Receipt>),
 }
 
@@ -45,10 +50,10 @@ pub(super) struct Settler {
     /// Ticks after which the server wants to hear of an open message again.
     patience: u32,
     ack_due: Option<Instant>,
-    /// With one ack for a prefix: events to be tried again, by the time at which they are.
-    retries: VecDeque<(Instant, u64, u32)>,
-    /// Unreadable messages that were taken already and lie above the ack floor.
-    refused: HashSet<u64>,
+    /// Events that only the stream can bring again, by the time at which they are to be tried again.
+    retries: VecDeque<(Instant, Receipt)>,
+    /// Messages that were read from the stream in place of their delivery and lie above the ack floor.
+    read: HashSet<u64>,
 }
 
 impl Settler {
@@ -62,53 +67,64 @@ impl Settler {
             patience: u32::try_from(patience).unwrap_or(u32::MAX).max(1),
             ack_due: None,
             retries: VecDeque::new(),
-            refused: HashSet::new(),
+            read: HashSet::new(),
         }
     }
 
-    /// A new consumer under the old name, acknowledged up to `floor`.
-    pub(super) fn start_over(&mut self, floor: Pair) {
+    /// Goes on with another connection.
+    pub(super) fn speak_through(&mut self, client: Client) {
+        self.client = client;
+    }
+
+    /// A new consumer under the old name, with so much of it acknowledged and delivered.
+    pub(super) fn start_over(&mut self, floor: Pair, delivered: Pair) {
         self.incarnation += 1;
         self.ack_due = None;
         self.retries.clear();
-        self.refused.clear();
-        if let Acks::Prefix(prefix) = &mut self.acks {
-            *prefix = Prefix::new(floor.sequence, floor.delivery);
+        self.read.clear();
+        match &mut self.acks {
+            Acks::Each(ledger) => *ledger = Ledger::new(floor, delivered),
+            Acks::Prefix(prefix) => *prefix = Prefix::new(floor.sequence, floor.delivery),
         }
     }
 
     /// Up to where everything is settled, if that is known here.
     pub(super) fn floor(&self) -> Option<u64> {
         match &self.acks {
-            Acks::Each => None,
+            Acks::Each(ledger) => ledger.floor(),
             Acks::Prefix(prefix) => Some(prefix.floor()),
         }
     }
 
-    pub(super) async fn settle(&mut self, receipt: Receipt, outcome: Outcome) -> anyhow::Result<()> {
+    pub(super) async fn settle(&mut self, receipt: Receipt, outcome: Outcome) {
         if receipt.incarnation != self.incarnation {
-            return Ok(());
+            return;
         }
         match (&mut self.acks, outcome) {
-            (Acks::Each, Outcome::Done) => self.acknowledge(receipt.reply).await,
-            (Acks::Each, Outcome::Dead(reason)) => self.publish(receipt.reply, format!("+TERM {reason}")).await,
-            (Acks::Each, Outcome::Retry(wait)) => {
-                self.publish(receipt.reply, nak(wait.max(retry_wait(receipt.attempt)))).await
+            (Acks::Each(ledger), Outcome::Done) => {
+                ledger.settle(receipt.sequence);
+                self.acknowledge(receipt.reply).await;
             }
-            // An ack of what follows would settle this one too, so it stays open here.
-            (Acks::Prefix(_), Outcome::Retry(wait)) => {
+            (Acks::Each(ledger), Outcome::Dead(reason)) => {
+                ledger.settle(receipt.sequence);
+                self.publish(receipt.reply, format!("+TERM {reason}")).await;
+            }
+            (Acks::Each(ledger), Outcome::Retry(wait)) if receipt.is_delivered => {
+                ledger.give_back(receipt.sequence);
+                self.publish(receipt.reply, nak(wait.max(retry_wait(receipt.attempt)))).await;
+            }
+            // With one ack for a prefix, that of what follows would settle this one too, so it stays open here.
+            (_, Outcome::Retry(wait)) => {
                 let due = Instant::now() + wait.max(retry_wait(receipt.attempt));
-                self.retries.push_back((due, receipt.sequence, receipt.attempt + 1));
-                Ok(())
+                self.retries.push_back((due, receipt));
             }
             (Acks::Prefix(prefix), Outcome::Done | Outcome::Dead(_)) => {
                 prefix.settle(receipt.sequence, receipt);
                 match prefix.settled() {
-                    0 => Ok(()),
+                    0 => {}
                     PREFIX_COUNT.. => self.ack_prefix().await,
                     _ => {
                         self.ack_due.get_or_insert_with(|| Instant::now() + PREFIX_DELAY);
-                        Ok(())
                     }
                 }
             }
@@ -120,56 +136,74 @@ impl Settler {
         self.ack_due
     }
 
-    pub(super) async fn ack_prefix(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn ack_prefix(&mut self) {
         self.ack_due = None;
-        match &mut self.acks {
-            Acks::Prefix(prefix) => match prefix.take_settled() {
-                Some(last) => self.acknowledge(last.reply).await,
-                None => Ok(()),
-            },
-            Acks::Each => Ok(()),
+        if let Acks::Prefix(prefix) = &mut self.acks
+            && let Some(last) = prefix.take_settled()
+        {
+            self.acknowledge(last.reply).await;
         }
     }
 
-    pub(super) async fn acknowledge(&self, reply: Subject) -> anyhow::Result<()> {
-        self.publish(reply, Bytes::from_static(b"+ACK")).await
+    /// After a cut: acks may have been lost with it. The server has so much acknowledged and delivered, and so many
+    /// messages open.
+    pub(super) async fn acknowledge_again(&self, settings: &config::JetStreamSource, info: &Info) {
+        let floor = info.floor().sequence;
+        match &self.acks {
+            // The next ack covers it. Said again behind a backup that came back, one would cover what nobody has seen.
+            Acks::Prefix(_) => {}
+            // Given back, what is settled here comes again at once and is acknowledged then. To acknowledge a sequence
+            // that was perhaps another consumer's could remove its message from a work queue.
+            Acks::Each(ledger) if ledger.may_lack_acks(info) && ledger.seen() - floor < MOST_AGAIN => {
+                let delivery = info.delivered.delivery;
+                for sequence in (floor + 1..=ledger.seen()).filter(|sequence| ledger.fit(*sequence, 0) == Fit::AckLost)
+                {
+                    let position = Position { attempt: 1, sequence, delivery };
+                    self.publish(position.reply(&settings.stream, &settings.durable), "-NAK").await;
+                }
+            }
+            Acks::Each(_) => {}
+        }
+    }
+
+    pub(super) async fn acknowledge(&self, reply: Subject) {
+        self.publish(reply, Bytes::from_static(b"+ACK")).await;
     }
 
     /// A message that was delivered to us and will not be taken.
-    pub(super) async fn give_back(&self, reply: Option<Subject>) -> anyhow::Result<()> {
-        match reply {
-            Some(reply) => self.publish(reply, nak(GIVE_BACK)).await,
-            None => Ok(()),
+    pub(super) async fn give_back(&self, reply: Option<Subject>) {
+        if let Some(reply) = reply {
+            self.publish(reply, nak(GIVE_BACK)).await;
         }
     }
 
     /// Says it for all of which the server has not heard for a while.
-    pub(super) async fn say_in_progress(
-        &self,
-        intake: &mut Intake<Receipt>,
-        pull: &mut Pull,
-        tick: u32,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn say_in_progress(&mut self, intake: &mut Intake<Receipt>, pull: &mut Pull, tick: u32) {
+        let (patience, incarnation) = (self.patience, self.incarnation);
         let is_due = |told: &mut u32| {
-            let is_due = tick.wrapping_sub(*told) >= self.patience;
+            let is_due = tick.wrapping_sub(*told) >= patience;
             if is_due {
                 *told = tick;
             }
             is_due
         };
-        for receipt in intake.receipts() {
-            if receipt.incarnation == self.incarnation && is_due(&mut receipt.told) {
-                self.publish(receipt.reply.clone(), Bytes::from_static(b"+WPI")).await?;
+        let mut due = Vec::new();
+        let retried = self.retries.iter_mut().map(|(_, receipt)| receipt);
+        for receipt in intake.receipts().chain(retried) {
+            if receipt.incarnation == incarnation && is_due(&mut receipt.told) {
+                due.push(receipt.reply.clone());
             }
         }
         for (message, told) in pull.waiting() {
             if let Some(reply) = &message.reply
                 && is_due(told)
             {
-                self.publish(reply.clone(), Bytes::from_static(b"+WPI")).await?;
+                due.push(reply.clone());
             }
         }
-        Ok(())
+        for reply in due {
+            self.publish(reply, Bytes::from_static(b"+WPI")).await;
+        }
     }
 
     /// The events that are to be tried again now.
@@ -177,23 +211,41 @@ impl Settler {
         let now = Instant::now();
         let (due, later) = self.retries.drain(..).partition::<Vec<_>, _>(|(due, ..)| *due <= now);
         self.retries = later.into();
-        due.into_iter()
-            .map(|(_, sequence, attempt)| Reading {
-                next: sequence,
-                end: sequence + 1,
-                purpose: Purpose::Retry { attempt },
-            })
-            .collect()
+        let reading = |receipt: Receipt| Reading {
+            next: receipt.sequence,
+            end: receipt.sequence + 1,
+            purpose: Purpose::Retry { attempt: receipt.attempt + 1 },
+        };
+        due.into_iter().map(|(_, receipt)| reading(receipt)).collect()
     }
 
     /// Notes a message as open whose delivery was lost. Says whether it is new.
     pub(super) fn enter_lost(&mut self, sequence: u64) -> bool {
         match &mut self.acks {
-            Acks::Prefix(prefix) if sequence > prefix.seen() => {
-                prefix.enter_lost(sequence);
-                true
+            Acks::Prefix(prefix) if sequence > prefix.seen() => prefix.enter_lost(sequence),
+            Acks::Each(ledger) if sequence > ledger.seen() => ledger.enter_lost(sequence),
+            Acks::Prefix(_) | Acks::Each(_) => return false,
+        }
+        true
+    }
+
+    /// Notes a message as open that was read from the stream because its delivery may never arrive. Says whether it is to
+    /// be taken: once, and not while it is worked on.
+    pub(super) fn enter_read(&mut self, sequence: u64) -> bool {
+        match &mut self.acks {
+            Acks::Each(ledger) if !ledger.is_open(sequence) && self.read.insert(sequence) => {
+                ledger.enter_lost(sequence)
             }
-            Acks::Prefix(_) | Acks::Each => false,
+            Acks::Prefix(_) | Acks::Each(_) => return false,
+        }
+        true
+    }
+
+    /// Nothing is missing up to this sequence, and this is the delivery that brought it.
+    pub(super) fn passed(&mut self, sequence: u64, delivery: u64) {
+        match &mut self.acks {
+            Acks::Prefix(prefix) => prefix.passed(sequence, delivery),
+            Acks::Each(ledger) => ledger.passed(sequence, delivery),
         }
     }
 
@@ -201,26 +253,28 @@ impl Settler {
     pub(super) fn delivery_of(&self, sequence: u64) -> u64 {
         match &self.acks {
             Acks::Prefix(prefix) => prefix.delivery_of(sequence).unwrap_or_default(),
-            Acks::Each => 0,
+            Acks::Each(_) => 0,
         }
     }
 
-    /// Whether this unreadable message is met for the first time.
-    pub(super) fn refuse_once(&mut self, sequence: u64) -> bool {
-        self.refused.insert(sequence)
+    /// The server has everything up to here as settled.
+    pub(super) fn know(&mut self, floor: u64) {
+        self.read.retain(|sequence| *sequence > floor);
+        if let Acks::Each(ledger) = &mut self.acks {
+            ledger.know(floor);
+        }
     }
 
-    pub(super) fn forget_refused(&mut self, floor: u64) {
-        self.refused.retain(|sequence| *sequence > floor);
-    }
-
-    async fn publish(&self, reply: Subject, what: impl Into<Bytes>) -> anyhow::Result<()> {
+    /// Fails only when the client has ended. That is noticed where messages come from, and the message comes again.
+    async fn publish(&self, reply: Subject, what: impl Into<Bytes>) {
         let message = OutboundMessage { subject: reply, payload: what.into(), reply: None, headers: None };
-        Ok(self.client.publish_message(message).await?)
+        if let Err(error) = self.client.publish_message(message).await {
+            tracing::debug!(%error, "can't tell the server how a message ended");
+        }
     }
 }
 
-fn nak(wait: Duration) -> String {
+pub(super) fn nak(wait: Duration) -> String {
     format!(r#"-NAK {{"delay": {}}}"#, wait.as_nanos())
 }
 

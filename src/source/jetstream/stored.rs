@@ -22,7 +22,7 @@ pub(super) struct Stored {
     /// The header block as it is on the wire.
     headers: Vec<u8>,
     pub(super) payload: Bytes,
-    /// Unix nanoseconds.
+    /// When it was stored, in Unix nanoseconds.
     pub(super) stored_at: i64,
 }
 
@@ -75,25 +75,38 @@ impl Stored {
         }
     }
 
-    /// The headers, and the reason code when the client would break off over this message.
+    /// The headers as far as they go, and the reason code when the client can't read this message. Whatever the block
+    /// holds, there is an answer.
     pub(super) fn headers(&self) -> (Headers, Option<&'static str>) {
         let text = String::from_utf8_lossy(&self.headers);
         let mut reason = matches!(text, std::borrow::Cow::Owned(_)).then_some("headers_not_utf8");
+        let mut bad = || reason = reason.or(Some("bad_headers"));
         let mut headers = Headers::default();
-        for line in text.lines().skip(1).filter(|line| !line.is_empty()) {
-            match line.split_once(':') {
-                Some((name, value)) if name.chars().all(|c| c.is_ascii_graphic()) => {
-                    headers.push(name, value.trim());
-                }
-                Some((name, value)) => {
-                    reason = reason.or(Some("bad_headers"));
-                    headers.push(name, value.trim());
-                }
-                None => {
-                    reason = reason.or(Some("bad_headers"));
-                    headers.push("", line);
-                }
+        let mut lines = text.lines().peekable();
+        match lines.next().map(|version| version.strip_prefix("NATS/1.0").map(str::trim)) {
+            None => {}
+            // A publisher may set a status. The client takes three digits for one.
+            Some(Some(status)) if is_status(status) => {}
+            Some(_) => bad(),
+        }
+        while let Some(line) = lines.next() {
+            if line.is_empty() {
+                continue;
             }
+            let Some((name, value)) = line.split_once(':') else {
+                bad();
+                headers.push("", line);
+                continue;
+            };
+            let mut value = value.trim_start().to_owned();
+            while let Some(folded) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
+                value.push_str(folded);
+            }
+            let value = value.trim_end();
+            if !name.chars().all(|c| c.is_ascii_graphic()) || value.contains(['\r', '\n']) {
+                bad();
+            }
+            headers.push(name, value);
         }
         // The server's JSON has replaced what is not UTF-8; other white space than the protocol's splits its line.
         if self.subject.contains(|c: char| c == char::REPLACEMENT_CHARACTER || c.is_whitespace()) {
@@ -107,18 +120,21 @@ impl Stored {
     }
 }
 
+/// What may stand behind the version: nothing, or a status and what it means.
+fn is_status(text: &str) -> bool {
+    let code = text.split_once(' ').map_or(text, |(code, _)| code.trim());
+    code.is_empty() || code.len() == 3 && code.starts_with(|c| c != '0') && code.bytes().all(|c| c.is_ascii_digit())
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn stored(subject: &str, headers: &[u8]) -> Stored {
-        Stored {
-            sequence: 1,
-            subject: subject.to_owned(),
-            headers: headers.to_vec(),
-            payload: Bytes::new(),
-            stored_at: 0,
-        }
+        let (subject, headers) = (subject.to_owned(), headers.to_vec());
+        Stored { sequence: 1, subject, headers, payload: Bytes::new(), stored_at: 0 }
     }
 
     fn reason(subject: &str, headers: &[u8]) -> Option<&'static str> {
@@ -134,6 +150,13 @@ mod tests {
             ("a", b"NATS/1.0\r\nA: \xff\xfe\r\n\r\n", Some("headers_not_utf8")),
             ("a", b"NATS/1.0\r\nno colon\r\n\r\n", Some("bad_headers")),
             ("a", b"NATS/1.0\r\nna me: x\r\n\r\n", Some("bad_headers")),
+            ("a", b"NATS/1.0\r\n: x\r\n\r\n", None),
+            ("a", b"NATS/1.0\r\nA: b\rc\r\n\r\n", Some("bad_headers")),
+            ("a", b"NATS/1.0\r\nA: b\r\r\n\r\n", None),
+            ("a", b"NATS/1.0\r\nA: b\r\n c\r\n\r\n", None),
+            ("a", b"NATS/1.0 503 no\r\n\r\n", None),
+            ("a", b"NATS/1.0 late\r\n\r\n", Some("bad_headers")),
+            ("a", b"NATS/2.0\r\n\r\n", Some("bad_headers")),
             ("a\u{fffd}", b"", Some("bad_subject")),
             ("a\u{a0}b", b"", Some("bad_subject")),
         ] {
@@ -146,5 +169,16 @@ mod tests {
         let (headers, _) = stored("a", b"NATS/1.0\r\nGood: one\r\nBad: x\xffy\r\n\r\n").headers();
         let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         assert_eq!(headers, [("Good", "one"), ("Bad", "x\u{fffd}y")]);
+    }
+
+    proptest! {
+        /// Whatever is in a block, there is an answer, and what is no header shows in the reason.
+        #[test]
+        fn every_block_has_an_answer(block in prop::collection::vec(any::<u8>(), 0..200)) {
+            let (headers, reason) = stored("a", &[b"NATS/1.0\r\n", &block[..]].concat()).headers();
+            for (name, value) in headers.iter().filter(|_| reason.is_none()) {
+                prop_assert!(!name.contains(' ') && !value.contains(['\r', '\n']));
+            }
+        }
     }
 }

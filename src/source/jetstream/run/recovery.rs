@@ -1,18 +1,24 @@
 //! What to do when the server falls silent, restarts, or loses the consumer, and about deliveries that did not arrive.
 
-use std::{collections::VecDeque, pin::Pin, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    pin::Pin,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use crate::{
     ack::Outcome,
+    config::AckMode,
     nats::{ApiError, Connection, Position, code},
     source::jetstream::{
         Receipt,
-        consumer::{ConsumerError, Info},
+        consumer::{ConsumerError, Info, Limits},
         messages,
+        pull::EXPIRES,
         reading::{Purpose, Reading},
-        run::{Run, now},
+        run::{Run, now, takeover::take_over},
         settle::Acks,
         stored::Stored,
     },
@@ -22,6 +28,11 @@ use crate::{
 const CUT_WINDOW: Duration = Duration::from_secs(10);
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(5);
+/// After a cut the server may go on delivering to pulls of the old connection for as long as they last.
+const TROUBLE: Duration = EXPIRES.saturating_mul(2);
+const SHARED: &str = "others read the consumer too: order holds among what each of them gets";
+/// How often the server is asked how the consumer is doing when nothing is wrong: others may change it.
+const ASK_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Recovery {
     /// What the server last said.
@@ -33,6 +44,15 @@ pub(super) struct Recovery {
     pub(super) unsure: bool,
     /// Because no message has come for a while.
     watching: bool,
+    /// Because the connection was made anew. Until the answer is there nothing is taken.
+    reconnected: bool,
+    /// The stream holds other messages than before.
+    rewound: bool,
+    /// What was delivered before is to be taken over, if nobody else reads the consumer. Until then nothing is taken.
+    entering: bool,
+    /// Until then deliveries may have been lost.
+    trouble: Option<Instant>,
+    asked: Instant,
     /// A question to the server, one at a time.
     pub(super) errand: Option<Errand>,
     /// No errand before this time: the last one failed.
@@ -49,6 +69,7 @@ type Errand = Pin<Box<dyn Future<Output = Found> + Send>>;
 pub(super) enum Found {
     Info(Result<Info, ApiError>),
     Consumer(Result<(Info, String), ConsumerError>),
+    TakenOver(Result<(Info, bool), ApiError>),
     Stored(Result<Option<Stored>, ApiError>),
 }
 
@@ -58,6 +79,8 @@ struct Cuts {
     server: String,
     last: Option<Instant>,
     suspicious: bool,
+    /// The last such message was looked for and not found: the client can't read something that we take for sound.
+    in_vain: bool,
 }
 
 impl Recovery {
@@ -68,6 +91,11 @@ impl Recovery {
             lost: false,
             unsure: false,
             watching: false,
+            reconnected: false,
+            rewound: false,
+            entering: false,
+            trouble: None,
+            asked: Instant::now(),
             errand: None,
             not_before: None,
             wait: MIN_WAIT,
@@ -75,6 +103,15 @@ impl Recovery {
             epoch: connection.epoch(),
             cuts: Cuts { server: connection.client().server_info().server_id, ..Cuts::default() },
         }
+    }
+
+    /// Nothing is left to be found out or read before messages are taken.
+    pub(super) fn is_over(&self) -> bool {
+        self.readings.is_empty() && !self.reconnected && !self.entering
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.info.limits()
     }
 
     /// Asks the server whether there is anything that it should have delivered.
@@ -88,6 +125,7 @@ impl Run {
     pub(super) fn asked_in_vain(&mut self) {
         // Once may be an accident.
         self.recovery.unsure |= self.clock.missed > 1;
+        self.recovery.trouble = Some(Instant::now() + TROUBLE);
         self.pull.forget();
         let subject = self.consumer.pull_subject();
         let denial = self.connection.denied_since(0, |denial| denial.subject == subject || !denial.publish);
@@ -97,18 +135,71 @@ impl Run {
     }
 
     pub(super) fn look_at_connection(&mut self) {
-        self.intake.connected(self.connection.is_connected());
+        self.intake.connected(self.connection.is_connected() && !self.pull.is_refused());
         let epoch = self.connection.epoch();
         if epoch == self.recovery.epoch {
             return;
         }
         self.recovery.epoch = epoch;
         self.pull.forget();
+        self.has_reconnected();
+        let server = self.connection.client().server_info().server_id;
+        let is_suspicious = self.recovery.cuts.is_suspicious(server, self.consumer.settings.ack_wait);
+        self.recovery.cuts.suspicious |= is_suspicious;
+        self.recovery.cuts.in_vain &= is_suspicious;
+    }
+
+    /// The client is another one, because the last one ended over what it was sent.
+    pub(super) fn is_renewed(&mut self) {
+        self.recovery.epoch = self.connection.epoch();
+        self.recovery.errand = None;
+        self.recovery.cuts.suspicious = true;
+        self.intake.connected(self.connection.is_connected());
+        self.has_reconnected();
+    }
+
+    fn has_reconnected(&mut self) {
         self.recovery.not_before = None;
         // The consumer may be gone, and with it what it had delivered.
-        self.recovery.unsure = true;
-        let server = self.connection.client().server_info().server_id;
-        self.recovery.cuts.suspicious |= self.recovery.cuts.is_suspicious(server, self.consumer.settings.ack_wait);
+        (self.recovery.unsure, self.recovery.reconnected) = (true, true);
+        self.recovery.trouble = Some(Instant::now() + TROUBLE);
+    }
+
+    /// Whether a delivery that is missing was lost. Where nothing was wrong lately, somebody else has it.
+    pub(super) fn may_have_lost(&mut self) -> bool {
+        let is_likely = self.recovery.trouble.is_some_and(|time| time > Instant::now());
+        match &self.settler.acks {
+            Acks::Prefix(_) => true,
+            Acks::Each(_) if is_likely => true,
+            Acks::Each(_) => {
+                self.share();
+                false
+            }
+        }
+    }
+
+    /// Others read the consumer too.
+    fn share(&mut self) {
+        if let Acks::Each(ledger) = &mut self.settler.acks
+            && ledger.share()
+        {
+            tracing::info!(source = self.origin.source, "{SHARED}");
+        }
+    }
+
+    pub(super) fn ask_now_and_then(&mut self) {
+        if self.recovery.asked.elapsed() > ASK_EVERY {
+            self.recovery.asked = Instant::now();
+            self.recovery.unsure = true;
+        }
+    }
+
+    /// What was delivered to somebody before us.
+    pub(super) fn enter(&mut self, info: Info) {
+        match &self.settler.acks {
+            Acks::Prefix(_) => self.read_what_was_lost(info),
+            Acks::Each(_) => self.recovery.entering = self.consumer.settings.ack == AckMode::Auto,
+        }
     }
 
     pub(super) fn start_errand(&mut self) {
@@ -118,13 +209,19 @@ impl Run {
         let consumer = self.consumer.clone();
         if self.recovery.lost {
             let (floor, stream_created) = (
-                self.settler.floor().unwrap_or(self.recovery.info.ack_floor.sequence),
+                self.settler.floor().unwrap_or(self.recovery.info.floor().sequence),
                 self.recovery.stream_created.clone(),
             );
             self.recovery.errand =
                 Some(Box::pin(async move { Found::Consumer(consumer.again(floor, &stream_created).await) }));
         } else if std::mem::take(&mut self.recovery.unsure) {
             self.recovery.errand = Some(Box::pin(async move { Found::Info(consumer.info().await) }));
+        } else if self.recovery.entering {
+            let open: HashSet<_> = match &self.settler.acks {
+                Acks::Each(ledger) => ledger.unsettled().into_iter().collect(),
+                Acks::Prefix(_) => HashSet::new(),
+            };
+            self.recovery.errand = Some(Box::pin(async move { Found::TakenOver(take_over(consumer, open).await) }));
         } else if let Some(reading) = self.recovery.readings.front() {
             let next = reading.next;
             self.recovery.errand = Some(Box::pin(async move {
@@ -154,20 +251,43 @@ impl Run {
                 self.recovery.stream_created = stream_created;
                 self.recovery.lost = false;
                 tracing::info!(source = self.origin.source, "consumer is there again");
-                self.start_over(info).await
+                self.start_over(info).await;
+                Ok(())
             }
             Found::Consumer(Err(error)) if error.is_passing() => {
                 self.failed("can't have the consumer again", error.into());
                 Ok(())
             }
             Found::Consumer(Err(error)) => Err(error.into()),
+            Found::TakenOver(Ok((info, is_alone))) => {
+                self.succeeded();
+                self.recovery.entering = false;
+                match &mut self.settler.acks {
+                    Acks::Each(ledger) if is_alone => {
+                        ledger.read_alone(info.floor(), info.delivered, info.num_ack_pending);
+                    }
+                    _ => self.share(),
+                }
+                self.recovery.info = info;
+                Ok(())
+            }
+            Found::TakenOver(Err(error)) => {
+                if matches!(error.code(), Some(code::CONSUMER_NOT_FOUND | code::STREAM_NOT_FOUND)) {
+                    self.lose("the server does not know it");
+                } else {
+                    self.failed("can't take over what was delivered before", error.into());
+                }
+                Ok(())
+            }
             Found::Stored(Ok(stored)) => {
                 self.succeeded();
-                self.read(stored).await
+                self.read(stored).await;
+                Ok(())
             }
             Found::Stored(Err(error)) => {
-                let purpose = self.recovery.readings.front().map(|reading| reading.purpose);
-                if purpose == Some(Purpose::Unreadable) && matches!(error, ApiError::NoPermission(_)) {
+                if let (ApiError::NoPermission(_), Acks::Each(ledger)) = (&error, &mut self.settler.acks) {
+                    // It comes again by itself, later than what follows.
+                    let _ = ledger.share();
                     self.recovery.readings.pop_front();
                 }
                 self.failed("can't read a message that was lost on the way", error.into());
@@ -203,59 +323,106 @@ impl Run {
 
     /// Takes notice of how the consumer is doing.
     async fn inform(&mut self, info: Info) -> anyhow::Result<()> {
-        if info.created != self.recovery.info.created {
+        self.consumer.check(&info)?;
+        let is_another = info.created != self.recovery.info.created;
+        if is_another {
             tracing::warn!(source = self.origin.source, "somebody has created the consumer again");
-            return self.start_over(info).await;
         }
-        let may_deliver = info.num_pending > 0 && info.num_ack_pending < self.consumer.in_flight && !info.paused;
-        let is_expected = std::mem::take(&mut self.recovery.watching) && self.takes() && self.pull.is_under_way();
-        if may_deliver && is_expected {
-            tracing::warn!(
-                source = self.origin.source,
-                pending = info.num_pending,
-                "server has messages and delivers none, subscribing anew"
-            );
-            self.pull.reopen(self.clock.now).await?;
+        if std::mem::take(&mut self.recovery.rewound) || is_another {
+            self.start_over(info).await;
+            return Ok(());
         }
-        self.read_what_was_lost(info);
+        self.pull.keep_to(&self.consumer, info.limits());
+        self.settler.know(info.floor().sequence);
+        let was_watching = std::mem::take(&mut self.recovery.watching);
+        if std::mem::take(&mut self.recovery.reconnected) {
+            self.settler.acknowledge_again(&self.consumer.settings, &info).await;
+            self.read_what_was_lost(info);
+            return Ok(());
+        }
+        if was_watching {
+            let may_deliver = info.num_pending > 0 && info.num_ack_pending < self.consumer.in_flight && !info.paused;
+            if may_deliver && self.takes() && self.pull.is_under_way() {
+                tracing::warn!(
+                    source = self.origin.source,
+                    pending = info.num_pending,
+                    "server has messages and delivers none, subscribing anew"
+                );
+                self.recovery.trouble = Some(Instant::now() + TROUBLE);
+                // An error is the end of the client, which is noticed elsewhere.
+                let _ = self.pull.reopen(self.clock.now).await;
+            }
+            self.read_what_was_lost(info);
+        } else {
+            self.recovery.info = info;
+        }
         Ok(())
     }
 
     /// Plans to read what was delivered and did not arrive, as far as nobody else will take care of it.
     pub(super) fn read_what_was_lost(&mut self, info: Info) {
         let end = info.delivered.sequence + 1;
-        let is_planned = self.recovery.readings.iter().any(|reading| reading.end >= end);
-        match &self.settler.acks {
+        let hole = Purpose::Hole { delivery: info.delivered.delivery };
+        let suspicious = std::mem::take(&mut self.recovery.cuts.suspicious);
+        let readings = &mut self.recovery.readings;
+        let is_planned = readings.iter().any(|reading| reading.end >= end);
+        match &mut self.settler.acks {
             Acks::Prefix(prefix) => {
                 if info.delivered.sequence > prefix.seen() && !is_planned {
-                    let purpose = Purpose::Hole { delivery: info.delivered.delivery };
-                    self.recovery.readings.push_back(Reading { next: prefix.seen() + 1, end, purpose });
+                    readings.push_back(Reading { next: prefix.seen() + 1, end, purpose: hole });
                 }
             }
-            Acks::Each => {
-                let may_be_lost = info.num_ack_pending > self.intake.open();
-                if std::mem::take(&mut self.recovery.cuts.suspicious) && may_be_lost && !is_planned {
-                    let next = info.ack_floor.sequence + 1;
-                    self.recovery.readings.push_back(Reading { next, end, purpose: Purpose::Unreadable });
+            Acks::Each(ledger) => {
+                // Lost deliveries are open, and no more can be than the consumer says. Others settle theirs.
+                let are_there_others = ledger.missed(info.delivered.delivery) > info.num_ack_pending as u64;
+                if are_there_others && ledger.share() {
+                    tracing::info!(source = self.origin.source, "{SHARED}");
                 }
-                self.settler.forget_refused(info.ack_floor.sequence);
+                let unknown = ledger.unknown();
+                if ledger.is_alone() && (unknown.is_empty() || suspicious) {
+                    if !unknown.is_empty() && !is_planned {
+                        let purpose = Purpose::Unreadable { all: true };
+                        readings.push_back(Reading { next: unknown.start, end: unknown.end, purpose });
+                    }
+                    if info.delivered.sequence > ledger.seen() && !is_planned {
+                        readings.push_back(Reading { next: ledger.seen() + 1, end, purpose: hole });
+                    }
+                } else if suspicious && info.num_ack_pending > self.intake.open() && !is_planned {
+                    let purpose = Purpose::Unreadable { all: std::mem::replace(&mut self.recovery.cuts.in_vain, true) };
+                    readings.push_back(Reading { next: info.floor().sequence + 1, end, purpose });
+                } else if readings.is_empty() {
+                    self.recovery.entering = self.consumer.settings.ack == AckMode::Auto;
+                }
             }
         }
         self.recovery.info = info;
     }
 
     /// The consumer is another one: what the old one delivered counts no more, and comes again.
-    async fn start_over(&mut self, info: Info) -> anyhow::Result<()> {
-        self.settler.start_over(info.ack_floor);
+    async fn start_over(&mut self, info: Info) {
+        self.settler.start_over(info.floor(), info.delivered);
+        self.youngest = i64::MIN;
         self.recovery.readings.clear();
-        self.pull.start_over().await?;
-        self.read_what_was_lost(info);
-        Ok(())
+        self.recovery.reconnected = false;
+        // An error is the end of the client, which is noticed elsewhere.
+        let _ = self.pull.start_over().await;
+        self.pull.keep_to(&self.consumer, info.limits());
+        self.recovery.info = info.clone();
+        self.enter(info);
+    }
+
+    /// The stream has come back from a backup and holds other messages under sequences that we have seen.
+    pub(super) fn rewind(&mut self) {
+        tracing::warn!(
+            source = self.origin.source,
+            "the stream has gone back in time: beginning again at what is open"
+        );
+        (self.recovery.unsure, self.recovery.reconnected, self.recovery.rewound) = (true, true, true);
     }
 
     /// Takes one message that was read from the stream.
-    async fn read(&mut self, stored: Option<Stored>) -> anyhow::Result<()> {
-        let Some(reading) = self.recovery.readings.front_mut() else { return Ok(()) };
+    async fn read(&mut self, stored: Option<Stored>) {
+        let Some(reading) = self.recovery.readings.front_mut() else { return };
         let stored = stored.filter(|stored| stored.sequence < reading.end);
         let purpose = reading.purpose;
         reading.next = stored.as_ref().map_or(reading.end, |stored| stored.sequence + 1);
@@ -266,34 +433,40 @@ impl Run {
         } else if let Purpose::Retry { attempt } = purpose {
             // Deleted from the stream: there is nothing left to try again.
             let receipt = self.receipt_unseen(end - 1, attempt);
-            self.settler.settle(receipt, Outcome::Done).await?;
+            self.settler.settle(receipt, Outcome::Done).await;
         }
         if is_over {
             self.recovery.readings.pop_front();
-            if let (Acks::Prefix(prefix), Purpose::Hole { delivery }) = (&mut self.settler.acks, purpose) {
-                prefix.passed(end - 1, delivery);
+            match (purpose, &self.settler.acks) {
+                (Purpose::Hole { delivery }, _) => self.settler.passed(end - 1, delivery),
+                // All that nobody knew of is open or settled here by now.
+                (Purpose::Unreadable { all: true }, Acks::Each(ledger)) if ledger.is_alone() => {
+                    self.settler.know(end - 1)
+                }
+                _ => {}
             }
         }
-        Ok(())
     }
 
     fn take_stored(&mut self, stored: &Stored, purpose: Purpose) {
         let (headers, unreadable) = stored.headers();
         let is_wanted = match purpose {
             Purpose::Hole { .. } => self.settler.enter_lost(stored.sequence),
-            Purpose::Unreadable => unreadable.is_some() && self.settler.refuse_once(stored.sequence),
+            Purpose::Unreadable { all } => (all || unreadable.is_some()) && self.settler.enter_read(stored.sequence),
             Purpose::Retry { .. } => true,
         };
         if !is_wanted {
             return;
         }
+        self.recovery.cuts.in_vain &= unreadable.is_none();
+        self.youngest = self.youngest.max(stored.stored_at);
         let attempt = if let Purpose::Retry { attempt } = purpose { attempt } else { 1 };
         let receipt = self.receipt_unseen(stored.sequence, attempt);
         let message = messages::stored(stored, headers, attempt, &self.origin, now());
         match unreadable {
             None => self.push(message, receipt),
             Some(reason) => {
-                let detail = "the NATS client gives the connection up over this message";
+                let detail = "the NATS client can't read this message";
                 self.intake.refuse(message.into_event(), receipt, reason, detail);
             }
         }
@@ -303,7 +476,7 @@ impl Run {
     fn receipt_unseen(&self, sequence: u64, attempt: u32) -> Receipt {
         let position = Position { attempt, sequence, delivery: self.settler.delivery_of(sequence) };
         let settings = &self.consumer.settings;
-        self.receipt(position.reply(&settings.stream, &settings.durable), position)
+        self.receipt(position.reply(&settings.stream, &settings.durable), position, false)
     }
 }
 

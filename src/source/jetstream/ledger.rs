@@ -1,0 +1,320 @@
+//! What became of a consumer's messages where each has an ack of its own. While nobody else reads the consumer, it shows
+//! which deliveries did not arrive, and where the consumer has to go on if it is lost.
+
+use std::{collections::VecDeque, ops::Range};
+
+use super::{
+    consumer::{Info, Pair},
+    prefix::Fit,
+};
+
+/// Entries from which on settled ones in the middle are cleared away.
+const CROWDED: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// In the order of their sequences. Some are settled and wait for the ones before them.
+    entries: VecDeque<Entry>,
+    settled: usize,
+    /// The last sequence that was delivered, as far as we have heard.
+    seen: u64,
+    /// The delivery that brought it.
+    delivery: u64,
+    /// Nobody else reads the consumer: what is not there was lost on the way.
+    is_alone: bool,
+    /// Delivered while that was not so: whether it is settled only the server knows.
+    unknown: Range<u64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    sequence: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The server delivers it again.
+    GivenBack,
+    Settled,
+}
+
+impl Ledger {
+    /// Knows nothing of what was delivered so far.
+    pub(super) fn new(floor: Pair, delivered: Pair) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            settled: 0,
+            seen: delivered.sequence,
+            delivery: delivered.delivery,
+            is_alone: false,
+            unknown: floor.sequence + 1..delivered.sequence + 1,
+        }
+    }
+
+    /// Nobody else reads the consumer, which has delivered so much and has so many of it unsettled.
+    pub(super) fn read_alone(&mut self, floor: Pair, delivered: Pair, pending: usize) {
+        self.is_alone = true;
+        self.seen = self.seen.max(delivered.sequence);
+        self.delivery = delivered.delivery;
+        self.unknown = if pending > self.open() { floor.sequence + 1..self.seen + 1 } else { 0..0 };
+    }
+
+    /// Others may read the consumer too. Says whether that is new.
+    pub(super) fn share(&mut self) -> bool {
+        std::mem::take(&mut self.is_alone)
+    }
+
+    pub(super) fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Deliveries up to this one that did not arrive.
+    pub(super) fn missed(&self, delivery: u64) -> u64 {
+        delivery.saturating_sub(self.delivery)
+    }
+
+    /// Whether the server has more open than we, so much that acks must have been lost.
+    pub(super) fn may_lack_acks(&self, info: &Info) -> bool {
+        let missed = self.missed(info.delivered.delivery);
+        self.is_alone && self.seen >= info.floor().sequence && info.num_ack_pending as u64 > self.open() as u64 + missed
+    }
+
+    pub(super) fn unknown(&self) -> Range<u64> {
+        self.unknown.clone()
+    }
+
+    /// All of it is open or settled here by now, or settled up to where the server says.
+    pub(super) fn know(&mut self, floor: u64) {
+        self.unknown.start = self.unknown.start.max(floor + 1);
+        if self.unknown.is_empty() {
+            self.unknown = 0..0;
+        }
+    }
+
+    /// Messages that are neither settled nor away.
+    fn open(&self) -> usize {
+        self.entries.len() - self.settled
+    }
+
+    /// Sequences that are not settled here.
+    pub(super) fn unsettled(&self) -> Vec<u64> {
+        let unsettled = self.entries.iter().filter(|entry| entry.state != State::Settled);
+        unsettled.map(|entry| entry.sequence).collect()
+    }
+
+    /// Everything up to this sequence is settled; `None` where others may have a part in it.
+    pub(super) fn floor(&self) -> Option<u64> {
+        let first = self.entries.front().map_or(self.seen + 1, |first| first.sequence);
+        let first = if self.unknown.is_empty() { first } else { first.min(self.unknown.start) };
+        self.is_alone.then(|| first.saturating_sub(1))
+    }
+
+    pub(super) fn fit(&self, sequence: u64, delivery: u64) -> Fit {
+        if sequence > self.seen {
+            return if self.is_alone && delivery != self.delivery + 1 {
+                Fit::AfterHole(self.seen + 1)
+            } else {
+                Fit::Next
+            };
+        }
+        match self.find(sequence).map(|index| self.entries[index].state) {
+            Ok(State::Open) => Fit::Open,
+            Ok(State::GivenBack) => Fit::Next,
+            // Nobody else has it, so its ack was lost.
+            Ok(State::Settled) | Err(_) if self.is_alone && !self.unknown.contains(&sequence) => Fit::AckLost,
+            Ok(State::Settled) | Err(_) => Fit::Next,
+        }
+    }
+
+    /// Notes a message as open.
+    pub(super) fn enter(&mut self, sequence: u64, delivery: u64) {
+        if sequence > self.seen {
+            (self.seen, self.delivery) = (sequence, delivery);
+        } else {
+            self.repeated(delivery);
+        }
+        self.put(sequence);
+    }
+
+    /// As [`Self::enter`] for one whose delivery did not arrive.
+    pub(super) fn enter_lost(&mut self, sequence: u64) {
+        self.seen = self.seen.max(sequence);
+        self.put(sequence);
+    }
+
+    fn put(&mut self, sequence: u64) {
+        let entry = Entry { sequence, state: State::Open };
+        match self.find(sequence) {
+            Ok(index) => {
+                self.settled -= usize::from(self.entries[index].state == State::Settled);
+                self.entries[index] = entry;
+            }
+            Err(index) => self.entries.insert(index, entry),
+        }
+    }
+
+    /// A message has come once more.
+    pub(super) fn repeated(&mut self, delivery: u64) {
+        // Behind a lost delivery the hole must stay visible.
+        if delivery == self.delivery + 1 {
+            self.delivery = delivery;
+        }
+    }
+
+    /// Nothing is missing up to this sequence, and this is the delivery that brought it.
+    pub(super) fn passed(&mut self, sequence: u64, delivery: u64) {
+        self.seen = self.seen.max(sequence);
+        self.delivery = delivery;
+    }
+
+    pub(super) fn is_open(&self, sequence: u64) -> bool {
+        self.find(sequence).is_ok_and(|index| self.entries[index].state == State::Open)
+    }
+
+    pub(super) fn give_back(&mut self, sequence: u64) {
+        if let Ok(index) = self.find(sequence) {
+            self.entries[index].state = State::GivenBack;
+        }
+    }
+
+    pub(super) fn settle(&mut self, sequence: u64) {
+        let Ok(index) = self.find(sequence) else { return };
+        self.entries[index].state = State::Settled;
+        self.settled += 1;
+        while self.entries.pop_front_if(|first| first.state == State::Settled).is_some() {
+            self.settled -= 1;
+        }
+        if self.settled > self.entries.len() / 2 && self.entries.len() > CROWDED {
+            self.entries.retain(|entry| entry.state != State::Settled);
+            self.settled = 0;
+        }
+    }
+
+    fn find(&self, sequence: u64) -> Result<usize, usize> {
+        match self.entries.back() {
+            // Nearly always.
+            Some(last) if sequence > last.sequence => Err(self.entries.len()),
+            _ => self.entries.binary_search_by_key(&sequence, |entry| entry.sequence),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(sequence: u64) -> Pair {
+        Pair { delivery: sequence, sequence }
+    }
+
+    /// Alone from the beginning, with nothing delivered.
+    fn alone() -> Ledger {
+        let mut ledger = Ledger::new(at(0), at(0));
+        ledger.read_alone(at(0), at(0), 0);
+        ledger
+    }
+
+    #[test]
+    fn a_gap_is_a_loss_only_where_nobody_else_reads() {
+        let mut ledger = alone();
+        ledger.enter(5, 1);
+        assert_eq!(ledger.fit(9, 2), Fit::Next, "the stream may have gaps");
+        assert_eq!(ledger.fit(9, 3), Fit::AfterHole(6));
+        ledger.share();
+        assert_eq!(ledger.fit(9, 3), Fit::Next);
+        assert_eq!(ledger.floor(), None);
+    }
+
+    #[test]
+    fn what_comes_again_is_told_apart() {
+        let mut ledger = alone();
+        for sequence in 1..=4 {
+            ledger.enter(sequence, sequence);
+        }
+        ledger.settle(1);
+        ledger.give_back(2);
+        ledger.settle(3);
+        let fits: Vec<_> = (1..=4).map(|sequence| ledger.fit(sequence, 5)).collect();
+        assert_eq!(fits, [Fit::AckLost, Fit::Next, Fit::AckLost, Fit::Open]);
+        ledger.share();
+        // Another reader may have given back what was never ours.
+        assert_eq!(ledger.fit(1, 5), Fit::Next);
+    }
+
+    #[test]
+    fn what_an_earlier_process_left_is_never_taken_for_settled() {
+        let mut ledger = Ledger::new(at(10), at(20));
+        ledger.read_alone(at(10), at(20), 3);
+        assert_eq!((ledger.fit(11, 21), ledger.fit(10, 21), ledger.floor()), (Fit::Next, Fit::AckLost, Some(10)));
+        ledger.enter(12, 21);
+        ledger.settle(12);
+        assert_eq!((ledger.fit(11, 22), ledger.floor()), (Fit::Next, Some(10)), "11 may have been lost on the way");
+        ledger.know(20);
+        assert_eq!((ledger.fit(11, 22), ledger.floor()), (Fit::AckLost, Some(20)));
+    }
+
+    proptest! {
+        /// Against a model that remembers everything: whatever is taken, given back and settled, nothing that is not
+        /// settled is ever taken for settled or lies at or below the floor, and no more is kept than is of use.
+        #[test]
+        fn nothing_unsettled_is_forgotten(steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>()), 1..400)) {
+            let mut ledger = alone();
+            let mut model = BTreeMap::new();
+            let (mut next, mut delivery) = (1, 1);
+            for (step, index) in steps {
+                let having = |state: State, model: &BTreeMap<u64, State>| -> Vec<u64> {
+                    model.iter().filter(|(_, found)| **found == state).map(|(sequence, _)| *sequence).collect()
+                };
+                let (open, away) = (having(State::Open, &model), having(State::GivenBack, &model));
+                match step {
+                    1 if !open.is_empty() => {
+                        let sequence = *index.get(&open);
+                        ledger.settle(sequence);
+                        model.insert(sequence, State::Settled);
+                    }
+                    2 if !open.is_empty() => {
+                        let sequence = *index.get(&open);
+                        ledger.give_back(sequence);
+                        model.insert(sequence, State::GivenBack);
+                    }
+                    3 if !away.is_empty() => {
+                        let sequence = *index.get(&away);
+                        prop_assert_eq!(ledger.fit(sequence, delivery), Fit::Next);
+                        ledger.enter(sequence, delivery);
+                        delivery += 1;
+                        model.insert(sequence, State::Open);
+                    }
+                    _ => {
+                        prop_assert_eq!(ledger.fit(next, delivery), Fit::Next);
+                        ledger.enter(next, delivery);
+                        model.insert(next, State::Open);
+                        (next, delivery) = (next + 1, delivery + 1);
+                    }
+                }
+                let unsettled: BTreeSet<u64> =
+                    model.iter().filter(|(_, state)| **state != State::Settled).map(|(sequence, _)| *sequence).collect();
+                prop_assert!(ledger.unsettled().into_iter().eq(unsettled.iter().copied()));
+                prop_assert_eq!(ledger.floor(), Some(unsettled.first().map_or(next, |first| *first) - 1));
+                for (sequence, state) in &model {
+                    let expected = match state {
+                        State::Open => Fit::Open,
+                        State::GivenBack => Fit::Next,
+                        State::Settled => Fit::AckLost,
+                    };
+                    prop_assert_eq!(ledger.fit(*sequence, delivery), expected);
+                }
+                prop_assert!(ledger.entries.len() <= CROWDED + 2 * unsettled.len() + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Taking over what a consumer has delivered and nobody has settled, in the order of the stream.
+//!
+//! By itself the server delivers that again one `ack_wait` later, behind newer messages. Given back one by one it comes
+//! at once, in the order in which it was given back and before anything new: exactly what is not settled, whatever lies
+//! in between.
+//!
+//! That is for a consumer which nobody else reads. The server knows: pulls of others wait there, or deliveries and acks
+//! move. A lease would know for certain, but it takes a bucket, the permissions for it and a wait after each crash; and
+//! as each message has an ack of its own, a mistake costs repeats and nothing else.
+
+use std::{collections::HashSet, time::Duration};
+
+use tokio::time::sleep;
+
+use crate::{
+    nats::{ApiError, Position},
+    source::jetstream::{
+        consumer::{Consumer, Info},
+        settle,
+    },
+};
+
+/// How long nothing may move for a consumer to be taken for one that nobody reads.
+const LOOK: Duration = Duration::from_millis(300);
+/// How many sequences are given back at most: one event that is stuck for long holds the floor, and all behind it may
+/// be settled.
+const MOST: u64 = 1 << 20;
+
+/// How the consumer is doing, and whether nobody but us reads it. What is `open` here stays here.
+pub(super) async fn take_over(consumer: Consumer, open: HashSet<u64>) -> Result<(Info, bool), ApiError> {
+    let before = consumer.info().await?;
+    if before.num_waiting > 0 || before.num_ack_pending <= open.len() {
+        let is_alone = before.num_waiting == 0;
+        return Ok((before, is_alone));
+    }
+    sleep(LOOK).await;
+    let info = consumer.info().await?;
+    let is_alone = info.num_waiting == 0 && info.stands_as(&before);
+    if is_alone {
+        give_back(&consumer, &info, &open).await?;
+    }
+    Ok((info, is_alone))
+}
+
+async fn give_back(consumer: &Consumer, info: &Info, open: &HashSet<u64>) -> Result<(), ApiError> {
+    let (settings, client) = (&consumer.settings, consumer.connection.client());
+    let (first, last) = (info.floor().sequence + 1, info.delivered.sequence);
+    if last.saturating_sub(first) > MOST {
+        let (stream, consumer) = (&settings.stream, &settings.durable);
+        tracing::warn!(
+            stream,
+            consumer,
+            first,
+            last,
+            "too much lies behind an open event: the rest comes after `ack_wait`"
+        );
+        return Ok(());
+    }
+    // An older number would be one that the server takes for settled.
+    let reply = |sequence| {
+        let position = Position { attempt: 1, sequence, delivery: info.delivered.delivery };
+        position.reply(&settings.stream, &settings.durable)
+    };
+    let failed =
+        |error: anyhow::Error| ApiError::Failed(format!("$JS.ACK.{}.{}", settings.stream, settings.durable), error);
+    for sequence in (first..=last).filter(|sequence| !open.contains(sequence)) {
+        // With a delay it leaves the queue of redeliveries, where it may stand in the order of an earlier attempt.
+        let delayed = settle::nak(settings.ack_wait).into();
+        client.publish(reply(sequence), delayed).await.map_err(|error| failed(error.into()))?;
+        client.publish(reply(sequence), "-NAK".into()).await.map_err(|error| failed(error.into()))?;
+    }
+    // Pulls have a queue of their own in the server, so they must not leave before this is answered.
+    client.request(reply(last), "+WPI".into()).await.map_err(|error| failed(error.into()))?;
+    tracing::info!(
+        stream = settings.stream,
+        consumer = settings.durable,
+        pending = info.num_ack_pending,
+        "what was delivered and not settled comes first, in its order"
+    );
+    Ok(())
+}
