@@ -406,7 +406,8 @@ impl Current {
                 }
             };
             for refused in refused {
-                tracing::error!("not reloaded, what was good stays in force: {refused}");
+                let Problem { place, message, hint, .. } = refused;
+                tracing::error!(hint, "not reloaded, what was good stays in force: {place}: {message}");
             }
             if let Some(generation) = generation {
                 webhooks.send_if_modified(|current| {

@@ -1,10 +1,6 @@
 //! The command line: one subcommand a file. Each checks its input before it touches anything.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use refusal::{Kind, Refusal};
@@ -36,6 +32,7 @@ pub mod stop;
 pub mod streams;
 mod stretch;
 pub mod tail;
+mod terminal;
 pub mod webhooks;
 
 /// Exit codes, for scripts (L123).
@@ -157,12 +154,12 @@ fn runtime() -> Result<Runtime, Refusal> {
 
 fn version() -> anyhow::Result<ExitCode> {
     let contracts = crate::filter::CONTRACTS.join(", ");
-    writeln!(io::stdout(), "trommel {} (filter contract {contracts})", env!("CARGO_PKG_VERSION"))?;
+    writeln!(terminal::stdout(), "trommel {} (filter contract {contracts})", env!("CARGO_PKG_VERSION"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     // Nobody is left to tell when this fails too.
-    let _ = writeln!(io::stderr(), "error: {error:#}");
+    let _ = writeln!(terminal::stderr(), "error: {error:#}");
     ExitCode::from(exit::FAILED)
 }

@@ -29,12 +29,18 @@ enum Kept<T> {
     File { path: PathBuf, max_age: Duration, last: Mutex<Last<T>> },
 }
 
+/// How long the last good value of a file that is of no use any more lets others in. Long enough for whoever renews it,
+/// short enough for whoever empties or deletes it to take it back.
+pub const GRACE: Duration = Duration::from_mins(5);
+
 /// The last good value of a file.
 struct Last<T> {
     value: T,
     read: Instant,
-    /// Whether the file could not be used since, which was said.
-    is_stale: bool,
+    /// Since when the file could not be used, which was said.
+    stale: Option<Instant>,
+    /// Whether it was said that the value does not count any more.
+    is_revoked: bool,
 }
 
 impl<T: Clone> Credential<T> {
@@ -51,14 +57,29 @@ impl<T: Clone> Credential<T> {
         let kept = match kept {
             KeptIn::Env(_) => Kept::Fixed(value),
             KeptIn::File(path) => {
-                let last = Mutex::new(Last { value, read: Instant::now(), is_stale: false });
+                let last = Mutex::new(Last { value, read: Instant::now(), stale: None, is_revoked: false });
                 Kept::File { path: path.clone(), max_age, last }
             }
         };
         Ok(Self { what, parse, kept })
     }
 
-    /// What counts now. While the file can't be used the last good value stays.
+    /// What lets others in now: the last good value while the file can't be used, but only for [`GRACE`]. A file that is
+    /// emptied or deleted takes it back.
+    pub async fn valid(&self) -> Option<T> {
+        let value = self.current().await;
+        let Kept::File { path, last, .. } = &self.kept else { return Some(value) };
+        let mut last = lock(last);
+        if last.stale.is_none_or(|since| since.elapsed() < GRACE) {
+            return Some(value);
+        }
+        if !mem::replace(&mut last.is_revoked, true) {
+            tracing::error!(path = %path.display(), after = ?GRACE, "{} does not count any more, as its file is of no use", self.what);
+        }
+        None
+    }
+
+    /// What proves who we are now. While the file can't be used the last good value stays.
     pub async fn current(&self) -> T {
         let (path, max_age, last) = match &self.kept {
             Kept::Fixed(value) => return value.clone(),
@@ -77,9 +98,11 @@ impl<T: Clone> Credential<T> {
         match read {
             Ok(value) => {
                 last.value = value;
-                last.is_stale = false;
+                last.stale = None;
+                last.is_revoked = false;
             }
-            Err(error) if !mem::replace(&mut last.is_stale, true) => {
+            Err(error) if last.stale.is_none() => {
+                last.stale = Some(Instant::now());
                 let (path, error) = (path.display(), format!("{error:#}"));
                 tracing::warn!(%path, error, "{} can't be read, the last good one stays in use", self.what);
             }
@@ -144,6 +167,28 @@ mod tests {
         assert_eq!(value.current().await, "old");
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(value.current().await, "new");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_gone_lets_nobody_in_after_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("word");
+        fs::write(&path, "old").unwrap();
+        let value = read(&KeptIn::File(path.clone()), Duration::ZERO).unwrap();
+        for away in ["", "two words", "gone"] {
+            match away {
+                "gone" => fs::remove_file(&path).unwrap(),
+                text => fs::write(&path, text).unwrap(),
+            }
+            assert_eq!(value.valid().await.as_deref(), Some("old"), "{away}");
+            tokio::time::advance(GRACE - Duration::from_millis(1)).await;
+            assert_eq!(value.valid().await.as_deref(), Some("old"), "{away}");
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert_eq!(value.valid().await, None, "{away}");
+            assert_eq!(value.current().await, "old", "it still proves who we are");
+            fs::write(&path, "old").unwrap();
+            assert_eq!(value.valid().await.as_deref(), Some("old"), "{away}");
+        }
     }
 
     #[test]

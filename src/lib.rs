@@ -14,8 +14,10 @@ pub mod event;
 pub mod field;
 pub mod json;
 pub mod outgoing;
+pub mod ownership;
 pub mod schema;
 pub mod signature;
+pub mod text;
 
 pub mod ack;
 pub mod metrics;

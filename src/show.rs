@@ -5,7 +5,7 @@ use std::fmt;
 
 use tracing::{Level, debug, enabled};
 
-use crate::event::Event;
+use crate::{event::Event, text};
 
 /// The logs' target, which nobody sees who has not asked.
 const TARGET: &str = "trommel::show";
@@ -22,17 +22,17 @@ pub fn is_on() -> bool {
 /// An event has come in, and so many keys take it.
 pub fn came_in(event: &Event, keys: usize) {
     let Event { id, event_type, subject, payload, .. } = event;
-    debug!(target: TARGET, event = %id, event_type = %event_type, subject = %subject, keys, payload = %Start(payload), "in");
+    debug!(target: TARGET, event = &**id, event_type = &**event_type, subject = &**subject, keys, payload = %Start(payload), "in");
 }
 
 /// A route lets nothing out of it.
 pub fn dropped(event: &Event, key: &str, route: &str, why: impl fmt::Display) {
-    debug!(target: TARGET, event = %event.id, key, route, %why, "dropped");
+    debug!(target: TARGET, event = &*event.id, key, route, %why, "dropped");
 }
 
 /// A sink has it.
 pub fn went_out(event: &Event, sink: &str, payload: &[u8]) {
-    debug!(target: TARGET, event = %event.id, sink, payload = %Start(payload), "out");
+    debug!(target: TARGET, event = &*event.id, sink, payload = %Start(payload), "out");
 }
 
 /// How a payload begins, on one line.
@@ -40,11 +40,6 @@ struct Start<'a>(&'a [u8]);
 
 impl fmt::Display for Start<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (shown, rest) = self.0.split_at(self.0.len().min(SHOWN));
-        for c in String::from_utf8_lossy(shown).chars() {
-            // A control character could command the terminal.
-            fmt::Write::write_char(f, if c.is_control() { ' ' } else { c })?;
-        }
-        if rest.is_empty() { Ok(()) } else { write!(f, "… and {} bytes more", rest.len()) }
+        f.write_str(&text::start(&String::from_utf8_lossy(self.0), SHOWN))
     }
 }

@@ -38,15 +38,23 @@ pub enum NoSecret {
     Empty,
     #[error("what follows `whsec_` is not base64")]
     NotBase64,
+    #[error("something stands in front of `whsec_`, such as `v1,` or a quote: leave that out")]
+    InFront,
+    #[error("it is a key of a pair (`whsk_`, `whpk_`), and signatures here are made with `whsec_` secrets alone")]
+    OfAPair,
 }
 
 impl FromStr for Secret {
     type Err = NoSecret;
 
-    /// Space around it does not belong to it.
+    /// Space around it does not belong to it. Anything else around `whsec_` is a mistake that would sign with another key.
     fn from_str(text: &str) -> Result<Self, NoSecret> {
         let text = text.trim();
+        if ["whsk_", "whpk_"].iter().any(|pair| text.contains(pair)) {
+            return Err(NoSecret::OfAPair);
+        }
         let key = match text.strip_prefix(PREFIX) {
+            None if text.contains(PREFIX) => return Err(NoSecret::InFront),
             Some(key) => BASE64.decode(key).map_err(|_| NoSecret::NotBase64)?,
             None => text.as_bytes().to_vec(),
         };
@@ -68,6 +76,11 @@ impl Secret {
     pub fn token(text: &str) -> Result<Self, NoSecret> {
         let text = text.trim();
         if text.is_empty() { Err(NoSecret::Empty) } else { Ok(Self(text.as_bytes().to_vec())) }
+    }
+
+    /// Whether it is shorter than the 24 bytes that Standard Webhooks asks for.
+    pub fn is_short(&self) -> bool {
+        self.0.len() < 24
     }
 
     /// Whether `text` is the secret. The time that it takes does not tell how much of it is right.
@@ -178,9 +191,20 @@ mod tests {
             (" \n", NoSecret::Empty),
             ("whsec_", NoSecret::Empty),
             ("whsec_%", NoSecret::NotBase64),
+            ("v1,whsec_AAAA", NoSecret::InFront),
+            ("\"whsec_AAAA\"", NoSecret::InFront),
+            ("SECRET=whsec_AAAA", NoSecret::InFront),
+            ("whsk_AAAA", NoSecret::OfAPair),
+            (" v1a,whpk_AAAA", NoSecret::OfAPair),
         ] {
             assert_eq!(text.parse::<Secret>(), Err(error), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_secret_of_less_than_24_bytes_is_short() {
+        assert!(!secret(SECRET).is_short() && !secret(&"a".repeat(24)).is_short());
+        assert!(secret(&"a".repeat(23)).is_short() && secret("whsec_AAAA").is_short());
     }
 
     /// During a rotation both ends may know two.

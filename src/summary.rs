@@ -2,11 +2,14 @@
 
 use std::{fmt, time::Duration};
 
+use serde::{Serialize, Serializer};
+
 use crate::metrics::Metrics;
 
 /// What became of the events, over all sources.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
+    #[serde(rename = "seconds", serialize_with = "seconds")]
     pub took: Duration,
     pub received: u64,
     pub emitted: u64,
@@ -18,6 +21,10 @@ pub struct Summary {
     pub outputs: u64,
     /// Of the outputs those that their destination had already.
     pub known: u64,
+}
+
+fn seconds<S: Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(took.as_secs_f64())
 }
 
 impl Summary {

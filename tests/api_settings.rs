@@ -2,7 +2,7 @@
 //! starts (L16, L17).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use insta::assert_snapshot;
 use tempfile::TempDir;
@@ -34,6 +34,7 @@ fn folder(api: &str, keys: &str) -> TempDir {
     }
     fs::write(dir.path().join("plugins/mail.wasm"), "").unwrap();
     fs::write(dir.path().join("token"), "t").unwrap();
+    fs::set_permissions(dir.path().join("token"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(dir.path().join("trommel.toml"), format!("{api}\n{SETTINGS}")).unwrap();
     fs::write(dir.path().join("keys/mail.toml"), keys).unwrap();
     dir

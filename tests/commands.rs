@@ -1,6 +1,6 @@
 //! The commands as a user meets them: output, exit codes, signals, pipes.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 #[path = "common/nats.rs"]
 mod nats;
@@ -207,10 +207,46 @@ fn a_closed_pipe_ends_the_run_in_good_order() {
 fn logs_can_be_json() {
     let folder = Folder::new(LINES_TO_STDOUT).write("keys/all.toml", PASS).write("events.ndjson", "{}\n");
     let output = folder.command().args(["--log-format", "json"]).output().unwrap();
-    let stderr = text(&output.stderr);
-    let logs: Vec<serde_json::Value> = stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    assert!(logs.iter().any(|log| log["message"] == "running" && log["level"] == "INFO"), "{stderr}");
-    assert_eq!(logs.len(), stderr.lines().count() - 1, "all but the summary is JSON: {stderr}");
+    let logs = json_lines(&output.stderr);
+    assert!(logs.iter().any(|log| log["message"] == "running" && log["level"] == "INFO"), "{logs:?}");
+    let last = logs.last().unwrap();
+    assert!(last["message"].as_str().unwrap().contains("1 events"), "{last}");
+    assert_eq!((&last["level"], &last["details"]["emitted"]), (&"INFO".into(), &1.into()), "{last}");
+}
+
+/// Every line on standard error, each of which has to be JSON.
+fn json_lines(stderr: &[u8]) -> Vec<serde_json::Value> {
+    let stderr = text(stderr);
+    stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+#[test]
+fn errors_at_the_start_are_json_where_logs_are() {
+    let broken = Folder::new("[[source]]\nname = \"in\"\n").write("keys/all.toml", PASS);
+    let nowhere = Folder::new(&format!("[nats]\nurl = \"nats://127.0.0.1:1\"\n{LINES_TO_STDOUT}"));
+    let nowhere = nowhere.write("keys/all.toml", PASS).write("events.ndjson", "{}\n");
+    for (folder, code, expected) in [(broken, 2, "`type` is missing"), (nowhere, 4, "127.0.0.1:1")] {
+        let output = folder.command().args(["--log-format", "json", "--log", "off"]).output().unwrap();
+        let logs = json_lines(&output.stderr);
+        let [last] = &logs[..] else { panic!("{logs:?}") };
+        assert_eq!((output.status.code(), &last["level"]), (Some(code), &"ERROR".into()), "{last}");
+        assert!(last["message"].as_str().unwrap().contains(expected), "{last}");
+        assert_eq!(last["details"].is_array(), code == 2, "what is wrong with a folder is told one by one: {last}");
+    }
+}
+
+/// Events go on, and the run ends, while a pipe that logs go into is full.
+#[test]
+fn a_standard_error_that_nobody_reads_holds_up_nothing() {
+    let folder = Folder::new(LINES_TO_STDOUT)
+        .write("keys/all.toml", &PASS.replace("subject = \">\"", "subject = \">\"\ndecode = \"json\""));
+    let folder = folder.write("events.ndjson", &"no json\n{}\n".repeat(5000));
+    let (unread, stderr) = std::io::pipe().unwrap();
+    let output = folder.command().stderr(stderr).stdout(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout), "{}\n".repeat(5000));
+    assert_eq!(folder.read("dead-letters.ndjson").lines().count(), 5000);
+    drop(unread);
 }
 
 #[test]

@@ -162,8 +162,7 @@ sinks = ["lagre"]
     keys/orders.toml:14:10: there is no sink `lagre`
       did you mean `large`?
     keys/refunds.toml:2:8: string values must be quoted, expected literal string
-      name = orders
-             ^
+      name = …
     trommel.toml:2:2: unknown field `pipelines`
       did you mean `pipeline`?
     trommel.toml:5:1: `durable` is missing
@@ -183,11 +182,9 @@ fn broken_syntax_shows_the_line() {
       [[key]
             ^
     keys/orders.toml:3:10: extra `=`, expected nothing
-      subject == "orders.>"
-               ^
+      subject = …
     keys/orders.toml:4:15: unexpected key or value, expected newline, `#`
-      subject = "ö" x
-                    ^
+      subject = …
     "#);
 }
 
@@ -195,14 +192,17 @@ fn broken_syntax_shows_the_line() {
 #[test]
 fn broken_syntax_in_a_secret_is_not_shown() {
     let error = beside_source("[nats]\nurl = \"nats://localhost\"\nuser = \"bob\"\npassword = \"pass\"word\"\n");
-    assert_snapshot!(error, @"trommel.toml:4:18: unexpected key or value, expected newline, `#`");
+    assert_snapshot!(error, @"
+    trommel.toml:4:18: unexpected key or value, expected newline, `#`
+      password = …
+    ");
 }
 
 #[test]
 fn a_field_appears_twice() {
     assert_snapshot!(in_keys("[[key]]\nkey = \"a\"\nsubject = \"a\"\nsubject = \"b\"\n"), @r#"
     keys/orders.toml:4:1: duplicate key
-      subject = "b"
+      subject = …
       ^
     "#);
 }

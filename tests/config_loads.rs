@@ -162,6 +162,7 @@ type = "folder"
 path = "/var/spool/orders"
 file_name = "{event_type}_{id}"
 pretty = true
+fsync = "batch"
 on_failure = "dead_letter"
 
 [[sink]]
@@ -453,6 +454,7 @@ fn everything_that_can_be_said() {
                     path: "/var/spool/orders".into(),
                     name: Some(Template(vec![Part::EventType, Part::Literal("_".into()), Part::Id])),
                     pretty: true,
+                    fsync: Fsync::Batch,
                 }),
             },
             Sink {

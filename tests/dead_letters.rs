@@ -171,7 +171,7 @@ fn people_are_shown_everything() {
     }
     "#);
     let (last, _) = good(&folder, "show", &[&id(&folder, 1)]);
-    assert!(last.contains("line 1 line 2 [31m\n") && last.ends_with("2 bytes\n\nAP8=\n"), "{last}");
+    assert!(last.contains(r"line 1\nline 2\u001b[31m") && last.ends_with("2 bytes\n\nAP8=\n"), "{last}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,6 +56,20 @@ fn dev(folder: &Folder) -> (Router, PipeWriter) {
     (Router::spawn(command), writer)
 }
 
+/// Whoever else may write to it could have us run anything.
+#[test]
+fn a_build_that_others_may_write_to_is_not_run() {
+    for (place, mode) in [("plugins/stamp/build", 0o757), ("plugins/stamp", 0o757)] {
+        let folder = folder(TO_STDOUT).plugin("stamp", "stamp-v1");
+        fs::set_permissions(folder.file(place), fs::Permissions::from_mode(mode)).unwrap();
+        let (mut dev, _input) = dev(&folder);
+        let said = dev.wait_for("is not run");
+        assert!(said.contains("others may write to it (mode 757)"), "{said}");
+        dev.wait_for("running");
+        dev.stop();
+    }
+}
+
 #[test]
 fn a_change_of_the_source_shows_in_what_comes_out() {
     let folder = folder(TO_STDOUT);
@@ -64,7 +78,7 @@ fn a_change_of_the_source_shows_in_what_comes_out() {
     dev.wait_for("running");
     writeln!(input, r#"{{"subject":"a","n":1}}"#).unwrap();
     let came_in = dev.wait_for(" in ");
-    assert!(came_in.contains("subject=a") && came_in.contains("keys=1"), "{came_in}");
+    assert!(came_in.contains(r#"subject="a""#) && came_in.contains("keys=1"), "{came_in}");
     dev.wait_for_output(r#""stamp":"v1""#);
     let went_out = dev.wait_for(" out ");
     assert!(went_out.contains("sink=\"out\"") && went_out.contains("v1"), "{went_out}");
@@ -126,9 +140,9 @@ fn why_something_is_dropped_is_shown_to_who_asks() {
         shown.map(|(_, shown)| shown.to_owned()).collect::<Vec<_>>()
     };
     insta::assert_snapshot!(shown(&["--show"]).join("\n"), @r#"
-    in event=stdin:1 event_type=a subject=a keys=1 payload={"subject":"a","n":1}
-    in event=stdin:2 event_type=b subject=b keys=0 payload={"subject":"b","n":"\u001b[2J"}
-    dropped event=stdin:1 key="stamp" route="stamp-2ab96958" why=no list of conditions holds: /n >= "5"
+    in event="stdin:1" event_type="a" subject="a" keys=1 payload={"subject":"a","n":1}
+    in event="stdin:2" event_type="b" subject="b" keys=0 payload={"subject":"b","n":"\u001b[2J"}
+    dropped event="stdin:1" key="stamp" route="stamp-2ab96958" why=no list of conditions holds: /n >= "5"
     "#);
     assert!(shown(&[]).is_empty());
 }

@@ -1,7 +1,7 @@
 //! What is said of a source of type `http`, and what is wrong with it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use insta::assert_snapshot;
 use tempfile::TempDir;
@@ -11,6 +11,7 @@ fn folder(source: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for name in ["token", "new", "old"] {
         fs::write(dir.path().join(name), "x").unwrap();
+        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
     let settings =
         format!("[[source]]\nname = \"in\"\ntype = \"http\"\n{source}\n[[sink]]\nname = \"out\"\ntype = \"null\"\n");

@@ -10,7 +10,9 @@ use std::{
 
 /// What each top module may take from the crate. A module that is missing here fails the test.
 const IMPORTS: &[(&str, &[&str])] = &[
-    ("show", &["event"]),
+    ("text", &[]),
+    ("ownership", &[]),
+    ("show", &["event", "text"]),
     ("event", &[]),
     ("bus", &["event"]),
     ("json", &[]),
@@ -29,10 +31,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("listener", &["open_files"]),
     ("endpoint", &[]),
     ("outgoing", &[]),
-    ("config", &["avro", "bus", "endpoint", "event", "field", "json", "outgoing", "schema", "signature"]),
+    (
+        "config",
+        &["avro", "bus", "endpoint", "event", "field", "json", "outgoing", "ownership", "schema", "signature", "text"],
+    ),
     ("credential", &["config"]),
     ("api", &["config", "credential", "endpoint", "outgoing"]),
-    ("filter", &["api", "config", "endpoint", "event", "field", "json", "metrics"]),
+    ("filter", &["api", "config", "endpoint", "event", "field", "json", "metrics", "text"]),
     ("trial", &["event", "filter"]),
     ("nats", &["config", "event"]),
     ("dead_letters", &["config", "nats"]),
@@ -116,6 +121,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "json",
             "metrics",
             "nats",
+            "ownership",
             "recent",
             "registry",
             "schema",
@@ -124,6 +130,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "source",
             "stop",
             "summary",
+            "text",
             "trial",
             "webhook",
         ],
@@ -168,6 +175,9 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 const PIPELINE_KNOWS_OF_SINKS: &[&str] = &["Output", "dead_letter", "outlet"];
 
 const LONGEST_FILE: usize = 500;
+
+/// What writes to standard output and standard error. The rest goes through `cli/terminal`, which escapes what others wrote.
+const PRINTERS: &[&str] = &["cli/terminal", "cli/logs", "cli/consume/outputs", "sink/stdout"];
 
 fn sources() -> Vec<(PathBuf, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -294,6 +304,27 @@ fn files_hold_one_idea() {
         let lines = text.lines().count();
         assert!(lines <= LONGEST_FILE, "src/{}.rs has {lines} lines: two ideas in one", path.display());
     }
+}
+
+#[test]
+fn nothing_is_printed_past_what_makes_it_harmless() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let code = code(&text);
+        let prints = ["io::stdout()", "io::stderr()"].iter().any(|stream| {
+            code.match_indices(stream).any(|(at, _)| !code[at + stream.len()..].starts_with(".is_terminal()"))
+        });
+        if prints && !PRINTERS.iter().any(|printer| path.starts_with(printer)) {
+            wrong.push(format!("src/{}.rs prints by itself: use `cli::terminal`", path.display()));
+        }
+        // Recorded as a string it is quoted: `event = &*event.id`.
+        for bare in ["event = %", "event_type = %", "subject = %event", "id = %event"] {
+            if code.contains(bare) {
+                wrong.push(format!("src/{}.rs logs text of others bare: `{bare}`", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "text of others:\n{}", wrong.join("\n"));
 }
 
 /// The rules' own eyes: imports are seen in every way of writing them.

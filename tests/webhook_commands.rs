@@ -56,10 +56,14 @@ const WEBHOOKS: &str = r#"
     secret_file = "secrets/shared"
 "#;
 
+const SECRET: &str = "hunter2-hunter2-hunter2-2";
+
 fn folder() -> Folder {
     let folder = Folder::new(SETTINGS).write("keys/webhooks.toml", WEBHOOKS);
     fs::create_dir(folder.file("secrets")).unwrap();
-    folder.write("secrets/shared", "hunter2\n")
+    let folder = folder.write("secrets/shared", &format!("{SECRET}\n"));
+    fs::set_permissions(folder.file("secrets/shared"), fs::Permissions::from_mode(0o600)).unwrap();
+    folder
 }
 
 fn at(second: i64) -> Timestamp {
@@ -151,19 +155,19 @@ fn states(folder: &Folder) -> Vec<State> {
 fn deliveries_are_a_table_with_the_newest_last() {
     let (folder, ids) = used();
     assert_snapshot!(run(&folder, "deliveries list", &[], &ids), @r"
-      ID                               MADE                 WEBHOOK  EVENT TYPE        STATE      TRIES  STATUS  NEXT TRY
-      deli_00000000000000000000000000  2025-06-15 15:06:41  acme     instance.created  failed     1      400     -
-      deli_00000000000000000000000001  2025-06-15 15:06:42  acme     deploy.failed     pending    1      -       2025-06-15 15:07:20
-      deli_00000000000000000000000002  2025-06-15 15:06:43  globex   instance.created  delivered  1      200     -
-      deli_00000000000000000000000003  2025-06-15 15:06:44  former   odd  [31mtype     pending    0      -       2025-06-15 15:06:44
+      ID                               MADE                 WEBHOOK  EVENT TYPE           STATE      TRIES  STATUS  NEXT TRY
+      deli_00000000000000000000000000  2025-06-15 15:06:41  acme     instance.created     failed     1      400     -
+      deli_00000000000000000000000001  2025-06-15 15:06:42  acme     deploy.failed        pending    1      -       2025-06-15 15:07:20
+      deli_00000000000000000000000002  2025-06-15 15:06:43  globex   instance.created     delivered  1      200     -
+      deli_00000000000000000000000003  2025-06-15 15:06:44  former   odd\n\u001b[31mtype  pending    0      -       2025-06-15 15:06:44
 
     `trommel deliveries show DIR ID` shows what became of one
     --- stderr
     --- exit code 0
     ");
     assert_snapshot!(run(&folder, "deliveries list", &["--limit", "1", "--state", "pending"], &ids), @r"
-      ID                               MADE                 WEBHOOK  EVENT TYPE     STATE    TRIES  STATUS  NEXT TRY
-      deli_00000000000000000000000003  2025-06-15 15:06:44  former   odd  [31mtype  pending  0      -       2025-06-15 15:06:44
+      ID                               MADE                 WEBHOOK  EVENT TYPE           STATE    TRIES  STATUS  NEXT TRY
+      deli_00000000000000000000000003  2025-06-15 15:06:44  former   odd\n\u001b[31mtype  pending  0      -       2025-06-15 15:06:44
 
     `trommel deliveries show DIR ID` shows what became of one
     these are the newest 1; `--limit` shows more
@@ -206,7 +210,7 @@ fn one_delivery_is_shown_with_all_that_is_known() {
       tries    1
       status   400
       error    it answered 400
-      answer   no such  [2Jtenant
+      answer   no such\n\u001b[2Jtenant
       made     2025-06-15T15:06:41Z
       changed  2025-06-15T15:06:50Z
       event    evt_1
@@ -528,6 +532,8 @@ fn a_webhook_is_added_with_a_secret_of_its_own() {
     events = ["instance.*", "deploy.failed"]
     secret_file = "secrets/new"
     "#);
+    let mode = fs::metadata(folder.file("keys/webhook-new.toml")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "its address may hold a secret");
     let secret = folder.read("secrets/new");
     assert!(secret.starts_with("whsec_") && secret.trim().len() == 38, "{secret}");
     assert_eq!(fs::metadata(folder.file("secrets/new")).unwrap().permissions().mode() & 0o777, 0o600);
@@ -637,7 +643,7 @@ fn a_signed_event_tries_a_webhook() {
         ");
         assert_snapshot!(test(&["here"]), @r"
         --- stderr
-        error: `here` answered 401 after N ms: who [31m is this
+        error: `here` answered 401 after N ms: who\u001b[31m is this
           does the receiver verify with the same secret, and is its clock right?
         --- exit code 1
         ");
@@ -691,7 +697,7 @@ fn a_signed_event_tries_a_webhook() {
         timestamp: header(signature::TIMESTAMP),
         signatures: header(signature::SIGNATURE),
     };
-    let secrets = ["hunter2".parse().unwrap()];
+    let secrets = [SECRET.parse().unwrap()];
     assert_eq!(signature::verify(&secrets, signed, seen.body.as_bytes(), SystemTime::now()), Ok(()));
     let event: Value = serde_json::from_str(&seen.body).unwrap();
     assert_eq!((&event["type"], &event["webhook"]), (&json!("trommel.test"), &json!("here")));

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use insta::assert_snapshot;
 use tempfile::TempDir;
@@ -24,13 +24,15 @@ type = \"webhook\"
 fn folder(settings: &str, webhooks: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("keys")).unwrap();
-    for (name, text) in
-        [("trommel.toml", settings), ("keys/hooks.toml", webhooks), ("new", "new secret\n"), ("old", "old secret")]
-    {
+    for (name, text) in [("trommel.toml", settings), ("keys/hooks.toml", webhooks), ("new", NEW), ("old", OLD)] {
         fs::write(dir.path().join(name), text).unwrap();
+        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
     dir
 }
+
+const NEW: &str = "a new secret of enough bytes\n";
+const OLD: &str = "an old secret of enough bytes";
 
 fn loaded(settings: &str, webhooks: &str) -> (TempDir, Config) {
     let dir = folder(settings, webhooks);
@@ -54,7 +56,7 @@ fn a_webhook_with_nothing_but_what_it_needs() {
     assert_eq!((&webhook.tenant, webhook.active, webhook.concurrency), (&Tenant::None, true, 4));
     assert!(webhook.events.is_empty() && webhook.subjects.is_empty() && webhook.headers.is_empty());
     assert!(!webhook.allow_private);
-    assert_eq!(sign(&webhook.secrets[0], "1", 2, b""), sign(&"new secret".parse().unwrap(), "1", 2, b""));
+    assert_eq!(sign(&webhook.secrets[0], "1", 2, b""), sign(&NEW.parse().unwrap(), "1", 2, b""));
     let SinkKind::Webhook(sink) = &config.sinks[0].kind else { panic!("it is one") };
     assert_eq!(sink.database, dir.path().join("deliveries.db"));
     assert_eq!(sink.retention, Duration::from_hours(7 * 24));
@@ -157,6 +159,8 @@ secret_file = []
       first at keys/hooks.toml:3:8
     keys/hooks.toml:16:7: `url` is a private address
       say `allow_private = true` if that is meant
+    keys/hooks.toml:16:7: warning: events go to `10.0.0.1` in clear, and everybody on the way may read them
+      use an `https://` address
     keys/hooks.toml:17:14: can't use the secret in `TROMMEL_NO_SUCH_VARIABLE`: it is not set
     keys/hooks.toml:21:7: `url` is not a server's address: it begins with `ftp:` instead of `https:` or `http:`
       an address looks like `https://hooks.example.com/trommel`
@@ -171,6 +175,7 @@ fn a_secret_that_is_of_no_use_is_not_shown() {
         folder(SETTINGS, "[[webhook]]\nname = \"a\"\nurl = \"https://a.example.com\"\nsecret_file = \"broken\"\n");
     let said = |secret: &[u8]| {
         fs::write(dir.path().join("broken"), secret).unwrap();
+        fs::set_permissions(dir.path().join("broken"), fs::Permissions::from_mode(0o600)).unwrap();
         load(dir.path()).unwrap_err().to_string()
     };
     assert_snapshot!(said(b"whsec_5ecret!"), @"keys/hooks.toml:4:15: can't use the secret in `broken`: what follows `whsec_` is not base64");
@@ -181,6 +186,39 @@ fn a_secret_that_is_of_no_use_is_not_shown() {
     keys/hooks.toml:1:1: there is no secret to sign with
       name a file with `secret_file`, or an environment variable with `secret_env`
     "#);
+}
+
+/// What works and is not safe all the same.
+#[test]
+fn weak_secrets_and_open_files_are_warned_of() {
+    let webhook = |more: &str| {
+        let dir = folder(
+            SETTINGS,
+            &format!("[[webhook]]\nname = \"a\"\nsecret_file = \"new\"\nallow_private = true\n{more}"),
+        );
+        let warnings = |dir: &TempDir| {
+            load(dir.path()).unwrap().warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        (warnings(&dir), dir)
+    };
+    for safe in ["https://a.example.com", "http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1"] {
+        assert_eq!(webhook(&format!("url = \"{safe}/5ecret\"")).0, "", "{safe}");
+    }
+    let (said, dir) = webhook("url = \"http://10.0.0.1/5ecret\"");
+    assert_snapshot!(said, @r"
+    keys/hooks.toml:5:7: warning: events go to `10.0.0.1` in clear, and everybody on the way may read them
+      use an `https://` address
+    ");
+    let (_, dir) = (dir, webhook("url = \"https://a.example.com\"").1);
+    fs::write(dir.path().join("new"), "whsec_5ecrets=").unwrap();
+    fs::set_permissions(dir.path().join("new"), fs::Permissions::from_mode(0o644)).unwrap();
+    let said = load(dir.path()).unwrap().warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert_snapshot!(said, @r"
+    keys/hooks.toml:3:15: warning: everybody on this machine may read `new`
+      keep it to yourself: `chmod o-r new`
+    keys/hooks.toml:3:15: warning: the secret in `new` is easy to guess
+      take 24 random bytes or more: `openssl rand -base64 32`
+    ");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     app,
-    cli::{Cache, exit},
+    cli::{Cache, exit, terminal},
     config::{self, Config, Problem, Problems, Severity},
 };
 
@@ -39,7 +39,7 @@ impl Check {
             runtime.block_on(app::rehearse(&config, self.cache.folder()))?;
             Ok(config)
         });
-        self.print(&checked, &mut io::stdout().lock(), &mut io::stderr().lock())?;
+        self.print(&checked, &mut terminal::stdout(), &mut terminal::stderr())?;
         Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(exit::INVALID) })
     }
 

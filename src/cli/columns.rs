@@ -1,6 +1,8 @@
-//! Tables on a terminal.
+//! Tables on a terminal, whose cells may hold text of others.
 
-use std::{borrow::Cow, fmt::Write};
+use std::fmt::Write;
+
+use crate::text;
 
 /// Columns as wide as their widest cell in any row.
 pub struct Columns<const N: usize>([usize; N]);
@@ -10,7 +12,7 @@ impl<const N: usize> Columns<N> {
         let mut widths = [0; N];
         for row in rows {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
+                *width = text::line(cell).chars().count().max(*width);
             }
         }
         Self(widths)
@@ -21,15 +23,9 @@ impl<const N: usize> Columns<N> {
         let mut line = String::new();
         for (width, cell) in self.0.iter().zip(row) {
             // Writing to a string can't fail.
-            let _ = write!(line, "  {cell:<width$}");
+            let _ = write!(line, "  {:<width$}", text::line(cell));
         }
         line.truncate(line.trim_end().len());
         line
     }
-}
-
-/// Text from elsewhere in one line, without control characters, which could command the terminal.
-pub fn one_line<'a>(text: impl Into<Cow<'a, str>>) -> Cow<'a, str> {
-    let text = text.into();
-    if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text }
 }

@@ -18,8 +18,12 @@ use tokio::{
 };
 
 use crate::{
-    cli::refusal::{Kind, Refusal},
+    cli::{
+        refusal::{Kind, Refusal},
+        terminal,
+    },
     registry::Watch,
+    text,
 };
 
 mod server;
@@ -151,5 +155,5 @@ fn how(ended: io::Result<ExitStatus>) -> String {
 
 fn say(text: &str) {
     // Nobody is left to tell when this fails.
-    let _ = writeln!(io::stderr(), "dev: {text}");
+    let _ = writeln!(terminal::stderr(), "dev: {}", text::line(text));
 }

@@ -44,7 +44,7 @@ impl Dlq {
             Command::Show(show) => (show.folder.json, runtime().and_then(|runtime| runtime.block_on(show.run()))),
             Command::Drop(drop) => (drop.folder.json, runtime().and_then(|runtime| runtime.block_on(drop.run()))),
             // Runs a router, on a runtime of that.
-            Command::Retry(retry) => (retry.folder.json, retry.run()),
+            Command::Retry(retry) => (retry.folder.json || retry.logs.is_json(), retry.run()),
         };
         ended.unwrap_or_else(|refusal| refusal.end(json))
     }

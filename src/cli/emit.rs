@@ -1,11 +1,6 @@
 //! `trommel emit DIR TYPE k=v` (J03, J19): an event as its producers would send it, to try keys with.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use clap::Args;
@@ -17,6 +12,7 @@ use crate::{
         refusal::{Kind, Refusal},
         runtime,
         stretch::connect,
+        terminal,
     },
     config::{self, Config, Envelope, Source, SourceKind, quoted},
     event::{check_subject, identity},
@@ -63,7 +59,7 @@ impl Emit {
         match self.publish() {
             Ok(said) => {
                 // A reader that has left has seen enough.
-                let _ = writeln!(io::stdout(), "{said}");
+                let _ = writeln!(terminal::stdout(), "{said}");
                 ExitCode::SUCCESS
             }
             Err(refusal) => refusal.end(self.json),

@@ -21,6 +21,7 @@ use crate::{
         run::Foreground,
         runtime,
         stretch::{Stretch, connect, key, time},
+        terminal,
     },
     config::{self, Begin, Range},
     event::Origin,
@@ -69,7 +70,7 @@ enum Order {
 
 impl History {
     pub fn execute(self) -> ExitCode {
-        self.show().unwrap_or_else(|refusal| refusal.end(self.json))
+        self.show().unwrap_or_else(|refusal| refusal.end(self.json || self.logs.is_json()))
     }
 
     fn show(&self) -> Result<ExitCode, Refusal> {
@@ -105,7 +106,7 @@ impl History {
             let decoder = config.registry.avro.decoder(None);
             let origin = Arc::new(Origin { source: chosen.source.name, stream: chosen.stream.clone() });
             let line = logs::live_line(!io::stdout().is_terminal());
-            let (mut out, mut count) = (io::BufWriter::with_capacity(64 << 10, io::stdout().lock()), 0_u64);
+            let (mut out, mut count) = (terminal::buffered(), 0_u64);
             while let Some(message) = stored.next().await? {
                 let row = Row::new(message, &chosen.source.envelope, &origin, &decoder);
                 if let Err(error) = row.write(form, &mut out) {

@@ -16,6 +16,7 @@ use crate::{
     cli::{
         Folder,
         refusal::{Kind, Refusal},
+        terminal,
     },
     config::{self, nearest, quoted},
     filter::has_lifecycle,
@@ -90,7 +91,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<String, Refusal> {
 }
 
 pub(super) fn print(text: &str) -> Result<(), Refusal> {
-    match writeln!(io::stdout(), "{text}") {
+    match writeln!(terminal::stdout(), "{text}") {
         // A reader that has seen enough is no failure.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Refusal::new(Kind::Internal, "stdout", format!("can't write to standard output: {error}")))

@@ -1,19 +1,41 @@
 //! Logs on stderr, and the live line that shares it.
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    fmt,
     io::{self, IsTerminal, Write},
+    panic::{self, PanicHookInfo},
+    sync::OnceLock,
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tracing_subscriber::EnvFilter;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tracing::Level;
+use tracing_subscriber::{
+    EnvFilter,
+    field::RecordFields,
+    fmt::{
+        FormatFields,
+        format::{DefaultFields, Writer},
+    },
+};
 
-use crate::show;
+use crate::{show, text};
+
+mod stderr;
+
+use stderr::Stderr;
+
+/// Bytes of one log line's fields; the rest is cut off.
+const MAX_FIELDS: usize = 32 << 10;
 
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// How logs are written on stderr
+    /// How logs are written on stderr, and how the run ended
     #[arg(long, value_enum, default_value_t = Format::Text)]
     log_format: Format,
     /// What is logged: error, warn, info, debug, trace, or directives such as `info,filter=debug`
@@ -22,16 +44,19 @@ pub struct Logs {
     /// Also show every event that comes in, what goes out, and why something was dropped
     #[arg(long)]
     show: bool,
+    /// Once logs are started.
+    #[arg(skip)]
+    stderr: OnceLock<Stderr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Text,
     Json,
 }
 
 impl Logs {
-    /// Sends logs to stderr from now on, around the live line.
+    /// Sends logs to stderr from now on, around the live line, and panics too. Nobody who logs waits for a reader.
     ///
     /// # Errors
     /// When the directives of `--log` are wrong.
@@ -39,29 +64,91 @@ impl Logs {
         let shows = if self.show { format!(",{}", show::DIRECTIVE) } else { String::new() };
         let filter = EnvFilter::try_new(format!("{}{shows}", self.log))
             .map_err(|error| anyhow::anyhow!("`--log {}` is not understood: {error}", self.log))?;
-        let line = line.clone();
+        let stderr = Stderr::new(self.log_format, line.clone())?;
+        let stderr = self.stderr.get_or_init(|| stderr).clone();
+        let (format, to) = (self.log_format, stderr.clone());
+        panic::set_hook(Box::new(move |panicked| to.push(&panic_record(format, panicked))));
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(io::stderr().is_terminal())
-            .with_writer(move || Around(line.clone()));
+            .with_writer(move || stderr.clone());
         match self.log_format {
-            Format::Text => builder.with_target(false).init(),
+            Format::Text => builder.with_target(false).fmt_fields(Fields).init(),
             Format::Json => builder.json().flatten_event(true).init(),
         }
         Ok(())
     }
-}
 
-/// Writes to stderr while the live line is out of the way.
-struct Around(ProgressBar);
-
-impl Write for Around {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write(bytes))
+    /// Whether programs read them.
+    pub(super) fn is_json(&self) -> bool {
+        self.log_format == Format::Json
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+    /// Writes the words of a run's end, whatever `--log` lets through: as they are, or as one JSON object on a line.
+    pub(super) fn end(&self, level: Level, words: &str, details: &impl Serialize) {
+        let record = match self.log_format {
+            Format::Text => format!("{}\n", text::lines(words)),
+            Format::Json => json_record(level, words, details),
+        };
+        match self.stderr.get() {
+            Some(stderr) => stderr.push(&record),
+            // Nobody is left to tell when this fails.
+            None => drop(io::stderr().write_all(record.as_bytes())),
+        }
+    }
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        if let Some(stderr) = self.stderr.get() {
+            stderr.finish();
+        }
+    }
+}
+
+/// A log line of our own making, of which the logs' filter knows nothing.
+fn record(format: Format, level: Level, message: &str) -> String {
+    match format {
+        Format::Text => format!("{:.6} {level:>5} {}\n", Timestamp::now(), text::start(message, MAX_FIELDS)),
+        Format::Json => json_record(level, message, &()),
+    }
+}
+
+fn json_record(level: Level, message: &str, details: &impl Serialize) -> String {
+    #[derive(Serialize)]
+    struct Record<'a> {
+        timestamp: String,
+        level: &'a str,
+        message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        details: Option<Box<RawValue>>,
+        target: &'a str,
+    }
+    let timestamp = format!("{:.6}", Timestamp::now());
+    let details = serde_json::value::to_raw_value(details).ok().filter(|details| details.get() != "null");
+    let record = Record { timestamp, level: level.as_str(), message, details, target: "trommel" };
+    // A record of strings always serialises; if it did not, its text is better than nothing.
+    let json = serde_json::to_string(&record).unwrap_or_else(|_| message.to_owned());
+    format!("{}\n", text::lines(&json))
+}
+
+fn panic_record(format: Format, panicked: &PanicHookInfo<'_>) -> String {
+    let backtrace = Backtrace::capture();
+    let backtrace = match backtrace.status() {
+        BacktraceStatus::Captured => format!("\n{backtrace}"),
+        _ => String::new(),
+    };
+    record(format, Level::ERROR, &format!("{panicked}{backtrace}"))
+}
+
+/// Fields on one line, whatever they hold. In JSON they are strings, of which [`Stderr`] takes care.
+struct Fields;
+
+impl<'w> FormatFields<'w> for Fields {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut written = String::new();
+        DefaultFields::new().format_fields(Writer::new(&mut written), fields)?;
+        writer.write_str(&text::start(&written, MAX_FIELDS))
     }
 }
 
@@ -76,4 +163,55 @@ pub fn live_line(is_wanted: bool) -> ProgressBar {
     }
     line.enable_steady_tick(Duration::from_millis(100));
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    const NASTY: &str = "a\nFORGED\r\u{1b}[8m\u{9b}1m\u{202e}\u{2028}";
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// In whichever way it is recorded, on a terminal too, where the only escapes are our own colours.
+    #[test]
+    fn no_field_forges_a_line_or_drives_a_terminal() {
+        let (written, error) = (Written::default(), io::Error::other(NASTY));
+        let writer = written.clone();
+        let builder = tracing_subscriber::fmt().with_ansi(true).without_time().with_target(false).fmt_fields(Fields);
+        let log = builder.with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(log, || {
+            tracing::warn!(string = NASTY, bare = %NASTY, debug = ?Some(NASTY), "message {NASTY}");
+            tracing::warn!(%error, failed = &error as &dyn std::error::Error, bare = %NASTY.repeat(MAX_FIELDS), "message");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let plain = text.replace("\u{1b}[33m", "").replace("\u{1b}[0m", "");
+        let [first, second] = plain.lines().collect::<Vec<_>>()[..] else { panic!("two lines: {plain:?}") };
+        assert!(first.contains(r"bare=a\nFORGED\r\u001b[8m\u009b1m\u202e\u2028"), "{first}");
+        assert!(second.len() < 4 * MAX_FIELDS && second.ends_with("bytes more"), "{}", second.len());
+        assert_eq!(text::lines(&plain), plain);
+    }
+
+    #[test]
+    fn a_line_of_our_own_is_one_line_of_json() {
+        let line = record(Format::Json, Level::ERROR, &format!("panicked at a.rs:1:1:\n{NASTY}"));
+        assert_eq!((line.matches('\n').count(), text::lines(&line)), (1, line.as_str().into()));
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(json["message"], format!("panicked at a.rs:1:1:\n{NASTY}"));
+        assert_eq!((&json["level"], &json["target"], json.get("details")), (&"ERROR".into(), &"trommel".into(), None));
+        assert!(json["timestamp"].as_str().unwrap().parse::<Timestamp>().is_ok());
+    }
 }

@@ -1,14 +1,13 @@
 //! How a command says no: a line with a hint for people, or one JSON object for programs (L124). Both on stderr.
 
-use std::{
-    fmt,
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::{fmt, io::Write, process::ExitCode};
 
 use serde::Serialize;
 
-use crate::{cli::exit, config::Problems};
+use crate::{
+    cli::{exit, terminal},
+    config::Problems,
+};
 
 /// Why a command was not carried out. Programs branch on `kind` and `subtype`, never on the text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -70,7 +69,7 @@ impl Refusal {
     pub fn end(&self, json: bool) -> ExitCode {
         let text = if json { self.envelope() } else { self.to_string() };
         // Nobody is left to tell when this fails too.
-        let _ = writeln!(io::stderr(), "{text}");
+        let _ = writeln!(terminal::stderr(), "{text}");
         self.exit_code()
     }
 

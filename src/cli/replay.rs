@@ -89,7 +89,7 @@ impl Replay {
                 };
                 foreground.run(Ok(app::replay(config, replayed)))
             }
-            Err(refusal) => refusal.end(self.json),
+            Err(refusal) => refusal.end(self.json || self.logs.is_json()),
         }
     }
 

@@ -14,12 +14,12 @@ use serde_json::value::RawValue;
 
 use crate::{
     avro::{Decoder, Framing},
-    cli::columns::one_line,
     config::Envelope,
     event::Origin,
     json::{self, Payload},
     nats::Stored,
     source::envelope,
+    text,
 };
 
 /// How rows are written.
@@ -99,9 +99,15 @@ impl Row {
     }
 
     fn columns(&self, out: &mut impl Write) -> io::Result<()> {
-        let node = self.node.as_ref().map(|node| format!("node={node}  ")).unwrap_or_default();
+        let node = self.node.as_ref().map(|node| format!("node={}  ", text::line(node))).unwrap_or_default();
         let time = self.time.strftime("%Y-%m-%d %H:%M:%S");
-        writeln!(out, "{time}  {:<24}  {node}{}", &*self.event_type, one_line(String::from_utf8_lossy(&self.payload)))
+        let mut payload = Vec::new();
+        match Payload::of(&self.payload) {
+            Payload::Json(json) => json::append(&mut payload, json.get().as_bytes()),
+            Payload::Text(_) | Payload::Bytes(_) => payload.extend_from_slice(&self.payload),
+        }
+        let payload = String::from_utf8_lossy(&payload);
+        writeln!(out, "{time}  {:<24}  {node}{}", text::line(&self.event_type), text::line(&payload))
     }
 
     fn json(&self, out: &mut impl Write) -> io::Result<()> {
@@ -131,7 +137,10 @@ impl Row {
         let (subject, event_type, id) = (&*self.subject, &*self.event_type, &*self.id);
         let node = self.node.as_deref();
         let line = Line { sequence, time, subject, event_type, id, node, payload, payload_text, payload_base64 };
-        serde_json::to_writer(&mut *out, &line)?;
-        out.write_all(b"\n")
+        // A payload that spans lines would end the row.
+        let mut whole = Vec::with_capacity(self.payload.len() + 256);
+        json::append(&mut whole, &serde_json::to_vec(&line)?);
+        whole.push(b'\n');
+        out.write_all(&whole)
     }
 }

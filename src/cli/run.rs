@@ -1,7 +1,7 @@
 //! `trommel run DIR`
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -16,6 +16,7 @@ use tokio::{
     sync::Notify,
     time::sleep,
 };
+use tracing::Level;
 
 use crate::{
     app::{self, Controls, RunError},
@@ -23,7 +24,7 @@ use crate::{
         Cache, exit,
         logs::{self, Logs},
     },
-    config::{self, Config, SinkKind, SourceKind},
+    config::{self, Config, Problem, SinkKind, SourceKind},
     metrics::Metrics,
     nats::{ApiError, ConnectError, NoPermission, Trouble, code},
     source::{finite::Progress, jetstream::ConsumerError, letters::Journal},
@@ -80,15 +81,20 @@ pub(super) struct Foreground<'a> {
 impl Foreground<'_> {
     /// Runs to the end, and says how it ended.
     pub(super) fn run(self, config: Result<Config, RunError>) -> ExitCode {
-        end(config.and_then(|config| self.serve(config)).map(|summary| (summary.to_string(), ExitCode::SUCCESS)))
+        let logs = self.logs;
+        match config.and_then(|config| self.serve(config)) {
+            Ok(summary) => {
+                logs.end(Level::INFO, &summary.to_string(), &summary);
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(logs, &error),
+        }
     }
 
     pub(super) fn serve(self, config: Config) -> Result<Summary, RunError> {
         let line = logs::live_line(has_live_line(&config));
         self.logs.start(&line).map_err(RunError::Failed)?;
-        for warning in &config.warnings {
-            tracing::warn!("{warning}");
-        }
+        config.warnings.iter().for_each(Problem::warn);
         let runtime = app::runtime().context("could not start the runtime").map_err(RunError::Failed)?;
         let ended = runtime.block_on(self.drive(config, line.clone()));
         line.finish_and_clear();
@@ -119,12 +125,13 @@ impl Foreground<'_> {
     }
 }
 
-/// The only place that prints how a run ended.
-pub(super) fn end(ended: Result<(String, ExitCode), RunError>) -> ExitCode {
-    let (text, code) = ended.unwrap_or_else(|error| (report(&error), ExitCode::from(code(&error))));
-    // Nobody is left to tell when this fails.
-    let _ = writeln!(io::stderr(), "{text}");
-    code
+/// Says why a run has failed.
+pub(super) fn failed(logs: &Logs, error: &RunError) -> ExitCode {
+    match error {
+        RunError::Config(problems) => logs.end(Level::ERROR, &problems.to_string(), problems),
+        other => logs.end(Level::ERROR, &report(other), &()),
+    }
+    ExitCode::from(code(error))
 }
 
 /// SIGINT and SIGTERM drain, a second one stops at once, SIGHUP reloads. Resolves only when the run does not end after
@@ -209,16 +216,11 @@ fn unconnected(error: &ConnectError) -> u8 {
 
 /// The whole cause chain, once.
 fn report(error: &RunError) -> String {
-    match error {
-        RunError::Config(problems) => problems.to_string(),
-        other => {
-            let mut text = format!("error: {other}");
-            let mut source = std::error::Error::source(other);
-            while let Some(cause) = source {
-                text.push_str(&format!(": {cause}"));
-                source = cause.source();
-            }
-            text
-        }
+    let mut text = format!("error: {error}");
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
     }
+    text
 }

@@ -172,19 +172,14 @@ fn ended(events: &[Ended]) -> Vec<String> {
         [
             format!("{:.3}", event.time),
             event.source.clone(),
-            plain(&event.event_type),
-            plain(&event.id),
-            plain(&event.subject),
-            plain(event.tenant.as_deref().unwrap_or_default()),
+            event.event_type.clone(),
+            event.id.clone(),
+            event.subject.clone(),
+            event.tenant.clone().unwrap_or_default(),
             event.reason.as_ref().map_or(fate.clone(), |reason| format!("{fate}: {reason}")),
         ]
     };
     table(title, events.iter().map(row))
-}
-
-/// Without control characters, which could command the terminal.
-fn plain(text: &str) -> String {
-    text.replace(char::is_control, " ")
 }
 
 /// Lines with columns, one below the other.

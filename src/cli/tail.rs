@@ -16,6 +16,7 @@ use crate::{
         row::{Form, Row},
         runtime,
         stretch::{Stretch, connect},
+        terminal,
     },
     config,
     event::Origin,
@@ -49,7 +50,7 @@ impl Tail {
             let shown = if chosen.subjects.is_empty() { "all".to_owned() } else { chosen.subjects.join(", ") };
             let mut stored = History::follow(connection, &chosen.stream, chosen.subjects.clone()).await?;
             // Nobody is left to tell when this fails.
-            let _ = writeln!(io::stderr(), "[trommel] watching stream {} ({shown})", chosen.stream);
+            let _ = writeln!(terminal::stderr(), "[trommel] watching stream {} ({shown})", chosen.stream);
             let form = if self.json { Form::Json } else { Form::Columns };
             let origin = Arc::new(Origin { source: chosen.source.name, stream: chosen.stream });
             let decoder = config.registry.avro.decoder(None);
@@ -61,7 +62,7 @@ impl Tail {
                 };
                 let Some(message) = message else { return Ok(ExitCode::SUCCESS) };
                 let row = Row::new(message, &chosen.source.envelope, &origin, &decoder);
-                let mut out = io::stdout().lock();
+                let mut out = terminal::stdout();
                 if let Err(error) = row.write(form, &mut out).and_then(|()| out.flush()) {
                     return reader_left(error);
                 }

@@ -8,6 +8,7 @@ use super::{
     Config,
     limits::waits,
     problem::Place,
+    secret,
     table::{At, Given, Table},
     unique::Unique,
     values,
@@ -104,7 +105,7 @@ impl Config {
 pub(super) fn api(table: &mut Table<'_>) -> Option<Api> {
     let place = table.place();
     let base_url = table.required("base_url", base_url);
-    let token_file = table.input_path("token_file").map(KeptIn::File);
+    let token_file = secret::path(table, "token_file").map(KeptIn::File);
     let token_env = table.text("token_env").map(KeptIn::Env);
     if table.has("token_file") && table.has("token_env") {
         let message = "the token comes from `token_file` or from `token_env`, not from both";

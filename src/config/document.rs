@@ -13,9 +13,6 @@ use super::{
     table::Table,
 };
 
-/// Words that make a line unfit to be shown, for it may hold a secret.
-const SECRETS: [&str; 7] = ["password", "token", "url", "nats:", "headers", "Authorization", "X-"];
-
 pub(super) struct Document<'a> {
     /// The router's folder.
     pub(super) dir: &'a Path,
@@ -59,9 +56,7 @@ impl<'a> Document<'a> {
     fn broken(&self, error: &toml::de::Error) -> Problem {
         let span = error.span().unwrap_or_default();
         let position = self.position(span.start);
-        let line = self.line(position.line - 1);
-        let excerpt = (!SECRETS.iter().any(|word| line.contains(word)))
-            .then(|| format!("{line}\n{:>column$}", "^", column = position.column));
+        let excerpt = self.excerpt(position);
         Problem { excerpt, ..Problem::error(self.place(span), error.message()) }
     }
 
@@ -73,6 +68,25 @@ impl<'a> Document<'a> {
         let line = self.lines.partition_point(|start| *start <= offset).max(1) - 1;
         let before = self.text.get(self.lines[line]..offset).unwrap_or_default();
         Position { line: line + 1, column: before.chars().count() + 1 }
+    }
+
+    /// The setting that a line names, or the header that it is, with a mark below it. What stands behind a name may be a
+    /// secret, and so may a line that none of our names begins.
+    fn excerpt(&self, Position { line, column }: Position) -> Option<String> {
+        let before = self.text.get(..self.lines[line - 1]).unwrap_or_default();
+        let is_in_text = ["\"\"\"", "'''"].iter().any(|quotes| before.matches(quotes).count() % 2 == 1);
+        let text = self.line(line - 1);
+        let name = text.split('=').next().unwrap_or_default();
+        let is_shown = |c: char| c.is_ascii_lowercase() || " \t._-[]".contains(c);
+        if is_in_text || !name.chars().all(is_shown) {
+            return None;
+        }
+        let (shown, end) = match name.len() == text.len() {
+            true if name.trim_start().starts_with('[') => (name.to_owned(), text.len() + 1),
+            true => return None,
+            false => (format!("{name}= …"), name.len() + 1),
+        };
+        Some(if column <= end { format!("{shown}\n{:>column$}", "^") } else { shown })
     }
 
     fn line(&self, index: usize) -> &str {
@@ -89,4 +103,48 @@ fn read(path: &Path) -> Result<String, (Option<Position>, String)> {
         let position = Position { line, column: column.chars().count() + 1 };
         (Some(position), "the file is not UTF-8 from here on".into())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// All that is said of a text's syntax.
+    fn said(text: &str) -> String {
+        let report = Report::default();
+        Document::of(Path::new("."), Path::new("a.toml"), text.to_owned(), &report).read(|table| table.ignore_rest());
+        let problems = report.conclude(None::<()>).map(drop).unwrap_err();
+        problems.iter().map(|problem| format!("{problem}\n")).collect()
+    }
+
+    #[test]
+    fn the_name_is_shown_and_not_the_value() {
+        for (text, expected) in [
+            ("a b = 1", "a b = …\n    ^"),
+            ("[nats", "[nats\n       ^"),
+            ("  batch = 1o", "  batch = …"),
+            ("token = \"SECRET\" x", "token = …"),
+        ] {
+            let said = said(text);
+            assert!(said.ends_with(&format!("\n  {}\n", expected)), "{said}");
+        }
+    }
+
+    const WHOLE: &str = "[nats]\nurl = [\n  \"tls://u:SECRET@host\",\n  'tls://SECRET@b',\n]\ntoken = \"SECRET\"\n[api.headers]\n\
+        api-key = 'SECRET'\n\"X-Key\" = \"SECRET==\"\n[hook]\ntext = \"\"\"\nSECRET = SECRET\n\"SECRET\" SECRET\n\"\"\"\nmore = { a = \"SECRET\" }\n";
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        /// Wherever somebody mistypes a character, no secret is shown.
+        #[test]
+        fn no_mistake_shows_a_secret(at in 0..WHOLE.len(), typed in "[ \"'=\\[\\]{}\n#,a.-]|", removed in 0..2usize) {
+            let mut text = WHOLE.to_owned();
+            text.replace_range(at..at + removed, &typed);
+            let said = said(&text);
+            let (shown, _) = said.split_once("SECRET").unwrap_or_default();
+            prop_assert!(!said.contains("SECRET"), "{shown}");
+        }
+    }
 }

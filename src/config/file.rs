@@ -90,12 +90,16 @@ fn upkeep(table: &mut Table<'_>) -> Upkeep {
     let max_size = table.size("max_size");
     let max_age = table.duration("max_age");
     let keep = table.positive("keep", usize::MAX);
-    let fsync = table.choice("fsync", &[("never", Fsync::Never), ("batch", Fsync::Batch)]).unwrap_or_default();
+    let fsync = fsync(table);
     if table.has("keep") && !table.has("max_size") && !table.has("max_age") {
         let hint = "say when to rotate with `max_size` or `max_age`".to_owned();
         table.error(table.place_of("keep"), "`keep` means nothing for a file that is never rotated", Some(hint));
     }
     Upkeep { max_size, max_age, keep, fsync }
+}
+
+pub(super) fn fsync(table: &mut Table<'_>) -> Fsync {
+    table.choice("fsync", &[("never", Fsync::Never), ("batch", Fsync::Batch)]).unwrap_or_default()
 }
 
 fn record(table: &mut Table<'_>) -> Record {

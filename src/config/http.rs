@@ -143,7 +143,7 @@ fn tenant(text: &str) -> Result<String, &'static str> {
 
 /// Where the token is kept that clients are known by.
 pub(super) fn token(table: &mut Table<'_>) -> Option<KeptIn> {
-    let token_file = table.input_path("token_file").map(KeptIn::File);
+    let token_file = secret::path(table, "token_file").map(KeptIn::File);
     let token_env = table.text("token_env").map(KeptIn::Env);
     if table.has("token_file") && table.has("token_env") {
         let message = "the token comes from `token_file` or from `token_env`, not from both";

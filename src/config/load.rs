@@ -78,9 +78,7 @@ pub fn load_registry(config: &Config) -> Result<Registry, Problems> {
         webhook::check_sink(&registry.webhooks, &config.sinks, &report);
     }
     let (registry, warnings) = report.conclude(Some(registry))?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
+    warnings.iter().for_each(Problem::warn);
     Ok(registry)
 }
 

@@ -8,6 +8,7 @@ use url::Url;
 use super::{
     KeptIn, Nats, NatsAuth,
     nearest::quoted,
+    secret,
     table::{At, Table},
     values,
 };
@@ -111,8 +112,8 @@ fn server(text: &str) -> Result<(String, Option<NatsAuth>), String> {
 
 /// The one way to sign in. `None` when there are several, or half of one.
 fn auth(table: &mut Table<'_>, in_url: Option<NatsAuth>) -> Option<NatsAuth> {
-    let credentials = table.input_path("credentials").map(NatsAuth::Credentials);
-    let nkey = table.input_path("nkey").map(NatsAuth::Nkey);
+    let credentials = secret::path(table, "credentials").map(NatsAuth::Credentials);
+    let nkey = secret::path(table, "nkey").map(NatsAuth::Nkey);
     let token = secret(table, "token").map(NatsAuth::Token);
     let user = secret(table, "user");
     let password = secret(table, "password");

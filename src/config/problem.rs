@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
+use crate::text;
+
 /// A line and a column, both counted from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Position {
@@ -81,15 +83,20 @@ impl Problem {
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
+
+    /// Logs a warning that stands in nobody's way.
+    pub fn warn(&self) {
+        tracing::warn!(hint = self.hint, "{}: {}", self.place, self.message);
+    }
 }
 
 /// `FILE:LINE:COLUMN: MESSAGE`, then, indented, the excerpt and the hint.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let warning = if self.severity == Severity::Warning { "warning: " } else { "" };
-        write!(f, "{}: {warning}{}", self.place, self.message)?;
+        write!(f, "{}: {warning}{}", self.place, text::line(&self.message))?;
         for line in self.excerpt.iter().chain(&self.hint).flat_map(|text| text.lines()) {
-            write!(f, "\n  {line}")?;
+            write!(f, "\n  {}", text::lines(line))?;
         }
         Ok(())
     }

@@ -1,12 +1,16 @@
 //! Secrets from files or the environment, and those that bodies are signed with.
 
-use std::{env, fs};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use super::{
     KeptIn,
+    problem::{Place, Problem},
     table::{At, Table},
 };
-use crate::signature::Secret;
+use crate::{ownership, signature::Secret};
 
 /// Enough to go from one to the other.
 const MAX_SECRETS: usize = 2;
@@ -21,6 +25,9 @@ pub(super) fn kept(table: &mut Table<'_>) -> Vec<At<KeptIn>> {
         }
         for At { value, place } in given.unwrap_or_default() {
             let kept = if field == "secret_file" { KeptIn::File(table.dir().join(value)) } else { KeptIn::Env(value) };
+            if let KeptIn::File(path) = &kept {
+                warn_if_readable(table, &place, path);
+            }
             all.push(At { value: kept, place });
         }
     }
@@ -42,7 +49,12 @@ pub(super) fn secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
             KeptIn::Env(variable) => variable.clone(),
         };
         let report = |error| table.error(place.clone(), format!("can't use the secret in `{named}`: {error}"), None);
-        secret.map_err(report).ok()
+        let secret = secret.map_err(report).ok()?;
+        if secret.is_short() {
+            let warning = Problem::warning(place.clone(), format!("the secret in `{named}` is easy to guess"));
+            table.report(warning.hint("take 24 random bytes or more: `openssl rand -base64 32`"));
+        }
+        Some(secret)
     };
     // Every one is read, so that every mistake is reported.
     let secrets: Vec<Option<Secret>> = kept.iter().map(secret).collect();
@@ -52,6 +64,22 @@ pub(super) fn secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
     }
     let secrets: Vec<Secret> = secrets.into_iter().collect::<Option<_>>()?;
     (1..=MAX_SECRETS).contains(&secrets.len()).then_some(secrets)
+}
+
+/// The path of a file with a secret that must be there.
+pub(super) fn path(table: &mut Table<'_>, field: &'static str) -> Option<PathBuf> {
+    let path = table.input_path(field)?;
+    warn_if_readable(table, &table.place_of(field), &path);
+    Some(path)
+}
+
+/// Warns of a file with a secret that everybody on this machine may read.
+fn warn_if_readable(table: &Table<'_>, place: &Place, path: &Path) {
+    if fs::metadata(path).is_ok_and(|found| ownership::is_readable_by_others(&found)) {
+        let shown = path.strip_prefix(table.dir()).unwrap_or(path).display();
+        let warning = Problem::warning(place.clone(), format!("everybody on this machine may read `{shown}`"));
+        table.report(warning.hint(format!("keep it to yourself: `chmod o-r {shown}`")));
+    }
 }
 
 impl KeptIn {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    DeadLetter, FileSink, PathTemplate, Place, Retry, Stream, Template, WebhookSink,
-    file::{Files, file},
+    DeadLetter, FileSink, Fsync, PathTemplate, Place, Retry, Stream, Template, WebhookSink,
+    file::{self, Files, file},
     limits::{SINK_RETRY, retry},
     path::FilePath,
     table::{At, Table},
@@ -74,6 +74,7 @@ pub struct FolderSink {
     pub name: Option<Template>,
     /// JSON with line breaks.
     pub pretty: bool,
+    pub fsync: Fsync,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -162,7 +163,8 @@ fn folder(table: &mut Table<'_>) -> Option<SinkKind> {
     let path = table.required("path", Table::path);
     let name = table.parsed("file_name", file_name);
     let pretty = table.flag("pretty").unwrap_or(false);
-    Some(SinkKind::Folder(FolderSink { path: path?, name, pretty }))
+    let fsync = file::fsync(table);
+    Some(SinkKind::Folder(FolderSink { path: path?, name, pretty, fsync }))
 }
 
 fn nats(table: &mut Table<'_>) -> Option<SinkKind> {

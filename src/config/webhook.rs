@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use url::Url;
+use url::{Host, Url};
 
 use super::{
     SinkKind,
@@ -125,6 +125,11 @@ pub(super) fn webhook(table: &mut Table<'_>, names: &mut Unique) -> Option<Webho
         let hint = "say `allow_private = true` if that is meant".to_owned();
         table.error(table.place_of("url"), "`url` is a private address", Some(hint));
     }
+    if let Some(url) = url.as_ref().filter(|url| url.scheme() == "http" && !is_loopback(url)) {
+        let host = url.host_str().unwrap_or_default();
+        let message = format!("events go to `{host}` in clear, and everybody on the way may read them");
+        table.report(Problem::warning(table.place_of("url"), message).hint("use an `https://` address"));
+    }
     let tenant = match tenant {
         Some(any) if any == "*" => Tenant::Any,
         Some(tenant) => Tenant::Only(tenant),
@@ -156,6 +161,15 @@ fn url(table: &mut Table<'_>, field: &'static str) -> Option<Url> {
         table.error(table.place_of(field), format!("`{field}` is not a server's address: {error}"), hint);
     };
     values::http_url(&text, "in `headers`").map_err(report).ok()
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
 }
 
 /// Patterns, of which a `*` alone means everything, as nothing does.

@@ -3,15 +3,20 @@
 use std::{
     env,
     ffi::OsString,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     os::unix::{
         ffi::OsStringExt,
-        fs::{DirBuilderExt, PermissionsExt},
+        fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
 };
 
+use rustix::{fs::OFlags, process::geteuid};
 use sha2::{Digest as _, Sha256};
+
+/// A link in the place of what is opened is an error.
+const NOFOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// What a socket's address holds, with the zero at its end.
 const MAX_ADDRESS: usize = 107;
@@ -36,6 +41,8 @@ pub enum PlaceError {
     TooLong(PathBuf),
     #[error("can't use the router's folder `{}`", .0.display())]
     Folder(PathBuf, #[source] io::Error),
+    #[error("the state folder `{}` is not to be trusted: {}; remove it, or set `TROMMEL_STATE_DIR` to a folder of your own", .0.display(), .1)]
+    NotOurs(PathBuf, &'static str),
 }
 
 impl Place {
@@ -43,14 +50,26 @@ impl Place {
     /// the router's folder and a digest of its whole path.
     ///
     /// # Errors
-    /// When there is no such folder, or its path is too long for a socket.
+    /// When there is no such folder, it is somebody else's, or its path is too long for a socket.
     pub fn of(router: &Path) -> Result<Self, PlaceError> {
         let router = fs::canonicalize(router).map_err(|error| PlaceError::Folder(router.to_owned(), error))?;
         let place = Self { dir: state()?.join(name_of(&router)), router };
         if place.socket().as_os_str().len() > MAX_ADDRESS {
             return Err(PlaceError::TooLong(place.socket()));
         }
+        place.check().map_err(|why| PlaceError::NotOurs(place.dir.clone(), why))?;
         Ok(place)
+    }
+
+    /// Whether the folder, if it is there, is one that we have made: in a folder that all may write to, others may have put
+    /// theirs, or a link, in its place.
+    fn check(&self) -> Result<(), &'static str> {
+        match fs::symlink_metadata(&self.dir) {
+            Ok(found) if !found.is_dir() => Err("it is a link or a file"),
+            Ok(found) if found.uid() != geteuid().as_raw() => Err("it belongs to another user"),
+            // What can't be looked at can't be made either, which then says why.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Every router's folder that this user has run a router from and that is still there, sorted.
@@ -75,7 +94,9 @@ impl Place {
     /// # Errors
     /// When it can't be written.
     pub fn remember(&self) -> io::Result<()> {
-        fs::write(self.dir.join(ROUTER), self.router.as_os_str().as_encoded_bytes())
+        let mut options = fs::File::options();
+        options.write(true).create(true).truncate(true).mode(0o600).custom_flags(NOFOLLOW);
+        options.open(self.dir.join(ROUTER))?.write_all(self.router.as_os_str().as_encoded_bytes())
     }
 
     /// Makes the folder, which only the user may enter.
@@ -84,7 +105,13 @@ impl Place {
     /// When it can't be made, or belongs to somebody else.
     pub fn make(&self) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-        fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o700))
+        self.check().map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))?;
+        // Of the folder that was looked at, whatever takes its place meanwhile.
+        let dir = fs::File::options().read(true).custom_flags(NOFOLLOW).open(&self.dir)?;
+        if dir.metadata()?.uid() != geteuid().as_raw() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"));
+        }
+        dir.set_permissions(fs::Permissions::from_mode(0o700))
     }
 
     pub fn dir(&self) -> &Path {
@@ -151,5 +178,30 @@ mod tests {
             assert!(name.starts_with(start) && name.len() == start.len() + 8, "{router}: {name}");
         }
         assert_ne!(name_of(Path::new("/a/orders")), name_of(Path::new("/b/orders")));
+    }
+
+    #[test]
+    fn a_folder_that_somebody_has_put_there_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        fs::create_dir(&victim).unwrap();
+        fs::set_permissions(&victim, fs::Permissions::from_mode(0o755)).unwrap();
+        let place = Place { router: "/srv/orders".into(), dir: folder.path().join("orders-1") };
+        std::os::unix::fs::symlink(&victim, &place.dir).unwrap();
+        assert_eq!(place.check(), Err("it is a link or a file"));
+        assert_eq!(place.make().unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(fs::metadata(&victim).unwrap().permissions().mode() & 0o777, 0o755);
+        fs::remove_file(&place.dir).unwrap();
+        place.make().unwrap();
+        assert_eq!(place.check(), Ok(()));
+        assert_eq!(fs::metadata(&place.dir).unwrap().permissions().mode() & 0o777, 0o700);
+
+        // Nor is a link in the place of what is written there.
+        std::os::unix::fs::symlink(victim.join("precious"), place.dir.join(ROUTER)).unwrap();
+        assert!(place.remember().is_err());
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);
+        fs::remove_file(place.dir.join(ROUTER)).unwrap();
+        place.remember().unwrap();
+        assert_eq!(fs::read_to_string(place.dir.join(ROUTER)).unwrap(), "/srv/orders");
     }
 }

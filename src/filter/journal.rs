@@ -2,8 +2,6 @@
 //! own output, and share one budget per event and, for each filter, one per second.
 
 use std::{
-    borrow::Cow,
-    fmt::Write as _,
     mem,
     sync::{
         Arc, Mutex, PoisonError,
@@ -21,7 +19,9 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-/// Bytes of one line; the rest is cut off.
+use crate::text;
+
+/// Bytes of one line.
 const MAX_LINE: usize = 4 << 10;
 
 /// Bytes of one filter's lines in one second, so that no filter fills the disk or hides what others say.
@@ -89,7 +89,7 @@ impl Journal {
         if !self.spend() || !self.has_room(level, message.len()) {
             return;
         }
-        let (filter, message) = (&*self.filter, &*clean(message));
+        let (filter, message) = (&*self.filter, &*text::line(message));
         match level {
             Level::TRACE => tracing::trace!(target: "filter", filter, key, "{message}"),
             Level::DEBUG => tracing::debug!(target: "filter", filter, key, "{message}"),
@@ -102,7 +102,7 @@ impl Journal {
     fn print(&self, stream: &'static str, line: &[u8]) {
         if self.spend() && self.has_room(Level::INFO, line.len()) {
             let line = String::from_utf8_lossy(line);
-            tracing::info!(target: "filter", filter = &*self.filter, stream, "{}", clean(&line));
+            tracing::info!(target: "filter", filter = &*self.filter, stream, "{}", text::line(&line));
         }
     }
 
@@ -135,27 +135,6 @@ fn is_heard(level: Level) -> bool {
         Level::WARN => tracing::enabled!(target: "filter", Level::WARN),
         Level::ERROR => tracing::enabled!(target: "filter", Level::ERROR),
     }
-}
-
-/// Cuts a message and escapes what could forge other lines or drive a terminal.
-fn clean(message: &str) -> Cow<'_, str> {
-    let cut = &message[..message.floor_char_boundary(MAX_LINE)];
-    if cut.len() == message.len() && !cut.contains(char::is_control) {
-        return Cow::Borrowed(cut);
-    }
-    let mut cleaned = String::with_capacity(cut.len() + 16);
-    for char in cut.chars() {
-        if char.is_control() {
-            cleaned.extend(char.escape_default());
-        } else {
-            cleaned.push(char);
-        }
-    }
-    if cut.len() < message.len() {
-        // Writing to a `String` does not fail.
-        let _ = write!(cleaned, " ... and {} bytes more", message.len() - cut.len());
-    }
-    Cow::Owned(cleaned)
 }
 
 /// A guest's standard output or standard error.
@@ -237,14 +216,6 @@ impl Drop for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn messages_can_neither_forge_lines_nor_drive_a_terminal() {
-        assert_eq!(clean("plain ✓"), "plain ✓");
-        assert_eq!(clean("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
-        let long = "é".repeat(MAX_LINE);
-        assert_eq!(clean(&long), format!("{} ... and {MAX_LINE} bytes more", "é".repeat(MAX_LINE / 2)));
-    }
 
     #[test]
     fn the_budget_is_per_call_and_what_it_refused_is_counted() {

@@ -19,7 +19,7 @@ use super::{
     line, permissions,
 };
 use crate::{
-    config::FolderSink,
+    config::{FolderSink, Fsync},
     event::{Event, Headers},
     json,
 };
@@ -80,8 +80,17 @@ impl Folder {
         written
     }
 
+    fn stopped(&self, at: usize, error: io::Error) -> Stopped {
+        let context = format!("could not write into folder `{}`", self.settings.path.display());
+        Stopped::at(at, Refusal::Later(anyhow::Error::new(error).context(context)))
+    }
+
     fn place(&self, hidden: &Path, names: &Names, content: &[u8]) -> io::Result<()> {
-        permissions::file().write(true).truncate(true).open(hidden)?.write_all(content)?;
+        let mut file = permissions::file().write(true).truncate(true).open(hidden)?;
+        file.write_all(content)?;
+        if self.settings.fsync == Fsync::Batch {
+            file.sync_data()?;
+        }
         if let Some(wanted) = &names.wanted
             && is_placed(hidden, &self.settings.path.join(wanted), content)?
         {
@@ -97,7 +106,8 @@ fn is_placed(hidden: &Path, target: &Path, content: &[u8]) -> io::Result<bool> {
     // Unlike a rename, a link takes no file's place.
     match fs::hard_link(hidden, target) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let there = fs::metadata(target)?;
+            // A link is nothing of ours.
+            let there = fs::symlink_metadata(target)?;
             Ok(there.is_file() && there.len() == content.len() as u64 && fs::read(target)? == content)
         }
         linked => linked.map(|()| true),
@@ -139,10 +149,11 @@ impl Destination for Folder {
             if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
                 written = permissions::make_folder(path).and_then(|()| self.write(file));
             }
-            written.map_err(|error| {
-                let context = format!("could not write into folder `{}`", path.display());
-                Stopped::at(at, Refusal::Later(anyhow::Error::new(error).context(context)))
-            })?;
+            written.map_err(|error| self.stopped(at, error))?;
+        }
+        if self.settings.fsync == Fsync::Batch {
+            // Names are safe only with their folder.
+            fs::File::open(path).and_then(|folder| folder.sync_all()).map_err(|error| self.stopped(0, error))?;
         }
         Ok(())
     }

@@ -154,7 +154,7 @@ impl<S: Sink> Outlet<S> {
         for output in self.window.yield_room(now) {
             self.metrics.returned.inc();
             let event = output.ticket.event();
-            tracing::debug!(sink = %self.name, event = ?event.id, tenant = event.tenant(), trace = event.trace_id(), "too many outputs are refused, event goes back to its source");
+            tracing::debug!(sink = %self.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), "too many outputs are refused, event goes back to its source");
         }
     }
 
@@ -236,7 +236,7 @@ impl<S: Sink> Outlet<S> {
                 if let Some(output) = self.window.give_up(slot, "skipped") {
                     self.metrics.skipped.inc();
                     let event = output.ticket.event();
-                    tracing::warn!(sink = %self.name, event = ?event.id, tenant = event.tenant(), trace = event.trace_id(), error = ?refusal, "output skipped");
+                    tracing::warn!(sink = %self.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), error = ?refusal, "output skipped");
                     output.ticket.settle(Fate::Skipped);
                 }
             }
@@ -330,7 +330,7 @@ impl<S: Sink> Outlet<S> {
         let Some(output) = self.window.give_up(slot, reason) else { return };
         let event = output.ticket.event();
         self.metrics.dead_lettered.inc();
-        tracing::warn!(sink = %self.name, event = ?event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail, "output becomes a dead letter");
+        tracing::warn!(sink = %self.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail, "output becomes a dead letter");
         queue.send(dead_letter::of_output(output, &self.name, reason, &detail)).await;
     }
 
@@ -343,7 +343,13 @@ impl<S: Sink> Outlet<S> {
         match (stored, output.dead_letter) {
             (Ok(()), Some(letter)) => {
                 self.metrics.written.inc();
-                tracing::warn!(event = ?id, reason, detail, path, "dead letter can't be stored where it belongs, it is in the file");
+                tracing::warn!(
+                    event = id,
+                    reason,
+                    detail,
+                    path,
+                    "dead letter can't be stored where it belongs, it is in the file"
+                );
                 output.ticket.dead(letter);
             }
             (Ok(()), None) => {}
@@ -354,7 +360,14 @@ impl<S: Sink> Outlet<S> {
                 if self.quiet.is_none_or(|(until, _)| now >= until) {
                     self.quiet = Some((now + QUIET, 0));
                     let error = format!("{error:#}");
-                    tracing::error!(event = ?id, reason, detail, path, error, "dead letter can't be stored, event goes back to its source");
+                    tracing::error!(
+                        event = id,
+                        reason,
+                        detail,
+                        path,
+                        error,
+                        "dead letter can't be stored, event goes back to its source"
+                    );
                 }
             }
         }

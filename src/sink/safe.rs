@@ -1,13 +1,15 @@
 //! What comes out of an event, made safe for a name in a path (L82, L130): it neither leaves its folder nor is hidden.
 
 /// Appends letters, digits, `.`, `_` and `-` as they are and `_` for all else, also for a dot that is first or next to
-/// another, and for nothing at all. Takes `max` characters.
+/// another, for a dash that a name would begin with, which programs take for an option, and for nothing at all. Takes `max`
+/// characters.
 pub(super) fn push_safe(name: &mut String, text: &str, max: usize) {
     let start = name.len();
     for char in text.chars().take(max) {
         let before = &name[start..];
         let is_safe = char.is_ascii_alphanumeric()
-            || matches!(char, '_' | '-')
+            || char == '_'
+            || (char == '-' && !(before.is_empty() && (start == 0 || name.ends_with('/'))))
             || (char == '.' && !before.ends_with('.') && !before.is_empty());
         name.push(if is_safe { char } else { '_' });
     }

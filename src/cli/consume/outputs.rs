@@ -12,6 +12,8 @@ use indicatif::ProgressBar;
 use jiff::Timestamp;
 use tokio::io::{AsyncWriteExt, Stdout};
 
+use crate::text;
+
 pub(super) enum Outputs {
     /// NDJSON.
     Stdout(Stdout),
@@ -46,10 +48,10 @@ impl Outputs {
                 stdout.flush().await
             }
             Self::Terminal(live_line) => {
-                let mut line = trommel_jq::in_colour(json).unwrap_or_else(|| json.to_vec());
-                line.push(b'\n');
+                let line = trommel_jq::in_colour(json).unwrap_or_else(|| json.to_vec());
+                let line = text::coloured(&String::from_utf8_lossy(&line)).into_owned() + "\n";
                 // A terminal that is held back goes on with the next signal.
-                live_line.suspend(|| io::stdout().write_all(&line))
+                live_line.suspend(|| io::stdout().write_all(line.as_bytes()))
             }
             Self::Folder { path, written } => {
                 let name = format!("{}_{}_{written}.json", Timestamp::now().as_nanosecond(), process::id());

@@ -13,7 +13,10 @@ use tokio::{
 
 use super::{background, jq::Jq, outputs::Outputs};
 use crate::{
-    cli::refusal::{Kind, Refusal},
+    cli::{
+        refusal::{Kind, Refusal},
+        terminal,
+    },
     control::{
         Link, Place,
         client::{self, Found, find},
@@ -88,7 +91,7 @@ impl Notes {
         if !self.quiet {
             self.line.suspend(|| {
                 // Nobody is left to tell when this fails.
-                let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("[trommel] {text}\n"));
+                let _ = io::Write::write_fmt(&mut terminal::stderr(), format_args!("[trommel] {text}\n"));
             });
         }
     }

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Folder, chosen::Filters};
 use crate::{
     cli::{
-        columns::{Columns, one_line},
+        columns::Columns,
         keys::print,
         refusal::{Kind, Refusal},
     },
@@ -62,7 +62,7 @@ fn row(delivery: &Delivery) -> [String; 8] {
         delivery.id.to_string(),
         time(delivery.created),
         delivery.webhook.clone(),
-        one_line(&delivery.event_type).into_owned(),
+        delivery.event_type.clone(),
         delivery.state.to_string(),
         delivery.attempts.to_string(),
         or_dash(delivery.status_code.map(|status| status.to_string())),

@@ -11,11 +11,12 @@ use super::{
 };
 use crate::{
     cli::{
-        columns::{Columns, one_line},
+        columns::Columns,
         keys::{json, print},
         refusal::Refusal,
     },
     json::{Payload, check, pretty},
+    text,
     webhook::store::{Delivery, DeliveryId, Detail},
 };
 
@@ -81,8 +82,7 @@ fn text(detail: &Detail) -> String {
         ("output", Some(output_id.clone())),
         ("content type", content_type.clone()),
     ];
-    // Most of it was said by others.
-    let fact = |(name, fact): (&str, Option<String>)| Some([name.to_owned(), one_line(fact?).into_owned()]);
+    let fact = |(name, fact): (&str, Option<String>)| Some([name.to_owned(), fact?]);
     let rows: Vec<_> = facts.into_iter().filter_map(fact).collect();
     let columns = Columns::fit(&rows);
     let lines = std::iter::once(delivery.id.to_string()).chain(rows.iter().map(|row| columns.line(row)));
@@ -93,7 +93,7 @@ fn text(detail: &Detail) -> String {
 fn readable(payload: &[u8]) -> String {
     let text = if check(payload).is_ok() { pretty(payload).into() } else { Cow::Borrowed(payload) };
     match std::str::from_utf8(&text) {
-        Ok(text) => text.lines().map(one_line).collect::<Vec<_>>().join("\n"),
+        Ok(payload) => text::lines(payload).trim_end().to_owned(),
         Err(_) => format!("{} bytes that are no text; `--json` shows them as base64", payload.len()),
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use tokio::process::Command;
 
 use super::say;
+use crate::ownership;
 
 /// Folders whose content is made, not written.
 const MADE: [&str; 5] = ["target", "node_modules", "build-js", "__pycache__", "sdk"];
@@ -101,12 +102,25 @@ async fn build(folder: &Path) {
     let began = Instant::now();
     // From another folder a relative path would lead elsewhere.
     let script = path::absolute(folder.join("build")).unwrap_or_else(|_| folder.join("build"));
+    if let Err((path, why)) = check(folder, &script) {
+        return say(&format!("`{shown}/build` is not run, for `{}` is not ours alone: {why}", path.display()));
+    }
     let ended = Command::new(script).current_dir(folder).stdin(Stdio::null()).status().await;
     match ended {
         Ok(status) if status.success() => say(&format!("built `{shown}` in {:.1} s", began.elapsed().as_secs_f64())),
         Ok(status) => say(&format!("`{shown}/build` failed ({status}): what was built before stays")),
         Err(error) => say(&format!("can't run `{shown}/build`: {error}")),
     }
+}
+
+/// A script is run only when nobody else can have written it: it, what it links to, or the folder that it is in.
+fn check<'a>(folder: &'a Path, script: &'a Path) -> Result<(), (&'a Path, String)> {
+    let all = [(folder, fs::metadata(folder)), (script, fs::metadata(script))];
+    for (path, found) in all {
+        let found = found.map_err(|error| (path, error.to_string()))?;
+        ownership::check(&found).map_err(|foreign| (path, foreign.to_string()))?;
+    }
+    Ok(())
 }
 
 /// `trommel.toml` and what lines are read from.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io::{self, BufWriter, Write},
+    io::Write,
     process::ExitCode,
 };
 
@@ -10,9 +10,10 @@ use clap::Args;
 
 use super::{Folder, row, which::Filters};
 use crate::{
-    cli::{history::reader_left, refusal::Refusal},
+    cli::{history::reader_left, refusal::Refusal, terminal},
     config::Alike,
     dead_letters::{Entry, Letters},
+    text,
 };
 
 /// Reasons that are counted apart; there are fewer codes.
@@ -36,7 +37,7 @@ impl List {
         let letters = self.folder.open_letters().await?;
         let alike = self.filters.alike();
         let found = Found::count(&letters, &alike, self.limit).await?;
-        let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+        let mut out = terminal::buffered();
         if found.total > 0 {
             let mut reader = letters.read(found.first, None).await?;
             let titled = if self.folder.json { Ok(()) } else { writeln!(out, "{}", row::TITLE) };
@@ -56,7 +57,7 @@ impl List {
         let summary = found.summary(&alike, self.limit);
         let ended = if self.folder.json {
             // Programs read nothing but letters; nobody is left to tell when this fails.
-            let _ = writeln!(io::stderr(), "{summary}");
+            let _ = writeln!(terminal::stderr(), "{summary}");
             out.flush()
         } else {
             writeln!(out, "{summary}").and_then(|()| out.flush())
@@ -109,7 +110,7 @@ impl Found {
         }
         let mut reasons: Vec<_> = self.reasons.iter().collect();
         reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let reasons: Vec<_> = reasons.iter().map(|(reason, count)| format!("{count} {}", row::plain(reason))).collect();
+        let reasons: Vec<_> = reasons.iter().map(|(reason, count)| format!("{count} {}", text::line(reason))).collect();
         let shown = match limit {
             1.. if self.total > limit as u64 => format!("; the newest {limit} are shown"),
             _ => String::new(),

@@ -1,22 +1,13 @@
 //! `trommel dlq retry DIR ID...`
 
-use std::{
-    fmt,
-    io::{self, Write},
-    path::Path,
-    process::ExitCode,
-    thread,
-    time::Duration,
-};
+use std::{fmt, io::Write, path::Path, process::ExitCode, thread, time::Duration};
 
 use clap::Args;
+use serde::Serialize;
 use tokio::sync::mpsc;
+use tracing::Level;
 
-use super::{
-    Folder,
-    row::{counted, plain},
-    which::Selected,
-};
+use super::{Folder, row::counted, which::Selected};
 use crate::{
     app,
     cli::{
@@ -24,11 +15,12 @@ use crate::{
         logs::Logs,
         refusal::{Kind, Refusal},
         run::{self, Foreground},
-        runtime,
+        runtime, terminal,
     },
     config::{self, Config, SinkKind, Which, quoted},
     control::{Place, client::is_locked},
     source::letters::{Cause, End, Journal, Retried},
+    text,
 };
 
 /// Run the events of dead letters through their keys once more, as these are now
@@ -48,7 +40,7 @@ pub(super) struct Retry {
     #[command(flatten)]
     cache: Cache,
     #[command(flatten)]
-    logs: Logs,
+    pub(super) logs: Logs,
 }
 
 impl Retry {
@@ -78,11 +70,10 @@ impl Retry {
         let mut totals = telling.join().unwrap_or_default();
         totals.dry_run = self.dry_run;
         let code = if totals.dead + totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) };
-        if ended.is_err() && totals.retried > 0 {
-            // Nobody is left to tell when this fails.
-            let _ = writeln!(io::stderr(), "{totals}");
+        if ended.is_ok() || totals.retried > 0 {
+            self.logs.end(Level::INFO, &totals.to_string(), &totals);
         }
-        Ok(run::end(ended.map(|_| (totals.to_string(), code))))
+        Ok(ended.map_or_else(|error| run::failed(&self.logs, &error), |_| code))
     }
 
     /// Everything that can be wrong with the input is found before anything happens.
@@ -128,8 +119,8 @@ fn tell(mut retried: mpsc::Receiver<Retried>, Form { json, beside_outputs }: For
         // A reader that has left has seen enough; the rest is retried all the same.
         is_read = is_read
             && match beside_outputs {
-                true => writeln!(io::stderr(), "{line}"),
-                false => writeln!(io::stdout(), "{line}"),
+                true => writeln!(terminal::stderr(), "{line}"),
+                false => writeln!(terminal::stdout(), "{line}"),
             }
             .is_ok();
     }
@@ -151,10 +142,10 @@ fn text(Retried { letter, event, result, outputs, dead }: &Retried) -> String {
         (End::Dead, outputs) => format!("dead again: {causes}; emitted all the same: {outputs}"),
         (End::Failed, _) => "failed: the log says why".to_owned(),
     };
-    plain(&format!("{letter:>10}  {event}  {became}")).into_owned()
+    text::line(&format!("{letter:>10}  {event}  {became}")).into_owned()
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct Totals {
     retried: u64,
     emitted: u64,

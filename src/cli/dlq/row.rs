@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::{
     dead_letters::{Entry, Letter, NoLetter},
     json::{self, Payload},
+    text,
 };
 
 pub(super) const TITLE: &str =
@@ -27,10 +28,10 @@ pub(super) fn line(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
         Ok(letter) => (&*letter.reason, &*letter.key, &*letter.event_type, Cow::Borrowed(&*letter.detail)),
         Err(why) => (NO_LETTER, "", "", why.to_string().into()),
     };
-    let or_dash = |text| if str::is_empty(text) { Cow::Borrowed("-") } else { plain(text) };
+    let or_dash = |text| if str::is_empty(text) { Cow::Borrowed("-") } else { text::line(text) };
     let time = entry.time().map_or_else(|| "-".to_owned(), shown);
-    let (reason, key, event_type) = (plain(reason), or_dash(key), or_dash(event_type));
-    let detail: String = plain(&detail).chars().take(SHOWN).collect();
+    let (reason, key, event_type) = (text::line(reason), or_dash(key), or_dash(event_type));
+    let detail: String = text::line(&detail).chars().take(SHOWN).collect();
     writeln!(out, "{:>10}  {time:<19}  {reason:<20}  {key:<24}  {event_type:<24}  {detail}", entry.id)
 }
 
@@ -80,7 +81,7 @@ pub(super) fn whole(entry: &Entry) -> String {
                 Payload::Bytes(base64) => base64,
             };
             text.0.push('\n');
-            text.0.extend(shown.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }));
+            text.0.push_str(&text::lines(&shown));
         }
         Err(why) => text.value("payload", &chain(&why)),
     }
@@ -123,7 +124,7 @@ impl Lines {
     fn value(&mut self, name: &str, value: &str) {
         if !value.is_empty() {
             // Writing to a string can't fail.
-            let _ = fmt::Write::write_fmt(&mut self.0, format_args!("  {name:<12} {}\n", plain(value)));
+            let _ = fmt::Write::write_fmt(&mut self.0, format_args!("  {name:<12} {}\n", text::line(value)));
         }
     }
 }
@@ -145,9 +146,4 @@ pub(super) fn counted(letters: u64) -> String {
 
 fn shown(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
-}
-
-/// Text in one line without control characters, which could command the terminal.
-pub(super) fn plain(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text.into() }
 }

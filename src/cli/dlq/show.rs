@@ -1,14 +1,11 @@
 //! `trommel dlq show DIR ID`
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 
 use clap::Args;
 
 use super::{Folder, row};
-use crate::cli::{history::reader_left, refusal::Refusal};
+use crate::cli::{history::reader_left, refusal::Refusal, terminal};
 
 /// Show everything that is known of a dead letter
 #[derive(Args, Debug)]
@@ -23,7 +20,7 @@ impl Show {
     pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
         let letters = self.folder.open_letters().await?;
         let entry = self.folder.find_letter(&letters, self.id).await?;
-        let mut out = io::stdout().lock();
+        let mut out = terminal::stdout();
         let written = if self.folder.json {
             row::json(&entry, &mut out)
         } else {

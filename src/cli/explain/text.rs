@@ -3,14 +3,15 @@
 use serde_json::Value;
 
 use super::explainer::{ExplainedKey, ExplainedRoute};
-use crate::event::Event;
+use crate::{event::Event, text::line};
 
 pub(super) fn text(event: &Event, keys: &[ExplainedKey]) -> String {
     let Event { id, event_type, subject, payload, .. } = event;
+    let [id, event_type, subject] = [id, event_type, subject].map(|said| line(said));
     let mut lines = vec![format!("event `{id}`: type `{event_type}`, subject `{subject}`, {} B", payload.len())];
     for ExplainedKey { key, place, takes, because, routes } in keys {
         let answer = if *takes { "takes it" } else { "does not take it" };
-        lines.push(format!("key `{key}` ({place}) {answer}: {because}"));
+        lines.push(format!("key `{key}` ({place}) {answer}: {}", line(because)));
         if *takes && routes.is_empty() {
             lines.push("  it has no route, so nobody would see what it lets through".to_owned());
         }
@@ -32,7 +33,7 @@ fn in_lines(route: &ExplainedRoute) -> Vec<String> {
         Value::String(kind) => kind.as_str(),
         _ => "",
     };
-    let because = because.as_ref().map(|because| format!(": {because}")).unwrap_or_default();
+    let because = because.as_ref().map(|because| format!(": {}", line(because))).unwrap_or_default();
     match kind {
         "kept" => lines.push(format!("    kept, to {to} as it is")),
         "replaced" | "replaced_text" | "replaced_base64" | "emitted" => {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Write},
+    io::Write,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -18,7 +18,7 @@ use super::{File, case::Case, chain, check::fields, settings, test};
 use crate::{
     cli::{
         refusal::{Kind, Refusal},
-        runtime,
+        runtime, terminal,
     },
     config::{LimitOverrides, Limits},
     event::Event,
@@ -72,7 +72,7 @@ impl Bench {
     pub fn execute(self) -> ExitCode {
         let measured = self.measure().and_then(|measured| {
             let text = if self.json { format!("{}\n", measured.json()) } else { measured.text() };
-            write!(io::stdout(), "{text}").map_err(|error| internal(error.into()))
+            write!(terminal::stdout(), "{text}").map_err(|error| internal(error.into()))
         });
         measured.err().map_or(ExitCode::SUCCESS, |refusal| refusal.end(self.json))
     }

@@ -17,10 +17,11 @@ use crate::{
     cli::{
         exit,
         refusal::{Kind, Refusal},
-        runtime,
+        runtime, terminal,
     },
     config::{Grant, Limits, quoted},
     filter::{CONTRACTS, Fields, Filter, Form, Hooks, Host, LoadError, Survey, survey},
+    text,
 };
 
 /// Debugging information that is worth a word.
@@ -95,7 +96,7 @@ impl Check {
     }
 
     fn print(&self, findings: &Findings) -> io::Result<ExitCode> {
-        let mut out = io::stdout().lock();
+        let mut out = terminal::stdout();
         if self.json {
             writeln!(out, "{}", findings.json())?;
         } else {
@@ -166,7 +167,7 @@ impl Findings {
     fn text(&self) -> String {
         let mut lines = Vec::new();
         if let Some(survey) = &self.survey {
-            let contract = survey.contract.as_deref().unwrap_or("none");
+            let contract = text::line(survey.contract.as_deref().unwrap_or("none"));
             lines.push(format!("form      {}, {}", survey.form(), ByteSize::b(survey.size as u64)));
             lines.push(format!("contract  trommel:filter@{contract} (this router has {})", CONTRACTS.join(", ")));
             lines.push(format!("imports   {}", listed(&survey.imports)));
@@ -174,7 +175,9 @@ impl Findings {
         }
         if let Some(Loaded { filter, took }) = &self.loaded {
             let manifest = filter.manifest();
-            lines.push(format!("filter    {} {}: {}", manifest.name, manifest.version, manifest.description));
+            let [name, version, description] =
+                [&manifest.name, &manifest.version, &manifest.description].map(|said| text::line(said));
+            lines.push(format!("filter    {name} {version}: {description}"));
             lines.push(format!("hooks     {}", listed(&hooks(manifest.hooks))));
             lines.push(format!("reads     matches: {}", listed(&fields(manifest.match_reads))));
             lines.push(format!("          process: {}", listed(&fields(manifest.process_reads))));
@@ -182,8 +185,8 @@ impl Findings {
             lines.push(format!("memory    {} before the first event, of {}", bytes(filter.memory()), bytes(memory())));
             lines.push(format!("compiled  in {} ms", took.as_millis()));
         }
-        lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
-        lines.extend(self.problems.iter().map(|problem| format!("problem: {problem}")));
+        lines.extend(self.warnings.iter().map(|warning| format!("warning: {}", text::line(warning))));
+        lines.extend(self.problems.iter().map(|problem| format!("problem: {}", text::line(problem))));
         lines.push(if self.problems.is_empty() { "a router would take it" } else { "a router would refuse it" }.into());
         lines.join("\n") + "\n"
     }
@@ -250,7 +253,7 @@ fn listed(names: &[impl AsRef<str>]) -> String {
     if names.is_empty() {
         return "nothing".to_owned();
     }
-    names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+    names.iter().map(|name| text::line(name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
 fn hooks(hooks: Hooks) -> Vec<&'static str> {

@@ -10,7 +10,10 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::refusal::{Kind, Refusal};
+use crate::cli::{
+    refusal::{Kind, Refusal},
+    terminal,
+};
 
 mod files;
 
@@ -108,8 +111,11 @@ impl New {
             write(&path, &content, place == "build").map_err(|error| failed(&path, error))?;
         }
         let next = format!("{folder}/build && trommel plugin test {folder}");
-        let said =
-            writeln!(io::stdout(), "`{folder}` is made; next: {next}\nits source is `{folder}/{}`", self.lang.source());
+        let said = writeln!(
+            terminal::stdout(),
+            "`{folder}` is made; next: {next}\nits source is `{folder}/{}`",
+            self.lang.source()
+        );
         said.map_err(|error| failed(Path::new("standard output"), error))
     }
 

@@ -23,10 +23,12 @@ use crate::{
     cli::{
         Cache, exit, outcome,
         refusal::{Kind, Refusal},
+        terminal,
     },
     config::{LimitOverrides, Limits},
     filter::{CallLimits, Caller, Filter, Host},
     registry::Watch,
+    text,
     trial::trial,
 };
 
@@ -89,7 +91,7 @@ impl Test {
         loop {
             // What is wrong may be mended by the next save.
             let _ = self.once().await.map_err(|refusal| refusal.end(false));
-            let _ = writeln!(io::stderr(), "waiting for a change, ctrl-c ends");
+            let _ = writeln!(terminal::stderr(), "waiting for a change, ctrl-c ends");
             watch.changed().await;
         }
     }
@@ -234,12 +236,12 @@ impl Fresh<'_> {
 
 /// The failures whole, the rest a line each.
 fn print(ran: &[Ran], update: bool) -> io::Result<ExitCode> {
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     for Ran { name, place, took, wrong } in ran {
         match wrong {
-            None => writeln!(out, "ok    {name} ({:.1} µs)", took.as_secs_f64() * 1e6)?,
+            None => writeln!(out, "ok    {} ({:.1} µs)", text::line(name), took.as_secs_f64() * 1e6)?,
             Some(wrong) => {
-                writeln!(out, "FAIL  {name} ({place})")?;
+                writeln!(out, "FAIL  {} ({place})", text::line(name))?;
                 wrong.lines().try_for_each(|line| writeln!(out, "      {line}"))?;
             }
         }

@@ -9,12 +9,11 @@ use serde_json::json;
 use super::Named;
 use crate::{
     cli::{
-        columns::one_line,
         keys::{self, print},
         refusal::{Kind, Refusal},
         runtime,
     },
-    config,
+    config, text,
     webhook::{
         post::{Letter, Poster},
         store::DeliveryId,
@@ -47,7 +46,7 @@ impl Test {
             refusal.hint(AGAIN)
         })?;
         let body = String::from_utf8_lossy(&answer.body);
-        let first: String = one_line(body.lines().next().unwrap_or_default()).chars().take(SHOWN).collect();
+        let first: String = text::line(body.lines().next().unwrap_or_default()).chars().take(SHOWN).collect();
         let status = answer.status;
         let shown = if first.is_empty() { String::new() } else { format!(": {first}") };
         let told = format!("`{name}` answered {status} after {millis} ms{shown}");

@@ -85,6 +85,8 @@ impl Ndjson {
             self.cut()?;
         }
         self.follow_path()?;
+        // A clock that was ahead when the file began, and is right now, does not put off its rotation.
+        self.began = self.began.min(now);
         let mut written = 0;
         while payloads.len() > 0 {
             if self.is_due(now) {
@@ -98,7 +100,7 @@ impl Ndjson {
             written += sent.lines;
             self.len += sent.whole as u64;
             if let Err(error) = sent.result {
-                self.file.set_len(self.len)?;
+                self.shorten(self.len)?;
                 self.confirm(written, stored)?;
                 return Err(error);
             }
@@ -128,18 +130,25 @@ impl Ndjson {
 
     /// Cuts off what doesn't count.
     fn cut(&mut self) -> io::Result<()> {
-        self.file.set_len(self.good)?;
+        self.shorten(self.good)?;
         self.len = self.good;
         self.torn = false;
         Ok(())
     }
 
-    /// Opens the file anew when someone has moved or removed it, and notices when someone has cut it.
+    /// Cuts the file to a length, unless somebody else has cut off more: then it would get zeros.
+    fn shorten(&self, len: u64) -> io::Result<()> {
+        if self.file.metadata()?.len() > len { self.file.set_len(len) } else { Ok(()) }
+    }
+
+    /// Opens the file anew when someone has moved or removed it, and mends its end when someone has cut it.
     fn follow_path(&mut self) -> io::Result<()> {
         let ours = self.file.metadata()?;
-        match fs::metadata(&self.path) {
+        match fs::symlink_metadata(&self.path) {
             Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
-                self.len = ours.len();
+                if ours.len() != self.len {
+                    self.len = tail::mend(&mut self.file, &self.path)?;
+                }
                 self.good = self.len;
                 Ok(())
             }
@@ -168,7 +177,13 @@ fn open_file(path: &Path, fsync: Fsync) -> io::Result<(fs::File, u64, SystemTime
     let folder = folder(path);
     let there = folder.ancestors().find(|folder| folder.is_dir());
     permissions::make_folder(folder)?;
-    let mut file = permissions::file().read(true).append(true).open(path)?;
+    let mut file = permissions::file().read(true).append(true).open(path).map_err(|error| {
+        if !permissions::is_link(&error) {
+            return error;
+        }
+        let message = "it is a symbolic link, which is not followed: name the file that it leads to";
+        io::Error::new(ErrorKind::InvalidInput, message)
+    })?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
@@ -186,4 +201,26 @@ fn open_file(path: &Path, fsync: Fsync) -> io::Result<(fs::File, u64, SystemTime
     // Not every file system knows when a file was made.
     let began = metadata.created().or_else(|_| metadata.modified())?;
     Ok((file, len, began))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A write that has failed is cut off again, but nobody's file is filled up with zeros.
+    #[test]
+    fn what_others_have_cut_off_is_not_filled_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.ndjson");
+        let mut lines = Lines::new(&config::Record::default());
+        let mut ndjson = Ndjson::open(path.clone(), Upkeep::default()).unwrap();
+        let mut store = |ndjson: &mut Ndjson, payload: &str| {
+            ndjson.store([payload.as_bytes()].into_iter(), &mut lines, SystemTime::now()).unwrap();
+        };
+        store(&mut ndjson, "{\"a\":1}");
+        fs::File::options().write(true).open(&path).unwrap().set_len(3).unwrap();
+        ndjson.torn = true;
+        store(&mut ndjson, "3");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "\"{\\\"a\"\n3\n");
+    }
 }

@@ -1,6 +1,12 @@
 //! Outputs shared out over files. Of these the last used are kept open.
 
-use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use anyhow::ensure;
 
 use super::{
     name::{Entry, Names},
@@ -56,7 +62,8 @@ impl Partitions {
                 if self.open.len() == MAX_OPEN {
                     self.open.remove(0);
                 }
-                let opened = Ndjson::open(self.root.join(&path), self.upkeep);
+                let opened =
+                    no_links(&self.root, &path).and_then(|()| Ndjson::open(self.root.join(&path), self.upkeep));
                 opened.map_err(|error| Stopped::at(0, Refusal::Later(error)))?
             }
         };
@@ -65,6 +72,15 @@ impl Partitions {
         self.open.push((path, file));
         stored
     }
+}
+
+/// Folders below the root are ours; a link among them may lead anywhere.
+fn no_links(root: &Path, path: &str) -> anyhow::Result<()> {
+    for (end, _) in path.match_indices('/') {
+        let folder = root.join(&path[..end]);
+        ensure!(!folder.is_symlink(), "`{}` is a symbolic link, which is not followed", folder.display());
+    }
+    Ok(())
 }
 
 impl Destination for Partitions {

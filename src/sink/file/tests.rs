@@ -133,6 +133,51 @@ fn others_may_move_cut_and_remove_the_file() {
     assert_eq!(rig.text(), "4\n");
 }
 
+/// Wherever somebody cuts it: the next line is a line, and what is left of the one before it can still be read.
+#[test]
+fn a_cut_in_the_middle_of_a_line_spoils_no_other() {
+    let whole = "{\"a\":1}\n{\"é\":2}\n";
+    for cut in 0..=whole.len() {
+        let mut rig = rig(|_| {});
+        rig.store(&["{\"a\":1}", "{\"é\":2}"]);
+        fs::File::options().write(true).open(rig.path()).unwrap().set_len(cut as u64).unwrap();
+        rig.store(&["{\"b\":3}"]);
+        rig.store(&["{\"b\":4}"]);
+        let text = rig.text();
+        assert!(text.ends_with("{\"b\":3}\n{\"b\":4}\n"), "{cut}: {text}");
+        assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{cut}: {text}");
+    }
+}
+
+#[test]
+fn a_link_in_a_files_place_is_not_followed() {
+    let mut rig = rig(|_| {});
+    rig.store(&["1"]);
+    let other = rig.folder.path().join("other");
+    fs::write(&other, "precious\n").unwrap();
+    fs::remove_file(rig.path()).unwrap();
+    std::os::unix::fs::symlink(&other, rig.path()).unwrap();
+    let Stopped { why: Refusal::Later(cause), .. } = rig.try_store(&["2"]).unwrap_err() else { panic!() };
+    assert!(format!("{cause:#}").contains("is a symbolic link, which is not followed"), "{cause:#}");
+    let error = Ndjson::open(rig.path(), Upkeep::default()).err().unwrap();
+    assert!(format!("{error:#}").contains("is a symbolic link, which is not followed"), "{error:#}");
+    assert_eq!(fs::read_to_string(&other).unwrap(), "precious\n");
+    fs::remove_file(rig.path()).unwrap();
+    rig.store(&["2"]);
+    assert_eq!(rig.text(), "2\n");
+}
+
+/// Its age counts from when we have met it, if it seems to come from the future.
+#[test]
+fn a_clock_that_was_ahead_does_not_put_off_a_rotation() {
+    let mut rig = rig(|upkeep| upkeep.max_age = Some(Duration::from_secs(3600)));
+    rig.now -= Duration::from_secs(1_000_000);
+    rig.store(&["1"]);
+    rig.now += Duration::from_secs(3600);
+    rig.store(&["2"]);
+    assert_eq!((rig.text(), rig.rotated()), ("2\n".to_owned(), vec!["1\n".to_owned()]));
+}
+
 #[test]
 fn a_file_that_can_not_be_reopened_refuses_for_now_and_is_named() {
     let mut rig = rig(|_| {});

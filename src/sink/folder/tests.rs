@@ -12,7 +12,7 @@ fn output(event_type: &str, id: &str, route: &str, index: u32, payload: &'static
 }
 
 fn settings(folder: &TempDir) -> FolderSink {
-    FolderSink { path: folder.path().to_owned(), name: None, pretty: false }
+    FolderSink { path: folder.path().to_owned(), name: None, pretty: false, fsync: Fsync::Never }
 }
 
 /// `{event_type}_{id}_{source_time}.json`, as L130 has it.
@@ -155,7 +155,11 @@ fn files_are_for_their_owner_alone() {
     let outer = tempfile::tempdir().unwrap();
     let path = outer.path().join("made/here");
     clean(&path).unwrap();
-    store_as(FolderSink { path: path.clone(), name: None, pretty: false }, &[output("t", "1", "a", 0, b"1")]).unwrap();
+    store_as(
+        FolderSink { path: path.clone(), name: None, pretty: false, fsync: Fsync::Never },
+        &[output("t", "1", "a", 0, b"1")],
+    )
+    .unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let file = fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
     assert_eq!(mode(&file), 0o600);
@@ -188,4 +192,30 @@ proptest! {
         prop_assert!(!name.starts_with('.') && name.ends_with(".json"), "{}", name);
         prop_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)), "{}", name);
     }
+}
+
+#[test]
+fn no_file_is_called_like_an_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let outputs =
+        [output("-rf", "-e", "a", 0, b"1"), output("-rf", "_e", "a", 0, b"1"), output("a-b", "-", "a", 0, b"1")];
+    store(&folder, &outputs).unwrap();
+    store_as(named(&folder), &outputs).unwrap();
+    let names = names(&folder);
+    assert_eq!(names.len(), 6, "each has its own: {names:?}");
+    assert!(names.iter().all(|name| !name.starts_with('-')), "{names:?}");
+}
+
+/// What it has is there and whole; that it outlives the machine's end is for the system.
+#[test]
+fn files_can_be_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let outputs = [output("t", "1", "a", 0, b"1"), output("t", "2", "a", 0, b"2")];
+    store_as(FolderSink { fsync: Fsync::Batch, ..settings(&folder) }, &outputs).unwrap();
+    assert_eq!(names(&folder).len(), 2);
+    fs::remove_dir_all(folder.path()).unwrap();
+    fs::write(folder.path(), "no folder").unwrap();
+    let settings = FolderSink { fsync: Fsync::Batch, ..settings(&folder) };
+    assert!(store_as(settings, &outputs).is_err());
+    fs::remove_file(folder.path()).unwrap();
 }

@@ -45,7 +45,7 @@ impl Guard {
         match self {
             Self::Open => Ok(()),
             Self::Token(token) => match bearer(headers) {
-                Some(given) if token.current().await.is(given) => Ok(()),
+                Some(given) if token.valid().await.is_some_and(|token| token.is(given)) => Ok(()),
                 given => Err(wrong_token(given.is_some())),
             },
             Self::Signature(_) => signed(headers).map(drop),
@@ -58,7 +58,7 @@ impl Guard {
         let signed = signed(headers)?;
         let mut secrets = Vec::with_capacity(credentials.len());
         for credential in credentials {
-            secrets.push(credential.current().await);
+            secrets.extend(credential.valid().await);
         }
         signature::verify(&secrets, signed, body, SystemTime::now()).map_err(wrong_signature)?;
         Ok(Some(signed.id))

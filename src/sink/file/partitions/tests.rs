@@ -168,3 +168,20 @@ fn a_file_that_refuses_holds_up_no_other() {
         assert_eq!(text(&folder, node), lines(&expected));
     }
 }
+
+#[test]
+fn no_link_below_the_root_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = folder.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::create_dir(folder.path().join("raw")).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, folder.path().join("raw/date=1970-01-01")).unwrap();
+    let mut partitions = open(&folder, Upkeep::default());
+    let outputs = batch(&[payload("a", 1)]);
+    let Refusal::Later(cause) = partitions.store(&outputs).unwrap_err().why else { panic!() };
+    assert!(format!("{cause:#}").contains("is a symbolic link"), "{cause:#}");
+    assert!(all_files(&elsewhere).is_empty());
+    fs::remove_file(folder.path().join("raw/date=1970-01-01")).unwrap();
+    partitions.store(&outputs).unwrap();
+    assert_eq!(text(&folder, "a"), lines(&[payload("a", 1)]));
+}

@@ -1,0 +1,194 @@
+//! Log lines on their way to standard error. A thread of their own writes them, so that a pipe that nobody reads holds up
+//! nobody who logs: what it has no room for is dropped, counted and told.
+
+use std::{
+    fmt,
+    io::{self, Write},
+    mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use indicatif::ProgressBar;
+use tracing::Level;
+
+use super::{Format, record};
+use crate::text;
+
+/// Bytes that wait at most, beside as many that are being written.
+const ROOM: usize = 1 << 20;
+/// How long the end of the process waits for a reader.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Where lines wait.
+#[derive(Clone)]
+pub(super) struct Stderr {
+    format: Format,
+    queue: Arc<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Whole lines.
+    lines: Vec<u8>,
+    /// Lines that found no room behind these.
+    dropped: u64,
+    is_writing: bool,
+}
+
+impl Stderr {
+    /// # Errors
+    /// When the thread can't be started.
+    pub(super) fn new(format: Format, live_line: ProgressBar) -> io::Result<Self> {
+        let stderr = move |lines: &[u8]| {
+            // Suspending takes a lock that the live line's owner waits for.
+            if live_line.is_hidden() {
+                io::stderr().write_all(lines)
+            } else {
+                live_line.suspend(|| io::stderr().write_all(lines))
+            }
+        };
+        Self::to(format, stderr)
+    }
+
+    fn to(format: Format, mut write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static) -> io::Result<Self> {
+        let queue = Arc::new(Queue::default());
+        let theirs = Arc::clone(&queue);
+        thread::Builder::new().name("logs".into()).spawn(move || {
+            loop {
+                let (mut lines, dropped) = theirs.take();
+                if dropped > 0 {
+                    let message = format!("{dropped} log lines dropped, nobody took them from standard error in time");
+                    lines.extend_from_slice(record(format, Level::WARN, &message).as_bytes());
+                }
+                // Nobody is left to tell when this fails.
+                let _ = write(&lines);
+            }
+        })?;
+        Ok(Self { format, queue })
+    }
+
+    /// Takes one line, with its end. Never waits for the reader.
+    pub(super) fn push(&self, line: &str) {
+        let Queue { waiting, changed } = &*self.queue;
+        let mut waiting = lock(waiting);
+        if waiting.lines.len() + line.len() > ROOM {
+            waiting.dropped += 1;
+        } else {
+            waiting.lines.extend_from_slice(line.as_bytes());
+        }
+        changed.notify_all();
+    }
+
+    /// Waits until all lines are written, but not for ever: who does not read now has missed the last words.
+    pub(super) fn finish(&self) {
+        let Queue { waiting, changed } = &*self.queue;
+        let is_under_way =
+            |waiting: &mut Waiting| waiting.is_writing || !waiting.lines.is_empty() || waiting.dropped > 0;
+        drop(changed.wait_timeout_while(lock(waiting), LAST_WORDS, is_under_way));
+    }
+}
+
+impl Queue {
+    /// Waits for lines, and takes them all.
+    fn take(&self) -> (Vec<u8>, u64) {
+        let mut waiting = lock(&self.waiting);
+        waiting.is_writing = false;
+        self.changed.notify_all();
+        while waiting.lines.is_empty() && waiting.dropped == 0 {
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        waiting.is_writing = true;
+        (mem::take(&mut waiting.lines), mem::take(&mut waiting.dropped))
+    }
+}
+
+/// One call a log line.
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        match self.format {
+            // Cleaned already, but for the colours of our own.
+            Format::Text => self.push(&text),
+            Format::Json => self.push(&text::lines(&text)),
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Stderr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stderr(..)")
+    }
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A writer that takes nothing until it is told to, and what it has taken then.
+    fn held_back() -> (Stderr, mpsc::SyncSender<()>, mpsc::Receiver<String>) {
+        let (go, may_go) = mpsc::sync_channel::<()>(100);
+        let (wrote, written) = mpsc::channel();
+        let write = move |lines: &[u8]| {
+            // What nobody lets go any more is written at once.
+            let _ = may_go.recv();
+            wrote.send(String::from_utf8_lossy(lines).into_owned()).map_err(io::Error::other)
+        };
+        (Stderr::to(Format::Text, write).unwrap(), go, written)
+    }
+
+    #[test]
+    fn what_nobody_reads_holds_up_nobody_and_is_counted() {
+        let (stderr, go, written) = held_back();
+        let line = format!("{}\n", "x".repeat(1023));
+        let all = 5 * ROOM / line.len();
+        for _ in 0..all {
+            stderr.push(&line);
+        }
+        drop(go);
+        stderr.finish();
+        let written: String = written.try_iter().collect();
+        let kept = written.matches(&line).count();
+        // Up to twice the room, for the thread may have taken some before the rest came.
+        assert!((ROOM / line.len()..=2 * ROOM / line.len()).contains(&kept), "{kept}");
+        let count = |line: &str| line.split_once(" WARN ")?.1.split_once(" log lines dropped")?.0.parse::<usize>().ok();
+        assert_eq!(written.lines().filter_map(count).sum::<usize>(), all - kept);
+    }
+
+    #[test]
+    fn lines_come_in_order_and_the_last_one_is_waited_for() {
+        let (stderr, go, written) = held_back();
+        drop(go);
+        let lines: Vec<String> = (0..1000).map(|number| format!("line {number}\n")).collect();
+        lines.iter().for_each(|line| stderr.push(line));
+        stderr.finish();
+        assert_eq!(written.try_iter().collect::<String>(), lines.concat());
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_a_reader_for_ever() {
+        let (stderr, go, written) = held_back();
+        stderr.push("nobody reads this\n");
+        stderr.finish();
+        assert!(written.try_recv().is_err());
+        drop(go);
+    }
+}
