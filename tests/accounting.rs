@@ -14,6 +14,9 @@ use std::{
 use router::{Folder, PATIENCE, get};
 
 const SETTINGS: &str = r#"
+    [dedup]
+    by = "id"
+
     [admin]
     listen = "127.0.0.1:0"
 

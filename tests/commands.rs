@@ -226,7 +226,11 @@ fn errors_at_the_start_are_json_where_logs_are() {
     let nowhere = Folder::new(&format!("[nats]\nurl = \"nats://127.0.0.1:1\"\n{LINES_TO_STDOUT}"));
     let nowhere = nowhere.write("keys/all.toml", PASS).write("events.ndjson", "{}\n");
     for (folder, code, expected) in [(broken, 2, "`type` is missing"), (nowhere, 4, "127.0.0.1:1")] {
-        let output = folder.command().args(["--log-format", "json", "--log", "off"]).output().unwrap();
+        let output = folder
+            .command()
+            .args(["--log-format", "json", "--log", "off", "--connect-timeout", "100ms"])
+            .output()
+            .unwrap();
         let logs = json_lines(&output.stderr);
         let [last] = &logs[..] else { panic!("{logs:?}") };
         assert_eq!((output.status.code(), &last["level"]), (Some(code), &"ERROR".into()), "{last}");

@@ -1146,7 +1146,7 @@ fn a_file_that_is_not_text() {
     fs::write(dir.path().join("keys/latin.toml"), b"# key\n# caf\xe9\n").unwrap();
     fs::create_dir(dir.path().join("keys/folder.toml")).unwrap();
     assert_snapshot!(load(dir.path()).unwrap_err(), @r"
-    keys/folder.toml: can't read the file: Is a directory (os error 21)
+    keys/folder.toml: this is a folder, not a file: nothing is read from it
     keys/latin.toml:2:6: the file is not UTF-8 from here on
     ");
 }

@@ -598,7 +598,7 @@ fn the_least_that_can_be_said() {
     let config = small(KEY);
     assert_eq!(config.dead_letter, DeadLetter::File(config.dir.join("dead-letters.ndjson")));
     assert_eq!(config.plugins, config.dir.join("plugins"));
-    assert_eq!(config.dedup, Some(Dedup { ttl: seconds(300), capacity: count(10_000), by: DedupBy::Id }));
+    assert_eq!(config.dedup, Some(Dedup { ttl: seconds(300), capacity: count(10_000), by: DedupBy::Sequence }));
     assert!(config.pipeline.lanes >= count(4));
     assert_eq!(config.pipeline.in_flight, count(4096));
     assert_eq!(config.sources[0].kind, SourceKind::Lines(LinesSource { path: None }));

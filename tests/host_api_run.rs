@@ -6,6 +6,11 @@ mod router;
 #[path = "common/stand_in.rs"]
 mod stand_in;
 
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
+
 use insta::assert_snapshot;
 use router::{Folder, trommel};
 use stand_in::{StandIn, ok};
@@ -105,6 +110,7 @@ fn check_normalises_params() {
 fn an_identity_that_can_not_be_used_refuses_the_start() {
     let folder = folder("http://127.0.0.1:1");
     folder.put("token", b" \n");
+    fs::set_permissions(folder.file("token"), Permissions::from_mode(0o600)).unwrap();
     let ended = folder.run();
     assert_eq!(ended.status.code(), Some(2));
     let dir = folder.path().display().to_string();

@@ -80,7 +80,8 @@ impl Rig {
         };
         let (stopper, stop) = stop();
         let metrics = Arc::<RequestMetrics>::default();
-        let surroundings = Surroundings { pipeline, metrics: Arc::clone(&metrics), stream: None, stop: stop.clone() };
+        let surroundings =
+            Surroundings { pipeline, metrics: Arc::clone(&metrics), stream: None, reserved: None, stop: stop.clone() };
         let http = Http::open(&source, &settings, surroundings).await.unwrap();
         let address = http.address().unwrap();
         let (intake, pipeline) = Pipeline::new(budget);

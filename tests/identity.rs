@@ -50,7 +50,7 @@ async fn publish(context: &jetstream::Context, subject: &'static str, headers: &
     context.publish_with_headers(subject, map, "{}".into()).await.unwrap().await.unwrap();
 }
 
-/// The headers of the next so many messages of a stream, but for their ids.
+/// The headers of the next so many messages of a stream, but for what the sink adds.
 async fn headers(context: &jetstream::Context, stream: &str, count: usize) -> Vec<BTreeMap<String, String>> {
     let stream = context.get_stream(stream).await.unwrap();
     let config = jetstream::consumer::pull::OrderedConfig::default();
@@ -58,7 +58,7 @@ async fn headers(context: &jetstream::Context, stream: &str, count: usize) -> Ve
     let read = messages.take(count).map(|message| {
         let headers = message.unwrap().headers.clone().unwrap_or_default();
         let pairs = headers.iter().map(|(name, values)| (name.to_string(), values[0].as_str().to_owned()));
-        pairs.filter(|(name, _)| name != "Nats-Msg-Id").collect()
+        pairs.filter(|(name, _)| name != "Nats-Msg-Id" && name != "Trommel-Hops").collect()
     });
     timeout(router::PATIENCE, read.collect()).await.unwrap_or_else(|_| panic!("too few messages"))
 }

@@ -305,7 +305,7 @@ authorization {
 /// The server forgets a subscription that it does not allow any more, and does not say when it would allow it again.
 #[tokio::test]
 async fn a_permission_to_listen_that_is_taken_and_given_back_costs_nothing() {
-    for settings in both_ways() {
+    for settings in every_way() {
         let server = NatsServer::with_config(USERS_WITHOUT_DENIAL).await;
         let admin = admin_with_password(&server).await;
         create_stream(&admin).await;

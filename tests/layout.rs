@@ -177,7 +177,7 @@ const PIPELINE_KNOWS_OF_SINKS: &[&str] = &["Output", "dead_letter", "outlet"];
 const LONGEST_FILE: usize = 500;
 
 /// What writes to standard output and standard error. The rest goes through `cli/terminal`, which escapes what others wrote.
-const PRINTERS: &[&str] = &["cli/terminal", "cli/logs", "cli/consume/outputs", "sink/stdout"];
+const PRINTERS: &[&str] = &["cli/terminal", "cli/logs", "cli/consume/jq", "cli/consume/outputs", "sink/stdout"];
 
 fn sources() -> Vec<(PathBuf, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {

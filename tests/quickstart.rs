@@ -45,6 +45,10 @@ fn the_examples_have_no_problems() {
     for example in ["quickstart", "jetstream", "lark", "helix", "jb-mesh", "ctrlplane", "embedded"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
         let output = trommel().arg("check").arg(folder).output().unwrap();
-        assert!(output.status.success() && output.stderr.is_empty(), "{example}: {output:?}");
+        // What a checkout does not keep is the mode of the examples' secrets.
+        let said = String::from_utf8_lossy(&output.stderr);
+        let is_about_modes =
+            |line: &str| line.contains("everybody on this machine may read") || line.contains("chmod o-r");
+        assert!(output.status.success() && said.lines().all(is_about_modes), "{example}: {output:?}");
     }
 }

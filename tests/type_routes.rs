@@ -10,6 +10,9 @@ use std::{fs, io::Write, os::unix::fs::PermissionsExt};
 use router::Folder;
 
 const SETTINGS: &str = r#"
+[dedup]
+by = "id"
+
 [[source]]
 name = "in"
 type = "lines"

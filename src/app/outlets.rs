@@ -95,7 +95,10 @@ impl<'a> Outlets<'a> {
             SinkKind::Folder(folder) => self.start(settings, capacity, sink::folder::open(folder).with_context(at)?),
             SinkKind::Nats(nats) => {
                 let servers = self.config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
-                self.start(settings, capacity, sink::nats::Nats::new(&settings.name, servers, nats))
+                // The first one that is opened is that of the dead letters.
+                let reserved = self.dead_letters.as_ref().and_then(|_| self.config.dead_letter.reserved());
+                let sink = sink::nats::Nats::new(&settings.name, servers, nats).reserving(reserved);
+                self.start(settings, capacity, sink)
             }
             SinkKind::Webhook(webhook) => {
                 let opened = deliveries::open(webhook, self.config, self.controls, &self.webhooks);

@@ -74,6 +74,7 @@ pub(super) async fn start(
                     pipeline: config.pipeline,
                     metrics: controls.metrics.requests(&source.name),
                     stream,
+                    reserved: config.dead_letter.reserved(),
                     stop: stop.clone(),
                 };
                 let http = Http::open(source, settings, surroundings).await.with_context(at)?;

@@ -89,6 +89,16 @@ pub struct NatsSink {
     pub ack_timeout: Duration,
 }
 
+impl DeadLetter {
+    /// What the subjects of dead letters begin with, where a stream keeps them.
+    pub fn reserved(&self) -> Option<String> {
+        match self {
+            Self::Stream { subject, .. } => Some(format!("{subject}.")),
+            Self::Discard | Self::File(_) => None,
+        }
+    }
+}
+
 /// What several sinks may not share.
 #[derive(Default)]
 pub(super) struct Taken {

@@ -21,6 +21,8 @@ pub struct Template {
     parts: Vec<Part>,
     /// Set where there are no placeholders.
     constant: Option<Subject>,
+    /// What no value of an event may lead to.
+    reserved: Option<String>,
     buffer: BytesMut,
 }
 
@@ -28,7 +30,12 @@ impl Template {
     pub fn new(template: config::Template) -> Self {
         let parts = template.0;
         let constant = parts.iter().map(literal).collect::<Option<String>>().map(Subject::from);
-        Self { parts, constant, buffer: BytesMut::new() }
+        Self { parts, constant, reserved: None, buffer: BytesMut::new() }
+    }
+
+    /// Keeps events away from subjects that begin with `prefix`, where others believe what they find.
+    pub fn reserving(self, prefix: Option<String>) -> Self {
+        Self { reserved: prefix, ..self }
     }
 
     /// The subject, with what `found` says that each placeholder stands for.
@@ -62,6 +69,11 @@ impl Template {
         let is_reserved = subject.starts_with('$') || subject.starts_with("_INBOX.");
         if is_reserved && !matches!(&self.parts[..], [Part::Literal(_), ..]) {
             bail!("subject `{}` is not for events", shown());
+        }
+        if let Some(reserved) = &self.reserved
+            && subject.starts_with(reserved.as_str())
+        {
+            bail!("subject `{}` is one of dead letters, which only the router writes", shown());
         }
         Ok(subject)
     }
@@ -153,6 +165,18 @@ mod tests {
         let mut template = Template::new(config::Template(parts.to_vec()));
         let filled = template.fill(|part| found(part, &event));
         filled.map(Subject::into_string).map_err(|why| format!("{why:#}"))
+    }
+
+    #[test]
+    fn dead_letters_are_the_routers() {
+        let parts = vec![text("trommel."), Part::Subject];
+        let mut template = Template::new(config::Template(parts)).reserving(Some("trommel.dead.".to_owned()));
+        let mut fill = |subject: &str| {
+            let event = Event { subject: subject.into(), ..event() };
+            template.fill(|part| found(part, &event)).map(Subject::into_string).map_err(|why| why.to_string())
+        };
+        assert_eq!(fill("deaf.x"), Ok("trommel.deaf.x".to_owned()));
+        assert!(fill("dead.failed").unwrap_err().contains("only the router writes"));
     }
 
     #[test]

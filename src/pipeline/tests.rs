@@ -92,7 +92,7 @@ async fn filters() -> Vec<Filter> {
     for _ in WAYS {
         let (name, grants) = ("misbehave".to_owned(), vec![Grant::State]);
         let limits = Limits { process_cpu: Duration::from_secs(10), ..Limits::default() };
-        let settings = FilterSettings { name, grants, on_quarantine: OnQuarantine::Pause, limits };
+        let settings = FilterSettings { grants, limits, ..FilterSettings::new(name) };
         filters.push(host.load("misbehave", MISBEHAVE.to_vec(), &settings).await.unwrap());
     }
     filters
@@ -151,7 +151,7 @@ impl Rig {
             let subject = format!("k{index}.>").parse().unwrap();
             (Interest::Named { subject: Some(subject), event_type: None }, key)
         };
-        let snapshot = Arc::new(Snapshot::new(1, keys.into_iter().enumerate().map(interested).collect()));
+        let snapshot = Arc::new(Snapshot::new(1, keys.into_iter().enumerate().map(interested)));
         let keys = snapshot.keys().cloned().collect();
         let (snapshots, receiver) = watch::channel(snapshot);
         let (letters, dead) = Queue::double("dead letters", 2);
@@ -220,7 +220,7 @@ impl Rig {
             };
             (Interest::Named { subject: Some(subject), event_type: None }, key)
         });
-        self.snapshots.send_replace(Arc::new(Snapshot::new(2, mended.collect())));
+        self.snapshots.send_replace(Arc::new(Snapshot::new(2, mended)));
     }
 }
 

@@ -59,6 +59,11 @@ impl Nats {
     }
 
     /// To the servers that are configured or, since those may be away, that the last one named.
+    /// Keeps outputs away from subjects that begin with `prefix`.
+    pub fn reserving(self, prefix: Option<String>) -> Self {
+        Self { template: self.template.reserving(prefix), ..self }
+    }
+
     async fn connect(&mut self) -> Result<Live, ConnectError> {
         let mut nats = self.nats.clone();
         nats.urls.extend_from_slice(&self.discovered);

@@ -197,7 +197,7 @@ impl<S: Sink> Outlet<S> {
             Confirmation::Refused(slot, refusal) => return self.refused(slot, refusal).await,
         }
         self.wait = self.policy.retry.min;
-        self.refuses.send_if_modified(|refuses| std::mem::take(refuses));
+        self.refuses.send_if_modified(std::mem::take);
         Ok(None)
     }
 

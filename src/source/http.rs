@@ -63,6 +63,8 @@ pub struct Surroundings {
     pub metrics: Arc<RequestMetrics>,
     /// For a source that stores its messages in a stream.
     pub stream: Option<Connection>,
+    /// What the subjects begin with that no client may reach in a stream.
+    pub reserved: Option<String>,
     pub stop: Stop,
 }
 
@@ -84,7 +86,7 @@ impl Http {
         settings: &config::HttpSource,
         surroundings: Surroundings,
     ) -> anyhow::Result<Self> {
-        let Surroundings { pipeline, metrics, stream, stop } = surroundings;
+        let Surroundings { pipeline, metrics, stream, reserved, stop } = surroundings;
         let guard = Guard::read(settings.auth.as_ref())?;
         let listener = TcpListener::bind(settings.listen).await;
         let listener = listener.with_context(|| format!("could not listen on `{}`", settings.listen))?;
@@ -94,7 +96,9 @@ impl Http {
         let (keeper, arriving) = mpsc::channel(pipeline.in_flight.get());
         let door = Door::new(pipeline, settings.rate, keeper.downgrade());
         let stream = match (&settings.answer, stream) {
-            (config::Answer::Stored(subject), Some(connection)) => Some(Stream::new(connection, subject.clone())),
+            (config::Answer::Stored(subject), Some(connection)) => {
+                Some(Stream::new(connection, subject.clone(), reserved))
+            }
             (config::Answer::Stored(_), None) => anyhow::bail!("`[nats]` is missing in `trommel.toml`"),
             _ => None,
         };

@@ -32,8 +32,8 @@ impl Unsent {
     }
 
     pub(super) fn send(&mut self, queue: &Queue, output: Output) {
-        let unsent = if self.outputs.is_empty() { queue.try_send(output) } else { Err(output) };
-        if let Err(output) = unsent {
+        let unsent = if self.outputs.is_empty() { queue.try_send(output) } else { Some(output) };
+        if let Some(output) = unsent {
             self.outputs.push((queue.clone(), output));
         }
     }

@@ -65,26 +65,25 @@ impl Queue {
         let _ = self.outputs.reserve().await;
     }
 
-    /// Hands an output over if there is a place for it now.
-    ///
-    /// # Errors
-    /// Returns the output when there is none.
-    pub fn try_send(&self, mut output: Output) -> Result<(), Output> {
+    /// Hands an output over if there is a place for it now, and returns it if there is none.
+    pub fn try_send(&self, mut output: Output) -> Option<Output> {
         let bytes = bytes_of(&output);
         if bytes > 0 {
             match Arc::clone(&self.bytes).try_acquire_many_owned(bytes) {
                 Ok(share) => output.share = Some(share),
-                Err(_) => return Err(output),
+                Err(_) => return Some(output),
             }
         }
         match self.try_reserve() {
-            Some(place) => place.send(output),
+            Some(place) => {
+                place.send(output);
+                None
+            }
             None => {
                 output.share = None;
-                return Err(output);
+                Some(output)
             }
         }
-        Ok(())
     }
 
     /// Resolves when [`Self::try_reserve`] may succeed. Cancel safe.

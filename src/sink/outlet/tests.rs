@@ -30,7 +30,7 @@ struct Remote {
     destinations: Vec<Destination>,
     /// Unsaid words.
     words: VecDeque<Confirmation>,
-    taken: mpsc::UnboundedSender<usize>,
+    taken: mpsc::Sender<usize>,
     shuffle: u64,
 }
 
@@ -40,7 +40,7 @@ impl Sink for Remote {
         let destination = &mut self.destinations[output.index as usize];
         let word = match &mut destination.refusals {
             Some(0) => {
-                self.taken.send(number).unwrap();
+                self.taken.try_send(number).unwrap();
                 Confirmation::One(slot)
             }
             refusals => {
@@ -81,7 +81,7 @@ struct Run {
 
 async fn run(keeps_order: bool, destinations: Vec<Destination>, steps: &[Step], shuffle: u64) -> Run {
     let (settle, mut settled) = mpsc::channel(steps.len() + 1);
-    let (taken, mut all_taken) = mpsc::unbounded_channel();
+    let (taken, mut all_taken) = mpsc::channel(steps.len() + 1);
     let ends = steps.iter().filter(|step| destinations[step.destination].refusals.is_some()).count();
     let remote = Remote { keeps_order, destinations, words: VecDeque::new(), taken, shuffle };
     let policy = Policy { on_failure: OnFailure::Retry, retry: RETRY, refused: Beyond::Nowhere };

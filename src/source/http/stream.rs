@@ -32,8 +32,9 @@ pub(super) struct Incoming {
 }
 
 impl Stream {
-    pub(super) fn new(connection: Connection, subject: config::Template) -> Self {
-        Self { connection, subject: Mutex::new(Template::new(subject)), is_away: AtomicBool::new(false) }
+    pub(super) fn new(connection: Connection, subject: config::Template, reserved: Option<String>) -> Self {
+        let subject = Mutex::new(Template::new(subject).reserving(reserved));
+        Self { connection, subject, is_away: AtomicBool::new(false) }
     }
 
     /// Stores all messages, in their order unless the connection is lost in between.
