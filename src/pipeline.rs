@@ -56,6 +56,11 @@ impl Budget {
         self.bytes.saturating_sub(bytes).min(self.share().saturating_mul(events))
     }
 
+    /// What there is beside a key that stands still with most of it: half as much again, which that key does not get.
+    fn extended(&self) -> Self {
+        Self { events: self.events + self.events / 2, bytes: self.bytes + self.bytes / 2 }
+    }
+
     fn share(&self) -> u64 {
         self.bytes.div_ceil(self.events.max(1) as u64)
     }
@@ -143,7 +148,7 @@ impl Shares {
                 exceeded = Some(Arc::clone(key));
             }
         });
-        exceeded.filter(|_| snapshot.has_idle_key())
+        exceeded.filter(|greedy| snapshot.has_idle_key(greedy))
     }
 }
 

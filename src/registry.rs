@@ -159,9 +159,17 @@ impl Snapshot {
         self.by_type.look_up(&event.event_type, found);
     }
 
-    /// Whether a key that has had events makes none of them wait.
-    pub fn has_idle_key(&self) -> bool {
-        self.keys.iter().any(|key| key.load.is_empty() && key.metrics.matched.get() > 0)
+    /// Whether another key than `greedy` makes none of its events wait and may have some. While `greedy` gets on, it is one
+    /// that has had events: what is given back loses its order, and a key that is only busy should not for one that is not used.
+    pub fn has_idle_key(&self, greedy: &Key) -> bool {
+        let stands_still = greedy.load.stands_still();
+        let is_idle = |key: &Key| key.load.is_empty() && (stands_still || key.metrics.matched.get() > 0);
+        self.keys.iter().any(|key| key.name != greedy.name && is_idle(key))
+    }
+
+    /// Whether a key stands still with more than `bytes` of a budget, and there are others.
+    pub fn is_hogged(&self, bytes: u64) -> bool {
+        self.keys.len() > 1 && self.keys.iter().any(|key| key.load.exceeds(bytes) && key.load.stands_still())
     }
 
     pub fn key(&self, name: &str) -> Option<&Arc<Key>> {

@@ -28,6 +28,8 @@ const BATCH: usize = 64;
 const WARNING: Duration = Duration::from_mins(1);
 /// Events that may wait before the lanes.
 const BURST: usize = 256;
+/// How often it is looked at what the budget is used up by.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A source's side of the pipeline, owned by the source's task. Holds the in-flight budget, the dedup window and the
 /// table of open events, each with the receipt that the source needs to settle it.
@@ -48,6 +50,8 @@ pub struct Intake<R> {
     dedup: Option<Dedup>,
     doors: Doors,
     gives_back: bool,
+    /// When it was looked at what has used the budget up, and whether it is a key that stands still.
+    hogged: Option<(Instant, bool)>,
     /// When it was said that events are given back.
     warned: Option<Instant>,
     snapshot: Arc<Snapshot>,
@@ -79,7 +83,7 @@ impl<R: Send + 'static> Intake<R> {
         tracer: Option<Tracer>,
     ) -> Self {
         // Room for every acker that can be open, so that settling never waits.
-        let (settle, settled) = mpsc::channel(budget.events);
+        let (settle, settled) = mpsc::channel(budget.extended().events);
         let snapshot = Arc::clone(&doors.snapshots.borrow_and_update());
         Self {
             budget,
@@ -94,6 +98,7 @@ impl<R: Send + 'static> Intake<R> {
             dedup,
             doors,
             gives_back: false,
+            hogged: None,
             warned: None,
             snapshot,
             metrics,
@@ -108,12 +113,28 @@ impl<R: Send + 'static> Intake<R> {
 
     /// How many more events the budget allows. 0 when its bytes are used up.
     pub fn room(&self) -> usize {
-        if self.bytes >= self.budget.bytes { 0 } else { self.budget.events.saturating_sub(self.held) }
+        let limit = self.limit();
+        if self.bytes >= limit.bytes { 0 } else { limit.events.saturating_sub(self.held) }
     }
 
     /// How many more bytes the budget allows.
     pub fn room_bytes(&self) -> u64 {
-        self.budget.bytes.saturating_sub(self.bytes)
+        self.limit().bytes.saturating_sub(self.bytes)
+    }
+
+    fn limit(&self) -> Budget {
+        if self.hogged.is_some_and(|(_, is_hogged)| is_hogged) { self.budget.extended() } else { self.budget }
+    }
+
+    /// Looks, once in a while, whether a key that stands still has used the budget up. Its source gives its events back
+    /// from then on, so that the rest is for others.
+    fn look_for_hog(&mut self) {
+        let is_full = self.held >= self.budget.events || self.bytes >= self.budget.bytes;
+        if !self.gives_back || !is_full {
+            self.hogged = None;
+        } else if self.hogged.is_none_or(|(looked, _)| looked.elapsed() >= LOOK) {
+            self.hogged = Some((Instant::now(), self.snapshot.is_hogged(self.budget.bytes / 2)));
+        }
     }
 
     /// How its budget is shared, for who asks before there is a place.
@@ -234,7 +255,7 @@ impl<R: Send + 'static> Intake<R> {
         });
         if let Some(key) = greedy
             && self.gives_back
-            && snapshot.has_idle_key()
+            && snapshot.has_idle_key(&key)
         {
             // Unsettled, the tickets give the event back to its source.
             waiting.truncate(before);
@@ -254,6 +275,7 @@ impl<R: Send + 'static> Intake<R> {
     /// The next settled event's receipt. Cancel safe. Waits for ever while nothing is open. It also sends what was pushed
     /// on its way, so a source must poll it after every burst and keep polling it.
     pub async fn settled(&mut self) -> (R, Outcome) {
+        self.look_for_hog();
         loop {
             let taken = self.doors.taken.notified();
             if !self.waiting.is_empty() {

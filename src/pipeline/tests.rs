@@ -323,6 +323,35 @@ async fn a_key_that_is_alone_has_the_whole_budget() {
     assert!(!rig.intake.is_open());
 }
 
+/// Whoever comes first: a key that stands still with the whole budget is no reason for others to wait.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_stands_still_gives_way_to_keys_that_come_later() {
+    let filters = filters().await;
+    let mut rig = Rig::start(&[Way::Waits, Way::Passes], &filters, 40).await;
+    rig.intake = rig.intake.giving_back();
+    for number in 0..40 {
+        rig.push(0, number as usize % VALUES, number);
+        assert!(timeout(Duration::from_millis(5), rig.intake.settled()).await.is_err());
+    }
+    assert!(!rig.intake.is_open());
+    let opened = async {
+        while !rig.intake.is_open() {
+            let _ = timeout(Duration::from_millis(100), rig.intake.settled()).await;
+        }
+    };
+    timeout(Duration::from_secs(5), opened).await.unwrap();
+    // More of the same goes back, what others have goes on.
+    rig.push(0, 0, 40);
+    rig.push(1, 0, 41);
+    let mut ended = BTreeMap::new();
+    while ended.len() < 2 {
+        let (number, outcome) = timeout(Duration::from_secs(5), rig.intake.settled()).await.unwrap();
+        ended.insert(number, outcome);
+    }
+    assert!(matches!(ended[&40], Outcome::Retry(_)), "{ended:?}");
+    assert_eq!(ended[&41], Outcome::Done);
+}
+
 /// A buffer that is full holds up its key alone, and its key in order.
 #[tokio::test(start_paused = true)]
 async fn a_full_buffer_is_passed_by() {
