@@ -124,6 +124,33 @@ fn after_a_filter_was_mended_its_letters_go_through() {
     assert_eq!(retry(&folder, &["--all"]), (0, vec![], "no such dead letters".to_owned()));
 }
 
+/// A letter that the server would take for too large leaves the payload where it is.
+#[tokio::test]
+async fn a_payload_too_large_for_its_letter_is_read_from_its_stream() {
+    let server = NatsServer::with_config("max_payload: 65536").await;
+    let context = flow::connect(&server.url()).await;
+    let folder = streams(&server, "malformed");
+    let router = folder.start();
+    let payload = vec![0xff; 60_000];
+    context.publish("in.1", payload.clone().into()).await.unwrap().await.unwrap();
+    let deadline = std::time::Instant::now() + router::PATIENCE;
+    while list(&folder).is_empty() {
+        assert!(std::time::Instant::now() < deadline, "no letter");
+    }
+    assert!(router.stop().status.success());
+
+    let [letter] = &list(&folder)[..] else { panic!("one letter") };
+    assert_eq!((&letter["payload_bytes"], &letter["payload_base64"]), (&json!(60_000), &Value::Null));
+    let shown = dlq(&folder, "show", &[&letter["letter"].to_string()]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("60000 bytes, too large for a letter"), "{shown:?}");
+
+    let folder = folder.write("keys/all.toml", &keys("ok"));
+    let (code, reports, summary) = retry(&folder, &["--all"]);
+    assert_eq!((code, results(&reports)), (0, vec!["emitted"]), "{summary}");
+    assert_eq!(context.get_stream("OUT").await.unwrap().get_raw_message(1).await.unwrap().payload, payload);
+    assert!(list(&folder).is_empty());
+}
+
 #[test]
 fn what_dies_again_keeps_its_letter_and_gets_no_other() {
     let folder = lines("{\"id\":\"a\",\"to\":\"in.1\"}\n{\"id\":\"b\",\"to\":\"in.1\"}\n", "trap-process");

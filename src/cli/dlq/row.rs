@@ -65,6 +65,11 @@ pub(super) fn whole(entry: &Entry) -> String {
     let payload = match &entry.letter {
         Ok(letter) => {
             text.letter(letter);
+            if let Some(bytes) = letter.payload_bytes {
+                let place = format!("message {} of stream `{}`", letter.sequence, text::line(&letter.stream));
+                text.value("payload", &format!("{bytes} bytes, too large for a letter: {place} holds them"));
+                return text.0;
+            }
             entry.payload()
         }
         Err(why) => {
