@@ -78,6 +78,30 @@ fn ids_come_from_the_field_then_the_message_id_then_the_sequence() {
 }
 
 #[test]
+fn ids_are_bounded_and_name_nothing_for_machines() {
+    let by_pointer = plain("/id", "", "", "");
+    let with_id = |length: usize| message(format!(r#"{{"id":"{}"}}"#, "i".repeat(length)));
+    let [short, long, longer] =
+        [MAX_ID, MAX_ID + 1, MAX_ID + 2].map(|length| open(&by_pointer, with_id(length)).unwrap());
+    assert_eq!(short.id, "i".repeat(MAX_ID));
+    assert!(long.id.starts_with("sha256:") && long.id.len() < MAX_ID && long.id != longer.id, "{}", long.id);
+    assert_eq!(short.uid, long.uid, "it is the same place");
+    let again = open(&by_pointer, Message { incarnation: 10, ..with_id(1) }).unwrap();
+    assert_ne!(again.uid, short.uid, "the stream was made again");
+}
+
+#[test]
+fn routers_that_feed_each_other_end() {
+    let through = |hops: &str| open(&plain("", "", "", ""), with_headers("x", &[("trommel-hops", hops)]));
+    for hops in ["0", "31", "many", "-1", "99999999999999999999"] {
+        assert!(through(hops).is_ok(), "{hops}");
+    }
+    for hops in ["32", "4294967295"] {
+        assert_eq!(through(hops).unwrap_err().1.reason, "too_many_hops", "{hops}");
+    }
+}
+
+#[test]
 fn every_field_can_stand_in_the_payload() {
     let envelope = plain("/meta/id", "/meta/type", "/meta/topic", "/meta/at");
     let body =
