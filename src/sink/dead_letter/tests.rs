@@ -1,7 +1,22 @@
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::anyhow;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::*;
-use crate::sink::{double::output, line};
+use crate::{
+    ack::{Acker, Delivery, Outcome},
+    config::{OnFailure, Retry},
+    event::Event,
+    sink::{
+        Confirmation, Refusal, Sink, Slot,
+        double::output,
+        line,
+        outlet::{Beyond, Outlet, Policy},
+    },
+    stop::stop,
+};
 
 /// The record without its time, which must be one.
 fn record(letter: &Output) -> Value {
@@ -58,4 +73,84 @@ fn an_output_that_its_sink_refused_keeps_its_event() {
     let mut lines = Vec::new();
     line::append(&mut lines, &letter.payload);
     assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 1);
+}
+
+/// A destination that takes nothing larger than so many bytes.
+struct Small {
+    most: usize,
+    taken: mpsc::Sender<Value>,
+    confirmed: Vec<Slot>,
+}
+
+impl Sink for Small {
+    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
+        if output.payload.len() > self.most {
+            return Err(Refusal::Never("too_large", anyhow!("{} bytes", output.payload.len())));
+        }
+        self.taken.send(serde_json::from_slice(&output.payload).unwrap()).await.unwrap();
+        self.confirmed.push(slot);
+        Ok(())
+    }
+
+    async fn confirm(&mut self) -> Confirmation {
+        match self.confirmed.pop() {
+            Some(slot) => Confirmation::One(slot),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// What is stored of a letter where it belongs, what in the file, and how its event ends.
+async fn stored(most: usize, streams: &[&str], path: &Path) -> (Option<Value>, String, Outcome) {
+    let event = output("t", "e-1", vec![0xff; 600]).ticket.event().clone();
+    let mut headers = event.headers.clone();
+    headers.push("Long", "h".repeat(600));
+    let (settled, mut outcomes) = mpsc::channel(1);
+    let delivery = Delivery { event: Event { headers, ..event }, acker: Acker::new(0, settled) };
+    let letter = of_event(delivery.open(Arc::default()), Place::default(), "not_json", &"why ".repeat(5_000));
+    assert!(letter.payload.len() < 8_000, "a detail is cut");
+    let (taken, mut all) = mpsc::channel(1);
+    let last_resort = LastResort::new(streams.iter().map(|name| (*name).to_owned()).collect(), path.to_owned());
+    let retry = Retry { min: Duration::ZERO, max: Duration::ZERO, patience: Duration::ZERO };
+    let policy = Policy { on_failure: OnFailure::Retry, retry, refused: Beyond::LastResort(last_resort) };
+    let small = Small { most, taken, confirmed: Vec::new() };
+    let (queue, outlet) = Outlet::new(small, "dead letters", 4, policy, Arc::default());
+    queue.send(letter).await;
+    drop(queue);
+    outlet.run(stop().1).await.unwrap();
+    let (_, outcome) = outcomes.recv().await.unwrap();
+    (all.try_recv().ok(), std::fs::read_to_string(path).unwrap_or_default(), outcome)
+}
+
+/// Whatever its destination takes, a letter has a place; only where there is none does its event come again.
+#[tokio::test]
+async fn every_letter_has_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let dead = Outcome::Dead("not_json");
+
+    let (whole, rest, outcome) = stored(1 << 20, &["orders"], &file("1")).await;
+    let whole = whole.unwrap();
+    assert!(whole["payload_base64"].is_string() && whole["headers"].is_array());
+    assert_eq!((&*rest, outcome), ("", dead));
+
+    let (reference, rest, outcome) = stored(5_500, &["orders"], &file("2")).await;
+    let reference = reference.unwrap();
+    assert_eq!((&reference["payload_bytes"], &reference["payload_base64"]), (&json!(600), &Value::Null));
+    assert!(reference["headers"].is_array() && reference["payload_sha256"].is_string(), "{reference}");
+    assert_eq!((&*rest, outcome), ("", dead));
+
+    let (cut, rest, outcome) = stored(1_000, &["orders"], &file("3")).await;
+    let cut = cut.unwrap();
+    assert_eq!((&cut["cut"], &cut["headers"], &cut["sequence"]), (&json!(true), &Value::Null, &json!(7)));
+    assert_eq!((&*rest, outcome), ("", dead));
+
+    // Nobody else has what a line or a request held.
+    let (nothing, rest, outcome) = stored(5_500, &["others"], &file("4")).await;
+    let line: Value = serde_json::from_str(&rest).unwrap();
+    assert!(nothing.is_none() && line["payload_base64"].is_string(), "{rest}");
+    assert_eq!(outcome, dead);
+
+    let (nothing, _, outcome) = stored(0, &["orders"], Path::new("/dev/null/nowhere")).await;
+    assert_eq!((nothing, outcome), (None, Outcome::Retry(Duration::ZERO)));
 }
