@@ -31,7 +31,7 @@ const PATIENCE: u32 = 5;
 /// Programs other than `trommel` have no such subcommand; their components are compiled in place.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Lets this process have components compiled by another one: itself, by the subcommand [`SUBCOMMAND`].
+/// Lets this process have components compiled by another one: itself, by the subcommand `compile-component`.
 ///
 /// # Errors
 /// When the system doesn't say which program this is.
@@ -61,7 +61,7 @@ pub struct Bounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reservations {
     Large,
-    /// See [`host::small_reservations`].
+    /// See `host::small_reservations`.
     Small,
 }
 
@@ -147,7 +147,7 @@ fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// What the process does that [`compile`] starts: takes the limits upon itself, reads a component from standard input
+/// What the process does that `compile` starts: takes the limits upon itself, reads a component from standard input
 /// and leaves its code in the folder.
 ///
 /// # Errors
