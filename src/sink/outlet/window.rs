@@ -158,9 +158,18 @@ impl Window {
                 // Its patience begins with its waiting, or those behind would be refused one after the other.
                 line.waiting.push_back(Entry { first_try: Some(now), ..entry });
             }
-            Some(line) => {
+            Some(line) if one_by_one => {
                 self.behind += 1;
                 line.waiting.push_back(entry);
+            }
+            // The sink keeps the order by now: a line that is never empty would go one by one for ever.
+            Some(line) => {
+                let waiting = std::mem::take(&mut line.waiting);
+                self.lines.remove(&order);
+                self.behind -= waiting.len();
+                for entry in waiting.into_iter().chain([entry]) {
+                    self.enter(entry);
+                }
             }
             None => {
                 if one_by_one {
