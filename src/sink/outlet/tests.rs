@@ -174,3 +174,24 @@ async fn any_number_of_outputs_that_are_refused_for_ever_hold_up_nobody() {
     let back = outcomes.values().filter(|outcome| matches!(outcome, Outcome::Retry(_))).count();
     assert_eq!(back, 50 - CAPACITY, "the source holds what there is no room for");
 }
+
+/// An order that began before its sink knew its streams does not stay one by one: with new outputs all the time its line is
+/// never empty.
+#[tokio::test(start_paused = true)]
+async fn an_order_goes_on_together_once_its_sink_keeps_the_order() {
+    let mut window = Window::new(Bounds { open: 8, refused: 8, refused_bytes: 1 << 20 });
+    let ordered = || Output { order: Some(7), ..output("t", "e-1", "text") };
+    for _ in 0..3 {
+        window.push(ordered(), true, Instant::now());
+    }
+    let ready = |window: &mut Window| {
+        std::iter::from_fn(|| window.next_ready().inspect(|slot| window.wrote(*slot))).collect::<Vec<_>>()
+    };
+    assert_eq!(ready(&mut window), [0], "one by one");
+    window.push(ordered(), false, Instant::now());
+    assert_eq!((ready(&mut window), window.room()), (vec![1, 2, 3], 4), "all that wait, in order");
+    for slot in 0..4 {
+        assert!(window.confirm(slot).is_some(), "{slot}");
+    }
+    assert!(window.is_empty());
+}
