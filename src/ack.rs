@@ -78,6 +78,11 @@ impl Acker {
         Self { slot, settled, told: false }
     }
 
+    /// For an event that no source waits for.
+    pub fn unheard() -> Self {
+        Self::new(0, mpsc::channel(1).0)
+    }
+
     pub fn settle(mut self, outcome: Outcome) {
         self.tell(outcome);
     }

@@ -125,7 +125,8 @@ pub async fn rehearse(config: &Config, cache: Option<PathBuf>) -> Result<Loader,
         let message = format!("components can't be checked on this machine: {error:#}");
         Problems::new(vec![Problem::error(Place::file(&config.plugins), message)])
     })?;
-    Loader::start(host, config.clone(), Default::default(), metrics).await
+    let sinks = config.sinks.iter().map(|sink| (sink.name.clone(), Queue::closed(&sink.name)));
+    Loader::start(host, config.clone(), sinks.collect(), metrics).await
 }
 
 /// What makes the calls of the API, if there is one. Makes none yet.

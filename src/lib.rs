@@ -36,6 +36,7 @@ pub mod filter;
 pub mod listener;
 pub mod registry;
 pub mod trial;
+pub mod walk;
 
 pub mod pipeline;
 pub mod sink;

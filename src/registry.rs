@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     config::{OnQuarantine, Retry},
-    event::{Event, Pattern, TypePattern},
+    event::Event,
     field::Field,
     filter::{Filter, Subscription},
     metrics::KeyMetrics,
@@ -19,6 +19,7 @@ use crate::{
 mod attach;
 mod by_type;
 mod index;
+mod interest;
 mod load;
 mod loader;
 mod subscription_id;
@@ -30,6 +31,7 @@ mod wire;
 pub use attach::{Attach, AttachError, Change, Serving, Standing};
 use by_type::ByType;
 pub use index::Index;
+pub use interest::Interest;
 pub use load::{Held, Load};
 pub use loader::{Loader, Report};
 pub use subscription_id::SubscriptionId;
@@ -40,17 +42,6 @@ pub use wire::{Decoding, Target};
 
 /// Hears of every new snapshot.
 pub type Snapshots = tokio::sync::watch::Receiver<Arc<Snapshot>>;
-
-/// Which events concern a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Interest {
-    /// Those given must both match (X10).
-    Named { subject: Option<Pattern>, event_type: Option<String> },
-    /// Events in whose type the expression is found (L129).
-    Matching(TypePattern),
-    /// Events in whose type no expression is found.
-    Rest,
-}
 
 /// One entry of the registry, ready for work.
 #[derive(Debug)]
@@ -89,29 +80,21 @@ pub struct Route {
 /// Events that agree in this keep their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ordering {
-    /// Any lane will do. The event's unique id spreads them.
+    /// Any order will do. The event's unique id spreads them over the lanes.
     None,
     By(Field),
 }
 
 impl Ordering {
-    /// Equal for events that must stay in order. Events without the field are kept in order too.
-    pub fn hash(&self, event: &Event) -> u64 {
+    /// Equal for events of the key of this name that must stay in order, which those without the field must, too.
+    pub fn hash(&self, key: &str, event: &Event) -> u64 {
         let mut hasher = DefaultHasher::new();
+        hasher.write(key.as_bytes());
         match self {
             Self::None => event.uid.hash(&mut hasher),
             Self::By(field) => hasher.write(field.of(event).as_deref().unwrap_or_default().as_bytes()),
         }
         hasher.finish()
-    }
-
-    /// The same for a key's events that must stay in order, also behind the lanes. `None` where any order will do.
-    pub fn order(&self, key: &str, event: &Event) -> Option<u64> {
-        let Self::By(field) = self else { return None };
-        let mut hasher = DefaultHasher::new();
-        hasher.write(key.as_bytes());
-        hasher.write(field.of(event).as_deref().unwrap_or_default().as_bytes());
-        Some(hasher.finish())
     }
 }
 

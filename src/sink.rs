@@ -21,6 +21,7 @@ pub mod nats;
 pub mod null;
 pub mod outlet;
 mod permissions;
+pub mod preview;
 mod safe;
 pub mod stdout;
 pub mod webhook;

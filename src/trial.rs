@@ -1,5 +1,5 @@
-//! One event through one filter, step by step, for those who want to see what happens: a filter's author and tests.
-//! The router itself does the same in [`crate::pipeline`], where a break is also tried once more and a failure again.
+//! One event through one filter, once, for those who want to see what happens: a filter's author and tests. The steps
+//! are those of [`crate::walk`], as in a lane, which also tries a break once more and a failure again.
 
 use std::{
     sync::Arc,
@@ -11,6 +11,7 @@ use crate::{
     filter::{
         Broken, Facts, Failure, Fault, Filter, IsDecimal, Matcher, ProcessError, Subscription, Untested, Verdict,
     },
+    walk::{Hook, MatchAnswer, MatchError, match_event},
 };
 
 /// What a filter made of an event.
@@ -25,24 +26,6 @@ pub struct Trial {
 pub struct Step {
     pub hook: Hook,
     pub took: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// Tested by the host.
-    Conditions,
-    Matches,
-    Process,
-}
-
-impl Hook {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Conditions => "conditions",
-            Self::Matches => "matches",
-            Self::Process => "process",
-        }
-    }
 }
 
 /// How the last step ended.
@@ -81,36 +64,26 @@ async fn walk(
     is_decimal: IsDecimal<'_>,
     steps: &mut Vec<Step>,
 ) -> End {
-    let mut done = |hook, began: Instant| steps.push(Step { hook, took: began.elapsed() });
-    let conditions = subscription.conditions();
-    if !conditions.is_empty() {
-        let mut facts = Facts::new(event).with_decimals(is_decimal);
-        let began = Instant::now();
-        let tested = conditions.test(&mut facts);
-        done(Hook::Conditions, began);
-        match tested.and_then(|passed| if passed { Ok(None) } else { conditions.failing(&mut facts).map(Some) }) {
-            Ok(None) => {}
-            Ok(Some(failing)) => return End::Unfulfilled(failing),
-            Err(error) => return End::Untested(error),
+    let mut began = Instant::now();
+    let mut asked = |hook| {
+        let now = Instant::now();
+        steps.push(Step { hook, took: now.duration_since(began) });
+        began = now;
+    };
+    let mut facts = Facts::new(event).with_decimals(is_decimal);
+    match match_event(subscription, &mut facts, || matcher.matches(subscription, event), &mut asked) {
+        Ok(MatchAnswer::Wanted) if !subscription.has_process() => return End::Verdict(Verdict::Keep),
+        Ok(MatchAnswer::Wanted) => {}
+        Ok(MatchAnswer::Unfulfilled) => {
+            return subscription.conditions().failing(&mut facts).map_or_else(End::Untested, End::Unfulfilled);
         }
+        Ok(MatchAnswer::Unmatched) => return End::Unmatched,
+        Err(MatchError::Untested(error)) => return End::Untested(error),
+        Err(MatchError::Fault(Fault::Broke(broken))) => return End::Broke(broken),
+        Err(MatchError::Fault(Fault::Host(error))) => return End::Host(error),
     }
-    if subscription.has_matches() {
-        let began = Instant::now();
-        let matched = matcher.matches(subscription, event);
-        done(Hook::Matches, began);
-        match matched {
-            Ok(true) => {}
-            Ok(false) => return End::Unmatched,
-            Err(Fault::Broke(broken)) => return End::Broke(broken),
-            Err(Fault::Host(error)) => return End::Host(error),
-        }
-    }
-    if !subscription.has_process() {
-        return End::Verdict(Verdict::Keep);
-    }
-    let began = Instant::now();
     let processed = filter.process(subscription, event, event.attempt).await;
-    done(Hook::Process, began);
+    asked(Hook::Process);
     match processed {
         Ok(verdict) => End::Verdict(verdict),
         Err(ProcessError::Said(failure)) => End::Said(failure),

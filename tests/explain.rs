@@ -54,7 +54,7 @@ fn said(command: &mut Command, folder: &Folder) -> String {
     let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     let text = format!("{stdout}--- stderr\n{stderr}--- exit code {}", output.status.code().unwrap());
     let text = text.replace(&folder.path().display().to_string(), "DIR");
-    regex::Regex::new(r"\d+(\.\d+)? µs").unwrap().replace_all(&text, "TIME").into_owned()
+    regex::Regex::new(r" +\d+(\.\d+)? µs").unwrap().replace_all(&text, " TIME").into_owned()
 }
 
 fn explain(event: &str, options: &[&str]) -> String {
@@ -70,14 +70,13 @@ fn an_event_is_explained_key_by_key() {
     event `event-1`: type `order.created`, subject `orders.eu.created`, 31 B
     key `orders.large` (keys/keys.toml:2:5) takes it: subject `orders.*.created` fits
       route `large`
-        conditions      TIME
-        process        TIME
-        replaced, to `out`
-          {
-            "amount": 700
-          }
+        conditions TIME
+        process TIME
+        replaced
+        to `out`, standard output
+          {"amount":700}
     key `orders.typed` (keys/keys.toml:19:5) takes it: event type is `order.created`
-      it has no route, so nobody would see what it lets through
+      it has no route, so its outputs go nowhere
     key `payments` (keys/keys.toml:24:5) does not take it: subject `payments.>` does not fit `orders.eu.created`
     --- stderr
     --- exit code 0
@@ -91,7 +90,7 @@ fn what_did_not_hold_is_named() {
     event `event-1`: type `orders.eu.created`, subject `orders.eu.created`, 29 B
     key `orders.large` (keys/keys.toml:2:5) takes it: subject `orders.*.created` fits
       route `large`
-        conditions      TIME
+        conditions TIME
         dropped: no list of conditions holds: /amount >= "500" | /vip exists
     --- stderr
     --- exit code 0
@@ -99,10 +98,10 @@ fn what_did_not_hold_is_named() {
 }
 
 #[test]
-fn events_and_keys_that_are_none_are_refused() {
+fn malformed_events_and_unknown_keys_are_rejected() {
     assert_snapshot!(explain(r#"{"subjekt":"a"}"#, &[]), @r#"
     --- stderr
-    error: `DIR/event.json` is no event: unknown field `subjekt`, expected one of `id`, `event_type`, `subject`, `source_time`, `observed_at`, `attempt`, `headers`, `payload`, `payload_text`, `payload_base64` at line 1 column 10
+    error: `DIR/event.json` is not a valid event: unknown field `subjekt`, expected one of `id`, `event_type`, `subject`, `source_time`, `observed_at`, `attempt`, `headers`, `payload`, `payload_text`, `payload_base64` at line 1 column 10
       an event is a JSON object such as {"event_type":"order.created","payload":{"amount":5}}
     --- exit code 2
     "#);
@@ -113,6 +112,73 @@ fn events_and_keys_that_are_none_are_refused() {
       `trommel keys list DIR` shows all
     --- exit code 2
     ");
+}
+
+/// What the router and its sinks do, and `explain` once announced otherwise.
+#[test]
+fn samples_and_encodings_count() {
+    let settings = r#"
+        [[source]]
+        name = "in"
+        type = "lines"
+        id = "/id"
+        [[sink]]
+        name = "out"
+        type = "stdout"
+        [[sink]]
+        name = "avro"
+        type = "folder"
+        path = "avro"
+        encode = "avro"
+        writer_schema = "order"
+    "#;
+    let keys = r#"
+        [[key]]
+        key = "sampled"
+        subject = ">"
+        validate = "sample"
+        [key.schema.custom]
+        inline = { type = "object", properties = { amount = { type = "integer" } } }
+        [[route]]
+        key = "sampled"
+        sinks = ["out"]
+        [[key]]
+        key = "encoded"
+        subject = ">"
+        [[route]]
+        key = "encoded"
+        sinks = ["avro"]
+    "#;
+    let order = r#"{"type":"record","name":"order","fields":[{"name":"amount","type":"long"}]}"#;
+    let event = r#"{"id":"e1","payload":{"amount":"text"}} {"id":"e2","payload":{"amount":5}}"#;
+    let folder = Folder::new(settings).write("keys/keys.toml", keys).write("schemas/order.avsc", order);
+    let folder = folder.write("event.json", event);
+    let explained = said(folder.trommel(&["explain"]).arg(folder.file("event.json")), &folder);
+    let explained = regex::Regex::new("[0-9a-f]{16}").unwrap().replace_all(&explained, "DIGEST").into_owned();
+    assert_snapshot!(explained, @r#"
+    event `e1`: type `event`, subject `event`, 17 B
+    key `sampled` (keys/keys.toml:2:9) takes it: subject `>` fits
+      route `sampled-7bb98a94`
+        kept
+        to `out`, standard output
+          {"amount":"text"}
+    key `encoded` (keys/keys.toml:11:9) takes it: subject `>` fits
+      route `encoded-4ba2073a`
+        {"dead_letter":"avro_unencodable"}: output 0: does not fit the schema `order` at `/amount`: is no long
+    event `e2`: type `event`, subject `event`, 12 B
+    key `sampled` (keys/keys.toml:2:9) takes it: subject `>` fits
+      route `sampled-7bb98a94`
+        kept
+        to `out`, standard output
+          {"amount":5}
+    key `encoded` (keys/keys.toml:11:9) takes it: subject `>` fits
+      route `encoded-4ba2073a`
+        kept
+        to `avro`, file `DIR/avro/event_e2_0-DIGEST.bin`
+          base64: wwEWy9FR/EEWYAo=
+    --- stderr
+    --- exit code 0
+    "#);
 }
 
 /// The router does with all of them what it always does.

@@ -25,16 +25,17 @@ use crate::{
 };
 
 mod explainer;
+mod output;
 mod text;
 
 use explainer::{ExplainedKey, Explainer};
 
-/// Say what would become of an event: for every key whether it takes it, by which rule, what each hook makes of it, and
-/// what the sinks would get
+/// Show how each key would handle an event: whether it takes it and by which rule, what each hook makes of it, and what
+/// each sink would write, byte for byte
 ///
 /// The folder's components run for real, so that a filter that calls the API or keeps state does so; nothing is sent to
 /// a sink. The event is a JSON object: `id`, `event_type`, `subject`, `source_time`, `observed_at`, `attempt`, `headers`,
-/// and one of `payload`, `payload_text` and `payload_base64`. All of them may be left out.
+/// and one of `payload`, `payload_text` and `payload_base64`. All of them may be left out. A file may hold several.
 ///
 /// With `--live` the events are a sample of those that come in to the router that runs from the folder, which goes on as if
 /// nobody looked: what becomes of them is found out once more, here.
@@ -42,13 +43,13 @@ use explainer::{ExplainedKey, Explainer};
 pub struct Explain {
     /// The router's folder, with `trommel.toml` in it
     dir: PathBuf,
-    /// The event; `-` for standard input
+    /// The event, or several one after the other; `-` for standard input
     #[arg(value_name = "EVENT.json", required_unless_present = "live")]
     event: Option<PathBuf>,
     /// Events that come in to the running router, one after the other
     #[arg(long, conflicts_with = "event")]
     live: bool,
-    /// So many of them
+    /// Number of events to sample
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..), requires = "live")]
     limit: u32,
     /// Only this key
@@ -74,7 +75,7 @@ impl Explain {
     }
 
     fn run(&self) -> Result<(), Refusal> {
-        let given = self.event.as_deref().map(read).transpose()?;
+        let events = self.event.as_deref().map(read).transpose()?;
         let config = config::load(&self.dir)?;
         if let Some(key) = &self.key {
             stretch::key(&config, key)?;
@@ -86,10 +87,11 @@ impl Explain {
                 running(&self.dir).await?;
             }
             let mut explainer = Explainer::new(config, self.cache.folder()).await?;
-            match &given {
-                Some(event) => self.explain(&mut explainer, event).await,
-                None => self.explain_live(&mut explainer).await,
+            let Some(events) = &events else { return self.explain_live(&mut explainer).await };
+            for event in events {
+                self.explain(&mut explainer, event).await?;
             }
+            Ok(())
         })
     }
 
@@ -121,7 +123,8 @@ fn internal(error: anyhow::Error) -> Refusal {
     Refusal::new(Kind::Internal, "host", format!("{error:#}"))
 }
 
-fn read(path: &Path) -> Result<Event, Refusal> {
+/// The events of a file, one after the other.
+fn read(path: &Path) -> Result<Vec<Event>, Refusal> {
     let shown = path.display();
     let bad = |message: String| {
         let hint = r#"an event is a JSON object such as {"event_type":"order.created","payload":{"amount":5}}"#;
@@ -133,7 +136,10 @@ fn read(path: &Path) -> Result<Event, Refusal> {
         _ => fs::read_to_string(path).map(|read| text = read),
     };
     read.map_err(|error| bad(format!("can't read `{shown}`: {error}")))?;
-    let given: GivenEvent =
-        serde_json::from_str(&text).map_err(|error| bad(format!("`{shown}` is no event: {error}")))?;
-    given.event().map_err(|message| bad(format!("`{shown}`: {message}")))
+    let events = serde_json::Deserializer::from_str(&text).into_iter::<GivenEvent>().map(|given| {
+        let given = given.map_err(|error| bad(format!("`{shown}` is not a valid event: {error}")))?;
+        given.event().map_err(|message| bad(format!("`{shown}`: {message}")))
+    });
+    let events: Vec<_> = events.collect::<Result<_, _>>()?;
+    if events.is_empty() { Err(bad(format!("`{shown}` has no event"))) } else { Ok(events) }
 }

@@ -198,7 +198,7 @@ impl<R: Send + 'static> Intake<R> {
         let others: Vec<_> = others.cloned().collect();
         let done = if others.len() < key.routes.len() { others } else { Vec::new() };
         let ticket = self.enter(event, receipt, None);
-        let order = key.ordering.hash(ticket.event());
+        let order = key.ordering.hash(&key.name, ticket.event());
         let item = Item { ticket, key, generation: self.snapshot.generation, order, done };
         self.waiting.push_back(Waiting::Item(lane_of(order, self.doors.lanes.len()), item));
     }
@@ -249,7 +249,7 @@ impl<R: Send + 'static> Intake<R> {
                 greedy = Some(Arc::clone(key));
             }
             let (ticket, key, generation) = (ticket.share(), Arc::clone(key), snapshot.generation);
-            let order = key.ordering.hash(ticket.event());
+            let order = key.ordering.hash(&key.name, ticket.event());
             let item = Item { ticket, key, generation, order, done: Vec::new() };
             waiting.push_back(Waiting::Item(lane_of(order, lanes), item));
         });

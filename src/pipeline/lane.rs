@@ -17,7 +17,6 @@ use crate::{
     ack::Fate,
     avro::Undecodable,
     config::OnQuarantine,
-    event::Event,
     filter::Facts,
     pipeline::{Budget, Item},
     registry::{Snapshot, Snapshots},
@@ -26,6 +25,7 @@ use crate::{
         outlet::Queue,
     },
     stop::Stop,
+    walk::{Unsendable, decoded},
 };
 
 mod ask;
@@ -238,6 +238,7 @@ impl Lane {
         if work.next == 0 && said.is_none() {
             self.decode(&mut work, &mut unsent);
         }
+        let order = work.output_order();
         let Work { ticket, decoded, next, done, wanted, worker, .. } = &mut work;
         let event = decoded.as_deref().unwrap_or_else(|| ticket.event());
         let is_decimal = |pointer: &str| key.decoding.as_ref().is_some_and(|decoding| decoding.is_decimal(pointer));
@@ -254,19 +255,25 @@ impl Lane {
                     break;
                 }
                 if !done.contains(&route.name) {
-                    let at = At { key: &key, route, ticket, event };
+                    let at = At { key: &key, route, ticket, event, order };
                     let known = position.and_then(|position| self.matchers.answer(*next, position));
                     let letters = &self.surroundings.dead_letters;
                     let letter = match said.take().unwrap_or_else(|| ask(&mut self.matchers, at, known, &mut facts)) {
                         Said::No => None,
                         Said::Process => break 'routes Some(Step::Process),
-                        Said::Verdict(verdict, tries) => match unsent.hand_over(at, verdict) {
-                            Ok(lets_out) => {
-                                *wanted |= lets_out;
-                                None
+                        Said::Verdict(verdict, tries) => {
+                            match at.walk().outputs(verdict, |output| unsent.output(at, output)) {
+                                Ok(true) => {
+                                    *wanted = true;
+                                    None
+                                }
+                                Ok(false) => {
+                                    at.show_dropped("`process` dropped it");
+                                    None
+                                }
+                                Err(Unsendable { reason, detail }) => Some((reason, detail, tries)),
                             }
-                            Err((reason, detail)) => Some((reason, detail, tries)),
-                        },
+                        }
                         Said::Dead(reason, detail, tries) => Some((reason, detail, tries)),
                         Said::Quarantined(detail, tries) => {
                             self.surroundings.quarantined.notify_one();
@@ -308,10 +315,9 @@ impl Lane {
 
     /// Makes of an event what its key's filter is to see. Where that fails it becomes a dead letter, and no route has a turn.
     fn decode(&self, work: &mut Work, unsent: &mut Unsent) {
-        let Some(decoding) = &work.key.decoding else { return };
         let event = work.ticket.event();
-        match decoding.payload(event) {
-            Ok(payload) => work.decoded = payload.map(|payload| Event { payload, ..event.clone() }.into()),
+        match decoded(&work.key, event) {
+            Ok(decoded) => work.decoded = decoded.map(Box::new),
             Err(Undecodable { reason, detail }) => {
                 let key = &work.key;
                 tracing::warn!(key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail, "event becomes a dead letter");

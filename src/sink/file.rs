@@ -22,8 +22,10 @@ mod record;
 mod rotation;
 mod tail;
 
+use name::{Entry, Names};
 use ndjson::{Lines, Ndjson};
 use partitions::Partitions;
+use record::Records;
 
 /// Opens the sink's file. Missing folders on the way are made.
 ///
@@ -55,6 +57,20 @@ pub(super) fn append(path: PathBuf, payload: &[u8]) -> anyhow::Result<()> {
         SystemTime::now(),
     );
     stored.map_err(|stopped| stopped.why.into())
+}
+
+/// The line that a sink writes of a payload.
+pub(super) fn line(settings: &FileSink, payload: &[u8]) -> Vec<u8> {
+    let mut line = Vec::new();
+    Records::new(&settings.record).append(&mut line, payload);
+    line
+}
+
+/// Which of a sink's files an output belongs to.
+pub(super) fn partition(path: &PathTemplate, output: &Output) -> PathBuf {
+    let mut name = String::new();
+    Names::new(path.names.clone()).fill(&Entry::of(output), &mut name);
+    path.root.join(name)
 }
 
 /// A sink's only file.

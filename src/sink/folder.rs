@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{self, ErrorKind, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -59,17 +59,7 @@ pub struct Folder {
 
 impl Folder {
     fn write(&self, file: &NewFile) -> io::Result<()> {
-        let is_json = line::is_json(&file.payload);
-        let names = match &self.settings.name {
-            Some(template) => Names::filled(template, file),
-            None => Names::plain(file, is_json),
-        };
-        let mut content = file.payload.clone();
-        if self.settings.pretty && is_json {
-            let mut pretty = json::pretty(&content);
-            pretty.push(b'\n');
-            content = pretty.into();
-        }
+        let (names, content) = rendered(&self.settings, file);
         // The process id keeps routers apart that share a folder. The digest does so with outputs: were a link left behind,
         // nothing else is written through it.
         let hidden = format!("{PREFIX}{}-{:016x}{SUFFIX}", std::process::id(), file.digest);
@@ -98,6 +88,28 @@ impl Folder {
         }
         fs::rename(hidden, self.settings.path.join(&names.own))
     }
+}
+
+/// What the file of an output is called, and what is in it.
+fn rendered(settings: &FolderSink, file: &NewFile) -> (Names, Bytes) {
+    let is_json = line::is_json(&file.payload);
+    let names = match &settings.name {
+        Some(template) => Names::filled(template, file),
+        None => Names::plain(file, is_json),
+    };
+    let mut content = file.payload.clone();
+    if settings.pretty && is_json {
+        let mut pretty = json::pretty(&content);
+        pretty.push(b'\n');
+        content = pretty.into();
+    }
+    (names, content)
+}
+
+/// The file that an output becomes, where no other has its name, and what is in it.
+pub(super) fn preview(settings: &FolderSink, output: &Output) -> (PathBuf, Bytes) {
+    let (Names { wanted, own }, content) = rendered(settings, &Folder::item(output));
+    (settings.path.join(wanted.unwrap_or(own)), content)
 }
 
 /// Gives the hidden file another name. `false` when somebody else has it; a file with the same content is our own, from

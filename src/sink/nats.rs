@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, fmt::Write, future, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
-use async_nats::{HeaderMap, PublishErrorKind, client::traits::Publisher, header, message::OutboundMessage};
+use async_nats::{HeaderMap, PublishErrorKind, Subject, client::traits::Publisher, header, message::OutboundMessage};
 use futures_util::{FutureExt, StreamExt, future::OptionFuture};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -171,6 +171,21 @@ impl Sink for Nats {
             }
         }
     }
+}
+
+/// Where a sink publishes an output.
+///
+/// # Errors
+/// When NATS can't send the output.
+pub(super) fn subject(
+    settings: &config::NatsSink,
+    reserved: Option<String>,
+    output: &Output,
+) -> Result<Subject, Refusal> {
+    let mut template = Template::new(settings.subject.clone()).reserving(reserved);
+    let subject = template.fill(|part| found(part, output)).map_err(|why| Refusal::Never("bad_subject", why))?;
+    header_map(output.headers()).map_err(|why| Refusal::Never("bad_header", why))?;
+    Ok(subject)
 }
 
 /// What a placeholder stands for, as it is.

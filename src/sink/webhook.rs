@@ -92,6 +92,13 @@ impl Destination for Deliveries {
     }
 }
 
+/// The webhooks that want an output.
+pub(super) fn wanted_by(webhooks: &[Arc<Webhook>], output: &Output) -> Vec<String> {
+    let NewOutput { tenant, event_type, subject, .. } = Deliveries::item(output);
+    let wanting = webhooks.iter().filter(|webhook| webhook.wants(tenant.as_deref(), &event_type, &subject));
+    wanting.map(|webhook| webhook.name.clone()).collect()
+}
+
 fn wanting<'a>(webhooks: &'a [Arc<Webhook>], output: &NewOutput, waiting: &mut Waiting) -> Vec<&'a str> {
     let NewOutput { tenant, event_type, subject, .. } = output;
     let wants = |webhook: &&Arc<Webhook>| webhook.wants(tenant.as_deref(), event_type, subject);

@@ -1,18 +1,21 @@
 //! What would become of an event, key by key.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::output::{ExplainedOutput, explained_output};
 use crate::{
+    ack::{Acker, Delivery, Ticket},
     app,
     cli::{outcome, refusal::Refusal},
     config::{self, Config, Types},
     event::Event,
     filter::Verdict,
-    registry::{self, Loader},
+    registry::{Interest, Loader},
     trial::{End, Step, Trial, trial},
+    walk::{RouteWalk, Unsendable, decoded},
 };
 
 /// Everything that a folder's keys would do, without sinks.
@@ -29,7 +32,16 @@ pub(super) struct ExplainedKey {
     pub(super) takes: bool,
     /// The rule that decides.
     pub(super) because: String,
+    /// Set when the key can't read the event: no route has a turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dead_letter: Option<DeadLetterCause>,
     pub(super) routes: Vec<ExplainedRoute>,
+}
+
+#[derive(Serialize)]
+pub(super) struct DeadLetterCause {
+    pub(super) reason: &'static str,
+    pub(super) detail: String,
 }
 
 #[derive(Serialize)]
@@ -42,6 +54,9 @@ pub(super) struct ExplainedRoute {
     /// What led to it, where the outcome alone does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) because: Option<String>,
+    /// What each sink would write.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) outputs: Vec<ExplainedOutput>,
 }
 
 #[derive(Serialize)]
@@ -65,53 +80,57 @@ impl Explainer {
 
     pub(super) async fn explain(&mut self, event: &Event, only: Option<&str>) -> Vec<ExplainedKey> {
         let snapshot = Arc::clone(&self.loader.snapshots().borrow());
-        let registry = &self.config.registry;
-        let mut explained = Vec::new();
-        let keys = registry.keys.iter().map(|key| (key, named(key, event)));
-        let matched = registry.type_routes.iter().any(|route| match &route.types {
-            Types::Matching(pattern) => pattern.matches(&event.event_type),
-            Types::Rest => false,
+        let mut taken = BTreeSet::new();
+        snapshot.candidates(event, |key| {
+            taken.insert(Arc::clone(&key.name));
         });
-        let routes = registry.type_routes.iter().map(|route| (&route.key, by_type(&route.types, event, matched)));
-        for (key, rule) in keys.chain(routes) {
-            if only.is_some_and(|only| only != key.name) {
-                continue;
-            }
-            let (takes, because) = match rule {
-                Ok(rule) => (true, rule),
-                Err(rule) => (false, rule),
-            };
-            let mut routes = Vec::new();
-            if takes && let Some(found) = snapshot.key(&key.name) {
-                for route in &found.routes {
-                    routes.push(self.route(found, route, event).await);
+        let interests = self.interests();
+        let is_matched = interests
+            .iter()
+            .any(|(_, interest)| matches!(interest, Interest::Matching(_)) && interest.rule(event, false).is_ok());
+        // Nothing waits for the event, so nobody hears how it ends.
+        let ticket = Delivery { event: event.clone(), acker: Acker::unheard() }.open(Arc::default());
+        let mut explained = Vec::new();
+        for (key, interest) in interests.iter().filter(|(key, _)| only.is_none_or(|only| only == key.name)) {
+            let rule = interest.rule(event, is_matched);
+            let found = snapshot.key(&key.name);
+            // A key without a route is not in the index: no event gets there.
+            let takes = if found.is_some() { taken.contains(&*key.name) } else { rule.is_ok() };
+            let (Ok(because) | Err(because)) = rule;
+            let (mut routes, mut dead_letter) = (Vec::new(), None);
+            if let Some(found) = found.filter(|_| takes) {
+                match decoded(found, event) {
+                    Ok(decoded) => {
+                        let event = decoded.as_ref().unwrap_or(event);
+                        for route in &found.routes {
+                            routes.push(self.route(RouteWalk { key: found, route, event }, &ticket).await);
+                        }
+                    }
+                    Err(error) => dead_letter = Some(DeadLetterCause { reason: error.reason, detail: error.detail }),
                 }
             }
             let (key, place) = (key.name.clone(), key.place.to_string());
-            explained.push(ExplainedKey { key, place, takes, because, routes });
+            explained.push(ExplainedKey { key, place, takes, because, dead_letter, routes });
         }
         explained
     }
 
-    async fn route(&self, key: &registry::Key, route: &registry::Route, event: &Event) -> ExplainedRoute {
-        let sinks = self.sinks(&route.name);
-        let done = |steps: Vec<Step>, outcome: Value, because: Option<String>| ExplainedRoute {
-            route: route.name.to_string(),
-            sinks,
-            steps: steps.into_iter().map(Into::into).collect(),
-            outcome,
-            because,
-        };
-        let dead = |reason: &str, detail: String| (serde_json::json!({ "dead_letter": reason }), Some(detail));
-        let decoded = match key.decoding.as_ref().map(|decoding| decoding.payload(event)) {
-            None | Some(Ok(None)) => None,
-            Some(Ok(Some(payload))) => Some(Event { payload, ..event.clone() }),
-            Some(Err(undecodable)) => {
-                let (outcome, because) = dead(undecodable.reason, undecodable.detail);
-                return done(Vec::new(), outcome, because);
-            }
-        };
-        let event = decoded.as_ref().unwrap_or(event);
+    /// Every key with the events that concern it.
+    fn interests(&self) -> Vec<(&config::Key, Interest)> {
+        let registry = &self.config.registry;
+        let named = registry
+            .keys
+            .iter()
+            .map(|key| (key, Interest::Named { subject: key.subject.clone(), event_type: key.event_type.clone() }));
+        let by_type = registry.type_routes.iter().map(|route| match &route.types {
+            Types::Matching(pattern) => (&route.key, Interest::Matching(pattern.clone())),
+            Types::Rest => (&route.key, Interest::Rest),
+        });
+        named.chain(by_type).collect()
+    }
+
+    async fn route(&self, walk: RouteWalk<'_>, ticket: &Ticket) -> ExplainedRoute {
+        let RouteWalk { key, route, event } = walk;
         let is_decimal = |pointer: &str| key.decoding.as_ref().is_some_and(|decoding| decoding.is_decimal(pointer));
         let Trial { end, steps } = match (&key.filter, &route.subscription) {
             (Some(filter), Some(subscription)) => {
@@ -119,52 +138,25 @@ impl Explainer {
             }
             _ => Trial { end: End::Verdict(Verdict::Keep), steps: Vec::new() },
         };
-        if let Some(mismatch) = mismatch(key, event, &end) {
-            let (outcome, because) = dead("schema_mismatch", mismatch);
-            return done(steps, outcome, because);
-        }
-        let because = because(&end);
-        match outcome::of(end) {
-            Ok(outcome) => done(steps, outcome, because),
-            Err(error) => done(steps, serde_json::json!({ "error": format!("{error:#}") }), None),
-        }
-    }
-
-    fn sinks(&self, route: &str) -> Vec<String> {
-        let registry = &self.config.registry;
-        let routes = registry.routes.iter().map(|route| (&route.name, &route.sinks));
-        let type_routes = registry.type_routes.iter().map(|route| (&route.key.name, &route.sinks));
-        let mut all = routes.chain(type_routes);
-        all.find(|(name, _)| *name == route).map(|(_, sinks)| sinks.clone()).unwrap_or_default()
-    }
-}
-
-/// Whether a key takes the event, and by which of its rules or against which.
-fn named(key: &config::Key, event: &Event) -> Result<String, String> {
-    let mut rules = Vec::new();
-    if let Some(pattern) = &key.subject {
-        if !pattern.matches(&event.subject) {
-            return Err(format!("subject `{pattern}` does not fit `{}`", event.subject));
-        }
-        rules.push(format!("subject `{pattern}` fits"));
-    }
-    if let Some(event_type) = &key.event_type {
-        if *event_type != *event.event_type {
-            return Err(format!("event type is `{}`, not `{event_type}`", event.event_type));
-        }
-        rules.push(format!("event type is `{event_type}`"));
-    }
-    Ok(rules.join(", "))
-}
-
-fn by_type(types: &Types, event: &Event, matched: bool) -> Result<String, String> {
-    match types {
-        Types::Matching(pattern) if pattern.matches(&event.event_type) => {
-            Ok(format!("`{}` is found in the event type", pattern.as_str()))
-        }
-        Types::Matching(pattern) => Err(format!("`{}` is not found in the event type", pattern.as_str())),
-        Types::Rest if matched => Err("another route's expression is found in the event type".to_owned()),
-        Types::Rest => Ok("no route's expression is found in the event type".to_owned()),
+        let mut outputs = Vec::new();
+        let sent = match &end {
+            End::Verdict(verdict) => walk.outputs(verdict.clone(), |output| {
+                outputs.push(explained_output(&self.config, key, route, ticket, output));
+            }),
+            _ => Ok(false),
+        };
+        let (outcome, because) = match sent {
+            Err(Unsendable { reason, detail }) => (json!({ "dead_letter": reason }), Some(detail)),
+            Ok(_) => {
+                let because = because(&end);
+                outcome::of(end)
+                    .map(|outcome| (outcome, because))
+                    .unwrap_or_else(|error| (json!({ "error": format!("{error:#}") }), None))
+            }
+        };
+        let sinks = route.sinks.iter().map(|sink| sink.queue.name().to_string()).collect();
+        let steps = steps.into_iter().map(Into::into).collect();
+        ExplainedRoute { route: route.name.to_string(), sinks, steps, outcome, because, outputs }
     }
 }
 
@@ -176,19 +168,4 @@ fn because(end: &End) -> Option<String> {
         End::Broke(broken) => Some(broken.to_string()),
         _ => None,
     }
-}
-
-/// The first output that does not fit the key's schema.
-fn mismatch(key: &registry::Key, event: &Event, end: &End) -> Option<String> {
-    let validation = key.validation.as_ref()?;
-    let outputs: Vec<&[u8]> = match end {
-        End::Verdict(Verdict::Keep) => vec![&event.payload],
-        End::Verdict(Verdict::Replace(output)) => vec![output],
-        End::Verdict(Verdict::Emit(emissions)) => emissions.iter().map(|emission| &*emission.payload).collect(),
-        _ => Vec::new(),
-    };
-    outputs.into_iter().enumerate().find_map(|(index, output)| {
-        let mismatch = validation.check(output).err()?;
-        Some(format!("output {index} {mismatch}"))
-    })
 }

@@ -2,20 +2,25 @@
 
 use serde_json::Value;
 
-use super::explainer::{ExplainedKey, ExplainedRoute};
+use super::{
+    explainer::{DeadLetterCause, ExplainedKey, ExplainedRoute},
+    output::{Content, ExplainedOutput, OutputPlace, Written},
+};
 use crate::{event::Event, text::line};
 
 pub(super) fn text(event: &Event, keys: &[ExplainedKey]) -> String {
     let Event { id, event_type, subject, payload, .. } = event;
     let [id, event_type, subject] = [id, event_type, subject].map(|said| line(said));
     let mut lines = vec![format!("event `{id}`: type `{event_type}`, subject `{subject}`, {} B", payload.len())];
-    for ExplainedKey { key, place, takes, because, routes } in keys {
+    for ExplainedKey { key, place, takes, because, dead_letter, routes } in keys {
         let answer = if *takes { "takes it" } else { "does not take it" };
         lines.push(format!("key `{key}` ({place}) {answer}: {}", line(because)));
-        if *takes && routes.is_empty() {
-            lines.push("  it has no route, so nobody would see what it lets through".to_owned());
+        if let Some(DeadLetterCause { reason, detail }) = dead_letter {
+            lines.push(format!("  dead letter `{reason}`: {}", line(detail)));
+        } else if *takes && routes.is_empty() {
+            lines.push("  it has no route, so its outputs go nowhere".to_owned());
         }
-        routes.iter().for_each(|route| lines.extend(in_lines(route)));
+        routes.iter().for_each(|route| lines.extend(route_lines(route)));
     }
     if !keys.iter().any(|key| key.takes) {
         lines.push("no key takes it: it would be acknowledged and forgotten".to_owned());
@@ -23,11 +28,10 @@ pub(super) fn text(event: &Event, keys: &[ExplainedKey]) -> String {
     lines.join("\n")
 }
 
-fn in_lines(route: &ExplainedRoute) -> Vec<String> {
-    let ExplainedRoute { route, sinks, steps, outcome, because } = route;
+fn route_lines(route: &ExplainedRoute) -> Vec<String> {
+    let ExplainedRoute { route, sinks, steps, outcome, because, outputs } = route;
     let mut lines = vec![format!("  route `{route}`")];
     lines.extend(steps.iter().map(|step| format!("    {:<10} {:>10.2} µs", step.hook, step.microseconds)));
-    let to = if sinks.is_empty() { "no sink".to_owned() } else { format!("`{}`", sinks.join("`, `")) };
     let kind = match outcome {
         Value::Object(members) => members.keys().next().map_or("", String::as_str),
         Value::String(kind) => kind.as_str(),
@@ -35,14 +39,40 @@ fn in_lines(route: &ExplainedRoute) -> Vec<String> {
     };
     let because = because.as_ref().map(|because| format!(": {}", line(because))).unwrap_or_default();
     match kind {
-        "kept" => lines.push(format!("    kept, to {to} as it is")),
-        "replaced" | "replaced_text" | "replaced_base64" | "emitted" => {
-            lines.push(format!("    {kind}, to {to}"));
-            let made = outcome.get(kind).unwrap_or(&Value::Null);
-            lines.extend(format!("{made:#}").lines().map(|line| format!("      {line}")));
+        "kept" | "replaced" | "replaced_text" | "replaced_base64" | "emitted" if sinks.is_empty() => {
+            lines.push(format!("    {kind}, to no sink"));
         }
+        "kept" => lines.push("    kept".to_owned()),
+        "replaced" | "replaced_text" | "replaced_base64" => lines.push("    replaced".to_owned()),
+        "emitted" => lines.push("    emitted".to_owned()),
         "dropped" => lines.push(format!("    dropped{because}")),
         _ => lines.push(format!("    {outcome}{because}")),
     }
+    outputs.iter().for_each(|output| lines.extend(output_lines(output)));
     lines
+}
+
+fn output_lines(ExplainedOutput { sink, written }: &ExplainedOutput) -> Vec<String> {
+    match written {
+        Written::Refused { refused, detail } => vec![format!("    refused by `{sink}`, `{refused}`: {}", line(detail))],
+        Written::As { to, content } => {
+            let mut lines = vec![format!("    to `{sink}`, {}", place(to))];
+            match content {
+                Content::Text(text) => lines.extend(text.lines().map(|text| format!("      {}", line(text)))),
+                Content::Base64(base64) => lines.push(format!("      base64: {base64}")),
+            }
+            lines
+        }
+    }
+}
+
+fn place(place: &OutputPlace) -> String {
+    match place {
+        OutputPlace::Stdout => "standard output".to_owned(),
+        OutputPlace::File(path) => format!("file `{}`", line(path)),
+        OutputPlace::Subject(subject) => format!("subject `{}`", line(subject)),
+        OutputPlace::Webhooks(names) if names.is_empty() => "no webhook wants it".to_owned(),
+        OutputPlace::Webhooks(names) => format!("webhooks `{}`", names.join("`, `")),
+        OutputPlace::Nowhere => "which discards it".to_owned(),
+    }
 }

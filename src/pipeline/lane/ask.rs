@@ -6,9 +6,10 @@ use super::{
     work::{At, Said},
 };
 use crate::{
-    filter::{Facts, Fault, Subscription, Verdict},
+    filter::{Facts, Fault, Verdict},
     show,
     telemetry::Stage,
+    walk::{MatchAnswer, MatchError, match_event, why_unwanted},
 };
 
 /// Asks a route's conditions and `matches`. `known` is what they say, where that was asked ahead.
@@ -20,37 +21,23 @@ pub(super) fn ask<'a>(matchers: &mut Matchers, at: At<'a>, known: Option<bool>, 
         return Said::Quarantined("the filter is quarantined".to_owned(), 0);
     }
     let mut span = at.stage(Stage::Match);
-    let asked = match known {
-        Some(known) => Ok(Ok(known)),
-        None => subscription
-            .conditions()
-            .test(facts)
-            .map(|passed| if passed { matchers.matches(filter, subscription, at.event) } else { Ok(false) }),
+    let answer = match known {
+        Some(true) => Ok(MatchAnswer::Wanted),
+        Some(false) => Ok(MatchAnswer::Unmatched),
+        None => match_event(subscription, facts, || matchers.matches(filter, subscription, at.event), |_| {}),
     };
-    span.note("trommel.matched", matches!(asked, Ok(Ok(true))));
-    match asked {
-        Ok(Ok(true)) if subscription.has_process() => Said::Process,
-        Ok(Ok(true)) => Said::Verdict(Verdict::Keep, 0),
-        Ok(Ok(false)) => {
+    span.note("trommel.matched", matches!(answer, Ok(MatchAnswer::Wanted)));
+    match answer {
+        Ok(MatchAnswer::Wanted) if subscription.has_process() => Said::Process,
+        Ok(MatchAnswer::Wanted) => Said::Verdict(Verdict::Keep, 0),
+        Ok(MatchAnswer::Unfulfilled | MatchAnswer::Unmatched) => {
             if show::is_on() {
-                at.show_dropped(&why(subscription, facts));
+                at.show_dropped(&why_unwanted(subscription, facts));
             }
             Said::No
         }
-        Ok(Err(Fault::Broke(broken))) => broke(at, filter, &broken, 0),
-        Ok(Err(Fault::Host(error))) => returned(at, 0, &error),
-        Err(error) => Said::Dead(error.code(), error.to_string(), 0),
-    }
-}
-
-/// Why a route's conditions and `matches` turned an event away, for who watches.
-fn why<'a>(subscription: &'a Subscription, facts: &mut Facts<'a>) -> String {
-    let conditions = subscription.conditions();
-    match conditions.test(facts) {
-        Ok(true) => "`matches` said no".to_owned(),
-        _ => match conditions.failing(facts) {
-            Ok(failing) => format!("no list of conditions holds: {}", failing.join(" | ")),
-            Err(error) => error.to_string(),
-        },
+        Err(MatchError::Fault(Fault::Broke(broken))) => broke(at, filter, &broken, 0),
+        Err(MatchError::Fault(Fault::Host(error))) => returned(at, 0, &error),
+        Err(MatchError::Untested(error)) => Said::Dead(error.code(), error.to_string(), 0),
     }
 }

@@ -40,9 +40,6 @@ impl Matchers {
         subscription: &Arc<Subscription>,
         event: &Event,
     ) -> Result<bool, Fault> {
-        if !subscription.has_matches() {
-            return Ok(true);
-        }
         let matcher = self.own(filter);
         matcher.matches(subscription, event).or_else(|_| matcher.matches(subscription, event))
     }

@@ -24,7 +24,7 @@ pub(super) async fn process(mut work: Work, mut stop: Stop) -> (Work, Said) {
     let mut worker = None;
     let said = {
         let event = work.decoded.as_deref().unwrap_or_else(|| work.ticket.event());
-        let at = At { key: &key, route, ticket: &work.ticket, event };
+        let at = At { key: &key, route, ticket: &work.ticket, event, order: work.output_order() };
         let mut span = at.stage(Stage::Process);
         let said = call(at, filter, subscription, &mut worker, &mut stop, &mut span).await;
         match &said {

@@ -9,9 +9,10 @@ use crate::{
     event::Event,
     filter::Verdict,
     pipeline::Item,
-    registry::{Key, Route},
+    registry::{Key, Ordering, Route},
     show,
     telemetry::{Span, Stage},
+    walk::RouteWalk,
 };
 
 /// What is left to do for an event and a key. Dropping it gives the event back to its source.
@@ -48,6 +49,11 @@ impl Work {
         (self.order, self.ticket.event().size())
     }
 
+    /// What its outputs must stay in order by, if anything.
+    pub(super) fn output_order(&self) -> Option<u64> {
+        matches!(self.key.ordering, Ordering::By(_)).then_some(self.order)
+    }
+
     /// As it was before it was begun.
     pub(super) fn anew(self, key: Arc<Key>, generation: u64) -> Self {
         let Self { ticket, order, done, .. } = self;
@@ -63,9 +69,15 @@ pub(super) struct At<'a> {
     pub(super) ticket: &'a Ticket,
     /// The ticket's, as the filter sees it: decoded.
     pub(super) event: &'a Event,
+    /// What its outputs must stay in order by, if anything.
+    pub(super) order: Option<u64>,
 }
 
-impl At<'_> {
+impl<'a> At<'a> {
+    pub(super) fn walk(&self) -> RouteWalk<'a> {
+        RouteWalk { key: self.key, route: self.route, event: self.event }
+    }
+
     pub(super) fn show_dropped(&self, why: &str) {
         show::dropped(self.ticket.event(), &self.key.name, &self.route.name, why);
     }

@@ -30,6 +30,11 @@ impl Queue {
         Self { name: name.into(), outputs, bytes: Arc::new(Semaphore::new(BYTES as usize)), metrics, refuses }
     }
 
+    /// A queue that drops what it is given, for who looks at what would be sent.
+    pub fn closed(name: &str) -> Self {
+        Self::double(name, 1).0
+    }
+
     /// A queue whose outputs go to the test.
     pub fn double(name: &str, capacity: usize) -> (Self, mpsc::Receiver<Output>) {
         let (outputs, receiver) = mpsc::channel(capacity);

@@ -1,0 +1,110 @@
+//! What a sink would write of an output.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Serialize;
+
+use crate::{
+    ack::Ticket,
+    config::Config,
+    registry::{Key, Route},
+    sink::{
+        Output, Refusal,
+        preview::{Destination, Preview, preview},
+    },
+    walk::RouteOutput,
+};
+
+#[derive(Serialize)]
+pub(super) struct ExplainedOutput {
+    pub(super) sink: String,
+    #[serde(flatten)]
+    pub(super) written: Written,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Written {
+    As {
+        to: OutputPlace,
+        #[serde(flatten)]
+        content: Content,
+    },
+    /// The sink would never take it: what then happens its `on_failure` says.
+    Refused { refused: &'static str, detail: String },
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OutputPlace {
+    Stdout,
+    File(String),
+    Subject(String),
+    Webhooks(Vec<String>),
+    Nowhere,
+}
+
+/// Byte for byte.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Content {
+    Text(String),
+    Base64(String),
+}
+
+/// An output of `route` as its sink would write it.
+pub(super) fn explained_output(
+    config: &Config,
+    key: &Key,
+    route: &Route,
+    ticket: &Ticket,
+    output: RouteOutput<'_>,
+) -> ExplainedOutput {
+    let RouteOutput { sink, index, payload, subject, headers } = output;
+    let name = sink.queue.name().to_string();
+    let output = Output {
+        ticket: ticket.share(),
+        key: Arc::clone(&key.name),
+        route: Arc::clone(&route.name),
+        index,
+        payload,
+        subject,
+        headers,
+        order: None,
+        dead_letter: None,
+        share: None,
+    };
+    let previewed = match config.sinks.iter().find(|sink| sink.name == name) {
+        Some(sink) => preview(config, sink, &output),
+        // A route's sinks are all declared.
+        None => Err(Refusal::Closed),
+    };
+    let written = match previewed {
+        Ok(Preview { place, content }) => Written::As { to: place.into(), content: content.into() },
+        Err(refusal) => {
+            let refused = if let Refusal::Never(reason, _) = &refusal { reason } else { "sink_unavailable" };
+            Written::Refused { refused, detail: format!("{:#}", anyhow!(refusal)) }
+        }
+    };
+    ExplainedOutput { sink: name, written }
+}
+
+impl From<Destination> for OutputPlace {
+    fn from(destination: Destination) -> Self {
+        match destination {
+            Destination::Stdout => Self::Stdout,
+            Destination::File(path) => Self::File(path.display().to_string()),
+            Destination::Subject(subject) => Self::Subject(subject),
+            Destination::Webhooks(names) => Self::Webhooks(names),
+            Destination::Nowhere => Self::Nowhere,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        String::from_utf8(bytes).map_or_else(|error| Self::Base64(STANDARD.encode(error.as_bytes())), Self::Text)
+    }
+}

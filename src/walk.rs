@@ -1,0 +1,221 @@
+//! The walk of an event through a route of its key: decode, conditions, `matches`, `process`, schema, encoding.
+//!
+//! Each step is answered here and nowhere else. A lane takes them with retries and hands the outputs over to its sinks;
+//! [`crate::trial`] takes each once and keeps what happened, for `explain` and `plugin test`.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::{
+    avro::Undecodable,
+    event::{Event, Headers},
+    filter::{Emission, Facts, Fault, Subscription, Untested, Verdict},
+    registry::{Key, Route, Target},
+};
+
+mod headers;
+
+use headers::merged;
+
+/// An event in front of a route.
+#[derive(Clone, Copy)]
+pub struct RouteWalk<'a> {
+    pub key: &'a Key,
+    pub route: &'a Route,
+    /// As the filter sees it: see [`decoded`].
+    pub event: &'a Event,
+}
+
+/// What is asked about an event on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// Tested by the host.
+    Conditions,
+    Matches,
+    Process,
+}
+
+/// What conditions and `matches` say of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatchAnswer {
+    Wanted,
+    /// No list of conditions holds.
+    Unfulfilled,
+    /// `matches` returned false.
+    Unmatched,
+}
+
+/// Why it is not known whether an event is wanted.
+#[derive(Debug)]
+pub enum MatchError {
+    /// A condition can't be tested on this event.
+    Untested(Untested),
+    /// `matches` broke, or the host could not call it.
+    Fault(Fault),
+}
+
+/// Why none of a route's outputs can be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unsendable {
+    /// The reason code of the dead letter.
+    pub reason: &'static str,
+    pub detail: String,
+}
+
+/// An output of a route, for one of its sinks.
+#[derive(Debug)]
+pub struct RouteOutput<'a> {
+    pub sink: &'a Target,
+    /// Position among the outputs of this event and route, from 0.
+    pub index: u32,
+    /// Encoded as the sink wants it.
+    pub payload: Bytes,
+    /// The filter's own choice; otherwise the event's subject counts.
+    pub subject: Option<ByteString>,
+    /// The headers that the output leaves with, when they are not the event's own.
+    pub headers: Option<Headers>,
+}
+
+/// The event that a key's filter sees. `None` when that is the event as it came.
+///
+/// # Errors
+/// When the payload is not what the key's `decode` says.
+pub fn decoded(key: &Key, event: &Event) -> Result<Option<Event>, Undecodable> {
+    let payload = key.decoding.as_ref().map(|decoding| decoding.payload(event)).transpose()?.flatten();
+    Ok(payload.map(|payload| Event { payload, ..event.clone() }))
+}
+
+/// Asks a filter's conditions and, if they hold, its `matches`. `asked` hears of each once it has answered.
+///
+/// # Errors
+/// When one of them has no answer.
+pub fn match_event<'a>(
+    subscription: &'a Subscription,
+    facts: &mut Facts<'a>,
+    matches: impl FnOnce() -> Result<bool, Fault>,
+    mut asked: impl FnMut(Hook),
+) -> Result<MatchAnswer, MatchError> {
+    let conditions = subscription.conditions();
+    if !conditions.is_empty() {
+        let tested = conditions.test(facts);
+        asked(Hook::Conditions);
+        if !tested.map_err(MatchError::Untested)? {
+            return Ok(MatchAnswer::Unfulfilled);
+        }
+    }
+    if subscription.has_matches() {
+        let matched = matches();
+        asked(Hook::Matches);
+        if !matched.map_err(MatchError::Fault)? {
+            return Ok(MatchAnswer::Unmatched);
+        }
+    }
+    Ok(MatchAnswer::Wanted)
+}
+
+/// Why an event is not wanted, for people. Tests the conditions once more.
+pub fn why_unwanted<'a>(subscription: &'a Subscription, facts: &mut Facts<'a>) -> String {
+    let conditions = subscription.conditions();
+    match conditions.test(facts) {
+        Ok(true) => "`matches` said no".to_owned(),
+        _ => match conditions.failing(facts) {
+            Ok(failing) => format!("no list of conditions holds: {}", failing.join(" | ")),
+            Err(error) => error.to_string(),
+        },
+    }
+}
+
+impl Hook {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Conditions => "conditions",
+            Self::Matches => "matches",
+            Self::Process => "process",
+        }
+    }
+}
+
+impl<'a> RouteWalk<'a> {
+    /// Gives each output that the route makes of a verdict to `each`, for every sink, sink by sink of the first output and so on.
+    /// Looked at whole before the first: a dead letter beside half of the outputs would double them later. Says whether the
+    /// verdict lets anything out.
+    ///
+    /// # Errors
+    /// When an output does not fit the key's schema or can't be encoded as one of the sinks wants it.
+    pub fn outputs(&self, verdict: Verdict, mut each: impl FnMut(RouteOutput<'a>)) -> Result<bool, Unsendable> {
+        self.check(&verdict)?;
+        let mut encoded = self.encoded(&verdict)?.into_iter();
+        // In the order in which they were encoded.
+        let mut payload_for = |sink: &Target, json: &Bytes| match &sink.encoder {
+            Some(_) => encoded.next().unwrap_or_default(),
+            None => json.clone(),
+        };
+        let RouteWalk { key, route, event } = *self;
+        let payload = match verdict {
+            Verdict::Drop => return Ok(false),
+            Verdict::Keep => event.payload.clone(),
+            Verdict::Replace(payload) => payload,
+            Verdict::Emit(emissions) => {
+                for (index, Emission { payload, subject, headers }) in (0..).zip(emissions) {
+                    let headers = (!headers.is_empty()).then(|| merged(&event.headers, &headers, key));
+                    for sink in &route.sinks {
+                        let payload = payload_for(sink, &payload);
+                        each(RouteOutput { sink, index, payload, subject: subject.clone(), headers: headers.clone() });
+                    }
+                }
+                return Ok(true);
+            }
+        };
+        for sink in &route.sinks {
+            let payload = payload_for(sink, &payload);
+            each(RouteOutput { sink, index: 0, payload, subject: None, headers: None });
+        }
+        Ok(true)
+    }
+
+    /// Holds the outputs against the key's schema, where this event is one of those that are looked at.
+    fn check(&self, verdict: &Verdict) -> Result<(), Unsendable> {
+        let Some(validation) = self.key.validation.as_ref().filter(|validation| validation.concerns(self.event)) else {
+            return Ok(());
+        };
+        self.each_payload(verdict, |index, payload| match validation.check(payload) {
+            Ok(()) => Ok(()),
+            Err(mismatch) => {
+                Err(Unsendable { reason: "schema_mismatch", detail: format!("output {index} {mismatch}") })
+            }
+        })
+    }
+
+    /// The outputs as those sinks want them that want another encoding, output by output.
+    fn encoded(&self, verdict: &Verdict) -> Result<Vec<Bytes>, Unsendable> {
+        let mut encoded = Vec::new();
+        if self.route.sinks.iter().any(|sink| sink.encoder.is_some()) {
+            self.each_payload(verdict, |index, payload| {
+                for encoder in self.route.sinks.iter().filter_map(|sink| sink.encoder.as_ref()) {
+                    let output = encoder.encode(payload).map_err(|error| Unsendable {
+                        reason: "avro_unencodable",
+                        detail: format!("output {index}: {error}"),
+                    })?;
+                    encoded.push(output.into());
+                }
+                Ok(())
+            })?;
+        }
+        Ok(encoded)
+    }
+
+    fn each_payload(
+        &self,
+        verdict: &Verdict,
+        mut each: impl FnMut(usize, &Bytes) -> Result<(), Unsendable>,
+    ) -> Result<(), Unsendable> {
+        match verdict {
+            Verdict::Drop => Ok(()),
+            Verdict::Keep => each(0, &self.event.payload),
+            Verdict::Replace(payload) => each(0, payload),
+            Verdict::Emit(emissions) => {
+                emissions.iter().enumerate().try_for_each(|(index, emission)| each(index, &emission.payload))
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The headers that an output leaves with, and which of them a filter may set.
+
+use bytestring::ByteString;
+
+use crate::{
+    event::{Headers, identity},
+    filter::Filter,
+    registry::Key,
+};
+
+/// The event's headers, with those of the same name replaced by what the key's filter sets and may set.
+pub(super) fn merged(event: &Headers, set: &[(ByteString, ByteString)], key: &Key) -> Headers {
+    replaced(event, set, |name| may_set(key, name))
+}
+
+fn replaced(event: &Headers, set: &[(ByteString, ByteString)], may_set: impl Fn(&str) -> bool) -> Headers {
+    let set: Vec<_> = set.iter().filter(|(name, _)| may_set(name)).collect();
+    let is_set = |name: &str| set.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+    event.iter().filter(|(name, _)| !is_set(name)).chain(set.iter().copied()).cloned().collect()
+}
+
+/// Whether a key's filter may set a header. What it may not is left out, which its author can see in the log.
+fn may_set(key: &Key, name: &str) -> bool {
+    let why = refusal(name, key.sets_identity);
+    if let Some(why) = why {
+        let filter = key.filter.as_ref().map_or("", Filter::name);
+        tracing::debug!(key = %key.name, filter, header = name, why, "a filter may not set this header");
+    }
+    why.is_none()
+}
+
+/// Why a filter may not set a header of this name.
+fn refusal(name: &str, sets_identity: bool) -> Option<&'static str> {
+    let starts = |with: &str| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Some("it is no name of a header");
+    }
+    if starts("nats-") || starts("kv-") {
+        return Some("it is an order to the server");
+    }
+    (identity::is_identity(name) && !sets_identity)
+        .then_some("it says for whom or as part of what the event happened, which takes the grant `identity`")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever a filter writes, and however: it says nothing for the host, and nothing to the server.
+        #[test]
+        fn a_filter_sets_its_own_headers_alone(
+            name in r"(?i)(tenant|actor_id|run_id|node_id|graph_id|instance_id|traceparent|tracestate|nats-[a-z]{0,5}|kv-[a-z]{0,5})",
+            other in "[\u{0}-\u{20}:a-zé]{0,3}",
+        ) {
+            prop_assert!(refusal(&name, false).is_some());
+            prop_assert_eq!(refusal(&name, true).is_none(), identity::is_identity(&name));
+            let is_name = !other.is_empty() && other.bytes().all(|byte| byte.is_ascii_lowercase());
+            prop_assert_eq!(refusal(&other, true).is_none(), is_name);
+            let near = format!("{name}x");
+            prop_assert_eq!(refusal(&near, false).is_none(), identity::is_identity(&name));
+        }
+    }
+
+    fn headers(pairs: &[(&str, &str)]) -> Headers {
+        pairs.iter().map(|(name, value)| (ByteString::from(*name), ByteString::from(*value))).collect()
+    }
+
+    #[test]
+    fn what_is_refused_leaves_the_event_as_it_was() {
+        let event = headers(&[("tenant", "mine"), ("Color", "red"), ("color", "blue")]);
+        let set: Vec<_> = [("Tenant", "theirs"), ("", "x"), ("COLOR", "green"), ("KV-Operation", "PURGE")]
+            .map(|(name, value)| (ByteString::from(name), ByteString::from(value)))
+            .into();
+        let merged = |granted| replaced(&event, &set, |name| refusal(name, granted).is_none());
+        assert_eq!(merged(false), headers(&[("tenant", "mine"), ("COLOR", "green")]));
+        assert_eq!(merged(true), headers(&[("Tenant", "theirs"), ("COLOR", "green")]));
+    }
+}
