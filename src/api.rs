@@ -64,7 +64,7 @@ pub enum Refusal {
     Denied(String),
     #[error("the API took too long")]
     Timeout,
-    /// The answer is no success: status and body, the latter cut to the limit.
+    /// The answer is not a success: status and body, the latter cut to the limit.
     #[error("the API answered {0}")]
     Status(u16, String),
     #[error("{0}")]

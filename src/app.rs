@@ -85,7 +85,7 @@ pub struct Controls {
     pub cache: Option<PathBuf>,
     /// The router's folder, whose control socket this router is to have.
     pub place: Option<PathBuf>,
-    /// Serve only consumers that attach, and end this long after the last one has left.
+    /// Serve only consumers that attach, and exit when none has been attached for this long.
     pub idle_exit: Option<Duration>,
     /// How long a start waits for a server that is away; without it for ever.
     pub connect_timeout: Option<Duration>,

@@ -5,7 +5,7 @@
 //! a reason of its own: nothing is guessed. An [`Encoder`] goes the other way.
 //!
 //! In JSON a record is an object with the fields in their order, a map one with the entries in theirs. A union's value
-//! stands as it is, without its branch, and bytes are base64. What is no number in JSON is `"NaN"`, `"Infinity"` or
+//! stands as it is, without its branch, and bytes are base64. What is not a number in JSON is `"NaN"`, `"Infinity"` or
 //! `"-Infinity"`. Decimals are texts such as `"12.34"`, UUIDs are texts, durations objects of `months`, `days` and
 //! `millis`; dates, times and timestamps are the integers on the wire.
 

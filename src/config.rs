@@ -114,7 +114,7 @@ pub struct Config {
     pub registry: Registry,
     /// Set by whoever starts a router for something else than its folder says.
     pub role: Role,
-    /// What is right but perhaps not meant.
+    /// Valid settings that are probably mistakes.
     pub warnings: Vec<Problem>,
 }
 
@@ -256,13 +256,13 @@ pub enum Grant {
 /// What happens to the events of a filter that keeps breaking and has no last good version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnQuarantine {
-    /// Hold them until the filter is mended.
+    /// Hold events until the filter has been fixed.
     #[default]
     Pause,
     DeadLetter,
 }
 
-/// What a guest may use. See DESIGN section 4 for where the defaults come from.
+/// What a guest may use. The README has the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// CPU time of one `matches`.

@@ -25,7 +25,7 @@ pub struct Target<'a> {
     path: &'a str,
 }
 
-/// Why something is no path that may be called.
+/// Why something is not a path that may be called.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     #[error("it has {0} bytes, more than {MAX_PATH}")]
@@ -38,7 +38,7 @@ pub enum PathError {
     EmptySegment,
     #[error("it has a segment `.` or `..`")]
     Dots,
-    #[error("it has a `%` that hides `.`, `/`, `\\`, `%` or a control character, or that is no UTF-8")]
+    #[error("it has a `%` that hides `.`, `/`, `\\`, `%` or a control character, or that is not UTF-8")]
     Escape,
 }
 

@@ -81,7 +81,7 @@ impl Event {
 
     /// Routers that it has gone through before this one.
     pub fn hops(&self) -> u32 {
-        // What is no number was not written by a router.
+        // What is not a number was not written by a router.
         self.headers.get(identity::HOPS).and_then(|hops| hops.parse().ok()).unwrap_or_default()
     }
 

@@ -275,7 +275,7 @@ impl Metrics {
         let filters = self.filters();
         page.counters("filter_matches", "Calls of matches", &filters, |m| &m.matches);
         page.counters("filter_processes", "Calls of process", &filters, |m| &m.processes);
-        page.counters("filter_breaks", "Calls that the guest did not survive", &filters, |m| &m.breaks);
+        page.counters("filter_breaks", "Calls that trapped or exceeded a limit", &filters, |m| &m.breaks);
         page.counters("filter_reloads", "Components put into service", &filters, |m| &m.reloads);
         page.gauges("filter_quarantined", "1 while the filter is quarantined", &filters, |m| &m.quarantined);
         let sinks = self.sinks();

@@ -36,7 +36,7 @@ pub enum SchemaError {
     #[error("it is a placeholder: a schema is a JSON object that says something")]
     Placeholder,
     /// Against the rules of its dialect, or with a `$ref` that leads nowhere. Other documents are never fetched.
-    #[error("it is no JSON Schema{}: {detail}", at(pointer))]
+    #[error("it is not a valid JSON Schema{}: {detail}", at(pointer))]
     Unsound { pointer: String, detail: String },
 }
 

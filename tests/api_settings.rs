@@ -147,7 +147,7 @@ grants = ["apis"]
     trommel.toml:6:13: the token comes from `token_file` or from `token_env`, not from both
     trommel.toml:7:13: `Authorization` is what the token is sent as: give one of them
     trommel.toml:7:46: the router sets the header `Host` itself
-    trommel.toml:7:58: `a b` is no header's name
+    trommel.toml:7:58: `a b` is not a valid header name
     trommel.toml:7:87: header `x-a` appears twice
       first at trommel.toml:7:76
     trommel.toml:7:104: the header `X-B` must be a string of printable ASCII

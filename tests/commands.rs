@@ -187,7 +187,7 @@ fn hang_up_reloads() {
     assert!(router.stop().status.success());
 }
 
-/// L122: a reader that leaves is no failure.
+/// L122: a reader that leaves is not a failure.
 #[test]
 fn a_closed_pipe_ends_the_run_in_good_order() {
     let folder = Folder::new(LINES_TO_STDOUT).write("keys/all.toml", PASS);

@@ -1,4 +1,4 @@
-//! A file that is no filter is refused with what is wrong and the way out, and what is in service stays.
+//! A file that is not a filter is refused with what is wrong and the way out, and what is in service stays.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
 #[path = "common/filter.rs"]
@@ -77,9 +77,9 @@ async fn damaged() {
 
 #[tokio::test]
 async fn of_another_world() {
-    assert_snapshot!(refused(test_wat("wrong-world")).await, @"it is no filter: it exports `greet`, not `trommel:filter/filter`; build it for the world `trommel:filter/filter-component`");
-    assert_snapshot!(refused(wat("(component)")).await, @"it is no filter: it exports nothing, not `trommel:filter/filter`; build it for the world `trommel:filter/filter-component`");
-    assert_snapshot!(refused(wat("(module)")).await, @"it is no filter: it exports nothing, not `trommel:filter/filter`; build it for the world `trommel:filter/filter-component`");
+    assert_snapshot!(refused(test_wat("wrong-world")).await, @"it is not a filter: it exports `greet`, not `trommel:filter/filter`; build it for the world `trommel:filter/filter-component`");
+    assert_snapshot!(refused(wat("(component)")).await, @"it is not a filter: it exports nothing, not `trommel:filter/filter`; build it for the world `trommel:filter/filter-component`");
+    assert_snapshot!(refused(wat("(module)")).await, @"it is not a filter: it exports nothing, not `trommel:filter/filter`; build it for the world `trommel:filter/filter-component`");
 }
 
 #[tokio::test]

@@ -1226,7 +1226,7 @@ schema = { native = { file = "order.json" } }"#;
     schemas/order.json:3:1: the file is not JSON: trailing comma
     ");
     assert_snapshot!(one("{ \"type\": \"objekt\" }"), @r#"
-    schemas/order.json: it is no JSON Schema at `/type`: "objekt" is not valid under any of the schemas listed in the 'anyOf' keyword
+    schemas/order.json: it is not a valid JSON Schema at `/type`: "objekt" is not valid under any of the schemas listed in the 'anyOf' keyword
     "#);
 }
 
@@ -1237,7 +1237,7 @@ fn an_inline_schema_that_is_none() {
     keys/orders.toml:4:32: it is a placeholder: a schema is a JSON object that says something
     ");
     assert_snapshot!(in_schema("schema = { custom = { inline = { type = \"objekt\" } } }", &[]), @r#"
-    keys/orders.toml:4:32: it is no JSON Schema at `/type`: "objekt" is not valid under any of the schemas listed in the 'anyOf' keyword
+    keys/orders.toml:4:32: it is not a valid JSON Schema at `/type`: "objekt" is not valid under any of the schemas listed in the 'anyOf' keyword
     "#);
     assert_snapshot!(in_schema("schema = { custom = { inline = { const = 2026-01-01, maximum = nan } } }", &[]), @r"
     keys/orders.toml:4:42: `const` must be something that JSON has too, found a date or time
@@ -1321,7 +1321,7 @@ fn avro_that_is_not_as_it_should_be() {
     assert_snapshot!(in_settings("[avro]\nids = { \"x\" = \"order\", \"7\" = \"order\" }\n[[source]]\nname = \"in\"\ntype = \"lines\"\n"), @r"
     trommel.toml: id 7 in `[avro]`: there is no Avro schema `order`
       there is no `.avsc` in `schemas/`
-    trommel.toml:2:9: `x` is no id: it is a number of 32 bits
+    trommel.toml:2:9: `x` is not a valid id: it is a number of 32 bits
     ");
 }
 

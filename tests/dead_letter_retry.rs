@@ -365,7 +365,7 @@ fn outputs_on_stdout_are_apart_from_the_report() {
     assert!(log.contains("\n         0  a  emitted: 1 to `out`\n"), "{log}");
 }
 
-/// What is no letter stays where it is, and is not passed over in silence.
+/// What is not a letter stays where it is, and is not passed over in silence.
 #[test]
 fn what_is_no_letter_is_not_retried() {
     let folder = lines("", "ok").write("dead-letters.ndjson", "hello\n");

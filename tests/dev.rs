@@ -218,7 +218,7 @@ fn a_server_that_can_not_be_started_is_explained() {
     let port = taken.local_addr().unwrap().port();
     let here = format!("{TO_STDOUT}\n[nats]\nurl = \"nats://127.0.0.1:{port}\"\n");
     insta::assert_snapshot!(refused(&here, "").replace(&port.to_string(), "PORT"), @r"
-    error: somebody listens at `127.0.0.1:PORT` already
+    error: address `127.0.0.1:PORT` is already in use
       leave `--nats` out to use that server, or give `[nats]` another port
     ");
     drop(taken);

@@ -177,7 +177,7 @@ async fn input_that_means_nothing_is_refused() {
     2: error: there is no sink `ou`
       did you mean `out`?
     ");
-    assert_snapshot!(refused("replay", &["--key", "large", "--from-seq", "1", "--component", "none.wasm"]), @"2: error: `none.wasm` is no component: there is no such file that ends in `.wasm`");
+    assert_snapshot!(refused("replay", &["--key", "large", "--from-seq", "1", "--component", "none.wasm"]), @"2: error: `none.wasm` is not a component: expected a `.wasm` file");
     assert_snapshot!(refused("replay", &["--key", "large", "--from-seq", "1", "-p", "were=x", "--json"]), @r#"2: {"ok":false,"error":{"type":"validation","subtype":"params","param":"were","message":"key `large` has no param `were`","hint":"did you mean `where`?"}}"#);
     assert!(refused("replay", &["--key", "large"]).contains("<--from-seq <SEQUENCE>|--from-time <TIME>>"));
     assert_snapshot!(refused("emit", &["elsewhere", "n=1"]), @r"
@@ -189,7 +189,7 @@ async fn input_that_means_nothing_is_refused() {
       give another one with `--subject`
     ");
     assert_snapshot!(refused("emit", &["in.1", "n"]), @r"
-    2: error: `n` is no member
+    2: error: `n` is not `NAME=VALUE`
       write it as NAME=VALUE
     ");
 }

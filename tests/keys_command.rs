@@ -272,7 +272,7 @@ fn schema_shows_whether_something_is_held_upstream() {
     let folder = keys_of("lifecycle").plugin("lifecycle", "lifecycle");
     assert!(keys(&folder, "schema", &["mail"]).contains("\n  pre-consume  yes\n"));
     assert_eq!(json_of(&folder, "schema", &["mail"])["pre_consume"], true);
-    // What is no filter is for `check` to complain about.
+    // What is not a filter is for `check` to complain about.
     let folder = keys_of("broken").write("plugins/broken.wasm", "no component");
     assert_eq!(json_of(&folder, "schema", &["mail"])["pre_consume"], Value::Null);
 }

@@ -1,4 +1,4 @@
-//! The control socket as a part of the router, and a run that is over when nobody is attached any more.
+//! The control socket as a part of the router, and a run that is over when no consumers attached.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,11 +39,11 @@ pub(super) async fn open(controls: &Controls) -> Result<Option<Control>, RunErro
     };
     match opened {
         Ok(None) if controls.idle_exit.is_some() => {
-            Err(RunError::Failed(anyhow::anyhow!("nobody can attach: another router has the control socket")))
+            Err(RunError::Failed(anyhow::anyhow!("consumers cannot attach: another router has the control socket")))
         }
         Err(error) if controls.idle_exit.is_some() => Err(RunError::Failed(error)),
         Err(error) => {
-            tracing::warn!(error = format!("{error:#}"), "nobody can attach to this router");
+            tracing::warn!(error = format!("{error:#}"), "consumers cannot attach to this router");
             Ok(None)
         }
         Ok(control) => Ok(control),
@@ -109,7 +109,7 @@ pub(super) async fn end_when_idle(
         match timeout(after, attached.wait_for(|count| *count > 0)).await {
             Ok(someone) => drop(someone.context("the control socket has ended")?),
             Err(_) => {
-                tracing::info!(?after, "nobody is attached any more, stopping");
+                tracing::info!(?after, "no consumers attached, stopping");
                 stopper.drain();
                 return Ok(());
             }

@@ -13,7 +13,7 @@ pub(super) fn symbols(naming: Named, schema: &Map<String, Value>) -> Result<Type
     let full = &naming.full;
     let all = texts(schema, "symbols")?;
     if let Some(symbol) = all.iter().find(|symbol| !is_name(symbol)) {
-        return Err(format!("`{symbol}` is no symbol for the enum `{full}`"));
+        return Err(format!("`{symbol}` is not a symbol of the enum `{full}`"));
     }
     if all.is_empty() || all.iter().collect::<HashSet<_>>().len() < all.len() {
         return Err(format!("the symbols of the enum `{full}` are none, or some of them the same"));
@@ -63,13 +63,13 @@ pub(super) fn texts(schema: &Map<String, Value>, name: &str) -> Result<Vec<Strin
         Some(Value::Array(texts)) => texts.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
         Some(_) => None,
     };
-    texts.ok_or_else(|| format!("`{name}` is no array of texts"))
+    texts.ok_or_else(|| format!("`{name}` is not an array of strings"))
 }
 
 pub(super) fn check_name(full: &str) -> Result<(), String> {
     let primitive = matches!(full, "null" | "boolean" | "int" | "long" | "float" | "double" | "string" | "bytes");
     if primitive || !full.split('.').all(is_name) {
-        return Err(format!("`{full}` is no name for a type"));
+        return Err(format!("`{full}` is not a valid name of a type"));
     }
     Ok(())
 }

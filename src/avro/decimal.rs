@@ -31,7 +31,7 @@ pub(super) fn from_text(
     scale: usize,
     size: Option<usize>,
 ) -> Result<Vec<u8>, &'static str> {
-    const NONE: &str = "is no decimal such as `12.34`";
+    const NONE: &str = "expected a decimal such as `12.34`";
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text),

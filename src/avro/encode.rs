@@ -75,18 +75,18 @@ impl<'t> Encoding<'t> {
             (Type::Null, Json::Null) => {}
             (Type::Null, _) => return Err(misfit("is not null")),
             (Type::Boolean, Json::Boolean(value)) => self.out.push(u8::from(*value)),
-            (Type::Boolean, _) => return Err(misfit("is no boolean")),
+            (Type::Boolean, _) => return Err(misfit("expected boolean")),
             (Type::Int, _) => {
-                let long = whole(json, fit).ok_or_else(|| misfit("is no int"))?;
+                let long = whole(json, fit).ok_or_else(|| misfit("expected int"))?;
                 let int = i32::try_from(long).map_err(|_| misfit("does not fit the 32 bits of an int"))?;
                 self.long(int.into());
             }
             (Type::Long, _) => {
-                let long = whole(json, fit).ok_or_else(|| misfit("is no long"))?;
+                let long = whole(json, fit).ok_or_else(|| misfit("expected long"))?;
                 self.long(long);
             }
             (Type::Float, _) => {
-                let number = number(json, fit).ok_or_else(|| misfit("is no float"))?;
+                let number = number(json, fit).ok_or_else(|| misfit("expected float"))?;
                 let float = number as f32;
                 if number.is_finite() && (float.is_infinite() || fit == Fit::Exact && !is_float(number, float)) {
                     return Err(misfit("does not fit the 32 bits of a float"));
@@ -94,11 +94,11 @@ impl<'t> Encoding<'t> {
                 self.out.extend(float.to_le_bytes());
             }
             (Type::Double, _) => {
-                let number = number(json, fit).ok_or_else(|| misfit("is no double"))?;
+                let number = number(json, fit).ok_or_else(|| misfit("expected double"))?;
                 self.out.extend(number.to_le_bytes());
             }
             (Type::String, Json::Text(text)) => self.prefixed(text.as_bytes()),
-            (Type::String, _) => return Err(misfit("is no string")),
+            (Type::String, _) => return Err(misfit("expected string")),
             (Type::Bytes(form), _) => {
                 let bytes = bytes(json, *form, None, self.texts).map_err(misfit)?;
                 self.prefixed(&bytes);
@@ -114,7 +114,7 @@ impl<'t> Encoding<'t> {
                 let index = symbols.all.iter().position(|symbol| symbol == text);
                 self.length(index.ok_or_else(|| misfit("is none of the enum's symbols"))?);
             }
-            (Type::Enum(..), _) => return Err(misfit("is no symbol of an enum")),
+            (Type::Enum(..), _) => return Err(misfit("expected a symbol of the enum")),
             (Type::Array(item), Json::Array(items)) => self.nested(|encoding| {
                 if !items.is_empty() {
                     encoding.length(items.len());
@@ -125,7 +125,7 @@ impl<'t> Encoding<'t> {
                 encoding.length(0);
                 Ok(())
             })?,
-            (Type::Array(_), _) => return Err(misfit("is no array")),
+            (Type::Array(_), _) => return Err(misfit("expected array")),
             (Type::Map(value), Json::Object(members)) => self.nested(|encoding| {
                 if !members.is_empty() {
                     encoding.length(members.len());
@@ -140,7 +140,7 @@ impl<'t> Encoding<'t> {
             (Type::Record(_, fields), Json::Object(members)) => {
                 self.nested(|encoding| encoding.record(fields, members, fit))?;
             }
-            (Type::Map(_) | Type::Record(..), _) => return Err(misfit("is no object")),
+            (Type::Map(_) | Type::Record(..), _) => return Err(misfit("expected object")),
             (Type::Union(branches), _) => self.union(branches, json, fit)?,
         }
         Ok(())

@@ -75,7 +75,7 @@ impl<'de> Visitor<'de> for Tree {
         let mut object = Vec::new();
         while let Some(name) = members.next_key()? {
             let Json::Text(name) = name else {
-                return Err(A::Error::custom("a member's name is no text"));
+                return Err(A::Error::custom("a member's name is not a string"));
             };
             object.push((name, members.next_value()?));
         }

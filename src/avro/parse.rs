@@ -149,7 +149,7 @@ impl<'a> Parser<'_, 'a> {
             schema.get("fields").and_then(Value::as_array).ok_or_else(|| format!("`{record}` has no `fields`"))?;
         let mut parsed = Fields::default();
         for field in fields {
-            let field = field.as_object().ok_or_else(|| format!("a field of `{record}` is no object"))?;
+            let field = field.as_object().ok_or_else(|| format!("a field of `{record}` is not an object"))?;
             let name = field.get("name").and_then(Value::as_str).filter(|name| is_name(name));
             let name = name.ok_or_else(|| format!("a field of `{record}` has no proper name"))?;
             let of = field.get("type").ok_or_else(|| format!("field `{name}` of `{record}` has no `type`"))?;

@@ -39,11 +39,11 @@ pub(super) fn bytes(
         (Json::Text(text), Form::Decimal { precision, scale }) => {
             decimal::from_text(text, precision, scale, size).map_err(Into::into)
         }
-        (Json::Text(text), Form::Uuid) => uuid(text).ok_or_else(|| "is no UUID".into()),
+        (Json::Text(text), Form::Uuid) => uuid(text).ok_or_else(|| "expected a UUID".into()),
         (Json::Object(members), Form::Duration) if texts == Texts::Message => duration(members)
-            .ok_or_else(|| "is no duration: whole `months`, `days` and `millis`, of 32 bits each".into()),
-        (_, Form::Duration) => Err("is no object with a duration".into()),
-        _ => Err("is no text for bytes".into()),
+            .ok_or_else(|| "expected a duration: whole `months`, `days` and `millis`, of 32 bits each".into()),
+        (_, Form::Duration) => Err("expected an object with a duration".into()),
+        _ => Err("expected a string for bytes".into()),
     }
 }
 

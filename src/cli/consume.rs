@@ -46,7 +46,7 @@ pub struct Consume {
     /// A jq program: each of its results is printed
     #[arg(long, value_name = "PROGRAM", allow_hyphen_values = true)]
     jq: Option<String>,
-    /// Say nothing on stderr but errors
+    /// Print only errors to stderr
     #[arg(long)]
     quiet: bool,
     /// Write a file for each event into this folder below the present one, instead of printing
@@ -64,7 +64,7 @@ pub struct Consume {
     /// Say what would happen, as JSON on stdout, and do nothing
     #[arg(long)]
     dry_run: bool,
-    /// Reach for a router again when it goes away
+    /// Reconnect when the router exits
     #[arg(long)]
     reconnect: bool,
     /// Print errors as JSON

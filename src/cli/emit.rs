@@ -166,7 +166,7 @@ fn data(given: &[String]) -> Result<Value, Refusal> {
                 data.insert(name.to_owned(), value);
             }
             _ => {
-                let refusal = Refusal::new(Kind::Validation, "data_syntax", format!("`{given}` is no member"));
+                let refusal = Refusal::new(Kind::Validation, "data_syntax", format!("`{given}` is not `NAME=VALUE`"));
                 return Err(refusal.param("NAME=VALUE").hint("write it as NAME=VALUE"));
             }
         }

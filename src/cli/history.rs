@@ -62,9 +62,9 @@ pub struct History {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Order {
-    /// Those stored last
+    /// Newest messages
     Newest,
-    /// Those stored first
+    /// Oldest messages
     Oldest,
 }
 
@@ -126,7 +126,7 @@ impl History {
     }
 }
 
-/// A reader that has seen enough is no failure.
+/// A reader that has seen enough is not a failure.
 pub(super) fn reader_left(error: io::Error) -> Result<ExitCode, Refusal> {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Ok(ExitCode::SUCCESS);

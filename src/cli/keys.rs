@@ -92,7 +92,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<String, Refusal> {
 
 pub(super) fn print(text: &str) -> Result<(), Refusal> {
     match writeln!(terminal::stdout(), "{text}") {
-        // A reader that has seen enough is no failure.
+        // A reader that has seen enough is not a failure.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Refusal::new(Kind::Internal, "stdout", format!("can't write to standard output: {error}")))
         }

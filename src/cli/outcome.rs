@@ -53,7 +53,7 @@ pub fn fits(expected: &Value, outcome: &Value) -> bool {
 }
 
 /// # Errors
-/// When the host could not, which is no outcome.
+/// When the host could not, which is not an outcome.
 pub fn of(end: End) -> anyhow::Result<Value> {
     Ok(match end {
         End::Unfulfilled(_) | End::Unmatched | End::Verdict(Verdict::Drop) => json!("dropped"),
@@ -111,7 +111,7 @@ fn emission(emission: &Emission) -> Value {
     Value::Object(members)
 }
 
-/// `payload`, or another member where it is no JSON.
+/// `payload`, or another member where it is not JSON.
 fn payload(bytes: &[u8]) -> Map<String, Value> {
     match serde_json::to_value(Payload::of(bytes)) {
         Ok(Value::Object(members)) => members,

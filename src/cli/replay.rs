@@ -139,6 +139,6 @@ fn is_component(path: &std::path::Path) -> Result<(), Refusal> {
     if path.extension().is_some_and(|extension| extension == "wasm") && path.is_file() {
         return Ok(());
     }
-    let message = format!("`{}` is no component: there is no such file that ends in `.wasm`", path.display());
+    let message = format!("`{}` is not a component: expected a `.wasm` file", path.display());
     Err(Refusal::new(Kind::Validation, "component", message).param("--component"))
 }

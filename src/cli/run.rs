@@ -39,7 +39,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub struct Run {
     /// The router's folder, with `trommel.toml`, `keys/` and `plugins/`
     dir: PathBuf,
-    /// Serve only consumers that attach, change nothing that others see, and end this long after the last one has left
+    /// Serve only consumers that attach, change nothing that others see, and exit when none has been attached for this long
     #[arg(long, value_name = "DURATION", value_parser = config::duration)]
     idle_exit: Option<Duration>,
     /// Give up a start when the NATS server is away for this long, instead of waiting for it

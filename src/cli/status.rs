@@ -139,7 +139,7 @@ impl Router {
             lines.push(format!("  filter {filter}: quarantined, the log says why"));
         }
         match &status.consumers[..] {
-            [] => lines.push("  nobody is attached".to_owned()),
+            [] => lines.push("  no consumers attached".to_owned()),
             consumers => lines.extend(attached(consumers)),
         }
         match status.events.as_deref() {

@@ -30,7 +30,7 @@ enum Command {
     Add(add::Add),
     /// Send a webhook a signed event, once and at once
     Test(test::Test),
-    /// Let a webhook get nothing any more, and cancel what it has not got yet
+    /// Stop deliveries to a webhook and cancel its pending ones
     Disable(switch::Disable),
     /// Let a webhook get what comes from now on, also after it has answered 410
     Enable(switch::Enable),

@@ -179,7 +179,7 @@ pub(super) fn checked_headers(
         let lower = name.value.to_ascii_lowercase();
         let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         if name.value.is_empty() || !name.value.chars().all(token) {
-            table.error(name.place, format!("`{}` is no header's name", name.value), None);
+            table.error(name.place, format!("`{}` is not a valid header name", name.value), None);
             return None;
         }
         if OURS.iter().chain(ours).any(|name| *name == lower) {

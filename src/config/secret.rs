@@ -94,7 +94,7 @@ impl KeptIn {
                 String::from_utf8(bytes).map_err(|_| "it is not UTF-8")?
             }
             Self::Env(variable) => {
-                // The variable's own error would quote what is no UTF-8.
+                // The variable's own error would quote what is not UTF-8.
                 let text = env::var_os(variable).ok_or("it is not set")?;
                 text.into_string().map_err(|_| "it is not UTF-8")?
             }

@@ -204,7 +204,7 @@ fn avro_ids(table: &mut Table<'_>) -> BTreeMap<u32, String> {
                 ids.insert(id, name);
             }
             (Err(_), _) => {
-                table.error(id.place, format!("`{}` is no id: it is a number of 32 bits", id.value), None);
+                table.error(id.place, format!("`{}` is not a valid id: it is a number of 32 bits", id.value), None);
             }
             (Ok(_), _) => table.error(name.place, "this must be the name of an Avro schema", None),
         }

@@ -211,7 +211,7 @@ pub struct Event<'a> {
     /// RFC 3339, to the nanosecond.
     #[serde(borrow)]
     pub observed_at: Cow<'a, str>,
-    /// What is no JSON is a string, and what is no text `{"base64":".."}`.
+    /// What is not JSON is a string, and what is not a string `{"base64":".."}`.
     #[serde(borrow)]
     pub payload: &'a RawValue,
 }
@@ -225,7 +225,7 @@ pub enum Line<'a> {
 
 impl<'a> Line<'a> {
     /// # Errors
-    /// When it is no JSON object with a `type`, or lacks what its type needs.
+    /// When it is not a JSON object with a `type`, or lacks what its type needs.
     pub fn parse(line: &'a [u8]) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         struct Kind<'a> {

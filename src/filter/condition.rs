@@ -346,7 +346,7 @@ struct Sets {
 
 impl Pointers {
     /// # Errors
-    /// The first text that is no pointer.
+    /// The first text that is not a pointer.
     fn get<'t>(&self, pointers: &[&'t str]) -> Result<Arc<Paths>, &'t str> {
         let texts: Box<[Box<str>]> = pointers.iter().map(|pointer| Box::from(*pointer)).collect();
         let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -258,7 +258,7 @@ pub enum LoadError {
     )]
     CoreModule(#[source] anyhow::Error),
     #[error(
-        "it is no filter: it exports {found}, not `trommel:filter/filter`; build it for the world `trommel:filter/filter-component`"
+        "it is not a filter: it exports {found}, not `trommel:filter/filter`; build it for the world `trommel:filter/filter-component`"
     )]
     NotAFilter { found: String },
     #[error("it needs trommel:filter@{needs}, this router has {has}: {way_out}")]

@@ -54,7 +54,7 @@ pub(super) fn inspect<'a>(file: &'a [u8], limit: usize, grants: &[Grant]) -> Res
     Ok(Inspected { component, imports, has_batch, has_lifecycle })
 }
 
-/// Whether a file is a filter that holds something upstream while anyone consumes. `None` when it is no filter.
+/// Whether a file is a filter that holds something upstream while anyone consumes. `None` when it is not a filter.
 pub fn has_lifecycle(file: &[u8]) -> Option<bool> {
     let inspected = inspect(file, usize::MAX, &[Grant::Api, Grant::State]).ok()?;
     Some(inspected.has_lifecycle)
@@ -204,7 +204,7 @@ impl Described {
         ours.and_then(|(package, _)| package.version.as_ref()).map(ToString::to_string)
     }
 
-    /// The one of the contracts, the oldest first, that the component was built for; any for what is no filter.
+    /// The one of the contracts, the oldest first, that the component was built for; any for what is not a filter.
     fn contract(&self, mut contracts: Vec<Contract>) -> Result<Contract, LoadError> {
         let keys = self.exports().chain(self.imports());
         let ours = keys.filter_map(|(key, _)| self.interface(key)).filter(|(package, _)| is_ours(package));
@@ -245,7 +245,7 @@ impl Described {
         interfaces.any(|(package, interface)| is_ours(package) && interface == name)
     }
 
-    /// What is no filter is refused.
+    /// What is not a filter is refused.
     fn check_exports(&self) -> Result<(), LoadError> {
         if !self.exports_ours("filter") {
             let names: Vec<String> =

@@ -404,7 +404,7 @@ mod tests {
         }
     }
 
-    /// A host without room is no fault of the guest's, and room that comes back is used.
+    /// A host without room is not a fault of the guest's, and room that comes back is used.
     #[tokio::test]
     async fn a_full_pool_is_the_hosts_fault() {
         let filter = filter(2, Limits::default()).await;

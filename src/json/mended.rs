@@ -81,7 +81,7 @@ mod tests {
             (r#""\ud83d\u0041""#, Some(r#""\ufffd\u0041""#)),
             (r#""\ud83d\ude00 \\ud83d \u00e9 \" ü""#, None),
             ("{}", None),
-            // What is no JSON is nobody's to change.
+            // What is not JSON is nobody's to change.
             (r"C:\ud83d", None),
             (r#""\ud83"#, None),
             ("", None),

@@ -46,7 +46,7 @@ struct Open {
 
 impl Paths {
     /// # Errors
-    /// The first text that is no JSON pointer, and why.
+    /// The first text that is not a JSON pointer, and why.
     pub fn new<'t>(pointers: impl IntoIterator<Item = &'t str>) -> Result<Self, (&'t str, PointerError)> {
         let mut nodes = vec![Growing::default()];
         let mut ends = Vec::new();

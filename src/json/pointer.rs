@@ -20,7 +20,7 @@ struct Parsed {
     path: Paths,
 }
 
-/// Why a text is no JSON pointer.
+/// Why a text is not a JSON pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PointerError {
     #[error("a JSON pointer is empty or begins with `/`")]

@@ -3,7 +3,7 @@
 /// Deepest level that is broken into lines: each one more makes all below it longer.
 const DEEPEST: usize = 16;
 
-/// `json` with line breaks and two spaces a level. Values and the order of members stay as they stand. What is no JSON
+/// `json` with line breaks and two spaces a level. Values and the order of members stay as they stand. What is not JSON
 /// comes out as something that is none either.
 pub fn pretty(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() * 2);

@@ -42,7 +42,7 @@ pub fn check_page(headers: &HeaderMap) -> Result<(), String> {
     Ok(())
 }
 
-/// A header's value; what is no text is no name either.
+/// A header's value; what is not a string is no name either.
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }

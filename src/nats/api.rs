@@ -19,7 +19,7 @@ pub enum ApiError {
     Refused { code: u64, description: String },
     #[error("the server does not allow it")]
     NoPermission(#[from] NoPermission),
-    #[error("nobody answers `{0}`: is JetStream enabled for this account?")]
+    #[error("no response from `{0}`: is JetStream enabled for this account?")]
     NoResponders(String),
     #[error("the message for `{0}` is larger than the server takes")]
     TooLarge(String, #[source] anyhow::Error),

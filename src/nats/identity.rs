@@ -64,7 +64,10 @@ impl Identity {
                 let jwt = section(&file, "NATS USER JWT");
                 let seed = section(&file, "USER NKEY SEED");
                 let (Some(jwt), Some(seed)) = (jwt, seed) else {
-                    return Err(anyhow!("`{}` is no NATS credentials file: it lacks a JWT or a seed", path.display()));
+                    return Err(anyhow!(
+                        "`{}` is not a NATS credentials file: it lacks a JWT or a seed",
+                        path.display()
+                    ));
                 };
                 auth.jwt = Some(jwt.to_owned());
                 auth.signature = Some(key(seed, path)?.sign(nonce)?);
@@ -191,7 +194,7 @@ mod tests {
         let garbage = file("topsecret");
         for (auth, expected) in [
             (NatsAuth::Credentials("/nowhere/x.creds".into()), "can't read `/nowhere/x.creds`"),
-            (NatsAuth::Credentials(garbage.path().to_owned()), "is no NATS credentials file"),
+            (NatsAuth::Credentials(garbage.path().to_owned()), "is not a NATS credentials file"),
             (NatsAuth::Nkey(garbage.path().to_owned()), "is not valid"),
         ] {
             let error = answer(auth, "nats://localhost").map(|_| ()).unwrap_err();

@@ -25,7 +25,7 @@ pub struct Delivered {
 
 impl Delivered {
     /// Reads `$JS.ACK.STREAM.CONSUMER.attempt.sequence.delivery.time.pending`, or the longer form with domain and
-    /// account before the stream. `None` when it is no such subject.
+    /// account before the stream. `None` when it is another subject.
     pub fn of(reply: &str) -> Option<Self> {
         let reply = reply.strip_prefix("$JS.ACK.")?;
         let tokens = reply.split('.');
@@ -45,7 +45,7 @@ impl Delivered {
 }
 
 impl Position {
-    /// Of a reply subject; `None` when it is no such subject.
+    /// Of a reply subject; `None` when it is another subject.
     pub fn of(reply: &str) -> Option<Self> {
         Delivered::of(reply).map(|delivered| delivered.position)
     }

@@ -77,12 +77,12 @@ fn an_unsound_schema_says_where() {
     ];
     let errors = schemas.map(|schema| Declared::new(schema).unwrap_err().to_string());
     insta::assert_snapshot!(errors.join("\n"), @r#"
-    it is no JSON Schema at `/properties/id/type`: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword
-    it is no JSON Schema at `/properties/id/pattern`: "(" is not a "regex"
-    it is no JSON Schema: Pointer '/$defs/none' does not exist
-    it is no JSON Schema: it refers to `https://example.com/schema.json`, and other documents are not fetched
-    it is no JSON Schema: it refers to `other.json`, and other documents are not fetched
-    it is no JSON Schema: Unknown meta-schema: 'https://example.com/dialect'. Custom meta-schemas must be registered in the registry before use
+    it is not a valid JSON Schema at `/properties/id/type`: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword
+    it is not a valid JSON Schema at `/properties/id/pattern`: "(" is not a "regex"
+    it is not a valid JSON Schema: Pointer '/$defs/none' does not exist
+    it is not a valid JSON Schema: it refers to `https://example.com/schema.json`, and other documents are not fetched
+    it is not a valid JSON Schema: it refers to `other.json`, and other documents are not fetched
+    it is not a valid JSON Schema: Unknown meta-schema: 'https://example.com/dialect'. Custom meta-schemas must be registered in the registry before use
     "#);
 }
 

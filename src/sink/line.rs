@@ -21,7 +21,7 @@ pub fn is_json(payload: &[u8]) -> bool {
     json::check(payload).is_ok()
 }
 
-/// [`append`] for what is no JSON, without the newline.
+/// [`append`] for what is not JSON, without the newline.
 pub(super) fn append_other(lines: &mut Vec<u8>, payload: &[u8]) {
     if let Ok(text) = std::str::from_utf8(payload) {
         lines.extend_from_slice(Value::from(text).to_string().as_bytes());

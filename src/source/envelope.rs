@@ -65,7 +65,7 @@ impl Message {
     }
 }
 
-/// Why a message is no event.
+/// Error while decoding a message into an event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// The reason code of its dead letter: `not_json`, `bad_cloudevent`, `bad_helix_event`, `bad_mesh_event`,

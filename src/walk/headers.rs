@@ -34,7 +34,7 @@ fn refusal(name: &str, sets_identity: bool) -> Option<&'static str> {
     let starts = |with: &str| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_token) {
-        return Some("it is no name of a header");
+        return Some("it is not a valid header name");
     }
     if starts("nats-") || starts("kv-") {
         return Some("it is an order to the server");

@@ -109,13 +109,13 @@ fn what_can_not_be_encoded_is_named() {
     let misfit = |json| encode(&schemas, "node-v1", json).unwrap_err();
     assert_eq!(
         misfit(r#"{"run_id":"r","node_id":1,"timestamp":42}"#),
-        "does not fit the schema `node-v1` at `/node_id`: is no string"
+        "does not fit the schema `node-v1` at `/node_id`: expected string"
     );
     assert_eq!(
         misfit(r#"{"run_id":"r","node_id":"n"}"#),
         "does not fit the schema `node-v1` at `/timestamp`: is missing"
     );
-    assert_eq!(misfit("[]"), "does not fit the schema `node-v1`: is no object");
+    assert_eq!(misfit("[]"), "does not fit the schema `node-v1`: expected object");
     assert!(misfit("{").contains("it is not JSON: EOF"));
     assert!(misfit("").contains("it is not JSON: EOF"));
     // Others are left out, of several the last counts, and the order does not matter.
@@ -127,23 +127,27 @@ fn what_can_not_be_encoded_is_named() {
 fn values_must_fit() {
     let misfits = [
         (r#""int""#, "2147483648", "does not fit the 32 bits of an int"),
-        (r#""int""#, "1.5", "is no int"),
-        (r#""long""#, "9223372036854775808", "is no long"),
+        (r#""int""#, "1.5", "expected int"),
+        (r#""long""#, "9223372036854775808", "expected long"),
         (r#""float""#, "1e300", "does not fit the 32 bits of a float"),
-        (r#""double""#, r#""1""#, "is no double"),
+        (r#""double""#, r#""1""#, "expected double"),
         (r#""null""#, "0", "is not null"),
-        (r#""boolean""#, "0", "is no boolean"),
+        (r#""boolean""#, "0", "expected boolean"),
         (r#""bytes""#, r#""a""#, "is not base64"),
         (r#"{"type":"fixed","name":"F","size":4}"#, r#""YWJj""#, "has 3 bytes instead of 4"),
         (r#"{"type":"enum","name":"E","symbols":["A"]}"#, r#""B""#, "is none of the enum's symbols"),
-        (r#"{"type":"map","values":"int"}"#, r#"{"a/b":true}"#, "at `/a~1b`: is no int"),
-        (r#"{"type":"array","items":["null","int"]}"#, "[null,true]", "at `/1`: is no int"),
+        (r#"{"type":"map","values":"int"}"#, r#"{"a/b":true}"#, "at `/a~1b`: expected int"),
+        (r#"{"type":"array","items":["null","int"]}"#, "[null,true]", "at `/1`: expected int"),
         (r#"["null","int","string"]"#, "true", "fits no branch of the union"),
-        (r#"{"type":"fixed","name":"U","size":16,"logicalType":"uuid"}"#, r#""x""#, "is no UUID"),
-        (r#"{"type":"fixed","name":"D","size":12,"logicalType":"duration"}"#, r#"{"months":-1}"#, "is no duration"),
+        (r#"{"type":"fixed","name":"U","size":16,"logicalType":"uuid"}"#, r#""x""#, "expected a UUID"),
+        (
+            r#"{"type":"fixed","name":"D","size":12,"logicalType":"duration"}"#,
+            r#"{"months":-1}"#,
+            "expected a duration",
+        ),
         (r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#, r#""1.234""#, "digits after the point"),
         (r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#, r#""123.4""#, "more digits than"),
-        (r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#, r#""1e3""#, "is no decimal"),
+        (r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#, r#""1e3""#, "expected a decimal"),
     ];
     for (schema, json, why) in misfits {
         let misfit = unencodable(schema, json);

@@ -145,7 +145,7 @@ fn decimal() -> BoxedStrategy<Vec<u8>> {
         .boxed()
 }
 
-/// In a text of JSON, infinities and what is no number are strings: a union that has both can't tell them.
+/// In a text of JSON, infinities and what is not a number are strings: a union that has both can't tell them.
 fn union() -> BoxedStrategy<Vec<u8>> {
     let finite =
         double().prop_filter("finite", |bytes| f64::from_le_bytes(bytes.as_slice().try_into().unwrap()).is_finite());

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// How long it stays when nobody is attached any more (L86).
+/// How long it stays when no consumers attached (L86).
 const IDLE_EXIT: &str = "30s";
 /// How long it may take until it can be attached to: it compiles its components first.
 const STARTUP: Duration = Duration::from_secs(60);

@@ -98,7 +98,7 @@ impl Jq {
 /// jq knows numbers that JSON has not.
 fn checked(result: &[u8]) -> Result<Vec<u8>, String> {
     let shown = || String::from_utf8_lossy(&result[..result.len().min(SHOWN)]).into_owned();
-    json::check(result).map(|()| result.to_owned()).map_err(|_| format!("the result `{}` is no JSON", shown()))
+    json::check(result).map(|()| result.to_owned()).map_err(|_| format!("the result `{}` is not JSON", shown()))
 }
 
 impl Worker {

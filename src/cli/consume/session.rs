@@ -223,7 +223,7 @@ impl Session {
             let line = match link.reader.next().await {
                 Ok(Some(line)) => line,
                 Ok(None) => {
-                    self.notes.say(format_args!("the router has gone without a word"));
+                    self.notes.say(format_args!("the router closed the connection unexpectedly"));
                     return End::RouterGone;
                 }
                 Err(error) => {
@@ -233,7 +233,7 @@ impl Session {
             };
             match Line::parse(&line) {
                 Ok(Line::Event(event)) => {
-                    // Only forward: what comes late is no gap (L97).
+                    // Only forward: what comes late is not a gap (L97).
                     if event.seq > last + 1 && last > 0 || last == 0 && event.seq > 1 {
                         let lost = event.seq - last - 1;
                         self.notes.say(format_args!("{lost} events were dropped: this consumer reads too slowly"));

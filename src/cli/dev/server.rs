@@ -31,7 +31,7 @@ impl Server {
             return Err(refusal.hint("write `url = \"nats://127.0.0.1:4222\"`, or leave `--nats` out"));
         };
         if TcpStream::connect(address).await.is_ok() {
-            let refusal = precondition("in_use", format!("somebody listens at `{address}` already"));
+            let refusal = precondition("in_use", format!("address `{address}` is already in use"));
             return Err(refusal.hint("leave `--nats` out to use that server, or give `[nats]` another port"));
         }
         let store = dir.join(".trommel/nats");

@@ -137,7 +137,7 @@ impl Survey {
     }
 }
 
-/// What is right but perhaps not meant.
+/// Valid settings that are probably mistakes.
 fn doubts(filter: &Filter) -> Vec<String> {
     let manifest = filter.manifest();
     let mut doubts = Vec::new();

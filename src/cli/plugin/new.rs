@@ -22,7 +22,7 @@ use files::File;
 /// What the templates are called inside.
 const NAME: &str = "my-filter";
 
-/// Begin a plugin: a folder with its source, a key, cases, a build script, and a router to try it with
+/// Create a plugin: a folder with its source, a key, cases, a build script, and a router to try it with
 #[derive(Args, Debug)]
 pub struct New {
     /// The folder to make. The last part of its path is the plugin's name

@@ -193,7 +193,7 @@ impl Holdings {
         };
         let entered = entered.map(|entered| &entered.filter);
         let Some(able) = current.as_ref().into_iter().chain(entered).find(|filter| filter.has_lifecycle()) else {
-            tracing::warn!(%subscription, filter, "nobody can clean up: no filter of this name with the hook is in service");
+            tracing::warn!(%subscription, filter, "cleanup skipped: no filter with this name and hook is loaded");
             return false;
         };
         match able.cleanup(Caller { key, endpoints: &endpoints }, params, token).await {

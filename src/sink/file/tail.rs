@@ -47,7 +47,7 @@ fn last_line(file: &File, len: u64) -> io::Result<u64> {
             return Ok(start + newline as u64 + 1);
         }
         if len - start > MAX_TORN {
-            let message = "its last line is endless, so it is no NDJSON: name another file";
+            let message = "its last line is endless, so it is not NDJSON: name another file";
             return Err(io::Error::new(ErrorKind::InvalidData, message));
         }
         end = start;

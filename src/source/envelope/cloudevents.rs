@@ -138,9 +138,9 @@ fn attribute(body: &Bytes, name: &str, raw: &str) -> Result<Option<ByteString>, 
         return Ok(None);
     }
     if raw.starts_with(['{', '[']) {
-        return Err(bad(format!("attribute `{name}` is no text, number or boolean")));
+        return Err(bad(format!("attribute `{name}` is not a string, number or boolean")));
     }
-    let text = json::text(raw).map_err(|_| bad(format!("attribute `{name}` is no Unicode text")))?;
+    let text = json::text(raw).map_err(|_| bad(format!("attribute `{name}` is not valid UTF-8")))?;
     if text.contains(char::is_control) {
         return Err(bad(format!("attribute `{name}` has a control character")));
     }
@@ -169,7 +169,7 @@ fn header_name(attribute: &str) -> Result<ByteString, Malformed> {
 /// `data` as the payload: JSON as it is written; text of any other type without its quotes.
 fn payload(body: &Bytes, raw: &str, content_type: Option<&str>) -> Result<Bytes, Malformed> {
     let data = match content_type {
-        Some(other) if !is_json(other) => json::text(raw).map_err(|_| bad("`data` is no Unicode text"))?,
+        Some(other) if !is_json(other) => json::text(raw).map_err(|_| bad("`data` is not valid UTF-8"))?,
         _ => Cow::Borrowed(raw),
     };
     Ok(json::share(body, data).into_bytes())
@@ -184,7 +184,7 @@ fn decoded(raw: &str) -> Result<Bytes, Malformed> {
     if !raw.starts_with('"') {
         return Err(bad("`data_base64` is not a string"));
     }
-    let text = json::text(raw).map_err(|_| bad("`data_base64` is no Unicode text"))?;
+    let text = json::text(raw).map_err(|_| bad("`data_base64` is not valid UTF-8"))?;
     match STANDARD.decode(&*text) {
         Ok(data) => Ok(data.into()),
         Err(error) => Err(bad(format!("`data_base64`: {error}"))),

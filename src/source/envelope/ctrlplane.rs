@@ -27,7 +27,7 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
                 None => continue,
             },
         };
-        let said = text(&body, value).map_err(|NoText| bad(format!("`{name}` is no text: {}", shorten(value))))?;
+        let said = text(&body, value).map_err(|NoText| bad(format!("`{name}` is not a string: {}", shorten(value))))?;
         // Readers differ in which they take, and a tenant's events are nobody else's.
         if said.is_some() && std::mem::replace(place, said).is_some() {
             return Err(bad(format!("`{name}` stands twice")));

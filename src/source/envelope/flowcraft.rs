@@ -71,7 +71,7 @@ fn take_headers(event: &mut Event, body: &Bytes, raw: &str) -> Result<(), Malfor
     let members = match members {
         Some(members) => members,
         None if raw == "null" => return Ok(()),
-        None => return Err(bad(format!("`headers` is no object: {}", shorten(raw)))),
+        None => return Err(bad(format!("`headers` is not an object: {}", shorten(raw)))),
     };
     for (name, value) in members {
         let place = format!("headers.{name}");
@@ -91,7 +91,7 @@ fn carry(event: &mut Event, name: ByteString, place: &str, said: ByteString) -> 
 }
 
 fn no_text(place: &str, value: &str) -> Malformed {
-    bad(format!("`{place}` is no text: {}", shorten(value)))
+    bad(format!("`{place}` is not a string: {}", shorten(value)))
 }
 
 fn bad(detail: impl Into<String>) -> Malformed {

@@ -29,7 +29,7 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
             }
             _ => continue,
         };
-        let said = text(&body, value).map_err(|NoText| bad(format!("`{name}` is no text: {}", shorten(value))))?;
+        let said = text(&body, value).map_err(|NoText| bad(format!("`{name}` is not a string: {}", shorten(value))))?;
         *place = place.take().or(said);
     }
     // What is known is taken even if something lacks.
@@ -53,7 +53,7 @@ fn inner(body: &Bytes, raw: &str) -> Result<Bytes, Malformed> {
     if !raw.starts_with('"') {
         return Ok(body.slice_ref(raw.as_bytes()));
     }
-    let text = json::text(raw).map_err(|_| bad("`payload` is no Unicode text"))?;
+    let text = json::text(raw).map_err(|_| bad("`payload` is not valid UTF-8"))?;
     Ok(match STANDARD.decode(text.as_bytes()) {
         Ok(bytes) => bytes.into(),
         Err(_) => share(body, Cow::clone(&text)).into_bytes(),

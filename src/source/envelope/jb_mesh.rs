@@ -15,7 +15,7 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
             "timestamp" => &mut event.source_time,
             _ => continue,
         };
-        let said = text(&body, value).map_err(|NoText| bad(format!("`{name}` is no text: {}", shorten(value))))?;
+        let said = text(&body, value).map_err(|NoText| bad(format!("`{name}` is not a string: {}", shorten(value))))?;
         *place = place.take().or(said);
     }
     event.event_type = event_type.ok_or_else(|| bad("it lacks `type`"))?;

@@ -46,7 +46,7 @@ fn said(headers: &Headers, name: &str) -> Option<ByteString> {
     headers.get(name).filter(|value| !value.is_empty()).cloned()
 }
 
-/// Adds what the body claims to the facts. A body that is no object, or has none for a header, claims nothing.
+/// Adds what the body claims to the facts. A body that is not an object, or has none for a header, claims nothing.
 fn claims(body: &Bytes, facts: &mut [Option<ByteString>; FACTS.len()], verify: bool) -> Result<(), Malformed> {
     let said = facts.clone();
     for (name, value) in members(body.as_ref())?.into_iter().flatten() {
@@ -61,10 +61,10 @@ fn claims(body: &Bytes, facts: &mut [Option<ByteString>; FACTS.len()], verify: b
             let claim = match text(body, value) {
                 Ok(Some(claim)) => claim,
                 Ok(None) => continue,
-                Err(NoText) if verify => return Err(conflict(&name, value, "which is no text")),
+                Err(NoText) if verify => return Err(conflict(&name, value, "which is not a string")),
                 // Nobody reads the rest.
                 Err(NoText) if at > 2 => continue,
-                Err(NoText) => return Err(bad(format!("`header.{name}` is no text: {}", shorten(value)))),
+                Err(NoText) => return Err(bad(format!("`header.{name}` is not a string: {}", shorten(value)))),
             };
             match &said[at] {
                 Some(said) if *said != claim => {

@@ -319,7 +319,7 @@ fn lark_events_that_say_too_little_are_refused() {
         (r#"{"header":[]}"#.to_owned(), "bad_lark_event", "`event_id`, `event_type`"),
         (LARK.replace("5e3702a84e847582be8db7fb73283c02", ""), "bad_lark_event", "lacks `event_id`"),
         (LARK.replace(r#""im.message.receive_v1""#, "null"), "bad_lark_event", "lacks `event_type`"),
-        (LARK.replace(r#""1608725989000""#, "1608725989000"), "bad_lark_event", "`header.create_time` is no text"),
+        (LARK.replace(r#""1608725989000""#, "1608725989000"), "bad_lark_event", "`header.create_time` is not a string"),
         (LARK.replace("2.0", "3.0"), "bad_lark_event", r#"schema is "3.0""#),
         ("[]".to_owned(), "bad_lark_event", "lacks"),
         (LARK[..LARK.len() - 1].to_owned(), "not_json", "line 3"),
@@ -409,11 +409,11 @@ fn a_helix_event_is_what_its_payload_holds() {
 fn helix_and_mesh_events_that_say_too_little_are_refused() {
     for (envelope, body, reason, part) in [
         (Envelope::Helix, "{}", "bad_helix_event", "lacks `id`, `type`"),
-        (Envelope::Helix, r#"{"id":"r","type":7}"#, "bad_helix_event", "`type` is no text: 7"),
+        (Envelope::Helix, r#"{"id":"r","type":7}"#, "bad_helix_event", "`type` is not a string: 7"),
         (Envelope::Helix, "[]", "bad_helix_event", "not a JSON object"),
         (Envelope::Helix, "<xml/>", "not_json", ""),
         (Envelope::JbMesh, r#"{"node":"n"}"#, "bad_mesh_event", "lacks `type`"),
-        (Envelope::JbMesh, r#"{"type":["t"]}"#, "bad_mesh_event", "`type` is no text"),
+        (Envelope::JbMesh, r#"{"type":["t"]}"#, "bad_mesh_event", "`type` is not a string"),
         (Envelope::JbMesh, "7", "bad_mesh_event", "not a JSON object"),
     ] {
         let (event, malformed) = refused(&envelope, message(body));

@@ -114,11 +114,7 @@ impl Desk {
     pub(super) fn give_up(&self) {
         let (source, events) = (&self.origin.source, self.door.inside());
         if events > 0 && self.settings.answer == Answer::Accepted {
-            tracing::warn!(
-                source,
-                events,
-                "given up: events that were accepted are not done, and nobody sends them again"
-            );
+            tracing::warn!(source, events, "accepted events are left unsettled and will not be resent");
         }
     }
 

@@ -34,7 +34,7 @@ struct Account {
 pub struct Retried {
     /// The letter's id.
     pub letter: u64,
-    /// The event's; empty when it is no letter.
+    /// The event's; empty when it is not a letter.
     pub event: String,
     pub result: End,
     /// How many each sink took.

@@ -70,8 +70,8 @@ fn ctrlplane_and_flowcraft_events_that_say_too_little_are_refused() {
     let (ctrlplane, flowcraft) = (&Envelope::Ctrlplane, &Envelope::Flowcraft);
     for (envelope, body, reason, part) in [
         (ctrlplane, r#"{"id":"e","tenant_id":"t"}"#, "bad_ctrlplane_event", "lacks `type`"),
-        (ctrlplane, r#"{"type":7}"#, "bad_ctrlplane_event", "`type` is no text: 7"),
-        (ctrlplane, r#"{"type":"t","tenant_id":["a"]}"#, "bad_ctrlplane_event", "`tenant_id` is no text"),
+        (ctrlplane, r#"{"type":7}"#, "bad_ctrlplane_event", "`type` is not a string: 7"),
+        (ctrlplane, r#"{"type":"t","tenant_id":["a"]}"#, "bad_ctrlplane_event", "`tenant_id` is not a string"),
         (
             ctrlplane,
             r#"{"type":"t","tenant_id":"a","tenant_id":"b"}"#,
@@ -85,9 +85,9 @@ fn ctrlplane_and_flowcraft_events_that_say_too_little_are_refused() {
         (flowcraft, r#"{"id":"e","subject":""}"#, "bad_flowcraft_event", "lacks `subject`"),
         (flowcraft, r#"{"subject":"a..b"}"#, "bad_subject", "`a..b`"),
         (flowcraft, r#"{"subject":"a.*"}"#, "bad_subject", "`a.*`"),
-        (flowcraft, r#"{"subject":1}"#, "bad_flowcraft_event", "`subject` is no text: 1"),
-        (flowcraft, r#"{"subject":"a","headers":[]}"#, "bad_flowcraft_event", "`headers` is no object: []"),
-        (flowcraft, r#"{"subject":"a","headers":{"x":1}}"#, "bad_flowcraft_event", "`headers.x` is no text: 1"),
+        (flowcraft, r#"{"subject":1}"#, "bad_flowcraft_event", "`subject` is not a string: 1"),
+        (flowcraft, r#"{"subject":"a","headers":[]}"#, "bad_flowcraft_event", "`headers` is not an object: []"),
+        (flowcraft, r#"{"subject":"a","headers":{"x":1}}"#, "bad_flowcraft_event", "`headers.x` is not a string: 1"),
         (flowcraft, r#"{"subject":"a","headers":{"x\n":"1"}}"#, "bad_flowcraft_event", r"`headers.x\n` has a control"),
         (flowcraft, r#"{"subject":"a","source":"\u0000"}"#, "bad_flowcraft_event", "`source` has a control"),
         (flowcraft, "7", "bad_flowcraft_event", "not a JSON object"),
