@@ -12,11 +12,11 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
     event::Event,
+    fate::Fate,
     metrics::SourceMetrics,
     telemetry::{Span, Stage, Trace},
 };
@@ -30,38 +30,6 @@ pub enum Outcome {
     Retry(Duration),
     /// It can never succeed and its dead letter is stored. Holds the reason code.
     Dead(&'static str),
-}
-
-/// How far an event got. Of several routes the greatest counts.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fate {
-    /// No key, condition or filter wanted it.
-    #[default]
-    Filtered,
-    /// A sink was told to skip what it can't take.
-    Skipped,
-    /// At least one sink took an output.
-    Emitted,
-    /// Its dead letter is stored.
-    DeadLettered,
-    /// Given back to the source.
-    Failed,
-}
-
-const FATES: [Fate; 5] = [Fate::Filtered, Fate::Skipped, Fate::Emitted, Fate::DeadLettered, Fate::Failed];
-
-impl Fate {
-    /// As it is written in JSON.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Filtered => "filtered",
-            Self::Skipped => "skipped",
-            Self::Emitted => "emitted",
-            Self::DeadLettered => "dead_lettered",
-            Self::Failed => "failed",
-        }
-    }
 }
 
 /// Tells one source how one of its events ended. Dropping it means [`Outcome::Retry`].
@@ -141,7 +109,7 @@ struct Duty {
 
 impl Drop for Duty {
     fn drop(&mut self) {
-        let fate = FATES[usize::from(*self.fate.get_mut())];
+        let fate = Fate::ALL[usize::from(*self.fate.get_mut())];
         let reason = self.reason.get().copied().filter(|_| fate == Fate::DeadLettered);
         let outcome = match fate {
             Fate::Filtered | Fate::Skipped | Fate::Emitted => Outcome::Done,

@@ -20,6 +20,7 @@ pub mod signature;
 pub mod text;
 
 pub mod ack;
+pub mod fate;
 pub mod metrics;
 pub mod open_files;
 pub mod recent;

@@ -13,7 +13,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    ack::Fate,
+    fate::Fate,
     recent::{Asked, Ended, Recent},
     tap::Tap,
 };

@@ -15,7 +15,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{ack::Fate, event::Event};
+use crate::{event::Event, fate::Fate};
 
 /// Events of one source.
 const KEPT: usize = 1000;

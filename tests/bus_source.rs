@@ -7,11 +7,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::{task::JoinHandle, time::timeout};
 use trommel::{
-    ack::{Fate, Ticket},
+    ack::Ticket,
     app::{self, Controls, RunError},
     bus::{Bus, Envelope, Policy, Reason},
     config::{self, BusSource, Place, SourceKind},
     event::Event,
+    fate::Fate,
     pipeline::{Budget, double::Pipeline},
     source::{Source, bus::Listener},
     stop::{Stopper, stop},

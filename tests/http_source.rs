@@ -15,8 +15,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 use trommel::{
-    ack::{Fate, Ticket},
+    ack::Ticket,
     config::{self, Answer, Auth, Envelope, HttpSource, KeptIn, Place, Rate, SourceKind},
+    fate::Fate,
     metrics::RequestMetrics,
     pipeline::{Budget, double::Pipeline},
     signature::{Secret, sign},

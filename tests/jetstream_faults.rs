@@ -21,8 +21,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 use trommel::{
-    ack::Fate,
     config::{self, AckMode, NatsAuth},
+    fate::Fate,
     nats::{Life, Trouble, connect},
 };
 

@@ -15,8 +15,8 @@ use source::{
 };
 use tokio::time::{Instant, timeout};
 use trommel::{
-    ack::Fate,
     config::{self, AckMode, Deliver},
+    fate::Fate,
     nats::{Life, connect},
     pipeline::Budget,
 };

@@ -13,8 +13,9 @@ use std::{
 
 use tokio::{task::JoinHandle, time::Instant};
 use trommel::{
-    ack::{Fate, Ticket},
+    ack::Ticket,
     config::{self, Envelope, LinesSource, SourceKind},
+    fate::Fate,
     pipeline::{Budget, double::Pipeline},
     source::{
         Source,

@@ -6,8 +6,9 @@ use slab::Slab;
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    ack::{Acker, Delivery, Fate, Outcome, Ticket},
+    ack::{Acker, Delivery, Outcome, Ticket},
     event::{Event, Uid},
+    fate::Fate,
     metrics::SourceMetrics,
     pipeline::{
         Budget, Doors, Item, Shares,

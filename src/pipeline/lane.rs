@@ -14,9 +14,9 @@ use tokio::{
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::{
-    ack::Fate,
     avro::Undecodable,
     config::OnQuarantine,
+    fate::Fate,
     filter::Facts,
     pipeline::{Budget, Item},
     registry::{Snapshot, Snapshots},

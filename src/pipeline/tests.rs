@@ -13,9 +13,10 @@ use tokio::{
 
 use super::*;
 use crate::{
-    ack::{Fate, Outcome},
+    ack::Outcome,
     config::{FilterSettings, Grant, Limits, OnQuarantine, Retry},
     event::{Event, Headers, Origin, Uid},
+    fate::Fate,
     field::Field,
     filter::{CallLimits, Filter, Host},
     metrics::Metrics,

@@ -11,9 +11,9 @@ use tokio::{
 };
 
 use crate::{
-    ack::Fate,
     config::{OnFailure, Retry},
     event::identity::TRACEPARENT,
+    fate::Fate,
     metrics::SinkMetrics,
     nats::{ConnectError, MAX_RECONNECT_DELAY},
     show,

@@ -10,8 +10,9 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use trommel::{
-    ack::{Fate, Ticket},
+    ack::Ticket,
     config::{self, AckMode, Deliver, Envelope, NatsAuth},
+    fate::Fate,
     nats::{Connection, Life, connect},
     pipeline::{Budget, double::Pipeline},
     source::{
