@@ -35,6 +35,7 @@ use crate::{
 
 mod attended;
 mod deliveries;
+mod letter_key;
 mod observer;
 mod outlets;
 mod patience;
@@ -45,6 +46,7 @@ mod streams;
 mod watched;
 
 use attended::{Attended, CHANGES};
+pub use letter_key::letter_signer;
 use outlets::Outlets;
 use patience::Patience;
 pub use replay::{Replay as Replayed, replay};

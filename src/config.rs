@@ -16,6 +16,7 @@ use crate::{
     event::Pattern,
     field::Field,
     schema::Schema,
+    signature::Secret,
 };
 
 mod api;
@@ -62,7 +63,7 @@ pub use self::{
     bus::BusSource,
 };
 pub use file::{FileSink, Fsync, Record, Upkeep};
-pub use http::{Answer, Auth, HttpSource, Rate};
+pub use http::{Answer, Auth, HttpClient, HttpSource, Rate};
 pub use letters::{Alike, LetterSource, Which};
 pub use load::{load, load_registry};
 pub use nearest::{nearest, quoted};
@@ -106,6 +107,8 @@ pub struct Config {
     pub pipeline: Pipeline,
     pub limits: Limits,
     pub dead_letter: DeadLetter,
+    /// What proves that the router wrote a dead letter; the first one signs. None leaves it to a key of the router's own.
+    pub letter_secrets: Vec<Secret>,
     /// Names of Avro schemas by the ids that another registry gave them.
     pub avro_ids: BTreeMap<u32, String>,
     pub admin: Option<Admin>,

@@ -3,13 +3,13 @@
 
 use std::{
     mem,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use anyhow::Context;
-use tokio::time::Instant;
+use tokio::{task::spawn_blocking, time::Instant};
 
 use crate::config::KeptIn;
 
@@ -26,7 +26,7 @@ pub struct Credential<T> {
 
 enum Kept<T> {
     Fixed(T),
-    File { path: PathBuf, max_age: Duration, last: Mutex<Last<T>> },
+    File { kept: KeptIn, path: PathBuf, max_age: Duration, last: Mutex<Last<T>> },
 }
 
 /// How long the last good value of a file that is of no use any more lets others in. Long enough for whoever renews it,
@@ -58,7 +58,7 @@ impl<T: Clone> Credential<T> {
             KeptIn::Env(_) => Kept::Fixed(value),
             KeptIn::File(path) => {
                 let last = Mutex::new(Last { value, read: Instant::now(), stale: None, is_revoked: false });
-                Kept::File { path: path.clone(), max_age, last }
+                Kept::File { kept: kept.clone(), path: path.clone(), max_age, last }
             }
         };
         Ok(Self { what, parse, kept })
@@ -81,9 +81,9 @@ impl<T: Clone> Credential<T> {
 
     /// What proves who we are now. While the file can't be used the last good value stays.
     pub async fn current(&self) -> T {
-        let (path, max_age, last) = match &self.kept {
+        let (kept, path, max_age, last) = match &self.kept {
             Kept::Fixed(value) => return value.clone(),
-            Kept::File { path, max_age, last } => (path, *max_age, last),
+            Kept::File { kept, path, max_age, last } => (kept, path, *max_age, last),
         };
         {
             let mut last = lock(last);
@@ -93,7 +93,7 @@ impl<T: Clone> Credential<T> {
             // Whoever comes meanwhile need not read it too.
             last.read = Instant::now();
         }
-        let read = self.read_file(path).await;
+        let read = self.read_again(kept).await;
         let mut last = lock(last);
         match read {
             Ok(value) => {
@@ -111,8 +111,11 @@ impl<T: Clone> Credential<T> {
         last.value.clone()
     }
 
-    async fn read_file(&self, path: &Path) -> anyhow::Result<T> {
-        (self.parse)(&tokio::fs::read_to_string(path).await?)
+    /// As it was read at first: whatever stands in the file's place, nothing waits for it.
+    async fn read_again(&self, kept: &KeptIn) -> anyhow::Result<T> {
+        let kept = kept.clone();
+        let text = spawn_blocking(move || kept.read()).await?.map_err(anyhow::Error::msg)?;
+        (self.parse)(&text)
     }
 }
 
@@ -188,6 +191,23 @@ mod tests {
             assert_eq!(value.current().await, "old", "it still proves who we are");
             fs::write(&path, "old").unwrap();
             assert_eq!(value.valid().await.as_deref(), Some("old"), "{away}");
+        }
+    }
+
+    /// A pipe that nobody writes to, a device that never ends, more than a secret can be.
+    #[tokio::test]
+    async fn what_is_no_file_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        fs::File::create(at("sparse")).unwrap().set_len(3 << 30).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", at("device")).unwrap();
+        fs::write(at("word"), "word").unwrap();
+        let value = read(&KeptIn::File(at("word")), Duration::ZERO).unwrap();
+        for name in ["pipe", "sparse", "device"] {
+            assert!(read(&KeptIn::File(at(name)), Duration::ZERO).is_err(), "{name}");
+            fs::rename(at(name), at("word")).unwrap();
+            assert_eq!(value.current().await, "word", "{name}");
         }
     }
 

@@ -99,15 +99,15 @@ impl Letters {
         }
     }
 
-    /// Reads them from this id on, those that are there now, oldest first; `limit` of them where more are not needed.
+    /// Reads them from this id on, those that are there now, oldest first.
     ///
     /// # Errors
     /// When they can't be read.
-    pub async fn read(&self, from: u64, limit: Option<u64>) -> Result<Reader, LettersError> {
+    pub async fn read(&self, from: u64) -> Result<Reader, LettersError> {
         Ok(match self {
             Self::File(file) => file.read(from).await?.map_or(Reader::Empty, |lines| Reader::File(Box::new(lines))),
             Self::Stream(stream) => {
-                stream.read(from, limit).await?.map_or(Reader::Empty, |history| Reader::Stream(Box::new(history)))
+                stream.read(from).await?.map_or(Reader::Empty, |history| Reader::Stream(Box::new(history)))
             }
         })
     }
@@ -117,7 +117,10 @@ impl Letters {
     /// # Errors
     /// When they can't be read.
     pub async fn at(&self, id: u64) -> Result<Option<Entry>, LettersError> {
-        self.read(id, Some(1)).await?.next().await
+        match self {
+            Self::File(_) => self.read(id).await?.next().await,
+            Self::Stream(stream) => stream.at(id).await,
+        }
     }
 
     /// The payload of an entry with this letter as it came in, from the source's stream where the letter could not hold it.

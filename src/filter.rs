@@ -47,6 +47,8 @@ pub use inspect::{Form, has_lifecycle};
 pub use loaded::{Filter, Matcher};
 pub use subscription::{CallLimits, Subscription};
 pub use survey::{Survey, survey};
+#[cfg(fuzzing)]
+pub use v0_1::checked_emission;
 
 /// The versions of the contract that components may be built against, the oldest first.
 pub const CONTRACTS: &[&str] = v0_1::VERSIONS;

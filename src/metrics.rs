@@ -131,8 +131,8 @@ struct NameAndReason {
     reason: &'static str,
 }
 
-/// All the counters of a router, created on first use. They survive reloads; those of a key or filter that is gone are
-/// dropped with it.
+/// All the counters of a router, created on first use. They survive reloads; those of a key, filter or webhook that is
+/// gone are dropped with it.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Of the registry in force.
@@ -219,6 +219,11 @@ impl Metrics {
     pub fn retain(&self, is_key: impl Fn(&str) -> bool, is_filter: impl Fn(&str) -> bool) {
         self.keys.retain(is_key);
         self.filters.retain(is_filter);
+    }
+
+    /// Drops the counters of webhooks that are not declared any more.
+    pub fn retain_webhooks(&self, is_declared: impl Fn(&str) -> bool) {
+        self.webhooks.retain(is_declared);
     }
 
     pub fn sources(&self) -> Vec<(String, Arc<SourceMetrics>)> {

@@ -1,5 +1,5 @@
 //! Signatures of HTTP bodies in the form of Standard Webhooks (<https://www.standardwebhooks.com>): HMAC-SHA256 over the
-//! message's id, the time at which it was sent and its body.
+//! message's id, the time at which it was sent and its body. Proofs of dead letters are made the same way (`letter`).
 
 use std::{
     fmt,
@@ -10,6 +10,12 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
+
+mod letter;
+mod new_secret;
+
+pub use letter::{LetterProof, LetterSigner, PROOF, Unproven};
+pub use new_secret::make_secret_file;
 
 /// The header with the message's id, which stays when it is sent again.
 pub const ID: &str = "webhook-id";

@@ -16,6 +16,8 @@ use crate::{
 mod headers;
 
 use headers::merged;
+#[cfg(fuzzing)]
+pub use headers::merged_for;
 
 /// An event in front of a route.
 #[derive(Clone, Copy)]

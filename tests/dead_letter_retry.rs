@@ -388,3 +388,81 @@ async fn who_may_not_drop_is_told_so() {
     assert_eq!((code, list(&folder).len()), (3, 2));
     assert!(said.contains("no permission to publish to `$JS.API.STREAM.MSG.DELETE.TROMMEL_DEAD`"), "{said}");
 }
+
+/// Letters that somebody has published, by plain NATS, to where the router's are, and those that were altered.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_the_router_wrote_is_retried() {
+    let server = NatsServer::start().await;
+    let context = flow::connect(&server.url()).await;
+    let folder = streams(&server, "malformed");
+    die(&folder, &context, 2).await;
+    let folder = folder.write("keys/all.toml", &keys("ok"));
+    let stream = context.get_stream("TROMMEL_DEAD").await.unwrap();
+    let own = String::from_utf8(stream.get_raw_message(1).await.unwrap().payload.to_vec()).unwrap();
+    let altered = own.replace("{\"n\":0}", "{\"n\":7}");
+    let (forged, _) = own.split_once(",\"proof\"").unwrap();
+    let forged = format!("{}}}", forged.replace("{\"n\":0}", "{\"n\":8}"));
+    assert!(altered != own && forged.contains("\"n\":8"), "{own}");
+    for letter in [altered, forged] {
+        context.publish("trommel.dead.malformed", letter.into()).await.unwrap().await.unwrap();
+    }
+    // The client ends over this one, and with it nothing else.
+    nats::publish_raw(&server, "trommel.dead.x", b"NATS/1.0\r\nNote: a\rb\r\n\r\n", "{}").await;
+    let odd = list(&folder).pop().unwrap();
+    assert_eq!((&odd["letter"], odd["no_letter"].is_string()), (&json!(5), true));
+    assert!(dlq(&folder, "drop", &["5"]).status.success());
+    let proven: Vec<_> = list(&folder).iter().map(|letter| letter["proven"].as_bool().unwrap()).collect();
+    assert_eq!(proven, [true, true, false, false]);
+    let table = String::from_utf8(dlq(&folder, "list", &[]).stdout).unwrap();
+    assert!(table.ends_with("4 dead letters: 4 malformed; 2 unproven\n") && table.contains("  unproven: "), "{table}");
+    for (id, expected) in [
+        ("1", "proof        this router wrote it\n"),
+        ("3", "proof        unproven: its proof was made with another secret"),
+        ("4", "proof        unproven: it has no proof that this router wrote it"),
+    ] {
+        let shown = String::from_utf8(dlq(&folder, "show", &[id]).stdout).unwrap();
+        assert!(shown.contains(expected), "{shown}");
+    }
+
+    let (code, reports, summary) = retry(&folder, &["--all"]);
+    assert_eq!((code, &*summary), (1, "4 dead letters retried: 2 emitted, 2 dead again; 2 dropped"));
+    let unproven = reports.iter().filter(|report| report["dead"][0]["reason"] == "unproven");
+    assert_eq!(unproven.map(|report| report["letter"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 4]);
+    flow::assert_each_once(&flow::outputs(&context).await, 2);
+    assert_eq!(list(&folder).len(), 2);
+
+    // Whoever has looked at them may say so.
+    let (code, reports, _) = retry(&folder, &["3", "--accept-unproven"]);
+    assert_eq!((code, results(&reports)), (0, vec!["emitted"]));
+    assert_eq!(list(&folder).len(), 1);
+}
+
+/// A folder elsewhere proves letters by what it is given, and by nothing else.
+#[test]
+fn replicas_with_one_secret_believe_each_other() {
+    const EVENTS: &str = "{\"id\":\"a\",\"to\":\"in.1\"}\n";
+    let with = |mode: &str, secret: &str| {
+        let folder = lines(EVENTS, mode).write("secret", secret);
+        let settings = folder.read("trommel.toml");
+        let settings = format!("{settings}\n[dead_letter]\nfile = \"dead-letters.ndjson\"\nsecret_file = \"secret\"\n");
+        folder.write("trommel.toml", &settings)
+    };
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let writer = with("malformed", secret);
+    assert!(writer.run().status.success());
+    let letter = writer.read("dead-letters.ndjson");
+    let line = letter.replace("in.1", "in.2");
+    for (folder, letter, expected) in [
+        (with("ok", secret), &letter, 0),
+        (with("ok", secret), &line, 1),
+        (with("ok", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"), &letter, 1),
+        (lines(EVENTS, "ok"), &letter, 1),
+    ] {
+        let folder = folder.write("dead-letters.ndjson", letter);
+        let (code, reports, _) = retry(&folder, &["--all"]);
+        assert_eq!(code, expected, "{reports:?}");
+        let is_emitted = reports[0]["result"] == "emitted";
+        assert_eq!((is_emitted, reports[0]["dead"][0]["reason"] == "unproven"), (code == 0, code == 1), "{reports:?}");
+        assert_eq!(folder.read("dead-letters.ndjson").trim().is_empty(), is_emitted);
+    }
+}

@@ -114,10 +114,10 @@ fn people_get_a_table_and_counts() {
     let (table, _) = good(&folder, "list", &["--limit", "3"]);
     assert_snapshot!(table, @r"
             ID  TIME                 REASON                KEY                       EVENT TYPE                DETAIL
-          1239  2026-03-14 00:04:00  malformed             large                     order.created             letter 4
-          1550  2026-03-14 00:05:00  trap                  large                     order.created             letter 5
-          1856  2026-03-14 00:06:00  malformed             small                     order.created             letter 6
-    7 dead letters: 5 malformed, 2 trap; the newest 3 are shown
+          1239  2026-03-14 00:04:00  malformed             large                     order.created             unproven: letter 4
+          1550  2026-03-14 00:05:00  trap                  large                     order.created             unproven: letter 5
+          1856  2026-03-14 00:06:00  malformed             small                     order.created             unproven: letter 6
+    7 dead letters: 5 malformed, 2 trap; 7 unproven; the newest 3 are shown
     ");
     assert_eq!(good(&file(""), "list", &[]).0, "no dead letters\n");
     assert_eq!(good(&folder, "list", &["--key", "other"]).0, "no such dead letters\n");
@@ -130,8 +130,8 @@ fn people_get_a_table_and_counts() {
 async fn programs_get_the_record_behind_its_id() {
     let folder = file(&letters(2));
     let (lines, summary) = good(&folder, "list", &["--json", "--limit", "1"]);
-    assert_snapshot!(lines, @r#"{"letter":306,"attempts":1,"detail":"letter 1","event_type":"order.created","filter":"f","filter_digest":"abc","headers":[["Trace","a"]],"id":"e1","key":"large","payload":{"n":1},"reason":"malformed","route":"r","sequence":1,"source":"events","stream":"ORDERS","subject":"orders.eu","time":"2026-03-14T00:01:00Z","tries":2}"#);
-    assert_eq!(summary, "2 dead letters: 1 malformed, 1 trap; the newest 1 are shown\n");
+    assert_snapshot!(lines, @r#"{"letter":306,"attempts":1,"detail":"letter 1","event_type":"order.created","filter":"f","filter_digest":"abc","headers":[["Trace","a"]],"id":"e1","key":"large","payload":{"n":1},"reason":"malformed","route":"r","sequence":1,"source":"events","stream":"ORDERS","subject":"orders.eu","time":"2026-03-14T00:01:00Z","tries":2,"proven":false}"#);
+    assert_eq!(summary, "2 dead letters: 1 malformed, 1 trap; 2 unproven; the newest 1 are shown\n");
     let (shown, _) = good(&folder, "show", &["--json", &id(&folder, 1)]);
     assert_eq!(shown, lines);
 
@@ -164,6 +164,7 @@ fn people_are_shown_everything() {
       source       events, 0 in ORDERS
       deliveries   1
       header       Trace: a
+      proof        unproven: it has no proof that this router wrote it: somebody else did, or a version without proofs
       payload      7 bytes
 
     {
@@ -198,12 +199,12 @@ async fn what_is_no_letter_is_shown_as_such() {
     let (table, _) = good(&folder, "list", &[]);
     assert_snapshot!(table, @r"
             ID  TIME                 REASON                KEY                       EVENT TYPE                DETAIL
-             0  2026-03-14 00:00:00  trap                  small                     order.created             letter 0
+             0  2026-03-14 00:00:00  trap                  small                     order.created             unproven: letter 0
            306  -                    no letter             -                         -                         it is not written as dead letters are
            318  -                    no letter             -                         -                         it is not written as dead letters are
-           324  2026-03-14 00:03:00  malformed             small                     order.created             letter 3
+           324  2026-03-14 00:03:00  malformed             small                     order.created             unproven: letter 3
            635  -                    no letter             -                         -                         its line has no end: a router is writing it, or a crash has torn it
-    5 dead letters: 3 no letter, 1 malformed, 1 trap
+    5 dead letters: 3 no letter, 1 malformed, 1 trap; 2 unproven
     ");
     let (lines, _) = good(&folder, "list", &["--json"]);
     assert_snapshot!(lines.lines().nth(2).unwrap(), @r#"{"letter":318,"no_letter":"it is not written as dead letters are: expected value at line 1 column 1","payload_text":"hello"}"#);
@@ -221,7 +222,10 @@ async fn what_is_no_letter_is_shown_as_such() {
     let context = jetstream::new(client);
     context.publish("trommel.dead.x", "hello".into()).await.unwrap().await.unwrap();
     let (table, _) = good(&folder, "list", &[]);
-    assert!(table.contains("no letter") && table.ends_with("2 dead letters: 1 no letter, 1 trap\n"), "{table}");
+    assert!(
+        table.contains("no letter") && table.ends_with("2 dead letters: 1 no letter, 1 trap; 1 unproven\n"),
+        "{table}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -364,7 +368,7 @@ async fn a_large_backlog_needs_little_memory() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), LETTERS);
         let summary = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(summary, "100000 dead letters: 80000 malformed, 20000 trap\n");
+        assert_eq!(summary, "100000 dead letters: 80000 malformed, 20000 trap; 100000 unproven\n");
         assert_eq!(listed(&folder, &["--limit", "1"]), [LETTERS as u64 - 1]);
     }
 }

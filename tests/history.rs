@@ -246,6 +246,48 @@ async fn a_connection_that_breaks_leaves_no_gap() {
     assert_eq!(numbers, (0..9000).collect::<Vec<_>>());
 }
 
+/// The client ends for good over a lone CR in a header, and lets go of the connection over what is no text: whatever
+/// somebody has published, all that is there is read, once and in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_the_client_can_not_read_are_read_all_the_same() {
+    const ODD: [&[u8]; 3] =
+        [b"NATS/1.0\r\nNote: a\rb\r\n\r\n", b"NATS/1.0\r\nNote: \xff\r\n\r\n", b"NATS/1.0\r\nno colon\r\n\r\n"];
+    let server = NatsServer::start().await;
+    let folder = folder(&server);
+    let context = flow::connect(&server.url()).await;
+    let tail = {
+        let mut command = folder.trommel(&["tail"]);
+        command.arg("--json");
+        let mut tail = Router::spawn(command);
+        tail.wait_for("[trommel] watching stream IN");
+        tail
+    };
+    let mut published = 0_u64;
+    for round in 0..3 {
+        let first = round * 20;
+        publish(&context, first..first + 20, 4).await;
+        published += 20;
+        for headers in ODD.iter().cycle().take(round + 1) {
+            nats::publish_raw(&server, "in.9", headers, &format!("{{\"n\":{}}}", 1000 + published)).await;
+            published += 1;
+        }
+    }
+    publish(&context, 60..65, 4).await;
+    published += 5;
+    let rows = lines(&folder, "history", &["--json", "--limit", "0"]);
+    let sequences: Vec<_> = rows.iter().map(|row| row["sequence"].as_u64().unwrap()).collect();
+    assert_eq!(sequences, (1..=published).collect::<Vec<_>>());
+    assert_eq!(lines(&folder, "history", &["--json", "--limit", "0", "--subject", "in.9"]).len(), 6);
+    assert_eq!(history(&folder, &["--limit", "2"]), [63, 64]);
+    let mut tail = tail;
+    for sequence in 1..=published {
+        let row: Value = serde_json::from_str(&tail.wait_for_output("payload")).unwrap();
+        assert_eq!(row["sequence"], sequence);
+    }
+    tail.signal(Signal::INT);
+    assert!(tail.end().status.success());
+}
+
 /// Also what the router that runs has written already: the stream must not take it for a repeat.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_can_go_to_a_sink() {

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use insta::assert_snapshot;
 use tempfile::TempDir;
-use trommel::config::{Answer, Auth, Envelope, HttpSource, KeptIn, Part, Rate, SourceKind, Template, load};
+use trommel::config::{Answer, Auth, Envelope, HttpClient, HttpSource, KeptIn, Part, Rate, SourceKind, Template, load};
 
 fn folder(source: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -163,6 +163,59 @@ secret_env = ["ONE", ""]
     trommel.toml:5:30: can't read `DIR/older`: No such file or directory (os error 2)
     ");
     assert_snapshot!(problems("listen = \"127.0.0.1:1\"\nsecret_file = []"), @"trommel.toml:5:15: `secret_file` names no secret");
+}
+
+#[test]
+fn clients_may_be_bound_to_tenants() {
+    let http = loaded(&folder(
+        "listen = \"0.0.0.0:80\"\n[[source.client]]\ntoken_env = \"ONE\"\ntenants = \"t1\"\n[[source.client]]\ntoken_env = \"ANY\"",
+    ));
+    let client =
+        |variable: &str, tenants: Option<Vec<String>>| HttpClient { token: KeptIn::Env(variable.to_owned()), tenants };
+    assert_eq!(http.auth, Some(Auth::Clients(vec![client("ONE", Some(vec!["t1".to_owned()])), client("ANY", None)])));
+    assert_snapshot!(problems(
+        r#"
+listen = "127.0.0.1:1"
+tenant = "t1"
+token_env = "TOKEN"
+
+[[source.client]]
+token_env = "ONE"
+tenants = ["t1"]
+
+[[source.client]]
+tenants = []
+
+[[source.client]]
+token_env = "TWO"
+tenants = ["a b"]
+"#
+    ), @"
+    trommel.toml:9:1: a source has one token, or a `client` for each
+      a `[[source.client]]` without `tenants` may send anybody's events
+    trommel.toml:13:1: a client is known by its token, and none is named
+      name a file with `token_file`, or an environment variable with `token_env`
+    trommel.toml:14:11: `tenants` names no tenant
+      leave it out for a client that may send anybody's events
+    trommel.toml:18:12: `tenants` can't be `a b`: a tenant is printable ASCII without spaces
+    ");
+    assert_snapshot!(problems(
+        "listen = \"127.0.0.1:1\"\ntenant = \"t1\"\n[[source.client]]\ntoken_env = \"ONE\"\ntenants = [\"t1\"]"
+    ), @"trommel.toml:5:10: `tenant` says whose all events are, so no `client` can be bound to `tenants`");
+}
+
+/// Nothing is read where a signature says nothing.
+#[test]
+fn signed_requests_are_told_by_what_is_signed() {
+    assert_snapshot!(problems(
+        "listen = \"127.0.0.1:1\"\nsecret_env = \"S\"\nid = \"header:webhook-id\"\nevent_type = \"header:X-Type\""
+    ), @"
+    trommel.toml:7:14: no signature covers the header `X-Type`: anybody on the way could change it
+      the body is covered, and so are `webhook-id` and `webhook-timestamp`
+    ");
+    assert_snapshot!(problems(
+        "listen = \"127.0.0.1:1\"\nsecret_env = \"S\"\nenvelope = \"lark\"\nverify_header = true"
+    ), @"trommel.toml:7:17: `verify_header` compares with the message's headers, and no signature covers them");
 }
 
 #[test]

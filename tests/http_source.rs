@@ -16,7 +16,7 @@ use tokio::{
 };
 use trommel::{
     ack::Ticket,
-    config::{self, Answer, Auth, Envelope, HttpSource, KeptIn, Place, Rate, SourceKind},
+    config::{self, Answer, Auth, Envelope, HttpClient, HttpSource, KeptIn, Place, Rate, SourceKind},
     fate::Fate,
     metrics::RequestMetrics,
     pipeline::{Budget, double::Pipeline},
@@ -620,7 +620,10 @@ async fn a_signed_request_counts_once_and_for_nobody_else() {
         ticket.settle(Fate::Emitted);
     });
     assert_eq!(answer.status, 200);
-    let again = rig.post("/events/elsewhere", &signed, "{}").await;
+    // No signature covers the URL.
+    let elsewhere = rig.post("/events/elsewhere", &signed, "{}").await;
+    assert_eq!((elsewhere.status, elsewhere.reason().as_str()), (404, "not_found"));
+    let again = rig.post("/events", &signed, "{}").await;
     assert_eq!((again.status, again.json()), (200, json!({ "settled": 1 })));
     let fresh = sign(&"s3cret".parse().unwrap(), "msg_2", now, b"2");
     let other = [("webhook-id", "msg_2"), ("webhook-timestamp", &*timestamp), ("webhook-signature", &*fresh), JSON];
@@ -631,6 +634,41 @@ async fn a_signed_request_counts_once_and_for_nobody_else() {
         ticket.settle(Fate::Emitted);
     });
     assert_eq!(answer.status, 200);
+}
+
+/// What decides where an event goes is signed, or it is the configuration's.
+#[tokio::test]
+async fn an_unsigned_head_decides_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let auth = Some(Auth::Signature(vec![kept(&folder, "secret", "s3cret").1]));
+    let mut rig = Rig::with(HttpSource { auth, ..settings() }, Envelope::CloudEvents, 100).await;
+    let now = seconds();
+    let timestamp = now.to_string();
+    let structured = r#"{"specversion":"1.0","id":"a","source":"/s","type":"order.made","data":1}"#;
+    let attributes =
+        [("ce-specversion", "1.0"), ("ce-id", "a"), ("ce-source", "/s"), ("ce-type", "order.paid"), ("X-Region", "eu")];
+    for (id, content_type, body, expected) in [
+        ("msg_1", "application/cloudevents+json", structured, Some("order.made")),
+        ("msg_2", "application/json", structured, None),
+    ] {
+        let signature = sign(&"s3cret".parse().unwrap(), id, now, body.as_bytes());
+        let signed = [
+            ("webhook-id", id),
+            ("webhook-timestamp", &*timestamp),
+            ("webhook-signature", &*signature),
+            ("content-type", content_type),
+        ];
+        let answer = rig.post("/events", &[&signed[..], &attributes[..]].concat(), body).await;
+        match expected {
+            Some(event_type) => {
+                assert_eq!(answer.status, 202, "{answer:?}");
+                let ticket = rig.next().await;
+                assert_eq!((&*ticket.event().event_type, &*ticket.event().subject), (event_type, "in"));
+                assert_eq!(header(&ticket, "x-region"), None);
+            }
+            None => assert_eq!((answer.status, answer.reason().as_str()), (400, "bad_cloudevent")),
+        }
+    }
 }
 
 /// Without a token anybody on this machine may send, but no page that somebody's browser shows.
@@ -723,4 +761,55 @@ async fn a_tenant_that_is_set_counts_more_than_the_bodys() {
         let tenants = ticket.event().headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("tenant"));
         assert_eq!(tenants.map(|(_, value)| &**value).collect::<Vec<_>>(), [expected]);
     }
+}
+
+/// A client that is bound to tenants speaks for nobody else, by whatever it says so.
+#[tokio::test]
+async fn a_token_speaks_for_its_tenants_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = |name: &str, tenants: Option<&[&str]>| HttpClient {
+        token: kept(&folder, name, name).1,
+        tenants: tenants.map(|tenants| tenants.iter().map(|tenant| (*tenant).to_owned()).collect()),
+    };
+    let clients = vec![client("one", Some(&["t1"])), client("two", Some(&["t2", "t3"])), client("any", None)];
+    let settings = HttpSource { auth: Some(Auth::Clients(clients)), ..settings() };
+    let mut rig = Rig::with(settings, Envelope::Ctrlplane, 100).await;
+    let body = |tenant: &str| match tenant {
+        "" => r#"{"id":"e","type":"deploy.failed"}"#.to_owned(),
+        tenant => format!(r#"{{"id":"e","type":"deploy.failed","tenant_id":"{tenant}"}}"#),
+    };
+    // The token, what the header says, what the body says, and whose event it is.
+    for (token, header, in_body, expected) in [
+        ("one", "", "", Ok(Some("t1"))),
+        ("one", "t1", "t1", Ok(Some("t1"))),
+        ("one", "", "t2", Err("other_tenant")),
+        ("one", "t2", "", Err("other_tenant")),
+        ("one", "t2", "t1", Err("other_tenant")),
+        ("one", "T1", "", Err("other_tenant")),
+        ("two", "t3", "", Ok(Some("t3"))),
+        ("two", "", "t2", Ok(Some("t2"))),
+        ("two", "", "", Err("no_tenant")),
+        ("two", "", "t1", Err("other_tenant")),
+        ("any", "t9", "", Ok(Some("t9"))),
+        ("any", "", "", Ok(None)),
+        ("none", "", "", Err("token")),
+    ] {
+        let authorization = format!("Bearer {token}");
+        let mut headers = vec![JSON, ("Authorization", &*authorization)];
+        headers.extend((!header.is_empty()).then_some(("Tenant", header)));
+        let answer = rig.post("/events", &headers, &body(in_body)).await;
+        match expected {
+            Ok(tenant) => {
+                assert_eq!(answer.status, 202, "{token} {header} {in_body}: {answer:?}");
+                assert_eq!(rig.next().await.event().tenant(), tenant, "{token} {header} {in_body}");
+            }
+            Err(reason) => {
+                let status = if reason == "token" { 401 } else { 403 };
+                assert_eq!((answer.status, answer.reason().as_str()), (status, reason), "{token} {header} {in_body}");
+            }
+        }
+    }
+    // Two are no better than one.
+    let headers = [JSON, ("Authorization", "Bearer one"), ("Tenant", "t1"), ("tenant", "t2")];
+    assert_eq!(rig.post("/events", &headers, &body("")).await.status, 403);
 }

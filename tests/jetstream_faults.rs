@@ -11,15 +11,11 @@ mod source;
 use std::time::Duration;
 
 use proxy::{Fault, Proxy};
-use server::NatsServer;
+use server::{NatsServer, publish_raw};
 use source::{
     DURABLE, Running, STREAM, admin, consumer_info, create_stream, nats, number, publish, settings, stocked, until,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 use trommel::{
     config::{self, AckMode, NatsAuth},
     fate::Fate,
@@ -363,19 +359,6 @@ async fn why_there_is_no_connection_is_told_apart() {
     let (trouble, text) = refused(nats("nats://ann:secret@")).await;
     assert_eq!(trouble, Trouble::Settings, "{text}");
     assert!(!text.contains("secret"), "{text}");
-}
-
-/// Publishes with header bytes that no client library would send.
-async fn publish_raw(server: &NatsServer, subject: &str, headers: &[u8], body: &str) {
-    let mut stream = TcpStream::connect(server.address()).await.unwrap();
-    let connect = "CONNECT {\"verbose\":false,\"headers\":true}\r\n";
-    let publish = format!("HPUB {subject} {} {}\r\n", headers.len(), headers.len() + body.len());
-    let parts = [connect.as_bytes(), publish.as_bytes(), headers, body.as_bytes(), b"\r\nPING\r\n"];
-    stream.write_all(&parts.concat()).await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"PONG\r\n") {
-        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "the server has closed");
-    }
 }
 
 /// The client gives up its connection over such a message, every time that it is delivered.

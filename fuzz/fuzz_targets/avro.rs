@@ -1,15 +1,9 @@
-//! Any bytes are a message or refused, and what is read comes back as it was read. `cargo +nightly fuzz run avro`
+//! Any bytes are a message or refused, and what is read comes back as it was read.
 #![no_main]
 
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-#[allow(dead_code, unused_imports, reason = "the router uses more of it")]
-#[path = "../../src"]
-mod trommel {
-    pub mod avro;
-}
-
 use trommel::avro::{Decoder, Encoder, Framing, Schemas};
 
 const SCHEMAS: [(&str, &str); 4] = [

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{Controls, RunError, streams::Setup},
+    app::{Controls, RunError, letter_key::state_folder, streams::Setup},
     config::Config,
     control::{Control, Place, View},
     registry::{Change, LEASE, Snapshots, Tenures},
@@ -83,8 +83,7 @@ pub(super) fn tenures(config: &Config, controls: &Controls, setup: Option<&Setup
     if let Some(Setup { connection, replicas, .. }) = setup {
         return Ok(Tenures::across_replicas(connection.clone(), LEASE, *replicas));
     }
-    let place = controls.place.as_deref().and_then(|dir| Place::of(dir).ok());
-    Tenures::in_folder(&place.map_or_else(|| config.dir.join(".trommel"), |place| place.dir().to_owned()))
+    Tenures::in_folder(&state_folder(config, controls.place.as_deref()))
 }
 
 /// Resolves when somebody is attached, or the router is to stop.

@@ -6,11 +6,12 @@ use anyhow::Context;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    app::{Controls, deliveries, watched::Watched},
+    app::{Controls, deliveries, letter_key::own_letter_signer, watched::Watched},
     config::{
         self, Config, DEAD_FILE, DeadLetter, FileSink, Fsync, NatsSink, OnFailure, Part, Record, Retry, SinkKind,
         SourceKind, Stream, Template, Upkeep, Webhook,
     },
+    signature::LetterSigner,
     sink::{
         self, Sink,
         dead_letter::LastResort,
@@ -73,7 +74,23 @@ impl<'a> Outlets<'a> {
             DeadLetter::File(path) => path.clone(),
             DeadLetter::Stream { .. } | DeadLetter::Discard => self.config.dir.join(DEAD_FILE),
         };
-        LastResort::new(streams.map(|source| source.name.clone()).collect(), path)
+        LastResort::new(streams.map(|source| source.name.clone()).collect(), path, self.signer())
+    }
+
+    /// Without a key letters are stored all the same.
+    fn signer(&self) -> LetterSigner {
+        if self.config.dead_letter == DeadLetter::Discard {
+            return LetterSigner::default();
+        }
+        own_letter_signer(self.config, self.controls.place.as_deref()).unwrap_or_else(|error| {
+            let hint = "name one with `secret_file` in `[dead_letter]`, or set `TROMMEL_STATE_DIR`";
+            tracing::warn!(
+                error = format!("{error:#}"),
+                hint,
+                "dead letters carry no proof that this router wrote them, and `trommel dlq retry` takes none without"
+            );
+            LetterSigner::default()
+        })
     }
 
     /// The outlets as they run, each until its queues are gone, and what is to send the deliveries that one of them

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::{
+    app,
     cli::{
         Folder,
         refusal::{Kind, Refusal},
@@ -13,6 +14,7 @@ use crate::{
     config::{self, Config},
     dead_letters::{Entry, Letters, LettersError},
     nats::ApiError,
+    signature::LetterSigner,
 };
 
 mod drop;
@@ -55,6 +57,13 @@ impl Folder {
         self.letters_of(&config::load(&self.dir)?).await
     }
 
+    /// The letters, and what tells those that the router wrote.
+    async fn open_signed_letters(&self) -> Result<(Letters, LetterSigner), Refusal> {
+        let config = config::load(&self.dir)?;
+        let signer = app::letter_signer(&config).map_err(|error| no_key(&error))?;
+        Ok((self.letters_of(&config).await?, signer))
+    }
+
     async fn letters_of(&self, config: &Config) -> Result<Letters, Refusal> {
         Ok(Letters::open(&config.dead_letter, config.nats.as_ref()).await?)
     }
@@ -69,6 +78,11 @@ impl Folder {
         let refusal = Refusal::new(Kind::Validation, "unknown_id", format!("there is no dead letter {id}"));
         Err(refusal.param("ID").hint(format!("{next}`trommel dlq list {}` shows them", self.dir.display())))
     }
+}
+
+/// What proves letters is there and can't be used.
+fn no_key(error: &anyhow::Error) -> Refusal {
+    Refusal::new(Kind::Precondition, "letter_key", format!("{error:#}"))
 }
 
 impl From<LettersError> for Refusal {

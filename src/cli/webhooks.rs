@@ -11,7 +11,6 @@ use crate::{
 
 mod add;
 mod list;
-mod secret;
 mod switch;
 mod test;
 

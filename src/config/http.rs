@@ -52,8 +52,18 @@ pub struct HttpSource {
 pub enum Auth {
     /// By a bearer token.
     Token(KeptIn),
+    /// By bearer tokens, each of which may be bound to tenants.
+    Clients(Vec<HttpClient>),
     /// By signatures as Standard Webhooks has them, made with any of these secrets.
     Signature(Vec<KeptIn>),
+}
+
+/// A client that is known by its token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpClient {
+    pub token: KeptIn,
+    /// Whose events it may send, at least one; `None` for anybody's.
+    pub tenants: Option<Vec<String>>,
 }
 
 /// When a request is answered.
@@ -84,9 +94,16 @@ pub(super) fn http(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKi
     let path = table.parsed("path", path);
     let fixed_subject = table.parsed("fixed_subject", |text| check_subject(text).map(|()| text.to_owned()));
     let auth = auth(table);
-    let proofs = ["token_file", "token_env", "secret_file", "secret_env"];
+    let proofs = ["token_file", "token_env", "secret_file", "secret_env", "client"];
     let is_this_machines = is_this_machines(table, listen, &proofs, "send events");
-    let tenant = table.parsed("tenant", tenant);
+    let fixed_tenant = table.parsed("tenant", tenant);
+    if table.has("tenant")
+        && let Some(Auth::Clients(clients)) = &auth
+        && clients.iter().any(|client| client.tenants.is_some())
+    {
+        let message = "`tenant` says whose all events are, so no `client` can be bound to `tenants`";
+        table.error(table.place_of("tenant"), message, None);
+    }
     let answer = answer(table);
     let rate = rate(table);
     let max_body = table.memory_size("max_body").unwrap_or(MAX_BODY);
@@ -99,7 +116,7 @@ pub(super) fn http(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKi
         fixed_subject,
         auth,
         is_this_machines,
-        tenant,
+        tenant: fixed_tenant,
         answer: answer?,
         rate,
         max_body,
@@ -155,14 +172,39 @@ pub(super) fn token(table: &mut Table<'_>) -> Option<KeptIn> {
 fn auth(table: &mut Table<'_>) -> Option<Auth> {
     let token = token(table);
     let secrets = secrets(table);
-    let (signed, tokens) = (["secret_file", "secret_env"], ["token_file", "token_env"]);
+    let clients = table.tables("client", client);
+    let (signed, tokens) = (["secret_file", "secret_env"], ["token_file", "token_env", "client"]);
     if let Some(secret) = signed.into_iter().find(|field| table.has(field))
         && tokens.iter().any(|field| table.has(field))
     {
         let message = "clients prove who they are by a token or by signatures, not by both";
         table.error(table.place_of(secret), message, None);
     }
+    if table.has("client") {
+        if ["token_file", "token_env"].iter().any(|field| table.has(field)) {
+            let hint = "a `[[source.client]]` without `tenants` may send anybody's events".to_owned();
+            let message = "a source has one token, or a `client` for each";
+            table.error(table.place_of("client"), message, Some(hint));
+        }
+        return clients.into_iter().collect::<Option<_>>().map(Auth::Clients);
+    }
     token.map(Auth::Token).or_else(|| (!secrets.is_empty()).then_some(Auth::Signature(secrets)))
+}
+
+fn client(table: &mut Table<'_>) -> Option<HttpClient> {
+    let token = token(table);
+    if !table.has("token_file") && !table.has("token_env") {
+        let hint = "name a file with `token_file`, or an environment variable with `token_env`".to_owned();
+        table.error(table.place(), "a client is known by its token, and none is named", Some(hint));
+    }
+    let tenants = table.list("tenants", tenant);
+    if tenants.as_ref().is_some_and(Vec::is_empty) {
+        let hint = "leave it out for a client that may send anybody's events".to_owned();
+        table.error(table.place_of("tenants"), "`tenants` names no tenant", Some(hint));
+    }
+    // One that is wrong is no reason to let the client speak for anybody.
+    let is_whole = table.has("tenants") == tenants.is_some();
+    Some(HttpClient { token: token?, tenants }).filter(|_| is_whole)
 }
 
 /// Those that count during a rotation, the new and the old. They are read when the router starts, and again later.

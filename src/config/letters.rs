@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{DeadLetter, Envelope};
+use crate::signature::LetterSigner;
 
 /// Dead letters as a source.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +13,10 @@ pub struct LetterSource {
     /// Where they are.
     pub from: DeadLetter,
     pub which: Which,
+    /// Tells those that the router wrote.
+    pub signer: LetterSigner,
+    /// The others are retried, too.
+    pub accept_unproven: bool,
     /// Those of the router's sources, by name: they open again what could not be opened.
     pub envelopes: BTreeMap<String, Envelope>,
     /// Letters stay where they are, whatever becomes of their events.

@@ -14,6 +14,9 @@ pub(super) const LARGEST_TOML: u64 = 4 << 20;
 /// Largest schema, in bytes.
 pub(super) const LARGEST_SCHEMA: u64 = 16 << 20;
 
+/// Largest file with a secret, or with several, in bytes.
+pub(super) const LARGEST_SECRET: u64 = 1 << 20;
+
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Why a file was not read.
@@ -25,6 +28,16 @@ pub enum Unreadable {
     NotAFile(&'static str),
     #[error("the file has {size} bytes, more than the limit of {limit}")]
     TooLarge { size: u64, limit: u64 },
+}
+
+impl Unreadable {
+    /// The cause alone, for a message that says which file can't be read.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Io(error) => error.to_string(),
+            Self::NotAFile(_) | Self::TooLarge { .. } => self.to_string(),
+        }
+    }
 }
 
 /// The content of a regular file of at most `limit` bytes. Waits for the file system, never for another process.

@@ -8,6 +8,7 @@ use std::{
 use super::{
     KeptIn,
     problem::{Place, Problem},
+    read::{LARGEST_SECRET, read},
     table::{At, Table},
 };
 use crate::{ownership, signature::Secret};
@@ -40,6 +41,16 @@ pub(super) fn kept(table: &mut Table<'_>) -> Vec<At<KeptIn>> {
 
 /// One or two secrets to sign with. `None` when there is none or one can't be used, which the report then says without
 /// showing it.
+pub(super) fn required_secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
+    if !table.has("secret_file") && !table.has("secret_env") {
+        let hint = "name a file with `secret_file`, or an environment variable with `secret_env`".to_owned();
+        table.error(table.place(), "there is no secret to sign with", Some(hint));
+    }
+    secrets(table).filter(|secrets| !secrets.is_empty())
+}
+
+/// The secrets to sign with, none where none is named. `None` when one can't be used, which the report then says without
+/// showing it.
 pub(super) fn secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
     let kept = kept(table);
     let secret = |At { value, place }: &At<KeptIn>| {
@@ -58,12 +69,8 @@ pub(super) fn secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
     };
     // Every one is read, so that every mistake is reported.
     let secrets: Vec<Option<Secret>> = kept.iter().map(secret).collect();
-    if !table.has("secret_file") && !table.has("secret_env") {
-        let hint = "name a file with `secret_file`, or an environment variable with `secret_env`".to_owned();
-        table.error(table.place(), "there is no secret to sign with", Some(hint));
-    }
     let secrets: Vec<Secret> = secrets.into_iter().collect::<Option<_>>()?;
-    (1..=MAX_SECRETS).contains(&secrets.len()).then_some(secrets)
+    (secrets.len() <= MAX_SECRETS).then_some(secrets)
 }
 
 /// The path of a file with a secret that must be there.
@@ -90,7 +97,7 @@ impl KeptIn {
     pub fn read(&self) -> Result<String, String> {
         let text = match self {
             Self::File(path) => {
-                let bytes = fs::read(path).map_err(|error| error.to_string())?;
+                let bytes = read(path, LARGEST_SECRET).map_err(|error| error.cause())?;
                 String::from_utf8(bytes).map_err(|_| "it is not UTF-8")?
             }
             Self::Env(variable) => {

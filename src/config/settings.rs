@@ -92,10 +92,9 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
     }
     let mut taken = sink::Taken::default();
     let sinks: Vec<_> = table.tables("sink", |table| sink(table, &mut taken)).into_iter().flatten().collect();
-    let dead_letter = table
-        .table("dead_letter", |table| dead_letter(table, has_server, &mut taken))
-        .flatten()
-        .unwrap_or_else(|| default_dead_letter(dir, has_server));
+    let letters = table.table("dead_letter", |table| dead_letter(table, has_server, &mut taken));
+    let (dead_letter, letter_secrets) = letters.unwrap_or_default();
+    let dead_letter = dead_letter.unwrap_or_else(|| default_dead_letter(dir, has_server));
 
     let limits = table.table("limits", |table| limits(table, Limits::default())).unwrap_or_default();
     let mut names = Unique::default();
@@ -145,6 +144,7 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
         pipeline: pipeline(table),
         limits,
         dead_letter,
+        letter_secrets,
         avro_ids: table.table("avro", avro_ids).unwrap_or_default(),
         admin: table.table("admin", admin).flatten(),
         telemetry: table.table("telemetry", telemetry).flatten(),

@@ -10,12 +10,13 @@ use super::{
     file::{self, Files, file},
     limits::{SINK_RETRY, retry},
     path::FilePath,
+    secret,
     table::{At, Table},
     template::{file_name, subject},
     unique::Unique,
     values, webhook,
 };
-use crate::avro::Framing;
+use crate::{avro::Framing, signature::Secret};
 
 const WINDOW: usize = 1024;
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -207,8 +208,17 @@ pub(super) fn check_dead_stream(table: &Table<'_>, streams: &[At<Stream>], dead_
     }
 }
 
+/// Where dead letters go, and the secrets that prove them.
+pub(super) fn dead_letter(
+    table: &mut Table<'_>,
+    has_server: bool,
+    taken: &mut Taken,
+) -> (Option<DeadLetter>, Vec<Secret>) {
+    (destination(table, has_server, taken), secret::secrets(table).unwrap_or_default())
+}
+
 /// `None` when it says neither, or something wrong.
-pub(super) fn dead_letter(table: &mut Table<'_>, has_server: bool, taken: &mut Taken) -> Option<DeadLetter> {
+fn destination(table: &mut Table<'_>, has_server: bool, taken: &mut Taken) -> Option<DeadLetter> {
     let file = table.path("file");
     let stream = table.parsed("stream", values::server_name);
     let subject = table.parsed("subject", values::server_subject);

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    BusSource, HttpSource, LetterSource, ReplaySource,
+    Auth, BusSource, HttpSource, LetterSource, ReplaySource,
     bus::bus,
     http::http,
     table::{At, Table},
@@ -11,7 +11,7 @@ use super::{
     values,
 };
 
-use crate::{event::Pattern, field::Field};
+use crate::{event::Pattern, field::Field, signature};
 
 const ACK_WAIT: Duration = Duration::from_secs(30);
 const BATCH: usize = 500;
@@ -116,7 +116,39 @@ pub(super) fn source(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sour
         let message = "`verify_header` compares with the message's headers, and lines have none";
         table.error(table.place_of("verify_header"), message, None);
     }
+    if let (Some(envelope), Some(SourceKind::Http(http))) = (&envelope, &kind)
+        && let Some(Auth::Signature(_)) = http.auth
+    {
+        check_signed(table, envelope);
+    }
     Some(At { value: Source { name: name?, envelope: envelope?, kind: kind? }, place: table.place() })
+}
+
+/// A signature covers the id, the time and the body of a request: what else is in its head decides nothing.
+fn check_signed(table: &Table<'_>, envelope: &Envelope) {
+    let is_covered =
+        |name: &str| [signature::ID, signature::TIMESTAMP].iter().any(|known| known.eq_ignore_ascii_case(name));
+    match envelope {
+        Envelope::Plain { id, event_type, subject, source_time } => {
+            let fields = [("id", id), ("event_type", event_type), ("subject", subject), ("source_time", source_time)];
+            for (field, given) in fields {
+                if let Some(Field::Header(name)) = given
+                    && !is_covered(name)
+                {
+                    let hint =
+                        format!("the body is covered, and so are `{}` and `{}`", signature::ID, signature::TIMESTAMP);
+                    let message =
+                        format!("no signature covers the header `{name}`: anybody on the way could change it");
+                    table.error(table.place_of(field), message, Some(hint));
+                }
+            }
+        }
+        Envelope::Lark { verify_header: true } => {
+            let message = "`verify_header` compares with the message's headers, and no signature covers them";
+            table.error(table.place_of("verify_header"), message, None);
+        }
+        _ => {}
+    }
 }
 
 fn envelope(table: &mut Table<'_>) -> Option<Envelope> {

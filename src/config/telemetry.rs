@@ -1,12 +1,17 @@
 //! `[telemetry]`: where spans go.
 
-use std::{fmt, fs, path::Path, time::Duration};
+use std::{
+    fmt::{self, Display},
+    path::Path,
+    time::Duration,
+};
 
 use url::Url;
 
 use super::{
     api::{address, checked_headers},
     problem::{Place, Position},
+    read::{LARGEST_SECRET, read},
     table::{At, Given, Table},
 };
 
@@ -69,11 +74,12 @@ fn headers(table: &mut Table<'_>) -> Option<Vec<(String, String)>> {
 
 /// A line each: `NAME: VALUE`.
 fn lines(table: &Table<'_>, path: &Path) -> Vec<(At<String>, At<Given>)> {
-    let unreadable = |error| {
+    let unreadable = |error: &dyn Display| {
         let message = format!("can't read `{}`: {error}", path.display());
         table.error(table.place_of("headers_file"), message, None);
     };
-    let text = fs::read_to_string(path).map_err(unreadable).unwrap_or_default();
+    let bytes = read(path, LARGEST_SECRET).map_err(|error| unreadable(&error.cause())).unwrap_or_default();
+    let text = String::from_utf8(bytes).map_err(|_| unreadable(&"it is not UTF-8")).unwrap_or_default();
     let file = path.strip_prefix(table.dir()).unwrap_or(path);
     let header = |(index, line): (usize, &str)| {
         let place = Place { file: file.to_owned(), position: Some(Position { line: index + 1, column: 1 }) };

@@ -10,7 +10,7 @@ use super::{
     file::Files,
     path::FilePath,
     problem::{Place, Problem, Report},
-    secret::secrets,
+    secret::required_secrets,
     table::Table,
     unique::Unique,
     values,
@@ -113,7 +113,7 @@ pub(super) fn webhook(table: &mut Table<'_>, names: &mut Unique) -> Option<Webho
     let has_tenant = table.has("tenant");
     let events = patterns(table, "events");
     let subjects = patterns(table, "subjects");
-    let secrets = secrets(table);
+    let secrets = required_secrets(table);
     let active = table.flag("active").unwrap_or(true);
     let concurrency = table.positive("concurrency", MAX_CONCURRENCY).map_or(CONCURRENCY, |count| count.get());
     let max_pending = table.positive("max_pending", usize::MAX).map_or(MAX_PENDING, |count| count.get() as u64);

@@ -3,13 +3,14 @@
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{Entry, Letter, LettersError, NoLetter};
 use crate::{
     config::{Begin, Range},
-    nats::{Connection, History, HistoryError, Stored, code},
+    nats::{Connection, History, HistoryError, RawMessage, Stored, code},
 };
 
 /// Messages that are deleted at a time.
@@ -25,18 +26,35 @@ pub struct Stream {
 
 impl Stream {
     /// `None` when the stream is not there, so that nothing can be in it.
-    pub(super) async fn read(&self, from: u64, limit: Option<u64>) -> Result<Option<History>, HistoryError> {
+    pub(super) async fn read(&self, from: u64) -> Result<Option<History>, LettersError> {
         let range = Range {
             stream: self.name.clone(),
             subjects: vec![format!("{}.>", self.subject)],
             begin: if from == 0 { Begin::First } else { Begin::Sequence(from) },
             until: None,
             to: None,
-            limit,
+            limit: None,
         };
-        match History::open(self.connection.clone(), range).await {
+        // Its client may end over what somebody has published there; this one is needed still.
+        let connection = self.connection.again().await?;
+        match History::open(connection, range).await {
             Err(HistoryError::NoStream(_)) => Ok(None),
-            opened => opened.map(Some),
+            opened => Ok(opened.map(Some)?),
+        }
+    }
+
+    /// The first one at or behind a sequence.
+    pub(super) async fn at(&self, sequence: u64) -> Result<Option<Entry>, LettersError> {
+        let subjects: Vec<_> = format!("{}.>", self.subject).parse().into_iter().collect();
+        match RawMessage::next(&self.connection, &self.name, &subjects, sequence).await {
+            Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => Ok(None),
+            Err(error) => Err(HistoryError::Api(self.name.clone(), error).into()),
+            Ok(found) => Ok(found.map(|RawMessage { sequence, payload, stored_at, .. }| Entry {
+                id: sequence,
+                letter: Letter::parse(&payload),
+                record: payload,
+                stored: Timestamp::from_nanosecond(stored_at.into()).ok(),
+            })),
         }
     }
 

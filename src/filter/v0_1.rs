@@ -237,6 +237,17 @@ fn checked(index: usize, emission: types::Emission, output: usize) -> Result<Emi
     })
 }
 
+/// What a guest emits, as it is after the checks.
+#[cfg(fuzzing)]
+pub fn checked_emission(
+    payload: Vec<u8>,
+    subject: Option<String>,
+    headers: Vec<(String, String)>,
+    output: usize,
+) -> Result<Emission, String> {
+    checked(0, types::Emission { payload, subject, headers }, output).map_err(|violation| violation.to_string())
+}
+
 fn check_size(what: impl FnOnce() -> String, size: usize, limit: usize) -> Result<(), Violation> {
     if size > limit {
         return Err(Violation::Output { what: what(), size, limit });

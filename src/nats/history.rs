@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     config::{Begin, Range},
-    event::Headers,
-    nats::{ApiError, Connection, Delivered, Position, code, headers},
+    event::{Headers, Pattern},
+    nats::{ApiError, Connection, Delivered, Position, RawMessage, code, headers},
 };
 
 /// Silence after which somebody looks whether there is more.
@@ -33,6 +33,8 @@ const INACTIVE: Duration = Duration::from_secs(60);
 /// Before another try after something went wrong, and how long to go on trying.
 const PAUSE: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Messages that are read one by one at most to find the one that the client can't read.
+const MOST_ALONE: u64 = 4096;
 /// How long the server keeps a consumer that was only made to count.
 const FORGET: Duration = Duration::from_secs(10);
 
@@ -61,10 +63,12 @@ pub struct Stored {
 pub struct History {
     connection: Connection,
     range: Range,
-    /// `None` once there is nothing more.
-    messages: Option<pull::Stream>,
+    reading: Reading,
     /// Messages that are asked for at once.
     batch: usize,
+    /// How many are read one by one after the client has ended: twice as many each time, until the one is found that it
+    /// ended over.
+    alone: u64,
     /// Deliveries of the consumer so far: a gap shows that one was lost on the way.
     deliveries: u64,
     /// The stream's last sequence when reading began.
@@ -74,6 +78,15 @@ pub struct History {
     total: u64,
     /// Read so far.
     read: u64,
+}
+
+/// How messages are read.
+enum Reading {
+    /// There is nothing more.
+    Over,
+    Consumer(Box<pull::Stream>),
+    /// So many one by one, for the client may be unable to read the next one: it ends for good over some headers.
+    Alone(u64),
 }
 
 impl History {
@@ -99,8 +112,11 @@ impl History {
         let total = range.limit.map_or(total, |limit| limit.min(total));
         // No more than is wanted.
         let batch = usize::try_from(total).unwrap_or(batch).clamp(1, batch);
-        let messages = if total > 0 { Some(consume(&connection, &range, batch).await?) } else { None };
-        Ok(Self { connection, range, batch, messages, deliveries: 0, last, position: 0, total, read: 0 })
+        let mut history = Self::new(connection, range, batch, (last, total));
+        if total > 0 {
+            history.consume().await?;
+        }
+        Ok(history)
     }
 
     /// What comes from now on, without an end.
@@ -111,8 +127,14 @@ impl History {
         let Bounds { last, batch, .. } = bounds(&connection, stream).await?;
         let begin = Begin::Sequence(last + 1);
         let range = Range { stream: stream.to_owned(), subjects, begin, until: None, to: None, limit: None };
-        let messages = Some(consume(&connection, &range, batch).await?);
-        Ok(Self { connection, range, batch, messages, deliveries: 0, last: u64::MAX, position: 0, total: 0, read: 0 })
+        let mut history = Self::new(connection, range, batch, (u64::MAX, 0));
+        history.consume().await?;
+        Ok(history)
+    }
+
+    fn new(connection: Connection, range: Range, batch: usize, (last, total): (u64, u64)) -> Self {
+        let reading = Reading::Over;
+        Self { connection, range, reading, batch, alone: 0, deliveries: 0, last, position: 0, total, read: 0 }
     }
 
     /// How many there were when this was opened.
@@ -125,71 +147,145 @@ impl History {
     /// # Errors
     /// When the stream is gone, or the server has not answered for a minute.
     pub async fn next(&mut self) -> Result<Option<Stored>, HistoryError> {
-        while let Some(messages) = &mut self.messages {
-            // Most are there already, and need no timer.
-            let next = match messages.next().now_or_never() {
-                Some(next) => Ok(next),
-                None => timeout(SILENCE, messages.next()).await,
-            };
-            let message = match next {
-                Ok(Some(Ok(message))) => message,
-                // Nothing comes in when nothing is published.
-                Err(_) if self.last == u64::MAX => continue,
-                // What was still to come may have been deleted.
-                Err(_) if !has_more(&self.connection, &self.range, self.position, self.last).await? => break,
-                // The consumer is gone, or what it sent.
-                Ok(Some(Err(_)) | None) | Err(_) => {
-                    self.begin_again().await?;
-                    continue;
+        loop {
+            match &mut self.reading {
+                Reading::Over => return Ok(None),
+                Reading::Alone(0) => self.consume_patiently().await?,
+                Reading::Alone(_) => {
+                    if let Some(stored) = self.next_alone().await? {
+                        return Ok(Some(stored));
+                    }
                 }
-            };
-            let Some(delivered) = message.reply.as_ref().and_then(|reply| Delivered::of(reply)) else { continue };
-            let Delivered { position: Position { sequence, delivery, .. }, stored_at, pending } = delivered;
-            self.deliveries += 1;
-            if delivery != self.deliveries {
-                self.begin_again().await?;
-                continue;
+                Reading::Consumer(_) => {
+                    if let Some(stored) = self.next_delivered().await? {
+                        return Ok(Some(stored));
+                    }
+                }
             }
-            let time = Timestamp::from_nanosecond(stored_at.into()).unwrap_or_default();
-            self.position = sequence;
-            self.read += 1;
-            if self.range.limit.is_some_and(|limit| self.read >= limit) {
-                self.messages = None;
-            }
-            if pending == 0 && self.last != u64::MAX || sequence >= self.last {
-                self.messages = None;
-            }
-            if sequence > self.last || self.range.until.is_some_and(|until| time >= until) {
-                self.messages = None;
-                break;
-            }
-            let message = message.message;
-            let headers = message.headers.as_ref().map(headers).unwrap_or_default();
-            let subject = message.subject.into_string();
-            return Ok(Some(Stored { sequence, time, subject, headers, payload: message.payload }));
         }
-        self.messages = None;
-        Ok(None)
     }
 
-    /// Goes on behind what was read, through a new consumer.
+    /// The next message that the consumer delivers; `None` where something else is to be done first.
+    async fn next_delivered(&mut self) -> Result<Option<Stored>, HistoryError> {
+        let Reading::Consumer(messages) = &mut self.reading else { return Ok(None) };
+        // Most are there already, and need no timer.
+        let next = match messages.next().now_or_never() {
+            Some(next) => Ok(next),
+            None => timeout(SILENCE, messages.next()).await,
+        };
+        let message = match next {
+            Ok(Some(Ok(message))) => message,
+            // Nothing comes in when nothing is published.
+            Err(_) if self.last == u64::MAX => return Ok(None),
+            // What was still to come may have been deleted.
+            Err(_)
+                if has_more(&self.connection, &self.range, self.position, self.last).await.is_ok_and(|more| !more) =>
+            {
+                self.reading = Reading::Over;
+                return Ok(None);
+            }
+            // The consumer is gone, or what it sent, or the client.
+            Ok(Some(Err(_)) | None) | Err(_) => {
+                self.begin_again().await?;
+                return Ok(None);
+            }
+        };
+        let Some(delivered) = message.reply.as_ref().and_then(|reply| Delivered::of(reply)) else { return Ok(None) };
+        let Delivered { position: Position { sequence, delivery, .. }, stored_at, pending } = delivered;
+        self.deliveries += 1;
+        if delivery != self.deliveries {
+            self.begin_again().await?;
+            return Ok(None);
+        }
+        self.alone = 0;
+        let time = Timestamp::from_nanosecond(stored_at.into()).unwrap_or_default();
+        let is_within = self.passes(sequence, time);
+        if pending == 0 && self.last != u64::MAX {
+            self.reading = Reading::Over;
+        }
+        let message = message.message;
+        let headers = message.headers.as_ref().map(headers).unwrap_or_default();
+        let subject = message.subject.into_string();
+        Ok(is_within.then_some(Stored { sequence, time, subject, headers, payload: message.payload }))
+    }
+
+    /// The next message, whether the client can read it or not; `None` where something else is to be done first.
+    async fn next_alone(&mut self) -> Result<Option<Stored>, HistoryError> {
+        let Reading::Alone(left) = self.reading else { return Ok(None) };
+        let subjects: Vec<Pattern> = self.range.subjects.iter().filter_map(|subject| subject.parse().ok()).collect();
+        let found = RawMessage::next(&self.connection, &self.range.stream, &subjects, self.position + 1).await;
+        let found = found.map_err(|error| HistoryError::Api(self.range.stream.clone(), error))?;
+        let Some(message) = found else {
+            self.reading = if self.last == u64::MAX { Reading::Alone(0) } else { Reading::Over };
+            return Ok(None);
+        };
+        let (headers, unreadable) = message.headers();
+        self.reading = Reading::Alone(if unreadable.is_some() {
+            // Others may follow: the first one that can be read ends the search.
+            self.alone = 0;
+            1
+        } else {
+            left - 1
+        });
+        let time = Timestamp::from_nanosecond(message.stored_at.into()).unwrap_or_default();
+        let is_within = self.passes(message.sequence, time);
+        let RawMessage { sequence, subject, payload, .. } = message;
+        Ok(is_within.then_some(Stored { sequence, time, subject, headers, payload }))
+    }
+
+    /// Goes behind a message, and says whether it belongs to the range.
+    fn passes(&mut self, sequence: u64, time: Timestamp) -> bool {
+        self.position = sequence;
+        self.read += 1;
+        let is_within = sequence <= self.last && self.range.until.is_none_or(|until| time < until);
+        if !is_within || sequence >= self.last || self.range.limit.is_some_and(|limit| self.read >= limit) {
+            self.reading = Reading::Over;
+        }
+        is_within
+    }
+
+    /// Goes on behind what was read, on another connection: the client may have ended.
     async fn begin_again(&mut self) -> Result<(), HistoryError> {
+        self.alone = (self.alone * 2).clamp(1, MOST_ALONE);
+        self.reading = Reading::Alone(self.alone);
         let began = Instant::now();
+        loop {
+            sleep(PAUSE).await;
+            match self.connection.again().await {
+                Ok(connection) => {
+                    self.connection = connection;
+                    return Ok(());
+                }
+                Err(error) if began.elapsed() > PATIENCE => {
+                    return Err(HistoryError::Failed(self.range.stream.clone(), error.into()));
+                }
+                Err(error) => tracing::debug!(%error, "can't connect to NATS yet"),
+            }
+        }
+    }
+
+    async fn consume_patiently(&mut self) -> Result<(), HistoryError> {
+        let began = Instant::now();
+        loop {
+            match self.consume().await {
+                Err(error) if began.elapsed() > PATIENCE => return Err(error),
+                Err(error) => tracing::debug!(%error, "can't read on yet"),
+                Ok(()) => return Ok(()),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Reads through a new consumer, from behind what was read.
+    async fn consume(&mut self) -> Result<(), HistoryError> {
         if self.position > 0 {
             self.range.begin = Begin::Sequence(self.position + 1);
         }
-        self.messages = None;
-        loop {
-            sleep(PAUSE).await;
-            match consume(&self.connection, &self.range, self.batch).await {
-                Ok(messages) => {
-                    (self.messages, self.deliveries) = (Some(messages), 0);
-                    return Ok(());
-                }
-                Err(error) if began.elapsed() > PATIENCE => return Err(error),
-                Err(error) => tracing::debug!(%error, "can't read on yet"),
-            }
-        }
+        let (messages, before) = consume(&self.connection, &self.range, self.batch).await?;
+        self.reading = Reading::Consumer(Box::new(messages));
+        self.deliveries = 0;
+        self.position = self.position.max(before);
+        Ok(())
     }
 }
 
@@ -200,7 +296,8 @@ async fn has_more(connection: &Connection, range: &Range, position: u64, last: u
 
 /// A consumer without acknowledgements. In larger batches than the client's own ordered one, whose server waits for the
 /// next request more than it sends.
-async fn consume(connection: &Connection, range: &Range, batch: usize) -> Result<pull::Stream, HistoryError> {
+/// Also says behind which sequence it begins.
+async fn consume(connection: &Connection, range: &Range, batch: usize) -> Result<(pull::Stream, u64), HistoryError> {
     let failed = |error: anyhow::Error| HistoryError::Failed(range.stream.clone(), error);
     let deliver_policy = match range.begin {
         Begin::First | Begin::Newest(..) => DeliverPolicy::All,
@@ -224,8 +321,9 @@ async fn consume(connection: &Connection, range: &Range, batch: usize) -> Result
     let context = jetstream::with_prefix(connection.client().clone(), &connection.api);
     let stream = context.get_stream_no_info(&range.stream).await.map_err(|error| failed(error.into()))?;
     let consumer = stream.create_consumer(config).await.map_err(|error| failed(error.into()))?;
+    let before = consumer.cached_info().delivered.stream_sequence;
     let messages = consumer.stream().max_messages_per_batch(batch).heartbeat(HEARTBEAT).messages();
-    messages.await.map_err(|error| failed(error.into()))
+    Ok((messages.await.map_err(|error| failed(error.into()))?, before))
 }
 
 struct Bounds {

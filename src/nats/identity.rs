@@ -2,7 +2,6 @@
 //! be renewed while the router runs.
 
 use std::{
-    fs,
     future::Future,
     path::{Path, PathBuf},
     pin::Pin,
@@ -21,6 +20,9 @@ use crate::{
     config::{self, NatsAuth},
     nats::{ConnectError, Life},
 };
+
+/// Largest file with credentials, in bytes.
+const LARGEST: u64 = 1 << 20;
 
 pub(super) struct Identity(Kind);
 
@@ -100,7 +102,9 @@ fn in_url(servers: &[ServerAddr]) -> Result<Kind, ConnectError> {
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("can't read `{}`", path.display()))
+    let at = || format!("can't read `{}`", path.display());
+    let bytes = config::read(path, LARGEST).map_err(|error| anyhow!(error.cause())).with_context(at)?;
+    String::from_utf8(bytes).with_context(at)
 }
 
 fn key(seed: &str, path: &Path) -> anyhow::Result<KeyPair> {
@@ -134,6 +138,8 @@ pub(super) fn callback(identity: Arc<Identity>, life: Life) -> impl Fn(Vec<u8>) 
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const SEED: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";

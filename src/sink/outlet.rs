@@ -142,7 +142,10 @@ impl<S: Sink> Outlet<S> {
 
     fn take_in(&mut self, received: &mut Vec<Output>) {
         let (one_by_one, now) = (!self.sink.keeps_order(), Instant::now());
-        for output in received.drain(..) {
+        for mut output in received.drain(..) {
+            if let Beyond::LastResort(last_resort) = &self.policy.refused {
+                output.payload = last_resort.signed(&output);
+            }
             self.window.push(output, one_by_one, now);
         }
         self.yield_room(now);

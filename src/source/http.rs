@@ -39,6 +39,7 @@ mod messages;
 mod refusal;
 mod repeats;
 mod stream;
+mod tenants;
 mod work;
 
 /// How long a connection may take for its first request's head: clients have it ready.

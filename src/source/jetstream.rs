@@ -25,7 +25,6 @@ mod pull;
 mod reading;
 mod run;
 mod settle;
-mod stored;
 
 pub use consumer::ConsumerError;
 use consumer::{Consumer, Info, Start};

@@ -117,13 +117,22 @@ impl Retry {
 
     async fn push(&self, entry: Entry, intake: &mut Intake<Receipt>) {
         let id = entry.id;
+        if !self.settings.accept_unproven
+            && entry.letter.is_ok()
+            && let Err(why) = self.settings.signer.verify(&entry.record).check()
+        {
+            return self.journal.refused(id, "unproven", why.to_string()).await;
+        }
         let payload = match &entry.letter {
             Ok(letter) => self.letters.payload(&entry, letter).await,
             Err(_) => Ok(Bytes::new()),
         };
         let (letter, payload) = match entry.letter.and_then(|letter| Ok((letter, payload?))) {
             Ok(letter) => letter,
-            Err(no_letter) => return self.journal.no_letter(id, no_letter).await,
+            Err(no_letter) => {
+                let why = format!("{:#}", anyhow::Error::from(no_letter));
+                return self.journal.refused(id, "no_letter", why).await;
+            }
         };
         let receipt = Receipt { id, event: letter.id.clone() };
         let (key, route) = (letter.key.clone(), letter.route.clone());
@@ -220,7 +229,7 @@ async fn read_all(
             }
         }
         Which::Like(alike) => {
-            let mut reader = letters.read(0, None).await?;
+            let mut reader = letters.read(0).await?;
             while let Some(entry) = reader.next().await? {
                 if entry.is_like(&alike) && entries.send(Ok(entry)).await.is_err() {
                     return Ok(());

@@ -19,6 +19,12 @@ fn replaced(event: &Headers, set: &[(ByteString, ByteString)], may_set: impl Fn(
     event.iter().filter(|(name, _)| !is_set(name)).chain(set.iter().copied()).cloned().collect()
 }
 
+/// The headers of an output whose filter sets some.
+#[cfg(fuzzing)]
+pub fn merged_for(event: &Headers, set: &[(ByteString, ByteString)], sets_identity: bool) -> Headers {
+    replaced(event, set, |name| refusal(name, sets_identity).is_none())
+}
+
 /// Whether a key's filter may set a header. What it may not is left out, which its author can see in the log.
 fn may_set(key: &Key, name: &str) -> bool {
     let why = refusal(name, key.sets_identity);

@@ -17,7 +17,11 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep},
+};
 
 /// The oldest server that the tests are written for.
 const OLDEST: (u32, u32) = (2, 12);
@@ -260,4 +264,17 @@ fn installed() -> PathBuf {
         );
     }
     binary
+}
+
+/// Publishes into a server with header bytes that no client library would send.
+pub(crate) async fn publish_raw(server: &NatsServer, subject: &str, headers: &[u8], body: &str) {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    let connect = "CONNECT {\"verbose\":false,\"headers\":true}\r\n";
+    let publish = format!("HPUB {subject} {} {}\r\n", headers.len(), headers.len() + body.len());
+    let parts = [connect.as_bytes(), publish.as_bytes(), headers, body.as_bytes(), b"\r\nPING\r\n"];
+    stream.write_all(&parts.concat()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"PONG\r\n") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "the server has closed");
+    }
 }

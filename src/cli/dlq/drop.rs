@@ -60,7 +60,7 @@ impl Drop {
 
 async fn like(letters: &Letters, alike: &Alike) -> Result<u64, Refusal> {
     let (mut dropped, mut batch) = (0, Vec::new());
-    let mut reader = letters.read(0, None).await?;
+    let mut reader = letters.read(0).await?;
     while let Some(entry) = reader.next().await? {
         // What has no end yet is not there yet.
         if entry.is_like(alike) && !matches!(entry.letter, Err(NoLetter::Unfinished)) {

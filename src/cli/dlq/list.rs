@@ -13,6 +13,7 @@ use crate::{
     cli::{history::reader_left, refusal::Refusal, terminal},
     config::Alike,
     dead_letters::{Entry, Letters},
+    signature::{LetterProof, LetterSigner},
     text,
 };
 
@@ -34,12 +35,12 @@ pub(super) struct List {
 impl List {
     /// Reads them twice rather than keep them: to count, and to show those that are to be shown.
     pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
-        let letters = self.folder.open_letters().await?;
+        let (letters, signer) = self.folder.open_signed_letters().await?;
         let alike = self.filters.alike();
-        let found = Found::count(&letters, &alike, self.limit).await?;
+        let found = Found::count(&letters, &signer, &alike, self.limit).await?;
         let mut out = terminal::buffered();
         if found.total > 0 {
-            let mut reader = letters.read(found.first, None).await?;
+            let mut reader = letters.read(found.first).await?;
             let titled = if self.folder.json { Ok(()) } else { writeln!(out, "{}", row::TITLE) };
             if let Err(error) = titled {
                 return reader_left(error);
@@ -48,7 +49,11 @@ impl List {
                 if !entry.is_like(&alike) {
                     continue;
                 }
-                let written = if self.folder.json { row::json(&entry, &mut out) } else { row::line(&entry, &mut out) };
+                let proof = signer.verify(&entry.record);
+                let written = match self.folder.json {
+                    true => row::json(&entry, proof, &mut out),
+                    false => row::line(&entry, proof, &mut out),
+                };
                 if let Err(error) = written {
                     return reader_left(error);
                 }
@@ -70,20 +75,22 @@ impl List {
 #[derive(Default)]
 struct Found {
     total: u64,
+    /// Letters that nothing proves to be the router's.
+    unproven: u64,
     reasons: BTreeMap<String, u64>,
     first: u64,
     last: u64,
 }
 
 impl Found {
-    async fn count(letters: &Letters, alike: &Alike, limit: usize) -> Result<Self, Refusal> {
+    async fn count(letters: &Letters, signer: &LetterSigner, alike: &Alike, limit: usize) -> Result<Self, Refusal> {
         let (mut found, mut newest) = (Self::default(), VecDeque::new());
-        let mut reader = letters.read(0, None).await?;
+        let mut reader = letters.read(0).await?;
         while let Some(entry) = reader.next().await? {
             if !entry.is_like(alike) {
                 continue;
             }
-            found.add(&entry);
+            found.add(&entry, signer.verify(&entry.record));
             if limit > 0 {
                 if newest.len() == limit {
                     newest.pop_front();
@@ -95,8 +102,9 @@ impl Found {
         Ok(found)
     }
 
-    fn add(&mut self, entry: &Entry) {
+    fn add(&mut self, entry: &Entry, proof: LetterProof) {
         self.total += 1;
+        self.unproven += u64::from(entry.letter.is_ok() && proof != LetterProof::Proven);
         self.last = entry.id;
         let reason = entry.letter.as_ref().map_or(row::NO_LETTER, |letter| &letter.reason);
         let reason = if self.reasons.len() < REASONS || self.reasons.contains_key(reason) { reason } else { "others" };
@@ -115,6 +123,10 @@ impl Found {
             1.. if self.total > limit as u64 => format!("; the newest {limit} are shown"),
             _ => String::new(),
         };
-        format!("{}: {}{shown}", row::counted(self.total), reasons.join(", "))
+        let unproven = match self.unproven {
+            0 => String::new(),
+            count => format!("; {count} unproven"),
+        };
+        format!("{}: {}{unproven}{shown}", row::counted(self.total), reasons.join(", "))
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tracing::Level;
 
-use super::{Folder, row::counted, which::Selected};
+use super::{Folder, no_key, row::counted, which::Selected};
 use crate::{
     app,
     cli::{
@@ -26,7 +26,7 @@ use crate::{
 /// Run the events of dead letters through their keys once more, as these are now
 ///
 /// A letter goes through the key and the route that it died in, and is dropped when its outputs have arrived, or when the
-/// filter lets nothing out. One that dies again stays. What becomes of each is said on standard output, or on standard error
+/// filter lets nothing out. One that dies again stays, and so does one that nothing proves to be this router's. What becomes of each is said on standard output, or on standard error
 /// where a sink is standard output.
 #[derive(Args, Debug)]
 pub(super) struct Retry {
@@ -37,6 +37,9 @@ pub(super) struct Retry {
     /// Write and drop nothing, only say what would become of them
     #[arg(long)]
     dry_run: bool,
+    /// Take letters, too, that nothing proves to be this router's: look at them first
+    #[arg(long)]
+    accept_unproven: bool,
     #[command(flatten)]
     cache: Cache,
     #[command(flatten)]
@@ -54,7 +57,8 @@ impl Retry {
             check_files(&config, &self.folder.dir)?;
         }
         let prints = !self.dry_run && app::fed(&config).any(|sink| sink.kind == SinkKind::Stdout);
-        let config = app::retry(config, app::Retry { which, dry_run: self.dry_run });
+        let wanted = app::Retry { which, dry_run: self.dry_run, accept_unproven: self.accept_unproven };
+        let config = app::retry(config, wanted).map_err(|error| no_key(&error))?;
         let (journal, retried) = Journal::new();
         let form = Form { json: self.folder.json, beside_outputs: prints };
         let telling = thread::spawn(move || tell(retried, form));

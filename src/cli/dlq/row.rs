@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::{
     dead_letters::{Entry, Letter, NoLetter},
     json::{self, Payload},
+    signature::LetterProof,
     text,
 };
 
@@ -23,7 +24,7 @@ pub(super) const NO_LETTER: &str = "no letter";
 const SHOWN: usize = 120;
 
 /// A line of the table.
-pub(super) fn line(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn line(entry: &Entry, proof: LetterProof, out: &mut impl Write) -> io::Result<()> {
     let (reason, key, event_type, detail) = match &entry.letter {
         Ok(letter) => (&*letter.reason, &*letter.key, &*letter.event_type, Cow::Borrowed(&*letter.detail)),
         Err(why) => (NO_LETTER, "", "", why.to_string().into()),
@@ -31,12 +32,14 @@ pub(super) fn line(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
     let or_dash = |text| if str::is_empty(text) { Cow::Borrowed("-") } else { text::line(text) };
     let time = entry.time().map_or_else(|| "-".to_owned(), shown);
     let (reason, key, event_type) = (text::line(reason), or_dash(key), or_dash(event_type));
+    let unproven = if entry.letter.is_ok() && proof != LetterProof::Proven { "unproven: " } else { "" };
     let detail: String = text::line(&detail).chars().take(SHOWN).collect();
-    writeln!(out, "{:>10}  {time:<19}  {reason:<20}  {key:<24}  {event_type:<24}  {detail}", entry.id)
+    writeln!(out, "{:>10}  {time:<19}  {reason:<20}  {key:<24}  {event_type:<24}  {unproven}{detail}", entry.id)
 }
 
-/// An object on a line: the record as it is stored, behind the letter's id.
-pub(super) fn json(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
+/// An object on a line: the record as it is stored, between the letter's id and whether it is proven. What stands last counts, whatever
+/// the record says.
+pub(super) fn json(entry: &Entry, proof: LetterProof, out: &mut impl Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Other<'a> {
         letter: u64,
@@ -48,7 +51,10 @@ pub(super) fn json(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
     match &entry.letter {
         Ok(_) => {
             write!(line, "{{\"letter\":{},", entry.id)?;
-            json::append(&mut line, entry.record.trim_ascii().strip_prefix(b"{").unwrap_or_default());
+            let record = entry.record.trim_ascii();
+            let members = record.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
+            json::append(&mut line, members.unwrap_or_default());
+            write!(line, ",\"proven\":{}}}", proof == LetterProof::Proven)?;
         }
         Err(why) => {
             let other = Other { letter: entry.id, no_letter: chain(why), record: Payload::of(&entry.record) };
@@ -60,11 +66,15 @@ pub(super) fn json(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Everything, for people.
-pub(super) fn whole(entry: &Entry) -> String {
+pub(super) fn whole(entry: &Entry, proof: LetterProof) -> String {
     let mut text = Lines(format!("dead letter {}\n", entry.id));
     let payload = match &entry.letter {
         Ok(letter) => {
             text.letter(letter);
+            match proof.check() {
+                Ok(()) => text.value("proof", "this router wrote it"),
+                Err(why) => text.value("proof", &format!("unproven: {why}")),
+            }
             if let Some(bytes) = letter.payload_bytes {
                 let place = format!("message {} of stream `{}`", letter.sequence, text::line(&letter.stream));
                 text.value("payload", &format!("{bytes} bytes, too large for a letter: {place} holds them"));

@@ -18,13 +18,14 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
-        let letters = self.folder.open_letters().await?;
+        let (letters, signer) = self.folder.open_signed_letters().await?;
         let entry = self.folder.find_letter(&letters, self.id).await?;
+        let proof = signer.verify(&entry.record);
         let mut out = terminal::stdout();
         let written = if self.folder.json {
-            row::json(&entry, &mut out)
+            row::json(&entry, proof, &mut out)
         } else {
-            writeln!(out, "{}", row::whole(&entry).trim_end())
+            writeln!(out, "{}", row::whole(&entry, proof).trim_end())
         };
         written.map_or_else(reader_left, |()| Ok(ExitCode::SUCCESS))
     }

@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::{Named, secret};
+use super::Named;
 use crate::{
     cli::{
         deliveries::database,
@@ -18,6 +18,7 @@ use crate::{
         refusal::{Kind, Refusal},
     },
     config::{self, NewWebhook},
+    signature::make_secret_file,
 };
 
 const SECRETS: &str = "secrets";
@@ -57,7 +58,7 @@ impl Add {
         let secret_file = given.unwrap_or_else(|| Path::new(SECRETS).join(name).display().to_string());
         if self.secret_file.is_none() {
             let path = folder.dir.join(&secret_file);
-            secret::make(&path).map_err(|error| unwritten(&path, error))?;
+            make_secret_file(&path).map_err(|error| unwritten(&path, error))?;
             written.0.push(path);
         }
         let path = config.keys.join(format!("webhook-{name}.toml"));

@@ -1,4 +1,5 @@
-//! An end for every dead letter: smaller where its event can be read again, and a file where nothing else takes it.
+//! An end for every dead letter, with its proof: smaller where its event can be read again, and a file where nothing else
+//! takes it.
 
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
@@ -7,7 +8,10 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::sink::{Output, file};
+use crate::{
+    signature::{LetterSigner, PROOF},
+    sink::{Output, file},
+};
 
 /// Longest texts of a letter that is cut to what names its event, in bytes.
 const LONGEST: usize = 200;
@@ -19,11 +23,17 @@ pub struct LastResort {
     streams: Arc<HashSet<String>>,
     /// Takes what can be stored nowhere else, whole.
     path: PathBuf,
+    signer: LetterSigner,
 }
 
 impl LastResort {
-    pub fn new(streams: HashSet<String>, path: PathBuf) -> Self {
-        Self { streams: Arc::new(streams), path }
+    pub fn new(streams: HashSet<String>, path: PathBuf, signer: LetterSigner) -> Self {
+        Self { streams: Arc::new(streams), path, signer }
+    }
+
+    /// The letter's record with the proof that the router wrote it.
+    pub(in crate::sink) fn signed(&self, letter: &Output) -> Bytes {
+        self.signer.sign(letter.payload.to_vec()).into()
     }
 
     pub(in crate::sink) fn path(&self) -> &PathBuf {
@@ -35,6 +45,7 @@ impl LastResort {
     pub(in crate::sink) fn smaller(&self, letter: &Output) -> Option<Bytes> {
         let event = letter.ticket.event();
         let mut record: Map<String, Value> = serde_json::from_slice(&letter.payload).ok()?;
+        record.remove(PROOF);
         // A letter that is retried keeps the place of its event, which is not the origin's.
         let is_in_stream = record.get("source").and_then(Value::as_str).is_some_and(|name| self.streams.contains(name));
         if !is_in_stream {
@@ -60,7 +71,7 @@ impl LastResort {
             }
             record.insert("cut".into(), json!(true));
         }
-        serde_json::to_vec(&record).ok().map(Bytes::from)
+        serde_json::to_vec(&record).ok().map(|record| self.signer.sign(record).into())
     }
 
     /// Appends the letter to the file.

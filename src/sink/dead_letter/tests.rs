@@ -9,6 +9,7 @@ use crate::{
     ack::{Acker, Delivery, Outcome},
     config::{OnFailure, Retry},
     event::Event,
+    signature::{LetterProof, LetterSigner},
     sink::{
         Confirmation, Refusal, Sink, Slot,
         double::output,
@@ -87,6 +88,7 @@ impl Sink for Small {
         if output.payload.len() > self.most {
             return Err(Refusal::Never("too_large", anyhow!("{} bytes", output.payload.len())));
         }
+        assert_eq!(signer().verify(&output.payload), LetterProof::Proven, "however small it has become");
         self.taken.send(serde_json::from_slice(&output.payload).unwrap()).await.unwrap();
         self.confirmed.push(slot);
         Ok(())
@@ -100,6 +102,10 @@ impl Sink for Small {
     }
 }
 
+fn signer() -> LetterSigner {
+    LetterSigner::new(vec!["secret".parse().unwrap()])
+}
+
 /// What is stored of a letter where it belongs, what in the file, and how its event ends.
 async fn stored(most: usize, streams: &[&str], path: &Path) -> (Option<Value>, String, Outcome) {
     let event = output("t", "e-1", vec![0xff; 600]).ticket.event().clone();
@@ -110,7 +116,8 @@ async fn stored(most: usize, streams: &[&str], path: &Path) -> (Option<Value>, S
     let letter = of_event(delivery.open(Arc::default()), Place::default(), "not_json", &"why ".repeat(5_000));
     assert!(letter.payload.len() < 8_000, "a detail is cut");
     let (taken, mut all) = mpsc::channel(1);
-    let last_resort = LastResort::new(streams.iter().map(|name| (*name).to_owned()).collect(), path.to_owned());
+    let last_resort =
+        LastResort::new(streams.iter().map(|name| (*name).to_owned()).collect(), path.to_owned(), signer());
     let retry = Retry { min: Duration::ZERO, max: Duration::ZERO, patience: Duration::ZERO };
     let policy = Policy { on_failure: OnFailure::Retry, retry, refused: Beyond::LastResort(last_resort) };
     let small = Small { most, taken, confirmed: Vec::new() };
@@ -150,6 +157,7 @@ async fn every_letter_has_an_end() {
     let line: Value = serde_json::from_str(&rest).unwrap();
     assert!(nothing.is_none() && line["payload_base64"].is_string(), "{rest}");
     assert_eq!(outcome, dead);
+    assert_eq!(signer().verify(rest.as_bytes()), LetterProof::Proven, "{rest}");
 
     let (nothing, _, outcome) = stored(0, &["orders"], Path::new("/dev/null/nowhere")).await;
     assert_eq!((nothing, outcome), (None, Outcome::Retry(Duration::ZERO)));

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
 
-use super::refusal::Refusal;
+use super::{refusal::Refusal, tenants::AllowedTenants};
 use crate::{
-    config::{Auth, KeptIn},
+    config::{Auth, HttpClient, KeptIn},
     credential::Credential,
     listener::bearer,
     signature::{self, ID, SIGNATURE, Secret, Signed, TIMESTAMP},
@@ -17,38 +17,64 @@ const MAX_AGE: Duration = Duration::from_secs(1);
 
 pub(super) enum Guard {
     Open,
-    Token(Credential<Secret>),
+    Tokens(Vec<Client>),
     Signature(Vec<Credential<Secret>>),
+}
+
+/// A client that is known by its token.
+pub(super) struct Client {
+    token: Credential<Secret>,
+    /// `None` for any.
+    tenants: Option<Vec<String>>,
+}
+
+impl Client {
+    fn read(token: &KeptIn, tenants: Option<&[String]>) -> anyhow::Result<Self> {
+        let parse = |text: &str| Ok(Secret::token(text)?);
+        let token = Credential::read("the token", token, MAX_AGE, parse)?;
+        Ok(Self { token, tenants: tenants.map(<[_]>::to_vec) })
+    }
 }
 
 impl Guard {
     /// # Errors
     /// When a secret can't be read or is of no use. They name the place, never the secret.
     pub(super) fn read(auth: Option<&Auth>) -> anyhow::Result<Self> {
-        let token = |text: &str| Ok(Secret::token(text)?);
         let secret = |text: &str| Ok(text.parse()?);
         let read = |kept: &KeptIn| Credential::read("the secret", kept, MAX_AGE, secret);
         Ok(match auth {
             None => Self::Open,
-            Some(Auth::Token(kept)) => Self::Token(Credential::read("the token", kept, MAX_AGE, token)?),
+            Some(Auth::Token(kept)) => Self::Tokens(vec![Client::read(kept, None)?]),
+            Some(Auth::Clients(clients)) => {
+                let client = |HttpClient { token, tenants }: &HttpClient| Client::read(token, tenants.as_deref());
+                Self::Tokens(clients.iter().map(client).collect::<Result<_, _>>()?)
+            }
             Some(Auth::Signature(kept)) => Self::Signature(kept.iter().map(read).collect::<Result<_, _>>()?),
         })
     }
 
-    /// Whether what a client says of itself in its headers is as sure as the rest.
-    pub(super) fn covers_headers(&self) -> bool {
+    /// Whether URL and headers are as sure as the body. A signature covers an id, a time and the body: anybody on the way
+    /// may have changed the rest.
+    pub(super) fn covers_head(&self) -> bool {
         !matches!(self, Self::Signature(_))
     }
 
-    /// What can be said before there is a body.
-    pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// What can be said before there is a body: whether the client may send, and for whom.
+    pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<AllowedTenants<'_>, Refusal> {
         match self {
-            Self::Open => Ok(()),
-            Self::Token(token) => match bearer(headers) {
-                Some(given) if token.valid().await.is_some_and(|token| token.is(given)) => Ok(()),
-                given => Err(wrong_token(given.is_some())),
-            },
-            Self::Signature(_) => signed(headers).map(drop),
+            Self::Open => Ok(AllowedTenants::Any),
+            Self::Tokens(clients) => {
+                let given = bearer(headers);
+                for Client { token, tenants } in clients {
+                    if let Some(given) = given
+                        && token.valid().await.is_some_and(|token| token.is(given))
+                    {
+                        return Ok(tenants.as_deref().map_or(AllowedTenants::Any, AllowedTenants::OneOf));
+                    }
+                }
+                Err(wrong_token(given.is_some()))
+            }
+            Self::Signature(_) => signed(headers).map(|_| AllowedTenants::Any),
         }
     }
 

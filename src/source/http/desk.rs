@@ -26,16 +26,17 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{
     auth::Guard,
     door::Door,
-    headers::{Trust, of_request, with},
+    headers::{Trust, of_request},
     messages::Form,
     refusal::{Refusal, json_response},
     repeats::Repeats,
     stream::{Incoming, Stream},
+    tenants::AllowedTenants,
     work::Taken,
 };
 use crate::{
     config::{self, Answer, HttpSource},
-    event::{Event, Headers, Origin, check_subject, identity::TENANT},
+    event::{Event, Headers, Origin, check_subject},
     listener::{Patience, site},
     metrics::RequestMetrics,
     signature,
@@ -127,10 +128,10 @@ impl Desk {
         if self.settings.is_this_machines {
             site::check_page(&parts.headers).map_err(Refusal::other_site)?;
         }
-        self.guard.admit(&parts.headers).await?;
+        let tenants = self.tenants(self.guard.admit(&parts.headers).await?);
         self.measure(&parts)?;
         let form = Form::of(&parts.headers)?;
-        let trust = Trust { tenant: self.settings.tenant.as_deref(), headers: self.guard.covers_headers() };
+        let trust = Trust { tenant: tenants.of_request(&parts.headers)?, head: self.guard.covers_head() };
         let headers = of_request(&parts.headers, trust)?;
         if body.size_hint().lower() > self.settings.max_body as u64 {
             return Err(self.too_large());
@@ -143,11 +144,16 @@ impl Desk {
             Some(None) => return Ok(self.done(count)),
             once => once.flatten(),
         };
-        self.deal_with(&subject, messages).await?;
+        self.deal_with(&subject, tenants, messages).await?;
         if let Some(once) = once {
             once.done();
         }
         Ok(self.done(count))
+    }
+
+    /// Whose events a client may send: what is set for all counts more than what the client may do.
+    fn tenants<'a>(&'a self, allowed: AllowedTenants<'a>) -> AllowedTenants<'a> {
+        self.settings.tenant.as_deref().map_or(allowed, AllowedTenants::Always)
     }
 
     /// What a client hears when all is well.
@@ -161,12 +167,17 @@ impl Desk {
     }
 
     /// Does with a request's messages what the answer promises. There may be none.
-    async fn deal_with(&self, subject: &ByteString, messages: Vec<(Headers, Bytes)>) -> Result<(), Refusal> {
+    async fn deal_with(
+        &self,
+        subject: &ByteString,
+        tenants: AllowedTenants<'_>,
+        messages: Vec<(Headers, Bytes)>,
+    ) -> Result<(), Refusal> {
         if messages.is_empty() {
             return Ok(());
         }
         let kept = if self.stream.is_some() { messages.clone() } else { Vec::new() };
-        let events = self.events(subject, messages)?;
+        let events = self.events(subject, tenants, messages)?;
         let places = self.door.admit(&events)?;
         if let Some(stream) = &self.stream {
             let incoming =
@@ -213,6 +224,9 @@ impl Desk {
         if self.settings.fixed_subject.is_some() {
             return Err(not_found());
         }
+        if !self.guard.covers_head() {
+            return Err(Refusal::unsigned_subject(&self.settings.path));
+        }
         let tokens = rest.replace('/', ".");
         let subject = percent_decode_str(&tokens).decode_utf8().map_err(|error| Refusal::bad("bad_subject", error))?;
         let bad = |error| Refusal::bad("bad_subject", format!("subject `{subject}`, after the path: {error}"));
@@ -243,7 +257,12 @@ impl Desk {
     }
 
     /// The events of a request's messages: all of them are good, or none is taken.
-    fn events(&self, subject: &ByteString, messages: Vec<(Headers, Bytes)>) -> Result<Vec<Event>, Refusal> {
+    fn events(
+        &self,
+        subject: &ByteString,
+        tenants: AllowedTenants<'_>,
+        messages: Vec<(Headers, Bytes)>,
+    ) -> Result<Vec<Event>, Refusal> {
         let count = messages.len();
         if count > self.door.most() {
             return Err(Refusal::too_many(self.door.most()));
@@ -255,6 +274,7 @@ impl Desk {
                 None => xid::new().to_string().into(),
             };
             let event = self.event(subject.clone(), id, headers, body);
+            let event = event.and_then(|event| tenants.hold(event, self.stream.is_some()));
             event.map_err(|refusal| refusal.of_event(number, count))
         };
         (1..).zip(messages).map(event).collect()
@@ -272,18 +292,7 @@ impl Desk {
             incarnation: self.run,
         };
         let event = Event { id, ..message.into_event() };
-        let mut event = envelope::open_event(&self.envelope, event)
-            .map_err(|refused| Refusal::bad(refused.1.reason, &refused.1.detail))?;
-        let Some(tenant) = &self.settings.tenant else { return Ok(event) };
-        // The envelope may have found another one in the body.
-        let is_other = |name: &str, value: &str| name.eq_ignore_ascii_case(TENANT) && value != tenant;
-        if event.headers.iter().any(|(name, value)| is_other(name, value)) {
-            if self.stream.is_some() {
-                return Err(Refusal::other_tenant());
-            }
-            event.headers = with(event.headers, TENANT, Some(tenant.as_str().into()));
-        }
-        Ok(event)
+        envelope::open_event(&self.envelope, event).map_err(|refused| Refusal::bad(refused.1.reason, &refused.1.detail))
     }
 }
 

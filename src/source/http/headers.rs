@@ -7,9 +7,12 @@ use bytestring::ByteString;
 use percent_encoding::percent_decode;
 
 use super::refusal::Refusal;
-use crate::event::{
-    Headers,
-    identity::{TENANT, WHO},
+use crate::{
+    event::{
+        Headers,
+        identity::{TENANT, TRACEPARENT, TRACESTATE},
+    },
+    signature,
 };
 
 /// What names of attributes of CloudEvents begin with.
@@ -70,9 +73,14 @@ fn is_credential(name: &str) -> bool {
 pub(super) struct Trust<'a> {
     /// In the place of what the client says.
     pub(super) tenant: Option<&'a str>,
-    /// Whether the client's headers are. Where its body is signed they are not, since anybody could have changed them.
-    pub(super) headers: bool,
+    /// Whether the client's headers are. Where its body is signed they are not, since anybody could have changed them, and
+    /// none counts that could decide where the event goes.
+    pub(super) head: bool,
 }
+
+/// The headers of a signed request that its events have: those that are signed, what the body is taken for, and the trace
+/// context, which decides nothing.
+const OF_SIGNED: [&str; 5] = [signature::ID, signature::TIMESTAMP, "content-type", TRACEPARENT, TRACESTATE];
 
 /// The headers that an event has of its request's.
 pub(super) fn of_request(headers: &HeaderMap, trust: Trust<'_>) -> Result<Headers, Refusal> {
@@ -83,7 +91,7 @@ pub(super) fn of_request(headers: &HeaderMap, trust: Trust<'_>) -> Result<Header
         KEPT_BACK.contains(&name)
             || KEPT_BACK_FAMILIES.iter().any(|family| name.starts_with(family))
             || named.iter().any(|other| other.eq_ignore_ascii_case(name))
-            || !trust.headers && WHO.contains(&name)
+            || !trust.head && !OF_SIGNED.contains(&name)
             // Attributes are part of the event, whatever they are called.
             || !name.starts_with(ATTRIBUTE) && is_credential(name)
     };
@@ -138,7 +146,7 @@ mod tests {
     use super::*;
 
     fn kept(headers: &[(&'static str, &'static str)], tenant: Option<&str>) -> Result<String, String> {
-        trusted(headers, Trust { tenant, headers: true })
+        trusted(headers, Trust { tenant, head: true })
     }
 
     fn trusted(headers: &[(&'static str, &'static str)], trust: Trust<'_>) -> Result<String, String> {
@@ -244,10 +252,20 @@ mod tests {
 
     /// A signature covers the id, the time and the body.
     #[test]
-    fn what_a_signature_does_not_cover_says_nothing_of_who_it_is() {
-        let headers = [("Tenant", "t2"), ("actor_id", "a"), ("run_id", "r"), ("x-other", "1")];
-        assert_eq!(trusted(&headers, Trust { tenant: None, headers: false }).unwrap(), "x-other=1");
-        assert_eq!(trusted(&headers, Trust { tenant: Some("t1"), headers: false }).unwrap(), "x-other=1 tenant=t1");
+    fn what_a_signature_does_not_cover_does_not_become_part_of_an_event() {
+        let headers = [
+            ("Tenant", "t2"),
+            ("actor_id", "a"),
+            ("ce-type", "order.paid"),
+            ("x-other", "1"),
+            ("webhook-id", "1"),
+            ("content-type", "text/plain"),
+            ("traceparent", "00-1"),
+        ];
+        let expected = "webhook-id=1 content-type=text/plain traceparent=00-1";
+        assert_eq!(trusted(&headers, Trust { tenant: None, head: false }).unwrap(), expected);
+        let expected = format!("{expected} tenant=t1");
+        assert_eq!(trusted(&headers, Trust { tenant: Some("t1"), head: false }).unwrap(), expected);
     }
 
     #[test]

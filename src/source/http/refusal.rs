@@ -88,6 +88,27 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, "other_tenant", message)
     }
 
+    /// The client's token is bound to other tenants.
+    pub(super) fn foreign_tenant() -> Self {
+        let message = "the request names a tenant that this token may not speak for";
+        Self::new(StatusCode::FORBIDDEN, "other_tenant", message)
+            .hint("`tenants` of the source's `client` says for whom it may")
+    }
+
+    /// The client's token is bound to several tenants, and it is not said which one is meant.
+    pub(super) fn no_tenant() -> Self {
+        let message = "it is not said which tenant the event belongs to, and this token speaks for several";
+        Self::new(StatusCode::FORBIDDEN, "no_tenant", message).hint("send the header `tenant`")
+    }
+
+    /// A signature does not cover the URL.
+    pub(super) fn unsigned_subject(path: &str) -> Self {
+        let path = if path.is_empty() { "/" } else { path };
+        let message = format!("what follows `{path}` would be the subject, and no signature covers it");
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+            .hint("signed events are taken at that path, and have one subject")
+    }
+
     /// What a browser has sent for another site.
     pub(super) fn other_site(why: impl Display) -> Self {
         let hint = "give the source a `token_file`, or say `allow_unauthenticated = true` if that is meant";

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     event::{Headers, Origin},
-    nats::{Delivered, headers},
-    source::{envelope, jetstream::stored::Stored},
+    nats::{Delivered, RawMessage, headers},
+    source::envelope,
 };
 
 pub(super) fn received(
@@ -27,7 +27,7 @@ pub(super) fn received(
 }
 
 pub(super) fn stored(
-    message: &Stored,
+    message: &RawMessage,
     headers: Headers,
     attempt: u32,
     origin: &Arc<Origin>,

@@ -8,10 +8,7 @@ use std::{
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::{
-    ack::Outcome,
-    dead_letters::{Letter, NoLetter},
-};
+use crate::{ack::Outcome, dead_letters::Letter};
 
 /// Letters that wait for whoever reads what became of them.
 const WAITING: usize = 64;
@@ -34,7 +31,7 @@ struct Account {
 pub struct Retried {
     /// The letter's id.
     pub letter: u64,
-    /// The event's; empty when it is not a letter.
+    /// The event's; empty when it is not a letter, or none that is believed.
     pub event: String,
     pub result: End,
     /// How many each sink took.
@@ -90,9 +87,9 @@ impl Journal {
         self.open().entry(letter).or_default().dead.push(cause);
     }
 
-    pub(super) async fn no_letter(&self, letter: u64, why: NoLetter) {
-        let detail = format!("{:#}", anyhow::Error::from(why));
-        let (event, outputs, dead) = (String::new(), BTreeMap::new(), vec![Cause::new("no_letter", detail)]);
+    /// There is no event to be had of what is stored there.
+    pub(super) async fn refused(&self, letter: u64, reason: &str, detail: String) {
+        let (event, outputs, dead) = (String::new(), BTreeMap::new(), vec![Cause::new(reason, detail)]);
         self.tell(Retried { letter, event, result: End::Dead, outputs, dead }).await;
     }
 

@@ -458,6 +458,10 @@ async fn counters_tell_what_became_of_deliveries() {
         (metrics.delivered.get(), metrics.retried.get(), metrics.failed.get(), metrics.pending.get())
     };
     assert_eq!((counts("a"), counts("b")), ((3, 0, 0, 0), (0, 3, 0, 3)));
+    // They go with their webhook, also when a try of it ends later.
+    rig.webhooks.send_replace(vec![Arc::new(webhook("a"))]);
+    rig.until(|rig| !rig.metrics.exposition().contains("name=\"b\"")).await;
+    assert!(rig.metrics.exposition().contains("name=\"a\""));
     run.stopper.drain();
     run.ended().await;
 }

@@ -56,7 +56,8 @@ impl Upkeep {
         Ok(changed)
     }
 
-    /// Counts what is pending, and cancels it where the webhook is not active. Blocks.
+    /// Counts what is pending, and cancels it where the webhook is not active. The counters of those that are gone go, too.
+    /// Blocks.
     ///
     /// # Errors
     /// When the database can't be used.
@@ -82,6 +83,7 @@ impl Upkeep {
             };
             metrics.webhook(&webhook.name).pending.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+        metrics.retain_webhooks(|name| webhooks.iter().any(|webhook| webhook.name == name));
         self.tell_strangers(pending);
         self.is_stale = false;
         Ok(())

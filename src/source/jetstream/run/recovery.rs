@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::{
     ack::Outcome,
-    config::AckMode,
-    nats::{ApiError, Connection, Position, code},
+    config::{AckMode, JetStreamSource},
+    nats::{ApiError, Connection, Position, RawMessage, code},
     source::jetstream::{
         Receipt,
         consumer::{ConsumerError, Info, Limits},
@@ -20,7 +20,6 @@ use crate::{
         reading::{Purpose, Reading},
         run::{Run, now, takeover::take_over},
         settle::Acks,
-        stored::Stored,
     },
 };
 
@@ -70,7 +69,7 @@ pub(super) enum Found {
     Info(Result<Info, ApiError>),
     Consumer(Result<(Info, String), ConsumerError>),
     TakenOver(Result<(Info, bool), ApiError>),
-    Stored(Result<Option<Stored>, ApiError>),
+    Stored(Result<Option<RawMessage>, ApiError>),
 }
 
 /// Disconnects that may be the fault of a message that the client can't read.
@@ -225,7 +224,8 @@ impl Run {
         } else if let Some(reading) = self.recovery.readings.front() {
             let next = reading.next;
             self.recovery.errand = Some(Box::pin(async move {
-                Found::Stored(Stored::next(&consumer.connection, &consumer.settings, next).await)
+                let JetStreamSource { stream, subjects, .. } = &*consumer.settings;
+                Found::Stored(RawMessage::next(&consumer.connection, stream, subjects, next).await)
             }));
         }
     }
@@ -421,7 +421,7 @@ impl Run {
     }
 
     /// Takes one message that was read from the stream.
-    async fn read(&mut self, stored: Option<Stored>) {
+    async fn read(&mut self, stored: Option<RawMessage>) {
         let Some(reading) = self.recovery.readings.front_mut() else { return };
         let stored = stored.filter(|stored| stored.sequence < reading.end);
         let purpose = reading.purpose;
@@ -448,7 +448,7 @@ impl Run {
         }
     }
 
-    fn take_stored(&mut self, stored: &Stored, purpose: Purpose) {
+    fn take_stored(&mut self, stored: &RawMessage, purpose: Purpose) {
         let (headers, unreadable) = stored.headers();
         let is_wanted = match purpose {
             Purpose::Hole { .. } => self.settler.enter_lost(stored.sequence),

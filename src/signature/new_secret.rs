@@ -1,8 +1,8 @@
-//! Secrets for new webhooks.
+//! New secrets, in files.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
-    io::{self, ErrorKind, Write},
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
@@ -10,21 +10,21 @@ use std::{
 use base64::prelude::{BASE64_STANDARD, Engine};
 use rustls::crypto::ring::default_provider;
 
-use crate::signature::PREFIX;
+use super::PREFIX;
 
 /// Bytes of a secret: as many as Standard Webhooks has at least.
 const LENGTH: usize = 24;
 
-/// Makes a secret that nobody knows, in a file that its owner alone can read.
+/// Makes a secret that nobody knows, in a file that its owner alone can read. The folder is made when absent.
 ///
 /// # Errors
 /// When there is such a file, or it can't be written: then there is none.
-pub(super) fn make(path: &Path) -> io::Result<()> {
+pub fn make_secret_file(path: &Path) -> io::Result<()> {
     let mut key = [0; LENGTH];
     let random = default_provider().secure_random.fill(&mut key);
     random.map_err(|_| io::Error::other("the system has no random numbers"))?;
     if let Some(folder) = path.parent() {
-        make_folder(folder)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let written = writeln!(file, "{PREFIX}{}", BASE64_STANDARD.encode(key)).and_then(|()| file.sync_all());
@@ -32,11 +32,4 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
         // What is there of it is of no use; why it is not whole is what counts.
         let _ = fs::remove_file(path);
     })
-}
-
-fn make_folder(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
 }

@@ -1,5 +1,5 @@
-//! Reading single messages out of the stream: those that were delivered and never arrived, and those that can't arrive
-//! because the client gives the connection up over their headers.
+//! Single messages of a stream, read by themselves: those that were delivered and never arrived, and those that can't
+//! arrive because the client gives the connection up over their headers.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
@@ -9,21 +9,20 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    config,
-    event::Headers,
+    event::{Headers, Pattern},
     nats::{ApiError, Connection, code},
 };
 
 /// A message as the stream has it.
 #[derive(Clone, Debug)]
-pub(super) struct Stored {
-    pub(super) sequence: u64,
-    pub(super) subject: String,
+pub struct RawMessage {
+    pub sequence: u64,
+    pub subject: String,
     /// The header block as it is on the wire.
-    headers: Vec<u8>,
-    pub(super) payload: Bytes,
+    pub header_block: Vec<u8>,
+    pub payload: Bytes,
     /// When it was stored, in Unix nanoseconds.
-    pub(super) stored_at: i64,
+    pub stored_at: i64,
 }
 
 #[derive(Deserialize)]
@@ -43,18 +42,23 @@ struct Message {
     time: Timestamp,
 }
 
-impl Stored {
-    /// The first message at or after `from` that the source's filter subjects let through.
-    pub(super) async fn next(
+impl RawMessage {
+    /// The first message of the stream at or after `from` whose subject one of the patterns lets through; without one,
+    /// any is.
+    ///
+    /// # Errors
+    /// When the server does not answer, or not with a message.
+    pub async fn next(
         connection: &Connection,
-        settings: &config::JetStreamSource,
+        stream: &str,
+        subjects: &[Pattern],
         mut from: u64,
     ) -> Result<Option<Self>, ApiError> {
-        let filter = match &settings.subjects[..] {
+        let filter = match subjects {
             [one] => one.as_str(),
             _ => ">",
         };
-        let request = format!("STREAM.MSG.GET.{}", settings.stream);
+        let request = format!("STREAM.MSG.GET.{stream}");
         loop {
             let answer = match connection.api(&request, &json!({ "seq": from, "next_by_subj": filter })).await {
                 Ok(answer) => answer,
@@ -64,12 +68,11 @@ impl Stored {
             let broken = |error: anyhow::Error| ApiError::Failed(request.clone(), error);
             let Answer { message } = serde_json::from_value(answer).map_err(|error| broken(error.into()))?;
             let Message { subject, sequence, hdrs, data, time } = message;
-            let subjects = &settings.subjects;
             if subjects.is_empty() || subjects.iter().any(|pattern| pattern.matches(&subject)) {
-                let headers = BASE64_STANDARD.decode(hdrs).map_err(|error| broken(error.into()))?;
+                let header_block = BASE64_STANDARD.decode(hdrs).map_err(|error| broken(error.into()))?;
                 let payload = BASE64_STANDARD.decode(data).map_err(|error| broken(error.into()))?.into();
                 let stored_at = i64::try_from(time.as_nanosecond()).unwrap_or_default();
-                return Ok(Some(Self { sequence, subject, headers, payload, stored_at }));
+                return Ok(Some(Self { sequence, subject, header_block, payload, stored_at }));
             }
             from = sequence + 1;
         }
@@ -77,8 +80,8 @@ impl Stored {
 
     /// The headers as far as they go, and the reason code when the client can't read this message. Whatever the block
     /// holds, there is an answer.
-    pub(super) fn headers(&self) -> (Headers, Option<&'static str>) {
-        let text = String::from_utf8_lossy(&self.headers);
+    pub fn headers(&self) -> (Headers, Option<&'static str>) {
+        let text = String::from_utf8_lossy(&self.header_block);
         let mut reason = matches!(text, std::borrow::Cow::Owned(_)).then_some("headers_not_utf8");
         let mut bad = || reason = reason.or(Some("bad_headers"));
         let mut headers = Headers::default();
@@ -115,7 +118,7 @@ impl Stored {
         (headers, reason)
     }
 
-    pub(super) fn subject(&self) -> ByteString {
+    pub fn subject(&self) -> ByteString {
         self.subject.as_str().into()
     }
 }
@@ -132,9 +135,9 @@ mod tests {
 
     use super::*;
 
-    fn stored(subject: &str, headers: &[u8]) -> Stored {
-        let (subject, headers) = (subject.to_owned(), headers.to_vec());
-        Stored { sequence: 1, subject, headers, payload: Bytes::new(), stored_at: 0 }
+    fn stored(subject: &str, headers: &[u8]) -> RawMessage {
+        let (subject, header_block) = (subject.to_owned(), headers.to_vec());
+        RawMessage { sequence: 1, subject, header_block, payload: Bytes::new(), stored_at: 0 }
     }
 
     fn reason(subject: &str, headers: &[u8]) -> Option<&'static str> {

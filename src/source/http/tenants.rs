@@ -1,0 +1,72 @@
+//! For whom a client may send events.
+
+use axum::http::HeaderMap;
+
+use super::{headers::with, refusal::Refusal};
+use crate::event::{Event, identity::TENANT};
+
+/// The tenants that a request's events may belong to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AllowedTenants<'a> {
+    /// The client says so, and is believed.
+    Any,
+    /// Whatever the client says, the source knows.
+    Always(&'a str),
+    /// The client may speak for these alone.
+    OneOf(&'a [String]),
+}
+
+impl<'a> AllowedTenants<'a> {
+    /// What the header `tenant` is where the client's does not count, or is not there.
+    ///
+    /// # Errors
+    /// When the client names one that it may not speak for.
+    pub(super) fn of_request(self, headers: &HeaderMap) -> Result<Option<&'a str>, Refusal> {
+        match self {
+            Self::Any => Ok(None),
+            Self::Always(tenant) => Ok(Some(tenant)),
+            Self::OneOf(tenants) => {
+                let mut named = headers.get_all(TENANT).iter().peekable();
+                let is_silent = named.peek().is_none();
+                if !named.all(|name| tenants.iter().any(|tenant| tenant.as_bytes() == name.as_bytes())) {
+                    return Err(Refusal::foreign_tenant());
+                }
+                Ok(self.only().filter(|_| is_silent))
+            }
+        }
+    }
+
+    /// Holds what the envelope has found against it. Where the message itself is `kept` it can't be told otherwise.
+    ///
+    /// # Errors
+    /// When the event belongs to another tenant, or it is not said to which.
+    pub(super) fn hold(self, mut event: Event, kept: bool) -> Result<Event, Refusal> {
+        let tenants = || event.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(TENANT));
+        match self {
+            Self::Any => {}
+            Self::Always(tenant) if tenants().any(|(_, value)| value != tenant) => {
+                if kept {
+                    return Err(Refusal::other_tenant());
+                }
+                event.headers = with(event.headers, TENANT, Some(tenant.into()));
+            }
+            Self::Always(_) => {}
+            Self::OneOf(allowed) => {
+                if tenants().any(|(_, value)| !allowed.iter().any(|tenant| *value == tenant.as_str())) {
+                    return Err(Refusal::foreign_tenant());
+                }
+                if tenants().next().is_none() {
+                    return Err(Refusal::no_tenant());
+                }
+            }
+        }
+        Ok(event)
+    }
+
+    fn only(self) -> Option<&'a str> {
+        match self {
+            Self::OneOf([tenant]) => Some(tenant),
+            _ => None,
+        }
+    }
+}
