@@ -20,7 +20,7 @@ use crate::{
     admin::{self, Admin},
     api,
     bus::Bus,
-    config::{self, BusSource, Config, Place, Problem, Problems, Role, SourceKind, Webhook},
+    config::{self, BusSource, Config, MemoryPlan, Place, Problem, Problems, Role, SourceKind, TooLittle, Webhook},
     filter::Host,
     metrics::Metrics,
     nats::ConnectError,
@@ -123,7 +123,8 @@ impl Default for Controls {
 pub async fn rehearse(config: &Config, cache: Option<PathBuf>) -> Result<Loader, Problems> {
     let metrics = Arc::<Metrics>::default();
     check_clients(config)?;
-    let host = Host::new(cache, api(config)?, Arc::clone(&metrics)).map_err(|error| {
+    let plan = memory_plan(config)?;
+    let host = Host::within(plan.components, cache, api(config)?, Arc::clone(&metrics)).map_err(|error| {
         let message = format!("components can't be checked on this machine: {error:#}");
         Problems::new(vec![Problem::error(Place::file(&config.plugins), message)])
     })?;
@@ -136,6 +137,14 @@ fn api(config: &Config) -> Result<Option<api::Client>, Problems> {
     let Some(settings) = &config.api else { return Ok(None) };
     let problem = |error| Problem::error(settings.place.clone(), format!("the API can't be called: {error:#}"));
     api::Client::new(settings).map(Some).map_err(|error| Problems::new(vec![problem(error)]))
+}
+
+/// What each part may have of the router's memory.
+fn memory_plan(config: &Config) -> Result<MemoryPlan, Problems> {
+    MemoryPlan::new(config).map_err(|too_little| {
+        let problem = Problem::error(Place::file("trommel.toml"), too_little.to_string());
+        Problems::new(vec![problem.hint(TooLittle::HINT)])
+    })
 }
 
 /// Whether every listener can tell its clients from others.
@@ -184,6 +193,9 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
                        without `--idle-exit`";
         return Err(RunError::Failed(anyhow::anyhow!(message)));
     }
+    let plan = memory_plan(&config).map_err(RunError::Config)?;
+    tracing::info!("{plan}");
+    let config = plan.apply(config);
     let lanes = Builder::new_multi_thread().thread_name("lane").enable_time().build();
     let lanes = lanes.context("could not start the lanes' threads").map_err(RunError::Failed)?;
     // Thousands of keys take their time, and a filter may burn its own: events wait for neither.
@@ -193,7 +205,7 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
     let tracer = telemetry.as_ref().map(Telemetry::tracer);
     let (mut stop, mut tenures) = (controls.stop.clone(), None);
     let started = tokio::select! {
-        started = Router::start(config, &controls, tracer, (lanes.handle(), registry.handle()), &mut tenures) => started.map(Some),
+        started = Router::start((config, plan), &controls, tracer, (lanes.handle(), registry.handle()), &mut tenures) => started.map(Some),
         // Whatever it waits for, nothing was taken yet.
         () = stop.draining() => Ok(None),
     };
@@ -237,7 +249,7 @@ impl Router {
     /// Changes nothing upstream before the whole folder is known to be good. What it holds there is in `tenures`, for
     /// whoever gives up waiting for this.
     async fn start(
-        config: Config,
+        (config, plan): (Config, MemoryPlan),
         controls: &Controls,
         tracer: Option<Tracer>,
         (lanes, registry): (&Handle, &Handle),
@@ -259,12 +271,13 @@ impl Router {
         }
         let control = attended::open(controls).await?;
         let (webhooks, wanted) = watch::channel(config.registry.webhooks.clone());
-        let mut outlets = Outlets::new(&config, controls, wanted);
+        let mut outlets = Outlets::new(&config, &plan, controls, wanted);
         let dead_letters = outlets.open_dead_letters().map_err(RunError::Failed)?;
         let sinks = outlets.open_sinks().map_err(RunError::Failed)?;
         let (outlets, dispatcher) = outlets.into_tasks();
 
-        let host = Host::new(controls.cache.clone(), api, Arc::clone(metrics)).map_err(RunError::Failed)?;
+        let host = Host::within(plan.components, controls.cache.clone(), api, Arc::clone(metrics));
+        let host = host.map_err(RunError::Failed)?;
         let watch = Watch::new(vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()], is_read);
         let loader = Loader::start(host, config.clone(), sinks, Arc::clone(metrics)).await;
         let mut loader = loader.map_err(RunError::Config)?;
@@ -282,7 +295,8 @@ impl Router {
         }
         let snapshots = loader.snapshots();
         let quarantined = Arc::new(Notify::new());
-        let Attended { serves, attached, changes } = attended::attend(control, controls, &snapshots, has_started);
+        let Attended { serves, attached, changes } =
+            attended::attend(control, controls, &snapshots, has_started, plan.consumers);
         let (reload, quarantine) = (Arc::clone(&controls.reload), Arc::clone(&quarantined));
         let current = Current { loader, watch, reload, quarantined: quarantine, webhooks };
         if config.role != Role::Replay {
@@ -294,7 +308,8 @@ impl Router {
             background.spawn(attended::end_when_idle(attached.clone(), after, controls.stopper.clone()));
             attended::somebody(attached, stop.clone()).await;
         }
-        let sources = sources::start(&config, controls, &pipeline, &mut patience).await.map_err(RunError::Failed)?;
+        let sources = sources::start(&config, controls, (&pipeline, &plan), &mut patience).await;
+        let sources = sources.map_err(RunError::Failed)?;
         let mut deliveries = JoinSet::new();
         if let Some(dispatcher) = dispatcher {
             deliveries.spawn(dispatcher.run(stop.clone()));

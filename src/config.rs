@@ -31,6 +31,8 @@ mod letters;
 mod limits;
 mod load;
 mod loops;
+mod machine;
+mod memory;
 mod nats;
 mod nearest;
 mod params;
@@ -65,7 +67,9 @@ pub use self::{
 pub use file::{FileSink, Fsync, Record, Upkeep};
 pub use http::{Answer, Auth, HttpClient, HttpSource, Rate};
 pub use letters::{Alike, LetterSource, Which};
+pub use limits::{LimitOverrides, Limits};
 pub use load::{load, load_registry};
+pub use memory::{Components, MemoryPlan, TooLittle};
 pub use nearest::{nearest, quoted};
 pub use params::{ParamProblem, check_params};
 pub use path::{PathPart, PathTemplate};
@@ -105,6 +109,8 @@ pub struct Config {
     pub filters: Vec<FilterSettings>,
     pub dedup: Option<Dedup>,
     pub pipeline: Pipeline,
+    /// What the whole process may have, in bytes. Left out, it depends on the machine.
+    pub memory: Option<u64>,
     pub limits: Limits,
     pub dead_letter: DeadLetter,
     /// What proves that the router wrote a dead letter; the first one signs. None leaves it to a key of the router's own.
@@ -265,57 +271,6 @@ pub enum OnQuarantine {
     DeadLetter,
 }
 
-/// What a guest may use. The README has the defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// CPU time of one `matches`.
-    pub match_cpu: Duration,
-    /// CPU time of one `process`.
-    pub process_cpu: Duration,
-    /// Wall time of one `process`, calls to the host included.
-    pub process_wall: Duration,
-    /// Wall time of instantiation, `describe`, the constructor, `normalize-params`.
-    pub load: Duration,
-    /// Memory of one instance, in bytes.
-    pub memory: usize,
-    /// Bytes of one emission.
-    pub output: usize,
-    /// Emissions of one event.
-    pub emissions: usize,
-    /// Calls to the host for one event.
-    pub host_calls: u32,
-    /// Log lines for one event.
-    pub log_lines: u32,
-    /// Bytes of a component.
-    pub component: usize,
-    /// Bytes that compiling it may take,
-    pub compile_memory: usize,
-    /// and the time that it may compute.
-    pub compile_cpu: Duration,
-    /// Bytes that all filters together may keep in `state`.
-    pub state: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            match_cpu: Duration::from_millis(10),
-            process_cpu: Duration::from_millis(100),
-            process_wall: Duration::from_secs(5),
-            load: Duration::from_secs(5),
-            memory: 64 << 20,
-            output: 1 << 20,
-            emissions: 1_000,
-            host_calls: 16,
-            log_lines: 64,
-            component: 64 << 20,
-            compile_memory: 512 << 20,
-            compile_cpu: Duration::from_mins(1),
-            state: 256 << 20,
-        }
-    }
-}
-
 /// The window in which a repeated event is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dedup {
@@ -439,18 +394,6 @@ pub enum Validate {
     Sample,
     #[default]
     All,
-}
-
-/// The limits that a key may set for its own calls; the rest belong to the component.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LimitOverrides {
-    pub match_cpu: Option<Duration>,
-    pub process_cpu: Option<Duration>,
-    pub process_wall: Option<Duration>,
-    pub output: Option<usize>,
-    pub emissions: Option<usize>,
-    pub host_calls: Option<u32>,
-    pub log_lines: Option<u32>,
 }
 
 /// Events that agree in this keep their order.

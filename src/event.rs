@@ -64,9 +64,8 @@ pub struct Origin {
 impl Event {
     /// Bytes that the event holds in memory: payload, headers and names.
     pub fn size(&self) -> u64 {
-        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER);
         let names = self.id.len() + self.event_type.len() + self.subject.len();
-        (self.payload.len() + headers.sum::<usize>() + names) as u64
+        (self.payload.len() + self.headers.size() + names) as u64
     }
 
     /// Where in which trace the event was sent, if that is known.
@@ -118,6 +117,11 @@ impl Headers {
 
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Bytes that they hold in memory.
+    pub fn size(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value.len() + HEADER).sum()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use std::time::Duration;
 
+mod account;
 mod batch;
 mod cache;
 mod compiler;

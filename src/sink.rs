@@ -64,7 +64,10 @@ impl Output {
         let event = &self.ticket.event().payload;
         // The same bytes lie at the same place.
         let is_events = self.payload.as_ptr() == event.as_ptr() && self.payload.len() == event.len();
-        if is_events { 0 } else { self.payload.len() }
+        let payload = if is_events { 0 } else { self.payload.len() };
+        payload
+            + self.subject.as_ref().map_or(0, |subject| subject.len())
+            + self.headers.as_ref().map_or(0, Headers::size)
     }
 
     /// The deterministic id, the same for every redelivery of the event: destinations drop repeats by it.

@@ -30,7 +30,7 @@ use trommel::{
         blocking::Blocking,
         file, folder,
         null::Null,
-        outlet::{Beyond, End, Outlet, Policy, Queue},
+        outlet::{Beyond, Capacity, End, Outlet, Policy, Queue},
         stdout::Lines,
     },
     stop::{Stopper, stop},
@@ -50,7 +50,8 @@ struct Rig {
 fn rig(sink: impl Sink) -> Rig {
     let metrics = Arc::<SinkMetrics>::default();
     let policy = Policy { on_failure: OnFailure::Retry, retry: RETRY, refused: Beyond::Nowhere };
-    let (queue, outlet) = Outlet::new(sink, "sink", 1000, policy, Arc::clone(&metrics));
+    let (queue, outlet) =
+        Outlet::new(sink, "sink", Capacity { outputs: 1000, bytes: 32 << 20 }, policy, Arc::clone(&metrics));
     let (stopper, stop) = stop();
     Rig { queue, ends: Ends::new(), metrics, stopper, run: tokio::spawn(outlet.run(stop)) }
 }

@@ -81,8 +81,14 @@ impl Rig {
         };
         let (stopper, stop) = stop();
         let metrics = Arc::<RequestMetrics>::default();
-        let surroundings =
-            Surroundings { pipeline, metrics: Arc::clone(&metrics), stream: None, reserved: None, stop: stop.clone() };
+        let surroundings = Surroundings {
+            pipeline,
+            bodies: 4 << 20,
+            metrics: Arc::clone(&metrics),
+            stream: None,
+            reserved: None,
+            stop: stop.clone(),
+        };
         let http = Http::open(&source, &settings, surroundings).await.unwrap();
         let address = http.address().unwrap();
         let (intake, pipeline) = Pipeline::new(budget);
@@ -812,4 +818,31 @@ async fn a_token_speaks_for_its_tenants_alone() {
     // Two are no better than one.
     let headers = [JSON, ("Authorization", "Bearer one"), ("Tenant", "t1"), ("tenant", "t2")];
     assert_eq!(rig.post("/events", &headers, &body("")).await.status, 403);
+}
+
+/// Bodies that come slowly share what may be read at once, and give it back when they are gone.
+#[tokio::test]
+async fn bodies_that_are_being_read_are_bounded_together() {
+    let mut rig = Rig::new(settings()).await;
+    let (text, body) = ([("Content-Type", "text/plain")], "x".repeat(900 << 10));
+    let mut slow = Vec::new();
+    let refused = async {
+        loop {
+            let answer = rig.post("/events", &text, &body).await;
+            if answer.status != 202 {
+                return answer;
+            }
+            rig.next().await.settle(Fate::Emitted);
+            // One more that will not come to its end.
+            let mut client = Client::connect(rig.address).await;
+            let head = "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 1048576\r\n\r\n";
+            client.write(head.as_bytes()).await.unwrap();
+            client.write(body.as_bytes()).await.unwrap();
+            slow.push(client);
+        }
+    };
+    let answer = timeout(PATIENCE, refused).await.unwrap();
+    assert_eq!((answer.status, answer.reason().as_str(), answer.retry_after()), (429, "no_room", Some(1)));
+    drop(slow);
+    until("room again", async || rig.post("/events", &text, &body).await.status == 202).await;
 }

@@ -28,7 +28,7 @@ use trommel::{
     sink::{
         Confirmation, Output, Refusal, Sink,
         nats::Nats,
-        outlet::{Beyond, End, Outlet, Policy, Queue},
+        outlet::{Beyond, Capacity, End, Outlet, Policy, Queue},
     },
     stop::{Stopper, stop},
 };
@@ -116,7 +116,13 @@ impl Rig {
         let (dead_letters, dead) = Queue::double("dead letters", 100);
         let policy = Policy { on_failure: OnFailure::Retry, retry, refused: Beyond::DeadLetters(dead_letters) };
         let metrics = Arc::<SinkMetrics>::default();
-        let (queue, outlet) = Outlet::new(sink, "out", settings.window, policy, Arc::clone(&metrics));
+        let (queue, outlet) = Outlet::new(
+            sink,
+            "out",
+            Capacity { outputs: settings.window, bytes: 32 << 20 },
+            policy,
+            Arc::clone(&metrics),
+        );
         let (settle, settled) = mpsc::channel(100_000);
         let (stopper, stop) = stop();
         Self { queue, settle, settled, dead, metrics, task: tokio::spawn(outlet.run(stop)), _stopper: stopper }

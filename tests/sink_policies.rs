@@ -16,7 +16,7 @@ use trommel::{
     metrics::SinkMetrics,
     sink::{
         Confirmation, Output, Refusal, Sink, Slot,
-        outlet::{Beyond, End, Outlet, Policy, Queue},
+        outlet::{Beyond, Capacity, End, Outlet, Policy, Queue},
     },
     stop::{Stopper, stop},
 };
@@ -61,7 +61,8 @@ fn rig(on_failure: OnFailure, dead_letters: Option<Queue>) -> Rig {
     let refused = dead_letters.map_or(Beyond::Nowhere, Beyond::DeadLetters);
     let policy = Policy { on_failure, retry: RETRY, refused };
     let sink = Remote { writes: write, confirmations };
-    let (queue, outlet) = Outlet::new(sink, "remote", 100, policy, Arc::clone(&metrics));
+    let (queue, outlet) =
+        Outlet::new(sink, "remote", Capacity { outputs: 100, bytes: 32 << 20 }, policy, Arc::clone(&metrics));
     let (stopper, stop) = stop();
     Rig { queue, writes, confirm, metrics, stopper, run: tokio::spawn(outlet.run(stop)) }
 }

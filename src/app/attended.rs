@@ -56,6 +56,7 @@ pub(super) fn attend(
     controls: &Controls,
     snapshots: &Snapshots,
     started: watch::Receiver<bool>,
+    room: usize,
 ) -> Attended {
     let (sender, changes) = mpsc::channel(CHANGES);
     let (attached, attends) = watch::channel(0);
@@ -68,6 +69,7 @@ pub(super) fn attend(
             stop: controls.stop.clone(),
             started,
             attached,
+            room,
         };
         let serving = control.serve(view, snapshots.clone());
         serves.spawn(async move {

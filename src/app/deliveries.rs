@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     app::Controls,
-    config::{Config, Webhook, WebhookSink},
+    config::{Config, MemoryPlan, Webhook, WebhookSink},
     sink::{
         blocking::Blocking,
         webhook::{self, Deliveries},
@@ -22,7 +22,7 @@ const FRESH: usize = 256;
 /// Opens both ends of the store. The dispatcher does not run yet.
 pub(super) fn open(
     settings: &WebhookSink,
-    config: &Config,
+    (config, plan): (&Config, &MemoryPlan),
     controls: &Controls,
     webhooks: &watch::Receiver<Vec<Arc<Webhook>>>,
 ) -> anyhow::Result<(Blocking<Deliveries>, Dispatcher)> {
@@ -37,6 +37,7 @@ pub(super) fn open(
         fresh,
         retention: settings.retention,
         drain: config.pipeline.drain,
+        room: plan.webhooks,
         metrics: Arc::clone(&controls.metrics),
         post: Arc::new(move |webhook, letter, at| {
             let poster = Arc::clone(&poster);

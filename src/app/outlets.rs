@@ -8,14 +8,14 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     app::{Controls, deliveries, letter_key::own_letter_signer, watched::Watched},
     config::{
-        self, Config, DEAD_FILE, DeadLetter, FileSink, Fsync, NatsSink, OnFailure, Part, Record, Retry, SinkKind,
-        SourceKind, Stream, Template, Upkeep, Webhook,
+        self, Config, DEAD_FILE, DeadLetter, FileSink, Fsync, MemoryPlan, NatsSink, OnFailure, Part, Record, Retry,
+        SinkKind, SourceKind, Stream, Template, Upkeep, Webhook,
     },
     signature::LetterSigner,
     sink::{
         self, Sink,
         dead_letter::LastResort,
-        outlet::{Beyond, End, Outlet, Policy, Queue},
+        outlet::{Beyond, Capacity, End, Outlet, Policy, Queue},
     },
     webhook::dispatch::Dispatcher,
 };
@@ -27,6 +27,7 @@ const DEAD_LETTER_QUEUE: usize = 64;
 
 pub(super) struct Outlets<'a> {
     config: &'a Config,
+    plan: &'a MemoryPlan,
     controls: &'a Controls,
     webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
     tasks: JoinSet<anyhow::Result<End>>,
@@ -37,10 +38,11 @@ pub(super) struct Outlets<'a> {
 impl<'a> Outlets<'a> {
     pub(super) fn new(
         config: &'a Config,
+        plan: &'a MemoryPlan,
         controls: &'a Controls,
         webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
     ) -> Self {
-        Self { config, controls, webhooks, tasks: JoinSet::new(), dead_letters: None, dispatcher: None }
+        Self { config, plan, controls, webhooks, tasks: JoinSet::new(), dead_letters: None, dispatcher: None }
     }
 
     /// Opened first: every other outlet sends its refused outputs there.
@@ -118,7 +120,7 @@ impl<'a> Outlets<'a> {
                 self.start(settings, capacity, sink)
             }
             SinkKind::Webhook(webhook) => {
-                let opened = deliveries::open(webhook, self.config, self.controls, &self.webhooks);
+                let opened = deliveries::open(webhook, (self.config, self.plan), self.controls, &self.webhooks);
                 let (sink, dispatcher) = opened.with_context(at)?;
                 self.dispatcher = Some(dispatcher);
                 self.start(settings, capacity, sink)
@@ -144,6 +146,7 @@ impl<'a> Outlets<'a> {
         };
         let policy = Policy { on_failure: settings.on_failure, retry: settings.retry, refused };
         let metrics = self.controls.metrics.sink(&settings.name);
+        let capacity = Capacity { outputs: capacity.min(self.plan.outputs()), bytes: self.plan.sink };
         let (queue, outlet) = Outlet::new(sink, &settings.name, capacity, policy, metrics);
         self.tasks.spawn(outlet.run(self.controls.stop.clone()));
         queue

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     app::{Controls, patience::Patience},
-    config::{Answer, Config, Role, SourceKind},
+    config::{Answer, Config, MemoryPlan, Role, SourceKind},
     nats::{self, Life},
     pipeline::Pipeline,
     source::{
@@ -33,7 +33,7 @@ const OUTSTANDING: usize = 16;
 pub(super) async fn start(
     config: &Config,
     controls: &Controls,
-    pipeline: &Pipeline,
+    (pipeline, plan): (&Pipeline, &MemoryPlan),
     patience: &mut Patience,
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let mut sources = JoinSet::new();
@@ -72,6 +72,7 @@ pub(super) async fn start(
                 };
                 let surroundings = Surroundings {
                     pipeline: config.pipeline,
+                    bodies: plan.bodies,
                     metrics: controls.metrics.requests(&source.name),
                     stream,
                     reserved: config.dead_letter.reserved(),

@@ -2,10 +2,83 @@
 
 use std::time::Duration;
 
-use super::{LimitOverrides, Limits, Retry, table::Table};
+use super::{
+    Retry,
+    table::{At, Table},
+};
+
+/// What a guest may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// CPU time of one `matches`.
+    pub match_cpu: Duration,
+    /// CPU time of one `process`.
+    pub process_cpu: Duration,
+    /// Wall time of one `process`, calls to the host included.
+    pub process_wall: Duration,
+    /// Wall time of instantiation, `describe`, the constructor, `normalize-params`.
+    pub load: Duration,
+    /// Memory of one instance, in bytes.
+    pub memory: usize,
+    /// Bytes of one emission.
+    pub output: usize,
+    /// Emissions of one event.
+    pub emissions: usize,
+    /// Calls to the host for one event.
+    pub host_calls: u32,
+    /// Log lines for one event.
+    pub log_lines: u32,
+    /// Bytes of a component.
+    pub component: usize,
+    /// Bytes that compiling it may take,
+    pub compile_memory: usize,
+    /// and the time that it may compute.
+    pub compile_cpu: Duration,
+    /// Bytes that all filters together may keep in `state`.
+    pub state: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            match_cpu: Duration::from_millis(10),
+            process_cpu: Duration::from_millis(100),
+            process_wall: Duration::from_secs(5),
+            load: Duration::from_secs(5),
+            memory: 64 << 20,
+            output: 1 << 20,
+            emissions: 1_000,
+            host_calls: 16,
+            log_lines: 64,
+            component: 64 << 20,
+            compile_memory: 512 << 20,
+            compile_cpu: Duration::from_mins(1),
+            state: 256 << 20,
+        }
+    }
+}
+
+/// The limits that a key may set for its own calls; the rest belong to the component.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitOverrides {
+    pub match_cpu: Option<Duration>,
+    pub process_cpu: Option<Duration>,
+    pub process_wall: Option<Duration>,
+    pub output: Option<usize>,
+    pub emissions: Option<usize>,
+    pub host_calls: Option<u32>,
+    pub log_lines: Option<u32>,
+}
+
+/// `[limits]`: the memory of the whole router, if it is given, and the limits of components of which nothing else is said.
+pub(super) fn router(table: &mut Table<'_>) -> (Option<At<u64>>, Limits) {
+    let memory = table.size("memory").map(|value| At { value, place: table.place_of("memory") });
+    (memory, limits(table, Limits::default(), "instance_memory"))
+}
 
 /// Limits of a component, `base` where nothing else is said. Only calls and log lines may be forbidden with a zero.
-pub(super) fn limits(table: &mut Table<'_>, base: Limits) -> Limits {
+/// `memory` names the field for that of an instance.
+pub(super) fn limits(table: &mut Table<'_>, base: Limits, memory: &'static str) -> Limits {
     let LimitOverrides { match_cpu, process_cpu, process_wall, output, emissions, host_calls, log_lines } =
         overrides(table);
     Limits {
@@ -17,7 +90,7 @@ pub(super) fn limits(table: &mut Table<'_>, base: Limits) -> Limits {
         host_calls: host_calls.unwrap_or(base.host_calls),
         log_lines: log_lines.unwrap_or(base.log_lines),
         load: table.duration("load").unwrap_or(base.load),
-        memory: table.memory_size("memory").unwrap_or(base.memory),
+        memory: table.memory_size(memory).unwrap_or(base.memory),
         component: table.memory_size("component").unwrap_or(base.component),
         compile_memory: table.memory_size("compile_memory").unwrap_or(base.compile_memory),
         compile_cpu: table.duration("compile_cpu").unwrap_or(base.compile_cpu),

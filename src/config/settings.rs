@@ -10,12 +10,12 @@ use std::{
 };
 
 use super::{
-    Admin, Answer, Config, Dedup, DedupBy, FilterSettings, Grant, Identity, Instances, Limits, OnQuarantine, Pipeline,
-    Registry, Role, SinkKind, SourceKind, Stream,
+    Admin, Answer, Config, Dedup, DedupBy, FilterSettings, Grant, Identity, Instances, Limits, MemoryPlan,
+    OnQuarantine, Pipeline, Registry, Role, SinkKind, SourceKind, Stream, TooLittle,
     api::{NO_API, api},
     folder::Plugins,
     http,
-    limits::limits,
+    limits::{self, limits},
     loops,
     nats::nats,
     preset::preset,
@@ -96,7 +96,7 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
     let (dead_letter, letter_secrets) = letters.unwrap_or_default();
     let dead_letter = dead_letter.unwrap_or_else(|| default_dead_letter(dir, has_server));
 
-    let limits = table.table("limits", |table| limits(table, Limits::default())).unwrap_or_default();
+    let (memory, limits) = table.table("limits", limits::router).unwrap_or_default();
     let mut names = Unique::default();
     let has_api = table.has("api");
     let filters = table.tables("filter", |table| filter(table, &mut names, limits, plugins.as_ref(), has_api));
@@ -142,6 +142,7 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
         filters: filters.into_iter().flatten().collect(),
         dedup: table.table("dedup", dedup).unwrap_or_else(|| Some(default_dedup())),
         pipeline: pipeline(table),
+        memory: memory.as_ref().map(|memory| memory.value),
         limits,
         dead_letter,
         letter_secrets,
@@ -152,6 +153,9 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
         role: Role::default(),
         warnings: Vec::new(),
     };
+    if let (Some(memory), Err(too_little)) = (memory, MemoryPlan::new(&config)) {
+        table.error(memory.place, too_little.to_string(), Some(TooLittle::HINT.into()));
+    }
     Settings { config, sinks: taken.names.into_values().collect(), plugins, schemas, identity }
 }
 
@@ -182,7 +186,7 @@ fn filter(
         table.choice("on_quarantine", &[("pause", OnQuarantine::Pause), ("dead_letter", OnQuarantine::DeadLetter)]);
     let instances = table.choice("instances", &[("key", Instances::Key), ("filter", Instances::Filter)]);
     let digest = table.parsed("digest", digest);
-    let limits = table.table("limits", |table| limits(table, base)).unwrap_or(base);
+    let limits = table.table("limits", |table| limits(table, base, "memory")).unwrap_or(base);
     let (on_quarantine, instances) = (on_quarantine.unwrap_or_default(), instances.unwrap_or_default());
     Some(FilterSettings { name: name?, grants, on_quarantine, instances, digest, limits })
 }

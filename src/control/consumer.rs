@@ -7,13 +7,13 @@ use tokio::{sync::watch, time::interval};
 use super::{
     link::{Reader, Writer},
     protocol::{Answer, EVENT_END, Farewell, Hello, HelloAck, Rejected, Request, SourceState, VERSION},
-    ring::{Ring, Waiting, ring},
+    ring::{MOST, Ring, Waiting, ring},
     server::{Consumer, Shared},
 };
 use crate::{
     config::{OnFailure, ParamProblem, Retry},
     registry::{Attach, AttachError, Change, Serving, Standing},
-    sink::outlet::{Beyond, Outlet, Policy},
+    sink::outlet::{Beyond, Capacity, Outlet, Policy},
 };
 
 /// Outputs on their way to the ring.
@@ -57,7 +57,8 @@ pub(super) async fn serve(
     let retry = Retry { min: Duration::ZERO, max: Duration::ZERO, patience: Duration::ZERO };
     // The ring takes everything.
     let policy = Policy { on_failure: OnFailure::Skip, retry, refused: Beyond::Nowhere };
-    let (queue, outlet) = Outlet::new(inlet, &name, QUEUE, policy, Arc::default());
+    let capacity = Capacity { outputs: QUEUE, bytes: MOST.min(shared.view.room) };
+    let (queue, outlet) = Outlet::new(inlet, &name, capacity, policy, Arc::default());
     tokio::spawn(outlet.run(shared.view.stop.clone()));
     let (standing, mut stands) = watch::channel(Standing::Waiting);
     let Hello { key, params, pid, .. } = hello;

@@ -10,12 +10,13 @@ use crate::sink::line;
 
 /// Bytes from which on a payload is shared by those who want it, as it came and as a line.
 pub(super) const SHARED: usize = 16 << 10;
-/// Bytes of lines that are kept for whoever comes next.
-const KEPT: usize = 16 << 20;
-
 /// Lines that were made of late, the last one at the end.
-#[derive(Debug, Default)]
-pub(super) struct Lines(Mutex<VecDeque<Made>>);
+#[derive(Debug)]
+pub(super) struct Lines {
+    made: Mutex<VecDeque<Made>>,
+    /// Bytes of lines that are kept for whoever comes next.
+    most: usize,
+}
 
 #[derive(Debug)]
 struct Made {
@@ -25,6 +26,10 @@ struct Made {
 }
 
 impl Lines {
+    pub(super) fn new(most: usize) -> Self {
+        Self { made: Mutex::default(), most }
+    }
+
     /// The payload on one line, without its end.
     ///
     /// # Errors
@@ -34,7 +39,7 @@ impl Lines {
             return Ok(on_one_line(payload));
         }
         // Held while one is made: of those who want the same, one makes it.
-        let mut made = self.0.lock().await;
+        let mut made = self.made.lock().await;
         let is_same = |made: &&Made| made.payload.as_ptr() == payload.as_ptr() && made.payload.len() == payload.len();
         if let Some(found) = made.iter().find(is_same) {
             return Ok(found.line.clone());
@@ -43,7 +48,7 @@ impl Lines {
         let line = spawn_blocking(move || on_one_line(given)).await?;
         made.push_back(Made { payload, line: line.clone() });
         let mut kept: usize = made.iter().map(|made| made.line.len()).sum();
-        while kept > KEPT
+        while kept > self.most
             && let Some(oldest) = made.pop_front()
         {
             kept -= oldest.line.len();
@@ -66,13 +71,15 @@ fn on_one_line(payload: Bytes) -> Bytes {
 mod tests {
     use super::*;
 
+    const KEPT: usize = 16 << 20;
+
     fn large(begin: &str) -> Bytes {
         format!("{begin}\"{}\"", "x".repeat(SHARED)).into()
     }
 
     #[tokio::test]
     async fn a_large_payload_is_one_line_that_all_share() {
-        let lines = Lines::default();
+        let lines = Lines::new(KEPT);
         let (plain, spread) = (large(""), large("\n"));
         // What is a line already is not copied, and what has to be made is made once.
         assert_eq!(lines.of(plain.clone()).await.unwrap().as_ptr(), plain.as_ptr());
@@ -88,21 +95,21 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_kept_is_bounded() {
-        let lines = Lines::default();
+        let lines = Lines::new(KEPT);
         for _ in 0..40 {
             lines.of(Bytes::from(vec![b'\xff'; 1 << 20])).await.unwrap();
         }
-        let kept = lines.0.lock().await;
+        let kept = lines.made.lock().await;
         assert!(kept.iter().map(|made| made.line.len()).sum::<usize>() <= KEPT && !kept.is_empty());
         drop(kept);
         lines.of(Bytes::from(vec![b'\xff'; KEPT])).await.unwrap();
-        assert!(lines.0.lock().await.is_empty(), "it is larger than all that is kept");
+        assert!(lines.made.lock().await.is_empty(), "it is larger than all that is kept");
     }
 
     #[tokio::test]
     async fn small_payloads_are_lines_as_well() {
         for (payload, expected) in [("{\n\"a\": 1}", "{\"a\":1}"), ("plain", "\"plain\""), ("7", "7"), ("", "\"\"")] {
-            assert_eq!(Lines::default().of(payload.into()).await.unwrap(), expected);
+            assert_eq!(Lines::new(KEPT).of(payload.into()).await.unwrap(), expected);
         }
     }
 }

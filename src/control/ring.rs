@@ -21,14 +21,28 @@ use super::{
 use crate::sink::{Confirmation, Output, Refusal, Sink, Slot};
 
 /// Bytes that may wait in one ring.
-const MOST: usize = 8 << 20;
-/// Bytes that may wait in all of them: where there are many, each has its part.
-const ALL: usize = 128 << 20;
+pub(super) const MOST: usize = 8 << 20;
 /// What an output counts for beside its bytes.
 const LEAST: usize = 256;
 
-/// How many rings there are.
-pub(super) type Rings = Arc<AtomicUsize>;
+/// How many rings there are, and what may wait in them.
+#[derive(Debug)]
+pub(super) struct Rings {
+    count: AtomicUsize,
+    /// Bytes in all of them: where there are many, each has its part.
+    bytes: usize,
+}
+
+impl Rings {
+    pub(super) fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self { count: AtomicUsize::new(0), bytes })
+    }
+
+    /// Bytes that may wait in one of them now.
+    fn share(&self) -> usize {
+        MOST.min(self.bytes / self.count.load(Ordering::Relaxed).max(1))
+    }
+}
 
 /// The end that the route writes to. Outputs that are left when it is gone can still be read.
 pub(super) struct Inlet {
@@ -40,7 +54,7 @@ pub(super) struct Ring {
     state: Mutex<State>,
     changed: Notify,
     capacity: usize,
-    rings: Rings,
+    rings: Arc<Rings>,
 }
 
 #[derive(Default)]
@@ -67,8 +81,8 @@ impl Waiting {
     }
 }
 
-pub(super) fn ring(capacity: usize, rings: &Rings) -> (Inlet, Arc<Ring>) {
-    rings.fetch_add(1, Ordering::Relaxed);
+pub(super) fn ring(capacity: usize, rings: &Arc<Rings>) -> (Inlet, Arc<Ring>) {
+    rings.count.fetch_add(1, Ordering::Relaxed);
     let (state, changed, rings) = (Mutex::default(), Notify::new(), Arc::clone(rings));
     let ring = Arc::new(Ring { state, changed, capacity: capacity.max(1), rings });
     (Inlet { ring: Arc::clone(&ring), last: None }, ring)
@@ -99,7 +113,7 @@ impl Ring {
 
     /// Whatever its size, the last one waits.
     fn push(&self, mut begin: Vec<u8>, payload: Bytes) {
-        let most = MOST.min(ALL / self.rings.load(Ordering::Relaxed).max(1));
+        let most = self.rings.share();
         let mut state = self.lock();
         state.received += 1;
         number(&mut begin, state.received);
@@ -121,7 +135,7 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        self.rings.fetch_sub(1, Ordering::Relaxed);
+        self.rings.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -173,6 +187,8 @@ mod tests {
 
     use super::*;
 
+    const ALL: usize = 128 << 20;
+
     fn take(ring: &Ring) -> Option<Waiting> {
         ring.next().now_or_never().flatten()
     }
@@ -190,7 +206,7 @@ mod tests {
             steps in prop::collection::vec(prop::option::weighted(0.7, 0_usize..5 << 20), 1..60),
             others in 0_usize..40,
         ) {
-            let rings = Rings::default();
+            let rings = Rings::new(ALL);
             let _others: Vec<_> = (0..others).map(|_| ring(1, &rings)).collect();
             let (_inlet, ring) = ring(8, &rings);
             let most = MOST.min(ALL / (others + 1));
@@ -216,14 +232,14 @@ mod tests {
 
     #[test]
     fn a_ring_that_is_gone_leaves_its_part_to_the_others() {
-        let rings = Rings::default();
+        let rings = Rings::new(ALL);
         let (inlet, kept) = ring(1, &rings);
         let other = ring(1, &rings);
-        assert_eq!(rings.load(Ordering::Relaxed), 2);
+        assert_eq!(rings.count.load(Ordering::Relaxed), 2);
         drop(other);
         drop(inlet);
-        assert_eq!(rings.load(Ordering::Relaxed), 1);
+        assert_eq!(rings.count.load(Ordering::Relaxed), 1);
         drop(kept);
-        assert_eq!(rings.load(Ordering::Relaxed), 0);
+        assert_eq!(rings.count.load(Ordering::Relaxed), 0);
     }
 }

@@ -47,6 +47,8 @@ const HELLO: Duration = Duration::from_secs(5);
 const SAMPLE: Duration = Duration::from_secs(2);
 /// How long consumers may take to read what is left when the router ends.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The part of the consumers' room that is for lines which several of them want.
+const LINES: usize = 9;
 /// Connections at a time. Further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 4096;
 
@@ -68,6 +70,8 @@ pub struct View {
     pub started: watch::Receiver<bool>,
     /// How many consumers are attached.
     pub attached: watch::Sender<usize>,
+    /// Bytes that may wait for all consumers together.
+    pub room: usize,
 }
 
 /// What all connections share.
@@ -79,7 +83,7 @@ pub(super) struct Shared {
     place: Place,
     consumers: Mutex<BTreeMap<u64, Consumer>>,
     numbers: AtomicU64,
-    pub(super) rings: Rings,
+    pub(super) rings: Arc<Rings>,
     pub(super) lines: Lines,
 }
 
@@ -124,7 +128,9 @@ impl Control {
         let snapshots = Arc::new(snapshots);
         let changes = view.changes.clone();
         let (began, place) = (Instant::now(), self.place.clone());
-        let (consumers, numbers, rings, lines) = Default::default();
+        let (consumers, numbers) = Default::default();
+        let kept = view.room / LINES;
+        let (rings, lines) = (Rings::new(view.room - kept), Lines::new(kept));
         let weak = Arc::downgrade(&snapshots);
         let shared = Arc::new(Shared { view, snapshots: weak, began, place, consumers, numbers, rings, lines });
         let mut connections = JoinSet::new();

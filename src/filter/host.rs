@@ -12,19 +12,20 @@ use wasmtime::{
 
 use super::{
     Fault, Filter, LoadError, Manifest,
+    account::Account,
     cache::Folder,
     compiler::{self, Bounds, Compiler, Reservations},
     condition::Pointers,
     error::{Violation, report},
     inspect::{Imports, Inspected, inspect},
-    instance::{Blueprint, Failed, at_once},
+    instance::{Blueprint, Failed, NO_MEMORY, at_once},
     loaded::{Identity, Parts},
     sandbox::{Kind, Sandbox, TICK},
     state, v0_1,
 };
 use crate::{
     api::Client,
-    config::{FilterSettings, Grant},
+    config::{Components, FilterSettings, Grant},
     metrics::Metrics,
 };
 
@@ -49,23 +50,37 @@ struct Shared {
     /// Compiling takes a core, and for an interpreter seconds: one at a time leaves the others to the events.
     compiling: Semaphore,
     state: Arc<state::Store>,
+    account: Arc<Account>,
     api: Option<Client>,
     pointers: Arc<Pointers>,
     metrics: Arc<Metrics>,
 }
 
 impl Host {
-    /// Keeps compiled code in the folder `cache`, which is made when absent, for this user alone. Without one every
+    /// A host whose components have as much memory as each of them is allowed. For the rest as [`Self::within`].
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn new(cache: Option<PathBuf>, api: Option<Client>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        Self::within(Components::UNLIMITED, cache, api, metrics)
+    }
+
+    /// A host whose components have no more than this memory together. Keeps compiled code in the folder `cache`, which is made when absent, for this user alone. Without one every
     /// start compiles anew. Without an `api` filters that call it are denied.
     ///
     /// # Errors
     /// When the folder can't be used or the machine refuses what the engine needs.
-    pub fn new(cache: Option<PathBuf>, api: Option<Client>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        Self::with_room(MAX_INSTANCES, cache, api, metrics)
+    pub fn within(
+        memory: Components,
+        cache: Option<PathBuf>,
+        api: Option<Client>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        Self::with_room((MAX_INSTANCES, memory), cache, api, metrics)
     }
 
     pub(super) fn with_room(
-        instances: u32,
+        (instances, memory): (u32, Components),
         cache: Option<PathBuf>,
         api: Option<Client>,
         metrics: Arc<Metrics>,
@@ -98,6 +113,7 @@ impl Host {
             compiler: folder.map(|folder| Compiler::new(folder, &engine, reservations)),
             compiling: Semaphore::new(1),
             state: Arc::default(),
+            account: Account::new(memory),
             api,
             pointers: Arc::default(),
             metrics,
@@ -167,6 +183,9 @@ impl Shared {
         settings: &FilterSettings,
     ) -> Result<Filter, LoadError> {
         let component = Component::new(&self.engine, component).map_err(|error| LoadError::Compile(report(error)))?;
+        let range = component.image_range();
+        let code = self.account.hold((range.end as usize).saturating_sub(range.start as usize));
+        let code = Arc::new(code.ok_or_else(|| LoadError::Host(anyhow::anyhow!(NO_MEMORY)))?);
         let log_rate = Arc::default();
         let blueprint = |kind, linker: &Linker<Sandbox>| -> wasmtime::Result<Blueprint> {
             Ok(Blueprint {
@@ -177,6 +196,7 @@ impl Shared {
                 has_wasi: imports.wasi,
                 limits: settings.limits,
                 log_rate: Arc::clone(&log_rate),
+                account: Arc::clone(&self.account),
             })
         };
         let link_error = |error: wasmtime::Error| LoadError::Link(report(error));
@@ -192,7 +212,20 @@ impl Shared {
         let (metrics, pointers) = (self.metrics.filter(&identity.name), Arc::clone(&self.pointers));
         let instances = settings.instances;
         Ok(Filter::new(
-            Parts { identity, memory, imports, matching, processing, hooks, instances, metrics, state, api, pointers },
+            Parts {
+                identity,
+                memory,
+                code,
+                imports,
+                matching,
+                processing,
+                hooks,
+                instances,
+                metrics,
+                state,
+                api,
+                pointers,
+            },
             manifest,
         ))
     }

@@ -14,12 +14,13 @@ use wasmtime::{Engine, Store, UpdateDeadline, component::ResourceAny};
 
 use super::{
     Failure, Fields, Manifest, Params, Verdict,
+    account::Account,
     batch::Columns,
     condition::Written,
-    error::{self, Violation},
+    error::{self, Reason, Violation},
     granted::Granted,
     journal::{Journal, Rate},
-    sandbox::{Kind, Sandbox},
+    sandbox::{Kind, Memory, Sandbox},
     subscription::Subscription,
     v0_1::{Guest, Linked},
 };
@@ -48,6 +49,7 @@ pub(super) struct Blueprint {
     pub(super) has_wasi: bool,
     pub(super) limits: Limits,
     pub(super) log_rate: Arc<Rate>,
+    pub(super) account: Arc<Account>,
 }
 
 pub(super) struct Instance {
@@ -55,6 +57,8 @@ pub(super) struct Instance {
     guest: Guest,
     has_wasi: bool,
     limits: Limits,
+    /// Bytes that one event may let out, and one of its outputs.
+    most: (usize, usize),
     subscriptions: Objects,
     /// For `filter-batch`.
     batches: Objects,
@@ -95,15 +99,15 @@ pub(super) struct Failed {
     pub(super) error: wasmtime::Error,
     /// Whether the guest was denied memory.
     pub(super) memory_refused: bool,
-    /// Whether the host, not the guest, is at fault.
-    pub(super) by_host: bool,
+    /// What the host lacked, where it, not the guest, is at fault.
+    pub(super) by_host: Option<&'static str>,
     /// The whole of the time that the call was given, if it used it up.
     pub(super) wasted: Duration,
 }
 
 impl From<Violation> for Failed {
     fn from(violation: Violation) -> Self {
-        Self { error: violation.into(), memory_refused: false, by_host: false, wasted: Duration::ZERO }
+        Self { error: violation.into(), memory_refused: false, by_host: None, wasted: Duration::ZERO }
     }
 }
 
@@ -111,7 +115,7 @@ impl Blueprint {
     /// The data of one instance, with the load limit's budgets open.
     pub(super) fn store(&self) -> Store<Sandbox> {
         let journal = Journal::new(Arc::clone(&self.filter), Arc::clone(&self.log_rate));
-        let sandbox = Sandbox::new(journal, self.kind, self.limits.memory);
+        let sandbox = Sandbox::new(journal, self.kind, Memory::new(self.limits.memory, Arc::clone(&self.account)));
         let mut store = Store::new(&self.engine, sandbox);
         store.limiter(|sandbox| &mut sandbox.memory);
         store.set_max_component_handles(MAX_HANDLES);
@@ -150,23 +154,31 @@ impl Blueprint {
                 guest,
                 has_wasi: self.has_wasi,
                 limits: self.limits,
+                most: self.account.most(),
                 subscriptions: Objects::default(),
                 batches: Objects::default(),
                 calls: 0,
             }),
             Err(error) => {
-                let memory_refused = store.data().memory.refused;
-                let by_host = !memory_refused && !error::is_from_guest(&error);
-                Err(Failed { by_host, ..failed(&store, error) })
+                let failed = failed(&store, error);
+                let is_hosts = !failed.memory_refused && !error::is_from_guest(&failed.error);
+                Err(Failed { by_host: failed.by_host.or(is_hosts.then_some(NO_INSTANCE)), ..failed })
             }
         }
     }
 }
 
+/// What the host lacked: an instance,
+const NO_INSTANCE: &str = "no room for another instance of a filter";
+/// or memory for it.
+pub(super) const NO_MEMORY: &str =
+    "the components have used up their part of `[limits] memory`: raise it if that goes on";
+
 /// Why a call failed on an instance that had room.
 pub(super) fn failed(store: &Store<Sandbox>, error: wasmtime::Error) -> Failed {
-    let by_host = error::has_no_room(&error);
     let Sandbox { memory, cpu, .. } = store.data();
+    let is_starved = memory.starved && error::reason(&error, memory.refused) == Reason::Memory;
+    let by_host = error::has_no_room(&error).then_some(NO_INSTANCE).or(is_starved.then_some(NO_MEMORY));
     let wasted = error::time_used_up(&error, *cpu);
     Failed { memory_refused: memory.refused, error, by_host, wasted }
 }
@@ -180,6 +192,11 @@ impl Instance {
     /// Whether the instance should be replaced before its next call.
     pub(super) fn is_worn(&self) -> bool {
         self.calls >= MAX_CALLS || self.store.data().memory.is_worn()
+    }
+
+    /// Whether the last call was denied memory that its own limit allows.
+    pub(super) fn was_starved(&self) -> bool {
+        self.store.data().memory.starved
     }
 
     /// Bytes of all its memories and tables.
@@ -281,10 +298,10 @@ impl Instance {
             let resource = self.resource(subscription).await?;
             let limits = &subscription.limits;
             let most = limits.output.saturating_mul(limits.emissions).min(self.limits.memory);
-            self.store.set_hostcall_fuel(most.max(MAX_HANDED_OVER));
+            self.store.set_hostcall_fuel(most.max(MAX_HANDED_OVER).min(self.most.0));
             self.store.data_mut().begin(limits.process_cpu, limits.host_calls, limits.log_lines);
             self.store.set_epoch_deadline(1);
-            let allowed = (limits.output, limits.emissions);
+            let allowed = (limits.output.min(self.most.1), limits.emissions);
             self.guest.process(&mut self.store, resource, (event, attempt), reads, allowed).await
         })
         .await;

@@ -7,13 +7,14 @@ use std::{
 
 use super::{
     Broken, CallError, Fault, Fields, Manifest, Params, ProcessError, Verdict,
+    account::Charge,
     condition::{Conditions, Pointers},
     error,
     granted::{Caller, Granted},
     health::Health,
     idle::Idle,
     inspect::Imports,
-    instance::{Blueprint, Failed, Instance, at_once},
+    instance::{Blueprint, Failed, Instance, NO_MEMORY, at_once},
     state,
     subscription::{CallLimits, Subscription},
     v0_1::LinkedHooks,
@@ -46,7 +47,9 @@ struct Loaded {
     /// `None` without the export.
     hooks: Option<LinkedHooks>,
     /// Process instances that nobody uses.
-    idle: Mutex<Idle>,
+    idle: Arc<Mutex<Idle>>,
+    /// Its machine code.
+    _code: Arc<Charge>,
     health: Health,
     metrics: Arc<FilterMetrics>,
     /// What all filters keep, and how many bytes of it there may be. `None` without the grant.
@@ -68,8 +71,8 @@ impl Identity {
     /// Tells the guest's faults from the host's.
     pub(super) fn blame(&self, call: &'static str, failed: Failed) -> Fault {
         let Failed { error, memory_refused, by_host, .. } = failed;
-        if by_host {
-            return Fault::Host(error::report(error).context("no room for another instance of a filter"));
+        if let Some(lack) = by_host {
+            return Fault::Host(error::report(error).context(lack));
         }
         Fault::Broke(Broken {
             filter: Arc::clone(&self.name),
@@ -85,6 +88,7 @@ impl Identity {
 pub(super) struct Parts {
     pub(super) identity: Identity,
     pub(super) memory: usize,
+    pub(super) code: Arc<Charge>,
     pub(super) imports: Imports,
     pub(super) matching: Blueprint,
     pub(super) processing: Blueprint,
@@ -98,9 +102,10 @@ pub(super) struct Parts {
 
 impl Filter {
     pub(super) fn new(parts: Parts, manifest: Manifest) -> Self {
-        let Parts { identity, memory, imports, matching, processing, hooks, instances, metrics, state, api, pointers } =
-            parts;
-        let (idle, health) = (Mutex::new(Idle::new(instances)), Default::default());
+        let Parts { identity, memory, code, imports, matching, processing, hooks, .. } = parts;
+        let Parts { instances, metrics, state, api, pointers, .. } = parts;
+        let (idle, health) = (Arc::new(Mutex::new(Idle::new(instances))), Default::default());
+        processing.account.watch(&idle);
         Self(Arc::new(Loaded {
             identity,
             manifest,
@@ -110,6 +115,7 @@ impl Filter {
             processing,
             hooks,
             idle,
+            _code: code,
             health,
             metrics,
             state,
@@ -183,11 +189,24 @@ impl Filter {
 
     /// The same component, handed other parts of events than its manifest asks for: to see what they cost.
     pub fn reading(&self, match_reads: Fields, process_reads: Fields) -> Self {
-        let Loaded { identity, manifest, memory, imports, matching, processing, metrics, state, api, pointers, .. } =
-            &*self.0;
+        let Loaded {
+            identity,
+            manifest,
+            memory,
+            imports,
+            matching,
+            processing,
+            metrics,
+            state,
+            api,
+            pointers,
+            _code,
+            ..
+        } = &*self.0;
         let parts = Parts {
             identity: identity.clone(),
             memory: *memory,
+            code: Arc::clone(_code),
             imports: *imports,
             instances: Instances::default(),
             matching: matching.clone(),
@@ -228,9 +247,14 @@ impl Filter {
         let answer = instance.process(subscription, (event, attempt), manifest.process_reads).await;
         metrics.process_time.end(began);
         match answer {
+            // Guests that can cope with it say so in their own words.
+            Ok(Err(failure)) if instance.was_starved() => {
+                Err(ProcessError::Host(anyhow::Error::new(failure).context(NO_MEMORY)))
+            }
             Ok(answer) => {
                 self.0.put_back(key, instance);
-                Ok(answer?)
+                let held = self.0.processing.account.hold_outputs(answer?);
+                held.ok_or_else(|| ProcessError::Host(anyhow::anyhow!(NO_MEMORY)))
             }
             Err(error) => Err(self.0.broke("process", instance.failed(error)).into()),
         }
@@ -330,7 +354,7 @@ impl Loaded {
         }
         match self.processing.instantiate().await {
             // Those of other keys only save time.
-            Err(failed) if failed.by_host && self.idle().clear() => self.processing.instantiate().await,
+            Err(failed) if failed.by_host.is_some() && self.idle().clear() => self.processing.instantiate().await,
             instance => instance,
         }
     }
@@ -369,7 +393,7 @@ impl Loaded {
 mod tests {
     use super::*;
     use crate::{
-        config::{FilterSettings, Grant, Limits},
+        config::{Components, FilterSettings, Grant, Limits},
         event::{Headers, Origin},
         filter::Host,
     };
@@ -377,7 +401,7 @@ mod tests {
     const MISBEHAVE: &[u8] = include_bytes!("../../tests/guests/misbehave.wasm");
 
     async fn filter(instances: u32, limits: Limits) -> Filter {
-        let host = Host::with_room(instances, None, None, Arc::default()).unwrap();
+        let host = Host::with_room((instances, Components::UNLIMITED), None, None, Arc::default()).unwrap();
         let name = "misbehave".to_owned();
         let settings = FilterSettings { grants: vec![Grant::State], limits, ..FilterSettings::new(name) };
         host.load("misbehave", MISBEHAVE.to_vec(), &settings).await.unwrap()

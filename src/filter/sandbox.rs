@@ -7,6 +7,7 @@ use wasmtime::{ResourceLimiter, component::ResourceTable};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::{
+    account::Account,
     error::Violation,
     granted::Granted,
     journal::{Journal, Printed},
@@ -49,7 +50,7 @@ impl Sandbox {
         }
     }
 
-    pub(super) fn new(journal: Journal, kind: Kind, memory_limit: usize) -> Self {
+    pub(super) fn new(journal: Journal, kind: Kind, memory: Memory) -> Self {
         let journal = Arc::new(journal);
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(Printed { journal: Arc::clone(&journal), stream: "stdout" })
@@ -65,7 +66,7 @@ impl Sandbox {
                 .insecure_random_seed(0);
         }
         Self {
-            memory: Memory { used: 0, limit: memory_limit, asked: 0, refused: false },
+            memory,
             cpu: Duration::ZERO,
             ticks: 0,
             journal,
@@ -83,7 +84,7 @@ impl Sandbox {
         (self.cpu, self.ticks) = (cpu, ticks(cpu));
         self.host_calls = 0;
         self.host_call_limit = host_calls;
-        self.memory.refused = false;
+        (self.memory.refused, self.memory.starved) = (false, false);
         self.journal.begin(log_lines);
     }
 
@@ -146,18 +147,28 @@ pub(super) struct Memory {
     limit: usize,
     /// What the growth under way asks for.
     asked: usize,
-    /// Whether the guest was denied memory during this call.
+    /// Whether the guest was denied memory during this call,
     pub(super) refused: bool,
+    /// and that was within its limit: all components together had no more.
+    pub(super) starved: bool,
+    account: Arc<Account>,
 }
 
 impl Memory {
-    /// Past three quarters of its memory an instance is replaced between calls: interpreters leak.
+    pub(super) fn new(limit: usize, account: Arc<Account>) -> Self {
+        Self { used: 0, limit, asked: 0, refused: false, starved: false, account }
+    }
+
+    /// Past three quarters of its memory an instance is replaced between calls: interpreters leak. So it is where all
+    /// components together are short of it.
     pub(super) fn is_worn(&self) -> bool {
-        self.used > self.limit / 4 * 3
+        self.used > self.limit / 4 * 3 || self.account.is_tight()
     }
 
     fn grow(&mut self, bytes: usize) -> bool {
-        let fits = self.used.saturating_add(bytes) <= self.limit;
+        let is_allowed = self.used.saturating_add(bytes) <= self.limit;
+        let fits = is_allowed && self.account.grow(bytes);
+        self.starved |= is_allowed && !fits;
         if fits {
             self.used += bytes;
             self.asked = bytes;
@@ -169,8 +180,16 @@ impl Memory {
     }
 
     fn growth_failed(&mut self) {
-        self.used -= std::mem::take(&mut self.asked);
+        let asked = std::mem::take(&mut self.asked);
+        self.used -= asked;
+        self.account.give_back(asked);
         self.refused = true;
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.account.give_back(self.used);
     }
 }
 
@@ -197,21 +216,39 @@ impl ResourceLimiter for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Components;
 
     #[test]
     fn memories_and_tables_share_one_limit() {
-        let mut memory = Memory { used: 0, limit: 1000, asked: 0, refused: false };
+        let mut memory = Memory::new(1000, Account::new(Components::UNLIMITED));
         assert!(memory.memory_growing(0, 600, None).unwrap());
         assert!(memory.table_growing(0, 25, None).unwrap());
         assert!(memory.is_worn());
         assert!(!memory.memory_growing(600, 801, None).unwrap());
-        assert!(memory.refused);
+        assert!(memory.refused && !memory.starved);
         assert!(memory.memory_growing(600, 800, None).unwrap());
     }
 
     #[test]
+    fn instances_share_what_all_components_have() {
+        let account = Account::new(Components { all: 1000, kept: 500, outputs: 0, output: 0 });
+        let instance = || Memory::new(1000, Arc::clone(&account));
+        let (mut one, mut other) = (instance(), instance());
+        assert!(one.memory_growing(0, 500, None).unwrap());
+        assert!(!one.is_worn());
+        assert!(other.memory_growing(0, 500, None).unwrap());
+        assert!(one.is_worn(), "what is idle is needed by those that work");
+        assert!(!other.memory_growing(500, 501, None).unwrap());
+        assert!(other.refused && other.starved);
+        drop(one);
+        assert!(other.memory_growing(500, 1000, None).unwrap());
+        other.memory_grow_failed(wasmtime::Error::msg("no")).unwrap();
+        assert!(instance().memory_growing(0, 500, None).unwrap(), "what failed is given back");
+    }
+
+    #[test]
     fn a_growth_that_failed_is_given_back_once() {
-        let mut memory = Memory { used: 0, limit: 1000, asked: 0, refused: false };
+        let mut memory = Memory::new(1000, Account::new(Components::UNLIMITED));
         memory.memory_growing(0, 900, None).unwrap();
         memory.memory_grow_failed(wasmtime::Error::msg("no")).unwrap();
         memory.memory_grow_failed(wasmtime::Error::msg("no")).unwrap();
@@ -221,7 +258,8 @@ mod tests {
 
     #[test]
     fn host_calls_are_refused_past_the_budget_and_end_the_call_at_twice_the_budget() {
-        let mut sandbox = Sandbox::new(Journal::new("f".into(), Arc::default()), Kind::Process, 0);
+        let memory = Memory::new(0, Account::new(Components::UNLIMITED));
+        let mut sandbox = Sandbox::new(Journal::new("f".into(), Arc::default()), Kind::Process, memory);
         sandbox.begin(Duration::from_millis(1), 2, 0);
         let allowed: Vec<Option<bool>> = (0..5).map(|_| sandbox.host_call().ok()).collect();
         assert_eq!(allowed, [Some(true), Some(true), Some(false), Some(false), None]);

@@ -31,10 +31,17 @@ mod window;
 pub use queue::{Place, Queue};
 use window::{Bounds, Window};
 
-/// Bytes of outputs that one sink may hold because their own destination refuses them.
-const REFUSED_BYTES: usize = 16 << 20;
 /// How long nothing is said of further outputs that are refused apart.
 const QUIET: Duration = Duration::from_secs(10);
+
+/// What one sink may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Outputs in the queue, under way, and, separately, those that their own destination refuses.
+    pub outputs: usize,
+    /// Bytes of outputs in all. What is an event's own payload counts in its source's budget.
+    pub bytes: usize,
+}
 
 /// What an outlet does when its sink refuses.
 #[derive(Debug)]
@@ -82,15 +89,15 @@ pub struct Outlet<S> {
 }
 
 impl<S: Sink> Outlet<S> {
-    /// `capacity` bounds the queue, the outputs under way and, separately, those that their own destination refuses.
-    pub fn new(sink: S, name: &str, capacity: usize, policy: Policy, metrics: Arc<SinkMetrics>) -> (Queue, Self) {
-        let (sender, outputs) = mpsc::channel(capacity);
+    pub fn new(sink: S, name: &str, capacity: Capacity, policy: Policy, metrics: Arc<SinkMetrics>) -> (Queue, Self) {
+        let Capacity { outputs: most, bytes } = capacity;
+        let (sender, outputs) = mpsc::channel(most);
         let (refuses, refusing) = watch::channel(false);
         let refusing = matches!(policy.refused, Beyond::LastResort(_)).then_some(refusing);
-        let queue = Queue::new(name, sender, Arc::clone(&metrics), refusing);
+        let queue = Queue::new(name, (sender, bytes), Arc::clone(&metrics), refusing);
         let name = Arc::clone(queue.name());
         let wait = policy.retry.min;
-        let window = Window::new(Bounds { open: capacity, refused: capacity, refused_bytes: REFUSED_BYTES });
+        let window = Window::new(Bounds { open: most, refused: most, refused_bytes: bytes / 2 });
         (queue, Self { sink, name, outputs, policy, metrics, window, pause: None, wait, refuses, quiet: None })
     }
 

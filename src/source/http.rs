@@ -7,7 +7,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use axum::{Router, extract::DefaultBodyLimit};
+use axum::Router;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
@@ -61,6 +61,8 @@ pub struct Http {
 /// What the source needs beside its settings.
 pub struct Surroundings {
     pub pipeline: config::Pipeline,
+    /// Bytes of bodies that may be read at once.
+    pub bodies: usize,
     pub metrics: Arc<RequestMetrics>,
     /// For a source that stores its messages in a stream.
     pub stream: Option<Connection>,
@@ -87,7 +89,7 @@ impl Http {
         settings: &config::HttpSource,
         surroundings: Surroundings,
     ) -> anyhow::Result<Self> {
-        let Surroundings { pipeline, metrics, stream, reserved, stop } = surroundings;
+        let Surroundings { pipeline, bodies, metrics, stream, reserved, stop } = surroundings;
         let guard = Guard::read(settings.auth.as_ref())?;
         let listener = TcpListener::bind(settings.listen).await;
         let listener = listener.with_context(|| format!("could not listen on `{}`", settings.listen))?;
@@ -95,7 +97,7 @@ impl Http {
         tracing::info!(source = source.name, %address, path = settings.path, "listening for events");
         // Every event has a place before it is sent there, so there always is room.
         let (keeper, arriving) = mpsc::channel(pipeline.in_flight.get());
-        let door = Door::new(pipeline, settings.rate, keeper.downgrade());
+        let door = Door::new((pipeline, bodies), settings.rate, keeper.downgrade());
         let stream = match (&settings.answer, stream) {
             (config::Answer::Stored(subject), Some(connection)) => {
                 Some(Stream::new(connection, subject.clone(), reserved))
@@ -127,7 +129,6 @@ impl Source for Http {
         }
         let app = Router::new()
             .fallback(desk::answer)
-            .layer(DefaultBodyLimit::max(settings.max_body))
             .with_state(Arc::clone(&desk))
             .into_make_service_with_connect_info::<Patience>();
         let limits = Limits {

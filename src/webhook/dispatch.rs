@@ -1,7 +1,12 @@
 //! The dispatcher: takes out of the store what is due and has it sent, to each webhook by itself, so that one that hangs
 //! holds up nobody else. What is under way when the router ends is sent again by the next one.
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
@@ -27,6 +32,7 @@ mod upkeep;
 
 use claim::claim;
 use recipients::Recipients;
+use room::Rooms;
 use turn::{Found, Turn};
 use upkeep::Upkeep;
 
@@ -51,6 +57,8 @@ pub struct Dispatcher {
     pub retention: Duration,
     /// How long there is to send what is due when the router ends.
     pub drain: Duration,
+    /// Bytes that requests may hold.
+    pub room: u64,
     pub metrics: Arc<Metrics>,
     pub post: Post,
     pub clock: Clock,
@@ -69,7 +77,8 @@ impl Dispatcher {
     /// When it can't be ruled out that another router sends the same.
     pub async fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
         let Some(_claim) = claim(self.store.path(), &mut self.fresh, &mut stop).await? else { return Ok(()) };
-        let (recipients, tries, ended, upkeep, failed) = Default::default();
+        let recipients = Recipients::new(self.room);
+        let (tries, ended, upkeep, failed) = Default::default();
         Work { parts: self, recipients, tries, ended, upkeep, failed }.run(stop).await
     }
 }
@@ -188,7 +197,7 @@ impl Work {
         if self.failed.is_some_and(|failed| failed.elapsed() < TICK) {
             return Ok(());
         }
-        let (looks, rooms) = if begins { self.recipients.looks() } else { Default::default() };
+        let (looks, rooms) = if begins { self.recipients.looks() } else { (VecDeque::new(), Rooms::new(0)) };
         if self.ended.is_empty() && looks.is_empty() {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use trommel::{
-    config::{FilterSettings, Grant, LimitOverrides, Limits},
+    config::{Components, FilterSettings, Grant, LimitOverrides, Limits},
     event::{Event, Headers, Origin},
     filter::{CallLimits, Filter, Host, LoadError, Params, Subscription},
     metrics::Metrics,
@@ -11,6 +11,11 @@ use trommel::{
 
 pub(crate) fn host() -> Host {
     Host::new(None, None, Arc::new(Metrics::default())).unwrap()
+}
+
+/// A host whose components have so much memory together, part of which their outputs may have.
+pub(crate) fn host_with(memory: Components) -> Host {
+    Host::within(memory, None, None, Arc::new(Metrics::default())).unwrap()
 }
 
 pub(crate) fn settings(name: &str, limits: Limits) -> FilterSettings {

@@ -14,7 +14,7 @@ use crate::{
         Confirmation, Refusal, Sink, Slot,
         double::output,
         line,
-        outlet::{Beyond, Outlet, Policy},
+        outlet::{Beyond, Capacity, Outlet, Policy},
     },
     stop::stop,
 };
@@ -121,7 +121,8 @@ async fn stored(most: usize, streams: &[&str], path: &Path) -> (Option<Value>, S
     let retry = Retry { min: Duration::ZERO, max: Duration::ZERO, patience: Duration::ZERO };
     let policy = Policy { on_failure: OnFailure::Retry, retry, refused: Beyond::LastResort(last_resort) };
     let small = Small { most, taken, confirmed: Vec::new() };
-    let (queue, outlet) = Outlet::new(small, "dead letters", 4, policy, Arc::default());
+    let (queue, outlet) =
+        Outlet::new(small, "dead letters", Capacity { outputs: 4, bytes: 32 << 20 }, policy, Arc::default());
     queue.send(letter).await;
     drop(queue);
     outlet.run(stop().1).await.unwrap();

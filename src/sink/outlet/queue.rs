@@ -6,15 +6,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::{metrics::SinkMetrics, sink::Output};
 
-/// Bytes of outputs that one sink may hold. What is an event's own payload counts in its source's budget.
-const BYTES: u32 = 32 << 20;
-
 /// The way to a sink. Cheap to clone; the outlet ends when the last one is gone.
 #[derive(Clone, Debug)]
 pub struct Queue {
     name: Arc<str>,
     outputs: mpsc::Sender<Output>,
     bytes: Arc<Semaphore>,
+    /// All of them.
+    most: u32,
     metrics: Arc<SinkMetrics>,
     /// Whether the sink refuses what it has. Only of the dead letters, for which nobody waits then: their events go back.
     refuses: Option<watch::Receiver<bool>>,
@@ -23,11 +22,12 @@ pub struct Queue {
 impl Queue {
     pub(super) fn new(
         name: &str,
-        outputs: mpsc::Sender<Output>,
+        (outputs, bytes): (mpsc::Sender<Output>, usize),
         metrics: Arc<SinkMetrics>,
         refuses: Option<watch::Receiver<bool>>,
     ) -> Self {
-        Self { name: name.into(), outputs, bytes: Arc::new(Semaphore::new(BYTES as usize)), metrics, refuses }
+        let most = u32::try_from(bytes.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+        Self { name: name.into(), outputs, bytes: Arc::new(Semaphore::new(most as usize)), most, metrics, refuses }
     }
 
     /// A queue that drops what it is given, for who looks at what would be sent.
@@ -38,7 +38,7 @@ impl Queue {
     /// A queue whose outputs go to the test.
     pub fn double(name: &str, capacity: usize) -> (Self, mpsc::Receiver<Output>) {
         let (outputs, receiver) = mpsc::channel(capacity);
-        (Self::new(name, outputs, Arc::default(), None), receiver)
+        (Self::new(name, (outputs, 32 << 20), Arc::default(), None), receiver)
     }
 
     pub fn name(&self) -> &Arc<str> {
@@ -72,7 +72,7 @@ impl Queue {
 
     /// Hands an output over if there is a place for it now, and returns it if there is none.
     pub fn try_send(&self, mut output: Output) -> Option<Output> {
-        let bytes = bytes_of(&output);
+        let bytes = self.bytes_of(&output);
         if bytes > 0 {
             match Arc::clone(&self.bytes).try_acquire_many_owned(bytes) {
                 Ok(share) => output.share = Some(share),
@@ -117,12 +117,17 @@ impl Queue {
 
     /// The output's part of the sink's bytes. One that is larger than all of them takes them all.
     async fn share(&self, output: &Output) -> Option<OwnedSemaphorePermit> {
-        let bytes = bytes_of(output);
+        let bytes = self.bytes_of(output);
         if bytes == 0 {
             return None;
         }
         // Never closed.
         Arc::clone(&self.bytes).acquire_many_owned(bytes).await.ok()
+    }
+
+    /// The bytes that count for an output.
+    fn bytes_of(&self, output: &Output) -> u32 {
+        u32::try_from(output.own_bytes()).unwrap_or(self.most).min(self.most)
     }
 
     fn is_refusing(&self) -> bool {
@@ -136,11 +141,6 @@ impl Queue {
             None => std::future::pending().await,
         }
     }
-}
-
-/// The bytes that count for an output.
-fn bytes_of(output: &Output) -> u32 {
-    u32::try_from(output.own_bytes()).unwrap_or(BYTES).min(BYTES)
 }
 
 /// A place in a queue.

@@ -85,7 +85,8 @@ async fn run(keeps_order: bool, destinations: Vec<Destination>, steps: &[Step], 
     let ends = steps.iter().filter(|step| destinations[step.destination].refusals.is_some()).count();
     let remote = Remote { keeps_order, destinations, words: VecDeque::new(), taken, shuffle };
     let policy = Policy { on_failure: OnFailure::Retry, retry: RETRY, refused: Beyond::Nowhere };
-    let (queue, outlet) = Outlet::new(remote, "remote", CAPACITY, policy, Arc::default());
+    let (queue, outlet) =
+        Outlet::new(remote, "remote", Capacity { outputs: CAPACITY, bytes: 32 << 20 }, policy, Arc::default());
     let (stopper, stop) = stop();
     let outlet = tokio::spawn(outlet.run(stop));
     for (number, step) in steps.iter().enumerate() {
@@ -194,4 +195,23 @@ async fn an_order_goes_on_together_once_its_sink_keeps_the_order() {
         assert!(window.confirm(slot).is_some(), "{slot}");
     }
     assert!(window.is_empty());
+}
+
+/// Headers and subjects count as payloads do: a filter may make them as large.
+#[tokio::test]
+async fn all_that_an_output_has_of_its_own_counts() {
+    let (taken, _all_taken) = mpsc::channel(1);
+    let remote = Remote { keeps_order: true, destinations: Vec::new(), words: VecDeque::new(), taken, shuffle: 0 };
+    let policy = Policy { on_failure: OnFailure::Retry, retry: RETRY, refused: Beyond::Nowhere };
+    let (queue, _outlet) = Outlet::new(remote, "remote", Capacity { outputs: 8, bytes: 1000 }, policy, Arc::default());
+    let large = "x".repeat(400);
+    let with = |subject: Option<&str>, header: Option<&str>| Output {
+        subject: subject.map(Into::into),
+        headers: header.map(|value| [("name".into(), value.into())].into_iter().collect()),
+        ..output("t", "1", "1")
+    };
+    assert!(queue.try_send(with(Some(&large), None)).is_none());
+    assert!(queue.try_send(with(None, Some(&large))).is_none());
+    assert!(queue.try_send(with(Some(&large), None)).is_some());
+    assert!(queue.try_send(with(None, Some(&large))).is_some());
 }

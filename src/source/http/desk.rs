@@ -1,27 +1,25 @@
 //! Where requests are answered.
 
-use std::{
-    mem,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use axum::{
-    body::HttpBody,
-    extract::{
-        ConnectInfo, FromRequest, Request, State,
-        rejection::{BytesRejection, FailedToBufferBody},
-    },
+    body::{Body, HttpBody},
+    extract::{ConnectInfo, Request, State},
     http::{Method, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
+use futures_util::StreamExt as _;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::timeout,
+};
 
 use super::{
     auth::Guard,
@@ -120,7 +118,7 @@ impl Desk {
     }
 
     async fn take(&self, request: Request) -> Result<Response, Refusal> {
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let subject = self.subject(parts.uri.path())?;
         if parts.method != Method::POST {
             return Err(Refusal::method());
@@ -136,7 +134,7 @@ impl Desk {
         if body.size_hint().lower() > self.settings.max_body as u64 {
             return Err(self.too_large());
         }
-        let body = self.read(&mut parts, body).await?;
+        let (body, reading) = self.read(body).await?;
         let signed = self.guard.believe(&parts.headers, &body).await?;
         let messages = form.take_apart(headers, body, self.door.most())?;
         let count = messages.len();
@@ -144,7 +142,7 @@ impl Desk {
             Some(None) => return Ok(self.done(count)),
             once => once.flatten(),
         };
-        self.deal_with(&subject, tenants, messages).await?;
+        self.deal_with(&subject, tenants, messages, reading).await?;
         if let Some(once) = once {
             once.done();
         }
@@ -172,6 +170,7 @@ impl Desk {
         subject: &ByteString,
         tenants: AllowedTenants<'_>,
         messages: Vec<(Headers, Bytes)>,
+        reading: Option<OwnedSemaphorePermit>,
     ) -> Result<(), Refusal> {
         if messages.is_empty() {
             return Ok(());
@@ -179,6 +178,7 @@ impl Desk {
         let kept = if self.stream.is_some() { messages.clone() } else { Vec::new() };
         let events = self.events(subject, tenants, messages)?;
         let places = self.door.admit(&events)?;
+        drop(reading);
         if let Some(stream) = &self.stream {
             let incoming =
                 kept.into_iter().zip(events).map(|((headers, body), event)| Incoming { headers, body, event });
@@ -234,21 +234,32 @@ impl Desk {
         Ok(subject.into_owned().into())
     }
 
-    /// The body, unless it is too large or too slow, or the router stops.
-    async fn read(&self, parts: &mut Parts, body: axum::body::Body) -> Result<Bytes, Refusal> {
-        // The limit on its size stands in the extensions.
-        let mut limited = Request::new(body);
-        *limited.extensions_mut() = mem::take(&mut parts.extensions);
+    /// The body and its room, unless it is too large or too slow, too much is being read already, or the router stops.
+    async fn read(&self, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
         let mut stop = self.stop.clone();
         let read = tokio::select! {
             biased;
             () = stop.draining() => return Err(Refusal::stopping()),
-            read = timeout(self.settings.timeout, Bytes::from_request(limited, &())) => read,
+            read = timeout(self.settings.timeout, self.read_all(body)) => read,
         };
-        read.map_err(|_| Refusal::slow(self.settings.timeout))?.map_err(|error| match error {
-            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => self.too_large(),
-            error => Refusal::bad("bad_body", error),
-        })
+        read.map_err(|_| Refusal::slow(self.settings.timeout))?
+    }
+
+    async fn read_all(&self, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
+        let (mut parts, mut read, mut room) = (body.into_data_stream(), BytesMut::new(), None);
+        while let Some(part) = parts.next().await {
+            let part = part.map_err(|error| Refusal::bad("bad_body", error))?;
+            if read.len() + part.len() > self.settings.max_body {
+                return Err(self.too_large());
+            }
+            let more = self.door.read(part.len())?;
+            match &mut room {
+                Some(room) => OwnedSemaphorePermit::merge(room, more),
+                none => *none = Some(more),
+            }
+            read.extend_from_slice(&part);
+        }
+        Ok((read.freeze(), room))
     }
 
     fn too_large(&self) -> Refusal {

@@ -25,6 +25,8 @@ pub(super) struct Place {
 pub(super) struct Door {
     events: Gate,
     bytes: Gate,
+    /// What is read and has no place yet.
+    reading: Gate,
     rate: Option<Rate>,
     /// Not there before the source runs, nor where events are stored and not taken.
     shares: OnceLock<Shares>,
@@ -44,7 +46,7 @@ struct Rate {
 
 impl Door {
     pub(super) fn new(
-        pipeline: config::Pipeline,
+        (pipeline, bodies): (config::Pipeline, usize),
         rate: Option<config::Rate>,
         inside: mpsc::WeakSender<Vec<Taken>>,
     ) -> Self {
@@ -52,9 +54,9 @@ impl Door {
             let limiter = DefaultDirectRateLimiter::direct(Quota::per_second(events).allow_burst(burst));
             Rate { limiter, burst }
         });
-        let bytes = Gate::new(pipeline.in_flight_bytes);
+        let (bytes, reading) = (Gate::new(pipeline.in_flight_bytes), Gate::new(bodies as u64));
         let shares = OnceLock::new();
-        Self { events: Gate::new(pipeline.in_flight.get() as u64), bytes, rate, shares, inside }
+        Self { events: Gate::new(pipeline.in_flight.get() as u64), bytes, reading, rate, shares, inside }
     }
 
     /// Lets no key have more of the room than its share.
@@ -66,6 +68,12 @@ impl Door {
     /// The most events that a request may ever hold.
     pub(super) fn most(&self) -> usize {
         self.events.all as usize
+    }
+
+    /// Room for a part of a body that has come in.
+    pub(super) fn read(&self, part: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let room = u32::try_from(part).ok().and_then(|part| self.reading.places(part));
+        room.ok_or_else(|| Refusal::later("no_room", "the router reads as much at once as it may", NO_ROOM))
     }
 
     /// A place for each event: for all or for none.

@@ -18,7 +18,7 @@ use crate::{
 /// How soon a webhook answers that is not counted among those that hang.
 const PROMPT: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Recipients {
     all: HashMap<String, Recipient>,
     /// Those that the store is to be asked about, each once, who has waited longest first.
@@ -81,6 +81,11 @@ pub(super) struct Look {
 }
 
 impl Recipients {
+    /// None yet. Their requests may have so many bytes.
+    pub(super) fn new(bytes: u64) -> Self {
+        Self { all: HashMap::new(), queue: VecDeque::new(), rooms: Rooms::new(bytes) }
+    }
+
     /// Takes over the webhooks that there are now, and asks about all of them.
     pub(super) fn set<'a>(&mut self, webhooks: impl Iterator<Item = &'a Arc<Webhook>>) {
         self.all.values_mut().for_each(|recipient| recipient.webhook = None);

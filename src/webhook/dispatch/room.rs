@@ -4,8 +4,6 @@
 
 /// Requests in a room.
 const REQUESTS: usize = 256;
-/// Bytes in a room.
-const BYTES: u64 = 32 << 20;
 /// Bytes of a webhook's own share, which has one request.
 const SHARE: u64 = 64 << 10;
 
@@ -17,10 +15,10 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// Of a request with so many bytes, where the share is free or not. The largest find room when nothing else is there.
+    /// Of a request with so many bytes, where the share is free or not.
     pub(super) fn of(size: u32, share_is_free: bool) -> Self {
         let (requests, own) = if share_is_free { (0, SHARE) } else { (1, 0) };
-        Self { requests, bytes: u64::from(size).saturating_sub(own).min(BYTES) }
+        Self { requests, bytes: u64::from(size).saturating_sub(own) }
     }
 
     /// Whether it takes its webhook's share.
@@ -29,27 +27,34 @@ impl Cost {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
+    /// How many bytes fit in. The largest request finds room when nothing else is there.
+    bytes: u64,
     taken: Cost,
     /// Somebody waits for more than there is: what becomes free is for that one.
     is_closed: bool,
 }
 
 impl Room {
+    fn new(bytes: u64) -> Self {
+        Self { bytes, taken: Cost::default(), is_closed: false }
+    }
+
     pub(super) fn fits(&self, cost: Cost) -> bool {
-        let fits = self.taken.requests + cost.requests <= REQUESTS && self.taken.bytes + cost.bytes <= BYTES;
+        let fits = self.taken.requests + cost.requests <= REQUESTS
+            && self.taken.bytes + cost.bytes.min(self.bytes) <= self.bytes;
         cost == Cost::default() || !self.is_closed && fits
     }
 
     pub(super) fn take(&mut self, cost: Cost) {
         self.taken.requests += cost.requests;
-        self.taken.bytes += cost.bytes;
+        self.taken.bytes += cost.bytes.min(self.bytes);
     }
 
     pub(super) fn give_back(&mut self, cost: Cost) {
         self.taken.requests -= cost.requests;
-        self.taken.bytes -= cost.bytes;
+        self.taken.bytes -= cost.bytes.min(self.bytes);
     }
 
     /// Nothing more than shares can be had.
@@ -58,13 +63,19 @@ impl Room {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Rooms {
     prompt: Room,
     others: Room,
 }
 
 impl Rooms {
+    /// Each has half of the bytes.
+    pub(super) fn new(bytes: u64) -> Self {
+        let room = Room::new(bytes / 2);
+        Self { prompt: room, others: room }
+    }
+
     pub(super) fn of(&mut self, is_prompt: bool) -> &mut Room {
         if is_prompt { &mut self.prompt } else { &mut self.others }
     }
@@ -76,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_share_can_be_had_whatever_is_taken() {
-        let mut room = Room::default();
+        let mut room = Room::new(32 << 20);
         let large = Cost::of(u32::MAX, false);
         assert!(room.fits(large));
         room.take(large);
@@ -89,7 +100,7 @@ mod tests {
 
     #[test]
     fn requests_are_bounded_however_small_they_are() {
-        let mut room = Room::default();
+        let mut room = Room::new(32 << 20);
         let small = Cost::of(0, false);
         let mut count = 0;
         while room.fits(small) {

@@ -113,6 +113,7 @@ impl Rig {
         let (fresh, hears) = mpsc::channel(8);
         let (sent, began, script) = (Arc::clone(&self.sent), self.began, self.script);
         let dispatcher = Dispatcher {
+            room: 64 << 20,
             store: Arc::clone(&self.store),
             webhooks: self.webhooks.subscribe(),
             fresh: hears,

@@ -1,0 +1,369 @@
+//! The memory plan: `[limits] memory` shared out among the router's parts.
+
+use std::{fmt, num::NonZeroUsize};
+
+use bytesize::ByteSize;
+
+use super::{Config, Grant, SinkKind, SourceKind, machine};
+
+const MIB: u64 = 1 << 20;
+/// The program itself, its threads, the registry, and what connections read and write at the moment.
+const PROGRAM: u64 = 64 * MIB;
+/// What one instance of a component has beside the largest that there may be: others, which do not grow.
+const SMALL_INSTANCES: u64 = 16 * MIB;
+/// The least that a source, a sink, or any other member of a part gets. A source takes one event whatever its size.
+const LEAST: u64 = 2 * MIB;
+/// What an event counts for at least, with all that is kept about it.
+const EVENT: u64 = 2 << 10;
+/// What an output counts for at least.
+const OUTPUT: u64 = 1 << 10;
+/// What one sink may hold at most.
+const SINK: u64 = 32 * MIB;
+/// What wait for all attached consumers at most.
+const CONSUMERS: u64 = 144 * MIB;
+/// What requests to webhooks hold at most.
+const WEBHOOKS: u64 = 64 * MIB;
+/// What an id in the window of `[dedup]` takes.
+const ID: u64 = 100;
+/// Where the system does not tell how much memory there is.
+const UNKNOWN: u64 = 2 << 30;
+
+/// How much memory each part of a router may have, in bytes. What is not shared out is for copies that are under way and
+/// what the allocator keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// What the process keeps to.
+    pub total: u64,
+    pub components: Components,
+    /// Events that each source may have open.
+    pub source: u64,
+    /// Bodies that each HTTP source may be reading.
+    pub bodies: usize,
+    /// Outputs that each sink may hold.
+    pub sink: usize,
+    /// Outputs that wait for all attached consumers.
+    pub consumers: usize,
+    /// Requests to webhooks that are under way.
+    pub webhooks: u64,
+    /// What all components keep in `state`.
+    pub state: usize,
+}
+
+/// The memory that all components have together: instances, machine code, and outputs that no sink has confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Components {
+    pub all: usize,
+    /// Instances are kept for their next call while no more than this is in use. The rest is for those that work.
+    pub kept: usize,
+    /// What may be outputs,
+    pub outputs: usize,
+    /// and one of them: what a sink may hold.
+    pub output: usize,
+}
+
+impl Components {
+    /// For who tries components out, and has no other part.
+    pub const UNLIMITED: Self = Self { all: usize::MAX, kept: usize::MAX, outputs: usize::MAX, output: usize::MAX };
+}
+
+/// A part of the plan: its members have the same each, of what is left beside the instances.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    weight: u64,
+    members: u64,
+    /// The least and the most that one member can use.
+    least: u64,
+    most: u64,
+}
+
+impl Part {
+    /// What each member gets when `unit` is the share of one weight.
+    fn each(&self, unit: u64) -> u64 {
+        (unit * self.weight).checked_div(self.members).map_or(0, |each| each.min(self.most))
+    }
+
+    /// The least unit that is enough.
+    fn unit(&self) -> u64 {
+        self.least.min(self.most).saturating_mul(self.members).div_ceil(self.weight)
+    }
+}
+
+/// What a folder wants of its memory.
+#[derive(Debug)]
+struct Demand {
+    sources: Part,
+    bodies: Part,
+    sinks: Part,
+    consumers: Part,
+    webhooks: Part,
+    state: Part,
+    /// The largest instance that there may be.
+    instance: u64,
+    /// The ids of all windows.
+    ids: u64,
+}
+
+/// What a router says of it when it starts.
+impl fmt::Display for MemoryPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { total, components, source, sink, consumers, .. } = *self;
+        let [all, source, sink, consumers] =
+            [components.all as u64, source, sink as u64, consumers as u64].map(ByteSize::b);
+        write!(
+            f,
+            "memory is bounded by {}: components have {all}, each source {source} of open events, each sink {sink}, \
+             consumers {consumers}",
+            ByteSize::b(total)
+        )
+    }
+}
+
+impl MemoryPlan {
+    /// The plan for a router's folder. Without `[limits] memory` it has half of what the machine has, or the least that it
+    /// needs.
+    ///
+    /// # Errors
+    /// The least `memory` that the folder needs, when it has less.
+    pub fn new(config: &Config) -> Result<Self, TooLittle> {
+        let demand = Demand::of(config);
+        let least = demand.least();
+        match config.memory {
+            Some(total) if total < least => Err(TooLittle { total, least }),
+            Some(total) => Ok(demand.share_out(total)),
+            None => Ok(demand.share_out((machine::memory().unwrap_or(UNKNOWN) / 2).max(least))),
+        }
+    }
+
+    /// The configuration with its own bounds lowered to those of the plan.
+    pub fn apply(&self, mut config: Config) -> Config {
+        let pipeline = &mut config.pipeline;
+        pipeline.in_flight_bytes = pipeline.in_flight_bytes.min(self.source);
+        pipeline.in_flight = pipeline.in_flight.min(count(self.source / EVENT));
+        config.limits.state = config.limits.state.min(self.state);
+        for filter in &mut config.filters {
+            filter.limits.state = filter.limits.state.min(self.state);
+        }
+        config
+    }
+
+    /// The most outputs that one sink may hold.
+    pub fn outputs(&self) -> usize {
+        count(self.sink as u64 / OUTPUT).get()
+    }
+}
+
+fn half_more(bytes: u64) -> u64 {
+    bytes.saturating_add(bytes.div_ceil(2))
+}
+
+fn count(number: u64) -> NonZeroUsize {
+    NonZeroUsize::new(usize::try_from(number).unwrap_or(usize::MAX)).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// `[limits] memory` is less than the folder needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`memory` is {}, and what this folder declares needs {} at least", ByteSize::b(*.total), ByteSize::b(*.least))]
+pub struct TooLittle {
+    total: u64,
+    least: u64,
+}
+
+impl TooLittle {
+    /// The ways out.
+    pub const HINT: &str = "raise it, or let components have smaller instances (`instance_memory`), HTTP sources \
+                            smaller bodies (`max_body`), or have fewer sources and sinks";
+}
+
+impl Demand {
+    fn of(config: &Config) -> Self {
+        let http = || {
+            config.sources.iter().filter_map(|source| match &source.kind {
+                SourceKind::Http(http) => Some(http),
+                _ => None,
+            })
+        };
+        let request = http().map(|http| http.max_body.saturating_add(http.max_head) as u64).max();
+        let request = request.unwrap_or(0).max(LEAST);
+        let requests = http().map(|http| http.max_body.saturating_mul(http.connections) as u64).max().unwrap_or(0);
+        let pipeline = &config.pipeline;
+        let events = pipeline.in_flight_bytes.max(EVENT.saturating_mul(pipeline.in_flight.get() as u64));
+        let has_webhooks = config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Webhook(_)));
+        let has_state = config.filters.iter().any(|filter| filter.grants.contains(&Grant::State));
+        let sources = config.sources.len() as u64;
+        let part = |weight, members, least, most| Part { weight, members, least, most };
+        let state = config.filters.iter().map(|filter| filter.limits.state).max().unwrap_or(0) as u64;
+        let instances = config.filters.iter().map(|filter| filter.limits.memory).chain([config.limits.memory]);
+        let ids = config.dedup.as_ref().map_or(0, |dedup| ID.saturating_mul(dedup.capacity.get() as u64));
+        Self {
+            // Half as much again when a key stands still and has to be passed by.
+            sources: part(4, sources, half_more(request), half_more(events)),
+            bodies: part(1, http().count() as u64, request, requests),
+            sinks: part(3, config.sinks.len() as u64 + 1, LEAST, SINK),
+            consumers: part(1, 1, LEAST, CONSUMERS),
+            webhooks: part(1, has_webhooks.into(), LEAST, WEBHOOKS),
+            state: part(2, has_state.into(), LEAST.min(state), state),
+            instance: instances.max().unwrap_or(0) as u64,
+            ids: ids.saturating_mul(sources),
+        }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        let all = [&self.sources, &self.bodies, &self.sinks, &self.consumers, &self.webhooks, &self.state];
+        all.into_iter().filter(|part| part.members > 0)
+    }
+
+    fn weights(&self) -> u64 {
+        self.parts().map(|part| part.weight).sum()
+    }
+
+    /// The least that the components have of it.
+    fn instances(&self) -> u64 {
+        self.instance.saturating_add(SMALL_INSTANCES)
+    }
+
+    /// The least that a folder needs.
+    fn least(&self) -> u64 {
+        let unit = self.parts().map(Part::unit).max().unwrap_or(0);
+        let shared = self.instances().saturating_add(unit.saturating_mul(self.weights()));
+        shared.div_ceil(3).saturating_mul(5).saturating_add(PROGRAM).saturating_add(self.ids)
+    }
+
+    /// Three fifths beside the program are shared out. What the parts can't use is for the components as well.
+    fn share_out(&self, total: u64) -> MemoryPlan {
+        let shared = total.saturating_sub(PROGRAM + self.ids) / 5 * 3;
+        let instances = (shared / 4).max(self.instances());
+        let unit = shared.saturating_sub(instances) / self.weights().max(1);
+        let used: u64 = self.parts().map(|part| part.each(unit) * part.members).sum();
+        let outputs = self.sinks.each(unit) * self.sinks.members;
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        // Outputs of components count there as well: they have their place for as long as their sinks hold them.
+        let all = shared - (used - outputs).min(shared);
+        MemoryPlan {
+            total,
+            components: Components {
+                all: size(all),
+                kept: size(all.saturating_sub(outputs + self.instance)),
+                outputs: size(outputs),
+                output: size(self.sinks.each(unit)),
+            },
+            source: self.sources.each(unit) / 3 * 2,
+            bodies: size(self.bodies.each(unit)),
+            sink: size(self.sinks.each(unit)),
+            consumers: size(self.consumers.each(unit)),
+            webhooks: self.webhooks.each(unit),
+            state: size(self.state.each(unit)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SETTINGS: &str = "[[source]]\nname = \"in\"\ntype = \"lines\"\n[[sink]]\nname = \"out\"\ntype = \"stdout\"\n";
+
+    fn load(settings: &str) -> Result<Config, crate::config::Problems> {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("keys")).unwrap();
+        fs::write(dir.path().join("trommel.toml"), settings).unwrap();
+        crate::config::load(dir.path())
+    }
+
+    /// What of `memory` is shared out.
+    fn sum(plan: &MemoryPlan, demand: &Demand) -> u64 {
+        let MemoryPlan { components, source, bodies, consumers, webhooks, state, .. } = *plan;
+        let sources = half_more(source) * demand.sources.members + bodies as u64 * demand.bodies.members;
+        // The sinks' part is in that of the components.
+        components.all as u64 + sources + consumers as u64 + webhooks + state as u64
+    }
+
+    prop_compose! {
+        fn demands()(
+            (sources, https, sinks) in (0_u64..20, 0_u64..5, 1_u64..40),
+            (webhooks, states) in (0_u64..2, 0_u64..2),
+            (request, in_flight, state, instance, ids) in
+                (LEAST..40 * MIB, 1..1_u64 << 40, 1..1_u64 << 40, 1..1_u64 << 32, 0..1_u64 << 30),
+        ) -> Demand {
+            let part = |weight, members, least, most| Part { weight, members, least, most };
+            Demand {
+                sources: part(4, sources, half_more(request), half_more(in_flight)),
+                bodies: part(1, https, request, request * 100),
+                sinks: part(3, sinks, LEAST, SINK),
+                consumers: part(1, 1, LEAST, CONSUMERS),
+                webhooks: part(1, webhooks, LEAST, WEBHOOKS),
+                state: part(2, states, LEAST.min(state), state),
+                instance,
+                ids,
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever a folder declares: the parts together are within three fifths of what there is beside the program,
+        /// each member has what it needs, the largest instance finds room whatever sinks hold, and nobody has more than it
+        /// can use.
+        #[test]
+        fn the_parts_are_within_the_whole_and_large_enough(demand in demands(), more in 0..1_u64 << 40) {
+            let total = demand.least() + more;
+            let plan = demand.share_out(total);
+            let shared = (total - PROGRAM - demand.ids) / 5 * 3;
+            prop_assert!(sum(&plan, &demand) <= shared);
+            let Components { all, kept, outputs, .. } = plan.components;
+            prop_assert!(all - kept - outputs >= demand.instance as usize);
+            prop_assert_eq!(outputs as u64, plan.sink as u64 * demand.sinks.members);
+            let parts = [
+                (demand.sources, half_more(plan.source) + 3),
+                (demand.bodies, plan.bodies as u64),
+                (demand.sinks, plan.sink as u64),
+                (demand.consumers, plan.consumers as u64),
+                (demand.webhooks, plan.webhooks),
+                (demand.state, plan.state as u64),
+            ];
+            for (part, has) in parts.into_iter().filter(|(part, _)| part.members > 0) {
+                prop_assert!(has >= part.least.min(part.most) && has <= part.most + 3, "{part:?} has {has}");
+            }
+        }
+    }
+
+    #[test]
+    fn too_little_is_refused_with_its_line_and_what_would_do() {
+        let with = |memory: u64| load(&format!("{SETTINGS}[limits]\nmemory = {memory}\n"));
+        let problems = with(64 * MIB).unwrap_err().to_string();
+        let (message, hint) = problems.split_once('\n').unwrap();
+        assert_eq!(
+            message,
+            "trommel.toml:8:10: `memory` is 64.0 MiB, and what this folder declares needs 225.0 MiB at least"
+        );
+        assert_eq!(hint.trim(), TooLittle::HINT);
+        let least = Demand::of(&load(SETTINGS).unwrap()).least();
+        assert!(with(least - 1).is_err());
+        assert_eq!(MemoryPlan::new(&with(least).unwrap()).unwrap().total, least);
+        // Whoever has smaller instances needs less.
+        assert!(load(&format!("{SETTINGS}[limits]\nmemory = \"160MiB\"\ninstance_memory = \"16MiB\"\n")).is_ok());
+        let large = "[[filter]]\nname = \"a\"\nlimits = { memory = \"1GiB\" }\n";
+        assert!(load(&format!("{SETTINGS}[limits]\nmemory = \"1GiB\"\n{large}")).is_err());
+    }
+
+    #[test]
+    fn left_out_it_is_half_of_what_the_machine_has() {
+        let config = load(SETTINGS).unwrap();
+        let plan = MemoryPlan::new(&config).unwrap();
+        let half = machine::memory().unwrap_or(UNKNOWN) / 2;
+        assert_eq!(plan.total, half.max(Demand::of(&config).least()));
+    }
+
+    #[test]
+    fn bounds_of_the_folder_are_lowered_and_never_raised() {
+        let settings = format!("{SETTINGS}[limits]\nmemory = \"256MiB\"\n[pipeline]\nin_flight = 1_000_000\n");
+        let config = load(&settings).unwrap();
+        let plan = MemoryPlan::new(&config).unwrap();
+        let lowered = plan.apply(config.clone()).pipeline;
+        assert_eq!((lowered.in_flight_bytes, lowered.in_flight.get() as u64), (plan.source, plan.source / EVENT));
+        let roomy = MemoryPlan::new(&Config { memory: Some(1 << 40), ..config.clone() }).unwrap();
+        assert_eq!(roomy.apply(config.clone()).pipeline, config.pipeline);
+    }
+}

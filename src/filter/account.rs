@@ -1,0 +1,218 @@
+//! The memory that all components of a router have together: what their instances have grown to, their machine code, and
+//! large outputs for as long as anybody holds them.
+
+use std::{
+    fmt, iter,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+
+use super::{Emission, Verdict, idle::Idle};
+use crate::config::Components;
+
+/// Outputs of one event that are not counted: each key has as many as it has workers, and sinks count all of them.
+const SMALL: usize = 64 << 10;
+
+/// What is in use of the components' memory.
+pub(super) struct Account {
+    limits: Components,
+    used: AtomicUsize,
+    /// The idle instances of every filter. They go before anybody is refused.
+    idle: Mutex<Vec<Weak<Mutex<Idle>>>>,
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").field("limits", &self.limits).field("used", &self.used).finish_non_exhaustive()
+    }
+}
+
+impl Account {
+    pub(super) fn new(limits: Components) -> Arc<Self> {
+        Arc::new(Self { limits, used: AtomicUsize::new(0), idle: Mutex::default() })
+    }
+
+    /// Watches over the idle instances of one more filter.
+    pub(super) fn watch(&self, idle: &Arc<Mutex<Idle>>) {
+        let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|idle| idle.strong_count() > 0);
+        all.push(Arc::downgrade(idle));
+    }
+
+    /// Takes memory for an instance that grows. Whether there is some.
+    pub(super) fn grow(&self, bytes: usize) -> bool {
+        self.take(bytes, self.limits.all)
+    }
+
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether instances can't be kept for their next call: those that work need what is left.
+    pub(super) fn is_tight(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > self.limits.kept
+    }
+
+    /// Takes memory for machine code, for as long as what is returned is there.
+    pub(super) fn hold(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
+        self.take(bytes, self.beside_work()).then(|| Charge { account: Arc::clone(self), bytes })
+    }
+
+    /// The most that one event may let out, in bytes, and one of its outputs.
+    pub(super) fn most(&self) -> (usize, usize) {
+        (self.limits.outputs, self.limits.output)
+    }
+
+    /// Lets outputs count until nobody has them any more. `None`, and they are gone, when there is no memory for them.
+    pub(super) fn hold_outputs(self: &Arc<Self>, verdict: Verdict) -> Option<Verdict> {
+        let total = match &verdict {
+            Verdict::Drop | Verdict::Keep => 0,
+            Verdict::Replace(payload) => payload.len(),
+            Verdict::Emit(emissions) => emissions.iter().map(size).sum(),
+        };
+        if total <= SMALL {
+            return Some(verdict);
+        }
+        if !self.take(total, self.beside_work()) {
+            return None;
+        }
+        let held = |payload: Bytes, bytes| {
+            let charge = Charge { account: Arc::clone(self), bytes };
+            Bytes::from_owner(Held { payload, _charge: charge })
+        };
+        Some(match verdict {
+            Verdict::Emit(mut emissions) => {
+                for emission in &mut emissions {
+                    let bytes = size(emission);
+                    emission.payload = held(std::mem::take(&mut emission.payload), bytes);
+                }
+                Verdict::Emit(emissions)
+            }
+            Verdict::Replace(payload) => Verdict::Replace(held(payload, total)),
+            other => other,
+        })
+    }
+
+    /// What may be in use before those that work take from it.
+    fn beside_work(&self) -> usize {
+        self.limits.kept.saturating_add(self.limits.outputs)
+    }
+
+    /// Takes memory as long as no more than `most` is in use then. Idle instances make room.
+    fn take(&self, bytes: usize, most: usize) -> bool {
+        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= most);
+        let claim = || self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        claim() || self.drop_idle() && claim()
+    }
+
+    /// Drops all idle instances. Whether there was one.
+    fn drop_idle(&self) -> bool {
+        let all = self.idle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let clear = |idle: Arc<Mutex<Idle>>| idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        all.iter().filter_map(Weak::upgrade).map(clear).filter(|had_some| *had_some).count() > 0
+    }
+}
+
+/// The bytes that an emission holds.
+fn size(Emission { payload, subject, headers }: &Emission) -> usize {
+    let lengths = headers.iter().flat_map(|(name, value)| [name.len(), value.len()]);
+    lengths.chain(subject.as_ref().map(|subject| subject.len())).chain(iter::once(payload.len())).sum()
+}
+
+/// Memory that is in use until this is dropped.
+#[derive(Debug)]
+pub(super) struct Charge {
+    account: Arc<Account>,
+    bytes: usize,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.account.give_back(self.bytes);
+    }
+}
+
+/// A payload that counts.
+struct Held {
+    payload: Bytes,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn account() -> Arc<Account> {
+        Account::new(Components { all: 1000 << 10, kept: 400 << 10, outputs: 300 << 10, output: usize::MAX })
+    }
+
+    fn emission(payload: usize, value: usize) -> Emission {
+        let headers = vec![("name".into(), "x".repeat(value).into())];
+        Emission { payload: vec![b'x'; payload].into(), subject: None, headers }
+    }
+
+    #[test]
+    fn outputs_leave_to_instances_what_these_need() {
+        let account = account();
+        let outputs = account.hold_outputs(Verdict::Replace(vec![0; 700 << 10].into())).unwrap();
+        assert_eq!(account.hold_outputs(Verdict::Replace(vec![0; SMALL + 1].into())), None);
+        assert!(account.is_tight() && account.grow(300 << 10) && !account.grow(1));
+        account.give_back(300 << 10);
+        drop(outputs);
+        assert!(!account.is_tight() && account.hold_outputs(Verdict::Replace(vec![0; SMALL + 1].into())).is_some());
+    }
+
+    #[test]
+    fn machine_code_counts_until_its_component_is_gone() {
+        let account = account();
+        let code = account.hold(700 << 10).unwrap();
+        assert!(account.hold(1).is_none());
+        drop(code);
+        assert!(account.hold(1).is_some());
+    }
+
+    proptest! {
+        /// Whatever is let out, and in whatever order it goes: what counts is what is there, or small.
+        #[test]
+        fn what_counts_is_what_is_there(
+            events in prop::collection::vec(prop::collection::vec((0_usize..90 << 10, 0_usize..9 << 10), 0..5), 0..30),
+            goes in prop::collection::vec(any::<prop::sample::Index>(), 30),
+        ) {
+            let account = account();
+            let mut there: Vec<(usize, Vec<Emission>)> = Vec::new();
+            for (outputs, gone) in events.into_iter().zip(goes) {
+                let emissions: Vec<_> = outputs.into_iter().map(|(payload, value)| emission(payload, value)).collect();
+                let total: usize = emissions.iter().map(size).sum();
+                let before = account.used.load(Ordering::Relaxed);
+                let counts = if total > SMALL { total } else { 0 };
+                match account.hold_outputs(Verdict::Emit(emissions.clone())) {
+                    Some(Verdict::Emit(held)) => {
+                        prop_assert_eq!(&held, &emissions);
+                        there.push((counts, held));
+                    }
+                    none => {
+                        prop_assert!(none.is_none() && before + counts > 700 << 10);
+                        // Something has to go.
+                        there.swap_remove(gone.index(there.len()));
+                    }
+                }
+                let expected: usize = there.iter().map(|(counts, _)| counts).sum();
+                prop_assert_eq!(account.used.load(Ordering::Relaxed), expected);
+            }
+            drop(there);
+            prop_assert_eq!(account.used.load(Ordering::Relaxed), 0);
+        }
+    }
+}
