@@ -139,6 +139,13 @@ impl Ticket {
         &self.duty.event
     }
 
+    /// Whether another router would get the event if it went back to its source, and this one can do nothing for it: its
+    /// source is shared, and no sink takes anything.
+    pub fn can_go_elsewhere(&self) -> bool {
+        let metrics = &self.duty.metrics;
+        metrics.paused.get() != 0 && metrics.shared.get() != 0
+    }
+
     /// Records the event's way from now on.
     pub fn trace(&self, trace: Trace) {
         // Whoever opens the delivery does this once.

@@ -168,7 +168,7 @@ fn asked(query: &str) -> Result<Asked, String> {
 }
 
 /// 200 between start and drain, so that a load balancer or an orchestrator waits for the one and leaves at the other, and
-/// while every source can hear of events.
+/// while every source can hear of events and some sink takes outputs.
 async fn ready(State(view): State<View>) -> (StatusCode, String) {
     let unready = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why);
     if !*view.started.borrow() {
@@ -177,8 +177,12 @@ async fn ready(State(view): State<View>) -> (StatusCode, String) {
     if view.stop.is_draining() {
         return unready("draining\n".to_owned());
     }
-    match view.metrics.sources().into_iter().find(|(_, source)| source.connected.get() == 0) {
-        Some((name, _)) => unready(format!("source `{name}` is not connected\n")),
+    let sources = view.metrics.sources();
+    if let Some((name, _)) = sources.iter().find(|(_, source)| source.connected.get() == 0) {
+        return unready(format!("source `{name}` is not connected\n"));
+    }
+    match sources.iter().find(|(_, source)| source.paused.get() != 0 && source.serves_one_key.get() == 0) {
+        Some((name, _)) => unready(format!("source `{name}` takes nothing, because no sink does\n")),
         None => (StatusCode::OK, "ready\n".to_owned()),
     }
 }

@@ -35,6 +35,7 @@ use crate::{
 
 mod attended;
 mod deliveries;
+mod isolated;
 mod letter_key;
 mod observer;
 mod outlets;
@@ -308,7 +309,7 @@ impl Router {
             background.spawn(attended::end_when_idle(attached.clone(), after, controls.stopper.clone()));
             attended::somebody(attached, stop.clone()).await;
         }
-        let sources = sources::start(&config, controls, (&pipeline, &plan), &mut patience).await;
+        let sources = sources::start(&config, controls, (&pipeline, &plan), &snapshots, &mut patience).await;
         let sources = sources.map_err(RunError::Failed)?;
         let mut deliveries = JoinSet::new();
         if let Some(dispatcher) = dispatcher {

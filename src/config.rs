@@ -26,6 +26,7 @@ mod document;
 mod file;
 mod folder;
 mod http;
+mod isolation;
 mod keys;
 mod letters;
 mod limits;
@@ -343,6 +344,8 @@ pub struct Key {
     pub console_events: Vec<String>,
     /// A second consumer of the same subscription is refused (L19).
     pub single_consumer: bool,
+    /// Its events come from a consumer of its own.
+    pub is_isolated: bool,
     /// What its events look like on the wire.
     pub decode: Decode,
     /// What its outputs look like.

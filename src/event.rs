@@ -196,6 +196,28 @@ impl Pattern {
         self.0.split('.')
     }
 
+    /// The pattern of the subjects that fit both, if there are any.
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        let (mut ours, mut theirs) = (self.tokens(), other.tokens());
+        let mut tokens = Vec::new();
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => return Some(Self(tokens.join("."))),
+                (Some(">"), Some(token)) => {
+                    tokens.extend([token].into_iter().chain(theirs));
+                    return Some(Self(tokens.join(".")));
+                }
+                (Some(token), Some(">")) => {
+                    tokens.extend([token].into_iter().chain(ours));
+                    return Some(Self(tokens.join(".")));
+                }
+                (Some("*"), Some(token)) | (Some(token), Some("*")) => tokens.push(token),
+                (Some(ours), Some(theirs)) if ours == theirs => tokens.push(ours),
+                _ => return None,
+            }
+        }
+    }
+
     /// Whether `subject` fits the pattern (F08). Case matters.
     pub fn matches(&self, subject: &str) -> bool {
         if subject.is_empty() {
@@ -265,6 +287,26 @@ mod tests {
             ("a.b.c", "a.b", false),
         ] {
             assert_eq!(matches(pattern, subject), expected, "{pattern} on {subject}");
+        }
+    }
+
+    #[test]
+    fn what_fits_two_patterns_is_a_pattern() {
+        for (one, other, both) in [
+            ("a.b", "a.b", Some("a.b")),
+            ("a.b", "a.c", None),
+            ("a.*.c", "a.b.*", Some("a.b.c")),
+            (">", "a.*", Some("a.*")),
+            ("a.>", "a", None),
+            ("a.>", "*.b.>", Some("a.b.>")),
+            ("a.>", "a.*", Some("a.*")),
+            ("a.*", "a.b.c", None),
+            ("*.>", ">", Some("*.>")),
+        ] {
+            let [first, second]: [Pattern; 2] = [one, other].map(|pattern| pattern.parse().unwrap());
+            for found in [first.intersection(&second), second.intersection(&first)] {
+                assert_eq!(found.as_ref().map(Pattern::as_str), both, "{one} and {other}");
+            }
         }
     }
 

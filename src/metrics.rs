@@ -18,8 +18,10 @@ use crate::{
     tap::Tap,
 };
 
+mod refusing;
 mod requests;
 
+pub use refusing::Refusing;
 pub use requests::RequestMetrics;
 
 mod sampled;
@@ -41,6 +43,18 @@ pub struct SourceMetrics {
     pub in_flight: Gauge,
     /// 1 while the source is connected to where its events come from.
     pub connected: Gauge,
+    /// 1 while the source takes nothing, because no sink of any route does.
+    pub paused: Gauge,
+    /// 1 where the source is an isolated key's.
+    pub serves_one_key: Gauge,
+    /// 1 while others may read what the source reads: what goes back to it goes to them.
+    pub shared: Gauge,
+    /// Messages that the server has delivered before.
+    pub redelivered: Counter,
+    /// Messages that an earlier reader left open, and that came first.
+    pub taken_over: Counter,
+    /// Messages that the server has still to deliver.
+    pub lag: Gauge,
     /// The events that were counted last.
     pub recent: Recent,
     /// For whoever wants to see the next one.
@@ -105,6 +119,7 @@ pub struct SinkMetrics {
     pub dead_lettered: Counter,
     /// Given back to the source unwritten.
     pub returned: Counter,
+    pub refusing: Refusing,
 }
 
 /// What became of a webhook's deliveries.
@@ -268,6 +283,11 @@ impl Metrics {
         page.counters("source_events_dead_lettered", "Events stored as dead letters", &sources, |m| &m.dead_lettered);
         page.gauges("source_events_in_flight", "Events not settled yet", &sources, |m| &m.in_flight);
         page.gauges("source_connected", "1 while connected to where the events come from", &sources, |m| &m.connected);
+        page.gauges("source_paused", "1 while nothing is taken because no sink does", &sources, |m| &m.paused);
+        page.gauges("source_shared", "1 while others may read the same consumer", &sources, |m| &m.shared);
+        page.counters("source_redelivered", "Messages that were delivered before", &sources, |m| &m.redelivered);
+        page.counters("source_taken_over", "Messages left open by an earlier reader", &sources, |m| &m.taken_over);
+        page.gauges("source_lag", "Messages that the server has still to deliver", &sources, |m| &m.lag);
         let requests = self.requests.all();
         page.counters("source_requests_taken", "Requests answered with success", &requests, |m| &m.taken);
         page.refusals("source_requests_refused", "Requests refused, by reason", &requests);

@@ -24,6 +24,7 @@ mod dedup;
 pub mod double;
 mod intake;
 mod lane;
+mod scope;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use dedup::Dedup;
 pub use intake::Intake;
 use intake::Waiting;
 use lane::{Lane, Surroundings};
+pub use scope::OwnConsumers;
 
 /// Batches that may wait before one lane.
 const LANE_QUEUE: usize = 16;
@@ -80,6 +82,7 @@ pub struct Item {
 }
 
 /// The lanes, and what every intake needs.
+#[derive(Clone)]
 pub struct Pipeline {
     doors: Doors,
     budget: Budget,

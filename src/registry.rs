@@ -65,6 +65,10 @@ pub struct Key {
     /// Without one outputs may look like anything.
     pub validation: Option<Validation>,
     pub routes: Vec<Route>,
+    /// Which subjects it takes, if that is not left to the event type.
+    pub subject: Option<Pattern>,
+    /// Its events come from a consumer of its own, where its source can give it one.
+    pub is_isolated: bool,
     pub metrics: Arc<KeyMetrics>,
 }
 
@@ -150,9 +154,18 @@ impl Snapshot {
         self.keys.iter().any(|key| key.name != greedy.name && is_idle(key))
     }
 
-    /// Whether a key stands still with more than `bytes` of a budget, and there are others.
-    pub fn is_hogged(&self, bytes: u64) -> bool {
-        self.keys.len() > 1 && self.keys.iter().any(|key| key.load.exceeds(bytes) && key.load.stands_still())
+    /// Whether one of the keys that a source `serves` stands still with more than `bytes` of its budget, and there are
+    /// others.
+    pub fn is_hogged(&self, bytes: u64, serves: impl Fn(&Key) -> bool) -> bool {
+        let hogs = |key: &Arc<Key>| key.load.exceeds(bytes) && key.load.stands_still() && serves(key);
+        self.keys.len() > 1 && self.keys.iter().any(hogs)
+    }
+
+    /// Whether the keys that a source `serves` have sinks, and each of them has taken nothing for a while.
+    pub fn takes_nothing(&self, serves: impl Fn(&Key) -> bool) -> bool {
+        let served = self.keys.iter().filter(|key| serves(key));
+        let mut sinks = served.flat_map(|key| &key.routes).flat_map(|route| &route.sinks).peekable();
+        sinks.peek().is_some() && sinks.all(|sink| sink.queue.is_away())
     }
 
     pub fn key(&self, name: &str) -> Option<&Arc<Key>> {

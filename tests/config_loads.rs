@@ -561,6 +561,7 @@ fn everything_that_can_be_said() {
             scopes: vec!["orders:read".into()],
             console_events: vec!["order.created".into()],
             single_consumer: true,
+            is_isolated: false,
             decode: Decode::Auto(config.registry.avro.get("order")),
             schema: Some(Schema::new(Form::Custom, Declared::object(), &BTreeMap::new()).unwrap()),
             validate: Validate::Sample,

@@ -8,6 +8,7 @@ mod source;
 
 use std::time::Duration;
 
+use async_nats::jetstream::stream;
 use server::NatsServer;
 use source::{
     DURABLE, Running, STREAM, admin, consumer_info, create_stream, every_ack, nats, number, publish, settings, stocked,
@@ -455,4 +456,27 @@ async fn the_consumer_is_brought_in_line() {
     let nowhere = config::JetStreamSource { stream: "NOWHERE".to_owned(), ..settings() };
     let refused = open(nowhere, 100).await.unwrap_err();
     assert!(refused.starts_with("stream `NOWHERE` does not exist"), "{refused}");
+}
+
+/// What the stream allows its consumers counts for more than the budget, and more again once it is raised.
+#[tokio::test]
+async fn the_limit_of_a_stream_is_kept_to() {
+    let server = NatsServer::start().await;
+    let admin = stocked(&server.url(), 1..=200).await;
+    let limited = |max_ack_pending| stream::Config {
+        name: STREAM.to_owned(),
+        subjects: vec!["events.>".to_owned()],
+        consumer_limits: Some(stream::ConsumerLimits { inactive_threshold: Duration::ZERO, max_ack_pending }),
+        ..Default::default()
+    };
+    for (limit, expected) in [(7, 7), (500, 200)] {
+        admin.update_stream(limited(limit)).await.unwrap();
+        let mut running = Running::start(&nats(&server.url()), settings()).await;
+        assert_eq!(consumer_info(&admin).await.unwrap().config.max_ack_pending, expected);
+        if limit == 7 {
+            running.take_all(1..=200).await;
+            running.settle_the_rest(&admin).await;
+        }
+        running.drain().await;
+    }
 }

@@ -1,15 +1,16 @@
 //! Opens sources and starts them.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use anyhow::Context;
 use tokio::task::JoinSet;
 
 use crate::{
-    app::{Controls, patience::Patience},
+    app::{Controls, isolated::Isolated, patience::Patience},
     config::{Answer, Config, MemoryPlan, Role, SourceKind},
     nats::{self, Life},
-    pipeline::Pipeline,
+    pipeline::{OwnConsumers, Pipeline},
+    registry::Snapshots,
     source::{
         Source,
         bus::Listener,
@@ -34,6 +35,7 @@ pub(super) async fn start(
     config: &Config,
     controls: &Controls,
     (pipeline, plan): (&Pipeline, &MemoryPlan),
+    snapshots: &Snapshots,
     patience: &mut Patience,
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let mut sources = JoinSet::new();
@@ -107,7 +109,27 @@ pub(super) async fn start(
                 };
                 let jetstream = patience.until_done(open).await?;
                 intake_metrics.connected.set(1);
-                sources.spawn(jetstream.run(pipeline.intake(intake_metrics).giving_back(), stop));
+                let mut isolated = Isolated {
+                    nats: nats.clone(),
+                    source: source.clone(),
+                    settings: settings.clone(),
+                    in_flight,
+                    pipeline: pipeline.clone(),
+                    metrics: Arc::clone(&controls.metrics),
+                    snapshots: snapshots.clone(),
+                    own: OwnConsumers::default(),
+                    stop: stop.clone(),
+                    running: HashMap::new(),
+                    sources: JoinSet::new(),
+                };
+                if config.role == Role::Router {
+                    isolated.open_all(&connection, patience).await.with_context(at)?;
+                    let intake = pipeline.intake(intake_metrics).giving_back().leaving_to(isolated.own.clone());
+                    sources.spawn(jetstream.run(intake, stop));
+                    sources.spawn(isolated.run());
+                } else {
+                    sources.spawn(jetstream.run(pipeline.intake(intake_metrics).giving_back(), stop));
+                }
             }
         }
     }

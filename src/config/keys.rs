@@ -64,6 +64,7 @@ pub(super) fn key(table: &mut Table<'_>, names: &mut Unique, ready: Ready<'_>) -
     let scopes = table.list("scopes", values::scope).unwrap_or_default();
     let console_events = table.list("console_events", values::literal).unwrap_or_default();
     let single_consumer = table.flag("single_consumer").unwrap_or_default();
+    let is_isolated = isolation(table);
     let schema = schema(table, ready.schemas);
     let validate = validate(table);
     let decode = decode(table, ready.avro);
@@ -83,6 +84,7 @@ pub(super) fn key(table: &mut Table<'_>, names: &mut Unique, ready: Ready<'_>) -
         scopes,
         console_events,
         single_consumer,
+        is_isolated,
         decode,
         schema,
         validate,
@@ -111,6 +113,7 @@ pub(super) fn plain(name: String, place: Place) -> Key {
         scopes: Vec::new(),
         console_events: Vec::new(),
         single_consumer: false,
+        is_isolated: false,
         decode: Decode::Raw,
         schema: None,
         validate: Validate::default(),
@@ -155,6 +158,17 @@ fn event_type(table: &mut Table<'_>) -> Option<String> {
         table.report(Problem::warning(table.place_of("event_type"), message).hint("patterns belong in `subject`"));
     }
     Some(event_type)
+}
+
+/// Whether the key has a consumer of its own. The server has to know which of a stream's messages are for it.
+fn isolation(table: &mut Table<'_>) -> bool {
+    let is_isolated = table.choice("isolation", &[("source", false), ("key", true)]).unwrap_or_default();
+    if is_isolated && !table.has("subject") {
+        let hint = "give the key a `subject`, `>` if need be, or leave `isolation` out";
+        let message = "a consumer of its own is told by `subject` what to deliver, and the key has none";
+        table.error(table.place_of("isolation"), message, Some(hint.to_owned()));
+    }
+    is_isolated
 }
 
 /// How the key's events are read. `None` when something about it is wrong, which the report then says.

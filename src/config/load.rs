@@ -11,6 +11,7 @@ use super::{
     Config, Identity, Registry, Role, avro,
     document::Document,
     folder::{Plugins, files},
+    isolation,
     keys::{self, NamedKey, Ready},
     preflight::preflight,
     preset::Preset,
@@ -51,6 +52,7 @@ pub fn load(dir: &Path) -> Result<Config, Problems> {
         check_identity(&registry, &identity, &report);
     }
     if let Some(config) = &config {
+        isolation::check(&registry.keys, &config.sources, &report);
         webhook::check_sink(&registry.webhooks, &config.sinks, &report);
     }
     let (config, warnings) = report.conclude(config)?;
@@ -74,6 +76,7 @@ pub fn load_registry(config: &Config) -> Result<Registry, Problems> {
     let ready = Ready { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
     let registry = registry(&config.dir, Some(&sinks), ready, &config.presets, &config.registry.files, &report);
     check_identity(&registry, &config.identity(), &report);
+    isolation::check(&registry.keys, &config.sources, &report);
     if config.role == Role::Router {
         webhook::check_sink(&registry.webhooks, &config.sinks, &report);
     }

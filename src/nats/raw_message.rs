@@ -58,24 +58,38 @@ impl RawMessage {
             [one] => one.as_str(),
             _ => ">",
         };
-        let request = format!("STREAM.MSG.GET.{stream}");
         loop {
-            let answer = match connection.api(&request, &json!({ "seq": from, "next_by_subj": filter })).await {
-                Ok(answer) => answer,
-                Err(error) if error.code() == Some(code::MESSAGE_NOT_FOUND) => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            let broken = |error: anyhow::Error| ApiError::Failed(request.clone(), error);
-            let Answer { message } = serde_json::from_value(answer).map_err(|error| broken(error.into()))?;
-            let Message { subject, sequence, hdrs, data, time } = message;
-            if subjects.is_empty() || subjects.iter().any(|pattern| pattern.matches(&subject)) {
-                let header_block = BASE64_STANDARD.decode(hdrs).map_err(|error| broken(error.into()))?;
-                let payload = BASE64_STANDARD.decode(data).map_err(|error| broken(error.into()))?.into();
-                let stored_at = i64::try_from(time.as_nanosecond()).unwrap_or_default();
-                return Ok(Some(Self { sequence, subject, header_block, payload, stored_at }));
+            let Some(found) = Self::at_or_after(connection, stream, filter, from).await? else { return Ok(None) };
+            if subjects.is_empty() || subjects.iter().any(|pattern| pattern.matches(&found.subject)) {
+                return Ok(Some(found));
             }
-            from = sequence + 1;
+            from = found.sequence + 1;
         }
+    }
+
+    /// The first message of the stream at or after `from` on a subject that `filter` matches.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn at_or_after(
+        connection: &Connection,
+        stream: &str,
+        filter: &str,
+        from: u64,
+    ) -> Result<Option<Self>, ApiError> {
+        let request = format!("STREAM.MSG.GET.{stream}");
+        let answer = match connection.api(&request, &json!({ "seq": from, "next_by_subj": filter })).await {
+            Ok(answer) => answer,
+            Err(error) if error.code() == Some(code::MESSAGE_NOT_FOUND) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let broken = |error: anyhow::Error| ApiError::Failed(request.clone(), error);
+        let Answer { message } = serde_json::from_value(answer).map_err(|error| broken(error.into()))?;
+        let Message { subject, sequence, hdrs, data, time } = message;
+        let header_block = BASE64_STANDARD.decode(hdrs).map_err(|error| broken(error.into()))?;
+        let payload = BASE64_STANDARD.decode(data).map_err(|error| broken(error.into()))?.into();
+        let stored_at = i64::try_from(time.as_nanosecond()).unwrap_or_default();
+        Ok(Some(Self { sequence, subject, header_block, payload, stored_at }))
     }
 
     /// The headers as far as they go, and the reason code when the client can't read this message. Whatever the block

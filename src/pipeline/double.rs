@@ -42,6 +42,8 @@ impl Pipeline {
             sets_identity: false,
             validation: None,
             routes: vec![Route { name: "all".into(), subscription: None, sinks: vec![sinks.into()] }],
+            subject: None,
+            is_isolated: false,
             metrics: Default::default(),
         };
         let interest = Interest::Named { subject: None, event_type: None };

@@ -13,6 +13,7 @@ use crate::{
     pipeline::{
         Budget, Doors, Item, Shares,
         dedup::{Dedup, Seen},
+        scope::{OwnConsumers, Scope},
     },
     registry::Snapshot,
     show,
@@ -51,6 +52,7 @@ pub struct Intake<R> {
     dedup: Option<Dedup>,
     doors: Doors,
     gives_back: bool,
+    scope: Scope,
     /// When it was looked at what has used the budget up, and whether it is a key that stands still.
     hogged: Option<(Instant, bool)>,
     /// When it was said that events are given back.
@@ -99,6 +101,7 @@ impl<R: Send + 'static> Intake<R> {
             dedup,
             doors,
             gives_back: false,
+            scope: Scope::All,
             hogged: None,
             warned: None,
             snapshot,
@@ -134,8 +137,12 @@ impl<R: Send + 'static> Intake<R> {
         if !self.gives_back || !is_full {
             self.hogged = None;
         } else if self.hogged.is_none_or(|(looked, _)| looked.elapsed() >= LOOK) {
-            self.hogged = Some((Instant::now(), self.snapshot.is_hogged(self.budget.bytes / 2)));
+            self.hogged = Some((Instant::now(), self.is_hogged()));
         }
+    }
+
+    fn is_hogged(&self) -> bool {
+        self.snapshot.is_hogged(self.budget.bytes / 2, |key| self.scope.serves(&key.name))
     }
 
     /// How its budget is shared, for who asks before there is a place.
@@ -154,9 +161,39 @@ impl<R: Send + 'static> Intake<R> {
         Self { gives_back: true, ..self }
     }
 
+    /// Leaves events to the consumers of isolated keys.
+    pub fn leaving_to(self, own: OwnConsumers) -> Self {
+        Self { scope: Scope::Shared(own), ..self }
+    }
+
+    /// Serves one key alone.
+    pub fn only(self, key: Arc<str>) -> Self {
+        self.metrics.serves_one_key.set(1);
+        Self { scope: Scope::Key(key), ..self }
+    }
+
     /// Events pushed, and repeats of them, that [`Self::settled`] has not returned yet.
     pub fn open(&self) -> usize {
         self.held + self.ready.len()
+    }
+
+    /// Looks whether it is of use to take more: not while no sink of any route takes anything. What waits meanwhile goes
+    /// back to the source if it `is_shared` with other routers.
+    pub fn look_at_sinks(&mut self, is_shared: bool) {
+        self.adopt();
+        let takes_nothing = self.snapshot.takes_nothing(|key| self.scope.serves(&key.name));
+        self.metrics.paused.set(takes_nothing.into());
+        self.metrics.shared.set(is_shared.into());
+    }
+
+    /// Whether the last look said so.
+    pub fn is_paused(&self) -> bool {
+        self.metrics.paused.get() != 0
+    }
+
+    /// What is counted of the source.
+    pub fn metrics(&self) -> &SourceMetrics {
+        &self.metrics
     }
 
     /// Shows whether the source is connected to where its events come from.
@@ -244,8 +281,12 @@ impl<R: Send + 'static> Intake<R> {
         self.adopt();
         let free = self.free();
         let (waiting, snapshot, lanes) = (&mut self.waiting, &self.snapshot, self.doors.lanes.len());
+        let (scope, sequence) = (&self.scope, ticket.event().sequence);
         let (before, mut greedy) = (waiting.len(), None);
         snapshot.candidates(ticket.event(), |key| {
+            if !scope.admits(&key.name, sequence) {
+                return;
+            }
             if key.load.exceeds(free) {
                 greedy = Some(Arc::clone(key));
             }

@@ -145,6 +145,8 @@ impl Rig {
                 sets_identity: false,
                 validation: None,
                 routes: vec![Route { name: "all".into(), subscription, sinks: vec![sink.into()] }],
+                subject: None,
+                is_isolated: false,
                 metrics: Default::default(),
             });
         }
@@ -217,6 +219,8 @@ impl Rig {
                 sets_identity: false,
                 validation: None,
                 routes: routes.collect(),
+                subject: key.subject.clone(),
+                is_isolated: key.is_isolated,
                 metrics: Arc::clone(&key.metrics),
             };
             (Interest::Named { subject: Some(subject), event_type: None }, key)

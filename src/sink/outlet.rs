@@ -25,6 +25,7 @@ use crate::{
     telemetry::{Span, Stage},
 };
 
+mod elsewhere;
 mod queue;
 mod window;
 
@@ -86,6 +87,8 @@ pub struct Outlet<S> {
     refuses: watch::Sender<bool>,
     /// When outputs that are refused apart may be spoken of again, and how many were not.
     quiet: Option<(Instant, u64)>,
+    /// What waits for the sink goes to other routers, until it takes something.
+    gives_back: bool,
 }
 
 impl<S: Sink> Outlet<S> {
@@ -98,7 +101,22 @@ impl<S: Sink> Outlet<S> {
         let name = Arc::clone(queue.name());
         let wait = policy.retry.min;
         let window = Window::new(Bounds { open: most, refused: most, refused_bytes: bytes / 2 });
-        (queue, Self { sink, name, outputs, policy, metrics, window, pause: None, wait, refuses, quiet: None })
+        (
+            queue,
+            Self {
+                sink,
+                name,
+                outputs,
+                policy,
+                metrics,
+                window,
+                pause: None,
+                wait,
+                refuses,
+                quiet: None,
+                gives_back: false,
+            },
+        )
     }
 
     /// Runs until every [`Queue`] is gone and the window is empty, or the router gives up what is open.
@@ -109,7 +127,11 @@ impl<S: Sink> Outlet<S> {
         let mut received = Vec::new();
         let mut is_open = true;
         while is_open || !self.window.is_empty() {
+            if self.window.is_empty() {
+                self.metrics.refusing.end();
+            }
             let room = self.window.room();
+            let takes_in = is_open && room > 0 && (self.pause.is_none() || self.gives_back);
             if self.pause.is_none() && self.window.next_ready().is_some() {
                 if let Some(end) = self.write_ready().await? {
                     return Ok(end);
@@ -118,7 +140,7 @@ impl<S: Sink> Outlet<S> {
             }
             let due = self.window.next_due().filter(|_| self.pause.is_none());
             tokio::select! {
-                count = self.outputs.recv_many(&mut received, room), if is_open && room > 0 && self.pause.is_none() => {
+                count = self.outputs.recv_many(&mut received, room), if takes_in => {
                     is_open = count > 0;
                     self.take_in(&mut received);
                 }
@@ -150,6 +172,10 @@ impl<S: Sink> Outlet<S> {
     fn take_in(&mut self, received: &mut Vec<Output>) {
         let (one_by_one, now) = (!self.sink.keeps_order(), Instant::now());
         for mut output in received.drain(..) {
+            if self.goes_elsewhere(&output) {
+                self.metrics.returned.inc();
+                continue;
+            }
             if let Beyond::LastResort(last_resort) = &self.policy.refused {
                 output.payload = last_resort.signed(&output);
             }
@@ -207,6 +233,8 @@ impl<S: Sink> Outlet<S> {
             Confirmation::Refused(slot, refusal) => return self.refused(slot, refusal).await,
         }
         self.wait = self.policy.retry.min;
+        self.gives_back = false;
+        self.metrics.refusing.end();
         self.refuses.send_if_modified(std::mem::take);
         Ok(None)
     }
@@ -226,6 +254,9 @@ impl<S: Sink> Outlet<S> {
     async fn refused(&mut self, slot: Slot, refusal: Refusal) -> anyhow::Result<Option<End>> {
         let Some(entry) = self.window.entry(slot) else { return Ok(None) };
         let waited = entry.first_try.map(|first_try| first_try.elapsed()).unwrap_or_default();
+        if matches!(refusal, Refusal::Later(_)) {
+            self.metrics.refusing.begin();
+        }
         let is_final = match &refusal {
             Refusal::Closed => return Ok(Some(End::ReaderLeft)),
             Refusal::Never(_, cause) => {
@@ -268,6 +299,7 @@ impl<S: Sink> Outlet<S> {
             Refusal::Later(cause) => {
                 self.window.put_back(slot);
                 self.back_off(cause, impatient);
+                self.give_back_others(slot);
             }
             Refusal::Never(..) | Refusal::Closed => {}
         }

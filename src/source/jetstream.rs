@@ -20,15 +20,19 @@ use crate::{
 mod consumer;
 mod ledger;
 mod messages;
+mod own;
 mod prefix;
 mod pull;
 mod reading;
 mod run;
 mod settle;
+mod stream_state;
 
 pub use consumer::ConsumerError;
 use consumer::{Consumer, Info, Start};
+pub use own::{left_behind, own_durable, own_subjects};
 use run::Run;
+use stream_state::StreamState;
 
 /// How long the last acks may take to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -39,7 +43,7 @@ pub struct JetStream {
     envelope: Envelope,
     origin: Arc<Origin>,
     info: Info,
-    stream_created: String,
+    stream: StreamState,
 }
 
 /// What it takes to settle one message.
@@ -67,11 +71,32 @@ impl JetStream {
         settings: &config::JetStreamSource,
         in_flight: usize,
     ) -> Result<Self, ConsumerError> {
+        Self::open_at(connection, source, settings, in_flight, |_| Start::AsConfigured).await
+    }
+
+    async fn open_at(
+        connection: Connection,
+        source: &config::Source,
+        settings: &config::JetStreamSource,
+        in_flight: usize,
+        start: impl Fn(&StreamState) -> Start,
+    ) -> Result<Self, ConsumerError> {
         let origin = Arc::new(Origin { source: source.name.clone(), stream: settings.stream.clone() });
         let consumer = Consumer { connection, settings: Arc::new(settings.clone()), in_flight };
-        let (stream_created, _) = consumer.stream_state().await?;
-        let info = consumer.ensure(Start::AsConfigured).await?;
-        Ok(Self { consumer, envelope: source.envelope.clone(), origin, info, stream_created })
+        let stream = consumer.stream_state().await?;
+        let consumer = consumer.within(&stream);
+        let info = consumer.ensure(start(&stream)).await?;
+        if consumer.in_flight < in_flight {
+            let (source, limit) = (&source.name, consumer.in_flight);
+            tracing::warn!(
+                source,
+                stream = settings.stream,
+                wanted = in_flight,
+                limit,
+                "the stream's `consumer_limits` allow less than 16 times `in_flight`: `max_ack_pending` is its limit"
+            );
+        }
+        Ok(Self { consumer, envelope: source.envelope.clone(), origin, info, stream })
     }
 }
 

@@ -211,6 +211,8 @@ impl Loader {
             filter: filter.cloned(),
             validation: Validation::new(key.schema.as_ref(), key.validate),
             routes,
+            subject: key.subject.clone(),
+            is_isolated: key.is_isolated,
             metrics: self.metrics.key(&key.name),
         }
     }

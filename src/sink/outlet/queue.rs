@@ -58,6 +58,11 @@ impl Queue {
         }
     }
 
+    /// Whether the sink has taken nothing for a while.
+    pub fn is_away(&self) -> bool {
+        self.metrics.refusing.is_away()
+    }
+
     /// Whether nothing more can be sent now. What is made all the same waits, and takes memory meanwhile.
     pub fn is_full(&self) -> bool {
         (self.outputs.capacity() == 0 || self.bytes.available_permits() == 0) && !self.outputs.is_closed()

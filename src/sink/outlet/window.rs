@@ -401,6 +401,26 @@ impl Window {
         self.refused_since.iter().find(|(_, order)| waits(order)).copied()
     }
 
+    /// Takes out, and drops, what can go to another router: all but `tried`, what is under way and what its own destination
+    /// refuses. Returns how many.
+    pub(super) fn give_back_others(&mut self, tried: Slot) -> u64 {
+        let mut given_back = 0;
+        for line in self.lines.values_mut().filter(|line| line.refused.is_none()) {
+            let before = line.waiting.len();
+            line.waiting.retain(|entry| !entry.output.ticket.can_go_elsewhere());
+            self.behind -= before - line.waiting.len();
+            given_back += before - line.waiting.len();
+        }
+        for slot in self.ready.clone() {
+            let goes = |entry: &mut Entry| entry.output.ticket.can_go_elsewhere();
+            if slot != tried && self.entry(slot).is_some_and(goes) {
+                drop(self.give_up(slot, "given back"));
+                given_back += 1;
+            }
+        }
+        given_back as u64
+    }
+
     /// When [`Self::retry_due`] or [`Self::yield_room`] has something to do.
     pub(super) fn next_due(&mut self) -> Option<Instant> {
         let retry = self.next_retry();

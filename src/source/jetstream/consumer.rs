@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     config::{self, AckMode, Deliver},
     nats::{ApiError, Connection, Difference, Shown, Wanted, code, converge},
+    source::jetstream::stream_state::{Landmark, StreamState},
 };
 
 /// How long the server keeps a live consumer that nobody reads.
@@ -18,7 +19,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct Consumer {
     pub(super) connection: Connection,
     pub(super) settings: Arc<config::JetStreamSource>,
-    /// The budget of the source, which bounds what the server may leave unacknowledged.
+    /// The most messages that the server may leave unacknowledged.
     pub(super) in_flight: usize,
 }
 
@@ -63,18 +64,37 @@ impl Info {
         if self.ack_floor.delivery == self.delivered.delivery { self.delivered } else { self.ack_floor }
     }
 
+    #[cfg(test)]
+    pub(super) fn double(delivered: Pair, ack_floor: Pair, num_ack_pending: usize) -> Self {
+        let (created, config) = Default::default();
+        Self { created, delivered, ack_floor, num_ack_pending, num_waiting: 0, num_pending: 0, paused: false, config }
+    }
+
     /// Whether nothing was delivered or settled in between.
     pub(super) fn stands_as(&self, before: &Self) -> bool {
         let state = |info: &Self| (info.created.clone(), info.delivered, info.ack_floor, info.num_ack_pending);
         state(self) == state(before)
     }
 
+    /// The most messages that may be unacknowledged at once.
+    pub(super) fn max_ack_pending(&self) -> usize {
+        self.limit("max_ack_pending").map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
+    /// From where in the stream it delivers.
+    pub(super) fn first_sequence(&self) -> u64 {
+        self.limit("opt_start_seq").unwrap_or(1)
+    }
+
+    fn limit(&self, field: &str) -> Option<u64> {
+        self.config.get(field).and_then(Value::as_u64).filter(|limit| *limit > 0)
+    }
+
     pub(super) fn limits(&self) -> Limits {
-        let limit = |field: &str| self.config.get(field).and_then(Value::as_u64).filter(|limit| *limit > 0);
         Limits {
-            batch: limit("max_batch").map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
-            bytes: limit("max_bytes").unwrap_or(u64::MAX),
-            expires: limit("max_expires").map_or(Duration::MAX, Duration::from_nanos),
+            batch: self.limit("max_batch").map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            bytes: self.limit("max_bytes").unwrap_or(u64::MAX),
+            expires: self.limit("max_expires").map_or(Duration::MAX, Duration::from_nanos),
         }
     }
 }
@@ -201,17 +221,20 @@ impl Consumer {
         self.connection.api_subject(&format!("CONSUMER.MSG.NEXT.{stream}.{durable}"))
     }
 
-    /// When the stream was created, which tells it from a later one of the same name, and its last sequence.
-    pub(super) async fn stream_state(&self) -> Result<(String, u64), ConsumerError> {
+    /// # Errors
+    /// [`ConsumerError::NoStream`] among them.
+    pub(super) async fn stream_state(&self) -> Result<StreamState, ConsumerError> {
         let stream = &self.settings.stream;
-        match self.connection.api(&format!("STREAM.INFO.{stream}"), &json!({})).await {
-            Ok(info) => {
-                let last = info["state"]["last_seq"].as_u64().unwrap_or_default();
-                Ok((info["created"].as_str().unwrap_or_default().to_owned(), last))
-            }
-            Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => Err(ConsumerError::NoStream(stream.clone())),
-            Err(error) => Err(ConsumerError::Stream(stream.clone(), error)),
-        }
+        StreamState::read(&self.connection, stream).await.map_err(|error| match error.code() {
+            Some(code::STREAM_NOT_FOUND) => ConsumerError::NoStream(stream.clone()),
+            _ => ConsumerError::Stream(stream.clone(), error),
+        })
+    }
+
+    /// Leaves no more unacknowledged than the stream allows its consumers.
+    pub(super) fn within(self, stream: &StreamState) -> Self {
+        let in_flight = stream.max_ack_pending().map_or(self.in_flight, |limit| self.in_flight.min(limit));
+        Self { in_flight, ..self }
     }
 
     pub(super) async fn info(&self) -> Result<Info, ApiError> {
@@ -275,12 +298,19 @@ impl Consumer {
         self.info_of(answer).map_err(|source| ConsumerError::Read { stream, consumer, source })
     }
 
-    /// Has the consumer again after it was lost: behind `floor` of the stream as it was, from the beginning of another or
-    /// of one that has come back from a backup. Also returns when the stream was created.
-    pub(super) async fn again(&self, floor: u64, stream_created: &str) -> Result<(Info, String), ConsumerError> {
-        let (created, last) = self.stream_state().await?;
-        let start = if created == stream_created && floor <= last { floor + 1 } else { 1 };
-        Ok((self.ensure(Start::At(start)).await?, created))
+    /// Has the consumer again after it was lost: behind `floor` of the stream as it was `known`, from the beginning of
+    /// another or of one that has come back from a backup. Also returns the stream.
+    pub(super) async fn again(
+        &self,
+        floor: u64,
+        known: &StreamState,
+        landmark: Landmark,
+    ) -> Result<(Info, StreamState), ConsumerError> {
+        let stream = self.stream_state().await?;
+        let continues = stream.continues(known, landmark, &self.connection, &self.settings).await;
+        let continues = continues.map_err(|error| ConsumerError::Stream(self.settings.stream.clone(), error))?;
+        let start = if continues { floor + 1 } else { 1 };
+        Ok((self.clone().within(&stream).ensure(Start::At(start)).await?, stream))
     }
 
     /// Whether somebody has given the consumer settings with which no promise can be kept.

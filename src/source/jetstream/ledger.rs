@@ -79,6 +79,14 @@ impl Ledger {
         delivery.saturating_sub(self.delivery)
     }
 
+    /// Whether others may read the consumer too: more was delivered beyond what we have seen than is open, and what is
+    /// lost on its way to us stays open. What we have seen tells nothing: a server that was frozen delivers it again, to
+    /// nobody, right before it reads our acks.
+    pub(super) fn may_share(&self, info: &Info) -> bool {
+        let beyond = info.delivered.sequence.saturating_sub(self.seen);
+        self.missed(info.delivered.delivery).min(beyond) > info.num_ack_pending as u64
+    }
+
     /// Whether the server has more open than we, so much that acks must have been lost.
     pub(super) fn may_lack_acks(&self, info: &Info) -> bool {
         let missed = self.missed(info.delivered.delivery);
@@ -177,6 +185,10 @@ impl Ledger {
         self.find(sequence).is_ok_and(|index| self.entries[index].state == State::Open)
     }
 
+    pub(super) fn is_given_back(&self, sequence: u64) -> bool {
+        self.find(sequence).is_ok_and(|index| self.entries[index].state == State::GivenBack)
+    }
+
     pub(super) fn give_back(&mut self, sequence: u64) {
         if let Ok(index) = self.find(sequence) {
             self.entries[index].state = State::GivenBack;
@@ -233,6 +245,19 @@ mod tests {
         ledger.share();
         assert_eq!(ledger.fit(9, 3), Fit::Next);
         assert_eq!(ledger.floor(), None);
+    }
+
+    #[test]
+    fn deliveries_of_what_was_seen_are_no_sign_of_others() {
+        let mut ledger = alone();
+        (1..=50).for_each(|sequence| ledger.enter(sequence, sequence));
+        let info = |delivered, sequence, num_ack_pending| {
+            let (delivered, ack_floor) = (Pair { delivery: delivered, sequence }, at(0));
+            Info::double(delivered, ack_floor, num_ack_pending)
+        };
+        assert!(!ledger.may_share(&info(110, 60, 10)), "50 again and 10 new, which are open");
+        assert!(!ledger.may_share(&info(60, 100, 10)), "the stream may have gaps");
+        assert!(ledger.may_share(&info(110, 60, 9)), "one of the new ones is settled");
     }
 
     #[test]

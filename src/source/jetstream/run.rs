@@ -30,17 +30,21 @@ use crate::{
             pull::{Pull, Status, is_status},
             reading::{Purpose, Reading},
             settle::{Acks, Settler},
+            stream_state::Landmark,
         },
     },
     stop::Stop,
 };
 
 mod clock;
+mod cuts;
 mod recovery;
+mod redeliveries;
 mod takeover;
 
 use clock::{Clock, Heard};
 use recovery::{Found, Recovery};
+use redeliveries::Redeliveries;
 
 /// How long a drain waits for messages that are on their way. One that comes later is delivered again after `ack_wait`.
 const LAST_MESSAGES: Duration = Duration::from_secs(2);
@@ -60,9 +64,11 @@ pub(super) struct Run {
     settler: Settler,
     recovery: Recovery,
     clock: Clock,
-    /// When the youngest of the messages so far was stored. An earlier one that is younger is another message: the stream
-    /// has come back from a backup.
-    youngest: i64,
+    redeliveries: Redeliveries,
+    /// Messages that the server has still to deliver.
+    lag: u64,
+    /// An earlier message that is younger is another one: the stream has come back from a backup.
+    landmark: Landmark,
 }
 
 enum Wake {
@@ -77,7 +83,7 @@ enum Wake {
 
 impl Run {
     pub(super) async fn new(source: JetStream, intake: Intake<Receipt>) -> anyhow::Result<Self> {
-        let JetStream { consumer, envelope, origin, info, stream_created } = source;
+        let JetStream { consumer, envelope, origin, info, stream } = source;
         let period = (consumer.settings.ack_wait / 8).clamp(Duration::from_millis(10), Duration::from_millis(500));
         let connection = consumer.connection.clone();
         let acks = match consumer.settings.ack {
@@ -87,14 +93,16 @@ impl Run {
         let mut run = Self {
             pull: Pull::new(&consumer, info.limits()).await?,
             settler: Settler::new(connection.client().clone(), acks, consumer.settings.ack_wait, period),
-            recovery: Recovery::new(&connection, info.clone(), stream_created),
+            landmark: stream.landmark(),
+            recovery: Recovery::new(&connection, info.clone(), stream),
             connection,
             consumer,
             intake,
             envelope,
             origin,
             clock: Clock::new(period),
-            youngest: i64::MIN,
+            redeliveries: Redeliveries::default(),
+            lag: info.num_pending,
         };
         run.enter(info);
         Ok(run)
@@ -116,7 +124,7 @@ impl Run {
                 }
             }
             self.start_errand();
-            if !self.recovery.lost && self.takes() && self.connection.is_connected() {
+            if !self.recovery.lost && self.takes() && !self.intake.is_paused() && self.connection.is_connected() {
                 // An error is the end of the client, which is noticed above.
                 let _ = self.pull.ask(self.intake.room(), self.intake.room_bytes()).await;
             }
@@ -207,14 +215,18 @@ impl Run {
             tracing::warn!(source = self.origin.source, subject = %message.subject, "not a JetStream message, ignored");
             return Ok(());
         };
-        let Delivered { position, stored_at, .. } = delivered;
-        let Position { sequence, delivery, .. } = position;
+        let Delivered { position, stored_at, pending } = delivered;
+        let Position { sequence, delivery, attempt } = position;
+        self.lag = pending;
+        if attempt > 1 {
+            self.is_redelivered(sequence);
+        }
         let fit = match &self.settler.acks {
             Acks::Prefix(prefix) => prefix.fit(sequence, delivery),
             Acks::Each(ledger) => ledger.fit(sequence, delivery),
         };
         match fit {
-            Fit::Open | Fit::Settled | Fit::AckLost if stored_at > self.youngest => {
+            Fit::Open | Fit::Settled | Fit::AckLost if self.landmark.precedes(stored_at) => {
                 self.rewind();
                 return Ok(());
             }
@@ -241,12 +253,20 @@ impl Run {
                 return Ok(());
             }
         }
-        self.youngest = self.youngest.max(stored_at);
+        self.landmark.pass(sequence, stored_at);
         self.pull.received(message.length);
         self.clock.received = true;
         let receipt = self.receipt(reply, position, true);
         self.push(messages::received(message, delivered, &self.origin, observed_at), receipt);
         Ok(())
+    }
+
+    /// Counts a message that was delivered before, and has it told unless it was given back here.
+    fn is_redelivered(&mut self, sequence: u64) {
+        self.intake.metrics().redelivered.inc();
+        if !matches!(&self.settler.acks, Acks::Each(ledger) if ledger.is_given_back(sequence)) {
+            self.redeliveries.note(sequence);
+        }
     }
 
     /// Takes notice of what the server says about our pulls.
@@ -302,12 +322,26 @@ impl Run {
             self.settler.say_in_progress(&mut self.intake, &mut self.pull, self.clock.now).await;
         }
         self.ask_now_and_then();
+        self.look_at_sinks();
+        self.redeliveries.tell(&self.origin.source);
+        self.intake.metrics().lag.set(self.lag.try_into().unwrap_or(i64::MAX));
         self.recovery.readings.extend(self.settler.due_retries());
         let expects = self.pull.is_under_way() && self.takes() && !self.recovery.lost && self.connection.is_connected();
         match self.clock.listen(expects) {
             Heard::Enough => {}
             Heard::Nothing => self.asked_in_vain(),
             Heard::NoMessage => self.recovery.watch(),
+        }
+    }
+
+    fn look_at_sinks(&mut self) {
+        let was_paused = self.intake.is_paused();
+        self.intake.look_at_sinks(self.is_shared());
+        let source = &self.origin.source;
+        match (was_paused, self.intake.is_paused()) {
+            (false, true) => tracing::warn!(source, "no sink of any route takes anything: nothing more is pulled"),
+            (true, false) => tracing::info!(source, "a sink takes outputs again: messages are pulled again"),
+            _ => {}
         }
     }
 

@@ -18,13 +18,12 @@ use crate::{
         messages,
         pull::EXPIRES,
         reading::{Purpose, Reading},
-        run::{Run, now, takeover::take_over},
+        run::{Run, cuts::Cuts, now, takeover::take_over},
         settle::Acks,
+        stream_state::{Landmark, StreamState},
     },
 };
 
-/// Two cuts within this time, or within a few `ack_wait`, are no accident.
-const CUT_WINDOW: Duration = Duration::from_secs(10);
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(5);
 /// After a cut the server may go on delivering to pulls of the old connection for as long as they last.
@@ -36,7 +35,7 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Recovery {
     /// What the server last said.
     info: Info,
-    stream_created: String,
+    stream: StreamState,
     /// The consumer is gone and has to be created again.
     pub(super) lost: bool,
     /// The server is to be asked how the consumer is doing.
@@ -67,26 +66,16 @@ type Errand = Pin<Box<dyn Future<Output = Found> + Send>>;
 
 pub(super) enum Found {
     Info(Result<Info, ApiError>),
-    Consumer(Result<(Info, String), ConsumerError>),
+    Consumer(Result<(Info, StreamState), ConsumerError>),
     TakenOver(Result<(Info, bool), ApiError>),
     Stored(Result<Option<RawMessage>, ApiError>),
 }
 
-/// Disconnects that may be the fault of a message that the client can't read.
-#[derive(Default)]
-struct Cuts {
-    server: String,
-    last: Option<Instant>,
-    suspicious: bool,
-    /// The last such message was looked for and not found: the client can't read something that we take for sound.
-    in_vain: bool,
-}
-
 impl Recovery {
-    pub(super) fn new(connection: &Connection, info: Info, stream_created: String) -> Self {
+    pub(super) fn new(connection: &Connection, info: Info, stream: StreamState) -> Self {
         Self {
             info,
-            stream_created,
+            stream,
             lost: false,
             unsure: false,
             watching: false,
@@ -100,7 +89,7 @@ impl Recovery {
             wait: MIN_WAIT,
             readings: VecDeque::new(),
             epoch: connection.epoch(),
-            cuts: Cuts { server: connection.client().server_info().server_id, ..Cuts::default() },
+            cuts: Cuts::new(connection.client().server_info().server_id),
         }
     }
 
@@ -143,9 +132,7 @@ impl Run {
         self.pull.forget();
         self.has_reconnected();
         let server = self.connection.client().server_info().server_id;
-        let is_suspicious = self.recovery.cuts.is_suspicious(server, self.consumer.settings.ack_wait);
-        self.recovery.cuts.suspicious |= is_suspicious;
-        self.recovery.cuts.in_vain &= is_suspicious;
+        self.recovery.cuts.happened(server, self.consumer.settings.ack_wait);
     }
 
     /// The client is another one, because the last one ended over what it was sent.
@@ -166,7 +153,7 @@ impl Run {
 
     /// Whether a delivery that is missing was lost. Where nothing was wrong lately, somebody else has it.
     pub(super) fn may_have_lost(&mut self) -> bool {
-        let is_likely = self.recovery.trouble.is_some_and(|time| time > Instant::now());
+        let is_likely = self.is_in_trouble();
         match &self.settler.acks {
             Acks::Prefix(_) => true,
             Acks::Each(_) if is_likely => true,
@@ -175,6 +162,25 @@ impl Run {
                 false
             }
         }
+    }
+
+    /// Whether others may read the consumer too.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(&self.settler.acks, Acks::Each(ledger) if !ledger.is_alone()) && !self.recovery.entering
+    }
+
+    /// Whether others pull while we do not: to be asked about again, for one of our pulls may have ended meanwhile.
+    fn may_be_joined(&self, info: &Info) -> bool {
+        let is_alone = matches!(&self.settler.acks, Acks::Each(ledger) if ledger.is_alone());
+        is_alone
+            && info.num_waiting > 0
+            && self.intake.is_paused()
+            && !self.pull.is_under_way()
+            && !self.is_in_trouble()
+    }
+
+    fn is_in_trouble(&self) -> bool {
+        self.recovery.trouble.is_some_and(|time| time > Instant::now())
     }
 
     /// Others read the consumer too.
@@ -196,7 +202,10 @@ impl Run {
     /// What was delivered to somebody before us.
     pub(super) fn enter(&mut self, info: Info) {
         match &self.settler.acks {
-            Acks::Prefix(_) => self.read_what_was_lost(info),
+            Acks::Prefix(_) => {
+                self.intake.metrics().taken_over.inc_by(info.num_ack_pending as u64);
+                self.read_what_was_lost(info);
+            }
             Acks::Each(_) => self.recovery.entering = self.consumer.settings.ack == AckMode::Auto,
         }
     }
@@ -207,12 +216,10 @@ impl Run {
         }
         let consumer = self.consumer.clone();
         if self.recovery.lost {
-            let (floor, stream_created) = (
-                self.settler.floor().unwrap_or(self.recovery.info.floor().sequence),
-                self.recovery.stream_created.clone(),
-            );
+            let floor = self.settler.floor().unwrap_or(self.recovery.info.floor().sequence);
+            let (known, landmark) = (self.recovery.stream.clone(), self.landmark);
             self.recovery.errand =
-                Some(Box::pin(async move { Found::Consumer(consumer.again(floor, &stream_created).await) }));
+                Some(Box::pin(async move { Found::Consumer(consumer.again(floor, &known, landmark).await) }));
         } else if std::mem::take(&mut self.recovery.unsure) {
             self.recovery.errand = Some(Box::pin(async move { Found::Info(consumer.info().await) }));
         } else if self.recovery.entering {
@@ -246,12 +253,13 @@ impl Run {
                 }
                 Ok(())
             }
-            Found::Consumer(Ok((info, stream_created))) => {
+            Found::Consumer(Ok((info, stream))) => {
                 self.succeeded();
-                self.recovery.stream_created = stream_created;
                 self.recovery.lost = false;
                 tracing::info!(source = self.origin.source, "consumer is there again");
                 self.start_over(info).await;
+                self.landmark = stream.landmark();
+                self.recovery.stream = stream;
                 Ok(())
             }
             Found::Consumer(Err(error)) if error.is_passing() => {
@@ -264,6 +272,8 @@ impl Run {
                 self.recovery.entering = false;
                 match &mut self.settler.acks {
                     Acks::Each(ledger) if is_alone => {
+                        let taken_over = info.num_ack_pending.saturating_sub(ledger.unsettled().len());
+                        self.intake.metrics().taken_over.inc_by(taken_over as u64);
                         ledger.read_alone(info.floor(), info.delivered, info.num_ack_pending);
                     }
                     _ => self.share(),
@@ -334,6 +344,8 @@ impl Run {
         }
         self.pull.keep_to(&self.consumer, info.limits());
         self.settler.know(info.floor().sequence);
+        self.lag = info.num_pending;
+        self.recovery.entering |= self.may_be_joined(&info);
         let was_watching = std::mem::take(&mut self.recovery.watching);
         if std::mem::take(&mut self.recovery.reconnected) {
             self.settler.acknowledge_again(&self.consumer.settings, &info).await;
@@ -341,7 +353,7 @@ impl Run {
             return Ok(());
         }
         if was_watching {
-            let may_deliver = info.num_pending > 0 && info.num_ack_pending < self.consumer.in_flight && !info.paused;
+            let may_deliver = info.num_pending > 0 && info.num_ack_pending < info.max_ack_pending() && !info.paused;
             if may_deliver && self.takes() && self.pull.is_under_way() {
                 tracing::warn!(
                     source = self.origin.source,
@@ -373,13 +385,11 @@ impl Run {
                 }
             }
             Acks::Each(ledger) => {
-                // Lost deliveries are open, and no more can be than the consumer says. Others settle theirs.
-                let are_there_others = ledger.missed(info.delivered.delivery) > info.num_ack_pending as u64;
-                if are_there_others && ledger.share() {
-                    tracing::info!(source = self.origin.source, "{SHARED}");
-                }
                 let unknown = ledger.unknown();
-                if ledger.is_alone() && (unknown.is_empty() || suspicious) {
+                if ledger.is_alone() && ledger.may_share(&info) {
+                    // The server knows, and says so in a moment.
+                    self.recovery.entering = true;
+                } else if ledger.is_alone() && (unknown.is_empty() || suspicious) {
                     if !unknown.is_empty() && !is_planned {
                         let purpose = Purpose::Unreadable { all: true };
                         readings.push_back(Reading { next: unknown.start, end: unknown.end, purpose });
@@ -401,7 +411,7 @@ impl Run {
     /// The consumer is another one: what the old one delivered counts no more, and comes again.
     async fn start_over(&mut self, info: Info) {
         self.settler.start_over(info.floor(), info.delivered);
-        self.youngest = i64::MIN;
+        self.landmark = Landmark::NONE;
         self.recovery.readings.clear();
         self.recovery.reconnected = false;
         // An error is the end of the client, which is noticed elsewhere.
@@ -459,7 +469,7 @@ impl Run {
             return;
         }
         self.recovery.cuts.in_vain &= unreadable.is_none();
-        self.youngest = self.youngest.max(stored.stored_at);
+        self.landmark.pass(stored.sequence, stored.stored_at);
         let attempt = if let Purpose::Retry { attempt } = purpose { attempt } else { 1 };
         let receipt = self.receipt_unseen(stored.sequence, attempt);
         let message = messages::stored(stored, headers, attempt, &self.origin, now());
@@ -477,15 +487,5 @@ impl Run {
         let position = Position { attempt, sequence, delivery: self.settler.delivery_of(sequence) };
         let settings = &self.consumer.settings;
         self.receipt(position.reply(&settings.stream, &settings.durable), position, false)
-    }
-}
-
-impl Cuts {
-    /// A server that has not restarted and cut us off before, about one `ack_wait` ago.
-    fn is_suspicious(&mut self, server: String, ack_wait: Duration) -> bool {
-        let is_same = std::mem::replace(&mut self.server, server) == self.server;
-        let last = self.last.replace(Instant::now());
-        let window = (ack_wait * 3).max(CUT_WINDOW);
-        is_same && last.is_some_and(|last| last.elapsed() < window)
     }
 }

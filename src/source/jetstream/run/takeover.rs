@@ -22,24 +22,28 @@ use crate::{
 
 /// How long nothing may move for a consumer to be taken for one that nobody reads.
 const LOOK: Duration = Duration::from_millis(300);
+/// How often it is looked: a server that comes back from a freeze still has pulls and acks of a connection that is dead.
+const LOOKS: u32 = 2;
 /// How many sequences are given back at most: one event that is stuck for long holds the floor, and all behind it may
 /// be settled.
 const MOST: u64 = 1 << 20;
 
 /// How the consumer is doing, and whether nobody but us reads it. What is `open` here stays here.
 pub(super) async fn take_over(consumer: Consumer, open: HashSet<u64>) -> Result<(Info, bool), ApiError> {
-    let before = consumer.info().await?;
-    if before.num_waiting > 0 || before.num_ack_pending <= open.len() {
-        let is_alone = before.num_waiting == 0;
-        return Ok((before, is_alone));
+    let mut before = consumer.info().await?;
+    for _ in 0..LOOKS {
+        if before.num_waiting == 0 && before.num_ack_pending <= open.len() {
+            return Ok((before, true));
+        }
+        sleep(LOOK).await;
+        let info = consumer.info().await?;
+        if info.num_waiting == 0 && info.stands_as(&before) {
+            give_back(&consumer, &info, &open).await?;
+            return Ok((info, true));
+        }
+        before = info;
     }
-    sleep(LOOK).await;
-    let info = consumer.info().await?;
-    let is_alone = info.num_waiting == 0 && info.stands_as(&before);
-    if is_alone {
-        give_back(&consumer, &info, &open).await?;
-    }
-    Ok((info, is_alone))
+    Ok((before, false))
 }
 
 async fn give_back(consumer: &Consumer, info: &Info, open: &HashSet<u64>) -> Result<(), ApiError> {

@@ -1,0 +1,22 @@
+//! Keys with a consumer of their own, and sources that can't give them one.
+
+use super::{
+    Envelope, Key, Source, SourceKind,
+    problem::{Problem, Report},
+};
+
+/// The server chooses by the subjects of messages, so events must keep theirs.
+pub(super) fn check(keys: &[Key], sources: &[Source], report: &Report) {
+    let renames = |source: &&Source| {
+        let is_other = matches!(source.envelope, Envelope::Plain { subject: Some(_), .. } | Envelope::Flowcraft);
+        is_other && matches!(source.kind, SourceKind::JetStream(_))
+    };
+    let Some(source) = sources.iter().find(renames) else { return };
+    for key in keys.iter().filter(|key| key.is_isolated) {
+        let (key_name, name) = (&key.name, &source.name);
+        let message =
+            format!("key `{key_name}` can't be isolated: the events of source `{name}` say their subjects themselves");
+        let hint = "leave `isolation` out, or have a source without a `subject` of its own read for the key";
+        report.add(Problem::error(key.place.clone(), message).hint(hint));
+    }
+}

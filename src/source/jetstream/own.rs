@@ -1,0 +1,79 @@
+//! Consumers of single keys, beside the one of their source.
+
+use serde_json::json;
+
+use super::{
+    JetStream,
+    consumer::{ConsumerError, Start},
+    stream_state::StreamState,
+};
+use crate::{
+    config,
+    event::Pattern,
+    nats::{ApiError, Connection},
+};
+
+/// Between the source's durable and the key's name; no key has it in its name.
+const PARTING: char = '=';
+
+/// The consumer of a key. The server takes no dots in names.
+pub fn own_durable(durable: &str, key: &str) -> String {
+    format!("{durable}{PARTING}{}", key.replace('.', "="))
+}
+
+/// What a key's consumer delivers: of the source's subjects those that the key takes.
+pub fn own_subjects(settings: &config::JetStreamSource, subject: &Pattern) -> Vec<Pattern> {
+    match &settings.subjects[..] {
+        [] => vec![subject.clone()],
+        theirs => theirs.iter().filter_map(|theirs| theirs.intersection(subject)).collect(),
+    }
+}
+
+/// Consumers of keys of this source that are there.
+///
+/// # Errors
+/// When the server can't say. Where asking is not allowed, there is none.
+pub async fn left_behind(connection: &Connection, settings: &config::JetStreamSource) -> Result<Vec<String>, ApiError> {
+    let (stream, prefix) = (&settings.stream, format!("{}{PARTING}", settings.durable));
+    let count = StreamState::read(connection, stream).await?.consumers();
+    let mut names = Vec::new();
+    let mut seen = 0;
+    // Mostly there is one, and nothing to ask.
+    while count > 1 && seen < count {
+        let page = match connection.api(&format!("CONSUMER.NAMES.{stream}"), &json!({ "offset": seen })).await {
+            Err(ApiError::NoPermission(_)) => break,
+            page => page?,
+        };
+        let page = page["consumers"].as_array().cloned().unwrap_or_default();
+        if page.is_empty() {
+            break;
+        }
+        seen += page.len();
+        let found = page.iter().filter_map(|name| name.as_str()).filter(|name| name.starts_with(&prefix));
+        names.extend(found.map(str::to_owned));
+    }
+    Ok(names)
+}
+
+impl JetStream {
+    /// As [`Self::open`] for one key alone, whose events on `subjects` come from a consumer of its own. A new one begins
+    /// behind what the stream holds: that comes to the key from the source's consumer. Also returns from which sequence on it
+    /// delivers.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub async fn open_own(
+        connection: Connection,
+        source: &config::Source,
+        settings: &config::JetStreamSource,
+        in_flight: usize,
+        (key, subjects): (&str, Vec<Pattern>),
+    ) -> Result<(Self, u64), ConsumerError> {
+        let durable = own_durable(&settings.durable, key);
+        let own = config::JetStreamSource { durable, subjects, ..settings.clone() };
+        let behind = |stream: &StreamState| Start::At(stream.last_sequence() + 1);
+        let opened = Self::open_at(connection, source, &own, in_flight, behind).await?;
+        let first = opened.info.first_sequence();
+        Ok((opened, first))
+    }
+}

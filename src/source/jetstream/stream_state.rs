@@ -1,0 +1,140 @@
+//! The stream behind a consumer: whether it is still the one that was read so far, and what it allows its consumers.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    config,
+    nats::{ApiError, Connection, RawMessage},
+};
+
+/// What the server says of a stream.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct StreamState {
+    /// Tells a stream from a later one of the same name.
+    created: String,
+    state: Messages,
+    config: Config,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Messages {
+    last_seq: u64,
+    last_ts: Timestamp,
+    #[serde(default)]
+    consumer_count: usize,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Config {
+    consumer_limits: ConsumerLimits,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ConsumerLimits {
+    max_ack_pending: usize,
+}
+
+/// The youngest message of a stream that was seen. A stream that has come back from a backup holds another message under
+/// its sequence, or a younger one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Landmark {
+    sequence: u64,
+    /// In Unix nanoseconds.
+    stored_at: i64,
+}
+
+impl StreamState {
+    /// # Errors
+    /// `STREAM_NOT_FOUND` among them.
+    pub(super) async fn read(connection: &Connection, stream: &str) -> Result<Self, ApiError> {
+        let answer = connection.api(&format!("STREAM.INFO.{stream}"), &json!({})).await?;
+        serde_json::from_value(answer).map_err(|error| ApiError::Failed("STREAM.INFO".to_owned(), error.into()))
+    }
+
+    /// Its last message.
+    pub(super) fn landmark(&self) -> Landmark {
+        let stored_at = i64::try_from(self.state.last_ts.as_nanosecond()).unwrap_or(i64::MIN);
+        Landmark { sequence: self.state.last_seq, stored_at }
+    }
+
+    pub(super) fn last_sequence(&self) -> u64 {
+        self.state.last_seq
+    }
+
+    pub(super) fn consumers(&self) -> usize {
+        self.state.consumer_count
+    }
+
+    /// The most messages that a consumer may leave unacknowledged, if that is limited.
+    pub(super) fn max_ack_pending(&self) -> Option<usize> {
+        Some(self.config.consumer_limits.max_ack_pending).filter(|limit| *limit > 0)
+    }
+
+    /// Whether this is the stream that was `known`, holding at least what was seen of it up to `landmark`.
+    ///
+    /// # Errors
+    /// Passing ones. Where reading messages is not allowed, the sequences have to do.
+    pub(super) async fn continues(
+        &self,
+        known: &Self,
+        landmark: Landmark,
+        connection: &Connection,
+        settings: &config::JetStreamSource,
+    ) -> Result<bool, ApiError> {
+        if self.created != known.created || self.state.last_seq < landmark.sequence {
+            return Ok(false);
+        }
+        match last_until(landmark.sequence, connection, settings).await {
+            Ok(last) => Ok(last.is_none_or(|last| landmark.admits(last))),
+            Err(ApiError::NoPermission(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Landmark {
+    /// Nothing was seen yet.
+    pub(super) const NONE: Self = Self { sequence: 0, stored_at: i64::MIN };
+
+    /// Takes notice of a message that was seen.
+    pub(super) fn pass(&mut self, sequence: u64, stored_at: i64) {
+        if stored_at > self.stored_at {
+            *self = Self { sequence, stored_at };
+        }
+    }
+
+    /// Whether a message is younger than all that was seen.
+    pub(super) fn precedes(&self, stored_at: i64) -> bool {
+        stored_at > self.stored_at
+    }
+
+    /// Whether `last`, the last message up to this one, may lie in the stream that this one was seen in.
+    fn admits(&self, last: Self) -> bool {
+        if last.sequence == self.sequence { last.stored_at == self.stored_at } else { last.stored_at <= self.stored_at }
+    }
+}
+
+/// The last message up to `sequence`: mostly there is one under it, and else a search leads to those before it.
+async fn last_until(
+    sequence: u64,
+    connection: &Connection,
+    settings: &config::JetStreamSource,
+) -> Result<Option<Landmark>, ApiError> {
+    let (mut low, mut high) = (1, sequence + 1);
+    let (mut middle, mut last) = (sequence, None);
+    while low < high {
+        match RawMessage::at_or_after(connection, &settings.stream, ">", middle).await? {
+            Some(RawMessage { sequence: found, stored_at, .. }) if found <= sequence => {
+                last = Some(Landmark { sequence: found, stored_at });
+                low = found + 1;
+            }
+            _ => high = middle,
+        }
+        middle = low + (high - low) / 2;
+    }
+    Ok(last)
+}
