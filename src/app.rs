@@ -31,6 +31,7 @@ use crate::{
     stop::{Stop, Stopper, stop},
     summary::Summary,
     telemetry::{Telemetry, Tracer},
+    verify::Recording,
 };
 
 mod attended;
@@ -44,6 +45,7 @@ mod replay;
 mod retry;
 mod sources;
 mod streams;
+mod verification;
 mod watched;
 
 use attended::{Attended, CHANGES};
@@ -53,6 +55,7 @@ use patience::Patience;
 pub use replay::{Replay as Replayed, replay};
 pub use retry::{Retry, fed, retry};
 pub use streams::declared_streams;
+pub use verification::{Verification, verification};
 
 /// Why a run ended badly. Named after who has to act.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,8 @@ pub struct Controls {
     pub connect_timeout: Option<Duration>,
     /// Where it is written down what becomes of dead letters that are retried.
     pub journal: Option<Arc<Journal>>,
+    /// Notes outputs and dead letters, which then go nowhere.
+    pub recording: Option<Arc<Recording>>,
 }
 
 impl Default for Controls {
@@ -112,6 +117,7 @@ impl Default for Controls {
             idle_exit: None,
             connect_timeout: None,
             journal: None,
+            recording: None,
         }
     }
 }

@@ -33,6 +33,7 @@ pub mod streams;
 mod stretch;
 pub mod tail;
 mod terminal;
+pub mod verify;
 pub mod webhooks;
 
 /// Exit codes, for scripts (L123).
@@ -73,6 +74,7 @@ enum Command {
     Emit(emit::Emit),
     Replay(replay::Replay),
     Explain(explain::Explain),
+    Verify(verify::Verify),
     Dev(dev::Dev),
     Streams(streams::Streams),
     Deliveries(deliveries::Deliveries),
@@ -104,6 +106,7 @@ impl Cli {
             Command::Emit(emit) => return emit.execute(),
             Command::Replay(replay) => return replay.execute(),
             Command::Explain(explain) => return explain.execute(),
+            Command::Verify(verify) => return verify.execute(),
             Command::Dev(dev) => return dev.execute(),
             Command::Streams(streams) => return streams.execute(),
             Command::Deliveries(deliveries) => return deliveries.execute(),

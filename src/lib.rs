@@ -50,3 +50,4 @@ pub mod cli;
 pub mod control;
 pub mod nats;
 pub mod telemetry;
+pub mod verify;

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     config::{OnQuarantine, Retry},
-    event::Event,
+    event::{Event, Pattern},
     field::Field,
     filter::{Filter, Subscription},
     metrics::KeyMetrics,

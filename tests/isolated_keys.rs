@@ -68,7 +68,7 @@ async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> 
 }
 
 async fn consumer(context: &jetstream::Context, name: &str) -> Option<Info> {
-    let stream = context.get_stream("IN").await.unwrap();
+    let stream = context.get_stream("IN").await.ok()?;
     let mut consumer: PullConsumer = stream.get_consumer(name).await.ok()?;
     Some(consumer.info().await.unwrap().clone())
 }
@@ -180,6 +180,44 @@ async fn isolation_comes_and_goes_while_the_router_runs() {
     let counts = written(&folder);
     assert!(counts.values().all(|count| *count == 1));
     assert!(counts.into_keys().eq(std::collections::BTreeSet::from_iter(expected)));
+    assert!(router.stop().status.success());
+}
+
+/// Under the sequences of a stream that is made again lie other events, which come to the key once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_made_again_comes_once_to_an_isolated_key() {
+    let server = NatsServer::start().await;
+    let context = flow::connect(&server.url()).await;
+    let folder = folder(&server, "");
+    let mut router = Router::spawn(folder.command());
+    let admin = router.admin();
+    router.wait_for("running");
+    let matched = || {
+        let page = get(admin, "/metrics").1;
+        let line =
+            page.lines().find_map(|line| line.strip_prefix("trommel_key_events_matched_total{name=\"a.held\"} "));
+        line.unwrap().parse::<usize>().unwrap()
+    };
+    publish(&context, 0..200, SUBJECTS).await;
+    until("all is done", async || is_through(&context, "trommel").await).await;
+    folder.put("keys/held.toml", held("in.0", ISOLATED).as_bytes());
+    router.wait_for("reloaded");
+    until("the key has its consumer", async || consumer(&context, "trommel=a=held").await.is_some()).await;
+    let before = matched();
+    context.delete_stream("IN").await.unwrap();
+    // The router declares it, and makes it again.
+    until("all are there again", async || {
+        let is_there = context.get_stream("IN").await.is_ok();
+        is_there
+            && consumer(&context, "trommel").await.is_some()
+            && consumer(&context, "trommel=a=held").await.is_some()
+    })
+    .await;
+    publish(&context, 200..270, SUBJECTS).await;
+    let expected = before + of_subject(0, 200..270).count();
+    until("the key has them", async || is_through(&context, "trommel=a=held").await && matched() >= expected).await;
+    until("the others have them", async || is_through(&context, "trommel").await).await;
+    assert_eq!(matched(), expected);
     assert!(router.stop().status.success());
 }
 

@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use proxy::{Fault, Proxy};
 use server::NatsServer;
 use source::{DURABLE, Running, STREAM, consumer_info, nats, publish, settings, stocked, until};
-use trommel::{ack::Fate, config};
+use trommel::{config, fate::Fate};
 
 /// The server delivers again what is late, to a connection that is dead, and only then reads the acks: more was delivered
 /// than arrived here, and less of it is open. What was new in it still comes before what is stored later.

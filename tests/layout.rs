@@ -104,6 +104,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "stop",
         ],
     ),
+    ("verify", &["config", "dead_letters", "event", "nats", "sink", "webhook"]),
     ("admin", &["config", "credential", "listener", "metrics", "recent", "signature", "stop"]),
     ("control", &["config", "event", "filter", "metrics", "open_files", "recent", "registry", "sink", "stop"]),
     (
@@ -126,6 +127,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "stop",
             "summary",
             "telemetry",
+            "verify",
             "webhook",
         ],
     ),
@@ -157,6 +159,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "summary",
             "text",
             "trial",
+            "verify",
             "walk",
             "webhook",
         ],

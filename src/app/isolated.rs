@@ -94,7 +94,7 @@ impl Isolated {
         let metrics = self.metrics.source(&self.name(&name));
         metrics.connected.set(1);
         let (stopper, stop) = stop();
-        let intake = self.pipeline.intake(metrics).only(Arc::clone(&name));
+        let intake = self.pipeline.intake(metrics).only(Arc::clone(&name), self.own.clone());
         self.running.insert(Arc::clone(&name), Running { key: Arc::clone(key), stopper });
         self.sources.spawn(async move { (name, jetstream.run(intake, stop).await) });
     }

@@ -17,6 +17,7 @@ use crate::{
         dead_letter::LastResort,
         outlet::{Beyond, Capacity, End, Outlet, Policy, Queue},
     },
+    verify::RecordingSink,
     webhook::dispatch::Dispatcher,
 };
 
@@ -102,6 +103,11 @@ impl<'a> Outlets<'a> {
     }
 
     fn open(&mut self, settings: &config::Sink, capacity: usize) -> anyhow::Result<Queue> {
+        if let Some(recording) = &self.controls.recording {
+            let webhooks = &self.config.registry.webhooks;
+            let sink = RecordingSink::new(&settings.name, &settings.kind, webhooks, Arc::clone(recording));
+            return Ok(self.start(settings, capacity, sink));
+        }
         let at = || format!("could not open sink `{}`", settings.name);
         Ok(match &settings.kind {
             SinkKind::Stdout => self.start(settings, capacity, sink::stdout::open().with_context(at)?),

@@ -101,11 +101,16 @@ pub(super) async fn connect(config: &Config, role: &str) -> Result<Connection, R
 /// What a time looks like.
 pub(super) fn time(text: &str) -> Result<Timestamp, &'static str> {
     const LOOKS: &str = "a time looks like `2026-03-14T08:00:00Z`, `2026-03-14`, or like `90m` for so long ago";
+    // A server would take a later one for an early one.
+    let counted = |time: Timestamp| match i64::try_from(time.as_nanosecond()) {
+        Ok(_) => Ok(time),
+        Err(_) => Err("servers count times from the year 1678 to the year 2261: take one of these"),
+    };
     if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
+        return counted(time);
     }
     if let Ok(date) = text.parse::<Date>() {
-        return date.to_zoned(TimeZone::UTC).map(|start| start.timestamp()).map_err(|_| LOOKS);
+        return date.to_zoned(TimeZone::UTC).map_err(|_| LOOKS).and_then(|start| counted(start.timestamp()));
     }
     let ago = config::duration(text).map_err(|_| LOOKS)?;
     let now = Timestamp::try_from(SystemTime::now()).map_err(|_| LOOKS)?;
@@ -146,7 +151,7 @@ mod tests {
         assert_eq!(at("2026-03-14"), at("2026-03-14T00:00:00Z"));
         let ago = Timestamp::now().duration_since(at("90m")).as_secs();
         assert!((5390..5410).contains(&ago), "{ago}");
-        for text in ["", "yesterday", "2026-13-01", "-5m"] {
+        for text in ["", "yesterday", "2026-13-01", "-5m", "2999-01-01", "1066-10-14T09:00:00Z"] {
             assert!(time(text).is_err(), "{text}");
         }
     }

@@ -166,10 +166,17 @@ impl<R: Send + 'static> Intake<R> {
         Self { scope: Scope::Shared(own), ..self }
     }
 
-    /// Serves one key alone.
-    pub fn only(self, key: Arc<str>) -> Self {
+    /// Serves one key alone, which is one of `own`.
+    pub fn only(self, key: Arc<str>, own: OwnConsumers) -> Self {
         self.metrics.serves_one_key.set(1);
-        Self { scope: Scope::Key(key), ..self }
+        Self { scope: Scope::Key(key, own), ..self }
+    }
+
+    /// Its source delivers from this sequence on, since its consumer was made again.
+    pub fn begin_again(&self, first: u64) {
+        if let Scope::Key(key, own) = &self.scope {
+            own.begin_again(key, first);
+        }
     }
 
     /// Events pushed, and repeats of them, that [`Self::settled`] has not returned yet.

@@ -15,6 +15,13 @@ impl OwnConsumers {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(key, first);
     }
 
+    /// The key's consumer has been made again, and may begin earlier: its stream is another one.
+    pub(super) fn begin_again(&self, key: &str, first: u64) {
+        if let Some(known) = self.0.write().unwrap_or_else(PoisonError::into_inner).get_mut(key) {
+            *known = first.min(*known);
+        }
+    }
+
     /// The key's events come with all others again.
     pub fn end(&self, key: &str) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(key);
@@ -32,8 +39,8 @@ pub(super) enum Scope {
     All,
     /// All but what comes from the consumers of isolated keys.
     Shared(OwnConsumers),
-    /// What is for one key.
-    Key(Arc<str>),
+    /// What is for one key, which is one of these.
+    Key(Arc<str>, OwnConsumers),
 }
 
 impl Scope {
@@ -42,7 +49,7 @@ impl Scope {
         match self {
             Self::All => true,
             Self::Shared(own) => own.first(key).is_none(),
-            Self::Key(name) => **name == *key,
+            Self::Key(name, _) => **name == *key,
         }
     }
 
@@ -50,7 +57,7 @@ impl Scope {
     pub(super) fn admits(&self, key: &str, sequence: u64) -> bool {
         match self {
             Self::Shared(own) => own.first(key).is_none_or(|first| sequence < first),
-            Self::All | Self::Key(_) => self.serves(key),
+            Self::All | Self::Key(..) => self.serves(key),
         }
     }
 }

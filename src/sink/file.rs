@@ -21,11 +21,14 @@ mod partitions;
 mod record;
 mod rotation;
 mod tail;
+mod written;
 
 use name::{Entry, Names};
 use ndjson::{Lines, Ndjson};
 use partitions::Partitions;
 use record::Records;
+pub use record::Records as LineWriter;
+pub use written::{partitions, written_files};
 
 /// Opens the sink's file. Missing folders on the way are made.
 ///

@@ -40,6 +40,14 @@ pub fn open(settings: &FolderSink) -> anyhow::Result<Blocking<Folder>> {
     Ok(Blocking::new(Folder { settings: settings.clone() })?)
 }
 
+/// How many files of the folder hold this output: one once it is stored.
+pub fn copies(settings: &FolderSink, output: &Output) -> u32 {
+    let file = Folder::item(output);
+    let (names, content) = rendered(settings, &file);
+    let holds = |name: &String| fs::read(settings.path.join(name)).is_ok_and(|found| found == content);
+    u32::from(names.wanted.as_ref().is_some_and(holds)) + u32::from(holds(&names.own))
+}
+
 fn clean(path: &Path) -> io::Result<()> {
     permissions::make_folder(path)?;
     for entry in fs::read_dir(path)? {

@@ -109,23 +109,23 @@ impl Nats {
         let hops = output.ticket.event().hops().saturating_add(1);
         map.insert(HOPS, hops.to_string());
         if self.message_id {
-            map.insert(header::NATS_MESSAGE_ID, self.id(output));
+            map.insert(header::NATS_MESSAGE_ID, message_id(output, &self.name));
         }
         Ok(Some(map))
     }
+}
 
-    /// The output's id for this sink: an output may go to several sinks, and an id counts for the whole stream.
-    fn id(&self, output: &Output) -> String {
-        let mut id = String::with_capacity(96);
-        // Writing to a `String` does not fail.
-        let _ = write!(id, "{}:{}", output.id(), self.name);
-        id
-    }
+/// The `Nats-Msg-Id` of an output for a sink: an output may go to several sinks, and an id counts for the whole stream.
+pub fn message_id(output: &Output, sink: &str) -> String {
+    let mut id = String::with_capacity(96);
+    // Writing to a `String` does not fail.
+    let _ = write!(id, "{}:{sink}", output.id());
+    id
 }
 
 impl Sink for Nats {
     async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
-        let subject = self.template.fill(|part| found(part, output));
+        let subject = self.template.fill(|part| placeholder(part, output));
         let subject = subject.map_err(|why| Refusal::Never("bad_subject", why))?;
         let headers = self.headers(output)?;
         let (jetstream, patience) = (self.jetstream, self.ack_timeout);
@@ -183,13 +183,13 @@ pub(super) fn subject(
     output: &Output,
 ) -> Result<Subject, Refusal> {
     let mut template = Template::new(settings.subject.clone()).reserving(reserved);
-    let subject = template.fill(|part| found(part, output)).map_err(|why| Refusal::Never("bad_subject", why))?;
+    let subject = template.fill(|part| placeholder(part, output)).map_err(|why| Refusal::Never("bad_subject", why))?;
     header_map(output.headers()).map_err(|why| Refusal::Never("bad_header", why))?;
     Ok(subject)
 }
 
-/// What a placeholder stands for, as it is.
-fn found<'a>(part: &'a Part, output: &'a Output) -> &'a str {
+/// The value of a placeholder in the sink's subject, as it is.
+pub fn placeholder<'a>(part: &'a Part, output: &'a Output) -> &'a str {
     let event = output.ticket.event();
     match part {
         Part::Literal(text) => text,
@@ -199,7 +199,7 @@ fn found<'a>(part: &'a Part, output: &'a Output) -> &'a str {
         Part::SourceTime => event.source_time.as_deref().unwrap_or_default(),
         Part::Key => &output.key,
         Part::Header(name) => output.headers().get(name).map_or("", |value| value),
-        Part::Token(part) => found(part, output),
+        Part::Token(part) => placeholder(part, output),
     }
 }
 

@@ -1,147 +1,29 @@
-//! What becomes of events when everything goes wrong. Short here; by hand, for hours:
-//! `TORTURE_MESSAGES=100000 cargo test --test torture`. A run says its seed, and `TORTURE_SEED` repeats it.
+//! What becomes of events when everything goes wrong. Short here; by hand, for hours, with larger `TORTURE_EVENTS` and
+//! `TORTURE_KILLS`, or `TORTURE_MESSAGES` for the odd ones. A run says its seed, and `TORTURE_SEED` repeats it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
-#![allow(clippy::print_stderr, reason = "a run says its seed")]
+#![allow(clippy::print_stderr, reason = "a run says its seed and what it has seen")]
 
+mod account;
+mod disk;
+mod faults;
+mod load;
 #[path = "../common/nats.rs"]
 mod nats;
 mod odd;
+mod oddities;
+#[path = "../common/proxy.rs"]
+mod proxy;
+mod receiver;
 #[path = "../common/router.rs"]
 mod router;
+mod router_process;
+mod settings;
+mod sightings;
+mod tail;
+mod torture;
 
-use std::{
-    collections::BTreeMap,
-    env,
-    io::{BufRead, BufReader, Write},
-    net::TcpStream,
-    time::{Duration, Instant},
-};
-
-use async_nats::jetstream::{
-    self,
-    consumer::{self, PullConsumer},
-    stream,
-};
-use fastrand::Rng;
-use futures_util::{StreamExt, TryStreamExt};
-use nats::NatsServer;
-use odd::Odd;
-use router::Folder;
-use serde_json::Value;
-use tokio::time::sleep;
-
-const MAX_PAYLOAD: usize = 64 << 10;
-const MESSAGES: usize = 3_000;
-
+/// A number that the environment gives.
 fn given<T: std::str::FromStr>(name: &str) -> Option<T> {
-    env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
-/// Sends messages as they are, and waits until the server has them all.
-fn send(server: &NatsServer, messages: impl Iterator<Item = Odd>) {
-    let mut stream = TcpStream::connect(server.address()).unwrap();
-    let mut answers = BufReader::new(stream.try_clone().unwrap());
-    stream.write_all(b"CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true}\r\n").unwrap();
-    for Odd { subject, headers, body } in messages {
-        let (verb, sizes) = match headers.len() {
-            0 => ("PUB", body.len().to_string()),
-            length => ("HPUB", format!("{length} {}", length + body.len())),
-        };
-        let head = [verb.as_bytes(), b" ", &subject, b" ", sizes.as_bytes(), b"\r\n"].concat();
-        stream.write_all(&[&*head, &headers, &body, b"\r\n"].concat()).unwrap();
-    }
-    stream.write_all(b"PING\r\n").unwrap();
-    let mut line = String::new();
-    while !line.starts_with("PONG") {
-        line.clear();
-        assert!(answers.read_line(&mut line).unwrap() > 0, "the server has left");
-        assert!(!line.starts_with("-ERR"), "{line}");
-    }
-}
-
-/// For every message that a stream can hold there is an end, one.
-#[tokio::test]
-async fn every_message_has_an_end() {
-    let seed = given("TORTURE_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let count = given("TORTURE_MESSAGES").unwrap_or(MESSAGES);
-    eprintln!("TORTURE_SEED={seed} TORTURE_MESSAGES={count}");
-    let server = NatsServer::with_config(&format!("max_payload: {MAX_PAYLOAD}")).await;
-    let context = jetstream::new(async_nats::connect(server.url()).await.unwrap());
-    for (name, subject) in [("IN", "odd.>"), ("OUT", "out.>")] {
-        let config = stream::Config { name: name.to_owned(), subjects: vec![subject.to_owned()], ..Default::default() };
-        context.create_stream(config).await.unwrap();
-    }
-    let settings = format!(
-        r#"
-[nats]
-url = "{}"
-[[source]]
-name = "odd"
-type = "jetstream"
-stream = "IN"
-durable = "trommel"
-id = "/id"
-[[sink]]
-name = "out"
-type = "nats"
-subject = "out.{{subject}}"
-"#,
-        server.url()
-    );
-    let keys = "[[key]]\nkey = \"all\"\nsubject = \">\"\n[[route]]\nkey = \"all\"\nsinks = [\"out\"]\n";
-    let folder = Folder::new(&settings).write("keys/all.toml", keys);
-    let router = folder.start();
-
-    let mut random = Rng::with_seed(seed);
-    send(&server, (0..count).map(|_| Odd::any(&mut random, MAX_PAYLOAD)));
-    // A stream stores after the server has answered PING: what is stored last says that all others are.
-    let stored = context.publish("odd.last", "{}".into()).await.unwrap().await.unwrap().sequence;
-    assert!(stored > count as u64 * 9 / 10, "the stream took {stored} of {count}");
-
-    let consumer: PullConsumer = context.get_consumer_from_stream("trommel", "IN").await.unwrap();
-    let patience = Instant::now() + Duration::from_secs(60) + Duration::from_millis(10) * u32::try_from(count).unwrap();
-    loop {
-        let info = consumer.get_info().await.unwrap();
-        if info.num_pending == 0 && info.num_ack_pending == 0 {
-            break;
-        }
-        let (pending, open) = (info.num_pending, info.num_ack_pending);
-        assert!(Instant::now() < patience, "{pending} messages wait and {open} are open");
-        sleep(Duration::from_millis(50)).await;
-    }
-    let ended = router.stop();
-
-    let mut dead = letters(&context).await;
-    let file = folder.path().join("dead-letters.ndjson");
-    for line in std::fs::read_to_string(file).unwrap_or_default().lines() {
-        *dead.entry(sequence(&serde_json::from_str(line).unwrap())).or_default() += 1;
-    }
-    let twice: Vec<_> = dead.iter().filter(|(_, letters)| **letters > 1).collect();
-    assert!(twice.is_empty(), "dead more than once: {twice:?}");
-    let out = messages(&context, "OUT").await;
-    assert!(out > 0 && !dead.is_empty(), "{out} came out, {} died", dead.len());
-    assert_eq!(out + dead.len() as u64, stored, "{out} came out, {} died: {ended:?}", dead.len());
-}
-
-async fn messages(context: &jetstream::Context, stream: &str) -> u64 {
-    context.get_stream(stream).await.unwrap().cached_info().state.messages
-}
-
-fn sequence(letter: &Value) -> u64 {
-    letter["sequence"].as_u64().unwrap()
-}
-
-/// How many letters there are for each message of the source's stream.
-async fn letters(context: &jetstream::Context) -> BTreeMap<u64, usize> {
-    let mut letters = BTreeMap::new();
-    let stream = context.get_stream("TROMMEL_DEAD").await.unwrap();
-    let count = stream.cached_info().state.messages;
-    let config = consumer::pull::OrderedConfig::default();
-    let mut messages =
-        stream.create_consumer(config).await.unwrap().messages().await.unwrap().take(usize::try_from(count).unwrap());
-    while let Some(message) = messages.try_next().await.unwrap() {
-        *letters.entry(sequence(&serde_json::from_slice(&message.payload).unwrap())).or_default() += 1;
-    }
-    letters
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
 }

@@ -10,7 +10,8 @@ use crate::{
     sink::line,
 };
 
-pub(super) struct Records {
+/// Makes lines of outputs.
+pub struct Records {
     redactor: Option<Redactor>,
     max_field: usize,
     max_record: usize,
@@ -19,7 +20,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    pub(super) fn new(settings: &config::Record) -> Self {
+    pub fn new(settings: &config::Record) -> Self {
         let max = |size: Option<u64>| size.map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX));
         Self {
             redactor: (!settings.redact.is_empty()).then(|| Redactor::new(settings.redact.clone())),
@@ -30,7 +31,7 @@ impl Records {
     }
 
     /// Appends a line. What is too large is so as it would stand in the line, without its secrets.
-    pub(super) fn append(&mut self, lines: &mut Vec<u8>, payload: &[u8]) {
+    pub fn append(&mut self, lines: &mut Vec<u8>, payload: &[u8]) {
         let start = lines.len();
         let is_json = line::is_json(payload);
         if is_json {

@@ -53,6 +53,11 @@ fn remove(path: &Path) {
     }
 }
 
+/// The files that [`rotate`] has moved away from `path`, oldest first.
+pub(super) fn rotated_files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(rotated(path)?.into_iter().map(|time| name(path, time)).collect())
+}
+
 /// The times of all the files that [`rotate`] has moved away from `path`, oldest first.
 fn rotated(path: &Path) -> io::Result<Vec<Timestamp>> {
     let mut times = Vec::new();

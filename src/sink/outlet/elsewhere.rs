@@ -46,7 +46,7 @@ mod tests {
         sink::{
             Confirmation, Refusal,
             double::output,
-            outlet::{Beyond, Policy},
+            outlet::{Beyond, Capacity, Policy},
         },
         stop::stop,
     };
@@ -89,7 +89,8 @@ mod tests {
         let retry = Retry { min: Duration::from_millis(100), max: Duration::from_secs(2), patience: PATIENCE };
         let policy = Policy { on_failure: OnFailure::Retry, retry, refused: Beyond::Nowhere };
         let metrics = Arc::<SinkMetrics>::default();
-        let (queue, outlet) = Outlet::new(remote, "remote", 8, policy, Arc::clone(&metrics));
+        let (queue, outlet) =
+            Outlet::new(remote, "remote", Capacity { outputs: 8, bytes: 32 << 20 }, policy, Arc::clone(&metrics));
         let (stopper, stop) = stop();
         let outlet = tokio::spawn(outlet.run(stop));
         let source = Arc::<SourceMetrics>::default();

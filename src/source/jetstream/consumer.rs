@@ -70,10 +70,11 @@ impl Info {
         Self { created, delivered, ack_floor, num_ack_pending, num_waiting: 0, num_pending: 0, paused: false, config }
     }
 
-    /// Whether nothing was delivered or settled in between.
-    pub(super) fn stands_as(&self, before: &Self) -> bool {
-        let state = |info: &Self| (info.created.clone(), info.delivered, info.ack_floor, info.num_ack_pending);
-        state(self) == state(before)
+    /// Whether nothing was delivered in between, and no more settled than the `open` messages that are ours.
+    pub(super) fn stands_as(&self, before: &Self, open: usize) -> bool {
+        let is_still = self.created == before.created && self.delivered == before.delivered;
+        is_still
+            && (before.num_ack_pending.saturating_sub(open)..=before.num_ack_pending).contains(&self.num_ack_pending)
     }
 
     /// The most messages that may be unacknowledged at once.
@@ -396,6 +397,30 @@ fn config_of(info: &Value) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// While it is looked whether others read, our own messages are settled.
+    #[test]
+    fn own_acks_are_not_those_of_others() {
+        let info = |delivery: u64, pending: usize| -> Info {
+            let at = json!({ "consumer_seq": delivery, "stream_seq": delivery });
+            let info = json!({
+                "created": "then", "delivered": at, "ack_floor": at, "num_ack_pending": pending, "num_pending": 0,
+            });
+            serde_json::from_value(info).unwrap()
+        };
+        let before = info(100, 50);
+        for (now, open, stands) in [
+            (info(100, 50), 0, true),
+            (info(100, 49), 0, false),
+            (info(100, 45), 5, true),
+            (info(100, 44), 5, false),
+            (info(100, 51), 5, false),
+            (info(101, 50), 5, false),
+            (info(100, 0), 60, true),
+        ] {
+            assert_eq!(now.stands_as(&before, open), stands, "{now:?} with {open} of our own");
+        }
+    }
 
     fn found(field: &str, value: Value) -> Vec<String> {
         foreign(&Map::from_iter([(field.to_owned(), value)]), &vec![("ack_policy", json!("explicit"))])

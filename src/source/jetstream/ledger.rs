@@ -247,6 +247,20 @@ mod tests {
         assert_eq!(ledger.floor(), None);
     }
 
+    /// What an earlier process left is given back, and may be lost on the way more than once.
+    #[test]
+    fn redeliveries_that_are_lost_are_no_sign_of_others() {
+        let mut ledger = Ledger::new(at(0), at(100));
+        ledger.read_alone(at(0), at(100), 100);
+        let may_share = |ledger: &Ledger, delivery, sequence, num_ack_pending| {
+            ledger.may_share(&Info::double(Pair { delivery, sequence }, at(0), num_ack_pending))
+        };
+        assert!(!may_share(&ledger, 350, 110, 10));
+        assert!(!may_share(&ledger, 104, 120, 4), "the stream may have gaps");
+        assert!(may_share(&ledger, 104, 120, 3));
+        assert!(!may_share(&ledger, 350, 100, 0));
+    }
+
     #[test]
     fn deliveries_of_what_was_seen_are_no_sign_of_others() {
         let mut ledger = alone();

@@ -56,6 +56,22 @@ impl Store {
         })
     }
 
+    /// Calls `each` with the output's id and the webhook of every delivery, whatever its state.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn each_delivery(&self, mut each: impl FnMut(&str, &str)) -> Result<(), StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT outputs.id, webhook FROM deliveries JOIN outputs ON output = number";
+            let mut deliveries = connection.prepare(sql)?;
+            let mut rows = deliveries.query(())?;
+            while let Some(row) = rows.next()? {
+                each(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+            }
+            Ok(())
+        })
+    }
+
     /// Everything about one delivery, if there is such a one.
     ///
     /// # Errors

@@ -410,6 +410,7 @@ impl Run {
 
     /// The consumer is another one: what the old one delivered counts no more, and comes again.
     async fn start_over(&mut self, info: Info) {
+        self.intake.begin_again(info.first_sequence());
         self.settler.start_over(info.floor(), info.delivered);
         self.landmark = Landmark::NONE;
         self.recovery.readings.clear();

@@ -37,7 +37,7 @@ pub(super) async fn take_over(consumer: Consumer, open: HashSet<u64>) -> Result<
         }
         sleep(LOOK).await;
         let info = consumer.info().await?;
-        if info.num_waiting == 0 && info.stands_as(&before) {
+        if info.num_waiting == 0 && info.stands_as(&before, open.len()) {
             give_back(&consumer, &info, &open).await?;
             return Ok((info, true));
         }

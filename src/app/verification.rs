@@ -1,0 +1,46 @@
+//! A stretch of a router's streams through all of its keys, for the comparison with its sinks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{
+    app::replay::give_up_broken,
+    config::{Config, DeadLetter, Grant, Range, ReplaySource, Role, SourceKind},
+};
+
+/// A run that is to be recorded.
+pub struct Verification {
+    pub config: Config,
+    /// Keys that are left out: what their filters decide may depend on more than the event.
+    pub unchecked: BTreeSet<String>,
+}
+
+/// The configuration of a router that goes over these stretches of its sources once more. Its keys are the folder's, but for
+/// those whose filters may keep state or call the API: they would do so again.
+pub fn verification(mut config: Config, ranges: &BTreeMap<String, Range>) -> Verification {
+    let depends = |filter: &Option<String>| {
+        let grants = filter.as_deref().map(|name| config.filter(name).grants).unwrap_or_default();
+        grants.iter().any(|grant| matches!(grant, Grant::State | Grant::Api))
+    };
+    let registry = &config.registry;
+    let keys = registry.keys.iter().filter(|key| depends(&key.filter));
+    let unchecked: BTreeSet<_> = keys.map(|key| key.name.clone()).collect();
+    let filters: BTreeSet<_> = registry.keys.iter().filter_map(|key| key.filter.clone()).collect();
+    config.filters = filters.iter().map(|name| give_up_broken(&config, name)).collect();
+    config.registry.keys.retain(|key| !unchecked.contains(&key.name));
+    // What depends on the event alone fails again.
+    config.registry.keys.iter_mut().for_each(|key| key.retry.patience = Duration::ZERO);
+    config.registry.routes.retain(|route| !unchecked.contains(&route.key));
+    config.sources.retain_mut(|source| {
+        let Some(range) = ranges.get(&source.name) else { return false };
+        source.kind = SourceKind::Replay(ReplaySource { range: range.clone(), rate: None });
+        true
+    });
+    config.role = Role::Replay;
+    config.dead_letter = DeadLetter::Discard;
+    config.admin = None;
+    config.telemetry = None;
+    Verification { config, unchecked }
+}

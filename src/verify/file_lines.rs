@@ -1,0 +1,68 @@
+//! Lines in the files of sinks, those that were rotated away included.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::{Path, PathBuf},
+};
+
+use super::{OutputTable, digest::DigestWriter};
+use crate::{
+    config::{Sink, SinkKind},
+    sink::file::{partitions, written_files},
+};
+
+/// Bytes of a file that are read at once. Lines are never held whole.
+const BLOCK: usize = 256 << 10;
+
+/// Looks for outputs in the files of a sink. Sinks of another type have none. Blocks.
+///
+/// # Errors
+/// The file that can't be read, and why.
+pub fn find_in_files(sink: &Sink, table: &mut OutputTable) -> Result<(), (PathBuf, io::Error)> {
+    let (files, settings) = match &sink.kind {
+        SinkKind::File(path, settings) => (vec![path.clone()], settings),
+        SinkKind::Files(template, settings) => {
+            (partitions(template).map_err(|error| (template.root.clone(), error))?, settings)
+        }
+        _ => return Ok(()),
+    };
+    for path in files {
+        let written = written_files(&path).map_err(|error| (path.clone(), error))?;
+        if settings.upkeep.keep.is_some_and(|keep| written.len() > keep.get()) {
+            let why = format!(
+                "sink `{}`: it keeps a number of files, and what was missing may have been in older ones",
+                sink.name
+            );
+            table.keeps_since(&sink.name, u32::MAX, why);
+        }
+        for file in written {
+            find_in_file(&file, &sink.name, table).map_err(|error| (file.clone(), error))?;
+        }
+    }
+    Ok(())
+}
+
+fn find_in_file(path: &Path, sink: &str, table: &mut OutputTable) -> io::Result<()> {
+    let mut input = BufReader::with_capacity(BLOCK, File::open(path)?);
+    let mut line = DigestWriter::line(sink);
+    loop {
+        let block = input.fill_buf()?;
+        if block.is_empty() {
+            // What has no end is not confirmed.
+            return Ok(());
+        }
+        let length = match block.iter().position(|byte| *byte == b'\n') {
+            Some(end) => {
+                line.update(&block[..end]);
+                table.find(std::mem::replace(&mut line, DigestWriter::line(sink)).finish());
+                end + 1
+            }
+            None => {
+                line.update(block);
+                block.len()
+            }
+        };
+        input.consume(length);
+    }
+}

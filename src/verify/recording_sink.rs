@@ -1,0 +1,124 @@
+//! A sink that writes nothing, and notes how each output would be recognised at its destination.
+
+use std::sync::Arc;
+
+use super::{OutputDigest, OutputPlace, Recording, digest::DigestWriter};
+use crate::{
+    config::{FolderSink, Part, SinkKind, Webhook},
+    dead_letters::Letter,
+    event::identity,
+    nats::Template,
+    sink::{
+        Confirmation, Output, Refusal, Sink, Slot,
+        file::LineWriter,
+        folder,
+        nats::{message_id, placeholder},
+    },
+};
+
+/// Stands in the place of one of the router's sinks.
+pub struct RecordingSink {
+    name: Arc<str>,
+    recognition: Recognition,
+    recording: Arc<Recording>,
+    last: Slot,
+}
+
+/// How an output is recognised at its destination.
+enum Recognition {
+    MessageId,
+    Message(Template),
+    Line(LineWriter, Vec<u8>),
+    File(FolderSink),
+    Deliveries(Vec<Arc<Webhook>>),
+    /// Not at all, which the text explains.
+    Never(&'static str),
+}
+
+impl RecordingSink {
+    pub fn new(name: &str, kind: &SinkKind, webhooks: &[Arc<Webhook>], recording: Arc<Recording>) -> Self {
+        let recognition = match kind {
+            SinkKind::Nats(settings) if !settings.jetstream => Recognition::Never("core NATS keeps nothing"),
+            SinkKind::Nats(settings) if settings.message_id => Recognition::MessageId,
+            SinkKind::Nats(settings) => Recognition::Message(Template::new(settings.subject.clone())),
+            SinkKind::File(_, settings) | SinkKind::Files(_, settings) => {
+                Recognition::Line(LineWriter::new(&settings.record), Vec::new())
+            }
+            SinkKind::Folder(settings) => Recognition::File(settings.clone()),
+            SinkKind::Webhook(_) => Recognition::Deliveries(webhooks.to_vec()),
+            SinkKind::Stdout => Recognition::Never("standard output can't be read again"),
+            SinkKind::Null => Recognition::Never("a sink of type `null` keeps nothing"),
+        };
+        Self { name: name.into(), recognition, recording, last: 0 }
+    }
+
+    fn record(&mut self, output: &Output) {
+        let event = output.ticket.event();
+        let place = OutputPlace {
+            source: event.origin.source.clone(),
+            key: Arc::clone(&output.key),
+            route: Arc::clone(&output.route),
+            sink: Arc::clone(&self.name),
+            webhook: String::new(),
+            has_id: true,
+        };
+        if let Some(reason) = output.dead_letter {
+            // Its record says more exactly what it is about.
+            let letter = Letter::parse(&output.payload).ok();
+            let [route, sink] = letter.map_or_else(Default::default, |letter| [letter.route, letter.sink]);
+            let place = OutputPlace { route: route.into(), sink: sink.into(), ..place };
+            return self.recording.letter(place, event, reason);
+        }
+        let (index, id) = (output.index, || output.id().to_string());
+        match &mut self.recognition {
+            Recognition::MessageId => {
+                let digest = OutputDigest::message_id(&message_id(output, &self.name));
+                self.recording.output(place, event, index, digest, 0);
+            }
+            Recognition::Message(template) => {
+                let digest = match template.fill(|part: &Part| placeholder(part, output)) {
+                    Ok(subject) => OutputDigest::message(&subject, &output.payload),
+                    // The sink refuses it: it is in the dead letters, or nowhere.
+                    Err(_) => OutputDigest::message_id(&message_id(output, &self.name)),
+                };
+                self.recording.output(OutputPlace { has_id: false, ..place }, event, index, digest, 0);
+            }
+            Recognition::Line(writer, line) => {
+                line.clear();
+                writer.append(line, &output.payload);
+                let mut digest = DigestWriter::line(&self.name);
+                digest.update(line.strip_suffix(b"\n").unwrap_or(line));
+                self.recording.output(OutputPlace { has_id: false, ..place }, event, index, digest.finish(), 0);
+            }
+            Recognition::File(settings) => {
+                let found = folder::copies(settings, output);
+                let digest = OutputDigest::file(&id(), &self.name);
+                self.recording.output(place, event, index, digest, found);
+            }
+            Recognition::Deliveries(webhooks) => {
+                let tenant = output.headers().get(identity::TENANT).filter(|tenant| !tenant.is_empty());
+                let tenant = tenant.map(|tenant| &**tenant);
+                for webhook in
+                    webhooks.iter().filter(|webhook| webhook.wants(tenant, &event.event_type, output.subject()))
+                {
+                    let digest = OutputDigest::delivery(&id(), &webhook.name);
+                    let place = OutputPlace { webhook: webhook.name.clone(), ..place.clone() };
+                    self.recording.output(place, event, index, digest, 0);
+                }
+            }
+            Recognition::Never(why) => self.recording.unverifiable(format!("sink `{}`: {why}", self.name)),
+        }
+    }
+}
+
+impl Sink for RecordingSink {
+    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
+        self.record(output);
+        self.last = slot;
+        Ok(())
+    }
+
+    async fn confirm(&mut self) -> Confirmation {
+        Confirmation::Through(self.last)
+    }
+}

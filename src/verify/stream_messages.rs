@@ -1,0 +1,147 @@
+//! Messages in the streams that NATS sinks publish to.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{OutputDigest, OutputTable};
+use crate::{
+    config::{Begin, Part, Range, Sink, SinkKind, Template},
+    nats::{ApiError, Connection, History, HistoryError},
+};
+
+/// Looks for outputs in every stream that keeps a subject of these sinks, among what was stored at `since` or later.
+///
+/// # Errors
+/// When the server does not answer, or does not allow to read.
+pub async fn find_in_streams(
+    connection: &Connection,
+    sinks: &[Sink],
+    since: Option<Timestamp>,
+    table: &mut OutputTable,
+) -> Result<(), HistoryError> {
+    let mut streams = BTreeMap::<String, Vec<(&str, String)>>::new();
+    let mut has_ids = true;
+    for sink in sinks {
+        let SinkKind::Nats(settings) = &sink.kind else { continue };
+        if !settings.jetstream {
+            continue;
+        }
+        has_ids &= settings.message_id;
+        let pattern = pattern(&settings.subject);
+        let failed = |error| HistoryError::Api(format!("of sink {}", sink.name), error);
+        for stream in streams_of(connection, &pattern).await.map_err(failed)? {
+            streams.entry(stream).or_default().push((&sink.name, pattern.clone()));
+        }
+    }
+    for (stream, fed) in streams {
+        let info = connection.api(&format!("STREAM.INFO.{stream}"), &json!({})).await;
+        let info = info.map_err(|error| HistoryError::Api(stream.clone(), error))?;
+        if let Some((second, why)) = kept_since(&stream, &info) {
+            fed.iter().for_each(|(sink, _)| table.keeps_since(sink, second, format!("sink `{sink}`: {why}")));
+        }
+        // Several patterns may overlap, which a consumer refuses.
+        let subjects = if let [(_, pattern)] = &fed[..] { vec![pattern.clone()] } else { Vec::new() };
+        let begin = since.map_or(Begin::First, Begin::Time);
+        let range = Range { stream, subjects, begin, until: None, to: None, limit: None };
+        let mut messages = History::open(connection.clone(), range).await?;
+        while let Some(message) = messages.next().await? {
+            if let Some(id) = message.headers.get("Nats-Msg-Id") {
+                table.find(OutputDigest::message_id(id));
+            }
+            if !has_ids {
+                table.find(OutputDigest::message(&message.subject, &message.payload));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Streams that keep a subject that fits the pattern.
+async fn streams_of(connection: &Connection, pattern: &str) -> Result<Vec<String>, ApiError> {
+    let mut names = Vec::new();
+    loop {
+        let answer = connection.api("STREAM.NAMES", &json!({ "subject": pattern, "offset": names.len() })).await?;
+        let page = answer["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
+        names.extend(page.iter().filter_map(Value::as_str).map(str::to_owned));
+        if page.is_empty() || names.len() as u64 >= answer["total"].as_u64().unwrap_or_default() {
+            return Ok(names);
+        }
+    }
+}
+
+/// From which second on a stream has everything for sure, and why not from its beginning. `None` when it does.
+fn kept_since(stream: &str, info: &Value) -> Option<(u32, String)> {
+    let (config, state) = (&info["config"], &info["state"]);
+    if config["retention"].as_str().is_some_and(|retention| retention != "limits") {
+        return Some((u32::MAX, format!("stream `{stream}` drops what its consumers have taken")));
+    }
+    if config["max_msgs_per_subject"].as_i64().is_some_and(|most| most > 0) {
+        return Some((u32::MAX, format!("stream `{stream}` keeps a number of messages of each subject")));
+    }
+    let first = state["first_seq"].as_u64().filter(|first| *first > 1)?;
+    let is_empty = state["messages"].as_u64() == Some(0);
+    let time = state["first_ts"].as_str().and_then(|time| time.parse::<Timestamp>().ok()).filter(|_| !is_empty);
+    // Of the first second itself some may be gone.
+    let second = time.map_or(u32::MAX, |time| u32::try_from(time.as_second() + 1).unwrap_or(u32::MAX));
+    Some((second, format!("stream `{stream}` does not have what was before its message {first} any more")))
+}
+
+/// The subjects that a template leads to, as a pattern.
+fn pattern(template: &Template) -> String {
+    let (mut pattern, mut token, mut is_wild) = (String::new(), String::new(), false);
+    for part in &template.0 {
+        match part {
+            Part::Literal(text) => {
+                for (at, piece) in text.split('.').enumerate() {
+                    if at > 0 {
+                        pattern.push_str(if is_wild { "*" } else { &token });
+                        pattern.push('.');
+                        (token, is_wild) = (String::new(), false);
+                    }
+                    token.push_str(piece);
+                }
+            }
+            // They have any number of tokens.
+            Part::EventType | Part::Subject => return pattern + ">",
+            Part::Id | Part::SourceTime | Part::Key | Part::Header(_) | Part::Token(_) => is_wild = true,
+        }
+    }
+    pattern + if is_wild { "*" } else { &token }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_fits_every_subject_of_its_template() {
+        let literal = |text: &str| Part::Literal(text.to_owned());
+        for (parts, expected) in [
+            (vec![literal("out.all")], "out.all"),
+            (vec![literal("out."), Part::Subject], "out.>"),
+            (vec![Part::Subject, literal(".x")], ">"),
+            (vec![literal("a.b-"), Part::EventType], "a.>"),
+            (vec![literal("a.b-"), Part::Key, literal(".c")], "a.*.c"),
+            (vec![Part::Key, literal("x."), Part::Id], "*.*"),
+        ] {
+            assert_eq!(pattern(&Template(parts)), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_stream_may_have_dropped_is_known() {
+        let info = |retention: &str, per_subject: i64, first: u64| {
+            json!({
+                "config": { "retention": retention, "max_msgs_per_subject": per_subject },
+                "state": { "first_seq": first, "messages": 9, "first_ts": "1970-01-01T00:01:00.5Z" },
+            })
+        };
+        assert_eq!(kept_since("S", &info("limits", -1, 1)), None);
+        assert_eq!(kept_since("S", &info("limits", -1, 2)).unwrap().0, 61);
+        for trimmed in [info("workqueue", -1, 1), info("interest", -1, 1), info("limits", 1, 1)] {
+            assert_eq!(kept_since("S", &trimmed).unwrap().0, u32::MAX, "{trimmed}");
+        }
+    }
+}
