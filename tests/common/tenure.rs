@@ -9,7 +9,7 @@ use trommel::{
     registry::{Entrant, SubscriptionId},
 };
 
-use super::rig::{event, host, load, params};
+use crate::filter::{event, host, load, params};
 
 pub(crate) const KEY: &str = "mail.received";
 

@@ -1,0 +1,34 @@
+//! The command line, as its user sees it.
+
+#[path = "../common/crafted.rs"]
+mod crafted;
+#[path = "../common/flow.rs"]
+mod flow;
+#[path = "../common/nats.rs"]
+mod nats;
+#[path = "../common/proxy.rs"]
+mod proxy;
+#[path = "../common/router.rs"]
+mod router;
+#[path = "../common/stand_in.rs"]
+mod stand_in;
+
+mod commands;
+mod consume;
+mod control_socket;
+mod dead_letter_retry;
+mod dev;
+mod embedded;
+mod explain;
+mod explain_equals_run;
+mod foreign_text;
+mod history;
+mod keys_command;
+mod plugin_kit;
+mod quickstart;
+mod recent_events;
+mod start;
+mod streams_command;
+mod telemetry;
+mod verify;
+mod webhook_commands;

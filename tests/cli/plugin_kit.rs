@@ -1,0 +1,382 @@
+//! What `trommel plugin` says to an author: what is printed where, and how it ends.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+use crate::crafted;
+use crate::router;
+
+use std::{fs, io::Write, path::Path, process::Command};
+
+use insta::assert_snapshot;
+use router::{Folder, Router, TO_STDOUT, trommel};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A plugin's folder with a component and one file of cases.
+fn plugin(component: &str, cases: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("tests")).unwrap();
+    fs::write(folder.path().join(format!("{component}.wasm")), guest(component)).unwrap();
+    fs::write(folder.path().join("tests/cases.ndjson"), cases).unwrap();
+    folder
+}
+
+fn guest(name: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let built = ["plugins", "tests/guests"].map(|folder| root.join(folder).join(format!("{name}.wasm")));
+    built.iter().find_map(|path| fs::read(path).ok()).unwrap()
+}
+
+fn wat(name: &str) -> Vec<u8> {
+    wat::parse_file(format!("{}/tests/guests/{name}.wat", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// What is printed, without what differs from run to run, and the exit code.
+fn said(command: &mut Command, folder: &Path) -> String {
+    let output = command.env("TROMMEL_CACHE_DIR", folder.join("cache")).output().unwrap();
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    let text = format!("{stdout}--- stderr\n{stderr}--- exit code {}", output.status.code().unwrap());
+    let text = text.replace(&folder.display().to_string(), "DIR");
+    let times = regex::Regex::new(r"\d+(\.\d+)? (µs|ms)|in \d+ ms").unwrap();
+    times.replace_all(&text, "TIME").into_owned()
+}
+
+fn check(file: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("guest.wasm");
+    fs::write(&path, file).unwrap();
+    said(trommel().args(["plugin", "check"]).arg(path), folder.path())
+}
+
+fn test(plugin: &TempDir, options: &[&str]) -> String {
+    said(trommel().args(["plugin", "test"]).arg(plugin.path()).args(options), plugin.path())
+}
+
+#[test]
+fn a_component_is_described() {
+    assert_snapshot!(check(&guest("caller")), @r#"
+    form      a core module with its WIT, made a component when it is loaded, 44.4 KiB
+    contract  trommel:filter@0.1.0 (this router has 0.1.0, 0.1.1)
+    imports   trommel:filter/api@0.1.0, trommel:filter/types@0.1.0
+    exports   trommel:filter/filter@0.1.0
+    filter    caller 1.0.0: Calls the API and sends on the answer
+    hooks     normalize-params, matches, process
+    reads     matches: nothing
+              process: nothing
+    digest    sha256:d28c2109aa547848a4bda0b71c5e22043bb457b12567a690dde974fb6cd2a239
+    memory    1.1 MiB before the first event, of 64.0 MiB
+    compiled  TIME
+    warning: it calls `api`, which a router has to grant: `[[filter]]` with its name and `grants = ["api"]` in `trommel.toml`
+    a router would take it
+    --- stderr
+    --- exit code 0
+    "#);
+}
+
+#[test]
+fn everything_that_is_wrong_is_said() {
+    assert_snapshot!(check(&wat("unknown-import")), @r"
+    form      a component, 120 B
+    contract  trommel:filter@none (this router has 0.1.0, 0.1.1)
+    imports   acme:telemetry/meter@1.0.0
+    exports   nothing
+    problem: it imports `acme:telemetry/meter@1.0.0`, which no router has: filters call `trommel:filter/log`, `api` and `state`, and WASI 0.2, which has nothing in it
+    a router would refuse it
+    --- stderr
+    --- exit code 2
+    ");
+    assert_snapshot!(check(&wat("too-new")), @r"
+    form      a component, 280 B
+    contract  trommel:filter@0.2.0 (this router has 0.1.0, 0.1.1)
+    imports   trommel:filter/clock@0.2.0
+    exports   trommel:filter/filter@0.2.0
+    problem: it imports `trommel:filter/clock@0.2.0`, which no router has: filters call `trommel:filter/log`, `api` and `state`, and WASI 0.2, which has nothing in it
+    problem: it needs trommel:filter@0.2.0, this router has 0.1.0 and 0.1.1: take a newer router, or build the component against an older version
+    a router would refuse it
+    --- stderr
+    --- exit code 2
+    ");
+    assert_snapshot!(check(b"#!/bin/sh"), @r"
+    problem: it is not WebAssembly: it starts with `#!/bin/s`, a component with `\0asm`
+    a router would refuse it
+    --- stderr
+    --- exit code 2
+    ");
+}
+
+/// As a debug build has it, in small: most of it is names and lines.
+#[test]
+fn a_debug_build_is_noticed() {
+    let mut module = guest("stamp-v1");
+    // A custom section: its id, its length, the length of its name, the name, and what is in it.
+    let mut section = vec![11];
+    section.extend(b".debug_info");
+    section.resize(2 << 20, 0);
+    module.push(0);
+    module.extend(leb(section.len()));
+    module.extend(section);
+    let said = check(&module);
+    assert!(said.contains("warning: 2.0 MiB of its 2.1 MiB are debugging information"), "{said}");
+    assert!(said.contains("a router would take it"), "{said}");
+}
+
+fn leb(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+#[test]
+fn programs_are_told_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("guest.wasm");
+    fs::write(&path, guest("stamp-v1")).unwrap();
+    let output = trommel().args(["plugin", "check", "--json"]).arg(path).output().unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&said["ok"], &said["problems"], &said["warnings"]), (&json!(true), &json!([]), &json!([])));
+    assert_eq!(said["file"]["form"], "module");
+    assert_eq!(said["filter"]["hooks"], json!(["process"]));
+    assert_eq!(said["filter"]["process_reads"], json!(["id"]));
+}
+
+const CASES: &str = r#"
+{"name":"large orders pass","event":{"payload":{"id":1,"amount":700}},"params":{"where":"/amount >= 500","keep":"/id"},"expect":{"replaced":{"id":1}}}
+{"name":"the kind alone will do","event":{"payload":{"id":1,"amount":700}},"params":{"keep":"/id"},"expect":"replaced"}
+{"name":"small ones do not","event":{"payload":{"amount":7}},"params":{"where":"/amount >= 500"},"expect":"dropped"}
+{"name":"no JSON","event":{"payload_text":"plain"},"params":{"keep":"/id"},"expect":"malformed"}
+{"name":"no such param","params":{"were":""},"expect":"refused"}
+"#;
+
+#[test]
+fn cases_that_hold_are_passed() {
+    assert_snapshot!(test(&plugin("select", CASES), &[]), @r"
+    ok    large orders pass (TIME)
+    ok    the kind alone will do (TIME)
+    ok    small ones do not (TIME)
+    ok    no JSON (TIME)
+    ok    no such param (TIME)
+    5 passed, 0 failed
+    --- stderr
+    --- exit code 0
+    ");
+}
+
+#[test]
+fn what_does_not_hold_is_shown_beside_what_came_out() {
+    let cases = r#"
+{"name":"kept","event":{"payload":{"a":{"b":1},"c":2}},"params":{"keep":"/a"},"expect":{"replaced":{"a":{"b":2}}}}
+{"event":{"payload":{"a":1}},"params":{"keep":"/a"}}
+"#;
+    assert_snapshot!(test(&plugin("select", cases), &[]), @r#"
+    FAIL  kept (DIR/tests/cases.ndjson:2)
+            {
+              "replaced": {
+                "a": {
+          -       "b": 2
+          +       "b": 1
+                }
+              }
+            }
+    FAIL  line 3 (DIR/tests/cases.ndjson:3)
+          nothing is expected, and it came out
+          {
+            "replaced": {
+              "a": 1
+            }
+          }
+    0 passed, 2 failed
+    --- stderr
+    --- exit code 1
+    "#);
+}
+
+#[test]
+fn outcomes_are_written_where_they_differ() {
+    let cases = r#"
+{"name":"as before","event":{"payload":{"a":1,"b":2}},"params":{"keep":"/a"},"expect":"replaced"}
+{"name":"new","event":{"payload":{"a":1.0,"b":2}},"params":{"keep":"/a"}}
+{"name":"wrong","event":{"payload":{"a":1}},"params":{"where":"/a == 2"},"expect":"kept"}
+"#;
+    let plugin = plugin("select", cases);
+    assert!(test(&plugin, &["--update"]).contains("3 passed, 0 failed, outcomes written"));
+    assert_snapshot!(fs::read_to_string(plugin.path().join("tests/cases.ndjson")).unwrap(), @r#"
+    {"name":"as before","event":{"payload":{"a":1,"b":2}},"params":{"keep":"/a"},"expect":"replaced"}
+    {"name":"new","event":{"payload":{"a":1.0,"b":2}},"params":{"keep":"/a"},"expect":{"replaced":{"a":1.0}}}
+    {"name":"wrong","event":{"payload":{"a":1}},"params":{"where":"/a == 2"},"expect":"dropped"}
+    "#);
+    assert!(test(&plugin, &[]).contains("3 passed, 0 failed\n"));
+}
+
+#[test]
+fn malformed_cases_are_refused_with_their_place() {
+    let refused = |case: &str| test(&plugin("select", &format!("{{\"expect\":\"kept\"}}\n{case}\n")), &[]);
+    assert_snapshot!(refused(r#"{"event":{"payload":1,"subjct":"a"}}"#), @r#"
+    --- stderr
+    error: DIR/tests/cases.ndjson:2:30: unknown field `subjct`, expected one of `id`, `event_type`, `subject`, `source_time`, `observed_at`, `attempt`, `headers`, `payload`, `payload_text`, `payload_base64`
+      a case is {"name":…,"event":{…},"params":{…},"api":[…],"expect":…}: see the plugin's README
+    --- exit code 2
+    "#);
+    assert_snapshot!(refused(r#"{"event":{"payload":1},"expect":"keept"}"#), @r#"
+    --- stderr
+    error: DIR/tests/cases.ndjson:2:1: `expect` has no kind `keept`: did you mean `kept`?
+      a case is {"name":…,"event":{…},"params":{…},"api":[…],"expect":…}: see the plugin's README
+    --- exit code 2
+    "#);
+    assert_snapshot!(refused(r#"{"event":{"payload":1,"payload_text":"1"}}"#), @r#"
+    --- stderr
+    error: DIR/tests/cases.ndjson:2:1: give one of `payload`, `payload_text` and `payload_base64`
+      a case is {"name":…,"event":{…},"params":{…},"api":[…],"expect":…}: see the plugin's README
+    --- exit code 2
+    "#);
+    assert_snapshot!(refused(r#"{"event":{"subject":"a..b"}}"#), @r#"
+    --- stderr
+    error: DIR/tests/cases.ndjson:2:1: `subject` is `a..b`: it has an empty token: dots separate tokens, one at a time, never first or last
+      a case is {"name":…,"event":{…},"params":{…},"api":[…],"expect":…}: see the plugin's README
+    --- exit code 2
+    "#);
+    assert_snapshot!(refused(r#"{"event":"#), @r#"
+    --- stderr
+    error: DIR/tests/cases.ndjson:2:9: EOF while parsing a value
+      a case is {"name":…,"event":{…},"params":{…},"api":[…],"expect":…}: see the plugin's README
+    --- exit code 2
+    "#);
+    assert_snapshot!(test(&plugin("select", "\n"), &[]), @r#"
+    --- stderr
+    error: `DIR/tests/cases.ndjson` holds no cases
+      one a line, such as {"event":{"payload":{"n":1}},"expect":"kept"}
+    --- exit code 2
+    "#);
+}
+
+#[test]
+fn cases_answer_for_the_api() {
+    let cases = r#"
+{"name":"answered","params":{"method":"GET","path":"/users/1?full=1"},"api":[{"call":"GET /users/1?full=1","body":{"name":"Ada"}}],"expect":{"replaced_text":"ok: {\"name\":\"Ada\"}"}}
+{"name":"not there","params":{"method":"GET","path":"/users/2"},"api":[{"call":"GET /users/2","status":404,"body":"none"}],"expect":"replaced_text"}
+{"name":"not foreseen","params":{"method":"GET","path":"/users/3?full=1"},"api":[{"call":"GET /users/3"}],"expect":"replaced_text"}
+"#;
+    assert_snapshot!(test(&plugin("caller", cases), &[]), @r#"
+    ok    answered (TIME)
+    ok    not there (TIME)
+    FAIL  not foreseen (DIR/tests/cases.ndjson:4)
+          the filter called `GET /users/3?full=1`, which `api` of the case does not answer
+    2 passed, 1 failed
+    --- stderr
+    --- exit code 1
+    "#);
+}
+
+#[test]
+fn ci_gets_a_report() {
+    let plugin =
+        plugin("select", "{\"name\":\"a < b\",\"expect\":\"dropped\"}\n{\"name\":\"b\",\"expect\":\"kept\"}\n");
+    let report = plugin.path().join("report.xml");
+    test(&plugin, &["--junit", report.to_str().unwrap()]);
+    let report = fs::read_to_string(report).unwrap().replace(&plugin.path().display().to_string(), "DIR");
+    let times = regex::Regex::new(r#"time="[0-9.]+""#).unwrap();
+    assert_snapshot!(times.replace_all(&report, "time=\"T\""), @r#"
+    <?xml version="1.0" encoding="UTF-8"?>
+    <testsuite name="select" tests="2" failures="1" errors="0" skipped="0" time="T">
+      <testcase name="a &lt; b" classname="select" file="DIR/tests/cases.ndjson:1" time="T"><failure message="not as expected">- &quot;dropped&quot;
+    + &quot;kept&quot;</failure></testcase>
+      <testcase name="b" classname="select" file="DIR/tests/cases.ndjson:2" time="T"/>
+    </testsuite>
+    "#);
+}
+
+#[test]
+fn cases_run_again_whenever_they_change() {
+    let plugin = plugin("select", "{\"expect\":\"dropped\"}\n");
+    let mut command = trommel();
+    command.args(["plugin", "test", "--watch"]).arg(plugin.path());
+    let mut watching = Router::spawn(command);
+    let put = |cases: &str| fs::write(plugin.path().join("tests/cases.ndjson"), cases).unwrap();
+    watching.wait_for_output("0 passed, 1 failed");
+    watching.wait_for("waiting for a change");
+    put("{\"params\":{\"where\":\"/a == 1\"},\"event\":{\"payload\":{\"a\":1}},\"expect\":\"kept\"}\n");
+    watching.wait_for_output("1 passed, 0 failed");
+    watching.wait_for("waiting for a change");
+    put("{\"expected\":\"kept\"}\n");
+    watching.wait_for("unknown field `expected`");
+    watching.wait_for("waiting for a change");
+    fs::remove_file(plugin.path().join("select.wasm")).unwrap();
+    watching.wait_for("there is no component");
+    watching.wait_for("waiting for a change");
+    put("{\"expect\":\"malformed\"}\n{\"expect\":\"dropped\"}\n");
+    fs::write(plugin.path().join("stamp-v1.wasm"), guest("stamp-v1")).unwrap();
+    watching.wait_for_output("0 passed, 2 failed");
+    watching.signal(Signal::INT);
+    assert!(!watching.end().status.success());
+}
+
+#[test]
+fn a_plugin_that_is_not_built_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_snapshot!(test(&folder, &[]), @r"
+    --- stderr
+    error: there is no component in `DIR`
+      build it first: `DIR/build`
+    --- exit code 2
+    ");
+}
+
+#[test]
+fn every_field_has_its_price() {
+    let plugin = plugin("select", CASES);
+    let output = trommel().args(["plugin", "bench", "--json"]).arg(plugin.path()).output().unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["events"], 3, "{said}");
+    let process = &said["hooks"][0];
+    assert_eq!((&process["hook"], &process["reads"]), (&json!("process"), &json!(["payload"])));
+    let widened: Vec<_> = process["ns_widened"].as_object().unwrap().keys().collect();
+    assert_eq!(widened, ["headers", "id", "source-time", "subject"]);
+    assert!(process["ns"].as_f64().unwrap() > 0.0 && said["memory"].as_u64().unwrap() > 0, "{said}");
+}
+
+const KEYS: &str = r#"
+    [[key]]
+    key = "orders.large"
+    subject = "orders.*.created"
+    filter = "select"
+
+    [[route]]
+    key = "orders.large"
+    sinks = ["out"]
+"#;
+
+#[test]
+fn a_running_router_says_what_it_has_loaded() {
+    let folder = Folder::new(TO_STDOUT).write("keys/keys.toml", KEYS).plugin("select", "select");
+    let list = |options: &[&str]| folder.trommel(&["plugin", "ls"]).args(options).output().unwrap();
+    let none = list(&[]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(String::from_utf8(none.stderr).unwrap().contains("no router runs from"));
+
+    let (mut router, mut input) = folder.spawn_with_stdin();
+    writeln!(input, r#"{{"subject":"orders.eu.created","amount":700,"currency":"EUR"}}"#).unwrap();
+    router.wait_for_output("700");
+    let said: Value = serde_json::from_slice(&list(&["--json"]).stdout).unwrap();
+    let plugin = &said["plugins"][0];
+    assert_eq!((&plugin["name"], &plugin["keys"]), (&json!("select"), &json!(["orders.large"])));
+    assert_eq!((&plugin["processes"], &plugin["breaks"]), (&json!(1), &json!(0)));
+    assert!(plugin["process_ns"].as_u64().unwrap() > 0, "{plugin}");
+    let text = String::from_utf8(list(&[]).stdout).unwrap();
+    assert!(text.contains("in service"), "{text}");
+    router.stop();
+}
+
+/// Compiled by a process of its own, whose memory ends before that of the machine.
+#[test]
+fn what_wants_too_much_memory_to_be_compiled_is_refused() {
+    let costly = crafted::filter(crafted::Trick { more: &crafted::nested(200, 10_000), ..Default::default() });
+    let said = check(&costly);
+    assert!(said.contains("its compiler wants more than 512.0 MiB of memory"), "{said}");
+    let bomb = crafted::filter(crafted::Trick { more: &crafted::nested(1_000, 10_000), ..Default::default() });
+    let said = check(&bomb);
+    assert!(said.contains("too many loops or branches for its many locals"), "{said}");
+}

@@ -1,0 +1,53 @@
+//! The examples print what they say they print, among them the README's first command.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+use crate::router;
+
+use std::{fs, path::Path};
+
+use router::trommel;
+
+/// Events of different subjects may change places, so the lines are compared as a set.
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// Runs an example to its end, which the summary tells of.
+fn prints_what_it_promises(example: &str, summary: &str) {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
+    let output = trommel().arg("run").arg(&example).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    let expected = fs::read_to_string(example.join("expected.ndjson")).unwrap();
+    assert_eq!(sorted(std::str::from_utf8(&output.stdout).unwrap()), sorted(&expected));
+    let last = stderr.lines().last().unwrap();
+    assert!(last.starts_with(summary.split('…').next().unwrap()), "{stderr}");
+    assert!(last.ends_with(summary.split('…').next_back().unwrap()), "{stderr}");
+}
+
+#[test]
+fn the_quickstart_prints_what_it_promises() {
+    prints_what_it_promises("quickstart", "204 events in …; 63 outputs written");
+}
+
+/// L15, L44, L56, L129, L132: the envelope, keys with and without a component, a route by expression.
+#[test]
+fn the_lark_example_prints_what_it_promises() {
+    prints_what_it_promises("lark", "14 events in …: 11 emitted, 2 filtered, 1 duplicate; 11 outputs written");
+}
+
+#[test]
+fn the_examples_have_no_problems() {
+    for example in ["quickstart", "jetstream", "lark", "helix", "jb-mesh", "ctrlplane", "embedded"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
+        let output = trommel().arg("check").arg(folder).output().unwrap();
+        // What a checkout does not keep is the mode of the examples' secrets.
+        let said = String::from_utf8_lossy(&output.stderr);
+        let is_about_modes =
+            |line: &str| line.contains("everybody on this machine may read") || line.contains("chmod o-r");
+        assert!(output.status.success() && said.lines().all(is_about_modes), "{example}: {output:?}");
+    }
+}

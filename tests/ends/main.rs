@@ -1,0 +1,24 @@
+//! Sources and sinks beside JetStream: lines, HTTP, files, folders, webhooks.
+
+#[path = "../common/events.rs"]
+mod events;
+#[path = "../common/flow.rs"]
+mod flow;
+#[path = "../common/http.rs"]
+mod http;
+#[path = "../common/nats.rs"]
+mod nats;
+#[path = "../common/router.rs"]
+mod router;
+#[path = "../common/stand_in.rs"]
+mod stand_in;
+
+mod ctrlplane;
+mod file_sinks;
+mod http_source;
+mod http_source_run;
+mod lines_source;
+mod sink_policies;
+mod webhook_changes;
+mod webhook_post;
+mod webhooks;

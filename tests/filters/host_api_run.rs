@@ -1,0 +1,123 @@
+//! A router calls the API from its lanes, `check` as a start would, and neither starts with an identity that can't be used.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking and says why")]
+
+use crate::router;
+use crate::stand_in;
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
+
+use insta::assert_snapshot;
+use router::{Folder, trommel};
+use stand_in::{StandIn, ok};
+
+fn settings(base_url: &str) -> String {
+    format!(
+        r#"
+[api]
+base_url = "{base_url}"
+token_file = "token"
+headers = {{ X-Tenant = "h-5ecret" }}
+allow_private = true
+
+[[filter]]
+name = "caller"
+grants = ["api"]
+
+[[source]]
+name = "in"
+type = "lines"
+event_type = "/type"
+path = "events.ndjson"
+
+[[sink]]
+name = "out"
+type = "stdout"
+"#
+    )
+}
+
+const KEYS: &str = r#"
+[[key]]
+key = "users"
+event_type = "user"
+filter = "caller"
+api = "GET /users/*"
+params = [
+    { name = "method", default = "GET" },
+    { name = "path", default = "/users/me" },
+    { name = "where" },
+    { name = "answer" },
+]
+
+[[route]]
+key = "users"
+sinks = ["out"]
+
+[[route]]
+key = "users"
+params = { path = "/mails" }
+sinks = ["out"]
+"#;
+
+fn folder(base_url: &str) -> Folder {
+    Folder::new(&settings(base_url))
+        .write("keys/users.toml", KEYS)
+        .write("token", "t-5ecret\n")
+        .write("events.ndjson", "{\"type\":\"user\"}\n")
+        .plugin("caller", "caller")
+}
+
+#[test]
+fn lanes_call_and_nothing_secret_is_logged() {
+    let api = StandIn::new(|_, _| ok("there"));
+    let folder = folder(&format!("http://{}", api.address));
+    let mut command = folder.command();
+    let ended = command.args(["--log", "trace"]).output().unwrap();
+    let (stdout, log) = (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());
+    assert!(ended.status.success(), "{log}");
+    let mut lines: Vec<&str> = stdout.lines().collect();
+    lines.sort_unstable();
+    assert_snapshot!(lines.join("\n"), @r#"
+    "denied: `GET /mails` is not in the `api` of key `users`"
+    "ok: there"
+    "#);
+    let [seen] = &api.seen()[..] else { panic!("one call is allowed") };
+    assert_eq!(seen.line, "GET /users/me");
+    assert_eq!(seen.header("authorization"), Some("Bearer t-5ecret"));
+    assert!(!log.contains("5ecret"), "{log}");
+}
+
+/// As a start would: params are normalised with the API.
+#[test]
+fn check_normalises_params() {
+    let api = StandIn::new(|_, _| ok("me@example.com"));
+    let folder = folder(&format!("http://{}", api.address));
+    folder.put(
+        "keys/users.toml",
+        KEYS.replacen("sinks", "params = { where = \"normalize-params\" }\nsinks", 1).as_bytes(),
+    );
+    let ended = trommel().arg("check").arg(folder.path()).output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert_eq!(api.seen()[0].header("authorization"), Some("Bearer t-5ecret"));
+}
+
+#[test]
+fn an_identity_that_can_not_be_used_refuses_the_start() {
+    let folder = folder("http://127.0.0.1:1");
+    folder.put("token", b" \n");
+    fs::set_permissions(folder.file("token"), Permissions::from_mode(0o600)).unwrap();
+    let ended = folder.run();
+    assert_eq!(ended.status.code(), Some(2));
+    let dir = folder.path().display().to_string();
+    let said = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&dir, "DIR");
+    assert_snapshot!(said(ended.stderr), @"trommel.toml:2:1: the API can't be called: could not use the token in `DIR/token`: it is empty");
+    let ended = trommel().arg("check").arg(folder.path()).output().unwrap();
+    assert_eq!(ended.status.code(), Some(2));
+    assert_snapshot!(said(ended.stderr), @r"
+    trommel.toml:2:1: the API can't be called: could not use the token in `DIR/token`: it is empty
+    DIR: 1 error
+    ");
+}

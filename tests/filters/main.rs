@@ -1,0 +1,40 @@
+//! Components: what they are given, what stops them, and how they come and go.
+
+#[path = "../common/crafted.rs"]
+mod crafted;
+#[path = "../common/filter.rs"]
+#[allow(dead_code, reason = "each test uses its part")]
+mod filter;
+#[path = "../common/flow.rs"]
+mod flow;
+#[path = "../common/http.rs"]
+mod http;
+#[path = "../common/log.rs"]
+#[allow(dead_code, reason = "each test uses its part")]
+mod log;
+#[path = "../common/nats.rs"]
+mod nats;
+#[path = "../common/proxy.rs"]
+mod proxy;
+#[path = "../common/router.rs"]
+mod router;
+#[path = "../common/stand_in.rs"]
+mod stand_in;
+#[path = "../common/tenure.rs"]
+mod tenure;
+
+mod batched_filters;
+mod component_memory;
+mod component_refusals;
+mod filter_calls;
+mod filter_wasi;
+mod flood;
+mod frozen_components;
+mod host_api;
+mod host_api_run;
+mod hostile_filters;
+mod hot_reload;
+mod isolation;
+mod lifecycle;
+mod quarantine;
+mod tenures_across_replicas;

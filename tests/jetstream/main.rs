@@ -1,0 +1,31 @@
+//! Sources and sinks on a real JetStream server, and what becomes of events when it fails.
+
+#[path = "../common/flow.rs"]
+mod flow;
+#[path = "../common/nats.rs"]
+mod nats;
+#[path = "../common/proxy.rs"]
+mod proxy;
+#[path = "../common/router.rs"]
+mod router;
+#[path = "../common/source.rs"]
+mod source;
+#[path = "../common/stand_in.rs"]
+mod stand_in;
+
+mod accounting;
+mod at_least_once;
+mod dead_letters;
+mod identity;
+mod isolated_keys;
+mod jetstream_faults;
+mod jetstream_rewound;
+mod jetstream_source;
+mod jetstream_thaw;
+mod mail_across_routers;
+mod nats_harness;
+mod nats_sink;
+mod server_restart;
+mod shared_durable;
+mod sink_outage;
+mod source_metrics;

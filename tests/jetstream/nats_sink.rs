@@ -1,0 +1,579 @@
+//! Outputs into JetStream and core NATS on a real server, driven by an outlet as in the router.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use crate::nats as server;
+use crate::proxy;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use async_nats::jetstream::{self, stream};
+use futures_util::StreamExt;
+use proxy::{Fault, Proxy};
+use server::NatsServer;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpListener,
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use trommel::{
+    ack::{Acker, Delivery, Outcome},
+    config::{self, NatsAuth, OnFailure, Part, Retry, Template},
+    event::{Event, Headers, Origin, Uid},
+    metrics::SinkMetrics,
+    nats::{Life, connect},
+    sink::{
+        Confirmation, Output, Refusal, Sink,
+        nats::Nats,
+        outlet::{Beyond, Capacity, End, Outlet, Policy, Queue},
+    },
+    stop::{Stopper, stop},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn nats(url: &str) -> config::Nats {
+    config::Nats {
+        urls: vec![url.to_owned()],
+        name: "test".to_owned(),
+        auth: NatsAuth::None,
+        tls_ca: None,
+        tls_client: None,
+        tls_required: false,
+        connect_timeout: Duration::from_secs(1),
+        api_prefix: "$JS.API".to_owned(),
+    }
+}
+
+fn settings() -> config::NatsSink {
+    config::NatsSink {
+        subject: Template(vec![Part::Literal("out.".to_owned()), Part::EventType]),
+        jetstream: true,
+        message_id: true,
+        window: 256,
+        ack_timeout: Duration::from_secs(2),
+    }
+}
+
+fn event(number: u64) -> Event {
+    let origin = Origin { source: "test".to_owned(), stream: "IN".to_owned() };
+    Event {
+        id: format!("IN:{number}").into(),
+        uid: Uid::at(&origin, number, 0),
+        event_type: "created".into(),
+        subject: "in".into(),
+        source_time: None,
+        observed_at: 0,
+        attempt: 1,
+        headers: Headers::default(),
+        payload: number.to_string().into(),
+        origin: Arc::new(origin),
+        sequence: number,
+    }
+}
+
+fn output(event: Event, settled: mpsc::Sender<(usize, Outcome)>) -> Output {
+    let slot = usize::try_from(event.sequence).unwrap();
+    let payload = event.payload.clone();
+    let ticket = Delivery { event, acker: Acker::new(slot, settled) }.open(Arc::default());
+    let (key, route) = ("key".into(), "route".into());
+    Output {
+        ticket,
+        key,
+        route,
+        index: 0,
+        payload,
+        subject: None,
+        headers: None,
+        order: Some(7),
+        dead_letter: None,
+        share: None,
+    }
+}
+
+/// A sink with its outlet.
+struct Rig {
+    queue: Queue,
+    settle: mpsc::Sender<(usize, Outcome)>,
+    settled: mpsc::Receiver<(usize, Outcome)>,
+    dead: mpsc::Receiver<Output>,
+    metrics: Arc<SinkMetrics>,
+    task: JoinHandle<anyhow::Result<End>>,
+    _stopper: Stopper,
+}
+
+impl Rig {
+    async fn start(nats: &config::Nats, settings: &config::NatsSink) -> Self {
+        let retry = Retry { min: Duration::from_millis(20), max: Duration::from_millis(200), patience: PATIENCE };
+        Self::with_retry(nats, settings, retry)
+    }
+
+    fn with_retry(nats: &config::Nats, settings: &config::NatsSink, retry: Retry) -> Self {
+        let sink = Nats::new("out", nats, settings);
+        let (dead_letters, dead) = Queue::double("dead letters", 100);
+        let policy = Policy { on_failure: OnFailure::Retry, retry, refused: Beyond::DeadLetters(dead_letters) };
+        let metrics = Arc::<SinkMetrics>::default();
+        let (queue, outlet) = Outlet::new(
+            sink,
+            "out",
+            Capacity { outputs: settings.window, bytes: 32 << 20 },
+            policy,
+            Arc::clone(&metrics),
+        );
+        let (settle, settled) = mpsc::channel(100_000);
+        let (stopper, stop) = stop();
+        Self { queue, settle, settled, dead, metrics, task: tokio::spawn(outlet.run(stop)), _stopper: stopper }
+    }
+
+    async fn send(&self, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            self.send_event(event(number)).await;
+        }
+    }
+
+    async fn send_event(&self, event: Event) {
+        let sent = self.queue.send(output(event, self.settle.clone()));
+        timeout(PATIENCE, sent).await.unwrap();
+    }
+
+    async fn expect_done(&mut self, count: usize) {
+        for _ in 0..count {
+            let settled = timeout(PATIENCE, self.settled.recv()).await.unwrap().unwrap();
+            assert_eq!(settled.1, Outcome::Done, "event {}", settled.0);
+        }
+    }
+
+    /// Whatever the order.
+    async fn expect_outcomes(&mut self, count: usize, expected: &[(usize, Outcome)]) {
+        let mut outcomes = Vec::new();
+        for _ in 0..count {
+            outcomes.push(timeout(PATIENCE, self.settled.recv()).await.unwrap().unwrap());
+        }
+        outcomes.sort_by_key(|(number, _)| *number);
+        assert_eq!(outcomes, expected);
+    }
+
+    /// The record of the next dead letter, which then counts as stored.
+    async fn expect_dead(&mut self) -> serde_json::Value {
+        let dead = timeout(PATIENCE, self.dead.recv()).await.unwrap().unwrap();
+        dead.ticket.dead("dead");
+        serde_json::from_slice(&dead.payload).unwrap()
+    }
+
+    async fn finish(self) {
+        drop(self.queue);
+        assert_eq!(timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap(), End::Drained);
+    }
+}
+
+async fn admin(server: &NatsServer) -> jetstream::Context {
+    jetstream::new(async_nats::connect(server.url()).await.unwrap())
+}
+
+fn out() -> stream::Config {
+    stream::Config { name: "OUT".to_owned(), subjects: vec!["out.>".to_owned()], ..Default::default() }
+}
+
+/// Everything in the stream, in order.
+async fn stored(admin: &jetstream::Context) -> Vec<async_nats::jetstream::message::StreamMessage> {
+    let mut stream = admin.get_stream("OUT").await.unwrap();
+    let last = stream.info().await.unwrap().state.last_sequence;
+    let mut messages = Vec::new();
+    for sequence in 1..=last {
+        messages.push(stream.get_raw_message(sequence).await.unwrap());
+    }
+    messages
+}
+
+async fn stored_numbers(admin: &jetstream::Context) -> Vec<u64> {
+    let number = |payload: &[u8]| std::str::from_utf8(payload).unwrap().trim_end().parse().unwrap();
+    stored(admin).await.iter().map(|message| number(&message.payload)).collect()
+}
+
+#[tokio::test]
+async fn outputs_are_stored_once_and_in_order() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server).await;
+    admin.create_stream(out()).await.unwrap();
+    let mut rig = Rig::start(&nats(&server.url()), &settings()).await;
+    rig.send(1..=3_000).await;
+    rig.expect_done(3_000).await;
+    assert!(stored_numbers(&admin).await.into_iter().eq(1..=3_000));
+    // A repetition, as after a redelivery, is confirmed and not stored.
+    rig.send(1..=50).await;
+    rig.expect_done(50).await;
+    assert_eq!(stored(&admin).await.len(), 3_000);
+    assert_eq!((rig.metrics.written.get(), rig.metrics.retried.get()), (3_050, 0));
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn headers_go_along_except_those_meant_for_a_stream() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server).await;
+    admin.create_stream(out()).await.unwrap();
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let mut heard = client.subscribe("out.>").await.unwrap();
+    client.flush().await.unwrap();
+    let headers = [
+        ("traceparent", "00-aa-bb-01"),
+        ("Nats-Msg-Id", "theirs"),
+        ("nats-expected-stream", "IN"),
+        ("Nats-TTL", "1s"),
+        ("tenant", "acme"),
+        ("tenant", "other"),
+    ];
+    let headers: Headers = headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let all = |headers: async_nats::HeaderMap| {
+        let mut all: Vec<_> = headers
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.to_string())))
+            .collect();
+        all.sort();
+        all
+    };
+    let mut received = Vec::new();
+    for message_id in [true, false] {
+        let mut rig = Rig::start(&nats(&server.url()), &config::NatsSink { message_id, ..settings() }).await;
+        rig.send_event(Event { headers: headers.clone(), ..event(7) }).await;
+        rig.expect_done(1).await;
+        rig.finish().await;
+        let message = timeout(PATIENCE, heard.next()).await.unwrap().unwrap();
+        received.push(all(message.headers.unwrap()));
+    }
+    let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let kept = [("tenant", "acme"), ("tenant", "other"), ("traceparent", "00-aa-bb-01")].map(pair);
+    let id = format!("{}:key:route:0:out", event(7).uid);
+    let without_id: Vec<_> = std::iter::once(pair(("Trommel-Hops", "1"))).chain(kept).collect();
+    let with_id: Vec<_> = std::iter::once(pair(("Nats-Msg-Id", &id))).chain(without_id.clone()).collect();
+    assert_eq!(received, [with_id, without_id]);
+}
+
+#[tokio::test]
+async fn a_missing_stream_is_waited_for() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server).await;
+    let mut rig = Rig::start(&nats(&server.url()), &settings()).await;
+    rig.send(1..=100).await;
+    sleep(Duration::from_secs(1)).await;
+    assert!(rig.settled.try_recv().is_err());
+    // 100 outputs, and a wait that grows to 200 ms: it does not hammer.
+    assert!(rig.metrics.retried.get() < 100 * 20, "{} tries", rig.metrics.retried.get());
+    admin.create_stream(out()).await.unwrap();
+    rig.expect_done(100).await;
+    assert!(stored_numbers(&admin).await.into_iter().eq(1..=100));
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_full_stream_is_waited_for() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server).await;
+    let full = stream::Config { max_messages: 10, discard: stream::DiscardPolicy::New, ..out() };
+    let stream = admin.create_stream(full).await.unwrap();
+    let mut rig = Rig::start(&nats(&server.url()), &settings()).await;
+    rig.send(1..=30).await;
+    rig.expect_done(10).await;
+    sleep(Duration::from_millis(500)).await;
+    assert!(rig.settled.try_recv().is_err());
+    stream.purge().await.unwrap();
+    rig.expect_done(10).await;
+    stream.purge().await.unwrap();
+    rig.expect_done(10).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_too_large_becomes_a_dead_letter() {
+    let server = NatsServer::with_config("max_payload: 10000").await;
+    let admin = admin(&server).await;
+    admin.create_stream(stream::Config { max_message_size: 5_000, ..out() }).await.unwrap();
+    let mut rig = Rig::start(&nats(&server.url()), &settings()).await;
+    for (number, size) in [(1, 7_000), (2, 20_000)] {
+        rig.send_event(Event { payload: "x".repeat(size).into(), ..event(number) }).await;
+        let record = rig.expect_dead().await;
+        assert_eq!((record["reason"].as_str(), record["sequence"].as_u64()), (Some("too_large"), Some(number)));
+    }
+    rig.send(3..=3).await;
+    rig.expect_outcomes(3, &[(1, Outcome::Dead("dead")), (2, Outcome::Dead("dead")), (3, Outcome::Done)]).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn what_can_not_be_sent_becomes_a_dead_letter_and_holds_nothing_up() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server).await;
+    admin.create_stream(out()).await.unwrap();
+    let mut rig = Rig::start(&nats(&server.url()), &settings()).await;
+    let headers =
+        |name: &'static str, value: &'static str| -> Headers { [(name.into(), value.into())].into_iter().collect() };
+    rig.send_event(Event { event_type: "a b".into(), ..event(1) }).await;
+    rig.send_event(Event { headers: headers("na me", "x"), ..event(2) }).await;
+    rig.send_event(Event { headers: headers("name", "x\r\nNats-Msg-Id: y"), ..event(3) }).await;
+    // An id is the producer's, and no reason to refuse anything.
+    rig.send_event(Event { id: "a\r\nb".into(), ..event(4) }).await;
+    rig.send(5..=5).await;
+    for reason in ["bad_subject", "bad_header", "bad_header"] {
+        assert_eq!(rig.expect_dead().await["reason"].as_str(), Some(reason));
+    }
+    let dead = (1..=3).map(|number| (number, Outcome::Dead("dead")));
+    rig.expect_outcomes(5, &dead.chain([(4, Outcome::Done), (5, Outcome::Done)]).collect::<Vec<_>>()).await;
+    assert_eq!(stored_numbers(&admin).await, [4, 5]);
+    rig.finish().await;
+}
+
+/// A sink without an outlet, to see its own words.
+async fn refusal(sink: &mut Nats) -> String {
+    let (settled, _) = mpsc::channel(1);
+    sink.write(0, &output(event(1), settled)).await.unwrap();
+    match timeout(PATIENCE, sink.confirm()).await.unwrap() {
+        Confirmation::Refused(0, Refusal::Apart(why) | Refusal::Later(why)) => format!("{why:#}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_denied_subject_is_named_at_once() {
+    let users = r#"authorization { users = [
+        { user: a, password: b, permissions: { publish: { deny: "out.>" } } }
+        { user: c, password: b, permissions: { subscribe: { deny: "_INBOX.>" } } }
+    ] }"#;
+    let server = NatsServer::with_config(users).await;
+    let as_user = |user: &str| {
+        let auth = NatsAuth::Password { user: user.to_owned(), password: "b".to_owned() };
+        config::Nats { auth, ..nats(&server.url()) }
+    };
+    let patient = config::NatsSink { ack_timeout: PATIENCE, ..settings() };
+    let mut sink = Nats::new("out", &as_user("a"), &patient);
+    assert_eq!(refusal(&mut sink).await, "no permission to publish to `out.created`");
+    let quick = config::NatsSink { ack_timeout: Duration::from_millis(300), ..settings() };
+    let mut sink = Nats::new("out", &as_user("c"), &quick);
+    let why = refusal(&mut sink).await;
+    assert!(why.starts_with("no permission to subscribe to `_INBOX."), "{why}");
+}
+
+/// The answers of the stream arrive nowhere then, and the server does not say when they would again.
+#[tokio::test]
+async fn a_permission_to_listen_that_is_taken_and_given_back_costs_nothing() {
+    let users = |permissions: &str| {
+        format!(
+            "authorization {{ users = [ {{ user: a, password: b{permissions} }}, {{ user: admin, password: b }} ] }}"
+        )
+    };
+    let server = NatsServer::with_config(&users("")).await;
+    let as_user = |user: &str| NatsAuth::Password { user: user.to_owned(), password: "b".to_owned() };
+    let options = async_nats::ConnectOptions::with_user_and_password("admin".to_owned(), "b".to_owned());
+    let admin = jetstream::new(options.connect(server.url()).await.unwrap());
+    admin.create_stream(out()).await.unwrap();
+    let quick = config::NatsSink { ack_timeout: Duration::from_millis(300), ..settings() };
+    let mut rig = Rig::start(&config::Nats { auth: as_user("a"), ..nats(&server.url()) }, &quick).await;
+    rig.send(1..=10).await;
+    rig.expect_done(10).await;
+    server.reconfigure(&users(", permissions: { subscribe: \"nothing\" }"));
+    let (deadline, mut sent) = (Instant::now() + PATIENCE, 10);
+    while rig.metrics.retried.get() == 0 {
+        assert!(Instant::now() < deadline, "nobody notices");
+        // The server takes its time to reload.
+        if sent < 100 {
+            sent += 1;
+            rig.send([sent]).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    server.reconfigure(&users(""));
+    rig.expect_done(usize::try_from(sent).unwrap() - 10).await;
+    assert!(stored_numbers(&admin).await.into_iter().eq(1..=sent));
+    rig.finish().await;
+}
+
+/// A server that names others, as those of a cluster do, and leaves after the first output.
+async fn fleeting_server(names: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let info =
+            serde_json::json!({ "server_id": "X", "max_payload": 1 << 20, "headers": true, "connect_urls": [names] });
+        stream.write_all(format!("INFO {info}\r\n").as_bytes()).await.unwrap();
+        let mut line = String::new();
+        while !line.starts_with("HPUB") {
+            line.clear();
+            stream.read_line(&mut line).await.unwrap();
+            if line.starts_with("PING") {
+                stream.write_all(b"PONG\r\n").await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn another_server_that_the_last_one_named_is_connected_to() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server).await;
+    admin.create_stream(out()).await.unwrap();
+    let first = fleeting_server(server.address()).await;
+    let mut rig = Rig::start(&nats(&format!("nats://{first}")), &settings()).await;
+    rig.send(1..=10).await;
+    rig.expect_done(10).await;
+    assert!(stored_numbers(&admin).await.into_iter().eq(1..=10));
+    rig.finish().await;
+}
+
+/// The client would send what it had queued before what it lost. Nothing may be lost, doubled or overtaken.
+#[tokio::test]
+async fn a_connection_cut_in_mid_window_loses_doubles_and_reorders_nothing() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server).await;
+    admin.create_stream(out()).await.unwrap();
+    let proxy = Proxy::start(server.address()).await;
+    let mut rig = Rig::start(&nats(&proxy.url()), &settings()).await;
+    for round in 0..10 {
+        rig.send(round * 1_000 + 1..=round * 1_000 + 1_000).await;
+        proxy.cut();
+    }
+    rig.expect_done(10_000).await;
+    let numbers = stored_numbers(&admin).await;
+    assert!(numbers.iter().copied().eq(1..=10_000), "stored {} with gaps, doubles or out of order", numbers.len());
+    assert!(rig.metrics.retried.get() > 0, "no cut hit the window");
+    rig.finish().await;
+}
+
+/// As above with a link that takes nothing more: then outputs wait at every stage inside the client.
+#[tokio::test]
+async fn a_congested_connection_that_is_cut_reorders_nothing() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server).await;
+    admin.create_stream(out()).await.unwrap();
+    let proxy = Proxy::start(server.address()).await;
+    let mut rig = Rig::start(&nats(&proxy.url()), &settings()).await;
+    for round in 0..3 {
+        proxy.set(Fault::Stall);
+        for number in round * 256 + 1..=round * 256 + 256 {
+            let payload = format!("{number:<65000}").into();
+            rig.send_event(Event { payload, ..event(number) }).await;
+        }
+        sleep(Duration::from_millis(500)).await;
+        proxy.cut();
+        proxy.set(Fault::None);
+        rig.expect_done(256).await;
+    }
+    assert!(rig.metrics.retried.get() > 0, "no cut hit the window");
+    assert!(stored_numbers(&admin).await.into_iter().eq(1..=768), "gaps, doubles or out of order");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_waited_for() {
+    let mut server = NatsServer::start().await;
+    let before = admin(&server).await;
+    before.create_stream(out()).await.unwrap();
+    let mut rig = Rig::start(&nats(&server.url()), &settings()).await;
+    rig.send(1..=10).await;
+    rig.expect_done(10).await;
+    server.kill();
+    rig.send(11..=200).await;
+    sleep(Duration::from_secs(2)).await;
+    assert!(rig.settled.try_recv().is_err());
+    server.start_again().await;
+    rig.expect_done(190).await;
+    let after = admin(&server).await;
+    assert!(stored_numbers(&after).await.into_iter().eq(1..=200));
+    rig.finish().await;
+}
+
+/// However long a sink waits after a refusal: nobody has refused anything.
+#[tokio::test]
+async fn a_server_that_is_back_is_found_within_seconds() {
+    let mut server = NatsServer::start().await;
+    admin(&server).await.create_stream(out()).await.unwrap();
+    server.terminate();
+    let long = Duration::from_secs(3600);
+    let retry = Retry { min: long, max: long, patience: long };
+    let mut rig = Rig::with_retry(&nats(&server.url()), &settings(), retry);
+    rig.send(1..=10).await;
+    while rig.metrics.retried.get() == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    server.start_again().await;
+    rig.expect_done(10).await;
+    rig.finish().await;
+}
+
+/// Acks that come too late: the outputs are repeated, and the stream drops the repeats.
+#[tokio::test]
+async fn late_acks_do_not_double() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server).await;
+    admin.create_stream(out()).await.unwrap();
+    let proxy = Proxy::start(server.address()).await;
+    let quick = config::NatsSink { ack_timeout: Duration::from_millis(200), ..settings() };
+    let mut rig = Rig::start(&nats(&proxy.url()), &quick).await;
+    rig.send([1]).await;
+    rig.expect_done(1).await;
+    proxy.set(Fault::Stall);
+    let start = Instant::now();
+    rig.send(2..=100).await;
+    while rig.metrics.retried.get() < 3 {
+        assert!(start.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(10)).await;
+    }
+    proxy.set(Fault::None);
+    rig.expect_done(99).await;
+    assert!(stored_numbers(&admin).await.into_iter().eq(1..=100));
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn core_subscribers_hear_outputs() {
+    let server = NatsServer::start().await;
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let mut heard = client.subscribe("out.>").await.unwrap();
+    client.flush().await.unwrap();
+    let core = config::NatsSink { jetstream: false, message_id: false, ..settings() };
+    let mut rig = Rig::start(&nats(&server.url()), &core).await;
+    rig.send(1..=1_000).await;
+    rig.expect_done(1_000).await;
+    for number in 1..=1_000_u64 {
+        let message = timeout(PATIENCE, heard.next()).await.unwrap().unwrap();
+        assert_eq!((message.payload, message.reply), (number.to_string().into(), None));
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_declared_stream_is_created_and_changed() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server).await;
+    let connection = connect(&nats(&server.url()), "streams", Life::Reconnecting).await.unwrap();
+    let declared = config::Stream {
+        name: "OUT".to_owned(),
+        subjects: vec!["out.>".parse().unwrap()],
+        storage: Some(config::Storage::File),
+        replicas: Some(1),
+        max_age: Some(config::Bound::Most(Duration::from_secs(3600))),
+        ..config::Stream::default()
+    };
+    let ensure = async |stream: config::Stream| {
+        let changed = connection.ensure_stream(&stream).await;
+        changed.map(|changed| format!("{changed:?}")).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+    };
+    assert!(ensure(declared.clone()).await.unwrap().starts_with("Created"));
+    assert_eq!(ensure(declared.clone()).await.unwrap(), "AsWanted");
+    // What somebody else has set and we do not know stays.
+    let mut config = admin.get_stream("OUT").await.unwrap().cached_info().config.clone();
+    (config.max_messages_per_subject, config.description) = (5, Some("theirs".to_owned()));
+    admin.update_stream(config).await.unwrap();
+    let longer = config::Stream { max_age: Some(config::Bound::Most(Duration::from_secs(7200))), ..declared.clone() };
+    assert!(ensure(longer).await.unwrap().starts_with("Updated"));
+    let config = admin.get_stream("OUT").await.unwrap().cached_info().config.clone();
+    assert_eq!(config.max_age, Duration::from_secs(7200));
+    assert_eq!((config.max_messages_per_subject, config.description.as_deref()), (5, Some("theirs")));
+
+    let memory = config::Stream { storage: Some(config::Storage::Memory), ..declared };
+    let refused = ensure(memory).await.unwrap_err();
+    assert!(refused.contains(r#"`storage` is "file", wanted "memory""#), "{refused}");
+    assert!(refused.contains("error code 10052"), "{refused}");
+}

@@ -1,0 +1,4 @@
+//! The shape of the project itself.
+
+mod compatibility;
+mod layout;
