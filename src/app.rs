@@ -201,7 +201,6 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
         return Err(RunError::Failed(anyhow::anyhow!(message)));
     }
     let plan = memory_plan(&config).map_err(RunError::Config)?;
-    tracing::info!("{plan}");
     let config = plan.apply(config);
     let lanes = Builder::new_multi_thread().thread_name("lane").enable_time().build();
     let lanes = lanes.context("could not start the lanes' threads").map_err(RunError::Failed)?;
@@ -288,6 +287,7 @@ impl Router {
         let watch = Watch::new(vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()], is_read);
         let loader = Loader::start(host, config.clone(), sinks, Arc::clone(metrics)).await;
         let mut loader = loader.map_err(RunError::Config)?;
+        tracing::info!("{plan}");
 
         let mut patience = Patience::new(controls.connect_timeout, config.nats.as_ref());
         let setup = streams::converge(&config, &mut patience).await?;

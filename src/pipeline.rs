@@ -147,7 +147,7 @@ impl Shares {
         let snapshot = self.snapshots.borrow();
         let (free, mut exceeded) = (self.budget.free(events, bytes), None);
         snapshot.candidates(event, |key| {
-            if key.load.exceeds(free) {
+            if key.load.exceeds(free) && key.load.is_slow() {
                 exceeded = Some(Arc::clone(key));
             }
         });

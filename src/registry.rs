@@ -154,11 +154,12 @@ impl Snapshot {
         self.keys.iter().any(|key| key.name != greedy.name && is_idle(key))
     }
 
-    /// Whether one of the keys that a source `serves` stands still with more than `bytes` of its budget, and there are
-    /// others.
+    /// Whether one of the keys that a source `serves` gets on too slowly with more than `bytes` of its budget, while others
+    /// could go on.
     pub fn is_hogged(&self, bytes: u64, serves: impl Fn(&Key) -> bool) -> bool {
-        let hogs = |key: &Arc<Key>| key.load.exceeds(bytes) && key.load.stands_still() && serves(key);
-        self.keys.len() > 1 && self.keys.iter().any(hogs)
+        let hogs =
+            |key: &Arc<Key>| key.load.exceeds(bytes) && key.load.is_slow() && serves(key) && self.has_idle_key(key);
+        self.keys.iter().any(hogs)
     }
 
     /// Whether the keys that a source `serves` have sinks, and each of them has taken nothing for a while.

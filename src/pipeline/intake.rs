@@ -294,7 +294,7 @@ impl<R: Send + 'static> Intake<R> {
             if !scope.admits(&key.name, sequence) {
                 return;
             }
-            if key.load.exceeds(free) {
+            if key.load.exceeds(free) && key.load.is_slow() {
                 greedy = Some(Arc::clone(key));
             }
             let (ticket, key, generation) = (ticket.share(), Arc::clone(key), snapshot.generation);

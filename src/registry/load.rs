@@ -12,6 +12,12 @@ use tokio::time::Instant;
 
 /// A key of which nothing has got on for this long stands still.
 const STANDSTILL: Duration = Duration::from_secs(1);
+/// A key whose load would take longer than this, at the rate at which it got on lately, is slow.
+const PATIENCE_MS: u64 = 1_000;
+/// How long it is measured at which rate a key gets on.
+const LOOK_MS: u64 = 100;
+/// A measurement that was begun so long ago tells nothing of now.
+const OUTDATED_MS: u64 = 1_000;
 
 /// What waits for a key, in bytes of the budget.
 #[derive(Debug)]
@@ -20,11 +26,27 @@ pub struct Load {
     made: Instant,
     /// When something of it got on last, or began to wait for the first: milliseconds since it was made.
     moved: AtomicU64,
+    /// Bytes that have got on so far.
+    passed: AtomicU64,
+    measured: Measured,
+}
+
+/// At which rate a key gets on. Whoever asks begins the next measurement; two at once make it only less exact.
+#[derive(Debug)]
+struct Measured {
+    /// When the measurement under way was begun, in milliseconds since the load was made.
+    began: AtomicU64,
+    /// What had got on by then.
+    passed: AtomicU64,
+    /// The result of the one before: bytes in [`PATIENCE_MS`]; more than there can be while it is not known.
+    rate: AtomicU64,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { bytes: AtomicU64::new(0), made: Instant::now(), moved: AtomicU64::new(0) }
+        let zero = || AtomicU64::new(0);
+        let measured = Measured { began: zero(), passed: zero(), rate: AtomicU64::new(u64::MAX) };
+        Self { bytes: zero(), made: Instant::now(), moved: zero(), passed: zero(), measured }
     }
 }
 
@@ -59,15 +81,85 @@ impl Load {
         !self.is_empty() && self.made.elapsed().saturating_sub(moved) >= STANDSTILL
     }
 
+    /// Whether more waits than gets on in a second. A key that is only busy, with a long backlog that goes through quickly,
+    /// is not slow: its events would lose their order for nothing if they went back to their source. Ask again and
+    /// again while it matters: the first answers are no.
+    pub fn is_slow(&self) -> bool {
+        let Measured { began, passed, rate } = &self.measured;
+        let now = self.now();
+        let elapsed = now.saturating_sub(began.load(Ordering::Relaxed));
+        if elapsed >= LOOK_MS {
+            began.store(now, Ordering::Relaxed);
+            let total = self.passed.load(Ordering::Relaxed);
+            let since = total.saturating_sub(passed.swap(total, Ordering::Relaxed));
+            let is_known = elapsed < OUTDATED_MS;
+            rate.store(
+                if is_known { since.saturating_mul(PATIENCE_MS) / elapsed } else { u64::MAX },
+                Ordering::Relaxed,
+            );
+        }
+        self.bytes.load(Ordering::Relaxed) > rate.load(Ordering::Relaxed)
+    }
+
     fn move_on(&self) {
-        let since = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.moved.store(since, Ordering::Relaxed);
+        self.moved.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Milliseconds since it was made.
+    fn now(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.load.passed.fetch_add(self.bytes, Ordering::Relaxed);
         self.load.move_on();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// Takes a load through `steps` of a tenth of a second each; in each so many bytes go and as many come. Says in which it is slow.
+    async fn slow(waiting: u64, goes: impl Fn(usize) -> u64, steps: usize) -> Vec<usize> {
+        let load = Arc::new(Load::default());
+        let mut held: Vec<_> = (0..waiting).map(|_| load.hold(1)).collect();
+        let mut slow = Vec::new();
+        for step in 0..steps {
+            for _ in 0..goes(step) {
+                drop(held.remove(0));
+                held.push(load.hold(1));
+            }
+            advance(Duration::from_millis(LOOK_MS)).await;
+            if load.is_slow() {
+                slow.push(step);
+            }
+        }
+        slow
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backlog_that_goes_through_quickly_is_not_slow() {
+        assert!(slow(100, |_| 11, 30).await.is_empty());
+        assert_eq!(slow(100, |_| 9, 5).await, [0, 1, 2, 3, 4]);
+        assert_eq!(slow(100, |_| 0, 3).await, [0, 1, 2]);
+        assert_eq!(slow(100, |step| if step < 3 { 20 } else { 1 }, 6).await, [3, 4, 5]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_long_ago_tells_nothing() {
+        let load = Arc::new(Load::default());
+        advance(Duration::from_mins(10)).await;
+        let held = load.hold(10);
+        assert!(!load.is_slow(), "nothing is known yet");
+        advance(Duration::from_millis(LOOK_MS)).await;
+        assert!(load.is_slow());
+        drop(held);
+        assert!(!load.is_slow());
     }
 }

@@ -99,7 +99,7 @@ mod tests {
         let path = folder.path().join("image");
         let mut file = File::options().read(true).append(true).create(true).open(&path).unwrap();
         file.set_len(MAX_TORN + BLOCK + 1).unwrap();
-        assert!(mend(&mut file, &path).unwrap_err().to_string().contains("no NDJSON"));
+        assert!(mend(&mut file, &path).unwrap_err().to_string().contains("not NDJSON"));
         assert_eq!(file.metadata().unwrap().len(), MAX_TORN + BLOCK + 1);
     }
 }

@@ -230,7 +230,7 @@ fn structured_data_is_read_by_its_content_type() {
         (r#","extension":{}"#, "`extension`"),
         (r#","x":"a\r\nb""#, "control character"),
         (r#","x":"\ud800""#, "`x`"),
-        (r#","data":"\ud800","datacontenttype":"text/plain""#, "Unicode"),
+        (r#","data":"\ud800","datacontenttype":"text/plain""#, "not valid UTF-8"),
         (r#","no_such":1"#, "`no_such`"),
     ] {
         let (event, malformed) = *payload(rest).unwrap_err();
