@@ -1,7 +1,5 @@
 //! The commands as a user meets them: output, exit codes, signals, pipes.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
-
 use crate::nats;
 use crate::router;
 

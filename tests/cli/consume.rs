@@ -1,7 +1,5 @@
 //! `consume`, `status` and `stop` as their users meet them: against a router that runs, and against one that is started.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::flow;
 use crate::nats;
 use crate::proxy;

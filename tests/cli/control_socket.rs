@@ -1,7 +1,5 @@
 //! The control socket itself: many at once, strangers, and what a dead router leaves behind.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
-
 use crate::router;
 
 use std::{

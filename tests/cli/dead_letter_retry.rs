@@ -1,7 +1,5 @@
 //! `trommel dlq retry`: dead letters go through the keys as they are now, and are gone only when that is done with them.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
-
 use crate::flow;
 use crate::nats;
 use crate::router;

@@ -1,7 +1,5 @@
 //! `trommel dev`: who writes a filter sees what it does to events, and a change of its source a moment later.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::nats;
 use crate::router;
 

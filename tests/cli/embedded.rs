@@ -1,5 +1,4 @@
 //! The example of a program with a router inside prints what it says that it prints.
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::{
     fs,

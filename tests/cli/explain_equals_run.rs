@@ -1,9 +1,6 @@
 //! `explain` announces what `run` does: folders and events from a seed, each event once explained and once routed.
 //! `EXPLAIN_SEED` repeats a run, `EXPLAIN_FOLDERS` makes it longer.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-#![allow(clippy::print_stderr, reason = "a run says its seed")]
-
 use crate::router;
 
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};

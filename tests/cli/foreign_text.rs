@@ -1,8 +1,6 @@
 //! Text of others drives no terminal and forges no line, whichever command prints it: an event whose every part is nasty, and
 //! a component whose manifest is.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
-
 use crate::flow;
 use crate::nats;
 use crate::router;

@@ -1,8 +1,6 @@
 //! `history`, `tail`, `emit` and `replay` as their users meet them: what a stream holds is read in order, to its end, and
 //! nothing that others see is changed.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::flow;
 use crate::nats;
 use crate::proxy;

@@ -1,7 +1,5 @@
 //! `trommel keys` as a user meets it: what it prints where, and how it ends.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::router;
 
 use insta::assert_snapshot;

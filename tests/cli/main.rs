@@ -1,5 +1,13 @@
 //! The command line, as its user sees it.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and may print what it was given"
+)]
+
 #[path = "../common/crafted.rs"]
 mod crafted;
 #[path = "../common/flow.rs"]

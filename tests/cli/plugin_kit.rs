@@ -1,7 +1,5 @@
 //! What `trommel plugin` says to an author: what is printed where, and how it ends.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::crafted;
 use crate::router;
 

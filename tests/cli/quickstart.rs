@@ -1,7 +1,5 @@
 //! The examples print what they say they print, among them the README's first command.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::router;
 
 use std::{fs, path::Path};

@@ -1,5 +1,4 @@
 //! The events that ended last are shown over the control socket and the admin listener (C11).
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use crate::router;
 

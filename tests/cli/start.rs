@@ -1,7 +1,5 @@
 //! What a start waits for, what it touches and when, and that it can be told to stop at any time.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
-
 use crate::flow;
 use crate::nats;
 use crate::router;

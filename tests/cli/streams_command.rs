@@ -1,7 +1,5 @@
 //! `trommel streams` as a user meets it, on a real server.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
-
 use crate::nats;
 use crate::router;
 

@@ -1,5 +1,4 @@
 //! Spans of every stage reach a collector (F12), and whatever ails the collector stays with it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking and says why")]
 
 use crate::flow;
 use crate::nats as server;

@@ -1,6 +1,5 @@
 //! What is said of the API, and whether its identity suffices for the keys that are routed, is checked before anything
 //! starts (L16, L17).
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 

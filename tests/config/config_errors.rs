@@ -1,6 +1,5 @@
 //! A router's folder that can't be used is refused whole, with everything that is wrong in it, where it is and what
 //! was perhaps meant.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::fs;
 

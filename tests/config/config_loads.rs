@@ -1,5 +1,4 @@
 //! A router's folder comes out as the checked configuration, defaults filled in.
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test may fail")]
 
 use std::{collections::BTreeMap, fs, net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 

@@ -1,5 +1,4 @@
 //! What is said of a source of type `http`, and what is wrong with it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 

@@ -1,7 +1,5 @@
 //! Outputs are what their key's schema says, or their event is a dead letter that names the place that does not fit.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
-
 use crate::router;
 
 use std::{collections::BTreeSet, io::Write};

@@ -1,5 +1,7 @@
 //! What the files of a router's folder may say, and how mistakes are told.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking, and may print what it was given")]
+
 #[path = "../common/router.rs"]
 mod router;
 

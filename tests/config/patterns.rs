@@ -1,5 +1,4 @@
 //! Patterns fit what a matcher says that goes by the letter of the rules.
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use proptest::prelude::*;
 use trommel::event::{Pattern, check_subject};

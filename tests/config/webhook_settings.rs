@@ -1,7 +1,5 @@
 //! `[[webhook]]` and the sink behind which its deliveries are stored: what comes out, and everything that can be wrong.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
-
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use insta::assert_snapshot;

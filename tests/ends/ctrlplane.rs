@@ -1,8 +1,6 @@
 //! `examples/ctrlplane`, run as its page says: every tenant hears of its own events alone, and the receiver believes only
 //! what is signed.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking and says why")]
-
 use crate::router;
 
 use std::{

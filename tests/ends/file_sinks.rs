@@ -1,9 +1,6 @@
 //! What the sinks that write to files and streams promise: an output is done when its line is whole in its place, in
 //! order, also when the disk is full, the file is taken away, or the reader is slow or gone.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that can't go on has failed")]
-#![allow(unreachable_pub, reason = "the shared parts of tests are public to each of them")]
-
 use crate::events;
 
 use std::{

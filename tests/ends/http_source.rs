@@ -1,8 +1,6 @@
 //! What the source of type `http` promises to its clients: an answer that says what became of the request, nothing taken
 //! of what is refused, and no client that keeps it busy for ever.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on has failed")]
-
 use crate::http;
 
 use std::{fs, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};

@@ -1,8 +1,6 @@
 //! A router that takes events over HTTP, with its sinks: what a success stands for when the router is stopped or killed,
 //! when a sink is away, and when a stream is to keep the events.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
-
 use crate::flow;
 use crate::http;
 use crate::nats;

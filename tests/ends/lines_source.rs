@@ -1,8 +1,6 @@
 //! What the source of lines promises: every line once or more, in order, none taken for done before it is, and no line
 //! that ends the rest.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},

@@ -1,5 +1,12 @@
 //! Sources and sinks beside JetStream: lines, HTTP, files, folders, webhooks.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and may print what it was given"
+)]
+
 #[path = "../common/events.rs"]
 mod events;
 #[path = "../common/flow.rs"]

@@ -1,7 +1,5 @@
 //! What an outlet does when its sink refuses: retries in place and in order, patience, and each policy.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::events;
 
 use std::{sync::Arc, time::Duration};

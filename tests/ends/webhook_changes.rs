@@ -1,7 +1,5 @@
 //! What `trommel deliveries` and `trommel webhooks` change, a router that runs notices.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking and says why")]
-
 use crate::router;
 use crate::stand_in;
 

@@ -1,7 +1,5 @@
 //! One POST to a webhook, against receivers that behave and others that do not.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking and says why")]
-
 use crate::stand_in;
 
 use std::{

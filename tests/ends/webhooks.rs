@@ -1,7 +1,5 @@
 //! Webhooks from end to end: what a router takes it delivers at least once, to whom it belongs, whatever happens to it.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking and says why")]
-
 use crate::flow;
 use crate::nats;
 use crate::router;

@@ -1,6 +1,5 @@
 //! A filter that takes batches answers as if it were asked event by event: the same outcomes in the same order, and
 //! whatever breaks a batch is found, one by one.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
 use crate::filter as rig;
 use crate::flow;

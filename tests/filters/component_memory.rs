@@ -1,6 +1,5 @@
 //! What all components of a router have together: who works finds memory before who is idle, and who finds none is not to
 //! blame.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
 use crate::crafted;
 use crate::filter as rig;

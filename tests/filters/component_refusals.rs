@@ -1,5 +1,4 @@
 //! A file that is not a filter is refused with what is wrong and the way out, and what is in service stays.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
 use crate::filter as rig;
 

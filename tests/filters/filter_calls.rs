@@ -1,5 +1,4 @@
 //! The ordinary contract between the router and a filter.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
 use crate::crafted;
 use crate::filter as rig;

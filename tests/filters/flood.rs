@@ -1,9 +1,6 @@
 //! A flood of everything at once under `[limits] memory`: the router answers, refuses with a word, keeps within its memory,
 //! and does afterwards all that it has taken.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
-#![allow(clippy::print_stdout, reason = "the figures are of interest as well")]
-
 use crate::crafted;
 use crate::flow;
 use crate::http;

@@ -1,5 +1,4 @@
 //! Components that were built against any released version of the contract go on as on their first day.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
 use crate::filter as rig;
 

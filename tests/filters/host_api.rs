@@ -1,6 +1,5 @@
 //! A filter calls the API that the configuration names: what its key allows and no more, on behalf of an identity that it
 //! never sees, and within its limits (L53, L54).
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
 use crate::filter as rig;
 use crate::log;

@@ -1,5 +1,4 @@
 //! A router calls the API from its lanes, `check` as a start would, and neither starts with an identity that can't be used.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking and says why")]
 
 use crate::router;
 use crate::stand_in;

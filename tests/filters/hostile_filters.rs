@@ -1,6 +1,5 @@
 //! A filter that misbehaves harms nobody but itself: each kind of break has its own type and reason, ends in time, and
 //! the host and the other filters go on.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
 use crate::crafted;
 use crate::filter as rig;

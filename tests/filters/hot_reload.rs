@@ -1,8 +1,6 @@
 //! Components and keys change while events flow: nothing is lost, doubled or seen by two generations, and what is bad
 //! leaves the good in force.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::crafted;
 use crate::flow;
 use crate::nats;

@@ -1,7 +1,5 @@
 //! A filter that burns its CPU budget stalls neither other lanes nor the admin listener.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::router;
 
 use std::{

@@ -1,6 +1,5 @@
 //! The first one to enter a subscription has it subscribed upstream, the last one to leave has it cleaned up, whoever
 //! that is and whatever happens in between (L47 to L51, X9, L19); tokens outlive the router.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on should say where")]
 
 use crate::filter as rig;
 use crate::tenure;

@@ -1,5 +1,13 @@
 //! Components: what they are given, what stops them, and how they come and go.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and may print what it was given"
+)]
+
 #[path = "../common/crafted.rs"]
 mod crafted;
 #[path = "../common/filter.rs"]

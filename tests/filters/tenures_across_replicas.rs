@@ -1,12 +1,5 @@
 //! First and last hold across the replicas of a router: one subscribes, the last one to leave or to be left cleans up,
 //! also when the one that subscribed is killed (L47, L50, L51, X9).
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test that can't go on should say where"
-)]
 
 use crate::filter as rig;
 use crate::nats;

@@ -1,6 +1,5 @@
 //! Exchanges messages with the Python package fastavro, both ways. Installs it once into `target/tools`; without Python or
 //! pip the test fails and says so.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking and says why")]
 
 use std::{
     fs::{self, File},

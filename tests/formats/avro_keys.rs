@@ -1,8 +1,6 @@
 //! Avro on the wire, JSON for filters, through a whole router: what comes in as Avro, what goes out as Avro, what can't be
 //! read, and schemas that are dropped in while it runs.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::flow;
 use crate::nats;
 use crate::router;

@@ -1,5 +1,4 @@
 //! What the bus promises to those who publish and subscribe: who gets what, and what becomes of the rest.
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::{
     sync::{Arc, Mutex},

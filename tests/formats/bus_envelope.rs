@@ -1,5 +1,4 @@
 //! What travels on the bus: how it is made, what publishing adds, and how it is written.
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::sync::Arc;
 

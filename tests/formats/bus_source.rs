@@ -1,7 +1,5 @@
 //! What the source of type `bus` promises: what is published becomes events, in order, and nothing that it took is lost.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::router;
 
 use std::time::Duration;

@@ -1,8 +1,6 @@
 //! The examples of the event families that trommel knows, run as their pages say against a real server: presets, both
 //! envelopes, Avro of two versions beside JSON.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::flow;
 use crate::nats;
 use crate::router;

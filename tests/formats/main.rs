@@ -1,5 +1,12 @@
 //! Encodings, envelopes and the bus.
 
+#![allow(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and may print what it was given"
+)]
+
 #[path = "../common/flow.rs"]
 mod flow;
 #[path = "../common/nats.rs"]

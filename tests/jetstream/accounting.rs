@@ -1,7 +1,5 @@
 //! The counters balance: what came in is emitted, filtered, a duplicate, dead-lettered, given back or in flight.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::router;
 
 use std::{

@@ -1,8 +1,6 @@
 //! The router is killed at random moments, twenty times, over 100,000 events: every event reaches the sink, none is
 //! acknowledged before, and the order per subject holds for all but what was under way at a kill.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::flow;
 use crate::nats;
 use crate::router;

@@ -1,7 +1,5 @@
 //! `trommel dlq list`, `show` and `drop` as their users meet them, on a file and on a stream.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
-
 use crate::nats;
 use crate::router;
 

@@ -1,6 +1,5 @@
 //! For whom an event happened, in whose name and in which trace (F05, F12) goes with it: through every filter, into
 //! every stream, beside its dead letter and into the log.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking and says why")]
 
 use crate::flow;
 use crate::nats as server;

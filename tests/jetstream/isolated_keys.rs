@@ -1,5 +1,4 @@
 //! Keys with a consumer of their own: what waits for one waits on the server, and the others never meet it.
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use crate::flow;
 use crate::nats;

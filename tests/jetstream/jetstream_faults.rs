@@ -1,5 +1,4 @@
 //! What a source makes of a server that restarts, dies, freezes, forgets or forbids.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::nats as server;
 use crate::proxy;

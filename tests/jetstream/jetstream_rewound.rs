@@ -1,6 +1,5 @@
 //! A stream that comes back from a backup while its consumer is lost: what lies before the router's position is other
 //! messages, and none of them is skipped.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::nats as server;
 use crate::proxy;

@@ -1,5 +1,4 @@
 //! Events from a durable consumer on a real server: what arrives, and when the server hears that it is done.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::nats as server;
 use crate::source;

@@ -1,5 +1,4 @@
 //! A server that comes back after a freeze: what it does then must not look like the work of a second reader.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::nats as server;
 use crate::proxy;

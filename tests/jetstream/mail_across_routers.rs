@@ -1,6 +1,5 @@
 //! Two whole routers with the shipped component `mail`: one of them asks the API for new mail, and when it is killed the
 //! other goes on and asks no longer when it is the last to leave (L47 to L51, L55, X9).
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use crate::flow;
 use crate::nats;

@@ -1,5 +1,7 @@
 //! Sources and sinks on a real JetStream server, and what becomes of events when it fails.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking, and may print what it was given")]
+
 #[path = "../common/flow.rs"]
 mod flow;
 #[path = "../common/nats.rs"]

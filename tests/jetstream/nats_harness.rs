@@ -1,5 +1,4 @@
 //! The harness itself: what the tests of faults stand on.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::nats;
 use crate::proxy;

@@ -1,5 +1,4 @@
 //! Outputs into JetStream and core NATS on a real server, driven by an outlet as in the router.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use crate::nats as server;
 use crate::proxy;

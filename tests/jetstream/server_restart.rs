@@ -1,8 +1,6 @@
 //! The server goes away and comes back while events flow from stream to stream: nothing is lost, and since outputs carry
 //! deterministic ids, nothing comes out twice.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::flow;
 use crate::nats;
 use crate::router;

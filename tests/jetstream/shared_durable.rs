@@ -1,6 +1,5 @@
 //! Two routers on one durable, of which one has a sink that takes nothing: the other one has the work, and gets back what
 //! the first can't do.
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use crate::flow;
 use crate::nats;

@@ -1,8 +1,6 @@
 //! A sink that is away for ten seconds while events flow: the source is held up, and everything arrives when the sink is
 //! back.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use crate::flow;
 use crate::nats;
 use crate::router;

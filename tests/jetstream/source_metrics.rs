@@ -1,5 +1,4 @@
 //! What a source tells of its consumer: what is still to come, and what an earlier process left open.
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use crate::flow;
 use crate::nats;

@@ -1,7 +1,5 @@
 //! The shape of the tree: who may import whom, and which module alone may name a library. See ARCHITECTURE.md.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't read the tree has failed")]
-
 use std::{
     collections::BTreeSet,
     fs,

@@ -1,0 +1,93 @@
+//! The pages lead somewhere, and what they show is what it says it is.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Longest README, in lines: it is the front door, and the rest is in `docs/`.
+const README: usize = 200;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The pages for people who use or change the router.
+fn pages() -> Vec<PathBuf> {
+    let mut pages =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"].map(|page| root().join(page)).to_vec();
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages
+}
+
+/// The targets of the links of a page, without those on the web.
+fn targets(text: &str) -> Vec<&str> {
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    links.filter(|target| !target.contains("://") && !target.contains(' ')).collect()
+}
+
+/// A heading as links name it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn has_anchor(page: &Path, wanted: &str) -> bool {
+    let text = fs::read_to_string(page).unwrap();
+    text.lines().filter(|line| line.starts_with('#')).any(|line| anchor(line.trim_start_matches('#').trim()) == wanted)
+}
+
+#[test]
+fn every_link_leads_to_a_page_and_a_heading() {
+    let mut broken = Vec::new();
+    let mut seen = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for target in targets(&text) {
+            seen += 1;
+            let (file, heading) =
+                target.split_once('#').map_or((target, None), |(file, heading)| (file, Some(heading)));
+            let path = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let leads = path.exists() && heading.is_none_or(|heading| has_anchor(&path, heading));
+            if !leads {
+                broken.push(format!("{}: {target}", page.strip_prefix(root()).unwrap().display()));
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} links were found");
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn the_readme_stays_a_front_door() {
+    let lines = fs::read_to_string(root().join("README.md")).unwrap().lines().count();
+    assert!(lines <= README, "README.md has {lines} lines, more than {README}");
+}
+
+/// Every TOML block can be read as TOML.
+#[test]
+fn what_is_shown_as_toml_is_toml() {
+    let mut seen = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for block in text.split("```toml\n").skip(1) {
+            let (block, _) = block.split_once("```").unwrap();
+            seen += 1;
+            if let Err(error) = block.parse::<toml::Table>() {
+                panic!("{}: {error}\n{block}", page.display());
+            }
+        }
+    }
+    assert!(seen > 3, "only {seen} blocks were found");
+}
