@@ -51,8 +51,6 @@ pub struct JetStreamSource {
 pub enum AckMode {
     /// One ack a message. As long as nobody else reads the consumer, what was left open comes first and in order.
     Auto,
-    /// One ack a message, and whatever is left open comes when the server delivers it again.
-    Explicit,
     /// One ack a settled prefix: cheaper for the server, for a consumer that is ours alone.
     All,
 }
@@ -188,7 +186,7 @@ fn jetstream(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKind> {
     let stream = table.required("stream", |table, field| table.parsed(field, values::server_name));
     let durable = table.required("durable", |table, field| table.parsed(field, values::server_name));
     let subjects = table.list("subjects", values::server_pattern).unwrap_or_default();
-    let ack = table.choice("ack", &[("auto", AckMode::Auto), ("explicit", AckMode::Explicit), ("all", AckMode::All)]);
+    let ack = table.choice("ack", &[("auto", AckMode::Auto), ("explicit", AckMode::Auto), ("all", AckMode::All)]);
     let ack_wait = table.duration("ack_wait").unwrap_or(ACK_WAIT);
     let deliver = table.choice("deliver", &[("all", Deliver::All), ("new", Deliver::New)]);
     let batch = table.positive("batch", 100_000).map_or(BATCH, |batch| batch.get());

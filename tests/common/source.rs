@@ -53,8 +53,8 @@ pub(crate) fn settings() -> config::JetStreamSource {
 }
 
 /// Every way to acknowledge.
-pub(crate) fn every_ack() -> [config::JetStreamSource; 3] {
-    [AckMode::Auto, AckMode::Explicit, AckMode::All].map(|ack| config::JetStreamSource { ack, ..settings() })
+pub(crate) fn every_ack() -> [config::JetStreamSource; 2] {
+    [AckMode::Auto, AckMode::All].map(|ack| config::JetStreamSource { ack, ..settings() })
 }
 
 pub(crate) async fn open(

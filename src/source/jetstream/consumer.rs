@@ -341,7 +341,7 @@ impl Consumer {
     fn wanted(&self) -> Wanted {
         let settings = &self.settings;
         let ack = match settings.ack {
-            AckMode::Auto | AckMode::Explicit => "explicit",
+            AckMode::Auto => "explicit",
             AckMode::All => "all",
         };
         let ack_wait = u64::try_from(settings.ack_wait.as_nanos()).unwrap_or(u64::MAX);

@@ -87,7 +87,7 @@ impl Run {
         let period = (consumer.settings.ack_wait / 8).clamp(Duration::from_millis(10), Duration::from_millis(500));
         let connection = consumer.connection.clone();
         let acks = match consumer.settings.ack {
-            AckMode::Auto | AckMode::Explicit => Acks::Each(Ledger::new(info.floor(), info.delivered)),
+            AckMode::Auto => Acks::Each(Ledger::new(info.floor(), info.delivered)),
             AckMode::All => Acks::Prefix(Prefix::new(info.floor().sequence, info.floor().delivery)),
         };
         let mut run = Self {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     ack::Outcome,
-    config::{AckMode, JetStreamSource},
+    config::JetStreamSource,
     nats::{ApiError, Connection, Position, RawMessage, code},
     source::jetstream::{
         Receipt,
@@ -206,7 +206,7 @@ impl Run {
                 self.intake.metrics().taken_over.inc_by(info.num_ack_pending as u64);
                 self.read_what_was_lost(info);
             }
-            Acks::Each(_) => self.recovery.entering = self.consumer.settings.ack == AckMode::Auto,
+            Acks::Each(_) => self.recovery.entering = true,
         }
     }
 
@@ -401,7 +401,7 @@ impl Run {
                     let purpose = Purpose::Unreadable { all: std::mem::replace(&mut self.recovery.cuts.in_vain, true) };
                     readings.push_back(Reading { next: info.floor().sequence + 1, end, purpose });
                 } else if readings.is_empty() {
-                    self.recovery.entering = self.consumer.settings.ack == AckMode::Auto;
+                    self.recovery.entering = true;
                 }
             }
         }
