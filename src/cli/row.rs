@@ -46,7 +46,7 @@ pub(super) struct Row {
 impl Row {
     /// Avro is shown as JSON, as filters see it.
     pub(super) fn new(message: Stored, envelope: &Envelope, origin: &Arc<Origin>, decoder: &Decoder) -> Self {
-        let Stored { sequence, time, subject, headers, payload } = message;
+        let Stored { sequence, time, subject, headers, payload, .. } = message;
         let subject = ByteString::from(subject);
         let message = envelope::Message {
             subject: subject.clone(),

@@ -42,8 +42,7 @@ use settled::{Stretch, settled_stretch};
 ///
 /// Not checked are outputs to core NATS, standard output and sinks of type `null`, what a sink does not keep for good, and
 /// keys whose filters may keep state or call the API. Where outputs have no ids, equal ones are told apart by their number
-/// alone. An output takes 48 bytes of memory. A message that the NATS client can't read, as with a lone CR in a header, ends
-/// the reading with an error.
+/// alone. An output takes 48 bytes of memory.
 ///
 /// Ends with 0 when all is accounted for, doubles or not, and with 1 when there are gaps.
 #[derive(Args, Debug)]

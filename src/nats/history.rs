@@ -55,8 +55,11 @@ pub struct Stored {
     pub sequence: u64,
     pub time: Timestamp,
     pub subject: String,
+    /// As far as they can be read.
     pub headers: Headers,
     pub payload: Bytes,
+    /// The reason code, when the client can't read its headers.
+    pub unreadable: Option<&'static str>,
 }
 
 /// Reads a range to its end, which is where it was when this was opened.
@@ -206,7 +209,7 @@ impl History {
         let message = message.message;
         let headers = message.headers.as_ref().map(headers).unwrap_or_default();
         let subject = message.subject.into_string();
-        Ok(is_within.then_some(Stored { sequence, time, subject, headers, payload: message.payload }))
+        Ok(is_within.then_some(Stored { sequence, time, subject, headers, payload: message.payload, unreadable: None }))
     }
 
     /// The next message, whether the client can read it or not; `None` where something else is to be done first.
@@ -230,7 +233,7 @@ impl History {
         let time = Timestamp::from_nanosecond(message.stored_at.into()).unwrap_or_default();
         let is_within = self.passes(message.sequence, time);
         let RawMessage { sequence, subject, payload, .. } = message;
-        Ok(is_within.then_some(Stored { sequence, time, subject, headers, payload }))
+        Ok(is_within.then_some(Stored { sequence, time, subject, headers, payload, unreadable }))
     }
 
     /// Goes behind a message, and says whether it belongs to the range.

@@ -76,6 +76,11 @@ pub struct Malformed {
 }
 
 impl Malformed {
+    /// A message that the NATS client can't read.
+    pub fn unreadable(reason: &'static str) -> Self {
+        Self { reason, detail: "the NATS client can't read this message".to_owned() }
+    }
+
     fn not_json(error: &json::Invalid) -> Self {
         Self { reason: "not_json", detail: error.to_string() }
     }

@@ -83,6 +83,7 @@ impl Input for Opener {
     const LEAVES_REST: bool = true;
 
     fn open(&self, Item { message, .. }: &Item, attempt: u32) -> Result<Event, Box<(Event, Malformed)>> {
+        let unreadable = message.unreadable;
         let message = Message {
             subject: message.subject.as_str().into(),
             headers: message.headers.clone(),
@@ -94,7 +95,10 @@ impl Input for Opener {
             sequence: message.sequence,
             incarnation: u64::try_from(message.time.as_nanosecond()).unwrap_or_default(),
         };
-        envelope::open(&self.envelope, message)
+        match unreadable {
+            None => envelope::open(&self.envelope, message),
+            Some(reason) => Err(Box::new((message.into_event(), Malformed::unreadable(reason)))),
+        }
     }
 
     fn position(item: &Item) -> Position {

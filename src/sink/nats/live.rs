@@ -75,6 +75,8 @@ impl Live {
         let slot = message.subject.strip_prefix(&self.inbox)?.parse().ok()?;
         let subject = self.window.remove(slot)?;
         if message.status == Some(StatusCode::NO_RESPONDERS) {
+            // A stream that comes back may take what is under way behind this one.
+            self.streams.refused();
             return Some(apart(slot, anyhow!("no stream keeps `{subject}`")));
         }
         Some(match serde_json::from_slice(&message.payload) {

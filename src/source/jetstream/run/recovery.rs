@@ -12,15 +12,18 @@ use crate::{
     ack::Outcome,
     config::JetStreamSource,
     nats::{ApiError, Connection, Position, RawMessage, code},
-    source::jetstream::{
-        Receipt,
-        consumer::{ConsumerError, Info, Limits},
-        messages,
-        pull::EXPIRES,
-        reading::{Purpose, Reading},
-        run::{Run, cuts::Cuts, now, takeover::take_over},
-        settle::Acks,
-        stream_state::{Landmark, StreamState},
+    source::{
+        envelope::Malformed,
+        jetstream::{
+            Receipt,
+            consumer::{ConsumerError, Info, Limits},
+            messages,
+            pull::EXPIRES,
+            reading::{Purpose, Reading},
+            run::{Run, cuts::Cuts, now, takeover::take_over},
+            settle::Acks,
+            stream_state::{Landmark, StreamState},
+        },
     },
 };
 
@@ -477,8 +480,8 @@ impl Run {
         match unreadable {
             None => self.push(message, receipt),
             Some(reason) => {
-                let detail = "the NATS client can't read this message";
-                self.intake.refuse(message.into_event(), receipt, reason, detail);
+                let Malformed { reason, detail } = Malformed::unreadable(reason);
+                self.intake.refuse(message.into_event(), receipt, reason, &detail);
             }
         }
     }
