@@ -24,6 +24,9 @@ pub const MAX_SUBJECT: usize = 1024;
 /// Longest id of an event, in bytes. A longer one is replaced by its digest.
 pub const MAX_ID: usize = 256;
 
+/// Of so many events that come from no router that counts, one begins to count.
+const COUNTED: u64 = 8;
+
 /// Bytes that a header takes beside its name and value.
 const HEADER: usize = size_of::<(ByteString, ByteString)>();
 
@@ -82,6 +85,15 @@ impl Event {
     pub fn hops(&self) -> u32 {
         // What is not a number was not written by a router.
         self.headers.get(identity::HOPS).and_then(|hops| hops.parse().ok()).unwrap_or_default()
+    }
+
+    /// The count of routers that its outputs go on with: its own and one more. Of the events without a count one in
+    /// [`COUNTED`] begins one. A loop meets such a one soon, and all others are spared a header.
+    pub fn hops_of_outputs(&self) -> Option<u32> {
+        match self.hops() {
+            0 => self.uid.spread().is_multiple_of(COUNTED).then_some(1),
+            hops => Some(hops.saturating_add(1)),
+        }
     }
 
     /// The tenant, for logs.
@@ -332,6 +344,31 @@ mod tests {
         assert_eq!(check_subject("orders.*"), Err(SubjectError::Wildcard));
         assert_eq!(check_subject("orders.a>b"), Err(SubjectError::Wildcard));
         assert_eq!(check_subject(&"a".repeat(MAX_SUBJECT)), Ok(()));
+    }
+
+    /// A loop of routers meets a count soon, and then it grows with each of them.
+    #[test]
+    fn one_event_in_eight_begins_to_count_and_none_stops() {
+        let origin = Arc::new(Origin { source: "s".to_owned(), stream: "S".to_owned() });
+        let event = |sequence, hops: Option<&str>| Event {
+            id: "e".into(),
+            uid: Uid::at(&origin, sequence, 1_700_000_000_000_000_000 + sequence * 977),
+            event_type: "t".into(),
+            subject: "s".into(),
+            source_time: None,
+            observed_at: 0,
+            attempt: 1,
+            headers: hops.iter().map(|hops| ("trommel-hops".into(), (*hops).into())).collect(),
+            payload: Bytes::new(),
+            origin: Arc::clone(&origin),
+            sequence,
+        };
+        let count = (0..8_000).filter(|sequence| event(*sequence, None).hops_of_outputs() == Some(1)).count();
+        assert!((800..1_200).contains(&count), "{count}");
+        for sequence in 0..8 {
+            assert_eq!(event(sequence, Some("1")).hops_of_outputs(), Some(2));
+            assert_eq!(event(sequence, Some("31")).hops_of_outputs(), Some(32));
+        }
     }
 
     #[test]

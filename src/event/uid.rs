@@ -37,6 +37,12 @@ impl Uid {
         Self::digest(event, &[value])
     }
 
+    /// A number that is spread evenly over all ids, the same for every delivery.
+    pub(super) fn spread(&self) -> u64 {
+        let mixed = (self.position ^ self.incarnation.rotate_left(32) ^ self.scope).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ (mixed >> 32)
+    }
+
     fn digest(event: &Event, parts: &[&str]) -> Self {
         let mut digest = Sha256::new();
         for part in [&*event.origin.source].iter().chain(parts) {

@@ -2,33 +2,44 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// The keys with a consumer of their own, and from which sequence of the stream on each has its events from there. What lies
 /// before comes to them with everything else. That place is the consumer's own, so that all routers agree on it, at any time.
 #[derive(Clone, Debug, Default)]
-pub struct OwnConsumers(Arc<RwLock<HashMap<Arc<str>, u64>>>);
+pub struct OwnConsumers {
+    firsts: Arc<RwLock<HashMap<Arc<str>, u64>>>,
+    /// Whether there ever was one: mostly there is none, and every event would take the lock to find out.
+    is_used: Arc<AtomicBool>,
+}
 
 impl OwnConsumers {
     pub fn begin(&self, key: Arc<str>, first: u64) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(key, first);
+        self.is_used.store(true, Ordering::Release);
+        self.firsts.write().unwrap_or_else(PoisonError::into_inner).insert(key, first);
     }
 
     /// The key's consumer has been made again, and may begin earlier: its stream is another one.
     pub(super) fn begin_again(&self, key: &str, first: u64) {
-        if let Some(known) = self.0.write().unwrap_or_else(PoisonError::into_inner).get_mut(key) {
+        if let Some(known) = self.firsts.write().unwrap_or_else(PoisonError::into_inner).get_mut(key) {
             *known = first.min(*known);
         }
     }
 
     /// The key's events come with all others again.
     pub fn end(&self, key: &str) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.firsts.write().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
     pub fn first(&self, key: &str) -> Option<u64> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+        if !self.is_used.load(Ordering::Acquire) {
+            return None;
+        }
+        self.firsts.read().unwrap_or_else(PoisonError::into_inner).get(key).copied()
     }
 }
 

@@ -105,9 +105,14 @@ impl Nats {
 
     /// The headers that go along.
     fn headers(&self, output: &Output) -> Result<Option<HeaderMap>, Refusal> {
+        let hops = output.ticket.event().hops_of_outputs();
+        if output.headers().is_empty() && hops.is_none() && !self.message_id {
+            return Ok(None);
+        }
         let mut map = header_map(output.headers()).map_err(|why| Refusal::Never("bad_header", why))?;
-        let hops = output.ticket.event().hops().saturating_add(1);
-        map.insert(HOPS, hops.to_string());
+        if let Some(hops) = hops {
+            map.insert(HOPS, hops.to_string());
+        }
         if self.message_id {
             map.insert(header::NATS_MESSAGE_ID, message_id(output, &self.name));
         }

@@ -244,7 +244,8 @@ async fn headers_go_along_except_those_meant_for_a_stream() {
     let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let kept = [("tenant", "acme"), ("tenant", "other"), ("traceparent", "00-aa-bb-01")].map(pair);
     let id = format!("{}:key:route:0:out", event(7).uid);
-    let without_id: Vec<_> = std::iter::once(pair(("Trommel-Hops", "1"))).chain(kept).collect();
+    let hops = event(7).hops_of_outputs().map(|hops| pair(("Trommel-Hops", &hops.to_string())));
+    let without_id: Vec<_> = hops.into_iter().chain(kept).collect();
     let with_id: Vec<_> = std::iter::once(pair(("Nats-Msg-Id", &id))).chain(without_id.clone()).collect();
     assert_eq!(received, [with_id, without_id]);
 }

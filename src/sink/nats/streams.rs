@@ -10,6 +10,9 @@ use crate::nats::Connection;
 /// How long an answer counts: streams are changed while routers run.
 const FRESH: Duration = Duration::from_secs(30);
 
+/// Confirmations of one stream after which it is looked at the clock.
+const LOOK: u32 = 32;
+
 /// The streams that have confirmed something.
 #[derive(Default)]
 pub(super) struct Streams {
@@ -17,6 +20,8 @@ pub(super) struct Streams {
     /// The one that confirmed last.
     last: String,
     asked: Option<(String, oneshot::Receiver<bool>)>,
+    /// Confirmations of the last one since the clock was looked at.
+    unlooked: u32,
 }
 
 struct Known {
@@ -27,10 +32,14 @@ struct Known {
 impl Streams {
     /// Notes that a stream has confirmed something, and asks what it is like unless that is known.
     pub(super) fn confirmed(&mut self, stream: &str, connection: &Connection) {
-        if self.last != stream {
-            self.last = stream.to_owned();
-        }
         self.hear();
+        // Asked for every confirmation, the time would cost more than all else here.
+        if self.last == stream && self.unlooked < LOOK {
+            self.unlooked += 1;
+            return;
+        }
+        self.unlooked = 0;
+        stream.clone_into(&mut self.last);
         let is_fresh = |known: &Known| known.asked.elapsed() < FRESH;
         if self.asked.is_some() || self.known.get(stream).is_some_and(is_fresh) {
             return;

@@ -147,7 +147,7 @@ impl Window {
         self.number += 1;
         let order = output.order;
         let entry = Entry { output, first_try: None, span: Span::none(), number: self.number, written: false };
-        let Some(order) = order else {
+        let Some(order) = order.filter(|_| one_by_one || !self.lines.is_empty()) else {
             self.enter(entry);
             return;
         };
