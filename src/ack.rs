@@ -1,8 +1,9 @@
 //! The duty to settle an event, as a value.
 //!
-//! A [`Delivery`] is an event and that duty. The pipeline opens it into [`Ticket`]s, one for every part of the router
-//! that still has work for the event; when the last ticket is gone the source hears the [`Outcome`]. A ticket that is
-//! dropped without a word counts as failed, so a panic or an early return means a redelivery, never a lost event.
+//! A [`Delivery`] is an event and that duty. The pipeline opens it into [`Ticket`]s, one for every
+//! part of the router that still has work for the event; when the last ticket is gone the source
+//! receives the [`Outcome`]. A ticket that is dropped unsettled counts as failed, so a panic or an
+//! early return means a redelivery, never a lost event.
 
 use std::{
     sync::{
@@ -21,32 +22,34 @@ use crate::{
     telemetry::{Span, Stage, Trace},
 };
 
-/// What the source is to do with a settled event.
+/// Result of a settled event, as an instruction to its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every sink has it, or nobody wants it: acknowledge.
+    /// Every sink has it, or no route wants it: acknowledge.
     Done,
-    /// It could not be finished: deliver it again, not before this much time has passed.
+    /// It could not be finished: deliver it again, after at least this much time.
     Retry(Duration),
     /// It can never succeed and its dead letter is stored. Holds the reason code.
     Dead(&'static str),
 }
 
-/// Tells one source how one of its events ended. Dropping it means [`Outcome::Retry`].
+/// Reports to one source how one of its events ended. Dropping it means [`Outcome::Retry`].
 #[derive(Debug)]
 pub struct Acker {
     slot: usize,
     settled: mpsc::Sender<(usize, Outcome)>,
+    /// Set once an outcome is sent, so that the drop does not send a second one.
     told: bool,
 }
 
 impl Acker {
-    /// `settled` must have room for every acker that can be open at once: settling never waits.
+    /// Creates an acker for the event in `slot`. `settled` must have room for every acker that can
+    /// be open at once: settling never waits.
     pub fn new(slot: usize, settled: mpsc::Sender<(usize, Outcome)>) -> Self {
         Self { slot, settled, told: false }
     }
 
-    /// For an event that no source waits for.
+    /// Creates an acker for an event that no source waits for.
     pub fn unheard() -> Self {
         Self::new(0, mpsc::channel(1).0)
     }
@@ -57,7 +60,8 @@ impl Acker {
 
     fn tell(&mut self, outcome: Outcome) {
         self.told = true;
-        // The channel is closed once the source has ended: the broker then sees no ack, which is a redelivery.
+        // The channel is closed once the source has ended: the broker then sees no ack, which is a
+        // redelivery.
         let _ = self.settled.try_send((self.slot, outcome));
     }
 }
@@ -100,9 +104,10 @@ struct Duty {
     event: Event,
     /// Taken once, on drop.
     acker: Option<Acker>,
+    /// Greatest [`Fate`] of the tickets that are settled.
     fate: AtomicU8,
     reason: OnceLock<&'static str>,
-    /// Only while spans are exported.
+    /// Set only while spans are exported.
     trace: OnceLock<Box<Trace>>,
     metrics: Arc<SourceMetrics>,
 }
@@ -139,8 +144,8 @@ impl Ticket {
         &self.duty.event
     }
 
-    /// Whether another router would get the event if it went back to its source, and this one can do nothing for it: its
-    /// source is shared, and no sink takes anything.
+    /// Returns true if another router would get the event if it went back to its source, and this
+    /// one can do nothing for it: its source is shared, and no sink takes anything.
     pub fn can_go_elsewhere(&self) -> bool {
         let metrics = &self.duty.metrics;
         metrics.paused.get() != 0 && metrics.shared.get() != 0
@@ -148,7 +153,7 @@ impl Ticket {
 
     /// Records the event's way from now on.
     pub fn trace(&self, trace: Trace) {
-        // Whoever opens the delivery does this once.
+        // The opener of the delivery does this once.
         let _ = self.duty.trace.set(Box::new(trace));
     }
 
@@ -157,17 +162,17 @@ impl Ticket {
         self.duty.trace.get().map_or_else(Span::none, |trace| trace.stage(stage, key, route))
     }
 
-    /// One more share for another part of the router.
+    /// Creates another share for another part of the router.
     pub fn share(&self) -> Self {
         Self { duty: Arc::clone(&self.duty), settled: false }
     }
 
-    /// This share is done with the event.
+    /// Settles this share with the event's fate in its part of the router.
     pub fn settle(mut self, fate: Fate) {
         self.record(fate);
     }
 
-    /// This share has stored a dead letter for the event.
+    /// Settles this share with a dead letter that is stored.
     pub fn dead(mut self, reason: &'static str) {
         let _ = self.duty.reason.set(reason);
         self.record(Fate::DeadLettered);
@@ -175,6 +180,7 @@ impl Ticket {
 
     fn record(&mut self, fate: Fate) {
         self.settled = true;
+        // The greatest fate counts, in whatever order the shares end.
         self.duty.fate.fetch_max(fate as u8, Ordering::Relaxed);
     }
 }

@@ -29,26 +29,26 @@ use crate::{
 const LIMITS: Limits = Limits {
     connections: 64,
     head: Duration::from_secs(10),
-    // Longer than what reads the metrics pauses, so that it keeps its connection.
+    // Longer than the usual pause between two scrapes, so that a scraper keeps its connection.
     idle: Duration::from_mins(2),
     max_head: 64 << 10,
 };
-/// How old what is known of the token's file may be.
+/// Longest time for which the token's file is not read again.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
-/// What the listener shows.
+/// State that the listener shows.
 #[derive(Clone)]
 pub struct View {
     pub metrics: Arc<Metrics>,
-    /// Whether every part has started.
+    /// True once every part has started.
     pub started: watch::Receiver<bool>,
     pub stop: Stop,
 }
 
-/// Who may see it.
+/// Access rule for metrics and events.
 enum Guard {
     Anybody,
-    /// Whoever is on this machine, unless it is a browser that shows another site.
+    /// Access for clients on this machine, except a browser that shows another site.
     ThisMachine,
     Token(Credential<Secret>),
 }
@@ -61,7 +61,7 @@ pub struct Admin {
 
 impl Admin {
     /// # Errors
-    /// When the address can't be bound, or the token can't be read.
+    /// Returns an error if the address can't be bound, or the token can't be read.
     pub async fn bind(settings: &config::Admin) -> anyhow::Result<Self> {
         let guard = guard(settings)?;
         let listener = TcpListener::bind(settings.listen).await;
@@ -73,7 +73,7 @@ impl Admin {
     /// Serves until open work is given up.
     ///
     /// # Errors
-    /// When the listener fails.
+    /// Returns an error if the listener fails.
     pub async fn serve(self, view: View) -> anyhow::Result<()> {
         let mut stop = view.stop.clone();
         let guarded = Router::new()
@@ -82,7 +82,7 @@ impl Admin {
             .route_layer(from_fn_with_state(Arc::new(self.guard), admit));
         let router = Router::new()
             .merge(guarded)
-            // Those who look after the process have no token, and learn nothing else.
+            // Not guarded: health probes have no token, and learn nothing else.
             .route("/live", get(|| async { "live\n" }))
             .route("/ready", get(ready))
             .layer(from_fn(work))
@@ -95,10 +95,10 @@ impl Admin {
     }
 }
 
-/// Whether what clients are to know is there and can be used.
+/// Checks that the token, if one is configured, exists and can be used.
 ///
 /// # Errors
-/// Names the place, never the token.
+/// Returns an error that names the place, never the token.
 pub fn check(settings: &config::Admin) -> anyhow::Result<()> {
     guard(settings).map(drop)
 }
@@ -112,7 +112,7 @@ fn guard(settings: &config::Admin) -> anyhow::Result<Guard> {
     })
 }
 
-/// A client's time does not count while it is worked for.
+/// Suspends a client's time limit while its request is worked on.
 async fn work(ConnectInfo(patience): ConnectInfo<Patience>, request: Request, next: Next) -> Response {
     let _suspended = patience.suspend();
     next.run(request).await
@@ -145,7 +145,7 @@ async fn metrics(State(view): State<View>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], view.metrics.exposition())
 }
 
-/// The events that ended last: `?limit=100&type=created&type=deleted`.
+/// Answers with the events that ended last: `?limit=100&type=created&type=deleted`.
 async fn events(State(view): State<View>, RawQuery(query): RawQuery) -> Response {
     let asked = match asked(query.as_deref().unwrap_or_default()) {
         Ok(asked) => asked,
@@ -167,8 +167,9 @@ fn asked(query: &str) -> Result<Asked, String> {
     Ok(asked)
 }
 
-/// 200 between start and drain, so that a load balancer or an orchestrator waits for the one and leaves at the other, and
-/// while every source can hear of events and some sink takes outputs.
+/// Answers 200 between start and drain, so that a load balancer or an orchestrator waits for the
+/// one and leaves at the other, and only while every source is connected and none is paused because
+/// no sink takes outputs.
 async fn ready(State(view): State<View>) -> (StatusCode, String) {
     let unready = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why);
     if !*view.started.borrow() {

@@ -1,7 +1,9 @@
-//! Calls of the API in `[api]`, made for filters: address, token and headers stay on this side of the border.
+//! Calls of the API in `[api]` on behalf of filters: address, token and headers stay on this side
+//! of the border.
 //!
-//! A filter hands over a method, a path and perhaps a body. The path is checked ([`Target`]), then compared with what
-//! its key may call ([`Endpoint`]); only then a request is made, and repeated while that may help.
+//! A filter hands over a method, a path and an optional body. The path is checked ([`Target`]),
+//! then compared with the endpoints that its key may call ([`Endpoint`]); only then is a request
+//! made, and repeated while that may help.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -23,7 +25,7 @@ use crate::{
 mod token;
 mod tries;
 
-/// Makes the calls. Clones share connections and the token.
+/// Client of the API. Clones share connections and the token.
 #[derive(Clone)]
 pub struct Client(Arc<Shared>);
 
@@ -35,28 +37,29 @@ impl fmt::Debug for Client {
 
 struct Shared {
     http: reqwest::Client,
-    /// Without a last slash.
+    /// Base URL, without a trailing slash.
     base: String,
-    /// As the header that it is sent in.
+    /// Value of the header that carries the token.
     token: Option<Credential<HeaderValue>>,
     timeout: Duration,
     retries: u32,
     backoff: (Duration, Duration),
     max_body: usize,
-    /// The one with sockets: whoever calls may run on another.
+    /// Runtime with the sockets: callers may run on another.
     runtime: Handle,
 }
 
-/// One call that a filter wants made.
+/// One call requested by a filter.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub method: String,
-    /// With its query.
+    /// Path with its query.
     pub path: String,
     pub body: Option<String>,
 }
 
-/// Why a call has no answer. The texts are for the filter: they name its own path, never where the API is.
+/// Reason why a call has no answer. The texts are for the filter: they name its own path, never the
+/// API's address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The key may not make this call. Nothing was sent.
@@ -72,10 +75,10 @@ pub enum Refusal {
 }
 
 impl Client {
-    /// Must be called on the runtime that is to make the calls.
+    /// Creates a client. Must be called on the runtime that is to make the calls.
     ///
     /// # Errors
-    /// When the token can't be read, the address is private and must not be, or TLS can't be set up.
+    /// If the token can't be read, the address is private and must not be, or TLS can't be set up.
     pub fn new(settings: &config::Api) -> anyhow::Result<Self> {
         if !settings.allow_private {
             let private = "`base_url` is a private address: say `allow_private = true` if that is meant";
@@ -94,8 +97,8 @@ impl Client {
         })))
     }
 
-    /// Makes a call if it is among the `allowed`, again where that may help, and comes back before `until`. When the
-    /// future is dropped the call is given up.
+    /// Makes a call if it is among the `allowed`, retries it where that may help, and returns
+    /// before `until`. When the future is dropped the call is cancelled.
     ///
     /// # Errors
     /// See [`Refusal`].
@@ -114,31 +117,31 @@ impl Client {
 fn http(settings: &config::Api) -> anyhow::Result<reqwest::Client> {
     let mut headers = HeaderMap::new();
     for (name, value) in &settings.headers {
-        // The value is not quoted, for it may be a secret.
+        // The value is not quoted, as it may be a secret.
         let mut value = HeaderValue::from_str(value).with_context(|| format!("the header `{name}` can't be sent"))?;
         value.set_sensitive(true);
         headers.insert(HeaderName::from_bytes(name.as_bytes())?, value);
     }
     let mut http = outgoing::client(settings.allow_private).default_headers(headers);
     if settings.base_url.scheme() == "http" {
-        // Needs no certificates, so it works where there are none.
+        // HTTP needs no certificates, so it works where there are none.
         http = http.tls_certs_only([]);
     }
     http.build().context("could not set up the HTTP client")
 }
 
-/// A call that is allowed.
+/// An allowed call.
 struct Request {
     key: String,
     method: Method,
-    /// Without the query: all that is ever shown.
+    /// Path without the query: the only part that is ever shown.
     path: String,
     url: String,
     body: Option<Bytes>,
 }
 
 impl Request {
-    /// Whether sending it twice is as good as once.
+    /// Returns whether sending it twice has the same effect as once.
     fn is_idempotent(&self) -> bool {
         self.method != Method::POST && self.method != Method::PATCH
     }

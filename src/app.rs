@@ -1,5 +1,5 @@
-//! The composition root: builds every part from the configuration, runs them, and takes them down in order. The only
-//! module that knows all others.
+//! The composition root: builds every part from the configuration, runs them, and takes them down
+//! in order. The only module that knows all others.
 
 use std::{
     io, mem,
@@ -57,7 +57,7 @@ pub use retry::{Retry, fed, retry};
 pub use streams::declared_streams;
 pub use verification::{Verification, verification};
 
-/// Why a run ended badly. Named after who has to act.
+/// Error that ended a run. The variant names the area of the cause.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("the configuration has problems")]
@@ -74,30 +74,31 @@ impl From<anyhow::Error> for RunError {
     }
 }
 
-/// What can be asked of a router while it runs.
+/// Handles with which a router is controlled and observed while it runs.
 pub struct Controls {
     pub stopper: Stopper,
     pub stop: Stop,
     /// Becomes true once the router runs, with its sources open.
     pub started: watch::Sender<bool>,
-    /// What its sources of type `bus` listen to.
+    /// The bus that sources of type `bus` listen to.
     pub bus: Option<Bus>,
     /// Reloads without a change in the folders.
     pub reload: Arc<Notify>,
     pub metrics: Arc<Metrics>,
-    /// How far a finite input has been read.
+    /// Progress through a finite input.
     pub progress: Arc<Progress>,
-    /// Where compiled components are kept.
+    /// Folder for compiled components.
     pub cache: Option<PathBuf>,
-    /// The router's folder, whose control socket this router is to have.
+    /// The router's folder; this router takes its control socket.
     pub place: Option<PathBuf>,
-    /// Serve only consumers that attach, and exit when none has been attached for this long.
+    /// Makes the router serve only attached consumers, and exit when none has been attached for
+    /// this long.
     pub idle_exit: Option<Duration>,
-    /// How long a start waits for a server that is away; without it for ever.
+    /// Longest wait at startup for a server that is away; unlimited without it.
     pub connect_timeout: Option<Duration>,
-    /// Where it is written down what becomes of dead letters that are retried.
+    /// Journal of the outcomes of retried dead letters.
     pub journal: Option<Arc<Journal>>,
-    /// Notes outputs and dead letters, which then go nowhere.
+    /// Records outputs and dead letters, which are then not delivered.
     pub recording: Option<Arc<Recording>>,
 }
 
@@ -122,11 +123,12 @@ impl Default for Controls {
     }
 }
 
-/// Loads every component and takes every route into service as a start would, without sources and sinks. Must be called
-/// on a runtime with sockets: filters may call the API when they normalise params.
+/// Loads every component and takes every route into service as a start would, without sources and
+/// sinks. Must be called on a runtime with sockets: filters may call the API when they normalise
+/// params.
 ///
 /// # Errors
-/// Everything that is wrong with them.
+/// Returns all problems that were found.
 pub async fn rehearse(config: &Config, cache: Option<PathBuf>) -> Result<Loader, Problems> {
     let metrics = Arc::<Metrics>::default();
     check_clients(config)?;
@@ -139,14 +141,14 @@ pub async fn rehearse(config: &Config, cache: Option<PathBuf>) -> Result<Loader,
     Loader::start(host, config.clone(), sinks.collect(), metrics).await
 }
 
-/// What makes the calls of the API, if there is one. Makes none yet.
+/// The client for calls of the API, if one is configured. Makes no call yet.
 fn api(config: &Config) -> Result<Option<api::Client>, Problems> {
     let Some(settings) = &config.api else { return Ok(None) };
     let problem = |error| Problem::error(settings.place.clone(), format!("the API can't be called: {error:#}"));
     api::Client::new(settings).map(Some).map_err(|error| Problems::new(vec![problem(error)]))
 }
 
-/// What each part may have of the router's memory.
+/// The part of the router's memory that each component of it may use.
 fn memory_plan(config: &Config) -> Result<MemoryPlan, Problems> {
     MemoryPlan::new(config).map_err(|too_little| {
         let problem = Problem::error(Place::file("trommel.toml"), too_little.to_string());
@@ -154,7 +156,7 @@ fn memory_plan(config: &Config) -> Result<MemoryPlan, Problems> {
     })
 }
 
-/// Whether every listener can tell its clients from others.
+/// Checks that every listener can authenticate its clients.
 fn check_clients(config: &Config) -> Result<(), Problems> {
     let problem = |source: &config::Source| match &source.kind {
         SourceKind::Http(settings) => {
@@ -173,25 +175,27 @@ fn check_clients(config: &Config) -> Result<(), Problems> {
     if problems.is_empty() { Ok(()) } else { Err(Problems::new(problems)) }
 }
 
-/// The runtime to call [`run`] on: sources, sinks and their connections hand on to each other all the time, in steps of
-/// microseconds. On a thread for every core they would wake and preempt each other more than they work.
+/// The runtime to call [`run`] on, with a thread for every second core: sources, sinks and their
+/// connections hand work to each other in steps of microseconds. On a thread for every core they
+/// would wake and preempt each other more than they work.
 ///
 /// # Errors
-/// When the system has no thread for it.
+/// Returns an error if the system can't create its threads.
 pub fn runtime() -> io::Result<Runtime> {
     let threads = thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     Builder::new_multi_thread().worker_threads(threads).enable_all().build()
 }
 
-/// Runs a router until its sources end or it is told to stop. A server that is away at the start is waited for.
+/// Runs a router until its sources end or it is told to stop. A server that is away at the start is
+/// waited for.
 ///
 /// # Errors
-/// When it can't start, or when something fails that trying again does not mend. What was open is then given up, and
-/// comes back from the broker.
+/// Returns an error if the router can't start, or after a failure that retrying does not resolve.
+/// Open events are then given up, and redelivered by the broker.
 pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError> {
     let began = Instant::now();
     if controls.stop.is_draining() {
-        // Told before anything was touched: nothing is.
+        // Stopped before anything was opened.
         return Ok(Summary::new(&controls.metrics, began.elapsed()));
     }
     let config = if controls.idle_exit.is_some() { observer::observer(config) } else { config };
@@ -204,7 +208,8 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
     let config = plan.apply(config);
     let lanes = Builder::new_multi_thread().thread_name("lane").enable_time().build();
     let lanes = lanes.context("could not start the lanes' threads").map_err(RunError::Failed)?;
-    // Thousands of keys take their time, and a filter may burn its own: events wait for neither.
+    // Loading thousands of keys takes long, and a filter may use up its time: events wait for
+    // neither.
     let registry = Builder::new_multi_thread().worker_threads(1).thread_name("registry").enable_all().build();
     let registry = registry.context("could not start the registry's thread").map_err(RunError::Failed)?;
     let telemetry = config.telemetry.as_ref().map(Telemetry::start).transpose().map_err(RunError::Failed)?;
@@ -212,7 +217,7 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
     let (mut stop, mut tenures) = (controls.stop.clone(), None);
     let started = tokio::select! {
         started = Router::start((config, plan), &controls, tracer, (lanes.handle(), registry.handle()), &mut tenures) => started.map(Some),
-        // Whatever it waits for, nothing was taken yet.
+        // Whatever startup is waiting for, no event was taken yet.
         () = stop.draining() => Ok(None),
     };
     let ended = match started {
@@ -233,7 +238,7 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
     ended.map(|()| Summary::new(&controls.metrics, began.elapsed()))
 }
 
-/// Everything that runs. Parts end in the order of the fields: each waits for those that feed it.
+/// All running parts. They end in the order of the fields: each waits for those that feed it.
 struct Router {
     config: Config,
     sources: JoinSet<anyhow::Result<()>>,
@@ -242,18 +247,19 @@ struct Router {
     /// Admin and reload: they run as long as the rest does.
     background: JoinSet<anyhow::Result<()>>,
     outlets: JoinSet<anyhow::Result<End>>,
-    /// What sends stored deliveries, if there is a sink that stores some.
+    /// The dispatcher of stored deliveries, if there is a sink that stores some.
     deliveries: JoinSet<anyhow::Result<()>>,
     dead_letters: Queue,
-    /// Sees to the streams, as long as there is something to store in them.
+    /// Maintains the streams as long as there is something to store in them.
     streams: JoinSet<anyhow::Result<()>>,
     /// The control socket, if this router has it.
     attended: JoinSet<anyhow::Result<()>>,
 }
 
 impl Router {
-    /// Changes nothing upstream before the whole folder is known to be good. What it holds there is in `tenures`, for
-    /// whoever gives up waiting for this.
+    /// Starts all parts. Changes nothing upstream before the whole folder is known to be valid.
+    /// Holdings upstream are put in `tenures`, so that the caller can close them after dropping
+    /// this future.
     async fn start(
         (config, plan): (Config, MemoryPlan),
         controls: &Controls,
@@ -350,12 +356,13 @@ impl Router {
             result = result.and(ended.context("a lane panicked"));
         }
         self.background.shutdown().await;
-        // No event of theirs is left.
+        // After the lanes: no event of the held routes is left.
         if let Some(tenures) = tenures {
             tenures.close().await;
         }
         drop(self.dead_letters);
-        // Nobody takes changes any more: consumers have what is left, and hear why it was the last.
+        // No more changes are taken: consumers get the remaining outputs, and the reason for the
+        // end.
         while let Some(ended) = self.attended.join_next().await {
             result = result.and(ended.context("the control socket's task panicked").flatten());
         }
@@ -389,12 +396,14 @@ impl Router {
                     }
                     End::Drained => {}
                 },
-                // The others end only when they are told to; without one its share of the keys would stand.
+                // The other lanes end only when told to; without this one, its share of the keys
+                // would not be processed.
                 Some(ended) = self.lanes.join_next() => ended.context("a lane panicked")?,
                 Some(ended) = self.deliveries.join_next() => ended.context("the dispatcher panicked")??,
                 Some(ended) = self.streams.join_next() => ended.context("what sees to the streams panicked")??,
                 Some(ended) = self.attended.join_next() => ended.context("the control socket's task panicked")??,
                 Some(ended) = self.background.join_next() => ended.context("a background task panicked")??,
+                // Disabled afterwards: a future that has completed must not be polled again.
                 () = &mut grace, if !gave_up => {
                     gave_up = true;
                     tracing::warn!(drain = ?self.config.pipeline.drain, "events are still open after the drain time, giving them back");
@@ -405,7 +414,7 @@ impl Router {
     }
 }
 
-/// Keeps the registry in force current.
+/// The task that keeps the registry current.
 struct Current {
     loader: Loader,
     watch: Watch,
@@ -415,7 +424,8 @@ struct Current {
 }
 
 impl Current {
-    /// Reloads when the folders change or when asked to, rolls back what is quarantined, and lets consumers come and go.
+    /// Reloads when the folders change or on request, rolls back quarantined filters, and attaches
+    /// and detaches consumers.
     async fn keep(self, mut changes: mpsc::Receiver<Change>) -> anyhow::Result<()> {
         let Self { mut loader, mut watch, reload, quarantined, webhooks } = self;
         let mut arrived = Vec::new();
@@ -448,7 +458,7 @@ impl Current {
     }
 }
 
-/// A source that listens to a bus wants a program that has one.
+/// Checks that a source that listens to a bus runs in a program that has one.
 fn check_bus(config: &Config, bus: Option<&Bus>) -> Result<(), Problems> {
     let lacking = config.sources.iter().filter_map(|source| match &source.kind {
         SourceKind::Bus(settings) if bus.is_none() => Some((source, settings)),

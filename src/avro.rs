@@ -1,13 +1,16 @@
-//! Avro: messages that say by which schema they were written, read as JSON, and JSON written as such messages.
+//! Avro: messages marked with their writer's schema, decoded to JSON, and JSON encoded as such
+//! messages.
 //!
-//! Schemas come from files and refer to each other's types. Those of a [`Schemas`] are the writers that a [`Decoder`]
-//! knows; what it reads becomes what the reader's schema asks for, by Avro's rules of schema resolution, or a fault with
-//! a reason of its own: nothing is guessed. An [`Encoder`] goes the other way.
+//! Schemas come from files and refer to each other's types. Those of a [`Schemas`] are the writers
+//! that a [`Decoder`] knows; it converts what it reads to the reader's schema, by Avro's rules of
+//! schema resolution, or returns a fault with a specific reason: nothing is guessed. An [`Encoder`]
+//! goes the other way.
 //!
-//! In JSON a record is an object with the fields in their order, a map one with the entries in theirs. A union's value
-//! stands as it is, without its branch, and bytes are base64. What is not a number in JSON is `"NaN"`, `"Infinity"` or
-//! `"-Infinity"`. Decimals are texts such as `"12.34"`, UUIDs are texts, durations objects of `months`, `days` and
-//! `millis`; dates, times and timestamps are the integers on the wire.
+//! In JSON a record is an object with the fields in their order, a map one with the entries in
+//! theirs. A union's value appears without its branch, and bytes are base64. Numbers that JSON
+//! lacks are `"NaN"`, `"Infinity"` or `"-Infinity"`. Decimals are texts such as `"12.34"`, UUIDs
+//! are texts, durations objects of `months`, `days` and `millis`; dates, times and timestamps are
+//! the integers on the wire.
 
 use std::{fmt, sync::Arc};
 
@@ -42,7 +45,8 @@ pub use fault::{Undecodable, Unencodable};
 pub use framing::Framing;
 pub use registry::{Problem, Schemas};
 
-/// A schema. Clones share it. Two are equal when all is the same that counts for reading and writing.
+/// A schema. Clones share it. Two are equal if everything that matters for reading and writing is
+/// equal.
 #[derive(Clone)]
 pub struct Schema(Arc<Parsed>);
 
@@ -51,7 +55,7 @@ struct Parsed {
     fingerprint: u64,
     types: Vec<Type>,
     root: Id,
-    /// For reading it as it was written.
+    /// Plan for reading the data as it was written.
     plan: Arc<Plan>,
 }
 
@@ -75,12 +79,12 @@ impl Schema {
         }
     }
 
-    /// The name of its file.
+    /// Returns the name of its file.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The name of its type with the namespace, when it has one.
+    /// Returns the full name of its type, if it has one.
     pub fn full_name(&self) -> Option<&str> {
         match &self.0.types[self.0.root] {
             Type::Record(named, _) | Type::Enum(named, _) | Type::Fixed(named, ..) => Some(&named.full),
@@ -88,7 +92,7 @@ impl Schema {
         }
     }
 
-    /// CRC-64-AVRO of the Parsing Canonical Form (H42).
+    /// Returns the CRC-64-AVRO of the Parsing Canonical Form (H42).
     pub fn fingerprint(&self) -> u64 {
         self.0.fingerprint
     }

@@ -1,5 +1,6 @@
-//! An in-process bus: whoever has a [`Bus`] publishes [`Envelope`]s to all subscriptions whose pattern fits the subject. It
-//! needs no broker and nothing else of this crate, and keeps what waits in memory only.
+//! An in-process bus: each holder of a [`Bus`] publishes [`Envelope`]s to all subscriptions whose
+//! pattern fits the subject. It needs no broker and nothing else of this crate, and buffers in
+//! memory only.
 //!
 //! ```
 //! # use trommel::bus::{Bus, Envelope, Policy};
@@ -16,8 +17,9 @@
 //! # }
 //! ```
 //!
-//! When a publish returns, the envelope is in the buffer of every subscription that it fits, or dropped there for a
-//! [`Reason`] that observers hear and [`Stats`] count. What happens when a buffer is full is the subscription's [`Policy`].
+//! When a publish returns, the envelope is in the buffer of every subscription that it fits, or
+//! dropped there for a [`Reason`] that observers hear and [`Stats`] count. The subscription's
+//! [`Policy`] decides what happens when a buffer is full.
 
 mod envelope;
 mod gate;
@@ -30,7 +32,7 @@ mod routes;
 mod subscriber;
 mod subscription;
 
-/// What the bus is synchronised with. Its tests put a model checker's in this place.
+/// Synchronisation primitives of the bus. Its tests replace them with those of a model checker.
 mod sync {
     pub(super) use std::sync::{
         Mutex, MutexGuard,

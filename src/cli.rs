@@ -1,4 +1,4 @@
-//! The command line: one subcommand a file. Each checks its input before it touches anything.
+//! The command line: one subcommand per file. Each checks its input before it has any effect.
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -38,15 +38,15 @@ pub mod webhooks;
 
 /// Exit codes, for scripts (L123).
 pub mod exit {
-    /// A run that failed on the way.
+    /// The run failed on the way.
     pub const FAILED: u8 = 1;
-    /// The configuration, or how the command was called.
+    /// The configuration or the command line is invalid.
     pub const INVALID: u8 = 2;
-    /// Credentials or permissions.
+    /// Credentials or permissions are missing or wrong.
     pub const DENIED: u8 = 3;
-    /// The network.
+    /// The network failed, or a server or router did not answer.
     pub const UNREACHABLE: u8 = 4;
-    /// trommel itself, or the machine.
+    /// trommel itself or the machine failed.
     pub const INTERNAL: u8 = 5;
 }
 
@@ -81,7 +81,7 @@ enum Command {
     Webhooks(webhooks::Webhooks),
     Dlq(dlq::Dlq),
     Plugin(plugin::Plugin),
-    /// Run the jq program of a consumer, which starts this
+    /// Run a consumer's jq program (internal: `trommel consume` starts it)
     #[command(hide = true)]
     JqWorker,
     #[command(hide = true)]
@@ -122,7 +122,7 @@ impl Cli {
     }
 }
 
-/// What commands on a router's folder have in common.
+/// Arguments that commands on a router's folder have in common.
 #[derive(Args, Debug)]
 struct Folder {
     /// The router's folder, with `trommel.toml` in it
@@ -132,16 +132,18 @@ struct Folder {
     json: bool,
 }
 
-/// Where compiled components are kept between runs.
+/// Location of the cache of compiled components.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Cache {
-    /// Where compiled components are kept between runs [default: `trommel` in the user's cache folder]
+    /// Folder to keep compiled components in between runs [default: `trommel` in the user's cache
+    /// folder]
     #[arg(long, env = "TROMMEL_CACHE_DIR", value_name = "FOLDER")]
     cache_dir: Option<PathBuf>,
 }
 
 impl Cache {
-    /// The folder given, else `$XDG_CACHE_HOME/trommel`, else `~/.cache/trommel`. Without any every start compiles.
+    /// Returns the given folder, else `$XDG_CACHE_HOME/trommel`, else `~/.cache/trommel`. Without a
+    /// folder, every start compiles.
     fn folder(&self) -> Option<PathBuf> {
         let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let user = || folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
@@ -149,7 +151,7 @@ impl Cache {
     }
 }
 
-/// What a command that talks to others runs on.
+/// Creates the runtime for a command that uses the network or a control socket.
 fn runtime() -> Result<Runtime, Refusal> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))
@@ -162,7 +164,7 @@ fn version() -> anyhow::Result<ExitCode> {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    // Nobody is left to tell when this fails too.
+    // A failed write to stderr can't be reported anywhere else.
     let _ = writeln!(terminal::stderr(), "error: {error:#}");
     ExitCode::from(exit::FAILED)
 }

@@ -1,5 +1,5 @@
-//! The checked configuration, the only one that the rest of the program sees. [`load`] reads a router's folder and
-//! answers either with a [`Config`] or with every problem of every file at once.
+//! The checked configuration, the only form of it that the rest of the program uses. [`load`] reads
+//! a router's folder and returns either a [`Config`] or the problems of all files at once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -90,19 +90,19 @@ pub use values::{duration, name, server_name};
 pub use webhook::{Tenant, Webhook, WebhookSink};
 pub use written::NewWebhook;
 
-/// A router's folder, checked.
+/// The checked configuration of a router's folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub dir: PathBuf,
-    /// Where the components are.
+    /// Folder of the components.
     pub plugins: PathBuf,
-    /// Where the keys are declared.
+    /// Folder of the key files.
     pub keys: PathBuf,
-    /// Where the schemas are that keys name.
+    /// Folder of the schemas that keys refer to.
     pub schemas: PathBuf,
     pub nats: Option<Nats>,
     pub api: Option<Api>,
-    /// What comes with trommel and was asked for.
+    /// Enabled presets, which are built into trommel.
     pub presets: Vec<Preset>,
     pub streams: Vec<Stream>,
     pub sources: Vec<Source>,
@@ -110,46 +110,48 @@ pub struct Config {
     pub filters: Vec<FilterSettings>,
     pub dedup: Option<Dedup>,
     pub pipeline: Pipeline,
-    /// What the whole process may have, in bytes. Left out, it depends on the machine.
+    /// Memory limit of the whole process, in bytes. If left out, it depends on the machine.
     pub memory: Option<u64>,
     pub limits: Limits,
     pub dead_letter: DeadLetter,
-    /// What proves that the router wrote a dead letter; the first one signs. None leaves it to a key of the router's own.
+    /// Secrets that sign dead letters, as proof that the router wrote them; the first one signs. If
+    /// there are none, the router uses a key of its own.
     pub letter_secrets: Vec<Secret>,
-    /// Names of Avro schemas by the ids that another registry gave them.
+    /// Names of Avro schemas by the ids that another registry assigned to them.
     pub avro_ids: BTreeMap<u32, String>,
     pub admin: Option<Admin>,
-    /// `None` when spans go nowhere.
+    /// `None` if spans are not exported.
     pub telemetry: Option<Telemetry>,
     pub registry: Registry,
-    /// Set by whoever starts a router for something else than its folder says.
+    /// Set by callers that start a router for another purpose than its folder describes.
     pub role: Role,
     /// Valid settings that are probably mistakes.
     pub warnings: Vec<Problem>,
 }
 
-/// What a router is there for.
+/// The purpose of a router.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// What its folder says.
+    /// The routes that its folder declares.
     #[default]
     Router,
-    /// Consumers that attach, and nothing else.
+    /// Attached consumers only.
     Observer,
-    /// One stretch of a stream or of the dead letters, once. Nothing is reloaded, nothing is held upstream.
+    /// One range of a stream or of the dead letters, once. Nothing is reloaded, nothing is held
+    /// upstream.
     Replay,
 }
 
-/// What `keys/*.toml` declare: the part that is reloaded while the router runs.
+/// Declarations of `keys/*.toml`: the part that is reloaded while the router runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Registry {
     pub keys: Vec<Key>,
     pub routes: Vec<Route>,
     pub type_routes: Vec<TypeRoute>,
     pub webhooks: Vec<Arc<Webhook>>,
-    /// `schemas/*.avsc` and those of the presets.
+    /// Schemas of `schemas/*.avsc` and of the presets.
     pub avro: Schemas,
-    /// Those of `keys/*.toml` that declare something.
+    /// Files of `keys/*.toml` that declare something.
     pub files: BTreeSet<PathBuf>,
 }
 
@@ -162,7 +164,7 @@ impl Registry {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nats {
     pub urls: Vec<String>,
-    /// Shown in the server's connection list.
+    /// Client name in the server's connection list.
     pub name: String,
     pub auth: NatsAuth,
     pub tls_ca: Option<PathBuf>,
@@ -170,11 +172,11 @@ pub struct Nats {
     pub tls_client: Option<(PathBuf, PathBuf)>,
     pub tls_required: bool,
     pub connect_timeout: Duration,
-    /// What the subjects of the JetStream API begin with.
+    /// Prefix of the subjects of the JetStream API.
     pub api_prefix: String,
 }
 
-/// At most one way to say who we are. Secrets are not shown by `Debug`.
+/// Authentication of the client, by one method at most. Secrets are not shown by `Debug`.
 #[derive(Clone, PartialEq)]
 pub enum NatsAuth {
     None,
@@ -200,12 +202,12 @@ impl std::fmt::Debug for NatsAuth {
     }
 }
 
-/// How a refused output or event is tried again: waits grow from `min` to `max`, doubled and jittered.
+/// Backoff after a refused output or event: waits grow from `min` to `max`, doubled and jittered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     pub min: Duration,
     pub max: Duration,
-    /// How long after the first try to give up.
+    /// Time after the first try at which to give up.
     pub patience: Duration,
 }
 
@@ -223,7 +225,7 @@ pub struct FilterSettings {
 }
 
 impl FilterSettings {
-    /// Those of a component of which nothing is said.
+    /// The settings of a component that is not configured.
     pub fn new(name: String) -> Self {
         Self {
             name,
@@ -237,17 +239,17 @@ impl FilterSettings {
 }
 
 impl Config {
-    /// What is said of a filter, or of every one.
+    /// Returns the settings of a filter, or the defaults if it is not configured.
     pub fn filter(&self, name: &str) -> FilterSettings {
         let given = self.filters.iter().find(|settings| settings.name == name).cloned();
         given.unwrap_or_else(|| FilterSettings { limits: self.limits, ..FilterSettings::new(name.to_owned()) })
     }
 }
 
-/// For whom an instance that processes events is used again.
+/// Scope in which an instance that processes events is reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Instances {
-    /// The key that it served before: no key sees what a guest keeps of another's events.
+    /// The key that it served before: no key sees what a guest keeps of another key's events.
     #[default]
     Key,
     /// Any key of the filter.
@@ -259,11 +261,12 @@ pub enum Grant {
     State,
     /// Calls of the API in `[api]`.
     Api,
-    /// Saying in its outputs for whom and as part of what an event happened.
+    /// Setting, in its outputs, the identity that an event happened for and the whole that it is
+    /// part of.
     Identity,
 }
 
-/// What happens to the events of a filter that keeps breaking and has no last good version.
+/// Policy for the events of a filter that keeps failing and has no last good version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnQuarantine {
     /// Hold events until the filter has been fixed.
@@ -280,7 +283,7 @@ pub struct Dedup {
     pub by: DedupBy,
 }
 
-/// What makes two events the same (X11).
+/// The property by which two events are the same (X11).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DedupBy {
     Id,
@@ -296,14 +299,14 @@ pub struct Pipeline {
     pub in_flight: NonZeroUsize,
     /// Payload bytes that one source may have open.
     pub in_flight_bytes: u64,
-    /// How long open events may take to finish after a stop.
+    /// Longest time that open events may take to finish after a stop.
     pub drain: Duration,
 }
 
-/// Where events go that can never succeed.
+/// Destination of events that can never succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeadLetter {
-    /// Only the log tells. Not for the file.
+    /// Nowhere: dead letters are only logged. Can't be configured in a file.
     Discard,
     /// An NDJSON file.
     File(PathBuf),
@@ -311,13 +314,13 @@ pub enum DeadLetter {
     Stream { stream: String, subject: String },
 }
 
-/// The listener that shows what the router does.
+/// The listener that shows the router's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     pub listen: SocketAddr,
-    /// What clients are known by that may see more than whether it is ready.
+    /// Token of clients that may see more than readiness.
     pub token: Option<KeptIn>,
-    /// Anybody on this machine may see it, and nobody else.
+    /// True if every local client may see it, and no client of another machine.
     pub is_this_machines: bool,
 }
 
@@ -325,18 +328,19 @@ pub struct Admin {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Key {
     pub name: String,
-    /// For people; empty when the name will do.
+    /// Name for people; empty if `name` is enough.
     pub display_name: String,
     pub description: String,
     /// At least one of subject and event type is given, and those given must both match (X10).
     pub subject: Option<Pattern>,
     pub event_type: Option<String>,
-    /// The component's file name in `plugins/` without `.wasm`; without one every event passes as it is.
+    /// The component's file name in `plugins/` without `.wasm`; without one every event passes as
+    /// it is.
     pub filter: Option<String>,
-    /// What the filter may call of the API for this key.
+    /// Calls of the API that the filter may make for this key.
     pub api: Vec<Endpoint>,
     pub params: Vec<ParamDeclaration>,
-    /// Who may consume it; empty when no identity is needed (L16).
+    /// Identities that may consume it; empty if none is needed (L16).
     pub auth_types: Vec<AuthType>,
     /// Scopes that the identity must have (L17).
     pub scopes: Vec<String>,
@@ -344,13 +348,13 @@ pub struct Key {
     pub console_events: Vec<String>,
     /// A second consumer of the same subscription is refused (L19).
     pub single_consumer: bool,
-    /// Its events come from a consumer of its own.
+    /// True if its events come from a consumer of its own.
     pub is_isolated: bool,
-    /// What its events look like on the wire.
+    /// Wire format of its events.
     pub decode: Decode,
-    /// What its outputs look like.
+    /// Schema of its outputs.
     pub schema: Option<Schema>,
-    /// Which of its outputs are held against the schema.
+    /// Selection of its outputs that are validated against the schema.
     pub validate: Validate,
     /// Lanes that may be inside `process` at once.
     pub workers: NonZeroUsize,
@@ -360,7 +364,7 @@ pub struct Key {
     pub retry: Retry,
     /// Limits that differ from the filter's.
     pub limits: LimitOverrides,
-    /// Where it is declared.
+    /// Position of its declaration.
     pub place: Place,
 }
 
@@ -369,37 +373,38 @@ impl Key {
         Self::domain_of(&self.name)
     }
 
-    /// What comes before the first dot of a key's name, or the whole name (L07).
+    /// The part of a key's name before the first dot, or the whole name (L07).
     pub fn domain_of(name: &str) -> &str {
         name.split_once('.').map_or(name, |(domain, _)| domain)
     }
 }
 
-/// What a key's events look like on the wire. Filters see JSON.
+/// Wire format of a key's events. Filters see JSON.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Decode {
-    /// Payloads are taken as they come.
+    /// Payloads are passed on as received.
     #[default]
     Raw,
-    /// What is not JSON is a dead letter.
+    /// JSON. A payload that is not JSON becomes a dead letter.
     Json,
-    /// With the schema to read by; without one, that of the writer.
+    /// Avro, read by this schema; without one, by the writer's.
     Avro(Option<wire::Schema>),
-    /// Avro when it begins as such, else JSON.
+    /// Avro if the payload begins like it, else JSON.
     Auto(Option<wire::Schema>),
 }
 
-/// Which outputs of a key are held against its schema. One that does not fit makes its event a dead letter.
+/// Selection of a key's outputs that are validated against its schema. An invalid output makes its
+/// event a dead letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Validate {
     Off,
-    /// Those of one event in a hundred, chosen by its id.
+    /// The outputs of one event in a hundred, chosen by its id.
     Sample,
     #[default]
     All,
 }
 
-/// Events that agree in this keep their order.
+/// Value by which a key's events are ordered: events with the same value keep their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderBy {
     None,
@@ -413,7 +418,7 @@ pub struct ParamDeclaration {
     pub required: bool,
     pub default: Option<String>,
     pub description: String,
-    /// The values that an enum or multi may have, each with what it means.
+    /// Allowed values of an enum or multi, each with its meaning.
     pub values: Vec<(String, String)>,
     /// Part of the subscription's identity (L30).
     pub subscription_key: bool,
@@ -432,12 +437,13 @@ pub enum ParamKind {
 /// A key, values for its params, and the sinks it feeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Given, or `KEY-` and eight hexadecimal digits that depend on key, params and sinks alone; unique.
+    /// Declared, or `KEY-` and eight hexadecimal digits that depend on key, params and sinks alone;
+    /// unique.
     pub name: String,
     pub key: String,
     /// Checked, defaults filled in, sorted by name.
     pub params: Vec<(String, String)>,
     pub sinks: Vec<String>,
-    /// Where it is declared, for what its filter has to say.
+    /// Position of its declaration, for messages about its filter.
     pub place: Place,
 }

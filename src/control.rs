@@ -1,9 +1,10 @@
-//! The control socket: how other processes of the same user attach to a running router, ask how it is, and stop it.
+//! The control socket, by which other processes of the same user attach to a running router, ask
+//! for its status, and stop it.
 //!
-//! A router's folder has one socket, in a folder of its own that only the user may enter. Over it go JSON objects, one a
-//! line ([`protocol`]). A consumer that attaches becomes a route of the next generation; what the route lets out goes
-//! into a ring that drops what has waited longest, so that a consumer that stops reading slows nobody else (X2) and costs a
-//! bounded number of bytes.
+//! A router's folder has one socket, in a folder of its own that only the user may enter. Messages
+//! on it are JSON objects, one a line ([`protocol`]). An attached consumer becomes a route of the
+//! next generation; the route's outputs go into a ring that drops the oldest, so that a consumer
+//! that stops reading delays no other (X2) and costs a bounded number of bytes.
 
 pub mod client;
 mod consumer;

@@ -1,5 +1,5 @@
-//! What proves who somebody is, such as a token: kept in the environment or in a file. A file is read anew, so that it
-//! can be renewed while the router runs.
+//! Credentials, such as a token, kept in the environment or in a file. A file is read again from
+//! time to time, so that it can be renewed while the router runs.
 
 use std::{
     mem,
@@ -13,12 +13,13 @@ use tokio::{task::spawn_blocking, time::Instant};
 
 use crate::config::KeptIn;
 
-/// How what is kept becomes what is used. Errors name what is wrong with it and never hold any of it.
+/// Converts the stored text to the value in use. Errors name what is wrong with it and never
+/// contain any of it.
 type Parse<T> = fn(&str) -> anyhow::Result<T>;
 
-/// A value that is kept somewhere.
+/// A value that is kept in the environment or in a file.
 pub struct Credential<T> {
-    /// For people: `the token`.
+    /// Name in messages: `the token`.
     what: &'static str,
     parse: Parse<T>,
     kept: Kept<T>,
@@ -29,25 +30,27 @@ enum Kept<T> {
     File { kept: KeptIn, path: PathBuf, max_age: Duration, last: Mutex<Last<T>> },
 }
 
-/// How long the last good value of a file that is of no use any more lets others in. Long enough for whoever renews it,
-/// short enough for whoever empties or deletes it to take it back.
+/// Time for which the last good value of an unusable file still admits clients. Long enough to
+/// renew the file, short enough to revoke the value by emptying or deleting the file.
 pub const GRACE: Duration = Duration::from_mins(5);
 
 /// The last good value of a file.
 struct Last<T> {
     value: T,
+    /// Time of the last reading, successful or not: an unusable file is not read more often.
     read: Instant,
-    /// Since when the file could not be used, which was said.
+    /// Time since which the file has been unusable; set when that is logged.
     stale: Option<Instant>,
-    /// Whether it was said that the value does not count any more.
+    /// True if the revocation of the value has been logged.
     is_revoked: bool,
 }
 
 impl<T: Clone> Credential<T> {
-    /// Reads it for the first time. A file is read again once what is known of it is older than `max_age`.
+    /// Reads it for the first time. A file is read again once its last reading is older than
+    /// `max_age`.
     ///
     /// # Errors
-    /// When there is none, or it is of no use. They name the place, never the value.
+    /// Returns an error if it is missing or unusable. Errors name the location, never the value.
     pub fn read(what: &'static str, kept: &KeptIn, max_age: Duration, parse: Parse<T>) -> anyhow::Result<Self> {
         let at = || match kept {
             KeptIn::Env(variable) => format!("could not use {what} in the environment variable `{variable}`"),
@@ -64,8 +67,8 @@ impl<T: Clone> Credential<T> {
         Ok(Self { what, parse, kept })
     }
 
-    /// What lets others in now: the last good value while the file can't be used, but only for [`GRACE`]. A file that is
-    /// emptied or deleted takes it back.
+    /// The value that admits clients now: the last good one while the file is unusable, but only
+    /// for [`GRACE`]. Emptying or deleting the file revokes it.
     pub async fn valid(&self) -> Option<T> {
         let value = self.current().await;
         let Kept::File { path, last, .. } = &self.kept else { return Some(value) };
@@ -79,7 +82,7 @@ impl<T: Clone> Credential<T> {
         None
     }
 
-    /// What proves who we are now. While the file can't be used the last good value stays.
+    /// The value that authenticates this router now: the last good one while the file is unusable.
     pub async fn current(&self) -> T {
         let (kept, path, max_age, last) = match &self.kept {
             Kept::Fixed(value) => return value.clone(),
@@ -90,7 +93,7 @@ impl<T: Clone> Credential<T> {
             if last.read.elapsed() < max_age {
                 return last.value.clone();
             }
-            // Whoever comes meanwhile need not read it too.
+            // Set before the read, so that concurrent callers do not read the file too.
             last.read = Instant::now();
         }
         let read = self.read_again(kept).await;
@@ -111,7 +114,8 @@ impl<T: Clone> Credential<T> {
         last.value.clone()
     }
 
-    /// As it was read at first: whatever stands in the file's place, nothing waits for it.
+    /// Reads the value again, on a blocking thread so that a slow file system does not hold up the
+    /// runtime.
     async fn read_again(&self, kept: &KeptIn) -> anyhow::Result<T> {
         let kept = kept.clone();
         let text = spawn_blocking(move || kept.read()).await?.map_err(anyhow::Error::msg)?;
@@ -147,7 +151,7 @@ mod tests {
         fs::write(&path, "first\n").unwrap();
         let value = read(&KeptIn::File(path.clone()), Duration::ZERO).unwrap();
         assert_eq!(value.current().await, "first");
-        // The same length at the same time is another value all the same.
+        // A value of the same length, written within the same timestamp, is noticed too.
         fs::write(&path, "other\n").unwrap();
         assert_eq!(value.current().await, "other");
         for broken in [&b""[..], b"\n", b"two words", b"a\nb", b"\xff"] {
@@ -194,7 +198,7 @@ mod tests {
         }
     }
 
-    /// A pipe that nobody writes to, a device that never ends, more than a secret can be.
+    /// A pipe without a writer, an endless device, a file larger than a secret can be.
     #[tokio::test]
     async fn what_is_no_file_holds_nobody_up() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Dead letters where they are stored, a file or a stream: read in order, and dropped. The sinks write them
+//! Stored dead letters, in a file or a stream: read in order, and dropped. The sinks write them
 //! ([`crate::sink::dead_letter`]).
 
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ mod stream;
 
 pub use letter::{Letter, NoLetter};
 
-/// Why dead letters can't be read or dropped.
+/// Error while reading or dropping dead letters.
 #[derive(Debug, thiserror::Error)]
 pub enum LettersError {
     #[error("the configuration has no place for dead letters")]
@@ -34,29 +34,30 @@ pub enum LettersError {
     Replaced(PathBuf),
 }
 
-/// One of the dead letters, or what else stands among them.
+/// One of the stored dead letters, or another record among them.
 #[derive(Debug)]
 pub struct Entry {
-    /// What users call it: its sequence in the stream, or where its line begins in the file. Neither changes when letters
-    /// come or go.
+    /// Id shown to users: the record's sequence in the stream, or the offset of its line in the
+    /// file. It does not change when letters are added or dropped.
     pub id: u64,
-    /// As it is stored; of what is too long, its start.
+    /// Record as it is stored; if it is too long, its start.
     pub record: Bytes,
     pub letter: Result<Letter, NoLetter>,
-    /// When the server took it.
+    /// Time at which the server stored it.
     stored: Option<Timestamp>,
 }
 
 impl Entry {
-    /// When it was stored, as far as that is known.
+    /// Returns the time at which it was stored, if known.
     pub fn time(&self) -> Option<Timestamp> {
         self.letter.as_ref().map(|letter| letter.time).ok().or(self.stored)
     }
 
-    /// The letter's payload as it came in, where the letter has it: see [`Letters::payload`].
+    /// Returns the letter's payload as it came in, if the letter holds it: see
+    /// [`Letters::payload`].
     ///
     /// # Errors
-    /// When it can't be read.
+    /// Returns an error if it can't be read.
     pub fn payload(&self) -> Result<Bytes, NoLetter> {
         letter::payload(&self.record)
     }
@@ -76,7 +77,7 @@ impl Entry {
     }
 }
 
-/// Where dead letters are. Clones share it.
+/// Opened store of dead letters. Clones share it.
 #[derive(Clone, Debug)]
 pub enum Letters {
     File(file::File),
@@ -84,10 +85,11 @@ pub enum Letters {
 }
 
 impl Letters {
-    /// Where nothing was stored yet, there are none.
+    /// Opens the store. One in which nothing was stored yet has no letters.
     ///
     /// # Errors
-    /// When the server can't be reached, or the file not be opened.
+    /// Returns an error if the server can't be reached, the file can't be opened, or the
+    /// configuration has no place for dead letters.
     pub async fn open(from: &DeadLetter, nats: Option<&config::Nats>) -> Result<Self, LettersError> {
         match (from, nats) {
             (DeadLetter::File(path), _) => Ok(Self::File(file::File::open(path.clone())?)),
@@ -99,10 +101,10 @@ impl Letters {
         }
     }
 
-    /// Reads them from this id on, those that are there now, oldest first.
+    /// Reads the letters that are stored now, from this id on, oldest first.
     ///
     /// # Errors
-    /// When they can't be read.
+    /// Returns an error if they can't be read.
     pub async fn read(&self, from: u64) -> Result<Reader, LettersError> {
         Ok(match self {
             Self::File(file) => file.read(from).await?.map_or(Reader::Empty, |lines| Reader::File(Box::new(lines))),
@@ -112,10 +114,10 @@ impl Letters {
         })
     }
 
-    /// The one with this id; without it, the first one behind it.
+    /// Returns the entry with this id or, if it does not exist, the first one after it.
     ///
     /// # Errors
-    /// When they can't be read.
+    /// Returns an error if they can't be read.
     pub async fn at(&self, id: u64) -> Result<Option<Entry>, LettersError> {
         match self {
             Self::File(_) => self.read(id).await?.next().await,
@@ -123,10 +125,11 @@ impl Letters {
         }
     }
 
-    /// The payload of an entry with this letter as it came in, from the source's stream where the letter could not hold it.
+    /// Returns the payload of an entry with this letter as it came in, from the source's stream if
+    /// the letter could not hold it.
     ///
     /// # Errors
-    /// When it can't be read, or is not there any more.
+    /// Returns an error if it can't be read, or does not exist any more.
     pub async fn payload(&self, entry: &Entry, letter: &Letter) -> Result<Bytes, NoLetter> {
         if letter.cut {
             return Err(NoLetter::Cut(letter.stream.clone(), letter.sequence));
@@ -138,10 +141,10 @@ impl Letters {
         }
     }
 
-    /// Drops these for good. Those that are gone already count as dropped.
+    /// Drops these letters for good. Letters that are gone already count as dropped.
     ///
     /// # Errors
-    /// When one of them can't be dropped. Others may be dropped by then.
+    /// Returns an error if one of them can't be dropped. Others may be dropped by then.
     pub async fn drop(&self, ids: Vec<u64>) -> Result<(), LettersError> {
         match self {
             Self::File(file) => file.drop(ids).await,
@@ -159,10 +162,10 @@ pub enum Reader {
 }
 
 impl Reader {
-    /// The next one; `None` behind the last. Not cancel safe.
+    /// Returns the next entry, or `None` after the last. Not cancel safe.
     ///
     /// # Errors
-    /// When they can't be read on.
+    /// Returns an error if reading fails.
     pub async fn next(&mut self) -> Result<Option<Entry>, LettersError> {
         match self {
             Self::Empty => Ok(None),

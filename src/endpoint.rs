@@ -1,4 +1,4 @@
-//! What may be called of an API: a method and a pattern of paths, such as `GET /mail/v1/users/*`.
+//! Callable endpoints of an API: a method and a pattern of paths, such as `GET /mail/v1/users/*`.
 
 use std::str::FromStr;
 
@@ -9,23 +9,23 @@ const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 /// Longest path, in bytes, query included.
 const MAX_PATH: usize = 8 << 10;
 
-/// Calls that are allowed: one method, and the paths that fit a pattern. In the pattern `*` stands for one segment and
-/// a last `**` for one or more.
+/// Allowed calls: one method, and the paths that match a pattern. In the pattern `*` stands for one
+/// segment and a last `**` for one or more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     method: String,
     pattern: String,
 }
 
-/// A path, perhaps with a query, that everyone on the way reads alike: nothing in it is resolved, merged or decoded to
-/// something that means more than itself.
+/// A path, with or without a query, that every server on the way reads alike: nothing in it is
+/// resolved, merged, or decoded to a character with a meaning of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
     whole: &'a str,
     path: &'a str,
 }
 
-/// Why something is not a path that may be called.
+/// Error for a path that must not be called.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     #[error("it has {0} bytes, more than {MAX_PATH}")]
@@ -42,7 +42,7 @@ pub enum PathError {
     Escape,
 }
 
-/// Why something names no calls.
+/// Error while parsing an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     #[error("it is a method and a path, such as `GET /users/*`")]
@@ -60,7 +60,7 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
-    /// Whether a call is among these. The query does not matter.
+    /// Returns whether a call is among these. The query does not matter.
     pub fn allows(&self, method: &str, target: Target<'_>) -> bool {
         self.method == method && fits(&self.pattern, target.path)
     }
@@ -102,8 +102,11 @@ impl FromStr for Endpoint {
 }
 
 impl<'a> Target<'a> {
+    /// Checks a path.
+    ///
     /// # Errors
-    /// What is refused rather than made harmless: what it was meant to be can't be known.
+    /// Returns an error if the path is ambiguous. It is refused rather than cleaned, as its
+    /// intended meaning can't be known.
     pub fn new(whole: &'a str) -> Result<Self, PathError> {
         if whole.len() > MAX_PATH {
             return Err(PathError::TooLong(whole.len()));
@@ -115,7 +118,7 @@ impl<'a> Target<'a> {
             return Err(PathError::Character(stranger));
         }
         let path = whole.split_once('?').map_or(whole, |(path, _)| path);
-        // A last slash is a last segment that is empty.
+        // Only inner segments are checked: a trailing slash ends in an empty last segment.
         if path.contains("//") {
             return Err(PathError::EmptySegment);
         }
@@ -123,7 +126,7 @@ impl<'a> Target<'a> {
         Ok(Self { whole, path })
     }
 
-    /// Without the query.
+    /// The path without the query.
     pub fn path(self) -> &'a str {
         self.path
     }
@@ -190,7 +193,7 @@ mod tests {
         }
     }
 
-    /// L53: nothing that some server on the way could read as another path.
+    /// L53: a path is refused if any server on the way could read it as another one.
     #[test]
     fn paths_that_could_mean_another_are_refused() {
         use PathError::{Character, Dots, EmptySegment, Escape, NotAbsolute, TooLong};

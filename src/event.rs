@@ -24,29 +24,30 @@ pub const MAX_SUBJECT: usize = 1024;
 /// Longest id of an event, in bytes. A longer one is replaced by its digest.
 pub const MAX_ID: usize = 256;
 
-/// Of so many events that come from no router that counts, one begins to count.
+/// One in this many events that come without a hop count begins one.
 const COUNTED: u64 = 8;
 
-/// Bytes that a header takes beside its name and value.
+/// Memory that a header takes beside its name and value, in bytes.
 const HEADER: usize = size_of::<(ByteString, ByteString)>();
 
 /// One immutable message inside the router.
 ///
-/// Strings share the buffer that they came in: cloning an event allocates nothing but its header list.
+/// Strings share the buffer that they came in: cloning an event allocates nothing but its header
+/// list.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// The name for people: as its producer gave it, or made from the stream and the sequence. Never empty, at most
-    /// [`MAX_ID`] long, and two events may have the same.
+    /// Readable id: as its producer gave it, or made from the stream and the sequence. Never empty,
+    /// at most [`MAX_ID`] long, not necessarily unique.
     pub id: ByteString,
-    /// The name for machines.
+    /// Unique id.
     pub uid: Uid,
     pub event_type: ByteString,
     pub subject: ByteString,
-    /// When the event happened, as its producer wrote it. Left empty when the producer did not say (X3).
+    /// Time of the event, as its producer wrote it. Empty if the producer gave none (X3).
     pub source_time: Option<ByteString>,
-    /// When the router saw the event, in Unix nanoseconds.
+    /// Time at which the router saw the event, in Unix nanoseconds.
     pub observed_at: u64,
-    /// 1 on the first delivery.
+    /// Delivery attempt; 1 on the first delivery.
     pub attempt: u32,
     pub headers: Headers,
     pub payload: Bytes,
@@ -55,40 +56,41 @@ pub struct Event {
     pub sequence: u64,
 }
 
-/// Where an event came from, shared by all events of a source.
+/// Origin of an event, shared by all events of a source.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The source's name in the configuration.
+    /// Name of the source in the configuration.
     pub source: String,
-    /// The stream or the file behind it.
+    /// Stream or file behind the source.
     pub stream: String,
 }
 
 impl Event {
-    /// Bytes that the event holds in memory: payload, headers and names.
+    /// Returns the bytes that the event holds in memory: payload, headers and names.
     pub fn size(&self) -> u64 {
         let names = self.id.len() + self.event_type.len() + self.subject.len();
         (self.payload.len() + self.headers.size() + names) as u64
     }
 
-    /// Where in which trace the event was sent, if that is known.
+    /// Returns the trace and the span that the event was sent in, if known.
     pub fn trace(&self) -> Option<TraceParent<'_>> {
         TraceParent::parse(self.headers.get(identity::TRACEPARENT)?)
     }
 
-    /// The trace's id, for logs.
+    /// Returns the trace's id, for logs.
     pub fn trace_id(&self) -> Option<&str> {
         self.trace().map(|parent| parent.trace_id)
     }
 
-    /// Routers that it has gone through before this one.
+    /// Returns the number of routers that the event has gone through before this one.
     pub fn hops(&self) -> u32 {
-        // What is not a number was not written by a router.
+        // A value that is not a number was not written by a router.
         self.headers.get(identity::HOPS).and_then(|hops| hops.parse().ok()).unwrap_or_default()
     }
 
-    /// The count of routers that its outputs go on with: its own and one more. Of the events without a count one in
-    /// [`COUNTED`] begins one. A loop meets such a one soon, and all others are spared a header.
+    /// Returns the hop count for the event's outputs: its own and one more. Of the events without a
+    /// count one in eight begins one: a loop soon meets such an event, and all others are
+    /// spared a header.
     pub fn hops_of_outputs(&self) -> Option<u32> {
         match self.hops() {
             0 => self.uid.spread().is_multiple_of(COUNTED).then_some(1),
@@ -96,18 +98,18 @@ impl Event {
         }
     }
 
-    /// The tenant, for logs.
+    /// Returns the tenant, for logs.
     pub fn tenant(&self) -> Option<&str> {
         self.headers.get(identity::TENANT).map(|tenant| &**tenant)
     }
 }
 
-/// The headers of an event, in the order and the multiplicity in which they came.
+/// Headers of an event, in the order and the multiplicity in which they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(ByteString, ByteString)>);
 
 impl Headers {
-    /// The first value under `name`, whatever its case.
+    /// Returns the first value under `name`, whatever its case.
     pub fn get(&self, name: &str) -> Option<&ByteString> {
         self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
@@ -116,7 +118,7 @@ impl Headers {
         self.0.push((name.into(), value.into()));
     }
 
-    /// Leaves `value` as the only one under `name`, whatever its case.
+    /// Replaces all values under `name`, whatever its case, by `value`.
     pub fn set(&mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) {
         let name = name.into();
         self.0.retain(|(key, _)| !key.eq_ignore_ascii_case(&name));
@@ -131,7 +133,7 @@ impl Headers {
         self.0.len()
     }
 
-    /// Bytes that they hold in memory.
+    /// Returns the bytes that the headers hold in memory.
     pub fn size(&self) -> usize {
         self.0.iter().map(|(name, value)| name.len() + value.len() + HEADER).sum()
     }
@@ -147,7 +149,7 @@ impl FromIterator<(ByteString, ByteString)> for Headers {
     }
 }
 
-/// Why a subject or a pattern was refused.
+/// Error for a subject or a pattern that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubjectError {
     #[error("it is empty")]
@@ -186,12 +188,12 @@ fn check_tokens(text: &str) -> Result<(), SubjectError> {
     Ok(())
 }
 
-/// A subject pattern (F07): `*` stands for one token, a last `>` for one or more.
+/// A subject pattern (F07): `*` matches one token, a last `>` one or more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// The one that fits every subject.
+    /// Returns the pattern that fits every subject.
     pub fn all() -> Self {
         Self(">".to_owned())
     }
@@ -208,7 +210,7 @@ impl Pattern {
         self.0.split('.')
     }
 
-    /// The pattern of the subjects that fit both, if there are any.
+    /// Returns the pattern of the subjects that fit both, if there are any.
     pub fn intersection(&self, other: &Self) -> Option<Self> {
         let (mut ours, mut theirs) = (self.tokens(), other.tokens());
         let mut tokens = Vec::new();
@@ -230,7 +232,7 @@ impl Pattern {
         }
     }
 
-    /// Whether `subject` fits the pattern (F08). Case matters.
+    /// Returns whether `subject` fits the pattern (F08). Case matters.
     pub fn matches(&self, subject: &str) -> bool {
         if subject.is_empty() {
             return false;
@@ -346,7 +348,7 @@ mod tests {
         assert_eq!(check_subject(&"a".repeat(MAX_SUBJECT)), Ok(()));
     }
 
-    /// A loop of routers meets a count soon, and then it grows with each of them.
+    /// A loop of routers soon meets a count, which then grows with each of them.
     #[test]
     fn one_event_in_eight_begins_to_count_and_none_stops() {
         let origin = Arc::new(Origin { source: "s".to_owned(), stream: "S".to_owned() });

@@ -1,15 +1,15 @@
-//! How an event ended.
+//! Final states of events.
 
 use serde::{Deserialize, Serialize};
 
-/// How far an event got. Of several routes the greatest counts.
+/// Final state of an event. Of several routes the greatest counts.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
-    /// No key, condition or filter wanted it.
+    /// No key, condition or filter accepted it.
     #[default]
     Filtered,
-    /// A sink was told to skip what it can't take.
+    /// A sink skipped an output that it can't take, as configured.
     Skipped,
     /// At least one sink took an output.
     Emitted,
@@ -20,10 +20,10 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// All of them, each at the position that it is as a number.
+    /// All variants, each at the index of its numeric value.
     pub const ALL: [Self; 5] = [Self::Filtered, Self::Skipped, Self::Emitted, Self::DeadLettered, Self::Failed];
 
-    /// As it is written in JSON.
+    /// Returns its name in JSON.
     pub fn word(self) -> &'static str {
         match self {
             Self::Filtered => "filtered",

@@ -1,4 +1,5 @@
-//! Naming a part of an event: its subject, its type, a header, or a place in its payload.
+//! Field names: the parts of an event that settings can refer to, namely its subject, its type, a
+//! header, or a location in its payload.
 
 use std::borrow::Cow;
 
@@ -15,7 +16,8 @@ pub enum Field {
 }
 
 impl Field {
-    /// The field's value as text, or `None` when the event has no such field or its payload is not JSON.
+    /// The field's value as text, or `None` when the event has no such field or its payload is not
+    /// JSON.
     pub fn of<'a>(&self, event: &'a Event) -> Option<Cow<'a, str>> {
         match self {
             Self::Subject => Some(Cow::Borrowed(&event.subject)),

@@ -1,15 +1,17 @@
-//! Filters: users' WebAssembly components and what it takes to run them.
+//! Filters: users' WebAssembly components, and the host that runs them.
 //!
-//! A [`Host`] loads the bytes of a component into a [`Filter`]; a route asks it for a [`Subscription`]. For every event
-//! the route's [`Conditions`] are tested natively, then a lane's [`Matcher`] asks the guest's `matches`, then
-//! [`Filter::process`] says what becomes of the event.
+//! A [`Host`] loads the bytes of a component into a [`Filter`]; a route asks it for a
+//! [`Subscription`]. For every event the route's [`Conditions`] are tested natively, then a lane's
+//! [`Matcher`] calls the guest's `matches`, then [`Filter::process`] returns the [`Verdict`].
 //!
-//! Every component is linked twice. *Match* instances can call nothing, so `matches` is pure by construction; they are
-//! called synchronously, one per lane. *Process* instances have what was granted, are called asynchronously, pooled and
-//! reused. An instance whose call failed in any way is thrown away.
+//! Every component is linked twice. *Match* instances can call nothing, so `matches` is pure by
+//! construction; they are called synchronously, one per lane. *Process* instances have the granted
+//! imports, are called asynchronously, pooled and reused. An instance whose call failed in any way
+//! is dropped.
 //!
-//! The rest of the router sees the types of this file and no others: nothing of wasmtime, nothing of one version of the
-//! contract. A version of the contract is one module (`v0_1`) that converts to these types.
+//! The rest of the router sees the types of this file and no others: nothing of wasmtime, nothing
+//! of one version of the contract. A version of the contract is one module (`v0_1`) that converts
+//! to these types.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -57,7 +59,7 @@ pub const CONTRACTS: &[&str] = v0_1::VERSIONS;
 /// The values of a route's params, sorted by name.
 pub type Params = Vec<(String, String)>;
 
-/// What a filter says of itself.
+/// A filter's description of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     pub name: String,
@@ -67,11 +69,11 @@ pub struct Manifest {
     pub hooks: Hooks,
     pub match_reads: Fields,
     pub process_reads: Fields,
-    /// Wishes, not grants.
+    /// Requested capabilities; the configuration decides which are granted.
     pub capabilities: Vec<String>,
 }
 
-/// What a filter does. A hook that is not named is never called.
+/// Hooks that a filter implements. A hook that is not named is never called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hooks {
     pub normalize_params: bool,
@@ -90,42 +92,42 @@ pub struct Fields {
     pub payload: bool,
 }
 
-/// What `process` made of an event.
+/// A filter's decision about an event, returned by `process`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Not wanted after all.
+    /// Discard the event.
     Drop,
-    /// Send it on as it is.
+    /// Send the event on as it is.
     Keep,
-    /// Send it on with this payload.
+    /// Send the event on with this payload.
     Replace(Bytes),
-    /// Send these instead, in this order. Never empty.
+    /// Send these outputs instead, in this order. Never empty.
     Emit(Vec<Emission>),
 }
 
-/// One output that a filter made.
+/// One output made by a filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emission {
     pub payload: Bytes,
-    /// Replaces the event's subject. A valid subject.
+    /// Subject in place of the event's own. Always valid.
     pub subject: Option<ByteString>,
-    /// Added to the event's headers; a name that is there already is replaced.
+    /// Headers added to the event's; an existing header of the same name is replaced.
     pub headers: Vec<(ByteString, ByteString)>,
 }
 
-/// The guest said no.
+/// An error returned by the guest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The event can never be processed: straight to the dead letters.
+    /// The event can never be processed: it goes straight to the dead letters.
     #[error("malformed: {0}")]
     Malformed(String),
-    /// Passing trouble: try again after this time.
+    /// A temporary error: retry after this time.
     #[error("to be tried again in {0:?}: {1}")]
     Retry(Duration, String),
-    /// Try again by the key's policy, then dead letter.
+    /// Retry by the key's policy, then dead letter.
     #[error("it failed: {0}")]
     Failed(String),
-    /// The filter itself can't go on: it is quarantined, the event is kept.
+    /// The filter itself can't go on: it is quarantined, and the event is kept.
     #[error("the filter can't go on: {0}")]
     Broken(String),
 }

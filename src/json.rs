@@ -1,9 +1,11 @@
-//! JSON texts that come from outside, and what they mean wherever they are read.
+//! JSON texts from outside, and their meaning wherever they are read.
 //!
-//! - JSON is what the grammar of RFC 8259 allows, in UTF-8, however deep it is; [`check`] says so at the door.
+//! - JSON is what the grammar of RFC 8259 allows, in UTF-8, however deep it is; [`check`] tests it
+//!   on arrival.
 //! - Of members that have one name the last counts.
-//! - Half a surrogate pair, as of a text that was cut inside an emoji, is read as U+FFFD; see [`mended`].
-//! - A byte order mark is none of it, and taken off.
+//! - Half a surrogate pair, as in a text that was cut inside an emoji, is read as U+FFFD; see
+//!   [`mended`].
+//! - A byte order mark is not part of it, and is removed.
 //! - Numbers are exact.
 
 use std::{borrow::Cow, ops::Range, str::Utf8Error};
@@ -31,12 +33,12 @@ pub use pretty::pretty;
 pub use redact::{NamesNothing, Redactor, SecretName};
 use scanner::Scanner;
 
-/// The text is not JSON, as far as it was read.
+/// Error: the text is not JSON, as far as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not JSON")]
 pub struct NotJson;
 
-/// Why bytes are not one JSON text.
+/// Error: bytes that are not one JSON text.
 #[derive(Debug, thiserror::Error)]
 pub enum Invalid {
     #[error(transparent)]
@@ -48,7 +50,7 @@ pub enum Invalid {
 /// Checks that `json` is one JSON text in UTF-8, from end to end, however deep it is.
 ///
 /// # Errors
-/// Says where it stops being one.
+/// Returns where it stops being one.
 pub fn check(json: &[u8]) -> Result<(), Invalid> {
     let IgnoredAny = serde_json::from_str(std::str::from_utf8(json)?)?;
     Ok(())
@@ -57,7 +59,7 @@ pub fn check(json: &[u8]) -> Result<(), Invalid> {
 /// Parses a text into a tree.
 ///
 /// # Errors
-/// When it is not JSON, or too deep to be a tree.
+/// Returns an error if it is not JSON, or too deep to be a tree.
 pub fn parse(json: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_slice(json).or_else(|error| match mended::whole_pairs(json) {
         Cow::Owned(whole) => serde_json::from_slice(&whole),
@@ -65,8 +67,8 @@ pub fn parse(json: &[u8]) -> serde_json::Result<Value> {
     })
 }
 
-/// The members of an object in their order, names unescaped and values as they stand. `None` when `json` is another
-/// kind of value.
+/// Returns the members of an object in their order, names unescaped and values as written. `None`
+/// if `json` is another kind of value.
 ///
 /// # Errors
 /// As [`check`].
@@ -78,7 +80,8 @@ pub fn members(json: &[u8]) -> Result<Option<Members<'_>>, Invalid> {
     check(json).map(|()| None)
 }
 
-/// Appends `json`, which is not checked, in one line: as it is, or without whitespace where it spans lines.
+/// Appends `json`, which is not checked, in one line: as it is, or without whitespace if it spans
+/// lines.
 pub fn append(line: &mut Vec<u8>, json: &[u8]) {
     if !json.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
         line.extend_from_slice(json);
@@ -96,14 +99,15 @@ pub fn append(line: &mut Vec<u8>, json: &[u8]) {
     }));
 }
 
-/// Where the values of an object's members stand in `json`, which is walked through, not checked. None when it is
-/// another kind of value.
+/// Returns the ranges of the values of an object's members in `json`, which is walked through, not
+/// checked. Empty for another kind of value.
 pub fn values(json: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut scanner = Scanner::new(json);
     std::iter::from_fn(move || scanner.next_member())
 }
 
-/// `text`, found in `buffer`, as a string of its own: shares the buffer unless the text had to be unescaped.
+/// Turns `text`, found in `buffer`, into an owned string: it shares the buffer unless the text had
+/// to be unescaped.
 pub fn share(buffer: &Bytes, text: Cow<'_, str>) -> ByteString {
     match text {
         Cow::Borrowed(text) if buffer.as_ptr_range().contains(&text.as_ptr()) => {
@@ -113,10 +117,11 @@ pub fn share(buffer: &Bytes, text: Cow<'_, str>) -> ByteString {
     }
 }
 
-/// A raw JSON value as text: a string without its quotes and escapes, anything else as it stands.
+/// Returns a raw JSON value as text: a string without its quotes and escapes, anything else as
+/// written.
 ///
 /// # Errors
-/// When a string's escapes are wrong.
+/// Returns an error if a string's escapes are wrong.
 pub fn text(raw: &str) -> Result<Cow<'_, str>, NotJson> {
     let Some(rest) = raw.strip_prefix('"') else { return Ok(Cow::Borrowed(raw)) };
     if raw.contains('\\') {

@@ -1,11 +1,12 @@
-//! trommel: an event router that stands between JetStream subscriptions and output sinks and runs WebAssembly
+//! trommel: an event router between JetStream subscriptions and output sinks that runs WebAssembly
 //! components on every event.
 //!
-//! The data goes one way. A [`source`] turns messages into [`event`]s and hands each to its [`pipeline::Intake`],
-//! together with the duty to settle it ([`ack`]). Lanes take the events through the keys of the [`registry`] in force:
-//! conditions, `matches` and `process` of a [`filter`], then the queues of the [`sink`]s. When every sink has confirmed,
-//! the duty is done and the source acknowledges. [`app`] puts it together from a checked [`config`]. A program that embeds a
-//! router publishes to it on a [`bus`].
+//! The data flows one way. A [`source`] turns messages into [`event`]s and hands each to its
+//! [`pipeline::Intake`], together with the duty to settle it ([`ack`]). Lanes take the events
+//! through the keys of the [`registry`] in force: conditions, `matches` and `process` of a
+//! [`filter`], then the queues of the [`sink`]s. When every sink has confirmed, the duty is done
+//! and the source acknowledges. [`app`] assembles a router from a checked [`config`]. A program
+//! that embeds a router publishes to it on a [`bus`].
 
 pub mod avro;
 pub mod bus;

@@ -1,5 +1,5 @@
-//! Listeners for HTTP: a bounded number of connections, none of which keeps us waiting for ever, and no web page that speaks
-//! through somebody's browser.
+//! HTTP listeners: a bounded number of connections, none of which keeps us waiting for ever, and
+//! checks against web pages of other sites that send requests through a local browser.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -20,20 +20,21 @@ pub mod site;
 pub use connection::Connection;
 pub use patience::Patience;
 
-/// What clients may take up.
+/// Limits on the resources that clients may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// At once.
+    /// Connections at once.
     pub connections: usize,
-    /// How long a connection may take for its first request's head.
+    /// Longest time until the head of a connection's first request is complete.
     pub head: Duration,
-    /// How long one may take for an answer, or until the next request is there.
+    /// Longest time until an answer is taken, or until the next request has arrived.
     pub idle: Duration,
-    /// Bytes of a head that are read at the most.
+    /// Most bytes of a head that are read.
     pub max_head: usize,
 }
 
-/// Accepts connections, each of which has a place. When all are taken, who keeps us waiting has to leave.
+/// Listener that gives each connection a place. If all are taken, a connection that keeps us
+/// waiting is closed.
 pub struct Listener {
     listener: TcpListener,
     places: Places,
@@ -59,7 +60,7 @@ impl serve::Listener for Listener {
                     let (place, patience) = self.places.take(address.ip(), self.limits).await;
                     return (Connection::new(stream, patience, place), address);
                 }
-                // The client's own trouble, which says nothing about the next one.
+                // The client's own failure, which does not affect the next connection.
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => self.trouble.pass("http", error).await,
             }
@@ -76,7 +77,7 @@ fn is_the_clients(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// The token that a client has sent.
+/// Returns the bearer token that a client has sent.
 pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let value = headers.get(AUTHORIZATION)?.as_bytes();
     let (scheme, token) = value.split_at_checked("Bearer ".len())?;

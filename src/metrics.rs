@@ -1,4 +1,4 @@
-//! Counters. Their labels are names from the configuration, so their number is bounded by it.
+//! Metrics. Their labels are names from the configuration, which bounds their number.
 
 use std::{
     cmp::Reverse,
@@ -28,9 +28,9 @@ mod sampled;
 
 pub use sampled::Sampled;
 
-/// What happened to the events of one source. At rest,
-/// `received = emitted + filtered + duplicates + skipped + failed + dead_lettered`; while running the difference is
-/// `in_flight`.
+/// Counters of one source's events. At rest,
+/// `received = emitted + filtered + duplicates + skipped + failed + dead_lettered`; while running
+/// the difference is `in_flight`.
 #[derive(Debug, Default)]
 pub struct SourceMetrics {
     pub received: Counter,
@@ -43,21 +43,21 @@ pub struct SourceMetrics {
     pub in_flight: Gauge,
     /// 1 while the source is connected to where its events come from.
     pub connected: Gauge,
-    /// 1 while the source takes nothing, because no sink of any route does.
+    /// 1 while the source takes nothing, because no sink of any route accepts outputs.
     pub paused: Gauge,
-    /// 1 where the source is an isolated key's.
+    /// 1 if the source serves one isolated key.
     pub serves_one_key: Gauge,
-    /// 1 while others may read what the source reads: what goes back to it goes to them.
+    /// 1 while the source shares its messages with other readers: returned events go to them.
     pub shared: Gauge,
     /// Messages that the server has delivered before.
     pub redelivered: Counter,
-    /// Messages that an earlier reader left open, and that came first.
+    /// Messages left open by an earlier reader, which are delivered first.
     pub taken_over: Counter,
-    /// Messages that the server has still to deliver.
+    /// Messages that the server has yet to deliver.
     pub lag: Gauge,
-    /// The events that were counted last.
+    /// Events that have ended last.
     pub recent: Recent,
-    /// For whoever wants to see the next one.
+    /// Tap for requests to see the next event.
     pub tap: Tap,
 }
 
@@ -76,27 +76,27 @@ impl SourceMetrics {
     }
 }
 
-/// What a key did with the events that its subject and event type let in.
+/// Counters of one key's events: those that its subject and event type let in.
 #[derive(Debug, Default)]
 pub struct KeyMetrics {
     /// Events that the index handed to the key.
     pub matched: Counter,
-    /// Turned away by every route, by condition, `matches` or `process`.
+    /// Events rejected by every route, by condition, `matches` or `process`.
     pub filtered: Counter,
     /// Outputs handed to sinks.
     pub outputs: Counter,
-    /// Further tries of `process` for the same event.
+    /// Further calls of `process` for the same event.
     pub retried: Counter,
     pub dead_lettered: Counter,
 }
 
-/// How a filter's calls went.
+/// Measurements of a filter's calls.
 #[derive(Debug, Default)]
 pub struct FilterMetrics {
     pub matches: Counter,
     pub match_time: Sampled,
     pub processes: Counter,
-    /// Host calls included.
+    /// Time of `process` calls, host calls included.
     pub process_time: Sampled,
     /// Calls that trapped, ran out of time, memory or output, or returned nonsense.
     pub breaks: Counter,
@@ -105,33 +105,33 @@ pub struct FilterMetrics {
     pub quarantined: Gauge,
 }
 
-/// What a sink did with its outputs.
+/// Counters of a sink's outputs.
 #[derive(Debug, Default)]
 pub struct SinkMetrics {
     pub queued: Counter,
-    /// Taken by the destination.
+    /// Outputs accepted by the destination.
     pub written: Counter,
-    /// Of those the ones that the destination had already and dropped as repeats.
+    /// Written outputs that the destination already had and dropped as repeats.
     pub known: Counter,
-    /// Tries that did not succeed and were repeated.
+    /// Attempts that failed and were repeated.
     pub retried: Counter,
     pub skipped: Counter,
     pub dead_lettered: Counter,
-    /// Given back to the source unwritten.
+    /// Outputs given back to the source unwritten.
     pub returned: Counter,
     pub refusing: Refusing,
 }
 
-/// What became of a webhook's deliveries.
+/// Counters of a webhook's deliveries.
 #[derive(Debug, Default)]
 pub struct WebhookMetrics {
     pub delivered: Counter,
-    /// Tries that did not succeed and are repeated.
+    /// Attempts that failed and are repeated.
     pub retried: Counter,
     pub failed: Counter,
-    /// Not stored, since as many wait as may.
+    /// Deliveries not stored, since the limit of pending ones is reached.
     pub refused: Counter,
-    /// Stored and not sent yet.
+    /// Deliveries stored and not sent yet.
     pub pending: Gauge,
 }
 
@@ -146,11 +146,11 @@ struct NameAndReason {
     reason: &'static str,
 }
 
-/// All the counters of a router, created on first use. They survive reloads; those of a key, filter or webhook that is
-/// gone are dropped with it.
+/// All counters of a router, created on first use. They survive reloads; those of a removed key,
+/// filter or webhook are dropped with it.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Of the registry in force.
+    /// Generation of the registry in force.
     pub generation: Gauge,
     sources: Named<SourceMetrics>,
     requests: Named<RequestMetrics>,
@@ -163,7 +163,7 @@ pub struct Metrics {
 #[derive(Debug)]
 struct Named<T>(Mutex<Ordered<T>>);
 
-/// In the order in which they were first asked for.
+/// Entries in the order in which they were first asked for.
 #[derive(Debug)]
 struct Ordered<T> {
     all: Vec<(String, Arc<T>)>,
@@ -209,7 +209,7 @@ impl Metrics {
         self.sources.get(name)
     }
 
-    /// Of a source that listens.
+    /// Returns the request counters of a listening source.
     pub fn requests(&self, source: &str) -> Arc<RequestMetrics> {
         self.requests.get(source)
     }
@@ -230,13 +230,13 @@ impl Metrics {
         self.webhooks.get(name)
     }
 
-    /// Drops the counters of keys and filters that are not used any more.
+    /// Drops the counters of keys and filters that are no longer in use.
     pub fn retain(&self, is_key: impl Fn(&str) -> bool, is_filter: impl Fn(&str) -> bool) {
         self.keys.retain(is_key);
         self.filters.retain(is_filter);
     }
 
-    /// Drops the counters of webhooks that are not declared any more.
+    /// Drops the counters of webhooks that are no longer declared.
     pub fn retain_webhooks(&self, is_declared: impl Fn(&str) -> bool) {
         self.webhooks.retain(is_declared);
     }
@@ -257,19 +257,19 @@ impl Metrics {
         self.sinks.all()
     }
 
-    /// The events that ended last, of all sources, the newest first.
+    /// Returns the events that ended last, of all sources, the newest first.
     pub fn recent(&self, asked: &Asked) -> Vec<Ended> {
         let mut ended = Vec::new();
         for (source, metrics) in self.sources() {
             ended.extend(metrics.recent.ended(&source, &asked.types));
         }
-        // Stable: what is as old as another of its source stays behind it.
+        // Stable: events of one source with the same time keep their order.
         ended.sort_by_key(|ended| Reverse(ended.time));
         ended.truncate(asked.limit());
         ended
     }
 
-    /// Everything in the OpenMetrics text format.
+    /// Returns all metrics in the OpenMetrics text format.
     pub fn exposition(&self) -> String {
         let mut page = Page(Registry::with_prefix("trommel"));
         page.0.register("registry_generation", "Generation of the registry in force", self.generation.clone());

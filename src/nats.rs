@@ -1,6 +1,6 @@
-//! Connections to NATS: how one is made from the settings, what it notices while it lives, and requests to the
-//! JetStream API. Shared by sources and sinks, which each have a connection of their own: a message that cuts the
-//! source's, or a flood on it, does not hold up a sink.
+//! Connections to NATS: making one from the settings, noticing its state, and sending requests to
+//! the JetStream API. Sources and sinks each have a connection of their own: a message that breaks
+//! a source's connection, or a flood on it, does not delay a sink.
 
 use std::{
     sync::{Arc, OnceLock, Weak, atomic::Ordering},
@@ -44,38 +44,39 @@ pub use stream::{Cluster, Converged, Replica, State as StreamState, StreamError,
 pub use template::Template;
 
 const PING_INTERVAL: Duration = Duration::from_secs(10);
-/// Messages that may wait in one subscription; what comes on top is dropped by the client. Sources never ask for more.
+/// Messages that may wait in one subscription; the client drops further ones. Sources never request
+/// more.
 pub(crate) const SUBSCRIPTION_CAPACITY: usize = 65_536;
 const CLIENT_CAPACITY: usize = 4096;
-/// The longest wait before a connection is made again.
+/// Longest wait before a connection is made again.
 pub(crate) const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
-/// Before a connection is made anew because it is denied a subscription: from, to, and how long it has to hold for the
-/// next trouble to be another one.
+/// Shortest and longest pause before a connection is made anew because it was denied a
+/// subscription, and the time it has to last for the pauses to start over.
 const MIN_HEALING: Duration = Duration::from_millis(250);
 const MAX_HEALING: Duration = Duration::from_secs(10);
 const HEALED: Duration = Duration::from_secs(60);
 
-/// What happens to a connection that is lost.
+/// Behaviour of a connection that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// It is made again, with jittered delays, for ever.
+    /// The connection is made again, with jittered delays, forever.
     Reconnecting,
-    /// It ends. A client that reconnects loses what it was writing and then sends what was queued behind that, so
-    /// whoever publishes in order needs a new connection instead.
+    /// The connection ends. A client that reconnects loses what it was writing and then sends what
+    /// was queued after that, so publishing in order needs a new connection instead.
     Single,
 }
 
-/// A connection. Clones share it; it closes when the last one is gone.
+/// A connection. Clones share it; it closes when the last one is dropped.
 #[derive(Clone, Debug)]
 pub struct Connection {
     client: Arc<Client>,
     health: watch::Receiver<Health>,
-    /// What the subjects of the JetStream API begin with.
+    /// Prefix of the subjects of the JetStream API.
     api: Arc<str>,
     made_from: Arc<MadeFrom>,
 }
 
-/// What a connection was made from, to make another.
+/// Parameters of a connection, to make another.
 #[derive(Debug)]
 struct MadeFrom {
     settings: config::Nats,
@@ -83,15 +84,16 @@ struct MadeFrom {
     life: Life,
 }
 
-/// Connects. `role` stands behind the configured name in the server's list of connections.
+/// Connects. In the server's list of connections, `role` follows the configured name.
 ///
 /// # Errors
-/// At the first failure, without waiting for a server that is away; [`ConnectError::trouble`] tells what to look at.
+/// Returns the first failure, without waiting for a server that is away; [`ConnectError::trouble`]
+/// is its cause.
 pub async fn connect(settings: &config::Nats, role: &str, life: Life) -> Result<Connection, ConnectError> {
     let servers: Vec<ServerAddr> =
         settings.urls.iter().map(|url| error::server(url)).collect::<Result<_, ConnectError>>()?;
     let identity = Arc::new(Identity::new(settings, &servers)?);
-    // The event callback outlives nothing: it must not keep the client alive.
+    // The event callback must not keep the client alive, so it holds a weak reference.
     let (sender, health) = watch::channel(Health::default());
     let weak: Arc<OnceLock<Weak<Client>>> = Arc::default();
     let mut options = ConnectOptions::with_auth_callback(identity::callback(Arc::clone(&identity), life))
@@ -118,7 +120,7 @@ pub async fn connect(settings: &config::Nats, role: &str, life: Life) -> Result<
     }
     let client = options.connect(&servers[..]).await.map_err(|error| ConnectError::new(&servers, error))?;
     let client = Arc::new(client);
-    // Set once, here.
+    // Set only here, so it can't fail.
     let _ = weak.set(Arc::downgrade(&client));
     if life == Life::Reconnecting {
         tokio::spawn(heal(Arc::downgrade(&client), health.clone()));
@@ -127,8 +129,9 @@ pub async fn connect(settings: &config::Nats, role: &str, life: Life) -> Result<
     Ok(Connection { client, health, api: settings.api_prefix.as_str().into(), made_from })
 }
 
-/// Makes a connection anew, less often each time, while the server denies it a subscription: a server that allows it again
-/// does not say so, and has forgotten that it was asked for. Returns when the connection has ended.
+/// Makes a connection anew, less often each time, while the server denies it a subscription: a
+/// server that allows it again does not report that, and has forgotten the request. Returns when
+/// the connection has ended.
 async fn heal(client: Weak<Client>, mut health: watch::Receiver<Health>) {
     let (mut wait, mut last) = (MIN_HEALING, None::<Instant>);
     while health.wait_for(|health| health.unheard().is_some()).await.is_ok() {
@@ -141,7 +144,7 @@ async fn heal(client: Weak<Client>, mut health: watch::Receiver<Health>) {
         let Some(client) = client.upgrade() else { return };
         let ended = client.force_reconnect().await.is_err();
         drop(client);
-        // It may be denied again before anybody looks.
+        // Waits for the count, not for the state: the new connection may be denied again at once.
         if ended || health.wait_for(|health| health.made > made).await.is_err() {
             return;
         }
@@ -149,7 +152,8 @@ async fn heal(client: Weak<Client>, mut health: watch::Receiver<Health>) {
     }
 }
 
-/// 0 to 50 ms at first, doubled up to 2 s, each jittered so that a fleet does not return all at once.
+/// Delay before a reconnect: 0 to 50 ms at first, doubled up to 2 s, each jittered so that a fleet
+/// does not return all at once.
 fn reconnect_delay(attempt: usize) -> Duration {
     let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(6);
     (Duration::from_millis(50) * 2_u32.pow(doublings)).min(MAX_RECONNECT_DELAY).mul_f64(fastrand::f64())
@@ -168,12 +172,12 @@ async fn on_event(
             health.send_modify(Health::connected);
         }
         Event::Disconnected => {
-            // One that is made anew for what it was denied is given up by us.
+            // A connection that is made anew because of a denial was closed by us.
             match health.borrow().unheard() {
                 Some(denial) => tracing::debug!(%role, %denial, "connecting to NATS anew"),
                 None => tracing::warn!(%role, "connection to NATS lost"),
             }
-            // Wakes those who look.
+            // Changes nothing, but wakes the waiting receivers.
             health.send_modify(|_| {});
         }
         Event::LameDuckMode => {
@@ -194,7 +198,7 @@ async fn on_event(
                 None => tracing::error!(%role, error = text, "NATS server complains"),
             }
         }
-        // One that ends when it is lost makes the client fail on purpose.
+        // A connection that ends when it is lost makes the client fail on purpose.
         Event::ClientError(_) if life == Life::Single => {}
         Event::ClientError(error) => tracing::warn!(%role, %error, "can't reconnect to NATS yet"),
         Event::Draining | Event::Closed => {}
@@ -206,7 +210,7 @@ impl Connection {
         &self.client
     }
 
-    /// Connects anew with the same settings: a client ends for good when it panics over something that it was sent.
+    /// Connects anew with the same settings: a client ends for good when it panics over a message.
     ///
     /// # Errors
     /// As [`connect`].
@@ -215,47 +219,47 @@ impl Connection {
         connect(settings, role, *life).await
     }
 
-    /// Whether it is there, and the server serves every subscription of it.
+    /// Returns whether it is connected, and the server serves all of its subscriptions.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected && self.unheard().is_none()
     }
 
-    /// Where the server says that it and its like can be reached.
+    /// Addresses at which the server announces itself and its cluster.
     pub(crate) fn servers(&self) -> Vec<String> {
         self.client.server_info().connect_urls
     }
 
-    /// How often this connection was made: a later number means that it was lost in between.
+    /// Number of times this connection was made: a larger number means that it was lost in between.
     pub fn epoch(&self) -> u64 {
         self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
-    /// Resolves when something was noticed: connected, disconnected, a permission denied. It may miss some, so it is a
-    /// reason to look, not what to go by. Cancel safe.
+    /// Resolves after a change: connected, disconnected, a permission denied. It may miss some, so
+    /// callers have to check the state themselves. Cancel safe.
     pub async fn noticed(&mut self) {
         if self.health.changed().await.is_err() {
-            // The connection has ended for good, which was noticed before.
+            // The connection has ended for good, which was reported before.
             std::future::pending().await
         }
     }
 
-    /// Counts what was denied, so that [`Self::denied_since`] can leave out what is old.
+    /// Number of denials so far, with which [`Self::denied_since`] can skip old ones.
     pub fn denials(&self) -> u64 {
         self.health.borrow().denials
     }
 
-    /// The newest denial after the first `count` that `concerns` picks.
+    /// The newest denial after the first `count` for which `concerns` is true.
     pub fn denied_since(&self, count: u64, concerns: impl Fn(&NoPermission) -> bool) -> Option<NoPermission> {
         self.health.borrow().find(count, concerns)
     }
 
-    /// A subscription that the server does not serve.
+    /// Newest denial of a subscription.
     pub(crate) fn unheard(&self) -> Option<NoPermission> {
         self.health.borrow().unheard()
     }
 
     /// # Errors
-    /// When the connection has ended.
+    /// If the connection has ended.
     pub(crate) async fn subscribe(&self, subject: String) -> Result<Subscriber, ConnectError> {
         self.client.subscribe(subject.clone()).await.map_err(|error| ConnectError {
             trouble: Trouble::Network,
@@ -267,7 +271,7 @@ impl Connection {
     /// Waits until everything that was published before is written to the server. Cancel safe.
     ///
     /// # Errors
-    /// When the connection has ended.
+    /// If the connection has ended.
     pub async fn flush(&self) -> anyhow::Result<()> {
         Ok(self.client.flush().await?)
     }

@@ -1,38 +1,41 @@
-//! How many files and connections the process may have open at once.
+//! The limit on files and connections that the process may have open at once.
 
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::time::{Instant, sleep};
 
-/// How long a listener waits after a connection that it could not accept, for one to be closed meanwhile.
+/// Time that a listener waits after a failed accept, for another connection to be closed meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often it says so.
+/// Shortest time between two warnings of a listener.
 const SAID: Duration = Duration::from_mins(1);
-/// Where the system sets no limit, or tells none.
+/// Assumed limit if the system has none or does not report it.
 const UNLIMITED: u64 = 1 << 20;
 
-/// Raises the limit as far as it may be raised.
+/// Raises the limit to its maximum.
 pub fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
-    // Some systems refuse what they name as the maximum; then it stays as it is.
+    // Some systems refuse their own maximum; then the limit stays as it is.
     let _ = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
 }
 
-/// Of so many wanted, the connections that a listener may hold: a quarter of all files is left to every other use.
+/// The connections that a listener may hold: as many as `wanted`, but at most a quarter of all
+/// files, so that the rest is left to every other use.
 pub fn share(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED);
     wanted.min(usize::try_from(limit / 4).unwrap_or(usize::MAX)).max(1)
 }
 
-/// The trouble that a listener has with accepting, which passes: the router does not end with it.
+/// Backoff of a listener whose accepts fail. Such failures are temporary: they do not end the
+/// router.
 #[derive(Debug, Default)]
 pub struct Trouble {
+    /// Time of the last warning: one in [`SAID`], as a full table of files fails every accept.
     said: Option<Instant>,
 }
 
 impl Trouble {
-    /// Says what is wrong, unless that was just said, and waits until it is worth another try.
+    /// Logs the error, unless one was logged just before, and waits until the next try.
     pub async fn pass(&mut self, listener: &str, error: std::io::Error) {
         if self.said.is_none_or(|said| said.elapsed() >= SAID) {
             self.said = Some(Instant::now());

@@ -1,4 +1,4 @@
-//! HTTP requests that leave the machine: what all of them have in common.
+//! HTTP requests that leave the machine: their common client.
 
 use reqwest::{ClientBuilder, redirect};
 
@@ -9,17 +9,18 @@ pub use address::{PrivateAddress, check_literal};
 
 const USER_AGENT: &str = concat!("trommel/", env!("CARGO_PKG_VERSION"));
 
-/// A client that goes where it is sent and nowhere else: no redirects, no proxies, no tries of its own. Names lead to
-/// public addresses only, unless `allow_private`; what is written as an address is for [`check_literal`].
+/// A client that contacts the given address only: no redirects, no proxies, no retries of its own.
+/// Host names resolve to public addresses only, unless `allow_private`; literal addresses are
+/// checked by [`check_literal`].
 pub fn client(allow_private: bool) -> ClientBuilder {
-    // Whoever else uses TLS may have installed one already, which does as well.
+    // Another user of TLS may have installed one already, which works as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder()
         .user_agent(USER_AGENT)
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
-        // A proxy would look up the address itself, behind the back of the check.
+        // A proxy would resolve the address itself and so bypass the check.
         .no_proxy();
     if allow_private { http } else { http.dns_resolver(address::PublicOnly) }
 }

@@ -1,4 +1,4 @@
-//! Who else can put something in a file's or folder's place, judged as ssh judges keys.
+//! Checks of other users' write access to a file or folder, by the rules that ssh applies to keys.
 
 use std::{fs::Metadata, os::unix::fs::MetadataExt};
 
@@ -8,7 +8,7 @@ const WRITABLE_BY_GROUP: u32 = 0o020;
 const WRITABLE_BY_OTHERS: u32 = 0o002;
 const READABLE_BY_OTHERS: u32 = 0o004;
 
-/// Why something is not ours alone.
+/// Reason why a file or folder is not exclusively ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Foreign {
     #[error("it belongs to another user, whose id is {0}")]
@@ -17,15 +17,15 @@ pub enum Foreign {
     Writable(u32),
 }
 
-/// Whether it belongs to us or to root, and nobody else may write to it.
+/// Checks that a file or folder belongs to us or to root, and that no other user may write to it.
 ///
 /// # Errors
-/// Who else may.
+/// Returns which other user or users may.
 pub fn check(found: &Metadata) -> Result<(), Foreign> {
     judge(found.uid(), found.gid(), found.mode(), geteuid().as_raw())
 }
 
-/// Whether everybody on this machine may read it.
+/// Returns whether every user of this machine may read it.
 pub fn is_readable_by_others(found: &Metadata) -> bool {
     found.mode() & READABLE_BY_OTHERS != 0
 }
@@ -34,7 +34,8 @@ fn judge(owner: u32, group: u32, mode: u32, ours: u32) -> Result<(), Foreign> {
     if owner != ours && owner != 0 {
         return Err(Foreign::Owner(owner));
     }
-    // A group with its owner's number is by convention that user's alone: some systems make files writable for it.
+    // A group with its owner's number is by convention that user's alone: some systems make files
+    // writable for it.
     let by_group = mode & WRITABLE_BY_GROUP != 0 && group != owner;
     if by_group || mode & WRITABLE_BY_OTHERS != 0 { Err(Foreign::Writable(mode)) } else { Ok(()) }
 }

@@ -1,5 +1,6 @@
-//! From a source to the sinks. A source owns an [`Intake`]: budget, dedup window and the table of open events. Lanes
-//! run in parallel and keep the order of events that agree in their ordering key.
+//! The way from sources to sinks. A source owns an [`Intake`]: budget, dedup window and table of
+//! open events. Lanes run in parallel and keep the order of events that agree in their ordering
+//! key.
 
 use std::{collections::VecDeque, iter, sync::Arc};
 
@@ -34,10 +35,10 @@ use intake::Waiting;
 use lane::{Lane, Surroundings};
 pub use scope::OwnConsumers;
 
-/// Batches that may wait before one lane.
+/// Capacity of the queue before one lane, in batches.
 const LANE_QUEUE: usize = 16;
 
-/// How much one source may have open at once.
+/// Limit of a source's open events.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     pub events: usize,
@@ -46,19 +47,20 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// What an event of this size takes of the bytes: no less than its share, so that bytes alone tell how much of both is
-    /// used.
+    /// Returns the bytes that an event of this size counts for: no less than its share, so that
+    /// bytes alone measure the use of both limits.
     pub fn cost(&self, size: u64) -> u64 {
         size.max(self.share())
     }
 
-    /// What is free in the same measure.
+    /// Returns the free budget in the same measure.
     pub fn free(&self, events: usize, bytes: u64) -> u64 {
         let events = self.events.saturating_sub(events) as u64;
         self.bytes.saturating_sub(bytes).min(self.share().saturating_mul(events))
     }
 
-    /// What there is beside a key that stands still with most of it: half as much again, which that key does not get.
+    /// Returns the budget beside a stalled key that holds most of it: half as much again, which
+    /// that key does not get.
     fn extended(&self) -> Self {
         Self { events: self.events + self.events / 2, bytes: self.bytes + self.bytes / 2 }
     }
@@ -73,15 +75,15 @@ impl Budget {
 pub struct Item {
     pub ticket: Ticket,
     pub key: Arc<Key>,
-    /// The registry's generation that `key` belongs to.
+    /// Generation of the registry that `key` belongs to.
     pub generation: u64,
-    /// Equal for events of the key that must stay in order.
+    /// Ordering value: equal for events of the key that must stay in order.
     pub order: u64,
-    /// Routes of the key that are through with the event already.
+    /// Routes of the key that have finished with the event already.
     pub done: Vec<Arc<str>>,
 }
 
-/// The lanes, and what every intake needs.
+/// The lanes, and the parts that every intake shares.
 #[derive(Clone)]
 pub struct Pipeline {
     doors: Doors,
@@ -91,10 +93,10 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts the lanes on `runtime`: one of their own, so that a filter that burns its CPU budget stalls neither
-    /// sources nor sinks. They end when the pipeline and its intakes are gone, or when open work is given up.
-    /// `quarantined` hears whenever an event meets a quarantined filter; with a `tracer` the events' ways are
-    /// recorded.
+    /// Starts the lanes on `runtime`: one of their own, so that a filter that burns its CPU budget
+    /// stalls neither sources nor sinks. They end when the pipeline and its intakes are dropped, or
+    /// when open work is given up. `quarantined` is notified whenever an event meets a quarantined
+    /// filter; with a `tracer` the stages of events are recorded as spans.
     pub fn start(
         config: &config::Config,
         snapshots: &Snapshots,
@@ -125,15 +127,15 @@ impl Pipeline {
         (Self { doors, budget, dedup: config.dedup.clone(), tracer }, tasks)
     }
 
-    /// The door for one source.
+    /// Creates the intake of one source.
     pub fn intake<R: Send + 'static>(&self, metrics: Arc<SourceMetrics>) -> Intake<R> {
         let dedup = self.dedup.as_ref().map(Dedup::new);
         Intake::new(self.budget, dedup, self.doors.clone(), metrics, self.tracer.clone())
     }
 }
 
-/// How the keys share a source's budget: a key may let wait as much as is free. So one that lets everything wait takes half of
-/// it, nine of them nine tenths, and the others go on.
+/// Division of a source's budget among the keys: the waiting events of a key may take as much as is
+/// free. So one stalled key takes half of it, nine of them nine tenths, and the others go on.
 #[derive(Debug)]
 pub struct Shares {
     snapshots: Snapshots,
@@ -141,8 +143,8 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// The key whose share is used up, of those that the event concerns, while other keys could go on. `events` and `bytes`
-    /// are in use.
+    /// Returns the key, of those that the event concerns, whose share is used up while other keys
+    /// could go on. `events` and `bytes` are in use.
     pub fn exceeded(&self, event: &Event, (events, bytes): (usize, u64)) -> Option<Arc<Key>> {
         let snapshot = self.snapshots.borrow();
         let (free, mut exceeded) = (self.budget.free(events, bytes), None);
@@ -155,29 +157,30 @@ impl Shares {
     }
 }
 
-/// What goes to one lane together.
+/// Items that go to one lane together.
 enum Batch<'a> {
     Empty,
-    /// With its place there.
+    /// Items, with a reserved place in the lane's queue.
     Open(mpsc::Permit<'a, Vec<Item>>, Vec<Item>),
-    /// The lane has no place.
+    /// The lane's queue is full.
     Full,
 }
 
-/// Where intakes send what they take.
+/// Senders of an intake to the lanes and the dead letters.
 #[derive(Clone, Debug)]
 pub struct Doors {
     lanes: Vec<mpsc::Sender<Vec<Item>>>,
-    /// Hears whenever a lane has taken a batch.
+    /// Notified whenever a lane has taken a batch.
     taken: Arc<Notify>,
     snapshots: Snapshots,
     dead_letters: Queue,
 }
 
 impl Doors {
-    /// Sends all that has a place of what waits, in order, and to each lane at once: one by one, each would wake it for a
-    /// single event. Behind one without a place those of its key or lane stay too. What can never have a place, because
-    /// its lane has ended, is dropped: its event goes back to its source.
+    /// Sends every waiting item that has a place, in order, and to each lane in one batch: one by
+    /// one, each would wake the lane for a single event. Items behind one without a place stay too
+    /// if they share its key or lane. Items whose lane has ended are dropped: their events go back
+    /// to their source.
     fn send(&self, waiting: &mut VecDeque<Waiting>) {
         let mut batches: Vec<_> = iter::repeat_with(|| Batch::Empty).take(self.lanes.len()).collect();
         let mut full: Vec<Arc<Key>> = Vec::new();
@@ -205,7 +208,7 @@ impl Doors {
             waiting.extend(left);
         }
         for batch in batches {
-            // An empty one found no place in its key's buffer.
+            // A batch may be empty if its item found no place in its key's buffer.
             if let Batch::Open(place, items) = batch
                 && !items.is_empty()
             {
@@ -214,7 +217,7 @@ impl Doors {
         }
     }
 
-    /// Puts an item into the batch for its lane. Returns it when there is no place.
+    /// Puts an item into the batch for its lane. Returns it if there is no place.
     fn put<'a>(&'a self, lane: usize, item: Item, batch: &mut Batch<'a>) -> Option<Item> {
         if let Batch::Empty = batch {
             *batch = match self.lanes[lane].try_reserve() {
@@ -230,8 +233,8 @@ impl Doors {
         None
     }
 
-    /// Resolves when there may be a place. Cancel safe. Waits for ever when nothing needs one. `taken` must be older than
-    /// the last try.
+    /// Waits until there may be a place. Cancel safe. Waits for ever if nothing needs one. `taken`
+    /// must be older than the last try, or a place freed in between is missed.
     async fn place_for(&self, waiting: &VecDeque<Waiting>, taken: Notified<'_>) {
         let letters = waiting.iter().any(|next| matches!(next, Waiting::DeadLetter(_)));
         tokio::select! {

@@ -1,8 +1,9 @@
-//! The events that ended last, in memory, so that whoever looks sees what became of them (C11).
+//! Recently ended events, in memory, with their fates for display (C11).
 //!
-//! They are noted where an event ends, on the thread that is done with it last. Each has a place of its own with a lock of
-//! its own, which nobody else wants before a thousand others have ended, unless somebody looks. Places are filled anew
-//! without giving their memory back, so that noting allocates nothing once they have been used.
+//! They are noted where an event ends, on the thread that is done with it last. Each has a place of
+//! its own with a lock of its own, which is contended only by readers, or once a thousand others
+//! have ended. Places are reused with their memory, so that noting allocates nothing once they have
+//! been filled.
 
 use std::{
     cmp::Reverse,
@@ -17,20 +18,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::{event::Event, fate::Fate};
 
-/// Events of one source.
+/// Number of events kept of one source.
 const KEPT: usize = 1000;
-/// Bytes of each text that is kept: what producers put into an id is theirs to choose.
+/// Limit of each kept text, in bytes: producers choose how long an id is.
 const LONGEST: usize = 256;
-/// Events that are shown to who does not say how many.
+/// Number of events shown by default.
 const SHOWN: usize = 50;
 
-/// What somebody wants to see.
+/// Request for ended events.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Asked {
     /// Event types; none means all.
     #[serde(default)]
     pub types: Vec<String>,
-    /// At most so many. 0 and less means 50.
+    /// Largest number of events. 0 and less means 50.
     #[serde(default)]
     pub limit: i64,
 }
@@ -44,7 +45,7 @@ impl Asked {
 /// An event that has ended. Long texts are cut.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Ended {
-    /// When the router saw it.
+    /// Time at which the router saw it.
     pub time: Timestamp,
     pub source: String,
     pub id: String,
@@ -53,28 +54,28 @@ pub struct Ended {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     pub fate: Fate,
-    /// Of its dead letter.
+    /// Reason of its dead letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// The last of one source.
+/// Ring of the last ended events of one source.
 #[derive(Debug)]
 pub struct Recent {
-    /// How many have ended so far.
+    /// Number of events ended so far.
     count: AtomicU64,
     places: Box<[Mutex<Place>]>,
 }
 
 #[derive(Debug, Default)]
 struct Place {
-    /// Counts what has ended, from 1; 0 in a place that was not used yet.
+    /// Number of the ended event, from 1; 0 in a place not used yet.
     number: u64,
     observed_at: u64,
     id: String,
     event_type: String,
     subject: String,
-    /// Empty without one.
+    /// Tenant; empty without one.
     tenant: String,
     fate: Fate,
     reason: Option<&'static str>,
@@ -87,10 +88,10 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// An event has ended.
+    /// Notes the end of an event.
     pub fn note(&self, event: &Event, fate: Fate, reason: Option<&'static str>) {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        // The remainder is an index.
+        // The remainder is a valid index.
         let mut place = lock(&self.places[(number % KEPT as u64) as usize]);
         let Place { id, event_type, subject, tenant, .. } = &mut *place;
         fill(id, &event.id);
@@ -103,7 +104,7 @@ impl Recent {
         place.reason = reason;
     }
 
-    /// Those of these types, the newest first.
+    /// Returns those of these types, the newest first.
     pub fn ended(&self, source: &str, types: &[String]) -> Vec<Ended> {
         let wanted = |place: &Place| place.number > 0 && (types.is_empty() || types.contains(&place.event_type));
         let ended = |place: MutexGuard<'_, Place>| (place.number, place.ended(source));
@@ -194,7 +195,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Ended>(expected).unwrap(), *ended);
     }
 
-    /// Producers choose ids, and must not choose how much memory they take.
+    /// Producers choose ids, but must not choose how much memory they take.
     #[test]
     fn long_texts_are_cut() {
         let recent = Recent::default();

@@ -1,4 +1,4 @@
-//! The key registry in force: an immutable [`Snapshot`], swapped as a whole when something was reloaded.
+//! Key registry in force: an immutable [`Snapshot`], swapped as a whole on every change.
 
 use std::{
     collections::HashMap,
@@ -40,34 +40,34 @@ pub use validation::Validation;
 pub use watch::{Watch, is_read};
 pub use wire::{Decoding, Target};
 
-/// Hears of every new snapshot.
+/// Receiver of new snapshots.
 pub type Snapshots = tokio::sync::watch::Receiver<Arc<Snapshot>>;
 
-/// One entry of the registry, ready for work.
+/// A key of the registry, ready for work.
 #[derive(Debug)]
 pub struct Key {
     pub name: Arc<str>,
     pub ordering: Ordering,
-    /// Lanes that may be inside `process` at once.
+    /// Permits for lanes to be inside `process` at once.
     pub workers: Arc<Semaphore>,
-    /// Places for events that wait for their lane. A source takes one, the lane gives it back.
+    /// Places for events that wait for their lane. A source takes one, and the lane gives it back.
     pub buffer: Arc<Semaphore>,
-    /// What waits in the lanes, of all generations.
+    /// Load of events that wait in the lanes, of all generations.
     pub load: Arc<Load>,
     pub retry: Retry,
-    /// Without one payloads are taken as they come, and nobody looks into them.
+    /// Decoding of payloads. Without one they are passed on unread.
     pub decoding: Option<Decoding>,
-    /// Without one every event passes as it is.
+    /// Filter of the key. Without one every event passes as it is.
     pub filter: Option<Filter>,
     pub on_quarantine: OnQuarantine,
-    /// Whether the filter may say for whom an event happened.
+    /// True if the filter may set the headers that tell for whom an event happened.
     pub sets_identity: bool,
-    /// Without one outputs may look like anything.
+    /// Validation of outputs. Without one they are not checked.
     pub validation: Option<Validation>,
     pub routes: Vec<Route>,
-    /// Which subjects it takes, if that is not left to the event type.
+    /// Pattern of the subjects it takes; `None` if that is left to the event type.
     pub subject: Option<Pattern>,
-    /// Its events come from a consumer of its own, where its source can give it one.
+    /// True if its events come from a consumer of its own, where its source can give it one.
     pub is_isolated: bool,
     pub metrics: Arc<KeyMetrics>,
 }
@@ -76,21 +76,22 @@ pub struct Key {
 #[derive(Debug)]
 pub struct Route {
     pub name: Arc<str>,
-    /// What the key's filter made of the route's params.
+    /// Subscription that the key's filter made for the route's params.
     pub subscription: Option<Arc<Subscription>>,
     pub sinks: Vec<Target>,
 }
 
-/// Events that agree in this keep their order.
+/// Ordering of a key's events: those that agree in the field keep their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ordering {
-    /// Any order will do. The event's unique id spreads them over the lanes.
+    /// No order. The event's unique id spreads events over the lanes.
     None,
     By(Field),
 }
 
 impl Ordering {
-    /// Equal for events of the key of this name that must stay in order, which those without the field must, too.
+    /// Hash that is equal for events of the key `key` that must stay in order, which includes all
+    /// events without the field.
     pub fn hash(&self, key: &str, event: &Event) -> u64 {
         let mut hasher = DefaultHasher::new();
         hasher.write(key.as_bytes());
@@ -113,7 +114,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Names must be unique. Keys without a route are left out: nobody would see what they let through.
+    /// Builds a snapshot. Names must be unique. Keys without a route are left out, as their outputs
+    /// go nowhere.
     pub fn new(generation: u64, keys: impl IntoIterator<Item = (Interest, impl Into<Arc<Key>>)>) -> Self {
         let mut snapshot = Self { generation, ..Self::default() };
         for (interest, key) in keys {
@@ -135,7 +137,7 @@ impl Snapshot {
         snapshot
     }
 
-    /// The keys that the event's subject and event type concern.
+    /// Calls `each` for the keys that take the event's subject and event type.
     pub fn candidates(&self, event: &Event, mut each: impl FnMut(&Arc<Key>)) {
         let mut found = |position: usize| {
             if let Some(key) = self.keys.get(position) {
@@ -146,23 +148,25 @@ impl Snapshot {
         self.by_type.look_up(&event.event_type, found);
     }
 
-    /// Whether another key than `greedy` makes none of its events wait and may have some. While `greedy` gets on, it is one
-    /// that has had events: what is given back loses its order, and a key that is only busy should not for one that is not used.
+    /// Returns whether a key other than `greedy` has no waiting events and may have some. Unless
+    /// `greedy` stands still, only keys count that have had events: events that are given back lose
+    /// their order, and a merely busy key should not lose it for an unused one.
     pub fn has_idle_key(&self, greedy: &Key) -> bool {
         let stands_still = greedy.load.stands_still();
         let is_idle = |key: &Key| key.load.is_empty() && (stands_still || key.metrics.matched.get() > 0);
         self.keys.iter().any(|key| key.name != greedy.name && is_idle(key))
     }
 
-    /// Whether one of the keys that a source `serves` gets on too slowly with more than `bytes` of its budget, while others
-    /// could go on.
+    /// Returns whether one of the keys that a source `serves` is too slow with more than `bytes` of
+    /// its budget, while others could go on.
     pub fn is_hogged(&self, bytes: u64, serves: impl Fn(&Key) -> bool) -> bool {
         let hogs =
             |key: &Arc<Key>| key.load.exceeds(bytes) && key.load.is_slow() && serves(key) && self.has_idle_key(key);
         self.keys.iter().any(hogs)
     }
 
-    /// Whether the keys that a source `serves` have sinks, and each of them has taken nothing for a while.
+    /// Returns whether the keys that a source `serves` have sinks, and none of these has taken
+    /// anything for a while.
     pub fn takes_nothing(&self, serves: impl Fn(&Key) -> bool) -> bool {
         let served = self.keys.iter().filter(|key| serves(key));
         let mut sinks = served.flat_map(|key| &key.routes).flat_map(|route| &route.sinks).peekable();

@@ -1,5 +1,5 @@
-//! What a key's outputs look like: a JSON Schema that the key declares, and the validator made of it. Alone in naming
-//! `jsonschema`.
+//! The schema of a key's outputs: a JSON Schema that the key declares, and its validator. The only
+//! module that uses `jsonschema` directly.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -13,36 +13,37 @@ mod overlay;
 
 pub use overlay::Override;
 
-/// Characters of a pointer or a reason.
+/// Longest pointer or reason, in characters.
 const LONGEST: usize = 500;
 
-/// What the declared shape is the shape of.
+/// The part of an output that the declared schema describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Of the event inside the standard envelope, which comes out as it came in (L15).
+    /// The event inside the standard envelope, which is passed on unchanged (L15).
     Native,
-    /// Of the output as it stands.
+    /// The whole output.
     Custom,
 }
 
-/// A JSON Schema as it was declared: it says something, and it is sound in itself.
+/// A declared JSON Schema: not a placeholder, and valid in itself.
 #[derive(Clone, Debug)]
 pub struct Declared(Value);
 
-/// Why something can't be declared.
+/// Error while declaring a schema.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
-    /// `null`, `{}`, or no schema at all (L12).
+    /// `null`, `{}`, or not a schema at all (L12).
     #[error("it is a placeholder: a schema is a JSON object that says something")]
     Placeholder,
-    /// Against the rules of its dialect, or with a `$ref` that leads nowhere. Other documents are never fetched.
+    /// Invalid in its dialect, or with a `$ref` that can't be resolved. Other documents are never
+    /// fetched.
     #[error("it is not a valid JSON Schema{}: {detail}", at(pointer))]
     Unsound { pointer: String, detail: String },
 }
 
 impl Declared {
     /// # Errors
-    /// When it is a placeholder or unsound.
+    /// Returns an error if it is a placeholder or unsound.
     pub fn new(schema: Value) -> Result<Self, SchemaError> {
         if schema.as_object().is_none_or(serde_json::Map::is_empty) {
             return Err(SchemaError::Placeholder);
@@ -51,23 +52,23 @@ impl Declared {
         Ok(Self(schema))
     }
 
-    /// Any object.
+    /// The schema of any object.
     pub fn object() -> Self {
         Self(json!({ "type": "object" }))
     }
 }
 
-/// Why a schema can't be resolved.
+/// Error while resolving a schema.
 #[derive(Debug)]
 pub enum Unresolved {
-    /// Overrides of places that there are not, sorted (L13), and the places that there are.
+    /// Overrides of pointers that do not exist, sorted (L13), and the existing pointers.
     Orphans { orphans: Vec<String>, known: Vec<String> },
-    /// The overrides spoil it.
+    /// The overrides make it invalid.
     Unsound(SchemaError),
 }
 
-/// The resolved schema of a key's outputs: what it declares, in its envelope, with its overrides. Clones share it. Two
-/// are equal when they say the same.
+/// The resolved schema of a key's outputs: the declared one, in its envelope, with its overrides.
+/// Clones share it. Two are equal if their form and JSON are.
 #[derive(Clone)]
 pub struct Schema(Arc<Resolved>);
 
@@ -77,21 +78,23 @@ struct Resolved {
     validator: Validator,
 }
 
-/// An output that is not what the schema says.
+/// Error for an output that does not conform to the schema.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     #[error("is not JSON: {0}")]
     NotJson(String),
-    /// The place in the output as a JSON pointer. What stands there is not repeated: it may be large, or a secret.
+    /// The JSON pointer into the output, and the reason. The value itself is not repeated: it may
+    /// be large, or a secret.
     #[error("does not fit the key's schema{}: {why}", at(pointer))]
     Unfit { pointer: String, why: String },
 }
 
 impl Schema {
-    /// Overrides are found by pointers into an output: those of a native schema begin at the envelope.
+    /// Resolves a schema. Overrides are found by pointers into an output: those of a native schema
+    /// begin at the envelope.
     ///
     /// # Errors
-    /// When overrides point nowhere, or make it unsound.
+    /// Returns an error if overrides point nowhere, or make it unsound.
     pub fn new(form: Form, declared: Declared, overrides: &BTreeMap<String, Override>) -> Result<Self, Unresolved> {
         let Declared(mut json) = declared;
         if form == Form::Native {
@@ -113,10 +116,10 @@ impl Schema {
         &self.0.json
     }
 
-    /// Holds an output against the schema.
+    /// Validates an output against the schema.
     ///
     /// # Errors
-    /// The first thing that does not fit.
+    /// Returns the first mismatch.
     pub fn check(&self, output: &[u8]) -> Result<(), Mismatch> {
         let output = json::parse(output).map_err(|error| Mismatch::NotJson(error.to_string()))?;
         self.0.validator.validate(&output).map_err(|error| Mismatch::Unfit {
@@ -138,7 +141,7 @@ impl fmt::Debug for Schema {
     }
 }
 
-/// Properties have the names that the sender chose.
+/// Shortens a text to [`LONGEST`], as property names come from the sender and may be long.
 fn cut(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(LONGEST) {
         text.truncate(end);
@@ -147,13 +150,14 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// The place in a document, nothing when it is the whole.
+/// The location in a document, as a phrase; empty for the whole document.
 fn at(pointer: &str) -> String {
     if pointer.is_empty() { String::new() } else { format!(" at `{pointer}`") }
 }
 
-/// Nothing is fetched: the library is built without what it would take. Its options would do as well, but they are generic:
-/// the whole library would be compiled once more, with every build of ours.
+/// Compiles a schema. No document is fetched: the library is built without the features for it. Its
+/// options could forbid it as well, but they are generic: the whole library would be compiled once
+/// more, with every build of ours.
 fn validator(schema: &Value) -> Result<Validator, SchemaError> {
     jsonschema::validator_for(schema).map_err(|error| {
         let detail = match error.kind() {

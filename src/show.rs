@@ -1,5 +1,5 @@
-//! What happens to each event, for who writes a filter and watches: `trommel run --show`. Off, each of these costs the look
-//! at a number.
+//! Log of each event's way, for authors of filters: `trommel run --show`. If it is off, each call
+//! only checks a number.
 
 use std::fmt;
 
@@ -7,35 +7,35 @@ use tracing::{Level, debug, enabled};
 
 use crate::{event::Event, text};
 
-/// The logs' target, which nobody sees who has not asked.
+/// Target of these logs, which are off unless asked for.
 const TARGET: &str = "trommel::show";
-/// What `--log` lets through when somebody has.
+/// Directive for `--log` that switches them on.
 pub const DIRECTIVE: &str = "trommel::show=debug";
 /// Bytes of a payload that are shown.
 const SHOWN: usize = 300;
 
-/// Whether somebody watches: for what has to be found out first.
+/// Returns whether events are shown, for values that have to be computed first.
 pub fn is_on() -> bool {
     enabled!(target: TARGET, Level::DEBUG)
 }
 
-/// An event has come in, and so many keys take it.
+/// Logs an event that came in, and the number of keys that take it.
 pub fn came_in(event: &Event, keys: usize) {
     let Event { id, event_type, subject, payload, .. } = event;
     debug!(target: TARGET, event = &**id, event_type = &**event_type, subject = &**subject, keys, payload = %Start(payload), "in");
 }
 
-/// A route lets nothing out of it.
+/// Logs that a route lets nothing out of an event.
 pub fn dropped(event: &Event, key: &str, route: &str, why: impl fmt::Display) {
     debug!(target: TARGET, event = &*event.id, key, route, %why, "dropped");
 }
 
-/// A sink has it.
+/// Logs that a sink has the event.
 pub fn went_out(event: &Event, sink: &str, payload: &[u8]) {
     debug!(target: TARGET, event = &*event.id, sink, payload = %Start(payload), "out");
 }
 
-/// How a payload begins, on one line.
+/// Beginning of a payload, on one line.
 struct Start<'a>(&'a [u8]);
 
 impl fmt::Display for Start<'_> {

@@ -1,5 +1,6 @@
-//! Signatures of HTTP bodies in the form of Standard Webhooks (<https://www.standardwebhooks.com>): HMAC-SHA256 over the
-//! message's id, the time at which it was sent and its body. Proofs of dead letters are made the same way (`letter`).
+//! Signatures of HTTP bodies in the form of Standard Webhooks (<https://www.standardwebhooks.com>):
+//! HMAC-SHA256 over the message's id, its send time and its body. Proofs of dead letters are made
+//! the same way (`letter`).
 
 use std::{
     fmt,
@@ -17,27 +18,29 @@ mod new_secret;
 pub use letter::{LetterProof, LetterSigner, PROOF, Unproven};
 pub use new_secret::make_secret_file;
 
-/// The header with the message's id, which stays when it is sent again.
+/// Header with the message's id, which stays the same when it is sent again.
 pub const ID: &str = "webhook-id";
-/// The header with the seconds since 1970 at which the message was sent.
+/// Header with the seconds since 1970 at which the message was sent.
 pub const TIMESTAMP: &str = "webhook-timestamp";
-/// The header with the signatures, separated by spaces.
+/// Header with the signatures, separated by spaces.
 pub const SIGNATURE: &str = "webhook-signature";
 
-/// How far a message's time may lie back.
+/// Longest time by which a message's timestamp may lie in the past.
 pub const TOLERANCE: Duration = Duration::from_mins(5);
-/// How far it may lie ahead: clocks differ, and no message is under way before it is sent.
+/// Longest time by which it may lie in the future: clocks differ, but a message can't arrive before
+/// it is sent.
 pub const AHEAD: Duration = Duration::from_mins(1);
 
-/// What stands before a secret's base64.
+/// Prefix of a secret in base64.
 pub const PREFIX: &str = "whsec_";
 const VERSION: &str = "v1,";
 
-/// What both ends know: `whsec_` and base64, or any other text, which is taken as it stands. Not shown by `Debug`.
+/// Shared secret: `whsec_` and base64, or any other text, which is taken literally. Not shown by
+/// `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
-/// The secret itself is not told.
+/// Error for a text that is not a secret. The text itself is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoSecret {
     #[error("it is empty")]
@@ -53,7 +56,8 @@ pub enum NoSecret {
 impl FromStr for Secret {
     type Err = NoSecret;
 
-    /// Space around it does not belong to it. Anything else around `whsec_` is a mistake that would sign with another key.
+    /// Parses a secret without the space around it. Anything else around `whsec_` is a mistake that
+    /// would sign with another key.
     fn from_str(text: &str) -> Result<Self, NoSecret> {
         let text = text.trim();
         if ["whsk_", "whpk_"].iter().any(|pair| text.contains(pair)) {
@@ -75,28 +79,30 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// A secret that is sent as it is, such as a bearer token: `whsec_` means nothing here.
+    /// Creates a secret that is sent as it is, such as a bearer token: `whsec_` has no meaning
+    /// here.
     ///
     /// # Errors
-    /// When nothing is left without the space around it.
+    /// Returns an error if the text is empty without the space around it.
     pub fn token(text: &str) -> Result<Self, NoSecret> {
         let text = text.trim();
         if text.is_empty() { Err(NoSecret::Empty) } else { Ok(Self(text.as_bytes().to_vec())) }
     }
 
-    /// Whether it is shorter than the 24 bytes that Standard Webhooks asks for.
+    /// Returns whether the secret is shorter than the 24 bytes that Standard Webhooks asks for.
     pub fn is_short(&self) -> bool {
         self.0.len() < 24
     }
 
-    /// Whether `text` is the secret. The time that it takes does not tell how much of it is right.
+    /// Returns whether `text` is the secret. The time that it takes does not reveal how much of it
+    /// is right.
     pub fn is(&self, text: &[u8]) -> bool {
         let tag = |text| self.mac("", "", text);
         tag(text).verify(&tag(&self.0).finalize().into_bytes()).is_ok()
     }
 
     fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> Hmac<Sha256> {
-        // A key of any length will do, so there is no error to be had.
+        // A key of any length is valid, so there is never an error.
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).unwrap_or_else(|_| Hmac::new(&Default::default()));
         for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
             mac.update(part);
@@ -105,13 +111,13 @@ impl Secret {
     }
 }
 
-/// One entry of the header [`SIGNATURE`]. `timestamp` is in seconds since 1970.
+/// Creates one entry of the header [`SIGNATURE`]. `timestamp` is in seconds since 1970.
 pub fn sign(secret: &Secret, id: &str, timestamp: u64, body: &[u8]) -> String {
     let tag = secret.mac(id, &timestamp.to_string(), body).finalize().into_bytes();
     format!("{VERSION}{}", BASE64.encode(tag))
 }
 
-/// What a message's headers say.
+/// Values of a message's signature headers.
 #[derive(Clone, Copy, Debug)]
 pub struct Signed<'a> {
     pub id: &'a str,
@@ -119,7 +125,7 @@ pub struct Signed<'a> {
     pub signatures: &'a str,
 }
 
-/// Why a message is not believed.
+/// Reason why a message is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
     #[error("`{TIMESTAMP}` is not a number of seconds since 1970")]
@@ -132,14 +138,14 @@ pub enum Doubt {
     NoMatch,
 }
 
-/// Whether one of the signatures was made with one of the secrets, [`TOLERANCE`] before `now` or
-/// [`AHEAD`] of it at the most. The time that it takes
-/// does not tell how much of a signature is right.
+/// Checks that one of the signatures was made with one of the secrets, at most [`TOLERANCE`] before
+/// `now` or [`AHEAD`] of it. The time that it takes does not reveal how much of a signature is
+/// right.
 ///
 /// # Errors
-/// When the message is not to be believed.
+/// Returns the reason why the message is not to be trusted.
 pub fn verify(secrets: &[Secret], signed: Signed<'_>, body: &[u8], now: SystemTime) -> Result<(), Doubt> {
-    // A sign in front would pass for a number too.
+    // Parsing alone would accept a sign in front.
     let is_number = signed.timestamp.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = signed.timestamp.parse().ok().filter(|_| is_number).ok_or(Doubt::NoTime)?;
     let sent = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(Doubt::TooNew)?;
@@ -149,7 +155,7 @@ pub fn verify(secrets: &[Secret], signed: Signed<'_>, body: &[u8], now: SystemTi
     if sent.duration_since(now).is_ok_and(|ahead| ahead > AHEAD) {
         return Err(Doubt::TooNew);
     }
-    // The body is read once a secret, however many signatures a client sends.
+    // The body is hashed once per secret, however many signatures a client sends.
     let macs: Vec<_> = secrets.iter().map(|secret| secret.mac(signed.id, signed.timestamp, body)).collect();
     let mut tags =
         signed.signatures.split(' ').filter_map(|signature| BASE64.decode(signature.strip_prefix(VERSION)?).ok());
@@ -181,7 +187,7 @@ mod tests {
         verify(secrets, Signed { id: ID, timestamp, signatures }, BODY, at(now))
     }
 
-    /// The vector that the libraries of Standard Webhooks are tested with.
+    /// The test vector of the Standard Webhooks libraries.
     #[test]
     fn the_vector_of_the_standard() {
         assert_eq!(sign(&secret(SECRET), ID, SENT, BODY), SIGNATURE);
@@ -213,7 +219,7 @@ mod tests {
         assert!(secret(&"a".repeat(23)).is_short() && secret("whsec_AAAA").is_short());
     }
 
-    /// During a rotation both ends may know two.
+    /// During a rotation both ends may have two secrets.
     #[test]
     fn one_signature_by_one_secret_is_enough() {
         let (old, new) = (secret("old"), secret("new"));

@@ -1,8 +1,8 @@
-//! Stopping, passed in as an argument so that whoever owns the run decides when.
+//! Stop signal, passed in as an argument so that the owner of the run decides when to stop.
 
 use tokio::sync::watch;
 
-/// How far the router has gone in stopping. Later phases include the earlier ones.
+/// Phase of stopping. Later phases include the earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Running,
@@ -10,27 +10,27 @@ enum Phase {
     Ended,
 }
 
-/// Gives the word to stop.
+/// Sender of the stop signal.
 #[derive(Clone, Debug)]
 pub struct Stopper(watch::Sender<Phase>);
 
-/// Hears the word to stop.
+/// Receiver of the stop signal.
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Receiver<Phase>);
 
-/// A pair that starts out running.
+/// Creates a pair that starts out running.
 pub fn stop() -> (Stopper, Stop) {
     let (sender, receiver) = watch::channel(Phase::Running);
     (Stopper(sender), Stop(receiver))
 }
 
 impl Stopper {
-    /// Take nothing new, finish what is open.
+    /// Begins the drain: take nothing new, finish what is open.
     pub fn drain(&self) {
         self.advance(Phase::Draining);
     }
 
-    /// Give up what is open. It comes back from the broker.
+    /// Ends the run: give up what is open, which comes back from the broker.
     pub fn end(&self) {
         self.advance(Phase::Ended);
     }
@@ -60,7 +60,8 @@ impl Stop {
     }
 
     async fn reached(&mut self, wanted: Phase) {
-        // An error means that every `Stopper` is gone, and with them whoever could want work done.
+        // An error means that every `Stopper` is gone, and with them any owner that could want work
+        // done.
         let _ = self.0.wait_for(|phase| *phase >= wanted).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The one line that ends a run.
+//! Summary: the one line that ends a run.
 
 use std::{fmt, time::Duration};
 
@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::metrics::Metrics;
 
-/// What became of the events, over all sources.
+/// Totals of the events' fates, over all sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     #[serde(rename = "seconds", serialize_with = "seconds")]
@@ -19,7 +19,7 @@ pub struct Summary {
     pub failed: u64,
     pub dead_lettered: u64,
     pub outputs: u64,
-    /// Of the outputs those that their destination had already.
+    /// Outputs that their destination had already.
     pub known: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A look at events as they come in, for whoever wants to know what becomes of them.
+//! Tap: copies of events as they come in, for requests that follow what becomes of them.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::event::Event;
 
-/// Where a source's events can be seen. While nobody looks, an event costs the look at a flag.
+/// Tap on a source's events. Without a request, an event costs a look at a flag.
 #[derive(Debug, Default)]
 pub struct Tap {
     is_open: AtomicBool,
@@ -17,16 +17,17 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Hands on the next event that comes in, and no further one. Whoever asks at several sources gets the first of them.
+    /// Requests the next event that comes in, and no further one. A request at several sources gets
+    /// the first of their events.
     pub fn ask(&self, sender: mpsc::Sender<Event>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        // A source without events must not gather those who have given up.
+        // Without this a source without events would gather requests that have been given up.
         waiting.retain(|other| !other.is_closed());
         waiting.push(sender);
         self.is_open.store(true, Ordering::Relaxed);
     }
 
-    /// Lets those see the event who have asked.
+    /// Sends the event to every pending request.
     pub fn show(&self, event: &Event) {
         if self.is_open.load(Ordering::Relaxed) {
             self.hand_on(event);
@@ -38,7 +39,7 @@ impl Tap {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_open.store(false, Ordering::Relaxed);
         for sender in waiting.drain(..) {
-            // Another source may have been faster, or nobody waits any more.
+            // Another source may have been faster, or the request may have been given up.
             let _ = sender.try_send(event.clone());
         }
     }

@@ -1,10 +1,10 @@
-//! Where an event's time goes, for others to see: a span for every stage of its way, sent to an OpenTelemetry collector
-//! (F12). Off unless `[telemetry]` names a collector; an event then has no [`Trace`], and each stage costs the look at
-//! that.
+//! Tracing of an event's time: a span for every stage of its way, sent to an OpenTelemetry
+//! collector (F12). Off unless `[telemetry]` names a collector; an event then has no [`Trace`], and
+//! each stage costs only the check for one.
 //!
-//! The root of an event's spans is `receive`, from its coming in to its being settled; its parent is what the event's
-//! `traceparent` names. Its children are `match` and `process` of every route, and `send` of every sink, under which
-//! an output leaves.
+//! The root of an event's spans is `receive`, from its arrival until it is settled; its parent is
+//! the span that the event's `traceparent` names. Its children are `match` and `process` of every
+//! route, and `send` of every sink, under which an output leaves.
 
 use std::time::Duration;
 
@@ -25,23 +25,23 @@ mod span;
 use collector::Collector;
 pub use span::{Span, Stage, Trace, Tracer};
 
-/// How long a router that ends waits for its last spans to be taken.
+/// Longest time that a router that ends waits for its last spans to be taken.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// The export of spans, while it runs.
+/// Running export of spans.
 #[derive(Debug)]
 pub struct Telemetry {
     tracer: Tracer,
-    /// Dropped to end it.
+    /// Dropped to end the export.
     stop: oneshot::Sender<()>,
     exporting: JoinHandle<()>,
 }
 
 impl Telemetry {
-    /// Starts to export. Connects to nothing before the first span has ended.
+    /// Starts the export. Connects to nothing before the first span has ended.
     ///
     /// # Errors
-    /// When the HTTP client can't be built.
+    /// Returns an error if the HTTP client can't be built.
     pub fn start(settings: &config::Telemetry) -> anyhow::Result<Self> {
         let service = settings.service_name.clone();
         let resource = Resource::builder().with_service_name(service).build();
@@ -49,7 +49,7 @@ impl Telemetry {
         let (queue, spans) = queue::queue();
         let (stop, stopped) = oneshot::channel();
         let exporting = tokio::spawn(spans.export(collector, stopped));
-        // Who sent the event has decided; what begins here is sampled.
+        // A remote parent has decided already; only traces that begin here are sampled.
         let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample)));
         let provider = SdkTracerProvider::builder().with_sampler(sampler).with_span_processor(queue).build();
         let scope = InstrumentationScope::builder("trommel").with_version(env!("CARGO_PKG_VERSION")).build();
@@ -60,7 +60,7 @@ impl Telemetry {
         self.tracer.clone()
     }
 
-    /// Sends what is left and ends, after two seconds at the latest.
+    /// Sends the remaining spans and ends, after two seconds at the latest.
     pub async fn finish(self) {
         let Self { stop, mut exporting, .. } = self;
         drop(stop);

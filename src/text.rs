@@ -1,5 +1,6 @@
-//! Text of others, made harmless for terminals, tables and logs: what could move a cursor, begin a line, turn the reading
-//! order round or hide is escaped as JSON escapes it, so that JSON stays the JSON that it is.
+//! Foreign text made harmless for terminals, tables and logs: characters that could move a cursor,
+//! begin a line, reverse the reading order or hide are escaped as in JSON, so that JSON keeps its
+//! meaning.
 
 use std::{
     borrow::Cow,
@@ -7,15 +8,15 @@ use std::{
     io::{self, Write},
 };
 
-/// Bytes of one text on a line; the rest is cut off.
+/// Longest text on a line, in bytes; the rest is cut off.
 const MAX: usize = 4 << 10;
 
-/// A text on one line, cut at 4 KiB.
+/// Cleans a text for one line, cut at 4 KiB.
 pub fn line(text: &str) -> Cow<'_, str> {
     start(text, MAX)
 }
 
-/// The start of a text on one line: so many bytes of it, and how many are left out.
+/// Cleans the start of a text for one line: its first `bytes`, and how many are left out.
 pub fn start(text: &str, bytes: usize) -> Cow<'_, str> {
     let shown = &text[..text.floor_char_boundary(bytes)];
     let cleaned = escaped(shown, is_harmful);
@@ -25,17 +26,19 @@ pub fn start(text: &str, bytes: usize) -> Cow<'_, str> {
     }
 }
 
-/// Text that may have lines and tabs.
+/// Cleans text that may have lines and tabs, which are kept.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_harmful(c) && !matches!(c, '\n' | '\t'))
 }
 
-/// JSON in colours: of its own, for those of its strings are written as escapes.
+/// Cleans coloured JSON. Its colours are kept: they can't come from its strings, in which escape
+/// characters are written as `\u001b`.
 pub fn coloured(json: &str) -> Cow<'_, str> {
     escaped(json, |c| is_harmful(c) && !matches!(c, '\n' | '\t' | '\u{1b}'))
 }
 
-/// A writer of [`lines`]: whatever is written through it harms no terminal. Each write must hold whole characters.
+/// A writer that escapes as [`lines`] does, so that the output harms no terminal. Each write must
+/// hold whole characters.
 pub struct Harmless<W>(pub W);
 
 impl<W: Write> Write for Harmless<W> {
@@ -70,12 +73,13 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(cleaned)
 }
 
-/// The text of most: seen without decoding it.
+/// Recognises the most common kind of text without decoding it.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
-/// Control characters (C0, DEL, C1), ends of lines, marks of the reading order, and what is written but not seen.
+/// Returns whether a character is a control character (C0, DEL, C1), an end of line, a mark of the
+/// reading order, or invisible.
 fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -128,7 +132,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes: nothing harmful is left, in any of the ways, and what was cleaned stays as it is.
+        /// For any text nothing harmful is left, in any of the functions, and cleaned text is
+        /// unchanged by cleaning.
         #[test]
         fn nothing_harmful_is_left(text in any::<String>()) {
             let once = line(&text).into_owned();
@@ -140,7 +145,7 @@ mod tests {
             prop_assert!(!written.contains(|c| is_harmful(c) && !matches!(c, '\n' | '\t')), "{written:?}");
         }
 
-        /// JSON that is written through it means what it meant.
+        /// JSON that is written through it keeps its meaning.
         #[test]
         fn json_stays_what_it_is(text in any::<String>()) {
             let json = serde_json::to_string(&text).unwrap();

@@ -1,5 +1,5 @@
-//! One event through one filter, once, for those who want to see what happens: a filter's author and tests. The steps
-//! are those of [`crate::walk`], as in a lane, which also tries a break once more and a failure again.
+//! Trial of one event in one filter, once, for a filter's author and for tests. The steps are those
+//! of [`crate::walk`]; a lane, in addition, tries a break once more and retries a failure.
 
 use std::{
     sync::Arc,
@@ -14,36 +14,36 @@ use crate::{
     walk::{Hook, MatchAnswer, MatchError, match_event},
 };
 
-/// What a filter made of an event.
+/// Result of a trial.
 #[derive(Debug)]
 pub struct Trial {
     pub end: End,
     pub steps: Vec<Step>,
 }
 
-/// Something that was asked on the way.
+/// A step of the walk, with its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     pub hook: Hook,
     pub took: Duration,
 }
 
-/// How the last step ended.
+/// End of a trial.
 #[derive(Debug)]
 pub enum End {
-    /// Its conditions do not hold. Of each list, the first test that fails.
+    /// The conditions do not hold: the first failing test of each list.
     Unfulfilled(Vec<String>),
-    /// `matches` said no.
+    /// `matches` returned false.
     Unmatched,
     Verdict(Verdict),
     Untested(Untested),
     Said(Failure),
     Broke(Broken),
-    /// The host could not.
+    /// The host failed.
     Host(anyhow::Error),
 }
 
-/// Takes an event through a filter, once.
+/// Runs an event through a filter, once.
 pub async fn trial(
     filter: &Filter,
     subscription: &Arc<Subscription>,

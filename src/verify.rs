@@ -1,8 +1,9 @@
-//! Verification of a router's work: what its sinks should hold of a stretch of its streams, against what they hold.
+//! Verification of a router's work: the outputs that its sinks should hold of a stretch of its
+//! streams, against those that they hold.
 //!
-//! A router that writes nothing runs over the stretch. Its sinks are [`RecordingSink`]s, which note every output in an
-//! [`OutputTable`] by a digest of how it is recognised at its destination. Then the destinations are read, and whatever
-//! is missing there is looked up in the dead letters.
+//! A router that writes nothing runs over the stretch. Its sinks are [`RecordingSink`]s, which note
+//! every output in an [`OutputTable`] by a digest of how it is recognised at its destination. Then
+//! the destinations are read, and outputs missing there are looked up in the dead letters.
 
 mod digest;
 mod file_lines;

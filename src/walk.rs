@@ -1,7 +1,9 @@
-//! The walk of an event through a route of its key: decode, conditions, `matches`, `process`, schema, encoding.
+//! Walk of an event through a route of its key: decode, conditions, `matches`, `process`, schema,
+//! encoding.
 //!
-//! Each step is answered here and nowhere else. A lane takes them with retries and hands the outputs over to its sinks;
-//! [`crate::trial`] takes each once and keeps what happened, for `explain` and `plugin test`.
+//! Each step is decided here and nowhere else. A lane takes them with retries and hands the outputs
+//! over to its sinks; [`crate::trial`] takes each once and keeps the results, for `explain` and
+//! `plugin test`.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -24,11 +26,11 @@ pub use headers::merged_for;
 pub struct RouteWalk<'a> {
     pub key: &'a Key,
     pub route: &'a Route,
-    /// As the filter sees it: see [`decoded`].
+    /// The event as the filter sees it: see [`decoded`].
     pub event: &'a Event,
 }
 
-/// What is asked about an event on its way.
+/// A question about an event on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
     /// Tested by the host.
@@ -37,7 +39,7 @@ pub enum Hook {
     Process,
 }
 
-/// What conditions and `matches` say of an event.
+/// Answer of conditions and `matches` about an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MatchAnswer {
     Wanted,
@@ -47,7 +49,7 @@ pub enum MatchAnswer {
     Unmatched,
 }
 
-/// Why it is not known whether an event is wanted.
+/// Error because of which it is not known whether an event is wanted.
 #[derive(Debug)]
 pub enum MatchError {
     /// A condition can't be tested on this event.
@@ -56,7 +58,7 @@ pub enum MatchError {
     Fault(Fault),
 }
 
-/// Why none of a route's outputs can be sent.
+/// Error because of which none of a route's outputs can be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unsendable {
     /// The reason code of the dead letter.
@@ -72,25 +74,26 @@ pub struct RouteOutput<'a> {
     pub index: u32,
     /// Encoded as the sink wants it.
     pub payload: Bytes,
-    /// The filter's own choice; otherwise the event's subject counts.
+    /// Subject set by the filter; otherwise the event's subject applies.
     pub subject: Option<ByteString>,
-    /// The headers that the output leaves with, when they are not the event's own.
+    /// Headers of the output, if they are not the event's own.
     pub headers: Option<Headers>,
 }
 
-/// The event that a key's filter sees. `None` when that is the event as it came.
+/// Returns the event that a key's filter sees. `None` if that is the event as it came.
 ///
 /// # Errors
-/// When the payload is not what the key's `decode` says.
+/// If the payload does not fit the key's `decode`.
 pub fn decoded(key: &Key, event: &Event) -> Result<Option<Event>, Undecodable> {
     let payload = key.decoding.as_ref().map(|decoding| decoding.payload(event)).transpose()?.flatten();
     Ok(payload.map(|payload| Event { payload, ..event.clone() }))
 }
 
-/// Asks a filter's conditions and, if they hold, its `matches`. `asked` hears of each once it has answered.
+/// Tests a filter's conditions and, if they hold, calls its `matches`. `asked` is called after each
+/// of them.
 ///
 /// # Errors
-/// When one of them has no answer.
+/// If one of them has no answer.
 pub fn match_event<'a>(
     subscription: &'a Subscription,
     facts: &mut Facts<'a>,
@@ -115,7 +118,7 @@ pub fn match_event<'a>(
     Ok(MatchAnswer::Wanted)
 }
 
-/// Why an event is not wanted, for people. Tests the conditions once more.
+/// Returns the reason why an event is not wanted, for people. Tests the conditions once more.
 pub fn why_unwanted<'a>(subscription: &'a Subscription, facts: &mut Facts<'a>) -> String {
     let conditions = subscription.conditions();
     match conditions.test(facts) {
@@ -138,12 +141,12 @@ impl Hook {
 }
 
 impl<'a> RouteWalk<'a> {
-    /// Gives each output that the route makes of a verdict to `each`, for every sink, sink by sink of the first output and so on.
-    /// Looked at whole before the first: a dead letter beside half of the outputs would double them later. Says whether the
-    /// verdict lets anything out.
+    /// Passes each output that the route makes of a verdict to `each`: the first output for every
+    /// sink, then the next one. All are checked before the first is passed: a dead letter beside
+    /// half of the outputs would double them later. Returns whether the verdict lets anything out.
     ///
     /// # Errors
-    /// When an output does not fit the key's schema or can't be encoded as one of the sinks wants it.
+    /// If an output does not fit the key's schema or can't be encoded for one of the sinks.
     pub fn outputs(&self, verdict: Verdict, mut each: impl FnMut(RouteOutput<'a>)) -> Result<bool, Unsendable> {
         self.check(&verdict)?;
         let mut encoded = self.encoded(&verdict)?.into_iter();
@@ -175,7 +178,7 @@ impl<'a> RouteWalk<'a> {
         Ok(true)
     }
 
-    /// Holds the outputs against the key's schema, where this event is one of those that are looked at.
+    /// Checks the outputs by the key's schema, if this event is one of those to be checked.
     fn check(&self, verdict: &Verdict) -> Result<(), Unsendable> {
         let Some(validation) = self.key.validation.as_ref().filter(|validation| validation.concerns(self.event)) else {
             return Ok(());
@@ -188,7 +191,7 @@ impl<'a> RouteWalk<'a> {
         })
     }
 
-    /// The outputs as those sinks want them that want another encoding, output by output.
+    /// Encodes the outputs for the sinks that have an encoder, output by output.
     fn encoded(&self, verdict: &Verdict) -> Result<Vec<Bytes>, Unsendable> {
         let mut encoded = Vec::new();
         if self.route.sinks.iter().any(|sink| sink.encoder.is_some()) {

@@ -1,6 +1,7 @@
-//! Webhooks: outputs that are POSTed to others' servers, signed and tried again for hours. Between an output and its
-//! POST stands the [`store`]: what is in there is delivered at least once, whatever happens to this process. The
-//! [`dispatch`]er takes out what is due, [`post`] sends it, and [`schedule`] says what follows from the answer.
+//! Webhooks: outputs that are POSTed to others' servers, signed and tried again for hours. Each
+//! output is put in the [`store`] first, and from there it is delivered at least once, whatever
+//! happens to this process. The [`dispatch`]er takes out due deliveries, [`post`] sends them, and
+//! [`schedule`] derives the next step from the answer.
 
 pub mod dispatch;
 pub mod post;

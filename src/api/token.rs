@@ -1,4 +1,4 @@
-//! The bearer token, as it is sent. A file is read anew for every call.
+//! Bearer token, as it is sent. A file is read anew for every call.
 
 use std::time::Duration;
 
@@ -7,8 +7,10 @@ use reqwest::header::HeaderValue;
 
 use crate::{config::KeptIn, credential::Credential};
 
+/// Reads the token.
+///
 /// # Errors
-/// When there is none, or it can't be sent. They name the place, never the token.
+/// If there is none, or it can't be sent. The message names the location, never the token.
 pub(super) fn read(kept: &KeptIn) -> anyhow::Result<Credential<HeaderValue>> {
     Credential::read("the token", kept, Duration::ZERO, header)
 }

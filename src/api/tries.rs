@@ -1,4 +1,4 @@
-//! One call until it has an answer: the tries, and what is made of each.
+//! Attempts of one call until it has an answer, and their outcomes.
 
 use std::{
     error::Error as StdError,
@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{Refusal, Request, Shared};
 use crate::outgoing::{PrivateAddress, retry_after};
 
-/// A try without success.
+/// A failed attempt.
 struct Miss {
     refusal: Refusal,
     again: bool,
-    /// How long the API wants to be left alone.
+    /// Pause requested by the API.
     pause: Option<Duration>,
 }
 
@@ -29,7 +29,7 @@ impl Miss {
 }
 
 impl Shared {
-    /// Tries until there is an answer, trying again does not help, or the time is over.
+    /// Sends a request until there is an answer, a retry does not help, or the time is over.
     pub(super) async fn send(&self, request: &Request, until: Instant) -> Result<String, Refusal> {
         let (mut wait, longest) = self.backoff;
         let mut tries = 0;
@@ -53,7 +53,7 @@ impl Shared {
         }
     }
 
-    /// One try.
+    /// Makes one attempt.
     async fn exchange(&self, request: &Request) -> Result<String, Miss> {
         let mut sending = self.http.request(request.method.clone(), &request.url);
         if let Some(token) = &self.token {
@@ -75,7 +75,7 @@ impl Shared {
     }
 }
 
-/// The body, or, when it is longer than `limit`, so much of it that this can be seen.
+/// Reads the body, up to one byte past `limit`, which shows that it is too long.
 async fn read(response: &mut Response, limit: usize) -> reqwest::Result<Vec<u8>> {
     let mut body = Vec::new();
     while body.len() <= limit
@@ -98,7 +98,7 @@ fn no_success(request: &Request, response: &Response, body: Vec<u8>, limit: usiz
     }
 }
 
-/// What an error on the way means. Its own words name the address: they go to the log alone.
+/// Classifies a transport error. Its own text names the address, so it goes to the log alone.
 fn miss(request: &Request, error: reqwest::Error) -> Miss {
     let error = error.without_url();
     let (why, again) = if is_private(&error) {

@@ -1,4 +1,4 @@
-//! The control socket as a part of the router, and a run that is over when no consumers attached.
+//! The control socket as a part of the router, and a run that ends when no consumers are attached.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,15 +20,16 @@ use crate::{
 /// Changes that wait for the loader.
 pub(super) const CHANGES: usize = 256;
 
-/// The control socket while it is served; without one nobody ever attaches.
+/// The control socket while it is served; without one no consumer ever attaches.
 pub(super) struct Attended {
     pub(super) serves: JoinSet<anyhow::Result<()>>,
-    /// How many consumers are attached.
+    /// Number of attached consumers.
     pub(super) attached: watch::Receiver<usize>,
     pub(super) changes: mpsc::Receiver<Change>,
 }
 
-/// Binds the control socket. Only a run that is nothing without it fails when that can't be done.
+/// Binds the control socket. A failure is an error only for a run that exits when idle, since it
+/// serves nothing else.
 pub(super) async fn open(controls: &Controls) -> Result<Option<Control>, RunError> {
     let opened = match &controls.place {
         Some(dir) => match Place::of(dir) {
@@ -80,7 +81,8 @@ pub(super) fn attend(
     Attended { serves, attached: attends, changes }
 }
 
-/// Who holds what upstream: agreed on by all replicas where there is a server, else kept beside the control socket.
+/// Opens the record of what is held upstream: shared by all replicas if there is a server, else
+/// kept beside the control socket.
 pub(super) fn tenures(config: &Config, controls: &Controls, setup: Option<&Setup>) -> anyhow::Result<Tenures> {
     if let Some(Setup { connection, replicas, .. }) = setup {
         return Ok(Tenures::across_replicas(connection.clone(), LEASE, *replicas));
@@ -88,7 +90,7 @@ pub(super) fn tenures(config: &Config, controls: &Controls, setup: Option<&Setup
     Tenures::in_folder(&state_folder(config, controls.place.as_deref()))
 }
 
-/// Resolves when somebody is attached, or the router is to stop.
+/// Resolves once a consumer is attached, or the router is to stop.
 pub(super) async fn somebody(mut attached: watch::Receiver<usize>, mut stop: Stop) {
     tokio::select! {
         _ = attached.wait_for(|count| *count > 0) => {}
@@ -96,10 +98,10 @@ pub(super) async fn somebody(mut attached: watch::Receiver<usize>, mut stop: Sto
     }
 }
 
-/// Drains the router when nobody has been attached for this long.
+/// Drains the router when no consumer has been attached for this long.
 ///
 /// # Errors
-/// When the control socket has ended.
+/// Returns an error if the control socket has ended.
 pub(super) async fn end_when_idle(
     mut attached: watch::Receiver<usize>,
     after: Duration,

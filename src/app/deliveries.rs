@@ -16,7 +16,7 @@ use crate::{
     webhook::{dispatch::Dispatcher, post::Poster, store::Store},
 };
 
-/// Bursts that the dispatcher may not have heard of yet.
+/// Bursts that the dispatcher may not have received yet.
 const FRESH: usize = 256;
 
 /// Opens both ends of the store. The dispatcher does not run yet.

@@ -1,5 +1,5 @@
-//! Sources of isolated keys. Each has a consumer of its own, so that the server holds what waits for the key, and no other
-//! key of the source meets it.
+//! Sources of isolated keys. Each has a consumer of its own, so that the server holds the key's
+//! waiting messages, and no other key of the source is affected by them.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -20,7 +20,8 @@ use crate::{
     stop::{Stop, Stopper, stop},
 };
 
-/// How long after a consumer could not be had it is tried again. Meanwhile the key's events come with all others.
+/// Pause before a consumer that could not be opened is tried again. Meanwhile the key's events come
+/// with all others.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// The isolated keys of one source.
@@ -38,18 +39,19 @@ pub(super) struct Isolated {
     pub(super) sources: JoinSet<(Arc<str>, anyhow::Result<()>)>,
 }
 
-/// A source that runs.
+/// A running source.
 pub(super) struct Running {
-    /// As it was when the source was opened.
+    /// The key as it was when the source was opened.
     key: Arc<Key>,
     stopper: Stopper,
 }
 
 impl Isolated {
-    /// Opens the sources of all keys in force that are isolated, or were and have their consumer still.
+    /// Opens the sources of all keys in force that are isolated, or were and still have their
+    /// consumer.
     ///
     /// # Errors
-    /// When one can't be opened.
+    /// Returns an error if one can't be opened.
     pub(super) async fn open_all(&mut self, connection: &Connection, patience: &mut Patience) -> anyhow::Result<()> {
         let left = left_behind(connection, &self.settings).await;
         let left = left.context("could not list the consumers of isolated keys")?;
@@ -74,7 +76,8 @@ impl Isolated {
         Ok(())
     }
 
-    /// The key's source, and from which sequence on it delivers; `None` where nothing of the source's is for the key.
+    /// Opens the key's source; the number is the sequence from which it delivers. `None` if the key
+    /// takes nothing from the source.
     async fn open(&self, key: &Key) -> anyhow::Result<Option<(JetStream, u64)>> {
         let Self { source, settings, .. } = self;
         let subjects = key.subject.as_ref().map(|subject| own_subjects(settings, subject)).unwrap_or_default();
@@ -87,7 +90,7 @@ impl Isolated {
         opened.map(Some).with_context(at)
     }
 
-    /// Runs a source that is open. From here on the key's events come from there.
+    /// Runs an open source. From here on the key's events come from there.
     fn begin(&mut self, key: &Arc<Key>, (jetstream, first): (JetStream, u64)) {
         let name = Arc::clone(&key.name);
         self.own.begin(Arc::clone(&name), first);
@@ -99,15 +102,15 @@ impl Isolated {
         self.sources.spawn(async move { (name, jetstream.run(intake, stop).await) });
     }
 
-    /// What the key's source is called in metrics and logs.
+    /// Name of the key's source in metrics and logs.
     fn name(&self, key: &str) -> String {
         format!("{}/{key}", self.source.name)
     }
 
-    /// Runs the sources, and has them come and go with their keys.
+    /// Runs the sources, and starts and stops them as their keys change.
     ///
     /// # Errors
-    /// When one of them fails.
+    /// Returns an error if one of them fails.
     pub(super) async fn run(mut self) -> anyhow::Result<()> {
         let mut stop = self.stop.clone();
         let mut is_complete = true;
@@ -118,6 +121,7 @@ impl Isolated {
                 () = sleep(AGAIN), if !is_complete => {}
                 () = stop.draining() => break,
             }
+            // Opening a source waits for the server: a stop must not wait for that.
             tokio::select! {
                 all = self.follow() => is_complete = all,
                 () = stop.draining() => break,
@@ -147,11 +151,12 @@ impl Isolated {
         ended.with_context(|| format!("source `{name}`"))
     }
 
-    /// Goes over to the keys in force. Says whether all of them have their sources. Cancel safe.
+    /// Applies the keys in force. Returns whether all of them have their sources. Cancel safe.
     async fn follow(&mut self) -> bool {
         let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
         for (name, running) in &self.running {
-            // A source that ends is opened again if its key is there. The server holds what comes meanwhile.
+            // A source that ends is opened again if its key exists. The server holds messages that
+            // arrive meanwhile.
             if snapshot.key(name).is_none_or(|key| key.subject != running.key.subject) {
                 running.stopper.drain();
             }
@@ -163,7 +168,7 @@ impl Isolated {
             }
             match self.open(key).await {
                 Ok(Some(opened)) => self.begin(key, opened),
-                // Its events can't be told apart any more: they come with all others again.
+                // The key takes nothing from the source now: any events come with all others.
                 Ok(None) => self.own.end(&key.name),
                 Err(error) => {
                     tracing::error!(error = format!("{error:#}"), "will try again");
@@ -174,8 +179,8 @@ impl Isolated {
         is_complete
     }
 
-    /// Whether the key's source does not run and should. What has once had a consumer keeps it until the router is started
-    /// again.
+    /// Returns whether the key's source is to run and does not. A key that has had a consumer keeps
+    /// it until the router is started again.
     fn is_due(&self, key: &Key) -> bool {
         (key.is_isolated || self.own.first(&key.name).is_some()) && !self.running.contains_key(&key.name)
     }
@@ -183,7 +188,7 @@ impl Isolated {
 
 async fn changed(snapshots: &mut Snapshots) {
     if snapshots.changed().await.is_err() {
-        // Nobody makes them any more.
+        // No further snapshots: the loader has ended.
         std::future::pending().await
     }
 }

@@ -1,5 +1,5 @@
-//! What proves that this router wrote a dead letter: the secrets of `[dead_letter]`, else a key that a router makes once for
-//! its folder.
+//! Keys that prove that this router wrote a dead letter: the secrets of `[dead_letter]`, else a key
+//! that a router makes once for its folder.
 
 use std::{
     fs,
@@ -18,13 +18,14 @@ use crate::{
 
 const NAME: &str = "dead-letters.key";
 const LARGEST: u64 = 4096;
-/// Where a router keeps its state that has no state folder.
+/// State folder of a router that has none elsewhere.
 const OWN: &str = ".trommel";
 
-/// What tells the letters that routers of this folder wrote, here and as this user.
+/// Signer that recognises letters written by routers of this folder, on this machine and as this
+/// user.
 ///
 /// # Errors
-/// When a key is there and can't be used.
+/// Returns an error if a key exists but can't be used.
 pub fn letter_signer(config: &Config) -> anyhow::Result<LetterSigner> {
     if !config.letter_secrets.is_empty() {
         return Ok(LetterSigner::new(config.letter_secrets.clone()));
@@ -35,10 +36,10 @@ pub fn letter_signer(config: &Config) -> anyhow::Result<LetterSigner> {
     Ok(LetterSigner::new(keys.into_iter().flatten().collect()))
 }
 
-/// What this router signs its letters with: makes a key where there is none yet.
+/// Signer for this router's own letters. Makes a key if there is none yet.
 ///
 /// # Errors
-/// When there is none to be had.
+/// Returns an error if no key can be read or made.
 pub(super) fn own_letter_signer(config: &Config, place: Option<&Path>) -> anyhow::Result<LetterSigner> {
     if !config.letter_secrets.is_empty() {
         return Ok(LetterSigner::new(config.letter_secrets.clone()));
@@ -51,18 +52,19 @@ pub(super) fn own_letter_signer(config: &Config, place: Option<&Path>) -> anyhow
     Ok(LetterSigner::new(vec![key]))
 }
 
-/// Where a router keeps what outlives it.
+/// The folder for state that outlives the router.
 pub(super) fn state_folder(config: &Config, place: Option<&Path>) -> PathBuf {
     let place = place.and_then(|dir| Place::of(dir).ok());
     place.map_or_else(|| config.dir.join(OWN), |place| place.dir().to_owned())
 }
 
-/// A new key, or the one that another router has made meanwhile: a key is in its place whole.
+/// Makes a new key, or returns the one that another router has made meanwhile: a key appears in its
+/// place as a whole.
 fn made(path: &Path) -> anyhow::Result<Secret> {
     let draft = path.with_extension(format!("{:016x}", fastrand::u64(..)));
     make_secret_file(&draft).with_context(|| format!("could not make `{}`", draft.display()))?;
     let linked = fs::hard_link(&draft, path);
-    // What counts is whether there is a key.
+    // A draft left behind is harmless: only the link counts.
     let _ = fs::remove_file(&draft);
     match linked {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
@@ -76,7 +78,7 @@ fn made(path: &Path) -> anyhow::Result<Secret> {
     }
 }
 
-/// `None` when there is none.
+/// Reads a key; `None` if there is none.
 fn read(path: &Path) -> anyhow::Result<Option<Secret>> {
     let at = || format!("could not use the key of the dead letters in `{}`", path.display());
     let found = match fs::metadata(path) {
@@ -132,7 +134,7 @@ mod tests {
         assert_eq!(other.verify(&signed), LetterProof::Wrong);
     }
 
-    /// Routers that begin at once have one key.
+    /// Routers that start at the same time share one key.
     #[test]
     fn a_key_that_several_make_is_one() {
         let folder = tempfile::tempdir().unwrap();

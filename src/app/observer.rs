@@ -1,11 +1,12 @@
-//! A router that only serves consumers that attach: it changes nothing that others see.
+//! A router that only serves attached consumers: it changes nothing that others see.
 
 use std::process;
 
 use crate::config::{Config, DeadLetter, Deliver, JetStreamSource, Role, SourceKind};
 
-/// The configuration of such a router: no route, no sink, no listener, and no stream is made. From JetStream it reads what comes
-/// from now on, through a consumer that the server forgets, so that the durable one stays where it is.
+/// The configuration of such a router: no routes, sinks or listeners, and no stream is made. From
+/// JetStream it reads new messages only, through a consumer that the server forgets, so that the
+/// durable one stays where it is.
 pub(super) fn observer(mut config: Config) -> Config {
     config.role = Role::Observer;
     config.registry = config.registry.without_routes();
@@ -13,7 +14,7 @@ pub(super) fn observer(mut config: Config) -> Config {
     config.admin = None;
     config.telemetry = None;
     config.dead_letter = DeadLetter::Discard;
-    // What is sent there is for the router that has it.
+    // Requests to a listener are for the router that has it.
     config.sources.retain(|source| !matches!(source.kind, SourceKind::Http(_)));
     for (number, source) in config.sources.iter_mut().enumerate() {
         if let SourceKind::JetStream(settings) = &mut source.kind {

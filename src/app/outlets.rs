@@ -21,7 +21,8 @@ use crate::{
     webhook::dispatch::Dispatcher,
 };
 
-/// Outputs that may wait before one sink, and that it may have under way unless it says otherwise.
+/// Outputs that may wait before one sink, and that it may have under way unless its settings
+/// differ.
 const QUEUE: usize = 1024;
 /// Dead letters may be as large as their events, so fewer of them wait.
 const DEAD_LETTER_QUEUE: usize = 64;
@@ -46,7 +47,8 @@ impl<'a> Outlets<'a> {
         Self { config, plan, controls, webhooks, tasks: JoinSet::new(), dead_letters: None, dispatcher: None }
     }
 
-    /// Opened first: every other outlet sends its refused outputs there.
+    /// Opens the outlet of the dead letters. It comes first: every other outlet sends its refused
+    /// outputs there.
     pub(super) fn open_dead_letters(&mut self) -> anyhow::Result<Queue> {
         let kind = match &self.config.dead_letter {
             DeadLetter::Discard => SinkKind::Null,
@@ -80,7 +82,7 @@ impl<'a> Outlets<'a> {
         LastResort::new(streams.map(|source| source.name.clone()).collect(), path, self.signer())
     }
 
-    /// Without a key letters are stored all the same.
+    /// The signer of dead letters. Without a key, letters are stored unsigned.
     fn signer(&self) -> LetterSigner {
         if self.config.dead_letter == DeadLetter::Discard {
             return LetterSigner::default();
@@ -96,8 +98,8 @@ impl<'a> Outlets<'a> {
         })
     }
 
-    /// The outlets as they run, each until its queues are gone, and what is to send the deliveries that one of them
-    /// stores.
+    /// Returns the running outlets, each of which ends once its queues are gone, and the dispatcher
+    /// for the deliveries that one of them stores.
     pub(super) fn into_tasks(self) -> (JoinSet<anyhow::Result<End>>, Option<Dispatcher>) {
         (self.tasks, self.dispatcher)
     }
@@ -120,7 +122,7 @@ impl<'a> Outlets<'a> {
             SinkKind::Folder(folder) => self.start(settings, capacity, sink::folder::open(folder).with_context(at)?),
             SinkKind::Nats(nats) => {
                 let servers = self.config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
-                // The first one that is opened is that of the dead letters.
+                // The first sink that is opened is that of the dead letters.
                 let reserved = self.dead_letters.as_ref().and_then(|_| self.config.dead_letter.reserved());
                 let sink = sink::nats::Nats::new(&settings.name, servers, nats).reserving(reserved);
                 self.start(settings, capacity, sink)
@@ -163,7 +165,8 @@ fn dead_letter_file() -> FileSink {
     FileSink { upkeep: Upkeep { fsync: Fsync::Batch, ..Upkeep::default() }, record: Record::default() }
 }
 
-/// Publishes to `SUBJECT.REASON`: a dead letter's own subject is its reason code.
+/// The sink for dead letters, which publishes to `SUBJECT.REASON`: a dead letter's own subject is
+/// its reason code.
 fn dead_letter_sink(subject: &str) -> NatsSink {
     NatsSink {
         subject: Template(vec![Part::Literal(format!("{subject}.")), Part::Subject]),
@@ -174,7 +177,7 @@ fn dead_letter_sink(subject: &str) -> NatsSink {
     }
 }
 
-/// The stream that keeps dead letters, where it is one and not declared.
+/// The stream for dead letters, if they go to a stream that is not declared.
 pub(super) fn dead_letter_stream(config: &Config) -> Option<Stream> {
     let DeadLetter::Stream { stream, subject } = &config.dead_letter else { return None };
     if config.streams.iter().any(|declared| declared.name == *stream) {

@@ -1,4 +1,4 @@
-//! Waiting for the server at the start.
+//! Waiting for the server at startup.
 
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use crate::{
     nats::{ApiError, ConnectError, Trouble},
 };
 
-/// Between two tries, growing, each jittered so that a fleet does not come all at once.
+/// Shortest and longest pause between two tries, each jittered so that a fleet does not come all at
+/// once.
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(2);
-/// How often it is said that somebody waits.
+/// Interval at which the wait is logged.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// How long a start waits for a server that is away, without a leader or without JetStream. What waiting does not mend,
-/// such as wrong credentials, ends it at once.
+/// The time for which startup waits for a server that is away, without a leader or without
+/// JetStream. Errors that waiting can't resolve, such as wrong credentials, end it at once.
 pub(super) struct Patience {
-    /// `None` waits for ever.
+    /// `None` waits forever.
     until: Option<Instant>,
     servers: String,
     said: Option<Instant>,
@@ -26,12 +27,13 @@ pub(super) struct Patience {
 
 impl Patience {
     pub(super) fn new(most: Option<Duration>, nats: Option<&Nats>) -> Self {
-        // What no clock can hold is for ever.
+        // A time beyond the clock's range means forever.
         let until = most.and_then(|most| Instant::now().checked_add(most));
         Self { until, servers: nats.map_or_else(String::new, |nats| nats.urls.join(", ")), said: None }
     }
 
-    /// What `attempt` comes to, made again while its failure may pass. Cancel safe if an attempt is.
+    /// Repeats `attempt` while its failure may pass, and returns its result. Cancel safe if an
+    /// attempt is.
     ///
     /// # Errors
     /// The last failure.
@@ -59,7 +61,7 @@ impl Patience {
     }
 }
 
-/// Whether a failure may go away without anybody changing the settings or a permission.
+/// Returns whether a failure may go away without a change of the settings or of a permission.
 pub(super) fn is_passing(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref().is_some_and(|error: &ConnectError| error.trouble == Trouble::Network)

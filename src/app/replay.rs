@@ -1,4 +1,4 @@
-//! A stretch of a stream through one key, once more.
+//! A range of a stream run through one key once more.
 
 use std::path::{Path, PathBuf};
 
@@ -10,25 +10,26 @@ use crate::{
     filter::Params,
 };
 
-/// What is replayed.
+/// Settings of a replay.
 #[derive(Clone, Debug)]
 pub struct Replay {
     pub key: Key,
-    /// As the key's declarations have them.
+    /// Params as in the key's declarations.
     pub params: Params,
-    /// Whose envelope opens the messages.
+    /// The source whose envelope opens the messages.
     pub source: Source,
     pub range: Range,
-    /// Events a second at most.
+    /// Most events per second.
     pub rate: Option<u64>,
-    /// One of the folder's sinks; `None` is standard output.
+    /// One of the folder's sinks; `None` means standard output.
     pub sink: Option<String>,
-    /// A component in the place of the key's own.
+    /// A component that replaces the key's own.
     pub component: Option<PathBuf>,
 }
 
-/// The configuration of a router that replays: it reads that stretch and nothing else, writes to that sink, and leaves
-/// everything else as it is. Its route has a name of its own, so that streams do not drop its outputs as repeats.
+/// The configuration of a router that replays: it reads that range and nothing else, writes to that
+/// sink, and leaves everything else as it is. Its route has a name of its own, so that streams do
+/// not drop its outputs as repeats.
 pub fn replay(mut config: Config, replay: Replay) -> Config {
     let Replay { mut key, params, source, range, rate, sink, component } = replay;
     if let Some(component) = component {
@@ -54,7 +55,7 @@ pub fn replay(mut config: Config, replay: Replay) -> Config {
     config
 }
 
-/// What a key's filter may do, its stand-in may do.
+/// Replaces the key's filter by a component, which has the same grants.
 fn serve(config: &mut Config, key: &mut Key, component: &Path) {
     let name = component.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     config.plugins = component.parent().map(Path::to_owned).unwrap_or_default();
@@ -64,7 +65,8 @@ fn serve(config: &mut Config, key: &mut Key, component: &Path) {
     key.filter = Some(name);
 }
 
-/// The filter's settings, but that nothing waits for it to be mended: nobody reloads, so the run would not end.
+/// The filter's settings, except that events do not wait for a quarantined filter: nothing reloads
+/// it here, so the run would not end.
 pub(super) fn give_up_broken(config: &Config, name: &str) -> FilterSettings {
     FilterSettings { on_quarantine: OnQuarantine::DeadLetter, ..config.filter(name) }
 }

@@ -22,15 +22,16 @@ use crate::{
     },
 };
 
-/// Messages that a server may leave unacknowledged, for each that its source may have open: what was given back for later counts
-/// there until it is done, and must not keep others from being delivered.
+/// Factor between the messages that a source may have open and those that the server may leave
+/// unacknowledged: a message given back for later counts at the server until it is done, and must
+/// not keep others from being delivered.
 const OUTSTANDING: usize = 16;
 
-/// Opens every source, as soon as what it reads from is there, and runs it. Each ends with its input, or when it is told
-/// to stop.
+/// Opens every source as soon as its input is available, and runs it. Each ends with its input, or
+/// with the router's stop.
 ///
 /// # Errors
-/// When one can't be opened.
+/// Returns an error if one can't be opened.
 pub(super) async fn start(
     config: &Config,
     controls: &Controls,

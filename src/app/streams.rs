@@ -1,4 +1,4 @@
-//! The streams that a run sees to: made or brought in line at the start, and made again when one is gone.
+//! The streams that a run maintains: made or updated at startup, and made again when one is gone.
 
 use std::time::Duration;
 
@@ -13,24 +13,25 @@ use crate::{
     nats::{self, Connection, Life},
 };
 
-/// How often somebody looks whether they are still there, and how soon again when that could not be said.
+/// Interval between checks that the streams exist, and the pause after a failed check.
 const LOOK: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How often the same trouble is told.
+/// Interval at which the same trouble is logged.
 const AGAIN: Duration = Duration::from_secs(60);
-/// Replicas of what is made in a cluster, where no stream shows how many there can be.
+/// Replicas of what is made in a cluster, if no stream shows how many are possible.
 const REPLICAS: usize = 3;
 
-/// What was seen to at the start, and what else is to be agreed on with the server.
+/// The streams that were set up, and what further setup with the server needs.
 pub(super) struct Setup {
     pub(super) connection: Connection,
-    /// Of what is made for this router alone, as many as its streams have.
+    /// Replicas for whatever is made for this router alone: as many as its streams have.
     pub(super) replicas: usize,
     pub(super) streams: Vec<Stream>,
 }
 
-/// Makes the streams that the configuration wants, or brings them in line. That of the dead letters may come later: nothing
-/// is lost without it, and a start that waits for it would hold up what is well.
+/// Makes the streams that the configuration wants, or updates them. That of the dead letters may
+/// come later: nothing is lost without it, and waiting for it would delay sources and sinks that
+/// work.
 pub(super) async fn converge(config: &Config, patience: &mut Patience) -> anyhow::Result<Option<Setup>> {
     let Some(settings) = &config.nats else { return Ok(None) };
     let connect = || async { Ok(nats::connect(settings, "setup", Life::Reconnecting).await?) };
@@ -55,7 +56,8 @@ pub(super) async fn converge(config: &Config, patience: &mut Patience) -> anyhow
     Ok(Some(Setup { connection, replicas, streams }))
 }
 
-/// The streams that a run makes, in the order in which it does: those in the configuration, and that of the dead letters.
+/// The streams that a run makes, in that order: those in the configuration, and that of the dead
+/// letters.
 pub async fn declared_streams(config: &Config, connection: &Connection) -> Vec<Stream> {
     let mut streams = declared(config);
     if let Some(letters) = outlets::dead_letter_stream(config) {
@@ -69,18 +71,20 @@ fn declared(config: &Config) -> Vec<Stream> {
     config.streams.iter().filter(|_| config.role == Role::Router).cloned().collect()
 }
 
-/// A stream of ours with so many replicas, if it is yet to be made: later they are whoever's who runs the server.
+/// Sets the replicas of a stream that is yet to be made. For an existing stream their number is the
+/// server operator's choice.
 async fn replicated(stream: Stream, replicas: usize, connection: &Connection) -> Stream {
     let is_new = replicas > 1 && matches!(connection.stream_info(&stream.name).await, Ok(None));
     Stream { replicas: is_new.then_some(replicas), ..stream }
 }
 
-/// As many as the streams that the router reads have: what it makes must not be away when they are there.
+/// Replicas as many as the streams that the router reads have: what it makes must not be away while
+/// they are available.
 async fn replicas(config: &Config, connection: &Connection) -> usize {
     let mut most = None;
     for source in &config.sources {
         let SourceKind::JetStream(settings) = &source.kind else { continue };
-        // Where it can't be read, that is said by the source.
+        // If the stream can't be read, the source reports it.
         let Ok(Some(info)) = connection.stream_info(&settings.stream).await else { continue };
         let replicas = info.config.get("num_replicas").and_then(serde_json::Value::as_u64).unwrap_or(1);
         most = most.max(usize::try_from(replicas).ok());
@@ -89,7 +93,7 @@ async fn replicas(config: &Config, connection: &Connection) -> usize {
     most.or_else(declared).unwrap_or_else(|| if connection.servers().len() >= REPLICAS { REPLICAS } else { 1 })
 }
 
-/// Makes streams again that are gone: one in memory goes with its server. Never returns.
+/// Makes missing streams again: a stream in memory goes with its server. Never returns.
 pub(super) async fn keep(setup: Setup) -> anyhow::Result<()> {
     let Setup { mut connection, streams, .. } = setup;
     let mut said = None::<Instant>;
@@ -113,7 +117,7 @@ pub(super) async fn keep(setup: Setup) -> anyhow::Result<()> {
 }
 
 async fn make_missing(connection: &Connection, streams: &[Stream]) -> anyhow::Result<()> {
-    // A connection that is lost is said to be, and is back before long.
+    // A lost connection is logged elsewhere, and is back before long.
     for stream in streams.iter().filter(|_| connection.is_connected()) {
         if connection.stream_info(&stream.name).await?.is_none() {
             tracing::warn!(stream = stream.name, "the stream is not there, making it");

@@ -1,4 +1,4 @@
-//! A stretch of a router's streams through all of its keys, for the comparison with its sinks.
+//! A range of a router's streams run through all of its keys, for the comparison with its sinks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,15 +10,16 @@ use crate::{
     config::{Config, DeadLetter, Grant, Range, ReplaySource, Role, SourceKind},
 };
 
-/// A run that is to be recorded.
+/// A run whose outputs are to be recorded.
 pub struct Verification {
     pub config: Config,
-    /// Keys that are left out: what their filters decide may depend on more than the event.
+    /// Keys that are left out: the decisions of their filters may depend on more than the event.
     pub unchecked: BTreeSet<String>,
 }
 
-/// The configuration of a router that goes over these stretches of its sources once more. Its keys are the folder's, but for
-/// those whose filters may keep state or call the API: they would do so again.
+/// The configuration of a router that processes these ranges of its sources once more. It has the
+/// folder's keys, except those whose filters may keep state or call the API: they would do so
+/// again.
 pub fn verification(mut config: Config, ranges: &BTreeMap<String, Range>) -> Verification {
     let depends = |filter: &Option<String>| {
         let grants = filter.as_deref().map(|name| config.filter(name).grants).unwrap_or_default();
@@ -30,7 +31,7 @@ pub fn verification(mut config: Config, ranges: &BTreeMap<String, Range>) -> Ver
     let filters: BTreeSet<_> = registry.keys.iter().filter_map(|key| key.filter.clone()).collect();
     config.filters = filters.iter().map(|name| give_up_broken(&config, name)).collect();
     config.registry.keys.retain(|key| !unchecked.contains(&key.name));
-    // What depends on the event alone fails again.
+    // A failure that depends on the event alone would only repeat.
     config.registry.keys.iter_mut().for_each(|key| key.retry.patience = Duration::ZERO);
     config.registry.routes.retain(|route| !unchecked.contains(&route.key));
     config.sources.retain_mut(|source| {

@@ -1,4 +1,4 @@
-//! A sink that says for which letters it took outputs, for a retry.
+//! A sink that records the letters whose outputs it took, for a retry.
 
 use std::{collections::BTreeMap, mem, sync::Arc};
 
@@ -11,7 +11,7 @@ pub(super) struct Watched<S> {
     sink: S,
     name: String,
     journal: Arc<Journal>,
-    /// The letters of what is under way.
+    /// Letters of the outputs under way.
     written: BTreeMap<Slot, u64>,
 }
 
@@ -24,7 +24,7 @@ impl<S> Watched<S> {
 impl<S: Sink> Sink for Watched<S> {
     async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
         self.sink.write(slot, output).await?;
-        // A retried event stands where its letter does.
+        // A retried event's sequence is that of its letter.
         let letter = output.ticket.event().sequence;
         match output.dead_letter {
             Some(reason) => self.journal.died(letter, reason, &output.payload),

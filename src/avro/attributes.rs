@@ -1,4 +1,4 @@
-//! What types say about themselves beside the types in them.
+//! Attributes of types: logical types and lists of names.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::types::{Form, Named, Symbols, Type};
 
-/// Digits of a decimal.
+/// Largest precision of a decimal, in digits.
 const MOST_DIGITS: u64 = 1000;
 
 pub(super) fn symbols(naming: Named, schema: &Map<String, Value>) -> Result<Type, String> {
@@ -37,7 +37,8 @@ pub(super) fn fixed(naming: Named, schema: &Map<String, Value>) -> Result<Type, 
     Ok(Type::Fixed(naming, size, form))
 }
 
-/// `None` when it is none, or not sound: then it is to be ignored, says Avro.
+/// Parses the `decimal` attributes. `None` if they are absent or invalid: Avro says that they are
+/// to be ignored then.
 pub(super) fn decimal(schema: &Map<String, Value>) -> Result<Option<Form>, String> {
     let number = |name| schema.get(name).map_or(Some(0), Value::as_u64);
     match (logical(schema), number("precision"), number("scale")) {
@@ -45,7 +46,7 @@ pub(super) fn decimal(schema: &Map<String, Value>) -> Result<Option<Form>, Strin
             Err(format!("a decimal has more than {MOST_DIGITS} digits"))
         }
         ("decimal", Some(precision @ 1..), Some(scale)) if scale <= precision => {
-            // Both are below the bound.
+            // Both are at most `MOST_DIGITS`.
             Ok(Some(Form::Decimal { precision: precision as usize, scale: scale as usize }))
         }
         _ => Ok(None),
@@ -56,7 +57,7 @@ fn logical(schema: &Map<String, Value>) -> &str {
     schema.get("logicalType").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A member that is an array of texts, empty when it is not there.
+/// Reads a member that is an array of strings; empty if it is absent.
 pub(super) fn texts(schema: &Map<String, Value>, name: &str) -> Result<Vec<String>, String> {
     let texts = match schema.get(name) {
         None => Some(Vec::new()),

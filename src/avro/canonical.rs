@@ -1,19 +1,19 @@
-//! What of a schema matters to its data, and the number that stands for it in front of a message.
+//! Parsing Canonical Form of a schema, and its fingerprint for message headers.
 
 use std::fmt::Write as _;
 
 use super::types::{Id, Type};
 
-/// What the fingerprint of nothing is.
+/// Fingerprint of the empty text.
 const EMPTY: u64 = 0xc15d_213a_a4d7_a795;
 
-/// The fingerprint CRC-64-AVRO (Rabin) of the schema's Parsing Canonical Form.
+/// Computes the fingerprint CRC-64-AVRO (Rabin) of the schema's Parsing Canonical Form.
 pub(super) fn fingerprint(types: &[Type], root: Id) -> u64 {
     rabin(canonical(types, root).as_bytes())
 }
 
-/// The Parsing Canonical Form: full names, no defaults, aliases, documentation or logical types. It holds no character
-/// that JSON escapes.
+/// Returns the Parsing Canonical Form: full names, no defaults, aliases, documentation or logical
+/// types. It contains no character that JSON escapes.
 pub(super) fn canonical(types: &[Type], root: Id) -> String {
     let mut form = Canonical { types, defined: vec![false; types.len()], text: String::new() };
     form.write(root);
@@ -60,7 +60,7 @@ impl Canonical<'_> {
                 self.list(&symbols.all, |form, symbol| form.quoted(symbol));
             }
             Type::Fixed(_, size, _) => {
-                // A String takes everything.
+                // Writing to a String does not fail.
                 let _written = write!(self.text, ",\"type\":\"fixed\",\"size\":{size}");
             }
             _ => {}
@@ -104,7 +104,7 @@ fn rabin(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// The vector of the specification.
+    /// The test vector of the specification.
     #[test]
     fn the_fingerprint_of_null() {
         assert_eq!(fingerprint(&[Type::Null], 0), 0x63dd_24e7_cc25_8f8a);

@@ -1,4 +1,4 @@
-//! Messages to JSON and back.
+//! Conversion of messages to JSON and back.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,24 +9,25 @@ use super::{
     plan::Plan,
 };
 
-/// Reads messages as JSON. Clones share it.
+/// Decoder of messages to JSON. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Decoder(pub(super) Arc<Plans>);
 
-/// For each writer how it is read, or why it can't be.
+/// Plan for reading each writer's data, or the reason why it can't be read.
 #[derive(Debug)]
 pub(super) struct Plans {
     pub by_fingerprint: HashMap<u64, Result<Arc<Plan>, String>>,
     pub by_id: HashMap<u32, Result<Arc<Plan>, String>>,
-    /// What the JSON looks like: as the reader has it, else as any of the writers.
+    /// Schemas of the decoded JSON: the reader's, else those of all writers.
     pub shapes: Vec<Schema>,
 }
 
 impl Decoder {
-    /// Returns compact JSON.
+    /// Decodes a message to compact JSON.
     ///
     /// # Errors
-    /// When it is no such message, its schema is unknown or can't be read, or its body is not what the schema says.
+    /// Returns an error if it is not such a message, its schema is unknown or can't be read, or its
+    /// body does not match the schema.
     pub fn decode(&self, message: &[u8]) -> Result<Vec<u8>, Undecodable> {
         let (writer, body) = framing::split(message)?;
         let plan = match writer {
@@ -41,7 +42,7 @@ impl Decoder {
     }
 }
 
-/// Writes JSON as messages of one schema.
+/// Encoder of JSON to messages of one schema.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     pub(super) schema: Schema,
@@ -49,11 +50,12 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Every field must be there or have a default; members that the schema has not are left out. A union takes the first
-    /// branch that fits, exactly if there is one.
+    /// Encodes JSON as a message. Every field must be present or have a default; members that the
+    /// schema lacks are left out. A union takes the first branch that fits exactly, else the first
+    /// that fits.
     ///
     /// # Errors
-    /// Names the schema and the place of the first thing that does not fit (H44).
+    /// The schema and the path of the first value that does not fit (H44).
     pub fn encode(&self, json: &[u8]) -> Result<Vec<u8>, Unencodable> {
         let Parsed { name, types, root, .. } = &*self.schema.0;
         let mut out = Vec::with_capacity(self.header.len() + json.len());

@@ -1,11 +1,11 @@
-//! Decimals: on the wire a whole number in two's complement, in JSON a text with its point.
+//! Decimals: on the wire an integer in two's complement, in JSON a string with a decimal point.
 
 use num_bigint::BigInt;
 
-/// Bytes of a number, far more than the digits that a schema may ask for take.
+/// Largest encoded number, in bytes: far more than the digits that a schema may ask for take.
 const LARGEST: usize = 1024;
 
-/// `None` when it is too large.
+/// Formats a decimal as text. `None` if it is too large.
 pub(super) fn to_text(bytes: &[u8], scale: usize) -> Option<String> {
     if bytes.len() > LARGEST {
         return None;
@@ -21,10 +21,10 @@ pub(super) fn to_text(bytes: &[u8], scale: usize) -> Option<String> {
     Some(format!("{sign}{whole}{point}{fraction}"))
 }
 
-/// The least bytes, or exactly `size`.
+/// Encodes a decimal in the fewest bytes, or in exactly `size`.
 ///
 /// # Errors
-/// Says what is wrong.
+/// Returns what is wrong.
 pub(super) fn from_text(
     text: &str,
     precision: usize,

@@ -1,4 +1,4 @@
-//! Where decimals stand in the JSON that messages are read as, for there they are texts like others.
+//! Positions of decimals in decoded JSON, where they are strings like any others.
 
 use super::{
     Parsed, Schema,
@@ -7,7 +7,8 @@ use super::{
 };
 
 impl Decoder {
-    /// Whether a value at this JSON pointer is, or may be, a decimal: by the reader's schema, or by any writer's.
+    /// Returns whether a value at this JSON pointer is, or may be, a decimal: by the reader's
+    /// schema, or by any writer's.
     pub fn is_decimal(&self, pointer: &str) -> bool {
         self.0.shapes.iter().any(|schema| schema.has_decimal(pointer))
     }
@@ -20,7 +21,7 @@ impl Schema {
         for token in pointer.split('/').skip(1) {
             let name = token.replace("~1", "/").replace("~0", "~");
             at = at.into_iter().filter_map(|id| inner(types, id, &name)).flat_map(|id| branches(types, id)).collect();
-            // Branches of unions may be of the same types over and over.
+            // Dedup bounds the walk: branches of unions may be of the same types over and over.
             at.sort_unstable();
             at.dedup();
         }
@@ -31,7 +32,7 @@ impl Schema {
     }
 }
 
-/// The types that a value of the type may have.
+/// Returns the types that a value of the type may have.
 fn branches(types: &[Type], id: Id) -> Vec<Id> {
     match &types[id] {
         Type::Union(branches) => branches.clone(),
@@ -39,7 +40,7 @@ fn branches(types: &[Type], id: Id) -> Vec<Id> {
     }
 }
 
-/// The type of what stands under a name, or at an index, in a value of the type.
+/// Returns the type of the value under a name, or at an index, in a value of the type.
 fn inner(types: &[Type], id: Id, name: &str) -> Option<Id> {
     match &types[id] {
         Type::Record(_, fields) => fields.by_name.get(name).map(|place| fields.all[*place].of),

@@ -1,4 +1,5 @@
-//! Follows a plan along a message and writes JSON. Trusts nothing: neither lengths nor counts, nor that it ever ends.
+//! Decoding of a message to JSON by a plan. Trusts nothing: neither lengths nor counts, nor that
+//! the message ever ends.
 
 use super::{
     decimal,
@@ -9,20 +10,21 @@ use super::{
     wire::Wire,
 };
 
-/// Levels of arrays, maps and records within each other. Parsers of JSON take 128, some less.
+/// Deepest nesting of arrays, maps and records. Parsers of JSON take 128, some less.
 pub(super) const DEEPEST: usize = 100;
-/// Values of one message: so many of them, since there are some that take no byte, and more for each of its bytes.
+/// Limit of values in one message: a fixed number, since some values take no byte, and more for
+/// each of its bytes.
 const VALUES: usize = 1 << 16;
 const VALUES_OF_A_BYTE: usize = 128;
 const MOST_VALUES: usize = 16 << 20;
-/// Bytes of JSON that one message becomes.
+/// Largest JSON that one message may become, in bytes.
 const LARGEST: usize = 64 << 20;
 
 impl Plan {
     /// Reads `message` from byte `body` to its end.
     ///
     /// # Errors
-    /// All those of [`Undecodable`] that begin with `avro_`.
+    /// Every reason of [`Undecodable`] that begins with `avro_`.
     pub fn decode(&self, message: &[u8], body: usize) -> Result<Vec<u8>, Undecodable> {
         let mut decoding = Decoding {
             steps: &self.steps,
@@ -43,7 +45,7 @@ struct Decoding<'p, 'm> {
     steps: &'p [Step],
     wire: Wire<'m>,
     out: Vec<u8>,
-    /// That there may still be.
+    /// Values that may still be read.
     values: usize,
     depth: usize,
 }
@@ -139,7 +141,7 @@ impl<'p> Decoding<'p, '_> {
         Ok(())
     }
 
-    /// With the digits that a float has, not those that it would have as a double.
+    /// Writes a float with its own digits, not with those that it would have as a double.
     fn float(&mut self, float: f32) -> Result<(), Undecodable> {
         if float.is_finite() {
             write_json(&mut self.out, &float);
@@ -237,7 +239,7 @@ impl<'p> Decoding<'p, '_> {
         Ok(())
     }
 
-    /// Calls `before` each member.
+    /// Reads the parts of a record. Calls `before` each member.
     fn parts(&mut self, parts: &'p [Part], before: &mut dyn FnMut(&mut Vec<u8>)) -> Result<(), Undecodable> {
         for part in parts {
             match part {

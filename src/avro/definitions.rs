@@ -1,25 +1,26 @@
-//! The named types that files define, for each other to refer to.
+//! Named types that files define, for each other to refer to.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-/// Where a named type is defined.
+/// Definition of a named type.
 pub(super) struct Definition<'a> {
     pub file: usize,
     pub json: &'a Value,
-    /// What encloses it.
+    /// Namespace that encloses it.
     pub namespace: String,
 }
 
-/// By full name. One name may be defined in several files: two versions of a record side by side (H52).
+/// Definitions by full name. One name may be defined in several files: two versions of a record
+/// side by side (H52).
 pub(super) struct Definitions<'a> {
     files: Vec<&'a str>,
     by_name: HashMap<String, Vec<Definition<'a>>>,
 }
 
 impl<'a> Definitions<'a> {
-    /// Of files, given with their names.
+    /// Collects the definitions of files, given with their names.
     pub fn of(files: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Self {
         let mut definitions = Self { files: Vec::new(), by_name: HashMap::new() };
         for (file, (name, json)) in files.into_iter().enumerate() {
@@ -51,10 +52,10 @@ impl<'a> Definitions<'a> {
         }
     }
 
-    /// The type that `full` means in `file`: its own, or the one that the others agree on.
+    /// Finds the type that `full` means in `file`: its own, or the one that the others agree on.
     ///
     /// # Errors
-    /// When there is none, or several that differ.
+    /// Returns an error if there is none, or several that differ.
     pub fn find(&self, full: &str, file: usize) -> Result<&Definition<'a>, String> {
         let all = self.by_name.get(full).map(Vec::as_slice).unwrap_or_default();
         if let Some(own) = all.iter().find(|definition| definition.file == file) {
@@ -71,7 +72,7 @@ impl<'a> Definitions<'a> {
     }
 }
 
-/// The full name of a type and the namespace of what is in it. `None` when it has no name.
+/// Returns the full name of a type and the namespace of the types in it. `None` if it has no name.
 pub(super) fn named(schema: &Map<String, Value>, enclosing: &str) -> Option<(String, String)> {
     let name = schema.get("name")?.as_str()?;
     let namespace = schema.get("namespace").and_then(Value::as_str).unwrap_or(enclosing);
@@ -80,7 +81,7 @@ pub(super) fn named(schema: &Map<String, Value>, enclosing: &str) -> Option<(Str
     Some((full, own))
 }
 
-/// Names with dots are full already.
+/// Qualifies a name by a namespace. Names with dots are full already.
 pub(super) fn in_namespace(name: &str, namespace: &str) -> String {
     if namespace.is_empty() || name.contains('.') { name.to_owned() } else { format!("{namespace}.{name}") }
 }

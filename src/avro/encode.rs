@@ -1,4 +1,5 @@
-//! Writes JSON as a schema has it: a message's by the conventions of decoding, a default's by those of schemas.
+//! Encoding of JSON by a schema: a message's by the conventions of decoding, a default's by those
+//! of schemas.
 
 use std::borrow::Cow;
 
@@ -12,10 +13,11 @@ use super::{
     types::{Fields, Id, Type},
 };
 
-/// Values that are tried for each byte of JSON: the branches of unions within unions could be endless.
+/// Limit of values tried for each byte of JSON: the branches of unions within unions could be
+/// endless.
 const TRIES: usize = 64;
 
-/// What does not fit, and where as a JSON pointer.
+/// Mismatch of JSON and schema, with its JSON pointer.
 #[derive(Debug)]
 pub(super) struct Misfit {
     pub pointer: String,
@@ -25,7 +27,7 @@ pub(super) struct Misfit {
 /// Appends `json` to `out`.
 ///
 /// # Errors
-/// Names the first thing that does not fit. What was appended then is of no use.
+/// The first value that does not fit. The bytes appended so far are then of no use.
 pub(super) fn encode(types: &[Type], root: Id, json: &[u8], out: Vec<u8>) -> Result<Vec<u8>, Misfit> {
     let tree: Json<'_> = serde_json::from_slice(json).map_err(|error| misfit(format!("it is not JSON: {error}")))?;
     let left = TRIES.saturating_mul(json.len() + TRIES);
@@ -34,10 +36,11 @@ pub(super) fn encode(types: &[Type], root: Id, json: &[u8], out: Vec<u8>) -> Res
     Ok(encoding.out)
 }
 
-/// A field's default. Its bytes are texts whose characters stand for a byte each, whatever their logical type.
+/// Encodes a field's default. Its bytes are strings in which each character is one byte, whatever
+/// their logical type.
 ///
 /// # Errors
-/// Says what does not fit.
+/// Returns what does not fit.
 pub(super) fn default(types: &[Type], of: Id, json: &Value) -> Result<Vec<u8>, String> {
     let tree = Json::deserialize(json).map_err(|error| error.to_string())?;
     let mut encoding = Encoding { types, texts: Texts::Default, out: Vec::new(), left: usize::MAX >> 1, depth: 0 };
@@ -162,7 +165,7 @@ impl<'t> Encoding<'t> {
                 self.depth = depth;
             }
         }
-        // What is wrong with the one branch that a nullable type has says more.
+        // The mismatch with the only branch of a nullable type is the more precise one.
         let values = branches.iter().filter(|branch| !matches!(self.types[**branch], Type::Null)).count();
         Err(only.filter(|_| values == 1 || self.left == 0).unwrap_or_else(|| misfit("fits no branch of the union")))
     }
@@ -178,7 +181,7 @@ impl<'t> Encoding<'t> {
         let mut found = vec![None; fields.all.len()];
         for (name, json) in members {
             match fields.by_name.get(name.as_ref()) {
-                // Of several the last counts, as usual.
+                // Of several members with one name the last counts, as usual.
                 Some(place) => found[*place] = Some(json),
                 None if fit == Fit::Exact => return Err(misfit("has other members than the record")),
                 None => {}
@@ -213,7 +216,7 @@ impl<'t> Encoding<'t> {
         self.out.push(bits as u8);
     }
 
-    /// No length of what is in memory exceeds a long.
+    /// Writes a length. No length of what is in memory exceeds a long.
     fn length(&mut self, length: usize) {
         self.long(length as i64);
     }

@@ -1,12 +1,12 @@
-//! What is wrong with messages and with what was to become one.
+//! Faults of messages that can't be decoded, and of JSON that can't be encoded.
 
 use std::{borrow::Cow, fmt};
 
-/// Why a message can't be decoded.
+/// Error: a message can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Undecodable {
-    /// One word for each kind of fault: `not_avro`, `unknown_schema`, or one that begins with `avro_`.
+    /// Reason code of the fault: `not_avro`, `unknown_schema`, or one that begins with `avro_`.
     pub reason: &'static str,
     pub detail: String,
 }
@@ -17,11 +17,11 @@ impl Undecodable {
     }
 }
 
-/// Why JSON can't be encoded. What stands there is not repeated: it may be large, or a secret.
+/// Error: JSON can't be encoded. The value itself is not repeated: it may be large, or a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unencodable {
     pub(super) schema: String,
-    /// A JSON pointer, empty for the whole.
+    /// JSON pointer to the value, empty for the whole document.
     pub(super) pointer: String,
     pub(super) why: Cow<'static, str>,
 }

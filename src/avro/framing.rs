@@ -1,19 +1,19 @@
-//! What stands in front of a message and says which schema it was written with.
+//! Headers of messages, which identify the writer's schema.
 
 use std::fmt;
 
 use super::fault::Undecodable;
 
-/// A kind of header.
+/// Kind of header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// Avro's own: C3 01, and the schema's fingerprint in 8 bytes, the low ones first (H41).
+    /// Avro's own: C3 01, and the schema's fingerprint in 8 bytes, little-endian (H41).
     SingleObject,
-    /// Confluent's: 0, and an id that its registry gave the schema in 4 bytes, the high ones first.
+    /// Confluent's: 0, and the id that its registry gave the schema in 4 bytes, big-endian.
     Confluent,
 }
 
-/// Who wrote a message.
+/// Writer's schema as the header identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Writer {
     Fingerprint(u64),
@@ -21,7 +21,8 @@ pub(super) enum Writer {
 }
 
 impl Framing {
-    /// By the first bytes. `None` when it is no such message, be it that it ends before it shows.
+    /// Recognises the framing by the first bytes. `None` if it is neither, or ends too early to
+    /// tell.
     pub fn of(message: &[u8]) -> Option<Self> {
         match message {
             [0xc3, 0x01, ..] => Some(Self::SingleObject),
@@ -31,7 +32,7 @@ impl Framing {
     }
 }
 
-/// Returns the writer and where the body begins.
+/// Splits off the header: returns the writer and the offset of the body.
 ///
 /// # Errors
 /// `not_avro`, `avro_too_short`

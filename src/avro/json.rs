@@ -1,4 +1,4 @@
-//! JSON as a tree that borrows its texts and keeps the members of objects in their order, which a map's entries have on
+//! JSON tree that borrows its strings and keeps the order of members, which a map's entries have on
 //! the wire too.
 
 use std::{borrow::Cow, fmt};
@@ -46,7 +46,7 @@ impl<'de> Visitor<'de> for Tree {
         Ok(Json::Integer(value))
     }
 
-    /// Above the range of a long it is a number like those with a fraction.
+    /// Integers above the range of a long become floating-point numbers.
     fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
         Ok(i64::try_from(value).map_or(Json::Number(value as f64), Json::Integer))
     }

@@ -1,4 +1,4 @@
-//! Writes scalars as JSON.
+//! Scalars written as JSON.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
@@ -24,11 +24,11 @@ pub(super) fn write_text(out: &mut Vec<u8>, text: &str) {
 pub(super) fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let begin = out.len();
     out.resize(begin + bytes.len().div_ceil(3) * 4, 0);
-    // The room is what the encoding takes.
+    // The slice is exactly as long as the encoding.
     let _written = STANDARD.encode_slice(bytes, &mut out[begin..]);
 }
 
 pub(super) fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    // A Vec takes everything, and both texts and finite numbers have a form.
+    // Writing to a Vec does not fail, and strings and finite numbers can always be written.
     let _written = serde_json::to_writer(out, value);
 }

@@ -1,4 +1,4 @@
-//! Makes types of a schema's JSON, with the named types that it takes from other files.
+//! Parsing of a schema's JSON into types, with the named types that it takes from other files.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,12 +11,12 @@ use super::{
     types::{Field, Fields, Form, Id, Named, Type},
 };
 
-/// Levels of types within types. Files nest each other's, so that no parser of JSON bounds it.
+/// Deepest nesting of types. Files nest each other's types, so no parser of JSON bounds it.
 const DEEPEST: usize = 200;
-/// Returns the types of the schema in `file`, and the place of its own.
+/// Returns the types of the schema in `file`, and the index of its root.
 ///
 /// # Errors
-/// Says what is wrong.
+/// Returns what is wrong.
 pub(super) fn parse<'a>(
     file: usize,
     json: &'a Value,
@@ -31,13 +31,13 @@ pub(super) fn parse<'a>(
 
 struct Parser<'d, 'a> {
     definitions: &'d Definitions<'a>,
-    /// Where the parser is.
+    /// File that is being parsed.
     file: usize,
     depth: usize,
     types: Vec<Type>,
-    /// Full names, each with the JSON that defines it.
+    /// Named types by full name, each with the JSON that defines it.
     named: HashMap<String, (Id, &'a Value)>,
-    /// Of the fields of records, those of inner records first: outer ones may rely on them.
+    /// Defaults of record fields, those of inner records first: outer ones may rely on them.
     defaults: Vec<(Id, usize, &'a Value)>,
 }
 
@@ -105,7 +105,7 @@ impl<'a> Parser<'_, 'a> {
                     named(schema, namespace).ok_or_else(|| format!("a type of kind `{kind}` has no `name`"))?;
                 check_name(&full)?;
                 match self.named.get(&full) {
-                    // A file before this one referred to it, and so it was defined there.
+                    // Defined already, through a reference from an earlier file.
                     Some((id, first)) if std::ptr::eq::<Value>(*first, json) => return Ok(*id),
                     Some(_) => return Err(format!("`{full}` is defined twice")),
                     None => {}

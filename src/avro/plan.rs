@@ -1,19 +1,19 @@
-//! How data of one schema is read as another has it: steps that name each other by their place, so that types may
-//! contain themselves.
+//! Plan for reading data of one schema as another: steps refer to each other by index, so that
+//! types may contain themselves.
 
 use super::types::Form;
 
-/// How data of one schema is read.
+/// Plan for reading data of one schema.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub steps: Vec<Step>,
     pub root: At,
 }
 
-/// A step's place in its plan.
+/// Index of a step in its plan.
 pub(super) type At = usize;
 
-/// What is done about a value on the wire.
+/// Step of a plan: how one value on the wire is read.
 #[derive(Debug)]
 pub(super) enum Step {
     Null,
@@ -22,13 +22,13 @@ pub(super) enum Step {
         wire: Numeric,
         json: Numeric,
     },
-    /// Bytes that are text, too.
+    /// A string, or bytes that are read as one.
     Text,
     Bytes {
         size: Option<usize>,
         form: Form,
     },
-    /// The symbols in JSON. Those that the reader has not, and no default for, say so.
+    /// The symbols in JSON. A symbol that the reader lacks, without a default for it, is an error.
     Enum(Vec<Result<String, String>>),
     Array {
         item: At,
@@ -37,7 +37,7 @@ pub(super) enum Step {
     Map(At),
     Union(Vec<At>),
     Record(Record),
-    /// It may be written, and can't be read.
+    /// A value that may be written but can't be read.
     Unfit(String),
 }
 
@@ -52,17 +52,17 @@ pub(super) enum Numeric {
 #[derive(Debug)]
 pub(super) struct Record {
     pub parts: Vec<Part>,
-    /// The members as the reader wants them, each as its place among those of the parts. `None` when that is the order
-    /// that they come in.
+    /// Order of the members for the reader, each as its index among those of the parts. `None` if
+    /// that is the order in which they come.
     pub order: Option<Vec<usize>>,
 }
 
 #[derive(Debug)]
 pub(super) enum Part {
-    /// A field's name in JSON with its colon, and its value.
+    /// A field: its name in JSON with the colon, and its value.
     Member(String, At),
-    /// A field that the reader has not.
+    /// A field that the reader lacks.
     Skip(At),
-    /// A member as it stands.
+    /// A default member, encoded as JSON.
     Default(Vec<u8>),
 }

@@ -1,4 +1,4 @@
-//! The schemas that are known.
+//! Registry of known schemas.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,17 +21,17 @@ pub struct Schemas(Arc<Registry>);
 #[derive(Clone, Debug, Default)]
 struct Registry {
     by_file: BTreeMap<String, Schema>,
-    /// `None` when schemas that differ have the name.
+    /// Schemas by full name; `None` if several that differ have the name.
     by_full_name: HashMap<String, Option<Schema>>,
     by_fingerprint: HashMap<u64, Schema>,
     by_id: BTreeMap<u32, Schema>,
 }
 
-/// What is wrong with a file.
+/// Error in a schema file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Problem {
-    /// Its place among those given.
+    /// Index of the file among those given.
     pub file: usize,
     pub why: String,
 }
@@ -43,11 +43,11 @@ impl PartialEq for Schemas {
 }
 
 impl Schemas {
-    /// Of files, each with its name without `.avsc` and its text. The order does not matter, but of those that mean the
-    /// same to their data the last counts (H47).
+    /// Parses schema files, each given as its name without `.avsc` and its text. The order does not
+    /// matter, but of files whose schemas are equal the last counts (H47).
     ///
     /// # Errors
-    /// All that is wrong.
+    /// Returns every problem found.
     pub fn parse(files: &[(&str, &str)]) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut parsed = Vec::new();
@@ -76,10 +76,10 @@ impl Schemas {
         if problems.is_empty() { Ok(Self(Arc::new(registry))) } else { Err(problems) }
     }
 
-    /// With the ids that Confluent's registry gave to schemas, in place of those before.
+    /// Replaces the known ids by those that Confluent's registry gave to schemas.
     ///
     /// # Errors
-    /// The ids whose schemas there are not.
+    /// Returns the ids whose schemas do not exist.
     pub fn with_ids(&self, ids: &BTreeMap<u32, String>) -> Result<Self, Vec<u32>> {
         let found = ids.iter().map(|(id, name)| self.get(name).map(|schema| (*id, schema)).ok_or(*id));
         let (known, unknown): (Vec<_>, Vec<_>) = found.partition(Result::is_ok);
@@ -90,7 +90,8 @@ impl Schemas {
         Ok(Self(Arc::new(Registry { by_id, ..Registry::clone(&self.0) })))
     }
 
-    /// By the name of its file, else by its full name if no other that differs has it too.
+    /// Returns a schema by the name of its file, else by its full name if no other that differs has
+    /// it too.
     pub fn get(&self, name: &str) -> Option<Schema> {
         let file = self.0.by_file.get(name);
         file.or_else(|| self.0.by_full_name.get(name)?.as_ref()).cloned()
@@ -100,12 +101,13 @@ impl Schemas {
         self.0.by_fingerprint.get(&fingerprint).cloned()
     }
 
-    /// The names of the files, sorted.
+    /// Returns the names of the files, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.by_file.keys().map(String::as_str)
     }
 
-    /// Reads what any of the schemas wrote: as `reader` has it, else as it was written (H53).
+    /// Creates a decoder of data that any of the schemas wrote: as `reader` has it, else as it was
+    /// written (H53).
     pub fn decoder(&self, reader: Option<&Schema>) -> Decoder {
         let plan = |schema: &Schema| schema.read_as(reader);
         let by_fingerprint = self.0.by_fingerprint.iter().map(|(print, schema)| (*print, plan(schema))).collect();
@@ -115,12 +117,12 @@ impl Schemas {
         Decoder(Arc::new(Plans { by_fingerprint, by_id, shapes }))
     }
 
-    /// Writes what `schema` has. `None` when there is no id for it and the framing takes one.
+    /// Creates an encoder for `schema`. `None` if the framing needs an id and the schema has none.
     pub fn encoder(&self, schema: &Schema, framing: Framing) -> Option<Encoder> {
         let writer = match framing {
             Framing::SingleObject => Writer::Fingerprint(schema.fingerprint()),
             Framing::Confluent => {
-                // The highest is the latest.
+                // The highest id is the latest.
                 let (id, _) =
                     self.0.by_id.iter().rev().find(|(_, known)| known.0.fingerprint == schema.0.fingerprint)?;
                 Writer::Id(*id)

@@ -1,5 +1,5 @@
-//! How what a writer wrote is read as a reader wants it: decided once for each pair of schemas, by Avro's rules of schema
-//! resolution.
+//! Schema resolution by Avro's rules: decided once for each pair of a writer's and a reader's
+//! schema.
 
 use std::collections::HashMap;
 
@@ -9,8 +9,11 @@ use super::{
     types::{Field, Fields, Form, Id, Symbols, Type, may_be_empty},
 };
 
+/// Resolves a writer's type against a reader's into a plan.
+///
 /// # Errors
-/// When nothing that is written can be read. What can't be read of single values shows when they come.
+/// Returns an error if nothing that is written can be read. Single values that can't be read are
+/// errors when they come.
 pub(super) fn resolve(writer: (&[Type], Id), reader: (&[Type], Id)) -> Result<Plan, String> {
     let (known, skipped) = (HashMap::new(), HashMap::new());
     let mut resolver = Resolver { writer: writer.0, reader: reader.0, steps: Vec::new(), known, skipped };
@@ -23,7 +26,7 @@ struct Resolver<'t> {
     reader: &'t [Type],
     steps: Vec<Step>,
     known: HashMap<(Id, Id), At>,
-    /// Of the writer's types as the writer has them.
+    /// Steps that read the writer's types as the writer has them.
     skipped: HashMap<(Id, Id), At>,
 }
 
@@ -41,7 +44,7 @@ impl<'t> Resolver<'t> {
                 _ => Ok(at),
             };
         }
-        // The place is known before the step is: types may contain themselves.
+        // Reserved before the step is built: types may contain themselves.
         let at = self.add(Step::Null);
         self.known.insert((writer, reader), at);
         match self.step(from, (to, reader)) {
@@ -61,7 +64,8 @@ impl<'t> Resolver<'t> {
         self.steps.len() - 1
     }
 
-    /// The first of a reader's branches that fits, those of the very type before those that it would have to become.
+    /// Returns the first of a reader's branches that fits; those of the same type go before
+    /// promotions.
     fn branch(&mut self, writer: Id, branches: &[Id]) -> Result<At, String> {
         let from = &self.writer[writer];
         let mut ranked = branches.to_vec();
@@ -120,7 +124,7 @@ impl<'t> Resolver<'t> {
         let in_order = kept.is_sorted();
         let mut parts = Vec::new();
         let mut next = 0;
-        // The place in the parts' members of each field.
+        // For each field the index of its member among the parts.
         let mut places = vec![0; wanted.all.len()];
         let mut fields: Vec<usize> = (0..wanted.all.len()).collect();
         if !in_order {
@@ -144,7 +148,7 @@ impl<'t> Resolver<'t> {
         Ok(Step::Record(Record { parts, order: (!in_order).then_some(places) }))
     }
 
-    /// What is skipped is read all the same, as the writer has it: it must be sound.
+    /// Reads skipped fields all the same, as the writer has them: they must be sound.
     fn skip(&mut self, fields: &[Field], parts: &mut Vec<Part>) -> Result<(), String> {
         for field in fields {
             let mut own = Resolver {
@@ -184,7 +188,7 @@ fn numeric(of: &Type) -> Option<Numeric> {
     }
 }
 
-/// Decimals are the same only with all their digits; else one number would silently become another.
+/// Checks that decimals agree in all their digits; else one number would silently become another.
 fn same_decimal(wrote: Form, wanted: Form) -> Result<Form, String> {
     match (wrote, wanted) {
         (Form::Decimal { .. }, Form::Decimal { .. }) if wrote != wanted => {
@@ -202,7 +206,8 @@ fn enumeration(wrote: &Symbols, wanted: &Symbols) -> Step {
     Step::Enum(wrote.all.iter().map(read).collect())
 }
 
-/// For each wanted field the one that was written: of its name, else of one of its aliases, and each only once.
+/// Finds for each wanted field the one that was written: by its name, else by one of its aliases,
+/// and each only once.
 fn sources(wrote: &Fields, wanted: &Fields) -> Vec<Option<usize>> {
     let mut sources: Vec<Option<usize>> =
         wanted.all.iter().map(|field| wrote.by_name.get(&field.name).copied()).collect();

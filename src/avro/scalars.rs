@@ -1,4 +1,4 @@
-//! What a scalar in JSON is in Avro.
+//! Encoding of JSON scalars.
 
 use std::borrow::Cow;
 
@@ -6,24 +6,26 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{decimal, json::Json, types::Form};
 
-/// Whose texts stand for bytes: a message's by the conventions of decoding, or a default's in which each character
-/// stands for a byte, whatever the logical type.
+/// Convention for strings that represent bytes: a message's, as decoding writes them, or a
+/// default's, in which each character is one byte, whatever the logical type.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Texts {
     Message,
     Default,
 }
 
-/// How well a value must fit. The branches of a union are tried exactly first: without promotions, and records with all
-/// their fields and no others.
+/// Strictness of the match. The branches of a union are tried exactly first: without promotions,
+/// and records with all their fields and no others.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Fit {
     Exact,
     Loose,
 }
 
+/// Encodes a JSON value as bytes of this form.
+///
 /// # Errors
-/// Says what is wrong.
+/// Returns what is wrong.
 pub(super) fn bytes(
     json: &Json<'_>,
     form: Form,
@@ -47,7 +49,8 @@ pub(super) fn bytes(
     }
 }
 
-/// Loosely, `2.0` is whole too, within the range where every double of its size is one number.
+/// Returns a number as an integer. Loosely, `2.0` is one too, within the range where a double holds
+/// every integer.
 pub(super) fn whole(json: &Json<'_>, fit: Fit) -> Option<i64> {
     match json {
         Json::Integer(value) => Some(*value),
@@ -72,8 +75,8 @@ pub(super) fn number(json: &Json<'_>, fit: Fit) -> Option<f64> {
     }
 }
 
-/// Whether the number is what `float` looks like in JSON. To be equal is not enough: 85899345920 is a float, and as one
-/// looks like 85899350000, which is another number.
+/// Returns whether the number is what `float` looks like in JSON. Equality is not enough:
+/// 85899345920 is a float, but is written as 85899350000, which is another number.
 pub(super) fn is_float(number: f64, float: f32) -> bool {
     float.to_string().parse() == Ok(number)
 }

@@ -31,7 +31,7 @@ fn encode(schemas: &Schemas, name: &str, json: &str) -> Result<Vec<u8>, String> 
     encoder.encode(json.as_bytes()).map_err(|error| error.to_string())
 }
 
-/// What `writer` wrote as `reader` has it.
+/// Message of `writer`, decoded as `reader`.
 fn convert(schemas: &Schemas, json: &str) -> Result<String, Undecodable> {
     let message = encode(schemas, "writer", json).unwrap();
     decode(schemas, &message, Some("reader"))
@@ -42,7 +42,7 @@ fn decode(schemas: &Schemas, message: &[u8], reader: Option<&str>) -> Result<Str
     schemas.decoder(reader.as_ref()).decode(message).map(|json| String::from_utf8(json).unwrap())
 }
 
-/// With the header of the only schema.
+/// Message with the header of the only schema.
 fn message(schemas: &Schemas, body: &[u8]) -> Vec<u8> {
     let name = schemas.names().next().unwrap();
     let header = Writer::Fingerprint(schemas.get(name).unwrap().fingerprint()).header();
@@ -99,7 +99,7 @@ fn both_versions_of_a_record_read_each_other() {
     assert_eq!(decode(&schemas, &message, Some("node-v1")).unwrap(), old);
     let message = encode(&schemas, "node-v1", old).unwrap();
     assert_eq!(decode(&schemas, &message, Some("node-v2")).unwrap(), new.replace("join", ""));
-    // Neither is the `NodeEvent`.
+    // Ambiguous: two schemas that differ have the name.
     assert_eq!(schemas.get("NodeEvent"), None);
     assert_eq!(schemas.get("AuditEvent"), schemas.get("audit"));
 }

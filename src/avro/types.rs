@@ -1,11 +1,12 @@
-//! The types of a schema: one list in which types name each other by their place, so that a type may contain itself.
+//! Types of a schema: one list in which types refer to each other by index, so that a type may
+//! contain itself.
 
 use std::collections::HashMap;
 
-/// A type's place in the list.
+/// Index of a type in the list.
 pub(super) type Id = usize;
 
-/// A type as it lies on the wire. Dates, times and timestamps are the integers that carry them.
+/// A type as encoded on the wire. Dates, times and timestamps are the integers that carry them.
 #[derive(Debug, PartialEq)]
 pub(super) enum Type {
     Null,
@@ -24,7 +25,7 @@ pub(super) enum Type {
     Record(Named, Fields),
 }
 
-/// What bytes stand for, and so what they look like in JSON.
+/// Logical form of bytes, which decides how they look in JSON.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Form {
     Base64,
@@ -43,7 +44,7 @@ pub(super) struct Named {
 #[derive(Debug, PartialEq)]
 pub(super) struct Symbols {
     pub all: Vec<String>,
-    /// Stands for those of a writer that are not among them.
+    /// Symbol that replaces a writer's symbols that are not among these.
     pub default: Option<String>,
 }
 
@@ -58,12 +59,13 @@ pub(super) struct Field {
     pub name: String,
     pub aliases: Vec<String>,
     pub of: Id,
-    /// Encoded.
+    /// Default, encoded.
     pub default: Option<Vec<u8>>,
 }
 
 impl Named {
-    /// Whether data written by `writer` may be read as this: namespaces don't count, as Avro has it, unless by alias.
+    /// Returns whether data written by `writer` may be read as this: namespaces don't count, as
+    /// Avro has it, unless by alias.
     pub fn reads(&self, writer: &Named) -> bool {
         self.short() == writer.short() || self.aliases.contains(&writer.full)
     }
@@ -74,7 +76,7 @@ impl Named {
 }
 
 impl Type {
-    /// For people.
+    /// Returns the type's name for messages.
     pub fn name(&self) -> &str {
         match self {
             Self::Null => "null",
@@ -93,9 +95,10 @@ impl Type {
     }
 }
 
-/// Whether a value of the type may take no byte at all.
+/// Returns whether a value of the type may take no byte at all.
 pub(super) fn may_be_empty(types: &[Type], id: Id) -> bool {
-    /// `all` stops at the first that may not, so that what was `seen` before either may, or is being looked at.
+    /// `all` stops at the first type that may not be empty, so every type in `seen` either may be
+    /// empty or is still being searched.
     fn search(types: &[Type], id: Id, seen: &mut Vec<Id>) -> bool {
         match &types[id] {
             Type::Null | Type::Fixed(_, 0, _) => true,

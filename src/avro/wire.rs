@@ -1,15 +1,15 @@
-//! Reads the pieces that Avro's encoding consists of.
+//! Reader of the primitives that Avro's encoding consists of.
 
 use super::fault::Undecodable;
 
-/// What is left of a message.
+/// Rest of a message.
 pub(super) struct Wire<'m> {
     message: &'m [u8],
     at: usize,
 }
 
 impl<'m> Wire<'m> {
-    /// Begins at byte `at` of the message.
+    /// Starts at byte `at` of the message.
     pub fn new(message: &'m [u8], at: usize) -> Self {
         Self { message, at }
     }
@@ -22,6 +22,8 @@ impl<'m> Wire<'m> {
         Undecodable::new(reason, format!("{detail}, at byte {}", self.at))
     }
 
+    /// Reads one byte.
+    ///
     /// # Errors
     /// `avro_truncated`
     pub fn byte(&mut self) -> Result<u8, Undecodable> {
@@ -30,6 +32,8 @@ impl<'m> Wire<'m> {
         Ok(*byte)
     }
 
+    /// Reads `N` bytes as an array.
+    ///
     /// # Errors
     /// `avro_truncated`
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Undecodable> {
@@ -39,6 +43,8 @@ impl<'m> Wire<'m> {
         Ok(*bytes)
     }
 
+    /// Reads the next `size` bytes.
+    ///
     /// # Errors
     /// `avro_truncated`
     pub fn take(&mut self, size: usize) -> Result<&'m [u8], Undecodable> {
@@ -48,6 +54,8 @@ impl<'m> Wire<'m> {
         Ok(bytes)
     }
 
+    /// Reads a long: a zig-zag varint of up to 64 bits.
+    ///
     /// # Errors
     /// `avro_truncated`, `avro_bad_varint`
     pub fn long(&mut self) -> Result<i64, Undecodable> {
@@ -65,6 +73,8 @@ impl<'m> Wire<'m> {
         Err(self.fault("avro_bad_varint", "an integer has more than 64 bits"))
     }
 
+    /// Reads an int: a long of 32 bits.
+    ///
     /// # Errors
     /// `avro_truncated`, `avro_bad_varint`
     pub fn int(&mut self) -> Result<i32, Undecodable> {
@@ -72,7 +82,7 @@ impl<'m> Wire<'m> {
         i32::try_from(long).map_err(|_| self.fault("avro_bad_varint", "an int has more than 32 bits"))
     }
 
-    /// A length and as many bytes.
+    /// Reads a length and as many bytes.
     ///
     /// # Errors
     /// `avro_truncated`, `avro_bad_varint`, `avro_bad_length`
@@ -84,7 +94,8 @@ impl<'m> Wire<'m> {
         }
     }
 
-    /// How many items the next block of an array or a map has, none at the end, and where the block ends if it says so.
+    /// Reads a block header of an array or a map: the number of items, 0 at the end, and the end of
+    /// the block if it is given.
     ///
     /// # Errors
     /// `avro_truncated`, `avro_bad_varint`, `avro_bad_length`
@@ -111,6 +122,8 @@ impl<'m> Wire<'m> {
         }
     }
 
+    /// Checks that a block with its size given ends here.
+    ///
     /// # Errors
     /// `avro_bad_length`
     pub fn ends_block(&self, end: Option<usize>) -> Result<(), Undecodable> {

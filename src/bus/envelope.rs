@@ -1,4 +1,4 @@
-//! What travels on the bus.
+//! Envelopes: the events on the bus.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,30 +12,31 @@ use crate::event::{SubjectError, check_subject, identity};
 
 mod wire;
 
-/// An event on the bus (F01). As JSON it is one object, without what is empty.
+/// An event on the bus (F01). As JSON it is one object without its empty fields.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "wire::Read")]
 pub struct Envelope {
-    /// While it is empty, publishing gives it an xid: 20 characters that sort by time.
+    /// Unique id. If it is empty, publishing sets an xid: 20 characters that sort by time.
     pub id: ByteString,
     subject: ByteString,
-    /// When it happened. While there is none, publishing says now.
+    /// Time of the event. If there is none, publishing sets the current time.
     pub time: Option<Timestamp>,
-    /// Who says so.
+    /// Sender of the event.
     pub source: Option<ByteString>,
-    /// W3C trace context. What is missing of it comes from the ambient OpenTelemetry span, if there is one.
+    /// W3C trace context. Missing parts are taken from the ambient OpenTelemetry span, if there is
+    /// one.
     pub trace_id: Option<ByteString>,
     pub span_id: Option<ByteString>,
     pub headers: BTreeMap<ByteString, ByteString>,
-    /// JSON; never empty and never `null`, which say as little as none.
+    /// JSON payload; never empty and never `null`, which mean the same as none.
     payload: Option<Bytes>,
 }
 
 impl Envelope {
-    /// An envelope without a payload, in the trace that is going on here (F02).
+    /// Creates an envelope without a payload, in the current trace (F02).
     ///
     /// # Errors
-    /// When this can be no subject.
+    /// Returns an error if `subject` is not a valid subject.
     pub fn new(subject: impl Into<ByteString>) -> Result<Self, SubjectError> {
         let subject = subject.into();
         check_subject(&subject)?;
@@ -55,15 +56,15 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// With this as its payload.
+    /// Sets the payload, serialised as JSON.
     ///
     /// # Errors
-    /// When it can't be written as JSON.
+    /// Returns an error if it can't be serialised as JSON.
     pub fn with_payload(self, payload: &impl Serialize) -> Result<Self, serde_json::Error> {
         Ok(self.with_json(serde_json::to_vec(payload)?))
     }
 
-    /// With this as its payload, which is taken for JSON as it is.
+    /// Sets the payload to JSON text, which is not checked.
     pub fn with_json(mut self, payload: impl Into<Bytes>) -> Self {
         self.payload = Some(payload.into()).filter(|payload| !matches!(&**payload, b"" | b"null"));
         self
@@ -82,15 +83,15 @@ impl Envelope {
         self.payload.as_ref()
     }
 
-    /// What the payload says; `None` without one (F04).
+    /// Decodes the payload; `None` without one (F04).
     ///
     /// # Errors
-    /// When it says something else.
+    /// Returns an error if the payload does not have the shape of `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<Option<T>, serde_json::Error> {
         self.payload.as_deref().map(serde_json::from_slice).transpose()
     }
 
-    /// Empty where there is none, as are the next (F05).
+    /// Returns the tenant; empty without one, as are the next (F05).
     pub fn tenant(&self) -> &str {
         self.header(identity::TENANT)
     }
@@ -115,7 +116,8 @@ impl Envelope {
         self.headers.get(name).map_or("", |value| value)
     }
 
-    /// With all that publishing adds (F03). What is complete is shared, not copied.
+    /// Returns the envelope with all that publishing adds (F03). A complete one is shared, not
+    /// copied.
     pub(super) fn complete(mut envelope: Arc<Self>) -> Arc<Self> {
         let is_traced = envelope.trace_id.is_some() && envelope.span_id.is_some();
         let ambient = if is_traced { None } else { ambient() };
@@ -132,7 +134,8 @@ impl Envelope {
         envelope
     }
 
-    /// Takes what is missing from this span. Beside another trace's id it would mean nothing.
+    /// Takes the missing trace ids from this span. A span id beside another trace's id would mean
+    /// nothing.
     fn join(&mut self, span: Span) {
         if *self.trace_id.get_or_insert_with(|| span.trace.clone()) == span.trace {
             self.span_id.get_or_insert(span.id);

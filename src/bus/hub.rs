@@ -1,4 +1,4 @@
-//! The bus and its end.
+//! The bus handle and its shutdown.
 
 use std::sync::Arc;
 
@@ -12,23 +12,23 @@ use super::{
 };
 use crate::event::Pattern;
 
-/// Subjects whose subscriptions a bus remembers.
+/// Number of subjects whose subscriptions a bus remembers by default.
 const ROUTE_CACHE: usize = 1024;
 
 /// A bus. Clones are the same bus, which ends with the last of them.
 ///
-/// Without subscriptions it takes what is published, and nobody hears of it (F35).
+/// Without subscriptions published envelopes are accepted and go nowhere (F35).
 #[derive(Clone)]
 pub struct Bus {
     pub(super) hub: Arc<Hub>,
 }
 
-/// The bus takes nothing any more (F26).
+/// Error: the bus is closed and accepts nothing more (F26).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the bus is closed")]
 pub struct Closed;
 
-/// A bus in the making.
+/// Builder of a bus.
 #[must_use]
 pub struct Builder {
     route_cache: usize,
@@ -36,13 +36,15 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// For how many subjects the bus remembers which subscriptions they concern; 1,024 by default, 0 for none.
+    /// Sets for how many subjects the bus remembers the matching subscriptions; 1,024 by default, 0
+    /// for none.
     pub fn route_cache(self, subjects: usize) -> Self {
         Self { route_cache: subjects, ..self }
     }
 
-    /// Calls `observer` for all that happens to envelopes, beside those that were given before. Publishers call it, several
-    /// at a time, outside every lock, and wait for it: it should be quick, and may not use the bus.
+    /// Adds an observer, which is called for everything that happens to envelopes. Publishers call
+    /// it, several at a time, outside every lock, and wait for it: it should be quick, and may not
+    /// use the bus.
     pub fn observer(mut self, observer: impl Fn(Observation<'_>) + Send + Sync + 'static) -> Self {
         self.observers.push(Box::new(observer));
         self
@@ -77,13 +79,13 @@ impl Bus {
         Subscribe::new(self, pattern)
     }
 
-    /// Ends a subscription: its publishers wait no longer, and its reader reads what is there and then the end. Says
-    /// whether there was one; ids are never given twice (C09).
+    /// Ends a subscription: its publishers stop waiting, and its reader reads what is buffered and
+    /// then the end. Returns whether there was one; ids are never given twice (C09).
     pub fn unsubscribe(&self, id: SubscriptionId) -> bool {
         self.hub.unsubscribe(id)
     }
 
-    /// How many subscriptions there are.
+    /// Returns the number of subscriptions.
     pub fn subscriptions(&self) -> usize {
         self.hub.routes.len()
     }
@@ -92,14 +94,16 @@ impl Bus {
         self.hub.counters.stats()
     }
 
-    /// Ends the bus. Whoever publishes or subscribes from now on is told; whoever waits for room waits no longer; what is
-    /// being published still goes where there is room. When this returns nothing is published any more, no observer is
-    /// called, and readers read what is there and then the end (F33).
+    /// Closes the bus. Later publishes and subscriptions fail; publishers that wait for room stop
+    /// waiting; envelopes being published still go where there is room. When this returns nothing
+    /// is published any more, no observer is called, and readers read what is buffered and then the
+    /// end (F33).
     ///
-    /// May be called by anybody, and again. Cancel safe: once it has begun, the bus ends all the same.
+    /// May be called on any handle, and again. Cancel safe: once it has begun, the bus closes all
+    /// the same.
     pub async fn close(&self) {
         let hub = &self.hub;
-        // No more subscriptions first: whoever ends the bus then knows them all.
+        // Routes close first, so that the caller that ends the bus knows every subscription.
         let subscribers = hub.routes.close();
         let is_empty = hub.gate.shut();
         for subscriber in subscribers {
@@ -113,7 +117,7 @@ impl Bus {
     }
 }
 
-/// What all handles and publishers share.
+/// State that all handles and publishers share.
 pub(super) struct Hub {
     gate: Gate,
     pub(super) routes: Routes,
@@ -122,7 +126,7 @@ pub(super) struct Hub {
     has_ended: watch::Sender<bool>,
 }
 
-/// Somebody who publishes. The last to leave a bus that is closed ends it.
+/// A running publish. The last to leave a closed bus ends it.
 pub(super) struct Inside<'a>(&'a Hub);
 
 impl Hub {
@@ -144,7 +148,7 @@ impl Hub {
         }
     }
 
-    /// Nobody publishes any more.
+    /// Ends every subscription, once no publish is running.
     fn end(&self) {
         for subscriber in self.routes.take() {
             subscriber.queue.close();
@@ -162,7 +166,7 @@ impl Drop for Inside<'_> {
 }
 
 impl Drop for Hub {
-    /// Nobody publishes: that takes a handle.
+    /// Ends the subscriptions. No publish is running, since that takes a handle.
     fn drop(&mut self) {
         self.end();
     }

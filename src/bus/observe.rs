@@ -1,20 +1,22 @@
-//! Who looks on, and what is counted.
+//! Observers and counters.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{Envelope, Policy, Reason, SubscriptionId};
 
-/// What an observer sees of a publish: first that it is made, then for each subscription that takes the subject and whose
-/// predicate lets the envelope pass whether it was delivered or dropped (F30).
+/// Step of a publish that an observer sees: first that it is made, then for each subscription that
+/// takes the subject and whose predicate lets the envelope pass whether it was delivered or dropped
+/// (F30).
 #[derive(Clone, Copy, Debug)]
 pub enum Observation<'a> {
     Published(&'a Envelope),
-    /// It is in the subscription's buffer.
+    /// The envelope is in the subscription's buffer.
     Delivered {
         envelope: &'a Envelope,
         to: SubscriptionId,
     },
-    /// With [`Policy::DropOldest`] it is an earlier one, which was delivered and not read yet.
+    /// The envelope was dropped. With [`Policy::DropOldest`] it is an earlier one, which was
+    /// delivered and not read yet.
     Dropped {
         envelope: &'a Envelope,
         from: SubscriptionId,
@@ -28,23 +30,25 @@ pub(super) type Observer = Box<dyn Fn(Observation<'_>) + Send + Sync>;
 /// Cumulative counts, of a bus or of one subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Of a bus, envelopes that were published. Of a subscription, those whose subject its pattern fits.
+    /// For a bus: envelopes published. For a subscription: published envelopes whose subject fits
+    /// its pattern.
     pub published: u64,
-    /// Put into a buffer, whether or not they were read.
+    /// Envelopes put into a buffer, read or not.
     pub delivered: u64,
-    /// Turned away by a predicate.
+    /// Envelopes rejected by a predicate.
     pub filtered: u64,
     dropped: [u64; Reason::ALL.len()],
 }
 
 impl Stats {
-    /// What [`Policy::DropOldest`] evicts counts as delivered, too.
+    /// Returns the envelopes dropped for this reason. Those that [`Policy::DropOldest`] evicts
+    /// count as delivered, too.
     pub fn dropped(&self, reason: Reason) -> u64 {
         self.dropped[reason as usize]
     }
 }
 
-/// [`Stats`] in the making.
+/// Counters behind [`Stats`].
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) published: AtomicU64,

@@ -1,21 +1,22 @@
-//! What a subscription does without when its buffer is full.
+//! Overflow policies of a subscription's buffer.
 
-/// What becomes of an envelope for which a subscription's buffer has no room.
+/// Policy for an envelope that finds a subscription's buffer full.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Policy {
-    /// It is dropped (F21).
+    /// The envelope is dropped (F21).
     #[default]
     DropNewest,
-    /// It takes the place of the oldest, which is dropped (F22).
+    /// The oldest envelope is dropped, and this one takes its place (F22).
     DropOldest,
     /// The publisher waits until there is room, or until the subscription or the bus ends (F23).
     Block,
-    /// Of all envelopes this share is kept, from 0 to 1, chosen by chance; of those, the newest is dropped (F24).
+    /// Only this share of all envelopes is kept, from 0 to 1, chosen at random; of those, the
+    /// newest is dropped if the buffer is full (F24).
     Sample(f64),
 }
 
 impl Policy {
-    /// What it is called in metrics and in the configuration.
+    /// Name in metrics and in the configuration.
     pub fn label(self) -> &'static str {
         match self {
             Self::DropNewest => "drop_newest",
@@ -26,23 +27,23 @@ impl Policy {
     }
 }
 
-/// Why an envelope was dropped.
+/// Reason why an envelope was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// There was no room.
+    /// The buffer was full.
     BufferFull,
-    /// It is not part of the sample.
+    /// The envelope is not part of the sample.
     Sampled,
     /// The subscription or the bus ended before there was room.
     Closed,
-    /// The publish was called off before there was room.
+    /// The publish was cancelled before there was room.
     Cancelled,
 }
 
 impl Reason {
     pub const ALL: [Self; 4] = [Self::BufferFull, Self::Sampled, Self::Closed, Self::Cancelled];
 
-    /// What it is called in metrics (F28).
+    /// Name in metrics (F28).
     pub fn label(self) -> &'static str {
         match self {
             Self::BufferFull => "buffer_full",

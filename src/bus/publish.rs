@@ -1,4 +1,4 @@
-//! One envelope's way to those whom it concerns.
+//! Publishing: an envelope's way to the subscriptions that it fits.
 
 use std::{
     collections::VecDeque,
@@ -21,15 +21,16 @@ use super::{
 };
 
 impl Bus {
-    /// Publishes an envelope. When this returns it is in the buffer of every subscription that it fits, or dropped there
-    /// (F25). It waits only for those whose policy is to block, and goes to all others first. Envelopes that are published
-    /// one after another come in this order.
+    /// Publishes an envelope. When this returns it is in the buffer of every subscription that it
+    /// fits, or dropped there (F25). It waits only for those whose policy is to block, and goes to
+    /// all others first. Envelopes that are published one after another come in this order.
     ///
-    /// Cancel safe in this way: called off, it is not in the buffers that it still waits for, and dropped there as
-    /// [`Reason::Cancelled`]; others have it or, where it had not begun, none has.
+    /// Cancel safe in this way: a cancelled publish is not in the buffers that it still waits for,
+    /// and dropped there as [`Reason::Cancelled`]; the others have it or, if it had not begun, none
+    /// has.
     ///
     /// # Errors
-    /// When the bus is closed: nobody has it then.
+    /// Returns an error if the bus is closed; then no subscription gets the envelope.
     pub async fn publish(&self, envelope: impl Into<Arc<Envelope>>) -> Result<(), Closed> {
         // Publishing without end must not keep others from their turn.
         consume_budget().await;
@@ -51,7 +52,7 @@ impl Bus {
 struct Delivery<'a> {
     hub: &'a Hub,
     envelope: &'a Arc<Envelope>,
-    /// Those with no room that it waits for.
+    /// Subscriptions without room that the publish waits for.
     full: VecDeque<&'a Subscriber>,
 }
 
@@ -99,7 +100,7 @@ impl<'a> Delivery<'a> {
 }
 
 impl Drop for Delivery<'_> {
-    /// Called off while it waited.
+    /// Counts envelopes as cancelled that still wait for room.
     fn drop(&mut self) {
         // An observer that panics once may do so again, and that would end the process.
         let full = if thread::panicking() { VecDeque::new() } else { mem::take(&mut self.full) };

@@ -13,11 +13,11 @@ use super::{
     sync::{Mutex, MutexGuard},
 };
 
-/// Many publishers put in, one reader takes out.
+/// Bounded queue of many publishers and one reader.
 pub(super) struct Queue {
     capacity: usize,
     state: Mutex<State>,
-    /// Publishers that wait, in line.
+    /// Publishers that wait for room, in line.
     room: Notify,
 }
 
@@ -25,25 +25,25 @@ pub(super) struct Queue {
 struct State {
     items: VecDeque<Arc<Envelope>>,
     phase: Phase,
-    /// The reader, when it has found nothing.
+    /// Waker of the reader, if it has found the queue empty.
     reader: Option<Waker>,
 }
 
-/// Never taken back.
+/// Phase of the queue; only moves forward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     #[default]
     Open,
-    /// What has room may still come in, but nobody waits for room.
+    /// Envelopes with room still come in, but publishers no longer wait for room.
     Hurried,
-    /// Nothing comes in; what is there may be read.
+    /// Nothing comes in; what is buffered may be read.
     Closed,
 }
 
-/// What became of an envelope.
+/// Result of a push.
 pub(super) enum Pushed {
     In,
-    /// It is in, and this one is out for it.
+    /// The envelope is in; this one was evicted for it.
     Instead(Arc<Envelope>),
     Full,
     Closed,
@@ -74,10 +74,11 @@ impl Queue {
         evicted.map_or(Pushed::In, Pushed::Instead)
     }
 
-    /// Waits for room. Cancel safe: the envelope is then not in, and somebody else has the room.
+    /// Pushes as soon as there is room. Cancel safe: the envelope is then not in, and the room goes
+    /// to another publisher.
     pub(super) async fn push_when_room(&self, envelope: &Arc<Envelope>) -> Pushed {
         loop {
-            // From here on no room that is made is missed.
+            // Registered before the push, so that room made in between is not missed.
             let room = self.room.notified();
             match self.push(envelope, Policy::Block) {
                 Pushed::Full => room.await,
@@ -86,7 +87,7 @@ impl Queue {
         }
     }
 
-    /// The oldest envelope; `None` when it is closed and empty.
+    /// Takes the oldest envelope; `None` when the queue is closed and empty.
     pub(super) fn poll(&self, context: &Context<'_>) -> Poll<Option<Arc<Envelope>>> {
         let mut state = self.lock();
         if let Some(envelope) = state.items.pop_front() {
@@ -99,12 +100,12 @@ impl Queue {
         }
         let earlier = state.reader.replace(context.waker().clone());
         drop(state);
-        // A waker may do anything when it is dropped.
+        // Outside the lock, since dropping a waker may run any code.
         drop(earlier);
         Poll::Pending
     }
 
-    /// Nobody waits for room any more.
+    /// Stops publishers from waiting for room.
     pub(super) fn hurry(&self) {
         let mut state = self.lock();
         state.phase = state.phase.max(Phase::Hurried);

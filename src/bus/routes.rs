@@ -1,4 +1,4 @@
-//! Which subscriptions a subject concerns.
+//! Index of the subscriptions that a subject concerns.
 
 use std::{
     collections::HashMap,
@@ -12,9 +12,9 @@ use super::{
     sync::{Mutex, MutexGuard},
 };
 
-/// All subscriptions, and those of the subjects that were published lately (F32).
+/// All subscriptions, and a cache of those of recently published subjects (F32).
 pub(super) struct Routes {
-    /// Subjects that are remembered.
+    /// Number of subjects that are cached.
     capacity: usize,
     state: Mutex<State>,
 }
@@ -22,9 +22,9 @@ pub(super) struct Routes {
 #[derive(Default)]
 struct State {
     is_closed: bool,
-    /// Of the newest subscription.
+    /// Number of the newest subscription.
     last: u64,
-    /// In the order in which they came.
+    /// Subscriptions in the order in which they were opened.
     subscribers: Vec<Arc<Subscriber>>,
     cache: HashMap<Box<str>, Arc<[Arc<Subscriber>]>>,
 }
@@ -50,7 +50,7 @@ impl Routes {
         found
     }
 
-    /// Adds the subscription that `make` makes of a new id.
+    /// Adds the subscription that `make` returns for a new id.
     pub(super) fn add(&self, make: impl FnOnce(SubscriptionId) -> Subscriber) -> Result<Arc<Subscriber>, Closed> {
         let mut state = self.lock();
         if state.is_closed {
@@ -70,7 +70,7 @@ impl Routes {
         Some(state.subscribers.remove(place))
     }
 
-    /// Takes no more; those that there are stay until they are [taken](Self::take).
+    /// Accepts no more subscriptions; the existing ones stay until they are [taken](Self::take).
     pub(super) fn close(&self) -> Vec<Arc<Subscriber>> {
         let mut state = self.lock();
         state.is_closed = true;

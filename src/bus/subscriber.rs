@@ -1,4 +1,4 @@
-//! A subscription as publishers see it.
+//! The publishers' side of a subscription.
 
 use std::sync::Arc;
 
@@ -14,26 +14,26 @@ pub(super) type Predicate = Box<dyn Fn(&Envelope) -> bool + Send + Sync>;
 pub(super) struct Subscriber {
     pub(super) id: SubscriptionId,
     pub(super) pattern: Pattern,
-    /// Asked outside every lock.
+    /// Called outside every lock.
     pub(super) predicate: Option<Predicate>,
     pub(super) policy: Policy,
     pub(super) queue: Queue,
     pub(super) counters: Counters,
 }
 
-/// What became of an envelope that the pattern fits.
+/// Result of offering an envelope that fits the pattern.
 pub(super) enum Offered {
     Delivered,
-    /// It is delivered, and this one was dropped for it.
+    /// The envelope is delivered; this one was dropped for it.
     Instead(Arc<Envelope>),
     Filtered,
     Dropped(Reason),
-    /// The publisher is to wait for room.
+    /// The buffer is full: the publisher is to wait for room.
     Full,
 }
 
 impl Subscriber {
-    /// Never waits.
+    /// Offers an envelope to the buffer. Never waits.
     pub(super) fn offer(&self, envelope: &Arc<Envelope>) -> Offered {
         if self.predicate.as_ref().is_some_and(|passes| !passes(envelope)) {
             return Offered::Filtered;

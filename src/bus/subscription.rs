@@ -1,4 +1,4 @@
-//! A subscription as its reader sees it.
+//! The reader's side of a subscription.
 
 use std::{
     fmt,
@@ -20,12 +20,12 @@ use super::{
 };
 use crate::event::Pattern;
 
-/// Envelopes that may wait in a subscription's buffer.
+/// Default number of envelopes that may wait in a subscription's buffer.
 pub const DEFAULT_BUFFER: usize = 64;
-/// Most that a buffer can hold (F24).
+/// Largest buffer of a subscription (F24).
 pub const MAX_BUFFER: usize = 1 << 20;
 
-/// Names a subscription of one bus; shown as `ms-1`.
+/// Id of a subscription on one bus; shown as `ms-1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionId(pub(super) u64);
 
@@ -35,7 +35,7 @@ impl fmt::Display for SubscriptionId {
     }
 }
 
-/// A subscription in the making (F20).
+/// Builder of a subscription (F20).
 #[must_use]
 pub struct Subscribe<'a> {
     bus: &'a Bus,
@@ -50,7 +50,8 @@ impl<'a> Subscribe<'a> {
         Self { bus, pattern, buffer: DEFAULT_BUFFER, policy: Policy::default(), predicate: None }
     }
 
-    /// How many envelopes may wait to be read: [`DEFAULT_BUFFER`] where this is 0, and [`MAX_BUFFER`] at most.
+    /// Sets how many envelopes may wait to be read: [`DEFAULT_BUFFER`] for 0, and [`MAX_BUFFER`] at
+    /// most.
     pub fn buffer(self, envelopes: usize) -> Self {
         Self { buffer: if envelopes == 0 { DEFAULT_BUFFER } else { envelopes.min(MAX_BUFFER) }, ..self }
     }
@@ -59,16 +60,16 @@ impl<'a> Subscribe<'a> {
         Self { policy, ..self }
     }
 
-    /// Lets only those envelopes in that `passes` is true of. It is asked behind the pattern, by the publisher, who waits
-    /// for it.
+    /// Lets in only the envelopes for which `passes` returns true. The publisher calls it after the
+    /// pattern has matched, and waits for it.
     pub fn predicate(self, passes: impl Fn(&Envelope) -> bool + Send + Sync + 'static) -> Self {
         Self { predicate: Some(Box::new(passes)), ..self }
     }
 
-    /// Begins the subscription: what is published from now on comes.
+    /// Opens the subscription: it gets everything published from now on.
     ///
     /// # Errors
-    /// When the bus is closed.
+    /// Returns an error if the bus is closed.
     pub fn open(self) -> Result<Subscription, Closed> {
         let Self { bus, pattern, buffer, policy, predicate } = self;
         let subscriber = bus.hub.routes.add(|id| Subscriber {
@@ -83,7 +84,8 @@ impl<'a> Subscribe<'a> {
     }
 }
 
-/// What is published and fits, in order, as a stream that ends when the subscription or the bus does and all is read.
+/// Published envelopes that fit, in order, as a stream that ends when the subscription or the bus
+/// has ended and all is read.
 ///
 /// Dropping it ends the subscription, and drops what was not read.
 #[must_use]
@@ -97,12 +99,12 @@ impl Subscription {
         self.subscriber.id
     }
 
-    /// The next envelope; `None` at the end. Cancel safe.
+    /// Returns the next envelope; `None` at the end. Cancel safe.
     pub async fn recv(&mut self) -> Option<Arc<Envelope>> {
         poll_fn(|context| self.poll(context)).await
     }
 
-    /// As [`Bus::unsubscribe`]. What is there can still be read.
+    /// Ends the subscription like [`Bus::unsubscribe`]. Buffered envelopes can still be read.
     pub fn unsubscribe(&self) {
         if let Some(hub) = self.hub.upgrade() {
             hub.unsubscribe(self.subscriber.id);

@@ -1,4 +1,4 @@
-//! `trommel check`: says what is wrong with a router's folder without starting anything.
+//! `trommel check`: reports problems in a router's folder without starting anything.
 
 use std::{
     collections::BTreeSet,
@@ -29,10 +29,11 @@ pub struct Check {
 }
 
 impl Check {
-    /// Prints what the folder holds on stdout, or what is wrong with it on stderr; as JSON, either on stdout.
+    /// Prints a summary of the folder on stdout, or its problems on stderr; as JSON, either goes to
+    /// stdout.
     ///
     /// # Errors
-    /// When the findings can't be printed.
+    /// Returns an error if the findings can't be printed.
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let checked = config::load(&self.dir).and_then(|config| {
@@ -67,14 +68,14 @@ impl Check {
     }
 }
 
-/// What the folder holds.
+/// Counts of the folder's contents.
 #[derive(serde::Serialize)]
 struct Found {
     keys: usize,
     routes: usize,
     sources: usize,
     sinks: usize,
-    /// Those that keys name.
+    /// Filters that keys name.
     filters: usize,
 }
 
@@ -120,7 +121,8 @@ mod tests {
 
     const GOOD: &str = "[[source]]\nname = \"in\"\ntype = \"lines\"\n";
 
-    /// What is printed for a folder with this `trommel.toml` and this `keys/a.toml`: stdout, stderr.
+    /// Returns the output for a folder with this `trommel.toml` and this `keys/a.toml`: stdout,
+    /// stderr.
     fn check(settings: &str, keys: &str, json: bool) -> [String; 2] {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("keys")).unwrap();

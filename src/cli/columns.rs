@@ -1,4 +1,4 @@
-//! Tables on a terminal, whose cells may hold text of others.
+//! Tables for a terminal, whose cells may hold untrusted text.
 
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ impl<const N: usize> Columns<N> {
         Self(widths)
     }
 
-    /// A line of a table that is indented by two spaces.
+    /// Formats a line of a table, indented by two spaces.
     pub fn line(&self, row: &[String; N]) -> String {
         let mut line = String::new();
         for (width, cell) in self.0.iter().zip(row) {

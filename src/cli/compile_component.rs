@@ -1,4 +1,4 @@
-//! `trommel compile-component`: what a router runs to have a component compiled, within limits.
+//! `trommel compile-component`: subprocess in which a router compiles a component, within limits.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 

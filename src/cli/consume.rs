@@ -1,4 +1,4 @@
-//! `trommel consume DIR KEY` (L112 to L125)
+//! `trommel consume DIR KEY` (L112 to L125).
 
 use std::{collections::BTreeMap, io, io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -32,8 +32,9 @@ use session::{End, Notes, Session};
 
 /// Print what one key lets through, as one JSON value a line.
 ///
-/// Attaches to the router that runs for the folder, or starts one in the background that serves nobody else, changes
-/// nothing that others see, and ends 30 s after its last consumer has left.
+/// Attaches to the router that runs for the folder, or starts one in the background, which serves
+/// only attached consumers, changes nothing that others see, and exits 30 s after its last consumer
+/// has left.
 #[derive(Args, Debug)]
 pub struct Consume {
     /// The router's folder, with `trommel.toml` in it
@@ -58,10 +59,10 @@ pub struct Consume {
     /// End after this long; `0s` means never
     #[arg(long, value_name = "DURATION", value_parser = config::duration)]
     timeout: Option<Duration>,
-    /// Who to consume as
+    /// Kind of identity to consume as
     #[arg(long = "as", value_enum, default_value_t = As::Auto, value_name = "WHO")]
     wanted: As,
-    /// Say what would happen, as JSON on stdout, and do nothing
+    /// Print what would happen, as JSON on stdout, and do nothing
     #[arg(long)]
     dry_run: bool,
     /// Reconnect when the router exits
@@ -77,7 +78,7 @@ impl Consume {
         self.consume().unwrap_or_else(|refusal| refusal.end(self.json))
     }
 
-    /// Everything that can be wrong with the input is found before anything happens (L114).
+    /// Runs the command. Checks all of the input before it has any effect (L114).
     fn consume(&self) -> Result<ExitCode, Refusal> {
         let config = config::load(&self.dir)?;
         let given = pairs(&self.params)?;
@@ -127,7 +128,7 @@ impl Consume {
         };
         preflight.notes().for_each(|note| session.notes.say(format_args!("{note}")));
         let ended = runtime.block_on(session.run());
-        // A read of standard input can't be called off; it must not hold up the end.
+        // A read of standard input can't be cancelled, and must not delay the exit.
         runtime.shutdown_background();
         Ok(match ended? {
             End::RouterGone => ExitCode::from(exit::UNREACHABLE),
@@ -150,15 +151,15 @@ impl Consume {
     }
 }
 
-/// The params of a key, from what was given on the command line.
+/// Parses the params of a key from the command line.
 ///
 /// # Errors
-/// Everything that is wrong with them.
+/// Returns all problems with the params.
 pub(super) fn params(key: &Key, given: &[String]) -> Result<Params, Refusal> {
     check_params(&key.name, &key.params, &pairs(given)?).map_err(refused_params)
 }
 
-/// L23: split at the first `=`; the last one of a name counts.
+/// Splits at the first `=`; the last value of a name counts (L23).
 fn pairs(given: &[String]) -> Result<BTreeMap<String, String>, Refusal> {
     let pair = |given: &String| match given.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -170,7 +171,7 @@ fn pairs(given: &[String]) -> Result<BTreeMap<String, String>, Refusal> {
     given.iter().map(pair).collect()
 }
 
-/// All of what is wrong with the params, a line each.
+/// Returns all problems with the params, one per line.
 fn refused_params(problems: Vec<ParamProblem>) -> Refusal {
     let first = problems.first().map(|problem| problem.param.clone());
     let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();

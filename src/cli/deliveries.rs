@@ -1,5 +1,5 @@
-//! `trommel deliveries`: what is on its way to webhooks, has arrived, or has not. The database itself is asked, whether a
-//! router runs or not; one that runs notices what is changed here.
+//! `trommel deliveries`: pending and finished deliveries to webhooks. Reads and writes the database
+//! directly, whether a router runs or not; a running router picks up the changes.
 
 use std::{path::Path, process::ExitCode};
 
@@ -20,7 +20,7 @@ mod list;
 mod retry;
 mod show;
 
-/// Show what webhooks have got and have not, send it again, or drop it
+/// List, show, retry or drop deliveries to webhooks
 #[derive(Args, Debug)]
 pub struct Deliveries {
     #[command(subcommand)]
@@ -31,11 +31,11 @@ pub struct Deliveries {
 enum Command {
     /// List deliveries, the oldest first
     List(list::List),
-    /// Show all that is known of one
+    /// Show all details of a delivery
     Show(show::Show),
-    /// Have some sent again, and tried as often as new ones
+    /// Send deliveries again, with as many tries as new ones
     Retry(retry::Retry),
-    /// Forget some, whether they were sent or not
+    /// Delete deliveries, whether they were sent or not
     Drop(discard::Discard),
 }
 
@@ -52,7 +52,7 @@ impl Deliveries {
 }
 
 impl Folder {
-    /// The configuration, and the database unless there has never been one.
+    /// Loads the configuration and opens the database; `None` if it has never been created.
     pub(super) fn open_deliveries(&self) -> Result<(Config, Option<Store>), Refusal> {
         let config = config::load(&self.dir)?;
         let store = match Store::open(database(&config)?) {
@@ -63,7 +63,7 @@ impl Folder {
     }
 }
 
-/// Where the router keeps its deliveries.
+/// Path of the database with the router's deliveries.
 pub(super) fn database(config: &Config) -> Result<&Path, Refusal> {
     let database = config.sinks.iter().find_map(|sink| match &sink.kind {
         SinkKind::Webhook(settings) => Some(settings.database.as_path()),
@@ -75,7 +75,7 @@ pub(super) fn database(config: &Config) -> Result<&Path, Refusal> {
     })
 }
 
-/// There is no webhook of this name among those that there are.
+/// Refusal for a webhook name that is not among the known ones.
 pub(super) fn unknown_webhook<'a>(name: &str, known: impl Iterator<Item = &'a str>, dir: &Path) -> Refusal {
     let near = nearest(name, known);
     let mean = if near.is_empty() { String::new() } else { format!("did you mean {}?\n", quoted(near, "or")) };
@@ -83,7 +83,7 @@ pub(super) fn unknown_webhook<'a>(name: &str, known: impl Iterator<Item = &'a st
     refusal.hint(format!("{mean}`trommel webhooks list {}` shows all", dir.display()))
 }
 
-/// `1 delivery`, `2 deliveries`.
+/// Count with its noun: `1 delivery`, `2 deliveries`.
 pub(super) fn counted(deliveries: usize) -> String {
     format!("{deliveries} {}", if deliveries == 1 { "delivery" } else { "deliveries" })
 }

@@ -1,4 +1,4 @@
-//! `trommel dev DIR`: a router that is begun again with what it is made of, for who writes a filter.
+//! `trommel dev DIR`: a router for the development of filters, restarted when its inputs change.
 
 use std::{
     env,
@@ -32,19 +32,21 @@ mod sources;
 use server::Server;
 use sources::Sources;
 
-/// How long a process may take to end in good order.
+/// Longest time that a process may take to exit in good order.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Run a router while its filters are written
 ///
-/// Runs what `build` scripts there are, in the folder and in the folders of its `plugins`, and again whenever a source
-/// changes; shows every event that comes in, what goes out, and why something was dropped. Keys and components are
-/// reloaded while the router runs; it is started again when `trommel.toml` or its input changes.
+/// Runs the `build` scripts of the folder and of its `plugins`, and again whenever a source
+/// changes; shows every event that comes in, what goes out, and why something was dropped. Keys and
+/// components are reloaded while the router runs; it is started again when `trommel.toml` or its
+/// input changes.
 #[derive(Args, Debug)]
 pub struct Dev {
     /// The router's folder, with `trommel.toml` in it
     dir: PathBuf,
-    /// Start the `nats-server` on the `PATH` at the address in `[nats]`, with its store in the router's folder
+    /// Start the `nats-server` on the `PATH` at the address in `[nats]`, with its store in the
+    /// router's folder
     #[arg(long)]
     nats: bool,
 }
@@ -64,7 +66,7 @@ impl Dev {
         let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
         let mut server = None;
         let mut sources = Sources::find(&self.dir);
-        // From here on no change is missed.
+        // Before the build, so that no change from here on is missed.
         let watch = Watch::new(sources.folders(), |_| true);
         sources.build_changed().await;
         if self.nats {
@@ -81,13 +83,14 @@ impl Dev {
         ended
     }
 
-    /// Runs the router again and again. Ends only when it can't be started.
+    /// Runs the router, and restarts it whenever it has to be. Ends only if it can't be started.
     async fn keep_going(&self, mut sources: Sources, mut watch: Watch) -> Result<(), Refusal> {
         loop {
             let mut router = Router::start(&self.dir)?;
             loop {
                 let ended = tokio::select! {
                     () = watch.changed() => None,
+                    // A router that has exited is not awaited again: only a change restarts it.
                     ended = router.child.wait(), if router.runs => Some(ended),
                 };
                 match ended {
@@ -98,7 +101,8 @@ impl Dev {
                     None => {
                         let changed = sources.changed();
                         if changed.built {
-                            // There may be new folders, and a save while it builds must not be missed.
+                            // Renewed before the build: there may be new folders, and a save during
+                            // the build must not be missed.
                             watch = Watch::new(sources.folders(), |_| true);
                             sources.build_changed().await;
                         }
@@ -113,9 +117,10 @@ impl Dev {
     }
 }
 
-/// `trommel run`, as a process of its own: what happens to it does not happen to the one who watches.
+/// `trommel run` as a process of its own: a crash or exit of the router does not end `dev`.
 struct Router {
     child: Child,
+    /// False once the process has exited: it is then neither awaited nor stopped.
     runs: bool,
 }
 
@@ -135,11 +140,11 @@ impl Router {
     }
 }
 
-/// Ends a process in good order. One that does not end is killed when it is dropped.
+/// Ends a process in good order. One that does not exit in time is killed when it is dropped.
 async fn end(child: &mut Child) {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
     if let Some(pid) = pid {
-        // It may have ended by itself.
+        // The process may have exited by itself.
         let _ = kill_process(pid, Signal::TERM);
     }
     let _ = timeout(PATIENCE, child.wait()).await;
@@ -154,6 +159,6 @@ fn how(ended: io::Result<ExitStatus>) -> String {
 }
 
 fn say(text: &str) {
-    // Nobody is left to tell when this fails.
+    // A failed write to stderr can't be reported anywhere else.
     let _ = writeln!(terminal::stderr(), "dev: {}", text::line(text));
 }

@@ -1,4 +1,4 @@
-//! `trommel dlq`: dead letters, wherever the router keeps them.
+//! `trommel dlq`: dead letters, in whichever place the router keeps them.
 
 use std::process::ExitCode;
 
@@ -45,7 +45,7 @@ impl Dlq {
             Command::List(list) => (list.folder.json, runtime().and_then(|runtime| runtime.block_on(list.run()))),
             Command::Show(show) => (show.folder.json, runtime().and_then(|runtime| runtime.block_on(show.run()))),
             Command::Drop(drop) => (drop.folder.json, runtime().and_then(|runtime| runtime.block_on(drop.run()))),
-            // Runs a router, on a runtime of that.
+            // Runs a router, which brings its own runtime.
             Command::Retry(retry) => (retry.folder.json || retry.logs.is_json(), retry.run()),
         };
         ended.unwrap_or_else(|refusal| refusal.end(json))
@@ -57,7 +57,7 @@ impl Folder {
         self.letters_of(&config::load(&self.dir)?).await
     }
 
-    /// The letters, and what tells those that the router wrote.
+    /// Opens the dead letters, with the signer that recognizes those that the router wrote.
     async fn open_signed_letters(&self) -> Result<(Letters, LetterSigner), Refusal> {
         let config = config::load(&self.dir)?;
         let signer = app::letter_signer(&config).map_err(|error| no_key(&error))?;
@@ -68,7 +68,7 @@ impl Folder {
         Ok(Letters::open(&config.dead_letter, config.nats.as_ref()).await?)
     }
 
-    /// The one with this id.
+    /// Finds the dead letter with this id.
     async fn find_letter(&self, letters: &Letters, id: u64) -> Result<Entry, Refusal> {
         let next = match letters.at(id).await? {
             Some(entry) if entry.id == id => return Ok(entry),
@@ -80,7 +80,7 @@ impl Folder {
     }
 }
 
-/// What proves letters is there and can't be used.
+/// Refusal for a signing key that exists but can't be used.
 fn no_key(error: &anyhow::Error) -> Refusal {
     Refusal::new(Kind::Precondition, "letter_key", format!("{error:#}"))
 }

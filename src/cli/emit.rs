@@ -1,4 +1,5 @@
-//! `trommel emit DIR TYPE k=v` (J03, J19): an event as its producers would send it, to try keys with.
+//! `trommel emit DIR TYPE k=v` (J03, J19): publishes an event as its producers would, to try keys
+//! with.
 
 use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode};
 
@@ -24,16 +25,16 @@ use crate::{
 pub struct Emit {
     /// The router's folder, with `trommel.toml` in it
     dir: PathBuf,
-    /// The event's type, and its subject unless `--subject` says otherwise
+    /// The event's type, and its subject unless `--subject` is given
     #[arg(value_name = "TYPE")]
     event_type: String,
     /// Members of its data: JSON where it can be read as such, else text
     #[arg(value_name = "NAME=VALUE")]
     data: Vec<String>,
-    /// Where to publish it
+    /// Subject to publish the event on
     #[arg(long, value_name = "SUBJECT")]
     subject: Option<String>,
-    /// The source that is to open it, when there are several
+    /// Source whose envelope to use, if there are several
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
     /// The node that a jb-mesh event comes from [default: the connection's name]
@@ -47,7 +48,7 @@ pub struct Emit {
     json: bool,
 }
 
-/// What is published.
+/// Message to publish.
 struct Message {
     subject: String,
     headers: Vec<(&'static str, String)>,
@@ -58,7 +59,7 @@ impl Emit {
     pub fn execute(self) -> ExitCode {
         match self.publish() {
             Ok(said) => {
-                // A reader that has left has seen enough.
+                // The event is stored: a closed pipe is not a failure.
                 let _ = writeln!(terminal::stdout(), "{said}");
                 ExitCode::SUCCESS
             }
@@ -81,14 +82,14 @@ impl Emit {
         })
     }
 
-    /// The event in the envelope of the source that is to open it.
+    /// Builds the message, in the envelope of the source that opens it.
     fn message(&self, config: &Config) -> Result<Message, Refusal> {
         let data = data(&self.data)?;
         let source = self.source(config)?;
         let now = Timestamp::now().to_string();
         let id = format!("{:032x}", fastrand::u128(..));
         let event_type = match source.envelope {
-            // As it is written in subjects.
+            // The type may be given as it appears in subjects, with their prefix.
             Envelope::JbMesh => self.event_type.strip_prefix("events.").unwrap_or(&self.event_type),
             _ => &self.event_type,
         };
@@ -156,7 +157,8 @@ impl Emit {
     }
 }
 
-/// J19: JSON where it is that, else text; nothing is empty text.
+/// Parses the members of the data: JSON where a value is valid JSON, else text; an empty value is
+/// empty text (J19).
 fn data(given: &[String]) -> Result<Value, Refusal> {
     let mut data = Map::new();
     for given in given {

@@ -1,4 +1,4 @@
-//! `trommel explain`: what would become of an event, and why.
+//! `trommel explain`: shows how the keys of a folder would handle an event, and why.
 
 use std::{
     fs,
@@ -30,15 +30,17 @@ mod text;
 
 use explainer::{ExplainedKey, Explainer};
 
-/// Show how each key would handle an event: whether it takes it and by which rule, what each hook makes of it, and what
-/// each sink would write, byte for byte
+/// Show how each key would handle an event: whether it takes it and by which rule, what each hook
+/// makes of it, and what each sink would write, byte for byte
 ///
-/// The folder's components run for real, so that a filter that calls the API or keeps state does so; nothing is sent to
-/// a sink. The event is a JSON object: `id`, `event_type`, `subject`, `source_time`, `observed_at`, `attempt`, `headers`,
-/// and one of `payload`, `payload_text` and `payload_base64`. All of them may be left out. A file may hold several.
+/// The folder's components run for real, so that a filter that calls the API or keeps state does
+/// so; nothing is sent to a sink. The event is a JSON object: `id`, `event_type`, `subject`,
+/// `source_time`, `observed_at`, `attempt`, `headers`, and one of `payload`, `payload_text` and
+/// `payload_base64`. All of them may be left out. A file may hold several.
 ///
-/// With `--live` the events are a sample of those that come in to the router that runs from the folder, which goes on as if
-/// nobody looked: what becomes of them is found out once more, here.
+/// With `--live` the events are a sample of those that come in to the router that runs from the
+/// folder. That router is not affected: this command runs the events through the keys a second
+/// time, itself.
 #[derive(Args, Debug)]
 pub struct Explain {
     /// The router's folder, with `trommel.toml` in it
@@ -62,7 +64,7 @@ pub struct Explain {
     cache: Cache,
 }
 
-/// What is printed of an event.
+/// JSON output for one event.
 #[derive(Serialize)]
 struct Explained {
     event: GivenEvent,
@@ -83,7 +85,7 @@ impl Explain {
         let runtime = app::runtime().map_err(|error| internal(error.into()))?;
         runtime.block_on(async {
             if self.live {
-                // Before components are compiled in vain.
+                // Fails before components are compiled in vain.
                 running(&self.dir).await?;
             }
             let mut explainer = Explainer::new(config, self.cache.folder()).await?;
@@ -123,7 +125,7 @@ fn internal(error: anyhow::Error) -> Refusal {
     Refusal::new(Kind::Internal, "host", format!("{error:#}"))
 }
 
-/// The events of a file, one after the other.
+/// Reads the events of a file in order.
 fn read(path: &Path) -> Result<Vec<Event>, Refusal> {
     let shown = path.display();
     let bad = |message: String| {

@@ -1,4 +1,4 @@
-//! `trommel history DIR` (J14 to J17, X6)
+//! `trommel history DIR` (J14 to J17, X6).
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -33,19 +33,20 @@ use crate::{
 pub struct History {
     #[command(flatten)]
     stretch: Stretch,
-    /// Only messages stored then or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or `90m` for so long ago
+    /// Only messages stored at this time or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or `90m`
+    /// for 90 minutes ago
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<Timestamp>,
-    /// Only messages stored before then
+    /// Only messages stored before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<Timestamp>,
     /// At most this many; 0 means all
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u64,
-    /// Which of them, when there are more
+    /// Which messages to show, if there are more
     #[arg(long, value_enum, default_value_t = Order::Newest)]
     order: Order,
-    /// Run them through this key's filter, and print what it lets out
+    /// Run the messages through this key's filter, and print its outputs
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// A param of the key; may be repeated
@@ -126,7 +127,7 @@ impl History {
     }
 }
 
-/// A reader that has seen enough is not a failure.
+/// Ends a command whose output can't be written: a closed pipe is not a failure.
 pub(super) fn reader_left(error: io::Error) -> Result<ExitCode, Refusal> {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Ok(ExitCode::SUCCESS);

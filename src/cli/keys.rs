@@ -1,4 +1,4 @@
-//! `trommel keys`: what a router's folder declares, for people and for programs.
+//! `trommel keys`: the keys that a router's folder declares, for people and for programs.
 
 use std::{
     cell::RefCell,
@@ -53,7 +53,7 @@ impl Keys {
 }
 
 impl Folder {
-    /// All keys, sorted by their bytes (L08), and whether their filters hold something upstream.
+    /// Returns all keys, sorted by their bytes (L08), with the lifecycles of their filters.
     fn keys(&self) -> Result<(Vec<config::Key>, Lifecycles), Refusal> {
         let config = config::load(&self.dir)?;
         let mut keys = config.registry.keys;
@@ -62,7 +62,8 @@ impl Folder {
     }
 }
 
-/// There is no such key in the folder: those that come nearest, and where all are (L115).
+/// Refusal for a key that the folder does not declare, with the nearest names and the command that
+/// lists all (L115).
 pub(super) fn unknown_key(name: &str, keys: &[config::Key], dir: &Path) -> Refusal {
     let near = nearest(name, keys.iter().map(|key| key.name.as_str()));
     let mean = if near.is_empty() { String::new() } else { format!("did you mean {}?\n", quoted(near, "or")) };
@@ -70,14 +71,16 @@ pub(super) fn unknown_key(name: &str, keys: &[config::Key], dir: &Path) -> Refus
     refusal.hint(format!("{mean}`trommel keys list {}` shows all", dir.display()))
 }
 
-/// Which filters hold something upstream while anyone consumes. Each component is looked at when it is first asked for.
+/// Lookup of the filters that have lifecycle hooks, to hold something upstream while consumers are
+/// attached. Each component is read on first use.
 struct Lifecycles {
     plugins: PathBuf,
     known: RefCell<BTreeMap<String, Option<bool>>>,
 }
 
 impl Lifecycles {
-    /// Whether the key's filter does. `None` when its component can't be read; `trommel check` says why.
+    /// Returns whether the key's filter has lifecycle hooks; `None` if its component can't be read,
+    /// for which `trommel check` gives the reason.
     fn of(&self, key: &config::Key) -> Option<bool> {
         let Some(filter) = &key.filter else { return Some(false) };
         let look = || fs::read(self.plugins.join(format!("{filter}.wasm"))).ok().and_then(|file| has_lifecycle(&file));
@@ -92,7 +95,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<String, Refusal> {
 
 pub(super) fn print(text: &str) -> Result<(), Refusal> {
     match writeln!(terminal::stdout(), "{text}") {
-        // A reader that has seen enough is not a failure.
+        // A reader that has closed the pipe is not a failure.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Refusal::new(Kind::Internal, "stdout", format!("can't write to standard output: {error}")))
         }

@@ -30,21 +30,21 @@ mod stderr;
 
 use stderr::Stderr;
 
-/// Bytes of one log line's fields; the rest is cut off.
+/// Longest text of one log line's fields in bytes; the rest is cut off.
 const MAX_FIELDS: usize = 32 << 10;
 
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// How logs are written on stderr, and how the run ended
+    /// Format of the logs on stderr, and of the run's final message
     #[arg(long, value_enum, default_value_t = Format::Text)]
     log_format: Format,
-    /// What is logged: error, warn, info, debug, trace, or directives such as `info,filter=debug`
+    /// Log level: error, warn, info, debug, trace, or directives such as `info,filter=debug`
     #[arg(long, env = "TROMMEL_LOG", default_value = "info,async_nats=off", value_name = "LEVEL")]
     log: String,
     /// Also show every event that comes in, what goes out, and why something was dropped
     #[arg(long)]
     show: bool,
-    /// Once logs are started.
+    /// Set once logging has started.
     #[arg(skip)]
     stderr: OnceLock<Stderr>,
 }
@@ -56,10 +56,11 @@ pub(super) enum Format {
 }
 
 impl Logs {
-    /// Sends logs to stderr from now on, around the live line, and panics too. Nobody who logs waits for a reader.
+    /// Starts writing logs and panics to stderr, around the live line. Logging never blocks on a
+    /// slow reader.
     ///
     /// # Errors
-    /// When the directives of `--log` are wrong.
+    /// Returns an error if the directives of `--log` are invalid.
     pub fn start(&self, line: &ProgressBar) -> anyhow::Result<()> {
         let shows = if self.show { format!(",{}", show::DIRECTIVE) } else { String::new() };
         let filter = EnvFilter::try_new(format!("{}{shows}", self.log))
@@ -79,12 +80,13 @@ impl Logs {
         Ok(())
     }
 
-    /// Whether programs read them.
+    /// Returns whether logs are written as JSON.
     pub(super) fn is_json(&self) -> bool {
         self.log_format == Format::Json
     }
 
-    /// Writes the words of a run's end, whatever `--log` lets through: as they are, or as one JSON object on a line.
+    /// Writes the final message of a run, whatever the level of `--log`: as text, or as one JSON
+    /// object on a line.
     pub(super) fn end(&self, level: Level, words: &str, details: &impl Serialize) {
         let record = match self.log_format {
             Format::Text => format!("{}\n", text::lines(words)),
@@ -92,7 +94,7 @@ impl Logs {
         };
         match self.stderr.get() {
             Some(stderr) => stderr.push(&record),
-            // Nobody is left to tell when this fails.
+            // A failed write to stderr can't be reported anywhere else.
             None => drop(io::stderr().write_all(record.as_bytes())),
         }
     }
@@ -106,7 +108,7 @@ impl Drop for Logs {
     }
 }
 
-/// A log line of our own making, of which the logs' filter knows nothing.
+/// Formats a log line that does not pass through `tracing` or its filter.
 fn record(format: Format, level: Level, message: &str) -> String {
     match format {
         Format::Text => format!("{:.6} {level:>5} {}\n", Timestamp::now(), text::start(message, MAX_FIELDS)),
@@ -127,7 +129,7 @@ fn json_record(level: Level, message: &str, details: &impl Serialize) -> String 
     let timestamp = format!("{:.6}", Timestamp::now());
     let details = serde_json::value::to_raw_value(details).ok().filter(|details| details.get() != "null");
     let record = Record { timestamp, level: level.as_str(), message, details, target: "trommel" };
-    // A record of strings always serialises; if it did not, its text is better than nothing.
+    // A record of strings always serializes; if it did not, its text is better than nothing.
     let json = serde_json::to_string(&record).unwrap_or_else(|_| message.to_owned());
     format!("{}\n", text::lines(&json))
 }
@@ -141,7 +143,7 @@ fn panic_record(format: Format, panicked: &PanicHookInfo<'_>) -> String {
     record(format, Level::ERROR, &format!("{panicked}{backtrace}"))
 }
 
-/// Fields on one line, whatever they hold. In JSON they are strings, of which [`Stderr`] takes care.
+/// Formats fields on one line, whatever they hold. For JSON, [`Stderr`] escapes the whole line.
 struct Fields;
 
 impl<'w> FormatFields<'w> for Fields {
@@ -152,7 +154,7 @@ impl<'w> FormatFields<'w> for Fields {
     }
 }
 
-/// A live line on stderr, or one that is never seen.
+/// Creates a live line on stderr, or a hidden one.
 pub fn live_line(is_wanted: bool) -> ProgressBar {
     if !is_wanted || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -186,7 +188,7 @@ mod tests {
         }
     }
 
-    /// In whichever way it is recorded, on a terminal too, where the only escapes are our own colours.
+    /// Checks every kind of field, on a terminal too, where the only escapes are our own colours.
     #[test]
     fn no_field_forges_a_line_or_drives_a_terminal() {
         let (written, error) = (Written::default(), io::Error::other(NASTY));

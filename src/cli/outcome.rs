@@ -1,4 +1,5 @@
-//! How a case ended, in the words that cases use: `"dropped"`, `"kept"`, `{"replaced":…}`, `{"failed":"…"}`.
+//! JSON form of a case's outcome, as cases write it: `"dropped"`, `"kept"`, `{"replaced":…}`,
+//! `{"failed":"…"}`.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +10,7 @@ use crate::{
     trial::End,
 };
 
-/// The kinds of outcomes. A case may name a kind alone, or say all of it.
+/// Kinds of outcomes. A case may expect a kind alone, or the whole outcome.
 const KINDS: [&str; 13] = [
     "dropped",
     "kept",
@@ -26,10 +27,10 @@ const KINDS: [&str; 13] = [
     "refused",
 ];
 
-/// Checks that a case expects something that there is.
+/// Checks that a case expects a known kind of outcome.
 ///
 /// # Errors
-/// What it should say instead.
+/// Returns a message that lists the valid kinds.
 pub fn check(expected: &Value) -> Result<(), String> {
     let kind = match expected {
         Value::String(kind) => kind,
@@ -44,7 +45,8 @@ pub fn check(expected: &Value) -> Result<(), String> {
     Err(format!("`expect` has no kind `{kind}`: did you mean {}?", quoted(meant, "or")))
 }
 
-/// Whether an outcome is the expected one: where that is a kind alone, only the kind counts.
+/// Returns whether an outcome is the expected one: if only a kind is expected, only the kind is
+/// compared.
 pub fn fits(expected: &Value, outcome: &Value) -> bool {
     match (expected, outcome) {
         (Value::String(kind), Value::Object(members)) => members.contains_key(kind),
@@ -52,8 +54,10 @@ pub fn fits(expected: &Value, outcome: &Value) -> bool {
     }
 }
 
+/// Converts the end of a trial into an outcome.
+///
 /// # Errors
-/// When the host could not, which is not an outcome.
+/// Returns an error if the host failed, which is not an outcome.
 pub fn of(end: End) -> anyhow::Result<Value> {
     Ok(match end {
         End::Unfulfilled(_) | End::Unmatched | End::Verdict(Verdict::Drop) => json!("dropped"),
@@ -73,7 +77,7 @@ pub fn of(end: End) -> anyhow::Result<Value> {
     })
 }
 
-/// How a route ended that its filter did not take.
+/// Converts a filter's refusal of a route into an outcome.
 ///
 /// # Errors
 /// As [`of`].
@@ -111,11 +115,11 @@ fn emission(emission: &Emission) -> Value {
     Value::Object(members)
 }
 
-/// `payload`, or another member where it is not JSON.
+/// Returns the member `payload`, or another one if the bytes are not JSON.
 fn payload(bytes: &[u8]) -> Map<String, Value> {
     match serde_json::to_value(Payload::of(bytes)) {
         Ok(Value::Object(members)) => members,
-        // It always is.
+        // Unreachable: a payload always serializes to an object.
         _ => Map::new(),
     }
 }

@@ -1,4 +1,4 @@
-//! `trommel plugin`: what an author of a filter needs, from nothing to a component in service.
+//! `trommel plugin`: tools for the author of a filter, from a new folder to a component in service.
 
 use std::{fs, path::Path, process::ExitCode};
 
@@ -45,7 +45,7 @@ impl Plugin {
     }
 }
 
-/// A component's file, and the name that a router would know it by.
+/// A component's file, and the name that a router would give it.
 struct File {
     name: String,
     bytes: Vec<u8>,
@@ -63,17 +63,18 @@ impl File {
     }
 }
 
-/// Everything is granted, and memory as for an interpreter: whether a router would, is said apart.
+/// Settings that grant everything, with memory for an interpreter: whether a router would grant the
+/// same is reported separately.
 fn settings(name: &str) -> FilterSettings {
     let limits = Limits { memory: MEMORY, ..Limits::default() };
     let grants = vec![Grant::Api, Grant::Identity, Grant::State];
     FilterSettings { grants, limits, ..FilterSettings::new(name.to_owned()) }
 }
 
-/// Bytes of memory that an instance may have here.
+/// Memory limit of an instance in these commands, in bytes.
 const MEMORY: usize = 256 << 20;
 
-/// An error with its causes, on one line.
+/// Formats an error with its causes on one line.
 fn chain(error: impl Into<anyhow::Error>) -> String {
     format!("{:#}", error.into())
 }

@@ -1,4 +1,5 @@
-//! How a command says no: a line with a hint for people, or one JSON object for programs (L124). Both on stderr.
+//! Error of a command: a line with a hint for people, or one JSON object for programs (L124). Both
+//! go to stderr.
 
 use std::{fmt, io::Write, process::ExitCode};
 
@@ -9,35 +10,36 @@ use crate::{
     config::Problems,
 };
 
-/// Why a command was not carried out. Programs branch on `kind` and `subtype`, never on the text.
+/// Reason for which a command was not carried out. Programs branch on `kind` and `subtype`, never
+/// on the text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// What exactly, in `snake_case`.
+    /// Precise reason, in `snake_case`.
     pub subtype: &'static str,
-    /// The argument, option or param that is at fault, as it is written on the command line.
+    /// The argument, option or param that is invalid, as it is written on the command line.
     pub param: Option<String>,
     pub message: String,
-    /// The way out.
+    /// Way out of the problem.
     pub hint: Option<String>,
 }
 
-/// Who has to act.
+/// Area in which the problem has to be fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// How the command was called, or the configuration.
+    /// The command line or the configuration is invalid.
     Validation,
-    /// Something that must be there first is not.
+    /// Something that must exist first is missing.
     Precondition,
-    /// An API did not do what was asked of it.
+    /// A server or an API did not carry out a request.
     Api,
-    /// Credentials or permissions.
+    /// Credentials or permissions are missing or wrong.
     Auth,
-    /// The network, or a router that does not answer.
+    /// The network failed, or a router does not answer.
     Network,
-    /// trommel or the machine.
+    /// trommel or the machine failed.
     Internal,
 }
 
@@ -65,10 +67,11 @@ impl Refusal {
         })
     }
 
-    /// Ends a command: written to stderr, as one JSON object on a line of its own or as text.
+    /// Ends a command: writes the refusal to stderr, as one JSON object on a line of its own or as
+    /// text.
     pub fn end(&self, json: bool) -> ExitCode {
         let text = if json { self.envelope() } else { self.to_string() };
-        // Nobody is left to tell when this fails too.
+        // A failed write to stderr can't be reported anywhere else.
         let _ = writeln!(terminal::stderr(), "{text}");
         self.exit_code()
     }
@@ -79,12 +82,12 @@ impl Refusal {
             ok: bool,
             error: &'a Refusal,
         }
-        // A record of strings always serialises; if it did not, its text is better than nothing.
+        // A record of strings always serializes; if it did not, its text is better than nothing.
         serde_json::to_string(&Envelope { ok: false, error: self }).unwrap_or_else(|_| self.to_string())
     }
 }
 
-/// `error: MESSAGE`, then, indented, the hint.
+/// Formats as `error: MESSAGE`, then, indented, the hint.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)?;
@@ -92,7 +95,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// All that is wrong with the configuration, each with its place.
+/// Includes all problems of the configuration, each with its place.
 impl From<Problems> for Refusal {
     fn from(problems: Problems) -> Self {
         Self::new(Kind::Validation, "bad_config", format!("the configuration has problems:\n{problems}"))

@@ -18,16 +18,17 @@ use crate::{
     config::{self, Begin, Config, Range, nearest, quoted},
 };
 
-/// Run what a stream holds through a key once more, apart from the router that runs
+/// Run the messages of a stream through a key again, apart from the running router
 ///
-/// Reads the stream through a consumer that the server forgets and acknowledges nothing: the durable consumer stays
-/// where it is. Outputs go to standard output, or to one of the router's sinks.
+/// Reads the stream through an ephemeral consumer and acknowledges nothing: the position of the
+/// durable consumer does not change. Outputs go to standard output, or to one of the router's
+/// sinks.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("from").required(true).args(["from_seq", "from_time"])))]
 pub struct Replay {
     #[command(flatten)]
     stretch: Stretch,
-    /// The key whose filter is to see the messages
+    /// Key whose filter gets the messages
     #[arg(long, value_name = "KEY")]
     key: String,
     /// A param of the key; may be repeated
@@ -36,19 +37,21 @@ pub struct Replay {
     /// Begin at this sequence
     #[arg(long, value_name = "SEQUENCE")]
     from_seq: Option<u64>,
-    /// Begin with what was stored then: `2026-03-14T08:00:00Z`, `2026-03-14`, or `90m` for so long ago
+    /// Begin with messages stored at this time or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or
+    /// `90m` for 90 minutes ago
     #[arg(long, value_name = "TIME", value_parser = time)]
     from_time: Option<Timestamp>,
-    /// End with this sequence, or before this time; by default with what is the last message now
+    /// End with this sequence, or before this time; by default with the message that is the last
+    /// one now
     #[arg(long, value_name = "SEQUENCE|TIME")]
     to: Option<To>,
     /// At most this many events a second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
-    /// A component in the place of the key's own
+    /// Component to use instead of the key's own
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
-    /// One of the router's sinks, in the place of standard output
+    /// Sink of the router to write to instead of standard output
     #[arg(long, value_name = "SINK")]
     sink: Option<String>,
     /// Print errors as JSON
@@ -60,7 +63,7 @@ pub struct Replay {
     logs: Logs,
 }
 
-/// Where a replay ends.
+/// End of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum To {
     Sequence(u64),
@@ -93,7 +96,7 @@ impl Replay {
         }
     }
 
-    /// Everything that can be wrong with the input is found before anything happens.
+    /// Checks all of the input, before anything happens.
     fn prepare(&self) -> Result<(Config, Replayed), Refusal> {
         let config = config::load(&self.stretch.dir)?;
         let Chosen { stream, subjects, source } = self.stretch.choose(&config)?;

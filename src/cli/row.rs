@@ -1,4 +1,4 @@
-//! A stored message as people and programs read it.
+//! Formatting of a stored message for people and programs.
 
 use std::{
     borrow::Cow,
@@ -22,12 +22,12 @@ use crate::{
     text,
 };
 
-/// How rows are written.
+/// Format of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// For people: time, type, payload.
+    /// Columns for people: time, type, payload.
     Columns,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -35,16 +35,16 @@ pub(super) struct Row {
     sequence: u64,
     time: Timestamp,
     subject: ByteString,
-    /// What the envelope says it is; its subject when the envelope can't be opened.
+    /// Type from the envelope; the subject if the envelope can't be opened.
     event_type: ByteString,
     id: ByteString,
-    /// Of a jb-mesh.
+    /// Node that a jb-mesh event comes from.
     node: Option<String>,
     payload: Bytes,
 }
 
 impl Row {
-    /// Avro is shown as JSON, as filters see it.
+    /// Opens a stored message. Avro is shown as JSON, as filters see it.
     pub(super) fn new(message: Stored, envelope: &Envelope, origin: &Arc<Origin>, decoder: &Decoder) -> Self {
         let Stored { sequence, time, subject, headers, payload, .. } = message;
         let subject = ByteString::from(subject);
@@ -79,7 +79,7 @@ impl Row {
         row
     }
 
-    /// J17: what matters of a mesh's event are its node and its data.
+    /// Reduces a jb-mesh event to its node and its data (J17).
     fn open_mesh(&mut self) {
         let body = self.payload.clone();
         for (name, value) in json::members(&body).ok().flatten().into_iter().flatten() {
@@ -127,7 +127,7 @@ impl Row {
             #[serde(skip_serializing_if = "Option::is_none")]
             payload_base64: Option<String>,
         }
-        // Not flattened, which would cost more than all the rest.
+        // Separate members: flattening an enum would cost more than all the rest.
         let (payload, payload_text, payload_base64) = match Payload::of(&self.payload) {
             Payload::Json(json) => (Some(json), None, None),
             Payload::Text(text) => (None, Some(text), None),
@@ -137,7 +137,7 @@ impl Row {
         let (subject, event_type, id) = (&*self.subject, &*self.event_type, &*self.id);
         let node = self.node.as_deref();
         let line = Line { sequence, time, subject, event_type, id, node, payload, payload_text, payload_base64 };
-        // A payload that spans lines would end the row.
+        // `append` puts the payload on one line: a line break would end the row.
         let mut whole = Vec::with_capacity(self.payload.len() + 256);
         json::append(&mut whole, &serde_json::to_vec(&line)?);
         whole.push(b'\n');

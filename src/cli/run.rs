@@ -1,4 +1,4 @@
-//! `trommel run DIR`
+//! `trommel run DIR`.
 
 use std::{
     io::{self, IsTerminal},
@@ -32,17 +32,18 @@ use crate::{
     summary::Summary,
 };
 
-/// How long a run may take to end after the second signal.
+/// Longest time that a run may take to end after the second signal.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub struct Run {
     /// The router's folder, with `trommel.toml`, `keys/` and `plugins/`
     dir: PathBuf,
-    /// Serve only consumers that attach, change nothing that others see, and exit when none has been attached for this long
+    /// Serve only consumers that attach, change nothing that others see, and exit when none has
+    /// been attached for this long
     #[arg(long, value_name = "DURATION", value_parser = config::duration)]
     idle_exit: Option<Duration>,
-    /// Give up a start when the NATS server is away for this long, instead of waiting for it
+    /// Give up the start if the NATS server is unreachable for this long, instead of waiting for it
     #[arg(long, value_name = "DURATION", value_parser = config::duration)]
     connect_timeout: Option<Duration>,
     #[command(flatten)]
@@ -58,7 +59,8 @@ impl Run {
             logs: &self.logs,
             place: Some(self.dir.clone()),
             idle_exit: self.idle_exit,
-            // Who started it to attach to it would rather know.
+            // With `--idle-exit` a consumer waits for the start, and needs the failure reported at
+            // once.
             connect_timeout: self.connect_timeout.or(self.idle_exit.map(|_| Duration::ZERO)),
             journal: None,
         };
@@ -66,20 +68,20 @@ impl Run {
     }
 }
 
-/// A router at work in the foreground: its logs, its live line, its signals.
+/// A router in the foreground: its logs, its live line, its signals.
 pub(super) struct Foreground<'a> {
     pub(super) cache: &'a Cache,
     pub(super) logs: &'a Logs,
-    /// The folder whose control socket it is to have.
+    /// Folder whose control socket the router opens; `None` for none.
     pub(super) place: Option<PathBuf>,
     pub(super) idle_exit: Option<Duration>,
     pub(super) connect_timeout: Option<Duration>,
-    /// Of a retry of dead letters.
+    /// Results of a retry of dead letters, set only for one.
     pub(super) journal: Option<Arc<Journal>>,
 }
 
 impl Foreground<'_> {
-    /// Runs to the end, and says how it ended.
+    /// Runs to the end, and logs the result.
     pub(super) fn run(self, config: Result<Config, RunError>) -> ExitCode {
         let logs = self.logs;
         match config.and_then(|config| self.serve(config)) {
@@ -98,7 +100,7 @@ impl Foreground<'_> {
         let runtime = app::runtime().context("could not start the runtime").map_err(RunError::Failed)?;
         let ended = runtime.block_on(self.drive(config, line.clone()));
         line.finish_and_clear();
-        // A read of standard input can't be called off; it must not hold up the end.
+        // A read of standard input can't be cancelled, and must not delay the exit.
         runtime.shutdown_background();
         ended
     }
@@ -119,13 +121,14 @@ impl Foreground<'_> {
         let shows = show(line, Arc::clone(&controls.metrics), Arc::clone(&controls.progress));
         tokio::select! {
             ended = app::run(config, controls) => ended,
+            // Resolves only after a second signal that the run has not obeyed in time.
             never = signals => Err(RunError::Failed(never)),
             never = shows => match never {},
         }
     }
 }
 
-/// Says why a run has failed.
+/// Logs the reason for which a run has failed, and returns its exit code.
 pub(super) fn failed(logs: &Logs, error: &RunError) -> ExitCode {
     match error {
         RunError::Config(problems) => logs.end(Level::ERROR, &problems.to_string(), problems),
@@ -134,8 +137,8 @@ pub(super) fn failed(logs: &Logs, error: &RunError) -> ExitCode {
     ExitCode::from(code(error))
 }
 
-/// SIGINT and SIGTERM drain, a second one stops at once, SIGHUP reloads. Resolves only when the run does not end after
-/// the second one.
+/// Handles signals: SIGINT and SIGTERM drain, a second one stops at once, SIGHUP reloads. Resolves
+/// only if the run has not ended in time after the second one.
 fn obey(stopper: Stopper, reload: Arc<Notify>) -> anyhow::Result<impl Future<Output = anyhow::Error>> {
     let listen = |kind| signal(kind).context("could not listen for signals");
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
@@ -176,7 +179,8 @@ async fn show(line: ProgressBar, metrics: Arc<Metrics>, progress: Arc<Progress>)
     }
 }
 
-/// A live line is for input that ends, on a terminal that is not busy with the output itself.
+/// Returns whether a live line makes sense: for input that ends, on a terminal that is not used for
+/// the output itself.
 fn has_live_line(config: &Config) -> bool {
     let is_finite = config.sources.iter().all(|source| match &source.kind {
         SourceKind::Lines(lines) => lines.path.is_some(),
@@ -195,7 +199,7 @@ fn code(error: &RunError) -> u8 {
     }
 }
 
-/// Who has to act on what failed on the way, where this cause tells.
+/// Returns the exit code for a cause, if it tells who has to act.
 fn at_fault(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     let denied = cause.is::<NoPermission>().then_some(exit::DENIED);
     let refused = || {
@@ -214,7 +218,7 @@ fn unconnected(error: &ConnectError) -> u8 {
     }
 }
 
-/// The whole cause chain, once.
+/// Formats the whole cause chain, once.
 fn report(error: &RunError) -> String {
     let mut text = format!("error: {error}");
     let mut source = std::error::Error::source(error);

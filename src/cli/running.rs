@@ -1,4 +1,4 @@
-//! The router that runs from a folder, for commands that ask it something.
+//! Connection to the router that runs from a folder, for commands that query it.
 
 use std::{io, path::Path};
 
@@ -10,8 +10,10 @@ use crate::{
     },
 };
 
+/// Connects to the router that runs from the folder.
+///
 /// # Errors
-/// When none runs, or none that can be talked to.
+/// Returns an error if no router runs, or if it can't be reached.
 pub(super) async fn running(dir: &Path) -> Result<Link, Refusal> {
     let place = Place::of(dir)
         .map_err(|error| Refusal::new(Kind::Precondition, "state_folder", error.to_string()).param("DIR"))?;
@@ -26,7 +28,7 @@ pub(super) async fn running(dir: &Path) -> Result<Link, Refusal> {
     }
 }
 
-/// What to say when it does not answer.
+/// Refusal for a router that does not answer.
 pub(super) fn unreachable(dir: &Path, error: &io::Error) -> Refusal {
     Refusal::new(Kind::Network, "no_answer", format!("the router of `{}` does not answer: {error}", dir.display()))
 }

@@ -1,4 +1,4 @@
-//! `trommel status` (L126)
+//! `trommel status` (L126).
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -21,7 +21,7 @@ use crate::{
     recent::{Asked, Ended},
 };
 
-/// Show the routers of this user, and who is attached to them
+/// Show the routers of this user, and the consumers attached to them
 #[derive(Args, Debug)]
 pub struct Status {
     /// Only the router of this folder
@@ -38,17 +38,17 @@ pub struct Status {
     /// Only events of this type; may be repeated
     #[arg(long = "type", value_name = "TYPE", requires = "events")]
     types: Vec<String>,
-    /// At most so many events
+    /// At most this many events
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..), requires = "events")]
     limit: i64,
 }
 
-/// What is known of one router.
+/// State of one router.
 #[derive(Debug, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 enum Router {
     Running(Running),
-    /// It runs, but can't be talked to.
+    /// A router that runs but can't be reached: its control socket is gone.
     Orphan {
         router: String,
         pid: Option<u32>,
@@ -69,7 +69,7 @@ impl Status {
         let runtime = runtime()?;
         let mut routers = Vec::new();
         runtime.block_on(async {
-            // All at once: one that hangs holds nobody up but itself.
+            // Queried concurrently: a router that hangs does not delay the others.
             let asked: Vec<_> = places.into_iter().map(|place| tokio::spawn(ask(place, events.clone()))).collect();
             for router in asked {
                 routers.extend(router.await);
@@ -89,7 +89,7 @@ impl Status {
     }
 }
 
-/// The place of this folder, or of all that the user has run a router from.
+/// Location of this folder's router, or of all routers that the user has run.
 pub(super) fn places(dir: Option<&PathBuf>) -> Result<Vec<Place>, Refusal> {
     let places = match dir {
         Some(dir) => Place::of(dir).map(|place| vec![place]),
@@ -182,7 +182,7 @@ fn ended(events: &[Ended]) -> Vec<String> {
     table(title, events.iter().map(row))
 }
 
-/// Lines with columns, one below the other.
+/// Formats a table, one line per row.
 fn table<const COLUMNS: usize>(title: [String; COLUMNS], rows: impl Iterator<Item = [String; COLUMNS]>) -> Vec<String> {
     let rows: Vec<_> = std::iter::once(title).chain(rows).collect();
     let columns = Columns::fit(&rows);

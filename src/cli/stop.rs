@@ -1,4 +1,4 @@
-//! `trommel stop` (L127)
+//! `trommel stop` (L127).
 
 use std::{fs, io, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// How long a router may take to end.
+/// Longest time that a router may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -30,7 +30,7 @@ pub struct Stop {
     /// Every router of this user
     #[arg(long, conflicts_with = "dir")]
     all: bool,
-    /// Also while consumers are attached; kill it when it does not end within 5 s
+    /// Stop it even while consumers are attached, and kill it if it does not end within 5 s
     #[arg(long)]
     force: bool,
     /// Print JSON instead of text
@@ -53,7 +53,7 @@ enum Result {
         killed: bool,
     },
     NotRunning,
-    /// Consumers are attached.
+    /// Refused because consumers are attached.
     Refused {
         pid: u32,
         consumers: Vec<u32>,
@@ -84,7 +84,7 @@ impl Stop {
             false => all.iter().map(Stopped::text).collect::<Vec<_>>().join("\n"),
         };
         keys::print(&text)?;
-        // In both forms (X12).
+        // The exit code is the same in both formats (X12).
         let bad = all.iter().any(|one| matches!(one.result, Result::Refused { .. } | Result::Error { .. }));
         Ok(if bad { ExitCode::from(exit::INVALID) } else { ExitCode::SUCCESS })
     }
@@ -133,7 +133,7 @@ async fn end(place: &Place, force: bool) -> Result {
     }
 }
 
-/// Waits until nobody holds the router's lock.
+/// Waits until the router's lock is free; false if that takes too long.
 async fn ended(place: &Place) -> bool {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {

@@ -1,4 +1,5 @@
-//! `trommel streams`: the streams that a router's folder declares, and what the server has of them.
+//! `trommel streams`: the streams that a router's folder declares, compared with those on the
+//! server.
 
 use std::process::ExitCode;
 
@@ -32,9 +33,9 @@ pub struct Streams {
 enum Command {
     /// Create what is absent and update what differs
     Ensure(ensure::Ensure),
-    /// Show what `ensure` would do, and exit with 2 when that is anything
+    /// Show what `ensure` would do, and exit with 2 if there is anything to do
     Plan(plan::Plan),
-    /// Show what the server has
+    /// Show the streams on the server
     Info(info::Info),
 }
 
@@ -66,7 +67,7 @@ impl Command {
 }
 
 impl Folder {
-    /// What a run would see to, and a connection to the server.
+    /// Returns the streams that a run would ensure, and a connection to the server.
     async fn open_streams(&self) -> Result<(Vec<Stream>, Connection), Refusal> {
         let config = config::load(&self.dir)?;
         let Some(settings) = &config.nats else {
@@ -78,7 +79,7 @@ impl Folder {
     }
 }
 
-/// What is known of each stream, as text or as one object.
+/// Prints the reports of all streams, as text or as one JSON object.
 fn print_reports(folder: &Folder, streams: &[Report<'_>]) -> Result<(), Refusal> {
     match folder.json {
         true => print(&json(&serde_json::json!({ "streams": streams }))?),
@@ -87,17 +88,17 @@ fn print_reports(folder: &Folder, streams: &[Report<'_>]) -> Result<(), Refusal>
     }
 }
 
-/// How a declared stream and the server's agree.
+/// Comparison of a declared stream with the server's.
 #[derive(Serialize)]
 struct Report<'a> {
     stream: &'a str,
-    /// `as_declared`, or what was done or is to be done.
+    /// `as_declared`, or the action that was or would be taken.
     result: &'static str,
     differences: Vec<Difference>,
 }
 
 impl<'a> Report<'a> {
-    /// `create` and `update` are the words for either.
+    /// Builds a report; `create` and `update` are the words for these results.
     fn new(stream: &'a Stream, converged: Converged, create: &'static str, update: &'static str) -> Self {
         let (result, differences) = match converged {
             Converged::Created(differences) => (create, differences),
@@ -148,7 +149,7 @@ fn refused(error: StreamError) -> Refusal {
     if subtype == "old_server" { refusal.hint("use a newer server, or do not declare it") } else { refusal }
 }
 
-/// The error with all that caused it.
+/// Formats an error with its causes on one line.
 fn chain(error: impl Into<anyhow::Error>) -> String {
     format!("{:#}", error.into())
 }

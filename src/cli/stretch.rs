@@ -1,4 +1,4 @@
-//! Which messages of which stream a command is about, and what is needed to read them.
+//! Selection of a stream's messages for a command, and the means to read them.
 
 use std::{path::PathBuf, time::SystemTime};
 
@@ -27,18 +27,20 @@ pub(super) struct Stretch {
     subject: Option<Pattern>,
 }
 
-/// A stream, and how its messages are opened.
+/// A selected stream, and the source that opens its messages.
 pub(super) struct Chosen {
     pub(super) stream: String,
-    /// None means all.
+    /// Empty means all.
     pub(super) subjects: Vec<String>,
-    /// Of the source that reads it, or one that takes messages as they are.
+    /// Source that reads the stream, or one that takes messages as they are.
     pub(super) source: Source,
 }
 
 impl Stretch {
+    /// Resolves the stream: the one that is named, or that of the router's only source.
+    ///
     /// # Errors
-    /// When it does not follow which stream is meant.
+    /// Returns an error if it is not clear which stream is meant.
     pub(super) fn choose(&self, config: &Config) -> Result<Chosen, Refusal> {
         let sources = config.sources.iter().filter_map(|source| match &source.kind {
             SourceKind::JetStream(settings) => Some((source, settings)),
@@ -73,20 +75,22 @@ impl Stretch {
 
 fn as_they_are(stream: &str) -> Source {
     let envelope = Envelope::Plain { id: None, event_type: None, subject: None, source_time: None };
-    // Replaced by whatever reads it.
+    // A placeholder: the command that reads the stream replaces it.
     let kind = SourceKind::Lines(config::LinesSource { path: None });
     Source { name: stream.to_owned(), envelope, kind }
 }
 
-/// A key of the folder, by its name.
+/// Finds a key of the folder by its name.
 pub(super) fn key<'a>(config: &'a Config, name: &str) -> Result<&'a config::Key, Refusal> {
     let keys = &config.registry.keys;
     let found = keys.iter().find(|key| key.name == name);
     found.ok_or_else(|| unknown_key(name, keys, &config.dir).param("--key"))
 }
 
+/// Connects to the server in the configuration.
+///
 /// # Errors
-/// When there is no server in the configuration, or it can't be reached.
+/// Returns an error if the configuration has no server, or if it can't be reached.
 pub(super) async fn connect(config: &Config, role: &str) -> Result<Connection, Refusal> {
     let Some(settings) = &config.nats else {
         let refusal = Refusal::new(Kind::Validation, "no_server", "this router has no server to ask");
@@ -95,13 +99,13 @@ pub(super) async fn connect(config: &Config, role: &str) -> Result<Connection, R
     Ok(nats::connect(settings, role, Life::Reconnecting).await?)
 }
 
-/// A time: `2026-03-14T08:00:00Z`, `2026-03-14` (UTC), or how long ago, as `90m`.
+/// Parses a time: `2026-03-14T08:00:00Z`, `2026-03-14` (UTC), or `90m` for 90 minutes ago.
 ///
 /// # Errors
-/// What a time looks like.
+/// Returns a description of a valid time.
 pub(super) fn time(text: &str) -> Result<Timestamp, &'static str> {
     const LOOKS: &str = "a time looks like `2026-03-14T08:00:00Z`, `2026-03-14`, or like `90m` for so long ago";
-    // A server would take a later one for an early one.
+    // A server would misread a time outside of its range.
     let counted = |time: Timestamp| match i64::try_from(time.as_nanosecond()) {
         Ok(_) => Ok(time),
         Err(_) => Err("servers count times from the year 1678 to the year 2261: take one of these"),

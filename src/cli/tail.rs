@@ -1,4 +1,4 @@
-//! `trommel tail DIR` (J18)
+//! `trommel tail DIR` (J18).
 
 use std::{
     io::{self, Write},
@@ -49,7 +49,7 @@ impl Tail {
             let connection = connect(&config, "tail").await?;
             let shown = if chosen.subjects.is_empty() { "all".to_owned() } else { chosen.subjects.join(", ") };
             let mut stored = History::follow(connection, &chosen.stream, chosen.subjects.clone()).await?;
-            // Nobody is left to tell when this fails.
+            // A failed write to stderr can't be reported anywhere else.
             let _ = writeln!(terminal::stderr(), "[trommel] watching stream {} ({shown})", chosen.stream);
             let form = if self.json { Form::Json } else { Form::Columns };
             let origin = Arc::new(Origin { source: chosen.source.name, stream: chosen.stream });

@@ -1,4 +1,5 @@
-//! Standard output and standard error of commands: whatever text of others goes through them drives no terminal.
+//! Standard output and standard error of commands, escaped: untrusted text in them can't control a
+//! terminal.
 
 use std::io::{self, BufWriter, StderrLock, StdoutLock};
 
@@ -8,7 +9,7 @@ pub(super) fn stdout() -> Harmless<StdoutLock<'static>> {
     Harmless(io::stdout().lock())
 }
 
-/// [`stdout`] for very many lines: it has to be flushed.
+/// [`stdout`] with a buffer, for many lines: it has to be flushed.
 pub(super) fn buffered() -> Harmless<BufWriter<StdoutLock<'static>>> {
     Harmless(BufWriter::with_capacity(64 << 10, io::stdout().lock()))
 }

@@ -1,4 +1,4 @@
-//! `trommel verify DIR`
+//! `trommel verify DIR`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,24 +32,27 @@ mod settled;
 use report::Report;
 use settled::{Stretch, settled_stretch};
 
-/// Check that every event of a stretch is accounted for: at its sinks, in the dead letters, or dropped by decision
+/// Check that every event of a stretch is accounted for: at its sinks, in the dead letters, or
+/// dropped by decision
 ///
-/// Reads the router's streams of JetStream once more, runs the events through the folder's keys as they are now without
-/// writing anything, and looks for the outputs: in streams by their `Nats-Msg-Id`, in folders by the names of the files, in
-/// the database of webhooks by id, and in files, and in streams without ids, by comparing payloads. What is missing there
-/// and in the dead letters is a gap; what is there more often than it should be is a double. Events that the router has not
-/// settled yet are left out.
+/// Reads the router's streams of JetStream once more, runs the events through the folder's keys as
+/// they are now without writing anything, and looks for the outputs: in streams by their
+/// `Nats-Msg-Id`, in folders by the names of the files, in the database of webhooks by id, and in
+/// files, and in streams without ids, by comparing payloads. What is missing there and in the dead
+/// letters is a gap; what is there more often than it should be is a double. Events that the router
+/// has not settled yet are left out.
 ///
-/// Not checked are outputs to core NATS, standard output and sinks of type `null`, what a sink does not keep for good, and
-/// keys whose filters may keep state or call the API. Where outputs have no ids, equal ones are told apart by their number
-/// alone. An output takes 48 bytes of memory.
+/// Not checked are outputs to core NATS, standard output and sinks of type `null`, what a sink does
+/// not keep for good, and keys whose filters may keep state or call the API. Where outputs have no
+/// ids, equal ones are told apart by their number alone. An output takes 48 bytes of memory.
 ///
 /// Ends with 0 when all is accounted for, doubles or not, and with 1 when there are gaps.
 #[derive(Args, Debug)]
 pub struct Verify {
     /// The router's folder, with `trommel.toml` in it
     dir: PathBuf,
-    /// Begin with this sequence, or with what was stored then: `2026-03-14T08:00:00Z`, `2026-03-14`, or `-1h` for an hour ago
+    /// Begin with this sequence, or with messages stored at this time or later:
+    /// `2026-03-14T08:00:00Z`, `2026-03-14`, or `-1h` for an hour ago
     #[arg(long, value_name = "SEQUENCE|TIME", allow_hyphen_values = true)]
     from: Option<Bound>,
     /// End with this sequence, or before this time; by default with the last event that is settled
@@ -62,7 +65,7 @@ pub struct Verify {
     cache: Cache,
 }
 
-/// An end of a stretch.
+/// Bound of a stretch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bound {
     Sequence(u64),
@@ -83,7 +86,7 @@ impl FromStr for Bound {
     }
 }
 
-/// What a run over the stretch has shown.
+/// Result of a recording run over the stretches.
 struct Recorded {
     table: OutputTable,
     summary: Summary,
@@ -113,7 +116,7 @@ impl Verify {
         })
     }
 
-    /// The part of each source's stream that is to be looked at.
+    /// Part of each source's stream that is verified.
     async fn stretches(&self, config: &Config) -> Result<Vec<Stretch>, Refusal> {
         let connection = connect(config, "verify").await?;
         let mut stretches = Vec::new();
@@ -138,7 +141,7 @@ impl Verify {
         Ok(stretches)
     }
 
-    /// Runs a router over the stretches, whose outputs are noted and go nowhere.
+    /// Runs a router over the stretches; its outputs are recorded and not written.
     async fn record(&self, config: &Config, stretches: &[Stretch]) -> Result<Recorded, Refusal> {
         let ranges: BTreeMap<String, Range> =
             stretches.iter().map(|stretch| (stretch.source.clone(), stretch.range.clone())).collect();
@@ -186,7 +189,8 @@ async fn find(config: &Config, since: Option<Timestamp>, table: &mut OutputTable
     Ok(())
 }
 
-/// The dead letters where the folder keeps them, and those that only the file in the folder took.
+/// Reads the dead letters from the configured place, and those that went only to the file in the
+/// folder.
 async fn letters(config: &Config) -> Result<LetterIndex, Refusal> {
     let mut index = LetterIndex::default();
     let file = DeadLetter::File(config.dir.join(DEAD_FILE));

@@ -1,4 +1,4 @@
-//! `trommel webhooks`: who is told of events, and how they take it.
+//! `trommel webhooks`: receivers of events over HTTP, and the state of their deliveries.
 
 use std::process::ExitCode;
 
@@ -23,15 +23,15 @@ pub struct Webhooks {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List webhooks, and how many deliveries each has before it
+    /// List webhooks, with the numbers of their pending and failed deliveries
     List(list::List),
-    /// Declare another, with a secret of its own
+    /// Add a webhook, with a secret of its own
     Add(add::Add),
     /// Send a webhook a signed event, once and at once
     Test(test::Test),
     /// Stop deliveries to a webhook and cancel its pending ones
     Disable(switch::Disable),
-    /// Let a webhook get what comes from now on, also after it has answered 410
+    /// Resume deliveries of new events to a webhook, also after it has answered 410
     Enable(switch::Enable),
 }
 
@@ -40,7 +40,7 @@ enum Command {
 struct Named {
     #[command(flatten)]
     folder: Folder,
-    /// Its name
+    /// Name of the webhook
     #[arg(value_parser = config::name)]
     name: String,
 }
@@ -59,7 +59,7 @@ impl Webhooks {
 }
 
 impl Named {
-    /// The webhook, as its folder declares it.
+    /// Finds the webhook in the configuration.
     fn find<'a>(&self, config: &'a Config) -> Result<&'a Webhook, Refusal> {
         let webhooks = &config.registry.webhooks;
         let found = webhooks.iter().find(|webhook| webhook.name == self.name);

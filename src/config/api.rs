@@ -1,4 +1,4 @@
-//! `[api]`: the API that filters may call, and who we are there.
+//! `[api]`: the API that filters may call, and the router's identity there.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -21,30 +21,31 @@ const RETRIES: u32 = 2;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 const MAX_BODY: usize = 1 << 20;
 
-/// Headers that follow from the call.
+/// Headers that the router sets itself for each call.
 const OURS: [&str; 7] =
     ["connection", "content-length", "content-type", "expect", "host", "transfer-encoding", "upgrade"];
 
-/// The API that filters may call, and who we are there. Values of headers are not shown by `Debug`.
+/// The API that filters may call, and the router's identity there. Values of headers are not shown
+/// by `Debug`.
 #[derive(Clone, PartialEq)]
 pub struct Api {
-    /// `http` or `https`, a host and perhaps a path: no user, query or fragment.
+    /// `http` or `https`, a host and optionally a path: no user, query or fragment.
     pub base_url: Url,
     pub token: Option<KeptIn>,
     /// Sent with every call.
     pub headers: Vec<(String, String)>,
-    /// For one try.
+    /// Timeout of one try.
     pub timeout: Duration,
-    /// Tries after the first.
+    /// Number of tries after the first.
     pub retries: u32,
     /// Shortest and longest wait before another try, doubled in between and jittered.
     pub backoff: (Duration, Duration),
     /// Bytes of a body, sent or received.
     pub max_body: usize,
-    /// Whether the API may have an address that is not of the public Internet.
+    /// True if the API may have an address that is not of the public Internet.
     pub allow_private: bool,
     pub identity: Identity,
-    /// Where it is declared, for what a later look at it has to say.
+    /// Position of its declaration, for problems found later.
     pub place: Place,
 }
 
@@ -59,7 +60,7 @@ impl fmt::Debug for Api {
     }
 }
 
-/// Where a secret is.
+/// Location of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeptIn {
     /// Read again while the router runs, so that it can be renewed.
@@ -76,7 +77,7 @@ pub enum AuthType {
 }
 
 impl AuthType {
-    /// As it is written in the configuration.
+    /// The word for it in the configuration.
     pub fn word(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -85,18 +86,18 @@ impl AuthType {
     }
 }
 
-/// What is said of who we are to the API.
+/// The identity that the router has at the API, as declared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     pub auth_types: Vec<AuthType>,
-    /// `None` when they are not known.
+    /// `None` if they are unknown.
     pub scopes: Option<Vec<String>>,
-    /// Events that are turned on at the platform. `None` when they are not known.
+    /// Events that are turned on at the platform. `None` if they are unknown.
     pub console_events: Option<Vec<String>>,
 }
 
 impl Config {
-    /// Who we are to the API; without one, nobody.
+    /// The identity declared in `[api]`, or an empty one.
     pub fn identity(&self) -> Identity {
         self.api.as_ref().map(|api| api.identity.clone()).unwrap_or_default()
     }
@@ -120,7 +121,8 @@ pub(super) fn api(table: &mut Table<'_>) -> Option<Api> {
     let auth_types = table.list("auth_types", values::auth_type);
     let scopes = table.list("scopes", values::scope);
     let console_events = table.list("console_events", values::literal);
-    // With half of what is said of it, keys would seem to ask too much.
+    // If part of it can't be read there is no identity, or keys would seem to need more than it
+    // has.
     let is_whole = auth_types.is_some() == table.has("auth_types")
         && scopes.is_some() == table.has("scopes")
         && console_events.is_some() == table.has("console_events");
@@ -142,7 +144,7 @@ pub(super) fn api(table: &mut Table<'_>) -> Option<Api> {
 
 fn base_url(table: &mut Table<'_>, field: &'static str) -> Option<Url> {
     let text = table.text(field)?;
-    // No message quotes the address, for it may hold a password.
+    // Messages never quote the address, as it may contain a password.
     let report = |error: String| {
         let hint = Some("an address looks like `https://api.example.com/v1`".to_owned());
         table.error(table.place_of(field), format!("`{field}` is not an API's address: {error}"), hint);
@@ -150,7 +152,7 @@ fn base_url(table: &mut Table<'_>, field: &'static str) -> Option<Url> {
     address(&text, "`token_file`, `token_env` or `headers`").map_err(report).ok()
 }
 
-/// A server and perhaps a path. A user does not belong there, but in `instead`.
+/// Parses an address of a server, optionally with a path. A user belongs in `instead`.
 pub(super) fn address(text: &str, instead: &str) -> Result<Url, String> {
     let url = values::http_url(text, &format!("in {instead}"))?;
     if url.query().is_some() || url.fragment().is_some() {
@@ -159,7 +161,8 @@ pub(super) fn address(text: &str, instead: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Sent with every call: `headers = { X-Tenant = "42" }`. Those that the router sets itself, `ours` among them, are refused.
+/// Headers that are sent with every call: `headers = { X-Tenant = "42" }`. Those that the router
+/// sets itself, `ours` among them, are refused.
 pub(super) fn headers(table: &mut Table<'_>, ours: &[&str]) -> Option<Vec<(String, String)>> {
     match table.map("headers") {
         Some(given) => checked_headers(table, given, ours),
@@ -167,7 +170,7 @@ pub(super) fn headers(table: &mut Table<'_>, ours: &[&str]) -> Option<Vec<(Strin
     }
 }
 
-/// Headers that can be sent. No message quotes a value, for it may be a secret.
+/// Checks headers to send. Messages never quote a value, as it may be a secret.
 pub(super) fn checked_headers(
     table: &Table<'_>,
     given: impl IntoIterator<Item = (At<String>, At<Given>)>,
@@ -200,7 +203,7 @@ pub(super) fn checked_headers(
             }
         }
     };
-    // Every one is read, so that every mistake is reported.
+    // All are read before any is given up, so that every mistake is reported.
     let headers: Vec<_> = given.into_iter().map(header).collect();
     headers.into_iter().collect()
 }

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::avro::{Schema, Schemas};
 
-/// Reads `schemas/*.avsc`. `None` when something is wrong with one of them, which the report then says.
+/// Reads `schemas/*.avsc`. Returns `None` if one of them is invalid; the error is then in the
+/// report.
 pub(super) fn schemas(
     dir: &Path,
     folder: &Path,
@@ -39,7 +40,7 @@ pub(super) fn schemas(
         paths.push(shown.join(file));
     }
     let is_whole = paths.len() == texts.len();
-    // What a preset brings, the folder may replace.
+    // The folder may replace the schemas of a preset.
     for (name, text) in presets.iter().flat_map(Preset::avro) {
         if texts.iter().all(|(known, _)| known != name) {
             texts.push(((*name).to_owned(), (*text).to_owned()));
@@ -67,7 +68,7 @@ fn stem(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The schema of this name: a file's without `.avsc`, or a full name.
+/// The schema with a given name: that of a file without `.avsc`, or a full name.
 pub(super) fn find(schemas: &Schemas, name: &str) -> Result<Schema, Missing> {
     schemas.get(name).ok_or_else(|| missing(schemas, name))
 }
@@ -80,10 +81,10 @@ fn missing(schemas: &Schemas, name: &str) -> Missing {
     }
 }
 
-/// The same, for whoever names it in `place`.
+/// Finds a schema for a setting at `place`.
 ///
 /// # Errors
-/// When there is none.
+/// Returns an error if it does not exist.
 pub fn avro_schema(schemas: &Schemas, name: &str, place: &Place) -> Result<Schema, Box<Problem>> {
     find(schemas, name).map_err(|Missing { message, hint }| Problem::error(place.clone(), message).hint(hint).into())
 }

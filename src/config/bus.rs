@@ -10,11 +10,11 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct BusSource {
     pub pattern: Pattern,
-    /// Envelopes that may wait.
+    /// Longest queue of waiting envelopes.
     pub buffer: usize,
-    /// What happens when that many wait.
+    /// Policy for a full queue.
     pub policy: Policy,
-    /// Where it is declared, for who runs the folder without such a program.
+    /// Position of its declaration, for errors if the folder is run without such a program.
     pub place: Place,
 }
 

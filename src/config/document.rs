@@ -1,4 +1,4 @@
-//! One TOML file: its text, the places in it, and what is wrong with its syntax.
+//! One TOML file: its text, positions in it, and its syntax errors.
 
 use std::{
     ops::Range,
@@ -17,15 +17,15 @@ pub(super) struct Document<'a> {
     /// The router's folder.
     pub(super) dir: &'a Path,
     pub(super) report: &'a Report,
-    /// Relative to the folder.
+    /// Path relative to the folder.
     file: PathBuf,
     text: String,
-    /// Where each line begins.
+    /// Offset of each line's first byte.
     lines: Vec<usize>,
 }
 
 impl<'a> Document<'a> {
-    /// Opens `dir/file`. `None` when it can't be read, which the report then says.
+    /// Opens `dir/file`. Returns `None` if it can't be read; the error is then in the report.
     pub(super) fn open(dir: &'a Path, file: &Path, report: &'a Report) -> Option<Self> {
         let text = read(&dir.join(file)).map_err(|(position, message)| {
             report.add(Problem::error(Place { file: file.to_owned(), position }, message));
@@ -33,13 +33,14 @@ impl<'a> Document<'a> {
         Some(Self::of(dir, file, text.ok()?, report))
     }
 
-    /// A text that is called `file` where something is said of it.
+    /// Creates a document from a text, which messages call `file`.
     pub(super) fn of(dir: &'a Path, file: &Path, text: String, report: &'a Report) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(index, _)| index + 1)).collect();
         Self { dir, report, file: file.to_owned(), text, lines }
     }
 
-    /// Lets `fields` read the file's outermost table. `None` when the syntax is broken, which the report then says.
+    /// Lets `fields` read the file's outermost table. Returns `None` if the syntax is broken; the
+    /// errors are then in the report.
     pub(super) fn read<T>(&self, fields: impl FnOnce(&mut Table<'_>) -> T) -> Option<T> {
         let (root, errors) = DeTable::parse_recoverable(&self.text);
         if errors.is_empty() {
@@ -70,8 +71,8 @@ impl<'a> Document<'a> {
         Position { line: line + 1, column: before.chars().count() + 1 }
     }
 
-    /// The setting that a line names, or the header that it is, with a mark below it. What stands behind a name may be a
-    /// secret, and so may a line that none of our names begins.
+    /// The setting that a line names, or the header that it is, with a mark below it. Values are
+    /// left out, as is a line that does not begin like a setting: they may be secrets.
     fn excerpt(&self, Position { line, column }: Position) -> Option<String> {
         let before = self.text.get(..self.lines[line - 1]).unwrap_or_default();
         let is_in_text = ["\"\"\"", "'''"].iter().any(|quotes| before.matches(quotes).count() % 2 == 1);
@@ -111,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// All that is said of a text's syntax.
+    /// All syntax errors of a text.
     fn said(text: &str) -> String {
         let report = Report::default();
         Document::of(Path::new("."), Path::new("a.toml"), text.to_owned(), &report).read(|table| table.ignore_rest());
@@ -137,7 +138,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
-        /// Wherever somebody mistypes a character, no secret is shown.
+        /// A mistyped character anywhere in the text shows no secret.
         #[test]
         fn no_mistake_shows_a_secret(at in 0..WHOLE.len(), typed in "[ \"'=\\[\\]{}\n#,a.-]|", removed in 0..2usize) {
             let mut text = WHOLE.to_owned();

@@ -10,10 +10,10 @@ use super::{
 };
 use crate::json::SecretName;
 
-/// What stands in the place of something too large needs some room itself.
+/// Smallest limit: the text that replaces an oversized value needs some room itself.
 const LEAST_MAX: u64 = 256;
 
-/// How a sink writes its file, or each of its files.
+/// File settings of a sink, for its file or for each of its files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FileSink {
     pub upkeep: Upkeep,
@@ -22,7 +22,7 @@ pub struct FileSink {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Upkeep {
-    /// Bytes after which the file is rotated away.
+    /// Size in bytes at which the file is rotated away.
     pub max_size: Option<u64>,
     pub max_age: Option<Duration>,
     /// Rotated files to keep; `None` keeps all.
@@ -32,17 +32,18 @@ pub struct Upkeep {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fsync {
-    /// The operating system decides: what was written survives our crash, not the machine's.
+    /// The operating system decides: written outputs survive a crash of the router, not of the
+    /// machine.
     #[default]
     Never,
     /// Before a batch of outputs is confirmed.
     Batch,
 }
 
-/// What is left out of the outputs.
+/// Redaction and size limits of written outputs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
-    /// Members whose values are blotted out. None when empty.
+    /// Members whose values are redacted. None if empty.
     pub redact: Vec<SecretName>,
     /// Bytes of a member's value beyond which it is replaced.
     pub max_field: Option<u64>,
@@ -50,12 +51,13 @@ pub struct Record {
     pub max_record: Option<u64>,
 }
 
-/// The files that sinks write, and where they are named.
+/// The files that sinks write, and the positions of their settings.
 #[derive(Default)]
 pub(super) struct Files(Vec<(FilePath, Place)>);
 
 impl Files {
-    /// Two writers of one file would rotate it away under each other.
+    /// Reports a file that is claimed twice: two writers of one file would rotate it away under
+    /// each other.
     pub(super) fn claim(&mut self, table: &Table<'_>, field: &str, path: FilePath) {
         let place = table.place_of(field);
         if let Some((other, first)) = self.0.iter().find(|(other, _)| other.meets(&path)) {
@@ -126,7 +128,7 @@ fn record(table: &mut Table<'_>) -> Record {
 
 fn secret_name(text: &str) -> Result<SecretName, String> {
     if matches!(text, "true" | "false") {
-        // Taken for a name, it would let every secret through.
+        // As a name, it would leave every secret unredacted.
         return Err(format!("write `{text}` without quotes"));
     }
     text.parse::<SecretName>().map_err(|error| error.to_string())

@@ -1,4 +1,4 @@
-//! The files of a router's folder that are found by looking.
+//! Discovery of files in a router's folder.
 
 use std::{
     collections::BTreeSet,
@@ -8,8 +8,9 @@ use std::{
 
 use super::nearest::suggest;
 
-/// The names of the files in `folder` with this extension, sorted; none when there is no such folder. Hidden files
-/// are passed over, and with them what editors and Kubernetes put beside the real ones.
+/// The names of the files in `folder` with this extension, sorted; none if the folder does not
+/// exist. Hidden files are skipped, including those that editors and Kubernetes put beside the real
+/// ones.
 pub(super) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -28,9 +29,9 @@ pub(super) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> 
     Ok(names)
 }
 
-/// The components that lie ready.
+/// The available components.
 pub(super) struct Plugins {
-    /// As a user would write it.
+    /// The folder as written in the configuration.
     folder: PathBuf,
     names: BTreeSet<String>,
 }
@@ -48,7 +49,7 @@ impl Plugins {
         Ok(Self { folder: shown.to_owned(), names: stems.collect() })
     }
 
-    /// Whether there is a component for the filter.
+    /// Checks that the filter's component exists.
     pub(super) fn find(&self, filter: &str) -> Result<(), Missing> {
         if self.names.contains(filter) {
             return Ok(());

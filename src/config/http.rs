@@ -16,22 +16,23 @@ const MAX_BODY: usize = 1 << 20;
 const MAX_HEAD: usize = 16 << 10;
 const CONNECTIONS: usize = 256;
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Finer than this no clock tells events apart.
+/// Highest rate: clocks can't separate events at a higher one.
 const MAX_RATE: usize = 1_000_000;
 
-/// A listener that takes events.
+/// A listener that receives events.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpSource {
     pub listen: SocketAddr,
-    /// Without a last slash, so empty for the root.
+    /// Path without a trailing slash, so empty for the root.
     pub path: String,
-    /// Of all messages. Without one, what follows the path in the URL says it.
+    /// Subject of all messages. Without one, the rest of the URL after the path is the subject.
     pub fixed_subject: Option<String>,
-    /// `None` takes events from anybody.
+    /// `None` accepts events from every client.
     pub auth: Option<Auth>,
-    /// Anybody on this machine may send, and nobody else: no browser that does so for another site.
+    /// True if only local clients may send events, without authentication. Requests that browsers
+    /// make for other sites are refused.
     pub is_this_machines: bool,
-    /// What the header `tenant` of all events is.
+    /// Value of the header `tenant` of all events.
     pub tenant: Option<String>,
     pub answer: Answer,
     pub rate: Option<Rate>,
@@ -39,49 +40,51 @@ pub struct HttpSource {
     pub max_body: usize,
     /// Bytes of one request's head.
     pub max_head: usize,
-    /// Clients that are connected at once.
+    /// Clients that may be connected at once.
     pub connections: usize,
-    /// How long a request's head may take from when it could begin, how long its body, and how long an answer.
+    /// Longest time for a request's head, counted from when it could begin, for its body, and for
+    /// an answer.
     pub timeout: Duration,
-    /// Where it is declared, for what a later look at its secrets has to say.
+    /// Position of its declaration, for problems found later with its secrets.
     pub place: Place,
 }
 
-/// How clients prove that they may send.
+/// Authentication of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// By a bearer token.
+    /// A bearer token.
     Token(KeptIn),
-    /// By bearer tokens, each of which may be bound to tenants.
+    /// Bearer tokens, each of which may be bound to tenants.
     Clients(Vec<HttpClient>),
-    /// By signatures as Standard Webhooks has them, made with any of these secrets.
+    /// Signatures as in Standard Webhooks, made with any of these secrets.
     Signature(Vec<KeptIn>),
 }
 
-/// A client that is known by its token.
+/// A client that is identified by its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpClient {
     pub token: KeptIn,
-    /// Whose events it may send, at least one; `None` for anybody's.
+    /// Tenants whose events it may send, at least one; `None` for those of any tenant.
     pub tenants: Option<Vec<String>>,
 }
 
-/// When a request is answered.
+/// The point at which a request is answered.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// When its events are in the router's memory.
+    /// Its events are in the router's memory.
     Accepted,
-    /// When every sink has confirmed, or the dead letter is stored.
+    /// Every sink has confirmed, or the dead letter is stored.
     Settled,
-    /// When a stream has stored the messages, under this subject. The router itself does nothing more with them.
+    /// A stream has stored the messages, under this subject. The router does not process them
+    /// further.
     Stored(Template),
 }
 
-/// Events a second.
+/// Rate limit in events per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     pub events: NonZeroU32,
-    /// How many may come at once.
+    /// Events that may arrive at once.
     pub burst: NonZeroU32,
 }
 
@@ -127,7 +130,9 @@ pub(super) fn http(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKi
     })))
 }
 
-/// Whether a listener asks nobody who he is and is for this machine alone. Nobody finds out by accident that it is for all.
+/// Returns whether a listener has no authentication and is not opened to all by
+/// `allow_unauthenticated`. Reports one that other machines can reach: a listener must not be open
+/// to all by accident.
 pub(super) fn is_this_machines(
     table: &mut Table<'_>,
     listen: Option<SocketAddr>,
@@ -152,13 +157,13 @@ fn path(text: &str) -> Result<String, &'static str> {
     if good { Ok(text.trim_end_matches('/').to_owned()) } else { Err("a path looks like `/events` or `/hooks/orders`") }
 }
 
-/// A header's value.
+/// Checks the value of the header `tenant`.
 fn tenant(text: &str) -> Result<String, &'static str> {
     let good = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
     if good { Ok(text.to_owned()) } else { Err("a tenant is printable ASCII without spaces") }
 }
 
-/// Where the token is kept that clients are known by.
+/// Location of the token that identifies clients.
 pub(super) fn token(table: &mut Table<'_>) -> Option<KeptIn> {
     let token_file = secret::path(table, "token_file").map(KeptIn::File);
     let token_env = table.text("token_env").map(KeptIn::Env);
@@ -202,12 +207,12 @@ fn client(table: &mut Table<'_>) -> Option<HttpClient> {
         let hint = "leave it out for a client that may send anybody's events".to_owned();
         table.error(table.place_of("tenants"), "`tenants` names no tenant", Some(hint));
     }
-    // One that is wrong is no reason to let the client speak for anybody.
+    // Invalid tenants must not let the client send events of every tenant.
     let is_whole = table.has("tenants") == tenants.is_some();
     Some(HttpClient { token: token?, tenants }).filter(|_| is_whole)
 }
 
-/// Those that count during a rotation, the new and the old. They are read when the router starts, and again later.
+/// The secrets in force during a rotation, new and old. They are read at startup and again later.
 fn secrets(table: &mut Table<'_>) -> Vec<KeptIn> {
     let kept = secret::kept(table);
     for At { value, place } in &kept {

@@ -1,11 +1,12 @@
-//! Keys with a consumer of their own, and sources that can't give them one.
+//! Keys with a consumer of their own, and sources that can't provide one.
 
 use super::{
     Envelope, Key, Source, SourceKind,
     problem::{Problem, Report},
 };
 
-/// The server chooses by the subjects of messages, so events must keep theirs.
+/// Reports isolated keys if a source changes subjects: the server selects by the subjects of
+/// messages, so events must keep them.
 pub(super) fn check(keys: &[Key], sources: &[Source], report: &Report) {
     let renames = |source: &&Source| {
         let is_other = matches!(source.envelope, Envelope::Plain { subject: Some(_), .. } | Envelope::Flowcraft);

@@ -19,7 +19,8 @@ use crate::{avro as wire, endpoint::Endpoint, event::Pattern};
 const BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 const MAX_BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 
-/// What a folder holds that keys can name; what can't be listed is not looked up.
+/// The contents of a folder that keys can refer to; `None` for what can't be listed, which is then
+/// not looked up.
 #[derive(Clone, Copy)]
 pub(super) struct Ready<'a> {
     pub(super) plugins: Option<&'a Plugins>,
@@ -30,7 +31,7 @@ pub(super) struct Ready<'a> {
 /// A key whose name could be read.
 pub(super) struct NamedKey {
     pub(super) name: String,
-    /// `None` when something else about it is wrong.
+    /// `None` if the rest of it is invalid.
     pub(super) key: Option<Key>,
 }
 
@@ -52,7 +53,7 @@ pub(super) fn key(table: &mut Table<'_>, names: &mut Unique, ready: Ready<'_>) -
         table.error(table.place_of("filter"), missing.message, Some(missing.hint));
     }
     let api = table.list("api", str::parse::<Endpoint>).unwrap_or_default();
-    // L06: none or fewer means one.
+    // L06: zero or less means one.
     let workers = table.integer("workers").and_then(positive).unwrap_or(NonZeroUsize::MIN);
     let buffer_size = buffer_size(table);
     let order_by = table.parsed("order_by", values::order_by).unwrap_or(OrderBy::Field(Field::Subject));
@@ -98,7 +99,7 @@ pub(super) fn key(table: &mut Table<'_>, names: &mut Unique, ready: Ready<'_>) -
     Some(NamedKey { name, key })
 }
 
-/// A key with nothing but a name.
+/// A key with defaults for all but its name.
 pub(super) fn plain(name: String, place: Place) -> Key {
     Key {
         name,
@@ -126,7 +127,7 @@ pub(super) fn plain(name: String, place: Place) -> Key {
     }
 }
 
-/// Written `key` or, as everywhere else, `name`.
+/// The name, written as `key` or, as everywhere else, `name`.
 fn name(table: &mut Table<'_>, names: &mut Unique) -> Option<String> {
     if table.has("key") && table.has("name") {
         table.error(table.place(), "`key` and `name` are two words for the same: give one", None);
@@ -140,7 +141,8 @@ fn name(table: &mut Table<'_>, names: &mut Unique) -> Option<String> {
     Some(name)
 }
 
-/// L07: the domain follows from the name. Whoever writes it down all the same must write the same.
+/// Checks the redundant `domain` of a key: it follows from the name (L07), so a given one must be
+/// the same.
 fn domain(table: &mut Table<'_>, name: Option<&str>) {
     let Some((given, name)) = table.text("domain").zip(name) else { return };
     let domain = Key::domain_of(name);
@@ -160,7 +162,8 @@ fn event_type(table: &mut Table<'_>) -> Option<String> {
     Some(event_type)
 }
 
-/// Whether the key has a consumer of its own. The server has to know which of a stream's messages are for it.
+/// Returns whether the key has a consumer of its own. The server then needs a subject to select its
+/// messages by.
 fn isolation(table: &mut Table<'_>) -> bool {
     let is_isolated = table.choice("isolation", &[("source", false), ("key", true)]).unwrap_or_default();
     if is_isolated && !table.has("subject") {
@@ -171,7 +174,8 @@ fn isolation(table: &mut Table<'_>) -> bool {
     is_isolated
 }
 
-/// How the key's events are read. `None` when something about it is wrong, which the report then says.
+/// The format in which the key's events are read. Returns `None` if a setting of it is invalid; the
+/// error is then in the report.
 fn decode(table: &mut Table<'_>, schemas: Option<&wire::Schemas>) -> Option<Decode> {
     let choices =
         [("raw", Decode::Raw), ("json", Decode::Json), ("avro", Decode::Avro(None)), ("auto", Decode::Auto(None))];
@@ -195,7 +199,7 @@ fn decode(table: &mut Table<'_>, schemas: Option<&wire::Schemas>) -> Option<Deco
     }
 }
 
-/// What is declared holds, unless the key says otherwise.
+/// Validation of outputs: on by default if a schema is declared.
 fn validate(table: &mut Table<'_>) -> Validate {
     let choices = [("off", Validate::Off), ("sample", Validate::Sample), ("all", Validate::All)];
     let validate = table.choice("validate", &choices);
@@ -210,7 +214,7 @@ fn positive(number: i64) -> Option<NonZeroUsize> {
     NonZeroUsize::new(usize::try_from(number).ok()?)
 }
 
-/// L05: none or fewer means the default, too many the maximum.
+/// Reads the buffer size (L05): zero or less means the default, too much the maximum.
 fn buffer_size(table: &mut Table<'_>) -> NonZeroUsize {
     let size = table.integer("buffer_size").and_then(positive).unwrap_or(BUFFER_SIZE);
     if size > MAX_BUFFER_SIZE {
@@ -221,7 +225,7 @@ fn buffer_size(table: &mut Table<'_>) -> NonZeroUsize {
     size.min(MAX_BUFFER_SIZE)
 }
 
-/// One of `[[key.params]]` (L20). No type means string (L21).
+/// One entry of `[[key.params]]` (L20). Without a type it is a string (L21).
 fn declaration(table: &mut Table<'_>, names: &mut Unique) -> Option<ParamDeclaration> {
     let name = names.name(table, "param");
     let kind = table.choice("type", &ParamKind::ALL);
@@ -246,7 +250,8 @@ fn declaration(table: &mut Table<'_>, names: &mut Unique) -> Option<ParamDeclara
     Some(declaration)
 }
 
-/// The values of an enum or multi, each with what it means (L22): `values = { eu = "Europe", us = "America" }`.
+/// The values of an enum or multi, each with its meaning (L22):
+/// `values = { eu = "Europe", us = "America" }`.
 fn values(table: &mut Table<'_>, kind: ParamKind) -> Option<Vec<(String, String)>> {
     let given = table.map("values");
     if !kind.has_values() {

@@ -1,4 +1,4 @@
-//! Dead letters that are to go through once more: nothing that stands in a file, but what commands are asked for.
+//! Dead letters to process once more. Requested by commands, never declared in a file.
 
 use std::collections::BTreeMap;
 
@@ -10,40 +10,40 @@ use crate::signature::LetterSigner;
 /// Dead letters as a source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LetterSource {
-    /// Where they are.
+    /// Storage of the letters.
     pub from: DeadLetter,
     pub which: Which,
-    /// Tells those that the router wrote.
+    /// Verifies that the router wrote a letter.
     pub signer: LetterSigner,
-    /// The others are retried, too.
+    /// Letters without that proof are retried, too.
     pub accept_unproven: bool,
-    /// Those of the router's sources, by name: they open again what could not be opened.
+    /// Envelopes of the router's sources, by name: they decode again what could not be decoded.
     pub envelopes: BTreeMap<String, Envelope>,
-    /// Letters stay where they are, whatever becomes of their events.
+    /// True if letters stay where they are, whatever the outcome of their events.
     pub keep: bool,
 }
 
-/// Which dead letters.
+/// Selection of dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// Those with these ids.
+    /// The letters with these ids.
     These(Vec<u64>),
     Like(Alike),
 }
 
-/// What dead letters have in common. What is not given may be anything.
+/// Filter of dead letters by common properties. A property that is not given may be anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alike {
     pub reason: Option<String>,
     pub key: Option<String>,
-    /// Stored then or later.
+    /// Earliest time at which it was stored.
     pub since: Option<Timestamp>,
-    /// Stored before then.
+    /// Time before which it was stored.
     pub until: Option<Timestamp>,
 }
 
 impl Alike {
-    /// Whether any dead letter will do.
+    /// Returns whether it matches every dead letter.
     pub fn is_any(&self) -> bool {
         *self == Self::default()
     }

@@ -7,7 +7,7 @@ use super::{
     table::{At, Table},
 };
 
-/// What a guest may use.
+/// Resource limits of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// CPU time of one `matches`.
@@ -30,9 +30,9 @@ pub struct Limits {
     pub log_lines: u32,
     /// Bytes of a component.
     pub component: usize,
-    /// Bytes that compiling it may take,
+    /// Bytes of memory that compiling it may take.
     pub compile_memory: usize,
-    /// and the time that it may compute.
+    /// CPU time that compiling it may take.
     pub compile_cpu: Duration,
     /// Bytes that all filters together may keep in `state`.
     pub state: usize,
@@ -70,14 +70,15 @@ pub struct LimitOverrides {
     pub log_lines: Option<u32>,
 }
 
-/// `[limits]`: the memory of the whole router, if it is given, and the limits of components of which nothing else is said.
+/// Reads `[limits]`: the memory of the whole router, if it is given, and the default limits of
+/// components.
 pub(super) fn router(table: &mut Table<'_>) -> (Option<At<u64>>, Limits) {
     let memory = table.size("memory").map(|value| At { value, place: table.place_of("memory") });
     (memory, limits(table, Limits::default(), "instance_memory"))
 }
 
-/// Limits of a component, `base` where nothing else is said. Only calls and log lines may be forbidden with a zero.
-/// `memory` names the field for that of an instance.
+/// Reads the limits of a component, with defaults from `base`. Only calls and log lines may be
+/// forbidden with a zero. `memory` is the name of the field for the memory of an instance.
 pub(super) fn limits(table: &mut Table<'_>, base: Limits, memory: &'static str) -> Limits {
     let LimitOverrides { match_cpu, process_cpu, process_wall, output, emissions, host_calls, log_lines } =
         overrides(table);
@@ -98,7 +99,7 @@ pub(super) fn limits(table: &mut Table<'_>, base: Limits, memory: &'static str) 
     }
 }
 
-/// The limits that a key may set.
+/// Reads the limits that a key may set.
 pub(super) fn overrides(table: &mut Table<'_>) -> LimitOverrides {
     LimitOverrides {
         match_cpu: table.duration("match_cpu"),
@@ -111,15 +112,15 @@ pub(super) fn overrides(table: &mut Table<'_>) -> LimitOverrides {
     }
 }
 
-/// For events that a filter could not process.
+/// Default for events that a filter could not process.
 pub(super) const KEY_RETRY: Retry =
     Retry { min: Duration::from_millis(100), max: Duration::from_secs(5), patience: Duration::from_secs(30) };
 
-/// For outputs that a sink refused.
+/// Default for outputs that a sink refused.
 pub(super) const SINK_RETRY: Retry =
     Retry { min: Duration::from_millis(100), max: Duration::from_secs(10), patience: Duration::from_secs(60) };
 
-/// The table `retry` inside `table`.
+/// Reads the table `retry` inside `table`.
 pub(super) fn retry(table: &mut Table<'_>, base: Retry) -> Retry {
     let read = |table: &mut Table<'_>| {
         let (min, max) = waits(table, (base.min, base.max));
@@ -128,8 +129,8 @@ pub(super) fn retry(table: &mut Table<'_>, base: Retry) -> Retry {
     table.table("retry", read).unwrap_or(base)
 }
 
-/// The shortest and the longest wait before another try. One given alone moves the other along, so that a default never
-/// contradicts what was written.
+/// Reads the shortest and the longest wait before another try. If only one is given it moves the
+/// default of the other, so that the two never contradict each other.
 pub(super) fn waits(table: &mut Table<'_>, base: (Duration, Duration)) -> (Duration, Duration) {
     let given = (table.duration("min"), table.duration("max"));
     let min = given.0.unwrap_or_else(|| given.1.map_or(base.0, |max| base.0.min(max)));

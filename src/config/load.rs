@@ -1,4 +1,4 @@
-//! From a folder to a checked configuration.
+//! Reads a router's folder into a checked configuration.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -27,12 +27,12 @@ use super::{
 const SETTINGS: &str = "trommel.toml";
 const KEYS: &str = "keys";
 
-/// Reads `trommel.toml` and `keys/*.toml` of a router's folder and the schemas that they name, and looks into
-/// `plugins/` for their filters.
-/// Paths and files that sources and the connection need must be there; nothing is started or connected.
+/// Reads `trommel.toml` and `keys/*.toml` of a router's folder and the schemas that they name, and
+/// looks into `plugins/` for their filters. Paths and files that sources and the connection need
+/// must exist; nothing is started or connected.
 ///
 /// # Errors
-/// Everything that is wrong in any of the files.
+/// Returns all problems of all files.
 pub fn load(dir: &Path) -> Result<Config, Problems> {
     let report = Report::default();
     let settings = open(dir, &report);
@@ -59,12 +59,12 @@ pub fn load(dir: &Path) -> Result<Config, Problems> {
     Ok(Config { registry, warnings, ..config })
 }
 
-/// Reads `keys/*.toml` and their schemas again, against a configuration that stays as it is but for its registry. A file
-/// that declares something there and nothing now is refused: who copies a file first makes an empty one. Warnings are
-/// logged.
+/// Reads `keys/*.toml` and their schemas again, against a configuration that stays unchanged except
+/// for its registry. A file that declared something before and declares nothing now is refused, as
+/// a file is empty for a moment while it is copied. Warnings are logged.
 ///
 /// # Errors
-/// Everything that is wrong in any of the files.
+/// Returns all problems of all files.
 pub fn load_registry(config: &Config) -> Result<Registry, Problems> {
     let report = Report::default();
     let plugins =
@@ -85,7 +85,8 @@ pub fn load_registry(config: &Config) -> Result<Registry, Problems> {
     Ok(registry)
 }
 
-/// Keys that nobody routes may want an identity that we do not have: a folder can declare more than it uses.
+/// Checks the identity for routed keys only: a folder may declare keys for another identity as long
+/// as it does not use them.
 fn check_identity(registry: &Registry, identity: &Identity, report: &Report) {
     for key in &registry.keys {
         if let Some(route) = registry.routes.iter().find(|route| route.key == key.name) {
@@ -116,8 +117,8 @@ fn open(dir: &Path, report: &Report) -> Option<Settings> {
     Document::open(dir, Path::new(SETTINGS), report)?.read(|table| settings(table, dir))
 }
 
-/// Keys and routes of all files. Those that are wrong are left out, and the report says so. `before` are the files that
-/// declared something until now.
+/// Reads the keys and routes of all files. Invalid ones are left out and reported. `before` holds
+/// the files that declared something until now.
 fn registry(
     dir: &Path,
     sinks: Option<&HashSet<String>>,
@@ -166,7 +167,7 @@ fn registry(
         preset.document(dir, report).read(|table| {
             table.ignore_rest();
             let declared = table.tables("key", |table| keys::key(table, &mut Unique::default(), ready));
-            // What a preset declares, the folder may declare otherwise.
+            // Keys of the folder take precedence over those of a preset.
             let more = declared.into_iter().flatten().filter(|key| keys.iter().all(|known| known.name != key.name));
             let more: Vec<_> = more.collect();
             keys.extend(more);

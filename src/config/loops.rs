@@ -1,4 +1,4 @@
-//! Routers that feed themselves.
+//! Detection of routers that feed themselves.
 
 use super::{
     Envelope, Part, Sink, SinkKind, Source, SourceKind, Stream,
@@ -6,13 +6,15 @@ use super::{
     table::{At, Table},
 };
 
-/// Warns of sinks that publish what a source of this router reads. It may be meant, when filters see to it that it ends.
+/// Warns of sinks that publish to a subject that a source of this router reads. That may be
+/// intended, if filters end the loop.
 pub(super) fn warn(table: &Table<'_>, streams: &[Stream], sources: &[At<Source>], sinks: &[At<Sink>]) {
     for At { value: sink, place } in sinks {
         let SinkKind::Nats(nats) = &sink.kind else { continue };
         let feeds = |source: &Source| match (nats.subject.literal(), nats.subject.0.as_slice()) {
             (Some(subject), _) => reads(source, streams, subject),
-            // The event goes out where it came in, unless the filter or the envelope names another subject.
+            // The event leaves under the subject it came in with, unless the filter or the envelope
+            // names another subject.
             (None, [Part::Subject]) => {
                 matches!(source.kind, SourceKind::JetStream(_))
                     && !matches!(source.envelope, Envelope::Plain { subject: Some(_), .. } | Envelope::Flowcraft)
@@ -27,7 +29,8 @@ pub(super) fn warn(table: &Table<'_>, streams: &[Stream], sources: &[At<Source>]
     }
 }
 
-/// Whether `source` is known to read `subject`: by its own subjects, or by those of its stream if that is declared.
+/// Returns whether `source` is known to read `subject`: by its own subjects, or by those of its
+/// stream if that is declared.
 fn reads(source: &Source, streams: &[Stream], subject: &str) -> bool {
     let SourceKind::JetStream(jetstream) = &source.kind else { return false };
     let stream = streams.iter().find(|stream| stream.name == jetstream.stream);

@@ -1,17 +1,17 @@
-//! The memory that the machine has, or the container that the router runs in.
+//! The memory of the machine, or of the container that the router runs in.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// Bytes of memory that this process can have at most: what the machine has, or less where a control group says so. `None`
-/// where the system does not tell.
+/// Bytes of memory that this process can have at most: those of the machine, or less if a control
+/// group limits it. `None` if the system does not report it.
 pub(super) fn memory() -> Option<u64> {
     memory_below(Path::new("/"))
 }
 
-/// Likewise, with the system's files below `root`.
+/// [`memory`], with the system's files below `root`.
 fn memory_below(root: &Path) -> Option<u64> {
     let read = |path: &Path| fs::read_to_string(root.join(path)).ok();
     let kilobytes = |text: &str| text.lines().find_map(|line| line.strip_prefix("MemTotal:")).and_then(first_number);
@@ -21,7 +21,7 @@ fn memory_below(root: &Path) -> Option<u64> {
     limits.chain(machine).min()
 }
 
-/// The files with the limits of a group and those above it, of a line of `/proc/self/cgroup`.
+/// The limit files of a group and its ancestors, from a line of `/proc/self/cgroup`.
 fn limit_files(line: &str) -> Option<impl Iterator<Item = PathBuf>> {
     let (_, rest) = line.split_once(':')?;
     let (controllers, group) = rest.split_once(':')?;
@@ -35,7 +35,7 @@ fn limit_files(line: &str) -> Option<impl Iterator<Item = PathBuf>> {
     Some(groups.into_iter())
 }
 
-/// `None` for `max`, which is no limit.
+/// The first number; `None` for `max`, which means unlimited.
 fn first_number(text: &str) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
 }
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(machine(&[MEMINFO, group, of(inner, "max\n")]), Some(2 << 30));
         assert_eq!(machine(&[MEMINFO, group, of(inner, "max\n"), of(outer, "1073741824\n")]), Some(1 << 30));
         assert_eq!(machine(&[MEMINFO, group, of(inner, "4096\n"), of(outer, "1073741824\n")]), Some(4096));
-        // In a container the group is the root of what can be seen.
+        // In a container the group is the visible root.
         let seen = ("proc/self/cgroup", "0::/\n");
         assert_eq!(machine(&[MEMINFO, seen, of("sys/fs/cgroup/memory.max", "8192\n")]), Some(8192));
     }

@@ -1,4 +1,4 @@
-//! The memory plan: `[limits] memory` shared out among the router's parts.
+//! The memory plan: shares of `[limits] memory` for the router's parts.
 
 use std::{fmt, num::NonZeroUsize};
 
@@ -7,88 +7,92 @@ use bytesize::ByteSize;
 use super::{Config, Grant, SinkKind, SourceKind, machine};
 
 const MIB: u64 = 1 << 20;
-/// The program itself, its threads, the registry, and what connections read and write at the moment.
+/// Memory of the program itself, its threads, the registry, and current reads and writes of
+/// connections.
 const PROGRAM: u64 = 64 * MIB;
-/// What one instance of a component has beside the largest that there may be: others, which do not grow.
+/// Memory of a component's instances beside the largest possible one: those that do not grow.
 const SMALL_INSTANCES: u64 = 16 * MIB;
-/// The least that a source, a sink, or any other member of a part gets. A source takes one event whatever its size.
+/// Smallest share of a source, a sink, or any other member of a part. A source takes one event
+/// whatever its size.
 const LEAST: u64 = 2 * MIB;
-/// What an event counts for at least, with all that is kept about it.
+/// Smallest size that an event is counted with, as data about it is kept as well.
 const EVENT: u64 = 2 << 10;
-/// What an output counts for at least.
+/// Smallest size that an output is counted with.
 const OUTPUT: u64 = 1 << 10;
-/// What one sink may hold at most.
+/// Largest share of one sink.
 const SINK: u64 = 32 * MIB;
-/// What wait for all attached consumers at most.
+/// Largest share of outputs that wait for all attached consumers.
 const CONSUMERS: u64 = 144 * MIB;
-/// What requests to webhooks hold at most.
+/// Largest share of requests to webhooks.
 const WEBHOOKS: u64 = 64 * MIB;
-/// What an id in the window of `[dedup]` takes.
+/// Memory of an id in the window of `[dedup]`.
 const ID: u64 = 100;
-/// Where the system does not tell how much memory there is.
+/// Assumed memory if the system does not report it.
 const UNKNOWN: u64 = 2 << 30;
 
-/// How much memory each part of a router may have, in bytes. What is not shared out is for copies that are under way and
-/// what the allocator keeps.
+/// Memory limits of each part of a router, in bytes. The rest is left for temporary copies and the
+/// allocator's overhead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// What the process keeps to.
+    /// Memory limit of the process.
     pub total: u64,
     pub components: Components,
-    /// Events that each source may have open.
+    /// Open events of each source.
     pub source: u64,
     /// Bodies that each HTTP source may be reading.
     pub bodies: usize,
-    /// Outputs that each sink may hold.
+    /// Outputs in each sink.
     pub sink: usize,
-    /// Outputs that wait for all attached consumers.
+    /// Outputs waiting for all attached consumers.
     pub consumers: usize,
-    /// Requests to webhooks that are under way.
+    /// Requests to webhooks under way.
     pub webhooks: u64,
-    /// What all components keep in `state`.
+    /// The `state` of all components.
     pub state: usize,
 }
 
-/// The memory that all components have together: instances, machine code, and outputs that no sink has confirmed.
+/// The memory that all components share: instances, machine code, and outputs that no sink has
+/// confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Components {
     pub all: usize,
-    /// Instances are kept for their next call while no more than this is in use. The rest is for those that work.
+    /// Memory in use up to which instances are kept for their next call. The rest is for working
+    /// instances.
     pub kept: usize,
-    /// What may be outputs,
+    /// Largest part of it for outputs.
     pub outputs: usize,
-    /// and one of them: what a sink may hold.
+    /// Largest part of it for one output: the share of a sink.
     pub output: usize,
 }
 
 impl Components {
-    /// For who tries components out, and has no other part.
+    /// Limits for programs that only try components out.
     pub const UNLIMITED: Self = Self { all: usize::MAX, kept: usize::MAX, outputs: usize::MAX, output: usize::MAX };
 }
 
-/// A part of the plan: its members have the same each, of what is left beside the instances.
+/// A part of the plan: its members get equal shares of the memory left beside the instances.
 #[derive(Clone, Copy, Debug)]
 struct Part {
     weight: u64,
     members: u64,
-    /// The least and the most that one member can use.
+    /// Smallest and largest amount that one member can use.
     least: u64,
     most: u64,
 }
 
 impl Part {
-    /// What each member gets when `unit` is the share of one weight.
+    /// The share of each member if `unit` is the share of one weight.
     fn each(&self, unit: u64) -> u64 {
         (unit * self.weight).checked_div(self.members).map_or(0, |each| each.min(self.most))
     }
 
-    /// The least unit that is enough.
+    /// The smallest sufficient unit.
     fn unit(&self) -> u64 {
         self.least.min(self.most).saturating_mul(self.members).div_ceil(self.weight)
     }
 }
 
-/// What a folder wants of its memory.
+/// The memory demand of a folder.
 #[derive(Debug)]
 struct Demand {
     sources: Part,
@@ -97,13 +101,13 @@ struct Demand {
     consumers: Part,
     webhooks: Part,
     state: Part,
-    /// The largest instance that there may be.
+    /// Size of the largest possible instance.
     instance: u64,
-    /// The ids of all windows.
+    /// Memory of the ids in all windows.
     ids: u64,
 }
 
-/// What a router says of it when it starts.
+/// The summary that a router logs at startup.
 impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { total, components, source, sink, consumers, .. } = *self;
@@ -119,11 +123,11 @@ impl fmt::Display for MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// The plan for a router's folder. Without `[limits] memory` it has half of what the machine has, or the least that it
-    /// needs.
+    /// Makes the plan for a router's folder. Without `[limits] memory` it has half of the machine's
+    /// memory, or the least that it needs if that is more.
     ///
     /// # Errors
-    /// The least `memory` that the folder needs, when it has less.
+    /// Returns the least `memory` that the folder needs if it has less.
     pub fn new(config: &Config) -> Result<Self, TooLittle> {
         let demand = Demand::of(config);
         let least = demand.least();
@@ -134,7 +138,7 @@ impl MemoryPlan {
         }
     }
 
-    /// The configuration with its own bounds lowered to those of the plan.
+    /// The configuration with its limits lowered to those of the plan.
     pub fn apply(&self, mut config: Config) -> Config {
         let pipeline = &mut config.pipeline;
         pipeline.in_flight_bytes = pipeline.in_flight_bytes.min(self.source);
@@ -146,7 +150,7 @@ impl MemoryPlan {
         config
     }
 
-    /// The most outputs that one sink may hold.
+    /// The largest number of outputs that one sink may hold.
     pub fn outputs(&self) -> usize {
         count(self.sink as u64 / OUTPUT).get()
     }
@@ -160,7 +164,7 @@ fn count(number: u64) -> NonZeroUsize {
     NonZeroUsize::new(usize::try_from(number).unwrap_or(usize::MAX)).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// `[limits] memory` is less than the folder needs.
+/// Error for a `[limits] memory` that is less than the folder needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`memory` is {}, and what this folder declares needs {} at least", ByteSize::b(*.total), ByteSize::b(*.least))]
 pub struct TooLittle {
@@ -169,7 +173,7 @@ pub struct TooLittle {
 }
 
 impl TooLittle {
-    /// The ways out.
+    /// Hint on how to resolve the error.
     pub const HINT: &str = "raise it, or let components have smaller instances (`instance_memory`), HTTP sources \
                             smaller bodies (`max_body`), or have fewer sources and sinks";
 }
@@ -195,7 +199,7 @@ impl Demand {
         let instances = config.filters.iter().map(|filter| filter.limits.memory).chain([config.limits.memory]);
         let ids = config.dedup.as_ref().map_or(0, |dedup| ID.saturating_mul(dedup.capacity.get() as u64));
         Self {
-            // Half as much again when a key stands still and has to be passed by.
+            // Half as much again, for the events that overtake those of a stalled key.
             sources: part(4, sources, half_more(request), half_more(events)),
             bodies: part(1, http().count() as u64, request, requests),
             sinks: part(3, config.sinks.len() as u64 + 1, LEAST, SINK),
@@ -216,19 +220,20 @@ impl Demand {
         self.parts().map(|part| part.weight).sum()
     }
 
-    /// The least that the components have of it.
+    /// The smallest share of components: instances alone.
     fn instances(&self) -> u64 {
         self.instance.saturating_add(SMALL_INSTANCES)
     }
 
-    /// The least that a folder needs.
+    /// The least memory that the folder needs.
     fn least(&self) -> u64 {
         let unit = self.parts().map(Part::unit).max().unwrap_or(0);
         let shared = self.instances().saturating_add(unit.saturating_mul(self.weights()));
         shared.div_ceil(3).saturating_mul(5).saturating_add(PROGRAM).saturating_add(self.ids)
     }
 
-    /// Three fifths beside the program are shared out. What the parts can't use is for the components as well.
+    /// Divides three fifths of the memory beside the program. Components also get the memory that
+    /// other parts can't use.
     fn share_out(&self, total: u64) -> MemoryPlan {
         let shared = total.saturating_sub(PROGRAM + self.ids) / 5 * 3;
         let instances = (shared / 4).max(self.instances());
@@ -236,7 +241,8 @@ impl Demand {
         let used: u64 = self.parts().map(|part| part.each(unit) * part.members).sum();
         let outputs = self.sinks.each(unit) * self.sinks.members;
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        // Outputs of components count there as well: they have their place for as long as their sinks hold them.
+        // Outputs of components count there as well: their memory belongs to the components for as
+        // long as their sinks hold them.
         let all = shared - (used - outputs).min(shared);
         MemoryPlan {
             total,
@@ -273,11 +279,11 @@ mod tests {
         crate::config::load(dir.path())
     }
 
-    /// What of `memory` is shared out.
+    /// The total of the shared-out memory.
     fn sum(plan: &MemoryPlan, demand: &Demand) -> u64 {
         let MemoryPlan { components, source, bodies, consumers, webhooks, state, .. } = *plan;
         let sources = half_more(source) * demand.sources.members + bodies as u64 * demand.bodies.members;
-        // The sinks' part is in that of the components.
+        // The share of the sinks is part of that of the components.
         components.all as u64 + sources + consumers as u64 + webhooks + state as u64
     }
 
@@ -303,9 +309,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a folder declares: the parts together are within three fifths of what there is beside the program,
-        /// each member has what it needs, the largest instance finds room whatever sinks hold, and nobody has more than it
-        /// can use.
+        /// For every folder: the parts together are within three fifths of the memory beside the
+        /// program, each member has what it needs, the largest instance fits whatever sinks hold,
+        /// and no part has more than it can use.
         #[test]
         fn the_parts_are_within_the_whole_and_large_enough(demand in demands(), more in 0..1_u64 << 40) {
             let total = demand.least() + more;
@@ -342,7 +348,7 @@ mod tests {
         let least = Demand::of(&load(SETTINGS).unwrap()).least();
         assert!(with(least - 1).is_err());
         assert_eq!(MemoryPlan::new(&with(least).unwrap()).unwrap().total, least);
-        // Whoever has smaller instances needs less.
+        // Smaller instances need less.
         assert!(load(&format!("{SETTINGS}[limits]\nmemory = \"160MiB\"\ninstance_memory = \"16MiB\"\n")).is_ok());
         let large = "[[filter]]\nname = \"a\"\nlimits = { memory = \"1GiB\" }\n";
         assert!(load(&format!("{SETTINGS}[limits]\nmemory = \"1GiB\"\n{large}")).is_err());

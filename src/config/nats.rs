@@ -1,4 +1,4 @@
-//! `[nats]`: where the server is and who we are.
+//! `[nats]`: the server's address and the client's authentication.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -28,7 +28,8 @@ pub(super) fn nats(table: &mut Table<'_>) -> Option<Nats> {
     Some(Nats { urls, name, auth: auth?, tls_ca, tls_client, tls_required, connect_timeout, api_prefix })
 }
 
-/// Whoever says what to trust, or shows a certificate, means TLS: without it all that is sent could be read on the way.
+/// Returns whether TLS is required. A CA or a client certificate implies it: without TLS all
+/// traffic could be read on the way.
 fn tls_required(table: &mut Table<'_>, urls: &[String]) -> bool {
     let given = ["tls_ca", "tls_cert", "tls_key"].into_iter().find(|field| table.has(field));
     let flag = table.flag("tls_required");
@@ -39,7 +40,8 @@ fn tls_required(table: &mut Table<'_>, urls: &[String]) -> bool {
     flag.unwrap_or_else(|| given.is_some() || urls.iter().any(|url| url.starts_with("tls:")))
 }
 
-/// What the subjects of the JetStream API begin with: a domain has a place of its own, and so has an import.
+/// The prefix of the subjects of the JetStream API, which is different for a domain and for an
+/// import.
 fn api_prefix(table: &mut Table<'_>) -> String {
     let domain = table.parsed("domain", values::server_name);
     let prefix = table.parsed("api_prefix", values::server_subject);
@@ -59,7 +61,8 @@ fn tls_client(table: &mut Table<'_>) -> Option<(PathBuf, PathBuf)> {
     certificate.zip(key)
 }
 
-/// The addresses without the users in them, and the user that they name: the client does not look for one there.
+/// The addresses without their users, and the user that they name: the client ignores users in
+/// addresses.
 fn servers(table: &Table<'_>, urls: Vec<At<String>>) -> (Vec<String>, Option<NatsAuth>) {
     let mut auth = None;
     let mut servers = Vec::new();
@@ -67,7 +70,7 @@ fn servers(table: &Table<'_>, urls: Vec<At<String>>) -> (Vec<String>, Option<Nat
         table.error(table.place_of("url"), "`url` names no server", None);
     }
     for At { value, place } in urls {
-        // No message quotes the address, for it may hold a password.
+        // Messages never quote the address, as it may contain a password.
         match server(&value) {
             Ok((url, user)) => {
                 if let (Some(first), Some(user)) = (&auth, &user)
@@ -110,7 +113,7 @@ fn server(text: &str) -> Result<(String, Option<NatsAuth>), String> {
     Ok((url.into(), auth))
 }
 
-/// The one way to sign in. `None` when there are several, or half of one.
+/// The only authentication method. Returns `None` if there are several, or an incomplete one.
 fn auth(table: &mut Table<'_>, in_url: Option<NatsAuth>) -> Option<NatsAuth> {
     let credentials = secret::path(table, "credentials").map(NatsAuth::Credentials);
     let nkey = secret::path(table, "nkey").map(NatsAuth::Nkey);
@@ -137,7 +140,7 @@ fn auth(table: &mut Table<'_>, in_url: Option<NatsAuth>) -> Option<NatsAuth> {
     None
 }
 
-/// A string, or `{ env = "NAME" }`, or `{ file = "path" }`.
+/// A secret: a string, `{ env = "NAME" }`, or `{ file = "path" }`.
 fn secret(table: &mut Table<'_>, name: &'static str) -> Option<String> {
     if !table.holds_table(name) {
         return table.text_that_is(name, "a string, `{ env = \"NAME\" }` or `{ file = \"path\" }`");

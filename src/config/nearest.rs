@@ -1,19 +1,19 @@
-//! "Did you mean": the names that come closest to one that is not there.
+//! "Did you mean" hints: the names nearest to an unknown one.
 
-/// More names than this are not worth reading.
+/// Longest list of names in a hint.
 const LISTED: usize = 30;
 
-/// At most three candidates: first those that contain `name` or are contained in it, then those within a few typing
-/// mistakes (L115).
+/// At most three candidates: first those that contain `name` or are contained in it, then those
+/// within a few typing mistakes (L115).
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let name = name.to_lowercase();
-    // Two mistakes in a name of two letters leave nothing of it.
+    // Two mistakes in a name of two letters match every such name.
     let tolerance = (name.chars().count() / 5).max(2).min(name.chars().count().saturating_sub(1));
     let mut ranked: Vec<(usize, &str)> = candidates
         .into_iter()
         .filter_map(|candidate| {
             let folded = candidate.to_lowercase();
-            // One or two letters are part of too much to mean anything.
+            // One or two letters are contained in too many names.
             let telling = name.len().min(folded.len()) > 2;
             if telling && (folded.contains(&name) || name.contains(&folded)) {
                 return Some((0, candidate));
@@ -26,8 +26,8 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     ranked.into_iter().take(3).map(|(_, candidate)| candidate).collect()
 }
 
-/// A hint that names the nearest candidates, or all of them after the word that introduces them when none is near, or
-/// says `nothing` when there are none.
+/// A hint that names the nearest candidates. If none is near it lists all of them after
+/// `introduction`; if there are none it is `nothing`.
 pub(super) fn suggest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str> + Clone,
@@ -43,7 +43,7 @@ pub(super) fn suggest<'a>(
     if all.is_empty() { nothing.to_owned() } else { format!("{introduction}: {}", quoted(all, "and")) }
 }
 
-/// `` `a`, `b` and `c` ``
+/// A list of names: `` `a`, `b` and `c` ``.
 pub fn quoted<'a>(names: impl IntoIterator<Item = &'a str>, conjunction: &str) -> String {
     let mut names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     if let Some(more @ 1..) = names.len().checked_sub(LISTED) {

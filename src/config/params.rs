@@ -1,11 +1,12 @@
-//! Params: what a key declares, and what may be given for it. Values are checked here, before any component sees
-//! them, in this order: defaults for what is absent, then what is required, then unknown names, then types (L24, X8).
+//! Params: declarations of a key, and checks of given values. Values are checked here, before any
+//! component receives them, in this order: defaults for absent ones, then required ones, then
+//! unknown names, then types (L24, X8).
 
 use std::collections::BTreeMap;
 
 use super::{ParamDeclaration, ParamKind, nearest::suggest};
 
-/// What is wrong with one of the values that were given.
+/// Error in one of the given values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParamProblem {
     pub param: String,
@@ -22,7 +23,7 @@ impl ParamKind {
         ("int", Self::Int),
     ];
 
-    /// As it is written in the configuration.
+    /// The word for it in the configuration.
     pub fn word(self) -> &'static str {
         Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
     }
@@ -32,11 +33,12 @@ impl ParamKind {
     }
 }
 
-/// Checks `given` against what `key` declares. The answer holds the defaults too, is sorted by name, and has every
-/// value in one form: a multi sorted and without repeats (L26), an int without leading zeros.
+/// Checks `given` against the declarations of `key`. The result includes the defaults, is sorted by
+/// name, and has every value in canonical form: a multi sorted and without repeats (L26), an int
+/// without leading zeros.
 ///
 /// # Errors
-/// Every param that is missing, unknown or of the wrong type, sorted by name (L27).
+/// Returns every param that is missing, unknown or of the wrong type, sorted by name (L27).
 pub fn check_params(
     key: &str,
     declared: &[ParamDeclaration],
@@ -72,7 +74,7 @@ pub fn check_params(
     if problems.is_empty() { Ok(params.into_iter().collect()) } else { Err(problems) }
 }
 
-/// The one form of a value, if it is of the declared type.
+/// The canonical form of a value, if it is of the declared type.
 pub(super) fn normalize(declaration: &ParamDeclaration, value: &str) -> Result<String, ParamProblem> {
     let ParamDeclaration { name, kind, values, .. } = declaration;
     let allowed = || values.iter().map(|(value, _)| value.as_str());
@@ -209,7 +211,7 @@ mod tests {
         }
     }
 
-    /// L26: one form, whoever wrote it.
+    /// L26: different spellings have one form.
     #[test]
     fn a_multi_is_sorted_and_without_repeats() {
         let multi = |value: &str| check(&[declare("p", ParamKind::Multi)], &[("p", value)]);

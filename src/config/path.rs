@@ -1,4 +1,4 @@
-//! Paths of files that outputs are shared out over.
+//! Paths of files that outputs are distributed over.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::field::Field;
 /// Longest name with placeholders, in bytes.
 const MAX_NAME: usize = 100;
 
-/// A path with placeholders, checked when the configuration was read.
+/// A path with placeholders, checked at startup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathTemplate {
     /// The folder before the first placeholder.
@@ -23,11 +23,11 @@ pub enum PathPart {
     /// The day on which the router saw the event, in UTC: `2024-05-01`.
     Date,
     Key,
-    /// Of the output.
+    /// A field of the output.
     Field(Field),
 }
 
-/// Where a sink writes.
+/// The file or files that a sink writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum FilePath {
     One(PathBuf),
@@ -38,7 +38,7 @@ impl FilePath {
     /// Reads `text`, relative to `dir`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns a message for an invalid path.
     pub(super) fn parse(dir: &Path, text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("it is empty".into());
@@ -51,7 +51,7 @@ impl FilePath {
         Ok(Self::Many(PathTemplate { root, names }))
     }
 
-    /// Whether an output may have the same file in both.
+    /// Returns whether an output may have the same file in both.
     pub(super) fn meets(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.all_names(), other.all_names());
         ours.len() == theirs.len() && ours.iter().zip(&theirs).all(|(ours, theirs)| ours.meets(theirs))
@@ -67,7 +67,7 @@ impl FilePath {
     }
 }
 
-/// What is known of a name: how it begins and ends.
+/// The known beginning and end of a name.
 enum Ends<'a> {
     Fixed(&'a [u8]),
     Open { head: &'a [u8], tail: &'a [u8] },
@@ -116,7 +116,7 @@ fn placeholder(name: &str) -> Result<PathPart, String> {
     }
 }
 
-/// Parts the path at its slashes.
+/// Splits the path at its slashes.
 fn split(parts: Vec<PathPart>) -> Vec<Vec<PathPart>> {
     let (mut names, mut name) = (Vec::new(), Vec::new());
     for part in parts {
@@ -137,7 +137,7 @@ fn split(parts: Vec<PathPart>) -> Vec<Vec<PathPart>> {
     names
 }
 
-/// Behind a placeholder, nothing leads up again.
+/// Checks a name behind a placeholder: it must not be empty or lead up again.
 fn check(name: &[PathPart]) -> Result<(), String> {
     let literals = || name.iter().filter_map(|part| if let PathPart::Literal(text) = part { Some(text) } else { None });
     let leads_nowhere = match name {

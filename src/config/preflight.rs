@@ -1,4 +1,5 @@
-//! Whether the identity in `[api]` suffices for a key, looked at before anything starts (L16, L17).
+//! Preflight check: compares the identity in `[api]` with a key's needs before anything starts
+//! (L16, L17).
 
 use std::collections::BTreeSet;
 
@@ -8,15 +9,15 @@ use super::{
     problem::{Place, Problem},
 };
 
-/// Something that stands between a key and the identity.
+/// A requirement of a key that the identity does not meet.
 #[derive(Clone, Debug)]
 pub struct Lack {
     pub of: Needed,
-    /// An error for what the identity is known to lack, a warning for what is not known.
+    /// An error if the identity is known to lack it, a warning if that is unknown.
     pub problem: Problem,
 }
 
-/// What a key can ask of the identity.
+/// Kinds of requirements that a key can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needed {
     AuthType,
@@ -24,7 +25,8 @@ pub enum Needed {
     ConsoleEvents,
 }
 
-/// Everything that stands between a key and the identity. `place` is where somebody asks for the key.
+/// Returns all requirements of a key that the identity does not meet. `place` is where the key is
+/// used.
 pub fn preflight(key: &Key, identity: &Identity, place: &Place) -> Vec<Lack> {
     let lack = |of| move |problem| Lack { of, problem };
     let auth_type = auth_type(key, identity, place).map(lack(Needed::AuthType));
@@ -47,7 +49,7 @@ pub fn preflight(key: &Key, identity: &Identity, place: &Place) -> Vec<Lack> {
     [auth_type, scopes, console_events].into_iter().flatten().collect()
 }
 
-/// A key that names no auth type needs no identity.
+/// Checks the auth type. A key without auth types needs no identity.
 fn auth_type(key: &Key, identity: &Identity, place: &Place) -> Option<Problem> {
     if key.auth_types.is_empty() || key.auth_types.iter().any(|wanted| identity.auth_types.contains(wanted)) {
         return None;
@@ -65,7 +67,7 @@ fn auth_type(key: &Key, identity: &Identity, place: &Place) -> Option<Problem> {
     Some(problem)
 }
 
-/// What a key wants all of, beside what is said to be there.
+/// A list of requirements that must all be met, and the declared list.
 struct Listed<'a> {
     what: &'a str,
     field: &'a str,

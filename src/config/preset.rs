@@ -1,4 +1,4 @@
-//! `[[preset]]`: streams, keys and schemas of event families that trommel knows.
+//! `[[preset]]`: streams, keys and schemas of event families that are built into trommel.
 
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use super::{
     values,
 };
 
-/// A family that was asked for.
+/// An enabled event family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preset {
     family: Family,
-    /// What is declared, as a user would write it.
+    /// Its declarations, as a user would write them.
     pub(super) text: String,
 }
 
@@ -34,7 +34,7 @@ const HELIX: &str = include_str!("preset/helix/helix.toml");
 const HELIX_AUDIT: &str = include_str!("preset/helix/audit.toml");
 const JB_MESH: &str = include_str!("preset/jb-mesh/jb-mesh.toml");
 
-/// Of Helix, by the names that `reader_schema` knows them by.
+/// Avro schemas of Helix, by the names that `reader_schema` uses for them.
 const HELIX_AVRO: [(&str, &str); 5] = [
     ("helix-node-v1", include_str!("preset/helix/node-v1.avsc")),
     ("helix-node-v2", include_str!("preset/helix/node-v2.avsc")),
@@ -44,7 +44,7 @@ const HELIX_AVRO: [(&str, &str); 5] = [
 ];
 
 impl Preset {
-    /// What messages and places call it.
+    /// The name in messages and file positions.
     pub(super) fn name(&self) -> &'static str {
         match self.family {
             Family::Ctrlplane => "ctrlplane",

@@ -1,4 +1,4 @@
-//! What is wrong with a router's folder, and where.
+//! Problems of a router's folder, with their positions.
 
 use std::{
     cell::RefCell,
@@ -17,17 +17,17 @@ pub struct Position {
     pub column: usize,
 }
 
-/// Where something stands. Without a position the file as a whole is meant.
+/// A position in a file, or the file as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Place {
-    /// Relative to the router's folder.
+    /// Path relative to the router's folder.
     #[serde(serialize_with = "lossy")]
     pub file: PathBuf,
     #[serde(flatten)]
     pub position: Option<Position>,
 }
 
-/// A file's name need not be UTF-8, JSON must.
+/// Serializes a path as text: a file name need not be UTF-8, JSON must.
 fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
@@ -53,20 +53,20 @@ impl fmt::Display for Place {
 pub enum Severity {
     /// The folder can't be used.
     Error,
-    /// It can, but perhaps not as it was meant.
+    /// The folder can be used, but perhaps not as intended.
     Warning,
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     #[serde(flatten)]
     pub place: Place,
     pub severity: Severity,
     pub message: String,
-    /// The way out.
+    /// Hint on how to resolve it.
     pub hint: Option<String>,
-    /// The offending line with a mark under it, where the text itself is broken.
+    /// The offending line with a mark under it, for syntax errors.
     #[serde(skip)]
     pub excerpt: Option<String>,
 }
@@ -84,13 +84,13 @@ impl Problem {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Logs a warning that stands in nobody's way.
+    /// Logs a warning that does not prevent the use of the folder.
     pub fn warn(&self) {
         tracing::warn!(hint = self.hint, "{}: {}", self.place, self.message);
     }
 }
 
-/// `FILE:LINE:COLUMN: MESSAGE`, then, indented, the excerpt and the hint.
+/// Shows `FILE:LINE:COLUMN: MESSAGE`, then, indented, the excerpt and the hint.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let warning = if self.severity == Severity::Warning { "warning: " } else { "" };
@@ -102,13 +102,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong, in the order of files and lines. Warnings are among it.
+/// All problems, warnings included, in the order of files and lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// Brings them into order.
+    /// Sorts the problems.
     pub fn new(mut problems: Vec<Problem>) -> Self {
         problems.sort_by(|a, b| a.place.cmp(&b.place));
         Self(problems)
@@ -131,7 +131,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Where the readers of all files leave what they find, so that one mistake does not hide the next.
+/// Collects the problems of all files, so that one mistake does not hide the next.
 #[derive(Debug, Default)]
 pub(super) struct Report(RefCell<Vec<Problem>>);
 
@@ -140,7 +140,8 @@ impl Report {
         self.0.borrow_mut().push(problem);
     }
 
-    /// The result with its warnings, or everything that stands in its way. `result` is `None` only after an error.
+    /// Returns the result with its warnings, or all problems if one is an error. `result` is `None`
+    /// only after an error.
     pub(super) fn conclude<T>(self, result: Option<T>) -> Result<(T, Vec<Problem>), Problems> {
         let Problems(problems) = Problems::new(self.0.into_inner());
         match result {

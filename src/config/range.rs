@@ -1,27 +1,27 @@
-//! A stretch of a stream: nothing that stands in a file, but what commands are asked for.
+//! Ranges of a stream. Requested by commands, never declared in a file.
 
 use jiff::Timestamp;
 
-/// A stretch of a stream as a source: replayed in order, and nothing acknowledged.
+/// A range of a stream as a source: replayed in order, without acks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplaySource {
     pub range: Range,
-    /// Events a second at most.
+    /// Highest rate, in events per second.
     pub rate: Option<u64>,
 }
 
-/// Which messages of a stream.
+/// A selection of a stream's messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
     pub stream: String,
-    /// Patterns; none means all.
+    /// Subject patterns; none means all.
     pub subjects: Vec<String>,
     pub begin: Begin,
-    /// The last one was stored before this.
+    /// Time before which the last one was stored.
     pub until: Option<Timestamp>,
-    /// The last one's sequence.
+    /// Sequence of the last one.
     pub to: Option<u64>,
-    /// At most this many.
+    /// Largest number of messages.
     pub limit: Option<u64>,
 }
 
@@ -29,8 +29,8 @@ pub struct Range {
 pub enum Begin {
     First,
     Sequence(u64),
-    /// The first one that was stored then or later.
+    /// The first message stored at this time or later.
     Time(Timestamp),
-    /// As many as this before the end of the range, of those that were stored at this time or later.
+    /// The last messages of the range, this many, among those stored at this time or later.
     Newest(u64, Option<Timestamp>),
 }

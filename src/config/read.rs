@@ -1,4 +1,5 @@
-//! Files that people put into a router's folder: anything may lie there, a pipe, a device, or more than fits into memory.
+//! Bounded reads of files in a router's folder, which may turn out to be pipes, devices, or larger
+//! than memory.
 
 use std::{
     fs::{self, FileType, OpenOptions},
@@ -19,7 +20,7 @@ pub(super) const LARGEST_SECRET: u64 = 1 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Why a file was not read.
+/// Error while reading a file.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     #[error("can't read the file: {0}")]
@@ -31,7 +32,7 @@ pub enum Unreadable {
 }
 
 impl Unreadable {
-    /// The cause alone, for a message that says which file can't be read.
+    /// The cause alone, for a message that already names the file.
     pub fn cause(&self) -> String {
         match self {
             Self::Io(error) => error.to_string(),
@@ -40,14 +41,16 @@ impl Unreadable {
     }
 }
 
-/// The content of a regular file of at most `limit` bytes. Waits for the file system, never for another process.
+/// Reads a regular file of at most `limit` bytes. Waits for the file system, never for another
+/// process.
 ///
 /// # Errors
-/// When it is something else, larger, or can't be read.
+/// Returns an error if it is not a regular file, is larger, or can't be read.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
-    // To open a device can be to do something with it.
+    // Checked before the open, as opening a device can have side effects.
     check_kind(fs::metadata(path)?.file_type())?;
-    // What is there may be another thing by now: opening a pipe would wait for its writer.
+    // Checked again after the open, as the file may have been replaced: opening a pipe would wait
+    // for its writer.
     let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
     let found = file.metadata()?;
     check_kind(found.file_type())?;
@@ -56,13 +59,13 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
         return Err(Unreadable::TooLarge { size, limit });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    // One byte more than the limit tells of a file that has grown meanwhile.
+    // One byte more than the limit reveals a file that has grown meanwhile.
     file.take(limit + 1).read_to_end(&mut bytes)?;
     let size = bytes.len() as u64;
     if size > limit { Err(Unreadable::TooLarge { size, limit }) } else { Ok(bytes) }
 }
 
-/// The same for a text: without the byte order mark that some editors begin it with.
+/// Reads a text file, without the byte order mark that some editors put first.
 pub(super) fn read_text(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
     let mut bytes = read(path, limit)?;
     if bytes.starts_with(BYTE_ORDER_MARK) {
@@ -98,7 +101,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         fs::write(at("file"), "ten bytes!").unwrap();
         assert_eq!(read(&at("file"), 10).unwrap(), b"ten bytes!");
-        // It has 3 GiB and takes no room.
+        // A sparse file of 3 GiB, which takes no disk space.
         File::create(at("sparse")).unwrap().set_len(3 << 30).unwrap();
         assert_eq!(refused(&at("sparse")), "the file has 3221225472 bytes, more than the limit of 10");
         assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());

@@ -1,4 +1,4 @@
-//! `[[route]]`: read from one file, checked against the keys of all.
+//! `[[route]]`: read from one file, checked against the keys of all files.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,24 +16,24 @@ use super::{
 };
 use crate::event::TypePattern;
 
-/// A route without a key: the events that it takes pass as they are.
+/// A route without a key: the events that it takes pass unchanged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TypeRoute {
-    /// The key that stands for it, under the route's name and with what a key has when nothing is said.
+    /// The key that it is treated as, with the route's name and default settings.
     pub key: Key,
     pub types: Types,
     pub sinks: Vec<String>,
 }
 
-/// Which event types a [`TypeRoute`] takes.
+/// Selection of event types by a [`TypeRoute`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Types {
     Matching(TypePattern),
-    /// Those that no other such route matches.
+    /// Types that no other such route matches.
     Rest,
 }
 
-/// A route as it is written.
+/// A route as written in the file.
 pub(super) struct Written {
     place: Place,
     name: Option<At<String>>,
@@ -41,7 +41,7 @@ pub(super) struct Written {
     sinks: Vec<At<String>>,
 }
 
-/// Which events a route takes.
+/// Selection of events by a route.
 enum Takes {
     Key(At<String>, Vec<(At<String>, At<Given>)>),
     Types(Types),
@@ -59,7 +59,7 @@ pub(super) fn written(table: &mut Table<'_>) -> Option<Written> {
     Some(Written { place: table.place(), name, takes: takes?, sinks: sinks? })
 }
 
-/// One of `key`, `match_regex` and `fallthrough` (L129).
+/// Reads one of `key`, `match_regex` and `fallthrough` (L129).
 fn takes(table: &mut Table<'_>) -> Option<Takes> {
     let key = table.text("key");
     let key = key.map(|value| At { value, place: table.place_of("key") });
@@ -92,7 +92,7 @@ fn takes(table: &mut Table<'_>) -> Option<Takes> {
     }
 }
 
-/// What routes may refer to. `None` where a file that might declare more could not be read.
+/// Names that routes may refer to. `None` if a file that might declare more could not be read.
 pub(super) struct Known<'a> {
     pub(super) keys: HashMap<&'a str, &'a NamedKey>,
     pub(super) all_keys: bool,
@@ -100,7 +100,8 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// Checks a route and adds it to the registry. `None` when something is wrong, which the report then says.
+    /// Checks a route and adds it to the registry. Returns `None` if it is invalid; the error is
+    /// then in the report.
     pub(super) fn check(
         &self,
         route: Written,
@@ -173,7 +174,7 @@ impl Known<'_> {
     }
 }
 
-/// [`check_params`], with the places of what was given.
+/// Runs [`check_params`] on values with positions.
 fn check_given(
     key: &str,
     declared: &[ParamDeclaration],
@@ -211,12 +212,12 @@ fn check_given(
     params.ok().filter(|_| lists.is_empty())
 }
 
-/// `KEY-` and eight hexadecimal digits that depend on key, params and sinks alone: other routes may come and go, and the
-/// ids of this one's outputs stay.
+/// The default name of a route, `KEY-` and eight hexadecimal digits. It depends on key, params and
+/// sinks alone, so that the ids of its outputs stay the same if other routes are added or removed.
 fn derived_name(key: &str, params: &[(String, String)], sinks: &[String]) -> String {
     let mut sinks: Vec<&String> = sinks.iter().collect();
     sinks.sort_unstable();
-    // JSON keeps every word apart from its neighbours.
+    // JSON delimits the words unambiguously.
     let digest = Sha256::digest(json!([params, sinks]).to_string());
     let hex: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("{key}-{hex}")

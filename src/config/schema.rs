@@ -1,4 +1,4 @@
-//! `[key.schema]` and `[key.field_overrides]`: what a key's outputs look like (L09 to L13).
+//! `[key.schema]` and `[key.field_overrides]`: the schema of a key's outputs (L09 to L13).
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,8 @@ use super::{
 };
 use crate::schema::{Declared, Form, Override, Schema, Unresolved};
 
-/// The schema of a key, none when it declares none. `Err` when something about it is wrong, which the report then says.
+/// Reads the schema of a key, if it declares one. Returns `Err` if a setting of it is invalid; the
+/// error is then in the report.
 pub(super) fn schema(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Result<Option<Schema>, ()> {
     let declared = table.table("schema", |table| declared(table, schemas)).flatten();
     let overrides = table.named_tables("field_overrides", laid_over);
@@ -38,7 +39,8 @@ pub(super) fn schema(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Result
     })
 }
 
-/// Fields of a message are too many to list when none is near.
+/// Reports an override of an unknown field. Lists the nearest fields only, as a message may have
+/// too many.
 fn orphan_at(table: &Table<'_>, place: Place, orphan: &str, known: &[String]) {
     let near = nearest(orphan, known.iter().map(String::as_str));
     let hint = if near.is_empty() {
@@ -49,7 +51,8 @@ fn orphan_at(table: &Table<'_>, place: Place, orphan: &str, known: &[String]) {
     table.error(place, format!("the schema has no field `{orphan}`"), Some(hint));
 }
 
-/// `native` or `custom` (L09). `native = true` is the standard envelope around whatever the event is.
+/// Reads `native` or `custom` (L09). `native = true` is the standard envelope around an arbitrary
+/// event.
 fn declared(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Option<(Form, Declared)> {
     let native = if table.holds_table("native") {
         table.table("native", |table| specified(table, schemas)).flatten()
@@ -75,7 +78,7 @@ fn any_event(table: &mut Table<'_>) -> Option<Declared> {
     is_native.then(Declared::object)
 }
 
-/// The schema itself: in a file, or in line (L11).
+/// Reads the schema itself: from a file, or inline (L11).
 fn specified(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Option<Declared> {
     let file = table.text("file");
     let inline = table.json("inline");

@@ -1,4 +1,4 @@
-//! The schemas that lie ready in a router's folder.
+//! The schema files in a router's folder.
 
 use std::{
     cell::RefCell,
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::schema::Declared;
 
-/// Each is read when it is first named; what is wrong with it is said once.
+/// Schema files, each read on first use; problems of a file are reported once.
 pub(super) struct Schemas {
     folder: PathBuf,
-    /// The folder as a user would write it.
+    /// The folder as written in the configuration.
     shown: PathBuf,
     names: BTreeSet<String>,
     read: RefCell<HashMap<String, Option<Declared>>>,
@@ -31,7 +31,8 @@ impl Schemas {
         Ok(Self { folder: folder.to_owned(), shown, names, read: RefCell::default() })
     }
 
-    /// The schema in the file of this name. `None` when something is wrong with the file, which the report then says.
+    /// Finds the schema in the file of this name. Returns `None` if the file is invalid; the error
+    /// is then in the report.
     pub(super) fn find(&self, name: &str, report: &Report) -> Result<Option<Declared>, Missing> {
         if !self.names.contains(name) {
             let shown = self.shown.display();
@@ -57,7 +58,7 @@ impl Schemas {
     fn read(&self, name: &str) -> Result<Declared, (Option<Position>, String)> {
         let text = read_text(&self.folder.join(name), LARGEST_SCHEMA).map_err(|error| (None, error.to_string()))?;
         let schema = serde_json::from_slice(&text).map_err(|error| {
-            // Before the first character, the column is 0.
+            // The column is 0 before the first character.
             let position = Position { line: error.line(), column: error.column().max(1) };
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or_default();

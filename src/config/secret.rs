@@ -1,4 +1,4 @@
-//! Secrets from files or the environment, and those that bodies are signed with.
+//! Secrets from files or the environment, including those that sign request bodies.
 
 use std::{
     env, fs,
@@ -13,10 +13,11 @@ use super::{
 };
 use crate::{ownership, signature::Secret};
 
-/// Enough to go from one to the other.
+/// Largest number of secrets: the old and the new one during a rotation.
 const MAX_SECRETS: usize = 2;
 
-/// Where `secret_file` and `secret_env` say that secrets are, the first one first. More than two are reported.
+/// Locations of the secrets in `secret_file` and `secret_env`, in this order. More than two are
+/// reported.
 pub(super) fn kept(table: &mut Table<'_>) -> Vec<At<KeptIn>> {
     let mut all = Vec::new();
     for field in ["secret_file", "secret_env"] {
@@ -39,8 +40,8 @@ pub(super) fn kept(table: &mut Table<'_>) -> Vec<At<KeptIn>> {
     all
 }
 
-/// One or two secrets to sign with. `None` when there is none or one can't be used, which the report then says without
-/// showing it.
+/// Reads one or two secrets to sign with. Returns `None` if there are none or one can't be used;
+/// the error is then in the report, without the secret.
 pub(super) fn required_secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
     if !table.has("secret_file") && !table.has("secret_env") {
         let hint = "name a file with `secret_file`, or an environment variable with `secret_env`".to_owned();
@@ -49,8 +50,8 @@ pub(super) fn required_secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
     secrets(table).filter(|secrets| !secrets.is_empty())
 }
 
-/// The secrets to sign with, none where none is named. `None` when one can't be used, which the report then says without
-/// showing it.
+/// Reads the secrets to sign with, if any. Returns `None` if one can't be used; the error is then
+/// in the report, without the secret.
 pub(super) fn secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
     let kept = kept(table);
     let secret = |At { value, place }: &At<KeptIn>| {
@@ -67,20 +68,20 @@ pub(super) fn secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
         }
         Some(secret)
     };
-    // Every one is read, so that every mistake is reported.
+    // All are read before any is given up, so that every mistake is reported.
     let secrets: Vec<Option<Secret>> = kept.iter().map(secret).collect();
     let secrets: Vec<Secret> = secrets.into_iter().collect::<Option<_>>()?;
     (secrets.len() <= MAX_SECRETS).then_some(secrets)
 }
 
-/// The path of a file with a secret that must be there.
+/// The path of an existing file with a secret.
 pub(super) fn path(table: &mut Table<'_>, field: &'static str) -> Option<PathBuf> {
     let path = table.input_path(field)?;
     warn_if_readable(table, &table.place_of(field), &path);
     Some(path)
 }
 
-/// Warns of a file with a secret that everybody on this machine may read.
+/// Warns of a file with a secret that every user of this machine may read.
 fn warn_if_readable(table: &Table<'_>, place: &Place, path: &Path) {
     if fs::metadata(path).is_ok_and(|found| ownership::is_readable_by_others(&found)) {
         let shown = path.strip_prefix(table.dir()).unwrap_or(path).display();
@@ -90,10 +91,11 @@ fn warn_if_readable(table: &Table<'_>, place: &Place, path: &Path) {
 }
 
 impl KeptIn {
-    /// The secret, without the space around it: whoever writes a file or a variable often leaves a line's end in it.
+    /// Reads the secret, without surrounding whitespace: files and variables often end with a line
+    /// break.
     ///
     /// # Errors
-    /// When there is none. They never hold any of it.
+    /// Returns an error if it is missing or unreadable. Errors never contain any of it.
     pub fn read(&self) -> Result<String, String> {
         let text = match self {
             Self::File(path) => {
@@ -101,7 +103,7 @@ impl KeptIn {
                 String::from_utf8(bytes).map_err(|_| "it is not UTF-8")?
             }
             Self::Env(variable) => {
-                // The variable's own error would quote what is not UTF-8.
+                // The variable's own error would quote the value that is not UTF-8.
                 let text = env::var_os(variable).ok_or("it is not set")?;
                 text.into_string().map_err(|_| "it is not UTF-8")?
             }

@@ -1,4 +1,4 @@
-//! `trommel.toml`: everything that stays as it is while the router runs.
+//! `trommel.toml`: the settings that do not change while the router runs.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -39,15 +39,15 @@ const DRAIN: Duration = Duration::from_secs(30);
 const MIN_LANES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 pub(super) struct Settings {
-    /// Without keys and routes.
+    /// The configuration without keys and routes.
     pub(super) config: Config,
-    /// The sinks that have a name, whether or not the rest of them is right.
+    /// Names of all sinks, including those whose other settings are invalid.
     pub(super) sinks: HashSet<String>,
-    /// `None` when they can't be listed.
+    /// `None` if they can't be listed.
     pub(super) plugins: Option<Plugins>,
-    /// Likewise.
+    /// `None` if they can't be listed.
     pub(super) schemas: Option<Schemas>,
-    /// `None` when what is said of it is wrong.
+    /// `None` if its settings are invalid.
     pub(super) identity: Option<Identity>,
 }
 
@@ -118,7 +118,7 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
     }
     let mut streams: Vec<_> = streams.into_iter().flatten().collect();
     if has_server {
-        // What a preset declares, the folder may declare otherwise (H07).
+        // Streams of the folder take precedence over those of a preset (H07).
         let known = |stream: &At<Stream>| streams.iter().any(|other| other.value.name == stream.value.name);
         let more: Vec<_> = presets.iter().flat_map(|preset| preset.streams(dir, table.problems())).collect();
         let more: Vec<_> = more.into_iter().filter(|stream| !known(stream)).collect();
@@ -191,7 +191,7 @@ fn filter(
     Some(FilterSettings { name: name?, grants, on_quarantine, instances, digest, limits })
 }
 
-/// `sha256:` and 64 hexadecimal digits.
+/// Parses `sha256:` and 64 hexadecimal digits.
 fn digest(text: &str) -> Result<String, &'static str> {
     let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64);
     let hex = hex.filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
@@ -199,7 +199,7 @@ fn digest(text: &str) -> Result<String, &'static str> {
         .ok_or("it is `sha256:` and 64 hexadecimal digits, as `trommel plugin check` shows them")
 }
 
-/// `[avro] ids`: which schema an id of the Confluent framing means.
+/// Reads `[avro] ids`: schema names by the ids of the Confluent framing.
 fn avro_ids(table: &mut Table<'_>) -> BTreeMap<u32, String> {
     let mut ids = BTreeMap::new();
     for (id, name) in table.map("ids").unwrap_or_default() {
@@ -220,7 +220,7 @@ fn default_dedup() -> Dedup {
     Dedup { ttl: DEDUP_TTL, capacity: DEDUP_CAPACITY, by: DedupBy::Sequence }
 }
 
-/// The window is there unless it is turned off (L61).
+/// Reads the deduplication window, which is on unless it is turned off (L61).
 fn dedup(table: &mut Table<'_>) -> Option<Dedup> {
     let enabled = table.flag("enabled").unwrap_or(true);
     let ttl = table.duration("ttl").unwrap_or(DEDUP_TTL);

@@ -22,7 +22,7 @@ const WINDOW: usize = 1024;
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const DEAD_STREAM: &str = "TROMMEL_DEAD";
 const DEAD_SUBJECT: &str = "trommel.dead";
-/// The file of dead letters in a router's folder, where no stream takes them.
+/// The file of dead letters in a router's folder, if no stream stores them.
 pub const DEAD_FILE: &str = "dead-letters.ndjson";
 
 #[derive(Clone, Debug, PartialEq)]
@@ -30,29 +30,29 @@ pub struct Sink {
     pub name: String,
     pub on_failure: OnFailure,
     pub retry: Retry,
-    /// Without one, outputs are written as they are.
+    /// Encoding of outputs; `None` writes them unchanged.
     pub encode: Option<Encode>,
     pub kind: SinkKind,
 }
 
-/// Avro for the outputs of a sink.
+/// Avro encoding for the outputs of a sink.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encode {
-    /// The schema to write by: looked up with every reload.
+    /// Name of the schema to write by, which is looked up again with every reload.
     pub schema: String,
     pub framing: Framing,
     pub place: Place,
 }
 
-/// What happens to an output that a sink refuses for good, or for longer than its patience.
+/// Policy for an output that a sink refuses permanently, or for longer than its patience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Keep trying. What can never be taken becomes a dead letter.
+    /// Keep trying. An output that can never be accepted becomes a dead letter.
     Retry,
     DeadLetter,
-    /// Count it and go on.
+    /// Count it and continue.
     Skip,
-    /// Stop the router; nothing open is acknowledged.
+    /// Stop the router; open events are not acknowledged.
     Stop,
 }
 
@@ -60,7 +60,7 @@ pub enum OnFailure {
 pub enum SinkKind {
     Stdout,
     File(PathBuf, FileSink),
-    /// Outputs are shared out over files.
+    /// Outputs are distributed over files.
     Files(PathTemplate, FileSink),
     Folder(FolderSink),
     Nats(NatsSink),
@@ -71,7 +71,7 @@ pub enum SinkKind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct FolderSink {
     pub path: PathBuf,
-    /// What files are called; `None` is `TYPE_ID_INDEX-DIGEST`.
+    /// Template of the file names; `None` is `TYPE_ID_INDEX-DIGEST`.
     pub name: Option<Template>,
     /// JSON with line breaks.
     pub pretty: bool,
@@ -81,7 +81,7 @@ pub struct FolderSink {
 #[derive(Clone, Debug, PartialEq)]
 pub struct NatsSink {
     pub subject: Template,
-    /// Wait for JetStream's publish ack; otherwise core NATS, which promises nothing.
+    /// Wait for JetStream's publish ack; otherwise core NATS, which guarantees nothing.
     pub jetstream: bool,
     /// Send the output's id as `Nats-Msg-Id`, so that the stream drops repeats.
     pub message_id: bool,
@@ -91,7 +91,7 @@ pub struct NatsSink {
 }
 
 impl DeadLetter {
-    /// What the subjects of dead letters begin with, where a stream keeps them.
+    /// The prefix of the subjects of dead letters, if a stream stores them.
     pub fn reserved(&self) -> Option<String> {
         match self {
             Self::Stream { subject, .. } => Some(format!("{subject}.")),
@@ -100,12 +100,12 @@ impl DeadLetter {
     }
 }
 
-/// What several sinks may not share.
+/// Names and resources that sinks may not share.
 #[derive(Default)]
 pub(super) struct Taken {
     pub(super) names: Unique,
     files: Files,
-    /// Those of which there is one at most.
+    /// Kinds of sinks that may be declared once.
     alone: Unique,
 }
 
@@ -152,7 +152,7 @@ pub(super) fn sink(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sink>>
     Some(At { value: Sink { name: name?, on_failure, retry, encode, kind: kind? }, place: table.place() })
 }
 
-/// `encode = "avro"` with `writer_schema`.
+/// Reads `encode = "avro"` and `writer_schema`.
 fn encode(table: &mut Table<'_>) -> Option<Encode> {
     let framing = table.choice("encode", &[("avro", Framing::SingleObject), ("confluent", Framing::Confluent)]);
     let schema = table.text("writer_schema");
@@ -182,13 +182,13 @@ fn nats(table: &mut Table<'_>) -> Option<SinkKind> {
     let subject = table.required("subject", |table, field| table.parsed(field, subject));
     let jetstream = table.flag("jetstream").unwrap_or(true);
     let message_id = table.flag("message_id").unwrap_or(true);
-    // The server holds back a stream with 100,000 publishes under way.
+    // The server throttles a stream with 100,000 publishes under way.
     let window = table.positive("window", 50_000).map_or(WINDOW, |window| window.get());
     let ack_timeout = table.duration("ack_timeout").unwrap_or(ACK_TIMEOUT);
     Some(SinkKind::Nats(NatsSink { subject: subject?, jetstream, message_id, window, ack_timeout }))
 }
 
-/// Where dead letters go when nothing is said: to a stream where there is a server, else to a file.
+/// The default destination of dead letters: a stream if there is a server, else a file.
 pub(super) fn default_dead_letter(dir: &Path, has_server: bool) -> DeadLetter {
     if has_server {
         DeadLetter::Stream { stream: DEAD_STREAM.into(), subject: DEAD_SUBJECT.into() }
@@ -197,7 +197,8 @@ pub(super) fn default_dead_letter(dir: &Path, has_server: bool) -> DeadLetter {
     }
 }
 
-/// A stream of dead letters may be declared, for the sake of its limits; it must then keep them.
+/// Checks a declared stream of dead letters. It may be declared for the sake of its limits, but it
+/// must then store the letters.
 pub(super) fn check_dead_stream(table: &Table<'_>, streams: &[At<Stream>], dead_letter: &DeadLetter) {
     let DeadLetter::Stream { stream: name, subject } = dead_letter else { return };
     let declared = streams.iter().find(|stream| stream.value.name == *name);
@@ -208,7 +209,7 @@ pub(super) fn check_dead_stream(table: &Table<'_>, streams: &[At<Stream>], dead_
     }
 }
 
-/// Where dead letters go, and the secrets that prove them.
+/// Reads the destination of dead letters, and the secrets that sign them.
 pub(super) fn dead_letter(
     table: &mut Table<'_>,
     has_server: bool,
@@ -217,7 +218,7 @@ pub(super) fn dead_letter(
     (destination(table, has_server, taken), secret::secrets(table).unwrap_or_default())
 }
 
-/// `None` when it says neither, or something wrong.
+/// Reads the destination. Returns `None` if neither is given, or if it is invalid.
 fn destination(table: &mut Table<'_>, has_server: bool, taken: &mut Taken) -> Option<DeadLetter> {
     let file = table.path("file");
     let stream = table.parsed("stream", values::server_name);

@@ -41,17 +41,19 @@ pub struct JetStreamSource {
     pub subjects: Vec<Pattern>,
     pub ack: AckMode,
     pub ack_wait: Duration,
-    /// Where a new consumer starts.
+    /// Start position of a new consumer.
     pub deliver: Deliver,
-    /// Messages asked for at once.
+    /// Messages per pull request.
     pub batch: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckMode {
-    /// One ack a message. As long as nobody else reads the consumer, what was left open comes first and in order.
+    /// One ack per message. If no other client reads the consumer, messages left open are
+    /// redelivered first and in order.
     Auto,
-    /// One ack a settled prefix: cheaper for the server, for a consumer that is ours alone.
+    /// One ack per settled prefix: cheaper for the server, but only for a consumer that is
+    /// exclusively ours.
     All,
 }
 
@@ -59,7 +61,8 @@ pub enum AckMode {
 pub enum Deliver {
     All,
     New,
-    /// What comes from now on, through a consumer that the server forgets when nobody reads it. Not for the file.
+    /// New messages, through a consumer that the server deletes when it is no longer read. Can't be
+    /// configured in a file.
     Live,
 }
 
@@ -69,29 +72,31 @@ pub struct LinesSource {
     pub path: Option<PathBuf>,
 }
 
-/// How a message becomes an event.
+/// Format of a message, by which it is decoded into an event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Envelope {
     /// The whole body is the payload.
     Plain { id: Option<Field>, event_type: Option<Field>, subject: Option<Field>, source_time: Option<Field> },
     /// CloudEvents 1.0, structured or binary, told apart by the content type.
     CloudEvents,
-    /// What is inside the body's `payload` becomes the payload.
+    /// The content of the body's `payload` becomes the payload.
     Helix,
-    /// The body says what the event is, and is the payload.
+    /// The body describes the event, and is the payload.
     JbMesh,
-    /// The body says what the event is and for whom it happened, and is the payload.
+    /// The body describes the event and the identity that it happened for, and is the payload.
     Ctrlplane,
-    /// What is inside the body's `payload` becomes the payload, what is in its `headers` headers.
+    /// The content of the body's `payload` becomes the payload, that of its `headers` becomes
+    /// headers.
     Flowcraft,
-    /// Lark's version 2.0: the body's header says what the event is, the whole body is the payload.
+    /// Lark's version 2.0: the body's header describes the event, the whole body is the payload.
     Lark {
-        /// What the message's own headers say counts, and a body that claims something else is refused (L46).
+        /// True if the message's own headers are authoritative, and a body that contradicts them is
+        /// refused (L46).
         verify_header: bool,
     },
 }
 
-/// What several sources may not share.
+/// Names and inputs that sources may not share.
 #[derive(Default)]
 pub(super) struct Taken {
     names: Unique,
@@ -122,7 +127,8 @@ pub(super) fn source(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sour
     Some(At { value: Source { name: name?, envelope: envelope?, kind: kind? }, place: table.place() })
 }
 
-/// A signature covers the id, the time and the body of a request: what else is in its head decides nothing.
+/// Reports fields of unsigned headers: a signature covers the id, the time and the body of a
+/// request, so that nothing else in its head may decide anything.
 fn check_signed(table: &Table<'_>, envelope: &Envelope) {
     let is_covered =
         |name: &str| [signature::ID, signature::TIMESTAMP].iter().any(|known| known.eq_ignore_ascii_case(name));
@@ -191,7 +197,8 @@ fn jetstream(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKind> {
     let deliver = table.choice("deliver", &[("all", Deliver::All), ("new", Deliver::New)]);
     let batch = table.positive("batch", 100_000).map_or(BATCH, |batch| batch.get());
     let (stream, durable) = (stream?, durable?);
-    // Two readers of one consumer take each other's messages, and with `ack = "all"` confirm them too.
+    // Two readers of one consumer take each other's messages, and with `ack = "all"` confirm them
+    // too.
     let consumer = format!("consumer `{durable}` of stream `{stream}`");
     taken.claim(table, &consumer, table.place_of("durable"), consumer.clone());
     Some(SourceKind::JetStream(JetStreamSource {

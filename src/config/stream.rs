@@ -1,4 +1,4 @@
-//! `[[stream]]`: a stream that the router sees to.
+//! `[[stream]]`: a stream that the router creates and updates.
 
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use super::{
 };
 use crate::event::Pattern;
 
-/// A stream that is created when absent and updated where it differs. `None` leaves what the server has.
+/// A stream that is created if absent and updated where it differs. `None` keeps the server's
+/// value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stream {
     pub name: String,
-    /// What it keeps. Empty only where it has a mirror or sources.
+    /// Stored subjects. Empty only if the stream has a mirror or sources.
     pub subjects: Vec<Pattern>,
     pub description: Option<String>,
     pub retention: Option<Retention>,
@@ -30,17 +31,17 @@ pub struct Stream {
     pub max_msgs_per_subject: Option<Bound<u64>>,
     pub max_consumers: Option<Bound<u64>>,
     pub discard: Option<Discard>,
-    /// How long a `Nats-Msg-Id` is known.
+    /// Time for which a `Nats-Msg-Id` is remembered.
     pub duplicate_window: Option<Duration>,
     pub compression: Option<Compression>,
     pub allow_direct: Option<bool>,
-    /// Whether batches may be published that are stored whole or not at all.
+    /// True if atomic batches may be published, which are stored completely or not at all.
     pub allow_atomic: Option<bool>,
-    /// Whether messages may have times to live of their own.
+    /// True if messages may have a time to live of their own.
     pub allow_msg_ttl: Option<bool>,
     pub deny_delete: Option<bool>,
     pub deny_purge: Option<bool>,
-    /// What becomes of the subjects of messages that come in.
+    /// Transform of the subjects of incoming messages.
     pub subject_transform: Option<Transform>,
     pub republish: Option<Republish>,
     pub mirror: Option<Upstream>,
@@ -48,7 +49,7 @@ pub struct Stream {
     pub placement: Option<Placement>,
 }
 
-/// A limit, or the word that there is none.
+/// A limit, or explicitly none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound<T> {
     Unlimited,
@@ -68,7 +69,7 @@ pub enum Storage {
     Memory,
 }
 
-/// What a full stream does without.
+/// Messages that a full stream gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discard {
     Old,
@@ -81,10 +82,10 @@ pub enum Compression {
     S2,
 }
 
-/// Where stored messages are published once more.
+/// Destination to which stored messages are published again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Republish {
-    /// Which of them; all when not given.
+    /// Subjects that are republished; all if not given.
     pub src: Option<Pattern>,
     pub dest: String,
     pub headers_only: Option<bool>,
@@ -95,28 +96,28 @@ pub struct Republish {
 pub struct Upstream {
     pub name: String,
     pub filter_subject: Option<Pattern>,
-    /// What becomes of the subjects that they name; other messages are not copied.
+    /// Transforms of subjects; messages under other subjects are not copied.
     pub subject_transforms: Vec<Transform>,
-    /// From the first message when not given.
+    /// Start position; the first message if not given.
     pub start: Option<Start>,
-    /// Set where the stream is in another domain or account.
+    /// Set if the stream is in another domain or account.
     pub external: Option<External>,
 }
 
-/// How the API of another domain or account is reached.
+/// Access to the API of another domain or account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct External {
-    /// What the subjects of its API begin with: `$JS.edge.API`.
+    /// Prefix of the subjects of its API: `$JS.edge.API`.
     pub api: String,
-    /// What the subjects begin with that its messages are delivered to.
+    /// Prefix of the subjects that its messages are delivered to.
     pub deliver: Option<String>,
 }
 
-/// Subjects that are stored under others.
+/// Mapping of subjects to the ones they are stored under.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transform {
     pub src: Pattern,
-    /// With functions such as `{{wildcard(1)}}`.
+    /// Target subject, with functions such as `{{wildcard(1)}}`.
     pub dest: String,
 }
 
@@ -126,7 +127,7 @@ pub enum Start {
     Time(Timestamp),
 }
 
-/// Which servers may hold the stream.
+/// Constraints on the servers that may hold the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     pub cluster: Option<String>,
@@ -184,7 +185,8 @@ pub(super) fn stream(table: &mut Table<'_>, names: &mut Unique) -> Option<At<Str
     Some(At { value: Stream { name, ..stream }, place: table.place() })
 }
 
-/// A stream listens to subjects, copies other streams, or both; a mirror is one other stream and nothing else.
+/// Checks that a stream listens to subjects, copies other streams, or both, and that a mirror
+/// copies one stream and nothing else.
 fn check_subjects(table: &Table<'_>, subjects: Option<&[Pattern]>, copies_none: bool) {
     if table.has("mirror") {
         for other in ["subjects", "sources"].into_iter().filter(|other| table.has(other)) {
@@ -204,7 +206,7 @@ fn count(table: &mut Table<'_>, field: &'static str) -> Option<u64> {
     table.count_from(field, 1)
 }
 
-/// The server counts the bytes of one message in 31 bits.
+/// Reads the size of one message, which the server counts in 31 bits.
 fn message_size(table: &mut Table<'_>, field: &'static str) -> Option<u64> {
     let size = table.size(field)?;
     if size > i32::MAX as u64 {

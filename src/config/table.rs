@@ -1,7 +1,7 @@
-//! Typed access to a TOML table. A value that is wrong is reported and then read as if it were not there, so that
-//! reading goes on; a name that nobody asked for is reported as unknown when the table is done.
+//! Typed access to a TOML table. An invalid value is reported and then treated as absent, so that
+//! reading continues; a field that was never read is reported as unknown at the end of the table.
 //!
-//! Read every field before giving up on a table: a field that was not asked for yet counts as unknown.
+//! Read every field before giving up on a table: a field that was not read yet counts as unknown.
 
 use std::{
     fmt::Display,
@@ -29,14 +29,15 @@ mod inputs;
 mod json;
 mod share;
 
-/// A value and where it stands.
+/// A value with its position.
 #[derive(Clone, Debug)]
 pub(super) struct At<T> {
     pub(super) value: T,
     pub(super) place: Place,
 }
 
-/// A value whose type is declared elsewhere. TOML may spell it as what it is, a number or a boolean; we keep the text.
+/// A value whose type is declared elsewhere. TOML may spell it as a number or a boolean; its text
+/// is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Given {
     One(String),
@@ -47,9 +48,9 @@ pub(super) struct Table<'a> {
     document: &'a Document<'a>,
     span: Range<usize>,
     entries: DeTable<'a>,
-    /// What was asked for, and where it stood.
+    /// Fields that were read, with the positions of their values.
     known: Vec<(&'static str, Option<Range<usize>>)>,
-    /// Whether what was not asked for is unknown.
+    /// True if all other fields are reported as unknown.
     strict: bool,
 }
 
@@ -75,17 +76,18 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// What else stands here can't be judged: the field that decides it is missing or wrong.
+    /// Accepts all other fields: they can't be judged, as the field that decides about them is
+    /// missing or invalid.
     pub(super) fn ignore_rest(&mut self) {
         self.strict = false;
     }
 
-    /// Where the table begins.
+    /// The position of the table.
     pub(super) fn place(&self) -> Place {
         self.document.place(self.span.clone())
     }
 
-    /// Where the value of a field that was read stands, or the table when there is none.
+    /// The position of the value of a field that was read, or that of the table if it is absent.
     pub(super) fn place_of(&self, name: &str) -> Place {
         let span = self.known.iter().find(|(known, _)| *known == name).and_then(|(_, span)| span.clone());
         self.document.place(span.unwrap_or_else(|| self.span.clone()))
@@ -95,7 +97,7 @@ impl<'a> Table<'a> {
         self.problems().add(problem);
     }
 
-    /// Where problems of other files go.
+    /// The report for problems of other files.
     pub(super) fn problems(&self) -> &'a Report {
         self.document.report
     }
@@ -104,7 +106,7 @@ impl<'a> Table<'a> {
         self.report(Problem { hint, ..Problem::error(place, message) });
     }
 
-    /// Whether the field is written down, right or wrong.
+    /// Returns whether the field is present, valid or not.
     pub(super) fn has(&self, name: &str) -> bool {
         self.entries.contains_key(name) || self.known.iter().any(|(known, span)| *known == name && span.is_some())
     }
@@ -122,7 +124,7 @@ impl<'a> Table<'a> {
         self.document.dir
     }
 
-    /// A field that must be there, read by `read`.
+    /// Reads a required field with `read`.
     pub(super) fn required<T>(
         &mut self,
         name: &'static str,
@@ -135,7 +137,7 @@ impl<'a> Table<'a> {
         value
     }
 
-    /// A field that belongs somewhere else.
+    /// Reports a field that belongs somewhere else.
     pub(super) fn misplaced(&mut self, name: &'static str, where_to: &str) {
         if let Some((key, _)) = self.entries.remove_entry(name) {
             let hint = Some(format!("it belongs in {where_to}"));
@@ -170,7 +172,7 @@ impl<'a> Table<'a> {
         self.text_that_is(name, "a string")
     }
 
-    /// A string that the user knows under another name.
+    /// Reads a string; `expected` is its name in error messages.
     pub(super) fn text_that_is(&mut self, name: &'static str, expected: &str) -> Option<String> {
         let value = self.take(name)?;
         match value.get_ref() {
@@ -182,7 +184,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// A string that means something to `parse`.
+    /// Reads a string and parses it with `parse`.
     pub(super) fn parsed<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -192,7 +194,7 @@ impl<'a> Table<'a> {
         parse(&text).map_err(|error| self.wrong_value(name, &text, error, self.place_of(name))).ok()
     }
 
-    /// One of a few words.
+    /// Reads one of a few words.
     pub(super) fn choice<T: Clone>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text(name)?;
         let choice = choices.iter().find(|(word, _)| *word == text);
@@ -231,7 +233,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// An integer from `least` on that fits into `T`.
+    /// Reads an integer of at least `least` that fits into `T`.
     pub(super) fn count_from<T: TryFrom<i64>>(&mut self, name: &'static str, least: i64) -> Option<T> {
         let number = self.integer(name)?;
         let count = if number >= least { T::try_from(number).ok() } else { None };
@@ -242,7 +244,7 @@ impl<'a> Table<'a> {
         count
     }
 
-    /// An integer from 1 to `most`.
+    /// Reads an integer from 1 to `most`.
     pub(super) fn positive(&mut self, name: &'static str, most: usize) -> Option<NonZeroUsize> {
         let count = NonZeroUsize::new(self.count_from(name, 1)?)?;
         if count.get() > most {
@@ -252,7 +254,7 @@ impl<'a> Table<'a> {
         Some(count)
     }
 
-    /// Bytes, 1 or more: an integer, or a string such as `64MiB`.
+    /// Reads a number of bytes, 1 or more: an integer, or a string such as `64MiB`.
     pub(super) fn size(&mut self, name: &'static str) -> Option<u64> {
         if let Some(DeValue::Integer(_)) = self.entries.get(name).map(Spanned::get_ref) {
             return self.count_from(name, 1);
@@ -261,7 +263,7 @@ impl<'a> Table<'a> {
         values::size(&text).map_err(|error| self.wrong_value(name, &text, error, self.place_of(name))).ok()
     }
 
-    /// A size of `least` bytes or more.
+    /// Reads a size of at least `least` bytes.
     pub(super) fn size_from(&mut self, name: &'static str, least: u64) -> Option<u64> {
         let size = self.size(name)?;
         if size < least {
@@ -271,7 +273,7 @@ impl<'a> Table<'a> {
         Some(size)
     }
 
-    /// A size in memory.
+    /// Reads a size in memory.
     pub(super) fn memory_size(&mut self, name: &'static str) -> Option<usize> {
         let size = self.size(name)?;
         let fits = usize::try_from(size).ok();
@@ -281,7 +283,7 @@ impl<'a> Table<'a> {
         fits
     }
 
-    /// More than nothing.
+    /// Reads a duration, which must not be zero.
     pub(super) fn duration(&mut self, name: &'static str) -> Option<Duration> {
         let duration = self.duration_or_zero(name)?;
         if duration.is_zero() {
@@ -296,7 +298,7 @@ impl<'a> Table<'a> {
         values::duration(&text).map_err(|error| self.wrong_value(name, &text, error, self.place_of(name))).ok()
     }
 
-    /// What `read` reads, or `"unlimited"` (J11).
+    /// Reads a limit with `read`, or `"unlimited"` (J11).
     pub(super) fn bound<T>(
         &mut self,
         name: &'static str,
@@ -309,7 +311,7 @@ impl<'a> Table<'a> {
         read(self, name).map(Bound::Most)
     }
 
-    /// A point in time: TOML's own, or a string.
+    /// Reads a point in time: a TOML datetime, or a string.
     pub(super) fn time(&mut self, name: &'static str) -> Option<Timestamp> {
         let value = self.take(name)?;
         let text = match value.get_ref() {
@@ -323,7 +325,7 @@ impl<'a> Table<'a> {
         values::time(&text).map_err(|error| self.wrong_value(name, &text, error, self.place_of(name))).ok()
     }
 
-    /// A path, relative to the router's folder.
+    /// Reads a path, relative to the router's folder.
     pub(super) fn path(&mut self, name: &'static str) -> Option<PathBuf> {
         let text = self.text(name)?;
         if text.is_empty() {
@@ -333,7 +335,8 @@ impl<'a> Table<'a> {
         Some(self.document.dir.join(text))
     }
 
-    /// Strings; one alone stands for a list of one. Those that are no strings are reported and left out.
+    /// Reads strings; a single one stands for a list of one. Other values are reported and left
+    /// out.
     pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<At<String>>> {
         let value = self.take(name)?;
         let elements = match value.get_ref() {
@@ -354,7 +357,7 @@ impl<'a> Table<'a> {
         Some(elements.into_iter().filter_map(text).collect())
     }
 
-    /// [`Self::texts`] that all mean something to `parse`.
+    /// Reads [`Self::texts`] and parses all of them with `parse`.
     pub(super) fn list<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -364,12 +367,12 @@ impl<'a> Table<'a> {
         let parse = |text: At<String>| {
             parse(&text.value).map_err(|error| self.wrong_value(name, &text.value, error, text.place)).ok()
         };
-        // Every one is read, so that every mistake is reported.
+        // All are read before any is given up, so that every mistake is reported.
         let parsed: Vec<_> = texts.into_iter().map(parse).collect();
         parsed.into_iter().collect()
     }
 
-    /// A table inside this one.
+    /// Reads a table inside this one.
     pub(super) fn table<T>(&mut self, name: &'static str, fields: impl FnOnce(&mut Table<'a>) -> T) -> Option<T> {
         let value = self.take(name)?;
         let span = value.span();
@@ -382,7 +385,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The tables written `[[name]]`.
+    /// Reads the tables written `[[name]]`.
     pub(super) fn tables<T>(&mut self, name: &'static str, mut fields: impl FnMut(&mut Table<'a>) -> T) -> Vec<T> {
         let expected = format!("a list of tables, each written `[[{name}]]`");
         let Some(value) = self.take(name) else { return Vec::new() };
@@ -405,8 +408,8 @@ impl<'a> Table<'a> {
         results
     }
 
-    /// Tables inside a table whose names are the user's own. `None` when something else is among them; none at all when
-    /// the field is not there.
+    /// Reads tables inside a table whose names are the user's own; none if the field is absent.
+    /// Returns `None` if one of its values is not a table.
     pub(super) fn named_tables<T>(
         &mut self,
         name: &'static str,
@@ -435,7 +438,8 @@ impl<'a> Table<'a> {
         entries.into_iter().collect()
     }
 
-    /// A table whose names are the user's own, in the order of the file. `None` also when one of its values is wrong.
+    /// Reads a table whose names are the user's own, in the order of the file. Returns `None` if it
+    /// is absent or one of its values is invalid.
     pub(super) fn map(&mut self, name: &'static str) -> Option<Vec<(At<String>, At<Given>)>> {
         let value = self.take(name)?;
         let DeValue::Table(entries) = value.get_ref() else {

@@ -1,4 +1,4 @@
-//! `[telemetry]`: where spans go.
+//! `[telemetry]`: the export of spans.
 
 use std::{
     fmt::{self, Display},
@@ -20,13 +20,14 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The export of spans to an OpenTelemetry collector. Values of headers are not shown by `Debug`.
 #[derive(Clone, PartialEq)]
 pub struct Telemetry {
-    /// The collector, `http` or `https`, without `/v1/traces`.
+    /// Address of the collector, `http` or `https`, without `/v1/traces`.
     pub otlp: Url,
     /// Sent with every request.
     pub headers: Vec<(String, String)>,
-    /// For one batch, its repeated tries included.
+    /// Timeout of one batch, its retries included.
     pub timeout: Duration,
-    /// The share of the traces that begin here which is exported. What comes with a trace has been decided on.
+    /// Share of the traces beginning here that is exported. Events that arrive with a trace follow
+    /// the decision made for it.
     pub sample: f64,
     pub service_name: String,
 }
@@ -41,7 +42,7 @@ impl fmt::Debug for Telemetry {
     }
 }
 
-/// `None` without a collector.
+/// Reads the table. Returns `None` without a collector.
 pub(super) fn telemetry(table: &mut Table<'_>) -> Option<Telemetry> {
     let otlp = otlp(table);
     let headers = headers(table);
@@ -53,7 +54,7 @@ pub(super) fn telemetry(table: &mut Table<'_>) -> Option<Telemetry> {
 
 fn otlp(table: &mut Table<'_>) -> Option<Url> {
     let text = table.text("otlp")?;
-    // No message quotes the address, for it may hold a password.
+    // Messages never quote the address, as it may contain a password.
     let report = |error: String| {
         let hint = "an address looks like `http://127.0.0.1:4318`; `/v1/traces` is added".to_owned();
         table.error(table.place_of("otlp"), format!("`otlp` is not a collector's address: {error}"), Some(hint));
@@ -65,14 +66,14 @@ fn otlp(table: &mut Table<'_>) -> Option<Url> {
     address(&text, "`headers`").and_then(ends_before).map_err(report).ok()
 }
 
-/// Those in `headers`, and those in `headers_file`. What is wrong is reported and left out.
+/// Reads the headers of `headers` and of `headers_file`. Invalid ones are reported and left out.
 fn headers(table: &mut Table<'_>) -> Option<Vec<(String, String)>> {
     let written = table.map("headers").unwrap_or_default();
     let in_file = table.path("headers_file").map(|path| lines(table, &path)).unwrap_or_default();
     checked_headers(table, written.into_iter().chain(in_file), &[])
 }
 
-/// A line each: `NAME: VALUE`.
+/// Reads a file with one header per line: `NAME: VALUE`.
 fn lines(table: &Table<'_>, path: &Path) -> Vec<(At<String>, At<Given>)> {
     let unreadable = |error: &dyn Display| {
         let message = format!("can't read `{}`: {error}", path.display());

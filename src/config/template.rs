@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::values;
 
-/// A subject or a file name with placeholders, checked when the configuration was read.
+/// A subject or a file name with placeholders, checked at startup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(pub Vec<Part>);
 
@@ -12,17 +12,17 @@ pub struct Template(pub Vec<Part>);
 pub enum Part {
     Literal(String),
     EventType,
-    /// The output's subject, dots and all.
+    /// The output's subject, including its dots.
     Subject,
     Id,
     SourceTime,
     Key,
     Header(String),
-    /// Another placeholder's value, made one token (H08).
+    /// Another placeholder's value, converted to one token (H08).
     Token(Box<Part>),
 }
 
-/// As it is written, without the braces.
+/// The placeholder as written, without the braces.
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -39,7 +39,7 @@ impl fmt::Display for Part {
 }
 
 impl Template {
-    /// The whole subject, when nothing in it depends on the output.
+    /// The whole subject, if no part of it depends on the output.
     pub fn literal(&self) -> Option<&str> {
         match self.0.as_slice() {
             [Part::Literal(subject)] => Some(subject),
@@ -51,18 +51,19 @@ impl Template {
 /// Longest template of a file name, in bytes.
 const MAX_FILE_NAME: usize = 100;
 
-/// Takes `alerts.{event_type}` apart. What stands between the placeholders must make a subject with them.
+/// Parses a subject such as `alerts.{event_type}`. Its literals must form a valid subject together
+/// with the placeholders.
 pub(super) fn subject(text: &str) -> Result<Template, String> {
     let parts = take_apart(text, Part::Literal, placeholder)?;
-    // The subject with a plain token for every placeholder.
+    // A token for every placeholder gives a subject that can be checked.
     let sample: String =
         parts.iter().map(|part| if let Part::Literal(text) = part { text.as_str() } else { "x" }).collect();
     values::server_subject(&sample)?;
     Ok(Template(parts))
 }
 
-/// Takes `{event_type}_{id}.json` apart. What stands between the placeholders must do in a file name, which begins with
-/// no dot and leads nowhere.
+/// Parses a file name such as `{event_type}_{id}.json`. Its literals must be valid in a file name,
+/// which does not begin with a dot and does not lead to another folder.
 pub(super) fn file_name(text: &str) -> Result<Template, String> {
     let parts = take_apart(text, Part::Literal, placeholder)?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -83,7 +84,7 @@ pub(super) fn file_name(text: &str) -> Result<Template, String> {
     Ok(Template(parts))
 }
 
-/// What stands between the placeholders and what is meant by these, in order.
+/// Splits a text into its literals and its placeholders, in order.
 pub(super) fn take_apart<P>(
     text: &str,
     literal: impl Fn(String) -> P,

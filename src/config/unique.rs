@@ -1,4 +1,4 @@
-//! Things that may be there once.
+//! Detection of repeated names and resources.
 
 use std::collections::HashMap;
 
@@ -8,17 +8,17 @@ use super::{
     values,
 };
 
-/// What was seen, and where first.
+/// Claimed values, with the position of their first use.
 #[derive(Default)]
 pub(super) struct Unique(HashMap<String, Place>);
 
 impl Unique {
-    /// Reads the `name` of a `what`, which no other may have.
+    /// Reads the `name` of a `what`, which must be unique.
     pub(super) fn name(&mut self, table: &mut Table<'_>, what: &str) -> Option<String> {
         self.named(table, what, values::name)
     }
 
-    /// [`Self::name`] with the rules of `check`.
+    /// Reads a name like [`Self::name`], checked by `check`.
     pub(super) fn named(
         &mut self,
         table: &mut Table<'_>,
@@ -30,7 +30,7 @@ impl Unique {
         Some(name)
     }
 
-    /// Reports `what` when `value` was claimed before.
+    /// Reports `what` if `value` was claimed before.
     pub(super) fn claim(&mut self, table: &Table<'_>, value: &str, place: Place, what: String) {
         if let Some(problem) = self.repeats(value, place, what) {
             table.report(problem);

@@ -1,4 +1,4 @@
-//! What the strings in a configuration may say: durations, sizes, names, places in a message.
+//! Parsers of strings in a configuration: durations, sizes, names, fields of a message.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -13,13 +13,13 @@ const NAME: &str = "a name is made of letters, digits, `-`, `_` and `.`, and doe
 const SERVER_NAME: &str = "the server wants at most 255 bytes without spaces, `.`, `*`, `>`, `/` and `\\`";
 const HEADER: &str = "a header's name is printable ASCII without spaces and `:`";
 
-/// The server counts nanoseconds in 64 bits: longer than this it would not take.
+/// Longest duration: the server counts nanoseconds in 64 bits and would not accept more.
 const LONGEST: Duration = Duration::from_hours(24 * 365 * 100);
 
-/// `5s`, `250ms`, `1h 30m`, `7d`: whatever has a fixed length.
+/// Parses `5s`, `250ms`, `1h 30m`, `7d`: all units of fixed length.
 ///
 /// # Errors
-/// What a duration looks like.
+/// Returns the expected form of a duration.
 pub fn duration(text: &str) -> Result<Duration, &'static str> {
     let unsigned = text
         .parse::<Span>()
@@ -29,12 +29,12 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
     if duration > LONGEST { Err("it is longer than a hundred years") } else { Ok(duration) }
 }
 
-/// RFC 3339: `2026-05-01T00:00:00Z`.
+/// Parses RFC 3339: `2026-05-01T00:00:00Z`.
 pub(super) fn time(text: &str) -> Result<Timestamp, &'static str> {
     text.parse().map_err(|_| "a time looks like `2026-05-01T00:00:00Z` or `2026-05-01T02:00:00+02:00`")
 }
 
-/// Bytes: `64MiB`, `1 GB`, `4096`.
+/// Parses a number of bytes: `64MiB`, `1 GB`, `4096`.
 pub(super) fn size(text: &str) -> Result<u64, &'static str> {
     match text.parse::<ByteSize>() {
         Ok(ByteSize(0)) => Err("it must be at least 1"),
@@ -45,32 +45,33 @@ pub(super) fn size(text: &str) -> Result<u64, &'static str> {
     }
 }
 
-/// A name of ours. It appears in paths, headers and metrics, so it is kept to what means nothing there (L04, L82).
+/// Checks a name of ours. It appears in paths, headers and metrics, so only characters without a
+/// meaning there are allowed (L04, L82).
 ///
 /// # Errors
-/// What such a name looks like.
+/// Returns the expected form of a name.
 pub fn name(text: &str) -> Result<String, &'static str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let good = !text.is_empty() && !text.starts_with('.') && !text.contains("..") && text.chars().all(plain);
     if good { Ok(text.to_owned()) } else { Err(NAME) }
 }
 
-/// The name of a stream or a consumer.
+/// Checks the name of a stream or a consumer.
 ///
 /// # Errors
-/// What such a name looks like.
+/// Returns the expected form of such a name.
 pub fn server_name(text: &str) -> Result<String, &'static str> {
     let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '/' | '\\');
     if text.is_empty() || text.len() > 255 || text.contains(bad) { Err(SERVER_NAME) } else { Ok(text.to_owned()) }
 }
 
-/// A pattern that goes over the wire, where a space would end it.
+/// Parses a pattern that is sent to the server, where a space would end it.
 pub(super) fn server_pattern(text: &str) -> Result<Pattern, String> {
     no_spaces(text)?;
     text.parse::<Pattern>().map_err(|error| error.to_string())
 }
 
-/// A subject that goes over the wire.
+/// Checks a subject that is sent to the server.
 pub(super) fn server_subject(text: &str) -> Result<String, String> {
     no_spaces(text)?;
     check_subject(text).map_err(|error| error.to_string())?;
@@ -89,7 +90,7 @@ pub(super) fn header_name(text: &str) -> Result<String, &'static str> {
     if good { Ok(text.to_owned()) } else { Err(HEADER) }
 }
 
-/// An address for HTTP. `instead` says where a user belongs.
+/// Parses an HTTP address. `instead` is the place that a user belongs in, for messages.
 pub(super) fn http_url(text: &str, instead: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -101,7 +102,7 @@ pub(super) fn http_url(text: &str, instead: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// `header:NAME` or a JSON pointer.
+/// Parses `header:NAME` or a JSON pointer.
 pub(super) fn inner_field(text: &str) -> Result<Field, &'static str> {
     if let Some(name) = text.strip_prefix("header:") {
         return Ok(Field::Header(header_name(name)?));
@@ -113,7 +114,7 @@ pub(super) fn inner_field(text: &str) -> Result<Field, &'static str> {
     Ok(Field::Pointer(pointer))
 }
 
-/// `subject`, `event_type`, `header:NAME` or a JSON pointer.
+/// Parses `subject`, `event_type`, `header:NAME` or a JSON pointer.
 pub(super) fn field(text: &str) -> Result<Field, &'static str> {
     match text {
         "subject" => Ok(Field::Subject),
@@ -133,7 +134,7 @@ pub(super) fn order_by(text: &str) -> Result<OrderBy, &'static str> {
     }
 }
 
-/// L16
+/// Parses an auth type (L16).
 pub(super) fn auth_type(text: &str) -> Result<AuthType, &'static str> {
     let known = [AuthType::User, AuthType::Bot];
     known.into_iter().find(|known| known.word() == text).ok_or("it is `user` or `bot`")
@@ -147,12 +148,12 @@ pub(super) fn scope(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Where to listen.
+/// Parses the address of a listener.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "it is an address and a port, such as `127.0.0.1:9464`")
 }
 
-/// Text that means itself.
+/// Checks a text that is used literally.
 pub(super) fn literal(text: &str) -> Result<String, &'static str> {
     if text.is_empty() { Err("it is empty") } else { Ok(text.to_owned()) }
 }
@@ -190,7 +191,7 @@ mod tests {
         }
     }
 
-    /// L04 and L82: no name of ours can leave its folder or break a header.
+    /// L04 and L82: a name of ours can't leave its folder or break a header.
     #[test]
     fn names_are_harmless_in_paths_and_headers() {
         for text in ["orders.large", "a", "A-1_b"] {

@@ -1,4 +1,4 @@
-//! `[[webhook]]`: who is sent which outputs (C20).
+//! `[[webhook]]`: receivers of outputs, and their selections (C20).
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -27,15 +27,16 @@ const CONCURRENCY: usize = 4;
 const MAX_CONCURRENCY: usize = 64;
 const MAX_PENDING: u64 = 1_000_000;
 
-/// Where deliveries are stored until they are sent, and for a while after that.
+/// Storage of deliveries, until they are sent and for a while after that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookSink {
     pub database: PathBuf,
-    /// How long those are kept that are finished.
+    /// Time for which finished deliveries are kept.
     pub retention: Duration,
 }
 
-/// Somebody's server that is sent outputs. Secrets, headers and what follows the host are not shown by `Debug`.
+/// A server that outputs are sent to. Secrets, headers and the part of the address after the host
+/// are not shown by `Debug`.
 #[derive(Clone, PartialEq)]
 pub struct Webhook {
     pub name: String,
@@ -46,19 +47,19 @@ pub struct Webhook {
     pub events: Vec<Pattern>,
     /// Patterns over subjects; none means all.
     pub subjects: Vec<Pattern>,
-    /// Each signs, the first one first. One at least.
+    /// Signing secrets, the first one first; each of them signs. At least one.
     pub secrets: Vec<Secret>,
-    /// Otherwise it gets nothing, and what it has not got yet is cancelled.
+    /// If false, it gets no deliveries, and pending ones are cancelled.
     pub active: bool,
     /// Requests under way at once.
     pub concurrency: usize,
-    /// Deliveries that may wait for it.
+    /// Largest number of pending deliveries.
     pub max_pending: u64,
-    /// Whether it may have an address that is not of the public Internet.
+    /// True if it may have an address that is not of the public Internet.
     pub allow_private: bool,
     /// Sent with every request.
     pub headers: Vec<(String, String)>,
-    /// Where it is declared.
+    /// Position of its declaration.
     pub place: Place,
 }
 
@@ -72,19 +73,19 @@ impl fmt::Debug for Webhook {
     }
 }
 
-/// Whose events a webhook is for (C24).
+/// Selection of events by their tenant (C24).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tenant {
-    /// Events that belong to nobody.
+    /// Events without a tenant.
     None,
-    /// Those of one tenant.
+    /// Events of one tenant.
     Only(String),
-    /// Everybody's.
+    /// All events.
     Any,
 }
 
 impl Webhook {
-    /// Whether an output is for this webhook.
+    /// Returns whether an output is for this webhook.
     pub fn wants(&self, tenant: Option<&str>, event_type: &str, subject: &str) -> bool {
         let fits =
             |patterns: &[Pattern], text| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text));
@@ -97,7 +98,7 @@ impl Webhook {
     }
 }
 
-/// The sink behind which deliveries are stored.
+/// Reads the sink that stores deliveries.
 pub(super) fn sink(table: &mut Table<'_>, files: &mut Files) -> Option<SinkKind> {
     let database = table.path("database");
     let database = database.or_else(|| (!table.has("database")).then(|| table.dir().join(DATABASE)))?;
@@ -133,7 +134,7 @@ pub(super) fn webhook(table: &mut Table<'_>, names: &mut Unique) -> Option<Webho
     let tenant = match tenant {
         Some(any) if any == "*" => Tenant::Any,
         Some(tenant) => Tenant::Only(tenant),
-        // What is wrong must not widen what it gets.
+        // An invalid tenant must not widen the selection.
         None if has_tenant => return None,
         None => Tenant::None,
     };
@@ -155,7 +156,7 @@ pub(super) fn webhook(table: &mut Table<'_>, names: &mut Unique) -> Option<Webho
 
 fn url(table: &mut Table<'_>, field: &'static str) -> Option<Url> {
     let text = table.text(field)?;
-    // No message quotes the address, for it may hold a secret.
+    // Messages never quote the address, as it may contain a secret.
     let report = |error: String| {
         let hint = Some("an address looks like `https://hooks.example.com/trommel`".to_owned());
         table.error(table.place_of(field), format!("`{field}` is not a server's address: {error}"), hint);
@@ -172,14 +173,14 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Patterns, of which a `*` alone means everything, as nothing does.
+/// Reads patterns. A `*` alone means everything, as an empty list does.
 fn patterns(table: &mut Table<'_>, field: &'static str) -> Option<Vec<Pattern>> {
     let patterns = table.list(field, str::parse::<Pattern>).or_else(|| (!table.has(field)).then(Vec::new))?;
     let is_all = patterns.iter().any(|pattern| pattern.as_str() == "*");
     Some(if is_all { Vec::new() } else { patterns })
 }
 
-/// Webhooks get what goes into the sink that stores deliveries: without one they would get nothing.
+/// Reports webhooks if no sink stores deliveries: they would get nothing.
 pub(super) fn check_sink(webhooks: &[std::sync::Arc<Webhook>], sinks: &[super::Sink], report: &Report) {
     if sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Webhook(_))) {
         return;

@@ -1,23 +1,23 @@
-//! What commands write into a router's folder.
+//! Texts that commands write into a router's folder.
 
 use std::fmt;
 
 use toml::Value;
 
-/// A webhook that is to be declared.
+/// A webhook to declare.
 #[derive(Clone, Copy, Debug)]
 pub struct NewWebhook<'a> {
     pub name: &'a str,
     pub url: &'a str,
     pub tenant: Option<&'a str>,
-    /// None means all.
+    /// Event types; none means all.
     pub events: &'a [String],
-    /// As it is to stand there.
+    /// Path as it is written to the file.
     pub secret_file: &'a str,
     pub allow_private: bool,
 }
 
-/// A `[[webhook]]`, as its user would write it.
+/// Formats a `[[webhook]]`, as a user would write it.
 impl fmt::Display for NewWebhook<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, url, tenant, events, secret_file, allow_private } = *self;

@@ -1,4 +1,4 @@
-//! The other side of the control socket: finding a router, and asking it something.
+//! The client side of the control socket: finding a router, and sending it a request.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -12,14 +12,15 @@ use super::{
 };
 use crate::{event::GivenEvent, recent::Asked};
 
-/// How long a router may take to answer (L84).
+/// Longest wait for a router's answer (L84).
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is found where a router's socket should be.
+/// Result of looking for a router at its socket.
 #[derive(Debug)]
 pub enum Found {
     Running(Link),
-    /// A router runs, but nothing listens: its socket was removed, or it hangs. Holds its process id, if that is known.
+    /// A router runs without listening: its socket was removed, or it hangs. Holds its process id,
+    /// if that is known.
     Orphan(Option<u32>),
     NotRunning,
 }
@@ -27,11 +28,11 @@ pub enum Found {
 /// Looks for a running router.
 ///
 /// # Errors
-/// When the state folder can't be read.
+/// If the state folder can't be read.
 pub async fn find(place: &Place) -> io::Result<Found> {
     match Link::connect(&place.socket(), MAX_ANSWER).await {
         Ok(link) => Ok(Found::Running(link)),
-        // A socket that nobody listens to, or none: the lock tells whether there is a router.
+        // There is no socket or no listener: the lock tells whether a router runs.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             Ok(if is_locked(place)? { Found::Orphan(pid(place)) } else { Found::NotRunning })
         }
@@ -39,10 +40,10 @@ pub async fn find(place: &Place) -> io::Result<Found> {
     }
 }
 
-/// Whether a router holds the lock (L87).
+/// Returns whether a router holds the lock (L87).
 ///
 /// # Errors
-/// When the lock can't be tried.
+/// Returns an error if the lock can't be tried.
 pub fn is_locked(place: &Place) -> io::Result<bool> {
     let file = match File::open(place.lock()) {
         Ok(file) => file,
@@ -56,15 +57,15 @@ pub fn is_locked(place: &Place) -> io::Result<bool> {
     }
 }
 
-/// The process id that the last router left.
+/// The process id in the file of the last router.
 pub fn pid(place: &Place) -> Option<u32> {
     fs::read_to_string(place.pid()).ok()?.lines().next()?.parse().ok()
 }
 
-/// Asks one thing.
+/// Sends one request.
 ///
 /// # Errors
-/// When the router does not answer in time, or not as it should.
+/// Returns an error if the router does not answer in time, or with something else than an answer.
 pub async fn ask(link: &mut Link, request: &Request) -> io::Result<Answer> {
     link.writer.send(request).await?;
     let line = link.reader.next_within(PATIENCE).await?;
@@ -74,10 +75,10 @@ pub async fn ask(link: &mut Link, request: &Request) -> io::Result<Answer> {
     }
 }
 
-/// How a router is, with the events that ended last if somebody wants to see them.
+/// Status of a router, with the most recently ended events if `events` asks for them.
 ///
 /// # Errors
-/// When the router does not answer in time, or not as it should.
+/// Returns an error if the router does not answer in time, or not with a status.
 pub async fn status(link: &mut Link, events: Option<Asked>) -> io::Result<Status> {
     match ask(link, &Request::StatusQuery { events }).await? {
         Answer::StatusResponse(status) => Ok(status),
@@ -85,10 +86,10 @@ pub async fn status(link: &mut Link, events: Option<Asked>) -> io::Result<Status
     }
 }
 
-/// What a router has loaded.
+/// Components that a router has loaded.
 ///
 /// # Errors
-/// When the router does not answer in time, or not as it should.
+/// Returns an error if the router does not answer in time, or not with components.
 pub async fn plugins(link: &mut Link) -> io::Result<Vec<PluginStatus>> {
     match ask(link, &Request::PluginsQuery).await? {
         Answer::PluginsResponse { plugins } => Ok(plugins),
@@ -96,10 +97,10 @@ pub async fn plugins(link: &mut Link) -> io::Result<Vec<PluginStatus>> {
     }
 }
 
-/// The next event that comes in to a router; `None` when none came for a while.
+/// The next event that comes in to a router; `None` if none came for a while.
 ///
 /// # Errors
-/// When the router does not answer in time, or not as it should.
+/// Returns an error if the router does not answer in time, or not with a sample.
 pub async fn sample(link: &mut Link) -> io::Result<Option<GivenEvent>> {
     match ask(link, &Request::SampleQuery).await? {
         Answer::SampleResponse { event } => Ok(event),

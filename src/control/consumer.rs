@@ -1,4 +1,4 @@
-//! One consumer, from its hello to its leaving.
+//! One consumer, from its hello to its departure.
 
 use std::{collections::BTreeMap, process, sync::Arc, time::Duration};
 
@@ -18,12 +18,12 @@ use crate::{
 
 /// Outputs on their way to the ring.
 const QUEUE: usize = 64;
-/// How often somebody looks at the sources' connections.
+/// Interval at which the sources' connections are checked.
 const LOOK: Duration = Duration::from_secs(1);
 /// Outputs that may wait for one consumer (L05).
 const MAX_BUFFER: usize = 1000;
 
-/// A consumer in the list of those that are shown, until this is dropped.
+/// An entry in the list of attached consumers, removed on drop.
 struct Listed<'a> {
     shared: &'a Shared,
     number: u64,
@@ -35,10 +35,10 @@ impl Drop for Listed<'_> {
     }
 }
 
-/// Attaches the consumer, sends it what its route lets out, and detaches it when it leaves.
+/// Attaches the consumer, sends it the outputs of its route, and detaches it when it leaves.
 ///
 /// # Errors
-/// When the connection breaks.
+/// Returns an error if the connection breaks.
 pub(super) async fn serve(
     hello: Hello,
     reader: Reader,
@@ -55,7 +55,7 @@ pub(super) async fn serve(
     let number = shared.number();
     let name: Arc<str> = format!("attached-{number}").into();
     let retry = Retry { min: Duration::ZERO, max: Duration::ZERO, patience: Duration::ZERO };
-    // The ring takes everything.
+    // The ring refuses nothing, so there is nothing to retry.
     let policy = Policy { on_failure: OnFailure::Skip, retry, refused: Beyond::Nowhere };
     let capacity = Capacity { outputs: QUEUE, bytes: MOST.min(shared.view.room) };
     let (queue, outlet) = Outlet::new(inlet, &name, capacity, policy, Arc::default());
@@ -74,7 +74,8 @@ pub(super) async fn serve(
                 Consumer { pid, key: key.clone(), subscription_id: subscription_id.clone(), ring: Arc::clone(&ring) };
             let first_for_key = shared.add(number, consumer);
             let _listed = Listed { shared, number };
-            // Who is ready misses nothing that comes from then on.
+            // Acknowledged only once the sources are open: a consumer that is ready misses no later
+            // event.
             let _ = shared.view.started.clone().wait_for(|started| *started).await;
             tracing::info!(key, pid, "consumer attached");
             let (version, pid_of_router) = (VERSION.to_owned(), process::id());
@@ -99,7 +100,7 @@ pub(super) async fn serve(
     Ok(ended?)
 }
 
-/// Waits until the consumer is served or not. `None` when the router ends before that.
+/// Waits until the consumer is served or rejected. `None` if the router ends before that.
 async fn first_word(stands: &mut watch::Receiver<Standing>) -> Option<Result<Serving, AttachError>> {
     let standing = stands.wait_for(|standing| !matches!(standing, Standing::Waiting)).await.ok()?;
     match &*standing {
@@ -109,7 +110,8 @@ async fn first_word(stands: &mut watch::Receiver<Standing>) -> Option<Result<Ser
     }
 }
 
-/// Sends frames until the consumer leaves, or its route is lost, or the router has ended and no frame is left.
+/// Sends frames until the consumer leaves, or its route is lost, or the router has ended and no
+/// frame is left.
 async fn send_all(
     mut reader: Reader,
     writer: &mut Writer,
@@ -127,7 +129,7 @@ async fn send_all(
     let lost = async {
         match stands.wait_for(|standing| matches!(standing, Standing::Lost(_))).await.map(|standing| standing.clone()) {
             Ok(Standing::Lost(error)) => error.to_string(),
-            // The loader has ended: what is in the ring can still be had.
+            // The loader has ended: outputs in the ring are still sent.
             _ => std::future::pending().await,
         }
     };
@@ -155,7 +157,7 @@ async fn send_all(
     writer.send(&Answer::Bye { reason: Farewell::Lost, message }).await
 }
 
-/// Tells which sources have lost their connection, or have it again, since `states` was up to date.
+/// Reports sources that have lost or regained their connection since `states` was up to date.
 async fn tell_of_sources(
     states: &mut BTreeMap<String, SourceState>,
     writer: &mut Writer,
@@ -163,7 +165,7 @@ async fn tell_of_sources(
 ) -> std::io::Result<()> {
     for (source, metrics) in shared.view.metrics.sources() {
         let state = SourceState::of(&metrics);
-        // That it is connected goes without saying at first.
+        // Sources count as connected at first, which needs no report.
         let before = states.insert(source.clone(), state).unwrap_or(SourceState::Connected);
         if state != before {
             writer.send(&Answer::SourceStatus { source, state }).await?;

@@ -1,5 +1,5 @@
-//! Payloads as JSON on one line. A large one is made so once for all consumers that it goes to, off the thread that sources
-//! and sinks run on.
+//! Payloads as JSON on one line. The line of a large one is made once for all its consumers, off
+//! the threads that sources and sinks run on.
 
 use std::{collections::VecDeque, io};
 
@@ -8,19 +8,19 @@ use tokio::{sync::Mutex, task::spawn_blocking};
 
 use crate::sink::line;
 
-/// Bytes from which on a payload is shared by those who want it, as it came and as a line.
+/// Size in bytes from which a payload is shared by its consumers, both as received and as a line.
 pub(super) const SHARED: usize = 16 << 10;
-/// Lines that were made of late, the last one at the end.
+/// Recently made lines, the last one at the end.
 #[derive(Debug)]
 pub(super) struct Lines {
     made: Mutex<VecDeque<Made>>,
-    /// Bytes of lines that are kept for whoever comes next.
+    /// Bytes of lines that are kept for further consumers.
     most: usize,
 }
 
 #[derive(Debug)]
 struct Made {
-    /// Kept so that no other payload can have its place in memory, which it is known by.
+    /// Kept because its address identifies it: no other payload may take its place in memory.
     payload: Bytes,
     line: Bytes,
 }
@@ -33,12 +33,12 @@ impl Lines {
     /// The payload on one line, without its end.
     ///
     /// # Errors
-    /// When making it panicked.
+    /// Returns an error if making it panicked.
     pub(super) async fn of(&self, payload: Bytes) -> io::Result<Bytes> {
         if payload.len() < SHARED {
             return Ok(on_one_line(payload));
         }
-        // Held while one is made: of those who want the same, one makes it.
+        // Held while a line is made, so that concurrent requests for the same payload make it once.
         let mut made = self.made.lock().await;
         let is_same = |made: &&Made| made.payload.as_ptr() == payload.as_ptr() && made.payload.len() == payload.len();
         if let Some(found) = made.iter().find(is_same) {
@@ -81,7 +81,7 @@ mod tests {
     async fn a_large_payload_is_one_line_that_all_share() {
         let lines = Lines::new(KEPT);
         let (plain, spread) = (large(""), large("\n"));
-        // What is a line already is not copied, and what has to be made is made once.
+        // A payload that is a line already is not copied; any other line is made once.
         assert_eq!(lines.of(plain.clone()).await.unwrap().as_ptr(), plain.as_ptr());
         let (first, second) = (lines.of(spread.clone()).await.unwrap(), lines.of(spread.clone()).await.unwrap());
         assert_eq!(first.as_ptr(), second.as_ptr());

@@ -23,9 +23,9 @@ pub struct Link {
 pub struct Reader {
     stream: BufReader<OwnedReadHalf>,
     partial: Vec<u8>,
-    /// Longer lines are left out.
+    /// Longer lines are skipped.
     limit: usize,
-    /// The line under way is longer than the limit.
+    /// True while the current line is longer than the limit.
     is_oversized: bool,
 }
 
@@ -34,7 +34,7 @@ pub struct Writer(OwnedWriteHalf);
 
 impl Link {
     /// # Errors
-    /// When nobody listens there.
+    /// Returns an error if nothing listens there.
     pub async fn connect(socket: &Path, limit: usize) -> io::Result<Self> {
         Ok(Self::new(UnixStream::connect(socket).await?, limit))
     }
@@ -47,11 +47,11 @@ impl Link {
 }
 
 impl Reader {
-    /// The next line without its end; `None` when the other side has closed. A line beyond the limit is left out, with a
-    /// warning. Cancel safe.
+    /// The next line without its end; `None` when the other side has closed. A line beyond the
+    /// limit is skipped, with a warning. Cancel safe.
     ///
     /// # Errors
-    /// When the connection breaks.
+    /// If the connection breaks.
     pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             let available = self.stream.fill_buf().await?;
@@ -82,7 +82,7 @@ impl Reader {
     /// The next line if it comes within `patience`.
     ///
     /// # Errors
-    /// When the connection breaks, is closed, or stays silent.
+    /// Returns an error if the connection breaks, is closed, or stays silent.
     pub async fn next_within(&mut self, patience: Duration) -> io::Result<Vec<u8>> {
         let line = tokio::time::timeout(patience, self.next()).await;
         let line =
@@ -93,25 +93,25 @@ impl Reader {
 
 impl Writer {
     /// # Errors
-    /// When the other side has closed.
+    /// If the other side has closed.
     pub async fn send(&mut self, frame: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(frame)?;
         line.push(b'\n');
         self.send_line(&line).await
     }
 
-    /// `line` with its end.
+    /// Sends a line; `line` includes its end.
     ///
     /// # Errors
-    /// When the other side has closed.
+    /// If the other side has closed.
     pub async fn send_line(&mut self, line: &[u8]) -> io::Result<()> {
         self.0.write_all(line).await
     }
 
-    /// A line in parts, with its end.
+    /// Sends a line in parts, including its end.
     ///
     /// # Errors
-    /// When the other side has closed.
+    /// If the other side has closed.
     pub async fn send_parts(&mut self, [begin, payload, end]: [&[u8]; 3]) -> io::Result<()> {
         self.0.write_all_buf(&mut begin.chain(payload).chain(end)).await
     }

@@ -1,4 +1,4 @@
-//! Where the control socket of a router's folder is, and what lies beside it (L81, L82, L87).
+//! Location of a router's control socket and of the files beside it (L81, L82, L87).
 
 use std::{
     env,
@@ -15,17 +15,17 @@ use std::{
 use rustix::{fs::OFlags, process::geteuid};
 use sha2::{Digest as _, Sha256};
 
-/// A link in the place of what is opened is an error.
+/// Refuses to open a link.
 const NOFOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
-/// What a socket's address holds, with the zero at its end.
+/// Longest path of a socket's address, without the zero at its end.
 const MAX_ADDRESS: usize = 107;
-/// Holds the path of the router's folder.
+/// File that holds the path of the router's folder.
 const ROUTER: &str = "router.path";
-/// Of the folder's own name, so that people find it.
+/// Characters kept of the folder's own name, by which it can be recognised.
 const MAX_NAME: usize = 40;
 
-/// The state folder of one router's folder. Nothing is made before somebody needs it.
+/// The state folder of one router's folder. It is created only when needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The router's folder that this belongs to.
@@ -46,11 +46,13 @@ pub enum PlaceError {
 }
 
 impl Place {
-    /// In `$TROMMEL_STATE_DIR`, else `$XDG_STATE_HOME/trommel`, else `~/.local/state/trommel`: a folder that is named after
-    /// the router's folder and a digest of its whole path.
+    /// The state folder of `router`: in `$TROMMEL_STATE_DIR`, else `$XDG_STATE_HOME/trommel`, else
+    /// `~/.local/state/trommel`, a folder named after the router's folder and a digest of its whole
+    /// path.
     ///
     /// # Errors
-    /// When there is no such folder, it is somebody else's, or its path is too long for a socket.
+    /// Returns an error if there is no such folder, it belongs to another user, or its path is too
+    /// long for a socket.
     pub fn of(router: &Path) -> Result<Self, PlaceError> {
         let router = fs::canonicalize(router).map_err(|error| PlaceError::Folder(router.to_owned(), error))?;
         let place = Self { dir: state()?.join(name_of(&router)), router };
@@ -61,13 +63,13 @@ impl Place {
         Ok(place)
     }
 
-    /// Whether the folder, if it is there, is one that we have made: in a folder that all may write to, others may have put
-    /// theirs, or a link, in its place.
+    /// Checks that the folder, if it exists, is our own: in a folder that all may write to, another
+    /// user may have put a folder or a link in its place.
     fn check(&self) -> Result<(), &'static str> {
         match fs::symlink_metadata(&self.dir) {
             Ok(found) if !found.is_dir() => Err("it is a link or a file"),
             Ok(found) if found.uid() != geteuid().as_raw() => Err("it belongs to another user"),
-            // What can't be looked at can't be made either, which then says why.
+            // A folder that can't be inspected can't be made either: that error has the reason.
             Ok(_) | Err(_) => Ok(()),
         }
     }
@@ -75,7 +77,7 @@ impl Place {
     /// Every router's folder that this user has run a router from and that is still there, sorted.
     ///
     /// # Errors
-    /// When the state folder can't be found or read.
+    /// Returns an error if the state folder can't be found or read.
     pub fn all() -> Result<Vec<Self>, PlaceError> {
         let state = state()?;
         let entries = match fs::read_dir(&state) {
@@ -89,10 +91,10 @@ impl Place {
         Ok(routers.iter().filter_map(|router| Self::of(router).ok()).collect())
     }
 
-    /// Writes down whose state this is, for [`Self::all`].
+    /// Writes down the path of the router's folder, for [`Self::all`].
     ///
     /// # Errors
-    /// When it can't be written.
+    /// Returns an error if it can't be written.
     pub fn remember(&self) -> io::Result<()> {
         let mut options = fs::File::options();
         options.write(true).create(true).truncate(true).mode(0o600).custom_flags(NOFOLLOW);
@@ -102,11 +104,12 @@ impl Place {
     /// Makes the folder, which only the user may enter.
     ///
     /// # Errors
-    /// When it can't be made, or belongs to somebody else.
+    /// Returns an error if it can't be made, or belongs to another user.
     pub fn make(&self) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         self.check().map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))?;
-        // Of the folder that was looked at, whatever takes its place meanwhile.
+        // Through an open handle, so that checks and permissions apply to the same folder even if
+        // it is replaced meanwhile.
         let dir = fs::File::options().read(true).custom_flags(NOFOLLOW).open(&self.dir)?;
         if dir.metadata()?.uid() != geteuid().as_raw() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"));
@@ -127,17 +130,19 @@ impl Place {
         self.dir.join("router.pid")
     }
 
-    /// Locked while a router runs: whether one does is told by this, not by a process id.
+    /// Path of the file that is locked while a router runs. The lock, not a process id, tells
+    /// whether one runs.
     pub fn lock(&self) -> PathBuf {
         self.dir.join("router.lock")
     }
 
-    /// Locked by whoever starts a router in the background, until it can be attached to.
+    /// Path of the file that is locked while a router is started in the background, until consumers
+    /// can attach to it.
     pub fn start_lock(&self) -> PathBuf {
         self.dir.join("start.lock")
     }
 
-    /// What a router writes that was started in the background.
+    /// Path of the log of a router that was started in the background.
     pub fn log(&self) -> PathBuf {
         self.dir.join("router.log")
     }
@@ -150,7 +155,7 @@ fn state() -> Result<PathBuf, PlaceError> {
     state.ok_or(PlaceError::NoHome)
 }
 
-/// No path of ours holds anything else than letters, digits, `-`, `_` and `.` (L82).
+/// Name of the state folder: holds only letters, digits, `-`, `_` and `.` (L82).
 fn name_of(router: &Path) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
     let name = router.file_name().unwrap_or_default().to_string_lossy();
@@ -196,7 +201,7 @@ mod tests {
         assert_eq!(place.check(), Ok(()));
         assert_eq!(fs::metadata(&place.dir).unwrap().permissions().mode() & 0o777, 0o700);
 
-        // Nor is a link in the place of what is written there.
+        // Links in the place of files are refused, too.
         std::os::unix::fs::symlink(victim.join("precious"), place.dir.join(ROUTER)).unwrap();
         assert!(place.remember().is_err());
         assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);

@@ -1,5 +1,5 @@
-//! What goes over the control socket: JSON objects with a `type`, one a line (L89 to L93). An unknown type is left out on an
-//! open connection and ends one that begins with it.
+//! The messages on the control socket: JSON objects with a `type`, one a line (L89 to L93). An
+//! unknown type is ignored on an open connection, and ends one that begins with it.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -13,28 +13,28 @@ use crate::{
     recent::{Asked, Ended},
 };
 
-/// Of the protocol. A router refuses consumers of another one (L99).
+/// Version of the protocol. A router refuses consumers of another one (L99).
 pub const VERSION: &str = "v1";
 /// Longest line that a router reads, in bytes.
 pub const MAX_REQUEST: usize = 1 << 20;
-/// Longest line that a consumer reads, in bytes: as large as the largest output and what JSON makes of it.
+/// Longest line that a consumer reads, in bytes: room for the largest output and its JSON encoding.
 pub const MAX_ANSWER: usize = 256 << 20;
 
-/// What a router is asked.
+/// A request to a router.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Request {
     Hello(Hello),
     StatusQuery {
-        /// Also the events that ended last.
+        /// Asks also for the most recently ended events.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         events: Option<Asked>,
     },
     PluginsQuery,
-    /// The next event that comes in, whatever its source.
+    /// Asks for the next event that comes in, whatever its source.
     SampleQuery,
     Shutdown {
-        /// Also while consumers are attached.
+        /// Stops even while consumers are attached.
         force: bool,
     },
     Bye,
@@ -42,7 +42,7 @@ pub enum Request {
     Unknown,
 }
 
-/// A consumer says who it is and what it wants.
+/// The first message of a consumer: its identity and its request.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Hello {
     pub version: String,
@@ -54,7 +54,7 @@ pub struct Hello {
     pub buffer: usize,
 }
 
-/// What a router says. Events are apart ([`Event`]): their payload is not parsed on the way.
+/// A message from a router, except events ([`Event`]), whose payload is not parsed on the way.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Answer {
@@ -65,16 +65,16 @@ pub enum Answer {
         plugins: Vec<PluginStatus>,
     },
     SampleResponse {
-        /// `None` when none came for a while.
+        /// `None` if none came for a while.
         event: Option<GivenEvent>,
     },
     ShutdownAck {
         pid: u32,
         stopping: bool,
-        /// Process ids of the consumers that hold it up.
+        /// Process ids of the consumers that prevent the stop.
         consumers: Vec<u32>,
     },
-    /// A source of the router has lost its connection, or has it again. Best effort.
+    /// Report that a source has lost or regained its connection. Best effort.
     SourceStatus {
         source: String,
         state: SourceState,
@@ -91,15 +91,16 @@ pub enum Answer {
 pub struct HelloAck {
     pub version: String,
     pub pid: u32,
-    /// Of consumers that agree in this, the first one's coming and the last one's leaving are told upstream.
+    /// Id of the subscription: of the consumers that share it, only the first one's arrival and the
+    /// last one's departure are reported upstream.
     pub subscription_id: String,
-    /// Whether it is the only one with this subscription.
+    /// True if it is the only consumer with this subscription.
     pub first_for_key: bool,
-    /// As the key's filter has normalised them.
+    /// The params as the key's filter has normalised them.
     pub params: Params,
 }
 
-/// Why a consumer is not taken.
+/// Rejection of a consumer.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Rejected {
     pub subtype: String,
@@ -107,7 +108,7 @@ pub struct Rejected {
     pub hint: Option<String>,
 }
 
-/// Why a router ends a connection.
+/// Reason for which a router ends a connection.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Farewell {
@@ -115,7 +116,7 @@ pub enum Farewell {
     EndOfInput,
     /// The router was told to stop.
     Stopped,
-    /// The key is gone, or does not take the consumer's params any more.
+    /// The key is gone, or does not accept the consumer's params any more.
     Lost,
 }
 
@@ -128,7 +129,7 @@ pub struct Status {
     pub consumers: Vec<ConsumerStatus>,
     pub sources: Vec<SourceStatus>,
     pub quarantined: Vec<String>,
-    /// The newest first; where they were asked for.
+    /// The most recently ended events, the newest first, if they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<Ended>>,
 }
@@ -138,9 +139,9 @@ pub struct ConsumerStatus {
     pub pid: u32,
     pub key: String,
     pub subscription_id: String,
-    /// Outputs that the route let out for it.
+    /// Outputs that the route emitted for it.
     pub received: u64,
-    /// Of those, dropped because it did not read them in time.
+    /// Outputs dropped because they were not read in time.
     pub dropped: u64,
 }
 
@@ -148,15 +149,15 @@ pub struct ConsumerStatus {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct PluginStatus {
     pub name: String,
-    /// As it says itself.
+    /// Version in its manifest.
     pub version: String,
     /// SHA-256 of its file, in hex.
     pub digest: String,
-    /// Those that have a route.
+    /// Keys that use it and have a route.
     pub keys: Vec<String>,
     pub quarantined: bool,
     pub matches: u64,
-    /// Nanoseconds of one, on average over a sample; absent before the first.
+    /// Mean nanoseconds of a call, over a sample; absent before the first.
     pub match_ns: Option<u64>,
     pub processes: u64,
     pub process_ns: Option<u64>,
@@ -197,7 +198,7 @@ impl fmt::Display for SourceState {
 /// One output.
 #[derive(Debug, Deserialize)]
 pub struct Event<'a> {
-    /// Counts the outputs of the connection from 1: a jump tells how many were dropped (L97).
+    /// Number of the output on this connection, from 1: a jump shows how many were dropped (L97).
     pub seq: u64,
     #[serde(borrow)]
     pub event_id: Cow<'a, str>,
@@ -211,7 +212,7 @@ pub struct Event<'a> {
     /// RFC 3339, to the nanosecond.
     #[serde(borrow)]
     pub observed_at: Cow<'a, str>,
-    /// What is not JSON is a string, and what is not a string `{"base64":".."}`.
+    /// A payload that is not JSON is a string, and one that is not UTF-8 is `{"base64":".."}`.
     #[serde(borrow)]
     pub payload: &'a RawValue,
 }
@@ -225,7 +226,7 @@ pub enum Line<'a> {
 
 impl<'a> Line<'a> {
     /// # Errors
-    /// When it is not a JSON object with a `type`, or lacks what its type needs.
+    /// Returns an error if it is not a JSON object with a `type`, or lacks a field of its type.
     pub fn parse(line: &'a [u8]) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         struct Kind<'a> {
@@ -240,7 +241,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What an event's line says of it before its number and its payload.
+/// The part of an event's line before its number and its payload.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "event")]
 pub struct Heading<'a> {
@@ -251,11 +252,11 @@ pub struct Heading<'a> {
     pub observed_at: &'a str,
 }
 
-/// What ends an event's line, behind its payload.
+/// End of an event's line, after its payload.
 pub const EVENT_END: &[u8] = b"}\n";
 
 impl Heading<'_> {
-    /// The line up to its number.
+    /// Beginning of the line, up to its number.
     pub fn begin(&self) -> Vec<u8> {
         // Strings can't fail to be written.
         let mut line = serde_json::to_vec(self).unwrap_or_default();
@@ -264,7 +265,7 @@ impl Heading<'_> {
     }
 }
 
-/// Goes on with a line that [`Heading::begin`] has begun, up to its payload.
+/// Continues a line from [`Heading::begin`], up to its payload.
 pub fn number(line: &mut Vec<u8>, seq: u64) {
     line.extend_from_slice(format!(",\"seq\":{seq},\"payload\":").as_bytes());
 }

@@ -1,5 +1,6 @@
-//! What waits for a consumer: a bounded number of outputs and of their bytes, of which the oldest is dropped for a new one
-//! (L95, X2). For the router it is a sink that takes everything at once; who is not read costs it no encoding.
+//! Outputs that wait for a consumer: bounded in number and bytes; the oldest is dropped for a new
+//! one (L95, X2). For the router it is a sink that takes everything at once. Outputs that are not
+//! read are never encoded.
 
 use std::{
     collections::VecDeque,
@@ -22,14 +23,14 @@ use crate::sink::{Confirmation, Output, Refusal, Sink, Slot};
 
 /// Bytes that may wait in one ring.
 pub(super) const MOST: usize = 8 << 20;
-/// What an output counts for beside its bytes.
+/// Bytes that an output counts for in addition to its own.
 const LEAST: usize = 256;
 
-/// How many rings there are, and what may wait in them.
+/// Number of rings, and their common bound.
 #[derive(Debug)]
 pub(super) struct Rings {
     count: AtomicUsize,
-    /// Bytes in all of them: where there are many, each has its part.
+    /// Bytes in all rings together: if there are many, each has its part.
     bytes: usize,
 }
 
@@ -38,13 +39,13 @@ impl Rings {
         Arc::new(Self { count: AtomicUsize::new(0), bytes })
     }
 
-    /// Bytes that may wait in one of them now.
+    /// Bytes that may wait in one ring now.
     fn share(&self) -> usize {
         MOST.min(self.bytes / self.count.load(Ordering::Relaxed).max(1))
     }
 }
 
-/// The end that the route writes to. Outputs that are left when it is gone can still be read.
+/// The end that the route writes to. Remaining outputs can still be read after it is dropped.
 pub(super) struct Inlet {
     ring: Arc<Ring>,
     last: Option<Slot>,
@@ -66,12 +67,12 @@ struct State {
     is_closed: bool,
 }
 
-/// An output that waits.
+/// A waiting output.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// Of its line, up to its payload.
+    /// Beginning of its line, up to the payload.
     pub(super) begin: Vec<u8>,
-    /// As the route let it out.
+    /// The payload as the route emitted it.
     pub(super) payload: Bytes,
 }
 
@@ -89,7 +90,8 @@ pub(super) fn ring(capacity: usize, rings: &Arc<Rings>) -> (Inlet, Arc<Ring>) {
 }
 
 impl Ring {
-    /// The oldest output that waits; `None` when there is none and will be none. For one reader. Cancel safe.
+    /// The oldest waiting output; `None` when there is none and will be none. For one reader.
+    /// Cancel safe.
     pub(super) async fn next(&self) -> Option<Waiting> {
         loop {
             {
@@ -105,13 +107,13 @@ impl Ring {
         }
     }
 
-    /// Outputs so far, and how many of them were dropped.
+    /// Number of outputs so far, and of dropped ones.
     pub(super) fn counts(&self) -> (u64, u64) {
         let state = self.lock();
         (state.received, state.dropped)
     }
 
-    /// Whatever its size, the last one waits.
+    /// Adds an output. The newest one always stays, whatever its size.
     fn push(&self, mut begin: Vec<u8>, payload: Bytes) {
         let most = self.rings.share();
         let mut state = self.lock();
@@ -164,7 +166,7 @@ impl Sink for Inlet {
             source_time: event.source_time.as_deref().unwrap_or_default(),
             observed_at: &Timestamp::from_nanosecond(event.observed_at.into()).unwrap_or_default().to_string(),
         };
-        // A small payload may be a part of something large, which it would keep.
+        // A small payload may be a slice of something large, which it would keep in memory.
         let is_small = output.payload.len() < SHARED;
         let payload = if is_small { Bytes::copy_from_slice(&output.payload) } else { output.payload.clone() };
         self.ring.push(heading.begin(), payload);
@@ -199,8 +201,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, what waits is within its bounds or a single output; numbers only go up, and every output was
-        /// either read or is counted as dropped.
+        /// The waiting outputs are within their bounds, or a single one; numbers only go up, and
+        /// every output was either read or is counted as dropped.
         #[test]
         fn what_waits_is_bounded_and_accounted_for(
             steps in prop::collection::vec(prop::option::weighted(0.7, 0_usize..5 << 20), 1..60),
@@ -210,7 +212,7 @@ mod tests {
             let _others: Vec<_> = (0..others).map(|_| ring(1, &rings)).collect();
             let (_inlet, ring) = ring(8, &rings);
             let most = MOST.min(ALL / (others + 1));
-            // One buffer for all: what is counted is the length.
+            // One buffer for all: only the length is counted.
             let buffer = Bytes::from(vec![0; 5 << 20]);
             let (mut read, mut last) = (0, 0);
             for step in steps {

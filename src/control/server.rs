@@ -1,4 +1,5 @@
-//! The router's side of the control socket: who may listen, and what comes of each connection.
+//! The router's side of the control socket: which router may listen, and the handling of each
+//! connection.
 
 use std::{
     collections::BTreeMap,
@@ -38,46 +39,47 @@ use crate::{
     stop::{Stop, Stopper},
 };
 
-/// How long a router that is ending may still hold the lock (L83).
+/// Time for which a router that is ending may still hold the lock (L83).
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection may take to say what it wants (L90).
+/// Time in which a connection has to send its request (L90).
 const HELLO: Duration = Duration::from_secs(5);
-/// How long somebody who wants to see an event waits for an answer: less than a client's patience.
+/// Longest wait for a sample event: less than a client's patience.
 const SAMPLE: Duration = Duration::from_secs(2);
-/// How long consumers may take to read what is left when the router ends.
+/// Time that consumers have to read the remaining outputs when the router ends.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// The part of the consumers' room that is for lines which several of them want.
+/// Fraction of the consumers' room (as its divisor) for lines that several of them share.
 const LINES: usize = 9;
-/// Connections at a time. Further ones wait to be accepted.
+/// Most connections at a time. Further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 4096;
 
-/// The control socket, bound. Gone with the socket and the process id's file when dropped.
+/// The bound control socket. Removes the socket and the file with the process id on drop.
 pub struct Control {
     listener: UnixListener,
     place: Place,
-    /// Held for as long as this is there.
+    /// Held as long as this value exists.
     _lock: File,
 }
 
-/// What connections see of the router, and what they can do to it.
+/// The router as connections see and control it.
 pub struct View {
     pub metrics: Arc<Metrics>,
     pub changes: mpsc::Sender<Change>,
     pub stopper: Stopper,
     pub stop: Stop,
-    /// Whether events can come: nobody is told to be ready before.
+    /// True once events can come: consumers are not acknowledged before.
     pub started: watch::Receiver<bool>,
-    /// How many consumers are attached.
+    /// Number of attached consumers.
     pub attached: watch::Sender<usize>,
     /// Bytes that may wait for all consumers together.
     pub room: usize,
 }
 
-/// What all connections share.
+/// State that all connections share.
 pub(super) struct Shared {
     pub(super) view: View,
-    /// Gone once the router ends: consumers end with their routes, and routes with the last who holds them.
+    /// Weak, and gone once the router ends: it would keep routes alive, and consumers end only with
+    /// their routes.
     snapshots: Weak<Snapshots>,
     began: Instant,
     place: Place,
@@ -95,10 +97,10 @@ pub(super) struct Consumer {
 }
 
 impl Control {
-    /// Binds the socket. `None` when another router has it, whose process id is in the log.
+    /// Binds the socket. `None` if another router has it; that router's process id is logged.
     ///
     /// # Errors
-    /// When the state folder can't be used.
+    /// Returns an error if the state folder can't be used.
     pub async fn open(place: Place) -> anyhow::Result<Option<Self>> {
         let at = || format!("could not open the control socket `{}`", place.socket().display());
         place.make().with_context(at)?;
@@ -111,7 +113,7 @@ impl Control {
             );
             return Ok(None);
         };
-        // Whoever had the lock is gone, and its socket leads nowhere.
+        // The lock is ours, so the socket's router is gone and nothing listens on it.
         match fs::remove_file(place.socket()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(at),
             _ => {}
@@ -123,7 +125,8 @@ impl Control {
         Ok(Some(Self { listener, place, _lock: lock }))
     }
 
-    /// Serves connections until nobody takes changes of the registry any more, and then lets consumers have what is left.
+    /// Serves connections until no more changes of the registry are taken, then lets consumers read
+    /// the remaining outputs.
     pub async fn serve(self, view: View, snapshots: Snapshots) {
         let snapshots = Arc::new(snapshots);
         let changes = view.changes.clone();
@@ -143,19 +146,20 @@ impl Control {
                         Err(error) => trouble.pass("control socket", error).await,
                     }
                 }
+                // Removes finished connections from the count that limits new ones.
                 Some(_) = connections.join_next() => {}
                 () = changes.closed() => break,
             }
         }
         drop(snapshots);
-        // Those that have not read it by then are cut off.
+        // Consumers that have not read everything by then are cut off.
         let _ = timeout(LAST_WORDS, async { while connections.join_next().await.is_some() {} }).await;
     }
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // What stays behind is taken for what it is by the next router, since the lock is free.
+        // Leftovers are harmless: the lock is free, so the next router recognises them as such.
         let _ = fs::remove_file(self.place.socket());
         let _ = fs::remove_file(self.place.pid());
     }
@@ -174,7 +178,7 @@ async fn lock(place: &Place) -> io::Result<Option<File>> {
     }
 }
 
-/// L87
+/// Writes the process id and the start time (L87).
 fn write_pid(place: &Place) -> io::Result<()> {
     let temporary = place.pid().with_extension("tmp");
     let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
@@ -226,7 +230,7 @@ impl Shared {
         }
     }
 
-    /// Of the snapshot in force.
+    /// Components of the snapshot in force.
     fn plugins(&self) -> Vec<PluginStatus> {
         let Some(snapshots) = self.snapshots.upgrade() else { return Vec::new() };
         let snapshot = Arc::clone(&snapshots.borrow());
@@ -269,7 +273,7 @@ impl Shared {
         }
     }
 
-    /// L127: not under people's hands, unless forced.
+    /// Stops the router, but not while consumers are attached, unless forced (L127).
     async fn shut_down(&self, force: bool, writer: &mut Writer) -> anyhow::Result<()> {
         let consumers: Vec<_> = self.consumers().values().map(|consumer| consumer.pid).collect();
         let stopping = force || consumers.is_empty();
@@ -280,13 +284,13 @@ impl Shared {
         Ok(writer.send(&Answer::ShutdownAck { pid: process::id(), stopping, consumers }).await?)
     }
 
-    /// Unlike any other consumer's of this run.
+    /// A number that no other consumer of this run has.
     pub(super) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Shows a consumer from now on, until it is removed.
-    /// Says whether it is the only one with its subscription.
+    /// Lists a consumer until it is removed. Returns whether it is the only one with its
+    /// subscription.
     pub(super) fn add(&self, number: u64, consumer: Consumer) -> bool {
         let mut consumers = self.consumers();
         let is_first = consumers.values().all(|other| other.subscription_id != consumer.subscription_id);

@@ -1,9 +1,11 @@
-//! Dead letters in a file, a line each, to which a router may be appending. Their ids are where their lines begin.
+//! Dead letters in a file, a line each, to which a router may be appending. Their ids are the
+//! offsets of their lines.
 //!
-//! A letter is dropped in its place: its line becomes blank, from its first byte on, and that byte decides. No letter begins
-//! with a space, so it is there or it is not whatever interrupts us, and nothing has to be agreed on with the router, which
-//! never touches a line that has its end. All other letters stay where they are, and with them their ids. The file does not
-//! shrink; it may be moved away at any time, and the router begins a new one.
+//! A letter is dropped in its place: its line becomes blank, from its first byte on, and that byte
+//! decides. No letter begins with a space, so it is either there or not, whatever interrupts the
+//! drop, and nothing has to be coordinated with the router, which never touches a line that has its
+//! end. All other letters keep their places, and with them their ids. The file does not shrink; it
+//! may be moved away at any time, and the router begins a new one.
 
 use std::{
     fs,
@@ -23,7 +25,7 @@ use super::{Entry, Letter, LettersError, NoLetter};
 
 /// Longest line that is read as a letter.
 const MAX_LINE: u64 = 64 << 20;
-/// Bytes of a longer one that are kept.
+/// Bytes of a longer line that are kept.
 const KEPT: usize = 64 << 10;
 const BLOCK: usize = 64 << 10;
 static BLANK: [u8; BLOCK] = [b' '; BLOCK];
@@ -31,7 +33,8 @@ static BLANK: [u8; BLOCK] = [b' '; BLOCK];
 #[derive(Clone, Debug)]
 pub struct File {
     path: PathBuf,
-    /// Held so that the file that ids count for can be told from another in its place. `None` when there was none.
+    /// Handle of the file that the ids count for, to tell it from another in its place. `None` if
+    /// there was no file.
     opened: Option<Arc<fs::File>>,
 }
 
@@ -45,7 +48,7 @@ impl File {
         Ok(Self { path, opened })
     }
 
-    /// `None` when there is no file.
+    /// Reads lines from the offset `from` on. `None` if there is no file.
     pub(super) async fn read(&self, from: u64) -> Result<Option<Reader>, LettersError> {
         let Some(opened) = &self.opened else { return Ok(None) };
         let file = self.again(opened, fs::File::options().read(true))?;
@@ -63,7 +66,7 @@ impl File {
         erased.await.map_err(io::Error::other).flatten().map_err(|error| self.failed(error))
     }
 
-    /// The same file once more.
+    /// Opens the path again, and checks that it is still the same file.
     fn again(&self, opened: &fs::File, options: &fs::OpenOptions) -> Result<fs::File, LettersError> {
         let file = options.open(&self.path).map_err(|error| self.failed(error))?;
         let identity = |file: &fs::File| file.metadata().map(|metadata| (metadata.dev(), metadata.ino()));
@@ -96,6 +99,7 @@ fn erase(file: &fs::File, start: u64) -> io::Result<()> {
         end += read as u64;
     }
     let mut at = start;
+    // Forwards, as the first byte decides.
     while at < end {
         let length = usize::try_from(end - at).map_or(BLOCK, |left| left.min(BLOCK));
         file.write_all_at(&BLANK[..length], at)?;
@@ -104,17 +108,17 @@ fn erase(file: &fs::File, start: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads lines up to where the file ended when reading began.
+/// Reader of lines up to the length that the file had when reading began.
 pub struct Reader {
     path: PathBuf,
     input: BufReader<Take<tokio::fs::File>>,
-    /// Where the next line begins.
+    /// Offset of the next line.
     at: u64,
     line: Vec<u8>,
 }
 
 impl Reader {
-    /// From the first line on that begins at `from` or behind it.
+    /// Starts at the first line that begins at `from` or after it.
     async fn start(file: fs::File, path: PathBuf, from: u64) -> io::Result<Self> {
         let len = file.metadata()?.len();
         // The byte before it tells whether a line begins there.
@@ -156,7 +160,7 @@ impl Reader {
     }
 }
 
-/// Passes over the rest of a line, and says how many bytes that was.
+/// Skips the rest of a line, and returns how many bytes that was.
 async fn skip_line(input: &mut (impl AsyncBufRead + Unpin)) -> io::Result<u64> {
     let mut skipped = 0;
     loop {

@@ -1,4 +1,4 @@
-//! A dead letter read back.
+//! Dead letters read back from their records.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
@@ -8,13 +8,13 @@ use serde_json::value::RawValue;
 
 use crate::nats::ApiError;
 
-/// What is known of an event that could not succeed. What is not known is empty.
+/// Stored facts about an event that could not succeed. Unknown ones are empty.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Letter {
     pub time: Timestamp,
     pub reason: String,
     pub detail: String,
-    /// Empty when the event got no further than its source.
+    /// Empty if the event got no further than its source.
     #[serde(default)]
     pub key: String,
     #[serde(default)]
@@ -29,7 +29,7 @@ pub struct Letter {
     /// Tries of the filter.
     #[serde(default)]
     pub tries: u32,
-    /// The event's.
+    /// Id of the event.
     pub id: String,
     /// Its [`crate::event::Uid`]; letters of earlier versions have none.
     pub uid: Option<String>,
@@ -44,16 +44,17 @@ pub struct Letter {
     pub trace: Option<String>,
     #[serde(default)]
     pub headers: Vec<(String, String)>,
-    /// Of a payload that is not in the letter, since it was too large for it: its length and its digest. The source's
+    /// Length of a payload that is not in the letter, since it was too large for it. The source's
     /// stream has it.
     pub payload_bytes: Option<u64>,
+    /// Digest of that payload.
     pub payload_sha256: Option<String>,
-    /// Whether headers and the ends of long texts were left out as well.
+    /// True if headers and the ends of long texts were left out as well.
     #[serde(default)]
     pub cut: bool,
 }
 
-/// Why what stands among the dead letters is none.
+/// Reason why a record is not a dead letter, or why its payload can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum NoLetter {
     #[error("its line has no end: a router is writing it, or a crash has torn it")]
@@ -74,16 +75,16 @@ pub enum NoLetter {
 
 impl Letter {
     /// # Errors
-    /// When the record is no dead letter's.
+    /// Returns an error if the record is not a dead letter.
     pub fn parse(record: &[u8]) -> Result<Self, NoLetter> {
         serde_json::from_slice(record).map_err(NoLetter::Foreign)
     }
 }
 
-/// The payload in a letter's record, as it came in.
+/// Returns the payload in a letter's record, as it came in.
 ///
 /// # Errors
-/// When it can't be read.
+/// Returns an error if it can't be read.
 pub fn payload(record: &Bytes) -> Result<Bytes, NoLetter> {
     #[derive(Deserialize)]
     struct Body<'a> {
@@ -101,7 +102,7 @@ pub fn payload(record: &Bytes) -> Result<Bytes, NoLetter> {
     })
 }
 
-/// A member that is there, also when it is null.
+/// Deserializes a member that is present, also if it is null.
 fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     Deserialize::deserialize(deserializer).map(Some)
 }

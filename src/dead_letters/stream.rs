@@ -20,12 +20,12 @@ const AT_ONCE: usize = 64;
 pub struct Stream {
     pub(super) connection: Connection,
     pub(super) name: String,
-    /// What the letters' subjects begin with.
+    /// Prefix of the letters' subjects.
     pub(super) subject: String,
 }
 
 impl Stream {
-    /// `None` when the stream is not there, so that nothing can be in it.
+    /// Reads letters from a sequence on. `None` if the stream does not exist, and so holds none.
     pub(super) async fn read(&self, from: u64) -> Result<Option<History>, LettersError> {
         let range = Range {
             stream: self.name.clone(),
@@ -35,7 +35,8 @@ impl Stream {
             to: None,
             limit: None,
         };
-        // Its client may end over what somebody has published there; this one is needed still.
+        // The history's client may end because of a message that was published there; this one is
+        // still needed.
         let connection = self.connection.again().await?;
         match History::open(connection, range).await {
             Err(HistoryError::NoStream(_)) => Ok(None),
@@ -43,7 +44,7 @@ impl Stream {
         }
     }
 
-    /// The first one at or behind a sequence.
+    /// Returns the first entry at or after a sequence.
     pub(super) async fn at(&self, sequence: u64) -> Result<Option<Entry>, LettersError> {
         let subjects: Vec<_> = format!("{}.>", self.subject).parse().into_iter().collect();
         match RawMessage::next(&self.connection, &self.name, &subjects, sequence).await {
@@ -62,7 +63,7 @@ impl Stream {
         stream::iter(ids).map(|id| self.delete(id)).buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    /// The payload that was too large for its letter, from the stream of its source.
+    /// Reads the payload that was too large for its letter from the stream of its source.
     pub(super) async fn payload(&self, letter: &Letter, digest: &str) -> Result<Bytes, NoLetter> {
         let Letter { stream, sequence, .. } = letter;
         let gone = || NoLetter::Gone(stream.clone(), *sequence);
@@ -73,7 +74,7 @@ impl Stream {
         })?;
         let data = answer.pointer("/message/data").and_then(Value::as_str).unwrap_or_default();
         let payload = BASE64_STANDARD.decode(data).map_err(NoLetter::BadPayload)?;
-        // Another message may have taken the place.
+        // Another message may have this sequence by now.
         if format!("{:x}", Sha256::digest(&payload)) == digest { Ok(payload.into()) } else { Err(gone()) }
     }
 
@@ -85,7 +86,8 @@ impl Stream {
         }
     }
 
-    /// Asked for when a message can't be deleted: the server has one code for all the reasons.
+    /// Returns whether a message is gone. Called when one can't be deleted: the server has one code
+    /// for all the reasons.
     async fn is_gone(&self, id: u64) -> bool {
         let found = self.connection.api(&format!("STREAM.MSG.GET.{}", self.name), &json!({ "seq": id })).await;
         found.is_err_and(|error| error.code() == Some(code::MESSAGE_NOT_FOUND))

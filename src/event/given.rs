@@ -1,4 +1,4 @@
-//! An event as JSON has it: written by an author, in a case or a file of its own, or sent on for somebody to look at.
+//! Events as JSON: written by an author, in a case or a file of its own, or passed on for display.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 
 use super::{Event, Headers, Origin, check_subject};
 
-/// When an event was seen that does not say so, for results that stay the same.
+/// Default for the observed time, constant so that results are reproducible.
 const OBSERVED_AT: u64 = 1_767_225_600_000_000_000;
 
-/// Everything can be left out. Of the payloads there is one at most.
+/// Event as JSON. Every member is optional; at most one of the payloads may be given.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct GivenEvent {
@@ -24,20 +24,20 @@ pub struct GivenEvent {
     subject: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source_time: Option<String>,
-    /// In Unix nanoseconds.
+    /// Observed time in Unix nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     observed_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, OneOrMore>,
-    /// JSON.
+    /// Payload as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Box<RawValue>>,
-    /// Any text.
+    /// Payload as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_text: Option<String>,
-    /// Any bytes.
+    /// Payload of any bytes, in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
 }
@@ -50,8 +50,10 @@ enum OneOrMore {
 }
 
 impl GivenEvent {
+    /// Builds the event.
+    ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns what is wrong with a member.
     pub fn event(&self) -> Result<Event, String> {
         let payload = match (&self.payload, &self.payload_text, &self.payload_base64) {
             (Some(json), None, None) => Bytes::copy_from_slice(json.get().as_bytes()),
@@ -62,7 +64,7 @@ impl GivenEvent {
             (None, None, None) => Bytes::new(),
             _ => return Err("give one of `payload`, `payload_text` and `payload_base64`".to_owned()),
         };
-        // What is not said is as with a plain message: the type is the subject.
+        // Defaults are those of a plain message: the type is the subject.
         let subject = self.subject.as_deref().or(self.event_type.as_deref()).unwrap_or("event");
         check_subject(subject).map_err(|error| format!("`subject` is `{subject}`: {error}"))?;
         let mut headers = Headers::default();
@@ -88,7 +90,7 @@ impl GivenEvent {
     }
 }
 
-/// Everything that a filter can see of it. The payload stays as it is to the byte, on one line.
+/// Copies everything that a filter can see of the event. The payload keeps its bytes, on one line.
 impl From<&Event> for GivenEvent {
     fn from(event: &Event) -> Self {
         let mut values = BTreeMap::<String, Vec<String>>::new();

@@ -1,9 +1,9 @@
-//! Well-known headers: for whom an event happened, in whose name, and as part of what (F05, C01). What a source finds of
-//! them, every output carries on.
+//! Well-known headers: tenant, actor and run of an event, and its trace context (F05, C01). Every
+//! output carries on those that the source has found.
 
 /// The tenant that the event belongs to. Webhooks deliver within one.
 pub const TENANT: &str = "tenant";
-/// Who made it happen.
+/// Actor that caused the event.
 pub const ACTOR_ID: &str = "actor_id";
 /// The run of a graph.
 pub const RUN_ID: &str = "run_id";
@@ -11,19 +11,20 @@ pub const RUN_ID: &str = "run_id";
 pub const NODE_ID: &str = "node_id";
 /// The graph that runs.
 pub const GRAPH_ID: &str = "graph_id";
-/// What it happened to.
+/// Instance that the event happened to.
 pub const INSTANCE_ID: &str = "instance_id";
 /// W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
 pub const TRACESTATE: &str = "tracestate";
 
-/// How many routers an event has gone through: written where one sends an output to a server.
+/// Number of routers that an event has gone through, written when a router sends an output to a
+/// server.
 pub const HOPS: &str = "Trommel-Hops";
 
-/// What is not the trace context.
+/// Identity headers other than the trace context.
 pub const WHO: [&str; 6] = [TENANT, ACTOR_ID, RUN_ID, NODE_ID, GRAPH_ID, INSTANCE_ID];
 
-/// Whether a header is one of these.
+/// Returns whether a header is one of these.
 pub fn is_identity(name: &str) -> bool {
     WHO.iter().chain(&[TRACEPARENT, TRACESTATE]).any(|known| known.eq_ignore_ascii_case(name))
 }

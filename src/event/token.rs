@@ -1,9 +1,9 @@
-//! Text that is made part of a subject, whatever it holds (H08).
+//! Escaping of arbitrary text for use in a subject (H08).
 
 use std::borrow::Cow;
 
-/// One token of a subject: what is empty becomes `_`, and so does each dot, wildcard, space, tab and line break. The rest
-/// is kept.
+/// Escapes a text as one token of a subject: an empty one becomes `_`, and so does each dot,
+/// wildcard, space, tab and line break. The rest is kept.
 pub fn token(text: &str) -> Cow<'_, str> {
     const PARTING: [char; 7] = ['.', '*', '>', ' ', '\t', '\r', '\n'];
     match text {
@@ -13,7 +13,7 @@ pub fn token(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A subject of exactly these tokens, each as [`token`] has it.
+/// Joins exactly these tokens to a subject, each as [`token`] escapes it.
 pub fn subject_of<'a>(tokens: impl IntoIterator<Item = &'a str>) -> String {
     let tokens: Vec<_> = tokens.into_iter().map(token).collect();
     tokens.join(".")

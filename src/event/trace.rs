@@ -1,4 +1,4 @@
-//! W3C trace context: the trace that an event belongs to, as its headers say it (F12).
+//! W3C trace context: the trace that an event belongs to, from its headers (F12).
 
 use bytestring::ByteString;
 
@@ -10,15 +10,16 @@ use super::{
 /// A valid `traceparent`: `VERSION-TRACE-SPAN-FLAGS`, all in lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent<'a> {
-    /// 32 digits.
+    /// Trace id, 32 digits.
     pub trace_id: &'a str,
-    /// Of the span that the event was sent in, 16 digits.
+    /// Id of the span that the event was sent in, 16 digits.
     pub span_id: &'a str,
     pub flags: u8,
 }
 
 impl<'a> TraceParent<'a> {
-    /// `None` for what is none. Versions to come are read as far as this one goes, as the specification has it.
+    /// Parses a `traceparent`; `None` if it is not valid. Future versions are read as far as this
+    /// one goes, as the specification has it.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (version, trace_id, span_id, flags) =
             (text.get(..2)?, text.get(3..35)?, text.get(36..52)?, text.get(53..55)?);
@@ -41,7 +42,7 @@ impl<'a> TraceParent<'a> {
     }
 }
 
-/// The `traceparent` of a span that was sampled, from its ids. `None` when one of them is malformed.
+/// Formats the `traceparent` of a sampled span from its ids. `None` if one of them is malformed.
 pub fn traceparent(trace_id: &str, span_id: &str) -> Option<ByteString> {
     let text = format!("00-{trace_id}-{span_id}-01");
     let is_whole = TraceParent::parse(&text).is_some_and(|parent| parent.trace_id == trace_id);
@@ -49,8 +50,8 @@ pub fn traceparent(trace_id: &str, span_id: &str) -> Option<ByteString> {
 }
 
 impl Headers {
-    /// Takes out a trace context that is none: a `traceparent` that is malformed or stands there twice, and a
-    /// `tracestate` without a valid one. Says whether there was something to take out.
+    /// Removes an invalid trace context: a `traceparent` that is malformed or occurs twice, and a
+    /// `tracestate` without a valid one. Returns whether there was something to remove.
     pub fn remove_invalid_trace(&mut self) -> bool {
         let mut parents = self.0.iter().filter(|(name, _)| name.eq_ignore_ascii_case(TRACEPARENT));
         if let (Some((_, parent)), None) = (parents.next(), parents.next())

@@ -4,14 +4,14 @@ use std::{fmt, str::FromStr};
 
 use regex::{Regex, RegexBuilder};
 
-/// Bytes that a compiled expression may take.
+/// Size limit of a compiled expression, in bytes.
 const SIZE: usize = 1 << 20;
 
-/// A regular expression that is looked for anywhere in an event type (L129).
+/// A regular expression that is searched for anywhere in an event type (L129).
 #[derive(Clone, Debug)]
 pub struct TypePattern(Regex);
 
-/// Why an expression was refused.
+/// Error for an expression that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TypePatternError {
     #[error("it is empty, so it is found in every event type")]
@@ -69,7 +69,7 @@ impl fmt::Display for TypePattern {
 mod tests {
     use super::*;
 
-    /// L129: unanchored, and an `=` in it means nothing.
+    /// L129: unanchored, and an `=` in it has no special meaning.
     #[test]
     fn expressions_are_looked_for_anywhere() {
         for (pattern, event_type, expected) in [

@@ -1,4 +1,4 @@
-//! The machine's name of an event.
+//! Unique ids of events.
 
 use std::{fmt, str::FromStr};
 
@@ -6,12 +6,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Event, Origin};
 
-/// The unique id of an event: the same for every delivery of one message, different for any two messages, whatever
-/// their producers call them. The dedup window, the ids of outputs and everything behind that drops repeats go by it.
-/// [`Event::id`] is the name for people.
+/// The unique id of an event: the same for every delivery of one message, different for any two
+/// messages, whatever their producers call them. The dedup window, the ids of outputs and every
+/// later stage that drops repeats use it. [`Event::id`] is the readable one.
 ///
-/// A position alone names nothing, since streams are made anew and restored, files replaced and programs run again. So
-/// it consists of where the message came in, its position there and what tells it from others at that position.
+/// A position alone is not unique, since streams are recreated and restored, files replaced and
+/// programs run again. So the id consists of the message's origin, its position there and what
+/// tells it from others at that position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Uid {
     scope: u64,
@@ -20,24 +21,26 @@ pub struct Uid {
 }
 
 impl Uid {
-    /// The message at this position of its origin. `incarnation` tells it from another that had or will have the same
-    /// position: the time at which a stream stored it, a number of this run, or a digest of the text up to it.
+    /// Creates the id of the message at this position of its origin. `incarnation` tells it from
+    /// another that had or will have the same position: the time at which a stream stored it, a
+    /// number of this run, or a digest of the text up to it.
     pub fn at(origin: &Origin, position: u64, incarnation: u64) -> Self {
         Self { scope: scope(origin), position, incarnation }
     }
 
-    /// The event that its producer's id names: within one source, one tenant and, of CloudEvents, one `source`.
+    /// Creates the id from the one its producer gave: unique within one source, one tenant and, for
+    /// CloudEvents, one `source`.
     pub fn named(event: &Event) -> Self {
         let producer = event.headers.get("ce-source").map_or("", |source| source);
         Self::digest(event, &[event.tenant().unwrap_or_default(), producer, &event.id])
     }
 
-    /// The event that a value names: within one source.
+    /// Creates the id from a value: unique within one source.
     pub(crate) fn valued(event: &Event, value: &str) -> Self {
         Self::digest(event, &[value])
     }
 
-    /// A number that is spread evenly over all ids, the same for every delivery.
+    /// Returns a number that is spread evenly over all ids, the same for every delivery.
     pub(super) fn spread(&self) -> u64 {
         let mixed = (self.position ^ self.incarnation.rotate_left(32) ^ self.scope).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed ^ (mixed >> 32)
@@ -46,7 +49,7 @@ impl Uid {
     fn digest(event: &Event, parts: &[&str]) -> Self {
         let mut digest = Sha256::new();
         for part in [&*event.origin.source].iter().chain(parts) {
-            // With their lengths, so that no two lists of parts read the same.
+            // Prefixed with their lengths, so that no two lists of parts read the same.
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part);
         }
@@ -56,7 +59,8 @@ impl Uid {
     }
 }
 
-/// FNV-1a over the names of an origin, which the configuration chooses: short, and the same in every version and replica.
+/// Hashes the names of an origin, which the configuration chooses, with FNV-1a: short, and the same
+/// in every version and replica.
 fn scope(origin: &Origin) -> u64 {
     let bytes = origin.source.bytes().chain([0]).chain(origin.stream.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
@@ -68,7 +72,7 @@ impl fmt::Display for Uid {
     }
 }
 
-/// What should be a [`Uid`] and is not.
+/// Error for a text that is not a [`Uid`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a unique id has 48 hexadecimal digits")]
 pub struct NoUid;
@@ -137,7 +141,8 @@ mod tests {
         assert_eq!(Uid::named(&event("1", "x", "/p")), Uid::named(&event("1", "x", "/p")));
     }
 
-    /// Other versions and replicas make the same, or repeats would not be known behind an upgrade.
+    /// Other versions and replicas make the same ids, or repeats would not be recognised after an
+    /// upgrade.
     #[test]
     fn it_does_not_change_with_the_program() {
         let uid = Uid::at(&origin("orders", "ORDERS"), 7, 1_767_323_045_000_000_000);

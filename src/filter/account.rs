@@ -1,5 +1,5 @@
-//! The memory that all components of a router have together: what their instances have grown to, their machine code, and
-//! large outputs for as long as anybody holds them.
+//! Memory account of all components of a router: their grown instances, their machine code, and
+//! large outputs for as long as they are referenced.
 
 use std::{
     fmt, iter,
@@ -14,14 +14,15 @@ use bytes::Bytes;
 use super::{Emission, Verdict, idle::Idle};
 use crate::config::Components;
 
-/// Outputs of one event that are not counted: each key has as many as it has workers, and sinks count all of them.
+/// Size up to which one event's outputs are not counted, in bytes: each key has as many as it has
+/// workers, and sinks count all of them.
 const SMALL: usize = 64 << 10;
 
-/// What is in use of the components' memory.
+/// Limits of the components' memory, and the amount in use.
 pub(super) struct Account {
     limits: Components,
     used: AtomicUsize,
-    /// The idle instances of every filter. They go before anybody is refused.
+    /// Idle instances of every filter, dropped before a request for memory is refused.
     idle: Mutex<Vec<Weak<Mutex<Idle>>>>,
 }
 
@@ -36,14 +37,14 @@ impl Account {
         Arc::new(Self { limits, used: AtomicUsize::new(0), idle: Mutex::default() })
     }
 
-    /// Watches over the idle instances of one more filter.
+    /// Adds the idle instances of one more filter to those that can be dropped.
     pub(super) fn watch(&self, idle: &Arc<Mutex<Idle>>) {
         let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|idle| idle.strong_count() > 0);
         all.push(Arc::downgrade(idle));
     }
 
-    /// Takes memory for an instance that grows. Whether there is some.
+    /// Takes memory for a growing instance. Returns whether there was enough.
     pub(super) fn grow(&self, bytes: usize) -> bool {
         self.take(bytes, self.limits.all)
     }
@@ -52,22 +53,24 @@ impl Account {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Whether instances can't be kept for their next call: those that work need what is left.
+    /// Returns whether memory is too short to keep idle instances: running calls need the rest.
     pub(super) fn is_tight(&self) -> bool {
         self.used.load(Ordering::Relaxed) > self.limits.kept
     }
 
-    /// Takes memory for machine code, for as long as what is returned is there.
+    /// Takes memory for machine code until the returned charge is dropped. `None` if there is not
+    /// enough.
     pub(super) fn hold(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
         self.take(bytes, self.beside_work()).then(|| Charge { account: Arc::clone(self), bytes })
     }
 
-    /// The most that one event may let out, in bytes, and one of its outputs.
+    /// Largest total size of one event's outputs, and largest size of one output, in bytes.
     pub(super) fn most(&self) -> (usize, usize) {
         (self.limits.outputs, self.limits.output)
     }
 
-    /// Lets outputs count until nobody has them any more. `None`, and they are gone, when there is no memory for them.
+    /// Counts outputs until their last reference is dropped. Returns `None`, and drops them, if
+    /// there is not enough memory.
     pub(super) fn hold_outputs(self: &Arc<Self>, verdict: Verdict) -> Option<Verdict> {
         let total = match &verdict {
             Verdict::Drop | Verdict::Keep => 0,
@@ -97,19 +100,19 @@ impl Account {
         })
     }
 
-    /// What may be in use before those that work take from it.
+    /// Limit for machine code and outputs: memory beyond it is reserved for running instances.
     fn beside_work(&self) -> usize {
         self.limits.kept.saturating_add(self.limits.outputs)
     }
 
-    /// Takes memory as long as no more than `most` is in use then. Idle instances make room.
+    /// Takes memory if no more than `most` is in use afterwards. Drops idle instances to make room.
     fn take(&self, bytes: usize, most: usize) -> bool {
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= most);
         let claim = || self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
         claim() || self.drop_idle() && claim()
     }
 
-    /// Drops all idle instances. Whether there was one.
+    /// Drops all idle instances. Returns whether there were any.
     fn drop_idle(&self) -> bool {
         let all = self.idle.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let clear = |idle: Arc<Mutex<Idle>>| idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -117,13 +120,13 @@ impl Account {
     }
 }
 
-/// The bytes that an emission holds.
+/// Size of an emission in bytes: payload, headers and subject.
 fn size(Emission { payload, subject, headers }: &Emission) -> usize {
     let lengths = headers.iter().flat_map(|(name, value)| [name.len(), value.len()]);
     lengths.chain(subject.as_ref().map(|subject| subject.len())).chain(iter::once(payload.len())).sum()
 }
 
-/// Memory that is in use until this is dropped.
+/// Memory that is counted as in use until this is dropped.
 #[derive(Debug)]
 pub(super) struct Charge {
     account: Arc<Account>,
@@ -136,7 +139,7 @@ impl Drop for Charge {
     }
 }
 
-/// A payload that counts.
+/// A payload whose memory is counted.
 struct Held {
     payload: Bytes,
     _charge: Charge,
@@ -184,7 +187,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is let out, and in whatever order it goes: what counts is what is there, or small.
+        /// For any outputs, dropped in any order: the memory counted is that of the outputs still
+        /// held, except small ones.
         #[test]
         fn what_counts_is_what_is_there(
             events in prop::collection::vec(prop::collection::vec((0_usize..90 << 10, 0_usize..9 << 10), 0..5), 0..30),

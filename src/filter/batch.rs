@@ -1,4 +1,4 @@
-//! Many events in two flat buffers, laid out as `event-batch` of the contract says.
+//! Columns: many events in two flat buffers, in the layout of the contract's `event-batch`.
 
 use super::Fields;
 use crate::event::Event;
@@ -9,10 +9,10 @@ const STRIDE: u32 = 15;
 /// Bytes of a number.
 const NUMBER: usize = size_of::<u32>();
 const ABSENT: [u32; 2] = [u32::MAX, 0];
-/// Bytes that are handed over at once, so that a batch asks for little of a guest's memory.
+/// Most bytes handed over at once, so that a batch needs little of a guest's memory.
 const LARGEST: usize = 256 << 10;
 
-/// The events of one call. Used again, so that filling it allocates nothing once it has grown.
+/// The events of one call. Reused, so that filling it does not allocate once it has grown.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
     arena: Vec<u8>,
@@ -21,13 +21,13 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// Takes up the parts that are read of as many events as fit, from the first on, in place of what was there. Says
-    /// how many these are: none when the first alone is too large.
+    /// Replaces the content with the parts that are read of as many events as fit, from the first
+    /// on. Returns their number: 0 if the first alone is too large.
     pub(super) fn fill<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>, reads: Fields) -> usize {
         self.arena.clear();
         self.headers.clear();
         self.index.clear();
-        // What is 0 here is not known yet.
+        // The zeros are replaced below, once the count and the place of the headers are known.
         write(&mut self.index, [LAYOUT, 0, STRIDE, 0]);
         let mut count = 0_u32;
         let mut last_type = ABSENT;
@@ -69,7 +69,8 @@ impl Columns {
         write(&mut self.index, headers);
     }
 
-    /// Where the type is. Neighbours mostly agree in it, and then share it: a guest needs to decode it once.
+    /// Position of the event type. Neighbours often have the same type and then share it, so that a
+    /// guest decodes it only once.
     fn event_type(&mut self, event_type: &[u8], last: [u32; 2]) -> [u32; 2] {
         let [offset, length] = last.map(|number| number as usize);
         if self.arena.get(offset..offset.wrapping_add(length)) == Some(event_type) {
@@ -101,12 +102,12 @@ fn write<const N: usize>(index: &mut Vec<u8>, numbers: [u32; N]) {
     index.extend_from_slice(numbers.map(u32::to_le_bytes).as_flattened());
 }
 
-/// Offsets and counts, which [`LARGEST`] keeps far below what a number holds.
+/// Converts an offset or a count, which [`LARGEST`] keeps far below `u32::MAX`.
 fn number(length: usize) -> u32 {
     length as u32
 }
 
-/// What the event adds to the arena, at most; a header counts for its numbers too.
+/// Most bytes that the event can add to the arena; headers count with their numbers, too.
 fn size(event: &Event, reads: Fields) -> usize {
     let texts = [
         (true, event.event_type.len()),
@@ -120,7 +121,7 @@ fn size(event: &Event, reads: Fields) -> usize {
     size + headers.map(|(name, value)| name.len() + value.len() + 4 * NUMBER).sum::<usize>()
 }
 
-/// The reading side, as filters in Rust have it.
+/// The reading side, from the Rust SDK.
 #[cfg(test)]
 #[path = "../../plugins/sdk-rust/src/columns.rs"]
 mod reading;

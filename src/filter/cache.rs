@@ -1,4 +1,4 @@
-//! The folder of compiled code. Whoever can write there can run code as us.
+//! Folder of compiled code. Write access to it allows running code as this user.
 
 use std::{
     env,
@@ -12,7 +12,7 @@ use wasmtime::CacheConfig;
 
 use super::error::report;
 
-/// A folder that is ours alone.
+/// A folder that only this user and root can write to.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -20,10 +20,10 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder when it is absent, for this user alone.
+    /// Creates the folder if it is absent, for this user alone.
     ///
     /// # Errors
-    /// When it can't be made, or others may write to it.
+    /// If it can't be created, or other users may write to it.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let failed = || format!("could not use `{}` for compiled components", path.display());
         let path = path::absolute(path).with_context(failed)?;
@@ -32,9 +32,9 @@ impl Folder {
         Ok(Self { path, is_temporary: false })
     }
 
-    /// One that goes with this value.
+    /// Creates a temporary folder, which is removed when this value is dropped.
     pub(super) fn temporary() -> anyhow::Result<Self> {
-        // Fails where somebody has already put something.
+        // Fails if the path exists, for another user may have created it.
         let path = env::temp_dir().join(format!("trommel-{:016x}", fastrand::u64(..)));
         private().create(&path).with_context(|| format!("could not make `{}`", path.display()))?;
         Ok(Self { path, is_temporary: true })
@@ -68,7 +68,7 @@ fn private() -> DirBuilder {
     builder
 }
 
-/// As ssh looks at what it is to trust.
+/// Checks owner and permissions, as ssh does for its keys.
 fn check(folder: &Path) -> anyhow::Result<()> {
     let found = fs::metadata(folder)?;
     let (owner, mode) = (found.uid(), found.mode());
@@ -85,7 +85,7 @@ fn check(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether nobody but us and root can change what this user owns.
+/// Returns whether only this user and root can change what this owner has.
 pub fn is_trusted(owner: u32) -> bool {
     owner == 0 || owner == rustix::process::geteuid().as_raw()
 }
@@ -110,7 +110,7 @@ mod tests {
             fs::set_permissions(&folder, fs::Permissions::from_mode(open)).unwrap();
             let error = format!("{:#}", Folder::open(&folder).unwrap_err());
             assert!(error.contains("others may write to it") && error.contains("chmod go-w"), "{error}");
-            // What is made inside it is ours alone.
+            // A folder created inside it is private.
             Folder::open(&folder.join("inside")).unwrap();
         }
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,8 +1,8 @@
-//! Compiling in a process of its own, whose memory and computing time are limited: what a component costs its compiler
-//! is up to the component, and a fault of the compiler's is not to be one of the router's.
+//! Compiles components in a separate process with limited memory and computing time: the cost of
+//! compiling is up to the component, and a fault of the compiler must not become one of the router.
 //!
-//! The process is this program once more, with nothing of its environment. It leaves the code in the folder of compiled
-//! components, where the router finds it.
+//! The process is this program once more, with an empty environment. It leaves the code in the
+//! folder of compiled components, where the router finds it.
 
 use std::{
     fs,
@@ -23,18 +23,20 @@ use wasmtime::{Engine, component::Component};
 
 use super::{LoadError, cache::Folder, error::report, host};
 
-/// What makes the program compile one component, and nothing else.
+/// Subcommand that makes the program compile one component and exit.
 pub const SUBCOMMAND: &str = "compile-component";
-/// The clock may show this many times what a component may compute: the machine has more to do.
+/// Ratio of the wall-clock limit to the limit of computing time: the machine has other work, too.
 const PATIENCE: u32 = 5;
 
-/// Programs other than `trommel` have no such subcommand; their components are compiled in place.
+/// Program to run as the compiler. Programs other than `trommel` lack the subcommand; their
+/// components are compiled in place.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Lets this process have components compiled by another one: itself, by the subcommand `compile-component`.
+/// Makes this process compile components in another one: itself, by the subcommand
+/// `compile-component`.
 ///
 /// # Errors
-/// When the system doesn't say which program this is.
+/// If the system can't tell the path of this program.
 pub fn compile_apart() -> io::Result<()> {
     // The link leads to the program as it was started, even when its file has been replaced since.
     let link = PathBuf::from("/proc/self/exe");
@@ -43,21 +45,21 @@ pub fn compile_apart() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether [`compile_apart`] was called.
+/// Returns whether [`compile_apart`] was called.
 pub(super) fn is_apart() -> bool {
     PROGRAM.get().is_some()
 }
 
-/// What the compiler may use.
+/// Limits of the compiler process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Bytes of address space.
     pub memory: usize,
-    /// Of computing.
+    /// Computing time.
     pub cpu: Duration,
 }
 
-/// How an engine is made that takes the same code.
+/// Memory reservations of the engine that the code is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reservations {
     Large,
@@ -65,27 +67,28 @@ pub enum Reservations {
     Small,
 }
 
-/// Has components compiled into a folder.
+/// Compiles components into a folder, in a separate process.
 pub(super) struct Compiler {
     folder: Folder,
     reservations: Reservations,
-    /// Changes when the compiler or its settings do.
+    /// Hash that changes with the compiler or its settings.
     version: u64,
 }
 
 impl Compiler {
-    /// For an engine that takes its code from the folder.
+    /// Creates a compiler for an engine that takes its code from the folder.
     pub(super) fn new(folder: Folder, engine: &Engine, reservations: Reservations) -> Self {
         let mut version = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut version);
         Self { folder, reservations, version: version.finish() }
     }
 
-    /// Makes sure that the code of a component is in the folder. What was compiled within bounds once is not compiled in
-    /// a process of its own again. When the future is dropped, the process is killed.
+    /// Makes sure that the code of a component is in the folder. A component that was compiled
+    /// within bounds once is not compiled in a separate process again. When the future is dropped,
+    /// the process is killed.
     ///
     /// # Errors
-    /// When the component is no good, or costs too much.
+    /// If the component is invalid or costs too much, or if the compiler can't be run.
     pub(super) async fn compile(&self, component: &[u8], bounds: Bounds) -> Result<(), LoadError> {
         let Some(program) = PROGRAM.get() else { return Ok(()) };
         let known = self.folder.path().join("bounded");
@@ -114,7 +117,7 @@ impl Compiler {
         let mut input = child.stdin.take();
         let feed = async {
             if let Some(mut input) = input.take() {
-                // It may end before it has read everything: why is in how it ends.
+                // It may exit before it has read everything: its exit status tells why.
                 let _ = input.write_all(component).await;
             }
         };
@@ -135,7 +138,8 @@ fn judge(status: ExitStatus, said: &str, bounds: Bounds) -> Result<(), LoadError
     if is(Signal::XCPU) {
         return Err(LoadError::CompileTime { limit: bounds.cpu });
     }
-    // Rust's own words, with which it aborts; the system's; or the system itself has ended what takes too much.
+    // Rust's message when it aborts, the system's message, or the system has killed a process that
+    // takes too much memory.
     if is(Signal::KILL) || said.contains("memory allocation of") || said.contains("Cannot allocate memory") {
         return Err(LoadError::CompileMemory { limit: ByteSize::b(bounds.memory as u64) });
     }
@@ -147,16 +151,16 @@ fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// What the process does that `compile` starts: takes the limits upon itself, reads a component from standard input
-/// and leaves its code in the folder.
+/// Entry point of the compiler process: limits itself, reads a component from standard input and
+/// leaves its code in the folder.
 ///
 /// # Errors
-/// What is wrong with the component.
+/// If the component can't be compiled, or the limits can't be set.
 pub fn compile_here(folder: &Path, reservations: Reservations, Bounds { memory, cpu }: Bounds) -> anyhow::Result<()> {
     limit(Resource::As, memory as u64)?;
     limit(Resource::Cpu, seconds(cpu))?;
     limit(Resource::Core, 0)?;
-    // Events go first.
+    // Events have priority over compiling.
     nice(10).context("could not give others precedence")?;
     let mut component = Vec::new();
     io::stdin().lock().read_to_end(&mut component).context("could not read the component")?;
@@ -170,7 +174,8 @@ pub fn compile_here(folder: &Path, reservations: Reservations, Bounds { memory, 
 }
 
 fn limit(resource: Resource, most: u64) -> anyhow::Result<()> {
-    // Ours are no wider than those that are there; the second makes that the first is told by its own signal.
+    // Never wider than existing limits. The hard limit is one above the soft one, so that exceeding
+    // the soft limit raises its own signal first.
     let within = |most: u64| Some(getrlimit(resource).maximum.map_or(most, |given| given.min(most)));
     let limit = Rlimit { current: within(most), maximum: within(most.saturating_add(1)) };
     setrlimit(resource, limit).with_context(|| format!("could not limit {resource:?} to {most}"))

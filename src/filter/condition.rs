@@ -1,8 +1,10 @@
-//! Conditions: match as data, tested here so that an event that fails them costs no call into a guest.
+//! Conditions: matching rules as data, tested here so that an event that fails them costs no call
+//! into a guest.
 //!
-//! Numbers in JSON, and decimals of Avro, compare as numbers, to the last digit; so does the text of a subject, type or
-//! header where an order is asked and both sides are numbers. All else compares bytewise: JSON strings unescaped,
-//! `true`, `false` and `null` by their text. Objects and arrays only exist.
+//! Numbers in JSON, and decimals of Avro, compare as numbers, to the last digit; so does the text
+//! of a subject, type or header if the comparison is an order and both sides are numbers. All else
+//! compares bytewise: JSON strings unescaped, `true`, `false` and `null` by their text. Objects and
+//! arrays only support `exists`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,15 +29,15 @@ const MOST_TESTS: usize = 1024;
 const LONGEST_FIELD: usize = 1024;
 /// Characters of a field's name that a message shows.
 const SHOWN: usize = 80;
-/// Bytes of text that tests may look at for each of a payload, however little time they have: enough for a few of them
-/// with the largest text.
+/// Least text that tests may look at, as a multiple of the payload's size, however short their
+/// time: enough for a few tests of the largest text.
 const LOOKS: usize = 4;
 
-/// A route's conditions: any list, all of its tests. Empty passes everything.
+/// A route's conditions: an event passes if all tests of any list hold. Empty passes everything.
 #[derive(Debug)]
 pub struct Conditions {
     any: Box<[Box<[Test]>]>,
-    /// Every pointer of the tests once.
+    /// Distinct pointers of all tests.
     paths: Arc<Paths>,
     /// Bytes of text that the tests on one event may look at: about one a nanosecond.
     budget: usize,
@@ -55,7 +57,7 @@ enum Field {
     Subject,
     EventType,
     Header(Box<str>),
-    /// And which of the route's paths it is.
+    /// A JSON pointer, and its position among the route's paths.
     Payload(Box<str>, usize),
 }
 
@@ -80,10 +82,10 @@ pub(super) struct Written {
     pub(super) value: String,
 }
 
-/// Why a route's conditions can't be had.
+/// Error in a route's conditions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionError {
-    /// There is no such field. The name is cut and made harmless.
+    /// The field does not exist. Its name is shortened and escaped.
     #[error(
         "a condition names the field `{0}`: use `subject`, `event-type`, `header:NAME`, or a JSON pointer such as `/order/amount`"
     )]
@@ -92,13 +94,13 @@ pub enum ConditionError {
     TooMany(usize),
 }
 
-/// Why conditions could not be tested on an event.
+/// Reason why conditions could not be tested on an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Untested {
     /// A condition asks for a part of the payload, but the payload is not JSON.
     #[error("the payload is not JSON, but a condition asks for `{pointer}`")]
     NotJson { pointer: String },
-    /// There is more text to be looked at than `match_cpu` allows.
+    /// The tests would look at more text than `match_cpu` allows.
     #[error("the conditions would look at more than {0} bytes of text, more than `match_cpu` allows")]
     TooMuch(usize),
 }
@@ -114,7 +116,7 @@ impl Untested {
 }
 
 impl Conditions {
-    /// `time` is what the tests may take for one event.
+    /// Builds the conditions from the guest's lists. `time` is the limit of all tests on one event.
     pub(super) fn new(written: Vec<Vec<Written>>, time: Duration, known: &Pointers) -> Result<Self, ConditionError> {
         let tests = written.iter().map(Vec::len).sum();
         if tests > MOST_TESTS {
@@ -134,17 +136,17 @@ impl Conditions {
         Ok(Self { any, paths, budget: usize::try_from(time.as_nanos()).unwrap_or(usize::MAX) })
     }
 
-    /// Whether every event passes.
+    /// Returns whether every event passes.
     pub fn is_empty(&self) -> bool {
         self.any.is_empty()
     }
 
-    /// Whether the event of `facts` passes. Allocates only where many parts of the payload are asked for, and for strings
-    /// with escapes.
+    /// Returns whether the event of `facts` passes. Allocates only if many parts of the payload are
+    /// asked for, and for strings with escapes.
     ///
     /// # Errors
-    /// When a test asks for a part of the payload and the payload is not JSON, or when the tests look at too much. What
-    /// lies outside the way to the parts is not checked.
+    /// If a test asks for a part of the payload and the payload is not JSON, or if the tests look
+    /// at too much text. JSON outside the paths to these parts is not checked.
     pub fn test<'a>(&'a self, facts: &mut Facts<'a>) -> Result<bool, Untested> {
         if self.any.is_empty() {
             return Ok(true);
@@ -171,7 +173,7 @@ impl Conditions {
         Ok(true)
     }
 
-    /// Whether the event passes one test. What that looks at is taken from `left`.
+    /// Returns whether the event passes one test. Subtracts the text looked at from `left`.
     fn passes<'a>(&'a self, test: &'a Test, facts: &mut Facts<'a>, left: &mut usize) -> Result<bool, Untested> {
         let event = facts.event;
         let allowed = self.allowance(facts);
@@ -200,7 +202,7 @@ impl Conditions {
                     }
                     Some(Value::String(text)) => {
                         look(text)?;
-                        // Asked only where it makes a difference.
+                        // Parsed only if the other side is a number.
                         let number = test.number.and_then(|_| Number::parse(text));
                         let is_decimal = |_: &Number| is_decimal.is_some_and(|is_decimal| is_decimal(pointer));
                         Ok(test.holds(text, number.filter(is_decimal)))
@@ -213,7 +215,7 @@ impl Conditions {
     }
 }
 
-/// A name that somebody else has chosen, fit to be shown.
+/// Shortens and escapes a name from outside for display.
 fn shown(name: &str) -> String {
     let end = name.char_indices().nth(SHOWN).map_or(name.len(), |(end, _)| end);
     let more = if end < name.len() { "…" } else { "" };
@@ -239,7 +241,7 @@ impl Test {
         Ok(Self { field, comparison, number: Number::parse(&value), text: value.into() })
     }
 
-    /// Bytes of `text` that testing it looks at.
+    /// Number of bytes that testing `text` looks at.
     fn looks_at(&self, text: &str) -> usize {
         match self.comparison {
             Comparison::Exists => 0,
@@ -248,7 +250,8 @@ impl Test {
         }
     }
 
-    /// Text from outside JSON has no type: it counts as a number where that is asked and can be.
+    /// Tests text from outside JSON, which has no type: it counts as a number if the comparison is
+    /// an order and both sides are numbers.
     fn holds_for_text(&self, text: &str) -> bool {
         let number = if self.comparison.is_order() { Number::parse(text) } else { None };
         self.holds(text, number)
@@ -279,33 +282,33 @@ impl Comparison {
     }
 }
 
-/// Sets of paths whose values are remembered; further ones are followed anew each time.
+/// Most sets of paths whose values are remembered; further ones are looked up each time.
 const REMEMBERED: usize = 8;
 
-/// Whether the value that a pointer names is a decimal, which JSON has as a text.
+/// Function that returns whether the value at a pointer is a decimal, which JSON has as a string.
 pub type IsDecimal<'a> = &'a (dyn Fn(&str) -> bool + Sync);
 
-/// What was found in one event's payload, remembered over the routes that ask the same.
+/// Values found in one event's payload, shared by the routes that ask for the same ones.
 pub struct Facts<'a> {
     event: &'a Event,
     is_decimal: Option<IsDecimal<'a>>,
-    /// With the position of its first value.
+    /// Sets of paths that were looked up, each with the position of its first value.
     known: SmallVec<[(&'a Paths, usize); 2]>,
     values: SmallVec<[Option<Value<'a>>; 4]>,
 }
 
 impl<'a> Facts<'a> {
-    /// Allocates nothing.
+    /// Creates facts without any values yet. Does not allocate.
     pub fn new(event: &'a Event) -> Self {
         Self { event, is_decimal: None, known: SmallVec::new(), values: SmallVec::new() }
     }
 
-    /// Of an event that was read from a format with decimals.
+    /// Sets the test for decimals, for an event that was read from a format with decimals.
     pub fn with_decimals(self, is_decimal: IsDecimal<'a>) -> Self {
         Self { is_decimal: Some(is_decimal), ..self }
     }
 
-    /// The value at one of the paths. They are followed all at once.
+    /// Value at one of the paths. All paths of a set are looked up at once.
     fn value(&mut self, paths: &'a Paths, position: usize) -> Result<Option<&Value<'a>>, json::NotJson> {
         let known = self.known.iter().find(|(known, _)| ptr::eq(*known, paths));
         let start = match known {
@@ -333,20 +336,22 @@ impl fmt::Debug for Facts<'_> {
     }
 }
 
-/// The sets of paths in use, one object each, so that one that was followed is recognised by its address.
+/// Sets of paths in use, one object each, so that a known set is recognised by its address.
 #[derive(Debug, Default)]
 pub(super) struct Pointers(Mutex<Sets>);
 
 #[derive(Debug, Default)]
 struct Sets {
     by_pointers: HashMap<Box<[Box<str>]>, Weak<Paths>>,
-    /// How many there may be before it is worth it to look for those that nobody uses.
+    /// Number of sets at which unused ones are removed.
     room: usize,
 }
 
 impl Pointers {
+    /// Returns the shared set of these pointers.
+    ///
     /// # Errors
-    /// The first text that is not a pointer.
+    /// Returns the first text that is not a pointer.
     fn get<'t>(&self, pointers: &[&'t str]) -> Result<Arc<Paths>, &'t str> {
         let texts: Box<[Box<str>]> = pointers.iter().map(|pointer| Box::from(*pointer)).collect();
         let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,24 +1,25 @@
-//! What a component costs its compiler, estimated by its structure in one pass: what is far beyond any real program is
-//! refused before anything is compiled.
+//! Estimates what a component costs its compiler, by its structure and in one pass: components far
+//! beyond any real program are refused before anything is compiled.
 
 use wasmparser::{CompositeInnerType, FunctionBody, Operator, Parser, Payload};
 
 use super::LoadError;
 
-/// Functions of all modules of a component. CPython and its libraries have a third of that; each takes the compiler
-/// some 5 kB, even with nothing in it.
+/// Most functions of all modules of a component. CPython and its libraries have a third of that;
+/// each costs the compiler some 5 kB, even if it is empty.
 const MAX_FUNCTIONS: u64 = 100_000;
-/// Bytes that one function may take the compiler.
+/// Most bytes that one function may cost the compiler.
 const MAX_FUNCTION: u64 = 256 << 20;
-/// Bytes for every place of the control flow and every local: the compiler has a table of both,
+/// Bytes for each place in the control flow and each local: the compiler keeps a table of both.
 const PER_PLACE: u64 = 4;
-/// and where loops begin a value of each local that they may set.
+/// Bytes for each loop and each local: the compiler keeps a value of each local that a loop may
+/// set.
 const PER_LOOP: u64 = 120;
-/// Bytes of code that a loop takes at least.
+/// Size of the shortest loop, in bytes of code.
 const SHORTEST_LOOP: u64 = 3;
 
-/// Refuses a component, or a core module, that no compiler should be given. What is wrong with it otherwise is found
-/// later.
+/// Refuses a component or core module that is too expensive to compile. Other errors in it are
+/// found later.
 pub(super) fn check(file: &[u8]) -> Result<(), LoadError> {
     let (mut functions, mut widest) = (0_u64, 0);
     for payload in Parser::new(0).parse_all(file).map_while(Result::ok) {
@@ -47,7 +48,8 @@ pub(super) fn check(file: &[u8]) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Bytes that the compiler needs for a function, about. `widest` is the longest list of params and results that there is.
+/// Estimates the bytes that the compiler needs for a function. `widest` is the largest number of
+/// params and results of a function type.
 fn function(body: &FunctionBody<'_>, widest: u64) -> u64 {
     let locals = body.get_locals_reader().into_iter().flatten().map_while(Result::ok);
     let width = locals.map(|(count, _)| u64::from(count)).sum::<u64>() + widest;
@@ -144,7 +146,7 @@ mod tests {
         assert!(matches!(check(&branches(100_000)), Err(LoadError::Function { .. })));
     }
 
-    /// What is cut off, or nonsense, is no business of this check, and never a panic.
+    /// Truncated and malformed files are left to later checks, and never cause a panic.
     #[test]
     fn any_bytes_are_looked_at() {
         let good = nested(10, 100);

@@ -1,5 +1,6 @@
-//! The failures at the guest's border, kept apart by type: the guest said no ([`Failure`]), the guest broke
-//! ([`Broken`]), the host could not ([`Fault::Host`]); and why a file was refused as a component.
+//! Errors at the guest's border, kept apart by type: an error returned by the guest ([`Failure`]),
+//! a broken call ([`Broken`]), an error of the host ([`Fault::Host`]); and the reasons for which a
+//! file is refused as a component ([`LoadError`]).
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,7 +9,8 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use super::{Failure, condition::ConditionError};
 use crate::config::Grant;
 
-/// A call that the guest did not survive. Its instance is gone; the filter itself may go on.
+/// A call that trapped, exceeded a limit or violated the contract. Its instance is gone; the filter
+/// itself may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
     pub filter: Arc<str>,
@@ -17,7 +19,7 @@ pub struct Broken {
     /// The function of the contract that was called.
     pub call: &'static str,
     pub reason: Reason,
-    /// What happened, and where in the guest.
+    /// Error message, with the guest's innermost functions.
     pub detail: String,
 }
 
@@ -29,7 +31,7 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// Why a guest broke.
+/// Cause of a broken call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     Trap,
@@ -38,11 +40,11 @@ pub enum Reason {
     Memory,
     StackOverflow,
     OutputTooLarge,
-    /// It went on calling the host long after its budget was used up.
+    /// The guest made more than twice as many calls to the host as its budget allows.
     HostCalls,
-    /// It called the host, or waited, where only pure computing is allowed.
+    /// The guest called the host, or waited, in a call that may only compute.
     Impure,
-    /// It returned what the contract does not allow.
+    /// The guest returned something that the contract does not allow.
     BadOutput,
 }
 
@@ -63,7 +65,8 @@ impl Reason {
     }
 }
 
-/// A rule of the host that a guest broke; thrown from host functions and checks, so that it ends the call.
+/// A rule of the host that a guest violated; returned by host functions and checks, so that it ends
+/// the call.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Violation {
     #[error("it called `{0}`, but `matches`, `describe`, `conditions` and the constructor may call nothing")]
@@ -96,10 +99,12 @@ impl Violation {
     }
 }
 
-/// What wasmtime says when a guest returns more than it may. The type behind it is private to wasmtime.
+/// Wasmtime's message if a guest returns more than it may. The type behind it is private to
+/// wasmtime.
 const TOO_MUCH_DATA: &str = "fuel allocated for hostcalls has been exhausted";
 
-/// Why a call failed: `memory_refused` says whether the guest was denied memory during it.
+/// Classifies the error of a call. `memory_refused` is true if the guest was denied memory during
+/// it.
 pub(super) fn reason(error: &wasmtime::Error, memory_refused: bool) -> Reason {
     if let Some(violation) = error.downcast_ref::<Violation>() {
         return violation.reason();
@@ -114,7 +119,8 @@ pub(super) fn reason(error: &wasmtime::Error, memory_refused: bool) -> Reason {
     }
 }
 
-/// The whole of the time that a call was given, if it used it up: `cpu` of computing, or what the wall clock allowed.
+/// Returns the whole time limit of a call that used it up, `cpu` of computing or the wall-clock
+/// limit; otherwise 0.
 pub(super) fn time_used_up(error: &wasmtime::Error, cpu: Duration) -> Duration {
     match (error.downcast_ref(), error.downcast_ref()) {
         (Some(Violation::Wall(wall)), _) => *wall,
@@ -123,12 +129,12 @@ pub(super) fn time_used_up(error: &wasmtime::Error, cpu: Duration) -> Duration {
     }
 }
 
-/// Bytes of what a guest says of a failure.
+/// Most bytes of a guest's error message.
 const LONGEST_REASON: usize = 1000;
-/// Bytes of a name that a guest gave: a subject, a function.
+/// Most bytes of a name given by a guest: a subject, a function.
 const LONGEST_NAME: usize = 100;
 
-/// Text of a guest for logs and dead letters, which are to hold the event too.
+/// Shortens a guest's text for logs and dead letters, which have to hold the event, too.
 pub(super) fn cut_reason(text: String) -> String {
     cut(text, LONGEST_REASON)
 }
@@ -145,7 +151,8 @@ fn cut(mut text: String, most: usize) -> String {
     text
 }
 
-/// The error without wasmtime's many-lined backtrace, and the names of the guest's innermost functions.
+/// Formats an error without wasmtime's many-lined backtrace, but with the names of the guest's
+/// innermost functions.
 pub(super) fn detail(error: &wasmtime::Error) -> String {
     let causes: Vec<String> = match error.downcast_ref::<Violation>() {
         Some(violation) => vec![violation.to_string()],
@@ -169,27 +176,28 @@ pub(super) fn report(error: wasmtime::Error) -> anyhow::Error {
     anyhow::Error::from_boxed(error.into())
 }
 
-/// Whether the host is at fault when a call failed.
+/// Returns whether a call failed because the host had no room for an instance.
 pub(super) fn has_no_room(error: &wasmtime::Error) -> bool {
     error.is::<PoolConcurrencyLimitError>()
 }
 
-/// Whether the guest's own start code is at fault when it could not be instantiated.
+/// Returns whether instantiation failed because of the guest's own start code.
 pub(super) fn is_from_guest(error: &wasmtime::Error) -> bool {
     error.is::<Trap>() || error.is::<Violation>()
 }
 
-/// Why the guest gave no answer.
+/// Error of a call that gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     #[error(transparent)]
     Broke(#[from] Broken),
-    /// The host had no instance for the call: the event is to be tried again, the filter is not to blame.
+    /// The host had no instance for the call: the event is to be retried, and the filter is not at
+    /// fault.
     #[error("the filter could not be called")]
     Host(#[source] anyhow::Error),
 }
 
-/// How a `process` ended that gave no verdict.
+/// Error of a `process` call that gave no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     #[error(transparent)]
@@ -209,12 +217,12 @@ impl From<Fault> for ProcessError {
     }
 }
 
-/// Why a route could not be taken into service by its filter.
+/// Error while a filter takes a route into service.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     #[error("the filter refused the params")]
     Said(#[source] Failure),
-    /// A hook for the first consumer or the last said no.
+    /// A hook for the first or the last consumer returned an error.
     #[error("`{0}` said no")]
     Hook(&'static str, #[source] Failure),
     #[error(transparent)]
@@ -234,7 +242,7 @@ impl From<Fault> for CallError {
     }
 }
 
-/// Why a file was refused as a filter. The messages tell what to do about it.
+/// Reason why a file was refused as a filter. The messages include the way out.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error(

@@ -1,4 +1,4 @@
-//! Whether a filter may go on: one that wastes too much of the time of others is quarantined.
+//! Health of a filter: one that wastes too much of the time of others is quarantined.
 
 use std::{
     collections::VecDeque,
@@ -11,16 +11,16 @@ use std::{
 
 use tokio::time::Instant;
 
-/// What a filter is charged with comes to this much within as much time: it is quarantined.
+/// Length of the window, and the total of charges within it at which a filter is quarantined.
 const WINDOW: Duration = Duration::from_secs(30);
-/// What an event that it broke on is charged with, beside the time that its calls took: the fifth within the window is
-/// one too many.
+/// Charge for an event that the filter broke on, in addition to the time of its calls: the fifth
+/// within the window is one too many.
 const BREAK: Duration = WINDOW.checked_div(5).unwrap();
 
 #[derive(Debug, Default)]
 pub(super) struct Health {
     quarantined: AtomicBool,
-    /// When, and how much.
+    /// Time and amount of each charge.
     charges: Mutex<VecDeque<(Instant, Duration)>>,
 }
 
@@ -29,13 +29,14 @@ impl Health {
         self.quarantined.load(Ordering::Relaxed)
     }
 
-    /// Counts an event that the filter broke on. True when it is the one that puts the filter into quarantine.
+    /// Counts an event that the filter broke on. Returns true if this one quarantines the filter.
     pub(super) fn record_break(&self) -> bool {
         self.charge(BREAK)
     }
 
-    /// Counts the time of a call that came to nothing: five calls that never end do not come together as fast as five
-    /// that trap, and harm more. True when it is the one that puts the filter into quarantine.
+    /// Counts the time of a call without a result: five calls that never end come less close
+    /// together than five that trap, and harm more. Returns true if this one quarantines the
+    /// filter.
     pub(super) fn waste(&self, time: Duration) -> bool {
         !time.is_zero() && self.charge(time)
     }
@@ -50,7 +51,7 @@ impl Health {
         charges.iter().map(|(_, cost)| *cost).sum::<Duration>() >= WINDOW && self.quarantine()
     }
 
-    /// True when the filter was not in quarantine before.
+    /// Quarantines the filter. Returns true if it was not in quarantine before.
     pub(super) fn quarantine(&self) -> bool {
         !self.quarantined.swap(true, Ordering::Relaxed)
     }
@@ -90,7 +91,8 @@ mod tests {
         assert!(health.quarantine());
     }
 
-    /// Two calls of five seconds for each event, one event after the other, as with the default limits.
+    /// Two calls of five seconds for each event, one event after the other, as with the default
+    /// limits.
     #[tokio::test(start_paused = true)]
     async fn calls_that_never_end_count_by_the_time_that_they_take() {
         let health = Health::default();
@@ -106,7 +108,8 @@ mod tests {
         assert_eq!(events, 2);
     }
 
-    /// Every other call waits for ever and the second try succeeds: no event breaks, and time is lost all the same.
+    /// Every other call hangs and the retry succeeds: no event breaks, and time is lost all the
+    /// same.
     #[tokio::test(start_paused = true)]
     async fn wasted_time_alone_is_enough() {
         let health = Health::default();

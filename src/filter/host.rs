@@ -1,4 +1,4 @@
-//! What all filters of a process share: the engine, what they may import, the cache of compiled code.
+//! Host of all filters of a process: the engine, the imports, the cache of compiled code.
 
 use std::{borrow::Cow, io, num::NonZeroUsize, path::PathBuf, pin::pin, sync::Arc, thread, time::Duration};
 
@@ -29,25 +29,26 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Instances that may live at once. Enough for every lane of a large machine to hold one of each of a few dozen
-/// filters, twice over during a reload, beside those that process.
+/// Most instances alive at once. Enough for every lane of a large machine to hold one of each of a
+/// few dozen filters, twice over during a reload, besides those that process.
 const MAX_INSTANCES: u32 = 4_000;
-/// How long a component may be compiled before somebody is told what is waited for.
+/// Compile time after which a message tells what is waited for.
 const SILENT: Duration = Duration::from_secs(2);
 
-/// What all filters share. Cheap to clone.
+/// Resources shared by all filters. Cheap to clone.
 #[derive(Clone)]
 pub struct Host(Arc<Shared>);
 
 struct Shared {
     engine: Engine,
-    /// What instances may import that may call nothing.
+    /// Imports of match instances, which may call nothing.
     pure: Linker<Sandbox>,
-    /// What instances may import that process events.
+    /// Imports of process instances.
     granted: Linker<Sandbox>,
-    /// `None` where code is not kept.
+    /// `None` if code is not kept.
     compiler: Option<Compiler>,
-    /// Compiling takes a core, and for an interpreter seconds: one at a time leaves the others to the events.
+    /// Permit to compile: this takes a core, and for an interpreter seconds, so one at a time
+    /// leaves the other cores to the events.
     compiling: Semaphore,
     state: Arc<state::Store>,
     account: Arc<Account>,
@@ -57,19 +58,21 @@ struct Shared {
 }
 
 impl Host {
-    /// A host whose components have as much memory as each of them is allowed. For the rest as [`Self::within`].
+    /// Creates a host whose components are limited one by one, not in total. Otherwise as
+    /// [`Self::within`].
     ///
     /// # Errors
-    /// Likewise.
+    /// As [`Self::within`].
     pub fn new(cache: Option<PathBuf>, api: Option<Client>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         Self::within(Components::UNLIMITED, cache, api, metrics)
     }
 
-    /// A host whose components have no more than this memory together. Keeps compiled code in the folder `cache`, which is made when absent, for this user alone. Without one every
-    /// start compiles anew. Without an `api` filters that call it are denied.
+    /// Creates a host whose components share this much memory. Compiled code is kept in the folder
+    /// `cache`, which is created if absent, for this user alone. Without one every start compiles
+    /// anew. Without an `api`, filters that call it are denied.
     ///
     /// # Errors
-    /// When the folder can't be used or the machine refuses what the engine needs.
+    /// If the folder can't be used or the machine refuses what the engine needs.
     pub fn within(
         memory: Components,
         cache: Option<PathBuf>,
@@ -121,16 +124,18 @@ impl Host {
         })))
     }
 
-    /// Forgets what filters keep in `state` for keys that are gone: `is_there` is asked about filter and key.
+    /// Drops the `state` of filters for removed keys: `is_there` is called with filter and key.
     pub fn retain_state(&self, is_there: impl Fn(&str, &str) -> bool) {
         self.0.state.retain(is_there);
     }
 
-    /// Checks, compiles and describes a component, off the runtime's workers, one at a time. `name` is the file's name
-    /// without `.wasm`, `file` its content. When the future is dropped, compiling ends.
+    /// Checks, compiles and describes a component, off the runtime's workers, one at a time. `name`
+    /// is the file's name without `.wasm`, `file` its content. When the future is dropped,
+    /// compiling ends.
     ///
     /// # Errors
-    /// Says what is wrong with the file and the way out. Nothing in service is touched.
+    /// If the file is refused; the message tells the reason and the way out. Filters in service are
+    /// not affected.
     pub async fn load(&self, name: &str, file: Vec<u8>, settings: &FilterSettings) -> Result<Filter, LoadError> {
         let _turn = self.0.compiling.acquire().await.map_err(|closed| LoadError::Host(closed.into()))?;
         let mut loading = pin!(self.load_in_turn(name, file, settings));
@@ -174,8 +179,9 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Shared {
-    /// Takes the code from the cache. What is not there is compiled here: by a process that embeds the router, or what
-    /// the other process has compiled within its bounds and could not keep.
+    /// Takes the code from the cache, or compiles it here if it is not there: in a process that
+    /// embeds the router, or if the compiler process could not keep what it had compiled within its
+    /// bounds.
     fn load(
         &self,
         identity: Identity,
@@ -231,12 +237,12 @@ impl Shared {
     }
 }
 
-/// What names a component's content: SHA-256, in hex.
+/// Digest of a component's content: SHA-256, in hex.
 pub fn digest(file: &[u8]) -> String {
     format!("{:x}", Sha256::digest(file))
 }
 
-/// Asks an instance that may call nothing what it is. Also says how much memory it then has, in bytes.
+/// Asks a match instance for its manifest. Also returns the memory that it then has, in bytes.
 fn describe(matching: &Blueprint, identity: &Identity) -> Result<(Manifest, usize), Fault> {
     let blame = |call, failed: Failed| identity.blame(call, failed);
     let mut instance = at_once(matching.instantiate()).map_err(|failed| blame("instantiate", failed))?;
@@ -264,7 +270,7 @@ fn check_capabilities(manifest: &Manifest, grants: &[Grant], imports: Imports) -
     Ok(())
 }
 
-/// Lets every import that the linker does not have end the guest's call.
+/// Links every import of the contract to a function that ends the guest's call.
 fn forbid_imports(linker: &Linker<Sandbox>, component: &Component) -> wasmtime::Result<Linker<Sandbox>> {
     let mut linker = linker.clone();
     let engine = linker.engine().clone();
@@ -302,12 +308,13 @@ pub(super) fn config(cache: Option<Cache>) -> Config {
     config
 }
 
-/// Where address space is short, memories are moved when they grow.
+/// Sets small reservations, for machines short of address space: memories are moved when they grow.
 pub(super) fn small_reservations(config: &mut Config) -> &mut Config {
     config.memory_reservation(0).memory_guard_size(64 << 10).memory_reservation_for_growth(1 << 20)
 }
 
-/// A component is several core instances, of an interpreter with more than one memory and table.
+/// Pool of instances. A component consists of several core instances; an interpreter has more than
+/// one memory and table.
 fn pool(instances: u32) -> InstanceAllocationStrategy {
     let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let mut pool = PoolingAllocationConfig::new();
@@ -320,17 +327,18 @@ fn pool(instances: u32) -> InstanceAllocationStrategy {
         .max_memories_per_component(16)
         .max_tables_per_component(64)
         .table_elements(64 << 10)
-        // The filter's own limit is what counts.
+        // The filter's own limit applies.
         .max_memory_size(4 << 30)
         .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(64 << 10)
-        // What is kept warm stays resident after a reload.
+        // Warm slots stay resident after a reload.
         .max_unused_warm_slots(u32::try_from(2 * workers).unwrap_or(u32::MAX))
         .pagemap_scan(Enabled::Auto);
     InstanceAllocationStrategy::Pooling(pool)
 }
 
-/// Advances the engine's clock from a thread of its own, so that no busy runtime can hold it up. Ends with the engine.
+/// Advances the engine's clock from a separate thread, so that a busy runtime can't delay it. Ends
+/// with the engine.
 fn start_ticker(engine: &Engine) -> io::Result<()> {
     let engine: EngineWeak = engine.weak();
     thread::Builder::new().name("filter-ticker".to_owned()).spawn(move || {

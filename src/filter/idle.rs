@@ -1,18 +1,19 @@
-//! Instances that wait for their next call, and for whom.
+//! Idle instances, kept for the key that used them.
 
 use std::sync::Arc;
 
 use super::instance::Instance;
 use crate::config::Instances;
 
-/// Instances that one filter keeps for keys that take turns; the next key has one made anew, which takes microseconds.
+/// Most idle instances of one filter whose keys take turns; for another key an instance is made
+/// anew, which takes microseconds.
 const MAX_IDLE: usize = 32;
 
-/// The instances of one filter that nobody uses. What a guest remembers of one key's events it has only under that key,
-/// unless the keys are to share.
+/// Idle instances of one filter. An instance is reused only for the same key, as the guest may
+/// remember that key's events, unless the keys share instances.
 pub(super) struct Idle<T = Instance> {
     are_shared: bool,
-    /// The one used last on top.
+    /// Sorted by use, the most recent last.
     instances: Vec<(Arc<str>, T)>,
 }
 
@@ -27,7 +28,8 @@ impl<T> Idle<T> {
         Some(self.instances.remove(position).1)
     }
 
-    /// What is over the limit goes: of another key first, the one that has waited longest.
+    /// Keeps an instance. Beyond the limit, drops the instance of another key that has waited
+    /// longest.
     pub(super) fn put_back(&mut self, key: &Arc<str>, instance: T) {
         if self.instances.len() >= MAX_IDLE
             && !self.are_shared
@@ -38,7 +40,7 @@ impl<T> Idle<T> {
         self.instances.push((Arc::clone(key), instance));
     }
 
-    /// Drops all of them. Whether there was one.
+    /// Drops all instances. Returns whether there were any.
     pub(super) fn clear(&mut self) -> bool {
         let had_some = !self.instances.is_empty();
         self.instances.clear();

@@ -1,4 +1,5 @@
-//! What a file is, before any of it is compiled: refused with the reason, or made a component that keeps the contract.
+//! Inspects a file before any of it is compiled: it is refused with the reason, or made a component
+//! that fits the contract.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -12,18 +13,18 @@ use wit_parser::{PackageId, PackageName, Resolve, WorldId, WorldItem, WorldKey};
 use super::{LoadError, cost, v0_1};
 use crate::config::Grant;
 
-/// A component that keeps the contract and imports nothing that it may not.
+/// A component that fits the contract and has only allowed imports.
 #[derive(Debug)]
 pub(super) struct Inspected<'a> {
     pub(super) component: Cow<'a, [u8]>,
     pub(super) imports: Imports,
-    /// Whether it exports `filter-batch`.
+    /// True if it exports `filter-batch`.
     pub(super) has_batch: bool,
-    /// Whether it exports `lifecycle`.
+    /// True if it exports `lifecycle`.
     pub(super) has_lifecycle: bool,
 }
 
-/// What a component asks for beside `log`.
+/// Imports of a component besides `log`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Imports {
     pub(super) wasi: bool,
@@ -33,7 +34,7 @@ pub(super) struct Imports {
 
 const ALLOWED: &str = "a filter may import `trommel:filter/log`, `api` and `state`, and WASI 0.2";
 
-/// Looks at a file of at most `limit` bytes.
+/// Inspects a file of at most `limit` bytes.
 pub(super) fn inspect<'a>(file: &'a [u8], limit: usize, grants: &[Grant]) -> Result<Inspected<'a>, LoadError> {
     if file.len() > limit {
         return Err(LoadError::TooLarge { size: file.len(), limit });
@@ -54,23 +55,24 @@ pub(super) fn inspect<'a>(file: &'a [u8], limit: usize, grants: &[Grant]) -> Res
     Ok(Inspected { component, imports, has_batch, has_lifecycle })
 }
 
-/// Whether a file is a filter that holds something upstream while anyone consumes. `None` when it is not a filter.
+/// Returns whether a file is a filter with hooks, which hold something upstream while consumers are
+/// attached. `None` if it is not a filter.
 pub fn has_lifecycle(file: &[u8]) -> Option<bool> {
     let inspected = inspect(file, usize::MAX, &[Grant::Api, Grant::State]).ok()?;
     Some(inspected.has_lifecycle)
 }
 
-/// What kind of file a component comes as.
+/// Form of a component's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Component,
     /// A core module that carries its WIT.
     Module,
-    /// Likewise, and built against WASI's first preview.
+    /// A core module that carries its WIT and was built against WASI's first preview.
     Preview1Module,
 }
 
-/// A file as a component, and what that says of itself.
+/// Makes a component of a file, and decodes its description.
 pub(super) fn describe_file(file: &[u8]) -> Result<(Form, Cow<'_, [u8]>, Described), LoadError> {
     let form = form(file)?;
     cost::check(file)?;
@@ -84,7 +86,7 @@ pub(super) fn describe_file(file: &[u8]) -> Result<(Form, Cow<'_, [u8]>, Describ
     }
 }
 
-/// Tells the kind of file by its first bytes, and a file that is still being written by its last.
+/// Detects the kind of file by its first bytes, and an unfinished file by its last ones.
 fn form(file: &[u8]) -> Result<Form, LoadError> {
     const MAGIC: &[u8] = b"\0asm";
     if file.is_empty() {
@@ -101,7 +103,7 @@ fn form(file: &[u8]) -> Result<Form, LoadError> {
     };
     let form = match header[4..] {
         [0x0d, 0, 1, 0] => Form::Component,
-        // The name alone is enough to try: an adapter that nothing imports is left out.
+        // The name alone is enough: an adapter that nothing imports is left out.
         [1, 0, 0, 0] if file.windows(PREVIEW1.len()).any(|bytes| bytes == PREVIEW1.as_bytes()) => Form::Preview1Module,
         [1, 0, 0, 0] => Form::Module,
         _ => {
@@ -120,7 +122,7 @@ fn first_bytes(file: &[u8]) -> String {
     format!("`{}`", start.escape_ascii())
 }
 
-/// Sections are an id, a length (LEB128) and that many bytes.
+/// Returns whether the file ends within a section: an id, a length (LEB128) and that many bytes.
 fn ends_inside_a_section(mut sections: &[u8]) -> bool {
     while let [_id, rest @ ..] = sections {
         let mut length = 0_u64;
@@ -156,12 +158,12 @@ pub(super) struct Described {
     world: WorldId,
 }
 
-/// Something that a component calls.
+/// An import of a component.
 pub(super) struct Import {
     pub(super) name: String,
-    /// The interface, when it is one of the contract.
+    /// Name of the interface, if it is one of the contract.
     pub(super) ours: Option<&'static str>,
-    /// Whether no router has it.
+    /// True if no router has it.
     pub(super) is_strange: bool,
 }
 
@@ -197,14 +199,15 @@ impl Described {
         self.exports().map(|(key, _)| self.resolve.name_world_key(key)).collect()
     }
 
-    /// The version of the contract that it names.
+    /// Version of the contract that the component names.
     pub(super) fn version(&self) -> Option<String> {
         let keys = self.exports().chain(self.imports());
         let ours = keys.filter_map(|(key, _)| self.interface(key)).find(|(package, _)| is_ours(package));
         ours.and_then(|(package, _)| package.version.as_ref()).map(ToString::to_string)
     }
 
-    /// The one of the contracts, the oldest first, that the component was built for; any for what is not a filter.
+    /// Picks the contract that the component was built for. They are sorted, the oldest first; the
+    /// newest is picked if the component names none.
     fn contract(&self, mut contracts: Vec<Contract>) -> Result<Contract, LoadError> {
         let keys = self.exports().chain(self.imports());
         let ours = keys.filter_map(|(key, _)| self.interface(key)).filter(|(package, _)| is_ours(package));
@@ -222,7 +225,7 @@ impl Described {
         Err(LoadError::Version { needs: names(versions), has: names(known), way_out })
     }
 
-    /// What is imported; anything that is not allowed is refused.
+    /// Collects the imports, and refuses one that is not allowed.
     fn check_imports(&self, grants: &[Grant]) -> Result<Imports, LoadError> {
         let granted = |grant| if grants.contains(&grant) { Ok(true) } else { Err(LoadError::NotGranted(grant)) };
         let mut imports = Imports::default();
@@ -245,7 +248,7 @@ impl Described {
         interfaces.any(|(package, interface)| is_ours(package) && interface == name)
     }
 
-    /// What is not a filter is refused.
+    /// Refuses a component that is not a filter.
     fn check_exports(&self) -> Result<(), LoadError> {
         if !self.exports_ours("filter") {
             let names: Vec<String> =
@@ -266,7 +269,7 @@ fn is_ours(package: &PackageName) -> bool {
     package.namespace == "trommel" && package.name == "filter"
 }
 
-/// The interfaces that are given to every filter, with nothing in them.
+/// Returns whether the package is a part of WASI that every filter is given, with nothing in it.
 fn is_wasi(package: &PackageName) -> bool {
     package.namespace == "wasi"
         && ["cli", "clocks", "filesystem", "io", "random", "sockets"].contains(&package.name.as_str())
@@ -296,7 +299,8 @@ impl Contract {
         let kept = self.resolve.select_world(&[self.package], Some(world)).and_then(|world| {
             let remap = self.resolve.merge(described.resolve).context("its types differ")?;
             let its_world = remap.map_world(described.world, Default::default())?;
-            // The contract says nothing of WASI, so what the component imports of it is taken as allowed.
+            // The contract does not cover WASI, so the component's imports of it are taken as
+            // allowed.
             let imports = self.resolve.worlds[its_world].imports.clone();
             let is_foreign = |key: &WorldKey| match key {
                 WorldKey::Interface(id) => self.resolve.interfaces[*id].package != Some(self.package),

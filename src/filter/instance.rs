@@ -1,4 +1,5 @@
-//! One instance of a guest: the store, the functions, and the guest's objects for the subscriptions that it serves.
+//! Instance of a guest: the store, the functions, and the guest's objects for the subscriptions
+//! that it serves.
 
 use std::{
     collections::HashMap,
@@ -26,26 +27,27 @@ use super::{
 };
 use crate::{config::Limits, event::Event};
 
-/// Component handles that an instance may hold, the guest's objects for subscriptions included.
+/// Most component handles of an instance, the guest's objects for subscriptions included.
 const MAX_HANDLES: usize = 100_000;
-/// Bytes that a guest may hand over at once where no output limit applies: manifests, params, conditions, calls to the
-/// host.
+/// Most bytes that a guest may hand over at once where no output limit applies: manifests, params,
+/// conditions, calls to the host.
 const MAX_HANDED_OVER: usize = 4 << 20;
 /// Calls after which an instance is replaced, so that a leak of a few bytes a call stays small.
 const MAX_CALLS: u64 = 1_000_000;
-/// The part of the limit for `matches` that every event of a batch adds to it: 64 events may take twice the limit.
+/// Part of the limit for `matches` that every event of a batch adds to it, as a divisor: 64 events
+/// may take twice the limit.
 const SHARE: u32 = 64;
-/// Guest objects below which nobody looks for those that are abandoned.
+/// Number of guest objects below which abandoned ones are not looked for.
 const FIRST_SWEEP: usize = 64;
 
-/// How instances of one component are made.
+/// Everything needed to make instances of one component.
 #[derive(Clone)]
 pub(super) struct Blueprint {
     pub(super) engine: Engine,
     pub(super) filter: Arc<str>,
     pub(super) kind: Kind,
     pub(super) linked: Linked,
-    /// Whether calls must be made asynchronously, because some imports are.
+    /// True if calls must be made asynchronously, because some imports are.
     pub(super) has_wasi: bool,
     pub(super) limits: Limits,
     pub(super) log_rate: Arc<Rate>,
@@ -57,10 +59,10 @@ pub(super) struct Instance {
     guest: Guest,
     has_wasi: bool,
     limits: Limits,
-    /// Bytes that one event may let out, and one of its outputs.
+    /// Largest total size of one event's outputs, and largest size of one output, in bytes.
     most: (usize, usize),
     subscriptions: Objects,
-    /// For `filter-batch`.
+    /// Objects for `filter-batch`.
     batches: Objects,
     calls: u64,
 }
@@ -68,7 +70,8 @@ pub(super) struct Instance {
 /// The guest's objects for the subscriptions that an instance serves.
 #[derive(Default)]
 struct Objects {
-    /// By address. The weak reference keeps the address from being used again.
+    /// Objects by the subscription's address. The weak reference keeps the address from being used
+    /// again.
     known: HashMap<usize, (Weak<Subscription>, ResourceAny)>,
     sweep_at: usize,
 }
@@ -82,7 +85,8 @@ impl Objects {
         self.known.insert(address(subscription), (Arc::downgrade(subscription), resource));
     }
 
-    /// Those for subscriptions that are gone, looked for once in a while.
+    /// Removes the objects of subscriptions that are gone, and returns them. Looks for them only
+    /// once in a while.
     fn abandoned(&mut self) -> Vec<ResourceAny> {
         if self.known.len() < self.sweep_at.max(FIRST_SWEEP) {
             return Vec::new();
@@ -94,14 +98,14 @@ impl Objects {
     }
 }
 
-/// Why a call, or the instantiation, failed.
+/// A failed call or instantiation.
 pub(super) struct Failed {
     pub(super) error: wasmtime::Error,
-    /// Whether the guest was denied memory.
+    /// True if the guest was denied memory.
     pub(super) memory_refused: bool,
-    /// What the host lacked, where it, not the guest, is at fault.
+    /// Resource that the host lacked, if the host and not the guest is at fault.
     pub(super) by_host: Option<&'static str>,
-    /// The whole of the time that the call was given, if it used it up.
+    /// The whole time limit of the call if it was used up, otherwise 0.
     pub(super) wasted: Duration,
 }
 
@@ -112,7 +116,7 @@ impl From<Violation> for Failed {
 }
 
 impl Blueprint {
-    /// The data of one instance, with the load limit's budgets open.
+    /// Creates the store of one instance, with the budgets of the load limit.
     pub(super) fn store(&self) -> Store<Sandbox> {
         let journal = Journal::new(Arc::clone(&self.filter), Arc::clone(&self.log_rate));
         let sandbox = Sandbox::new(journal, self.kind, Memory::new(self.limits.memory, Arc::clone(&self.account)));
@@ -121,7 +125,8 @@ impl Blueprint {
         store.set_max_component_handles(MAX_HANDLES);
         store.set_hostcall_fuel(MAX_HANDED_OVER);
         let kind = self.kind;
-        // Counts the ticks during which the guest ran, so a thread that the system held up does not shorten its time.
+        // Counts the ticks during which the guest ran, so that a thread held up by the system does
+        // not shorten its time.
         store.epoch_deadline_callback(move |mut store| {
             let sandbox = store.data_mut();
             if sandbox.ticks == 0 {
@@ -130,7 +135,7 @@ impl Blueprint {
             sandbox.ticks -= 1;
             Ok(match kind {
                 Kind::Match => UpdateDeadline::Continue(1),
-                // Whoever burns its budget lets others run in between.
+                // A guest that uses up its budget lets other tasks run in between.
                 Kind::Process => UpdateDeadline::Yield(1),
             })
         });
@@ -140,7 +145,8 @@ impl Blueprint {
         store
     }
 
-    /// Runs the guest's own start code, within the load limit. Where that may wait it needs a runtime with a clock.
+    /// Runs the guest's own start code, within the load limit. For a process instance, which may
+    /// wait, this needs a runtime with a clock.
     pub(super) async fn instantiate(&self) -> Result<Instance, Failed> {
         let mut store = self.store();
         let starting = self.linked.instantiate(&mut store);
@@ -168,13 +174,13 @@ impl Blueprint {
     }
 }
 
-/// What the host lacked: an instance,
+/// Error if the host has no room for an instance.
 const NO_INSTANCE: &str = "no room for another instance of a filter";
-/// or memory for it.
+/// Error if the host has no memory for the components.
 pub(super) const NO_MEMORY: &str =
     "the components have used up their part of `[limits] memory`: raise it if that goes on";
 
-/// Why a call failed on an instance that had room.
+/// Collects the details of a failed call from its error and the store.
 pub(super) fn failed(store: &Store<Sandbox>, error: wasmtime::Error) -> Failed {
     let Sandbox { memory, cpu, .. } = store.data();
     let is_starved = memory.starved && error::reason(&error, memory.refused) == Reason::Memory;
@@ -183,18 +189,18 @@ pub(super) fn failed(store: &Store<Sandbox>, error: wasmtime::Error) -> Failed {
     Failed { memory_refused: memory.refused, error, by_host, wasted }
 }
 
-/// The calls. After an error the instance must be thrown away.
+/// Calls of the contract. After an error the instance must be dropped.
 impl Instance {
     pub(super) fn failed(&self, error: wasmtime::Error) -> Failed {
         failed(&self.store, error)
     }
 
-    /// Whether the instance should be replaced before its next call.
+    /// Returns whether the instance should be replaced before its next call.
     pub(super) fn is_worn(&self) -> bool {
         self.calls >= MAX_CALLS || self.store.data().memory.is_worn()
     }
 
-    /// Whether the last call was denied memory that its own limit allows.
+    /// Returns whether the last call was denied memory that its own limit allows.
     pub(super) fn was_starved(&self) -> bool {
         self.store.data().memory.starved
     }
@@ -222,7 +228,7 @@ impl Instance {
         answer
     }
 
-    /// The guest's object for one route, which the caller drops with the instance.
+    /// Constructs the guest's object for one route, which the caller drops with the instance.
     pub(super) async fn construct(&mut self, key: &str, params: &Params) -> wasmtime::Result<ResourceAny> {
         self.begin_load();
         self.guest.subscribe(&mut self.store, key, params).await
@@ -256,7 +262,7 @@ impl Instance {
         }
     }
 
-    /// Asks about the events of the columns, `count` in number. The answer has a bit for each.
+    /// Calls `matches` for the `count` events of the columns. The answer has a bit for each.
     pub(super) fn matches_batch(
         &mut self,
         subscription: &Arc<Subscription>,
@@ -338,7 +344,7 @@ impl Instance {
         Ok(())
     }
 
-    /// The guest's objects that are alive.
+    /// Number of the guest's objects that are alive.
     #[cfg(test)]
     pub(super) fn objects(&self) -> usize {
         self.subscriptions.known.len() + self.batches.known.len()
@@ -356,7 +362,7 @@ fn address(subscription: &Arc<Subscription>) -> usize {
     Arc::as_ptr(subscription).addr()
 }
 
-/// Runs a call that may only compute, on the spot.
+/// Runs a call that may only compute, by a single poll.
 pub(super) fn at_once<T, E: From<Violation>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
@@ -364,7 +370,8 @@ pub(super) fn at_once<T, E: From<Violation>>(call: impl Future<Output = Result<T
     }
 }
 
-/// Nearly every call is done at the first poll; only the others are worth a timer.
+/// Runs a call within a wall-clock limit. Nearly every call is done at the first poll; only the
+/// others are worth a timer.
 pub(super) async fn within<T>(wall: Duration, call: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
     let mut call = pin!(call);
     match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {

@@ -1,5 +1,6 @@
-//! What guests say: the `log` import and what they print. Both go to `tracing` under the target `filter`, never to our
-//! own output, and share one budget per event and, for each filter, one per second.
+//! Log output of guests: the `log` import and what they print. Both go to `tracing` under the
+//! target `filter`, never to the router's own output, and share one budget per event and, for each
+//! filter, one per second.
 
 use std::{
     mem,
@@ -21,15 +22,16 @@ use wasmtime_wasi::{
 
 use crate::text;
 
-/// Bytes of one line.
+/// Most bytes of one line.
 const MAX_LINE: usize = 4 << 10;
 
-/// Bytes of one filter's lines in one second, so that no filter fills the disk or hides what others say.
+/// Most bytes of one filter's lines in one second, so that no filter fills the disk or hides the
+/// output of others.
 const MAX_RATE: usize = 1 << 20;
-/// What a line is counted with beside its text.
+/// Bytes that a line counts for besides its text.
 const OVERHEAD: usize = 128;
 
-/// What a filter may still say in the second that runs, on all of its instances.
+/// Log budget of a filter for the current second, shared by all of its instances.
 #[derive(Debug, Default)]
 pub(super) struct Rate(Mutex<Second>);
 
@@ -42,7 +44,8 @@ struct Second {
 }
 
 impl Rate {
-    /// Counts one line. Whether it may be said, and how many were dropped in a second that is over by now.
+    /// Counts one line. Returns whether it fits, and how many lines were dropped in a second that
+    /// is over by now.
     fn take(&self, length: usize) -> (bool, u64) {
         let now = Instant::now();
         let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,7 +61,7 @@ impl Rate {
     }
 }
 
-/// Takes the lines of one instance.
+/// Log of one instance.
 #[derive(Debug)]
 pub(super) struct Journal {
     filter: Arc<str>,
@@ -77,7 +80,7 @@ impl Journal {
         self.left.store(lines, Ordering::Relaxed);
     }
 
-    /// Says how many lines of the call were dropped, if any.
+    /// Logs how many lines of the call were dropped, if any.
     pub(super) fn end(&self, key: &str) {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
@@ -114,7 +117,8 @@ impl Journal {
         spent
     }
 
-    /// Whether the line fits into the filter's second. What nobody hears needs no room.
+    /// Returns whether the line fits into the filter's second. A line that is not logged needs no
+    /// room.
     fn has_room(&self, level: Level, length: usize) -> bool {
         if !is_heard(level) {
             return false;
@@ -152,7 +156,7 @@ impl IsTerminal for Printed {
 
 impl StdoutStream for Printed {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // Only WASI 0.3 asks for this one, and no filter is given that.
+        // Only WASI 0.3 asks for this one, and filters are not given that.
         Box::new(tokio::io::sink())
     }
 
@@ -161,7 +165,7 @@ impl StdoutStream for Printed {
     }
 }
 
-/// Gathers what is printed into lines.
+/// Collects printed bytes into lines.
 struct Lines {
     to: Printed,
     line: Vec<u8>,

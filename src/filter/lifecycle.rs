@@ -1,5 +1,5 @@
-//! What a filter holds upstream while anyone consumes: its hooks for the first consumer and the last. Each call has an
-//! instance of its own, so that one that breaks takes nothing with it, and nothing that broke stands in its way (L49).
+//! Lifecycle hooks: a filter holds something upstream from its first consumer until its last. Each
+//! call has an instance of its own, so that a broken call affects no other (L49).
 
 use std::time::Duration;
 
@@ -13,24 +13,25 @@ use super::{
     sandbox::Sandbox,
 };
 
-/// What a cleanup may take, calls to the host included. Also when the router was told to stop meanwhile (L48).
+/// Time limit of a cleanup, calls to the host included. It applies also after the router was told
+/// to stop (L48).
 const CLEANUP: Duration = Duration::from_secs(10);
-/// Bytes of what a filter may have kept for its cleanup, which the ledger has to hold.
+/// Most bytes of a token for the cleanup, which the ledger has to hold.
 const MAX_TOKEN: usize = 64 << 10;
 
 impl Filter {
-    /// Whether the component has the hooks at all.
+    /// Returns whether the component has the hooks.
     pub fn has_lifecycle(&self) -> bool {
         self.hooks().is_some()
     }
 
-    /// Tells the filter that a subscription has its first consumer. The token, if any, is for [`Self::cleanup`];
-    /// without one there is nothing to clean up. The params must be normalised.
+    /// Calls the filter's hook for the first consumer of a subscription. The token, if any, is for
+    /// [`Self::cleanup`]; without one there is nothing to clean up. The params must be normalised.
     ///
-    /// When the future is dropped, what the guest did upstream is done and its token lost.
+    /// When the future is dropped, the guest's work upstream is not undone, and its token is lost.
     ///
     /// # Errors
-    /// The filter's own refusal, or its breaking. Takes no longer than the load limit.
+    /// If the filter refuses or breaks. Takes no longer than the load limit.
     pub async fn pre_consume(
         &self,
         caller: impl Into<Caller<'_>>,
@@ -43,12 +44,12 @@ impl Filter {
         self.answer("pre-consume", &store, answer.and_then(small_token))
     }
 
-    /// Tells the filter that a subscription's last consumer has left, whoever that was.
+    /// Calls the filter's hook after the last consumer of a subscription has left.
     ///
     /// When the future is dropped, the guest may have done any part of it.
     ///
     /// # Errors
-    /// The filter's own refusal, or its breaking. Takes no longer than ten seconds.
+    /// If the filter refuses or breaks. Takes no longer than ten seconds.
     pub async fn cleanup(&self, caller: impl Into<Caller<'_>>, params: &Params, token: &str) -> Result<(), CallError> {
         let Some(hooks) = self.hooks() else { return Ok(()) };
         let caller = caller.into();
@@ -57,7 +58,8 @@ impl Filter {
         self.answer("cleanup", &store, answer)
     }
 
-    /// The data of a fresh instance, with the budgets of one call that is not about an event.
+    /// Creates the store of a fresh instance, with the budgets of one call that is not about an
+    /// event.
     fn store(&self, caller: Caller<'_>, wall: Duration) -> Store<Sandbox> {
         let mut store = self.processing().store();
         store.data_mut().grant(&self.grant(caller), wall);

@@ -1,4 +1,4 @@
-//! A component in service, and the calls that the rest of the router makes.
+//! Component in service, with the calls that the rest of the router makes.
 
 use std::{
     fmt,
@@ -30,36 +30,37 @@ mod matcher;
 
 pub use matcher::Matcher;
 
-/// One component of one content, in service. Clones share it; its code and its instances go with the last one.
+/// A component with one content, in service. Clones share it; its code and its instances are
+/// dropped with the last one.
 #[derive(Clone)]
 pub struct Filter(Arc<Loaded>);
 
 struct Loaded {
     identity: Identity,
     manifest: Manifest,
-    /// Bytes that an instance has before it is asked about an event.
+    /// Bytes of memory of an instance before its first event.
     memory: usize,
     imports: Imports,
-    /// Makes the instances that may call nothing.
+    /// Blueprint of match instances, which may call nothing.
     matching: Blueprint,
-    /// Makes the instances that may call what was granted.
+    /// Blueprint of process instances, which may call what was granted.
     processing: Blueprint,
     /// `None` without the export.
     hooks: Option<LinkedHooks>,
-    /// Process instances that nobody uses.
+    /// Idle process instances.
     idle: Arc<Mutex<Idle>>,
-    /// Its machine code.
+    /// Memory charge of its machine code.
     _code: Arc<Charge>,
     health: Health,
     metrics: Arc<FilterMetrics>,
-    /// What all filters keep, and how many bytes of it there may be. `None` without the grant.
+    /// Store of all filters, and its limit in bytes. `None` without the grant.
     state: Option<(Arc<state::Store>, usize)>,
-    /// Likewise.
+    /// Client of the API. `None` without the grant, or without an API.
     api: Option<Client>,
     pointers: Arc<Pointers>,
 }
 
-/// Which component of which content.
+/// Name and content of a component.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub(super) name: Arc<str>,
@@ -68,7 +69,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Tells the guest's faults from the host's.
+    /// Makes a fault of a failed call: the guest's or the host's.
     pub(super) fn blame(&self, call: &'static str, failed: Failed) -> Fault {
         let Failed { error, memory_refused, by_host, .. } = failed;
         if let Some(lack) = by_host {
@@ -84,7 +85,7 @@ impl Identity {
     }
 }
 
-/// What [`Filter::new`] needs beside the manifest.
+/// Arguments of [`Filter::new`] besides the manifest.
 pub(super) struct Parts {
     pub(super) identity: Identity,
     pub(super) memory: usize,
@@ -138,22 +139,23 @@ impl Filter {
         &self.0.manifest
     }
 
-    /// Bytes of memory that an instance has before it is asked about an event.
+    /// Bytes of memory of an instance before its first event.
     pub fn memory(&self) -> usize {
         self.0.memory
     }
 
-    /// What it calls of the router, beside `log`.
+    /// Interfaces that it imports besides `log`.
     pub fn imports(&self) -> Vec<&'static str> {
         let Imports { wasi, state, api } = self.0.imports;
         let named = [("api", api), ("state", state), ("wasi", wasi)].into_iter();
         named.filter(|(_, is_imported)| *is_imported).map(|(name, _)| name).collect()
     }
 
-    /// The params to use for a route, sorted by name; unchanged when the filter has no hook for it.
+    /// Normalises the params of a route. They are sorted by name; unchanged if the filter has no
+    /// hook for it.
     ///
     /// # Errors
-    /// The filter's own refusal, or its breaking. Takes no longer than the load limit.
+    /// If the filter refuses or breaks. Takes no longer than the load limit.
     pub async fn normalize_params(&self, caller: impl Into<Caller<'_>>, params: Params) -> Result<Params, CallError> {
         if !self.0.manifest.hooks.normalize_params {
             return Ok(params);
@@ -169,11 +171,11 @@ impl Filter {
         Ok(params)
     }
 
-    /// A route's interest, after a trial that the guest survives its constructor and its `conditions`. The params must
-    /// be normalised.
+    /// Creates a route's subscription, after a trial of the guest's constructor and its
+    /// `conditions`. The params must be normalised.
     ///
     /// # Errors
-    /// The guest's breaking, or a condition on a field that there is not. Takes no longer than the load limit.
+    /// If the guest breaks, or its conditions are invalid. Takes no longer than the load limit.
     pub async fn subscribe(
         &self,
         caller: impl Into<Caller<'_>>,
@@ -182,12 +184,14 @@ impl Filter {
     ) -> Result<Arc<Subscription>, CallError> {
         let filter = self.clone();
         let granted = self.0.grant(caller.into());
-        // The guest may compute for as long as the load limit, which no worker of the runtime should wait for.
+        // The guest may compute for as long as the load limit, which would block a worker of the
+        // runtime.
         let trial = tokio::task::spawn_blocking(move || filter.0.subscribe(granted, params, limits));
         trial.await.map_err(|error| CallError::Host(error.into()))?
     }
 
-    /// The same component, handed other parts of events than its manifest asks for: to see what they cost.
+    /// Returns the same component with other parts of events to read than its manifest asks for, to
+    /// measure their cost.
     pub fn reading(&self, match_reads: Fields, process_reads: Fields) -> Self {
         let Loaded {
             identity,
@@ -220,14 +224,16 @@ impl Filter {
         Self::new(parts, Manifest { match_reads, process_reads, ..manifest.clone() })
     }
 
-    /// A lane's own way to ask `matches`.
+    /// Creates a matcher for one lane.
     pub fn matcher(&self) -> Matcher {
         Matcher::new(self.clone())
     }
 
-    /// Asks the guest what becomes of an event. Whoever calls bounds how many calls are under way at once.
+    /// Asks the guest for its verdict on an event. The caller bounds the number of calls under way
+    /// at once.
     ///
-    /// When the future is dropped the event is neither processed nor refused, and the instance is gone.
+    /// When the future is dropped the event is neither processed nor refused, and the instance is
+    /// gone.
     ///
     /// # Errors
     /// See [`ProcessError`].
@@ -247,7 +253,8 @@ impl Filter {
         let answer = instance.process(subscription, (event, attempt), manifest.process_reads).await;
         metrics.process_time.end(began);
         match answer {
-            // Guests that can cope with it say so in their own words.
+            // A guest that handles a refused allocation returns a failure, but the host is at
+            // fault.
             Ok(Err(failure)) if instance.was_starved() => {
                 Err(ProcessError::Host(anyhow::Error::new(failure).context(NO_MEMORY)))
             }
@@ -260,14 +267,15 @@ impl Filter {
         }
     }
 
-    /// Counts one break of this filter, wherever it was. True when it is the one that quarantines it.
+    /// Counts one break of this filter, in any call. Returns true if this one quarantines it.
     pub fn record_break(&self) -> bool {
         let quarantined = self.0.health.record_break();
         self.0.show_health();
         quarantined
     }
 
-    /// Quarantines at once, as the filter asked for with [`super::Failure::Broken`]. True when it was not before.
+    /// Quarantines the filter at once, as requested by [`super::Failure::Broken`]. Returns true if
+    /// it was not in quarantine before.
     pub fn quarantine(&self) -> bool {
         let quarantined = self.0.health.quarantine();
         self.0.show_health();
@@ -278,7 +286,7 @@ impl Filter {
         self.0.hooks.as_ref()
     }
 
-    /// Makes the instances that may call what was granted.
+    /// Blueprint of process instances, which may call what was granted.
     pub(super) fn processing(&self) -> &Blueprint {
         &self.0.processing
     }
@@ -291,19 +299,19 @@ impl Filter {
         self.0.blame(call, failed)
     }
 
-    /// Costs one relaxed load.
+    /// Returns whether the filter is quarantined. Costs one relaxed load.
     pub fn is_quarantined(&self) -> bool {
         self.0.health.is_quarantined()
     }
 
-    /// Gives the filter another chance, with no breaks on its record.
+    /// Lifts the quarantine and clears the record of breaks.
     pub fn lift(&self) {
         self.0.health.lift();
         self.0.show_health();
     }
 }
 
-/// Two filters are the same when they share their instances, not merely their content.
+/// Filters are equal if they share their instances, not merely their content.
 impl PartialEq for Filter {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -325,7 +333,7 @@ impl Loaded {
         fault
     }
 
-    /// [`Self::blame`] for a call about an event, whose time is counted.
+    /// Like [`Self::blame`], for a call about an event: wasted time counts towards quarantine.
     fn broke(&self, call: &'static str, failed: Failed) -> Fault {
         if self.health.waste(failed.wasted) {
             self.show_health();
@@ -346,14 +354,14 @@ impl Loaded {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A process instance for one call about an event of the key.
+    /// Takes a process instance for one call about an event of the key.
     async fn take(&self, key: &Arc<str>) -> Result<Instance, Failed> {
         let idle = self.idle().take(key);
         if let Some(instance) = idle {
             return Ok(instance);
         }
         match self.processing.instantiate().await {
-            // Those of other keys only save time.
+            // Idle instances of other keys only save time.
             Err(failed) if failed.by_host.is_some() && self.idle().clear() => self.processing.instantiate().await,
             instance => instance,
         }
@@ -428,7 +436,7 @@ mod tests {
         }
     }
 
-    /// A host without room is not a fault of the guest's, and room that comes back is used.
+    /// A host without room is not a fault of the guest, and freed room is used.
     #[tokio::test]
     async fn a_full_pool_is_the_hosts_fault() {
         let filter = filter(2, Limits::default()).await;

@@ -1,4 +1,4 @@
-//! What one instance of a guest may use: memory, time, calls to the host, an empty WASI.
+//! Sandbox of one instance: its limits of memory, time and calls to the host, and an empty WASI.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,17 +13,17 @@ use super::{
     journal::{Journal, Printed},
 };
 
-/// The store's data of every instance.
+/// Store data of an instance.
 pub(super) struct Sandbox {
     pub(super) memory: Memory,
-    /// What the call may compute,
+    /// Computing time that the call may take.
     pub(super) cpu: Duration,
-    /// and the ticks of the epoch that are left of it.
+    /// Ticks of the epoch that are left of `cpu`.
     pub(super) ticks: u64,
     pub(super) journal: Arc<Journal>,
-    /// Whom the call is for.
+    /// Key that the call is for, with its grants.
     pub(super) granted: Arc<Granted>,
-    /// When a call to the API must be back.
+    /// Deadline of calls to the API.
     pub(super) until: Instant,
     host_calls: u32,
     host_call_limit: u32,
@@ -31,7 +31,7 @@ pub(super) struct Sandbox {
     table: ResourceTable,
 }
 
-/// What an instance is for.
+/// Purpose of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// May call nothing: `describe`, the constructor, `conditions`, `matches`.
@@ -41,8 +41,8 @@ pub(super) enum Kind {
 }
 
 impl Sandbox {
-    /// Says whom the calls that follow are for. They end after `wall`; the API must be back a tenth earlier, so that
-    /// the guest can still make something of it.
+    /// Sets the key and grants of the calls that follow. They end after `wall`; the API must answer
+    /// a tenth earlier, so that the guest can still use the result.
     pub(super) fn grant(&mut self, granted: &Arc<Granted>, wall: Duration) {
         self.granted = Arc::clone(granted);
         if granted.api.is_some() {
@@ -88,10 +88,10 @@ impl Sandbox {
         self.journal.begin(log_lines);
     }
 
-    /// Counts one call to the host: whether the budget allows it.
+    /// Counts one call to the host. Returns whether the budget allows it.
     ///
     /// # Errors
-    /// At twice the budget, to end the guest's call.
+    /// If twice the budget is exceeded, to end the guest's call.
     pub(super) fn host_call(&mut self) -> Result<bool, Violation> {
         self.host_calls = self.host_calls.saturating_add(1);
         if self.host_calls > self.host_call_limit.saturating_mul(2) {
@@ -114,7 +114,7 @@ impl WasiView for Sandbox {
     }
 }
 
-/// A clock that always shows the same, so that a guest can only decide by the event.
+/// A clock that always shows the same time, so that a guest can only decide by the event.
 struct Stopped;
 
 impl HostWallClock for Stopped {
@@ -132,24 +132,24 @@ impl HostMonotonicClock for Stopped {
         1
     }
 
-    /// Not 0, at which Go's runtime gives up.
+    /// Returns 1: at 0, Go's runtime gives up.
     fn now(&self) -> u64 {
         1
     }
 }
 
-/// What a guest that asks for random bytes is given where it must not depend on chance.
+/// Seed of random bytes where a guest must not depend on chance.
 const SEED: [u8; 8] = *b"trommel\0";
 
-/// Bytes of all memories and tables of one instance.
+/// Memory account of one instance: bytes of all its memories and tables.
 pub(super) struct Memory {
     pub(super) used: usize,
     limit: usize,
-    /// What the growth under way asks for.
+    /// Size of the growth under way.
     asked: usize,
-    /// Whether the guest was denied memory during this call,
+    /// True if the guest was denied memory during this call.
     pub(super) refused: bool,
-    /// and that was within its limit: all components together had no more.
+    /// True if the memory denied was within its limit: all components together had no more.
     pub(super) starved: bool,
     account: Arc<Account>,
 }
@@ -159,8 +159,8 @@ impl Memory {
         Self { used: 0, limit, asked: 0, refused: false, starved: false, account }
     }
 
-    /// Past three quarters of its memory an instance is replaced between calls: interpreters leak. So it is where all
-    /// components together are short of it.
+    /// Returns whether the instance should be replaced between calls: past three quarters of its
+    /// memory, because interpreters leak, or if all components together are short of memory.
     pub(super) fn is_worn(&self) -> bool {
         self.used > self.limit / 4 * 3 || self.account.is_tight()
     }

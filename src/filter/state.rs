@@ -1,5 +1,5 @@
-//! The `state` import: a small store in memory, kept apart for every filter and key. It survives reloads of the filter,
-//! not restarts of the router.
+//! The `state` import: a small store in memory, separate for every filter and key. It survives
+//! reloads of the filter, not restarts of the router.
 
 use std::{
     collections::HashMap,
@@ -16,10 +16,10 @@ const MAX_KEY: usize = 1 << 10;
 const MAX_VALUE: usize = 1 << 20;
 /// Bytes of all keys and values of one scope, [`OVERHEAD`] included.
 const MAX_SCOPE: usize = 64 << 20;
-/// What an entry costs besides its key and value.
+/// Bytes that an entry costs besides its key and value.
 const OVERHEAD: usize = 64;
 
-/// Why a call was refused.
+/// Reason why a call was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// The key, the value or the whole scope passes its limit.
@@ -39,7 +39,8 @@ pub(super) struct Store {
 type Used = AtomicUsize;
 
 impl Store {
-    /// What a filter keeps for a key, as long as all scopes together have no more than `limit` bytes.
+    /// Returns the scope of a filter and a key. All scopes together hold no more than `limit`
+    /// bytes.
     pub(super) fn scope(&self, filter: &str, key: &str, limit: usize) -> Arc<Scope> {
         let mut scopes = self.scopes();
         scopes.retain(|_, scope| Arc::strong_count(scope) > 1 || !scope.is_empty());
@@ -47,8 +48,8 @@ impl Store {
         Arc::clone(scopes.entry((filter.to_owned(), key.to_owned())).or_insert_with(new))
     }
 
-    /// Drops what filters keep for keys that are gone: `is_there` is asked about filter and key. Calls that are under
-    /// way keep theirs to their end.
+    /// Drops the scopes of removed keys: `is_there` is called with filter and key. Calls under way
+    /// keep theirs to their end.
     pub(super) fn retain(&self, is_there: impl Fn(&str, &str) -> bool) {
         self.scopes().retain(|(filter, key), _| is_there(filter, key));
     }
@@ -58,7 +59,7 @@ impl Store {
     }
 }
 
-/// What one filter keeps for one key.
+/// Values that one filter keeps for one key.
 #[derive(Debug)]
 pub(super) struct Scope {
     entries: Mutex<Entries>,
@@ -115,7 +116,7 @@ impl Scope {
         self.used.fetch_sub(freed, Ordering::Relaxed);
     }
 
-    /// Adds to a decimal number, 0 when absent. Without a `ttl` the number keeps the one it has.
+    /// Adds to a decimal number, 0 if absent. Without a `ttl` the number keeps the one it has.
     pub(super) fn add(&self, key: String, delta: i64, ttl: Option<Duration>) -> Result<i64, Refused> {
         let now = Instant::now();
         let mut entries = self.entries();
@@ -134,7 +135,7 @@ impl Scope {
             return Err(Refused::TooLarge);
         }
         let size = size(&key, &entry);
-        // What the value that it replaces has is its own already.
+        // The size of the value to be replaced is claimed already.
         let has = |entries: &Entries| entries.values.get(&key).map_or(0, |old| self::size(&key, old));
         if !self.claim(entries, has(entries), size) {
             let freed = entries.expire(now);
@@ -149,7 +150,8 @@ impl Scope {
         Ok(())
     }
 
-    /// Makes room for `size` bytes in the place of `freed`, in the scope and among all of them.
+    /// Claims `size` bytes in place of `freed`, in the scope and among all scopes. Returns whether
+    /// they fit.
     fn claim(&self, entries: &Entries, freed: usize, size: usize) -> bool {
         let fits = |used: usize| (used - freed + size <= self.limit).then_some(used - freed + size);
         entries.bytes - freed + size <= MAX_SCOPE
@@ -158,14 +160,14 @@ impl Scope {
 }
 
 impl Entries {
-    /// Takes one out. Returns the bytes that it had.
+    /// Removes an entry. Returns its size in bytes.
     fn take(&mut self, key: &str) -> usize {
         let freed = self.values.remove(key).map_or(0, |old| size(key, &old));
         self.bytes -= freed;
         freed
     }
 
-    /// Drops what has lived its time. Returns the bytes that it had.
+    /// Removes expired entries. Returns their size in bytes.
     fn expire(&mut self, now: Instant) -> usize {
         let before = self.bytes;
         self.values.retain(|_, entry| entry.is_live(now));
@@ -178,7 +180,7 @@ fn size(key: &str, entry: &Entry) -> usize {
     key.len() + entry.value.len() + OVERHEAD
 }
 
-/// A time to live so long that it passes the clock's range is none.
+/// Time at which an entry expires. A time to live past the clock's range means never.
 fn expiry(now: Instant, ttl: Option<Duration>) -> Option<Instant> {
     ttl.and_then(|ttl| now.checked_add(ttl))
 }
@@ -258,11 +260,11 @@ mod tests {
             |scope: &Scope| (0..100).map_while(|n| scope.set(format!("{n:02}"), vec![0; 934], None).ok()).count();
         assert_eq!(fill(&one), 10);
         assert_eq!(other.set("k".to_owned(), Vec::new(), None), Err(Refused::TooLarge));
-        // What is there can be replaced, and what goes makes room.
+        // Existing values can be replaced, and removed ones make room.
         assert_eq!(one.set("00".to_owned(), vec![1; 934], None), Ok(()));
         one.delete("00");
         assert_eq!(fill(&other), 1);
-        // A key that is gone gives all of its room back, once its last call is over.
+        // A removed key gives all of its room back, once its last call is over.
         store.retain(|_, key| key != "one");
         assert_eq!(other.set("more".to_owned(), vec![0; 934], None), Err(Refused::TooLarge));
         drop(one);
@@ -274,7 +276,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever is done, in however many scopes: what is counted is what is there.
+        /// For any operations in any number of scopes: the bytes counted are those of the values
+        /// present.
         #[test]
         fn what_is_counted_is_what_is_there(
             steps in proptest::collection::vec((0..3_usize, 0..4_u8, 0..5_u8, 0..2_000_usize), 0..100),

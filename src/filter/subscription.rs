@@ -1,11 +1,11 @@
-//! One route's interest in a filter.
+//! Subscription of one route to a filter.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{Hooks, Params, condition::Conditions, granted::Granted};
 use crate::config::{LimitOverrides, Limits};
 
-/// What one call may use: the filter's limits, with those that the key sets in their place.
+/// Limits of one call: the filter's, with the overrides of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallLimits {
     pub(super) match_cpu: Duration,
@@ -31,8 +31,9 @@ impl CallLimits {
     }
 }
 
-/// One route's interest: its params as the filter knows them, and its conditions. Instances build the guest's own
-/// object for it when they first need it and drop it some time after the last reference to this has gone.
+/// A route's subscription: its normalised params and its conditions. Instances construct the
+/// guest's own object for it when they first need it and drop it some time after the last reference
+/// to this has gone.
 #[derive(Debug)]
 pub struct Subscription {
     pub(super) granted: Arc<Granted>,
@@ -47,22 +48,24 @@ impl Subscription {
         &self.granted.key
     }
 
-    /// As the filter has normalised them.
+    /// Params as normalised by the filter.
     pub fn params(&self) -> &Params {
         &self.params
     }
 
-    /// To be tested before anything else.
+    /// Conditions, to be tested before anything else.
     pub fn conditions(&self) -> &Conditions {
         &self.conditions
     }
 
-    /// Whether the filter wants to see an event that passed the conditions before it is handed to `process`.
+    /// Returns whether the filter has `matches`, to be called for events that passed the
+    /// conditions, before `process`.
     pub fn has_matches(&self) -> bool {
         self.hooks.matches
     }
 
-    /// Without it every event that matched is kept as it is.
+    /// Returns whether the filter has `process`. Without it every event that matched is kept as it
+    /// is.
     pub fn has_process(&self) -> bool {
         self.hooks.process
     }

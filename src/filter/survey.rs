@@ -1,4 +1,5 @@
-//! What a file says of itself, whether or not a router would take it: for authors who want to know why.
+//! Survey of a component's file, whether or not a router would take it: for authors who want to
+//! know why.
 
 use wasmparser::{Parser, Payload};
 
@@ -8,30 +9,30 @@ use super::{
 };
 use crate::config::Grant;
 
-/// What is in a component's file.
+/// Contents of a component's file.
 #[derive(Debug)]
 pub struct Survey {
     pub form: Form,
-    /// Of the file, in bytes.
+    /// Size of the file, in bytes.
     pub size: usize,
-    /// Bytes of it that are debugging information.
+    /// Bytes of debugging information.
     pub debug: usize,
-    /// Version of the contract that it was built against; `None` when it names none.
+    /// Version of the contract that it was built against; `None` if it names none.
     pub contract: Option<String>,
-    /// What it calls, by full names.
+    /// Full names of its imports.
     pub imports: Vec<String>,
-    /// Of these, what no router has.
+    /// Imports that no router has.
     pub strange: Vec<String>,
-    /// What it exports, by full names.
+    /// Full names of its exports.
     pub exports: Vec<String>,
-    /// What a router must grant it.
+    /// Grants that it needs.
     pub grants: Vec<Grant>,
 }
 
-/// Looks at a file of any size.
+/// Surveys a file of any size.
 ///
 /// # Errors
-/// When it is not WebAssembly, or a core module that can't be made a component.
+/// If it is not WebAssembly, or a core module that can't be made a component.
 pub fn survey(file: &[u8]) -> Result<Survey, LoadError> {
     let (form, _, described) = describe_file(file)?;
     let (imports, exports) = (described.imported(), described.exported());
@@ -50,7 +51,7 @@ pub fn survey(file: &[u8]) -> Result<Survey, LoadError> {
     })
 }
 
-/// Custom sections `.debug_*`, of the modules inside too.
+/// Size of the custom sections `.debug_*`, of the modules inside too.
 fn debug(file: &[u8]) -> usize {
     let payloads = Parser::new(0).parse_all(file).map_while(Result::ok);
     let sizes = payloads.map(|payload| match payload {

@@ -1,6 +1,7 @@
-//! Version 0.1 of the contract: its bindings, and the conversion to and from the router's own types. The bindings are
-//! those of the latest 0.1.x, which only add to the earlier ones: the linker lets components of each of them pass. An
-//! incompatible version is a module beside this one; where a component is loaded its version chooses the module.
+//! Version 0.1 of the contract: its bindings, and the conversion to and from the router's own
+//! types. The bindings are those of the latest 0.1.x, which only add to the earlier ones: the
+//! linker accepts components of each of them. An incompatible version is a module beside this one;
+//! the version of a component chooses the module when it is loaded.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,17 +40,18 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-/// The oldest first.
+/// Supported versions, the oldest first.
 pub(super) const VERSIONS: &[&str] = &["0.1.0", "0.1.1"];
 
-/// The WIT packages, the oldest first. A component is checked against the one that it was built for.
+/// The WIT packages, the oldest first. A component is checked against the one that it was built
+/// for.
 pub(super) const WITS: [&str; 2] =
     [include_str!("../../wit/v0.1.0/filter.wit"), include_str!("../../wit/v0.1.1/filter.wit")];
 
-/// Bytes that a header is counted with beside its text: as many as it takes in the guest's list.
+/// Bytes that a header counts for besides its text: its size in the guest's list.
 const HEADER: usize = 16;
 
-/// Links what a guest may call if it was granted.
+/// Links the imports that a guest may be granted.
 pub(super) fn add_imports(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
     types::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
     log::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
@@ -73,7 +75,7 @@ impl Linked {
         Ok(Self { component, filter, batch })
     }
 
-    /// Whether `filter-batch` is exported.
+    /// Returns whether `filter-batch` is exported.
     pub(super) fn has_batch(&self) -> bool {
         self.batch.is_some()
     }
@@ -85,15 +87,17 @@ impl Linked {
     }
 }
 
-/// The functions of one instance.
+/// Functions of one instance.
 pub(super) struct Guest {
     filter: FilterComponent,
     batch: Option<Batch>,
 }
 
 impl Guest {
+    /// Functions of `filter-batch`.
+    ///
     /// # Errors
-    /// Without the export.
+    /// If the component does not export it.
     pub(super) fn batch(&self) -> wasmtime::Result<&Batch> {
         self.batch.as_ref().ok_or_else(|| wasmtime::Error::msg("it does not export `filter-batch`"))
     }
@@ -130,7 +134,7 @@ impl Guest {
         Ok(lists.into_iter().map(|list| list.into_iter().map(Written::from).collect()).collect())
     }
 
-    /// For stores that need no fiber: cheaper than [`Self::matches_async`].
+    /// Calls `matches` on a store that needs no fiber: cheaper than [`Self::matches_async`].
     pub(super) fn matches(
         &self,
         store: &mut Store<Sandbox>,
@@ -156,7 +160,7 @@ impl Guest {
         self.filter.trommel_filter_filter().subscription().call_matches(store, subscription, event).await
     }
 
-    /// `output` and `emissions` are the limits of what may be returned.
+    /// Calls `process`. `output` and `emissions` are the limits of what may be returned.
     pub(super) async fn process(
         &self,
         store: &mut Store<Sandbox>,
@@ -183,7 +187,7 @@ fn headers(event: &Event, reads: Fields) -> Option<Vec<(&str, &str)>> {
     reads.headers.then(|| event.headers.iter().map(|(name, value)| (&**name, &**value)).collect())
 }
 
-/// The parts of the event that the filter reads, borrowed.
+/// Borrows the parts of the event that the filter reads.
 fn project<'a>(
     event: &'a Event,
     reads: Fields,
@@ -237,7 +241,7 @@ fn checked(index: usize, emission: types::Emission, output: usize) -> Result<Emi
     })
 }
 
-/// What a guest emits, as it is after the checks.
+/// Checks a guest's emission.
 #[cfg(fuzzing)]
 pub fn checked_emission(
     payload: Vec<u8>,
@@ -374,7 +378,7 @@ impl From<Refused> for state::StateError {
 type Answer<T> = wasmtime::Result<Result<T, state::StateError>>;
 
 impl Sandbox {
-    /// Does one call of `state` if the budget and the grants allow it.
+    /// Runs one call of `state` if the budget and the grants allow it.
     fn with_state<T>(&mut self, call: impl FnOnce(&super::state::Scope) -> Result<T, Refused>) -> Answer<T> {
         if !self.host_call()? {
             return Ok(Err(state::StateError::Unavailable("the event has used up its calls to the host".to_owned())));

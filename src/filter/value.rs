@@ -1,10 +1,10 @@
-//! JSON values as conditions compare them.
+//! JSON values, as conditions compare them.
 
 use std::{borrow::Cow, cmp::Ordering};
 
 use crate::json;
 
-/// A JSON value as far as conditions care.
+/// A JSON value, as far as conditions need it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value<'a> {
     /// A string, unescaped.
@@ -14,12 +14,12 @@ pub(super) enum Value<'a> {
     Word(&'a str),
     /// An object or an array.
     Container,
-    /// What stands there is no JSON.
+    /// Not valid JSON.
     Broken,
 }
 
 impl<'a> Value<'a> {
-    /// The value that stands raw in a document.
+    /// Parses the raw text of a value.
     pub(super) fn of(raw: &'a str) -> Self {
         match raw.as_bytes().first() {
             Some(b'{' | b'[') => Self::Container,
@@ -32,16 +32,16 @@ impl<'a> Value<'a> {
     }
 }
 
-/// A JSON number, beside its text.
+/// A JSON number, kept beside its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Number {
     Integer(i128),
-    /// With a fraction or an exponent, or larger: as it is written.
+    /// A number with a fraction or an exponent, or a larger one: compared by its text.
     Written,
 }
 
 impl Number {
-    /// `None` unless `text` is a number as JSON writes them.
+    /// Parses a JSON number; `None` if `text` is not one.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('-').unwrap_or(text);
         let whole = digits.find(|char: char| !char.is_ascii_digit()).unwrap_or(digits.len());
@@ -56,7 +56,7 @@ impl Number {
         is_fraction(&digits[whole..]).then_some(Self::Written)
     }
 
-    /// Compares two numbers with their texts, to the last digit.
+    /// Compares two numbers, each given with its text, to the last digit.
     pub(super) fn compare(left: (&str, Self), right: (&str, Self)) -> Ordering {
         match (left.1, right.1) {
             (Self::Integer(left), Self::Integer(right)) => left.cmp(&right),
@@ -65,7 +65,8 @@ impl Number {
     }
 }
 
-/// Whether this may follow the whole digits of a JSON number: nothing, a fraction, an exponent, or both.
+/// Returns whether this may follow the whole digits of a JSON number: nothing, a fraction, an
+/// exponent, or both.
 fn is_fraction(text: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (fraction, exponent) = match text.split_once(['e', 'E']) {
@@ -76,17 +77,17 @@ fn is_fraction(text: &str) -> bool {
         && exponent.is_none_or(|exponent| digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent)))
 }
 
-/// A number by its significant digits, from the first that is not 0.
+/// A number as its significant digits, from the first that is not 0.
 struct Decimal<'a> {
     is_negative: bool,
     whole: &'a [u8],
     fraction: &'a [u8],
-    /// Places from the point to the first digit. As large as it gets where nobody could tell the difference.
+    /// Places from the point to the first digit. Clamped where the difference can't matter.
     magnitude: i64,
 }
 
 impl<'a> Decimal<'a> {
-    /// `text` is a JSON number.
+    /// Parses `text`, which must be a JSON number.
     fn of(text: &'a str) -> Self {
         let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let is_far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
@@ -209,7 +210,8 @@ mod tests {
     }
 
     proptest! {
-        /// Agrees with whole numbers of any size: both sides are brought to 40 places behind the point.
+        /// Agrees with whole numbers of any size: both sides are brought to 40 places behind the
+        /// point.
         #[test]
         fn comparing_is_exact(
             left in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9])?",

@@ -1,4 +1,4 @@
-//! The members of an object, unparsed.
+//! Members of an object, unparsed.
 
 use std::{borrow::Cow, fmt};
 
@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// Names, unescaped, and values as they stand, in the order and the multiplicity in which they came.
+/// Names, unescaped, and values as written, in the order and the multiplicity in which they came.
 #[derive(Debug)]
 pub struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
@@ -27,7 +27,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// Borrows a name unless it was written with escapes.
+/// Member name; borrowed unless it was written with escapes.
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 

@@ -1,21 +1,22 @@
-//! JSON as every parser reads it alike, made of what only some read.
+//! Repair of JSON that only some parsers read, so that all read it alike.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 
-/// How a text may begin that some editors have written.
+/// Byte order mark, which some editors write at the start.
 const MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// What half a surrogate pair is read as. As long as what it replaces, so that all else stays in its place.
+/// Replacement of half a surrogate pair. As long as what it replaces, so that all else keeps its
+/// offset.
 const REPLACEMENT: &[u8; 6] = b"\\ufffd";
 
-/// The text without its byte order mark, if it has one.
+/// Returns the text without its byte order mark, if it has one.
 pub fn without_mark(text: Bytes) -> Bytes {
     if text.starts_with(MARK) { text.slice(MARK.len()..) } else { text }
 }
 
-/// The same where JSON is what is left. What is none may be no text either.
+/// Removes the byte order mark if the rest is JSON. Any other payload may not be text at all.
 pub fn unmarked(payload: Bytes) -> Bytes {
     match payload.strip_prefix(MARK) {
         Some(text) if super::check(text).is_ok() => payload.slice(MARK.len()..),
@@ -23,8 +24,8 @@ pub fn unmarked(payload: Bytes) -> Bytes {
     }
 }
 
-/// `payload` with U+FFFD in the place of every half of a surrogate pair, if it is JSON and has one. `None` when it is to be
-/// read as it stands.
+/// Returns `payload` with U+FFFD in the place of every half of a surrogate pair, if it is JSON and
+/// has one. `None` if it is to be read unchanged.
 pub fn mended(payload: &[u8]) -> Option<Bytes> {
     match whole_pairs(payload) {
         Cow::Owned(whole) => super::check(payload).is_ok().then(|| whole.into()),
@@ -32,7 +33,7 @@ pub fn mended(payload: &[u8]) -> Option<Bytes> {
     }
 }
 
-/// A JSON text with U+FFFD for half surrogate pairs.
+/// Returns a JSON text with U+FFFD for half surrogate pairs.
 pub(crate) fn whole_pairs(json: &[u8]) -> Cow<'_, [u8]> {
     let mut whole = Cow::Borrowed(json);
     let mut at = 0;
@@ -51,12 +52,12 @@ pub(crate) fn whole_pairs(json: &[u8]) -> Cow<'_, [u8]> {
     whole
 }
 
-/// Many times as fast as asking byte by byte where there is none.
+/// Finds a byte. Many times as fast as a search byte by byte if there is none.
 fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
     bytes.contains(&wanted).then(|| bytes.iter().position(|byte| *byte == wanted)).flatten()
 }
 
-/// The UTF-16 unit of the `\uXXXX` that begins at `at`.
+/// Returns the UTF-16 unit of the `\uXXXX` that begins at `at`.
 fn unit(json: &[u8], at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)? as u16))
@@ -81,7 +82,7 @@ mod tests {
             (r#""\ud83d\u0041""#, Some(r#""\ufffd\u0041""#)),
             (r#""\ud83d\ude00 \\ud83d \u00e9 \" ü""#, None),
             ("{}", None),
-            // What is not JSON is nobody's to change.
+            // Text that is not JSON is left unchanged.
             (r"C:\ud83d", None),
             (r#""\ud83"#, None),
             ("", None),
@@ -100,7 +101,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the grammar allows, a parser that knows no halves reads it afterwards, and the rest is as it was.
+        /// Anything that the grammar allows can be read afterwards by a parser without support for
+        /// halves, and the rest is as it was.
         #[test]
         fn what_is_mended_is_read_everywhere(
             text in "([a-zü ]|\\\\u[dD][89a-fA-F][0-9a-f]{2}|\\\\[nt\"\\\\]|\\\\u00[0-9]{2}){0,12}",

@@ -1,9 +1,9 @@
-//! Any number of JSON pointers, followed in one walk through the document that parses nothing and, while they are few,
-//! allocates nothing.
+//! Sets of JSON pointers, followed in one walk through the document that parses nothing and, while
+//! they are few, allocates nothing.
 //!
-//! Objects and arrays on the way are passed over by their brackets and strings: what is walked over is read, not
-//! validated. An object is walked to its end, since of members that have one name the last counts; what comes behind the
-//! outermost value is not looked at.
+//! Objects and arrays on the way are passed over by their brackets and strings: skipped values are
+//! read, not validated. An object is walked to its end, since of members that have one name the
+//! last counts; whatever follows the outermost value is not looked at.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -11,42 +11,44 @@ use smallvec::{SmallVec, smallvec};
 
 use super::{NotJson, PointerError, scanner::Scanner};
 
-/// JSON pointers by the steps that they have in common.
+/// JSON pointers as a tree of their common steps.
 #[derive(Clone, Debug)]
 pub struct Paths {
-    /// The first stands for the document. A child comes behind its parent.
+    /// Nodes of the tree. The first is the document. A child comes after its parent.
     nodes: Box<[Node]>,
-    /// Where each pointer ends.
+    /// Node at which each pointer ends.
     ends: Box<[usize]>,
 }
 
 #[derive(Clone, Debug)]
 struct Node {
     parent: usize,
-    /// Where the members lead that are asked for, sorted by name.
+    /// Children by member name, sorted by name.
     members: Box<[(Box<str>, usize)]>,
-    /// Where the elements lead that are asked for, sorted by index.
+    /// Children by element index, sorted by index.
     elements: Box<[(usize, usize)]>,
 }
 
-/// What was found, pointer by pointer.
+/// Values found, one for each pointer.
 pub type Found<'a> = SmallVec<[Option<&'a str>; 4]>;
 
-/// An object or array that is being walked through.
+/// Object or array that is being walked through.
 struct Open {
     node: usize,
     start: usize,
     is_array: bool,
     is_begun: bool,
-    /// Elements that were passed.
+    /// Elements passed so far.
     passed: usize,
-    /// The next of those that are asked for.
+    /// Next of the children that are asked for.
     wanted: usize,
 }
 
 impl Paths {
+    /// Builds the tree.
+    ///
     /// # Errors
-    /// The first text that is not a JSON pointer, and why.
+    /// Returns the first text that is not a JSON pointer, and why.
     pub fn new<'t>(pointers: impl IntoIterator<Item = &'t str>) -> Result<Self, (&'t str, PointerError)> {
         let mut nodes = vec![Growing::default()];
         let mut ends = Vec::new();
@@ -74,13 +76,15 @@ impl Paths {
         Ok(Self { nodes: nodes.into_iter().map(grown).collect(), ends: ends.into() })
     }
 
-    /// The values that the pointers name, as they stand in the document, in the order in which the pointers were given.
+    /// Returns the values that the pointers name, as written in the document, in the order in which
+    /// the pointers were given.
     ///
     /// # Errors
-    /// When what was read is not JSON.
+    /// Returns an error if what was read is not JSON.
     pub fn find<'a>(&self, json: &'a [u8]) -> Result<Found<'a>, NotJson> {
         let mut places = self.walk(json)?;
-        // What stands in a value that another of its name has replaced is not there.
+        // A value found inside one that a later member of the same name has replaced does not
+        // count.
         for (index, node) in self.nodes.iter().enumerate().skip(1) {
             let is_inside = match (&places[node.parent], &places[index]) {
                 (Some(outer), Some(inner)) => inner.start >= outer.start,
@@ -97,7 +101,7 @@ impl Paths {
         self.ends.iter().map(value).collect()
     }
 
-    /// Where the last value stands that each node leads to.
+    /// Returns the range of the last value that each node leads to.
     fn walk(&self, json: &[u8]) -> Result<SmallVec<[Option<Range<usize>>; 8]>, NotJson> {
         let mut places = smallvec![None; self.nodes.len()];
         let mut open = SmallVec::<[Open; 4]>::new();
@@ -118,13 +122,14 @@ impl Paths {
                     let is_array = first == b'[';
                     open.push(Open { node, start, is_array, is_begun: false, passed: 0, wanted: 0 });
                 } else {
-                    // Plain text may begin like a word or a number.
+                    // Plain text may begin like a word or a number, so a scalar document is
+                    // checked.
                     if node == 0 && !members.is_empty() && !matches!(first, b'{' | b'[') {
                         super::check(json).map_err(|_| NotJson)?;
                     }
                     scanner.skip()?;
                 }
-                // Its end is known once it has been passed.
+                // The end is known once the value has been passed.
                 places[node] = Some(start..scanner.at);
             }
             let Some(innermost) = open.last_mut() else { return Ok(places) };
@@ -144,9 +149,9 @@ impl Paths {
 enum Step {
     /// To the value of this node, which comes next.
     Into(usize),
-    /// Past a value that nobody asked for.
+    /// Past a value that no pointer asks for.
     Over,
-    /// Past the end.
+    /// Past the end of the object or array.
     Out,
 }
 
@@ -202,7 +207,7 @@ struct Growing {
     elements: BTreeMap<usize, usize>,
 }
 
-/// The tokens of a pointer, unescaped.
+/// Splits a pointer into its tokens, unescaped.
 fn steps(pointer: &str) -> Result<Vec<String>, PointerError> {
     let Some(tokens) = pointer.strip_prefix('/') else {
         return if pointer.is_empty() { Ok(Vec::new()) } else { Err(PointerError::NoSlash) };
@@ -224,7 +229,7 @@ fn unescaped(token: &str) -> Result<String, PointerError> {
     Ok(key)
 }
 
-/// What a token means in an array; `None` when it means nothing there.
+/// Parses a token as an array index; `None` if it is not one.
 fn index(key: &str) -> Option<usize> {
     let is_index = key == "0" || !key.starts_with('0') && key.bytes().all(|byte| byte.is_ascii_digit());
     if is_index { key.parse().ok() } else { None }

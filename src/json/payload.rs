@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::mended::whole_pairs;
 
-/// A payload where a JSON object is to hold it: as it is, or under a name that says how it was written.
+/// Payload inside a JSON object: as it is, or under a name that tells its encoding.
 #[derive(Debug, Serialize)]
 pub enum Payload<'a> {
     #[serde(rename = "payload")]
@@ -22,7 +22,8 @@ pub enum Payload<'a> {
 impl<'a> Payload<'a> {
     pub fn of(bytes: &'a [u8]) -> Self {
         match std::str::from_utf8(bytes) {
-            // Not every parser reads half a surrogate pair, and what holds the payload is to be read by all of them.
+            // Not every parser reads half a surrogate pair, and all of them must read the object
+            // around it.
             Ok(text) if matches!(whole_pairs(bytes), Cow::Owned(_)) => Self::Text(text),
             Ok(text) => serde_json::from_str(text).map_or(Self::Text(text), Self::Json),
             Err(_) => Self::Bytes(BASE64_STANDARD.encode(bytes)),

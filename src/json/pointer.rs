@@ -10,7 +10,7 @@ use std::{
 
 use super::{NotJson, Paths, text};
 
-/// A JSON pointer, made ready to be followed. Clones share it.
+/// A JSON pointer, parsed. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Pointer(Arc<Parsed>);
 
@@ -20,7 +20,7 @@ struct Parsed {
     path: Paths,
 }
 
-/// Why a text is not a JSON pointer.
+/// Error: a text is not a JSON pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PointerError {
     #[error("a JSON pointer is empty or begins with `/`")]
@@ -63,19 +63,20 @@ impl Pointer {
         &self.0.text
     }
 
-    /// The value that the pointer names, as it stands in the document, or `None` when there is none. Of members that
-    /// have one name the last counts.
+    /// Returns the value that the pointer names, as written in the document, or `None` if there is
+    /// none. Of members that have one name the last counts.
     ///
     /// # Errors
-    /// When what was read is not JSON.
+    /// Returns an error if what was read is not JSON.
     pub fn find<'a>(&self, json: &'a [u8]) -> Result<Option<&'a str>, NotJson> {
         self.0.path.find(json).map(|found| found.first().copied().flatten())
     }
 
-    /// The value as text: a string without its quotes and escapes, anything else as it stands.
+    /// Returns the value as text: a string without its quotes and escapes, anything else as
+    /// written.
     ///
     /// # Errors
-    /// When what was read is not JSON.
+    /// Returns an error if what was read is not JSON.
     pub fn text<'a>(&self, json: &'a [u8]) -> Result<Option<Cow<'a, str>>, NotJson> {
         self.find(json)?.map(text).transpose()
     }
@@ -155,7 +156,7 @@ mod tests {
         })
     }
 
-    /// Every pointer into the document, and some that lead nowhere.
+    /// Collects every pointer into the document, and some that lead nowhere.
     fn pointers(value: &serde_json::Value, at: &str, all: &mut Vec<String>) {
         let children: Vec<(String, &serde_json::Value)> = match value {
             serde_json::Value::Array(elements) => {

@@ -1,10 +1,10 @@
-//! JSON for people: a member or an element a line.
+//! Pretty-printed JSON: one member or element per line.
 
-/// Deepest level that is broken into lines: each one more makes all below it longer.
+/// Deepest level that is broken into lines: each further level makes every line below it longer.
 const DEEPEST: usize = 16;
 
-/// `json` with line breaks and two spaces a level. Values and the order of members stay as they stand. What is not JSON
-/// comes out as something that is none either.
+/// Formats `json` with line breaks and two spaces a level. Values and the order of members are
+/// kept. Text that is not JSON comes out as other text that is not JSON.
 pub fn pretty(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() * 2);
     let mut depth = 0_usize;
@@ -16,7 +16,7 @@ pub fn pretty(json: &[u8]) -> Vec<u8> {
             out.push(byte);
             continue;
         }
-        // An empty object or array stays on its line, which shows only now.
+        // An empty object or array stays on its line, which is known only now.
         let opened = matches!(out.last(), Some(b'{' | b'['));
         match byte {
             byte if byte.is_ascii_whitespace() => continue,
@@ -41,7 +41,7 @@ pub fn pretty(json: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Begins a line for something that stands at `depth`.
+/// Begins a line at `depth`.
 fn new_line(out: &mut Vec<u8>, depth: usize, indent: usize) {
     if depth <= DEEPEST {
         out.push(b'\n');

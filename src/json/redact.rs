@@ -1,4 +1,4 @@
-//! JSON without its secrets (J23).
+//! Redaction of secrets in JSON (J23).
 
 use std::{borrow::Cow, str::FromStr};
 
@@ -20,11 +20,11 @@ const DEFAULT: [&str; 12] = [
 ];
 const REPLACEMENT: &[u8] = br#""[REDACTED]""#;
 
-/// A part of names: the members that have it hold secrets. Case, `-` and `_` are ignored.
+/// Part of a member name that marks its value as secret. Case, `-` and `_` are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretName(String);
 
-/// The part would be in every name.
+/// Error: the empty part, which every name contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it has nothing to look for, `-` and `_` are ignored")]
 pub struct NamesNothing;
@@ -39,7 +39,7 @@ impl FromStr for SecretName {
 }
 
 impl SecretName {
-    /// Those that count when nothing else is said: passwords, tokens, keys, cookies and the like.
+    /// Returns the default parts: passwords, tokens, keys, cookies and the like.
     pub fn defaults() -> Vec<Self> {
         DEFAULT.map(|name| Self(name.to_owned())).into()
     }
@@ -49,11 +49,11 @@ fn plain(name: &str) -> impl Iterator<Item = char> {
     name.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase)
 }
 
-/// Blots out the values of members.
+/// Replaces the values of secret members.
 #[derive(Debug)]
 pub struct Redactor {
     secrets: Vec<SecretName>,
-    /// The name that is looked at, kept to save an allocation.
+    /// Buffer for the name that is looked at, kept to save an allocation.
     name: String,
 }
 
@@ -62,17 +62,18 @@ impl Redactor {
         Self { secrets, name: String::new() }
     }
 
-    /// Appends `json` to `out`, with `"[REDACTED]"` in the place of every secret, at any depth and whatever it is. The
-    /// rest stays as it stands.
+    /// Appends `json` to `out`, with `"[REDACTED]"` in the place of every secret, at any depth and
+    /// of any type. The rest is unchanged.
     ///
     /// # Errors
-    /// When `json`, which is walked through and not checked, turns out to be none.
+    /// Returns an error if `json`, which is walked through and not checked, turns out not to be
+    /// JSON.
     pub fn redact(&mut self, json: &[u8], out: &mut Vec<u8>) -> Result<(), NotJson> {
         let mut scanner = Scanner::new(json);
         let mut copied = 0;
         while scanner.find_quote() {
             let text = scanner.string()?;
-            // Only a name has a colon behind it.
+            // Only a name is followed by a colon.
             if scanner.peek() != Ok(b':') {
                 continue;
             }
@@ -89,8 +90,8 @@ impl Redactor {
         Ok(())
     }
 
-    /// `raw` is what stands between a name's quotes. One that can't be read, such as half a surrogate pair, is taken for
-    /// a secret's.
+    /// Returns whether a name, `raw` between its quotes, is a secret's. One that can't be read,
+    /// such as half a surrogate pair, is taken for a secret's.
     fn is_secret(&mut self, raw: &[u8]) -> bool {
         let Ok(name) = unescaped(raw) else { return true };
         self.name.clear();
@@ -121,7 +122,8 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// J23: any name that contains one, whatever its case, `-` and `_`, at any depth and whatever the value.
+    /// J23: any name that contains a part, whatever its case, `-` and `_`, at any depth and for any
+    /// value.
     #[test]
     fn secrets_go_by_their_names() {
         let json = r#"{ "id":1.10,"Access-Token" : "x","a":[{"API_KEY":7 ,"ok":"password"},[{"secrets":["x",{"y":"]"}]}]],
@@ -160,7 +162,7 @@ mod tests {
         }
     }
 
-    /// A name may be written with escapes, and one that no text can hold is not let through.
+    /// Names with escapes are recognised, and names that no text can hold are treated as secret.
     #[test]
     fn escapes_hide_no_name() {
         let json = r#"{"p\u0061ssword":1,"pass\ud800word":2,"\"token":3,"us\u0065r":4}"#;

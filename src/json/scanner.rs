@@ -1,10 +1,10 @@
-//! Walking through a JSON text without parsing it. What is walked over is read, not validated.
+//! Walk through a JSON text without parsing it. Skipped values are read, not validated.
 
 use std::ops::Range;
 
 use super::NotJson;
 
-/// A place in a JSON text.
+/// Position in a JSON text.
 pub(super) struct Scanner<'a> {
     json: &'a [u8],
     pub(super) at: usize,
@@ -15,7 +15,7 @@ impl<'a> Scanner<'a> {
         Self { json, at: 0 }
     }
 
-    /// The next byte that is no white space, not consumed.
+    /// Returns the next byte that is not white space, not consumed.
     #[inline]
     pub(super) fn peek(&mut self) -> Result<u8, NotJson> {
         loop {
@@ -36,7 +36,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Past one value of any kind.
+    /// Skips one value of any kind.
     #[inline]
     pub(super) fn skip(&mut self) -> Result<(), NotJson> {
         match self.peek()? {
@@ -55,8 +55,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Past the next member of the object that begins here or of which a member has just been passed. Where its value
-    /// stands, if there is one.
+    /// Skips the next member of the object that begins here or of which a member has just been
+    /// passed. Returns the range of its value, if there is one.
     pub(super) fn next_member(&mut self) -> Option<Range<usize>> {
         if !matches!(self.peek(), Ok(b'{' | b',')) {
             return None;
@@ -71,7 +71,7 @@ impl<'a> Scanner<'a> {
         Some(start..self.at)
     }
 
-    /// Past the next quote, wherever it is. `false` when there is none.
+    /// Skips the next quote, wherever it is. `false` if there is none.
     pub(super) fn find_quote(&mut self) -> bool {
         let rest = self.json.get(self.at..).unwrap_or_default();
         let quote = rest.iter().position(|&byte| byte == b'"');
@@ -79,8 +79,8 @@ impl<'a> Scanner<'a> {
         quote.is_some()
     }
 
-    /// Past the end of the objects and arrays that are open, so many of them, and of those that open on the way; past the
-    /// next whole one when none is.
+    /// Skips the end of `depth` open objects and arrays, and of those that open on the way; at
+    /// depth 0 the next whole object or array.
     #[inline]
     pub(super) fn leave(&mut self, mut depth: usize) -> Result<(), NotJson> {
         loop {
@@ -102,13 +102,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// From behind the opening quote to behind the closing one: what stands between, escapes and all.
+    /// Skips from behind the opening quote to behind the closing one. Returns the text between,
+    /// with its escapes.
     #[inline]
     pub(super) fn string(&mut self) -> Result<&'a [u8], NotJson> {
         self.text().map(|(raw, _)| raw)
     }
 
-    /// The same, and whether there is an escape in it.
+    /// Like [`Self::string`], and returns whether there is an escape in it.
     #[inline]
     pub(super) fn text(&mut self) -> Result<(&'a [u8], bool), NotJson> {
         let start = self.at;
@@ -131,7 +132,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// How many bytes certainly are neither quote nor backslash, found eight at a time.
+    /// Returns how many bytes certainly are neither quote nor backslash, found eight at a time.
     #[inline]
     fn plain_bytes(&self) -> usize {
         const ONES: u64 = u64::from_le_bytes([1; 8]);

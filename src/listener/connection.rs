@@ -1,4 +1,4 @@
-//! A connection that does not wait for ever.
+//! Connections with a time limit.
 
 use std::{
     io,
@@ -15,7 +15,8 @@ use tokio::{
 
 use super::{Patience, places::Place};
 
-/// How long a client that is still sending may go on to, so that it reads why it was refused instead of being reset.
+/// Longest time that a client may go on sending after the end, so that it reads why it was refused
+/// instead of being reset.
 const LINGER: Duration = Duration::from_secs(2);
 const SCRAP: usize = 8 * 1024;
 
@@ -24,14 +25,14 @@ pub struct Connection {
     stream: TcpStream,
     patience: Patience,
     timer: Pin<Box<Sleep>>,
-    /// Nothing more is written.
+    /// True once nothing more is written.
     is_shut: bool,
     _place: Place,
 }
 
 impl Connection {
     pub(super) fn new(stream: TcpStream, patience: Patience, place: Place) -> Self {
-        // Set before it is first looked at.
+        // Set to the right deadline before it is first polled.
         let timer = Box::pin(sleep(Duration::ZERO));
         Self { stream, patience, timer, is_shut: false, _place: place }
     }
@@ -40,7 +41,7 @@ impl Connection {
         self.patience.clone()
     }
 
-    /// `done` unless it waits for the client and that has had its time.
+    /// Returns `done`, or an error if it is pending and the client's time is over.
     fn in_time<T>(&mut self, context: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
             return done;
@@ -52,7 +53,7 @@ impl Connection {
         self.timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Throws away what still comes, until the client has nothing more to say.
+    /// Discards what still arrives, until the client ends or the timer does.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut scrap = [0; SCRAP];
         while self.timer.as_mut().poll(context).is_pending() {

@@ -1,4 +1,4 @@
-//! Until when a client may keep us waiting.
+//! Time limits for clients that keep us waiting.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,21 +10,21 @@ use tokio::time::Instant;
 
 use super::{Limits, Listener};
 
-/// The time and the bytes that a client has for a request's head, and the time for taking an answer. There is no end to it
-/// while we work for the client.
+/// Time and bytes that a client has for a request's head, and time for taking an answer. There is
+/// no limit while we work for the client.
 #[derive(Clone)]
 pub struct Patience {
     limits: Limits,
     state: Arc<Mutex<State>>,
 }
 
-/// What a connection waits for.
+/// State of the wait for a client.
 struct State {
-    /// `None` while it waits for us.
+    /// `None` while the client waits for us.
     wait: Option<Wait>,
-    /// Bytes that it has sent since.
+    /// Bytes that it has sent since the wait began.
     read: usize,
-    /// Has it look at the time again.
+    /// Wakes the connection to check the time again.
     waker: Option<Waker>,
 }
 
@@ -41,13 +41,13 @@ impl Patience {
         Self { limits, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Time does not count as long as the result lives.
+    /// Stops the time as long as the result lives.
     pub fn suspend(self) -> Suspended {
         self.lock().wait = None;
         Suspended(self)
     }
 
-    /// When it ends. Whoever asks is woken when that becomes earlier.
+    /// Returns the time at which the wait ends. `waker` is woken if that becomes earlier.
     pub(super) fn until(&self, waker: &Waker) -> Option<Instant> {
         let mut state = self.lock();
         match &mut state.waker {
@@ -57,7 +57,7 @@ impl Patience {
         state.wait.map(|wait| wait.until)
     }
 
-    /// Bytes that may be read now: of a head so many, of what follows as many as come.
+    /// Most bytes that may be read now: limited for a head, unlimited for the rest.
     pub(super) fn may_read(&self) -> usize {
         let state = self.lock();
         state.wait.map_or(usize::MAX, |_| self.limits.max_head.saturating_sub(state.read))
@@ -70,12 +70,12 @@ impl Patience {
         }
     }
 
-    /// Since when the client has been waited for.
+    /// Time since which the client has been waited for.
     pub(super) fn since(&self) -> Option<Instant> {
         self.lock().wait.map(|wait| wait.since)
     }
 
-    /// Ends it now, unless we work for the client.
+    /// Ends the wait now, unless we work for the client.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         if let Some(wait) = &mut state.wait {
@@ -91,7 +91,7 @@ impl Patience {
     }
 }
 
-/// Work for a client.
+/// Work for a client, whose time begins anew when this is dropped.
 pub struct Suspended(Patience);
 
 impl Drop for Suspended {

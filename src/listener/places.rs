@@ -1,5 +1,5 @@
-//! A place for each connection. When there is none left, one that keeps us waiting has to leave for the next: of the
-//! address that has most, the one that has been waited for longest.
+//! Places of connections. If none is left, a connection that keeps us waiting has to leave for the
+//! next: at the address that has the most, the one that has been waited for longest.
 
 use std::{
     collections::HashMap,
@@ -15,9 +15,9 @@ use tokio::{
 
 use super::{Limits, Patience};
 
-/// How long a connection keeps its place at least: a request is on its way.
+/// Shortest time that a connection keeps its place: a request is on its way.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often somebody who waits for a place has another one leave.
+/// Time after which a connection that still waits for a place has another one leave.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Places {
@@ -28,11 +28,11 @@ pub(super) struct Places {
 #[derive(Default)]
 struct Taken {
     all: HashMap<u64, (IpAddr, Patience)>,
-    /// The next one's number.
+    /// Number of the next place.
     next: u64,
 }
 
-/// A place, which is free again once this is dropped.
+/// Place of a connection, which is free again once this is dropped.
 pub(super) struct Place {
     number: u64,
     taken: Arc<Mutex<Taken>>,
@@ -44,13 +44,13 @@ impl Places {
         Self { free: Arc::new(Semaphore::new(count)), taken: Arc::default() }
     }
 
-    /// Waits for a place, from when on there is patience with who has it. Cancel safe.
+    /// Waits for a place, and begins the time limit of the connection that gets it. Cancel safe.
     pub(super) async fn take(&self, address: IpAddr, limits: Limits) -> (Place, Patience) {
         let permit = loop {
             if self.free.available_permits() == 0 {
                 self.make_room();
             }
-            // Never closed, so there always is a place in the end.
+            // The semaphore is never closed, so there always is a place in the end.
             if let Ok(permit) = timeout(PAUSE, Arc::clone(&self.free).acquire_owned()).await {
                 break permit.ok();
             }
@@ -89,7 +89,7 @@ fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
     taken.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What one client has for itself: of IPv6 a network of 64 bits.
+/// Returns the network that counts as one client: for IPv6 the first 64 bits.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -107,7 +107,7 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
     const LIMITS: Limits = Limits { connections: 4, head: HOUR, idle: HOUR, max_head: 1 };
 
-    /// Whether it would have to leave.
+    /// Returns whether its connection would have to leave.
     fn is_over(patience: &Patience) -> bool {
         patience.until(futures_util::task::noop_waker_ref()).is_some_and(|until| until <= Instant::now())
     }
@@ -121,7 +121,7 @@ mod tests {
             kept.push(places.take(address, LIMITS).await);
             advance(Duration::from_millis(10)).await;
         }
-        // Somebody that is worked for stays, though waited for longest.
+        // A connection that is worked for stays, though it is the oldest of its address.
         let worked = kept[1].1.clone().suspend();
         let mut next = Box::pin(places.take(few, LIMITS));
         assert!((&mut next).now_or_never().is_none());

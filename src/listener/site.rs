@@ -1,5 +1,6 @@
-//! Web pages of other sites: a browser on this machine sends what they ask for, to loopback too, and follows a name that its
-//! owner lets point there. Where nobody is asked who he is, such requests are told by what the browser says of them.
+//! Checks against web pages of other sites: a browser on this machine sends their requests, to
+//! loopback too, and follows a name that its owner lets point there. Without authentication, such
+//! requests are recognized by the browser's headers.
 
 use std::net::IpAddr;
 
@@ -11,11 +12,12 @@ use axum::http::{
 
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Refuses a request that is for another name than this machine's own: its owner can let it point here, and a page under
-/// that name is then no other site's. A browser that posts something says in addition whose page it is.
+/// Refuses a request for a name other than this machine's own: its owner can let it point here, and
+/// a page under that name then does not count as another site's. In a POST, a browser names the
+/// page's origin in addition.
 ///
 /// # Errors
-/// Why it is refused.
+/// Returns the reason of the refusal.
 pub fn check_name(headers: &HeaderMap) -> Result<(), String> {
     match text(headers, HOST) {
         Some(host) if !host.parse::<Authority>().is_ok_and(|host| is_here(host.host())) => {
@@ -25,10 +27,10 @@ pub fn check_name(headers: &HeaderMap) -> Result<(), String> {
     }
 }
 
-/// Refuses a request that comes from a page of another site than this machine's own.
+/// Refuses a request that comes from a page of a site other than this machine's own.
 ///
 /// # Errors
-/// Why it is refused.
+/// Returns the reason of the refusal.
 pub fn check_page(headers: &HeaderMap) -> Result<(), String> {
     if let Some(origin) = text(headers, ORIGIN) {
         let authority = origin.split_once("://").and_then(|(_, rest)| rest.parse::<Authority>().ok());
@@ -42,12 +44,12 @@ pub fn check_page(headers: &HeaderMap) -> Result<(), String> {
     Ok(())
 }
 
-/// A header's value; what is not a string is no name either.
+/// Returns a header's value; one that is not a string does not count as a name either.
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
 
-/// Whether nobody but this machine can have this name.
+/// Returns whether only this machine can have this name.
 fn is_here(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);

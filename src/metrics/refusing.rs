@@ -1,4 +1,4 @@
-//! How long a sink has taken nothing.
+//! Duration for which a sink has refused outputs.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -7,14 +7,15 @@ use std::{
 
 use tokio::time::Instant;
 
-/// A sink that takes nothing for this long is away: back-offs and short restarts are not worth a word.
+/// Time after which a refusing sink counts as away: back-offs and short restarts are not worth a
+/// report.
 const AWAY_AFTER: Duration = Duration::from_secs(5);
 
-/// Set by the sink's outlet; read by those that would feed it.
+/// Time since a sink began to refuse. Set by the sink's outlet; read by those that would feed it.
 #[derive(Debug)]
 pub struct Refusing {
     made: Instant,
-    /// In milliseconds after it was made, and one more; 0 while the sink takes what it is given.
+    /// Milliseconds from `made` to the first refusal, plus one; 0 while the sink accepts outputs.
     since: AtomicU64,
 }
 
@@ -25,14 +26,14 @@ impl Default for Refusing {
 }
 
 impl Refusing {
-    /// The sink as a whole has refused something. Counts from the first time on.
+    /// Notes that the sink as a whole has refused an output. Only the first refusal sets the time.
     pub fn begin(&self) {
         let now = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
-        // An error means that it goes on.
+        // An error means that it is refusing already.
         let _ = self.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// The sink has taken something, or there is nothing left to try it with.
+    /// Notes that the sink has accepted an output, or that there is nothing left to try it with.
     pub fn end(&self) {
         if self.since.load(Ordering::Relaxed) != 0 {
             self.since.store(0, Ordering::Relaxed);

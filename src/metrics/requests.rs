@@ -1,4 +1,4 @@
-//! What became of requests.
+//! Counters of HTTP requests.
 
 use std::{
     collections::BTreeMap,
@@ -7,12 +7,12 @@ use std::{
 
 use prometheus_client::metrics::counter::Counter;
 
-/// What a source that listens did with the requests that it got.
+/// Counters of the requests to a listening source.
 #[derive(Debug, Default)]
 pub struct RequestMetrics {
-    /// Answered with success.
+    /// Requests answered with success.
     pub taken: Counter,
-    /// By reason code, all of which are ours.
+    /// Rejected requests by reason code; all codes are our own.
     refused: Mutex<BTreeMap<&'static str, u64>>,
 }
 

@@ -1,5 +1,6 @@
-//! Requests to the JetStream API, and bringing what the server has in line with what is wanted. Configurations are kept
-//! as the server's JSON, so that an update never loses a field that this program does not know.
+//! Requests to the JetStream API, and updates of the server's configurations to the wanted ones.
+//! Configurations are kept as the server's JSON, so that an update never loses a field that this
+//! program does not know.
 
 use std::{fmt, time::Duration};
 
@@ -12,7 +13,7 @@ use crate::nats::{Connection, NoPermission, code};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a request to the JetStream API did not succeed.
+/// Error of a request to the JetStream API.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     #[error("the server says: {description} (error code {code})")]
@@ -28,7 +29,7 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// The server's error code, when it answered.
+    /// The server's error code, if it answered.
     pub fn code(&self) -> Option<u64> {
         match self {
             Self::Refused { code, .. } => Some(*code),
@@ -36,7 +37,8 @@ impl ApiError {
         }
     }
 
-    /// Whether it may go away without a change of what is asked, of who asks and of what they may do.
+    /// Returns whether the error may go away without a change of the request, the identity or its
+    /// permissions.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Refused { code, .. } => !code::is_final(*code),
@@ -54,7 +56,7 @@ struct Refusal {
     description: String,
 }
 
-/// Where a message was stored.
+/// The place at which a message was stored.
 #[derive(Debug, Deserialize)]
 pub struct Published {
     pub stream: String,
@@ -63,8 +65,8 @@ pub struct Published {
 }
 
 impl Connection {
-    /// Sends a request, `STREAM.INFO.x` for example, and returns the answer. A denied permission is told at once instead
-    /// of after the time-out.
+    /// Sends a request, for example `STREAM.INFO.x`, and returns the answer. A denied permission is
+    /// returned at once instead of after the time-out.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -74,15 +76,15 @@ impl Connection {
         self.ask(subject, async_nats::Request::new().payload(payload.into())).await
     }
 
-    /// The whole subject of an operation of the API.
+    /// The full subject of an operation of the API.
     pub(crate) fn api_subject(&self, operation: &str) -> String {
         format!("{}.{operation}", self.api)
     }
 
-    /// Sends what JetStream answers in JSON, to a subject of its API or of a stream.
+    /// Sends a request that JetStream answers in JSON, to a subject of its API or of a stream.
     pub(super) async fn ask(&self, subject: String, request: async_nats::Request) -> Result<Value, ApiError> {
         let request = request.timeout(Some(TIMEOUT));
-        // Counted before anything is sent: the server may have said no before anybody listens for it.
+        // Counted before anything is sent: the denial may arrive before the wait for it begins.
         let before = self.denials();
         let answer = tokio::select! {
             answer = self.client().send_request(subject.clone(), request) => answer,
@@ -105,10 +107,10 @@ impl Connection {
         }
     }
 
-    /// Publishes a message into whatever stream takes its subject, and waits until it is stored.
+    /// Publishes a message into any stream that takes its subject, and waits until it is stored.
     ///
     /// # Errors
-    /// [`ApiError::NoResponders`] when no stream takes it.
+    /// Returns [`ApiError::NoResponders`] if no stream takes it.
     pub async fn publish(
         &self,
         subject: &str,
@@ -125,10 +127,11 @@ impl Connection {
         serde_json::from_value(answer).map_err(|error| ApiError::Failed(subject.to_owned(), error.into()))
     }
 
-    /// Resolves when publishing to `subject` is denied, after the first `before` denials, or when no answer can arrive.
+    /// Resolves when publishing to `subject` is denied, after the first `before` denials, or when
+    /// no answer can arrive.
     async fn denied(&self, before: u64, subject: &str) -> NoPermission {
         let mut connection = self.clone();
-        // With a domain, the server has checked what its own subject is.
+        // With a domain, a denial names the server's own subject.
         let own = subject.strip_prefix(&*self.api).map(|operation| format!("$JS.API{operation}"));
         let concerns = |denied: &str| denied == subject || own.as_deref() == Some(denied);
         loop {
@@ -141,25 +144,25 @@ impl Connection {
     }
 }
 
-/// A field and the value that it shall have.
+/// Fields with their wanted values.
 pub(crate) type Wanted = Vec<(&'static str, Value)>;
 
-/// A field that is not as wanted.
+/// A field that differs from what is wanted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    /// As the server calls it; a member of an object behind a dot.
+    /// The server's name of the field; a member of an object follows after a dot.
     pub field: String,
     pub found: Value,
     pub wanted: Value,
 }
 
 impl Difference {
-    /// The value that the server has, as its reader thinks of it.
+    /// The server's value, in a readable form.
     pub fn shown_found(&self) -> impl fmt::Display {
         Shown(&self.field, &self.found)
     }
 
-    /// The value that is wanted, likewise.
+    /// The wanted value, in a readable form.
     pub fn shown_wanted(&self) -> impl fmt::Display {
         Shown(&self.field, &self.wanted)
     }
@@ -171,7 +174,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The value of a field as its reader thinks of it: durations not in nanoseconds, limits that are none by that word.
+/// The value of a field in a readable form: durations with their unit, and absent limits as
+/// `unlimited`.
 pub struct Shown<'a>(pub &'a str, pub &'a Value);
 
 impl fmt::Display for Shown<'_> {
@@ -191,13 +195,13 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Of limits, the server takes 0 and -1 for none.
+/// Returns whether a limit is unset: the server takes 0 and -1 as no limit.
 fn is_none(limit: &Number) -> bool {
     limit.as_i64().is_some_and(|limit| limit <= 0)
 }
 
-/// Writes what is wanted into a configuration as the server has it and returns what was different. Of objects, only the
-/// members that are wanted count: the others are the server's.
+/// Writes the wanted fields into the server's configuration and returns the differences. In objects
+/// only the wanted members count: the others are the server's.
 pub(crate) fn converge(config: &mut Map<String, Value>, wanted: &Wanted) -> Vec<Difference> {
     let mut differences = Vec::new();
     for (field, wanted) in wanted {
@@ -224,7 +228,7 @@ fn merge(
         return;
     }
     let merged = match (&found, wanted) {
-        // What is there already keeps what is not mentioned.
+        // Elements that exist already keep their members that are not mentioned.
         (Value::Array(found), Value::Array(wanted)) => {
             let kept = |wanted| found.iter().find(|found| is_same(name, found, wanted));
             wanted.iter().map(|wanted| kept(wanted).unwrap_or(wanted).clone()).collect()
@@ -235,8 +239,8 @@ fn merge(
     differences.push(Difference { field, found, wanted: wanted.clone() });
 }
 
-/// Lists are compared as sets, times as points in time, and of objects what is wanted. What is not set equals what is
-/// empty or off.
+/// Compares lists as sets, times as points in time, and objects by their wanted members. An unset
+/// value equals an empty one or `false`.
 fn is_same(name: &str, found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
         (Value::Array(found), Value::Array(wanted)) => {
@@ -252,13 +256,13 @@ fn is_same(name: &str, found: &Value, wanted: &Value) -> bool {
             let [found, wanted] = [found, wanted].map(|time| time.parse::<Timestamp>().ok());
             found == wanted
         }
-        // Servers before 2.10 know no compression.
+        // Servers before 2.10 have no compression.
         (Value::Null, wanted) => [json!(""), json!("none"), json!([]), json!(false)].contains(wanted),
         _ => found == wanted,
     }
 }
 
-/// Differences as a list in one line.
+/// Formats differences as a list in one line.
 pub(super) fn listed(differences: &[Difference]) -> String {
     differences.iter().map(Difference::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -292,7 +296,7 @@ mod tests {
             })
         );
     }
-    /// What the server fills in or spells in its own way is no difference.
+    /// A value that the server fills in or spells differently does not count as a difference.
     #[test]
     fn objects_lists_times_and_limits_mean_the_same_in_other_words() {
         let mut config = object(json!({

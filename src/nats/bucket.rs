@@ -1,5 +1,5 @@
-//! A JetStream key-value bucket, as far as routers need one to agree on something: read the newest, write unless
-//! somebody else did meanwhile. `nats kv` shows the same bucket.
+//! A JetStream key-value bucket, reduced to what routers need to agree on something: reading the
+//! newest value, and writing unless another client did meanwhile. `nats kv` shows the same bucket.
 
 use std::time::Duration;
 
@@ -10,21 +10,22 @@ use serde_json::{Value, json};
 
 use crate::nats::{ApiError, Connection, StreamError, api::Wanted, code};
 
-/// How long the mark of a deletion stays, and a value that nobody renews.
+/// Time for which a deletion mark stays, and a value that is not renewed.
 const LINGER: Duration = Duration::from_secs(3600);
 
-/// A bucket that is there.
+/// An existing bucket.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     connection: Connection,
     name: &'static str,
 }
 
-/// What a key holds.
+/// Value and revision of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub value: Option<Value>,
-    /// What a write must name to come after this; 0 when the bucket knows nothing of the key. Deletions count too.
+    /// Revision that a write has to name to follow this one; 0 if the bucket has no record of the
+    /// key. Deletions have revisions, too.
     pub revision: u64,
 }
 
@@ -38,10 +39,10 @@ struct Stored {
 }
 
 impl Bucket {
-    /// Makes the bucket when it is not there, with so many replicas.
+    /// Opens the bucket, and makes it with so many replicas if it does not exist.
     ///
     /// # Errors
-    /// When the server does not answer, does not allow it, or is older than 2.11.
+    /// Returns an error if the server does not answer, does not allow it, or is older than 2.11.
     pub async fn open(connection: Connection, name: &'static str, replicas: usize) -> Result<Self, StreamError> {
         let stream = format!("KV_{name}");
         let mut wanted: Wanted = vec![
@@ -53,7 +54,7 @@ impl Bucket {
             ("allow_direct", json!(true)),
             ("allow_msg_ttl", json!(true)),
         ];
-        // Later they are whoever's who runs the server.
+        // For an existing bucket their number is the server operator's choice.
         if connection.stream_info(&stream).await?.is_none() {
             wanted.push(("num_replicas", json!(replicas)));
         }
@@ -61,10 +62,10 @@ impl Bucket {
         Ok(Self { connection, name })
     }
 
-    /// The newest entry, as the stream's leader has it.
+    /// The newest entry, read from the stream's leader.
     ///
     /// # Errors
-    /// When the server does not answer, or the value is not JSON.
+    /// Returns an error if the server does not answer, or the value is not JSON.
     pub async fn get(&self, key: &str) -> Result<Entry, ApiError> {
         let request = format!("STREAM.MSG.GET.KV_{}", self.name);
         let answer = self.connection.api(&request, &json!({ "last_by_subj": self.subject(key) })).await;
@@ -80,7 +81,7 @@ impl Bucket {
         let Stored { seq: revision, hdrs, data } =
             serde_json::from_value(message).map_err(|error| unreadable(error.into()))?;
         let headers = BASE64_STANDARD.decode(hdrs).map_err(|error| unreadable(error.into()))?;
-        // The mark of a deletion, whoever made it.
+        // A deletion mark, from any client.
         if String::from_utf8_lossy(&headers).contains("KV-Operation:") {
             return Ok(Entry { value: None, revision });
         }
@@ -89,37 +90,38 @@ impl Bucket {
         Ok(Entry { value: Some(value), revision })
     }
 
-    /// Writes, if the key's newest revision still is `after`: the new revision, or `None` when somebody was faster. When
-    /// the future is dropped or there is no answer, it may have been written.
+    /// Writes if the key's newest revision is still `after`. Returns the new revision, or `None` if
+    /// another write came first. If the future is dropped or there is no answer, the value may have
+    /// been written.
     ///
     /// # Errors
-    /// When the server does not answer or does not allow it.
+    /// Returns an error if the server does not answer or does not allow it.
     pub async fn put(&self, key: &str, value: &Value, after: u64) -> Result<Option<u64>, ApiError> {
         self.publish(key, value.to_string(), HeaderMap::new(), after).await
     }
 
-    /// As [`Self::put`], but what is not written again within an hour goes by itself.
+    /// Writes as [`Self::put`], but the value expires unless it is written again within an hour.
     ///
     /// # Errors
-    /// When the server does not answer or does not allow it.
+    /// Returns an error if the server does not answer or does not allow it.
     pub async fn put_fleeting(&self, key: &str, value: &Value, after: u64) -> Result<Option<u64>, ApiError> {
         self.publish(key, value.to_string(), lingering(), after).await
     }
 
-    /// Deletes, if the key's newest revision still is `after`: whether it was.
+    /// Deletes the key if its newest revision is still `after`. Returns whether it was.
     ///
     /// # Errors
-    /// When the server does not answer or does not allow it.
+    /// Returns an error if the server does not answer or does not allow it.
     pub async fn delete(&self, key: &str, after: u64) -> Result<bool, ApiError> {
         let mut headers = lingering();
         headers.insert("KV-Operation", "DEL");
         Ok(self.publish(key, String::new(), headers, after).await?.is_some())
     }
 
-    /// The keys below `prefix`, deleted ones for some time included.
+    /// Keys below `prefix`, including recently deleted ones.
     ///
     /// # Errors
-    /// When the server does not answer or does not allow it.
+    /// Returns an error if the server does not answer or does not allow it.
     pub async fn keys(&self, prefix: &str) -> Result<Vec<String>, ApiError> {
         let filter = json!({ "subjects_filter": self.subject(&format!("{prefix}.>")) });
         let info = self.connection.api(&format!("STREAM.INFO.KV_{}", self.name), &filter).await?;

@@ -4,7 +4,7 @@ pub const CONSUMER_CREATE: u64 = 10012;
 pub const CONSUMER_NOT_FOUND: u64 = 10014;
 /// More unacknowledged messages than the server or the stream lets a consumer have.
 pub const MAX_ACK_PENDING: u64 = 10121;
-/// What a server says of a consumer's settings, and goes on saying until they change.
+/// Errors in a consumer's settings, which the server repeats until they change.
 pub const CONSUMER_SETTINGS: [u64; 22] = [
     10017, 10084, 10093, 10098, 10099, 10100, 10101, 10102, 10103, 10121, 10127, 10131, 10132, 10136, 10137, 10138,
     10139, 10153, 10181, 10182, 10183, 10225,
@@ -17,8 +17,9 @@ pub const WRONG_LAST_SEQUENCE: u64 = 10071;
 pub const STORE_FAILED: u64 = 10077;
 pub const HEADER_EXCEEDS_MAXIMUM: u64 = 10097;
 
-/// What stays so however often the same is asked, and why. Everything else passes by itself or when somebody mends the server: no
-/// leader, no room, an id in process, and whatever later servers will say.
+/// Errors that stay however often the request is repeated, with their reason. All others pass by
+/// themselves or once the server is repaired: no leader, no room, an id in process, and any codes
+/// of later servers.
 const FINAL: &[(&str, &[u64])] = &[
     ("the message is larger than the stream or the server takes", &[10054, 10097]),
     ("the stream takes nothing any more, and can't be opened again", &[10109]),
@@ -54,7 +55,7 @@ const FINAL: &[(&str, &[u64])] = &[
     ),
 ];
 
-/// Whether the answer stays the same however often the same is asked.
+/// Returns whether the answer stays the same however often the request is repeated.
 pub fn is_final(code: u64) -> bool {
     FINAL.iter().any(|(_, codes)| codes.contains(&code))
 }
@@ -65,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    /// The rest of what nats-server 2.15 answers, in its `errors.json`.
+    /// The other codes of nats-server 2.15, from its `errors.json`.
     const PASSING: &[(&str, &[u64])] = &[
         (
             "limits of the account or of the machine: somebody deletes something, or raises them",

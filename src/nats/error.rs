@@ -1,10 +1,10 @@
-//! Why no connection could be made.
+//! Errors while connecting.
 
 use std::{error::Error, io};
 
 use async_nats::{ServerAddr, rustls};
 
-/// No connection could be made.
+/// Error while connecting.
 #[derive(Debug, thiserror::Error)]
 #[error("can't connect to NATS at {at}")]
 pub struct ConnectError {
@@ -14,12 +14,12 @@ pub struct ConnectError {
     pub(super) source: anyhow::Error,
 }
 
-/// Where to look.
+/// The cause of a failed connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// The settings, or a file that they name.
     Settings,
-    /// The server does not accept who we are.
+    /// The server does not accept our identity.
     Auth,
     Tls,
     Network,
@@ -34,20 +34,20 @@ impl ConnectError {
 /// Reads the address of one server.
 pub(super) fn server(url: &str) -> Result<ServerAddr, ConnectError> {
     url.parse().map_err(|error: io::Error| {
-        // What stands before an `@` may be a password.
+        // The part before an `@` may be a password.
         let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
         ConnectError::settings(format!("`{shown}`"), error)
     })
 }
 
-/// The servers as a message shows them: without credentials.
+/// The servers as shown in a message: without credentials.
 pub(super) fn shown(servers: &[ServerAddr]) -> String {
     let all: Vec<_> =
         servers.iter().map(|server| format!("`{}://{}:{}`", server.scheme(), server.host(), server.port())).collect();
     all.join(", ")
 }
 
-/// The client wraps what TLS has to say in errors of its kind `Io`.
+/// Returns whether TLS failed. The client wraps TLS errors in errors of its kind `Io`.
 pub(super) fn is_tls(error: &async_nats::ConnectError) -> bool {
     let mut source = error.source();
     while let Some(error) = source {

@@ -1,4 +1,4 @@
-//! Headers of messages, from the client's shape to the router's and back.
+//! Conversion of message headers from the client's type to the router's and back.
 
 use anyhow::anyhow;
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
@@ -6,7 +6,8 @@ use bytestring::ByteString;
 
 use crate::event::Headers;
 
-/// Copies all headers into one buffer that they share. The client has lost their order, so they come sorted by name.
+/// Copies all headers into one buffer that they share. The client has lost their order, so they
+/// come sorted by name.
 pub fn headers(map: &HeaderMap) -> Headers {
     let mut buffer = String::new();
     let mut ends = Vec::with_capacity(map.len());
@@ -33,11 +34,11 @@ pub fn headers(map: &HeaderMap) -> Headers {
     all.into_iter().collect()
 }
 
-/// The other way round. Those that begin with `Nats-` stay behind: they were meant for the stream that the event came
-/// from.
+/// Converts headers for publishing. Those that begin with `Nats-` are left out: they were meant for
+/// the stream that the event came from.
 ///
 /// # Errors
-/// Names the header that NATS can't send.
+/// Returns an error that names the header that NATS can't send.
 pub fn header_map(headers: &Headers) -> anyhow::Result<HeaderMap> {
     let mut map = HeaderMap::new();
     for (name, value) in headers.iter() {

@@ -1,21 +1,22 @@
-//! What a connection noticed while it lived.
+//! Health of a connection: how often it was made, and denied permissions.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-/// Denials that are remembered; each subject once.
+/// Most denials that are remembered; each subject once.
 const REMEMBERED: usize = 32;
-/// How often the same is said.
+/// Interval at which the same denial is logged.
 const AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    /// How often the connection was made.
+    /// Number of times the connection was made.
     pub(super) made: u64,
-    /// Counts denials.
+    /// Number of denials.
     pub(super) denials: u64,
-    /// Denials before the connection was made last: what they were about is asked for again, and may be allowed now.
+    /// Number of the last denial before the connection was last made: the denied subjects are
+    /// requested again then, and may be allowed now.
     outdated: u64,
     /// The newest last.
     remembered: VecDeque<Denial>,
@@ -28,7 +29,8 @@ struct Denial {
     said: Instant,
 }
 
-/// The server did not let us use a subject. It says so beside the operation, which itself just goes unanswered.
+/// A denied permission for a subject. The server reports it beside the operation, which itself goes
+/// unanswered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no permission to {} `{subject}`", if *.publish { "publish to" } else { "subscribe to" })]
 pub struct NoPermission {
@@ -44,7 +46,8 @@ impl NoPermission {
         Some(Self { publish: action == "Publish", subject: subject.split('"').next()?.to_owned() })
     }
 
-    /// What to log once: acks and inboxes differ in every message.
+    /// Part of the subject by which denials are logged once: acks and inboxes differ in every
+    /// message.
     fn family(&self) -> String {
         let tokens = if self.subject.starts_with("$JS.ACK.") { 4 } else { usize::MAX };
         let first = if self.subject.starts_with("_INBOX.") { 1 } else { tokens };
@@ -82,7 +85,7 @@ impl Health {
         newest_first.map(|denial| &denial.what).find(|what| concerns(what)).cloned()
     }
 
-    /// A subscription that the server does not serve: what was to come there does not, until it is asked for anew.
+    /// Newest denial of a subscription. Its messages do not arrive until it is requested anew.
     pub(super) fn unheard(&self) -> Option<NoPermission> {
         self.find(0, |denial| !denial.publish)
     }
@@ -124,7 +127,7 @@ mod tests {
         assert_eq!(health.find(seen, |found| found.subject == "a"), None);
     }
 
-    /// A server says so once for each time that it is asked, and never that it thinks otherwise now.
+    /// A server reports a denial once per request, and never that the permission was granted later.
     #[test]
     fn what_was_denied_before_the_connection_was_made_anew_does_not_count() {
         let mut health = Health::default();

@@ -1,5 +1,5 @@
-//! What a stream holds, read in order from one place to another through a consumer that the server forgets. Nothing
-//! else is touched, no durable consumer above all.
+//! Stored messages of a stream, read in order over a range through a consumer that the server
+//! forgets. Nothing else is changed, in particular no durable consumer.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,25 +20,25 @@ use crate::{
     nats::{ApiError, Connection, Delivered, Position, RawMessage, code, headers},
 };
 
-/// Silence after which somebody looks whether there is more.
+/// Silence after which the stream is checked for more messages.
 const SILENCE: Duration = Duration::from_secs(2);
-/// Messages that are asked for at once, and what they may come to together, by the stream's average: they wait in memory
-/// for whoever reads slowly.
+/// Messages requested at once, and their bytes together by the stream's average: they wait in
+/// memory for a slow reader.
 const BATCH: usize = 4000;
 const BATCH_BYTES: u64 = 32 << 20;
-/// How often the server says that it is still there when nothing comes.
+/// Interval of the server's heartbeats while there are no messages.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long the server keeps the consumer when nobody asks it for anything, as after a crash.
+/// Time for which the server keeps the consumer without requests, as after a crash.
 const INACTIVE: Duration = Duration::from_secs(60);
-/// Before another try after something went wrong, and how long to go on trying.
+/// Pause before another try after an error, and the time for which tries go on.
 const PAUSE: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Messages that are read one by one at most to find the one that the client can't read.
+/// Most messages that are read one by one to get past one that the client can't read.
 const MOST_ALONE: u64 = 4096;
-/// How long the server keeps a consumer that was only made to count.
+/// Time for which the server keeps a consumer that was only made to count.
 const FORGET: Duration = Duration::from_secs(10);
 
-/// Why a stream's messages can't be read.
+/// Error while reading a stream's messages.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     #[error("there is no stream `{0}`")]
@@ -55,50 +55,51 @@ pub struct Stored {
     pub sequence: u64,
     pub time: Timestamp,
     pub subject: String,
-    /// As far as they can be read.
+    /// The headers, as far as they can be read.
     pub headers: Headers,
     pub payload: Bytes,
-    /// The reason code, when the client can't read its headers.
+    /// Reason code if the client can't read its headers.
     pub unreadable: Option<&'static str>,
 }
 
-/// Reads a range to its end, which is where it was when this was opened.
+/// Reads a range up to its end, which is fixed when the history is opened.
 pub struct History {
     connection: Connection,
     range: Range,
     reading: Reading,
-    /// Messages that are asked for at once.
+    /// Messages requested at once.
     batch: usize,
-    /// How many are read one by one after the client has ended: twice as many each time, until the one is found that it
-    /// ended over.
+    /// Number of messages to read one by one after the client has ended: doubled each time, until
+    /// the message that ended it is found.
     alone: u64,
     /// Deliveries of the consumer so far: a gap shows that one was lost on the way.
     deliveries: u64,
     /// The stream's last sequence when reading began.
     last: u64,
-    /// Of the message that was read last.
+    /// Sequence of the message that was read last.
     position: u64,
     total: u64,
     /// Read so far.
     read: u64,
 }
 
-/// How messages are read.
+/// The way in which messages are read.
 enum Reading {
-    /// There is nothing more.
+    /// No messages are left.
     Over,
     Consumer(Box<pull::Stream>),
-    /// So many one by one, for the client may be unable to read the next one: it ends for good over some headers.
+    /// This many one by one, because the client may be unable to read the next one: some headers
+    /// end it for good.
     Alone(u64),
 }
 
 impl History {
     /// # Errors
-    /// When there is no such stream, or the server does not answer.
+    /// Returns an error if there is no such stream, or the server does not answer.
     pub async fn open(connection: Connection, mut range: Range) -> Result<Self, HistoryError> {
         let Bounds { first, last, batch } = bounds(&connection, &range.stream).await?;
         let last = range.to.map_or(last, |to| to.min(last));
-        // Those behind the end of the range count in every answer.
+        // Messages after the end of the range are included in every count of the server.
         let after = match (range.until, range.to) {
             (Some(until), _) => pending(&connection, &range, Begin::Time(until)).await?,
             (None, Some(_)) => pending(&connection, &range, Begin::Sequence(last + 1)).await?,
@@ -113,7 +114,7 @@ impl History {
         let total = if first > last { 0 } else { pending(&connection, &range, begin).await?.saturating_sub(after) };
         range.begin = begin;
         let total = range.limit.map_or(total, |limit| limit.min(total));
-        // No more than is wanted.
+        // Not more than the range holds.
         let batch = usize::try_from(total).unwrap_or(batch).clamp(1, batch);
         let mut history = Self::new(connection, range, batch, (last, total));
         if total > 0 {
@@ -122,10 +123,10 @@ impl History {
         Ok(history)
     }
 
-    /// What comes from now on, without an end.
+    /// Reads messages that are stored from now on, without an end.
     ///
     /// # Errors
-    /// When there is no such stream, or the server does not answer.
+    /// Returns an error if there is no such stream, or the server does not answer.
     pub async fn follow(connection: Connection, stream: &str, subjects: Vec<String>) -> Result<Self, HistoryError> {
         let Bounds { last, batch, .. } = bounds(&connection, stream).await?;
         let begin = Begin::Sequence(last + 1);
@@ -140,7 +141,7 @@ impl History {
         Self { connection, range, reading, batch, alone: 0, deliveries: 0, last, position: 0, total, read: 0 }
     }
 
-    /// How many there were when this was opened.
+    /// Number of messages in the range when it was opened.
     pub fn total(&self) -> u64 {
         self.total
     }
@@ -148,7 +149,7 @@ impl History {
     /// The next message; `None` at the end of the range. Not cancel safe.
     ///
     /// # Errors
-    /// When the stream is gone, or the server has not answered for a minute.
+    /// Returns an error if the stream is gone, or the server has not answered for a minute.
     pub async fn next(&mut self) -> Result<Option<Stored>, HistoryError> {
         loop {
             match &mut self.reading {
@@ -168,26 +169,27 @@ impl History {
         }
     }
 
-    /// The next message that the consumer delivers; `None` where something else is to be done first.
+    /// The next message that the consumer delivers; `None` if the state has changed and has to be
+    /// looked at again.
     async fn next_delivered(&mut self) -> Result<Option<Stored>, HistoryError> {
         let Reading::Consumer(messages) = &mut self.reading else { return Ok(None) };
-        // Most are there already, and need no timer.
+        // Most messages have arrived already, and need no timer.
         let next = match messages.next().now_or_never() {
             Some(next) => Ok(next),
             None => timeout(SILENCE, messages.next()).await,
         };
         let message = match next {
             Ok(Some(Ok(message))) => message,
-            // Nothing comes in when nothing is published.
+            // Silence is normal while nothing is published.
             Err(_) if self.last == u64::MAX => return Ok(None),
-            // What was still to come may have been deleted.
+            // The remaining messages may have been deleted.
             Err(_)
                 if has_more(&self.connection, &self.range, self.position, self.last).await.is_ok_and(|more| !more) =>
             {
                 self.reading = Reading::Over;
                 return Ok(None);
             }
-            // The consumer is gone, or what it sent, or the client.
+            // The consumer, a message on its way, or the client is lost.
             Ok(Some(Err(_)) | None) | Err(_) => {
                 self.begin_again().await?;
                 return Ok(None);
@@ -212,7 +214,8 @@ impl History {
         Ok(is_within.then_some(Stored { sequence, time, subject, headers, payload: message.payload, unreadable: None }))
     }
 
-    /// The next message, whether the client can read it or not; `None` where something else is to be done first.
+    /// The next message, whether the client can read it or not; `None` if the state has changed and
+    /// has to be looked at again.
     async fn next_alone(&mut self) -> Result<Option<Stored>, HistoryError> {
         let Reading::Alone(left) = self.reading else { return Ok(None) };
         let subjects: Vec<Pattern> = self.range.subjects.iter().filter_map(|subject| subject.parse().ok()).collect();
@@ -224,7 +227,7 @@ impl History {
         };
         let (headers, unreadable) = message.headers();
         self.reading = Reading::Alone(if unreadable.is_some() {
-            // Others may follow: the first one that can be read ends the search.
+            // More unreadable ones may follow: the first one that can be read ends the search.
             self.alone = 0;
             1
         } else {
@@ -236,7 +239,7 @@ impl History {
         Ok(is_within.then_some(Stored { sequence, time, subject, headers, payload, unreadable }))
     }
 
-    /// Goes behind a message, and says whether it belongs to the range.
+    /// Advances past a message, and returns whether it belongs to the range.
     fn passes(&mut self, sequence: u64, time: Timestamp) -> bool {
         self.position = sequence;
         self.read += 1;
@@ -247,7 +250,8 @@ impl History {
         is_within
     }
 
-    /// Goes on behind what was read, on another connection: the client may have ended.
+    /// Continues after the last message that was read, on another connection: the client may have
+    /// ended.
     async fn begin_again(&mut self) -> Result<(), HistoryError> {
         self.alone = (self.alone * 2).clamp(1, MOST_ALONE);
         self.reading = Reading::Alone(self.alone);
@@ -279,7 +283,7 @@ impl History {
         }
     }
 
-    /// Reads through a new consumer, from behind what was read.
+    /// Reads through a new consumer, from after the last message that was read.
     async fn consume(&mut self) -> Result<(), HistoryError> {
         if self.position > 0 {
             self.range.begin = Begin::Sequence(self.position + 1);
@@ -292,14 +296,14 @@ impl History {
     }
 }
 
-/// Whether there is still something to come.
+/// Returns whether messages are left up to `last`.
 async fn has_more(connection: &Connection, range: &Range, position: u64, last: u64) -> Result<bool, HistoryError> {
     Ok(position < last && pending(connection, range, Begin::Sequence(position + 1)).await? > 0)
 }
 
-/// A consumer without acknowledgements. In larger batches than the client's own ordered one, whose server waits for the
-/// next request more than it sends.
-/// Also says behind which sequence it begins.
+/// Creates a consumer without acknowledgements, and returns the sequence after which it begins. Its
+/// batches are larger than those of the client's own ordered consumer, with which the server mostly
+/// waits for the next request.
 async fn consume(connection: &Connection, range: &Range, batch: usize) -> Result<(pull::Stream, u64), HistoryError> {
     let failed = |error: anyhow::Error| HistoryError::Failed(range.stream.clone(), error);
     let deliver_policy = match range.begin {
@@ -333,7 +337,7 @@ struct Bounds {
     /// First and last sequence.
     first: u64,
     last: u64,
-    /// How many messages of the stream may be asked for at once.
+    /// Messages of the stream that may be requested at once.
     batch: usize,
 }
 
@@ -347,14 +351,15 @@ async fn bounds(connection: &Connection, stream: &str) -> Result<Bounds, History
     };
     let state = |name: &str| info["state"][name].as_u64().unwrap_or_default();
     let (messages, last) = (state("messages"), state("last_seq"));
-    // An empty stream begins behind its end.
+    // The first sequence of an empty stream is after its last.
     let first = if messages == 0 { last + 1 } else { state("first_seq") };
     let average = (state("bytes") / messages.max(1)).max(1);
     let batch = usize::try_from(BATCH_BYTES / average).unwrap_or(BATCH).clamp(1, BATCH);
     Ok(Bounds { first, last, batch })
 }
 
-/// Where to begin so that `count` messages come: found by halving, for a stream can be long and what is asked for short.
+/// Finds where to begin to get `count` messages, by bisection: a stream can be long, and the wanted
+/// part short.
 async fn newest(
     connection: &Connection,
     range: &Range,
@@ -378,7 +383,7 @@ async fn newest(
     Ok(Begin::Sequence(low))
 }
 
-/// How many messages there are from a place on, as the server counts.
+/// Number of messages from a position on, as the server counts them.
 async fn pending(connection: &Connection, range: &Range, from: Begin) -> Result<u64, HistoryError> {
     let failed = |error| HistoryError::Api(range.stream.clone(), error);
     let name = format!("trommel-count-{:016x}", fastrand::u64(..));
@@ -412,7 +417,7 @@ async fn pending(connection: &Connection, range: &Range, from: Begin) -> Result<
             anyhow!("its server is older than 2.10 and can't pick by several subjects: give one with `--subject`");
         return Err(HistoryError::Failed(range.stream.clone(), too_old));
     }
-    // The server forgets it anyway.
+    // An error is ignored: the server forgets the consumer anyway.
     let _ = connection.api(&format!("CONSUMER.DELETE.{stream}.{name}"), &json!({})).await;
     Ok(made["num_pending"].as_u64().unwrap_or_default())
 }

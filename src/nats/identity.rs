@@ -1,5 +1,5 @@
-//! Who we are: the answer to a server that asks, on every connect. Files are read again each time, so credentials can
-//! be renewed while the router runs.
+//! The identity that a client presents to a server on every connect. Files are read again each
+//! time, so credentials can be renewed while the router runs.
 
 use std::{
     future::Future,
@@ -38,7 +38,8 @@ enum Kind {
 }
 
 impl Identity {
-    /// What the settings say; where they say nothing, what stands in the first URL.
+    /// Uses the credentials of the settings; if there are none, those in the first URL that has
+    /// some.
     pub(super) fn new(settings: &config::Nats, servers: &[ServerAddr]) -> Result<Self, ConnectError> {
         let kind = match &settings.auth {
             NatsAuth::None => in_url(servers)?,
@@ -50,7 +51,7 @@ impl Identity {
             NatsAuth::Nkey(path) => Kind::Nkey(path.clone()),
         };
         let identity = Self(kind);
-        // A file that can't be used is a mistake in the settings, not the server's no.
+        // A file that can't be used is an error in the settings, not a refusal by the server.
         identity.answer(b"").map_err(|error| ConnectError::settings(super::error::shown(servers), error))?;
         Ok(identity)
     }
@@ -111,7 +112,7 @@ fn key(seed: &str, path: &Path) -> anyhow::Result<KeyPair> {
     KeyPair::from_seed(seed).map_err(|error| anyhow!("the nkey seed in `{}` is not valid: {error}", path.display()))
 }
 
-/// The line between `-----BEGIN name-----` and its end.
+/// The first line between `-----BEGIN name-----` and its end.
 fn section<'a>(file: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = file.lines().map(str::trim);
     lines.find(|line| line.starts_with("--") && line.contains("BEGIN") && line.contains(name))?;
@@ -120,7 +121,8 @@ fn section<'a>(file: &'a str, name: &str) -> Option<&'a str> {
 
 type Answer = Pin<Box<dyn Future<Output = Result<Auth, AuthError>> + Send + Sync>>;
 
-/// What the client calls on every connect. With [`Life::Single`] it refuses all but the first, which ends the client.
+/// The client's callback on every connect. With [`Life::Single`] it refuses all but the first,
+/// which ends the client.
 pub(super) fn callback(identity: Arc<Identity>, life: Life) -> impl Fn(Vec<u8>) -> Answer + Send + Sync + 'static {
     let accepted = Arc::new(AtomicBool::new(false));
     move |nonce| {

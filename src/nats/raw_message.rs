@@ -1,5 +1,5 @@
-//! Single messages of a stream, read by themselves: those that were delivered and never arrived, and those that can't
-//! arrive because the client gives the connection up over their headers.
+//! Single messages of a stream, read by sequence: those that were delivered and never arrived, and
+//! those that can't arrive because the client gives the connection up over their headers.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use crate::{
     nats::{ApiError, Connection, code},
 };
 
-/// A message as the stream has it.
+/// A message as stored in the stream.
 #[derive(Clone, Debug)]
 pub struct RawMessage {
     pub sequence: u64,
@@ -21,7 +21,7 @@ pub struct RawMessage {
     /// The header block as it is on the wire.
     pub header_block: Vec<u8>,
     pub payload: Bytes,
-    /// When it was stored, in Unix nanoseconds.
+    /// Time at which it was stored, in Unix nanoseconds.
     pub stored_at: i64,
 }
 
@@ -43,11 +43,11 @@ struct Message {
 }
 
 impl RawMessage {
-    /// The first message of the stream at or after `from` whose subject one of the patterns lets through; without one,
-    /// any is.
+    /// The first message of the stream at or after `from` whose subject matches one of the
+    /// patterns; without patterns, any message does.
     ///
     /// # Errors
-    /// When the server does not answer, or not with a message.
+    /// Returns an error if the server does not answer, or not with a message.
     pub async fn next(
         connection: &Connection,
         stream: &str,
@@ -92,8 +92,8 @@ impl RawMessage {
         Ok(Some(Self { sequence, subject, header_block, payload, stored_at }))
     }
 
-    /// The headers as far as they go, and the reason code when the client can't read this message. Whatever the block
-    /// holds, there is an answer.
+    /// The headers as far as they can be read, and the reason code if the client can't read this
+    /// message. Accepts any header block.
     pub fn headers(&self) -> (Headers, Option<&'static str>) {
         let text = String::from_utf8_lossy(&self.header_block);
         let mut reason = matches!(text, std::borrow::Cow::Owned(_)).then_some("headers_not_utf8");
@@ -125,7 +125,8 @@ impl RawMessage {
             }
             headers.push(name, value);
         }
-        // The server's JSON has replaced what is not UTF-8; other white space than the protocol's splits its line.
+        // The server's JSON has replaced bytes that are not UTF-8; white space that the protocol
+        // does not expect splits its line.
         if self.subject.contains(|c: char| c == char::REPLACEMENT_CHARACTER || c.is_whitespace()) {
             reason = reason.or(Some("bad_subject"));
         }
@@ -137,7 +138,7 @@ impl RawMessage {
     }
 }
 
-/// What may stand behind the version: nothing, or a status and what it means.
+/// Returns whether the text after the version is valid: nothing, or a status and its description.
 fn is_status(text: &str) -> bool {
     let code = text.split_once(' ').map_or(text, |(code, _)| code.trim());
     code.is_empty() || code.len() == 3 && code.starts_with(|c| c != '0') && code.bytes().all(|c| c.is_ascii_digit())
@@ -189,7 +190,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is in a block, there is an answer, and what is no header shows in the reason.
+        /// Any block is accepted, and an invalid header shows in the reason.
         #[test]
         fn every_block_has_an_answer(block in prop::collection::vec(any::<u8>(), 0..200)) {
             let (headers, reason) = stored("a", &[b"NATS/1.0\r\n", &block[..]].concat()).headers();

@@ -1,31 +1,32 @@
-//! The reply subject of a delivered message: it says what was delivered, and what is published there settles it.
+//! The reply subject of a delivered message: it describes the delivery, and a message published on
+//! it settles it.
 
 use async_nats::Subject;
 
-/// What the server tells about a delivery.
+/// Position of a delivery in its stream and consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// 1 on the first delivery.
     pub attempt: u32,
-    /// In the stream.
+    /// Sequence in the stream.
     pub sequence: u64,
-    /// Counts the consumer's deliveries.
+    /// Number of the delivery, counted by the consumer.
     pub delivery: u64,
 }
 
-/// All that the server tells.
+/// All that a reply subject contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivered {
     pub position: Position,
-    /// When the message was stored, in Unix nanoseconds.
+    /// Time at which the message was stored, in Unix nanoseconds.
     pub stored_at: i64,
-    /// What the consumer has still to deliver after it.
+    /// Messages that the consumer has still to deliver after it.
     pub pending: u64,
 }
 
 impl Delivered {
-    /// Reads `$JS.ACK.STREAM.CONSUMER.attempt.sequence.delivery.time.pending`, or the longer form with domain and
-    /// account before the stream. `None` when it is another subject.
+    /// Reads `$JS.ACK.STREAM.CONSUMER.attempt.sequence.delivery.time.pending`, or the longer form
+    /// with domain and account before the stream. `None` for any other subject.
     pub fn of(reply: &str) -> Option<Self> {
         let reply = reply.strip_prefix("$JS.ACK.")?;
         let tokens = reply.split('.');
@@ -45,7 +46,7 @@ impl Delivered {
 }
 
 impl Position {
-    /// Of a reply subject; `None` when it is another subject.
+    /// Reads the position from a reply subject; `None` for any other subject.
     pub fn of(reply: &str) -> Option<Self> {
         Delivered::of(reply).map(|delivered| delivered.position)
     }

@@ -1,4 +1,4 @@
-//! Publishing messages as they came, into whatever stream takes them.
+//! Publishing messages unchanged, into any stream that takes them.
 
 use async_nats::{HeaderMap, HeaderValue, Subject, header};
 use bytes::Bytes;
@@ -6,11 +6,11 @@ use bytes::Bytes;
 use super::{ApiError, Connection, Published};
 
 impl Connection {
-    /// Publishes a message with an id by which the stream drops repeats, and waits until it is stored. Cancel safe in
-    /// that it may or may not be stored then, as after an error.
+    /// Publishes a message with an id by which the stream drops repeats, and waits until it is
+    /// stored. After an error, or if the future is dropped, the message may or may not be stored.
     ///
     /// # Errors
-    /// [`ApiError::NoResponders`] when no stream takes it.
+    /// Returns [`ApiError::NoResponders`] if no stream takes it.
     pub async fn store(
         &self,
         subject: Subject,

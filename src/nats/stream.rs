@@ -13,7 +13,7 @@ mod wanted;
 pub use info::{Cluster, Replica, State, StreamInfo};
 use wanted::wanted;
 
-/// What it takes to make a stream as declared.
+/// The change that makes a stream as declared.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Converged {
     Created(Vec<Difference>),
@@ -21,7 +21,7 @@ pub enum Converged {
     AsWanted,
 }
 
-/// Why a stream is not as declared.
+/// Error while making a stream as declared.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     #[error("can't read stream `{0}`")]
@@ -45,26 +45,27 @@ pub enum StreamError {
     LeftOut { stream: String, version: String, differences: Vec<Difference> },
 }
 
-/// What the server has, and what is to become of it.
+/// The configuration to send to the server, and the change that it amounts to.
 struct Plan {
     config: Map<String, Value>,
     converged: Converged,
 }
 
 impl Connection {
-    /// Makes a stream as declared. What the declaration does not mention stays as the server has it. Nothing is asked
-    /// before the future is polled.
+    /// Makes a stream as declared. Settings that the declaration does not mention stay as the
+    /// server has them. Nothing is sent before the future is polled.
     ///
     /// # Errors
-    /// When the server does not answer, or refuses a change; the error names the fields.
+    /// Returns an error if the server does not answer, or refuses a change; the error names the
+    /// fields.
     pub async fn ensure_stream(&self, stream: &config::Stream) -> Result<Converged, StreamError> {
         self.ensure(&stream.name, &wanted(stream)).await
     }
 
-    /// What [`Self::ensure_stream`] would do. Changes nothing.
+    /// Returns the change that [`Self::ensure_stream`] would make. Changes nothing.
     ///
     /// # Errors
-    /// When the server does not answer.
+    /// Returns an error if the server does not answer.
     pub async fn plan_stream(&self, stream: &config::Stream) -> Result<Converged, StreamError> {
         Ok(self.plan(&stream.name, &wanted(stream)).await?.converged)
     }

@@ -1,7 +1,7 @@
-//! The subject of a message that is published.
+//! Subjects of published messages.
 //!
-//! What stands in a placeholder comes out of an event and is not trusted: nothing that it holds may make the subject
-//! another one than the template means.
+//! The value of a placeholder comes from an event and is not trusted: it must not turn the subject
+//! into another one than the template means.
 
 use std::fmt::Write;
 
@@ -19,9 +19,9 @@ const BUFFER: usize = 16 * 1024;
 
 pub struct Template {
     parts: Vec<Part>,
-    /// Set where there are no placeholders.
+    /// Set if there are no placeholders.
     constant: Option<Subject>,
-    /// What no value of an event may lead to.
+    /// Prefix of subjects that no value of an event may produce.
     reserved: Option<String>,
     buffer: BytesMut,
 }
@@ -33,20 +33,20 @@ impl Template {
         Self { parts, constant, reserved: None, buffer: BytesMut::new() }
     }
 
-    /// Keeps events away from subjects that begin with `prefix`, where others believe what they find.
+    /// Keeps events away from subjects that begin with `prefix`, whose messages are trusted.
     pub fn reserving(self, prefix: Option<String>) -> Self {
         Self { reserved: prefix, ..self }
     }
 
-    /// The subject, with what `found` says that each placeholder stands for.
+    /// Builds the subject; `found` returns the value of a placeholder.
     ///
     /// # Errors
-    /// When that makes no subject, or one that is not for events.
+    /// Returns an error if the result is not a valid subject, or one that is not for events.
     pub fn fill<'a>(&'a mut self, found: impl Fn(&'a Part) -> &'a str) -> anyhow::Result<Subject> {
         if let Some(constant) = &self.constant {
             return Ok(constant.clone());
         }
-        // What is longer than any subject may be grows the buffer and is refused below.
+        // A longer value than any subject may have grows the buffer and is refused below.
         if self.buffer.capacity() < MAX_SUBJECT {
             self.buffer.reserve(BUFFER);
         }
@@ -112,7 +112,7 @@ fn value(buffer: &mut BytesMut, placeholder: &Part, value: &str, dots: Dots) -> 
     bail!("`{{{placeholder}}}` of the subject {problem}: {:?}", shorten(value))
 }
 
-/// As much of a value as a message should show.
+/// Cuts a value to the length that a message should show.
 fn shorten(value: &str) -> String {
     let mut shown: String = value.chars().take(80).collect();
     if shown.len() < value.len() {
@@ -192,7 +192,7 @@ mod tests {
         }
     }
 
-    /// H08 and H09: what would be refused becomes one harmless token.
+    /// H08 and H09: a value that would be refused becomes one harmless token.
     #[test]
     fn tokens_take_what_comes() {
         let token = |part| Part::Token(Box::new(part));

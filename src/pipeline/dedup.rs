@@ -1,5 +1,6 @@
-//! The window in which a repeated event is recognised (L60 to L66): per source, before matching. An id is recorded
-//! only when its event is done; one that is still open is known too, so a repeat can wait for it.
+//! The dedup window, in which repeated events are recognised (L60 to L66): per source, before
+//! matching. An id is recorded only when its event is done; one that is still open is known too, so
+//! a repeat can wait for it.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -14,7 +15,7 @@ use crate::{
     field::Field,
 };
 
-/// What the window knows of an id.
+/// State of an id in the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     No,
@@ -23,7 +24,7 @@ pub(super) enum Seen {
     Done,
 }
 
-/// What makes two events the same (X11).
+/// Field by which events are equal (X11).
 #[derive(Debug)]
 enum By {
     Id,
@@ -37,7 +38,7 @@ pub(super) struct Dedup {
     ttl: Duration,
     capacity: usize,
     ids: HashMap<Uid, State>,
-    /// Done ids, oldest first.
+    /// Ids of finished events, oldest first.
     done: VecDeque<(Uid, Instant)>,
 }
 
@@ -59,9 +60,10 @@ impl Dedup {
         Self { by, ttl: settings.ttl, capacity, ids, done }
     }
 
-    /// Looks an event up and, if it is new, notes that it is open in `slot`. Also returns what it is known by: nothing
-    /// when the field to go by is absent (L66), and then the event is taken as new. Where producers' ids count, its
-    /// unique id is made of its own from now on, so that destinations know a repeat as well.
+    /// Looks an event up and, if it is new, notes that it is open in `slot`. Also returns the id
+    /// that it is known by: none if the field to compare is absent (L66), and then the event counts
+    /// as new. If producers' ids count, the event's unique id is derived from its producer's from
+    /// now on, so that destinations recognise a repeat as well.
     pub(super) fn enter(&mut self, event: &mut Event, slot: usize) -> (Seen, Option<Uid>) {
         let id = match &self.by {
             By::Id => {
@@ -78,8 +80,9 @@ impl Dedup {
         (seen, id)
     }
 
-    /// L62: a hit does not refresh the time, and at exactly its time to live an id has expired. Only a hit reads the
-    /// clock: what has expired and is not met again stays until the capacity pushes it out.
+    /// Looks an id up. L62: a hit does not refresh the time, and at exactly its time to live an id
+    /// has expired. Only a hit reads the clock: expired ids that are not met again stay until the
+    /// capacity pushes them out.
     fn look_up(&mut self, id: Uid, slot: usize, now: impl FnOnce() -> Instant) -> Seen {
         let mut entry = match self.ids.entry(id) {
             Entry::Occupied(entry) => entry,
@@ -98,7 +101,7 @@ impl Dedup {
         }
     }
 
-    /// The id's event is done: remember it.
+    /// Records that the id's event is done.
     pub(super) fn done(&mut self, id: Uid, now: Instant) {
         if self.done.len() == self.capacity {
             self.forget_oldest();
@@ -107,7 +110,7 @@ impl Dedup {
         self.done.push_back((id, now));
     }
 
-    /// The id's event will be delivered again.
+    /// Forgets an id whose event will be delivered again.
     pub(super) fn forget(&mut self, id: Uid) {
         self.ids.remove(&id);
     }
@@ -115,7 +118,8 @@ impl Dedup {
     fn forget_oldest(&mut self) {
         if let Some((id, at)) = self.done.pop_front()
             && let Entry::Occupied(entry) = self.ids.entry(id)
-            // L65: the id may have been recorded again since; only the record of this very time goes.
+            // L65: the id may have been recorded again since; only the record of this very time is
+            // removed.
             && *entry.get() == State::Done(at)
         {
             entry.remove();

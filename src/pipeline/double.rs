@@ -1,4 +1,4 @@
-//! Doubles of the pipeline, for tests of sources and sinks.
+//! Test doubles of the pipeline, for sources and sinks.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -12,10 +12,10 @@ use crate::{
     sink::{Output, outlet::Queue},
 };
 
-/// The far end of an [`Intake`] without a pipeline: the test decides what becomes of each event.
+/// Far end of an [`Intake`] without a pipeline: the test decides the outcome of each event.
 pub struct Pipeline {
     batches: mpsc::Receiver<Vec<Item>>,
-    /// Received and not asked for yet.
+    /// Items received and not handed to the test yet.
     items: VecDeque<Item>,
     taken: Arc<Notify>,
     dead_letters: mpsc::Receiver<Output>,
@@ -23,7 +23,8 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// An intake that hands every event to the test, and the far end. There is no dedup window.
+    /// Creates an intake that hands every event to the test, and the far end. There is no dedup
+    /// window.
     pub fn new<R: Send + 'static>(budget: Budget) -> (Intake<R>, Self) {
         let (dead_letters_queue, dead_letters) = Queue::double("dead letters", budget.events);
         let (sinks, _) = Queue::double("sink", 1);
@@ -56,7 +57,8 @@ impl Pipeline {
         )
     }
 
-    /// The next event that the source pushed. Cancel safe. `None` when the intake is gone.
+    /// Returns the next event that the source pushed. Cancel safe. `None` once the intake is
+    /// dropped.
     pub async fn next(&mut self) -> Option<Ticket> {
         while self.items.is_empty() {
             self.items.extend(self.batches.recv().await?);
@@ -65,7 +67,7 @@ impl Pipeline {
         self.items.pop_front().map(|item| item.ticket)
     }
 
-    /// The next event that the source refused, as a dead letter.
+    /// Returns the next event that the source refused, as a dead letter.
     pub async fn next_refused(&mut self) -> Option<Output> {
         self.dead_letters.recv().await
     }

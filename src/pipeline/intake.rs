@@ -1,4 +1,4 @@
-//! The door between a source and the lanes.
+//! Intake: the entry from a source to the lanes.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -24,42 +24,43 @@ use crate::{
     telemetry::Tracer,
 };
 
-/// Settled events that are taken from the lanes and outlets at once.
+/// Number of settled events taken from the lanes and outlets at once.
 const BATCH: usize = 64;
-/// How often it is said that events are given back.
+/// Shortest time between warnings that events are given back.
 const WARNING: Duration = Duration::from_mins(1);
-/// Events that may wait before the lanes.
+/// Number of events that may wait before the lanes.
 const BURST: usize = 256;
-/// How often it is looked at what the budget is used up by.
+/// Shortest time between checks of which key uses up the budget.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A source's side of the pipeline, owned by the source's task. Holds the in-flight budget, the dedup window and the
-/// table of open events, each with the receipt that the source needs to settle it.
+/// A source's side of the pipeline, owned by the source's task. Holds the in-flight budget, the
+/// dedup window and the table of open events, each with the receipt that the source needs to settle
+/// it.
 pub struct Intake<R> {
     budget: Budget,
     open: Slab<Open<R>>,
-    /// Open events and their repeats.
+    /// Number of open events and their repeats.
     held: usize,
     bytes: u64,
     settled: mpsc::Receiver<(usize, Outcome)>,
     settle: mpsc::Sender<(usize, Outcome)>,
-    /// Received from `settled` and not closed yet; empty between calls.
+    /// Outcomes received from `settled` and not closed yet; empty between calls.
     batch: Vec<(usize, Outcome)>,
-    /// Settled and not returned yet.
+    /// Receipts settled and not returned yet.
     ready: VecDeque<(R, Outcome)>,
-    /// Before a lane or the dead letters, in order.
+    /// Items that wait for a lane or for the dead letters' queue, in order.
     waiting: VecDeque<Waiting>,
     dedup: Option<Dedup>,
     doors: Doors,
     gives_back: bool,
     scope: Scope,
-    /// When it was looked at what has used the budget up, and whether it is a key that stands still.
+    /// Time of the last check of who has used the budget up, and whether it was a stalled key.
     hogged: Option<(Instant, bool)>,
-    /// When it was said that events are given back.
+    /// Time of the last warning that events are given back.
     warned: Option<Instant>,
     snapshot: Arc<Snapshot>,
     metrics: Arc<SourceMetrics>,
-    /// Only while spans are exported.
+    /// Tracer; set only while spans are exported.
     tracer: Option<Tracer>,
 }
 
@@ -67,11 +68,11 @@ struct Open<R> {
     receipt: R,
     bytes: u64,
     dedup_id: Option<Uid>,
-    /// Repeats that arrived meanwhile and share the outcome.
+    /// Receipts of repeats that arrived meanwhile and share the outcome.
     repeats: Vec<R>,
 }
 
-/// What has no place yet.
+/// Item or dead letter that has no place yet.
 pub(super) enum Waiting {
     Item(usize, Item),
     DeadLetter(Output),
@@ -110,18 +111,19 @@ impl<R: Send + 'static> Intake<R> {
         }
     }
 
-    /// Whether one more event may be pushed: the budget has room and not too much waits before the lanes.
+    /// Returns whether one more event may be pushed: the budget has room and not too much waits
+    /// before the lanes.
     pub fn is_open(&self) -> bool {
         self.waiting.len() < BURST && self.room() > 0
     }
 
-    /// How many more events the budget allows. 0 when its bytes are used up.
+    /// Returns how many more events the budget allows. 0 if its bytes are used up.
     pub fn room(&self) -> usize {
         let limit = self.limit();
         if self.bytes >= limit.bytes { 0 } else { limit.events.saturating_sub(self.held) }
     }
 
-    /// How many more bytes the budget allows.
+    /// Returns how many more bytes the budget allows.
     pub fn room_bytes(&self) -> u64 {
         self.limit().bytes.saturating_sub(self.bytes)
     }
@@ -130,8 +132,8 @@ impl<R: Send + 'static> Intake<R> {
         if self.hogged.is_some_and(|(_, is_hogged)| is_hogged) { self.budget.extended() } else { self.budget }
     }
 
-    /// Looks, once in a while, whether a key that stands still has used the budget up. Its source gives its events back
-    /// from then on, so that the rest is for others.
+    /// Checks, once in a while, whether a stalled key has used the budget up. From then on its
+    /// events are given back, so that the rest is left to other keys.
     fn look_for_hog(&mut self) {
         let is_full = self.held >= self.budget.events || self.bytes >= self.budget.bytes;
         if !self.gives_back || !is_full {
@@ -145,47 +147,48 @@ impl<R: Send + 'static> Intake<R> {
         self.snapshot.is_hogged(self.budget.bytes / 2, |key| self.scope.serves(&key.name))
     }
 
-    /// How its budget is shared, for who asks before there is a place.
+    /// Returns how the budget is divided, for callers that ask before there is a place.
     pub fn shares(&self) -> Shares {
         Shares { snapshots: self.doors.snapshots.clone(), budget: self.budget }
     }
 
-    /// What the budget has free, in the measure of [`Budget::cost`].
+    /// Returns the free budget, in the measure of [`Budget::cost`].
     fn free(&self) -> u64 {
         self.budget.free(self.held, self.bytes)
     }
 
-    /// Gives back events of a key whose share of the budget is used up, while other keys could go on. For a source whose
-    /// broker holds them until later.
+    /// Makes the intake give back events of a key whose share of the budget is used up, while other
+    /// keys could go on. For a source whose broker holds them until later.
     pub fn giving_back(self) -> Self {
         Self { gives_back: true, ..self }
     }
 
-    /// Leaves events to the consumers of isolated keys.
+    /// Makes the intake leave events to the consumers of isolated keys.
     pub fn leaving_to(self, own: OwnConsumers) -> Self {
         Self { scope: Scope::Shared(own), ..self }
     }
 
-    /// Serves one key alone, which is one of `own`.
+    /// Makes the intake serve one key alone, which is one of `own`.
     pub fn only(self, key: Arc<str>, own: OwnConsumers) -> Self {
         self.metrics.serves_one_key.set(1);
         Self { scope: Scope::Key(key, own), ..self }
     }
 
-    /// Its source delivers from this sequence on, since its consumer was made again.
+    /// Notes that the source's consumer was recreated and delivers from this sequence on.
     pub fn begin_again(&self, first: u64) {
         if let Scope::Key(key, own) = &self.scope {
             own.begin_again(key, first);
         }
     }
 
-    /// Events pushed, and repeats of them, that [`Self::settled`] has not returned yet.
+    /// Returns the number of events pushed, and of their repeats, that [`Self::settled`] has not
+    /// returned yet.
     pub fn open(&self) -> usize {
         self.held + self.ready.len()
     }
 
-    /// Looks whether it is of use to take more: not while no sink of any route takes anything. What waits meanwhile goes
-    /// back to the source if it `is_shared` with other routers.
+    /// Checks whether taking more events is of use: not while no sink of any route accepts outputs.
+    /// Events that wait meanwhile go back to the source if it `is_shared` with other routers.
     pub fn look_at_sinks(&mut self, is_shared: bool) {
         self.adopt();
         let takes_nothing = self.snapshot.takes_nothing(|key| self.scope.serves(&key.name));
@@ -193,23 +196,23 @@ impl<R: Send + 'static> Intake<R> {
         self.metrics.shared.set(is_shared.into());
     }
 
-    /// Whether the last look said so.
+    /// Returns whether the last check of the sinks found that the source is to pause.
     pub fn is_paused(&self) -> bool {
         self.metrics.paused.get() != 0
     }
 
-    /// What is counted of the source.
+    /// Returns the source's metrics.
     pub fn metrics(&self) -> &SourceMetrics {
         &self.metrics
     }
 
-    /// Shows whether the source is connected to where its events come from.
+    /// Records whether the source is connected to where its events come from.
     pub fn connected(&self, is_connected: bool) {
         self.metrics.connected.set(is_connected.into());
     }
 
-    /// Takes an event. Never waits; call only while [`Self::is_open`]. The event goes to its lanes, with all that were
-    /// pushed in one go, when [`Self::settled`] is polled next.
+    /// Takes an event. Never waits; call only while [`Self::is_open`]. The event goes to its lanes,
+    /// with all that were pushed together, when [`Self::settled`] is polled next.
     pub fn push(&mut self, mut event: Event, receipt: R) {
         self.metrics.received.inc();
         let slot = self.open.vacant_key();
@@ -231,8 +234,9 @@ impl<R: Send + 'static> Intake<R> {
         self.dispatch(ticket);
     }
 
-    /// Takes an event that one key alone has still to see: of its routes the one that is named, or all when that is not
-    /// there any more. Without the key it becomes a dead letter, `no_key`. For the rest as [`Self::push`].
+    /// Takes an event that only one key has yet to see: on the named route, or on all if that route
+    /// no longer exists. Without the key it becomes a dead letter, `no_key`. Otherwise like
+    /// [`Self::push`].
     pub fn push_to(&mut self, event: Event, receipt: R, key: &str, route: &str) {
         self.adopt();
         let Some(key) = self.snapshot.key(key).cloned() else {
@@ -248,8 +252,8 @@ impl<R: Send + 'static> Intake<R> {
         self.waiting.push_back(Waiting::Item(lane_of(order, self.doors.lanes.len()), item));
     }
 
-    /// Takes an event that could not be decoded: it becomes a dead letter with this reason code. Its payload holds the
-    /// raw bytes, the other fields as far as they are known.
+    /// Takes an event that could not be decoded: it becomes a dead letter with this reason code.
+    /// Its payload holds the raw bytes, the other fields as far as they are known.
     pub fn refuse(&mut self, event: Event, receipt: R, reason: &'static str, detail: &str) {
         self.metrics.received.inc();
         let (source, sequence) = (&event.origin.source, event.sequence);
@@ -276,7 +280,7 @@ impl<R: Send + 'static> Intake<R> {
         ticket
     }
 
-    /// Goes over to the newest snapshot.
+    /// Switches to the newest snapshot.
     fn adopt(&mut self) {
         if self.doors.snapshots.has_changed().unwrap_or(false) {
             self.snapshot = Arc::clone(&self.doors.snapshots.borrow_and_update());
@@ -317,15 +321,17 @@ impl<R: Send + 'static> Intake<R> {
         }
         self.metrics.tap.show(ticket.event());
         show::came_in(ticket.event(), waiting.len() - before);
-        // The fate of the keys counts more than this one; without keys nobody wants the event.
+        // The fates from the keys count more than this one; without keys the event is filtered out.
         ticket.settle(Fate::Filtered);
     }
 
-    /// The next settled event's receipt. Cancel safe. Waits for ever while nothing is open. It also sends what was pushed
-    /// on its way, so a source must poll it after every burst and keep polling it.
+    /// Returns the next settled event's receipt. Cancel safe. Waits for ever while nothing is open.
+    /// It also sends pushed events to their lanes, so a source must poll it after every burst and
+    /// keep polling it.
     pub async fn settled(&mut self) -> (R, Outcome) {
         self.look_for_hog();
         loop {
+            // Before the send, so that a place freed in between is not missed.
             let taken = self.doors.taken.notified();
             if !self.waiting.is_empty() {
                 self.doors.send(&mut self.waiting);
@@ -335,7 +341,8 @@ impl<R: Send + 'static> Intake<R> {
             }
             tokio::select! {
                 biased;
-                // Never 0: the intake itself holds a sender.
+                // Outcomes first, since only they end this call. Never 0: the intake itself holds a
+                // sender.
                 _ = self.settled.recv_many(&mut self.batch, BATCH) => {}
                 () = self.doors.place_for(&self.waiting, taken) => {}
             }
@@ -366,13 +373,14 @@ impl<R: Send + 'static> Intake<R> {
         self.ready.extend(open.repeats.into_iter().map(|receipt| (receipt, outcome)));
     }
 
-    /// The receipts of what is open, in no particular order: for a source that tells its broker that work is going on.
+    /// Returns the receipts of open events, in no particular order: for a source that tells its
+    /// broker that work is going on.
     pub fn receipts(&mut self) -> impl Iterator<Item = &mut R> {
         self.open.iter_mut().flat_map(|(_, open)| std::iter::once(&mut open.receipt).chain(&mut open.repeats))
     }
 }
 
-/// Which of so many lanes takes events of this order.
+/// Returns the lane, of `lanes`, for events of this order.
 fn lane_of(order: u64, lanes: usize) -> usize {
     (order % lanes as u64) as usize
 }

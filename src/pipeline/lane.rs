@@ -1,8 +1,9 @@
-//! A lane: one task that takes events in order through conditions, `matches` and `process` to the sinks' queues.
+//! A lane: one task that takes events in order through conditions, `matches` and `process` to the
+//! sinks' queues.
 //!
-//! It goes straight as long as nobody has to be waited for. An event that can't go on at once, because `process` waits or
-//! is to be called again, because its filter is quarantined or a sink's queue is full, leaves it for a room, and so do those
-//! that must stay behind it.
+//! Events go straight through unless they have to wait. An event that can't go on at once, because
+//! `process` waits or is to be called again, because its filter is quarantined or a sink's queue is
+//! full, moves to a room, and so do those that must stay behind it.
 
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
@@ -42,17 +43,17 @@ use process::process;
 use rooms::{Cause, Room, Rooms, Waited};
 use work::{At, Said, Work};
 
-/// How long a lane waits itself for what nobody waits for yet: most of it is over sooner, and a room costs more than the
-/// straight way.
+/// Longest time for which the lane itself waits for something that no other event waits for yet:
+/// most such waits are shorter, and a room costs more than the straight way.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// What a lane needs of its pipeline.
+/// Parts of the pipeline that a lane needs.
 pub(super) struct Surroundings {
     pub(super) snapshots: Snapshots,
     pub(super) dead_letters: Queue,
-    /// Hears whenever an event meets a quarantined filter.
+    /// Notified whenever an event meets a quarantined filter.
     pub(super) quarantined: Arc<Notify>,
-    /// Hears whenever there may be places before the lane again.
+    /// Notified whenever there may be places before the lane again.
     pub(super) taken: Arc<Notify>,
     pub(super) budget: Budget,
     pub(super) stop: Stop,
@@ -63,21 +64,21 @@ pub(super) struct Lane {
     snapshot: Arc<Snapshot>,
     matchers: Matchers,
     rooms: Rooms,
-    /// Room for a call of `process`, used again.
+    /// Memory of a call of `process`, reused.
     call: Option<Call>,
     surroundings: Surroundings,
 }
 
 type Call = ReusableBoxFuture<'static, (Work, Said)>;
 
-/// How far an event has got.
+/// Result of taking an event through its routes.
 enum Step {
     Through,
-    /// `process` is to be asked.
+    /// `process` is to be called.
     Process(Work),
-    /// A queue is full.
+    /// A sink's queue is full.
     Full(Work, Unsent),
-    /// To be taken up again with the next snapshot.
+    /// The event is to be taken up again with the next snapshot.
     Parked(Work),
 }
 
@@ -88,7 +89,8 @@ impl Lane {
         Self { items, snapshot, matchers: Matchers::default(), rooms, call: None, surroundings }
     }
 
-    /// Runs until every intake is gone or open work is given up. What waits then goes back to its source.
+    /// Runs until every intake is dropped or open work is given up. Events that wait then go back
+    /// to their source.
     pub(super) async fn run(mut self) {
         let mut stop = self.surroundings.stop.clone();
         tokio::select! {
@@ -96,6 +98,7 @@ impl Lane {
             () = stop.ended() => {}
         }
         self.rooms.close().await;
+        // Before the notice, so that intakes find the lane closed and drop its items.
         drop(self.items);
         self.surroundings.taken.notify_waiters();
     }
@@ -134,7 +137,8 @@ impl Lane {
     }
 
     async fn take_batch(&mut self, batch: Vec<Item>) {
-        // Places are given back together: one by one, each would wake its source for a single event.
+        // Places are given back together: one by one, each would wake its source for a single
+        // event.
         for same in batch.chunk_by(|one, next| Arc::ptr_eq(&one.key, &next.key)) {
             if let [Item { key, .. }, ..] = same {
                 key.buffer.add_permits(same.len());
@@ -146,7 +150,8 @@ impl Lane {
         while let [first, ..] = items.as_slice() {
             let run = matchers::run(items.as_slice());
             let length = run.len();
-            // What waited through a change of the registry has another key by now, and is asked about in its turn.
+            // Items that waited through a change of the registry have another key by now, and are
+            // asked about in their turn.
             let asked = first.generation == self.snapshot.generation && self.matchers.ask_ahead(&first.key, run);
             for (position, item) in items.by_ref().take(length).enumerate() {
                 if let Some(work) = self.rooms.line_up(item.into()) {
@@ -156,7 +161,7 @@ impl Lane {
         }
     }
 
-    /// Goes over to the newest snapshot, and takes up what waited for it.
+    /// Switches to the newest snapshot, and takes up the events parked for it.
     async fn adopt(&mut self) {
         let newest = Arc::clone(&self.surroundings.snapshots.borrow_and_update());
         if newest.generation == self.snapshot.generation {
@@ -172,7 +177,7 @@ impl Lane {
         }
     }
 
-    /// Takes those behind the first of a room, which has got through.
+    /// Takes the events behind the first of a room, which has got through.
     async fn follow(&mut self, room: &Room) {
         while let Some(next) = self.rooms.leave(room) {
             if !self.start(next, None).await {
@@ -181,7 +186,8 @@ impl Lane {
         }
     }
 
-    /// Begins with an event. `position` is the one in the run that was asked about ahead. False when it has to wait.
+    /// Begins with an event. `position` is its index in the run that was asked about ahead. False
+    /// if it has to wait.
     async fn start(&mut self, work: Work, position: Option<usize>) -> bool {
         match self.renew(work) {
             Some(work) => self.go_on(work, position, None).await,
@@ -189,7 +195,8 @@ impl Lane {
         }
     }
 
-    /// An event with its key of the snapshot in force. `None`, and it is settled, when that has no such key.
+    /// Moves an event to its key in the snapshot in force. `None`, and it is settled, if that
+    /// snapshot lacks the key.
     fn renew(&self, work: Work) -> Option<Work> {
         if work.generation == self.snapshot.generation {
             return Some(work);
@@ -203,7 +210,8 @@ impl Lane {
         }
     }
 
-    /// Takes an event as far as it gets, from where it has waited for what the filter `said`. False when it has to wait.
+    /// Takes an event as far as it gets, from where it has waited for `said`, the filter's answer.
+    /// False if it has to wait.
     async fn go_on(&mut self, mut work: Work, position: Option<usize>, mut said: Option<Said>) -> bool {
         loop {
             match self.step(work, position, said.take()) {
@@ -216,7 +224,7 @@ impl Lane {
                     Some(sent) => work = sent,
                     None => return false,
                 },
-                // It was worked on by an older generation while the filter was mended.
+                // An older generation worked on it while the filter was being replaced.
                 Step::Parked(parked) if parked.generation != self.snapshot.generation => match self.renew(parked) {
                     Some(renewed) => work = renewed,
                     None => return true,
@@ -308,12 +316,13 @@ impl Lane {
         if !*wanted {
             key.metrics.filtered.inc();
         }
-        // What became of the outputs counts more.
+        // The fates of the outputs count more.
         work.ticket.settle(Fate::Filtered);
         Step::Through
     }
 
-    /// Makes of an event what its key's filter is to see. Where that fails it becomes a dead letter, and no route has a turn.
+    /// Decodes an event for its key's filter. If that fails it becomes a dead letter, and no route
+    /// has a turn.
     fn decode(&self, work: &mut Work, unsent: &mut Unsent) {
         let event = work.ticket.event();
         match decoded(&work.key, event) {
@@ -330,7 +339,7 @@ impl Lane {
         }
     }
 
-    /// Calls `process`. `None` when it does not answer at once: the event then waits in its room.
+    /// Calls `process`. `None` if it does not answer at once: the event then waits in its room.
     async fn process(&mut self, work: Work) -> Option<(Work, Said)> {
         let (key, measure) = (Arc::clone(&work.key), work.measure());
         let asked = process(work, self.surroundings.stop.clone());
@@ -359,7 +368,8 @@ impl Lane {
         None
     }
 
-    /// Sends what its queues had no place for. `None` when that takes longer: the event then waits in its room.
+    /// Sends the outputs that their queues had no place for. `None` if that takes longer: the event
+    /// then waits in its room.
     async fn send(&mut self, mut work: Work, unsent: Unsent) -> Option<Work> {
         let seat = self.rooms.seat(&work.key, work.measure());
         let cause = Cause::Sink(unsent.full().cloned().unwrap_or_default());

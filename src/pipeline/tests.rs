@@ -1,4 +1,4 @@
-//! Keys that misbehave in every way that a lane can meet, beside keys that don't.
+//! Tests with keys that misbehave in every way that a lane can meet, beside keys that don't.
 
 use std::{
     collections::BTreeMap,
@@ -26,11 +26,11 @@ use crate::{
 };
 
 const MISBEHAVE: &[u8] = include_bytes!("../../tests/guests/misbehave.wasm");
-/// How long a filter that fails is tried.
+/// Time for which a failing filter is tried.
 const PATIENCE: Duration = Duration::from_secs(20);
 const VALUES: usize = 4;
 
-/// How a key behaves.
+/// Behaviour of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Passes,
@@ -40,9 +40,9 @@ enum Way {
     Retries,
     /// Its workers are all busy until they are let go.
     Waits,
-    /// Quarantines itself until it is mended.
+    /// Quarantines itself until it is fixed.
     Breaks,
-    /// Its sink takes nothing until it is back.
+    /// Its sink accepts nothing until it is back.
     Away,
 }
 
@@ -50,7 +50,7 @@ const WAYS: [Way; 8] =
     [Way::Passes, Way::Keeps, Way::Computes, Way::Fails, Way::Retries, Way::Waits, Way::Breaks, Way::Away];
 
 impl Way {
-    /// What the filter is told to do. `None` without one.
+    /// Returns the mode that the filter is set to; `None` if the key has no filter.
     fn mode(self) -> Option<&'static str> {
         match self {
             Self::Passes | Self::Away => None,
@@ -71,7 +71,7 @@ impl Way {
     }
 }
 
-/// What has come out: subjects, each with its numbers in order.
+/// Outputs so far: subjects, each with its numbers in order.
 type Seen = Arc<Mutex<BTreeMap<String, Vec<u64>>>>;
 
 /// A pipeline with one lane, so that all keys share it.
@@ -80,7 +80,7 @@ struct Rig {
     intake: Intake<u64>,
     keys: Vec<Arc<Key>>,
     seen: Seen,
-    /// Sinks that take nothing yet.
+    /// Sinks that accept nothing yet.
     away: Vec<mpsc::Receiver<Output>>,
     stopper: Stopper,
     taken: Arc<Notify>,
@@ -182,7 +182,7 @@ impl Rig {
         self.intake.push(event(&format!("k{key}.{value}"), number), number);
     }
 
-    /// Waits for so many outcomes.
+    /// Waits for this many outcomes.
     async fn settled(&mut self, count: usize, outcomes: &mut BTreeMap<u64, Outcome>) {
         for _ in 0..count {
             let settled = timeout(PATIENCE * 100, self.intake.settled()).await;
@@ -191,7 +191,7 @@ impl Rig {
         }
     }
 
-    /// Lets those go on that wait.
+    /// Fixes every fault, so that waiting events go on.
     fn mend(&mut self) {
         for outputs in self.away.drain(..) {
             drive(outputs, &self.seen);
@@ -246,8 +246,8 @@ fn event(subject: &str, number: u64) -> Event {
     }
 }
 
-/// Whatever keys do, each event is settled once, those of a key and an ordering value in order, and keys that make nobody
-/// wait don't wait for others.
+/// Each event is settled once, those of a key and an ordering value in order, and keys that need
+/// not wait don't wait for others.
 #[tokio::test(start_paused = true)]
 async fn a_key_holds_up_itself_alone() {
     let filters = filters().await;
@@ -297,7 +297,7 @@ async fn a_key_has_its_share_of_the_budget() {
     for number in 0..200 {
         rig.push(0, number as usize % VALUES, number);
         rig.push(1, 0, 1001 + number);
-        // Those of the other key are settled in their turn, whatever waits.
+        // Events of the other key are settled in their turn, whatever waits.
         loop {
             match timeout(Duration::from_millis(5), rig.intake.settled()).await {
                 Ok((number, Outcome::Retry(_))) if number < 1000 => back += 1,
@@ -315,7 +315,7 @@ async fn a_key_has_its_share_of_the_budget() {
     assert!(rest.values().all(|outcome| *outcome == Outcome::Done));
 }
 
-/// Nobody is better off when a key that is alone gives its events back.
+/// Giving events back would not help any other key if the key is alone.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_alone_has_the_whole_budget() {
     let filters = filters().await;
@@ -329,7 +329,7 @@ async fn a_key_that_is_alone_has_the_whole_budget() {
     assert!(!rig.intake.is_open());
 }
 
-/// Whoever comes first: a key that stands still with the whole budget is no reason for others to wait.
+/// Even if it came first, a key that has stalled with the whole budget does not make others wait.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_stands_still_gives_way_to_keys_that_come_later() {
     let filters = filters().await;
@@ -346,7 +346,7 @@ async fn a_key_that_stands_still_gives_way_to_keys_that_come_later() {
         }
     };
     timeout(Duration::from_secs(5), opened).await.unwrap();
-    // More of the same goes back, what others have goes on.
+    // Further events of the stalled key go back, those of others go on.
     rig.push(0, 0, 40);
     rig.push(1, 0, 41);
     let mut ended = BTreeMap::new();
@@ -358,7 +358,7 @@ async fn a_key_that_stands_still_gives_way_to_keys_that_come_later() {
     assert_eq!(ended[&41], Outcome::Done);
 }
 
-/// A buffer that is full holds up its key alone, and its key in order.
+/// A full buffer holds up only its key, and that key in order.
 #[tokio::test(start_paused = true)]
 async fn a_full_buffer_is_passed_by() {
     let filters = filters().await;
@@ -378,7 +378,7 @@ async fn a_full_buffer_is_passed_by() {
     assert!(rig.seen.lock().unwrap().values().all(|numbers| numbers.is_sorted()));
 }
 
-/// What can't go on is given back at once when the router stops; what is under way is not.
+/// Waiting events are given back at once when the router stops; those under way are not.
 #[tokio::test(start_paused = true)]
 async fn a_drain_gives_back_what_is_held() {
     let filters = filters().await;
@@ -398,7 +398,7 @@ async fn a_drain_gives_back_what_is_held() {
     assert!(outcomes.iter().all(|(number, outcome)| (number % 3 == 2) == (*outcome == Outcome::Done)));
 }
 
-/// The end gives up all that is open, before the lane has ended.
+/// The end gives up all open work, before the lane has ended.
 #[tokio::test(start_paused = true)]
 async fn the_end_gives_back_all() {
     let filters = filters().await;
@@ -416,7 +416,7 @@ async fn the_end_gives_back_all() {
     assert!(outcomes.values().all(|outcome| *outcome == Outcome::Retry(Duration::ZERO)));
 }
 
-/// A header is held as a payload is.
+/// A header counts like a payload.
 #[tokio::test]
 async fn all_of_an_event_counts() {
     let grown: [fn(&mut Event, String); 5] = [
@@ -437,7 +437,8 @@ async fn all_of_an_event_counts() {
     }
 }
 
-/// A backlog that goes through keeps its order, however much of the budget it takes and whoever else is there.
+/// A backlog that moves keeps its order, however much of the budget it takes and whatever other
+/// keys there are.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_only_busy_gives_nothing_back() {
     let filters = filters().await;

@@ -1,4 +1,5 @@
-//! Which entries take an event type by a regular expression, and which take what no expression was found in (L129).
+//! Index of entries by regular expressions on the event type, and of those for event types that
+//! none is found in (L129).
 
 use std::{
     collections::HashMap,
@@ -7,7 +8,8 @@ use std::{
 
 use crate::event::TypePattern;
 
-/// Event types whose entries are remembered. Then it begins anew: there are few types, unless somebody makes them up.
+/// Most event types whose entries are remembered. Then all are forgotten: there are few types,
+/// unless an upstream makes them up.
 const REMEMBERED: usize = 1024;
 /// Longest event type that is remembered, in bytes.
 const LONGEST: usize = 256;
@@ -16,7 +18,7 @@ const LONGEST: usize = 256;
 pub(super) struct ByType {
     patterns: Vec<(TypePattern, usize)>,
     rest: Vec<usize>,
-    /// What was found before, for every expression costs a search.
+    /// Results of earlier searches, as every expression costs time.
     found: Mutex<HashMap<Box<str>, Arc<[usize]>>>,
 }
 
@@ -25,12 +27,13 @@ impl ByType {
         self.patterns.push((pattern, entry));
     }
 
-    /// An entry for the event types that no expression is found in.
+    /// Adds an entry for the event types that no expression is found in.
     pub(super) fn insert_rest(&mut self, entry: usize) {
         self.rest.push(entry);
     }
 
-    /// Calls `each` for every entry that takes the event type. Costs nothing when there are none at all.
+    /// Calls `each` for every entry that takes the event type. Costs nothing if there are no
+    /// entries.
     pub(super) fn look_up(&self, event_type: &str, each: impl FnMut(usize)) {
         if self.patterns.is_empty() {
             self.rest.iter().copied().for_each(each);
@@ -80,7 +83,8 @@ mod tests {
         index
     }
 
-    /// L129: every expression that is found counts, and the rest is for what none is found in. The same when asked again.
+    /// L129: every expression that is found counts, and the rest is for types that none is found
+    /// in. The same when asked again.
     #[test]
     fn every_match_counts_and_the_rest_falls_through() {
         let index = index();
@@ -96,7 +100,7 @@ mod tests {
         assert_eq!(found(&alone, "t"), [1], "without expressions everything falls through");
     }
 
-    /// An upstream that makes up types fills no memory.
+    /// Types made up by an upstream don't fill the memory.
     #[test]
     fn what_is_remembered_is_bounded() {
         let index = index();

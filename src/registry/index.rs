@@ -1,10 +1,11 @@
-//! One index over all keys: what an event costs depends on the length of its subject, not on the number of keys.
+//! Index over all keys: the cost of a look-up depends on the length of the subject, not on the
+//! number of keys.
 
 use std::collections::HashMap;
 
 use crate::event::Pattern;
 
-/// Finds entries by subject pattern and event type; those given must both match (X10).
+/// Finds entries by subject pattern and event type; if both are given, both must match (X10).
 #[derive(Debug, Default)]
 pub struct Index {
     any_type: Patterns,
@@ -13,7 +14,7 @@ pub struct Index {
 
 #[derive(Debug, Default)]
 struct Patterns {
-    /// Those without wildcards, found in one step.
+    /// Patterns without wildcards, found in one step.
     exact: HashMap<Box<str>, Vec<usize>>,
     wild: Node,
 }
@@ -30,7 +31,7 @@ struct Node {
 }
 
 impl Index {
-    /// An entry without a pattern takes every subject.
+    /// Adds an entry. Without a pattern it takes every subject.
     pub fn insert(&mut self, subject: Option<&Pattern>, event_type: Option<&str>, entry: usize) {
         let patterns = match event_type {
             Some(event_type) => self.by_type.entry(event_type.to_owned()).or_default(),
@@ -58,7 +59,7 @@ impl Index {
         node.ends.push(entry);
     }
 
-    /// Calls `found` once for every entry that fits.
+    /// Calls `found` once for every entry that matches.
     pub fn look_up(&self, subject: &str, event_type: &str, mut found: impl FnMut(usize)) {
         self.any_type.look_up(subject, &mut found);
         if let Some(patterns) = self.by_type.get(event_type) {

@@ -1,11 +1,11 @@
-//! Which events concern a key, and the rule that decides it, in words.
+//! Interest of a key in events, and the rule that decides it, in words.
 
 use crate::event::{Event, Pattern, TypePattern};
 
-/// Which events concern a key.
+/// Interest of a key in events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// Those given must both match (X10).
+    /// Events with this subject and event type. Those given must both match (X10).
     Named { subject: Option<Pattern>, event_type: Option<String> },
     /// Events in whose type the expression is found (L129).
     Matching(TypePattern),
@@ -14,10 +14,11 @@ pub enum Interest {
 }
 
 impl Interest {
-    /// The rule by which a key takes an event. `is_matched` says whether another key's expression is found in its type.
+    /// Returns the rule by which a key takes an event. `is_matched` is true if another key's
+    /// expression is found in its type.
     ///
     /// # Errors
-    /// The rule by which it does not.
+    /// Returns the rule by which the key does not take it.
     pub fn rule(&self, event: &Event, is_matched: bool) -> Result<String, String> {
         match self {
             Self::Named { subject, event_type } => named(subject.as_ref(), event_type.as_deref(), event),

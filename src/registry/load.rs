@@ -1,4 +1,4 @@
-//! A key's load: what of its source's budget waits in the lanes.
+//! Load of a key: the part of its source's budget that waits in the lanes.
 
 use std::{
     sync::{
@@ -10,35 +10,38 @@ use std::{
 
 use tokio::time::Instant;
 
-/// A key of which nothing has got on for this long stands still.
+/// Time without progress after which a key counts as stalled.
 const STANDSTILL: Duration = Duration::from_secs(1);
-/// A key whose load would take longer than this, at the rate at which it got on lately, is slow.
+/// Time that a key's load may take at its recent rate, in milliseconds. Beyond it the key is slow.
 const PATIENCE_MS: u64 = 1_000;
-/// How long it is measured at which rate a key gets on.
+/// Least time over which a key's rate is measured, in milliseconds.
 const LOOK_MS: u64 = 100;
-/// A measurement that was begun so long ago tells nothing of now.
+/// Age at which a measurement is discarded, in milliseconds.
 const OUTDATED_MS: u64 = 1_000;
 
-/// What waits for a key, in bytes of the budget.
+/// Amount waiting for a key, in bytes of the budget.
 #[derive(Debug)]
 pub struct Load {
     bytes: AtomicU64,
     made: Instant,
-    /// When something of it got on last, or began to wait for the first: milliseconds since it was made.
+    /// Time of the last progress, or at which the first part began to wait: milliseconds since
+    /// `made`.
     moved: AtomicU64,
-    /// Bytes that have got on so far.
+    /// Bytes done so far.
     passed: AtomicU64,
     measured: Measured,
 }
 
-/// At which rate a key gets on. Whoever asks begins the next measurement; two at once make it only less exact.
+/// Rate at which a key makes progress. Each reading begins the next measurement; two at once only
+/// make it less exact.
 #[derive(Debug)]
 struct Measured {
-    /// When the measurement under way was begun, in milliseconds since the load was made.
+    /// Time at which the current measurement began, in milliseconds since the load was made.
     began: AtomicU64,
-    /// What had got on by then.
+    /// Bytes done by then.
     passed: AtomicU64,
-    /// The result of the one before: bytes in [`PATIENCE_MS`]; more than there can be while it is not known.
+    /// Result of the measurement before: bytes in [`PATIENCE_MS`]; `u64::MAX` while it is not
+    /// known.
     rate: AtomicU64,
 }
 
@@ -65,8 +68,8 @@ impl Load {
         Held { load: Arc::clone(self), bytes }
     }
 
-    /// Whether it is above what is free of a budget. Who takes no more than that leaves as much to others as it has,
-    /// however many do so.
+    /// Returns whether the load is larger than the free part of a budget. A key that takes no more
+    /// than that leaves as much to others as it has, however many do so.
     pub fn exceeds(&self, free: u64) -> bool {
         self.bytes.load(Ordering::Relaxed) > free
     }
@@ -75,15 +78,16 @@ impl Load {
         self.bytes.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether something waits and nothing has got on for a while.
+    /// Returns whether something waits and there has been no progress for a while.
     pub fn stands_still(&self) -> bool {
         let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
         !self.is_empty() && self.made.elapsed().saturating_sub(moved) >= STANDSTILL
     }
 
-    /// Whether more waits than gets on in a second. A key that is only busy, with a long backlog that goes through quickly,
-    /// is not slow: its events would lose their order for nothing if they went back to their source. Ask again and
-    /// again while it matters: the first answers are no.
+    /// Returns whether more waits than is done in a second. A merely busy key, with a long backlog
+    /// that goes through quickly, is not slow: its events would lose their order for nothing if
+    /// they went back to their source. Ask again and again while it matters: the first answers are
+    /// no.
     pub fn is_slow(&self) -> bool {
         let Measured { began, passed, rate } = &self.measured;
         let now = self.now();
@@ -105,7 +109,7 @@ impl Load {
         self.moved.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Milliseconds since it was made.
+    /// Milliseconds since `made`.
     fn now(&self) -> u64 {
         u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -125,7 +129,8 @@ mod tests {
 
     use super::*;
 
-    /// Takes a load through `steps` of a tenth of a second each; in each so many bytes go and as many come. Says in which it is slow.
+    /// Takes a load through `steps` of a tenth of a second each; in each, `goes` of it are done and
+    /// as much is added. Returns the steps in which it is slow.
     async fn slow(waiting: u64, goes: impl Fn(usize) -> u64, steps: usize) -> Vec<usize> {
         let load = Arc::new(Load::default());
         let mut held: Vec<_> = (0..waiting).map(|_| load.hold(1)).collect();

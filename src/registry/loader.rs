@@ -1,5 +1,5 @@
-//! Builds snapshots: at start, whenever the folders change, and when somebody attaches to a key. Everything is checked
-//! off the data path; whatever fails leaves what is in force in force.
+//! Builds snapshots: at start, whenever the folders change, and when a consumer attaches to a key.
+//! Everything is checked off the data path; on failure, the current snapshot stays in force.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -34,46 +34,46 @@ use draft::Draft;
 use held::Held;
 use subscriptions::Subscriptions;
 
-/// How long reading the folders may hold up what else there is to do, such as rolling back. A file system that hangs is
-/// waited for in the background.
+/// Longest time that reading the folders may hold up other work, such as rolling back. A file
+/// system that hangs is waited for in the background.
 const READING: Duration = Duration::from_secs(10);
 
-/// Owns the registry: the only one that makes snapshots.
+/// Owner of the registry, and the only maker of snapshots.
 pub struct Loader {
     host: Host,
-    /// Without its registry.
+    /// Configuration without its registry.
     config: Config,
     sinks: HashMap<String, Queue>,
     metrics: Arc<Metrics>,
     registry: Arc<config::Registry>,
-    /// Of the generation in force, also those without a route, which are in no snapshot.
+    /// Keys of the generation in force, including those without a route, which are in no snapshot.
     keys: Vec<(Interest, Arc<Key>)>,
     reading: Option<JoinHandle<Result<config::Registry, Problems>>>,
     filters: Filters,
     compiling: Compiling,
     subscriptions: Subscriptions,
     attached: Vec<Attach>,
-    /// `None` where nothing is to be done upstream.
+    /// `None` if nothing is to be done upstream.
     tenures: Option<Arc<Tenures>>,
     held: Held,
     snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
-/// What a reload came to.
+/// Result of a reload.
 #[derive(Debug, Default)]
 pub struct Report {
     /// The generation now in force, if it is a new one.
     pub generation: Option<u64>,
-    /// What was refused, and why.
+    /// Problems for which something was refused.
     pub refused: Vec<Problem>,
 }
 
 impl Loader {
-    /// Loads every component that a key names and takes every route into service. Nothing is held upstream before
-    /// [`Self::hold_all`].
+    /// Loads every component that a key names and takes every route into service. Nothing is held
+    /// upstream before [`Self::hold_all`].
     ///
     /// # Errors
-    /// All of what is wrong: at start there is nothing to fall back to.
+    /// Returns all problems: at start there is nothing to fall back to.
     pub async fn start(
         host: Host,
         mut config: Config,
@@ -117,13 +117,14 @@ impl Loader {
         &self.registry.webhooks
     }
 
-    /// Waits until a component is loaded that a reload found changed; the next reload takes it into service. Cancel safe.
+    /// Waits until a component is loaded that a reload has found changed; the next reload takes it
+    /// into service. Cancel safe.
     pub async fn compiled(&mut self) {
         self.compiling.done().await;
     }
 
-    /// Takes what the folders hold now into service, as far as it is good. Keys of a component that is still to be loaded
-    /// stay as they are until then.
+    /// Takes the current content of the folders into service, as far as it is valid. Keys of a
+    /// component that is still to be loaded stay as they are until then.
     pub async fn reload(&mut self) -> Report {
         let mut report = Report::default();
         let mut registry = match self.read_registry().await {
@@ -148,7 +149,8 @@ impl Loader {
             Ok(generation) => report.generation = Some(generation),
             Err(problems) => {
                 report.refused.extend(problems);
-                // The keys are at fault: every changed component was tried against them. It may still fit the old ones.
+                // The keys are at fault, as every changed component was tried against them. It may
+                // still fit the old ones.
                 filters.retain(|name, _| self.filters.contains_key(name));
                 if !same(&filters, &self.filters) {
                     report.generation = self.take_over(Arc::clone(&self.registry), filters).await.ok();
@@ -158,13 +160,13 @@ impl Loader {
         report
     }
 
-    /// What the folders hold now. One reading at a time is under way, however long it takes.
+    /// Reads the folders. One reading at a time is under way, however long it takes.
     async fn read_registry(&mut self) -> Result<config::Registry, Problems> {
         let place = Place::file(&self.config.dir);
         let broken = |message: String| Problems::new(vec![Problem::error(place.clone(), message)]);
         let late = |_| broken(format!("the folders could not be read within {READING:?}"));
         if let Some(reading) = &mut self.reading {
-            // It knows nothing of what has come since.
+            // It may miss later changes, so its result is not used.
             let _ = timeout(READING, reading).await.map_err(late)?;
         }
         let config = Config { registry: config::Registry::clone(&self.registry), ..self.config.clone() };
@@ -174,7 +176,7 @@ impl Loader {
         read.map_err(|error| broken(format!("the folders could not be read: {error}")))?
     }
 
-    /// Goes back to the last good component of every filter that is quarantined and has one.
+    /// Rolls back every quarantined filter that has an earlier good component.
     pub async fn roll_back(&mut self) -> Report {
         let mut report = Report::default();
         let mut filters = self.filters.clone();
@@ -192,8 +194,8 @@ impl Loader {
         report
     }
 
-    /// Lets consumers attach and leave, all of them with one new generation, in which only their keys are made anew. Each
-    /// hears by its standing what came of it.
+    /// Attaches and detaches consumers, all of them with one new generation, in which only their
+    /// keys are made anew. The standing of each consumer shows the result.
     pub async fn change(&mut self, changes: Vec<Change>) {
         let mut concerned = BTreeSet::new();
         for change in changes {
@@ -208,7 +210,7 @@ impl Loader {
             }
         }
         if let Err(problems) = self.redo(&concerned).await {
-            // What the folders hold is in service already: only a filter that breaks comes here.
+            // The folders' content is in service already: only a filter that breaks leads here.
             let problems = Problems::new(problems).to_string();
             tracing::error!(problems, "can't serve who attached");
             self.attached.retain(|one| one.is_served() || one.lose(AttachError::Refused(problems.clone())));
@@ -227,15 +229,17 @@ impl Loader {
             }
         }
         self.put_in_force();
-        // Dropping a tenure leaves: events of the routes that are gone have been taken off by then.
+        // Dropping a tenure leaves the subscription: events of the routes that are gone have been
+        // taken off by then.
         self.held.retain(|(key, _), _| !is_concerned(key));
         self.held.extend(held);
+        // Told only after the generation is in force: to be served means that events come.
         self.tell(attached);
         Ok(())
     }
 
-    /// Puts a registry and its components into service, or says everything that is wrong with them. Who is attached to a
-    /// key that does not take it any more is told.
+    /// Puts a registry and its components into service, or returns all problems with them.
+    /// Consumers whose key no longer accepts them are notified.
     async fn take_over(&mut self, registry: Arc<config::Registry>, filters: Filters) -> Result<u64, Vec<Problem>> {
         let Draft { keys, attached, held } = self.draft(&registry, &filters, |_| true).await?;
         (self.registry, self.filters, self.keys) = (registry, filters, keys);
@@ -246,13 +250,13 @@ impl Loader {
         self.host.retain_state(|filter, key| keys.iter().any(|one| one.name == key && names(filter, one)));
         let names: HashSet<&str> = self.keys.iter().map(|(_, key)| &*key.name).collect();
         self.metrics.retain(|key| names.contains(key), |filter| self.filters.contains_key(filter));
-        // Dropping a tenure leaves, as in `redo`.
+        // Dropping a tenure leaves the subscription, as in `redo`.
         self.held = held;
         self.tell(attached);
         Ok(generation)
     }
 
-    /// Makes the keys a new generation.
+    /// Publishes the keys as a new generation.
     fn put_in_force(&self) -> u64 {
         let generation = self.snapshots.borrow().generation + 1;
         self.snapshots.send_replace(Arc::new(Snapshot::new(generation, self.keys.iter().cloned())));
@@ -260,7 +264,7 @@ impl Loader {
         generation
     }
 
-    /// Tells consumers how they stand. Those of whom nothing is said stand as they did.
+    /// Notifies consumers of their standing. Those without a result keep theirs.
     fn tell(&mut self, mut attached: HashMap<Arc<str>, Result<Serving, AttachError>>) {
         self.subscriptions.retain_used();
         self.attached.retain(|one| match attached.remove(&one.name) {

@@ -1,4 +1,4 @@
-//! What a subscription is upstream, as one word.
+//! Identity of a subscription upstream, as one word.
 
 use std::fmt;
 
@@ -9,14 +9,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{config::ParamDeclaration, filter::Params};
 
-/// The identity of a route's upstream interest (L31): the key, and a fingerprint of the params that are marked
-/// `subscription_key`, if any are (L30). The same in every program that makes it by the same rule.
+/// The identity of a route's upstream interest (L31): the key, and a fingerprint of the params that
+/// are marked `subscription_key`, if any are (L30). The same in every program that makes it by the
+/// same rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SubscriptionId(String);
 
 impl SubscriptionId {
-    /// The params must be normalised. One that is marked and missing counts as empty.
+    /// Derives the identity. The params must be normalised. A marked param that is missing counts
+    /// as empty.
     pub fn new(key: &str, declared: &[ParamDeclaration], params: &Params) -> Self {
         let mut marked: Vec<_> =
             declared.iter().filter(|param| param.subscription_key).map(|param| &*param.name).collect();
@@ -41,7 +43,8 @@ impl fmt::Display for SubscriptionId {
     }
 }
 
-/// JSON as Go's `encoding/json` writes it: on top of what JSON demands it escapes what could harm HTML or JavaScript.
+/// Writes JSON as Go's `encoding/json` does: besides the required characters it escapes those that
+/// could harm HTML or JavaScript.
 fn as_go_writes(json: &Value) -> String {
     let mut text = json.to_string();
     for c in ['<', '>', '&', '\u{2028}', '\u{2029}'] {
@@ -87,7 +90,7 @@ mod tests {
         assert_ne!(id(&[("a", true)], &[("a", "1")]), expected);
     }
 
-    /// L31: what was written by Go's `json.Marshal`, byte for byte.
+    /// L31: the output of Go's `json.Marshal`, byte for byte.
     #[test]
     fn text_is_escaped_as_go_does() {
         for (text, json) in [

@@ -1,5 +1,6 @@
-//! Who holds a subscription upstream. The first one to enter it has the filter subscribe, the last one to leave has it
-//! clean up, whoever that is and whichever of the replicas it is in (X9, L47 to L51).
+//! Tenures: holding subscriptions upstream. When the first holder enters, the filter subscribes;
+//! after the last one has left, it cleans up, whichever holder and replica that is (X9, L47 to
+//! L51).
 
 use std::{
     collections::HashMap,
@@ -29,34 +30,34 @@ use holdings::Holdings;
 use ledger::{Ledger, Scope};
 use shared::SharedLedger;
 
-/// How long a replica may be silent before the others take it for dead.
+/// Time without a sign of life after which the other replicas take one for dead.
 pub const LEASE: Duration = Duration::from_secs(20);
 
 /// All tenures of one router.
 #[derive(Debug)]
 pub struct Tenures {
     holdings: Arc<Holdings>,
-    /// Renews the lease, where there is one.
+    /// Task that renews the lease, if there is one.
     keeper: Option<AbortHandle>,
 }
 
-/// Who wants to hold which subscription.
+/// Request to hold a subscription.
 #[derive(Clone, Debug)]
 pub struct Entrant {
     pub filter: Filter,
     pub key: String,
-    /// What the hooks may call of the API.
+    /// Endpoints of the API that the hooks may call.
     pub endpoints: Vec<Endpoint>,
-    /// Normalised.
+    /// Normalised params.
     pub params: Params,
     pub subscription: SubscriptionId,
-    /// What to call this one before others, such as ``route `large` `` or `process 4711`.
+    /// Name in messages to others, such as ``route `large` `` or `process 4711`.
     pub name: String,
-    /// Whether there may be one at a time in this router (L19).
+    /// True if only one holder is allowed at a time in this router (L19).
     pub is_single: bool,
 }
 
-/// Why a subscription could not be entered. Nothing is held then.
+/// Error while entering a subscription. Nothing is held then.
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
     #[error("subscription `{subscription}` has room for one consumer, and {by} holds it")]
@@ -78,39 +79,42 @@ pub enum EnterError {
 }
 
 impl Tenures {
-    /// For a router that is alone. Tokens are kept in the file `tenures.json` of a folder, which is made when absent;
-    /// what an earlier run left there is held until [`Self::clear`].
+    /// Creates the tenures of a router without replicas. Tokens are kept in the file `tenures.json`
+    /// of a folder, which is created if absent; those left there by an earlier run are held until
+    /// [`Self::clear`].
     ///
     /// # Errors
-    /// When the file is there and can't be read.
+    /// If the file exists and can't be read.
     ///
     /// # Panics
-    /// Outside a runtime.
+    /// If called outside a runtime.
     pub fn in_folder(folder: &Path) -> anyhow::Result<Self> {
         let ledger = Ledger::File(FileLedger::open(folder)?);
         Ok(Self { holdings: Holdings::new(ledger), keeper: None })
     }
 
-    /// For a router that may have replicas. First and last hold across all that share the bucket `trommel_tenures`,
-    /// which is made when a filter with hooks is in service. One that is silent for as long as `lease` is taken for
-    /// dead, and the others clean up after it. A bucket that is made has so many `replicas`.
+    /// Creates the tenures of a router that may have replicas. First and last hold across all that
+    /// share the bucket `trommel_tenures`, which is created when a filter with hooks is in service.
+    /// A replica that is silent for as long as `lease` is taken for dead, and the others clean up
+    /// after it. A new bucket has so many `replicas`.
     ///
     /// # Panics
-    /// Outside a runtime.
+    /// If called outside a runtime.
     pub fn across_replicas(connection: Connection, lease: Duration, replicas: usize) -> Self {
         let holdings = Holdings::new(Ledger::Shared(Box::new(SharedLedger::new(connection, lease, replicas))));
         let keeper = tokio::spawn(keeper::keep(Arc::clone(&holdings)));
         Self { holdings, keeper: Some(keeper.abort_handle()) }
     }
 
-    /// The filters in service from now on, and what each key lets its filter call of the API. Cleanups run on these, whichever filter of the name it was that subscribed.
+    /// Sets the filters in service, and the endpoints of the API that each key lets its filter
+    /// call. Cleanups run on these, even if an earlier filter of the same name subscribed.
     pub fn set_filters(&self, filters: impl IntoIterator<Item = Filter>, endpoints: HashMap<String, Vec<Endpoint>>) {
         let filters = filters.into_iter().map(|filter| (filter.name().to_owned(), filter)).collect();
         self.holdings.set_filters(filters, endpoints);
     }
 
-    /// Holds a subscription, and subscribes upstream when nobody held it. Waits for a cleanup that runs. Cancel safe:
-    /// what was begun is finished and then given back.
+    /// Enters a subscription, and subscribes upstream if it was not held. Waits for a cleanup that
+    /// runs. Cancel safe: an entry that was begun is finished and then given back.
     ///
     /// # Errors
     /// See [`EnterError`].
@@ -120,17 +124,20 @@ impl Tenures {
         entering.await.unwrap_or_else(|error| Err(EnterError::Ledger { subscription, source: error.into() }))
     }
 
-    /// Cleans up what an earlier run left behind and nobody has entered since. To be called once, when everything that
-    /// the configuration names has entered. Replicas see to it by themselves.
+    /// Cleans up the subscriptions left by an earlier run and not entered since. To be called once,
+    /// when everything that the configuration names has entered. With replicas, the keeper does
+    /// this.
     pub async fn clear(&self) {
         if let Ledger::File(_) = self.holdings.ledger {
             self.holdings.sweep().await;
         }
     }
 
-    /// Ends every tenure, each cleanup within its own deadline, all at once. Nothing is entered from now on.
+    /// Ends every tenure, all at once, each cleanup within its own deadline. Nothing is entered
+    /// from now on.
     pub async fn close(&self) {
         let holdings = &self.holdings;
+        // Before the scopes are listed: an entry that comes later is refused.
         holdings.is_closed.store(true, Ordering::Release);
         let ending = holdings.scopes().into_iter().map(|scope| {
             let holdings = Arc::clone(holdings);
@@ -145,7 +152,7 @@ impl Tenures {
                 tracing::error!(%error, "a cleanup ended badly");
             }
         }
-        // Until here the lease had to be renewed.
+        // Only now, as the lease had to be renewed during the cleanups.
         self.stop_keeper();
         if let Ledger::Shared(ledger) = &holdings.ledger
             && let Err(error) = ledger.close().await
@@ -170,7 +177,7 @@ impl Drop for Tenures {
     }
 }
 
-/// A subscription that is held. Dropping it leaves, too, on a task of its own.
+/// A held subscription. Dropping it leaves, too, on a task of its own.
 #[derive(Debug)]
 pub struct Tenure {
     holdings: Arc<Holdings>,
@@ -185,12 +192,13 @@ impl Tenure {
         Self { holdings, scope, ticket, is_first, has_left: false }
     }
 
-    /// Whether nobody held the subscription before, in any of the replicas.
+    /// Returns whether the subscription was not held before, in any of the replicas.
     pub fn is_first(&self) -> bool {
         self.is_first
     }
 
-    /// Gives the subscription up; the last one to do so returns when it is cleaned up. Cancel safe: it goes on anyway.
+    /// Leaves the subscription; for the last holder, returns after the cleanup. Cancel safe:
+    /// leaving goes on anyway.
     pub async fn leave(mut self) {
         self.has_left = true;
         let leaving = self.holdings.runtime.spawn(Arc::clone(&self.holdings).leave(self.scope.clone(), self.ticket));

@@ -1,4 +1,4 @@
-//! Which outputs of a key are held against its schema.
+//! Validation of a key's outputs by its schema.
 
 use sha2::{Digest as _, Sha256};
 
@@ -8,7 +8,7 @@ use crate::{
     schema::{Mismatch, Schema},
 };
 
-/// With [`Validate::Sample`], one event in so many.
+/// Events out of which one is checked with [`Validate::Sample`].
 const SAMPLE: u64 = 100;
 
 /// The schema that a key's outputs must fit.
@@ -19,7 +19,7 @@ pub struct Validation {
 }
 
 impl Validation {
-    /// `None` when no output is held against a schema.
+    /// Creates the validation; `None` if outputs are not checked.
     pub fn new(schema: Option<&Schema>, validate: Validate) -> Option<Self> {
         let is_sampled = match validate {
             Validate::Off => return None,
@@ -29,20 +29,23 @@ impl Validation {
         Some(Self { schema: schema?.clone(), is_sampled })
     }
 
-    /// Whether the outputs of this event are looked at. The same answer for every delivery of it.
+    /// Returns whether the outputs of this event are checked. The answer is the same for every
+    /// delivery of it.
     pub fn concerns(&self, event: &Event) -> bool {
         !self.is_sampled || is_in_sample(&event.id)
     }
 
+    /// Checks an output.
+    ///
     /// # Errors
-    /// The first thing about the output that does not fit.
+    /// Returns the first part of the output that does not fit.
     pub fn check(&self, output: &[u8]) -> Result<(), Mismatch> {
         self.schema.check(output)
     }
 }
 
 fn is_in_sample(id: &str) -> bool {
-    // The same in every build of the router, which is what makes a sample comparable from one to the next.
+    // The same in every build of the router, so that samples of different builds can be compared.
     let digest: [u8; 32] = Sha256::digest(id).into();
     let [a, b, c, d, ..] = digest;
     u64::from(u32::from_be_bytes([a, b, c, d])).is_multiple_of(SAMPLE)

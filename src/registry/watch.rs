@@ -1,4 +1,4 @@
-//! Notices changes in a router's folders. It only says that something changed; what, is found out by whoever asked.
+//! Watch on a router's folders. It only reports that something changed; the caller finds out what.
 
 use std::{
     collections::BTreeMap,
@@ -15,14 +15,15 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-/// Files must have stayed as they are for this long before they are read.
+/// Time for which files must have stayed as they are before they are read.
 pub const QUIET: Duration = Duration::from_millis(200);
-/// Files that never come to rest are read after this long all the same.
+/// Time after which files that never come to rest are read all the same.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The same where a file got shorter in its place: who writes over one empties it first.
+/// The same if a file got shorter in its place: overwriting a file empties it first.
 const QUIET_IF_SHORTER: Duration = Duration::from_secs(2);
 const PATIENCE_IF_SHORTER: Duration = Duration::from_secs(10);
-/// How often to look without being told: network file systems tell nothing, and watches may run out.
+/// Time between looks without a notification: network file systems send none, and watches may run
+/// out.
 const POLL: Duration = Duration::from_secs(5);
 
 /// Watches folders, through symbolic links and their replacement.
@@ -32,15 +33,15 @@ pub struct Watch {
     watcher: Option<RecommendedWatcher>,
     wakes: mpsc::Receiver<()>,
     seen: Files,
-    /// When to look without being told.
+    /// Time of the next look without a notification.
     poll: Instant,
     not_before: Instant,
-    /// A look that is under way; a file system that hangs holds up nothing but this.
+    /// A look under way; a file system that hangs holds up nothing else.
     looking: Option<JoinHandle<Files>>,
     unrest: Option<Unrest>,
 }
 
-/// Files that have changed and may go on doing so.
+/// Files that have changed and may change further.
 struct Unrest {
     began: Instant,
     files: Files,
@@ -48,8 +49,8 @@ struct Unrest {
 
 type Files = BTreeMap<PathBuf, State>;
 
-/// What tells one state of a file from another. Whoever changes the content changes `changed`, which nobody can set,
-/// whatever becomes of the length and of the time that is shown.
+/// State of a file, which differs after a change. Every change of the content changes `changed`,
+/// which can't be set, even if the length and the modification time stay the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     length: u64,
@@ -59,8 +60,8 @@ struct State {
     inode: u64,
 }
 
-/// Whether a file of this name is read from a router's folders: keys, components and schemas. What else is written there,
-/// such as dead letters, concerns nobody.
+/// Returns whether a file of this name is read from a router's folders: keys, components and
+/// schemas. Other files there, such as dead letters, are ignored.
 pub fn is_read(path: &Path) -> bool {
     let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     let extension = path.extension().and_then(|extension| extension.to_str());
@@ -68,10 +69,10 @@ pub fn is_read(path: &Path) -> bool {
 }
 
 impl Watch {
-    /// Begins to watch files whose path `concerns`. What changes from now on is noticed, also before the first
-    /// [`Self::changed`].
+    /// Begins to watch files for whose path `concerns` returns true. Changes are noticed from now
+    /// on, also before the first [`Self::changed`].
     pub fn new(folders: Vec<PathBuf>, concerns: fn(&Path) -> bool) -> Self {
-        // One pending wake is enough: it says no more than that something changed.
+        // One pending wake is enough: it only tells that something changed.
         let (wake, wakes) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| !event.kind.is_access()) {
@@ -90,8 +91,9 @@ impl Watch {
         watch
     }
 
-    /// Watches the folders as they are now. Of one that is a link also the folder that holds it: the link may be pointed
-    /// elsewhere. One that is not there yet is found by polling: beside it, sinks may be writing all the time.
+    /// Watches the folders as they are now. For a link, the folder that holds it is watched, too:
+    /// the link may be pointed elsewhere. A folder that does not exist yet is found by polling:
+    /// beside it, sinks may be writing all the time.
     fn follow(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         let parents = self.folders.iter().filter(|folder| folder.is_symlink());
@@ -104,13 +106,13 @@ impl Watch {
         }
     }
 
-    /// Resolves when the folders' files have changed and come to rest again. Cancel safe: the next call goes on where
-    /// this one was.
+    /// Resolves once the folders' files have changed and come to rest again. Cancel safe: the next
+    /// call goes on where this one was.
     pub async fn changed(&mut self) {
         loop {
             sleep_until(self.not_before).await;
             if self.looking.is_none() && self.unrest.is_none() {
-                // An error means that there is no watcher; polling goes on.
+                // `None` means that there is no watcher; polling goes on.
                 if timeout_at(self.poll, self.wakes.recv()).await == Ok(None) {
                     sleep_until(self.poll).await;
                 }
@@ -120,7 +122,7 @@ impl Watch {
             let (before, began) = match self.unrest.take() {
                 Some(Unrest { began, files }) => (Some(files), began),
                 None if files == self.seen => {
-                    // Somebody writes other files there; look again, but not all the time.
+                    // Other files there are being written; look again, but not all the time.
                     self.not_before = now + QUIET;
                     continue;
                 }
@@ -151,7 +153,7 @@ impl Watch {
         found.unwrap_or_else(|_| self.seen.clone())
     }
 
-    /// Whether a file of `now` is one that was longer, not another in its place.
+    /// Returns whether a file of `now` got shorter, unless it is another one in its place.
     fn is_shorter(&self, now: &Files) -> bool {
         let shorter = |(path, now): (&PathBuf, &State)| {
             let before = self.seen.get(path);
@@ -170,7 +172,7 @@ fn files(folders: &[PathBuf], concerns: fn(&Path) -> bool) -> Files {
 fn list(folder: &Path, concerns: fn(&Path) -> bool) -> Vec<(PathBuf, State)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let entries = entries.flatten().map(|entry| entry.path()).filter(|path| concerns(path)).filter_map(|path| {
-        // Follows links: what they point to counts.
+        // Follows links: their targets count.
         let data = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
         let state = State {
             length: data.len(),
@@ -254,7 +256,8 @@ mod tests {
         }
     }
 
-    /// A look without a watcher, as when the watches have run out, and whoever waits is called away all the time.
+    /// Looks without a watcher, as when the watches have run out, while the caller is called away
+    /// all the time.
     #[tokio::test(start_paused = true)]
     async fn polling_finds_what_nobody_tells_of_however_often_it_is_called_off() {
         let folder = tempfile::tempdir().unwrap();
@@ -281,7 +284,7 @@ mod tests {
         assert!(reported(&mut watch).await);
     }
 
-    /// Who writes over a file empties it first, and may take a while.
+    /// Overwriting a file empties it first, and may take a while.
     #[tokio::test(start_paused = true)]
     async fn a_file_that_got_shorter_is_given_time() {
         let folder = tempfile::tempdir().unwrap();

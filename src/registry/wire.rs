@@ -1,4 +1,4 @@
-//! What a key's events look like on the wire, and what its outputs shall look like: filters see JSON in between.
+//! Wire formats of a key's events and outputs: filters see JSON in between.
 
 use bytes::Bytes;
 
@@ -10,15 +10,15 @@ use crate::{
     sink::outlet::Queue,
 };
 
-/// How a key's events are read.
+/// Decoding of a key's events.
 #[derive(Debug)]
 pub enum Decoding {
-    /// Whatever it is. JSON is made fit for every parser.
+    /// Any payload. JSON is made fit for every parser.
     Raw,
-    /// What is not JSON is refused.
+    /// JSON; other payloads are refused.
     Json,
     Avro(Decoder),
-    /// Avro when it begins as such, else JSON.
+    /// Avro if it begins as such, else JSON.
     Auto(Decoder),
 }
 
@@ -32,7 +32,7 @@ impl Decoding {
         }
     }
 
-    /// Whether a text at this JSON pointer is a decimal.
+    /// Returns whether a text at this JSON pointer is a decimal.
     pub fn is_decimal(&self, pointer: &str) -> bool {
         match self {
             Self::Raw | Self::Json => false,
@@ -40,10 +40,10 @@ impl Decoding {
         }
     }
 
-    /// The payload as every parser of JSON reads it; `None` when it is that already.
+    /// Decodes the payload to what every parser of JSON reads; `None` if it is that already.
     ///
     /// # Errors
-    /// The reason code and what is wrong with it.
+    /// Returns the reason code and a description of the problem.
     pub fn payload(&self, event: &Event) -> Result<Option<Bytes>, Undecodable> {
         let payload = &event.payload;
         let decoder = match self {
@@ -66,7 +66,7 @@ impl Decoding {
 #[derive(Clone, Debug)]
 pub struct Target {
     pub queue: Queue,
-    /// Without one, outputs go out as they are.
+    /// Encoder of outputs. Without one they go out as they are.
     pub encoder: Option<Encoder>,
 }
 

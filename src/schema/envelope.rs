@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-/// Where the event is in its envelope.
+/// Pointer to the event's schema in its envelope's.
 const EVENT: &str = "/properties/event";
 
-/// The schema of the envelope around an event with this schema.
+/// Returns the schema of the envelope around an event with the given schema.
 pub(super) fn wrap(mut event: Value) -> Value {
-    // The dialect is that of the whole document.
+    // The dialect can be declared only at the root of a document.
     let dialect = event.as_object_mut().and_then(|event| event.remove_entry("$schema"));
     move_references(&mut event);
     let text = json!({ "type": "string" });
@@ -28,7 +28,8 @@ pub(super) fn wrap(mut event: Value) -> Value {
     }
 }
 
-/// Points references within the document to where it now is. Those below an `$id` are relative to that and stay.
+/// Rewrites references within the document for its new location. References below an `$id` are
+/// relative to that and stay.
 fn move_references(schema: &mut Value) {
     match schema {
         Value::Object(members) if !members.contains_key("$id") => {

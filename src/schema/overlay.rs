@@ -1,21 +1,21 @@
-//! What a key says about single fields of its outputs, laid over the schema (L13).
+//! Overrides of single fields of a key's outputs, merged into the schema (L13).
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// What is laid over one place. Empty leaves what is there.
+/// Override of one field's schema. Empty members leave what is declared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Override {
     pub description: String,
     /// The values that are allowed.
     pub allowed: Vec<String>,
-    /// What the value stands for, such as `open_id`; becomes the `format`.
+    /// The kind of value, such as `open_id`; becomes the `format`.
     pub kind: String,
 }
 
-/// Lays `overrides` over the places that their pointers name: `""` or `/` is the root, `/a/b` a property, `/*` an
-/// array's elements. Returns the pointers that name no place, sorted.
+/// Merges `overrides` into the subschemas that their pointers name: `""` or `/` is the root, `/a/b`
+/// a property, `/*` an array's elements. Returns the pointers that do not match, sorted.
 pub(super) fn apply(schema: &mut Value, overrides: &BTreeMap<String, Override>) -> Vec<String> {
     let mut orphans = Vec::new();
     for (pointer, laid_over) in overrides {
@@ -50,7 +50,7 @@ fn find<'a>(schema: &'a mut Value, pointer: &str) -> Option<&'a mut Map<String, 
     place.as_object_mut()
 }
 
-/// The pointers of all places, the root's left out.
+/// The pointers of all subschemas, without the root's.
 pub(super) fn places(schema: &Value) -> Vec<String> {
     fn walk(schema: &Value, pointer: &str, found: &mut Vec<String>) {
         let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();

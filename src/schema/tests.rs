@@ -38,7 +38,7 @@ fn what_does_not_fit_is_named_by_its_pointer_and_not_repeated() {
     );
 }
 
-/// The record of a dead letter holds the event as well.
+/// Messages are kept short, as the record of a dead letter holds the event as well.
 #[test]
 fn what_is_said_is_short() {
     let closed = custom(json!({ "properties": { "id": {} }, "additionalProperties": false }));
@@ -86,7 +86,7 @@ fn an_unsound_schema_says_where() {
     "#);
 }
 
-/// What means nothing must not end in a stack overflow.
+/// A schema without a meaning must not end in a stack overflow.
 #[test]
 fn a_schema_that_refers_to_itself_for_ever_ends() {
     let circle =
@@ -152,7 +152,7 @@ fn described(description: &str) -> Override {
     Override { description: description.to_owned(), ..Override::default() }
 }
 
-/// L13: what is given replaces, what is empty leaves what is there, a kind is the format.
+/// L13: a given member replaces, an empty one leaves what is declared, a kind is the format.
 #[test]
 fn overrides_are_laid_over_what_is_declared() {
     let state = Override { description: String::new(), allowed: vec!["paid".into()], kind: "state".into() };

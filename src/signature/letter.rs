@@ -1,7 +1,9 @@
-//! Proof that a dead letter was written by this router: an HMAC-SHA256 over its record, in the record's last member.
+//! Proof that a dead letter was written by this router: an HMAC-SHA256 over its record, in the
+//! record's last member.
 //!
-//! Whoever may publish to the subjects of dead letters, or write to their file, could otherwise have any event sent
-//! through any key. What is signed is the record in one line, which is how a file stores it and a stream need not.
+//! Otherwise a client that may publish to the subjects of dead letters, or write to their file,
+//! could have any event sent through any key. The signature covers the record in one line, which is
+//! how a file stores it and a stream need not.
 
 use std::borrow::Cow;
 
@@ -11,35 +13,36 @@ use hmac::Mac as _;
 use super::Secret;
 use crate::json;
 
-/// The member that holds the proof.
+/// Member that holds the proof.
 pub const PROOF: &str = "proof";
-/// What stands in front of the proof in a record, and behind it.
+/// Bytes before the proof in a record, and after it.
 const BEFORE: &[u8] = b",\"proof\":\"";
 const AFTER: &[u8] = b"\"}";
-/// Characters of a proof: 32 bytes in base64.
+/// Length of a proof: 32 bytes in base64.
 const LENGTH: usize = 44;
-/// Stands where the id of a signed HTTP message does, so that no signature of the one kind passes for the other.
+/// Takes the place of a signed HTTP message's id, so that no signature of the one kind is valid for
+/// the other.
 const PURPOSE: &str = "dead-letter";
 
-/// Signs dead letters, and tells those that it has signed from others. Without secrets it does neither.
+/// Signer and verifier of dead letters. Without secrets it does neither.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LetterSigner {
-    /// The first one signs, all of them prove.
+    /// Secrets: the first one signs, all of them verify.
     secrets: Vec<Secret>,
 }
 
-/// Whether the router wrote a dead letter.
+/// Result of verifying a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LetterProof {
-    /// It did, and nothing was changed since.
+    /// The router wrote the letter, and it is unchanged since.
     Proven,
-    /// Nothing says so.
+    /// The letter has no proof.
     Missing,
-    /// The proof is another secret's, or the letter was changed.
+    /// The proof was made with another secret, or the letter was changed.
     Wrong,
 }
 
-/// Why a letter is not believed.
+/// Reason why a letter is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unproven {
     #[error("it has no proof that this router wrote it: somebody else did, or a version without proofs")]
@@ -49,8 +52,10 @@ pub enum Unproven {
 }
 
 impl LetterProof {
+    /// Turns the result into an error unless the letter is proven.
+    ///
     /// # Errors
-    /// When the letter is not proven: why.
+    /// Returns the reason if the letter is not proven.
     pub fn check(self) -> Result<(), Unproven> {
         match self {
             Self::Proven => Ok(()),
@@ -65,7 +70,7 @@ impl LetterSigner {
         Self { secrets }
     }
 
-    /// The record, a JSON object with members, with its proof.
+    /// Adds the proof to a record, a JSON object with members.
     pub fn sign(&self, record: Vec<u8>) -> Vec<u8> {
         let line = in_one_line(&record);
         let (Some(secret), Some(body)) = (self.secrets.first(), line.strip_suffix(b"}")) else { return record };
@@ -78,8 +83,8 @@ impl LetterSigner {
         signed
     }
 
-    /// Whether a record as it is stored was signed with one of the secrets. The time that it takes does not tell how much
-    /// of a proof is right.
+    /// Verifies whether a record as stored was signed with one of the secrets. The time that it
+    /// takes does not reveal how much of a proof is right.
     pub fn verify(&self, record: &[u8]) -> LetterProof {
         let line = in_one_line(record);
         let Some((body, proof)) = split(&line) else { return LetterProof::Missing };
@@ -89,7 +94,7 @@ impl LetterSigner {
     }
 }
 
-/// What is signed, and its proof; `None` where there is none.
+/// Splits a line into the signed text and its proof; `None` without a proof.
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = line.strip_suffix(AFTER)?;
     let (rest, proof) = rest.split_at(rest.len().checked_sub(LENGTH)?);
@@ -144,7 +149,7 @@ mod tests {
         assert_eq!(LetterSigner::default().sign(record.clone()), record, "there is nothing to sign with");
     }
 
-    /// A signature of an HTTP message that somebody else may choose is none of a letter.
+    /// A signature of an HTTP message, which others may choose, is not valid for a letter.
     #[test]
     fn a_signature_of_a_message_is_no_proof() {
         let secret: Secret = "secret".parse().unwrap();
@@ -162,7 +167,8 @@ mod tests {
     }
 
     proptest! {
-        /// Stored as it is or in one line a letter is proven; with any byte of it changed it is not.
+        /// A letter is proven stored as it is or in one line; with any byte of it changed it is
+        /// not.
         #[test]
         fn every_byte_counts(record in record(), at in any::<prop::sample::Index>(), flip in 1..=255_u8) {
             let signer = signer(&["secret"]);
@@ -173,7 +179,8 @@ mod tests {
             prop_assert_eq!(signer.verify(&line), LetterProof::Proven);
             let at = at.index(line.len());
             line[at] ^= flip;
-            // Space around it is none of it, and beside a line break neither is space between its parts.
+            // Space around the letter is not part of it, nor beside a line break is space between
+            // its parts.
             prop_assume!(!line[at].is_ascii_whitespace());
             prop_assert_ne!(signer.verify(&line), LetterProof::Proven);
         }

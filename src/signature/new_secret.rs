@@ -1,4 +1,4 @@
-//! New secrets, in files.
+//! Creation of new secrets in files.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
@@ -12,13 +12,15 @@ use rustls::crypto::ring::default_provider;
 
 use super::PREFIX;
 
-/// Bytes of a secret: as many as Standard Webhooks has at least.
+/// Length of a secret in bytes: the minimum of Standard Webhooks.
 const LENGTH: usize = 24;
 
-/// Makes a secret that nobody knows, in a file that its owner alone can read. The folder is made when absent.
+/// Creates a random secret in a file that only its owner can read. Creates the folder if it is
+/// absent.
 ///
 /// # Errors
-/// When there is such a file, or it can't be written: then there is none.
+/// Returns an error if the file exists already, or if it can't be written; a partial file is
+/// removed.
 pub fn make_secret_file(path: &Path) -> io::Result<()> {
     let mut key = [0; LENGTH];
     let random = default_provider().secure_random.fill(&mut key);
@@ -29,7 +31,7 @@ pub fn make_secret_file(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let written = writeln!(file, "{PREFIX}{}", BASE64_STANDARD.encode(key)).and_then(|()| file.sync_all());
     written.inspect_err(|_| {
-        // What is there of it is of no use; why it is not whole is what counts.
+        // The partial file is of no use; the error that cut it short is returned.
         let _ = fs::remove_file(path);
     })
 }

@@ -1,5 +1,6 @@
-//! Sinks whose destination takes blocking calls, such as files and pipes. The calls run on a thread of their own, so a
-//! slow disk or a pipe that nobody reads holds up neither the runtime nor the end of the process.
+//! Sinks whose destination takes blocking calls, such as files and pipes. The calls run on a thread
+//! of their own, so a slow disk or a pipe without a reader holds up neither the runtime nor the end
+//! of the process.
 
 use std::{
     collections::VecDeque,
@@ -16,45 +17,47 @@ use super::{Confirmation, Output, Refusal, Sink, Slot};
 
 /// The blocking side of a sink.
 pub trait Destination: Send + 'static {
-    /// What is kept of an output until it is stored.
+    /// Part of an output that is kept until it is stored.
     type Item: Send + 'static;
 
     fn item(output: &Output) -> Self::Item;
 
-    /// Stores a batch, in order where that shows. May be given what it has refused again, under the same slots.
+    /// Stores a batch, in order where that shows. Refused items may be passed again, under the same
+    /// slots.
     ///
     /// # Errors
-    /// Says how far it came and why no further.
+    /// Returns an error with how far it came and why no further.
     fn store(&mut self, batch: &[(Slot, Self::Item)]) -> Result<(), Stopped>;
 }
 
-/// A batch was not stored to its end.
+/// Result of a batch that was not stored to its end.
 #[derive(Debug)]
 pub struct Stopped {
-    /// Items before this one are stored, this one is not.
+    /// Index of the first item that is not stored.
     pub at: usize,
     pub why: Refusal,
-    /// Of the items behind it those that are stored all the same, in order.
+    /// Indices of the items behind it that are stored all the same, in order.
     pub stored_behind: Vec<usize>,
 }
 
 impl Stopped {
-    /// Nothing from this item on is stored.
+    /// Result of a batch of which nothing is stored from this item on.
     pub fn at(at: usize, why: Refusal) -> Self {
         Self { at, why, stored_behind: Vec::new() }
     }
 }
 
-/// Drives a [`Destination`], one batch at a time: what is written meanwhile is the next batch.
+/// Sink that drives a [`Destination`], one batch at a time: outputs that are written meanwhile are
+/// the next batch.
 pub struct Blocking<D: Destination> {
     pending: Vec<(Slot, D::Item)>,
-    /// The slots that the thread works on.
+    /// Slots that the thread works on.
     under_way: Option<RangeInclusive<Slot>>,
     batches: mpsc::Sender<Batch<D>>,
     reports: mpsc::Receiver<Report<D>>,
-    /// `None` once it has ended.
+    /// `None` once the thread has ended.
     thread: Option<JoinHandle<()>>,
-    /// What [`Sink::confirm`] has still to say.
+    /// Reports that [`Sink::confirm`] has still to return.
     words: VecDeque<Confirmation>,
 }
 
@@ -67,7 +70,7 @@ struct Report<D: Destination> {
 
 impl<D: Destination> Blocking<D> {
     /// # Errors
-    /// When the thread can't be started.
+    /// Returns an error if the thread can't be started.
     pub fn new(mut destination: D) -> io::Result<Self> {
         let (batches, mut waiting) = mpsc::channel::<Batch<D>>(1);
         let (done, reports) = mpsc::channel(1);
@@ -86,7 +89,7 @@ impl<D: Destination> Blocking<D> {
     fn start(&mut self) {
         let (Some((first, _)), Some((last, _))) = (self.pending.first(), self.pending.last()) else { return };
         self.under_way = Some(*first..=*last);
-        // There is room, as nothing is under way. If the thread is gone, its silence says so.
+        // There is room, as nothing is under way. If the thread is gone, `confirm` finds out.
         let _ = self.batches.try_send(std::mem::take(&mut self.pending));
     }
 
@@ -107,7 +110,7 @@ impl<D: Destination> Blocking<D> {
         }
     }
 
-    /// Gives back these slots and all that came after them, for they must not overtake.
+    /// Gives back these slots and all that came after them, so that none overtakes another.
     fn give_back(&mut self, slots: impl Iterator<Item = Slot>, why: &'static str) {
         let pending = self.pending.drain(..).map(|(slot, _)| slot);
         let refused = slots.chain(pending);
@@ -134,13 +137,14 @@ impl<D: Destination> Sink for Blocking<D> {
             match (report, lost) {
                 (Some(report), _) => self.hear(report),
                 (None, Some(lost)) => {
-                    // It ends before us only by a panic, which is ours then: every output would be refused for ever.
+                    // It ends before us only by a panic, which is passed on: otherwise every output
+                    // would be refused for ever.
                     if let Some(Err(panicked)) = self.thread.take().map(JoinHandle::join) {
                         panic::resume_unwind(panicked);
                     }
                     self.give_back(lost, "the thread that writes has ended");
                 }
-                // Only when nothing was written, which the outlet does not ask about.
+                // Only if nothing was written, and then the outlet does not call this.
                 (None, None) => std::future::pending().await,
             }
         }

@@ -8,24 +8,25 @@ const FULL: u64 = 256 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     lines: Vec<u8>,
-    /// Where each of them ends.
+    /// End offset of each line.
     ends: Vec<usize>,
 }
 
-/// How far a write came.
+/// Progress of a write.
 #[derive(Debug)]
 pub(super) struct Sent {
     /// Lines that went out whole.
     pub(super) lines: usize,
     /// Their bytes.
     pub(super) whole: usize,
-    /// All bytes that went out: more than the whole lines' when the write tore one.
+    /// All bytes that went out: more than the whole lines' if the write tore one.
     pub(super) bytes: usize,
     pub(super) result: io::Result<()>,
 }
 
 impl Chunk {
-    /// Takes payloads, which `append` makes lines of, until the chunk is full or has `room` bytes; one at least.
+    /// Takes payloads, which `append` makes lines of, until the chunk is full or has `room` bytes;
+    /// one at least.
     pub(super) fn fill<'a>(
         &mut self,
         payloads: &mut impl Iterator<Item = &'a [u8]>,
@@ -50,13 +51,13 @@ impl Chunk {
         Sent { lines, whole, bytes, result }
     }
 
-    /// What is missing of the line that a write has torn.
+    /// Returns the missing part of the line that a write has torn.
     pub(super) fn rest(&self, sent: &Sent) -> &[u8] {
         self.ends.get(sent.lines).map_or(&[], |end| &self.lines[sent.bytes..*end])
     }
 }
 
-/// Writes as much as is taken. Returns how much that was.
+/// Writes as many bytes as are taken. Returns how many that was.
 pub(super) fn send(to: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut sent = 0;
     while sent < bytes.len() {

@@ -1,5 +1,6 @@
-//! Dead letters: events that can never succeed, stored with the reason. A dead letter is an [`Output`] like any other,
-//! on its way to an outlet of its own; when that has taken it, the event is settled under the reason code.
+//! Dead letters: events that can never succeed, stored with the reason. A dead letter is an
+//! [`Output`] like any other, on its way to an outlet of its own; when that has taken it, the event
+//! is settled under the reason code.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -16,11 +17,11 @@ mod last_resort;
 
 pub use last_resort::LastResort;
 
-/// Bytes of an explanation, and of a header beside the record.
+/// Most bytes of an explanation, and of a header beside the record.
 const LONGEST_DETAIL: usize = 4096;
 const LONGEST_HEADER: usize = 256;
 
-/// What is known about where an event failed. Empty is left out.
+/// Facts about where an event failed. Empty ones are left out.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Place<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -29,12 +30,12 @@ pub struct Place<'a> {
     pub route: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub filter: &'a str,
-    /// Names the component's content.
+    /// Digest of the component's content.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub filter_digest: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub sink: &'a str,
-    /// Tries of the filter; 0 when it was not asked.
+    /// Tries of the filter; 0 if it was not called.
     #[serde(skip_serializing_if = "is_zero")]
     pub tries: u32,
 }
@@ -43,7 +44,7 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// The record as it is stored, one JSON object.
+/// Record of a dead letter as it is stored, one JSON object.
 #[derive(Serialize)]
 struct Record<'a> {
     time: Timestamp,
@@ -70,7 +71,7 @@ struct Record<'a> {
     payload: Payload<'a>,
 }
 
-/// The dead letter of an event that got no further than its source or its filter.
+/// Creates the dead letter of an event that got no further than its source or its filter.
 pub fn of_event(ticket: Ticket, place: Place<'_>, reason: &'static str, detail: &str) -> Output {
     let event = ticket.event();
     let record = Record {
@@ -91,13 +92,14 @@ pub fn of_event(ticket: Ticket, place: Place<'_>, reason: &'static str, detail: 
         headers: event.headers.iter().map(|(name, value)| (&**name, &**value)).collect(),
         payload: Payload::of(&event.payload),
     };
-    // A record of strings, numbers and checked JSON always serialises; if it did not, the reason alone is better than
-    // a lost event.
+    // A record of strings, numbers and checked JSON always serialises; if it did not, the reason
+    // alone is better than a lost event.
     let payload = serde_json::to_vec(&record).unwrap_or_else(|_| format!(r#"{{"reason":"{reason}"}}"#).into_bytes());
     let headers = event.headers.iter().filter(|(name, value)| is_identity(name) && is_fit(value)).cloned().collect();
     Output {
         key: place.key.into(),
-        // Several sinks of one route may refuse the same event: each of their letters has an id of its own.
+        // Several sinks of one route may refuse the same event: each of their letters has an id of
+        // its own.
         route: format!("{}/{}/{reason}", place.route, place.sink).into(),
         index: 0,
         payload: Bytes::from(payload),
@@ -110,18 +112,18 @@ pub fn of_event(ticket: Ticket, place: Place<'_>, reason: &'static str, detail: 
     }
 }
 
-/// As much of an explanation as a letter holds.
+/// Cuts an explanation to what a letter holds.
 fn shorten(detail: &str) -> &str {
     &detail[..detail.floor_char_boundary(LONGEST_DETAIL)]
 }
 
-/// Whether a header can go along with any letter. The record has them all.
+/// Returns whether a header can go along with any letter. The record has them all.
 fn is_fit(value: &str) -> bool {
     value.len() <= LONGEST_HEADER && !value.contains(char::is_control)
 }
 
-/// The dead letter of an output that its sink has refused for good. Holds the event as it came in, so that it can be
-/// sent through again.
+/// Creates the dead letter of an output that its sink has refused for good. Holds the event as it
+/// came in, so that it can be sent through again.
 pub fn of_output(output: Output, sink: &str, reason: &'static str, detail: &str) -> Output {
     let place = Place { key: &output.key, route: &output.route, sink, ..Place::default() };
     let index = output.index;

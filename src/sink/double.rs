@@ -11,7 +11,7 @@ use crate::{
     event::{Event, Headers, Origin, Uid},
 };
 
-/// The output that passes an event on as it is.
+/// Returns the output that passes an event on as it is.
 pub(super) fn output(event_type: &str, id: &str, payload: impl Into<Bytes>) -> Output {
     let payload = payload.into();
     let mut event = Event {

@@ -1,4 +1,5 @@
-//! NDJSON appended to a file, or shared out over files whose paths depend on the outputs. Files rotate by size and age.
+//! NDJSON appended to a file, or shared out over files whose paths depend on the outputs. Files
+//! rotate by size and age.
 
 use std::{
     path::{Path, PathBuf},
@@ -33,7 +34,7 @@ pub use written::{partitions, written_files};
 /// Opens the sink's file. Missing folders on the way are made.
 ///
 /// # Errors
-/// When the file can't be opened, is not a regular one, or doesn't look like NDJSON.
+/// Returns an error if the file can't be opened, is not a regular one, or doesn't look like NDJSON.
 pub fn open(path: PathBuf, settings: &FileSink) -> anyhow::Result<Blocking<OneFile>> {
     let ndjson = Ndjson::open(path, settings.upkeep)?;
     Ok(Blocking::new(OneFile { ndjson, lines: Lines::new(&settings.record) })?)
@@ -42,7 +43,7 @@ pub fn open(path: PathBuf, settings: &FileSink) -> anyhow::Result<Blocking<OneFi
 /// Makes the folder that the sink's files are in. They are opened when there is something for them.
 ///
 /// # Errors
-/// When the folder can't be made.
+/// Returns an error if the folder can't be made.
 pub fn open_partitions(path: PathTemplate, settings: &FileSink) -> anyhow::Result<Blocking<Partitions>> {
     permissions::make_folder(&path.root).with_context(|| format!("could not open folder `{}`", path.root.display()))?;
     Ok(Blocking::new(Partitions::new(path, settings))?)
@@ -51,7 +52,7 @@ pub fn open_partitions(path: PathTemplate, settings: &FileSink) -> anyhow::Resul
 /// Appends one line to a file and waits until it is on the disk. Blocks.
 ///
 /// # Errors
-/// When it can't be written whole.
+/// Returns an error if it can't be written whole.
 pub(super) fn append(path: PathBuf, payload: &[u8]) -> anyhow::Result<()> {
     let upkeep = Upkeep { fsync: Fsync::Batch, ..Upkeep::default() };
     let stored = Ndjson::open(path, upkeep)?.store(
@@ -62,14 +63,14 @@ pub(super) fn append(path: PathBuf, payload: &[u8]) -> anyhow::Result<()> {
     stored.map_err(|stopped| stopped.why.into())
 }
 
-/// The line that a sink writes of a payload.
+/// Returns the line that a sink writes of a payload.
 pub(super) fn line(settings: &FileSink, payload: &[u8]) -> Vec<u8> {
     let mut line = Vec::new();
     Records::new(&settings.record).append(&mut line, payload);
     line
 }
 
-/// Which of a sink's files an output belongs to.
+/// Returns the path of the sink's file that an output belongs to.
 pub(super) fn partition(path: &PathTemplate, output: &Output) -> PathBuf {
     let mut name = String::new();
     Names::new(path.names.clone()).fill(&Entry::of(output), &mut name);
@@ -95,7 +96,7 @@ impl Destination for OneFile {
     }
 }
 
-/// The folder that the file is in.
+/// Returns the folder that the file is in.
 fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -1,5 +1,5 @@
-//! One file an output, written under a hidden name first, so that a reader never sees half of one (L117, L130). A
-//! redelivered event overwrites its own file, and no output another's.
+//! One file per output, written under a hidden name first, so that a reader never sees half of one
+//! (L117, L130). A redelivered event overwrites its own file, and no output overwrites another's.
 
 use std::{
     fs,
@@ -31,16 +31,17 @@ use name::Names;
 const PREFIX: &str = ".trommel-";
 const SUFFIX: &str = ".tmp";
 
-/// Opens the folder, makes it if it is not there, and removes what a crash has left half-written.
+/// Opens the folder, makes it if it is missing, and removes half-written files that a crash has
+/// left.
 ///
 /// # Errors
-/// When the folder can't be made or read.
+/// Returns an error if the folder can't be made or read.
 pub fn open(settings: &FolderSink) -> anyhow::Result<Blocking<Folder>> {
     clean(&settings.path).with_context(|| format!("could not open folder `{}`", settings.path.display()))?;
     Ok(Blocking::new(Folder { settings: settings.clone() })?)
 }
 
-/// How many files of the folder hold this output: one once it is stored.
+/// Returns how many files of the folder hold this output: one once it is stored.
 pub fn copies(settings: &FolderSink, output: &Output) -> u32 {
     let file = Folder::item(output);
     let (names, content) = rendered(settings, &file);
@@ -68,12 +69,13 @@ pub struct Folder {
 impl Folder {
     fn write(&self, file: &NewFile) -> io::Result<()> {
         let (names, content) = rendered(&self.settings, file);
-        // The process id keeps routers apart that share a folder. The digest does so with outputs: were a link left behind,
-        // nothing else is written through it.
+        // The process id keeps routers apart that share a folder. The digest keeps outputs apart:
+        // if a link is left behind, no other output is written through it.
         let hidden = format!("{PREFIX}{}-{:016x}{SUFFIX}", std::process::id(), file.digest);
         let hidden = self.settings.path.join(hidden);
         let written = self.place(&hidden, &names, &content);
-        // Gone already if it was renamed; what can't be removed goes when the folder is opened the next time.
+        // Gone already if it was renamed; if it can't be removed, it goes when the folder is opened
+        // the next time.
         let _ = fs::remove_file(&hidden);
         written
     }
@@ -98,7 +100,7 @@ impl Folder {
     }
 }
 
-/// What the file of an output is called, and what is in it.
+/// Returns the names and the content of an output's file.
 fn rendered(settings: &FolderSink, file: &NewFile) -> (Names, Bytes) {
     let is_json = line::is_json(&file.payload);
     let names = match &settings.name {
@@ -114,19 +116,19 @@ fn rendered(settings: &FolderSink, file: &NewFile) -> (Names, Bytes) {
     (names, content)
 }
 
-/// The file that an output becomes, where no other has its name, and what is in it.
+/// Returns the path and the content of an output's file, if no other file has its name.
 pub(super) fn preview(settings: &FolderSink, output: &Output) -> (PathBuf, Bytes) {
     let (Names { wanted, own }, content) = rendered(settings, &Folder::item(output));
     (settings.path.join(wanted.unwrap_or(own)), content)
 }
 
-/// Gives the hidden file another name. `false` when somebody else has it; a file with the same content is our own, from
-/// an earlier delivery.
+/// Gives the hidden file another name. `false` if another output's file has it; a file with the
+/// same content is our own, from an earlier delivery.
 fn is_placed(hidden: &Path, target: &Path, content: &[u8]) -> io::Result<bool> {
-    // Unlike a rename, a link takes no file's place.
+    // Unlike a rename, a link replaces no file.
     match fs::hard_link(hidden, target) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            // A link is nothing of ours.
+            // A symbolic link is never our own file.
             let there = fs::symlink_metadata(target)?;
             Ok(there.is_file() && there.len() == content.len() as u64 && fs::read(target)? == content)
         }
@@ -134,14 +136,14 @@ fn is_placed(hidden: &Path, target: &Path, content: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// What becomes of an output.
+/// Parts of an output that its file is made of.
 pub struct NewFile {
     event: Event,
     key: Arc<str>,
     subject: ByteString,
     headers: Headers,
     index: u32,
-    /// Of the output's id.
+    /// Digest of the output's id.
     digest: u64,
     payload: Bytes,
 }
@@ -172,7 +174,7 @@ impl Destination for Folder {
             written.map_err(|error| self.stopped(at, error))?;
         }
         if self.settings.fsync == Fsync::Batch {
-            // Names are safe only with their folder.
+            // Names are durable only once their folder is synced.
             fs::File::open(path).and_then(|folder| folder.sync_all()).map_err(|error| self.stopped(0, error))?;
         }
         Ok(())

@@ -1,12 +1,12 @@
-//! One JSON value a line, whatever the payload (L116).
+//! One JSON value per line, for any payload (L116).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use crate::json;
 
-/// Appends `payload` and a newline. JSON stays as it is, without whitespace where it spans lines. Other text becomes
-/// a JSON string, other bytes `{"base64":".."}`.
+/// Appends `payload` and a newline. JSON stays as it is, without whitespace where it spans lines.
+/// Other text becomes a JSON string, other bytes `{"base64":".."}`.
 pub fn append(lines: &mut Vec<u8>, payload: &[u8]) {
     if is_json(payload) {
         json::append(lines, payload);
@@ -16,12 +16,12 @@ pub fn append(lines: &mut Vec<u8>, payload: &[u8]) {
     lines.push(b'\n');
 }
 
-/// Whether `payload` is one JSON text.
+/// Returns whether `payload` is one JSON text.
 pub fn is_json(payload: &[u8]) -> bool {
     json::check(payload).is_ok()
 }
 
-/// [`append`] for what is not JSON, without the newline.
+/// Appends a payload that is not JSON as [`append`] does, without the newline.
 pub(super) fn append_other(lines: &mut Vec<u8>, payload: &[u8]) {
     if let Ok(text) = std::str::from_utf8(payload) {
         lines.extend_from_slice(Value::from(text).to_string().as_bytes());
@@ -86,7 +86,7 @@ mod tests {
         }
     }
 
-    /// What a payload may be: any bytes, any text, and JSON with something inserted.
+    /// Generates payloads: any bytes, any text, and JSON with something inserted.
     fn payload() -> impl Strategy<Value = Vec<u8>> {
         let json = prop_oneof![
             Just(r#"{"a":[1,2.5e-3,{"b":null}],"c":"x\\\"\u00e9 y"}"#),
@@ -108,7 +108,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
-        /// Every payload is exactly one line and valid JSON, and can be had back from it.
+        /// Every payload is exactly one line and valid JSON, and can be recovered from it.
         #[test]
         fn every_payload_is_one_line_of_json(payload in payload()) {
             let line = line(&payload);

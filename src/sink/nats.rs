@@ -1,8 +1,9 @@
 //! Outputs to NATS: into a JetStream stream, or to core subscribers.
 //!
-//! Publishing to JetStream keeps a window of messages under way. All acks arrive on one subscription, told apart by the
-//! slot in their subject, and one queue holds all the deadlines. A connection that is lost ends: the outlet then repeats
-//! from the first unconfirmed output, on a new one, so that nothing overtakes. Repeats carry the same `Nats-Msg-Id`.
+//! Publishing to JetStream keeps a window of messages under way. All acks arrive on one
+//! subscription, told apart by the slot in their subject, and one queue holds all the deadlines. A
+//! lost connection is not restored: the outlet repeats from the first unconfirmed output, on a new
+//! one, so that nothing overtakes. Repeats carry the same `Nats-Msg-Id`.
 
 use std::{collections::VecDeque, fmt::Write, future, pin::pin, sync::Arc, time::Duration};
 
@@ -24,25 +25,26 @@ mod window;
 
 use live::Live;
 
-/// Publishes outputs. Settings say whether a stream has to confirm them.
+/// Sink that publishes outputs. Settings decide whether a stream has to confirm them.
 pub struct Nats {
     name: Arc<str>,
     nats: config::Nats,
-    /// Servers that the last one knew of.
+    /// Servers that the last one has named.
     discovered: Vec<String>,
     jetstream: bool,
     message_id: bool,
     ack_timeout: Duration,
     template: Template,
     live: Option<Live>,
-    /// Written to a connection that has ended since, and not reported yet.
+    /// Slots written to a connection that has ended since, and not reported yet.
     lost: VecDeque<Slot>,
-    /// What the last connection was denied, if it was given up for that.
+    /// Denied subscription for which the last connection was given up, if any.
     unheard: Option<NoPermission>,
 }
 
 impl Nats {
-    /// A sink that connects with its first output, and anew whenever the connection is lost. It is its own.
+    /// Creates a sink with a connection of its own, which it opens with its first output, and anew
+    /// whenever it is lost.
     pub fn new(name: &str, nats: &config::Nats, settings: &config::NatsSink) -> Self {
         Self {
             name: name.into(),
@@ -58,12 +60,13 @@ impl Nats {
         }
     }
 
-    /// To the servers that are configured or, since those may be away, that the last one named.
     /// Keeps outputs away from subjects that begin with `prefix`.
     pub fn reserving(self, prefix: Option<String>) -> Self {
         Self { template: self.template.reserving(prefix), ..self }
     }
 
+    /// Connects to the servers that are configured or, since those may be away, that the last one
+    /// named.
     async fn connect(&mut self) -> Result<Live, ConnectError> {
         let mut nats = self.nats.clone();
         nats.urls.extend_from_slice(&self.discovered);
@@ -72,13 +75,13 @@ impl Nats {
         Live::new(connection).await
     }
 
-    /// The connection, a new one where the last has ended.
+    /// Returns the connection, a new one if the last has ended.
     async fn live(&mut self) -> Result<&mut Live, Refusal> {
         if self.live.as_ref().is_some_and(|live| !live.connection.is_connected()) {
             self.lose();
         }
         if !self.lost.is_empty() {
-            // The outlet has to hear of these first, or they would be overtaken.
+            // These must be reported to the outlet first, or they would be overtaken.
             return Err(Refusal::Later(self.connection_lost()));
         }
         let live = match self.live.take() {
@@ -88,7 +91,7 @@ impl Nats {
         Ok(self.live.insert(live))
     }
 
-    /// The connection has ended, and with it the hope for what is under way on it.
+    /// Gives up the connection, which has ended, and with it the outputs under way on it.
     fn lose(&mut self) {
         if let Some(mut live) = self.live.take() {
             self.lost.extend(live.window.drain());
@@ -103,7 +106,7 @@ impl Nats {
         }
     }
 
-    /// The headers that go along.
+    /// Returns the headers that are published with an output, if any.
     fn headers(&self, output: &Output) -> Result<Option<HeaderMap>, Refusal> {
         let hops = output.ticket.event().hops_of_outputs();
         if output.headers().is_empty() && hops.is_none() && !self.message_id {
@@ -120,7 +123,8 @@ impl Nats {
     }
 }
 
-/// The `Nats-Msg-Id` of an output for a sink: an output may go to several sinks, and an id counts for the whole stream.
+/// Returns the `Nats-Msg-Id` of an output for a sink: an output may go to several sinks, and an id
+/// counts for the whole stream.
 pub fn message_id(output: &Output, sink: &str) -> String {
     let mut id = String::with_capacity(96);
     // Writing to a `String` does not fail.
@@ -140,7 +144,8 @@ impl Sink for Nats {
         let payload = output.payload.clone();
         let published = client.publish_message(OutboundMessage { subject: subject.clone(), reply, payload, headers });
         let mut published = pin!(published);
-        // It waits while the client can't send. A timer costs more than what it would watch, so only then.
+        // Waits while the client can't send. A timer costs more than what it would watch, so only
+        // then.
         let published = match published.as_mut().now_or_never() {
             Some(published) => Ok(published),
             None => timeout(patience, published).await,
@@ -178,10 +183,10 @@ impl Sink for Nats {
     }
 }
 
-/// Where a sink publishes an output.
+/// Returns the subject to which a sink publishes an output.
 ///
 /// # Errors
-/// When NATS can't send the output.
+/// Returns an error if NATS can't send the output.
 pub(super) fn subject(
     settings: &config::NatsSink,
     reserved: Option<String>,
@@ -193,7 +198,7 @@ pub(super) fn subject(
     Ok(subject)
 }
 
-/// The value of a placeholder in the sink's subject, as it is.
+/// Returns the raw value of a placeholder in the sink's subject.
 pub fn placeholder<'a>(part: &'a Part, output: &'a Output) -> &'a str {
     let event = output.ticket.event();
     match part {
@@ -208,10 +213,11 @@ pub fn placeholder<'a>(part: &'a Part, output: &'a Output) -> &'a str {
     }
 }
 
-/// What a stream says next about what is under way, or what its silence means. `None` when the connection has ended.
-/// Cancel safe.
+/// Waits for the next answer of a stream, or for the next deadline without one. `None` if the
+/// connection has ended. Cancel safe.
 async fn acked(live: &mut Live, ack_timeout: Duration) -> Option<Confirmation> {
     loop {
+        // Before the deadlines: an ack that has arrived counts, also if its time is over.
         let message = match live.acks.next().now_or_never() {
             Some(message) => message,
             None => {
@@ -236,8 +242,8 @@ async fn acked(live: &mut Live, ack_timeout: Duration) -> Option<Confirmation> {
     }
 }
 
-/// Core NATS confirms nothing: what the server was given counts as taken. `None` when the connection has ended.
-/// Cancel safe.
+/// Flushes the connection, as core NATS confirms nothing: what the server was given counts as
+/// taken. `None` if the connection has ended. Cancel safe.
 async fn flushed(live: &mut Live) -> Option<Confirmation> {
     let last = live.window.last();
     live.connection.flush().await.ok().filter(|()| live.connection.is_connected())?;
@@ -253,7 +259,7 @@ fn later(slot: Slot, why: anyhow::Error) -> Confirmation {
     Confirmation::Refused(slot, Refusal::Later(why))
 }
 
-/// What the subject's stream does not take now.
+/// Refuses an output that the stream of its subject does not take now.
 fn apart(slot: Slot, why: anyhow::Error) -> Confirmation {
     Confirmation::Refused(slot, Refusal::Apart(why))
 }

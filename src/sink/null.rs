@@ -1,4 +1,5 @@
-//! A sink that takes everything and keeps nothing: for measuring, and for filters that are run for their effects.
+//! Sink that takes everything and keeps nothing: for measuring, and for filters that are run for
+//! their effects.
 
 use super::{Confirmation, Output, Refusal, Sink, Slot};
 

@@ -1,5 +1,6 @@
-//! The outlet drives one sink: a bounded queue in front of it, a window of outputs under way, retries in place and the
-//! sink's policy for what it refuses. One task owns it, so sinks hold up nobody but their own routes.
+//! The outlet drives one sink: a bounded queue in front of it, a window of outputs under way,
+//! retries in place and the sink's policy for refusals. One task owns it, so a sink holds up only
+//! its own routes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,19 +33,19 @@ mod window;
 pub use queue::{Place, Queue};
 use window::{Bounds, Window};
 
-/// How long nothing is said of further outputs that are refused apart.
+/// Shortest time between two logs about outputs that are refused apart.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What one sink may hold.
+/// Limits of what one sink may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
     /// Outputs in the queue, under way, and, separately, those that their own destination refuses.
     pub outputs: usize,
-    /// Bytes of outputs in all. What is an event's own payload counts in its source's budget.
+    /// Bytes of outputs in all. An event's own payload counts in its source's budget.
     pub bytes: usize,
 }
 
-/// What an outlet does when its sink refuses.
+/// Reaction of an outlet to refusals by its sink.
 #[derive(Debug)]
 pub struct Policy {
     pub on_failure: OnFailure,
@@ -52,27 +53,27 @@ pub struct Policy {
     pub refused: Beyond,
 }
 
-/// Where refused outputs go.
+/// Destination of refused outputs.
 #[derive(Debug)]
 pub enum Beyond {
     /// To the dead letters.
     DeadLetters(Queue),
     /// Nowhere: the policy lets none be refused for good, or they go back to their source.
     Nowhere,
-    /// These are the dead letters.
+    /// Fallbacks, as these outputs are the dead letters.
     LastResort(LastResort),
 }
 
-/// Why an outlet ended in good order.
+/// Reason why an outlet ended in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Nobody can send any more and everything is written, or the router gives up what is open.
+    /// No senders are left and everything is written, or the router gives up what is open.
     Drained,
-    /// Whoever read the sink has left.
+    /// The reader of the sink has left.
     ReaderLeft,
 }
 
-/// Drives one sink.
+/// Driver of one sink.
 pub struct Outlet<S> {
     sink: S,
     name: Arc<str>,
@@ -82,12 +83,13 @@ pub struct Outlet<S> {
     window: Window,
     /// No writes before this time: the sink as a whole takes nothing.
     pause: Option<Instant>,
+    /// Next pause, before jitter.
     wait: Duration,
-    /// Whether there are refused outputs, for those who wait to hand over dead letters.
+    /// True while there are refused outputs, for tasks that wait to hand over dead letters.
     refuses: watch::Sender<bool>,
-    /// When outputs that are refused apart may be spoken of again, and how many were not.
+    /// Time until which outputs that are refused apart are not logged, and how many were not.
     quiet: Option<(Instant, u64)>,
-    /// What waits for the sink goes to other routers, until it takes something.
+    /// True while outputs that wait for the sink go to other routers, until it takes something.
     gives_back: bool,
 }
 
@@ -119,10 +121,11 @@ impl<S: Sink> Outlet<S> {
         )
     }
 
-    /// Runs until every [`Queue`] is gone and the window is empty, or the router gives up what is open.
+    /// Runs until every [`Queue`] is gone and the window is empty, or the router gives up what is
+    /// open.
     ///
     /// # Errors
-    /// When the sink refuses an output and its policy is to stop the router.
+    /// Returns an error if the sink refuses an output and its policy is to stop the router.
     pub async fn run(mut self, mut stop: Stop) -> anyhow::Result<End> {
         let mut received = Vec::new();
         let mut is_open = true;
@@ -131,6 +134,7 @@ impl<S: Sink> Outlet<S> {
                 self.metrics.refusing.end();
             }
             let room = self.window.room();
+            // During a pause, outputs are taken in only to give them to other routers.
             let takes_in = is_open && room > 0 && (self.pause.is_none() || self.gives_back);
             if self.pause.is_none() && self.window.next_ready().is_some() {
                 if let Some(end) = self.write_ready().await? {
@@ -148,7 +152,8 @@ impl<S: Sink> Outlet<S> {
                     if let Some(end) = self.confirmed(confirmation).await? {
                         return Ok(end);
                     }
-                    // What was said already, at once: one by one, each would let in and write a single output.
+                    // Reports that are there already, at once: one by one, each would let in and
+                    // write a single output.
                     while self.window.written > 0
                         && let Some(confirmation) = self.sink.confirm().now_or_never()
                     {
@@ -184,8 +189,8 @@ impl<S: Sink> Outlet<S> {
         self.yield_room(now);
     }
 
-    /// Gives back what has no room behind others that are refused: dropped, it goes to its source, where it waits at no
-    /// cost for the rest.
+    /// Gives back outputs that have no room behind others that are refused: a dropped one goes to
+    /// its source, where it waits at no cost for the rest.
     fn yield_room(&mut self, now: Instant) {
         for output in self.window.yield_room(now) {
             self.metrics.returned.inc();
@@ -305,14 +310,15 @@ impl<S: Sink> Outlet<S> {
         }
     }
 
-    /// Waits before the next write, longer each time. Refusals that arrive during a wait belong to the same trouble.
+    /// Waits before the next write, longer each time. Refusals that arrive during a wait belong to
+    /// the same failure.
     fn back_off(&mut self, cause: &anyhow::Error, impatient: bool) {
         if self.pause.is_some() {
             return;
         }
         let mut wait = self.wait.mul_f64(0.5 + fastrand::f64());
         if cause.is::<ConnectError>() {
-            // Nobody refuses anything, and sources are back as soon as the server is.
+            // The server is unreachable, not refusing, and sources are back as soon as it is.
             wait = wait.min(MAX_RECONNECT_DELAY.mul_f64(0.5 + fastrand::f64() / 2.0));
         }
         self.pause = Some(Instant::now() + wait);
@@ -325,7 +331,8 @@ impl<S: Sink> Outlet<S> {
         }
     }
 
-    /// Says once in a while that some outputs are refused for now: there may be many, of as many destinations.
+    /// Logs once in a while that some outputs are refused for now: there may be many, of as many
+    /// destinations.
     fn speak_of(&mut self, cause: &anyhow::Error, impatient: bool) {
         let now = Instant::now();
         let unsaid = match &mut self.quiet {
@@ -376,7 +383,7 @@ impl<S: Sink> Outlet<S> {
         queue.send(dead_letter::of_output(output, &self.name, reason, &detail)).await;
     }
 
-    /// A dead letter that its destination will never take.
+    /// Stores a dead letter in the file because its destination will never take it.
     async fn put_down(&mut self, output: Output, reason: &'static str, detail: &str) {
         let Beyond::LastResort(last_resort) = &self.policy.refused else { return };
         let stored = last_resort.store(&output).await;
@@ -398,7 +405,7 @@ impl<S: Sink> Outlet<S> {
             (Err(error), _) => {
                 self.metrics.returned.inc();
                 let now = Instant::now();
-                // The same event comes again and again.
+                // Logged once in a while, as the same event comes again and again.
                 if self.quiet.is_none_or(|(until, _)| now >= until) {
                     self.quiet = Some((now + QUIET, 0));
                     let error = format!("{error:#}");
@@ -416,7 +423,8 @@ impl<S: Sink> Outlet<S> {
     }
 }
 
-/// Begins the span of an output's sending, and has the output say so to whoever takes it, unless its filter says otherwise.
+/// Begins the span of an output's sending, and sets it as the output's `traceparent`, unless its
+/// filter has set another.
 fn begin(output: &mut Output, sink: &str) -> Span {
     let span = output.ticket.stage(Stage::Send(sink), &output.key, &output.route);
     if !span.is_none()

@@ -1,4 +1,5 @@
-//! Who may read what sinks make (L117), and where they make it: files hold events and are for their owner alone.
+//! Permissions of what sinks make (L117), and protection against links in its place: files hold
+//! events and are for their owner alone.
 
 use std::{
     fs::{DirBuilder, OpenOptions},
@@ -9,20 +10,20 @@ use std::{
 
 use rustix::{fs::OFlags, io::Errno};
 
-/// Options for opening a file that may have to be made. A link in its place is not followed: it may have been put there to
-/// lead elsewhere.
+/// Options for opening a file that may have to be made. A link in its place is not followed: it may
+/// have been put there to lead elsewhere.
 pub(super) fn file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.create(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     options
 }
 
-/// Whether opening [`file`] failed because a link is there.
+/// Returns whether opening [`file`] failed because a link is there.
 pub(super) fn is_link(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }
 
-/// Makes the folder, and those on the way to it, where they are missing.
+/// Makes the folder and its parents, if they are missing.
 pub(super) fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o755).create(path)
 }

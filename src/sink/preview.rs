@@ -1,4 +1,4 @@
-//! What a sink would write of an output, and where, without writing it.
+//! Previews of what a sink would write of an output, and where, without writing it.
 
 use std::path::PathBuf;
 
@@ -7,28 +7,28 @@ use crate::{
     sink::{Output, Refusal, file, folder, line, nats, webhook},
 };
 
-/// What a sink would write of an output.
+/// Content that a sink would write of an output, and its destination.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Preview {
     pub place: Destination,
     pub content: Vec<u8>,
 }
 
-/// Where a sink would write an output.
+/// Destination of an output.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Destination {
     Stdout,
     File(PathBuf),
     Subject(String),
-    /// Those webhooks that want it, by name.
+    /// Names of the webhooks that want it.
     Webhooks(Vec<String>),
     Nowhere,
 }
 
-/// What `sink` would do with `output`. Files that are there are not looked at, nor is what is limited.
+/// Returns what `sink` would do with `output`. Existing files and limits are not considered.
 ///
 /// # Errors
-/// When the sink would never take it.
+/// Returns an error if the sink would never take it.
 pub fn preview(config: &Config, sink: &Sink, output: &Output) -> Result<Preview, Refusal> {
     let (place, content) = match &sink.kind {
         SinkKind::Stdout => {

@@ -1,8 +1,9 @@
-//! What comes out of an event, made safe for a name in a path (L82, L130): it neither leaves its folder nor is hidden.
+//! Values from an event, made safe for a name in a path (L82, L130): it neither leaves its folder
+//! nor is hidden.
 
-/// Appends letters, digits, `.`, `_` and `-` as they are and `_` for all else, also for a dot that is first or next to
-/// another, for a dash that a name would begin with, which programs take for an option, and for nothing at all. Takes `max`
-/// characters.
+/// Appends letters, digits, `.`, `_` and `-` as they are and `_` for all else, also for a dot that
+/// is first or next to another, for a dash at the beginning of a name, which programs take for an
+/// option, and for an empty text. Takes `max` characters at most.
 pub(super) fn push_safe(name: &mut String, text: &str, max: usize) {
     let start = name.len();
     for char in text.chars().take(max) {
@@ -18,7 +19,7 @@ pub(super) fn push_safe(name: &mut String, text: &str, max: usize) {
     }
 }
 
-/// [`push_safe`] for a text of its own.
+/// Returns a text made safe by [`push_safe`].
 pub(super) fn safe(text: &str, max: usize) -> String {
     let mut safe = String::new();
     push_safe(&mut safe, text, max);

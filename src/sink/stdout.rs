@@ -15,20 +15,22 @@ use super::{
     line,
 };
 
-/// Standard output as a sink.
+/// Opens standard output as a sink.
 ///
 /// # Errors
-/// When standard output is closed or the thread that writes can't be started.
+/// Returns an error if standard output is closed or the thread that writes can't be started.
 pub fn open() -> io::Result<Blocking<Lines<File>>> {
-    // A handle of our own: the library's buffers lines and so can't tell how much of a failed write went out.
+    // A handle of our own: the library's buffers lines and so can't tell how much of a failed write
+    // went out.
     let stdout = io::stdout().as_fd().try_clone_to_owned()?;
     Blocking::new(Lines::new(File::from(stdout)))
 }
 
-/// Writes lines to a stream that can't be taken back. Every line goes out whole, whatever fails in between.
+/// Writer of lines to a stream that can't be taken back. Every line goes out whole, whatever fails
+/// in between.
 pub struct Lines<W> {
     stream: W,
-    /// The rest of a line of which a part went out before a write failed, and that line's slot.
+    /// Rest of a line of which a part went out before a write failed, and that line's slot.
     torn: Option<(Slot, Vec<u8>)>,
     chunk: Chunk,
 }
@@ -59,7 +61,7 @@ impl<W: Write + Send + 'static> Destination for Lines<W> {
 
     fn store(&mut self, batch: &[(Slot, Bytes)]) -> Result<(), Stopped> {
         let mended = self.mend().map_err(|error| stopped(0, error))?;
-        // The torn line may belong to an output that was given up since: then it counts for nobody.
+        // The torn line may belong to an output that was given up since: then it does not count.
         let mut stored = usize::from(mended.is_some() && mended == batch.first().map(|(slot, _)| *slot));
         while stored < batch.len() {
             let mut payloads = batch[stored..].iter().map(|(_, payload)| &**payload);
@@ -75,7 +77,7 @@ impl<W: Write + Send + 'static> Destination for Lines<W> {
     }
 }
 
-/// A closed pipe is a reader that has left (L122).
+/// Maps an error to a refusal. A closed pipe is a reader that has left (L122).
 fn stopped(at: usize, error: io::Error) -> Stopped {
     let why = match error.kind() {
         ErrorKind::BrokenPipe => Refusal::Closed,

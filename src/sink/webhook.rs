@@ -1,5 +1,5 @@
-//! Webhooks as a sink: an output is taken when a delivery is stored for each webhook that wants it. Sending is the
-//! dispatcher's.
+//! Webhooks as a sink: an output is taken when a delivery is stored for each webhook that wants it.
+//! The dispatcher sends them.
 
 use std::{collections::BTreeSet, io, sync::Arc};
 
@@ -21,13 +21,14 @@ use crate::{
 
 mod waiting;
 
-/// Deliveries that are stored at once, so that others who write wait no longer than for so many.
+/// Deliveries that are stored at once, so that other writers wait no longer than for so many.
 const BURST: usize = 1_000;
 
-/// Stores deliveries in `store`, and tells `fresh` for whom.
+/// Opens the sink, which stores deliveries in `store` and sends the names of their webhooks to
+/// `fresh`.
 ///
 /// # Errors
-/// When the thread that stores can't be started.
+/// Returns an error if the thread that stores can't be started.
 pub fn open(
     store: Arc<Store>,
     webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
@@ -62,7 +63,7 @@ impl Destination for Deliveries {
         }
     }
 
-    /// What nobody wants is stored for nobody.
+    /// Stores the deliveries of a batch. An output that no webhook wants has none.
     fn store(&mut self, batch: &[(Slot, NewOutput)]) -> Result<(), Stopped> {
         let webhooks = self.webhooks.borrow().clone();
         let later = |at| move |error| Stopped::at(at, Refusal::Later(Error::new(error)));
@@ -83,7 +84,7 @@ impl Destination for Deliveries {
             if outputs.peek().is_some() {
                 let fresh = self.store.insert(outputs, Timestamp::now());
                 let fresh = fresh.map_err(later(from))?;
-                // Nobody hears it when the dispatcher has ended: the next run finds what is stored.
+                // Fails only when the dispatcher has ended: the next run finds what is stored.
                 let _ = self.fresh.blocking_send(fresh);
             }
             from = to;
@@ -92,7 +93,7 @@ impl Destination for Deliveries {
     }
 }
 
-/// The webhooks that want an output.
+/// Returns the names of the webhooks that want an output.
 pub(super) fn wanted_by(webhooks: &[Arc<Webhook>], output: &Output) -> Vec<String> {
     let NewOutput { tenant, event_type, subject, .. } = Deliveries::item(output);
     let wanting = webhooks.iter().filter(|webhook| webhook.wants(tenant.as_deref(), &event_type, &subject));

@@ -1,15 +1,15 @@
-//! What came back unfinished to a source that nobody delivers to again, until it is time to push it once more.
+//! Failed events that the broker will not redeliver, ordered by retry time.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
-/// Shortest wait before an event is pushed again, doubled with every attempt up to the longest. A broker would pause
-/// likewise.
+/// Shortest wait before an event is pushed again, doubled with every attempt up to the longest. A
+/// broker would pause likewise.
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// Receipts by the time when they are due.
+/// Receipts ordered by the time at which they are due.
 pub(super) struct Again<R>(BTreeMap<(Instant, u64), R>);
 
 impl<R> Default for Again<R> {
@@ -19,8 +19,8 @@ impl<R> Default for Again<R> {
 }
 
 impl<R> Again<R> {
-    /// Keeps a receipt after its `attempt`, for `wait` at least. Of those that are due at once the one with the lower
-    /// `number` comes first; no two have the same.
+    /// Keeps a receipt after its `attempt`, for at least `wait`. Of receipts due at the same time
+    /// the one with the lower `number` comes first; numbers are unique.
     pub(super) fn insert(&mut self, number: u64, attempt: u32, wait: Duration, receipt: R) {
         self.0.insert((Instant::now() + wait.max(pause(attempt)), number), receipt);
     }
@@ -29,7 +29,7 @@ impl<R> Again<R> {
         self.0.first_entry().filter(|entry| entry.key().0 <= Instant::now()).map(|entry| entry.remove())
     }
 
-    /// When the next one is due.
+    /// Time at which the next receipt is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.0.keys().next().map(|(at, _)| *at)
     }
@@ -39,7 +39,7 @@ impl<R> Again<R> {
     }
 }
 
-/// Cancel safe. Waits for ever when nothing is due.
+/// Waits until `due`, for ever if there is none. Cancel safe.
 pub(super) async fn at(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,

@@ -1,4 +1,4 @@
-//! The bus of the program that embeds the router: what is published there becomes events.
+//! Source that subscribes to the bus of the embedding program: published envelopes become events.
 
 use std::sync::Arc;
 
@@ -20,10 +20,11 @@ use crate::{
     stop::Stop,
 };
 
-/// Envelopes that are handed over at once. Two times as many may wait in the source, beside those in the bus' buffer.
+/// Envelopes handed over at once. Twice as many may wait in the source, besides those in the bus'
+/// buffer.
 const BATCH: usize = 64;
 
-/// A subscription as a source. It ends with the bus.
+/// Bus subscription as a source; it ends with the bus.
 pub struct Listener {
     subscription: Subscription,
     opener: Opener,
@@ -32,15 +33,15 @@ pub struct Listener {
 struct Opener {
     envelope: config::Envelope,
     origin: Arc<Origin>,
-    /// Tells this run from others, which count from 1 as well.
+    /// Distinguishes this run from others, which also count from 1.
     run: u64,
 }
 
 impl Listener {
-    /// Begins to listen.
+    /// Subscribes to the bus.
     ///
     /// # Errors
-    /// When the bus is closed.
+    /// Returns an error if the bus is closed.
     pub fn open(bus: &Bus, source: &config::Source, settings: &config::BusSource) -> Result<Self, Closed> {
         let subscription = bus.subscribe(settings.pattern.clone()).buffer(settings.buffer).policy(settings.policy);
         let origin = Arc::new(Origin { source: source.name.clone(), stream: "bus".to_owned() });
@@ -64,37 +65,39 @@ impl Source for Listener {
         };
         let (ended, ()) = tokio::join!(
             finite::run(&origin.source, self.opener, items, intake, stop.clone()),
-            // Ends with the subscription, or when nobody takes from it any more.
+            // Ends with the subscription, or once the receiver is dropped.
             reader.read(stop),
         );
         ended
     }
 }
 
-/// An envelope and its number among those of this source, from 1.
+/// Envelope with its number, counted from 1 within this source.
 #[derive(Debug)]
 pub struct Item {
     envelope: Arc<Envelope>,
     number: u64,
 }
 
-/// Takes from the bus what the source has a place for.
+/// Moves envelopes from the bus into the source as far as it has room.
 struct Reader {
     source: String,
     envelopes: ReadyChunks<Subscription>,
     items: mpsc::Sender<Batch<Item>>,
     number: u64,
-    /// By the bus, as far as that was said.
+    /// Envelopes that the bus had dropped when last checked.
     dropped: u64,
 }
 
 impl Reader {
-    /// Reads until the subscription ends. A drain ends it: then what is in the buffer is read, and nothing new comes.
+    /// Reads until the subscription ends. A drain ends it: the buffer is read to its end, and
+    /// nothing new arrives.
     async fn read(mut self, mut stop: Stop) {
         let mut is_open = true;
         loop {
             tokio::select! {
                 biased;
+                // First: a busy bus would otherwise keep the drain from being seen.
                 () = stop.draining(), if is_open => {
                     self.envelopes.get_ref().unsubscribe();
                     is_open = false;
@@ -107,9 +110,9 @@ impl Reader {
         }
     }
 
-    /// Says whether there may be more. Cancel safe.
+    /// Hands over one batch; returns whether more may follow. Cancel safe.
     async fn hand_on(&mut self) -> bool {
-        // A place first: what has none stays in the bus' buffer.
+        // Reserve first: without a place, envelopes stay in the bus' buffer.
         let Ok(place) = self.items.reserve().await else { return false };
         let Some(envelopes) = self.envelopes.next().await else { return false };
         let first = self.number + 1;
@@ -155,7 +158,7 @@ impl Input for Opener {
     fn advance(&self, _: u64) {}
 }
 
-/// The envelope's own, and what it says beside them of its source and its trace.
+/// The envelope's own headers, plus its source and trace context unless a header has them already.
 fn headers(envelope: &Envelope) -> Headers {
     let own = &envelope.headers;
     let trace = || traceparent(envelope.trace_id.as_ref()?, envelope.span_id.as_ref()?);

@@ -1,4 +1,4 @@
-//! From a message to an event: where id, type, subject and time stand in it.
+//! Opens envelopes: finds id, type, subject and time of a message, and makes it an event.
 
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ mod helix;
 mod jb_mesh;
 mod lark;
 
-/// Routers that an event may go through, one after the other.
+/// Most routers that an event may go through, one after the other.
 const MAX_HOPS: u32 = 32;
 
-/// What a source has before the envelope is opened.
+/// Message of a source before its envelope is opened.
 #[derive(Debug)]
 pub struct Message {
-    /// Where the message came in; a line has its source's name here.
+    /// Subject that the message came in on; for a line, its source's name.
     pub subject: ByteString,
     pub headers: Headers,
     pub payload: Bytes,
@@ -37,12 +37,12 @@ pub struct Message {
     pub origin: Arc<Origin>,
     /// Position in the origin, from 1.
     pub sequence: u64,
-    /// Tells the message from another at the same position, see [`Uid::at`].
+    /// Distinguishes the message from another at the same position, see [`Uid::at`].
     pub incarnation: u64,
 }
 
 impl Message {
-    /// The event of a message that says nothing about itself.
+    /// Makes an event of the message without opening its payload.
     pub fn into_event(self) -> Event {
         let Self { subject, headers, payload, observed_at, attempt, origin, sequence, incarnation } = self;
         let id = match headers.get("nats-msg-id") {
@@ -68,9 +68,9 @@ impl Message {
 /// Error while decoding a message into an event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// The reason code of its dead letter: `not_json`, `bad_cloudevent`, `bad_helix_event`, `bad_mesh_event`,
-    /// `bad_lark_event`, `bad_ctrlplane_event`, `bad_flowcraft_event`, `header_conflict`, `bad_field`, `bad_subject` or
-    /// `too_many_hops`.
+    /// The reason code of its dead letter: `not_json`, `bad_cloudevent`, `bad_helix_event`,
+    /// `bad_mesh_event`, `bad_lark_event`, `bad_ctrlplane_event`, `bad_flowcraft_event`,
+    /// `header_conflict`, `bad_field`, `bad_subject` or `too_many_hops`.
     pub reason: &'static str,
     pub detail: String,
 }
@@ -89,12 +89,14 @@ impl Malformed {
 /// Opens an envelope.
 ///
 /// # Errors
-/// The event as far as it is known, with the raw body as its payload, and the reason: both for the dead letter.
+/// Returns the event as far as it is known, with the raw body as its payload, and the reason: both
+/// for the dead letter.
 pub fn open(envelope: &Envelope, message: Message) -> Result<Event, Box<(Event, Malformed)>> {
     open_event(envelope, message.into_event())
 }
 
-/// Opens the envelope of a message whose source has made an event of it. What the envelope does not say stays.
+/// Opens the envelope of a message that its source has already made an event. Values that the
+/// envelope lacks stay.
 ///
 /// # Errors
 /// As [`open`].
@@ -116,14 +118,15 @@ pub fn open_event(envelope: &Envelope, mut event: Event) -> Result<Event, Box<(E
     match opened.and_then(|()| checked_subject(&event)).and_then(|()| checked_hops(&event)) {
         Ok(()) => Ok(event),
         Err(malformed) => {
-            // What is refused keeps its body, however far the opening came.
+            // A refused event keeps its body, however far the opening came.
             event.payload = body;
             Err(Box::new((event, malformed)))
         }
     }
 }
 
-/// Subjects are checked where they come in, so that nothing later meets one that no pattern can address (F11).
+/// Checks subjects where they come in, so that nothing later meets one that no pattern can address
+/// (F11).
 fn checked_subject(event: &Event) -> Result<(), Malformed> {
     check_subject(&event.subject).map_err(|error| {
         let shown: String = event.subject.chars().take(80).collect();
@@ -131,7 +134,8 @@ fn checked_subject(event: &Event) -> Result<(), Malformed> {
     })
 }
 
-/// Ends the loop of routers that feed each other, and with it the event (the header is theirs).
+/// Refuses an event that loops through routers that feed each other, by the header in which they
+/// count.
 fn checked_hops(event: &Event) -> Result<(), Malformed> {
     match event.hops() {
         hops if hops < MAX_HOPS => Ok(()),
@@ -142,12 +146,12 @@ fn checked_hops(event: &Event) -> Result<(), Malformed> {
     }
 }
 
-/// An id that is no longer than ids may be.
+/// Limits the length of an id: a longer one is replaced by its hash.
 fn bounded(id: ByteString) -> ByteString {
     if id.len() <= MAX_ID { id } else { format!("sha256:{:x}", Sha256::digest(id.as_bytes())).into() }
 }
 
-/// Where a plain message's values stand.
+/// Fields that hold a plain message's values.
 struct Fields<'a> {
     id: &'a Option<Field>,
     event_type: &'a Option<Field>,
@@ -167,7 +171,7 @@ fn plain(event: &mut Event, fields: &Fields<'_>) -> Result<(), Malformed> {
     if fields.read_payload() {
         json::check(&event.payload).map_err(|error| Malformed::not_json(&error))?;
     }
-    // `subject` as a field means the message's, also once the event has another.
+    // The field `subject` is the message's, even once the event has another.
     let sent_to = event.subject.clone();
     let event_type = read(fields.event_type, event, &sent_to)?;
     if let Some(event_type) = &event_type {
@@ -188,7 +192,7 @@ fn plain(event: &mut Event, fields: &Fields<'_>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// What stands in `field`; `None` when it is absent or empty.
+/// Value of `field`; `None` if it is absent or empty.
 fn read(field: &Option<Field>, event: &Event, sent_to: &ByteString) -> Result<Option<ByteString>, Malformed> {
     let found = match field {
         None => None,
@@ -213,10 +217,10 @@ fn text_at(pointer: &Pointer, payload: &Bytes) -> Result<Option<ByteString>, Mal
     }
 }
 
-/// A value that should be text and is not.
+/// Value that should be a string and is not.
 struct NoText;
 
-/// The text of a member; `None` when it is null or empty, which says nothing.
+/// Text of a member; `None` if it is null or empty.
 fn text(body: &Bytes, raw: &str) -> Result<Option<ByteString>, NoText> {
     if raw == "null" {
         return Ok(None);
@@ -228,7 +232,7 @@ fn text(body: &Bytes, raw: &str) -> Result<Option<ByteString>, NoText> {
     Ok(Some(json::share(body, text)).filter(|text| !text.is_empty()))
 }
 
-/// As much of a value as a message should show.
+/// Start of a value, as much as a message should show.
 fn shorten(value: &str) -> String {
     value.chars().take(80).collect()
 }

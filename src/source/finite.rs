@@ -1,5 +1,5 @@
-//! Input that nobody delivers again: what comes back unfinished is pushed again from here, and what is before the
-//! watermark is done.
+//! Input without redelivery: events that come back unfinished are pushed again from here, and
+//! everything before the watermark is done.
 
 use std::collections::VecDeque;
 
@@ -19,31 +19,31 @@ pub use progress::Progress;
 pub(super) use watermark::Position;
 use watermark::{Index, Watermark};
 
-/// Items that may be taken beyond one that is not settled.
+/// Most items taken beyond one that is not settled.
 const MAX_AHEAD: usize = 100_000;
 
-/// Where the items come from, and what they are.
+/// Input of a finite source: opens its items and tracks how far they are done.
 pub(super) trait Input {
     type Item: Send + 'static;
 
-    /// Whether a drain leaves what was not pushed yet, which can be read again another time. Otherwise the input ends by
-    /// itself on a drain, and all of it is pushed.
+    /// True if a drain leaves items that were not pushed yet: they can be read again another time.
+    /// Otherwise the input ends by itself on a drain, and all of it is pushed.
     const LEAVES_REST: bool;
 
-    /// The event of an item, or as much as is known of it and why it is none.
+    /// Opens an item. An error has the event as far as it is known, and the reason.
     fn open(&self, item: &Self::Item, attempt: u32) -> Result<Event, Box<(Event, Malformed)>>;
 
-    /// Where an item ends.
+    /// Position at which an item ends.
     fn position(item: &Self::Item) -> Position;
 
-    /// Hears how much more is done.
+    /// Notes that this much more is done.
     fn advance(&self, amount: u64);
 }
 
-/// Items that are read together, or why there are no more.
+/// Items that are read together, or the error that ends the input.
 pub(super) type Batch<T> = anyhow::Result<Vec<T>>;
 
-/// What it takes to push an item again.
+/// Data that it takes to push an item again.
 #[derive(Debug)]
 pub struct Receipt<T> {
     index: Index,
@@ -51,10 +51,10 @@ pub struct Receipt<T> {
     attempt: u32,
 }
 
-/// Reads an input to its end, and settles what comes of it.
+/// Reads an input to its end and settles its events.
 ///
 /// # Errors
-/// Why the input ended early. What was read is settled all the same.
+/// Returns the error that ended the input early. Items read before it are settled all the same.
 pub(super) async fn run<I: Input>(
     source: &str,
     input: I,
@@ -88,12 +88,12 @@ struct Run<I: Input> {
     intake: Intake<Receipt<I::Item>>,
     /// `None` once nothing more is taken: the input has ended or the router drains.
     items: Option<mpsc::Receiver<Batch<I::Item>>>,
-    /// Read and not pushed yet.
+    /// Items read and not pushed yet.
     read: VecDeque<I::Item>,
-    /// To be pushed again.
+    /// Items to be pushed again.
     again: Again<Receipt<I::Item>>,
     watermark: Watermark,
-    /// Why the input ended early.
+    /// Error that ended the input early.
     failure: Option<anyhow::Error>,
 }
 
@@ -101,7 +101,8 @@ impl<I: Input> Run<I> {
     /// Pushes and settles until nothing is left to do. Cancel safe.
     async fn complete(&mut self, stop: &mut Stop) {
         loop {
-            // All that is settled, in one go: what then is pushed goes to the lanes in one go, too.
+            // All settled events in one go: the pushes that follow then reach the lanes in one go,
+            // too.
             while self.intake.open() > 0
                 && let Some((receipt, outcome)) = unconstrained(self.intake.settled()).now_or_never()
             {
@@ -116,6 +117,7 @@ impl<I: Input> Run<I> {
             let due = self.again.due().filter(|_| is_open);
             tokio::select! {
                 biased;
+                // First: an input that always has more would keep the drain from being seen.
                 () = stop.draining(), if I::LEAVES_REST && self.items.is_some() => {
                     self.items = None;
                     self.read.clear();
@@ -127,7 +129,7 @@ impl<I: Input> Run<I> {
         }
     }
 
-    /// Pushes as much as the intake takes now. What comes back goes before what is new.
+    /// Pushes as much as the intake takes now. Retries go before new items.
     fn push_all(&mut self) {
         while self.intake.is_open() {
             if let Some(receipt) = self.again.pop_due() {
@@ -181,7 +183,8 @@ impl<I: Input> Run<I> {
         }
     }
 
-    /// Whether more may be taken: one that does not come to its end must not let the rest grow without bound.
+    /// Returns whether more may be taken: one item that never ends must not let the rest grow
+    /// without bound.
     fn has_room(&self) -> bool {
         self.watermark.ahead() < MAX_AHEAD
     }
@@ -191,7 +194,7 @@ impl<I: Input> Run<I> {
     }
 }
 
-/// Cancel safe. Waits for ever without an input.
+/// Receives the next batch; waits for ever without an input. Cancel safe.
 async fn next_batch<T>(items: &mut Option<mpsc::Receiver<Batch<T>>>) -> Option<Batch<T>> {
     match items {
         Some(items) => items.recv().await,

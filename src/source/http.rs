@@ -1,8 +1,8 @@
-//! Events that come in over HTTP: one in a request, one a line, or a batch of CloudEvents.
+//! HTTP source: one event in a request, one a line, or a batch of CloudEvents.
 //!
-//! A request is refused as long as nothing of it was taken: by its head, by its body, by what it holds, and by the room
-//! that there is. Then all of its events are taken at once, and every one is worked on until it is settled, for nobody
-//! delivers it again unless the answer tells the client to.
+//! A request is refused as long as nothing of it was taken: by its head, by its body, by its
+//! content, and for lack of room. Then all of its events are taken at once, and each is worked on
+//! until it is settled, for they are not sent again unless the answer tells the client to.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -42,48 +42,50 @@ mod stream;
 mod tenants;
 mod work;
 
-/// How long a connection may take for its first request's head: clients have it ready.
+/// Longest time for a connection's first request head: clients have it ready.
 const HEAD: Duration = Duration::from_secs(10);
-/// How many times as large as allowed a head is still read, for its client to hear why it is refused.
+/// Factor over the allowed size up to which a head is still read, so that its client gets the
+/// reason of the refusal.
 const LENIENCE: usize = 4;
-/// How long the last answers may take to leave once everything is settled.
+/// Longest time for the last answers to leave once everything is settled.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A listener as a source.
 pub struct Http {
     listener: TcpListener,
     desk: Arc<Desk>,
-    /// The only one that keeps `arriving` open; without it the door is shut.
+    /// The only strong sender of `arriving`; without it the door is shut.
     keeper: mpsc::Sender<Vec<Taken>>,
     arriving: mpsc::Receiver<Vec<Taken>>,
 }
 
-/// What the source needs beside its settings.
+/// Dependencies of the source besides its settings.
 pub struct Surroundings {
     pub pipeline: config::Pipeline,
     /// Bytes of bodies that may be read at once.
     pub bodies: usize,
     pub metrics: Arc<RequestMetrics>,
-    /// For a source that stores its messages in a stream.
+    /// Connection of a source that stores its messages in a stream.
     pub stream: Option<Connection>,
-    /// What the subjects begin with that no client may reach in a stream.
+    /// Prefix of the subjects that no client may reach in a stream.
     pub reserved: Option<String>,
     pub stop: Stop,
 }
 
-/// Whether what clients are to know is there and can be used.
+/// Checks that the secrets of the clients are there and can be used.
 ///
 /// # Errors
-/// Names the place, never the secret.
+/// Returns an error that names the place, never the secret.
 pub fn check(settings: &config::HttpSource) -> anyhow::Result<()> {
     Guard::read(settings.auth.as_ref()).map(drop)
 }
 
 impl Http {
-    /// Binds the listener, so that an address in use is known before anything comes in. Nothing is accepted yet.
+    /// Binds the listener, so that an address in use is known before anything comes in. Nothing is
+    /// accepted yet.
     ///
     /// # Errors
-    /// When the address can't be bound, or there is no secret to know clients by.
+    /// Returns an error if the address can't be bound, or a secret can't be used.
     pub async fn open(
         source: &config::Source,
         settings: &config::HttpSource,
@@ -109,10 +111,10 @@ impl Http {
         Ok(Self { listener, desk: Arc::new(desk), keeper, arriving })
     }
 
-    /// Where it listens: the port may have been the system's choice.
+    /// Address that it listens on: the port may have been the system's choice.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// Returns an error if the system can't report the address.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -148,7 +150,7 @@ impl Source for Http {
         let mut ended = stop.clone();
         let finished = async {
             work(intake, arriving, keeper, &mut stop).await;
-            // What is stored in a stream goes another way.
+            // Events stored in a stream do not go through `work`, but hold their places.
             desk.door().all_left().await;
         };
         tokio::select! {

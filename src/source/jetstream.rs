@@ -1,7 +1,7 @@
 //! Events from a durable JetStream consumer.
 //!
-//! A message is acknowledged only after its event was settled. Until then the server hears every quarter of `ack_wait`
-//! that work goes on, so that a slow sink does not cause redeliveries.
+//! A message is acknowledged only after its event was settled. Until then the server is told every
+//! quarter of `ack_wait` that work goes on, so that a slow sink does not cause redeliveries.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,10 +34,10 @@ pub use own::{left_behind, own_durable, own_subjects};
 use run::Run;
 use stream_state::StreamState;
 
-/// How long the last acks may take to leave.
+/// Longest time for the last acks to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// A source whose consumer is as the settings want it.
+/// Source whose consumer is as the settings want it.
 pub struct JetStream {
     consumer: Consumer,
     envelope: Envelope,
@@ -46,25 +46,29 @@ pub struct JetStream {
     stream: StreamState,
 }
 
-/// What it takes to settle one message.
+/// Data that it takes to settle one message.
 #[derive(Debug)]
 pub struct Receipt {
     reply: Subject,
     sequence: u64,
     attempt: u32,
-    /// The tick at which the server last heard of it.
+    /// Tick at which the server was last told of it.
     told: u32,
-    /// Which consumer of the name delivered it. A later one must not hear of it: it counts anew.
+    /// Number of the consumer that delivered it, among those of the name. A later one must not get
+    /// its ack: it counts anew.
     incarnation: u32,
-    /// It came from the consumer; else it was read from the stream, for which the client may be unable to take it.
+    /// True if it came from the consumer; else it was read from the stream, and the client may be
+    /// unable to receive it.
     is_delivered: bool,
 }
 
 impl JetStream {
-    /// Creates the consumer or brings it in line. `in_flight` bounds what the server may leave unacknowledged.
+    /// Creates the consumer or brings it in line. `in_flight` bounds what the server may leave
+    /// unacknowledged.
     ///
     /// # Errors
-    /// When stream or consumer can't be used as the settings want them; the error names the field and the way out.
+    /// Returns an error if stream or consumer can't be used as the settings want them; it names the
+    /// field and the way out.
     pub async fn open(
         connection: Connection,
         source: &config::Source,
@@ -110,7 +114,7 @@ impl Source for JetStream {
             result = run.until_drained(&mut draining) => result,
             () = stop.ended() => Ok(()),
         };
-        // Where the server or the client is away, what was not acknowledged comes back.
+        // If the server or the client is away, what was not acknowledged is redelivered.
         let _ = timeout(FAREWELL, run.connection().flush()).await;
         result
     }

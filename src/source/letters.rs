@@ -1,5 +1,5 @@
-//! Dead letters as events, once more: each through the key and the route that it died in, and gone for good only when that
-//! is done with it.
+//! Dead letters as events again: each goes through the key and the route that it died in, and is
+//! removed only once it is done there.
 
 use std::sync::Arc;
 
@@ -25,11 +25,11 @@ mod journal;
 
 pub use journal::{Cause, End, Journal, Retried};
 
-/// Letters that may wait to be taken.
+/// Letters that may be read ahead.
 const WAITING: usize = 16;
 
-/// Reason codes of the source's own: it refused what no envelope has seen and the letter does not hold. Nothing that could
-/// be mended makes another event of it.
+/// Reason codes of refusals by the source itself: no envelope has seen the message, and the letter
+/// does not hold it. No later fix makes another event of it.
 const UNREADABLE: [&str; 4] = ["too_large", "not_utf8", "bad_headers", "headers_not_utf8"];
 
 /// Dead letters as a source.
@@ -40,7 +40,7 @@ pub struct Retry {
     origin: Arc<Origin>,
 }
 
-/// What is left of a letter while its event is open.
+/// Ids of a letter and of its event while the event is open.
 pub struct Receipt {
     id: u64,
     event: String,
@@ -48,7 +48,7 @@ pub struct Receipt {
 
 impl Retry {
     /// # Errors
-    /// When there is no getting at the letters.
+    /// Returns an error if the dead letters cannot be opened.
     pub async fn open(
         source: &config::Source,
         settings: &config::LetterSource,
@@ -75,7 +75,7 @@ impl Source for Retry {
         let mut given_up = stop.clone();
         let ended = tokio::select! {
             biased;
-            // What is open keeps its letters.
+            // First: a run that ends settles nothing more, and open events keep their letters.
             () = given_up.ended() => Ok(()),
             retried = self.retry(&mut entries, &mut intake, &mut stop) => retried,
         };
@@ -86,7 +86,8 @@ impl Source for Retry {
 
 impl Retry {
     /// # Errors
-    /// When letters can't be read on, once those that were read are settled; at once when one can't be dropped.
+    /// Returns an error if letters cannot be read on, once those that were read are settled; at
+    /// once if one cannot be dropped.
     async fn retry(
         &self,
         entries: &mut mpsc::Receiver<Result<Entry, LettersError>>,
@@ -98,6 +99,7 @@ impl Retry {
             tokio::select! {
                 biased;
                 () = stop.draining(), if !is_over => is_over = true,
+                // Before new entries: settling makes room for them.
                 first = intake.settled(), if intake.open() > 0 => {
                     let mut settled = vec![first];
                     while intake.open() > 0 && let Some(next) = intake.settled().now_or_never() {
@@ -146,7 +148,8 @@ impl Retry {
         }
     }
 
-    /// The event as it was. One that got no further than its source is opened again: its payload is raw.
+    /// Restores the event as it was. If it died at its source, its envelope is opened again: the
+    /// payload is raw.
     fn open_event(&self, id: u64, letter: Letter, payload: Bytes) -> Result<Event, Box<(Event, Malformed)>> {
         let died_at_source = letter.key.is_empty();
         let uid = letter.uid.as_deref().and_then(|uid| uid.parse().ok());
@@ -154,10 +157,10 @@ impl Retry {
             subject: letter.subject.into(),
             headers: letter.headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect::<Headers>(),
             payload,
-            // As it was then, so that what is made of it is the same each time.
+            // The original time, so that each retry makes the same event of it.
             observed_at: u64::try_from(letter.time.as_nanosecond()).unwrap_or_default(),
             attempt: letter.attempts.saturating_add(1),
-            // Where the message has no id, this is what makes one.
+            // The id is made of these where the message has none.
             origin: Arc::new(Origin { source: letter.source.clone(), stream: letter.stream }),
             sequence: letter.sequence,
             incarnation: 0,
@@ -176,11 +179,11 @@ impl Retry {
             (None, Some(envelope)) => envelope::open(envelope, message),
             (None, None) => refused(message, "no_source", format!("there is no source `{}` any more", letter.source)),
         };
-        // The place among the letters is how sinks and source know of which one they speak.
+        // The letter's id is how sinks and source refer to the same letter.
         let placed = |event: Event| Event {
             origin: Arc::clone(&self.origin),
             sequence: id,
-            // Destinations know what they took of it already.
+            // The old uid: by it, destinations recognize what they have already.
             uid: uid.unwrap_or(event.uid),
             ..event
         };
@@ -190,7 +193,7 @@ impl Retry {
         })
     }
 
-    /// Drops the letters whose events went through, then says what became of each.
+    /// Drops the letters whose events went through, then reports the result of each.
     async fn settle(&self, settled: Vec<(Receipt, Outcome)>) -> Result<(), LettersError> {
         if !self.settings.keep {
             let done = settled.iter().filter(|(_, outcome)| *outcome == Outcome::Done).map(|(receipt, _)| receipt.id);
@@ -203,10 +206,10 @@ impl Retry {
     }
 }
 
-/// Reads until the end, or until nobody takes it any more.
+/// Reads until the end, or until the receiver is dropped.
 async fn read(letters: Letters, which: Which, entries: mpsc::Sender<Result<Entry, LettersError>>) {
     if let Err(error) = read_all(&letters, which, &entries).await {
-        // Without a receiver there is nobody to tell.
+        // Fails only without a receiver, and then the error has no use.
         let _ = entries.send(Err(error)).await;
     }
 }
@@ -219,7 +222,7 @@ async fn read_all(
     match which {
         Which::These(ids) => {
             for id in ids {
-                // One that was dropped meanwhile needs nothing any more.
+                // A letter that was dropped meanwhile needs no retry.
                 let entry = letters.at(id).await?.filter(|entry| entry.id == id);
                 if let Some(entry) = entry
                     && entries.send(Ok(entry)).await.is_err()

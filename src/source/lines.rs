@@ -31,7 +31,7 @@ pub use reader::{Line, MAX_LINE};
 pub struct Lines {
     path: Option<PathBuf>,
     envelope: config::Envelope,
-    /// Of lines that name none: the source's name.
+    /// Subject of lines that name none: the source's name.
     subject: ByteString,
     origin: Arc<Origin>,
     progress: Arc<Progress>,
@@ -39,7 +39,7 @@ pub struct Lines {
 
 impl Lines {
     /// # Errors
-    /// When there is no such file.
+    /// Returns an error if the file cannot be read.
     pub fn new(source: &config::Source, lines: &config::LinesSource, progress: Arc<Progress>) -> anyhow::Result<Self> {
         let size = match &lines.path {
             Some(path) => size(path).with_context(|| format!("could not read `{}`", path.display()))?,

@@ -1,4 +1,5 @@
-//! What a stream holds, once more: read in order to its end, with nothing acknowledged and no durable consumer touched.
+//! Stored messages of a stream as events: read in order to its end, with nothing acknowledged and
+//! no durable consumer touched.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,13 +22,13 @@ use crate::{
     stop::Stop,
 };
 
-/// Messages that are handed over at once, and batches that may wait.
+/// Messages handed over at once, and batches that may wait.
 const BATCH: usize = 64;
 const BATCHES: usize = 4;
-/// How often a rate gives out its share.
+/// Interval at which the rate is checked.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A stretch of a stream as a source.
+/// Range of a stream as a source.
 pub struct Replay {
     history: History,
     rate: Option<u64>,
@@ -42,7 +43,7 @@ struct Opener {
 
 impl Replay {
     /// # Errors
-    /// When there is no such stream, or the server does not answer.
+    /// Returns an error if the stream does not exist, or the server does not answer.
     pub async fn open(
         connection: Connection,
         source: &config::Source,
@@ -70,7 +71,7 @@ impl Source for Replay {
     }
 }
 
-/// A message and its number among those that are replayed.
+/// Message with its number among those that are replayed.
 #[derive(Debug)]
 pub struct Item {
     message: Stored,
@@ -88,7 +89,7 @@ impl Input for Opener {
             subject: message.subject.as_str().into(),
             headers: message.headers.clone(),
             payload: message.payload.clone(),
-            // As it was then, so that what is made of it is the same each time.
+            // The time at which it was stored, so that each replay makes the same event of it.
             observed_at: u64::try_from(message.time.as_nanosecond()).unwrap_or_default(),
             attempt,
             origin: Arc::clone(&self.origin),
@@ -110,7 +111,7 @@ impl Input for Opener {
     }
 }
 
-/// Reads until the end, or until nobody takes it any more; no faster than `rate` messages a second.
+/// Reads until the end, or until the receiver is dropped; no faster than `rate` messages a second.
 async fn read(mut history: History, rate: Option<u64>, items: mpsc::Sender<Batch<Item>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -132,7 +133,7 @@ async fn read(mut history: History, rate: Option<u64>, items: mpsc::Sender<Batch
             return;
         }
         if let Some(error) = failure {
-            // Without a receiver there is nobody to tell.
+            // Fails only without a receiver, and then the error has no use.
             let _ = items.send(Err(error.into())).await;
         }
         if is_over {

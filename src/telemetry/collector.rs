@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector: spans go there as protocol buffers over HTTP (OTLP/HTTP).
+//! OpenTelemetry collector, which takes spans as protocol buffers over HTTP (OTLP/HTTP).
 
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +25,7 @@ use crate::{
 /// Waits between the tries of one batch, doubled and jittered.
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(5);
-/// Bytes of an answer that are read. A refusal's text is no longer.
+/// Most bytes of an answer that are read. The text of a refusal is not longer.
 const MAX_ANSWER: usize = 64 << 10;
 
 pub(super) struct Collector {
@@ -35,17 +35,17 @@ pub(super) struct Collector {
     resource: ResourceAttributesWithSchema,
 }
 
-/// A try without success.
+/// Failed try.
 struct Miss {
     error: anyhow::Error,
     again: bool,
-    /// How long the collector wants to be left alone.
+    /// Pause that the collector asks for.
     pause: Option<Duration>,
 }
 
 impl Collector {
     /// # Errors
-    /// When the client can't be built.
+    /// Returns an error if the client can't be built.
     pub(super) fn new(settings: &config::Telemetry, resource: &Resource) -> anyhow::Result<Self> {
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
@@ -56,15 +56,15 @@ impl Collector {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         let mut traces = settings.otlp.clone();
         traces.set_path(&format!("{}/v1/traces", traces.path().trim_end_matches('/')));
-        // Collectors are neighbours more often than not.
+        // Most collectors run nearby, so private addresses are allowed.
         let http = outgoing::client(true).default_headers(headers).build()?;
         Ok(Self { http, traces, timeout: settings.timeout, resource: resource.into() })
     }
 
-    /// Hands spans over. Tries again, within the timeout, where the collector can't take them now.
+    /// Hands spans over. Tries again, within the timeout, if the collector can't take them now.
     ///
     /// # Errors
-    /// When it has not taken all of them.
+    /// Returns an error if not all of them were taken.
     pub(super) async fn take(&self, spans: Vec<SpanData>) -> anyhow::Result<()> {
         let resource_spans = group_spans_by_resource_and_scope(spans, &self.resource);
         let request = Bytes::from(ExportTraceServiceRequest { resource_spans }.encode_to_vec());
@@ -92,7 +92,7 @@ impl Collector {
         if status.is_success() {
             return accepted(&answer).map_err(|error| Miss { error, again: false, pause: None });
         }
-        // As the protocol has it.
+        // Statuses that the protocol declares retryable.
         let again = matches!(
             status,
             StatusCode::TOO_MANY_REQUESTS
@@ -105,7 +105,7 @@ impl Collector {
     }
 }
 
-/// The answer as far as it is read.
+/// Reads an answer, up to the chunk that reaches the limit.
 async fn read(response: &mut Response) -> reqwest::Result<Vec<u8>> {
     let mut answer = Vec::new();
     while answer.len() < MAX_ANSWER
@@ -116,7 +116,7 @@ async fn read(response: &mut Response) -> reqwest::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// A success may be a partial one. An answer that says nothing is a whole one.
+/// Checks a success for rejected spans. An answer without such a message counts as a whole success.
 fn accepted(answer: &[u8]) -> anyhow::Result<()> {
     let partial = ExportTraceServiceResponse::decode(answer).ok().and_then(|response| response.partial_success);
     match partial {

@@ -1,5 +1,6 @@
-//! From the event path to the collector: spans that have ended wait in a bounded queue, and are dropped and counted when it
-//! is full. One task sends them in batches. Of what is lost the log hears now and then, not span by span.
+//! Queue between the event path and the collector: spans that have ended wait in it, and are
+//! dropped and counted when it is full. One task sends them in batches. Losses are logged now and
+//! then, not span by span.
 
 use std::{
     fmt::{self, Display},
@@ -25,19 +26,19 @@ use super::collector::Collector;
 
 /// Spans that may wait: a few MB.
 const QUEUE: usize = 8192;
-/// Spans that are sent at once, and how long the first of them waits for the others.
+/// Spans that are sent at once, and longest time that the first of them waits for the others.
 const BATCH: usize = 512;
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often the log hears of losses.
+/// Shortest time between two logs of losses.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// The end that the event path has.
+/// Sending end, held by the event path.
 pub(super) struct Queue {
     spans: mpsc::Sender<SpanData>,
     dropped: Arc<AtomicU64>,
 }
 
-/// The end that the collector's task has.
+/// Receiving end, held by the collector's task.
 pub(super) struct Ended {
     spans: mpsc::Receiver<SpanData>,
     dropped: Arc<AtomicU64>,
@@ -74,7 +75,7 @@ impl fmt::Debug for Queue {
 }
 
 impl Ended {
-    /// Sends batches to the collector until `stop` is gone and nothing is left.
+    /// Sends batches to the collector until `stop` is dropped and nothing is left.
     pub(super) async fn export(mut self, collector: Collector, mut stop: oneshot::Receiver<()>) {
         let mut losses = Losses::default();
         let mut batch = Vec::new();
@@ -83,6 +84,7 @@ impl Ended {
             let (is_closed, room) = (self.spans.is_closed(), BATCH - batch.len());
             let is_ready = tokio::select! {
                 biased;
+                // First, so that a steady flow of spans does not put off the end.
                 _ = &mut stop, if !is_closed => {
                     self.spans.close();
                     false
@@ -118,13 +120,14 @@ async fn at(due: Option<Instant>) {
     }
 }
 
-/// Spans that nobody will see.
+/// Spans that are lost.
 #[derive(Default)]
 struct Losses {
-    /// Not said yet.
+    /// Losses that are not logged yet.
     count: u64,
-    /// Of the last of them.
+    /// Reason of the last loss.
     why: String,
+    /// Time of the last log.
     said: Option<Instant>,
 }
 
@@ -156,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// Nobody takes them, and whoever ends one does not wait.
+    /// No receiver takes them, and ending one does not wait.
     #[test]
     fn what_finds_no_place_is_dropped_and_counted() {
         let (queue, ended) = queue();

@@ -16,15 +16,15 @@ use crate::event::{
     identity::{TRACEPARENT, TRACESTATE, WHO},
 };
 
-/// Begins the traces of events.
+/// Tracer that begins the traces of events.
 #[derive(Clone, Debug)]
 pub struct Tracer(SdkTracer);
 
-/// What is recorded of one event's way, also when sampling has decided that it is not sent.
+/// Record of one event's way, kept also when sampling has decided that it is not sent.
 #[derive(Debug)]
 pub struct Trace {
     tracer: Tracer,
-    /// With the span `receive`.
+    /// Context with the span `receive`.
     root: Context,
 }
 
@@ -39,7 +39,7 @@ pub enum Stage<'a> {
     Send(&'a str),
 }
 
-/// A stage under way; nothing when nothing is recorded. Ends when dropped.
+/// Stage under way; empty if nothing is recorded. Ends when dropped.
 #[derive(Debug)]
 pub struct Span(Option<Box<sdk::Span>>);
 
@@ -48,7 +48,7 @@ impl Tracer {
         Self(tracer)
     }
 
-    /// An event has come in.
+    /// Begins the trace of an event that has come in.
     pub fn receive(&self, event: &Event) -> Trace {
         let origin = &event.origin;
         let builder = SpanBuilder::from_name(format!("receive {}", origin.source)).with_kind(SpanKind::Consumer);
@@ -75,7 +75,7 @@ impl Tracer {
     }
 }
 
-/// Whoever sent the event, where its headers say it.
+/// Returns the context of the span that sent the event, if its headers name one.
 fn parent(event: &Event) -> Context {
     let Some(parent) = event.trace() else { return Context::new() };
     let (Ok(trace), Ok(span)) = (TraceId::from_hex(parent.trace_id), SpanId::from_hex(parent.span_id)) else {
@@ -83,7 +83,8 @@ fn parent(event: &Event) -> Context {
     };
     let state: Vec<_> = event.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(TRACESTATE)).collect();
     let state: Vec<_> = state.iter().map(|(_, value)| &**value).collect();
-    // A state that can't be read is not handed on to the collector; who gets the outputs may know better.
+    // A state that can't be read is not passed on to the collector; receivers of the outputs may be
+    // able to read it.
     let state = state.join(",").parse::<TraceState>().unwrap_or_default();
     let flags = TraceFlags::new(parent.flags);
     Context::new().with_remote_span_context(SpanContext::new(trace, span, flags, true, state))
@@ -114,7 +115,7 @@ impl Trace {
         Span(Some(Box::new(span)))
     }
 
-    /// The event is settled, and this became of it.
+    /// Ends the trace of a settled event with its fate.
     pub fn end(self, fate: &'static str, reason: Option<&'static str>) {
         let root = self.root.span();
         root.set_attribute(KeyValue::new("trommel.fate", fate));
@@ -127,7 +128,7 @@ impl Trace {
 }
 
 impl Span {
-    /// Of an event that is not recorded.
+    /// Returns the span of an event that is not recorded.
     pub fn none() -> Self {
         Self(None)
     }
@@ -142,21 +143,21 @@ impl Span {
         }
     }
 
-    /// A try of the stage failed; there may be more.
+    /// Records a failed try of the stage; more may follow.
     pub fn failed(&mut self, why: impl fmt::Display) {
         if let Some(span) = self.recording() {
             span.add_event("failed", vec![KeyValue::new("exception.message", why.to_string())]);
         }
     }
 
-    /// The stage as a whole failed.
+    /// Marks the stage as a whole as failed.
     pub fn give_up(&mut self, why: impl fmt::Display) {
         if let Some(span) = self.recording() {
             span.set_status(Status::error(why.to_string()));
         }
     }
 
-    /// These headers with the span as the place in the trace that they were sent from. `None` when nothing is recorded.
+    /// Returns these headers with the span as their `traceparent`. `None` if nothing is recorded.
     pub fn carried_by(&self, headers: &Headers) -> Option<Headers> {
         let span = self.0.as_deref()?.span_context();
         let (trace, id, flags) = (span.trace_id(), span.span_id(), span.trace_flags().to_u8());
@@ -173,7 +174,7 @@ impl Span {
 
 #[cfg(test)]
 impl Tracer {
-    /// One whose spans go nowhere.
+    /// Creates a tracer whose spans go nowhere.
     pub(crate) fn double() -> Self {
         use opentelemetry::trace::TracerProvider as _;
 

@@ -1,4 +1,4 @@
-//! Digests that stand for outputs and dead letters, so that neither is kept.
+//! Digests that represent outputs and dead letters, so that neither is kept.
 
 use sha2::{Digest as _, Sha256};
 
@@ -7,27 +7,28 @@ use sha2::{Digest as _, Sha256};
 pub struct OutputDigest([u8; 16]);
 
 impl OutputDigest {
-    /// A message that carries the output's id.
+    /// Digest of a message that carries the output's id.
     pub fn message_id(id: &str) -> Self {
         Self::of(&["id", id], &[])
     }
 
-    /// A message without an id.
+    /// Digest of a message without an id.
     pub fn message(subject: &str, payload: &[u8]) -> Self {
         Self::of(&["message", subject], payload)
     }
 
-    /// A delivery in the database of webhooks.
+    /// Digest of a delivery in the database of webhooks.
     pub fn delivery(output_id: &str, webhook: &str) -> Self {
         Self::of(&["delivery", output_id, webhook], &[])
     }
 
-    /// A file in a folder, which is looked for at once.
+    /// Digest of a file in a folder, which is looked for at once.
     pub(super) fn file(output_id: &str, sink: &str) -> Self {
         Self::of(&["file", output_id, sink], &[])
     }
 
-    /// A dead letter about an event: with its key, route and sink, as far as the letter names them.
+    /// Digest of a dead letter about an event: with its key, route and sink, as far as the letter
+    /// names them.
     pub(super) fn letter(event: u64, key: &str, route: &str, sink: &str) -> Self {
         Self::of(&["letter", key, route, sink], &event.to_le_bytes())
     }
@@ -39,11 +40,11 @@ impl OutputDigest {
     }
 }
 
-/// A digest whose content comes in pieces.
+/// Writer of a digest whose content comes in pieces.
 pub(super) struct DigestWriter(Sha256);
 
 impl DigestWriter {
-    /// A line of a sink's files.
+    /// Begins the digest of a line in a sink's files.
     pub(super) fn line(sink: &str) -> Self {
         Self::new(&["line", sink])
     }
@@ -51,7 +52,7 @@ impl DigestWriter {
     fn new(names: &[&str]) -> Self {
         let mut digest = Sha256::new();
         for name in names {
-            // With their lengths, so that no two lists of names read the same.
+            // Prefixed with their lengths, so that no two lists of names read the same.
             digest.update((name.len() as u64).to_le_bytes());
             digest.update(name);
         }

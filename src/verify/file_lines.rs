@@ -1,4 +1,4 @@
-//! Lines in the files of sinks, those that were rotated away included.
+//! Lines in the files of sinks, including rotated ones.
 
 use std::{
     fs::File,
@@ -12,13 +12,13 @@ use crate::{
     sink::file::{partitions, written_files},
 };
 
-/// Bytes of a file that are read at once. Lines are never held whole.
+/// Number of bytes of a file that are read at once. Lines are never held whole.
 const BLOCK: usize = 256 << 10;
 
 /// Looks for outputs in the files of a sink. Sinks of another type have none. Blocks.
 ///
 /// # Errors
-/// The file that can't be read, and why.
+/// Returns the file that can't be read, and why.
 pub fn find_in_files(sink: &Sink, table: &mut OutputTable) -> Result<(), (PathBuf, io::Error)> {
     let (files, settings) = match &sink.kind {
         SinkKind::File(path, settings) => (vec![path.clone()], settings),
@@ -49,7 +49,7 @@ fn find_in_file(path: &Path, sink: &str, table: &mut OutputTable) -> io::Result<
     loop {
         let block = input.fill_buf()?;
         if block.is_empty() {
-            // What has no end is not confirmed.
+            // A line without an end is not confirmed.
             return Ok(());
         }
         let length = match block.iter().position(|byte| *byte == b'\n') {

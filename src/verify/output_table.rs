@@ -1,4 +1,5 @@
-//! The outputs that a stretch should have led to. An output takes 48 bytes here, whatever its size.
+//! Table of the outputs that a stretch should have led to. An output takes 48 bytes here, whatever
+//! its size.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,30 +13,30 @@ use crate::{
     event::{Event, Uid},
 };
 
-/// Where an output comes from and where it goes.
+/// Origin and destination of an output.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OutputPlace {
     pub source: String,
     pub key: Arc<str>,
     pub route: Arc<str>,
     pub sink: Arc<str>,
-    /// The one that a delivery is for; empty for all other sinks.
+    /// Webhook that a delivery is for; empty for all other sinks.
     pub webhook: String,
-    /// Whether its digest is made of its id, so that no other output has the same.
+    /// True if its digest is made of its id, so that no other output has the same.
     pub has_id: bool,
 }
 
 #[derive(Debug)]
 struct ExpectedOutput {
     digest: OutputDigest,
-    /// Of the event's unique id.
+    /// Hash of the event's unique id.
     event: u64,
     sequence: u64,
     place: u32,
     index: u32,
-    /// Seconds since 1970 at which its stream stored the event.
+    /// Time at which its stream stored the event, in seconds since 1970.
     stored: u32,
-    /// How often it was found; of outputs with one digest the first counts for all.
+    /// Number of times it was found; of outputs with one digest the first counts for all.
     found: u32,
 }
 
@@ -47,7 +48,7 @@ struct ExpectedLetter {
     reason: String,
 }
 
-/// Notes what a run over the stretch lets out. Its sinks share it.
+/// Recording of the outputs of a run over the stretch. Its sinks share it.
 #[derive(Debug, Default)]
 pub struct Recording(Mutex<OutputTable>);
 
@@ -67,13 +68,13 @@ impl Recording {
         table.letters.push(ExpectedLetter { event, sequence, place, reason: reason.to_owned() });
     }
 
-    /// Counts an output of which nothing can be said.
+    /// Counts an output that can't be verified.
     pub(super) fn unverifiable(&self, why: String) {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *table.unchecked.entry(why).or_default() += 1;
     }
 
-    /// Everything that was noted.
+    /// Returns everything that was noted.
     pub fn into_table(self) -> OutputTable {
         let mut table = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         table.outputs.sort_unstable_by_key(|output| (output.digest, output.sequence));
@@ -81,48 +82,48 @@ impl Recording {
     }
 }
 
-/// The same in the table and for letters.
+/// Hashes an event's unique id, the same in the table and for letters.
 pub(super) fn event_hash(uid: &Uid) -> u64 {
     let mut hasher = DefaultHasher::new();
     uid.hash(&mut hasher);
     hasher.finish()
 }
 
-/// What should be at the sinks, and how much of it was found.
+/// Outputs expected at the sinks, and how many of them were found.
 #[derive(Debug, Default)]
 pub struct OutputTable {
-    /// Sorted by digest once the recording has ended.
+    /// Outputs, sorted by digest once the recording has ended.
     outputs: Vec<ExpectedOutput>,
     letters: Vec<ExpectedLetter>,
     places: Vec<OutputPlace>,
     place_numbers: HashMap<OutputPlace, u32>,
-    /// How many outputs can't be verified, by the reason.
+    /// Number of outputs that can't be verified, by reason.
     unchecked: BTreeMap<String, u64>,
-    /// Of sinks that do not keep everything: the second from which on they do, and why.
+    /// For sinks that do not keep everything: the second from which on they do, and why.
     kept_since: HashMap<String, (u32, String)>,
 }
 
-/// Something that is not as it should be.
+/// Deviation from the expected outputs.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Finding<'a> {
     /// An output is neither at its sink nor in the dead letters.
     MissingOutput { place: &'a OutputPlace, sequence: u64, index: u32 },
-    /// An event would be a dead letter, and there is none.
+    /// An event should be a dead letter, and there is none.
     MissingLetter { place: &'a OutputPlace, sequence: u64, reason: &'a str },
     /// An output is at its sink more often than it should be.
     Double { place: &'a OutputPlace, sequence: u64, index: u32, times: u32 },
 }
 
-/// The sums of a verification.
+/// Totals of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub outputs: u64,
     pub at_sinks: u64,
-    /// Outputs and whole events that are in the dead letters.
+    /// Outputs and whole events found in the dead letters.
     pub in_letters: u64,
     pub gaps: u64,
     pub doubles: u64,
-    /// Outputs of which nothing can be said, by the reason.
+    /// Number of outputs that can't be verified, by reason.
     pub unchecked: BTreeMap<String, u64>,
 }
 
@@ -131,14 +132,14 @@ impl OutputTable {
         if let Some(number) = self.place_numbers.get(&place) {
             return *number;
         }
-        // There are as many as the folder has routes and sinks.
+        // The folder's routes and sinks bound the number.
         let number = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
         self.place_numbers.insert(place.clone(), number);
         self.places.push(place);
         number
     }
 
-    /// Notes that something was found at a sink. What was not expected is of no interest.
+    /// Notes that a digest was found at a sink. Unexpected ones are ignored.
     pub fn find(&mut self, digest: OutputDigest) {
         let first = self.outputs.partition_point(|output| output.digest < digest);
         if let Some(output) = self.outputs.get_mut(first).filter(|output| output.digest == digest) {
@@ -146,7 +147,7 @@ impl OutputTable {
         }
     }
 
-    /// Notes that a sink, or one webhook, keeps nothing from before `second` for sure.
+    /// Notes that a sink, or one webhook, may lack outputs from before `second`.
     pub fn keeps_since(&mut self, sink: &str, second: u32, why: String) {
         let known = self.kept_since.entry(sink.to_owned()).or_insert((second, why.clone()));
         if second > known.0 {
@@ -154,7 +155,8 @@ impl OutputTable {
         }
     }
 
-    /// Calls `each` with all that is not as it should be, in the order of the events. `policy` is a sink's.
+    /// Calls `each` with every deviation, in the order of the events. `policy` returns a sink's
+    /// policy.
     pub fn settle(
         &self,
         letters: &LetterIndex,
@@ -167,7 +169,8 @@ impl OutputTable {
         for same in self.outputs.chunk_by(|one, next| one.digest == next.digest) {
             let [first, ..] = same else { continue };
             let (found, wanted) = (first.found as usize, same.len());
-            // An event that its producer has repeated has its outputs once or more often.
+            // The outputs of an event that its producer has repeated may be there once or more
+            // often.
             let missing =
                 if self.places[first.place as usize].has_id && found > 0 { 0 } else { wanted.saturating_sub(found) };
             totals.at_sinks += (wanted - missing) as u64;
@@ -212,7 +215,7 @@ impl OutputTable {
         Finding::MissingOutput { place, sequence: output.sequence, index: output.index }
     }
 
-    /// Why an output may be missing without anything being wrong.
+    /// Returns the reason why an output may be missing without a fault.
     fn excuse(
         &self,
         output: &ExpectedOutput,

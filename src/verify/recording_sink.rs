@@ -1,4 +1,4 @@
-//! A sink that writes nothing, and notes how each output would be recognised at its destination.
+//! Sink that writes nothing, and notes how each output would be recognised at its destination.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Stands in the place of one of the router's sinks.
+/// Recording sink in the place of one of the router's sinks.
 pub struct RecordingSink {
     name: Arc<str>,
     recognition: Recognition,
@@ -24,14 +24,14 @@ pub struct RecordingSink {
     last: Slot,
 }
 
-/// How an output is recognised at its destination.
+/// Way in which an output is recognised at its destination.
 enum Recognition {
     MessageId,
     Message(Template),
     Line(LineWriter, Vec<u8>),
     File(FolderSink),
     Deliveries(Vec<Arc<Webhook>>),
-    /// Not at all, which the text explains.
+    /// Not recognisable, for this reason.
     Never(&'static str),
 }
 
@@ -63,7 +63,7 @@ impl RecordingSink {
             has_id: true,
         };
         if let Some(reason) = output.dead_letter {
-            // Its record says more exactly what it is about.
+            // The record inside identifies the letter more precisely.
             let letter = Letter::parse(&output.payload).ok();
             let [route, sink] = letter.map_or_else(Default::default, |letter| [letter.route, letter.sink]);
             let place = OutputPlace { route: route.into(), sink: sink.into(), ..place };
@@ -78,7 +78,7 @@ impl RecordingSink {
             Recognition::Message(template) => {
                 let digest = match template.fill(|part: &Part| placeholder(part, output)) {
                     Ok(subject) => OutputDigest::message(&subject, &output.payload),
-                    // The sink refuses it: it is in the dead letters, or nowhere.
+                    // The sink refuses such an output: it is in the dead letters, or nowhere.
                     Err(_) => OutputDigest::message_id(&message_id(output, &self.name)),
                 };
                 self.recording.output(OutputPlace { has_id: false, ..place }, event, index, digest, 0);

@@ -11,10 +11,11 @@ use crate::{
     nats::{ApiError, Connection, History, HistoryError},
 };
 
-/// Looks for outputs in every stream that keeps a subject of these sinks, among what was stored at `since` or later.
+/// Looks for outputs in every stream that keeps a subject of these sinks, among the messages stored
+/// at `since` or later.
 ///
 /// # Errors
-/// When the server does not answer, or does not allow to read.
+/// Returns an error if the server does not answer, or denies reading.
 pub async fn find_in_streams(
     connection: &Connection,
     sinks: &[Sink],
@@ -41,7 +42,7 @@ pub async fn find_in_streams(
         if let Some((second, why)) = kept_since(&stream, &info) {
             fed.iter().for_each(|(sink, _)| table.keeps_since(sink, second, format!("sink `{sink}`: {why}")));
         }
-        // Several patterns may overlap, which a consumer refuses.
+        // A consumer refuses overlapping patterns, so only a single one is used as its filter.
         let subjects = if let [(_, pattern)] = &fed[..] { vec![pattern.clone()] } else { Vec::new() };
         let begin = since.map_or(Begin::First, Begin::Time);
         let range = Range { stream, subjects, begin, until: None, to: None, limit: None };
@@ -58,7 +59,7 @@ pub async fn find_in_streams(
     Ok(())
 }
 
-/// Streams that keep a subject that fits the pattern.
+/// Returns the streams that keep a subject that fits the pattern.
 async fn streams_of(connection: &Connection, pattern: &str) -> Result<Vec<String>, ApiError> {
     let mut names = Vec::new();
     loop {
@@ -71,7 +72,8 @@ async fn streams_of(connection: &Connection, pattern: &str) -> Result<Vec<String
     }
 }
 
-/// From which second on a stream has everything for sure, and why not from its beginning. `None` when it does.
+/// Returns the second from which on a stream certainly has everything, and why not from its
+/// beginning. `None` if it has everything.
 fn kept_since(stream: &str, info: &Value) -> Option<(u32, String)> {
     let (config, state) = (&info["config"], &info["state"]);
     if config["retention"].as_str().is_some_and(|retention| retention != "limits") {
@@ -83,12 +85,12 @@ fn kept_since(stream: &str, info: &Value) -> Option<(u32, String)> {
     let first = state["first_seq"].as_u64().filter(|first| *first > 1)?;
     let is_empty = state["messages"].as_u64() == Some(0);
     let time = state["first_ts"].as_str().and_then(|time| time.parse::<Timestamp>().ok()).filter(|_| !is_empty);
-    // Of the first second itself some may be gone.
+    // Some messages of the first second itself may be gone.
     let second = time.map_or(u32::MAX, |time| u32::try_from(time.as_second() + 1).unwrap_or(u32::MAX));
     Some((second, format!("stream `{stream}` does not have what was before its message {first} any more")))
 }
 
-/// The subjects that a template leads to, as a pattern.
+/// Returns a pattern of the subjects that a template leads to.
 fn pattern(template: &Template) -> String {
     let (mut pattern, mut token, mut is_wild) = (String::new(), String::new(), false);
     for part in &template.0 {
@@ -103,7 +105,7 @@ fn pattern(template: &Template) -> String {
                     token.push_str(piece);
                 }
             }
-            // They have any number of tokens.
+            // These may have any number of tokens.
             Part::EventType | Part::Subject => return pattern + ">",
             Part::Id | Part::SourceTime | Part::Key | Part::Header(_) | Part::Token(_) => is_wild = true,
         }

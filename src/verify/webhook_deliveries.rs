@@ -8,10 +8,10 @@ use crate::{
     webhook::store::{Store, StoreError},
 };
 
-/// Looks for outputs among the deliveries that a sink has stored, whatever became of them since. Blocks.
+/// Looks for outputs among the deliveries that a sink has stored, in any state. Blocks.
 ///
 /// # Errors
-/// When the database can't be read.
+/// Returns an error if the database can't be read.
 pub fn find_in_database(sink: &str, settings: &WebhookSink, table: &mut OutputTable) -> Result<(), StoreError> {
     let store = match Store::open(&settings.database) {
         // Nothing was ever stored.

@@ -1,4 +1,4 @@
-//! The headers that an output leaves with, and which of them a filter may set.
+//! Headers of an output, and which of them a filter may set.
 
 use bytestring::ByteString;
 
@@ -8,7 +8,8 @@ use crate::{
     registry::Key,
 };
 
-/// The event's headers, with those of the same name replaced by what the key's filter sets and may set.
+/// Returns the event's headers, with those of the same name replaced by those that the key's filter
+/// sets and may set.
 pub(super) fn merged(event: &Headers, set: &[(ByteString, ByteString)], key: &Key) -> Headers {
     replaced(event, set, |name| may_set(key, name))
 }
@@ -19,13 +20,13 @@ fn replaced(event: &Headers, set: &[(ByteString, ByteString)], may_set: impl Fn(
     event.iter().filter(|(name, _)| !is_set(name)).chain(set.iter().copied()).cloned().collect()
 }
 
-/// The headers of an output whose filter sets some.
+/// Merges the headers of an event and those that a filter sets.
 #[cfg(fuzzing)]
 pub fn merged_for(event: &Headers, set: &[(ByteString, ByteString)], sets_identity: bool) -> Headers {
     replaced(event, set, |name| refusal(name, sets_identity).is_none())
 }
 
-/// Whether a key's filter may set a header. What it may not is left out, which its author can see in the log.
+/// Returns whether a key's filter may set a header. One that it may not set is left out and logged.
 fn may_set(key: &Key, name: &str) -> bool {
     let why = refusal(name, key.sets_identity);
     if let Some(why) = why {
@@ -35,7 +36,7 @@ fn may_set(key: &Key, name: &str) -> bool {
     why.is_none()
 }
 
-/// Why a filter may not set a header of this name.
+/// Returns the reason why a filter may not set a header of this name.
 fn refusal(name: &str, sets_identity: bool) -> Option<&'static str> {
     let starts = |with: &str| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -56,7 +57,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever a filter writes, and however: it says nothing for the host, and nothing to the server.
+        /// However spelled, headers set by a filter neither replace the host's nor give orders to
+        /// the server.
         #[test]
         fn a_filter_sets_its_own_headers_alone(
             name in r"(?i)(tenant|actor_id|run_id|node_id|graph_id|instance_id|traceparent|tracestate|nats-[a-z]{0,5}|kv-[a-z]{0,5})",

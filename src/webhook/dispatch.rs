@@ -1,5 +1,6 @@
-//! The dispatcher: takes out of the store what is due and has it sent, to each webhook by itself, so that one that hangs
-//! holds up nobody else. What is under way when the router ends is sent again by the next one.
+//! The dispatcher: takes due deliveries out of the store and sends them, for each webhook
+//! separately, so that one that hangs does not delay the others. Deliveries under way when the
+//! router ends are sent again by the next run.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -36,26 +37,27 @@ use room::Rooms;
 use turn::{Found, Turn};
 use upkeep::Upkeep;
 
-/// How soon it is seen what others change in the database, and that the clock was set.
+/// Interval at which changes by other processes in the database, and clock changes, are noticed.
 const TICK: Duration = Duration::from_secs(1);
-/// What is heard at once.
+/// Notices received at once.
 const HEARD: usize = 64;
 
 /// Sends a letter to a webhook, signed with this time.
 pub type Post =
     Arc<dyn Fn(Arc<Webhook>, Letter, Timestamp) -> BoxFuture<'static, Result<Answer, String>> + Send + Sync>;
-/// Tells what time it is.
+/// Returns the current time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Sends what is stored.
+/// Sends stored deliveries.
 pub struct Dispatcher {
     pub store: Arc<Store>,
     pub webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
-    /// Names those for whom something was stored. When nobody is left to do so, what is due is still sent.
+    /// Names of webhooks for which something was stored. Once all senders are gone, due deliveries
+    /// are still sent.
     pub fresh: mpsc::Receiver<BTreeSet<String>>,
-    /// How long finished deliveries are kept.
+    /// Time for which finished deliveries are kept.
     pub retention: Duration,
-    /// How long there is to send what is due when the router ends.
+    /// Time for sending due deliveries when the router ends.
     pub drain: Duration,
     /// Bytes that requests may hold.
     pub room: u64,
@@ -74,7 +76,7 @@ impl Dispatcher {
     /// Runs until the router stops, or until nothing more is stored and nothing is due.
     ///
     /// # Errors
-    /// When it can't be ruled out that another router sends the same.
+    /// Returns an error if it can't be ruled out that another router sends the same deliveries.
     pub async fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
         let Some(_claim) = claim(self.store.path(), &mut self.fresh, &mut stop).await? else { return Ok(()) };
         let recipients = Recipients::new(self.room);
@@ -83,11 +85,11 @@ impl Dispatcher {
     }
 }
 
-/// A try that has ended.
+/// A finished try.
 struct Try {
     due: Due,
     attempt: Attempt,
-    /// How long it took to hear from the receiver.
+    /// Time until the receiver answered.
     took: Duration,
 }
 
@@ -96,10 +98,10 @@ struct Work {
     parts: Dispatcher,
     recipients: Recipients,
     tries: JoinSet<Try>,
-    /// Tries whose end is not noted yet.
+    /// Finished tries that are not recorded yet.
     ended: Vec<Attempt>,
     upkeep: Upkeep,
-    /// When the store could not be used, if it could not.
+    /// Time at which the store last failed; `None` while it works.
     failed: Option<Instant>,
 }
 
@@ -111,13 +113,14 @@ impl Work {
         let (mut hears, mut follows) = (true, true);
         let mut names = Vec::new();
         let mut end = stop.clone();
-        // When to give up what is under way.
+        // Time at which tries under way are abandoned.
         let mut until = None;
         loop {
             let mut is_tick = false;
             let pause = self.pause();
             tokio::select! {
                 Some(ended) = self.tries.join_next() => self.end(ended)?,
+                // Disabled once all senders are gone: it would be ready all the time.
                 heard = self.parts.fresh.recv_many(&mut names, HEARD), if hears => hears = heard > 0,
                 changed = self.parts.webhooks.changed(), if follows => {
                     follows = changed.is_ok();
@@ -158,7 +161,7 @@ impl Work {
         (self.parts.clock)()
     }
 
-    /// Until something is due.
+    /// Time until the next delivery is due, one tick at most.
     fn pause(&self) -> Duration {
         let Some(wake) = self.recipients.next_wake() else { return TICK };
         Duration::try_from(wake.duration_since(self.now())).unwrap_or_default().min(TICK)
@@ -190,7 +193,7 @@ impl Work {
         Ok(())
     }
 
-    /// Notes what has ended and begins what is due.
+    /// Records finished tries and begins due ones.
     async fn turn(&mut self, begins: bool) -> anyhow::Result<()> {
         let now = self.now();
         self.recipients.wake(now);
@@ -216,7 +219,7 @@ impl Work {
             }
             Err(error) => {
                 self.fail(error);
-                // What was found before is lost with it.
+                // Deliveries that were found before the error are lost with it.
                 self.recipients.ask_all();
             }
         }
@@ -286,7 +289,7 @@ impl Work {
         self.failed = Some(Instant::now());
     }
 
-    /// Notes what has ended. What is still under way is sent again by the next run.
+    /// Records finished tries. Those still under way are sent again by the next run.
     async fn leave(mut self) -> anyhow::Result<()> {
         self.failed = None;
         self.turn(false).await?;

@@ -1,4 +1,4 @@
-//! One POST to a webhook: signed, sent once, and what came back.
+//! One POST to a webhook: signing it, sending it once, and reading the answer.
 
 use std::{
     collections::HashMap,
@@ -23,33 +23,33 @@ use crate::{
 };
 
 const CONNECT: Duration = Duration::from_secs(5);
-/// For the whole of it.
+/// Limit for the whole exchange.
 const TOTAL: Duration = Duration::from_secs(15);
-/// How long a connection is kept for the next POST.
+/// Time for which an idle connection is kept for the next POST.
 const IDLE: Duration = Duration::from_secs(15);
-/// Bytes that are read of an answer's body.
+/// Bytes read of an answer's body.
 const BODY: usize = 1 << 10;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// What is POSTed.
+/// A request's body and metadata.
 #[derive(Clone, Debug)]
 pub struct Letter {
-    /// Stays when it is sent again.
+    /// Identifies the delivery; stays the same when it is sent again.
     pub id: String,
-    /// Without one it is JSON.
+    /// JSON if there is none.
     pub content_type: Option<String>,
-    /// The span that it was stored in.
+    /// The span in which the output was stored.
     pub traceparent: Option<String>,
     pub payload: Bytes,
 }
 
-/// What came back.
+/// The receiver's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
-    /// How long the receiver wants to be left alone.
+    /// Pause that the receiver asks for.
     pub retry_after: Option<Duration>,
-    /// How the body begins.
+    /// The beginning of the body.
     pub body: Vec<u8>,
 }
 
@@ -59,11 +59,11 @@ impl Answer {
     }
 }
 
-/// Sends letters. Webhooks that may go to the same addresses share connections.
+/// Sends webhook requests. Webhooks that may go to the same addresses share connections.
 #[derive(Debug, Default)]
 pub struct Poster(Mutex<HashMap<Reach, Client>>);
 
-/// Where a client may go.
+/// Addresses that a client may connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Reach {
     private: bool,
@@ -71,14 +71,16 @@ struct Reach {
 }
 
 impl Poster {
-    /// Sends a letter to a webhook, signed with this time. When the future is dropped, it may have arrived all the same.
+    /// Sends a letter to a webhook, signed with this time. If the future is dropped, the letter may
+    /// have arrived all the same.
     ///
     /// # Errors
-    /// Why there is no answer. The address and the headers are not told, for they may hold secrets.
+    /// Returns the reason if there is no answer. It leaves out the address and the headers, which
+    /// may hold secrets.
     pub async fn post(&self, webhook: &Webhook, letter: Letter, at: Timestamp) -> Result<Answer, String> {
         let Letter { id, content_type, traceparent, payload } = letter;
         let client = self.client(webhook)?;
-        // What can't be sent as a header describes nothing.
+        // A value that is not valid in a header is left out.
         let header = |text: Option<String>| text.and_then(|text| HeaderValue::try_from(text).ok());
         let (content_type, traceparent) = (header(content_type).unwrap_or(JSON), header(traceparent));
         let seconds = u64::try_from(at.as_second()).unwrap_or_default();
@@ -119,11 +121,12 @@ impl Poster {
 
 fn client(reach: Reach) -> reqwest::Result<Client> {
     let http = outgoing::client(reach.private).connect_timeout(CONNECT).timeout(TOTAL).pool_idle_timeout(IDLE);
-    // Without TLS it works where there are no certificates.
+    // No certificates are loaded without TLS, so plain HTTP works on machines that have none.
     if reach.tls { http.build() } else { http.tls_certs_only([]).build() }
 }
 
-/// How the body begins. The answer has come: a body that breaks off changes nothing.
+/// Reads the beginning of the body. The status is known by now, so a body that breaks off is not an
+/// error.
 async fn begin(response: &mut Response) -> Vec<u8> {
     let mut body = Vec::new();
     while body.len() < BODY
@@ -147,7 +150,8 @@ fn why(error: reqwest::Error) -> String {
     }
 }
 
-/// The last cause says what is wrong, those before it where. The outermost would name the address.
+/// Returns the last cause, which is the actual fault; those before it are context, and the
+/// outermost would contain the address.
 fn last(error: &reqwest::Error) -> String {
     let causes = iter::successors(error.source(), |cause| (*cause).source());
     causes.last().map_or_else(|| "no cause is known".to_owned(), ToString::to_string)

@@ -1,10 +1,10 @@
-//! What follows from a try: which answers are final, and when to try again.
+//! Consequences of a try: the answers that are final, and the time of the next try.
 
 use std::time::Duration;
 
 use super::{post::Answer, store::Verdict};
 
-/// Between the tries, so there is one more of those.
+/// Delays between tries, so there is one more try than delays.
 const DELAYS: [Duration; 6] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
@@ -13,12 +13,13 @@ const DELAYS: [Duration; 6] = [
     Duration::from_hours(1),
     Duration::from_hours(6),
 ];
-/// By how much of itself a delay may be shorter or longer, so that what failed together does not come back together.
+/// Fraction by which a delay may be shorter or longer, so that deliveries that failed together are
+/// not retried together.
 const JITTER: f64 = 0.2;
-/// What a receiver may ask for with `Retry-After`.
+/// Shortest and longest pause that a receiver may ask for with `Retry-After`.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
 
-/// What follows from a try after so many before it. `chance` is in 0..1 and chooses the delay.
+/// Consequence of a try after so many before it. `chance` is in 0..1 and chooses the delay.
 pub fn verdict(outcome: &Result<Answer, String>, before: u32, chance: f64) -> Verdict {
     match outcome {
         Ok(answer) if answer.is_success() => Verdict::Delivered,

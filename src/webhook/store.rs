@@ -1,5 +1,5 @@
-//! The database of deliveries. A router and the command line open the same file at once, so whoever writes is brief. All
-//! calls block.
+//! The database of deliveries. A router and the command line open the same file at once, so writes
+//! are brief. All calls block.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -21,14 +21,14 @@ pub use work::{Attempt, Due, Message, NewOutput, Verdict};
 
 /// `trml`
 const APPLICATION: i32 = 0x7472_6d6c;
-/// Of the schema.
+/// Version of the schema.
 const VERSION: i32 = 1;
-/// How long to wait for somebody else who writes.
+/// Longest wait for another connection's write.
 const BUSY: Duration = Duration::from_secs(10);
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// Times are Unix milliseconds. A pending delivery was put off at `updated` until `next_retry`. The payload goes with its
-/// last delivery.
+/// Times are Unix milliseconds. A pending delivery was postponed at `updated` until `next_retry`.
+/// The payload is deleted with its last delivery.
 const SCHEMA: &str = "
     CREATE TABLE outputs (
         number INTEGER PRIMARY KEY,
@@ -68,7 +68,7 @@ const SCHEMA: &str = "
     ) STRICT;
 ";
 
-/// Why a database can't be used. It is left as it was.
+/// Error while opening or using a database. The file is left as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("there is no database `{}`", .0.display())]
@@ -85,7 +85,7 @@ pub enum StoreError {
     Failed { path: PathBuf, source: rusqlite::Error },
 }
 
-/// The database, for all threads of a process. One of them reads or writes at a time.
+/// The database, shared by all threads of a process. One thread reads or writes at a time.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
@@ -93,11 +93,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the database, which is made when it is not there, and looks through all of it. To be called once in a
-    /// process: SQLite loses its locks when somebody else in the process closes the file.
+    /// Opens the database, creating it if it does not exist, and checks all of it. Call it once in
+    /// a process: SQLite loses its locks when the same process closes the file elsewhere.
     ///
     /// # Errors
-    /// When it can't be made, or is not as it should be.
+    /// Returns an error if the database can't be made, or is not valid.
     pub fn make(path: &Path) -> Result<Self, StoreError> {
         let io = |source| StoreError::Io { path: path.to_owned(), source };
         if !path.try_exists().map_err(io)? {
@@ -112,10 +112,10 @@ impl Store {
         }
     }
 
-    /// Opens a database that is there, likewise once.
+    /// Opens an existing database, likewise once.
     ///
     /// # Errors
-    /// When it is not there, or not as it should be.
+    /// Returns an error if the database does not exist, or is not valid.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         check_header(path)?;
         let store = Self::connect(path)?;
@@ -136,7 +136,7 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
         connection.busy_timeout(BUSY).map_err(failed)?;
-        // What is committed is on the disk.
+        // A commit returns once the data is on the disk.
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON").map_err(failed)?;
         Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
     }
@@ -149,7 +149,7 @@ impl Store {
         read(&self.lock()).map_err(|error| failed(&self.path, error))
     }
 
-    /// All that `write` does, or nothing.
+    /// Runs `write` in a transaction: all of it takes effect, or nothing.
     fn write<T>(&self, write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let mut connection = self.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate);
@@ -161,7 +161,7 @@ impl Store {
         written.map_err(|error| failed(&self.path, error))
     }
 
-    /// Who panicked in a transaction has rolled it back.
+    /// Ignores poisoning: a panic in a transaction has rolled it back.
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -177,13 +177,14 @@ fn failed(path: &Path, source: rusqlite::Error) -> StoreError {
     }
 }
 
-/// Makes an empty database at once: nobody ever sees half of one, and nobody's file is written over.
+/// Makes an empty database atomically: a partial one is never visible, and no existing file is
+/// overwritten.
 fn create(path: &Path) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
-    // SQLite would take it for the new database's.
+    // SQLite would take a log that is left over for the new database's.
     if log_of(path).try_exists().map_err(io)? {
         let what = "gone, and its log `-wal` is left".into();
-        // Unless another router has made it just now.
+        // Another router may have made it just now.
         let is_there = path.try_exists().map_err(io)?;
         return if is_there { Ok(()) } else { Err(StoreError::Damaged { path: path.to_owned(), what }) };
     }
@@ -191,12 +192,12 @@ fn create(path: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(folder).map_err(io)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let hidden = folder.join(format!(".{name}-{}.tmp", std::process::id()));
-    // An earlier process of this number may have left it.
+    // An earlier process with this id may have left it.
     let _ = fs::remove_file(&hidden);
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden).map_err(io)?;
     let made = fill(&hidden).map_err(|error| failed(path, error)).and_then(|()| {
         File::open(&hidden).and_then(|file| file.sync_all()).map_err(io)?;
-        // Unlike a rename, a link takes no file's place.
+        // Unlike a rename, a link replaces no file.
         match fs::hard_link(&hidden, path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(io(error)),
             Ok(()) | Err(_) => Ok(()),
@@ -216,8 +217,8 @@ fn fill(path: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
-/// Whether this is a whole database, as far as its first bytes tell, which SQLite would say less clearly or not at all:
-/// it takes an empty file for a new database.
+/// Checks that this is a whole database, as far as its header shows. SQLite reports it less clearly
+/// or not at all: it takes an empty file for a new database.
 fn check_header(path: &Path) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
     let damaged = |what: String| StoreError::Damaged { path: path.to_owned(), what };
@@ -238,7 +239,7 @@ fn check_header(path: &Path) -> Result<(), StoreError> {
         return Err(StoreError::Foreign(path.to_owned()));
     }
     let Some(field) = whole(&header) else { return Err(damaged("cut off".into())) };
-    // While a log is there, pages may still be in it.
+    // While there is a log, pages may still be in it.
     let log = fs::metadata(log_of(path)).map_or(0, |log| log.len());
     if log == 0 && field > found.len() {
         return Err(damaged(format!("cut off, {} bytes of {field} are left", found.len())));
@@ -249,7 +250,7 @@ fn check_header(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Bytes that the database has according to its header. `None` when that is not whole.
+/// Size of the database in bytes according to its header; `None` if the header is cut off.
 fn whole(header: &[u8]) -> Option<u64> {
     let size = header.get(16..18)?;
     let size = match u64::from(u16::from_be_bytes([size[0], size[1]])) {
@@ -260,7 +261,7 @@ fn whole(header: &[u8]) -> Option<u64> {
     (header.len() == 100).then(|| size * u64::from(u32::from_be_bytes([count[0], count[1], count[2], count[3]])))
 }
 
-/// The write-ahead log.
+/// Path of the write-ahead log.
 fn log_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
@@ -269,7 +270,7 @@ fn log_of(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 impl Store {
-    /// Stands in for a full disk: `INSERT` or `UPDATE` of deliveries fails until it is forgiven.
+    /// Simulates a full disk: `INSERT` or `UPDATE` of deliveries fails until [`Self::forgive`].
     pub(crate) fn refuse(&self, what: &str) {
         let sql = format!("CREATE TRIGGER refuse BEFORE {what} ON deliveries BEGIN SELECT RAISE(FAIL, 'full'); END");
         self.lock().execute_batch(&sql).unwrap();

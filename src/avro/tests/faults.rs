@@ -1,4 +1,4 @@
-//! Each fault has its reason (H45), and what can't be encoded says where (H44).
+//! Each fault has its reason (H45), and an encoding error its path (H44).
 
 use super::*;
 
@@ -61,9 +61,9 @@ fn lengths() {
     assert_eq!(reason(r#""string""#, &[4, 0]), "avro_bad_length");
     assert_eq!(reason(r#""bytes""#, &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]), "avro_bad_length");
     assert_eq!(reason(ints, &[0x80, 0x80, 0x80, 0x80, 0x10, 0]), "avro_bad_length");
-    // The least long, whose negative there is not.
+    // The least long, which has no negation.
     assert_eq!(reason(ints, &[&[0xff; 9][..], &[1, 0, 0]].concat()), "avro_bad_length");
-    // Blocks with their sizes: too large, negative, and not what is read.
+    // Blocks with wrong sizes: too large, negative, and different from what is read.
     assert_eq!(reason(ints, &[1, 8, 2, 0]), "avro_bad_length");
     assert_eq!(reason(ints, &[1, 1, 2, 0]), "avro_bad_length");
     assert_eq!(reason(ints, &[1, 4, 2, 0]), "avro_bad_length");
@@ -118,7 +118,8 @@ fn what_can_not_be_encoded_is_named() {
     assert_eq!(misfit("[]"), "does not fit the schema `node-v1`: expected object");
     assert!(misfit("{").contains("it is not JSON: EOF"));
     assert!(misfit("").contains("it is not JSON: EOF"));
-    // Others are left out, of several the last counts, and the order does not matter.
+    // Other members are left out, of several with one name the last counts, and the order does not
+    // matter.
     let message = encode(&schemas, "node-v1", r#"{"timestamp":42,"x":{},"node_id":"a","run_id":"r","node_id":"n1"}"#);
     assert_eq!(hex(&message.unwrap()[10..]), "0272046e3154");
 }

@@ -1,4 +1,4 @@
-//! Files, and what they take from each other.
+//! Schema files and their references to each other.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn files_refer_to_each_other_in_any_order() {
     assert_eq!(decode(&there, &message, None).unwrap(), json);
 }
 
-/// Each begins with the other.
+/// Each refers to the other.
 #[test]
 fn files_may_refer_to_each_other_both_ways() {
     let a = r#"{"type":"record","name":"A","fields":[{"name":"b","type":["null","B"]}]}"#;
@@ -48,7 +48,7 @@ fn names_of_other_files_must_mean_one_thing() {
     let files = [HELIX[0], HELIX[1], ("log", log)];
     let why = "`NodeEvent` may be that of `node-v1` or that of `node-v2`, and they differ";
     assert_eq!(problems(&files), [(2, why.to_owned())]);
-    // The same twice is one.
+    // Equal schemas count as one.
     let schemas = schemas(&[HELIX[0], ("copy", HELIX[0].1), ("log", log)]);
     assert_eq!(schemas.get("NodeEvent").unwrap().name(), "copy");
     assert_eq!(schemas.by_fingerprint(0x8770_6116_7ad1_b0b0).unwrap().name(), "copy");
@@ -99,7 +99,7 @@ fn what_is_no_schema() {
     }
 }
 
-/// Each file is flat, and all of them together are not.
+/// Each file is flat, but all of them together are not.
 #[test]
 fn depth_is_bounded() {
     let files: Vec<(String, String)> = (0..400)

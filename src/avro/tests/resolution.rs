@@ -1,4 +1,4 @@
-//! What one schema wrote as another has it (H49).
+//! Data of one schema read as another (H49).
 
 use super::*;
 
@@ -50,7 +50,7 @@ fn fields_in_the_readers_order_with_defaults_and_aliases() {
         convert(&schemas, r#"{"a":1,"b":"skipped","c":3,"d":4}"#).unwrap(),
         r#"{"dd":4,"new":{"x":1,"y":"/w=="},"a":1.0,"u":null,"c":3}"#
     );
-    // What is skipped must be sound.
+    // Skipped fields must be sound.
     let message = message(&schemas, &[]);
     let header = Writer::Fingerprint(schemas.get("writer").unwrap().fingerprint()).header();
     assert_ne!(message, header);
@@ -112,7 +112,7 @@ fn unions() {
     assert_eq!(convert(&schemas, r#""a""#).unwrap_err().reason, "avro_unresolvable");
     assert_eq!(convert(&pair(r#"["int","string"]"#, r#""long""#), "5").unwrap(), "5");
     assert_eq!(convert(&pair(r#"["null","string"]"#, r#""long""#), "null").unwrap_err().reason, "avro_unresolvable");
-    // The very type goes before those that it could become.
+    // The same type goes before promotions.
     assert_eq!(convert(&pair(r#""int""#, r#"["double","int"]"#), "5").unwrap(), "5");
     assert_eq!(convert(&pair(r#""int""#, r#"["double","string"]"#), "5").unwrap(), "5.0");
 }
@@ -137,7 +137,7 @@ fn types_that_contain_themselves() {
     );
 }
 
-/// They leave no trace in the fingerprint, so that a field more must tell the two apart.
+/// Logical types leave no trace in the fingerprint, so an additional field must tell the two apart.
 #[test]
 fn logical_types() {
     let read = |writer: &str, reader: &str, wrote: &str| {

@@ -1,4 +1,4 @@
-//! What is encoded, decoded and encoded again is the same.
+//! Encoding, decoding and encoding again returns the same bytes.
 
 use std::fmt::Write as _;
 
@@ -26,7 +26,7 @@ fn values() {
     there_and_back(r#""double""#, "-0.0", "0000000000000080");
     there_and_back(r#"["float","double"]"#, "0.1", "00cdcccc3d");
     there_and_back(r#"["float","double"]"#, "0.12345678901", "021f624437dd9abf3f");
-    // A float, too, that would look otherwise: found by the fuzzer.
+    // A float that would be written differently: found by the fuzzer.
     there_and_back(r#"["float","double"]"#, "85899345920.0", "020000000000003442");
     there_and_back(r#""string""#, r#""\"\\\n\u0001ä😀""#, "14225c0a01c3a4f09f9880");
     there_and_back(r#"{"type":"map","values":"int"}"#, r#"{"b":1,"a":2}"#, "0402620202610400");
@@ -46,7 +46,7 @@ fn values() {
     there_and_back(duration, r#"{"months":1,"days":2,"millis":4294967295}"#, "0100000002000000ffffffff");
 }
 
-/// Records are told apart by their fields: the first that has all and no others.
+/// Records are told apart by their fields: the first with all of them and no others.
 #[test]
 fn records_in_unions() {
     let schema = r#"[{"type":"record","name":"A","fields":[{"name":"x","type":"int"}]},
@@ -55,7 +55,7 @@ fn records_in_unions() {
     there_and_back(schema, r#"{"x":1,"y":2}"#, "020204");
 }
 
-/// All kinds. Unions have branches that JSON tells apart.
+/// A record of all kinds of types. Unions have branches that JSON tells apart.
 const RICH: &str = r#"{"type":"record","name":"Rich","namespace":"n","fields":[
     {"name":"boolean","type":"boolean"},{"name":"int","type":"int"},{"name":"long","type":"long"},
     {"name":"float","type":"float"},{"name":"double","type":"double"},
@@ -121,7 +121,7 @@ fn text() -> BoxedStrategy<Vec<u8>> {
     any::<String>().prop_map(|text| written(|out| prefixed(out, text.as_bytes()))).boxed()
 }
 
-/// Those that are no number have one form in JSON.
+/// All NaNs have one form in JSON.
 fn double() -> BoxedStrategy<Vec<u8>> {
     let any = any::<u64>().prop_map(f64::from_bits).prop_map(|value| if value.is_nan() { f64::NAN } else { value });
     any.prop_map(|value| value.to_le_bytes().to_vec()).boxed()
@@ -145,7 +145,7 @@ fn decimal() -> BoxedStrategy<Vec<u8>> {
         .boxed()
 }
 
-/// In a text of JSON, infinities and what is not a number are strings: a union that has both can't tell them.
+/// In JSON, infinities and NaN are strings: a union that has both can't tell them.
 fn union() -> BoxedStrategy<Vec<u8>> {
     let finite =
         double().prop_filter("finite", |bytes| f64::from_le_bytes(bytes.as_slice().try_into().unwrap()).is_finite());
@@ -202,7 +202,7 @@ proptest! {
         prop_assert!(serde_json::from_str::<Value>(&json).is_ok());
     }
 
-    /// The library says the same of every value, where JSON can say it.
+    /// The library reads every value alike, where JSON can express it.
     #[test]
     fn the_library_reads_the_same(body in nested_rich()) {
         let library = apache_avro::Schema::parse_str(RICH).unwrap();
@@ -218,7 +218,7 @@ proptest! {
         prop_assert!(said.is_empty(), "{}", said);
     }
 
-    /// Whatever bytes there are, they are read or refused, and what is read comes back as it was read.
+    /// Any bytes are read or refused, and what is read encodes back to the same.
     #[test]
     fn garbage_ends(body in bytes(0..200)) {
         let schemas = schemas(&[("a", RICH)]);
@@ -229,7 +229,7 @@ proptest! {
     }
 }
 
-/// Those kinds whose form in JSON the library and this module share.
+/// Compares only the kinds whose JSON form the library and this module share.
 fn compare(library: &apache_avro::types::Value, ours: &Value, said: &mut String) {
     use apache_avro::types::Value as Avro;
     let same = match library {

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::Envelope;
 use crate::event::{SubjectError, check_subject};
 
-/// What other libraries write where there is no time: the first moment of year 1.
+/// Time that other libraries write for a missing time: the first moment of year 1.
 const NO_TIME: Timestamp = Timestamp::constant(-62_135_596_800, 0);
 
 #[derive(Serialize)]

@@ -1,4 +1,4 @@
-//! Starting a router in the background for those who attach to it, when none runs.
+//! Starts a router in the background for consumers, if none runs.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -19,28 +19,29 @@ use crate::{
     },
 };
 
-/// How long it stays when no consumers attached (L86).
+/// Time without attached consumers after which the router exits (L86).
 const IDLE_EXIT: &str = "30s";
-/// How long it may take until it can be attached to: it compiles its components first.
+/// Longest time until the router accepts consumers: it compiles its components first.
 const STARTUP: Duration = Duration::from_secs(60);
-/// How long one that has closed the connection may take to end.
+/// Longest time that a router may take to exit after it has closed the connection.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
-/// Bytes from which on the log of earlier routers makes room, for the one before it at most.
+/// Size of the log in bytes from which it is moved aside, replacing the log moved aside before.
 const LARGE_LOG: u64 = 5 << 20;
-/// Of its log, in an error.
+/// Lines of the router's log that an error includes.
 const LAST_LINES: usize = 5;
 
-/// A router that was started here, and its log.
+/// A router that this process has started, and its log.
 pub(super) struct Router {
     process: Child,
     log: File,
-    /// Where in the log its own lines begin.
+    /// Offset in the log at which this router's lines begin.
     from: u64,
 }
 
-/// Starts a router for this folder and connects to it, or to the one that somebody else has started meanwhile: of those
-/// who want one at the same time, one starts it and the others wait (L83).
+/// Starts a router for this folder and connects to it, or to one that another process has started
+/// meanwhile: of several processes that try at the same time, one starts it and the others wait
+/// (L83).
 pub(super) async fn start(place: &Place) -> Result<(Link, Option<Router>), Refusal> {
     place.make().map_err(at)?;
     let turn = File::options().create(true).truncate(false).write(true).mode(0o600).open(place.start_lock());
@@ -52,6 +53,7 @@ pub(super) async fn start(place: &Place) -> Result<(Link, Option<Router>), Refus
             Err(TryLockError::WouldBlock) => false,
             Err(TryLockError::Error(error)) => return Err(at(error)),
         };
+        // The lock first: if its last holder has started a router, that one is found here.
         if let Ok(Found::Running(link)) = find(place).await {
             return Ok((link, None));
         }
@@ -81,14 +83,14 @@ fn spawn(place: &Place) -> io::Result<Router> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log.try_clone()?)
-        // Out of reach of the terminal's Ctrl-C.
+        // Not reached by the terminal's Ctrl-C.
         .process_group(0)
         .spawn()?;
     Ok(Router { process, log, from })
 }
 
 impl Router {
-    /// Connects as soon as it answers.
+    /// Connects as soon as the router answers.
     async fn connect(&mut self, place: &Place) -> Result<Link, Refusal> {
         let began = Instant::now();
         loop {
@@ -97,14 +99,14 @@ impl Router {
             }
             let ended = self.process.try_wait().map_err(at)?;
             if let Some(status) = ended
-                // One that was started by hand may have been quicker.
+                // A router that was started by hand may have been quicker.
                 && !matches!(find(place).await, Ok(Found::Running(_) | Found::Orphan(_)))
             {
                 let message = format!("the router that was started in the background ended with {status}");
                 return Err(Refusal::new(Kind::Precondition, "router_ended", message).hint(self.last_lines()));
             }
             if began.elapsed() > STARTUP {
-                // It may have ended by itself meanwhile.
+                // The router may have exited by itself meanwhile.
                 let _ = self.process.kill();
                 return Err(slow(place));
             }
@@ -112,7 +114,7 @@ impl Router {
         }
     }
 
-    /// What it said last, once it has ended.
+    /// Returns the last lines of the router's log, once it has exited.
     pub(super) async fn last_words(&mut self) -> String {
         let began = Instant::now();
         while matches!(self.process.try_wait(), Ok(None)) && began.elapsed() < LAST_WORDS {
@@ -132,7 +134,7 @@ impl Router {
     }
 }
 
-/// L88
+/// Moves a log that has grown large aside (L88).
 fn put_aside_if_large(log: &Path) -> io::Result<()> {
     match fs::metadata(log) {
         Ok(found) if found.len() > LARGE_LOG => fs::rename(log, log.with_extension("log.1")),

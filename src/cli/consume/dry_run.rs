@@ -1,4 +1,5 @@
-//! `consume --dry-run` (L125): what would happen, decided by what can be known without doing anything.
+//! `consume --dry-run` (L125): reports what would happen, as far as that can be known without doing
+//! anything.
 
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
@@ -18,7 +19,7 @@ pub(super) fn print(
     runs: bool,
     folder: Option<&Path>,
 ) -> Result<ExitCode, Refusal> {
-    // Checked before.
+    // The params have been checked before.
     let params: BTreeMap<_, _> = check_params(&key.name, &key.params, given).unwrap_or_default().into_iter().collect();
     let reads_stdin =
         config.sources.iter().any(|source| matches!(&source.kind, SourceKind::Lines(lines) if lines.path.is_none()));
@@ -69,7 +70,7 @@ pub(super) fn print(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the key asks of the identity, and whether it is there.
+/// Requirements of the key on the identity, each with its status.
 fn identity(key: &Key, preflight: &Preflight) -> Vec<serde_json::Value> {
     let asked = [
         (Needed::AuthType, "auth_type", key.auth_types.is_empty()),

@@ -1,4 +1,4 @@
-//! Who a consumer is to the API, and whether that suffices for its key (L16, L17).
+//! A consumer's identity for the API, and the check that it suffices for its key (L16, L17).
 
 use clap::ValueEnum;
 
@@ -7,28 +7,31 @@ use crate::{
     config::{AuthType, Config, Key, Lack, Needed, Place, Severity, preflight, quoted},
 };
 
-/// Who the key is to be consumed as.
+/// Kind of identity to consume the key as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum As {
     /// A person
     User,
     /// A program
     Bot,
-    /// Whichever of the two the key and the identity in `[api]` have in common
+    /// The kind that the key and the identity in `[api]` have in common
     Auto,
 }
 
-/// What is known of a consumer's identity before it attaches.
+/// Result of checking a consumer's identity before it attaches.
 pub(super) struct Preflight {
-    /// What the key can be consumed as, of what was asked for; empty when it needs no identity.
+    /// Kinds of identity that the key can be consumed as, of those asked for; empty if it needs no
+    /// identity.
     pub(super) auth_types: Vec<AuthType>,
-    /// What is in the way, or not known.
+    /// Requirements that are not met, or can't be checked.
     pub(super) lacks: Vec<Lack>,
 }
 
 impl Preflight {
+    /// Checks the identity in `[api]` against the key.
+    ///
     /// # Errors
-    /// When the key is not to be consumed as what was asked for.
+    /// Returns an error if the key does not accept the kind of identity asked for.
     pub(super) fn new(config: &Config, key: &Key, wanted: As) -> Result<Self, Refusal> {
         let wanted = match wanted {
             As::User => Some(AuthType::User),
@@ -56,8 +59,10 @@ impl Preflight {
         Ok(Self { auth_types: key.auth_types, lacks })
     }
 
+    /// Refuses the consumer if a requirement is known not to be met.
+    ///
     /// # Errors
-    /// The first thing that is known to be lacking.
+    /// Returns the first requirement that is known not to be met.
     pub(super) fn conclude(&self) -> Result<(), Refusal> {
         let Some(Lack { of, problem }) = self.lacks.iter().find(|lack| lack.problem.severity == Severity::Error) else {
             return Ok(());
@@ -71,7 +76,7 @@ impl Preflight {
         Err(problem.hint.iter().fold(refusal, Refusal::hint))
     }
 
-    /// What can't be known, a line each.
+    /// Requirements that can't be checked, one per line.
     pub(super) fn notes(&self) -> impl Iterator<Item = &str> {
         let unknown = self.lacks.iter().filter(|lack| lack.problem.severity == Severity::Warning);
         unknown.map(|lack| lack.problem.message.as_str())

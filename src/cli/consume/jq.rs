@@ -1,5 +1,6 @@
-//! The process that runs a consumer's jq program. A program of a user's, on what others have sent, may go on for ever, take
-//! all memory or all of the stack: it does so there, and the consumer says what became of it and goes on.
+//! Subprocess that runs a consumer's jq program. A user's program on untrusted input may loop
+//! forever or exhaust memory or stack: it does so in the subprocess, and the consumer reports the
+//! failure and goes on.
 
 use std::{
     io::{self, BufRead, BufWriter, Write},
@@ -18,29 +19,29 @@ use trommel_jq::Jq as Program;
 
 use crate::{cli::exit, json};
 
-/// How long a program may take for a result.
+/// Longest time that a program may take for one result.
 const TIME: Duration = Duration::from_secs(10);
-/// Bytes of memory that it may have, beside its stack.
+/// Memory limit of the worker in bytes, beside its stack.
 const MEMORY: u64 = 1 << 30;
-/// Enough for what is nested as deeply as it may be.
+/// Stack size, enough for the deepest nesting that is accepted.
 const STACK: usize = 256 << 20;
-/// Bytes of a result.
+/// Largest size of a result in bytes.
 const MAX_RESULT: u64 = 64 << 20;
 
-/// Of a result or an error, in what is said of it.
+/// Longest part of a result or an error that a message quotes.
 const SHOWN: usize = 300;
 
-/// How the worker's lines begin.
+/// First bytes of the worker's lines.
 mod word {
     pub(super) const RESULT: u8 = b'=';
     pub(super) const ERROR: u8 = b'!';
     pub(super) const END: u8 = b'.';
 }
 
-/// A program that runs elsewhere.
+/// A jq program that runs in a worker process.
 pub(super) struct Jq {
     program: String,
-    /// None before the first event, and after an end that was not wanted.
+    /// `None` before the first event, and after the worker has failed.
     worker: Option<Worker>,
 }
 
@@ -51,17 +52,20 @@ struct Worker {
 }
 
 impl Jq {
+    /// Checks that the program compiles. The worker starts with the first event.
+    ///
     /// # Errors
-    /// What can't be understood of the program, and where.
+    /// Returns the part of the program that does not compile, with its position.
     pub(super) fn new(program: &str) -> Result<Self, String> {
         Program::compile(program)?;
         Ok(Self { program: program.to_owned(), worker: None })
     }
 
-    /// Begins with one JSON text on one line. All results of the one before were taken.
+    /// Sends one JSON text, which has to be on one line. All results of the previous one have to be
+    /// read before.
     ///
     /// # Errors
-    /// When the process can't be started, or has ended.
+    /// Returns an error if the process can't be started, or has ended.
     pub(super) async fn begin(&mut self, json: &[u8]) -> io::Result<()> {
         let worker = match &mut self.worker {
             Some(worker) => worker,
@@ -74,7 +78,7 @@ impl Jq {
         said
     }
 
-    /// The next result, which is JSON, or why there is none; `None` behind the last one.
+    /// Returns the next result as JSON, or its error; `None` after the last one.
     pub(super) async fn next(&mut self) -> Option<Result<Vec<u8>, String>> {
         let worker = self.worker.as_mut()?;
         let mut line = Vec::new();
@@ -89,13 +93,13 @@ impl Jq {
                 None => worker.last_words().await,
             },
         };
-        // With it the process ends.
+        // Dropping the worker kills its process.
         self.worker = None;
         Some(Err(error))
     }
 }
 
-/// jq knows numbers that JSON has not.
+/// Checks that a result is valid JSON: jq has numbers that JSON has not.
 fn checked(result: &[u8]) -> Result<Vec<u8>, String> {
     let shown = || String::from_utf8_lossy(&result[..result.len().min(SHOWN)]).into_owned();
     json::check(result).map(|()| result.to_owned()).map_err(|_| format!("the result `{}` is not JSON", shown()))
@@ -108,7 +112,7 @@ impl Worker {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            // Out of reach of the terminal's Ctrl-C: it ends with the consumer.
+            // Not reached by the terminal's Ctrl-C: it ends with the consumer.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
@@ -127,7 +131,7 @@ impl Worker {
         (&mut self.stdout).take(MAX_RESULT).read_until(b'\n', line).await.map(drop)
     }
 
-    /// Why it has ended.
+    /// Waits for the process and describes its end.
     async fn last_words(&mut self) -> String {
         match self.process.wait().await {
             Ok(status) => format!("it took too much memory or stack, or fell over an error of its own ({status})"),
@@ -136,9 +140,10 @@ impl Worker {
     }
 }
 
-/// Runs the program that standard input begins with on each line that follows, within bounds.
+/// Runs the worker: the first line of standard input is the program, which runs on each line that
+/// follows, within limits.
 pub(crate) fn work() -> ExitCode {
-    // What can't be bounded on this system is not.
+    // Limits that this system does not support are left out.
     for (resource, most) in [(Resource::Data, MEMORY + STACK as u64), (Resource::Core, 0)] {
         let _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
     }
@@ -162,7 +167,7 @@ fn serve() -> io::Result<()> {
             out.write_all(&[word])?;
             out.write_all(text)?;
             out.write_all(b"\n")?;
-            // At once: the next result may be long in coming.
+            // Flushed at once: the next result may take long.
             out.flush()
         };
         let error = |error: String| {

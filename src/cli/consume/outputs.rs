@@ -1,4 +1,4 @@
-//! Where a consumer's outputs go: standard output, or a file each.
+//! Destinations of a consumer's outputs: standard output, or a file each.
 
 use std::{
     fs::{self, File},
@@ -17,9 +17,9 @@ use crate::text;
 pub(super) enum Outputs {
     /// NDJSON.
     Stdout(Stdout),
-    /// The same in colour, around the live line.
+    /// NDJSON in colour, written around the live line.
     Terminal(ProgressBar),
-    /// `NANOSECONDS_PID_NUMBER.json` (L117).
+    /// Files named `NANOSECONDS_PID_NUMBER.json` (L117).
     Folder { path: PathBuf, written: u64 },
 }
 
@@ -28,19 +28,20 @@ impl Outputs {
         if io::stdout().is_terminal() { Self::Terminal(line.clone()) } else { Self::Stdout(tokio::io::stdout()) }
     }
 
-    /// Makes the folder if it is not there. `path` was checked by [`inside`].
+    /// Makes the folder if it does not exist. `path` was checked by [`inside`].
     ///
     /// # Errors
-    /// When it can't be made.
+    /// Returns an error if the folder can't be made.
     pub(super) fn folder(path: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
         Ok(Self::Folder { path: path.to_owned(), written: 0 })
     }
 
-    /// Writes one JSON value. Not cancel safe: what is under way may be cut.
+    /// Writes one JSON value. Not cancel safe: a cancelled write may leave part of the value.
     ///
     /// # Errors
-    /// When it can't be written; `BrokenPipe` when the reader has left.
+    /// Returns an error if the value can't be written; `BrokenPipe` if the reader has closed the
+    /// pipe.
     pub(super) async fn write(&mut self, json: &[u8]) -> io::Result<()> {
         match self {
             Self::Stdout(stdout) => {
@@ -50,7 +51,8 @@ impl Outputs {
             Self::Terminal(live_line) => {
                 let line = trommel_jq::in_colour(json).unwrap_or_else(|| json.to_vec());
                 let line = text::coloured(&String::from_utf8_lossy(&line)).into_owned() + "\n";
-                // A terminal that is held back goes on with the next signal.
+                // Blocks while the terminal is stopped (Ctrl-S): the next signal from the keyboard
+                // resumes it.
                 live_line.suspend(|| io::stdout().write_all(line.as_bytes()))
             }
             Self::Folder { path, written } => {
@@ -65,10 +67,11 @@ impl Outputs {
     }
 }
 
-/// A folder below the present one: where outputs go is not to surprise anybody (L117).
+/// Parses a folder below the current one. Others are refused, so that outputs never land in an
+/// unexpected place (L117).
 ///
 /// # Errors
-/// Why it is refused.
+/// Returns the reason for which the path is refused.
 pub(super) fn inside(path: &str) -> Result<PathBuf, &'static str> {
     if path.starts_with('~') {
         return Err("`~` stands for nothing here, only a shell knows it");

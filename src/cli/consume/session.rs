@@ -1,4 +1,5 @@
-//! One consumer at work: attached to a router, until a bound is reached, it is told to stop, or the router goes away.
+//! A consumer's session: attached to a router until a limit is reached, it is told to stop, or the
+//! router exits.
 
 use std::{
     fmt, io,
@@ -24,11 +25,11 @@ use crate::{
     },
 };
 
-/// How long a router may take to put the consumer's route into service.
+/// Longest time that a router may take to put the consumer's route into service.
 const ATTACH: Duration = Duration::from_secs(60);
-/// How long a router may take to hear that the consumer leaves.
+/// Longest time to wait until a router has taken note that the consumer leaves.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// Between two tries to reach a router again.
+/// Pause between two tries to reach a router again.
 const RECONNECT: Duration = Duration::from_secs(1);
 
 pub(super) struct Session {
@@ -38,20 +39,20 @@ pub(super) struct Session {
     pub(super) buffer: usize,
     pub(super) jq: Option<Jq>,
     pub(super) outputs: Outputs,
-    /// 0 means no bound.
+    /// 0 means no limit.
     pub(super) max_events: u64,
     pub(super) timeout: Option<Duration>,
-    /// The end of standard input is a word to stop (L121).
+    /// True if the end of standard input stops the session (L121).
     pub(super) heeds_stdin: bool,
     pub(super) reconnect: bool,
-    /// The router that was started for this consumer.
+    /// The router that was started for this consumer, if any.
     pub(super) started: Option<background::Router>,
     pub(super) notes: Notes,
     /// Values written so far.
     pub(super) written: u64,
 }
 
-/// Why a session ended.
+/// Reason for which a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Limit,
@@ -59,10 +60,10 @@ pub(super) enum End {
     Signal,
     /// Standard input has ended.
     Stdin,
-    /// Whoever read our output has left.
+    /// The reader of our output has closed the pipe.
     ReaderLeft,
     InputOver,
-    /// The router was stopped, killed, or does not serve the key any more.
+    /// The router was stopped, killed, or no longer serves the key.
     RouterGone,
 }
 
@@ -80,7 +81,7 @@ impl fmt::Display for End {
     }
 }
 
-/// What is said on stderr, unless it is to be quiet.
+/// Messages on stderr, unless `--quiet` is given.
 pub(super) struct Notes {
     pub(super) quiet: bool,
     pub(super) line: indicatif::ProgressBar,
@@ -90,7 +91,7 @@ impl Notes {
     pub(super) fn say(&self, text: fmt::Arguments<'_>) {
         if !self.quiet {
             self.line.suspend(|| {
-                // Nobody is left to tell when this fails.
+                // A failed write to stderr can't be reported anywhere else.
                 let _ = io::Write::write_fmt(&mut terminal::stderr(), format_args!("[trommel] {text}\n"));
             });
         }
@@ -98,7 +99,7 @@ impl Notes {
 }
 
 impl Session {
-    /// Runs to its end.
+    /// Runs the session to its end.
     pub(super) async fn run(&mut self) -> Result<End, Refusal> {
         let began = Instant::now();
         let stopped = stopped(self.timeout)
@@ -122,14 +123,15 @@ impl Session {
         Ok(end)
     }
 
-    /// Attaches, and again if that is wanted when the router has gone.
+    /// Attaches and receives; with `--reconnect`, again each time the router has gone.
     async fn attend(&mut self, link: &mut Option<Link>) -> Result<End, Refusal> {
         let link = link.insert(self.reach().await?);
         let stdin = closed(self.heeds_stdin);
         tokio::pin!(stdin);
         loop {
             let end = match self.attach(link).await {
-                // Not before: without a standard input, a refusal is to be heard all the same.
+                // Standard input counts only once attached: if it is closed from the start, a
+                // refusal must still be reported.
                 Ok(()) => tokio::select! {
                     end = self.receive(link) => end,
                     () = &mut stdin => End::Stdin,
@@ -152,7 +154,7 @@ impl Session {
         }
     }
 
-    /// The router that runs, or one that is started.
+    /// Connects to the running router, or starts one.
     async fn reach(&mut self) -> Result<Link, Refusal> {
         match find(&self.place).await {
             Ok(Found::Running(link)) => Ok(link),
@@ -174,7 +176,8 @@ impl Session {
         }
     }
 
-    /// The router has gone before it could be attached to. If it was started for that, it has said why.
+    /// Returns the refusal for a router that exited before the consumer was attached. If it was
+    /// started for this consumer, the end of its log is the hint.
     async fn never_ready(&mut self) -> Refusal {
         let refusal = Refusal::new(Kind::Network, "router_gone", "the router ended before events could come");
         match &mut self.started {
@@ -195,7 +198,7 @@ impl Session {
         let line = link.reader.next_within(ATTACH).await.map_err(|_| Trouble::Gone)?;
         match Line::parse(&line) {
             Ok(Line::Answer(Answer::HelloAck(HelloAck { .. }))) => {
-                // Stable: programs wait for this line (L119).
+                // A stable line: programs wait for it (L119).
                 self.notes.say(format_args!("ready key={}", self.key));
                 self.count();
                 Ok(())
@@ -233,7 +236,7 @@ impl Session {
             };
             match Line::parse(&line) {
                 Ok(Line::Event(event)) => {
-                    // Only forward: what comes late is not a gap (L97).
+                    // Only a step forward is a gap: events may arrive out of order (L97).
                     if event.seq > last + 1 && last > 0 || last == 0 && event.seq > 1 {
                         let lost = event.seq - last - 1;
                         self.notes.say(format_args!("{lost} events were dropped: this consumer reads too slowly"));
@@ -256,7 +259,7 @@ impl Session {
         }
     }
 
-    /// Writes what is to be written of an event. Says when that was the last.
+    /// Writes the outputs of an event. Returns an end if this was the last one.
     async fn take(&mut self, event: &Event<'_>) -> Option<End> {
         let payload = event.payload.get().as_bytes();
         let Some(mut jq) = self.jq.take() else { return self.write(payload).await };
@@ -283,7 +286,7 @@ impl Session {
         None
     }
 
-    /// Shows how many there were.
+    /// Updates the count on the live line.
     fn count(&self) {
         let events = if self.written == 1 { "event" } else { "events" };
         self.notes.line.set_message(format!("{} {events} of {}", self.written, self.key));
@@ -293,7 +296,7 @@ impl Session {
         match self.outputs.write(json).await {
             Ok(()) => self.written += 1,
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Some(End::ReaderLeft),
-            // L122: not counted, the next one may work.
+            // Not counted: the next one may succeed (L122).
             Err(error) => self.notes.say(format_args!("an output can't be written: {error}")),
         }
         self.count();
@@ -301,14 +304,15 @@ impl Session {
     }
 }
 
-/// Says goodbye and waits until the router has heard it, so that whoever comes next does not find us attached.
+/// Says goodbye and waits until the router has closed the connection, so that the next consumer
+/// does not find this one attached.
 async fn leave(mut link: Link) {
     let heard = async {
         link.writer.send(&Request::Bye).await?;
         while link.reader.next().await?.is_some() {}
         io::Result::Ok(())
     };
-    // A router that is gone, or too busy to listen, notices by itself.
+    // A router that has exited or is too busy detects the closed connection by itself.
     let _ = timeout(GOODBYE, heard).await;
 }
 
@@ -317,7 +321,8 @@ enum Trouble {
     Gone,
 }
 
-/// Resolves with the first reason to stop that comes neither from the router nor with standard input.
+/// Resolves with the first reason to stop that comes neither from the router nor from standard
+/// input.
 fn stopped(timeout: Option<Duration>) -> io::Result<impl Future<Output = End>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let over = async move {
@@ -335,7 +340,7 @@ fn stopped(timeout: Option<Duration>) -> io::Result<impl Future<Output = End>> {
     })
 }
 
-/// Resolves at the end of standard input, if that is to be heeded.
+/// Resolves at the end of standard input; never, if `is_heeded` is false.
 async fn closed(is_heeded: bool) {
     if !is_heeded {
         std::future::pending::<()>().await;
@@ -344,7 +349,7 @@ async fn closed(is_heeded: bool) {
     while let Ok(1..) = stdin.read(&mut rest).await {}
 }
 
-/// Whether a router runs, for a dry run.
+/// Returns whether a router runs, for a dry run.
 pub(super) async fn runs(place: &Place) -> bool {
     matches!(find(place).await, Ok(Found::Running(_))) || client::is_locked(place).unwrap_or(false)
 }

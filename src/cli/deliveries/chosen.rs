@@ -1,4 +1,4 @@
-//! Which deliveries a command is about.
+//! Selection of the deliveries that a command applies to.
 
 use std::collections::BTreeSet;
 
@@ -15,27 +15,28 @@ use crate::{
     webhook::store::{Delivery, DeliveryId, State, Store, Which},
 };
 
-/// Those that fit everything that is given.
+/// Filters; deliveries have to match all that are given.
 #[derive(Args, Debug)]
 pub(super) struct Filters {
-    /// Only those for this webhook
+    /// Only deliveries for this webhook
     #[arg(long, value_name = "NAME")]
     webhook: Option<String>,
-    /// Only those in this state: `pending`, `delivered`, `failed` or `cancelled`
+    /// Only deliveries in this state: `pending`, `delivered`, `failed` or `cancelled`
     #[arg(long, value_name = "STATE")]
     state: Option<State>,
     /// The same as `--state failed`
     #[arg(long, conflicts_with = "state")]
     failed: bool,
-    /// Only those of events of this type
+    /// Only deliveries of events of this type
     #[arg(long, value_name = "TYPE")]
     event_type: Option<String>,
-    /// Only those made then or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or `90m` for so long ago
+    /// Only deliveries created at this time or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or
+    /// `90m` for 90 minutes ago
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<Timestamp>,
 }
 
-/// Those that are named, or those that fit.
+/// Deliveries given by their ids, or by filters.
 #[derive(Args, Debug)]
 pub(super) struct Chosen {
     /// Ids, as `list` shows them
@@ -50,8 +51,11 @@ impl Filters {
         if self.failed { Some(State::Failed) } else { self.state }
     }
 
+    /// Translates the filters into a query.
+    ///
     /// # Errors
-    /// When there is no such webhook, and nothing that is left of one.
+    /// Returns an error if no webhook of this name is declared, and no deliveries of a removed one
+    /// are left.
     pub(super) fn which(&self, folder: &Folder, config: &Config, store: &Store) -> Result<Which, Refusal> {
         if let Some(name) = &self.webhook {
             let counts = store.counts()?;
@@ -70,18 +74,18 @@ impl Filters {
     }
 }
 
-/// How deliveries were chosen.
+/// Kind of selection.
 pub(super) enum Choice<'a> {
-    /// These, and all of them are there.
+    /// Deliveries given by their ids, all of which exist.
     Named(Which, Vec<Delivery>),
     Fitting(&'a Filters),
 }
 
 impl Chosen {
-    /// `None` when nothing was said.
+    /// Resolves the selection; `None` if neither ids nor filters were given.
     ///
     /// # Errors
-    /// When one that is named is not there: then none is meant.
+    /// Returns an error if one of the ids does not exist: then the command applies to none.
     pub(super) fn choice(&self, folder: &Folder, store: Option<&Store>) -> Result<Option<Choice<'_>>, Refusal> {
         if self.ids.is_empty() {
             return Ok((!self.filters.is_empty()).then_some(Choice::Fitting(&self.filters)));
@@ -98,15 +102,18 @@ impl Chosen {
     }
 }
 
-/// Finished deliveries are forgotten after a while, so one that was there may be gone.
+/// Refusal for ids that do not exist. Finished deliveries are deleted after a while, so one that
+/// existed may be gone.
 pub(super) fn unknown_ids(ids: &[String], folder: &Folder) -> Refusal {
     let message = format!("there is no delivery {}", quoted(ids.iter().map(String::as_str), "or"));
     let hint = format!("`trommel deliveries list {}` shows those that there are", folder.dir.display());
     Refusal::new(Kind::Validation, "unknown_delivery", message).param("ID").hint(hint)
 }
 
+/// Parses the id of a delivery.
+///
 /// # Errors
-/// What an id looks like.
+/// Returns a description of a valid id.
 pub(super) fn delivery_id(text: &str) -> Result<DeliveryId, &'static str> {
     text.parse().map_err(|_| "a delivery's id looks like `deli_01h2xcejqtf2nbrexx3vqjhp41`")
 }

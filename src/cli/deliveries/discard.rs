@@ -22,7 +22,7 @@ pub(super) struct Discard {
     pub(super) folder: Folder,
     #[command(flatten)]
     chosen: Chosen,
-    /// All of them, whatever their state
+    /// All deliveries, whatever their state
     #[arg(long)]
     all: bool,
 }

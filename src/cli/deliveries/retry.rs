@@ -80,21 +80,21 @@ impl Retry {
     }
 }
 
-/// Of what was found, those, if they still fit.
+/// Retries those deliveries that still match: their state may have changed since they were found.
 fn retry(store: &Store, which: Which, those: &[&Delivery]) -> Result<Vec<String>, Refusal> {
     let ids = those.iter().map(|delivery| delivery.id).collect();
     let retried = store.retry(&Which { ids: Some(ids), ..which }, Timestamp::now())?;
     Ok(retried.iter().map(ToString::to_string).collect())
 }
 
-/// Who is to get what is sent again.
+/// State of the webhooks that retried deliveries would go to.
 struct Recipients<'a> {
     dir: &'a Path,
     config: &'a Config,
     disabled: Vec<Disabled>,
 }
 
-/// Why nothing is sent to a webhook.
+/// Reason for which nothing is sent to a webhook, and the way out.
 struct Obstacle {
     what: String,
     way_out: String,
@@ -118,7 +118,8 @@ impl Recipients<'_> {
         Some(Obstacle { what, way_out })
     }
 
-    /// All that is named is sent again, or nothing is.
+    /// Refuses the command if one of the named deliveries can't be sent again: either all are, or
+    /// none.
     fn check_all(&self, named: &[Delivery]) -> Result<(), Refusal> {
         for Delivery { id, webhook, .. } in named {
             if let Some(Obstacle { what, way_out }) = self.obstacle(webhook) {
@@ -136,7 +137,7 @@ fn which_deliveries() -> Refusal {
     refusal.param("ID").hint("name them by their ids, or say `--failed`, perhaps with `--webhook` or `--since`")
 }
 
-/// Nobody wants to send again by accident what has arrived.
+/// Refusal for filters without a state, which would also send deliveries again that have arrived.
 fn which_state() -> Refusal {
     let message = "it is not said in which state the deliveries are that are sent again";
     let refusal = Refusal::new(Kind::Validation, "which_state", message).param("--state");

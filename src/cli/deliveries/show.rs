@@ -24,12 +24,12 @@ use crate::{
 pub(super) struct Show {
     #[command(flatten)]
     pub(super) folder: Folder,
-    /// Its id, as `list` shows it
+    /// Id of the delivery, as `list` shows it
     #[arg(value_parser = delivery_id)]
     id: DeliveryId,
 }
 
-/// For programs.
+/// A delivery as JSON output.
 #[derive(Serialize)]
 struct Shown<'a> {
     #[serde(flatten)]
@@ -37,7 +37,7 @@ struct Shown<'a> {
     output_id: &'a str,
     subject: &'a str,
     content_type: Option<&'a str>,
-    /// How the last answer's body began.
+    /// Beginning of the last response's body.
     answer: Option<Cow<'a, str>>,
     #[serde(flatten)]
     payload: Payload<'a>,
@@ -89,7 +89,7 @@ fn text(detail: &Detail) -> String {
     [lines.collect::<Vec<_>>().join("\n"), readable(payload)].join("\n\n")
 }
 
-/// In lines, of JSON one for each of its members.
+/// Formats a payload for people: JSON with one member per line, other text as it is.
 fn readable(payload: &[u8]) -> String {
     let text = if check(payload).is_ok() { pretty(payload).into() } else { Cow::Borrowed(payload) };
     match std::str::from_utf8(&text) {

@@ -1,4 +1,4 @@
-//! A `nats-server` for the time being.
+//! A temporary `nats-server` for `trommel dev --nats`.
 
 use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
@@ -14,13 +14,13 @@ use crate::{
     config,
 };
 
-/// How long a server may take to be there.
+/// Longest time until the server accepts connections.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Server(Child);
 
 impl Server {
-    /// Starts one at the address in `[nats]`, which must be on this machine and free.
+    /// Starts a server at the address in `[nats]`, which has to be on this machine and free.
     pub(super) async fn start(dir: &Path) -> Result<Self, Refusal> {
         let precondition =
             |subtype, message: String| Refusal::new(Kind::Precondition, subtype, message).param("--nats");
@@ -37,7 +37,8 @@ impl Server {
         let store = dir.join(".trommel/nats");
         let mut command = Command::new("nats-server");
         command.args(["-js", "-a", &address.ip().to_string(), "-p", &address.port().to_string(), "-sd"]).arg(&store);
-        // Its own log is beside its store; ctrl-c is for the router first.
+        // Its log is beside its store. In its own process group, so that Ctrl-C reaches the router
+        // first.
         command.arg("-l").arg(store.with_extension("log")).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
         std::fs::create_dir_all(&store)
             .map_err(|error| precondition("store", format!("can't make `{}`: {error}", store.display())))?;

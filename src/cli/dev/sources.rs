@@ -1,4 +1,4 @@
-//! What a router's components are built from, and when it has changed.
+//! Sources of a router's components, and the detection of their changes.
 
 use std::{
     fs,
@@ -12,10 +12,10 @@ use tokio::process::Command;
 use super::say;
 use crate::ownership;
 
-/// Folders whose content is made, not written.
+/// Folders with generated content.
 const MADE: [&str; 5] = ["target", "node_modules", "build-js", "__pycache__", "sdk"];
 
-/// The plugins of a router that have a `build` script.
+/// Plugins of a router that have a `build` script.
 pub(super) struct Sources {
     dir: PathBuf,
     plugins: Vec<Plugin>,
@@ -25,18 +25,19 @@ pub(super) struct Sources {
 struct Plugin {
     folder: PathBuf,
     stamp: Stamp,
+    /// True if a build is due; at first for all, since nothing may be built yet.
     is_changed: bool,
 }
 
-/// When the newest of some files was written, and how many there are.
+/// Time of the newest modification among some files, and their number.
 type Stamp = (Option<SystemTime>, usize);
 
-/// What has changed since somebody looked last.
+/// Changes since the last look.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Changed {
-    /// Something that a component is built from.
+    /// A source of a component has changed.
     pub(super) built: bool,
-    /// What a router reads once, when it starts.
+    /// A file that a router reads only at its start has changed.
     pub(super) settings: bool,
 }
 
@@ -50,7 +51,7 @@ impl Sources {
         Self { dir: dir.to_owned(), plugins: folders.into_iter().map(plugin).collect(), settings: settings(dir) }
     }
 
-    /// Every folder in which something may change.
+    /// Every folder that has to be watched.
     pub(super) fn folders(&self) -> Vec<PathBuf> {
         let mut folders =
             vec![self.dir.clone(), self.dir.join("keys"), self.dir.join("schemas"), self.dir.join("plugins")];
@@ -81,7 +82,8 @@ impl Sources {
         changed
     }
 
-    /// Runs the `build` scripts of what has changed. A build that fails leaves the component that there is.
+    /// Runs the `build` scripts of changed plugins. A failed build leaves the previous component in
+    /// place.
     pub(super) async fn build_changed(&mut self) {
         for plugin in self.plugins.iter_mut().filter(|plugin| plugin.is_changed) {
             plugin.is_changed = false;
@@ -89,7 +91,8 @@ impl Sources {
             build(&plugin.folder).await;
             plugin.stamp = stamp(&plugin.folder);
             if plugin.stamp != began {
-                // Somebody saved meanwhile, or the build writes beside its sources, which it must not do for ever.
+                // A source was saved meanwhile, or the build writes beside its sources: one more
+                // build, never a loop.
                 build(&plugin.folder).await;
                 plugin.stamp = stamp(&plugin.folder);
             }
@@ -100,7 +103,7 @@ impl Sources {
 async fn build(folder: &Path) {
     let shown = folder.display();
     let began = Instant::now();
-    // From another folder a relative path would lead elsewhere.
+    // The script runs in another folder, where a relative path would be wrong.
     let script = path::absolute(folder.join("build")).unwrap_or_else(|_| folder.join("build"));
     if let Err((path, why)) = check(folder, &script) {
         return say(&format!("`{shown}/build` is not run, for `{}` is not ours alone: {why}", path.display()));
@@ -113,7 +116,8 @@ async fn build(folder: &Path) {
     }
 }
 
-/// A script is run only when nobody else can have written it: it, what it links to, or the folder that it is in.
+/// Checks that no other user can have written the script: neither the file, nor what it links to,
+/// nor its folder.
 fn check<'a>(folder: &'a Path, script: &'a Path) -> Result<(), (&'a Path, String)> {
     let all = [(folder, fs::metadata(folder)), (script, fs::metadata(script))];
     for (path, found) in all {
@@ -123,7 +127,7 @@ fn check<'a>(folder: &'a Path, script: &'a Path) -> Result<(), (&'a Path, String
     Ok(())
 }
 
-/// `trommel.toml` and what lines are read from.
+/// State of `trommel.toml` and the files that lines are read from.
 fn settings(dir: &Path) -> Stamp {
     let mut found = (None, 0);
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -154,7 +158,7 @@ fn count((newest, number): &mut Stamp, path: &Path) {
     *number += 1;
 }
 
-/// Every file and folder below, but what is made or hidden.
+/// Visits every file and folder below, except generated and hidden ones.
 fn walk(folder: &Path, each: &mut impl FnMut(&Path, bool)) {
     each(folder, true);
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -163,7 +167,7 @@ fn walk(folder: &Path, each: &mut impl FnMut(&Path, bool)) {
         if name.starts_with('.') || MADE.contains(&&*name) {
             continue;
         }
-        // A link could lead in a circle.
+        // Links are not followed: one could lead in a circle.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             if name != "keys" && name != "schemas" {
                 walk(&path, each);

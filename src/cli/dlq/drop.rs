@@ -15,7 +15,7 @@ use crate::{
     dead_letters::{Letters, NoLetter},
 };
 
-/// Ids that are dropped together.
+/// Number of ids that are dropped in one call.
 const BATCH: usize = 1000;
 
 /// Drop dead letters for good
@@ -42,7 +42,7 @@ impl Drop {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// All of them, or none when there is something wrong with one.
+    /// Drops all of these, or none if one of them can't be dropped.
     async fn these(&self, letters: &Letters, mut ids: Vec<u64>) -> Result<u64, Refusal> {
         ids.sort_unstable();
         ids.dedup();
@@ -62,7 +62,7 @@ async fn like(letters: &Letters, alike: &Alike) -> Result<u64, Refusal> {
     let (mut dropped, mut batch) = (0, Vec::new());
     let mut reader = letters.read(0).await?;
     while let Some(entry) = reader.next().await? {
-        // What has no end yet is not there yet.
+        // An unfinished record is not a dead letter yet.
         if entry.is_like(alike) && !matches!(entry.letter, Err(NoLetter::Unfinished)) {
             batch.push(entry.id);
         }

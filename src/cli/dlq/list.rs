@@ -17,7 +17,7 @@ use crate::{
     text,
 };
 
-/// Reasons that are counted apart; there are fewer codes.
+/// Largest number of reasons that are counted separately; there are fewer codes.
 const REASONS: usize = 100;
 
 /// List dead letters, oldest first
@@ -33,7 +33,8 @@ pub(super) struct List {
 }
 
 impl List {
-    /// Reads them twice rather than keep them: to count, and to show those that are to be shown.
+    /// Reads the dead letters twice instead of holding them in memory: to count them, and to show
+    /// the selected ones.
     pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
         let (letters, signer) = self.folder.open_signed_letters().await?;
         let alike = self.filters.alike();
@@ -61,7 +62,8 @@ impl List {
         }
         let summary = found.summary(&alike, self.limit);
         let ended = if self.folder.json {
-            // Programs read nothing but letters; nobody is left to tell when this fails.
+            // On stderr, since programs expect only dead letters on stdout. A failed write to it
+            // can't be reported anywhere else.
             let _ = writeln!(terminal::stderr(), "{summary}");
             out.flush()
         } else {
@@ -71,11 +73,11 @@ impl List {
     }
 }
 
-/// How many there are, and where those begin that are shown.
+/// Number of dead letters, and the range of ids to show.
 #[derive(Default)]
 struct Found {
     total: u64,
-    /// Letters that nothing proves to be the router's.
+    /// Dead letters that are not proven to be the router's.
     unproven: u64,
     reasons: BTreeMap<String, u64>,
     first: u64,
@@ -111,7 +113,7 @@ impl Found {
         *self.reasons.entry(reason.to_owned()).or_default() += 1;
     }
 
-    /// The most frequent reason comes first.
+    /// One-line summary; the most frequent reason comes first.
     fn summary(&self, alike: &Alike, limit: usize) -> String {
         if self.total == 0 {
             return if alike.is_any() { "no dead letters" } else { "no such dead letters" }.to_owned();

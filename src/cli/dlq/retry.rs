@@ -25,19 +25,20 @@ use crate::{
 
 /// Run the events of dead letters through their keys once more, as these are now
 ///
-/// A letter goes through the key and the route that it died in, and is dropped when its outputs have arrived, or when the
-/// filter lets nothing out. One that dies again stays, and so does one that nothing proves to be this router's. What becomes of each is said on standard output, or on standard error
-/// where a sink is standard output.
+/// A letter goes through the key and the route that it died in, and is dropped when its outputs
+/// have arrived, or when the filter drops its event. One that dies again stays, and so does one
+/// that is not proven to be this router's. The result of each is printed on standard output, or on
+/// standard error if a sink is standard output.
 #[derive(Args, Debug)]
 pub(super) struct Retry {
     #[command(flatten)]
     pub(super) folder: Folder,
     #[command(flatten)]
     selected: Selected,
-    /// Write and drop nothing, only say what would become of them
+    /// Write and drop nothing, only print what would happen
     #[arg(long)]
     dry_run: bool,
-    /// Take letters, too, that nothing proves to be this router's: look at them first
+    /// Also retry dead letters that are not proven to be this router's: look at them first
     #[arg(long)]
     accept_unproven: bool,
     #[command(flatten)]
@@ -80,7 +81,7 @@ impl Retry {
         Ok(ended.map_or_else(|error| run::failed(&self.logs, &error), |_| code))
     }
 
-    /// Everything that can be wrong with the input is found before anything happens.
+    /// Checks that all ids exist, before anything is retried.
     fn find(&self, config: &Config, ids: &[u64]) -> Result<(), Refusal> {
         runtime()?.block_on(async {
             let letters = self.folder.letters_of(config).await?;
@@ -92,8 +93,9 @@ impl Retry {
     }
 }
 
-/// A file is mended when it is opened, and cut when a write to it fails: each time what another process has just appended
-/// could go with what is torn. So files have one writer at a time.
+/// Refuses a retry into files while the router runs, since a file has one writer at a time: it is
+/// repaired when it is opened, and truncated when a write fails. Either would remove what another
+/// process has just appended.
 fn check_files(config: &Config, dir: &Path) -> Result<(), Refusal> {
     let files = app::fed(config).filter(|sink| matches!(sink.kind, SinkKind::File(..) | SinkKind::Files(..)));
     let files = quoted(files.map(|sink| sink.name.as_str()), "and");
@@ -110,17 +112,17 @@ fn check_files(config: &Config, dir: &Path) -> Result<(), Refusal> {
 #[derive(Clone, Copy)]
 struct Form {
     json: bool,
-    /// Standard output is a sink's.
+    /// True if a sink writes to standard output.
     beside_outputs: bool,
 }
 
-/// Says what became of each letter until the last one is retried.
+/// Prints the result of each dead letter until the last one is retried.
 fn tell(mut retried: mpsc::Receiver<Retried>, Form { json, beside_outputs }: Form) -> Totals {
     let (mut totals, mut is_read) = (Totals::default(), true);
     while let Some(one) = retried.blocking_recv() {
         totals.add(&one);
         let line = if json { serde_json::to_string(&one).unwrap_or_default() } else { text(&one) };
-        // A reader that has left has seen enough; the rest is retried all the same.
+        // If the reader has closed the pipe, the rest is retried all the same.
         is_read = is_read
             && match beside_outputs {
                 true => writeln!(terminal::stderr(), "{line}"),

@@ -1,4 +1,4 @@
-//! A dead letter as people and programs read it.
+//! Formatting of a dead letter for people and programs.
 
 use std::{
     borrow::Cow,
@@ -18,12 +18,12 @@ use crate::{
 
 pub(super) const TITLE: &str =
     "        ID  TIME                 REASON                KEY                       EVENT TYPE                DETAIL";
-/// In the place of a reason.
+/// Shown in place of a reason if the record is not a dead letter.
 pub(super) const NO_LETTER: &str = "no letter";
-/// Of a detail, in characters.
+/// Longest part of a detail that the table shows, in characters.
 const SHOWN: usize = 120;
 
-/// A line of the table.
+/// Writes a line of the table.
 pub(super) fn line(entry: &Entry, proof: LetterProof, out: &mut impl Write) -> io::Result<()> {
     let (reason, key, event_type, detail) = match &entry.letter {
         Ok(letter) => (&*letter.reason, &*letter.key, &*letter.event_type, Cow::Borrowed(&*letter.detail)),
@@ -37,8 +37,8 @@ pub(super) fn line(entry: &Entry, proof: LetterProof, out: &mut impl Write) -> i
     writeln!(out, "{:>10}  {time:<19}  {reason:<20}  {key:<24}  {event_type:<24}  {unproven}{detail}", entry.id)
 }
 
-/// An object on a line: the record as it is stored, between the letter's id and whether it is proven. What stands last counts, whatever
-/// the record says.
+/// Writes a JSON object on a line: the record as it is stored, between the letter's id and
+/// `proven`. The last member of a name counts, so that a record can't claim to be proven.
 pub(super) fn json(entry: &Entry, proof: LetterProof, out: &mut impl Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Other<'a> {
@@ -65,7 +65,7 @@ pub(super) fn json(entry: &Entry, proof: LetterProof, out: &mut impl Write) -> i
     out.write_all(&line)
 }
 
-/// Everything, for people.
+/// Formats everything that is known of a dead letter, for people.
 pub(super) fn whole(entry: &Entry, proof: LetterProof) -> String {
     let mut text = Lines(format!("dead letter {}\n", entry.id));
     let payload = match &entry.letter {
@@ -135,7 +135,7 @@ impl Lines {
         }
     }
 
-    /// What is empty is not known.
+    /// Adds a line, unless the value is empty, which means unknown.
     fn value(&mut self, name: &str, value: &str) {
         if !value.is_empty() {
             // Writing to a string can't fail.

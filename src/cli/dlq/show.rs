@@ -12,7 +12,7 @@ use crate::cli::{history::reader_left, refusal::Refusal, terminal};
 pub(super) struct Show {
     #[command(flatten)]
     pub(super) folder: Folder,
-    /// Its id, as `trommel dlq list` shows it
+    /// Id of the dead letter, as `trommel dlq list` shows it
     id: u64,
 }
 

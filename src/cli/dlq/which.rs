@@ -1,4 +1,4 @@
-//! Which dead letters a command is about.
+//! Selection of the dead letters that a command applies to.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -11,19 +11,20 @@ use crate::{
     config::{Alike, Which},
 };
 
-/// What they have in common.
+/// Filters; dead letters have to match all that are given.
 #[derive(Args, Debug)]
 pub(super) struct Filters {
-    /// Only those with this reason code
+    /// Only dead letters with this reason code
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
-    /// Only those that died in this key
+    /// Only dead letters that died in this key
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// Only those of then or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or `90m` for so long ago
+    /// Only dead letters of this time or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or `90m` for
+    /// 90 minutes ago
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<Timestamp>,
-    /// Only those of before then
+    /// Only dead letters from before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<Timestamp>,
 }
@@ -34,22 +35,24 @@ impl Filters {
     }
 }
 
-/// Those that something is to be done with.
+/// Dead letters given by their ids or by filters, or all.
 #[derive(Args, Debug)]
 pub(super) struct Selected {
-    /// Their ids, as `trommel dlq list` shows them
+    /// Ids, as `trommel dlq list` shows them
     #[arg(value_name = "ID", conflicts_with_all = ["reason", "key", "since", "until", "all"])]
     ids: Vec<u64>,
     #[command(flatten)]
     filters: Filters,
-    /// All of them
+    /// All dead letters
     #[arg(long, conflicts_with_all = ["reason", "key", "since", "until"])]
     all: bool,
 }
 
 impl Selected {
+    /// Resolves the selection.
+    ///
     /// # Errors
-    /// When it is not said which.
+    /// Returns an error if neither ids nor filters nor `--all` are given.
     pub(super) fn which(&self) -> Result<Which, Refusal> {
         if !self.ids.is_empty() {
             return Ok(Which::These(self.ids.clone()));

@@ -1,4 +1,4 @@
-//! What would become of an event, key by key.
+//! Dry run of an event through each key.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::{
     walk::{RouteWalk, Unsendable, decoded},
 };
 
-/// Everything that a folder's keys would do, without sinks.
+/// A folder's keys, loaded without sinks.
 pub(super) struct Explainer {
     loader: Loader,
     config: Config,
@@ -27,12 +27,12 @@ pub(super) struct Explainer {
 #[derive(Serialize)]
 pub(super) struct ExplainedKey {
     pub(super) key: String,
-    /// Where it is declared.
+    /// Location of its declaration.
     pub(super) place: String,
     pub(super) takes: bool,
-    /// The rule that decides.
+    /// Rule that decides whether the key takes the event.
     pub(super) because: String,
-    /// Set when the key can't read the event: no route has a turn.
+    /// Set if the key can't decode the event: then no route runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) dead_letter: Option<DeadLetterCause>,
     pub(super) routes: Vec<ExplainedRoute>,
@@ -49,12 +49,12 @@ pub(super) struct ExplainedRoute {
     pub(super) route: String,
     pub(super) sinks: Vec<String>,
     pub(super) steps: Vec<ExplainedStep>,
-    /// In the words of `trommel plugin test`.
+    /// In the format of `trommel plugin test`.
     pub(super) outcome: Value,
-    /// What led to it, where the outcome alone does not say.
+    /// Reason for the outcome, if the outcome alone does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) because: Option<String>,
-    /// What each sink would write.
+    /// Previews of the outputs for each sink.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) outputs: Vec<ExplainedOutput>,
 }
@@ -72,7 +72,7 @@ impl From<Step> for ExplainedStep {
 }
 
 impl Explainer {
-    /// Must be called on a runtime with sockets.
+    /// Must be called on a runtime with I/O enabled.
     pub(super) async fn new(config: Config, cache: Option<PathBuf>) -> Result<Self, Refusal> {
         let loader = app::rehearse(&config, cache).await?;
         Ok(Self { loader, config })
@@ -88,13 +88,14 @@ impl Explainer {
         let is_matched = interests
             .iter()
             .any(|(_, interest)| matches!(interest, Interest::Matching(_)) && interest.rule(event, false).is_ok());
-        // Nothing waits for the event, so nobody hears how it ends.
+        // The event has no source, so its settlement goes nowhere.
         let ticket = Delivery { event: event.clone(), acker: Acker::unheard() }.open(Arc::default());
         let mut explained = Vec::new();
         for (key, interest) in interests.iter().filter(|(key, _)| only.is_none_or(|only| only == key.name)) {
             let rule = interest.rule(event, is_matched);
             let found = snapshot.key(&key.name);
-            // A key without a route is not in the index: no event gets there.
+            // A key without a route is not in the index and never gets an event, so its rule alone
+            // decides.
             let takes = if found.is_some() { taken.contains(&*key.name) } else { rule.is_ok() };
             let (Ok(because) | Err(because)) = rule;
             let (mut routes, mut dead_letter) = (Vec::new(), None);
@@ -115,7 +116,7 @@ impl Explainer {
         explained
     }
 
-    /// Every key with the events that concern it.
+    /// Every key with the rule for the events that it takes.
     fn interests(&self) -> Vec<(&config::Key, Interest)> {
         let registry = &self.config.registry;
         let named = registry

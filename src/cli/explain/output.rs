@@ -1,4 +1,4 @@
-//! What a sink would write of an output.
+//! Preview of an output as a sink would write it.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(super) enum Written {
         #[serde(flatten)]
         content: Content,
     },
-    /// The sink would never take it: what then happens its `on_failure` says.
+    /// The sink would reject it permanently; its `on_failure` decides what happens then.
     Refused { refused: &'static str, detail: String },
 }
 
@@ -46,7 +46,7 @@ pub(super) enum OutputPlace {
     Nowhere,
 }
 
-/// Byte for byte.
+/// Exact bytes of the output.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Content {
@@ -54,7 +54,7 @@ pub(super) enum Content {
     Base64(String),
 }
 
-/// An output of `route` as its sink would write it.
+/// Previews an output of `route` as its sink would write it.
 pub(super) fn explained_output(
     config: &Config,
     key: &Key,

@@ -1,4 +1,4 @@
-//! An explanation for people.
+//! Formatting of an explanation for people.
 
 use serde_json::Value;
 

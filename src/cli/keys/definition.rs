@@ -1,4 +1,4 @@
-//! A key as programs read it.
+//! JSON form of a key.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -17,7 +17,8 @@ pub(super) struct Definition<'a> {
     subject: Option<&'a str>,
     event_type: Option<&'a str>,
     filter: Option<&'a str>,
-    /// Whether the filter is told when the first consumer comes and the last one leaves; `null` when that is not known.
+    /// True if the filter has hooks for the first consumer's arrival and the last one's departure;
+    /// `null` if unknown.
     pre_consume: Option<bool>,
     params: Vec<Param<'a>>,
     auth_types: Vec<&'static str>,
@@ -89,7 +90,7 @@ impl<'a> Param<'a> {
     }
 }
 
-/// Which of the key's outputs are held against its schema: none, when there is no schema.
+/// Share of the key's outputs that is validated against its schema; `off` without a schema.
 pub(super) fn validate(key: &Key) -> &'static str {
     match key.validate {
         _ if key.schema.is_none() => "off",
@@ -99,7 +100,7 @@ pub(super) fn validate(key: &Key) -> &'static str {
     }
 }
 
-/// Where in an output a query finds what the key's author declared.
+/// jq path in an output at which the data that the key's schema declares begins.
 pub(super) fn root_path(key: &Key) -> &'static str {
     match key.schema.as_ref().map(|schema| schema.form()) {
         Some(Form::Native) => ".event",

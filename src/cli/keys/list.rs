@@ -1,4 +1,4 @@
-//! `trommel keys list DIR` (L110)
+//! `trommel keys list DIR` (L110).
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ impl List {
         }
         let title = ["KEY", "AUTH", "PARAMS", "DESCRIPTION"].map(str::to_owned);
         let rows: Vec<_> = keys.iter().map(row).collect();
-        // One domain alone has the columns that it has among all.
+        // Fitted to all rows, so that a domain alone has the same columns as among all.
         let columns = Columns::fit(rows.iter().chain([&title]));
         let mut lines = Vec::new();
         for domain in domains.into_iter().filter(|domain| is_wanted(domain)) {
@@ -60,7 +60,7 @@ impl List {
 fn row(key: &Key) -> [String; 4] {
     let auth: Vec<_> = key.auth_types.iter().copied().map(AuthType::word).collect();
     let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
-    // Of a long description, the first line.
+    // Only the first line of a long description.
     let description = key.description.trim().lines().next().unwrap_or_default();
     [key.name.clone(), or_dash(auth.join("|")), key.params.len().to_string(), or_dash(description.to_owned())]
 }

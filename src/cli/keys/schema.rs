@@ -1,4 +1,4 @@
-//! `trommel keys schema DIR KEY` (L111)
+//! `trommel keys schema DIR KEY` (L111).
 
 use clap::Args;
 
@@ -45,7 +45,7 @@ fn describe(key: &Key, pre_consume: Option<bool>) -> Result<String, Refusal> {
     Ok(lines.join("\n"))
 }
 
-/// What is known of the key, one thing a line.
+/// Facts about the key, one per line.
 fn facts(key: &Key, pre_consume: Option<bool>) -> Vec<String> {
     let auth: Vec<_> = key.auth_types.iter().copied().map(AuthType::word).collect();
     let list = |texts: &[String]| (!texts.is_empty()).then(|| texts.join(", "));

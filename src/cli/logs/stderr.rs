@@ -1,5 +1,5 @@
-//! Log lines on their way to standard error. A thread of their own writes them, so that a pipe that nobody reads holds up
-//! nobody who logs: what it has no room for is dropped, counted and told.
+//! Queue of log lines for standard error. A thread of its own writes them, so that a pipe without a
+//! reader never blocks logging: lines beyond the queue's limit are dropped, counted and reported.
 
 use std::{
     fmt,
@@ -16,12 +16,12 @@ use tracing::Level;
 use super::{Format, record};
 use crate::text;
 
-/// Bytes that wait at most, beside as many that are being written.
+/// Limit of the queue in bytes, beside as many that are being written.
 const ROOM: usize = 1 << 20;
-/// How long the end of the process waits for a reader.
+/// Longest time that the exit of the process waits for a reader.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Where lines wait.
+/// Handle to the queue of log lines.
 #[derive(Clone)]
 pub(super) struct Stderr {
     format: Format,
@@ -38,17 +38,20 @@ struct Queue {
 struct Waiting {
     /// Whole lines.
     lines: Vec<u8>,
-    /// Lines that found no room behind these.
+    /// Number of lines dropped because the queue was full, since it was last taken.
     dropped: u64,
+    /// True from `take` to the next `take`, so that `finish` also waits for lines being written.
     is_writing: bool,
 }
 
 impl Stderr {
+    /// Starts the thread that writes to standard error.
+    ///
     /// # Errors
-    /// When the thread can't be started.
+    /// Returns an error if the thread can't be started.
     pub(super) fn new(format: Format, live_line: ProgressBar) -> io::Result<Self> {
         let stderr = move |lines: &[u8]| {
-            // Suspending takes a lock that the live line's owner waits for.
+            // `suspend` takes a lock that the live line's owner waits for.
             if live_line.is_hidden() {
                 io::stderr().write_all(lines)
             } else {
@@ -68,14 +71,14 @@ impl Stderr {
                     let message = format!("{dropped} log lines dropped, nobody took them from standard error in time");
                     lines.extend_from_slice(record(format, Level::WARN, &message).as_bytes());
                 }
-                // Nobody is left to tell when this fails.
+                // A failed write to stderr can't be reported anywhere else.
                 let _ = write(&lines);
             }
         })?;
         Ok(Self { format, queue })
     }
 
-    /// Takes one line, with its end. Never waits for the reader.
+    /// Queues one line, with its end. Never waits for the reader.
     pub(super) fn push(&self, line: &str) {
         let Queue { waiting, changed } = &*self.queue;
         let mut waiting = lock(waiting);
@@ -87,7 +90,7 @@ impl Stderr {
         changed.notify_all();
     }
 
-    /// Waits until all lines are written, but not for ever: who does not read now has missed the last words.
+    /// Waits until all lines are written, up to a limit: without a reader, the last lines are lost.
     pub(super) fn finish(&self) {
         let Queue { waiting, changed } = &*self.queue;
         let is_under_way =
@@ -110,12 +113,12 @@ impl Queue {
     }
 }
 
-/// One call a log line.
+/// `tracing` makes one call per log line.
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         match self.format {
-            // Cleaned already, but for the colours of our own.
+            // Already escaped, except for our own colours.
             Format::Text => self.push(&text),
             Format::Json => self.push(&text::lines(&text)),
         }
@@ -143,12 +146,12 @@ mod tests {
 
     use super::*;
 
-    /// A writer that takes nothing until it is told to, and what it has taken then.
+    /// Returns a writer that blocks until released, with its release and what it has written.
     fn held_back() -> (Stderr, mpsc::SyncSender<()>, mpsc::Receiver<String>) {
         let (go, may_go) = mpsc::sync_channel::<()>(100);
         let (wrote, written) = mpsc::channel();
         let write = move |lines: &[u8]| {
-            // What nobody lets go any more is written at once.
+            // Once the sender is dropped, lines are written at once.
             let _ = may_go.recv();
             wrote.send(String::from_utf8_lossy(lines).into_owned()).map_err(io::Error::other)
         };
@@ -167,7 +170,7 @@ mod tests {
         stderr.finish();
         let written: String = written.try_iter().collect();
         let kept = written.matches(&line).count();
-        // Up to twice the room, for the thread may have taken some before the rest came.
+        // Up to twice the limit: the thread may have taken some before the rest came.
         assert!((ROOM / line.len()..=2 * ROOM / line.len()).contains(&kept), "{kept}");
         let count = |line: &str| line.split_once(" WARN ")?.1.split_once(" log lines dropped")?.0.parse::<usize>().ok();
         assert_eq!(written.lines().filter_map(count).sum::<usize>(), all - kept);

@@ -1,4 +1,5 @@
-//! `trommel plugin bench`: what a filter costs, and what a field more would.
+//! `trommel plugin bench`: cost of a filter's hooks, and of each further field that they could
+//! read.
 
 use std::{
     fs,
@@ -25,21 +26,22 @@ use crate::{
     filter::{CallLimits, Fields, Filter, Host, Subscription},
 };
 
-/// Measurements of which the median counts.
+/// Number of measurements, of which the median counts.
 const ROUNDS: usize = 9;
-/// How long one of them takes at least.
+/// Shortest duration of one measurement.
 const ROUND: Duration = Duration::from_millis(20);
 
 /// Measure a filter: time of each hook, of an instance, of compiling, and memory
 ///
-/// Over the events and params of the plugin's cases. Calls that the case expects to fail are left out. What `process`
-/// calls of the API is denied.
+/// Runs over the events and params of the plugin's cases. Calls that the case expects to fail are
+/// left out. Calls of the API by `process` are denied.
 #[derive(Args, Debug)]
 pub struct Bench {
-    /// The plugin's folder, with one `.wasm` file and cases in `tests/*.ndjson`, or the component itself
+    /// The plugin's folder, with one `.wasm` file and cases in `tests/*.ndjson`, or the component
+    /// itself
     #[arg(value_name = "DIR|FILE.wasm")]
     plugin: PathBuf,
-    /// Cases in another place; may be repeated
+    /// File of cases in another place; may be repeated
     #[arg(long, value_name = "FILE")]
     cases: Vec<PathBuf>,
     /// Print one JSON object instead of text
@@ -50,7 +52,7 @@ pub struct Bench {
 struct Measured {
     size: usize,
     compile: Duration,
-    /// Of the first call on a new instance, and its memory after that.
+    /// Time of the first call on a new instance; `memory` is its memory after that.
     instance: Duration,
     memory: usize,
     hooks: Vec<HookTime>,
@@ -61,11 +63,11 @@ struct HookTime {
     name: &'static str,
     reads: Fields,
     nanos: f64,
-    /// The same with one field more.
+    /// Times with one more field read.
     widened: Vec<(&'static str, f64)>,
 }
 
-/// An event and the route that it goes through.
+/// An event, and the subscription of the route that it goes through.
 type Pair = (Event, Arc<Subscription>);
 
 impl Bench {
@@ -109,7 +111,7 @@ fn internal(error: anyhow::Error) -> Refusal {
     Refusal::new(Kind::Internal, "host", format!("{error:#}"))
 }
 
-/// The cases that a filter gets through.
+/// Events and subscriptions of the cases that pass through the filter without an error.
 async fn pairs(filter: &Filter, cases: impl Iterator<Item = &Case>) -> Vec<Pair> {
     let limits = CallLimits::new(&Limits::default(), &LimitOverrides::default());
     let mut pairs = Vec::new();
@@ -162,7 +164,7 @@ async fn hooks(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<Vec<HookTime>>
     Ok(hooks)
 }
 
-/// Each field that is not read, read.
+/// Each field that is not read yet, with the fields read if it is added.
 fn wider(reads: Fields) -> Vec<(&'static str, Fields)> {
     let all = [
         ("id", reads.id, Fields { id: true, ..reads }),
@@ -174,13 +176,13 @@ fn wider(reads: Fields) -> Vec<(&'static str, Fields)> {
     all.into_iter().filter(|(_, is_read, _)| !is_read).map(|(name, _, fields)| (name, fields)).collect()
 }
 
-/// Nanoseconds of one `matches`.
+/// Measures one call of `matches`, in nanoseconds.
 async fn matches(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<f64> {
     let mut matcher = filter.matcher();
     nanos(pairs, async |event, subscription| Ok(matcher.matches(subscription, event).map(drop)?)).await
 }
 
-/// Nanoseconds of one `process`.
+/// Measures one call of `process`, in nanoseconds.
 async fn process(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<f64> {
     nanos(pairs, async |event, subscription| Ok(filter.process(subscription, event, 1).await.map(drop)?)).await
 }
@@ -190,7 +192,7 @@ async fn nanos(
     mut call: impl AsyncFnMut(&Event, &Arc<Subscription>) -> anyhow::Result<()>,
 ) -> anyhow::Result<f64> {
     let mut rounds = Vec::new();
-    // The first is for warming up.
+    // One round more, for warming up.
     for _ in 0..=ROUNDS {
         let (began, mut calls) = (Instant::now(), 0_u32);
         while began.elapsed() < ROUND {

@@ -1,4 +1,4 @@
-//! Cases: an event, params and what is expected of them, one JSON object a line.
+//! Test cases: an event, params and the expected outcome, one JSON object per line.
 
 use std::{
     collections::BTreeMap,
@@ -26,14 +26,14 @@ pub struct Cases {
 }
 
 pub struct Case {
-    /// From 1.
+    /// Line number in the file, from 1.
     pub line: usize,
     pub event: Event,
     pub endpoints: Vec<Endpoint>,
     written: Written,
 }
 
-/// A line as it is written, in the order in which it is written again.
+/// A line of the file. The order of the fields is the order in which `--update` writes them.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -45,12 +45,12 @@ struct Written {
     params: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     api: Vec<Answer>,
-    /// Nothing is expected yet: `--update` writes it down.
+    /// `None` if no outcome is expected yet: `--update` adds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     expect: Option<Value>,
 }
 
-/// What the API answers, in this case, each time it is called so.
+/// Response of the API in this case, the same for every such call.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
@@ -89,8 +89,10 @@ impl Case {
 }
 
 impl Cases {
+    /// Reads a file of cases.
+    ///
     /// # Errors
-    /// The file, the line, and what is wrong with it.
+    /// Returns the file and line of the first problem, with a description.
     pub fn read(path: &Path) -> Result<Self, Refusal> {
         let shown = path.display();
         let text = fs::read_to_string(path).map_err(|error| {
@@ -106,7 +108,7 @@ impl Cases {
         Ok(Self { path: path.to_owned(), cases })
     }
 
-    /// Writes the file anew, in one step.
+    /// Replaces the file atomically.
     pub fn write(&self) -> anyhow::Result<()> {
         let mut text = String::new();
         for case in &self.cases {
@@ -127,7 +129,7 @@ fn case(path: &Path, line: usize, text: &str) -> Result<Case, Refusal> {
     };
     let written: Written = serde_json::from_str(text).map_err(|error| {
         let said = error.to_string();
-        // The place is said before, with the line of the file.
+        // The position is already reported, with the line of the file.
         let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
         bad(error.column().max(1), said.to_owned())
     })?;

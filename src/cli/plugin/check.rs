@@ -1,4 +1,5 @@
-//! `trommel plugin check`: what a component is, what it wants, and everything that stands between it and a router.
+//! `trommel plugin check`: properties of a component, its needs, and everything that would keep a
+//! router from loading it.
 
 use std::{
     io::{self, Write},
@@ -24,10 +25,10 @@ use crate::{
     text,
 };
 
-/// Debugging information that is worth a word.
+/// Size of debugging information in bytes from which there is a warning.
 const MUCH_DEBUG: usize = 1 << 20;
 
-/// Say what a component is, what it needs, and what a router would refuse about it
+/// Show what a component is, what it needs, and what a router would refuse about it
 #[derive(Args, Debug)]
 pub struct Check {
     /// The component, or the plugin's folder with one in it
@@ -38,7 +39,7 @@ pub struct Check {
     json: bool,
 }
 
-/// What was found.
+/// Results of the check.
 #[derive(Default)]
 struct Findings {
     survey: Option<Survey>,
@@ -79,7 +80,7 @@ impl Check {
                 return Ok(findings);
             }
         }
-        // Compiled anew each time: how long that takes is asked, too.
+        // Without a cache, so that the time of compiling is measured.
         let host = Host::new(None, None, Arc::default());
         let host = host.map_err(|error| Refusal::new(Kind::Internal, "host", format!("{error:#}")))?;
         let began = Instant::now();
@@ -88,7 +89,7 @@ impl Check {
                 findings.warnings.extend(doubts(&filter));
                 findings.loaded = Some(Loaded { filter, took: began.elapsed() });
             }
-            // Said above, of every import.
+            // Already reported above, for every import.
             Err(LoadError::Import { .. }) => {}
             Err(error) => findings.problems.push(chain(error)),
         }
@@ -232,7 +233,7 @@ impl Findings {
     }
 }
 
-/// What a router gives an instance that is not told otherwise, in bytes.
+/// Default memory limit of an instance in a router, in bytes.
 fn memory() -> usize {
     Limits::default().memory
 }

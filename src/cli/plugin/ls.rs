@@ -15,7 +15,8 @@ use crate::{
     control::{client::plugins, protocol::PluginStatus},
 };
 
-/// Show the components that a running router has loaded: version, digest, keys, state, calls, time and breaks
+/// Show the components that a running router has loaded: version, digest, keys, state, calls, time
+/// and breaks
 #[derive(Args, Debug)]
 pub struct Ls {
     /// The router's folder, with `trommel.toml` in it

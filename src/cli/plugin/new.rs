@@ -1,4 +1,4 @@
-//! `trommel plugin new`: a folder that builds, and passes its own test at once.
+//! `trommel plugin new`: creates a folder that builds and passes its own test at once.
 
 use std::{
     fs::{self, OpenOptions},
@@ -19,10 +19,11 @@ mod files;
 
 use files::File;
 
-/// What the templates are called inside.
+/// Name of the plugin inside the templates.
 const NAME: &str = "my-filter";
 
-/// Create a plugin: a folder with its source, a key, cases, a build script, and a router to try it with
+/// Create a plugin: a folder with its source, a key, cases, a build script, and a router to try it
+/// with
 #[derive(Args, Debug)]
 pub struct New {
     /// The folder to make. The last part of its path is the plugin's name
@@ -55,7 +56,7 @@ impl Language {
         }
     }
 
-    /// The file to begin with.
+    /// Main source file of the template.
     fn source(self) -> &'static str {
         match self {
             Self::Rust => "src/lib.rs",
@@ -67,13 +68,13 @@ impl Language {
         }
     }
 
-    /// Whether its toolchain reads the contract.
+    /// Returns whether the language's toolchain reads the contract.
     fn reads_wit(self) -> bool {
         matches!(self, Self::Js | Self::Ts | Self::Python)
     }
 }
 
-/// What all have.
+/// Files that the templates of all languages have in common.
 const COMMON: [File; 5] = [
     ("README.md", include_bytes!("new/README.md")),
     ("trommel.toml", include_bytes!("new/trommel.toml")),
@@ -119,12 +120,13 @@ impl New {
         said.map_err(|error| failed(Path::new("standard output"), error))
     }
 
-    /// A file of this plugin's. What is the kit's stays as it is.
+    /// Fills in the plugin's name. Files of the SDK and the contract stay as they are.
     fn filled(&self, place: &str, content: &[u8], name: &str) -> Vec<u8> {
         let is_ours = place.starts_with("sdk/") || place.starts_with("wit/deps/");
         let Some(text) = std::str::from_utf8(content).ok().filter(|_| !is_ours) else { return content.to_vec() };
         let text = match (place, self.lang) {
-            // CPython leaks what it returns: with more memory its instances are replaced less often.
+            // Only Python keeps the raised limit: CPython leaks what it returns, and with more
+            // memory its instances are replaced less often.
             ("trommel.toml", lang) if lang != Language::Python => text.replace(MEMORY, ""),
             ("README.md", lang) => text.replace("{source}", lang.source()),
             _ => text.to_owned(),
@@ -134,10 +136,11 @@ impl New {
     }
 }
 
-/// The part of `trommel.toml` that gives a filter more memory.
+/// Part of `trommel.toml` that gives a filter more memory.
 const MEMORY: &str = "[[filter]]\nname = \"my-filter\"\nlimits = { memory = \"256MiB\" }\n\n";
 
-/// What the plugin is called: in file names, in WIT and as an identifier of every language.
+/// Checks the plugin's name, which appears in file names, in WIT and as an identifier of every
+/// language.
 fn name(folder: &Path) -> Result<String, Refusal> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let is_word = |word: &str| {
@@ -152,7 +155,7 @@ fn name(folder: &Path) -> Result<String, Refusal> {
     Err(Refusal::new(Kind::Validation, "bad_name", message).param("NAME").hint(hint))
 }
 
-/// `LargeOrders` for `large-orders`.
+/// Converts a name to a type's: `LargeOrders` for `large-orders`.
 fn type_name(name: &str) -> String {
     let capital = |word: &str| {
         let (first, rest) = word.split_at(1);
@@ -185,7 +188,7 @@ mod tests {
         }
     }
 
-    /// A file that the kit has gained must come with new plugins, too.
+    /// A file added to the kit must also come with new plugins.
     #[test]
     fn nothing_of_a_template_or_a_kit_is_forgotten() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));

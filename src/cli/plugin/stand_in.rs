@@ -1,4 +1,4 @@
-//! What answers a filter's calls of the API in a test: what the case says, on loopback.
+//! Test server for a filter's calls of the API: answers on loopback as the case declares.
 
 use std::{
     mem,
@@ -22,7 +22,7 @@ use crate::{
     config::{Api, Identity, Place},
 };
 
-/// Ends when dropped.
+/// Server that ends when it is dropped.
 pub struct StandIn {
     script: Arc<Mutex<Script>>,
     pub client: Client,
@@ -32,12 +32,12 @@ pub struct StandIn {
 #[derive(Default)]
 struct Script {
     answers: Vec<Answer>,
-    /// Calls that the case does not answer.
+    /// Calls for which the case has no answer.
     unanswered: Vec<String>,
 }
 
 impl StandIn {
-    /// Must be called on a runtime with sockets.
+    /// Must be called on a runtime with I/O enabled.
     pub async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("could not listen on loopback")?;
         let base_url = format!("http://{}", listener.local_addr()?).parse()?;
@@ -59,12 +59,12 @@ impl StandIn {
         Ok(Self { script, client, serving })
     }
 
-    /// From here on, these are the answers.
+    /// Replaces the answers, and clears the unanswered calls.
     pub fn say(&self, answers: &[Answer]) {
         *lock(&self.script) = Script { answers: answers.to_vec(), unanswered: Vec::new() };
     }
 
-    /// What was called since then and not answered.
+    /// Takes the unanswered calls since the last [`Self::say`].
     pub fn unanswered(&self) -> Vec<String> {
         mem::take(&mut lock(&self.script).unanswered)
     }

@@ -1,4 +1,4 @@
-//! `trommel plugin test`: cases through the real host.
+//! `trommel plugin test`: runs cases through the real host.
 
 use std::{
     fs,
@@ -37,17 +37,19 @@ mod junit;
 
 /// Run a filter's cases through the host that a router has
 ///
-/// A case is a line of JSON: an event, params, what the API answers, and what is expected. Cases of one file share the
-/// filter's `state`, in order. Retries and dead letters are the router's: a case shows the first answer.
+/// A case is a line of JSON: an event, params, what the API answers, and what is expected. Cases of
+/// one file share the filter's `state`, in order. Retries and dead letters are the router's: a case
+/// shows the first answer.
 #[derive(Args, Debug)]
 pub struct Test {
-    /// The plugin's folder, with one `.wasm` file and cases in `tests/*.ndjson`, or the component itself
+    /// The plugin's folder, with one `.wasm` file and cases in `tests/*.ndjson`, or the component
+    /// itself
     #[arg(value_name = "DIR|FILE.wasm")]
     plugin: PathBuf,
     /// Cases in another place; may be repeated
     #[arg(long, value_name = "FILE")]
     cases: Vec<PathBuf>,
-    /// Write down what came out as what is expected
+    /// Write the actual outcomes into the cases as the expected ones
     #[arg(long)]
     update: bool,
     /// Run again whenever the component or the cases change
@@ -60,12 +62,12 @@ pub struct Test {
     cache: Cache,
 }
 
-/// What came of a case.
+/// Result of a case.
 struct Ran {
     name: String,
     place: String,
     took: Duration,
-    /// What is wrong, in lines.
+    /// Description of the failure, in lines.
     wrong: Option<String>,
 }
 
@@ -89,7 +91,7 @@ impl Test {
         folders.extend(self.cases.iter().filter_map(|cases| cases.parent()).map(Path::to_owned));
         let mut watch = Watch::new(folders, |_| true);
         loop {
-            // What is wrong may be mended by the next save.
+            // The next save may fix the problem.
             let _ = self.once().await.map_err(|refusal| refusal.end(false));
             let _ = writeln!(terminal::stderr(), "waiting for a change, ctrl-c ends");
             watch.changed().await;
@@ -120,7 +122,7 @@ impl Test {
     }
 }
 
-/// The cases that are named, else those beside the component.
+/// Reads the cases that are named, else those beside the component.
 pub(super) fn cases(component: &Path, named: &[PathBuf]) -> Result<Vec<Cases>, Refusal> {
     if !named.is_empty() {
         return named.iter().map(|path| Cases::read(path)).collect();
@@ -135,7 +137,7 @@ pub(super) fn cases(component: &Path, named: &[PathBuf]) -> Result<Vec<Cases>, R
     found.iter().map(|path| Cases::read(path)).collect()
 }
 
-/// The component of a plugin.
+/// Finds the component of a plugin.
 pub(super) fn component(plugin: &Path) -> Result<PathBuf, Refusal> {
     if !plugin.is_dir() {
         return Ok(plugin.to_owned());
@@ -155,7 +157,7 @@ pub(super) fn component(plugin: &Path) -> Result<PathBuf, Refusal> {
     }
 }
 
-/// A folder's files that end so, by name.
+/// Files in a folder with this extension, sorted by name.
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut found: Vec<_> = entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
@@ -163,12 +165,12 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The key that the filter is asked for: its state is kept apart by it.
+/// Key for the cases of one file: it keeps their filter state apart from that of other files.
 fn key(cases: &Path) -> String {
     cases.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A loaded filter and the API that it sees.
+/// A loaded filter, and the API that it calls.
 struct Bench {
     filter: Filter,
     api: StandIn,
@@ -188,7 +190,7 @@ impl Bench {
     }
 }
 
-/// A filter for the cases of one file.
+/// A filter with separate state for the cases of one file.
 struct Fresh<'a> {
     bench: &'a Bench,
     key: String,
@@ -210,7 +212,7 @@ impl Fresh<'_> {
             (_, Some(expected)) if outcome::fits(expected, &outcome) => None,
             (_, Some(expected)) => Some(diff::diff(expected, &outcome)),
         };
-        // A kind alone stays one as long as it is right.
+        // A kind alone is kept as long as it is right.
         if update && !case.expected().is_some_and(|expected| outcome::fits(expected, &outcome)) {
             case.expect(outcome);
         }
@@ -234,7 +236,7 @@ impl Fresh<'_> {
     }
 }
 
-/// The failures whole, the rest a line each.
+/// Prints failures in full, the other cases on one line each.
 fn print(ran: &[Ran], update: bool) -> io::Result<ExitCode> {
     let mut out = terminal::stdout();
     for Ran { name, place, took, wrong } in ran {

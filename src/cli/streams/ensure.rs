@@ -1,4 +1,4 @@
-//! `trommel streams ensure DIR` (H03)
+//! `trommel streams ensure DIR` (H03).
 
 use std::process::ExitCode;
 
@@ -14,7 +14,8 @@ pub(super) struct Ensure {
 }
 
 impl Ensure {
-    /// One stream after the other. The first that can't be had ends it; those before it stay as they are now.
+    /// Ensures one stream after the other. Stops at the first failure; the streams before it keep
+    /// their changes.
     pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
         let (streams, connection) = self.folder.open_streams().await?;
         let mut reports = Vec::new();

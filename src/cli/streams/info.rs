@@ -1,4 +1,4 @@
-//! `trommel streams info DIR [NAME...]` (H15)
+//! `trommel streams info DIR [NAME...]` (H15).
 
 use std::process::ExitCode;
 
@@ -27,21 +27,21 @@ pub(super) struct Info {
     names: Vec<String>,
 }
 
-/// A stream for programs.
+/// JSON form of a stream.
 #[derive(Serialize)]
 struct Row {
     stream: String,
     created: Timestamp,
     messages: u64,
     bytes: u64,
-    /// `null` while there are no messages.
+    /// `null` if the stream has no messages.
     first: Option<Position>,
-    /// `null` before the first message ever.
+    /// `null` if the stream has never had a message.
     last: Option<Position>,
     consumers: u64,
-    /// `null` for a server alone.
+    /// `null` for a server without a cluster.
     cluster: Option<Members>,
-    /// In the server's words.
+    /// Configuration as the server reports it.
     config: Map<String, Value>,
 }
 
@@ -128,7 +128,7 @@ impl Row {
             facts.push(["leader".to_owned(), leader.to_owned()]);
             facts.extend(replicas.iter().map(|replica| ["replica".to_owned(), health(replica)]));
         }
-        // What is set, leaving out the server's own notes.
+        // Settings with a value, without the server's own metadata.
         let is_telling = |name: &str, value: &Value| {
             let is_off = [json!(false), json!(""), json!([]), json!({})].contains(value);
             !(is_off || value.is_null() || matches!(name, "name" | "metadata"))

@@ -1,4 +1,4 @@
-//! `trommel streams plan DIR` (H06)
+//! `trommel streams plan DIR` (H06).
 
 use std::process::ExitCode;
 

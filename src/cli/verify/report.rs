@@ -1,4 +1,4 @@
-//! What a verification prints.
+//! Output of a verification.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,11 +18,11 @@ use crate::{
     verify::{Finding, OutputPlace, Totals},
 };
 
-/// Writes findings as they come, and the sums at the end.
+/// Writes findings as they come, and the totals at the end.
 pub(super) struct Report {
     json: bool,
     out: Harmless<BufWriter<StdoutLock<'static>>>,
-    /// A reader that has left has seen enough: the exit code says the rest.
+    /// First failed write. Later lines are skipped: the exit code still tells the result.
     failure: Option<io::Error>,
 }
 
@@ -42,8 +42,10 @@ impl Report {
         self.line(&line);
     }
 
+    /// Writes the totals.
+    ///
     /// # Errors
-    /// When standard output can't be written.
+    /// Returns an error if standard output can't be written.
     pub(super) fn end(
         mut self,
         summary: &Summary,

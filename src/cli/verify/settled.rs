@@ -1,4 +1,4 @@
-//! How far a router has settled the events of a source.
+//! Range of events that a router has settled, for each source.
 
 use serde_json::{Value, json};
 
@@ -9,16 +9,16 @@ use crate::{
     nats::{ApiError, Connection, HistoryError, code},
 };
 
-/// The part of a source's stream that is verified.
+/// Part of a source's stream that is verified.
 pub(super) struct Stretch {
     pub(super) source: String,
     pub(super) range: Range,
-    /// Messages that are not settled yet, and are left out.
+    /// Number of messages that are not settled yet, and are left out.
     pub(super) unsettled: u64,
 }
 
 impl Stretch {
-    /// Leaves out what is not asked for.
+    /// Restricts the stretch to the bounds that are given.
     pub(super) fn narrow(&mut self, from: Option<Bound>, to: Option<Bound>) {
         self.range.begin = match from {
             None => Begin::First,
@@ -33,10 +33,10 @@ impl Stretch {
     }
 }
 
-/// Everything of a source's stream that its consumer has acknowledged.
+/// Returns the part of a source's stream that its consumer has acknowledged.
 ///
 /// # Errors
-/// When the stream or the consumer can't be read.
+/// Returns an error if the stream or the consumer can't be read.
 pub(super) async fn settled_stretch(
     connection: &Connection,
     source: &str,
@@ -44,7 +44,8 @@ pub(super) async fn settled_stretch(
 ) -> Result<Stretch, Refusal> {
     let JetStreamSource { stream, durable, subjects, .. } = settings;
     let unreadable = |error: ApiError| Refusal::from(HistoryError::Api(stream.clone(), error));
-    // Asked for before the consumer: what comes in between waits there.
+    // Queried before the consumer, so that a message that arrives in between can't count as
+    // settled.
     let info = connection.api(&format!("STREAM.INFO.{stream}"), &json!({})).await.map_err(unreadable)?;
     let last = info["state"]["last_seq"].as_u64().unwrap_or_default();
     let consumer = match connection.api(&format!("CONSUMER.INFO.{stream}.{durable}"), &json!({})).await {

@@ -27,19 +27,19 @@ const SECRETS: &str = "secrets";
 pub(super) struct Add {
     #[command(flatten)]
     pub(super) webhook: Named,
-    /// Where events are POSTed to
+    /// URL to POST events to
     #[arg(long)]
     url: String,
     /// Types of events, or patterns over them such as `instance.*`; may be repeated [default: all]
     #[arg(long, value_name = "TYPE", value_delimiter = ',')]
     events: Vec<String>,
-    /// The tenant whose events it gets, or `*` for those of all [default: events that have none]
+    /// Tenant whose events it gets, or `*` for all tenants [default: events without a tenant]
     #[arg(long)]
     tenant: Option<String>,
-    /// A file with its secret, seen from the router's folder [default: a new one, `secrets/NAME`]
+    /// File with its secret, relative to the router's folder [default: a new one, `secrets/NAME`]
     #[arg(long, value_name = "FILE")]
     secret_file: Option<String>,
-    /// Let it have a loopback, private or otherwise special address
+    /// Allow a loopback, private or otherwise special address
     #[arg(long)]
     allow_private: bool,
 }
@@ -67,7 +67,7 @@ impl Add {
             NewWebhook { name, url, tenant, events, secret_file: &secret_file, allow_private: self.allow_private };
         write_new(&path, &new.to_string()).map_err(|error| unwritten(&path, error))?;
         written.0.push(path.clone());
-        // What its options mean is judged where all of the configuration is.
+        // The options are validated with the whole configuration.
         config::load(&folder.dir).map_err(|problems| Refusal::from(problems).hint("nothing was added"))?;
         written.keep();
 
@@ -85,7 +85,7 @@ impl Add {
     }
 }
 
-/// Files that are taken back unless all goes well.
+/// New files, which are removed again unless the command succeeds.
 #[derive(Default)]
 struct Written(Vec<PathBuf>);
 
@@ -98,7 +98,7 @@ impl Written {
 impl Drop for Written {
     fn drop(&mut self) {
         for path in &self.0 {
-            // Why they are taken back is what counts.
+            // The error that caused the removal is the one to report.
             let _ = fs::remove_file(path);
         }
     }
@@ -108,7 +108,7 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    // Its address may hold a secret.
+    // Readable by the user only: the URL may contain a secret.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
 

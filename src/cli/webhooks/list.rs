@@ -24,12 +24,12 @@ pub(super) struct List {
     pub(super) folder: Folder,
 }
 
-/// A webhook that is declared, or was.
+/// A webhook that is declared, or was until it was removed.
 #[derive(Serialize)]
 struct Row<'a> {
     webhook: &'a str,
     state: &'static str,
-    /// Since when it is disabled, and why.
+    /// Time since which it is disabled; `reason` tells why.
     since: Option<Timestamp>,
     reason: Option<&'a str>,
     #[serde(flatten)]
@@ -39,11 +39,11 @@ struct Row<'a> {
 
 #[derive(Serialize)]
 struct Declared<'a> {
-    /// Without what follows the host, for that may be a secret.
+    /// Without the path and query, which may be a secret.
     url: String,
-    /// `null` for events without one, `*` for those of all.
+    /// `null` for events without a tenant, `*` for all tenants.
     tenant: Option<&'a str>,
-    /// None means all.
+    /// Empty means all.
     events: Vec<&'a str>,
 }
 
@@ -57,7 +57,7 @@ impl List {
         let webhooks = &config.registry.webhooks;
         let declared = webhooks.iter().map(|webhook| (webhook.name.as_str(), Some(&**webhook)));
         let names: BTreeSet<_> = webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
-        // Of those that were taken away, what is left.
+        // Removed webhooks that still have deliveries.
         let left: BTreeSet<_> = counts.iter().map(|count| count.webhook.as_str()).collect();
         let left = left.difference(&names).map(|name| (*name, None));
         let rows = declared.chain(left).map(|(name, webhook)| Row::new(name, webhook, &counts, &disabled));

@@ -32,7 +32,7 @@ impl Disable {
         let Named { folder, name } = &self.webhook;
         let config = config::load(&folder.dir)?;
         self.webhook.find(&config)?;
-        // It may be wanted before the router has ever run.
+        // Creates the database if the router has never run.
         let store = Store::make(database(&config)?)?;
         let was_disabled = store.disabled()?.iter().any(|disabled| disabled.webhook == *name);
         let cancelled = store.disable(name, "by `trommel webhooks disable`", Timestamp::now())?;

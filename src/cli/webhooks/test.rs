@@ -1,4 +1,5 @@
-//! `trommel webhooks test DIR NAME`: one signed event, apart from all deliveries, to see whether it is taken.
+//! `trommel webhooks test DIR NAME`: sends one signed event, outside of all deliveries, to check
+//! that the receiver accepts it.
 
 use std::time::Instant;
 
@@ -20,7 +21,7 @@ use crate::{
     },
 };
 
-/// Characters that are shown of an answer.
+/// Longest part of a response that is shown, in characters.
 const SHOWN: usize = 200;
 
 #[derive(Args, Debug)]

@@ -1,18 +1,18 @@
-//! Files that must be there already.
+//! Files that must exist at startup.
 
 use std::path::{Path, PathBuf};
 
 use super::{Place, Table};
 
 impl Table<'_> {
-    /// A file that must be there already.
+    /// Reads the path of a file that must exist.
     pub(in crate::config) fn input_path(&mut self, name: &'static str) -> Option<PathBuf> {
         let path = self.path(name)?;
         self.check_input(&path, self.place_of(name));
         Some(path)
     }
 
-    /// Reports a file that is not there.
+    /// Reports a missing file.
     pub(in crate::config) fn check_input(&self, path: &Path, place: Place) {
         match path.metadata() {
             Ok(found) if found.is_dir() => {

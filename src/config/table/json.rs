@@ -1,4 +1,4 @@
-//! JSON that is written in TOML.
+//! JSON written as TOML.
 
 use serde_json::{Number, Value};
 use toml::{
@@ -9,7 +9,8 @@ use toml::{
 use super::Table;
 
 impl Table<'_> {
-    /// A table that stands for a JSON object. `None` also when there is something in it that JSON does not have.
+    /// Reads a table as a JSON object. Returns `None` if it is absent or contains a value that JSON
+    /// does not have.
     pub(in crate::config) fn json(&mut self, name: &'static str) -> Option<Value> {
         let value = self.take(name)?;
         if !value.get_ref().is_table() {
@@ -23,7 +24,7 @@ impl Table<'_> {
         let number = match value.get_ref() {
             DeValue::String(text) => return Some(Value::from(&**text)),
             DeValue::Boolean(flag) => return Some(Value::from(*flag)),
-            // Each is read, so that every mistake is reported.
+            // All are read before any is given up, so that every mistake is reported.
             DeValue::Array(elements) => {
                 let elements: Vec<_> = elements.iter().map(|element| self.as_json(name, element)).collect();
                 return elements.into_iter().collect::<Option<Vec<_>>>().map(Value::from);

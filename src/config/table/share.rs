@@ -1,11 +1,11 @@
-//! Numbers that say how much of something.
+//! Numbers that express a share.
 
 use toml::de::DeValue;
 
 use super::Table;
 
 impl Table<'_> {
-    /// A number from 0 to 1.
+    /// Reads a number from 0 to 1.
     pub(in crate::config) fn share(&mut self, name: &'static str) -> Option<f64> {
         let value = self.take(name)?;
         let text = match value.get_ref() {

@@ -13,7 +13,7 @@ fn append(path: &Path, text: &[u8]) {
     fs::File::options().create(true).append(true).open(path).unwrap().write_all(text).unwrap();
 }
 
-/// Ids, and the events' or what else they are.
+/// Ids, each with its event's id or the reason why it is not a letter.
 async fn list(file: &File, from: u64) -> Vec<(u64, String)> {
     let mut reader = file.read(from).await.unwrap().map_or(Letters::Empty, |lines| Letters::File(Box::new(lines)));
     let mut all = Vec::new();
@@ -82,7 +82,7 @@ async fn a_line_that_is_too_long_is_passed_over() {
     assert_eq!(named(&all), [&*format!("its line has {} bytes, more than a dead letter's", MAX_LINE + 101), "e1"]);
 }
 
-/// A crash in the middle of it: the first byte decides.
+/// A crash in the middle of a drop: the first byte decides.
 #[tokio::test]
 async fn a_letter_is_dropped_with_its_first_byte() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,17 +1,18 @@
-//! Conditions in words, for those who ask why an event did not pass.
+//! Conditions as text, to explain why an event did not pass.
 
 use std::fmt;
 
 use super::{Comparison, Conditions, Facts, Field, Test, Untested, shown};
 
 impl Conditions {
-    /// Every list, its tests joined by `;`.
+    /// Returns one text for each list, its tests joined by `;`.
     pub fn shown(&self) -> Vec<String> {
         let list = |tests: &[Test]| tests.iter().map(Test::to_string).collect::<Vec<_>>().join("; ");
         self.any.iter().map(|tests| list(tests)).collect()
     }
 
-    /// Of each list, the first test that the event fails. A list that is left out is passed whole.
+    /// Returns the first test of each list that the event fails. A list that the event passes is
+    /// left out.
     ///
     /// # Errors
     /// As [`Self::test`].

@@ -162,7 +162,7 @@ fn the_last_of_members_with_one_name_counts() {
     assert!(!holds(payload, "/a/b", Exists, "") && holds(payload, "/a/c", Exists, ""));
 }
 
-/// Avro's decimals are texts in JSON; which they are, the schema says.
+/// Avro's decimals are strings in JSON; the schema tells which strings are decimals.
 #[test]
 fn decimals_compare_as_numbers() {
     let event = event(r#"{"price":"9.99","text":"9.99"}"#);
@@ -182,7 +182,7 @@ fn decimals_compare_as_numbers() {
     }
 }
 
-/// Whatever a filter asks, an event takes no more than a payload's worth of work and what its tests are given.
+/// Testing an event costs no more than a walk through its payload and the time given to its tests.
 #[test]
 fn tests_have_a_budget() {
     let many = |count| vec![vec![written("/a", Exists, ""); count]];

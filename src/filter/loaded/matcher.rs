@@ -1,4 +1,4 @@
-//! Asking `matches`, event by event or many at once.
+//! Calls of `matches`, for one event or for many at once.
 
 use std::sync::Arc;
 
@@ -9,16 +9,17 @@ use crate::{
     metrics::Sampled,
 };
 
-/// Asks `matches` on an instance of its own, made when it is first needed and anew after a break.
+/// Calls `matches` on an instance of its own, made when it is first needed and anew after a break.
 pub struct Matcher {
     filter: Filter,
     instance: Option<Instance>,
     columns: Columns,
-    /// Batches that broke one after the other.
+    /// Consecutive batches that broke.
     breaks: u32,
 }
 
-/// Batches after which it seems to be the batch, not the event, that a guest breaks on.
+/// Number of consecutive broken batches after which the batch call itself, not an event, seems to
+/// be the cause.
 const MOST_BREAKS: u32 = 3;
 
 impl Matcher {
@@ -26,26 +27,27 @@ impl Matcher {
         Self { filter, instance: None, columns: Columns::default(), breaks: 0 }
     }
 
-    /// Whether the filter wants the event. Computes on the spot, for no longer than the limit for `matches`; the first
-    /// call for a subscription also builds the guest's object for it.
+    /// Returns whether the filter wants the event. Runs synchronously, for no longer than the limit
+    /// for `matches`; the first call for a subscription also constructs the guest's object for it.
     ///
     /// # Errors
-    /// A break, which must never be read as "no".
+    /// If the call breaks, which must never be read as "no".
     pub fn matches(&mut self, subscription: &Arc<Subscription>, event: &Event) -> Result<bool, Fault> {
         let reads = self.filter.0.manifest.match_reads;
         self.call("matches", |instance, _| instance.matches(subscription, event, reads))
     }
 
-    /// Whether [`Self::matches_batch`] is worth a try.
+    /// Returns whether [`Self::matches_batch`] is worth a try.
     pub fn takes_batches(&self) -> bool {
         self.filter.0.matching.linked.has_batch() && self.filter.0.manifest.hooks.matches && self.breaks < MOST_BREAKS
     }
 
-    /// Whether the filter wants each of the events, asked in as few calls as their size allows. Computes on the spot,
-    /// for no longer than twice the limit for `matches` with every 64 events.
+    /// Returns whether the filter wants each of the events, asked in as few calls as their size
+    /// allows. Runs synchronously, for no longer than twice the limit for `matches` for every 64
+    /// events.
     ///
     /// # Errors
-    /// A break, which says nothing of any of the events: each is then to be asked about alone.
+    /// If a call breaks, which is not an answer for any of the events: ask about each alone.
     pub fn matches_batch(&mut self, subscription: &Arc<Subscription>, events: &[&Event]) -> Result<Vec<bool>, Fault> {
         let reads = self.filter.0.manifest.match_reads;
         let mut answers = Vec::with_capacity(events.len());
@@ -65,7 +67,7 @@ impl Matcher {
         Ok(answers)
     }
 
-    /// Bytes of memory that its instance has; 0 while there is none.
+    /// Bytes of memory of its instance; 0 while it has none.
     pub fn memory(&self) -> usize {
         self.instance.as_ref().map_or(0, Instance::memory)
     }
@@ -75,7 +77,7 @@ impl Matcher {
         self.instance.is_some()
     }
 
-    /// The guest's objects that are alive.
+    /// Number of the guest's objects that are alive.
     #[cfg(test)]
     pub(super) fn objects(&self) -> usize {
         self.instance.as_ref().map_or(0, Instance::objects)

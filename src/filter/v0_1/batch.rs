@@ -19,7 +19,7 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-/// Where a component's functions are.
+/// Indices of a component's functions.
 #[derive(Clone)]
 pub(super) struct Exported(GuestIndices);
 
@@ -33,7 +33,7 @@ impl Exported {
     }
 }
 
-/// The functions of one instance.
+/// Functions of one instance.
 pub(in crate::filter) struct Batch(Guest);
 
 impl Batch {
@@ -46,7 +46,7 @@ impl Batch {
         self.0.batch().call_constructor(store, key, &borrow(params)).await
     }
 
-    /// For stores that need no fiber, as [`super::Guest::matches`].
+    /// Calls `matches` on a store that needs no fiber, as [`super::Guest::matches`] does.
     pub(in crate::filter) fn matches(
         &self,
         store: &mut Store<Sandbox>,

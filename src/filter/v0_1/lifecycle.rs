@@ -1,4 +1,5 @@
-//! The optional part of version 0.1: what is called when the first consumer comes and when the last one has left.
+//! The optional part of version 0.1: the hooks for the first consumer's arrival and the last one's
+//! departure.
 
 use wasmtime::{Store, component::InstancePre};
 

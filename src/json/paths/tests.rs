@@ -1,4 +1,5 @@
-//! Paths against parsers that read the whole document: `serde_json`, and the one below, which shares nothing with either.
+//! Tests of paths against parsers that read the whole document: `serde_json`, and the one below,
+//! which shares nothing with either.
 
 use std::iter::Peekable;
 
@@ -8,8 +9,8 @@ use serde_json::Value;
 use super::*;
 use crate::json;
 
-/// A text as producers write them: members that are there twice, escapes in names, halves of surrogate pairs, numbers that
-/// nobody can hold.
+/// JSON text as producers write it: duplicate members, escapes in names, halves of surrogate pairs,
+/// numbers that no type can hold.
 fn text() -> impl Strategy<Value = String> {
     let string = prop::collection::vec(
         prop_oneof![
@@ -95,7 +96,7 @@ fn read(chars: &mut Peekable<impl Iterator<Item = char>>) -> Tree {
     tree
 }
 
-/// What a string means, by UTF-16 units.
+/// Parses a string's meaning, by UTF-16 units.
 fn string(chars: &mut Peekable<impl Iterator<Item = char>>) -> String {
     chars.next();
     let mut units = Vec::new();
@@ -126,7 +127,8 @@ impl Tree {
         })
     }
 
-    /// Every pointer into it, those included that another member hides, and some that lead nowhere.
+    /// Collects every pointer into it, also to members that another hides, and some that lead
+    /// nowhere.
     fn pointers(&self, at: &str, all: &mut Vec<String>) {
         all.extend(["0", "7", "a", "", "-"].map(|token| format!("{at}/{token}")));
         let children: Vec<(String, &Self)> = match self {
@@ -149,8 +151,8 @@ fn tree(text: &str) -> Tree {
 }
 
 proptest! {
-    /// What stands at a pointer is the same for all: pointers one by one, pointers together, `serde_json`, and a reader by
-    /// the letter of the grammar.
+    /// All readers find the same at a pointer: pointers one by one, pointers together,
+    /// `serde_json`, and a literal reading of the grammar.
     #[test]
     fn every_reader_finds_the_same(text in text()) {
         prop_assert!(json::check(text.as_bytes()).is_ok(), "{}", text);
@@ -195,7 +197,7 @@ fn depth_costs_no_stack_and_width_no_time() {
     assert_eq!(found[0].map(str::len), Some(deep.len() - (1 << 16) * "{\"a\":[]}".len()));
     assert_eq!(found[1..], [None, None]);
 
-    // One name over and over, below which much is asked for.
+    // One name over and over, with many pointers below it.
     let below: Vec<_> = (0..1000).map(|n| format!("/a/{n}")).collect();
     let paths = Paths::new(below.iter().map(String::as_str)).unwrap();
     let wide = format!("{{{}\"a\":{{\"7\":1}}}}", "\"a\":{\"7\":0,\"8\":0},".repeat(100_000));

@@ -1,4 +1,4 @@
-//! What the server knows of a stream.
+//! The server's description of a stream.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use crate::nats::{ApiError, Connection, StreamError, code};
 
-/// A stream as the server has it.
+/// A stream as the server describes it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct StreamInfo {
-    /// In the server's words.
+    /// The configuration in the server's JSON.
     pub config: Map<String, Value>,
     pub created: Timestamp,
     pub state: State,
@@ -21,10 +21,10 @@ pub struct State {
     pub messages: u64,
     pub bytes: u64,
     pub first_seq: u64,
-    /// Means nothing while there are no messages.
+    /// Meaningless while there are no messages.
     pub first_ts: Timestamp,
     pub last_seq: u64,
-    /// Means nothing before the first message ever.
+    /// Meaningless before the first message ever.
     pub last_ts: Timestamp,
     #[serde(rename = "consumer_count")]
     pub consumers: u64,
@@ -32,9 +32,9 @@ pub struct State {
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Cluster {
-    /// A server alone has none.
+    /// `None` for a server that is not in a cluster.
     pub name: Option<String>,
-    /// None while one is being elected.
+    /// `None` while one is being elected.
     pub leader: Option<String>,
     #[serde(default)]
     pub replicas: Vec<Replica>,
@@ -44,7 +44,7 @@ pub struct Cluster {
 #[derive(Clone, Debug, Deserialize, serde::Serialize)]
 pub struct Replica {
     pub name: String,
-    /// Whether it has all that the leader has.
+    /// True if it has all that the leader has.
     pub current: bool,
     #[serde(default)]
     pub offline: bool,
@@ -54,10 +54,10 @@ pub struct Replica {
 }
 
 impl Connection {
-    /// What the server knows of a stream; `None` when it has none of this name.
+    /// The server's description of a stream; `None` if there is no stream of this name.
     ///
     /// # Errors
-    /// When the server does not answer, or does not allow it.
+    /// Returns an error if the server does not answer, or does not allow it.
     pub async fn stream_info(&self, name: &str) -> Result<Option<StreamInfo>, StreamError> {
         let request = format!("STREAM.INFO.{name}");
         let info = match self.api(&request, &json!({})).await {

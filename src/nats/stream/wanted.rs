@@ -1,4 +1,4 @@
-//! A declared stream in the server's words.
+//! A declared stream in the server's JSON.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub(super) fn wanted(stream: &Stream) -> Wanted {
         ("mirror", stream.mirror.as_ref().map(upstream)),
         ("sources", (!sources.is_empty()).then(|| json!(sources))),
         ("placement", stream.placement.as_ref().map(placement)),
-        // A stream that confirms nothing, or takes nothing any more, is of no use to a router.
+        // A router can't use a stream that confirms nothing, or takes no messages any more.
         ("no_ack", Some(json!(false))),
         ("sealed", Some(json!(false))),
     ];
@@ -127,7 +127,7 @@ fn placement(placement: &Placement) -> Value {
     object([("cluster", placement.cluster.as_ref().map(|cluster| json!(cluster))), ("tags", tags)])
 }
 
-/// The members that there are.
+/// The members that are set.
 fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
     let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     members.collect::<Map<_, _>>().into()

@@ -1,4 +1,4 @@
-//! What a route's conditions and `matches` say of an event, for which nobody has to be waited.
+//! Evaluation of a route's conditions and `matches` on an event, which never waits.
 
 use super::{
     matchers::Matchers,
@@ -12,7 +12,7 @@ use crate::{
     walk::{MatchAnswer, MatchError, match_event, why_unwanted},
 };
 
-/// Asks a route's conditions and `matches`. `known` is what they say, where that was asked ahead.
+/// Evaluates a route's conditions and `matches`. `known` is the answer, if it was asked for ahead.
 pub(super) fn ask<'a>(matchers: &mut Matchers, at: At<'a>, known: Option<bool>, facts: &mut Facts<'a>) -> Said {
     let (Some(filter), Some(subscription)) = (&at.key.filter, &at.route.subscription) else {
         return Said::Verdict(Verdict::Keep, 0);

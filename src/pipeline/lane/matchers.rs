@@ -1,6 +1,6 @@
-//! A lane's own instances for `matches`, and what they said ahead of a run of events of one key: where a filter takes
-//! batches it is asked about all of them in one call a route. `matches` is pure, so when it is asked makes no
-//! difference; all else goes event by event.
+//! A lane's own instances for `matches`, and their answers ahead for a run of events of one key: a
+//! filter that takes batches is asked about all of them in one call per route. `matches` is pure,
+//! so the time of the call makes no difference; all else goes event by event.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use crate::{
     registry::{Decoding, Key},
 };
 
-/// Events that are asked about ahead.
+/// Largest number of events that are asked about ahead.
 const LONGEST_RUN: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Matchers {
     own: Vec<(Filter, Matcher)>,
-    /// Route by route of the run's key, whether each of its events is wanted.
+    /// Answers ahead, route by route of the run's key: whether each of its events is wanted.
     ahead: Vec<Option<bool>>,
     run: usize,
 }
 
-/// The events at the front that have the first one's key.
+/// Returns the events at the front that share the first one's key.
 pub(super) fn run(items: &[Item]) -> &[Item] {
     let same = items.iter().take(LONGEST_RUN).take_while(|item| Arc::ptr_eq(&item.key, &items[0].key));
     &items[..same.count()]
@@ -33,7 +33,7 @@ impl Matchers {
         self.own.retain(|(filter, _)| is_used(filter));
     }
 
-    /// Asks `matches`; after a break once more, on a fresh instance.
+    /// Calls `matches`; after a break once more, on a fresh instance.
     pub(super) fn matches(
         &mut self,
         filter: &Filter,
@@ -44,15 +44,16 @@ impl Matchers {
         matcher.matches(subscription, event).or_else(|_| matcher.matches(subscription, event))
     }
 
-    /// What was said ahead of an event of the run. `None` when it is to be asked about in its turn.
+    /// Returns the answer ahead for an event of the run. `None` if it is to be asked about in its
+    /// turn.
     pub(super) fn answer(&self, route: usize, event: usize) -> Option<bool> {
         *self.ahead.get(route * self.run + event)?
     }
 
-    /// Tests the conditions of every route of `key` on the events of the run, and asks its filter about those that
-    /// pass. False, and nobody was asked, where that is not worth it.
+    /// Tests the conditions of every route of `key` on the events of the run, and asks its filter
+    /// about those that pass. False, without a call, if that is not worth it.
     pub(super) fn ask_ahead(&mut self, key: &Key, run: &[Item]) -> bool {
-        // What has to be decoded first is so only when its turn comes.
+        // Events that have to be decoded first are decoded only in their turn.
         let is_raw = matches!(key.decoding, None | Some(Decoding::Raw));
         let Some(filter) = key.filter.as_ref().filter(|_| run.len() > 1 && is_raw) else {
             return false;
@@ -75,7 +76,7 @@ impl Matchers {
             let mut facts = Facts::new(item.ticket.event());
             for (route, answers) in key.routes.iter().zip(ahead.chunks_exact_mut(run.len())) {
                 let conditions = route.subscription.as_ref().map(|subscription| subscription.conditions());
-                // That a payload is not JSON is said when its turn comes.
+                // A payload that is not JSON is reported in its turn.
                 answers[position] = conditions.and_then(|conditions| conditions.test(&mut facts).ok());
             }
         }

@@ -1,4 +1,4 @@
-//! From what a route lets out to its sinks' queues.
+//! Outputs on their way from a route to its sinks' queues.
 
 use std::sync::Arc;
 
@@ -13,16 +13,18 @@ use crate::{
     walk::RouteOutput,
 };
 
-/// Hands outputs to queues as long as they have places, and keeps the rest in order.
+/// Outputs not sent yet: hands them to queues as long as they have places, and keeps the rest in
+/// order.
 #[derive(Default)]
 pub(super) struct Unsent {
     outputs: Vec<(Queue, Output)>,
-    /// The queue that must have a place before anything more is made for it.
+    /// Queue that must have a place before any more outputs are made for it.
     full: Option<Queue>,
 }
 
 impl Unsent {
-    /// Nothing, until `queue` has a place: outputs that nobody takes are not made.
+    /// Creates an empty one that waits until `queue` has a place: outputs that no queue can take
+    /// are not made.
     pub(super) fn until_taken(queue: &Queue) -> Self {
         Self { outputs: Vec::new(), full: Some(queue.clone()) }
     }
@@ -38,13 +40,13 @@ impl Unsent {
         self.outputs.is_empty() && self.full.is_none()
     }
 
-    /// The queue that was full first.
+    /// Returns the queue that was full first.
     pub(super) fn full(&self) -> Option<&Arc<str>> {
         let first = self.outputs.first().map(|(queue, _)| queue);
         first.or(self.full.as_ref()).map(Queue::name)
     }
 
-    /// Waits for a place for each. Those that are left when it is dropped give their event back.
+    /// Waits for a place for each output. Those left when it is dropped give their event back.
     pub(super) async fn flush(self) {
         if let Some(full) = self.full {
             full.has_room().await;
@@ -54,7 +56,7 @@ impl Unsent {
         }
     }
 
-    /// A dead letter about the event as a whole.
+    /// Adds a dead letter about the event as a whole.
     pub(super) fn dead_letter(
         &mut self,
         at: At<'_>,
@@ -75,7 +77,7 @@ impl Unsent {
         self.send(queue, dead_letter::of_event(ticket.share(), place, reason, detail));
     }
 
-    /// An output of a route, for the sink that it names.
+    /// Adds an output of a route, for the sink that it names.
     pub(super) fn output(&mut self, at: At<'_>, output: RouteOutput<'_>) {
         let At { key, route, ticket, order, .. } = at;
         let RouteOutput { sink, index, payload, subject, headers } = output;

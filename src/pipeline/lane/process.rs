@@ -1,4 +1,4 @@
-//! A route's call of `process`, again where the failure allows it.
+//! Call of a route's `process`, repeated if the failure allows it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,8 @@ use crate::{
     telemetry::{Span, Stage},
 };
 
-/// Asks the filter of the route whose turn it is. Whoever waits for it holds up the events behind this one alone.
+/// Calls the filter of the route whose turn it is. Waiting for it holds up only the events behind
+/// this one.
 pub(super) async fn process(mut work: Work, mut stop: Stop) -> (Work, Said) {
     let key = Arc::clone(&work.key);
     let Some((filter, route)) = key.filter.as_ref().zip(key.routes.get(work.next)) else {
@@ -51,7 +52,7 @@ async fn call(
     let (mut tries, mut breaks) = (0, 0);
     loop {
         if worker.is_none() {
-            // The semaphore is never closed; without a permit the call would only not be bounded.
+            // The semaphore is never closed; without a permit the call would merely be unbounded.
             *worker = Arc::clone(&key.workers).acquire_owned().await.ok();
         }
         if filter.is_quarantined() {
@@ -99,13 +100,13 @@ async fn call(
         tracing::debug!(key = %key.name, event = &*event.id, tries, ?trouble, ?pause, "will try again");
         tokio::select! {
             () = sleep(pause) => {}
-            // What has to be waited for is better waited for at the source.
+            // Returned to the source at once, so that a drain does not wait for back-offs.
             () = stop.draining() => return Said::Returned,
         }
     }
 }
 
-/// The guest broke twice on this event.
+/// Handles a guest that broke twice on this event.
 pub(super) fn broke(at: At<'_>, filter: &Filter, broken: &Broken, tries: Tries) -> Said {
     let At { key, event, .. } = at;
     let detail = broken.to_string();
@@ -116,7 +117,7 @@ pub(super) fn broke(at: At<'_>, filter: &Filter, broken: &Broken, tries: Tries) 
     Said::Dead(broken.reason.code(), detail, tries)
 }
 
-/// The host itself could not go on: neither the event nor the filter is to blame.
+/// Handles a failure of the host itself: neither the event nor the filter is to blame.
 pub(super) fn returned(at: At<'_>, tries: Tries, error: &anyhow::Error) -> Said {
     let At { key, event, .. } = at;
     let error = format!("{error:#}");

@@ -1,5 +1,6 @@
-//! Where events wait that can't go on at once, each room for one ordering value of one key: the first of a room waits for
-//! something, the others behind it, so that they don't overtake it. Nobody else waits for them.
+//! Rooms for events that can't go on at once, each for one ordering value of one key: the first of
+//! a room waits for something, the others behind it, so that they don't overtake it. No other
+//! events wait for them.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -16,14 +17,14 @@ use crate::{
     registry::{Held, Key},
 };
 
-/// Which room is an event's.
+/// Identity of an event's room.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Room {
     key: Arc<str>,
     order: u64,
 }
 
-/// What the first of a room waits for.
+/// Cause for which the first of a room waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Cause {
     /// The filter of this key.
@@ -32,7 +33,7 @@ pub(super) enum Cause {
     Sink(Arc<str>),
 }
 
-/// The place that an event takes while it waits.
+/// Place that an event takes while it waits.
 pub(super) struct Seat {
     room: Room,
     held: Held,
@@ -43,18 +44,18 @@ pub(super) struct Waited {
     cause: Cause,
     pub(super) room: Room,
     pub(super) work: Work,
-    /// What the filter said, when that was waited for.
+    /// The filter's answer, if that was waited for.
     pub(super) said: Option<Said>,
 }
 
 pub(super) struct Rooms {
     budget: Budget,
-    /// Who waits behind the first.
+    /// Events that wait behind the first.
     behind: HashMap<Room, VecDeque<(Work, Held)>>,
     waits: JoinSet<Waited>,
-    /// How many wait for each.
+    /// Number of events that wait for each cause.
     causes: HashMap<Cause, usize>,
-    /// Firsts that wait for a newer snapshot.
+    /// First events of rooms that wait for a newer snapshot.
     parked: Vec<(Work, Seat)>,
 }
 
@@ -64,15 +65,15 @@ impl Rooms {
         Self { budget, behind, waits, causes, parked }
     }
 
-    /// A place for an event of `key`.
+    /// Returns a place for an event of `key`.
     pub(super) fn seat(&self, key: &Key, (order, size): (u64, u64)) -> Seat {
         let held = key.load.hold(self.budget.cost(size));
         Seat { room: Room { key: Arc::clone(&key.name), order }, held }
     }
 
-    /// Keeps an event that must stay behind one that waits. Others are returned.
+    /// Keeps an event that must stay behind one that waits. Returns any other.
     pub(super) fn line_up(&mut self, work: Work) -> Option<Work> {
-        // Nearly always.
+        // The usual case.
         if self.behind.is_empty() {
             return Some(work);
         }
@@ -86,7 +87,7 @@ impl Rooms {
         }
     }
 
-    /// Lets an event wait as the first of its room.
+    /// Makes an event wait as the first of its room.
     pub(super) fn wait(
         &mut self,
         cause: Cause,
@@ -102,12 +103,12 @@ impl Rooms {
         });
     }
 
-    /// Whether events wait for this already.
+    /// Returns whether events wait for this cause already.
     pub(super) fn awaits(&self, cause: &Cause) -> bool {
         self.causes.contains_key(cause)
     }
 
-    /// Lets an event wait for a newer snapshot, as the first of its room.
+    /// Makes an event wait for a newer snapshot, as the first of its room.
     pub(super) fn park(&mut self, mut work: Work) {
         work.worker = None;
         let seat = self.seat(&work.key, work.measure());
@@ -123,23 +124,23 @@ impl Rooms {
         mem::take(&mut self.parked).into_iter().map(|(work, seat)| (work, seat.room))
     }
 
-    /// Gives back what is parked, with all that is behind it.
+    /// Gives back all parked events, with all that are behind them.
     pub(super) fn give_back_parked(&mut self) {
         for (_, room) in self.unpark() {
             self.behind.remove(&room);
         }
     }
 
-    /// Whether [`Self::next`] can tell of anybody.
+    /// Returns whether [`Self::next`] can return an event.
     pub(super) fn are_waiting(&self) -> bool {
         !self.waits.is_empty()
     }
 
-    /// The next event whose wait is over. Cancel safe. `None` when none waits.
+    /// Returns the next event whose wait is over. Cancel safe. `None` if none waits.
     pub(super) async fn next(&mut self) -> Option<Waited> {
         let waited = match self.waits.join_next().await? {
             Ok(waited) => waited,
-            // A fault of ours, which whoever joins the lane hears of.
+            // A fault of ours, passed on to the task that joins the lane.
             Err(error) => resume_unwind(error.into_panic()),
         };
         if let Entry::Occupied(mut count) = self.causes.entry(waited.cause.clone()) {
@@ -151,7 +152,7 @@ impl Rooms {
         Some(waited)
     }
 
-    /// The first of a room has gone on: the next one of it, or none, and it is closed.
+    /// Notes that the first of a room has gone on. Returns the next one, or closes the empty room.
     pub(super) fn leave(&mut self, room: &Room) -> Option<Work> {
         let next = self.behind.get_mut(room)?.pop_front();
         if next.is_none() {
@@ -160,7 +161,7 @@ impl Rooms {
         next.map(|(work, _)| work)
     }
 
-    /// Gives back all that waits.
+    /// Gives back all waiting events.
     pub(super) async fn close(mut self) {
         self.waits.shutdown().await;
     }

@@ -1,4 +1,4 @@
-//! What is left to do for an event and a key, and what its filter says of it.
+//! Remaining work for an event and a key, and its filter's answer.
 
 use std::sync::Arc;
 
@@ -15,23 +15,24 @@ use crate::{
     walk::RouteWalk,
 };
 
-/// What is left to do for an event and a key. Dropping it gives the event back to its source.
+/// Remaining work for an event and a key. Dropping it gives the event back to its source.
 pub(super) struct Work {
     pub(super) ticket: Ticket,
     pub(super) key: Arc<Key>,
     pub(super) generation: u64,
-    /// Equal for events of the key that must stay in order.
+    /// Ordering value: equal for events of the key that must stay in order.
     pub(super) order: u64,
-    /// Routes that are through with the event already, by name: another generation may have others.
+    /// Routes that have finished with the event already, by name: another generation may have
+    /// others.
     pub(super) done: Vec<Arc<str>>,
     /// Position of the route whose turn it is.
     pub(super) next: usize,
-    /// The event as the filter sees it, where that is not as it came.
+    /// The event as the filter sees it, if that differs from how it came.
     pub(super) decoded: Option<Box<Event>>,
-    /// Whether a route has let something out.
+    /// True if a route has let something out.
     pub(super) wanted: bool,
-    /// From `process` until all that came of it is handed over, so that as many events as the key has workers hold
-    /// outputs.
+    /// Permit held from `process` until all its outputs are handed over, so that no more events
+    /// hold outputs than the key has workers.
     pub(super) worker: Option<OwnedSemaphorePermit>,
 }
 
@@ -44,32 +45,32 @@ impl From<Item> for Work {
 }
 
 impl Work {
-    /// What its place in a room goes by: its order, and its size in bytes.
+    /// Returns the measures of its place in a room: its order, and its size in bytes.
     pub(super) fn measure(&self) -> (u64, u64) {
         (self.order, self.ticket.event().size())
     }
 
-    /// What its outputs must stay in order by, if anything.
+    /// Returns the value by which its outputs must stay in order, if any.
     pub(super) fn output_order(&self) -> Option<u64> {
         matches!(self.key.ordering, Ordering::By(_)).then_some(self.order)
     }
 
-    /// As it was before it was begun.
+    /// Resets the work to its beginning, with this key.
     pub(super) fn anew(self, key: Arc<Key>, generation: u64) -> Self {
         let Self { ticket, order, done, .. } = self;
         Item { ticket, key, generation, order, done }.into()
     }
 }
 
-/// Where in the router an event is.
+/// Position of an event in the router.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
     pub(super) key: &'a Key,
     pub(super) route: &'a Route,
     pub(super) ticket: &'a Ticket,
-    /// The ticket's, as the filter sees it: decoded.
+    /// The ticket's event as the filter sees it: decoded.
     pub(super) event: &'a Event,
-    /// What its outputs must stay in order by, if anything.
+    /// Value by which its outputs must stay in order, if any.
     pub(super) order: Option<u64>,
 }
 
@@ -82,26 +83,26 @@ impl<'a> At<'a> {
         show::dropped(self.ticket.event(), &self.key.name, &self.route.name, why);
     }
 
-    /// Begins a stage of the event's way.
+    /// Begins the span of a stage that the event goes through.
     pub(super) fn stage(&self, stage: Stage<'_>) -> Span {
         self.ticket.stage(stage, &self.key.name, &self.route.name)
     }
 }
 
-/// What a route's filter says of an event.
+/// Answer of a route's filter about an event.
 pub(super) enum Said {
-    /// Its conditions or `matches` turn it away.
+    /// The route's conditions or `matches` reject the event.
     No,
-    /// `process` is to be asked.
+    /// `process` is to be called.
     Process,
     Verdict(Verdict, Tries),
-    /// It can never succeed: the reason's code and what it was.
+    /// The event can never succeed: the reason's code and a detail.
     Dead(&'static str, String, Tries),
-    /// The filter can't go on.
+    /// The filter is quarantined.
     Quarantined(String, Tries),
     /// The host can't go on, or the router stops: the event goes back to its source.
     Returned,
 }
 
-/// How often `process` was called.
+/// Number of `process` calls.
 pub(super) type Tries = u32;

@@ -1,4 +1,5 @@
-//! Components that are loaded beside the loader: while one is compiled, everything else is taken into service.
+//! Components that are loaded beside the loader: while one is compiled, other changes go into
+//! service.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -14,7 +15,8 @@ use crate::{
 
 type Loaded = Result<Filter, LoadError>;
 
-/// At most one content for each name. What is dropped is not compiled any further.
+/// Components under way or loaded, at most one content for each name. A dropped one is not compiled
+/// any further.
 #[derive(Default)]
 pub(super) struct Compiling {
     tasks: JoinSet<Loaded>,
@@ -24,13 +26,15 @@ pub(super) struct Compiling {
 struct Content {
     digest: String,
     task: task::Id,
-    /// `None` while it is under way.
+    /// `None` while it is being loaded.
     loaded: Option<Loaded>,
 }
 
 impl Compiling {
-    /// What became of the content that was under way, once, with its digest; if it is not the one that is there now, that
-    /// follows. A file that changes faster than it can be compiled is so in service with one content or another.
+    /// Returns the result of the content that was being loaded, once, with its digest. Unless that
+    /// is the current content, loading of the current one begins, so that a file that changes
+    /// faster than it can be compiled still gets into service. `None` while a content is being
+    /// loaded.
     pub(super) fn take(
         &mut self,
         host: &Host,
@@ -52,12 +56,12 @@ impl Compiling {
         done
     }
 
-    /// Makes nothing of what is under way or done for other names than these.
+    /// Drops the contents of all names but the wanted ones, loaded or not.
     pub(super) fn retain(&mut self, is_wanted: impl Fn(&str) -> bool) {
         self.contents.retain(|name, _| is_wanted(name));
     }
 
-    /// Waits until one more is ready to be taken; for ever while none is under way. Cancel safe.
+    /// Waits until one more content is loaded; for ever while none is being loaded. Cancel safe.
     pub(super) async fn done(&mut self) {
         let Some(ended) = self.tasks.join_next_with_id().await else { return pending().await };
         let (task, loaded) = match ended {

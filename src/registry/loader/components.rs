@@ -1,4 +1,5 @@
-//! The components in service: read from their files, tried against the keys that name them, and rolled back.
+//! The components in service: read from their files, tried against the keys that name them, and
+//! rolled back.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,11 +29,12 @@ pub(super) type Filters = BTreeMap<String, Component>;
 #[derive(Clone)]
 pub(super) struct Component {
     pub(super) filter: Filter,
-    /// The last good one before it, until that was rolled back to.
+    /// Last good component before this one, until it was rolled back to.
     previous: Option<Filter>,
-    /// Content that was tried and refused, so that it is not tried again until it changes.
+    /// Digest of content that was tried and refused, so that it is not tried again until it
+    /// changes.
     refused: Option<String>,
-    /// Quarantined with nothing to go back to, which was said.
+    /// True once it was logged that it is quarantined without an earlier component.
     given_up: bool,
 }
 
@@ -41,7 +43,7 @@ impl Component {
         Self { filter, previous, refused: None, given_up: false }
     }
 
-    /// Gives a quarantined component another chance. Says whether it was one.
+    /// Lifts the quarantine of a component. Returns whether it was quarantined.
     pub(super) fn lift(&mut self) -> bool {
         let was_quarantined = self.filter.is_quarantined();
         if was_quarantined {
@@ -51,7 +53,7 @@ impl Component {
         was_quarantined
     }
 
-    /// Goes back to the last good one if this one is quarantined.
+    /// Rolls back to the last good component if this one is quarantined.
     pub(super) fn roll_back(&mut self, settings: &FilterSettings) {
         let (filter, on_quarantine) = (&settings.name, settings.on_quarantine);
         if !self.filter.is_quarantined() {
@@ -70,7 +72,8 @@ impl Component {
 }
 
 impl Loader {
-    /// Every component that the registry names, and what is wrong with the others.
+    /// Loads every component that the registry names. Also returns the problems of those that
+    /// failed.
     pub(super) async fn load_all(&self, registry: &config::Registry) -> (Filters, Vec<Problem>) {
         let (mut filters, mut problems) = (Filters::new(), Vec::new());
         for name in filter_names(registry) {
@@ -84,8 +87,9 @@ impl Loader {
         (filters, problems)
     }
 
-    /// The components that the registry names: those whose content has changed loaded anew and tried against the keys
-    /// that name them, the rest as they are. Those that are still being loaded are returned by name, too.
+    /// Loads the components that the registry names: those whose content has changed are loaded
+    /// anew and tried against the keys that name them, the rest is kept. Also returns the names of
+    /// those that are still being loaded.
     pub(super) async fn load_changed(
         &mut self,
         registry: &config::Registry,
@@ -119,7 +123,8 @@ impl Loader {
         (filters, waiting)
     }
 
-    /// Lets keys wait for the components that are still being loaded: each stays as it is, or is not there yet.
+    /// Makes keys wait for the components that are still being loaded: each stays as it is, or
+    /// absent.
     pub(super) fn hold_back(&self, registry: &mut config::Registry, filters: &mut Filters, waiting: &BTreeSet<String>) {
         if *registry == *self.registry {
             return;
@@ -148,8 +153,8 @@ impl Loader {
         }
     }
 
-    /// The filter that the component's file makes now, `None` while it is being loaded. Its error comes with the
-    /// content's digest when it is the content that is at fault.
+    /// Returns the filter for the component's current file, `None` while it is being loaded. An
+    /// error comes with the content's digest if the content is at fault.
     async fn candidate(
         &mut self,
         name: &str,
@@ -159,12 +164,12 @@ impl Loader {
         let settings = self.settings(name);
         let (bytes, doubt) = match (self.read(name, &settings).await, current) {
             (Ok(read), _) => read,
-            // A file that is gone is a problem of the keys that name it, and reported there.
+            // A missing file is a problem of the keys that name it, and reported there.
             (Err(error), Some(current)) if is_not_found(&error) => return Ok(Some(current.filter.clone())),
             (Err(error), _) => return Err((error, None)),
         };
         let digest = filter::digest(&bytes);
-        // What was refused may fit once the keys are mended.
+        // Refused content may fit once the keys are fixed.
         let is_refused = |current: &Component| current.refused.as_ref() == Some(&digest) && *registry == *self.registry;
         if let Some(current) = current
             && (current.filter.digest() == digest || is_refused(current))
@@ -198,8 +203,8 @@ impl Loader {
         Ok(filter)
     }
 
-    /// The component's file, which is not read at all when it is larger than a component may be, and what speaks against
-    /// trusting it.
+    /// Reads the component's file, unless it is larger than a component may be. Also returns a
+    /// reason not to trust it, if any.
     async fn read(&self, name: &str, settings: &FilterSettings) -> anyhow::Result<(Vec<u8>, Option<String>)> {
         let (path, limit) = (self.path(name), settings.limits.component);
         let found = fs::metadata(&path).await?;
@@ -215,7 +220,7 @@ impl Loader {
         if let Some(doubt) = doubt.as_ref().filter(|_| !settings.grants.is_empty()) {
             bail!("{doubt}, or pin its content with `digest` in `[[filter]]`, to grant it anything");
         }
-        // One byte more than the limit tells of a file that has grown meanwhile.
+        // One byte more than the limit reveals a file that has grown meanwhile.
         file.take(limit as u64 + 1).read_to_end(&mut bytes).await?;
         Ok((bytes, doubt))
     }
@@ -224,7 +229,7 @@ impl Loader {
         self.config.plugins.join(format!("{name}.wasm"))
     }
 
-    /// What is wrong with a component's file.
+    /// Makes a problem of an error with a component's file.
     fn problem(&self, name: &str, error: &anyhow::Error) -> Problem {
         Problem::error(self.place(name), format!("the component is refused: {error:#}"))
     }
@@ -239,7 +244,8 @@ impl Loader {
     }
 }
 
-/// As ssh looks at keys: whether others may change a file, and the way out.
+/// Returns the reason not to trust a file, and the way out: other users may change it. Checks owner
+/// and mode, as ssh does for keys.
 fn doubt(found: &Metadata) -> Option<String> {
     let (owner, mode) = (found.uid(), found.mode() & 0o7777);
     if !filter::is_trusted(owner) {
@@ -248,7 +254,7 @@ fn doubt(found: &Metadata) -> Option<String> {
     (mode & 0o022 != 0).then(|| format!("others may change it (mode {mode:o}): `chmod go-w` it"))
 }
 
-/// Says which content is good to go into service under a name, and what it may do.
+/// Logs the content that is to go into service under a name, and its grants.
 fn say(filter: &Filter, settings: &FilterSettings, doubt: Option<String>) {
     let (digest, imports, grants) = (format!("sha256:{}", filter.digest()), filter.imports(), &settings.grants);
     let (name, version) = (filter.name(), &*filter.manifest().version);
@@ -258,7 +264,8 @@ fn say(filter: &Filter, settings: &FilterSettings, doubt: Option<String>) {
     }
 }
 
-/// L10: what `process` makes is not the native shape any more.
+/// Checks that a key with a native schema has a filter without `process`, whose output would no
+/// longer have the native shape (L10).
 pub(super) fn fits(filter: &Filter, key: &config::Key) -> anyhow::Result<()> {
     let is_native = key.schema.as_ref().is_some_and(|schema| schema.form() == Form::Native);
     ensure!(
@@ -282,7 +289,7 @@ fn is_not_found(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Whether two sets have the same content in service.
+/// Returns whether two sets have the same filters in service.
 pub(super) fn same(one: &Filters, other: &Filters) -> bool {
     one.len() == other.len()
         && one.iter().all(|(name, component)| other.get(name).is_some_and(|known| known.filter == component.filter))

@@ -1,4 +1,4 @@
-//! The next snapshot in the making: every key with its routes, and with those of the consumers that are attached to it.
+//! Draft of the next snapshot: every key with its routes, including those of attached consumers.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -25,7 +25,7 @@ use crate::{
 
 pub(super) struct Draft {
     pub(super) keys: Vec<(Interest, Arc<Key>)>,
-    /// What becomes of each consumer, by name.
+    /// Result for each consumer, by name.
     pub(super) attached: HashMap<Arc<str>, Result<Serving, AttachError>>,
     pub(super) held: Held,
 }
@@ -34,7 +34,8 @@ pub(super) struct Draft {
 type Served<'a> = Option<(&'a Filter, Limits)>;
 
 impl Loader {
-    /// Makes the keys of the next snapshot whose name `concerns`, or says everything that is wrong with them.
+    /// Makes the keys of the next snapshot for whose name `concerns` returns true, or returns all
+    /// problems with them.
     pub(super) async fn draft(
         &mut self,
         registry: &config::Registry,
@@ -115,7 +116,7 @@ impl Loader {
         if problems.is_empty() { Ok(draft) } else { Err(problems) }
     }
 
-    /// The sinks of a route, with the schemas that they write by.
+    /// Makes the targets of a route: its sinks, each with its encoder.
     fn targets(&self, sinks: &[String], registry: &config::Registry, problems: &mut Vec<Problem>) -> Vec<Target> {
         let mut targets = Vec::new();
         for name in sinks {
@@ -124,7 +125,7 @@ impl Loader {
             let encoder = match sink.and_then(|sink| sink.encode.as_ref()).map(|encode| encoder(encode, registry)) {
                 Some(Ok(encoder)) => Some(encoder),
                 Some(Err(problem)) => {
-                    // Said once, however many routes lead there.
+                    // Reported once, however many routes lead there.
                     if !problems.contains(&problem) {
                         problems.push(*problem);
                     }
@@ -137,8 +138,8 @@ impl Loader {
         targets
     }
 
-    /// The routes of those that are attached to the key with params that it takes, if the identity is what it needs; the
-    /// others are refused.
+    /// Makes the routes of the consumers attached to the key whose params it accepts, if the
+    /// identity is the one that it needs; the others are refused.
     fn attached_to(&self, key: &config::Key, draft: &mut Draft) -> Vec<(config::Route, Queue, String)> {
         let mut routes = Vec::new();
         let lacking = preflight(key, &self.config.identity(), &key.place);
@@ -193,7 +194,7 @@ impl Loader {
         let settings = filter.map(|filter| self.settings(filter.name()));
         let current = self.snapshots.borrow().key(&key.name).cloned();
         let is_encoded = routes.iter().flat_map(|route| &route.sinks).any(|sink| sink.encoder.is_some());
-        // What nobody looks into stays as it came.
+        // Payloads that are not read stay as they came.
         let is_read = key.decode != Decode::Raw || filter.is_some() || key.schema.is_some() || is_encoded;
         Key {
             name: key.name.as_str().into(),
@@ -217,8 +218,8 @@ impl Loader {
         }
     }
 
-    /// Who may be at work for the key and who may wait: those of the generation in force while they are as many as
-    /// before, so that what is taken there counts here too.
+    /// Returns the permits for working and for waiting: those of the generation in force while
+    /// their numbers are unchanged, so that permits taken there count here too.
     fn places(&self, key: &config::Key, same_size: bool) -> (Arc<Semaphore>, Arc<Semaphore>) {
         match self.snapshots.borrow().key(&key.name) {
             Some(current) if same_size => (Arc::clone(&current.workers), Arc::clone(&current.buffer)),
@@ -227,7 +228,7 @@ impl Loader {
     }
 }
 
-/// What writes a sink's outputs.
+/// Makes the encoder of a sink's outputs.
 fn encoder(encode: &config::Encode, registry: &config::Registry) -> Result<Encoder, Box<Problem>> {
     let config::Encode { schema: name, framing, place } = encode;
     let schema = config::avro_schema(&registry.avro, name, place)?;

@@ -1,4 +1,5 @@
-//! What the routes hold upstream, by key and route. A route that is there in the next generation too goes on holding it.
+//! Tenures of the routes upstream, by key and route. A route that is also in the next generation
+//! keeps its tenure.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,28 +13,30 @@ use crate::{
 pub(super) type Held = HashMap<(String, String), (SubscriptionId, Arc<Tenure>)>;
 
 impl Loader {
-    /// Holds from now on what the routes in force want held, and cleans up what an earlier run has left.
+    /// Holds the subscriptions of the routes in force, from now on, and cleans up those left by an
+    /// earlier run.
     ///
     /// # Errors
-    /// All that can't be held.
+    /// Returns all problems with subscriptions that can't be held.
     pub async fn hold_all(&mut self, tenures: Arc<Tenures>) -> Result<(), Problems> {
         self.tenures = Some(Arc::clone(&tenures));
         let (registry, filters) = (self.registry.clone(), self.filters.clone());
         self.held = self.draft(&registry, &filters, |_| true).await.map_err(Problems::new)?.held;
         self.show_filters();
-        // All that the configuration names has entered.
+        // Only after everything that the configuration names has entered.
         tenures.clear().await;
         Ok(())
     }
 
-    /// Shows those who hold what upstream the filters to clean up with.
+    /// Hands the filters in service to the tenures, for their cleanups.
     pub(super) fn show_filters(&self) {
         let Some(tenures) = &self.tenures else { return };
         let endpoints = self.registry.keys.iter().map(|key| (key.name.clone(), key.api.clone())).collect();
         tenures.set_filters(self.filters.values().map(|component| component.filter.clone()), endpoints);
     }
 
-    /// Holds the subscription of a route for the next generation. `who` is the one to name before others.
+    /// Holds the subscription of a route for the next generation. `who` is its name in messages to
+    /// others.
     pub(super) async fn hold(
         &self,
         draft: &mut Draft,

@@ -1,5 +1,5 @@
-//! What filters made of routes' params, kept so that a route's params are normalised once and not with every reload of
-//! something else (L28).
+//! Cache of subscriptions, so that a route's params are normalised once and not with every reload
+//! of something else (L28).
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -39,10 +39,11 @@ impl Wanted {
 pub(super) struct Subscriptions(HashMap<Wanted, Arc<Subscription>>);
 
 impl Subscriptions {
-    /// The one that is there already, or a new one: params normalised, the guest's constructor tried.
+    /// Returns the existing subscription or makes a new one: normalises the params and tries the
+    /// guest's constructor.
     ///
     /// # Errors
-    /// The filter's refusal of the params, or its breaking.
+    /// If the filter refuses the params or breaks.
     pub(super) async fn make(&mut self, wanted: Wanted, filter: &Filter) -> anyhow::Result<Arc<Subscription>> {
         if let Some(made) = self.0.get(&wanted) {
             return Ok(Arc::clone(made));
@@ -54,7 +55,7 @@ impl Subscriptions {
         Ok(made)
     }
 
-    /// Forgets those that no snapshot has.
+    /// Drops those that no snapshot has.
     pub(super) fn retain_used(&mut self) {
         self.0.retain(|_, made| Arc::strong_count(made) > 1);
     }

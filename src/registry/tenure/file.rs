@@ -1,4 +1,4 @@
-//! The tokens of a router that is alone, in a file that outlives it.
+//! Tokens of a router without replicas, in a file that outlives it.
 
 use std::{
     collections::BTreeMap,
@@ -21,22 +21,24 @@ pub(super) struct FileLedger(Arc<Inner>);
 struct Inner {
     folder: PathBuf,
     state: Mutex<State>,
-    /// The version that the file has. Who finds the lock taken waits for a write that may be theirs too.
+    /// Version of the file. A task that finds the lock taken waits for a write that may include its
+    /// own change.
     written: Mutex<u64>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     records: BTreeMap<Scope, Record>,
-    /// Counts the changes.
+    /// Number of changes.
     version: u64,
 }
 
 impl FileLedger {
-    /// Reads what an earlier run left behind. The folder is made when absent, for this user alone.
+    /// Reads the records left by an earlier run. The folder is created if absent, for this user
+    /// alone.
     ///
     /// # Errors
-    /// When the file is there and can't be read, or the folder can't be made.
+    /// If the file exists and can't be read, or the folder can't be created.
     pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
         private_folder(folder).with_context(|| format!("could not make `{}`", folder.display()))?;
         let path = folder.join(NAME);
@@ -76,7 +78,7 @@ impl FileLedger {
         if is_known { self.change(|records| records.remove(scope)).await } else { Ok(()) }
     }
 
-    /// Whether it is still what is held.
+    /// Returns whether the orphan is still held as it was.
     pub(super) fn take_over(&self, orphan: &Orphan) -> bool {
         let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.records.get(&orphan.record.scope) == Some(&orphan.record)
@@ -88,7 +90,7 @@ impl FileLedger {
         orphans.map(|record| Orphan { record: record.clone(), revision: 0 }).collect()
     }
 
-    /// Returns when the change is on the disk.
+    /// Changes the records. Returns once the change is on the disk.
     async fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<Scope, Record>) -> T) -> anyhow::Result<()> {
         let version = {
             let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +105,8 @@ impl FileLedger {
 }
 
 impl Inner {
-    /// Sees to it that the file has `version` or a later one: two hundred changes at once are a few writes.
+    /// Makes sure that the file has `version` or a later one: two hundred changes at once are a few
+    /// writes.
     fn write(&self, version: u64) -> anyhow::Result<()> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if *written >= version {
@@ -117,11 +120,12 @@ impl Inner {
         let temporary = self.folder.join(format!("{NAME}.new"));
         let mut options = File::options();
         options.write(true).create(true).truncate(true);
-        // Tokens are nobody else's business.
+        // Tokens are secret: only this user may read them.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&temporary)?;
         file.write_all(&json)?;
+        // Complete before the rename: a crash leaves the old file or the new one.
         file.sync_all()?;
         fs::rename(&temporary, self.folder.join(NAME))?;
         File::open(&self.folder)?.sync_all()?;

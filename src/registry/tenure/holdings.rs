@@ -1,5 +1,5 @@
-//! The scopes that this process holds, each changed by one task at a time: whoever subscribes or cleans up has the scope
-//! to itself until that has returned (L51).
+//! Scopes that this process holds, each changed by one task at a time: a task that subscribes or
+//! cleans up has the scope to itself until that has returned (L51).
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,16 +21,16 @@ use crate::{
     filter::{Caller, Filter},
 };
 
-/// How long the only consumer that there may be waits for its predecessor's cleanup (L19).
+/// Longest time that a single consumer waits for its predecessor's cleanup (L19).
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Every scope of the process, and what it takes to begin and end one.
+/// All scopes of the process, and everything needed to begin and end one.
 #[derive(Debug)]
 pub(super) struct Holdings {
     pub(super) ledger: Ledger,
     /// The filters in service, by name.
     filters: Mutex<HashMap<String, Filter>>,
-    /// What a key lets its filter call of the API.
+    /// Endpoints of the API that a key lets its filter call, by key.
     endpoints: Mutex<HashMap<String, Vec<Endpoint>>>,
     scopes: Mutex<HashMap<Scope, Arc<tokio::sync::Mutex<Holding>>>>,
     next_ticket: AtomicU64,
@@ -38,16 +38,18 @@ pub(super) struct Holdings {
     pub(super) runtime: Handle,
 }
 
-/// One scope in this process. Whoever subscribes or cleans up has it locked until that has returned (L51).
+/// One scope in this process, locked by the task that subscribes or cleans up until that has
+/// returned (L51).
 #[derive(Debug, Default)]
 pub(super) struct Holding {
-    /// Who holds it, by ticket.
+    /// Names of the holders, by ticket.
     pub(super) holders: BTreeMap<u64, String>,
-    /// What is held upstream, and the filter that entered last. `None` when the filter has no hooks for it.
+    /// Record of the subscription upstream, and the filter that entered last. `None` if the filter
+    /// has no hooks.
     pub(super) upstream: Option<(Record, Able)>,
 }
 
-/// A filter and what its hooks may call of the API.
+/// A filter, and the endpoints of the API that its hooks may call.
 #[derive(Clone, Debug)]
 pub(super) struct Able {
     pub(super) filter: Filter,
@@ -87,7 +89,8 @@ impl Holdings {
         entered
     }
 
-    /// Whether nobody held it before.
+    /// Subscribes upstream if the holding has not done so yet. Returns whether the scope was not
+    /// held before.
     async fn hold(
         &self,
         holding: &mut Holding,
@@ -118,7 +121,8 @@ impl Holdings {
         Ok(is_first)
     }
 
-    /// What is held upstream, and whether nobody held it before.
+    /// Claims the subscription, and runs the hook for the first consumer if it was not held.
+    /// Returns its record, and whether it was not held before.
     pub(super) async fn subscribe(&self, able: &Able, wanted: Record) -> Result<(Record, bool), EnterError> {
         let Record { scope, key, .. } = wanted.clone();
         let failed = |source| EnterError::Ledger { subscription: scope.subscription.clone(), source };
@@ -134,7 +138,7 @@ impl Holdings {
             Ok(token) => {
                 let record = Record { token, ..wanted };
                 if let Err(source) = self.ledger.hold(&record).await {
-                    // What nobody would remember is given back.
+                    // A subscription that no ledger remembers is given back.
                     self.clean_up(&record, Some(able)).await;
                     self.end_in_ledger(&scope).await;
                     return Err(failed(source));
@@ -155,7 +159,7 @@ impl Holdings {
         self.end(&scope, holding).await;
     }
 
-    /// Gives the subscription up when nobody holds it.
+    /// Gives the subscription up if it has no holders any more.
     pub(super) async fn end(&self, scope: &Scope, mut holding: OwnedMutexGuard<Holding>) {
         if holding.holders.is_empty()
             && let Some((record, able)) = holding.upstream.take()
@@ -173,7 +177,7 @@ impl Holdings {
         self.forget_if_empty(scope, holding);
     }
 
-    /// Cleans up and says so in the ledger.
+    /// Cleans up and records that in the ledger.
     pub(super) async fn finish(&self, record: &Record, entered: Option<&Able>) {
         if self.clean_up(record, entered).await {
             self.end_in_ledger(&record.scope).await;
@@ -182,7 +186,8 @@ impl Holdings {
         }
     }
 
-    /// Runs the hook on the filter that is in service, else on the one that entered: false when there is neither.
+    /// Runs the hook on the filter in service, else on the one that entered. Returns false if
+    /// neither has it.
     async fn clean_up(&self, record: &Record, entered: Option<&Able>) -> bool {
         let Record { scope: Scope { filter, subscription }, key, params, token } = record;
         let Some(token) = token else { return true };
@@ -206,7 +211,7 @@ impl Holdings {
         true
     }
 
-    /// The filter of this name that is in service.
+    /// Returns the filter of this name that is in service.
     pub(super) fn filter(&self, name: &str) -> Option<Filter> {
         self.filters.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
@@ -225,7 +230,7 @@ impl Holdings {
         }
     }
 
-    /// The holding of a scope, for this task alone.
+    /// Locks the holding of a scope for this task.
     pub(super) async fn lock(&self, scope: &Scope) -> OwnedMutexGuard<Holding> {
         let holding = {
             let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -236,7 +241,7 @@ impl Holdings {
 
     pub(super) fn forget_if_empty(&self, scope: &Scope, holding: OwnedMutexGuard<Holding>) {
         let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
-        // One reference is the table's, one the guard's: another one waits for it.
+        // One reference is the table's, one the guard's: a third belongs to a waiting task.
         let is_alone = Arc::strong_count(OwnedMutexGuard::mutex(&holding)) == 2;
         if is_alone && holding.holders.is_empty() && holding.upstream.is_none() {
             scopes.remove(scope);
@@ -248,13 +253,13 @@ impl Holdings {
         *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = endpoints;
     }
 
-    /// Whether any filter in service has the hooks.
+    /// Returns whether any filter in service has the hooks.
     pub(super) fn has_hooks(&self) -> bool {
         let filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
         filters.values().any(Filter::has_lifecycle)
     }
 
-    /// What somebody holds, or is about to.
+    /// Scopes that are held or being entered.
     pub(super) fn scopes(&self) -> Vec<Scope> {
         self.scopes.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! What goes on beside entering and leaving: the lease is renewed, and what nobody holds any more is cleaned up.
+//! Background work of tenures: renewing the lease, and cleaning up subscriptions without holders.
 
 use std::sync::{
     Arc,
@@ -15,16 +15,16 @@ use super::{
 };
 use crate::filter::Filter;
 
-/// Renewals in the time of a lease.
+/// Renewals within the time of a lease.
 const RENEWALS: u32 = 4;
-/// Hooks that run at once on behalf of nobody in particular.
+/// Most hooks that run at once in the background.
 const AT_ONCE: usize = 16;
 
-/// Takes part among the replicas from when the first filter needs it. Never returns.
+/// Takes part among the replicas, once the first filter needs it. Never returns.
 pub(super) async fn keep(holdings: Arc<Holdings>) {
     let Ledger::Shared(ledger) = &holdings.ledger else { return };
     let is_lost = AtomicBool::new(false);
-    // The one may take as long as many cleanups do, which must not cost the lease.
+    // At once: tidying may take as long as many cleanups do, which must not cost the lease.
     tokio::join!(renew(&holdings, ledger, &is_lost), tidy(&holdings, ledger, &is_lost));
 }
 
@@ -50,6 +50,7 @@ async fn tidy(holdings: &Holdings, ledger: &SharedLedger, is_lost: &AtomicBool) 
     let mut ticks = ticks(ledger);
     loop {
         ticks.tick().await;
+        // Cleared before entering again: a loss in the meantime is not missed.
         if is_lost.swap(false, Ordering::AcqRel) {
             if !holdings.enter_again().await {
                 is_lost.store(true, Ordering::Release);
@@ -67,7 +68,7 @@ fn ticks(ledger: &SharedLedger) -> Interval {
 }
 
 impl Holdings {
-    /// Cleans up what is held upstream and by nobody.
+    /// Cleans up subscriptions that are held upstream but have no holder.
     pub(super) async fn sweep(&self) {
         match self.ledger.orphans(|scope| self.has(scope)).await {
             Ok(orphans) => stream::iter(orphans).for_each_concurrent(AT_ONCE, |orphan| self.adopt(orphan)).await,
@@ -77,12 +78,12 @@ impl Holdings {
         }
     }
 
-    /// Cleans up after an orphan, unless somebody enters it or another replica was faster.
+    /// Cleans up after an orphan, unless it is entered or another replica was faster.
     async fn adopt(&self, orphan: Orphan) {
         let Record { scope, token, .. } = &orphan.record;
         let can_clean_up = token.is_none() || self.filter(&scope.filter).is_some_and(|filter| filter.has_lifecycle());
         if !can_clean_up {
-            // Another replica, or another run, may have it.
+            // Another replica, or another run, may have the filter.
             tracing::info!(subscription = %scope.subscription, filter = scope.filter, "nobody holds this subscription, and its filter is not in service here");
             return;
         }
@@ -99,7 +100,7 @@ impl Holdings {
         self.forget_if_empty(scope, holding);
     }
 
-    /// Claims everything anew that is held here: whether all could be.
+    /// Claims everything anew that is held here. Returns whether all of it could be claimed.
     async fn enter_again(&self) -> bool {
         let entering = stream::iter(self.scopes()).map(|scope| self.enter_one_again(scope)).buffer_unordered(AT_ONCE);
         entering.all(async |entered| entered).await

@@ -1,7 +1,7 @@
-//! Who of the replicas lives. Each keeps an entry of its own in the bucket and renews it. No clock is compared with
-//! another's: a replica is gone when its entry has not changed for as long as the lease lasts on the watch of whoever
-//! looks, and when that one could then delete the entry. So a replica that was taken for dead hears of it at its next
-//! renewal.
+//! Lease of a replica, which shows that it is alive. Each keeps an entry of its own in the bucket
+//! and renews it. No clock is compared with another's: a replica is dead if its entry has not
+//! changed for the time of the lease on the observer's clock, and the observer could then delete
+//! the entry. So a replica that was taken for dead learns this at its next renewal.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use crate::nats::{ApiError, Bucket};
 pub(super) struct Lease {
     expiry: Duration,
     own: Mutex<Own>,
-    /// The revisions of others' entries, and since when they are known.
+    /// Revisions of the other replicas' entries, and the times since which they are known.
     seen: Mutex<HashMap<String, (u64, Instant)>>,
 }
 
@@ -29,19 +29,19 @@ struct Own {
 }
 
 impl Lease {
-    /// Takes part under a name that nobody had before.
+    /// Takes part under an unused name.
     pub(super) async fn open(bucket: &Bucket, expiry: Duration) -> anyhow::Result<Self> {
         let own = register(bucket).await?;
         Ok(Self { expiry, own: Mutex::new(own), seen: Mutex::default() })
     }
 
-    /// The name under which this replica takes part now.
+    /// Returns the current name of this replica.
     pub(super) fn replica(&self) -> String {
         self.own().replica
     }
 
-    /// Whether the lease was kept. Otherwise others took this replica for dead, what it held may be cleaned up already,
-    /// and it takes part under a new name.
+    /// Renews the lease. Returns whether it was kept. Otherwise others took this replica for dead,
+    /// its subscriptions may be cleaned up already, and it takes part under a new name.
     pub(super) async fn renew(&self, bucket: &Bucket) -> anyhow::Result<bool> {
         let own = self.own();
         let key = key(&own.replica);
@@ -62,7 +62,8 @@ impl Lease {
         Ok(kept)
     }
 
-    /// Whether a replica is dead. It must be asked again and again, for what is looked for is that nothing changes.
+    /// Returns whether a replica is dead. Must be called again and again, as it looks for an entry
+    /// that does not change.
     pub(super) async fn is_gone(&self, bucket: &Bucket, replica: &str) -> Result<bool, ApiError> {
         let key = key(replica);
         let found = bucket.get(&key).await?;
@@ -91,12 +92,12 @@ impl Lease {
         Ok(gone)
     }
 
-    /// Forgets the replicas that nobody names any more.
+    /// Forgets the replicas that are not named any more.
     pub(super) fn retain(&self, is_named: impl Fn(&str) -> bool) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).retain(|replica, _| is_named(replica));
     }
 
-    /// Leaves, so that nobody has to wait for the lease to expire.
+    /// Deletes this replica's entry, so that the others need not wait for the lease to expire.
     pub(super) async fn close(&self, bucket: &Bucket) -> Result<(), ApiError> {
         let own = self.own();
         bucket.delete(&key(&own.replica), own.revision).await.map(drop)

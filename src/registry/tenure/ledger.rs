@@ -1,67 +1,69 @@
-//! Where it stands which subscriptions are held upstream, and with which tokens.
+//! Ledger of the subscriptions held upstream, with their tokens.
 
 use serde::{Deserialize, Serialize};
 
 use super::{file::FileLedger, shared::SharedLedger};
 use crate::{filter::Params, registry::SubscriptionId};
 
-/// A subscription, as far as its upstream side is concerned: two filters share nothing, even under the same key.
+/// A subscription as far as its upstream side is concerned: two filters share nothing, even under
+/// the same key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct Scope {
     pub(super) filter: String,
     pub(super) subscription: SubscriptionId,
 }
 
-/// What it takes to clean up after a subscription.
+/// Everything needed to clean up after a subscription.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     #[serde(flatten)]
     pub(super) scope: Scope,
     pub(super) key: String,
     pub(super) params: Params,
-    /// `None` when the filter gave none, and there is nothing to clean up.
+    /// `None` if the filter gave none: there is nothing to clean up.
     pub(super) token: Option<String>,
 }
 
-/// What the one who wants to hold a subscription has to do.
+/// Answer to a claim: the next step of the claimant.
 #[derive(Debug)]
 pub(super) enum Claim {
-    /// Subscribe, and say so with [`Ledger::hold`] or give up with [`Ledger::end`]. Somebody may have died while they
-    /// cleaned up, which is then to be done first.
+    /// Subscribe, then record that with [`Ledger::hold`] or give up with [`Ledger::end`]. If
+    /// another holder died before its cleanup was done, clean up first.
     First { unfinished: Option<Record> },
-    /// Nothing: it is held upstream, as this says.
+    /// Nothing: it is held upstream, by this record.
     Held(Record),
 }
 
-/// What the one who no longer holds a subscription has to do.
+/// Answer to a release: the next step of the former holder.
 #[derive(Debug, PartialEq)]
 pub(super) enum Release {
-    /// Clean up as this says, and say so with [`Ledger::end`].
+    /// Clean up by this record, then record that with [`Ledger::end`].
     Last(Record),
-    /// Nothing: others hold it, or somebody else sees to it.
+    /// Nothing: it has other holders, or another replica takes care of it.
     NotLast,
 }
 
-/// A subscription that is held upstream and by nobody who lives.
+/// A subscription that is held upstream but has no live holder.
 #[derive(Debug)]
 pub(super) struct Orphan {
     pub(super) record: Record,
-    /// Of the entry in a bucket.
+    /// Revision of the entry in a bucket.
     pub(super) revision: u64,
 }
 
 #[derive(Debug)]
 pub(super) enum Ledger {
-    /// This router is alone.
+    /// For a router without replicas.
     File(FileLedger),
-    /// Replicas share the subscriptions.
+    /// For replicas, which share the subscriptions.
     Shared(Box<SharedLedger>),
 }
 
-/// Whoever calls these sees to it that only one of them runs for a scope at a time in this process. When a future is
-/// dropped, the ledger may be ahead of what its caller knows; the next claim of the scope mends it.
+/// The caller makes sure that only one of these runs for a scope at a time in this process. When a
+/// future is dropped, the ledger may be ahead of its caller; the next claim of the scope corrects
+/// that.
 impl Ledger {
-    /// The record says what is wanted; it has no token yet.
+    /// Claims a subscription. The record has no token yet.
     pub(super) async fn claim(&self, wanted: &Record) -> anyhow::Result<Claim> {
         match self {
             Self::File(file) => Ok(file.claim(&wanted.scope)),
@@ -69,7 +71,7 @@ impl Ledger {
         }
     }
 
-    /// After [`Claim::First`]: this is held now.
+    /// Records, after [`Claim::First`], that the subscription is held now.
     pub(super) async fn hold(&self, record: &Record) -> anyhow::Result<()> {
         match self {
             Self::File(file) => file.hold(record).await,
@@ -84,7 +86,8 @@ impl Ledger {
         }
     }
 
-    /// After [`Release::Last`]: it is no longer held upstream. After [`Claim::First`]: it never was.
+    /// Records, after [`Release::Last`], that it is no longer held upstream, or, after
+    /// [`Claim::First`], that it never was.
     pub(super) async fn end(&self, scope: &Scope) -> anyhow::Result<()> {
         match self {
             Self::File(file) => file.end(scope).await,
@@ -92,7 +95,8 @@ impl Ledger {
         }
     }
 
-    /// After [`Release::Last`]: it could not be cleaned up here and now, and stays for whoever can.
+    /// Leaves the record, after [`Release::Last`], to a process that can clean up, if this one
+    /// can't.
     pub(super) async fn abandon(&self, scope: &Scope) -> anyhow::Result<()> {
         match self {
             Self::File(_) => Ok(()),
@@ -100,7 +104,8 @@ impl Ledger {
         }
     }
 
-    /// What is held upstream and by nobody. `is_mine` tells what this process holds.
+    /// Returns the subscriptions that are held upstream but have no live holder. `is_mine` returns
+    /// whether this process holds a scope.
     pub(super) async fn orphans(&self, is_mine: impl Fn(&Scope) -> bool) -> anyhow::Result<Vec<Orphan>> {
         match self {
             Self::File(file) => Ok(file.orphans(is_mine)),
@@ -108,7 +113,8 @@ impl Ledger {
         }
     }
 
-    /// Whether it falls to the caller to clean up after this orphan, and then to say so with [`Self::end`].
+    /// Takes an orphan over. Returns whether the caller has to clean up after it, and then to
+    /// record that with [`Self::end`].
     pub(super) async fn take_over(&self, orphan: &Orphan) -> anyhow::Result<bool> {
         match self {
             Self::File(file) => Ok(file.take_over(orphan)),

@@ -1,5 +1,5 @@
-//! The ledger that replicas share: an entry a subscription in a JetStream bucket, written only by whoever saw the
-//! newest.
+//! Ledger that replicas share: one entry for each subscription in a JetStream bucket, replaced only
+//! by a writer that has seen its newest revision.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,16 +14,17 @@ use super::{
 use crate::nats::{Bucket, Connection};
 
 const BUCKET: &str = "trommel_tenures";
-/// How often somebody looks who waits for another replica.
+/// Time between looks while waiting for another replica.
 const POLL: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(super) struct SharedLedger {
     connection: Connection,
     expiry: Duration,
-    /// Of the bucket, when it is made.
+    /// Replicas of the bucket, if it is created.
     replicas: usize,
-    /// Opened when the first filter needs it: most routers never touch the account's storage for it.
+    /// Opened when the first filter needs it: most routers never touch the account's storage for
+    /// it.
     opened: OnceCell<(Bucket, Lease)>,
 }
 
@@ -33,7 +34,7 @@ struct Entry {
     #[serde(flatten)]
     record: Record,
     phase: Phase,
-    /// The replicas that hold it.
+    /// Replicas that hold it.
     holders: BTreeSet<String>,
 }
 
@@ -48,7 +49,7 @@ enum Phase {
 }
 
 impl SharedLedger {
-    /// A replica that is not heard of for as long as `expiry` is taken for dead.
+    /// Creates the ledger. A replica that is silent for as long as `expiry` is taken for dead.
     pub(super) fn new(connection: Connection, expiry: Duration, replicas: usize) -> Self {
         Self { connection, expiry, replicas, opened: OnceCell::new() }
     }
@@ -57,7 +58,7 @@ impl SharedLedger {
         self.expiry
     }
 
-    /// Whether the lease was kept: otherwise everything must be claimed anew.
+    /// Renews the lease. Returns whether it was kept; otherwise everything must be claimed anew.
     pub(super) async fn renew(&self) -> anyhow::Result<bool> {
         let (bucket, lease) = self.open().await?;
         lease.renew(bucket).await
@@ -78,7 +79,7 @@ impl SharedLedger {
                     (record.clone(), Phase::Held, holders, Claim::Held(record))
                 }
                 Some(Entry { record, phase: Phase::Subscribing(by) | Phase::CleaningUp(by), .. }) => {
-                    // What bears our own name is left over from a call that had no answer.
+                    // An entry that bears our own name is left over from a call that had no answer.
                     if by != me && !lease.is_gone(bucket, &by).await? {
                         sleep(POLL.mul_f64(0.5 + fastrand::f64())).await;
                         continue;
@@ -130,7 +131,8 @@ impl SharedLedger {
         let key = key(scope);
         let (found, revision) = read(bucket, &key).await?;
         if found.is_some_and(|entry| entry.phase.is_by(&lease.replica())) {
-            // Who was faster took this router for dead, and sees to it.
+            // Without effect if another router took this one for dead, which then takes care of the
+            // entry.
             bucket.delete(&key, revision).await?;
         }
         Ok(())
@@ -164,7 +166,7 @@ impl SharedLedger {
             let lives = |by: &String| if *by == me { is_mine(&entry.record.scope) } else { !gone.contains(by) };
             match &entry.phase {
                 Phase::Subscribing(by) if !lives(by) => {
-                    // It had not come to a token.
+                    // It had no token yet: there is nothing to clean up.
                     bucket.delete(&key, revision).await?;
                 }
                 Phase::Held if !entry.holders.iter().any(lives) => {
@@ -216,7 +218,8 @@ impl Phase {
     }
 }
 
-/// Names have no slash, and the last one keeps a name that ends in a dot from ending the subject.
+/// Key of a scope's entry. Names have no slash, and the last one keeps a name that ends in a dot
+/// from ending the subject.
 fn key(scope: &Scope) -> String {
     format!("tenure.{}/{}/", scope.filter, scope.subscription.as_str().replace(':', "/"))
 }
@@ -228,7 +231,7 @@ async fn read(bucket: &Bucket, key: &str) -> anyhow::Result<(Option<Entry>, u64)
     Ok((entry, found.revision))
 }
 
-/// The new revision; `None` when somebody was faster.
+/// Writes an entry. Returns its new revision; `None` if another writer was faster.
 async fn write(bucket: &Bucket, entry: &Entry, after: u64) -> anyhow::Result<Option<u64>> {
     Ok(bucket.put(&key(&entry.record.scope), &serde_json::to_value(entry)?, after).await?)
 }

@@ -3,7 +3,7 @@ use std::{sync::mpsc as blocking, time::Duration};
 use super::*;
 use crate::sink::double::output;
 
-/// A destination whose every batch waits for the test to say how it ends.
+/// Destination whose every batch waits until the test sets its result.
 struct Scripted {
     seen: blocking::Sender<Vec<Slot>>,
     results: blocking::Receiver<Result<(), Stopped>>,
@@ -39,12 +39,12 @@ impl Rig {
         }
     }
 
-    /// Asks for a word while there is none, which starts what is pending.
+    /// Polls for a report while there is none, which starts the pending batch.
     async fn start(&mut self) {
         assert!(tokio::time::timeout(Duration::from_millis(1), self.sink.confirm()).await.is_err());
     }
 
-    /// The next word, with `Through` as `Ok` and `Refused` as `Err`.
+    /// Returns the next report, with `Through` as `Ok` and `Refused` as `Err`.
     async fn word(&mut self) -> Result<Slot, Slot> {
         match self.sink.confirm().await {
             Confirmation::Through(slot) => Ok(slot),
@@ -68,7 +68,7 @@ async fn what_is_written_meanwhile_is_the_next_batch() {
     assert_eq!([rig.seen.recv(), rig.seen.recv()], [Ok(vec![0, 1]), Ok(vec![2, 3, 4])]);
 }
 
-/// What was refused must not be overtaken by what came after it.
+/// Refused outputs must not be overtaken by those that came after them.
 #[tokio::test]
 async fn a_refusal_gives_back_everything_behind_it() {
     let mut rig = rig();
@@ -108,7 +108,8 @@ async fn what_is_stored_behind_a_refusal_is_not_given_back() {
     assert_eq!(words, [(0, "through"), (2, "stored"), (4, "stored"), (1, "full"), (3, "behind"), (5, "behind")]);
 }
 
-/// A fault of ours that ends the thread ends the sink: nothing would ever be written again. Its outputs go back.
+/// A panic that ends the thread ends the sink: nothing would ever be written again. Its outputs go
+/// back.
 #[tokio::test]
 async fn a_panic_of_the_thread_is_the_sinks() {
     let mut rig = rig();

@@ -1,5 +1,5 @@
-//! An end for every dead letter, with its proof: smaller where its event can be read again, and a file where nothing else
-//! takes it.
+//! Last resort for dead letters, with their proof: a smaller record if the event can be read again,
+//! and a file if nothing else takes it.
 
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
@@ -13,15 +13,15 @@ use crate::{
     sink::{Output, file},
 };
 
-/// Longest texts of a letter that is cut to what names its event, in bytes.
+/// Longest text, in bytes, of a letter that is cut to what names its event.
 const LONGEST: usize = 200;
 
-/// What becomes of dead letters that their destination will never take as they are.
+/// Fallbacks for dead letters that their destination will never take as they are.
 #[derive(Clone, Debug)]
 pub struct LastResort {
     /// The sources whose messages can be read again from their stream.
     streams: Arc<HashSet<String>>,
-    /// Takes what can be stored nowhere else, whole.
+    /// File for letters that can be stored nowhere else, whole.
     path: PathBuf,
     signer: LetterSigner,
 }
@@ -31,7 +31,7 @@ impl LastResort {
         Self { streams: Arc::new(streams), path, signer }
     }
 
-    /// The letter's record with the proof that the router wrote it.
+    /// Returns the letter's record with the proof that the router wrote it.
     pub(in crate::sink) fn signed(&self, letter: &Output) -> Bytes {
         self.signer.sign(letter.payload.to_vec()).into()
     }
@@ -40,8 +40,8 @@ impl LastResort {
         &self.path
     }
 
-    /// A smaller record: first without the payload, which its stream has, then with what names the event alone. `None`
-    /// when there is none that loses nothing.
+    /// Returns a smaller record: first without the payload, which its stream has, then with only
+    /// what names the event. `None` if there is none that loses nothing.
     pub(in crate::sink) fn smaller(&self, letter: &Output) -> Option<Bytes> {
         let event = letter.ticket.event();
         let mut record: Map<String, Value> = serde_json::from_slice(&letter.payload).ok()?;
@@ -77,7 +77,7 @@ impl LastResort {
     /// Appends the letter to the file.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// Returns an error if it can't be written.
     pub(in crate::sink) async fn store(&self, letter: &Output) -> anyhow::Result<()> {
         let (path, payload) = (self.path.clone(), letter.payload.clone());
         let appended = tokio::task::spawn_blocking(move || file::append(path, &payload)).await;

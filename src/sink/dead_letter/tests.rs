@@ -19,7 +19,7 @@ use crate::{
     stop::stop,
 };
 
-/// The record without its time, which must be one.
+/// Returns the record without its time, which must be valid.
 fn record(letter: &Output) -> Value {
     let mut record: Value = serde_json::from_slice(&letter.payload).unwrap();
     let time = record.as_object_mut().unwrap().remove("time").unwrap();
@@ -27,7 +27,7 @@ fn record(letter: &Output) -> Value {
     record
 }
 
-/// X4: nothing undecodable is dropped in silence.
+/// X4: no undecodable event is dropped without a record.
 #[test]
 fn an_event_that_was_no_event_is_kept_as_far_as_it_is_known() {
     let letter = of_event(output("t", "e-1", &b"\xff"[..]).ticket, Place::default(), "not_json", "line 1");
@@ -76,7 +76,7 @@ fn an_output_that_its_sink_refused_keeps_its_event() {
     assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 1);
 }
 
-/// A destination that takes nothing larger than so many bytes.
+/// Destination that takes nothing larger than so many bytes.
 struct Small {
     most: usize,
     taken: mpsc::Sender<Value>,
@@ -106,7 +106,8 @@ fn signer() -> LetterSigner {
     LetterSigner::new(vec!["secret".parse().unwrap()])
 }
 
-/// What is stored of a letter where it belongs, what in the file, and how its event ends.
+/// Returns the record at the letter's destination, the content of the file, and the event's
+/// outcome.
 async fn stored(most: usize, streams: &[&str], path: &Path) -> (Option<Value>, String, Outcome) {
     let event = output("t", "e-1", vec![0xff; 600]).ticket.event().clone();
     let mut headers = event.headers.clone();
@@ -130,7 +131,8 @@ async fn stored(most: usize, streams: &[&str], path: &Path) -> (Option<Value>, S
     (all.try_recv().ok(), std::fs::read_to_string(path).unwrap_or_default(), outcome)
 }
 
-/// Whatever its destination takes, a letter has a place; only where there is none does its event come again.
+/// Any dead letter is stored, whatever its destination takes; only without a place does its event
+/// come again.
 #[tokio::test]
 async fn every_letter_has_an_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -153,7 +155,7 @@ async fn every_letter_has_an_end() {
     assert_eq!((&cut["cut"], &cut["headers"], &cut["sequence"]), (&json!(true), &Value::Null, &json!(7)));
     assert_eq!((&*rest, outcome), ("", dead));
 
-    // Nobody else has what a line or a request held.
+    // No stream has what a line or a request held.
     let (nothing, rest, outcome) = stored(5_500, &["others"], &file("4")).await;
     let line: Value = serde_json::from_str(&rest).unwrap();
     assert!(nothing.is_none() && line["payload_base64"].is_string(), "{rest}");

@@ -1,5 +1,5 @@
-//! Which file an output belongs to. What comes out of an event is made safe: it leads to no other folder, to no file of
-//! another value, and to none that was rotated away.
+//! Names of the files that outputs belong to. Values from an event are made safe: they lead to no
+//! other folder, to no file of another value, and to none that was rotated away.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -21,11 +21,11 @@ use crate::{
 const MAX_VALUE: usize = 80;
 /// Longest name, in bytes: file systems allow 255, and the time of a rotation has to fit in, too.
 const MAX_NAME: usize = 220;
-/// Of a dash and a digest.
+/// Length of a dash and a digest.
 const DIGEST_LEN: usize = 17;
 const NANOS_PER_DAY: u64 = 86_400_000_000_000;
 
-/// An output, as far as it matters here.
+/// Parts of an output that its file's name and content depend on.
 pub struct Entry {
     pub(super) payload: Bytes,
     event_type: ByteString,
@@ -54,7 +54,7 @@ impl Entry {
             Field::EventType => Cow::Borrowed(&self.event_type),
             Field::Header(name) => Cow::Borrowed(self.headers.get(name).map_or("", |value| value)),
             Field::Pointer(pointer) => match pointer.find(&self.payload) {
-                // JSON's null is no value.
+                // JSON's null counts as no value.
                 Ok(Some("null") | None) | Err(_) => Cow::Borrowed(""),
                 Ok(Some(raw)) => json::text(raw).unwrap_or_default(),
             },
@@ -62,10 +62,10 @@ impl Entry {
     }
 }
 
-/// Fills in a path's placeholders.
+/// Path with placeholders, which are filled in for each output.
 pub(super) struct Names {
     names: Vec<Vec<PathPart>>,
-    /// The last day that was asked for and its name: mostly the next one, too.
+    /// Last day that was filled in and its name: mostly the next one, too.
     day: (u64, String),
 }
 
@@ -104,7 +104,7 @@ impl Names {
             }
             let from = path.len();
             push_safe(path, &value, MAX_VALUE);
-            // `_` is what stands for nothing.
+            // `_` is the replacement of an empty value.
             is_exact &= value.is_empty() || (path[from..] == *value && value != "_");
         }
         let extension = match name.last() {
@@ -132,7 +132,7 @@ impl Names {
         }
     }
 
-    /// Tells the values of a name from all others.
+    /// Returns a digest that tells the values of a name from all others.
     fn digest(&self, name: &[PathPart], entry: &Entry) -> u64 {
         let mut digest = Sha256::new();
         for part in name {
@@ -179,7 +179,7 @@ mod tests {
         Entry::of(&double::output("order.paid", "o-1", payload))
     }
 
-    /// The name of `VALUE.ndjson`.
+    /// Returns the name of `VALUE.ndjson`.
     fn named(value: &str) -> String {
         let mut headers = Headers::default();
         headers.push("node", value);
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(named(""), "_.ndjson");
     }
 
-    /// A node that calls itself as another's file is called, or as a file that was rotated away.
+    /// A node that is named like another node's file, or like a file that was rotated away.
     #[test]
     fn no_value_gets_at_the_file_of_another() {
         let digested = named("a/b");
@@ -274,7 +274,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the values are, the path has as many names as the template, and different values have different files.
+        /// Whatever the values are, the path has as many names as the template, and different
+        /// values have different files.
         #[test]
         fn every_path_stays_below(one in "\\PC{0,200}|[./\\\\\\x00_a-]{0,9}", other in "[./\\\\\\x00_a-]{0,9}") {
             let (path, another) = (named(&one), named(&other));

@@ -1,5 +1,5 @@
-//! A file that is being written. A line is whole or not there: what a failed write left behind is cut off again, what a
-//! crash left behind is made a line of its own.
+//! NDJSON file that is being written. A line is whole or not there: the rest of a failed write is
+//! cut off again, the rest of a crash is made a line of its own.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::{
     sink::{Refusal, blocking::Stopped, chunk::Chunk, permissions},
 };
 
-/// What lines are made with, which files may share.
+/// Buffers that lines are made with, which files may share.
 pub(super) struct Lines {
     chunk: Chunk,
     records: Records,
@@ -35,10 +35,11 @@ pub(super) struct Ndjson {
     file: fs::File,
     /// Bytes of whole lines that were written.
     len: u64,
-    /// Of those, the bytes that count: their outputs are confirmed.
+    /// Bytes of the lines whose outputs are confirmed.
     good: u64,
-    /// Something that doesn't count may stand behind the good bytes.
+    /// True if unconfirmed bytes may follow the good ones.
     torn: bool,
+    /// Time from which the file's age counts.
     began: SystemTime,
 }
 
@@ -46,7 +47,7 @@ impl Ndjson {
     /// Opens the file. Missing folders on the way are made.
     ///
     /// # Errors
-    /// When it can't be opened, is not a regular file, or doesn't look like NDJSON.
+    /// Returns an error if it can't be opened, is not a regular file, or doesn't look like NDJSON.
     pub(super) fn open(path: PathBuf, upkeep: Upkeep) -> anyhow::Result<Self> {
         let (file, len, began) =
             open_file(&path, upkeep.fsync).with_context(|| format!("could not open `{}`", path.display()))?;
@@ -56,7 +57,7 @@ impl Ndjson {
     /// Appends a line for each payload, in order.
     ///
     /// # Errors
-    /// Says how far it came and why no further.
+    /// Returns an error with how far it came and why no further.
     pub(super) fn store<'a>(
         &mut self,
         payloads: impl ExactSizeIterator<Item = &'a [u8]>,
@@ -66,7 +67,7 @@ impl Ndjson {
         let mut stored = 0;
         self.append(payloads, lines, now, &mut stored).map_err(|error| {
             if self.torn {
-                // Should this fail as well, it is done before the next write.
+                // If this fails as well, it is done before the next write.
                 let _ = self.cut();
             }
             let context = format!("could not write `{}`", self.path.display());
@@ -85,7 +86,8 @@ impl Ndjson {
             self.cut()?;
         }
         self.follow_path()?;
-        // A clock that was ahead when the file began, and is right now, does not put off its rotation.
+        // A clock that was ahead when the file began, and is right now, does not put off its
+        // rotation.
         self.began = self.began.min(now);
         let mut written = 0;
         while payloads.len() > 0 {
@@ -95,6 +97,7 @@ impl Ndjson {
             }
             let room = self.upkeep.max_size.map_or(u64::MAX, |max| max.saturating_sub(self.len));
             lines.chunk.fill(&mut payloads, room, |bytes, payload| lines.records.append(bytes, payload));
+            // Before the write, so that what a failed one leaves is cut off.
             self.torn = true;
             let sent = lines.chunk.send(&mut self.file);
             written += sent.lines;
@@ -117,7 +120,7 @@ impl Ndjson {
         Ok(())
     }
 
-    /// Makes everything written so far count.
+    /// Confirms everything written so far.
     fn confirm(&mut self, written: usize, stored: &mut usize) -> io::Result<()> {
         if self.upkeep.fsync == Fsync::Batch && *stored < written {
             self.file.sync_data()?;
@@ -128,7 +131,7 @@ impl Ndjson {
         Ok(())
     }
 
-    /// Cuts off what doesn't count.
+    /// Cuts off unconfirmed bytes.
     fn cut(&mut self) -> io::Result<()> {
         self.shorten(self.good)?;
         self.len = self.good;
@@ -136,12 +139,13 @@ impl Ndjson {
         Ok(())
     }
 
-    /// Cuts the file to a length, unless somebody else has cut off more: then it would get zeros.
+    /// Cuts the file to a length, unless it is shorter already, cut by another process: then it
+    /// would get zeros.
     fn shorten(&self, len: u64) -> io::Result<()> {
         if self.file.metadata()?.len() > len { self.file.set_len(len) } else { Ok(()) }
     }
 
-    /// Opens the file anew when someone has moved or removed it, and mends its end when someone has cut it.
+    /// Reopens the file if it was moved or removed, and repairs its end if it was cut.
     fn follow_path(&mut self) -> io::Result<()> {
         let ours = self.file.metadata()?;
         match fs::symlink_metadata(&self.path) {
@@ -172,7 +176,7 @@ impl Ndjson {
     }
 }
 
-/// The file, ready for the next line, its length, and when it began.
+/// Opens the file for the next line. Returns it with its length, and the time at which it began.
 fn open_file(path: &Path, fsync: Fsync) -> io::Result<(fs::File, u64, SystemTime)> {
     let folder = folder(path);
     let there = folder.ancestors().find(|folder| folder.is_dir());
@@ -190,7 +194,8 @@ fn open_file(path: &Path, fsync: Fsync) -> io::Result<(fs::File, u64, SystemTime
     }
     let len = tail::mend(&mut file, path)?;
     if fsync == Fsync::Batch {
-        // A new name is safe only with its folder, and a new folder's with the one above.
+        // A new name is durable only once its folder is synced, and a new folder's once the one
+        // above is.
         for folder in folder.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::File::open(folder)?.sync_all()?;
             if Some(folder) == there {
@@ -198,7 +203,7 @@ fn open_file(path: &Path, fsync: Fsync) -> io::Result<(fs::File, u64, SystemTime
             }
         }
     }
-    // Not every file system knows when a file was made.
+    // Some file systems don't record when a file was made.
     let began = metadata.created().or_else(|_| metadata.modified())?;
     Ok((file, len, began))
 }
@@ -207,7 +212,7 @@ fn open_file(path: &Path, fsync: Fsync) -> io::Result<(fs::File, u64, SystemTime
 mod tests {
     use super::*;
 
-    /// A write that has failed is cut off again, but nobody's file is filled up with zeros.
+    /// A write that has failed is cut off again, but no file is filled up with zeros.
     #[test]
     fn what_others_have_cut_off_is_not_filled_up() {
         let folder = tempfile::tempdir().unwrap();

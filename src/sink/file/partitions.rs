@@ -1,4 +1,4 @@
-//! Outputs shared out over files. Of these the last used are kept open.
+//! Outputs shared out over files, of which the last used are kept open.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ pub struct Partitions {
     names: Names,
     upkeep: Upkeep,
     lines: Lines,
-    /// With their paths below the root, the last used at the end.
+    /// Open files with their paths below the root, the last used at the end.
     open: Vec<(String, Ndjson)>,
 }
 
@@ -40,7 +40,7 @@ impl Partitions {
         Self { root, names: Names::new(names), upkeep: settings.upkeep, lines, open: Vec::new() }
     }
 
-    /// Which of the batch's outputs each file gets, in order.
+    /// Returns for each file the indices of the batch's outputs that it gets, in order.
     fn share_out(&mut self, batch: &[(Slot, Entry)]) -> BTreeMap<String, Vec<usize>> {
         let (mut shares, mut path) = (BTreeMap::<String, Vec<usize>>::new(), String::new());
         for (at, (_, entry)) in batch.iter().enumerate() {
@@ -74,7 +74,8 @@ impl Partitions {
     }
 }
 
-/// Folders below the root are ours; a link among them may lead anywhere.
+/// Refuses links among the folders below the root: those folders are the sink's own, and a link may
+/// lead anywhere.
 fn no_links(root: &Path, path: &str) -> anyhow::Result<()> {
     for (end, _) in path.match_indices('/') {
         let folder = root.join(&path[..end]);
@@ -90,7 +91,7 @@ impl Destination for Partitions {
         Entry::of(output)
     }
 
-    /// A file that refuses holds up only what belongs into it.
+    /// Stores each file's share. A file that refuses holds up only its own outputs.
     fn store(&mut self, batch: &[(Slot, Entry)]) -> Result<(), Stopped> {
         let mut first: Option<(usize, Refusal)> = None;
         let mut refused = Vec::new();

@@ -1,4 +1,4 @@
-//! What a sink writes of an output: without secrets (J23), and cut to size (J22).
+//! Records that a sink writes of outputs: without secrets (J23), and cut to size (J22).
 
 use std::io::Write as _;
 
@@ -10,7 +10,7 @@ use crate::{
     sink::line,
 };
 
-/// Makes lines of outputs.
+/// Conversion of outputs to lines.
 pub struct Records {
     redactor: Option<Redactor>,
     max_field: usize,
@@ -30,7 +30,7 @@ impl Records {
         }
     }
 
-    /// Appends a line. What is too large is so as it would stand in the line, without its secrets.
+    /// Appends a line. Limits apply to its size in the line, without its secrets.
     pub fn append(&mut self, lines: &mut Vec<u8>, payload: &[u8]) {
         let start = lines.len();
         let is_json = line::is_json(payload);
@@ -61,13 +61,14 @@ impl Records {
         self.draft.clear();
         match redactor.redact(payload, &mut self.draft) {
             Ok(()) => json::append(lines, &self.draft),
-            // Not reached with what is JSON. If it were, no secret would get out.
+            // Not reached with valid JSON. If it were, no secret would get out.
             Err(_) => push_digest(lines, payload),
         }
     }
 }
 
-/// Appends `record` to `out` without its members above `max` bytes. Nothing when there are none.
+/// Appends `record` to `out` with digests in place of its members above `max` bytes. Appends
+/// nothing if there are none.
 fn cut_fields(record: &[u8], max: usize, out: &mut Vec<u8>) {
     let mut copied = 0;
     for value in json::values(record).filter(|value| value.len() > max) {
@@ -80,7 +81,7 @@ fn cut_fields(record: &[u8], max: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends what stands in the place of JSON that is too large: how large it was, and what tells it from other.
+/// Appends the replacement of JSON that is too large: its original size and its digest.
 fn push_digest(out: &mut Vec<u8>, json: &[u8]) {
     let digest = Sha256::digest(json);
     // Writing to a `Vec` does not fail.
@@ -157,7 +158,7 @@ mod tests {
         assert!(bytes.starts_with(r#"{"truncated":true,"original_bytes":413,"#), "{bytes}");
     }
 
-    /// Only what is too large even without its large members.
+    /// Only records that are too large even without their large members become a digest.
     #[test]
     fn members_are_cut_first() {
         let large = format!("\"{}\"", "x".repeat(300));
@@ -170,7 +171,8 @@ mod tests {
         assert_eq!(serde_json::from_str::<Value>(&cut).unwrap(), digest(&of(5)), "of what came, not of what was left");
     }
 
-    /// J23: neither a secret nor its digest stands in the line, and what is blotted out counts no more.
+    /// J23: the line has neither a secret nor its digest, and redacted text does not count for the
+    /// limits.
     #[test]
     fn secrets_are_gone_before_anything_is_measured() {
         let settings = config::Record { redact: SecretName::defaults(), max_field: Some(300), max_record: Some(600) };

@@ -1,4 +1,5 @@
-//! Full files move away under a name that holds the time: `out.ndjson` becomes `out.20240501T100000.123456789Z.ndjson`.
+//! Rotation: a full file moves away under a name that holds the time, `out.ndjson` as
+//! `out.20240501T100000.123456789Z.ndjson`.
 
 use std::{
     ffi::OsStr,
@@ -14,15 +15,16 @@ use jiff::{Timestamp, ToSpan, civil::DateTime, tz::TimeZone};
 use super::folder;
 
 const STAMP: &str = "%Y%m%dT%H%M%S.%9fZ";
-/// As it is filled in.
+/// Length of the filled-in stamp.
 const STAMP_LEN: usize = 26;
 
-/// Moves the file away and removes the oldest of its predecessors beyond `keep`. Those that can't be removed are
-/// only reported.
+/// Moves the file away and removes the oldest of its predecessors beyond `keep`. Failures to remove
+/// them are only logged.
 pub(super) fn rotate(path: &Path, keep: Option<NonZeroUsize>, now: SystemTime) -> io::Result<()> {
     let mut rotated = rotated(path)?;
     let mut time = Timestamp::try_from(now).map_err(io::Error::other)?;
-    // The newest name is the last, whatever the clock says; and a name that is taken would be overwritten.
+    // The newest name is the last, whatever the clock reads; and an existing name would be
+    // overwritten.
     if let Some(newest) = rotated.last().filter(|newest| **newest >= time) {
         time = newest.checked_add(1.nanosecond()).map_err(io::Error::other)?;
     }
@@ -35,7 +37,7 @@ pub(super) fn rotate(path: &Path, keep: Option<NonZeroUsize>, now: SystemTime) -
     Ok(())
 }
 
-/// Whether [`rotate`] gives such names to files that are moved away from another.
+/// Returns whether [`rotate`] gives such names to files that are moved away from another.
 pub(super) fn is_rotated(name: &str) -> bool {
     let ends_in_time = |stem: &str| {
         let stamp = stem.len().checked_sub(STAMP_LEN).and_then(|start| stem.get(start..));
@@ -53,12 +55,12 @@ fn remove(path: &Path) {
     }
 }
 
-/// The files that [`rotate`] has moved away from `path`, oldest first.
+/// Returns the files that [`rotate`] has moved away from `path`, oldest first.
 pub(super) fn rotated_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(rotated(path)?.into_iter().map(|time| name(path, time)).collect())
 }
 
-/// The times of all the files that [`rotate`] has moved away from `path`, oldest first.
+/// Returns the times of all the files that [`rotate`] has moved away from `path`, oldest first.
 fn rotated(path: &Path) -> io::Result<Vec<Timestamp>> {
     let mut times = Vec::new();
     for entry in fs::read_dir(folder(path))? {
@@ -79,7 +81,7 @@ fn name(path: &Path, time: Timestamp) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The time in a name that [`rotate`] gave. `None` for any other file.
+/// Returns the time in a name that [`rotate`] gave. `None` for any other file.
 fn time(path: &Path, file: &OsStr) -> Option<Timestamp> {
     let after_stem = file.to_str()?.strip_prefix(path.file_stem()?.to_str()?)?.strip_prefix('.')?;
     let (stamp, _) = after_stem.split_once('Z')?;

@@ -1,4 +1,4 @@
-//! The end of a file that an earlier run wrote.
+//! Repair of the end of a file that an earlier run wrote.
 
 use std::{
     fs::File,
@@ -9,12 +9,13 @@ use std::{
 
 use crate::sink::line;
 
-/// Longest last line without a newline that is taken for one that a crash has torn.
+/// Longest last line without a newline that counts as torn by a crash.
 const MAX_TORN: u64 = 64 << 20;
 const BLOCK: u64 = 64 << 10;
 
-/// Sees to it that the file ends with a newline. A last line that a crash has torn becomes a JSON string: its event was
-/// not confirmed and comes again, but nothing that stands in a file is thrown away. Returns the file's length.
+/// Makes the file end with a newline. A last line that a crash has torn becomes a JSON string: its
+/// event was not confirmed and comes again, but no content of a file is thrown away. Returns the
+/// file's length.
 pub(super) fn mend(file: &mut File, path: &Path) -> io::Result<u64> {
     let len = file.metadata()?.len();
     let start = last_line(file, len)?;
@@ -35,7 +36,7 @@ pub(super) fn mend(file: &mut File, path: &Path) -> io::Result<u64> {
     Ok(file.metadata()?.len())
 }
 
-/// Where the line begins that no newline ends; the file's end if there is none.
+/// Returns the offset of a last line without a newline; the file's end if there is none.
 fn last_line(file: &File, len: u64) -> io::Result<u64> {
     let mut block = [0; BLOCK as usize];
     let mut end = len;

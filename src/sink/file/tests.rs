@@ -8,7 +8,7 @@ use crate::{
     sink::Refusal,
 };
 
-/// A sink's file in a folder of its own, with a clock in the test's hand.
+/// Sink's file in a folder of its own, with a clock that the test sets.
 struct Rig {
     folder: TempDir,
     ndjson: Ndjson,
@@ -50,7 +50,7 @@ impl Rig {
         fs::read_to_string(self.path()).unwrap()
     }
 
-    /// The rotated files' texts, oldest first.
+    /// Returns the rotated files' texts, oldest first.
     fn rotated(&self) -> Vec<String> {
         let path = self.path();
         let mut names: Vec<_> = fs::read_dir(folder(&path)).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -70,7 +70,7 @@ fn lines_are_appended_over_restarts() {
     assert_eq!(second.text(), "1\n{\"a\":2}\n\"text\"\n4\n");
 }
 
-/// What a crash in the middle of a write leaves must not run into the next line.
+/// A line torn by a crash in the middle of a write must not run into the next line.
 #[test]
 fn a_torn_line_does_not_spoil_the_next() {
     let first = rig(|_| {});
@@ -133,7 +133,8 @@ fn others_may_move_cut_and_remove_the_file() {
     assert_eq!(rig.text(), "4\n");
 }
 
-/// Wherever somebody cuts it: the next line is a line, and what is left of the one before it can still be read.
+/// Wherever the file is cut from outside, the next line is a line, and the rest of the one before
+/// it can still be read.
 #[test]
 fn a_cut_in_the_middle_of_a_line_spoils_no_other() {
     let whole = "{\"a\":1}\n{\"é\":2}\n";
@@ -167,7 +168,7 @@ fn a_link_in_a_files_place_is_not_followed() {
     assert_eq!(rig.text(), "2\n");
 }
 
-/// Its age counts from when we have met it, if it seems to come from the future.
+/// The age of a file that seems to come from the future counts from the first time we see it.
 #[test]
 fn a_clock_that_was_ahead_does_not_put_off_a_rotation() {
     let mut rig = rig(|upkeep| upkeep.max_age = Some(Duration::from_secs(3600)));

@@ -1,4 +1,4 @@
-//! The files that a sink has written, for those who read them.
+//! Files that a sink has written, for reading them.
 
 use std::{
     fs,
@@ -9,10 +9,11 @@ use std::{
 use super::rotation;
 use crate::config::{PathPart, PathTemplate};
 
-/// A file of a sink with those that were rotated away from it, oldest first. The file itself may not be there.
+/// Returns a file of a sink with those that were rotated away from it, oldest first. The file
+/// itself may be missing.
 ///
 /// # Errors
-/// When its folder can't be read.
+/// Returns an error if its folder can't be read.
 pub fn written_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = match rotation::rotated_files(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -22,10 +23,11 @@ pub fn written_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The files that fit a template, whatever stands in its placeholders, without those that were rotated away.
+/// Returns the files that match a template, with any values in its placeholders, without those that
+/// were rotated away.
 ///
 /// # Errors
-/// When a folder can't be read.
+/// Returns an error if a folder can't be read.
 pub fn partitions(template: &PathTemplate) -> io::Result<Vec<PathBuf>> {
     let mut found = vec![template.root.clone()];
     for (depth, name) in template.names.iter().enumerate() {
@@ -38,7 +40,7 @@ pub fn partitions(template: &PathTemplate) -> io::Result<Vec<PathBuf>> {
             };
             for entry in entries {
                 let entry = entry?;
-                // Links are not followed when the sink writes.
+                // The sink does not follow links when it writes, so none is followed here.
                 let kind = entry.file_type()?;
                 let is_such = if is_file { kind.is_file() } else { kind.is_dir() };
                 let file_name = entry.file_name();
@@ -54,7 +56,7 @@ pub fn partitions(template: &PathTemplate) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Whether a name may have been made of these parts.
+/// Returns whether a name may have been made of these parts.
 fn fits(parts: &[PathPart], name: &str) -> bool {
     let literal = |part: Option<&PathPart>| match part {
         Some(PathPart::Literal(text)) => text.clone(),

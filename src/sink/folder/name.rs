@@ -1,4 +1,5 @@
-//! What files are called. What comes out of an event is made safe (L82, L130): no name leaves the folder or is hidden.
+//! Names of files in a folder. Values from an event are made safe (L82, L130): no name leaves the
+//! folder or is hidden.
 
 use super::NewFile;
 use crate::{
@@ -6,23 +7,24 @@ use crate::{
     sink::safe::safe,
 };
 
-/// Longest parts of a name, in bytes. With the longest template they stay under the 255 that file systems allow.
+/// Longest parts of a name, in bytes. With the longest template they stay under the 255 that file
+/// systems allow.
 const MAX_VALUE: usize = 80;
 const MAX_ID: usize = 120;
 const MAX_STEM: usize = 120;
 const MAX_NAME: usize = 255;
 
-/// What a file may be called.
+/// Names that a file may have.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Names {
-    /// As the template has it, when that tells the output's event from all others.
+    /// Name by the template, if it tells the output's event from all others.
     pub(super) wanted: Option<String>,
-    /// A name that no other output has: it ends in the output's position and a digest of its id.
+    /// Name that no other output has: it ends in the output's position and a digest of its id.
     pub(super) own: String,
 }
 
 impl Names {
-    /// `TYPE_ID_INDEX-DIGEST` and what the content is.
+    /// Returns `TYPE_ID_INDEX-DIGEST` with an extension for the content.
     pub(super) fn plain(file: &NewFile, is_json: bool) -> Self {
         let stem = format!("{}_{}", safe(&file.event.event_type, MAX_VALUE), safe(&file.event.id, MAX_ID));
         Self { wanted: None, own: own(&stem, file, if is_json { ".json" } else { ".bin" }) }
@@ -44,13 +46,14 @@ impl Names {
         };
         let stem = name.strip_suffix(extension).unwrap_or(&name);
         let own = own(&stem[..stem.len().min(MAX_STEM)], file, extension);
-        // An id that was changed may look like another's, and of an event's outputs only one can bear its name.
+        // An id that was changed may look like another's, and only one of an event's outputs can
+        // have its name.
         let is_exact = safe(&event.id, MAX_ID) == *event.id && file.index == 0 && name.len() <= MAX_NAME;
         Self { wanted: is_exact.then_some(name), own }
     }
 }
 
-/// What a placeholder stands for, as it is.
+/// Returns the raw value of a placeholder.
 fn found<'a>(part: &'a Part, file: &'a NewFile) -> &'a str {
     match part {
         Part::Literal(text) => text,
@@ -60,7 +63,7 @@ fn found<'a>(part: &'a Part, file: &'a NewFile) -> &'a str {
         Part::SourceTime => file.event.source_time.as_deref().unwrap_or_default(),
         Part::Key => &file.key,
         Part::Header(header) => file.headers.get(header).map_or("", |value| value),
-        // Not in file names, where every value is made safe.
+        // Not used in file names, where every value is made safe.
         Part::Token(part) => found(part, file),
     }
 }

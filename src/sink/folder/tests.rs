@@ -15,7 +15,7 @@ fn settings(folder: &TempDir) -> FolderSink {
     FolderSink { path: folder.path().to_owned(), name: None, pretty: false, fsync: Fsync::Never }
 }
 
-/// `{event_type}_{id}_{source_time}.json`, as L130 has it.
+/// Settings with `{event_type}_{id}_{source_time}.json`, as in L130.
 fn named(folder: &TempDir) -> FolderSink {
     let literal = |text: &str| Part::Literal(text.to_owned());
     let parts = vec![Part::EventType, literal("_"), Part::Id, literal("_"), Part::SourceTime, literal(".json")];
@@ -117,7 +117,7 @@ fn what_fails_says_how_far_it_came() {
     assert_eq!(files(&folder).len(), 3, "and nothing half-written is left");
 }
 
-/// L130: the name that the template has, unless it is another output's already.
+/// L130: the name by the template, unless another output has it already.
 #[test]
 fn outputs_are_called_as_the_template_has_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -176,7 +176,8 @@ fn json_can_be_broken_into_lines() {
 }
 
 proptest! {
-    /// Whatever an event calls itself, its file lies in the folder, is not hidden, and can be written.
+    /// Whatever values an event has, its file lies in the folder, is not hidden, and can be
+    /// written.
     #[test]
     fn every_name_can_be_written(event_type in "\\PC{0,300}|[./\\\\\\x00]{0,9}", id in "\\PC{1,300}|[./\\\\\\x00]{1,9}") {
         let name = own_name(&output(&event_type, &id, "r", u32::MAX, b""));
@@ -206,7 +207,7 @@ fn no_file_is_called_like_an_option() {
     assert!(names.iter().all(|name| !name.starts_with('-')), "{names:?}");
 }
 
-/// What it has is there and whole; that it outlives the machine's end is for the system.
+/// Stored files are there and whole; surviving a crash of the machine is left to the system.
 #[test]
 fn files_can_be_synced() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A connection and what is under way on it.
+//! Connection with the outputs under way on it.
 
 use std::{borrow::Cow, fmt::Write, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Reply subjects are cut from buffers of this size instead of being allocated one by one.
+/// Size of the buffers that reply subjects are cut from instead of being allocated one by one.
 const BUFFER: usize = 16 * 1024;
 const LONGEST_REPLY: usize = 128;
 
@@ -25,14 +25,14 @@ pub(super) struct Live {
     pub(super) acks: Subscriber,
     pub(super) window: Window,
     pub(super) streams: Streams,
-    /// What comes before the slot in a reply subject.
+    /// Prefix of the slot in a reply subject.
     inbox: String,
     buffer: BytesMut,
-    /// Denials that were looked at.
+    /// Number of denials that were checked.
     denials: u64,
 }
 
-/// The answer of a stream.
+/// Answer of a stream.
 #[derive(Deserialize)]
 struct PublishAck<'a> {
     #[serde(borrow, default)]
@@ -60,7 +60,7 @@ impl Live {
         Ok(Self { connection, acks, window, streams, inbox, buffer, denials: 0 })
     }
 
-    /// Where the stream is to answer.
+    /// Returns the subject on which the stream is to answer.
     pub(super) fn reply(&mut self, slot: Slot) -> Subject {
         if self.buffer.capacity() < LONGEST_REPLY {
             self.buffer.reserve(BUFFER);
@@ -70,7 +70,7 @@ impl Live {
         Subject::try_from(bytes).unwrap_or_else(|_| Subject::from(format!("{}{slot}", self.inbox)))
     }
 
-    /// What an answer means for the output that it concerns. `None` when that is not under way any more.
+    /// Returns the meaning of an answer for its output. `None` if that is not under way any more.
     pub(super) fn answered(&mut self, message: &Message) -> Option<Confirmation> {
         let slot = message.subject.strip_prefix(&self.inbox)?.parse().ok()?;
         let subject = self.window.remove(slot)?;
@@ -92,7 +92,7 @@ impl Live {
         })
     }
 
-    /// An output whose subject was denied since we last looked.
+    /// Takes out an output whose subject was denied since the last check.
     pub(super) fn denied(&mut self) -> Option<Confirmation> {
         let concerns = |denial: &NoPermission| denial.publish && self.window.find(&denial.subject).is_some();
         match self.connection.denied_since(self.denials, concerns) {
@@ -108,7 +108,7 @@ impl Live {
         }
     }
 
-    /// An output whose time has run out.
+    /// Takes out an output whose deadline has passed.
     pub(super) fn expired(&mut self, ack_timeout: Duration) -> Option<Confirmation> {
         let (slot, subject) = self.window.expired(Instant::now())?;
         let concerns = |denial: &NoPermission| match denial.publish {

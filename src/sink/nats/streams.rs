@@ -1,4 +1,5 @@
-//! Whether the streams behind a sink store what is under way together in the order of its arrival.
+//! Order guarantees of the streams behind a sink: whether they store outputs under way together in
+//! the order of their arrival.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -7,20 +8,21 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::nats::Connection;
 
-/// How long an answer counts: streams are changed while routers run.
+/// Time for which an answer counts: streams are changed while routers run.
 const FRESH: Duration = Duration::from_secs(30);
 
-/// Confirmations of one stream after which it is looked at the clock.
+/// Confirmations of one stream after which the clock is read.
 const LOOK: u32 = 32;
 
-/// The streams that have confirmed something.
+/// Streams that have confirmed something.
 #[derive(Default)]
 pub(super) struct Streams {
     known: HashMap<String, Known>,
-    /// The one that confirmed last.
+    /// Stream that confirmed last.
     last: String,
+    /// Pending request for a stream's settings.
     asked: Option<(String, oneshot::Receiver<bool>)>,
-    /// Confirmations of the last one since the clock was looked at.
+    /// Confirmations of the last one since the clock was read.
     unlooked: u32,
 }
 
@@ -30,10 +32,11 @@ struct Known {
 }
 
 impl Streams {
-    /// Notes that a stream has confirmed something, and asks what it is like unless that is known.
+    /// Notes that a stream has confirmed something, and asks for its settings unless they are
+    /// known.
     pub(super) fn confirmed(&mut self, stream: &str, connection: &Connection) {
         self.hear();
-        // Asked for every confirmation, the time would cost more than all else here.
+        // Read for every confirmation, the clock would cost more than all else here.
         if self.last == stream && self.unlooked < LOOK {
             self.unlooked += 1;
             return;
@@ -50,18 +53,18 @@ impl Streams {
         known.or_insert(Known { keeps_order: false, asked: Instant::now() }).asked = Instant::now();
         let (connection, request) = (connection.clone(), format!("STREAM.INFO.{stream}"));
         tokio::spawn(async move {
-            // Without an answer, as without the permission to ask, nothing is taken for granted.
+            // Without an answer, or without the permission to ask, order is not taken for granted.
             let info = connection.api(&request, &json!({})).await;
             let _ = answer.send(info.is_ok_and(|info| keeps_order(&info)));
         });
     }
 
-    /// A stream has refused one of several outputs.
+    /// Notes that a stream has refused one of several outputs.
     pub(super) fn refused(&mut self) {
         self.known.values_mut().for_each(|known| known.keeps_order = false);
     }
 
-    /// Whether all of them do.
+    /// Returns whether all known streams keep the order.
     pub(super) fn keep_order(&self) -> bool {
         !self.known.is_empty() && self.known.values().all(|known| known.keeps_order)
     }
@@ -80,8 +83,9 @@ impl Streams {
     }
 }
 
-/// A stream with one replica stores in the order of arrival, or the connection ends. With more of them a leader that
-/// goes takes along what it has not passed on, and a stream that refuses what is new takes later ones once it is emptied.
+/// Returns whether a stream keeps the order. With one replica it stores in the order of arrival, or
+/// the connection ends. With more, a leader that fails takes along what it has not passed on, and a
+/// stream that refuses new messages takes later ones once it is emptied.
 fn keeps_order(info: &Value) -> bool {
     let config = &info["config"];
     config["num_replicas"] == json!(1) && config["discard"] != json!("new")

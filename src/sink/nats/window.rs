@@ -1,4 +1,4 @@
-//! What is published and not confirmed, with the time until which each may take.
+//! Outputs that are published and not confirmed, with the deadline of each.
 
 use std::collections::VecDeque;
 
@@ -7,13 +7,14 @@ use tokio::time::Instant;
 
 use crate::sink::Slot;
 
-/// Slots grow, so a queue from the lowest on finds each by its distance.
+/// Queue of outputs by slot. Slots grow, so each is found by its distance from the lowest.
 #[derive(Default)]
 pub(super) struct Window {
     entries: VecDeque<Option<Entry>>,
     /// Slot of the first entry.
     first: Slot,
-    /// In the order of writing, which is that of time. One that does not fit its entry is outdated.
+    /// Deadlines in the order of writing, which is that of time. One that differs from its entry's
+    /// is outdated.
     deadlines: VecDeque<(Instant, Slot)>,
 }
 
@@ -45,7 +46,7 @@ impl Window {
         self.entries.get_mut(index)
     }
 
-    /// Takes one out. `None` when it is not under way.
+    /// Takes an output out. `None` if it is not under way.
     pub(super) fn remove(&mut self, slot: Slot) -> Option<Subject> {
         let entry = self.entry(slot)?.take()?;
         while let Some(None) = self.entries.front() {
@@ -58,26 +59,26 @@ impl Window {
         Some(entry.subject)
     }
 
-    /// All that is under way, in order.
+    /// Takes out all outputs under way, in order.
     pub(super) fn drain(&mut self) -> Vec<Slot> {
         self.deadlines.clear();
         let slots = (self.first..).zip(self.entries.drain(..));
         slots.filter_map(|(slot, entry)| entry.map(|_| slot)).collect()
     }
 
-    /// The first output on this subject.
+    /// Returns the first output on this subject.
     pub(super) fn find(&self, subject: &str) -> Option<Slot> {
         let is_it = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| *entry.subject == *subject);
         self.entries.iter().position(is_it).map(|index| self.first + index as u64)
     }
 
-    /// The last output that is under way.
+    /// Returns the last output that is under way.
     pub(super) fn last(&self) -> Option<Slot> {
         let index = self.entries.iter().rposition(Option::is_some)?;
         Some(self.first + index as u64)
     }
 
-    /// When the next time runs out.
+    /// Returns the next deadline.
     pub(super) fn deadline(&mut self) -> Option<Instant> {
         while let Some(&(deadline, slot)) = self.deadlines.front() {
             if self.entry(slot).is_some_and(|entry| entry.as_ref().is_some_and(|entry| entry.deadline == deadline)) {
@@ -88,7 +89,7 @@ impl Window {
         None
     }
 
-    /// Takes out one whose time has run out.
+    /// Takes out an output whose deadline has passed.
     pub(super) fn expired(&mut self, now: Instant) -> Option<(Slot, Subject)> {
         self.deadline().filter(|deadline| *deadline <= now)?;
         let (_, slot) = self.deadlines.pop_front()?;

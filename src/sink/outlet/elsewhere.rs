@@ -1,10 +1,11 @@
-//! Giving back what a sink that is away holds, where other routers have sinks that take it.
+//! Return of the outputs that a sink holds while it is away, if other routers have sinks that take
+//! them.
 
 use crate::sink::{Output, Sink, Slot, outlet::Outlet};
 
 impl<S: Sink> Outlet<S> {
-    /// Past the sink's patience, drops what another router can have: its source gives it to one. `tried` stays, for
-    /// the sink to be tried with.
+    /// Drops, past the sink's patience, outputs that another router can have: their source gives
+    /// them to one. `tried` stays, for the sink to be tried with.
     pub(super) fn give_back_others(&mut self, tried: Slot) {
         if self.metrics.refusing.lasts() < Some(self.policy.retry.patience) {
             return;
@@ -16,7 +17,7 @@ impl<S: Sink> Outlet<S> {
         }
     }
 
-    /// Whether an output that has just come is to go to another router, likewise.
+    /// Returns whether an output that has just come is to go to another router, likewise.
     pub(super) fn goes_elsewhere(&self, output: &Output) -> bool {
         self.gives_back && output.ticket.can_go_elsewhere()
     }
@@ -54,7 +55,7 @@ mod tests {
     const OUTPUTS: usize = 30;
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// Takes nothing until it is back.
+    /// Sink that takes nothing until it is back.
     struct Remote {
         is_back: Arc<AtomicBool>,
         words: Vec<Confirmation>,
@@ -81,7 +82,8 @@ mod tests {
         }
     }
 
-    /// How the events end that have ended before the sink is back, and those that end after it.
+    /// Returns the outcomes of the events that end before the sink is back, and of those that end
+    /// after it.
     async fn ends(is_shared: bool, order: impl Fn(usize) -> Option<u64>) -> (Vec<Outcome>, Vec<Outcome>) {
         let (settle, mut settled) = mpsc::channel(OUTPUTS);
         let is_back = Arc::<AtomicBool>::default();
@@ -130,7 +132,7 @@ mod tests {
         (before, after)
     }
 
-    /// Whatever the order of what waits: in one line, in several, or in none.
+    /// Whatever the order of the waiting outputs: in one line, in several, or in none.
     #[tokio::test(start_paused = true)]
     async fn past_its_patience_all_but_one_goes_to_other_routers() {
         for orders in [1, 3, 100] {

@@ -1,4 +1,4 @@
-//! The bounded queue in front of a sink.
+//! Bounded queue in front of a sink.
 
 use std::sync::Arc;
 
@@ -6,16 +6,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::{metrics::SinkMetrics, sink::Output};
 
-/// The way to a sink. Cheap to clone; the outlet ends when the last one is gone.
+/// Sender of outputs to a sink. Cheap to clone; the outlet ends when the last one is gone.
 #[derive(Clone, Debug)]
 pub struct Queue {
     name: Arc<str>,
     outputs: mpsc::Sender<Output>,
     bytes: Arc<Semaphore>,
-    /// All of them.
+    /// Total of `bytes`.
     most: u32,
     metrics: Arc<SinkMetrics>,
-    /// Whether the sink refuses what it has. Only of the dead letters, for which nobody waits then: their events go back.
+    /// True while the sink refuses what it has. Only for dead letters, whose senders don't wait
+    /// then: their events go back.
     refuses: Option<watch::Receiver<bool>>,
 }
 
@@ -30,12 +31,12 @@ impl Queue {
         Self { name: name.into(), outputs, bytes: Arc::new(Semaphore::new(most as usize)), most, metrics, refuses }
     }
 
-    /// A queue that drops what it is given, for who looks at what would be sent.
+    /// Creates a queue that drops its outputs, for previews.
     pub fn closed(name: &str) -> Self {
         Self::double(name, 1).0
     }
 
-    /// A queue whose outputs go to the test.
+    /// Creates a queue whose outputs go to the test.
     pub fn double(name: &str, capacity: usize) -> (Self, mpsc::Receiver<Output>) {
         let (outputs, receiver) = mpsc::channel(capacity);
         (Self::new(name, (outputs, 32 << 20), Arc::default(), None), receiver)
@@ -45,8 +46,9 @@ impl Queue {
         &self.name
     }
 
-    /// A place for one output, if there is one now. When the sink has ended, or refuses dead letters and has no place,
-    /// there always is: what is sent there is dropped as by [`Self::send`].
+    /// Returns a place for one output, if there is one now. If the sink has ended, or refuses dead
+    /// letters and has no place, there always is one: what is sent there is dropped as by
+    /// [`Self::send`].
     pub fn try_reserve(&self) -> Option<Place<'_>> {
         match self.outputs.try_reserve() {
             Ok(permit) => Some(Place { permit: Some(permit), metrics: &self.metrics }),
@@ -58,17 +60,18 @@ impl Queue {
         }
     }
 
-    /// Whether the sink has taken nothing for a while.
+    /// Returns whether the sink has taken nothing for a while.
     pub fn is_away(&self) -> bool {
         self.metrics.refusing.is_away()
     }
 
-    /// Whether nothing more can be sent now. What is made all the same waits, and takes memory meanwhile.
+    /// Returns whether nothing more can be sent now. Outputs that are made all the same wait, and
+    /// take memory meanwhile.
     pub fn is_full(&self) -> bool {
         (self.outputs.capacity() == 0 || self.bytes.available_permits() == 0) && !self.outputs.is_closed()
     }
 
-    /// Resolves when it may be that [`Self::is_full`] is over. Cancel safe.
+    /// Resolves when [`Self::is_full`] may have become false. Cancel safe.
     pub async fn has_room(&self) {
         // Errors mean that the sink has ended: what is sent then is dropped at once.
         let _ = self.bytes.acquire().await;
@@ -104,9 +107,9 @@ impl Queue {
         }
     }
 
-    /// Hands an output over. Waits while the queue is full, by number or by bytes. When the sink has ended, or refuses
-    /// dead letters and has no place, the output is dropped and with it its ticket: the event goes back to its source.
-    /// Cancel safe in that sense.
+    /// Hands an output over. Waits while the queue is full, by number or by bytes. If the sink has
+    /// ended, or refuses dead letters and has no place, the output is dropped and with it its
+    /// ticket: the event goes back to its source. Cancel safe in that sense.
     pub async fn send(&self, mut output: Output) {
         let place = async {
             output.share = self.share(&output).await;
@@ -114,23 +117,25 @@ impl Queue {
         };
         let permit = tokio::select! {
             biased;
+            // First, as a sink that refuses still takes what it has a place for.
             permit = place => permit,
             () = self.refusing() => None,
         };
         Place { permit, metrics: &self.metrics }.send(output);
     }
 
-    /// The output's part of the sink's bytes. One that is larger than all of them takes them all.
+    /// Takes the output's part of the sink's bytes. One that is larger than all of them takes them
+    /// all.
     async fn share(&self, output: &Output) -> Option<OwnedSemaphorePermit> {
         let bytes = self.bytes_of(output);
         if bytes == 0 {
             return None;
         }
-        // Never closed.
+        // The semaphore is never closed.
         Arc::clone(&self.bytes).acquire_many_owned(bytes).await.ok()
     }
 
-    /// The bytes that count for an output.
+    /// Returns the bytes that count for an output.
     fn bytes_of(&self, output: &Output) -> u32 {
         u32::try_from(output.own_bytes()).unwrap_or(self.most).min(self.most)
     }
@@ -141,16 +146,16 @@ impl Queue {
 
     async fn refusing(&self) {
         match self.refuses.clone() {
-            // An error means that the sink has ended, which the queue itself says.
+            // An error means that the sink has ended, which the queue itself reports.
             Some(mut refuses) => drop(refuses.wait_for(|refuses| *refuses).await),
             None => std::future::pending().await,
         }
     }
 }
 
-/// A place in a queue.
+/// Place in a queue.
 pub struct Place<'a> {
-    /// `None` when what is sent goes back to its source.
+    /// `None` if what is sent goes back to its source.
     permit: Option<mpsc::Permit<'a, Output>>,
     metrics: &'a SinkMetrics,
 }

@@ -1,4 +1,5 @@
-//! A model of a destination that refuses, forgets and confirms in any order, and what must hold whatever it does.
+//! Model of a destination that refuses, forgets and confirms in any order, and the properties that
+//! must hold for it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -12,7 +13,7 @@ use crate::{
     stop::stop,
 };
 
-/// Where an output goes, and how often that refuses it first. `None` refuses for ever.
+/// Destination of an output, and how often it refuses it first. `None` refuses for ever.
 #[derive(Clone, Debug)]
 struct Destination {
     refusals: Option<u8>,
@@ -24,11 +25,11 @@ struct Step {
     order: Option<u64>,
 }
 
-/// Takes what its destinations take, each output once, and says so out of turn.
+/// Sink that takes what its destinations take, each output once, and confirms out of turn.
 struct Remote {
     keeps_order: bool,
     destinations: Vec<Destination>,
-    /// Unsaid words.
+    /// Reports that were not returned yet.
     words: VecDeque<Confirmation>,
     taken: mpsc::Sender<usize>,
     shuffle: u64,
@@ -73,7 +74,7 @@ const CAPACITY: usize = 8;
 const RETRY: Retry =
     Retry { min: Duration::from_millis(10), max: Duration::from_millis(40), patience: Duration::from_secs(3600) };
 
-/// Which outputs were taken, in order, and how each event ended so far.
+/// Outputs taken, in order, and outcome of each event so far.
 struct Run {
     taken: Vec<usize>,
     outcomes: BTreeMap<usize, Outcome>,
@@ -141,7 +142,8 @@ proptest! {
         for (number, outcome) in &outcomes {
             prop_assert!(*outcome != Outcome::Done || all.contains(number), "{} was not taken", number);
         }
-        // One by one, no two of an order overtake each other, but for those that went back to their source.
+        // One by one, no two of an order overtake each other, but for those that went back to their
+        // source.
         if !keeps_order {
             let mut last = HashMap::new();
             for number in &taken {
@@ -150,7 +152,8 @@ proptest! {
                 prop_assert!(before.is_none_or(|before| before < *number), "{} after {:?}: {:?}", number, before, taken);
             }
         }
-        // What goes where outputs are taken at last, behind nothing that never is, has arrived or gone back.
+        // Outputs that their destination takes at last, behind none that it never takes, have
+        // arrived or gone back.
         let mut blocked = BTreeSet::new();
         for (number, step) in steps.iter().enumerate() {
             let is_stuck = destinations[step.destination].refusals.is_none();
@@ -163,7 +166,7 @@ proptest! {
     }
 }
 
-/// One subject that no stream takes, from one producer, and all others go on.
+/// One producer sends to a subject that no stream takes, and all others go on.
 #[tokio::test(start_paused = true)]
 async fn any_number_of_outputs_that_are_refused_for_ever_hold_up_nobody() {
     let stuck = (0..50).map(|number| Step { destination: 0, order: Some(number) });
@@ -176,8 +179,8 @@ async fn any_number_of_outputs_that_are_refused_for_ever_hold_up_nobody() {
     assert_eq!(back, 50 - CAPACITY, "the source holds what there is no room for");
 }
 
-/// An order that began before its sink knew its streams does not stay one by one: with new outputs all the time its line is
-/// never empty.
+/// An order that began before its sink knew its streams does not stay one by one: with new outputs
+/// all the time its line is never empty.
 #[tokio::test(start_paused = true)]
 async fn an_order_goes_on_together_once_its_sink_keeps_the_order() {
     let mut window = Window::new(Bounds { open: 8, refused: 8, refused_bytes: 1 << 20 });

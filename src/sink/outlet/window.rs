@@ -1,4 +1,4 @@
-//! The outputs that an outlet holds: under way, ready to be written, and behind others of their order.
+//! Outputs that an outlet holds: under way, ready to be written, and behind others of their order.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -13,20 +13,21 @@ use crate::{
     telemetry::Span,
 };
 
-/// How long a destination that refuses may hold up the others of its sink, once there is no more room for what waits for
-/// it. Shorter than anybody would notice, longer than a stream is full that somebody empties: what is given back later
-/// loses its order.
+/// Longest time that a destination that refuses may hold up the others of its sink, once there is
+/// no more room for its outputs. Too short to be noticed, longer than a stream stays full that is
+/// being emptied: outputs that are given back later lose their order.
 const YIELD_AFTER: Duration = Duration::from_secs(2);
-/// How much longer than the outputs in it the list of slots may become while an early one is unconfirmed.
+/// Factor by which the list of slots may exceed the outputs in it while an early one is
+/// unconfirmed.
 const SPAN: usize = 64;
 
-/// An output and what became of it so far.
+/// Output with its state so far.
 pub(super) struct Entry {
     pub(super) output: Output,
     pub(super) first_try: Option<Instant>,
-    /// From the first try on.
+    /// Span from the first try on.
     pub(super) span: Span,
-    /// Counts what came in.
+    /// Position among the outputs that came in.
     number: u64,
     written: bool,
 }
@@ -37,7 +38,8 @@ impl Entry {
     }
 }
 
-/// The outputs of one order behind the one that is under way, or refused: they must not overtake it.
+/// The outputs of one order behind the one that is under way, or refused: they must not overtake
+/// it.
 #[derive(Default)]
 struct Line {
     waiting: VecDeque<Entry>,
@@ -58,7 +60,7 @@ impl Refused {
     }
 }
 
-/// Orders are hashes already.
+/// Hasher that passes orders through, as they are hashes already.
 #[derive(Default)]
 struct AsItIs(u64);
 
@@ -76,7 +78,7 @@ impl Hasher for AsItIs {
     }
 }
 
-/// What may be held at once.
+/// Limits of what may be held at once.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
     /// Outputs under way, ready, or behind those.
@@ -88,23 +90,24 @@ pub(super) struct Bounds {
 
 pub(super) struct Window {
     bounds: Bounds,
-    /// By slot. `None` once it is settled, refused apart, and an earlier one is not.
+    /// Outputs by slot. `None` once it is settled or refused apart, while an earlier one is not.
     entries: VecDeque<Option<Entry>>,
     /// Slot of the first entry.
     first: Slot,
     /// Slots that wait to be written, in order.
     ready: VecDeque<Slot>,
     lines: HashMap<u64, Line, BuildHasherDefault<AsItIs>>,
-    /// When the first outputs of refused lines are tried again. One of a line that is not refused any more is void.
+    /// Times at which the first outputs of refused lines are tried again. One that differs from its
+    /// line's is outdated.
     due: BTreeSet<(Instant, u64)>,
-    /// Refused lines, the one that has been so for longest first.
+    /// Refused lines, the longest refused first.
     refused_since: BTreeSet<(Instant, u64)>,
-    /// In slots.
+    /// Outputs in slots.
     under_way: usize,
     pub(super) written: usize,
-    /// In lines whose first output is under way.
+    /// Outputs in lines whose first output is under way.
     behind: usize,
-    /// In lines whose first output is refused.
+    /// Outputs in lines whose first output is refused.
     refused: usize,
     refused_bytes: usize,
     /// Outputs that came in so far.
@@ -134,7 +137,8 @@ impl Window {
         self.under_way + self.behind + self.refused == 0
     }
 
-    /// How many more outputs may be taken in. What is refused does not count while there is room for it: others pass it by.
+    /// Returns how many more outputs may be taken in. Refused ones do not count while there is room
+    /// for them: others pass them by.
     pub(super) fn room(&self) -> usize {
         if self.entries.len() >= self.bounds.open * SPAN || self.is_over_bounds() {
             return 0;
@@ -142,7 +146,7 @@ impl Window {
         self.bounds.open.saturating_sub(self.under_way + self.behind)
     }
 
-    /// Takes an output in. `one_by_one` says that no two of its order may be under way at once.
+    /// Takes an output in. With `one_by_one`, no two of its order may be under way at once.
     pub(super) fn push(&mut self, output: Output, one_by_one: bool, now: Instant) {
         self.number += 1;
         let order = output.order;
@@ -155,14 +159,16 @@ impl Window {
             Some(line) if line.refused.is_some() => {
                 self.refused += 1;
                 self.refused_bytes += entry.bytes();
-                // Its patience begins with its waiting, or those behind would be refused one after the other.
+                // The patience begins with the waiting, or those behind would be refused one after
+                // the other.
                 line.waiting.push_back(Entry { first_try: Some(now), ..entry });
             }
             Some(line) if one_by_one => {
                 self.behind += 1;
                 line.waiting.push_back(entry);
             }
-            // The sink keeps the order by now: a line that is never empty would go one by one for ever.
+            // The sink keeps the order by now: a line that is never empty would go one by one for
+            // ever.
             Some(line) => {
                 let waiting = std::mem::take(&mut line.waiting);
                 self.lines.remove(&order);
@@ -197,12 +203,12 @@ impl Window {
         self.place(slot)?.as_mut()
     }
 
-    /// The first slot of all.
+    /// Returns the first slot of all.
     pub(super) fn first(&self) -> Slot {
         self.first
     }
 
-    /// The next slot that waits to be written.
+    /// Returns the next slot that waits to be written.
     pub(super) fn next_ready(&self) -> Option<Slot> {
         self.ready.front().copied()
     }
@@ -264,10 +270,12 @@ impl Window {
         Some(entry)
     }
 
-    /// Lets the next of an order go, one at a time until nothing of it waits. Says whether the order was refused.
+    /// Lets the next of an order go, one at a time until nothing of it waits. Returns whether the
+    /// order was refused.
     fn advance(&mut self, order: u64) -> bool {
         let Some(line) = self.lines.get_mut(&order) else { return false };
-        // While it waits to be tried again, one of its order that was under way beside it has come back.
+        // The order waits for its retry: another of its outputs, under way beside the refused one,
+        // has come back.
         if line.refused.is_some_and(|refused| self.due.contains(&(refused.due, order))) {
             return false;
         }
@@ -290,7 +298,8 @@ impl Window {
         was_refused.is_some()
     }
 
-    /// The destination of one that was refused takes outputs again: those of others may do so, too.
+    /// Retries all refused lines now: the destination of one takes outputs again, so those of
+    /// others may do so, too.
     fn retry_soon(&mut self) {
         let now = Instant::now();
         for (due, order) in std::mem::take(&mut self.due) {
@@ -303,7 +312,8 @@ impl Window {
         }
     }
 
-    /// Puts an output back among those that wait, as its sink as a whole took nothing. Returns when it was first tried.
+    /// Puts an output back among those that wait, as its sink as a whole took nothing. Returns the
+    /// time of its first try.
     pub(super) fn put_back(&mut self, slot: Slot) -> Option<Instant> {
         let entry = self.entry(slot)?;
         let first_try = entry.first_try?;
@@ -315,12 +325,12 @@ impl Window {
         Some(first_try)
     }
 
-    /// Sets an output aside because its own destination refuses it, and with it all that are ready and of its order. It
-    /// is tried again after `wait`, or twice its last wait up to `longest`.
+    /// Sets an output aside because its own destination refuses it, and with it all that are ready
+    /// and of its order. It is tried again after `wait`, or twice its last wait up to `longest`.
     pub(super) fn set_aside(&mut self, slot: Slot, wait: Duration, longest: Duration) {
         let Some(mut entry) = self.remove(slot) else { return };
         entry.written = false;
-        // One that may be in any order has a line of its own.
+        // An output without an order gets a line of its own.
         let order = *entry.output.order.get_or_insert_with(|| fastrand::u64(..));
         let mut set_aside = vec![entry];
         for slot in self.ready.clone() {
@@ -330,7 +340,8 @@ impl Window {
         }
         let line = self.lines.entry(order).or_default();
         let due = match line.refused {
-            // Several of one order were under way, and this is not the first of them that comes back.
+            // Several of one order were under way, and this is not the first of them that comes
+            // back.
             Some(refused) if self.due.contains(&(refused.due, order)) => refused,
             Some(Refused { wait, since, .. }) => Refused::after((wait * 2).min(longest), since),
             None => {
@@ -355,8 +366,8 @@ impl Window {
         self.refused > self.bounds.refused || self.refused_bytes > self.bounds.refused_bytes
     }
 
-    /// Takes out refused outputs for which there is no room, where their destinations have refused for long: the last of
-    /// those that have done so for longest.
+    /// Takes out refused outputs for which there is no room, if their destinations have refused for
+    /// long: the last of those that have done so for longest.
     pub(super) fn yield_room(&mut self, now: Instant) -> Vec<Output> {
         let mut given_up = Vec::new();
         let mut lines = self.refused_since.iter();
@@ -379,7 +390,7 @@ impl Window {
         given_up
     }
 
-    /// Likewise whole lines, when there are too many.
+    /// Takes out whole lines likewise, if there are too many.
     fn yield_lines(&mut self, now: Instant) -> Vec<Output> {
         let mut given_up = Vec::new();
         while self.is_over_bounds()
@@ -395,14 +406,14 @@ impl Window {
         given_up
     }
 
-    /// The line that is refused for longest, of those that have something to give up.
+    /// Returns the line that is refused for longest, of those that have something to give up.
     fn longest_refused(&self) -> Option<(Instant, u64)> {
         let waits = |order: &u64| self.lines.get(order).is_some_and(|line| !line.waiting.is_empty());
         self.refused_since.iter().find(|(_, order)| waits(order)).copied()
     }
 
-    /// Takes out, and drops, what can go to another router: all but `tried`, what is under way and what its own destination
-    /// refuses. Returns how many.
+    /// Takes out, and drops, outputs that can go to another router: all but `tried`, those under
+    /// way and those that their own destination refuses. Returns how many.
     pub(super) fn give_back_others(&mut self, tried: Slot) -> u64 {
         let mut given_back = 0;
         for line in self.lines.values_mut().filter(|line| line.refused.is_none()) {
@@ -421,7 +432,7 @@ impl Window {
         given_back as u64
     }
 
-    /// When [`Self::retry_due`] or [`Self::yield_room`] has something to do.
+    /// Returns the time at which [`Self::retry_due`] or [`Self::yield_room`] has something to do.
     pub(super) fn next_due(&mut self) -> Option<Instant> {
         let retry = self.next_retry();
         let yields =

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Takes what its plan says at each write: so many bytes, or an error. After the plan it takes everything.
+/// Stream that follows its plan at each write: so many bytes, or an error. After the plan it takes
+/// everything.
 #[derive(Default)]
 struct Stream {
     plan: VecDeque<Result<usize, ErrorKind>>,
@@ -79,7 +80,7 @@ fn a_full_device_is_a_passing_fault() {
 }
 
 proptest! {
-    /// However writes are cut and fail, every line comes out whole, once and in order.
+    /// Every line comes out whole, once and in order, however writes are cut and fail.
     #[test]
     fn lines_survive_any_stream(
         plan in prop::collection::vec(prop_oneof![3 => (1_usize..30).prop_map(Ok), 1 => Just(Err(ErrorKind::StorageFull))], 0..40),

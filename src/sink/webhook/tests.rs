@@ -53,7 +53,7 @@ impl Rig {
         Self { _folder: folder, store, sink, webhooks, fresh, metrics, slot: 0 }
     }
 
-    /// Writes outputs and waits for the word that they are taken.
+    /// Writes outputs and waits until they are confirmed.
     async fn take(&mut self, outputs: &[Output]) {
         for output in outputs {
             self.sink.write(self.slot, output).await.unwrap();
@@ -63,7 +63,7 @@ impl Rig {
         assert!(matches!(word, Confirmation::Through(last) if last == self.slot - 1), "{word:?}");
     }
 
-    /// Event and webhook of everything that is stored.
+    /// Returns event and webhook of every stored delivery.
     fn stored(&self) -> Vec<(String, String)> {
         let list = self.store.list(&Which::default(), u32::MAX).unwrap();
         let mut stored: Vec<_> =
@@ -86,7 +86,7 @@ async fn deliveries_stay_within_their_tenant() {
         double::output("a", "1", "{}"),
         of_tenant("a", "2", "t1"),
         of_tenant("a", "3", "t2"),
-        // What has a tenant that is empty has none.
+        // An empty tenant counts as none.
         of_tenant("a", "4", ""),
     ];
     rig.take(&outputs).await;
@@ -154,7 +154,7 @@ async fn no_more_is_stored_for_a_webhook_than_may_wait_for_it() {
     }
 }
 
-/// More than a burst holds.
+/// More outputs than a burst holds.
 #[tokio::test]
 async fn a_long_batch_is_stored_whole() {
     let names: Vec<_> = (0..300).map(|number| format!("w{number}")).collect();
@@ -164,7 +164,7 @@ async fn a_long_batch_is_stored_whole() {
     assert_eq!(rig.stored().len(), 3_000);
 }
 
-/// What could not be stored is not confirmed, and comes again.
+/// Outputs that could not be stored are not confirmed, and come again.
 #[tokio::test]
 async fn outputs_that_cannot_be_stored_are_refused_for_now() {
     let mut rig = Rig::new(vec![webhook("a", Tenant::None, &[])]);

@@ -1,5 +1,6 @@
-//! The cap on what waits for a webhook (`max_pending`): beyond it nothing more is stored for this one, which is counted
-//! and said, so that a receiver that is away for good does not fill the disk that all share.
+//! Cap on the deliveries that wait for a webhook (`max_pending`): beyond it nothing more is stored
+//! for this one, which is counted and logged, so that a receiver that is away for good does not
+//! fill the disk that all share.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,12 +12,13 @@ use crate::{
     webhook::store::{Store, StoreError},
 };
 
-/// For how long a count of the database is good enough to refuse by.
+/// Time for which a count of the database is good enough to refuse by.
 const FRESH: Duration = Duration::from_secs(1);
-/// How often it is said of a webhook.
+/// Shortest time between two logs about a webhook.
 const SAID: Duration = Duration::from_mins(1);
 
-/// How much waits for each webhook: never less than does, so that the database need rarely be counted.
+/// Upper bounds of the deliveries that wait for each webhook, so that the database need rarely be
+/// counted.
 #[derive(Debug)]
 pub(super) struct Waiting {
     at_most: BTreeMap<String, u64>,
@@ -30,10 +32,10 @@ impl Waiting {
         Self { at_most: BTreeMap::new(), counted: None, said: BTreeMap::new(), metrics }
     }
 
-    /// Counts anew before so many more are stored for anybody, where that may come to a refusal. Blocks.
+    /// Counts anew before so many more are stored, if that may come to a refusal. Blocks.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// Returns an error if the database can't be read.
     pub(super) fn expect(&mut self, more: usize, webhooks: &[Arc<Webhook>], store: &Store) -> Result<(), StoreError> {
         let may_be_full = |webhook: &Arc<Webhook>| self.of(&webhook.name) + more as u64 > webhook.max_pending;
         let is_stale = self.counted.is_none_or(|counted| counted.elapsed() >= FRESH);
@@ -48,7 +50,7 @@ impl Waiting {
         self.at_most.get(webhook).copied().unwrap_or_default()
     }
 
-    /// Whether one more may wait for this webhook, which then does.
+    /// Returns whether one more delivery may wait for this webhook, and counts it if so.
     pub(super) fn admits(&mut self, webhook: &Webhook) -> bool {
         let Webhook { name, max_pending, .. } = webhook;
         let waiting = self.of(name);

@@ -1,5 +1,5 @@
-//! CloudEvents 1.0. Both modes end as the binary one: attributes in `ce-` headers, data as the payload. A trace context in
-//! their extension for it counts where the message itself has none.
+//! CloudEvents 1.0. Both modes end as the binary one: attributes in `ce-` headers, data as the
+//! payload. A trace context in its extension counts where the message itself has none.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ use crate::{
 const CONTENT_TYPE: &str = "content-type";
 const FORMATS: &str = "application/cloudevents";
 
-/// Reads the event out of its own headers and payload.
+/// Reads the event from its own headers and payload.
 pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
     let opened = attributes_and_data(event);
     continue_trace(&mut event.headers);
@@ -50,8 +50,8 @@ fn continue_trace(headers: &mut Headers) {
     }
 }
 
-/// The content type tells the modes apart. A message without one, such as a line, is structured unless its headers
-/// speak.
+/// Returns whether the message is in structured mode, by its content type. Without one, as for a
+/// line, it is structured unless its headers have attributes.
 fn is_structured(headers: &Headers) -> Result<bool, Malformed> {
     let Some(content_type) = headers.get(CONTENT_TYPE) else {
         return Ok(headers.get("ce-specversion").is_none());
@@ -66,7 +66,8 @@ fn is_structured(headers: &Headers) -> Result<bool, Malformed> {
     Ok(true)
 }
 
-/// Takes over the attributes that every event has, and the time. What is there is taken even if something lacks.
+/// Takes over the attributes that every event has, and the time. Known values are taken even if
+/// others are missing.
 fn take_over(event: &mut Event, headers: &Headers) -> Result<(), Malformed> {
     let attribute = |name| headers.get(name).filter(|value| !value.is_empty()).cloned();
     event.source_time = attribute("ce-time");
@@ -91,7 +92,7 @@ fn take_over(event: &mut Event, headers: &Headers) -> Result<(), Malformed> {
     }
 }
 
-/// Headers and payload that the same event has in binary mode.
+/// Headers and payload of the same event in binary mode.
 fn structured(event: &Event) -> Result<(Headers, Bytes), Malformed> {
     let body = &event.payload;
     let Some(members) = json::members(body).map_err(|error| Malformed::not_json(&error))? else {
@@ -103,7 +104,7 @@ fn structured(event: &Event) -> Result<(Headers, Bytes), Malformed> {
     for (name, value) in members {
         match &*name {
             "data" => data = data.or(Some(value)),
-            // Serializers write members that are not set, too.
+            // Serializers also write members that are not set.
             "data_base64" if value == "null" => {}
             "data_base64" => data_base64 = data_base64.or(Some(value)),
             name => match attribute(body, name, value)? {
@@ -127,7 +128,7 @@ fn structured(event: &Event) -> Result<(Headers, Bytes), Malformed> {
     Ok((kept.chain(stated).chain(attributes).collect(), payload))
 }
 
-/// The structured body speaks for these.
+/// Returns whether the structured body replaces a header.
 fn is_replaced(name: &str) -> bool {
     name.eq_ignore_ascii_case(CONTENT_TYPE) || name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("ce-"))
 }

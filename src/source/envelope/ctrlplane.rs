@@ -1,6 +1,7 @@
-//! Events of a ctrlplane (C01): `{"id":..,"type":..,"tenant_id":..,"instance_id":..,"actor_id":..,"payload":{..},
-//! "timestamp":..}`. The body stays the payload, for who receives it has only that to tell one event from another; for
-//! whom it happened, to what and in whose name are headers besides.
+//! Events of a ctrlplane (C01):
+//! `{"id":..,"type":..,"tenant_id":..,"instance_id":..,"actor_id":..,"payload":{..},
+//! "timestamp":..}`. The body stays the payload, for it is all that a receiver has to tell one
+//! event from another; tenant, instance and actor are headers besides.
 
 use super::{Malformed, NoText, shorten, text};
 use crate::{
@@ -8,7 +9,8 @@ use crate::{
     json,
 };
 
-/// Reads the event out of its own payload. What the body says of whose it is replaces what its carrier says.
+/// Reads the event from its own payload. Tenant, instance and actor in the body replace the
+/// carrier's.
 pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
     let body = event.payload.clone();
     let members = json::members(&body).map_err(|error| Malformed::not_json(&error))?;
@@ -28,12 +30,12 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
             },
         };
         let said = text(&body, value).map_err(|NoText| bad(format!("`{name}` is not a string: {}", shorten(value))))?;
-        // Readers differ in which they take, and a tenant's events are nobody else's.
+        // Readers differ in which of two they take, and a tenant's events must not reach another.
         if said.is_some() && std::mem::replace(place, said).is_some() {
             return Err(bad(format!("`{name}` stands twice")));
         }
     }
-    // What is known is taken even if something lacks.
+    // Known values are taken even if others are missing.
     event.source_time = time;
     id.into_iter().for_each(|id| event.id = id);
     for (member, header, said) in owners {

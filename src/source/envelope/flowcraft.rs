@@ -1,6 +1,7 @@
-//! Envelopes of a flowcraft bus (F01): `{"id":..,"subject":..,"time":..,"source":..,"trace_id":..,"span_id":..,
-//! "headers":{..},"payload":..}`. It is transport: what `payload` holds becomes the event's, the headers too, and the
-//! subject says of what type it is.
+//! Envelopes of a flowcraft bus (F01):
+//! `{"id":..,"subject":..,"time":..,"source":..,"trace_id":..,"span_id":..,
+//! "headers":{..},"payload":..}`. It is transport: the content of `payload` becomes the event's
+//! payload, the headers become its headers, and the subject is its type.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -11,10 +12,10 @@ use crate::{
     json,
 };
 
-/// The header that has the envelope's `source`.
+/// Header for the envelope's `source`.
 const SOURCE: &str = "source";
 
-/// Reads the event out of its own payload. Its headers replace those of the same name that its carrier has.
+/// Reads the event from its own payload. Its headers replace the carrier's of the same name.
 pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
     let body = event.payload.clone();
     let members = json::members(&body).map_err(|error| Malformed::not_json(&error))?;
@@ -42,7 +43,7 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
         let said = text(&body, value).map_err(|NoText| no_text(&name, value))?;
         *place = place.take().or(said);
     }
-    // What is known is taken even if something lacks.
+    // Known values are taken even if others are missing.
     event.source_time = time;
     id.into_iter().for_each(|id| event.id = id);
     let subject = subject.ok_or_else(|| bad("it lacks `subject`"))?;
@@ -60,12 +61,12 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
     {
         event.headers.push(identity::TRACEPARENT, trace);
     }
-    // F02: a payload that is null is none.
+    // F02: a payload that is null is absent.
     event.payload = payload.filter(|raw| *raw != "null").map_or_else(Bytes::new, |raw| body.slice_ref(raw.as_bytes()));
     Ok(())
 }
 
-/// F05: any name will do, and a header that says nothing is none.
+/// Takes the envelope's headers (F05): any name will do, and an empty header is absent.
 fn take_headers(event: &mut Event, body: &Bytes, raw: &str) -> Result<(), Malformed> {
     let members = json::members(raw.as_bytes()).map_err(|error| Malformed::not_json(&error))?;
     let members = match members {

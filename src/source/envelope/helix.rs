@@ -1,5 +1,5 @@
-//! Helix events (H20, H21): `{"id":..,"type":..,"payload":"BASE64","timestamp":..}`. What the payload holds, JSON or Avro,
-//! becomes the event's; the rest says what it is.
+//! Helix events (H20, H21): `{"id":..,"type":..,"payload":"BASE64","timestamp":..}`. The content of
+//! the payload, JSON or Avro, becomes the event's; the rest describes it.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,8 @@ use crate::{
     json::{self, share},
 };
 
-/// Reads the event out of its own payload. Members are found in any case, as their producers' JSON library has it.
+/// Reads the event from its own payload. Members are found in any case, as by the producers' JSON
+/// library.
 pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
     let body = event.payload.clone();
     let members = json::members(&body).map_err(|error| Malformed::not_json(&error))?;
@@ -32,7 +33,7 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
         let said = text(&body, value).map_err(|NoText| bad(format!("`{name}` is not a string: {}", shorten(value))))?;
         *place = place.take().or(said);
     }
-    // What is known is taken even if something lacks.
+    // Known values are taken even if others are missing.
     let known = [("id", id.is_some()), ("type", event_type.is_some())];
     event.source_time = time;
     id.into_iter().for_each(|id| event.id = id);
@@ -45,7 +46,8 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// What a payload holds: text is base64, or else means itself (H21); anything else is JSON.
+/// Content of a payload: a string is base64, or else is taken as it is (H21); anything else is
+/// JSON.
 fn inner(body: &Bytes, raw: &str) -> Result<Bytes, Malformed> {
     if raw == "null" {
         return Ok(Bytes::new());

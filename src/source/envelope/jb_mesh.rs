@@ -1,9 +1,11 @@
-//! Events of a jb-mesh (J01): `{"type":..,"node":..,"timestamp":..,"data":{..}}`. The body stays the payload.
+//! Events of a jb-mesh (J01): `{"type":..,"node":..,"timestamp":..,"data":{..}}`. The body stays
+//! the payload.
 
 use super::{Malformed, NoText, shorten, text};
 use crate::{event::Event, json};
 
-/// Reads type and time out of the event's own payload. The events have no id: their place in the stream is one.
+/// Reads type and time from the event's own payload. The events have no id: it is made of their
+/// place in the stream.
 pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
     let body = event.payload.clone();
     let members = json::members(&body).map_err(|error| Malformed::not_json(&error))?;

@@ -1,5 +1,5 @@
-//! Lark events, version 2.0 (L15): `{"schema":"2.0","header":{..},"event":{..}}`. The header says what the event is, the
-//! whole body stays the payload.
+//! Lark events, version 2.0 (L15): `{"schema":"2.0","header":{..},"event":{..}}`. The header
+//! describes the event, the whole body stays the payload.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -10,8 +10,8 @@ use crate::{
     json::{self, Members},
 };
 
-/// What the body's header may claim, and the message's header in which its carrier says the same. Those that make the
-/// event come first.
+/// Facts that the body's header may claim, with the message header in which its carrier has the
+/// same. Those that make the event come first.
 const FACTS: [(&str, &str); 5] = [
     ("event_id", "nats-msg-id"),
     ("event_type", "lark-event-type"),
@@ -20,8 +20,8 @@ const FACTS: [(&str, &str); 5] = [
     ("tenant_key", "lark-tenant-key"),
 ];
 
-/// Reads the event out of its own payload. With `verify`, what the carrier says counts, and a body that claims something
-/// else is refused (L46).
+/// Reads the event from its own payload. With `verify`, the carrier's headers count, and a body
+/// that claims something else is refused (L46).
 pub(super) fn open(event: &mut Event, verify: bool) -> Result<(), Malformed> {
     let mut facts = [const { None::<ByteString> }; FACTS.len()];
     if verify {
@@ -30,7 +30,7 @@ pub(super) fn open(event: &mut Event, verify: bool) -> Result<(), Malformed> {
     let body = event.payload.clone();
     let claimed = claims(&body, &mut facts, verify);
 
-    // What is known is taken even if something lacks.
+    // Known values are taken even if others are missing.
     let [id, event_type, create_time, ..] = facts;
     let known = [("event_id", id.is_some()), ("event_type", event_type.is_some())];
     event.source_time = create_time;
@@ -46,7 +46,8 @@ fn said(headers: &Headers, name: &str) -> Option<ByteString> {
     headers.get(name).filter(|value| !value.is_empty()).cloned()
 }
 
-/// Adds what the body claims to the facts. A body that is not an object, or has none for a header, claims nothing.
+/// Adds the body's claims to the facts. A body that is not an object, or whose header is not one,
+/// claims nothing.
 fn claims(body: &Bytes, facts: &mut [Option<ByteString>; FACTS.len()], verify: bool) -> Result<(), Malformed> {
     let said = facts.clone();
     for (name, value) in members(body.as_ref())?.into_iter().flatten() {
@@ -55,14 +56,14 @@ fn claims(body: &Bytes, facts: &mut [Option<ByteString>; FACTS.len()], verify: b
             "header" => {}
             _ => continue,
         }
-        // Names that stand twice are all judged: readers differ in which they take.
+        // Repeated names are all checked: readers differ in which they take.
         for (name, value) in members(value.as_bytes())?.into_iter().flatten() {
             let Some(at) = FACTS.iter().position(|(field, _)| *field == name) else { continue };
             let claim = match text(body, value) {
                 Ok(Some(claim)) => claim,
                 Ok(None) => continue,
                 Err(NoText) if verify => return Err(conflict(&name, value, "which is not a string")),
-                // Nobody reads the rest.
+                // The rest is not used.
                 Err(NoText) if at > 2 => continue,
                 Err(NoText) => return Err(bad(format!("`header.{name}` is not a string: {}", shorten(value)))),
             };

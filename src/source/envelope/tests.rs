@@ -49,7 +49,7 @@ fn header<'a>(event: &'a Event, name: &str) -> Option<&'a str> {
     event.headers.get(name).map(|value| &**value)
 }
 
-/// L40 and X3: what the message does not say is taken from the broker, never made up.
+/// L40 and X3: values that the message lacks are taken from the broker, never made up.
 #[test]
 fn a_message_that_says_nothing_gets_the_defaults() {
     let event = open(&plain("", "", "", ""), message("not json")).unwrap();
@@ -139,7 +139,7 @@ fn a_pointer_needs_json_and_a_value_that_is_text() {
     assert_eq!(refused(&by_pointer, message(&b"{\"id\":\"\xff\"}"[..])).1.reason, "not_json");
 }
 
-/// F11: the check is at the door.
+/// F11: subjects are checked on entry.
 #[test]
 fn subjects_are_checked() {
     let envelope = plain("", "", "/topic", "");
@@ -256,7 +256,7 @@ fn binary_cloudevents_speak_in_their_headers() {
     assert_eq!(event.headers.len(), headers.len());
 }
 
-/// F12: their extension for traces is for carriers that have no place for one.
+/// F12: the trace extension of CloudEvents is for carriers that have no place for one.
 #[test]
 fn a_cloudevents_trace_counts_where_the_message_has_none() {
     let body =
@@ -339,7 +339,8 @@ fn lark_events_that_say_too_little_are_refused() {
     assert_eq!(event.id, "5e3702a84e847582be8db7fb73283c02", "what is known stays known");
 }
 
-/// L46: once the body claims a fact it must be the carrier's; silence claims nothing, another type does.
+/// L46: a fact that the body claims must be the carrier's; a missing one claims nothing, one of
+/// another type does.
 #[test]
 fn a_lark_body_may_not_contradict_its_carrier() {
     let carried = [
@@ -432,7 +433,7 @@ fn a_mesh_event_says_its_type_and_time() {
 }
 
 proptest! {
-    /// Whatever comes in is opened or refused, and a refusal keeps the bytes.
+    /// Every message is opened or refused, and a refusal keeps the bytes.
     #[test]
     fn no_message_is_lost(
         body in prop_oneof![

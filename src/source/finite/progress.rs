@@ -1,19 +1,20 @@
-//! How far finite inputs are done, for a live line.
+//! Progress of finite inputs, for a live line.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Shared by all sources whose input ends.
+/// Progress counters, shared by all sources whose input ends.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Of what is settled, as is all before it: bytes of lines, or messages.
+    /// Amount that is settled, with all before it: bytes of lines, or messages.
     done: AtomicU64,
     total: AtomicU64,
-    /// At least one input has no known end.
+    /// True if at least one input has no known end.
     endless: AtomicBool,
 }
 
 impl Progress {
-    /// The share of the input that is settled, from 0 to 1. `None` when there is no telling, as with standard input.
+    /// Share of the input that is settled, from 0 to 1. `None` if it is not known, as with standard
+    /// input.
     pub fn share(&self) -> Option<f64> {
         let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
         let is_known = total > 0 && !self.endless.load(Ordering::Relaxed);
@@ -21,7 +22,7 @@ impl Progress {
         is_known.then(|| (done as f64 / total as f64).min(1.0))
     }
 
-    /// Expects one more input, if it says how much it has.
+    /// Expects one more input, of unknown size if `None`.
     pub(in crate::source) fn expect(&self, bytes: Option<u64>) {
         match bytes {
             Some(bytes) => {

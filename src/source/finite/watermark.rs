@@ -1,14 +1,14 @@
-//! How far a source that is read in order is done: everything before the watermark is settled.
+//! Watermark of a source that is read in order: everything before it is settled.
 
 use std::collections::VecDeque;
 
-/// Names an item among those that were taken, from 0.
+/// Number of an item among those taken, from 0.
 pub(super) type Index = u64;
 
 #[derive(Debug, Default)]
 pub(super) struct Watermark {
     taken: VecDeque<Mark>,
-    /// Index of the first of them.
+    /// Index of the first item in `taken`.
     first: Index,
     reached: Position,
 }
@@ -17,7 +17,7 @@ pub(super) struct Watermark {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::source) struct Position {
     pub(in crate::source) number: u64,
-    /// What there is up to its end: bytes, or items.
+    /// Amount up to its end: bytes, or items.
     pub(in crate::source) amount: u64,
 }
 
@@ -28,7 +28,7 @@ struct Mark {
 }
 
 impl Watermark {
-    /// Takes the next item in.
+    /// Adds the next item.
     pub(super) fn take(&mut self, position: Position) -> Index {
         self.taken.push_back(Mark { position, settled: false });
         self.first + self.taken.len() as u64 - 1

@@ -1,4 +1,4 @@
-//! Whether a client may send.
+//! Authentication of clients.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ use crate::{
     signature::{self, ID, SIGNATURE, Secret, Signed, TIMESTAMP},
 };
 
-/// How old what is known of a file may be: a new secret counts after a second.
+/// Longest time for which the content of a file is reused: a new secret counts after a second.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
 pub(super) enum Guard {
@@ -21,10 +21,10 @@ pub(super) enum Guard {
     Signature(Vec<Credential<Secret>>),
 }
 
-/// A client that is known by its token.
+/// Client that is identified by its token.
 pub(super) struct Client {
     token: Credential<Secret>,
-    /// `None` for any.
+    /// Tenants that it may send for; `None` for any.
     tenants: Option<Vec<String>>,
 }
 
@@ -38,7 +38,8 @@ impl Client {
 
 impl Guard {
     /// # Errors
-    /// When a secret can't be read or is of no use. They name the place, never the secret.
+    /// Returns an error if a secret can't be read or is not valid. It names the place, never the
+    /// secret.
     pub(super) fn read(auth: Option<&Auth>) -> anyhow::Result<Self> {
         let secret = |text: &str| Ok(text.parse()?);
         let read = |kept: &KeptIn| Credential::read("the secret", kept, MAX_AGE, secret);
@@ -53,13 +54,13 @@ impl Guard {
         })
     }
 
-    /// Whether URL and headers are as sure as the body. A signature covers an id, a time and the body: anybody on the way
-    /// may have changed the rest.
+    /// Returns whether URL and headers are as trustworthy as the body. A signature covers an id, a
+    /// time and the body: the rest may have been changed on the way.
     pub(super) fn covers_head(&self) -> bool {
         !matches!(self, Self::Signature(_))
     }
 
-    /// What can be said before there is a body: whether the client may send, and for whom.
+    /// Checks before there is a body whether the client may send, and returns for which tenants.
     pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<AllowedTenants<'_>, Refusal> {
         match self {
             Self::Open => Ok(AllowedTenants::Any),
@@ -78,7 +79,7 @@ impl Guard {
         }
     }
 
-    /// What the body says in addition. Returns the id of a request that is signed.
+    /// Verifies the body in addition. Returns the id of a signed request.
     pub(super) async fn believe<'a>(&self, headers: &'a HeaderMap, body: &[u8]) -> Result<Option<&'a str>, Refusal> {
         let Self::Signature(credentials) = self else { return Ok(None) };
         let signed = signed(headers)?;

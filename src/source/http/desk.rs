@@ -1,4 +1,4 @@
-//! Where requests are answered.
+//! Request handler: checks a request, takes its events and answers.
 
 use std::sync::{
     Arc,
@@ -49,11 +49,11 @@ pub(super) struct Desk {
     settings: HttpSource,
     envelope: config::Envelope,
     origin: Arc<Origin>,
-    /// Of messages whose URL names none.
+    /// Subject of messages whose URL names none.
     subject: ByteString,
-    /// Events so far.
+    /// Number of events so far.
     sequence: AtomicU64,
-    /// Tells this run from others, which count from 1 as well.
+    /// Distinguishes this run from others, which also count from 1.
     run: u64,
     guard: Guard,
     repeats: Arc<Repeats>,
@@ -109,7 +109,7 @@ impl Desk {
         &self.door
     }
 
-    /// Says what is lost with the run.
+    /// Logs the accepted events that are lost with the run.
     pub(super) fn give_up(&self) {
         let (source, events) = (&self.origin.source, self.door.inside());
         if events > 0 && self.settings.answer == Answer::Accepted {
@@ -143,18 +143,19 @@ impl Desk {
             once => once.flatten(),
         };
         self.deal_with(&subject, tenants, messages, reading).await?;
+        // Only now: a request that failed may be sent again with the same id.
         if let Some(once) = once {
             once.done();
         }
         Ok(self.done(count))
     }
 
-    /// Whose events a client may send: what is set for all counts more than what the client may do.
+    /// Tenants that a client may send for: the source's own setting overrides the client's.
     fn tenants<'a>(&'a self, allowed: AllowedTenants<'a>) -> AllowedTenants<'a> {
         self.settings.tenant.as_deref().map_or(allowed, AllowedTenants::Always)
     }
 
-    /// What a client hears when all is well.
+    /// Response to a request that was taken.
     fn done(&self, count: usize) -> Response {
         let (status, what) = match self.settings.answer {
             Answer::Accepted => (StatusCode::ACCEPTED, "accepted"),
@@ -164,7 +165,7 @@ impl Desk {
         json_response(status, &json!({ what: count }))
     }
 
-    /// Does with a request's messages what the answer promises. There may be none.
+    /// Takes, stores or settles a request's messages, as the answer promises. There may be none.
     async fn deal_with(
         &self,
         subject: &ByteString,
@@ -210,7 +211,7 @@ impl Desk {
         }
     }
 
-    /// What follows the path in the URL, or what is set for all.
+    /// Subject from the URL behind the path, or the configured one.
     fn subject(&self, path: &str) -> Result<ByteString, Refusal> {
         let not_found = || Refusal::not_found(&self.settings.path);
         let rest = path.strip_prefix(&self.settings.path).ok_or_else(not_found)?;
@@ -234,11 +235,13 @@ impl Desk {
         Ok(subject.into_owned().into())
     }
 
-    /// The body and its room, unless it is too large or too slow, too much is being read already, or the router stops.
+    /// Reads the body and reserves its room. Refuses if it is too large or too slow, too much is
+    /// being read already, or the router stops.
     async fn read(&self, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
         let mut stop = self.stop.clone();
         let read = tokio::select! {
             biased;
+            // First: a router that stops takes no body, even one that is complete.
             () = stop.draining() => return Err(Refusal::stopping()),
             read = timeout(self.settings.timeout, self.read_all(body)) => read,
         };
@@ -267,7 +270,7 @@ impl Desk {
         Refusal::too_large("too_large", message)
     }
 
-    /// The events of a request's messages: all of them are good, or none is taken.
+    /// Events of a request's messages: all of them are valid, or none is taken.
     fn events(
         &self,
         subject: &ByteString,

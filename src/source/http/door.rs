@@ -1,4 +1,4 @@
-//! How much may be inside at once, and how fast it may come. A request gets a place for each of its events, or none.
+//! Admission by room and by rate. A request gets a place for each of its events, or none.
 
 use std::{
     num::NonZeroU32,
@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::{refusal::Refusal, work::Taken};
 use crate::{config, event::Event, pipeline::Shares};
 
-/// When to come again if there is no room now.
+/// Time after which to send again if there is no room now.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
 /// An event's share of what the source may have open, given back on drop.
@@ -25,12 +25,12 @@ pub(super) struct Place {
 pub(super) struct Door {
     events: Gate,
     bytes: Gate,
-    /// What is read and has no place yet.
+    /// Bytes of bodies that are read and have no place yet.
     reading: Gate,
     rate: Option<Rate>,
-    /// Not there before the source runs, nor where events are stored and not taken.
+    /// Shares of the keys; unset before the source runs, and where events are stored and not taken.
     shares: OnceLock<Shares>,
-    /// Leads to the one who works. It leads nowhere once the drain has begun.
+    /// Channel to the worker. It is closed once the drain has begun.
     inside: mpsc::WeakSender<Vec<Taken>>,
 }
 
@@ -59,24 +59,24 @@ impl Door {
         Self { events: Gate::new(pipeline.in_flight.get() as u64), bytes, reading, rate, shares, inside }
     }
 
-    /// Lets no key have more of the room than its share.
+    /// Limits each key to its share of the room.
     pub(super) fn share(&self, shares: Shares) {
         // A source runs once.
         let _ = self.shares.set(shares);
     }
 
-    /// The most events that a request may ever hold.
+    /// Most events that a request may ever hold.
     pub(super) fn most(&self) -> usize {
         self.events.all as usize
     }
 
-    /// Room for a part of a body that has come in.
+    /// Reserves room for a part of a body that has come in.
     pub(super) fn read(&self, part: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let room = u32::try_from(part).ok().and_then(|part| self.reading.places(part));
         room.ok_or_else(|| Refusal::later("no_room", "the router reads as much at once as it may", NO_ROOM))
     }
 
-    /// A place for each event: for all or for none.
+    /// Reserves a place for each event: for all or for none.
     pub(super) fn admit(&self, asking: &[Event]) -> Result<Vec<Place>, Refusal> {
         let count = u32::try_from(asking.len()).unwrap_or(u32::MAX);
         let total = asking.iter().fold(0, |total: u32, event| total.saturating_add(bytes(event)));
@@ -95,6 +95,7 @@ impl Door {
         }
         let mut events = self.events.places(count).ok_or_else(no_room)?;
         let mut all_bytes = self.bytes.places(total).ok_or_else(no_room)?;
+        // Last: a request without room must not use up the rate.
         if let Some(rate) = &self.rate {
             rate.check(count)?;
         }
@@ -102,7 +103,7 @@ impl Door {
         asking.iter().map(place).collect::<Option<_>>().ok_or_else(no_room)
     }
 
-    /// Hands over what has its places. On an error it comes to nothing.
+    /// Hands over events that have their places. On an error none is taken.
     pub(super) fn enter(&self, taken: Vec<Taken>) -> Result<(), Refusal> {
         let inside = self.inside.upgrade().ok_or_else(Refusal::stopping)?;
         inside.try_send(taken).map_err(|_| Refusal::stopping())
@@ -114,13 +115,13 @@ impl Door {
         let _ = self.events.places.acquire_many(self.events.all).await;
     }
 
-    /// How many events are inside.
+    /// Number of events inside.
     pub(super) fn inside(&self) -> usize {
         self.most() - self.events.places.available_permits()
     }
 }
 
-/// What is larger than a gate can count never comes through it.
+/// Size of an event. One that is larger than a gate can count never gets through.
 fn bytes(event: &Event) -> u32 {
     u32::try_from(event.size()).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Which of a request's headers belong to its events, and what an event's tenant is.
+//! Selection of the request headers that its events get, and of their tenant.
 
 use std::borrow::Cow;
 
@@ -15,10 +15,10 @@ use crate::{
     signature,
 };
 
-/// What names of attributes of CloudEvents begin with.
+/// Prefix of headers that are attributes of CloudEvents.
 const ATTRIBUTE: &str = "ce-";
 
-/// Those that concern the connection, the client or the answer.
+/// Headers that concern the connection, the client or the answer.
 const KEPT_BACK: [&str; 18] = [
     "connection",
     "content-encoding",
@@ -39,9 +39,10 @@ const KEPT_BACK: [&str; 18] = [
     "x-amzn-oidc-data",
     "x-real-ip",
 ];
-/// `nats-` headers are orders to a stream, such as to delete what it holds.
+/// Prefixes of further ones. `nats-` headers are orders to a stream, such as to delete what it
+/// holds.
 const KEPT_BACK_FAMILIES: [&str; 4] = ["accept", "nats-", "sec-", "x-forwarded-"];
-/// The words of a name that say that it holds a credential, or proof of one.
+/// Words in a header's name that mark a credential, or proof of one.
 const CREDENTIALS: [&str; 11] = [
     "assertion",
     "auth",
@@ -55,37 +56,38 @@ const CREDENTIALS: [&str; 11] = [
     "jwt",
     "session",
 ];
-/// Such words with others before them, as in `x-accesstoken`.
+/// Ends of words that mark a credential, as in `x-accesstoken`.
 const CREDENTIALS_BY_END: [&str; 8] =
     ["apikey", "cookie", "passwd", "password", "secret", "signature", "token", "tokens"];
-/// A `key` behind one of these words is a credential, and behind others data, as an `idempotency-key` is.
+/// Words before `key` that make it a credential; other keys are data, as an `idempotency-key` is.
 const KEYS: [&str; 9] = ["access", "account", "api", "app", "auth", "functions", "license", "shared", "subscription"];
 
-/// Whether a header is to be kept from events, and so from sinks, dead letters and logs, by what its name says of it.
+/// Returns whether a header's name marks a credential, which is kept from events, and so from
+/// sinks, dead letters and logs.
 fn is_credential(name: &str) -> bool {
     let words: Vec<_> = name.split(['-', '_', '.']).collect();
     let is_named = |word: &&str| CREDENTIALS.contains(word) || CREDENTIALS_BY_END.iter().any(|end| word.ends_with(end));
     words.iter().any(is_named) || words.windows(2).any(|pair| pair[1] == "key" && KEYS.contains(&pair[0]))
 }
 
-/// Who is believed to be the tenant, the actor and so on.
+/// Trust in the tenant and the headers that a client states.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trust<'a> {
-    /// In the place of what the client says.
+    /// Tenant that replaces the client's.
     pub(super) tenant: Option<&'a str>,
-    /// Whether the client's headers are. Where its body is signed they are not, since anybody could have changed them, and
-    /// none counts that could decide where the event goes.
+    /// True if the client's headers are trusted. Those of a signed request are not, since they may
+    /// have been changed on the way, and none counts that could decide where the event goes.
     pub(super) head: bool,
 }
 
-/// The headers of a signed request that its events have: those that are signed, what the body is taken for, and the trace
-/// context, which decides nothing.
+/// Headers of a signed request that its events get: the signed ones, the content type, and the
+/// trace context, which decides nothing.
 const OF_SIGNED: [&str; 5] = [signature::ID, signature::TIMESTAMP, "content-type", TRACEPARENT, TRACESTATE];
 
-/// The headers that an event has of its request's.
+/// Headers of a request that its events get.
 pub(super) fn of_request(headers: &HeaderMap, trust: Trust<'_>) -> Result<Headers, Refusal> {
     let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    // A client may declare more of them to concern the connection.
+    // `Connection` names further headers that concern only the connection.
     let named: Vec<_> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
     let is_kept_back = |name: &str| {
         KEPT_BACK.contains(&name)
@@ -103,7 +105,7 @@ pub(super) fn of_request(headers: &HeaderMap, trust: Trust<'_>) -> Result<Header
             kept.push(name.as_str(), text);
             continue;
         }
-        // CloudEvents writes what HTTP can't send so, and what is in quotes is what stands between them.
+        // CloudEvents percent-encodes what HTTP can't send, and a quoted value means its content.
         let text = unquoted(text);
         let text = percent_decode(text.as_bytes()).decode_utf8().map_err(|_| bad("is not UTF-8"))?;
         if text.contains(char::is_control) {
@@ -117,7 +119,7 @@ pub(super) fn of_request(headers: &HeaderMap, trust: Trust<'_>) -> Result<Header
     })
 }
 
-/// What a quoted string means (RFC 7230, 3.2.6). What is none is left as it is.
+/// Content of a quoted string (RFC 7230, 3.2.6). Any other text is left as it is.
 fn unquoted(text: &str) -> Cow<'_, str> {
     let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else { return text.into() };
     let mut meant = String::with_capacity(inner.len());
@@ -210,7 +212,7 @@ mod tests {
         ] {
             assert_eq!(kept(&[(name, "s3cret")], None).unwrap(), "", "{name}");
         }
-        // What only looks like it, and what belongs to the event.
+        // Names that only look like credentials, and headers that belong to the event.
         for name in [
             "x-author",
             "authority",

@@ -1,4 +1,4 @@
-//! From a request's body to the messages in it.
+//! Splits a request's body into messages.
 
 use axum::http::{
     HeaderMap, HeaderName,
@@ -12,12 +12,12 @@ use crate::{event::Headers, json};
 
 const STRUCTURED: &str = "application/cloudevents+json";
 const FORMATS: &str = "application/cloudevents";
-/// Another name of a JSON text a line, which does not look like it.
+/// Another media type of a JSON text a line, which does not look like it.
 const STREAM: &str = "application/stream+json";
-/// Many JSON texts, told apart by a control character.
+/// Media type of many JSON texts, separated by a control character.
 const SEQUENCE: &str = "application/json-seq";
 
-/// What a body holds, going by its content type.
+/// Kind of content of a body, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// One message of any kind.
@@ -31,7 +31,8 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// Nothing is said of the content: it is JSON, or what the attributes of a CloudEvent come with.
+    /// Determines the form. Without a content type the body is JSON, also as the data of a binary
+    /// CloudEvent.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         if let Some(encoding) = text(headers, CONTENT_ENCODING)?
             && !encoding.eq_ignore_ascii_case("identity")
@@ -53,7 +54,7 @@ impl Form {
         }
     }
 
-    /// Each message's headers and payload. At most one more than `most`.
+    /// Splits the body into messages: headers and payload of each, at most one more than `most`.
     pub(super) fn take_apart(
         self,
         headers: Headers,
@@ -73,7 +74,7 @@ impl Form {
                 Ok(vec![(headers, body)])
             }
             Self::Lines => {
-                // A line says of itself what it is.
+                // The content type is that of the whole body, so a line gets none.
                 let headers = with(headers, "content-type", None);
                 let lines =
                     body.split(|byte| *byte == b'\n').zip(1..).map(|(line, number)| (line.trim_ascii(), number));
@@ -90,7 +91,7 @@ impl Form {
                 let headers = with(headers, "content-type", Some(STRUCTURED.into()));
                 let members: Vec<&RawValue> = serde_json::from_slice(&body).map_err(|error| not_json(&error))?;
                 let message = |member: &RawValue| (headers.clone(), body.slice_ref(member.get().as_bytes()));
-                // There may be none (CloudEvents over HTTP, 3.3.2).
+                // A batch may be empty (CloudEvents over HTTP, 3.3.2).
                 Ok(members.into_iter().take(most + 1).map(message).collect())
             }
         }
@@ -102,7 +103,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Refusal> 
     headers.get(&name).map(|value| value.to_str().map_err(unreadable)).transpose()
 }
 
-/// Whether a media type is one of the names of a JSON text a line.
+/// Returns whether a media type is one of the names of a JSON text a line.
 fn is_lines(media_type: &str) -> bool {
     let Some(("application" | "text", name)) = media_type.split_once('/') else { return false };
     // Such as `vnd.elasticsearch+x-ndjson`.

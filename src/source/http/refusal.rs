@@ -1,4 +1,4 @@
-//! Why a request was refused, as the client reads it.
+//! Refusals of requests, as clients read them.
 
 use std::{fmt::Display, time::Duration};
 
@@ -11,26 +11,26 @@ use axum::{
 };
 use serde_json::json;
 
-/// When to come again if the router stops or the stream is away.
+/// Time after which to send again if the router stops or the stream is away.
 const AWAY: Duration = Duration::from_secs(5);
 
-/// A request that came to nothing.
+/// Error response to a request.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
-    /// For programs, and for the metrics' label.
+    /// Reason code for programs and for the metrics' label.
     pub(super) reason: &'static str,
     pub(super) message: String,
     hint: Option<&'static str>,
     header: Header,
 }
 
-/// What goes along with a status.
+/// Header that goes with a status.
 #[derive(Debug)]
 enum Header {
     None,
     Allow,
-    /// What a client is to prove who it is by.
+    /// Scheme by which a client has to authenticate.
     Challenge(&'static str),
     /// Seconds.
     RetryAfter(u64),
@@ -46,12 +46,12 @@ impl Refusal {
     }
 
     fn again_after(self, wait: Duration) -> Self {
-        // Whole seconds, and none would mean at once.
+        // Whole seconds, at least one: zero would mean at once.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         Self { header: Header::RetryAfter(seconds.max(1)), ..self }
     }
 
-    /// Names the event that is concerned, where there are several.
+    /// Names the event concerned if there are several.
     pub(super) fn of_event(self, number: usize, count: usize) -> Self {
         match count {
             1 => self,
@@ -82,26 +82,27 @@ impl Refusal {
         Self { header: Header::Challenge(scheme), ..Self::new(StatusCode::UNAUTHORIZED, reason, message).hint(hint) }
     }
 
-    /// What its body says can't be stored under the tenant that is set here.
+    /// Refusal of a body that names another tenant than the configured one, under which it can't be
+    /// stored.
     pub(super) fn other_tenant() -> Self {
         let message = "the body names another tenant than the one whose events are taken here";
         Self::new(StatusCode::FORBIDDEN, "other_tenant", message)
     }
 
-    /// The client's token is bound to other tenants.
+    /// Refusal of a tenant to which the client's token is not bound.
     pub(super) fn foreign_tenant() -> Self {
         let message = "the request names a tenant that this token may not speak for";
         Self::new(StatusCode::FORBIDDEN, "other_tenant", message)
             .hint("`tenants` of the source's `client` says for whom it may")
     }
 
-    /// The client's token is bound to several tenants, and it is not said which one is meant.
+    /// Refusal of an event without a tenant if the client's token is bound to several.
     pub(super) fn no_tenant() -> Self {
         let message = "it is not said which tenant the event belongs to, and this token speaks for several";
         Self::new(StatusCode::FORBIDDEN, "no_tenant", message).hint("send the header `tenant`")
     }
 
-    /// A signature does not cover the URL.
+    /// Refusal of a subject in the URL, which no signature covers.
     pub(super) fn unsigned_subject(path: &str) -> Self {
         let path = if path.is_empty() { "/" } else { path };
         let message = format!("what follows `{path}` would be the subject, and no signature covers it");
@@ -109,7 +110,7 @@ impl Refusal {
             .hint("signed events are taken at that path, and have one subject")
     }
 
-    /// What a browser has sent for another site.
+    /// Refusal of a request that a browser has sent for another site.
     pub(super) fn other_site(why: impl Display) -> Self {
         let hint = "give the source a `token_file`, or say `allow_unauthenticated = true` if that is meant";
         Self::new(StatusCode::FORBIDDEN, "other_site", why).hint(hint)

@@ -1,5 +1,5 @@
-//! Signed requests that were taken, by their ids, for as long as their signatures are valid: what somebody has recorded
-//! and sends again is answered as it was, and nothing comes of it.
+//! Ids of signed requests that were taken, kept for as long as their signatures are valid: a
+//! recorded request that is sent again gets the same answer and has no effect.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -13,30 +13,31 @@ use tokio::time::Instant;
 use super::refusal::Refusal;
 use crate::signature::{AHEAD, TOLERANCE};
 
-/// From when a request is signed for the latest time that is believed until it is too old.
+/// Longest time for which a signature is valid: from `AHEAD` before its timestamp until `TOLERANCE`
+/// after it.
 const VALID: Duration = TOLERANCE.saturating_add(AHEAD);
-/// Ids that are known at once.
+/// Most ids known at once.
 const MOST: usize = 1_000_000;
-/// When to come again while the first is under way, or there is no room.
+/// Time after which to send again while the first is under way, or there is no room.
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
-    /// Nobody outside can find two ids that look the same by it.
+    /// Random keys: clients cannot construct two ids with the same hash.
     hashes: RandomState,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// By their hashes.
+    /// Hashes of ids whose requests are under way.
     under_way: HashSet<u64>,
     taken: HashSet<u64>,
-    /// Those that are taken, the oldest first.
+    /// The hashes in `taken`, the oldest first.
     since: VecDeque<(Instant, u64)>,
 }
 
-/// A request that is the first with its id. It never was if this is dropped.
+/// Claim of the first request with an id. Dropped without `done`, the id is free again.
 #[derive(Debug)]
 pub(super) struct Once {
     repeats: Arc<Repeats>,
@@ -44,10 +45,10 @@ pub(super) struct Once {
 }
 
 impl Repeats {
-    /// `None` when a request with this id was taken.
+    /// Claims an id; `None` if a request with it was taken.
     ///
     /// # Errors
-    /// When one is under way, or there is no room for another.
+    /// Returns an error if such a request is under way, or there is no room for another.
     pub(super) fn enter(self: &Arc<Self>, id: &str) -> Result<Option<Once>, Refusal> {
         let hash = self.hashes.hash_one(id);
         let mut state = self.lock();
@@ -74,7 +75,7 @@ impl Repeats {
 }
 
 impl Once {
-    /// The request was taken.
+    /// Marks the request as taken.
     pub(super) fn done(self) {
         let mut state = self.repeats.lock();
         state.taken.insert(self.hash);

@@ -1,4 +1,4 @@
-//! Messages that a stream takes responsibility for.
+//! Stream that stores messages and takes over the responsibility for them.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -14,17 +14,17 @@ use crate::{
     nats::{ApiError, Connection, Template, code, header_map},
 };
 
-/// Messages of one request that are under way at once.
+/// Most messages of one request under way at once.
 const WINDOW: usize = 64;
 
 pub(super) struct Stream {
     connection: Connection,
     subject: Mutex<Template>,
-    /// Whether the stream took nothing when it was last tried, which was said.
+    /// True since the stream last failed to store; it is logged only once.
     is_away: AtomicBool,
 }
 
-/// A message as it came, and the event that it makes.
+/// Message as received, and the event made of it.
 pub(super) struct Incoming {
     pub(super) headers: Headers,
     pub(super) body: bytes::Bytes,
@@ -39,18 +39,20 @@ impl Stream {
 
     /// Stores all messages, in their order unless the connection is lost in between.
     pub(super) async fn store(&self, incoming: Vec<Incoming>) -> Result<(), Refusal> {
-        // Everything that can be wrong with one of them shows before the first is sent.
+        // All of them are checked before the first is sent.
         let mut prepared = Vec::with_capacity(incoming.len());
         for Incoming { headers, body, event } in incoming {
             let mut template = self.subject.lock().unwrap_or_else(PoisonError::into_inner);
             let subject = template.fill(|part| found(part, &event)).map_err(|why| Refusal::bad("bad_subject", why))?;
             let headers = header_map(&headers).map_err(|why| Refusal::bad("bad_header", why))?;
-            // Two tenants, or two sources of CloudEvents, may use one id; a client that sends again uses its own.
+            // Two tenants, or two sources of CloudEvents, may use one id; a client that sends again
+            // uses its own.
             let id = Uid::named(&event).to_string();
             prepared.push((subject, headers, id, body));
         }
         if !self.connection.is_connected() {
-            // What the client would keep for later might be stored when nobody expects it any more.
+            // The NATS client would buffer it, and it could be stored after this request has
+            // failed.
             return Err(Refusal::stream("the server of the stream is away"));
         }
         let stored = stream::iter(prepared)
@@ -81,7 +83,7 @@ impl Stream {
     }
 }
 
-/// What a placeholder stands for where an event comes in.
+/// Value of a placeholder for an incoming event.
 fn found<'a>(part: &'a Part, event: &'a Event) -> &'a str {
     match part {
         Part::Literal(text) => text,
@@ -91,7 +93,7 @@ fn found<'a>(part: &'a Part, event: &'a Event) -> &'a str {
         Part::SourceTime => event.source_time.as_deref().unwrap_or_default(),
         Part::Header(name) => event.headers.get(name).map_or("", |value| value),
         Part::Token(part) => found(part, event),
-        // The configuration is refused.
+        // The configuration is refused before.
         Part::Key => "",
     }
 }

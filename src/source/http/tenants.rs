@@ -1,4 +1,4 @@
-//! For whom a client may send events.
+//! Tenants that a client may send events for.
 
 use axum::http::HeaderMap;
 
@@ -8,19 +8,19 @@ use crate::event::{Event, identity::TENANT};
 /// The tenants that a request's events may belong to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum AllowedTenants<'a> {
-    /// The client says so, and is believed.
+    /// The client names the tenant and is trusted.
     Any,
-    /// Whatever the client says, the source knows.
+    /// The source sets the tenant, whatever the client states.
     Always(&'a str),
-    /// The client may speak for these alone.
+    /// The client may send for these alone.
     OneOf(&'a [String]),
 }
 
 impl<'a> AllowedTenants<'a> {
-    /// What the header `tenant` is where the client's does not count, or is not there.
+    /// Value of the header `tenant` where the client's does not count, or is not there.
     ///
     /// # Errors
-    /// When the client names one that it may not speak for.
+    /// Returns an error if the client names a tenant that it may not send for.
     pub(super) fn of_request(self, headers: &HeaderMap) -> Result<Option<&'a str>, Refusal> {
         match self {
             Self::Any => Ok(None),
@@ -36,10 +36,11 @@ impl<'a> AllowedTenants<'a> {
         }
     }
 
-    /// Holds what the envelope has found against it. Where the message itself is `kept` it can't be told otherwise.
+    /// Checks the tenant that the envelope has found. If the message itself is `kept`, it can't be
+    /// replaced.
     ///
     /// # Errors
-    /// When the event belongs to another tenant, or it is not said to which.
+    /// Returns an error if the event belongs to another tenant, or its tenant is not stated.
     pub(super) fn hold(self, mut event: Event, kept: bool) -> Result<Event, Refusal> {
         let tenants = || event.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(TENANT));
         match self {

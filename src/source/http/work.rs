@@ -1,4 +1,5 @@
-//! Pushes what was taken, settles it, and pushes again what came back.
+//! Worker of the source: pushes events that were taken, settles them, and pushes again those that
+//! came back.
 
 use std::collections::VecDeque;
 
@@ -17,18 +18,18 @@ use crate::{
     stop::Stop,
 };
 
-/// An event that we are responsible for. Dropping it gives it up.
+/// Event that the source is responsible for. Dropping it gives it up.
 pub struct Taken {
     pub(super) event: Event,
-    /// Who waits for it to be settled: hears the reason code when it became a dead letter, and nothing when it was given
-    /// up.
+    /// Channel to the request that waits for it to be settled: gets the reason code if it became a
+    /// dead letter, and is just dropped if it was given up.
     pub(super) waits: Option<oneshot::Sender<Result<(), &'static str>>>,
-    /// Given back once it is settled.
+    /// Its place at the door, given back once it is settled.
     pub(super) place: Place,
 }
 
-/// Works until the drain has begun and nothing is left. Nothing arrives any more once `keeper` is dropped, which happens
-/// when the drain begins. Cancel safe, though what is open is given up.
+/// Works until the drain has begun and nothing is left. Nothing arrives once `keeper` is dropped,
+/// which happens when the drain begins. Cancel safe, though open events are given up.
 pub(super) async fn work(
     intake: Intake<Taken>,
     arriving: mpsc::Receiver<Vec<Taken>>,
@@ -43,19 +44,21 @@ pub(super) async fn work(
 struct Work {
     intake: Intake<Taken>,
     arriving: mpsc::Receiver<Vec<Taken>>,
+    /// Strong sender of `arriving`. The drain drops it, and so closes the door.
     keeper: Option<mpsc::Sender<Vec<Taken>>>,
-    /// Nothing more arrives.
+    /// True once nothing more arrives.
     is_over: bool,
-    /// Not pushed yet.
+    /// Events not pushed yet.
     arrived: VecDeque<Taken>,
-    /// To be pushed again.
+    /// Events to be pushed again.
     again: Again<Taken>,
 }
 
 impl Work {
     async fn complete(&mut self, stop: &mut Stop) {
         loop {
-            // All that is settled, in one go: what then is pushed goes to the lanes in one go, too.
+            // All settled events in one go: the pushes that follow then reach the lanes in one go,
+            // too.
             while self.intake.open() > 0
                 && let Some((taken, outcome)) = unconstrained(self.intake.settled()).now_or_never()
             {
@@ -69,6 +72,7 @@ impl Work {
             let due = self.again.due().filter(|_| is_open);
             tokio::select! {
                 biased;
+                // First: the door closes before anything else arrives.
                 () = stop.draining(), if self.keeper.is_some() => self.keeper = None,
                 (taken, outcome) = self.intake.settled(), if self.intake.open() > 0 => self.settle(taken, outcome),
                 arrived = self.arriving.recv(), if is_open && !self.is_over => match arrived {
@@ -80,7 +84,7 @@ impl Work {
         }
     }
 
-    /// Pushes as much as the intake takes now. What comes back goes before what is new.
+    /// Pushes as much as the intake takes now. Retries go before new events.
     fn push_all(&mut self) {
         while self.intake.is_open() {
             if self.arrived.is_empty()

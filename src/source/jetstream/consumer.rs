@@ -1,4 +1,5 @@
-//! The durable consumer: created when absent, brought in line with the settings, read while the source runs.
+//! The durable consumer: created when absent, brought in line with the settings, read while the
+//! source runs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,10 +12,10 @@ use crate::{
     source::jetstream::stream_state::{Landmark, StreamState},
 };
 
-/// How long the server keeps a live consumer that nobody reads.
+/// Time for which the server keeps a live consumer without a reader.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
-/// A handle: cheap to clone, holds no state of the server's.
+/// Handle of a consumer: cheap to clone, without state of the server's.
 #[derive(Clone, Debug)]
 pub(super) struct Consumer {
     pub(super) connection: Connection,
@@ -23,15 +24,15 @@ pub(super) struct Consumer {
     pub(super) in_flight: usize,
 }
 
-/// The part of the server's answers that the source goes by.
+/// Part of the server's consumer info that the source uses.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Info {
-    /// Tells a consumer from a later one of the same name.
+    /// Creation time: distinguishes a consumer from a later one of the same name.
     pub(super) created: String,
     pub(super) delivered: Pair,
     pub(super) ack_floor: Pair,
     pub(super) num_ack_pending: usize,
-    /// Pulls that wait for messages, whoever sent them.
+    /// Pulls that wait for messages, of any client.
     #[serde(default)]
     pub(super) num_waiting: usize,
     /// Messages of the stream that were not delivered yet.
@@ -42,7 +43,7 @@ pub(super) struct Info {
     config: Map<String, Value>,
 }
 
-/// What the consumer allows of one pull.
+/// Limits of the consumer on one pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
     pub(super) batch: usize,
@@ -59,7 +60,8 @@ pub(super) struct Pair {
 }
 
 impl Info {
-    /// Everything up to here is settled. A consumer in a cluster that has delivered nothing says 0, wherever it starts.
+    /// Position up to which everything is settled. A consumer in a cluster that has delivered
+    /// nothing reports 0, wherever it starts.
     pub(super) fn floor(&self) -> Pair {
         if self.ack_floor.delivery == self.delivered.delivery { self.delivered } else { self.ack_floor }
     }
@@ -70,7 +72,8 @@ impl Info {
         Self { created, delivered, ack_floor, num_ack_pending, num_waiting: 0, num_pending: 0, paused: false, config }
     }
 
-    /// Whether nothing was delivered in between, and no more settled than the `open` messages that are ours.
+    /// Returns whether nothing was delivered in between, and no more settled than our own `open`
+    /// messages.
     pub(super) fn stands_as(&self, before: &Self, open: usize) -> bool {
         let is_still = self.created == before.created && self.delivered == before.delivered;
         is_still
@@ -82,7 +85,7 @@ impl Info {
         self.limit("max_ack_pending").map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
-    /// From where in the stream it delivers.
+    /// First sequence of the stream that it delivers.
     pub(super) fn first_sequence(&self) -> u64 {
         self.limit("opt_start_seq").unwrap_or(1)
     }
@@ -100,14 +103,14 @@ impl Info {
     }
 }
 
-/// Where a consumer that has to be created starts.
+/// Start position of a consumer that has to be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
     AsConfigured,
     At(u64),
 }
 
-/// Why a source can't use its consumer.
+/// Error for which a source can't use its consumer.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumerError {
     #[error("stream `{0}` does not exist: declare it as a [[stream]] or create it")]
@@ -151,7 +154,7 @@ fn listed(differences: &[Difference]) -> String {
 }
 
 impl ConsumerError {
-    /// Whether it may go away by itself; else it is for the settings to change.
+    /// Returns whether the error may go away by itself; else the settings have to change.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::NoStream(_) => true,
@@ -164,18 +167,20 @@ impl ConsumerError {
     }
 }
 
-/// Whether the server says no to what the settings ask for. All else passes: a store that can't be made at the moment, a
-/// leader or a place that is missing, a limit that others use up, and whatever a later server may say.
+/// Returns whether the server refuses what the settings ask for. Everything else passes: a store
+/// that can't be made at the moment, a leader or a place that is missing, a limit that others use
+/// up, and unknown errors of later servers.
 fn is_about_settings(error: &ApiError) -> bool {
     let ApiError::Refused { code, description } = error else { return false };
     match *code {
-        // The server's word for anything that has no code of its own.
+        // The server's code for every error that has none of its own.
         code::CONSUMER_CREATE => description.contains("can not be updated"),
         code => code::CONSUMER_SETTINGS.contains(&code),
     }
 }
 
-/// Fields of a consumer that a source leaves as they are, whatever they hold. The limits of a pull are kept to.
+/// Fields of a consumer that a source leaves as they are, whatever their values. The limits of a
+/// pull are respected.
 const HARMLESS: [&str; 17] = [
     "name",
     "durable_name",
@@ -193,18 +198,18 @@ const HARMLESS: [&str; 17] = [
     "num_replicas",
     "mem_storage",
     "metadata",
-    // Whoever pauses a consumer wants it to stand.
+    // A consumer is paused on purpose, so the pause is kept.
     "pause_until",
 ];
 
-/// What is set of the fields that are neither wanted nor harmless: `headers_only` takes the payload away, `max_deliver`
-/// gives up, `backoff` replaces `ack_wait`, priority groups want to be named in each pull. What this program has never
-/// heard of may do anything.
+/// Fields that are set, and neither wanted nor harmless: `headers_only` takes the payload away,
+/// `max_deliver` gives up, `backoff` replaces `ack_wait`, priority groups have to be named in each
+/// pull. A field unknown to this program may do anything.
 fn foreign(config: &Map<String, Value>, wanted: &Wanted) -> Vec<String> {
     let is_ours = |field: &str| HARMLESS.contains(&field) || wanted.iter().any(|(wanted, _)| *wanted == field);
     let is_set = |value: &Value| match value {
         Value::Null | Value::Bool(false) => false,
-        // Of limits, 0 and -1 are none.
+        // Limits of 0 and -1 are not set.
         Value::Number(number) => number.as_f64().is_some_and(|number| number > 0.0),
         Value::String(text) => !text.is_empty() && text != "none",
         Value::Array(items) => !items.is_empty(),
@@ -216,14 +221,14 @@ fn foreign(config: &Map<String, Value>, wanted: &Wanted) -> Vec<String> {
 }
 
 impl Consumer {
-    /// The subject that asks for messages.
+    /// Subject of requests for messages.
     pub(super) fn pull_subject(&self) -> String {
         let config::JetStreamSource { stream, durable, .. } = &*self.settings;
         self.connection.api_subject(&format!("CONSUMER.MSG.NEXT.{stream}.{durable}"))
     }
 
     /// # Errors
-    /// [`ConsumerError::NoStream`] among them.
+    /// Returns [`ConsumerError::NoStream`] if the stream does not exist, and other errors.
     pub(super) async fn stream_state(&self) -> Result<StreamState, ConsumerError> {
         let stream = &self.settings.stream;
         StreamState::read(&self.connection, stream).await.map_err(|error| match error.code() {
@@ -232,7 +237,7 @@ impl Consumer {
         })
     }
 
-    /// Leaves no more unacknowledged than the stream allows its consumers.
+    /// Limits unacknowledged messages to what the stream allows its consumers.
     pub(super) fn within(self, stream: &StreamState) -> Self {
         let in_flight = stream.max_ack_pending().map_or(self.in_flight, |limit| self.in_flight.min(limit));
         Self { in_flight, ..self }
@@ -251,7 +256,8 @@ impl Consumer {
         serde_json::from_value(info).map_err(|error| ApiError::Failed("CONSUMER.INFO".to_owned(), error.into()))
     }
 
-    /// Makes the consumer as the settings want it. `start` counts only when it has to be created.
+    /// Creates the consumer or updates it to the settings. `start` counts only when it has to be
+    /// created.
     pub(super) async fn ensure(&self, start: Start) -> Result<Info, ConsumerError> {
         let (stream, consumer) = (self.settings.stream.clone(), self.settings.durable.clone());
         let wanted = self.wanted();
@@ -299,8 +305,9 @@ impl Consumer {
         self.info_of(answer).map_err(|source| ConsumerError::Read { stream, consumer, source })
     }
 
-    /// Has the consumer again after it was lost: behind `floor` of the stream as it was `known`, from the beginning of
-    /// another or of one that has come back from a backup. Also returns the stream.
+    /// Recreates the consumer after it was lost: behind `floor` if the stream is the `known` one,
+    /// and from the beginning if it is another or was restored from a backup. Also returns the
+    /// stream.
     pub(super) async fn again(
         &self,
         floor: u64,
@@ -314,7 +321,7 @@ impl Consumer {
         Ok((self.clone().within(&stream).ensure(Start::At(start)).await?, stream))
     }
 
-    /// Whether somebody has given the consumer settings with which no promise can be kept.
+    /// Checks that the consumer was not given settings that break the source's guarantees.
     pub(super) fn check(&self, info: &Info) -> Result<(), ConsumerError> {
         self.check_config(&info.config)
     }
@@ -346,7 +353,8 @@ impl Consumer {
         };
         let ack_wait = u64::try_from(settings.ack_wait.as_nanos()).unwrap_or(u64::MAX);
         let subjects: Vec<_> = settings.subjects.iter().map(|subject| subject.as_str()).collect();
-        // The server has two fields for the same thing, and one subject alone belongs into the first.
+        // The server has two fields for the same setting, and a single subject belongs in the
+        // first.
         let (one, many) = match *subjects {
             [one] => (one, json!([])),
             _ => ("", json!(subjects)),
@@ -398,7 +406,7 @@ fn config_of(info: &Value) -> Map<String, Value> {
 mod tests {
     use super::*;
 
-    /// While it is looked whether others read, our own messages are settled.
+    /// Our own messages are settled while other readers are looked for.
     #[test]
     fn own_acks_are_not_those_of_others() {
         let info = |delivery: u64, pending: usize| -> Info {
@@ -426,7 +434,8 @@ mod tests {
         foreign(&Map::from_iter([(field.to_owned(), value)]), &vec![("ack_policy", json!("explicit"))])
     }
 
-    /// Every field of the server's, those of later servers too: what is set and not known to do no harm is named.
+    /// Every field of the server's, also of later servers, that is set and not known to be harmless
+    /// is named.
     #[test]
     fn what_is_neither_wanted_nor_harmless_is_named() {
         for (field, value, expected) in [

@@ -1,5 +1,6 @@
-//! What became of a consumer's messages where each has an ack of its own. While nobody else reads the consumer, it shows
-//! which deliveries did not arrive, and where the consumer has to go on if it is lost.
+//! States of a consumer's messages where each has an ack of its own. While the consumer has no
+//! other reader, they show which deliveries did not arrive, and where the consumer has to go on if
+//! it is lost.
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -8,21 +9,22 @@ use super::{
     prefix::Fit,
 };
 
-/// Entries from which on settled ones in the middle are cleared away.
+/// Number of entries from which settled ones in the middle are removed.
 const CROWDED: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// In the order of their sequences. Some are settled and wait for the ones before them.
+    /// Ordered by sequence. Settled entries may wait for earlier ones.
     entries: VecDeque<Entry>,
+    /// Number of entries that are settled.
     settled: usize,
-    /// The last sequence that was delivered, as far as we have heard.
+    /// Last sequence that was delivered, as far as known here.
     seen: u64,
-    /// The delivery that brought it.
+    /// Number of the delivery that brought it.
     delivery: u64,
-    /// Nobody else reads the consumer: what is not there was lost on the way.
+    /// True while the consumer has no other reader: missing deliveries were lost on the way.
     is_alone: bool,
-    /// Delivered while that was not so: whether it is settled only the server knows.
+    /// Sequences delivered while that was not so: only the server knows whether they are settled.
     unknown: Range<u64>,
 }
 
@@ -35,13 +37,13 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// The server delivers it again.
+    /// Given back to the server, which delivers it again.
     GivenBack,
     Settled,
 }
 
 impl Ledger {
-    /// Knows nothing of what was delivered so far.
+    /// Creates a ledger that knows nothing of earlier deliveries.
     pub(super) fn new(floor: Pair, delivered: Pair) -> Self {
         Self {
             entries: VecDeque::new(),
@@ -53,7 +55,8 @@ impl Ledger {
         }
     }
 
-    /// Nobody else reads the consumer, which has delivered so much and has so many of it unsettled.
+    /// Notes that the consumer has no other reader; it has delivered so much and left so many
+    /// messages unsettled.
     pub(super) fn read_alone(&mut self, floor: Pair, delivered: Pair, pending: usize) {
         self.is_alone = true;
         self.seen = self.seen.max(delivered.sequence);
@@ -61,7 +64,7 @@ impl Ledger {
         self.unknown = if pending > self.open() { floor.sequence + 1..self.seen + 1 } else { 0..0 };
     }
 
-    /// Others may read the consumer too. Says whether that is new.
+    /// Notes that others may read the consumer too. Returns whether that is new.
     pub(super) fn share(&mut self) -> bool {
         std::mem::take(&mut self.is_alone)
     }
@@ -74,20 +77,20 @@ impl Ledger {
         self.seen
     }
 
-    /// Deliveries up to this one that did not arrive.
+    /// Number of deliveries up to this one that did not arrive.
     pub(super) fn missed(&self, delivery: u64) -> u64 {
         delivery.saturating_sub(self.delivery)
     }
 
-    /// Whether others may read the consumer too: more was delivered beyond what we have seen than is open, and what is
-    /// lost on its way to us stays open. What we have seen tells nothing: a server that was frozen delivers it again, to
-    /// nobody, right before it reads our acks.
+    /// Returns whether others may read the consumer too: more was delivered beyond `seen` than is
+    /// open, and what is lost on its way to us stays open. Sequences up to `seen` prove nothing: a
+    /// server that was frozen delivers them again, unreceived, right before it reads our acks.
     pub(super) fn may_share(&self, info: &Info) -> bool {
         let beyond = info.delivered.sequence.saturating_sub(self.seen);
         self.missed(info.delivered.delivery).min(beyond) > info.num_ack_pending as u64
     }
 
-    /// Whether the server has more open than we, so much that acks must have been lost.
+    /// Returns whether the server has so many more open than we that acks must have been lost.
     pub(super) fn may_lack_acks(&self, info: &Info) -> bool {
         let missed = self.missed(info.delivered.delivery);
         self.is_alone && self.seen >= info.floor().sequence && info.num_ack_pending as u64 > self.open() as u64 + missed
@@ -97,7 +100,8 @@ impl Ledger {
         self.unknown.clone()
     }
 
-    /// All of it is open or settled here by now, or settled up to where the server says.
+    /// Drops sequences up to `floor` from the unknown ones: they are settled, or tracked here by
+    /// now.
     pub(super) fn know(&mut self, floor: u64) {
         self.unknown.start = self.unknown.start.max(floor + 1);
         if self.unknown.is_empty() {
@@ -105,7 +109,7 @@ impl Ledger {
         }
     }
 
-    /// Messages that are neither settled nor away.
+    /// Number of messages that are not settled.
     fn open(&self) -> usize {
         self.entries.len() - self.settled
     }
@@ -116,7 +120,7 @@ impl Ledger {
         unsettled.map(|entry| entry.sequence).collect()
     }
 
-    /// Everything up to this sequence is settled; `None` where others may have a part in it.
+    /// Last sequence up to which everything is settled; `None` if others may have a part in it.
     pub(super) fn floor(&self) -> Option<u64> {
         let first = self.entries.front().map_or(self.seen + 1, |first| first.sequence);
         let first = if self.unknown.is_empty() { first } else { first.min(self.unknown.start) };
@@ -134,7 +138,7 @@ impl Ledger {
         match self.find(sequence).map(|index| self.entries[index].state) {
             Ok(State::Open) => Fit::Open,
             Ok(State::GivenBack) => Fit::Next,
-            // Nobody else has it, so its ack was lost.
+            // No other reader has it, so its ack was lost.
             Ok(State::Settled) | Err(_) if self.is_alone && !self.unknown.contains(&sequence) => Fit::AckLost,
             Ok(State::Settled) | Err(_) => Fit::Next,
         }
@@ -150,7 +154,7 @@ impl Ledger {
         self.put(sequence);
     }
 
-    /// As [`Self::enter`] for one whose delivery did not arrive.
+    /// As [`Self::enter`] for a message whose delivery did not arrive.
     pub(super) fn enter_lost(&mut self, sequence: u64) {
         self.seen = self.seen.max(sequence);
         self.put(sequence);
@@ -167,7 +171,7 @@ impl Ledger {
         }
     }
 
-    /// A message has come once more.
+    /// Notes a repeated delivery.
     pub(super) fn repeated(&mut self, delivery: u64) {
         // Behind a lost delivery the hole must stay visible.
         if delivery == self.delivery + 1 {
@@ -175,7 +179,7 @@ impl Ledger {
         }
     }
 
-    /// Nothing is missing up to this sequence, and this is the delivery that brought it.
+    /// Notes that nothing is missing up to this sequence, and the delivery that brought it.
     pub(super) fn passed(&mut self, sequence: u64, delivery: u64) {
         self.seen = self.seen.max(sequence);
         self.delivery = delivery;
@@ -210,7 +214,7 @@ impl Ledger {
 
     fn find(&self, sequence: u64) -> Result<usize, usize> {
         match self.entries.back() {
-            // Nearly always.
+            // The usual case.
             Some(last) if sequence > last.sequence => Err(self.entries.len()),
             _ => self.entries.binary_search_by_key(&sequence, |entry| entry.sequence),
         }
@@ -229,7 +233,7 @@ mod tests {
         Pair { delivery: sequence, sequence }
     }
 
-    /// Alone from the beginning, with nothing delivered.
+    /// A ledger without other readers from the beginning, with nothing delivered.
     fn alone() -> Ledger {
         let mut ledger = Ledger::new(at(0), at(0));
         ledger.read_alone(at(0), at(0), 0);
@@ -247,7 +251,8 @@ mod tests {
         assert_eq!(ledger.floor(), None);
     }
 
-    /// What an earlier process left is given back, and may be lost on the way more than once.
+    /// Messages left by an earlier process are given back, and may be lost on the way more than
+    /// once.
     #[test]
     fn redeliveries_that_are_lost_are_no_sign_of_others() {
         let mut ledger = Ledger::new(at(0), at(100));
@@ -303,8 +308,9 @@ mod tests {
     }
 
     proptest! {
-        /// Against a model that remembers everything: whatever is taken, given back and settled, nothing that is not
-        /// settled is ever taken for settled or lies at or below the floor, and no more is kept than is of use.
+        /// Against a model that remembers everything: whatever is taken, given back and settled, an
+        /// unsettled message is never taken for settled or at or below the floor, and no more is
+        /// kept than is of use.
         #[test]
         fn nothing_unsettled_is_forgotten(steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>()), 1..400)) {
             let mut ledger = alone();

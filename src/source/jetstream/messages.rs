@@ -1,4 +1,4 @@
-//! From the client's messages to those that an envelope is opened on.
+//! Conversion of the client's messages to those that an envelope is opened on.
 
 use std::sync::Arc;
 

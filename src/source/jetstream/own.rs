@@ -13,15 +13,15 @@ use crate::{
     nats::{ApiError, Connection},
 };
 
-/// Between the source's durable and the key's name; no key has it in its name.
+/// Separator between the source's durable and the key's name; names of keys cannot contain it.
 const PARTING: char = '=';
 
-/// The consumer of a key. The server takes no dots in names.
+/// Durable of a key's consumer. The server does not allow dots in names.
 pub fn own_durable(durable: &str, key: &str) -> String {
     format!("{durable}{PARTING}{}", key.replace('.', "="))
 }
 
-/// What a key's consumer delivers: of the source's subjects those that the key takes.
+/// Subjects of a key's consumer: those of the source's that the key takes.
 pub fn own_subjects(settings: &config::JetStreamSource, subject: &Pattern) -> Vec<Pattern> {
     match &settings.subjects[..] {
         [] => vec![subject.clone()],
@@ -29,16 +29,16 @@ pub fn own_subjects(settings: &config::JetStreamSource, subject: &Pattern) -> Ve
     }
 }
 
-/// Consumers of keys of this source that are there.
+/// Existing consumers of this source's keys.
 ///
 /// # Errors
-/// When the server can't say. Where asking is not allowed, there is none.
+/// Returns an error if the server can't answer. Without the permission to ask, there is none.
 pub async fn left_behind(connection: &Connection, settings: &config::JetStreamSource) -> Result<Vec<String>, ApiError> {
     let (stream, prefix) = (&settings.stream, format!("{}{PARTING}", settings.durable));
     let count = StreamState::read(connection, stream).await?.consumers();
     let mut names = Vec::new();
     let mut seen = 0;
-    // Mostly there is one, and nothing to ask.
+    // Mostly the source's own consumer is the only one, and no request is needed.
     while count > 1 && seen < count {
         let page = match connection.api(&format!("CONSUMER.NAMES.{stream}"), &json!({ "offset": seen })).await {
             Err(ApiError::NoPermission(_)) => break,
@@ -56,12 +56,12 @@ pub async fn left_behind(connection: &Connection, settings: &config::JetStreamSo
 }
 
 impl JetStream {
-    /// As [`Self::open`] for one key alone, whose events on `subjects` come from a consumer of its own. A new one begins
-    /// behind what the stream holds: that comes to the key from the source's consumer. Also returns from which sequence on it
-    /// delivers.
+    /// As [`Self::open`] for one key alone, whose events on `subjects` come from a consumer of its
+    /// own. A new one begins behind what the stream holds: that reaches the key through the
+    /// source's consumer. Also returns the first sequence that it delivers.
     ///
     /// # Errors
-    /// As of [`Self::open`].
+    /// As [`Self::open`].
     pub async fn open_own(
         connection: Connection,
         source: &config::Source,

@@ -1,19 +1,20 @@
-//! Acknowledging with `ack = "all"`: one ack settles a message and every earlier one, so it may only be sent for a
-//! prefix without holes. Neither an event that is still open nor a delivery that was lost on the way may lie below it.
+//! Acknowledging with `ack = "all"`: one ack settles a message and every earlier one, so it may
+//! only be sent for a prefix without holes. Neither an event that is still open nor a delivery that
+//! was lost on the way may lie below it.
 
 use std::collections::VecDeque;
 
-/// The messages of one consumer in the order of their sequences, from the last acknowledged one on.
+/// Messages of one consumer ordered by sequence, from the last acknowledged one on.
 #[derive(Debug)]
 pub(super) struct Prefix<R> {
     open: VecDeque<Entry<R>>,
-    /// Everything up to this sequence was seen.
+    /// Last sequence up to which everything was seen.
     seen: u64,
-    /// The delivery that brought it. One that follows directly leaves no hole.
+    /// Number of the delivery that brought it. One that follows directly leaves no hole.
     delivery: u64,
-    /// The last of the settled prefix, not acknowledged yet.
+    /// Last receipt of the settled prefix, not acknowledged yet.
     settled: Option<R>,
-    /// Settled since the last ack.
+    /// Number of messages settled since the last ack.
     count: usize,
 }
 
@@ -24,11 +25,12 @@ struct Entry<R> {
     settled: Option<R>,
 }
 
-/// How an arriving message fits.
+/// Relation of an arriving message to those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
     Next,
-    /// Deliveries in between were lost: the sequences from here to the message's are to be read from the stream first.
+    /// Deliveries in between were lost: the sequences from here to the message's are to be read
+    /// from the stream first.
     AfterHole(u64),
     /// It is open here; nothing needs to be done.
     Open,
@@ -39,7 +41,7 @@ pub(super) enum Fit {
 }
 
 impl<R> Prefix<R> {
-    /// Starts behind what the server has as acknowledged.
+    /// Starts behind what the server has acknowledged.
     pub(super) fn new(sequence: u64, delivery: u64) -> Self {
         Self { open: VecDeque::new(), seen: sequence, delivery, settled: None, count: 0 }
     }
@@ -48,7 +50,7 @@ impl<R> Prefix<R> {
         self.seen
     }
 
-    /// Everything up to this sequence is settled.
+    /// Last sequence up to which everything is settled.
     pub(super) fn floor(&self) -> u64 {
         self.open.front().map_or(self.seen, |first| first.sequence.saturating_sub(1))
     }
@@ -57,8 +59,8 @@ impl<R> Prefix<R> {
         if sequence <= self.seen {
             return match self.open.binary_search_by_key(&sequence, |entry| entry.sequence) {
                 Ok(_) => Fit::Open,
-                // This delivery is later than those of all that is here: acknowledged now, it would make the server
-                // ignore their acks.
+                // This delivery is later than those of all that is here: acknowledged now, it would
+                // make the server ignore their acks.
                 Err(_) if !self.open.is_empty() || self.settled.is_some() => Fit::Settled,
                 Err(_) => Fit::AckLost,
             };
@@ -72,19 +74,20 @@ impl<R> Prefix<R> {
         self.open.push_back(Entry { sequence, delivery, settled: None });
     }
 
-    /// As [`Self::enter`] for a message whose delivery was lost. Its number must lie between those of its neighbours: the
-    /// server ignores an ack whose delivery is not later than the last one's.
+    /// As [`Self::enter`] for a message whose delivery was lost. Its number must lie between those
+    /// of its neighbours: the server ignores an ack whose delivery is not later than the last
+    /// one's.
     pub(super) fn enter_lost(&mut self, sequence: u64) {
         self.enter(sequence, self.delivery + 1);
     }
 
-    /// The delivery under which an open message was noted.
+    /// Number of the delivery under which an open message was noted.
     pub(super) fn delivery_of(&self, sequence: u64) -> Option<u64> {
         let index = self.open.binary_search_by_key(&sequence, |entry| entry.sequence).ok()?;
         Some(self.open[index].delivery)
     }
 
-    /// A message has come once more.
+    /// Notes a repeated delivery.
     pub(super) fn repeated(&mut self, delivery: u64) {
         // Behind a lost delivery the hole must stay visible.
         if delivery == self.delivery + 1 {
@@ -92,7 +95,7 @@ impl<R> Prefix<R> {
         }
     }
 
-    /// Nothing is missing up to this sequence, and this is the delivery that brought it.
+    /// Notes that nothing is missing up to this sequence, and the delivery that brought it.
     pub(super) fn passed(&mut self, sequence: u64, delivery: u64) {
         self.seen = self.seen.max(sequence);
         self.delivery = delivery;
@@ -108,12 +111,12 @@ impl<R> Prefix<R> {
         }
     }
 
-    /// Messages that one ack would settle now.
+    /// Number of messages that one ack would settle now.
     pub(super) fn settled(&self) -> usize {
         self.count
     }
 
-    /// Where to acknowledge them.
+    /// Takes the receipt whose ack settles them.
     pub(super) fn take_settled(&mut self) -> Option<R> {
         self.count = 0;
         self.settled.take()
@@ -178,7 +181,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the order of settling, nothing open is ever below an ack, and in the end all is acknowledged.
+        /// In any order of settling, nothing open is ever below an ack, and in the end all is
+        /// acknowledged.
         #[test]
         fn no_ack_passes_what_is_open(order in Just((1..=40_u64).collect::<Vec<_>>()).prop_shuffle()) {
             let mut prefix = Prefix::new(0, 0);

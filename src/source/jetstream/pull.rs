@@ -1,5 +1,6 @@
-//! Asking the server for messages. The client's own stream of pulled messages can lose count of what is under way and
-//! then stall for half a minute; here a pull is counted before it is sent, and silence ends the count.
+//! Pulls of messages from the server. The client's own stream of pulled messages can lose count of
+//! what is under way and then stall for half a minute; here a pull is counted before it is sent,
+//! and silence resets the count.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -14,15 +15,15 @@ use crate::{
     source::jetstream::consumer::{Consumer, Limits},
 };
 
-/// How long one pull stays with the server.
+/// Time for which one pull stays with the server.
 pub(super) const EXPIRES: Duration = Duration::from_secs(10);
-/// How often the server shows that it still has a pull.
+/// Interval at which the server shows that it still has a pull.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Heartbeats and other statuses that may come beside the messages that were asked for.
 const STATUSES: u64 = 16;
-/// Bytes that are asked for at most: a server gives up a client that has 64 MiB to read and does not get to it.
+/// Most bytes asked for: a server disconnects a client that leaves 64 MiB unread.
 const MOST_BYTES: u64 = 32 << 20;
-/// What a message is taken for before any has come, with its subjects and headers.
+/// Assumed size of a message before any has come, with its subjects and headers.
 const USUAL_BYTES: u64 = 4 << 10;
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(2);
@@ -35,43 +36,45 @@ pub(super) struct Pull {
     most_bytes: u64,
     inbox: String,
     subscription: Subscriber,
-    /// The client has ended: nothing comes any more.
+    /// True once the client has ended: nothing more comes.
     has_ended: bool,
-    /// What has come out of the subscription.
+    /// Number of messages and statuses taken out of the subscription.
     taken: u64,
-    /// Taken out of the subscription and not yet wanted, with the tick at which the server last heard of each.
+    /// Messages taken out of the subscription and not yet wanted, with the tick at which the server
+    /// was last told of each.
     aside: VecDeque<(Message, u32)>,
-    /// Messages asked for and neither received nor called off. Below zero when the server serves a pull that we have
-    /// given up: what is counted is corrected by the next silence.
+    /// Messages asked for and neither received nor called off. Negative if the server serves a pull
+    /// that we have given up: the next silence corrects the count.
     pending: i64,
     /// Bytes that these may still bring; at least what they do bring.
     pending_bytes: u64,
-    /// Of a message, lately, on average.
+    /// Recent average size of a message.
     usual_bytes: u64,
-    /// A message has come since the last pull was sent.
+    /// True if a message has come since the last pull was sent.
     brought: bool,
-    /// The next message is larger than what a pull may bring: it is asked for alone, whatever its size.
+    /// True if the next message is larger than what a pull may bring: it is asked for alone,
+    /// whatever its size.
     is_oversized: bool,
     not_before: Option<Instant>,
     wait: Duration,
-    /// What the server has last refused a pull with, and how often in a row.
+    /// Last reason with which the server refused a pull, and how often in a row.
     refusal: (String, u32),
 }
 
-/// What the server has to say about our pulls.
+/// Status of our pulls, by the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Status {
-    /// All is well.
+    /// Nothing is wrong.
     Fine,
     /// The consumer was deleted.
     Gone,
-    /// No server answers for the consumer: it is gone, or nobody leads it now.
+    /// No server answers for the consumer: it is gone, or has no leader now.
     NoResponders,
-    /// The request itself is not to the server's liking, so many times in a row.
+    /// The server refuses the request itself, so many times in a row.
     Refused(String, u32),
 }
 
-/// Whether it is a word of the server's and no message: a message may say of itself that it has a status.
+/// Returns whether it is a status of the server's: a message may have a status header of its own.
 pub(super) fn is_status(message: &Message) -> bool {
     message.status.is_some() && message.reply.is_none()
 }
@@ -105,7 +108,7 @@ impl Pull {
         Ok(pull)
     }
 
-    /// Asks for no more than the consumer allows of one pull.
+    /// Limits requests to what the consumer allows of one pull.
     pub(super) fn keep_to(&mut self, consumer: &Consumer, limits: Limits) {
         self.batch = consumer.settings.batch.min(limits.batch);
         self.expires = EXPIRES.min(limits.expires);
@@ -116,7 +119,7 @@ impl Pull {
         self.has_ended
     }
 
-    /// Gives the subscription up for a new one. What it still held is kept.
+    /// Replaces the subscription by a new one. Messages that it still held are kept.
     pub(super) async fn reopen(&mut self, tick: u32) -> anyhow::Result<()> {
         let inbox = self.connection.client().new_inbox();
         let subscription = self.connection.client().subscribe(inbox.clone()).await?;
@@ -128,20 +131,21 @@ impl Pull {
         Ok(())
     }
 
-    /// Has what another, whose client has ended, still held, and what it has learnt.
+    /// Takes over the messages and the averages of a pull whose client has ended.
     pub(super) fn inherit(&mut self, ended: &mut Self) {
         self.aside = std::mem::take(&mut ended.aside);
         self.usual_bytes = ended.usual_bytes;
     }
 
-    /// As [`Self::reopen`] for another consumer: what the old one delivered is void.
+    /// As [`Self::reopen`] for another consumer: deliveries of the old one are void.
     pub(super) async fn start_over(&mut self) -> anyhow::Result<()> {
         self.reopen(0).await?;
         self.aside.clear();
         Ok(())
     }
 
-    /// Takes what has arrived out of the subscription: it has to wait, and the server has to hear that.
+    /// Takes arrived messages out of the subscription: they have to wait, and the server has to be
+    /// told so.
     pub(super) fn set_aside(&mut self, tick: u32) {
         while let Some(next) = self.subscription.next().now_or_never() {
             let Some(message) = next else {
@@ -155,17 +159,17 @@ impl Pull {
         }
     }
 
-    /// What waits, with the tick at which the server last heard of each.
+    /// Waiting messages, with the tick at which the server was last told of each.
     pub(super) fn waiting(&mut self) -> impl Iterator<Item = (&Message, &mut u32)> {
         self.aside.iter_mut().map(|(message, told)| (&*message, told))
     }
 
-    /// The next message or status is this one again.
+    /// Puts a message or status back, to be the next one.
     pub(super) fn put_back(&mut self, message: Message, tick: u32) {
         self.aside.push_front((message, tick));
     }
 
-    /// What was asked for does not count any more: the connection or the server has lost it.
+    /// Resets the count of what was asked for: the connection or the server has lost it.
     pub(super) fn forget(&mut self) {
         self.pending = 0;
         self.pending_bytes = 0;
@@ -176,7 +180,8 @@ impl Pull {
         self.pending > 0
     }
 
-    /// Asks for more when little is under way and there is room for it: for so many messages, and so many bytes.
+    /// Asks for more if little is under way and there is room for it: for so many messages, and so
+    /// many bytes.
     pub(super) async fn ask(&mut self, room: usize, room_bytes: u64) -> anyhow::Result<()> {
         let Some((count, bytes)) = self.count(room, room_bytes) else { return Ok(()) };
         if self.not_before.is_some_and(|time| time > Instant::now()) {
@@ -192,7 +197,7 @@ impl Pull {
             Some(bytes) => request["max_bytes"] = bytes.into(),
             None => self.is_oversized = false,
         }
-        // Before it is sent: messages may arrive before the call returns.
+        // Counted before it is sent: messages may arrive before the call returns.
         self.pending = self.pending.max(0) + i64::try_from(count).unwrap_or(i64::MAX);
         self.pending_bytes += bytes.unwrap_or_default();
         self.brought = false;
@@ -201,8 +206,9 @@ impl Pull {
         Ok(())
     }
 
-    /// How many to ask for now, and how many bytes: large pulls, so not until half of one is used up. What was pulled and
-    /// is not taken yet counts; only what is too large for that comes without a limit, and alone.
+    /// Number of messages and bytes to ask for now: large pulls, so not until half of one is used
+    /// up. Messages that were pulled and not taken yet count; only one that is too large for that
+    /// comes without a limit, and alone.
     fn count(&self, room: usize, room_bytes: u64) -> Option<(usize, Option<u64>)> {
         let pending = usize::try_from(self.pending).unwrap_or(0);
         if self.is_oversized {
@@ -212,7 +218,8 @@ impl Pull {
         let is_low = pending <= self.batch / 2;
         let is_worth_it = pending == 0 || count >= self.batch / 4;
         let aside: u64 = self.aside.iter().map(|(message, _)| message.length as u64).sum();
-        // What is counted too high, because a pull ended before its bytes did, ends with the last one under way.
+        // A count that is too high, because a pull ended before its bytes did, ends with the last
+        // pull under way.
         let under_way = if pending == 0 { 0 } else { self.pending_bytes };
         let room_bytes =
             room_bytes.saturating_sub(aside).min(MOST_BYTES).saturating_sub(under_way).min(self.most_bytes);
@@ -221,7 +228,7 @@ impl Pull {
         (count > 0 && bytes > 0 && is_low && is_worth_it).then_some((count, Some(bytes)))
     }
 
-    /// The next message or status. Cancel safe. `None` when the connection has ended.
+    /// Next message or status; `None` if the connection has ended. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Message> {
         match self.aside.pop_front() {
             Some((message, _)) => Some(message),
@@ -234,11 +241,12 @@ impl Pull {
         }
     }
 
-    /// No more messages, except those that are on their way; [`Self::next`] ends after them.
+    /// Stops the subscription after the messages that are on their way; [`Self::next`] ends after
+    /// them.
     ///
-    /// The client's own drain forgets the subscription before the server does, and with it what the server sends in
-    /// between. So both are told a number of messages after which it ends, and what is missing up to there we send
-    /// ourselves.
+    /// The client's own drain forgets the subscription before the server does, and with it what the
+    /// server sends in between. So both are told a number of messages after which it ends, and
+    /// those missing up to there we send ourselves.
     pub(super) async fn end(&mut self, tick: u32) -> anyhow::Result<()> {
         self.set_aside(tick);
         let missing = u64::try_from(self.pending).unwrap_or(0) + STATUSES;
@@ -249,7 +257,7 @@ impl Pull {
         Ok(())
     }
 
-    /// A message of so many bytes has arrived.
+    /// Counts a message of so many bytes that has arrived.
     pub(super) fn received(&mut self, length: usize) {
         let length = length as u64;
         self.pending -= 1;
@@ -259,18 +267,18 @@ impl Pull {
         self.answered();
     }
 
-    /// The server says no to our pulls.
+    /// Returns whether the server refuses our pulls.
     pub(super) fn is_refused(&self) -> bool {
         self.refusal.1 > 0
     }
 
-    /// The server serves our pulls.
+    /// Notes that the server serves our pulls.
     fn answered(&mut self) {
         self.wait = MIN_WAIT;
         self.refusal.1 = 0;
     }
 
-    /// A status has arrived instead of a message.
+    /// Handles a status that has arrived instead of a message.
     pub(super) fn status(&mut self, code: StatusCode, message: &Message) -> Status {
         let description = message.description.as_deref().unwrap_or_default();
         let said = |part: &str| description.to_ascii_lowercase().contains(part);
@@ -293,7 +301,8 @@ impl Pull {
         self.pending_bytes = if self.pending > 0 { self.pending_bytes.saturating_sub(rest_bytes) } else { 0 };
         match code.as_u16() {
             409 if said("consumer deleted") || said("push based") => Status::Gone,
-            // The rest of a pull is too small for the next message. Where nothing has come at all, so was the whole.
+            // The rest of a pull is too small for the next message. If nothing has come at all, so
+            // was the whole pull.
             409 if said("exceeds maxbytes") => {
                 self.is_oversized |= !self.brought;
                 Status::Fine

@@ -46,9 +46,11 @@ use clock::{Clock, Heard};
 use recovery::{Found, Recovery};
 use redeliveries::Redeliveries;
 
-/// How long a drain waits for messages that are on their way. One that comes later is delivered again after `ack_wait`.
+/// Longest time that a drain waits for messages on their way. A later one is redelivered after
+/// `ack_wait`.
 const LAST_MESSAGES: Duration = Duration::from_secs(2);
-/// Pulls that are refused in a row with the same words are an error of the run: nobody would notice the log lines.
+/// Number of pulls refused in a row for the same reason that is an error of the run: log lines
+/// alone would go unnoticed.
 const REFUSALS: u32 = 10;
 /// Waits between attempts to connect anew.
 const MIN_RECONNECT: Duration = Duration::from_millis(20);
@@ -67,7 +69,8 @@ pub(super) struct Run {
     redeliveries: Redeliveries,
     /// Messages that the server has still to deliver.
     lag: u64,
-    /// An earlier message that is younger is another one: the stream has come back from a backup.
+    /// Youngest message seen. A younger one at a seen sequence means that the stream was restored
+    /// from a backup.
     landmark: Landmark,
 }
 
@@ -125,7 +128,7 @@ impl Run {
             }
             self.start_errand();
             if !self.recovery.lost && self.takes() && !self.intake.is_paused() && self.connection.is_connected() {
-                // An error is the end of the client, which is noticed above.
+                // Fails only if the client has ended, which is noticed above.
                 let _ = self.pull.ask(self.intake.room(), self.intake.room_bytes()).await;
             }
             match self.wake(Some(stop)).await {
@@ -141,7 +144,8 @@ impl Run {
         }
     }
 
-    /// Goes on with a new client: the old one has ended over a message that it can't read, and would again. Cancel safe.
+    /// Goes on with a new client: the old one has ended over a message that it can't read, and
+    /// would again. Cancel safe.
     async fn renew(&mut self) -> anyhow::Result<()> {
         tracing::warn!(source = self.origin.source, "the NATS client ended over what it was sent, connecting anew");
         self.intake.connected(false);
@@ -165,7 +169,7 @@ impl Run {
 
     async fn wake(&mut self, stop: Option<&mut Stop>) -> Wake {
         let takes = self.takes();
-        // What is read from the stream goes into the intake.
+        // Messages read from the stream go into the intake.
         let hears = self.recovery.readings.is_empty() || self.intake.is_open();
         let due = self.settler.ack_due();
         tokio::select! {
@@ -179,20 +183,20 @@ impl Run {
         }
     }
 
-    /// Whether a message may be taken now.
+    /// Returns whether a message may be taken now.
     fn takes(&self) -> bool {
         self.recovery.is_over() && self.intake.is_open()
     }
 
-    /// What is settled already, without going to sleep in between: acks that leave together are cheaper. There is no more
-    /// of it than the budget allows, so nothing else starves.
+    /// Settles what is ready, without sleeping in between: acks that leave together are cheaper.
+    /// There is no more of it than the budget allows, so nothing else starves.
     async fn settle_ready(&mut self) {
         while let Some((receipt, outcome)) = unconstrained(self.intake.settled()).now_or_never() {
             self.settler.settle(receipt, outcome).await;
         }
     }
 
-    /// What has arrived already, likewise.
+    /// Takes messages that have arrived, likewise.
     async fn take_ready(&mut self) -> anyhow::Result<()> {
         let observed_at = now();
         while self.takes()
@@ -261,7 +265,8 @@ impl Run {
         Ok(())
     }
 
-    /// Counts a message that was delivered before, and has it told unless it was given back here.
+    /// Counts a message that was delivered before, and notes it for the log unless it was given
+    /// back here.
     fn is_redelivered(&mut self, sequence: u64) {
         self.intake.metrics().redelivered.inc();
         if !matches!(&self.settler.acks, Acks::Each(ledger) if ledger.is_given_back(sequence)) {
@@ -269,7 +274,7 @@ impl Run {
         }
     }
 
-    /// Takes notice of what the server says about our pulls.
+    /// Handles a status of the server's on our pulls.
     fn hear(&mut self, code: StatusCode, message: &Message) -> anyhow::Result<()> {
         match self.pull.status(code, message) {
             Status::Fine => {}
@@ -278,7 +283,7 @@ impl Run {
             Status::Refused(description, times) => {
                 let source = &self.origin.source;
                 tracing::error!(source, description, times, "server refuses to be pulled from");
-                // Whoever has changed the consumer may have set limits that can be kept to.
+                // The consumer may have got new limits that can be kept to.
                 self.recovery.unsure = true;
                 if times >= REFUSALS {
                     let config::JetStreamSource { stream, durable, .. } = &*self.consumer.settings;
@@ -368,12 +373,13 @@ impl Run {
                 }
             }
         }
+        // Last: a settled prefix may still wait for its delayed ack.
         self.settler.ack_prefix().await;
         Ok(())
     }
 }
 
-/// Unix nanoseconds.
+/// Current time in Unix nanoseconds.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! Telling the server how its messages ended, and that work goes on with those that have not.
+//! Acks: tell the server how its messages ended, and that work goes on with the others.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -24,19 +24,20 @@ use crate::{
     },
 };
 
-/// One ack for the settled prefix is sent at the latest after this many messages or this time: later does not make it
-/// cheaper, and a crash repeats what was not acknowledged.
+/// Limits after which one ack for the settled prefix is sent, by messages and by time: later does
+/// not make it cheaper, and a crash repeats what was not acknowledged.
 const PREFIX_COUNT: usize = 256;
 const PREFIX_DELAY: Duration = Duration::from_millis(20);
-/// Sequences among which lost acks are looked for after a cut. Beyond that they show when the server delivers again.
+/// Most sequences that are searched for lost acks after a cut. Beyond that, redeliveries show them.
 const MOST_AGAIN: u64 = 1 << 16;
-/// Waits before a redelivery: a quick one for what was a passing fault, longer ones for what keeps failing.
+/// Waits before a redelivery: a short one for a passing fault, longer ones for what keeps failing.
 const MIN_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(30);
-/// How long the server holds what was given back at the end, so that it does not come straight back to us.
+/// Time for which the server holds what was given back at the end, so that it does not come
+/// straight back to us.
 const GIVE_BACK: Duration = Duration::from_millis(100);
 
-/// How the consumer wants its messages acknowledged.
+/// Ack mode of the consumer, with the messages that it tracks.
 pub(super) enum Acks {
     Each(Ledger),
     Prefix(Prefix<Receipt>),
@@ -45,20 +46,23 @@ pub(super) enum Acks {
 pub(super) struct Settler {
     client: Client,
     pub(super) acks: Acks,
-    /// Receipts of an earlier one are void.
+    /// Number of the consumer. Receipts of an earlier one are void.
     pub(super) incarnation: u32,
-    /// Ticks after which the server wants to hear of an open message again.
+    /// Ticks after which the server has to be told of an open message again.
     patience: u32,
+    /// Time at which the ack of a settled prefix is due; `None` if none waits.
     ack_due: Option<Instant>,
-    /// Events that only the stream can bring again, by the time at which they are to be tried again.
+    /// Events that only the stream can bring again, with the times at which they are retried.
     retries: VecDeque<(Instant, Receipt)>,
-    /// Messages that were read from the stream in place of their delivery and lie above the ack floor.
+    /// Messages that were read from the stream in place of their delivery and lie above the ack
+    /// floor.
     read: HashSet<u64>,
 }
 
 impl Settler {
     pub(super) fn new(client: Client, acks: Acks, ack_wait: Duration, tick: Duration) -> Self {
-        // A quarter of `ack_wait`: what arrived right after a tick waits one tick longer, still less than half.
+        // A quarter of `ack_wait`: what arrived right after a tick waits one tick longer, still
+        // less than half.
         let patience = (ack_wait / 4).as_millis().checked_div(tick.as_millis()).unwrap_or(1);
         Self {
             client,
@@ -71,12 +75,13 @@ impl Settler {
         }
     }
 
-    /// Goes on with another connection.
+    /// Switches to another connection.
     pub(super) fn speak_through(&mut self, client: Client) {
         self.client = client;
     }
 
-    /// A new consumer under the old name, with so much of it acknowledged and delivered.
+    /// Starts over with a new consumer of the old name, which has so much acknowledged and
+    /// delivered.
     pub(super) fn start_over(&mut self, floor: Pair, delivered: Pair) {
         self.incarnation += 1;
         self.ack_due = None;
@@ -88,7 +93,7 @@ impl Settler {
         }
     }
 
-    /// Up to where everything is settled, if that is known here.
+    /// Last sequence up to which everything is settled, if that is known here.
     pub(super) fn floor(&self) -> Option<u64> {
         match &self.acks {
             Acks::Each(ledger) => ledger.floor(),
@@ -113,7 +118,8 @@ impl Settler {
                 ledger.give_back(receipt.sequence);
                 self.publish(receipt.reply, nak(wait.max(retry_wait(receipt.attempt)))).await;
             }
-            // With one ack for a prefix, that of what follows would settle this one too, so it stays open here.
+            // With one ack for a prefix, that of later messages would settle this one too, so it
+            // stays open here.
             (_, Outcome::Retry(wait)) => {
                 let due = Instant::now() + wait.max(retry_wait(receipt.attempt));
                 self.retries.push_back((due, receipt));
@@ -131,7 +137,7 @@ impl Settler {
         }
     }
 
-    /// When [`Self::ack_prefix`] is due.
+    /// Time at which [`Self::ack_prefix`] is due.
     pub(super) fn ack_due(&self) -> Option<Instant> {
         self.ack_due
     }
@@ -145,15 +151,17 @@ impl Settler {
         }
     }
 
-    /// After a cut: acks may have been lost with it. The server has so much acknowledged and delivered, and so many
-    /// messages open.
+    /// Repeats acks that may have been lost in a cut. `info` has what the server has acknowledged,
+    /// delivered and open.
     pub(super) async fn acknowledge_again(&self, settings: &config::JetStreamSource, info: &Info) {
         let floor = info.floor().sequence;
         match &self.acks {
-            // The next ack covers it. Said again behind a backup that came back, one would cover what nobody has seen.
+            // The next ack covers it. Repeated after a restore from a backup, one would cover
+            // messages that were never seen.
             Acks::Prefix(_) => {}
-            // Given back, what is settled here comes again at once and is acknowledged then. To acknowledge a sequence
-            // that was perhaps another consumer's could remove its message from a work queue.
+            // Given back, what is settled here is redelivered at once and acknowledged then. An ack
+            // for a sequence that was perhaps another consumer's could remove its message from a
+            // work queue.
             Acks::Each(ledger) if ledger.may_lack_acks(info) && ledger.seen() - floor < MOST_AGAIN => {
                 let delivery = info.delivered.delivery;
                 for sequence in (floor + 1..=ledger.seen()).filter(|sequence| ledger.fit(*sequence, 0) == Fit::AckLost)
@@ -170,14 +178,14 @@ impl Settler {
         self.publish(reply, Bytes::from_static(b"+ACK")).await;
     }
 
-    /// A message that was delivered to us and will not be taken.
+    /// Gives back a message that was delivered to us and will not be taken.
     pub(super) async fn give_back(&self, reply: Option<Subject>) {
         if let Some(reply) = reply {
             self.publish(reply, nak(GIVE_BACK)).await;
         }
     }
 
-    /// Says it for all of which the server has not heard for a while.
+    /// Tells the server that work goes on with every message of which it was not told for a while.
     pub(super) async fn say_in_progress(&mut self, intake: &mut Intake<Receipt>, pull: &mut Pull, tick: u32) {
         let (patience, incarnation) = (self.patience, self.incarnation);
         let is_due = |told: &mut u32| {
@@ -206,7 +214,7 @@ impl Settler {
         }
     }
 
-    /// The events that are to be tried again now.
+    /// Events that are to be retried now.
     pub(super) fn due_retries(&mut self) -> Vec<Reading> {
         let now = Instant::now();
         let (due, later) = self.retries.drain(..).partition::<Vec<_>, _>(|(due, ..)| *due <= now);
@@ -219,7 +227,7 @@ impl Settler {
         due.into_iter().map(|(_, receipt)| reading(receipt)).collect()
     }
 
-    /// Notes a message as open whose delivery was lost. Says whether it is new.
+    /// Notes a message as open whose delivery was lost. Returns whether it is new.
     pub(super) fn enter_lost(&mut self, sequence: u64) -> bool {
         match &mut self.acks {
             Acks::Prefix(prefix) if sequence > prefix.seen() => prefix.enter_lost(sequence),
@@ -229,8 +237,8 @@ impl Settler {
         true
     }
 
-    /// Notes a message as open that was read from the stream because its delivery may never arrive. Says whether it is to
-    /// be taken: once, and not while it is worked on.
+    /// Notes a message as open that was read from the stream because its delivery may never arrive.
+    /// Returns whether it is to be taken: once, and not while it is worked on.
     pub(super) fn enter_read(&mut self, sequence: u64) -> bool {
         match &mut self.acks {
             Acks::Each(ledger) if !ledger.is_open(sequence) && self.read.insert(sequence) => {
@@ -241,7 +249,7 @@ impl Settler {
         true
     }
 
-    /// Nothing is missing up to this sequence, and this is the delivery that brought it.
+    /// Notes that nothing is missing up to this sequence, and the delivery that brought it.
     pub(super) fn passed(&mut self, sequence: u64, delivery: u64) {
         match &mut self.acks {
             Acks::Prefix(prefix) => prefix.passed(sequence, delivery),
@@ -249,7 +257,7 @@ impl Settler {
         }
     }
 
-    /// The number of the delivery that brought an open message; 0 where the server does not go by it.
+    /// Number of the delivery that brought an open message; 0 where the server does not use it.
     pub(super) fn delivery_of(&self, sequence: u64) -> u64 {
         match &self.acks {
             Acks::Prefix(prefix) => prefix.delivery_of(sequence).unwrap_or_default(),
@@ -257,7 +265,7 @@ impl Settler {
         }
     }
 
-    /// The server has everything up to here as settled.
+    /// Notes that the server has everything up to `floor` settled.
     pub(super) fn know(&mut self, floor: u64) {
         self.read.retain(|sequence| *sequence > floor);
         if let Acks::Each(ledger) = &mut self.acks {
@@ -265,7 +273,8 @@ impl Settler {
         }
     }
 
-    /// Fails only when the client has ended. That is noticed where messages come from, and the message comes again.
+    /// Sends an ack. It fails only if the client has ended, which is noticed where messages come
+    /// from, and the message is redelivered.
     async fn publish(&self, reply: Subject, what: impl Into<Bytes>) {
         let message = OutboundMessage { subject: reply, payload: what.into(), reply: None, headers: None };
         if let Err(error) = self.client.publish_message(message).await {

@@ -1,4 +1,5 @@
-//! The stream behind a consumer: whether it is still the one that was read so far, and what it allows its consumers.
+//! State of the stream behind a consumer: whether it is still the one that was read so far, and
+//! what it allows its consumers.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -9,10 +10,10 @@ use crate::{
     nats::{ApiError, Connection, RawMessage},
 };
 
-/// What the server says of a stream.
+/// The server's info on a stream.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct StreamState {
-    /// Tells a stream from a later one of the same name.
+    /// Creation time: distinguishes a stream from a later one of the same name.
     created: String,
     state: Messages,
     config: Config,
@@ -38,24 +39,24 @@ struct ConsumerLimits {
     max_ack_pending: usize,
 }
 
-/// The youngest message of a stream that was seen. A stream that has come back from a backup holds another message under
-/// its sequence, or a younger one before it.
+/// Youngest message seen of a stream. A stream that was restored from a backup holds another
+/// message under its sequence, or a younger one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Landmark {
     sequence: u64,
-    /// In Unix nanoseconds.
+    /// Unix nanoseconds.
     stored_at: i64,
 }
 
 impl StreamState {
     /// # Errors
-    /// `STREAM_NOT_FOUND` among them.
+    /// Returns `STREAM_NOT_FOUND` if the stream does not exist, and other errors.
     pub(super) async fn read(connection: &Connection, stream: &str) -> Result<Self, ApiError> {
         let answer = connection.api(&format!("STREAM.INFO.{stream}"), &json!({})).await?;
         serde_json::from_value(answer).map_err(|error| ApiError::Failed("STREAM.INFO".to_owned(), error.into()))
     }
 
-    /// Its last message.
+    /// Landmark at its last message.
     pub(super) fn landmark(&self) -> Landmark {
         let stored_at = i64::try_from(self.state.last_ts.as_nanosecond()).unwrap_or(i64::MIN);
         Landmark { sequence: self.state.last_seq, stored_at }
@@ -69,15 +70,16 @@ impl StreamState {
         self.state.consumer_count
     }
 
-    /// The most messages that a consumer may leave unacknowledged, if that is limited.
+    /// Limit on the messages that a consumer may leave unacknowledged, if there is one.
     pub(super) fn max_ack_pending(&self) -> Option<usize> {
         Some(self.config.consumer_limits.max_ack_pending).filter(|limit| *limit > 0)
     }
 
-    /// Whether this is the stream that was `known`, holding at least what was seen of it up to `landmark`.
+    /// Returns whether this is the `known` stream, holding at least what was seen of it up to
+    /// `landmark`.
     ///
     /// # Errors
-    /// Passing ones. Where reading messages is not allowed, the sequences have to do.
+    /// Returns transient errors. Where reading messages is not allowed, the sequences have to do.
     pub(super) async fn continues(
         &self,
         known: &Self,
@@ -97,28 +99,30 @@ impl StreamState {
 }
 
 impl Landmark {
-    /// Nothing was seen yet.
+    /// Landmark of a stream of which nothing was seen yet.
     pub(super) const NONE: Self = Self { sequence: 0, stored_at: i64::MIN };
 
-    /// Takes notice of a message that was seen.
+    /// Notes a message that was seen.
     pub(super) fn pass(&mut self, sequence: u64, stored_at: i64) {
         if stored_at > self.stored_at {
             *self = Self { sequence, stored_at };
         }
     }
 
-    /// Whether a message is younger than all that was seen.
+    /// Returns whether a message is younger than all that was seen.
     pub(super) fn precedes(&self, stored_at: i64) -> bool {
         stored_at > self.stored_at
     }
 
-    /// Whether `last`, the last message up to this one, may lie in the stream that this one was seen in.
+    /// Returns whether `last`, the last message up to this one, may lie in the stream that this one
+    /// was seen in.
     fn admits(&self, last: Self) -> bool {
         if last.sequence == self.sequence { last.stored_at == self.stored_at } else { last.stored_at <= self.stored_at }
     }
 }
 
-/// The last message up to `sequence`: mostly there is one under it, and else a search leads to those before it.
+/// Last message up to `sequence`: mostly the one under it, and else found by a search among those
+/// before it.
 async fn last_until(
     sequence: u64,
     connection: &Connection,

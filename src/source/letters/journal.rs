@@ -1,4 +1,5 @@
-//! What became of each letter that is retried: sinks write down what they took, the source what was settled.
+//! Results of retried letters: sinks record the outputs they took, the source records what was
+//! settled.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::{ack::Outcome, dead_letters::Letter};
 
-/// Letters that wait for whoever reads what became of them.
+/// Results that may wait for their reader.
 const WAITING: usize = 64;
 
 /// Accounts of the letters whose events are open.
@@ -26,34 +27,34 @@ struct Account {
     dead: Vec<Cause>,
 }
 
-/// What became of a letter.
+/// Result of retrying a letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Retried {
     /// The letter's id.
     pub letter: u64,
-    /// The event's; empty when it is not a letter, or none that is believed.
+    /// Id of the event; empty if the entry is not a letter, or its signature is not accepted.
     pub event: String,
     pub result: End,
-    /// How many each sink took.
+    /// Number of outputs that each sink took.
     pub outputs: BTreeMap<String, u64>,
-    /// Why it is dead again.
+    /// Causes for which it died again.
     pub dead: Vec<Cause>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// Sinks took what came of it.
+    /// Sinks took its outputs.
     Emitted,
     /// No filter let it through.
     Filtered,
-    /// It died again, at least in one of its routes.
+    /// It died again in at least one of its routes.
     Dead,
-    /// It was not brought to its end: the router could not go on, and its log says why.
+    /// It was not finished: the router could not go on, and its log has the reason.
     Failed,
 }
 
-/// As in a dead letter. What is not known is empty.
+/// Cause of death, as in a dead letter. Unknown fields are empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cause {
     pub reason: String,
@@ -67,18 +68,18 @@ pub struct Cause {
 }
 
 impl Journal {
-    /// A journal, and what is read of it.
+    /// Creates a journal and the receiver of its results.
     pub fn new() -> (Arc<Self>, mpsc::Receiver<Retried>) {
         let (retried, read) = mpsc::channel(WAITING);
         (Arc::new(Self { open: Mutex::default(), retried }), read)
     }
 
-    /// A sink took an output.
+    /// Notes that a sink took an output.
     pub fn emitted(&self, letter: u64, sink: &str) {
         *self.open().entry(letter).or_default().outputs.entry(sink.to_owned()).or_default() += 1;
     }
 
-    /// The event died again; its new letter has this record.
+    /// Notes that the event died again; its new letter has this record.
     pub fn died(&self, letter: u64, reason: &str, record: &[u8]) {
         let cause = match Letter::parse(record) {
             Ok(Letter { reason, detail, key, route, sink, .. }) => Cause { reason, detail, key, route, sink },
@@ -87,7 +88,7 @@ impl Journal {
         self.open().entry(letter).or_default().dead.push(cause);
     }
 
-    /// There is no event to be had of what is stored there.
+    /// Reports an entry that cannot be made an event.
     pub(super) async fn refused(&self, letter: u64, reason: &str, detail: String) {
         let (event, outputs, dead) = (String::new(), BTreeMap::new(), vec![Cause::new(reason, detail)]);
         self.tell(Retried { letter, event, result: End::Dead, outputs, dead }).await;
@@ -105,7 +106,7 @@ impl Journal {
     }
 
     async fn tell(&self, retried: Retried) {
-        // Whoever read it may have left: the letters are retried all the same.
+        // The reader may have left: the letters are retried all the same.
         let _ = self.retried.send(retried).await;
     }
 

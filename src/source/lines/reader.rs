@@ -1,4 +1,5 @@
-//! Reads lines on a thread of its own: a read that waits for input can't be called off, and must hold up nothing.
+//! Line reader on a thread of its own: a read that waits for input can't be cancelled, and must not
+//! hold anything up.
 
 use std::{
     fs::File,
@@ -20,7 +21,7 @@ pub const MAX_LINE: usize = 8 << 20;
 /// Bytes of a longer line that are kept for its dead letter.
 const KEPT: usize = 64 << 10;
 
-/// Lines, and bytes of them, that are handed over at once.
+/// Most lines, and bytes of them, handed over at once.
 const BATCH_LINES: usize = 64;
 const BATCH_BYTES: usize = 256 << 10;
 
@@ -30,11 +31,12 @@ const BATCHES: usize = 2;
 /// A line that is not blank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// From 1, blank lines counted.
+    /// Line number from 1, blank lines counted.
     pub(super) number: u64,
     /// Bytes of the input up to the line's end.
     pub(super) end: u64,
-    /// Of this line and all before it: another input has another one from the first line on that differs.
+    /// Digest of this line and all before it: inputs differ in it from their first different line
+    /// on.
     pub(super) digest: u64,
     pub(super) text: Text,
 }
@@ -42,12 +44,12 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Text {
     Whole(Bytes),
-    /// More than [`MAX_LINE`] bytes: how many, and the first of them.
+    /// More than [`MAX_LINE`] bytes: the length, and the start of the line.
     TooLong(u64, Bytes),
 }
 
 impl Text {
-    /// Without the byte order mark that the input may begin with. None when there is nothing else.
+    /// Removes the byte order mark that the input may begin with. `None` if nothing else is left.
     fn without_mark(self) -> Option<Self> {
         match self {
             Self::Whole(text) => {
@@ -66,12 +68,12 @@ pub(super) fn start(path: Option<PathBuf>) -> io::Result<mpsc::Receiver<Batch>> 
     thread::Builder::new().name("lines".into()).spawn(move || {
         // Opened here, as opening a named pipe waits for its writer.
         let read = open(path).and_then(|input| {
-            // A file that is read again holds the same events. What a pipe holds never comes again.
+            // A file that is read again holds the same events; those of a pipe never come again.
             let seed = if input.metadata()?.is_file() { 0 } else { fastrand::u64(..) };
             read(BufReader::with_capacity(BATCH_BYTES, input), seed, &sender)
         });
         if let Err(error) = read {
-            // Without a receiver there is nobody to tell.
+            // Fails only without a receiver, and then the error has no use.
             let _ = sender.blocking_send(Err(error.into()));
         }
     })?;
@@ -85,7 +87,8 @@ fn open(path: Option<PathBuf>) -> io::Result<File> {
     }
 }
 
-/// Sends batches until the input ends or nobody takes them any more. What is there is never held back for more.
+/// Sends batches until the input ends or the receiver is dropped. Lines that are there never wait
+/// for more.
 fn read(mut input: BufReader<impl Read>, seed: u64, batches: &mpsc::Sender<Batch>) -> io::Result<()> {
     let (mut number, mut end, mut digest) = (0, 0, seed);
     let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -111,13 +114,14 @@ fn read(mut input: BufReader<impl Read>, seed: u64, batches: &mpsc::Sender<Batch
     Ok(())
 }
 
-/// The digest of what came before and a line.
+/// Digest of a line, chained to that of all before it.
 fn chained(before: u64, line: &[u8]) -> u64 {
     let digest = Sha256::new().chain_update(before.to_le_bytes()).chain_update(line).finalize();
     u64::from_le_bytes(std::array::from_fn(|at| digest[at]))
 }
 
-/// The next line's length with its end, and its text unless it is blank. `None` at the end of the input.
+/// Reads the next line: its length with its end, and its text unless it is blank. `None` at the end
+/// of the input.
 fn next(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Option<(u64, Option<Text>)>> {
     buffer.clear();
     // Room for the longest line and the longest end, `\r\n`.
@@ -153,7 +157,7 @@ mod tests {
         std::iter::from_fn(|| batches.blocking_recv()).flat_map(Result::unwrap).collect()
     }
 
-    /// Without its digest.
+    /// A line without its digest.
     fn line(number: u64, end: u64, text: &'static str) -> Line {
         Line { number, end, digest: 0, text: Text::Whole(Bytes::from_static(text.as_bytes())) }
     }

@@ -70,7 +70,8 @@ fn equal_payloads_are_told_apart_by_their_number() {
     assert_eq!((totals.outputs, totals.at_sinks, totals.gaps, totals.doubles), (4, 2, 2, 1));
 }
 
-/// An event that its producer repeats has one id, and its outputs may be there once or as often as it came.
+/// An event that its producer repeats has one id, and its outputs may be there once or as often as
+/// it came.
 #[test]
 fn repeats_under_one_id_may_be_dropped_or_not() {
     for (found, expected) in [(0, vec!["gap 1", "gap 2"]), (1, vec![]), (2, vec![]), (3, vec!["double 1 3"])] {
@@ -98,7 +99,7 @@ fn a_letter_accounts_for_what_it_is_about() {
         expect(&recording, place("out", true), 1, OutputDigest::message_id("id"));
         let mut letters = LetterIndex::default();
         letters.add(&letter(1, about[0], about[1], about[2]));
-        // Of another event.
+        // A letter of another event.
         letters.add(&letter(2, "", "", ""));
         let (totals, _) = settle(&recording.into_table(), &letters, retry);
         assert_eq!((totals.in_letters, totals.gaps), if accounts { (1, 0) } else { (0, 1) }, "{about:?}");
@@ -135,7 +136,8 @@ fn what_a_sink_may_have_dropped_is_no_gap() {
 }
 
 proptest! {
-    /// Whatever is expected and found: each output is at its sink, in the letters or a gap, and is counted once.
+    /// Each output, expected or found, is at its sink, in the letters or a gap, and is counted
+    /// once.
     #[test]
     fn every_output_is_counted_once(
         expected in prop::collection::vec((0_u8..6, any::<bool>()), 0..40),
@@ -144,7 +146,7 @@ proptest! {
     ) {
         let recording = Recording::default();
         for (sequence, (payload_of, has_id)) in (0..).zip(&expected) {
-            // Outputs with ids and without have nothing in common.
+            // Outputs with ids and without have no digests in common.
             let name = format!("{payload_of}");
             let digest = if *has_id { OutputDigest::message_id(&name) } else { payload(&name) };
             expect(&recording, place(if *has_id { "out" } else { "plain" }, *has_id), sequence, digest);

@@ -1,4 +1,4 @@
-//! Who sends: of several routers on one database, one.
+//! The lock that lets only one of several routers on a database send deliveries.
 
 use std::{
     collections::BTreeSet,
@@ -13,8 +13,9 @@ use tokio::{sync::mpsc, time::sleep};
 use super::{HEARD, TICK};
 use crate::stop::Stop;
 
-/// Waits until no other router sends what is in this database, and keeps others from it until it is dropped. `None` when
-/// this one ends before. What is `fresh` meanwhile is the other's.
+/// Waits until no other router sends the deliveries of this database, and locks others out until
+/// the file is dropped. Returns `None` if this router ends before. Names received from `fresh`
+/// meanwhile are left to the other router.
 pub(super) async fn claim(
     database: &Path,
     fresh: &mut mpsc::Receiver<BTreeSet<String>>,
@@ -35,6 +36,7 @@ pub(super) async fn claim(
         }
         tokio::select! {
             () = sleep(TICK) => {}
+            // Drained, so that the sink is not held up while another router sends.
             heard = fresh.recv_many(&mut names, HEARD) => {
                 if heard == 0 {
                     return Ok(None);
@@ -46,7 +48,7 @@ pub(super) async fn claim(
     }
 }
 
-/// A file beside the database, which has locks of its own.
+/// Opens the lock file beside the database, whose own locks belong to SQLite.
 fn open(database: &Path) -> anyhow::Result<File> {
     let mut path = database.as_os_str().to_owned();
     path.push("-sender");

@@ -1,4 +1,5 @@
-//! Who is sent to: what is under way to each webhook, and when the store is to be asked for more. Nothing here waits.
+//! State per webhook: its requests under way, and whether the store is to be asked for more.
+//! Nothing here waits.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -15,34 +16,35 @@ use crate::{
     webhook::store::{DeliveryId, Due},
 };
 
-/// How soon a webhook answers that is not counted among those that hang.
+/// Longest time to an answer with which a webhook is not counted among those that hang.
 const PROMPT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Recipients {
     all: HashMap<String, Recipient>,
-    /// Those that the store is to be asked about, each once, who has waited longest first.
+    /// Webhooks to ask the store about, each once, the longest waiting first.
     queue: VecDeque<String>,
     rooms: Rooms,
 }
 
 #[derive(Debug, Default)]
 struct Recipient {
-    /// `None` when it is not configured any more while something is under way.
+    /// `None` if it is not configured any more while something is under way.
     webhook: Option<Arc<Webhook>>,
     under_way: HashMap<DeliveryId, Taken>,
-    /// When something is due for it that is not yet.
+    /// Time at which its next delivery is due, if that is in the future.
     wake: Option<Timestamp>,
+    /// True while its name is in the queue, so that it is queued once without a search.
     is_queued: bool,
-    /// Whether it has answered soon enough when it was last sent something.
+    /// True if its last request was answered within [`PROMPT`].
     is_prompt: bool,
-    /// Of its requests at once, those that it has lost by not answering.
+    /// Number of its concurrent requests that it has lost by not answering.
     lost: usize,
-    /// What it waits for, when there was no room for it.
+    /// Room that it waits for, if there was too little.
     needs: Cost,
 }
 
-/// What a request has taken, and out of which room.
+/// The cost of a request, and the room it was taken from.
 #[derive(Clone, Copy, Debug)]
 struct Taken {
     cost: Cost,
@@ -50,7 +52,7 @@ struct Taken {
 }
 
 impl Recipient {
-    /// Requests at once. One that hangs is tried by one at a time.
+    /// Number of concurrent requests: only one while the webhook hangs.
     fn slots(&self) -> usize {
         let concurrency = self.webhook.as_ref().map_or(1, |webhook| webhook.concurrency);
         concurrency.saturating_sub(self.lost).max(1)
@@ -60,7 +62,7 @@ impl Recipient {
         !self.under_way.values().any(|taken| taken.cost.takes_share())
     }
 
-    /// Learns from how long an answer took, or that there was none.
+    /// Updates the state from the time an answer took, or from its absence.
     fn heard(&mut self, answer: Option<Duration>) {
         self.is_prompt = answer.is_some_and(|time| time <= PROMPT);
         self.lost = match answer {
@@ -70,7 +72,7 @@ impl Recipient {
     }
 }
 
-/// What to ask the store about a webhook.
+/// Parameters of a lookup in the store for one webhook.
 #[derive(Debug)]
 pub(super) struct Look {
     pub(super) webhook: Arc<Webhook>,
@@ -81,12 +83,12 @@ pub(super) struct Look {
 }
 
 impl Recipients {
-    /// None yet. Their requests may have so many bytes.
+    /// Creates an empty set whose requests may have so many bytes.
     pub(super) fn new(bytes: u64) -> Self {
         Self { all: HashMap::new(), queue: VecDeque::new(), rooms: Rooms::new(bytes) }
     }
 
-    /// Takes over the webhooks that there are now, and asks about all of them.
+    /// Takes over the configured webhooks, and asks about all of them.
     pub(super) fn set<'a>(&mut self, webhooks: impl Iterator<Item = &'a Arc<Webhook>>) {
         self.all.values_mut().for_each(|recipient| recipient.webhook = None);
         for webhook in webhooks {
@@ -97,7 +99,7 @@ impl Recipients {
         self.ask_all();
     }
 
-    /// There may be something for this one.
+    /// Queues a lookup for this webhook.
     pub(super) fn ask(&mut self, name: &str) {
         if let Some(recipient) = self.all.get_mut(name)
             && !mem::replace(&mut recipient.is_queued, true)
@@ -110,7 +112,7 @@ impl Recipients {
         self.ask_those(|_| true);
     }
 
-    /// Asks about those for whom something is due by now.
+    /// Queues lookups for webhooks with a delivery that is due by now.
     pub(super) fn wake(&mut self, now: Timestamp) {
         self.ask_those(|recipient| recipient.wake.is_some_and(|wake| wake <= now));
     }
@@ -124,14 +126,15 @@ impl Recipients {
         }
     }
 
-    /// When the next one is to be asked about, of those that are not yet.
+    /// Earliest time at which a webhook that is not queued is to be asked about.
     pub(super) fn next_wake(&self) -> Option<Timestamp> {
         let sleeping = self.all.values().filter(|recipient| !recipient.is_queued);
         sleeping.filter_map(|recipient| recipient.wake).min()
     }
 
-    /// Takes out whom to ask about now, and the room that there is for them. Who has its fill, or finds no room, stays,
-    /// and who finds none is the next to get some: those behind have no more than their share until then.
+    /// Takes out the webhooks to ask about now, and the room that there is for them. A webhook at
+    /// its limit, or without room, stays queued. One without room is the next to get some: until
+    /// then those behind it have no more than their share.
     pub(super) fn looks(&mut self) -> (VecDeque<Look>, Rooms) {
         let mut looks = VecDeque::new();
         let (all, mut rooms) = (&mut self.all, self.rooms);
@@ -167,7 +170,7 @@ impl Recipients {
         }
     }
 
-    /// There is no room yet for what is due for it.
+    /// Queues a webhook again whose due delivery has found no room.
     pub(super) fn wait_for(&mut self, name: &str, needs: Cost) {
         if let Some(recipient) = self.all.get_mut(name) {
             recipient.needs = needs;
@@ -184,7 +187,7 @@ impl Recipients {
         }
     }
 
-    /// A try has ended, with an answer after so long or without any.
+    /// Ends a try: `answer` is the time until the answer, `None` if there was none.
     pub(super) fn end(&mut self, name: &str, due: &Due, answer: Option<Duration>) {
         if let Some(recipient) = self.all.get_mut(name) {
             if let Some(Taken { cost, is_prompt }) = recipient.under_way.remove(&due.id) {
@@ -198,7 +201,7 @@ impl Recipients {
         self.ask(name);
     }
 
-    /// Whether there may be something that is due.
+    /// Returns whether something may be due.
     pub(super) fn is_asking(&self) -> bool {
         !self.queue.is_empty()
     }

@@ -1,13 +1,13 @@
-//! What requests that are under way may take up. Each webhook has a share that nobody else can take. What goes beyond
-//! comes out of one of two rooms: webhooks that answer promptly have one for themselves, and all others the other, so that
-//! those that hang only hold up each other.
+//! Bounds for requests under way. Each webhook has a share that no other webhook can take. Requests
+//! beyond it use one of two rooms: one for webhooks that answer promptly, one for all others, so
+//! that those that hang only delay each other.
 
 /// Requests in a room.
 const REQUESTS: usize = 256;
-/// Bytes of a webhook's own share, which has one request.
+/// Bytes of a webhook's own share, which covers one request.
 const SHARE: u64 = 64 << 10;
 
-/// What a request takes up beyond its webhook's share.
+/// The part of a request beyond its webhook's share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cost {
     requests: usize,
@@ -15,13 +15,13 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// Of a request with so many bytes, where the share is free or not.
+    /// Cost of a request with so many bytes, given whether the share is free.
     pub(super) fn of(size: u32, share_is_free: bool) -> Self {
         let (requests, own) = if share_is_free { (0, SHARE) } else { (1, 0) };
         Self { requests, bytes: u64::from(size).saturating_sub(own) }
     }
 
-    /// Whether it takes its webhook's share.
+    /// Returns whether the request takes its webhook's share.
     pub(super) fn takes_share(self) -> bool {
         self.requests == 0
     }
@@ -29,10 +29,11 @@ impl Cost {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
-    /// How many bytes fit in. The largest request finds room when nothing else is there.
+    /// Capacity in bytes. Even the largest request fits while the room is empty.
     bytes: u64,
     taken: Cost,
-    /// Somebody waits for more than there is: what becomes free is for that one.
+    /// True while a request waits for more than there is: room that becomes free is reserved for
+    /// it.
     is_closed: bool,
 }
 
@@ -57,7 +58,7 @@ impl Room {
         self.taken.bytes -= cost.bytes.min(self.bytes);
     }
 
-    /// Nothing more than shares can be had.
+    /// Refuses everything beyond shares.
     pub(super) fn close(&mut self) {
         self.is_closed = true;
     }
@@ -70,7 +71,7 @@ pub(super) struct Rooms {
 }
 
 impl Rooms {
-    /// Each has half of the bytes.
+    /// Creates both rooms, each with half of the bytes.
     pub(super) fn new(bytes: u64) -> Self {
         let room = Room::new(bytes / 2);
         Self { prompt: room, others: room }

@@ -1,4 +1,5 @@
-//! The dispatcher with the tests' own clock and receivers. Time stands still while something is being done.
+//! Tests of the dispatcher with a clock and receivers of their own. Time stands still while
+//! something is being done.
 
 use std::sync::{
     Mutex,
@@ -54,10 +55,10 @@ fn answer(status: u16) -> Result<Answer, String> {
     Ok(Answer { status, retry_after: None, body: Vec::new() })
 }
 
-/// What a receiver does with a letter: takes so long, and then answers.
+/// A receiver's reaction to a letter: the time it takes, and its answer.
 type Script = fn(&str) -> (Duration, Result<Answer, String>);
 
-/// A letter as it was sent: to whom, with which id, and when.
+/// A sent letter: its webhook, its id, and the time.
 #[derive(Clone, Debug)]
 struct Sent {
     webhook: String,
@@ -69,7 +70,7 @@ struct Rig {
     _folder: TempDir,
     store: Arc<Store>,
     webhooks: watch::Sender<Vec<Arc<Webhook>>>,
-    /// Seconds by which the wall clock is wrong.
+    /// Seconds by which the wall clock is off.
     wrong: Arc<AtomicI64>,
     sent: Arc<Mutex<Vec<Sent>>>,
     began: Instant,
@@ -77,7 +78,7 @@ struct Rig {
     metrics: Arc<Metrics>,
 }
 
-/// A dispatcher that runs.
+/// A running dispatcher.
 struct Run {
     stopper: Stopper,
     fresh: mpsc::Sender<BTreeSet<String>>,
@@ -152,7 +153,7 @@ impl Rig {
         self.sent.lock().unwrap().clone()
     }
 
-    /// Waits until so many letters were sent.
+    /// Waits until this many letters were sent.
     async fn until_sent(&self, count: usize) {
         self.until(|rig| rig.sent.lock().unwrap().len() >= count).await;
     }
@@ -185,7 +186,8 @@ async fn what_fails_is_sent_again_later_and_later() {
     assert_eq!((delivery.state, delivery.attempts, delivery.status_code), (State::Pending, 5, Some(500)));
 }
 
-/// Of 1,000 receivers 10 hang: the others get everything in the time that they need themselves.
+/// With 10 hanging receivers out of 1,000, the others get everything in the time that they need
+/// themselves.
 #[tokio::test(start_paused = true)]
 async fn receivers_that_hang_hold_up_nobody_else() {
     let names: Vec<_> = (0..1_000).map(|number| format!("w{number}")).collect();
@@ -198,7 +200,8 @@ async fn receivers_that_hang_hold_up_nobody_else() {
     rig.store(&names, 8);
     let run = rig.start();
     rig.until(|rig| rig.store.pending().unwrap().len() == 10).await;
-    // Eight letters, four at a time, each batch of them 50 ms; the rest of the time is the rig's own grain.
+    // Eight letters, four at a time, each batch of them 50 ms; the rest of the time is the rig's
+    // own grain.
     let others: Vec<_> = rig.sent().into_iter().filter(|letter| letter.webhook.len() > 2).collect();
     assert_eq!(others.len(), 990 * 8);
     let last = others.iter().map(|letter| letter.at).max().unwrap();
@@ -217,7 +220,7 @@ async fn no_receiver_gets_more_at_once_than_it_may() {
     rig.store(&["a"], 20);
     let run = rig.start();
     rig.until(|rig| {
-        // Each takes a second: those of the last second are under way.
+        // Each takes a second: those sent within the last second are under way.
         let now = rig.began.elapsed();
         let under_way = rig.sent().iter().filter(|letter| letter.at + Duration::from_secs(1) > now).count();
         UNDER_WAY.store(under_way, Ordering::Relaxed);
@@ -230,7 +233,7 @@ async fn no_receiver_gets_more_at_once_than_it_may() {
     assert_eq!(rig.sent().len(), 20);
 }
 
-/// What is under way is in memory, so there is a bound to its bytes.
+/// Deliveries under way are held in memory, so their bytes are bounded.
 #[tokio::test(start_paused = true)]
 async fn large_payloads_wait_for_room() {
     let names = ["a", "b", "c", "d"];
@@ -271,7 +274,7 @@ async fn a_clock_that_went_back_between_runs_puts_nothing_off_for_longer() {
     run.ended().await;
 }
 
-/// Everything is due then, and goes out no faster than receivers may be sent to.
+/// Everything becomes due then, and is sent no faster than the concurrency of the receivers allows.
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_goes_forward_floods_nobody() {
     let rig = Rig::new([webhook("a")], |_| (Duration::from_secs(1), answer(503)));
@@ -360,7 +363,7 @@ async fn a_receiver_that_is_gone_is_disabled() {
     assert_eq!(rig.list().len(), 3);
 }
 
-/// What has begun is finished, what has not stays.
+/// Tries that have begun are finished; other deliveries stay.
 #[tokio::test(start_paused = true)]
 async fn a_stop_lets_tries_end_and_begins_none() {
     let rig = Rig::new([webhook("a")], |_| (Duration::from_secs(8), answer(200)));
@@ -386,7 +389,8 @@ async fn a_stop_waits_no_longer_than_the_drain_time() {
     assert_eq!(rig.count(State::Pending), 10);
 }
 
-/// The end of the input is not a stop: what was stored by then is sent, and what failed is left for the next run.
+/// The end of the input is not a stop: stored deliveries are tried, and failed ones are left for
+/// the next run.
 #[tokio::test(start_paused = true)]
 async fn at_the_end_of_the_input_everything_is_tried() {
     let rig = Rig::new([webhook("a"), webhook("b")], |name| {
@@ -398,7 +402,7 @@ async fn at_the_end_of_the_input_everything_is_tried() {
     assert!(rig.list().iter().all(|delivery| delivery.attempts == 1));
 }
 
-/// Two routers on one database do not send everything twice; when one ends, the other goes on.
+/// Two routers on one database do not send everything twice; after one ends, the other continues.
 #[tokio::test(start_paused = true)]
 async fn one_router_sends_at_a_time() {
     let rig = Rig::new([webhook("a")], |_| (Duration::from_millis(10), answer(200)));
@@ -417,7 +421,7 @@ async fn one_router_sends_at_a_time() {
     second.ended().await;
 }
 
-/// The store is out of order for a while: nothing that has ended is forgotten, and nothing is sent twice.
+/// While the store fails, no finished try is forgotten, and nothing is sent twice.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_noted_is_noted_later() {
     let rig = Rig::new([webhook("a")], |_| (Duration::from_secs(5), answer(200)));
@@ -459,7 +463,7 @@ async fn counters_tell_what_became_of_deliveries() {
         (metrics.delivered.get(), metrics.retried.get(), metrics.failed.get(), metrics.pending.get())
     };
     assert_eq!((counts("a"), counts("b")), ((3, 0, 0, 0), (0, 3, 0, 3)));
-    // They go with their webhook, also when a try of it ends later.
+    // Counters are removed with their webhook, also if a try of it ends later.
     rig.webhooks.send_replace(vec![Arc::new(webhook("a"))]);
     rig.until(|rig| !rig.metrics.exposition().contains("name=\"b\"")).await;
     assert!(rig.metrics.exposition().contains("name=\"a\""));

@@ -1,4 +1,4 @@
-//! The dispatcher's dealings with the store, on a thread that may block.
+//! The dispatcher's access to the store, on a thread that may block.
 
 use std::{collections::VecDeque, sync::Arc, vec};
 
@@ -13,29 +13,29 @@ use crate::{
     webhook::store::{Attempt, Due, Message, Store, StoreError},
 };
 
-/// One turn: notes how tries have ended, then takes out what is due.
+/// One turn: records finished tries, then takes out due deliveries.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// Left over when they could not be noted.
+    /// Not empty afterwards if they could not be recorded.
     pub(super) ended: Vec<Attempt>,
-    /// Left over when the store could not be used.
+    /// Not empty afterwards if the store could not be used.
     pub(super) looks: VecDeque<Look>,
     pub(super) rooms: Rooms,
     pub(super) now: Timestamp,
 }
 
-/// What there is for a webhook.
+/// Due deliveries of a webhook.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) webhook: Arc<Webhook>,
     pub(super) begin: Vec<(Due, Message)>,
-    /// When the next one is due.
+    /// Time at which the next one is due.
     pub(super) wake: Option<Timestamp>,
-    /// What there was no room for, of what is due.
+    /// Room that the next due delivery needs and did not get.
     pub(super) needs: Option<Cost>,
 }
 
-/// What is being taken out for a webhook.
+/// A lookup for one webhook, in progress.
 struct Search {
     look: Look,
     due: vec::IntoIter<Due>,
@@ -44,7 +44,7 @@ struct Search {
 
 impl Turn {
     pub(super) fn take(&mut self, store: &Store) -> Result<Vec<Found>, StoreError> {
-        // Before anything is looked for: until it is noted, what has ended looks as if it were due.
+        // Before any lookup: until it is recorded, a finished try looks as if it were due.
         if !self.ended.is_empty() {
             store.record(&self.ended)?;
             self.ended.clear();
@@ -53,7 +53,7 @@ impl Turn {
         while let Some(look) = self.looks.pop_front() {
             searches.push(Search::new(look, store)?);
         }
-        // Nobody gets a second one before everybody has a first.
+        // Each webhook gets its first request before any gets a second.
         let mut goes_on = true;
         while goes_on {
             goes_on = false;
@@ -73,7 +73,7 @@ impl Search {
         Ok(Self { look, due: due.into_iter(), found })
     }
 
-    /// Takes out the next one, unless there is none now.
+    /// Takes out the next due delivery. Returns `false` if there is none now.
     fn begin_one(&mut self, rooms: &mut Rooms, now: Timestamp, store: &Store) -> Result<bool, StoreError> {
         let Look { under_way, slots, share_is_free, is_prompt, .. } = &mut self.look;
         if under_way.len() + self.found.begin.len() >= *slots || self.found.needs.is_some() {
@@ -82,13 +82,14 @@ impl Search {
         let Some(due) = self.due.next() else { return Ok(false) };
         if due.at > now {
             self.found.wake = Some(due.at);
-            // Those behind it are due later still.
+            // The ones behind it are due later still.
             self.due = Vec::new().into_iter();
             return Ok(false);
         }
         let (room, cost) = (rooms.of(*is_prompt), Cost::of(due.size, *share_is_free));
         if !room.fits(cost) {
-            // Those behind have what is left only if they need no more than their share.
+            // Closed, so that requests behind this one don't use up the room it waits for; shares
+            // stay free.
             room.close();
             self.found.needs = Some(cost);
             return Ok(false);

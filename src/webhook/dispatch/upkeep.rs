@@ -1,5 +1,5 @@
-//! What the dispatcher looks after once a second: what others change in the database, the clock, what is old, and what is
-//! pending for whom.
+//! Upkeep once a second: detecting changes by others in the database and of the clock, purging old
+//! deliveries, and counting pending ones for each webhook.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,29 +13,29 @@ use tokio::time::Instant;
 use super::super::store::{Store, StoreError};
 use crate::{config::Webhook, metrics::Metrics};
 
-/// How often what is finished and old is looked for.
+/// Interval between purges of old finished deliveries.
 const PURGE: Duration = Duration::from_mins(1);
-/// A clock that goes back by less has been corrected, not set.
+/// Smallest step back that counts as a clock that was set; less is a correction.
 const STEP: SignedDuration = SignedDuration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
-    /// Of the database, as others change it.
+    /// Last seen version of the database, which changes whenever others write to it.
     version: Option<i64>,
-    /// When the clock was looked at before.
+    /// Clock time of the last look.
     looked: Option<Timestamp>,
     purged: Option<Instant>,
-    /// What is pending may have changed.
+    /// True if the pending deliveries may have changed.
     pub(super) is_stale: bool,
-    /// Those that are not configured and have deliveries, which was said.
+    /// Webhooks with deliveries that are not configured, and were logged already.
     strangers: BTreeSet<String>,
 }
 
 impl Upkeep {
-    /// Whether others have changed something, or the clock has. Blocks.
+    /// Returns whether others have changed something, or the clock was set. Blocks.
     ///
     /// # Errors
-    /// When the database can't be used; the next call does what is missing.
+    /// Returns an error if the database can't be used; the next call does what is missing.
     pub(super) fn look(&mut self, store: &Store, now: Timestamp, retention: Duration) -> Result<bool, StoreError> {
         let version = Some(store.version()?);
         let mut changed = version != self.version;
@@ -46,7 +46,7 @@ impl Upkeep {
         self.looked = Some(now);
         if self.purged.is_none_or(|purged| purged.elapsed() >= PURGE) {
             let before = now.checked_sub(retention).unwrap_or(Timestamp::MIN);
-            // What does not end with this call is gone on with by the next.
+            // One call purges a bounded number: the next one continues.
             if !store.purge(before)? {
                 self.purged = Some(Instant::now());
             }
@@ -56,11 +56,11 @@ impl Upkeep {
         Ok(changed)
     }
 
-    /// Counts what is pending, and cancels it where the webhook is not active. The counters of those that are gone go, too.
-    /// Blocks.
+    /// Counts pending deliveries, and cancels them if the webhook is not active. Removes the
+    /// counters of webhooks that are gone. Blocks.
     ///
     /// # Errors
-    /// When the database can't be used.
+    /// If the database can't be used.
     pub(super) fn count(
         &mut self,
         store: &Store,
@@ -89,7 +89,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Once for each, and again when it has come back in between.
+    /// Logs each once, and again if it has been configured in between.
     fn tell_strangers(&mut self, strangers: BTreeMap<String, u64>) {
         self.strangers.retain(|name| strangers.contains_key(name));
         for (webhook, pending) in strangers {

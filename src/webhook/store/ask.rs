@@ -1,4 +1,4 @@
-//! What people ask of the database, and tell it.
+//! Database operations of the command line.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Params, Transaction, named_params};
@@ -26,7 +26,7 @@ impl Which {
     }
 }
 
-/// The parameters of [`FITS`], and those that follow.
+/// Builds the parameters of [`FITS`], and those that follow.
 macro_rules! fits {
     ($which:ident $($more:tt)*) => {
         named_params! {
@@ -41,10 +41,10 @@ macro_rules! fits {
 }
 
 impl Store {
-    /// Those that fit, the latest first, `limit` at most.
+    /// Deliveries that match, the latest first, `limit` at most.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn list(&self, which: &Which, limit: u32) -> Result<Vec<Delivery>, StoreError> {
         let sql = format!(
             "SELECT {DELIVERY} FROM deliveries JOIN outputs ON output = number WHERE {FITS}
@@ -59,7 +59,7 @@ impl Store {
     /// Calls `each` with the output's id and the webhook of every delivery, whatever its state.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn each_delivery(&self, mut each: impl FnMut(&str, &str)) -> Result<(), StoreError> {
         self.read(|connection| {
             let sql = "SELECT outputs.id, webhook FROM deliveries JOIN outputs ON output = number";
@@ -72,10 +72,10 @@ impl Store {
         })
     }
 
-    /// Everything about one delivery, if there is such a one.
+    /// A delivery in detail, if it exists.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn show(&self, id: DeliveryId) -> Result<Option<Detail>, StoreError> {
         let sql = format!(
             "SELECT {DELIVERY}, outputs.id, subject, content_type, payload, answer
@@ -94,11 +94,11 @@ impl Store {
         self.read(|connection| connection.query_row(&sql, [id.to_string()], detail).optional())
     }
 
-    /// Has those that fit sent at once, whatever became of them before, and tried as often as new ones. Those of webhooks
-    /// that are disabled stay as they are. Returns which are to be sent.
+    /// Makes matching deliveries due at once, whatever their state, with all tries left. Those of
+    /// disabled webhooks stay as they are. Returns the ids of the changed ones.
     ///
     /// # Errors
-    /// When the database can't be written: nothing has changed then.
+    /// Returns an error if the database can't be written: nothing has changed then.
     pub fn retry(&self, which: &Which, now: Timestamp) -> Result<Vec<DeliveryId>, StoreError> {
         let sql = format!(
             "UPDATE deliveries SET state = 'pending', attempts = 0, next_retry = :now, updated = :now
@@ -107,20 +107,20 @@ impl Store {
         self.write(|transaction| ids(transaction, &sql, fits!(which ":now": now.as_millisecond())))
     }
 
-    /// Forgets those that fit, sent or not. Returns which.
+    /// Deletes matching deliveries, sent or not. Returns their ids.
     ///
     /// # Errors
-    /// When the database can't be written: nothing has changed then.
+    /// Returns an error if the database can't be written: nothing has changed then.
     pub fn drop(&self, which: &Which) -> Result<Vec<DeliveryId>, StoreError> {
         let sql = format!("DELETE FROM deliveries WHERE {FITS} RETURNING id");
         self.write(|transaction| ids(transaction, &sql, fits!(which)))
     }
 
-    /// How many deliveries there are, by webhook and state, in this order. Those of webhooks that are not configured any
-    /// more are among them.
+    /// Number of deliveries by webhook and state, in this order, including webhooks that are not
+    /// configured any more.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn counts(&self) -> Result<Vec<Count>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT webhook, state, count(*) FROM deliveries GROUP BY webhook, state ORDER BY webhook, state";
@@ -132,10 +132,10 @@ impl Store {
         })
     }
 
-    /// The webhooks that get nothing, by name.
+    /// Disabled webhooks, by name.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn disabled(&self) -> Result<Vec<Disabled>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT webhook, cause, reason, since FROM disabled ORDER BY webhook";
@@ -147,18 +147,18 @@ impl Store {
         })
     }
 
-    /// Lets a webhook get nothing any more, and cancels what it has not got yet. Returns how much that was.
+    /// Disables a webhook and cancels its pending deliveries. Returns their number.
     ///
     /// # Errors
-    /// When the database can't be written: nothing has changed then.
+    /// Returns an error if the database can't be written: nothing has changed then.
     pub fn disable(&self, webhook: &str, reason: &str, now: Timestamp) -> Result<usize, StoreError> {
         self.write(|transaction| disable(transaction, webhook, Cause::Hand, reason, now))
     }
 
-    /// Lets a webhook get what comes from now on. `false` when it was not disabled.
+    /// Enables a webhook for new deliveries. Returns `false` if it was not disabled.
     ///
     /// # Errors
-    /// When the database can't be written: nothing has changed then.
+    /// Returns an error if the database can't be written: nothing has changed then.
     pub fn enable(&self, webhook: &str) -> Result<bool, StoreError> {
         self.write(|transaction| Ok(transaction.execute("DELETE FROM disabled WHERE webhook = ?", [webhook])? > 0))
     }
@@ -168,7 +168,7 @@ fn ids(transaction: &Transaction<'_>, sql: &str, params: impl Params) -> rusqlit
     transaction.prepare(sql)?.query_map(params, |row| record::id(row, 0))?.collect()
 }
 
-/// The first reason stays.
+/// Disables a webhook. If it was disabled already, the first reason stays.
 pub(super) fn disable(
     transaction: &Transaction<'_>,
     webhook: &str,
@@ -184,7 +184,7 @@ pub(super) fn disable(
     cancel(transaction, webhook, now)
 }
 
-/// Cancels what a webhook has not got yet.
+/// Cancels the pending deliveries of a webhook.
 pub(super) fn cancel(transaction: &Transaction<'_>, webhook: &str, now: i64) -> rusqlite::Result<usize> {
     transaction.execute(
         "UPDATE deliveries SET state = 'cancelled', next_retry = NULL, updated = ?2

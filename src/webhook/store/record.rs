@@ -1,4 +1,4 @@
-//! What the database tells.
+//! Rows of the database.
 
 use std::{fmt, str::FromStr};
 
@@ -10,7 +10,7 @@ use rusqlite::{
 use serde::Serialize;
 use type_safe_id::{StaticType, TypeSafeId};
 
-/// The prefix of deliveries' ids (C02).
+/// Prefix of delivery ids (C02).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deli;
 
@@ -18,7 +18,7 @@ impl StaticType for Deli {
     const TYPE: &'static str = "deli";
 }
 
-/// `deli_01h2xcejqtf2nbrexx3vqjhp41`. Sorts by the time at which it was made.
+/// Id such as `deli_01h2xcejqtf2nbrexx3vqjhp41`. Sorts by the time at which it was made.
 pub type DeliveryId = TypeSafeId<Deli>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -27,7 +27,7 @@ pub enum State {
     /// To be sent, at once or later.
     Pending,
     Delivered,
-    /// Given up: refused for good, or tried in vain too often.
+    /// Given up: refused for good, or tried too often.
     Failed,
     /// Its webhook was disabled before it was sent.
     Cancelled,
@@ -83,13 +83,13 @@ pub struct Delivery {
     pub event_id: String,
     pub event_type: String,
     pub tenant: Option<String>,
-    /// Tries since it was made, or since somebody asked for more of them.
+    /// Tries since it was made, or since the last manual retry.
     pub attempts: u32,
-    /// Of the last answer.
+    /// Status of the last answer.
     pub status_code: Option<u16>,
-    /// When it is sent next. Only a pending one is.
+    /// Time of the next try, for pending deliveries only.
     pub next_retry: Option<Timestamp>,
-    /// What was wrong with the last try.
+    /// Error of the last try.
     pub error: Option<String>,
     pub created: Timestamp,
     pub updated: Timestamp,
@@ -99,20 +99,20 @@ fn display<S: serde::Serializer>(id: &DeliveryId, serializer: S) -> Result<S::Ok
     serializer.collect_str(id)
 }
 
-/// All that is known of a delivery.
+/// A delivery with its output and its last answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     pub delivery: Delivery,
-    /// Names the output: `EVENT-ID:KEY:ROUTE:INDEX`.
+    /// Id of the output: `EVENT-ID:KEY:ROUTE:INDEX`.
     pub output_id: String,
     pub subject: String,
     pub content_type: Option<String>,
     pub payload: Vec<u8>,
-    /// How the last answer's body begins.
+    /// The beginning of the last answer's body.
     pub answer: Option<Vec<u8>>,
 }
 
-/// Some of the deliveries: those that fit everything that is given.
+/// A selection of deliveries: those that match every given field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Which {
     pub ids: Option<Vec<DeliveryId>>,
@@ -123,13 +123,13 @@ pub struct Which {
     pub since: Option<Timestamp>,
 }
 
-/// Why a webhook is disabled.
+/// Reason for which a webhook is disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
     /// It answered 410.
     Gone,
-    /// Somebody said so.
+    /// Disabled by a command.
     Hand,
 }
 
@@ -151,7 +151,7 @@ pub struct Disabled {
     pub since: Timestamp,
 }
 
-/// How many deliveries of a webhook are in a state.
+/// Number of a webhook's deliveries in a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Count {
     pub webhook: String,
@@ -185,7 +185,8 @@ pub(super) fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<DeliveryId> {
     text.parse().map_err(|error: type_safe_id::Error| FromSqlError::Other(Box::new(error)).into())
 }
 
-/// What no calendar has can only come from a clock that was far out.
+/// Converts milliseconds. A value out of range can only come from a clock that was far off, and is
+/// clamped.
 pub(super) fn time(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }

@@ -139,7 +139,7 @@ fn the_payload_goes_with_its_last_delivery() {
     assert_eq!((all(&store).len(), outputs(&store)), (0, 0));
 }
 
-/// What is pending is never forgotten by itself.
+/// Pending deliveries are never purged.
 #[test]
 fn only_what_is_finished_is_forgotten() {
     let folder = folder();
@@ -166,7 +166,7 @@ fn a_disabled_webhook_gets_nothing_until_it_is_enabled() {
     assert_eq!(Vec::from_iter(store.insert([(&output("4"), &["a"][..])], at(3)).unwrap()), ["a"]);
 }
 
-/// A success is true whatever was decided meanwhile; a failure revives nothing.
+/// A success is recorded whatever was decided meanwhile; a failure revives nothing.
 #[test]
 fn a_try_that_ends_after_its_delivery_was_cancelled_revives_nothing() {
     let folder = folder();

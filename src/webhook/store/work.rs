@@ -1,4 +1,4 @@
-//! What a router does with the database.
+//! Database operations of a router.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,13 +15,13 @@ use super::{
     record::{self, Cause, DeliveryId, State},
 };
 
-/// Finished deliveries that are forgotten at once.
+/// Finished deliveries that are deleted at once.
 const PURGE: u32 = 1_000;
 
 /// An output that webhooks want.
 #[derive(Clone, Debug)]
 pub struct NewOutput {
-    /// Tells repeats.
+    /// Identifies repeats.
     pub id: String,
     pub event_id: ByteString,
     pub event_type: ByteString,
@@ -32,7 +32,7 @@ pub struct NewOutput {
     pub payload: Bytes,
 }
 
-/// A delivery that is pending.
+/// A pending delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     pub id: DeliveryId,
@@ -43,7 +43,7 @@ pub struct Due {
     pub size: u32,
 }
 
-/// What is sent.
+/// The content of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub content_type: Option<String>,
@@ -51,37 +51,38 @@ pub struct Message {
     pub payload: Vec<u8>,
 }
 
-/// How a try ended.
+/// The result of a try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     pub id: DeliveryId,
     pub webhook: String,
     pub ended: Timestamp,
     pub status_code: Option<u16>,
-    /// Without one it has succeeded.
+    /// `None` if it has succeeded.
     pub error: Option<String>,
-    /// How the answer's body begins.
+    /// The beginning of the answer's body.
     pub answer: Option<Vec<u8>>,
     pub verdict: Verdict,
 }
 
-/// What follows from a try.
+/// Consequence of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Delivered,
-    /// Another try so much later.
+    /// Another try after this time.
     Again(Duration),
     Failed,
-    /// Failed, and the webhook wants nothing any more.
+    /// Failed, and the webhook is disabled.
     Gone,
 }
 
 impl Store {
-    /// Stores a delivery for each of the named webhooks of each output, unless it has one already or is disabled. When
-    /// this returns they are on the disk. Returns the webhooks that have got new ones.
+    /// Stores a delivery for each of the named webhooks of each output, unless it has one already
+    /// or is disabled. The deliveries are on the disk on return. Returns the webhooks that have got
+    /// new ones.
     ///
     /// # Errors
-    /// When the database can't be written: nothing is stored then.
+    /// Returns an error if the database can't be written: nothing is stored then.
     pub fn insert<'a>(
         &self,
         outputs: impl IntoIterator<Item = (&'a NewOutput, &'a [&'a str])>,
@@ -92,7 +93,7 @@ impl Store {
             let names = |row: &rusqlite::Row<'_>| row.get(0);
             let mut disabled = transaction.prepare("SELECT webhook FROM disabled")?;
             let disabled: BTreeSet<String> = disabled.query_map((), names)?.collect::<Result<_, _>>()?;
-            // The update changes nothing: it has the number returned of what is there already.
+            // The update changes nothing: it makes `RETURNING` give the number of an existing row.
             let mut output = transaction.prepare(
                 "INSERT INTO outputs (id, event_id, event_type, subject, tenant, content_type, traceparent, payload)
                  VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET id = excluded.id RETURNING number",
@@ -122,10 +123,11 @@ impl Store {
         })
     }
 
-    /// What is pending for a webhook, the earliest first, `limit` at most: due, under way, and to come.
+    /// Pending deliveries of a webhook, the earliest first, `limit` at most: due ones, ones under
+    /// way, and later ones.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn due(&self, webhook: &str, limit: usize) -> Result<Vec<Due>, StoreError> {
         self.read(|connection| {
             let mut due = connection.prepare(
@@ -145,10 +147,10 @@ impl Store {
         })
     }
 
-    /// What a delivery sends, if it is still there.
+    /// The content of a delivery, if it still exists.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn message(&self, id: DeliveryId) -> Result<Option<Message>, StoreError> {
         let sql = "SELECT content_type, traceparent, payload FROM deliveries JOIN outputs ON output = number
             WHERE deliveries.id = ?";
@@ -158,11 +160,11 @@ impl Store {
         self.read(|connection| connection.query_row(sql, [id.to_string()], message).optional())
     }
 
-    /// Notes how tries have ended. One that was dropped meanwhile stays so, and one that was cancelled too, unless it has
-    /// been delivered.
+    /// Records results of tries. A dropped delivery stays dropped, and a cancelled one stays
+    /// cancelled unless it has been delivered.
     ///
     /// # Errors
-    /// When the database can't be written: nothing is noted then.
+    /// Returns an error if the database can't be written: nothing is recorded then.
     pub fn record(&self, attempts: &[Attempt]) -> Result<(), StoreError> {
         self.write(|transaction| {
             let mut note = transaction.prepare(
@@ -188,18 +190,19 @@ impl Store {
         })
     }
 
-    /// Cancels what a webhook has not got yet. Returns how much that was.
+    /// Cancels the pending deliveries of a webhook. Returns their number.
     ///
     /// # Errors
-    /// When the database can't be written.
+    /// If the database can't be written.
     pub fn cancel(&self, webhook: &str, now: Timestamp) -> Result<usize, StoreError> {
         self.write(|transaction| ask::cancel(transaction, webhook, now.as_millisecond()))
     }
 
-    /// How many deliveries are pending, by webhook. Those of webhooks that are not configured any more are among them.
+    /// Number of pending deliveries by webhook, including webhooks that are not configured any
+    /// more.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn pending(&self) -> Result<BTreeMap<String, u64>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT webhook, count(*) FROM deliveries WHERE state = 'pending' GROUP BY webhook";
@@ -208,10 +211,11 @@ impl Store {
         })
     }
 
-    /// Forgets some of the deliveries that were finished before this time. `false` when there were none.
+    /// Deletes some of the deliveries that were finished before this time. Returns `false` if there
+    /// were none.
     ///
     /// # Errors
-    /// When the database can't be written.
+    /// If the database can't be written.
     pub fn purge(&self, before: Timestamp) -> Result<bool, StoreError> {
         self.write(|transaction| {
             let sql = "DELETE FROM deliveries WHERE id IN
@@ -220,10 +224,11 @@ impl Store {
         })
     }
 
-    /// After the clock went back: what was put off by then waits for so long as it was put off, from now on.
+    /// Adapts postponed deliveries to a clock that went back: each waits for its original delay,
+    /// counted from now.
     ///
     /// # Errors
-    /// When the database can't be written.
+    /// If the database can't be written.
     pub fn follow_clock(&self, now: Timestamp) -> Result<(), StoreError> {
         self.write(|transaction| {
             let sql = "UPDATE deliveries SET next_retry = next_retry - updated + ?1, updated = ?1
@@ -232,10 +237,10 @@ impl Store {
         })
     }
 
-    /// Changes whenever somebody else changes the database, through another connection.
+    /// A number that changes whenever another connection changes the database.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn version(&self) -> Result<i64, StoreError> {
         self.read(|connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
     }

@@ -1,9 +1,9 @@
-//! What a new plugin's folder is made of: the template of its language, the SDK, and the contract.
+//! Files of a new plugin's folder: the template of its language, the SDK, and the contract.
 
-/// A file, by its place in the new folder.
+/// A file's path in the new folder, and its content.
 pub(super) type File = (&'static str, &'static [u8]);
 
-/// A file of this repository.
+/// Includes a file of this repository.
 macro_rules! file {
     ($to:literal, $from:literal) => {
         ($to, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $from)) as &[u8])

@@ -1,9 +1,9 @@
-//! What was expected beside what came out.
+//! Differences between the expected and the actual outcome.
 
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
-/// Lines with `-` were expected, lines with `+` came out.
+/// Formats lines with `-` for what was expected, and with `+` for what came out.
 pub(super) fn diff(expected: &Value, outcome: &Value) -> String {
     let (expected, outcome) = (pretty(expected), pretty(outcome));
     let diff = TextDiff::from_lines(&expected, &outcome);

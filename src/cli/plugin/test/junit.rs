@@ -1,11 +1,11 @@
-//! The report that CI systems read.
+//! JUnit report for CI systems.
 
 use std::{fmt::Write as _, time::Duration};
 
 use super::Ran;
 use crate::filter::Filter;
 
-/// JUnit's XML: one suite, named after the filter.
+/// Formats a JUnit XML report: one suite, named after the filter.
 pub(super) fn report(filter: &Filter, ran: &[Ran]) -> String {
     let failed = ran.iter().filter(|ran| ran.wrong.is_some()).count();
     let seconds = ran.iter().map(|ran| ran.took).sum::<Duration>().as_secs_f64();
@@ -32,7 +32,7 @@ pub(super) fn report(filter: &Filter, ran: &[Ran]) -> String {
     xml
 }
 
-/// Without what XML can't hold at all.
+/// Escapes text for XML, and replaces the characters that XML can't contain at all.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

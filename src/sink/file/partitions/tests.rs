@@ -14,7 +14,7 @@ use crate::{
     sink::double,
 };
 
-/// `raw/date={date}/node={/node}.ndjson` in a folder of its own.
+/// Opens `raw/date={date}/node={/node}.ndjson` in a folder of its own.
 fn open(folder: &TempDir, upkeep: Upkeep) -> Partitions {
     let literal = |text: &str| PathPart::Literal(text.to_owned());
     let node = PathPart::Field(Field::Pointer("/node".parse().unwrap()));
@@ -32,7 +32,7 @@ fn batch(payloads: &[String]) -> Vec<(Slot, Entry)> {
     payloads.iter().enumerate().map(|(slot, payload)| (slot as u64, entry(payload))).collect()
 }
 
-/// The double's events are all of this day.
+/// Returns the path of a node's file. The double's events are all of this day.
 fn file(folder: &TempDir, node: &str) -> PathBuf {
     folder.path().join("raw/date=1970-01-01").join(format!("node={node}.ndjson"))
 }
@@ -122,7 +122,7 @@ fn what_a_crash_has_torn_spoils_no_line_of_its_file() {
     assert_eq!(text(&folder, "b"), lines(&[payload("b", 1)]));
 }
 
-/// A node that is called as a file that was rotated away is not rotated away with it.
+/// A node that is named like a file that was rotated away is not taken for one.
 #[test]
 fn every_file_rotates_for_itself() {
     let folder = tempfile::tempdir().unwrap();

@@ -28,7 +28,8 @@ const FLOWCRAFT: &str = r#"{"id":"cv37rs3pp9olc6atsjk0","subject":"graph.run.r1.
  "source":"runner","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","span_id":"00f067aa0ba902b7",
  "headers":{"run_id":"r1","node_id":"n1","tenant":"","x-Free":"a\u0020b"},"payload":{"n": 1}}"#;
 
-/// F01, F05: the envelope is transport, so nothing of it is left in the payload and nothing is lost.
+/// F01, F05: the envelope is transport, so nothing of it is left in the payload and nothing is
+/// lost.
 #[test]
 fn a_flowcraft_envelope_is_taken_off() {
     let body = Bytes::from_static(FLOWCRAFT.as_bytes());

@@ -1,13 +1,14 @@
-//! Coarse time. Nothing on the way of a message reads a clock: it leaves a mark, and the tick counts.
+//! Coarse clock. Nothing on the way of a message reads the time: it leaves a mark, and the tick
+//! counts.
 
 use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// The server or the link has lost our pulls when nothing was heard for this long: it shows every second that it has
-/// them.
+/// Longest silence after which the server or the link has lost our pulls: it shows every second
+/// that it has them.
 const SILENCE: Duration = Duration::from_secs(2);
-/// Without a message for this long the server is asked whether it has any.
+/// Time without a message after which the server is asked whether it has any.
 const WATCH: Duration = Duration::from_secs(10);
 
 pub(super) struct Clock {
@@ -15,9 +16,9 @@ pub(super) struct Clock {
     period: Duration,
     /// Ticks so far.
     pub(super) now: u32,
-    /// Something came from the server since the last tick.
+    /// True if something came from the server since the last tick.
     pub(super) heard: bool,
-    /// A message, not only a sign of life.
+    /// True if that was a message, not only a sign of life.
     pub(super) received: bool,
     silence: Duration,
     without_message: Duration,
@@ -25,11 +26,11 @@ pub(super) struct Clock {
     pub(super) missed: u32,
 }
 
-/// What a tick finds.
+/// Finding of a tick.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     Enough,
-    /// Signs of life and no message, for long.
+    /// Signs of life without a message, for long.
     NoMessage,
     Nothing,
 }
@@ -42,7 +43,7 @@ impl Clock {
         Self { interval, period, now: 0, heard: false, received: false, silence, without_message, missed: 0 }
     }
 
-    /// Counts a period in which, if `expects` says so, something should have come.
+    /// Counts a period. With `expects`, something should have come in it.
     pub(super) fn listen(&mut self, expects: bool) -> Heard {
         if std::mem::take(&mut self.heard) {
             self.missed = 0;

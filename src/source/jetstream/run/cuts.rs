@@ -1,19 +1,22 @@
-//! Disconnects that may be the fault of a message that the client can't read.
+//! Disconnects that may be caused by a message that the client can't read.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Two cuts within this time, or within a few `ack_wait`, are no accident.
+/// Two cuts within this time, or within a few `ack_wait`, suggest a poison message rather than a
+/// network fault.
 const CUT_WINDOW: Duration = Duration::from_secs(10);
 
-/// The last disconnect, and what it makes of the next one.
+/// Last disconnect, and whether it makes the next one suspicious.
 #[derive(Default)]
 pub(super) struct Cuts {
     server: String,
     last: Option<Instant>,
+    /// True since a suspicious disconnect, until the search for its message is planned.
     pub(super) suspicious: bool,
-    /// The last such message was looked for and not found: the client can't read something that we take for sound.
+    /// True if the last search for such a message found none: the client can't read something that
+    /// we take for sound.
     pub(super) in_vain: bool,
 }
 
@@ -22,7 +25,8 @@ impl Cuts {
         Self { server, ..Self::default() }
     }
 
-    /// Takes notice of one. It is suspicious where the same server has cut us off before, about one `ack_wait` ago.
+    /// Notes a disconnect. It is suspicious if the same server has cut us off before, about one
+    /// `ack_wait` ago.
     pub(super) fn happened(&mut self, server: String, ack_wait: Duration) {
         let is_same = std::mem::replace(&mut self.server, server) == self.server;
         let last = self.last.replace(Instant::now());

@@ -1,4 +1,5 @@
-//! What to do when the server falls silent, restarts, or loses the consumer, and about deliveries that did not arrive.
+//! Recovery when the server falls silent, restarts, or loses the consumer, and of deliveries that
+//! did not arrive.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -29,38 +30,44 @@ use crate::{
 
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(5);
-/// After a cut the server may go on delivering to pulls of the old connection for as long as they last.
+/// Time after a cut in which the server may go on delivering to pulls of the old connection.
 const TROUBLE: Duration = EXPIRES.saturating_mul(2);
 const SHARED: &str = "others read the consumer too: order holds among what each of them gets";
-/// How often the server is asked how the consumer is doing when nothing is wrong: others may change it.
+/// Interval at which the server is asked about the consumer when nothing is wrong: others may
+/// change it.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Recovery {
-    /// What the server last said.
+    /// Last info from the server.
     info: Info,
     stream: StreamState,
-    /// The consumer is gone and has to be created again.
+    /// True if the consumer is gone and has to be created again.
     pub(super) lost: bool,
-    /// The server is to be asked how the consumer is doing.
+    /// True if the server is to be asked about the consumer.
     pub(super) unsure: bool,
-    /// Because no message has come for a while.
+    /// True if it is to be asked because no message has come for a while.
     watching: bool,
-    /// Because the connection was made anew. Until the answer is there nothing is taken.
+    /// True if it is to be asked because the connection was made anew. Until the answer is there
+    /// nothing is taken.
     reconnected: bool,
-    /// The stream holds other messages than before.
+    /// True if the stream holds other messages than before.
     rewound: bool,
-    /// What was delivered before is to be taken over, if nobody else reads the consumer. Until then nothing is taken.
+    /// True if earlier deliveries are to be taken over, if the consumer has no other reader. Until
+    /// then nothing is taken.
     entering: bool,
-    /// Until then deliveries may have been lost.
+    /// Time until which deliveries may have been lost.
     trouble: Option<Instant>,
+    /// Time of the last question that was asked only by interval.
     asked: Instant,
-    /// A question to the server, one at a time.
+    /// Request to the server that is under way, one at a time.
     pub(super) errand: Option<Errand>,
-    /// No errand before this time: the last one failed.
+    /// Time before which no errand starts, since the last one failed.
     not_before: Option<Instant>,
+    /// Wait after the next failed errand, doubled with each until one succeeds.
     wait: Duration,
     /// Messages to read from the stream; the first is being read. Until then nothing else is taken.
     pub(super) readings: VecDeque<Reading>,
+    /// Epoch of the connection when it was last looked at: a new one means a cut in between.
     epoch: u64,
     cuts: Cuts,
 }
@@ -96,7 +103,7 @@ impl Recovery {
         }
     }
 
-    /// Nothing is left to be found out or read before messages are taken.
+    /// Returns whether nothing is left to be found out or read before messages are taken.
     pub(super) fn is_over(&self) -> bool {
         self.readings.is_empty() && !self.reconnected && !self.entering
     }
@@ -112,9 +119,9 @@ impl Recovery {
 }
 
 impl Run {
-    /// Nobody shows that our pulls are known.
+    /// Handles missed heartbeats: the server may not know our pulls.
     pub(super) fn asked_in_vain(&mut self) {
-        // Once may be an accident.
+        // A single silence may be an accident.
         self.recovery.unsure |= self.clock.missed > 1;
         self.recovery.trouble = Some(Instant::now() + TROUBLE);
         self.pull.forget();
@@ -138,7 +145,7 @@ impl Run {
         self.recovery.cuts.happened(server, self.consumer.settings.ack_wait);
     }
 
-    /// The client is another one, because the last one ended over what it was sent.
+    /// Goes on after the client was replaced, because the last one ended over what it was sent.
     pub(super) fn is_renewed(&mut self) {
         self.recovery.epoch = self.connection.epoch();
         self.recovery.errand = None;
@@ -154,7 +161,8 @@ impl Run {
         self.recovery.trouble = Some(Instant::now() + TROUBLE);
     }
 
-    /// Whether a delivery that is missing was lost. Where nothing was wrong lately, somebody else has it.
+    /// Returns whether a missing delivery was lost. If nothing was wrong lately, another reader has
+    /// it.
     pub(super) fn may_have_lost(&mut self) -> bool {
         let is_likely = self.is_in_trouble();
         match &self.settler.acks {
@@ -167,12 +175,13 @@ impl Run {
         }
     }
 
-    /// Whether others may read the consumer too.
+    /// Returns whether others may read the consumer too.
     pub(super) fn is_shared(&self) -> bool {
         matches!(&self.settler.acks, Acks::Each(ledger) if !ledger.is_alone()) && !self.recovery.entering
     }
 
-    /// Whether others pull while we do not: to be asked about again, for one of our pulls may have ended meanwhile.
+    /// Returns whether others pull while we do not: to be checked again, for one of our pulls may
+    /// have ended meanwhile.
     fn may_be_joined(&self, info: &Info) -> bool {
         let is_alone = matches!(&self.settler.acks, Acks::Each(ledger) if ledger.is_alone());
         is_alone
@@ -186,7 +195,7 @@ impl Run {
         self.recovery.trouble.is_some_and(|time| time > Instant::now())
     }
 
-    /// Others read the consumer too.
+    /// Notes that others read the consumer too.
     fn share(&mut self) {
         if let Acks::Each(ledger) = &mut self.settler.acks
             && ledger.share()
@@ -202,7 +211,7 @@ impl Run {
         }
     }
 
-    /// What was delivered to somebody before us.
+    /// Begins to take over deliveries made before this run.
     pub(super) fn enter(&mut self, info: Info) {
         match &self.settler.acks {
             Acks::Prefix(_) => {
@@ -299,7 +308,7 @@ impl Run {
             }
             Found::Stored(Err(error)) => {
                 if let (ApiError::NoPermission(_), Acks::Each(ledger)) = (&error, &mut self.settler.acks) {
-                    // It comes again by itself, later than what follows.
+                    // It is redelivered anyway, later than what follows.
                     let _ = ledger.share();
                     self.recovery.readings.pop_front();
                 }
@@ -334,7 +343,7 @@ impl Run {
         }
     }
 
-    /// Takes notice of how the consumer is doing.
+    /// Handles an answer of the server about the consumer.
     async fn inform(&mut self, info: Info) -> anyhow::Result<()> {
         self.consumer.check(&info)?;
         let is_another = info.created != self.recovery.info.created;
@@ -364,7 +373,7 @@ impl Run {
                     "server has messages and delivers none, subscribing anew"
                 );
                 self.recovery.trouble = Some(Instant::now() + TROUBLE);
-                // An error is the end of the client, which is noticed elsewhere.
+                // Fails only if the client has ended, which is noticed elsewhere.
                 let _ = self.pull.reopen(self.clock.now).await;
             }
             self.read_what_was_lost(info);
@@ -374,7 +383,7 @@ impl Run {
         Ok(())
     }
 
-    /// Plans to read what was delivered and did not arrive, as far as nobody else will take care of it.
+    /// Plans to read deliveries that did not arrive, unless they are taken care of elsewhere.
     pub(super) fn read_what_was_lost(&mut self, info: Info) {
         let end = info.delivered.sequence + 1;
         let hole = Purpose::Hole { delivery: info.delivered.delivery };
@@ -390,7 +399,7 @@ impl Run {
             Acks::Each(ledger) => {
                 let unknown = ledger.unknown();
                 if ledger.is_alone() && ledger.may_share(&info) {
-                    // The server knows, and says so in a moment.
+                    // The takeover asks the server, which knows.
                     self.recovery.entering = true;
                 } else if ledger.is_alone() && (unknown.is_empty() || suspicious) {
                     if !unknown.is_empty() && !is_planned {
@@ -411,21 +420,22 @@ impl Run {
         self.recovery.info = info;
     }
 
-    /// The consumer is another one: what the old one delivered counts no more, and comes again.
+    /// Starts over with another consumer: deliveries of the old one are void, and come again.
     async fn start_over(&mut self, info: Info) {
         self.intake.begin_again(info.first_sequence());
         self.settler.start_over(info.floor(), info.delivered);
         self.landmark = Landmark::NONE;
         self.recovery.readings.clear();
         self.recovery.reconnected = false;
-        // An error is the end of the client, which is noticed elsewhere.
+        // Fails only if the client has ended, which is noticed elsewhere.
         let _ = self.pull.start_over().await;
         self.pull.keep_to(&self.consumer, info.limits());
         self.recovery.info = info.clone();
         self.enter(info);
     }
 
-    /// The stream has come back from a backup and holds other messages under sequences that we have seen.
+    /// Handles a stream that was restored from a backup and holds other messages under sequences
+    /// already seen.
     pub(super) fn rewind(&mut self) {
         tracing::warn!(
             source = self.origin.source,
@@ -453,7 +463,7 @@ impl Run {
             self.recovery.readings.pop_front();
             match (purpose, &self.settler.acks) {
                 (Purpose::Hole { delivery }, _) => self.settler.passed(end - 1, delivery),
-                // All that nobody knew of is open or settled here by now.
+                // Every unknown message is open or settled here by now.
                 (Purpose::Unreadable { all: true }, Acks::Each(ledger)) if ledger.is_alone() => {
                     self.settler.know(end - 1)
                 }
@@ -486,7 +496,7 @@ impl Run {
         }
     }
 
-    /// The receipt of a message whose delivery we have not seen.
+    /// Receipt of a message whose delivery was not seen.
     fn receipt_unseen(&self, sequence: u64, attempt: u32) -> Receipt {
         let position = Position { attempt, sequence, delivery: self.settler.delivery_of(sequence) };
         let settings = &self.consumer.settings;

@@ -1,13 +1,14 @@
-//! Messages that come again without having been given back here: a line in the log for each burst of them.
+//! Redeliveries of messages that were not given back here: a line in the log for each burst of
+//! them.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long nothing more is said of a burst.
+/// Time for which a burst is not logged again.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Those that were not told yet.
+/// Redeliveries that were not logged yet.
 #[derive(Default)]
 pub(super) struct Redeliveries {
     untold: u64,

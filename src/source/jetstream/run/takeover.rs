@@ -1,12 +1,14 @@
-//! Taking over what a consumer has delivered and nobody has settled, in the order of the stream.
+//! Takeover of messages that a consumer has delivered and that were not settled, in the order of
+//! the stream.
 //!
-//! By itself the server delivers that again one `ack_wait` later, behind newer messages. Given back one by one it comes
-//! at once, in the order in which it was given back and before anything new: exactly what is not settled, whatever lies
-//! in between.
+//! By itself the server redelivers them one `ack_wait` later, behind newer messages. Given back one
+//! by one they come at once, in the order in which they were given back and before anything new:
+//! exactly what is not settled, whatever lies in between.
 //!
-//! That is for a consumer which nobody else reads. The server knows: pulls of others wait there, or deliveries and acks
-//! move. A lease would know for certain, but it takes a bucket, the permissions for it and a wait after each crash; and
-//! as each message has an ack of its own, a mistake costs repeats and nothing else.
+//! It is for a consumer without other readers. The server shows them: their pulls wait there, or
+//! deliveries and acks move. A lease would be certain, but it takes a bucket, the permissions for
+//! it and a wait after each crash; and as each message has an ack of its own, a mistake costs
+//! repeats and nothing else.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -20,15 +22,17 @@ use crate::{
     },
 };
 
-/// How long nothing may move for a consumer to be taken for one that nobody reads.
+/// Time without movement after which a consumer counts as one without readers.
 const LOOK: Duration = Duration::from_millis(300);
-/// How often it is looked: a server that comes back from a freeze still has pulls and acks of a connection that is dead.
+/// Number of looks: a server that comes back from a freeze still has pulls and acks of a connection
+/// that is dead.
 const LOOKS: u32 = 2;
-/// How many sequences are given back at most: one event that is stuck for long holds the floor, and all behind it may
-/// be settled.
+/// Most sequences that are given back: one event that is stuck for long holds the floor, and all
+/// behind it may be settled.
 const MOST: u64 = 1 << 20;
 
-/// How the consumer is doing, and whether nobody but us reads it. What is `open` here stays here.
+/// Takes over the messages that are not `open` here. Returns the consumer's info, and whether it
+/// has no other reader.
 pub(super) async fn take_over(consumer: Consumer, open: HashSet<u64>) -> Result<(Info, bool), ApiError> {
     let mut before = consumer.info().await?;
     for _ in 0..LOOKS {
@@ -60,7 +64,7 @@ async fn give_back(consumer: &Consumer, info: &Info, open: &HashSet<u64>) -> Res
         );
         return Ok(());
     }
-    // An older number would be one that the server takes for settled.
+    // The server would take an older number for settled.
     let reply = |sequence| {
         let position = Position { attempt: 1, sequence, delivery: info.delivered.delivery };
         position.reply(&settings.stream, &settings.durable)
@@ -68,12 +72,14 @@ async fn give_back(consumer: &Consumer, info: &Info, open: &HashSet<u64>) -> Res
     let failed =
         |error: anyhow::Error| ApiError::Failed(format!("$JS.ACK.{}.{}", settings.stream, settings.durable), error);
     for sequence in (first..=last).filter(|sequence| !open.contains(sequence)) {
-        // With a delay it leaves the queue of redeliveries, where it may stand in the order of an earlier attempt.
+        // With a delay it leaves the queue of redeliveries, where it may have the order of an
+        // earlier attempt.
         let delayed = settle::nak(settings.ack_wait).into();
         client.publish(reply(sequence), delayed).await.map_err(|error| failed(error.into()))?;
         client.publish(reply(sequence), "-NAK".into()).await.map_err(|error| failed(error.into()))?;
     }
-    // Pulls have a queue of their own in the server, so they must not leave before this is answered.
+    // Pulls have a queue of their own in the server, so they must not leave before this is
+    // answered.
     client.request(reply(last), "+WPI".into()).await.map_err(|error| failed(error.into()))?;
     tracing::info!(
         stream = settings.stream,

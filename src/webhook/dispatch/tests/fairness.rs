@@ -2,12 +2,12 @@
 
 use super::*;
 
-/// Webhooks that are in the way, each with its own outputs, and a good one that gets an output a second.
+/// Bad webhooks, each with its own outputs, and a good one that gets one output a second.
 struct Case {
     what: &'static str,
     webhooks: usize,
     concurrency: usize,
-    /// Bytes of each payload, the good one's too.
+    /// Bytes of each payload, including the good one's.
     size: usize,
     script: Script,
 }
@@ -25,7 +25,7 @@ const FAILS_LATE: Script = |name| match name {
     _ => (Duration::from_secs(14), answer(503)),
 };
 
-/// Seconds by which each of the good one's letters came late.
+/// Seconds by which each of the good webhook's letters was late.
 async fn delays(case: &Case, letters: usize) -> Vec<f64> {
     let names: Vec<_> = (0..case.webhooks).map(|number| format!("bad{number}")).collect();
     let bad = names.iter().map(|name| Webhook { concurrency: case.concurrency, ..webhook(name) });
@@ -63,17 +63,19 @@ async fn a_good_receiver_is_served_at_once_whatever_others_do() {
     }
 }
 
-/// What is larger than a webhook's own share has to find room, which those that answer have for themselves.
+/// A payload larger than a webhook's share needs room, and webhooks that answer have a room of
+/// their own.
 #[tokio::test(start_paused = true)]
 async fn payloads_beyond_a_share_find_room_too() {
     let case = Case { what: "", webhooks: 60, concurrency: 4, size: 1 << 20, script: HANGS };
     let delays = delays(&case, 60).await;
-    // Before its first answer it stands in line with those that hang.
+    // Before its first answer it queues with those that hang.
     assert!(delays[0] <= 46.0, "{delays:?}");
     assert!(delays.last().is_some_and(|last| *last <= 1.0), "{delays:?}");
 }
 
-/// One that hangs is tried by one request at a time, and gets its others back with its answers.
+/// A receiver that hangs is tried by one request at a time, and regains the others with its
+/// answers.
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_hangs_is_tried_by_one_request_at_a_time() {
     static HANGS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(true);
