@@ -225,10 +225,15 @@ impl Demand {
         self.instance.saturating_add(SMALL_INSTANCES)
     }
 
+    /// The smallest sum of the shares of all parts.
+    fn parts_least(&self) -> u64 {
+        let unit = self.parts().map(Part::unit).max().unwrap_or(0);
+        unit.saturating_mul(self.weights())
+    }
+
     /// The least memory that the folder needs.
     fn least(&self) -> u64 {
-        let unit = self.parts().map(Part::unit).max().unwrap_or(0);
-        let shared = self.instances().saturating_add(unit.saturating_mul(self.weights()));
+        let shared = self.instances().saturating_add(self.parts_least());
         shared.div_ceil(3).saturating_mul(5).saturating_add(PROGRAM).saturating_add(self.ids)
     }
 
@@ -236,7 +241,8 @@ impl Demand {
     /// other parts can't use.
     fn share_out(&self, total: u64) -> MemoryPlan {
         let shared = total.saturating_sub(PROGRAM + self.ids) / 5 * 3;
-        let instances = (shared / 4).max(self.instances());
+        // A quarter, unless the parts need that: small instances leave it to them.
+        let instances = (shared / 4).min(shared.saturating_sub(self.parts_least())).max(self.instances());
         let unit = shared.saturating_sub(instances) / self.weights().max(1);
         let used: u64 = self.parts().map(|part| part.each(unit) * part.members).sum();
         let outputs = self.sinks.each(unit) * self.sinks.members;
