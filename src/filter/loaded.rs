@@ -30,8 +30,7 @@ mod matcher;
 
 pub use matcher::Matcher;
 
-/// A component with one content, in service. Clones share it; its code and its instances are
-/// dropped with the last one.
+/// A component with one content, in service. Its code and instances go with its last clone.
 #[derive(Clone)]
 pub struct Filter(Arc<Loaded>);
 
@@ -151,8 +150,7 @@ impl Filter {
         named.filter(|(_, is_imported)| *is_imported).map(|(name, _)| name).collect()
     }
 
-    /// Normalises the params of a route. They are sorted by name; unchanged if the filter has no
-    /// hook for it.
+    /// Normalises a route's params, sorted by name; unchanged without a hook for it.
     ///
     /// # Errors
     /// If the filter refuses or breaks. Takes no longer than the load limit.
@@ -190,8 +188,7 @@ impl Filter {
         trial.await.map_err(|error| CallError::Host(error.into()))?
     }
 
-    /// Returns the same component with other parts of events to read than its manifest asks for, to
-    /// measure their cost.
+    /// The same component reading other parts of events than its manifest asks for.
     pub fn reading(&self, match_reads: Fields, process_reads: Fields) -> Self {
         let Loaded {
             identity,
@@ -229,11 +226,9 @@ impl Filter {
         Matcher::new(self.clone())
     }
 
-    /// Asks the guest for its verdict on an event. The caller bounds the number of calls under way
-    /// at once.
+    /// Asks the guest for its verdict on an event. The caller bounds the calls under way at once.
     ///
-    /// When the future is dropped the event is neither processed nor refused, and the instance is
-    /// gone.
+    /// If the future is dropped the event is not processed, and the instance is gone.
     ///
     /// # Errors
     /// See [`ProcessError`].
@@ -274,8 +269,7 @@ impl Filter {
         quarantined
     }
 
-    /// Quarantines the filter at once, as requested by [`super::Failure::Broken`]. Returns true if
-    /// it was not in quarantine before.
+    /// Quarantines the filter, as requested by [`super::Failure::Broken`]. Returns true if new.
     pub fn quarantine(&self) -> bool {
         let quarantined = self.0.health.quarantine();
         self.0.show_health();

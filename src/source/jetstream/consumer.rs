@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -11,6 +10,10 @@ use crate::{
     nats::{ApiError, Connection, Difference, Shown, Wanted, code, converge},
     source::jetstream::stream_state::{Landmark, StreamState},
 };
+
+mod info;
+
+pub(super) use info::{Info, Limits, Pair};
 
 /// Time for which the server keeps a live consumer without a reader.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
@@ -22,85 +25,6 @@ pub(super) struct Consumer {
     pub(super) settings: Arc<config::JetStreamSource>,
     /// The most messages that the server may leave unacknowledged.
     pub(super) in_flight: usize,
-}
-
-/// Part of the server's consumer info that the source uses.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Info {
-    /// Creation time: distinguishes a consumer from a later one of the same name.
-    pub(super) created: String,
-    pub(super) delivered: Pair,
-    pub(super) ack_floor: Pair,
-    pub(super) num_ack_pending: usize,
-    /// Pulls that wait for messages, of any client.
-    #[serde(default)]
-    pub(super) num_waiting: usize,
-    /// Messages of the stream that were not delivered yet.
-    pub(super) num_pending: u64,
-    #[serde(default)]
-    pub(super) paused: bool,
-    #[serde(default)]
-    config: Map<String, Value>,
-}
-
-/// Limits of the consumer on one pull.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
-    pub(super) batch: usize,
-    pub(super) bytes: u64,
-    pub(super) expires: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(super) struct Pair {
-    #[serde(rename = "consumer_seq")]
-    pub(super) delivery: u64,
-    #[serde(rename = "stream_seq")]
-    pub(super) sequence: u64,
-}
-
-impl Info {
-    /// Position up to which everything is settled. A consumer in a cluster that has delivered
-    /// nothing reports 0, wherever it starts.
-    pub(super) fn floor(&self) -> Pair {
-        if self.ack_floor.delivery == self.delivered.delivery { self.delivered } else { self.ack_floor }
-    }
-
-    #[cfg(test)]
-    pub(super) fn double(delivered: Pair, ack_floor: Pair, num_ack_pending: usize) -> Self {
-        let (created, config) = Default::default();
-        Self { created, delivered, ack_floor, num_ack_pending, num_waiting: 0, num_pending: 0, paused: false, config }
-    }
-
-    /// Returns whether nothing was delivered in between, and no more settled than our own `open`
-    /// messages.
-    pub(super) fn stands_as(&self, before: &Self, open: usize) -> bool {
-        let is_still = self.created == before.created && self.delivered == before.delivered;
-        is_still
-            && (before.num_ack_pending.saturating_sub(open)..=before.num_ack_pending).contains(&self.num_ack_pending)
-    }
-
-    /// The most messages that may be unacknowledged at once.
-    pub(super) fn max_ack_pending(&self) -> usize {
-        self.limit("max_ack_pending").map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
-    }
-
-    /// First sequence of the stream that it delivers.
-    pub(super) fn first_sequence(&self) -> u64 {
-        self.limit("opt_start_seq").unwrap_or(1)
-    }
-
-    fn limit(&self, field: &str) -> Option<u64> {
-        self.config.get(field).and_then(Value::as_u64).filter(|limit| *limit > 0)
-    }
-
-    pub(super) fn limits(&self) -> Limits {
-        Limits {
-            batch: self.limit("max_batch").map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
-            bytes: self.limit("max_bytes").unwrap_or(u64::MAX),
-            expires: self.limit("max_expires").map_or(Duration::MAX, Duration::from_nanos),
-        }
-    }
 }
 
 /// Start position of a consumer that has to be created.

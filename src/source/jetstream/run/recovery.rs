@@ -1,5 +1,4 @@
-//! Recovery when the server falls silent, restarts, or loses the consumer, and of deliveries that
-//! did not arrive.
+//! Recovery from a silent or restarted server, a lost consumer, and lost deliveries.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -33,8 +32,7 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Time after a cut in which the server may go on delivering to pulls of the old connection.
 const TROUBLE: Duration = EXPIRES.saturating_mul(2);
 const SHARED: &str = "others read the consumer too: order holds among what each of them gets";
-/// Interval at which the server is asked about the consumer when nothing is wrong: others may
-/// change it.
+/// Interval at which the server is asked about the consumer, which others may change.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Recovery {
@@ -47,13 +45,11 @@ pub(super) struct Recovery {
     pub(super) unsure: bool,
     /// True if it is to be asked because no message has come for a while.
     watching: bool,
-    /// True if it is to be asked because the connection was made anew. Until the answer is there
-    /// nothing is taken.
+    /// True if the connection was made anew: until the server has answered nothing is taken.
     reconnected: bool,
     /// True if the stream holds other messages than before.
     rewound: bool,
-    /// True if earlier deliveries are to be taken over, if the consumer has no other reader. Until
-    /// then nothing is taken.
+    /// True while earlier deliveries are to be taken over, before anything new is taken.
     entering: bool,
     /// Time until which deliveries may have been lost.
     trouble: Option<Instant>,
@@ -161,8 +157,7 @@ impl Run {
         self.recovery.trouble = Some(Instant::now() + TROUBLE);
     }
 
-    /// Returns whether a missing delivery was lost. If nothing was wrong lately, another reader has
-    /// it.
+    /// Returns whether a missing delivery was lost, as others may have it.
     pub(super) fn may_have_lost(&mut self) -> bool {
         let is_likely = self.is_in_trouble();
         match &self.settler.acks {
@@ -180,8 +175,7 @@ impl Run {
         matches!(&self.settler.acks, Acks::Each(ledger) if !ledger.is_alone()) && !self.recovery.entering
     }
 
-    /// Returns whether others pull while we do not: to be checked again, for one of our pulls may
-    /// have ended meanwhile.
+    /// Returns whether others pull while we do not: to be checked again, as ours may have ended.
     fn may_be_joined(&self, info: &Info) -> bool {
         let is_alone = matches!(&self.settler.acks, Acks::Each(ledger) if ledger.is_alone());
         is_alone
