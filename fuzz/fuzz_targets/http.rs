@@ -11,9 +11,9 @@ use tokio::{
     time::timeout,
 };
 use trommel::{
-    ack::Fate,
     config::{self, Answer, Envelope, HttpSource, Place, SourceKind},
     event::check_subject,
+    fate::Fate,
     pipeline::{Budget, double::Pipeline},
     source::{
         Source,
@@ -81,8 +81,14 @@ fn listen() -> Listening {
         drain: PATIENCE,
     };
     let (stopper, stop) = stop();
-    let surroundings =
-        Surroundings { pipeline, metrics: Arc::default(), stream: None, reserved: None, stop: stop.clone() };
+    let surroundings = Surroundings {
+        pipeline,
+        bodies: 4 << 20,
+        metrics: Arc::default(),
+        stream: None,
+        reserved: None,
+        stop: stop.clone(),
+    };
     let address = runtime.block_on(async {
         let http = Http::open(&source, &settings, surroundings).await.expect("it can listen");
         let address = http.address().expect("it has an address");
