@@ -1,7 +1,7 @@
 //! Outputs that an outlet holds: under way, ready to be written, and behind others of their order.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     hash::{BuildHasherDefault, Hasher},
     time::Duration,
 };
@@ -453,9 +453,22 @@ impl Window {
 
     /// Makes the first outputs of the lines that are due ready. The others of each go on waiting.
     pub(super) fn retry_due(&mut self, now: Instant) {
+        if self.next_retry().is_none_or(|due| due > now) {
+            return;
+        }
+        let under_way: HashSet<u64> = self.entries.iter().flatten().filter_map(|entry| entry.output.order).collect();
         while self.next_retry().is_some_and(|due| due <= now) {
             let Some((_, order)) = self.due.pop_first() else { return };
             let Some(line) = self.lines.get_mut(&order) else { continue };
+            // What was under way beside the refused output may be refused as well, which a sink can
+            // notice late. Were the line to go on before, it would overtake that.
+            if let Some(refused) = &mut line.refused
+                && under_way.contains(&order)
+            {
+                refused.due = now + refused.wait;
+                self.due.insert((refused.due, order));
+                continue;
+            }
             if let Some(entry) = line.waiting.pop_front() {
                 self.refused -= 1;
                 self.refused_bytes -= entry.bytes();
