@@ -218,3 +218,31 @@ async fn all_that_an_output_has_of_its_own_counts() {
     assert!(queue.try_send(with(Some(&large), None)).is_some());
     assert!(queue.try_send(with(None, Some(&large))).is_some());
 }
+
+/// Two outputs of an order are under way and both are refused, the second one late: it is not
+/// overtaken by those that came after it.
+#[tokio::test(start_paused = true)]
+async fn an_order_waits_for_all_that_is_under_way_of_it() {
+    let mut window = Window::new(Bounds { open: 8, refused: 8, refused_bytes: 1000 });
+    let numbered = |number: &str| Output { order: Some(7), ..output("t", number, number.to_owned()) };
+    let (early, late) = (0, 1);
+    for number in ["1", "2"] {
+        window.push(numbered(number), false, Instant::now());
+    }
+    (window.wrote(early), window.wrote(late));
+    window.set_aside(early, RETRY.min, RETRY.max);
+    window.push(numbered("3"), false, Instant::now());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    window.retry_due(Instant::now());
+    assert_eq!(window.next_ready(), None, "the second one is not back yet");
+    window.set_aside(late, RETRY.min, RETRY.max);
+    let mut taken = Vec::new();
+    while !window.is_empty() {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        window.retry_due(Instant::now());
+        let slot = window.next_ready().unwrap();
+        window.wrote(slot);
+        taken.push(window.confirm(slot).unwrap().payload);
+    }
+    assert_eq!(taken, ["1", "2", "3"]);
+}
