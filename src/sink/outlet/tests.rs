@@ -229,7 +229,8 @@ async fn an_order_waits_for_all_that_is_under_way_of_it() {
     for number in ["1", "2"] {
         window.push(numbered(number), false, Instant::now());
     }
-    (window.wrote(early), window.wrote(late));
+    window.wrote(early);
+    window.wrote(late);
     window.set_aside(early, RETRY.min, RETRY.max);
     window.push(numbered("3"), false, Instant::now());
     tokio::time::advance(Duration::from_secs(1)).await;
