@@ -55,6 +55,8 @@ pub struct SourceMetrics {
     pub taken_over: Counter,
     /// Messages that the server has yet to deliver.
     pub lag: Gauge,
+    /// Events that are left in the stream until their keys have room for them.
+    pub deferred: Gauge,
     /// Events that have ended last.
     pub recent: Recent,
     /// Tap for requests to see the next event.
@@ -287,6 +289,9 @@ impl Metrics {
         page.gauges("source_shared", "1 while others may read the same consumer", &sources, |m| &m.shared);
         page.counters("source_redelivered", "Messages that were delivered before", &sources, |m| &m.redelivered);
         page.counters("source_taken_over", "Messages left open by an earlier reader", &sources, |m| &m.taken_over);
+        page.gauges("source_events_deferred", "Events left in the stream until there is room", &sources, |m| {
+            &m.deferred
+        });
         page.gauges("source_lag", "Messages that the server has still to deliver", &sources, |m| &m.lag);
         let requests = self.requests.all();
         page.counters("source_requests_taken", "Requests answered with success", &requests, |m| &m.taken);

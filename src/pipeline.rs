@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod dedup;
+mod deferred;
 pub mod double;
 mod intake;
 mod lane;
@@ -153,7 +154,7 @@ impl Shares {
                 exceeded = Some(Arc::clone(key));
             }
         });
-        exceeded.filter(|greedy| snapshot.has_idle_key(greedy))
+        exceeded.filter(|greedy| snapshot.has_idle_key(greedy, |_| true))
     }
 }
 

@@ -148,21 +148,29 @@ impl Snapshot {
         self.by_type.look_up(&event.event_type, found);
     }
 
-    /// Returns whether a key other than `greedy` has no waiting events and may have some. Unless
-    /// `greedy` stands still, only keys count that have had events: events that are given back lose
-    /// their order, and a merely busy key should not lose it for an unused one.
-    pub fn has_idle_key(&self, greedy: &Key) -> bool {
+    /// Returns whether a key other than `greedy`, of those that a source `serves`, has no waiting
+    /// events and may have some. Unless `greedy` stands still, only keys count that have had
+    /// events: events that are given back lose their order, and a merely busy key should not lose
+    /// it for an unused one.
+    pub fn has_idle_key(&self, greedy: &Key, serves: impl Fn(&Key) -> bool) -> bool {
         let stands_still = greedy.load.stands_still();
         let is_idle = |key: &Key| key.load.is_empty() && (stands_still || key.metrics.matched.get() > 0);
-        self.keys.iter().any(|key| key.name != greedy.name && is_idle(key))
+        self.keys.iter().any(|key| key.name != greedy.name && serves(key) && is_idle(key))
     }
 
-    /// Returns whether one of the keys that a source `serves` is too slow with more than `bytes` of
-    /// its budget, while others could go on.
+    /// Returns whether keys that a source `serves` and that are too slow have used more than `bytes`
+    /// of its budget up, while others could go on.
     pub fn is_hogged(&self, bytes: u64, serves: impl Fn(&Key) -> bool) -> bool {
-        let hogs =
-            |key: &Arc<Key>| key.load.exceeds(bytes) && key.load.is_slow() && serves(key) && self.has_idle_key(key);
-        self.keys.iter().any(hogs)
+        let (mut used, mut stands_still, mut is_idle, mut is_unused) = (0, false, false, false);
+        for key in self.keys.iter().filter(|key| serves(key)) {
+            if key.load.is_slow() {
+                used += key.load.bytes();
+                stands_still |= key.load.stands_still();
+            } else if key.load.is_empty() {
+                *(if key.metrics.matched.get() > 0 { &mut is_idle } else { &mut is_unused }) = true;
+            }
+        }
+        used > bytes && (is_idle || is_unused && stands_still)
     }
 
     /// Returns whether the keys that a source `serves` have sinks, and none of these has taken

@@ -125,11 +125,11 @@ pub(super) async fn start(
                 };
                 if config.role == Role::Router {
                     isolated.open_all(&connection, patience).await.with_context(at)?;
-                    let intake = pipeline.intake(intake_metrics).giving_back().leaving_to(isolated.own.clone());
+                    let intake = pipeline.intake(intake_metrics).leaving_to(isolated.own.clone());
                     sources.spawn(jetstream.run(intake, stop));
                     sources.spawn(isolated.run());
                 } else {
-                    sources.spawn(jetstream.run(pipeline.intake(intake_metrics).giving_back(), stop));
+                    sources.spawn(jetstream.run(pipeline.intake(intake_metrics), stop));
                 }
             }
         }

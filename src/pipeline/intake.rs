@@ -13,9 +13,10 @@ use crate::{
     pipeline::{
         Budget, Doors, Item, Shares,
         dedup::{Dedup, Seen},
+        deferred::DeferredEvents,
         scope::{OwnConsumers, Scope},
     },
-    registry::Snapshot,
+    registry::{Key, Snapshot},
     show,
     sink::{
         Output,
@@ -53,6 +54,10 @@ pub struct Intake<R> {
     dedup: Option<Dedup>,
     doors: Doors,
     gives_back: bool,
+    /// Deferred events; `None` if the source can't read events anew.
+    deferred: Option<DeferredEvents<R>>,
+    /// Keys that the event at hand concerns; empty between calls.
+    keys: Vec<Arc<Key>>,
     scope: Scope,
     /// Time of the last check of who has used the budget up, and whether it was a stalled key.
     hogged: Option<(Instant, bool)>,
@@ -102,6 +107,8 @@ impl<R: Send + 'static> Intake<R> {
             dedup,
             doors,
             gives_back: false,
+            deferred: None,
+            keys: Vec::new(),
             scope: Scope::All,
             hogged: None,
             warned: None,
@@ -119,20 +126,26 @@ impl<R: Send + 'static> Intake<R> {
 
     /// Returns how many more events the budget allows. 0 if its bytes are used up.
     pub fn room(&self) -> usize {
-        let limit = self.limit();
-        if self.bytes >= limit.bytes { 0 } else { limit.events.saturating_sub(self.held) }
+        let (reading, _) = self.reading();
+        if self.room_bytes() == 0 { 0 } else { self.limit().events.saturating_sub(self.held + reading) }
     }
 
     /// Returns how many more bytes the budget allows.
     pub fn room_bytes(&self) -> u64 {
-        self.limit().bytes.saturating_sub(self.bytes)
+        let (_, reading) = self.reading();
+        self.limit().bytes.saturating_sub(self.bytes + reading)
+    }
+
+    /// Returns the number of deferred events that are being read, and their bytes.
+    fn reading(&self) -> (usize, u64) {
+        self.deferred.as_ref().map_or((0, 0), DeferredEvents::reading)
     }
 
     fn limit(&self) -> Budget {
         if self.hogged.is_some_and(|(_, is_hogged)| is_hogged) { self.budget.extended() } else { self.budget }
     }
 
-    /// Checks, once in a while, whether a stalled key has used the budget up. From then on its
+    /// Checks, once in a while, whether stalled keys have used the budget up. From then on their
     /// events are given back, so that the rest is left to other keys.
     fn look_for_hog(&mut self) {
         let is_full = self.held >= self.budget.events || self.bytes >= self.budget.bytes;
@@ -157,10 +170,12 @@ impl<R: Send + 'static> Intake<R> {
         self.budget.free(self.held, self.bytes)
     }
 
-    /// Makes the intake give back events of a key whose share of the budget is used up, while other
-    /// keys could go on. For a source whose broker holds them until later.
-    pub fn giving_back(self) -> Self {
-        Self { gives_back: true, ..self }
+    /// Makes the intake leave events of a key whose share of the budget is used up with the source,
+    /// while other keys could go on. While the source has no other reader it reads them anew later,
+    /// so that they keep their order; else they are given back. `detach` frees a receipt from the
+    /// memory of its message.
+    pub fn deferring(self, detach: fn(R) -> R) -> Self {
+        Self { gives_back: true, deferred: Some(DeferredEvents::new(detach)), ..self }
     }
 
     /// Makes the intake leave events to the consumers of isolated keys.
@@ -184,7 +199,7 @@ impl<R: Send + 'static> Intake<R> {
     /// Returns the number of events pushed, and of their repeats, that [`Self::settled`] has not
     /// returned yet.
     pub fn open(&self) -> usize {
-        self.held + self.ready.len()
+        self.held + self.ready.len() + self.deferred.as_ref().map_or(0, DeferredEvents::len)
     }
 
     /// Checks whether taking more events is of use: not while no sink of any route accepts outputs.
@@ -213,17 +228,38 @@ impl<R: Send + 'static> Intake<R> {
 
     /// Takes an event. Never waits; call only while [`Self::is_open`]. The event goes to its lanes,
     /// with all that were pushed together, when [`Self::settled`] is polled next.
-    pub fn push(&mut self, mut event: Event, receipt: R) {
+    pub fn push(&mut self, event: Event, receipt: R) {
+        let Some(key) = self.find_keys(&event) else { return self.accept(event, receipt) };
+        self.keys.clear();
+        let is_shared = self.metrics.shared.get() != 0;
+        self.tell_of_share(&event, &key, is_shared);
+        match &mut self.deferred {
+            Some(deferred) if !is_shared => {
+                deferred.push(&key.name, receipt, event.size());
+                self.metrics.deferred.set(deferred.len().try_into().unwrap_or(i64::MAX));
+            }
+            // Unsettled, the ticket gives the event back to its source.
+            _ => {
+                self.metrics.received.inc();
+                drop(self.enter(event, receipt, None));
+            }
+        }
+    }
+
+    /// Takes an event whose keys are in `self.keys`.
+    fn accept(&mut self, mut event: Event, receipt: R) {
         self.metrics.received.inc();
         let slot = self.open.vacant_key();
         let id = match self.dedup.as_mut().map_or((Seen::No, None), |dedup| dedup.enter(&mut event, slot)) {
             (Seen::No, id) => id,
             (Seen::Done, _) => {
+                self.keys.clear();
                 self.metrics.duplicates.inc();
                 self.ready.push_back((receipt, Outcome::Done));
                 return;
             }
             (Seen::Open(first), _) => {
+                self.keys.clear();
                 self.metrics.duplicates.inc();
                 self.held += 1;
                 self.open[first].repeats.push(receipt);
@@ -287,40 +323,51 @@ impl<R: Send + 'static> Intake<R> {
         }
     }
 
-    /// Finds the keys that the event concerns and the lane of each.
-    fn dispatch(&mut self, ticket: Ticket) {
+    /// Finds the keys that the event concerns. Returns one of them that must not take it now: its
+    /// share of the budget waits already, or earlier events of it are deferred.
+    fn find_keys(&mut self, event: &Event) -> Option<Arc<Key>> {
         self.adopt();
-        let free = self.free();
-        let (waiting, snapshot, lanes) = (&mut self.waiting, &self.snapshot, self.doors.lanes.len());
-        let (scope, sequence) = (&self.scope, ticket.event().sequence);
-        let (before, mut greedy) = (waiting.len(), None);
-        snapshot.candidates(ticket.event(), |key| {
-            if !scope.admits(&key.name, sequence) {
+        let (free, mut greedy, mut behind) = (self.free(), None, None);
+        let (keys, scope, deferred) = (&mut self.keys, &self.scope, &self.deferred);
+        self.snapshot.candidates(event, |key| {
+            if !scope.admits(&key.name, event.sequence) {
                 return;
+            }
+            if deferred.as_ref().is_some_and(|deferred| deferred.holds(&key.name)) {
+                behind = Some(Arc::clone(key));
             }
             if key.load.exceeds(free) && key.load.is_slow() {
                 greedy = Some(Arc::clone(key));
             }
-            let (ticket, key, generation) = (ticket.share(), Arc::clone(key), snapshot.generation);
-            let order = key.ordering.hash(&key.name, ticket.event());
-            let item = Item { ticket, key, generation, order, done: Vec::new() };
-            waiting.push_back(Waiting::Item(lane_of(order, lanes), item));
+            keys.push(Arc::clone(key));
         });
-        if let Some(key) = greedy
-            && self.gives_back
-            && snapshot.has_idle_key(&key)
-        {
-            // Unsettled, the tickets give the event back to its source.
-            waiting.truncate(before);
-            if self.warned.is_none_or(|warned| warned.elapsed() >= WARNING) {
-                self.warned = Some(Instant::now());
-                let source = &ticket.event().origin.source;
-                tracing::warn!(source, key = %key.name, "the key's share of the budget waits already, its events go back to the source for now");
-            }
+        let others_could_go_on = |greedy: &Arc<Key>| self.snapshot.has_idle_key(greedy, |key| scope.serves(&key.name));
+        behind.or_else(|| greedy.filter(|greedy| self.gives_back && others_could_go_on(greedy)))
+    }
+
+    fn tell_of_share(&mut self, event: &Event, key: &Key, is_shared: bool) {
+        if self.warned.is_some_and(|warned| warned.elapsed() < WARNING) {
             return;
         }
+        self.warned = Some(Instant::now());
+        let (source, key) = (&event.origin.source, &key.name);
+        if is_shared || self.deferred.is_none() {
+            tracing::warn!(source, %key, "the key's share of the budget waits already, its events go back to the source for now");
+        } else {
+            tracing::warn!(source, %key, "the key's share of the budget waits already, its events are left in the stream and read later");
+        }
+    }
+
+    /// Sends the event to the lane of each of its keys.
+    fn dispatch(&mut self, ticket: Ticket) {
+        let (generation, lanes, before) = (self.snapshot.generation, self.doors.lanes.len(), self.waiting.len());
+        for key in self.keys.drain(..) {
+            let order = key.ordering.hash(&key.name, ticket.event());
+            let item = Item { ticket: ticket.share(), key, generation, order, done: Vec::new() };
+            self.waiting.push_back(Waiting::Item(lane_of(order, lanes), item));
+        }
         self.metrics.tap.show(ticket.event());
-        show::came_in(ticket.event(), waiting.len() - before);
+        show::came_in(ticket.event(), self.waiting.len() - before);
         // The fates from the keys count more than this one; without keys the event is filtered out.
         ticket.settle(Fate::Filtered);
     }
@@ -373,10 +420,61 @@ impl<R: Send + 'static> Intake<R> {
         self.ready.extend(open.repeats.into_iter().map(|receipt| (receipt, outcome)));
     }
 
+    /// Begins to read deferred events of a key that has room again. Returns their receipts, for
+    /// each of which [`Self::take_read`] follows, or one [`Self::stop_reading`].
+    pub fn read_deferred(&mut self) -> impl Iterator<Item = &R> {
+        self.adopt();
+        let (room, free, snapshot) = ((self.room(), self.room_bytes()), self.free(), &self.snapshot);
+        let able = move |key: &str| snapshot.key(key).is_none_or(|key| !key.load.exceeds(free) || !key.load.is_slow());
+        let deferred = self.deferred.as_mut().filter(|deferred| deferred.len() > 0);
+        deferred.into_iter().flat_map(move |deferred| deferred.read(able, room))
+    }
+
+    /// Returns the receipt of the next event that was being read. With the event it goes to
+    /// [`Self::resume`].
+    pub fn take_read(&mut self) -> Option<R> {
+        let deferred = self.deferred.as_mut()?;
+        let receipt = deferred.take_read();
+        self.metrics.deferred.set(deferred.len().try_into().unwrap_or(i64::MAX));
+        receipt
+    }
+
+    /// Takes an event that was deferred, as [`Self::push`] does.
+    pub fn resume(&mut self, event: Event, receipt: R) {
+        // Later events of its keys are still behind it.
+        let _ = self.find_keys(&event);
+        self.accept(event, receipt);
+    }
+
+    /// Returns whether deferred events are being read. There is room for them.
+    pub fn is_reading(&self) -> bool {
+        self.reading().0 > 0
+    }
+
+    /// Ends the reading of deferred events, which failed.
+    pub fn stop_reading(&mut self) {
+        self.deferred.iter_mut().for_each(DeferredEvents::stop_reading);
+    }
+
+    /// Gives all deferred events back to their source.
+    pub fn give_deferred_back(&mut self) {
+        let deferred = self.deferred.iter_mut().flat_map(DeferredEvents::take_all);
+        self.ready.extend(deferred.map(|receipt| (receipt, Outcome::Retry(Duration::ZERO))));
+        self.metrics.deferred.set(0);
+    }
+
+    /// Gives events of keys without room back from now on, for a source that can't read them anew.
+    pub fn stop_deferring(&mut self) {
+        self.give_deferred_back();
+        self.deferred = None;
+    }
+
     /// Returns the receipts of open events, in no particular order: for a source that tells its
     /// broker that work is going on.
     pub fn receipts(&mut self) -> impl Iterator<Item = &mut R> {
-        self.open.iter_mut().flat_map(|(_, open)| std::iter::once(&mut open.receipt).chain(&mut open.repeats))
+        let deferred = self.deferred.iter_mut().flat_map(DeferredEvents::receipts);
+        let open = self.open.iter_mut();
+        open.flat_map(|(_, open)| std::iter::once(&mut open.receipt).chain(&mut open.repeats)).chain(deferred)
     }
 }
 

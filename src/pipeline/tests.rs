@@ -25,6 +25,8 @@ use crate::{
     stop::{Stopper, stop},
 };
 
+mod deferral;
+
 const MISBEHAVE: &[u8] = include_bytes!("../../tests/guests/misbehave.wasm");
 /// Time for which a failing filter is tried.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -289,7 +291,8 @@ async fn a_key_holds_up_itself_alone() {
 async fn a_key_has_its_share_of_the_budget() {
     let filters = filters().await;
     let mut rig = Rig::start(&[Way::Waits, Way::Passes], &filters, 40).await;
-    rig.intake = rig.intake.giving_back();
+    rig.intake = rig.intake.deferring(|number| number);
+    rig.intake.metrics().shared.set(1);
     let mut outcomes = BTreeMap::new();
     rig.push(1, 0, 1000);
     rig.settled(1, &mut outcomes).await;
@@ -320,7 +323,8 @@ async fn a_key_has_its_share_of_the_budget() {
 async fn a_key_that_is_alone_has_the_whole_budget() {
     let filters = filters().await;
     let mut rig = Rig::start(&[Way::Waits, Way::Passes], &filters, 40).await;
-    rig.intake = rig.intake.giving_back();
+    rig.intake = rig.intake.deferring(|number| number);
+    rig.intake.metrics().shared.set(1);
     for number in 0..40 {
         assert!(rig.intake.is_open());
         rig.push(0, number as usize % VALUES, number);
@@ -334,7 +338,8 @@ async fn a_key_that_is_alone_has_the_whole_budget() {
 async fn a_key_that_stands_still_gives_way_to_keys_that_come_later() {
     let filters = filters().await;
     let mut rig = Rig::start(&[Way::Waits, Way::Passes], &filters, 40).await;
-    rig.intake = rig.intake.giving_back();
+    rig.intake = rig.intake.deferring(|number| number);
+    rig.intake.metrics().shared.set(1);
     for number in 0..40 {
         rig.push(0, number as usize % VALUES, number);
         assert!(timeout(Duration::from_millis(5), rig.intake.settled()).await.is_err());
@@ -443,7 +448,8 @@ async fn all_of_an_event_counts() {
 async fn a_key_that_is_only_busy_gives_nothing_back() {
     let filters = filters().await;
     let mut rig = Rig::start(&[Way::Passes, Way::Passes], &filters, 40).await;
-    rig.intake = rig.intake.giving_back();
+    rig.intake = rig.intake.deferring(|number| number);
+    rig.intake.metrics().shared.set(1);
     let mut outcomes = BTreeMap::new();
     rig.push(1, 0, 1000);
     rig.settled(1, &mut outcomes).await;

@@ -74,6 +74,10 @@ impl Load {
         self.bytes.load(Ordering::Relaxed) > free
     }
 
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) == 0
     }

@@ -62,6 +62,13 @@ pub struct Receipt {
     is_delivered: bool,
 }
 
+impl Receipt {
+    /// Copies what is shared with the message: its memory would stay as long as the receipt.
+    fn detached(self) -> Self {
+        Self { reply: self.reply.as_str().into(), ..self }
+    }
+}
+
 impl JetStream {
     /// Creates the consumer or brings it in line. `in_flight` bounds what the server may leave
     /// unacknowledged.
@@ -108,7 +115,7 @@ impl Source for JetStream {
     type Receipt = Receipt;
 
     async fn run(self, intake: Intake<Receipt>, mut stop: Stop) -> anyhow::Result<()> {
-        let mut run = Run::new(self, intake).await?;
+        let mut run = Run::new(self, intake.deferring(Receipt::detached)).await?;
         let mut draining = stop.clone();
         let result = tokio::select! {
             result = run.until_drained(&mut draining) => result,

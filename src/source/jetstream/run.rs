@@ -40,6 +40,7 @@ mod clock;
 mod cuts;
 mod recovery;
 mod redeliveries;
+mod stored;
 mod takeover;
 
 use clock::{Clock, Heard};
@@ -169,8 +170,8 @@ impl Run {
 
     async fn wake(&mut self, stop: Option<&mut Stop>) -> Wake {
         let takes = self.takes();
-        // Messages read from the stream go into the intake.
-        let hears = self.recovery.readings.is_empty() || self.intake.is_open();
+        // Messages read from the stream go into the intake, where deferred ones have their room.
+        let hears = self.recovery.readings.is_empty() || self.intake.is_open() || self.intake.is_reading();
         let due = self.settler.ack_due();
         tokio::select! {
             (receipt, outcome) = self.intake.settled() => Wake::Settled(receipt, outcome),
@@ -341,7 +342,11 @@ impl Run {
 
     fn look_at_sinks(&mut self) {
         let was_paused = self.intake.is_paused();
-        self.intake.look_at_sinks(self.is_shared());
+        let is_shared = self.is_shared();
+        self.intake.look_at_sinks(is_shared);
+        if is_shared {
+            self.intake.give_deferred_back();
+        }
         let source = &self.origin.source;
         match (was_paused, self.intake.is_paused()) {
             (false, true) => tracing::warn!(source, "no sink of any route takes anything: nothing more is pulled"),
@@ -354,6 +359,7 @@ impl Run {
     async fn drain(&mut self) -> anyhow::Result<()> {
         self.recovery.readings.clear();
         self.recovery.errand = None;
+        self.intake.give_deferred_back();
         let mut is_open = self.connection.is_connected() && self.pull.end(self.clock.now).await.is_ok();
         let patience = Instant::now() + LAST_MESSAGES;
         while is_open || self.intake.open() > 0 {

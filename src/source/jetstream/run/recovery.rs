@@ -9,21 +9,15 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    ack::Outcome,
     config::JetStreamSource,
-    nats::{ApiError, Connection, Position, RawMessage, code},
-    source::{
-        envelope::Malformed,
-        jetstream::{
-            Receipt,
-            consumer::{ConsumerError, Info, Limits},
-            messages,
-            pull::EXPIRES,
-            reading::{Purpose, Reading},
-            run::{Run, cuts::Cuts, now, takeover::take_over},
-            settle::Acks,
-            stream_state::{Landmark, StreamState},
-        },
+    nats::{ApiError, Connection, RawMessage, code},
+    source::jetstream::{
+        consumer::{ConsumerError, Info, Limits},
+        pull::EXPIRES,
+        reading::{Purpose, Reading},
+        run::{Run, cuts::Cuts, takeover::take_over},
+        settle::Acks,
+        stream_state::{Landmark, StreamState},
     },
 };
 
@@ -65,7 +59,7 @@ pub(super) struct Recovery {
     pub(super) readings: VecDeque<Reading>,
     /// Epoch of the connection when it was last looked at: a new one means a cut in between.
     epoch: u64,
-    cuts: Cuts,
+    pub(super) cuts: Cuts,
 }
 
 type Errand = Pin<Box<dyn Future<Output = Found> + Send>>;
@@ -75,6 +69,7 @@ pub(super) enum Found {
     Consumer(Result<(Info, StreamState), ConsumerError>),
     TakenOver(Result<(Info, bool), ApiError>),
     Stored(Result<Option<RawMessage>, ApiError>),
+    Deferred(Result<Vec<Option<RawMessage>>, ApiError>),
 }
 
 impl Recovery {
@@ -145,6 +140,7 @@ impl Run {
     pub(super) fn is_renewed(&mut self) {
         self.recovery.epoch = self.connection.epoch();
         self.recovery.errand = None;
+        self.intake.stop_reading();
         self.recovery.cuts.suspicious = true;
         self.intake.connected(self.connection.is_connected());
         self.has_reconnected();
@@ -240,6 +236,8 @@ impl Run {
                 let JetStreamSource { stream, subjects, .. } = &*consumer.settings;
                 Found::Stored(RawMessage::next(&consumer.connection, stream, subjects, next).await)
             }));
+        } else {
+            self.read_deferred();
         }
     }
 
@@ -295,6 +293,10 @@ impl Run {
                 }
                 Ok(())
             }
+            Found::Deferred(read) => {
+                self.resume(read).await;
+                Ok(())
+            }
             Found::Stored(Ok(stored)) => {
                 self.succeeded();
                 self.read(stored).await;
@@ -312,12 +314,12 @@ impl Run {
         }
     }
 
-    fn succeeded(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         self.recovery.wait = MIN_WAIT;
         self.recovery.not_before = None;
     }
 
-    fn failed(&mut self, what: &str, error: anyhow::Error) {
+    pub(super) fn failed(&mut self, what: &str, error: anyhow::Error) {
         let wait = self.recovery.wait.mul_f64(0.5 + fastrand::f64() / 2.0);
         tracing::warn!(source = self.origin.source, error = format!("{error:#}"), ?wait, "{what}");
         self.recovery.not_before = Some(Instant::now() + wait);
@@ -418,6 +420,8 @@ impl Run {
     async fn start_over(&mut self, info: Info) {
         self.intake.begin_again(info.first_sequence());
         self.settler.start_over(info.floor(), info.delivered);
+        // They come again from the new consumer.
+        self.intake.give_deferred_back();
         self.landmark = Landmark::NONE;
         self.recovery.readings.clear();
         self.recovery.reconnected = false;
@@ -436,64 +440,5 @@ impl Run {
             "the stream has gone back in time: beginning again at what is open"
         );
         (self.recovery.unsure, self.recovery.reconnected, self.recovery.rewound) = (true, true, true);
-    }
-
-    /// Takes one message that was read from the stream.
-    async fn read(&mut self, stored: Option<RawMessage>) {
-        let Some(reading) = self.recovery.readings.front_mut() else { return };
-        let stored = stored.filter(|stored| stored.sequence < reading.end);
-        let purpose = reading.purpose;
-        reading.next = stored.as_ref().map_or(reading.end, |stored| stored.sequence + 1);
-        let is_over = reading.next >= reading.end;
-        let end = reading.end;
-        if let Some(stored) = &stored {
-            self.take_stored(stored, purpose);
-        } else if let Purpose::Retry { attempt } = purpose {
-            // Deleted from the stream: there is nothing left to try again.
-            let receipt = self.receipt_unseen(end - 1, attempt);
-            self.settler.settle(receipt, Outcome::Done).await;
-        }
-        if is_over {
-            self.recovery.readings.pop_front();
-            match (purpose, &self.settler.acks) {
-                (Purpose::Hole { delivery }, _) => self.settler.passed(end - 1, delivery),
-                // Every unknown message is open or settled here by now.
-                (Purpose::Unreadable { all: true }, Acks::Each(ledger)) if ledger.is_alone() => {
-                    self.settler.know(end - 1)
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn take_stored(&mut self, stored: &RawMessage, purpose: Purpose) {
-        let (headers, unreadable) = stored.headers();
-        let is_wanted = match purpose {
-            Purpose::Hole { .. } => self.settler.enter_lost(stored.sequence),
-            Purpose::Unreadable { all } => (all || unreadable.is_some()) && self.settler.enter_read(stored.sequence),
-            Purpose::Retry { .. } => true,
-        };
-        if !is_wanted {
-            return;
-        }
-        self.recovery.cuts.in_vain &= unreadable.is_none();
-        self.landmark.pass(stored.sequence, stored.stored_at);
-        let attempt = if let Purpose::Retry { attempt } = purpose { attempt } else { 1 };
-        let receipt = self.receipt_unseen(stored.sequence, attempt);
-        let message = messages::stored(stored, headers, attempt, &self.origin, now());
-        match unreadable {
-            None => self.push(message, receipt),
-            Some(reason) => {
-                let Malformed { reason, detail } = Malformed::unreadable(reason);
-                self.intake.refuse(message.into_event(), receipt, reason, &detail);
-            }
-        }
-    }
-
-    /// Receipt of a message whose delivery was not seen.
-    fn receipt_unseen(&self, sequence: u64, attempt: u32) -> Receipt {
-        let position = Position { attempt, sequence, delivery: self.settler.delivery_of(sequence) };
-        let settings = &self.consumer.settings;
-        self.receipt(position.reply(&settings.stream, &settings.durable), position, false)
     }
 }

@@ -1,0 +1,139 @@
+//! Messages that are read from the stream: those whose delivery did not arrive, and those that the
+//! intake has deferred.
+
+use futures_util::future::try_join_all;
+
+use crate::{
+    ack::Outcome,
+    event::{Event, Headers},
+    nats::{ApiError, Position, RawMessage},
+    source::{
+        envelope::{self, Malformed},
+        jetstream::{
+            Receipt, messages,
+            reading::Purpose,
+            run::{Run, now, recovery::Found},
+            settle::Acks,
+        },
+    },
+};
+
+impl Run {
+    /// Begins to read deferred events if one of their keys has room again.
+    pub(super) fn read_deferred(&mut self) {
+        let sequences: Vec<_> = self.intake.read_deferred().map(|receipt| receipt.sequence).collect();
+        if sequences.is_empty() {
+            return;
+        }
+        let consumer = self.consumer.clone();
+        self.recovery.errand = Some(Box::pin(async move {
+            let (connection, stream) = (&consumer.connection, &consumer.settings.stream);
+            let read = |sequence| RawMessage::at_or_after(connection, stream, ">", sequence);
+            Found::Deferred(try_join_all(sequences.into_iter().map(read)).await)
+        }));
+    }
+
+    /// Takes deferred events that were read, in the order in which they came.
+    pub(super) async fn resume(&mut self, read: Result<Vec<Option<RawMessage>>, ApiError>) {
+        let read = match read {
+            Ok(read) => read,
+            Err(error @ ApiError::NoPermission(_)) => {
+                let source = &self.origin.source;
+                tracing::warn!(source, %error, "events can't be left in the stream, they go back to it and lose their order");
+                return self.intake.stop_deferring();
+            }
+            Err(error) => {
+                self.intake.stop_reading();
+                return self.failed("can't read events that were left in the stream", error.into());
+            }
+        };
+        self.succeeded();
+        for stored in read {
+            let Some(receipt) = self.intake.take_read() else { return };
+            match stored.filter(|stored| stored.sequence == receipt.sequence) {
+                Some(stored) => self.resume_one(&stored, receipt),
+                // Deleted from the stream meanwhile.
+                None => self.settler.settle(receipt, Outcome::Done).await,
+            }
+        }
+    }
+
+    fn resume_one(&mut self, stored: &RawMessage, receipt: Receipt) {
+        let (headers, unreadable) = stored.headers();
+        match self.open(stored, headers, unreadable, receipt.attempt) {
+            Ok(event) => self.intake.resume(event, receipt),
+            Err((event, malformed)) => self.intake.refuse(event, receipt, malformed.reason, &malformed.detail),
+        }
+    }
+
+    /// Makes an event of a stored message. `unreadable` is the reason for which the client can't
+    /// read it.
+    fn open(
+        &self,
+        stored: &RawMessage,
+        headers: Headers,
+        unreadable: Option<&'static str>,
+        attempt: u32,
+    ) -> Result<Event, (Event, Malformed)> {
+        let message = messages::stored(stored, headers, attempt, &self.origin, now());
+        match unreadable {
+            None => envelope::open(&self.envelope, message).map_err(|refused| *refused),
+            Some(reason) => Err((message.into_event(), Malformed::unreadable(reason))),
+        }
+    }
+
+    /// Takes one message that was read from the stream.
+    pub(super) async fn read(&mut self, stored: Option<RawMessage>) {
+        let Some(reading) = self.recovery.readings.front_mut() else { return };
+        let stored = stored.filter(|stored| stored.sequence < reading.end);
+        let purpose = reading.purpose;
+        reading.next = stored.as_ref().map_or(reading.end, |stored| stored.sequence + 1);
+        let is_over = reading.next >= reading.end;
+        let end = reading.end;
+        if let Some(stored) = &stored {
+            self.take_stored(stored, purpose);
+        } else if let Purpose::Retry { attempt } = purpose {
+            // Deleted from the stream: there is nothing left to try again.
+            let receipt = self.receipt_unseen(end - 1, attempt);
+            self.settler.settle(receipt, Outcome::Done).await;
+        }
+        if is_over {
+            self.recovery.readings.pop_front();
+            match (purpose, &self.settler.acks) {
+                (Purpose::Hole { delivery }, _) => self.settler.passed(end - 1, delivery),
+                // Every unknown message is open or settled here by now.
+                (Purpose::Unreadable { all: true }, Acks::Each(ledger)) if ledger.is_alone() => {
+                    self.settler.know(end - 1)
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn take_stored(&mut self, stored: &RawMessage, purpose: Purpose) {
+        let (headers, unreadable) = stored.headers();
+        let is_wanted = match purpose {
+            Purpose::Hole { .. } => self.settler.enter_lost(stored.sequence),
+            Purpose::Unreadable { all } => (all || unreadable.is_some()) && self.settler.enter_read(stored.sequence),
+            Purpose::Retry { .. } => true,
+        };
+        if !is_wanted {
+            return;
+        }
+        self.recovery.cuts.in_vain &= unreadable.is_none();
+        self.landmark.pass(stored.sequence, stored.stored_at);
+        let attempt = if let Purpose::Retry { attempt } = purpose { attempt } else { 1 };
+        let receipt = self.receipt_unseen(stored.sequence, attempt);
+        match self.open(stored, headers, unreadable, attempt) {
+            Ok(event) => self.intake.push(event, receipt),
+            Err((event, malformed)) => self.intake.refuse(event, receipt, malformed.reason, &malformed.detail),
+        }
+    }
+
+    /// Receipt of a message whose delivery was not seen.
+    fn receipt_unseen(&self, sequence: u64, attempt: u32) -> Receipt {
+        let position = Position { attempt, sequence, delivery: self.settler.delivery_of(sequence) };
+        let settings = &self.consumer.settings;
+        self.receipt(position.reply(&settings.stream, &settings.durable), position, false)
+    }
+}
