@@ -16,6 +16,7 @@ use reqwest::{
 use tokio::{runtime::Handle, task::JoinSet, time::Instant};
 
 use crate::{
+    backoff::Backoff,
     config,
     credential::Credential,
     endpoint::{Endpoint, Target},
@@ -43,7 +44,7 @@ struct Shared {
     token: Option<Credential<HeaderValue>>,
     timeout: Duration,
     retries: u32,
-    backoff: (Duration, Duration),
+    backoff: Backoff,
     max_body: usize,
     /// Runtime with the sockets: callers may run on another.
     runtime: Handle,

@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     avro::{self as wire, Schemas},
+    backoff::Backoff,
     endpoint::Endpoint,
     event::Pattern,
     field::Field,
@@ -85,7 +86,7 @@ pub use stream::{
     Bound, Compression, Discard, External, Placement, Republish, Retention, Start, Storage, Stream, Transform, Upstream,
 };
 pub use telemetry::Telemetry;
-pub use template::{Part, Template};
+pub use template::{EventField, OutputField, Part, SubjectForm, SubjectPlaceholder, Template};
 pub use values::{duration, name, server_name};
 pub use webhook::{Tenant, Webhook, WebhookSink};
 pub use written::NewWebhook;
@@ -202,13 +203,19 @@ impl std::fmt::Debug for NatsAuth {
     }
 }
 
-/// Backoff after a refused output or event: waits grow from `min` to `max`, doubled and jittered.
+/// Tries again after a refused output or event, with waits from `min` to `max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     pub min: Duration,
     pub max: Duration,
     /// Time after the first try at which to give up.
     pub patience: Duration,
+}
+
+impl Retry {
+    pub fn backoff(self) -> Backoff {
+        Backoff::new(self.min, self.max)
+    }
 }
 
 /// Settings of one component in `plugins/`; those without an entry have the defaults.

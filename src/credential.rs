@@ -4,14 +4,14 @@
 use std::{
     mem,
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
 use anyhow::Context;
 use tokio::{task::spawn_blocking, time::Instant};
 
-use crate::config::KeptIn;
+use crate::{config::KeptIn, poison::ignore_poison};
 
 /// Converts the stored text to the value in use. Errors name what is wrong with it and never
 /// contain any of it.
@@ -124,7 +124,7 @@ impl<T: Clone> Credential<T> {
 }
 
 fn lock<T>(last: &Mutex<Last<T>>) -> MutexGuard<'_, Last<T>> {
-    last.lock().unwrap_or_else(PoisonError::into_inner)
+    ignore_poison(last.lock())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! that embeds a router publishes to it on a [`bus`].
 
 pub mod avro;
+pub mod backoff;
 pub mod bus;
 pub mod endpoint;
 pub mod event;
@@ -16,9 +17,11 @@ pub mod field;
 pub mod json;
 pub mod outgoing;
 pub mod ownership;
+pub mod poison;
 pub mod schema;
 pub mod signature;
 pub mod text;
+pub mod timer;
 
 pub mod ack;
 pub mod fate;

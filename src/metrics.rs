@@ -3,7 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use prometheus_client::{
@@ -14,6 +14,7 @@ use prometheus_client::{
 
 use crate::{
     fate::Fate,
+    poison::ignore_poison,
     recent::{Asked, Ended, Recent},
     tap::Tap,
 };
@@ -27,6 +28,9 @@ pub use requests::RequestMetrics;
 mod sampled;
 
 pub use sampled::Sampled;
+
+/// Name of the sink of dead letters. Those in the configuration have no space in theirs.
+pub const DEAD_LETTERS: &str = "dead letters";
 
 /// Counters of one source's events. At rest,
 /// `received = emitted + filtered + duplicates + skipped + failed + dead_lettered`; while running
@@ -202,7 +206,7 @@ impl<T: Default> Named<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Ordered<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.0.lock())
     }
 }
 

@@ -13,7 +13,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::config;
+use crate::{
+    backoff::{Backoff, jitter},
+    config,
+};
 
 mod api;
 mod bucket;
@@ -50,10 +53,11 @@ pub(crate) const SUBSCRIPTION_CAPACITY: usize = 65_536;
 const CLIENT_CAPACITY: usize = 4096;
 /// Longest wait before a connection is made again.
 pub(crate) const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
-/// Shortest and longest pause before a connection is made anew because it was denied a
-/// subscription, and the time it has to last for the pauses to start over.
-const MIN_HEALING: Duration = Duration::from_millis(250);
-const MAX_HEALING: Duration = Duration::from_secs(10);
+/// Waits before a connection that was lost is made again.
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(50), MAX_RECONNECT_DELAY);
+/// Waits before a connection is made anew because it was denied a subscription, and the time it has
+/// to last for them to start over.
+const HEALING: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
 const HEALED: Duration = Duration::from_secs(60);
 
 /// Behaviour of a connection that is lost.
@@ -133,13 +137,12 @@ pub async fn connect(settings: &config::Nats, role: &str, life: Life) -> Result<
 /// server that allows it again does not report that, and has forgotten the request. Returns when
 /// the connection has ended.
 async fn heal(client: Weak<Client>, mut health: watch::Receiver<Health>) {
-    let (mut wait, mut last) = (MIN_HEALING, None::<Instant>);
+    let (mut backoff, mut last) = (HEALING, None::<Instant>);
     while health.wait_for(|health| health.unheard().is_some()).await.is_ok() {
         if last.is_some_and(|last| last.elapsed() > HEALED) {
-            wait = MIN_HEALING;
+            backoff.reset();
         }
-        sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        wait = (wait * 2).min(MAX_HEALING);
+        sleep(backoff.next_wait()).await;
         let made = health.borrow().made;
         let Some(client) = client.upgrade() else { return };
         let ended = client.force_reconnect().await.is_err();
@@ -152,11 +155,9 @@ async fn heal(client: Weak<Client>, mut health: watch::Receiver<Health>) {
     }
 }
 
-/// Delay before a reconnect: 0 to 50 ms at first, doubled up to 2 s, each jittered so that a fleet
-/// does not return all at once.
+/// Delay before a reconnect.
 fn reconnect_delay(attempt: usize) -> Duration {
-    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(6);
-    (Duration::from_millis(50) * 2_u32.pow(doublings)).min(MAX_RECONNECT_DELAY).mul_f64(fastrand::f64())
+    jitter(RECONNECT.nth(u32::try_from(attempt).unwrap_or(u32::MAX)))
 }
 
 async fn on_event(

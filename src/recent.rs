@@ -8,7 +8,7 @@
 use std::{
     cmp::Reverse,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -16,7 +16,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{event::Event, fate::Fate};
+use crate::{event::Event, fate::Fate, poison::ignore_poison};
 
 /// Number of events kept of one source.
 const KEPT: usize = 1000;
@@ -130,7 +130,7 @@ impl Place {
 }
 
 fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
-    place.lock().unwrap_or_else(PoisonError::into_inner)
+    ignore_poison(place.lock())
 }
 
 fn fill(place: &mut String, text: &str) {

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-use crate::metrics::Metrics;
+use crate::metrics::{DEAD_LETTERS, Metrics};
 
 /// Totals of the events' fates, over all sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -18,6 +18,7 @@ pub struct Summary {
     pub skipped: u64,
     pub failed: u64,
     pub dead_lettered: u64,
+    /// Outputs that sinks have written, without the dead letters.
     pub outputs: u64,
     /// Outputs that their destination had already.
     pub known: u64,
@@ -39,8 +40,10 @@ impl Summary {
             summary.failed += source.failed.get();
             summary.dead_lettered += source.dead_lettered.get();
         }
-        summary.outputs = metrics.sinks().iter().map(|(_, sink)| sink.written.get()).sum();
-        summary.known = metrics.sinks().iter().map(|(_, sink)| sink.known.get()).sum();
+        for (_, sink) in metrics.sinks().iter().filter(|(name, _)| name != DEAD_LETTERS) {
+            summary.outputs += sink.written.get();
+            summary.known += sink.known.get();
+        }
         summary
     }
 }
@@ -50,8 +53,9 @@ impl fmt::Display for Summary {
         let rate = self.received as f64 / self.took.as_secs_f64().max(f64::EPSILON);
         write!(
             f,
-            "{} events in {:.2} s ({rate:.0}/s): {} emitted",
+            "{} {} in {:.2} s ({rate:.0}/s): {} emitted",
             self.received,
+            if self.received == 1 { "event" } else { "events" },
             self.took.as_secs_f64(),
             self.emitted
         )?;
@@ -65,10 +69,47 @@ impl fmt::Display for Summary {
         for (count, what) in rest.into_iter().filter(|(count, _)| *count > 0) {
             write!(f, ", {count} {what}")?;
         }
-        write!(f, "; {} outputs written", self.outputs)?;
+        write!(f, "; {} {} written", self.outputs, if self.outputs == 1 { "output" } else { "outputs" })?;
         match self.known {
             0 => Ok(()),
+            1 => write!(f, ", 1 of them a repeat that the destination dropped"),
             known => write!(f, ", {known} of them repeats that the destination dropped"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_letters_are_no_outputs_of_sinks() {
+        let metrics = Metrics::default();
+        let source = metrics.source("in");
+        source.received.inc();
+        source.dead_lettered.inc();
+        metrics.sink("out");
+        metrics.sink(DEAD_LETTERS).written.inc();
+        let summary = Summary::new(&metrics, Duration::from_secs(1));
+        assert_eq!(summary.to_string(), "1 event in 1.00 s (1/s): 0 emitted, 1 dead-lettered; 0 outputs written");
+    }
+
+    #[test]
+    fn counts_agree_with_their_nouns() {
+        for (count, expected) in [
+            (
+                1,
+                "1 event in 1.00 s (1/s): 1 emitted; 1 output written, 1 of them a repeat that the destination dropped",
+            ),
+            (
+                2,
+                "2 events in 1.00 s (2/s): 2 emitted; 2 outputs written, 2 of them repeats that the destination dropped",
+            ),
+        ] {
+            let took = Duration::from_secs(1);
+            let summary =
+                Summary { took, received: count, emitted: count, outputs: count, known: count, ..Summary::default() };
+            assert_eq!(summary.to_string(), expected);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Tap: copies of events as they come in, for requests that follow what becomes of them.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
 use tokio::sync::mpsc;
 
-use crate::event::Event;
+use crate::{event::Event, poison::ignore_poison};
 
 /// Tap on a source's events. Without a request, an event costs a look at a flag.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ impl Tap {
     /// Requests the next event that comes in, and no further one. A request at several sources gets
     /// the first of their events.
     pub fn ask(&self, sender: mpsc::Sender<Event>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = ignore_poison(self.waiting.lock());
         // Without this a source without events would gather requests that have been given up.
         waiting.retain(|other| !other.is_closed());
         waiting.push(sender);
@@ -36,7 +36,7 @@ impl Tap {
 
     #[cold]
     fn hand_on(&self, event: &Event) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = ignore_poison(self.waiting.lock());
         self.is_open.store(false, Ordering::Relaxed);
         for sender in waiting.drain(..) {
             // Another source may have been faster, or the request may have been given up.

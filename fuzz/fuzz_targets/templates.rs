@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use trommel::{
-    config::{Part, Template},
+    config::{EventField, Part, SubjectForm, SubjectPlaceholder, Template},
     event::check_subject,
     nats,
 };
@@ -15,22 +15,16 @@ const RESERVED: &str = "out.dead.";
 fuzz_target!(|data: &[u8]| {
     // A byte for each part, a line's end, and the values that stand in the placeholders, one a line.
     let mut lines = data.split(|byte| *byte == b'\n');
-    let parts: Vec<Part> = lines.next().unwrap_or_default().iter().take(8).map(|byte| part(*byte)).collect();
+    let parts: Vec<SubjectPart> = lines.next().unwrap_or_default().iter().take(8).map(|byte| part(*byte)).collect();
     let values: Vec<&str> = lines.take(8).filter_map(|line| str::from_utf8(line).ok()).collect();
-    let value = |at: &Part| match at {
-        Part::Literal(text) => text.clone(),
-        Part::EventType => (*values.first().unwrap_or(&"type")).to_owned(),
-        Part::Subject => (*values.get(1).unwrap_or(&"in.a")).to_owned(),
-        Part::Header(_) => (*values.get(2).unwrap_or(&"")).to_owned(),
-        _ => (*values.get(3).unwrap_or(&"id")).to_owned(),
-    };
-    let all: Vec<String> = parts.iter().map(|part| value(inner(part))).collect();
-    let found = |asked: &Part| {
-        let at = parts.iter().position(|part| inner(part) == inner(asked));
-        at.map_or("", |at| all[at].as_str())
+    let value = |field: &EventField| match field {
+        EventField::EventType => *values.first().unwrap_or(&"type"),
+        EventField::Subject => values.get(1).unwrap_or(&"in.a"),
+        EventField::Header(_) => values.get(2).unwrap_or(&""),
+        EventField::Id | EventField::SourceTime => values.get(3).unwrap_or(&"id"),
     };
     let mut template = nats::Template::new(Template(parts.clone())).reserving(Some(RESERVED.to_owned()));
-    let Ok(subject) = template.fill(found) else { return };
+    let Ok(subject) = template.fill(value) else { return };
     let is_constant = parts.iter().all(|part| matches!(part, Part::Literal(_)));
     if is_constant {
         return;
@@ -42,26 +36,27 @@ fuzz_target!(|data: &[u8]| {
         assert!(!subject.starts_with('$') && !subject.starts_with("_INBOX."), "{subject}");
     }
     // A value that is one token adds none.
-    let dots = |part: &Part, value: &str| match part {
-        Part::Literal(_) | Part::EventType | Part::Subject => value.matches('.').count(),
-        _ => 0,
+    let dots = |part: &SubjectPart| match part {
+        Part::Literal(text) => text.matches('.').count(),
+        Part::Value(SubjectPlaceholder { field, form: SubjectForm::Tokens }) => value(field).matches('.').count(),
+        Part::Value(_) => 0,
     };
-    let expected: usize = parts.iter().zip(&all).map(|(part, value)| dots(part, value)).sum();
+    let expected: usize = parts.iter().map(dots).sum();
     assert_eq!(subject.matches('.').count(), expected, "{subject}");
 });
 
-fn part(byte: u8) -> Part {
-    match byte % 10 {
-        0..=3 => Part::Literal(LITERALS[usize::from(byte % 4)].to_owned()),
-        4 => Part::EventType,
-        5 => Part::Subject,
-        6 => Part::Header("X".to_owned()),
-        7 => Part::Token(Box::new(Part::Subject)),
-        8 => Part::Token(Box::new(Part::Header("X".to_owned()))),
-        _ => Part::Id,
-    }
-}
+type SubjectPart = Part<SubjectPlaceholder<EventField>>;
 
-fn inner(part: &Part) -> &Part {
-    if let Part::Token(inner) = part { inner } else { part }
+fn part(byte: u8) -> SubjectPart {
+    let header = || EventField::Header("X".to_owned());
+    let (field, form) = match byte % 10 {
+        0..=3 => return Part::Literal(LITERALS[usize::from(byte % 4)].to_owned()),
+        4 => (EventField::EventType, SubjectForm::Tokens),
+        5 => (EventField::Subject, SubjectForm::Tokens),
+        6 => (header(), SubjectForm::Token),
+        7 => (EventField::Subject, SubjectForm::SafeToken),
+        8 => (header(), SubjectForm::SafeToken),
+        _ => (EventField::Id, SubjectForm::Token),
+    };
+    Part::Value(SubjectPlaceholder { field, form })
 }

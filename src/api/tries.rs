@@ -31,7 +31,7 @@ impl Miss {
 impl Shared {
     /// Sends a request until there is an answer, a retry does not help, or the time is over.
     pub(super) async fn send(&self, request: &Request, until: Instant) -> Result<String, Refusal> {
-        let (mut wait, longest) = self.backoff;
+        let mut backoff = self.backoff;
         let mut tries = 0;
         loop {
             let deadline = until.min(Instant::now() + self.timeout);
@@ -40,7 +40,8 @@ impl Shared {
                 Ok(Err(miss)) => miss,
                 Err(_) => Miss { refusal: Refusal::Timeout, again: request.is_idempotent(), pause: None },
             };
-            let pause = miss.pause.unwrap_or_else(|| wait.mul_f64(0.5 + fastrand::f64()));
+            let wait = backoff.next_wait();
+            let pause = miss.pause.unwrap_or(wait);
             let is_in_time = Instant::now().checked_add(pause).is_some_and(|next| next < until);
             if !miss.again || tries == self.retries || !is_in_time {
                 return Err(miss.refusal);
@@ -48,7 +49,6 @@ impl Shared {
             let Request { key, method, path, .. } = request;
             tracing::debug!(key, %method, path, ?pause, because = %miss.refusal, "calling the API again");
             sleep(pause).await;
-            wait = (wait * 2).min(longest);
             tries += 1;
         }
     }

@@ -8,9 +8,10 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     app::{Controls, deliveries, letter_key::own_letter_signer, watched::Watched},
     config::{
-        self, Config, DEAD_FILE, DeadLetter, FileSink, Fsync, MemoryPlan, NatsSink, OnFailure, Part, Record, Retry,
-        SinkKind, SourceKind, Stream, Template, Upkeep, Webhook,
+        self, Config, DEAD_FILE, DeadLetter, EventField, FileSink, Fsync, MemoryPlan, NatsSink, OnFailure, Part,
+        Record, Retry, SinkKind, SourceKind, Stream, SubjectPlaceholder, Template, Upkeep, Webhook,
     },
+    metrics::DEAD_LETTERS,
     signature::LetterSigner,
     sink::{
         self, Sink,
@@ -58,7 +59,7 @@ impl<'a> Outlets<'a> {
         let retry =
             Retry { min: Duration::from_millis(100), max: Duration::from_secs(10), patience: Duration::from_secs(60) };
         let sink =
-            config::Sink { name: "dead letters".to_owned(), on_failure: OnFailure::Retry, retry, encode: None, kind };
+            config::Sink { name: DEAD_LETTERS.to_owned(), on_failure: OnFailure::Retry, retry, encode: None, kind };
         let queue = self.open(&sink, DEAD_LETTER_QUEUE)?;
         self.dead_letters = Some(queue.clone());
         Ok(queue)
@@ -168,8 +169,9 @@ fn dead_letter_file() -> FileSink {
 /// The sink for dead letters, which publishes to `SUBJECT.REASON`: a dead letter's own subject is
 /// its reason code.
 fn dead_letter_sink(subject: &str) -> NatsSink {
+    let reason = SubjectPlaceholder::plain(EventField::Subject.into());
     NatsSink {
-        subject: Template(vec![Part::Literal(format!("{subject}.")), Part::Subject]),
+        subject: Template(vec![Part::Literal(format!("{subject}.")), Part::Value(reason)]),
         jetstream: true,
         message_id: true,
         window: DEAD_LETTER_QUEUE,

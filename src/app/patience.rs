@@ -5,14 +5,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    backoff::Backoff,
     config::Nats,
     nats::{ApiError, ConnectError, Trouble},
 };
 
-/// Shortest and longest pause between two tries, each jittered so that a fleet does not come all at
-/// once.
-const MIN_WAIT: Duration = Duration::from_millis(100);
-const MAX_WAIT: Duration = Duration::from_secs(2);
+/// Waits between two tries.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// Interval at which the wait is logged.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -41,7 +40,7 @@ impl Patience {
     where
         F: Future<Output = anyhow::Result<T>>,
     {
-        let mut wait = MIN_WAIT;
+        let mut backoff = BACKOFF;
         loop {
             let error = match attempt().await {
                 Ok(done) => return Ok(done),
@@ -55,8 +54,8 @@ impl Patience {
                 self.said = Some(Instant::now());
             }
             let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
-            sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0).min(left.unwrap_or(wait))).await;
-            wait = (wait * 2).min(MAX_WAIT);
+            let wait = backoff.next_wait();
+            sleep(left.map_or(wait, |left| wait.min(left))).await;
         }
     }
 }

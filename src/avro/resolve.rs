@@ -47,7 +47,7 @@ impl<'t> Resolver<'t> {
         // Reserved before the step is built: types may contain themselves.
         let at = self.add(Step::Null);
         self.known.insert((writer, reader), at);
-        match self.step(from, (to, reader)) {
+        match self.step(writer, reader) {
             Ok(step) => {
                 self.steps[at] = step;
                 Ok(at)
@@ -77,7 +77,8 @@ impl<'t> Resolver<'t> {
         fits.ok_or_else(|| format!("no branch of the reader's union can take `{}`", from.name()))
     }
 
-    fn step(&mut self, from: &'t Type, (to, reader): (&'t Type, Id)) -> Result<Step, String> {
+    fn step(&mut self, writer: Id, reader: Id) -> Result<Step, String> {
+        let (from, to) = (&self.writer[writer], &self.reader[reader]);
         let unfit = || Err(format!("the writer's `{}` can't become the reader's `{}`", from.name(), to.name()));
         if let (Some(wire), Some(json)) = (numeric(from), numeric(to)) {
             return if wire <= json { Ok(Step::Number { wire, json }) } else { unfit() };

@@ -13,6 +13,7 @@ use super::{
     unique::Unique,
     values,
 };
+use crate::backoff::Backoff;
 
 pub(super) const NO_API: &str = "add `[api]` with, say, `base_url = \"https://api.example.com\"`";
 
@@ -38,8 +39,8 @@ pub struct Api {
     pub timeout: Duration,
     /// Number of tries after the first.
     pub retries: u32,
-    /// Shortest and longest wait before another try, doubled in between and jittered.
-    pub backoff: (Duration, Duration),
+    /// Waits before another try.
+    pub backoff: Backoff,
     /// Bytes of a body, sent or received.
     pub max_body: usize,
     /// True if the API may have an address that is not of the public Internet.
@@ -115,7 +116,7 @@ pub(super) fn api(table: &mut Table<'_>) -> Option<Api> {
     let headers = headers(table, &[]);
     let timeout = table.duration("timeout").unwrap_or(TIMEOUT);
     let retries = table.count_from("retries", 0).unwrap_or(RETRIES);
-    let backoff = table.table("backoff", |table| waits(table, BACKOFF)).unwrap_or(BACKOFF);
+    let (min, max) = table.table("backoff", |table| waits(table, BACKOFF)).unwrap_or(BACKOFF);
     let max_body = table.memory_size("max_body").unwrap_or(MAX_BODY);
     let allow_private = table.flag("allow_private").unwrap_or(false);
     let auth_types = table.list("auth_types", values::auth_type);
@@ -134,7 +135,7 @@ pub(super) fn api(table: &mut Table<'_>) -> Option<Api> {
         headers: headers?,
         timeout,
         retries,
-        backoff,
+        backoff: Backoff::new(min, max),
         max_body,
         allow_private,
         identity: identity?,

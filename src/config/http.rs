@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use super::{
-    KeptIn, Part, Place, SourceKind, Template, secret,
+    EventField, KeptIn, Place, SourceKind, SubjectPlaceholder, Template, secret,
     table::{At, Table},
     template,
     unique::Unique,
@@ -77,7 +77,7 @@ pub enum Answer {
     Settled,
     /// A stream has stored the messages, under this subject. The router does not process them
     /// further.
-    Stored(Template),
+    Stored(Template<SubjectPlaceholder<EventField>>),
 }
 
 /// Rate limit in events per second.
@@ -229,26 +229,13 @@ fn secrets(table: &mut Table<'_>) -> Vec<KeptIn> {
 
 fn answer(table: &mut Table<'_>) -> Option<Answer> {
     let answer = table.choice("answer", &[("accepted", Answer::Accepted), ("settled", Answer::Settled)]);
-    let subject = table.parsed("stream_subject", stream_subject);
+    let subject = table.parsed("stream_subject", template::incoming_subject);
     if answer == Some(Answer::Settled) && table.has("stream_subject") {
         let hint = "without `stream_subject` the router works on the events at once and can tell";
         let message = "with `stream_subject` a request is answered when the stream has its events";
         table.error(table.place_of("answer"), message, Some(hint.to_owned()));
     }
     if table.has("stream_subject") { subject.map(Answer::Stored) } else { Some(answer.unwrap_or(Answer::Accepted)) }
-}
-
-fn stream_subject(text: &str) -> Result<Template, String> {
-    let template = template::subject(text)?;
-    let is_key = |part: &Part| match part {
-        Part::Token(inner) => **inner == Part::Key,
-        part => *part == Part::Key,
-    };
-    if template.0.iter().any(is_key) {
-        Err("there is no `{key}` yet where events come in".into())
-    } else {
-        Ok(template)
-    }
 }
 
 fn rate(table: &mut Table<'_>) -> Option<Rate> {

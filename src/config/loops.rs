@@ -1,7 +1,8 @@
 //! Detection of routers that feed themselves.
 
 use super::{
-    Envelope, Part, Sink, SinkKind, Source, SourceKind, Stream,
+    Envelope, EventField, OutputField, Part, Sink, SinkKind, Source, SourceKind, Stream, SubjectForm,
+    SubjectPlaceholder,
     problem::Problem,
     table::{At, Table},
 };
@@ -15,7 +16,15 @@ pub(super) fn warn(table: &Table<'_>, streams: &[Stream], sources: &[At<Source>]
             (Some(subject), _) => reads(source, streams, subject),
             // The event leaves under the subject it came in with, unless the filter or the envelope
             // names another subject.
-            (None, [Part::Subject]) => {
+            (
+                None,
+                [
+                    Part::Value(SubjectPlaceholder {
+                        field: OutputField::Event(EventField::Subject),
+                        form: SubjectForm::Tokens,
+                    }),
+                ],
+            ) => {
                 matches!(source.kind, SourceKind::JetStream(_))
                     && !matches!(source.envelope, Envelope::Plain { subject: Some(_), .. } | Envelope::Flowcraft)
             }

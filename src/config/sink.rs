@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    DeadLetter, FileSink, Fsync, PathTemplate, Place, Retry, Stream, Template, WebhookSink,
+    DeadLetter, FileSink, Fsync, OutputField, PathTemplate, Place, Retry, Stream, SubjectPlaceholder, Template,
+    WebhookSink,
     file::{self, Files, file},
     limits::{SINK_RETRY, retry},
     path::FilePath,
@@ -72,7 +73,7 @@ pub enum SinkKind {
 pub struct FolderSink {
     pub path: PathBuf,
     /// Template of the file names; `None` is `TYPE_ID_INDEX-DIGEST`.
-    pub name: Option<Template>,
+    pub name: Option<Template<OutputField>>,
     /// JSON with line breaks.
     pub pretty: bool,
     pub fsync: Fsync,
@@ -80,7 +81,7 @@ pub struct FolderSink {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct NatsSink {
-    pub subject: Template,
+    pub subject: Template<SubjectPlaceholder<OutputField>>,
     /// Wait for JetStream's publish ack; otherwise core NATS, which guarantees nothing.
     pub jetstream: bool,
     /// Send the output's id as `Nats-Msg-Id`, so that the stream drops repeats.

@@ -3,46 +3,131 @@
 use std::fmt;
 
 use super::values;
+use crate::event::{Event, Headers};
 
-/// A subject or a file name with placeholders, checked at startup.
+/// A text with placeholders of type `P`, checked at startup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(pub Vec<Part>);
+pub struct Template<P>(pub Vec<Part<P>>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Part<P> {
     Literal(String),
+    Value(P),
+}
+
+/// A value that an event has wherever it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventField {
     EventType,
-    /// The output's subject, including its dots.
+    /// The subject, including its dots.
     Subject,
     Id,
     SourceTime,
-    Key,
     Header(String),
-    /// Another placeholder's value, converted to one token (H08).
-    Token(Box<Part>),
 }
 
-/// The placeholder as written, without the braces.
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// A value that an output has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputField {
+    Event(EventField),
+    Key,
+}
+
+/// A placeholder of a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectPlaceholder<F> {
+    pub field: F,
+    pub form: SubjectForm,
+}
+
+/// The tokens that a value becomes in a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubjectForm {
+    /// The value is a subject or looks like one: its dots separate tokens.
+    Tokens,
+    /// The value is one token, so its dots become `_`.
+    Token,
+    /// `{token:…}`: one token, in which all that a token can't hold is replaced (H08).
+    SafeToken,
+}
+
+impl EventField {
+    /// Returns its value, empty if there is none. An output may have another subject than its
+    /// event, and other headers.
+    pub fn value<'a>(&'a self, event: &'a Event, subject: &'a str, headers: &'a Headers) -> &'a str {
         match self {
-            Self::Literal(text) => f.write_str(text),
-            Self::EventType => f.write_str("event_type"),
-            Self::Subject => f.write_str("subject"),
-            Self::Id => f.write_str("id"),
-            Self::SourceTime => f.write_str("source_time"),
-            Self::Key => f.write_str("key"),
-            Self::Header(name) => write!(f, "header:{name}"),
-            Self::Token(part) => write!(f, "token:{part}"),
+            Self::EventType => &event.event_type,
+            Self::Subject => subject,
+            Self::Id => &event.id,
+            Self::SourceTime => event.source_time.as_deref().unwrap_or_default(),
+            Self::Header(name) => headers.get(name).map_or("", |value| value),
         }
     }
 }
 
-impl Template {
-    /// The whole subject, if no part of it depends on the output.
+impl OutputField {
+    /// Returns its value, as [`EventField::value`].
+    pub fn value<'a>(&'a self, event: &'a Event, subject: &'a str, headers: &'a Headers, key: &'a str) -> &'a str {
+        match self {
+            Self::Event(field) => field.value(event, subject, headers),
+            Self::Key => key,
+        }
+    }
+}
+
+impl From<EventField> for OutputField {
+    fn from(field: EventField) -> Self {
+        Self::Event(field)
+    }
+}
+
+/// The placeholder as written, without the braces.
+impl fmt::Display for EventField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EventType => f.write_str("event_type"),
+            Self::Subject => f.write_str("subject"),
+            Self::Id => f.write_str("id"),
+            Self::SourceTime => f.write_str("source_time"),
+            Self::Header(name) => write!(f, "header:{name}"),
+        }
+    }
+}
+
+impl fmt::Display for OutputField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(field) => field.fmt(f),
+            Self::Key => f.write_str("key"),
+        }
+    }
+}
+
+impl<F: fmt::Display> fmt::Display for SubjectPlaceholder<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.form {
+            SubjectForm::SafeToken => write!(f, "token:{}", self.field),
+            SubjectForm::Tokens | SubjectForm::Token => self.field.fmt(f),
+        }
+    }
+}
+
+impl SubjectPlaceholder<OutputField> {
+    /// Creates the placeholder of a field without `token:`.
+    pub fn plain(field: OutputField) -> Self {
+        let form = match field {
+            OutputField::Event(EventField::EventType | EventField::Subject) => SubjectForm::Tokens,
+            _ => SubjectForm::Token,
+        };
+        Self { field, form }
+    }
+}
+
+impl<P> Template<P> {
+    /// The whole text, if no part of it is a placeholder.
     pub fn literal(&self) -> Option<&str> {
         match self.0.as_slice() {
-            [Part::Literal(subject)] => Some(subject),
+            [Part::Literal(text)] => Some(text),
             _ => None,
         }
     }
@@ -51,9 +136,28 @@ impl Template {
 /// Longest template of a file name, in bytes.
 const MAX_FILE_NAME: usize = 100;
 
-/// Parses a subject such as `alerts.{event_type}`. Its literals must form a valid subject together
-/// with the placeholders.
-pub(super) fn subject(text: &str) -> Result<Template, String> {
+/// Parses the subject of an output, such as `alerts.{event_type}`. Its literals must form a valid
+/// subject together with the placeholders.
+pub(super) fn subject(text: &str) -> Result<Template<SubjectPlaceholder<OutputField>>, String> {
+    parse_subject(text, Ok)
+}
+
+/// Parses the subject of an event that comes in, likewise: no key has taken it yet.
+pub(super) fn incoming_subject(text: &str) -> Result<Template<SubjectPlaceholder<EventField>>, String> {
+    parse_subject(text, |field| match field {
+        OutputField::Event(field) => Ok(field),
+        OutputField::Key => Err("there is no `{key}` yet where events come in".into()),
+    })
+}
+
+fn parse_subject<F>(
+    text: &str,
+    known: impl Fn(OutputField) -> Result<F, String>,
+) -> Result<Template<SubjectPlaceholder<F>>, String> {
+    let placeholder = |name: &str| {
+        let SubjectPlaceholder { field, form } = placeholder(name)?;
+        Ok(Part::Value(SubjectPlaceholder { field: known(field)?, form }))
+    };
     let parts = take_apart(text, Part::Literal, placeholder)?;
     // A token for every placeholder gives a subject that can be checked.
     let sample: String =
@@ -64,10 +168,17 @@ pub(super) fn subject(text: &str) -> Result<Template, String> {
 
 /// Parses a file name such as `{event_type}_{id}.json`. Its literals must be valid in a file name,
 /// which does not begin with a dot and does not lead to another folder.
-pub(super) fn file_name(text: &str) -> Result<Template, String> {
-    let parts = take_apart(text, Part::Literal, placeholder)?;
+pub(super) fn file_name(text: &str) -> Result<Template<OutputField>, String> {
+    let field = |name: &str| match placeholder(name)? {
+        SubjectPlaceholder { form: SubjectForm::SafeToken, .. } => {
+            Err("`{token:…}` is for subjects: every value is made safe for a file name".to_owned())
+        }
+        SubjectPlaceholder { field, .. } => Ok(Part::Value(field)),
+    };
+    let parts = take_apart(text, Part::Literal, field)?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let bad = |part: &Part| matches!(part, Part::Literal(text) if !text.chars().all(is_plain) || text.contains(".."));
+    let bad =
+        |part: &Part<_>| matches!(part, Part::Literal(text) if !text.chars().all(is_plain) || text.contains(".."));
     if parts.iter().any(bad) || text.starts_with('.') {
         let rule = "beside its placeholders a file name is made of letters, digits, `.`, `_` and `-`, and does not begin with `.`";
         return Err(rule.into());
@@ -75,10 +186,7 @@ pub(super) fn file_name(text: &str) -> Result<Template, String> {
     if text.len() > MAX_FILE_NAME {
         return Err(format!("it has more than {MAX_FILE_NAME} bytes"));
     }
-    if parts.iter().any(|part| matches!(part, Part::Token(_))) {
-        return Err("`{token:…}` is for subjects: every value is made safe for a file name".into());
-    }
-    if !parts.contains(&Part::Id) {
+    if !parts.contains(&Part::Value(EventField::Id.into())) {
         return Err("without `{id}` events would take each other's names".into());
     }
     Ok(Template(parts))
@@ -105,53 +213,77 @@ pub(super) fn take_apart<P>(
     Ok(parts)
 }
 
-fn placeholder(name: &str) -> Result<Part, String> {
-    match name {
-        "event_type" => Ok(Part::EventType),
-        "subject" => Ok(Part::Subject),
-        "id" => Ok(Part::Id),
-        "source_time" => Ok(Part::SourceTime),
-        "key" => Ok(Part::Key),
-        _ => match name.split_once(':') {
-            Some(("header", header)) => Ok(Part::Header(values::header_name(header)?)),
-            Some(("token", inner)) if !inner.starts_with("token:") => Ok(Part::Token(Box::new(placeholder(inner)?))),
-            _ => Err(format!(
-                "there is no placeholder `{{{name}}}`, only `{{event_type}}`, `{{subject}}`, `{{id}}`, `{{source_time}}`, \
-                 `{{key}}`, `{{header:NAME}}`, and each as `{{token:…}}`"
-            )),
-        },
+fn placeholder(name: &str) -> Result<SubjectPlaceholder<OutputField>, String> {
+    match name.strip_prefix("token:") {
+        Some(inner) if !inner.starts_with("token:") => {
+            Ok(SubjectPlaceholder { field: output_field(inner)?, form: SubjectForm::SafeToken })
+        }
+        _ => output_field(name).map(SubjectPlaceholder::plain),
     }
+}
+
+fn output_field(name: &str) -> Result<OutputField, String> {
+    Ok(OutputField::Event(match name {
+        "event_type" => EventField::EventType,
+        "subject" => EventField::Subject,
+        "id" => EventField::Id,
+        "source_time" => EventField::SourceTime,
+        "key" => return Ok(OutputField::Key),
+        _ => match name.strip_prefix("header:") {
+            Some(header) => EventField::Header(values::header_name(header)?),
+            None => {
+                return Err(format!(
+                    "there is no placeholder `{{{name}}}`, only `{{event_type}}`, `{{subject}}`, `{{id}}`, `{{source_time}}`, \
+                     `{{key}}`, `{{header:NAME}}`, and each as `{{token:…}}`"
+                ));
+            }
+        },
+    }))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{EventField::*, SubjectForm::*, *};
 
     #[test]
     fn templates_are_taken_apart() {
         let literal = |text: &str| Part::Literal(text.into());
+        let value = |form, field: EventField| Part::Value(SubjectPlaceholder { field: field.into(), form });
+        let header = |name: &str| EventField::Header(name.into());
+        let key = Part::Value(SubjectPlaceholder { field: OutputField::Key, form: Token });
         for (text, parts) in [
             ("alerts.orders", vec![literal("alerts.orders")]),
-            ("{subject}", vec![Part::Subject]),
+            ("{subject}", vec![value(Tokens, Subject)]),
             (
                 "a.{key}.{header:Customer}-{id}",
-                vec![literal("a."), Part::Key, literal("."), Part::Header("Customer".into()), literal("-"), Part::Id],
-            ),
-            ("{event_type}.out", vec![Part::EventType, literal(".out")]),
-            (
-                "a.{token:id}.{token:header:X}",
                 vec![
                     literal("a."),
-                    Part::Token(Box::new(Part::Id)),
+                    key,
                     literal("."),
-                    Part::Token(Box::new(Part::Header("X".into()))),
+                    value(Token, header("Customer")),
+                    literal("-"),
+                    value(Token, Id),
                 ],
+            ),
+            ("{event_type}.out", vec![value(Tokens, EventType), literal(".out")]),
+            (
+                "a.{token:id}.{token:header:X}",
+                vec![literal("a."), value(SafeToken, Id), literal("."), value(SafeToken, header("X"))],
             ),
         ] {
             assert_eq!(subject(text), Ok(Template(parts)), "{text}");
         }
         assert_eq!(subject("alerts.orders").unwrap().literal(), Some("alerts.orders"));
         assert_eq!(subject("alerts.{id}").unwrap().literal(), None);
+    }
+
+    #[test]
+    fn events_that_come_in_have_no_key_yet() {
+        let typed = SubjectPlaceholder { field: EventType, form: Tokens };
+        assert_eq!(incoming_subject("{event_type}"), Ok(Template(vec![Part::Value(typed)])));
+        for text in ["in.{key}", "in.{token:key}"] {
+            assert!(incoming_subject(text).unwrap_err().contains("no `{key}` yet"), "{text}");
+        }
     }
 
     #[test]
@@ -180,7 +312,8 @@ mod tests {
     /// L130: no template leads out of the folder, and every event has a name of its own.
     #[test]
     fn file_names_are_plain_and_hold_the_id() {
-        let parts = vec![Part::EventType, Part::Literal("_".into()), Part::Id, Part::Literal(".json".into())];
+        let (value, literal) = (|field: EventField| Part::Value(field.into()), |text: &str| Part::Literal(text.into()));
+        let parts = vec![value(EventType), literal("_"), value(Id), literal(".json")];
         assert_eq!(file_name("{event_type}_{id}.json"), Ok(Template(parts)));
         for (text, reason) in [
             ("{event_type}.json", "without `{id}`"),

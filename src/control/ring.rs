@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     future,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -19,7 +19,10 @@ use super::{
     lines::SHARED,
     protocol::{Heading, number},
 };
-use crate::sink::{Confirmation, Output, Refusal, Sink, Slot};
+use crate::{
+    poison::ignore_poison,
+    sink::{Confirmation, Output, Refusal, Sink, Slot},
+};
 
 /// Bytes that may wait in one ring.
 pub(super) const MOST: usize = 8 << 20;
@@ -131,7 +134,7 @@ impl Ring {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.state.lock())
     }
 }
 

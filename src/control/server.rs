@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     process,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -34,6 +34,7 @@ use crate::{
     event::GivenEvent,
     metrics::{Metrics, Sampled},
     open_files::{self, Trouble},
+    poison::ignore_poison,
     recent::Asked,
     registry::{Change, Snapshots},
     stop::{Stop, Stopper},
@@ -130,12 +131,17 @@ impl Control {
     pub async fn serve(self, view: View, snapshots: Snapshots) {
         let snapshots = Arc::new(snapshots);
         let changes = view.changes.clone();
-        let (began, place) = (Instant::now(), self.place.clone());
-        let (consumers, numbers) = Default::default();
         let kept = view.room / LINES;
-        let (rings, lines) = (Rings::new(view.room - kept), Lines::new(kept));
-        let weak = Arc::downgrade(&snapshots);
-        let shared = Arc::new(Shared { view, snapshots: weak, began, place, consumers, numbers, rings, lines });
+        let shared = Arc::new(Shared {
+            rings: Rings::new(view.room - kept),
+            lines: Lines::new(kept),
+            view,
+            snapshots: Arc::downgrade(&snapshots),
+            began: Instant::now(),
+            place: self.place.clone(),
+            consumers: Mutex::default(),
+            numbers: AtomicU64::new(0),
+        });
         let mut connections = JoinSet::new();
         let (most, mut trouble) = (open_files::share(MAX_CONNECTIONS), Trouble::default());
         loop {
@@ -306,7 +312,7 @@ impl Shared {
     }
 
     fn consumers(&self) -> MutexGuard<'_, BTreeMap<u64, Consumer>> {
-        self.consumers.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.consumers.lock())
     }
 }
 

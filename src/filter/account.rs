@@ -4,7 +4,7 @@
 use std::{
     fmt, iter,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{Emission, Verdict, idle::Idle};
-use crate::config::Components;
+use crate::{config::Components, poison::ignore_poison};
 
 /// Size up to which one event's outputs are not counted, in bytes: each key has as many as it has
 /// workers, and sinks count all of them.
@@ -39,7 +39,7 @@ impl Account {
 
     /// Adds the idle instances of one more filter to those that can be dropped.
     pub(super) fn watch(&self, idle: &Arc<Mutex<Idle>>) {
-        let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = ignore_poison(self.idle.lock());
         all.retain(|idle| idle.strong_count() > 0);
         all.push(Arc::downgrade(idle));
     }
@@ -114,8 +114,8 @@ impl Account {
 
     /// Drops all idle instances. Returns whether there were any.
     fn drop_idle(&self) -> bool {
-        let all = self.idle.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let clear = |idle: Arc<Mutex<Idle>>| idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let all = ignore_poison(self.idle.lock()).clone();
+        let clear = |idle: Arc<Mutex<Idle>>| ignore_poison(idle.lock()).clear();
         all.iter().filter_map(Weak::upgrade).map(clear).filter(|had_some| *had_some).count() > 0
     }
 }

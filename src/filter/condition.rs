@@ -9,7 +9,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt, ptr,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use super::value::{Number, Value};
 use crate::{
     event::Event,
     json::{self, Paths},
+    poison::ignore_poison,
 };
 
 mod shown;
@@ -354,7 +355,7 @@ impl Pointers {
     /// Returns the first text that is not a pointer.
     fn get<'t>(&self, pointers: &[&'t str]) -> Result<Arc<Paths>, &'t str> {
         let texts: Box<[Box<str>]> = pointers.iter().map(|pointer| Box::from(*pointer)).collect();
-        let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sets = ignore_poison(self.0.lock());
         if let Some(found) = sets.by_pointers.get(&texts).and_then(Weak::upgrade) {
             return Ok(found);
         }

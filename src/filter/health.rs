@@ -3,13 +3,15 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use tokio::time::Instant;
+
+use crate::poison::ignore_poison;
 
 /// Length of the window, and the total of charges within it at which a filter is quarantined.
 const WINDOW: Duration = Duration::from_secs(30);
@@ -43,7 +45,7 @@ impl Health {
 
     fn charge(&self, cost: Duration) -> bool {
         let now = Instant::now();
-        let mut charges = self.charges.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut charges = ignore_poison(self.charges.lock());
         while charges.front().is_some_and(|&(first, _)| now.duration_since(first) >= WINDOW) {
             charges.pop_front();
         }
@@ -57,7 +59,7 @@ impl Health {
     }
 
     pub(super) fn lift(&self) {
-        self.charges.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        ignore_poison(self.charges.lock()).clear();
         self.quarantined.store(false, Ordering::Relaxed);
     }
 }

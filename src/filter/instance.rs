@@ -23,7 +23,7 @@ use super::{
     journal::{Journal, Rate},
     sandbox::{Kind, Memory, Sandbox},
     subscription::Subscription,
-    v0_1::{Guest, Linked},
+    v0_1::{Guest, Linked, OutputLimits},
 };
 use crate::{config::Limits, event::Event};
 
@@ -266,7 +266,8 @@ impl Instance {
     pub(super) fn matches_batch(
         &mut self,
         subscription: &Arc<Subscription>,
-        (columns, count): (&Columns, usize),
+        columns: &Columns,
+        count: usize,
     ) -> wasmtime::Result<Vec<u64>> {
         let resource = match self.batches.get(subscription) {
             Some(known) => known,
@@ -294,7 +295,8 @@ impl Instance {
     pub(super) async fn process(
         &mut self,
         subscription: &Arc<Subscription>,
-        (event, attempt): (&Event, u32),
+        event: &Event,
+        attempt: u32,
         reads: Fields,
     ) -> wasmtime::Result<Result<Verdict, Failure>> {
         self.calls += 1;
@@ -307,8 +309,8 @@ impl Instance {
             self.store.set_hostcall_fuel(most.max(MAX_HANDED_OVER).min(self.most.0));
             self.store.data_mut().begin(limits.process_cpu, limits.host_calls, limits.log_lines);
             self.store.set_epoch_deadline(1);
-            let allowed = (limits.output.min(self.most.1), limits.emissions);
-            self.guest.process(&mut self.store, resource, (event, attempt), reads, allowed).await
+            let limits = OutputLimits { size: limits.output.min(self.most.1), emissions: limits.emissions };
+            self.guest.process(&mut self.store, resource, event, attempt, reads, limits).await
         })
         .await;
         self.store.data().journal.end(subscription.key());

@@ -5,7 +5,7 @@
 use std::{
     mem,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -20,7 +20,7 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-use crate::text;
+use crate::{poison::ignore_poison, text};
 
 /// Most bytes of one line.
 const MAX_LINE: usize = 4 << 10;
@@ -48,7 +48,7 @@ impl Rate {
     /// is over by now.
     fn take(&self, length: usize) -> (bool, u64) {
         let now = Instant::now();
-        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut second = ignore_poison(self.0.lock());
         let mut dropped = 0;
         if second.began.is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1)) {
             dropped = second.dropped;

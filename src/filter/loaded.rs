@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use super::{
@@ -24,6 +24,7 @@ use crate::{
     config::Instances,
     event::Event,
     metrics::{FilterMetrics, Sampled},
+    poison::ignore_poison,
 };
 
 mod matcher;
@@ -104,7 +105,7 @@ impl Filter {
     pub(super) fn new(parts: Parts, manifest: Manifest) -> Self {
         let Parts { identity, memory, code, imports, matching, processing, hooks, .. } = parts;
         let Parts { instances, metrics, state, api, pointers, .. } = parts;
-        let (idle, health) = (Arc::new(Mutex::new(Idle::new(instances))), Default::default());
+        let idle = Arc::new(Mutex::new(Idle::new(instances)));
         processing.account.watch(&idle);
         Self(Arc::new(Loaded {
             identity,
@@ -116,7 +117,7 @@ impl Filter {
             hooks,
             idle,
             _code: code,
-            health,
+            health: Health::default(),
             metrics,
             state,
             api,
@@ -245,7 +246,7 @@ impl Filter {
         let key = &subscription.granted.key;
         let mut instance = self.0.take(key).await.map_err(|failed| self.0.broke("instantiate", failed))?;
         let began = Sampled::begin(metrics.processes.inc());
-        let answer = instance.process(subscription, (event, attempt), manifest.process_reads).await;
+        let answer = instance.process(subscription, event, attempt, manifest.process_reads).await;
         metrics.process_time.end(began);
         match answer {
             // A guest that handles a refused allocation returns a failure, but the host is at
@@ -345,7 +346,7 @@ impl Loaded {
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.idle.lock())
     }
 
     /// Takes a process instance for one call about an event of the key.

@@ -4,13 +4,15 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tokio::time::Instant;
+
+use crate::poison::ignore_poison;
 
 const MAX_KEY: usize = 1 << 10;
 const MAX_VALUE: usize = 1 << 20;
@@ -55,7 +57,7 @@ impl Store {
     }
 
     fn scopes(&self) -> MutexGuard<'_, HashMap<(String, String), Arc<Scope>>> {
-        self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.scopes.lock())
     }
 }
 
@@ -69,7 +71,7 @@ pub(super) struct Scope {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        let entries = self.entries.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let entries = ignore_poison(self.entries.get_mut());
         self.used.fetch_sub(entries.bytes, Ordering::Relaxed);
     }
 }
@@ -98,7 +100,7 @@ impl Scope {
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.entries.lock())
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Vec<u8>> {

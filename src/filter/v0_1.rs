@@ -160,20 +160,20 @@ impl Guest {
         self.filter.trommel_filter_filter().subscription().call_matches(store, subscription, event).await
     }
 
-    /// Calls `process`. `output` and `emissions` are the limits of what may be returned.
     pub(super) async fn process(
         &self,
         store: &mut Store<Sandbox>,
         subscription: ResourceAny,
-        (event, attempt): (&Event, u32),
+        event: &Event,
+        attempt: u32,
         reads: Fields,
-        (output, emissions): (usize, usize),
+        limits: OutputLimits,
     ) -> wasmtime::Result<Result<Verdict, Failure>> {
         let headers = headers(event, reads);
         let event = project(event, reads, attempt, headers.as_deref());
         let filter = self.filter.trommel_filter_filter();
         Ok(match filter.subscription().call_process(store, subscription, event).await? {
-            Ok(outcome) => Ok(verdict(outcome, output, emissions)?),
+            Ok(outcome) => Ok(verdict(outcome, limits)?),
             Err(failure) => Err(failure.into()),
         })
     }
@@ -206,20 +206,28 @@ fn project<'a>(
     }
 }
 
-fn verdict(outcome: types::Outcome, output: usize, emissions: usize) -> Result<Verdict, Violation> {
+/// Limits of what `process` may return for one event.
+#[derive(Clone, Copy)]
+pub(super) struct OutputLimits {
+    /// Bytes of one output.
+    pub(super) size: usize,
+    pub(super) emissions: usize,
+}
+
+fn verdict(outcome: types::Outcome, limits: OutputLimits) -> Result<Verdict, Violation> {
     match outcome {
         types::Outcome::Drop => Ok(Verdict::Drop),
         types::Outcome::Keep => Ok(Verdict::Keep),
         types::Outcome::Replace(payload) => {
-            check_size(|| "the payload".to_owned(), payload.len(), output)?;
+            check_size(|| "the payload".to_owned(), payload.len(), limits.size)?;
             Ok(Verdict::Replace(payload.into()))
         }
         types::Outcome::Emit(list) if list.is_empty() => Ok(Verdict::Drop),
         types::Outcome::Emit(list) => {
-            if list.len() > emissions {
-                return Err(Violation::Emissions { count: list.len(), limit: emissions });
+            if list.len() > limits.emissions {
+                return Err(Violation::Emissions { count: list.len(), limit: limits.emissions });
             }
-            let emission = |(index, emission)| checked(index, emission, output);
+            let emission = |(index, emission)| checked(index, emission, limits.size);
             Ok(Verdict::Emit(list.into_iter().enumerate().map(emission).collect::<Result<_, _>>()?))
         }
     }

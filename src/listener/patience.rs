@@ -1,7 +1,7 @@
 //! Time limits for clients that keep us waiting.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::Waker,
 };
 
@@ -9,6 +9,7 @@ use axum::{extract::connect_info::Connected, serve::IncomingStream};
 use tokio::time::Instant;
 
 use super::{Limits, Listener};
+use crate::poison::ignore_poison;
 
 /// Time and bytes that a client has for a request's head, and time for taking an answer. There is
 /// no limit while we work for the client.
@@ -87,7 +88,7 @@ impl Patience {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.state.lock())
     }
 }
 

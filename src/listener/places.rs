@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{Limits, Patience};
+use crate::poison::ignore_poison;
 
 /// Shortest time that a connection keeps its place: a request is on its way.
 const GRACE: Duration = Duration::from_secs(1);
@@ -86,7 +87,7 @@ impl Drop for Place {
 }
 
 fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
-    taken.lock().unwrap_or_else(PoisonError::into_inner)
+    ignore_poison(taken.lock())
 }
 
 /// Returns the network that counts as one client: for IPv6 the first 64 bits.

@@ -1,11 +1,10 @@
 //! Counters of HTTP requests.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use prometheus_client::metrics::counter::Counter;
+
+use crate::poison::ignore_poison;
 
 /// Counters of the requests to a listening source.
 #[derive(Debug, Default)]
@@ -18,10 +17,10 @@ pub struct RequestMetrics {
 
 impl RequestMetrics {
     pub fn refuse(&self, reason: &'static str) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += 1;
+        *ignore_poison(self.refused.lock()).entry(reason).or_default() += 1;
     }
 
     pub fn refused(&self) -> BTreeMap<&'static str, u64> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        ignore_poison(self.refused.lock()).clone()
     }
 }

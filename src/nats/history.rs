@@ -1,7 +1,10 @@
 //! Stored messages of a stream, read in order over a range through a consumer that the server
 //! forgets. Nothing else is changed, in particular no durable consumer.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    ops::RangeInclusive,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::anyhow;
 use async_nats::jetstream::{
@@ -107,7 +110,7 @@ impl History {
         };
         let begin = match range.begin {
             Begin::Newest(count, since) => {
-                newest(&connection, &range, count.saturating_add(after), since, (first, last)).await?
+                newest(&connection, &range, count.saturating_add(after), since, first..=last).await?
             }
             begin => begin,
         };
@@ -116,7 +119,7 @@ impl History {
         let total = range.limit.map_or(total, |limit| limit.min(total));
         // Not more than the range holds.
         let batch = usize::try_from(total).unwrap_or(batch).clamp(1, batch);
-        let mut history = Self::new(connection, range, batch, (last, total));
+        let mut history = Self::new(connection, range, batch, last, total);
         if total > 0 {
             history.consume().await?;
         }
@@ -131,12 +134,12 @@ impl History {
         let Bounds { last, batch, .. } = bounds(&connection, stream).await?;
         let begin = Begin::Sequence(last + 1);
         let range = Range { stream: stream.to_owned(), subjects, begin, until: None, to: None, limit: None };
-        let mut history = Self::new(connection, range, batch, (u64::MAX, 0));
+        let mut history = Self::new(connection, range, batch, u64::MAX, 0);
         history.consume().await?;
         Ok(history)
     }
 
-    fn new(connection: Connection, range: Range, batch: usize, (last, total): (u64, u64)) -> Self {
+    fn new(connection: Connection, range: Range, batch: usize, last: u64, total: u64) -> Self {
         let reading = Reading::Over;
         Self { connection, range, reading, batch, alone: 0, deliveries: 0, last, position: 0, total, read: 0 }
     }
@@ -365,13 +368,13 @@ async fn newest(
     range: &Range,
     count: u64,
     since: Option<Timestamp>,
-    (first, last): (u64, u64),
+    sequences: RangeInclusive<u64>,
 ) -> Result<Begin, HistoryError> {
     let since = since.map_or(Begin::First, Begin::Time);
     if pending(connection, range, since).await? <= count {
         return Ok(since);
     }
-    let (mut low, mut high) = (first, last + 1);
+    let (mut low, mut high) = (*sequences.start(), sequences.end() + 1);
     while low < high {
         let middle = low + (high - low) / 2;
         if pending(connection, range, Begin::Sequence(middle)).await? <= count {

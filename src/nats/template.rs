@@ -3,22 +3,23 @@
 //! The value of a placeholder comes from an event and is not trusted: it must not turn the subject
 //! into another one than the template means.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use anyhow::{anyhow, bail};
 use async_nats::Subject;
 use bytes::BytesMut;
 
 use crate::{
-    config::{self, Part},
+    config::{self, Part, SubjectForm, SubjectPlaceholder},
     event::{MAX_SUBJECT, check_subject, token},
 };
 
 /// Subjects are cut from buffers of this size instead of being allocated one by one.
 const BUFFER: usize = 16 * 1024;
 
-pub struct Template {
-    parts: Vec<Part>,
+/// Subject whose placeholders are values of type `F`.
+pub struct Template<F> {
+    parts: Vec<Part<SubjectPlaceholder<F>>>,
     /// Set if there are no placeholders.
     constant: Option<Subject>,
     /// Prefix of subjects that no value of an event may produce.
@@ -26,8 +27,8 @@ pub struct Template {
     buffer: BytesMut,
 }
 
-impl Template {
-    pub fn new(template: config::Template) -> Self {
+impl<F: Display> Template<F> {
+    pub fn new(template: config::Template<SubjectPlaceholder<F>>) -> Self {
         let parts = template.0;
         let constant = parts.iter().map(literal).collect::<Option<String>>().map(Subject::from);
         Self { parts, constant, reserved: None, buffer: BytesMut::new() }
@@ -38,11 +39,11 @@ impl Template {
         Self { reserved: prefix, ..self }
     }
 
-    /// Builds the subject; `found` returns the value of a placeholder.
+    /// Builds the subject; `found` returns the value of a field.
     ///
     /// # Errors
     /// Returns an error if the result is not a valid subject, or one that is not for events.
-    pub fn fill<'a>(&'a mut self, found: impl Fn(&'a Part) -> &'a str) -> anyhow::Result<Subject> {
+    pub fn fill<'a>(&'a mut self, found: impl Fn(&'a F) -> &'a str) -> anyhow::Result<Subject> {
         if let Some(constant) = &self.constant {
             return Ok(constant.clone());
         }
@@ -54,11 +55,7 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Literal(text) => self.buffer.extend_from_slice(text.as_bytes()),
-                Part::Token(inner) => value(&mut self.buffer, part, &token(found(inner)), Dots::Kept)?,
-                Part::EventType | Part::Subject => value(&mut self.buffer, part, found(part), Dots::Kept)?,
-                Part::Id | Part::SourceTime | Part::Key | Part::Header(_) => {
-                    value(&mut self.buffer, part, found(part), Dots::Replaced)?;
-                }
+                Part::Value(placeholder) => append(&mut self.buffer, placeholder, found(&placeholder.field))?,
             }
         }
         let bytes = self.buffer.split().freeze();
@@ -79,22 +76,18 @@ impl Template {
     }
 }
 
-fn literal(part: &Part) -> Option<&str> {
+fn literal<P>(part: &Part<P>) -> Option<&str> {
     match part {
         Part::Literal(text) => Some(text),
-        _ => None,
+        Part::Value(_) => None,
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Dots {
-    /// The value is a subject or looks like one: its dots separate tokens.
-    Kept,
-    /// The value is one token, so its dots become `_`.
-    Replaced,
-}
-
-fn value(buffer: &mut BytesMut, placeholder: &Part, value: &str, dots: Dots) -> anyhow::Result<()> {
+fn append<F: Display>(buffer: &mut BytesMut, placeholder: &SubjectPlaceholder<F>, value: &str) -> anyhow::Result<()> {
+    let value = match placeholder.form {
+        SubjectForm::SafeToken => token(value),
+        SubjectForm::Tokens | SubjectForm::Token => value.into(),
+    };
     let problem = if value.is_empty() {
         "is empty"
     } else if value.bytes().any(|byte| matches!(byte, b'*' | b'>')) {
@@ -104,12 +97,12 @@ fn value(buffer: &mut BytesMut, placeholder: &Part, value: &str, dots: Dots) -> 
     } else {
         let start = buffer.len();
         buffer.extend_from_slice(value.as_bytes());
-        if dots == Dots::Replaced {
+        if placeholder.form == SubjectForm::Token {
             buffer[start..].iter_mut().filter(|byte| **byte == b'.').for_each(|byte| *byte = b'_');
         }
         return Ok(());
     };
-    bail!("`{{{placeholder}}}` of the subject {problem}: {:?}", shorten(value))
+    bail!("`{{{placeholder}}}` of the subject {problem}: {:?}", shorten(&value))
 }
 
 /// Cuts a value to the length that a message should show.
@@ -125,7 +118,10 @@ fn shorten(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, Headers, Origin};
+    use crate::{
+        config::{EventField, OutputField},
+        event::{Event, Headers, Origin},
+    };
 
     fn event() -> Event {
         let mut headers = Headers::default();
@@ -145,35 +141,37 @@ mod tests {
         }
     }
 
-    fn found<'a>(part: &'a Part, event: &'a Event) -> &'a str {
-        match part {
-            Part::EventType => &event.event_type,
-            Part::Subject => &event.subject,
-            Part::Id => &event.id,
-            Part::Key => "the.key",
-            Part::Header(name) => event.headers.get(name).map_or("", |value| value),
-            Part::Token(inner) => found(inner, event),
-            other => panic!("{other:?}"),
-        }
-    }
+    type SubjectPart = Part<SubjectPlaceholder<OutputField>>;
 
-    fn text(text: &str) -> Part {
+    fn text(text: &str) -> SubjectPart {
         Part::Literal(text.to_owned())
     }
 
-    fn fill(parts: &[Part], event: Event) -> Result<String, String> {
+    fn plain(field: EventField) -> SubjectPart {
+        Part::Value(SubjectPlaceholder::plain(field.into()))
+    }
+
+    fn token(field: EventField) -> SubjectPart {
+        Part::Value(SubjectPlaceholder { field: field.into(), form: SubjectForm::SafeToken })
+    }
+
+    fn value<'a>(field: &'a OutputField, event: &'a Event) -> &'a str {
+        field.value(event, &event.subject, &event.headers, "the.key")
+    }
+
+    fn fill(parts: &[SubjectPart], event: Event) -> Result<String, String> {
         let mut template = Template::new(config::Template(parts.to_vec()));
-        let filled = template.fill(|part| found(part, &event));
+        let filled = template.fill(|field| value(field, &event));
         filled.map(Subject::into_string).map_err(|why| format!("{why:#}"))
     }
 
     #[test]
     fn dead_letters_are_the_routers() {
-        let parts = vec![text("trommel."), Part::Subject];
+        let parts = vec![text("trommel."), plain(EventField::Subject)];
         let mut template = Template::new(config::Template(parts)).reserving(Some("trommel.dead.".to_owned()));
         let mut fill = |subject: &str| {
             let event = Event { subject: subject.into(), ..event() };
-            template.fill(|part| found(part, &event)).map(Subject::into_string).map_err(|why| why.to_string())
+            template.fill(|field| value(field, &event)).map(Subject::into_string).map_err(|why| why.to_string())
         };
         assert_eq!(fill("deaf.x"), Ok("trommel.deaf.x".to_owned()));
         assert!(fill("dead.failed").unwrap_err().contains("only the router writes"));
@@ -181,12 +179,13 @@ mod tests {
 
     #[test]
     fn placeholders_are_filled() {
+        let key = Part::Value(SubjectPlaceholder::plain(OutputField::Key));
         for (parts, expected) in [
             (vec![text("out.all")], "out.all"),
-            (vec![text("out."), Part::EventType], "out.order.created"),
-            (vec![text("out."), Part::Subject, text(".x")], "out.orders.eu.7.x"),
-            (vec![text("out."), Part::Id, text("."), Part::Key], "out.7_1.the_key"),
-            (vec![text("out."), Part::Header("TENANT".to_owned())], "out.acme_eu"),
+            (vec![text("out."), plain(EventField::EventType)], "out.order.created"),
+            (vec![text("out."), plain(EventField::Subject), text(".x")], "out.orders.eu.7.x"),
+            (vec![text("out."), plain(EventField::Id), text("."), key], "out.7_1.the_key"),
+            (vec![text("out."), plain(EventField::Header("TENANT".to_owned()))], "out.acme_eu"),
         ] {
             assert_eq!(fill(&parts, event()).as_deref(), Ok(expected));
         }
@@ -195,17 +194,17 @@ mod tests {
     /// H08 and H09: a value that would be refused becomes one harmless token.
     #[test]
     fn tokens_take_what_comes() {
-        let token = |part| Part::Token(Box::new(part));
-        let parts = [text("out."), token(Part::EventType), text("."), token(Part::Header("none".to_owned()))];
+        let parts =
+            [text("out."), token(EventField::EventType), text("."), token(EventField::Header("none".to_owned()))];
         for (event_type, expected) in
             [("a.b", "out.a_b._"), ("", "out._._"), ("a *\r\n>", "out.a_____._"), ("$JS", "out.$JS._")]
         {
             let event = Event { event_type: event_type.into(), ..event() };
             assert_eq!(fill(&parts, event).as_deref(), Ok(expected));
         }
-        assert_eq!(fill(&[token(Part::Subject)], event()).as_deref(), Ok("orders_eu_7"));
+        assert_eq!(fill(&[token(EventField::Subject)], event()).as_deref(), Ok("orders_eu_7"));
         let reserved = Event { event_type: "$JS.API".into(), ..event() };
-        assert!(fill(&[token(Part::EventType), text(".x")], reserved).unwrap_err().contains("is not for events"));
+        assert!(fill(&[token(EventField::EventType), text(".x")], reserved).unwrap_err().contains("is not for events"));
         let control = Event { event_type: "a\0".into(), ..event() };
         assert_eq!(
             fill(&parts, control).unwrap_err(),
@@ -227,11 +226,11 @@ mod tests {
             (".a", "empty token"),
             (&"a".repeat(2000), "more than 1024"),
         ] {
-            let error = fill(&[text("out."), Part::EventType], typed(value)).unwrap_err();
+            let error = fill(&[text("out."), plain(EventField::EventType)], typed(value)).unwrap_err();
             assert!(error.contains(expected), "{value:?}: {error}");
             assert!(error.len() < 300, "{error}");
         }
-        let error = fill(&[text("out."), Part::Header("none".to_owned())], event()).unwrap_err();
+        let error = fill(&[text("out."), plain(EventField::Header("none".to_owned()))], event()).unwrap_err();
         assert_eq!(error, "`{header:none}` of the subject is empty: \"\"");
     }
 
@@ -239,9 +238,9 @@ mod tests {
     fn an_event_can_not_reach_the_servers_own_subjects() {
         for event_type in ["$JS.API.STREAM.DELETE.ORDERS", "$SYS.REQ.x", "_INBOX.abc.1"] {
             let event = Event { event_type: event_type.into(), ..event() };
-            let error = fill(&[Part::EventType], event.clone()).unwrap_err();
+            let error = fill(&[plain(EventField::EventType)], event.clone()).unwrap_err();
             assert!(error.contains("is not for events"), "{error}");
-            assert!(fill(&[text("out."), Part::EventType], event).is_ok());
+            assert!(fill(&[text("out."), plain(EventField::EventType)], event).is_ok());
         }
     }
 }

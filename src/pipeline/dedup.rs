@@ -56,8 +56,7 @@ impl Dedup {
             config::DedupBy::Field(field) => By::Field(field.clone()),
         };
         let capacity = settings.capacity.get();
-        let (ids, done) = Default::default();
-        Self { by, ttl: settings.ttl, capacity, ids, done }
+        Self { by, ttl: settings.ttl, capacity, ids: HashMap::new(), done: VecDeque::new() }
     }
 
     /// Looks an event up and, if it is new, notes that it is open in `slot`. Also returns the id

@@ -4,10 +4,12 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
+
+use crate::poison::ignore_poison;
 
 /// Keys with a consumer of their own, each with the sequence of the stream from which on it serves
 /// the key. Earlier events come to the key with all others. The sequence is the consumer's own, so
@@ -23,27 +25,27 @@ pub struct OwnConsumers {
 impl OwnConsumers {
     pub fn begin(&self, key: Arc<str>, first: u64) {
         self.is_used.store(true, Ordering::Release);
-        self.firsts.write().unwrap_or_else(PoisonError::into_inner).insert(key, first);
+        ignore_poison(self.firsts.write()).insert(key, first);
     }
 
     /// Notes that the key's consumer was recreated, and may begin earlier: its stream is another
     /// one.
     pub(super) fn begin_again(&self, key: &str, first: u64) {
-        if let Some(known) = self.firsts.write().unwrap_or_else(PoisonError::into_inner).get_mut(key) {
+        if let Some(known) = ignore_poison(self.firsts.write()).get_mut(key) {
             *known = first.min(*known);
         }
     }
 
     /// Returns the key's events to the shared consumer.
     pub fn end(&self, key: &str) {
-        self.firsts.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        ignore_poison(self.firsts.write()).remove(key);
     }
 
     pub fn first(&self, key: &str) -> Option<u64> {
         if !self.is_used.load(Ordering::Acquire) {
             return None;
         }
-        self.firsts.read().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+        ignore_poison(self.firsts.read()).get(key).copied()
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
-use crate::event::TypePattern;
+use crate::{event::TypePattern, poison::ignore_poison};
 
 /// Most event types whose entries are remembered. Then all are forgotten: there are few types,
 /// unless an upstream makes them up.
@@ -43,10 +43,10 @@ impl ByType {
             self.search(event_type).into_iter().for_each(each);
             return;
         }
-        let known = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(event_type).cloned();
+        let known = ignore_poison(self.found.lock()).get(event_type).cloned();
         let found = known.unwrap_or_else(|| {
             let entries: Arc<[usize]> = self.search(event_type).into();
-            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut found = ignore_poison(self.found.lock());
             if found.len() >= REMEMBERED {
                 found.clear();
             }

@@ -82,7 +82,6 @@ impl Loader {
     ) -> Result<Self, Problems> {
         let registry = Arc::new(mem::take(&mut config.registry));
         let (snapshots, _) = watch::channel(Arc::default());
-        let (filters, compiling, subscriptions, attached, tenures, held) = Default::default();
         let mut loader = Self {
             host,
             config,
@@ -91,12 +90,12 @@ impl Loader {
             registry: Arc::clone(&registry),
             keys: Vec::new(),
             reading: None,
-            filters,
-            compiling,
-            subscriptions,
-            attached,
-            tenures,
-            held,
+            filters: Filters::default(),
+            compiling: Compiling::default(),
+            subscriptions: Subscriptions::default(),
+            attached: Vec::new(),
+            tenures: None,
+            held: Held::default(),
             snapshots,
         };
         let (filters, mut problems) = loader.load_all(&registry).await;

@@ -82,8 +82,14 @@ impl<D: Destination> Blocking<D> {
                 }
             }
         })?;
-        let (pending, words) = Default::default();
-        Ok(Self { pending, under_way: None, batches, reports, thread: Some(thread), words })
+        Ok(Self {
+            pending: Vec::new(),
+            under_way: None,
+            batches,
+            reports,
+            thread: Some(thread),
+            words: VecDeque::new(),
+        })
     }
 
     fn start(&mut self) {

@@ -9,14 +9,15 @@ use std::{collections::VecDeque, fmt::Write, future, pin::pin, sync::Arc, time::
 
 use anyhow::anyhow;
 use async_nats::{HeaderMap, PublishErrorKind, Subject, client::traits::Publisher, header, message::OutboundMessage};
-use futures_util::{FutureExt, StreamExt, future::OptionFuture};
-use tokio::time::{Instant, sleep_until, timeout};
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::{Instant, timeout};
 
 use crate::{
-    config::{self, Part},
+    config::{self, OutputField},
     event::identity::HOPS,
     nats::{ConnectError, Life, NoPermission, Template, connect, header_map},
     sink::{Confirmation, Output, Refusal, Sink, Slot},
+    timer::sleep_until_due,
 };
 
 mod live;
@@ -34,7 +35,7 @@ pub struct Nats {
     jetstream: bool,
     message_id: bool,
     ack_timeout: Duration,
-    template: Template,
+    template: Template<OutputField>,
     live: Option<Live>,
     /// Slots written to a connection that has ended since, and not reported yet.
     lost: VecDeque<Slot>,
@@ -134,7 +135,7 @@ pub fn message_id(output: &Output, sink: &str) -> String {
 
 impl Sink for Nats {
     async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
-        let subject = self.template.fill(|part| placeholder(part, output));
+        let subject = self.template.fill(|field| placeholder(field, output));
         let subject = subject.map_err(|why| Refusal::Never("bad_subject", why))?;
         let headers = self.headers(output)?;
         let (jetstream, patience) = (self.jetstream, self.ack_timeout);
@@ -193,24 +194,15 @@ pub(super) fn subject(
     output: &Output,
 ) -> Result<Subject, Refusal> {
     let mut template = Template::new(settings.subject.clone()).reserving(reserved);
-    let subject = template.fill(|part| placeholder(part, output)).map_err(|why| Refusal::Never("bad_subject", why))?;
+    let subject =
+        template.fill(|field| placeholder(field, output)).map_err(|why| Refusal::Never("bad_subject", why))?;
     header_map(output.headers()).map_err(|why| Refusal::Never("bad_header", why))?;
     Ok(subject)
 }
 
 /// Returns the raw value of a placeholder in the sink's subject.
-pub fn placeholder<'a>(part: &'a Part, output: &'a Output) -> &'a str {
-    let event = output.ticket.event();
-    match part {
-        Part::Literal(text) => text,
-        Part::EventType => &event.event_type,
-        Part::Subject => output.subject(),
-        Part::Id => &event.id,
-        Part::SourceTime => event.source_time.as_deref().unwrap_or_default(),
-        Part::Key => &output.key,
-        Part::Header(name) => output.headers().get(name).map_or("", |value| value),
-        Part::Token(part) => placeholder(part, output),
-    }
+pub fn placeholder<'a>(field: &'a OutputField, output: &'a Output) -> &'a str {
+    field.value(output.ticket.event(), output.subject(), output.headers(), &output.key)
 }
 
 /// Waits for the next answer of a stream, or for the next deadline without one. `None` if the
@@ -224,7 +216,7 @@ async fn acked(live: &mut Live, ack_timeout: Duration) -> Option<Confirmation> {
                 let deadline = live.window.deadline();
                 tokio::select! {
                     message = live.acks.next() => message,
-                    Some(()) = OptionFuture::from(deadline.map(sleep_until)) => match live.expired(ack_timeout) {
+                    () = sleep_until_due(deadline) => match live.expired(ack_timeout) {
                         Some(confirmation) => return Some(confirmation),
                         None => continue,
                     },

@@ -8,10 +8,11 @@ use anyhow::anyhow;
 use futures_util::FutureExt;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 use crate::{
+    backoff::{Backoff, jitter},
     config::{OnFailure, Retry},
     event::identity::TRACEPARENT,
     fate::Fate,
@@ -24,6 +25,7 @@ use crate::{
     },
     stop::Stop,
     telemetry::{Span, Stage},
+    timer::sleep_until_due,
 };
 
 mod elsewhere;
@@ -83,8 +85,8 @@ pub struct Outlet<S> {
     window: Window,
     /// No writes before this time: the sink as a whole takes nothing.
     pause: Option<Instant>,
-    /// Next pause, before jitter.
-    wait: Duration,
+    /// Pauses while the sink takes nothing.
+    backoff: Backoff,
     /// True while there are refused outputs, for tasks that wait to hand over dead letters.
     refuses: watch::Sender<bool>,
     /// Time until which outputs that are refused apart are not logged, and how many were not.
@@ -101,7 +103,7 @@ impl<S: Sink> Outlet<S> {
         let refusing = matches!(policy.refused, Beyond::LastResort(_)).then_some(refusing);
         let queue = Queue::new(name, (sender, bytes), Arc::clone(&metrics), refusing);
         let name = Arc::clone(queue.name());
-        let wait = policy.retry.min;
+        let backoff = policy.retry.backoff();
         let window = Window::new(Bounds { open: most, refused: most, refused_bytes: bytes / 2 });
         (
             queue,
@@ -113,7 +115,7 @@ impl<S: Sink> Outlet<S> {
                 metrics,
                 window,
                 pause: None,
-                wait,
+                backoff,
                 refuses,
                 quiet: None,
                 gives_back: false,
@@ -162,8 +164,8 @@ impl<S: Sink> Outlet<S> {
                         }
                     }
                 }
-                () = resume(self.pause), if self.pause.is_some() => self.pause = None,
-                () = resume(due), if due.is_some() => {
+                () = sleep_until_due(self.pause) => self.pause = None,
+                () = sleep_until_due(due) => {
                     let now = Instant::now();
                     self.window.retry_due(now);
                     self.yield_room(now);
@@ -237,7 +239,7 @@ impl<S: Sink> Outlet<S> {
             }
             Confirmation::Refused(slot, refusal) => return self.refused(slot, refusal).await,
         }
-        self.wait = self.policy.retry.min;
+        self.backoff.reset();
         self.gives_back = false;
         self.metrics.refusing.end();
         self.refuses.send_if_modified(std::mem::take);
@@ -299,7 +301,7 @@ impl<S: Sink> Outlet<S> {
         match refusal {
             Refusal::Apart(cause) => {
                 self.speak_of(cause, impatient);
-                self.window.set_aside(slot, self.policy.retry.min, self.policy.retry.max);
+                self.window.set_aside(slot, self.policy.retry.backoff());
             }
             Refusal::Later(cause) => {
                 self.window.put_back(slot);
@@ -316,13 +318,12 @@ impl<S: Sink> Outlet<S> {
         if self.pause.is_some() {
             return;
         }
-        let mut wait = self.wait.mul_f64(0.5 + fastrand::f64());
+        let mut wait = self.backoff.next_wait();
         if cause.is::<ConnectError>() {
             // The server is unreachable, not refusing, and sources are back as soon as it is.
-            wait = wait.min(MAX_RECONNECT_DELAY.mul_f64(0.5 + fastrand::f64() / 2.0));
+            wait = wait.min(jitter(MAX_RECONNECT_DELAY));
         }
         self.pause = Some(Instant::now() + wait);
-        self.wait = (self.wait * 2).min(self.policy.retry.max);
         let error = format!("{cause:#}");
         if impatient {
             tracing::error!(sink = %self.name, error, ?wait, "still refused past the sink's patience, trying on");
@@ -434,13 +435,6 @@ fn begin(output: &mut Output, sink: &str) -> Span {
         output.headers = Some(headers);
     }
     span
-}
-
-async fn resume(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-/// Shortest wait before an event is pushed again, doubled with every attempt up to the longest. A
-/// broker would pause likewise.
-const MIN_WAIT: Duration = Duration::from_millis(100);
-const MAX_WAIT: Duration = Duration::from_secs(30);
+use crate::backoff::Backoff;
+
+/// Waits before an event is pushed again. A broker would pause likewise.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
 
 /// Receipts ordered by the time at which they are due.
 pub(super) struct Again<R>(BTreeMap<(Instant, u64), R>);
@@ -22,7 +22,7 @@ impl<R> Again<R> {
     /// Keeps a receipt after its `attempt`, for at least `wait`. Of receipts due at the same time
     /// the one with the lower `number` comes first; numbers are unique.
     pub(super) fn insert(&mut self, number: u64, attempt: u32, wait: Duration, receipt: R) {
-        self.0.insert((Instant::now() + wait.max(pause(attempt)), number), receipt);
+        self.0.insert((Instant::now() + wait.max(BACKOFF.nth(attempt)), number), receipt);
     }
 
     pub(super) fn pop_due(&mut self) -> Option<R> {
@@ -39,21 +39,10 @@ impl<R> Again<R> {
     }
 }
 
-/// Waits until `due`, for ever if there is none. Cancel safe.
-pub(super) async fn at(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn pause(attempt: u32) -> Duration {
-    MIN_WAIT.saturating_mul(1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX)).min(MAX_WAIT)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timer::sleep_until_due;
 
     #[tokio::test(start_paused = true)]
     async fn the_pause_grows_and_those_that_are_due_at_once_keep_their_order() {
@@ -64,7 +53,7 @@ mod tests {
         let (start, mut seen) = (Instant::now(), Vec::new());
         while let Some(due) = again.due() {
             assert_eq!(again.pop_due(), None);
-            at(Some(due)).await;
+            sleep_until_due(Some(due)).await;
             while let Some(number) = again.pop_due() {
                 seen.push((number, start.elapsed().as_millis()));
             }

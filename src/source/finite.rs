@@ -6,11 +6,8 @@ use std::collections::VecDeque;
 use futures_util::FutureExt;
 use tokio::{sync::mpsc, task::unconstrained};
 
-use super::{
-    again::{Again, at},
-    envelope::Malformed,
-};
-use crate::{ack::Outcome, event::Event, pipeline::Intake, stop::Stop};
+use super::{again::Again, envelope::Malformed};
+use crate::{ack::Outcome, event::Event, pipeline::Intake, stop::Stop, timer::sleep_until_due};
 
 mod progress;
 mod watermark;
@@ -124,7 +121,7 @@ impl<I: Input> Run<I> {
                 }
                 (receipt, outcome) = self.intake.settled(), if self.intake.open() > 0 => self.settle(receipt, outcome),
                 batch = next_batch(&mut self.items), if wants_more => self.take(batch),
-                () = at(due), if due.is_some() => {}
+                () = sleep_until_due(due) => {}
             }
         }
     }

@@ -18,13 +18,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 
 use crate::{
+    backoff::Backoff,
     config,
     outgoing::{self, retry_after},
 };
 
-/// Waits between the tries of one batch, doubled and jittered.
-const MIN_WAIT: Duration = Duration::from_millis(100);
-const MAX_WAIT: Duration = Duration::from_secs(5);
+/// Waits between the tries of one batch.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 /// Most bytes of an answer that are read. The text of a refusal is not longer.
 const MAX_ANSWER: usize = 64 << 10;
 
@@ -69,18 +69,18 @@ impl Collector {
         let resource_spans = group_spans_by_resource_and_scope(spans, &self.resource);
         let request = Bytes::from(ExportTraceServiceRequest { resource_spans }.encode_to_vec());
         let until = Instant::now() + self.timeout;
-        let mut wait = MIN_WAIT;
+        let mut backoff = BACKOFF;
         let mut last = anyhow!("the collector did not answer within {:?}", self.timeout);
         loop {
             let Ok(tried) = timeout_at(until, self.exchange(request.clone())).await else { return Err(last) };
             let Err(Miss { error, again, pause }) = tried else { return Ok(()) };
-            let pause = pause.unwrap_or_else(|| wait.mul_f64(0.5 + fastrand::f64()));
+            let wait = backoff.next_wait();
+            let pause = pause.unwrap_or(wait);
             if !again || Instant::now().checked_add(pause).is_none_or(|next| next >= until) {
                 return Err(error);
             }
             last = error;
             sleep(pause).await;
-            wait = (wait * 2).min(MAX_WAIT);
         }
     }
 

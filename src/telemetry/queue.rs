@@ -19,10 +19,11 @@ use opentelemetry_sdk::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 use super::collector::Collector;
+use crate::timer::sleep_until_due;
 
 /// Spans that may wait: a few MB.
 const QUEUE: usize = 8192;
@@ -93,7 +94,7 @@ impl Ended {
                     due.get_or_insert_with(|| Instant::now() + PAUSE);
                     count == 0 || batch.len() == BATCH
                 }
-                () = at(due) => true,
+                () = sleep_until_due(due) => true,
             };
             if !is_ready {
                 continue;
@@ -110,13 +111,6 @@ impl Ended {
             }
         }
         losses.say();
-    }
-}
-
-async fn at(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }
 

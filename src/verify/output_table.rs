@@ -4,13 +4,14 @@
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use super::{LetterIndex, OutputDigest};
 use crate::{
     config::OnFailure,
     event::{Event, Uid},
+    poison::ignore_poison,
 };
 
 /// Origin and destination of an output.
@@ -54,7 +55,7 @@ pub struct Recording(Mutex<OutputTable>);
 
 impl Recording {
     pub(super) fn output(&self, place: OutputPlace, event: &Event, index: u32, digest: OutputDigest, found: u32) {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = ignore_poison(self.0.lock());
         let place = table.place(place);
         let stored = u32::try_from(event.observed_at / 1_000_000_000).unwrap_or(u32::MAX);
         let (event, sequence) = (event_hash(&event.uid), event.sequence);
@@ -62,7 +63,7 @@ impl Recording {
     }
 
     pub(super) fn letter(&self, place: OutputPlace, event: &Event, reason: &str) {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = ignore_poison(self.0.lock());
         let place = table.place(place);
         let (event, sequence) = (event_hash(&event.uid), event.sequence);
         table.letters.push(ExpectedLetter { event, sequence, place, reason: reason.to_owned() });
@@ -70,13 +71,13 @@ impl Recording {
 
     /// Counts an output that can't be verified.
     pub(super) fn unverifiable(&self, why: String) {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = ignore_poison(self.0.lock());
         *table.unchecked.entry(why).or_default() += 1;
     }
 
     /// Returns everything that was noted.
     pub fn into_table(self) -> OutputTable {
-        let mut table = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut table = ignore_poison(self.0.into_inner());
         table.outputs.sort_unstable_by_key(|output| (output.digest, output.sequence));
         table
     }

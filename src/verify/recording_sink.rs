@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{OutputDigest, OutputPlace, Recording, digest::DigestWriter};
 use crate::{
-    config::{FolderSink, Part, SinkKind, Webhook},
+    config::{FolderSink, OutputField, SinkKind, Webhook},
     dead_letters::Letter,
     event::identity,
     nats::Template,
@@ -27,7 +27,7 @@ pub struct RecordingSink {
 /// Way in which an output is recognised at its destination.
 enum Recognition {
     MessageId,
-    Message(Template),
+    Message(Template<OutputField>),
     Line(LineWriter, Vec<u8>),
     File(FolderSink),
     Deliveries(Vec<Arc<Webhook>>),
@@ -76,7 +76,7 @@ impl RecordingSink {
                 self.recording.output(place, event, index, digest, 0);
             }
             Recognition::Message(template) => {
-                let digest = match template.fill(|part: &Part| placeholder(part, output)) {
+                let digest = match template.fill(|field| placeholder(field, output)) {
                     Ok(subject) => OutputDigest::message(&subject, &output.payload),
                     // The sink refuses such an output: it is in the dead letters, or nowhere.
                     Err(_) => OutputDigest::message_id(&message_id(output, &self.name)),

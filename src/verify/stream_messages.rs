@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{OutputDigest, OutputTable};
 use crate::{
-    config::{Begin, Part, Range, Sink, SinkKind, Template},
+    config::{Begin, OutputField, Part, Range, Sink, SinkKind, SubjectForm, SubjectPlaceholder, Template},
     nats::{ApiError, Connection, History, HistoryError},
 };
 
@@ -91,7 +91,7 @@ fn kept_since(stream: &str, info: &Value) -> Option<(u32, String)> {
 }
 
 /// Returns a pattern of the subjects that a template leads to.
-fn pattern(template: &Template) -> String {
+fn pattern(template: &Template<SubjectPlaceholder<OutputField>>) -> String {
     let (mut pattern, mut token, mut is_wild) = (String::new(), String::new(), false);
     for part in &template.0 {
         match part {
@@ -105,9 +105,8 @@ fn pattern(template: &Template) -> String {
                     token.push_str(piece);
                 }
             }
-            // These may have any number of tokens.
-            Part::EventType | Part::Subject => return pattern + ">",
-            Part::Id | Part::SourceTime | Part::Key | Part::Header(_) | Part::Token(_) => is_wild = true,
+            Part::Value(SubjectPlaceholder { form: SubjectForm::Tokens, .. }) => return pattern + ">",
+            Part::Value(_) => is_wild = true,
         }
     }
     pattern + if is_wild { "*" } else { &token }
@@ -116,17 +115,19 @@ fn pattern(template: &Template) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::EventField;
 
     #[test]
     fn a_pattern_fits_every_subject_of_its_template() {
         let literal = |text: &str| Part::Literal(text.to_owned());
+        let value = |field| Part::Value(SubjectPlaceholder::plain(field));
         for (parts, expected) in [
             (vec![literal("out.all")], "out.all"),
-            (vec![literal("out."), Part::Subject], "out.>"),
-            (vec![Part::Subject, literal(".x")], ">"),
-            (vec![literal("a.b-"), Part::EventType], "a.>"),
-            (vec![literal("a.b-"), Part::Key, literal(".c")], "a.*.c"),
-            (vec![Part::Key, literal("x."), Part::Id], "*.*"),
+            (vec![literal("out."), value(EventField::Subject.into())], "out.>"),
+            (vec![value(EventField::Subject.into()), literal(".x")], ">"),
+            (vec![literal("a.b-"), value(EventField::EventType.into())], "a.>"),
+            (vec![literal("a.b-"), value(OutputField::Key), literal(".c")], "a.*.c"),
+            (vec![value(OutputField::Key), literal("x."), value(EventField::Id.into())], "*.*"),
         ] {
             assert_eq!(pattern(&Template(parts)), expected);
         }

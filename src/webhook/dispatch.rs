@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinSet, spawn_blocking},
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     schedule::verdict,
     store::{Attempt, Due, Message, Store, StoreError, Verdict},
 };
-use crate::{config::Webhook, metrics::Metrics, stop::Stop};
+use crate::{config::Webhook, metrics::Metrics, stop::Stop, timer::sleep_until_due};
 
 mod claim;
 mod recipients;
@@ -80,8 +80,15 @@ impl Dispatcher {
     pub async fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
         let Some(_claim) = claim(self.store.path(), &mut self.fresh, &mut stop).await? else { return Ok(()) };
         let recipients = Recipients::new(self.room);
-        let (tries, ended, upkeep, failed) = Default::default();
-        Work { parts: self, recipients, tries, ended, upkeep, failed }.run(stop).await
+        let work = Work {
+            parts: self,
+            recipients,
+            tries: JoinSet::new(),
+            ended: Vec::new(),
+            upkeep: Upkeep::default(),
+            failed: None,
+        };
+        work.run(stop).await
     }
 }
 
@@ -130,7 +137,7 @@ impl Work {
                 () = sleep(pause) => {}
                 () = stop.draining(), if until.is_none() => {}
                 () = end.ended() => break,
-                () = given_up(until) => break,
+                () = sleep_until_due(until) => break,
             }
             while let Some(ended) = self.tries.try_join_next() {
                 self.end(ended)?;
@@ -309,13 +316,6 @@ fn attempt(webhook: &Webhook, due: &Due, outcome: Result<Answer, String>, ended:
         Err(error) => (None, Some(error), None),
     };
     Attempt { id: due.id, webhook: webhook.name.clone(), ended, status_code, error, answer, verdict }
-}
-
-async fn given_up(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

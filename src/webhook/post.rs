@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     error::Error as StdError,
     iter,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, SystemTime},
 };
 
@@ -19,6 +19,7 @@ use crate::{
     config::Webhook,
     event::identity::TRACEPARENT,
     outgoing::{self, PrivateAddress, retry_after},
+    poison::ignore_poison,
     signature,
 };
 
@@ -110,7 +111,7 @@ impl Poster {
 
     fn client(&self, webhook: &Webhook) -> Result<Client, String> {
         let reach = Reach { private: webhook.allow_private, tls: webhook.url.scheme() == "https" };
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = ignore_poison(self.0.lock());
         if let Some(client) = clients.get(&reach) {
             return Ok(client.clone());
         }

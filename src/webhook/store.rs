@@ -6,11 +6,13 @@ use std::{
     io::{self, ErrorKind, Read},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::poison::ignore_poison;
 
 mod ask;
 mod record;
@@ -163,7 +165,7 @@ impl Store {
 
     /// Ignores poisoning: a panic in a transaction has rolled it back.
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.connection.lock())
     }
 }
 

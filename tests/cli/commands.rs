@@ -69,6 +69,16 @@ fn run_prints_ndjson_on_stdout_and_ends_with_one_summary_line() {
 }
 
 #[test]
+fn the_summary_line_does_not_count_dead_letters_as_outputs() {
+    let settings = LINES_TO_STDOUT.replace("path =", "id = \"/id\"\n    path =");
+    let folder = Folder::new(&settings).write("keys/all.toml", PASS).write("events.ndjson", "not JSON\n");
+    let output = folder.run();
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert!(folder.read("dead-letters.ndjson").contains("not_json"));
+    assert_snapshot!(summary(&text(&output.stderr)), @"1 event: 0 emitted, 1 dead-lettered; 0 outputs written");
+}
+
+#[test]
 fn a_wrong_configuration_is_exit_code_2_and_says_where() {
     let folder = Folder::new(LINES_TO_STDOUT).write("keys/all.toml", &PASS.replace("\"out\"", "\"oot\""));
     let folder = folder.write("events.ndjson", "");
@@ -169,7 +179,7 @@ fn the_first_signal_drains_and_ends_well() {
         router.signal(signal);
         let ended = router.end();
         assert!(ended.status.success(), "{ended:?}");
-        assert!(ended.log.last().unwrap().contains("1 events"), "{ended:?}");
+        assert!(ended.log.last().unwrap().contains("1 event "), "{ended:?}");
     }
 }
 
@@ -206,7 +216,7 @@ fn logs_can_be_json() {
     let logs = json_lines(&output.stderr);
     assert!(logs.iter().any(|log| log["message"] == "running" && log["level"] == "INFO"), "{logs:?}");
     let last = logs.last().unwrap();
-    assert!(last["message"].as_str().unwrap().contains("1 events"), "{last}");
+    assert!(last["message"].as_str().unwrap().contains("1 event "), "{last}");
     assert_eq!((&last["level"], &last["details"]["emitted"]), (&"INFO".into(), &1.into()), "{last}");
 }
 

@@ -6,6 +6,7 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 use insta::assert_snapshot;
 use tempfile::TempDir;
 use trommel::{
+    backoff::Backoff,
     config::{AuthType, Config, Grant, Identity, KeptIn, Problems, load, load_registry},
     endpoint::Endpoint,
 };
@@ -94,7 +95,7 @@ scopes = "mail:read"
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(api.headers, [header("X-Tenant", "42"), header("Accept-Language", "en")]);
     assert_eq!((api.timeout, api.retries, api.max_body), (Duration::from_secs(2), 0, 4096));
-    assert_eq!(api.backoff, (Duration::from_secs(1), Duration::from_secs(5)));
+    assert_eq!(api.backoff, Backoff::new(Duration::from_secs(1), Duration::from_secs(5)));
     assert!(api.allow_private);
     let scopes = Some(vec!["mail:read".to_owned(), "mail:write".to_owned()]);
     let console_events = Some(vec!["mail.received".to_owned()]);
@@ -114,7 +115,7 @@ fn the_least_that_can_be_said() {
     let api = config.api.unwrap();
     assert_eq!(api.token, Some(KeptIn::Env("API_TOKEN".to_owned())));
     assert_eq!((api.timeout, api.retries, api.max_body), (Duration::from_secs(5), 2, 1 << 20));
-    assert_eq!(api.backoff, (Duration::from_millis(100), Duration::from_secs(2)));
+    assert_eq!(api.backoff, Backoff::new(Duration::from_millis(100), Duration::from_secs(2)));
     assert_eq!((api.allow_private, api.identity), (false, Identity::default()));
     assert_eq!(loaded("", "").unwrap().api, None);
 }

@@ -9,11 +9,12 @@ use trommel::{
     bus::Policy,
     config::{
         AckMode, Admin, AuthType, Bound, BusSource, Compression, Config, DeadLetter, Decode, Dedup, DedupBy, Deliver,
-        Discard, Encode, Envelope, External, FileSink, FilterSettings, FolderSink, Fsync, Grant, Instances,
+        Discard, Encode, Envelope, EventField, External, FileSink, FilterSettings, FolderSink, Fsync, Grant, Instances,
         JetStreamSource, Key, LimitOverrides, Limits, LinesSource, Nats, NatsAuth, NatsSink, OnFailure, OnQuarantine,
-        OrderBy, ParamDeclaration, ParamKind, Part, PathPart, PathTemplate, Pipeline, Place, Placement, Position,
-        Record, Republish, Retention, Retry, Route, Sink, SinkKind, Source, SourceKind, Start, Storage, Stream,
-        Telemetry, Template, Transform, Types, Upkeep, Upstream, Validate, load, load_registry,
+        OrderBy, OutputField, ParamDeclaration, ParamKind, Part, PathPart, PathTemplate, Pipeline, Place, Placement,
+        Position, Record, Republish, Retention, Retry, Route, Sink, SinkKind, Source, SourceKind, Start, Storage,
+        Stream, SubjectPlaceholder, Telemetry, Template, Transform, Types, Upkeep, Upstream, Validate, load,
+        load_registry,
     },
     field::Field,
     json::SecretName,
@@ -451,7 +452,11 @@ fn everything_that_can_be_said() {
                 encode: None,
                 kind: SinkKind::Folder(FolderSink {
                     path: "/var/spool/orders".into(),
-                    name: Some(Template(vec![Part::EventType, Part::Literal("_".into()), Part::Id])),
+                    name: Some(Template(vec![
+                        Part::Value(EventField::EventType.into()),
+                        Part::Literal("_".into()),
+                        Part::Value(EventField::Id.into()),
+                    ])),
                     pretty: true,
                     fsync: Fsync::Batch,
                 }),
@@ -471,9 +476,9 @@ fn everything_that_can_be_said() {
                 kind: SinkKind::Nats(NatsSink {
                     subject: Template(vec![
                         Part::Literal("alerts.".into()),
-                        Part::Key,
+                        Part::Value(SubjectPlaceholder::plain(OutputField::Key)),
                         Part::Literal(".".into()),
-                        Part::Header("Region".into()),
+                        Part::Value(SubjectPlaceholder::plain(EventField::Header("Region".into()).into())),
                     ]),
                     jetstream: false,
                     message_id: false,

@@ -4,7 +4,10 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use insta::assert_snapshot;
 use tempfile::TempDir;
-use trommel::config::{Answer, Auth, Envelope, HttpClient, HttpSource, KeptIn, Part, Rate, SourceKind, Template, load};
+use trommel::config::{
+    Answer, Auth, Envelope, EventField, HttpClient, HttpSource, KeptIn, Part, Rate, SourceKind, SubjectForm,
+    SubjectPlaceholder, Template, load,
+};
 
 fn folder(source: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -74,7 +77,8 @@ fn everything_that_can_be_said() {
     assert_eq!(http.auth, None);
     let http =
         loaded(&folder("listen = \"127.0.0.1:80\"\nstream_subject = \"in.{event_type}\"\n[nats]\nurl = \"nats://a\""));
-    assert_eq!(http.answer, Answer::Stored(Template(vec![Part::Literal("in.".to_owned()), Part::EventType])));
+    let event_type = Part::Value(SubjectPlaceholder { field: EventField::EventType, form: SubjectForm::Tokens });
+    assert_eq!(http.answer, Answer::Stored(Template(vec![Part::Literal("in.".to_owned()), event_type])));
 }
 
 #[test]

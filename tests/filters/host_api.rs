@@ -19,6 +19,7 @@ use rig::{chain, event, file, params, settings};
 use stand_in::{Reply, StandIn, ok, status};
 use trommel::{
     api::Client,
+    backoff::Backoff,
     config::{Api, FilterSettings, Grant, Identity, KeptIn, Limits, Place},
     endpoint::Endpoint,
     filter::{CallLimits, Caller, Failure, Fault, Filter, Host, ProcessError, Reason, Subscription, Verdict},
@@ -35,7 +36,7 @@ fn api(base_url: &str) -> Api {
         headers: vec![("X-Tenant".to_owned(), HEADER.to_owned())],
         timeout: Duration::from_secs(20),
         retries: 2,
-        backoff: (Duration::from_millis(1), Duration::from_millis(10)),
+        backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(10)),
         max_body: 1 << 20,
         allow_private: true,
         identity: Identity::default(),

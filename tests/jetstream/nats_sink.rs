@@ -18,7 +18,7 @@ use tokio::{
 };
 use trommel::{
     ack::{Acker, Delivery, Outcome},
-    config::{self, NatsAuth, OnFailure, Part, Retry, Template},
+    config::{self, EventField, NatsAuth, OnFailure, Part, Retry, SubjectPlaceholder, Template},
     event::{Event, Headers, Origin, Uid},
     metrics::SinkMetrics,
     nats::{Life, connect},
@@ -46,8 +46,9 @@ fn nats(url: &str) -> config::Nats {
 }
 
 fn settings() -> config::NatsSink {
+    let event_type = SubjectPlaceholder::plain(EventField::EventType.into());
     config::NatsSink {
-        subject: Template(vec![Part::Literal("out.".to_owned()), Part::EventType]),
+        subject: Template(vec![Part::Literal("out.".to_owned()), Part::Value(event_type)]),
         jetstream: true,
         message_id: true,
         window: 256,

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use trommel::{
     api::Client,
+    backoff::Backoff,
     config::{Api, Identity, LimitOverrides, Place},
     endpoint::Endpoint,
     event::{Event, Headers},
@@ -140,7 +141,7 @@ impl Answers {
             headers: Vec::new(),
             timeout: Duration::from_secs(20),
             retries: 0,
-            backoff: (Duration::from_millis(1), Duration::from_millis(1)),
+            backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(1)),
             max_body: 1 << 20,
             allow_private: true,
             identity: Identity::default(),

@@ -1,15 +1,12 @@
 //! A consumer's session: attached to a router until a limit is reached, it is told to stop, or the
 //! router exits.
 
-use std::{
-    fmt, io,
-    time::{Duration, Instant},
-};
+use std::{fmt, io, time::Duration};
 
 use tokio::{
     io::AsyncReadExt,
     signal::unix::{SignalKind, signal},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{background, jq::Jq, outputs::Outputs};
@@ -23,6 +20,7 @@ use crate::{
         client::{self, Found, find},
         protocol::{Answer, Event, Farewell, Hello, HelloAck, Line, Rejected, Request, VERSION},
     },
+    timer::sleep_until_due,
 };
 
 /// Longest time that a router may take to put the consumer's route into service.
@@ -325,17 +323,13 @@ enum Trouble {
 /// input.
 fn stopped(timeout: Option<Duration>) -> io::Result<impl Future<Output = End>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let over = async move {
-        match timeout {
-            Some(timeout) => sleep(timeout).await,
-            None => std::future::pending().await,
-        }
-    };
+    // A time beyond the clock's range never comes.
+    let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => End::Signal,
             _ = terminate.recv() => End::Signal,
-            () = over => End::Timeout,
+            () = sleep_until_due(end) => End::Timeout,
         }
     })
 }

@@ -5,7 +5,7 @@ use std::{
     fmt,
     io::{self, Write},
     mem,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
     thread,
     time::Duration,
 };
@@ -14,7 +14,7 @@ use indicatif::ProgressBar;
 use tracing::Level;
 
 use super::{Format, record};
-use crate::text;
+use crate::{poison::ignore_poison, text};
 
 /// Limit of the queue in bytes, beside as many that are being written.
 const ROOM: usize = 1 << 20;
@@ -106,7 +106,7 @@ impl Queue {
         waiting.is_writing = false;
         self.changed.notify_all();
         while waiting.lines.is_empty() && waiting.dropped == 0 {
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting = ignore_poison(self.changed.wait(waiting));
         }
         waiting.is_writing = true;
         (mem::take(&mut waiting.lines), mem::take(&mut waiting.dropped))
@@ -137,7 +137,7 @@ impl fmt::Debug for Stderr {
 }
 
 fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    ignore_poison(waiting.lock())
 }
 
 #[cfg(test)]

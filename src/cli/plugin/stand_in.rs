@@ -3,7 +3,7 @@
 use std::{
     mem,
     net::Ipv4Addr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -19,7 +19,9 @@ use tokio::{net::TcpListener, task::AbortHandle};
 use super::case::Answer;
 use crate::{
     api::Client,
+    backoff::Backoff,
     config::{Api, Identity, Place},
+    poison::ignore_poison,
 };
 
 /// Server that ends when it is dropped.
@@ -47,7 +49,7 @@ impl StandIn {
             headers: Vec::new(),
             timeout: Duration::from_secs(5),
             retries: 0,
-            backoff: (Duration::ZERO, Duration::ZERO),
+            backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
             max_body: 1 << 20,
             allow_private: true,
             identity: Identity::default(),
@@ -93,5 +95,5 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request) -> R
 }
 
 fn lock(script: &Mutex<Script>) -> MutexGuard<'_, Script> {
-    script.lock().unwrap_or_else(PoisonError::into_inner)
+    ignore_poison(script.lock())
 }

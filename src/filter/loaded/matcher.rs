@@ -57,9 +57,8 @@ impl Matcher {
                 answers.push(self.matches(subscription, next)?);
                 continue;
             }
-            let bits = self.call("filter-batch.matches", |instance, columns| {
-                instance.matches_batch(subscription, (columns, count))
-            });
+            let bits = self
+                .call("filter-batch.matches", |instance, columns| instance.matches_batch(subscription, columns, count));
             self.breaks = if bits.is_ok() { 0 } else { self.breaks + 1 };
             let bits = bits?;
             answers.extend((0..count).map(|event| bits[event / 64] >> (event % 64) & 1 == 1));

@@ -48,7 +48,7 @@ async fn call(
 ) -> Said {
     let At { key, event, .. } = at;
     let started = Instant::now();
-    let mut wait = key.retry.min;
+    let mut backoff = key.retry.backoff();
     let (mut tries, mut breaks) = (0, 0);
     loop {
         if worker.is_none() {
@@ -87,8 +87,7 @@ async fn call(
             Ok(detail) => span.failed(detail),
             Err(error) => span.failed(error),
         }
-        let pause = wait.mul_f64(0.5 + fastrand::f64()).max(at_least);
-        wait = (wait * 2).min(key.retry.max);
+        let pause = backoff.next_wait().max(at_least);
         if started.elapsed() + pause > key.retry.patience {
             return match trouble {
                 Ok(detail) => Said::Dead("failed", detail, tries),

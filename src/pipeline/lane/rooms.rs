@@ -61,8 +61,7 @@ pub(super) struct Rooms {
 
 impl Rooms {
     pub(super) fn new(budget: Budget) -> Self {
-        let (behind, waits, causes, parked) = Default::default();
-        Self { budget, behind, waits, causes, parked }
+        Self { budget, behind: HashMap::new(), waits: JoinSet::new(), causes: HashMap::new(), parked: Vec::new() }
     }
 
     /// Returns a place for an event of `key`.
@@ -140,7 +139,8 @@ impl Rooms {
     pub(super) async fn next(&mut self) -> Option<Waited> {
         let waited = match self.waits.join_next().await? {
             Ok(waited) => waited,
-            // A fault of ours, passed on to the task that joins the lane.
+            // A fault of ours, passed on to the task that joins the lane. It is a panic: waits are
+            // aborted only with all rooms.
             Err(error) => resume_unwind(error.into_panic()),
         };
         if let Entry::Occupied(mut count) = self.causes.entry(waited.cause.clone()) {

@@ -39,8 +39,7 @@ pub(super) struct Work {
 impl From<Item> for Work {
     fn from(Item { ticket, key, generation, order, done }: Item) -> Self {
         let wanted = !done.is_empty();
-        let (next, decoded, worker) = Default::default();
-        Self { ticket, key, generation, order, done, next, decoded, wanted, worker }
+        Self { ticket, key, generation, order, done, next: 0, decoded: None, wanted, worker: None }
     }
 }
 

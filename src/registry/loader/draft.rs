@@ -178,7 +178,7 @@ impl Loader {
         let Some((filter, limits)) = filter else { return Ok(None) };
         let wanted = Wanted::new(filter, &limits, key, route);
         let made = self.subscriptions.make(wanted, filter).await?;
-        self.hold(draft, key, filter, (&route.name, who), made.params()).await?;
+        self.hold(draft, key, filter, &route.name, who, made.params()).await?;
         Ok(Some(made))
     }
 

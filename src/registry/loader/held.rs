@@ -42,7 +42,8 @@ impl Loader {
         draft: &mut Draft,
         key: &config::Key,
         filter: &Filter,
-        (route, who): (&str, String),
+        route: &str,
+        who: String,
         params: &Params,
     ) -> Result<(), EnterError> {
         let Some(tenures) = &self.tenures else { return Ok(()) };

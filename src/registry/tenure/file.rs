@@ -5,12 +5,13 @@ use std::{
     fs::{self, DirBuilder, File},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use anyhow::Context;
 
 use super::ledger::{Claim, Orphan, Record, Scope};
+use crate::poison::ignore_poison;
 
 const NAME: &str = "tenures.json";
 
@@ -58,7 +59,7 @@ impl FileLedger {
     }
 
     pub(super) fn claim(&self, scope: &Scope) -> Claim {
-        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = ignore_poison(self.0.state.lock());
         match state.records.get(scope) {
             Some(record) => Claim::Held(record.clone()),
             None => Claim::First { unfinished: None },
@@ -74,18 +75,18 @@ impl FileLedger {
     }
 
     pub(super) async fn end(&self, scope: &Scope) -> anyhow::Result<()> {
-        let is_known = self.0.state.lock().unwrap_or_else(PoisonError::into_inner).records.contains_key(scope);
+        let is_known = ignore_poison(self.0.state.lock()).records.contains_key(scope);
         if is_known { self.change(|records| records.remove(scope)).await } else { Ok(()) }
     }
 
     /// Returns whether the orphan is still held as it was.
     pub(super) fn take_over(&self, orphan: &Orphan) -> bool {
-        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = ignore_poison(self.0.state.lock());
         state.records.get(&orphan.record.scope) == Some(&orphan.record)
     }
 
     pub(super) fn orphans(&self, is_mine: impl Fn(&Scope) -> bool) -> Vec<Orphan> {
-        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = ignore_poison(self.0.state.lock());
         let orphans = state.records.values().filter(|record| !is_mine(&record.scope));
         orphans.map(|record| Orphan { record: record.clone(), revision: 0 }).collect()
     }
@@ -93,7 +94,7 @@ impl FileLedger {
     /// Changes the records. Returns once the change is on the disk.
     async fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<Scope, Record>) -> T) -> anyhow::Result<()> {
         let version = {
-            let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = ignore_poison(self.0.state.lock());
             change(&mut state.records);
             state.version += 1;
             state.version
@@ -108,12 +109,12 @@ impl Inner {
     /// Makes sure that the file has `version` or a later one: two hundred changes at once are a few
     /// writes.
     fn write(&self, version: u64) -> anyhow::Result<()> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = ignore_poison(self.written.lock());
         if *written >= version {
             return Ok(());
         }
         let (newest, mut json) = {
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = ignore_poison(self.state.lock());
             (state.version, serde_json::to_vec_pretty(&state.records.values().collect::<Vec<_>>())?)
         };
         json.push(b'\n');

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     endpoint::Endpoint,
     filter::{Caller, Filter},
+    poison::ignore_poison,
 };
 
 /// Longest time that a single consumer waits for its predecessor's cleanup (L19).
@@ -213,11 +214,11 @@ impl Holdings {
 
     /// Returns the filter of this name that is in service.
     pub(super) fn filter(&self, name: &str) -> Option<Filter> {
-        self.filters.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        ignore_poison(self.filters.lock()).get(name).cloned()
     }
 
     fn endpoints(&self, key: &str) -> Vec<Endpoint> {
-        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned().unwrap_or_default()
+        ignore_poison(self.endpoints.lock()).get(key).cloned().unwrap_or_default()
     }
 
     async fn end_in_ledger(&self, scope: &Scope) {
@@ -233,14 +234,14 @@ impl Holdings {
     /// Locks the holding of a scope for this task.
     pub(super) async fn lock(&self, scope: &Scope) -> OwnedMutexGuard<Holding> {
         let holding = {
-            let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut scopes = ignore_poison(self.scopes.lock());
             Arc::clone(scopes.entry(scope.clone()).or_default())
         };
         holding.lock_owned().await
     }
 
     pub(super) fn forget_if_empty(&self, scope: &Scope, holding: OwnedMutexGuard<Holding>) {
-        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scopes = ignore_poison(self.scopes.lock());
         // One reference is the table's, one the guard's: a third belongs to a waiting task.
         let is_alone = Arc::strong_count(OwnedMutexGuard::mutex(&holding)) == 2;
         if is_alone && holding.holders.is_empty() && holding.upstream.is_none() {
@@ -249,22 +250,22 @@ impl Holdings {
     }
 
     pub(super) fn set_filters(&self, filters: HashMap<String, Filter>, endpoints: HashMap<String, Vec<Endpoint>>) {
-        *self.filters.lock().unwrap_or_else(PoisonError::into_inner) = filters;
-        *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = endpoints;
+        *ignore_poison(self.filters.lock()) = filters;
+        *ignore_poison(self.endpoints.lock()) = endpoints;
     }
 
     /// Returns whether any filter in service has the hooks.
     pub(super) fn has_hooks(&self) -> bool {
-        let filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        let filters = ignore_poison(self.filters.lock());
         filters.values().any(Filter::has_lifecycle)
     }
 
     /// Scopes that are held or being entered.
     pub(super) fn scopes(&self) -> Vec<Scope> {
-        self.scopes.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        ignore_poison(self.scopes.lock()).keys().cloned().collect()
     }
 
     pub(super) fn has(&self, scope: &Scope) -> bool {
-        self.scopes.lock().unwrap_or_else(PoisonError::into_inner).contains_key(scope)
+        ignore_poison(self.scopes.lock()).contains_key(scope)
     }
 }

@@ -3,16 +3,15 @@
 //! changed for the time of the lease on the observer's clock, and the observer could then delete
 //! the entry. So a replica that was taken for dead learns this at its next renewal.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::nats::{ApiError, Bucket};
+use crate::{
+    nats::{ApiError, Bucket},
+    poison::ignore_poison,
+};
 
 #[derive(Debug)]
 pub(super) struct Lease {
@@ -58,7 +57,7 @@ impl Lease {
             Some(revision) => Own { revision, ..own },
             None => register(bucket).await?,
         };
-        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = own;
+        *ignore_poison(self.own.lock()) = own;
         Ok(kept)
     }
 
@@ -69,7 +68,7 @@ impl Lease {
         let found = bucket.get(&key).await?;
         let now = Instant::now();
         let since = {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = ignore_poison(self.seen.lock());
             let known = seen.entry(replica.to_owned()).or_insert((found.revision, now));
             if known.0 != found.revision {
                 *known = (found.revision, now);
@@ -94,7 +93,7 @@ impl Lease {
 
     /// Forgets the replicas that are not named any more.
     pub(super) fn retain(&self, is_named: impl Fn(&str) -> bool) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).retain(|replica, _| is_named(replica));
+        ignore_poison(self.seen.lock()).retain(|replica, _| is_named(replica));
     }
 
     /// Deletes this replica's entry, so that the others need not wait for the lease to expire.
@@ -104,7 +103,7 @@ impl Lease {
     }
 
     fn own(&self) -> Own {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        ignore_poison(self.own.lock()).clone()
     }
 }
 

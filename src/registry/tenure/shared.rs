@@ -11,7 +11,10 @@ use super::{
     lease::Lease,
     ledger::{Claim, Orphan, Record, Release, Scope},
 };
-use crate::nats::{Bucket, Connection};
+use crate::{
+    backoff::jitter,
+    nats::{Bucket, Connection},
+};
 
 const BUCKET: &str = "trommel_tenures";
 /// Time between looks while waiting for another replica.
@@ -81,7 +84,7 @@ impl SharedLedger {
                 Some(Entry { record, phase: Phase::Subscribing(by) | Phase::CleaningUp(by), .. }) => {
                     // An entry that bears our own name is left over from a call that had no answer.
                     if by != me && !lease.is_gone(bucket, &by).await? {
-                        sleep(POLL.mul_f64(0.5 + fastrand::f64())).await;
+                        sleep(jitter(POLL)).await;
                         continue;
                     }
                     let (wanted, phase, claim) = first(record.token.is_some().then_some(record));

@@ -3,7 +3,7 @@
 
 use super::NewFile;
 use crate::{
-    config::{Part, Template},
+    config::{EventField, OutputField, Part, Template},
     sink::safe::safe,
 };
 
@@ -30,14 +30,17 @@ impl Names {
         Self { wanted: None, own: own(&stem, file, if is_json { ".json" } else { ".bin" }) }
     }
 
-    pub(super) fn filled(template: &Template, file: &NewFile) -> Self {
+    pub(super) fn filled(template: &Template<OutputField>, file: &NewFile) -> Self {
         let event = &file.event;
         let mut name = String::new();
         for part in &template.0 {
             match part {
                 Part::Literal(text) => name.push_str(text),
-                Part::Id => name.push_str(&safe(&event.id, MAX_ID)),
-                part => name.push_str(&safe(found(part, file), MAX_VALUE)),
+                Part::Value(field) => {
+                    let longest = if *field == OutputField::Event(EventField::Id) { MAX_ID } else { MAX_VALUE };
+                    let value = field.value(event, &file.subject, &file.headers, &file.key);
+                    name.push_str(&safe(value, longest));
+                }
             }
         }
         let extension = match template.0.last() {
@@ -50,21 +53,6 @@ impl Names {
         // have its name.
         let is_exact = safe(&event.id, MAX_ID) == *event.id && file.index == 0 && name.len() <= MAX_NAME;
         Self { wanted: is_exact.then_some(name), own }
-    }
-}
-
-/// Returns the raw value of a placeholder.
-fn found<'a>(part: &'a Part, file: &'a NewFile) -> &'a str {
-    match part {
-        Part::Literal(text) => text,
-        Part::EventType => &file.event.event_type,
-        Part::Subject => &file.subject,
-        Part::Id => &file.event.id,
-        Part::SourceTime => file.event.source_time.as_deref().unwrap_or_default(),
-        Part::Key => &file.key,
-        Part::Header(header) => file.headers.get(header).map_or("", |value| value),
-        // Not used in file names, where every value is made safe.
-        Part::Token(part) => found(part, file),
     }
 }
 

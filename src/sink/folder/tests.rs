@@ -3,7 +3,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{Part, Template},
+    config::{EventField, Part, Template},
     sink::{double, safe::safe},
 };
 
@@ -18,7 +18,9 @@ fn settings(folder: &TempDir) -> FolderSink {
 /// Settings with `{event_type}_{id}_{source_time}.json`, as in L130.
 fn named(folder: &TempDir) -> FolderSink {
     let literal = |text: &str| Part::Literal(text.to_owned());
-    let parts = vec![Part::EventType, literal("_"), Part::Id, literal("_"), Part::SourceTime, literal(".json")];
+    let value = |field: EventField| Part::Value(field.into());
+    let (id, time) = (value(EventField::Id), value(EventField::SourceTime));
+    let parts = vec![value(EventField::EventType), literal("_"), id, literal("_"), time, literal(".json")];
     FolderSink { name: Some(Template(parts)), ..settings(folder) }
 }
 

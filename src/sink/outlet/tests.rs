@@ -231,12 +231,12 @@ async fn an_order_waits_for_all_that_is_under_way_of_it() {
     }
     window.wrote(early);
     window.wrote(late);
-    window.set_aside(early, RETRY.min, RETRY.max);
+    window.set_aside(early, RETRY.backoff());
     window.push(numbered("3"), false, Instant::now());
     tokio::time::advance(Duration::from_secs(1)).await;
     window.retry_due(Instant::now());
     assert_eq!(window.next_ready(), None, "the second one is not back yet");
-    window.set_aside(late, RETRY.min, RETRY.max);
+    window.set_aside(late, RETRY.backoff());
     let mut taken = Vec::new();
     while !window.is_empty() {
         tokio::time::advance(Duration::from_secs(1)).await;

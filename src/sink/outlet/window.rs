@@ -9,6 +9,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
+    backoff::Backoff,
     sink::{Output, Slot},
     telemetry::Span,
 };
@@ -51,12 +52,15 @@ struct Line {
 struct Refused {
     since: Instant,
     due: Instant,
+    /// Last wait, repeated while others of the order are under way.
     wait: Duration,
+    backoff: Backoff,
 }
 
 impl Refused {
-    fn after(wait: Duration, since: Instant) -> Self {
-        Self { since, due: Instant::now() + wait.mul_f64(0.5 + fastrand::f64()), wait }
+    fn new(mut backoff: Backoff, since: Instant) -> Self {
+        let wait = backoff.next_wait();
+        Self { since, due: Instant::now() + wait, wait, backoff }
     }
 }
 
@@ -326,8 +330,9 @@ impl Window {
     }
 
     /// Sets an output aside because its own destination refuses it, and with it all that are ready
-    /// and of its order. It is tried again after `wait`, or twice its last wait up to `longest`.
-    pub(super) fn set_aside(&mut self, slot: Slot, wait: Duration, longest: Duration) {
+    /// and of its order. `backoff` has the waits
+    /// before its tries.
+    pub(super) fn set_aside(&mut self, slot: Slot, backoff: Backoff) {
         let Some(mut entry) = self.remove(slot) else { return };
         entry.written = false;
         // An output without an order gets a line of its own.
@@ -343,12 +348,12 @@ impl Window {
             // Several of one order were under way, and this is not the first of them that comes
             // back.
             Some(refused) if self.due.contains(&(refused.due, order)) => refused,
-            Some(Refused { wait, since, .. }) => Refused::after((wait * 2).min(longest), since),
+            Some(Refused { backoff, since, .. }) => Refused::new(backoff, since),
             None => {
                 self.behind -= line.waiting.len();
                 self.refused += line.waiting.len();
                 self.refused_bytes += line.waiting.iter().map(Entry::bytes).sum::<usize>();
-                Refused::after(wait, Instant::now())
+                Refused::new(backoff, Instant::now())
             }
         };
         for entry in set_aside {

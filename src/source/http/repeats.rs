@@ -4,14 +4,17 @@
 use std::{
     collections::{HashSet, VecDeque},
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::refusal::Refusal;
-use crate::signature::{AHEAD, TOLERANCE};
+use crate::{
+    poison::ignore_poison,
+    signature::{AHEAD, TOLERANCE},
+};
 
 /// Longest time for which a signature is valid: from `AHEAD` before its timestamp until `TOLERANCE`
 /// after it.
@@ -70,7 +73,7 @@ impl Repeats {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.state.lock())
     }
 }
 

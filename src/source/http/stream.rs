@@ -1,7 +1,7 @@
 //! Stream that stores messages and takes over the responsibility for them.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -9,9 +9,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::refusal::Refusal;
 use crate::{
-    config::{self, Part},
+    config::{self, EventField, SubjectPlaceholder},
     event::{Event, Headers, Uid},
     nats::{ApiError, Connection, Template, code, header_map},
+    poison::ignore_poison,
 };
 
 /// Most messages of one request under way at once.
@@ -19,7 +20,7 @@ const WINDOW: usize = 64;
 
 pub(super) struct Stream {
     connection: Connection,
-    subject: Mutex<Template>,
+    subject: Mutex<Template<EventField>>,
     /// True since the stream last failed to store; it is logged only once.
     is_away: AtomicBool,
 }
@@ -32,7 +33,11 @@ pub(super) struct Incoming {
 }
 
 impl Stream {
-    pub(super) fn new(connection: Connection, subject: config::Template, reserved: Option<String>) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        subject: config::Template<SubjectPlaceholder<EventField>>,
+        reserved: Option<String>,
+    ) -> Self {
         let subject = Mutex::new(Template::new(subject).reserving(reserved));
         Self { connection, subject, is_away: AtomicBool::new(false) }
     }
@@ -42,8 +47,10 @@ impl Stream {
         // All of them are checked before the first is sent.
         let mut prepared = Vec::with_capacity(incoming.len());
         for Incoming { headers, body, event } in incoming {
-            let mut template = self.subject.lock().unwrap_or_else(PoisonError::into_inner);
-            let subject = template.fill(|part| found(part, &event)).map_err(|why| Refusal::bad("bad_subject", why))?;
+            let mut template = ignore_poison(self.subject.lock());
+            let subject = template
+                .fill(|field| field.value(&event, &event.subject, &event.headers))
+                .map_err(|why| Refusal::bad("bad_subject", why))?;
             let headers = header_map(&headers).map_err(|why| Refusal::bad("bad_header", why))?;
             // Two tenants, or two sources of CloudEvents, may use one id; a client that sends again
             // uses its own.
@@ -80,20 +87,5 @@ impl Stream {
             );
         }
         Refusal::stream("the stream did not take it")
-    }
-}
-
-/// Value of a placeholder for an incoming event.
-fn found<'a>(part: &'a Part, event: &'a Event) -> &'a str {
-    match part {
-        Part::Literal(text) => text,
-        Part::EventType => &event.event_type,
-        Part::Subject => &event.subject,
-        Part::Id => &event.id,
-        Part::SourceTime => event.source_time.as_deref().unwrap_or_default(),
-        Part::Header(name) => event.headers.get(name).map_or("", |value| value),
-        Part::Token(part) => found(part, event),
-        // The configuration is refused before.
-        Part::Key => "",
     }
 }

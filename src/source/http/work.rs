@@ -10,13 +10,7 @@ use tokio::{
 };
 
 use super::door::Place;
-use crate::{
-    ack::Outcome,
-    event::Event,
-    pipeline::Intake,
-    source::again::{Again, at},
-    stop::Stop,
-};
+use crate::{ack::Outcome, event::Event, pipeline::Intake, source::again::Again, stop::Stop, timer::sleep_until_due};
 
 /// Event that the source is responsible for. Dropping it gives it up.
 pub struct Taken {
@@ -79,7 +73,7 @@ impl Work {
                     Some(arrived) => self.arrived.extend(arrived),
                     None => self.is_over = true,
                 },
-                () = at(due), if due.is_some() => {}
+                () = sleep_until_due(due) => {}
             }
         }
     }

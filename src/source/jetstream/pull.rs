@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
+    backoff::Backoff,
     nats::{Connection, SUBSCRIPTION_CAPACITY},
     source::jetstream::consumer::{Consumer, Limits},
 };
@@ -25,8 +26,8 @@ const STATUSES: u64 = 16;
 const MOST_BYTES: u64 = 32 << 20;
 /// Assumed size of a message before any has come, with its subjects and headers.
 const USUAL_BYTES: u64 = 4 << 10;
-const MIN_WAIT: Duration = Duration::from_millis(100);
-const MAX_WAIT: Duration = Duration::from_secs(2);
+/// Waits before another pull while the server refuses them.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
 pub(super) struct Pull {
     connection: Connection,
@@ -56,7 +57,7 @@ pub(super) struct Pull {
     /// whatever its size.
     is_oversized: bool,
     not_before: Option<Instant>,
-    wait: Duration,
+    backoff: Backoff,
     /// Last reason with which the server refused a pull, and how often in a row.
     refusal: (String, u32),
 }
@@ -101,7 +102,7 @@ impl Pull {
             brought: false,
             is_oversized: false,
             not_before: None,
-            wait: MIN_WAIT,
+            backoff: BACKOFF,
             refusal: Default::default(),
         };
         pull.keep_to(consumer, limits);
@@ -274,7 +275,7 @@ impl Pull {
 
     /// Notes that the server serves our pulls.
     fn answered(&mut self) {
-        self.wait = MIN_WAIT;
+        self.backoff.reset();
         self.refusal.1 = 0;
     }
 
@@ -323,9 +324,8 @@ impl Pull {
         Status::Refused(description.to_owned(), self.refusal.1)
     }
 
-    /// Waits longer before each pull that follows, jittered, until the server answers again.
+    /// Waits longer before each pull that follows, until the server answers again.
     fn back_off(&mut self) {
-        self.not_before = Some(Instant::now() + self.wait.mul_f64(0.5 + fastrand::f64() / 2.0));
-        self.wait = (self.wait * 2).min(MAX_WAIT);
+        self.not_before = Some(Instant::now() + self.backoff.next_wait());
     }
 }

@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     ack::Outcome,
+    backoff::Backoff,
     config::{self, AckMode, Envelope},
     event::Origin,
     nats::{Connection, Delivered, Position},
@@ -54,8 +55,7 @@ const LAST_MESSAGES: Duration = Duration::from_secs(2);
 /// alone would go unnoticed.
 const REFUSALS: u32 = 10;
 /// Waits between attempts to connect anew.
-const MIN_RECONNECT: Duration = Duration::from_millis(20);
-const MAX_RECONNECT: Duration = Duration::from_secs(2);
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
 
 pub(super) struct Run {
     consumer: Consumer,
@@ -150,14 +150,13 @@ impl Run {
     async fn renew(&mut self) -> anyhow::Result<()> {
         tracing::warn!(source = self.origin.source, "the NATS client ended over what it was sent, connecting anew");
         self.intake.connected(false);
-        let mut wait = MIN_RECONNECT;
+        let mut backoff = RECONNECT;
         let connection = loop {
-            sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            sleep(backoff.next_wait()).await;
             match self.connection.again().await {
                 Ok(connection) => break connection,
                 Err(error) => tracing::warn!(source = self.origin.source, %error, "can't connect to NATS yet"),
             }
-            wait = (wait * 2).min(MAX_RECONNECT);
         };
         let consumer = Consumer { connection: connection.clone(), ..self.consumer.clone() };
         let mut pull = Pull::new(&consumer, self.recovery.limits()).await?;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     ack::Outcome,
+    backoff::Backoff,
     config,
     nats::Position,
     pipeline::Intake,
@@ -31,8 +32,7 @@ const PREFIX_DELAY: Duration = Duration::from_millis(20);
 /// Most sequences that are searched for lost acks after a cut. Beyond that, redeliveries show them.
 const MOST_AGAIN: u64 = 1 << 16;
 /// Waits before a redelivery: a short one for a passing fault, longer ones for what keeps failing.
-const MIN_RETRY: Duration = Duration::from_millis(100);
-const MAX_RETRY: Duration = Duration::from_secs(30);
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
 /// Time for which the server holds what was given back at the end, so that it does not come
 /// straight back to us.
 const GIVE_BACK: Duration = Duration::from_millis(100);
@@ -116,12 +116,12 @@ impl Settler {
             }
             (Acks::Each(ledger), Outcome::Retry(wait)) if receipt.is_delivered => {
                 ledger.give_back(receipt.sequence);
-                self.publish(receipt.reply, nak(wait.max(retry_wait(receipt.attempt)))).await;
+                self.publish(receipt.reply, nak(wait.max(RETRY.nth(receipt.attempt)))).await;
             }
             // With one ack for a prefix, that of later messages would settle this one too, so it
             // stays open here.
             (_, Outcome::Retry(wait)) => {
-                let due = Instant::now() + wait.max(retry_wait(receipt.attempt));
+                let due = Instant::now() + wait.max(RETRY.nth(receipt.attempt));
                 self.retries.push_back((due, receipt));
             }
             (Acks::Prefix(prefix), Outcome::Done | Outcome::Dead(_)) => {
@@ -285,9 +285,4 @@ impl Settler {
 
 pub(super) fn nak(wait: Duration) -> String {
     format!(r#"-NAK {{"delay": {}}}"#, wait.as_nanos())
-}
-
-fn retry_wait(attempt: u32) -> Duration {
-    let doublings = attempt.saturating_sub(1).min(16);
-    (MIN_RETRY * 2_u32.pow(doublings)).min(MAX_RETRY)
 }

@@ -3,13 +3,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::{ack::Outcome, dead_letters::Letter};
+use crate::{ack::Outcome, dead_letters::Letter, poison::ignore_poison};
 
 /// Results that may wait for their reader.
 const WAITING: usize = 64;
@@ -111,7 +111,7 @@ impl Journal {
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Account>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.open.lock())
     }
 }
 

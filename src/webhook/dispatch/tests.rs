@@ -97,8 +97,16 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::make(&folder.path().join("deliveries.db")).unwrap());
         let (webhooks, _) = watch::channel(webhooks.into_iter().map(Arc::new).collect());
-        let (wrong, sent, metrics) = Default::default();
-        Self { _folder: folder, store, webhooks, wrong, sent, began: Instant::now(), script, metrics }
+        Self {
+            _folder: folder,
+            store,
+            webhooks,
+            wrong: Arc::default(),
+            sent: Arc::default(),
+            began: Instant::now(),
+            script,
+            metrics: Arc::default(),
+        }
     }
 
     fn clock(&self) -> Clock {

@@ -49,8 +49,16 @@ impl Info {
 
     #[cfg(test)]
     pub(in crate::source::jetstream) fn double(delivered: Pair, ack_floor: Pair, num_ack_pending: usize) -> Self {
-        let (created, config) = Default::default();
-        Self { created, delivered, ack_floor, num_ack_pending, num_waiting: 0, num_pending: 0, paused: false, config }
+        Self {
+            created: Default::default(),
+            delivered,
+            ack_floor,
+            num_ack_pending,
+            num_waiting: 0,
+            num_pending: 0,
+            paused: false,
+            config: Map::new(),
+        }
     }
 
     /// Returns whether nothing was delivered in between, and no more settled than our own `open`

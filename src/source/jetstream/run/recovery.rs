@@ -9,6 +9,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
+    backoff::Backoff,
     config::JetStreamSource,
     nats::{ApiError, Connection, RawMessage, code},
     source::jetstream::{
@@ -21,8 +22,8 @@ use crate::{
     },
 };
 
-const MIN_WAIT: Duration = Duration::from_millis(100);
-const MAX_WAIT: Duration = Duration::from_secs(5);
+/// Waits after failed errands.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 /// Time after a cut in which the server may go on delivering to pulls of the old connection.
 const TROUBLE: Duration = EXPIRES.saturating_mul(2);
 const SHARED: &str = "others read the consumer too: order holds among what each of them gets";
@@ -53,8 +54,7 @@ pub(super) struct Recovery {
     pub(super) errand: Option<Errand>,
     /// Time before which no errand starts, since the last one failed.
     not_before: Option<Instant>,
-    /// Wait after the next failed errand, doubled with each until one succeeds.
-    wait: Duration,
+    backoff: Backoff,
     /// Messages to read from the stream; the first is being read. Until then nothing else is taken.
     pub(super) readings: VecDeque<Reading>,
     /// Epoch of the connection when it was last looked at: a new one means a cut in between.
@@ -87,7 +87,7 @@ impl Recovery {
             asked: Instant::now(),
             errand: None,
             not_before: None,
-            wait: MIN_WAIT,
+            backoff: BACKOFF,
             readings: VecDeque::new(),
             epoch: connection.epoch(),
             cuts: Cuts::new(connection.client().server_info().server_id),
@@ -315,15 +315,14 @@ impl Run {
     }
 
     pub(super) fn succeeded(&mut self) {
-        self.recovery.wait = MIN_WAIT;
+        self.recovery.backoff.reset();
         self.recovery.not_before = None;
     }
 
     pub(super) fn failed(&mut self, what: &str, error: anyhow::Error) {
-        let wait = self.recovery.wait.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let wait = self.recovery.backoff.next_wait();
         tracing::warn!(source = self.origin.source, error = format!("{error:#}"), ?wait, "{what}");
         self.recovery.not_before = Some(Instant::now() + wait);
-        self.recovery.wait = (self.recovery.wait * 2).min(MAX_WAIT);
     }
 
     pub(super) fn lose(&mut self, how: &str) {
