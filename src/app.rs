@@ -200,8 +200,8 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
     }
     let config = if controls.idle_exit.is_some() { observer::observer(config) } else { config };
     if config.sources.is_empty() {
-        let message = "events come in over HTTP alone, where a router that only serves consumers does not listen: start it \
-                       without `--idle-exit`";
+        let message = "events come in over HTTP alone, where a router that only serves consumers does not listen: \
+            start it without `--idle-exit`";
         return Err(RunError::Failed(anyhow::anyhow!(message)));
     }
     let plan = memory_plan(&config).map_err(RunError::Config)?;
@@ -216,7 +216,9 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
     let tracer = telemetry.as_ref().map(Telemetry::tracer);
     let (mut stop, mut tenures) = (controls.stop.clone(), None);
     let started = tokio::select! {
-        started = Router::start((config, plan), &controls, tracer, (lanes.handle(), registry.handle()), &mut tenures) => started.map(Some),
+        started = Router::start(
+            (config, plan), &controls, tracer, (lanes.handle(), registry.handle()), &mut tenures,
+        ) => started.map(Some),
         // Whatever startup is waiting for, no event was taken yet.
         () = stop.draining() => Ok(None),
     };
@@ -406,7 +408,10 @@ impl Router {
                 // Disabled afterwards: a future that has completed must not be polled again.
                 () = &mut grace, if !gave_up => {
                     gave_up = true;
-                    tracing::warn!(drain = ?self.config.pipeline.drain, "events are still open after the drain time, giving them back");
+                    tracing::warn!(
+                        drain = ?self.config.pipeline.drain,
+                        "events are still open after the drain time, giving them back"
+                    );
                     controls.stopper.end();
                 }
             }

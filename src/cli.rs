@@ -38,9 +38,9 @@ pub mod webhooks;
 
 /// Exit codes, for scripts (L123).
 pub mod exit {
-    /// The run failed on the way.
+    /// The run, or what a command asked for, failed on the way.
     pub const FAILED: u8 = 1;
-    /// The configuration or the command line is invalid.
+    /// The configuration, a component, a declared stream or the command line is invalid.
     pub const INVALID: u8 = 2;
     /// Credentials or permissions are missing or wrong.
     pub const DENIED: u8 = 3;

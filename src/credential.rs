@@ -77,7 +77,10 @@ impl<T: Clone> Credential<T> {
             return Some(value);
         }
         if !mem::replace(&mut last.is_revoked, true) {
-            tracing::error!(path = %path.display(), after = ?GRACE, "{} does not count any more, as its file is of no use", self.what);
+            tracing::error!(
+                path = %path.display(), after = ?GRACE,
+                "{} does not count any more, as its file is of no use", self.what
+            );
         }
         None
     }

@@ -282,7 +282,7 @@ impl Metrics {
         let sources = self.sources();
         page.counters("source_events_received", "Events taken from the source", &sources, |m| &m.received);
         page.counters("source_events_emitted", "Events of which a sink took an output", &sources, |m| &m.emitted);
-        page.counters("source_events_filtered", "Events that nobody wanted", &sources, |m| &m.filtered);
+        page.counters("source_events_filtered", "Events that no route let through", &sources, |m| &m.filtered);
         page.counters("source_events_duplicate", "Events seen before in the dedup window", &sources, |m| &m.duplicates);
         page.counters("source_events_skipped", "Events skipped by their sinks' policy", &sources, |m| &m.skipped);
         page.counters("source_events_failed", "Events given back to the source", &sources, |m| &m.failed);

@@ -22,7 +22,11 @@ pub fn is_on() -> bool {
 /// Logs an event that came in, and the number of keys that take it.
 pub fn came_in(event: &Event, keys: usize) {
     let Event { id, event_type, subject, payload, .. } = event;
-    debug!(target: TARGET, event = &**id, event_type = &**event_type, subject = &**subject, keys, payload = %Start(payload), "in");
+    debug!(
+        target: TARGET, event = &**id, event_type = &**event_type, subject = &**subject, keys,
+        payload = %Start(payload),
+        "in"
+    );
 }
 
 /// Logs that a route lets nothing out of an event.

@@ -64,8 +64,8 @@ impl Isolated {
                     source = self.source.name,
                     key = %key.name,
                     consumer = durable,
-                    "the key is not isolated any more, and its consumer is there: it is read on. Once it is empty, delete \
-                     it while no router runs"
+                    "the key is not isolated any more, and its consumer is there: it is read on. Once it is empty, \
+                     delete it while no router runs"
                 );
             }
             if key.is_isolated || is_left {

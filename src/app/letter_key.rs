@@ -89,8 +89,8 @@ fn read(path: &Path) -> anyhow::Result<Option<Secret>> {
     ownership::check(&found).with_context(at)?;
     ensure!(
         !ownership::is_readable_by_others(&found),
-        "everybody on this machine may read `{path}`, and so write dead letters that `trommel dlq retry` believes: remove it, \
-         the router makes another",
+        "all users of this machine can read `{path}`, and so write dead letters that `trommel dlq retry` believes: \
+         remove it, the router makes another",
         path = path.display()
     );
     let bytes = config::read(path, LARGEST).with_context(at)?;
@@ -127,7 +127,7 @@ mod tests {
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let error = format!("{:#}", letter_signer(&config).unwrap_err());
-        assert!(error.starts_with("everybody on this machine may read"), "{error}");
+        assert!(error.starts_with("all users of this machine can read"), "{error}");
         fs::remove_file(&path).unwrap();
         assert_eq!(letter_signer(&config).unwrap().verify(&signed), LetterProof::Wrong);
         let other = own_letter_signer(&config, None).unwrap();

@@ -94,7 +94,7 @@ pub(super) async fn start(
                 sources.spawn(replay.run(pipeline.intake(intake_metrics), stop));
             }
             SourceKind::Letters(settings) => {
-                let journal = controls.journal.clone().context("nobody hears what becomes of the dead letters")?;
+                let journal = controls.journal.clone().context("there is no journal for the dead letters")?;
                 let letters = letters::Retry::open(source, settings, config.nats.as_ref(), journal).await;
                 let letters = letters.with_context(at)?;
                 intake_metrics.connected.set(1);

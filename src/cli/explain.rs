@@ -52,7 +52,8 @@ pub struct Explain {
     #[arg(long, conflicts_with = "event")]
     live: bool,
     /// Number of events to sample
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..), requires = "live")]
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "live")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Only this key
     #[arg(long, value_name = "KEY")]

@@ -197,7 +197,8 @@ mod tests {
         let log = builder.with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(log, || {
             tracing::warn!(string = NASTY, bare = %NASTY, debug = ?Some(NASTY), "message {NASTY}");
-            tracing::warn!(%error, failed = &error as &dyn std::error::Error, bare = %NASTY.repeat(MAX_FIELDS), "message");
+            let failed = &error as &dyn std::error::Error;
+            tracing::warn!(%error, failed, bare = %NASTY.repeat(MAX_FIELDS), "message");
         });
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         let plain = text.replace("\u{1b}[33m", "").replace("\u{1b}[0m", "");

@@ -39,7 +39,8 @@ pub struct Status {
     #[arg(long = "type", value_name = "TYPE", requires = "events")]
     types: Vec<String>,
     /// At most this many events
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..), requires = "events")]
+    #[arg(long, value_name = "N", default_value_t = 50, requires = "events")]
+    #[arg(value_parser = clap::value_parser!(i64).range(1..))]
     limit: i64,
 }
 

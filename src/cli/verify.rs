@@ -81,7 +81,9 @@ impl FromStr for Bound {
         }
         let time = stretch::time(text.strip_prefix('-').unwrap_or(text));
         time.map(Self::Time).map_err(|_| {
-            "expected a sequence as `1234`, a time as `2026-03-14T08:00:00Z` or `2026-03-14`, or `-1h` for an hour ago".to_owned()
+            "expected a sequence as `1234`, a time as `2026-03-14T08:00:00Z` or `2026-03-14`, or `-1h` for an hour \
+             ago"
+            .to_owned()
         })
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn http(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKi
         && let Some(Auth::Clients(clients)) = &auth
         && clients.iter().any(|client| client.tenants.is_some())
     {
-        let message = "`tenant` says whose all events are, so no `client` can be bound to `tenants`";
+        let message = "`tenant` sets the tenant of all events, so no `client` can be bound to `tenants`";
         table.error(table.place_of("tenant"), message, None);
     }
     let answer = answer(table);
@@ -146,7 +146,8 @@ pub(super) fn is_this_machines(
         let ways = proofs.iter().filter(|field| field.ends_with("_file")).map(|field| format!("a `{field}`"));
         let ways = ways.collect::<Vec<_>>().join(" or ");
         let hint = format!("give it {ways}, or say `allow_unauthenticated = true` if that is meant");
-        table.error(table.place_of("listen"), format!("anybody who can reach `{listen}` could {what}"), Some(hint));
+        let message = format!("every client that can reach `{listen}` could {what}");
+        table.error(table.place_of("listen"), message, Some(hint));
     }
     true
 }
@@ -187,7 +188,7 @@ fn auth(table: &mut Table<'_>) -> Option<Auth> {
     }
     if table.has("client") {
         if ["token_file", "token_env"].iter().any(|field| table.has(field)) {
-            let hint = "a `[[source.client]]` without `tenants` may send anybody's events".to_owned();
+            let hint = "a `[[source.client]]` without `tenants` may send events of any tenant".to_owned();
             let message = "a source has one token, or a `client` for each";
             table.error(table.place_of("client"), message, Some(hint));
         }
@@ -204,7 +205,7 @@ fn client(table: &mut Table<'_>) -> Option<HttpClient> {
     }
     let tenants = table.list("tenants", tenant);
     if tenants.as_ref().is_some_and(Vec::is_empty) {
-        let hint = "leave it out for a client that may send anybody's events".to_owned();
+        let hint = "leave it out for a client that may send events of any tenant".to_owned();
         table.error(table.place_of("tenants"), "`tenants` names no tenant", Some(hint));
     }
     // Invalid tenants must not let the client send events of every tenant.

@@ -110,8 +110,8 @@ fn placeholder(name: &str) -> Result<PathPart, String> {
         "subject" | "event_type" => Ok(PathPart::Field(values::field(name)?)),
         _ if name.starts_with("header:") || name.starts_with('/') => Ok(PathPart::Field(values::inner_field(name)?)),
         _ => Err(format!(
-            "there is no placeholder `{{{name}}}` in paths, only `{{date}}`, `{{event_type}}`, `{{subject}}`, `{{key}}`, \
-             `{{header:NAME}}` and JSON pointers such as `{{/order/id}}`"
+            "there is no placeholder `{{{name}}}` in paths, only `{{date}}`, `{{event_type}}`, `{{subject}}`, \
+             `{{key}}`, `{{header:NAME}}` and JSON pointers such as `{{/order/id}}`"
         )),
     }
 }

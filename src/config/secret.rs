@@ -85,7 +85,7 @@ pub(super) fn path(table: &mut Table<'_>, field: &'static str) -> Option<PathBuf
 fn warn_if_readable(table: &Table<'_>, place: &Place, path: &Path) {
     if fs::metadata(path).is_ok_and(|found| ownership::is_readable_by_others(&found)) {
         let shown = path.strip_prefix(table.dir()).unwrap_or(path).display();
-        let warning = Problem::warning(place.clone(), format!("everybody on this machine may read `{shown}`"));
+        let warning = Problem::warning(place.clone(), format!("all users of this machine can read `{shown}`"));
         table.report(warning.hint(format!("keep it to yourself: `chmod o-r {shown}`")));
     }
 }

@@ -141,8 +141,7 @@ fn check_signed(table: &Table<'_>, envelope: &Envelope) {
                 {
                     let hint =
                         format!("the body is covered, and so are `{}` and `{}`", signature::ID, signature::TIMESTAMP);
-                    let message =
-                        format!("no signature covers the header `{name}`: anybody on the way could change it");
+                    let message = format!("no signature covers the header `{name}`: it could be changed on the way");
                     table.error(table.place_of(field), message, Some(hint));
                 }
             }

@@ -180,7 +180,8 @@ pub(super) fn file_name(text: &str) -> Result<Template<OutputField>, String> {
     let bad =
         |part: &Part<_>| matches!(part, Part::Literal(text) if !text.chars().all(is_plain) || text.contains(".."));
     if parts.iter().any(bad) || text.starts_with('.') {
-        let rule = "beside its placeholders a file name is made of letters, digits, `.`, `_` and `-`, and does not begin with `.`";
+        let rule = "beside its placeholders a file name is made of letters, digits, `.`, `_` and `-`, and does not \
+            begin with `.`";
         return Err(rule.into());
     }
     if text.len() > MAX_FILE_NAME {

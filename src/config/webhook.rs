@@ -128,7 +128,7 @@ pub(super) fn webhook(table: &mut Table<'_>, names: &mut Unique) -> Option<Webho
     }
     if let Some(url) = url.as_ref().filter(|url| url.scheme() == "http" && !is_loopback(url)) {
         let host = url.host_str().unwrap_or_default();
-        let message = format!("events go to `{host}` in clear, and everybody on the way may read them");
+        let message = format!("events go to `{host}` unencrypted, and can be read on the way");
         table.report(Problem::warning(table.place_of("url"), message).hint("use an `https://` address"));
     }
     let tenant = match tenant {

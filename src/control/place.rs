@@ -37,11 +37,13 @@ pub struct Place {
 pub enum PlaceError {
     #[error("there is no place for the control socket: set `TROMMEL_STATE_DIR` or `HOME`")]
     NoHome,
-    #[error("the control socket's path `{}` is longer than the {MAX_ADDRESS} bytes that a socket may have: set `TROMMEL_STATE_DIR` to a shorter one", .0.display())]
+    #[error("the control socket's path `{}` is longer than the {MAX_ADDRESS} bytes that a socket may have: set \
+        `TROMMEL_STATE_DIR` to a shorter one", .0.display())]
     TooLong(PathBuf),
     #[error("can't use the router's folder `{}`", .0.display())]
     Folder(PathBuf, #[source] io::Error),
-    #[error("the state folder `{}` is not to be trusted: {}; remove it, or set `TROMMEL_STATE_DIR` to a folder of your own", .0.display(), .1)]
+    #[error("the state folder `{}` is not to be trusted: {}; remove it, or set `TROMMEL_STATE_DIR` to a folder of \
+        your own", .0.display(), .1)]
     NotOurs(PathBuf, &'static str),
 }
 

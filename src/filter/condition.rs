@@ -88,7 +88,8 @@ pub(super) struct Written {
 pub enum ConditionError {
     /// The field does not exist. Its name is shortened and escaped.
     #[error(
-        "a condition names the field `{0}`: use `subject`, `event-type`, `header:NAME`, or a JSON pointer such as `/order/amount`"
+        "a condition names the field `{0}`: use `subject`, `event-type`, `header:NAME`, or a JSON pointer such as \
+         `/order/amount`"
     )]
     Field(String),
     #[error("the conditions have {0} tests, more than the limit of {MOST_TESTS}: ask for the rest in `matches`")]

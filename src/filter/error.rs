@@ -252,7 +252,8 @@ pub enum LoadError {
     #[error("it is empty: copy the component again, best under a temporary name that is then renamed")]
     Empty,
     #[error(
-        "it ends in the middle, as if it were still being written: copy it again, best under a temporary name that is then renamed"
+        "it ends in the middle, as if it were still being written: copy it again, best under a temporary name that \
+         is then renamed"
     )]
     Truncated,
     #[error("it is compiled machine code, which is never loaded: give the `.wasm` file that it was compiled from")]
@@ -262,11 +263,13 @@ pub enum LoadError {
     #[error("it is not a valid component")]
     Invalid(#[source] anyhow::Error),
     #[error(
-        "it is a core module that can't be made a component: build it with wit-bindgen for the world `trommel:filter/filter-component`"
+        "it is a core module that can't be made a component: build it with wit-bindgen for the world \
+         `trommel:filter/filter-component`"
     )]
     CoreModule(#[source] anyhow::Error),
     #[error(
-        "it is not a filter: it exports {found}, not `trommel:filter/filter`; build it for the world `trommel:filter/filter-component`"
+        "it is not a filter: it exports {found}, not `trommel:filter/filter`; build it for the world \
+         `trommel:filter/filter-component`"
     )]
     NotAFilter { found: String },
     #[error("it needs trommel:filter@{needs}, this router has {has}: {way_out}")]
@@ -294,8 +297,8 @@ pub enum LoadError {
     #[error("it has more than {limit} functions, more than a compiler should be given: build it for release")]
     Functions { limit: u64 },
     #[error(
-        "its function at byte {at:#x} has too many loops or branches for its many locals, more than a compiler should be \
-         given: build it for release, or split the function"
+        "its function at byte {at:#x} has too many loops or branches for its many locals, more than a compiler \
+         should be given: build it for release, or split the function"
     )]
     Function { at: u64 },
     #[error(

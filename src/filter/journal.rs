@@ -84,7 +84,10 @@ impl Journal {
     pub(super) fn end(&self, key: &str) {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            tracing::warn!(target: "filter", filter = &*self.filter, key, dropped, "log lines over the budget of one event were dropped");
+            tracing::warn!(
+                target: "filter", filter = &*self.filter, key, dropped,
+                "log lines over the budget of one event were dropped"
+            );
         }
     }
 
@@ -125,7 +128,10 @@ impl Journal {
         }
         let (fits, dropped) = self.rate.take(length);
         if dropped > 0 {
-            tracing::warn!(target: "filter", filter = &*self.filter, dropped, "log lines over the budget of one second were dropped");
+            tracing::warn!(
+                target: "filter", filter = &*self.filter, dropped,
+                "log lines over the budget of one second were dropped"
+            );
         }
         fits
     }

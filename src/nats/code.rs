@@ -25,7 +25,8 @@ const FINAL: &[(&str, &[u64])] = &[
     ("the stream takes nothing any more, and can't be opened again", &[10109]),
     ("the message is for another stream, or for another place in it", &[10060, 10070, 10071, 10164, 10193]),
     (
-        "what its headers ask for is wrong, or not for this stream: roll-ups, times to live, counters, batches, schedules",
+        "what its headers ask for is wrong, or not for this stream: roll-ups, times to live, counters, batches, \
+         schedules",
         &[
             10111, 10165, 10166, 10168, 10169, 10170, 10171, 10172, 10174, 10175, 10177, 10179, 10188, 10189, 10190,
             10191, 10192, 10199, 10200, 10201, 10203, 10205, 10206, 10207, 10212, 10223, 10227,
@@ -69,18 +70,19 @@ mod tests {
     /// The other codes of nats-server 2.15, from its `errors.json`.
     const PASSING: &[(&str, &[u64])] = &[
         (
-            "limits of the account or of the machine: somebody deletes something, or raises them",
+            "limits of the account or of the machine: messages are deleted, or the limits are raised",
             &[10002, 10023, 10026, 10027, 10028, 10047, 10053],
         ),
         (
-            "nobody leads, servers are away or on their way, JetStream is off or out of order",
+            "there is no leader, servers are away or start, JetStream is off or out of order",
             &[
                 10004, 10005, 10007, 10008, 10009, 10035, 10039, 10041, 10075, 10076, 10118, 10119, 10194, 10195,
                 10202, 10224, 10225,
             ],
         ),
         (
-            "something of that name is there, or not there: somebody else was faster, so a second look finds another state",
+            "something of that name is there, or not there: another client was faster, so a second look \
+             finds another state",
             &[10013, 10014, 10058, 10059, 10105, 10148, 10149],
         ),
         (

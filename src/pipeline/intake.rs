@@ -352,9 +352,13 @@ impl<R: Send + 'static> Intake<R> {
         self.warned = Some(Instant::now());
         let (source, key) = (&event.origin.source, &key.name);
         if is_shared || self.deferred.is_none() {
-            tracing::warn!(source, %key, "the key's share of the budget waits already, its events go back to the source for now");
+            tracing::warn!(
+                source, %key, "the key's share of the budget waits already, its events go back to the source for now"
+            );
         } else {
-            tracing::warn!(source, %key, "the key's share of the budget waits already, its events are left in the stream and read later");
+            tracing::warn!(
+                source, %key, "the key's share of the budget waits already, its events stay in the stream for now"
+            );
         }
     }
 

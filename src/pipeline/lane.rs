@@ -329,7 +329,11 @@ impl Lane {
             Ok(decoded) => work.decoded = decoded.map(Box::new),
             Err(Undecodable { reason, detail }) => {
                 let key = &work.key;
-                tracing::warn!(key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail, "event becomes a dead letter");
+                tracing::warn!(
+                    key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason,
+                    detail,
+                    "event becomes a dead letter"
+                );
                 let place = Place { key: &key.name, ..Place::default() };
                 let letter = dead_letter::of_event(work.ticket.share(), place, reason, &detail);
                 unsent.send(&self.surroundings.dead_letters, letter);

@@ -211,7 +211,7 @@ impl Loader {
         if let Err(problems) = self.redo(&concerned).await {
             // The folders' content is in service already: only a filter that breaks leads here.
             let problems = Problems::new(problems).to_string();
-            tracing::error!(problems, "can't serve who attached");
+            tracing::error!(problems, "can't serve attached consumers");
             self.attached.retain(|one| one.is_served() || one.lose(AttachError::Refused(problems.clone())));
         }
     }

@@ -45,7 +45,7 @@ pub enum LetterProof {
 /// Reason why a letter is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unproven {
-    #[error("it has no proof that this router wrote it: somebody else did, or a version without proofs")]
+    #[error("it has no proof that this router wrote it: another program did, or a version without proofs")]
     Missing,
     #[error("its proof was made with another secret than this router's, or the letter was changed")]
     Wrong,

@@ -14,8 +14,10 @@ use crate::{
 };
 
 mod last_resort;
+mod reasons;
 
 pub use last_resort::LastResort;
+pub use reasons::{LETTER_REASONS, LetterReason};
 
 /// Most bytes of an explanation, and of a header beside the record.
 const LONGEST_DETAIL: usize = 4096;
@@ -71,8 +73,10 @@ struct Record<'a> {
     payload: Payload<'a>,
 }
 
-/// Creates the dead letter of an event that got no further than its source or its filter.
+/// Creates the dead letter of an event that got no further than its source or its filter. `reason`
+/// is one of [`LETTER_REASONS`].
 pub fn of_event(ticket: Ticket, place: Place<'_>, reason: &'static str, detail: &str) -> Output {
+    debug_assert!(LETTER_REASONS.iter().any(|known| known.code == reason), "`{reason}` is not documented");
     let event = ticket.event();
     let record = Record {
         time: Timestamp::now(),

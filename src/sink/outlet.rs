@@ -197,7 +197,10 @@ impl<S: Sink> Outlet<S> {
         for output in self.window.yield_room(now) {
             self.metrics.returned.inc();
             let event = output.ticket.event();
-            tracing::debug!(sink = %self.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), "too many outputs are refused, event goes back to its source");
+            tracing::debug!(
+                sink = %self.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(),
+                "too many outputs are refused, event goes back to its source"
+            );
         }
     }
 
@@ -284,7 +287,11 @@ impl<S: Sink> Outlet<S> {
                 if let Some(output) = self.window.give_up(slot, "skipped") {
                     self.metrics.skipped.inc();
                     let event = output.ticket.event();
-                    tracing::warn!(sink = %self.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), error = ?refusal, "output skipped");
+                    tracing::warn!(
+                        sink = %self.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(),
+                        error = ?refusal,
+                        "output skipped"
+                    );
                     output.ticket.settle(Fate::Skipped);
                 }
             }
@@ -346,9 +353,15 @@ impl<S: Sink> Outlet<S> {
         self.quiet = Some((now + QUIET, 0));
         let error = format!("{cause:#}");
         if impatient {
-            tracing::error!(sink = %self.name, error, unsaid, "an output is still refused past the sink's patience, trying on");
+            tracing::error!(
+                sink = %self.name, error, unsaid,
+                "an output is still refused past the sink's patience, trying on"
+            );
         } else {
-            tracing::warn!(sink = %self.name, error, unsaid, "an output is refused for now, will try again; others go on");
+            tracing::warn!(
+                sink = %self.name, error, unsaid,
+                "an output is refused for now, will try again; others go on"
+            );
         }
     }
 
@@ -380,7 +393,10 @@ impl<S: Sink> Outlet<S> {
         let Some(output) = self.window.give_up(slot, reason) else { return };
         let event = output.ticket.event();
         self.metrics.dead_lettered.inc();
-        tracing::warn!(sink = %self.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail, "output becomes a dead letter");
+        tracing::warn!(
+            sink = %self.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail,
+            "output becomes a dead letter"
+        );
         queue.send(dead_letter::of_output(output, &self.name, reason, &detail)).await;
     }
 

@@ -77,11 +77,13 @@ pub enum StoreError {
     Missing(PathBuf),
     #[error("could not open database `{}`", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("database `{}` is {what}: put a copy back, or move it away and with it the deliveries that it holds", path.display())]
+    #[error("database `{}` is {what}: put a copy back, or move it away and with it the deliveries that it \
+        holds", path.display())]
     Damaged { path: PathBuf, what: String },
     #[error("`{}` holds something else than deliveries", .0.display())]
     Foreign(PathBuf),
-    #[error("database `{}` has version {found}, made by a later trommel; this one knows version {VERSION}", path.display())]
+    #[error("database `{}` has version {found}, made by a later trommel; this one knows version \
+        {VERSION}", path.display())]
     Newer { path: PathBuf, found: i32 },
     #[error("could not use database `{}`", path.display())]
     Failed { path: PathBuf, source: rusqlite::Error },

@@ -45,7 +45,7 @@ fn the_examples_have_no_problems() {
         // What a checkout does not keep is the mode of the examples' secrets.
         let said = String::from_utf8_lossy(&output.stderr);
         let is_about_modes =
-            |line: &str| line.contains("everybody on this machine may read") || line.contains("chmod o-r");
+            |line: &str| line.contains("all users of this machine can read") || line.contains("chmod o-r");
         assert!(output.status.success() && said.lines().all(is_about_modes), "{example}: {output:?}");
     }
 }

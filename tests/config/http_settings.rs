@@ -118,11 +118,11 @@ tokenfile = "x"
 #[test]
 fn a_listener_for_others_knows_its_clients() {
     assert_snapshot!(problems("listen = \"0.0.0.0:8080\""), @"
-    trommel.toml:4:10: anybody who can reach `0.0.0.0:8080` could send events
+    trommel.toml:4:10: every client that can reach `0.0.0.0:8080` could send events
       give it a `token_file` or a `secret_file`, or say `allow_unauthenticated = true` if that is meant
     ");
     assert_snapshot!(problems("listen = \"[::]:8080\"\nallow_unauthenticated = false"), @"
-    trommel.toml:4:10: anybody who can reach `[::]:8080` could send events
+    trommel.toml:4:10: every client that can reach `[::]:8080` could send events
       give it a `token_file` or a `secret_file`, or say `allow_unauthenticated = true` if that is meant
     ");
 }
@@ -132,7 +132,7 @@ fn a_listener_for_others_knows_its_clients() {
 fn an_admin_listener_for_others_asks_for_a_token() {
     let admin = |settings: &str| problems(&format!("listen = \"127.0.0.1:1\"\n[admin]\n{settings}"));
     assert_snapshot!(admin("listen = \"0.0.0.0:9464\""), @"
-    trommel.toml:6:10: anybody who can reach `0.0.0.0:9464` could see what happens here
+    trommel.toml:6:10: every client that can reach `0.0.0.0:9464` could see what happens here
       give it a `token_file`, or say `allow_unauthenticated = true` if that is meant
     ");
     for settings in [
@@ -195,16 +195,16 @@ tenants = ["a b"]
 "#
     ), @"
     trommel.toml:9:1: a source has one token, or a `client` for each
-      a `[[source.client]]` without `tenants` may send anybody's events
+      a `[[source.client]]` without `tenants` may send events of any tenant
     trommel.toml:13:1: a client is known by its token, and none is named
       name a file with `token_file`, or an environment variable with `token_env`
     trommel.toml:14:11: `tenants` names no tenant
-      leave it out for a client that may send anybody's events
+      leave it out for a client that may send events of any tenant
     trommel.toml:18:12: `tenants` can't be `a b`: a tenant is printable ASCII without spaces
     ");
     assert_snapshot!(problems(
         "listen = \"127.0.0.1:1\"\ntenant = \"t1\"\n[[source.client]]\ntoken_env = \"ONE\"\ntenants = [\"t1\"]"
-    ), @"trommel.toml:5:10: `tenant` says whose all events are, so no `client` can be bound to `tenants`");
+    ), @"trommel.toml:5:10: `tenant` sets the tenant of all events, so no `client` can be bound to `tenants`");
 }
 
 /// Nothing is read where a signature says nothing.
@@ -213,7 +213,7 @@ fn signed_requests_are_told_by_what_is_signed() {
     assert_snapshot!(problems(
         "listen = \"127.0.0.1:1\"\nsecret_env = \"S\"\nid = \"header:webhook-id\"\nevent_type = \"header:X-Type\""
     ), @"
-    trommel.toml:7:14: no signature covers the header `X-Type`: anybody on the way could change it
+    trommel.toml:7:14: no signature covers the header `X-Type`: it could be changed on the way
       the body is covered, and so are `webhook-id` and `webhook-timestamp`
     ");
     assert_snapshot!(problems(

@@ -157,7 +157,7 @@ secret_file = []
       first at keys/hooks.toml:3:8
     keys/hooks.toml:16:7: `url` is a private address
       say `allow_private = true` if that is meant
-    keys/hooks.toml:16:7: warning: events go to `10.0.0.1` in clear, and everybody on the way may read them
+    keys/hooks.toml:16:7: warning: events go to `10.0.0.1` unencrypted, and can be read on the way
       use an `https://` address
     keys/hooks.toml:17:14: can't use the secret in `TROMMEL_NO_SUCH_VARIABLE`: it is not set
     keys/hooks.toml:21:7: `url` is not a server's address: it begins with `ftp:` instead of `https:` or `http:`
@@ -204,7 +204,7 @@ fn weak_secrets_and_open_files_are_warned_of() {
     }
     let (said, dir) = webhook("url = \"http://10.0.0.1/5ecret\"");
     assert_snapshot!(said, @r"
-    keys/hooks.toml:5:7: warning: events go to `10.0.0.1` in clear, and everybody on the way may read them
+    keys/hooks.toml:5:7: warning: events go to `10.0.0.1` unencrypted, and can be read on the way
       use an `https://` address
     ");
     let (_, dir) = (dir, webhook("url = \"https://a.example.com\"").1);
@@ -212,7 +212,7 @@ fn weak_secrets_and_open_files_are_warned_of() {
     fs::set_permissions(dir.path().join("new"), fs::Permissions::from_mode(0o644)).unwrap();
     let said = load(dir.path()).unwrap().warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     assert_snapshot!(said, @r"
-    keys/hooks.toml:3:15: warning: everybody on this machine may read `new`
+    keys/hooks.toml:3:15: warning: all users of this machine can read `new`
       keep it to yourself: `chmod o-r new`
     keys/hooks.toml:3:15: warning: the secret in `new` is easy to guess
       take 24 random bytes or more: `openssl rand -base64 32`

@@ -160,7 +160,7 @@ fn people_are_shown_everything() {
       source       events, 0 in ORDERS
       deliveries   1
       header       Trace: a
-      proof        unproven: it has no proof that this router wrote it: somebody else did, or a version without proofs
+      proof        unproven: it has no proof that this router wrote it: another program did, or a version without proofs
       payload      7 bytes
 
     {

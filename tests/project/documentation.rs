@@ -8,12 +8,12 @@ use std::{
 /// Longest README, in lines: it is the front door, and the rest is in `docs/`.
 const README: usize = 200;
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The pages for people who use or change the router.
-fn pages() -> Vec<PathBuf> {
+pub fn pages() -> Vec<PathBuf> {
     let mut pages =
         ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"].map(|page| root().join(page)).to_vec();
     let mut folders = vec![root().join("docs")];
@@ -75,19 +75,42 @@ fn the_readme_stays_a_front_door() {
     assert!(lines <= README, "README.md has {lines} lines, more than {README}");
 }
 
-/// Every TOML block can be read as TOML.
-#[test]
-fn what_is_shown_as_toml_is_toml() {
-    let mut seen = 0;
+/// The blocks of the pages in one of these languages.
+pub fn blocks(languages: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut blocks = Vec::new();
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
-        for block in text.split("```toml\n").skip(1) {
-            let (block, _) = block.split_once("```").unwrap();
-            seen += 1;
-            if let Err(error) = block.parse::<toml::Table>() {
-                panic!("{}: {error}\n{block}", page.display());
+        // Every second part between fences is a block.
+        for block in text.split("```").skip(1).step_by(2) {
+            let (language, block) = block.split_once('\n').unwrap();
+            if languages.contains(&language) {
+                blocks.push((page.clone(), block.to_owned()));
             }
         }
     }
-    assert!(seen > 3, "only {seen} blocks were found");
+    blocks
+}
+
+/// Every TOML block can be read as TOML.
+#[test]
+fn what_is_shown_as_toml_is_toml() {
+    let blocks = blocks(&["toml"]);
+    for (page, block) in &blocks {
+        if let Err(error) = block.parse::<toml::Table>() {
+            panic!("{}: {error}\n{block}", page.display());
+        }
+    }
+    assert!(blocks.len() > 3, "only {} blocks were found", blocks.len());
+}
+
+/// Every JSON block is one value, or a few.
+#[test]
+fn what_is_shown_as_json_is_json() {
+    let blocks = blocks(&["json"]);
+    for (page, block) in &blocks {
+        for value in serde_json::Deserializer::from_str(block).into_iter::<serde_json::Value>() {
+            assert!(value.is_ok(), "{}: {value:?}\n{block}", page.display());
+        }
+    }
+    assert!(blocks.len() > 10, "only {} blocks were found", blocks.len());
 }

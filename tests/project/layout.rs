@@ -212,7 +212,7 @@ const LONGEST_FILE: usize = 500;
 /// What writes to standard output and standard error. The rest goes through `cli/terminal`, which escapes what others wrote.
 const PRINTERS: &[&str] = &["cli/terminal", "cli/logs", "cli/consume/jq", "cli/consume/outputs", "sink/stdout"];
 
-fn sources() -> Vec<(PathBuf, String)> {
+pub fn sources() -> Vec<(PathBuf, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -233,7 +233,7 @@ fn sources() -> Vec<(PathBuf, String)> {
 }
 
 /// Lines that are code, up to the file's tests.
-fn code(text: &str) -> String {
+pub fn code(text: &str) -> String {
     let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
     lines.filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }

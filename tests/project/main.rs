@@ -5,3 +5,5 @@
 mod compatibility;
 mod documentation;
 mod layout;
+mod reference;
+mod shell;

@@ -32,7 +32,8 @@ pub(super) fn print(
         preconditions.push(json!({
             "name": "standard_input",
             "status": "blocked",
-            "detail": "a source reads standard input, which a router in the background has not: start it with `trommel run`",
+            "detail": "a source reads standard input, which a router in the background has not: start it with \
+             `trommel run`",
         }));
     }
     let is_http = |source: &Source| matches!(source.kind, SourceKind::Http(_));
@@ -40,7 +41,8 @@ pub(super) fn print(
         preconditions.push(json!({
             "name": "http",
             "status": "blocked",
-            "detail": "events come in over HTTP, where a router in the background does not listen: start it with `trommel run`",
+            "detail": "events come in over HTTP, where a router in the background does not listen: start it with \
+             `trommel run`",
         }));
     }
     preconditions.extend(identity(key, preflight));
@@ -59,7 +61,8 @@ pub(super) fn print(
         "preparation": if runs {
             json!({ "strategy": "attach", "condition": "a router runs", "action": "attach to it" })
         } else {
-            json!({ "strategy": "start", "condition": "no router runs", "action": "start one in the background, and attach to it" })
+            json!({ "strategy": "start", "condition": "no router runs", "action": "start one in the background, \
+                and attach to it" })
         },
         "would_read": config.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>(),
         "would_write": [folder.map_or_else(|| "stdout".to_owned(), |folder| folder.display().to_string())],

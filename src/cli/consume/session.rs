@@ -114,7 +114,8 @@ impl Session {
         self.notes.line.finish_and_clear();
         if end == End::Stdin {
             self.notes.say(format_args!(
-                "standard input has ended, which ends a consumer without bounds: keep it open, or give `--max-events` or `--timeout`"
+                "standard input has ended, which ends a consumer without bounds: keep it open, or give \
+                 `--max-events` or `--timeout`"
             ));
         }
         self.notes.say(format_args!("done: {} events in {} s ({end})", self.written, began.elapsed().as_secs()));

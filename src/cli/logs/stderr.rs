@@ -68,7 +68,7 @@ impl Stderr {
             loop {
                 let (mut lines, dropped) = theirs.take();
                 if dropped > 0 {
-                    let message = format!("{dropped} log lines dropped, nobody took them from standard error in time");
+                    let message = format!("{dropped} log lines dropped, as standard error was not read in time");
                     lines.extend_from_slice(record(format, Level::WARN, &message).as_bytes());
                 }
                 // A failed write to stderr can't be reported anywhere else.

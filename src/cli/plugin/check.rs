@@ -71,7 +71,10 @@ impl Check {
                 findings.warnings.extend(survey.warnings());
                 let strange = survey.strange.iter();
                 findings.problems.extend(strange.map(|name| {
-                    format!("it imports `{name}`, which no router has: filters call `trommel:filter/log`, `api` and `state`, and WASI 0.2, which has nothing in it")
+                    format!(
+                        "it imports `{name}`, which no router has: filters call `trommel:filter/log`, `api` and \
+                        `state`, and WASI 0.2, which has nothing in it"
+                    )
                 }));
                 findings.survey = Some(survey);
             }

@@ -66,8 +66,9 @@ impl Report {
             let unchecked: Vec<_> =
                 reasons.iter().map(|(why, outputs)| json!({ "why": why, "outputs": outputs })).collect();
             let line = json!({
-                "verified": received, "dropped": filtered, "repeats": duplicates, "outputs": outputs, "at_sinks": at_sinks,
-                "in_dead_letters": in_letters, "gaps": gaps, "doubles": doubles, "unsettled": unsettled, "not_checked": unchecked,
+                "verified": received, "dropped": filtered, "repeats": duplicates, "outputs": outputs,
+                "at_sinks": at_sinks, "in_dead_letters": in_letters, "gaps": gaps, "doubles": doubles,
+                "unsettled": unsettled, "not_checked": unchecked,
             });
             self.line(&line.to_string());
         } else {
@@ -83,8 +84,8 @@ impl Report {
             }
             let repeats = if *duplicates > 0 { format!(", {duplicates} repeats") } else { String::new() };
             self.line(&format!(
-                "{received} events verified, {filtered} of them dropped by decision{repeats}: of {outputs} outputs {at_sinks} are at \
-                 their sinks; {in_letters} in the dead letters, {gaps} gaps, {doubles} doubles"
+                "{received} events verified, {filtered} of them dropped by decision{repeats}: of {outputs} outputs \
+                 {at_sinks} are at their sinks; {in_letters} in the dead letters, {gaps} gaps, {doubles} doubles"
             ));
         }
         let ended = self.failure.map_or_else(|| self.out.flush(), Err);

@@ -83,18 +83,21 @@ impl List {
         for Row { webhook, since, reason, .. } in rows {
             if let (Some(since), Some(reason)) = (since, reason) {
                 lines.push(format!(
-                    "`{webhook}` is disabled since {since}: {reason}; `trommel webhooks enable {dir} {webhook}` lets it get more"
+                    "`{webhook}` is disabled since {since}: {reason}; `trommel webhooks enable {dir} {webhook}` \
+                     lets it get more"
                 ));
             }
         }
         for Row { webhook, .. } in rows.iter().filter(|row| row.state == "full") {
             lines.push(format!(
-                "`{webhook}` is full: as many deliveries wait for it as its `max_pending` allows, and what comes is not stored for it"
+                "`{webhook}` is full: as many deliveries wait for it as its `max_pending` allows, and what comes is \
+                 not stored for it"
             ));
         }
         if rows.iter().any(|row| row.declared.is_none()) {
             lines.push(format!(
-                "those removed are in no file any more: what is pending waits until they are, or for `trommel deliveries drop {dir} --webhook NAME`"
+                "those removed are in no file any more: what is pending waits until they are, or for `trommel \
+                 deliveries drop {dir} --webhook NAME`"
             ));
         }
         lines.join("\n")

@@ -65,7 +65,10 @@ impl Unsent {
         tries: Tries,
     ) {
         let At { key, route, ticket, event, .. } = at;
-        tracing::warn!(key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail, "event becomes a dead letter");
+        tracing::warn!(
+            key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail,
+            "event becomes a dead letter"
+        );
         let place = Place {
             key: &key.name,
             route: &route.name,

@@ -109,7 +109,11 @@ async fn call(
 pub(super) fn broke(at: At<'_>, filter: &Filter, broken: &Broken, tries: Tries) -> Said {
     let At { key, event, .. } = at;
     let detail = broken.to_string();
-    tracing::warn!(key = %key.name, filter = filter.name(), event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason = broken.reason.code(), detail, "the filter broke");
+    tracing::warn!(
+        key = %key.name, filter = filter.name(), event = &*event.id, tenant = event.tenant(),
+        trace = event.trace_id(), reason = broken.reason.code(), detail,
+        "the filter broke"
+    );
     if filter.record_break() || filter.is_quarantined() {
         return Said::Quarantined(detail, tries);
     }
@@ -120,6 +124,9 @@ pub(super) fn broke(at: At<'_>, filter: &Filter, broken: &Broken, tries: Tries) 
 pub(super) fn returned(at: At<'_>, tries: Tries, error: &anyhow::Error) -> Said {
     let At { key, event, .. } = at;
     let error = format!("{error:#}");
-    tracing::error!(key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), tries, error, "can't run the filter, event goes back to its source");
+    tracing::error!(
+        key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), tries, error,
+        "can't run the filter, event goes back to its source"
+    );
     Said::Returned
 }

@@ -171,7 +171,8 @@ impl Holdings {
                 Err(error) => tracing::warn!(
                     subscription = %scope.subscription,
                     error = format!("{error:#}"),
-                    "can't find out whether others hold the subscription: who does cleans up when this router's lease has expired"
+                    "can't find out whether others hold the subscription: they clean up when this router's lease \
+                     has expired"
                 ),
             }
         }
@@ -183,7 +184,10 @@ impl Holdings {
         if self.clean_up(record, entered).await {
             self.end_in_ledger(&record.scope).await;
         } else if let Err(error) = self.ledger.abandon(&record.scope).await {
-            tracing::warn!(subscription = %record.scope.subscription, error = format!("{error:#}"), "a cleanup is left undone");
+            tracing::warn!(
+                subscription = %record.scope.subscription, error = format!("{error:#}"),
+                "a cleanup is left undone"
+            );
         }
     }
 

@@ -73,7 +73,7 @@ impl Holdings {
         match self.ledger.orphans(|scope| self.has(scope)).await {
             Ok(orphans) => stream::iter(orphans).for_each_concurrent(AT_ONCE, |orphan| self.adopt(orphan)).await,
             Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "can't look for subscriptions that nobody holds yet");
+                tracing::warn!(error = format!("{error:#}"), "can't look for subscriptions without a holder yet");
             }
         }
     }
@@ -84,7 +84,10 @@ impl Holdings {
         let can_clean_up = token.is_none() || self.filter(&scope.filter).is_some_and(|filter| filter.has_lifecycle());
         if !can_clean_up {
             // Another replica, or another run, may have the filter.
-            tracing::info!(subscription = %scope.subscription, filter = scope.filter, "nobody holds this subscription, and its filter is not in service here");
+            tracing::info!(
+                subscription = %scope.subscription, filter = scope.filter,
+                "this subscription has no holder, and its filter is not in service here"
+            );
             return;
         }
         let holding = self.lock(scope).await;
@@ -93,7 +96,10 @@ impl Holdings {
                 Ok(true) => self.finish(&orphan.record, None).await,
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(subscription = %scope.subscription, error = format!("{error:#}"), "can't clean up yet");
+                    tracing::warn!(
+                        subscription = %scope.subscription, error = format!("{error:#}"),
+                        "can't clean up yet"
+                    );
                 }
             }
         }

@@ -181,7 +181,10 @@ proptest! {
     /// Whatever values an event has, its file lies in the folder, is not hidden, and can be
     /// written.
     #[test]
-    fn every_name_can_be_written(event_type in "\\PC{0,300}|[./\\\\\\x00]{0,9}", id in "\\PC{1,300}|[./\\\\\\x00]{1,9}") {
+    fn every_name_can_be_written(
+        event_type in "\\PC{0,300}|[./\\\\\\x00]{0,9}",
+        id in "\\PC{1,300}|[./\\\\\\x00]{1,9}",
+    ) {
         let name = own_name(&output(&event_type, &id, "r", u32::MAX, b""));
         prop_assert!(name.len() <= 255 && !name.starts_with('.') && !name.contains(".."), "{}", name);
         prop_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)), "{}", name);

@@ -129,7 +129,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn an_output_harms_only_what_must_stay_behind_it(
-        (destinations, steps) in destinations().prop_flat_map(|all| { let count = all.len(); (Just(all), steps(count)) }),
+        (destinations, steps) in destinations().prop_flat_map(|all| {
+            let count = all.len();
+            (Just(all), steps(count))
+        }),
         keeps_order: bool,
         shuffle: u64,
     ) {
@@ -149,7 +152,8 @@ proptest! {
             for number in &taken {
                 let Some(order) = steps[*number].order else { continue };
                 let before = last.insert(order, *number);
-                prop_assert!(before.is_none_or(|before| before < *number), "{} after {:?}: {:?}", number, before, taken);
+                let follows = before.is_none_or(|before| before < *number);
+                prop_assert!(follows, "{} after {:?}: {:?}", number, before, taken);
             }
         }
         // Outputs that their destination takes at last, behind none that it never takes, have

@@ -83,7 +83,10 @@ proptest! {
     /// Every line comes out whole, once and in order, however writes are cut and fail.
     #[test]
     fn lines_survive_any_stream(
-        plan in prop::collection::vec(prop_oneof![3 => (1_usize..30).prop_map(Ok), 1 => Just(Err(ErrorKind::StorageFull))], 0..40),
+        plan in prop::collection::vec(
+            prop_oneof![3 => (1_usize..30).prop_map(Ok), 1 => Just(Err(ErrorKind::StorageFull))],
+            0..40,
+        ),
     ) {
         let mut lines = lines(plan);
         let all = batch(0..20);

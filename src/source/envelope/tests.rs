@@ -439,13 +439,21 @@ proptest! {
         body in prop_oneof![
             any::<Vec<u8>>(),
             r#"\{"(id|data|type|specversion)":["0-9a-z\\{}\[\]]{0,9}\}"#.prop_map(String::into_bytes),
-            r#"\{"(type|subject)":"[a-z.*]{0,4}","(id|payload|headers|tenant_id|trace_id)":["0-9a-z\\{}\[\]:]{0,9}\}"#.prop_map(String::into_bytes),
-            r#"\{"header":\{"event_(id|type)":["0-9a-z{}\[\]]{0,9}(,"event_(id|type)":"x")?\}\}"#.prop_map(String::into_bytes),
+            r#"\{"(type|subject)":"[a-z.*]{0,4}","(id|payload|headers|tenant_id|trace_id)":["0-9a-z\\{}\[\]:]{0,9}\}"#
+                .prop_map(String::into_bytes),
+            r#"\{"header":\{"event_(id|type)":["0-9a-z{}\[\]]{0,9}(,"event_(id|type)":"x")?\}\}"#
+                .prop_map(String::into_bytes),
         ],
-        headers in proptest::collection::vec(("(ce-)?(id|type|source|specversion)|content-type|nats-msg-id", "\\PC*"), 0..5),
+        headers in proptest::collection::vec(
+            ("(ce-)?(id|type|source|specversion)|content-type|nats-msg-id", "\\PC*"),
+            0..5,
+        ),
         subject in "[a-z.*>]{0,8}",
     ) {
-        for envelope in [plain("/id", "/type", "", "header:ce-time"), plain("", "", "", ""), Envelope::CloudEvents, Envelope::Helix, Envelope::JbMesh, Envelope::Ctrlplane, Envelope::Flowcraft, TRUSTING, VERIFYING] {
+        for envelope in [
+            plain("/id", "/type", "", "header:ce-time"), plain("", "", "", ""), Envelope::CloudEvents, Envelope::Helix,
+            Envelope::JbMesh, Envelope::Ctrlplane, Envelope::Flowcraft, TRUSTING, VERIFYING,
+        ] {
             let headers = headers.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
             let message = Message { headers, subject: subject.as_str().into(), ..message(body.clone()) };
             match open(&envelope, message) {

@@ -137,8 +137,8 @@ impl Refusal {
     }
 
     pub(super) fn unreadable(message: impl Display) -> Self {
-        let hint = "send `application/json`, `application/x-ndjson`, CloudEvents in JSON, or a content type of your own, \
-                    uncompressed";
+        let hint = "send `application/json`, `application/x-ndjson`, CloudEvents in JSON, or a content type of your \
+            own, uncompressed";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message).hint(hint)
     }
 

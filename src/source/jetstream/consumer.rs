@@ -51,13 +51,14 @@ pub enum ConsumerError {
     )]
     InFlight { stream: String, consumer: String, in_flight: usize, source: ApiError },
     #[error(
-        "consumer `{consumer}` of stream `{stream}` is not one that a source can keep its promises with ({}): take that \
-         back, or give the source another `durable`",
+        "consumer `{consumer}` of stream `{stream}` is not one that a source can keep its promises with ({}): take \
+         that back, or give the source another `durable`",
         .settings.join("; ")
     )]
     Foreign { stream: String, consumer: String, settings: Vec<String> },
     #[error(
-        "consumer `{consumer}` of stream `{stream}` pushes to `{subject}`: a source needs one to pull from, give it another `durable`"
+        "consumer `{consumer}` of stream `{stream}` pushes to `{subject}`: a source needs one to pull from, give it \
+         another `durable`"
     )]
     Push { stream: String, consumer: String, subject: String },
     #[error(
@@ -67,7 +68,8 @@ pub enum ConsumerError {
     )]
     Change { stream: String, consumer: String, differences: Vec<Difference>, source: ApiError },
     #[error(
-        "the server took consumer `{consumer}` of stream `{stream}` and left out what it does not know ({}): it is too old",
+        "the server took consumer `{consumer}` of stream `{stream}` and left out what it does not know ({}): it is \
+         too old",
         listed(differences)
     )]
     LeftOut { stream: String, consumer: String, differences: Vec<Difference> },
@@ -394,9 +396,9 @@ mod tests {
     #[test]
     fn where_nothing_is_open_the_floor_is_what_was_delivered() {
         let answer = |floor: Value, delivered: Value| {
-            info(
-                json!({ "created": "", "num_ack_pending": 0, "num_pending": 0, "ack_floor": floor, "delivered": delivered }),
-            )
+            info(json!({
+                "created": "", "num_ack_pending": 0, "num_pending": 0, "ack_floor": floor, "delivered": delivered,
+            }))
         };
         let pair = |delivery, sequence| json!({ "consumer_seq": delivery, "stream_seq": sequence });
         assert_eq!(answer(pair(0, 0), pair(0, 2000)).floor().sequence, 2000);

@@ -312,7 +312,9 @@ mod tests {
         /// unsettled message is never taken for settled or at or below the floor, and no more is
         /// kept than is of use.
         #[test]
-        fn nothing_unsettled_is_forgotten(steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>()), 1..400)) {
+        fn nothing_unsettled_is_forgotten(
+            steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>()), 1..400),
+        ) {
             let mut ledger = alone();
             let mut model = BTreeMap::new();
             let (mut next, mut delivery) = (1, 1);
@@ -346,8 +348,8 @@ mod tests {
                         (next, delivery) = (next + 1, delivery + 1);
                     }
                 }
-                let unsettled: BTreeSet<u64> =
-                    model.iter().filter(|(_, state)| **state != State::Settled).map(|(sequence, _)| *sequence).collect();
+                let unsettled = model.iter().filter(|(_, state)| **state != State::Settled);
+                let unsettled: BTreeSet<u64> = unsettled.map(|(sequence, _)| *sequence).collect();
                 prop_assert!(ledger.unsettled().into_iter().eq(unsettled.iter().copied()));
                 prop_assert_eq!(ledger.floor(), Some(unsettled.first().map_or(next, |first| *first) - 1));
                 for (sequence, state) in &model {

@@ -288,7 +288,8 @@ impl Run {
                 if times >= REFUSALS {
                     let config::JetStreamSource { stream, durable, .. } = &*self.consumer.settings;
                     bail!(
-                        "consumer `{durable}` of stream `{stream}` can't be pulled from: the server says `{description}`"
+                        "consumer `{durable}` of stream `{stream}` can't be pulled from: the server says \
+                         `{description}`"
                     );
                 }
             }

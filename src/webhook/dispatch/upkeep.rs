@@ -97,7 +97,8 @@ impl Upkeep {
                 tracing::warn!(
                     webhook,
                     pending,
-                    "webhook is not configured any more: its deliveries wait until it is again, or until `trommel deliveries drop`"
+                    "webhook is not configured any more: its deliveries wait until it is again, or until `trommel \
+                     deliveries drop`"
                 );
                 self.strangers.insert(webhook);
             }

@@ -168,8 +168,8 @@ impl Store {
     pub fn record(&self, attempts: &[Attempt]) -> Result<(), StoreError> {
         self.write(|transaction| {
             let mut note = transaction.prepare(
-                "UPDATE deliveries SET state = ?2, attempts = attempts + 1, status_code = ?3, next_retry = ?4, error = ?5,
-                 answer = ?6, updated = ?7 WHERE id = ?1 AND (state = 'pending' OR ?2 = 'delivered')",
+                "UPDATE deliveries SET state = ?2, attempts = attempts + 1, status_code = ?3, next_retry = ?4,
+                 error = ?5, answer = ?6, updated = ?7 WHERE id = ?1 AND (state = 'pending' OR ?2 = 'delivered')",
             )?;
             for Attempt { id, webhook, ended, status_code, error, answer, verdict } in attempts {
                 let millis = ended.as_millisecond();

@@ -343,7 +343,7 @@ impl Run {
         self.consumer.check(&info)?;
         let is_another = info.created != self.recovery.info.created;
         if is_another {
-            tracing::warn!(source = self.origin.source, "somebody has created the consumer again");
+            tracing::warn!(source = self.origin.source, "another client has created the consumer again");
         }
         if std::mem::take(&mut self.recovery.rewound) || is_another {
             self.start_over(info).await;

@@ -39,7 +39,9 @@ impl Run {
             Ok(read) => read,
             Err(error @ ApiError::NoPermission(_)) => {
                 let source = &self.origin.source;
-                tracing::warn!(source, %error, "events can't be left in the stream, they go back to it and lose their order");
+                tracing::warn!(
+                    source, %error, "events can't be left in the stream, they go back to it and lose their order"
+                );
                 return self.intake.stop_deferring();
             }
             Err(error) => {

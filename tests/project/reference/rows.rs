@@ -1,0 +1,94 @@
+//! `events.md`: each of its tables has the fields of the types that are written, no more, no fewer.
+
+use std::{collections::BTreeSet, fs};
+
+use super::read;
+use crate::documentation::root;
+
+/// A type whose fields are written: a file below `src`, and a name.
+type WrittenType = (&'static str, &'static str);
+
+/// A heading of the page, and the types whose fields its table has.
+const TABLES: &[(&str, &[WrittenType])] = &[
+    ("An event", &[("event/given", "GivenEvent")]),
+    ("A dead letter", &[("sink/dead_letter", "Place"), ("sink/dead_letter", "Record")]),
+    ("`/events`", &[("recent", "Ended")]),
+    ("`check --json`", &[]),
+    ("`keys list --json` and `keys schema --json`", &[("cli/keys/definition", "Definition")]),
+    ("`status --json`", &[("control/protocol", "Status")]),
+    ("`stop --json`", &[("cli/stop", "Stopped")]),
+    ("`history --json` and `tail --json`", &[("cli/row", "Line")]),
+    ("`explain --json`", &[("cli/explain", "Explained")]),
+    ("A key of `explain --json`", &[("cli/explain/explainer", "ExplainedKey")]),
+    ("A route of `explain --json`", &[("cli/explain/explainer", "ExplainedRoute")]),
+    ("`streams ensure --json` and `streams plan --json`", &[("cli/streams", "Report")]),
+    ("`streams info --json`", &[("cli/streams/info", "Row")]),
+    ("`plugin ls --json`", &[("control/protocol", "PluginStatus")]),
+    ("`webhooks list --json`", &[("cli/webhooks/list", "Row"), ("cli/webhooks/list", "Declared")]),
+    ("`deliveries list --json`", &[("webhook/store/record", "Delivery")]),
+    ("`deliveries show --json`", &[("cli/deliveries/show", "Shown")]),
+    ("`dlq retry --json`", &[("source/letters/journal", "Retried")]),
+    ("`verify --json`", &[]),
+    ("An error with `--json`", &[("cli/refusal", "Refusal")]),
+    ("The summary of a run", &[("summary", "Summary")]),
+];
+
+/// Fields that are written beside those of the types.
+const MORE: &[(&str, &[&str])] = &[
+    (
+        "A dead letter",
+        &["payload", "payload_text", "payload_base64", "payload_bytes", "payload_sha256", "cut", "proof"],
+    ),
+    ("`check --json`", &["ok", "problems", "found"]),
+    ("`stop --json`", &["result", "pid", "killed", "consumers", "message"]),
+    (
+        "`verify --json`",
+        &["finding", "source", "sequence", "key", "route", "sink", "webhook", "index", "times", "dead_letter"],
+    ),
+    ("`deliveries show --json`", &["payload", "payload_text", "payload_base64"]),
+];
+
+/// The names under which the fields of a type are written. A flattened field has none of its own.
+fn fields(file: &str, name: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join(format!("src/{file}.rs"))).unwrap();
+    let begin =
+        [format!("struct {name} {{"), format!("struct {name}<'a> {{")].iter().find_map(|head| text.split_once(head));
+    let (_, body) = begin.unwrap_or_else(|| panic!("src/{file}.rs has no type `{name}`"));
+    let (mut attributes, mut fields) = (String::new(), BTreeSet::new());
+    for line in body.lines().skip(1).map(str::trim).take_while(|line| *line != "}") {
+        if line.starts_with("#[") {
+            attributes += line;
+        } else if !line.starts_with("//") {
+            let (field, _) = line.trim_start_matches("pub ").trim_start_matches("pub(super) ").split_once(':').unwrap();
+            let renamed = attributes.split_once("rename = \"").and_then(|(_, rest)| rest.split_once('"'));
+            if !attributes.contains("flatten") {
+                fields.insert(renamed.map_or(field, |(name, _)| name).to_owned());
+            }
+            attributes.clear();
+        }
+    }
+    fields
+}
+
+/// The fields of the first table below a heading.
+fn documented(page: &str, heading: &str) -> BTreeSet<String> {
+    let section = page.split("\n## ").find_map(|section| section.strip_prefix(&format!("{heading}\n")));
+    let section = section.unwrap_or_else(|| panic!("events.md has no section `{heading}`"));
+    let rows =
+        section.lines().skip_while(|line| !line.starts_with("|---")).skip(1).take_while(|line| line.starts_with('|'));
+    let names = rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_tables_have_the_fields_that_are_written() {
+    let page = read("events.md");
+    for (heading, types) in TABLES {
+        let mut written: BTreeSet<_> = types.iter().flat_map(|(file, name)| fields(file, name)).collect();
+        let more = MORE.iter().filter(|(of, _)| of == heading).flat_map(|(_, more)| more.iter());
+        written.extend(more.map(|field| (*field).to_owned()));
+        assert_eq!(documented(&page, heading), written, "events.md, section `{heading}`");
+    }
+    let sections = page.lines().filter(|line| line.starts_with("## ")).count();
+    assert_eq!(sections, TABLES.len(), "a section of events.md is not compared with anything");
+}
