@@ -234,8 +234,8 @@ fn output_field(name: &str) -> Result<OutputField, String> {
             Some(header) => EventField::Header(values::header_name(header)?),
             None => {
                 return Err(format!(
-                    "there is no placeholder `{{{name}}}`, only `{{event_type}}`, `{{subject}}`, `{{id}}`, `{{source_time}}`, \
-                     `{{key}}`, `{{header:NAME}}`, and each as `{{token:…}}`"
+                    "there is no placeholder `{{{name}}}`, only `{{event_type}}`, `{{subject}}`, `{{id}}`, \
+                     `{{source_time}}`, `{{key}}`, `{{header:NAME}}`, and each as `{{token:…}}`"
                 ));
             }
         },

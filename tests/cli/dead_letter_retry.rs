@@ -2,6 +2,7 @@
 
 use crate::flow;
 use crate::nats;
+use crate::printed::{json_lines, refusal};
 use crate::router;
 
 use std::process::Output;
@@ -66,19 +67,12 @@ fn streams(server: &NatsServer, mode: &str) -> Folder {
 async fn die(folder: &Folder, context: &Context, letters: usize) {
     let router = folder.start();
     publish(context, 0..letters, 1).await;
-    let deadline = std::time::Instant::now() + router::PATIENCE;
-    while list(folder).len() < letters {
-        assert!(std::time::Instant::now() < deadline, "{} letters", list(folder).len());
-    }
+    flow::dead_letters_until(context, letters).await;
     assert!(router.stop().status.success());
 }
 
 fn dlq(folder: &Folder, command: &str, words: &[&str]) -> Output {
     folder.trommel(&["dlq", command]).args(words).output().unwrap()
-}
-
-fn json_lines(bytes: &[u8]) -> Vec<Value> {
-    String::from_utf8_lossy(bytes).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn list(folder: &Folder) -> Vec<Value> {
@@ -335,9 +329,7 @@ fn files_that_the_router_writes_are_left_to_it() {
     let folder = folder.write("trommel.toml", &settings.replace("path = \"events.ndjson\"", ""));
     let (mut router, input) = folder.spawn_with_stdin();
     router.wait_for("running");
-    let refused = dlq(&folder, "retry", &["--all"]);
-    let said = String::from_utf8(refused.stderr).unwrap().replace(&folder.path().display().to_string(), "DIR");
-    assert_snapshot!(format!("{}: {said}", refused.status.code().unwrap()), @r"
+    assert_snapshot!(refusal(folder.trommel(&["dlq", "retry"]).arg("--all"), folder.path()), @r"
     2: error: the router runs, and what sinks write to files has one writer at a time: `out`
       `trommel stop DIR` first, and start it again afterwards; or only look, with `--dry-run`
     ");

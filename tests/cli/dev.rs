@@ -1,6 +1,7 @@
 //! `trommel dev`: who writes a filter sees what it does to events, and a change of its source a moment later.
 
 use crate::nats;
+use crate::patience::until;
 use crate::router;
 
 use std::{
@@ -9,12 +10,10 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     process::Stdio,
-    thread,
-    time::{Duration, Instant},
 };
 
 use nats::NatsServer;
-use router::{Folder, PATIENCE, Router, TO_STDOUT};
+use router::{Folder, Router, TO_STDOUT};
 use rustix::process::Signal;
 
 const KEYS: &str = r#"
@@ -172,11 +171,7 @@ async fn a_server_is_started_for_the_time_being() {
     assert!(folder.file(".trommel/nats/jetstream").is_dir());
     dev.signal(Signal::TERM);
     // A server that stays would also hold the output open, so that the end would never come.
-    let began = Instant::now();
-    while TcpListener::bind(free).is_err() {
-        assert!(began.elapsed() < PATIENCE, "the server is still there");
-        thread::park_timeout(Duration::from_millis(10));
-    }
+    until("the server is gone", async || TcpListener::bind(free).is_ok()).await;
     assert!(dev.end().status.success());
 }
 

@@ -1,16 +1,13 @@
 //! What `trommel explain` says of an event, given or seen by a router that runs.
 
+use crate::patience::blocking::until;
+use crate::printed::printed;
 use crate::router;
 
-use std::{
-    io::Write,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{io::Write, process::Command, thread};
 
 use insta::assert_snapshot;
-use router::{Folder, PATIENCE, TO_STDOUT};
+use router::{Folder, TO_STDOUT};
 use serde_json::{Value, json};
 
 const KEYS: &str = r#"
@@ -47,11 +44,8 @@ fn folder() -> Folder {
 
 /// What is printed, without what differs from run to run, and the exit code.
 fn said(command: &mut Command, folder: &Folder) -> String {
-    let output = command.output().unwrap();
-    let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    let text = format!("{stdout}--- stderr\n{stderr}--- exit code {}", output.status.code().unwrap());
-    let text = text.replace(&folder.path().display().to_string(), "DIR");
-    regex::Regex::new(r" +\d+(\.\d+)? µs").unwrap().replace_all(&text, " TIME").into_owned()
+    let times = regex::Regex::new(r" +\d+(\.\d+)? µs").unwrap();
+    times.replace_all(&printed(command, folder.path()), " TIME").into_owned()
 }
 
 fn explain(event: &str, options: &[&str]) -> String {
@@ -194,13 +188,12 @@ fn events_of_a_running_router_are_explained() {
     router.wait_for("running");
     let mut explain = folder.trommel(&["explain"]);
     let explain = thread::spawn(move || explain.args(["--live", "--limit", "2", "--json"]).output().unwrap());
-    let (mut sent, began) = (0, Instant::now());
-    while !explain.is_finished() {
-        assert!(began.elapsed() < PATIENCE, "no event is explained");
+    let mut sent = 0;
+    until("events are explained", || {
         sent += 1;
         writeln!(input, r#"{{"subject":"orders.eu.created","amount":{sent},"vip":true}}"#).unwrap();
-        thread::park_timeout(Duration::from_millis(5));
-    }
+        explain.is_finished()
+    });
     drop(input);
     let ended = router.end();
     assert_eq!((ended.status.success(), ended.stdout.len()), (true, sent), "{ended:?}");

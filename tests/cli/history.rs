@@ -3,6 +3,7 @@
 
 use crate::flow;
 use crate::nats;
+use crate::printed::{json_lines, refusal, text};
 use crate::proxy;
 use crate::router;
 
@@ -11,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::jetstream::{Context, consumer::PullConsumer};
+use async_nats::jetstream::Context;
 use flow::publish;
 use insta::assert_snapshot;
 use nats::NatsServer;
@@ -45,15 +46,11 @@ fn said(folder: &Folder, command: &str, words: &[&str]) -> Output {
     folder.trommel(&[command]).args(words).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
 /// What a command prints that succeeds, a JSON value a line.
 fn lines(folder: &Folder, command: &str, words: &[&str]) -> Vec<Value> {
     let output = said(folder, command, words);
     assert!(output.status.success(), "{output:?}");
-    text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    json_lines(&output.stdout)
 }
 
 /// The numbers of the events that `history --json` shows.
@@ -64,8 +61,7 @@ fn history(folder: &Folder, words: &[&str]) -> Vec<u64> {
 
 /// Everything that the server says of the durable consumer.
 async fn position(context: &Context) -> String {
-    let mut consumer: PullConsumer = context.get_consumer_from_stream("trommel", "IN").await.unwrap();
-    let info = consumer.info().await.unwrap();
+    let info = flow::consumer(context).await;
     format!("{:?} {:?} {}", info.delivered, info.ack_floor, info.num_pending)
 }
 
@@ -155,12 +151,7 @@ async fn a_key_can_look_at_the_history() {
 async fn input_that_means_nothing_is_refused() {
     let server = NatsServer::start().await;
     let folder = folder(&server);
-    let refused = |command: &str, words: &[&str]| {
-        let output = said(&folder, command, words);
-        assert_eq!(text(&output.stdout), "");
-        let stderr = text(&output.stderr).replace(&folder.path().display().to_string(), "DIR");
-        format!("{}: {stderr}", output.status.code().unwrap())
-    };
+    let refused = |command: &str, words: &[&str]| refusal(folder.trommel(&[command]).args(words), folder.path());
     assert_snapshot!(refused("history", &["--stream", "NONE"]), @"2: error: there is no stream `NONE`");
     assert_snapshot!(refused("history", &["--key", "larg"]), @r"
     2: error: there is no key `larg`

@@ -1,9 +1,10 @@
 //! `trommel keys` as a user meets it: what it prints where, and how it ends.
 
+use crate::printed::{json_in, printed};
 use crate::router;
 
 use insta::assert_snapshot;
-use router::{Folder, trommel};
+use router::Folder;
 use serde_json::{Value, json};
 
 const SETTINGS: &str = r#"
@@ -67,19 +68,15 @@ fn folder() -> Folder {
 
 /// `trommel keys COMMAND DIR ARGUMENTS...`, with the folder written as `DIR`.
 fn keys(folder: &Folder, command: &str, arguments: &[&str]) -> String {
-    let output = trommel().args(["keys", command]).arg(folder.path()).args(arguments).output().unwrap();
-    let (code, stdout, stderr) = (output.status.code().unwrap(), output.stdout, output.stderr);
-    let [stdout, stderr] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
-    let dir = folder.path().display().to_string();
-    format!("{stdout}--- stderr\n{stderr}--- exit code {code}").replace(&dir, "DIR")
+    printed(folder.trommel(&["keys", command]).args(arguments), folder.path())
 }
 
 /// What a command prints as JSON.
 fn json_of(folder: &Folder, command: &str, arguments: &[&str]) -> Value {
-    let text = keys(folder, command, &[&["--json"], arguments].concat());
-    let (stdout, rest) = text.split_once("--- stderr\n").unwrap();
-    assert_eq!(rest, "--- exit code 0");
-    serde_json::from_str(stdout).unwrap()
+    let [value] = &mut json_in(&keys(folder, command, &[&["--json"], arguments].concat()))[..] else {
+        panic!("not one value")
+    };
+    value.take()
 }
 
 /// L110, L07 and L08

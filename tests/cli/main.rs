@@ -14,17 +14,26 @@ mod crafted;
 mod flow;
 #[path = "../common/nats.rs"]
 mod nats;
+#[path = "../common/patience.rs"]
+mod patience;
 #[path = "../common/proxy.rs"]
 mod proxy;
 #[path = "../common/router.rs"]
 mod router;
+#[path = "../common/sinks.rs"]
+mod sinks;
 #[path = "../common/stand_in.rs"]
 mod stand_in;
 
+mod accounting;
 mod commands;
 mod consume;
+mod consume_refusals;
+mod consumer_folder;
 mod control_socket;
 mod dead_letter_retry;
+mod dead_letters;
+mod delivery_commands;
 mod dev;
 mod embedded;
 mod explain;
@@ -33,10 +42,13 @@ mod foreign_text;
 mod history;
 mod keys_command;
 mod plugin_kit;
+mod printed;
 mod quickstart;
 mod recent_events;
 mod start;
 mod streams_command;
 mod telemetry;
 mod verify;
+mod watched_router;
 mod webhook_commands;
+mod webhook_folder;

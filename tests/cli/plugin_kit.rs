@@ -1,6 +1,7 @@
 //! What `trommel plugin` says to an author: what is printed where, and how it ends.
 
 use crate::crafted;
+use crate::printed::printed;
 use crate::router;
 
 use std::{fs, io::Write, path::Path, process::Command};
@@ -32,10 +33,7 @@ fn wat(name: &str) -> Vec<u8> {
 
 /// What is printed, without what differs from run to run, and the exit code.
 fn said(command: &mut Command, folder: &Path) -> String {
-    let output = command.env("TROMMEL_CACHE_DIR", folder.join("cache")).output().unwrap();
-    let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    let text = format!("{stdout}--- stderr\n{stderr}--- exit code {}", output.status.code().unwrap());
-    let text = text.replace(&folder.display().to_string(), "DIR");
+    let text = printed(command.env("TROMMEL_CACHE_DIR", folder.join("cache")), folder);
     let times = regex::Regex::new(r"\d+(\.\d+)? (µs|ms)|in \d+ ms").unwrap();
     times.replace_all(&text, "TIME").into_owned()
 }

@@ -2,6 +2,7 @@
 
 use crate::flow;
 use crate::nats;
+use crate::patience::until;
 use crate::router;
 
 use std::{
@@ -113,11 +114,7 @@ async fn a_declared_stream_that_is_gone_is_made_again() {
     assert_each_once(&outputs, published);
     // One that somebody deletes is gone no longer.
     context.delete_stream("TROMMEL_DEAD").await.unwrap();
-    let deadline = Instant::now() + router::PATIENCE;
-    while !streams(&context).await.contains(&"TROMMEL_DEAD".to_owned()) {
-        assert!(Instant::now() < deadline, "it is not made again");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("it is made again", async || streams(&context).await.contains(&"TROMMEL_DEAD".to_owned())).await;
     assert!(router.stop().status.success());
 }
 
@@ -144,16 +141,7 @@ async fn a_start_does_not_need_the_dead_letters() {
     let outputs = outputs_until(&context, "what is well", |outputs| outputs.len() == 10).await;
     assert_each_once(&outputs, 10);
     server.reconfigure(&limits(3));
-    let deadline = Instant::now() + router::PATIENCE;
-    loop {
-        if let Ok(letters) = context.get_stream("TROMMEL_DEAD").await
-            && letters.get_info().await.unwrap().state.messages == 1
-        {
-            break;
-        }
-        assert!(Instant::now() < deadline, "the letter is not stored");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    assert_eq!(flow::dead_letters_until(&context, 1).await.len(), 1);
     assert!(router.stop().status.success());
 }
 
@@ -234,11 +222,7 @@ async fn a_router_that_hears_of_no_events_is_not_ready() {
     let admin = router.admin();
     router.wait_for("running");
     let becomes = async |status: u16, text: &str| {
-        let deadline = Instant::now() + router::PATIENCE;
-        while router::get(admin, "/ready") != (status, text.to_owned()) {
-            assert!(Instant::now() < deadline, "never {status}: {text}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        until(text, async || router::get(admin, "/ready") == (status, text.to_owned())).await
     };
     becomes(200, "ready\n").await;
     server.terminate();

@@ -2,52 +2,32 @@
 
 use crate::flow;
 use crate::nats;
+use crate::patience::until;
 use crate::router;
+use crate::sinks::{keeping_sinks, receiver};
 
 use std::{
     fs,
     process::{Command, Output},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use async_nats::jetstream::{Context, consumer::PullConsumer};
-use flow::publish;
+use async_nats::jetstream::Context;
+use flow::{publish, unsettled};
 use nats::NatsServer;
-use router::{Folder, PATIENCE};
+use router::Folder;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
-/// Sinks of every kind that can be verified, and one that can't.
+/// Beside [`keeping_sinks`]: a sink whose files go by the subject, and one that can't be verified.
 const SINKS: &str = r#"
 [[stream]]
 name = "PLAIN"
 subjects = ["plain.>"]
 
 [[sink]]
-name = "plain"
-type = "nats"
-subject = "plain.{subject}"
-message_id = false
-
-[[sink]]
-name = "file"
-type = "file"
-path = "out/all.ndjson"
-max_size = "1KiB"
-
-[[sink]]
 name = "files"
 type = "file"
-path = "out/by-{subject}.ndjson"
-
-[[sink]]
-name = "folder"
-type = "folder"
-path = "folder"
-
-[[sink]]
-name = "hooks"
-type = "webhook"
+path = "disk/by-{subject}.ndjson"
 
 [[sink]]
 name = "nothing"
@@ -67,31 +47,12 @@ name = "most"
 key = "all"
 params = { where = "/n >= 10" }
 sinks = ["out", "plain", "file", "files", "folder", "hooks", "nothing"]
-
-[[webhook]]
-name = "receiver"
-url = "http://127.0.0.1:9/"
-allow_private = true
-secret_file = "secret"
 "#;
 
 fn folder(server: &NatsServer) -> Folder {
-    let settings = flow::settings(&server.url(), "", "");
-    let folder = Folder::new(&format!("{settings}{SINKS}")).write("keys/all.toml", KEYS);
+    let settings = flow::settings(&server.url(), "", "") + &keeping_sinks("", "1KiB") + SINKS;
+    let folder = Folder::new(&settings).write("keys/all.toml", &(KEYS.to_owned() + &receiver("127.0.0.1:9")));
     folder.plugin("select", "select").write("secret", "s-5ecret\n")
-}
-
-async fn until_settled(context: &Context) {
-    let consumer: PullConsumer = context.get_consumer_from_stream("trommel", "IN").await.unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let info = consumer.get_info().await.unwrap();
-        if info.num_pending == 0 && info.num_ack_pending == 0 {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{info:?}");
-        sleep(Duration::from_millis(20)).await;
-    }
 }
 
 fn command(folder: &Folder, words: &[&str]) -> Command {
@@ -159,7 +120,7 @@ async fn what_is_taken_away_and_what_is_doubled_is_named() {
     context.publish("in.0", "not json".into()).await.unwrap().await.unwrap();
     // The client ends over this one.
     nats::publish_raw(&server, "in.1", b"NATS/1.0\r\na: b\rc\r\n\r\n", "{\"n\":1}").await;
-    until_settled(&context).await;
+    until("all is settled", async || unsettled(&context).await == 0).await;
     assert!(router.stop().status.success());
 
     let whole = verify(&folder, &[]);
@@ -186,29 +147,25 @@ async fn what_is_taken_away_and_what_is_doubled_is_named() {
     let mut config = stream.info().await.unwrap().config.clone();
     config.duplicate_window = Duration::from_millis(100);
     context.update_stream(config).await.unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    until("the window has ended", async || {
         let published =
             context.publish_with_headers(copied.subject.clone(), copied.headers.clone(), copied.payload.clone());
-        if !published.await.unwrap().await.unwrap().duplicate {
-            break;
-        }
-        assert!(Instant::now() < deadline, "the window does not end");
-        sleep(Duration::from_millis(50)).await;
-    }
+        !published.await.unwrap().await.unwrap().duplicate
+    })
+    .await;
     let rotated = |number: usize| {
         let holds = |name: &String| folder.read(name).contains(&format!("{{\"n\":{number}}}\n"));
-        let names = fs::read_dir(folder.file("out"))
+        let names = fs::read_dir(folder.file("disk"))
             .unwrap()
-            .map(|entry| format!("out/{}", entry.unwrap().file_name().display()));
-        let mut names: Vec<_> = names.filter(|name| name.starts_with("out/all") && holds(name)).collect();
+            .map(|entry| format!("disk/{}", entry.unwrap().file_name().display()));
+        let mut names: Vec<_> = names.filter(|name| name.starts_with("disk/all") && holds(name)).collect();
         assert_eq!(names.len(), 1);
         names.remove(0)
     };
     rewrite(&folder, &rotated(20), 20, 0);
     rewrite(&folder, &rotated(30), 30, 2);
-    rewrite(&folder, "out/by-in.2.ndjson", 20, 0);
-    rewrite(&folder, "out/by-in.0.ndjson", 30, 2);
+    rewrite(&folder, "disk/by-in.2.ndjson", 20, 0);
+    rewrite(&folder, "disk/by-in.0.ndjson", 30, 2);
     let files = fs::read_dir(folder.file("folder")).unwrap().map(|entry| entry.unwrap().path());
     let taken: Vec<_> = files.filter(|path| fs::read_to_string(path).unwrap() == "{\"n\":20}").collect();
     assert_eq!(taken.len(), 1);

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking and says why")]
 
+use crate::patience::until_ok;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -11,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::jetstream::{self, consumer::DeliverPolicy};
+use async_nats::jetstream::{
+    self,
+    consumer::{self, DeliverPolicy, PullConsumer},
+};
 use futures_util::{StreamExt, future::join_all};
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -120,7 +125,11 @@ pub async fn publish(context: &jetstream::Context, numbers: std::ops::Range<usiz
 
 /// What is in stream `OUT`, in its order: subject and payload.
 pub async fn outputs(context: &jetstream::Context) -> Vec<(String, Value)> {
-    let Ok(mut stream) = context.get_stream("OUT").await else { return Vec::new() };
+    stored(context, "OUT").await
+}
+
+async fn stored(context: &jetstream::Context, stream: &str) -> Vec<(String, Value)> {
+    let Ok(mut stream) = context.get_stream(stream).await else { return Vec::new() };
     let count = stream.info().await.unwrap().state.messages;
     if count == 0 {
         return Vec::new();
@@ -141,15 +150,37 @@ pub async fn outputs_until(
     what: &str,
     is_enough: impl Fn(&[(String, Value)]) -> bool,
 ) -> Vec<(String, Value)> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
+    until_ok(what, async || {
         let found = outputs(context).await;
-        if is_enough(&found) {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what}: {} outputs so far, the last {:?}", found.len(), found.last());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        if is_enough(&found) { Ok(found) } else { Err(format!("{} outputs, the last {:?}", found.len(), found.last())) }
+    })
+    .await
+}
+
+/// What the server says of the router's consumer.
+pub async fn consumer(context: &jetstream::Context) -> consumer::Info {
+    let consumer: PullConsumer = context.get_consumer_from_stream("trommel", "IN").await.unwrap();
+    consumer.cached_info().clone()
+}
+
+/// Events of `IN` that are still to come, or not acknowledged.
+pub async fn unsettled(context: &jetstream::Context) -> u64 {
+    let info = consumer(context).await;
+    info.num_pending + info.num_ack_pending as u64
+}
+
+/// The dead letters, in their order.
+pub async fn dead_letters(context: &jetstream::Context) -> Vec<Value> {
+    stored(context, "TROMMEL_DEAD").await.into_iter().map(|(_, letter)| letter).collect()
+}
+
+/// Waits until there are so many dead letters, and returns them.
+pub async fn dead_letters_until(context: &jetstream::Context, count: usize) -> Vec<Value> {
+    until_ok("dead letters", async || {
+        let letters = dead_letters(context).await;
+        if letters.len() >= count { Ok(letters) } else { Err(format!("{} of {count}", letters.len())) }
+    })
+    .await
 }
 
 /// How often each number came out.

@@ -2,12 +2,14 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeSet, future::Future, time::Duration};
+use crate::patience::until;
+
+use std::{collections::BTreeSet, time::Duration};
 
 use async_nats::jetstream::{self, consumer::Info, stream};
 use tokio::{
     task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 use trommel::{
     ack::Ticket,
@@ -103,16 +105,9 @@ pub(crate) async fn consumer_info(admin: &jetstream::Context) -> Option<Info> {
     stream.consumer_info(DURABLE).await.ok()
 }
 
-/// Asks again until the answer is the one.
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
+/// Waits until the server says so of the consumer.
+pub(crate) async fn until_consumer(what: &str, admin: &jetstream::Context, is_so: impl Fn(&Info) -> bool) {
+    until(what, async || consumer_info(admin).await.is_some_and(|info| is_so(&info))).await;
 }
 
 pub(crate) struct Running {

@@ -10,6 +10,7 @@ use trommel::{
 };
 
 use crate::filter::{event, host, load, params};
+use crate::patience::until_ok;
 
 pub(crate) const KEY: &str = "mail.received";
 
@@ -55,16 +56,11 @@ pub(crate) async fn calls(filter: &Filter) -> Vec<String> {
 
 /// Returns when the filter's hooks were called so often.
 pub(crate) async fn until_calls(filter: &Filter, count: usize) -> Vec<String> {
-    let waiting = async {
-        loop {
-            let calls = calls(filter).await;
-            if calls.len() >= count {
-                return calls;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the hooks should be called")
+    until_ok("the hooks are called", async || {
+        let calls = calls(filter).await;
+        if calls.len() >= count { Ok(calls) } else { Err(format!("{calls:?}")) }
+    })
+    .await
 }
 
 /// What a filter keeps is kept by key.

@@ -1,13 +1,14 @@
 //! What is said of the API, and whether its identity suffices for the keys that are routed, is checked before anything
 //! starts (L16, L17).
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use crate::config_folder::ConfigFolder;
+
+use std::time::Duration;
 
 use insta::assert_snapshot;
-use tempfile::TempDir;
 use trommel::{
     backoff::Backoff,
-    config::{AuthType, Config, Grant, Identity, KeptIn, Problems, load, load_registry},
+    config::{AuthType, Grant, Identity, KeptIn, load, load_registry},
     endpoint::Endpoint,
 };
 
@@ -27,35 +28,25 @@ key = \"mail\"
 sinks = [\"out\"]
 ";
 
-fn folder(api: &str, keys: &str) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for inner in ["plugins", "keys"] {
-        fs::create_dir(dir.path().join(inner)).unwrap();
-    }
-    fs::write(dir.path().join("plugins/mail.wasm"), "").unwrap();
-    fs::write(dir.path().join("token"), "t").unwrap();
-    fs::set_permissions(dir.path().join("token"), fs::Permissions::from_mode(0o600)).unwrap();
-    fs::write(dir.path().join("trommel.toml"), format!("{api}\n{SETTINGS}")).unwrap();
-    fs::write(dir.path().join("keys/mail.toml"), keys).unwrap();
-    dir
-}
-
-fn loaded(api: &str, keys: &str) -> Result<Config, Problems> {
-    load(folder(api, keys).path())
+/// A folder with a component `mail`, whose settings begin with `api`.
+fn folder(api: &str, keys: &str) -> ConfigFolder {
+    ConfigFolder::of(&[
+        ("plugins/mail.wasm", ""),
+        ("token", "t"),
+        ("trommel.toml", &format!("{api}\n{SETTINGS}")),
+        ("keys/mail.toml", keys),
+    ])
 }
 
 fn problems(api: &str, keys: &str) -> String {
-    let dir = folder(api, keys);
-    load(dir.path()).unwrap_err().to_string().replace(&dir.path().display().to_string(), "DIR")
+    folder(api, keys).problems()
 }
 
 /// What is said of an identity and a routed key that wants something of it: errors, or else warnings.
 fn said(identity: &str, key: &str) -> String {
     let api = format!("[api]\nbase_url = \"https://api.example.com\"\n{identity}");
-    match loaded(&api, &format!("[[key]]\nkey = \"mail\"\nsubject = \"mail.>\"\n{key}\n{ROUTE}")) {
-        Ok(config) => config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
-        Err(problems) => problems.to_string(),
-    }
+    let folder = folder(&api, &format!("[[key]]\nkey = \"mail\"\nsubject = \"mail.>\"\n{key}\n{ROUTE}"));
+    if load(folder.path()).is_ok() { folder.warnings() } else { folder.problems() }
 }
 
 #[test]
@@ -87,11 +78,11 @@ api = ["GET /users/*", "POST /mails/**"]
 auth_types = ["user", "bot"]
 scopes = "mail:read"
 "#;
-    let dir = folder(api, keys);
-    let config = load(dir.path()).unwrap_or_else(|problems| panic!("{problems}"));
+    let folder = folder(api, keys);
+    let config = folder.load();
     let api = config.api.unwrap();
     assert_eq!(api.base_url.as_str(), "https://api.example.com/v1");
-    assert_eq!(api.token, Some(KeptIn::File(dir.path().join("token"))));
+    assert_eq!(api.token, Some(KeptIn::File(folder.file("token"))));
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(api.headers, [header("X-Tenant", "42"), header("Accept-Language", "en")]);
     assert_eq!((api.timeout, api.retries, api.max_body), (Duration::from_secs(2), 0, 4096));
@@ -111,13 +102,13 @@ scopes = "mail:read"
 
 #[test]
 fn the_least_that_can_be_said() {
-    let config = loaded("[api]\nbase_url = \"https://api.example.com\"\ntoken_env = \"API_TOKEN\"", "").unwrap();
+    let config = folder("[api]\nbase_url = \"https://api.example.com\"\ntoken_env = \"API_TOKEN\"", "").load();
     let api = config.api.unwrap();
     assert_eq!(api.token, Some(KeptIn::Env("API_TOKEN".to_owned())));
     assert_eq!((api.timeout, api.retries, api.max_body), (Duration::from_secs(5), 2, 1 << 20));
     assert_eq!(api.backoff, Backoff::new(Duration::from_millis(100), Duration::from_secs(2)));
     assert_eq!((api.allow_private, api.identity), (false, Identity::default()));
-    assert_eq!(loaded("", "").unwrap().api, None);
+    assert_eq!(folder("", "").load().api, None);
 }
 
 #[test]
@@ -266,7 +257,7 @@ fn console_events_are_asked_for_as_scopes_are() {
 #[test]
 fn keys_that_nobody_routes_want_nothing() {
     let key = "[[key]]\nkey = \"mail\"\nsubject = \"mail.>\"\nauth_types = [\"user\"]\nscopes = [\"a\"]\n";
-    assert_eq!(loaded("", key).unwrap().warnings, []);
+    assert_eq!(folder("", key).load().warnings, []);
     assert_snapshot!(problems("", &format!("{key}{ROUTE}")), @r"
     keys/mail.toml:7:1: key `mail` needs the auth type `user`, and `[api]` names none
       say with `auth_types` in `[api]` what the identity is
@@ -286,10 +277,10 @@ fn a_mistake_in_the_settings_is_not_blamed_on_the_keys() {
 /// Keys that come while the router runs are held against the identity too.
 #[test]
 fn reloaded_keys_are_checked() {
-    let dir = folder("", "");
-    let config = load(dir.path()).unwrap();
+    let folder = folder("", "");
+    let config = folder.load();
     let key = "[[key]]\nkey = \"mail\"\nsubject = \"mail.>\"\nauth_types = [\"user\"]\n";
-    fs::write(dir.path().join("keys/mail.toml"), format!("{key}{ROUTE}")).unwrap();
+    folder.write("keys/mail.toml", format!("{key}{ROUTE}"));
     assert_snapshot!(load_registry(&config).unwrap_err(), @r"
     keys/mail.toml:6:1: key `mail` needs the auth type `user`, and `[api]` names none
       say with `auth_types` in `[api]` what the identity is

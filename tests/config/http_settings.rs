@@ -1,28 +1,26 @@
 //! What is said of a source of type `http`, and what is wrong with it.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use crate::config_folder::ConfigFolder;
+
+use std::time::Duration;
 
 use insta::assert_snapshot;
-use tempfile::TempDir;
 use trommel::config::{
-    Answer, Auth, Envelope, EventField, HttpClient, HttpSource, KeptIn, Part, Rate, SourceKind, SubjectForm,
-    SubjectPlaceholder, Template, load,
+    Answer, Auth, Config, Envelope, EventField, HttpClient, HttpSource, KeptIn, Part, Rate, SourceKind, SubjectForm, SubjectPlaceholder, Template,
 };
 
-fn folder(source: &str) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for name in ["token", "new", "old"] {
-        fs::write(dir.path().join(name), "x").unwrap();
-        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
-    }
+/// A folder with secrets, whose source of type `http` has these settings.
+fn folder(source: &str) -> ConfigFolder {
     let settings =
         format!("[[source]]\nname = \"in\"\ntype = \"http\"\n{source}\n[[sink]]\nname = \"out\"\ntype = \"null\"\n");
-    fs::write(dir.path().join("trommel.toml"), settings).unwrap();
-    dir
+    ConfigFolder::of(&[("trommel.toml", &settings), ("token", "x"), ("new", "x"), ("old", "x")])
 }
 
-fn loaded(dir: &TempDir) -> HttpSource {
-    let config = load(dir.path()).unwrap_or_else(|problems| panic!("{problems}"));
+fn loaded(source: &str) -> HttpSource {
+    http(folder(source).load())
+}
+
+fn http(config: Config) -> HttpSource {
     match config.sources.into_iter().next().unwrap().kind {
         SourceKind::Http(http) => *http,
         other => panic!("{other:?}"),
@@ -30,13 +28,12 @@ fn loaded(dir: &TempDir) -> HttpSource {
 }
 
 fn problems(source: &str) -> String {
-    let dir = folder(source);
-    load(dir.path()).unwrap_err().to_string().replace(&dir.path().display().to_string(), "DIR")
+    folder(source).problems()
 }
 
 #[test]
 fn the_least_that_can_be_said() {
-    let http = loaded(&folder("listen = \"127.0.0.1:8080\""));
+    let http = loaded("listen = \"127.0.0.1:8080\"");
     assert_eq!((http.listen.to_string().as_str(), http.path.as_str()), ("127.0.0.1:8080", "/events"));
     assert_eq!((http.fixed_subject, http.auth, http.tenant, http.rate), (None, None, None, None));
     assert_eq!(http.answer, Answer::Accepted);
@@ -45,7 +42,7 @@ fn the_least_that_can_be_said() {
 
 #[test]
 fn everything_that_can_be_said() {
-    let dir = folder(
+    let folder = folder(
         r#"
         envelope = "cloudevents"
         listen = "0.0.0.0:8080"
@@ -61,22 +58,22 @@ fn everything_that_can_be_said() {
         timeout = "5s"
         "#,
     );
-    assert_eq!(load(dir.path()).unwrap().sources[0].envelope, Envelope::CloudEvents);
-    let http = loaded(&dir);
+    let config = folder.load();
+    assert_eq!(config.sources[0].envelope, Envelope::CloudEvents);
+    let http = http(config);
     assert_eq!((http.path.as_str(), http.fixed_subject.as_deref()), ("/hooks/orders", Some("orders.created")));
-    let secrets = ["new", "old"].map(|name| KeptIn::File(dir.path().join(name)));
+    let secrets = ["new", "old"].map(|name| KeptIn::File(folder.file(name)));
     assert_eq!(http.auth, Some(Auth::Signature(secrets.into())));
     assert_eq!((http.tenant.as_deref(), http.answer), (Some("t1"), Answer::Settled));
     assert_eq!(http.rate, Some(Rate { events: 100.try_into().unwrap(), burst: 500.try_into().unwrap() }));
     assert_eq!((http.max_body, http.connections, http.timeout), (64 << 10, 10, Duration::from_secs(5)));
 
-    let http = loaded(&folder("listen = \"[::]:80\"\npath = \"/\"\ntoken_env = \"TOKEN\"\nrate = 7"));
+    let http = loaded("listen = \"[::]:80\"\npath = \"/\"\ntoken_env = \"TOKEN\"\nrate = 7");
     assert_eq!((http.path.as_str(), http.auth), ("", Some(Auth::Token(KeptIn::Env("TOKEN".to_owned())))));
     assert_eq!(http.rate, Some(Rate { events: 7.try_into().unwrap(), burst: 7.try_into().unwrap() }));
-    let http = loaded(&folder("listen = \"0.0.0.0:80\"\nallow_unauthenticated = true"));
+    let http = loaded("listen = \"0.0.0.0:80\"\nallow_unauthenticated = true");
     assert_eq!(http.auth, None);
-    let http =
-        loaded(&folder("listen = \"127.0.0.1:80\"\nstream_subject = \"in.{event_type}\"\n[nats]\nurl = \"nats://a\""));
+    let http = loaded("listen = \"127.0.0.1:80\"\nstream_subject = \"in.{event_type}\"\n[nats]\nurl = \"nats://a\"");
     let event_type = Part::Value(SubjectPlaceholder { field: EventField::EventType, form: SubjectForm::Tokens });
     assert_eq!(http.answer, Answer::Stored(Template(vec![Part::Literal("in.".to_owned()), event_type])));
 }
@@ -140,8 +137,7 @@ fn an_admin_listener_for_others_asks_for_a_token() {
         "listen = \"0.0.0.0:9464\"\ntoken_env = \"TOKEN\"",
         "listen = \"127.0.0.1:9464\"",
     ] {
-        let dir = folder(&format!("listen = \"127.0.0.1:1\"\n[admin]\n{settings}"));
-        load(dir.path()).unwrap_or_else(|problems| panic!("{settings}: {problems}"));
+        folder(&format!("listen = \"127.0.0.1:1\"\n[admin]\n{settings}")).load();
     }
 }
 
@@ -170,9 +166,9 @@ secret_env = ["ONE", ""]
 
 #[test]
 fn clients_may_be_bound_to_tenants() {
-    let http = loaded(&folder(
+    let http = loaded(
         "listen = \"0.0.0.0:80\"\n[[source.client]]\ntoken_env = \"ONE\"\ntenants = \"t1\"\n[[source.client]]\ntoken_env = \"ANY\"",
-    ));
+    );
     let client =
         |variable: &str, tenants: Option<Vec<String>>| HttpClient { token: KeptIn::Env(variable.to_owned()), tenants };
     assert_eq!(http.auth, Some(Auth::Clients(vec![client("ONE", Some(vec!["t1".to_owned()])), client("ANY", None)])));

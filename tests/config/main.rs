@@ -6,10 +6,19 @@
 mod router;
 
 mod api_settings;
+mod config_defaults;
 mod config_errors;
+mod config_folder;
 mod config_loads;
+mod end_errors;
 mod http_settings;
+mod key_errors;
 mod key_schemas;
+mod nats_errors;
 mod patterns;
+mod preset_settings;
+mod refusals;
+mod registry_files;
+mod schema_errors;
 mod type_routes;
 mod webhook_settings;

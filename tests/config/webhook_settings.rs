@@ -1,11 +1,12 @@
 //! `[[webhook]]` and the sink behind which its deliveries are stored: what comes out, and everything that can be wrong.
 
+use crate::config_folder::ConfigFolder;
+
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use insta::assert_snapshot;
-use tempfile::TempDir;
 use trommel::{
-    config::{Config, SinkKind, Tenant, load, load_registry},
+    config::{SinkKind, Tenant, load_registry},
     signature::sign,
 };
 
@@ -19,36 +20,25 @@ name = \"hooks\"
 type = \"webhook\"
 ";
 
-fn folder(settings: &str, webhooks: &str) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("keys")).unwrap();
-    for (name, text) in [("trommel.toml", settings), ("keys/hooks.toml", webhooks), ("new", NEW), ("old", OLD)] {
-        fs::write(dir.path().join(name), text).unwrap();
-        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
-    }
-    dir
+/// A folder with these settings, webhooks and two good secrets.
+fn folder(settings: &str, webhooks: &str) -> ConfigFolder {
+    ConfigFolder::of(&[("trommel.toml", settings), ("keys/hooks.toml", webhooks), ("new", NEW), ("old", OLD)])
 }
 
 const NEW: &str = "a new secret of enough bytes\n";
 const OLD: &str = "an old secret of enough bytes";
 
-fn loaded(settings: &str, webhooks: &str) -> (TempDir, Config) {
-    let dir = folder(settings, webhooks);
-    let config = load(dir.path()).unwrap_or_else(|problems| panic!("{problems}"));
-    (dir, config)
-}
-
 /// All that is said about these webhooks.
 fn problems(webhooks: &str) -> String {
-    let dir = folder(SETTINGS, webhooks);
-    load(dir.path()).unwrap_err().to_string()
+    folder(SETTINGS, webhooks).problems()
 }
 
 /// C20
 #[test]
 fn a_webhook_with_nothing_but_what_it_needs() {
-    let (dir, config) =
-        loaded(SETTINGS, "[[webhook]]\nname = \"a\"\nurl = \"https://hooks.example.com/1\"\nsecret_file = \"new\"\n");
+    let folder =
+        folder(SETTINGS, "[[webhook]]\nname = \"a\"\nurl = \"https://hooks.example.com/1\"\nsecret_file = \"new\"\n");
+    let config = folder.load();
     let [webhook] = &config.registry.webhooks[..] else { panic!("there is one") };
     assert_eq!((webhook.name.as_str(), webhook.url.as_str()), ("a", "https://hooks.example.com/1"));
     assert_eq!((&webhook.tenant, webhook.active, webhook.concurrency), (&Tenant::None, true, 4));
@@ -56,7 +46,7 @@ fn a_webhook_with_nothing_but_what_it_needs() {
     assert!(!webhook.allow_private);
     assert_eq!(sign(&webhook.secrets[0], "1", 2, b""), sign(&NEW.parse().unwrap(), "1", 2, b""));
     let SinkKind::Webhook(sink) = &config.sinks[0].kind else { panic!("it is one") };
-    assert_eq!(sink.database, dir.path().join("deliveries.db"));
+    assert_eq!(sink.database, folder.file("deliveries.db"));
     assert_eq!(sink.retention, Duration::from_hours(7 * 24));
 }
 
@@ -64,7 +54,7 @@ fn a_webhook_with_nothing_but_what_it_needs() {
 #[test]
 fn a_webhook_with_everything() {
     let settings = SETTINGS.to_owned() + "database = \"data/hooks.db\"\nretention = \"1d\"\n";
-    let (dir, config) = loaded(
+    let folder = folder(
         &settings,
         r#"
 [[webhook]]
@@ -88,6 +78,7 @@ secret_env = "CARGO_PKG_NAME"
 secret_file = "old"
 "#,
     );
+    let config = folder.load();
     let [a, b] = &config.registry.webhooks[..] else { panic!("there are two") };
     assert_eq!((&a.tenant, &b.tenant), (&Tenant::Only("t1".to_owned()), &Tenant::Any));
     let shown = |patterns: &[trommel::event::Pattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -99,16 +90,17 @@ secret_file = "old"
     assert_eq!((a.secrets.len(), b.secrets.len(), a.active, a.concurrency, a.allow_private), (2, 2, false, 1, true));
     assert_eq!(a.headers, [("X-Key".to_owned(), "3".to_owned())]);
     let SinkKind::Webhook(sink) = &config.sinks[0].kind else { panic!("it is one") };
-    assert_eq!((&sink.database, sink.retention), (&dir.path().join("data/hooks.db"), Duration::from_hours(24)));
+    assert_eq!((&sink.database, sink.retention), (&folder.file("data/hooks.db"), Duration::from_hours(24)));
 }
 
 /// A secret that was changed counts from the next reload on.
 #[test]
 fn secrets_are_read_with_every_reload() {
-    let (dir, config) =
-        loaded(SETTINGS, "[[webhook]]\nname = \"a\"\nurl = \"https://hooks.example.com/1\"\nsecret_file = \"new\"\n");
+    let folder =
+        folder(SETTINGS, "[[webhook]]\nname = \"a\"\nurl = \"https://hooks.example.com/1\"\nsecret_file = \"new\"\n");
+    let config = folder.load();
     assert_eq!(load_registry(&config).unwrap(), config.registry);
-    fs::write(dir.path().join("new"), "another secret").unwrap();
+    folder.write("new", "another secret");
     assert_ne!(load_registry(&config).unwrap(), config.registry);
 }
 
@@ -169,12 +161,11 @@ secret_file = []
 
 #[test]
 fn a_secret_that_is_of_no_use_is_not_shown() {
-    let dir =
+    let folder =
         folder(SETTINGS, "[[webhook]]\nname = \"a\"\nurl = \"https://a.example.com\"\nsecret_file = \"broken\"\n");
     let said = |secret: &[u8]| {
-        fs::write(dir.path().join("broken"), secret).unwrap();
-        fs::set_permissions(dir.path().join("broken"), fs::Permissions::from_mode(0o600)).unwrap();
-        load(dir.path()).unwrap_err().to_string()
+        folder.write("broken", secret);
+        folder.problems()
     };
     assert_snapshot!(said(b"whsec_5ecret!"), @"keys/hooks.toml:4:15: can't use the secret in `broken`: what follows `whsec_` is not base64");
     assert_snapshot!(said(b" \n"), @"keys/hooks.toml:4:15: can't use the secret in `broken`: it is empty");
@@ -190,28 +181,20 @@ fn a_secret_that_is_of_no_use_is_not_shown() {
 #[test]
 fn weak_secrets_and_open_files_are_warned_of() {
     let webhook = |more: &str| {
-        let dir = folder(
-            SETTINGS,
-            &format!("[[webhook]]\nname = \"a\"\nsecret_file = \"new\"\nallow_private = true\n{more}"),
-        );
-        let warnings = |dir: &TempDir| {
-            load(dir.path()).unwrap().warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-        };
-        (warnings(&dir), dir)
+        let webhook = format!("[[webhook]]\nname = \"a\"\nsecret_file = \"new\"\nallow_private = true\n{more}");
+        folder(SETTINGS, &webhook)
     };
     for safe in ["https://a.example.com", "http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1"] {
-        assert_eq!(webhook(&format!("url = \"{safe}/5ecret\"")).0, "", "{safe}");
+        assert_eq!(webhook(&format!("url = \"{safe}/5ecret\"")).warnings(), "", "{safe}");
     }
-    let (said, dir) = webhook("url = \"http://10.0.0.1/5ecret\"");
-    assert_snapshot!(said, @r"
+    assert_snapshot!(webhook("url = \"http://10.0.0.1/5ecret\"").warnings(), @r"
     keys/hooks.toml:5:7: warning: events go to `10.0.0.1` unencrypted, and can be read on the way
       use an `https://` address
     ");
-    let (_, dir) = (dir, webhook("url = \"https://a.example.com\"").1);
-    fs::write(dir.path().join("new"), "whsec_5ecrets=").unwrap();
-    fs::set_permissions(dir.path().join("new"), fs::Permissions::from_mode(0o644)).unwrap();
-    let said = load(dir.path()).unwrap().warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    assert_snapshot!(said, @r"
+    let folder = webhook("url = \"https://a.example.com\"");
+    folder.write("new", "whsec_5ecrets=");
+    fs::set_permissions(folder.file("new"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_snapshot!(folder.warnings(), @r"
     keys/hooks.toml:3:15: warning: all users of this machine can read `new`
       keep it to yourself: `chmod o-r new`
     keys/hooks.toml:3:15: warning: the secret in `new` is easy to guess
@@ -223,17 +206,17 @@ fn weak_secrets_and_open_files_are_warned_of() {
 fn webhooks_and_their_sink_belong_together() {
     let webhook = "[[webhook]]\nname = \"a\"\nurl = \"https://a.example.com\"\nsecret_file = \"new\"\n";
     let without = SETTINGS.replace("\"webhook\"", "\"null\"");
-    assert_snapshot!(load(folder(&without, webhook).path()).unwrap_err(), @r#"
+    assert_snapshot!(folder(&without, webhook).problems(), @r#"
     keys/hooks.toml:1:1: nothing is ever sent to webhook `a`: there is no sink of type `webhook`
       add `[[sink]]` with `name` and `type = "webhook"` to `trommel.toml`, and name it in a route
     "#);
     let two = format!("{SETTINGS}[[sink]]\nname = \"more\"\ntype = \"webhook\"\ndatabase = \"more.db\"\n");
-    assert_snapshot!(load(folder(&two, "").path()).unwrap_err(), @r#"
+    assert_snapshot!(folder(&two, "").problems(), @r#"
     trommel.toml:9:1: a sink of type `webhook` appears twice
       first at trommel.toml:6:1
     "#);
     let misplaced = format!("{SETTINGS}\n{webhook}");
-    assert_snapshot!(load(folder(&misplaced, "").path()).unwrap_err(), @r#"
+    assert_snapshot!(folder(&misplaced, "").problems(), @r#"
     trommel.toml:10:3: `webhook` does not belong here
       it belongs in a file in `keys/`
     "#);

@@ -2,6 +2,7 @@
 //! order, also when the disk is full, the file is taken away, or the reader is slow or gone.
 
 use crate::events;
+use crate::patience::until;
 
 use std::{
     collections::BTreeSet,
@@ -185,9 +186,7 @@ async fn disk_full_child() {
 }
 
 async fn grows(metrics: &SinkMetrics, from: u64) {
-    while metrics.retried.get() == from {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("it tries again", async || metrics.retried.get() > from).await;
 }
 
 /// The limit on file sizes stands for a full disk: a write is taken in part, the next one refused.

@@ -4,6 +4,7 @@
 use crate::flow;
 use crate::http;
 use crate::nats;
+use crate::patience::until;
 use crate::router;
 
 use std::{
@@ -21,7 +22,7 @@ use flow::{assert_each_once, outputs_until};
 use futures_util::future::join_all;
 use http::{Client, JSON, LINES, post};
 use nats::NatsServer;
-use router::{Folder, PATIENCE, Router, get};
+use router::{Folder, Router, get};
 use serde_json::Value;
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -79,14 +80,6 @@ fn written(folder: &Folder) -> BTreeMap<u64, usize> {
         *counts.entry(value["n"].as_u64().unwrap()).or_default() += 1;
     }
     counts
-}
-
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// Clients that send numbered events until they are told to stop. Each counts what it got a success for.

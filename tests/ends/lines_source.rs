@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use trommel::{
     ack::Ticket,
     config::{self, Envelope, LinesSource, SourceKind},
@@ -248,12 +251,21 @@ async fn a_drain_still_pushes_again_what_comes_back() {
     rig.ended().await;
 }
 
-#[tokio::test]
+/// A drain waits for what is open. The end does not, and nothing from there on counts as done.
+#[tokio::test(start_paused = true)]
 async fn the_end_gives_up_what_is_open() {
-    let mut rig = rig("1\n2\n");
-    let _open = rig.next().await;
+    let mut rig = rig("1\n2\n3\n4\n");
+    rig.next().await.settle(Fate::Emitted);
+    let open = rig.next().await;
+    rig.next().await.settle(Fate::Emitted);
+    rig.next().await.settle(Fate::Emitted);
+    rig.stopper.drain();
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    assert!(!rig.run.is_finished(), "a drain waits");
     rig.stopper.end();
-    rig.ended().await;
+    let progress = Arc::clone(&rig.progress);
+    timeout(Duration::from_secs(60), rig.ended()).await.expect("the end waits for nothing");
+    assert_eq!((payload(&open), progress.share()), ("2", Some(0.25)));
 }
 
 #[tokio::test]

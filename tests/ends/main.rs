@@ -15,6 +15,8 @@ mod flow;
 mod http;
 #[path = "../common/nats.rs"]
 mod nats;
+#[path = "../common/patience.rs"]
+mod patience;
 #[path = "../common/router.rs"]
 mod router;
 #[path = "../common/stand_in.rs"]
@@ -22,6 +24,9 @@ mod stand_in;
 
 mod ctrlplane;
 mod file_sinks;
+mod http_identity;
+mod http_limits;
+mod http_rig;
 mod http_source;
 mod http_source_run;
 mod lines_source;

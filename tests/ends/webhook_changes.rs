@@ -1,15 +1,12 @@
 //! What `trommel deliveries` and `trommel webhooks` change, a router that runs notices.
 
+use crate::patience::blocking::until;
 use crate::router;
 use crate::stand_in;
 
-use std::{
-    io::{PipeWriter, Write},
-    thread,
-    time::{Duration, Instant},
-};
+use std::io::{PipeWriter, Write};
 
-use router::{Folder, PATIENCE, Router, trommel};
+use router::{Folder, Router, trommel};
 use stand_in::{Seen, StandIn, ok, status};
 
 const SETTINGS: &str = r#"
@@ -63,15 +60,7 @@ impl Running {
     /// Waits until `deliveries list` with these arguments has so many lines.
     fn wait_for_listed(&self, arguments: &[&str], count: usize) {
         let arguments = [&["--json"], arguments].concat();
-        wait_until(|| self.told("deliveries list", &arguments).lines().count() == count);
-    }
-}
-
-fn wait_until(is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it does not come to that");
-        thread::park_timeout(Duration::from_millis(20));
+        until("so many are listed", || self.told("deliveries list", &arguments).lines().count() == count);
     }
 }
 
@@ -103,7 +92,7 @@ fn what_failed_is_sent_again_when_asked() {
 fn a_webhook_that_is_disabled_gets_nothing_until_it_is_enabled() {
     let receiver = StandIn::new(|_, _| ok(""));
     let mut running = running(&receiver, &["here", "there"]);
-    let wait_for = |what: &str| wait_until(|| types(&receiver.seen()).iter().any(|seen| seen == what));
+    let wait_for = |what: &str| until(what, || types(&receiver.seen()).iter().any(|seen| seen == what));
     running.told("webhooks disable", &["here"]);
     running.event("a");
     wait_for("there a");

@@ -1,5 +1,6 @@
 //! One POST to a webhook, against receivers that behave and others that do not.
 
+use crate::patience::until;
 use crate::stand_in;
 
 use std::{
@@ -182,9 +183,7 @@ async fn a_receiver_that_hangs_is_left_after_15_seconds() {
     let receiver = StandIn::new(|_, _| Reply::Silence);
     let webhook = to(receiver.address);
     let posting = tokio::spawn(async move { post(&webhook, letter()).await });
-    while receiver.seen().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the request has arrived", async || !receiver.seen().is_empty()).await;
     tokio::time::pause();
     let began = Instant::now();
     assert_eq!(posting.await.unwrap().unwrap_err(), "no answer within 15s");

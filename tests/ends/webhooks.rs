@@ -2,6 +2,7 @@
 
 use crate::flow;
 use crate::nats;
+use crate::patience::blocking::until;
 use crate::router;
 use crate::stand_in;
 
@@ -11,12 +12,10 @@ use std::{
     io::Write as _,
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
-    thread,
-    time::{Duration, Instant},
 };
 
 use nats::NatsServer;
-use router::{Folder, PATIENCE};
+use router::Folder;
 use stand_in::{Reply, Seen, StandIn, ok};
 use trommel::webhook::store::{Delivery, State, Store, Which};
 
@@ -79,14 +78,6 @@ fn states(folder: &Folder) -> BTreeMap<State, usize> {
 fn got(seen: &[Seen]) -> Vec<(String, String)> {
     let name = |seen: &Seen| seen.line.trim_start_matches("POST /").split('?').next().unwrap().to_owned();
     seen.iter().map(|seen| (name(seen), seen.body.clone())).collect()
-}
-
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never comes to that: {what}");
-        thread::park_timeout(Duration::from_millis(5));
-    }
 }
 
 /// C20 to C22, and nothing secret is ever shown.

@@ -23,6 +23,7 @@ use std::{
 use async_nats::jetstream::{self, stream};
 use axum::{Router as Receiver, body::Bytes, http::StatusCode};
 use crafted::{Trick, filter};
+use flow::unsettled;
 use futures_util::future::join_all;
 use http::{Client, request};
 use nats::NatsServer;
@@ -373,15 +374,9 @@ async fn a_flood_of_everything_stays_within_the_memory_and_is_survived() {
     let config = stream::Config { max_messages: -1, ..full.info().await.unwrap().config.clone() };
     context.update_stream(config).await.unwrap();
     let outputs = spawn_blocking(move || read(pipe));
-    let consumer = context.get_stream("IN").await.unwrap();
     let done = async {
-        loop {
-            let mut consumer: jetstream::consumer::PullConsumer = consumer.get_consumer("trommel").await.unwrap();
-            let info = consumer.info().await.unwrap();
-            let open = metric(&get(admin, "/metrics").1, "trommel_source_events_in_flight");
-            if info.num_pending == 0 && info.num_ack_pending == 0 && open == 0 {
-                return;
-            }
+        while unsettled(&context).await > 0 || metric(&get(admin, "/metrics").1, "trommel_source_events_in_flight") > 0
+        {
             sleep(Duration::from_millis(100)).await;
         }
     };

@@ -22,6 +22,8 @@ mod http;
 mod log;
 #[path = "../common/nats.rs"]
 mod nats;
+#[path = "../common/patience.rs"]
+mod patience;
 #[path = "../common/proxy.rs"]
 mod proxy;
 #[path = "../common/router.rs"]

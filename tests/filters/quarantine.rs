@@ -3,10 +3,12 @@
 
 use crate::flow;
 use crate::nats;
+use crate::patience::until;
 use crate::router;
 
 use std::time::Duration;
 
+use async_nats::jetstream;
 use flow::{Load, assert_each_once, outputs_until, publish, settings};
 use nats::NatsServer;
 use router::{Folder, component_bytes};
@@ -38,6 +40,18 @@ const PASSES: &str = r#"
 
 const GRANT: &str = "[[filter]]\nname = \"mischief\"\ngrants = [\"state\"]\n";
 
+/// Where [`ends`] has dead letters.
+const DEAD: &str = "dead";
+
+/// What has become of all events once all are settled: outputs, and the payloads of dead letters.
+async fn ends(context: &jetstream::Context) -> Vec<(String, Value)> {
+    until("all is settled", async || flow::unsettled(context).await == 0).await;
+    let mut ends = flow::outputs(context).await;
+    let dead = flow::dead_letters(context).await;
+    ends.extend(dead.into_iter().map(|mut letter| (DEAD.to_owned(), letter["payload"].take())));
+    ends
+}
+
 fn on(subject: &str, outputs: &[(String, Value)]) -> usize {
     outputs.iter().filter(|(found, _)| found == subject).count()
 }
@@ -58,13 +72,11 @@ async fn without_a_good_component_events_are_held_until_it_is_mended() {
 
     // `stamp` takes the same params and does not break.
     folder.put("plugins/mischief.wasm", &component_bytes("stamp-v1"));
-    let held = outputs_until(&context, "the held events", |outputs| on("out.in.0", outputs) + 4 >= 50).await;
     // Those that broke before the quarantine are dead letters; the rest came out, in order and once.
+    let held = outputs_until(&context, "the held events", |outputs| on("out.in.0", outputs) + 4 >= 50).await;
     let numbers: Vec<u64> = held.iter().filter(|(s, _)| s == "out.in.0").map(|(_, p)| flow::number(p)).collect();
-    assert!(numbers.is_sorted() && numbers.len() <= 50, "{numbers:?}");
-    let mut dead = context.get_stream("TROMMEL_DEAD").await.unwrap();
-    let dead = dead.info().await.unwrap().state.messages;
-    assert_eq!(numbers.len() as u64 + dead, 50, "every event is accounted for");
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    assert_each_once(&ends(&context).await, 100);
     assert!(router.stop().status.success());
 }
 
@@ -82,14 +94,11 @@ async fn a_bad_new_component_is_rolled_back() {
     let so_far = load.published();
     outputs_until(&context, "events flow on", |outputs| outputs.len() > so_far).await;
     let published = load.stop().await;
-    let mut dead = context.get_stream("TROMMEL_DEAD").await.unwrap();
-    let dead = dead.info().await.unwrap().state.messages;
-    assert!(dead <= 10, "{dead} dead letters: the quarantine comes too late");
-    let outputs = outputs_until(&context, "the rest", |outputs| outputs.len() as u64 + dead >= published as u64).await;
-    if dead == 0 {
-        assert_each_once(&outputs, published);
-    }
-    assert!(outputs.iter().all(|(_, payload)| payload["stamp"] == "v1"));
+    let ends = ends(&context).await;
+    assert_each_once(&ends, published);
+    let (dead, out): (Vec<_>, Vec<_>) = ends.into_iter().partition(|(subject, _)| subject == DEAD);
+    assert!(dead.len() <= 10, "{} dead letters: the quarantine comes too late", dead.len());
+    assert!(out.iter().all(|(_, payload)| payload["stamp"] == "v1"));
     assert!(router.stop().status.success());
 }
 
@@ -102,17 +111,11 @@ async fn dead_letters_instead_of_holding_when_the_user_says_so() {
     let folder = folder.write("keys/traps.toml", TRAPS).plugin("mischief", "misbehave");
     let router = folder.start();
     publish(&context, 0..50, 1).await;
-    let mut dead = context.get_stream("TROMMEL_DEAD").await.unwrap();
-    let deadline = std::time::Instant::now() + router::PATIENCE;
-    while dead.info().await.unwrap().state.messages < 50 {
-        assert!(std::time::Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let last = dead.get_raw_message(50).await.unwrap();
-    assert_eq!(last.subject.as_str(), "trommel.dead.quarantined");
-    let record: Value = serde_json::from_slice(&last.payload).unwrap();
-    assert_eq!((&record["reason"], &record["key"]), (&"quarantined".into(), &"traps".into()));
-    let first: Value = serde_json::from_slice(&dead.get_raw_message(1).await.unwrap().payload).unwrap();
+    let dead = flow::dead_letters_until(&context, 50).await;
+    let [first, .., last] = &dead[..] else { panic!("{dead:?}") };
+    assert_eq!((&last["reason"], &last["key"]), (&"quarantined".into(), &"traps".into()));
+    let stored = context.get_stream("TROMMEL_DEAD").await.unwrap().get_raw_message(50).await.unwrap();
+    assert_eq!(stored.subject.as_str(), "trommel.dead.quarantined");
     assert_eq!((&first["reason"], &first["filter"]), (&"trap".into(), &"mischief".into()));
     assert_eq!(first["filter_digest"].as_str().unwrap().len(), 64);
     assert_eq!((&first["stream"], &first["sequence"], &first["attempts"]), (&"IN".into(), &1.into(), &1.into()));

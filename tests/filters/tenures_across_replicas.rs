@@ -3,6 +3,7 @@
 
 use crate::filter as rig;
 use crate::nats;
+use crate::patience::until;
 use crate::proxy;
 use crate::tenure;
 
@@ -174,9 +175,8 @@ async fn the_next_one_to_start_finds_the_token() {
     // The dead one's lease expires meanwhile, which changes nothing for who holds it.
     let bucket = Bucket::open(connect(&server.url()).await, "trommel_tenures", 1).await.unwrap();
     let key = bucket.keys("tenure").await.unwrap().remove(0);
-    while bucket.get(&key).await.unwrap().value.unwrap()["holders"].as_array().unwrap().len() == 2 {
-        tokio::time::sleep(LEASE / 20).await;
-    }
+    let holders = async || bucket.get(&key).await.unwrap().value.unwrap()["holders"].as_array().unwrap().len();
+    until("the lease of the dead one has expired", async || holders().await == 1).await;
     assert!(calls(&filter).await.is_empty());
     tenures.close().await;
     assert_eq!(calls(&filter).await, ["cleanup folder=inbox token-1"]);

@@ -5,10 +5,7 @@ use crate::flow;
 use crate::nats;
 use crate::router;
 
-use std::time::{Duration, Instant};
-
-use async_nats::jetstream::{Context, consumer::pull::OrderedConfig};
-use futures_util::StreamExt as _;
+use async_nats::jetstream::Context;
 use nats::NatsServer;
 use router::Folder;
 use serde_json::{Value, json};
@@ -68,22 +65,9 @@ async fn publish(context: &Context, payload: impl Into<bytes::Bytes>) {
 
 /// Reason and detail of every dead letter.
 async fn dead_letters(context: &Context, count: usize) -> Vec<(String, String)> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let mut stream = context.get_stream("TROMMEL_DEAD").await.unwrap();
-        let found = usize::try_from(stream.info().await.unwrap().state.messages).unwrap();
-        assert!(Instant::now() < deadline, "{found} dead letters");
-        if found < count {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        }
-        let messages = stream.create_consumer(OrderedConfig::default()).await.unwrap().messages().await.unwrap();
-        let read = messages.take(found).map(|message| {
-            let record: Value = serde_json::from_slice(&message.unwrap().payload).unwrap();
-            (record["reason"].as_str().unwrap().to_owned(), record["detail"].as_str().unwrap().to_owned())
-        });
-        return read.collect().await;
-    }
+    let text = |letter: &Value, name: &str| letter[name].as_str().unwrap().to_owned();
+    let letters = flow::dead_letters_until(context, count).await;
+    letters.iter().map(|letter| (text(letter, "reason"), text(letter, "detail"))).collect()
 }
 
 /// H25, H41, H49

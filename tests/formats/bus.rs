@@ -408,24 +408,38 @@ async fn many_publish_to_many_and_nothing_is_lost() {
     }
 }
 
-/// Neither publishing nor reading without end keeps other tasks of the same thread from their turn.
+/// Neither publishing nor reading without a pause keeps other tasks of the same thread from their turn.
 #[tokio::test]
 async fn others_have_their_turn() {
+    const MANY: usize = 10_000;
+    // A turn is at most 128 steps long.
+    const LEAST: usize = MANY / 200;
     let bus = Bus::default();
-    let mut subscription = subscribe(&bus, ">").policy(Policy::DropOldest).open().unwrap();
-    let publishing = tokio::spawn({
-        let bus = bus.clone();
-        async move { while bus.publish(envelope("a")).await.is_ok() {} }
-    });
-    let reading = tokio::spawn(async move { while subscription.recv().await.is_some() {} });
-    timeout(Duration::from_secs(60), async {
-        while bus.stats().published < 1000 {
-            tokio::task::yield_now().await;
+    let mut subscription = subscribe(&bus, ">").buffer(MANY).open().unwrap();
+    let turns = turns_beside(async move {
+        for _ in 0..MANY {
+            bus.publish(envelope("a")).await.unwrap();
         }
-    })
-    .await
-    .unwrap();
-    bus.close().await;
-    publishing.await.unwrap();
-    reading.await.unwrap();
+    });
+    let turns = turns.await;
+    assert!(turns >= LEAST, "only {turns} turns beside a publisher");
+    let turns = turns_beside(async move {
+        for _ in 0..MANY {
+            subscription.recv().await.unwrap();
+        }
+    });
+    let turns = turns.await;
+    assert!(turns >= LEAST, "only {turns} turns beside a reader");
+}
+
+/// How often another task has its turn before `work` is done.
+async fn turns_beside(work: impl Future<Output = ()> + Send + 'static) -> usize {
+    let work = tokio::spawn(work);
+    let mut turns = 0;
+    while !work.is_finished() {
+        tokio::task::yield_now().await;
+        turns += 1;
+    }
+    work.await.unwrap();
+    turns
 }

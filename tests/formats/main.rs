@@ -11,6 +11,8 @@
 mod flow;
 #[path = "../common/nats.rs"]
 mod nats;
+#[path = "../common/patience.rs"]
+mod patience;
 #[path = "../common/router.rs"]
 mod router;
 

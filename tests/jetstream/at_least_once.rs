@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{self, consumer};
+use async_nats::jetstream::{self};
 use flow::{number, outputs, publish, settings};
 use nats::NatsServer;
 use router::{Folder, Router};
@@ -33,12 +33,6 @@ const KEY: &str = r#"
     sinks = ["out"]
 "#;
 
-async fn consumer_info(context: &jetstream::Context) -> consumer::Info {
-    let stream = context.get_stream("IN").await.unwrap();
-    let mut consumer: consumer::PullConsumer = stream.get_consumer("trommel").await.unwrap();
-    consumer.info().await.unwrap().clone()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_reaches_the_sink_whenever_the_router_is_killed() {
     let server = NatsServer::start().await;
@@ -55,7 +49,7 @@ async fn every_event_reaches_the_sink_whenever_the_router_is_killed() {
         let router = Router::spawn(folder.command());
         tokio::time::sleep(Duration::from_millis(fastrand::u64(150..900))).await;
         router.kill();
-        let info = consumer_info(&context).await;
+        let info = flow::consumer(&context).await;
         let (acked, delivered) = (info.ack_floor.stream_sequence, info.delivered.stream_sequence);
         under_way.push(acked + 1..=delivered);
         let arrived: BTreeSet<u64> = outputs(&context).await.iter().map(|(_, payload)| number(payload)).collect();
@@ -69,7 +63,7 @@ async fn every_event_reaches_the_sink_whenever_the_router_is_killed() {
     .await;
     let ended = router.stop();
     assert!(ended.status.success(), "{ended:?}");
-    let info = consumer_info(&context).await;
+    let info = flow::consumer(&context).await;
     assert_eq!((info.num_pending, info.num_ack_pending), (0, 0), "all is settled");
     assert!(under_way.iter().any(|range| *range.start() > 1 && *range.end() < EVENTS as u64), "no kill hit the middle");
     assert_order(&outputs, &under_way);

@@ -2,9 +2,10 @@
 
 use crate::flow;
 use crate::nats;
+use crate::patience::until;
 use crate::router;
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs};
 
 use async_nats::jetstream::{
     self,
@@ -13,7 +14,6 @@ use async_nats::jetstream::{
 use flow::{assert_each_once, outputs, publish, settings};
 use nats::NatsServer;
 use router::{Folder, Router, get};
-use tokio::time::{Instant, sleep};
 
 const SUBJECTS: usize = 7;
 
@@ -53,14 +53,6 @@ fn folder(server: &NatsServer, more: &str) -> Folder {
     let folder = Folder::new(&settings).write("keys/rest.toml", REST).write("keys/held.toml", &held("in.0", more));
     fs::create_dir(folder.file("out")).unwrap();
     folder
-}
-
-async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "not within a minute: {what}");
-        sleep(Duration::from_millis(50)).await;
-    }
 }
 
 async fn consumer(context: &jetstream::Context, name: &str) -> Option<Info> {

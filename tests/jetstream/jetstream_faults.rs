@@ -1,6 +1,7 @@
 //! What a source makes of a server that restarts, dies, freezes, forgets or forbids.
 
 use crate::nats as server;
+use crate::patience::{until, until_ok};
 use crate::proxy;
 use crate::source;
 
@@ -9,7 +10,8 @@ use std::time::Duration;
 use proxy::{Fault, Proxy};
 use server::{NatsServer, publish_raw};
 use source::{
-    DURABLE, Running, STREAM, admin, consumer_info, create_stream, nats, number, publish, settings, stocked, until,
+    DURABLE, Running, STREAM, admin, consumer_info, create_stream, nats, number, publish, settings, stocked,
+    until_consumer,
 };
 use tokio::time::{Instant, timeout};
 use trommel::{
@@ -179,14 +181,11 @@ async fn a_cut_does_not_change_the_order() {
         let mut seen = Vec::new();
         for round in 1..=5_u64 {
             seen.extend(running.take_all(1..=round * 100).await);
-            until("a pull waits", async || (consumer_info(&admin).await?.num_waiting > 0).then_some(())).await;
+            until_consumer("a pull waits", &admin, |info| info.num_waiting > 0).await;
             proxy.set(Fault::Stall);
             publish(&admin, round * 100 + 1..=round * 100 + 100).await;
-            until("deliveries are on their way", async || {
-                let info = consumer_info(&admin).await?;
-                (info.delivered.stream_sequence > round * 100).then_some(())
-            })
-            .await;
+            until_consumer("deliveries are on their way", &admin, |info| info.delivered.stream_sequence > round * 100)
+                .await;
             proxy.cut();
             proxy.set(Fault::None);
         }
@@ -269,8 +268,9 @@ async fn a_denied_pull_is_named_and_tried_again() {
     publish(&admin, 1..=3).await;
     let mut running = Running::start(&as_user(&server, "router", "secret"), settings()).await;
     let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}");
-    let denial = until("the denial is noticed", async || {
-        running.connection.denied_since(0, |denial| denial.publish && denial.subject == subject)
+    let denial = until_ok("the denial is noticed", async || {
+        let denied = running.connection.denied_since(0, |denial| denial.publish && denial.subject == subject);
+        denied.ok_or("nothing is denied")
     })
     .await;
     assert_eq!(denial.to_string(), format!("no permission to publish to `{subject}`"));
@@ -299,13 +299,13 @@ async fn a_permission_to_listen_that_is_taken_and_given_back_costs_nothing() {
         let mut running = Running::start(&as_user(&server, "router", "secret"), settings).await;
         running.take_all(1..=3).await;
         server.reconfigure(USERS_WITHOUT_INBOX);
-        until("it is noticed", async || (!running.connection.is_connected()).then_some(())).await;
+        until("it is noticed", async || !running.connection.is_connected()).await;
         publish(&admin, 4..=6).await;
         let asked = running.connection.api(&format!("STREAM.INFO.{STREAM}"), &serde_json::json!({})).await;
         let error = format!("{:#}", anyhow::Error::from(asked.unwrap_err()));
         assert!(error.contains("no permission to subscribe to `_INBOX."), "{error}");
         let epoch = running.connection.epoch();
-        until("it asks again and again", async || (running.connection.epoch() > epoch + 2).then_some(())).await;
+        until("it asks again and again", async || running.connection.epoch() > epoch + 2).await;
         server.reconfigure(USERS_WITHOUT_DENIAL);
         running.take_all(4..=6).await;
         // What was denied once does not answer for ever.

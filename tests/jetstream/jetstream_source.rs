@@ -1,6 +1,7 @@
 //! Events from a durable consumer on a real server: what arrives, and when the server hears that it is done.
 
 use crate::nats as server;
+use crate::patience::until;
 use crate::source;
 
 use std::time::Duration;
@@ -9,7 +10,7 @@ use async_nats::jetstream::stream;
 use server::NatsServer;
 use source::{
     DURABLE, Running, STREAM, admin, consumer_info, create_stream, every_ack, nats, number, publish, settings, stocked,
-    until,
+    until_consumer,
 };
 use tokio::time::{Instant, timeout};
 use trommel::{
@@ -124,8 +125,8 @@ async fn the_ack_floor_never_passes_an_open_event() {
             _ => ticket.settle(Fate::Emitted),
         }
     }
-    until("everything before the open event is acknowledged", async || {
-        (consumer_info(&admin).await?.ack_floor.stream_sequence == 40).then_some(())
+    until_consumer("everything before the open event is acknowledged", &admin, |info| {
+        info.ack_floor.stream_sequence == 40
     })
     .await;
     drop(held);
@@ -170,7 +171,7 @@ async fn slow_work_is_delivered_once() {
         let mut running = Running::with_budget(&nats(&server.url()), settings, budget).await;
         let ticket = running.next().await;
         let start = Instant::now();
-        until("three times `ack_wait` has passed", async || (start.elapsed() > ack_wait * 3).then_some(())).await;
+        until("three times `ack_wait` has passed", async || start.elapsed() > ack_wait * 3).await;
         ticket.settle(Fate::Emitted);
         for expected in 2..=6 {
             let ticket = running.next().await;
@@ -222,10 +223,8 @@ async fn a_drain_leaves_nothing_waiting_for_its_ack() {
         }
         timeout(source::PATIENCE, running.task).await.unwrap().unwrap().unwrap();
         assert!(taken < 80, "the drain took everything");
-        until("the server has seen the last acks", async || {
-            (consumer_info(&admin).await?.ack_floor.stream_sequence == taken).then_some(())
-        })
-        .await;
+        until_consumer("the server has seen the last acks", &admin, |info| info.ack_floor.stream_sequence == taken)
+            .await;
 
         // The next one gets the rest at once, not after `ack_wait`.
         let mut next = Running::start(&nats(&server.url()), settings).await;
@@ -266,9 +265,8 @@ async fn what_another_process_left_open_comes_first() {
                 open = (3..=40).collect();
             }
             let pending = open.len() as u64;
-            until("the acks have arrived", async || {
-                let info = consumer_info(&admin).await?;
-                (info.num_pending + info.num_ack_pending as u64 == pending).then_some(())
+            until_consumer("the acks have arrived", &admin, |info| {
+                info.num_pending + info.num_ack_pending as u64 == pending
             })
             .await;
             killed.task.abort();

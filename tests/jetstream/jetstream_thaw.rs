@@ -1,6 +1,7 @@
 //! A server that comes back after a freeze: what it does then must not look like the work of a second reader.
 
 use crate::nats as server;
+use crate::patience::until;
 use crate::proxy;
 use crate::source;
 
@@ -9,7 +10,7 @@ use std::{collections::HashSet, time::Duration};
 use futures_util::StreamExt;
 use proxy::{Fault, Proxy};
 use server::NatsServer;
-use source::{DURABLE, Running, STREAM, consumer_info, nats, publish, settings, stocked, until};
+use source::{DURABLE, Running, STREAM, nats, publish, settings, stocked, until_consumer};
 use trommel::{config, fate::Fate};
 
 /// The server delivers again what is late, to a connection that is dead, and only then reads the acks: more was delivered
@@ -26,7 +27,7 @@ async fn acks_that_are_read_late_are_no_second_reader() {
     for _ in 1..=50 {
         taken.push(running.next().await);
     }
-    until("a pull waits", async || (consumer_info(&admin).await?.num_waiting > 0).then_some(())).await;
+    until_consumer("a pull waits", &admin, |info| info.num_waiting > 0).await;
     proxy.set(Fault::Stall);
     taken.into_iter().for_each(|ticket| ticket.settle(Fate::Emitted));
     let say = async |word: &'static str| {
@@ -37,32 +38,26 @@ async fn acks_that_are_read_late_are_no_second_reader() {
     };
     // In the place of an `ack_wait` that has run out.
     say("-NAK").await;
-    until("all is delivered again", async || {
-        (consumer_info(&admin).await?.delivered.consumer_sequence >= 100).then_some(())
-    })
-    .await;
+    until_consumer("all is delivered again", &admin, |info| info.delivered.consumer_sequence >= 100).await;
     // The acks that the frozen server had in its socket.
     say("+ACK").await;
-    until("the acks are read", async || (consumer_info(&admin).await?.num_ack_pending == 0).then_some(())).await;
+    until_consumer("the acks are read", &admin, |info| info.num_ack_pending == 0).await;
     publish(&admin, 51..=60).await;
-    until("new messages are lost on the way", async || {
-        (consumer_info(&admin).await?.delivered.stream_sequence >= 60).then_some(())
-    })
-    .await;
+    until_consumer("new messages are lost on the way", &admin, |info| info.delivered.stream_sequence >= 60).await;
     // A pull that the dead connection has left.
     let inbox = admin.client().new_inbox();
     let mut late = admin.client().subscribe(inbox.clone()).await.unwrap();
     proxy.cut();
-    until("the cut is noticed", async || (!running.connection.is_connected()).then_some(())).await;
+    until("the cut is noticed", async || !running.connection.is_connected()).await;
     // Whatever was connected meanwhile is cut, too.
     proxy.set(Fault::Refuse);
     proxy.cut();
-    until("its pulls are gone", async || (consumer_info(&admin).await?.num_waiting == 0).then_some(())).await;
+    until_consumer("its pulls are gone", &admin, |info| info.num_waiting == 0).await;
     let pull = r#"{"batch":1,"expires":60000000000}"#;
     let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}");
     admin.client().publish_with_reply(subject, inbox, pull.into()).await.unwrap();
     proxy.set(Fault::None);
-    until("we pull again", async || (consumer_info(&admin).await?.num_waiting > 1).then_some(())).await;
+    until_consumer("we pull again", &admin, |info| info.num_waiting > 1).await;
     publish(&admin, 61..=100).await;
     let taken = late.next().await.unwrap();
     let taken_by_it: u64 = std::str::from_utf8(&taken.payload).unwrap().parse().unwrap();

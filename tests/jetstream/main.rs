@@ -6,6 +6,8 @@
 mod flow;
 #[path = "../common/nats.rs"]
 mod nats;
+#[path = "../common/patience.rs"]
+mod patience;
 #[path = "../common/proxy.rs"]
 mod proxy;
 #[path = "../common/router.rs"]
@@ -15,9 +17,7 @@ mod source;
 #[path = "../common/stand_in.rs"]
 mod stand_in;
 
-mod accounting;
 mod at_least_once;
-mod dead_letters;
 mod identity;
 mod isolated_keys;
 mod jetstream_faults;
@@ -30,4 +30,5 @@ mod nats_sink;
 mod server_restart;
 mod shared_durable;
 mod sink_outage;
+mod sink_rig;
 mod source_metrics;

@@ -1,9 +1,12 @@
-//! Outputs into JetStream and core NATS on a real server, driven by an outlet as in the router.
+//! Outputs into JetStream and core NATS, whatever becomes of the server and the way to it.
 
 use crate::nats as server;
+use crate::patience::until;
 use crate::proxy;
+use crate::sink_rig::{PATIENCE, SinkRig, event, out, output, settings, stored, stored_numbers};
+use crate::source::{admin, nats};
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
@@ -13,190 +16,22 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpListener,
     sync::mpsc,
-    task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use trommel::{
-    ack::{Acker, Delivery, Outcome},
-    config::{self, EventField, NatsAuth, OnFailure, Part, Retry, SubjectPlaceholder, Template},
-    event::{Event, Headers, Origin, Uid},
-    metrics::SinkMetrics,
+    ack::Outcome,
+    config::{self, NatsAuth, Retry},
+    event::{Event, Headers},
     nats::{Life, connect},
-    sink::{
-        Confirmation, Output, Refusal, Sink,
-        nats::Nats,
-        outlet::{Beyond, Capacity, End, Outlet, Policy, Queue},
-    },
-    stop::{Stopper, stop},
+    sink::{Confirmation, Refusal, Sink, nats::Nats},
 };
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn nats(url: &str) -> config::Nats {
-    config::Nats {
-        urls: vec![url.to_owned()],
-        name: "test".to_owned(),
-        auth: NatsAuth::None,
-        tls_ca: None,
-        tls_client: None,
-        tls_required: false,
-        connect_timeout: Duration::from_secs(1),
-        api_prefix: "$JS.API".to_owned(),
-    }
-}
-
-fn settings() -> config::NatsSink {
-    let event_type = SubjectPlaceholder::plain(EventField::EventType.into());
-    config::NatsSink {
-        subject: Template(vec![Part::Literal("out.".to_owned()), Part::Value(event_type)]),
-        jetstream: true,
-        message_id: true,
-        window: 256,
-        ack_timeout: Duration::from_secs(2),
-    }
-}
-
-fn event(number: u64) -> Event {
-    let origin = Origin { source: "test".to_owned(), stream: "IN".to_owned() };
-    Event {
-        id: format!("IN:{number}").into(),
-        uid: Uid::at(&origin, number, 0),
-        event_type: "created".into(),
-        subject: "in".into(),
-        source_time: None,
-        observed_at: 0,
-        attempt: 1,
-        headers: Headers::default(),
-        payload: number.to_string().into(),
-        origin: Arc::new(origin),
-        sequence: number,
-    }
-}
-
-fn output(event: Event, settled: mpsc::Sender<(usize, Outcome)>) -> Output {
-    let slot = usize::try_from(event.sequence).unwrap();
-    let payload = event.payload.clone();
-    let ticket = Delivery { event, acker: Acker::new(slot, settled) }.open(Arc::default());
-    let (key, route) = ("key".into(), "route".into());
-    Output {
-        ticket,
-        key,
-        route,
-        index: 0,
-        payload,
-        subject: None,
-        headers: None,
-        order: Some(7),
-        dead_letter: None,
-        share: None,
-    }
-}
-
-/// A sink with its outlet.
-struct Rig {
-    queue: Queue,
-    settle: mpsc::Sender<(usize, Outcome)>,
-    settled: mpsc::Receiver<(usize, Outcome)>,
-    dead: mpsc::Receiver<Output>,
-    metrics: Arc<SinkMetrics>,
-    task: JoinHandle<anyhow::Result<End>>,
-    _stopper: Stopper,
-}
-
-impl Rig {
-    async fn start(nats: &config::Nats, settings: &config::NatsSink) -> Self {
-        let retry = Retry { min: Duration::from_millis(20), max: Duration::from_millis(200), patience: PATIENCE };
-        Self::with_retry(nats, settings, retry)
-    }
-
-    fn with_retry(nats: &config::Nats, settings: &config::NatsSink, retry: Retry) -> Self {
-        let sink = Nats::new("out", nats, settings);
-        let (dead_letters, dead) = Queue::double("dead letters", 100);
-        let policy = Policy { on_failure: OnFailure::Retry, retry, refused: Beyond::DeadLetters(dead_letters) };
-        let metrics = Arc::<SinkMetrics>::default();
-        let (queue, outlet) = Outlet::new(
-            sink,
-            "out",
-            Capacity { outputs: settings.window, bytes: 32 << 20 },
-            policy,
-            Arc::clone(&metrics),
-        );
-        let (settle, settled) = mpsc::channel(100_000);
-        let (stopper, stop) = stop();
-        Self { queue, settle, settled, dead, metrics, task: tokio::spawn(outlet.run(stop)), _stopper: stopper }
-    }
-
-    async fn send(&self, numbers: impl IntoIterator<Item = u64>) {
-        for number in numbers {
-            self.send_event(event(number)).await;
-        }
-    }
-
-    async fn send_event(&self, event: Event) {
-        let sent = self.queue.send(output(event, self.settle.clone()));
-        timeout(PATIENCE, sent).await.unwrap();
-    }
-
-    async fn expect_done(&mut self, count: usize) {
-        for _ in 0..count {
-            let settled = timeout(PATIENCE, self.settled.recv()).await.unwrap().unwrap();
-            assert_eq!(settled.1, Outcome::Done, "event {}", settled.0);
-        }
-    }
-
-    /// Whatever the order.
-    async fn expect_outcomes(&mut self, count: usize, expected: &[(usize, Outcome)]) {
-        let mut outcomes = Vec::new();
-        for _ in 0..count {
-            outcomes.push(timeout(PATIENCE, self.settled.recv()).await.unwrap().unwrap());
-        }
-        outcomes.sort_by_key(|(number, _)| *number);
-        assert_eq!(outcomes, expected);
-    }
-
-    /// The record of the next dead letter, which then counts as stored.
-    async fn expect_dead(&mut self) -> serde_json::Value {
-        let dead = timeout(PATIENCE, self.dead.recv()).await.unwrap().unwrap();
-        dead.ticket.dead("dead");
-        serde_json::from_slice(&dead.payload).unwrap()
-    }
-
-    async fn finish(self) {
-        drop(self.queue);
-        assert_eq!(timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap(), End::Drained);
-    }
-}
-
-async fn admin(server: &NatsServer) -> jetstream::Context {
-    jetstream::new(async_nats::connect(server.url()).await.unwrap())
-}
-
-fn out() -> stream::Config {
-    stream::Config { name: "OUT".to_owned(), subjects: vec!["out.>".to_owned()], ..Default::default() }
-}
-
-/// Everything in the stream, in order.
-async fn stored(admin: &jetstream::Context) -> Vec<async_nats::jetstream::message::StreamMessage> {
-    let mut stream = admin.get_stream("OUT").await.unwrap();
-    let last = stream.info().await.unwrap().state.last_sequence;
-    let mut messages = Vec::new();
-    for sequence in 1..=last {
-        messages.push(stream.get_raw_message(sequence).await.unwrap());
-    }
-    messages
-}
-
-async fn stored_numbers(admin: &jetstream::Context) -> Vec<u64> {
-    let number = |payload: &[u8]| std::str::from_utf8(payload).unwrap().trim_end().parse().unwrap();
-    stored(admin).await.iter().map(|message| number(&message.payload)).collect()
-}
 
 #[tokio::test]
 async fn outputs_are_stored_once_and_in_order() {
     let server = NatsServer::start().await;
-    let admin = admin(&server).await;
+    let admin = admin(&server.url()).await;
     admin.create_stream(out()).await.unwrap();
-    let mut rig = Rig::start(&nats(&server.url()), &settings()).await;
+    let mut rig = SinkRig::start(&nats(&server.url()), &settings()).await;
     rig.send(1..=3_000).await;
     rig.expect_done(3_000).await;
     assert!(stored_numbers(&admin).await.into_iter().eq(1..=3_000));
@@ -211,7 +46,7 @@ async fn outputs_are_stored_once_and_in_order() {
 #[tokio::test]
 async fn headers_go_along_except_those_meant_for_a_stream() {
     let server = NatsServer::start().await;
-    let admin = admin(&server).await;
+    let admin = admin(&server.url()).await;
     admin.create_stream(out()).await.unwrap();
     let client = async_nats::connect(server.url()).await.unwrap();
     let mut heard = client.subscribe("out.>").await.unwrap();
@@ -235,7 +70,7 @@ async fn headers_go_along_except_those_meant_for_a_stream() {
     };
     let mut received = Vec::new();
     for message_id in [true, false] {
-        let mut rig = Rig::start(&nats(&server.url()), &config::NatsSink { message_id, ..settings() }).await;
+        let mut rig = SinkRig::start(&nats(&server.url()), &config::NatsSink { message_id, ..settings() }).await;
         rig.send_event(Event { headers: headers.clone(), ..event(7) }).await;
         rig.expect_done(1).await;
         rig.finish().await;
@@ -254,8 +89,8 @@ async fn headers_go_along_except_those_meant_for_a_stream() {
 #[tokio::test]
 async fn a_missing_stream_is_waited_for() {
     let server = NatsServer::start().await;
-    let admin = admin(&server).await;
-    let mut rig = Rig::start(&nats(&server.url()), &settings()).await;
+    let admin = admin(&server.url()).await;
+    let mut rig = SinkRig::start(&nats(&server.url()), &settings()).await;
     rig.send(1..=100).await;
     sleep(Duration::from_secs(1)).await;
     assert!(rig.settled.try_recv().is_err());
@@ -270,10 +105,10 @@ async fn a_missing_stream_is_waited_for() {
 #[tokio::test]
 async fn a_full_stream_is_waited_for() {
     let server = NatsServer::start().await;
-    let admin = admin(&server).await;
+    let admin = admin(&server.url()).await;
     let full = stream::Config { max_messages: 10, discard: stream::DiscardPolicy::New, ..out() };
     let stream = admin.create_stream(full).await.unwrap();
-    let mut rig = Rig::start(&nats(&server.url()), &settings()).await;
+    let mut rig = SinkRig::start(&nats(&server.url()), &settings()).await;
     rig.send(1..=30).await;
     rig.expect_done(10).await;
     sleep(Duration::from_millis(500)).await;
@@ -288,9 +123,9 @@ async fn a_full_stream_is_waited_for() {
 #[tokio::test]
 async fn what_is_too_large_becomes_a_dead_letter() {
     let server = NatsServer::with_config("max_payload: 10000").await;
-    let admin = admin(&server).await;
+    let admin = admin(&server.url()).await;
     admin.create_stream(stream::Config { max_message_size: 5_000, ..out() }).await.unwrap();
-    let mut rig = Rig::start(&nats(&server.url()), &settings()).await;
+    let mut rig = SinkRig::start(&nats(&server.url()), &settings()).await;
     for (number, size) in [(1, 7_000), (2, 20_000)] {
         rig.send_event(Event { payload: "x".repeat(size).into(), ..event(number) }).await;
         let record = rig.expect_dead().await;
@@ -304,9 +139,9 @@ async fn what_is_too_large_becomes_a_dead_letter() {
 #[tokio::test]
 async fn what_can_not_be_sent_becomes_a_dead_letter_and_holds_nothing_up() {
     let server = NatsServer::start().await;
-    let admin = admin(&server).await;
+    let admin = admin(&server.url()).await;
     admin.create_stream(out()).await.unwrap();
-    let mut rig = Rig::start(&nats(&server.url()), &settings()).await;
+    let mut rig = SinkRig::start(&nats(&server.url()), &settings()).await;
     let headers =
         |name: &'static str, value: &'static str| -> Headers { [(name.into(), value.into())].into_iter().collect() };
     rig.send_event(Event { event_type: "a b".into(), ..event(1) }).await;
@@ -368,20 +203,20 @@ async fn a_permission_to_listen_that_is_taken_and_given_back_costs_nothing() {
     let admin = jetstream::new(options.connect(server.url()).await.unwrap());
     admin.create_stream(out()).await.unwrap();
     let quick = config::NatsSink { ack_timeout: Duration::from_millis(300), ..settings() };
-    let mut rig = Rig::start(&config::Nats { auth: as_user("a"), ..nats(&server.url()) }, &quick).await;
+    let mut rig = SinkRig::start(&config::Nats { auth: as_user("a"), ..nats(&server.url()) }, &quick).await;
     rig.send(1..=10).await;
     rig.expect_done(10).await;
     server.reconfigure(&users(", permissions: { subscribe: \"nothing\" }"));
-    let (deadline, mut sent) = (Instant::now() + PATIENCE, 10);
-    while rig.metrics.retried.get() == 0 {
-        assert!(Instant::now() < deadline, "nobody notices");
+    let mut sent = 10;
+    until("the loss is noticed", async || {
         // The server takes its time to reload.
         if sent < 100 {
             sent += 1;
             rig.send([sent]).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        rig.metrics.retried.get() > 0
+    })
+    .await;
     server.reconfigure(&users(""));
     rig.expect_done(usize::try_from(sent).unwrap() - 10).await;
     assert!(stored_numbers(&admin).await.into_iter().eq(1..=sent));
@@ -413,10 +248,10 @@ async fn fleeting_server(names: SocketAddr) -> SocketAddr {
 #[tokio::test]
 async fn another_server_that_the_last_one_named_is_connected_to() {
     let server = NatsServer::start().await;
-    let admin = admin(&server).await;
+    let admin = admin(&server.url()).await;
     admin.create_stream(out()).await.unwrap();
     let first = fleeting_server(server.address()).await;
-    let mut rig = Rig::start(&nats(&format!("nats://{first}")), &settings()).await;
+    let mut rig = SinkRig::start(&nats(&format!("nats://{first}")), &settings()).await;
     rig.send(1..=10).await;
     rig.expect_done(10).await;
     assert!(stored_numbers(&admin).await.into_iter().eq(1..=10));
@@ -427,10 +262,10 @@ async fn another_server_that_the_last_one_named_is_connected_to() {
 #[tokio::test]
 async fn a_connection_cut_in_mid_window_loses_doubles_and_reorders_nothing() {
     let server = NatsServer::start().await;
-    let admin = admin(&server).await;
+    let admin = admin(&server.url()).await;
     admin.create_stream(out()).await.unwrap();
     let proxy = Proxy::start(server.address()).await;
-    let mut rig = Rig::start(&nats(&proxy.url()), &settings()).await;
+    let mut rig = SinkRig::start(&nats(&proxy.url()), &settings()).await;
     for round in 0..10 {
         rig.send(round * 1_000 + 1..=round * 1_000 + 1_000).await;
         proxy.cut();
@@ -446,10 +281,10 @@ async fn a_connection_cut_in_mid_window_loses_doubles_and_reorders_nothing() {
 #[tokio::test]
 async fn a_congested_connection_that_is_cut_reorders_nothing() {
     let server = NatsServer::start().await;
-    let admin = admin(&server).await;
+    let admin = admin(&server.url()).await;
     admin.create_stream(out()).await.unwrap();
     let proxy = Proxy::start(server.address()).await;
-    let mut rig = Rig::start(&nats(&proxy.url()), &settings()).await;
+    let mut rig = SinkRig::start(&nats(&proxy.url()), &settings()).await;
     for round in 0..3 {
         proxy.set(Fault::Stall);
         for number in round * 256 + 1..=round * 256 + 256 {
@@ -469,9 +304,9 @@ async fn a_congested_connection_that_is_cut_reorders_nothing() {
 #[tokio::test]
 async fn a_server_that_is_away_is_waited_for() {
     let mut server = NatsServer::start().await;
-    let before = admin(&server).await;
+    let before = admin(&server.url()).await;
     before.create_stream(out()).await.unwrap();
-    let mut rig = Rig::start(&nats(&server.url()), &settings()).await;
+    let mut rig = SinkRig::start(&nats(&server.url()), &settings()).await;
     rig.send(1..=10).await;
     rig.expect_done(10).await;
     server.kill();
@@ -480,7 +315,7 @@ async fn a_server_that_is_away_is_waited_for() {
     assert!(rig.settled.try_recv().is_err());
     server.start_again().await;
     rig.expect_done(190).await;
-    let after = admin(&server).await;
+    let after = admin(&server.url()).await;
     assert!(stored_numbers(&after).await.into_iter().eq(1..=200));
     rig.finish().await;
 }
@@ -489,15 +324,13 @@ async fn a_server_that_is_away_is_waited_for() {
 #[tokio::test]
 async fn a_server_that_is_back_is_found_within_seconds() {
     let mut server = NatsServer::start().await;
-    admin(&server).await.create_stream(out()).await.unwrap();
+    admin(&server.url()).await.create_stream(out()).await.unwrap();
     server.terminate();
     let long = Duration::from_secs(3600);
     let retry = Retry { min: long, max: long, patience: long };
-    let mut rig = Rig::with_retry(&nats(&server.url()), &settings(), retry);
+    let mut rig = SinkRig::with_retry(&nats(&server.url()), &settings(), retry);
     rig.send(1..=10).await;
-    while rig.metrics.retried.get() == 0 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    until("it has been tried again", async || rig.metrics.retried.get() > 0).await;
     server.start_again().await;
     rig.expect_done(10).await;
     rig.finish().await;
@@ -507,20 +340,16 @@ async fn a_server_that_is_back_is_found_within_seconds() {
 #[tokio::test]
 async fn late_acks_do_not_double() {
     let server = NatsServer::start().await;
-    let admin = admin(&server).await;
+    let admin = admin(&server.url()).await;
     admin.create_stream(out()).await.unwrap();
     let proxy = Proxy::start(server.address()).await;
     let quick = config::NatsSink { ack_timeout: Duration::from_millis(200), ..settings() };
-    let mut rig = Rig::start(&nats(&proxy.url()), &quick).await;
+    let mut rig = SinkRig::start(&nats(&proxy.url()), &quick).await;
     rig.send([1]).await;
     rig.expect_done(1).await;
     proxy.set(Fault::Stall);
-    let start = Instant::now();
     rig.send(2..=100).await;
-    while rig.metrics.retried.get() < 3 {
-        assert!(start.elapsed() < PATIENCE);
-        sleep(Duration::from_millis(10)).await;
-    }
+    until("they are repeated", async || rig.metrics.retried.get() >= 3).await;
     proxy.set(Fault::None);
     rig.expect_done(99).await;
     assert!(stored_numbers(&admin).await.into_iter().eq(1..=100));
@@ -534,7 +363,7 @@ async fn core_subscribers_hear_outputs() {
     let mut heard = client.subscribe("out.>").await.unwrap();
     client.flush().await.unwrap();
     let core = config::NatsSink { jetstream: false, message_id: false, ..settings() };
-    let mut rig = Rig::start(&nats(&server.url()), &core).await;
+    let mut rig = SinkRig::start(&nats(&server.url()), &core).await;
     rig.send(1..=1_000).await;
     rig.expect_done(1_000).await;
     for number in 1..=1_000_u64 {
@@ -547,7 +376,7 @@ async fn core_subscribers_hear_outputs() {
 #[tokio::test]
 async fn a_declared_stream_is_created_and_changed() {
     let server = NatsServer::start().await;
-    let admin = admin(&server).await;
+    let admin = admin(&server.url()).await;
     let connection = connect(&nats(&server.url()), "streams", Life::Reconnecting).await.unwrap();
     let declared = config::Stream {
         name: "OUT".to_owned(),

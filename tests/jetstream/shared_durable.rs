@@ -3,15 +3,15 @@
 
 use crate::flow;
 use crate::nats;
+use crate::patience::until;
 use crate::router;
 
 use std::{cell::Cell, collections::BTreeSet, fs, net::SocketAddr, time::Duration};
 
-use async_nats::jetstream::{self, consumer::PullConsumer};
-use flow::{Load, counts, outputs, publish, settings};
+use flow::{Load, counts, outputs, publish, settings, unsettled};
 use nats::NatsServer;
 use router::{Folder, Router, get};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 const SUBJECTS: usize = 7;
 const KEY: &str = r#"
@@ -32,21 +32,6 @@ const FOLDER: &str = r#"
     path = "out"
     retry.patience = "2s"
 "#;
-
-async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "not within a minute: {what}");
-        sleep(Duration::from_millis(50)).await;
-    }
-}
-
-async fn unacknowledged(context: &jetstream::Context) -> usize {
-    let stream = context.get_stream("IN").await.unwrap();
-    let mut consumer: PullConsumer = stream.get_consumer("trommel").await.unwrap();
-    let info = consumer.info().await.unwrap();
-    info.num_ack_pending + usize::try_from(info.num_pending).unwrap()
-}
 
 fn metric(admin: SocketAddr, name: &str) -> u64 {
     let page = get(admin, "/metrics").1;
@@ -84,7 +69,7 @@ async fn a_router_whose_sink_is_away_leaves_the_work_to_others() {
         !outputs(&context).await.is_empty() && !written(&sick).is_empty()
     })
     .await;
-    until("all of it is done", async || unacknowledged(&context).await == 0).await;
+    until("all of it is done", async || unsettled(&context).await == 0).await;
 
     fs::rename(sick.file("out"), sick.file("away")).unwrap();
     fs::write(sick.file("out"), "").unwrap();
@@ -100,14 +85,14 @@ async fn a_router_whose_sink_is_away_leaves_the_work_to_others() {
     let (published, done) = (load.published() - published, outputs(&context).await.len() - done);
     assert!(published > 300 && done * 100 >= published * 95, "{done} of {published}");
     let published = load.stop().await;
-    until("all but one are done", async || unacknowledged(&context).await <= 1).await;
+    until("all but one are done", async || unsettled(&context).await <= 1).await;
     assert!(metric(at_one, "trommel_source_redelivered_total") > 20);
     assert_eq!(metric(at_one, "trommel_source_shared"), 1);
     one.wait_for("the server has delivered messages again");
 
     fs::remove_file(sick.file("out")).unwrap();
     fs::rename(sick.file("away"), sick.file("out")).unwrap();
-    until("the last one is done", async || unacknowledged(&context).await == 0).await;
+    until("the last one is done", async || unsettled(&context).await == 0).await;
     until("it is ready again", async || get(at_other, "/ready").0 == 200).await;
     let mut all: BTreeSet<_> = counts(&outputs(&context).await).into_keys().collect();
     all.extend(written(&sick));

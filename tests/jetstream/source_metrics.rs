@@ -2,14 +2,14 @@
 
 use crate::flow;
 use crate::nats;
+use crate::patience::until_ok;
 use crate::router;
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr};
 
 use flow::{publish, settings};
 use nats::NatsServer;
 use router::{Folder, Router, get};
-use tokio::time::{Instant, sleep};
 
 const KEY: &str = r#"
     [[key]]
@@ -21,19 +21,15 @@ const KEY: &str = r#"
     sinks = ["folder"]
 "#;
 
-/// Names and values of metrics of the source.
-async fn until(admin: SocketAddr, expected: &[(&str, u64)]) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
+/// Waits until the source's metrics have these values.
+async fn until_counted(admin: SocketAddr, expected: &[(&str, u64)]) {
+    until_ok(&format!("{expected:?}"), async || {
         let page = get(admin, "/metrics").1;
         let is_there =
             |(name, value): &(&str, u64)| page.contains(&format!("trommel_source_{name}{{name=\"in\"}} {value}\n"));
-        if expected.iter().all(is_there) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{expected:?} is not in\n{page}");
-        sleep(Duration::from_millis(50)).await;
-    }
+        if expected.iter().all(is_there) { Ok(()) } else { Err(page) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,13 +53,13 @@ async fn what_is_still_to_come_and_what_was_left_open_is_counted() {
         fs::write(folder.file("out"), "").unwrap();
         publish(&context, 0..200, 7).await;
         // What the server says at once when it delivers, or ten seconds later.
-        until(admin, &[("events_in_flight", 50), ("lag", 150), ("taken_over_total", 0)]).await;
+        until_counted(admin, &[("events_in_flight", 50), ("lag", 150), ("taken_over_total", 0)]).await;
         router.kill();
 
         fs::remove_file(folder.file("out")).unwrap();
         fs::rename(folder.file("away"), folder.file("out")).unwrap();
         let (router, admin) = start();
-        until(admin, &[("events_emitted_total", 200), ("lag", 0), ("taken_over_total", 50)]).await;
+        until_counted(admin, &[("events_emitted_total", 200), ("lag", 0), ("taken_over_total", 50)]).await;
         assert!(router.stop().status.success());
     }
 }

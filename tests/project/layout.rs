@@ -213,6 +213,10 @@ const LONGEST_FILE: usize = 500;
 const PRINTERS: &[&str] = &["cli/terminal", "cli/logs", "cli/consume/jq", "cli/consume/outputs", "sink/stdout"];
 
 pub fn sources() -> Vec<(PathBuf, String)> {
+    files_in("src")
+}
+
+fn files_in(folder: &str) -> Vec<(PathBuf, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -223,7 +227,7 @@ pub fn sources() -> Vec<(PathBuf, String)> {
             }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut found = Vec::new();
     walk(&root, &mut found);
     assert!(found.len() > 20, "the tree was not found");
@@ -333,10 +337,13 @@ fn the_pipeline_knows_no_destination() {
 
 #[test]
 fn files_hold_one_idea() {
-    for (path, text) in sources() {
-        assert!(path.file_name().unwrap() != "mod", "src/{}.rs: modules are `foo.rs` beside `foo/`", path.display());
-        let lines = text.lines().count();
-        assert!(lines <= LONGEST_FILE, "src/{}.rs has {lines} lines: two ideas in one", path.display());
+    for folder in ["src", "tests"] {
+        for (path, text) in files_in(folder) {
+            let name = path.display();
+            assert!(path.file_name().unwrap() != "mod", "{folder}/{name}.rs: modules are `foo.rs` beside `foo/`");
+            let lines = text.lines().count();
+            assert!(lines <= LONGEST_FILE, "{folder}/{name}.rs has {lines} lines: two ideas in one");
+        }
     }
 }
 

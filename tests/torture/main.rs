@@ -20,6 +20,8 @@ mod router;
 mod router_process;
 mod settings;
 mod sightings;
+#[path = "../common/sinks.rs"]
+mod sinks;
 mod tail;
 mod torture;
 

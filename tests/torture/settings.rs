@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::router::Folder;
+use crate::{router::Folder, sinks};
 
 /// Budget and windows are wide enough for what comes while a stream is away: what has no room there goes back to its source, and
 /// loses its order.
@@ -38,28 +38,6 @@ subject = "out.{subject}"
 window = 50000
 
 [[sink]]
-name = "plain"
-type = "nats"
-subject = "plain.{subject}"
-message_id = false
-window = 50000
-
-[[sink]]
-name = "file"
-type = "file"
-path = "disk/all.ndjson"
-max_size = "1MiB"
-
-[[sink]]
-name = "folder"
-type = "folder"
-path = "folder"
-
-[[sink]]
-name = "hooks"
-type = "webhook"
-
-[[sink]]
 name = "strange"
 type = "nats"
 subject = "strange.{subject}"
@@ -70,7 +48,7 @@ grants = ["state"]
 on_quarantine = "dead_letter"
 "#;
 
-pub const KEYS: &str = r#"
+const KEYS: &str = r#"
 [[key]]
 key = "kept"
 subject = "in.key.*"
@@ -115,12 +93,6 @@ subject = "odd.>"
 name = "odd"
 key = "odd"
 sinks = ["strange"]
-
-[[webhook]]
-name = "receiver"
-url = "http://ADDRESS/"
-allow_private = true
-secret_file = "secret"
 "#;
 
 /// What the streams are called, and what they keep.
@@ -128,10 +100,11 @@ pub const STREAMS: [(&str, &str); 5] =
     [("IN", "in.>"), ("ODD", "odd.>"), ("OUT", "out.>"), ("PLAIN", "plain.>"), ("STRANGE", "strange.>")];
 
 pub fn keys(receiver: SocketAddr) -> String {
-    KEYS.replace("ADDRESS", &receiver.to_string())
+    KEYS.to_owned() + &sinks::receiver(&receiver.to_string())
 }
 
 pub fn folder(url: &str, receiver: SocketAddr) -> Folder {
-    let folder = Folder::new(&SETTINGS.replace("URL", url)).write("keys/all.toml", &keys(receiver));
+    let settings = SETTINGS.replace("URL", url) + &sinks::keeping_sinks("window = 50000", "1MiB");
+    let folder = Folder::new(&settings).write("keys/all.toml", &keys(receiver));
     folder.write("secret", "s-5ecret\n").plugin("select", "select").plugin("misbehave", "misbehave")
 }

@@ -1,6 +1,8 @@
 //! `trommel dlq list`, `show` and `drop` as their users meet them, on a file and on a stream.
 
+use crate::flow;
 use crate::nats;
+use crate::printed::{json_lines, refusal};
 use crate::router;
 
 use std::{
@@ -9,7 +11,6 @@ use std::{
     io::Write,
     process::{Command, Output},
     thread,
-    time::Instant,
 };
 
 use async_nats::jetstream::{self, stream::Config};
@@ -53,16 +54,13 @@ async fn stream(server: &NatsServer, count: usize) -> Folder {
     let client = async_nats::connect(server.url()).await.unwrap();
     let context = jetstream::new(client.clone());
     let (name, subjects) = ("TROMMEL_DEAD".to_owned(), vec!["trommel.dead.>".to_owned()]);
-    let mut stream = context.create_stream(Config { name, subjects, ..Config::default() }).await.unwrap();
+    context.create_stream(Config { name, subjects, ..Config::default() }).await.unwrap();
     for n in 0..count {
         let letter = letter(n);
         let subject = format!("trommel.dead.{}", letter["reason"].as_str().unwrap());
         client.publish(subject, letter.to_string().into()).await.unwrap();
     }
-    let deadline = Instant::now() + router::PATIENCE;
-    while stream.info().await.unwrap().state.messages < count as u64 {
-        assert!(Instant::now() < deadline, "not all letters are stored");
-    }
+    flow::dead_letters_until(&context, count).await;
     Folder::new(&settings(&format!("[nats]\nurl = \"{}\"\n", server.url()))).write("events.ndjson", "")
 }
 
@@ -76,10 +74,6 @@ fn good(folder: &Folder, command: &str, words: &[&str]) -> (String, String) {
     let output = dlq(folder, command, words);
     assert!(output.status.success(), "{output:?}");
     (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
-}
-
-fn json_lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The numbers of the letters that are listed.
@@ -97,11 +91,7 @@ fn id(folder: &Folder, n: u64) -> String {
 
 /// Exit code and what is said.
 fn refused(folder: &Folder, command: &str, words: &[&str]) -> String {
-    let output = dlq(folder, command, words);
-    assert!(output.stdout.is_empty(), "{output:?}");
-    let dir = folder.path().display().to_string();
-    let said = String::from_utf8(output.stderr).unwrap().replace(&dir, "DIR");
-    format!("{}: {said}", output.status.code().unwrap())
+    refusal(folder.trommel(&["dlq", command]).args(words), folder.path())
 }
 
 #[test]

@@ -1,0 +1,243 @@
+//! Sources, sinks and telemetry that can't be used are refused, with what was perhaps meant.
+
+use crate::refusals::{beside_source, in_settings, problems};
+
+use insta::assert_snapshot;
+
+#[test]
+fn subjects_with_placeholders() {
+    let text = r#"
+[nats]
+url = "nats://localhost"
+
+[[sink]]
+name = "a"
+type = "nats"
+subject = "alerts.{eventtype}"
+
+[[sink]]
+name = "b"
+type = "nats"
+subject = "alerts.{id"
+
+[[sink]]
+name = "c"
+type = "nats"
+subject = "alerts.{header:a b}"
+
+[[sink]]
+name = "d"
+type = "nats"
+subject = "alerts.>"
+"#;
+    assert_snapshot!(beside_source(text), @r"
+    trommel.toml:8:11: `subject` can't be `alerts.{eventtype}`: there is no placeholder `{eventtype}`, only `{event_type}`, `{subject}`, `{id}`, `{source_time}`, `{key}`, `{header:NAME}`, and each as `{token:…}`
+    trommel.toml:13:11: `subject` can't be `alerts.{id`: a `{` or a `}` stands alone
+    trommel.toml:18:11: `subject` can't be `alerts.{header:a b}`: a header's name is printable ASCII without spaces and `:`
+    trommel.toml:23:11: `subject` can't be `alerts.>`: `*` and `>` belong in patterns, not in subjects
+    ");
+}
+
+/// L46, L130
+#[test]
+fn envelopes_and_file_names_that_mean_nothing() {
+    let text = r#"
+[[source]]
+name = "in"
+type = "lines"
+envelope = "lark"
+verify_header = true
+
+[[source]]
+name = "other"
+type = "lines"
+path = "trommel.toml"
+envelope = "lark"
+id = "/id"
+
+[[sink]]
+name = "out"
+type = "folder"
+path = "out"
+file_name = "{event_type}.json"
+"#;
+    assert_snapshot!(in_settings(text), @r"
+    trommel.toml:6:17: `verify_header` compares with the message's headers, and lines have none
+    trommel.toml:13:1: unknown field `id`
+      known fields: `envelope`, `name`, `path`, `type` and `verify_header`
+    trommel.toml:19:13: `file_name` can't be `{event_type}.json`: without `{id}` events would take each other's names
+    ");
+}
+
+/// J22, J23
+#[test]
+fn files_that_outputs_can_not_be_shared_out_over() {
+    let text = r#"
+[[sink]]
+name = "a"
+type = "file"
+path = "raw/{id}.ndjson"
+
+[[sink]]
+name = "b"
+type = "file"
+path = "raw/{date}/../{key}.ndjson"
+redact = []
+max_field = 100
+max_record = "1kB"
+
+[[sink]]
+name = "c"
+type = "file"
+path = "raw/{key}.ndjson"
+redact = ["token", "-"]
+max_field = "64KiB"
+max_record = "32KiB"
+
+[[sink]]
+name = "d"
+type = "file"
+path = "raw/d.ndjson"
+redact = 1
+
+[[sink]]
+name = "e"
+type = "file"
+path = "raw/{header:Node}.ndjson"
+redact = "true"
+
+[[sink]]
+name = "f"
+type = "file"
+path = ""
+
+[dead_letter]
+file = "raw/dead.ndjson"
+"#;
+    assert_snapshot!(beside_source(text), @r"
+    trommel.toml:5:8: `path` can't be `raw/{id}.ndjson`: there is no placeholder `{id}` in paths, only `{date}`, `{event_type}`, `{subject}`, `{key}`, `{header:NAME}` and JSON pointers such as `{/order/id}`
+    trommel.toml:10:8: `path` can't be `raw/{date}/../{key}.ndjson`: from its first placeholder on, a path is made of names parted by `/`, none of them empty, `.` or `..`
+    trommel.toml:11:10: `redact` names nothing
+      leave it out, or write `true` for the names that are mostly meant
+    trommel.toml:12:13: `max_field` can't be `100`: it must be at least 256
+    trommel.toml:19:20: `redact` can't be `-`: it has nothing to look for, `-` and `_` are ignored
+    trommel.toml:20:13: `max_field` is larger than `max_record`
+      a member of that size would make its whole record too large
+    trommel.toml:26:8: an output may have the same file here and in another sink
+      name another folder than at trommel.toml:18:8
+    trommel.toml:27:10: `redact` must be a list of strings, found an integer
+    trommel.toml:32:8: an output may have the same file here and in another sink
+      name another folder than at trommel.toml:18:8
+    trommel.toml:33:10: `redact` can't be `true`: write `true` without quotes
+    trommel.toml:38:8: `path` can't be ``: it is empty
+    trommel.toml:41:8: an output may have the same file here and in another sink
+      name another folder than at trommel.toml:18:8
+    ");
+}
+
+#[test]
+fn sinks_that_can_not_encode() {
+    let sink = |text: &str| beside_source(&format!("[[sink]]\nname = \"out\"\n{text}"));
+    assert_snapshot!(sink("type = \"folder\"\npath = \"out\"\nencode = \"avro\""), @r"
+    trommel.toml:5:10: it is not said which Avro schema to write by
+      name the schema with `writer_schema`, as in `schemas/order.avsc`: `order`
+    ");
+    assert_snapshot!(sink("type = \"folder\"\npath = \"out\"\nwriter_schema = \"order\""), @r#"
+    trommel.toml:5:17: `writer_schema` without `encode` means nothing
+      add `encode = "avro"`, or `"confluent"` for that framing
+    "#);
+    assert_snapshot!(sink("type = \"stdout\"\nencode = \"avro\"\nwriter_schema = \"order\""), @r"
+    trommel.toml:4:10: Avro has no lines: this sink can't write it
+      sinks of type `nats` and `folder` write each output by itself
+    ");
+    assert_snapshot!(sink("type = \"folder\"\npath = \"out\"\nencode = \"json\"\nwriter_schema = \"order\""), @r"
+    trommel.toml:5:10: `encode` can't be `json`
+      known words: `avro` and `confluent`
+    ");
+}
+
+/// F38: what a source on a bus is given, and what it is not.
+#[test]
+fn bus_sources_are_given_what_they_have() {
+    let text = r#"
+[[source]]
+name = "a"
+type = "bus"
+pattern = "orders.>.created"
+buffer = 2097152
+policy = "drop-newest"
+route_cache_size = 10
+
+[[source]]
+name = "b"
+type = "bus"
+policy = "sample"
+
+[[source]]
+name = "c"
+type = "bus"
+policy = "block"
+sample = 0.5
+
+[[source]]
+name = "d"
+type = "bus"
+policy = "sample"
+sample = 1.5
+
+[[source]]
+name = "e"
+type = "bus"
+buffer = 0
+policy = "sample"
+sample = "half"
+"#;
+    assert_snapshot!(in_settings(text), @r#"
+    trommel.toml:5:11: `pattern` can't be `orders.>.created`: `>` stands for the rest and must come last
+    trommel.toml:6:10: `buffer` can't be `2097152`: it must be at most 1048576
+    trommel.toml:7:10: `policy` can't be `drop-newest`
+      did you mean `drop_newest`?
+    trommel.toml:8:1: unknown field `route_cache_size`
+      known fields: `buffer`, `envelope`, `event_type`, `id`, `name`, `pattern`, `policy`, `sample`, `source_time`, `subject` and `type`
+    trommel.toml:10:1: `sample` is missing
+    trommel.toml:19:10: `sample` means nothing with this `policy`
+      add `policy = "sample"`, or leave it out
+    trommel.toml:25:10: `sample` can't be `1.5`: it is a share, from 0 to 1
+    trommel.toml:30:10: `buffer` can't be `0`: it must be at least 1
+    trommel.toml:32:10: `sample` must be a number, found a string
+    "#);
+}
+
+/// Neither an address nor a header is quoted: they may hold secrets.
+#[test]
+fn telemetry_that_can_not_be_sent() {
+    let source = "[[source]]\nname = \"in\"\ntype = \"lines\"\n";
+    let problems = |telemetry: &str| {
+        let settings = format!("[telemetry]\n{telemetry}\n{source}");
+        problems(&[("trommel.toml", &settings), ("secrets/headers", "X-Ok: 1\nno header\n\nHost: h-5ecret\nx-ok: 2\n")])
+    };
+    assert_snapshot!(problems("otlp = \"http://bob:s3cret@host\"\nsample = 1.5\ntimeout = 3\nprotocol = \"grpc\""), @r#"
+    trommel.toml:2:8: `otlp` is not a collector's address: it holds a user, who belongs in `headers`
+      an address looks like `http://127.0.0.1:4318`; `/v1/traces` is added
+    trommel.toml:3:10: `sample` can't be `1.5`: it is a share, from 0 to 1
+    trommel.toml:4:11: `timeout` must be a duration in quotes, such as `"5s"`, found an integer
+    trommel.toml:5:1: unknown field `protocol`
+      known fields: `headers`, `headers_file`, `otlp`, `sample`, `service_name` and `timeout`
+    "#);
+    assert_snapshot!(problems("otlp = \"https://host/v1/traces\"\nsample = \"all\"\nheaders_file = \"secrets/headers\""), @r"
+    secrets/headers:2:1: a line of this file is `NAME: VALUE`
+    secrets/headers:4:1: the router sets the header `Host` itself
+    secrets/headers:5:1: header `x-ok` appears twice
+      first at secrets/headers:1:1
+    trommel.toml:2:8: `otlp` is not a collector's address: it ends with `/v1/traces`
+      an address looks like `http://127.0.0.1:4318`; `/v1/traces` is added
+    trommel.toml:3:10: `sample` must be a number, found a string
+    ");
+    assert_snapshot!(problems("otlp = \"host:4317\"\nsample = -0.1\nheaders = { X = [1] }\nheaders_file = \"none\""), @r"
+    trommel.toml:2:8: `otlp` is not a collector's address: it begins with `host:` instead of `https:` or `http:`
+      an address looks like `http://127.0.0.1:4318`; `/v1/traces` is added
+    trommel.toml:3:10: `sample` can't be `-0.1`: it is a share, from 0 to 1
+    trommel.toml:4:17: `X` must be a string, an integer, a boolean or a list of strings, found an array
+    trommel.toml:5:16: can't read `DIR/none`: No such file or directory (os error 2)
+    ");
+}

@@ -1,0 +1,75 @@
+//! Presets bring streams and keys of their own, and envelopes have names.
+
+use crate::config_folder::ConfigFolder;
+
+use std::collections::BTreeMap;
+
+use trommel::config::{Config, Envelope};
+
+#[test]
+fn lark_is_an_envelope() {
+    let source = "[nats]\nurl = \"nats://localhost\"\n[[source]]\nname = \"in\"\ntype = \"jetstream\"\nstream = \"S\"\n\
+        durable = \"d\"\nenvelope = \"lark\"\n";
+    for (more, verify_header) in [("", false), ("verify_header = true\n", true)] {
+        let folder = ConfigFolder::of(&[("trommel.toml", &format!("{source}{more}"))]);
+        assert_eq!(folder.load().sources[0].envelope, Envelope::Lark { verify_header });
+    }
+}
+
+/// H01, H02, H16, X1
+#[test]
+fn a_preset_brings_streams_and_keys() {
+    let preset = |fields: &str| {
+        let settings =
+            format!("[nats]\nurl = \"nats://a\"\n[[preset]]\n{fields}\n[[source]]\nname = \"in\"\ntype = \"lines\"\n");
+        ConfigFolder::of(&[("trommel.toml", &settings)]).load()
+    };
+    let subjects = |config: &Config| {
+        let streams = config.streams.iter();
+        streams.map(|stream| format!("{} {}", stream.name, stream.subjects[0].as_str())).collect::<Vec<_>>()
+    };
+    let keys = |config: &Config| config.registry.keys.iter().map(|key| key.name.clone()).collect::<Vec<_>>();
+    let helix = preset("name = \"helix\"");
+    assert_eq!(
+        subjects(&helix),
+        [
+            "HELIX_NODES helix.nodes.>",
+            "HELIX_SESSIONS helix.sessions.>",
+            "HELIX_SCHEDULER helix.scheduler.>",
+            "HELIX_HEALTH helix.health.>",
+            "HELIX_ALERTS helix.alerts.>",
+        ]
+    );
+    assert_eq!(keys(&helix), ["helix.node", "helix.session", "helix.scheduler"]);
+    let other = preset("name = \"helix\"\nsubject_prefix = \"acme.eu\"\naudit = true");
+    assert_eq!(subjects(&other)[0], "HELIX_NODES acme.eu.nodes.>");
+    assert_eq!(subjects(&other)[5], "HELIX_AUDIT acme.eu.audit.>");
+    assert_eq!(keys(&other).last().unwrap(), "helix.audit");
+    assert_eq!(other.registry.keys[0].subject, Some("acme.eu.nodes.>".parse().unwrap()));
+    assert_eq!(keys(&preset("name = \"jb-mesh\"")).len(), 10);
+    assert_eq!(keys(&preset("name = \"flowcraft\"")), ["graph.run", "graph.node", "kanban"]);
+}
+
+/// C04, C05: a key for each type, by its own name.
+#[test]
+fn the_preset_of_a_ctrlplane_has_a_key_for_each_type() {
+    let settings = "[[preset]]\nname = \"ctrlplane\"\n[[source]]\nname = \"in\"\ntype = \"lines\"\n";
+    let config = ConfigFolder::of(&[("trommel.toml", settings)]).load();
+    assert!(config.streams.is_empty());
+    let mut families = BTreeMap::<_, Vec<_>>::new();
+    for key in &config.registry.keys {
+        assert_eq!(key.event_type.as_deref(), Some(&*key.name));
+        let (family, what) = key.name.split_once('.').unwrap();
+        families.entry(family).or_default().push(what);
+    }
+    let instance = ["created", "started", "stopped", "failed", "deleted", "scaled", "suspended", "unsuspended"];
+    assert_eq!(families["instance"], instance);
+    assert_eq!(families["deploy"], ["started", "succeeded", "failed", "rolled_back"]);
+    assert_eq!(families["health"], ["passed", "failed", "degraded", "recovered"]);
+    let counts: Vec<_> = families.iter().map(|(family, types)| (*family, types.len())).collect();
+    let [networks, admin] = [[("cert", 2), ("domain", 3)], [("quota", 1), ("tenant", 3)]];
+    let others = [("datacenter", 4), ("route", 3), ("template", 3), ("workload", 9)];
+    let mut expected = [&[("instance", 8), ("deploy", 4), ("health", 4)][..], &networks, &admin, &others].concat();
+    expected.sort();
+    assert_eq!(counts, expected);
+}
