@@ -8,50 +8,19 @@
 //! and the source acknowledges. [`app`] assembles a router from a checked [`config`]. A program
 //! that embeds a router publishes to it on a [`bus`].
 
-pub mod avro;
-pub mod backoff;
-pub mod bus;
-pub mod endpoint;
-pub mod event;
-pub mod field;
-pub mod json;
-pub mod outgoing;
-pub mod ownership;
-pub mod poison;
-pub mod schema;
-pub mod signature;
-pub mod text;
-pub mod timer;
-
-pub mod ack;
-pub mod fate;
-pub mod metrics;
-pub mod open_files;
-pub mod recent;
-pub mod show;
-pub mod stop;
-pub mod summary;
-pub mod tap;
-
-pub mod api;
-pub mod config;
-pub mod credential;
-pub mod dead_letters;
-pub mod filter;
-pub mod listener;
-pub mod registry;
-pub mod trial;
-pub mod walk;
-
-pub mod pipeline;
-pub mod sink;
-pub mod source;
-pub mod webhook;
+pub use trommel_avro as avro;
+pub use trommel_bus as bus;
+pub use trommel_config::{config, credential, ownership, schema, signature};
+pub use trommel_core::{ack, fate, metrics, open_files, outgoing, recent, show, stop, summary, tap, telemetry};
+pub use trommel_engine::{dead_letters, pipeline, registry, trial, walk};
+pub use trommel_event::{endpoint, event, field, json, text};
+pub use trommel_filter::{api, filter};
+pub use trommel_nats as nats;
+pub use trommel_sinks::{sink, verify, webhook};
+pub use trommel_sources::{listener, source};
+pub use trommel_sync::{backoff, poison, timer};
 
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod control;
-pub mod nats;
-pub mod telemetry;
-pub mod verify;

@@ -80,7 +80,7 @@ impl<'a> Outlets<'a> {
             DeadLetter::File(path) => path.clone(),
             DeadLetter::Stream { .. } | DeadLetter::Discard => self.config.dir.join(DEAD_FILE),
         };
-        LastResort::new(streams.map(|source| source.name.clone()).collect(), path, self.signer())
+        LastResort::new(streams.map(|source| source.name.clone()).collect(), path, sink::file::append, self.signer())
     }
 
     /// The signer of dead letters. Without a key, letters are stored unsigned.

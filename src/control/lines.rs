@@ -6,7 +6,7 @@ use std::{collections::VecDeque, io};
 use bytes::Bytes;
 use tokio::{sync::Mutex, task::spawn_blocking};
 
-use crate::sink::line;
+use crate::json::line;
 
 /// Size in bytes from which a payload is shared by its consumers, both as received and as a line.
 pub(super) const SHARED: usize = 16 << 10;

@@ -66,8 +66,10 @@ fn same(writer: Value, values: Vec<Value>) -> Case {
 
 fn cases() -> Vec<Case> {
     let preset = |name: &str| {
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/preset/helix").join(name).with_extension("avsc");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("crates/config/src/config/preset/helix")
+            .join(name)
+            .with_extension("avsc");
         serde_json::from_str::<Value>(&fs::read_to_string(path).unwrap()).unwrap()
     };
     let node = json!({ "run_id": "r", "node_id": "n1", "timestamp": 1_700_000_000_000_000_000_i64 });

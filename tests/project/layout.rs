@@ -6,240 +6,141 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Leaf modules that every other one may take.
-const LEAVES: &[&str] = &["backoff", "poison", "timer"];
-
-/// What each top module may take from the crate beside [`LEAVES`]. A module that is missing here fails the test.
+/// Modules that a module may take from its own crate; one that is missing here takes none. What a
+/// crate may take from another is in its manifest.
 const IMPORTS: &[(&str, &[&str])] = &[
-    ("backoff", &[]),
-    ("poison", &[]),
-    ("timer", &[]),
-    ("text", &[]),
-    ("ownership", &[]),
-    ("show", &["event", "text"]),
-    ("event", &[]),
-    ("bus", &["event"]),
-    ("json", &[]),
-    ("avro", &[]),
-    ("schema", &["json"]),
-    ("signature", &["json"]),
-    ("stop", &[]),
-    ("field", &["event", "json"]),
-    ("fate", &[]),
-    ("metrics", &["fate", "recent", "tap"]),
-    ("recent", &["event", "fate"]),
-    ("tap", &["event"]),
-    ("telemetry", &["config", "event", "outgoing"]),
-    ("ack", &["event", "fate", "metrics", "telemetry"]),
-    ("summary", &["metrics"]),
-    ("open_files", &[]),
-    ("listener", &["open_files"]),
-    ("endpoint", &[]),
-    ("outgoing", &[]),
-    (
-        "config",
-        &["avro", "bus", "endpoint", "event", "field", "json", "outgoing", "ownership", "schema", "signature", "text"],
-    ),
-    ("credential", &["config"]),
-    ("api", &["config", "credential", "endpoint", "outgoing"]),
-    ("filter", &["api", "config", "endpoint", "event", "field", "json", "metrics", "text"]),
-    ("trial", &["event", "filter", "walk"]),
-    ("walk", &["avro", "event", "filter", "registry"]),
-    ("nats", &["config", "event"]),
-    ("dead_letters", &["config", "nats"]),
-    ("webhook", &["config", "event", "metrics", "outgoing", "signature", "stop"]),
-    (
-        "sink",
-        &[
-            "ack",
-            "config",
-            "event",
-            "fate",
-            "field",
-            "json",
-            "metrics",
-            "nats",
-            "show",
-            "signature",
-            "stop",
-            "telemetry",
-            "webhook",
-        ],
-    ),
-    (
-        "registry",
-        &["avro", "config", "endpoint", "event", "field", "filter", "json", "metrics", "nats", "schema", "sink"],
-    ),
-    (
-        "pipeline",
-        &[
-            "ack",
-            "avro",
-            "config",
-            "event",
-            "fate",
-            "field",
-            "filter",
-            "metrics",
-            "registry",
-            "show",
-            "sink",
-            "stop",
-            "telemetry",
-            "walk",
-        ],
-    ),
-    (
-        "source",
-        &[
-            "ack",
-            "bus",
-            "config",
-            "credential",
-            "dead_letters",
-            "event",
-            "field",
-            "json",
-            "listener",
-            "metrics",
-            "nats",
-            "pipeline",
-            "signature",
-            "stop",
-        ],
-    ),
-    ("verify", &["config", "dead_letters", "event", "nats", "sink", "webhook"]),
-    ("admin", &["config", "credential", "listener", "metrics", "recent", "signature", "stop"]),
-    ("control", &["config", "event", "filter", "metrics", "open_files", "recent", "registry", "sink", "stop"]),
-    (
-        "app",
-        &[
-            "admin",
-            "api",
-            "bus",
-            "config",
-            "control",
-            "filter",
-            "metrics",
-            "nats",
-            "ownership",
-            "pipeline",
-            "registry",
-            "signature",
-            "sink",
-            "source",
-            "stop",
-            "summary",
-            "telemetry",
-            "verify",
-            "webhook",
-        ],
-    ),
-    (
-        "cli",
-        &[
-            "ack",
-            "api",
-            "app",
-            "avro",
-            "config",
-            "control",
-            "dead_letters",
-            "endpoint",
-            "event",
-            "filter",
-            "json",
-            "metrics",
-            "nats",
-            "ownership",
-            "recent",
-            "registry",
-            "schema",
-            "show",
-            "signature",
-            "sink",
-            "source",
-            "stop",
-            "summary",
-            "text",
-            "trial",
-            "verify",
-            "walk",
-            "webhook",
-        ],
-    ),
-    ("lib", &[]),
-    ("main", &[]),
+    ("event/field", &["event", "json"]),
+    ("config/config", &["address", "ownership", "schema", "signature"]),
+    ("config/credential", &["config"]),
+    ("core/ack", &["fate", "metrics", "telemetry"]),
+    ("core/metrics", &["fate", "recent", "tap"]),
+    ("core/recent", &["fate"]),
+    ("core/summary", &["metrics"]),
+    ("core/telemetry", &["outgoing"]),
+    ("filter/filter", &["api"]),
+    ("engine/pipeline", &["registry", "sink", "walk"]),
+    ("engine/registry", &["sink"]),
+    ("engine/trial", &["walk"]),
+    ("engine/walk", &["registry"]),
+    ("sinks/sink", &["webhook"]),
+    ("sinks/verify", &["sink", "webhook"]),
+    ("sources/source", &["listener"]),
+    ("trommel/app", &["admin", "control"]),
+    ("trommel/cli", &["app", "control"]),
+];
+
+/// Crates whose root is their only module: the parts of one idea may name each other.
+const ONE_IDEA: &[&str] = &["avro", "bus", "nats"];
+
+/// Modules of other crates that a module may not take, though its crate may.
+const STRANGERS: &[(&str, &[&str])] = &[
+    ("engine/pipeline", &["nats"]),
+    ("engine/trial", &["nats"]),
+    ("engine/walk", &["nats"]),
+    ("trommel/admin", &["nats", "pipeline", "source"]),
+    ("trommel/control", &["nats", "pipeline", "source"]),
 ];
 
 /// Libraries that only some files may name.
 const LIBRARIES: &[(&str, &[&str])] = &[
-    ("wasmtime", &["filter"]),
-    ("wasmtime_wasi", &["filter"]),
-    ("wit_component", &["filter"]),
-    ("wit_parser", &["filter"]),
-    ("wasmparser", &["filter"]),
-    ("similar", &["cli/plugin"]),
-    ("toml", &["config"]),
-    ("jsonschema", &["schema"]),
-    ("hmac", &["signature"]),
-    ("notify", &["registry/watch"]),
-    ("trommel_jq", &["cli/consume"]),
-    ("async_nats", &["nats", "source/jetstream", "sink/nats"]),
+    ("wasmtime", &["filter/filter"]),
+    ("wasmtime_wasi", &["filter/filter"]),
+    ("wit_component", &["filter/filter"]),
+    ("wit_parser", &["filter/filter"]),
+    ("wasmparser", &["filter/filter"]),
+    ("similar", &["trommel/cli/plugin"]),
+    ("toml", &["config/config"]),
+    ("jsonschema", &["config/schema"]),
+    ("hmac", &["config/signature"]),
+    ("notify", &["engine/registry/watch"]),
+    ("trommel_jq", &["trommel/cli/consume"]),
+    ("async_nats", &["nats", "sources/source/jetstream", "sinks/sink/nats"]),
     ("apache_avro", &["avro"]),
-    ("axum", &["admin", "listener", "source/http", "cli/plugin"]),
-    ("governor", &["source/http"]),
-    ("reqwest", &["api", "outgoing", "telemetry", "webhook/post"]),
-    ("opentelemetry", &["telemetry", "bus/envelope"]),
-    ("opentelemetry_sdk", &["telemetry"]),
-    ("opentelemetry_proto", &["telemetry/collector"]),
-    ("prost", &["telemetry/collector"]),
-    ("rustls", &["nats", "outgoing", "signature/new_secret"]),
-    ("clap", &["cli", "main"]),
-    ("indicatif", &["cli"]),
-    ("rusqlite", &["webhook/store"]),
-    ("type_safe_id", &["webhook/store"]),
-    ("prometheus_client", &["metrics"]),
-    ("regex", &["event/type_pattern"]),
-    ("xid", &["bus/envelope", "source/http"]),
+    ("axum", &["trommel/admin", "sources/listener", "sources/source/http", "trommel/cli/plugin"]),
+    ("governor", &["sources/source/http"]),
+    ("reqwest", &["filter/api", "core/outgoing", "core/telemetry", "sinks/webhook/post"]),
+    ("opentelemetry", &["core/telemetry", "bus/envelope"]),
+    ("opentelemetry_sdk", &["core/telemetry"]),
+    ("opentelemetry_proto", &["core/telemetry/collector"]),
+    ("prost", &["core/telemetry/collector"]),
+    ("rustls", &["nats", "core/outgoing", "config/signature/new_secret"]),
+    ("clap", &["trommel/cli", "trommel/main"]),
+    ("indicatif", &["trommel/cli"]),
+    ("rusqlite", &["sinks/webhook/store"]),
+    ("type_safe_id", &["sinks/webhook/store"]),
+    ("prometheus_client", &["core/metrics"]),
+    ("regex", &["event/event/type_pattern"]),
+    ("xid", &["bus/envelope", "sources/source/http"]),
 ];
 
-/// Modules of a sink or a source that the rest must reach through the traits: the pipeline knows no destination.
-const PIPELINE_KNOWS_OF_SINKS: &[&str] = &["Output", "dead_letter", "outlet"];
+/// Crates that are of use without a router.
+const ALONE: &[&str] = &["trommel-avro", "trommel-bus", "trommel-nats"];
+
+/// Packages that a crate of use without a router must not need.
+const HEAVY: &[&str] = &["axum", "reqwest", "rusqlite", "wasmtime"];
 
 const LONGEST_FILE: usize = 500;
 
-/// What writes to standard output and standard error. The rest goes through `cli/terminal`, which escapes what others wrote.
-const PRINTERS: &[&str] = &["cli/terminal", "cli/logs", "cli/consume/jq", "cli/consume/outputs", "sink/stdout"];
+/// Modules that write to standard output and standard error. The rest goes through `cli/terminal`,
+/// which escapes what others wrote.
+const PRINTERS: &[&str] = &[
+    "trommel/cli/terminal",
+    "trommel/cli/logs",
+    "trommel/cli/consume/jq",
+    "trommel/cli/consume/outputs",
+    "sinks/sink/stdout",
+];
 
-pub fn sources() -> Vec<(PathBuf, String)> {
-    files_in("src")
+/// The files in a folder that are written in Rust.
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.append(&mut files_in(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
 }
 
-fn files_in(folder: &str) -> Vec<(PathBuf, String)> {
-    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
+/// The files of all crates, as `CRATE/MODULE/…` without `.rs`.
+pub fn sources() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut crates = vec![("trommel".to_owned(), root.join("src"))];
+    crates.extend(fs::read_dir(root.join("crates")).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        (entry.file_name().into_string().unwrap(), entry.path().join("src"))
+    }));
+    assert!(crates.len() > 5, "the crates were not found");
+    let mut read = Vec::new();
+    for (name, folder) in crates {
+        read.extend(files_in(&folder).into_iter().map(|path| {
+            let module = Path::new(&name).join(path.strip_prefix(&folder).unwrap().with_extension(""));
+            (module, fs::read_to_string(&path).unwrap())
+        }));
+    }
+    read
+}
+
+/// Lines that are code and no item under `#[cfg(test)]`.
+pub fn code(text: &str) -> String {
+    let mut kept = Vec::new();
+    let mut lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    while let Some(line) = lines.next() {
+        if line != "#[cfg(test)]" {
+            kept.push(line);
+            continue;
+        }
+        // The item ends with its own line, or with the brace that its block closes with.
+        for item in lines.by_ref().skip_while(|line| line.starts_with("#[")) {
+            if !item.starts_with(' ') && (item.ends_with(';') || item == "}") {
+                break;
             }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let mut found = Vec::new();
-    walk(&root, &mut found);
-    assert!(found.len() > 20, "the tree was not found");
-    let read =
-        |path: PathBuf| (path.strip_prefix(&root).unwrap().with_extension(""), fs::read_to_string(&path).unwrap());
-    found.into_iter().map(read).collect()
-}
-
-/// Lines that are code, up to the file's tests.
-pub fn code(text: &str) -> String {
-    let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
-    lines.filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    kept.join("\n")
 }
 
 /// The first names behind `crate::`, inside braces too.
@@ -277,19 +178,32 @@ fn name(text: &str) -> Option<String> {
     (end > 0).then(|| text[..end].to_owned())
 }
 
+/// Names of a list for a module, none if it is not in the table.
+fn listed(table: &[(&str, &'static [&'static str])], module: &str) -> &'static [&'static str] {
+    table.iter().find(|(name, _)| *name == module).map_or(&[], |(_, names)| names)
+}
+
 #[test]
 fn modules_import_only_what_they_may() {
+    let sources = sources();
+    let module = |path: &Path| path.iter().take(2).collect::<PathBuf>().into_os_string().into_string().unwrap();
+    let modules: BTreeSet<_> = sources.iter().map(|(path, _)| module(path)).collect();
+    for (name, _) in IMPORTS.iter().chain(STRANGERS) {
+        assert!(modules.contains(*name), "there is no module `{name}`");
+    }
     let mut wrong = Vec::new();
-    for (path, text) in sources() {
-        let module = path.iter().next().unwrap().to_str().unwrap();
-        let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == module) else {
-            wrong.push(format!("src/{}.rs: no rule for module `{module}`", path.display()));
+    for (path, text) in &sources {
+        let of_crate = path.iter().next().unwrap().to_str().unwrap();
+        let own = module(path);
+        if ONE_IDEA.contains(&of_crate) {
             continue;
-        };
-        for import in crate_imports(&code(&text)) {
-            let import = import.as_str();
-            if import != module && !allowed.contains(&import) && !LEAVES.contains(&import) {
-                wrong.push(format!("src/{}.rs imports `crate::{import}`", path.display()));
+        }
+        for import in crate_imports(&code(text)) {
+            let full = format!("{of_crate}/{import}");
+            let is_own = full != own && modules.contains(&full);
+            let is_wrong = is_own && !listed(IMPORTS, &own).contains(&&*import);
+            if is_wrong || listed(STRANGERS, &own).contains(&&*import) {
+                wrong.push(format!("{} imports `crate::{import}`", path.display()));
             }
         }
     }
@@ -307,7 +221,7 @@ fn libraries_stay_behind_their_modules() {
                 .match_indices(&format!("{library}::"))
                 .any(|(start, _)| !code[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'));
             if names_it && !is_home {
-                wrong.push(format!("src/{}.rs names `{library}`", path.display()));
+                wrong.push(format!("{}.rs names `{library}`", path.display()));
             }
         }
     }
@@ -315,35 +229,12 @@ fn libraries_stay_behind_their_modules() {
 }
 
 #[test]
-fn the_pipeline_knows_no_destination() {
-    for (path, text) in sources() {
-        if !path.starts_with("pipeline") {
-            continue;
-        }
-        let code = code(&text);
-        for (start, _) in code.match_indices("sink::") {
-            let rest = &code[start + "sink::".len()..];
-            let names = rest.strip_prefix('{').map_or_else(|| name(rest).into_iter().collect(), group_members);
-            for name in names {
-                assert!(
-                    PIPELINE_KNOWS_OF_SINKS.contains(&name.as_str()),
-                    "src/{}.rs names sink `{name}`",
-                    path.display()
-                );
-            }
-        }
-    }
-}
-
-#[test]
 fn files_hold_one_idea() {
-    for folder in ["src", "tests"] {
-        for (path, text) in files_in(folder) {
-            let name = path.display();
-            assert!(path.file_name().unwrap() != "mod", "{folder}/{name}.rs: modules are `foo.rs` beside `foo/`");
-            let lines = text.lines().count();
-            assert!(lines <= LONGEST_FILE, "{folder}/{name}.rs has {lines} lines: two ideas in one");
-        }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for path in ["src", "crates", "tests"].iter().flat_map(|folder| files_in(&root.join(folder))) {
+        assert!(path.file_name().unwrap() != "mod.rs", "{}: modules are `foo.rs` beside `foo/`", path.display());
+        let lines = fs::read_to_string(&path).unwrap().lines().count();
+        assert!(lines <= LONGEST_FILE, "{} has {lines} lines: two ideas in one", path.display());
     }
 }
 
@@ -356,16 +247,40 @@ fn nothing_is_printed_past_what_makes_it_harmless() {
             code.match_indices(stream).any(|(at, _)| !code[at + stream.len()..].starts_with(".is_terminal()"))
         });
         if prints && !PRINTERS.iter().any(|printer| path.starts_with(printer)) {
-            wrong.push(format!("src/{}.rs prints by itself: use `cli::terminal`", path.display()));
+            wrong.push(format!("{}.rs prints by itself: use `cli::terminal`", path.display()));
         }
         // Recorded as a string it is quoted: `event = &*event.id`.
         for bare in ["event = %", "event_type = %", "subject = %event", "id = %event"] {
             if code.contains(bare) {
-                wrong.push(format!("src/{}.rs logs text of others bare: `{bare}`", path.display()));
+                wrong.push(format!("{}.rs logs text of others bare: `{bare}`", path.display()));
             }
         }
     }
     assert!(wrong.is_empty(), "text of others:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn crates_of_use_alone_stay_light() {
+    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
+    let lock: toml::Table = lock.parse().unwrap();
+    let packages = lock["package"].as_array().unwrap();
+    let needs = |name: &str| {
+        let of_name = packages.iter().filter(move |package| package["name"].as_str() == Some(name));
+        let lists = of_name.filter_map(|package| package.get("dependencies")?.as_array());
+        // A dependency of several versions is `NAME VERSION`.
+        lists.flatten().filter_map(|needed| needed.as_str()?.split(' ').next()).collect::<Vec<_>>()
+    };
+    for alone in ALONE {
+        let mut seen = BTreeSet::from([*alone]);
+        let mut open = vec![*alone];
+        while let Some(name) = open.pop() {
+            open.extend(needs(name).into_iter().filter(|needed| seen.insert(needed)));
+        }
+        assert!(seen.len() > 5, "`{alone}` is not in the lock file");
+        for heavy in HEAVY {
+            assert!(!seen.contains(heavy), "`{alone}` needs `{heavy}`");
+        }
+    }
 }
 
 /// The rules' own eyes: imports are seen in every way of writing them.
@@ -374,4 +289,10 @@ fn imports_are_seen_in_braces_and_paths() {
     let code = "use crate::{\n    ack::{Fate, Ticket},\n    event::Event,\n};\nfn f() -> crate::nats::X {}";
     let expected = ["ack", "event", "nats"].map(str::to_owned);
     assert_eq!(crate_imports(code), BTreeSet::from(expected));
+}
+
+#[test]
+fn code_behind_a_test_module_is_seen() {
+    let text = "use a;\n#[cfg(test)]\nmod double;\nuse b;\n#[cfg(test)]\nimpl A {\n    fn f() {}\n}\nuse c;\n#[cfg(test)]\n#[allow(x)]\nmod tests {\n    use d;\n}\n";
+    assert_eq!(code(text), "use a;\nuse b;\nuse c;");
 }

@@ -68,7 +68,7 @@ impl Check {
         let mut findings = Findings::default();
         match survey(&file.bytes) {
             Ok(survey) => {
-                findings.warnings.extend(survey.warnings());
+                findings.warnings.extend(warnings(&survey));
                 let strange = survey.strange.iter();
                 findings.problems.extend(strange.map(|name| {
                     format!(
@@ -110,34 +110,33 @@ impl Check {
     }
 }
 
-impl Survey {
-    fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if self.debug >= MUCH_DEBUG {
-            let (debug, size) = (ByteSize::b(self.debug as u64), ByteSize::b(self.size as u64));
-            warnings.push(format!(
-                "{debug} of its {size} are debugging information, as in a debug build: build it for release \
-                 (`cargo build --release`, `-O2`), or take it out with `wasm-tools strip`"
-            ));
-        }
-        if !self.grants.is_empty() {
-            let grants = quoted(self.grants.iter().map(|grant| word(*grant)), "and");
-            let list: Vec<_> = self.grants.iter().map(|grant| format!("{:?}", word(*grant))).collect();
-            warnings.push(format!(
-                "it calls {grants}, which a router has to grant: `[[filter]]` with its name and `grants = [{}]` in \
-                 `trommel.toml`",
-                list.join(", ")
-            ));
-        }
-        warnings
+/// Hints about parts of the file that cost or need something.
+fn warnings(survey: &Survey) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if survey.debug >= MUCH_DEBUG {
+        let (debug, size) = (ByteSize::b(survey.debug as u64), ByteSize::b(survey.size as u64));
+        warnings.push(format!(
+            "{debug} of its {size} are debugging information, as in a debug build: build it for release \
+             (`cargo build --release`, `-O2`), or take it out with `wasm-tools strip`"
+        ));
     }
+    if !survey.grants.is_empty() {
+        let grants = quoted(survey.grants.iter().map(|grant| word(*grant)), "and");
+        let list: Vec<_> = survey.grants.iter().map(|grant| format!("{:?}", word(*grant))).collect();
+        warnings.push(format!(
+            "it calls {grants}, which a router has to grant: `[[filter]]` with its name and `grants = [{}]` in \
+             `trommel.toml`",
+            list.join(", ")
+        ));
+    }
+    warnings
+}
 
-    fn form(&self) -> &'static str {
-        match self.form {
-            Form::Component => "a component",
-            Form::Module => "a core module with its WIT, made a component when it is loaded",
-            Form::Preview1Module => "a core module with its WIT for WASI preview 1, made a component when it is loaded",
-        }
+fn form_name(form: &Form) -> &'static str {
+    match form {
+        Form::Component => "a component",
+        Form::Module => "a core module with its WIT, made a component when it is loaded",
+        Form::Preview1Module => "a core module with its WIT for WASI preview 1, made a component when it is loaded",
     }
 }
 
@@ -172,7 +171,7 @@ impl Findings {
         let mut lines = Vec::new();
         if let Some(survey) = &self.survey {
             let contract = text::line(survey.contract.as_deref().unwrap_or("none"));
-            lines.push(format!("form      {}, {}", survey.form(), ByteSize::b(survey.size as u64)));
+            lines.push(format!("form      {}, {}", form_name(&survey.form), ByteSize::b(survey.size as u64)));
             lines.push(format!("contract  trommel:filter@{contract} (this router has {})", CONTRACTS.join(", ")));
             lines.push(format!("imports   {}", listed(&survey.imports)));
             lines.push(format!("exports   {}", listed(&survey.exports)));

@@ -66,7 +66,7 @@ fn codes(cli: &str) -> Vec<(&str, &str)> {
 /// Subtypes by the name of their type's variant.
 fn subtypes() -> BTreeMap<String, BTreeSet<String>> {
     let mut subtypes = BTreeMap::<_, BTreeSet<_>>::new();
-    for (_, text) in sources().into_iter().filter(|(path, _)| path.starts_with("cli")) {
+    for (_, text) in sources().into_iter().filter(|(path, _)| path.starts_with("trommel/cli")) {
         let code = code(&text).split_whitespace().collect::<Vec<_>>().join(" ");
         for rest in code.split("Kind::").skip(1) {
             let Some((kind, rest)) = rest.split_once(", \"") else { continue };

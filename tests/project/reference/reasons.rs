@@ -56,7 +56,7 @@ fn the_table_has_the_reasons_of_the_sources_and_no_others() {
         for rest in MARKS.iter().flat_map(|mark| code.split(mark).skip(1)) {
             let (reason, _) = rest.split_once('"').unwrap();
             seen += 1;
-            assert!(codes.contains(reason), "`{reason}` of src/{}.rs is not in the table", path.display());
+            assert!(codes.contains(reason), "`{reason}` of {}.rs is not in the table", path.display());
         }
     }
     assert!(seen > 20, "only {seen} reasons were found");

@@ -1,11 +1,11 @@
 //! `events.md`: each of its tables has the fields of the types that are written, no more, no fewer.
 
-use std::{collections::BTreeSet, fs};
+use std::collections::BTreeSet;
 
 use super::read;
-use crate::documentation::root;
+use crate::layout::sources;
 
-/// A type whose fields are written: a file below `src`, and a name.
+/// A type whose fields are written: a file of a crate, and a name.
 type WrittenType = (&'static str, &'static str);
 
 /// A heading of the page, and the types whose fields its table has.
@@ -50,10 +50,10 @@ const MORE: &[(&str, &[&str])] = &[
 
 /// The names under which the fields of a type are written. A flattened field has none of its own.
 fn fields(file: &str, name: &str) -> BTreeSet<String> {
-    let text = fs::read_to_string(root().join(format!("src/{file}.rs"))).unwrap();
-    let begin =
-        [format!("struct {name} {{"), format!("struct {name}<'a> {{")].iter().find_map(|head| text.split_once(head));
-    let (_, body) = begin.unwrap_or_else(|| panic!("src/{file}.rs has no type `{name}`"));
+    let heads = [format!("struct {name} {{"), format!("struct {name}<'a> {{")];
+    let texts = sources().into_iter().filter(|(path, _)| path.ends_with(file)).map(|(_, text)| text);
+    let body = texts.flat_map(|text| heads.iter().find_map(|head| Some(text.split_once(head)?.1.to_owned()))).next();
+    let body = body.unwrap_or_else(|| panic!("no `{file}.rs` has a type `{name}`"));
     let (mut attributes, mut fields) = (String::new(), BTreeSet::new());
     for line in body.lines().skip(1).map(str::trim).take_while(|line| *line != "}") {
         if line.starts_with("#[") {

@@ -1,0 +1,49 @@
+//! An in-process bus: each holder of a [`Bus`] publishes [`Envelope`]s to all subscriptions whose
+//! pattern fits the subject. It needs no broker, and buffers in
+//! memory only.
+//!
+//! ```
+//! # use trommel_bus::{Bus, Envelope, Policy};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let bus = Bus::default();
+//! let mut orders = bus.subscribe("orders.>".parse()?).buffer(1000).policy(Policy::Block).open()?;
+//! bus.publish(Envelope::new("orders.eu.created")?.with_payload(&42)?).await?;
+//! let order = orders.recv().await.expect("the bus is open");
+//! assert_eq!(order.decode::<u32>()?, Some(42));
+//! bus.close().await;
+//! assert!(orders.recv().await.is_none());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! When a publish returns, the envelope is in the buffer of every subscription that it fits, or
+//! dropped there for a [`Reason`] that observers hear and [`Stats`] count. The subscription's
+//! [`Policy`] decides what happens when a buffer is full.
+
+use trommel_event::event;
+
+mod envelope;
+mod gate;
+mod hub;
+mod observe;
+mod policy;
+mod publish;
+mod queue;
+mod routes;
+mod subscriber;
+mod subscription;
+
+/// Synchronisation primitives of the bus. Its tests replace them with those of a model checker.
+mod sync {
+    pub(super) use std::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    };
+}
+
+pub use envelope::Envelope;
+pub use hub::{Builder, Bus, Closed};
+pub use observe::{Observation, Stats};
+pub use policy::{Policy, Reason};
+pub use subscription::{DEFAULT_BUFFER, MAX_BUFFER, Subscribe, Subscription, SubscriptionId};

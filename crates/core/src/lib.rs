@@ -1,0 +1,18 @@
+//! What all parts of a router share: the duty to settle an event, stopping, counters, recent events,
+//! spans, and the client for HTTP requests that leave the machine.
+
+use trommel_config::{address, config};
+use trommel_event::{event, text};
+use trommel_sync::{backoff, poison, timer};
+
+pub mod ack;
+pub mod fate;
+pub mod metrics;
+pub mod open_files;
+pub mod outgoing;
+pub mod recent;
+pub mod show;
+pub mod stop;
+pub mod summary;
+pub mod tap;
+pub mod telemetry;

@@ -1,0 +1,8 @@
+//! Events and what they are made of: subjects, patterns, names of a part of an event, JSON read
+//! without a tree, text made harmless for terminals. Knows no broker, no file and no network.
+
+pub mod endpoint;
+pub mod event;
+pub mod field;
+pub mod json;
+pub mod text;

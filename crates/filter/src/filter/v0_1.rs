@@ -1,0 +1,420 @@
+//! Version 0.1 of the contract: its bindings, and the conversion to and from the router's own
+//! types. The bindings are those of the latest 0.1.x, which only add to the earlier ones: the
+//! linker accepts components of each of them. An incompatible version is a module beside this one;
+//! the version of a component chooses the module when it is loaded.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use wasmtime::{
+    Store,
+    component::{HasSelf, InstancePre, Linker, ResourceAny},
+};
+
+use super::{
+    Emission, Failure, Fields, Hooks, Manifest, Params, Verdict,
+    condition::{self, Written},
+    error::{Violation, cut_name, cut_reason},
+    granted::Granted,
+    sandbox::Sandbox,
+    state::Refused,
+};
+use crate::{
+    api::{Call, Refusal},
+    event::{Event, check_subject},
+};
+// The bindings' own module, not this crate.
+use self::trommel::filter::{api, log, state, types};
+
+mod batch;
+mod lifecycle;
+
+pub(super) use batch::Batch;
+pub(super) use lifecycle::LinkedHooks;
+
+wasmtime::component::bindgen!({
+    path: "../../wit/v0.1.1",
+    world: "filter-component",
+    ownership: Borrowing { duplicate_if_necessary: true },
+    imports: { "trommel:filter/api.call": async | trappable, default: trappable },
+    exports: { default: async },
+});
+
+/// Supported versions, the oldest first.
+pub(super) const VERSIONS: &[&str] = &["0.1.0", "0.1.1"];
+
+/// The WIT packages, the oldest first. A component is checked against the one that it was built
+/// for.
+pub(super) const WITS: [&str; 2] =
+    [include_str!("../../../../wit/v0.1.0/filter.wit"), include_str!("../../../../wit/v0.1.1/filter.wit")];
+
+/// Bytes that a header counts for besides its text: its size in the guest's list.
+const HEADER: usize = 16;
+
+/// Links the imports that a guest may be granted.
+pub(super) fn add_imports(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    types::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
+    log::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
+    api::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
+    state::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)
+}
+
+/// A component that is linked and ready to be instantiated.
+#[derive(Clone)]
+pub(super) struct Linked {
+    component: InstancePre<Sandbox>,
+    filter: FilterComponentIndices,
+    /// `None` without the export.
+    batch: Option<batch::Exported>,
+}
+
+impl Linked {
+    pub(super) fn new(component: InstancePre<Sandbox>, has_batch: bool) -> wasmtime::Result<Self> {
+        let filter = FilterComponentIndices::new(&component)?;
+        let batch = has_batch.then(|| batch::Exported::new(&component)).transpose()?;
+        Ok(Self { component, filter, batch })
+    }
+
+    /// Returns whether `filter-batch` is exported.
+    pub(super) fn has_batch(&self) -> bool {
+        self.batch.is_some()
+    }
+
+    pub(super) async fn instantiate(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Guest> {
+        let instance = self.component.instantiate_async(&mut *store).await?;
+        let batch = self.batch.as_ref().map(|batch| batch.load(&mut *store, &instance)).transpose()?;
+        Ok(Guest { filter: self.filter.load(store, &instance)?, batch })
+    }
+}
+
+/// Functions of one instance.
+pub(super) struct Guest {
+    filter: FilterComponent,
+    batch: Option<Batch>,
+}
+
+impl Guest {
+    /// Functions of `filter-batch`.
+    ///
+    /// # Errors
+    /// If the component does not export it.
+    pub(super) fn batch(&self) -> wasmtime::Result<&Batch> {
+        self.batch.as_ref().ok_or_else(|| wasmtime::Error::msg("it does not export `filter-batch`"))
+    }
+
+    pub(super) async fn describe(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Manifest> {
+        Ok(self.filter.trommel_filter_filter().call_describe(store).await?.into())
+    }
+
+    pub(super) async fn normalize_params(
+        &self,
+        store: &mut Store<Sandbox>,
+        key: &str,
+        params: &Params,
+    ) -> wasmtime::Result<Result<Params, Failure>> {
+        let answer = self.filter.trommel_filter_filter().call_normalize_params(store, key, &borrow(params)).await?;
+        Ok(answer.map_err(Failure::from))
+    }
+
+    pub(super) async fn subscribe(
+        &self,
+        store: &mut Store<Sandbox>,
+        key: &str,
+        params: &Params,
+    ) -> wasmtime::Result<ResourceAny> {
+        self.filter.trommel_filter_filter().subscription().call_constructor(store, key, &borrow(params)).await
+    }
+
+    pub(super) async fn conditions(
+        &self,
+        store: &mut Store<Sandbox>,
+        subscription: ResourceAny,
+    ) -> wasmtime::Result<Vec<Vec<Written>>> {
+        let lists = self.filter.trommel_filter_filter().subscription().call_conditions(store, subscription).await?;
+        Ok(lists.into_iter().map(|list| list.into_iter().map(Written::from).collect()).collect())
+    }
+
+    /// Calls `matches` on a store that needs no fiber: cheaper than [`Self::matches_async`].
+    pub(super) fn matches(
+        &self,
+        store: &mut Store<Sandbox>,
+        subscription: ResourceAny,
+        event: &Event,
+        reads: Fields,
+    ) -> wasmtime::Result<bool> {
+        let headers = headers(event, reads);
+        let event = project(event, reads, event.attempt, headers.as_deref());
+        let filter = self.filter.trommel_filter_filter();
+        Ok(filter.subscription().func_matches().call(store, (subscription, event))?.0)
+    }
+
+    pub(super) async fn matches_async(
+        &self,
+        store: &mut Store<Sandbox>,
+        subscription: ResourceAny,
+        event: &Event,
+        reads: Fields,
+    ) -> wasmtime::Result<bool> {
+        let headers = headers(event, reads);
+        let event = project(event, reads, event.attempt, headers.as_deref());
+        self.filter.trommel_filter_filter().subscription().call_matches(store, subscription, event).await
+    }
+
+    pub(super) async fn process(
+        &self,
+        store: &mut Store<Sandbox>,
+        subscription: ResourceAny,
+        event: &Event,
+        attempt: u32,
+        reads: Fields,
+        limits: OutputLimits,
+    ) -> wasmtime::Result<Result<Verdict, Failure>> {
+        let headers = headers(event, reads);
+        let event = project(event, reads, attempt, headers.as_deref());
+        let filter = self.filter.trommel_filter_filter();
+        Ok(match filter.subscription().call_process(store, subscription, event).await? {
+            Ok(outcome) => Ok(verdict(outcome, limits)?),
+            Err(failure) => Err(failure.into()),
+        })
+    }
+}
+
+fn borrow(params: &Params) -> Vec<(&str, &str)> {
+    params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+fn headers(event: &Event, reads: Fields) -> Option<Vec<(&str, &str)>> {
+    reads.headers.then(|| event.headers.iter().map(|(name, value)| (&**name, &**value)).collect())
+}
+
+/// Borrows the parts of the event that the filter reads.
+fn project<'a>(
+    event: &'a Event,
+    reads: Fields,
+    attempt: u32,
+    headers: Option<&'a [(&'a str, &'a str)]>,
+) -> types::Event<'a> {
+    types::Event {
+        event_type: &event.event_type,
+        id: reads.id.then_some(&*event.id),
+        subject: reads.subject.then_some(&*event.subject),
+        source_time: if reads.source_time { event.source_time.as_deref() } else { None },
+        observed_at: event.observed_at,
+        attempt,
+        headers,
+        payload: reads.payload.then_some(&*event.payload),
+    }
+}
+
+/// Limits of what `process` may return for one event.
+#[derive(Clone, Copy)]
+pub(super) struct OutputLimits {
+    /// Bytes of one output.
+    pub(super) size: usize,
+    pub(super) emissions: usize,
+}
+
+fn verdict(outcome: types::Outcome, limits: OutputLimits) -> Result<Verdict, Violation> {
+    match outcome {
+        types::Outcome::Drop => Ok(Verdict::Drop),
+        types::Outcome::Keep => Ok(Verdict::Keep),
+        types::Outcome::Replace(payload) => {
+            check_size(|| "the payload".to_owned(), payload.len(), limits.size)?;
+            Ok(Verdict::Replace(payload.into()))
+        }
+        types::Outcome::Emit(list) if list.is_empty() => Ok(Verdict::Drop),
+        types::Outcome::Emit(list) => {
+            if list.len() > limits.emissions {
+                return Err(Violation::Emissions { count: list.len(), limit: limits.emissions });
+            }
+            let emission = |(index, emission)| checked(index, emission, limits.size);
+            Ok(Verdict::Emit(list.into_iter().enumerate().map(emission).collect::<Result<_, _>>()?))
+        }
+    }
+}
+
+fn checked(index: usize, emission: types::Emission, output: usize) -> Result<Emission, Violation> {
+    let types::Emission { payload, subject, headers } = emission;
+    let headers_size: usize = headers.iter().map(|(name, value)| name.len() + value.len() + HEADER).sum();
+    let subject_size = subject.as_ref().map_or(0, String::len);
+    check_size(|| format!("emission {index}"), payload.len() + headers_size + subject_size, output)?;
+    if let Some(subject) = &subject {
+        let bad = |problem| Violation::Subject { index, subject: cut_name(subject.clone()), problem };
+        check_subject(subject).map_err(bad)?;
+    }
+    Ok(Emission {
+        payload: Bytes::from(payload),
+        subject: subject.map(Into::into),
+        headers: headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+    })
+}
+
+/// Checks a guest's emission.
+#[cfg(fuzzing)]
+pub fn checked_emission(
+    payload: Vec<u8>,
+    subject: Option<String>,
+    headers: Vec<(String, String)>,
+    output: usize,
+) -> Result<Emission, String> {
+    checked(0, types::Emission { payload, subject, headers }, output).map_err(|violation| violation.to_string())
+}
+
+fn check_size(what: impl FnOnce() -> String, size: usize, limit: usize) -> Result<(), Violation> {
+    if size > limit {
+        return Err(Violation::Output { what: what(), size, limit });
+    }
+    Ok(())
+}
+
+impl From<types::Manifest> for Manifest {
+    fn from(manifest: types::Manifest) -> Self {
+        let types::Manifest { name, version, description, hooks, match_reads, process_reads, capabilities } = manifest;
+        Self {
+            name: cut_name(name),
+            version: cut_name(version),
+            description: cut_reason(description),
+            hooks: Hooks {
+                normalize_params: hooks.contains(types::Hooks::NORMALIZE_PARAMS),
+                conditions: hooks.contains(types::Hooks::CONDITIONS),
+                matches: hooks.contains(types::Hooks::MATCHES),
+                process: hooks.contains(types::Hooks::PROCESS),
+            },
+            match_reads: match_reads.into(),
+            process_reads: process_reads.into(),
+            capabilities: capabilities.into_iter().map(cut_name).collect(),
+        }
+    }
+}
+
+impl From<types::Fields> for Fields {
+    fn from(fields: types::Fields) -> Self {
+        Self {
+            id: fields.contains(types::Fields::ID),
+            subject: fields.contains(types::Fields::SUBJECT),
+            source_time: fields.contains(types::Fields::SOURCE_TIME),
+            headers: fields.contains(types::Fields::HEADERS),
+            payload: fields.contains(types::Fields::PAYLOAD),
+        }
+    }
+}
+
+impl From<types::Failure> for Failure {
+    fn from(failure: types::Failure) -> Self {
+        match failure {
+            types::Failure::Malformed(why) => Self::Malformed(cut_reason(why)),
+            types::Failure::Retry((after, why)) => Self::Retry(Duration::from_millis(after.into()), cut_reason(why)),
+            types::Failure::Failed(why) => Self::Failed(cut_reason(why)),
+            types::Failure::Broken(why) => Self::Broken(cut_reason(why)),
+        }
+    }
+}
+
+impl From<types::Condition> for Written {
+    fn from(condition: types::Condition) -> Self {
+        let types::Condition { field, comparison, value } = condition;
+        let comparison = match comparison {
+            types::Comparison::Exists => condition::Comparison::Exists,
+            types::Comparison::Equals => condition::Comparison::Equals,
+            types::Comparison::NotEquals => condition::Comparison::NotEquals,
+            types::Comparison::Less => condition::Comparison::Less,
+            types::Comparison::LessOrEqual => condition::Comparison::LessOrEqual,
+            types::Comparison::Greater => condition::Comparison::Greater,
+            types::Comparison::GreaterOrEqual => condition::Comparison::GreaterOrEqual,
+            types::Comparison::StartsWith => condition::Comparison::StartsWith,
+            types::Comparison::Contains => condition::Comparison::Contains,
+        };
+        Self { field, comparison, value }
+    }
+}
+
+impl types::Host for Sandbox {}
+
+impl log::Host for Sandbox {
+    fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        let level = match level {
+            log::Level::Trace => tracing::Level::TRACE,
+            log::Level::Debug => tracing::Level::DEBUG,
+            log::Level::Info => tracing::Level::INFO,
+            log::Level::Warn => tracing::Level::WARN,
+            log::Level::Error => tracing::Level::ERROR,
+        };
+        self.journal.write(level, &self.granted.key, &message);
+        Ok(())
+    }
+}
+
+impl From<Refusal> for api::ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Denied(why) => Self::Denied(why),
+            Refusal::Timeout => Self::Timeout,
+            Refusal::Status(status, body) => Self::Status((status, body)),
+            Refusal::Failed(why) => Self::Failed(why),
+        }
+    }
+}
+
+impl api::Host for Sandbox {
+    async fn call(
+        &mut self,
+        method: String,
+        path: String,
+        body: Option<String>,
+    ) -> wasmtime::Result<Result<String, api::ApiError>> {
+        if !self.host_call()? {
+            return Ok(Err(api::ApiError::Budget));
+        }
+        let Granted { key, api, endpoints, .. } = &*Arc::clone(&self.granted);
+        let Some(client) = api else {
+            return Ok(Err(api::ApiError::Denied("there is no API to call".to_owned())));
+        };
+        let answer = client.call(key, endpoints, Call { method, path, body }, self.until).await;
+        Ok(answer.map_err(Into::into))
+    }
+}
+
+impl From<Refused> for state::StateError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooLarge => Self::TooLarge,
+            Refused::Conflict => Self::Conflict,
+        }
+    }
+}
+
+type Answer<T> = wasmtime::Result<Result<T, state::StateError>>;
+
+impl Sandbox {
+    /// Runs one call of `state` if the budget and the grants allow it.
+    fn with_state<T>(&mut self, call: impl FnOnce(&super::state::Scope) -> Result<T, Refused>) -> Answer<T> {
+        if !self.host_call()? {
+            return Ok(Err(state::StateError::Unavailable("the event has used up its calls to the host".to_owned())));
+        }
+        Ok(match &self.granted.state {
+            Some(scope) => call(scope).map_err(Into::into),
+            None => Err(state::StateError::Denied),
+        })
+    }
+}
+
+impl state::Host for Sandbox {
+    fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
+        self.with_state(|scope| Ok(scope.get(&key)))
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Answer<()> {
+        self.with_state(|scope| scope.set(key, value, ttl_ms.map(Duration::from_millis)))
+    }
+
+    fn delete(&mut self, key: String) -> Answer<()> {
+        self.with_state(|scope| {
+            scope.delete(&key);
+            Ok(())
+        })
+    }
+
+    fn add(&mut self, key: String, delta: i64, ttl_ms: Option<u64>) -> Answer<i64> {
+        self.with_state(|scope| scope.add(key, delta, ttl_ms.map(Duration::from_millis)))
+    }
+}

@@ -1,0 +1,10 @@
+//! The host of filters: WebAssembly components, their limits, their pools, and the API that they may
+//! call.
+
+use trommel_config::{config, credential};
+use trommel_core::{metrics, outgoing};
+use trommel_event::{endpoint, event, json, text};
+use trommel_sync::{backoff, poison};
+
+pub mod api;
+pub mod filter;

@@ -1,0 +1,125 @@
+//! Streams that the configuration declares: created when absent, updated where they differ.
+
+use serde_json::{Map, Value, json};
+
+use crate::{ApiError, Connection, Difference, Wanted, api::listed, code, config, converge};
+
+mod info;
+mod wanted;
+
+pub use info::{Cluster, Replica, State, StreamInfo};
+use wanted::wanted;
+
+/// The change that makes a stream as declared.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Converged {
+    Created(Vec<Difference>),
+    Updated(Vec<Difference>),
+    AsWanted,
+}
+
+/// Error while making a stream as declared.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    #[error("can't read stream `{0}`")]
+    Read(String, #[source] ApiError),
+    #[error("can't create stream `{0}`")]
+    Create(String, #[source] ApiError),
+    #[error(
+        "stream `{stream}` can't be changed ({}): declare what it has, or recreate it, which deletes its messages",
+        listed(differences)
+    )]
+    Change {
+        stream: String,
+        differences: Vec<Difference>,
+        #[source]
+        source: ApiError,
+    },
+    #[error(
+        "nats-server {version} took stream `{stream}` and left out what it does not know ({}): it is too old for that",
+        listed(differences)
+    )]
+    LeftOut { stream: String, version: String, differences: Vec<Difference> },
+}
+
+/// The configuration to send to the server, and the change that it amounts to.
+struct Plan {
+    config: Map<String, Value>,
+    converged: Converged,
+}
+
+impl Connection {
+    /// Makes a stream as declared. Settings that the declaration does not mention stay as the
+    /// server has them. Nothing is sent before the future is polled.
+    ///
+    /// # Errors
+    /// Returns an error if the server does not answer, or refuses a change; the error names the
+    /// fields.
+    pub async fn ensure_stream(&self, stream: &config::Stream) -> Result<Converged, StreamError> {
+        self.ensure(&stream.name, &wanted(stream)).await
+    }
+
+    /// Returns the change that [`Self::ensure_stream`] would make. Changes nothing.
+    ///
+    /// # Errors
+    /// Returns an error if the server does not answer.
+    pub async fn plan_stream(&self, stream: &config::Stream) -> Result<Converged, StreamError> {
+        Ok(self.plan(&stream.name, &wanted(stream)).await?.converged)
+    }
+
+    async fn plan(&self, name: &str, wanted: &Wanted) -> Result<Plan, StreamError> {
+        let found = match self.api(&format!("STREAM.INFO.{name}"), &json!({})).await {
+            Ok(info) => Some(config_of(info)),
+            Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => None,
+            Err(error) => return Err(StreamError::Read(name.to_owned(), error)),
+        };
+        let is_there = found.is_some();
+        let mut config = found.unwrap_or_else(|| Map::from_iter([("name".to_owned(), json!(name))]));
+        let differences = converge(&mut config, wanted);
+        let converged = match differences.is_empty() {
+            _ if !is_there => Converged::Created(differences),
+            true => Converged::AsWanted,
+            false => Converged::Updated(differences),
+        };
+        Ok(Plan { config, converged })
+    }
+
+    pub(super) async fn ensure(&self, name: &str, wanted: &Wanted) -> Result<Converged, StreamError> {
+        let Plan { config, converged } = self.plan(name, wanted).await?;
+        let answer = match &converged {
+            Converged::AsWanted => return Ok(converged),
+            Converged::Created(_) => {
+                let answer = self.api(&format!("STREAM.CREATE.{name}"), &config.into()).await;
+                answer.map_err(|error| StreamError::Create(name.to_owned(), error))?
+            }
+            Converged::Updated(differences) => {
+                let answer = self.api(&format!("STREAM.UPDATE.{name}"), &config.into()).await;
+                let (stream, differences) = (name.to_owned(), differences.clone());
+                answer.map_err(|source| StreamError::Change { stream, differences, source })?
+            }
+        };
+        let differences = converge(&mut config_of(answer), wanted);
+        if !differences.is_empty() {
+            let version = self.client().server_info().version;
+            return Err(StreamError::LeftOut { stream: name.to_owned(), version, differences });
+        }
+        match &converged {
+            Converged::Created(_) => tracing::info!(stream = name, "stream created"),
+            Converged::Updated(differences) => {
+                tracing::info!(stream = name, was = listed(differences), "stream updated")
+            }
+            Converged::AsWanted => {}
+        }
+        Ok(converged)
+    }
+}
+
+fn config_of(info: Value) -> Map<String, Value> {
+    match info {
+        Value::Object(mut info) => match info.remove("config") {
+            Some(Value::Object(config)) => config,
+            _ => Map::new(),
+        },
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,15 @@
+//! Sinks, one module each, beside the trait that they implement.
+
+pub use trommel_engine::sink::*;
+
+pub mod blocking;
+mod chunk;
+pub mod file;
+pub mod folder;
+pub mod nats;
+pub mod null;
+mod permissions;
+pub mod preview;
+mod safe;
+pub mod stdout;
+pub mod webhook;

@@ -1,0 +1,108 @@
+//! NDJSON appended to a file, or shared out over files whose paths depend on the outputs. Files
+//! rotate by size and age.
+
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+
+use super::{
+    Output, Slot,
+    blocking::{Blocking, Destination, Stopped},
+    permissions,
+};
+use crate::config::{FileSink, Fsync, PathTemplate, Record, Upkeep};
+
+mod name;
+mod ndjson;
+mod partitions;
+mod record;
+mod rotation;
+mod tail;
+mod written;
+
+use name::{Entry, Names};
+use ndjson::{Lines, Ndjson};
+use partitions::Partitions;
+use record::Records;
+pub use record::Records as LineWriter;
+pub use written::{partitions, written_files};
+
+/// Opens the sink's file. Missing folders on the way are made.
+///
+/// # Errors
+/// Returns an error if the file can't be opened, is not a regular one, or doesn't look like NDJSON.
+pub fn open(path: PathBuf, settings: &FileSink) -> anyhow::Result<Blocking<OneFile>> {
+    let ndjson = Ndjson::open(path, settings.upkeep)?;
+    Ok(Blocking::new(OneFile { ndjson, lines: Lines::new(&settings.record) })?)
+}
+
+/// Makes the folder that the sink's files are in. They are opened when there is something for them.
+///
+/// # Errors
+/// Returns an error if the folder can't be made.
+pub fn open_partitions(path: PathTemplate, settings: &FileSink) -> anyhow::Result<Blocking<Partitions>> {
+    permissions::make_folder(&path.root).with_context(|| format!("could not open folder `{}`", path.root.display()))?;
+    Ok(Blocking::new(Partitions::new(path, settings))?)
+}
+
+/// Appends one line to a file and waits until it is on the disk. Blocks.
+///
+/// # Errors
+/// Returns an error if it can't be written whole.
+pub fn append(path: PathBuf, payload: &[u8]) -> anyhow::Result<()> {
+    let upkeep = Upkeep { fsync: Fsync::Batch, ..Upkeep::default() };
+    let stored = Ndjson::open(path, upkeep)?.store(
+        std::iter::once(payload),
+        &mut Lines::new(&Record::default()),
+        SystemTime::now(),
+    );
+    stored.map_err(|stopped| stopped.why.into())
+}
+
+/// Returns the line that a sink writes of a payload.
+pub(super) fn line(settings: &FileSink, payload: &[u8]) -> Vec<u8> {
+    let mut line = Vec::new();
+    Records::new(&settings.record).append(&mut line, payload);
+    line
+}
+
+/// Returns the path of the sink's file that an output belongs to.
+pub(super) fn partition(path: &PathTemplate, output: &Output) -> PathBuf {
+    let mut name = String::new();
+    Names::new(path.names.clone()).fill(&Entry::of(output), &mut name);
+    path.root.join(name)
+}
+
+/// A sink's only file.
+pub struct OneFile {
+    ndjson: Ndjson,
+    lines: Lines,
+}
+
+impl Destination for OneFile {
+    type Item = Bytes;
+
+    fn item(output: &Output) -> Bytes {
+        output.payload.clone()
+    }
+
+    fn store(&mut self, batch: &[(Slot, Bytes)]) -> Result<(), Stopped> {
+        let payloads = batch.iter().map(|(_, payload)| &**payload);
+        self.ndjson.store(payloads, &mut self.lines, SystemTime::now())
+    }
+}
+
+/// Returns the folder that the file is in.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests;

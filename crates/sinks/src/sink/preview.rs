@@ -1,0 +1,58 @@
+//! Previews of what a sink would write of an output, and where, without writing it.
+
+use std::path::PathBuf;
+
+use crate::{
+    config::{Config, Sink, SinkKind},
+    json::line,
+    sink::{Output, Refusal, file, folder, nats, webhook},
+};
+
+/// Content that a sink would write of an output, and its destination.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Preview {
+    pub place: Destination,
+    pub content: Vec<u8>,
+}
+
+/// Destination of an output.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Destination {
+    Stdout,
+    File(PathBuf),
+    Subject(String),
+    /// Names of the webhooks that want it.
+    Webhooks(Vec<String>),
+    Nowhere,
+}
+
+/// Returns what `sink` would do with `output`. Existing files and limits are not considered.
+///
+/// # Errors
+/// Returns an error if the sink would never take it.
+pub fn preview(config: &Config, sink: &Sink, output: &Output) -> Result<Preview, Refusal> {
+    let (place, content) = match &sink.kind {
+        SinkKind::Stdout => {
+            let mut lines = Vec::new();
+            line::append(&mut lines, &output.payload);
+            (Destination::Stdout, lines)
+        }
+        SinkKind::File(path, settings) => (Destination::File(path.clone()), file::line(settings, &output.payload)),
+        SinkKind::Files(path, settings) => {
+            (Destination::File(file::partition(path, output)), file::line(settings, &output.payload))
+        }
+        SinkKind::Folder(settings) => {
+            let (path, content) = folder::preview(settings, output);
+            (Destination::File(path), content.into())
+        }
+        SinkKind::Nats(settings) => {
+            let subject = nats::subject(settings, config.dead_letter.reserved(), output)?;
+            (Destination::Subject(subject.into_string()), output.payload.to_vec())
+        }
+        SinkKind::Webhook(_) => {
+            (Destination::Webhooks(webhook::wanted_by(&config.registry.webhooks, output)), output.payload.to_vec())
+        }
+        SinkKind::Null => (Destination::Nowhere, Vec::new()),
+    };
+    Ok(Preview { place, content })
+}
