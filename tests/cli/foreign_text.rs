@@ -3,6 +3,7 @@
 
 use crate::flow;
 use crate::nats;
+use crate::patience::blocking::until;
 use crate::router;
 
 use std::{io::Write, process::Command};
@@ -92,7 +93,9 @@ fn nothing_harmful_is_printed_of_an_event_or_a_manifest() {
     writeln!(stdin, "{}", nasty_event()).unwrap();
     assert_harmless("log", &router.wait_for("becomes a dead letter"));
     assert!(said(&mut folder.trommel(&["plugin", "ls"])).contains("stamp"));
-    assert!(said(&mut folder.trommel(&["status", "--events"])).contains("schema_mismatch"));
+    // The log tells of the dead letter before it is stored.
+    let is_shown = || said(&mut folder.trommel(&["status", "--events"])).contains("schema_mismatch");
+    until("the dead letter is among the events that ended", is_shown);
     drop(stdin);
     let ended = router.end();
     assert_harmless("log", &ended.log.join("\n"));

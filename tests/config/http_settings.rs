@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use trommel::config::{
-    Answer, Auth, Config, Envelope, EventField, HttpClient, HttpSource, KeptIn, Part, Rate, SourceKind, SubjectForm, SubjectPlaceholder, Template,
+    Answer, Auth, Config, Envelope, EventField, HttpClient, HttpSource, KeptIn, Part, Rate, SourceKind, SubjectForm,
+    SubjectPlaceholder, Template,
 };
 
 /// A folder with secrets, whose source of type `http` has these settings.

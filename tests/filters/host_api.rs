@@ -418,7 +418,7 @@ async fn the_log_tells_what_the_guest_is_not_told() {
     assert_snapshot!(post(&api).await, @"failed: `POST /users`: the API could not be reached");
     let log = log.text();
     assert!(!log.contains("5ecret"), "{log}");
-    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("WARN trommel::api")).collect();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("WARN trommel_filter::api")).collect();
     assert_eq!(warnings.len(), 3, "{log}");
     assert!(warnings[0].contains("Connection refused"), "{log}");
     assert!(warnings[0].contains(r#"key="key" method=POST path="/users""#), "{log}");

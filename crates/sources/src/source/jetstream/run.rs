@@ -311,10 +311,7 @@ impl Run {
     fn push(&mut self, message: envelope::Message, receipt: Receipt) {
         match envelope::open(&self.envelope, message) {
             Ok(event) => self.intake.push(event, receipt),
-            Err(refused) => {
-                let (event, malformed) = *refused;
-                self.intake.refuse(event, receipt, malformed.reason, &malformed.detail);
-            }
+            Err(refused) => self.refuse(*refused, receipt),
         }
     }
 

@@ -64,8 +64,12 @@ impl Run {
         let (headers, unreadable) = stored.headers();
         match self.open(stored, headers, unreadable, receipt.attempt) {
             Ok(event) => self.intake.resume(event, receipt),
-            Err((event, malformed)) => self.intake.refuse(event, receipt, malformed.reason, &malformed.detail),
+            Err(refused) => self.refuse(*refused, receipt),
         }
+    }
+
+    pub(super) fn refuse(&mut self, (event, malformed): (Event, Malformed), receipt: Receipt) {
+        self.intake.refuse(event, receipt, malformed.reason, &malformed.detail);
     }
 
     /// Makes an event of a stored message. `unreadable` is the reason for which the client can't
@@ -76,11 +80,11 @@ impl Run {
         headers: Headers,
         unreadable: Option<&'static str>,
         attempt: u32,
-    ) -> Result<Event, (Event, Malformed)> {
+    ) -> Result<Event, Box<(Event, Malformed)>> {
         let message = messages::stored(stored, headers, attempt, &self.origin, now());
         match unreadable {
-            None => envelope::open(&self.envelope, message).map_err(|refused| *refused),
-            Some(reason) => Err((message.into_event(), Malformed::unreadable(reason))),
+            None => envelope::open(&self.envelope, message),
+            Some(reason) => Err(Box::new((message.into_event(), Malformed::unreadable(reason)))),
         }
     }
 
@@ -128,7 +132,7 @@ impl Run {
         let receipt = self.receipt_unseen(stored.sequence, attempt);
         match self.open(stored, headers, unreadable, attempt) {
             Ok(event) => self.intake.push(event, receipt),
-            Err((event, malformed)) => self.intake.refuse(event, receipt, malformed.reason, &malformed.detail),
+            Err(refused) => self.refuse(*refused, receipt),
         }
     }
 
