@@ -39,12 +39,14 @@ use crate::{
 
 mod clock;
 mod cuts;
+mod phase;
 mod recovery;
 mod redeliveries;
 mod stored;
 mod takeover;
 
 use clock::{Clock, Heard};
+use phase::AskReason;
 use recovery::{Found, Recovery};
 use redeliveries::Redeliveries;
 
@@ -128,7 +130,7 @@ impl Run {
                 }
             }
             self.start_errand();
-            if !self.recovery.lost && self.takes() && !self.intake.is_paused() && self.connection.is_connected() {
+            if self.pulls() && !self.intake.is_paused() && self.connection.is_connected() {
                 // Fails only if the client has ended, which is noticed above.
                 let _ = self.pull.ask(self.intake.room(), self.intake.room_bytes()).await;
             }
@@ -169,13 +171,18 @@ impl Run {
 
     async fn wake(&mut self, stop: Option<&mut Stop>) -> Wake {
         let takes = self.takes();
-        // Messages read from the stream go into the intake, where deferred ones have their room.
-        let hears = self.recovery.readings.is_empty() || self.intake.is_open() || self.intake.is_reading();
+        let hears = !self.recovery.has_readings() || self.intake.is_open() || self.intake.is_reading();
         let due = self.settler.ack_due();
         tokio::select! {
+            // At any time: it makes the room for which all else may wait.
             (receipt, outcome) = self.intake.settled() => Wake::Settled(receipt, outcome),
+            // Behind what the phase has to find out, take over or read: it must not overtake that.
             message = self.pull.next(), if takes => Wake::Message(message),
+            // Not before the intake has room for what is to be read from the stream. Deferred events
+            // have their room there; with nothing to be read at once, since it may stop the taking.
             Some(found) = OptionFuture::from(self.recovery.errand.as_mut()), if hears => Wake::Found(found),
+            // The rest at any time and in any order: none of it moves a message, and the loop looks
+            // at the phase again after it.
             _ = self.clock.interval.tick() => Wake::Tick,
             Some(()) = OptionFuture::from(due.map(sleep_until)) => Wake::AckDue,
             () = self.connection.noticed() => Wake::Noticed,
@@ -185,7 +192,12 @@ impl Run {
 
     /// Returns whether a message may be taken now.
     fn takes(&self) -> bool {
-        self.recovery.is_over() && self.intake.is_open()
+        self.recovery.phase.takes_messages() && self.intake.is_open()
+    }
+
+    /// Returns whether messages may be asked for now.
+    fn pulls(&self) -> bool {
+        self.recovery.phase.pulls_messages() && self.intake.is_open()
     }
 
     /// Settles what is ready, without sleeping in between: acks that leave together are cheaper.
@@ -236,7 +248,7 @@ impl Run {
             }
             Fit::AfterHole(next) if self.may_have_lost() => {
                 let purpose = Purpose::Hole { delivery: delivery.saturating_sub(1) };
-                self.recovery.readings.push_back(Reading { next, end: sequence, purpose });
+                self.recovery.plan(Reading { next, end: sequence, purpose });
                 message.reply = Some(reply);
                 self.pull.put_back(message, self.clock.now);
                 return Ok(());
@@ -279,12 +291,12 @@ impl Run {
         match self.pull.status(code, message) {
             Status::Fine => {}
             Status::Gone => self.lose("it was deleted"),
-            Status::NoResponders => self.recovery.unsure = true,
+            Status::NoResponders => self.recovery.doubt(AskReason::Routine),
             Status::Refused(description, times) => {
                 let source = &self.origin.source;
                 tracing::error!(source, description, times, "server refuses to be pulled from");
                 // The consumer may have got new limits that can be kept to.
-                self.recovery.unsure = true;
+                self.recovery.doubt(AskReason::Routine);
                 if times >= REFUSALS {
                     let config::JetStreamSource { stream, durable, .. } = &*self.consumer.settings;
                     bail!(
@@ -328,12 +340,14 @@ impl Run {
         self.look_at_sinks();
         self.redeliveries.tell(&self.origin.source);
         self.intake.metrics().lag.set(self.lag.try_into().unwrap_or(i64::MAX));
-        self.recovery.readings.extend(self.settler.due_retries());
-        let expects = self.pull.is_under_way() && self.takes() && !self.recovery.lost && self.connection.is_connected();
+        for retry in self.settler.due_retries() {
+            self.recovery.plan(retry);
+        }
+        let expects = self.pull.is_under_way() && self.pulls() && self.connection.is_connected();
         match self.clock.listen(expects) {
             Heard::Enough => {}
             Heard::Nothing => self.asked_in_vain(),
-            Heard::NoMessage => self.recovery.watch(),
+            Heard::NoMessage => self.recovery.doubt(AskReason::NoMessages),
         }
     }
 
@@ -354,7 +368,6 @@ impl Run {
 
     /// Settles what is open and gives back what was not taken.
     async fn drain(&mut self) -> anyhow::Result<()> {
-        self.recovery.readings.clear();
         self.recovery.errand = None;
         self.intake.give_deferred_back();
         let mut is_open = self.connection.is_connected() && self.pull.end(self.clock.now).await.is_ok();

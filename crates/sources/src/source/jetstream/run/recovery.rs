@@ -16,7 +16,12 @@ use crate::{
         consumer::{ConsumerError, Info, Limits},
         pull::EXPIRES,
         reading::{Purpose, Reading},
-        run::{Run, cuts::Cuts, takeover::take_over},
+        run::{
+            Run,
+            cuts::Cuts,
+            phase::{AskReason, CatchUp, ConsumerPhase, NeededRequest, PhaseInput},
+            takeover::take_over,
+        },
         settle::Acks,
         stream_state::{Landmark, StreamState},
     },
@@ -34,29 +39,21 @@ pub(super) struct Recovery {
     /// Last info from the server.
     info: Info,
     stream: StreamState,
-    /// True if the consumer is gone and has to be created again.
-    pub(super) lost: bool,
-    /// True if the server is to be asked about the consumer.
-    pub(super) unsure: bool,
-    /// True if it is to be asked because no message has come for a while.
-    watching: bool,
-    /// True if the connection was made anew: until the server has answered nothing is taken.
-    reconnected: bool,
-    /// True if the stream holds other messages than before.
-    rewound: bool,
-    /// True while earlier deliveries are to be taken over, before anything new is taken.
-    entering: bool,
-    /// Time until which deliveries may have been lost.
+    pub(super) phase: ConsumerPhase,
+    /// Time until which deliveries may have been lost. It is no part of the phase: it passes by
+    /// itself, and the server answers nothing about it.
     trouble: Option<Instant>,
     /// Time of the last question that was asked only by interval.
     asked: Instant,
-    /// Request to the server that is under way, one at a time.
+    /// Request to the server that is under way, one at a time. It may be another than the phase
+    /// needs by now: its answer is used all the same, and then the phase decides.
     pub(super) errand: Option<Errand>,
     /// Time before which no errand starts, since the last one failed.
     not_before: Option<Instant>,
     backoff: Backoff,
-    /// Messages to read from the stream; the first is being read. Until then nothing else is taken.
-    pub(super) readings: VecDeque<Reading>,
+    /// Messages to read from the stream; the first is being read. The phase knows only whether
+    /// there are any.
+    readings: VecDeque<Reading>,
     /// Epoch of the connection when it was last looked at: a new one means a cut in between.
     epoch: u64,
     pub(super) cuts: Cuts,
@@ -77,12 +74,7 @@ impl Recovery {
         Self {
             info,
             stream,
-            lost: false,
-            unsure: false,
-            watching: false,
-            reconnected: false,
-            rewound: false,
-            entering: false,
+            phase: ConsumerPhase::Known(CatchUp::Done),
             trouble: None,
             asked: Instant::now(),
             errand: None,
@@ -94,18 +86,38 @@ impl Recovery {
         }
     }
 
-    /// Returns whether nothing is left to be found out or read before messages are taken.
-    pub(super) fn is_over(&self) -> bool {
-        self.readings.is_empty() && !self.reconnected && !self.entering
+    pub(super) fn hear(&mut self, input: PhaseInput) {
+        self.phase = self.phase.after(input);
+    }
+
+    /// Has the server asked about the consumer.
+    pub(super) fn doubt(&mut self, reason: AskReason) {
+        self.hear(PhaseInput::Doubted(reason));
+    }
+
+    /// Plans to read messages from the stream.
+    pub(super) fn plan(&mut self, reading: Reading) {
+        self.readings.push_back(reading);
+        self.hear(PhaseInput::MissedDelivery);
+    }
+
+    /// Returns whether messages are to be read from the stream.
+    pub(super) fn has_readings(&self) -> bool {
+        !self.readings.is_empty()
+    }
+
+    pub(super) fn current_reading(&mut self) -> Option<&mut Reading> {
+        self.readings.front_mut()
+    }
+
+    /// Goes on to what is to be read next.
+    pub(super) fn end_reading(&mut self) {
+        self.readings.pop_front();
+        self.hear(PhaseInput::Read { is_last: self.readings.is_empty() });
     }
 
     pub(super) fn limits(&self) -> Limits {
         self.info.limits()
-    }
-
-    /// Asks the server whether there is anything that it should have delivered.
-    pub(super) fn watch(&mut self) {
-        (self.unsure, self.watching) = (true, true);
     }
 }
 
@@ -113,7 +125,9 @@ impl Run {
     /// Handles missed heartbeats: the server may not know our pulls.
     pub(super) fn asked_in_vain(&mut self) {
         // A single silence may be an accident.
-        self.recovery.unsure |= self.clock.missed > 1;
+        if self.clock.missed > 1 {
+            self.recovery.doubt(AskReason::Routine);
+        }
         self.recovery.trouble = Some(Instant::now() + TROUBLE);
         self.pull.forget();
         let subject = self.consumer.pull_subject();
@@ -149,7 +163,7 @@ impl Run {
     fn has_reconnected(&mut self) {
         self.recovery.not_before = None;
         // The consumer may be gone, and with it what it had delivered.
-        (self.recovery.unsure, self.recovery.reconnected) = (true, true);
+        self.recovery.doubt(AskReason::Reconnect);
         self.recovery.trouble = Some(Instant::now() + TROUBLE);
     }
 
@@ -168,7 +182,7 @@ impl Run {
 
     /// Returns whether others may read the consumer too.
     pub(super) fn is_shared(&self) -> bool {
-        matches!(&self.settler.acks, Acks::Each(ledger) if !ledger.is_alone()) && !self.recovery.entering
+        matches!(&self.settler.acks, Acks::Each(ledger) if !ledger.is_alone()) && !self.recovery.phase.is_taking_over()
     }
 
     /// Returns whether others pull while we do not: to be checked again, as ours may have ended.
@@ -197,7 +211,7 @@ impl Run {
     pub(super) fn ask_now_and_then(&mut self) {
         if self.recovery.asked.elapsed() > ASK_EVERY {
             self.recovery.asked = Instant::now();
-            self.recovery.unsure = true;
+            self.recovery.doubt(AskReason::Routine);
         }
     }
 
@@ -208,7 +222,7 @@ impl Run {
                 self.intake.metrics().taken_over.inc_by(info.num_ack_pending as u64);
                 self.read_what_was_lost(info);
             }
-            Acks::Each(_) => self.recovery.entering = true,
+            Acks::Each(_) => self.recovery.hear(PhaseInput::MustTakeOver),
         }
     }
 
@@ -217,28 +231,33 @@ impl Run {
             return;
         }
         let consumer = self.consumer.clone();
-        if self.recovery.lost {
-            let floor = self.settler.floor().unwrap_or(self.recovery.info.floor().sequence);
-            let (known, landmark) = (self.recovery.stream.clone(), self.landmark);
-            self.recovery.errand =
-                Some(Box::pin(async move { Found::Consumer(consumer.again(floor, &known, landmark).await) }));
-        } else if std::mem::take(&mut self.recovery.unsure) {
-            self.recovery.errand = Some(Box::pin(async move { Found::Info(consumer.info().await) }));
-        } else if self.recovery.entering {
-            let open: HashSet<_> = match &self.settler.acks {
-                Acks::Each(ledger) => ledger.unsettled().into_iter().collect(),
-                Acks::Prefix(_) => HashSet::new(),
-            };
-            self.recovery.errand = Some(Box::pin(async move { Found::TakenOver(take_over(consumer, open).await) }));
-        } else if let Some(reading) = self.recovery.readings.front() {
-            let next = reading.next;
-            self.recovery.errand = Some(Box::pin(async move {
-                let JetStreamSource { stream, subjects, .. } = &*consumer.settings;
-                Found::Stored(RawMessage::next(&consumer.connection, stream, subjects, next).await)
-            }));
-        } else {
-            self.read_deferred();
-        }
+        let errand: Errand = match self.recovery.phase.needs() {
+            Some(NeededRequest::Find) => {
+                let floor = self.settler.floor().unwrap_or(self.recovery.info.floor().sequence);
+                let (known, landmark) = (self.recovery.stream.clone(), self.landmark);
+                Box::pin(async move { Found::Consumer(consumer.again(floor, &known, landmark).await) })
+            }
+            Some(NeededRequest::Ask) => {
+                self.recovery.hear(PhaseInput::Asked);
+                Box::pin(async move { Found::Info(consumer.info().await) })
+            }
+            Some(NeededRequest::TakeOver) => {
+                let open: HashSet<_> = match &self.settler.acks {
+                    Acks::Each(ledger) => ledger.unsettled().into_iter().collect(),
+                    Acks::Prefix(_) => HashSet::new(),
+                };
+                Box::pin(async move { Found::TakenOver(take_over(consumer, open).await) })
+            }
+            Some(NeededRequest::Read) => {
+                let Some(next) = self.recovery.readings.front().map(|reading| reading.next) else { return };
+                Box::pin(async move {
+                    let JetStreamSource { stream, subjects, .. } = &*consumer.settings;
+                    Found::Stored(RawMessage::next(&consumer.connection, stream, subjects, next).await)
+                })
+            }
+            None => return self.read_deferred(),
+        };
+        self.recovery.errand = Some(errand);
     }
 
     pub(super) async fn found(&mut self, found: Found) -> anyhow::Result<()> {
@@ -252,14 +271,14 @@ impl Run {
                 if matches!(error.code(), Some(code::CONSUMER_NOT_FOUND | code::STREAM_NOT_FOUND)) {
                     self.lose("the server does not know it");
                 } else {
-                    self.recovery.unsure = true;
+                    self.recovery.hear(PhaseInput::Unanswered);
                     self.failed("can't ask after the consumer", error.into());
                 }
                 Ok(())
             }
             Found::Consumer(Ok((info, stream))) => {
                 self.succeeded();
-                self.recovery.lost = false;
+                self.recovery.hear(PhaseInput::Found);
                 tracing::info!(source = self.origin.source, "consumer is there again");
                 self.start_over(info).await;
                 self.landmark = stream.landmark();
@@ -273,7 +292,8 @@ impl Run {
             Found::Consumer(Err(error)) => Err(error.into()),
             Found::TakenOver(Ok((info, is_alone))) => {
                 self.succeeded();
-                self.recovery.entering = false;
+                let has_readings = self.recovery.has_readings();
+                self.recovery.hear(PhaseInput::TakenOver { has_readings });
                 match &mut self.settler.acks {
                     Acks::Each(ledger) if is_alone => {
                         let taken_over = info.num_ack_pending.saturating_sub(ledger.unsettled().len());
@@ -306,7 +326,7 @@ impl Run {
                 if let (ApiError::NoPermission(_), Acks::Each(ledger)) = (&error, &mut self.settler.acks) {
                     // It is redelivered anyway, later than what follows.
                     let _ = ledger.share();
-                    self.recovery.readings.pop_front();
+                    self.recovery.end_reading();
                 }
                 self.failed("can't read a message that was lost on the way", error.into());
                 Ok(())
@@ -326,7 +346,7 @@ impl Run {
     }
 
     pub(super) fn lose(&mut self, how: &str) {
-        if !self.recovery.lost {
+        if !self.recovery.phase.is_lost() {
             let config = &self.consumer.settings;
             tracing::error!(
                 source = self.origin.source,
@@ -334,7 +354,7 @@ impl Run {
                 consumer = config.durable,
                 "consumer is lost: {how}"
             );
-            self.recovery.lost = true;
+            self.recovery.hear(PhaseInput::Gone);
         }
     }
 
@@ -345,21 +365,24 @@ impl Run {
         if is_another {
             tracing::warn!(source = self.origin.source, "another client has created the consumer again");
         }
-        if std::mem::take(&mut self.recovery.rewound) || is_another {
+        let reason = self.recovery.phase.reason();
+        if reason == Some(AskReason::Rewind) || is_another {
             self.start_over(info).await;
             return Ok(());
         }
         self.pull.keep_to(&self.consumer, info.limits());
         self.settler.know(info.floor().sequence);
         self.lag = info.num_pending;
-        self.recovery.entering |= self.may_be_joined(&info);
-        let was_watching = std::mem::take(&mut self.recovery.watching);
-        if std::mem::take(&mut self.recovery.reconnected) {
+        self.recovery.hear(PhaseInput::Answered);
+        if self.may_be_joined(&info) {
+            self.recovery.hear(PhaseInput::MustTakeOver);
+        }
+        if reason == Some(AskReason::Reconnect) {
             self.settler.acknowledge_again(&self.consumer.settings, &info).await;
             self.read_what_was_lost(info);
             return Ok(());
         }
-        if was_watching {
+        if reason == Some(AskReason::NoMessages) {
             let may_deliver = info.num_pending > 0 && info.num_ack_pending < info.max_ack_pending() && !info.paused;
             if may_deliver && self.takes() && self.pull.is_under_way() {
                 tracing::warn!(
@@ -382,37 +405,37 @@ impl Run {
     pub(super) fn read_what_was_lost(&mut self, info: Info) {
         let end = info.delivered.sequence + 1;
         let hole = Purpose::Hole { delivery: info.delivered.delivery };
-        let suspicious = std::mem::take(&mut self.recovery.cuts.suspicious);
-        let readings = &mut self.recovery.readings;
-        let is_planned = readings.iter().any(|reading| reading.end >= end);
+        let recovery = &mut self.recovery;
+        let suspicious = std::mem::take(&mut recovery.cuts.suspicious);
+        let is_planned = recovery.readings.iter().any(|reading| reading.end >= end);
         match &mut self.settler.acks {
             Acks::Prefix(prefix) => {
                 if info.delivered.sequence > prefix.seen() && !is_planned {
-                    readings.push_back(Reading { next: prefix.seen() + 1, end, purpose: hole });
+                    recovery.plan(Reading { next: prefix.seen() + 1, end, purpose: hole });
                 }
             }
             Acks::Each(ledger) => {
                 let unknown = ledger.unknown();
                 if ledger.is_alone() && ledger.may_share(&info) {
                     // The takeover asks the server, which knows.
-                    self.recovery.entering = true;
+                    recovery.hear(PhaseInput::MustTakeOver);
                 } else if ledger.is_alone() && (unknown.is_empty() || suspicious) {
                     if !unknown.is_empty() && !is_planned {
                         let purpose = Purpose::Unreadable { all: true };
-                        readings.push_back(Reading { next: unknown.start, end: unknown.end, purpose });
+                        recovery.plan(Reading { next: unknown.start, end: unknown.end, purpose });
                     }
                     if info.delivered.sequence > ledger.seen() && !is_planned {
-                        readings.push_back(Reading { next: ledger.seen() + 1, end, purpose: hole });
+                        recovery.plan(Reading { next: ledger.seen() + 1, end, purpose: hole });
                     }
                 } else if suspicious && info.num_ack_pending > self.intake.open() && !is_planned {
-                    let purpose = Purpose::Unreadable { all: std::mem::replace(&mut self.recovery.cuts.in_vain, true) };
-                    readings.push_back(Reading { next: info.floor().sequence + 1, end, purpose });
-                } else if readings.is_empty() {
-                    self.recovery.entering = true;
+                    let purpose = Purpose::Unreadable { all: std::mem::replace(&mut recovery.cuts.in_vain, true) };
+                    recovery.plan(Reading { next: info.floor().sequence + 1, end, purpose });
+                } else if !recovery.has_readings() {
+                    recovery.hear(PhaseInput::MustTakeOver);
                 }
             }
         }
-        self.recovery.info = info;
+        recovery.info = info;
     }
 
     /// Starts over with another consumer: deliveries of the old one are void, and come again.
@@ -423,7 +446,7 @@ impl Run {
         self.intake.give_deferred_back();
         self.landmark = Landmark::NONE;
         self.recovery.readings.clear();
-        self.recovery.reconnected = false;
+        self.recovery.hear(PhaseInput::StartedOver);
         // Fails only if the client has ended, which is noticed elsewhere.
         let _ = self.pull.start_over().await;
         self.pull.keep_to(&self.consumer, info.limits());
@@ -438,6 +461,6 @@ impl Run {
             source = self.origin.source,
             "the stream has gone back in time: beginning again at what is open"
         );
-        (self.recovery.unsure, self.recovery.reconnected, self.recovery.rewound) = (true, true, true);
+        self.recovery.doubt(AskReason::Rewind);
     }
 }

@@ -90,7 +90,7 @@ impl Run {
 
     /// Takes one message that was read from the stream.
     pub(super) async fn read(&mut self, stored: Option<RawMessage>) {
-        let Some(reading) = self.recovery.readings.front_mut() else { return };
+        let Some(reading) = self.recovery.current_reading() else { return };
         let stored = stored.filter(|stored| stored.sequence < reading.end);
         let purpose = reading.purpose;
         reading.next = stored.as_ref().map_or(reading.end, |stored| stored.sequence + 1);
@@ -104,7 +104,7 @@ impl Run {
             self.settler.settle(receipt, Outcome::Done).await;
         }
         if is_over {
-            self.recovery.readings.pop_front();
+            self.recovery.end_reading();
             match (purpose, &self.settler.acks) {
                 (Purpose::Hole { delivery }, _) => self.settler.passed(end - 1, delivery),
                 // Every unknown message is open or settled here by now.
