@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use apache_avro::{Schema, reader::datum::GenericDatumReader, types::Value, writer::datum::GenericDatumWriter};
-use trommel::avro::{Framing, Schemas};
+use trommel::avro::{AvroSchemas, Framing};
 
 #[path = "common/turns.rs"]
 mod common;
@@ -39,7 +39,7 @@ fn main() {
 fn case(name: &str, writer: &str, reader: Option<&str>, json: &str) {
     let mut files = vec![("writer", writer)];
     files.extend(reader.map(|reader| ("reader", reader)));
-    let schemas = Schemas::parse(&files).unwrap();
+    let schemas = AvroSchemas::parse(&files).unwrap();
     let decoder = schemas.decoder(schemas.get("reader").as_ref());
     let encoder = schemas.encoder(&schemas.get("writer").unwrap(), Framing::SingleObject).unwrap();
     let message = encoder.encode(json.as_bytes()).unwrap();

@@ -11,7 +11,7 @@ use std::{hint::black_box, sync::Arc};
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use tokio::{runtime::Builder, sync::broadcast};
-use trommel::bus::{Bus, Envelope, Subscription};
+use trommel::bus::{Bus, BusSubscription, Envelope};
 use turns::medians;
 
 const SUBSCRIPTIONS: [usize; 3] = [1, 10, 100];
@@ -81,7 +81,7 @@ fn on_bus(count: usize) -> impl FnMut() {
     move || burst(&bus, &[Arc::clone(&envelope)], &mut subscriptions)
 }
 
-fn burst(bus: &Bus, envelopes: &[Arc<Envelope>], subscriptions: &mut [Subscription]) {
+fn burst(bus: &Bus, envelopes: &[Arc<Envelope>], subscriptions: &mut [BusSubscription]) {
     for envelope in envelopes.iter().cycle().take(BURST) {
         bus.publish(Arc::clone(envelope)).now_or_never().unwrap().unwrap();
     }

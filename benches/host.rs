@@ -7,9 +7,9 @@ use std::{hint::black_box, path::Path, sync::Arc, time::Instant};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use trommel::{
-    config::{FilterSettings, LimitOverrides, Limits},
+    config::{FilterSettings, GuestLimits, LimitOverrides},
     event::{Event, Headers, Origin},
-    filter::{CallLimits, Facts, Filter, Host, Subscription},
+    filter::{CallLimits, EventFacts, Filter, Host, RouteSubscription},
     metrics::Metrics,
 };
 
@@ -75,7 +75,7 @@ fn conditions(runtime: &Runtime, host: &Host, event: &Event) {
     for (name, subscription) in &subscriptions {
         assert!(!subscription.conditions().is_empty());
         table.case(format!("turned away by {name}"), move || {
-            let mut facts = Facts::new(event);
+            let mut facts = EventFacts::new(event);
             assert!(!subscription.conditions().test(black_box(&mut facts)).unwrap());
         });
     }
@@ -159,9 +159,9 @@ fn file(name: &str) -> Vec<u8> {
     std::fs::read(places.iter().find(|path| path.exists()).unwrap()).unwrap()
 }
 
-fn subscribe(runtime: &Runtime, filter: &Filter, params: &[(&str, &str)]) -> Arc<Subscription> {
+fn subscribe(runtime: &Runtime, filter: &Filter, params: &[(&str, &str)]) -> Arc<RouteSubscription> {
     let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let limits = CallLimits::new(&Limits::default(), &LimitOverrides::default());
+    let limits = CallLimits::new(&GuestLimits::default(), &LimitOverrides::default());
     runtime.block_on(async {
         let params = filter.normalize_params("key", params).await.unwrap();
         filter.subscribe("key", params, limits).await.unwrap()

@@ -17,10 +17,10 @@ use std::{
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use trommel::{
-    app::{self, Controls},
+    app::{self, RouterControls},
     config,
     event::Pattern,
-    registry::Index,
+    registry::KeyIndex,
 };
 
 const KEYS: [usize; 3] = [10, 1000, 10_000];
@@ -76,7 +76,7 @@ fn look_ups(step: usize) {
     println!(" look-up, ns");
     for (name, shape) in Shape::ALL {
         let cases = KEYS.map(|keys| {
-            let mut index = Index::default();
+            let mut index = KeyIndex::default();
             for key in 0..keys {
                 let (subject, event_type) = shape.interest(key);
                 let pattern = subject.map(|subject| subject.parse::<Pattern>().unwrap());
@@ -115,7 +115,7 @@ fn routers(runtime: &Runtime, step: usize) {
 /// Nanoseconds an event, starting not counted.
 fn route(runtime: &Runtime, folder: &Path) -> f64 {
     let config = config::load(folder).unwrap();
-    let controls = Controls::default();
+    let controls = RouterControls::default();
     let metrics = Arc::clone(&controls.metrics);
     let router = runtime.spawn(app::run(config, controls));
     let source = metrics.source("in");

@@ -7,9 +7,9 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use tokio::runtime::{Builder, Runtime};
 use trommel::{
-    config::{FilterSettings, Grant, LimitOverrides, Limits},
+    config::{FilterSettings, Grant, GuestLimits, LimitOverrides},
     event::{Event, Headers, Origin},
-    filter::{CallLimits, Filter, Host, Subscription, Verdict},
+    filter::{CallLimits, Filter, Host, RouteSubscription, Verdict},
     metrics::Metrics,
 };
 
@@ -18,7 +18,7 @@ mod turns;
 
 use turns::medians;
 
-const LIMITS: Limits = Limits {
+const LIMITS: GuestLimits = GuestLimits {
     match_cpu: std::time::Duration::from_secs(10),
     process_cpu: std::time::Duration::from_secs(10),
     process_wall: std::time::Duration::from_secs(60),
@@ -96,7 +96,7 @@ fn calls(runtime: &Runtime, name: &str, filter: &Filter) -> String {
     format!("{:>12.0}{batch:>12}{:>12.0}", figures[0], figures[2])
 }
 
-fn subscribe(runtime: &Runtime, filter: &Filter, params: &[(&str, &str)]) -> Arc<Subscription> {
+fn subscribe(runtime: &Runtime, filter: &Filter, params: &[(&str, &str)]) -> Arc<RouteSubscription> {
     let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let limits = CallLimits::new(&LIMITS, &LimitOverrides::default());
     runtime.block_on(async {

@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use trommel::{
-    app::{self, Controls},
+    app::{self, RouterControls},
     config,
     stop::stop,
 };
@@ -247,11 +247,11 @@ impl Bench<'_> {
             Way::Router { .. } => {
                 let (folder, (stopper, stop)) = (case.folder(self.server), stop());
                 let config = config::load(folder.path()).unwrap();
-                let controls = Controls {
+                let controls = RouterControls {
                     stopper: stopper.clone(),
                     stop,
                     cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")),
-                    ..Controls::default()
+                    ..RouterControls::default()
                 };
                 let router = runtime.spawn(app::run(config, controls));
                 self.runtime.block_on(self.wait_for(case));

@@ -19,14 +19,14 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{
     config,
     credential::Credential,
-    listener::{Limits, Listener, Patience, bearer, site},
+    listener::{ClientPatience, HttpListener, ListenerLimits, bearer, site},
     metrics::Metrics,
-    recent::Asked,
+    recent::RecentQuery,
     signature::Secret,
     stop::Stop,
 };
 
-const LIMITS: Limits = Limits {
+const LIMITS: ListenerLimits = ListenerLimits {
     connections: 64,
     head: Duration::from_secs(10),
     // Longer than the usual pause between two scrapes, so that a scraper keeps its connection.
@@ -38,7 +38,7 @@ const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// State that the listener shows.
 #[derive(Clone)]
-pub struct View {
+pub struct AdminView {
     pub metrics: Arc<Metrics>,
     /// True once every part has started.
     pub started: watch::Receiver<bool>,
@@ -46,7 +46,7 @@ pub struct View {
 }
 
 /// Access rule for metrics and events.
-enum Guard {
+enum AdminAccess {
     Anybody,
     /// Access for clients on this machine, except a browser that shows another site.
     ThisMachine,
@@ -54,15 +54,15 @@ enum Guard {
 }
 
 /// A listener that is bound, so that an address in use is known before anything else starts.
-pub struct Admin {
+pub struct AdminListener {
     pub listener: TcpListener,
-    guard: Guard,
+    guard: AdminAccess,
 }
 
-impl Admin {
+impl AdminListener {
     /// # Errors
     /// Returns an error if the address can't be bound, or the token can't be read.
-    pub async fn bind(settings: &config::Admin) -> anyhow::Result<Self> {
+    pub async fn bind(settings: &config::AdminConfig) -> anyhow::Result<Self> {
         let guard = guard(settings)?;
         let listener = TcpListener::bind(settings.listen).await;
         let listener =
@@ -74,7 +74,7 @@ impl Admin {
     ///
     /// # Errors
     /// Returns an error if the listener fails.
-    pub async fn serve(self, view: View) -> anyhow::Result<()> {
+    pub async fn serve(self, view: AdminView) -> anyhow::Result<()> {
         let mut stop = view.stop.clone();
         let guarded = Router::new()
             .route("/metrics", get(metrics))
@@ -87,8 +87,8 @@ impl Admin {
             .route("/ready", get(ready))
             .layer(from_fn(work))
             .with_state(view)
-            .into_make_service_with_connect_info::<Patience>();
-        axum::serve(Listener::new(self.listener, LIMITS), router)
+            .into_make_service_with_connect_info::<ClientPatience>();
+        axum::serve(HttpListener::new(self.listener, LIMITS), router)
             .with_graceful_shutdown(async move { stop.ended().await })
             .await
             .context("the admin listener failed")
@@ -99,33 +99,33 @@ impl Admin {
 ///
 /// # Errors
 /// Returns an error that names the place, never the token.
-pub fn check(settings: &config::Admin) -> anyhow::Result<()> {
+pub fn check(settings: &config::AdminConfig) -> anyhow::Result<()> {
     guard(settings).map(drop)
 }
 
-fn guard(settings: &config::Admin) -> anyhow::Result<Guard> {
+fn guard(settings: &config::AdminConfig) -> anyhow::Result<AdminAccess> {
     let token = |text: &str| Ok(Secret::token(text)?);
     Ok(match &settings.token {
-        Some(kept) => Guard::Token(Credential::read("the token", kept, MAX_AGE, token)?),
-        None if settings.is_this_machines => Guard::ThisMachine,
-        None => Guard::Anybody,
+        Some(kept) => AdminAccess::Token(Credential::read("the token", kept, MAX_AGE, token)?),
+        None if settings.is_this_machines => AdminAccess::ThisMachine,
+        None => AdminAccess::Anybody,
     })
 }
 
 /// Suspends a client's time limit while its request is worked on.
-async fn work(ConnectInfo(patience): ConnectInfo<Patience>, request: Request, next: Next) -> Response {
+async fn work(ConnectInfo(patience): ConnectInfo<ClientPatience>, request: Request, next: Next) -> Response {
     let _suspended = patience.suspend();
     next.run(request).await
 }
 
-async fn admit(State(guard): State<Arc<Guard>>, headers: HeaderMap, request: Request, next: Next) -> Response {
+async fn admit(State(guard): State<Arc<AdminAccess>>, headers: HeaderMap, request: Request, next: Next) -> Response {
     let refusal = match &*guard {
-        Guard::Anybody => None,
-        Guard::ThisMachine => site::check_name(&headers)
+        AdminAccess::Anybody => None,
+        AdminAccess::ThisMachine => site::check_name(&headers)
             .and_then(|()| site::check_page(&headers))
             .err()
             .map(|why| (StatusCode::FORBIDDEN, format!("{why}\n")).into_response()),
-        Guard::Token(token) => match bearer(&headers) {
+        AdminAccess::Token(token) => match bearer(&headers) {
             Some(given) if token.current().await.is(given) => None,
             _ => Some(unauthorized()),
         },
@@ -141,12 +141,12 @@ fn unauthorized() -> Response {
     (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], what).into_response()
 }
 
-async fn metrics(State(view): State<View>) -> impl IntoResponse {
+async fn metrics(State(view): State<AdminView>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], view.metrics.exposition())
 }
 
 /// Answers with the events that ended last: `?limit=100&type=created&type=deleted`.
-async fn events(State(view): State<View>, RawQuery(query): RawQuery) -> Response {
+async fn events(State(view): State<AdminView>, RawQuery(query): RawQuery) -> Response {
     let asked = match asked(query.as_deref().unwrap_or_default()) {
         Ok(asked) => asked,
         Err(why) => return (StatusCode::BAD_REQUEST, why).into_response(),
@@ -155,8 +155,8 @@ async fn events(State(view): State<View>, RawQuery(query): RawQuery) -> Response
     ([(CONTENT_TYPE, "application/json")], events.to_string()).into_response()
 }
 
-fn asked(query: &str) -> Result<Asked, String> {
-    let mut asked = Asked::default();
+fn asked(query: &str) -> Result<RecentQuery, String> {
+    let mut asked = RecentQuery::default();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "type" => asked.types.push(value.into_owned()),
@@ -170,7 +170,7 @@ fn asked(query: &str) -> Result<Asked, String> {
 /// Answers 200 between start and drain, so that a load balancer or an orchestrator waits for the
 /// one and leaves at the other, and only while every source is connected and none is paused because
 /// no sink takes outputs.
-async fn ready(State(view): State<View>) -> (StatusCode, String) {
+async fn ready(State(view): State<AdminView>) -> (StatusCode, String) {
     let unready = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why);
     if !*view.started.borrow() {
         return unready("starting\n".to_owned());

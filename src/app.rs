@@ -17,21 +17,23 @@ use tokio::{
 };
 
 use crate::{
-    admin::{self, Admin},
+    admin::{self, AdminListener},
     api,
     bus::Bus,
-    config::{self, BusSource, Config, MemoryPlan, Place, Problem, Problems, Role, SourceKind, TooLittle, Webhook},
+    config::{
+        self, BusSource, Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, SourceKind, TooLittle, Webhook,
+    },
     filter::Host,
     metrics::Metrics,
     nats::ConnectError,
     pipeline::Pipeline,
-    registry::{Change, Loader, Report, Tenures, Watch, is_read},
-    sink::outlet::{End, Queue},
-    source::{finite::Progress, http, letters::Journal},
+    registry::{FolderWatch, Loader, RegistryChange, ReloadReport, Tenures, is_read},
+    sink::outlet::{OutletEnd, SinkQueue},
+    source::{finite::InputProgress, http, letters::RetryJournal},
     stop::{Stop, Stopper, stop},
-    summary::Summary,
-    telemetry::{Telemetry, Tracer},
-    verify::Recording,
+    summary::RunSummary,
+    telemetry::{SpanExport, Tracer},
+    verify::OutputRecording,
 };
 
 mod attended;
@@ -48,14 +50,14 @@ mod streams;
 mod verification;
 mod watched;
 
-use attended::{Attended, CHANGES};
+use attended::{CHANGES, ServedControl};
 pub use letter_key::letter_signer;
-use outlets::Outlets;
-use patience::Patience;
-pub use replay::{Replay as Replayed, replay};
-pub use retry::{Retry, fed, retry};
+use outlets::OutletStarter;
+use patience::StartupPatience;
+pub use replay::{ReplaySettings, replay};
+pub use retry::{RetrySettings, fed, retry};
 pub use streams::declared_streams;
-pub use verification::{Verification, verification};
+pub use verification::{VerificationRun, verification};
 
 /// Error that ended a run. The variant names the area of the cause.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +77,7 @@ impl From<anyhow::Error> for RunError {
 }
 
 /// Handles with which a router is controlled and observed while it runs.
-pub struct Controls {
+pub struct RouterControls {
     pub stopper: Stopper,
     pub stop: Stop,
     /// Becomes true once the router runs, with its sources open.
@@ -86,7 +88,7 @@ pub struct Controls {
     pub reload: Arc<Notify>,
     pub metrics: Arc<Metrics>,
     /// Progress through a finite input.
-    pub progress: Arc<Progress>,
+    pub progress: Arc<InputProgress>,
     /// Folder for compiled components.
     pub cache: Option<PathBuf>,
     /// The router's folder; this router takes its control socket.
@@ -97,12 +99,12 @@ pub struct Controls {
     /// Longest wait at startup for a server that is away; unlimited without it.
     pub connect_timeout: Option<Duration>,
     /// Journal of the outcomes of retried dead letters.
-    pub journal: Option<Arc<Journal>>,
+    pub journal: Option<Arc<RetryJournal>>,
     /// Records outputs and dead letters, which are then not delivered.
-    pub recording: Option<Arc<Recording>>,
+    pub recording: Option<Arc<OutputRecording>>,
 }
 
-impl Default for Controls {
+impl Default for RouterControls {
     fn default() -> Self {
         let (stopper, stop) = stop();
         Self {
@@ -135,30 +137,30 @@ pub async fn rehearse(config: &Config, cache: Option<PathBuf>) -> Result<Loader,
     let plan = memory_plan(config)?;
     let host = Host::within(plan.components, cache, api(config)?, Arc::clone(&metrics)).map_err(|error| {
         let message = format!("components can't be checked on this machine: {error:#}");
-        Problems::new(vec![Problem::error(Place::file(&config.plugins), message)])
+        Problems::new(vec![Problem::error(ConfigPlace::file(&config.plugins), message)])
     })?;
-    let sinks = config.sinks.iter().map(|sink| (sink.name.clone(), Queue::closed(&sink.name)));
+    let sinks = config.sinks.iter().map(|sink| (sink.name.clone(), SinkQueue::closed(&sink.name)));
     Loader::start(host, config.clone(), sinks.collect(), metrics).await
 }
 
 /// The client for calls of the API, if one is configured. Makes no call yet.
-fn api(config: &Config) -> Result<Option<api::Client>, Problems> {
+fn api(config: &Config) -> Result<Option<api::ApiClient>, Problems> {
     let Some(settings) = &config.api else { return Ok(None) };
     let problem = |error| Problem::error(settings.place.clone(), format!("the API can't be called: {error:#}"));
-    api::Client::new(settings).map(Some).map_err(|error| Problems::new(vec![problem(error)]))
+    api::ApiClient::new(settings).map(Some).map_err(|error| Problems::new(vec![problem(error)]))
 }
 
 /// The part of the router's memory that each component of it may use.
 fn memory_plan(config: &Config) -> Result<MemoryPlan, Problems> {
     MemoryPlan::new(config).map_err(|too_little| {
-        let problem = Problem::error(Place::file("trommel.toml"), too_little.to_string());
+        let problem = Problem::error(ConfigPlace::file("trommel.toml"), too_little.to_string());
         Problems::new(vec![problem.hint(TooLittle::HINT)])
     })
 }
 
 /// Checks that every listener can authenticate its clients.
 fn check_clients(config: &Config) -> Result<(), Problems> {
-    let problem = |source: &config::Source| match &source.kind {
+    let problem = |source: &config::SourceConfig| match &source.kind {
         SourceKind::Http(settings) => {
             let error = http::check(settings).err()?;
             let message = format!("source `{}` can't know its clients: {error:#}", source.name);
@@ -169,7 +171,7 @@ fn check_clients(config: &Config) -> Result<(), Problems> {
     let admin = config.admin.as_ref().and_then(|settings| admin::check(settings).err());
     let admin = admin.map(|error| {
         let message = format!("`[admin]` can't know its clients: {error:#}");
-        Problem::error(Place::file("trommel.toml"), message)
+        Problem::error(ConfigPlace::file("trommel.toml"), message)
     });
     let problems: Vec<_> = config.sources.iter().filter_map(problem).chain(admin).collect();
     if problems.is_empty() { Ok(()) } else { Err(Problems::new(problems)) }
@@ -192,11 +194,11 @@ pub fn runtime() -> io::Result<Runtime> {
 /// # Errors
 /// Returns an error if the router can't start, or after a failure that retrying does not resolve.
 /// Open events are then given up, and redelivered by the broker.
-pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError> {
+pub async fn run(config: Config, controls: RouterControls) -> Result<RunSummary, RunError> {
     let began = Instant::now();
     if controls.stop.is_draining() {
         // Stopped before anything was opened.
-        return Ok(Summary::new(&controls.metrics, began.elapsed()));
+        return Ok(RunSummary::new(&controls.metrics, began.elapsed()));
     }
     let config = if controls.idle_exit.is_some() { observer::observer(config) } else { config };
     if config.sources.is_empty() {
@@ -212,11 +214,11 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
     // neither.
     let registry = Builder::new_multi_thread().worker_threads(1).thread_name("registry").enable_all().build();
     let registry = registry.context("could not start the registry's thread").map_err(RunError::Failed)?;
-    let telemetry = config.telemetry.as_ref().map(Telemetry::start).transpose().map_err(RunError::Failed)?;
-    let tracer = telemetry.as_ref().map(Telemetry::tracer);
+    let telemetry = config.telemetry.as_ref().map(SpanExport::start).transpose().map_err(RunError::Failed)?;
+    let tracer = telemetry.as_ref().map(SpanExport::tracer);
     let (mut stop, mut tenures) = (controls.stop.clone(), None);
     let started = tokio::select! {
-        started = Router::start(
+        started = RouterParts::start(
             (config, plan), &controls, tracer, (lanes.handle(), registry.handle()), &mut tenures,
         ) => started.map(Some),
         // Whatever startup is waiting for, no event was taken yet.
@@ -237,69 +239,71 @@ pub async fn run(config: Config, controls: Controls) -> Result<Summary, RunError
     if let Some(telemetry) = telemetry {
         telemetry.finish().await;
     }
-    ended.map(|()| Summary::new(&controls.metrics, began.elapsed()))
+    ended.map(|()| RunSummary::new(&controls.metrics, began.elapsed()))
 }
 
 /// All running parts. They end in the order of the fields: each waits for those that feed it.
-struct Router {
+struct RouterParts {
     config: Config,
     sources: JoinSet<anyhow::Result<()>>,
     pipeline: Pipeline,
     lanes: JoinSet<()>,
     /// Admin and reload: they run as long as the rest does.
     background: JoinSet<anyhow::Result<()>>,
-    outlets: JoinSet<anyhow::Result<End>>,
+    outlets: JoinSet<anyhow::Result<OutletEnd>>,
     /// The dispatcher of stored deliveries, if there is a sink that stores some.
     deliveries: JoinSet<anyhow::Result<()>>,
-    dead_letters: Queue,
+    dead_letters: SinkQueue,
     /// Maintains the streams as long as there is something to store in them.
     streams: JoinSet<anyhow::Result<()>>,
     /// The control socket, if this router has it.
     attended: JoinSet<anyhow::Result<()>>,
 }
 
-impl Router {
+impl RouterParts {
     /// Starts all parts. Changes nothing upstream before the whole folder is known to be valid.
     /// Holdings upstream are put in `tenures`, so that the caller can close them after dropping
     /// this future.
     async fn start(
         (config, plan): (Config, MemoryPlan),
-        controls: &Controls,
+        controls: &RouterControls,
         tracer: Option<Tracer>,
         (lanes, registry): (&Handle, &Handle),
         tenures: &mut Option<Arc<Tenures>>,
     ) -> Result<Self, RunError> {
-        let Controls { stop, metrics, started, .. } = controls;
+        let RouterControls { stop, metrics, started, .. } = controls;
         check_bus(&config, controls.bus.as_ref()).map_err(RunError::Config)?;
         let api = api(&config).map_err(RunError::Config)?;
         check_clients(&config).map_err(RunError::Config)?;
         let mut background = JoinSet::new();
         let has_started = started.subscribe();
         if let Some(settings) = &config.admin {
-            let admin = Admin::bind(settings).await.map_err(RunError::Failed)?;
+            let admin = AdminListener::bind(settings).await.map_err(RunError::Failed)?;
             if let Ok(address) = admin.listener.local_addr() {
                 tracing::info!(%address, "listening for admin requests");
             }
-            let view = admin::View { metrics: Arc::clone(metrics), started: has_started.clone(), stop: stop.clone() };
+            let view =
+                admin::AdminView { metrics: Arc::clone(metrics), started: has_started.clone(), stop: stop.clone() };
             background.spawn(admin.serve(view));
         }
         let control = attended::open(controls).await?;
         let (webhooks, wanted) = watch::channel(config.registry.webhooks.clone());
-        let mut outlets = Outlets::new(&config, &plan, controls, wanted);
+        let mut outlets = OutletStarter::new(&config, &plan, controls, wanted);
         let dead_letters = outlets.open_dead_letters().map_err(RunError::Failed)?;
         let sinks = outlets.open_sinks().map_err(RunError::Failed)?;
         let (outlets, dispatcher) = outlets.into_tasks();
 
         let host = Host::within(plan.components, controls.cache.clone(), api, Arc::clone(metrics));
         let host = host.map_err(RunError::Failed)?;
-        let watch = Watch::new(vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()], is_read);
+        let watch =
+            FolderWatch::new(vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()], is_read);
         let loader = Loader::start(host, config.clone(), sinks, Arc::clone(metrics)).await;
         let mut loader = loader.map_err(RunError::Config)?;
         tracing::info!("{plan}");
 
-        let mut patience = Patience::new(controls.connect_timeout, config.nats.as_ref());
+        let mut patience = StartupPatience::new(controls.connect_timeout, config.nats.as_ref());
         let setup = streams::converge(&config, &mut patience).await?;
-        if config.role != Role::Replay {
+        if config.role != RouterRole::Replay {
             let held = attended::tenures(&config, controls, setup.as_ref()).map_err(RunError::Failed)?;
             let held = tenures.insert(Arc::new(held));
             loader.hold_all(Arc::clone(held)).await.map_err(RunError::Config)?;
@@ -310,11 +314,11 @@ impl Router {
         }
         let snapshots = loader.snapshots();
         let quarantined = Arc::new(Notify::new());
-        let Attended { serves, attached, changes } =
+        let ServedControl { serves, attached, changes } =
             attended::attend(control, controls, &snapshots, has_started, plan.consumers);
         let (reload, quarantine) = (Arc::clone(&controls.reload), Arc::clone(&quarantined));
-        let current = Current { loader, watch, reload, quarantined: quarantine, webhooks };
-        if config.role != Role::Replay {
+        let current = RegistryUpdater { loader, watch, reload, quarantined: quarantine, webhooks };
+        if config.role != RouterRole::Replay {
             background.spawn_on(current.keep(changes), registry);
         }
 
@@ -348,7 +352,7 @@ impl Router {
     }
 
     /// Waits for the sources to end, then for everything behind them.
-    async fn finish(mut self, controls: &Controls, tenures: Option<Arc<Tenures>>) -> anyhow::Result<()> {
+    async fn finish(mut self, controls: &RouterControls, tenures: Option<Arc<Tenures>>) -> anyhow::Result<()> {
         let mut result = self.wait_for_sources(controls).await;
         if result.is_err() {
             controls.stopper.end();
@@ -377,7 +381,7 @@ impl Router {
         result
     }
 
-    async fn wait_for_sources(&mut self, controls: &Controls) -> anyhow::Result<()> {
+    async fn wait_for_sources(&mut self, controls: &RouterControls) -> anyhow::Result<()> {
         let mut stop = controls.stop.clone();
         let grace = async {
             stop.draining().await;
@@ -392,11 +396,11 @@ impl Router {
                     None => return Ok(()),
                 },
                 Some(ended) = self.outlets.join_next() => match ended.context("a sink's task panicked")?? {
-                    End::ReaderLeft => {
+                    OutletEnd::ReaderLeft => {
                         tracing::info!("the reader has left, stopping");
                         controls.stopper.end();
                     }
-                    End::Drained => {}
+                    OutletEnd::Drained => {}
                 },
                 // The other lanes end only when told to; without this one, its share of the keys
                 // would not be processed.
@@ -420,22 +424,22 @@ impl Router {
 }
 
 /// The task that keeps the registry current.
-struct Current {
+struct RegistryUpdater {
     loader: Loader,
-    watch: Watch,
+    watch: FolderWatch,
     reload: Arc<Notify>,
     quarantined: Arc<Notify>,
     webhooks: watch::Sender<Vec<Arc<Webhook>>>,
 }
 
-impl Current {
+impl RegistryUpdater {
     /// Reloads when the folders change or on request, rolls back quarantined filters, and attaches
     /// and detaches consumers.
-    async fn keep(self, mut changes: mpsc::Receiver<Change>) -> anyhow::Result<()> {
+    async fn keep(self, mut changes: mpsc::Receiver<RegistryChange>) -> anyhow::Result<()> {
         let Self { mut loader, mut watch, reload, quarantined, webhooks } = self;
         let mut arrived = Vec::new();
         loop {
-            let Report { generation, refused } = tokio::select! {
+            let ReloadReport { generation, refused } = tokio::select! {
                 () = watch.changed() => loader.reload().await,
                 () = reload.notified() => loader.reload().await,
                 () = loader.compiled() => loader.reload().await,
@@ -469,7 +473,7 @@ fn check_bus(config: &Config, bus: Option<&Bus>) -> Result<(), Problems> {
         SourceKind::Bus(settings) if bus.is_none() => Some((source, settings)),
         _ => None,
     });
-    let problem = |(source, settings): (&config::Source, &BusSource)| {
+    let problem = |(source, settings): (&config::SourceConfig, &BusSource)| {
         let message = format!("source `{}` listens to the bus of a program, and this router runs in none", source.name);
         let hint = "such a program embeds the router: see `examples/embedded`";
         Problem::error(settings.place.clone(), message).hint(hint)

@@ -3,7 +3,7 @@
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use refusal::{Kind, Refusal};
+use refusal::{CommandRefusal, RefusalKind};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::filter::compile_apart;
@@ -61,26 +61,26 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a router until its input ends or it is told to stop
-    Run(run::Run),
+    Run(run::RunCommand),
     /// Check a router's folder without starting anything
-    Check(check::Check),
+    Check(check::CheckCommand),
     /// Show the keys that a router's folder declares
-    Keys(keys::Keys),
-    Consume(consume::Consume),
-    Status(status::Status),
-    Stop(stop::Stop),
-    History(history::History),
-    Tail(tail::Tail),
-    Emit(emit::Emit),
-    Replay(replay::Replay),
-    Explain(explain::Explain),
-    Verify(verify::Verify),
-    Dev(dev::Dev),
-    Streams(streams::Streams),
-    Deliveries(deliveries::Deliveries),
-    Webhooks(webhooks::Webhooks),
-    Dlq(dlq::Dlq),
-    Plugin(plugin::Plugin),
+    Keys(keys::KeysCommand),
+    Consume(consume::ConsumeCommand),
+    Status(status::StatusCommand),
+    Stop(stop::StopCommand),
+    History(history::HistoryCommand),
+    Tail(tail::TailCommand),
+    Emit(emit::EmitCommand),
+    Replay(replay::ReplayCommand),
+    Explain(explain::ExplainCommand),
+    Verify(verify::VerifyCommand),
+    Dev(dev::DevCommand),
+    Streams(streams::StreamsCommand),
+    Deliveries(deliveries::DeliveriesCommand),
+    Webhooks(webhooks::WebhooksCommand),
+    Dlq(dlq::DlqCommand),
+    Plugin(plugin::PluginCommand),
     /// Run a consumer's jq program (internal: `trommel consume` starts it)
     #[command(hide = true)]
     JqWorker,
@@ -124,7 +124,7 @@ impl Cli {
 
 /// Arguments that commands on a router's folder have in common.
 #[derive(Args, Debug)]
-struct Folder {
+struct FolderArgs {
     /// The router's folder, with `trommel.toml` in it
     dir: PathBuf,
     /// Print JSON instead of text
@@ -134,14 +134,14 @@ struct Folder {
 
 /// Location of the cache of compiled components.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Cache {
+pub struct CacheArgs {
     /// Folder to keep compiled components in between runs [default: `trommel` in the user's cache
     /// folder]
     #[arg(long, env = "TROMMEL_CACHE_DIR", value_name = "FOLDER")]
     cache_dir: Option<PathBuf>,
 }
 
-impl Cache {
+impl CacheArgs {
     /// Returns the given folder, else `$XDG_CACHE_HOME/trommel`, else `~/.cache/trommel`. Without a
     /// folder, every start compiles.
     fn folder(&self) -> Option<PathBuf> {
@@ -152,9 +152,9 @@ impl Cache {
 }
 
 /// Creates the runtime for a command that uses the network or a control socket.
-fn runtime() -> Result<Runtime, Refusal> {
+fn runtime() -> Result<Runtime, CommandRefusal> {
     let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))
+    runtime.map_err(|error| CommandRefusal::new(RefusalKind::Internal, "runtime", error.to_string()))
 }
 
 fn version() -> anyhow::Result<ExitCode> {

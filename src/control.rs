@@ -15,6 +15,6 @@ pub mod protocol;
 mod ring;
 mod server;
 
-pub use link::Link;
-pub use place::{Place, PlaceError};
-pub use server::{Control, View};
+pub use link::ControlLink;
+pub use place::{PlaceError, SocketPlace};
+pub use server::{ControlSocket, ControlView};

@@ -21,13 +21,13 @@ use cases::{Answers, Case, ran};
 use log::Log;
 use rig::{event, settings, subscribe};
 use trommel::{
-    config::{FilterSettings, Grant, Limits},
+    config::{FilterSettings, Grant, GuestLimits},
     event::{Event, Headers},
-    filter::{Fault, Fields, Filter, Hooks, Host, Manifest, ProcessError, Reason, Verdict},
+    filter::{BreakReason, CallFault, EventFields, Filter, FilterHooks, Host, Manifest, ProcessError, Verdict},
 };
 
 /// An interpreter wants memory. The rest is what a loaded machine may take.
-const LIMITS: Limits = Limits {
+const LIMITS: GuestLimits = GuestLimits {
     match_cpu: Duration::from_secs(10),
     process_cpu: Duration::from_secs(10),
     process_wall: Duration::from_secs(60),
@@ -80,14 +80,14 @@ async fn conforms(language: &str, batched: bool) {
 }
 
 fn says_what_it_is(filter: &Filter) {
-    let nothing = Fields::default();
-    let everything = Fields { id: true, subject: true, source_time: true, headers: true, payload: true };
+    let nothing = EventFields::default();
+    let everything = EventFields { id: true, subject: true, source_time: true, headers: true, payload: true };
     let expected = Manifest {
         name: "conformance".to_owned(),
         version: "1.0.0".to_owned(),
         description: "The same filter in every language".to_owned(),
-        hooks: Hooks { normalize_params: true, conditions: true, matches: true, process: true },
-        match_reads: Fields { headers: true, ..nothing },
+        hooks: FilterHooks { normalize_params: true, conditions: true, matches: true, process: true },
+        match_reads: EventFields { headers: true, ..nothing },
         process_reads: everything,
         capabilities: vec!["api".to_owned(), "state".to_owned()],
     };
@@ -123,7 +123,7 @@ async fn a_trap_ends_one_instance_only(filter: &Filter) {
     for _ in 0..2 {
         let error = filter.process(&trap, &event("{}"), 1).await.unwrap_err();
         let ProcessError::Broke(broken) = error else { panic!("{error}") };
-        assert_eq!(broken.reason, Reason::Trap, "{broken}");
+        assert_eq!(broken.reason, BreakReason::Trap, "{broken}");
     }
     let keep = subscribe(filter, LIMITS, &[]).await;
     assert_eq!(filter.process(&keep, &event("{}"), 1).await.unwrap(), Verdict::Keep);
@@ -149,11 +149,11 @@ async fn batches_are_answered_as_single_events(filter: &Filter) {
     let subscription = subscribe(filter, LIMITS, &[]).await;
     let mut matcher = filter.matcher();
     let single: Vec<bool> =
-        events.iter().map(|event| matcher.matches(&subscription, event)).collect::<Result<_, Fault>>().unwrap();
+        events.iter().map(|event| matcher.matches(&subscription, event)).collect::<Result<_, CallFault>>().unwrap();
     assert!(single.contains(&true) && single.contains(&false));
     for size in [1, 2, 63, 64, 65, 200] {
         let batches = events.chunks(size).map(|batch| matcher.matches_batch(&subscription, batch));
-        let batched: Vec<bool> = batches.collect::<Result<Vec<_>, Fault>>().unwrap().concat();
+        let batched: Vec<bool> = batches.collect::<Result<Vec<_>, CallFault>>().unwrap().concat();
         assert_eq!(batched, single, "in batches of {size}");
     }
 }

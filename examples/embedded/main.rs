@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use trommel::{
-    app::{self, Controls},
+    app::{self, RouterControls},
     bus::{Bus, Envelope},
     config,
 };
@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
 async fn route() -> anyhow::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/embedded");
     let bus = Bus::default();
-    let controls = Controls { bus: Some(bus.clone()), ..Controls::default() };
+    let controls = RouterControls { bus: Some(bus.clone()), ..RouterControls::default() };
     let mut started = controls.started.subscribe();
     let router = tokio::spawn(app::run(config::load(&folder)?, controls));
     // Who subscribes later does not hear what was published before. An error means that the router could not start.

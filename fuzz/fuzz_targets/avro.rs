@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use trommel::avro::{Decoder, Encoder, Framing, Schemas};
+use trommel::avro::{AvroDecoder, AvroEncoder, AvroSchemas, Framing};
 
 const SCHEMAS: [(&str, &str); 4] = [
     (
@@ -36,12 +36,12 @@ const SCHEMAS: [(&str, &str); 4] = [
 
 struct Peer {
     header: Vec<u8>,
-    encoder: Encoder,
-    decoder: Decoder,
+    encoder: AvroEncoder,
+    decoder: AvroDecoder,
 }
 
 static PEERS: LazyLock<Vec<Peer>> = LazyLock::new(|| {
-    let schemas = Schemas::parse(&SCHEMAS).unwrap();
+    let schemas = AvroSchemas::parse(&SCHEMAS).unwrap();
     let peer = |(name, _): &(&str, &str)| {
         let schema = schemas.get(name).unwrap();
         let header = [&[0xc3, 0x01][..], &schema.fingerprint().to_le_bytes()].concat();

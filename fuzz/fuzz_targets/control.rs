@@ -3,13 +3,13 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
-use trommel::control::protocol::{Answer, Event, Request};
+use trommel::control::protocol::{ControlRequest, OutputEvent, RouterAnswer};
 
 fuzz_target!(|data: &[u8]| {
     for line in data.split(|byte| *byte == b'\n') {
-        comes_back::<Request>(line);
-        comes_back::<Answer>(line);
-        let _event = serde_json::from_slice::<Event<'_>>(line);
+        comes_back::<ControlRequest>(line);
+        comes_back::<RouterAnswer>(line);
+        let _event = serde_json::from_slice::<OutputEvent<'_>>(line);
     }
 });
 

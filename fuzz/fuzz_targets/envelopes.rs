@@ -5,28 +5,28 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use trommel::{
-    config::Envelope,
+    config::EnvelopeFormat,
     event::{MAX_ID, Origin, check_subject},
     field::Field,
-    source::envelope::{Message, open},
+    source::envelope::{SourceMessage, open},
 };
 
-static ENVELOPES: LazyLock<Vec<Envelope>> = LazyLock::new(|| {
+static ENVELOPES: LazyLock<Vec<EnvelopeFormat>> = LazyLock::new(|| {
     let pointer = |text: &str| Some(Field::Pointer(text.parse().expect("it is one")));
     vec![
-        Envelope::Plain {
+        EnvelopeFormat::Plain {
             id: pointer("/id"),
             event_type: pointer("/a/0"),
             subject: Some(Field::Header("to".to_owned())),
             source_time: pointer("/time"),
         },
-        Envelope::CloudEvents,
-        Envelope::Ctrlplane,
-        Envelope::Flowcraft,
-        Envelope::Helix,
-        Envelope::JbMesh,
-        Envelope::Lark { verify_header: false },
-        Envelope::Lark { verify_header: true },
+        EnvelopeFormat::CloudEvents,
+        EnvelopeFormat::Ctrlplane,
+        EnvelopeFormat::Flowcraft,
+        EnvelopeFormat::Helix,
+        EnvelopeFormat::JbMesh,
+        EnvelopeFormat::Lark { verify_header: false },
+        EnvelopeFormat::Lark { verify_header: true },
     ]
 });
 static ORIGIN: LazyLock<Arc<Origin>> =
@@ -40,7 +40,7 @@ fuzz_target!(|data: &[u8]| {
     let headers = head.lines().filter_map(|line| line.split_once(':'));
     let headers = headers.map(|(name, value)| (name.to_ascii_lowercase().into(), value.trim().into())).collect();
     for envelope in &*ENVELOPES {
-        let message = Message {
+        let message = SourceMessage {
             subject: "in.a".into(),
             headers: Clone::clone(&headers),
             payload: body.to_vec().into(),

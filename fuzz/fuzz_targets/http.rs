@@ -11,13 +11,13 @@ use tokio::{
     time::timeout,
 };
 use trommel::{
-    config::{self, Answer, Envelope, HttpSource, Place, SourceKind},
+    config::{self, AnswerPoint, ConfigPlace, EnvelopeFormat, HttpSource, SourceKind},
     event::check_subject,
     fate::Fate,
-    pipeline::{Budget, double::Pipeline},
+    pipeline::{EventBudget, double::PipelineDouble},
     source::{
         Source,
-        http::{Http, Surroundings},
+        http::{HttpContext, HttpReceiver},
     },
     stop::{Stopper, stop},
 };
@@ -64,24 +64,24 @@ fn listen() -> Listening {
         auth: None,
         is_this_machines: true,
         tenant: None,
-        answer: Answer::Accepted,
+        answer: AnswerPoint::Accepted,
         rate: None,
         max_body: 4096,
         max_head: 2048,
         connections: 16,
         timeout: Duration::from_secs(1),
-        place: Place::file("trommel.toml"),
+        place: ConfigPlace::file("trommel.toml"),
     };
     let kind = SourceKind::Http(Box::new(settings.clone()));
-    let source = config::Source { name: "in".to_owned(), envelope: Envelope::CloudEvents, kind };
-    let pipeline = config::Pipeline {
+    let source = config::SourceConfig { name: "in".to_owned(), envelope: EnvelopeFormat::CloudEvents, kind };
+    let pipeline = config::PipelineConfig {
         lanes: NonZeroUsize::MIN,
         in_flight: NonZeroUsize::new(EVENTS).expect("it is not 0"),
         in_flight_bytes: 1 << 20,
         drain: PATIENCE,
     };
     let (stopper, stop) = stop();
-    let surroundings = Surroundings {
+    let surroundings = HttpContext {
         pipeline,
         bodies: 4 << 20,
         metrics: Arc::default(),
@@ -90,9 +90,9 @@ fn listen() -> Listening {
         stop: stop.clone(),
     };
     let address = runtime.block_on(async {
-        let http = Http::open(&source, &settings, surroundings).await.expect("it can listen");
+        let http = HttpReceiver::open(&source, &settings, surroundings).await.expect("it can listen");
         let address = http.address().expect("it has an address");
-        let (intake, mut events) = Pipeline::new(Budget { events: EVENTS, bytes: 1 << 20 });
+        let (intake, mut events) = PipelineDouble::new(EventBudget { events: EVENTS, bytes: 1 << 20 });
         tokio::spawn(http.run(intake, stop));
         tokio::spawn(async move {
             while let Some(ticket) = events.next().await {

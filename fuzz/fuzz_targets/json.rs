@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use trommel::json::{self, Pointer};
+use trommel::json::{self, JsonPointer};
 
 fuzz_target!(|data: &[u8]| {
     // Two pointers on two lines, and the text that they point into.
@@ -10,7 +10,7 @@ fuzz_target!(|data: &[u8]| {
     let (Some(first), Some(second), Some(text)) = (parts.next(), parts.next(), parts.next()) else { return };
     let pointers: Vec<&str> = [first, second].into_iter().filter_map(|pointer| str::from_utf8(pointer).ok()).collect();
     // Whatever the text is, walking it ends.
-    let paths = json::Paths::new(pointers.iter().copied());
+    let paths = json::PointerTree::new(pointers.iter().copied());
     let found = paths.as_ref().ok().and_then(|paths| paths.find(text).ok());
     let walked = json::values(text).count();
     let _members = json::members(text);
@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
         let read = |found: &str| json::parse(found.as_bytes()).expect("a value stands there");
         let found = found.map(read);
         assert_eq!(found.as_ref(), expected, "{pointer} in {}", text.escape_ascii());
-        let alone = pointer.parse::<Pointer>().expect("it is one among others, too").find(text).expect("as before");
+        let alone = pointer.parse::<JsonPointer>().expect("it is one among others, too").find(text).expect("as before");
         assert_eq!(alone.map(read), found, "{pointer} alone");
     }
 });

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use trommel::{
-    config::{EventField, Part, SubjectForm, SubjectPlaceholder, Template},
+    config::{EventField, SubjectForm, SubjectPlaceholder, TemplatePart, TextTemplate},
     event::check_subject,
     nats,
 };
@@ -23,34 +23,36 @@ fuzz_target!(|data: &[u8]| {
         EventField::Header(_) => values.get(2).unwrap_or(&""),
         EventField::Id | EventField::SourceTime => values.get(3).unwrap_or(&"id"),
     };
-    let mut template = nats::Template::new(Template(parts.clone())).reserving(Some(RESERVED.to_owned()));
+    let mut template = nats::SubjectTemplate::new(TextTemplate(parts.clone())).reserving(Some(RESERVED.to_owned()));
     let Ok(subject) = template.fill(value) else { return };
-    let is_constant = parts.iter().all(|part| matches!(part, Part::Literal(_)));
+    let is_constant = parts.iter().all(|part| matches!(part, TemplatePart::Literal(_)));
     if is_constant {
         return;
     }
     assert!(check_subject(&subject).is_ok(), "{subject}");
     assert!(!subject.contains(|c: char| c.is_whitespace() || c.is_control()), "{subject:?}");
     assert!(!subject.starts_with(RESERVED), "{subject}");
-    if !matches!(parts[0], Part::Literal(_)) {
+    if !matches!(parts[0], TemplatePart::Literal(_)) {
         assert!(!subject.starts_with('$') && !subject.starts_with("_INBOX."), "{subject}");
     }
     // A value that is one token adds none.
     let dots = |part: &SubjectPart| match part {
-        Part::Literal(text) => text.matches('.').count(),
-        Part::Value(SubjectPlaceholder { field, form: SubjectForm::Tokens }) => value(field).matches('.').count(),
-        Part::Value(_) => 0,
+        TemplatePart::Literal(text) => text.matches('.').count(),
+        TemplatePart::Value(SubjectPlaceholder { field, form: SubjectForm::Tokens }) => {
+            value(field).matches('.').count()
+        }
+        TemplatePart::Value(_) => 0,
     };
     let expected: usize = parts.iter().map(dots).sum();
     assert_eq!(subject.matches('.').count(), expected, "{subject}");
 });
 
-type SubjectPart = Part<SubjectPlaceholder<EventField>>;
+type SubjectPart = TemplatePart<SubjectPlaceholder<EventField>>;
 
 fn part(byte: u8) -> SubjectPart {
     let header = || EventField::Header("X".to_owned());
     let (field, form) = match byte % 10 {
-        0..=3 => return Part::Literal(LITERALS[usize::from(byte % 4)].to_owned()),
+        0..=3 => return TemplatePart::Literal(LITERALS[usize::from(byte % 4)].to_owned()),
         4 => (EventField::EventType, SubjectForm::Tokens),
         5 => (EventField::Subject, SubjectForm::Tokens),
         6 => (header(), SubjectForm::Token),
@@ -58,5 +60,5 @@ fn part(byte: u8) -> SubjectPart {
         8 => (header(), SubjectForm::SafeToken),
         _ => (EventField::Id, SubjectForm::Token),
     };
-    Part::Value(SubjectPlaceholder { field, form })
+    TemplatePart::Value(SubjectPlaceholder { field, form })
 }

@@ -10,10 +10,10 @@ use tokio::{
 };
 
 use crate::{
-    app::{Controls, RunError, letter_key::state_folder, streams::Setup},
+    app::{RouterControls, RunError, letter_key::state_folder, streams::StreamSetup},
     config::Config,
-    control::{Control, Place, View},
-    registry::{Change, LEASE, Snapshots, Tenures},
+    control::{ControlSocket, ControlView, SocketPlace},
+    registry::{LEASE, RegistryChange, Snapshots, Tenures},
     stop::{Stop, Stopper},
 };
 
@@ -21,19 +21,19 @@ use crate::{
 pub(super) const CHANGES: usize = 256;
 
 /// The control socket while it is served; without one no consumer ever attaches.
-pub(super) struct Attended {
+pub(super) struct ServedControl {
     pub(super) serves: JoinSet<anyhow::Result<()>>,
     /// Number of attached consumers.
     pub(super) attached: watch::Receiver<usize>,
-    pub(super) changes: mpsc::Receiver<Change>,
+    pub(super) changes: mpsc::Receiver<RegistryChange>,
 }
 
 /// Binds the control socket. A failure is an error only for a run that exits when idle, since it
 /// serves nothing else.
-pub(super) async fn open(controls: &Controls) -> Result<Option<Control>, RunError> {
+pub(super) async fn open(controls: &RouterControls) -> Result<Option<ControlSocket>, RunError> {
     let opened = match &controls.place {
-        Some(dir) => match Place::of(dir) {
-            Ok(place) => Control::open(place).await,
+        Some(dir) => match SocketPlace::of(dir) {
+            Ok(place) => ControlSocket::open(place).await,
             Err(error) => Err(error.into()),
         },
         None => Ok(None),
@@ -53,17 +53,17 @@ pub(super) async fn open(controls: &Controls) -> Result<Option<Control>, RunErro
 
 /// Serves the control socket, if there is one.
 pub(super) fn attend(
-    control: Option<Control>,
-    controls: &Controls,
+    control: Option<ControlSocket>,
+    controls: &RouterControls,
     snapshots: &Snapshots,
     started: watch::Receiver<bool>,
     room: usize,
-) -> Attended {
+) -> ServedControl {
     let (sender, changes) = mpsc::channel(CHANGES);
     let (attached, attends) = watch::channel(0);
     let mut serves = JoinSet::new();
     if let Some(control) = control {
-        let view = View {
+        let view = ControlView {
             metrics: Arc::clone(&controls.metrics),
             changes: sender,
             stopper: controls.stopper.clone(),
@@ -78,13 +78,17 @@ pub(super) fn attend(
             Ok(())
         });
     }
-    Attended { serves, attached: attends, changes }
+    ServedControl { serves, attached: attends, changes }
 }
 
 /// Opens the record of what is held upstream: shared by all replicas if there is a server, else
 /// kept beside the control socket.
-pub(super) fn tenures(config: &Config, controls: &Controls, setup: Option<&Setup>) -> anyhow::Result<Tenures> {
-    if let Some(Setup { connection, replicas, .. }) = setup {
+pub(super) fn tenures(
+    config: &Config,
+    controls: &RouterControls,
+    setup: Option<&StreamSetup>,
+) -> anyhow::Result<Tenures> {
+    if let Some(StreamSetup { connection, replicas, .. }) = setup {
         return Ok(Tenures::across_replicas(connection.clone(), LEASE, *replicas));
     }
     Tenures::in_folder(&state_folder(config, controls.place.as_deref()))

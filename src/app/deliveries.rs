@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    app::Controls,
+    app::RouterControls,
     config::{Config, MemoryPlan, Webhook, WebhookSink},
     sink::{
-        blocking::Blocking,
-        webhook::{self, Deliveries},
+        blocking::BlockingSink,
+        webhook::{self, DeliveryWriter},
     },
-    webhook::{dispatch::Dispatcher, post::Poster, store::Store},
+    webhook::{dispatch::Dispatcher, post::WebhookPoster, store::DeliveryStore},
 };
 
 /// Bursts that the dispatcher may not have received yet.
@@ -23,14 +23,14 @@ const FRESH: usize = 256;
 pub(super) fn open(
     settings: &WebhookSink,
     (config, plan): (&Config, &MemoryPlan),
-    controls: &Controls,
+    controls: &RouterControls,
     webhooks: &watch::Receiver<Vec<Arc<Webhook>>>,
-) -> anyhow::Result<(Blocking<Deliveries>, Dispatcher)> {
-    let store = Arc::new(Store::make(&settings.database)?);
+) -> anyhow::Result<(BlockingSink<DeliveryWriter>, Dispatcher)> {
+    let store = Arc::new(DeliveryStore::make(&settings.database)?);
     let (sender, fresh) = mpsc::channel(FRESH);
     let sink = webhook::open(Arc::clone(&store), webhooks.clone(), sender, Arc::clone(&controls.metrics));
     let sink = sink.context("could not start the thread that stores deliveries")?;
-    let poster = Arc::new(Poster::default());
+    let poster = Arc::new(WebhookPoster::default());
     let dispatcher = Dispatcher {
         store,
         webhooks: webhooks.clone(),

@@ -7,10 +7,10 @@ use anyhow::Context;
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
-    app::patience::Patience,
+    app::patience::StartupPatience,
     config,
     metrics::Metrics,
-    nats::{self, Connection, Life},
+    nats::{self, Connection, ConnectionLife},
     pipeline::{OwnConsumers, Pipeline},
     registry::{Key, Snapshots},
     source::{
@@ -25,9 +25,9 @@ use crate::{
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// The isolated keys of one source.
-pub(super) struct Isolated {
-    pub(super) nats: config::Nats,
-    pub(super) source: config::Source,
+pub(super) struct IsolatedKeys {
+    pub(super) nats: config::NatsConfig,
+    pub(super) source: config::SourceConfig,
     pub(super) settings: config::JetStreamSource,
     pub(super) in_flight: usize,
     pub(super) pipeline: Pipeline,
@@ -35,24 +35,28 @@ pub(super) struct Isolated {
     pub(super) snapshots: Snapshots,
     pub(super) own: OwnConsumers,
     pub(super) stop: Stop,
-    pub(super) running: HashMap<Arc<str>, Running>,
+    pub(super) running: HashMap<Arc<str>, RunningSource>,
     pub(super) sources: JoinSet<(Arc<str>, anyhow::Result<()>)>,
 }
 
 /// A running source.
-pub(super) struct Running {
+pub(super) struct RunningSource {
     /// The key as it was when the source was opened.
     key: Arc<Key>,
     stopper: Stopper,
 }
 
-impl Isolated {
+impl IsolatedKeys {
     /// Opens the sources of all keys in force that are isolated, or were and still have their
     /// consumer.
     ///
     /// # Errors
     /// Returns an error if one can't be opened.
-    pub(super) async fn open_all(&mut self, connection: &Connection, patience: &mut Patience) -> anyhow::Result<()> {
+    pub(super) async fn open_all(
+        &mut self,
+        connection: &Connection,
+        patience: &mut StartupPatience,
+    ) -> anyhow::Result<()> {
         let left = left_behind(connection, &self.settings).await;
         let left = left.context("could not list the consumers of isolated keys")?;
         let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
@@ -85,7 +89,8 @@ impl Isolated {
             return Ok(None);
         }
         let at = || format!("could not open source `{}` for key `{}`, as its `isolation` says", source.name, key.name);
-        let connection = nats::connect(&self.nats, &self.name(&key.name), Life::Reconnecting).await.with_context(at)?;
+        let connection =
+            nats::connect(&self.nats, &self.name(&key.name), ConnectionLife::Reconnecting).await.with_context(at)?;
         let opened = JetStream::open_own(connection, source, settings, self.in_flight, (&key.name, subjects)).await;
         opened.map(Some).with_context(at)
     }
@@ -98,7 +103,7 @@ impl Isolated {
         metrics.connected.set(1);
         let (stopper, stop) = stop();
         let intake = self.pipeline.intake(metrics).only(Arc::clone(&name), self.own.clone());
-        self.running.insert(Arc::clone(&name), Running { key: Arc::clone(key), stopper });
+        self.running.insert(Arc::clone(&name), RunningSource { key: Arc::clone(key), stopper });
         self.sources.spawn(async move { (name, jetstream.run(intake, stop).await) });
     }
 

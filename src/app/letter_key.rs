@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::{
     config::{self, Config},
-    control::Place,
+    control::SocketPlace,
     ownership,
     signature::{LetterSigner, Secret, make_secret_file},
 };
@@ -30,7 +30,7 @@ pub fn letter_signer(config: &Config) -> anyhow::Result<LetterSigner> {
     if !config.letter_secrets.is_empty() {
         return Ok(LetterSigner::new(config.letter_secrets.clone()));
     }
-    let state = Place::of(&config.dir).ok().map(|place| place.dir().to_owned());
+    let state = SocketPlace::of(&config.dir).ok().map(|place| place.dir().to_owned());
     let folders = state.into_iter().chain([config.dir.join(OWN)]);
     let keys = folders.map(|folder| read(&folder.join(NAME))).collect::<anyhow::Result<Vec<_>>>()?;
     Ok(LetterSigner::new(keys.into_iter().flatten().collect()))
@@ -54,7 +54,7 @@ pub(super) fn own_letter_signer(config: &Config, place: Option<&Path>) -> anyhow
 
 /// The folder for state that outlives the router.
 pub(super) fn state_folder(config: &Config, place: Option<&Path>) -> PathBuf {
-    let place = place.and_then(|dir| Place::of(dir).ok());
+    let place = place.and_then(|dir| SocketPlace::of(dir).ok());
     place.map_or_else(|| config.dir.join(OWN), |place| place.dir().to_owned())
 }
 

@@ -2,24 +2,24 @@
 
 use std::process;
 
-use crate::config::{Config, DeadLetter, Deliver, JetStreamSource, Role, SourceKind};
+use crate::config::{Config, DeadLetterTarget, DeliverPolicy, JetStreamSource, RouterRole, SourceKind};
 
 /// The configuration of such a router: no routes, sinks or listeners, and no stream is made. From
 /// JetStream it reads new messages only, through a consumer that the server forgets, so that the
 /// durable one stays where it is.
 pub(super) fn observer(mut config: Config) -> Config {
-    config.role = Role::Observer;
+    config.role = RouterRole::Observer;
     config.registry = config.registry.without_routes();
     config.sinks.clear();
     config.admin = None;
     config.telemetry = None;
-    config.dead_letter = DeadLetter::Discard;
+    config.dead_letter = DeadLetterTarget::Discard;
     // Requests to a listener are for the router that has it.
     config.sources.retain(|source| !matches!(source.kind, SourceKind::Http(_)));
     for (number, source) in config.sources.iter_mut().enumerate() {
         if let SourceKind::JetStream(settings) = &mut source.kind {
             let durable = format!("trommel-observer-{}-{number}", process::id());
-            *settings = JetStreamSource { durable, deliver: Deliver::Live, ..settings.clone() };
+            *settings = JetStreamSource { durable, deliver: DeliverPolicy::Live, ..settings.clone() };
         }
     }
     config

@@ -6,17 +6,18 @@ use anyhow::Context;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    app::{Controls, deliveries, letter_key::own_letter_signer, watched::Watched},
+    app::{RouterControls, deliveries, letter_key::own_letter_signer, watched::JournaledSink},
     config::{
-        self, Config, DEAD_FILE, DeadLetter, EventField, FileSink, Fsync, MemoryPlan, NatsSink, OnFailure, Part,
-        Record, Retry, SinkKind, SourceKind, Stream, SubjectPlaceholder, Template, Upkeep, Webhook,
+        self, Config, DEAD_FILE, DeadLetterTarget, EventField, FileSink, FileUpkeep, Fsync, MemoryPlan, NatsSink,
+        OnFailure, RecordSettings, RetryPolicy, SinkKind, SourceKind, StreamConfig, SubjectPlaceholder, TemplatePart,
+        TextTemplate, Webhook,
     },
     metrics::DEAD_LETTERS,
     signature::LetterSigner,
     sink::{
         self, Sink,
         dead_letter::LastResort,
-        outlet::{Beyond, Capacity, End, Outlet, Policy, Queue},
+        outlet::{Outlet, OutletCapacity, OutletEnd, OutletPolicy, RefusedDestination, SinkQueue},
     },
     verify::RecordingSink,
     webhook::dispatch::Dispatcher,
@@ -28,21 +29,21 @@ const QUEUE: usize = 1024;
 /// Dead letters may be as large as their events, so fewer of them wait.
 const DEAD_LETTER_QUEUE: usize = 64;
 
-pub(super) struct Outlets<'a> {
+pub(super) struct OutletStarter<'a> {
     config: &'a Config,
     plan: &'a MemoryPlan,
-    controls: &'a Controls,
+    controls: &'a RouterControls,
     webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
-    tasks: JoinSet<anyhow::Result<End>>,
-    dead_letters: Option<Queue>,
+    tasks: JoinSet<anyhow::Result<OutletEnd>>,
+    dead_letters: Option<SinkQueue>,
     dispatcher: Option<Dispatcher>,
 }
 
-impl<'a> Outlets<'a> {
+impl<'a> OutletStarter<'a> {
     pub(super) fn new(
         config: &'a Config,
         plan: &'a MemoryPlan,
-        controls: &'a Controls,
+        controls: &'a RouterControls,
         webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
     ) -> Self {
         Self { config, plan, controls, webhooks, tasks: JoinSet::new(), dead_letters: None, dispatcher: None }
@@ -50,22 +51,30 @@ impl<'a> Outlets<'a> {
 
     /// Opens the outlet of the dead letters. It comes first: every other outlet sends its refused
     /// outputs there.
-    pub(super) fn open_dead_letters(&mut self) -> anyhow::Result<Queue> {
+    pub(super) fn open_dead_letters(&mut self) -> anyhow::Result<SinkQueue> {
         let kind = match &self.config.dead_letter {
-            DeadLetter::Discard => SinkKind::Null,
-            DeadLetter::File(path) => SinkKind::File(path.clone(), dead_letter_file()),
-            DeadLetter::Stream { subject, .. } => SinkKind::Nats(dead_letter_sink(subject)),
+            DeadLetterTarget::Discard => SinkKind::Null,
+            DeadLetterTarget::File(path) => SinkKind::File(path.clone(), dead_letter_file()),
+            DeadLetterTarget::Stream { subject, .. } => SinkKind::Nats(dead_letter_sink(subject)),
         };
-        let retry =
-            Retry { min: Duration::from_millis(100), max: Duration::from_secs(10), patience: Duration::from_secs(60) };
-        let sink =
-            config::Sink { name: DEAD_LETTERS.to_owned(), on_failure: OnFailure::Retry, retry, encode: None, kind };
+        let retry = RetryPolicy {
+            min: Duration::from_millis(100),
+            max: Duration::from_secs(10),
+            patience: Duration::from_secs(60),
+        };
+        let sink = config::SinkConfig {
+            name: DEAD_LETTERS.to_owned(),
+            on_failure: OnFailure::Retry,
+            retry,
+            encode: None,
+            kind,
+        };
         let queue = self.open(&sink, DEAD_LETTER_QUEUE)?;
         self.dead_letters = Some(queue.clone());
         Ok(queue)
     }
 
-    pub(super) fn open_sinks(&mut self) -> anyhow::Result<HashMap<String, Queue>> {
+    pub(super) fn open_sinks(&mut self) -> anyhow::Result<HashMap<String, SinkQueue>> {
         let mut queues = HashMap::new();
         for sink in &self.config.sinks {
             let capacity = if let SinkKind::Nats(nats) = &sink.kind { nats.window } else { QUEUE };
@@ -77,15 +86,15 @@ impl<'a> Outlets<'a> {
     fn last_resort(&self) -> LastResort {
         let streams = self.config.sources.iter().filter(|source| matches!(source.kind, SourceKind::JetStream(_)));
         let path = match &self.config.dead_letter {
-            DeadLetter::File(path) => path.clone(),
-            DeadLetter::Stream { .. } | DeadLetter::Discard => self.config.dir.join(DEAD_FILE),
+            DeadLetterTarget::File(path) => path.clone(),
+            DeadLetterTarget::Stream { .. } | DeadLetterTarget::Discard => self.config.dir.join(DEAD_FILE),
         };
         LastResort::new(streams.map(|source| source.name.clone()).collect(), path, sink::file::append, self.signer())
     }
 
     /// The signer of dead letters. Without a key, letters are stored unsigned.
     fn signer(&self) -> LetterSigner {
-        if self.config.dead_letter == DeadLetter::Discard {
+        if self.config.dead_letter == DeadLetterTarget::Discard {
             return LetterSigner::default();
         }
         own_letter_signer(self.config, self.controls.place.as_deref()).unwrap_or_else(|error| {
@@ -101,11 +110,11 @@ impl<'a> Outlets<'a> {
 
     /// Returns the running outlets, each of which ends once its queues are gone, and the dispatcher
     /// for the deliveries that one of them stores.
-    pub(super) fn into_tasks(self) -> (JoinSet<anyhow::Result<End>>, Option<Dispatcher>) {
+    pub(super) fn into_tasks(self) -> (JoinSet<anyhow::Result<OutletEnd>>, Option<Dispatcher>) {
         (self.tasks, self.dispatcher)
     }
 
-    fn open(&mut self, settings: &config::Sink, capacity: usize) -> anyhow::Result<Queue> {
+    fn open(&mut self, settings: &config::SinkConfig, capacity: usize) -> anyhow::Result<SinkQueue> {
         if let Some(recording) = &self.controls.recording {
             let webhooks = &self.config.registry.webhooks;
             let sink = RecordingSink::new(&settings.name, &settings.kind, webhooks, Arc::clone(recording));
@@ -125,7 +134,7 @@ impl<'a> Outlets<'a> {
                 let servers = self.config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
                 // The first sink that is opened is that of the dead letters.
                 let reserved = self.dead_letters.as_ref().and_then(|_| self.config.dead_letter.reserved());
-                let sink = sink::nats::Nats::new(&settings.name, servers, nats).reserving(reserved);
+                let sink = sink::nats::NatsPublisher::new(&settings.name, servers, nats).reserving(reserved);
                 self.start(settings, capacity, sink)
             }
             SinkKind::Webhook(webhook) => {
@@ -134,28 +143,28 @@ impl<'a> Outlets<'a> {
                 self.dispatcher = Some(dispatcher);
                 self.start(settings, capacity, sink)
             }
-            SinkKind::Null => self.start(settings, capacity, sink::null::Null::default()),
+            SinkKind::Null => self.start(settings, capacity, sink::null::NullSink::default()),
         })
     }
 
-    fn start(&mut self, settings: &config::Sink, capacity: usize, sink: impl Sink) -> Queue {
+    fn start(&mut self, settings: &config::SinkConfig, capacity: usize, sink: impl Sink) -> SinkQueue {
         match &self.controls.journal {
             Some(journal) => {
-                let watched = Watched::new(sink, &settings.name, Arc::clone(journal));
+                let watched = JournaledSink::new(sink, &settings.name, Arc::clone(journal));
                 self.spawn(settings, capacity, watched)
             }
             None => self.spawn(settings, capacity, sink),
         }
     }
 
-    fn spawn(&mut self, settings: &config::Sink, capacity: usize, sink: impl Sink) -> Queue {
+    fn spawn(&mut self, settings: &config::SinkConfig, capacity: usize, sink: impl Sink) -> SinkQueue {
         let refused = match &self.dead_letters {
-            Some(queue) => Beyond::DeadLetters(queue.clone()),
-            None => Beyond::LastResort(self.last_resort()),
+            Some(queue) => RefusedDestination::DeadLetters(queue.clone()),
+            None => RefusedDestination::LastResort(self.last_resort()),
         };
-        let policy = Policy { on_failure: settings.on_failure, retry: settings.retry, refused };
+        let policy = OutletPolicy { on_failure: settings.on_failure, retry: settings.retry, refused };
         let metrics = self.controls.metrics.sink(&settings.name);
-        let capacity = Capacity { outputs: capacity.min(self.plan.outputs()), bytes: self.plan.sink };
+        let capacity = OutletCapacity { outputs: capacity.min(self.plan.outputs()), bytes: self.plan.sink };
         let (queue, outlet) = Outlet::new(sink, &settings.name, capacity, policy, metrics);
         self.tasks.spawn(outlet.run(self.controls.stop.clone()));
         queue
@@ -163,7 +172,7 @@ impl<'a> Outlets<'a> {
 }
 
 fn dead_letter_file() -> FileSink {
-    FileSink { upkeep: Upkeep { fsync: Fsync::Batch, ..Upkeep::default() }, record: Record::default() }
+    FileSink { upkeep: FileUpkeep { fsync: Fsync::Batch, ..FileUpkeep::default() }, record: RecordSettings::default() }
 }
 
 /// The sink for dead letters, which publishes to `SUBJECT.REASON`: a dead letter's own subject is
@@ -171,7 +180,7 @@ fn dead_letter_file() -> FileSink {
 fn dead_letter_sink(subject: &str) -> NatsSink {
     let reason = SubjectPlaceholder::plain(EventField::Subject.into());
     NatsSink {
-        subject: Template(vec![Part::Literal(format!("{subject}.")), Part::Value(reason)]),
+        subject: TextTemplate(vec![TemplatePart::Literal(format!("{subject}.")), TemplatePart::Value(reason)]),
         jetstream: true,
         message_id: true,
         window: DEAD_LETTER_QUEUE,
@@ -180,12 +189,12 @@ fn dead_letter_sink(subject: &str) -> NatsSink {
 }
 
 /// The stream for dead letters, if they go to a stream that is not declared.
-pub(super) fn dead_letter_stream(config: &Config) -> Option<Stream> {
-    let DeadLetter::Stream { stream, subject } = &config.dead_letter else { return None };
+pub(super) fn dead_letter_stream(config: &Config) -> Option<StreamConfig> {
+    let DeadLetterTarget::Stream { stream, subject } = &config.dead_letter else { return None };
     if config.streams.iter().any(|declared| declared.name == *stream) {
         return None;
     }
     // Checked as a subject when the configuration was read.
     let subjects = format!("{subject}.>").parse().into_iter().collect();
-    Some(Stream { name: stream.clone(), subjects, ..Stream::default() })
+    Some(StreamConfig { name: stream.clone(), subjects, ..StreamConfig::default() })
 }

@@ -6,8 +6,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     backoff::Backoff,
-    config::Nats,
-    nats::{ApiError, ConnectError, Trouble},
+    config::NatsConfig,
+    nats::{ApiError, ConnectError, ConnectTrouble},
 };
 
 /// Waits between two tries.
@@ -17,15 +17,15 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// The time for which startup waits for a server that is away, without a leader or without
 /// JetStream. Errors that waiting can't resolve, such as wrong credentials, end it at once.
-pub(super) struct Patience {
+pub(super) struct StartupPatience {
     /// `None` waits forever.
     until: Option<Instant>,
     servers: String,
     said: Option<Instant>,
 }
 
-impl Patience {
-    pub(super) fn new(most: Option<Duration>, nats: Option<&Nats>) -> Self {
+impl StartupPatience {
+    pub(super) fn new(most: Option<Duration>, nats: Option<&NatsConfig>) -> Self {
         // A time beyond the clock's range means forever.
         let until = most.and_then(|most| Instant::now().checked_add(most));
         Self { until, servers: nats.map_or_else(String::new, |nats| nats.urls.join(", ")), said: None }
@@ -63,7 +63,7 @@ impl Patience {
 /// Returns whether a failure may go away without a change of the settings or of a permission.
 pub(super) fn is_passing(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause.downcast_ref().is_some_and(|error: &ConnectError| error.trouble == Trouble::Network)
+        cause.downcast_ref().is_some_and(|error: &ConnectError| error.trouble == ConnectTrouble::Network)
             || cause.downcast_ref().is_some_and(ApiError::is_passing)
     })
 }
@@ -85,7 +85,7 @@ mod tests {
             let is_done = tries > failures;
             async move { if is_done { Ok(()) } else { Err(failure()) } }
         };
-        (Patience::new(most, None).until_done(attempt).await, tries)
+        (StartupPatience::new(most, None).until_done(attempt).await, tries)
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,19 +6,19 @@ use anyhow::Context;
 use tokio::task::JoinSet;
 
 use crate::{
-    app::{Controls, isolated::Isolated, patience::Patience},
-    config::{Answer, Config, MemoryPlan, Role, SourceKind},
-    nats::{self, Life},
+    app::{RouterControls, isolated::IsolatedKeys, patience::StartupPatience},
+    config::{AnswerPoint, Config, MemoryPlan, RouterRole, SourceKind},
+    nats::{self, ConnectionLife},
     pipeline::{OwnConsumers, Pipeline},
     registry::Snapshots,
     source::{
         Source,
-        bus::Listener,
-        http::{Http, Surroundings},
+        bus::BusListener,
+        http::{HttpContext, HttpReceiver},
         jetstream::JetStream,
         letters,
-        lines::Lines,
-        replay::Replay,
+        lines::LinesInput,
+        replay::StreamReplay,
     },
 };
 
@@ -34,15 +34,15 @@ const OUTSTANDING: usize = 16;
 /// Returns an error if one can't be opened.
 pub(super) async fn start(
     config: &Config,
-    controls: &Controls,
+    controls: &RouterControls,
     (pipeline, plan): (&Pipeline, &MemoryPlan),
     snapshots: &Snapshots,
-    patience: &mut Patience,
+    patience: &mut StartupPatience,
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let mut sources = JoinSet::new();
     for source in &config.sources {
         let at = || {
-            let observes = if config.role == Role::Observer {
+            let observes = if config.role == RouterRole::Observer {
                 ", in a router that makes no streams: `trommel run` does"
             } else {
                 ""
@@ -54,26 +54,27 @@ pub(super) async fn start(
         match &source.kind {
             SourceKind::Lines(settings) => {
                 let progress = Arc::clone(&controls.progress);
-                let lines = Lines::new(source, settings, progress).with_context(at)?;
+                let lines = LinesInput::new(source, settings, progress).with_context(at)?;
                 intake_metrics.connected.set(1);
                 sources.spawn(lines.run(pipeline.intake(intake_metrics), stop));
             }
             SourceKind::Bus(settings) => {
                 let bus = controls.bus.as_ref().context("there is no bus")?;
-                let listener = Listener::open(bus, source, settings).with_context(at)?;
+                let listener = BusListener::open(bus, source, settings).with_context(at)?;
                 intake_metrics.connected.set(1);
                 sources.spawn(listener.run(pipeline.intake(intake_metrics), stop));
             }
             SourceKind::Http(settings) => {
                 let stream = match (&settings.answer, &config.nats) {
-                    (Answer::Stored(_), Some(nats)) => {
-                        let connect =
-                            || async { nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at) };
+                    (AnswerPoint::Stored(_), Some(nats)) => {
+                        let connect = || async {
+                            nats::connect(nats, &source.name, ConnectionLife::Reconnecting).await.with_context(at)
+                        };
                         Some(patience.until_done(connect).await?)
                     }
                     _ => None,
                 };
-                let surroundings = Surroundings {
+                let surroundings = HttpContext {
                     pipeline: config.pipeline,
                     bodies: plan.bodies,
                     metrics: controls.metrics.requests(&source.name),
@@ -81,21 +82,22 @@ pub(super) async fn start(
                     reserved: config.dead_letter.reserved(),
                     stop: stop.clone(),
                 };
-                let http = Http::open(source, settings, surroundings).await.with_context(at)?;
+                let http = HttpReceiver::open(source, settings, surroundings).await.with_context(at)?;
                 intake_metrics.connected.set(1);
                 sources.spawn(http.run(pipeline.intake(intake_metrics), stop));
             }
             SourceKind::Replay(settings) => {
                 let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
-                let connection = nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at)?;
+                let connection =
+                    nats::connect(nats, &source.name, ConnectionLife::Reconnecting).await.with_context(at)?;
                 let progress = Arc::clone(&controls.progress);
-                let replay = Replay::open(connection, source, settings, progress).await.with_context(at)?;
+                let replay = StreamReplay::open(connection, source, settings, progress).await.with_context(at)?;
                 intake_metrics.connected.set(1);
                 sources.spawn(replay.run(pipeline.intake(intake_metrics), stop));
             }
             SourceKind::Letters(settings) => {
                 let journal = controls.journal.clone().context("there is no journal for the dead letters")?;
-                let letters = letters::Retry::open(source, settings, config.nats.as_ref(), journal).await;
+                let letters = letters::LetterRetry::open(source, settings, config.nats.as_ref(), journal).await;
                 let letters = letters.with_context(at)?;
                 intake_metrics.connected.set(1);
                 sources.spawn(letters.run(pipeline.intake(intake_metrics), stop));
@@ -103,14 +105,15 @@ pub(super) async fn start(
             SourceKind::JetStream(settings) => {
                 let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
                 let in_flight = config.pipeline.in_flight.get().saturating_mul(OUTSTANDING);
-                let connect = || async { nats::connect(nats, &source.name, Life::Reconnecting).await.with_context(at) };
+                let connect =
+                    || async { nats::connect(nats, &source.name, ConnectionLife::Reconnecting).await.with_context(at) };
                 let connection = patience.until_done(connect).await?;
                 let open = || async {
                     JetStream::open(connection.clone(), source, settings, in_flight).await.with_context(at)
                 };
                 let jetstream = patience.until_done(open).await?;
                 intake_metrics.connected.set(1);
-                let mut isolated = Isolated {
+                let mut isolated = IsolatedKeys {
                     nats: nats.clone(),
                     source: source.clone(),
                     settings: settings.clone(),
@@ -123,7 +126,7 @@ pub(super) async fn start(
                     running: HashMap::new(),
                     sources: JoinSet::new(),
                 };
-                if config.role == Role::Router {
+                if config.role == RouterRole::Router {
                     isolated.open_all(&connection, patience).await.with_context(at)?;
                     let intake = pipeline.intake(intake_metrics).leaving_to(isolated.own.clone());
                     sources.spawn(jetstream.run(intake, stop));

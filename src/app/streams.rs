@@ -7,10 +7,10 @@ use tokio::time::{Instant, sleep};
 use crate::{
     app::{
         outlets,
-        patience::{Patience, is_passing},
+        patience::{StartupPatience, is_passing},
     },
-    config::{Config, Role, SourceKind, Stream},
-    nats::{self, Connection, Life},
+    config::{Config, RouterRole, SourceKind, StreamConfig},
+    nats::{self, Connection, ConnectionLife},
 };
 
 /// Interval between checks that the streams exist, and the pause after a failed check.
@@ -22,19 +22,19 @@ const AGAIN: Duration = Duration::from_secs(60);
 const REPLICAS: usize = 3;
 
 /// The streams that were set up, and what further setup with the server needs.
-pub(super) struct Setup {
+pub(super) struct StreamSetup {
     pub(super) connection: Connection,
     /// Replicas for whatever is made for this router alone: as many as its streams have.
     pub(super) replicas: usize,
-    pub(super) streams: Vec<Stream>,
+    pub(super) streams: Vec<StreamConfig>,
 }
 
 /// Makes the streams that the configuration wants, or updates them. That of the dead letters may
 /// come later: nothing is lost without it, and waiting for it would delay sources and sinks that
 /// work.
-pub(super) async fn converge(config: &Config, patience: &mut Patience) -> anyhow::Result<Option<Setup>> {
+pub(super) async fn converge(config: &Config, patience: &mut StartupPatience) -> anyhow::Result<Option<StreamSetup>> {
     let Some(settings) = &config.nats else { return Ok(None) };
-    let connect = || async { Ok(nats::connect(settings, "setup", Life::Reconnecting).await?) };
+    let connect = || async { Ok(nats::connect(settings, "setup", ConnectionLife::Reconnecting).await?) };
     let connection = patience.until_done(connect).await?;
     let mut streams = declared(config);
     for stream in &streams {
@@ -53,12 +53,12 @@ pub(super) async fn converge(config: &Config, patience: &mut Patience) -> anyhow
         }
         streams.push(letters);
     }
-    Ok(Some(Setup { connection, replicas, streams }))
+    Ok(Some(StreamSetup { connection, replicas, streams }))
 }
 
 /// The streams that a run makes, in that order: those in the configuration, and that of the dead
 /// letters.
-pub async fn declared_streams(config: &Config, connection: &Connection) -> Vec<Stream> {
+pub async fn declared_streams(config: &Config, connection: &Connection) -> Vec<StreamConfig> {
     let mut streams = declared(config);
     if let Some(letters) = outlets::dead_letter_stream(config) {
         let replicas = replicas(config, connection).await;
@@ -67,15 +67,15 @@ pub async fn declared_streams(config: &Config, connection: &Connection) -> Vec<S
     streams
 }
 
-fn declared(config: &Config) -> Vec<Stream> {
-    config.streams.iter().filter(|_| config.role == Role::Router).cloned().collect()
+fn declared(config: &Config) -> Vec<StreamConfig> {
+    config.streams.iter().filter(|_| config.role == RouterRole::Router).cloned().collect()
 }
 
 /// Sets the replicas of a stream that is yet to be made. For an existing stream their number is the
 /// server operator's choice.
-async fn replicated(stream: Stream, replicas: usize, connection: &Connection) -> Stream {
+async fn replicated(stream: StreamConfig, replicas: usize, connection: &Connection) -> StreamConfig {
     let is_new = replicas > 1 && matches!(connection.stream_info(&stream.name).await, Ok(None));
-    Stream { replicas: is_new.then_some(replicas), ..stream }
+    StreamConfig { replicas: is_new.then_some(replicas), ..stream }
 }
 
 /// Replicas as many as the streams that the router reads have: what it makes must not be away while
@@ -94,8 +94,8 @@ async fn replicas(config: &Config, connection: &Connection) -> usize {
 }
 
 /// Makes missing streams again: a stream in memory goes with its server. Never returns.
-pub(super) async fn keep(setup: Setup) -> anyhow::Result<()> {
-    let Setup { mut connection, streams, .. } = setup;
+pub(super) async fn keep(setup: StreamSetup) -> anyhow::Result<()> {
+    let StreamSetup { mut connection, streams, .. } = setup;
     let mut said = None::<Instant>;
     loop {
         match make_missing(&connection, &streams).await {
@@ -116,7 +116,7 @@ pub(super) async fn keep(setup: Setup) -> anyhow::Result<()> {
     }
 }
 
-async fn make_missing(connection: &Connection, streams: &[Stream]) -> anyhow::Result<()> {
+async fn make_missing(connection: &Connection, streams: &[StreamConfig]) -> anyhow::Result<()> {
     // A lost connection is logged elsewhere, and is back before long.
     for stream in streams.iter().filter(|_| connection.is_connected()) {
         if connection.stream_info(&stream.name).await?.is_none() {

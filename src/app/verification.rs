@@ -7,11 +7,11 @@ use std::{
 
 use crate::{
     app::replay::give_up_broken,
-    config::{Config, DeadLetter, Grant, Range, ReplaySource, Role, SourceKind},
+    config::{Config, DeadLetterTarget, Grant, ReplaySource, RouterRole, SourceKind, StreamRange},
 };
 
 /// A run whose outputs are to be recorded.
-pub struct Verification {
+pub struct VerificationRun {
     pub config: Config,
     /// Keys that are left out: the decisions of their filters may depend on more than the event.
     pub unchecked: BTreeSet<String>,
@@ -20,7 +20,7 @@ pub struct Verification {
 /// The configuration of a router that processes these ranges of its sources once more. It has the
 /// folder's keys, except those whose filters may keep state or call the API: they would do so
 /// again.
-pub fn verification(mut config: Config, ranges: &BTreeMap<String, Range>) -> Verification {
+pub fn verification(mut config: Config, ranges: &BTreeMap<String, StreamRange>) -> VerificationRun {
     let depends = |filter: &Option<String>| {
         let grants = filter.as_deref().map(|name| config.filter(name).grants).unwrap_or_default();
         grants.iter().any(|grant| matches!(grant, Grant::State | Grant::Api))
@@ -39,9 +39,9 @@ pub fn verification(mut config: Config, ranges: &BTreeMap<String, Range>) -> Ver
         source.kind = SourceKind::Replay(ReplaySource { range: range.clone(), rate: None });
         true
     });
-    config.role = Role::Replay;
-    config.dead_letter = DeadLetter::Discard;
+    config.role = RouterRole::Replay;
+    config.dead_letter = DeadLetterTarget::Discard;
     config.admin = None;
     config.telemetry = None;
-    Verification { config, unchecked }
+    VerificationRun { config, unchecked }
 }

@@ -3,26 +3,26 @@
 use std::{collections::BTreeMap, mem, sync::Arc};
 
 use crate::{
-    sink::{Confirmation, Output, Refusal, Sink, Slot},
-    source::letters::Journal,
+    sink::{Confirmation, Output, Sink, SinkRefusal, Slot},
+    source::letters::RetryJournal,
 };
 
-pub(super) struct Watched<S> {
+pub(super) struct JournaledSink<S> {
     sink: S,
     name: String,
-    journal: Arc<Journal>,
+    journal: Arc<RetryJournal>,
     /// Letters of the outputs under way.
     written: BTreeMap<Slot, u64>,
 }
 
-impl<S> Watched<S> {
-    pub(super) fn new(sink: S, name: &str, journal: Arc<Journal>) -> Self {
+impl<S> JournaledSink<S> {
+    pub(super) fn new(sink: S, name: &str, journal: Arc<RetryJournal>) -> Self {
         Self { sink, name: name.to_owned(), journal, written: BTreeMap::new() }
     }
 }
 
-impl<S: Sink> Sink for Watched<S> {
-    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
+impl<S: Sink> Sink for JournaledSink<S> {
+    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), SinkRefusal> {
         self.sink.write(slot, output).await?;
         // A retried event's sequence is that of its letter.
         let letter = output.ticket.event().sequence;

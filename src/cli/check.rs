@@ -12,23 +12,23 @@ use serde_json::json;
 
 use crate::{
     app,
-    cli::{Cache, exit, terminal},
+    cli::{CacheArgs, exit, terminal},
     config::{self, Config, Problem, Problems, Severity},
 };
 
 /// Check a router's folder without starting anything
 #[derive(Args, Clone, Debug)]
-pub struct Check {
+pub struct CheckCommand {
     /// The router's folder, with `trommel.toml` in it
     pub dir: PathBuf,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub cache: Cache,
+    pub cache: CacheArgs,
 }
 
-impl Check {
+impl CheckCommand {
     /// Prints a summary of the folder on stdout, or its problems on stderr; as JSON, either goes to
     /// stdout.
     ///
@@ -51,7 +51,7 @@ impl Check {
         stderr: &mut impl Write,
     ) -> io::Result<()> {
         let (found, problems) = match checked {
-            Ok(config) => (Some(Found::in_config(config)), config.warnings.iter().collect()),
+            Ok(config) => (Some(FolderCounts::in_config(config)), config.warnings.iter().collect()),
             Err(problems) => (None, problems.iter().collect::<Vec<_>>()),
         };
         if self.json {
@@ -70,7 +70,7 @@ impl Check {
 
 /// Counts of the folder's contents.
 #[derive(serde::Serialize)]
-struct Found {
+struct FolderCounts {
     keys: usize,
     routes: usize,
     sources: usize,
@@ -79,7 +79,7 @@ struct Found {
     filters: usize,
 }
 
-impl Found {
+impl FolderCounts {
     fn in_config(config: &Config) -> Self {
         let filters: BTreeSet<_> = config.registry.keys.iter().filter_map(|key| key.filter.as_ref()).collect();
         Self {
@@ -92,7 +92,7 @@ impl Found {
     }
 }
 
-impl std::fmt::Display for Found {
+impl std::fmt::Display for FolderCounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { keys, routes, sources, sinks, filters } = *self;
         let parts = [(keys, "key"), (routes, "route"), (sources, "source"), (sinks, "sink"), (filters, "filter")];
@@ -130,7 +130,7 @@ mod tests {
         fs::write(dir.path().join("keys/a.toml"), keys).unwrap();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let checked = config::load(dir.path());
-        Check { dir: "router".into(), json, cache: Cache::default() }
+        CheckCommand { dir: "router".into(), json, cache: CacheArgs::default() }
             .print(&checked, &mut stdout, &mut stderr)
             .unwrap();
         [stdout, stderr].map(|text| String::from_utf8(text).unwrap())
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn the_exit_code_tells_them_apart() {
         let dir = tempfile::tempdir().unwrap();
-        let check = Check { dir: dir.path().into(), json: true, cache: Cache::default() };
+        let check = CheckCommand { dir: dir.path().into(), json: true, cache: CacheArgs::default() };
         assert_eq!(check.clone().execute().unwrap(), ExitCode::from(2));
         fs::write(dir.path().join("trommel.toml"), GOOD).unwrap();
         assert_eq!(check.execute().unwrap(), ExitCode::SUCCESS);

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use crate::text;
 
 /// Columns as wide as their widest cell in any row.
-pub struct Columns<const N: usize>([usize; N]);
+pub struct TableColumns<const N: usize>([usize; N]);
 
-impl<const N: usize> Columns<N> {
+impl<const N: usize> TableColumns<N> {
     pub fn fit<'a>(rows: impl IntoIterator<Item = &'a [String; N]>) -> Self {
         let mut widths = [0; N];
         for row in rows {

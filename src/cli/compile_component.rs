@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 
-use crate::filter::{Bounds, Reservations, compile_here};
+use crate::filter::{CompilerLimits, MemoryReservations, compile_here};
 
 #[derive(Args, Debug)]
 pub struct CompileComponent {
@@ -22,8 +22,8 @@ pub struct CompileComponent {
 
 impl CompileComponent {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
-        let reservations = if self.small_reservations { Reservations::Small } else { Reservations::Large };
-        let bounds = Bounds { memory: self.memory, cpu: Duration::from_secs(self.cpu) };
+        let reservations = if self.small_reservations { MemoryReservations::Small } else { MemoryReservations::Large };
+        let bounds = CompilerLimits { memory: self.memory, cpu: Duration::from_secs(self.cpu) };
         compile_here(&self.folder, reservations, bounds)?;
         Ok(ExitCode::SUCCESS)
     }

@@ -9,11 +9,11 @@ use crate::{
         exit,
         keys::unknown_key,
         logs,
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
         runtime,
     },
-    config::{self, Config, Key, ParamProblem, check_params},
-    control::Place,
+    config::{self, Config, KeyConfig, ParamProblem, check_params},
+    control::SocketPlace,
     filter::Params,
 };
 
@@ -24,11 +24,11 @@ mod jq;
 mod outputs;
 mod session;
 
-use identity::{As, Preflight};
-use jq::Jq;
+use identity::{IdentityChoice, PreflightResult};
+use jq::JqProgram;
 pub(super) use jq::work as work_on_jq;
-use outputs::{Outputs, inside};
-use session::{End, Notes, Session};
+use outputs::{ConsumerOutputs, inside};
+use session::{ConsumerSession, SessionEnd, SessionNotes};
 
 /// Print what one key lets through, as one JSON value a line.
 ///
@@ -36,7 +36,7 @@ use session::{End, Notes, Session};
 /// only attached consumers, changes nothing that others see, and exits 30 s after its last consumer
 /// has left.
 #[derive(Args, Debug)]
-pub struct Consume {
+pub struct ConsumeCommand {
     /// The router's folder, with `trommel.toml` in it
     dir: PathBuf,
     /// The key's name: exactly one, since every key has a shape of its own
@@ -60,8 +60,8 @@ pub struct Consume {
     #[arg(long, value_name = "DURATION", value_parser = config::duration)]
     timeout: Option<Duration>,
     /// Kind of identity to consume as
-    #[arg(long = "as", value_enum, default_value_t = As::Auto, value_name = "WHO")]
-    wanted: As,
+    #[arg(long = "as", value_enum, default_value_t = IdentityChoice::Auto, value_name = "WHO")]
+    wanted: IdentityChoice,
     /// Print what would happen, as JSON on stdout, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -73,28 +73,33 @@ pub struct Consume {
     json: bool,
 }
 
-impl Consume {
+impl ConsumeCommand {
     pub fn execute(self) -> ExitCode {
         self.consume().unwrap_or_else(|refusal| refusal.end(self.json))
     }
 
     /// Runs the command. Checks all of the input before it has any effect (L114).
-    fn consume(&self) -> Result<ExitCode, Refusal> {
+    fn consume(&self) -> Result<ExitCode, CommandRefusal> {
         let config = config::load(&self.dir)?;
         let given = pairs(&self.params)?;
         let key = self.key(&config)?;
         check_params(&key.name, &key.params, &given).map_err(refused_params)?;
-        let preflight = Preflight::new(&config, key, self.wanted)?;
-        let jq = self.jq.as_deref().map(Jq::new).transpose().map_err(|error| {
-            Refusal::new(Kind::Validation, "jq", format!("the jq program can't be used: {error}")).param("--jq")
+        let preflight = PreflightResult::new(&config, key, self.wanted)?;
+        let jq = self.jq.as_deref().map(JqProgram::new).transpose().map_err(|error| {
+            CommandRefusal::new(RefusalKind::Validation, "jq", format!("the jq program can't be used: {error}"))
+                .param("--jq")
         })?;
         let folder = self.output_dir.as_deref().map(inside).transpose().map_err(|error| {
             let given = self.output_dir.as_deref().unwrap_or_default();
-            Refusal::new(Kind::Validation, "output_dir", format!("`{given}` can't be the output folder: {error}"))
-                .param("--output-dir")
+            CommandRefusal::new(
+                RefusalKind::Validation,
+                "output_dir",
+                format!("`{given}` can't be the output folder: {error}"),
+            )
+            .param("--output-dir")
         })?;
-        let place = Place::of(&self.dir)
-            .map_err(|error| Refusal::new(Kind::Precondition, "state_folder", error.to_string()))?;
+        let place = SocketPlace::of(&self.dir)
+            .map_err(|error| CommandRefusal::new(RefusalKind::Precondition, "state_folder", error.to_string()))?;
         let runtime = runtime()?;
         if self.dry_run {
             let runs = runtime.block_on(session::runs(&place));
@@ -104,14 +109,14 @@ impl Consume {
         let shows = !self.quiet && self.output_dir.is_some() | io::stdout().is_terminal();
         let line = logs::live_line(shows);
         let outputs = match folder {
-            Some(folder) => Outputs::folder(&folder).map_err(|error| {
+            Some(folder) => ConsumerOutputs::folder(&folder).map_err(|error| {
                 let message = format!("can't make the folder `{}`: {error}", folder.display());
-                Refusal::new(Kind::Precondition, "output_dir", message).param("--output-dir")
+                CommandRefusal::new(RefusalKind::Precondition, "output_dir", message).param("--output-dir")
             })?,
-            None => Outputs::stdout(&line),
+            None => ConsumerOutputs::stdout(&line),
         };
         let timeout = self.timeout.filter(|timeout| !timeout.is_zero());
-        let mut session = Session {
+        let mut session = ConsumerSession {
             place,
             key: key.name.clone(),
             params: given,
@@ -123,7 +128,7 @@ impl Consume {
             heeds_stdin: timeout.is_none() && self.max_events == 0 && !io::stdin().is_terminal(),
             reconnect: self.reconnect,
             started: None,
-            notes: Notes { quiet: self.quiet, line },
+            notes: SessionNotes { quiet: self.quiet, line },
             written: 0,
         };
         preflight.notes().for_each(|note| session.notes.say(format_args!("{note}")));
@@ -131,12 +136,12 @@ impl Consume {
         // A read of standard input can't be cancelled, and must not delay the exit.
         runtime.shutdown_background();
         Ok(match ended? {
-            End::RouterGone => ExitCode::from(exit::UNREACHABLE),
+            SessionEnd::RouterGone => ExitCode::from(exit::UNREACHABLE),
             _ => ExitCode::SUCCESS,
         })
     }
 
-    fn key<'a>(&self, config: &'a Config) -> Result<&'a Key, Refusal> {
+    fn key<'a>(&self, config: &'a Config) -> Result<&'a KeyConfig, CommandRefusal> {
         let (keys, name) = (&config.registry.keys, &self.key);
         if let Some(key) = keys.iter().find(|key| key.name == *name) {
             return Ok(key);
@@ -145,7 +150,7 @@ impl Consume {
             let message =
                 format!("`{name}` is not one key: every key has a shape of its own, so consume one at a time");
             let all = format!("`trommel keys list {}` shows all", self.dir.display());
-            return Err(Refusal::new(Kind::Validation, "one_key", message).param("KEY").hint(all));
+            return Err(CommandRefusal::new(RefusalKind::Validation, "one_key", message).param("KEY").hint(all));
         }
         Err(unknown_key(name, keys, &self.dir).param("KEY"))
     }
@@ -155,16 +160,17 @@ impl Consume {
 ///
 /// # Errors
 /// Returns all problems with the params.
-pub(super) fn params(key: &Key, given: &[String]) -> Result<Params, Refusal> {
+pub(super) fn params(key: &KeyConfig, given: &[String]) -> Result<Params, CommandRefusal> {
     check_params(&key.name, &key.params, &pairs(given)?).map_err(refused_params)
 }
 
 /// Splits at the first `=`; the last value of a name counts (L23).
-fn pairs(given: &[String]) -> Result<BTreeMap<String, String>, Refusal> {
+fn pairs(given: &[String]) -> Result<BTreeMap<String, String>, CommandRefusal> {
     let pair = |given: &String| match given.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => {
-            let refusal = Refusal::new(Kind::Validation, "param_syntax", format!("`{given}` is not a param"));
+            let refusal =
+                CommandRefusal::new(RefusalKind::Validation, "param_syntax", format!("`{given}` is not a param"));
             Err(refusal.param("--param").hint("write it as NAME=VALUE"))
         }
     };
@@ -172,11 +178,11 @@ fn pairs(given: &[String]) -> Result<BTreeMap<String, String>, Refusal> {
 }
 
 /// Returns all problems with the params, one per line.
-fn refused_params(problems: Vec<ParamProblem>) -> Refusal {
+fn refused_params(problems: Vec<ParamProblem>) -> CommandRefusal {
     let first = problems.first().map(|problem| problem.param.clone());
     let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
     let hints: Vec<_> = problems.iter().filter_map(|problem| problem.hint.clone()).collect();
-    let refusal = Refusal::new(Kind::Validation, "params", messages.join("; "));
-    let refusal = first.into_iter().fold(refusal, Refusal::param);
+    let refusal = CommandRefusal::new(RefusalKind::Validation, "params", messages.join("; "));
+    let refusal = first.into_iter().fold(refusal, CommandRefusal::param);
     if hints.is_empty() { refusal } else { refusal.hint(hints.join("\n")) }
 }

@@ -7,11 +7,11 @@ use clap::{Args, Subcommand};
 
 use crate::{
     cli::{
-        Folder,
-        refusal::{Kind, Refusal},
+        FolderArgs,
+        refusal::{CommandRefusal, RefusalKind},
     },
     config::{self, Config, SinkKind, nearest, quoted},
-    webhook::store::{Store, StoreError},
+    webhook::store::{DeliveryStore, StoreError},
 };
 
 mod chosen;
@@ -22,40 +22,40 @@ mod show;
 
 /// List, show, retry or drop deliveries to webhooks
 #[derive(Args, Debug)]
-pub struct Deliveries {
+pub struct DeliveriesCommand {
     #[command(subcommand)]
-    command: Command,
+    command: DeliveriesSubcommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum DeliveriesSubcommand {
     /// List deliveries, the oldest first
-    List(list::List),
+    List(list::ListDeliveries),
     /// Show all details of a delivery
-    Show(show::Show),
+    Show(show::ShowDelivery),
     /// Send deliveries again, with as many tries as new ones
-    Retry(retry::Retry),
+    Retry(retry::RetryDeliveries),
     /// Delete deliveries, whether they were sent or not
-    Drop(discard::Discard),
+    Drop(discard::DropDeliveries),
 }
 
-impl Deliveries {
+impl DeliveriesCommand {
     pub fn execute(self) -> ExitCode {
         let (json, done) = match self.command {
-            Command::List(list) => (list.folder.json, list.run()),
-            Command::Show(show) => (show.folder.json, show.run()),
-            Command::Retry(retry) => (retry.folder.json, retry.run()),
-            Command::Drop(drop) => (drop.folder.json, drop.run()),
+            DeliveriesSubcommand::List(list) => (list.folder.json, list.run()),
+            DeliveriesSubcommand::Show(show) => (show.folder.json, show.run()),
+            DeliveriesSubcommand::Retry(retry) => (retry.folder.json, retry.run()),
+            DeliveriesSubcommand::Drop(drop) => (drop.folder.json, drop.run()),
         };
         done.err().map_or(ExitCode::SUCCESS, |refusal| refusal.end(json))
     }
 }
 
-impl Folder {
+impl FolderArgs {
     /// Loads the configuration and opens the database; `None` if it has never been created.
-    pub(super) fn open_deliveries(&self) -> Result<(Config, Option<Store>), Refusal> {
+    pub(super) fn open_deliveries(&self) -> Result<(Config, Option<DeliveryStore>), CommandRefusal> {
         let config = config::load(&self.dir)?;
-        let store = match Store::open(database(&config)?) {
+        let store = match DeliveryStore::open(database(&config)?) {
             Err(StoreError::Missing(_)) => None,
             store => Some(store?),
         };
@@ -64,22 +64,27 @@ impl Folder {
 }
 
 /// Path of the database with the router's deliveries.
-pub(super) fn database(config: &Config) -> Result<&Path, Refusal> {
+pub(super) fn database(config: &Config) -> Result<&Path, CommandRefusal> {
     let database = config.sinks.iter().find_map(|sink| match &sink.kind {
         SinkKind::Webhook(settings) => Some(settings.database.as_path()),
         _ => None,
     });
     database.ok_or_else(|| {
-        let refusal = Refusal::new(Kind::Precondition, "no_webhook_sink", "this router has no sink of type `webhook`");
+        let refusal = CommandRefusal::new(
+            RefusalKind::Precondition,
+            "no_webhook_sink",
+            "this router has no sink of type `webhook`",
+        );
         refusal.hint("add `[[sink]]` with a `name` and `type = \"webhook\"` to `trommel.toml`")
     })
 }
 
 /// Refusal for a webhook name that is not among the known ones.
-pub(super) fn unknown_webhook<'a>(name: &str, known: impl Iterator<Item = &'a str>, dir: &Path) -> Refusal {
+pub(super) fn unknown_webhook<'a>(name: &str, known: impl Iterator<Item = &'a str>, dir: &Path) -> CommandRefusal {
     let near = nearest(name, known);
     let mean = if near.is_empty() { String::new() } else { format!("did you mean {}?\n", quoted(near, "or")) };
-    let refusal = Refusal::new(Kind::Validation, "unknown_webhook", format!("there is no webhook `{name}`"));
+    let refusal =
+        CommandRefusal::new(RefusalKind::Validation, "unknown_webhook", format!("there is no webhook `{name}`"));
     refusal.hint(format!("{mean}`trommel webhooks list {}` shows all", dir.display()))
 }
 
@@ -88,14 +93,14 @@ pub(super) fn counted(deliveries: usize) -> String {
     format!("{deliveries} {}", if deliveries == 1 { "delivery" } else { "deliveries" })
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for CommandRefusal {
     fn from(error: StoreError) -> Self {
         let (kind, subtype) = match &error {
-            StoreError::Missing(_) => (Kind::Precondition, "no_database"),
-            StoreError::Foreign(_) => (Kind::Precondition, "not_our_database"),
-            StoreError::Newer { .. } => (Kind::Precondition, "newer_database"),
-            StoreError::Damaged { .. } => (Kind::Internal, "database_damaged"),
-            StoreError::Io { .. } | StoreError::Failed { .. } => (Kind::Internal, "database"),
+            StoreError::Missing(_) => (RefusalKind::Precondition, "no_database"),
+            StoreError::Foreign(_) => (RefusalKind::Precondition, "not_our_database"),
+            StoreError::Newer { .. } => (RefusalKind::Precondition, "newer_database"),
+            StoreError::Damaged { .. } => (RefusalKind::Internal, "database_damaged"),
+            StoreError::Io { .. } | StoreError::Failed { .. } => (RefusalKind::Internal, "database"),
         };
         Self::new(kind, subtype, format!("{:#}", anyhow::Error::new(error)))
     }

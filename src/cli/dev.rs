@@ -19,18 +19,18 @@ use tokio::{
 
 use crate::{
     cli::{
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
         terminal,
     },
-    registry::Watch,
+    registry::FolderWatch,
     text,
 };
 
 mod server;
 mod sources;
 
-use server::Server;
-use sources::Sources;
+use server::NatsServer;
+use sources::PluginSources;
 
 /// Longest time that a process may take to exit in good order.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// components are reloaded while the router runs; it is started again when `trommel.toml` or its
 /// input changes.
 #[derive(Args, Debug)]
-pub struct Dev {
+pub struct DevCommand {
     /// The router's folder, with `trommel.toml` in it
     dir: PathBuf,
     /// Start the `nats-server` on the `PATH` at the address in `[nats]`, with its store in the
@@ -51,26 +51,26 @@ pub struct Dev {
     nats: bool,
 }
 
-impl Dev {
+impl DevCommand {
     pub fn execute(self) -> ExitCode {
         let runtime = Builder::new_current_thread().enable_all().build();
         let ended = runtime
-            .map_err(|error| Refusal::new(Kind::Internal, "runtime", error.to_string()))
+            .map_err(|error| CommandRefusal::new(RefusalKind::Internal, "runtime", error.to_string()))
             .and_then(|runtime| runtime.block_on(self.run()));
         ended.err().map_or(ExitCode::SUCCESS, |refusal| refusal.end(false))
     }
 
-    async fn run(&self) -> Result<(), Refusal> {
-        let internal = |error: io::Error| Refusal::new(Kind::Internal, "signals", error.to_string());
+    async fn run(&self) -> Result<(), CommandRefusal> {
+        let internal = |error: io::Error| CommandRefusal::new(RefusalKind::Internal, "signals", error.to_string());
         let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
         let mut server = None;
-        let mut sources = Sources::find(&self.dir);
+        let mut sources = PluginSources::find(&self.dir);
         // Before the build, so that no change from here on is missed.
-        let watch = Watch::new(sources.folders(), |_| true);
+        let watch = FolderWatch::new(sources.folders(), |_| true);
         sources.build_changed().await;
         if self.nats {
-            server = Some(Server::start(&self.dir).await?);
+            server = Some(NatsServer::start(&self.dir).await?);
         }
         let ended = tokio::select! {
             ended = self.keep_going(sources, watch) => ended,
@@ -84,9 +84,9 @@ impl Dev {
     }
 
     /// Runs the router, and restarts it whenever it has to be. Ends only if it can't be started.
-    async fn keep_going(&self, mut sources: Sources, mut watch: Watch) -> Result<(), Refusal> {
+    async fn keep_going(&self, mut sources: PluginSources, mut watch: FolderWatch) -> Result<(), CommandRefusal> {
         loop {
-            let mut router = Router::start(&self.dir)?;
+            let mut router = RouterProcess::start(&self.dir)?;
             loop {
                 let ended = tokio::select! {
                     () = watch.changed() => None,
@@ -103,7 +103,7 @@ impl Dev {
                         if changed.built {
                             // Renewed before the build: there may be new folders, and a save during
                             // the build must not be missed.
-                            watch = Watch::new(sources.folders(), |_| true);
+                            watch = FolderWatch::new(sources.folders(), |_| true);
                             sources.build_changed().await;
                         }
                         if changed.settings || !router.runs {
@@ -118,16 +118,17 @@ impl Dev {
 }
 
 /// `trommel run` as a process of its own: a crash or exit of the router does not end `dev`.
-struct Router {
+struct RouterProcess {
     child: Child,
     /// False once the process has exited: it is then neither awaited nor stopped.
     runs: bool,
 }
 
-impl Router {
-    fn start(dir: &PathBuf) -> Result<Self, Refusal> {
-        let failed =
-            |error: io::Error| Refusal::new(Kind::Internal, "router", format!("can't start the router: {error}"));
+impl RouterProcess {
+    fn start(dir: &PathBuf) -> Result<Self, CommandRefusal> {
+        let failed = |error: io::Error| {
+            CommandRefusal::new(RefusalKind::Internal, "router", format!("can't start the router: {error}"))
+        };
         let program = env::current_exe().map_err(failed)?;
         let child = Command::new(program).arg("run").arg("--show").arg(dir).kill_on_drop(true).spawn();
         Ok(Self { child: child.map_err(failed)?, runs: true })

@@ -7,12 +7,12 @@ use clap::{Args, Subcommand};
 use crate::{
     app,
     cli::{
-        Folder,
-        refusal::{Kind, Refusal},
+        FolderArgs,
+        refusal::{CommandRefusal, RefusalKind},
         runtime,
     },
     config::{self, Config},
-    dead_letters::{Entry, Letters, LettersError},
+    dead_letters::{LetterStore, LettersError, StoredLetter},
     nats::ApiError,
     signature::LetterSigner,
 };
@@ -26,75 +26,76 @@ mod which;
 
 /// List, show, retry or drop dead letters
 #[derive(Args, Debug)]
-pub struct Dlq {
+pub struct DlqCommand {
     #[command(subcommand)]
-    command: Command,
+    command: DlqSubcommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    List(list::List),
-    Show(show::Show),
-    Retry(retry::Retry),
-    Drop(drop::Drop),
+enum DlqSubcommand {
+    List(list::ListLetters),
+    Show(show::ShowLetter),
+    Retry(retry::RetryLetters),
+    Drop(drop::DropLetters),
 }
 
-impl Dlq {
+impl DlqCommand {
     pub fn execute(self) -> ExitCode {
         let (json, ended) = match self.command {
-            Command::List(list) => (list.folder.json, runtime().and_then(|runtime| runtime.block_on(list.run()))),
-            Command::Show(show) => (show.folder.json, runtime().and_then(|runtime| runtime.block_on(show.run()))),
-            Command::Drop(drop) => (drop.folder.json, runtime().and_then(|runtime| runtime.block_on(drop.run()))),
+            DlqSubcommand::List(list) => (list.folder.json, runtime().and_then(|runtime| runtime.block_on(list.run()))),
+            DlqSubcommand::Show(show) => (show.folder.json, runtime().and_then(|runtime| runtime.block_on(show.run()))),
+            DlqSubcommand::Drop(drop) => (drop.folder.json, runtime().and_then(|runtime| runtime.block_on(drop.run()))),
             // Runs a router, which brings its own runtime.
-            Command::Retry(retry) => (retry.folder.json || retry.logs.is_json(), retry.run()),
+            DlqSubcommand::Retry(retry) => (retry.folder.json || retry.logs.is_json(), retry.run()),
         };
         ended.unwrap_or_else(|refusal| refusal.end(json))
     }
 }
 
-impl Folder {
-    async fn open_letters(&self) -> Result<Letters, Refusal> {
+impl FolderArgs {
+    async fn open_letters(&self) -> Result<LetterStore, CommandRefusal> {
         self.letters_of(&config::load(&self.dir)?).await
     }
 
     /// Opens the dead letters, with the signer that recognizes those that the router wrote.
-    async fn open_signed_letters(&self) -> Result<(Letters, LetterSigner), Refusal> {
+    async fn open_signed_letters(&self) -> Result<(LetterStore, LetterSigner), CommandRefusal> {
         let config = config::load(&self.dir)?;
         let signer = app::letter_signer(&config).map_err(|error| no_key(&error))?;
         Ok((self.letters_of(&config).await?, signer))
     }
 
-    async fn letters_of(&self, config: &Config) -> Result<Letters, Refusal> {
-        Ok(Letters::open(&config.dead_letter, config.nats.as_ref()).await?)
+    async fn letters_of(&self, config: &Config) -> Result<LetterStore, CommandRefusal> {
+        Ok(LetterStore::open(&config.dead_letter, config.nats.as_ref()).await?)
     }
 
     /// Finds the dead letter with this id.
-    async fn find_letter(&self, letters: &Letters, id: u64) -> Result<Entry, Refusal> {
+    async fn find_letter(&self, letters: &LetterStore, id: u64) -> Result<StoredLetter, CommandRefusal> {
         let next = match letters.at(id).await? {
             Some(entry) if entry.id == id => return Ok(entry),
             Some(next) => format!("did you mean `{}`? It is the next one\n", next.id),
             None => String::new(),
         };
-        let refusal = Refusal::new(Kind::Validation, "unknown_id", format!("there is no dead letter {id}"));
+        let refusal =
+            CommandRefusal::new(RefusalKind::Validation, "unknown_id", format!("there is no dead letter {id}"));
         Err(refusal.param("ID").hint(format!("{next}`trommel dlq list {}` shows them", self.dir.display())))
     }
 }
 
 /// Refusal for a signing key that exists but can't be used.
-fn no_key(error: &anyhow::Error) -> Refusal {
-    Refusal::new(Kind::Precondition, "letter_key", format!("{error:#}"))
+fn no_key(error: &anyhow::Error) -> CommandRefusal {
+    CommandRefusal::new(RefusalKind::Precondition, "letter_key", format!("{error:#}"))
 }
 
-impl From<LettersError> for Refusal {
+impl From<LettersError> for CommandRefusal {
     fn from(error: LettersError) -> Self {
         let (kind, subtype) = match error {
             LettersError::Connect(error) => return error.into(),
             LettersError::Read(error) => return error.into(),
-            LettersError::Nowhere => (Kind::Precondition, "no_dead_letters"),
-            LettersError::Drop(_, _, ApiError::NoPermission(_)) => (Kind::Auth, "no_permission"),
-            LettersError::Drop(_, _, ApiError::Refused { .. }) => (Kind::Precondition, "stream_refused"),
-            LettersError::Drop(..) => (Kind::Network, "jetstream"),
-            LettersError::File(..) | LettersError::Replaced(_) => (Kind::Precondition, "file"),
+            LettersError::Nowhere => (RefusalKind::Precondition, "no_dead_letters"),
+            LettersError::Drop(_, _, ApiError::NoPermission(_)) => (RefusalKind::Auth, "no_permission"),
+            LettersError::Drop(_, _, ApiError::Refused { .. }) => (RefusalKind::Precondition, "stream_refused"),
+            LettersError::Drop(..) => (RefusalKind::Network, "jetstream"),
+            LettersError::File(..) | LettersError::Replaced(_) => (RefusalKind::Precondition, "file"),
         };
         Self::new(kind, subtype, format!("{:#}", anyhow::Error::new(error)))
     }

@@ -10,19 +10,19 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     cli::{
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
         runtime,
         stretch::connect,
         terminal,
     },
-    config::{self, Config, Envelope, Source, SourceKind, quoted},
+    config::{self, Config, EnvelopeFormat, SourceConfig, SourceKind, quoted},
     event::{check_subject, identity},
     nats::ApiError,
 };
 
 /// Publish an event, in the envelope that the router's source opens
 #[derive(Args, Debug)]
-pub struct Emit {
+pub struct EmitCommand {
     /// The router's folder, with `trommel.toml` in it
     dir: PathBuf,
     /// The event's type, and its subject unless `--subject` is given
@@ -49,13 +49,13 @@ pub struct Emit {
 }
 
 /// Message to publish.
-struct Message {
+struct EmittedMessage {
     subject: String,
     headers: Vec<(&'static str, String)>,
     body: Value,
 }
 
-impl Emit {
+impl EmitCommand {
     pub fn execute(self) -> ExitCode {
         match self.publish() {
             Ok(said) => {
@@ -67,9 +67,9 @@ impl Emit {
         }
     }
 
-    fn publish(&self) -> Result<String, Refusal> {
+    fn publish(&self) -> Result<String, CommandRefusal> {
         let config = config::load(&self.dir)?;
-        let Message { subject, headers, body } = self.message(&config)?;
+        let EmittedMessage { subject, headers, body } = self.message(&config)?;
         let runtime = runtime()?;
         let stored = runtime.block_on(async {
             let connection = connect(&config, "emit").await?;
@@ -83,44 +83,44 @@ impl Emit {
     }
 
     /// Builds the message, in the envelope of the source that opens it.
-    fn message(&self, config: &Config) -> Result<Message, Refusal> {
+    fn message(&self, config: &Config) -> Result<EmittedMessage, CommandRefusal> {
         let data = data(&self.data)?;
         let source = self.source(config)?;
         let now = Timestamp::now().to_string();
         let id = format!("{:032x}", fastrand::u128(..));
         let event_type = match source.envelope {
             // The type may be given as it appears in subjects, with their prefix.
-            Envelope::JbMesh => self.event_type.strip_prefix("events.").unwrap_or(&self.event_type),
+            EnvelopeFormat::JbMesh => self.event_type.strip_prefix("events.").unwrap_or(&self.event_type),
             _ => &self.event_type,
         };
         let (mut subject, mut headers) = (event_type.to_owned(), Vec::new());
         let body = match source.envelope {
-            Envelope::Plain { .. } => data,
-            Envelope::CloudEvents => {
+            EnvelopeFormat::Plain { .. } => data,
+            EnvelopeFormat::CloudEvents => {
                 headers.push(("Content-Type", "application/cloudevents+json".to_owned()));
                 json!({
                     "specversion": "1.0", "id": id, "source": "trommel", "type": event_type, "time": now, "data": data,
                 })
             }
-            Envelope::Helix => {
+            EnvelopeFormat::Helix => {
                 let payload = BASE64_STANDARD.encode(data.to_string());
                 json!({ "id": id, "type": event_type, "source": "trommel", "payload": payload, "timestamp": now })
             }
-            Envelope::JbMesh => {
+            EnvelopeFormat::JbMesh => {
                 subject = format!("events.{event_type}");
                 let named = || config.nats.as_ref().map_or_else(String::new, |nats| nats.name.clone());
                 let node = self.node.clone().unwrap_or_else(named);
                 json!({ "type": event_type, "node": node, "timestamp": now, "data": data })
             }
-            Envelope::Ctrlplane => json!({
+            EnvelopeFormat::Ctrlplane => json!({
                 "id": id, "type": event_type, "tenant_id": self.tenant.as_deref().unwrap_or_default(), "payload": data,
                 "timestamp": now,
             }),
-            Envelope::Flowcraft => {
+            EnvelopeFormat::Flowcraft => {
                 let headers: BTreeMap<_, _> = self.tenant.iter().map(|tenant| (identity::TENANT, tenant)).collect();
                 json!({ "id": id, "subject": event_type, "time": now, "headers": headers, "payload": data })
             }
-            Envelope::Lark { .. } => json!({
+            EnvelopeFormat::Lark { .. } => json!({
                 "schema": "2.0",
                 "header": {
                     "event_id": id,
@@ -133,13 +133,13 @@ impl Emit {
         let subject = self.subject.clone().unwrap_or(subject);
         check_subject(&subject).map_err(|error| {
             let message = format!("`{subject}` can't be a subject: {error}");
-            let refusal = Refusal::new(Kind::Validation, "bad_subject", message).param("TYPE");
+            let refusal = CommandRefusal::new(RefusalKind::Validation, "bad_subject", message).param("TYPE");
             refusal.hint("give another one with `--subject`")
         })?;
-        Ok(Message { subject, headers, body })
+        Ok(EmittedMessage { subject, headers, body })
     }
 
-    fn source<'a>(&self, config: &'a Config) -> Result<&'a Source, Refusal> {
+    fn source<'a>(&self, config: &'a Config) -> Result<&'a SourceConfig, CommandRefusal> {
         let sources = config.sources.iter().filter(|source| matches!(source.kind, SourceKind::JetStream(_)));
         let sources: Vec<_> = sources.collect();
         let named = |name: &str| sources.iter().copied().find(|source| source.name == name);
@@ -150,7 +150,7 @@ impl Emit {
             (None, _) => (None, "the router reads several streams".to_owned()),
         };
         found.ok_or_else(|| {
-            let refusal = Refusal::new(Kind::Validation, "which_source", message).param("--source");
+            let refusal = CommandRefusal::new(RefusalKind::Validation, "which_source", message).param("--source");
             let names = quoted(sources.iter().map(|source| source.name.as_str()), "or");
             if names.is_empty() { refusal } else { refusal.hint(format!("name one with `--source`: {names}")) }
         })
@@ -159,7 +159,7 @@ impl Emit {
 
 /// Parses the members of the data: JSON where a value is valid JSON, else text; an empty value is
 /// empty text (J19).
-fn data(given: &[String]) -> Result<Value, Refusal> {
+fn data(given: &[String]) -> Result<Value, CommandRefusal> {
     let mut data = Map::new();
     for given in given {
         match given.split_once('=') {
@@ -168,7 +168,11 @@ fn data(given: &[String]) -> Result<Value, Refusal> {
                 data.insert(name.to_owned(), value);
             }
             _ => {
-                let refusal = Refusal::new(Kind::Validation, "data_syntax", format!("`{given}` is not `NAME=VALUE`"));
+                let refusal = CommandRefusal::new(
+                    RefusalKind::Validation,
+                    "data_syntax",
+                    format!("`{given}` is not `NAME=VALUE`"),
+                );
                 return Err(refusal.param("NAME=VALUE").hint("write it as NAME=VALUE"));
             }
         }
@@ -176,14 +180,15 @@ fn data(given: &[String]) -> Result<Value, Refusal> {
     Ok(data.into())
 }
 
-fn not_stored(subject: &str, error: ApiError) -> Refusal {
+fn not_stored(subject: &str, error: ApiError) -> CommandRefusal {
     match error {
         ApiError::NoResponders(_) => {
-            let refusal = Refusal::new(Kind::Precondition, "no_stream", format!("no stream takes `{subject}`"));
+            let refusal =
+                CommandRefusal::new(RefusalKind::Precondition, "no_stream", format!("no stream takes `{subject}`"));
             refusal.hint("`trommel streams ensure` makes those that are declared; `--subject` names another subject")
         }
-        ApiError::NoPermission(denied) => Refusal::new(Kind::Auth, "no_permission", denied.to_string()),
-        error => Refusal::new(Kind::Network, "jetstream", format!("{:#}", anyhow::Error::new(error))),
+        ApiError::NoPermission(denied) => CommandRefusal::new(RefusalKind::Auth, "no_permission", denied.to_string()),
+        error => CommandRefusal::new(RefusalKind::Network, "jetstream", format!("{:#}", anyhow::Error::new(error))),
     }
 }
 

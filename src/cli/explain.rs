@@ -13,9 +13,9 @@ use serde::Serialize;
 use crate::{
     app,
     cli::{
-        Cache,
+        CacheArgs,
         keys::print,
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
         running::{running, unreachable},
         stretch,
     },
@@ -42,7 +42,7 @@ use explainer::{ExplainedKey, Explainer};
 /// folder. That router is not affected: this command runs the events through the keys a second
 /// time, itself.
 #[derive(Args, Debug)]
-pub struct Explain {
+pub struct ExplainCommand {
     /// The router's folder, with `trommel.toml` in it
     dir: PathBuf,
     /// The event, or several one after the other; `-` for standard input
@@ -62,22 +62,22 @@ pub struct Explain {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    cache: Cache,
+    cache: CacheArgs,
 }
 
 /// JSON output for one event.
 #[derive(Serialize)]
-struct Explained {
+struct ExplainedEvent {
     event: GivenEvent,
     keys: Vec<ExplainedKey>,
 }
 
-impl Explain {
+impl ExplainCommand {
     pub fn execute(self) -> ExitCode {
         self.run().err().map_or(ExitCode::SUCCESS, |refusal| refusal.end(self.json))
     }
 
-    fn run(&self) -> Result<(), Refusal> {
+    fn run(&self) -> Result<(), CommandRefusal> {
         let events = self.event.as_deref().map(read).transpose()?;
         let config = config::load(&self.dir)?;
         if let Some(key) = &self.key {
@@ -98,7 +98,7 @@ impl Explain {
         })
     }
 
-    async fn explain_live(&self, explainer: &mut Explainer) -> Result<(), Refusal> {
+    async fn explain_live(&self, explainer: &mut Explainer) -> Result<(), CommandRefusal> {
         let mut explained = 0;
         while explained < self.limit {
             let mut link = running(&self.dir).await?;
@@ -111,10 +111,10 @@ impl Explain {
         Ok(())
     }
 
-    async fn explain(&self, explainer: &mut Explainer, event: &Event) -> Result<(), Refusal> {
+    async fn explain(&self, explainer: &mut Explainer, event: &Event) -> Result<(), CommandRefusal> {
         let keys = explainer.explain(event, self.key.as_deref()).await;
         print(&if self.json {
-            let explained = Explained { event: event.into(), keys };
+            let explained = ExplainedEvent { event: event.into(), keys };
             serde_json::to_string(&explained).map_err(|error| internal(error.into()))?
         } else {
             text::text(event, &keys)
@@ -122,16 +122,16 @@ impl Explain {
     }
 }
 
-fn internal(error: anyhow::Error) -> Refusal {
-    Refusal::new(Kind::Internal, "host", format!("{error:#}"))
+fn internal(error: anyhow::Error) -> CommandRefusal {
+    CommandRefusal::new(RefusalKind::Internal, "host", format!("{error:#}"))
 }
 
 /// Reads the events of a file in order.
-fn read(path: &Path) -> Result<Vec<Event>, Refusal> {
+fn read(path: &Path) -> Result<Vec<Event>, CommandRefusal> {
     let shown = path.display();
     let bad = |message: String| {
         let hint = r#"an event is a JSON object such as {"event_type":"order.created","payload":{"amount":5}}"#;
-        Refusal::new(Kind::Validation, "bad_event", message).param(shown.to_string()).hint(hint)
+        CommandRefusal::new(RefusalKind::Validation, "bad_event", message).param(shown.to_string()).hint(hint)
     };
     let mut text = String::new();
     let read = match path.to_str() {

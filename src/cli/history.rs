@@ -11,28 +11,28 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
 use crate::{
-    app::{self, Replayed},
+    app::{self, ReplaySettings},
     cli::{
-        Cache,
+        CacheArgs,
         consume::params,
-        logs::{self, Logs},
-        refusal::{Kind, Refusal},
-        row::{Form, Row},
-        run::Foreground,
+        logs::{self, LogArgs},
+        refusal::{CommandRefusal, RefusalKind},
+        row::{MessageRow, RowFormat},
+        run::ForegroundRouter,
         runtime,
-        stretch::{Stretch, connect, key, time},
+        stretch::{StreamArgs, connect, key, time},
         terminal,
     },
-    config::{self, Begin, Range},
+    config::{self, RangeBegin, StreamRange},
     event::Origin,
-    nats::History as Stored,
+    nats::StreamHistory,
 };
 
 /// Show what a stream holds, oldest first
 #[derive(Args, Debug)]
-pub struct History {
+pub struct HistoryCommand {
     #[command(flatten)]
-    stretch: Stretch,
+    stretch: StreamArgs,
     /// Only messages stored at this time or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or `90m`
     /// for 90 minutes ago
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -44,8 +44,8 @@ pub struct History {
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u64,
     /// Which messages to show, if there are more
-    #[arg(long, value_enum, default_value_t = Order::Newest)]
-    order: Order,
+    #[arg(long, value_enum, default_value_t = HistoryOrder::Newest)]
+    order: HistoryOrder,
     /// Run the messages through this key's filter, and print its outputs
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
@@ -56,40 +56,40 @@ pub struct History {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    cache: Cache,
+    cache: CacheArgs,
     #[command(flatten)]
-    logs: Logs,
+    logs: LogArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Order {
+enum HistoryOrder {
     /// Newest messages
     Newest,
     /// Oldest messages
     Oldest,
 }
 
-impl History {
+impl HistoryCommand {
     pub fn execute(self) -> ExitCode {
         self.show().unwrap_or_else(|refusal| refusal.end(self.json || self.logs.is_json()))
     }
 
-    fn show(&self) -> Result<ExitCode, Refusal> {
+    fn show(&self) -> Result<ExitCode, CommandRefusal> {
         let config = config::load(&self.stretch.dir)?;
         let chosen = self.stretch.choose(&config)?;
         let limit = (self.limit > 0).then_some(self.limit);
         let begin = match (self.order, limit) {
-            (Order::Newest, Some(limit)) => Begin::Newest(limit, self.since),
-            _ => self.since.map_or(Begin::First, Begin::Time),
+            (HistoryOrder::Newest, Some(limit)) => RangeBegin::Newest(limit, self.since),
+            _ => self.since.map_or(RangeBegin::First, RangeBegin::Time),
         };
         let stream = chosen.stream.clone();
-        let range = Range { stream, subjects: chosen.subjects, begin, until: self.until, to: None, limit };
+        let range = StreamRange { stream, subjects: chosen.subjects, begin, until: self.until, to: None, limit };
         if let Some(name) = &self.key {
             let key = key(&config, name)?.clone();
             let params = params(&key, &self.params)?;
             let source = chosen.source;
-            let replayed = Replayed { key, params, source, range, rate: None, sink: None, component: None };
-            let foreground = Foreground {
+            let replayed = ReplaySettings { key, params, source, range, rate: None, sink: None, component: None };
+            let foreground = ForegroundRouter {
                 cache: &self.cache,
                 logs: &self.logs,
                 place: None,
@@ -102,14 +102,14 @@ impl History {
         let runtime = runtime()?;
         runtime.block_on(async {
             let connection = connect(&config, "history").await?;
-            let mut stored = Stored::open(connection, range).await?;
-            let form = if self.json { Form::Json } else { Form::Columns };
+            let mut stored = StreamHistory::open(connection, range).await?;
+            let form = if self.json { RowFormat::Json } else { RowFormat::Columns };
             let decoder = config.registry.avro.decoder(None);
             let origin = Arc::new(Origin { source: chosen.source.name, stream: chosen.stream.clone() });
             let line = logs::live_line(!io::stdout().is_terminal());
             let (mut out, mut count) = (terminal::buffered(), 0_u64);
             while let Some(message) = stored.next().await? {
-                let row = Row::new(message, &chosen.source.envelope, &origin, &decoder);
+                let row = MessageRow::new(message, &chosen.source.envelope, &origin, &decoder);
                 if let Err(error) = row.write(form, &mut out) {
                     return reader_left(error);
                 }
@@ -128,9 +128,9 @@ impl History {
 }
 
 /// Ends a command whose output can't be written: a closed pipe is not a failure.
-pub(super) fn reader_left(error: io::Error) -> Result<ExitCode, Refusal> {
+pub(super) fn reader_left(error: io::Error) -> Result<ExitCode, CommandRefusal> {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Ok(ExitCode::SUCCESS);
     }
-    Err(Refusal::new(Kind::Internal, "stdout", format!("can't write to standard output: {error}")))
+    Err(CommandRefusal::new(RefusalKind::Internal, "stdout", format!("can't write to standard output: {error}")))
 }

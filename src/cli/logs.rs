@@ -28,16 +28,16 @@ use crate::{show, text};
 
 mod stderr;
 
-use stderr::Stderr;
+use stderr::StderrLog;
 
 /// Longest text of one log line's fields in bytes; the rest is cut off.
 const MAX_FIELDS: usize = 32 << 10;
 
 #[derive(Debug, Args)]
-pub struct Logs {
+pub struct LogArgs {
     /// Format of the logs on stderr, and of the run's final message
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    log_format: Format,
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     /// Log level: error, warn, info, debug, trace, or directives such as `info,filter=debug`
     #[arg(long, env = "TROMMEL_LOG", default_value = "info,async_nats=off", value_name = "LEVEL")]
     log: String,
@@ -46,16 +46,16 @@ pub struct Logs {
     show: bool,
     /// Set once logging has started.
     #[arg(skip)]
-    stderr: OnceLock<Stderr>,
+    stderr: OnceLock<StderrLog>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum LogFormat {
     Text,
     Json,
 }
 
-impl Logs {
+impl LogArgs {
     /// Starts writing logs and panics to stderr, around the live line. Logging never blocks on a
     /// slow reader.
     ///
@@ -65,7 +65,7 @@ impl Logs {
         let shows = if self.show { format!(",{}", show::DIRECTIVE) } else { String::new() };
         let filter = EnvFilter::try_new(format!("{}{shows}", self.log))
             .map_err(|error| anyhow::anyhow!("`--log {}` is not understood: {error}", self.log))?;
-        let stderr = Stderr::new(self.log_format, line.clone())?;
+        let stderr = StderrLog::new(self.log_format, line.clone())?;
         let stderr = self.stderr.get_or_init(|| stderr).clone();
         let (format, to) = (self.log_format, stderr.clone());
         panic::set_hook(Box::new(move |panicked| to.push(&panic_record(format, panicked))));
@@ -74,23 +74,23 @@ impl Logs {
             .with_ansi(io::stderr().is_terminal())
             .with_writer(move || stderr.clone());
         match self.log_format {
-            Format::Text => builder.with_target(false).fmt_fields(Fields).init(),
-            Format::Json => builder.json().flatten_event(true).init(),
+            LogFormat::Text => builder.with_target(false).fmt_fields(FieldFormat).init(),
+            LogFormat::Json => builder.json().flatten_event(true).init(),
         }
         Ok(())
     }
 
     /// Returns whether logs are written as JSON.
     pub(super) fn is_json(&self) -> bool {
-        self.log_format == Format::Json
+        self.log_format == LogFormat::Json
     }
 
     /// Writes the final message of a run, whatever the level of `--log`: as text, or as one JSON
     /// object on a line.
     pub(super) fn end(&self, level: Level, words: &str, details: &impl Serialize) {
         let record = match self.log_format {
-            Format::Text => format!("{}\n", text::lines(words)),
-            Format::Json => json_record(level, words, details),
+            LogFormat::Text => format!("{}\n", text::lines(words)),
+            LogFormat::Json => json_record(level, words, details),
         };
         match self.stderr.get() {
             Some(stderr) => stderr.push(&record),
@@ -100,7 +100,7 @@ impl Logs {
     }
 }
 
-impl Drop for Logs {
+impl Drop for LogArgs {
     fn drop(&mut self) {
         if let Some(stderr) = self.stderr.get() {
             stderr.finish();
@@ -109,16 +109,16 @@ impl Drop for Logs {
 }
 
 /// Formats a log line that does not pass through `tracing` or its filter.
-fn record(format: Format, level: Level, message: &str) -> String {
+fn record(format: LogFormat, level: Level, message: &str) -> String {
     match format {
-        Format::Text => format!("{:.6} {level:>5} {}\n", Timestamp::now(), text::start(message, MAX_FIELDS)),
-        Format::Json => json_record(level, message, &()),
+        LogFormat::Text => format!("{:.6} {level:>5} {}\n", Timestamp::now(), text::start(message, MAX_FIELDS)),
+        LogFormat::Json => json_record(level, message, &()),
     }
 }
 
 fn json_record(level: Level, message: &str, details: &impl Serialize) -> String {
     #[derive(Serialize)]
-    struct Record<'a> {
+    struct LogRecord<'a> {
         timestamp: String,
         level: &'a str,
         message: &'a str,
@@ -128,13 +128,13 @@ fn json_record(level: Level, message: &str, details: &impl Serialize) -> String 
     }
     let timestamp = format!("{:.6}", Timestamp::now());
     let details = serde_json::value::to_raw_value(details).ok().filter(|details| details.get() != "null");
-    let record = Record { timestamp, level: level.as_str(), message, details, target: "trommel" };
+    let record = LogRecord { timestamp, level: level.as_str(), message, details, target: "trommel" };
     // A record of strings always serializes; if it did not, its text is better than nothing.
     let json = serde_json::to_string(&record).unwrap_or_else(|_| message.to_owned());
     format!("{}\n", text::lines(&json))
 }
 
-fn panic_record(format: Format, panicked: &PanicHookInfo<'_>) -> String {
+fn panic_record(format: LogFormat, panicked: &PanicHookInfo<'_>) -> String {
     let backtrace = Backtrace::capture();
     let backtrace = match backtrace.status() {
         BacktraceStatus::Captured => format!("\n{backtrace}"),
@@ -143,10 +143,10 @@ fn panic_record(format: Format, panicked: &PanicHookInfo<'_>) -> String {
     record(format, Level::ERROR, &format!("{panicked}{backtrace}"))
 }
 
-/// Formats fields on one line, whatever they hold. For JSON, [`Stderr`] escapes the whole line.
-struct Fields;
+/// Formats fields on one line, whatever they hold. For JSON, [`StderrLog`] escapes the whole line.
+struct FieldFormat;
 
-impl<'w> FormatFields<'w> for Fields {
+impl<'w> FormatFields<'w> for FieldFormat {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
         let mut written = String::new();
         DefaultFields::new().format_fields(Writer::new(&mut written), fields)?;
@@ -176,9 +176,9 @@ mod tests {
     const NASTY: &str = "a\nFORGED\r\u{1b}[8m\u{9b}1m\u{202e}\u{2028}";
 
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    struct WrittenLog(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Written {
+    impl Write for WrittenLog {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -191,9 +191,10 @@ mod tests {
     /// Checks every kind of field, on a terminal too, where the only escapes are our own colours.
     #[test]
     fn no_field_forges_a_line_or_drives_a_terminal() {
-        let (written, error) = (Written::default(), io::Error::other(NASTY));
+        let (written, error) = (WrittenLog::default(), io::Error::other(NASTY));
         let writer = written.clone();
-        let builder = tracing_subscriber::fmt().with_ansi(true).without_time().with_target(false).fmt_fields(Fields);
+        let builder =
+            tracing_subscriber::fmt().with_ansi(true).without_time().with_target(false).fmt_fields(FieldFormat);
         let log = builder.with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(log, || {
             tracing::warn!(string = NASTY, bare = %NASTY, debug = ?Some(NASTY), "message {NASTY}");
@@ -210,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_line_of_our_own_is_one_line_of_json() {
-        let line = record(Format::Json, Level::ERROR, &format!("panicked at a.rs:1:1:\n{NASTY}"));
+        let line = record(LogFormat::Json, Level::ERROR, &format!("panicked at a.rs:1:1:\n{NASTY}"));
         assert_eq!((line.matches('\n').count(), text::lines(&line)), (1, line.as_str().into()));
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(json["message"], format!("panicked at a.rs:1:1:\n{NASTY}"));

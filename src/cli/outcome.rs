@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     config::{nearest, quoted},
     filter::{CallError, Emission, Failure, Verdict},
-    json::Payload,
-    trial::End,
+    json::JsonPayload,
+    trial::TrialEnd,
 };
 
 /// Kinds of outcomes. A case may expect a kind alone, or the whole outcome.
@@ -58,22 +58,22 @@ pub fn fits(expected: &Value, outcome: &Value) -> bool {
 ///
 /// # Errors
 /// Returns an error if the host failed, which is not an outcome.
-pub fn of(end: End) -> anyhow::Result<Value> {
+pub fn of(end: TrialEnd) -> anyhow::Result<Value> {
     Ok(match end {
-        End::Unfulfilled(_) | End::Unmatched | End::Verdict(Verdict::Drop) => json!("dropped"),
-        End::Verdict(Verdict::Keep) => json!("kept"),
-        End::Verdict(Verdict::Replace(output)) => match Payload::of(&output) {
-            Payload::Json(json) => json!({ "replaced": json }),
-            Payload::Text(text) => json!({ "replaced_text": text }),
-            Payload::Bytes(encoded) => json!({ "replaced_base64": encoded }),
+        TrialEnd::Unfulfilled(_) | TrialEnd::Unmatched | TrialEnd::Verdict(Verdict::Drop) => json!("dropped"),
+        TrialEnd::Verdict(Verdict::Keep) => json!("kept"),
+        TrialEnd::Verdict(Verdict::Replace(output)) => match JsonPayload::of(&output) {
+            JsonPayload::Json(json) => json!({ "replaced": json }),
+            JsonPayload::Text(text) => json!({ "replaced_text": text }),
+            JsonPayload::Bytes(encoded) => json!({ "replaced_base64": encoded }),
         },
-        End::Verdict(Verdict::Emit(emissions)) => {
+        TrialEnd::Verdict(Verdict::Emit(emissions)) => {
             json!({ "emitted": emissions.iter().map(emission).collect::<Vec<_>>() })
         }
-        End::Untested(error) => json!({ error.code(): error.to_string() }),
-        End::Said(failure) => said(&failure),
-        End::Broke(broken) => json!({ "broke": broken.reason.code() }),
-        End::Host(error) => return Err(error),
+        TrialEnd::Untested(error) => json!({ error.code(): error.to_string() }),
+        TrialEnd::Said(failure) => said(&failure),
+        TrialEnd::Broke(broken) => json!({ "broke": broken.reason.code() }),
+        TrialEnd::Host(error) => return Err(error),
     })
 }
 
@@ -117,7 +117,7 @@ fn emission(emission: &Emission) -> Value {
 
 /// Returns the member `payload`, or another one if the bytes are not JSON.
 fn payload(bytes: &[u8]) -> Map<String, Value> {
-    match serde_json::to_value(Payload::of(bytes)) {
+    match serde_json::to_value(JsonPayload::of(bytes)) {
         Ok(Value::Object(members)) => members,
         // Unreachable: a payload always serializes to an object.
         _ => Map::new(),

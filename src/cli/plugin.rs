@@ -5,8 +5,8 @@ use std::{fs, path::Path, process::ExitCode};
 use clap::{Args, Subcommand};
 
 use crate::{
-    cli::refusal::{Kind, Refusal},
-    config::{FilterSettings, Grant, Limits},
+    cli::refusal::{CommandRefusal, RefusalKind},
+    config::{FilterSettings, Grant, GuestLimits},
 };
 
 mod bench;
@@ -19,43 +19,44 @@ mod test;
 
 /// Write, check, test and measure a filter
 #[derive(Args, Debug)]
-pub struct Plugin {
+pub struct PluginCommand {
     #[command(subcommand)]
-    command: Command,
+    command: PluginSubcommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    New(new::New),
-    Check(check::Check),
-    Test(test::Test),
-    Bench(bench::Bench),
-    Ls(ls::Ls),
+enum PluginSubcommand {
+    New(new::NewPlugin),
+    Check(check::CheckPlugin),
+    Test(test::TestPlugin),
+    Bench(bench::BenchPlugin),
+    Ls(ls::ListPlugins),
 }
 
-impl Plugin {
+impl PluginCommand {
     pub fn execute(self) -> ExitCode {
         match self.command {
-            Command::New(new) => new.execute(),
-            Command::Check(check) => check.execute(),
-            Command::Test(test) => test.execute(),
-            Command::Bench(bench) => bench.execute(),
-            Command::Ls(ls) => ls.execute(),
+            PluginSubcommand::New(new) => new.execute(),
+            PluginSubcommand::Check(check) => check.execute(),
+            PluginSubcommand::Test(test) => test.execute(),
+            PluginSubcommand::Bench(bench) => bench.execute(),
+            PluginSubcommand::Ls(ls) => ls.execute(),
         }
     }
 }
 
 /// A component's file, and the name that a router would give it.
-struct File {
+struct ComponentFile {
     name: String,
     bytes: Vec<u8>,
 }
 
-impl File {
-    fn read(path: &Path) -> Result<Self, Refusal> {
+impl ComponentFile {
+    fn read(path: &Path) -> Result<Self, CommandRefusal> {
         let shown = path.display().to_string();
         let bytes = fs::read(path).map_err(|error| {
-            let refusal = Refusal::new(Kind::Validation, "unreadable", format!("can't read `{shown}`: {error}"));
+            let refusal =
+                CommandRefusal::new(RefusalKind::Validation, "unreadable", format!("can't read `{shown}`: {error}"));
             refusal.param(&shown).hint("give the `.wasm` file that the plugin's build makes")
         })?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -66,7 +67,7 @@ impl File {
 /// Settings that grant everything, with memory for an interpreter: whether a router would grant the
 /// same is reported separately.
 fn settings(name: &str) -> FilterSettings {
-    let limits = Limits { memory: MEMORY, ..Limits::default() };
+    let limits = GuestLimits { memory: MEMORY, ..GuestLimits::default() };
     let grants = vec![Grant::Api, Grant::Identity, Grant::State];
     FilterSettings { grants, limits, ..FilterSettings::new(name.to_owned()) }
 }

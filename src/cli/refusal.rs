@@ -13,9 +13,9 @@ use crate::{
 /// Reason for which a command was not carried out. Programs branch on `kind` and `subtype`, never
 /// on the text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Refusal {
+pub struct CommandRefusal {
     #[serde(rename = "type")]
-    pub kind: Kind,
+    pub kind: RefusalKind,
     /// Precise reason, in `snake_case`.
     pub subtype: &'static str,
     /// The argument, option or param that is invalid, as it is written on the command line.
@@ -28,7 +28,7 @@ pub struct Refusal {
 /// Area in which the problem has to be fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum RefusalKind {
     /// The command line or the configuration is invalid.
     Validation,
     /// Something that must exist first is missing.
@@ -43,8 +43,8 @@ pub enum Kind {
     Internal,
 }
 
-impl Refusal {
-    pub fn new(kind: Kind, subtype: &'static str, message: impl Into<String>) -> Self {
+impl CommandRefusal {
+    pub fn new(kind: RefusalKind, subtype: &'static str, message: impl Into<String>) -> Self {
         Self { kind, subtype, param: None, message: message.into(), hint: None }
     }
 
@@ -59,11 +59,11 @@ impl Refusal {
     /// The exit code of the command (L123).
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.kind {
-            Kind::Api => exit::FAILED,
-            Kind::Validation | Kind::Precondition => exit::INVALID,
-            Kind::Auth => exit::DENIED,
-            Kind::Network => exit::UNREACHABLE,
-            Kind::Internal => exit::INTERNAL,
+            RefusalKind::Api => exit::FAILED,
+            RefusalKind::Validation | RefusalKind::Precondition => exit::INVALID,
+            RefusalKind::Auth => exit::DENIED,
+            RefusalKind::Network => exit::UNREACHABLE,
+            RefusalKind::Internal => exit::INTERNAL,
         })
     }
 
@@ -78,17 +78,17 @@ impl Refusal {
 
     fn envelope(&self) -> String {
         #[derive(Serialize)]
-        struct Envelope<'a> {
+        struct RefusalEnvelope<'a> {
             ok: bool,
-            error: &'a Refusal,
+            error: &'a CommandRefusal,
         }
         // A record of strings always serializes; if it did not, its text is better than nothing.
-        serde_json::to_string(&Envelope { ok: false, error: self }).unwrap_or_else(|_| self.to_string())
+        serde_json::to_string(&RefusalEnvelope { ok: false, error: self }).unwrap_or_else(|_| self.to_string())
     }
 }
 
 /// Formats as `error: MESSAGE`, then, indented, the hint.
-impl fmt::Display for Refusal {
+impl fmt::Display for CommandRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)?;
         self.hint.iter().flat_map(|hint| hint.lines()).try_for_each(|line| write!(f, "\n  {line}"))
@@ -96,9 +96,9 @@ impl fmt::Display for Refusal {
 }
 
 /// Includes all problems of the configuration, each with its place.
-impl From<Problems> for Refusal {
+impl From<Problems> for CommandRefusal {
     fn from(problems: Problems) -> Self {
-        Self::new(Kind::Validation, "bad_config", format!("the configuration has problems:\n{problems}"))
+        Self::new(RefusalKind::Validation, "bad_config", format!("the configuration has problems:\n{problems}"))
     }
 }
 
@@ -106,8 +106,8 @@ impl From<Problems> for Refusal {
 mod tests {
     use super::*;
 
-    fn refusal() -> Refusal {
-        let refusal = Refusal::new(Kind::Validation, "unknown_key", "there is no key `ordes`");
+    fn refusal() -> CommandRefusal {
+        let refusal = CommandRefusal::new(RefusalKind::Validation, "unknown_key", "there is no key `ordes`");
         refusal.param("ordes").hint("did you mean `orders`?\n`trommel keys list DIR` shows all")
     }
 
@@ -127,7 +127,7 @@ mod tests {
             refusal().envelope(),
             @r#"{"ok":false,"error":{"type":"validation","subtype":"unknown_key","param":"ordes","message":"there is no key `ordes`","hint":"did you mean `orders`?\n`trommel keys list DIR` shows all"}}"#
         );
-        let bare = Refusal::new(Kind::Internal, "io", "can't write").envelope();
+        let bare = CommandRefusal::new(RefusalKind::Internal, "io", "can't write").envelope();
         insta::assert_snapshot!(
             bare,
             @r#"{"ok":false,"error":{"type":"internal","subtype":"io","param":null,"message":"can't write","hint":null}}"#
@@ -137,9 +137,16 @@ mod tests {
     /// L123
     #[test]
     fn the_exit_code_says_who_has_to_act() {
-        let kinds = [Kind::Api, Kind::Validation, Kind::Precondition, Kind::Auth, Kind::Network, Kind::Internal];
+        let kinds = [
+            RefusalKind::Api,
+            RefusalKind::Validation,
+            RefusalKind::Precondition,
+            RefusalKind::Auth,
+            RefusalKind::Network,
+            RefusalKind::Internal,
+        ];
         for (kind, code) in kinds.into_iter().zip([1, 2, 2, 3, 4, 5]) {
-            assert_eq!(Refusal::new(kind, "any", "").exit_code(), ExitCode::from(code), "{kind:?}");
+            assert_eq!(CommandRefusal::new(kind, "any", "").exit_code(), ExitCode::from(code), "{kind:?}");
         }
     }
 }

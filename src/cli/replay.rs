@@ -6,16 +6,16 @@ use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 
 use crate::{
-    app::{self, Replayed},
+    app::{self, ReplaySettings},
     cli::{
-        Cache,
+        CacheArgs,
         consume::params,
-        logs::Logs,
-        refusal::{Kind, Refusal},
-        run::Foreground,
-        stretch::{Chosen, Stretch, key, time},
+        logs::LogArgs,
+        refusal::{CommandRefusal, RefusalKind},
+        run::ForegroundRouter,
+        stretch::{SelectedStream, StreamArgs, key, time},
     },
-    config::{self, Begin, Config, Range, nearest, quoted},
+    config::{self, Config, RangeBegin, StreamRange, nearest, quoted},
 };
 
 /// Run the messages of a stream through a key again, apart from the running router
@@ -25,9 +25,9 @@ use crate::{
 /// sinks.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("from").required(true).args(["from_seq", "from_time"])))]
-pub struct Replay {
+pub struct ReplayCommand {
     #[command(flatten)]
-    stretch: Stretch,
+    stretch: StreamArgs,
     /// Key whose filter gets the messages
     #[arg(long, value_name = "KEY")]
     key: String,
@@ -44,7 +44,7 @@ pub struct Replay {
     /// End with this sequence, or before this time; by default with the message that is the last
     /// one now
     #[arg(long, value_name = "SEQUENCE|TIME")]
-    to: Option<To>,
+    to: Option<ReplayEnd>,
     /// At most this many events a second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
@@ -58,19 +58,19 @@ pub struct Replay {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    cache: Cache,
+    cache: CacheArgs,
     #[command(flatten)]
-    logs: Logs,
+    logs: LogArgs,
 }
 
 /// End of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum To {
+enum ReplayEnd {
     Sequence(u64),
     Time(Timestamp),
 }
 
-impl FromStr for To {
+impl FromStr for ReplayEnd {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -78,11 +78,11 @@ impl FromStr for To {
     }
 }
 
-impl Replay {
+impl ReplayCommand {
     pub fn execute(self) -> ExitCode {
         match self.prepare() {
             Ok((config, replayed)) => {
-                let foreground = Foreground {
+                let foreground = ForegroundRouter {
                     cache: &self.cache,
                     logs: &self.logs,
                     place: None,
@@ -97,9 +97,9 @@ impl Replay {
     }
 
     /// Checks all of the input, before anything happens.
-    fn prepare(&self) -> Result<(Config, Replayed), Refusal> {
+    fn prepare(&self) -> Result<(Config, ReplaySettings), CommandRefusal> {
         let config = config::load(&self.stretch.dir)?;
-        let Chosen { stream, subjects, source } = self.stretch.choose(&config)?;
+        let SelectedStream { stream, subjects, source } = self.stretch.choose(&config)?;
         let key = key(&config, &self.key)?.clone();
         let params = params(&key, &self.params)?;
         if let Some(sink) = &self.sink {
@@ -109,21 +109,21 @@ impl Replay {
             is_component(component)?;
         }
         let begin = match (self.from_seq, self.from_time) {
-            (Some(sequence), _) => Begin::Sequence(sequence.max(1)),
-            (None, time) => time.map_or(Begin::First, Begin::Time),
+            (Some(sequence), _) => RangeBegin::Sequence(sequence.max(1)),
+            (None, time) => time.map_or(RangeBegin::First, RangeBegin::Time),
         };
         let (to, until) = match self.to {
-            Some(To::Sequence(sequence)) => (Some(sequence), None),
-            Some(To::Time(time)) => (None, Some(time)),
+            Some(ReplayEnd::Sequence(sequence)) => (Some(sequence), None),
+            Some(ReplayEnd::Time(time)) => (None, Some(time)),
             None => (None, None),
         };
-        let range = Range { stream, subjects, begin, until, to, limit: None };
+        let range = StreamRange { stream, subjects, begin, until, to, limit: None };
         let (rate, sink, component) = (self.rate, self.sink.clone(), self.component.clone());
-        Ok((config, Replayed { key, params, source, range, rate, sink, component }))
+        Ok((config, ReplaySettings { key, params, source, range, rate, sink, component }))
     }
 }
 
-fn known_sink(config: &Config, name: &str) -> Result<(), Refusal> {
+fn known_sink(config: &Config, name: &str) -> Result<(), CommandRefusal> {
     let names = || config.sinks.iter().map(|sink| sink.name.as_str());
     if names().any(|known| known == name) {
         return Ok(());
@@ -134,14 +134,14 @@ fn known_sink(config: &Config, name: &str) -> Result<(), Refusal> {
         (true, false) => format!("sinks: {}", quoted(names(), "and")),
         (true, true) => "this router has no sinks: without `--sink` it is standard output".to_owned(),
     };
-    let refusal = Refusal::new(Kind::Validation, "unknown_sink", format!("there is no sink `{name}`"));
+    let refusal = CommandRefusal::new(RefusalKind::Validation, "unknown_sink", format!("there is no sink `{name}`"));
     Err(refusal.param("--sink").hint(hint))
 }
 
-fn is_component(path: &std::path::Path) -> Result<(), Refusal> {
+fn is_component(path: &std::path::Path) -> Result<(), CommandRefusal> {
     if path.extension().is_some_and(|extension| extension == "wasm") && path.is_file() {
         return Ok(());
     }
     let message = format!("`{}` is not a component: expected a `.wasm` file", path.display());
-    Err(Refusal::new(Kind::Validation, "component", message).param("--component"))
+    Err(CommandRefusal::new(RefusalKind::Validation, "component", message).param("--component"))
 }

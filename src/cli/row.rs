@@ -13,25 +13,25 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    avro::{Decoder, Framing},
-    config::Envelope,
+    avro::{AvroDecoder, Framing},
+    config::EnvelopeFormat,
     event::Origin,
-    json::{self, Payload},
-    nats::Stored,
+    json::{self, JsonPayload},
+    nats::StoredMessage,
     source::envelope,
     text,
 };
 
 /// Format of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum RowFormat {
     /// Columns for people: time, type, payload.
     Columns,
     /// One JSON object per line.
     Json,
 }
 
-pub(super) struct Row {
+pub(super) struct MessageRow {
     sequence: u64,
     time: Timestamp,
     subject: ByteString,
@@ -43,12 +43,17 @@ pub(super) struct Row {
     payload: Bytes,
 }
 
-impl Row {
+impl MessageRow {
     /// Opens a stored message. Avro is shown as JSON, as filters see it.
-    pub(super) fn new(message: Stored, envelope: &Envelope, origin: &Arc<Origin>, decoder: &Decoder) -> Self {
-        let Stored { sequence, time, subject, headers, payload, .. } = message;
+    pub(super) fn new(
+        message: StoredMessage,
+        envelope: &EnvelopeFormat,
+        origin: &Arc<Origin>,
+        decoder: &AvroDecoder,
+    ) -> Self {
+        let StoredMessage { sequence, time, subject, headers, payload, .. } = message;
         let subject = ByteString::from(subject);
-        let message = envelope::Message {
+        let message = envelope::SourceMessage {
             subject: subject.clone(),
             headers,
             payload,
@@ -73,7 +78,7 @@ impl Row {
         {
             row.payload = json.into();
         }
-        if *envelope == Envelope::JbMesh {
+        if *envelope == EnvelopeFormat::JbMesh {
             row.open_mesh();
         }
         row
@@ -91,10 +96,10 @@ impl Row {
         }
     }
 
-    pub(super) fn write(&self, form: Form, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn write(&self, form: RowFormat, out: &mut impl Write) -> io::Result<()> {
         match form {
-            Form::Columns => self.columns(out),
-            Form::Json => self.json(out),
+            RowFormat::Columns => self.columns(out),
+            RowFormat::Json => self.json(out),
         }
     }
 
@@ -102,9 +107,9 @@ impl Row {
         let node = self.node.as_ref().map(|node| format!("node={}  ", text::line(node))).unwrap_or_default();
         let time = self.time.strftime("%Y-%m-%d %H:%M:%S");
         let mut payload = Vec::new();
-        match Payload::of(&self.payload) {
-            Payload::Json(json) => json::append(&mut payload, json.get().as_bytes()),
-            Payload::Text(_) | Payload::Bytes(_) => payload.extend_from_slice(&self.payload),
+        match JsonPayload::of(&self.payload) {
+            JsonPayload::Json(json) => json::append(&mut payload, json.get().as_bytes()),
+            JsonPayload::Text(_) | JsonPayload::Bytes(_) => payload.extend_from_slice(&self.payload),
         }
         let payload = String::from_utf8_lossy(&payload);
         writeln!(out, "{time}  {:<24}  {node}{}", text::line(&self.event_type), text::line(&payload))
@@ -112,7 +117,7 @@ impl Row {
 
     fn json(&self, out: &mut impl Write) -> io::Result<()> {
         #[derive(Serialize)]
-        struct Line<'a> {
+        struct MessageLine<'a> {
             sequence: u64,
             time: Timestamp,
             subject: &'a str,
@@ -128,15 +133,15 @@ impl Row {
             payload_base64: Option<String>,
         }
         // Separate members: flattening an enum would cost more than all the rest.
-        let (payload, payload_text, payload_base64) = match Payload::of(&self.payload) {
-            Payload::Json(json) => (Some(json), None, None),
-            Payload::Text(text) => (None, Some(text), None),
-            Payload::Bytes(base64) => (None, None, Some(base64)),
+        let (payload, payload_text, payload_base64) = match JsonPayload::of(&self.payload) {
+            JsonPayload::Json(json) => (Some(json), None, None),
+            JsonPayload::Text(text) => (None, Some(text), None),
+            JsonPayload::Bytes(base64) => (None, None, Some(base64)),
         };
         let (sequence, time) = (self.sequence, self.time);
         let (subject, event_type, id) = (&*self.subject, &*self.event_type, &*self.id);
         let node = self.node.as_deref();
-        let line = Line { sequence, time, subject, event_type, id, node, payload, payload_text, payload_base64 };
+        let line = MessageLine { sequence, time, subject, event_type, id, node, payload, payload_text, payload_base64 };
         // `append` puts the payload on one line: a line break would end the row.
         let mut whole = Vec::with_capacity(self.payload.len() + 256);
         json::append(&mut whole, &serde_json::to_vec(&line)?);

@@ -19,24 +19,24 @@ use tokio::{
 use tracing::Level;
 
 use crate::{
-    app::{self, Controls, RunError},
+    app::{self, RouterControls, RunError},
     cli::{
-        Cache, exit,
-        logs::{self, Logs},
+        CacheArgs, exit,
+        logs::{self, LogArgs},
     },
     config::{self, Config, Problem, SinkKind, SourceKind},
     metrics::Metrics,
-    nats::{ApiError, ConnectError, NoPermission, Trouble, code},
-    source::{finite::Progress, jetstream::ConsumerError, letters::Journal},
+    nats::{ApiError, ConnectError, ConnectTrouble, NoPermission, code},
+    source::{finite::InputProgress, jetstream::ConsumerError, letters::RetryJournal},
     stop::{Stopper, stop},
-    summary::Summary,
+    summary::RunSummary,
 };
 
 /// Longest time that a run may take to end after the second signal.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
-pub struct Run {
+pub struct RunCommand {
     /// The router's folder, with `trommel.toml`, `keys/` and `plugins/`
     dir: PathBuf,
     /// Serve only consumers that attach, change nothing that others see, and exit when none has
@@ -47,14 +47,14 @@ pub struct Run {
     #[arg(long, value_name = "DURATION", value_parser = config::duration)]
     connect_timeout: Option<Duration>,
     #[command(flatten)]
-    cache: Cache,
+    cache: CacheArgs,
     #[command(flatten)]
-    logs: Logs,
+    logs: LogArgs,
 }
 
-impl Run {
+impl RunCommand {
     pub fn execute(self) -> ExitCode {
-        let foreground = Foreground {
+        let foreground = ForegroundRouter {
             cache: &self.cache,
             logs: &self.logs,
             place: Some(self.dir.clone()),
@@ -69,18 +69,18 @@ impl Run {
 }
 
 /// A router in the foreground: its logs, its live line, its signals.
-pub(super) struct Foreground<'a> {
-    pub(super) cache: &'a Cache,
-    pub(super) logs: &'a Logs,
+pub(super) struct ForegroundRouter<'a> {
+    pub(super) cache: &'a CacheArgs,
+    pub(super) logs: &'a LogArgs,
     /// Folder whose control socket the router opens; `None` for none.
     pub(super) place: Option<PathBuf>,
     pub(super) idle_exit: Option<Duration>,
     pub(super) connect_timeout: Option<Duration>,
     /// Results of a retry of dead letters, set only for one.
-    pub(super) journal: Option<Arc<Journal>>,
+    pub(super) journal: Option<Arc<RetryJournal>>,
 }
 
-impl Foreground<'_> {
+impl ForegroundRouter<'_> {
     /// Runs to the end, and logs the result.
     pub(super) fn run(self, config: Result<Config, RunError>) -> ExitCode {
         let logs = self.logs;
@@ -93,7 +93,7 @@ impl Foreground<'_> {
         }
     }
 
-    pub(super) fn serve(self, config: Config) -> Result<Summary, RunError> {
+    pub(super) fn serve(self, config: Config) -> Result<RunSummary, RunError> {
         let line = logs::live_line(has_live_line(&config));
         self.logs.start(&line).map_err(RunError::Failed)?;
         config.warnings.iter().for_each(Problem::warn);
@@ -105,9 +105,9 @@ impl Foreground<'_> {
         ended
     }
 
-    async fn drive(self, config: Config, line: ProgressBar) -> Result<Summary, RunError> {
+    async fn drive(self, config: Config, line: ProgressBar) -> Result<RunSummary, RunError> {
         let (stopper, stop) = stop();
-        let controls = Controls {
+        let controls = RouterControls {
             stopper: stopper.clone(),
             stop,
             cache: self.cache.folder(),
@@ -115,7 +115,7 @@ impl Foreground<'_> {
             idle_exit: self.idle_exit,
             connect_timeout: self.connect_timeout,
             journal: self.journal,
-            ..Controls::default()
+            ..RouterControls::default()
         };
         let signals = obey(stopper, Arc::clone(&controls.reload)).map_err(RunError::Failed)?;
         let shows = show(line, Arc::clone(&controls.metrics), Arc::clone(&controls.progress));
@@ -129,7 +129,7 @@ impl Foreground<'_> {
 }
 
 /// Logs the reason for which a run has failed, and returns its exit code.
-pub(super) fn failed(logs: &Logs, error: &RunError) -> ExitCode {
+pub(super) fn failed(logs: &LogArgs, error: &RunError) -> ExitCode {
     match error {
         RunError::Config(problems) => logs.end(Level::ERROR, &problems.to_string(), problems),
         other => logs.end(Level::ERROR, &report(other), &()),
@@ -168,11 +168,11 @@ fn obey(stopper: Stopper, reload: Arc<Notify>) -> anyhow::Result<impl Future<Out
 }
 
 /// Keeps the live line up to date.
-async fn show(line: ProgressBar, metrics: Arc<Metrics>, progress: Arc<Progress>) -> std::convert::Infallible {
+async fn show(line: ProgressBar, metrics: Arc<Metrics>, progress: Arc<InputProgress>) -> std::convert::Infallible {
     let began = Instant::now();
     loop {
         sleep(Duration::from_millis(100)).await;
-        let received = Summary::new(&metrics, began.elapsed()).received;
+        let received = RunSummary::new(&metrics, began.elapsed()).received;
         let rate = received as f64 / began.elapsed().as_secs_f64();
         let share = progress.share().map(|share| format!(", {:.0} %", share * 100.0)).unwrap_or_default();
         line.set_message(format!("{received} events, {rate:.0}/s{share}"));
@@ -212,9 +212,9 @@ fn at_fault(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
 
 fn unconnected(error: &ConnectError) -> u8 {
     match error.trouble {
-        Trouble::Settings => exit::INVALID,
-        Trouble::Auth => exit::DENIED,
-        Trouble::Tls | Trouble::Network => exit::UNREACHABLE,
+        ConnectTrouble::Settings => exit::INVALID,
+        ConnectTrouble::Auth => exit::DENIED,
+        ConnectTrouble::Tls | ConnectTrouble::Network => exit::UNREACHABLE,
     }
 }
 

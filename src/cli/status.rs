@@ -8,22 +8,22 @@ use serde::Serialize;
 
 use crate::{
     cli::{
-        columns::Columns,
+        columns::TableColumns,
         exit, keys,
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
         runtime,
     },
     control::{
-        Place,
-        client::{self, Found, find},
-        protocol::{ConsumerStatus, Status as Running},
+        SocketPlace,
+        client::{self, RouterLookup, find},
+        protocol::{ConsumerStatus, RouterStatus},
     },
-    recent::{Asked, Ended},
+    recent::{EndedEvent, RecentQuery},
 };
 
 /// Show the routers of this user, and the consumers attached to them
 #[derive(Args, Debug)]
-pub struct Status {
+pub struct StatusCommand {
     /// Only the router of this folder
     dir: Option<PathBuf>,
     /// Print JSON instead of text
@@ -47,8 +47,8 @@ pub struct Status {
 /// State of one router.
 #[derive(Debug, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-enum Router {
-    Running(Running),
+enum RouterReport {
+    Running(RouterStatus),
     /// A router that runs but can't be reached: its control socket is gone.
     Orphan {
         router: String,
@@ -59,14 +59,14 @@ enum Router {
     },
 }
 
-impl Status {
+impl StatusCommand {
     pub fn execute(self) -> ExitCode {
         self.show().unwrap_or_else(|refusal| refusal.end(self.json))
     }
 
-    fn show(&self) -> Result<ExitCode, Refusal> {
+    fn show(&self) -> Result<ExitCode, CommandRefusal> {
         let places = places(self.dir.as_ref())?;
-        let events = self.events.then(|| Asked { types: self.types.clone(), limit: self.limit });
+        let events = self.events.then(|| RecentQuery { types: self.types.clone(), limit: self.limit });
         let runtime = runtime()?;
         let mut routers = Vec::new();
         runtime.block_on(async {
@@ -77,42 +77,42 @@ impl Status {
             }
         });
         if self.dir.is_none() {
-            routers.retain(|router| !matches!(router, Router::NotRunning { .. }));
+            routers.retain(|router| !matches!(router, RouterReport::NotRunning { .. }));
         }
         let text = match self.json {
             true => keys::json(&serde_json::json!({ "routers": routers }))?,
             false if routers.is_empty() => "no router runs".to_owned(),
-            false => routers.iter().map(Router::text).collect::<Vec<_>>().join("\n\n"),
+            false => routers.iter().map(RouterReport::text).collect::<Vec<_>>().join("\n\n"),
         };
         keys::print(&text)?;
-        let orphans = routers.iter().any(|router| matches!(router, Router::Orphan { .. }));
+        let orphans = routers.iter().any(|router| matches!(router, RouterReport::Orphan { .. }));
         Ok(if orphans && self.fail_on_orphan { ExitCode::from(exit::INVALID) } else { ExitCode::SUCCESS })
     }
 }
 
 /// Location of this folder's router, or of all routers that the user has run.
-pub(super) fn places(dir: Option<&PathBuf>) -> Result<Vec<Place>, Refusal> {
+pub(super) fn places(dir: Option<&PathBuf>) -> Result<Vec<SocketPlace>, CommandRefusal> {
     let places = match dir {
-        Some(dir) => Place::of(dir).map(|place| vec![place]),
-        None => Place::all(),
+        Some(dir) => SocketPlace::of(dir).map(|place| vec![place]),
+        None => SocketPlace::all(),
     };
-    places.map_err(|error| Refusal::new(Kind::Precondition, "state_folder", error.to_string()))
+    places.map_err(|error| CommandRefusal::new(RefusalKind::Precondition, "state_folder", error.to_string()))
 }
 
-async fn ask(place: Place, events: Option<Asked>) -> Router {
+async fn ask(place: SocketPlace, events: Option<RecentQuery>) -> RouterReport {
     let router = place.router.display().to_string();
-    let orphan = || Router::Orphan { router: router.clone(), pid: client::pid(&place) };
+    let orphan = || RouterReport::Orphan { router: router.clone(), pid: client::pid(&place) };
     match find(&place).await {
-        Ok(Found::Running(mut link)) => match client::status(&mut link, events).await {
-            Ok(status) => Router::Running(status),
+        Ok(RouterLookup::Running(mut link)) => match client::status(&mut link, events).await {
+            Ok(status) => RouterReport::Running(status),
             Err(_) => orphan(),
         },
-        Ok(Found::NotRunning) => Router::NotRunning { router },
-        Ok(Found::Orphan(_)) | Err(_) => orphan(),
+        Ok(RouterLookup::NotRunning) => RouterReport::NotRunning { router },
+        Ok(RouterLookup::Orphan(_)) | Err(_) => orphan(),
     }
 }
 
-impl Router {
+impl RouterReport {
     fn text(&self) -> String {
         let status = match self {
             Self::Running(status) => status,
@@ -166,9 +166,9 @@ fn attached(consumers: &[ConsumerStatus]) -> Vec<String> {
     table(title, consumers.iter().map(row))
 }
 
-fn ended(events: &[Ended]) -> Vec<String> {
+fn ended(events: &[EndedEvent]) -> Vec<String> {
     let title = ["TIME", "SOURCE", "TYPE", "ID", "SUBJECT", "TENANT", "FATE"].map(str::to_owned);
-    let row = |event: &Ended| {
+    let row = |event: &EndedEvent| {
         let fate = event.fate.word().to_owned();
         [
             format!("{:.3}", event.time),
@@ -186,6 +186,6 @@ fn ended(events: &[Ended]) -> Vec<String> {
 /// Formats a table, one line per row.
 fn table<const COLUMNS: usize>(title: [String; COLUMNS], rows: impl Iterator<Item = [String; COLUMNS]>) -> Vec<String> {
     let rows: Vec<_> = std::iter::once(title).chain(rows).collect();
-    let columns = Columns::fit(&rows);
+    let columns = TableColumns::fit(&rows);
     rows.iter().map(|row| format!("  {}", columns.line(row))).collect()
 }

@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep};
 
 use super::status::places;
 use crate::{
-    cli::{exit, keys, refusal::Refusal, runtime},
+    cli::{exit, keys, refusal::CommandRefusal, runtime},
     control::{
-        Place,
-        client::{self, Found, ask, find},
-        protocol::{Answer, Request},
+        SocketPlace,
+        client::{self, RouterLookup, ask, find},
+        protocol::{ControlRequest, RouterAnswer},
     },
 };
 
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Stop a router that runs in the background or elsewhere
 #[derive(Args, Debug)]
-pub struct Stop {
+pub struct StopCommand {
     /// The router's folder
     #[arg(required_unless_present = "all")]
     dir: Option<PathBuf>,
@@ -39,15 +39,15 @@ pub struct Stop {
 }
 
 #[derive(Debug, Serialize)]
-struct Stopped {
+struct StopReport {
     router: String,
     #[serde(flatten)]
-    result: Result,
+    result: StopResult,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
-enum Result {
+enum StopResult {
     Stopped {
         pid: Option<u32>,
         killed: bool,
@@ -63,78 +63,80 @@ enum Result {
     },
 }
 
-impl Stop {
+impl StopCommand {
     pub fn execute(self) -> ExitCode {
         self.stop().unwrap_or_else(|refusal| refusal.end(self.json))
     }
 
-    fn stop(&self) -> std::result::Result<ExitCode, Refusal> {
+    fn stop(&self) -> std::result::Result<ExitCode, CommandRefusal> {
         let places = places(self.dir.as_ref())?;
         let runtime = runtime()?;
         let mut all = Vec::new();
         for place in places {
             let result = runtime.block_on(end(&place, self.force));
-            if !(self.all && matches!(result, Result::NotRunning)) {
-                all.push(Stopped { router: place.router.display().to_string(), result });
+            if !(self.all && matches!(result, StopResult::NotRunning)) {
+                all.push(StopReport { router: place.router.display().to_string(), result });
             }
         }
         let text = match self.json {
             true => keys::json(&serde_json::json!({ "results": all }))?,
             false if all.is_empty() => "no router runs".to_owned(),
-            false => all.iter().map(Stopped::text).collect::<Vec<_>>().join("\n"),
+            false => all.iter().map(StopReport::text).collect::<Vec<_>>().join("\n"),
         };
         keys::print(&text)?;
         // The exit code is the same in both formats (X12).
-        let bad = all.iter().any(|one| matches!(one.result, Result::Refused { .. } | Result::Error { .. }));
+        let bad = all.iter().any(|one| matches!(one.result, StopResult::Refused { .. } | StopResult::Error { .. }));
         Ok(if bad { ExitCode::from(exit::INVALID) } else { ExitCode::SUCCESS })
     }
 }
 
-async fn end(place: &Place, force: bool) -> Result {
-    let error = |what: &str, error: io::Error| Result::Error { message: format!("{what}: {error}") };
+async fn end(place: &SocketPlace, force: bool) -> StopResult {
+    let error = |what: &str, error: io::Error| StopResult::Error { message: format!("{what}: {error}") };
     let pid = match find(place).await {
-        Ok(Found::NotRunning) => return Result::NotRunning,
-        Ok(Found::Running(mut link)) => match ask(&mut link, &Request::Shutdown { force }).await {
-            Ok(Answer::ShutdownAck { pid, stopping: true, .. }) => Some(pid),
-            Ok(Answer::ShutdownAck { pid, consumers, .. }) => return Result::Refused { pid, consumers },
-            Ok(other) => return Result::Error { message: format!("its answer is not understood: {other:?}") },
+        Ok(RouterLookup::NotRunning) => return StopResult::NotRunning,
+        Ok(RouterLookup::Running(mut link)) => match ask(&mut link, &ControlRequest::Shutdown { force }).await {
+            Ok(RouterAnswer::ShutdownAck { pid, stopping: true, .. }) => Some(pid),
+            Ok(RouterAnswer::ShutdownAck { pid, consumers, .. }) => return StopResult::Refused { pid, consumers },
+            Ok(other) => return StopResult::Error { message: format!("its answer is not understood: {other:?}") },
             Err(_) if force => client::pid(place),
             Err(failed) => return error("it does not answer", failed),
         },
-        Ok(Found::Orphan(pid)) if force => pid,
-        Ok(Found::Orphan(_)) => {
-            return Result::Error { message: "it runs, but its control socket is gone: `--force` kills it".to_owned() };
+        Ok(RouterLookup::Orphan(pid)) if force => pid,
+        Ok(RouterLookup::Orphan(_)) => {
+            return StopResult::Error {
+                message: "it runs, but its control socket is gone: `--force` kills it".to_owned(),
+            };
         }
         Err(failed) => return error("can't look for it", failed),
     };
     if ended(place).await {
-        return Result::Stopped { pid, killed: false };
+        return StopResult::Stopped { pid, killed: false };
     }
     let seconds = PATIENCE.as_secs();
     if !force {
-        return Result::Error {
+        return StopResult::Error {
             message: format!("still at work after {seconds} s: it ends when what is open is done, or with `--force`"),
         };
     }
     let Some(process) = pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?)) else {
-        return Result::Error { message: "it does not end, and its process id is not known".to_owned() };
+        return StopResult::Error { message: "it does not end, and its process id is not known".to_owned() };
     };
     if let Err(failed) = kill_process(process, Signal::KILL) {
         return error("can't kill it", failed.into());
     }
     if !ended(place).await {
-        return Result::Error { message: format!("killed, and still there after {seconds} s") };
+        return StopResult::Error { message: format!("killed, and still there after {seconds} s") };
     }
     match fs::remove_file(place.socket()) {
         Err(failed) if failed.kind() != io::ErrorKind::NotFound => {
             error("killed, but its socket can't be removed", failed)
         }
-        _ => Result::Stopped { pid, killed: true },
+        _ => StopResult::Stopped { pid, killed: true },
     }
 }
 
 /// Waits until the router's lock is free; false if that takes too long.
-async fn ended(place: &Place) -> bool {
+async fn ended(place: &SocketPlace) -> bool {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
         if let Ok(false) = client::is_locked(place) {
@@ -145,19 +147,19 @@ async fn ended(place: &Place) -> bool {
     false
 }
 
-impl Stopped {
+impl StopReport {
     fn text(&self) -> String {
         let Self { router, result } = self;
         match result {
-            Result::Stopped { killed: true, .. } => format!("{router}: killed"),
-            Result::Stopped { .. } => format!("{router}: stopped"),
-            Result::NotRunning => format!("{router}: no router runs"),
-            Result::Refused { consumers, .. } => {
+            StopResult::Stopped { killed: true, .. } => format!("{router}: killed"),
+            StopResult::Stopped { .. } => format!("{router}: stopped"),
+            StopResult::NotRunning => format!("{router}: no router runs"),
+            StopResult::Refused { consumers, .. } => {
                 let pids: Vec<_> = consumers.iter().map(u32::to_string).collect();
                 let pids = pids.join(", ");
                 format!("{router}: consumers are attached (processes {pids}): end them first, or give `--force`")
             }
-            Result::Error { message } => format!("{router}: {message}"),
+            StopResult::Error { message } => format!("{router}: {message}"),
         }
     }
 }

@@ -9,13 +9,16 @@ use serde::Serialize;
 use crate::{
     app,
     cli::{
-        Folder,
+        FolderArgs,
         keys::{json, print},
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
         runtime,
     },
-    config::{self, Stream},
-    nats::{self, ApiError, ConnectError, Connection, Converged, Difference, Life, StreamError, Trouble, code},
+    config::{self, StreamConfig},
+    nats::{
+        self, ApiError, ConnectError, ConnectTrouble, Connection, ConnectionLife, FieldDifference, StreamChange,
+        StreamError, code,
+    },
 };
 
 mod ensure;
@@ -24,40 +27,40 @@ mod plan;
 
 /// Make, compare or show the streams that a router's folder declares
 #[derive(Args, Debug)]
-pub struct Streams {
+pub struct StreamsCommand {
     #[command(subcommand)]
-    command: Command,
+    command: StreamsSubcommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum StreamsSubcommand {
     /// Create what is absent and update what differs
-    Ensure(ensure::Ensure),
+    Ensure(ensure::EnsureStreams),
     /// Show what `ensure` would do, and exit with 2 if there is anything to do
-    Plan(plan::Plan),
+    Plan(plan::PlanStreams),
     /// Show the streams on the server
-    Info(info::Info),
+    Info(info::ShowStreams),
 }
 
-impl Streams {
+impl StreamsCommand {
     pub fn execute(self) -> ExitCode {
         self.run().unwrap_or_else(|refusal| refusal.end(self.command.folder().json))
     }
 
-    fn run(&self) -> Result<ExitCode, Refusal> {
+    fn run(&self) -> Result<ExitCode, CommandRefusal> {
         let runtime = runtime()?;
         runtime.block_on(async {
             match &self.command {
-                Command::Ensure(ensure) => ensure.run().await,
-                Command::Plan(plan) => plan.run().await,
-                Command::Info(info) => info.run().await,
+                StreamsSubcommand::Ensure(ensure) => ensure.run().await,
+                StreamsSubcommand::Plan(plan) => plan.run().await,
+                StreamsSubcommand::Info(info) => info.run().await,
             }
         })
     }
 }
 
-impl Command {
-    fn folder(&self) -> &Folder {
+impl StreamsSubcommand {
+    fn folder(&self) -> &FolderArgs {
         match self {
             Self::Ensure(ensure) => &ensure.folder,
             Self::Plan(plan) => &plan.folder,
@@ -66,44 +69,45 @@ impl Command {
     }
 }
 
-impl Folder {
+impl FolderArgs {
     /// Returns the streams that a run would ensure, and a connection to the server.
-    async fn open_streams(&self) -> Result<(Vec<Stream>, Connection), Refusal> {
+    async fn open_streams(&self) -> Result<(Vec<StreamConfig>, Connection), CommandRefusal> {
         let config = config::load(&self.dir)?;
         let Some(settings) = &config.nats else {
-            let refusal = Refusal::new(Kind::Precondition, "no_server", "the configuration names no server");
+            let refusal =
+                CommandRefusal::new(RefusalKind::Precondition, "no_server", "the configuration names no server");
             return Err(refusal.hint("add `[nats]` with, say, `url = \"nats://127.0.0.1:4222\"`"));
         };
-        let connection = nats::connect(settings, "streams", Life::Single).await.map_err(unconnected)?;
+        let connection = nats::connect(settings, "streams", ConnectionLife::Single).await.map_err(unconnected)?;
         Ok((app::declared_streams(&config, &connection).await, connection))
     }
 }
 
 /// Prints the reports of all streams, as text or as one JSON object.
-fn print_reports(folder: &Folder, streams: &[Report<'_>]) -> Result<(), Refusal> {
+fn print_reports(folder: &FolderArgs, streams: &[StreamReport<'_>]) -> Result<(), CommandRefusal> {
     match folder.json {
         true => print(&json(&serde_json::json!({ "streams": streams }))?),
         false if streams.is_empty() => print(&format!("{} declares no streams", folder.dir.display())),
-        false => print(&streams.iter().map(Report::text).collect::<Vec<_>>().join("\n")),
+        false => print(&streams.iter().map(StreamReport::text).collect::<Vec<_>>().join("\n")),
     }
 }
 
 /// Comparison of a declared stream with the server's.
 #[derive(Serialize)]
-struct Report<'a> {
+struct StreamReport<'a> {
     stream: &'a str,
     /// `as_declared`, or the action that was or would be taken.
     result: &'static str,
-    differences: Vec<Difference>,
+    differences: Vec<FieldDifference>,
 }
 
-impl<'a> Report<'a> {
+impl<'a> StreamReport<'a> {
     /// Builds a report; `create` and `update` are the words for these results.
-    fn new(stream: &'a Stream, converged: Converged, create: &'static str, update: &'static str) -> Self {
+    fn new(stream: &'a StreamConfig, converged: StreamChange, create: &'static str, update: &'static str) -> Self {
         let (result, differences) = match converged {
-            Converged::Created(differences) => (create, differences),
-            Converged::Updated(differences) => (update, differences),
-            Converged::AsWanted => ("as_declared", Vec::new()),
+            StreamChange::Created(differences) => (create, differences),
+            StreamChange::Updated(differences) => (update, differences),
+            StreamChange::AsWanted => ("as_declared", Vec::new()),
         };
         Self { stream: &stream.name, result, differences }
     }
@@ -121,31 +125,31 @@ impl<'a> Report<'a> {
     }
 }
 
-fn unconnected(error: ConnectError) -> Refusal {
+fn unconnected(error: ConnectError) -> CommandRefusal {
     let (kind, subtype) = match error.trouble {
-        Trouble::Settings => (Kind::Validation, "nats_settings"),
-        Trouble::Auth => (Kind::Auth, "nats_auth"),
-        Trouble::Tls => (Kind::Network, "nats_tls"),
-        Trouble::Network => (Kind::Network, "nats_unreachable"),
+        ConnectTrouble::Settings => (RefusalKind::Validation, "nats_settings"),
+        ConnectTrouble::Auth => (RefusalKind::Auth, "nats_auth"),
+        ConnectTrouble::Tls => (RefusalKind::Network, "nats_tls"),
+        ConnectTrouble::Network => (RefusalKind::Network, "nats_unreachable"),
     };
-    Refusal::new(kind, subtype, chain(error))
+    CommandRefusal::new(kind, subtype, chain(error))
 }
 
-fn refused(error: StreamError) -> Refusal {
+fn refused(error: StreamError) -> CommandRefusal {
     let cause = match &error {
         StreamError::Read(_, cause) | StreamError::Create(_, cause) => Some(cause),
         StreamError::Change { source, .. } => Some(source),
         StreamError::LeftOut { .. } => None,
     };
     let (kind, subtype) = match cause {
-        None => (Kind::Precondition, "old_server"),
-        Some(ApiError::Refused { code: code::NO_JETSTREAM, .. }) => (Kind::Precondition, "no_jetstream"),
-        Some(ApiError::Refused { .. }) => (Kind::Precondition, "stream_refused"),
-        Some(ApiError::NoPermission(_)) => (Kind::Auth, "no_permission"),
-        Some(ApiError::NoResponders(_)) => (Kind::Precondition, "no_jetstream"),
-        Some(ApiError::TooLarge(..) | ApiError::Failed(..)) => (Kind::Network, "no_answer"),
+        None => (RefusalKind::Precondition, "old_server"),
+        Some(ApiError::Refused { code: code::NO_JETSTREAM, .. }) => (RefusalKind::Precondition, "no_jetstream"),
+        Some(ApiError::Refused { .. }) => (RefusalKind::Precondition, "stream_refused"),
+        Some(ApiError::NoPermission(_)) => (RefusalKind::Auth, "no_permission"),
+        Some(ApiError::NoResponders(_)) => (RefusalKind::Precondition, "no_jetstream"),
+        Some(ApiError::TooLarge(..) | ApiError::Failed(..)) => (RefusalKind::Network, "no_answer"),
     };
-    let refusal = Refusal::new(kind, subtype, chain(error));
+    let refusal = CommandRefusal::new(kind, subtype, chain(error));
     if subtype == "old_server" { refusal.hint("use a newer server, or do not declare it") } else { refusal }
 }
 

@@ -8,15 +8,15 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use crate::{
     cli::{
         keys::unknown_key,
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
     },
-    config::{self, Config, Envelope, Source, SourceKind, quoted},
+    config::{self, Config, EnvelopeFormat, SourceConfig, SourceKind, quoted},
     event::Pattern,
-    nats::{self, ApiError, ConnectError, Connection, HistoryError, Life, Trouble},
+    nats::{self, ApiError, ConnectError, ConnectTrouble, Connection, ConnectionLife, HistoryError},
 };
 
 #[derive(Args, Debug)]
-pub(super) struct Stretch {
+pub(super) struct StreamArgs {
     /// The router's folder, with `trommel.toml` in it
     pub(super) dir: PathBuf,
     /// The stream to read; by default that of the router's only source
@@ -28,20 +28,20 @@ pub(super) struct Stretch {
 }
 
 /// A selected stream, and the source that opens its messages.
-pub(super) struct Chosen {
+pub(super) struct SelectedStream {
     pub(super) stream: String,
     /// Empty means all.
     pub(super) subjects: Vec<String>,
     /// Source that reads the stream, or one that takes messages as they are.
-    pub(super) source: Source,
+    pub(super) source: SourceConfig,
 }
 
-impl Stretch {
+impl StreamArgs {
     /// Resolves the stream: the one that is named, or that of the router's only source.
     ///
     /// # Errors
     /// Returns an error if it is not clear which stream is meant.
-    pub(super) fn choose(&self, config: &Config) -> Result<Chosen, Refusal> {
+    pub(super) fn choose(&self, config: &Config) -> Result<SelectedStream, CommandRefusal> {
         let sources = config.sources.iter().filter_map(|source| match &source.kind {
             SourceKind::JetStream(settings) => Some((source, settings)),
             _ => None,
@@ -51,12 +51,17 @@ impl Stretch {
             (Some(stream), _) => stream.clone(),
             (None, [(_, settings)]) => settings.stream.clone(),
             (None, []) => {
-                let refusal = Refusal::new(Kind::Validation, "no_stream", "no source of this router reads a stream");
+                let refusal = CommandRefusal::new(
+                    RefusalKind::Validation,
+                    "no_stream",
+                    "no source of this router reads a stream",
+                );
                 return Err(refusal.param("--stream").hint("name one with `--stream`"));
             }
             (None, _) => {
                 let streams = quoted(sources.iter().map(|(_, settings)| settings.stream.as_str()), "or");
-                let refusal = Refusal::new(Kind::Validation, "which_stream", "the router reads several streams");
+                let refusal =
+                    CommandRefusal::new(RefusalKind::Validation, "which_stream", "the router reads several streams");
                 return Err(refusal.param("--stream").hint(format!("name one with `--stream`: {streams}")));
             }
         };
@@ -69,19 +74,19 @@ impl Stretch {
             (None, _) => Vec::new(),
         };
         let source = read.map_or_else(|| as_they_are(&stream), |(source, _)| (*source).clone());
-        Ok(Chosen { stream, subjects, source })
+        Ok(SelectedStream { stream, subjects, source })
     }
 }
 
-fn as_they_are(stream: &str) -> Source {
-    let envelope = Envelope::Plain { id: None, event_type: None, subject: None, source_time: None };
+fn as_they_are(stream: &str) -> SourceConfig {
+    let envelope = EnvelopeFormat::Plain { id: None, event_type: None, subject: None, source_time: None };
     // A placeholder: the command that reads the stream replaces it.
     let kind = SourceKind::Lines(config::LinesSource { path: None });
-    Source { name: stream.to_owned(), envelope, kind }
+    SourceConfig { name: stream.to_owned(), envelope, kind }
 }
 
 /// Finds a key of the folder by its name.
-pub(super) fn key<'a>(config: &'a Config, name: &str) -> Result<&'a config::Key, Refusal> {
+pub(super) fn key<'a>(config: &'a Config, name: &str) -> Result<&'a config::KeyConfig, CommandRefusal> {
     let keys = &config.registry.keys;
     let found = keys.iter().find(|key| key.name == name);
     found.ok_or_else(|| unknown_key(name, keys, &config.dir).param("--key"))
@@ -91,12 +96,12 @@ pub(super) fn key<'a>(config: &'a Config, name: &str) -> Result<&'a config::Key,
 ///
 /// # Errors
 /// Returns an error if the configuration has no server, or if it can't be reached.
-pub(super) async fn connect(config: &Config, role: &str) -> Result<Connection, Refusal> {
+pub(super) async fn connect(config: &Config, role: &str) -> Result<Connection, CommandRefusal> {
     let Some(settings) = &config.nats else {
-        let refusal = Refusal::new(Kind::Validation, "no_server", "this router has no server to ask");
+        let refusal = CommandRefusal::new(RefusalKind::Validation, "no_server", "this router has no server to ask");
         return Err(refusal.hint("add `[nats]` with, say, `url = \"nats://127.0.0.1:4222\"` to `trommel.toml`"));
     };
-    Ok(nats::connect(settings, role, Life::Reconnecting).await?)
+    Ok(nats::connect(settings, role, ConnectionLife::Reconnecting).await?)
 }
 
 /// Parses a time: `2026-03-14T08:00:00Z`, `2026-03-14` (UTC), or `90m` for 90 minutes ago.
@@ -121,24 +126,24 @@ pub(super) fn time(text: &str) -> Result<Timestamp, &'static str> {
     SignedDuration::try_from(ago).ok().and_then(|ago| now.checked_sub(ago).ok()).ok_or(LOOKS)
 }
 
-impl From<ConnectError> for Refusal {
+impl From<ConnectError> for CommandRefusal {
     fn from(error: ConnectError) -> Self {
         let (kind, subtype) = match error.trouble {
-            Trouble::Settings => (Kind::Validation, "nats_settings"),
-            Trouble::Auth => (Kind::Auth, "nats_auth"),
-            Trouble::Tls => (Kind::Network, "nats_tls"),
-            Trouble::Network => (Kind::Network, "nats"),
+            ConnectTrouble::Settings => (RefusalKind::Validation, "nats_settings"),
+            ConnectTrouble::Auth => (RefusalKind::Auth, "nats_auth"),
+            ConnectTrouble::Tls => (RefusalKind::Network, "nats_tls"),
+            ConnectTrouble::Network => (RefusalKind::Network, "nats"),
         };
         Self::new(kind, subtype, format!("{:#}", anyhow::Error::new(error).context("could not connect to NATS")))
     }
 }
 
-impl From<HistoryError> for Refusal {
+impl From<HistoryError> for CommandRefusal {
     fn from(error: HistoryError) -> Self {
         let (kind, subtype) = match &error {
-            HistoryError::NoStream(_) => (Kind::Precondition, "no_stream"),
-            HistoryError::Api(_, ApiError::NoPermission(_)) => (Kind::Auth, "no_permission"),
-            HistoryError::Api(..) | HistoryError::Failed(..) => (Kind::Network, "jetstream"),
+            HistoryError::NoStream(_) => (RefusalKind::Precondition, "no_stream"),
+            HistoryError::Api(_, ApiError::NoPermission(_)) => (RefusalKind::Auth, "no_permission"),
+            HistoryError::Api(..) | HistoryError::Failed(..) => (RefusalKind::Network, "jetstream"),
         };
         Self::new(kind, subtype, format!("{:#}", anyhow::Error::new(error)))
     }

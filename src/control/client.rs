@@ -7,18 +7,18 @@ use std::{
 };
 
 use super::{
-    Link, Place,
-    protocol::{Answer, Line, MAX_ANSWER, PluginStatus, Request, Status},
+    ControlLink, SocketPlace,
+    protocol::{ControlRequest, MAX_ANSWER, PluginStatus, RouterAnswer, RouterLine, RouterStatus},
 };
-use crate::{event::GivenEvent, recent::Asked};
+use crate::{event::GivenEvent, recent::RecentQuery};
 
 /// Longest wait for a router's answer (L84).
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Result of looking for a router at its socket.
 #[derive(Debug)]
-pub enum Found {
-    Running(Link),
+pub enum RouterLookup {
+    Running(ControlLink),
     /// A router runs without listening: its socket was removed, or it hangs. Holds its process id,
     /// if that is known.
     Orphan(Option<u32>),
@@ -29,12 +29,12 @@ pub enum Found {
 ///
 /// # Errors
 /// If the state folder can't be read.
-pub async fn find(place: &Place) -> io::Result<Found> {
-    match Link::connect(&place.socket(), MAX_ANSWER).await {
-        Ok(link) => Ok(Found::Running(link)),
+pub async fn find(place: &SocketPlace) -> io::Result<RouterLookup> {
+    match ControlLink::connect(&place.socket(), MAX_ANSWER).await {
+        Ok(link) => Ok(RouterLookup::Running(link)),
         // There is no socket or no listener: the lock tells whether a router runs.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            Ok(if is_locked(place)? { Found::Orphan(pid(place)) } else { Found::NotRunning })
+            Ok(if is_locked(place)? { RouterLookup::Orphan(pid(place)) } else { RouterLookup::NotRunning })
         }
         Err(error) => Err(error),
     }
@@ -44,7 +44,7 @@ pub async fn find(place: &Place) -> io::Result<Found> {
 ///
 /// # Errors
 /// Returns an error if the lock can't be tried.
-pub fn is_locked(place: &Place) -> io::Result<bool> {
+pub fn is_locked(place: &SocketPlace) -> io::Result<bool> {
     let file = match File::open(place.lock()) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -58,7 +58,7 @@ pub fn is_locked(place: &Place) -> io::Result<bool> {
 }
 
 /// The process id in the file of the last router.
-pub fn pid(place: &Place) -> Option<u32> {
+pub fn pid(place: &SocketPlace) -> Option<u32> {
     fs::read_to_string(place.pid()).ok()?.lines().next()?.parse().ok()
 }
 
@@ -66,12 +66,12 @@ pub fn pid(place: &Place) -> Option<u32> {
 ///
 /// # Errors
 /// Returns an error if the router does not answer in time, or with something else than an answer.
-pub async fn ask(link: &mut Link, request: &Request) -> io::Result<Answer> {
+pub async fn ask(link: &mut ControlLink, request: &ControlRequest) -> io::Result<RouterAnswer> {
     link.writer.send(request).await?;
     let line = link.reader.next_within(PATIENCE).await?;
-    match Line::parse(&line)? {
-        Line::Answer(answer) => Ok(answer),
-        Line::Event(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "an event where an answer should be")),
+    match RouterLine::parse(&line)? {
+        RouterLine::Answer(answer) => Ok(answer),
+        RouterLine::Event(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "an event where an answer should be")),
     }
 }
 
@@ -79,9 +79,9 @@ pub async fn ask(link: &mut Link, request: &Request) -> io::Result<Answer> {
 ///
 /// # Errors
 /// Returns an error if the router does not answer in time, or not with a status.
-pub async fn status(link: &mut Link, events: Option<Asked>) -> io::Result<Status> {
-    match ask(link, &Request::StatusQuery { events }).await? {
-        Answer::StatusResponse(status) => Ok(status),
+pub async fn status(link: &mut ControlLink, events: Option<RecentQuery>) -> io::Result<RouterStatus> {
+    match ask(link, &ControlRequest::StatusQuery { events }).await? {
+        RouterAnswer::StatusResponse(status) => Ok(status),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "no status where one should be")),
     }
 }
@@ -90,9 +90,9 @@ pub async fn status(link: &mut Link, events: Option<Asked>) -> io::Result<Status
 ///
 /// # Errors
 /// Returns an error if the router does not answer in time, or not with components.
-pub async fn plugins(link: &mut Link) -> io::Result<Vec<PluginStatus>> {
-    match ask(link, &Request::PluginsQuery).await? {
-        Answer::PluginsResponse { plugins } => Ok(plugins),
+pub async fn plugins(link: &mut ControlLink) -> io::Result<Vec<PluginStatus>> {
+    match ask(link, &ControlRequest::PluginsQuery).await? {
+        RouterAnswer::PluginsResponse { plugins } => Ok(plugins),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is of an older version")),
     }
 }
@@ -101,9 +101,9 @@ pub async fn plugins(link: &mut Link) -> io::Result<Vec<PluginStatus>> {
 ///
 /// # Errors
 /// Returns an error if the router does not answer in time, or not with a sample.
-pub async fn sample(link: &mut Link) -> io::Result<Option<GivenEvent>> {
-    match ask(link, &Request::SampleQuery).await? {
-        Answer::SampleResponse { event } => Ok(event),
+pub async fn sample(link: &mut ControlLink) -> io::Result<Option<GivenEvent>> {
+    match ask(link, &ControlRequest::SampleQuery).await? {
+        RouterAnswer::SampleResponse { event } => Ok(event),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is of an older version")),
     }
 }

@@ -5,15 +5,15 @@ use std::{collections::BTreeMap, process, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::interval};
 
 use super::{
-    link::{Reader, Writer},
-    protocol::{Answer, EVENT_END, Farewell, Hello, HelloAck, Rejected, Request, SourceState, VERSION},
-    ring::{MOST, Ring, Waiting, ring},
-    server::{Consumer, Shared},
+    link::{LinkReader, LinkWriter},
+    protocol::{ControlRequest, EVENT_END, Farewell, Hello, HelloAck, Rejected, RouterAnswer, SourceState, VERSION},
+    ring::{MOST, OutputRing, WaitingOutput, ring},
+    server::{AttachedConsumer, ControlState},
 };
 use crate::{
-    config::{OnFailure, ParamProblem, Retry},
-    registry::{Attach, AttachError, Change, Serving, Standing},
-    sink::outlet::{Beyond, Capacity, Outlet, Policy},
+    config::{OnFailure, ParamProblem, RetryPolicy},
+    registry::{AttachError, AttachRequest, ConsumerStanding, RegistryChange, ServedConsumer},
+    sink::outlet::{Outlet, OutletCapacity, OutletPolicy, RefusedDestination},
 };
 
 /// Outputs on their way to the ring.
@@ -24,12 +24,12 @@ const LOOK: Duration = Duration::from_secs(1);
 const MAX_BUFFER: usize = 1000;
 
 /// An entry in the list of attached consumers, removed on drop.
-struct Listed<'a> {
-    shared: &'a Shared,
+struct ListedConsumer<'a> {
+    shared: &'a ControlState,
     number: u64,
 }
 
-impl Drop for Listed<'_> {
+impl Drop for ListedConsumer<'_> {
     fn drop(&mut self) {
         self.shared.remove(self.number);
     }
@@ -41,9 +41,9 @@ impl Drop for Listed<'_> {
 /// Returns an error if the connection breaks.
 pub(super) async fn serve(
     hello: Hello,
-    reader: Reader,
-    mut writer: Writer,
-    shared: &Arc<Shared>,
+    reader: LinkReader,
+    mut writer: LinkWriter,
+    shared: &Arc<ControlState>,
 ) -> anyhow::Result<()> {
     if hello.version != VERSION {
         let message =
@@ -54,33 +54,37 @@ pub(super) async fn serve(
     let (inlet, ring) = ring(hello.buffer.clamp(1, MAX_BUFFER), &shared.rings);
     let number = shared.number();
     let name: Arc<str> = format!("attached-{number}").into();
-    let retry = Retry { min: Duration::ZERO, max: Duration::ZERO, patience: Duration::ZERO };
+    let retry = RetryPolicy { min: Duration::ZERO, max: Duration::ZERO, patience: Duration::ZERO };
     // The ring refuses nothing, so there is nothing to retry.
-    let policy = Policy { on_failure: OnFailure::Skip, retry, refused: Beyond::Nowhere };
-    let capacity = Capacity { outputs: QUEUE, bytes: MOST.min(shared.view.room) };
+    let policy = OutletPolicy { on_failure: OnFailure::Skip, retry, refused: RefusedDestination::Nowhere };
+    let capacity = OutletCapacity { outputs: QUEUE, bytes: MOST.min(shared.view.room) };
     let (queue, outlet) = Outlet::new(inlet, &name, capacity, policy, Arc::default());
     tokio::spawn(outlet.run(shared.view.stop.clone()));
-    let (standing, mut stands) = watch::channel(Standing::Waiting);
+    let (standing, mut stands) = watch::channel(ConsumerStanding::Waiting);
     let Hello { key, params, pid, .. } = hello;
     let who = format!("process {pid}");
-    let attach = Attach { name: Arc::clone(&name), key: key.clone(), who, params, queue, standing };
-    if shared.view.changes.send(Change::Attach(attach)).await.is_err() {
+    let attach = AttachRequest { name: Arc::clone(&name), key: key.clone(), who, params, queue, standing };
+    if shared.view.changes.send(RegistryChange::Attach(attach)).await.is_err() {
         return Ok(say_farewell(&mut writer, shared).await?);
     }
     let ended = match first_word(&mut stands).await {
-        Some(Ok(Serving { params, subscription_id })) => {
+        Some(Ok(ServedConsumer { params, subscription_id })) => {
             let subscription_id = subscription_id.to_string();
-            let consumer =
-                Consumer { pid, key: key.clone(), subscription_id: subscription_id.clone(), ring: Arc::clone(&ring) };
+            let consumer = AttachedConsumer {
+                pid,
+                key: key.clone(),
+                subscription_id: subscription_id.clone(),
+                ring: Arc::clone(&ring),
+            };
             let first_for_key = shared.add(number, consumer);
-            let _listed = Listed { shared, number };
+            let _listed = ListedConsumer { shared, number };
             // Acknowledged only once the sources are open: a consumer that is ready misses no later
             // event.
             let _ = shared.view.started.clone().wait_for(|started| *started).await;
             tracing::info!(key, pid, "consumer attached");
             let (version, pid_of_router) = (VERSION.to_owned(), process::id());
             let ack = HelloAck { version, pid: pid_of_router, subscription_id, first_for_key, params };
-            writer.send(&Answer::HelloAck(ack)).await?;
+            writer.send(&RouterAnswer::HelloAck(ack)).await?;
             let ended = send_all(reader, &mut writer, &ring, &mut stands, shared).await;
             let (received, dropped) = ring.counts();
             tracing::info!(key, pid, received, dropped, "consumer left");
@@ -96,39 +100,43 @@ pub(super) async fn serve(
         }
         None => say_farewell(&mut writer, shared).await,
     };
-    let _ = shared.view.changes.send(Change::Detach(name)).await;
+    let _ = shared.view.changes.send(RegistryChange::Detach(name)).await;
     Ok(ended?)
 }
 
 /// Waits until the consumer is served or rejected. `None` if the router ends before that.
-async fn first_word(stands: &mut watch::Receiver<Standing>) -> Option<Result<Serving, AttachError>> {
-    let standing = stands.wait_for(|standing| !matches!(standing, Standing::Waiting)).await.ok()?;
+async fn first_word(stands: &mut watch::Receiver<ConsumerStanding>) -> Option<Result<ServedConsumer, AttachError>> {
+    let standing = stands.wait_for(|standing| !matches!(standing, ConsumerStanding::Waiting)).await.ok()?;
     match &*standing {
-        Standing::Serving(serving) => Some(Ok(serving.clone())),
-        Standing::Lost(error) => Some(Err(error.clone())),
-        Standing::Waiting => None,
+        ConsumerStanding::Serving(serving) => Some(Ok(serving.clone())),
+        ConsumerStanding::Lost(error) => Some(Err(error.clone())),
+        ConsumerStanding::Waiting => None,
     }
 }
 
 /// Sends frames until the consumer leaves, or its route is lost, or the router has ended and no
 /// frame is left.
 async fn send_all(
-    mut reader: Reader,
-    writer: &mut Writer,
-    ring: &Ring,
-    stands: &mut watch::Receiver<Standing>,
-    shared: &Shared,
+    mut reader: LinkReader,
+    writer: &mut LinkWriter,
+    ring: &OutputRing,
+    stands: &mut watch::Receiver<ConsumerStanding>,
+    shared: &ControlState,
 ) -> std::io::Result<()> {
     let leaves = async {
         while let Ok(Some(line)) = reader.next().await {
-            if matches!(serde_json::from_slice(&line), Ok(Request::Bye)) {
+            if matches!(serde_json::from_slice(&line), Ok(ControlRequest::Bye)) {
                 return;
             }
         }
     };
     let lost = async {
-        match stands.wait_for(|standing| matches!(standing, Standing::Lost(_))).await.map(|standing| standing.clone()) {
-            Ok(Standing::Lost(error)) => error.to_string(),
+        match stands
+            .wait_for(|standing| matches!(standing, ConsumerStanding::Lost(_)))
+            .await
+            .map(|standing| standing.clone())
+        {
+            Ok(ConsumerStanding::Lost(error)) => error.to_string(),
             // The loader has ended: outputs in the ring are still sent.
             _ => std::future::pending().await,
         }
@@ -139,7 +147,7 @@ async fn send_all(
         loop {
             tokio::select! {
                 frame = ring.next() => match frame {
-                    Some(Waiting { begin, payload }) => {
+                    Some(WaitingOutput { begin, payload }) => {
                         let payload = shared.lines.of(payload).await?;
                         writer.send_parts([&begin, &payload, EVENT_END]).await?;
                     }
@@ -154,36 +162,36 @@ async fn send_all(
         sent = sends => return sent,
         message = lost => message,
     };
-    writer.send(&Answer::Bye { reason: Farewell::Lost, message }).await
+    writer.send(&RouterAnswer::Bye { reason: Farewell::Lost, message }).await
 }
 
 /// Reports sources that have lost or regained their connection since `states` was up to date.
 async fn tell_of_sources(
     states: &mut BTreeMap<String, SourceState>,
-    writer: &mut Writer,
-    shared: &Shared,
+    writer: &mut LinkWriter,
+    shared: &ControlState,
 ) -> std::io::Result<()> {
     for (source, metrics) in shared.view.metrics.sources() {
         let state = SourceState::of(&metrics);
         // Sources count as connected at first, which needs no report.
         let before = states.insert(source.clone(), state).unwrap_or(SourceState::Connected);
         if state != before {
-            writer.send(&Answer::SourceStatus { source, state }).await?;
+            writer.send(&RouterAnswer::SourceStatus { source, state }).await?;
         }
     }
     Ok(())
 }
 
-async fn say_farewell(writer: &mut Writer, shared: &Shared) -> std::io::Result<()> {
+async fn say_farewell(writer: &mut LinkWriter, shared: &ControlState) -> std::io::Result<()> {
     let (reason, message) = match shared.view.stop.is_draining() {
         true => (Farewell::Stopped, "the router was stopped"),
         false => (Farewell::EndOfInput, "the sources have no more events"),
     };
-    writer.send(&Answer::Bye { reason, message: message.to_owned() }).await
+    writer.send(&RouterAnswer::Bye { reason, message: message.to_owned() }).await
 }
 
-async fn reject(writer: &mut Writer, subtype: &str, message: String, hint: Option<String>) -> std::io::Result<()> {
-    writer.send(&Answer::Rejected(Rejected { subtype: subtype.to_owned(), message, hint })).await
+async fn reject(writer: &mut LinkWriter, subtype: &str, message: String, hint: Option<String>) -> std::io::Result<()> {
+    writer.send(&RouterAnswer::Rejected(Rejected { subtype: subtype.to_owned(), message, hint })).await
 }
 
 fn listed_problems(problems: &[ParamProblem]) -> String {

@@ -12,20 +12,20 @@ use crate::json::line;
 pub(super) const SHARED: usize = 16 << 10;
 /// Recently made lines, the last one at the end.
 #[derive(Debug)]
-pub(super) struct Lines {
-    made: Mutex<VecDeque<Made>>,
+pub(super) struct LineCache {
+    made: Mutex<VecDeque<CachedLine>>,
     /// Bytes of lines that are kept for further consumers.
     most: usize,
 }
 
 #[derive(Debug)]
-struct Made {
+struct CachedLine {
     /// Kept because its address identifies it: no other payload may take its place in memory.
     payload: Bytes,
     line: Bytes,
 }
 
-impl Lines {
+impl LineCache {
     pub(super) fn new(most: usize) -> Self {
         Self { made: Mutex::default(), most }
     }
@@ -40,13 +40,14 @@ impl Lines {
         }
         // Held while a line is made, so that concurrent requests for the same payload make it once.
         let mut made = self.made.lock().await;
-        let is_same = |made: &&Made| made.payload.as_ptr() == payload.as_ptr() && made.payload.len() == payload.len();
+        let is_same =
+            |made: &&CachedLine| made.payload.as_ptr() == payload.as_ptr() && made.payload.len() == payload.len();
         if let Some(found) = made.iter().find(is_same) {
             return Ok(found.line.clone());
         }
         let given = payload.clone();
         let line = spawn_blocking(move || on_one_line(given)).await?;
-        made.push_back(Made { payload, line: line.clone() });
+        made.push_back(CachedLine { payload, line: line.clone() });
         let mut kept: usize = made.iter().map(|made| made.line.len()).sum();
         while kept > self.most
             && let Some(oldest) = made.pop_front()
@@ -79,7 +80,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_large_payload_is_one_line_that_all_share() {
-        let lines = Lines::new(KEPT);
+        let lines = LineCache::new(KEPT);
         let (plain, spread) = (large(""), large("\n"));
         // A payload that is a line already is not copied; any other line is made once.
         assert_eq!(lines.of(plain.clone()).await.unwrap().as_ptr(), plain.as_ptr());
@@ -95,7 +96,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_kept_is_bounded() {
-        let lines = Lines::new(KEPT);
+        let lines = LineCache::new(KEPT);
         for _ in 0..40 {
             lines.of(Bytes::from(vec![b'\xff'; 1 << 20])).await.unwrap();
         }
@@ -109,7 +110,7 @@ mod tests {
     #[tokio::test]
     async fn small_payloads_are_lines_as_well() {
         for (payload, expected) in [("{\n\"a\": 1}", "{\"a\":1}"), ("plain", "\"plain\""), ("7", "7"), ("", "\"\"")] {
-            assert_eq!(Lines::new(KEPT).of(payload.into()).await.unwrap(), expected);
+            assert_eq!(LineCache::new(KEPT).of(payload.into()).await.unwrap(), expected);
         }
     }
 }

@@ -14,13 +14,13 @@ use tokio::{
 
 /// A connection, split into its two directions.
 #[derive(Debug)]
-pub struct Link {
-    pub reader: Reader,
-    pub writer: Writer,
+pub struct ControlLink {
+    pub reader: LinkReader,
+    pub writer: LinkWriter,
 }
 
 #[derive(Debug)]
-pub struct Reader {
+pub struct LinkReader {
     stream: BufReader<OwnedReadHalf>,
     partial: Vec<u8>,
     /// Longer lines are skipped.
@@ -30,9 +30,9 @@ pub struct Reader {
 }
 
 #[derive(Debug)]
-pub struct Writer(OwnedWriteHalf);
+pub struct LinkWriter(OwnedWriteHalf);
 
-impl Link {
+impl ControlLink {
     /// # Errors
     /// Returns an error if nothing listens there.
     pub async fn connect(socket: &Path, limit: usize) -> io::Result<Self> {
@@ -41,12 +41,12 @@ impl Link {
 
     pub fn new(stream: UnixStream, limit: usize) -> Self {
         let (reader, writer) = stream.into_split();
-        let reader = Reader { stream: BufReader::new(reader), partial: Vec::new(), limit, is_oversized: false };
-        Self { reader, writer: Writer(writer) }
+        let reader = LinkReader { stream: BufReader::new(reader), partial: Vec::new(), limit, is_oversized: false };
+        Self { reader, writer: LinkWriter(writer) }
     }
 }
 
-impl Reader {
+impl LinkReader {
     /// The next line without its end; `None` when the other side has closed. A line beyond the
     /// limit is skipped, with a warning. Cancel safe.
     ///
@@ -91,7 +91,7 @@ impl Reader {
     }
 }
 
-impl Writer {
+impl LinkWriter {
     /// # Errors
     /// If the other side has closed.
     pub async fn send(&mut self, frame: &impl Serialize) -> io::Result<()> {
@@ -123,7 +123,7 @@ mod tests {
 
     async fn read_all(parts: &[&[u8]]) -> Vec<String> {
         let (near, mut far) = UnixStream::pair().unwrap();
-        let mut link = Link::new(near, 8);
+        let mut link = ControlLink::new(near, 8);
         let parts: Vec<_> = parts.iter().map(|part| part.to_vec()).collect();
         let writing = tokio::spawn(async move {
             for part in parts {

@@ -27,7 +27,7 @@ const MAX_NAME: usize = 40;
 
 /// The state folder of one router's folder. It is created only when needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SocketPlace {
     /// The router's folder that this belongs to.
     pub router: PathBuf,
     dir: PathBuf,
@@ -47,7 +47,7 @@ pub enum PlaceError {
     NotOurs(PathBuf, &'static str),
 }
 
-impl Place {
+impl SocketPlace {
     /// The state folder of `router`: in `$TROMMEL_STATE_DIR`, else `$XDG_STATE_HOME/trommel`, else
     /// `~/.local/state/trommel`, a folder named after the router's folder and a digest of its whole
     /// path.
@@ -193,7 +193,7 @@ mod tests {
         let victim = folder.path().join("victim");
         fs::create_dir(&victim).unwrap();
         fs::set_permissions(&victim, fs::Permissions::from_mode(0o755)).unwrap();
-        let place = Place { router: "/srv/orders".into(), dir: folder.path().join("orders-1") };
+        let place = SocketPlace { router: "/srv/orders".into(), dir: folder.path().join("orders-1") };
         std::os::unix::fs::symlink(&victim, &place.dir).unwrap();
         assert_eq!(place.check(), Err("it is a link or a file"));
         assert_eq!(place.make().unwrap_err().kind(), io::ErrorKind::PermissionDenied);

@@ -10,7 +10,7 @@ use crate::{
     event::GivenEvent,
     filter::Params,
     metrics::SourceMetrics,
-    recent::{Asked, Ended},
+    recent::{EndedEvent, RecentQuery},
 };
 
 /// Version of the protocol. A router refuses consumers of another one (L99).
@@ -23,12 +23,12 @@ pub const MAX_ANSWER: usize = 256 << 20;
 /// A request to a router.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Request {
+pub enum ControlRequest {
     Hello(Hello),
     StatusQuery {
         /// Asks also for the most recently ended events.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        events: Option<Asked>,
+        events: Option<RecentQuery>,
     },
     PluginsQuery,
     /// Asks for the next event that comes in, whatever its source.
@@ -54,13 +54,14 @@ pub struct Hello {
     pub buffer: usize,
 }
 
-/// A message from a router, except events ([`Event`]), whose payload is not parsed on the way.
+/// A message from a router, except events ([`OutputEvent`]), whose payload is not parsed on the
+/// way.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Answer {
+pub enum RouterAnswer {
     HelloAck(HelloAck),
     Rejected(Rejected),
-    StatusResponse(Status),
+    StatusResponse(RouterStatus),
     PluginsResponse {
         plugins: Vec<PluginStatus>,
     },
@@ -121,7 +122,7 @@ pub enum Farewell {
 }
 
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Status {
+pub struct RouterStatus {
     pub pid: u32,
     pub router: String,
     pub uptime_sec: u64,
@@ -131,7 +132,7 @@ pub struct Status {
     pub quarantined: Vec<String>,
     /// The most recently ended events, the newest first, if they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub events: Option<Vec<Ended>>,
+    pub events: Option<Vec<EndedEvent>>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -197,7 +198,7 @@ impl fmt::Display for SourceState {
 
 /// One output.
 #[derive(Debug, Deserialize)]
-pub struct Event<'a> {
+pub struct OutputEvent<'a> {
     /// Number of the output on this connection, from 1: a jump shows how many were dropped (L97).
     pub seq: u64,
     #[serde(borrow)]
@@ -219,21 +220,21 @@ pub struct Event<'a> {
 
 /// A line from a router.
 #[derive(Debug)]
-pub enum Line<'a> {
-    Event(Event<'a>),
-    Answer(Answer),
+pub enum RouterLine<'a> {
+    Event(OutputEvent<'a>),
+    Answer(RouterAnswer),
 }
 
-impl<'a> Line<'a> {
+impl<'a> RouterLine<'a> {
     /// # Errors
     /// Returns an error if it is not a JSON object with a `type`, or lacks a field of its type.
     pub fn parse(line: &'a [u8]) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
-        struct Kind<'a> {
+        struct LineKind<'a> {
             #[serde(borrow, rename = "type")]
             kind: Cow<'a, str>,
         }
-        let Kind { kind } = serde_json::from_slice(line)?;
+        let LineKind { kind } = serde_json::from_slice(line)?;
         match &*kind {
             "event" => serde_json::from_slice(line).map(Self::Event),
             _ => serde_json::from_slice(line).map(Self::Answer),
@@ -244,7 +245,7 @@ impl<'a> Line<'a> {
 /// The part of an event's line before its number and its payload.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "event")]
-pub struct Heading<'a> {
+pub struct EventHeading<'a> {
     pub event_id: &'a str,
     pub event_type: &'a str,
     pub subject: &'a str,
@@ -255,7 +256,7 @@ pub struct Heading<'a> {
 /// End of an event's line, after its payload.
 pub const EVENT_END: &[u8] = b"}\n";
 
-impl Heading<'_> {
+impl EventHeading<'_> {
     /// Beginning of the line, up to its number.
     pub fn begin(&self) -> Vec<u8> {
         // Strings can't fail to be written.
@@ -265,7 +266,7 @@ impl Heading<'_> {
     }
 }
 
-/// Continues a line from [`Heading::begin`], up to its payload.
+/// Continues a line from [`EventHeading::begin`], up to its payload.
 pub fn number(line: &mut Vec<u8>, seq: u64) {
     line.extend_from_slice(format!(",\"seq\":{seq},\"payload\":").as_bytes());
 }
@@ -276,7 +277,7 @@ mod tests {
 
     #[test]
     fn an_event_goes_there_and_back() {
-        let heading = Heading {
+        let heading = EventHeading {
             event_id: "e\"1",
             event_type: "t",
             subject: "s",
@@ -287,16 +288,16 @@ mod tests {
         number(&mut line, 7);
         line.extend_from_slice(br#"{"n": 1.0}"#);
         line.extend_from_slice(EVENT_END);
-        let Line::Event(read) = Line::parse(&line).unwrap() else { unreachable!("{line:?}") };
+        let RouterLine::Event(read) = RouterLine::parse(&line).unwrap() else { unreachable!("{line:?}") };
         assert_eq!((read.seq, &*read.event_id, read.payload.get()), (7, "e\"1", r#"{"n": 1.0}"#));
     }
 
     #[test]
     fn unknown_types_are_told_from_nonsense() {
-        let request = |text: &str| serde_json::from_str::<Request>(text);
-        assert!(matches!(request(r#"{"type":"news","x":1}"#), Ok(Request::Unknown)));
-        assert!(matches!(Line::parse(br#"{"type":"news"}"#), Ok(Line::Answer(Answer::Unknown))));
+        let request = |text: &str| serde_json::from_str::<ControlRequest>(text);
+        assert!(matches!(request(r#"{"type":"news","x":1}"#), Ok(ControlRequest::Unknown)));
+        assert!(matches!(RouterLine::parse(br#"{"type":"news"}"#), Ok(RouterLine::Answer(RouterAnswer::Unknown))));
         assert!(request("[]").is_err());
-        assert!(Line::parse(b"{}").is_err());
+        assert!(RouterLine::parse(b"{}").is_err());
     }
 }

@@ -17,11 +17,11 @@ use tokio::sync::Notify;
 
 use super::{
     lines::SHARED,
-    protocol::{Heading, number},
+    protocol::{EventHeading, number},
 };
 use crate::{
     poison::ignore_poison,
-    sink::{Confirmation, Output, Refusal, Sink, Slot},
+    sink::{Confirmation, Output, Sink, SinkRefusal, Slot},
 };
 
 /// Bytes that may wait in one ring.
@@ -31,13 +31,13 @@ const LEAST: usize = 256;
 
 /// Number of rings, and their common bound.
 #[derive(Debug)]
-pub(super) struct Rings {
+pub(super) struct RingBudget {
     count: AtomicUsize,
     /// Bytes in all rings together: if there are many, each has its part.
     bytes: usize,
 }
 
-impl Rings {
+impl RingBudget {
     pub(super) fn new(bytes: usize) -> Arc<Self> {
         Arc::new(Self { count: AtomicUsize::new(0), bytes })
     }
@@ -49,21 +49,21 @@ impl Rings {
 }
 
 /// The end that the route writes to. Remaining outputs can still be read after it is dropped.
-pub(super) struct Inlet {
-    ring: Arc<Ring>,
+pub(super) struct RingInlet {
+    ring: Arc<OutputRing>,
     last: Option<Slot>,
 }
 
-pub(super) struct Ring {
-    state: Mutex<State>,
+pub(super) struct OutputRing {
+    state: Mutex<RingState>,
     changed: Notify,
     capacity: usize,
-    rings: Arc<Rings>,
+    rings: Arc<RingBudget>,
 }
 
 #[derive(Default)]
-struct State {
-    waiting: VecDeque<Waiting>,
+struct RingState {
+    waiting: VecDeque<WaitingOutput>,
     bytes: usize,
     received: u64,
     dropped: u64,
@@ -72,30 +72,30 @@ struct State {
 
 /// A waiting output.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct WaitingOutput {
     /// Beginning of its line, up to the payload.
     pub(super) begin: Vec<u8>,
     /// The payload as the route emitted it.
     pub(super) payload: Bytes,
 }
 
-impl Waiting {
+impl WaitingOutput {
     fn bytes(&self) -> usize {
         LEAST + self.begin.len() + self.payload.len()
     }
 }
 
-pub(super) fn ring(capacity: usize, rings: &Arc<Rings>) -> (Inlet, Arc<Ring>) {
+pub(super) fn ring(capacity: usize, rings: &Arc<RingBudget>) -> (RingInlet, Arc<OutputRing>) {
     rings.count.fetch_add(1, Ordering::Relaxed);
     let (state, changed, rings) = (Mutex::default(), Notify::new(), Arc::clone(rings));
-    let ring = Arc::new(Ring { state, changed, capacity: capacity.max(1), rings });
-    (Inlet { ring: Arc::clone(&ring), last: None }, ring)
+    let ring = Arc::new(OutputRing { state, changed, capacity: capacity.max(1), rings });
+    (RingInlet { ring: Arc::clone(&ring), last: None }, ring)
 }
 
-impl Ring {
+impl OutputRing {
     /// The oldest waiting output; `None` when there is none and will be none. For one reader.
     /// Cancel safe.
-    pub(super) async fn next(&self) -> Option<Waiting> {
+    pub(super) async fn next(&self) -> Option<WaitingOutput> {
         loop {
             {
                 let mut state = self.lock();
@@ -122,7 +122,7 @@ impl Ring {
         let mut state = self.lock();
         state.received += 1;
         number(&mut begin, state.received);
-        let waiting = Waiting { begin, payload };
+        let waiting = WaitingOutput { begin, payload };
         let bytes = waiting.bytes();
         while (state.waiting.len() >= self.capacity || state.bytes + bytes > most) && state.pop().is_some() {
             state.dropped += 1;
@@ -133,36 +133,36 @@ impl Ring {
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RingState> {
         ignore_poison(self.state.lock())
     }
 }
 
-impl Drop for Ring {
+impl Drop for OutputRing {
     fn drop(&mut self) {
         self.rings.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl State {
-    fn pop(&mut self) -> Option<Waiting> {
+impl RingState {
+    fn pop(&mut self) -> Option<WaitingOutput> {
         let waiting = self.waiting.pop_front()?;
         self.bytes -= waiting.bytes();
         Some(waiting)
     }
 }
 
-impl Drop for Inlet {
+impl Drop for RingInlet {
     fn drop(&mut self) {
         self.ring.lock().is_closed = true;
         self.ring.changed.notify_one();
     }
 }
 
-impl Sink for Inlet {
-    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
+impl Sink for RingInlet {
+    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), SinkRefusal> {
         let event = output.ticket.event();
-        let heading = Heading {
+        let heading = EventHeading {
             event_id: &event.id,
             event_type: &event.event_type,
             subject: output.subject(),
@@ -194,11 +194,11 @@ mod tests {
 
     const ALL: usize = 128 << 20;
 
-    fn take(ring: &Ring) -> Option<Waiting> {
+    fn take(ring: &OutputRing) -> Option<WaitingOutput> {
         ring.next().now_or_never().flatten()
     }
 
-    fn number_of(waiting: &Waiting) -> u64 {
+    fn number_of(waiting: &WaitingOutput) -> u64 {
         let text = String::from_utf8(waiting.begin.clone()).unwrap();
         text.trim_start_matches(",\"seq\":").trim_end_matches(",\"payload\":").parse().unwrap()
     }
@@ -211,7 +211,7 @@ mod tests {
             steps in prop::collection::vec(prop::option::weighted(0.7, 0_usize..5 << 20), 1..60),
             others in 0_usize..40,
         ) {
-            let rings = Rings::new(ALL);
+            let rings = RingBudget::new(ALL);
             let _others: Vec<_> = (0..others).map(|_| ring(1, &rings)).collect();
             let (_inlet, ring) = ring(8, &rings);
             let most = MOST.min(ALL / (others + 1));
@@ -230,14 +230,14 @@ mod tests {
                 prop_assert!(state.bytes <= most || state.waiting.len() == 1);
                 prop_assert!(state.waiting.len() <= 8);
                 prop_assert_eq!(state.received, read + state.dropped + state.waiting.len() as u64);
-                prop_assert_eq!(state.bytes, state.waiting.iter().map(Waiting::bytes).sum::<usize>());
+                prop_assert_eq!(state.bytes, state.waiting.iter().map(WaitingOutput::bytes).sum::<usize>());
             }
         }
     }
 
     #[test]
     fn a_ring_that_is_gone_leaves_its_part_to_the_others() {
-        let rings = Rings::new(ALL);
+        let rings = RingBudget::new(ALL);
         let (inlet, kept) = ring(1, &rings);
         let other = ring(1, &rings);
         assert_eq!(rings.count.load(Ordering::Relaxed), 2);

@@ -24,19 +24,22 @@ use tokio::{
 };
 
 use super::{
-    Place, consumer,
-    lines::Lines,
-    link::{Link, Writer},
-    protocol::{Answer, ConsumerStatus, MAX_REQUEST, PluginStatus, Request, SourceState, SourceStatus, Status},
-    ring::{Ring, Rings},
+    SocketPlace, consumer,
+    lines::LineCache,
+    link::{ControlLink, LinkWriter},
+    protocol::{
+        ConsumerStatus, ControlRequest, MAX_REQUEST, PluginStatus, RouterAnswer, RouterStatus, SourceState,
+        SourceStatus,
+    },
+    ring::{OutputRing, RingBudget},
 };
 use crate::{
     event::GivenEvent,
-    metrics::{Metrics, Sampled},
-    open_files::{self, Trouble},
+    metrics::{Metrics, SampledTime},
+    open_files::{self, AcceptBackoff},
     poison::ignore_poison,
-    recent::Asked,
-    registry::{Change, Snapshots},
+    recent::RecentQuery,
+    registry::{RegistryChange, Snapshots},
     stop::{Stop, Stopper},
 };
 
@@ -55,17 +58,17 @@ const LINES: usize = 9;
 const MAX_CONNECTIONS: usize = 4096;
 
 /// The bound control socket. Removes the socket and the file with the process id on drop.
-pub struct Control {
+pub struct ControlSocket {
     listener: UnixListener,
-    place: Place,
+    place: SocketPlace,
     /// Held as long as this value exists.
     _lock: File,
 }
 
 /// The router as connections see and control it.
-pub struct View {
+pub struct ControlView {
     pub metrics: Arc<Metrics>,
-    pub changes: mpsc::Sender<Change>,
+    pub changes: mpsc::Sender<RegistryChange>,
     pub stopper: Stopper,
     pub stop: Stop,
     /// True once events can come: consumers are not acknowledged before.
@@ -77,32 +80,32 @@ pub struct View {
 }
 
 /// State that all connections share.
-pub(super) struct Shared {
-    pub(super) view: View,
+pub(super) struct ControlState {
+    pub(super) view: ControlView,
     /// Weak, and gone once the router ends: it would keep routes alive, and consumers end only with
     /// their routes.
     snapshots: Weak<Snapshots>,
     began: Instant,
-    place: Place,
-    consumers: Mutex<BTreeMap<u64, Consumer>>,
+    place: SocketPlace,
+    consumers: Mutex<BTreeMap<u64, AttachedConsumer>>,
     numbers: AtomicU64,
-    pub(super) rings: Arc<Rings>,
-    pub(super) lines: Lines,
+    pub(super) rings: Arc<RingBudget>,
+    pub(super) lines: LineCache,
 }
 
-pub(super) struct Consumer {
+pub(super) struct AttachedConsumer {
     pub(super) pid: u32,
     pub(super) key: String,
     pub(super) subscription_id: String,
-    pub(super) ring: Arc<Ring>,
+    pub(super) ring: Arc<OutputRing>,
 }
 
-impl Control {
+impl ControlSocket {
     /// Binds the socket. `None` if another router has it; that router's process id is logged.
     ///
     /// # Errors
     /// Returns an error if the state folder can't be used.
-    pub async fn open(place: Place) -> anyhow::Result<Option<Self>> {
+    pub async fn open(place: SocketPlace) -> anyhow::Result<Option<Self>> {
         let at = || format!("could not open the control socket `{}`", place.socket().display());
         place.make().with_context(at)?;
         let Some(lock) = lock(&place).await.with_context(at)? else {
@@ -128,13 +131,13 @@ impl Control {
 
     /// Serves connections until no more changes of the registry are taken, then lets consumers read
     /// the remaining outputs.
-    pub async fn serve(self, view: View, snapshots: Snapshots) {
+    pub async fn serve(self, view: ControlView, snapshots: Snapshots) {
         let snapshots = Arc::new(snapshots);
         let changes = view.changes.clone();
         let kept = view.room / LINES;
-        let shared = Arc::new(Shared {
-            rings: Rings::new(view.room - kept),
-            lines: Lines::new(kept),
+        let shared = Arc::new(ControlState {
+            rings: RingBudget::new(view.room - kept),
+            lines: LineCache::new(kept),
             view,
             snapshots: Arc::downgrade(&snapshots),
             began: Instant::now(),
@@ -143,7 +146,7 @@ impl Control {
             numbers: AtomicU64::new(0),
         });
         let mut connections = JoinSet::new();
-        let (most, mut trouble) = (open_files::share(MAX_CONNECTIONS), Trouble::default());
+        let (most, mut trouble) = (open_files::share(MAX_CONNECTIONS), AcceptBackoff::default());
         loop {
             tokio::select! {
                 accepted = self.listener.accept(), if connections.len() < most => {
@@ -163,7 +166,7 @@ impl Control {
     }
 }
 
-impl Drop for Control {
+impl Drop for ControlSocket {
     fn drop(&mut self) {
         // Leftovers are harmless: the lock is free, so the next router recognises them as such.
         let _ = fs::remove_file(self.place.socket());
@@ -171,7 +174,7 @@ impl Drop for Control {
     }
 }
 
-async fn lock(place: &Place) -> io::Result<Option<File>> {
+async fn lock(place: &SocketPlace) -> io::Result<Option<File>> {
     let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(place.lock())?;
     let began = Instant::now();
     loop {
@@ -185,37 +188,41 @@ async fn lock(place: &Place) -> io::Result<Option<File>> {
 }
 
 /// Writes the process id and the start time (L87).
-fn write_pid(place: &Place) -> io::Result<()> {
+fn write_pid(place: &SocketPlace) -> io::Result<()> {
     let temporary = place.pid().with_extension("tmp");
     let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
     writeln!(file, "{}\n{:.0}", process::id(), Timestamp::now())?;
     fs::rename(temporary, place.pid())
 }
 
-async fn converse(stream: UnixStream, shared: Arc<Shared>) {
+async fn converse(stream: UnixStream, shared: Arc<ControlState>) {
     if let Err(error) = answer(stream, &shared).await {
         tracing::debug!(error = format!("{error:#}"), "a control connection ended badly");
     }
 }
 
-async fn answer(stream: UnixStream, shared: &Arc<Shared>) -> anyhow::Result<()> {
-    let Link { mut reader, mut writer } = Link::new(stream, MAX_REQUEST);
+async fn answer(stream: UnixStream, shared: &Arc<ControlState>) -> anyhow::Result<()> {
+    let ControlLink { mut reader, mut writer } = ControlLink::new(stream, MAX_REQUEST);
     let first = reader.next_within(HELLO).await?;
     match serde_json::from_slice(&first)? {
-        Request::Hello(hello) => consumer::serve(hello, reader, writer, shared).await,
-        Request::StatusQuery { events } => {
-            Ok(writer.send(&Answer::StatusResponse(shared.status(events.as_ref()))).await?)
+        ControlRequest::Hello(hello) => consumer::serve(hello, reader, writer, shared).await,
+        ControlRequest::StatusQuery { events } => {
+            Ok(writer.send(&RouterAnswer::StatusResponse(shared.status(events.as_ref()))).await?)
         }
-        Request::PluginsQuery => Ok(writer.send(&Answer::PluginsResponse { plugins: shared.plugins() }).await?),
-        Request::SampleQuery => Ok(writer.send(&Answer::SampleResponse { event: shared.sample().await }).await?),
-        Request::Shutdown { force } => shared.shut_down(force, &mut writer).await,
-        Request::Bye => Ok(()),
-        Request::Unknown => bail!("the first line has an unknown type"),
+        ControlRequest::PluginsQuery => {
+            Ok(writer.send(&RouterAnswer::PluginsResponse { plugins: shared.plugins() }).await?)
+        }
+        ControlRequest::SampleQuery => {
+            Ok(writer.send(&RouterAnswer::SampleResponse { event: shared.sample().await }).await?)
+        }
+        ControlRequest::Shutdown { force } => shared.shut_down(force, &mut writer).await,
+        ControlRequest::Bye => Ok(()),
+        ControlRequest::Unknown => bail!("the first line has an unknown type"),
     }
 }
 
-impl Shared {
-    fn status(&self, events: Option<&Asked>) -> Status {
+impl ControlState {
+    fn status(&self, events: Option<&RecentQuery>) -> RouterStatus {
         let metrics = &self.view.metrics;
         let source = |(name, counts): (String, Arc<crate::metrics::SourceMetrics>)| SourceStatus {
             name,
@@ -224,12 +231,12 @@ impl Shared {
             in_flight: counts.in_flight.get(),
         };
         let quarantined = metrics.filters().into_iter().filter(|(_, filter)| filter.quarantined.get() > 0);
-        Status {
+        RouterStatus {
             pid: process::id(),
             router: self.place.router.display().to_string(),
             uptime_sec: self.began.elapsed().as_secs(),
             generation: metrics.generation.get().cast_unsigned(),
-            consumers: self.consumers().values().map(Consumer::status).collect(),
+            consumers: self.consumers().values().map(AttachedConsumer::status).collect(),
             sources: metrics.sources().into_iter().map(source).collect(),
             quarantined: quarantined.map(|(name, _)| name).collect(),
             events: events.map(|asked| metrics.recent(asked)),
@@ -241,7 +248,7 @@ impl Shared {
         let Some(snapshots) = self.snapshots.upgrade() else { return Vec::new() };
         let snapshot = Arc::clone(&snapshots.borrow());
         let mut plugins = BTreeMap::<&str, PluginStatus>::new();
-        let nanos = |time: &Sampled| time.mean().and_then(|mean| u64::try_from(mean.as_nanos()).ok());
+        let nanos = |time: &SampledTime| time.mean().and_then(|mean| u64::try_from(mean.as_nanos()).ok());
         for (key, filter) in snapshot.keys().filter_map(|key| Some((key, key.filter.as_ref()?))) {
             let plugin = plugins.entry(filter.name()).or_insert_with(|| {
                 let metrics = self.view.metrics.filter(filter.name());
@@ -280,14 +287,14 @@ impl Shared {
     }
 
     /// Stops the router, but not while consumers are attached, unless forced (L127).
-    async fn shut_down(&self, force: bool, writer: &mut Writer) -> anyhow::Result<()> {
+    async fn shut_down(&self, force: bool, writer: &mut LinkWriter) -> anyhow::Result<()> {
         let consumers: Vec<_> = self.consumers().values().map(|consumer| consumer.pid).collect();
         let stopping = force || consumers.is_empty();
         if stopping {
             tracing::info!(force, "stopping, as asked over the control socket");
             self.view.stopper.drain();
         }
-        Ok(writer.send(&Answer::ShutdownAck { pid: process::id(), stopping, consumers }).await?)
+        Ok(writer.send(&RouterAnswer::ShutdownAck { pid: process::id(), stopping, consumers }).await?)
     }
 
     /// A number that no other consumer of this run has.
@@ -297,7 +304,7 @@ impl Shared {
 
     /// Lists a consumer until it is removed. Returns whether it is the only one with its
     /// subscription.
-    pub(super) fn add(&self, number: u64, consumer: Consumer) -> bool {
+    pub(super) fn add(&self, number: u64, consumer: AttachedConsumer) -> bool {
         let mut consumers = self.consumers();
         let is_first = consumers.values().all(|other| other.subscription_id != consumer.subscription_id);
         consumers.insert(number, consumer);
@@ -311,12 +318,12 @@ impl Shared {
         self.view.attached.send_replace(consumers.len());
     }
 
-    fn consumers(&self) -> MutexGuard<'_, BTreeMap<u64, Consumer>> {
+    fn consumers(&self) -> MutexGuard<'_, BTreeMap<u64, AttachedConsumer>> {
         ignore_poison(self.consumers.lock())
     }
 }
 
-impl Consumer {
+impl AttachedConsumer {
     fn status(&self) -> ConsumerStatus {
         let (received, dropped) = self.ring.counts();
         ConsumerStatus {

@@ -12,7 +12,7 @@ use std::{
 use futures_util::future::join_all;
 use router::{Folder, PATIENCE};
 use serde_json::{Value, json};
-use trommel::control::Link;
+use trommel::control::ControlLink;
 
 const SETTINGS: &str = "[[source]]\nname = \"events\"\ntype = \"lines\"\n";
 const KEY: &str = "[[key]]\nkey = \"all\"\nsubject = \">\"\n";
@@ -26,16 +26,16 @@ fn place(folder: &Folder) -> PathBuf {
     folder.file("state").read_dir().unwrap().next().unwrap().unwrap().path()
 }
 
-async fn link(folder: &Folder) -> Link {
-    Link::connect(&place(folder).join("control.sock"), 1 << 20).await.unwrap()
+async fn link(folder: &Folder) -> ControlLink {
+    ControlLink::connect(&place(folder).join("control.sock"), 1 << 20).await.unwrap()
 }
 
-async fn ask(link: &mut Link, request: Value) -> Value {
+async fn ask(link: &mut ControlLink, request: Value) -> Value {
     link.writer.send(&request).await.unwrap();
     answer(link).await
 }
 
-async fn answer(link: &mut Link) -> Value {
+async fn answer(link: &mut ControlLink) -> Value {
     serde_json::from_slice(&link.reader.next_within(PATIENCE).await.unwrap()).unwrap()
 }
 

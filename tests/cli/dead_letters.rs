@@ -18,7 +18,7 @@ use insta::assert_snapshot;
 use nats::NatsServer;
 use router::Folder;
 use serde_json::{Value, json};
-use trommel::{config, dead_letters::Letters};
+use trommel::{config, dead_letters::LetterStore};
 
 const FILE: &str = "dead-letters.ndjson";
 
@@ -262,7 +262,7 @@ async fn input_that_means_nothing_is_refused() {
 async fn what_is_gone_can_be_dropped() {
     let server = NatsServer::start().await;
     let config = config::load(stream(&server, 3).await.path()).unwrap();
-    let letters = Letters::open(&config.dead_letter, config.nats.as_ref()).await.unwrap();
+    let letters = LetterStore::open(&config.dead_letter, config.nats.as_ref()).await.unwrap();
     letters.drop(vec![2, 1]).await.unwrap();
     letters.drop(vec![1, 2, 99]).await.unwrap();
     assert_eq!(letters.at(0).await.unwrap().unwrap().id, 3);

@@ -6,7 +6,7 @@ use crate::webhook_folder::{SETTINGS, WEBHOOKS, at, folder, json_of, run, states
 use insta::assert_snapshot;
 use router::Folder;
 use serde_json::{Value, json};
-use trommel::webhook::store::{State, Store};
+use trommel::webhook::store::{DeliveryState, DeliveryStore};
 
 /// C21
 #[test]
@@ -121,7 +121,7 @@ fn deliveries_are_sent_again_by_id_or_by_what_they_are() {
     --- stderr
     --- exit code 0
     ");
-    assert_eq!(states(&folder), [State::Pending; 4]);
+    assert_eq!(states(&folder), [DeliveryState::Pending; 4]);
     let [shown] = &json_of(&folder, "deliveries show", &[&ids[0].to_string()])[..] else { unreachable!("one") };
     assert_eq!((&shown["attempts"], shown["next_retry"].is_string()), (&json!(0), true));
 
@@ -139,7 +139,7 @@ fn deliveries_are_sent_again_by_id_or_by_what_they_are() {
 #[test]
 fn what_nobody_would_get_is_not_sent_again_and_it_is_said() {
     let (folder, ids) = used();
-    let store = Store::open(&folder.file("deliveries.db")).unwrap();
+    let store = DeliveryStore::open(&folder.file("deliveries.db")).unwrap();
     store.disable("acme", "by test", at(20)).unwrap();
     assert_snapshot!(run(&folder, "deliveries retry", &[&ids[0].to_string(), &ids[2].to_string()], &ids), @r"
     --- stderr
@@ -147,7 +147,7 @@ fn what_nobody_would_get_is_not_sent_again_and_it_is_said() {
       `trommel webhooks enable DIR acme` lets it get more
     --- exit code 2
     ");
-    assert_eq!(states(&folder)[2], State::Delivered, "none is sent when one can't be");
+    assert_eq!(states(&folder)[2], DeliveryState::Delivered, "none is sent when one can't be");
     assert_snapshot!(run(&folder, "deliveries retry", &["--failed"], &ids), @r"
     there is nothing to send again
     1 delivery left as before: webhook `acme` is disabled: by test
@@ -180,7 +180,7 @@ fn deliveries_are_dropped_when_it_is_said_which() {
     ");
     let dropped = json_of(&folder, "deliveries drop", &["--webhook", "acme", "--failed"]);
     assert_eq!(dropped, [json!({ "dropped": [ids[0].to_string()] })]);
-    assert_eq!(states(&folder), [State::Pending, State::Delivered]);
+    assert_eq!(states(&folder), [DeliveryState::Pending, DeliveryState::Delivered]);
     assert_snapshot!(run(&folder, "deliveries drop", &["--all"], &ids), @r"
     2 deliveries dropped
     --- stderr
@@ -242,7 +242,10 @@ fn what_can_not_be_meant_is_refused_and_changes_nothing() {
       did you mean `acme`?
       `trommel webhooks list DIR` shows all
     ");
-    assert_eq!(states(&folder), [State::Failed, State::Pending, State::Delivered, State::Pending]);
+    assert_eq!(
+        states(&folder),
+        [DeliveryState::Failed, DeliveryState::Pending, DeliveryState::Delivered, DeliveryState::Pending]
+    );
 }
 
 #[test]

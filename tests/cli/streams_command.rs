@@ -142,11 +142,11 @@ async fn cancelled_beforehand_nothing_is_made() {
     let folder = folder(&server.url(), &five("24h"));
     let config = config::load(folder.path()).unwrap();
     let settings = config.nats.clone().unwrap();
-    let connection = trommel::nats::connect(&settings, "test", trommel::nats::Life::Single).await.unwrap();
+    let connection = trommel::nats::connect(&settings, "test", trommel::nats::ConnectionLife::Single).await.unwrap();
     drop(connection.ensure_stream(&config.streams[0]));
     let (stopper, stop) = stop();
     stopper.drain();
-    let controls = app::Controls { stopper, stop, ..app::Controls::default() };
+    let controls = app::RouterControls { stopper, stop, ..app::RouterControls::default() };
     app::run(config, controls).now_or_never().unwrap().unwrap();
     assert_eq!(actions.count().await, (0, 0));
 }

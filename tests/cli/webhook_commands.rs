@@ -11,8 +11,8 @@ use router::Folder;
 use serde_json::{Value, json};
 use stand_in::{Reply, StandIn, ok, status};
 use trommel::{
-    signature::{self, Signed},
-    webhook::store::{Attempt, State, Store, Verdict},
+    signature::{self, SignatureHeaders},
+    webhook::store::{AttemptVerdict, DeliveryAttempt, DeliveryState, DeliveryStore},
 };
 
 /// A damaged database is left as it was.
@@ -42,16 +42,16 @@ fn webhooks_are_listed_with_their_states() {
     --- stderr
     --- exit code 0
     ");
-    let store = Store::open(&folder.file("deliveries.db")).unwrap();
+    let store = DeliveryStore::open(&folder.file("deliveries.db")).unwrap();
     store.disable("globex", "by test", at(20)).unwrap();
-    let gone = Attempt {
+    let gone = DeliveryAttempt {
         id: ids[1],
         webhook: "acme".into(),
         ended: at(21),
         status_code: Some(410),
         error: Some("it answered 410".into()),
         answer: None,
-        verdict: Verdict::Gone,
+        verdict: AttemptVerdict::Gone,
     };
     store.record(&[gone]).unwrap();
     assert_snapshot!(run(&folder, "webhooks list", &[], &[]), @r"
@@ -92,7 +92,7 @@ fn webhooks_are_disabled_and_enabled() {
     --- stderr
     --- exit code 0
     ");
-    assert_eq!(states(&folder)[1], State::Cancelled);
+    assert_eq!(states(&folder)[1], DeliveryState::Cancelled);
     assert_snapshot!(run(&folder, "webhooks disable", &["acme"], &ids), @r"
     `acme` was disabled already; 0 deliveries cancelled
     --- stderr
@@ -298,7 +298,7 @@ fn a_signed_event_tries_a_webhook() {
 
     let seen = &receiver.seen()[0];
     let header = |name| seen.header(name).unwrap();
-    let signed = Signed {
+    let signed = SignatureHeaders {
         id: header(signature::ID),
         timestamp: header(signature::TIMESTAMP),
         signatures: header(signature::SIGNATURE),

@@ -8,7 +8,9 @@ use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 use jiff::Timestamp;
 use router::{Folder, trommel};
 use serde_json::Value;
-use trommel::webhook::store::{Attempt, DeliveryId, NewOutput, State, Store, Verdict, Which};
+use trommel::webhook::store::{
+    AttemptVerdict, DeliveryAttempt, DeliveryId, DeliveryQuery, DeliveryState, DeliveryStore, NewOutput,
+};
 
 pub const SETTINGS: &str = r#"
     [[source]]
@@ -59,7 +61,7 @@ pub fn at(second: i64) -> Timestamp {
 /// is pending, one to `globex` that was delivered, one to `former`, which is declared no more.
 pub fn used() -> (Folder, Vec<DeliveryId>) {
     let folder = folder();
-    let store = Store::make(&folder.file("deliveries.db")).unwrap();
+    let store = DeliveryStore::make(&folder.file("deliveries.db")).unwrap();
     for (second, event_type, webhook) in [
         (1, "instance.created", "acme"),
         (2, "deploy.failed", "acme"),
@@ -83,10 +85,10 @@ pub fn used() -> (Folder, Vec<DeliveryId>) {
             std::hint::spin_loop();
         }
     }
-    let mut deliveries = store.list(&Which::default(), 9).unwrap();
+    let mut deliveries = store.list(&DeliveryQuery::default(), 9).unwrap();
     deliveries.reverse();
     let ids: Vec<_> = deliveries.iter().map(|delivery| delivery.id).collect();
-    let attempt = |of: usize, status_code, error: Option<&str>, answer: Option<&[u8]>, verdict| Attempt {
+    let attempt = |of: usize, status_code, error: Option<&str>, answer: Option<&[u8]>, verdict| DeliveryAttempt {
         id: ids[of],
         webhook: deliveries[of].webhook.clone(),
         ended: at(10),
@@ -95,12 +97,12 @@ pub fn used() -> (Folder, Vec<DeliveryId>) {
         answer: answer.map(<[u8]>::to_vec),
         verdict,
     };
-    let again = Verdict::Again(Duration::from_secs(30));
+    let again = AttemptVerdict::Again(Duration::from_secs(30));
     store
         .record(&[
-            attempt(0, Some(400), Some("it answered 400"), Some(b"no such\n\x1b[2Jtenant"), Verdict::Failed),
+            attempt(0, Some(400), Some("it answered 400"), Some(b"no such\n\x1b[2Jtenant"), AttemptVerdict::Failed),
             attempt(1, None, Some("could not connect"), None, again),
-            attempt(2, Some(200), None, Some(b"ok"), Verdict::Delivered),
+            attempt(2, Some(200), None, Some(b"ok"), AttemptVerdict::Delivered),
         ])
         .unwrap();
     (folder, ids)
@@ -121,9 +123,9 @@ pub fn json_of(folder: &Folder, words: &str, arguments: &[&str]) -> Vec<Value> {
     json_in(&run(folder, words, &[&["--json"], arguments].concat(), &[]))
 }
 
-pub fn states(folder: &Folder) -> Vec<State> {
-    let store = Store::open(&folder.file("deliveries.db")).unwrap();
-    let mut all = store.list(&Which::default(), 9).unwrap();
+pub fn states(folder: &Folder) -> Vec<DeliveryState> {
+    let store = DeliveryStore::open(&folder.file("deliveries.db")).unwrap();
+    let mut all = store.list(&DeliveryQuery::default(), 9).unwrap();
     all.reverse();
     all.into_iter().map(|delivery| delivery.state).collect()
 }

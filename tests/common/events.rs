@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use trommel::{
-    ack::{Acker, Delivery, Outcome, Ticket},
+    ack::{Acker, EventDelivery, Outcome, Ticket},
     event::{Event, Headers, Origin, Uid},
     metrics::SourceMetrics,
     sink::Output,
@@ -44,7 +44,7 @@ impl Ends {
 
     pub fn ticket(&self, slot: usize, event: Event) -> Ticket {
         let acker = Acker::new(slot, self.sender.clone());
-        Delivery { event, acker }.open(Arc::clone(&self.metrics))
+        EventDelivery { event, acker }.open(Arc::clone(&self.metrics))
     }
 
     /// An output of event `e{slot}` whose payload is its slot.

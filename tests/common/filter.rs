@@ -3,9 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use trommel::{
-    config::{Components, FilterSettings, Grant, LimitOverrides, Limits},
+    config::{ComponentMemory, FilterSettings, Grant, GuestLimits, LimitOverrides},
     event::{Event, Headers, Origin},
-    filter::{CallLimits, Filter, Host, LoadError, Params, Subscription},
+    filter::{CallLimits, Filter, Host, LoadError, Params, RouteSubscription},
     metrics::Metrics,
 };
 
@@ -14,11 +14,11 @@ pub(crate) fn host() -> Host {
 }
 
 /// A host whose components have so much memory together, part of which their outputs may have.
-pub(crate) fn host_with(memory: Components) -> Host {
+pub(crate) fn host_with(memory: ComponentMemory) -> Host {
     Host::within(memory, None, None, Arc::new(Metrics::default())).unwrap()
 }
 
-pub(crate) fn settings(name: &str, limits: Limits) -> FilterSettings {
+pub(crate) fn settings(name: &str, limits: GuestLimits) -> FilterSettings {
     FilterSettings { grants: vec![Grant::State], limits, ..FilterSettings::new(name.to_owned()) }
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn file(name: &str) -> Vec<u8> {
     built.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_else(|| panic!("no component `{name}`"))
 }
 
-pub(crate) async fn load(host: &Host, name: &str, limits: Limits) -> Filter {
+pub(crate) async fn load(host: &Host, name: &str, limits: GuestLimits) -> Filter {
     host.load(name, file(name), &settings(name, limits)).await.unwrap()
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn params(pairs: &[(&str, &str)]) -> Params {
 }
 
 /// A route of the key `key`, with the filter's own limits.
-pub(crate) async fn subscribe(filter: &Filter, limits: Limits, pairs: &[(&str, &str)]) -> Arc<Subscription> {
+pub(crate) async fn subscribe(filter: &Filter, limits: GuestLimits, pairs: &[(&str, &str)]) -> Arc<RouteSubscription> {
     let limits = CallLimits::new(&limits, &LimitOverrides::default());
     filter.subscribe("key", params(pairs), limits).await.unwrap()
 }

@@ -13,10 +13,10 @@ use tokio::{
 };
 use trommel::{
     ack::Ticket,
-    config::{self, AckMode, Deliver, Envelope, NatsAuth},
+    config::{self, AckMode, DeliverPolicy, EnvelopeFormat, NatsAuth},
     fate::Fate,
-    nats::{Connection, Life, connect},
-    pipeline::{Budget, double::Pipeline},
+    nats::{Connection, ConnectionLife, connect},
+    pipeline::{EventBudget, double::PipelineDouble},
     source::{
         Source,
         jetstream::{ConsumerError, JetStream},
@@ -29,8 +29,8 @@ pub(crate) const DURABLE: &str = "trommel";
 /// Long enough for anything that is not broken on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(crate) fn nats(url: &str) -> config::Nats {
-    config::Nats {
+pub(crate) fn nats(url: &str) -> config::NatsConfig {
+    config::NatsConfig {
         urls: vec![url.to_owned()],
         name: "test".to_owned(),
         auth: NatsAuth::None,
@@ -49,7 +49,7 @@ pub(crate) fn settings() -> config::JetStreamSource {
         subjects: Vec::new(),
         ack: AckMode::Auto,
         ack_wait: Duration::from_secs(30),
-        deliver: Deliver::All,
+        deliver: DeliverPolicy::All,
         batch: 100,
     }
 }
@@ -64,9 +64,9 @@ pub(crate) async fn open(
     settings: &config::JetStreamSource,
     in_flight: usize,
 ) -> Result<JetStream, ConsumerError> {
-    let envelope = Envelope::Plain { id: None, event_type: None, subject: None, source_time: None };
+    let envelope = EnvelopeFormat::Plain { id: None, event_type: None, subject: None, source_time: None };
     let kind = config::SourceKind::JetStream(settings.clone());
-    let source = config::Source { name: "events".to_owned(), envelope, kind };
+    let source = config::SourceConfig { name: "events".to_owned(), envelope, kind };
     JetStream::open(connection, &source, settings, in_flight).await
 }
 
@@ -111,24 +111,28 @@ pub(crate) async fn until_consumer(what: &str, admin: &jetstream::Context, is_so
 }
 
 pub(crate) struct Running {
-    pub(crate) pipeline: Pipeline,
+    pub(crate) pipeline: PipelineDouble,
     pub(crate) stopper: Stopper,
     pub(crate) task: JoinHandle<anyhow::Result<()>>,
     pub(crate) connection: Connection,
     seen: BTreeSet<u64>,
 }
 
-pub(crate) const BUDGET: Budget = Budget { events: 200, bytes: 1 << 20 };
+pub(crate) const BUDGET: EventBudget = EventBudget { events: 200, bytes: 1 << 20 };
 
 impl Running {
-    pub(crate) async fn start(nats: &config::Nats, settings: config::JetStreamSource) -> Self {
+    pub(crate) async fn start(nats: &config::NatsConfig, settings: config::JetStreamSource) -> Self {
         Self::with_budget(nats, settings, BUDGET).await
     }
 
-    pub(crate) async fn with_budget(nats: &config::Nats, settings: config::JetStreamSource, budget: Budget) -> Self {
-        let connection = connect(nats, "source", Life::Reconnecting).await.unwrap();
+    pub(crate) async fn with_budget(
+        nats: &config::NatsConfig,
+        settings: config::JetStreamSource,
+        budget: EventBudget,
+    ) -> Self {
+        let connection = connect(nats, "source", ConnectionLife::Reconnecting).await.unwrap();
         let source = open(connection.clone(), &settings, budget.events).await.unwrap();
-        let (intake, pipeline) = Pipeline::new(budget);
+        let (intake, pipeline) = PipelineDouble::new(budget);
         let (stopper, stop) = stop();
         Self { pipeline, stopper, task: tokio::spawn(source.run(intake, stop)), connection, seen: BTreeSet::new() }
     }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use trommel::{
-    config::Limits,
+    config::GuestLimits,
     filter::{Filter, Verdict},
-    registry::{Entrant, SubscriptionId},
+    registry::{SubscriptionId, TenureRequest},
 };
 
 use crate::filter::{event, host, load, params};
@@ -16,12 +16,12 @@ pub(crate) const KEY: &str = "mail.received";
 
 /// A filter with a list of its own.
 pub(crate) async fn filter() -> Filter {
-    load(&host(), "lifecycle", Limits::default()).await
+    load(&host(), "lifecycle", GuestLimits::default()).await
 }
 
 /// One that wants to hold `subscription`, with the guest's mode.
-pub(crate) fn entrant(filter: &Filter, subscription: &str, mode: &str) -> Entrant {
-    Entrant {
+pub(crate) fn entrant(filter: &Filter, subscription: &str, mode: &str) -> TenureRequest {
+    TenureRequest {
         filter: filter.clone(),
         key: KEY.to_owned(),
         endpoints: Vec::new(),
@@ -64,8 +64,8 @@ pub(crate) async fn until_calls(filter: &Filter, count: usize) -> Vec<String> {
 }
 
 /// What a filter keeps is kept by key.
-async fn subscribe_to_key(filter: &Filter) -> std::sync::Arc<trommel::filter::Subscription> {
-    let limits = Limits { host_calls: 10_000, process_cpu: Duration::from_secs(10), ..Limits::default() };
+async fn subscribe_to_key(filter: &Filter) -> std::sync::Arc<trommel::filter::RouteSubscription> {
+    let limits = GuestLimits { host_calls: 10_000, process_cpu: Duration::from_secs(10), ..GuestLimits::default() };
     let limits = trommel::filter::CallLimits::new(&limits, &Default::default());
     filter.subscribe(KEY, params(&[]), limits).await.unwrap()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use trommel::{
     backoff::Backoff,
-    config::{AuthType, Grant, Identity, KeptIn, load, load_registry},
+    config::{AuthType, DeclaredIdentity, Grant, KeptIn, load, load_registry},
     endpoint::Endpoint,
 };
 
@@ -90,7 +90,7 @@ scopes = "mail:read"
     assert!(api.allow_private);
     let scopes = Some(vec!["mail:read".to_owned(), "mail:write".to_owned()]);
     let console_events = Some(vec!["mail.received".to_owned()]);
-    assert_eq!(api.identity, Identity { auth_types: vec![AuthType::Bot], scopes, console_events });
+    assert_eq!(api.identity, DeclaredIdentity { auth_types: vec![AuthType::Bot], scopes, console_events });
     assert!(!format!("{api:?}").contains("42"), "{api:?}");
     assert_eq!(config.filters[0].grants, [Grant::Api, Grant::State]);
     let key = &config.registry.keys[0];
@@ -107,7 +107,7 @@ fn the_least_that_can_be_said() {
     assert_eq!(api.token, Some(KeptIn::Env("API_TOKEN".to_owned())));
     assert_eq!((api.timeout, api.retries, api.max_body), (Duration::from_secs(5), 2, 1 << 20));
     assert_eq!(api.backoff, Backoff::new(Duration::from_millis(100), Duration::from_secs(2)));
-    assert_eq!((api.allow_private, api.identity), (false, Identity::default()));
+    assert_eq!((api.allow_private, api.identity), (false, DeclaredIdentity::default()));
     assert_eq!(folder("", "").load().api, None);
 }
 

@@ -5,8 +5,11 @@ use crate::config_loads::{count, seconds};
 
 use insta::assert_snapshot;
 use trommel::{
-    bus::Policy,
-    config::{BusSource, Config, DeadLetter, Dedup, DedupBy, Key, LinesSource, NatsAuth, OrderBy, SourceKind, Types},
+    bus::OverflowPolicy,
+    config::{
+        BusSource, Config, DeadLetterTarget, DedupBy, DedupConfig, KeyConfig, LinesSource, NatsAuth, OrderBy,
+        SourceKind, TypeSelection,
+    },
     field::Field,
 };
 
@@ -23,9 +26,9 @@ fn small(keys: &str) -> Config {
 #[test]
 fn the_least_that_can_be_said() {
     let config = small(KEY);
-    assert_eq!(config.dead_letter, DeadLetter::File(config.dir.join("dead-letters.ndjson")));
+    assert_eq!(config.dead_letter, DeadLetterTarget::File(config.dir.join("dead-letters.ndjson")));
     assert_eq!(config.plugins, config.dir.join("plugins"));
-    assert_eq!(config.dedup, Some(Dedup { ttl: seconds(300), capacity: count(10_000), by: DedupBy::Sequence }));
+    assert_eq!(config.dedup, Some(DedupConfig { ttl: seconds(300), capacity: count(10_000), by: DedupBy::Sequence }));
     assert!(config.pipeline.lanes >= count(4));
     assert_eq!(config.pipeline.in_flight, count(4096));
     assert_eq!(config.sources[0].kind, SourceKind::Lines(LinesSource { path: None }));
@@ -39,7 +42,7 @@ fn the_least_that_can_be_said() {
 fn dead_letters_go_to_a_stream_where_there_is_a_server() {
     let folder = ConfigFolder::of(&[("trommel.toml", &format!("[nats]\nurl = \"nats://bob:pw@localhost\"\n{SMALL}"))]);
     let config = folder.load();
-    let stream = DeadLetter::Stream { stream: "TROMMEL_DEAD".into(), subject: "trommel.dead".into() };
+    let stream = DeadLetterTarget::Stream { stream: "TROMMEL_DEAD".into(), subject: "trommel.dead".into() };
     assert_eq!(config.dead_letter, stream);
     let nats = config.nats.unwrap();
     assert_eq!(nats.urls, ["nats://localhost"]);
@@ -169,11 +172,18 @@ sinks = ["out"]
     assert_eq!((registry.keys.len(), registry.routes.len()), (1, 0));
     let [regex, rest] = &registry.type_routes[..] else { panic!("{registry:?}") };
     assert_snapshot!(regex.key.name, @"match_regex-89496538");
-    assert_eq!(regex.types, Types::Matching(r"^im\.message\.".parse().unwrap()));
-    assert_eq!((rest.key.name.as_str(), &rest.types, &rest.sinks), ("others", &Types::Rest, &vec!["out".to_owned()]));
+    assert_eq!(regex.types, TypeSelection::Matching(r"^im\.message\.".parse().unwrap()));
+    assert_eq!(
+        (rest.key.name.as_str(), &rest.types, &rest.sinks),
+        ("others", &TypeSelection::Rest, &vec!["out".to_owned()])
+    );
     let key = &registry.keys[0];
     let place = rest.key.place.clone();
-    assert_eq!(rest.key, Key { name: "others".into(), subject: None, place, ..key.clone() }, "with a key's defaults");
+    assert_eq!(
+        rest.key,
+        KeyConfig { name: "others".into(), subject: None, place, ..key.clone() },
+        "with a key's defaults"
+    );
 }
 
 /// F20, F24 and X2: on a bus the newest is dropped, unless a source says otherwise.
@@ -199,8 +209,11 @@ policy = "drop_oldest"
 "#;
     let folder = ConfigFolder::of(&[("trommel.toml", text)]);
     let sources = folder.load().sources;
-    let expected =
-        [(">", 64, Policy::DropNewest), ("orders.*", 10, Policy::Sample(0.1)), (">", 64, Policy::DropOldest)];
+    let expected = [
+        (">", 64, OverflowPolicy::DropNewest),
+        ("orders.*", 10, OverflowPolicy::Sample(0.1)),
+        (">", 64, OverflowPolicy::DropOldest),
+    ];
     for (source, (pattern, buffer, policy)) in sources.iter().zip(expected) {
         let SourceKind::Bus(BusSource { pattern: has, buffer: holds, policy: does, .. }) = &source.kind else {
             panic!("{source:?}")

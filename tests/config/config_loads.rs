@@ -7,16 +7,18 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, time::Durat
 use trommel::{
     avro::Framing,
     config::{
-        AckMode, Admin, AuthType, Bound, Compression, DeadLetter, Decode, Dedup, DedupBy, Deliver, Discard, Encode,
-        Envelope, EventField, External, FileSink, FilterSettings, FolderSink, Fsync, Grant, Instances, JetStreamSource,
-        Key, LimitOverrides, Limits, LinesSource, Nats, NatsAuth, NatsSink, OnFailure, OnQuarantine, OrderBy,
-        OutputField, ParamDeclaration, ParamKind, Part, PathPart, PathTemplate, Pipeline, Place, Placement, Position,
-        Record, Republish, Retention, Retry, Route, Sink, SinkKind, Source, SourceKind, Start, Storage, Stream,
-        SubjectPlaceholder, Telemetry, Template, Transform, Upkeep, Upstream, Validate,
+        AckMode, AdminConfig, AuthType, AvroEncoding, Compression, ConfigPlace, DeadLetterTarget, DedupBy, DedupConfig,
+        DeliverPolicy, DiscardPolicy, EnvelopeFormat, EventField, ExternalApi, FileSink, FileUpkeep, FilterSettings,
+        FolderSink, Fsync, Grant, GuestLimits, InstanceScope, JetStreamSource, KeyConfig, LimitOverrides, LinesSource,
+        NatsAuth, NatsConfig, NatsSink, OnFailure, OnQuarantine, OrderBy, OutputField, ParamDeclaration, ParamKind,
+        PathPart, PathTemplate, PipelineConfig, Placement, RecordSettings, Republish, Retention, RetryPolicy,
+        RouteConfig, SinkConfig, SinkKind, SourceConfig, SourceKind, Storage, StreamConfig, StreamLimit,
+        SubjectPlaceholder, SubjectTransform, TelemetryConfig, TemplatePart, TextPosition, TextTemplate, UpstreamStart,
+        UpstreamStream, ValidationMode, WireFormat,
     },
     field::Field,
     json::SecretName,
-    schema::{Declared, Form, Schema},
+    schema::{DeclaredSchema, OutputSchema, SchemaForm},
 };
 
 /// Everything that can be said in the settings.
@@ -52,12 +54,12 @@ fn everything_that_can_be_said() {
         ("events.ndjson", ""),
     ]);
     let at = |path: &str| folder.file(path);
-    let limits = Limits { match_cpu: Duration::from_millis(5), host_calls: 0, ..Limits::default() };
-    let retry = Retry { min: Duration::from_millis(100), max: seconds(10), patience: seconds(60) };
+    let limits = GuestLimits { match_cpu: Duration::from_millis(5), host_calls: 0, ..GuestLimits::default() };
+    let retry = RetryPolicy { min: Duration::from_millis(100), max: seconds(10), patience: seconds(60) };
     let config = folder.load();
     assert_eq!(
         config.nats,
-        Some(Nats {
+        Some(NatsConfig {
             urls: vec!["nats://a:4222".into(), "tls://b".into()],
             name: "orders".into(),
             auth: NatsAuth::Password { user: "trommel".into(), password: "p@ss word".into() },
@@ -72,26 +74,26 @@ fn everything_that_can_be_said() {
     assert_eq!(
         config.streams,
         [
-            Stream {
+            StreamConfig {
                 name: "ORDERS".into(),
                 subjects: vec!["orders.>".parse().unwrap()],
                 description: Some("Orders as they come in".into()),
                 retention: Some(Retention::Interest),
                 storage: Some(Storage::Memory),
                 replicas: Some(3),
-                max_age: Some(Bound::Most(seconds(7 * 24 * 3600))),
-                max_msgs: Some(Bound::Most(1_000_000)),
-                max_bytes: Some(Bound::Most(1 << 30)),
-                max_msg_size: Some(Bound::Unlimited),
-                max_msgs_per_subject: Some(Bound::Most(10)),
-                max_consumers: Some(Bound::Unlimited),
-                discard: Some(Discard::New),
+                max_age: Some(StreamLimit::Most(seconds(7 * 24 * 3600))),
+                max_msgs: Some(StreamLimit::Most(1_000_000)),
+                max_bytes: Some(StreamLimit::Most(1 << 30)),
+                max_msg_size: Some(StreamLimit::Unlimited),
+                max_msgs_per_subject: Some(StreamLimit::Most(10)),
+                max_consumers: Some(StreamLimit::Unlimited),
+                discard: Some(DiscardPolicy::New),
                 duplicate_window: Some(seconds(120)),
                 compression: Some(Compression::S2),
                 allow_direct: Some(true),
                 allow_atomic: Some(true),
                 allow_msg_ttl: Some(false),
-                subject_transform: Some(Transform {
+                subject_transform: Some(SubjectTransform {
                     src: "orders.*".parse().unwrap(),
                     dest: "part.{{partition(4,1)}}.orders.{{wildcard(1)}}".into(),
                 }),
@@ -104,46 +106,46 @@ fn everything_that_can_be_said() {
                 }),
                 mirror: None,
                 sources: vec![
-                    Upstream {
+                    UpstreamStream {
                         name: "PARTNERS".into(),
                         filter_subject: Some("orders.>".parse().unwrap()),
                         subject_transforms: Vec::new(),
-                        start: Some(Start::Time(may)),
+                        start: Some(UpstreamStart::Time(may)),
                         external: None,
                     },
-                    Upstream {
+                    UpstreamStream {
                         name: "ARCHIVE".into(),
                         filter_subject: None,
-                        subject_transforms: vec![Transform {
+                        subject_transforms: vec![SubjectTransform {
                             src: "old.*".parse().unwrap(),
                             dest: "orders.{{wildcard(1)}}".into(),
                         }],
-                        start: Some(Start::Sequence(7)),
-                        external: Some(External { api: "$JS.edge.API".into(), deliver: Some("edge".into()) }),
+                        start: Some(UpstreamStart::Sequence(7)),
+                        external: Some(ExternalApi { api: "$JS.edge.API".into(), deliver: Some("edge".into()) }),
                     },
                 ],
                 placement: Some(Placement { cluster: Some("east".into()), tags: vec!["ssd".into(), "big".into()] }),
             },
-            Stream {
+            StreamConfig {
                 name: "COPY".into(),
-                mirror: Some(Upstream {
+                mirror: Some(UpstreamStream {
                     name: "ORDERS".into(),
                     filter_subject: None,
                     subject_transforms: Vec::new(),
-                    start: Some(Start::Time(may)),
+                    start: Some(UpstreamStart::Time(may)),
                     external: None,
                 }),
-                max_age: Some(Bound::Unlimited),
-                ..Stream::default()
+                max_age: Some(StreamLimit::Unlimited),
+                ..StreamConfig::default()
             },
         ]
     );
     assert_eq!(
         config.sources,
         [
-            Source {
+            SourceConfig {
                 name: "orders".into(),
-                envelope: Envelope::Plain {
+                envelope: EnvelopeFormat::Plain {
                     id: Some(Field::Header("Order-Id".into())),
                     event_type: Some(Field::Pointer("/type".parse().unwrap())),
                     subject: Some(Field::Pointer("/subject".parse().unwrap())),
@@ -155,13 +157,13 @@ fn everything_that_can_be_said() {
                     subjects: vec!["orders.*.created".parse().unwrap(), "orders.*.paid".parse().unwrap()],
                     ack: AckMode::All,
                     ack_wait: seconds(10),
-                    deliver: Deliver::New,
+                    deliver: DeliverPolicy::New,
                     batch: 100,
                 }),
             },
-            Source {
+            SourceConfig {
                 name: "replay".into(),
-                envelope: Envelope::CloudEvents,
+                envelope: EnvelopeFormat::CloudEvents,
                 kind: SourceKind::Lines(LinesSource { path: Some(at("events.ndjson")) }),
             },
         ]
@@ -169,8 +171,14 @@ fn everything_that_can_be_said() {
     assert_eq!(
         config.sinks,
         [
-            Sink { name: "screen".into(), on_failure: OnFailure::Stop, retry, encode: None, kind: SinkKind::Stdout },
-            Sink {
+            SinkConfig {
+                name: "screen".into(),
+                on_failure: OnFailure::Stop,
+                retry,
+                encode: None,
+                kind: SinkKind::Stdout
+            },
+            SinkConfig {
                 name: "archive".into(),
                 on_failure: OnFailure::Skip,
                 retry,
@@ -178,17 +186,17 @@ fn everything_that_can_be_said() {
                 kind: SinkKind::File(
                     at("out/orders.ndjson"),
                     FileSink {
-                        upkeep: Upkeep {
+                        upkeep: FileUpkeep {
                             max_size: Some(64 << 20),
                             max_age: Some(seconds(24 * 3600)),
                             keep: Some(count(7)),
                             fsync: Fsync::Batch,
                         },
-                        record: Record { redact: SecretName::defaults(), max_field: None, max_record: None },
+                        record: RecordSettings { redact: SecretName::defaults(), max_field: None, max_record: None },
                     },
                 ),
             },
-            Sink {
+            SinkConfig {
                 name: "logstore".into(),
                 on_failure: OnFailure::Retry,
                 retry,
@@ -207,8 +215,8 @@ fn everything_that_can_be_said() {
                         ],
                     },
                     FileSink {
-                        upkeep: Upkeep::default(),
-                        record: Record {
+                        upkeep: FileUpkeep::default(),
+                        record: RecordSettings {
                             redact: vec!["ssn".parse().unwrap()],
                             max_field: Some(32 << 10),
                             max_record: Some(64 << 10),
@@ -216,40 +224,40 @@ fn everything_that_can_be_said() {
                     },
                 ),
             },
-            Sink {
+            SinkConfig {
                 name: "single".into(),
                 on_failure: OnFailure::DeadLetter,
                 retry,
                 encode: None,
                 kind: SinkKind::Folder(FolderSink {
                     path: "/var/spool/orders".into(),
-                    name: Some(Template(vec![
-                        Part::Value(EventField::EventType.into()),
-                        Part::Literal("_".into()),
-                        Part::Value(EventField::Id.into()),
+                    name: Some(TextTemplate(vec![
+                        TemplatePart::Value(EventField::EventType.into()),
+                        TemplatePart::Literal("_".into()),
+                        TemplatePart::Value(EventField::Id.into()),
                     ])),
                     pretty: true,
                     fsync: Fsync::Batch,
                 }),
             },
-            Sink {
+            SinkConfig {
                 name: "alerts".into(),
                 on_failure: OnFailure::Retry,
-                retry: Retry { min: seconds(1), max: seconds(60), patience: Duration::ZERO },
-                encode: Some(Encode {
+                retry: RetryPolicy { min: seconds(1), max: seconds(60), patience: Duration::ZERO },
+                encode: Some(AvroEncoding {
                     schema: "order".into(),
                     framing: Framing::SingleObject,
-                    place: Place {
+                    place: ConfigPlace {
                         file: "trommel.toml".into(),
                         position: config.sinks[4].encode.clone().unwrap().place.position
                     },
                 }),
                 kind: SinkKind::Nats(NatsSink {
-                    subject: Template(vec![
-                        Part::Literal("alerts.".into()),
-                        Part::Value(SubjectPlaceholder::plain(OutputField::Key)),
-                        Part::Literal(".".into()),
-                        Part::Value(SubjectPlaceholder::plain(EventField::Header("Region".into()).into())),
+                    subject: TextTemplate(vec![
+                        TemplatePart::Literal("alerts.".into()),
+                        TemplatePart::Value(SubjectPlaceholder::plain(OutputField::Key)),
+                        TemplatePart::Literal(".".into()),
+                        TemplatePart::Value(SubjectPlaceholder::plain(EventField::Header("Region".into()).into())),
                     ]),
                     jetstream: false,
                     message_id: false,
@@ -257,7 +265,13 @@ fn everything_that_can_be_said() {
                     ack_timeout: seconds(1),
                 }),
             },
-            Sink { name: "nowhere".into(), on_failure: OnFailure::Retry, retry, encode: None, kind: SinkKind::Null },
+            SinkConfig {
+                name: "nowhere".into(),
+                on_failure: OnFailure::Retry,
+                retry,
+                encode: None,
+                kind: SinkKind::Null
+            },
         ]
     );
     assert_eq!(
@@ -266,29 +280,33 @@ fn everything_that_can_be_said() {
             name: "orders".into(),
             grants: vec![Grant::State],
             on_quarantine: OnQuarantine::DeadLetter,
-            instances: Instances::Filter,
+            instances: InstanceScope::Filter,
             digest: Some("0123456789abcdef".repeat(4)),
-            limits: Limits { memory: 256 << 20, process_wall: seconds(10), ..limits },
+            limits: GuestLimits { memory: 256 << 20, process_wall: seconds(10), ..limits },
         }]
     );
     assert_eq!(
         config.dedup,
-        Some(Dedup { ttl: seconds(3600), capacity: count(500), by: DedupBy::Field(Field::Header("Order-Id".into())) })
+        Some(DedupConfig {
+            ttl: seconds(3600),
+            capacity: count(500),
+            by: DedupBy::Field(Field::Header("Order-Id".into()))
+        })
     );
     assert_eq!(
         config.pipeline,
-        Pipeline { lanes: count(8), in_flight: count(100), in_flight_bytes: 1 << 20, drain: Duration::ZERO }
+        PipelineConfig { lanes: count(8), in_flight: count(100), in_flight_bytes: 1 << 20, drain: Duration::ZERO }
     );
     assert_eq!(config.limits, limits);
-    assert_eq!(config.dead_letter, DeadLetter::Stream { stream: "DEAD".into(), subject: "dead.orders".into() });
+    assert_eq!(config.dead_letter, DeadLetterTarget::Stream { stream: "DEAD".into(), subject: "dead.orders".into() });
     assert_eq!(
         config.admin,
-        Some(Admin { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token: None, is_this_machines: true })
+        Some(AdminConfig { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token: None, is_this_machines: true })
     );
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(
         config.telemetry,
-        Some(Telemetry {
+        Some(TelemetryConfig {
             otlp: "https://collector.example/otlp/".parse().unwrap(),
             headers: vec![header("X-Scope", "s-1"), header("Authorization", "Basic a:b")],
             timeout: seconds(3),
@@ -304,7 +322,7 @@ fn everything_that_can_be_said() {
     assert_eq!(config.registry.avro.names().collect::<Vec<_>>(), ["order"]);
     assert_eq!(
         config.registry.keys,
-        [Key {
+        [KeyConfig {
             name: "orders.large".into(),
             display_name: "Large orders".into(),
             description: "Orders above a threshold".into(),
@@ -337,20 +355,20 @@ fn everything_that_can_be_said() {
             console_events: vec!["order.created".into()],
             single_consumer: true,
             is_isolated: false,
-            decode: Decode::Auto(config.registry.avro.get("order")),
-            schema: Some(Schema::new(Form::Custom, Declared::object(), &BTreeMap::new()).unwrap()),
-            validate: Validate::Sample,
+            decode: WireFormat::Auto(config.registry.avro.get("order")),
+            schema: Some(OutputSchema::new(SchemaForm::Custom, DeclaredSchema::object(), &BTreeMap::new()).unwrap()),
+            validate: ValidationMode::Sample,
             workers: count(2),
             buffer_size: count(50),
             order_by: OrderBy::Field(Field::Pointer("/customer/id".parse().unwrap())),
-            retry: Retry { min: Duration::from_millis(100), max: seconds(5), patience: seconds(60) },
+            retry: RetryPolicy { min: Duration::from_millis(100), max: seconds(5), patience: seconds(60) },
             limits: LimitOverrides { process_cpu: Some(seconds(1)), emissions: Some(10), ..LimitOverrides::default() },
-            place: Place { file: "keys/orders.toml".into(), position: Some(Position { line: 1, column: 1 }) },
+            place: ConfigPlace { file: "keys/orders.toml".into(), position: Some(TextPosition { line: 1, column: 1 }) },
         }]
     );
     assert_eq!(
         config.registry.routes,
-        [Route {
+        [RouteConfig {
             name: "large-orders".into(),
             key: "orders.large".into(),
             params: params(&[("min_amount", "500"), ("regions", "eu,us")]),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use trommel::config::{
-    Answer, Auth, Config, Envelope, EventField, HttpClient, HttpSource, KeptIn, Part, Rate, SourceKind, SubjectForm,
-    SubjectPlaceholder, Template,
+    AnswerPoint, ClientAuth, Config, EnvelopeFormat, EventField, HttpClient, HttpSource, KeptIn, RateLimit, SourceKind,
+    SubjectForm, SubjectPlaceholder, TemplatePart, TextTemplate,
 };
 
 /// A folder with secrets, whose source of type `http` has these settings.
@@ -37,7 +37,7 @@ fn the_least_that_can_be_said() {
     let http = loaded("listen = \"127.0.0.1:8080\"");
     assert_eq!((http.listen.to_string().as_str(), http.path.as_str()), ("127.0.0.1:8080", "/events"));
     assert_eq!((http.fixed_subject, http.auth, http.tenant, http.rate), (None, None, None, None));
-    assert_eq!(http.answer, Answer::Accepted);
+    assert_eq!(http.answer, AnswerPoint::Accepted);
     assert_eq!((http.max_body, http.connections, http.timeout), (1 << 20, 256, Duration::from_secs(30)));
 }
 
@@ -60,23 +60,27 @@ fn everything_that_can_be_said() {
         "#,
     );
     let config = folder.load();
-    assert_eq!(config.sources[0].envelope, Envelope::CloudEvents);
+    assert_eq!(config.sources[0].envelope, EnvelopeFormat::CloudEvents);
     let http = http(config);
     assert_eq!((http.path.as_str(), http.fixed_subject.as_deref()), ("/hooks/orders", Some("orders.created")));
     let secrets = ["new", "old"].map(|name| KeptIn::File(folder.file(name)));
-    assert_eq!(http.auth, Some(Auth::Signature(secrets.into())));
-    assert_eq!((http.tenant.as_deref(), http.answer), (Some("t1"), Answer::Settled));
-    assert_eq!(http.rate, Some(Rate { events: 100.try_into().unwrap(), burst: 500.try_into().unwrap() }));
+    assert_eq!(http.auth, Some(ClientAuth::Signature(secrets.into())));
+    assert_eq!((http.tenant.as_deref(), http.answer), (Some("t1"), AnswerPoint::Settled));
+    assert_eq!(http.rate, Some(RateLimit { events: 100.try_into().unwrap(), burst: 500.try_into().unwrap() }));
     assert_eq!((http.max_body, http.connections, http.timeout), (64 << 10, 10, Duration::from_secs(5)));
 
     let http = loaded("listen = \"[::]:80\"\npath = \"/\"\ntoken_env = \"TOKEN\"\nrate = 7");
-    assert_eq!((http.path.as_str(), http.auth), ("", Some(Auth::Token(KeptIn::Env("TOKEN".to_owned())))));
-    assert_eq!(http.rate, Some(Rate { events: 7.try_into().unwrap(), burst: 7.try_into().unwrap() }));
+    assert_eq!((http.path.as_str(), http.auth), ("", Some(ClientAuth::Token(KeptIn::Env("TOKEN".to_owned())))));
+    assert_eq!(http.rate, Some(RateLimit { events: 7.try_into().unwrap(), burst: 7.try_into().unwrap() }));
     let http = loaded("listen = \"0.0.0.0:80\"\nallow_unauthenticated = true");
     assert_eq!(http.auth, None);
     let http = loaded("listen = \"127.0.0.1:80\"\nstream_subject = \"in.{event_type}\"\n[nats]\nurl = \"nats://a\"");
-    let event_type = Part::Value(SubjectPlaceholder { field: EventField::EventType, form: SubjectForm::Tokens });
-    assert_eq!(http.answer, Answer::Stored(Template(vec![Part::Literal("in.".to_owned()), event_type])));
+    let event_type =
+        TemplatePart::Value(SubjectPlaceholder { field: EventField::EventType, form: SubjectForm::Tokens });
+    assert_eq!(
+        http.answer,
+        AnswerPoint::Stored(TextTemplate(vec![TemplatePart::Literal("in.".to_owned()), event_type]))
+    );
 }
 
 #[test]
@@ -172,7 +176,10 @@ fn clients_may_be_bound_to_tenants() {
     );
     let client =
         |variable: &str, tenants: Option<Vec<String>>| HttpClient { token: KeptIn::Env(variable.to_owned()), tenants };
-    assert_eq!(http.auth, Some(Auth::Clients(vec![client("ONE", Some(vec!["t1".to_owned()])), client("ANY", None)])));
+    assert_eq!(
+        http.auth,
+        Some(ClientAuth::Clients(vec![client("ONE", Some(vec!["t1".to_owned()])), client("ANY", None)]))
+    );
     assert_snapshot!(problems(
         r#"
 listen = "127.0.0.1:1"

@@ -4,7 +4,7 @@ use crate::config_folder::ConfigFolder;
 
 use std::collections::BTreeMap;
 
-use trommel::config::{Config, Envelope};
+use trommel::config::{Config, EnvelopeFormat};
 
 #[test]
 fn lark_is_an_envelope() {
@@ -12,7 +12,7 @@ fn lark_is_an_envelope() {
         durable = \"d\"\nenvelope = \"lark\"\n";
     for (more, verify_header) in [("", false), ("verify_header = true\n", true)] {
         let folder = ConfigFolder::of(&[("trommel.toml", &format!("{source}{more}"))]);
-        assert_eq!(folder.load().sources[0].envelope, Envelope::Lark { verify_header });
+        assert_eq!(folder.load().sources[0].envelope, EnvelopeFormat::Lark { verify_header });
     }
 }
 

@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use insta::assert_snapshot;
 use trommel::{
-    config::{SinkKind, Tenant, load_registry},
+    config::{SinkKind, TenantSelection, load_registry},
     signature::sign,
 };
 
@@ -41,7 +41,7 @@ fn a_webhook_with_nothing_but_what_it_needs() {
     let config = folder.load();
     let [webhook] = &config.registry.webhooks[..] else { panic!("there is one") };
     assert_eq!((webhook.name.as_str(), webhook.url.as_str()), ("a", "https://hooks.example.com/1"));
-    assert_eq!((&webhook.tenant, webhook.active, webhook.concurrency), (&Tenant::None, true, 4));
+    assert_eq!((&webhook.tenant, webhook.active, webhook.concurrency), (&TenantSelection::None, true, 4));
     assert!(webhook.events.is_empty() && webhook.subjects.is_empty() && webhook.headers.is_empty());
     assert!(!webhook.allow_private);
     assert_eq!(sign(&webhook.secrets[0], "1", 2, b""), sign(&NEW.parse().unwrap(), "1", 2, b""));
@@ -80,7 +80,7 @@ secret_file = "old"
     );
     let config = folder.load();
     let [a, b] = &config.registry.webhooks[..] else { panic!("there are two") };
-    assert_eq!((&a.tenant, &b.tenant), (&Tenant::Only("t1".to_owned()), &Tenant::Any));
+    assert_eq!((&a.tenant, &b.tenant), (&TenantSelection::Only("t1".to_owned()), &TenantSelection::Any));
     let shown = |patterns: &[trommel::event::Pattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(
         (shown(&a.events), shown(&a.subjects)),

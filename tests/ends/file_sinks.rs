@@ -18,37 +18,37 @@ use events::Ends;
 use tokio::task::JoinHandle;
 use trommel::{
     ack::Outcome,
-    config::{FileSink, FolderSink, Fsync, OnFailure, PathPart, PathTemplate, Retry, Upkeep},
+    config::{FileSink, FileUpkeep, FolderSink, Fsync, OnFailure, PathPart, PathTemplate, RetryPolicy},
     event::Headers,
     field::Field,
     metrics::SinkMetrics,
     sink::{
         Output, Sink,
-        blocking::Blocking,
+        blocking::BlockingSink,
         file, folder,
-        null::Null,
-        outlet::{Beyond, Capacity, End, Outlet, Policy, Queue},
-        stdout::Lines,
+        null::NullSink,
+        outlet::{Outlet, OutletCapacity, OutletEnd, OutletPolicy, RefusedDestination, SinkQueue},
+        stdout::StreamLines,
     },
     stop::{Stopper, stop},
 };
 
-const RETRY: Retry =
-    Retry { min: Duration::from_millis(5), max: Duration::from_millis(20), patience: Duration::from_secs(60) };
+const RETRY: RetryPolicy =
+    RetryPolicy { min: Duration::from_millis(5), max: Duration::from_millis(20), patience: Duration::from_secs(60) };
 
 struct Rig {
-    queue: Queue,
+    queue: SinkQueue,
     ends: Ends,
     metrics: Arc<SinkMetrics>,
     stopper: Stopper,
-    run: JoinHandle<anyhow::Result<End>>,
+    run: JoinHandle<anyhow::Result<OutletEnd>>,
 }
 
 fn rig(sink: impl Sink) -> Rig {
     let metrics = Arc::<SinkMetrics>::default();
-    let policy = Policy { on_failure: OnFailure::Retry, retry: RETRY, refused: Beyond::Nowhere };
+    let policy = OutletPolicy { on_failure: OnFailure::Retry, retry: RETRY, refused: RefusedDestination::Nowhere };
     let (queue, outlet) =
-        Outlet::new(sink, "sink", Capacity { outputs: 1000, bytes: 32 << 20 }, policy, Arc::clone(&metrics));
+        Outlet::new(sink, "sink", OutletCapacity { outputs: 1000, bytes: 32 << 20 }, policy, Arc::clone(&metrics));
     let (stopper, stop) = stop();
     Rig { queue, ends: Ends::new(), metrics, stopper, run: tokio::spawn(outlet.run(stop)) }
 }
@@ -74,14 +74,14 @@ impl Rig {
     }
 
     /// Ends when everything is written.
-    async fn drained(self) -> End {
+    async fn drained(self) -> OutletEnd {
         drop(self.queue);
         self.run.await.unwrap().unwrap()
     }
 }
 
 fn settings() -> FileSink {
-    FileSink { upkeep: Upkeep { fsync: Fsync::Batch, ..Upkeep::default() }, ..FileSink::default() }
+    FileSink { upkeep: FileUpkeep { fsync: Fsync::Batch, ..FileUpkeep::default() }, ..FileSink::default() }
 }
 
 fn numbers(range: std::ops::Range<usize>) -> String {
@@ -104,7 +104,7 @@ async fn events_are_done_when_their_lines_are_in_the_file() {
         }
     }
     assert_eq!(rig.metrics.written.get(), 203);
-    assert_eq!(rig.drained().await, End::Drained);
+    assert_eq!(rig.drained().await, OutletEnd::Drained);
     assert_eq!(fs::read_to_string(&path).unwrap(), numbers(0..203));
 }
 
@@ -120,7 +120,7 @@ async fn rotation_loses_nothing() {
         rig.send(start..start + 50).await;
         rig.done(start..start + 50).await;
     }
-    assert_eq!(rig.drained().await, End::Drained);
+    assert_eq!(rig.drained().await, OutletEnd::Drained);
     assert!(files_oldest_first(&path).len() > 20);
     assert_eq!(all_text(&path), numbers(0..1000));
 }
@@ -179,7 +179,7 @@ async fn disk_full_child() {
             moved += 1;
         }
     }
-    assert_eq!(rig.drained().await, End::Drained);
+    assert_eq!(rig.drained().await, OutletEnd::Drained);
     let expected: String = (0..500).map(|slot| payload(slot) + "\n").collect();
     assert!(all_text(&path) == expected, "every line once and in order");
     assert!(moved > 2, "the limit was met");
@@ -209,10 +209,10 @@ fn a_full_disk_is_waited_out() {
 #[tokio::test]
 async fn a_closed_pipe_ends_the_outlet_in_good_order() {
     let (reader, writer) = io::pipe().unwrap();
-    let rig = rig(Blocking::new(Lines::new(writer)).unwrap());
+    let rig = rig(BlockingSink::new(StreamLines::new(writer)).unwrap());
     drop(reader);
     rig.send(0..3).await;
-    assert_eq!(rig.run.await.unwrap().unwrap(), End::ReaderLeft);
+    assert_eq!(rig.run.await.unwrap().unwrap(), OutletEnd::ReaderLeft);
     let mut ends = rig.ends;
     let came_back = [ends.next().await, ends.next().await, ends.next().await].map(|(slot, outcome)| {
         assert_eq!(outcome, Outcome::Retry(Duration::ZERO));
@@ -225,7 +225,7 @@ async fn a_closed_pipe_ends_the_outlet_in_good_order() {
 #[tokio::test]
 async fn a_reader_that_stops_reading_holds_up_nothing_else() {
     let (reader, writer) = io::pipe().unwrap();
-    let mut rig = rig(Blocking::new(Lines::new(writer)).unwrap());
+    let mut rig = rig(BlockingSink::new(StreamLines::new(writer)).unwrap());
     let large = format!("\"{}\"", "x".repeat(1 << 20));
     rig.send_payload(0, large.clone()).await;
     rig.send_payload(1, "1".to_owned()).await;
@@ -243,7 +243,7 @@ async fn a_reader_that_stops_reading_holds_up_nothing_else() {
 
     rig.send_payload(2, large).await;
     rig.stopper.end();
-    assert_eq!(rig.run.await.unwrap().unwrap(), End::Drained);
+    assert_eq!(rig.run.await.unwrap().unwrap(), OutletEnd::Drained);
     assert_eq!(rig.ends.next().await, (2, Outcome::Retry(Duration::ZERO)));
 }
 
@@ -290,7 +290,7 @@ async fn a_partition_that_is_in_trouble_holds_up_itself_alone() {
     for slot in (1..120).step_by(4) {
         assert_eq!(rig.ends.next().await, (slot, Outcome::Done));
     }
-    assert_eq!(rig.drained().await, End::Drained);
+    assert_eq!(rig.drained().await, OutletEnd::Drained);
     assert_eq!(fs::read_to_string(file("b")).unwrap(), numbers(1));
     assert_eq!(
         fs::read_dir(folder.path().join("raw/1970-01-01")).unwrap().count(),
@@ -317,9 +317,9 @@ async fn a_folder_gets_a_file_for_every_output() {
 
 #[tokio::test]
 async fn null_takes_everything() {
-    let mut rig = rig(Null::default());
+    let mut rig = rig(NullSink::default());
     rig.send(0..1000).await;
     rig.done(0..1000).await;
     assert_eq!((rig.metrics.written.get(), rig.metrics.retried.get()), (1000, 0));
-    assert_eq!(rig.drained().await, End::Drained);
+    assert_eq!(rig.drained().await, OutletEnd::Drained);
 }

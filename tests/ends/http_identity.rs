@@ -9,7 +9,7 @@ use std::fs;
 use http::{JSON, post, send};
 use serde_json::json;
 use trommel::{
-    config::{Answer, Auth, Envelope, HttpClient, HttpSource},
+    config::{AnswerPoint, ClientAuth, EnvelopeFormat, HttpClient, HttpSource},
     fate::Fate,
     signature::{Secret, sign},
 };
@@ -18,7 +18,7 @@ use trommel::{
 async fn a_token_is_asked_for_and_may_be_renewed() {
     let folder = tempfile::tempdir().unwrap();
     let (path, token) = kept(&folder, "token", "first\n");
-    let mut rig = HttpRig::new(HttpSource { auth: Some(Auth::Token(token)), ..settings() }).await;
+    let mut rig = HttpRig::new(HttpSource { auth: Some(ClientAuth::Token(token)), ..settings() }).await;
     for headers in [
         &[][..],
         &[("Authorization", "Bearer ")],
@@ -50,7 +50,7 @@ async fn signatures_are_verified_with_either_secret() {
     let folder = tempfile::tempdir().unwrap();
     let new = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let secrets = vec![kept(&folder, "new", new).1, kept(&folder, "old", "old\n").1];
-    let mut rig = HttpRig::new(HttpSource { auth: Some(Auth::Signature(secrets)), ..settings() }).await;
+    let mut rig = HttpRig::new(HttpSource { auth: Some(ClientAuth::Signature(secrets)), ..settings() }).await;
     let secret = |text: &str| text.parse::<Secret>().unwrap();
     let post = async |rig: &HttpRig, id: &str, timestamp: u64, signatures: &str| {
         let timestamp = timestamp.to_string();
@@ -87,8 +87,8 @@ async fn signatures_are_verified_with_either_secret() {
 #[tokio::test]
 async fn a_signed_request_counts_once_and_for_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
-    let auth = Some(Auth::Signature(vec![kept(&folder, "secret", "s3cret").1]));
-    let mut rig = HttpRig::new(HttpSource { auth, answer: Answer::Settled, ..settings() }).await;
+    let auth = Some(ClientAuth::Signature(vec![kept(&folder, "secret", "s3cret").1]));
+    let mut rig = HttpRig::new(HttpSource { auth, answer: AnswerPoint::Settled, ..settings() }).await;
     let now = seconds();
     let timestamp = now.to_string();
     let signature = sign(&"s3cret".parse().unwrap(), "msg_1", now, b"{}");
@@ -126,8 +126,8 @@ async fn a_signed_request_counts_once_and_for_nobody_else() {
 #[tokio::test]
 async fn an_unsigned_head_decides_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let auth = Some(Auth::Signature(vec![kept(&folder, "secret", "s3cret").1]));
-    let mut rig = HttpRig::with(HttpSource { auth, ..settings() }, Envelope::CloudEvents, 100).await;
+    let auth = Some(ClientAuth::Signature(vec![kept(&folder, "secret", "s3cret").1]));
+    let mut rig = HttpRig::with(HttpSource { auth, ..settings() }, EnvelopeFormat::CloudEvents, 100).await;
     let now = seconds();
     let timestamp = now.to_string();
     let structured = r#"{"specversion":"1.0","id":"a","source":"/s","type":"order.made","data":1}"#;
@@ -173,7 +173,7 @@ async fn pages_of_other_sites_send_nothing() {
     rig.assert_nothing_taken().await;
     // Whoever has the token is no browser of somebody else's.
     let folder = tempfile::tempdir().unwrap();
-    let auth = Some(Auth::Token(kept(&folder, "token", "t").1));
+    let auth = Some(ClientAuth::Token(kept(&folder, "token", "t").1));
     let rig = HttpRig::new(HttpSource { auth, ..settings() }).await;
     let headers = [("Origin", "http://other.example"), ("Authorization", "Bearer t"), JSON];
     assert_eq!(rig.post("/events", &headers, "1").await.status, 202);
@@ -200,7 +200,7 @@ async fn a_tenant_that_is_set_counts_more_than_the_bodys() {
     let body = r#"{"id":"evt_1","type":"deploy.failed","tenant_id":"t2","timestamp":"2026-01-01T00:00:00Z"}"#;
     for (tenant, expected) in [(None, "t2"), (Some("t1"), "t1")] {
         let settings = HttpSource { tenant: tenant.map(str::to_owned), ..settings() };
-        let mut rig = HttpRig::with(settings, Envelope::Ctrlplane, 100).await;
+        let mut rig = HttpRig::with(settings, EnvelopeFormat::Ctrlplane, 100).await;
         assert_eq!(rig.post("/events", &[JSON], body).await.status, 202);
         let ticket = rig.next().await;
         let tenants = ticket.event().headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("tenant"));
@@ -217,8 +217,8 @@ async fn a_token_speaks_for_its_tenants_alone() {
         tenants: tenants.map(|tenants| tenants.iter().map(|tenant| (*tenant).to_owned()).collect()),
     };
     let clients = vec![client("one", Some(&["t1"])), client("two", Some(&["t2", "t3"])), client("any", None)];
-    let settings = HttpSource { auth: Some(Auth::Clients(clients)), ..settings() };
-    let mut rig = HttpRig::with(settings, Envelope::Ctrlplane, 100).await;
+    let settings = HttpSource { auth: Some(ClientAuth::Clients(clients)), ..settings() };
+    let mut rig = HttpRig::with(settings, EnvelopeFormat::Ctrlplane, 100).await;
     let body = |tenant: &str| match tenant {
         "" => r#"{"id":"e","type":"deploy.failed"}"#.to_owned(),
         tenant => format!(r#"{{"id":"e","type":"deploy.failed","tenant_id":"{tenant}"}}"#),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{Client, JSON, LINES, request};
 use tokio::time::{Instant, timeout};
 use trommel::{
-    config::{HttpSource, Rate},
+    config::{HttpSource, RateLimit},
     fate::Fate,
 };
 
@@ -96,7 +96,7 @@ async fn a_body_that_is_too_large_is_not_read() {
 
 #[tokio::test]
 async fn events_come_no_faster_than_the_rate() {
-    let rate = Rate { events: 20.try_into().unwrap(), burst: 4.try_into().unwrap() };
+    let rate = RateLimit { events: 20.try_into().unwrap(), burst: 4.try_into().unwrap() };
     let rig = HttpRig::new(HttpSource { rate: Some(rate), ..settings() }).await;
     let answer = rig.post("/events", &[LINES], "1\n2\n3\n4\n5\n").await;
     assert_eq!((answer.status, answer.reason().as_str()), (413, "too_many"), "more than may ever come at once");

@@ -8,18 +8,19 @@ use http::{Answer as Answered, JSON, post};
 use tokio::{task::JoinHandle, time::timeout};
 use trommel::{
     ack::Ticket,
-    config::{self, Answer, Envelope, HttpSource, KeptIn, Place, SourceKind},
+    config::{self, AnswerPoint, ConfigPlace, EnvelopeFormat, HttpSource, KeptIn, SourceKind},
     fate::Fate,
     metrics::RequestMetrics,
-    pipeline::{Budget, double::Pipeline},
+    pipeline::{EventBudget, double::PipelineDouble},
     source::{
         Source,
-        http::{Http, Surroundings},
+        http::{HttpContext, HttpReceiver},
     },
     stop::{Stopper, stop},
 };
 
-pub const PLAIN: Envelope = Envelope::Plain { id: None, event_type: None, subject: None, source_time: None };
+pub const PLAIN: EnvelopeFormat =
+    EnvelopeFormat::Plain { id: None, event_type: None, subject: None, source_time: None };
 /// Long enough for a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const SHORT: Duration = Duration::from_millis(300);
@@ -32,20 +33,20 @@ pub fn settings() -> HttpSource {
         auth: None,
         is_this_machines: false,
         tenant: None,
-        answer: Answer::Accepted,
+        answer: AnswerPoint::Accepted,
         rate: None,
         max_body: 1 << 20,
         max_head: 16 << 10,
         connections: 256,
         timeout: PATIENCE,
-        place: Place::file("trommel.toml"),
+        place: ConfigPlace::file("trommel.toml"),
     }
 }
 
 /// A source under way, with the test as its pipeline.
 pub struct HttpRig {
     pub address: SocketAddr,
-    pub pipeline: Pipeline,
+    pub pipeline: PipelineDouble,
     pub metrics: Arc<RequestMetrics>,
     pub stopper: Stopper,
     pub run: JoinHandle<anyhow::Result<()>>,
@@ -56,15 +57,15 @@ impl HttpRig {
         Self::with(settings, PLAIN, 100).await
     }
 
-    pub async fn with(settings: HttpSource, envelope: Envelope, events: usize) -> Self {
-        Self::before(settings, envelope, events, Budget { events, bytes: 1 << 21 }).await
+    pub async fn with(settings: HttpSource, envelope: EnvelopeFormat, events: usize) -> Self {
+        Self::before(settings, envelope, events, EventBudget { events, bytes: 1 << 21 }).await
     }
 
     /// In front of a pipeline that takes less than the door lets in.
-    pub async fn before(settings: HttpSource, envelope: Envelope, events: usize, budget: Budget) -> Self {
+    pub async fn before(settings: HttpSource, envelope: EnvelopeFormat, events: usize, budget: EventBudget) -> Self {
         let kind = SourceKind::Http(Box::new(settings.clone()));
-        let source = config::Source { name: "in".to_owned(), envelope, kind };
-        let pipeline = config::Pipeline {
+        let source = config::SourceConfig { name: "in".to_owned(), envelope, kind };
+        let pipeline = config::PipelineConfig {
             lanes: NonZeroUsize::MIN,
             in_flight: NonZeroUsize::new(events).unwrap(),
             in_flight_bytes: 1 << 21,
@@ -72,7 +73,7 @@ impl HttpRig {
         };
         let (stopper, stop) = stop();
         let metrics = Arc::<RequestMetrics>::default();
-        let surroundings = Surroundings {
+        let surroundings = HttpContext {
             pipeline,
             bodies: 4 << 20,
             metrics: Arc::clone(&metrics),
@@ -80,9 +81,9 @@ impl HttpRig {
             reserved: None,
             stop: stop.clone(),
         };
-        let http = Http::open(&source, &settings, surroundings).await.unwrap();
+        let http = HttpReceiver::open(&source, &settings, surroundings).await.unwrap();
         let address = http.address().unwrap();
-        let (intake, pipeline) = Pipeline::new(budget);
+        let (intake, pipeline) = PipelineDouble::new(budget);
         let run = tokio::spawn(http.run(intake, stop));
         Self { address, pipeline, metrics, stopper, run }
     }

@@ -9,9 +9,9 @@ use http::{Client, JSON, LINES, post, request, send};
 use serde_json::json;
 use tokio::time::timeout;
 use trommel::{
-    config::{Answer, Envelope, HttpSource},
+    config::{AnswerPoint, EnvelopeFormat, HttpSource},
     fate::Fate,
-    pipeline::Budget,
+    pipeline::EventBudget,
 };
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn the_id_of_a_webhook_is_the_events() {
 
 #[tokio::test]
 async fn cloudevents_come_in_binary_in_structure_and_in_batches() {
-    let mut rig = HttpRig::with(settings(), Envelope::CloudEvents, 100).await;
+    let mut rig = HttpRig::with(settings(), EnvelopeFormat::CloudEvents, 100).await;
     let binary = [
         ("Content-Type", "text/plain"),
         ("Ce-Specversion", "1.0"),
@@ -196,7 +196,7 @@ async fn bytes_need_room_as_events_do() {
 
 #[tokio::test]
 async fn settled_means_that_every_event_is_done() {
-    let mut rig = HttpRig::new(HttpSource { answer: Answer::Settled, ..settings() }).await;
+    let mut rig = HttpRig::new(HttpSource { answer: AnswerPoint::Settled, ..settings() }).await;
     let mut client = Client::connect(rig.address).await;
     client.write(&request("POST", "/events", &[LINES], "1\n2\n")).await.unwrap();
     let (first, second) = (rig.next().await, rig.next().await);
@@ -221,7 +221,7 @@ async fn settled_means_that_every_event_is_done() {
 
 #[tokio::test]
 async fn what_comes_back_is_pushed_again_until_it_is_done() {
-    let mut rig = HttpRig::new(HttpSource { answer: Answer::Settled, ..settings() }).await;
+    let mut rig = HttpRig::new(HttpSource { answer: AnswerPoint::Settled, ..settings() }).await;
     let mut client = Client::connect(rig.address).await;
     client.write(&request("POST", "/events", &[JSON], "1")).await.unwrap();
     let first = rig.next().await;
@@ -239,7 +239,7 @@ async fn what_comes_back_is_pushed_again_until_it_is_done() {
 /// The event is worked on, and its place is free again afterwards.
 #[tokio::test]
 async fn a_client_that_leaves_costs_no_place() {
-    let mut rig = HttpRig::with(HttpSource { answer: Answer::Settled, ..settings() }, PLAIN, 1).await;
+    let mut rig = HttpRig::with(HttpSource { answer: AnswerPoint::Settled, ..settings() }, PLAIN, 1).await;
     let mut client = Client::connect(rig.address).await;
     client.write(&request("POST", "/events", &[JSON], "1")).await.unwrap();
     let ticket = rig.next().await;
@@ -260,7 +260,7 @@ async fn a_client_that_leaves_costs_no_place() {
 
 #[tokio::test]
 async fn on_drain_new_requests_are_turned_away_and_open_ones_finished() {
-    let mut rig = HttpRig::new(HttpSource { answer: Answer::Settled, ..settings() }).await;
+    let mut rig = HttpRig::new(HttpSource { answer: AnswerPoint::Settled, ..settings() }).await;
     let mut client = Client::connect(rig.address).await;
     client.write(&request("POST", "/events", &[JSON], "1")).await.unwrap();
     let ticket = rig.next().await;
@@ -280,7 +280,7 @@ async fn on_drain_new_requests_are_turned_away_and_open_ones_finished() {
 
 #[tokio::test]
 async fn what_was_accepted_is_finished_though_the_drain_has_begun() {
-    let mut rig = HttpRig::before(settings(), PLAIN, 100, Budget { events: 1, bytes: 1 << 20 }).await;
+    let mut rig = HttpRig::before(settings(), PLAIN, 100, EventBudget { events: 1, bytes: 1 << 20 }).await;
     assert_eq!(rig.post("/events", &[LINES], "1\n2\n3\n").await.status, 202);
     assert_eq!(rig.post("/events", &[JSON], "4").await.status, 202);
     let first = rig.next().await;
@@ -297,7 +297,7 @@ async fn what_was_accepted_is_finished_though_the_drain_has_begun() {
 
 #[tokio::test]
 async fn what_is_given_up_is_not_called_settled() {
-    let mut rig = HttpRig::new(HttpSource { answer: Answer::Settled, ..settings() }).await;
+    let mut rig = HttpRig::new(HttpSource { answer: AnswerPoint::Settled, ..settings() }).await;
     let mut client = Client::connect(rig.address).await;
     client.write(&request("POST", "/events", &[JSON], "1")).await.unwrap();
     let _ticket = rig.next().await;

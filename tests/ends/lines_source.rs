@@ -15,41 +15,41 @@ use tokio::{
 };
 use trommel::{
     ack::Ticket,
-    config::{self, Envelope, LinesSource, SourceKind},
+    config::{self, EnvelopeFormat, LinesSource, SourceKind},
     fate::Fate,
-    pipeline::{Budget, double::Pipeline},
+    pipeline::{EventBudget, double::PipelineDouble},
     source::{
         Source,
-        finite::Progress,
-        lines::{Lines, MAX_LINE},
+        finite::InputProgress,
+        lines::{LinesInput, MAX_LINE},
     },
     stop::{Stopper, stop},
 };
 
-const PLAIN: Envelope = Envelope::Plain { id: None, event_type: None, subject: None, source_time: None };
+const PLAIN: EnvelopeFormat = EnvelopeFormat::Plain { id: None, event_type: None, subject: None, source_time: None };
 
 /// A source under way, with the test as its pipeline.
 struct Rig {
-    pipeline: Pipeline,
-    progress: Arc<Progress>,
+    pipeline: PipelineDouble,
+    progress: Arc<InputProgress>,
     stopper: Stopper,
     run: JoinHandle<anyhow::Result<()>>,
     _folder: tempfile::TempDir,
 }
 
-fn lines(path: Option<PathBuf>, envelope: Envelope, progress: &Arc<Progress>) -> anyhow::Result<Lines> {
+fn lines(path: Option<PathBuf>, envelope: EnvelopeFormat, progress: &Arc<InputProgress>) -> anyhow::Result<LinesInput> {
     let lines = LinesSource { path };
     let kind = SourceKind::Lines(lines.clone());
-    Lines::new(&config::Source { name: "orders".to_owned(), envelope, kind }, &lines, Arc::clone(progress))
+    LinesInput::new(&config::SourceConfig { name: "orders".to_owned(), envelope, kind }, &lines, Arc::clone(progress))
 }
 
-fn rig_with(text: impl AsRef<[u8]>, envelope: Envelope, events: usize) -> Rig {
+fn rig_with(text: impl AsRef<[u8]>, envelope: EnvelopeFormat, events: usize) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("in.ndjson");
     std::fs::write(&path, text).unwrap();
     let progress = Arc::default();
     let source = lines(Some(path), envelope, &progress).unwrap();
-    let (intake, pipeline) = Pipeline::new(Budget { events, bytes: 64 << 20 });
+    let (intake, pipeline) = PipelineDouble::new(EventBudget { events, bytes: 64 << 20 });
     let (stopper, stop) = stop();
     let run = tokio::spawn(source.run(intake, stop));
     Rig { pipeline, progress, stopper, run, _folder: folder }
@@ -94,7 +94,7 @@ async fn every_line_is_an_event_in_order() {
 async fn structured_cloudevents_are_read_line_by_line() {
     let text = r#"{"specversion":"1.0","id":"c-1","source":"/s","type":"paid","data":{"n":1}}
 {"specversion":"1.0","id":"c-2"}"#;
-    let mut rig = rig_with(text, Envelope::CloudEvents, 10);
+    let mut rig = rig_with(text, EnvelopeFormat::CloudEvents, 10);
     let ticket = rig.next().await;
     assert_eq!((&*ticket.event().id, &*ticket.event().event_type, payload(&ticket)), ("c-1", "paid", "{\"n\":1}"));
     ticket.settle(Fate::Emitted);
@@ -125,7 +125,7 @@ async fn a_line_is_done_when_it_and_all_before_it_are_settled() {
     assert_eq!(progress.share(), Some(1.0));
 }
 
-async fn share_reaches(progress: &Progress, share: f64) {
+async fn share_reaches(progress: &InputProgress, share: f64) {
     while progress.share() != Some(share) {
         assert!(progress.share() < Some(share), "it never goes beyond");
         tokio::task::yield_now().await;
@@ -281,7 +281,7 @@ async fn a_file_that_is_not_there_is_named() {
 #[tokio::test]
 async fn a_file_that_can_not_be_read_ends_the_source_with_an_error() {
     let source = lines(Some(Path::new("/proc/self/mem").to_owned()), PLAIN, &Arc::default()).unwrap();
-    let (intake, _pipeline) = Pipeline::new(Budget { events: 1, bytes: 1 });
+    let (intake, _pipeline) = PipelineDouble::new(EventBudget { events: 1, bytes: 1 });
     let (_stopper, stop) = stop();
     let error = source.run(intake, stop).await.unwrap_err();
     assert!(format!("{error:#}").starts_with("could not read `/proc/self/mem`: "), "{error:#}");
@@ -293,7 +293,7 @@ async fn a_file_that_can_not_be_read_ends_the_source_with_an_error() {
 async fn stdin_child() {
     let progress = Arc::default();
     let source = lines(None, PLAIN, &progress).unwrap();
-    let (intake, mut pipeline) = Pipeline::new(Budget { events: 10, bytes: 1000 });
+    let (intake, mut pipeline) = PipelineDouble::new(EventBudget { events: 10, bytes: 1000 });
     let (stopper, stop) = stop();
     let run = tokio::spawn(source.run(intake, stop));
     while let Some(ticket) = pipeline.next().await {

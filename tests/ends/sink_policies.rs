@@ -9,17 +9,17 @@ use events::Ends;
 use tokio::{sync::mpsc, task::JoinHandle};
 use trommel::{
     ack::Outcome,
-    config::{OnFailure, Retry},
+    config::{OnFailure, RetryPolicy},
     metrics::SinkMetrics,
     sink::{
-        Confirmation, Output, Refusal, Sink, Slot,
-        outlet::{Beyond, Capacity, End, Outlet, Policy, Queue},
+        Confirmation, Output, Sink, SinkRefusal, Slot,
+        outlet::{Outlet, OutletCapacity, OutletEnd, OutletPolicy, RefusedDestination, SinkQueue},
     },
     stop::{Stopper, stop},
 };
 
-const RETRY: Retry =
-    Retry { min: Duration::from_millis(100), max: Duration::from_secs(1), patience: Duration::from_secs(10) };
+const RETRY: RetryPolicy =
+    RetryPolicy { min: Duration::from_millis(100), max: Duration::from_secs(1), patience: Duration::from_secs(10) };
 
 /// A sink whose destination is the test.
 struct Remote {
@@ -28,7 +28,7 @@ struct Remote {
 }
 
 impl Sink for Remote {
-    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
+    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), SinkRefusal> {
         let payload = String::from_utf8(output.payload.to_vec()).unwrap();
         self.writes.send((slot, payload)).await.unwrap();
         Ok(())
@@ -43,23 +43,23 @@ impl Sink for Remote {
 }
 
 struct Rig {
-    queue: Queue,
+    queue: SinkQueue,
     writes: mpsc::Receiver<(Slot, String)>,
     confirm: mpsc::Sender<Confirmation>,
     metrics: Arc<SinkMetrics>,
     stopper: Stopper,
-    run: JoinHandle<anyhow::Result<End>>,
+    run: JoinHandle<anyhow::Result<OutletEnd>>,
 }
 
-fn rig(on_failure: OnFailure, dead_letters: Option<Queue>) -> Rig {
+fn rig(on_failure: OnFailure, dead_letters: Option<SinkQueue>) -> Rig {
     let (write, writes) = mpsc::channel(1000);
     let (confirm, confirmations) = mpsc::channel(1000);
     let metrics = Arc::<SinkMetrics>::default();
-    let refused = dead_letters.map_or(Beyond::Nowhere, Beyond::DeadLetters);
-    let policy = Policy { on_failure, retry: RETRY, refused };
+    let refused = dead_letters.map_or(RefusedDestination::Nowhere, RefusedDestination::DeadLetters);
+    let policy = OutletPolicy { on_failure, retry: RETRY, refused };
     let sink = Remote { writes: write, confirmations };
     let (queue, outlet) =
-        Outlet::new(sink, "remote", Capacity { outputs: 100, bytes: 32 << 20 }, policy, Arc::clone(&metrics));
+        Outlet::new(sink, "remote", OutletCapacity { outputs: 100, bytes: 32 << 20 }, policy, Arc::clone(&metrics));
     let (stopper, stop) = stop();
     Rig { queue, writes, confirm, metrics, stopper, run: tokio::spawn(outlet.run(stop)) }
 }
@@ -70,11 +70,14 @@ impl Rig {
     }
 
     async fn refuse(&self, slot: Slot) {
-        self.confirm.send(Confirmation::Refused(slot, Refusal::Later(anyhow!("away")))).await.unwrap();
+        self.confirm.send(Confirmation::Refused(slot, SinkRefusal::Later(anyhow!("away")))).await.unwrap();
     }
 
     async fn refuse_for_good(&self, slot: Slot) {
-        self.confirm.send(Confirmation::Refused(slot, Refusal::Never("too_large", anyhow!("9 MiB")))).await.unwrap();
+        self.confirm
+            .send(Confirmation::Refused(slot, SinkRefusal::Never("too_large", anyhow!("9 MiB"))))
+            .await
+            .unwrap();
     }
 }
 
@@ -93,7 +96,7 @@ async fn an_event_is_settled_only_when_its_sink_confirmed() {
     assert_eq!([ends.next().await, ends.next().await], [(0, Outcome::Done), (2, Outcome::Done)]);
     assert_eq!(rig.metrics.written.get(), 3);
     drop(rig.queue);
-    assert_eq!(rig.run.await.unwrap().unwrap(), End::Drained);
+    assert_eq!(rig.run.await.unwrap().unwrap(), OutletEnd::Drained);
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,7 +156,7 @@ async fn retry_outlasts_its_patience() {
 
 #[tokio::test(start_paused = true)]
 async fn dead_letter_waits_for_patience_and_settles_when_it_is_stored() {
-    let (dead_letters, mut stored) = Queue::double("dead letters", 10);
+    let (dead_letters, mut stored) = SinkQueue::double("dead letters", 10);
     let (mut rig, mut ends) = (rig(OnFailure::DeadLetter, Some(dead_letters)), Ends::new());
     let began = tokio::time::Instant::now();
     rig.queue.send(ends.output(0)).await;
@@ -175,7 +178,7 @@ async fn dead_letter_waits_for_patience_and_settles_when_it_is_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn what_can_never_be_taken_is_a_dead_letter_at_once() {
-    let (dead_letters, mut stored) = Queue::double("dead letters", 10);
+    let (dead_letters, mut stored) = SinkQueue::double("dead letters", 10);
     let (mut rig, ends) = (rig(OnFailure::Retry, Some(dead_letters)), Ends::new());
     let began = tokio::time::Instant::now();
     rig.queue.send(ends.output(0)).await;
@@ -229,8 +232,8 @@ async fn a_reader_that_left_ends_the_outlet_in_good_order() {
     let (mut rig, mut ends) = (rig(OnFailure::Retry, None), Ends::new());
     rig.queue.send(ends.output(0)).await;
     rig.written().await;
-    rig.confirm.send(Confirmation::Refused(0, Refusal::Closed)).await.unwrap();
-    assert_eq!(rig.run.await.unwrap().unwrap(), End::ReaderLeft);
+    rig.confirm.send(Confirmation::Refused(0, SinkRefusal::Closed)).await.unwrap();
+    assert_eq!(rig.run.await.unwrap().unwrap(), OutletEnd::ReaderLeft);
     assert!(matches!(ends.next().await, (0, Outcome::Retry(_))), "what nobody took is not acknowledged");
 }
 

@@ -18,9 +18,9 @@ use tokio_rustls::{
     rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
 };
 use trommel::{
-    config::{Place, Tenant, Webhook},
-    signature::{self, Doubt, Secret, Signed, verify},
-    webhook::post::{Answer, Letter, Poster},
+    config::{ConfigPlace, TenantSelection, Webhook},
+    signature::{self, Secret, SignatureDoubt, SignatureHeaders, verify},
+    webhook::post::{WebhookAnswer, WebhookPoster, WebhookRequest},
 };
 
 fn secret(text: &str) -> Secret {
@@ -31,7 +31,7 @@ fn webhook(url: &str) -> Webhook {
     Webhook {
         name: "a".to_owned(),
         url: url.parse().unwrap(),
-        tenant: Tenant::None,
+        tenant: TenantSelection::None,
         events: Vec::new(),
         subjects: Vec::new(),
         secrets: vec![secret("first secret")],
@@ -40,7 +40,7 @@ fn webhook(url: &str) -> Webhook {
         max_pending: 1_000,
         allow_private: true,
         headers: vec![("X-Key".to_owned(), "k-5ecret".to_owned())],
-        place: Place::file("keys/a.toml"),
+        place: ConfigPlace::file("keys/a.toml"),
     }
 }
 
@@ -48,8 +48,8 @@ fn to(address: SocketAddr) -> Webhook {
     webhook(&format!("http://{address}/hooks/1?token=t-5ecret"))
 }
 
-fn letter() -> Letter {
-    Letter {
+fn letter() -> WebhookRequest {
+    WebhookRequest {
         id: "deli_1".to_owned(),
         content_type: None,
         traceparent: None,
@@ -57,14 +57,14 @@ fn letter() -> Letter {
     }
 }
 
-async fn post(webhook: &Webhook, letter: Letter) -> Result<Answer, String> {
-    Poster::default().post(webhook, letter, Timestamp::now()).await
+async fn post(webhook: &Webhook, letter: WebhookRequest) -> Result<WebhookAnswer, String> {
+    WebhookPoster::default().post(webhook, letter, Timestamp::now()).await
 }
 
-fn check(seen: &Seen, secret: Secret) -> Result<(), Doubt> {
+fn check(seen: &Seen, secret: Secret) -> Result<(), SignatureDoubt> {
     let header = |name| seen.header(name).unwrap();
     let (id, timestamp) = (header(signature::ID), header(signature::TIMESTAMP));
-    let signed = Signed { id, timestamp, signatures: header(signature::SIGNATURE) };
+    let signed = SignatureHeaders { id, timestamp, signatures: header(signature::SIGNATURE) };
     verify(&[secret], signed, seen.body.as_bytes(), SystemTime::now())
 }
 
@@ -81,14 +81,14 @@ async fn a_letter_is_posted_and_signed() {
     assert_eq!(seen.header("x-key"), Some("k-5ecret"));
     assert!(seen.header("user-agent").unwrap().starts_with("trommel/"));
     assert_eq!(check(&seen, secret("first secret")), Ok(()));
-    assert_eq!(check(&seen, secret("another secret")), Err(Doubt::NoMatch));
+    assert_eq!(check(&seen, secret("another secret")), Err(SignatureDoubt::NoMatch));
 }
 
 #[tokio::test]
 async fn the_payload_keeps_its_content_type() {
     let receiver = StandIn::new(|_, _| ok(""));
     for (given, sent) in [("text/plain; charset=utf-8", "text/plain; charset=utf-8"), ("a\nb", "application/json")] {
-        post(&to(receiver.address), Letter { content_type: Some(given.to_owned()), ..letter() }).await.unwrap();
+        post(&to(receiver.address), WebhookRequest { content_type: Some(given.to_owned()), ..letter() }).await.unwrap();
         assert_eq!(receiver.seen().last().unwrap().header("content-type"), Some(sent));
     }
 }
@@ -99,7 +99,7 @@ async fn the_trace_goes_on() {
     let receiver = StandIn::new(|_, _| ok(""));
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     for traceparent in [None, Some(trace.to_owned())] {
-        post(&to(receiver.address), Letter { traceparent, ..letter() }).await.unwrap();
+        post(&to(receiver.address), WebhookRequest { traceparent, ..letter() }).await.unwrap();
     }
     let traces: Vec<_> = receiver.seen().iter().map(|seen| seen.header("traceparent").map(str::to_owned)).collect();
     assert_eq!(traces, [None, Some(trace.to_owned())]);
@@ -227,7 +227,7 @@ async fn a_bad_certificate_is_told() {
 async fn answers_that_are_no_success_are_answers() {
     let receiver =
         StandIn::new(|before, _| if before == 0 { status("500 Internal Server Error", "ouch") } else { ok("") });
-    let poster = Poster::default();
+    let poster = WebhookPoster::default();
     let first = poster.post(&to(receiver.address), letter(), Timestamp::now()).await.unwrap();
     assert_eq!((first.status, first.body.as_slice()), (500, &b"ouch"[..]));
     assert!(poster.post(&to(receiver.address), letter(), Timestamp::now()).await.unwrap().is_success());

@@ -17,7 +17,7 @@ use std::{
 use nats::NatsServer;
 use router::Folder;
 use stand_in::{Reply, Seen, StandIn, ok};
-use trommel::webhook::store::{Delivery, State, Store, Which};
+use trommel::webhook::store::{Delivery, DeliveryQuery, DeliveryState, DeliveryStore};
 
 const SETTINGS: &str = r#"
 [[source]]
@@ -64,11 +64,11 @@ fn events(count: usize) -> String {
 }
 
 fn list(folder: &Folder) -> Vec<Delivery> {
-    let store = Store::open(&folder.file("deliveries.db")).unwrap();
-    store.list(&Which::default(), u32::MAX).unwrap()
+    let store = DeliveryStore::open(&folder.file("deliveries.db")).unwrap();
+    store.list(&DeliveryQuery::default(), u32::MAX).unwrap()
 }
 
-fn states(folder: &Folder) -> BTreeMap<State, usize> {
+fn states(folder: &Folder) -> BTreeMap<DeliveryState, usize> {
     let mut states = BTreeMap::new();
     list(folder).iter().for_each(|delivery| *states.entry(delivery.state).or_default() += 1);
     states
@@ -100,7 +100,7 @@ fn every_output_is_posted_to_who_wants_it() {
     got.sort();
     let expected = [("all", &lines[0]), ("all", &lines[1]), ("created", &lines[0])];
     assert_eq!(got, expected.map(|(name, line)| (name.to_owned(), line.trim_end().to_owned())));
-    assert_eq!(states(&folder), BTreeMap::from([(State::Delivered, 3)]));
+    assert_eq!(states(&folder), BTreeMap::from([(DeliveryState::Delivered, 3)]));
     let first = list(&folder).into_iter().find(|delivery| delivery.webhook == "created").unwrap();
     assert_eq!((first.event_id.as_str(), first.event_type.as_str()), ("1", "instance.created"));
     assert_eq!((first.attempts, first.status_code, first.error), (1, Some(200), None));
@@ -131,10 +131,10 @@ fn a_receiver_that_fails_is_tried_again() {
     input.write_all(event(1, "a").as_bytes()).unwrap();
     until("there is a first answer", || list(&folder).first().is_some_and(|delivery| delivery.attempts == 1));
     let first = list(&folder).remove(0);
-    assert_eq!((first.state, first.error.as_deref()), (State::Pending, Some("it answered 500")));
+    assert_eq!((first.state, first.error.as_deref()), (DeliveryState::Pending, Some("it answered 500")));
     let pause = first.next_retry.unwrap().duration_since(first.updated).as_secs_f64();
     assert!((4.0..=6.0).contains(&pause), "{pause}");
-    until("it is delivered", || list(&folder)[0].state == State::Delivered);
+    until("it is delivered", || list(&folder)[0].state == DeliveryState::Delivered);
     let last = list(&folder).remove(0);
     assert_eq!((last.id, last.attempts, last.status_code), (first.id, 4, Some(200)));
     let ids: BTreeSet<_> = receiver.seen().iter().map(|seen| seen.header("webhook-id").unwrap().to_owned()).collect();
@@ -165,11 +165,11 @@ fn deliveries_outlive_the_router() {
     let folder = folder(FROM_FILE, &webhook("a", receiver.address, "")).write("events.ndjson", &events(10));
     let ended = folder.run();
     assert!(ended.status.success(), "{ended:?}");
-    assert_eq!(states(&folder), BTreeMap::from([(State::Pending, 10)]));
+    assert_eq!(states(&folder), BTreeMap::from([(DeliveryState::Pending, 10)]));
     let folder = folder.write("events.ndjson", "").write("trommel.toml", &SETTINGS.replace("SOURCE", ""));
     let (mut router, input) = folder.spawn_with_stdin();
     router.wait_for("running");
-    until("everything is delivered", || states(&folder) == BTreeMap::from([(State::Delivered, 10)]));
+    until("everything is delivered", || states(&folder) == BTreeMap::from([(DeliveryState::Delivered, 10)]));
     let ids: BTreeSet<_> = receiver.seen().iter().map(|seen| seen.header("webhook-id").unwrap().to_owned()).collect();
     assert_eq!((receiver.seen().len(), ids.len()), (20, 10));
     drop(input);
@@ -201,11 +201,13 @@ fn a_receiver_that_is_gone_gets_no_more() {
     let (Running { folder, mut router }, mut input) = folder_with_input(&webhook("a", receiver.address, ""));
     input.write_all(event(1, "x").as_bytes()).unwrap();
     router.wait_for("it answered 410");
-    until("it is disabled", || !Store::open(&folder.file("deliveries.db")).unwrap().disabled().unwrap().is_empty());
+    until("it is disabled", || {
+        !DeliveryStore::open(&folder.file("deliveries.db")).unwrap().disabled().unwrap().is_empty()
+    });
     input.write_all(event(2, "x").as_bytes()).unwrap();
     drop(input);
     assert!(router.end().status.success());
-    assert_eq!((receiver.seen().len(), states(&folder)), (1, BTreeMap::from([(State::Failed, 1)])));
+    assert_eq!((receiver.seen().len(), states(&folder)), (1, BTreeMap::from([(DeliveryState::Failed, 1)])));
 }
 
 const FROM_STREAM: &str = r#"
@@ -263,7 +265,7 @@ fn ten_thousand_deliveries_survive_kill_9() {
     }
     let ended = folder.run();
     assert!(ended.status.success(), "{ended:?}");
-    until("everything is delivered", || states(&folder) == BTreeMap::from([(State::Delivered, EVENTS * 4)]));
+    until("everything is delivered", || states(&folder) == BTreeMap::from([(DeliveryState::Delivered, EVENTS * 4)]));
     let seen = receiver.seen();
     let mut ids: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     for (what, seen) in got(&seen).into_iter().zip(&seen) {

@@ -19,16 +19,16 @@ use proptest::{
 use rig::*;
 use router::{Folder, component_bytes};
 use trommel::{
-    config::Limits,
+    config::GuestLimits,
     event::{Event, Headers},
-    filter::{Fault, Matcher, Reason, Subscription},
+    filter::{BreakReason, CallFault, Matcher, RouteSubscription},
 };
 
-fn limits() -> Limits {
-    Limits { match_cpu: Duration::from_millis(200), memory: 16 << 20, ..Limits::default() }
+fn limits() -> GuestLimits {
+    GuestLimits { match_cpu: Duration::from_millis(200), memory: 16 << 20, ..GuestLimits::default() }
 }
 
-async fn asked(filter: &str, given: &[(&str, &str)]) -> (Matcher, Arc<Subscription>) {
+async fn asked(filter: &str, given: &[(&str, &str)]) -> (Matcher, Arc<RouteSubscription>) {
     let filter = load(&host(), filter, limits()).await;
     let subscription = subscribe(&filter, limits(), given).await;
     (filter.matcher(), subscription)
@@ -97,15 +97,15 @@ async fn only_the_bits_of_events_count() {
 #[tokio::test]
 async fn a_batch_that_breaks_is_no_answer() {
     for (mode, reason, detail) in [
-        ("short", Reason::BadOutput, "it answered with 0 numbers of 64 bits for 2 events"),
-        ("long", Reason::BadOutput, "it answered with 2 numbers of 64 bits for 2 events"),
-        ("trap", Reason::Trap, "unreachable"),
-        ("loop", Reason::CpuDeadline, "interrupt"),
-        ("hog", Reason::Memory, ""),
+        ("short", BreakReason::BadOutput, "it answered with 0 numbers of 64 bits for 2 events"),
+        ("long", BreakReason::BadOutput, "it answered with 2 numbers of 64 bits for 2 events"),
+        ("trap", BreakReason::Trap, "unreachable"),
+        ("loop", BreakReason::CpuDeadline, "interrupt"),
+        ("hog", BreakReason::Memory, ""),
     ] {
         let (mut matcher, subscription) = asked("batch-liar", &[("mode", mode)]).await;
         let (yes, no) = (event(r#"{"yes":1}"#), event("{}"));
-        let Err(Fault::Broke(broken)) = matcher.matches_batch(&subscription, &[&yes, &no]) else {
+        let Err(CallFault::Broke(broken)) = matcher.matches_batch(&subscription, &[&yes, &no]) else {
             panic!("`{mode}` should break");
         };
         assert_eq!((broken.reason, broken.call), (reason, "filter-batch.matches"), "{mode}: {}", broken.detail);

@@ -9,19 +9,26 @@ use std::{sync::Arc, time::Duration};
 use crafted::Trick;
 use rig::*;
 use trommel::{
-    config::{Components, LimitOverrides, Limits},
-    filter::{CallLimits, Fault, Filter, Host, LoadError, ProcessError, Reason, Subscription, Verdict},
+    config::{ComponentMemory, GuestLimits, LimitOverrides},
+    filter::{BreakReason, CallFault, CallLimits, Filter, Host, LoadError, ProcessError, RouteSubscription, Verdict},
 };
 
 const MIB: usize = 1 << 20;
 
-fn limits() -> Limits {
+fn limits() -> GuestLimits {
     let long = Duration::from_secs(20);
-    Limits { match_cpu: long, process_cpu: long, process_wall: long, load: long, memory: 64 * MIB, ..Limits::default() }
+    GuestLimits {
+        match_cpu: long,
+        process_cpu: long,
+        process_wall: long,
+        load: long,
+        memory: 64 * MIB,
+        ..GuestLimits::default()
+    }
 }
 
-fn memory(all: usize, kept: usize, outputs: usize) -> Components {
-    Components { all: all * MIB, kept: kept * MIB, outputs: outputs * MIB, output: outputs * MIB }
+fn memory(all: usize, kept: usize, outputs: usize) -> ComponentMemory {
+    ComponentMemory { all: all * MIB, kept: kept * MIB, outputs: outputs * MIB, output: outputs * MIB }
 }
 
 async fn crafted(host: &Host, name: &str, process: &str) -> Filter {
@@ -36,7 +43,7 @@ async fn growing(host: &Host, name: &str) -> Filter {
     crafted(host, name, grows).await
 }
 
-async fn route(filter: &Filter, key: &str) -> Arc<Subscription> {
+async fn route(filter: &Filter, key: &str) -> Arc<RouteSubscription> {
     let limits = CallLimits::new(&limits(), &LimitOverrides::default());
     filter.subscribe(key, Vec::new(), limits).await.unwrap()
 }
@@ -78,15 +85,15 @@ async fn the_host_is_to_blame_for_what_it_lacks() {
     };
     assert!(error.starts_with("the components have used up their part of `[limits] memory`"), "{error}");
     let bad = subscribe(&filter, limits(), &[("mode", "hog-matches")]).await;
-    assert!(matches!(filter.matcher().matches(&bad, &event("{}")), Err(Fault::Host(_))));
+    assert!(matches!(filter.matcher().matches(&bad, &event("{}")), Err(CallFault::Host(_))));
     // Its own limit is its own matter.
-    let little = Limits { memory: 8 * MIB, ..limits() };
+    let little = GuestLimits { memory: 8 * MIB, ..limits() };
     let filter = load(&host, "misbehave", little).await;
     let bad = subscribe(&filter, little, &[("mode", "hog-process")]).await;
     let Err(ProcessError::Broke(broken)) = filter.process(&bad, &event("{}"), 1).await else {
         panic!("it should break")
     };
-    assert_eq!(broken.reason, Reason::Memory);
+    assert_eq!(broken.reason, BreakReason::Memory);
     let good = subscribe(&filter, little, &[("mode", "ok")]).await;
     assert_eq!(filter.process(&good, &event("{}"), 1).await.unwrap(), Verdict::Keep);
 }
@@ -117,18 +124,18 @@ async fn outputs_that_nobody_takes_hold_up_further_ones() {
 #[tokio::test]
 async fn an_output_that_no_sink_could_hold_is_refused() {
     let host = host_with(memory(200, 100, 16));
-    let roomy = Limits { output: 64 * MIB, ..limits() };
+    let roomy = GuestLimits { output: 64 * MIB, ..limits() };
     let filter = load(&host, "misbehave", roomy).await;
     let huge = subscribe(&filter, roomy, &[("mode", "huge-output")]).await;
     let Err(ProcessError::Broke(broken)) = filter.process(&huge, &event("{}"), 1).await else {
         panic!("it should break")
     };
-    assert_eq!(broken.reason, Reason::OutputTooLarge);
+    assert_eq!(broken.reason, BreakReason::OutputTooLarge);
 }
 
 #[tokio::test]
 async fn a_component_whose_code_has_no_room_is_refused() {
-    let host = host_with(Components { all: 4 * MIB, kept: 0, outputs: 0, output: 0 });
+    let host = host_with(ComponentMemory { all: 4 * MIB, kept: 0, outputs: 0, output: 0 });
     let loaded = host.load("misbehave", file("misbehave"), &settings("misbehave", limits())).await;
     let Err(error @ LoadError::Host(_)) = loaded else { panic!("it has no room") };
     assert!(chain(error).contains("`[limits] memory`"));

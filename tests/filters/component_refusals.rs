@@ -5,7 +5,7 @@ use crate::filter as rig;
 use insta::assert_snapshot;
 use rig::*;
 use trommel::{
-    config::{FilterSettings, Limits},
+    config::{FilterSettings, GuestLimits},
     filter::LoadError,
 };
 use wit_component::{StringEncoding, embed_component_metadata};
@@ -13,13 +13,13 @@ use wit_parser::Resolve;
 
 /// What loading `file` under the name `broken` says.
 async fn refused(file: impl Into<Vec<u8>>) -> String {
-    refused_with(file, settings("broken", Limits::default())).await
+    refused_with(file, settings("broken", GuestLimits::default())).await
 }
 
 async fn refused_with(file: impl Into<Vec<u8>>, settings: FilterSettings) -> String {
     let host = host();
     let refused = chain(host.load("broken", file.into(), &settings).await.unwrap_err());
-    load(&host, "match-type", Limits::default()).await;
+    load(&host, "match-type", GuestLimits::default()).await;
     refused
 }
 
@@ -61,7 +61,7 @@ async fn machine_code() {
 
 #[tokio::test]
 async fn too_large() {
-    let small = settings("broken", Limits { component: 100, ..Limits::default() });
+    let small = settings("broken", GuestLimits { component: 100, ..GuestLimits::default() });
     assert_snapshot!(refused_with(vec![0; 101], small).await, @"it has 101 bytes, more than the limit of 100: raise `component` in the filter's limits if that is meant");
 }
 
@@ -167,16 +167,16 @@ async fn batches_of_the_wrong_types() {
 
 #[tokio::test]
 async fn wishes_that_were_not_granted() {
-    let without = FilterSettings { grants: Vec::new(), ..settings("broken", Limits::default()) };
+    let without = FilterSettings { grants: Vec::new(), ..settings("broken", GuestLimits::default()) };
     assert_snapshot!(refused_with(file("misbehave"), without).await, @"it wants `state`, which it was not granted: add it to `grants` in the filter's settings");
 }
 
 #[tokio::test]
 async fn that_needs_more_memory_than_it_may_have() {
     let host = host();
-    let little = settings("broken", Limits { memory: 64 << 10, ..Limits::default() });
+    let little = settings("broken", GuestLimits { memory: 64 << 10, ..GuestLimits::default() });
     let Err(LoadError::Broke(broken)) = host.load("broken", file("match-type"), &little).await else {
         panic!("it should not fit");
     };
-    assert_eq!(broken.reason, trommel::filter::Reason::Memory);
+    assert_eq!(broken.reason, trommel::filter::BreakReason::Memory);
 }

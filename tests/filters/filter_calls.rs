@@ -9,12 +9,12 @@ use std::sync::Arc;
 use log::Log;
 use rig::*;
 use trommel::{
-    config::{FilterSettings, Instances, Limits},
-    filter::{CallError, CallLimits, Emission, Facts, Failure, Filter, ProcessError, Verdict},
+    config::{FilterSettings, GuestLimits, InstanceScope},
+    filter::{CallError, CallLimits, Emission, EventFacts, Failure, Filter, ProcessError, Verdict},
     metrics::Metrics,
 };
 
-const LIMITS: Limits = Limits {
+const LIMITS: GuestLimits = GuestLimits {
     match_cpu: std::time::Duration::from_secs(1),
     process_cpu: std::time::Duration::from_secs(1),
     process_wall: std::time::Duration::from_secs(10),
@@ -135,10 +135,10 @@ async fn conditions_are_tested_without_the_guest() {
         [(r#"{"order":{"amount":100.5}}"#, true), (r#"{"order":{"amount":100}}"#, false), ("{}", false)]
     {
         let event = event(payload);
-        assert_eq!(subscription.conditions().test(&mut Facts::new(&event)), Ok(expected), "{payload}");
+        assert_eq!(subscription.conditions().test(&mut EventFacts::new(&event)), Ok(expected), "{payload}");
     }
     let event = event("no JSON");
-    assert!(subscription.conditions().test(&mut Facts::new(&event)).is_err());
+    assert!(subscription.conditions().test(&mut EventFacts::new(&event)).is_err());
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn state_is_kept_per_key_and_outlives_a_reload() {
 /// Past its budget of calls a guest is told so; it may go on without.
 #[tokio::test]
 async fn a_few_calls_too_many_are_refused_not_punished() {
-    let three = Limits { host_calls: 60_000, ..LIMITS };
+    let three = GuestLimits { host_calls: 60_000, ..LIMITS };
     let filter = load(&host(), "misbehave", three).await;
     let subscription = subscribe(&filter, three, &[("mode", "host-call-storm")]).await;
     let verdict = filter.process(&subscription, &event("{}"), 1).await.unwrap();
@@ -279,7 +279,9 @@ async fn memory_is_apart_for_each_key() {
         (i32.store (i32.const 4100) (i32.const 2)) (i32.store (i32.const 4104) (i32.const 60001))
         (i32.store (i32.const 4108) (i32.const 1))";
     let counter = crafted::filter(crafted::Trick { process: count, ..Default::default() });
-    for (instances, expected) in [(Instances::Key, ["1", "1", "2", "2"]), (Instances::Filter, ["1", "2", "3", "4"])] {
+    for (instances, expected) in
+        [(InstanceScope::Key, ["1", "1", "2", "2"]), (InstanceScope::Filter, ["1", "2", "3", "4"])]
+    {
         let settings = FilterSettings { instances, ..settings("counter", LIMITS) };
         let filter = host().load("counter", counter.clone(), &settings).await.unwrap();
         let mut answers = Vec::new();

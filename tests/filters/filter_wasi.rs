@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use log::Log;
 use rig::*;
 use trommel::{
-    config::Limits,
-    filter::{Fault, Filter, ProcessError, Reason, Verdict},
+    config::GuestLimits,
+    filter::{BreakReason, CallFault, Filter, ProcessError, Verdict},
 };
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -66,15 +66,19 @@ fn guest(matches: &str, process: &str) -> Vec<u8> {
 const WAIT: &str = "(drop (call $poll_oneoff (i32.const 300) (i32.const 400) (i32.const 1) (i32.const 500)))";
 const PRINT: &str = "(drop (call $fd_write (i32.const 1) (i32.const 200) (i32.const 1) (i32.const 500)))";
 
-fn limits() -> Limits {
-    Limits { process_wall: Duration::from_millis(200), match_cpu: Duration::from_secs(1), ..Limits::default() }
+fn limits() -> GuestLimits {
+    GuestLimits {
+        process_wall: Duration::from_millis(200),
+        match_cpu: Duration::from_secs(1),
+        ..GuestLimits::default()
+    }
 }
 
 async fn load_guest(matches: &str, process: &str) -> Filter {
     host().load("wasi", guest(matches, process), &settings("wasi", limits())).await.unwrap()
 }
 
-async fn matches(body: &str) -> Result<bool, Fault> {
+async fn matches(body: &str) -> Result<bool, CallFault> {
     let filter = load_guest(body, "").await;
     let subscription = subscribe(&filter, limits(), &[]).await;
     let mut matcher = filter.matcher();
@@ -119,8 +123,8 @@ async fn every_instance_draws_the_same() {
 #[tokio::test]
 async fn matches_may_not_wait() {
     let start = Instant::now();
-    let Err(Fault::Broke(broken)) = matches(&format!("{WAIT} (i32.const 1)")).await else { panic!("it waited") };
-    assert_eq!(broken.reason, Reason::Impure, "{broken}");
+    let Err(CallFault::Broke(broken)) = matches(&format!("{WAIT} (i32.const 1)")).await else { panic!("it waited") };
+    assert_eq!(broken.reason, BreakReason::Impure, "{broken}");
     assert!(broken.detail.starts_with("it waited"), "{broken}");
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
 }
@@ -136,7 +140,7 @@ async fn process_may_wait_no_longer_than_its_wall_limit() {
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     assert_eq!(
         (broken.reason, &*broken.detail),
-        (Reason::WallDeadline, "it took longer than 200ms, calls to the host included")
+        (BreakReason::WallDeadline, "it took longer than 200ms, calls to the host included")
     );
 }
 

@@ -37,7 +37,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::{Instant, sleep, timeout},
 };
-use trommel::control::Link;
+use trommel::control::ControlLink;
 
 const MEMORY: u64 = 256 << 20;
 /// Messages in the stream, and the bytes of each.
@@ -295,10 +295,10 @@ async fn slow_heads(address: SocketAddr) -> Vec<TcpStream> {
 }
 
 /// Consumers that attach and read nothing.
-async fn consumers(folder: &Folder) -> Vec<Link> {
+async fn consumers(folder: &Folder) -> Vec<ControlLink> {
     let place = folder.file("state").read_dir().unwrap().next().unwrap().unwrap().path();
     join_all((0..20).map(async |_| {
-        let mut link = Link::connect(&place.join("control.sock"), 1 << 20).await.unwrap();
+        let mut link = ControlLink::connect(&place.join("control.sock"), 1 << 20).await.unwrap();
         let hello = json!({ "type": "hello", "version": "v1", "pid": 1, "key": "web", "buffer": 1000 });
         link.writer.send(&hello).await.unwrap();
         link

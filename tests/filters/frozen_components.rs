@@ -6,8 +6,8 @@ use std::{fs, path::PathBuf};
 
 use rig::*;
 use trommel::{
-    config::Limits,
-    filter::{CONTRACTS, Emission, Facts, Failure, Filter, ProcessError, Reason, Verdict},
+    config::GuestLimits,
+    filter::{BreakReason, CONTRACTS, Emission, EventFacts, Failure, Filter, ProcessError, Verdict},
 };
 
 fn folder(version: &str) -> PathBuf {
@@ -16,11 +16,11 @@ fn folder(version: &str) -> PathBuf {
 
 async fn frozen(version: &str, name: &str) -> Filter {
     let file = fs::read(folder(version).join(format!("{name}.wasm"))).unwrap();
-    host().load(name, file, &settings(name, Limits::default())).await.unwrap()
+    host().load(name, file, &settings(name, GuestLimits::default())).await.unwrap()
 }
 
 async fn process(filter: &Filter, given: &[(&str, &str)]) -> Result<Verdict, ProcessError> {
-    let subscription = subscribe(filter, Limits::default(), given).await;
+    let subscription = subscribe(filter, GuestLimits::default(), given).await;
     filter.process(&subscription, &event(r#"{"id":"o-1","amount":700}"#), 1).await
 }
 
@@ -42,8 +42,8 @@ fn every_released_version_has_its_components() {
 async fn conditions_and_outcomes_of_0_1_0() {
     let select = frozen("0.1.0", "select").await;
     let params = [("keep", "/id"), ("where", "/amount >= 500")];
-    let subscription = subscribe(&select, Limits::default(), &params).await;
-    let passes = |payload| subscription.conditions().test(&mut Facts::new(&event(payload))).unwrap();
+    let subscription = subscribe(&select, GuestLimits::default(), &params).await;
+    let passes = |payload| subscription.conditions().test(&mut EventFacts::new(&event(payload))).unwrap();
     assert!(passes(r#"{"amount":500}"#) && !passes(r#"{"amount":499}"#));
     assert_eq!(process(&select, &params).await.unwrap(), Verdict::Replace(r#"{"id":"o-1"}"#.into()));
     let refused = select.normalize_params("key", rig::params(&[("were", "/a")])).await.unwrap_err();
@@ -70,7 +70,7 @@ async fn every_kind_of_end_of_0_1_0() {
         Verdict::Replace("id,headers,payload".into())
     );
     let broke = process(&misbehave, &[("mode", "trap-process")]).await;
-    assert!(matches!(&broke, Err(ProcessError::Broke(broken)) if broken.reason == Reason::Trap), "{broke:?}");
+    assert!(matches!(&broke, Err(ProcessError::Broke(broken)) if broken.reason == BreakReason::Trap), "{broke:?}");
     let said = process(&misbehave, &[("mode", "malformed")]).await;
     assert!(matches!(said, Err(ProcessError::Said(Failure::Malformed(_)))), "{said:?}");
 }
@@ -88,7 +88,7 @@ async fn state_and_the_hooks_for_consumers_of_0_1_0() {
 #[tokio::test]
 async fn batches_of_0_1_1() {
     let batched = frozen("0.1.1", "match-batch").await;
-    let subscription = subscribe(&batched, Limits::default(), &[("max", "4"), ("type", "created")]).await;
+    let subscription = subscribe(&batched, GuestLimits::default(), &[("max", "4"), ("type", "created")]).await;
     let (short, long) = (event("1234"), event("12345"));
     let mut matcher = batched.matcher();
     assert!(matcher.takes_batches());
@@ -111,8 +111,8 @@ async fn all_else_of_0_1_1() {
         headers: vec![("region".into(), "eu".into())],
     };
     assert_eq!(emitted, [second]);
-    let subscription = subscribe(&subscriber, Limits::default(), &given).await;
-    assert!(!subscription.conditions().test(&mut Facts::new(&event(r#"{"amount":1}"#))).unwrap());
+    let subscription = subscribe(&subscriber, GuestLimits::default(), &given).await;
+    assert!(!subscription.conditions().test(&mut EventFacts::new(&event(r#"{"amount":1}"#))).unwrap());
 
     let params = params(&given);
     let token = subscriber.pre_consume("key", &params).await.unwrap().unwrap();

@@ -18,19 +18,21 @@ use log::Log;
 use rig::{chain, event, file, params, settings};
 use stand_in::{Reply, StandIn, ok, status};
 use trommel::{
-    api::Client,
+    api::ApiClient,
     backoff::Backoff,
-    config::{Api, FilterSettings, Grant, Identity, KeptIn, Limits, Place},
+    config::{ApiConfig, ConfigPlace, DeclaredIdentity, FilterSettings, Grant, GuestLimits, KeptIn},
     endpoint::Endpoint,
-    filter::{CallLimits, Caller, Failure, Fault, Filter, Host, ProcessError, Reason, Subscription, Verdict},
+    filter::{
+        BreakReason, CallFault, CallLimits, Caller, Failure, Filter, Host, ProcessError, RouteSubscription, Verdict,
+    },
 };
 
 const TOKEN: &str = "t-5ecret";
 const HEADER: &str = "h-5ecret";
 
 /// Short waits, and no other limits than by default.
-fn api(base_url: &str) -> Api {
-    Api {
+fn api(base_url: &str) -> ApiConfig {
+    ApiConfig {
         base_url: base_url.parse().unwrap(),
         token: None,
         headers: vec![("X-Tenant".to_owned(), HEADER.to_owned())],
@@ -39,22 +41,22 @@ fn api(base_url: &str) -> Api {
         backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(10)),
         max_body: 1 << 20,
         allow_private: true,
-        identity: Identity::default(),
-        place: Place::file("trommel.toml"),
+        identity: DeclaredIdentity::default(),
+        place: ConfigPlace::file("trommel.toml"),
     }
 }
 
-fn api_of(stand_in: &StandIn) -> Api {
+fn api_of(stand_in: &StandIn) -> ApiConfig {
     api(&format!("http://{}/v1/", stand_in.address))
 }
 
-fn limits() -> Limits {
-    Limits { process_wall: Duration::from_secs(60), load: Duration::from_secs(60), ..Limits::default() }
+fn limits() -> GuestLimits {
+    GuestLimits { process_wall: Duration::from_secs(60), load: Duration::from_secs(60), ..GuestLimits::default() }
 }
 
 /// The guest `caller` on a host with this API.
-async fn caller(api: &Api, limits: Limits) -> Filter {
-    let host = Host::new(None, Some(Client::new(api).unwrap()), Arc::default()).unwrap();
+async fn caller(api: &ApiConfig, limits: GuestLimits) -> Filter {
+    let host = Host::new(None, Some(ApiClient::new(api).unwrap()), Arc::default()).unwrap();
     let settings = FilterSettings { grants: vec![Grant::Api], ..settings("caller", limits) };
     host.load("caller", file("caller"), &settings).await.unwrap()
 }
@@ -63,14 +65,19 @@ fn endpoints(list: &[&str]) -> Vec<Endpoint> {
     list.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-async fn route(filter: &Filter, limits: Limits, allowed: &[&str], pairs: &[(&str, &str)]) -> Arc<Subscription> {
+async fn route(
+    filter: &Filter,
+    limits: GuestLimits,
+    allowed: &[&str],
+    pairs: &[(&str, &str)],
+) -> Arc<RouteSubscription> {
     let endpoints = endpoints(allowed);
     let limits = CallLimits::new(&limits, &Default::default());
     filter.subscribe(Caller { key: "key", endpoints: &endpoints }, params(pairs), limits).await.unwrap()
 }
 
 /// What the guest says of a call when its key allows everything.
-async fn told(api: &Api, limits: Limits, pairs: &[(&str, &str)]) -> String {
+async fn told(api: &ApiConfig, limits: GuestLimits, pairs: &[(&str, &str)]) -> String {
     let filter = caller(api, limits).await;
     let route = route(&filter, limits, &["GET /**", "PUT /**", "POST /**"], pairs).await;
     let told = text(filter.process(&route, &event("{}"), 1).await.unwrap());
@@ -80,11 +87,11 @@ async fn told(api: &Api, limits: Limits, pairs: &[(&str, &str)]) -> String {
     told
 }
 
-async fn get(api: &Api) -> String {
+async fn get(api: &ApiConfig) -> String {
     told(api, limits(), &[("method", "GET"), ("path", "/users/me")]).await
 }
 
-async fn post(api: &Api) -> String {
+async fn post(api: &ApiConfig) -> String {
     told(api, limits(), &[("method", "POST"), ("path", "/users"), ("body", "{}")]).await
 }
 
@@ -105,7 +112,7 @@ async fn a_call_is_made_in_our_name() {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     fs::write(&token, TOKEN).unwrap();
-    let api = Api { token: Some(KeptIn::File(token)), ..api_of(&api_server) };
+    let api = ApiConfig { token: Some(KeptIn::File(token)), ..api_of(&api_server) };
     let call = [("method", "POST"), ("path", "/users/a%40b/mails?fields=all"), ("body", r#"{"name":"é"}"#)];
     assert_eq!(told(&api, limits(), &call).await, r#"ok: {"id":7}"#);
     let [seen] = &api_server.seen()[..] else { panic!("one call") };
@@ -218,7 +225,7 @@ async fn tries_come_to_an_end() {
     let api_server = StandIn::new(|_, _| status("502 Bad Gateway", "sorry"));
     assert_eq!(get(&api_of(&api_server)).await, "status 502: sorry");
     assert_eq!(asked(&api_server).len(), 3);
-    let api = Api { retries: 0, ..api_of(&api_server) };
+    let api = ApiConfig { retries: 0, ..api_of(&api_server) };
     assert_eq!(get(&api).await, "status 502: sorry");
     assert_eq!(asked(&api_server).len(), 4);
 }
@@ -243,7 +250,7 @@ async fn an_api_that_is_busy_is_left_alone() {
 #[tokio::test]
 async fn a_silent_api_is_waited_for_as_long_as_a_try_may_take() {
     let api_server = StandIn::new(|_, _| Reply::Silence);
-    let api = Api { timeout: Duration::from_millis(50), ..api_of(&api_server) };
+    let api = ApiConfig { timeout: Duration::from_millis(50), ..api_of(&api_server) };
     assert_eq!(get(&api).await, "timeout");
     assert_eq!(asked(&api_server).len(), 3);
     assert_eq!(post(&api).await, "timeout");
@@ -254,7 +261,7 @@ async fn a_silent_api_is_waited_for_as_long_as_a_try_may_take() {
 #[tokio::test]
 async fn a_call_ends_before_the_event_s_time_is_over() {
     let api_server = StandIn::new(|_, _| Reply::Silence);
-    let short = Limits {
+    let short = GuestLimits {
         process_wall: Duration::from_secs(2),
         process_cpu: Duration::from_millis(100),
         load: Duration::from_secs(2),
@@ -281,7 +288,7 @@ async fn a_call_that_nobody_waits_for_is_given_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_is_cut_off() {
     let api_server = StandIn::new(|_, _| Reply::Flood(100 << 20));
-    let api = Api { max_body: 64 << 10, ..api_of(&api_server) };
+    let api = ApiConfig { max_body: 64 << 10, ..api_of(&api_server) };
     assert_snapshot!(get(&api).await, @"failed: `GET /users/me`: the answer has more bytes than the limit of 65536");
     // The rest is what the system's own buffers took.
     assert!(api_server.flooded() < 30 << 20, "{} bytes were sent", api_server.flooded());
@@ -291,13 +298,13 @@ async fn a_flood_is_cut_off() {
 #[tokio::test]
 async fn bodies_are_limited_both_ways() {
     let api_server = StandIn::new(|_, _| status("400 Bad Request", "0123é567"));
-    let api = Api { max_body: 5, ..api_of(&api_server) };
+    let api = ApiConfig { max_body: 5, ..api_of(&api_server) };
     assert_eq!(get(&api).await, "status 400: 0123");
     let long = [("method", "POST"), ("path", "/users"), ("body", "123456")];
     assert_snapshot!(told(&api, limits(), &long).await, @"failed: `POST /users`: the body has 6 bytes, more than the limit of 5");
     assert_eq!(asked(&api_server).len(), 1);
     let api_server = StandIn::new(|_, _| ok("12345"));
-    assert_eq!(get(&Api { max_body: 5, ..api_of(&api_server) }).await, "ok: 12345");
+    assert_eq!(get(&ApiConfig { max_body: 5, ..api_of(&api_server) }).await, "ok: 12345");
     let api_server = StandIn::new(|_, _| Reply::Answer("200 OK", &[], vec![0xff]));
     assert_snapshot!(get(&api_of(&api_server)).await, @"failed: `GET /users/me`: the answer is not UTF-8");
 }
@@ -306,14 +313,14 @@ async fn bodies_are_limited_both_ways() {
 #[tokio::test]
 async fn private_addresses_are_not_called() {
     let api_server = StandIn::new(|_, _| ok("inside"));
-    let strict = Api { allow_private: false, ..api_of(&api_server) };
-    let Err(error) = Client::new(&strict) else { panic!("the address is private") };
+    let strict = ApiConfig { allow_private: false, ..api_of(&api_server) };
+    let Err(error) = ApiClient::new(&strict) else { panic!("the address is private") };
     assert_snapshot!(error, @"`base_url` is a private address: say `allow_private = true` if that is meant");
     let base_url = format!("http://localhost:{}/", api_server.address.port()).parse().unwrap();
-    let named = Api { base_url, ..strict };
+    let named = ApiConfig { base_url, ..strict };
     assert_snapshot!(get(&named).await, @"failed: `GET /users/me`: the API has a private address, and `allow_private` is not set in `[api]`");
     assert_eq!(asked(&api_server), [""; 0]);
-    assert_eq!(get(&Api { allow_private: true, ..named }).await.len(), "ok: inside".len());
+    assert_eq!(get(&ApiConfig { allow_private: true, ..named }).await.len(), "ok: inside".len());
 }
 
 #[tokio::test]
@@ -322,7 +329,7 @@ async fn a_renewed_token_is_used_at_the_next_call() {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     fs::write(&token, "one").unwrap();
-    let api = Api { token: Some(KeptIn::File(token.clone())), ..api_of(&api_server) };
+    let api = ApiConfig { token: Some(KeptIn::File(token.clone())), ..api_of(&api_server) };
     let filter = caller(&api, limits()).await;
     let route = route(&filter, limits(), &["GET /**"], &[("method", "GET"), ("path", "/x")]).await;
     let change = [|path: &Path| fs::write(path, "two").unwrap(), |path: &Path| fs::remove_file(path).unwrap()];
@@ -340,7 +347,7 @@ async fn a_renewed_token_is_used_at_the_next_call() {
 #[tokio::test]
 async fn calls_are_limited_for_each_event() {
     let api_server = StandIn::new(|_, _| ok("1"));
-    let two = Limits { host_calls: 2, ..limits() };
+    let two = GuestLimits { host_calls: 2, ..limits() };
     let filter = caller(&api_of(&api_server), two).await;
     let call = [("method", "GET"), ("path", "/x"), ("times", "3")];
     let three = route(&filter, two, &["GET /**"], &call).await;
@@ -349,7 +356,7 @@ async fn calls_are_limited_for_each_event() {
     }
     let five = route(&filter, two, &["GET /**"], &[("method", "GET"), ("path", "/x"), ("times", "5")]).await;
     match filter.process(&five, &event("{}"), 1).await {
-        Err(ProcessError::Broke(broken)) => assert_eq!(broken.reason, Reason::HostCalls),
+        Err(ProcessError::Broke(broken)) => assert_eq!(broken.reason, BreakReason::HostCalls),
         other => panic!("{other:?}"),
     }
 }
@@ -360,8 +367,8 @@ async fn matches_may_not_call() {
     let filter = caller(&api_of(&api_server), limits()).await;
     let call = [("method", "GET"), ("path", "/x"), ("where", "matches")];
     let route = route(&filter, limits(), &["GET /**"], &call).await;
-    let Err(Fault::Broke(broken)) = filter.matcher().matches(&route, &event("{}")) else { panic!("it may not") };
-    assert_eq!(broken.reason, Reason::Impure);
+    let Err(CallFault::Broke(broken)) = filter.matcher().matches(&route, &event("{}")) else { panic!("it may not") };
+    assert_eq!(broken.reason, BreakReason::Impure);
     assert!(broken.detail.starts_with("it called `trommel:filter/api@0.1.0.call`, but "), "{broken}");
     assert_eq!(asked(&api_server), [""; 0]);
 }
@@ -414,7 +421,7 @@ async fn the_log_tells_what_the_guest_is_not_told() {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     fs::write(&token, TOKEN).unwrap();
-    let api = Api { token: Some(KeptIn::File(token)), ..api(&format!("http://{nobody}/v1")) };
+    let api = ApiConfig { token: Some(KeptIn::File(token)), ..api(&format!("http://{nobody}/v1")) };
     assert_snapshot!(post(&api).await, @"failed: `POST /users`: the API could not be reached");
     let log = log.text();
     assert!(!log.contains("5ecret"), "{log}");

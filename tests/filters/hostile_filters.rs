@@ -12,30 +12,33 @@ use std::{
 use crafted::{Trick, WAIT};
 use rig::*;
 use trommel::{
-    config::Limits,
-    filter::{Broken, CallError, Failure, Fault, Filter, LoadError, ProcessError, Reason, Subscription, Verdict},
+    config::GuestLimits,
+    filter::{
+        BreakReason, BrokenCall, CallError, CallFault, Failure, Filter, LoadError, ProcessError, RouteSubscription,
+        Verdict,
+    },
 };
 
 /// With CPU time enough for a slow machine to come to the limit that a test is about.
-fn limits() -> Limits {
-    Limits {
+fn limits() -> GuestLimits {
+    GuestLimits {
         match_cpu: Duration::from_secs(1),
         process_cpu: Duration::from_secs(1),
         process_wall: Duration::from_secs(2),
         load: Duration::from_millis(300),
         memory: 16 << 20,
-        ..Limits::default()
+        ..GuestLimits::default()
     }
 }
 
-async fn misbehave(mode: &str) -> (Filter, Arc<Subscription>) {
+async fn misbehave(mode: &str) -> (Filter, Arc<RouteSubscription>) {
     let filter = load(&host(), "misbehave", limits()).await;
     let subscription = subscribe(&filter, limits(), &[("mode", mode)]).await;
     (filter, subscription)
 }
 
 /// How `process` breaks in a mode, and that the filter goes on afterwards.
-async fn process_breaks(mode: &str) -> Broken {
+async fn process_breaks(mode: &str) -> BrokenCall {
     let (filter, bad) = misbehave(mode).await;
     let good = subscribe(&filter, limits(), &[("mode", "ok")]).await;
     let Err(ProcessError::Broke(broken)) = filter.process(&bad, &event("{}"), 1).await else {
@@ -47,11 +50,11 @@ async fn process_breaks(mode: &str) -> Broken {
 }
 
 /// How `matches` breaks in a mode, and that the matcher goes on afterwards.
-async fn matches_breaks(mode: &str) -> Broken {
+async fn matches_breaks(mode: &str) -> BrokenCall {
     let (filter, bad) = misbehave(mode).await;
     let good = subscribe(&filter, limits(), &[("mode", "ok")]).await;
     let mut matcher = filter.matcher();
-    let Err(Fault::Broke(broken)) = matcher.matches(&bad, &event("{}")) else {
+    let Err(CallFault::Broke(broken)) = matcher.matches(&bad, &event("{}")) else {
         panic!("`{mode}` should break");
     };
     assert!(matcher.matches(&good, &event("{}")).unwrap());
@@ -60,7 +63,7 @@ async fn matches_breaks(mode: &str) -> Broken {
 }
 
 /// How taking a route into service breaks in a mode.
-async fn subscribe_breaks(mode: &str) -> Broken {
+async fn subscribe_breaks(mode: &str) -> BrokenCall {
     let filter = load(&host(), "misbehave", limits()).await;
     let call_limits = trommel::filter::CallLimits::new(&limits(), &Default::default());
     match filter.subscribe("key", params(&[("mode", mode)]), call_limits).await {
@@ -72,31 +75,31 @@ async fn subscribe_breaks(mode: &str) -> Broken {
 #[tokio::test]
 async fn a_trap_says_where() {
     let broken = process_breaks("trap-process").await;
-    assert_eq!(broken.reason, Reason::Trap);
+    assert_eq!(broken.reason, BreakReason::Trap);
     assert!(broken.detail.contains("unreachable"), "{}", broken.detail);
     assert!(broken.detail.contains(", in "), "{}", broken.detail);
-    assert_eq!(matches_breaks("trap-matches").await.reason, Reason::Trap);
+    assert_eq!(matches_breaks("trap-matches").await.reason, BreakReason::Trap);
     let broken = subscribe_breaks("trap-constructor").await;
-    assert_eq!((broken.call, broken.reason), ("constructor", Reason::Trap));
+    assert_eq!((broken.call, broken.reason), ("constructor", BreakReason::Trap));
     let broken = subscribe_breaks("trap-conditions").await;
-    assert_eq!((broken.call, broken.reason), ("conditions", Reason::Trap));
+    assert_eq!((broken.call, broken.reason), ("conditions", BreakReason::Trap));
 }
 
 #[tokio::test]
 async fn a_loop_ends_with_its_budget() {
     let start = Instant::now();
-    assert_eq!(matches_breaks("loop-matches").await.reason, Reason::CpuDeadline);
-    assert_eq!(process_breaks("loop-process").await.reason, Reason::CpuDeadline);
+    assert_eq!(matches_breaks("loop-matches").await.reason, BreakReason::CpuDeadline);
+    assert_eq!(process_breaks("loop-process").await.reason, BreakReason::CpuDeadline);
     let broken = subscribe_breaks("loop-constructor").await;
-    assert_eq!((broken.call, broken.reason), ("constructor", Reason::CpuDeadline));
+    assert_eq!((broken.call, broken.reason), ("constructor", BreakReason::CpuDeadline));
     let broken = subscribe_breaks("loop-conditions").await;
-    assert_eq!((broken.call, broken.reason), ("conditions", Reason::CpuDeadline));
+    assert_eq!((broken.call, broken.reason), ("conditions", BreakReason::CpuDeadline));
     let filter = load(&host(), "misbehave", limits()).await;
     let Err(CallError::Broke(broken)) = filter.normalize_params("key", params(&[("mode", "loop-normalize")])).await
     else {
         panic!("it should break");
     };
-    assert!(matches!(broken.reason, Reason::CpuDeadline | Reason::WallDeadline), "{broken}");
+    assert!(matches!(broken.reason, BreakReason::CpuDeadline | BreakReason::WallDeadline), "{broken}");
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
@@ -106,7 +109,7 @@ async fn a_loop_in_describe_refuses_the_component() {
     let start = Instant::now();
     let looping = host.load("loop-describe", file("loop-describe"), &settings("loop-describe", limits())).await;
     let Err(LoadError::Broke(broken)) = looping else { panic!("it should break") };
-    assert_eq!((broken.call, broken.reason), ("describe", Reason::CpuDeadline));
+    assert_eq!((broken.call, broken.reason), ("describe", BreakReason::CpuDeadline));
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     load(&host, "misbehave", limits()).await;
 }
@@ -137,61 +140,64 @@ async fn a_loop_in_process_lets_others_run() {
 #[tokio::test]
 async fn memory_is_limited() {
     let broken = process_breaks("hog-process").await;
-    assert_eq!(broken.reason, Reason::Memory, "{broken}");
-    assert_eq!(matches_breaks("hog-matches").await.reason, Reason::Memory);
+    assert_eq!(broken.reason, BreakReason::Memory, "{broken}");
+    assert_eq!(matches_breaks("hog-matches").await.reason, BreakReason::Memory);
 }
 
 #[tokio::test]
 async fn output_is_limited_in_size_and_number() {
     let broken = process_breaks("huge-output").await;
-    assert_eq!(broken.reason, Reason::Memory, "16 MiB of memory hold no 50 MB: {broken}");
-    let filter = load(&host(), "misbehave", Limits::default()).await;
+    assert_eq!(broken.reason, BreakReason::Memory, "16 MiB of memory hold no 50 MB: {broken}");
+    let filter = load(&host(), "misbehave", GuestLimits::default()).await;
     for (mode, detail) in [
         ("huge-output", "the payload has 50000000 bytes, more than the limit of 1048576"),
         ("many-emissions", "it returned 100000 emissions, more than the limit of 1000"),
     ] {
-        let bad =
-            subscribe(&filter, Limits { process_cpu: Duration::from_secs(5), ..Limits::default() }, &[("mode", mode)])
-                .await;
+        let bad = subscribe(
+            &filter,
+            GuestLimits { process_cpu: Duration::from_secs(5), ..GuestLimits::default() },
+            &[("mode", mode)],
+        )
+        .await;
         let Err(ProcessError::Broke(broken)) = filter.process(&bad, &event("{}"), 1).await else {
             panic!("`{mode}` should break");
         };
-        assert_eq!((broken.reason, &*broken.detail), (Reason::OutputTooLarge, detail));
+        assert_eq!((broken.reason, &*broken.detail), (BreakReason::OutputTooLarge, detail));
     }
 }
 
 /// What is far over the limit is not even copied out of the guest.
 #[tokio::test]
 async fn far_too_large_output_is_not_copied() {
-    let small = Limits { output: 1 << 10, emissions: 10, ..Limits::default() };
+    let small = GuestLimits { output: 1 << 10, emissions: 10, ..GuestLimits::default() };
     let filter = load(&host(), "misbehave", small).await;
     let bad = subscribe(&filter, small, &[("mode", "huge-output")]).await;
     let Err(ProcessError::Broke(broken)) = filter.process(&bad, &event("{}"), 1).await else { panic!("should break") };
-    assert_eq!(broken.reason, Reason::OutputTooLarge);
+    assert_eq!(broken.reason, BreakReason::OutputTooLarge);
     assert!(broken.detail.contains("too much data"), "{broken}");
 }
 
 #[tokio::test]
 async fn recursion_is_limited() {
-    assert_eq!(process_breaks("recurse").await.reason, Reason::StackOverflow);
+    assert_eq!(process_breaks("recurse").await.reason, BreakReason::StackOverflow);
 }
 
 #[tokio::test]
 async fn nothing_may_be_called_where_only_computing_is_allowed() {
     let broken = matches_breaks("call-in-matches").await;
-    assert_eq!(broken.reason, Reason::Impure);
+    assert_eq!(broken.reason, BreakReason::Impure);
     assert_eq!(
         broken.detail.split(", in ").next().unwrap(),
         "it called `trommel:filter/log@0.1.0.write`, but `matches`, `describe`, `conditions` and the constructor may call nothing"
     );
     let broken = subscribe_breaks("call-in-constructor").await;
-    assert_eq!((broken.call, broken.reason), ("constructor", Reason::Impure));
+    assert_eq!((broken.call, broken.reason), ("constructor", BreakReason::Impure));
 }
 
 #[tokio::test]
 async fn calls_to_the_host_are_limited() {
     let broken = process_breaks("host-call-storm").await;
-    assert_eq!(broken.reason, Reason::HostCalls);
+    assert_eq!(broken.reason, BreakReason::HostCalls);
     assert!(broken.detail.starts_with("it called the host 33 times"), "{broken}");
 }
 
@@ -213,7 +219,7 @@ async fn other_filters_do_not_notice() {
     let sound = subscribe(&good, limits(), &[]).await;
     let (mut bad, mut good) = (bad.matcher(), good.matcher());
     for _ in 0..3 {
-        assert!(matches!(bad.matches(&looping, &event("{}")), Err(Fault::Broke(_))));
+        assert!(matches!(bad.matches(&looping, &event("{}")), Err(CallFault::Broke(_))));
         assert!(good.matches(&sound, &event("{}")).unwrap());
     }
 }
@@ -239,14 +245,14 @@ async fn what_the_guest_says_is_no_break() {
     }
 }
 
-async fn craft(trick: Trick<'_>, limits: Limits) -> (Filter, Arc<Subscription>) {
+async fn craft(trick: Trick<'_>, limits: GuestLimits) -> (Filter, Arc<RouteSubscription>) {
     let filter = host().load("crafted", crafted::filter(trick), &settings("crafted", limits)).await.unwrap();
     let subscription = subscribe(&filter, limits, &[]).await;
     (filter, subscription)
 }
 
 /// As a lane does: each event is tried twice. Returns how many events it takes until the filter is quarantined.
-async fn events_until_quarantine(filter: &Filter, subscription: &Arc<Subscription>) -> (usize, Broken) {
+async fn events_until_quarantine(filter: &Filter, subscription: &Arc<RouteSubscription>) -> (usize, BrokenCall) {
     for events in 1..100 {
         let Err(ProcessError::Broke(_)) = filter.process(subscription, &event("{}"), 1).await else { panic!("first") };
         let second = filter.process(subscription, &event("{}"), 1).await;
@@ -261,27 +267,28 @@ async fn events_until_quarantine(filter: &Filter, subscription: &Arc<Subscriptio
 /// Its first instance only computes; those for `process` see that time goes by.
 #[tokio::test]
 async fn start_code_that_waits_ends_and_is_counted() {
-    let (filter, subscription) = craft(Trick { start: WAIT, ..Trick::default() }, Limits::default()).await;
+    let (filter, subscription) = craft(Trick { start: WAIT, ..Trick::default() }, GuestLimits::default()).await;
     tokio::time::pause();
     let (events, broken) = events_until_quarantine(&filter, &subscription).await;
-    assert_eq!((broken.call, broken.reason), ("instantiate", Reason::WallDeadline));
+    assert_eq!((broken.call, broken.reason), ("instantiate", BreakReason::WallDeadline));
     assert_eq!(events, 2);
 }
 
 #[tokio::test]
 async fn waiting_for_ever_is_quarantined_after_a_few_events() {
-    let (filter, subscription) = craft(Trick { process: WAIT, ..Trick::default() }, Limits::default()).await;
+    let (filter, subscription) = craft(Trick { process: WAIT, ..Trick::default() }, GuestLimits::default()).await;
     tokio::time::pause();
     let began = tokio::time::Instant::now();
     let (events, broken) = events_until_quarantine(&filter, &subscription).await;
-    assert_eq!((broken.call, broken.reason), ("process", Reason::WallDeadline));
+    assert_eq!((broken.call, broken.reason), ("process", BreakReason::WallDeadline));
     assert_eq!((events, began.elapsed().as_secs()), (2, 20));
 }
 
 /// One that traps at once costs others nothing but the trouble.
 #[tokio::test]
 async fn trapping_is_quarantined_with_the_fifth_event() {
-    let (filter, subscription) = craft(Trick { process: "unreachable", ..Trick::default() }, Limits::default()).await;
+    let (filter, subscription) =
+        craft(Trick { process: "unreachable", ..Trick::default() }, GuestLimits::default()).await;
     assert_eq!(events_until_quarantine(&filter, &subscription).await.0, 5);
 }
 
@@ -302,11 +309,11 @@ async fn what_a_guest_says_is_cut() {
     };
     let (longer, longest) = (emit(100_000), emit(2_000_000));
     for (trick, reason) in [
-        (trap, Reason::Trap),
-        (Trick { process: &longer, ..Trick::default() }, Reason::BadOutput),
-        (Trick { process: &longest, ..Trick::default() }, Reason::OutputTooLarge),
+        (trap, BreakReason::Trap),
+        (Trick { process: &longer, ..Trick::default() }, BreakReason::BadOutput),
+        (Trick { process: &longest, ..Trick::default() }, BreakReason::OutputTooLarge),
     ] {
-        let (filter, subscription) = craft(trick, Limits::default()).await;
+        let (filter, subscription) = craft(trick, GuestLimits::default()).await;
         let Err(ProcessError::Broke(broken)) = filter.process(&subscription, &event("{}"), 1).await else {
             panic!("{reason:?} should break")
         };

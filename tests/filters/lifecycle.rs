@@ -9,8 +9,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 use rig::{host, load, params};
 use tenure::*;
 use trommel::{
-    config::Limits,
-    filter::{CallError, Reason},
+    config::GuestLimits,
+    filter::{BreakReason, CallError},
     registry::{EnterError, Tenures},
 };
 
@@ -70,7 +70,7 @@ async fn without_a_token_nothing_is_cleaned_up() {
 async fn filters_without_hooks_are_entered_and_left_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let tenures = tenures(folder.path());
-    let plain = load(&host(), "match-type", Limits::default()).await;
+    let plain = load(&host(), "match-type", GuestLimits::default()).await;
     assert!(!plain.has_lifecycle());
     let first = tenures.enter(entrant(&plain, "inbox", "")).await.unwrap();
     let second = tenures.enter(entrant(&plain, "inbox", "")).await.unwrap();
@@ -98,9 +98,11 @@ async fn a_refusal_aborts_that_entry_only() {
 async fn a_hook_that_breaks_is_stopped_at_its_limits() {
     let folder = tempfile::tempdir().unwrap();
     let tenures = tenures(folder.path());
-    let limits = Limits { load: Duration::from_millis(200), ..Limits::default() };
+    let limits = GuestLimits { load: Duration::from_millis(200), ..GuestLimits::default() };
     let filter = load(&host(), "lifecycle", limits).await;
-    for (mode, reasons) in [("trap", &[Reason::Trap][..]), ("loop", &[Reason::CpuDeadline, Reason::WallDeadline])] {
+    for (mode, reasons) in
+        [("trap", &[BreakReason::Trap][..]), ("loop", &[BreakReason::CpuDeadline, BreakReason::WallDeadline])]
+    {
         match tenures.enter(entrant(&filter, "inbox", mode)).await {
             Err(EnterError::PreConsume { key, source: CallError::Broke(broken) }) => {
                 assert_eq!((key.as_str(), broken.call), (KEY, "pre-consume"));
@@ -155,7 +157,7 @@ async fn who_enters_waits_for_the_cleanup() {
 async fn the_only_consumer_that_there_may_be_is_named_to_the_second() {
     let folder = tempfile::tempdir().unwrap();
     let (tenures, filter) = (tenures(folder.path()), filter().await);
-    let single = || trommel::registry::Entrant { is_single: true, ..entrant(&filter, "inbox", "slow") };
+    let single = || trommel::registry::TenureRequest { is_single: true, ..entrant(&filter, "inbox", "slow") };
     let only = tenures.enter(single()).await.unwrap();
     let refused = tenures.enter(single()).await.unwrap_err();
     insta::assert_snapshot!(chain(refused), @"subscription `mail.received:0Qe8JXcPRKY5MMvA` has room for one consumer, and route `test` holds it");

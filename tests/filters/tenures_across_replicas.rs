@@ -19,9 +19,9 @@ use proxy::{Fault, Proxy};
 use serde_json::json;
 use tenure::*;
 use trommel::{
-    config::{Limits, Nats, NatsAuth},
+    config::{GuestLimits, NatsAuth, NatsConfig},
     filter::Filter,
-    nats::{Bucket, Connection, Life, code},
+    nats::{Bucket, Connection, ConnectionLife, code},
     registry::Tenures,
 };
 
@@ -31,7 +31,7 @@ const LEASE: Duration = Duration::from_secs(3);
 const SERVER: &str = "TROMMEL_TEST_REPLICA_OF";
 
 async fn connect(url: &str) -> Connection {
-    let settings = Nats {
+    let settings = NatsConfig {
         urls: vec![url.to_owned()],
         name: "trommel".to_owned(),
         auth: NatsAuth::None,
@@ -41,7 +41,7 @@ async fn connect(url: &str) -> Connection {
         connect_timeout: Duration::from_secs(5),
         api_prefix: "$JS.API".to_owned(),
     };
-    trommel::nats::connect(&settings, "tenures", Life::Reconnecting).await.unwrap()
+    trommel::nats::connect(&settings, "tenures", ConnectionLife::Reconnecting).await.unwrap()
 }
 
 /// One of the replicas, and its own component.
@@ -239,7 +239,7 @@ async fn the_bucket_is_made_when_a_filter_needs_it() {
     let server = NatsServer::start().await;
     let connection = connect(&server.url()).await;
     let tenures = Tenures::across_replicas(connection.clone(), LEASE, 1);
-    let plain = rig::load(&rig::host(), "match-type", Limits::default()).await;
+    let plain = rig::load(&rig::host(), "match-type", GuestLimits::default()).await;
     tenures.set_filters([plain.clone()], Default::default());
     let held = tenures.enter(entrant(&plain, "inbox", "")).await.unwrap();
     held.leave().await;

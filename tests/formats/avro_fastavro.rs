@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use trommel::avro::{Framing, Schemas};
+use trommel::avro::{AvroSchemas, Framing};
 
 const PYPI: &str = "fastavro==1.13.1";
 
@@ -140,7 +140,7 @@ fn fastavro_and_this_module_understand_each_other() {
         let reader = case.reader.as_ref().map(ToString::to_string);
         let mut files = vec![("writer", writer.as_str())];
         files.extend(reader.as_deref().map(|reader| ("reader", reader)));
-        let schemas = Schemas::parse(&files).unwrap();
+        let schemas = AvroSchemas::parse(&files).unwrap();
         let encoder = schemas.encoder(&schemas.get("writer").unwrap(), Framing::SingleObject).unwrap();
         let messages = case.values.iter().map(|(value, _)| encoder.encode(value.to_string().as_bytes()).unwrap());
         let messages: Vec<Vec<u8>> = messages.collect();

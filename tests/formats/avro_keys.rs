@@ -9,7 +9,7 @@ use async_nats::jetstream::Context;
 use nats::NatsServer;
 use router::Folder;
 use serde_json::{Value, json};
-use trommel::avro::{Framing, Schemas};
+use trommel::avro::{AvroSchemas, Framing};
 
 const ORDER: &str = r#"{
     "type": "record", "name": "shop.Order", "fields": [
@@ -50,7 +50,7 @@ fn folder(server: &NatsServer, more: &str, sink: &str) -> Folder {
 
 /// A message of a schema, with the ids that the tests give.
 fn avro(schemas: &[(&str, &str)], name: &str, framing: Framing, value: &Value) -> Vec<u8> {
-    let schemas = Schemas::parse(schemas).unwrap().with_ids(&[(7, name.to_owned())].into()).unwrap();
+    let schemas = AvroSchemas::parse(schemas).unwrap().with_ids(&[(7, name.to_owned())].into()).unwrap();
     let encoder = schemas.encoder(&schemas.get(name).unwrap(), framing).unwrap();
     encoder.encode(value.to_string().as_bytes()).unwrap()
 }

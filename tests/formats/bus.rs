@@ -8,10 +8,11 @@ use std::{
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 use trommel::bus::{
-    Builder, Bus, Closed, DEFAULT_BUFFER, Envelope, MAX_BUFFER, Observation, Policy, Reason, Subscribe, Subscription,
+    Bus, BusBuilder, BusClosed, BusSubscription, DEFAULT_BUFFER, DropReason, Envelope, MAX_BUFFER, Observation,
+    OverflowPolicy, SubscriptionBuilder,
 };
 
-fn subscribe<'a>(bus: &'a Bus, pattern: &str) -> Subscribe<'a> {
+fn subscribe<'a>(bus: &'a Bus, pattern: &str) -> SubscriptionBuilder<'a> {
     bus.subscribe(pattern.parse().unwrap())
 }
 
@@ -27,14 +28,14 @@ fn publish<'a>(bus: &Bus, subjects: impl IntoIterator<Item = &'a str>) {
 }
 
 /// The subjects of what there is to read.
-fn read(subscription: &mut Subscription) -> Vec<String> {
+fn read(subscription: &mut BusSubscription) -> Vec<String> {
     std::iter::from_fn(|| subscription.recv().now_or_never().flatten()).map(|next| next.subject().to_string()).collect()
 }
 
 /// What observers see, as text: `>` published, `+` delivered, `-` dropped.
 type Seen = Arc<Mutex<Vec<String>>>;
 
-fn watch(builder: Builder) -> (Builder, Seen) {
+fn watch(builder: BusBuilder) -> (BusBuilder, Seen) {
     let seen = Seen::default();
     let sees = Arc::clone(&seen);
     let builder = builder.observer(move |observation| {
@@ -86,7 +87,7 @@ fn subscriptions_do_not_disturb_each_other() {
     drop(gone);
     publish(&bus, ["a", "b", "c"]);
     assert_eq!(read(&mut last), ["a", "b", "c"]);
-    assert_eq!(full.stats().dropped(Reason::BufferFull), 2);
+    assert_eq!(full.stats().dropped(DropReason::BufferFull), 2);
 }
 
 /// F20 and F24
@@ -112,7 +113,7 @@ fn drop_newest_keeps_what_is_there() {
     publish(&bus, ["x.1", "x.2", "x.3"]);
     let dropped = ["> x.2", "- x.2 ms-1 drop_newest buffer_full", "> x.3", "- x.3 ms-1 drop_newest buffer_full"];
     assert_eq!(take(&seen)[2..], dropped);
-    assert_eq!(subscription.stats().dropped(Reason::BufferFull), 2);
+    assert_eq!(subscription.stats().dropped(DropReason::BufferFull), 2);
     assert_eq!(read(&mut subscription), ["x.1"]);
 }
 
@@ -120,7 +121,7 @@ fn drop_newest_keeps_what_is_there() {
 #[test]
 fn drop_oldest_keeps_what_is_new_and_names_its_victims() {
     let (bus, seen) = watched();
-    let mut subscription = subscribe(&bus, "x.*").buffer(2).policy(Policy::DropOldest).open().unwrap();
+    let mut subscription = subscribe(&bus, "x.*").buffer(2).policy(OverflowPolicy::DropOldest).open().unwrap();
     publish(&bus, ["x.1", "x.2", "x.3", "x.4"]);
     assert_eq!(
         take(&seen),
@@ -137,7 +138,7 @@ fn drop_oldest_keeps_what_is_new_and_names_its_victims() {
             "+ x.4 ms-1",
         ]
     );
-    assert_eq!(subscription.stats().dropped(Reason::BufferFull), 2);
+    assert_eq!(subscription.stats().dropped(DropReason::BufferFull), 2);
     assert_eq!(read(&mut subscription), ["x.3", "x.4"]);
 }
 
@@ -145,7 +146,7 @@ fn drop_oldest_keeps_what_is_new_and_names_its_victims() {
 #[test]
 fn block_waits_for_room() {
     let (bus, seen) = watched();
-    let mut narrow = subscribe(&bus, ">").buffer(1).policy(Policy::Block).open().unwrap();
+    let mut narrow = subscribe(&bus, ">").buffer(1).policy(OverflowPolicy::Block).open().unwrap();
     let mut wide = subscribe(&bus, ">").open().unwrap();
     publish(&bus, ["a"]);
     let mut waiting = Box::pin(bus.publish(envelope("b")));
@@ -162,7 +163,7 @@ fn block_waits_for_room() {
 fn block_waits_no_longer_than_the_subscription_lasts() {
     let (bus, seen) = watched();
     for ending in ["unsubscribed", "unsubscribed from outside", "dropped"] {
-        let subscription = subscribe(&bus, ">").buffer(1).policy(Policy::Block).open().unwrap();
+        let subscription = subscribe(&bus, ">").buffer(1).policy(OverflowPolicy::Block).open().unwrap();
         let id = subscription.id();
         publish(&bus, ["a"]);
         let mut waiting = Box::pin(bus.publish(envelope("b")));
@@ -184,7 +185,10 @@ fn block_waits_no_longer_than_the_subscription_lasts() {
         assert_eq!(waiting.now_or_never(), Some(Ok(())), "{ending}");
         assert_eq!(take(&seen)[2..], ["> b".to_owned(), format!("- b {id} block closed")], "{ending}");
         if let Some(mut kept) = kept {
-            assert_eq!((kept.stats().dropped(Reason::Closed), kept.stats().dropped(Reason::BufferFull)), (1, 0));
+            assert_eq!(
+                (kept.stats().dropped(DropReason::Closed), kept.stats().dropped(DropReason::BufferFull)),
+                (1, 0)
+            );
             assert_eq!(read(&mut kept), ["a"], "what was there can be read");
             assert_eq!(kept.recv().now_or_never(), Some(None));
         }
@@ -195,7 +199,7 @@ fn block_waits_no_longer_than_the_subscription_lasts() {
 #[test]
 fn a_publish_that_is_called_off_is_dropped_where_it_waited() {
     let (bus, seen) = watched();
-    let mut narrow = subscribe(&bus, ">").buffer(1).policy(Policy::Block).open().unwrap();
+    let mut narrow = subscribe(&bus, ">").buffer(1).policy(OverflowPolicy::Block).open().unwrap();
     publish(&bus, ["a"]);
     drop(bus.publish(envelope("never begun")));
     let mut called_off = Box::pin(bus.publish(envelope("b")));
@@ -209,7 +213,7 @@ fn a_publish_that_is_called_off_is_dropped_where_it_waited() {
     assert_eq!(read(&mut narrow), ["c"]);
     assert_eq!(take(&seen)[2..], ["> b", "> c", "- b ms-1 block cancelled", "+ c ms-1"]);
     assert_eq!(bus.stats().published, 3);
-    assert_eq!(bus.stats().dropped(Reason::Cancelled), 1);
+    assert_eq!(bus.stats().dropped(DropReason::Cancelled), 1);
 }
 
 /// F24
@@ -217,8 +221,9 @@ fn a_publish_that_is_called_off_is_dropped_where_it_waited() {
 fn samples_keep_their_share() {
     let bus = Bus::default();
     let shares = [(0.1, 800..1200), (0.0, 0..1), (-1.0, 0..1), (1.0, 10_000..10_001), (7.0, 10_000..10_001)];
-    let samples = shares
-        .map(|(share, kept)| (subscribe(&bus, ">").buffer(10_000).policy(Policy::Sample(share)).open().unwrap(), kept));
+    let samples = shares.map(|(share, kept)| {
+        (subscribe(&bus, ">").buffer(10_000).policy(OverflowPolicy::Sample(share)).open().unwrap(), kept)
+    });
     let same = Arc::new(envelope("a"));
     for _ in 0..10_000 {
         bus.publish(Arc::clone(&same)).now_or_never().unwrap().unwrap();
@@ -226,7 +231,7 @@ fn samples_keep_their_share() {
     for (subscription, kept) in samples {
         let stats = subscription.stats();
         assert!(kept.contains(&stats.delivered), "{stats:?}");
-        assert_eq!(stats.delivered + stats.dropped(Reason::Sampled), 10_000);
+        assert_eq!(stats.delivered + stats.dropped(DropReason::Sampled), 10_000);
     }
 }
 
@@ -258,10 +263,11 @@ fn observers_see_the_publish_and_then_each_match_once() {
 /// F28
 #[test]
 fn labels_are_those_of_the_reference() {
-    let policies = [Policy::DropNewest, Policy::DropOldest, Policy::Block, Policy::Sample(0.5)];
-    assert_eq!(policies.map(Policy::label), ["drop_newest", "drop_oldest", "block", "sample"]);
-    assert_eq!(Reason::ALL.map(Reason::label), ["buffer_full", "sampled", "closed", "cancelled"]);
-    assert_eq!(Policy::default(), Policy::DropNewest);
+    let policies =
+        [OverflowPolicy::DropNewest, OverflowPolicy::DropOldest, OverflowPolicy::Block, OverflowPolicy::Sample(0.5)];
+    assert_eq!(policies.map(OverflowPolicy::label), ["drop_newest", "drop_oldest", "block", "sample"]);
+    assert_eq!(DropReason::ALL.map(DropReason::label), ["buffer_full", "sampled", "closed", "cancelled"]);
+    assert_eq!(OverflowPolicy::default(), OverflowPolicy::DropNewest);
 }
 
 /// F32: whoever comes or goes is seen with the next publish, whatever is remembered.
@@ -308,8 +314,8 @@ async fn a_closed_bus_says_so() {
     bus.close().await;
     other.close().await;
     take(&seen);
-    assert_eq!(other.publish(envelope("b")).now_or_never(), Some(Err(Closed)));
-    assert_eq!(subscribe(&other, ">").open().err(), Some(Closed));
+    assert_eq!(other.publish(envelope("b")).now_or_never(), Some(Err(BusClosed)));
+    assert_eq!(subscribe(&other, ">").open().err(), Some(BusClosed));
     assert_eq!((take(&seen), bus.stats().published), (Vec::new(), 1));
     assert_eq!(read(&mut subscription), ["a"], "what was there can be read");
     assert_eq!([(); 2].map(|()| subscription.recv().now_or_never()), [Some(None), Some(None)]);
@@ -320,7 +326,7 @@ async fn a_closed_bus_says_so() {
 #[tokio::test]
 async fn closing_wakes_everybody() {
     let (bus, seen) = watched();
-    let mut full = subscribe(&bus, "a").buffer(1).policy(Policy::Block).open().unwrap();
+    let mut full = subscribe(&bus, "a").buffer(1).policy(OverflowPolicy::Block).open().unwrap();
     let mut idle = subscribe(&bus, "b").open().unwrap();
     publish(&bus, ["a"]);
     let blocked = tokio::spawn({
@@ -343,12 +349,12 @@ async fn closing_wakes_everybody() {
 #[test]
 fn a_close_that_is_called_off_closes_all_the_same() {
     let bus = Bus::default();
-    let mut full = subscribe(&bus, ">").buffer(1).policy(Policy::Block).open().unwrap();
+    let mut full = subscribe(&bus, ">").buffer(1).policy(OverflowPolicy::Block).open().unwrap();
     publish(&bus, ["a"]);
     let mut blocked = Box::pin(bus.publish(envelope("b")));
     assert_eq!((&mut blocked).now_or_never(), None);
     assert_eq!(bus.close().now_or_never(), None, "it waits for whoever publishes");
-    assert_eq!(bus.publish(envelope("c")).now_or_never(), Some(Err(Closed)));
+    assert_eq!(bus.publish(envelope("c")).now_or_never(), Some(Err(BusClosed)));
     drop(blocked);
     assert_eq!(bus.close().now_or_never(), Some(()));
     assert_eq!(read(&mut full), ["a"]);
@@ -383,7 +389,7 @@ async fn many_publish_to_many_and_nothing_is_lost() {
     const EACH: usize = 2000;
     let bus = Bus::default();
     let readers = [1, 3, 64].map(|buffer| {
-        let subscription = subscribe(&bus, "from.*").buffer(buffer).policy(Policy::Block).open().unwrap();
+        let subscription = subscribe(&bus, "from.*").buffer(buffer).policy(OverflowPolicy::Block).open().unwrap();
         tokio::spawn(
             subscription.map(|envelope| envelope.decode::<(usize, usize)>().unwrap().unwrap()).collect::<Vec<_>>(),
         )

@@ -8,13 +8,13 @@ use futures_util::FutureExt;
 use tokio::{task::JoinHandle, time::timeout};
 use trommel::{
     ack::Ticket,
-    app::{self, Controls, RunError},
-    bus::{Bus, Envelope, Policy, Reason},
-    config::{self, BusSource, Place, SourceKind},
+    app::{self, RouterControls, RunError},
+    bus::{Bus, DropReason, Envelope, OverflowPolicy},
+    config::{self, BusSource, ConfigPlace, SourceKind},
     event::Event,
     fate::Fate,
-    pipeline::{Budget, double::Pipeline},
-    source::{Source, bus::Listener},
+    pipeline::{EventBudget, double::PipelineDouble},
+    source::{Source, bus::BusListener},
     stop::{Stopper, stop},
 };
 
@@ -25,23 +25,24 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A source under way, with the test as its pipeline.
 struct Rig {
     bus: Bus,
-    pipeline: Pipeline,
+    pipeline: PipelineDouble,
     stopper: Stopper,
     run: JoinHandle<anyhow::Result<()>>,
 }
 
-fn rig(pattern: &str, buffer: usize, policy: Policy, envelope: config::Envelope, events: usize) -> Rig {
+fn rig(pattern: &str, buffer: usize, policy: OverflowPolicy, envelope: config::EnvelopeFormat, events: usize) -> Rig {
     let bus = Bus::default();
-    let settings = BusSource { pattern: pattern.parse().unwrap(), buffer, policy, place: Place::file("trommel.toml") };
-    let source = config::Source { name: "in".to_owned(), envelope, kind: SourceKind::Bus(settings.clone()) };
-    let listener = Listener::open(&bus, &source, &settings).unwrap();
-    let (intake, pipeline) = Pipeline::new(Budget { events, bytes: 64 << 20 });
+    let settings =
+        BusSource { pattern: pattern.parse().unwrap(), buffer, policy, place: ConfigPlace::file("trommel.toml") };
+    let source = config::SourceConfig { name: "in".to_owned(), envelope, kind: SourceKind::Bus(settings.clone()) };
+    let listener = BusListener::open(&bus, &source, &settings).unwrap();
+    let (intake, pipeline) = PipelineDouble::new(EventBudget { events, bytes: 64 << 20 });
     let (stopper, stop) = stop();
     Rig { bus, pipeline, stopper, run: tokio::spawn(listener.run(intake, stop)) }
 }
 
-fn plain() -> config::Envelope {
-    config::Envelope::Plain { id: None, event_type: None, subject: None, source_time: None }
+fn plain() -> config::EnvelopeFormat {
+    config::EnvelopeFormat::Plain { id: None, event_type: None, subject: None, source_time: None }
 }
 
 impl Rig {
@@ -76,7 +77,7 @@ fn payload(ticket: &Ticket) -> u64 {
 /// F01 and F05
 #[tokio::test]
 async fn an_envelope_becomes_an_event() {
-    let mut rig = rig("a.*", 10, Policy::Block, plain(), 10);
+    let mut rig = rig("a.*", 10, OverflowPolicy::Block, plain(), 10);
     rig.publish("b.b", 0).await;
     let mut envelope = Envelope::new("a.b").unwrap().with_header("tenant", "acme").with_json("[1]");
     envelope.id = "i-1".into();
@@ -115,13 +116,13 @@ async fn an_envelope_becomes_an_event() {
 #[tokio::test]
 async fn the_payload_may_say_more_of_the_event() {
     let pointer = |text: &str| Some(config_field(text));
-    let envelope = config::Envelope::Plain {
+    let envelope = config::EnvelopeFormat::Plain {
         id: None,
         event_type: pointer("/type"),
         subject: None,
         source_time: pointer("/time"),
     };
-    let mut rig = rig(">", 10, Policy::Block, envelope, 10);
+    let mut rig = rig(">", 10, OverflowPolicy::Block, envelope, 10);
     let event = rig.event_of(Envelope::new("a").unwrap().with_json(r#"{"type":"paid","time":"then"}"#)).await;
     assert_eq!((&*event.event_type, event.source_time.as_deref()), ("paid", Some("then")));
     let event = rig.event_of(Envelope::new("a").unwrap().with_json("{}")).await;
@@ -142,7 +143,7 @@ fn config_field(pointer: &str) -> trommel::field::Field {
 /// F36 and F37: nobody delivers again what comes back, so the source does.
 #[tokio::test(start_paused = true)]
 async fn what_comes_back_is_pushed_again() {
-    let mut rig = rig(">", 10, Policy::Block, plain(), 10);
+    let mut rig = rig(">", 10, OverflowPolicy::Block, plain(), 10);
     rig.publish("a", 1).await;
     rig.publish("a", 2).await;
     let (first, second) = (rig.next().await, rig.next().await);
@@ -160,7 +161,7 @@ async fn what_comes_back_is_pushed_again() {
 #[tokio::test]
 async fn a_drain_takes_what_is_in_the_buffer_and_nothing_new() {
     const BEFORE: u64 = 500;
-    let mut rig = rig(">", 1000, Policy::Block, plain(), 2);
+    let mut rig = rig(">", 1000, OverflowPolicy::Block, plain(), 2);
     for number in 0..BEFORE {
         rig.publish("a", number).await;
     }
@@ -181,7 +182,7 @@ async fn a_drain_takes_what_is_in_the_buffer_and_nothing_new() {
 /// What is open is waited for until the end, which waits neither for it nor for what is behind it.
 #[tokio::test(start_paused = true)]
 async fn the_end_gives_up_what_is_open() {
-    let mut rig = rig(">", 10, Policy::Block, plain(), 1);
+    let mut rig = rig(">", 10, OverflowPolicy::Block, plain(), 1);
     rig.publish("a", 1).await;
     rig.publish("a", 2).await;
     let open = rig.next().await;
@@ -198,7 +199,7 @@ async fn the_end_gives_up_what_is_open() {
 /// X2: a router that does not keep up makes the publisher wait or the bus drop, as the source says; no memory grows.
 #[tokio::test]
 async fn no_more_waits_than_the_source_says() {
-    let mut blocking = rig(">", 10, Policy::Block, plain(), 1);
+    let mut blocking = rig(">", 10, OverflowPolicy::Block, plain(), 1);
     let mut taken = 0;
     while let Some(published) = published_at_once(&blocking.bus).await {
         taken += published;
@@ -208,8 +209,8 @@ async fn no_more_waits_than_the_source_says() {
     assert!((11..=10 + 1 + 2 * 64).contains(&taken), "{taken}");
     blocking.next().await.settle(Fate::Emitted);
 
-    let dropping = rig(">", 10, Policy::DropNewest, plain(), 1);
-    while dropping.bus.stats().dropped(Reason::BufferFull) == 0 {
+    let dropping = rig(">", 10, OverflowPolicy::DropNewest, plain(), 1);
+    while dropping.bus.stats().dropped(DropReason::BufferFull) == 0 {
         dropping.publish("a", 0).await;
         tokio::task::yield_now().await;
     }
@@ -256,7 +257,7 @@ sinks = [\"out\"]
 async fn a_router_in_the_process_routes_what_is_published() {
     let folder = Folder::new(SETTINGS).write("keys/all.toml", KEYS);
     let bus = Bus::default();
-    let controls = Controls { bus: Some(bus.clone()), ..Controls::default() };
+    let controls = RouterControls { bus: Some(bus.clone()), ..RouterControls::default() };
     let mut started = controls.started.subscribe();
     let router = tokio::spawn(app::run(config::load(folder.path()).unwrap(), controls));
     timeout(PATIENCE, started.wait_for(|started| *started)).await.unwrap().unwrap();
@@ -288,7 +289,7 @@ async fn a_bus_that_is_closed_already_is_named() {
     let folder = Folder::new(SETTINGS).write("keys/all.toml", KEYS);
     let bus = Bus::default();
     bus.close().await;
-    let controls = Controls { bus: Some(bus), ..Controls::default() };
+    let controls = RouterControls { bus: Some(bus), ..RouterControls::default() };
     let config = config::load(folder.path()).unwrap();
     let Err(RunError::Failed(error)) = app::run(config, controls).await else { panic!("it runs") };
     assert_eq!(format!("{error:#}"), "could not open source `in`: the bus is closed");

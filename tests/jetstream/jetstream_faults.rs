@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use trommel::{
     config::{self, AckMode, NatsAuth},
     fate::Fate,
-    nats::{Life, Trouble, connect},
+    nats::{ConnectTrouble, ConnectionLife, connect},
 };
 
 /// How soon a source is back after the server is: reconnecting takes up to 2 s, noticing silence as long.
@@ -250,9 +250,9 @@ authorization {
 const USERS_WITHOUT_DENIAL: &str = r#"
 authorization { users = [ { user: admin, password: secret }, { user: router, password: secret } ] }"#;
 
-fn as_user(server: &NatsServer, user: &str, password: &str) -> config::Nats {
+fn as_user(server: &NatsServer, user: &str, password: &str) -> config::NatsConfig {
     let auth = NatsAuth::Password { user: user.to_owned(), password: password.to_owned() };
-    config::Nats { auth, ..nats(&server.url()) }
+    config::NatsConfig { auth, ..nats(&server.url()) }
 }
 
 async fn admin_with_password(server: &NatsServer) -> async_nats::jetstream::Context {
@@ -318,7 +318,8 @@ async fn a_permission_to_listen_that_is_taken_and_given_back_costs_nothing() {
 #[tokio::test]
 async fn a_denied_request_says_so_at_once() {
     let server = NatsServer::with_config(USERS).await;
-    let connection = connect(&as_user(&server, "guest", "secret"), "source", Life::Reconnecting).await.unwrap();
+    let connection =
+        connect(&as_user(&server, "guest", "secret"), "source", ConnectionLife::Reconnecting).await.unwrap();
     let asked = Instant::now();
     let opened = source::open(connection, &settings(), 10).await;
     let error = format!("{:#}", anyhow::Error::from(opened.map(|_| ()).unwrap_err()));
@@ -329,25 +330,25 @@ async fn a_denied_request_says_so_at_once() {
 #[tokio::test]
 async fn why_there_is_no_connection_is_told_apart() {
     let server = NatsServer::with_config(USERS).await;
-    let refused = |settings: config::Nats| async move {
-        let error = connect(&settings, "source", Life::Reconnecting).await.map(|_| ()).unwrap_err();
+    let refused = |settings: config::NatsConfig| async move {
+        let error = connect(&settings, "source", ConnectionLife::Reconnecting).await.map(|_| ()).unwrap_err();
         (error.trouble, format!("{:#}", anyhow::Error::from(error)))
     };
     let (trouble, text) = refused(as_user(&server, "router", "wrong-secret")).await;
-    assert_eq!(trouble, Trouble::Auth);
+    assert_eq!(trouble, ConnectTrouble::Auth);
     assert!(text.contains(&server.url()) && text.contains("authorization violation"), "{text}");
     assert!(!text.contains("wrong-secret"), "{text}");
 
     let (trouble, text) = refused(nats("nats://127.0.0.1:1")).await;
-    assert_eq!(trouble, Trouble::Network);
+    assert_eq!(trouble, ConnectTrouble::Network);
     assert!(text.contains("refused"), "{text}");
 
-    let tls = config::Nats { tls_required: true, ..as_user(&server, "router", "secret") };
+    let tls = config::NatsConfig { tls_required: true, ..as_user(&server, "router", "secret") };
     let (trouble, text) = refused(tls).await;
-    assert_eq!(trouble, Trouble::Tls, "{text}");
+    assert_eq!(trouble, ConnectTrouble::Tls, "{text}");
 
     let (trouble, text) = refused(nats("nats://ann:secret@")).await;
-    assert_eq!(trouble, Trouble::Settings, "{text}");
+    assert_eq!(trouble, ConnectTrouble::Settings, "{text}");
     assert!(!text.contains("secret"), "{text}");
 }
 

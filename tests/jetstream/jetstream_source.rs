@@ -14,10 +14,10 @@ use source::{
 };
 use tokio::time::{Instant, timeout};
 use trommel::{
-    config::{self, AckMode, Deliver},
+    config::{self, AckMode, DeliverPolicy},
     fate::Fate,
-    nats::{Life, connect},
-    pipeline::Budget,
+    nats::{ConnectionLife, connect},
+    pipeline::EventBudget,
 };
 
 fn ack_all() -> config::JetStreamSource {
@@ -167,7 +167,7 @@ async fn slow_work_is_delivered_once() {
         let settings = config::JetStreamSource { ack_wait, ..settings };
         // One byte of budget: after each event the intake is closed, and what was pulled with it has to wait outside.
         // The pull asks for more than there is, so the server could redeliver at any time.
-        let budget = Budget { events: 10, bytes: 1 };
+        let budget = EventBudget { events: 10, bytes: 1 };
         let mut running = Running::with_budget(&nats(&server.url()), settings, budget).await;
         let ticket = running.next().await;
         let start = Instant::now();
@@ -188,7 +188,7 @@ async fn slow_work_is_delivered_once() {
 async fn never_more_is_open_than_the_budget() {
     let server = NatsServer::start().await;
     let admin = stocked(&server.url(), 1..=50).await;
-    let budget = Budget { events: 7, bytes: 1 << 20 };
+    let budget = EventBudget { events: 7, bytes: 1 << 20 };
     let mut running = Running::with_budget(&nats(&server.url()), settings(), budget).await;
     let mut open = Vec::new();
     for _ in 0..7 {
@@ -208,7 +208,7 @@ async fn a_drain_leaves_nothing_waiting_for_its_ack() {
     for settings in every_ack() {
         let server = NatsServer::start().await;
         let admin = stocked(&server.url(), 1..=80).await;
-        let budget = Budget { events: 100, bytes: 200 };
+        let budget = EventBudget { events: 100, bytes: 200 };
         let mut running = Running::with_budget(&nats(&server.url()), settings.clone(), budget).await;
         let mut open = Vec::new();
         for _ in 0..5 {
@@ -329,7 +329,7 @@ async fn no_more_is_pulled_than_the_bytes_allow() {
             let body = format!("{}{number}", "0".repeat(size));
             admin.publish("events.large", body.into()).await.unwrap().await.unwrap();
         }
-        let budget = Budget { events: 100, bytes: 400_000 };
+        let budget = EventBudget { events: 100, bytes: 400_000 };
         let mut running = Running::with_budget(&nats(&server.url()), settings, budget).await;
         for round in 0..4 {
             let mut open = Vec::new();
@@ -377,7 +377,7 @@ async fn a_consumer_that_breaks_promises_is_refused_and_not_touched() {
     let admin = admin(&server.url()).await;
     let stream = create_stream(&admin).await;
     publish(&admin, 1..=3).await;
-    let connection = connect(&nats(&server.url()), "source", Life::Reconnecting).await.unwrap();
+    let connection = connect(&nats(&server.url()), "source", ConnectionLife::Reconnecting).await.unwrap();
     for (more, named) in [
         (serde_json::json!({ "headers_only": true }), "`headers_only` is true"),
         (
@@ -428,7 +428,7 @@ async fn the_consumer_is_brought_in_line() {
     let server = NatsServer::start().await;
     let admin = admin(&server.url()).await;
     create_stream(&admin).await;
-    let connection = connect(&nats(&server.url()), "source", Life::Reconnecting).await.unwrap();
+    let connection = connect(&nats(&server.url()), "source", ConnectionLife::Reconnecting).await.unwrap();
     let open = async |settings: config::JetStreamSource, in_flight| {
         let opened = source::open(connection.clone(), &settings, in_flight).await;
         opened.map(|_| ()).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
@@ -437,7 +437,7 @@ async fn the_consumer_is_brought_in_line() {
     let changed = config::JetStreamSource {
         ack_wait: Duration::from_secs(7),
         subjects: vec!["events.a".parse().unwrap(), "events.b".parse().unwrap()],
-        deliver: Deliver::New,
+        deliver: DeliverPolicy::New,
         ..settings()
     };
     open(changed, 50).await.unwrap();

@@ -20,10 +20,10 @@ use tokio::{
 };
 use trommel::{
     ack::Outcome,
-    config::{self, NatsAuth, Retry},
+    config::{self, NatsAuth, RetryPolicy},
     event::{Event, Headers},
-    nats::{Life, connect},
-    sink::{Confirmation, Refusal, Sink, nats::Nats},
+    nats::{ConnectionLife, connect},
+    sink::{Confirmation, Sink, SinkRefusal, nats::NatsPublisher},
 };
 
 #[tokio::test]
@@ -160,11 +160,11 @@ async fn what_can_not_be_sent_becomes_a_dead_letter_and_holds_nothing_up() {
 }
 
 /// A sink without an outlet, to see its own words.
-async fn refusal(sink: &mut Nats) -> String {
+async fn refusal(sink: &mut NatsPublisher) -> String {
     let (settled, _) = mpsc::channel(1);
     sink.write(0, &output(event(1), settled)).await.unwrap();
     match timeout(PATIENCE, sink.confirm()).await.unwrap() {
-        Confirmation::Refused(0, Refusal::Apart(why) | Refusal::Later(why)) => format!("{why:#}"),
+        Confirmation::Refused(0, SinkRefusal::Apart(why) | SinkRefusal::Later(why)) => format!("{why:#}"),
         other => panic!("{other:?}"),
     }
 }
@@ -178,13 +178,13 @@ async fn a_denied_subject_is_named_at_once() {
     let server = NatsServer::with_config(users).await;
     let as_user = |user: &str| {
         let auth = NatsAuth::Password { user: user.to_owned(), password: "b".to_owned() };
-        config::Nats { auth, ..nats(&server.url()) }
+        config::NatsConfig { auth, ..nats(&server.url()) }
     };
     let patient = config::NatsSink { ack_timeout: PATIENCE, ..settings() };
-    let mut sink = Nats::new("out", &as_user("a"), &patient);
+    let mut sink = NatsPublisher::new("out", &as_user("a"), &patient);
     assert_eq!(refusal(&mut sink).await, "no permission to publish to `out.created`");
     let quick = config::NatsSink { ack_timeout: Duration::from_millis(300), ..settings() };
-    let mut sink = Nats::new("out", &as_user("c"), &quick);
+    let mut sink = NatsPublisher::new("out", &as_user("c"), &quick);
     let why = refusal(&mut sink).await;
     assert!(why.starts_with("no permission to subscribe to `_INBOX."), "{why}");
 }
@@ -203,7 +203,7 @@ async fn a_permission_to_listen_that_is_taken_and_given_back_costs_nothing() {
     let admin = jetstream::new(options.connect(server.url()).await.unwrap());
     admin.create_stream(out()).await.unwrap();
     let quick = config::NatsSink { ack_timeout: Duration::from_millis(300), ..settings() };
-    let mut rig = SinkRig::start(&config::Nats { auth: as_user("a"), ..nats(&server.url()) }, &quick).await;
+    let mut rig = SinkRig::start(&config::NatsConfig { auth: as_user("a"), ..nats(&server.url()) }, &quick).await;
     rig.send(1..=10).await;
     rig.expect_done(10).await;
     server.reconfigure(&users(", permissions: { subscribe: \"nothing\" }"));
@@ -327,7 +327,7 @@ async fn a_server_that_is_back_is_found_within_seconds() {
     admin(&server.url()).await.create_stream(out()).await.unwrap();
     server.terminate();
     let long = Duration::from_secs(3600);
-    let retry = Retry { min: long, max: long, patience: long };
+    let retry = RetryPolicy { min: long, max: long, patience: long };
     let mut rig = SinkRig::with_retry(&nats(&server.url()), &settings(), retry);
     rig.send(1..=10).await;
     until("it has been tried again", async || rig.metrics.retried.get() > 0).await;
@@ -377,16 +377,16 @@ async fn core_subscribers_hear_outputs() {
 async fn a_declared_stream_is_created_and_changed() {
     let server = NatsServer::start().await;
     let admin = admin(&server.url()).await;
-    let connection = connect(&nats(&server.url()), "streams", Life::Reconnecting).await.unwrap();
-    let declared = config::Stream {
+    let connection = connect(&nats(&server.url()), "streams", ConnectionLife::Reconnecting).await.unwrap();
+    let declared = config::StreamConfig {
         name: "OUT".to_owned(),
         subjects: vec!["out.>".parse().unwrap()],
         storage: Some(config::Storage::File),
         replicas: Some(1),
-        max_age: Some(config::Bound::Most(Duration::from_secs(3600))),
-        ..config::Stream::default()
+        max_age: Some(config::StreamLimit::Most(Duration::from_secs(3600))),
+        ..config::StreamConfig::default()
     };
-    let ensure = async |stream: config::Stream| {
+    let ensure = async |stream: config::StreamConfig| {
         let changed = connection.ensure_stream(&stream).await;
         changed.map(|changed| format!("{changed:?}")).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
     };
@@ -396,13 +396,16 @@ async fn a_declared_stream_is_created_and_changed() {
     let mut config = admin.get_stream("OUT").await.unwrap().cached_info().config.clone();
     (config.max_messages_per_subject, config.description) = (5, Some("theirs".to_owned()));
     admin.update_stream(config).await.unwrap();
-    let longer = config::Stream { max_age: Some(config::Bound::Most(Duration::from_secs(7200))), ..declared.clone() };
+    let longer = config::StreamConfig {
+        max_age: Some(config::StreamLimit::Most(Duration::from_secs(7200))),
+        ..declared.clone()
+    };
     assert!(ensure(longer).await.unwrap().starts_with("Updated"));
     let config = admin.get_stream("OUT").await.unwrap().cached_info().config.clone();
     assert_eq!(config.max_age, Duration::from_secs(7200));
     assert_eq!((config.max_messages_per_subject, config.description.as_deref()), (5, Some("theirs")));
 
-    let memory = config::Stream { storage: Some(config::Storage::Memory), ..declared };
+    let memory = config::StreamConfig { storage: Some(config::Storage::Memory), ..declared };
     let refused = ensure(memory).await.unwrap_err();
     assert!(refused.contains(r#"`storage` is "file", wanted "memory""#), "{refused}");
     assert!(refused.contains("error code 10052"), "{refused}");

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use async_nats::jetstream::{self, stream};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use trommel::{
-    ack::{Acker, Delivery, Outcome},
-    config::{self, EventField, OnFailure, Part, Retry, SubjectPlaceholder, Template},
+    ack::{Acker, EventDelivery, Outcome},
+    config::{self, EventField, OnFailure, RetryPolicy, SubjectPlaceholder, TemplatePart, TextTemplate},
     event::{Event, Headers, Origin, Uid},
     metrics::SinkMetrics,
     sink::{
         Output,
-        nats::Nats,
-        outlet::{Beyond, Capacity, End, Outlet, Policy, Queue},
+        nats::NatsPublisher,
+        outlet::{Outlet, OutletCapacity, OutletEnd, OutletPolicy, RefusedDestination, SinkQueue},
     },
     stop::{Stopper, stop},
 };
@@ -22,7 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub fn settings() -> config::NatsSink {
     let event_type = SubjectPlaceholder::plain(EventField::EventType.into());
     config::NatsSink {
-        subject: Template(vec![Part::Literal("out.".to_owned()), Part::Value(event_type)]),
+        subject: TextTemplate(vec![TemplatePart::Literal("out.".to_owned()), TemplatePart::Value(event_type)]),
         jetstream: true,
         message_id: true,
         window: 256,
@@ -50,7 +50,7 @@ pub fn event(number: u64) -> Event {
 pub fn output(event: Event, settled: mpsc::Sender<(usize, Outcome)>) -> Output {
     let slot = usize::try_from(event.sequence).unwrap();
     let payload = event.payload.clone();
-    let ticket = Delivery { event, acker: Acker::new(slot, settled) }.open(Arc::default());
+    let ticket = EventDelivery { event, acker: Acker::new(slot, settled) }.open(Arc::default());
     let (key, route) = ("key".into(), "route".into());
     Output {
         ticket,
@@ -68,30 +68,34 @@ pub fn output(event: Event, settled: mpsc::Sender<(usize, Outcome)>) -> Output {
 
 /// A sink with its outlet.
 pub struct SinkRig {
-    pub queue: Queue,
+    pub queue: SinkQueue,
     pub settle: mpsc::Sender<(usize, Outcome)>,
     pub settled: mpsc::Receiver<(usize, Outcome)>,
     pub dead: mpsc::Receiver<Output>,
     pub metrics: Arc<SinkMetrics>,
-    pub task: JoinHandle<anyhow::Result<End>>,
+    pub task: JoinHandle<anyhow::Result<OutletEnd>>,
     _stopper: Stopper,
 }
 
 impl SinkRig {
-    pub async fn start(nats: &config::Nats, settings: &config::NatsSink) -> Self {
-        let retry = Retry { min: Duration::from_millis(20), max: Duration::from_millis(200), patience: PATIENCE };
+    pub async fn start(nats: &config::NatsConfig, settings: &config::NatsSink) -> Self {
+        let retry = RetryPolicy { min: Duration::from_millis(20), max: Duration::from_millis(200), patience: PATIENCE };
         Self::with_retry(nats, settings, retry)
     }
 
-    pub fn with_retry(nats: &config::Nats, settings: &config::NatsSink, retry: Retry) -> Self {
-        let sink = Nats::new("out", nats, settings);
-        let (dead_letters, dead) = Queue::double("dead letters", 100);
-        let policy = Policy { on_failure: OnFailure::Retry, retry, refused: Beyond::DeadLetters(dead_letters) };
+    pub fn with_retry(nats: &config::NatsConfig, settings: &config::NatsSink, retry: RetryPolicy) -> Self {
+        let sink = NatsPublisher::new("out", nats, settings);
+        let (dead_letters, dead) = SinkQueue::double("dead letters", 100);
+        let policy = OutletPolicy {
+            on_failure: OnFailure::Retry,
+            retry,
+            refused: RefusedDestination::DeadLetters(dead_letters),
+        };
         let metrics = Arc::<SinkMetrics>::default();
         let (queue, outlet) = Outlet::new(
             sink,
             "out",
-            Capacity { outputs: settings.window, bytes: 32 << 20 },
+            OutletCapacity { outputs: settings.window, bytes: 32 << 20 },
             policy,
             Arc::clone(&metrics),
         );
@@ -137,7 +141,7 @@ impl SinkRig {
 
     pub async fn finish(self) {
         drop(self.queue);
-        assert_eq!(timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap(), End::Drained);
+        assert_eq!(timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap(), OutletEnd::Drained);
     }
 }
 

@@ -10,12 +10,12 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use trommel::{
-    api::Client,
+    api::ApiClient,
     backoff::Backoff,
-    config::{Api, Identity, LimitOverrides, Place},
+    config::{ApiConfig, ConfigPlace, DeclaredIdentity, LimitOverrides},
     endpoint::Endpoint,
     event::{Event, Headers},
-    filter::{CallError, CallLimits, Caller, Emission, Facts, Failure, Filter, ProcessError, Verdict},
+    filter::{CallError, CallLimits, Caller, Emission, EventFacts, Failure, Filter, ProcessError, Verdict},
 };
 
 use super::{
@@ -134,8 +134,8 @@ impl Answers {
         Self { server, now }
     }
 
-    pub fn client(&self) -> Client {
-        let api = Api {
+    pub fn client(&self) -> ApiClient {
+        let api = ApiConfig {
             base_url: format!("http://{}/", self.server.address).parse().unwrap(),
             token: None,
             headers: Vec::new(),
@@ -144,10 +144,10 @@ impl Answers {
             backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(1)),
             max_body: 1 << 20,
             allow_private: true,
-            identity: Identity::default(),
-            place: Place::file("trommel.toml"),
+            identity: DeclaredIdentity::default(),
+            place: ConfigPlace::file("trommel.toml"),
         };
-        Client::new(&api).unwrap()
+        ApiClient::new(&api).unwrap()
     }
 }
 
@@ -165,7 +165,7 @@ pub async fn ran(filter: &Filter, case: &Case, answers: &Answers) -> Value {
     let limits = CallLimits::new(&LIMITS, &LimitOverrides::default());
     let subscription = filter.subscribe(caller, params, limits).await.unwrap();
     let event = case.event();
-    match subscription.conditions().test(&mut Facts::new(&event)) {
+    match subscription.conditions().test(&mut EventFacts::new(&event)) {
         Ok(true) => {}
         Ok(false) => return json!("dropped"),
         Err(error) => return json!({ "not_json": error.to_string() }),

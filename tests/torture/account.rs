@@ -17,7 +17,7 @@ use async_nats::{
 };
 use serde_json::Value;
 use tokio::time::sleep;
-use trommel::webhook::store::{State, Store, Which};
+use trommel::webhook::store::{DeliveryQuery, DeliveryState, DeliveryStore};
 
 use crate::{
     load::Fate,
@@ -152,20 +152,20 @@ impl Account {
 
     /// Reads the database of deliveries, while no router has it open.
     pub fn read_deliveries(&mut self) {
-        self.stored.extend(self.deliveries(&Which::default()));
+        self.stored.extend(self.deliveries(&DeliveryQuery::default()));
     }
 
     /// Deliveries that are not made yet.
     pub fn undelivered(&self) -> Vec<usize> {
-        let states = [State::Pending, State::Failed, State::Cancelled];
+        let states = [DeliveryState::Pending, DeliveryState::Failed, DeliveryState::Cancelled];
         states
             .into_iter()
-            .flat_map(|state| self.deliveries(&Which { state: Some(state), ..Which::default() }))
+            .flat_map(|state| self.deliveries(&DeliveryQuery { state: Some(state), ..DeliveryQuery::default() }))
             .collect()
     }
 
-    fn deliveries(&self, which: &Which) -> Vec<usize> {
-        let Ok(store) = Store::open(&self.folder.join("deliveries.db")) else { return Vec::new() };
+    fn deliveries(&self, which: &DeliveryQuery) -> Vec<usize> {
+        let Ok(store) = DeliveryStore::open(&self.folder.join("deliveries.db")) else { return Vec::new() };
         let deliveries = store.list(which, u32::MAX).unwrap();
         deliveries.iter().map(|delivery| delivery.event_id.strip_prefix('e').unwrap().parse().unwrap()).collect()
     }

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::types::{Form, Named, Symbols, Type};
+use super::types::{AvroType, BytesForm, EnumSymbols, TypeName};
 
 /// Largest precision of a decimal, in digits.
 const MOST_DIGITS: u64 = 1000;
 
-pub(super) fn symbols(naming: Named, schema: &Map<String, Value>) -> Result<Type, String> {
+pub(super) fn symbols(naming: TypeName, schema: &Map<String, Value>) -> Result<AvroType, String> {
     let full = &naming.full;
     let all = texts(schema, "symbols")?;
     if let Some(symbol) = all.iter().find(|symbol| !is_name(symbol)) {
@@ -23,23 +23,23 @@ pub(super) fn symbols(naming: Named, schema: &Map<String, Value>) -> Result<Type
         Some(Value::String(symbol)) if all.contains(symbol) => Some(symbol.clone()),
         Some(_) => return Err(format!("the default of the enum `{full}` is none of its symbols")),
     };
-    Ok(Type::Enum(naming, Symbols { all, default }))
+    Ok(AvroType::Enum(naming, EnumSymbols { all, default }))
 }
 
-pub(super) fn fixed(naming: Named, schema: &Map<String, Value>) -> Result<Type, String> {
+pub(super) fn fixed(naming: TypeName, schema: &Map<String, Value>) -> Result<AvroType, String> {
     let size = schema.get("size").and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
     let size = size.ok_or_else(|| format!("`{}` has no proper `size`", naming.full))?;
     let form = match (logical(schema), size) {
-        ("duration", 12) => Form::Duration,
-        ("uuid", 16) => Form::Uuid,
-        _ => decimal(schema)?.unwrap_or(Form::Base64),
+        ("duration", 12) => BytesForm::Duration,
+        ("uuid", 16) => BytesForm::Uuid,
+        _ => decimal(schema)?.unwrap_or(BytesForm::Base64),
     };
-    Ok(Type::Fixed(naming, size, form))
+    Ok(AvroType::Fixed(naming, size, form))
 }
 
 /// Parses the `decimal` attributes. `None` if they are absent or invalid: Avro says that they are
 /// to be ignored then.
-pub(super) fn decimal(schema: &Map<String, Value>) -> Result<Option<Form>, String> {
+pub(super) fn decimal(schema: &Map<String, Value>) -> Result<Option<BytesForm>, String> {
     let number = |name| schema.get(name).map_or(Some(0), Value::as_u64);
     match (logical(schema), number("precision"), number("scale")) {
         ("decimal", Some(precision), _) if precision > MOST_DIGITS => {
@@ -47,7 +47,7 @@ pub(super) fn decimal(schema: &Map<String, Value>) -> Result<Option<Form>, Strin
         }
         ("decimal", Some(precision @ 1..), Some(scale)) if scale <= precision => {
             // Both are at most `MOST_DIGITS`.
-            Ok(Some(Form::Decimal { precision: precision as usize, scale: scale as usize }))
+            Ok(Some(BytesForm::Decimal { precision: precision as usize, scale: scale as usize }))
         }
         _ => Ok(None),
     }

@@ -2,38 +2,38 @@
 
 use std::fmt::Write as _;
 
-use super::types::{Id, Type};
+use super::types::{AvroType, TypeIndex};
 
 /// Fingerprint of the empty text.
 const EMPTY: u64 = 0xc15d_213a_a4d7_a795;
 
 /// Computes the fingerprint CRC-64-AVRO (Rabin) of the schema's Parsing Canonical Form.
-pub(super) fn fingerprint(types: &[Type], root: Id) -> u64 {
+pub(super) fn fingerprint(types: &[AvroType], root: TypeIndex) -> u64 {
     rabin(canonical(types, root).as_bytes())
 }
 
 /// Returns the Parsing Canonical Form: full names, no defaults, aliases, documentation or logical
 /// types. It contains no character that JSON escapes.
-pub(super) fn canonical(types: &[Type], root: Id) -> String {
-    let mut form = Canonical { types, defined: vec![false; types.len()], text: String::new() };
+pub(super) fn canonical(types: &[AvroType], root: TypeIndex) -> String {
+    let mut form = CanonicalForm { types, defined: vec![false; types.len()], text: String::new() };
     form.write(root);
     form.text
 }
 
-struct Canonical<'t> {
-    types: &'t [Type],
+struct CanonicalForm<'t> {
+    types: &'t [AvroType],
     defined: Vec<bool>,
     text: String,
 }
 
-impl Canonical<'_> {
-    fn write(&mut self, id: Id) {
+impl CanonicalForm<'_> {
+    fn write(&mut self, id: TypeIndex) {
         let of = &self.types[id];
         match of {
-            Type::Array(item) => self.container("array", "items", *item),
-            Type::Map(value) => self.container("map", "values", *value),
-            Type::Union(branches) => self.list(branches, |form, branch| form.write(*branch)),
-            Type::Record(..) | Type::Enum(..) | Type::Fixed(..) if !self.defined[id] => {
+            AvroType::Array(item) => self.container("array", "items", *item),
+            AvroType::Map(value) => self.container("map", "values", *value),
+            AvroType::Union(branches) => self.list(branches, |form, branch| form.write(*branch)),
+            AvroType::Record(..) | AvroType::Enum(..) | AvroType::Fixed(..) if !self.defined[id] => {
                 self.defined[id] = true;
                 self.define(of);
             }
@@ -41,11 +41,11 @@ impl Canonical<'_> {
         }
     }
 
-    fn define(&mut self, of: &Type) {
+    fn define(&mut self, of: &AvroType) {
         self.text += "{\"name\":";
         self.quoted(of.name());
         match of {
-            Type::Record(_, fields) => {
+            AvroType::Record(_, fields) => {
                 self.text += ",\"type\":\"record\",\"fields\":";
                 self.list(&fields.all, |form, field| {
                     form.text += "{\"name\":";
@@ -55,11 +55,11 @@ impl Canonical<'_> {
                     form.text.push('}');
                 });
             }
-            Type::Enum(_, symbols) => {
+            AvroType::Enum(_, symbols) => {
                 self.text += ",\"type\":\"enum\",\"symbols\":";
                 self.list(&symbols.all, |form, symbol| form.quoted(symbol));
             }
-            Type::Fixed(_, size, _) => {
+            AvroType::Fixed(_, size, _) => {
                 // Writing to a String does not fail.
                 let _written = write!(self.text, ",\"type\":\"fixed\",\"size\":{size}");
             }
@@ -68,7 +68,7 @@ impl Canonical<'_> {
         self.text.push('}');
     }
 
-    fn container(&mut self, kind: &str, member: &str, id: Id) {
+    fn container(&mut self, kind: &str, member: &str, id: TypeIndex) {
         let _written = write!(self.text, "{{\"type\":\"{kind}\",\"{member}\":");
         self.write(id);
         self.text.push('}');
@@ -107,6 +107,6 @@ mod tests {
     /// The test vector of the specification.
     #[test]
     fn the_fingerprint_of_null() {
-        assert_eq!(fingerprint(&[Type::Null], 0), 0x63dd_24e7_cc25_8f8a);
+        assert_eq!(fingerprint(&[AvroType::Null], 0), 0x63dd_24e7_cc25_8f8a);
     }
 }

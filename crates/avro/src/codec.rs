@@ -3,40 +3,40 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Parsed, Schema, encode,
-    fault::{Undecodable, Unencodable},
-    framing::{self, Writer},
-    plan::Plan,
+    AvroSchema, ParsedSchema, encode,
+    fault::{AvroDecodeError, AvroEncodeError},
+    framing::{self, WriterSchema},
+    plan::ReadPlan,
 };
 
 /// Decoder of messages to JSON. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Decoder(pub(super) Arc<Plans>);
+pub struct AvroDecoder(pub(super) Arc<DecodePlans>);
 
 /// Plan for reading each writer's data, or the reason why it can't be read.
 #[derive(Debug)]
-pub(super) struct Plans {
-    pub by_fingerprint: HashMap<u64, Result<Arc<Plan>, String>>,
-    pub by_id: HashMap<u32, Result<Arc<Plan>, String>>,
+pub(super) struct DecodePlans {
+    pub by_fingerprint: HashMap<u64, Result<Arc<ReadPlan>, String>>,
+    pub by_id: HashMap<u32, Result<Arc<ReadPlan>, String>>,
     /// Schemas of the decoded JSON: the reader's, else those of all writers.
-    pub shapes: Vec<Schema>,
+    pub shapes: Vec<AvroSchema>,
 }
 
-impl Decoder {
+impl AvroDecoder {
     /// Decodes a message to compact JSON.
     ///
     /// # Errors
     /// Returns an error if it is not such a message, its schema is unknown or can't be read, or its
     /// body does not match the schema.
-    pub fn decode(&self, message: &[u8]) -> Result<Vec<u8>, Undecodable> {
+    pub fn decode(&self, message: &[u8]) -> Result<Vec<u8>, AvroDecodeError> {
         let (writer, body) = framing::split(message)?;
         let plan = match writer {
-            Writer::Fingerprint(print) => self.0.by_fingerprint.get(&print),
-            Writer::Id(id) => self.0.by_id.get(&id),
+            WriterSchema::Fingerprint(print) => self.0.by_fingerprint.get(&print),
+            WriterSchema::Id(id) => self.0.by_id.get(&id),
         };
         match plan {
-            None => Err(Undecodable::new("unknown_schema", format!("no schema has the {writer}"))),
-            Some(Err(why)) => Err(Undecodable::new("avro_unresolvable", why)),
+            None => Err(AvroDecodeError::new("unknown_schema", format!("no schema has the {writer}"))),
+            Some(Err(why)) => Err(AvroDecodeError::new("avro_unresolvable", why)),
             Some(Ok(plan)) => plan.decode(message, body),
         }
     }
@@ -44,23 +44,23 @@ impl Decoder {
 
 /// Encoder of JSON to messages of one schema.
 #[derive(Clone, Debug)]
-pub struct Encoder {
-    pub(super) schema: Schema,
+pub struct AvroEncoder {
+    pub(super) schema: AvroSchema,
     pub(super) header: Arc<[u8]>,
 }
 
-impl Encoder {
+impl AvroEncoder {
     /// Encodes JSON as a message. Every field must be present or have a default; members that the
     /// schema lacks are left out. A union takes the first branch that fits exactly, else the first
     /// that fits.
     ///
     /// # Errors
     /// The schema and the path of the first value that does not fit (H44).
-    pub fn encode(&self, json: &[u8]) -> Result<Vec<u8>, Unencodable> {
-        let Parsed { name, types, root, .. } = &*self.schema.0;
+    pub fn encode(&self, json: &[u8]) -> Result<Vec<u8>, AvroEncodeError> {
+        let ParsedSchema { name, types, root, .. } = &*self.schema.0;
         let mut out = Vec::with_capacity(self.header.len() + json.len());
         out.extend_from_slice(&self.header);
-        encode::encode(types, *root, json, out).map_err(|encode::Misfit { pointer, why }| Unencodable {
+        encode::encode(types, *root, json, out).map_err(|encode::EncodeMismatch { pointer, why }| AvroEncodeError {
             schema: name.clone(),
             pointer,
             why,

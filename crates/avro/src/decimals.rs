@@ -1,12 +1,12 @@
 //! Positions of decimals in decoded JSON, where they are strings like any others.
 
 use super::{
-    Parsed, Schema,
-    codec::Decoder,
-    types::{Form, Id, Type},
+    AvroSchema, ParsedSchema,
+    codec::AvroDecoder,
+    types::{AvroType, BytesForm, TypeIndex},
 };
 
-impl Decoder {
+impl AvroDecoder {
     /// Returns whether a value at this JSON pointer is, or may be, a decimal: by the reader's
     /// schema, or by any writer's.
     pub fn is_decimal(&self, pointer: &str) -> bool {
@@ -14,9 +14,9 @@ impl Decoder {
     }
 }
 
-impl Schema {
+impl AvroSchema {
     fn has_decimal(&self, pointer: &str) -> bool {
-        let Parsed { types, root, .. } = &*self.0;
+        let ParsedSchema { types, root, .. } = &*self.0;
         let mut at = branches(types, *root);
         for token in pointer.split('/').skip(1) {
             let name = token.replace("~1", "/").replace("~0", "~");
@@ -25,34 +25,37 @@ impl Schema {
             at.sort_unstable();
             at.dedup();
         }
-        let is_decimal = |id: &Id| {
-            matches!(&types[*id], Type::Bytes(Form::Decimal { .. }) | Type::Fixed(_, _, Form::Decimal { .. }))
+        let is_decimal = |id: &TypeIndex| {
+            matches!(
+                &types[*id],
+                AvroType::Bytes(BytesForm::Decimal { .. }) | AvroType::Fixed(_, _, BytesForm::Decimal { .. })
+            )
         };
         at.iter().any(is_decimal)
     }
 }
 
 /// Returns the types that a value of the type may have.
-fn branches(types: &[Type], id: Id) -> Vec<Id> {
+fn branches(types: &[AvroType], id: TypeIndex) -> Vec<TypeIndex> {
     match &types[id] {
-        Type::Union(branches) => branches.clone(),
+        AvroType::Union(branches) => branches.clone(),
         _ => vec![id],
     }
 }
 
 /// Returns the type of the value under a name, or at an index, in a value of the type.
-fn inner(types: &[Type], id: Id, name: &str) -> Option<Id> {
+fn inner(types: &[AvroType], id: TypeIndex, name: &str) -> Option<TypeIndex> {
     match &types[id] {
-        Type::Record(_, fields) => fields.by_name.get(name).map(|place| fields.all[*place].of),
-        Type::Map(value) => Some(*value),
-        Type::Array(item) => name.bytes().all(|byte| byte.is_ascii_digit()).then_some(*item),
+        AvroType::Record(_, fields) => fields.by_name.get(name).map(|place| fields.all[*place].of),
+        AvroType::Map(value) => Some(*value),
+        AvroType::Array(item) => name.bytes().all(|byte| byte.is_ascii_digit()).then_some(*item),
         _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::Schemas;
+    use crate::AvroSchemas;
 
     #[test]
     fn decimals_are_found_wherever_they_stand() {
@@ -67,7 +70,7 @@ mod tests {
                 {{"name":"lines","type":{{"type":"array","items":{{"type":"map","values":["null",{decimal},"R"]}}}}}}
             ]}}"#
         );
-        let schemas = Schemas::parse(&[("R", &schema), ("text", r#""string""#)]).unwrap();
+        let schemas = AvroSchemas::parse(&[("R", &schema), ("text", r#""string""#)]).unwrap();
         for reader in [None, schemas.get("R")] {
             let decoder = schemas.decoder(reader.as_ref());
             for pointer in ["/price", "/maybe", "/fixed", "/lines/0/any", "/lines/7/any/maybe"] {

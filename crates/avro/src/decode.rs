@@ -3,11 +3,11 @@
 
 use super::{
     decimal,
-    fault::Undecodable,
+    fault::AvroDecodeError,
     out::{not_finite, write_base64, write_json, write_text},
-    plan::{At, Numeric, Part, Plan, Record, Step},
-    types::Form,
-    wire::Wire,
+    plan::{NumericType, ReadPlan, ReadStep, RecordPart, RecordPlan, StepIndex},
+    types::BytesForm,
+    wire::WireReader,
 };
 
 /// Deepest nesting of arrays, maps and records. Parsers of JSON take 128, some less.
@@ -20,15 +20,15 @@ const MOST_VALUES: usize = 16 << 20;
 /// Largest JSON that one message may become, in bytes.
 const LARGEST: usize = 64 << 20;
 
-impl Plan {
+impl ReadPlan {
     /// Reads `message` from byte `body` to its end.
     ///
     /// # Errors
-    /// Every reason of [`Undecodable`] that begins with `avro_`.
-    pub fn decode(&self, message: &[u8], body: usize) -> Result<Vec<u8>, Undecodable> {
-        let mut decoding = Decoding {
+    /// Every reason of [`AvroDecodeError`] that begins with `avro_`.
+    pub fn decode(&self, message: &[u8], body: usize) -> Result<Vec<u8>, AvroDecodeError> {
+        let mut decoding = DecodeState {
             steps: &self.steps,
-            wire: Wire::new(message, body),
+            wire: WireReader::new(message, body),
             out: Vec::with_capacity(2 * message.len() + 64),
             values: VALUES.saturating_add(VALUES_OF_A_BYTE.saturating_mul(message.len())).min(MOST_VALUES),
             depth: 0,
@@ -41,42 +41,42 @@ impl Plan {
     }
 }
 
-struct Decoding<'p, 'm> {
-    steps: &'p [Step],
-    wire: Wire<'m>,
+struct DecodeState<'p, 'm> {
+    steps: &'p [ReadStep],
+    wire: WireReader<'m>,
     out: Vec<u8>,
     /// Values that may still be read.
     values: usize,
     depth: usize,
 }
 
-impl<'p> Decoding<'p, '_> {
-    fn value(&mut self, at: At) -> Result<(), Undecodable> {
+impl<'p> DecodeState<'p, '_> {
+    fn value(&mut self, at: StepIndex) -> Result<(), AvroDecodeError> {
         if self.values == 0 || self.out.len() > LARGEST {
             return Err(self.wire.fault("avro_too_large", "it would become far more than it is"));
         }
         self.values -= 1;
         match &self.steps[at] {
-            Step::Null => self.out.extend(b"null"),
-            Step::Boolean => match self.wire.byte()? {
+            ReadStep::Null => self.out.extend(b"null"),
+            ReadStep::Boolean => match self.wire.byte()? {
                 0 => self.out.extend(b"false"),
                 1 => self.out.extend(b"true"),
                 byte => return Err(self.wire.fault("avro_bad_boolean", format_args!("a boolean is {byte}"))),
             },
-            Step::Number { wire, json } => self.number(*wire, *json)?,
-            Step::Text => {
+            ReadStep::Number { wire, json } => self.number(*wire, *json)?,
+            ReadStep::Text => {
                 let text = std::str::from_utf8(self.wire.prefixed()?);
                 let text = text.map_err(|_| self.wire.fault("avro_not_utf8", "a text is not UTF-8"))?;
                 write_text(&mut self.out, text);
             }
-            Step::Bytes { size, form } => {
+            ReadStep::Bytes { size, form } => {
                 let bytes = match size {
                     Some(size) => self.wire.take(*size)?,
                     None => self.wire.prefixed()?,
                 };
                 self.bytes(bytes, *form)?;
             }
-            Step::Enum(symbols) => {
+            ReadStep::Enum(symbols) => {
                 let index = self.wire.int()?;
                 let symbol = usize::try_from(index).ok().and_then(|index| symbols.get(index));
                 match symbol {
@@ -87,7 +87,7 @@ impl<'p> Decoding<'p, '_> {
                     }
                 }
             }
-            Step::Union(branches) => {
+            ReadStep::Union(branches) => {
                 let index = self.wire.long()?;
                 let branch = usize::try_from(index).ok().and_then(|index| branches.get(index));
                 let branch = branch.ok_or_else(|| {
@@ -95,43 +95,43 @@ impl<'p> Decoding<'p, '_> {
                 })?;
                 self.value(*branch)?;
             }
-            Step::Array { item, may_be_empty } => {
+            ReadStep::Array { item, may_be_empty } => {
                 self.items(b'[', b']', *may_be_empty, |decoding| decoding.value(*item))?;
             }
-            Step::Map(value) => self.items(b'{', b'}', false, |decoding| {
+            ReadStep::Map(value) => self.items(b'{', b'}', false, |decoding| {
                 let name = std::str::from_utf8(decoding.wire.prefixed()?);
                 let name = name.map_err(|_| decoding.wire.fault("avro_not_utf8", "a map's key is not UTF-8"))?;
                 write_text(&mut decoding.out, name);
                 decoding.out.push(b':');
                 decoding.value(*value)
             })?,
-            Step::Record(record) => self.record(record)?,
-            Step::Unfit(why) => return Err(self.wire.fault("avro_unresolvable", why)),
+            ReadStep::Record(record) => self.record(record)?,
+            ReadStep::Unfit(why) => return Err(self.wire.fault("avro_unresolvable", why)),
         }
         Ok(())
     }
 
-    fn number(&mut self, wire: Numeric, json: Numeric) -> Result<(), Undecodable> {
+    fn number(&mut self, wire: NumericType, json: NumericType) -> Result<(), AvroDecodeError> {
         let double = match wire {
-            Numeric::Int | Numeric::Long => {
-                let whole = if wire == Numeric::Int { self.wire.int()?.into() } else { self.wire.long()? };
+            NumericType::Int | NumericType::Long => {
+                let whole = if wire == NumericType::Int { self.wire.int()?.into() } else { self.wire.long()? };
                 match json {
-                    Numeric::Float => return self.float(whole as f32),
-                    Numeric::Double => whole as f64,
-                    Numeric::Int | Numeric::Long => {
+                    NumericType::Float => return self.float(whole as f32),
+                    NumericType::Double => whole as f64,
+                    NumericType::Int | NumericType::Long => {
                         self.out.extend(itoa::Buffer::new().format(whole).as_bytes());
                         return Ok(());
                     }
                 }
             }
-            Numeric::Float => {
+            NumericType::Float => {
                 let float = f32::from_le_bytes(self.wire.array()?);
-                if json == Numeric::Float {
+                if json == NumericType::Float {
                     return self.float(float);
                 }
                 float.into()
             }
-            Numeric::Double => f64::from_le_bytes(self.wire.array()?),
+            NumericType::Double => f64::from_le_bytes(self.wire.array()?),
         };
         if double.is_finite() {
             write_json(&mut self.out, &double);
@@ -142,7 +142,7 @@ impl<'p> Decoding<'p, '_> {
     }
 
     /// Writes a float with its own digits, not with those that it would have as a double.
-    fn float(&mut self, float: f32) -> Result<(), Undecodable> {
+    fn float(&mut self, float: f32) -> Result<(), AvroDecodeError> {
         if float.is_finite() {
             write_json(&mut self.out, &float);
         } else {
@@ -151,17 +151,17 @@ impl<'p> Decoding<'p, '_> {
         Ok(())
     }
 
-    fn bytes(&mut self, bytes: &[u8], form: Form) -> Result<(), Undecodable> {
+    fn bytes(&mut self, bytes: &[u8], form: BytesForm) -> Result<(), AvroDecodeError> {
         self.out.push(b'"');
         match (form, bytes) {
-            (Form::Decimal { scale, .. }, _) => {
+            (BytesForm::Decimal { scale, .. }, _) => {
                 let text = decimal::to_text(bytes, scale);
                 let text = text.ok_or_else(|| {
                     self.wire.fault("avro_too_large", format_args!("a decimal has {} bytes", bytes.len()))
                 })?;
                 self.out.extend(text.as_bytes());
             }
-            (Form::Uuid, _) => {
+            (BytesForm::Uuid, _) => {
                 for (place, byte) in bytes.iter().enumerate() {
                     if let 4 | 6 | 8 | 10 = place {
                         self.out.push(b'-');
@@ -169,7 +169,7 @@ impl<'p> Decoding<'p, '_> {
                     self.out.extend([byte >> 4, byte & 0xf].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
                 }
             }
-            (Form::Duration, [a, b, c, d, e, f, g, h, i, j, k, l]) => {
+            (BytesForm::Duration, [a, b, c, d, e, f, g, h, i, j, k, l]) => {
                 self.out.pop();
                 let parts =
                     [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(|part| u32::from_le_bytes(part.map(|byte| *byte)));
@@ -188,8 +188,8 @@ impl<'p> Decoding<'p, '_> {
         open: u8,
         close: u8,
         may_be_empty: bool,
-        mut item: impl FnMut(&mut Self) -> Result<(), Undecodable>,
-    ) -> Result<(), Undecodable> {
+        mut item: impl FnMut(&mut Self) -> Result<(), AvroDecodeError>,
+    ) -> Result<(), AvroDecodeError> {
         self.enter()?;
         self.out.push(open);
         let begin = self.out.len();
@@ -211,7 +211,7 @@ impl<'p> Decoding<'p, '_> {
         Ok(())
     }
 
-    fn record(&mut self, record: &'p Record) -> Result<(), Undecodable> {
+    fn record(&mut self, record: &'p RecordPlan) -> Result<(), AvroDecodeError> {
         self.enter()?;
         self.out.push(b'{');
         let begin = self.out.len();
@@ -240,20 +240,20 @@ impl<'p> Decoding<'p, '_> {
     }
 
     /// Reads the parts of a record. Calls `before` each member.
-    fn parts(&mut self, parts: &'p [Part], before: &mut dyn FnMut(&mut Vec<u8>)) -> Result<(), Undecodable> {
+    fn parts(&mut self, parts: &'p [RecordPart], before: &mut dyn FnMut(&mut Vec<u8>)) -> Result<(), AvroDecodeError> {
         for part in parts {
             match part {
-                Part::Member(name, value) => {
+                RecordPart::Member(name, value) => {
                     before(&mut self.out);
                     self.out.extend(name.as_bytes());
                     self.value(*value)?;
                 }
-                Part::Skip(value) => {
+                RecordPart::Skip(value) => {
                     let end = self.out.len();
                     self.value(*value)?;
                     self.out.truncate(end);
                 }
-                Part::Default(member) => {
+                RecordPart::Default(member) => {
                     before(&mut self.out);
                     self.out.extend(member);
                 }
@@ -262,7 +262,7 @@ impl<'p> Decoding<'p, '_> {
         Ok(())
     }
 
-    fn enter(&mut self) -> Result<(), Undecodable> {
+    fn enter(&mut self) -> Result<(), AvroDecodeError> {
         self.depth += 1;
         if self.depth > DEEPEST {
             return Err(self.wire.fault("avro_too_deep", format_args!("values nest more than {DEEPEST} times")));

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 /// Definition of a named type.
-pub(super) struct Definition<'a> {
+pub(super) struct TypeDefinition<'a> {
     pub file: usize,
     pub json: &'a Value,
     /// Namespace that encloses it.
@@ -14,12 +14,12 @@ pub(super) struct Definition<'a> {
 
 /// Definitions by full name. One name may be defined in several files: two versions of a record
 /// side by side (H52).
-pub(super) struct Definitions<'a> {
+pub(super) struct TypeDefinitions<'a> {
     files: Vec<&'a str>,
-    by_name: HashMap<String, Vec<Definition<'a>>>,
+    by_name: HashMap<String, Vec<TypeDefinition<'a>>>,
 }
 
-impl<'a> Definitions<'a> {
+impl<'a> TypeDefinitions<'a> {
     /// Collects the definitions of files, given with their names.
     pub fn of(files: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Self {
         let mut definitions = Self { files: Vec::new(), by_name: HashMap::new() };
@@ -40,7 +40,7 @@ impl<'a> Definitions<'a> {
                     && let Some((full, inner)) = named(schema, namespace)
                 {
                     own = inner;
-                    let definition = Definition { file, json, namespace: namespace.to_owned() };
+                    let definition = TypeDefinition { file, json, namespace: namespace.to_owned() };
                     self.by_name.entry(full).or_default().push(definition);
                 }
                 let fields = schema.get("fields").and_then(Value::as_array).into_iter().flatten();
@@ -56,7 +56,7 @@ impl<'a> Definitions<'a> {
     ///
     /// # Errors
     /// Returns an error if there is none, or several that differ.
-    pub fn find(&self, full: &str, file: usize) -> Result<&Definition<'a>, String> {
+    pub fn find(&self, full: &str, file: usize) -> Result<&TypeDefinition<'a>, String> {
         let all = self.by_name.get(full).map(Vec::as_slice).unwrap_or_default();
         if let Some(own) = all.iter().find(|definition| definition.file == file) {
             return Ok(own);

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::{
     decode::DEEPEST,
-    json::Json,
-    scalars::{Fit, Texts, bytes, is_float, number, whole},
-    types::{Fields, Id, Type},
+    json::JsonNode,
+    scalars::{BytesConvention, MatchStrictness, bytes, is_float, number, whole},
+    types::{AvroType, RecordFields, TypeIndex},
 };
 
 /// Limit of values tried for each byte of JSON: the branches of unions within unions could be
@@ -19,7 +19,7 @@ const TRIES: usize = 64;
 
 /// Mismatch of JSON and schema, with its JSON pointer.
 #[derive(Debug)]
-pub(super) struct Misfit {
+pub(super) struct EncodeMismatch {
     pub pointer: String,
     pub why: Cow<'static, str>,
 }
@@ -28,11 +28,17 @@ pub(super) struct Misfit {
 ///
 /// # Errors
 /// The first value that does not fit. The bytes appended so far are then of no use.
-pub(super) fn encode(types: &[Type], root: Id, json: &[u8], out: Vec<u8>) -> Result<Vec<u8>, Misfit> {
-    let tree: Json<'_> = serde_json::from_slice(json).map_err(|error| misfit(format!("it is not JSON: {error}")))?;
+pub(super) fn encode(
+    types: &[AvroType],
+    root: TypeIndex,
+    json: &[u8],
+    out: Vec<u8>,
+) -> Result<Vec<u8>, EncodeMismatch> {
+    let tree: JsonNode<'_> =
+        serde_json::from_slice(json).map_err(|error| misfit(format!("it is not JSON: {error}")))?;
     let left = TRIES.saturating_mul(json.len() + TRIES);
-    let mut encoding = Encoding { types, texts: Texts::Message, out, left, depth: 0 };
-    encoding.value(root, &tree, Fit::Loose)?;
+    let mut encoding = EncodeState { types, texts: BytesConvention::Message, out, left, depth: 0 };
+    encoding.value(root, &tree, MatchStrictness::Loose)?;
     Ok(encoding.out)
 }
 
@@ -41,84 +47,89 @@ pub(super) fn encode(types: &[Type], root: Id, json: &[u8], out: Vec<u8>) -> Res
 ///
 /// # Errors
 /// Returns what does not fit.
-pub(super) fn default(types: &[Type], of: Id, json: &Value) -> Result<Vec<u8>, String> {
-    let tree = Json::deserialize(json).map_err(|error| error.to_string())?;
-    let mut encoding = Encoding { types, texts: Texts::Default, out: Vec::new(), left: usize::MAX >> 1, depth: 0 };
-    encoding.value(of, &tree, Fit::Loose).map_err(|Misfit { pointer, why }| match pointer.as_str() {
-        "" => why.into_owned(),
-        _ => format!("`{pointer}`: {why}"),
+pub(super) fn default(types: &[AvroType], of: TypeIndex, json: &Value) -> Result<Vec<u8>, String> {
+    let tree = JsonNode::deserialize(json).map_err(|error| error.to_string())?;
+    let mut encoding =
+        EncodeState { types, texts: BytesConvention::Default, out: Vec::new(), left: usize::MAX >> 1, depth: 0 };
+    encoding.value(of, &tree, MatchStrictness::Loose).map_err(|EncodeMismatch { pointer, why }| {
+        match pointer.as_str() {
+            "" => why.into_owned(),
+            _ => format!("`{pointer}`: {why}"),
+        }
     })?;
     Ok(encoding.out)
 }
 
-struct Encoding<'t> {
-    types: &'t [Type],
-    texts: Texts,
+struct EncodeState<'t> {
+    types: &'t [AvroType],
+    texts: BytesConvention,
     out: Vec<u8>,
     /// Values that may still be tried.
     left: usize,
     depth: usize,
 }
 
-fn misfit(why: impl Into<Cow<'static, str>>) -> Misfit {
-    Misfit { pointer: String::new(), why: why.into() }
+fn misfit(why: impl Into<Cow<'static, str>>) -> EncodeMismatch {
+    EncodeMismatch { pointer: String::new(), why: why.into() }
 }
 
-impl Misfit {
+impl EncodeMismatch {
     fn within(mut self, name: &str) -> Self {
         self.pointer.insert_str(0, &format!("/{}", name.replace('~', "~0").replace('/', "~1")));
         self
     }
 }
 
-impl<'t> Encoding<'t> {
-    fn value(&mut self, id: Id, json: &Json<'_>, fit: Fit) -> Result<(), Misfit> {
+impl<'t> EncodeState<'t> {
+    fn value(&mut self, id: TypeIndex, json: &JsonNode<'_>, fit: MatchStrictness) -> Result<(), EncodeMismatch> {
         self.left = self.left.checked_sub(1).ok_or_else(|| misfit("takes too many tries at the branches of unions"))?;
         match (&self.types[id], json) {
-            (Type::Null, Json::Null) => {}
-            (Type::Null, _) => return Err(misfit("is not null")),
-            (Type::Boolean, Json::Boolean(value)) => self.out.push(u8::from(*value)),
-            (Type::Boolean, _) => return Err(misfit("expected boolean")),
-            (Type::Int, _) => {
+            (AvroType::Null, JsonNode::Null) => {}
+            (AvroType::Null, _) => return Err(misfit("is not null")),
+            (AvroType::Boolean, JsonNode::Boolean(value)) => self.out.push(u8::from(*value)),
+            (AvroType::Boolean, _) => return Err(misfit("expected boolean")),
+            (AvroType::Int, _) => {
                 let long = whole(json, fit).ok_or_else(|| misfit("expected int"))?;
                 let int = i32::try_from(long).map_err(|_| misfit("does not fit the 32 bits of an int"))?;
                 self.long(int.into());
             }
-            (Type::Long, _) => {
+            (AvroType::Long, _) => {
                 let long = whole(json, fit).ok_or_else(|| misfit("expected long"))?;
                 self.long(long);
             }
-            (Type::Float, _) => {
+            (AvroType::Float, _) => {
                 let number = number(json, fit).ok_or_else(|| misfit("expected float"))?;
                 let float = number as f32;
-                if number.is_finite() && (float.is_infinite() || fit == Fit::Exact && !is_float(number, float)) {
+                if number.is_finite()
+                    && (float.is_infinite() || fit == MatchStrictness::Exact && !is_float(number, float))
+                {
                     return Err(misfit("does not fit the 32 bits of a float"));
                 }
                 self.out.extend(float.to_le_bytes());
             }
-            (Type::Double, _) => {
+            (AvroType::Double, _) => {
                 let number = number(json, fit).ok_or_else(|| misfit("expected double"))?;
                 self.out.extend(number.to_le_bytes());
             }
-            (Type::String, Json::Text(text)) => self.prefixed(text.as_bytes()),
-            (Type::String, _) => return Err(misfit("expected string")),
-            (Type::Bytes(form), _) => {
+            (AvroType::String, JsonNode::Text(text)) => self.prefixed(text.as_bytes()),
+            (AvroType::String, _) => return Err(misfit("expected string")),
+            (AvroType::Bytes(form), _) => {
                 let bytes = bytes(json, *form, None, self.texts).map_err(misfit)?;
                 self.prefixed(&bytes);
             }
-            (Type::Fixed(_, size, form), _) => {
+            (AvroType::Fixed(_, size, form), _) => {
                 let bytes = bytes(json, *form, Some(*size), self.texts).map_err(misfit)?;
                 if bytes.len() != *size {
                     return Err(misfit(format!("has {} bytes instead of {size}", bytes.len())));
                 }
                 self.out.extend(bytes);
             }
-            (Type::Enum(_, symbols), Json::Text(text)) => {
+            (AvroType::Enum(_, symbols), JsonNode::Text(text)) => {
                 let index = symbols.all.iter().position(|symbol| symbol == text);
                 self.length(index.ok_or_else(|| misfit("is none of the enum's symbols"))?);
             }
-            (Type::Enum(..), _) => return Err(misfit("expected a symbol of the enum")),
-            (Type::Array(item), Json::Array(items)) => self.nested(|encoding| {
+            (AvroType::Enum(..), _) => return Err(misfit("expected a symbol of the enum")),
+            (AvroType::Array(item), JsonNode::Array(items)) => self.nested(|encoding| {
                 if !items.is_empty() {
                     encoding.length(items.len());
                     for (place, json) in items.iter().enumerate() {
@@ -128,8 +139,8 @@ impl<'t> Encoding<'t> {
                 encoding.length(0);
                 Ok(())
             })?,
-            (Type::Array(_), _) => return Err(misfit("expected array")),
-            (Type::Map(value), Json::Object(members)) => self.nested(|encoding| {
+            (AvroType::Array(_), _) => return Err(misfit("expected array")),
+            (AvroType::Map(value), JsonNode::Object(members)) => self.nested(|encoding| {
                 if !members.is_empty() {
                     encoding.length(members.len());
                     for (name, json) in members {
@@ -140,25 +151,34 @@ impl<'t> Encoding<'t> {
                 encoding.length(0);
                 Ok(())
             })?,
-            (Type::Record(_, fields), Json::Object(members)) => {
+            (AvroType::Record(_, fields), JsonNode::Object(members)) => {
                 self.nested(|encoding| encoding.record(fields, members, fit))?;
             }
-            (Type::Map(_) | Type::Record(..), _) => return Err(misfit("expected object")),
-            (Type::Union(branches), _) => self.union(branches, json, fit)?,
+            (AvroType::Map(_) | AvroType::Record(..), _) => return Err(misfit("expected object")),
+            (AvroType::Union(branches), _) => self.union(branches, json, fit)?,
         }
         Ok(())
     }
 
-    fn union(&mut self, branches: &'t [Id], json: &Json<'_>, fit: Fit) -> Result<(), Misfit> {
+    fn union(
+        &mut self,
+        branches: &'t [TypeIndex],
+        json: &JsonNode<'_>,
+        fit: MatchStrictness,
+    ) -> Result<(), EncodeMismatch> {
         let (begin, depth) = (self.out.len(), self.depth);
-        let fits: &[Fit] = if fit == Fit::Exact { &[Fit::Exact] } else { &[Fit::Exact, Fit::Loose] };
+        let fits: &[MatchStrictness] = if fit == MatchStrictness::Exact {
+            &[MatchStrictness::Exact]
+        } else {
+            &[MatchStrictness::Exact, MatchStrictness::Loose]
+        };
         let mut only = None;
         for &fit in fits {
             for (index, &branch) in branches.iter().enumerate() {
                 self.length(index);
                 match self.value(branch, json, fit) {
                     Ok(()) => return Ok(()),
-                    Err(misfit) if matches!(self.types[branch], Type::Null) => drop(misfit),
+                    Err(misfit) if matches!(self.types[branch], AvroType::Null) => drop(misfit),
                     Err(misfit) => only = Some(misfit),
                 }
                 self.out.truncate(begin);
@@ -166,11 +186,16 @@ impl<'t> Encoding<'t> {
             }
         }
         // The mismatch with the only branch of a nullable type is the more precise one.
-        let values = branches.iter().filter(|branch| !matches!(self.types[**branch], Type::Null)).count();
+        let values = branches.iter().filter(|branch| !matches!(self.types[**branch], AvroType::Null)).count();
         Err(only.filter(|_| values == 1 || self.left == 0).unwrap_or_else(|| misfit("fits no branch of the union")))
     }
 
-    fn record(&mut self, fields: &'t Fields, members: &[(Cow<'_, str>, Json<'_>)], fit: Fit) -> Result<(), Misfit> {
+    fn record(
+        &mut self,
+        fields: &'t RecordFields,
+        members: &[(Cow<'_, str>, JsonNode<'_>)],
+        fit: MatchStrictness,
+    ) -> Result<(), EncodeMismatch> {
         let pairs = fields.all.iter().zip(members);
         if members.len() == fields.all.len() && pairs.clone().all(|(field, (name, _))| field.name == *name) {
             for (field, (name, json)) in pairs {
@@ -183,21 +208,21 @@ impl<'t> Encoding<'t> {
             match fields.by_name.get(name.as_ref()) {
                 // Of several members with one name the last counts, as usual.
                 Some(place) => found[*place] = Some(json),
-                None if fit == Fit::Exact => return Err(misfit("has other members than the record")),
+                None if fit == MatchStrictness::Exact => return Err(misfit("has other members than the record")),
                 None => {}
             }
         }
         for (field, json) in fields.all.iter().zip(found) {
             match (json, &field.default) {
                 (Some(json), _) => self.value(field.of, json, fit).map_err(|misfit| misfit.within(&field.name))?,
-                (None, Some(default)) if fit == Fit::Loose => self.out.extend(default),
+                (None, Some(default)) if fit == MatchStrictness::Loose => self.out.extend(default),
                 (None, _) => return Err(misfit("is missing").within(&field.name)),
             }
         }
         Ok(())
     }
 
-    fn nested(&mut self, inner: impl FnOnce(&mut Self) -> Result<(), Misfit>) -> Result<(), Misfit> {
+    fn nested(&mut self, inner: impl FnOnce(&mut Self) -> Result<(), EncodeMismatch>) -> Result<(), EncodeMismatch> {
         self.depth += 1;
         if self.depth > DEEPEST {
             return Err(misfit(format!("nests more than {DEEPEST} times")));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::fault::Undecodable;
+use super::fault::AvroDecodeError;
 
 /// Kind of header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub enum Framing {
 
 /// Writer's schema as the header identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writer {
+pub(super) enum WriterSchema {
     Fingerprint(u64),
     Id(u32),
 }
@@ -36,21 +36,21 @@ impl Framing {
 ///
 /// # Errors
 /// `not_avro`, `avro_too_short`
-pub(super) fn split(message: &[u8]) -> Result<(Writer, usize), Undecodable> {
+pub(super) fn split(message: &[u8]) -> Result<(WriterSchema, usize), AvroDecodeError> {
     match message {
         [0xc3, 0x01, header @ ..] if let Some(print) = header.first_chunk() => {
-            Ok((Writer::Fingerprint(u64::from_le_bytes(*print)), 10))
+            Ok((WriterSchema::Fingerprint(u64::from_le_bytes(*print)), 10))
         }
-        [0, header @ ..] if let Some(id) = header.first_chunk() => Ok((Writer::Id(u32::from_be_bytes(*id)), 5)),
+        [0, header @ ..] if let Some(id) = header.first_chunk() => Ok((WriterSchema::Id(u32::from_be_bytes(*id)), 5)),
         [] | [0xc3] | [0xc3, 0x01, ..] | [0, ..] => {
             let detail = format!("{} bytes are no header with a schema", message.len());
-            Err(Undecodable::new("avro_too_short", detail))
+            Err(AvroDecodeError::new("avro_too_short", detail))
         }
-        _ => Err(Undecodable::new("not_avro", "it begins neither with C3 01 nor with 0")),
+        _ => Err(AvroDecodeError::new("not_avro", "it begins neither with C3 01 nor with 0")),
     }
 }
 
-impl Writer {
+impl WriterSchema {
     pub fn header(self) -> Vec<u8> {
         match self {
             Self::Fingerprint(print) => [&[0xc3, 0x01][..], &print.to_le_bytes()].concat(),
@@ -59,7 +59,7 @@ impl Writer {
     }
 }
 
-impl fmt::Display for Writer {
+impl fmt::Display for WriterSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fingerprint(print) => write!(f, "fingerprint {print:016x}"),

@@ -9,58 +9,58 @@ use serde::{
 };
 
 #[derive(Debug, PartialEq)]
-pub(super) enum Json<'a> {
+pub(super) enum JsonNode<'a> {
     Null,
     Boolean(bool),
     Integer(i64),
     Number(f64),
     Text(Cow<'a, str>),
-    Array(Vec<Json<'a>>),
-    Object(Vec<(Cow<'a, str>, Json<'a>)>),
+    Array(Vec<JsonNode<'a>>),
+    Object(Vec<(Cow<'a, str>, JsonNode<'a>)>),
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for JsonNode<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Tree)
+        deserializer.deserialize_any(JsonVisitor)
     }
 }
 
-struct Tree;
+struct JsonVisitor;
 
-impl<'de> Visitor<'de> for Tree {
-    type Value = Json<'de>;
+impl<'de> Visitor<'de> for JsonVisitor {
+    type Value = JsonNode<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Json::Null)
+        Ok(JsonNode::Null)
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Json::Boolean(value))
+        Ok(JsonNode::Boolean(value))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(Json::Integer(value))
+        Ok(JsonNode::Integer(value))
     }
 
     /// Integers above the range of a long become floating-point numbers.
     fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(i64::try_from(value).map_or(Json::Number(value as f64), Json::Integer))
+        Ok(i64::try_from(value).map_or(JsonNode::Number(value as f64), JsonNode::Integer))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Json::Number(value))
+        Ok(JsonNode::Number(value))
     }
 
     fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
-        Ok(Json::Text(Cow::Borrowed(value)))
+        Ok(JsonNode::Text(Cow::Borrowed(value)))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-        Ok(Json::Text(Cow::Owned(value.to_owned())))
+        Ok(JsonNode::Text(Cow::Owned(value.to_owned())))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
@@ -68,17 +68,17 @@ impl<'de> Visitor<'de> for Tree {
         while let Some(item) = items.next_element()? {
             array.push(item);
         }
-        Ok(Json::Array(array))
+        Ok(JsonNode::Array(array))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut object = Vec::new();
         while let Some(name) = members.next_key()? {
-            let Json::Text(name) = name else {
+            let JsonNode::Text(name) = name else {
                 return Err(A::Error::custom("a member's name is not a string"));
             };
             object.push((name, members.next_value()?));
         }
-        Ok(Json::Object(object))
+        Ok(JsonNode::Object(object))
     }
 }

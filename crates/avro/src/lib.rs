@@ -1,10 +1,10 @@
 //! Avro: messages marked with their writer's schema, decoded to JSON, and JSON encoded as such
 //! messages.
 //!
-//! Schemas come from files and refer to each other's types. Those of a [`Schemas`] are the writers
-//! that a [`Decoder`] knows; it converts what it reads to the reader's schema, by Avro's rules of
-//! schema resolution, or returns a fault with a specific reason: nothing is guessed. An [`Encoder`]
-//! goes the other way.
+//! Schemas come from files and refer to each other's types. Those of an [`AvroSchemas`] are the
+//! writers that an [`AvroDecoder`] knows; it converts what it reads to the reader's schema, by
+//! Avro's rules of schema resolution, or returns a fault with a specific reason: nothing is
+//! guessed. An [`AvroEncoder`] goes the other way.
 //!
 //! In JSON a record is an object with the fields in their order, a map one with the entries in
 //! theirs. A union's value appears without its branch, and bytes are base64. Numbers that JSON
@@ -36,38 +36,38 @@ mod scalars;
 mod types;
 mod wire;
 
-use definitions::Definitions;
-use plan::Plan;
-use types::{Id, Type};
+use definitions::TypeDefinitions;
+use plan::ReadPlan;
+use types::{AvroType, TypeIndex};
 
-pub use codec::{Decoder, Encoder};
-pub use fault::{Undecodable, Unencodable};
+pub use codec::{AvroDecoder, AvroEncoder};
+pub use fault::{AvroDecodeError, AvroEncodeError};
 pub use framing::Framing;
-pub use registry::{Problem, Schemas};
+pub use registry::{AvroSchemas, SchemaProblem};
 
 /// A schema. Clones share it. Two are equal if everything that matters for reading and writing is
 /// equal.
 #[derive(Clone)]
-pub struct Schema(Arc<Parsed>);
+pub struct AvroSchema(Arc<ParsedSchema>);
 
-struct Parsed {
+struct ParsedSchema {
     name: String,
     fingerprint: u64,
-    types: Vec<Type>,
-    root: Id,
+    types: Vec<AvroType>,
+    root: TypeIndex,
     /// Plan for reading the data as it was written.
-    plan: Arc<Plan>,
+    plan: Arc<ReadPlan>,
 }
 
-impl Schema {
-    fn parse<'a>(name: &str, file: usize, json: &'a Value, definitions: &Definitions<'a>) -> Result<Self, String> {
+impl AvroSchema {
+    fn parse<'a>(name: &str, file: usize, json: &'a Value, definitions: &TypeDefinitions<'a>) -> Result<Self, String> {
         let (types, root) = parse::parse(file, json, definitions)?;
         let plan = Arc::new(resolve::resolve((&types, root), (&types, root))?);
         let fingerprint = canonical::fingerprint(&types, root);
-        Ok(Self(Arc::new(Parsed { name: name.to_owned(), fingerprint, types, root, plan })))
+        Ok(Self(Arc::new(ParsedSchema { name: name.to_owned(), fingerprint, types, root, plan })))
     }
 
-    fn read_as(&self, reader: Option<&Self>) -> Result<Arc<Plan>, String> {
+    fn read_as(&self, reader: Option<&Self>) -> Result<Arc<ReadPlan>, String> {
         let written = &self.0;
         match reader {
             Some(Self(reader)) if self.0 != *reader => {
@@ -87,7 +87,7 @@ impl Schema {
     /// Returns the full name of its type, if it has one.
     pub fn full_name(&self) -> Option<&str> {
         match &self.0.types[self.0.root] {
-            Type::Record(named, _) | Type::Enum(named, _) | Type::Fixed(named, ..) => Some(&named.full),
+            AvroType::Record(named, _) | AvroType::Enum(named, _) | AvroType::Fixed(named, ..) => Some(&named.full),
             _ => None,
         }
     }
@@ -102,19 +102,19 @@ impl Schema {
     }
 }
 
-impl PartialEq for Parsed {
+impl PartialEq for ParsedSchema {
     fn eq(&self, other: &Self) -> bool {
         (&self.name, &self.types, self.root) == (&other.name, &other.types, other.root)
     }
 }
 
-impl PartialEq for Schema {
+impl PartialEq for AvroSchema {
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0
     }
 }
 
-impl fmt::Debug for Schema {
+impl fmt::Debug for AvroSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:016x}", self.name(), self.fingerprint())
     }

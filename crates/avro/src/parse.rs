@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::{
     attributes::{check_name, decimal, fixed, is_name, symbols, texts},
-    definitions::{Definition, Definitions, in_namespace, named},
+    definitions::{TypeDefinition, TypeDefinitions, in_namespace, named},
     encode,
-    types::{Field, Fields, Form, Id, Named, Type},
+    types::{AvroType, BytesForm, RecordField, RecordFields, TypeIndex, TypeName},
 };
 
 /// Deepest nesting of types. Files nest each other's types, so no parser of JSON bounds it.
@@ -20,29 +20,29 @@ const DEEPEST: usize = 200;
 pub(super) fn parse<'a>(
     file: usize,
     json: &'a Value,
-    definitions: &Definitions<'a>,
-) -> Result<(Vec<Type>, Id), String> {
+    definitions: &TypeDefinitions<'a>,
+) -> Result<(Vec<AvroType>, TypeIndex), String> {
     let named = HashMap::new();
-    let mut parser = Parser { definitions, file, depth: 0, types: Vec::new(), named, defaults: Vec::new() };
+    let mut parser = SchemaParser { definitions, file, depth: 0, types: Vec::new(), named, defaults: Vec::new() };
     let root = parser.parse(json, "")?;
     parser.encode_defaults()?;
     Ok((parser.types, root))
 }
 
-struct Parser<'d, 'a> {
-    definitions: &'d Definitions<'a>,
+struct SchemaParser<'d, 'a> {
+    definitions: &'d TypeDefinitions<'a>,
     /// File that is being parsed.
     file: usize,
     depth: usize,
-    types: Vec<Type>,
+    types: Vec<AvroType>,
     /// Named types by full name, each with the JSON that defines it.
-    named: HashMap<String, (Id, &'a Value)>,
+    named: HashMap<String, (TypeIndex, &'a Value)>,
     /// Defaults of record fields, those of inner records first: outer ones may rely on them.
-    defaults: Vec<(Id, usize, &'a Value)>,
+    defaults: Vec<(TypeIndex, usize, &'a Value)>,
 }
 
-impl<'a> Parser<'_, 'a> {
-    fn parse(&mut self, json: &'a Value, namespace: &str) -> Result<Id, String> {
+impl<'a> SchemaParser<'_, 'a> {
+    fn parse(&mut self, json: &'a Value, namespace: &str) -> Result<TypeIndex, String> {
         if self.depth == DEEPEST {
             return Err(format!("nests more than {DEEPEST} types"));
         }
@@ -61,31 +61,31 @@ impl<'a> Parser<'_, 'a> {
         parsed
     }
 
-    fn add(&mut self, of: Type) -> Id {
+    fn add(&mut self, of: AvroType) -> TypeIndex {
         self.types.push(of);
         self.types.len() - 1
     }
 
-    fn primitive_or_reference(&mut self, name: &str, namespace: &str) -> Result<Id, String> {
+    fn primitive_or_reference(&mut self, name: &str, namespace: &str) -> Result<TypeIndex, String> {
         let of = match name {
-            "null" => Type::Null,
-            "boolean" => Type::Boolean,
-            "int" => Type::Int,
-            "long" => Type::Long,
-            "float" => Type::Float,
-            "double" => Type::Double,
-            "string" => Type::String,
-            "bytes" => Type::Bytes(Form::Base64),
+            "null" => AvroType::Null,
+            "boolean" => AvroType::Boolean,
+            "int" => AvroType::Int,
+            "long" => AvroType::Long,
+            "float" => AvroType::Float,
+            "double" => AvroType::Double,
+            "string" => AvroType::String,
+            "bytes" => AvroType::Bytes(BytesForm::Base64),
             _ => return self.reference(&in_namespace(name, namespace)),
         };
         Ok(self.add(of))
     }
 
-    fn reference(&mut self, full: &str) -> Result<Id, String> {
+    fn reference(&mut self, full: &str) -> Result<TypeIndex, String> {
         if let Some((id, _)) = self.named.get(full) {
             return Ok(*id);
         }
-        let Definition { file, json, namespace } = self.definitions.find(full, self.file)?;
+        let TypeDefinition { file, json, namespace } = self.definitions.find(full, self.file)?;
         let back = std::mem::replace(&mut self.file, *file);
         let parsed = self.parse(json, namespace);
         self.file = back;
@@ -98,7 +98,7 @@ impl<'a> Parser<'_, 'a> {
         json: &'a Value,
         schema: &'a Map<String, Value>,
         namespace: &str,
-    ) -> Result<Id, String> {
+    ) -> Result<TypeIndex, String> {
         match kind {
             "record" | "enum" | "fixed" => {
                 let (full, own) =
@@ -110,12 +110,12 @@ impl<'a> Parser<'_, 'a> {
                     Some(_) => return Err(format!("`{full}` is defined twice")),
                     None => {}
                 }
-                let id = self.add(Type::Null);
+                let id = self.add(AvroType::Null);
                 self.named.insert(full.clone(), (id, json));
                 let aliases = texts(schema, "aliases")?.iter().map(|alias| in_namespace(alias, &own)).collect();
-                let naming = Named { full, aliases };
+                let naming = TypeName { full, aliases };
                 let of = match kind {
-                    "record" => Type::Record(naming, Fields::default()),
+                    "record" => AvroType::Record(naming, RecordFields::default()),
                     "enum" => symbols(naming, schema)?,
                     _ => fixed(naming, schema)?,
                 };
@@ -128,26 +128,26 @@ impl<'a> Parser<'_, 'a> {
             "array" => {
                 let items = schema.get("items").ok_or("an array has no `items`")?;
                 let item = self.parse(items, namespace)?;
-                Ok(self.add(Type::Array(item)))
+                Ok(self.add(AvroType::Array(item)))
             }
             "map" => {
                 let values = schema.get("values").ok_or("a map has no `values`")?;
                 let value = self.parse(values, namespace)?;
-                Ok(self.add(Type::Map(value)))
+                Ok(self.add(AvroType::Map(value)))
             }
             "bytes" => {
-                let form = decimal(schema)?.unwrap_or(Form::Base64);
-                Ok(self.add(Type::Bytes(form)))
+                let form = decimal(schema)?.unwrap_or(BytesForm::Base64);
+                Ok(self.add(AvroType::Bytes(form)))
             }
             name => self.primitive_or_reference(name, namespace),
         }
     }
 
-    fn fields(&mut self, id: Id, schema: &'a Map<String, Value>, namespace: &str) -> Result<(), String> {
+    fn fields(&mut self, id: TypeIndex, schema: &'a Map<String, Value>, namespace: &str) -> Result<(), String> {
         let record = self.types[id].name().to_owned();
         let fields =
             schema.get("fields").and_then(Value::as_array).ok_or_else(|| format!("`{record}` has no `fields`"))?;
-        let mut parsed = Fields::default();
+        let mut parsed = RecordFields::default();
         for field in fields {
             let field = field.as_object().ok_or_else(|| format!("a field of `{record}` is not an object"))?;
             let name = field.get("name").and_then(Value::as_str).filter(|name| is_name(name));
@@ -160,9 +160,14 @@ impl<'a> Parser<'_, 'a> {
             if let Some(default) = field.get("default") {
                 self.defaults.push((id, parsed.all.len(), default));
             }
-            parsed.all.push(Field { name: name.to_owned(), aliases: texts(field, "aliases")?, of, default: None });
+            parsed.all.push(RecordField {
+                name: name.to_owned(),
+                aliases: texts(field, "aliases")?,
+                of,
+                default: None,
+            });
         }
-        if let Type::Record(_, fields) = &mut self.types[id] {
+        if let AvroType::Record(_, fields) = &mut self.types[id] {
             *fields = parsed;
         }
         Ok(())
@@ -170,24 +175,24 @@ impl<'a> Parser<'_, 'a> {
 
     fn encode_defaults(&mut self) -> Result<(), String> {
         for (record, place, json) in std::mem::take(&mut self.defaults) {
-            let Type::Record(named, fields) = &self.types[record] else { continue };
-            let Field { name, of, .. } = &fields.all[place];
+            let AvroType::Record(named, fields) = &self.types[record] else { continue };
+            let RecordField { name, of, .. } = &fields.all[place];
             let encoded = encode::default(&self.types, *of, json)
                 .map_err(|why| format!("the default of field `{name}` of `{}` does not fit: {why}", named.full))?;
-            if let Type::Record(_, fields) = &mut self.types[record] {
+            if let AvroType::Record(_, fields) = &mut self.types[record] {
                 fields.all[place].default = Some(encoded);
             }
         }
         Ok(())
     }
 
-    fn union(&mut self, branches: &'a [Value], namespace: &str) -> Result<Id, String> {
+    fn union(&mut self, branches: &'a [Value], namespace: &str) -> Result<TypeIndex, String> {
         let mut seen = HashSet::new();
         let mut parsed = Vec::new();
         for branch in branches {
             let id = self.parse(branch, namespace)?;
             let of = &self.types[id];
-            if matches!(of, Type::Union(_)) {
+            if matches!(of, AvroType::Union(_)) {
                 return Err("a union is a branch of another".to_owned());
             }
             if !seen.insert(of.name().to_owned()) {
@@ -198,6 +203,6 @@ impl<'a> Parser<'_, 'a> {
         if parsed.is_empty() {
             return Err("a union has no branches".to_owned());
         }
-        Ok(self.add(Type::Union(parsed)))
+        Ok(self.add(AvroType::Union(parsed)))
     }
 }

@@ -1,48 +1,48 @@
 //! Plan for reading data of one schema as another: steps refer to each other by index, so that
 //! types may contain themselves.
 
-use super::types::Form;
+use super::types::BytesForm;
 
 /// Plan for reading data of one schema.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub steps: Vec<Step>,
-    pub root: At,
+pub(super) struct ReadPlan {
+    pub steps: Vec<ReadStep>,
+    pub root: StepIndex,
 }
 
 /// Index of a step in its plan.
-pub(super) type At = usize;
+pub(super) type StepIndex = usize;
 
 /// Step of a plan: how one value on the wire is read.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum ReadStep {
     Null,
     Boolean,
     Number {
-        wire: Numeric,
-        json: Numeric,
+        wire: NumericType,
+        json: NumericType,
     },
     /// A string, or bytes that are read as one.
     Text,
     Bytes {
         size: Option<usize>,
-        form: Form,
+        form: BytesForm,
     },
     /// The symbols in JSON. A symbol that the reader lacks, without a default for it, is an error.
     Enum(Vec<Result<String, String>>),
     Array {
-        item: At,
+        item: StepIndex,
         may_be_empty: bool,
     },
-    Map(At),
-    Union(Vec<At>),
-    Record(Record),
+    Map(StepIndex),
+    Union(Vec<StepIndex>),
+    Record(RecordPlan),
     /// A value that may be written but can't be read.
     Unfit(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-pub(super) enum Numeric {
+pub(super) enum NumericType {
     Int,
     Long,
     Float,
@@ -50,19 +50,19 @@ pub(super) enum Numeric {
 }
 
 #[derive(Debug)]
-pub(super) struct Record {
-    pub parts: Vec<Part>,
+pub(super) struct RecordPlan {
+    pub parts: Vec<RecordPart>,
     /// Order of the members for the reader, each as its index among those of the parts. `None` if
     /// that is the order in which they come.
     pub order: Option<Vec<usize>>,
 }
 
 #[derive(Debug)]
-pub(super) enum Part {
+pub(super) enum RecordPart {
     /// A field: its name in JSON with the colon, and its value.
-    Member(String, At),
+    Member(String, StepIndex),
     /// A field that the reader lacks.
-    Skip(At),
+    Skip(StepIndex),
     /// A default member, encoded as JSON.
     Default(Vec<u8>),
 }

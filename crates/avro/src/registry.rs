@@ -8,68 +8,68 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Schema,
-    codec::{Decoder, Encoder, Plans},
-    definitions::Definitions,
-    framing::{Framing, Writer},
+    AvroSchema,
+    codec::{AvroDecoder, AvroEncoder, DecodePlans},
+    definitions::TypeDefinitions,
+    framing::{Framing, WriterSchema},
 };
 
 /// Schemas by name, fingerprint and id. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Schemas(Arc<Registry>);
+pub struct AvroSchemas(Arc<SchemaIndex>);
 
 #[derive(Clone, Debug, Default)]
-struct Registry {
-    by_file: BTreeMap<String, Schema>,
+struct SchemaIndex {
+    by_file: BTreeMap<String, AvroSchema>,
     /// Schemas by full name; `None` if several that differ have the name.
-    by_full_name: HashMap<String, Option<Schema>>,
-    by_fingerprint: HashMap<u64, Schema>,
-    by_id: BTreeMap<u32, Schema>,
+    by_full_name: HashMap<String, Option<AvroSchema>>,
+    by_fingerprint: HashMap<u64, AvroSchema>,
+    by_id: BTreeMap<u32, AvroSchema>,
 }
 
 /// Error in a schema file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
-pub struct Problem {
+pub struct SchemaProblem {
     /// Index of the file among those given.
     pub file: usize,
     pub why: String,
 }
 
-impl PartialEq for Schemas {
+impl PartialEq for AvroSchemas {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || (&self.0.by_file, &self.0.by_id) == (&other.0.by_file, &other.0.by_id)
     }
 }
 
-impl Schemas {
+impl AvroSchemas {
     /// Parses schema files, each given as its name without `.avsc` and its text. The order does not
     /// matter, but of files whose schemas are equal the last counts (H47).
     ///
     /// # Errors
     /// Returns every problem found.
-    pub fn parse(files: &[(&str, &str)]) -> Result<Self, Vec<Problem>> {
+    pub fn parse(files: &[(&str, &str)]) -> Result<Self, Vec<SchemaProblem>> {
         let mut problems = Vec::new();
         let mut parsed = Vec::new();
         for (file, (_, text)) in files.iter().enumerate() {
             parsed.push(serde_json::from_str(text).unwrap_or_else(|error| {
-                problems.push(Problem { file, why: format!("it is not JSON: {error}") });
+                problems.push(SchemaProblem { file, why: format!("it is not JSON: {error}") });
                 Value::Null
             }));
         }
         let names = files.iter().map(|(name, _)| *name);
-        let definitions = Definitions::of(names.zip(&parsed));
-        let mut registry = Registry::default();
+        let definitions = TypeDefinitions::of(names.zip(&parsed));
+        let mut registry = SchemaIndex::default();
         for (file, ((name, _), json)) in files.iter().zip(&parsed).enumerate() {
             if problems.iter().any(|problem| problem.file == file) {
                 continue;
             }
-            match Schema::parse(name, file, json, &definitions) {
+            match AvroSchema::parse(name, file, json, &definitions) {
                 Ok(_) if registry.by_file.contains_key(*name) => {
-                    problems.push(Problem { file, why: format!("there is a schema `{name}` already") });
+                    problems.push(SchemaProblem { file, why: format!("there is a schema `{name}` already") });
                 }
                 Ok(schema) => registry.add(schema),
-                Err(why) => problems.push(Problem { file, why }),
+                Err(why) => problems.push(SchemaProblem { file, why }),
             }
         }
         problems.sort_by_key(|problem| problem.file);
@@ -87,17 +87,17 @@ impl Schemas {
             return Err(unknown.into_iter().filter_map(Result::err).collect());
         }
         let by_id = known.into_iter().flatten().collect();
-        Ok(Self(Arc::new(Registry { by_id, ..Registry::clone(&self.0) })))
+        Ok(Self(Arc::new(SchemaIndex { by_id, ..SchemaIndex::clone(&self.0) })))
     }
 
     /// Returns a schema by the name of its file, else by its full name if no other that differs has
     /// it too.
-    pub fn get(&self, name: &str) -> Option<Schema> {
+    pub fn get(&self, name: &str) -> Option<AvroSchema> {
         let file = self.0.by_file.get(name);
         file.or_else(|| self.0.by_full_name.get(name)?.as_ref()).cloned()
     }
 
-    pub fn by_fingerprint(&self, fingerprint: u64) -> Option<Schema> {
+    pub fn by_fingerprint(&self, fingerprint: u64) -> Option<AvroSchema> {
         self.0.by_fingerprint.get(&fingerprint).cloned()
     }
 
@@ -108,32 +108,32 @@ impl Schemas {
 
     /// Creates a decoder of data that any of the schemas wrote: as `reader` has it, else as it was
     /// written (H53).
-    pub fn decoder(&self, reader: Option<&Schema>) -> Decoder {
-        let plan = |schema: &Schema| schema.read_as(reader);
+    pub fn decoder(&self, reader: Option<&AvroSchema>) -> AvroDecoder {
+        let plan = |schema: &AvroSchema| schema.read_as(reader);
         let by_fingerprint = self.0.by_fingerprint.iter().map(|(print, schema)| (*print, plan(schema))).collect();
         let by_id = self.0.by_id.iter().map(|(id, schema)| (*id, plan(schema))).collect();
         let writers = || self.0.by_fingerprint.values().cloned().collect();
         let shapes = reader.map_or_else(writers, |reader| vec![reader.clone()]);
-        Decoder(Arc::new(Plans { by_fingerprint, by_id, shapes }))
+        AvroDecoder(Arc::new(DecodePlans { by_fingerprint, by_id, shapes }))
     }
 
     /// Creates an encoder for `schema`. `None` if the framing needs an id and the schema has none.
-    pub fn encoder(&self, schema: &Schema, framing: Framing) -> Option<Encoder> {
+    pub fn encoder(&self, schema: &AvroSchema, framing: Framing) -> Option<AvroEncoder> {
         let writer = match framing {
-            Framing::SingleObject => Writer::Fingerprint(schema.fingerprint()),
+            Framing::SingleObject => WriterSchema::Fingerprint(schema.fingerprint()),
             Framing::Confluent => {
                 // The highest id is the latest.
                 let (id, _) =
                     self.0.by_id.iter().rev().find(|(_, known)| known.0.fingerprint == schema.0.fingerprint)?;
-                Writer::Id(*id)
+                WriterSchema::Id(*id)
             }
         };
-        Some(Encoder { schema: schema.clone(), header: writer.header().into() })
+        Some(AvroEncoder { schema: schema.clone(), header: writer.header().into() })
     }
 }
 
-impl Registry {
-    fn add(&mut self, schema: Schema) {
+impl SchemaIndex {
+    fn add(&mut self, schema: AvroSchema) {
         if let Some(full) = schema.full_name() {
             let known = self.by_full_name.entry(full.to_owned()).or_insert_with(|| Some(schema.clone()));
             *known = known.take().filter(|known| known.fingerprint() == schema.fingerprint()).map(|_| schema.clone());

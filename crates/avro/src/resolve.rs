@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use super::{
-    fault::Undecodable,
-    plan::{At, Numeric, Part, Plan, Record, Step},
-    types::{Field, Fields, Form, Id, Symbols, Type, may_be_empty},
+    fault::AvroDecodeError,
+    plan::{NumericType, ReadPlan, ReadStep, RecordPart, RecordPlan, StepIndex},
+    types::{AvroType, BytesForm, EnumSymbols, RecordField, RecordFields, TypeIndex, may_be_empty},
 };
 
 /// Resolves a writer's type against a reader's into a plan.
@@ -14,38 +14,38 @@ use super::{
 /// # Errors
 /// Returns an error if nothing that is written can be read. Single values that can't be read are
 /// errors when they come.
-pub(super) fn resolve(writer: (&[Type], Id), reader: (&[Type], Id)) -> Result<Plan, String> {
+pub(super) fn resolve(writer: (&[AvroType], TypeIndex), reader: (&[AvroType], TypeIndex)) -> Result<ReadPlan, String> {
     let (known, skipped) = (HashMap::new(), HashMap::new());
-    let mut resolver = Resolver { writer: writer.0, reader: reader.0, steps: Vec::new(), known, skipped };
+    let mut resolver = SchemaResolver { writer: writer.0, reader: reader.0, steps: Vec::new(), known, skipped };
     let root = resolver.pair(writer.1, reader.1)?;
-    Ok(Plan { steps: resolver.steps, root })
+    Ok(ReadPlan { steps: resolver.steps, root })
 }
 
-struct Resolver<'t> {
-    writer: &'t [Type],
-    reader: &'t [Type],
-    steps: Vec<Step>,
-    known: HashMap<(Id, Id), At>,
+struct SchemaResolver<'t> {
+    writer: &'t [AvroType],
+    reader: &'t [AvroType],
+    steps: Vec<ReadStep>,
+    known: HashMap<(TypeIndex, TypeIndex), StepIndex>,
     /// Steps that read the writer's types as the writer has them.
-    skipped: HashMap<(Id, Id), At>,
+    skipped: HashMap<(TypeIndex, TypeIndex), StepIndex>,
 }
 
-impl<'t> Resolver<'t> {
-    fn pair(&mut self, writer: Id, reader: Id) -> Result<At, String> {
+impl<'t> SchemaResolver<'t> {
+    fn pair(&mut self, writer: TypeIndex, reader: TypeIndex) -> Result<StepIndex, String> {
         let (from, to) = (&self.writer[writer], &self.reader[reader]);
-        if let Type::Union(branches) = to
-            && !matches!(from, Type::Union(_))
+        if let AvroType::Union(branches) = to
+            && !matches!(from, AvroType::Union(_))
         {
             return self.branch(writer, branches);
         }
         if let Some(&at) = self.known.get(&(writer, reader)) {
             return match &self.steps[at] {
-                Step::Unfit(why) => Err(why.clone()),
+                ReadStep::Unfit(why) => Err(why.clone()),
                 _ => Ok(at),
             };
         }
         // Reserved before the step is built: types may contain themselves.
-        let at = self.add(Step::Null);
+        let at = self.add(ReadStep::Null);
         self.known.insert((writer, reader), at);
         match self.step(writer, reader) {
             Ok(step) => {
@@ -53,20 +53,20 @@ impl<'t> Resolver<'t> {
                 Ok(at)
             }
             Err(why) => {
-                self.steps[at] = Step::Unfit(why.clone());
+                self.steps[at] = ReadStep::Unfit(why.clone());
                 Err(why)
             }
         }
     }
 
-    fn add(&mut self, step: Step) -> At {
+    fn add(&mut self, step: ReadStep) -> StepIndex {
         self.steps.push(step);
         self.steps.len() - 1
     }
 
     /// Returns the first of a reader's branches that fits; those of the same type go before
     /// promotions.
-    fn branch(&mut self, writer: Id, branches: &[Id]) -> Result<At, String> {
+    fn branch(&mut self, writer: TypeIndex, branches: &[TypeIndex]) -> Result<StepIndex, String> {
         let from = &self.writer[writer];
         let mut ranked = branches.to_vec();
         ranked.sort_by_key(|&branch| {
@@ -77,49 +77,51 @@ impl<'t> Resolver<'t> {
         fits.ok_or_else(|| format!("no branch of the reader's union can take `{}`", from.name()))
     }
 
-    fn step(&mut self, writer: Id, reader: Id) -> Result<Step, String> {
+    fn step(&mut self, writer: TypeIndex, reader: TypeIndex) -> Result<ReadStep, String> {
         let (from, to) = (&self.writer[writer], &self.reader[reader]);
         let unfit = || Err(format!("the writer's `{}` can't become the reader's `{}`", from.name(), to.name()));
         if let (Some(wire), Some(json)) = (numeric(from), numeric(to)) {
-            return if wire <= json { Ok(Step::Number { wire, json }) } else { unfit() };
+            return if wire <= json { Ok(ReadStep::Number { wire, json }) } else { unfit() };
         }
         Ok(match (from, to) {
-            (Type::Union(branches), _) => {
+            (AvroType::Union(branches), _) => {
                 let steps = branches.iter().map(|&branch| self.pair(branch, reader));
-                let steps: Vec<Result<At, String>> = steps.collect();
+                let steps: Vec<Result<StepIndex, String>> = steps.collect();
                 if let Some(Err(why)) = steps.first()
                     && steps.iter().all(Result::is_err)
                 {
                     return Err(why.clone());
                 }
-                let steps = steps.into_iter().map(|step| step.unwrap_or_else(|why| self.add(Step::Unfit(why))));
-                Step::Union(steps.collect())
+                let steps = steps.into_iter().map(|step| step.unwrap_or_else(|why| self.add(ReadStep::Unfit(why))));
+                ReadStep::Union(steps.collect())
             }
-            (Type::Null, Type::Null) => Step::Null,
-            (Type::Boolean, Type::Boolean) => Step::Boolean,
-            (Type::String | Type::Bytes(_), Type::String) => Step::Text,
-            (Type::String, Type::Bytes(form)) => Step::Bytes { size: None, form: *form },
-            (Type::Bytes(wrote), Type::Bytes(form)) => Step::Bytes { size: None, form: same_decimal(*wrote, *form)? },
-            (Type::Fixed(writer, size, wrote), Type::Fixed(reader, wanted, form))
+            (AvroType::Null, AvroType::Null) => ReadStep::Null,
+            (AvroType::Boolean, AvroType::Boolean) => ReadStep::Boolean,
+            (AvroType::String | AvroType::Bytes(_), AvroType::String) => ReadStep::Text,
+            (AvroType::String, AvroType::Bytes(form)) => ReadStep::Bytes { size: None, form: *form },
+            (AvroType::Bytes(wrote), AvroType::Bytes(form)) => {
+                ReadStep::Bytes { size: None, form: same_decimal(*wrote, *form)? }
+            }
+            (AvroType::Fixed(writer, size, wrote), AvroType::Fixed(reader, wanted, form))
                 if reader.reads(writer) && size == wanted =>
             {
-                Step::Bytes { size: Some(*size), form: same_decimal(*wrote, *form)? }
+                ReadStep::Bytes { size: Some(*size), form: same_decimal(*wrote, *form)? }
             }
-            (Type::Enum(writer, wrote), Type::Enum(reader, symbols)) if reader.reads(writer) => {
+            (AvroType::Enum(writer, wrote), AvroType::Enum(reader, symbols)) if reader.reads(writer) => {
                 enumeration(wrote, symbols)
             }
-            (Type::Array(writer), Type::Array(reader)) => {
-                Step::Array { item: self.pair(*writer, *reader)?, may_be_empty: may_be_empty(self.writer, *writer) }
+            (AvroType::Array(writer), AvroType::Array(reader)) => {
+                ReadStep::Array { item: self.pair(*writer, *reader)?, may_be_empty: may_be_empty(self.writer, *writer) }
             }
-            (Type::Map(writer), Type::Map(reader)) => Step::Map(self.pair(*writer, *reader)?),
-            (Type::Record(writer, wrote), Type::Record(reader, fields)) if reader.reads(writer) => {
+            (AvroType::Map(writer), AvroType::Map(reader)) => ReadStep::Map(self.pair(*writer, *reader)?),
+            (AvroType::Record(writer, wrote), AvroType::Record(reader, fields)) if reader.reads(writer) => {
                 self.record(wrote, &reader.full, fields)?
             }
             _ => return unfit(),
         })
     }
 
-    fn record(&mut self, wrote: &'t Fields, record: &str, wanted: &'t Fields) -> Result<Step, String> {
+    fn record(&mut self, wrote: &'t RecordFields, record: &str, wanted: &'t RecordFields) -> Result<ReadStep, String> {
         let sources = sources(wrote, wanted);
         let kept: Vec<usize> = sources.iter().flatten().copied().collect();
         let in_order = kept.is_sorted();
@@ -139,20 +141,20 @@ impl<'t> Resolver<'t> {
                 let at = self
                     .pair(wrote.all[source].of, field.of)
                     .map_err(|why| format!("field `{}`: {why}", field.name))?;
-                parts.push(Part::Member(format!("\"{}\":", field.name), at));
+                parts.push(RecordPart::Member(format!("\"{}\":", field.name), at));
             } else {
-                parts.push(Part::Default(self.default(record, field)?));
+                parts.push(RecordPart::Default(self.default(record, field)?));
             }
             places[place] = member;
         }
         self.skip(&wrote.all[next..], &mut parts)?;
-        Ok(Step::Record(Record { parts, order: (!in_order).then_some(places) }))
+        Ok(ReadStep::Record(RecordPlan { parts, order: (!in_order).then_some(places) }))
     }
 
     /// Reads skipped fields all the same, as the writer has them: they must be sound.
-    fn skip(&mut self, fields: &[Field], parts: &mut Vec<Part>) -> Result<(), String> {
+    fn skip(&mut self, fields: &[RecordField], parts: &mut Vec<RecordPart>) -> Result<(), String> {
         for field in fields {
-            let mut own = Resolver {
+            let mut own = SchemaResolver {
                 writer: self.writer,
                 reader: self.writer,
                 steps: std::mem::take(&mut self.steps),
@@ -161,55 +163,55 @@ impl<'t> Resolver<'t> {
             };
             let at = own.pair(field.of, field.of);
             (self.steps, self.skipped) = (own.steps, own.known);
-            parts.push(Part::Skip(at?));
+            parts.push(RecordPart::Skip(at?));
         }
         Ok(())
     }
 
-    fn default(&self, record: &str, field: &Field) -> Result<Vec<u8>, String> {
-        let Field { name, of, default, .. } = field;
+    fn default(&self, record: &str, field: &RecordField) -> Result<Vec<u8>, String> {
+        let RecordField { name, of, default, .. } = field;
         let encoded = default
             .as_ref()
             .ok_or_else(|| format!("the reader's field `{name}` of `{record}` is not written, and has no default"))?;
         let plan = resolve((self.reader, *of), (self.reader, *of))?;
         let mut member = format!("\"{name}\":").into_bytes();
-        let json = plan.decode(encoded, 0).map_err(|Undecodable { detail, .. }| detail)?;
+        let json = plan.decode(encoded, 0).map_err(|AvroDecodeError { detail, .. }| detail)?;
         member.extend(json);
         Ok(member)
     }
 }
 
-fn numeric(of: &Type) -> Option<Numeric> {
+fn numeric(of: &AvroType) -> Option<NumericType> {
     match of {
-        Type::Int => Some(Numeric::Int),
-        Type::Long => Some(Numeric::Long),
-        Type::Float => Some(Numeric::Float),
-        Type::Double => Some(Numeric::Double),
+        AvroType::Int => Some(NumericType::Int),
+        AvroType::Long => Some(NumericType::Long),
+        AvroType::Float => Some(NumericType::Float),
+        AvroType::Double => Some(NumericType::Double),
         _ => None,
     }
 }
 
 /// Checks that decimals agree in all their digits; else one number would silently become another.
-fn same_decimal(wrote: Form, wanted: Form) -> Result<Form, String> {
+fn same_decimal(wrote: BytesForm, wanted: BytesForm) -> Result<BytesForm, String> {
     match (wrote, wanted) {
-        (Form::Decimal { .. }, Form::Decimal { .. }) if wrote != wanted => {
+        (BytesForm::Decimal { .. }, BytesForm::Decimal { .. }) if wrote != wanted => {
             Err("the writer's decimal has another precision or scale than the reader's".to_owned())
         }
         _ => Ok(wanted),
     }
 }
 
-fn enumeration(wrote: &Symbols, wanted: &Symbols) -> Step {
+fn enumeration(wrote: &EnumSymbols, wanted: &EnumSymbols) -> ReadStep {
     let read = |symbol: &String| {
         let known = if wanted.all.contains(symbol) { Some(symbol) } else { wanted.default.as_ref() };
         known.map(|symbol| format!("\"{symbol}\"")).ok_or_else(|| format!("the reader has no symbol `{symbol}`"))
     };
-    Step::Enum(wrote.all.iter().map(read).collect())
+    ReadStep::Enum(wrote.all.iter().map(read).collect())
 }
 
 /// Finds for each wanted field the one that was written: by its name, else by one of its aliases,
 /// and each only once.
-fn sources(wrote: &Fields, wanted: &Fields) -> Vec<Option<usize>> {
+fn sources(wrote: &RecordFields, wanted: &RecordFields) -> Vec<Option<usize>> {
     let mut sources: Vec<Option<usize>> =
         wanted.all.iter().map(|field| wrote.by_name.get(&field.name).copied()).collect();
     for (place, field) in wanted.all.iter().enumerate() {

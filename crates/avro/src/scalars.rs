@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::{decimal, json::Json, types::Form};
+use super::{decimal, json::JsonNode, types::BytesForm};
 
 /// Convention for strings that represent bytes: a message's, as decoding writes them, or a
 /// default's, in which each character is one byte, whatever the logical type.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Texts {
+pub(super) enum BytesConvention {
     Message,
     Default,
 }
@@ -17,7 +17,7 @@ pub(super) enum Texts {
 /// Strictness of the match. The branches of a union are tried exactly first: without promotions,
 /// and records with all their fields and no others.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Fit {
+pub(super) enum MatchStrictness {
     Exact,
     Loose,
 }
@@ -27,45 +27,49 @@ pub(super) enum Fit {
 /// # Errors
 /// Returns what is wrong.
 pub(super) fn bytes(
-    json: &Json<'_>,
-    form: Form,
+    json: &JsonNode<'_>,
+    form: BytesForm,
     size: Option<usize>,
-    texts: Texts,
+    texts: BytesConvention,
 ) -> Result<Vec<u8>, Cow<'static, str>> {
     match (json, form) {
-        (Json::Text(text), _) if texts == Texts::Default => {
+        (JsonNode::Text(text), _) if texts == BytesConvention::Default => {
             let bytes: Option<Vec<u8>> = text.chars().map(|each| u8::try_from(each).ok()).collect();
             bytes.ok_or_else(|| "has characters that stand for no byte".into())
         }
-        (Json::Text(text), Form::Base64) => STANDARD.decode(text.as_bytes()).map_err(|_| "is not base64".into()),
-        (Json::Text(text), Form::Decimal { precision, scale }) => {
+        (JsonNode::Text(text), BytesForm::Base64) => {
+            STANDARD.decode(text.as_bytes()).map_err(|_| "is not base64".into())
+        }
+        (JsonNode::Text(text), BytesForm::Decimal { precision, scale }) => {
             decimal::from_text(text, precision, scale, size).map_err(Into::into)
         }
-        (Json::Text(text), Form::Uuid) => uuid(text).ok_or_else(|| "expected a UUID".into()),
-        (Json::Object(members), Form::Duration) if texts == Texts::Message => duration(members)
+        (JsonNode::Text(text), BytesForm::Uuid) => uuid(text).ok_or_else(|| "expected a UUID".into()),
+        (JsonNode::Object(members), BytesForm::Duration) if texts == BytesConvention::Message => duration(members)
             .ok_or_else(|| "expected a duration: whole `months`, `days` and `millis`, of 32 bits each".into()),
-        (_, Form::Duration) => Err("expected an object with a duration".into()),
+        (_, BytesForm::Duration) => Err("expected an object with a duration".into()),
         _ => Err("expected a string for bytes".into()),
     }
 }
 
 /// Returns a number as an integer. Loosely, `2.0` is one too, within the range where a double holds
 /// every integer.
-pub(super) fn whole(json: &Json<'_>, fit: Fit) -> Option<i64> {
+pub(super) fn whole(json: &JsonNode<'_>, fit: MatchStrictness) -> Option<i64> {
     match json {
-        Json::Integer(value) => Some(*value),
-        Json::Number(value) if fit == Fit::Loose && value.fract() == 0.0 && value.abs() < (1_u64 << 53) as f64 => {
+        JsonNode::Integer(value) => Some(*value),
+        JsonNode::Number(value)
+            if fit == MatchStrictness::Loose && value.fract() == 0.0 && value.abs() < (1_u64 << 53) as f64 =>
+        {
             Some(*value as i64)
         }
         _ => None,
     }
 }
 
-pub(super) fn number(json: &Json<'_>, fit: Fit) -> Option<f64> {
+pub(super) fn number(json: &JsonNode<'_>, fit: MatchStrictness) -> Option<f64> {
     match json {
-        Json::Number(value) => Some(*value),
-        Json::Integer(value) if fit == Fit::Loose => Some(*value as f64),
-        Json::Text(text) => match text.as_ref() {
+        JsonNode::Number(value) => Some(*value),
+        JsonNode::Integer(value) if fit == MatchStrictness::Loose => Some(*value as f64),
+        JsonNode::Text(text) => match text.as_ref() {
             "NaN" => Some(f64::NAN),
             "Infinity" => Some(f64::INFINITY),
             "-Infinity" => Some(f64::NEG_INFINITY),
@@ -92,11 +96,11 @@ fn uuid(text: &str) -> Option<Vec<u8>> {
     Some(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8)).collect())
 }
 
-fn duration(members: &[(Cow<'_, str>, Json<'_>)]) -> Option<Vec<u8>> {
+fn duration(members: &[(Cow<'_, str>, JsonNode<'_>)]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(12);
     for part in ["months", "days", "millis"] {
         let (_, json) = members.iter().rev().find(|(name, _)| name == part)?;
-        bytes.extend(u32::try_from(whole(json, Fit::Loose)?).ok()?.to_le_bytes());
+        bytes.extend(u32::try_from(whole(json, MatchStrictness::Loose)?).ok()?.to_le_bytes());
     }
     Some(bytes)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{framing::Writer, *};
+use super::{framing::WriterSchema, *};
 
 mod faults;
 mod parsing;
@@ -17,35 +17,35 @@ const HELIX: [(&str, &str); 5] = [
     ("audit", include_str!("../../config/src/config/preset/helix/audit.avsc")),
 ];
 
-fn schemas(files: &[(&str, &str)]) -> Schemas {
-    Schemas::parse(files).unwrap()
+fn schemas(files: &[(&str, &str)]) -> AvroSchemas {
+    AvroSchemas::parse(files).unwrap()
 }
 
 /// The schemas `writer` and `reader`.
-fn pair(writer: &str, reader: &str) -> Schemas {
+fn pair(writer: &str, reader: &str) -> AvroSchemas {
     schemas(&[("writer", writer), ("reader", reader)])
 }
 
-fn encode(schemas: &Schemas, name: &str, json: &str) -> Result<Vec<u8>, String> {
+fn encode(schemas: &AvroSchemas, name: &str, json: &str) -> Result<Vec<u8>, String> {
     let encoder = schemas.encoder(&schemas.get(name).unwrap(), Framing::SingleObject).unwrap();
     encoder.encode(json.as_bytes()).map_err(|error| error.to_string())
 }
 
 /// Message of `writer`, decoded as `reader`.
-fn convert(schemas: &Schemas, json: &str) -> Result<String, Undecodable> {
+fn convert(schemas: &AvroSchemas, json: &str) -> Result<String, AvroDecodeError> {
     let message = encode(schemas, "writer", json).unwrap();
     decode(schemas, &message, Some("reader"))
 }
 
-fn decode(schemas: &Schemas, message: &[u8], reader: Option<&str>) -> Result<String, Undecodable> {
+fn decode(schemas: &AvroSchemas, message: &[u8], reader: Option<&str>) -> Result<String, AvroDecodeError> {
     let reader = reader.map(|name| schemas.get(name).unwrap());
     schemas.decoder(reader.as_ref()).decode(message).map(|json| String::from_utf8(json).unwrap())
 }
 
 /// Message with the header of the only schema.
-fn message(schemas: &Schemas, body: &[u8]) -> Vec<u8> {
+fn message(schemas: &AvroSchemas, body: &[u8]) -> Vec<u8> {
     let name = schemas.names().next().unwrap();
-    let header = Writer::Fingerprint(schemas.get(name).unwrap().fingerprint()).header();
+    let header = WriterSchema::Fingerprint(schemas.get(name).unwrap().fingerprint()).header();
     [&header, body].concat()
 }
 
@@ -57,7 +57,7 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn the_headers_of_helix() {
     let schemas = schemas(&HELIX);
-    let header = |name| hex(&Writer::Fingerprint(schemas.get(name).unwrap().fingerprint()).header());
+    let header = |name| hex(&WriterSchema::Fingerprint(schemas.get(name).unwrap().fingerprint()).header());
     assert_eq!(header("node-v1"), "c301b0b0d17a16617087");
     assert_eq!(header("node-v2"), "c3013e4cb53199a0aea6");
     assert_eq!(header("session"), "c3010e4c1fbe6a6410d3");

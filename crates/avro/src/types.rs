@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 
 /// Index of a type in the list.
-pub(super) type Id = usize;
+pub(super) type TypeIndex = usize;
 
 /// A type as encoded on the wire. Dates, times and timestamps are the integers that carry them.
 #[derive(Debug, PartialEq)]
-pub(super) enum Type {
+pub(super) enum AvroType {
     Null,
     Boolean,
     Int,
@@ -16,18 +16,18 @@ pub(super) enum Type {
     Float,
     Double,
     String,
-    Bytes(Form),
-    Fixed(Named, usize, Form),
-    Enum(Named, Symbols),
-    Array(Id),
-    Map(Id),
-    Union(Vec<Id>),
-    Record(Named, Fields),
+    Bytes(BytesForm),
+    Fixed(TypeName, usize, BytesForm),
+    Enum(TypeName, EnumSymbols),
+    Array(TypeIndex),
+    Map(TypeIndex),
+    Union(Vec<TypeIndex>),
+    Record(TypeName, RecordFields),
 }
 
 /// Logical form of bytes, which decides how they look in JSON.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Form {
+pub(super) enum BytesForm {
     Base64,
     Decimal { precision: usize, scale: usize },
     Duration,
@@ -36,37 +36,37 @@ pub(super) enum Form {
 
 /// Names with their namespaces.
 #[derive(Debug, PartialEq)]
-pub(super) struct Named {
+pub(super) struct TypeName {
     pub full: String,
     pub aliases: Vec<String>,
 }
 
 #[derive(Debug, PartialEq)]
-pub(super) struct Symbols {
+pub(super) struct EnumSymbols {
     pub all: Vec<String>,
     /// Symbol that replaces a writer's symbols that are not among these.
     pub default: Option<String>,
 }
 
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Fields {
-    pub all: Vec<Field>,
+pub(super) struct RecordFields {
+    pub all: Vec<RecordField>,
     pub by_name: HashMap<String, usize>,
 }
 
 #[derive(Debug, PartialEq)]
-pub(super) struct Field {
+pub(super) struct RecordField {
     pub name: String,
     pub aliases: Vec<String>,
-    pub of: Id,
+    pub of: TypeIndex,
     /// Default, encoded.
     pub default: Option<Vec<u8>>,
 }
 
-impl Named {
+impl TypeName {
     /// Returns whether data written by `writer` may be read as this: namespaces don't count, as
     /// Avro has it, unless by alias.
-    pub fn reads(&self, writer: &Named) -> bool {
+    pub fn reads(&self, writer: &TypeName) -> bool {
         self.short() == writer.short() || self.aliases.contains(&writer.full)
     }
 
@@ -75,7 +75,7 @@ impl Named {
     }
 }
 
-impl Type {
+impl AvroType {
     /// Returns the type's name for messages.
     pub fn name(&self) -> &str {
         match self {
@@ -96,13 +96,13 @@ impl Type {
 }
 
 /// Returns whether a value of the type may take no byte at all.
-pub(super) fn may_be_empty(types: &[Type], id: Id) -> bool {
+pub(super) fn may_be_empty(types: &[AvroType], id: TypeIndex) -> bool {
     /// `all` stops at the first type that may not be empty, so every type in `seen` either may be
     /// empty or is still being searched.
-    fn search(types: &[Type], id: Id, seen: &mut Vec<Id>) -> bool {
+    fn search(types: &[AvroType], id: TypeIndex, seen: &mut Vec<TypeIndex>) -> bool {
         match &types[id] {
-            Type::Null | Type::Fixed(_, 0, _) => true,
-            Type::Record(_, fields) => {
+            AvroType::Null | AvroType::Fixed(_, 0, _) => true,
+            AvroType::Record(_, fields) => {
                 seen.contains(&id) || {
                     seen.push(id);
                     fields.all.iter().all(|field| search(types, field.of, seen))

@@ -1,14 +1,14 @@
 //! Reader of the primitives that Avro's encoding consists of.
 
-use super::fault::Undecodable;
+use super::fault::AvroDecodeError;
 
 /// Rest of a message.
-pub(super) struct Wire<'m> {
+pub(super) struct WireReader<'m> {
     message: &'m [u8],
     at: usize,
 }
 
-impl<'m> Wire<'m> {
+impl<'m> WireReader<'m> {
     /// Starts at byte `at` of the message.
     pub fn new(message: &'m [u8], at: usize) -> Self {
         Self { message, at }
@@ -18,15 +18,15 @@ impl<'m> Wire<'m> {
         self.message.len().saturating_sub(self.at)
     }
 
-    pub fn fault(&self, reason: &'static str, detail: impl std::fmt::Display) -> Undecodable {
-        Undecodable::new(reason, format!("{detail}, at byte {}", self.at))
+    pub fn fault(&self, reason: &'static str, detail: impl std::fmt::Display) -> AvroDecodeError {
+        AvroDecodeError::new(reason, format!("{detail}, at byte {}", self.at))
     }
 
     /// Reads one byte.
     ///
     /// # Errors
     /// `avro_truncated`
-    pub fn byte(&mut self) -> Result<u8, Undecodable> {
+    pub fn byte(&mut self) -> Result<u8, AvroDecodeError> {
         let byte = self.message.get(self.at).ok_or_else(|| self.fault("avro_truncated", "a byte is missing"))?;
         self.at += 1;
         Ok(*byte)
@@ -36,7 +36,7 @@ impl<'m> Wire<'m> {
     ///
     /// # Errors
     /// `avro_truncated`
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Undecodable> {
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], AvroDecodeError> {
         let bytes = self.message.get(self.at..).and_then(<[u8]>::first_chunk);
         let bytes = bytes.ok_or_else(|| self.fault("avro_truncated", format_args!("{N} bytes are not there")))?;
         self.at += N;
@@ -47,7 +47,7 @@ impl<'m> Wire<'m> {
     ///
     /// # Errors
     /// `avro_truncated`
-    pub fn take(&mut self, size: usize) -> Result<&'m [u8], Undecodable> {
+    pub fn take(&mut self, size: usize) -> Result<&'m [u8], AvroDecodeError> {
         let bytes = self.message.get(self.at..).and_then(|left| left.get(..size));
         let bytes = bytes.ok_or_else(|| self.fault("avro_truncated", format_args!("{size} bytes are not there")))?;
         self.at += size;
@@ -58,7 +58,7 @@ impl<'m> Wire<'m> {
     ///
     /// # Errors
     /// `avro_truncated`, `avro_bad_varint`
-    pub fn long(&mut self) -> Result<i64, Undecodable> {
+    pub fn long(&mut self) -> Result<i64, AvroDecodeError> {
         let mut bits = 0;
         for shift in (0..64).step_by(7) {
             let byte = u64::from(self.byte()?);
@@ -77,7 +77,7 @@ impl<'m> Wire<'m> {
     ///
     /// # Errors
     /// `avro_truncated`, `avro_bad_varint`
-    pub fn int(&mut self) -> Result<i32, Undecodable> {
+    pub fn int(&mut self) -> Result<i32, AvroDecodeError> {
         let long = self.long()?;
         i32::try_from(long).map_err(|_| self.fault("avro_bad_varint", "an int has more than 32 bits"))
     }
@@ -86,7 +86,7 @@ impl<'m> Wire<'m> {
     ///
     /// # Errors
     /// `avro_truncated`, `avro_bad_varint`, `avro_bad_length`
-    pub fn prefixed(&mut self) -> Result<&'m [u8], Undecodable> {
+    pub fn prefixed(&mut self) -> Result<&'m [u8], AvroDecodeError> {
         let length = self.long()?;
         match usize::try_from(length) {
             Ok(size) if size <= self.left() => self.take(size),
@@ -99,7 +99,7 @@ impl<'m> Wire<'m> {
     ///
     /// # Errors
     /// `avro_truncated`, `avro_bad_varint`, `avro_bad_length`
-    pub fn block(&mut self, may_be_empty: bool) -> Result<(u64, Option<usize>), Undecodable> {
+    pub fn block(&mut self, may_be_empty: bool) -> Result<(u64, Option<usize>), AvroDecodeError> {
         let count = self.long()?;
         let end = if count < 0 { Some(self.block_size()?) } else { None };
         if !may_be_empty && count.unsigned_abs() > self.left() as u64 {
@@ -111,7 +111,7 @@ impl<'m> Wire<'m> {
         Ok((count.unsigned_abs(), end.map(|size| self.at + size)))
     }
 
-    fn block_size(&mut self) -> Result<usize, Undecodable> {
+    fn block_size(&mut self) -> Result<usize, AvroDecodeError> {
         let length = self.long()?;
         match usize::try_from(length) {
             Ok(size) if size <= self.left() => Ok(size),
@@ -126,7 +126,7 @@ impl<'m> Wire<'m> {
     ///
     /// # Errors
     /// `avro_bad_length`
-    pub fn ends_block(&self, end: Option<usize>) -> Result<(), Undecodable> {
+    pub fn ends_block(&self, end: Option<usize>) -> Result<(), AvroDecodeError> {
         match end {
             Some(end) if end != self.at => {
                 Err(self.fault("avro_bad_length", "a block does not have the size that it says"))

@@ -14,7 +14,7 @@ mod wire;
 
 /// An event on the bus (F01). As JSON it is one object without its empty fields.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(try_from = "wire::Read")]
+#[serde(try_from = "wire::ReadEnvelope")]
 pub struct Envelope {
     /// Unique id. If it is empty, publishing sets an xid: 20 characters that sort by time.
     pub id: ByteString,
@@ -136,7 +136,7 @@ impl Envelope {
 
     /// Takes the missing trace ids from this span. A span id beside another trace's id would mean
     /// nothing.
-    fn join(&mut self, span: Span) {
+    fn join(&mut self, span: TraceSpan) {
         if *self.trace_id.get_or_insert_with(|| span.trace.clone()) == span.trace {
             self.span_id.get_or_insert(span.id);
         }
@@ -144,19 +144,19 @@ impl Envelope {
 }
 
 /// A span and the trace that it is part of, in hexadecimal digits.
-struct Span {
+struct TraceSpan {
     trace: ByteString,
     id: ByteString,
 }
 
-fn ambient() -> Option<Span> {
+fn ambient() -> Option<TraceSpan> {
     Context::map_current(|context| {
         if !context.has_active_span() {
             return None;
         }
         let span = context.span();
         let span = span.span_context();
-        let ids = || Span { trace: span.trace_id().to_string().into(), id: span.span_id().to_string().into() };
+        let ids = || TraceSpan { trace: span.trace_id().to_string().into(), id: span.span_id().to_string().into() };
         span.is_valid().then(ids)
     })
 }

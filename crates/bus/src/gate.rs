@@ -4,12 +4,12 @@ use super::sync::{AtomicUsize, Ordering};
 
 /// Gate that admits publishers until it is shut. The last to leave after that is told.
 #[derive(Default)]
-pub(super) struct Gate(AtomicUsize);
+pub(super) struct PublishGate(AtomicUsize);
 
 /// Flag that the gate is shut; the other bits count the publishers inside.
 const SHUT: usize = 1 << (usize::BITS - 1);
 
-impl Gate {
+impl PublishGate {
     /// Enters the gate; false if it is shut.
     pub(super) fn enter(&self) -> bool {
         self.0.try_update(Ordering::AcqRel, Ordering::Acquire, |state| (state & SHUT == 0).then_some(state + 1)).is_ok()

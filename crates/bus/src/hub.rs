@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{
-    Observation, Stats, Subscribe, SubscriptionId,
-    gate::Gate,
-    observe::{Counters, Observer},
-    routes::Routes,
+    BusStats, BusSubscriptionId, Observation, SubscriptionBuilder,
+    gate::PublishGate,
+    observe::{BusCounters, Observer},
+    routes::SubscriberIndex,
 };
 use crate::event::Pattern;
 
@@ -20,22 +20,22 @@ const ROUTE_CACHE: usize = 1024;
 /// Without subscriptions published envelopes are accepted and go nowhere (F35).
 #[derive(Clone)]
 pub struct Bus {
-    pub(super) hub: Arc<Hub>,
+    pub(super) hub: Arc<BusHub>,
 }
 
 /// Error: the bus is closed and accepts nothing more (F26).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the bus is closed")]
-pub struct Closed;
+pub struct BusClosed;
 
 /// Builder of a bus.
 #[must_use]
-pub struct Builder {
+pub struct BusBuilder {
     route_cache: usize,
     observers: Vec<Observer>,
 }
 
-impl Builder {
+impl BusBuilder {
     /// Sets for how many subjects the bus remembers the matching subscriptions; 1,024 by default, 0
     /// for none.
     pub fn route_cache(self, subjects: usize) -> Self {
@@ -52,11 +52,11 @@ impl Builder {
 
     pub fn build(self) -> Bus {
         let Self { route_cache, observers } = self;
-        let hub = Hub {
-            gate: Gate::default(),
-            routes: Routes::new(route_cache),
+        let hub = BusHub {
+            gate: PublishGate::default(),
+            routes: SubscriberIndex::new(route_cache),
             observers,
-            counters: Counters::default(),
+            counters: BusCounters::default(),
             has_ended: watch::Sender::new(false),
         };
         Bus { hub: Arc::new(hub) }
@@ -70,18 +70,18 @@ impl Default for Bus {
 }
 
 impl Bus {
-    pub fn builder() -> Builder {
-        Builder { route_cache: ROUTE_CACHE, observers: Vec::new() }
+    pub fn builder() -> BusBuilder {
+        BusBuilder { route_cache: ROUTE_CACHE, observers: Vec::new() }
     }
 
     /// Describes a subscription, which begins when it is opened.
-    pub fn subscribe(&self, pattern: Pattern) -> Subscribe<'_> {
-        Subscribe::new(self, pattern)
+    pub fn subscribe(&self, pattern: Pattern) -> SubscriptionBuilder<'_> {
+        SubscriptionBuilder::new(self, pattern)
     }
 
     /// Ends a subscription: its publishers stop waiting, and its reader reads what is buffered and
     /// then the end. Returns whether there was one; ids are never given twice (C09).
-    pub fn unsubscribe(&self, id: SubscriptionId) -> bool {
+    pub fn unsubscribe(&self, id: BusSubscriptionId) -> bool {
         self.hub.unsubscribe(id)
     }
 
@@ -90,7 +90,7 @@ impl Bus {
         self.hub.routes.len()
     }
 
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> BusStats {
         self.hub.counters.stats()
     }
 
@@ -118,23 +118,23 @@ impl Bus {
 }
 
 /// State that all handles and publishers share.
-pub(super) struct Hub {
-    gate: Gate,
-    pub(super) routes: Routes,
+pub(super) struct BusHub {
+    gate: PublishGate,
+    pub(super) routes: SubscriberIndex,
     observers: Vec<Observer>,
-    pub(super) counters: Counters,
+    pub(super) counters: BusCounters,
     has_ended: watch::Sender<bool>,
 }
 
 /// A running publish. The last to leave a closed bus ends it.
-pub(super) struct Inside<'a>(&'a Hub);
+pub(super) struct RunningPublish<'a>(&'a BusHub);
 
-impl Hub {
-    pub(super) fn enter(&self) -> Result<Inside<'_>, Closed> {
-        if self.gate.enter() { Ok(Inside(self)) } else { Err(Closed) }
+impl BusHub {
+    pub(super) fn enter(&self) -> Result<RunningPublish<'_>, BusClosed> {
+        if self.gate.enter() { Ok(RunningPublish(self)) } else { Err(BusClosed) }
     }
 
-    pub(super) fn unsubscribe(&self, id: SubscriptionId) -> bool {
+    pub(super) fn unsubscribe(&self, id: BusSubscriptionId) -> bool {
         let found = self.routes.remove(id);
         if let Some(subscriber) = &found {
             subscriber.queue.close();
@@ -157,7 +157,7 @@ impl Hub {
     }
 }
 
-impl Drop for Inside<'_> {
+impl Drop for RunningPublish<'_> {
     fn drop(&mut self) {
         if self.0.gate.leave() {
             self.0.end();
@@ -165,7 +165,7 @@ impl Drop for Inside<'_> {
     }
 }
 
-impl Drop for Hub {
+impl Drop for BusHub {
     /// Ends the subscriptions. No publish is running, since that takes a handle.
     fn drop(&mut self) {
         self.end();

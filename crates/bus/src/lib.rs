@@ -3,11 +3,12 @@
 //! memory only.
 //!
 //! ```
-//! # use trommel_bus::{Bus, Envelope, Policy};
+//! # use trommel_bus::{Bus, Envelope, OverflowPolicy};
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let bus = Bus::default();
-//! let mut orders = bus.subscribe("orders.>".parse()?).buffer(1000).policy(Policy::Block).open()?;
+//! let mut orders =
+//!     bus.subscribe("orders.>".parse()?).buffer(1000).policy(OverflowPolicy::Block).open()?;
 //! bus.publish(Envelope::new("orders.eu.created")?.with_payload(&42)?).await?;
 //! let order = orders.recv().await.expect("the bus is open");
 //! assert_eq!(order.decode::<u32>()?, Some(42));
@@ -18,8 +19,8 @@
 //! ```
 //!
 //! When a publish returns, the envelope is in the buffer of every subscription that it fits, or
-//! dropped there for a [`Reason`] that observers hear and [`Stats`] count. The subscription's
-//! [`Policy`] decides what happens when a buffer is full.
+//! dropped there for a [`DropReason`] that observers hear and [`BusStats`] count. The
+//! subscription's [`OverflowPolicy`] decides what happens when a buffer is full.
 
 use trommel_event::event;
 
@@ -43,7 +44,7 @@ mod sync {
 }
 
 pub use envelope::Envelope;
-pub use hub::{Builder, Bus, Closed};
-pub use observe::{Observation, Stats};
-pub use policy::{Policy, Reason};
-pub use subscription::{DEFAULT_BUFFER, MAX_BUFFER, Subscribe, Subscription, SubscriptionId};
+pub use hub::{Bus, BusBuilder, BusClosed};
+pub use observe::{BusStats, Observation};
+pub use policy::{DropReason, OverflowPolicy};
+pub use subscription::{BusSubscription, BusSubscriptionId, DEFAULT_BUFFER, MAX_BUFFER, SubscriptionBuilder};

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{Envelope, Policy, Reason, SubscriptionId};
+use super::{BusSubscriptionId, DropReason, Envelope, OverflowPolicy};
 
 /// Step of a publish that an observer sees: first that it is made, then for each subscription that
 /// takes the subject and whose predicate lets the envelope pass whether it was delivered or dropped
@@ -13,15 +13,15 @@ pub enum Observation<'a> {
     /// The envelope is in the subscription's buffer.
     Delivered {
         envelope: &'a Envelope,
-        to: SubscriptionId,
+        to: BusSubscriptionId,
     },
-    /// The envelope was dropped. With [`Policy::DropOldest`] it is an earlier one, which was
-    /// delivered and not read yet.
+    /// The envelope was dropped. With [`OverflowPolicy::DropOldest`] it is an earlier one, which
+    /// was delivered and not read yet.
     Dropped {
         envelope: &'a Envelope,
-        from: SubscriptionId,
-        policy: Policy,
-        reason: Reason,
+        from: BusSubscriptionId,
+        policy: OverflowPolicy,
+        reason: DropReason,
     },
 }
 
@@ -29,7 +29,7 @@ pub(super) type Observer = Box<dyn Fn(Observation<'_>) + Send + Sync>;
 
 /// Cumulative counts, of a bus or of one subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
+pub struct BusStats {
     /// For a bus: envelopes published. For a subscription: published envelopes whose subject fits
     /// its pattern.
     pub published: u64,
@@ -37,33 +37,33 @@ pub struct Stats {
     pub delivered: u64,
     /// Envelopes rejected by a predicate.
     pub filtered: u64,
-    dropped: [u64; Reason::ALL.len()],
+    dropped: [u64; DropReason::ALL.len()],
 }
 
-impl Stats {
-    /// Returns the envelopes dropped for this reason. Those that [`Policy::DropOldest`] evicts
-    /// count as delivered, too.
-    pub fn dropped(&self, reason: Reason) -> u64 {
+impl BusStats {
+    /// Returns the envelopes dropped for this reason. Those that [`OverflowPolicy::DropOldest`]
+    /// evicts count as delivered, too.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize]
     }
 }
 
-/// Counters behind [`Stats`].
+/// Counters behind [`BusStats`].
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(super) struct BusCounters {
     pub(super) published: AtomicU64,
     pub(super) delivered: AtomicU64,
     pub(super) filtered: AtomicU64,
-    dropped: [AtomicU64; Reason::ALL.len()],
+    dropped: [AtomicU64; DropReason::ALL.len()],
 }
 
-impl Counters {
-    pub(super) fn dropped(&self, reason: Reason) -> &AtomicU64 {
+impl BusCounters {
+    pub(super) fn dropped(&self, reason: DropReason) -> &AtomicU64 {
         &self.dropped[reason as usize]
     }
 
-    pub(super) fn stats(&self) -> Stats {
-        Stats {
+    pub(super) fn stats(&self) -> BusStats {
+        BusStats {
             published: self.published.load(Relaxed),
             delivered: self.delivered.load(Relaxed),
             filtered: self.filtered.load(Relaxed),

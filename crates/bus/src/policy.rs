@@ -2,7 +2,7 @@
 
 /// Policy for an envelope that finds a subscription's buffer full.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Policy {
+pub enum OverflowPolicy {
     /// The envelope is dropped (F21).
     #[default]
     DropNewest,
@@ -15,7 +15,7 @@ pub enum Policy {
     Sample(f64),
 }
 
-impl Policy {
+impl OverflowPolicy {
     /// Name in metrics and in the configuration.
     pub fn label(self) -> &'static str {
         match self {
@@ -29,7 +29,7 @@ impl Policy {
 
 /// Reason why an envelope was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum DropReason {
     /// The buffer was full.
     BufferFull,
     /// The envelope is not part of the sample.
@@ -40,7 +40,7 @@ pub enum Reason {
     Cancelled,
 }
 
-impl Reason {
+impl DropReason {
     pub const ALL: [Self; 4] = [Self::BufferFull, Self::Sampled, Self::Closed, Self::Cancelled];
 
     /// Name in metrics (F28).

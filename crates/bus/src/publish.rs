@@ -13,11 +13,11 @@ use std::{
 use tokio::task::coop::consume_budget;
 
 use super::{
-    Bus, Closed, Envelope, Observation, Reason,
-    hub::Hub,
-    observe::Counters,
-    queue::Pushed,
-    subscriber::{Offered, Subscriber},
+    Bus, BusClosed, DropReason, Envelope, Observation,
+    hub::BusHub,
+    observe::BusCounters,
+    queue::PushResult,
+    subscriber::{BusSubscriber, OfferResult},
 };
 
 impl Bus {
@@ -26,12 +26,12 @@ impl Bus {
     /// all others first. Envelopes that are published one after another come in this order.
     ///
     /// Cancel safe in this way: a cancelled publish is not in the buffers that it still waits for,
-    /// and dropped there as [`Reason::Cancelled`]; the others have it or, if it had not begun, none
-    /// has.
+    /// and dropped there as [`DropReason::Cancelled`]; the others have it or, if it had not begun,
+    /// none has.
     ///
     /// # Errors
     /// Returns an error if the bus is closed; then no subscription gets the envelope.
-    pub async fn publish(&self, envelope: impl Into<Arc<Envelope>>) -> Result<(), Closed> {
+    pub async fn publish(&self, envelope: impl Into<Arc<Envelope>>) -> Result<(), BusClosed> {
         // Publishing without end must not keep others from their turn.
         consume_budget().await;
         let hub = &*self.hub;
@@ -40,7 +40,7 @@ impl Bus {
         hub.counters.published.fetch_add(1, Relaxed);
         hub.observe(Observation::Published(&envelope));
         let subscribers = hub.routes.of(envelope.subject());
-        let mut delivery = Delivery { hub, envelope: &envelope, full: VecDeque::new() };
+        let mut delivery = EnvelopeDelivery { hub, envelope: &envelope, full: VecDeque::new() };
         for subscriber in subscribers.iter() {
             delivery.offer(subscriber);
         }
@@ -49,25 +49,25 @@ impl Bus {
     }
 }
 
-struct Delivery<'a> {
-    hub: &'a Hub,
+struct EnvelopeDelivery<'a> {
+    hub: &'a BusHub,
     envelope: &'a Arc<Envelope>,
     /// Subscriptions without room that the publish waits for.
-    full: VecDeque<&'a Subscriber>,
+    full: VecDeque<&'a BusSubscriber>,
 }
 
-impl<'a> Delivery<'a> {
-    fn offer(&mut self, subscriber: &'a Subscriber) {
+impl<'a> EnvelopeDelivery<'a> {
+    fn offer(&mut self, subscriber: &'a BusSubscriber) {
         subscriber.counters.published.fetch_add(1, Relaxed);
         match subscriber.offer(self.envelope) {
-            Offered::Delivered => self.delivered(subscriber),
-            Offered::Instead(evicted) => {
-                self.dropped(subscriber, &evicted, Reason::BufferFull);
+            OfferResult::Delivered => self.delivered(subscriber),
+            OfferResult::Instead(evicted) => {
+                self.dropped(subscriber, &evicted, DropReason::BufferFull);
                 self.delivered(subscriber);
             }
-            Offered::Filtered => self.count(subscriber, |counters| &counters.filtered),
-            Offered::Dropped(reason) => self.dropped(subscriber, self.envelope, reason),
-            Offered::Full => self.full.push_back(subscriber),
+            OfferResult::Filtered => self.count(subscriber, |counters| &counters.filtered),
+            OfferResult::Dropped(reason) => self.dropped(subscriber, self.envelope, reason),
+            OfferResult::Full => self.full.push_back(subscriber),
         }
     }
 
@@ -76,36 +76,36 @@ impl<'a> Delivery<'a> {
             let pushed = subscriber.queue.push_when_room(self.envelope).await;
             let Some(subscriber) = self.full.pop_front() else { return };
             match pushed {
-                Pushed::Closed => self.dropped(subscriber, self.envelope, Reason::Closed),
-                Pushed::In | Pushed::Instead(_) | Pushed::Full => self.delivered(subscriber),
+                PushResult::Closed => self.dropped(subscriber, self.envelope, DropReason::Closed),
+                PushResult::In | PushResult::Instead(_) | PushResult::Full => self.delivered(subscriber),
             }
         }
     }
 
-    fn delivered(&self, to: &Subscriber) {
+    fn delivered(&self, to: &BusSubscriber) {
         self.count(to, |counters| &counters.delivered);
         self.hub.observe(Observation::Delivered { envelope: self.envelope, to: to.id });
     }
 
-    fn dropped(&self, from: &Subscriber, envelope: &Envelope, reason: Reason) {
+    fn dropped(&self, from: &BusSubscriber, envelope: &Envelope, reason: DropReason) {
         self.count(from, |counters| counters.dropped(reason));
         self.hub.observe(Observation::Dropped { envelope, from: from.id, policy: from.policy, reason });
     }
 
-    fn count(&self, subscriber: &Subscriber, counter: impl Fn(&Counters) -> &AtomicU64) {
+    fn count(&self, subscriber: &BusSubscriber, counter: impl Fn(&BusCounters) -> &AtomicU64) {
         for counters in [&subscriber.counters, &self.hub.counters] {
             counter(counters).fetch_add(1, Relaxed);
         }
     }
 }
 
-impl Drop for Delivery<'_> {
+impl Drop for EnvelopeDelivery<'_> {
     /// Counts envelopes as cancelled that still wait for room.
     fn drop(&mut self) {
         // An observer that panics once may do so again, and that would end the process.
         let full = if thread::panicking() { VecDeque::new() } else { mem::take(&mut self.full) };
         for subscriber in full {
-            self.dropped(subscriber, self.envelope, Reason::Cancelled);
+            self.dropped(subscriber, self.envelope, DropReason::Cancelled);
         }
     }
 }

@@ -9,29 +9,29 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    Envelope, Policy,
+    Envelope, OverflowPolicy,
     sync::{Mutex, MutexGuard},
 };
 
 /// Bounded queue of many publishers and one reader.
-pub(super) struct Queue {
+pub(super) struct SubscriberQueue {
     capacity: usize,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Publishers that wait for room, in line.
     room: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     items: VecDeque<Arc<Envelope>>,
-    phase: Phase,
+    phase: QueuePhase,
     /// Waker of the reader, if it has found the queue empty.
     reader: Option<Waker>,
 }
 
 /// Phase of the queue; only moves forward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
+enum QueuePhase {
     #[default]
     Open,
     /// Envelopes with room still come in, but publishers no longer wait for room.
@@ -41,7 +41,7 @@ enum Phase {
 }
 
 /// Result of a push.
-pub(super) enum Pushed {
+pub(super) enum PushResult {
     In,
     /// The envelope is in; this one was evicted for it.
     Instead(Arc<Envelope>),
@@ -49,21 +49,21 @@ pub(super) enum Pushed {
     Closed,
 }
 
-impl Queue {
+impl SubscriberQueue {
     pub(super) fn new(capacity: usize) -> Self {
         Self { capacity, state: Mutex::default(), room: Notify::new() }
     }
 
-    pub(super) fn push(&self, envelope: &Arc<Envelope>, policy: Policy) -> Pushed {
+    pub(super) fn push(&self, envelope: &Arc<Envelope>, policy: OverflowPolicy) -> PushResult {
         let mut state = self.lock();
-        if state.phase == Phase::Closed {
-            return Pushed::Closed;
+        if state.phase == QueuePhase::Closed {
+            return PushResult::Closed;
         }
         let evicted = match policy {
             _ if state.items.len() < self.capacity => None,
-            Policy::DropOldest => state.items.pop_front(),
-            Policy::Block if state.phase == Phase::Hurried => return Pushed::Closed,
-            _ => return Pushed::Full,
+            OverflowPolicy::DropOldest => state.items.pop_front(),
+            OverflowPolicy::Block if state.phase == QueuePhase::Hurried => return PushResult::Closed,
+            _ => return PushResult::Full,
         };
         state.items.push_back(Arc::clone(envelope));
         let reader = state.reader.take();
@@ -71,17 +71,17 @@ impl Queue {
         if let Some(reader) = reader {
             reader.wake();
         }
-        evicted.map_or(Pushed::In, Pushed::Instead)
+        evicted.map_or(PushResult::In, PushResult::Instead)
     }
 
     /// Pushes as soon as there is room. Cancel safe: the envelope is then not in, and the room goes
     /// to another publisher.
-    pub(super) async fn push_when_room(&self, envelope: &Arc<Envelope>) -> Pushed {
+    pub(super) async fn push_when_room(&self, envelope: &Arc<Envelope>) -> PushResult {
         loop {
             // Registered before the push, so that room made in between is not missed.
             let room = self.room.notified();
-            match self.push(envelope, Policy::Block) {
-                Pushed::Full => room.await,
+            match self.push(envelope, OverflowPolicy::Block) {
+                PushResult::Full => room.await,
                 pushed => return pushed,
             }
         }
@@ -95,7 +95,7 @@ impl Queue {
             self.room.notify_one();
             return Poll::Ready(Some(envelope));
         }
-        if state.phase == Phase::Closed {
+        if state.phase == QueuePhase::Closed {
             return Poll::Ready(None);
         }
         let earlier = state.reader.replace(context.waker().clone());
@@ -108,14 +108,14 @@ impl Queue {
     /// Stops publishers from waiting for room.
     pub(super) fn hurry(&self) {
         let mut state = self.lock();
-        state.phase = state.phase.max(Phase::Hurried);
+        state.phase = state.phase.max(QueuePhase::Hurried);
         drop(state);
         self.room.notify_waiters();
     }
 
     pub(super) fn close(&self) {
         let mut state = self.lock();
-        state.phase = Phase::Closed;
+        state.phase = QueuePhase::Closed;
         let reader = state.reader.take();
         drop(state);
         self.room.notify_waiters();
@@ -124,7 +124,7 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,39 +7,39 @@ use std::{
 };
 
 use super::{
-    Closed, SubscriptionId,
-    subscriber::Subscriber,
+    BusClosed, BusSubscriptionId,
+    subscriber::BusSubscriber,
     sync::{Mutex, MutexGuard},
 };
 
 /// All subscriptions, and a cache of those of recently published subjects (F32).
-pub(super) struct Routes {
+pub(super) struct SubscriberIndex {
     /// Number of subjects that are cached.
     capacity: usize,
-    state: Mutex<State>,
+    state: Mutex<SubscriberTable>,
 }
 
 #[derive(Default)]
-struct State {
+struct SubscriberTable {
     is_closed: bool,
     /// Number of the newest subscription.
     last: u64,
     /// Subscriptions in the order in which they were opened.
-    subscribers: Vec<Arc<Subscriber>>,
-    cache: HashMap<Box<str>, Arc<[Arc<Subscriber>]>>,
+    subscribers: Vec<Arc<BusSubscriber>>,
+    cache: HashMap<Box<str>, Arc<[Arc<BusSubscriber>]>>,
 }
 
-impl Routes {
+impl SubscriberIndex {
     pub(super) fn new(capacity: usize) -> Self {
         Self { capacity, state: Mutex::default() }
     }
 
-    pub(super) fn of(&self, subject: &str) -> Arc<[Arc<Subscriber>]> {
+    pub(super) fn of(&self, subject: &str) -> Arc<[Arc<BusSubscriber>]> {
         let mut state = self.lock();
         if let Some(found) = state.cache.get(subject) {
             return Arc::clone(found);
         }
-        let fits = |subscriber: &&Arc<Subscriber>| subscriber.pattern.matches(subject);
+        let fits = |subscriber: &&Arc<BusSubscriber>| subscriber.pattern.matches(subject);
         let found: Arc<[_]> = state.subscribers.iter().filter(fits).cloned().collect();
         if self.capacity > 0 {
             if state.cache.len() >= self.capacity {
@@ -51,19 +51,22 @@ impl Routes {
     }
 
     /// Adds the subscription that `make` returns for a new id.
-    pub(super) fn add(&self, make: impl FnOnce(SubscriptionId) -> Subscriber) -> Result<Arc<Subscriber>, Closed> {
+    pub(super) fn add(
+        &self,
+        make: impl FnOnce(BusSubscriptionId) -> BusSubscriber,
+    ) -> Result<Arc<BusSubscriber>, BusClosed> {
         let mut state = self.lock();
         if state.is_closed {
-            return Err(Closed);
+            return Err(BusClosed);
         }
         state.last += 1;
-        let subscriber = Arc::new(make(SubscriptionId(state.last)));
+        let subscriber = Arc::new(make(BusSubscriptionId(state.last)));
         state.subscribers.push(Arc::clone(&subscriber));
         state.cache.clear();
         Ok(subscriber)
     }
 
-    pub(super) fn remove(&self, id: SubscriptionId) -> Option<Arc<Subscriber>> {
+    pub(super) fn remove(&self, id: BusSubscriptionId) -> Option<Arc<BusSubscriber>> {
         let mut state = self.lock();
         let place = state.subscribers.iter().position(|subscriber| subscriber.id == id)?;
         state.cache.clear();
@@ -71,13 +74,13 @@ impl Routes {
     }
 
     /// Accepts no more subscriptions; the existing ones stay until they are [taken](Self::take).
-    pub(super) fn close(&self) -> Vec<Arc<Subscriber>> {
+    pub(super) fn close(&self) -> Vec<Arc<BusSubscriber>> {
         let mut state = self.lock();
         state.is_closed = true;
         state.subscribers.clone()
     }
 
-    pub(super) fn take(&self) -> Vec<Arc<Subscriber>> {
+    pub(super) fn take(&self) -> Vec<Arc<BusSubscriber>> {
         let mut state = self.lock();
         state.cache.clear();
         mem::take(&mut state.subscribers)
@@ -87,7 +90,7 @@ impl Routes {
         self.lock().subscribers.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SubscriberTable> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,52 +3,52 @@
 use std::sync::Arc;
 
 use super::{
-    Envelope, Policy, Reason, SubscriptionId,
-    observe::Counters,
-    queue::{Pushed, Queue},
+    BusSubscriptionId, DropReason, Envelope, OverflowPolicy,
+    observe::BusCounters,
+    queue::{PushResult, SubscriberQueue},
 };
 use crate::event::Pattern;
 
-pub(super) type Predicate = Box<dyn Fn(&Envelope) -> bool + Send + Sync>;
+pub(super) type EnvelopePredicate = Box<dyn Fn(&Envelope) -> bool + Send + Sync>;
 
-pub(super) struct Subscriber {
-    pub(super) id: SubscriptionId,
+pub(super) struct BusSubscriber {
+    pub(super) id: BusSubscriptionId,
     pub(super) pattern: Pattern,
     /// Called outside every lock.
-    pub(super) predicate: Option<Predicate>,
-    pub(super) policy: Policy,
-    pub(super) queue: Queue,
-    pub(super) counters: Counters,
+    pub(super) predicate: Option<EnvelopePredicate>,
+    pub(super) policy: OverflowPolicy,
+    pub(super) queue: SubscriberQueue,
+    pub(super) counters: BusCounters,
 }
 
 /// Result of offering an envelope that fits the pattern.
-pub(super) enum Offered {
+pub(super) enum OfferResult {
     Delivered,
     /// The envelope is delivered; this one was dropped for it.
     Instead(Arc<Envelope>),
     Filtered,
-    Dropped(Reason),
+    Dropped(DropReason),
     /// The buffer is full: the publisher is to wait for room.
     Full,
 }
 
-impl Subscriber {
+impl BusSubscriber {
     /// Offers an envelope to the buffer. Never waits.
-    pub(super) fn offer(&self, envelope: &Arc<Envelope>) -> Offered {
+    pub(super) fn offer(&self, envelope: &Arc<Envelope>) -> OfferResult {
         if self.predicate.as_ref().is_some_and(|passes| !passes(envelope)) {
-            return Offered::Filtered;
+            return OfferResult::Filtered;
         }
-        if let Policy::Sample(share) = self.policy
+        if let OverflowPolicy::Sample(share) = self.policy
             && fastrand::f64() >= share
         {
-            return Offered::Dropped(Reason::Sampled);
+            return OfferResult::Dropped(DropReason::Sampled);
         }
         match (self.queue.push(envelope, self.policy), self.policy) {
-            (Pushed::In, _) => Offered::Delivered,
-            (Pushed::Instead(evicted), _) => Offered::Instead(evicted),
-            (Pushed::Closed, _) => Offered::Dropped(Reason::Closed),
-            (Pushed::Full, Policy::Block) => Offered::Full,
-            (Pushed::Full, _) => Offered::Dropped(Reason::BufferFull),
+            (PushResult::In, _) => OfferResult::Delivered,
+            (PushResult::Instead(evicted), _) => OfferResult::Instead(evicted),
+            (PushResult::Closed, _) => OfferResult::Dropped(DropReason::Closed),
+            (PushResult::Full, OverflowPolicy::Block) => OfferResult::Full,
+            (PushResult::Full, _) => OfferResult::Dropped(DropReason::BufferFull),
         }
     }
 }

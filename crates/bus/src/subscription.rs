@@ -12,11 +12,11 @@ use futures_util::Stream;
 use tokio::task::coop::poll_proceed;
 
 use super::{
-    Bus, Closed, Envelope, Policy, Stats,
-    hub::Hub,
-    observe::Counters,
-    queue::Queue,
-    subscriber::{Predicate, Subscriber},
+    Bus, BusClosed, BusStats, Envelope, OverflowPolicy,
+    hub::BusHub,
+    observe::BusCounters,
+    queue::SubscriberQueue,
+    subscriber::{BusSubscriber, EnvelopePredicate},
 };
 use crate::event::Pattern;
 
@@ -27,9 +27,9 @@ pub const MAX_BUFFER: usize = 1 << 20;
 
 /// Id of a subscription on one bus; shown as `ms-1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SubscriptionId(pub(super) u64);
+pub struct BusSubscriptionId(pub(super) u64);
 
-impl fmt::Display for SubscriptionId {
+impl fmt::Display for BusSubscriptionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ms-{}", self.0)
     }
@@ -37,17 +37,17 @@ impl fmt::Display for SubscriptionId {
 
 /// Builder of a subscription (F20).
 #[must_use]
-pub struct Subscribe<'a> {
+pub struct SubscriptionBuilder<'a> {
     bus: &'a Bus,
     pattern: Pattern,
     buffer: usize,
-    policy: Policy,
-    predicate: Option<Predicate>,
+    policy: OverflowPolicy,
+    predicate: Option<EnvelopePredicate>,
 }
 
-impl<'a> Subscribe<'a> {
+impl<'a> SubscriptionBuilder<'a> {
     pub(super) fn new(bus: &'a Bus, pattern: Pattern) -> Self {
-        Self { bus, pattern, buffer: DEFAULT_BUFFER, policy: Policy::default(), predicate: None }
+        Self { bus, pattern, buffer: DEFAULT_BUFFER, policy: OverflowPolicy::default(), predicate: None }
     }
 
     /// Sets how many envelopes may wait to be read: [`DEFAULT_BUFFER`] for 0, and [`MAX_BUFFER`] at
@@ -56,7 +56,7 @@ impl<'a> Subscribe<'a> {
         Self { buffer: if envelopes == 0 { DEFAULT_BUFFER } else { envelopes.min(MAX_BUFFER) }, ..self }
     }
 
-    pub fn policy(self, policy: Policy) -> Self {
+    pub fn policy(self, policy: OverflowPolicy) -> Self {
         Self { policy, ..self }
     }
 
@@ -70,17 +70,17 @@ impl<'a> Subscribe<'a> {
     ///
     /// # Errors
     /// Returns an error if the bus is closed.
-    pub fn open(self) -> Result<Subscription, Closed> {
+    pub fn open(self) -> Result<BusSubscription, BusClosed> {
         let Self { bus, pattern, buffer, policy, predicate } = self;
-        let subscriber = bus.hub.routes.add(|id| Subscriber {
+        let subscriber = bus.hub.routes.add(|id| BusSubscriber {
             id,
             pattern,
             predicate,
             policy,
-            queue: Queue::new(buffer),
-            counters: Counters::default(),
+            queue: SubscriberQueue::new(buffer),
+            counters: BusCounters::default(),
         })?;
-        Ok(Subscription { subscriber, hub: Arc::downgrade(&bus.hub) })
+        Ok(BusSubscription { subscriber, hub: Arc::downgrade(&bus.hub) })
     }
 }
 
@@ -89,13 +89,13 @@ impl<'a> Subscribe<'a> {
 ///
 /// Dropping it ends the subscription, and drops what was not read.
 #[must_use]
-pub struct Subscription {
-    subscriber: Arc<Subscriber>,
-    hub: Weak<Hub>,
+pub struct BusSubscription {
+    subscriber: Arc<BusSubscriber>,
+    hub: Weak<BusHub>,
 }
 
-impl Subscription {
-    pub fn id(&self) -> SubscriptionId {
+impl BusSubscription {
+    pub fn id(&self) -> BusSubscriptionId {
         self.subscriber.id
     }
 
@@ -111,7 +111,7 @@ impl Subscription {
         }
     }
 
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> BusStats {
         self.subscriber.counters.stats()
     }
 
@@ -126,7 +126,7 @@ impl Subscription {
     }
 }
 
-impl Stream for Subscription {
+impl Stream for BusSubscription {
     type Item = Arc<Envelope>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -134,7 +134,7 @@ impl Stream for Subscription {
     }
 }
 
-impl Drop for Subscription {
+impl Drop for BusSubscription {
     fn drop(&mut self) {
         self.unsubscribe();
     }

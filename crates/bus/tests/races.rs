@@ -41,13 +41,13 @@ mod bus {
     }
 
     pub use envelope::Envelope;
-    pub use hub::{Builder, Bus, Closed};
-    pub use observe::{Observation, Stats};
-    pub use policy::{Policy, Reason};
-    pub use subscription::{Subscribe, Subscription, SubscriptionId};
+    pub use hub::{Bus, BusBuilder, BusClosed};
+    pub use observe::{BusStats, Observation};
+    pub use policy::{DropReason, OverflowPolicy};
+    pub use subscription::{BusSubscription, BusSubscriptionId, SubscriptionBuilder};
 }
 
-use bus::{Bus, Closed, Envelope, Observation, Policy, Reason, Stats, Subscription};
+use bus::{Bus, BusClosed, BusStats, BusSubscription, DropReason, Envelope, Observation, OverflowPolicy};
 
 const ORDERS: usize = 3000;
 
@@ -59,18 +59,18 @@ fn check(test: impl Fn() + Send + Sync + 'static) {
     shuttle::check_pct(move || again(), ORDERS, 3);
 }
 
-fn subscribe(bus: &Bus, buffer: usize, policy: Policy) -> Subscription {
+fn subscribe(bus: &Bus, buffer: usize, policy: OverflowPolicy) -> BusSubscription {
     bus.subscribe(">".parse().unwrap()).buffer(buffer).policy(policy).open().unwrap()
 }
 
 /// Says of each of `count` envelopes whether the bus took it.
-fn publisher(bus: &Bus, count: usize) -> JoinHandle<Vec<Result<(), Closed>>> {
+fn publisher(bus: &Bus, count: usize) -> JoinHandle<Vec<Result<(), BusClosed>>> {
     let bus = bus.clone();
     thread::spawn(move || (0..count).map(|_| block_on(bus.publish(Envelope::new("a").unwrap()))).collect())
 }
 
 /// Reads to the end, and says how many there were.
-fn reader(mut subscription: Subscription) -> JoinHandle<(u64, Stats)> {
+fn reader(mut subscription: BusSubscription) -> JoinHandle<(u64, BusStats)> {
     thread::spawn(move || {
         let mut read = 0;
         while block_on(subscription.recv()).is_some() {
@@ -81,9 +81,9 @@ fn reader(mut subscription: Subscription) -> JoinHandle<(u64, Stats)> {
 }
 
 /// What fits is delivered or dropped, and what is delivered is read, but for what was dropped after that.
-fn assert_accounted((read, stats): (u64, Stats), policy: Policy) {
-    let dropped: u64 = Reason::ALL.map(|reason| stats.dropped(reason)).iter().sum();
-    let evicted = if policy == Policy::DropOldest { stats.dropped(Reason::BufferFull) } else { 0 };
+fn assert_accounted((read, stats): (u64, BusStats), policy: OverflowPolicy) {
+    let dropped: u64 = DropReason::ALL.map(|reason| stats.dropped(reason)).iter().sum();
+    let evicted = if policy == OverflowPolicy::DropOldest { stats.dropped(DropReason::BufferFull) } else { 0 };
     assert_eq!(stats.published, stats.delivered + dropped - evicted, "{stats:?}");
     assert_eq!(read, stats.delivered - evicted, "{stats:?}");
 }
@@ -101,7 +101,7 @@ fn closing_leaves_nobody_behind() {
             }
         });
         let bus = bus.build();
-        let policies = [Policy::Block, Policy::DropNewest, Policy::DropOldest];
+        let policies = [OverflowPolicy::Block, OverflowPolicy::DropNewest, OverflowPolicy::DropOldest];
         let readers = policies.map(|policy| (reader(subscribe(&bus, 1, policy)), policy));
         let publishers = [publisher(&bus, 2), publisher(&bus, 2)];
         let other = bus.clone();
@@ -125,13 +125,13 @@ fn closing_leaves_nobody_behind() {
 fn closing_lets_those_go_who_wait_for_room() {
     check(|| {
         let bus = Bus::default();
-        let subscription = subscribe(&bus, 1, Policy::Block);
+        let subscription = subscribe(&bus, 1, OverflowPolicy::Block);
         let publishers = [publisher(&bus, 2), publisher(&bus, 1)];
         block_on(bus.close());
         for publisher in publishers {
             publisher.join().unwrap();
         }
-        assert_accounted(reader(subscription).join().unwrap(), Policy::Block);
+        assert_accounted(reader(subscription).join().unwrap(), OverflowPolicy::Block);
     });
 }
 
@@ -142,13 +142,14 @@ fn whoever_comes_at_the_end_hears_of_it() {
         let bus = Bus::default();
         let publishers = [publisher(&bus, 1), publisher(&bus, 1)];
         let late = bus.clone();
-        let comer = thread::spawn(move || late.subscribe(">".parse().unwrap()).buffer(1).policy(Policy::Block).open());
+        let comer =
+            thread::spawn(move || late.subscribe(">".parse().unwrap()).buffer(1).policy(OverflowPolicy::Block).open());
         block_on(bus.close());
         for publisher in publishers {
             publisher.join().unwrap();
         }
         if let Ok(subscription) = comer.join().unwrap() {
-            assert_accounted(reader(subscription).join().unwrap(), Policy::Block);
+            assert_accounted(reader(subscription).join().unwrap(), OverflowPolicy::Block);
         }
     });
 }
@@ -158,8 +159,8 @@ fn whoever_comes_at_the_end_hears_of_it() {
 fn unsubscribing_ends_one_subscription_once() {
     check(|| {
         let bus = Bus::default();
-        let full = subscribe(&bus, 1, Policy::Block);
-        let other = subscribe(&bus, 8, Policy::Block);
+        let full = subscribe(&bus, 1, OverflowPolicy::Block);
+        let other = subscribe(&bus, 8, OverflowPolicy::Block);
         let publishers = [publisher(&bus, 2), publisher(&bus, 1)];
         let (same, id) = (bus.clone(), full.id());
         let ending = thread::spawn(move || same.unsubscribe(id));
@@ -168,7 +169,7 @@ fn unsubscribing_ends_one_subscription_once() {
         for publisher in publishers {
             assert!(publisher.join().unwrap().iter().all(Result::is_ok));
         }
-        assert_accounted(reader(full).join().unwrap(), Policy::Block);
+        assert_accounted(reader(full).join().unwrap(), OverflowPolicy::Block);
         assert_eq!((bus.subscriptions(), other.stats().delivered), (1, 3));
         block_on(bus.close());
         assert_eq!(reader(other).join().unwrap().0, 3);
@@ -180,7 +181,7 @@ fn unsubscribing_ends_one_subscription_once() {
 fn dropping_a_subscription_lets_its_publishers_go() {
     check(|| {
         let bus = Bus::default();
-        let subscription = subscribe(&bus, 1, Policy::Block);
+        let subscription = subscribe(&bus, 1, OverflowPolicy::Block);
         let publisher = publisher(&bus, 3);
         drop(subscription);
         assert!(publisher.join().unwrap().iter().all(Result::is_ok));
@@ -193,7 +194,7 @@ fn dropping_a_subscription_lets_its_publishers_go() {
 fn room_that_nobody_takes_goes_to_the_next() {
     check(|| {
         let bus = Bus::default();
-        let mut subscription = subscribe(&bus, 1, Policy::Block);
+        let mut subscription = subscribe(&bus, 1, OverflowPolicy::Block);
         block_on(bus.publish(Envelope::new("first").unwrap())).unwrap();
         let (enough, other) = (Arc::new(Notify::new()), bus.clone());
         let is_enough = Arc::clone(&enough);
@@ -213,6 +214,6 @@ fn room_that_nobody_takes_goes_to_the_next() {
         block_on(bus.close());
         let (read, stats) = read.join().unwrap();
         assert_eq!(read, 1 + u64::from(came_through));
-        assert_eq!(stats.published, 2 + u64::from(came_through) + stats.dropped(Reason::Cancelled));
+        assert_eq!(stats.published, 2 + u64::from(came_through) + stats.dropped(DropReason::Cancelled));
     });
 }

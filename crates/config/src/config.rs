@@ -11,12 +11,12 @@ use std::{
 };
 
 use crate::{
-    avro::{self as wire, Schemas},
+    avro::{self as wire, AvroSchemas},
     backoff::Backoff,
     endpoint::Endpoint,
     event::Pattern,
     field::Field,
-    schema::Schema,
+    schema::OutputSchema,
     signature::Secret,
 };
 
@@ -60,35 +60,38 @@ mod values;
 mod webhook;
 mod written;
 
-pub use self::source::{AckMode, Deliver, Envelope, JetStreamSource, LinesSource, Source, SourceKind};
+pub use self::source::{
+    AckMode, DeliverPolicy, EnvelopeFormat, JetStreamSource, LinesSource, SourceConfig, SourceKind,
+};
 pub use self::{
-    api::{Api, AuthType, Identity, KeptIn},
+    api::{ApiConfig, AuthType, DeclaredIdentity, KeptIn},
     avro::avro_schema,
     bus::BusSource,
 };
-pub use file::{FileSink, Fsync, Record, Upkeep};
-pub use http::{Answer, Auth, HttpClient, HttpSource, Rate};
-pub use letters::{Alike, LetterSource, Which};
-pub use limits::{LimitOverrides, Limits};
+pub use file::{FileSink, FileUpkeep, Fsync, RecordSettings};
+pub use http::{AnswerPoint, ClientAuth, HttpClient, HttpSource, RateLimit};
+pub use letters::{LetterChoice, LetterFilter, LetterSource};
+pub use limits::{GuestLimits, LimitOverrides};
 pub use load::{load, load_registry};
-pub use memory::{Components, MemoryPlan, TooLittle};
+pub use memory::{ComponentMemory, MemoryPlan, TooLittle};
 pub use nearest::{nearest, quoted};
 pub use params::{ParamProblem, check_params};
 pub use path::{PathPart, PathTemplate};
-pub use preflight::{Lack, Needed, preflight};
+pub use preflight::{NeedKind, UnmetNeed, preflight};
 pub use preset::Preset;
-pub use problem::{Place, Position, Problem, Problems, Severity};
-pub use range::{Begin, Range, ReplaySource};
-pub use read::{Unreadable, read};
-pub use routes::{TypeRoute, Types};
-pub use sink::{DEAD_FILE, Encode, FolderSink, NatsSink, OnFailure, Sink, SinkKind};
+pub use problem::{ConfigPlace, Problem, Problems, Severity, TextPosition};
+pub use range::{RangeBegin, ReplaySource, StreamRange};
+pub use read::{UnreadableFile, read};
+pub use routes::{TypeRoute, TypeSelection};
+pub use sink::{AvroEncoding, DEAD_FILE, FolderSink, NatsSink, OnFailure, SinkConfig, SinkKind};
 pub use stream::{
-    Bound, Compression, Discard, External, Placement, Republish, Retention, Start, Storage, Stream, Transform, Upstream,
+    Compression, DiscardPolicy, ExternalApi, Placement, Republish, Retention, Storage, StreamConfig, StreamLimit,
+    SubjectTransform, UpstreamStart, UpstreamStream,
 };
-pub use telemetry::Telemetry;
-pub use template::{EventField, OutputField, Part, SubjectForm, SubjectPlaceholder, Template};
+pub use telemetry::TelemetryConfig;
+pub use template::{EventField, OutputField, SubjectForm, SubjectPlaceholder, TemplatePart, TextTemplate};
 pub use values::{duration, name, server_name};
-pub use webhook::{Tenant, Webhook, WebhookSink};
+pub use webhook::{TenantSelection, Webhook, WebhookSink};
 pub use written::NewWebhook;
 
 /// The checked configuration of a router's folder.
@@ -101,38 +104,38 @@ pub struct Config {
     pub keys: PathBuf,
     /// Folder of the schemas that keys refer to.
     pub schemas: PathBuf,
-    pub nats: Option<Nats>,
-    pub api: Option<Api>,
+    pub nats: Option<NatsConfig>,
+    pub api: Option<ApiConfig>,
     /// Enabled presets, which are built into trommel.
     pub presets: Vec<Preset>,
-    pub streams: Vec<Stream>,
-    pub sources: Vec<Source>,
-    pub sinks: Vec<Sink>,
+    pub streams: Vec<StreamConfig>,
+    pub sources: Vec<SourceConfig>,
+    pub sinks: Vec<SinkConfig>,
     pub filters: Vec<FilterSettings>,
-    pub dedup: Option<Dedup>,
-    pub pipeline: Pipeline,
+    pub dedup: Option<DedupConfig>,
+    pub pipeline: PipelineConfig,
     /// Memory limit of the whole process, in bytes. If left out, it depends on the machine.
     pub memory: Option<u64>,
-    pub limits: Limits,
-    pub dead_letter: DeadLetter,
+    pub limits: GuestLimits,
+    pub dead_letter: DeadLetterTarget,
     /// Secrets that sign dead letters, as proof that the router wrote them; the first one signs. If
     /// there are none, the router uses a key of its own.
     pub letter_secrets: Vec<Secret>,
     /// Names of Avro schemas by the ids that another registry assigned to them.
     pub avro_ids: BTreeMap<u32, String>,
-    pub admin: Option<Admin>,
+    pub admin: Option<AdminConfig>,
     /// `None` if spans are not exported.
-    pub telemetry: Option<Telemetry>,
-    pub registry: Registry,
+    pub telemetry: Option<TelemetryConfig>,
+    pub registry: RegistryConfig,
     /// Set by callers that start a router for another purpose than its folder describes.
-    pub role: Role,
+    pub role: RouterRole,
     /// Valid settings that are probably mistakes.
     pub warnings: Vec<Problem>,
 }
 
 /// The purpose of a router.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
+pub enum RouterRole {
     /// The routes that its folder declares.
     #[default]
     Router,
@@ -145,25 +148,25 @@ pub enum Role {
 
 /// Declarations of `keys/*.toml`: the part that is reloaded while the router runs.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Registry {
-    pub keys: Vec<Key>,
-    pub routes: Vec<Route>,
+pub struct RegistryConfig {
+    pub keys: Vec<KeyConfig>,
+    pub routes: Vec<RouteConfig>,
     pub type_routes: Vec<TypeRoute>,
     pub webhooks: Vec<Arc<Webhook>>,
     /// Schemas of `schemas/*.avsc` and of the presets.
-    pub avro: Schemas,
+    pub avro: AvroSchemas,
     /// Files of `keys/*.toml` that declare something.
     pub files: BTreeSet<PathBuf>,
 }
 
-impl Registry {
+impl RegistryConfig {
     pub fn without_routes(self) -> Self {
         Self { routes: Vec::new(), type_routes: Vec::new(), ..self }
     }
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Nats {
+pub struct NatsConfig {
     pub urls: Vec<String>,
     /// Client name in the server's connection list.
     pub name: String,
@@ -205,14 +208,14 @@ impl std::fmt::Debug for NatsAuth {
 
 /// Tries again after a refused output or event, with waits from `min` to `max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retry {
+pub struct RetryPolicy {
     pub min: Duration,
     pub max: Duration,
     /// Time after the first try at which to give up.
     pub patience: Duration,
 }
 
-impl Retry {
+impl RetryPolicy {
     pub fn backoff(self) -> Backoff {
         Backoff::new(self.min, self.max)
     }
@@ -225,10 +228,10 @@ pub struct FilterSettings {
     /// Capabilities that the component may have if it asks for them.
     pub grants: Vec<Grant>,
     pub on_quarantine: OnQuarantine,
-    pub instances: Instances,
+    pub instances: InstanceScope,
     /// SHA-256 of the only content that is taken, in hex; `None` takes any.
     pub digest: Option<String>,
-    pub limits: Limits,
+    pub limits: GuestLimits,
 }
 
 impl FilterSettings {
@@ -238,9 +241,9 @@ impl FilterSettings {
             name,
             grants: Vec::new(),
             on_quarantine: OnQuarantine::default(),
-            instances: Instances::default(),
+            instances: InstanceScope::default(),
             digest: None,
-            limits: Limits::default(),
+            limits: GuestLimits::default(),
         }
     }
 }
@@ -255,7 +258,7 @@ impl Config {
 
 /// Scope in which an instance that processes events is reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Instances {
+pub enum InstanceScope {
     /// The key that it served before: no key sees what a guest keeps of another key's events.
     #[default]
     Key,
@@ -284,7 +287,7 @@ pub enum OnQuarantine {
 
 /// The window in which a repeated event is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dedup {
+pub struct DedupConfig {
     pub ttl: Duration,
     pub capacity: NonZeroUsize,
     pub by: DedupBy,
@@ -300,7 +303,7 @@ pub enum DedupBy {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pipeline {
+pub struct PipelineConfig {
     pub lanes: NonZeroUsize,
     /// Events that one source may have open; also the consumer's `max_ack_pending`.
     pub in_flight: NonZeroUsize,
@@ -312,7 +315,7 @@ pub struct Pipeline {
 
 /// Destination of events that can never succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeadLetter {
+pub enum DeadLetterTarget {
     /// Nowhere: dead letters are only logged. Can't be configured in a file.
     Discard,
     /// An NDJSON file.
@@ -323,7 +326,7 @@ pub enum DeadLetter {
 
 /// The listener that shows the router's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
+pub struct AdminConfig {
     pub listen: SocketAddr,
     /// Token of clients that may see more than readiness.
     pub token: Option<KeptIn>,
@@ -333,7 +336,7 @@ pub struct Admin {
 
 /// One entry of the key registry.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Key {
+pub struct KeyConfig {
     pub name: String,
     /// Name for people; empty if `name` is enough.
     pub display_name: String,
@@ -358,24 +361,24 @@ pub struct Key {
     /// True if its events come from a consumer of its own.
     pub is_isolated: bool,
     /// Wire format of its events.
-    pub decode: Decode,
+    pub decode: WireFormat,
     /// Schema of its outputs.
-    pub schema: Option<Schema>,
+    pub schema: Option<OutputSchema>,
     /// Selection of its outputs that are validated against the schema.
-    pub validate: Validate,
+    pub validate: ValidationMode,
     /// Lanes that may be inside `process` at once.
     pub workers: NonZeroUsize,
     /// Events of the key that may wait for a lane.
     pub buffer_size: NonZeroUsize,
     pub order_by: OrderBy,
-    pub retry: Retry,
+    pub retry: RetryPolicy,
     /// Limits that differ from the filter's.
     pub limits: LimitOverrides,
     /// Position of its declaration.
-    pub place: Place,
+    pub place: ConfigPlace,
 }
 
-impl Key {
+impl KeyConfig {
     pub fn domain(&self) -> &str {
         Self::domain_of(&self.name)
     }
@@ -388,22 +391,22 @@ impl Key {
 
 /// Wire format of a key's events. Filters see JSON.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum Decode {
+pub enum WireFormat {
     /// Payloads are passed on as received.
     #[default]
     Raw,
     /// JSON. A payload that is not JSON becomes a dead letter.
     Json,
     /// Avro, read by this schema; without one, by the writer's.
-    Avro(Option<wire::Schema>),
+    Avro(Option<wire::AvroSchema>),
     /// Avro if the payload begins like it, else JSON.
-    Auto(Option<wire::Schema>),
+    Auto(Option<wire::AvroSchema>),
 }
 
 /// Selection of a key's outputs that are validated against its schema. An invalid output makes its
 /// event a dead letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Validate {
+pub enum ValidationMode {
     Off,
     /// The outputs of one event in a hundred, chosen by its id.
     Sample,
@@ -443,7 +446,7 @@ pub enum ParamKind {
 
 /// A key, values for its params, and the sinks it feeds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Route {
+pub struct RouteConfig {
     /// Declared, or `KEY-` and eight hexadecimal digits that depend on key, params and sinks alone;
     /// unique.
     pub name: String,
@@ -452,5 +455,5 @@ pub struct Route {
     pub params: Vec<(String, String)>,
     pub sinks: Vec<String>,
     /// Position of its declaration, for messages about its filter.
-    pub place: Place,
+    pub place: ConfigPlace,
 }

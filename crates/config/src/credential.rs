@@ -15,19 +15,19 @@ use crate::{config::KeptIn, poison::ignore_poison};
 
 /// Converts the stored text to the value in use. Errors name what is wrong with it and never
 /// contain any of it.
-type Parse<T> = fn(&str) -> anyhow::Result<T>;
+type SecretParser<T> = fn(&str) -> anyhow::Result<T>;
 
 /// A value that is kept in the environment or in a file.
 pub struct Credential<T> {
     /// Name in messages: `the token`.
     what: &'static str,
-    parse: Parse<T>,
-    kept: Kept<T>,
+    parse: SecretParser<T>,
+    kept: KeptValue<T>,
 }
 
-enum Kept<T> {
+enum KeptValue<T> {
     Fixed(T),
-    File { kept: KeptIn, path: PathBuf, max_age: Duration, last: Mutex<Last<T>> },
+    File { kept: KeptIn, path: PathBuf, max_age: Duration, last: Mutex<LastValue<T>> },
 }
 
 /// Time for which the last good value of an unusable file still admits clients. Long enough to
@@ -35,7 +35,7 @@ enum Kept<T> {
 pub const GRACE: Duration = Duration::from_mins(5);
 
 /// The last good value of a file.
-struct Last<T> {
+struct LastValue<T> {
     value: T,
     /// Time of the last reading, successful or not: an unusable file is not read more often.
     read: Instant,
@@ -51,17 +51,17 @@ impl<T: Clone> Credential<T> {
     ///
     /// # Errors
     /// Returns an error if it is missing or unusable. Errors name the location, never the value.
-    pub fn read(what: &'static str, kept: &KeptIn, max_age: Duration, parse: Parse<T>) -> anyhow::Result<Self> {
+    pub fn read(what: &'static str, kept: &KeptIn, max_age: Duration, parse: SecretParser<T>) -> anyhow::Result<Self> {
         let at = || match kept {
             KeptIn::Env(variable) => format!("could not use {what} in the environment variable `{variable}`"),
             KeptIn::File(path) => format!("could not use {what} in `{}`", path.display()),
         };
         let value = kept.read().map_err(anyhow::Error::msg).and_then(|text| parse(&text)).with_context(at)?;
         let kept = match kept {
-            KeptIn::Env(_) => Kept::Fixed(value),
+            KeptIn::Env(_) => KeptValue::Fixed(value),
             KeptIn::File(path) => {
-                let last = Mutex::new(Last { value, read: Instant::now(), stale: None, is_revoked: false });
-                Kept::File { kept: kept.clone(), path: path.clone(), max_age, last }
+                let last = Mutex::new(LastValue { value, read: Instant::now(), stale: None, is_revoked: false });
+                KeptValue::File { kept: kept.clone(), path: path.clone(), max_age, last }
             }
         };
         Ok(Self { what, parse, kept })
@@ -71,7 +71,7 @@ impl<T: Clone> Credential<T> {
     /// for [`GRACE`]. Emptying or deleting the file revokes it.
     pub async fn valid(&self) -> Option<T> {
         let value = self.current().await;
-        let Kept::File { path, last, .. } = &self.kept else { return Some(value) };
+        let KeptValue::File { path, last, .. } = &self.kept else { return Some(value) };
         let mut last = lock(last);
         if last.stale.is_none_or(|since| since.elapsed() < GRACE) {
             return Some(value);
@@ -88,8 +88,8 @@ impl<T: Clone> Credential<T> {
     /// The value that authenticates this router now: the last good one while the file is unusable.
     pub async fn current(&self) -> T {
         let (kept, path, max_age, last) = match &self.kept {
-            Kept::Fixed(value) => return value.clone(),
-            Kept::File { kept, path, max_age, last } => (kept, path, *max_age, last),
+            KeptValue::Fixed(value) => return value.clone(),
+            KeptValue::File { kept, path, max_age, last } => (kept, path, *max_age, last),
         };
         {
             let mut last = lock(last);
@@ -126,7 +126,7 @@ impl<T: Clone> Credential<T> {
     }
 }
 
-fn lock<T>(last: &Mutex<Last<T>>) -> MutexGuard<'_, Last<T>> {
+fn lock<T>(last: &Mutex<LastValue<T>>) -> MutexGuard<'_, LastValue<T>> {
     ignore_poison(last.lock())
 }
 
@@ -234,6 +234,6 @@ mod tests {
             assert!(error.contains(expected) && !error.contains("secret"), "{error}");
         }
         let fixed = read(&KeptIn::Env("CARGO_PKG_NAME".to_owned()), Duration::ZERO).unwrap();
-        assert!(matches!(fixed.kept, Kept::Fixed(value) if value == "trommel-config"));
+        assert!(matches!(fixed.kept, KeptValue::Fixed(value) if value == "trommel-config"));
     }
 }

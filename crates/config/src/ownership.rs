@@ -10,7 +10,7 @@ const READABLE_BY_OTHERS: u32 = 0o004;
 
 /// Reason why a file or folder is not exclusively ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Foreign {
+pub enum ForeignAccess {
     #[error("it belongs to another user, whose id is {0}")]
     Owner(u32),
     #[error("others may write to it (mode {:03o}): `chmod go-w` mends that", .0 & 0o777)]
@@ -21,7 +21,7 @@ pub enum Foreign {
 ///
 /// # Errors
 /// Returns which other user or users may.
-pub fn check(found: &Metadata) -> Result<(), Foreign> {
+pub fn check(found: &Metadata) -> Result<(), ForeignAccess> {
     judge(found.uid(), found.gid(), found.mode(), geteuid().as_raw())
 }
 
@@ -30,14 +30,14 @@ pub fn is_readable_by_others(found: &Metadata) -> bool {
     found.mode() & READABLE_BY_OTHERS != 0
 }
 
-fn judge(owner: u32, group: u32, mode: u32, ours: u32) -> Result<(), Foreign> {
+fn judge(owner: u32, group: u32, mode: u32, ours: u32) -> Result<(), ForeignAccess> {
     if owner != ours && owner != 0 {
-        return Err(Foreign::Owner(owner));
+        return Err(ForeignAccess::Owner(owner));
     }
     // A group with its owner's number is by convention that user's alone: some systems make files
     // writable for it.
     let by_group = mode & WRITABLE_BY_GROUP != 0 && group != owner;
-    if by_group || mode & WRITABLE_BY_OTHERS != 0 { Err(Foreign::Writable(mode)) } else { Ok(()) }
+    if by_group || mode & WRITABLE_BY_OTHERS != 0 { Err(ForeignAccess::Writable(mode)) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -50,16 +50,16 @@ mod tests {
             (1000, 1000, 0o100_644, Ok(())),
             (1000, 1000, 0o100_775, Ok(())),
             (0, 0, 0o100_755, Ok(())),
-            (1001, 1000, 0o100_600, Err(Foreign::Owner(1001))),
-            (65534, 65534, 0o100_777, Err(Foreign::Owner(65534))),
-            (1000, 100, 0o100_664, Err(Foreign::Writable(0o100_664))),
-            (1000, 1000, 0o100_646, Err(Foreign::Writable(0o100_646))),
-            (0, 1000, 0o100_664, Err(Foreign::Writable(0o100_664))),
+            (1001, 1000, 0o100_600, Err(ForeignAccess::Owner(1001))),
+            (65534, 65534, 0o100_777, Err(ForeignAccess::Owner(65534))),
+            (1000, 100, 0o100_664, Err(ForeignAccess::Writable(0o100_664))),
+            (1000, 1000, 0o100_646, Err(ForeignAccess::Writable(0o100_646))),
+            (0, 1000, 0o100_664, Err(ForeignAccess::Writable(0o100_664))),
         ] {
             assert_eq!(judge(owner, group, mode, 1000), expected, "{owner} {group} {mode:o}");
         }
         assert_eq!(
-            Foreign::Writable(0o100_666).to_string(),
+            ForeignAccess::Writable(0o100_666).to_string(),
             "others may write to it (mode 666): `chmod go-w` mends that"
         );
     }

@@ -11,14 +11,14 @@ use crate::json;
 mod envelope;
 mod overlay;
 
-pub use overlay::Override;
+pub use overlay::FieldOverride;
 
 /// Longest pointer or reason, in characters.
 const LONGEST: usize = 500;
 
 /// The part of an output that the declared schema describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum SchemaForm {
     /// The event inside the standard envelope, which is passed on unchanged (L15).
     Native,
     /// The whole output.
@@ -27,7 +27,7 @@ pub enum Form {
 
 /// A declared JSON Schema: not a placeholder, and valid in itself.
 #[derive(Clone, Debug)]
-pub struct Declared(Value);
+pub struct DeclaredSchema(Value);
 
 /// Error while declaring a schema.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum SchemaError {
     Unsound { pointer: String, detail: String },
 }
 
-impl Declared {
+impl DeclaredSchema {
     /// # Errors
     /// Returns an error if it is a placeholder or unsound.
     pub fn new(schema: Value) -> Result<Self, SchemaError> {
@@ -60,7 +60,7 @@ impl Declared {
 
 /// Error while resolving a schema.
 #[derive(Debug)]
-pub enum Unresolved {
+pub enum UnresolvedSchema {
     /// Overrides of pointers that do not exist, sorted (L13), and the existing pointers.
     Orphans { orphans: Vec<String>, known: Vec<String> },
     /// The overrides make it invalid.
@@ -70,17 +70,17 @@ pub enum Unresolved {
 /// The resolved schema of a key's outputs: the declared one, in its envelope, with its overrides.
 /// Clones share it. Two are equal if their form and JSON are.
 #[derive(Clone)]
-pub struct Schema(Arc<Resolved>);
+pub struct OutputSchema(Arc<ResolvedSchema>);
 
-struct Resolved {
-    form: Form,
+struct ResolvedSchema {
+    form: SchemaForm,
     json: Value,
     validator: Validator,
 }
 
 /// Error for an output that does not conform to the schema.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Mismatch {
+pub enum SchemaMismatch {
     #[error("is not JSON: {0}")]
     NotJson(String),
     /// The JSON pointer into the output, and the reason. The value itself is not repeated: it may
@@ -89,26 +89,30 @@ pub enum Mismatch {
     Unfit { pointer: String, why: String },
 }
 
-impl Schema {
+impl OutputSchema {
     /// Resolves a schema. Overrides are found by pointers into an output: those of a native schema
     /// begin at the envelope.
     ///
     /// # Errors
     /// Returns an error if overrides point nowhere, or make it unsound.
-    pub fn new(form: Form, declared: Declared, overrides: &BTreeMap<String, Override>) -> Result<Self, Unresolved> {
-        let Declared(mut json) = declared;
-        if form == Form::Native {
+    pub fn new(
+        form: SchemaForm,
+        declared: DeclaredSchema,
+        overrides: &BTreeMap<String, FieldOverride>,
+    ) -> Result<Self, UnresolvedSchema> {
+        let DeclaredSchema(mut json) = declared;
+        if form == SchemaForm::Native {
             json = envelope::wrap(json);
         }
         let orphans = overlay::apply(&mut json, overrides);
         if !orphans.is_empty() {
-            return Err(Unresolved::Orphans { orphans, known: overlay::places(&json) });
+            return Err(UnresolvedSchema::Orphans { orphans, known: overlay::places(&json) });
         }
-        let validator = validator(&json).map_err(Unresolved::Unsound)?;
-        Ok(Self(Arc::new(Resolved { form, json, validator })))
+        let validator = validator(&json).map_err(UnresolvedSchema::Unsound)?;
+        Ok(Self(Arc::new(ResolvedSchema { form, json, validator })))
     }
 
-    pub fn form(&self) -> Form {
+    pub fn form(&self) -> SchemaForm {
         self.0.form
     }
 
@@ -120,22 +124,22 @@ impl Schema {
     ///
     /// # Errors
     /// Returns the first mismatch.
-    pub fn check(&self, output: &[u8]) -> Result<(), Mismatch> {
-        let output = json::parse(output).map_err(|error| Mismatch::NotJson(error.to_string()))?;
-        self.0.validator.validate(&output).map_err(|error| Mismatch::Unfit {
+    pub fn check(&self, output: &[u8]) -> Result<(), SchemaMismatch> {
+        let output = json::parse(output).map_err(|error| SchemaMismatch::NotJson(error.to_string()))?;
+        self.0.validator.validate(&output).map_err(|error| SchemaMismatch::Unfit {
             pointer: cut(error.instance_path().to_string()),
             why: cut(error.masked().to_string()),
         })
     }
 }
 
-impl PartialEq for Schema {
+impl PartialEq for OutputSchema {
     fn eq(&self, other: &Self) -> bool {
         self.0.form == other.0.form && self.0.json == other.0.json
     }
 }
 
-impl fmt::Debug for Schema {
+impl fmt::Debug for OutputSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {}", self.0.form, self.0.json)
     }

@@ -119,7 +119,7 @@ pub fn sign(secret: &Secret, id: &str, timestamp: u64, body: &[u8]) -> String {
 
 /// Values of a message's signature headers.
 #[derive(Clone, Copy, Debug)]
-pub struct Signed<'a> {
+pub struct SignatureHeaders<'a> {
     pub id: &'a str,
     pub timestamp: &'a str,
     pub signatures: &'a str,
@@ -127,7 +127,7 @@ pub struct Signed<'a> {
 
 /// Reason why a message is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Doubt {
+pub enum SignatureDoubt {
     #[error("`{TIMESTAMP}` is not a number of seconds since 1970")]
     NoTime,
     #[error("`{TIMESTAMP}` lies more than {} minutes back", TOLERANCE.as_secs() / 60)]
@@ -144,23 +144,28 @@ pub enum Doubt {
 ///
 /// # Errors
 /// Returns the reason why the message is not to be trusted.
-pub fn verify(secrets: &[Secret], signed: Signed<'_>, body: &[u8], now: SystemTime) -> Result<(), Doubt> {
+pub fn verify(
+    secrets: &[Secret],
+    signed: SignatureHeaders<'_>,
+    body: &[u8],
+    now: SystemTime,
+) -> Result<(), SignatureDoubt> {
     // Parsing alone would accept a sign in front.
     let is_number = signed.timestamp.bytes().all(|byte| byte.is_ascii_digit());
-    let seconds = signed.timestamp.parse().ok().filter(|_| is_number).ok_or(Doubt::NoTime)?;
-    let sent = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(Doubt::TooNew)?;
+    let seconds = signed.timestamp.parse().ok().filter(|_| is_number).ok_or(SignatureDoubt::NoTime)?;
+    let sent = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(SignatureDoubt::TooNew)?;
     if now.duration_since(sent).is_ok_and(|age| age > TOLERANCE) {
-        return Err(Doubt::TooOld);
+        return Err(SignatureDoubt::TooOld);
     }
     if sent.duration_since(now).is_ok_and(|ahead| ahead > AHEAD) {
-        return Err(Doubt::TooNew);
+        return Err(SignatureDoubt::TooNew);
     }
     // The body is hashed once per secret, however many signatures a client sends.
     let macs: Vec<_> = secrets.iter().map(|secret| secret.mac(signed.id, signed.timestamp, body)).collect();
     let mut tags =
         signed.signatures.split(' ').filter_map(|signature| BASE64.decode(signature.strip_prefix(VERSION)?).ok());
     let is_ours = |tag: Vec<u8>| macs.iter().any(|mac| mac.clone().verify_slice(&tag).is_ok());
-    if tags.any(is_ours) { Ok(()) } else { Err(Doubt::NoMatch) }
+    if tags.any(is_ours) { Ok(()) } else { Err(SignatureDoubt::NoMatch) }
 }
 
 #[cfg(test)]
@@ -183,8 +188,8 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    fn check(secrets: &[Secret], timestamp: &str, signatures: &str, now: u64) -> Result<(), Doubt> {
-        verify(secrets, Signed { id: ID, timestamp, signatures }, BODY, at(now))
+    fn check(secrets: &[Secret], timestamp: &str, signatures: &str, now: u64) -> Result<(), SignatureDoubt> {
+        verify(secrets, SignatureHeaders { id: ID, timestamp, signatures }, BODY, at(now))
     }
 
     /// The test vector of the Standard Webhooks libraries.
@@ -231,20 +236,25 @@ mod tests {
         }
         let tag = by_new.strip_prefix(VERSION).unwrap();
         for signatures in [&by_old, "", "v1,", tag, &format!("v2,{tag}"), &by_new[..by_new.len() - 4]] {
-            assert_eq!(check(slice::from_ref(&new), &sent, signatures, SENT), Err(Doubt::NoMatch), "{signatures}");
+            assert_eq!(
+                check(slice::from_ref(&new), &sent, signatures, SENT),
+                Err(SignatureDoubt::NoMatch),
+                "{signatures}"
+            );
         }
-        assert_eq!(check(&[], &sent, &by_new, SENT), Err(Doubt::NoMatch));
+        assert_eq!(check(&[], &sent, &by_new, SENT), Err(SignatureDoubt::NoMatch));
     }
 
     #[test]
     fn everything_is_signed() {
         let (secrets, sent) = ([secret(SECRET)], SENT.to_string());
-        let signed = Signed { id: ID, timestamp: &sent, signatures: SIGNATURE };
+        let signed = SignatureHeaders { id: ID, timestamp: &sent, signatures: SIGNATURE };
         let later = (SENT + 1).to_string();
-        for signed in [Signed { id: "msg_other", ..signed }, Signed { timestamp: &later, ..signed }] {
-            assert_eq!(verify(&secrets, signed, BODY, at(SENT)), Err(Doubt::NoMatch), "{signed:?}");
+        for signed in [SignatureHeaders { id: "msg_other", ..signed }, SignatureHeaders { timestamp: &later, ..signed }]
+        {
+            assert_eq!(verify(&secrets, signed, BODY, at(SENT)), Err(SignatureDoubt::NoMatch), "{signed:?}");
         }
-        assert_eq!(verify(&secrets, signed, b"{}", at(SENT)), Err(Doubt::NoMatch));
+        assert_eq!(verify(&secrets, signed, b"{}", at(SENT)), Err(SignatureDoubt::NoMatch));
     }
 
     #[test]
@@ -253,15 +263,15 @@ mod tests {
         for (now, expected) in [
             (SENT + tolerance, Ok(())),
             (SENT - AHEAD.as_secs(), Ok(())),
-            (SENT + tolerance + 1, Err(Doubt::TooOld)),
-            (SENT - AHEAD.as_secs() - 1, Err(Doubt::TooNew)),
+            (SENT + tolerance + 1, Err(SignatureDoubt::TooOld)),
+            (SENT - AHEAD.as_secs() - 1, Err(SignatureDoubt::TooNew)),
         ] {
             assert_eq!(check(&secrets, &SENT.to_string(), SIGNATURE, now), expected, "{now}");
         }
         for timestamp in ["", "soon", "+1614265330", "-1", "1614265330.5", "18446744073709551616"] {
-            assert_eq!(check(&secrets, timestamp, SIGNATURE, SENT), Err(Doubt::NoTime), "{timestamp}");
+            assert_eq!(check(&secrets, timestamp, SIGNATURE, SENT), Err(SignatureDoubt::NoTime), "{timestamp}");
         }
-        assert_eq!(check(&secrets, &u64::MAX.to_string(), SIGNATURE, SENT), Err(Doubt::TooNew));
+        assert_eq!(check(&secrets, &u64::MAX.to_string(), SIGNATURE, SENT), Err(SignatureDoubt::TooNew));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The duty to settle an event, as a value.
 //!
-//! A [`Delivery`] is an event and that duty. The pipeline opens it into [`Ticket`]s, one for every
-//! part of the router that still has work for the event; when the last ticket is gone the source
-//! receives the [`Outcome`]. A ticket that is dropped unsettled counts as failed, so a panic or an
-//! early return means a redelivery, never a lost event.
+//! An [`EventDelivery`] is an event and that duty. The pipeline opens it into [`Ticket`]s, one for
+//! every part of the router that still has work for the event; when the last ticket is gone the
+//! source receives the [`Outcome`]. A ticket that is dropped unsettled counts as failed, so a panic
+//! or an early return means a redelivery, never a lost event.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use crate::{
     event::Event,
     fate::Fate,
     metrics::SourceMetrics,
-    telemetry::{Span, Stage, Trace},
+    telemetry::{EventTrace, Stage, StageSpan},
 };
 
 /// Result of a settled event, as an instruction to its source.
@@ -76,17 +76,17 @@ impl Drop for Acker {
 
 /// An event and the duty to settle it.
 #[derive(Debug)]
-pub struct Delivery {
+pub struct EventDelivery {
     pub event: Event,
     pub acker: Acker,
 }
 
-impl Delivery {
+impl EventDelivery {
     /// Shares the duty out. The event is settled when the last ticket is gone.
     pub fn open(self, metrics: Arc<SourceMetrics>) -> Ticket {
         metrics.in_flight.inc();
         Ticket {
-            duty: Arc::new(Duty {
+            duty: Arc::new(SettleDuty {
                 event: self.event,
                 acker: Some(self.acker),
                 fate: AtomicU8::new(Fate::Filtered as u8),
@@ -100,7 +100,7 @@ impl Delivery {
 }
 
 #[derive(Debug)]
-struct Duty {
+struct SettleDuty {
     event: Event,
     /// Taken once, on drop.
     acker: Option<Acker>,
@@ -108,11 +108,11 @@ struct Duty {
     fate: AtomicU8,
     reason: OnceLock<&'static str>,
     /// Set only while spans are exported.
-    trace: OnceLock<Box<Trace>>,
+    trace: OnceLock<Box<EventTrace>>,
     metrics: Arc<SourceMetrics>,
 }
 
-impl Drop for Duty {
+impl Drop for SettleDuty {
     fn drop(&mut self) {
         let fate = Fate::ALL[usize::from(*self.fate.get_mut())];
         let reason = self.reason.get().copied().filter(|_| fate == Fate::DeadLettered);
@@ -135,7 +135,7 @@ impl Drop for Duty {
 /// One share of the duty to settle an event. Dropping it unsettled counts as [`Fate::Failed`].
 #[derive(Debug)]
 pub struct Ticket {
-    duty: Arc<Duty>,
+    duty: Arc<SettleDuty>,
     settled: bool,
 }
 
@@ -152,14 +152,14 @@ impl Ticket {
     }
 
     /// Records the event's way from now on.
-    pub fn trace(&self, trace: Trace) {
+    pub fn trace(&self, trace: EventTrace) {
         // The opener of the delivery does this once.
         let _ = self.duty.trace.set(Box::new(trace));
     }
 
     /// Begins a stage of the event's way for a key and a route, if that is recorded.
-    pub fn stage(&self, stage: Stage<'_>, key: &str, route: &str) -> Span {
-        self.duty.trace.get().map_or_else(Span::none, |trace| trace.stage(stage, key, route))
+    pub fn stage(&self, stage: Stage<'_>, key: &str, route: &str) -> StageSpan {
+        self.duty.trace.get().map_or_else(StageSpan::none, |trace| trace.stage(stage, key, route))
     }
 
     /// Creates another share for another part of the router.

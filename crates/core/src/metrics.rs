@@ -15,19 +15,19 @@ use prometheus_client::{
 use crate::{
     fate::Fate,
     poison::ignore_poison,
-    recent::{Asked, Ended, Recent},
+    recent::{EndedEvent, RecentEvents, RecentQuery},
     tap::Tap,
 };
 
 mod refusing;
 mod requests;
 
-pub use refusing::Refusing;
+pub use refusing::RefusalTime;
 pub use requests::RequestMetrics;
 
 mod sampled;
 
-pub use sampled::Sampled;
+pub use sampled::SampledTime;
 
 /// Name of the sink of dead letters. Those in the configuration have no space in theirs.
 pub const DEAD_LETTERS: &str = "dead letters";
@@ -62,7 +62,7 @@ pub struct SourceMetrics {
     /// Events that are left in the stream until their keys have room for them.
     pub deferred: Gauge,
     /// Events that have ended last.
-    pub recent: Recent,
+    pub recent: RecentEvents,
     /// Tap for requests to see the next event.
     pub tap: Tap,
 }
@@ -100,10 +100,10 @@ pub struct KeyMetrics {
 #[derive(Debug, Default)]
 pub struct FilterMetrics {
     pub matches: Counter,
-    pub match_time: Sampled,
+    pub match_time: SampledTime,
     pub processes: Counter,
     /// Time of `process` calls, host calls included.
-    pub process_time: Sampled,
+    pub process_time: SampledTime,
     /// Calls that trapped, ran out of time, memory or output, or returned nonsense.
     pub breaks: Counter,
     pub reloads: Counter,
@@ -125,7 +125,7 @@ pub struct SinkMetrics {
     pub dead_lettered: Counter,
     /// Outputs given back to the source unwritten.
     pub returned: Counter,
-    pub refusing: Refusing,
+    pub refusing: RefusalTime,
 }
 
 /// Counters of a webhook's deliveries.
@@ -142,7 +142,7 @@ pub struct WebhookMetrics {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Name {
+struct NameLabel {
     name: String,
 }
 
@@ -158,31 +158,31 @@ struct NameAndReason {
 pub struct Metrics {
     /// Generation of the registry in force.
     pub generation: Gauge,
-    sources: Named<SourceMetrics>,
-    requests: Named<RequestMetrics>,
-    keys: Named<KeyMetrics>,
-    filters: Named<FilterMetrics>,
-    sinks: Named<SinkMetrics>,
-    webhooks: Named<WebhookMetrics>,
+    sources: NamedMetrics<SourceMetrics>,
+    requests: NamedMetrics<RequestMetrics>,
+    keys: NamedMetrics<KeyMetrics>,
+    filters: NamedMetrics<FilterMetrics>,
+    sinks: NamedMetrics<SinkMetrics>,
+    webhooks: NamedMetrics<WebhookMetrics>,
 }
 
 #[derive(Debug)]
-struct Named<T>(Mutex<Ordered<T>>);
+struct NamedMetrics<T>(Mutex<OrderedEntries<T>>);
 
 /// Entries in the order in which they were first asked for.
 #[derive(Debug)]
-struct Ordered<T> {
+struct OrderedEntries<T> {
     all: Vec<(String, Arc<T>)>,
     positions: HashMap<String, usize>,
 }
 
-impl<T> Default for Named<T> {
+impl<T> Default for NamedMetrics<T> {
     fn default() -> Self {
-        Self(Mutex::new(Ordered { all: Vec::new(), positions: HashMap::new() }))
+        Self(Mutex::new(OrderedEntries { all: Vec::new(), positions: HashMap::new() }))
     }
 }
 
-impl<T: Default> Named<T> {
+impl<T: Default> NamedMetrics<T> {
     fn get(&self, name: &str) -> Arc<T> {
         let mut named = self.lock();
         if let Some((_, found)) = named.positions.get(name).and_then(|position| named.all.get(*position)) {
@@ -205,7 +205,7 @@ impl<T: Default> Named<T> {
         named.positions = named.all.iter().zip(0..).map(|((name, _), position)| (name.clone(), position)).collect();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Ordered<T>> {
+    fn lock(&self) -> MutexGuard<'_, OrderedEntries<T>> {
         ignore_poison(self.0.lock())
     }
 }
@@ -264,7 +264,7 @@ impl Metrics {
     }
 
     /// Returns the events that ended last, of all sources, the newest first.
-    pub fn recent(&self, asked: &Asked) -> Vec<Ended> {
+    pub fn recent(&self, asked: &RecentQuery) -> Vec<EndedEvent> {
         let mut ended = Vec::new();
         for (source, metrics) in self.sources() {
             ended.extend(metrics.recent.ended(&source, &asked.types));
@@ -277,7 +277,7 @@ impl Metrics {
 
     /// Returns all metrics in the OpenMetrics text format.
     pub fn exposition(&self) -> String {
-        let mut page = Page(Registry::with_prefix("trommel"));
+        let mut page = MetricsPage(Registry::with_prefix("trommel"));
         page.0.register("registry_generation", "Generation of the registry in force", self.generation.clone());
         let sources = self.sources();
         page.counters("source_events_received", "Events taken from the source", &sources, |m| &m.received);
@@ -332,21 +332,21 @@ impl Metrics {
     }
 }
 
-struct Page(Registry);
+struct MetricsPage(Registry);
 
-impl Page {
+impl MetricsPage {
     fn counters<T>(&mut self, name: &str, help: &str, all: &[(String, Arc<T>)], pick: fn(&T) -> &Counter) {
-        let family = Family::<Name, Counter>::default();
+        let family = Family::<NameLabel, Counter>::default();
         for (name, metrics) in all {
-            family.get_or_create(&Name { name: name.clone() }).inc_by(pick(metrics).get());
+            family.get_or_create(&NameLabel { name: name.clone() }).inc_by(pick(metrics).get());
         }
         self.0.register(name, help, family);
     }
 
     fn gauges<T>(&mut self, name: &str, help: &str, all: &[(String, Arc<T>)], pick: fn(&T) -> &Gauge) {
-        let family = Family::<Name, Gauge>::default();
+        let family = Family::<NameLabel, Gauge>::default();
         for (name, metrics) in all {
-            family.get_or_create(&Name { name: name.clone() }).set(pick(metrics).get());
+            family.get_or_create(&NameLabel { name: name.clone() }).set(pick(metrics).get());
         }
         self.0.register(name, help, family);
     }

@@ -29,12 +29,12 @@ pub fn share(wanted: usize) -> usize {
 /// Backoff of a listener whose accepts fail. Such failures are temporary: they do not end the
 /// router.
 #[derive(Debug, Default)]
-pub struct Trouble {
+pub struct AcceptBackoff {
     /// Time of the last warning: one in [`SAID`], as a full table of files fails every accept.
     said: Option<Instant>,
 }
 
-impl Trouble {
+impl AcceptBackoff {
     /// Logs the error, unless one was logged just before, and waits until the next try.
     pub async fn pass(&mut self, listener: &str, error: std::io::Error) {
         if self.said.is_none_or(|said| said.elapsed() >= SAID) {
@@ -60,7 +60,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn trouble_is_waited_out() {
-        let (mut trouble, began) = (Trouble::default(), Instant::now());
+        let (mut trouble, began) = (AcceptBackoff::default(), Instant::now());
         for _ in 0..10 {
             trouble.pass("a", std::io::ErrorKind::Other.into()).await;
         }

@@ -27,7 +27,7 @@ const SHOWN: usize = 50;
 
 /// Request for ended events.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct Asked {
+pub struct RecentQuery {
     /// Event types; none means all.
     #[serde(default)]
     pub types: Vec<String>,
@@ -36,7 +36,7 @@ pub struct Asked {
     pub limit: i64,
 }
 
-impl Asked {
+impl RecentQuery {
     pub fn limit(&self) -> usize {
         usize::try_from(self.limit).ok().filter(|limit| *limit > 0).unwrap_or(SHOWN)
     }
@@ -44,7 +44,7 @@ impl Asked {
 
 /// An event that has ended. Long texts are cut.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Ended {
+pub struct EndedEvent {
     /// Time at which the router saw it.
     pub time: Timestamp,
     pub source: String,
@@ -61,14 +61,14 @@ pub struct Ended {
 
 /// Ring of the last ended events of one source.
 #[derive(Debug)]
-pub struct Recent {
+pub struct RecentEvents {
     /// Number of events ended so far.
     count: AtomicU64,
-    places: Box<[Mutex<Place>]>,
+    places: Box<[Mutex<RecentSlot>]>,
 }
 
 #[derive(Debug, Default)]
-struct Place {
+struct RecentSlot {
     /// Number of the ended event, from 1; 0 in a place not used yet.
     number: u64,
     observed_at: u64,
@@ -81,19 +81,19 @@ struct Place {
     reason: Option<&'static str>,
 }
 
-impl Default for Recent {
+impl Default for RecentEvents {
     fn default() -> Self {
         Self { count: AtomicU64::new(0), places: (0..KEPT).map(|_| Mutex::default()).collect() }
     }
 }
 
-impl Recent {
+impl RecentEvents {
     /// Notes the end of an event.
     pub fn note(&self, event: &Event, fate: Fate, reason: Option<&'static str>) {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         // The remainder is a valid index.
         let mut place = lock(&self.places[(number % KEPT as u64) as usize]);
-        let Place { id, event_type, subject, tenant, .. } = &mut *place;
+        let RecentSlot { id, event_type, subject, tenant, .. } = &mut *place;
         fill(id, &event.id);
         fill(event_type, &event.event_type);
         fill(subject, &event.subject);
@@ -105,18 +105,18 @@ impl Recent {
     }
 
     /// Returns those of these types, the newest first.
-    pub fn ended(&self, source: &str, types: &[String]) -> Vec<Ended> {
-        let wanted = |place: &Place| place.number > 0 && (types.is_empty() || types.contains(&place.event_type));
-        let ended = |place: MutexGuard<'_, Place>| (place.number, place.ended(source));
+    pub fn ended(&self, source: &str, types: &[String]) -> Vec<EndedEvent> {
+        let wanted = |place: &RecentSlot| place.number > 0 && (types.is_empty() || types.contains(&place.event_type));
+        let ended = |place: MutexGuard<'_, RecentSlot>| (place.number, place.ended(source));
         let mut found: Vec<_> = self.places.iter().map(lock).filter(|place| wanted(place)).map(ended).collect();
         found.sort_by_key(|(number, _)| Reverse(*number));
         found.into_iter().map(|(_, ended)| ended).collect()
     }
 }
 
-impl Place {
-    fn ended(&self, source: &str) -> Ended {
-        Ended {
+impl RecentSlot {
+    fn ended(&self, source: &str) -> EndedEvent {
+        EndedEvent {
             time: Timestamp::from_nanosecond(self.observed_at.into()).unwrap_or_default(),
             source: source.to_owned(),
             id: self.id.clone(),
@@ -129,7 +129,7 @@ impl Place {
     }
 }
 
-fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+fn lock(place: &Mutex<RecentSlot>) -> MutexGuard<'_, RecentSlot> {
     ignore_poison(place.lock())
 }
 
@@ -163,14 +163,14 @@ mod tests {
         }
     }
 
-    fn ids(ended: &[Ended]) -> Vec<&str> {
+    fn ids(ended: &[EndedEvent]) -> Vec<&str> {
         ended.iter().map(|ended| &*ended.id).collect()
     }
 
     /// C11
     #[test]
     fn the_last_thousand_are_kept_the_newest_first() {
-        let recent = Recent::default();
+        let recent = RecentEvents::default();
         for number in 0..2500 {
             recent.note(&event(number), Fate::Emitted, None);
         }
@@ -185,20 +185,20 @@ mod tests {
 
     #[test]
     fn what_became_of_it_is_kept_with_it() {
-        let recent = Recent::default();
+        let recent = RecentEvents::default();
         let mut headers = Headers::default();
         headers.push("Tenant", "t-1");
         recent.note(&Event { headers, ..event(7) }, Fate::DeadLettered, Some("trap"));
         let [ended] = &recent.ended("in", &[])[..] else { panic!("one has ended") };
         let expected = r#"{"time":"1970-01-01T00:00:00.000000007Z","source":"in","id":"e7","event_type":"odd","subject":"a.b","tenant":"t-1","fate":"dead_lettered","reason":"trap"}"#;
         assert_eq!(serde_json::to_string(ended).unwrap(), expected);
-        assert_eq!(serde_json::from_str::<Ended>(expected).unwrap(), *ended);
+        assert_eq!(serde_json::from_str::<EndedEvent>(expected).unwrap(), *ended);
     }
 
     /// Producers choose ids, but must not choose how much memory they take.
     #[test]
     fn long_texts_are_cut() {
-        let recent = Recent::default();
+        let recent = RecentEvents::default();
         let id: ByteString = format!("{}é", "x".repeat(LONGEST - 1)).into();
         recent.note(&Event { id, ..event(1) }, Fate::Failed, None);
         assert_eq!(recent.ended("in", &[])[0].id, "x".repeat(LONGEST - 1));
@@ -207,14 +207,14 @@ mod tests {
     #[test]
     fn without_a_limit_fifty_are_shown() {
         for (limit, expected) in [(0, 50), (-7, 50), (1, 1), (100, 100), (i64::MAX, usize::MAX >> 1)] {
-            assert_eq!(Asked { limit, ..Asked::default() }.limit(), expected);
+            assert_eq!(RecentQuery { limit, ..RecentQuery::default() }.limit(), expected);
         }
     }
 
     /// Threads that end events at the same time lose none.
     #[test]
     fn many_threads_note_at_once() {
-        let recent = Recent::default();
+        let recent = RecentEvents::default();
         thread::scope(|scope| {
             for thread in 0..4 {
                 let recent = &recent;

@@ -24,7 +24,7 @@ pub fn came_in(event: &Event, keys: usize) {
     let Event { id, event_type, subject, payload, .. } = event;
     debug!(
         target: TARGET, event = &**id, event_type = &**event_type, subject = &**subject, keys,
-        payload = %Start(payload),
+        payload = %PayloadStart(payload),
         "in"
     );
 }
@@ -36,13 +36,13 @@ pub fn dropped(event: &Event, key: &str, route: &str, why: impl fmt::Display) {
 
 /// Logs that a sink has the event.
 pub fn went_out(event: &Event, sink: &str, payload: &[u8]) {
-    debug!(target: TARGET, event = &*event.id, sink, payload = %Start(payload), "out");
+    debug!(target: TARGET, event = &*event.id, sink, payload = %PayloadStart(payload), "out");
 }
 
 /// Beginning of a payload, on one line.
-struct Start<'a>(&'a [u8]);
+struct PayloadStart<'a>(&'a [u8]);
 
-impl fmt::Display for Start<'_> {
+impl fmt::Display for PayloadStart<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&text::start(&String::from_utf8_lossy(self.0), SHOWN))
     }

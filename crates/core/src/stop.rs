@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 /// Phase of stopping. Later phases include the earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
+enum StopPhase {
     Running,
     Draining,
     Ended,
@@ -12,30 +12,30 @@ enum Phase {
 
 /// Sender of the stop signal.
 #[derive(Clone, Debug)]
-pub struct Stopper(watch::Sender<Phase>);
+pub struct Stopper(watch::Sender<StopPhase>);
 
 /// Receiver of the stop signal.
 #[derive(Clone, Debug)]
-pub struct Stop(watch::Receiver<Phase>);
+pub struct Stop(watch::Receiver<StopPhase>);
 
 /// Creates a pair that starts out running.
 pub fn stop() -> (Stopper, Stop) {
-    let (sender, receiver) = watch::channel(Phase::Running);
+    let (sender, receiver) = watch::channel(StopPhase::Running);
     (Stopper(sender), Stop(receiver))
 }
 
 impl Stopper {
     /// Begins the drain: take nothing new, finish what is open.
     pub fn drain(&self) {
-        self.advance(Phase::Draining);
+        self.advance(StopPhase::Draining);
     }
 
     /// Ends the run: give up what is open, which comes back from the broker.
     pub fn end(&self) {
-        self.advance(Phase::Ended);
+        self.advance(StopPhase::Ended);
     }
 
-    fn advance(&self, to: Phase) {
+    fn advance(&self, to: StopPhase) {
         self.0.send_if_modified(|phase| {
             let later = to > *phase;
             *phase = to.max(*phase);
@@ -46,20 +46,20 @@ impl Stopper {
 
 impl Stop {
     pub fn is_draining(&self) -> bool {
-        *self.0.borrow() >= Phase::Draining
+        *self.0.borrow() >= StopPhase::Draining
     }
 
     /// Resolves when the drain begins. Cancel safe.
     pub async fn draining(&mut self) {
-        self.reached(Phase::Draining).await;
+        self.reached(StopPhase::Draining).await;
     }
 
     /// Resolves when open work is to be given up. Cancel safe.
     pub async fn ended(&mut self) {
-        self.reached(Phase::Ended).await;
+        self.reached(StopPhase::Ended).await;
     }
 
-    async fn reached(&mut self, wanted: Phase) {
+    async fn reached(&mut self, wanted: StopPhase) {
         // An error means that every `Stopper` is gone, and with them any owner that could want work
         // done.
         let _ = self.0.wait_for(|phase| *phase >= wanted).await;

@@ -8,7 +8,7 @@ use crate::metrics::{DEAD_LETTERS, Metrics};
 
 /// Totals of the events' fates, over all sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct RunSummary {
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub took: Duration,
     pub received: u64,
@@ -28,7 +28,7 @@ fn seconds<S: Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_f64(took.as_secs_f64())
 }
 
-impl Summary {
+impl RunSummary {
     pub fn new(metrics: &Metrics, took: Duration) -> Self {
         let mut summary = Self { took, ..Self::default() };
         for (_, source) in metrics.sources() {
@@ -48,7 +48,7 @@ impl Summary {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for RunSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = self.received as f64 / self.took.as_secs_f64().max(f64::EPSILON);
         write!(
@@ -90,7 +90,7 @@ mod tests {
         source.dead_lettered.inc();
         metrics.sink("out");
         metrics.sink(DEAD_LETTERS).written.inc();
-        let summary = Summary::new(&metrics, Duration::from_secs(1));
+        let summary = RunSummary::new(&metrics, Duration::from_secs(1));
         assert_eq!(summary.to_string(), "1 event in 1.00 s (1/s): 0 emitted, 1 dead-lettered; 0 outputs written");
     }
 
@@ -107,8 +107,14 @@ mod tests {
             ),
         ] {
             let took = Duration::from_secs(1);
-            let summary =
-                Summary { took, received: count, emitted: count, outputs: count, known: count, ..Summary::default() };
+            let summary = RunSummary {
+                took,
+                received: count,
+                emitted: count,
+                outputs: count,
+                known: count,
+                ..RunSummary::default()
+            };
             assert_eq!(summary.to_string(), expected);
         }
     }

@@ -1,6 +1,6 @@
 //! Tracing of an event's time: a span for every stage of its way, sent to an OpenTelemetry
-//! collector (F12). Off unless `[telemetry]` names a collector; an event then has no [`Trace`], and
-//! each stage costs only the check for one.
+//! collector (F12). Off unless `[telemetry]` names a collector; an event then has no
+//! [`EventTrace`], and each stage costs only the check for one.
 //!
 //! The root of an event's spans is `receive`, from its arrival until it is settled; its parent is
 //! the span that the event's `traceparent` names. Its children are `match` and `process` of every
@@ -22,30 +22,30 @@ mod collector;
 mod queue;
 mod span;
 
-use collector::Collector;
-pub use span::{Span, Stage, Trace, Tracer};
+use collector::SpanCollector;
+pub use span::{EventTrace, Stage, StageSpan, Tracer};
 
 /// Longest time that a router that ends waits for its last spans to be taken.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Running export of spans.
 #[derive(Debug)]
-pub struct Telemetry {
+pub struct SpanExport {
     tracer: Tracer,
     /// Dropped to end the export.
     stop: oneshot::Sender<()>,
     exporting: JoinHandle<()>,
 }
 
-impl Telemetry {
+impl SpanExport {
     /// Starts the export. Connects to nothing before the first span has ended.
     ///
     /// # Errors
     /// Returns an error if the HTTP client can't be built.
-    pub fn start(settings: &config::Telemetry) -> anyhow::Result<Self> {
+    pub fn start(settings: &config::TelemetryConfig) -> anyhow::Result<Self> {
         let service = settings.service_name.clone();
         let resource = Resource::builder().with_service_name(service).build();
-        let collector = Collector::new(settings, &resource).context("could not prepare the export of spans")?;
+        let collector = SpanCollector::new(settings, &resource).context("could not prepare the export of spans")?;
         let (queue, spans) = queue::queue();
         let (stop, stopped) = oneshot::channel();
         let exporting = tokio::spawn(spans.export(collector, stopped));

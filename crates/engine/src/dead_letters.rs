@@ -7,15 +7,15 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::{
-    config::{self, Alike, DeadLetter},
-    nats::{self, ApiError, ConnectError, History, HistoryError, Life},
+    config::{self, DeadLetterTarget, LetterFilter},
+    nats::{self, ApiError, ConnectError, ConnectionLife, HistoryError, StreamHistory},
 };
 
 mod file;
 mod letter;
 mod stream;
 
-pub use letter::{Letter, NoLetter};
+pub use letter::{DeadLetter, NoLetter};
 
 /// Error while reading or dropping dead letters.
 #[derive(Debug, thiserror::Error)]
@@ -36,25 +36,25 @@ pub enum LettersError {
 
 /// One of the stored dead letters, or another record among them.
 #[derive(Debug)]
-pub struct Entry {
+pub struct StoredLetter {
     /// Id shown to users: the record's sequence in the stream, or the offset of its line in the
     /// file. It does not change when letters are added or dropped.
     pub id: u64,
     /// Record as it is stored; if it is too long, its start.
     pub record: Bytes,
-    pub letter: Result<Letter, NoLetter>,
+    pub letter: Result<DeadLetter, NoLetter>,
     /// Time at which the server stored it.
     stored: Option<Timestamp>,
 }
 
-impl Entry {
+impl StoredLetter {
     /// Returns the time at which it was stored, if known.
     pub fn time(&self) -> Option<Timestamp> {
         self.letter.as_ref().map(|letter| letter.time).ok().or(self.stored)
     }
 
     /// Returns the letter's payload as it came in, if the letter holds it: see
-    /// [`Letters::payload`].
+    /// [`LetterStore::payload`].
     ///
     /// # Errors
     /// Returns an error if it can't be read.
@@ -62,8 +62,8 @@ impl Entry {
         letter::payload(&self.record)
     }
 
-    pub fn is_like(&self, alike: &Alike) -> bool {
-        let same = |wanted: &Option<String>, has: fn(&Letter) -> &str| match wanted {
+    pub fn is_like(&self, alike: &LetterFilter) -> bool {
+        let same = |wanted: &Option<String>, has: fn(&DeadLetter) -> &str| match wanted {
             Some(wanted) => self.letter.as_ref().is_ok_and(|letter| has(letter) == wanted),
             None => true,
         };
@@ -79,25 +79,25 @@ impl Entry {
 
 /// Opened store of dead letters. Clones share it.
 #[derive(Clone, Debug)]
-pub enum Letters {
-    File(file::File),
-    Stream(stream::Stream),
+pub enum LetterStore {
+    File(file::LetterFile),
+    Stream(stream::LetterStream),
 }
 
-impl Letters {
+impl LetterStore {
     /// Opens the store. One in which nothing was stored yet has no letters.
     ///
     /// # Errors
     /// Returns an error if the server can't be reached, the file can't be opened, or the
     /// configuration has no place for dead letters.
-    pub async fn open(from: &DeadLetter, nats: Option<&config::Nats>) -> Result<Self, LettersError> {
+    pub async fn open(from: &DeadLetterTarget, nats: Option<&config::NatsConfig>) -> Result<Self, LettersError> {
         match (from, nats) {
-            (DeadLetter::File(path), _) => Ok(Self::File(file::File::open(path.clone())?)),
-            (DeadLetter::Stream { stream, subject }, Some(nats)) => {
-                let connection = nats::connect(nats, "dead letters", Life::Reconnecting).await?;
-                Ok(Self::Stream(stream::Stream { connection, name: stream.clone(), subject: subject.clone() }))
+            (DeadLetterTarget::File(path), _) => Ok(Self::File(file::LetterFile::open(path.clone())?)),
+            (DeadLetterTarget::Stream { stream, subject }, Some(nats)) => {
+                let connection = nats::connect(nats, "dead letters", ConnectionLife::Reconnecting).await?;
+                Ok(Self::Stream(stream::LetterStream { connection, name: stream.clone(), subject: subject.clone() }))
             }
-            (DeadLetter::Stream { .. }, None) | (DeadLetter::Discard, _) => Err(LettersError::Nowhere),
+            (DeadLetterTarget::Stream { .. }, None) | (DeadLetterTarget::Discard, _) => Err(LettersError::Nowhere),
         }
     }
 
@@ -105,11 +105,13 @@ impl Letters {
     ///
     /// # Errors
     /// Returns an error if they can't be read.
-    pub async fn read(&self, from: u64) -> Result<Reader, LettersError> {
+    pub async fn read(&self, from: u64) -> Result<LetterReader, LettersError> {
         Ok(match self {
-            Self::File(file) => file.read(from).await?.map_or(Reader::Empty, |lines| Reader::File(Box::new(lines))),
+            Self::File(file) => {
+                file.read(from).await?.map_or(LetterReader::Empty, |lines| LetterReader::File(Box::new(lines)))
+            }
             Self::Stream(stream) => {
-                stream.read(from).await?.map_or(Reader::Empty, |history| Reader::Stream(Box::new(history)))
+                stream.read(from).await?.map_or(LetterReader::Empty, |history| LetterReader::Stream(Box::new(history)))
             }
         })
     }
@@ -118,7 +120,7 @@ impl Letters {
     ///
     /// # Errors
     /// Returns an error if they can't be read.
-    pub async fn at(&self, id: u64) -> Result<Option<Entry>, LettersError> {
+    pub async fn at(&self, id: u64) -> Result<Option<StoredLetter>, LettersError> {
         match self {
             Self::File(_) => self.read(id).await?.next().await,
             Self::Stream(stream) => stream.at(id).await,
@@ -130,7 +132,7 @@ impl Letters {
     ///
     /// # Errors
     /// Returns an error if it can't be read, or does not exist any more.
-    pub async fn payload(&self, entry: &Entry, letter: &Letter) -> Result<Bytes, NoLetter> {
+    pub async fn payload(&self, entry: &StoredLetter, letter: &DeadLetter) -> Result<Bytes, NoLetter> {
         if letter.cut {
             return Err(NoLetter::Cut(letter.stream.clone(), letter.sequence));
         }
@@ -154,19 +156,19 @@ impl Letters {
 }
 
 /// Dead letters in the order in which they were stored.
-pub enum Reader {
+pub enum LetterReader {
     /// Nothing was ever stored.
     Empty,
-    File(Box<file::Reader>),
-    Stream(Box<History>),
+    File(Box<file::LetterFileReader>),
+    Stream(Box<StreamHistory>),
 }
 
-impl Reader {
+impl LetterReader {
     /// Returns the next entry, or `None` after the last. Not cancel safe.
     ///
     /// # Errors
     /// Returns an error if reading fails.
-    pub async fn next(&mut self) -> Result<Option<Entry>, LettersError> {
+    pub async fn next(&mut self) -> Result<Option<StoredLetter>, LettersError> {
         match self {
             Self::Empty => Ok(None),
             Self::File(lines) => lines.next().await,

@@ -16,7 +16,7 @@ use crate::{
     event::Event,
     metrics::SourceMetrics,
     registry::{Key, Snapshots},
-    sink::outlet::Queue,
+    sink::outlet::SinkQueue,
     stop::Stop,
     telemetry::Tracer,
 };
@@ -30,10 +30,10 @@ mod scope;
 #[cfg(test)]
 mod tests;
 
-use dedup::Dedup;
+use dedup::DedupWindow;
 pub use intake::Intake;
-use intake::Waiting;
-use lane::{Lane, Surroundings};
+use intake::WaitingEntry;
+use lane::{Lane, LaneContext};
 pub use scope::OwnConsumers;
 
 /// Capacity of the queue before one lane, in batches.
@@ -41,13 +41,13 @@ const LANE_QUEUE: usize = 16;
 
 /// Limit of a source's open events.
 #[derive(Clone, Copy, Debug)]
-pub struct Budget {
+pub struct EventBudget {
     pub events: usize,
     /// Bytes of events, headers included.
     pub bytes: u64,
 }
 
-impl Budget {
+impl EventBudget {
     /// Returns the bytes that an event of this size counts for: no less than its share, so that
     /// bytes alone measure the use of both limits.
     pub fn cost(&self, size: u64) -> u64 {
@@ -73,7 +73,7 @@ impl Budget {
 
 /// An event on its way through one key.
 #[derive(Debug)]
-pub struct Item {
+pub struct LaneItem {
     pub ticket: Ticket,
     pub key: Arc<Key>,
     /// Generation of the registry that `key` belongs to.
@@ -87,9 +87,9 @@ pub struct Item {
 /// The lanes, and the parts that every intake shares.
 #[derive(Clone)]
 pub struct Pipeline {
-    doors: Doors,
-    budget: Budget,
-    dedup: Option<config::Dedup>,
+    doors: LaneSenders,
+    budget: EventBudget,
+    dedup: Option<config::DedupConfig>,
     tracer: Option<Tracer>,
 }
 
@@ -101,19 +101,19 @@ impl Pipeline {
     pub fn start(
         config: &config::Config,
         snapshots: &Snapshots,
-        dead_letters: &Queue,
+        dead_letters: &SinkQueue,
         quarantined: &Arc<Notify>,
         stop: &Stop,
         tracer: Option<Tracer>,
         runtime: &Handle,
     ) -> (Self, JoinSet<()>) {
         let settings = config.pipeline;
-        let budget = Budget { events: settings.in_flight.get(), bytes: settings.in_flight_bytes };
+        let budget = EventBudget { events: settings.in_flight.get(), bytes: settings.in_flight_bytes };
         let mut tasks = JoinSet::new();
         let (mut lanes, taken) = (Vec::new(), Arc::new(Notify::new()));
         for _ in 0..settings.lanes.get() {
             let (sender, items) = mpsc::channel(LANE_QUEUE);
-            let surroundings = Surroundings {
+            let surroundings = LaneContext {
                 snapshots: snapshots.clone(),
                 dead_letters: dead_letters.clone(),
                 quarantined: Arc::clone(quarantined),
@@ -124,13 +124,13 @@ impl Pipeline {
             tasks.spawn_on(Lane::new(items, surroundings).run(), runtime);
             lanes.push(sender);
         }
-        let doors = Doors { lanes, taken, snapshots: snapshots.clone(), dead_letters: dead_letters.clone() };
+        let doors = LaneSenders { lanes, taken, snapshots: snapshots.clone(), dead_letters: dead_letters.clone() };
         (Self { doors, budget, dedup: config.dedup.clone(), tracer }, tasks)
     }
 
     /// Creates the intake of one source.
     pub fn intake<R: Send + 'static>(&self, metrics: Arc<SourceMetrics>) -> Intake<R> {
-        let dedup = self.dedup.as_ref().map(Dedup::new);
+        let dedup = self.dedup.as_ref().map(DedupWindow::new);
         Intake::new(self.budget, dedup, self.doors.clone(), metrics, self.tracer.clone())
     }
 }
@@ -138,12 +138,12 @@ impl Pipeline {
 /// Division of a source's budget among the keys: the waiting events of a key may take as much as is
 /// free. So one stalled key takes half of it, nine of them nine tenths, and the others go on.
 #[derive(Debug)]
-pub struct Shares {
+pub struct KeyShares {
     snapshots: Snapshots,
-    budget: Budget,
+    budget: EventBudget,
 }
 
-impl Shares {
+impl KeyShares {
     /// Returns the key, of those that the event concerns, whose share is used up while other keys
     /// could go on. `events` and `bytes` are in use.
     pub fn exceeded(&self, event: &Event, (events, bytes): (usize, u64)) -> Option<Arc<Key>> {
@@ -159,58 +159,58 @@ impl Shares {
 }
 
 /// Items that go to one lane together.
-enum Batch<'a> {
+enum LaneBatch<'a> {
     Empty,
     /// Items, with a reserved place in the lane's queue.
-    Open(mpsc::Permit<'a, Vec<Item>>, Vec<Item>),
+    Open(mpsc::Permit<'a, Vec<LaneItem>>, Vec<LaneItem>),
     /// The lane's queue is full.
     Full,
 }
 
 /// Senders of an intake to the lanes and the dead letters.
 #[derive(Clone, Debug)]
-pub struct Doors {
-    lanes: Vec<mpsc::Sender<Vec<Item>>>,
+pub struct LaneSenders {
+    lanes: Vec<mpsc::Sender<Vec<LaneItem>>>,
     /// Notified whenever a lane has taken a batch.
     taken: Arc<Notify>,
     snapshots: Snapshots,
-    dead_letters: Queue,
+    dead_letters: SinkQueue,
 }
 
-impl Doors {
+impl LaneSenders {
     /// Sends every waiting item that has a place, in order, and to each lane in one batch: one by
     /// one, each would wake the lane for a single event. Items behind one without a place stay too
     /// if they share its key or lane. Items whose lane has ended are dropped: their events go back
     /// to their source.
-    fn send(&self, waiting: &mut VecDeque<Waiting>) {
-        let mut batches: Vec<_> = iter::repeat_with(|| Batch::Empty).take(self.lanes.len()).collect();
+    fn send(&self, waiting: &mut VecDeque<WaitingEntry>) {
+        let mut batches: Vec<_> = iter::repeat_with(|| LaneBatch::Empty).take(self.lanes.len()).collect();
         let mut full: Vec<Arc<Key>> = Vec::new();
         for _ in 0..waiting.len() {
             let Some(next) = waiting.pop_front() else { break };
             let left = match next {
-                Waiting::DeadLetter(output) => match self.dead_letters.try_reserve() {
+                WaitingEntry::DeadLetter(output) => match self.dead_letters.try_reserve() {
                     Some(place) => {
                         place.send(output);
                         None
                     }
-                    None => Some(Waiting::DeadLetter(output)),
+                    None => Some(WaitingEntry::DeadLetter(output)),
                 },
-                Waiting::Item(lane, item) if full.iter().any(|key| Arc::ptr_eq(key, &item.key)) => {
-                    Some(Waiting::Item(lane, item))
+                WaitingEntry::Item(lane, item) if full.iter().any(|key| Arc::ptr_eq(key, &item.key)) => {
+                    Some(WaitingEntry::Item(lane, item))
                 }
-                Waiting::Item(lane, item) => {
+                WaitingEntry::Item(lane, item) => {
                     let left = self.put(lane, item, &mut batches[lane]);
-                    if matches!(batches[lane], Batch::Open(..)) {
+                    if matches!(batches[lane], LaneBatch::Open(..)) {
                         full.extend(left.iter().map(|item| Arc::clone(&item.key)));
                     }
-                    left.map(|item| Waiting::Item(lane, item))
+                    left.map(|item| WaitingEntry::Item(lane, item))
                 }
             };
             waiting.extend(left);
         }
         for batch in batches {
             // A batch may be empty if its item found no place in its key's buffer.
-            if let Batch::Open(place, items) = batch
+            if let LaneBatch::Open(place, items) = batch
                 && !items.is_empty()
             {
                 place.send(items);
@@ -219,15 +219,15 @@ impl Doors {
     }
 
     /// Puts an item into the batch for its lane. Returns it if there is no place.
-    fn put<'a>(&'a self, lane: usize, item: Item, batch: &mut Batch<'a>) -> Option<Item> {
-        if let Batch::Empty = batch {
+    fn put<'a>(&'a self, lane: usize, item: LaneItem, batch: &mut LaneBatch<'a>) -> Option<LaneItem> {
+        if let LaneBatch::Empty = batch {
             *batch = match self.lanes[lane].try_reserve() {
-                Ok(place) => Batch::Open(place, Vec::new()),
-                Err(mpsc::error::TrySendError::Full(())) => Batch::Full,
+                Ok(place) => LaneBatch::Open(place, Vec::new()),
+                Err(mpsc::error::TrySendError::Full(())) => LaneBatch::Full,
                 Err(mpsc::error::TrySendError::Closed(())) => return None,
             };
         }
-        let Batch::Open(_, items) = batch else { return Some(item) };
+        let LaneBatch::Open(_, items) = batch else { return Some(item) };
         let Ok(buffer) = item.key.buffer.try_acquire() else { return Some(item) };
         buffer.forget();
         items.push(item);
@@ -236,8 +236,8 @@ impl Doors {
 
     /// Waits until there may be a place. Cancel safe. Waits for ever if nothing needs one. `taken`
     /// must be older than the last try, or a place freed in between is missed.
-    async fn place_for(&self, waiting: &VecDeque<Waiting>, taken: Notified<'_>) {
-        let letters = waiting.iter().any(|next| matches!(next, Waiting::DeadLetter(_)));
+    async fn place_for(&self, waiting: &VecDeque<WaitingEntry>, taken: Notified<'_>) {
+        let letters = waiting.iter().any(|next| matches!(next, WaitingEntry::DeadLetter(_)));
         tokio::select! {
             () = taken, if !waiting.is_empty() => {}
             () = self.dead_letters.has_place(), if letters => {}

@@ -9,10 +9,10 @@ use std::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    config::{OnQuarantine, Retry},
+    config::{OnQuarantine, RetryPolicy},
     event::{Event, Pattern},
     field::Field,
-    filter::{Filter, Subscription},
+    filter::{Filter, RouteSubscription},
     metrics::KeyMetrics,
 };
 
@@ -28,17 +28,17 @@ mod validation;
 mod watch;
 mod wire;
 
-pub use attach::{Attach, AttachError, Change, Serving, Standing};
+pub use attach::{AttachError, AttachRequest, ConsumerStanding, RegistryChange, ServedConsumer};
 use by_type::ByType;
-pub use index::Index;
-pub use interest::Interest;
-pub use load::{Held, Load};
-pub use loader::{Loader, Report};
+pub use index::KeyIndex;
+pub use interest::KeyInterest;
+pub use load::{HeldLoad, KeyLoad};
+pub use loader::{Loader, ReloadReport};
 pub use subscription_id::SubscriptionId;
-pub use tenure::{EnterError, Entrant, LEASE, Tenure, Tenures};
-pub use validation::Validation;
-pub use watch::{Watch, is_read};
-pub use wire::{Decoding, Target};
+pub use tenure::{EnterError, LEASE, Tenure, TenureRequest, Tenures};
+pub use validation::OutputValidation;
+pub use watch::{FolderWatch, is_read};
+pub use wire::{EventDecoding, SinkTarget};
 
 /// Receiver of new snapshots.
 pub type Snapshots = tokio::sync::watch::Receiver<Arc<Snapshot>>;
@@ -47,23 +47,23 @@ pub type Snapshots = tokio::sync::watch::Receiver<Arc<Snapshot>>;
 #[derive(Debug)]
 pub struct Key {
     pub name: Arc<str>,
-    pub ordering: Ordering,
+    pub ordering: KeyOrdering,
     /// Permits for lanes to be inside `process` at once.
     pub workers: Arc<Semaphore>,
     /// Places for events that wait for their lane. A source takes one, and the lane gives it back.
     pub buffer: Arc<Semaphore>,
     /// Load of events that wait in the lanes, of all generations.
-    pub load: Arc<Load>,
-    pub retry: Retry,
+    pub load: Arc<KeyLoad>,
+    pub retry: RetryPolicy,
     /// Decoding of payloads. Without one they are passed on unread.
-    pub decoding: Option<Decoding>,
+    pub decoding: Option<EventDecoding>,
     /// Filter of the key. Without one every event passes as it is.
     pub filter: Option<Filter>,
     pub on_quarantine: OnQuarantine,
     /// True if the filter may set the headers that tell for whom an event happened.
     pub sets_identity: bool,
     /// Validation of outputs. Without one they are not checked.
-    pub validation: Option<Validation>,
+    pub validation: Option<OutputValidation>,
     pub routes: Vec<Route>,
     /// Pattern of the subjects it takes; `None` if that is left to the event type.
     pub subject: Option<Pattern>,
@@ -77,19 +77,19 @@ pub struct Key {
 pub struct Route {
     pub name: Arc<str>,
     /// Subscription that the key's filter made for the route's params.
-    pub subscription: Option<Arc<Subscription>>,
-    pub sinks: Vec<Target>,
+    pub subscription: Option<Arc<RouteSubscription>>,
+    pub sinks: Vec<SinkTarget>,
 }
 
 /// Ordering of a key's events: those that agree in the field keep their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ordering {
+pub enum KeyOrdering {
     /// No order. The event's unique id spreads events over the lanes.
     None,
     By(Field),
 }
 
-impl Ordering {
+impl KeyOrdering {
     /// Hash that is equal for events of the key `key` that must stay in order, which includes all
     /// events without the field.
     pub fn hash(&self, key: &str, event: &Event) -> u64 {
@@ -109,14 +109,14 @@ pub struct Snapshot {
     pub generation: u64,
     keys: Vec<Arc<Key>>,
     by_name: HashMap<Arc<str>, usize>,
-    index: Index,
+    index: KeyIndex,
     by_type: ByType,
 }
 
 impl Snapshot {
     /// Builds a snapshot. Names must be unique. Keys without a route are left out, as their outputs
     /// go nowhere.
-    pub fn new(generation: u64, keys: impl IntoIterator<Item = (Interest, impl Into<Arc<Key>>)>) -> Self {
+    pub fn new(generation: u64, keys: impl IntoIterator<Item = (KeyInterest, impl Into<Arc<Key>>)>) -> Self {
         let mut snapshot = Self { generation, ..Self::default() };
         for (interest, key) in keys {
             let key = key.into();
@@ -125,11 +125,11 @@ impl Snapshot {
             }
             let position = snapshot.keys.len();
             match interest {
-                Interest::Named { subject, event_type } => {
+                KeyInterest::Named { subject, event_type } => {
                     snapshot.index.insert(subject.as_ref(), event_type.as_deref(), position);
                 }
-                Interest::Matching(pattern) => snapshot.by_type.insert(pattern, position),
-                Interest::Rest => snapshot.by_type.insert_rest(position),
+                KeyInterest::Matching(pattern) => snapshot.by_type.insert(pattern, position),
+                KeyInterest::Rest => snapshot.by_type.insert_rest(position),
             }
             snapshot.by_name.insert(Arc::clone(&key.name), position);
             snapshot.keys.push(key);

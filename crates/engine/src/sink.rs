@@ -90,12 +90,12 @@ pub enum Confirmation {
     /// This output had been taken before; the repeat is dropped.
     Known(Slot),
     /// This output is not taken.
-    Refused(Slot, Refusal),
+    Refused(Slot, SinkRefusal),
 }
 
 /// Reason why an output was not taken. Variants are named after the reaction.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum SinkRefusal {
     /// Temporary for the whole sink, which is away, full, or slow, and takes nothing. Try again
     /// later.
     #[error("the destination can't take it now")]
@@ -116,7 +116,7 @@ pub enum Refusal {
 pub trait Sink: Send + 'static {
     /// Starts to write one output. May only buffer it; [`Self::confirm`] reports the result. An
     /// error concerns this output alone, which then is not confirmed.
-    fn write(&mut self, slot: Slot, output: &Output) -> impl Future<Output = Result<(), Refusal>> + Send;
+    fn write(&mut self, slot: Slot, output: &Output) -> impl Future<Output = Result<(), SinkRefusal>> + Send;
 
     /// Returns true if, of outputs under way together, none is taken once an earlier one was not.
     /// Otherwise outputs that must stay in order are written one by one.

@@ -9,28 +9,29 @@ use std::{
 use crate::{
     event::Event,
     filter::{
-        Broken, Facts, Failure, Fault, Filter, IsDecimal, Matcher, ProcessError, Subscription, Untested, Verdict,
+        BrokenCall, CallFault, EventFacts, Failure, Filter, IsDecimal, Matcher, ProcessError, RouteSubscription,
+        Untested, Verdict,
     },
     walk::{Hook, MatchAnswer, MatchError, match_event},
 };
 
 /// Result of a trial.
 #[derive(Debug)]
-pub struct Trial {
-    pub end: End,
-    pub steps: Vec<Step>,
+pub struct FilterTrial {
+    pub end: TrialEnd,
+    pub steps: Vec<TrialStep>,
 }
 
 /// A step of the walk, with its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct TrialStep {
     pub hook: Hook,
     pub took: Duration,
 }
 
 /// End of a trial.
 #[derive(Debug)]
-pub enum End {
+pub enum TrialEnd {
     /// The conditions do not hold: the first failing test of each list.
     Unfulfilled(Vec<String>),
     /// `matches` returned false.
@@ -38,7 +39,7 @@ pub enum End {
     Verdict(Verdict),
     Untested(Untested),
     Said(Failure),
-    Broke(Broken),
+    Broke(BrokenCall),
     /// The host failed.
     Host(anyhow::Error),
 }
@@ -46,48 +47,51 @@ pub enum End {
 /// Runs an event through a filter, once.
 pub async fn trial(
     filter: &Filter,
-    subscription: &Arc<Subscription>,
+    subscription: &Arc<RouteSubscription>,
     matcher: &mut Matcher,
     event: &Event,
     is_decimal: IsDecimal<'_>,
-) -> Trial {
+) -> FilterTrial {
     let mut steps = Vec::new();
     let end = walk(filter, subscription, matcher, event, is_decimal, &mut steps).await;
-    Trial { end, steps }
+    FilterTrial { end, steps }
 }
 
 async fn walk(
     filter: &Filter,
-    subscription: &Arc<Subscription>,
+    subscription: &Arc<RouteSubscription>,
     matcher: &mut Matcher,
     event: &Event,
     is_decimal: IsDecimal<'_>,
-    steps: &mut Vec<Step>,
-) -> End {
+    steps: &mut Vec<TrialStep>,
+) -> TrialEnd {
     let mut began = Instant::now();
     let mut asked = |hook| {
         let now = Instant::now();
-        steps.push(Step { hook, took: now.duration_since(began) });
+        steps.push(TrialStep { hook, took: now.duration_since(began) });
         began = now;
     };
-    let mut facts = Facts::new(event).with_decimals(is_decimal);
+    let mut facts = EventFacts::new(event).with_decimals(is_decimal);
     match match_event(subscription, &mut facts, || matcher.matches(subscription, event), &mut asked) {
-        Ok(MatchAnswer::Wanted) if !subscription.has_process() => return End::Verdict(Verdict::Keep),
+        Ok(MatchAnswer::Wanted) if !subscription.has_process() => return TrialEnd::Verdict(Verdict::Keep),
         Ok(MatchAnswer::Wanted) => {}
         Ok(MatchAnswer::Unfulfilled) => {
-            return subscription.conditions().failing(&mut facts).map_or_else(End::Untested, End::Unfulfilled);
+            return subscription
+                .conditions()
+                .failing(&mut facts)
+                .map_or_else(TrialEnd::Untested, TrialEnd::Unfulfilled);
         }
-        Ok(MatchAnswer::Unmatched) => return End::Unmatched,
-        Err(MatchError::Untested(error)) => return End::Untested(error),
-        Err(MatchError::Fault(Fault::Broke(broken))) => return End::Broke(broken),
-        Err(MatchError::Fault(Fault::Host(error))) => return End::Host(error),
+        Ok(MatchAnswer::Unmatched) => return TrialEnd::Unmatched,
+        Err(MatchError::Untested(error)) => return TrialEnd::Untested(error),
+        Err(MatchError::Fault(CallFault::Broke(broken))) => return TrialEnd::Broke(broken),
+        Err(MatchError::Fault(CallFault::Host(error))) => return TrialEnd::Host(error),
     }
     let processed = filter.process(subscription, event, event.attempt).await;
     asked(Hook::Process);
     match processed {
-        Ok(verdict) => End::Verdict(verdict),
-        Err(ProcessError::Said(failure)) => End::Said(failure),
-        Err(ProcessError::Broke(broken)) => End::Broke(broken),
-        Err(ProcessError::Host(error)) => End::Host(error),
+        Ok(verdict) => TrialEnd::Verdict(verdict),
+        Err(ProcessError::Said(failure)) => TrialEnd::Said(failure),
+        Err(ProcessError::Broke(broken)) => TrialEnd::Broke(broken),
+        Err(ProcessError::Host(error)) => TrialEnd::Host(error),
     }
 }

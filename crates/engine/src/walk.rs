@@ -9,10 +9,10 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::{
-    avro::Undecodable,
+    avro::AvroDecodeError,
     event::{Event, Headers},
-    filter::{Emission, Facts, Fault, Subscription, Untested, Verdict},
-    registry::{Key, Route, Target},
+    filter::{CallFault, Emission, EventFacts, RouteSubscription, Untested, Verdict},
+    registry::{Key, Route, SinkTarget},
 };
 
 mod headers;
@@ -55,7 +55,7 @@ pub enum MatchError {
     /// A condition can't be tested on this event.
     Untested(Untested),
     /// `matches` broke, or the host could not call it.
-    Fault(Fault),
+    Fault(CallFault),
 }
 
 /// Error because of which none of a route's outputs can be sent.
@@ -69,7 +69,7 @@ pub struct Unsendable {
 /// An output of a route, for one of its sinks.
 #[derive(Debug)]
 pub struct RouteOutput<'a> {
-    pub sink: &'a Target,
+    pub sink: &'a SinkTarget,
     /// Position among the outputs of this event and route, from 0.
     pub index: u32,
     /// Encoded as the sink wants it.
@@ -84,7 +84,7 @@ pub struct RouteOutput<'a> {
 ///
 /// # Errors
 /// If the payload does not fit the key's `decode`.
-pub fn decoded(key: &Key, event: &Event) -> Result<Option<Event>, Undecodable> {
+pub fn decoded(key: &Key, event: &Event) -> Result<Option<Event>, AvroDecodeError> {
     let payload = key.decoding.as_ref().map(|decoding| decoding.payload(event)).transpose()?.flatten();
     Ok(payload.map(|payload| Event { payload, ..event.clone() }))
 }
@@ -95,9 +95,9 @@ pub fn decoded(key: &Key, event: &Event) -> Result<Option<Event>, Undecodable> {
 /// # Errors
 /// If one of them has no answer.
 pub fn match_event<'a>(
-    subscription: &'a Subscription,
-    facts: &mut Facts<'a>,
-    matches: impl FnOnce() -> Result<bool, Fault>,
+    subscription: &'a RouteSubscription,
+    facts: &mut EventFacts<'a>,
+    matches: impl FnOnce() -> Result<bool, CallFault>,
     mut asked: impl FnMut(Hook),
 ) -> Result<MatchAnswer, MatchError> {
     let conditions = subscription.conditions();
@@ -119,7 +119,7 @@ pub fn match_event<'a>(
 }
 
 /// Returns the reason why an event is not wanted, for people. Tests the conditions once more.
-pub fn why_unwanted<'a>(subscription: &'a Subscription, facts: &mut Facts<'a>) -> String {
+pub fn why_unwanted<'a>(subscription: &'a RouteSubscription, facts: &mut EventFacts<'a>) -> String {
     let conditions = subscription.conditions();
     match conditions.test(facts) {
         Ok(true) => "`matches` said no".to_owned(),
@@ -151,7 +151,7 @@ impl<'a> RouteWalk<'a> {
         self.check(&verdict)?;
         let mut encoded = self.encoded(&verdict)?.into_iter();
         // In the order in which they were encoded.
-        let mut payload_for = |sink: &Target, json: &Bytes| match &sink.encoder {
+        let mut payload_for = |sink: &SinkTarget, json: &Bytes| match &sink.encoder {
             Some(_) => encoded.next().unwrap_or_default(),
             None => json.clone(),
         };

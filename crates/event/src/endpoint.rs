@@ -20,7 +20,7 @@ pub struct Endpoint {
 /// A path, with or without a query, that every server on the way reads alike: nothing in it is
 /// resolved, merged, or decoded to a character with a meaning of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target<'a> {
+pub struct RequestTarget<'a> {
     whole: &'a str,
     path: &'a str,
 }
@@ -61,7 +61,7 @@ pub enum EndpointError {
 
 impl Endpoint {
     /// Returns whether a call is among these. The query does not matter.
-    pub fn allows(&self, method: &str, target: Target<'_>) -> bool {
+    pub fn allows(&self, method: &str, target: RequestTarget<'_>) -> bool {
         self.method == method && fits(&self.pattern, target.path)
     }
 }
@@ -90,7 +90,7 @@ impl FromStr for Endpoint {
         if pattern.contains('?') {
             return Err(EndpointError::Query);
         }
-        Target::new(pattern).map_err(EndpointError::Path)?;
+        RequestTarget::new(pattern).map_err(EndpointError::Path)?;
         if pattern.split('/').any(|segment| segment.contains('*') && segment != "*" && segment != "**") {
             return Err(EndpointError::PartialWildcard);
         }
@@ -101,7 +101,7 @@ impl FromStr for Endpoint {
     }
 }
 
-impl<'a> Target<'a> {
+impl<'a> RequestTarget<'a> {
     /// Checks a path.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     fn allows(endpoint: &str, method: &str, path: &str) -> bool {
-        endpoint.parse::<Endpoint>().unwrap().allows(method, Target::new(path).unwrap())
+        endpoint.parse::<Endpoint>().unwrap().allows(method, RequestTarget::new(path).unwrap())
     }
 
     #[test]
@@ -238,11 +238,11 @@ mod tests {
             ("/users/\0", Character('\0')),
             (&long, TooLong(MAX_PATH + 1)),
         ] {
-            assert_eq!(Target::new(path), Err(expected), "{path:?}");
+            assert_eq!(RequestTarget::new(path), Err(expected), "{path:?}");
         }
         for path in ["/", "/users/me/", "/a/...", "/a/..b", "/a;v=1/b", "/a/b%20c", "/a/%C3%A9", "/a/*", "/a?q=/../%2e"]
         {
-            assert!(Target::new(path).is_ok(), "{path}");
+            assert!(RequestTarget::new(path).is_ok(), "{path}");
         }
     }
 

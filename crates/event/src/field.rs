@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::{event::Event, json::Pointer};
+use crate::{event::Event, json::JsonPointer};
 
 /// A part of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -12,7 +12,7 @@ pub enum Field {
     EventType,
     Header(String),
     /// A JSON pointer into the payload.
-    Pointer(Pointer),
+    Pointer(JsonPointer),
 }
 
 impl Field {

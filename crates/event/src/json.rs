@@ -25,14 +25,14 @@ mod pretty;
 mod redact;
 mod scanner;
 
-pub use members::Members;
+pub use members::ObjectMembers;
 pub use mended::{mended, unmarked, without_mark};
-pub use paths::{Found, Paths};
-pub use payload::Payload;
-pub use pointer::{Pointer, PointerError};
+pub use paths::{FoundValues, PointerTree};
+pub use payload::JsonPayload;
+pub use pointer::{JsonPointer, PointerError};
 pub use pretty::pretty;
 pub use redact::{NamesNothing, Redactor, SecretName};
-use scanner::Scanner;
+use scanner::JsonScanner;
 
 /// Error: the text is not JSON, as far as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +41,7 @@ pub struct NotJson;
 
 /// Error: bytes that are not one JSON text.
 #[derive(Debug, thiserror::Error)]
-pub enum Invalid {
+pub enum InvalidJson {
     #[error(transparent)]
     NotUtf8(#[from] Utf8Error),
     #[error(transparent)]
@@ -52,7 +52,7 @@ pub enum Invalid {
 ///
 /// # Errors
 /// Returns where it stops being one.
-pub fn check(json: &[u8]) -> Result<(), Invalid> {
+pub fn check(json: &[u8]) -> Result<(), InvalidJson> {
     let IgnoredAny = serde_json::from_str(std::str::from_utf8(json)?)?;
     Ok(())
 }
@@ -73,7 +73,7 @@ pub fn parse(json: &[u8]) -> serde_json::Result<Value> {
 ///
 /// # Errors
 /// As [`check`].
-pub fn members(json: &[u8]) -> Result<Option<Members<'_>>, Invalid> {
+pub fn members(json: &[u8]) -> Result<Option<ObjectMembers<'_>>, InvalidJson> {
     let text = std::str::from_utf8(json)?;
     if text.trim_start().starts_with('{') {
         return Ok(Some(serde_json::from_str(text)?));
@@ -103,7 +103,7 @@ pub fn append(line: &mut Vec<u8>, json: &[u8]) {
 /// Returns the ranges of the values of an object's members in `json`, which is walked through, not
 /// checked. Empty for another kind of value.
 pub fn values(json: &[u8]) -> impl Iterator<Item = Range<usize>> {
-    let mut scanner = Scanner::new(json);
+    let mut scanner = JsonScanner::new(json);
     std::iter::from_fn(move || scanner.next_member())
 }
 
@@ -135,7 +135,7 @@ pub fn text(raw: &str) -> Result<Cow<'_, str>, NotJson> {
 mod tests {
     use super::*;
 
-    fn pointer(text: &str) -> Pointer {
+    fn pointer(text: &str) -> JsonPointer {
         text.parse().unwrap()
     }
 

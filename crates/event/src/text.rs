@@ -39,9 +39,9 @@ pub fn coloured(json: &str) -> Cow<'_, str> {
 
 /// A writer that escapes as [`lines`] does, so that the output harms no terminal. Each write must
 /// hold whole characters.
-pub struct Harmless<W>(pub W);
+pub struct HarmlessWriter<W>(pub W);
 
-impl<W: Write> Write for Harmless<W> {
+impl<W: Write> Write for HarmlessWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         self.0.write_all(lines(&text).as_bytes())?;
@@ -139,7 +139,7 @@ mod tests {
             let once = line(&text).into_owned();
             prop_assert!(!once.contains(is_harmful), "{once:?}");
             prop_assert_eq!(&line(&once), &once);
-            let mut written = Harmless(Vec::new());
+            let mut written = HarmlessWriter(Vec::new());
             written.write_all(text.as_bytes()).unwrap();
             let written = String::from_utf8(written.0).unwrap();
             prop_assert!(!written.contains(|c| is_harmful(c) && !matches!(c, '\n' | '\t')), "{written:?}");

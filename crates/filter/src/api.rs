@@ -1,9 +1,9 @@
 //! Calls of the API in `[api]` on behalf of filters: address, token and headers stay on this side
 //! of the border.
 //!
-//! A filter hands over a method, a path and an optional body. The path is checked ([`Target`]),
-//! then compared with the endpoints that its key may call ([`Endpoint`]); only then is a request
-//! made, and repeated while that may help.
+//! A filter hands over a method, a path and an optional body. The path is checked
+//! ([`RequestTarget`]), then compared with the endpoints that its key may call ([`Endpoint`]); only
+//! then is a request made, and repeated while that may help.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     backoff::Backoff,
     config,
     credential::Credential,
-    endpoint::{Endpoint, Target},
+    endpoint::{Endpoint, RequestTarget},
     outgoing,
 };
 
@@ -28,15 +28,15 @@ mod tries;
 
 /// Client of the API. Clones share connections and the token.
 #[derive(Clone)]
-pub struct Client(Arc<Shared>);
+pub struct ApiClient(Arc<ApiClientInner>);
 
-impl fmt::Debug for Client {
+impl fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Client(..)")
+        f.write_str("ApiClient(..)")
     }
 }
 
-struct Shared {
+struct ApiClientInner {
     http: reqwest::Client,
     /// Base URL, without a trailing slash.
     base: String,
@@ -52,7 +52,7 @@ struct Shared {
 
 /// One call requested by a filter.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct ApiCall {
     pub method: String,
     /// Path with its query.
     pub path: String,
@@ -62,7 +62,7 @@ pub struct Call {
 /// Reason why a call has no answer. The texts are for the filter: they name its own path, never the
 /// API's address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum CallRefusal {
     /// The key may not make this call. Nothing was sent.
     #[error("{0}")]
     Denied(String),
@@ -75,18 +75,18 @@ pub enum Refusal {
     Failed(String),
 }
 
-impl Client {
+impl ApiClient {
     /// Creates a client. Must be called on the runtime that is to make the calls.
     ///
     /// # Errors
     /// If the token can't be read, the address is private and must not be, or TLS can't be set up.
-    pub fn new(settings: &config::Api) -> anyhow::Result<Self> {
+    pub fn new(settings: &config::ApiConfig) -> anyhow::Result<Self> {
         if !settings.allow_private {
             let private = "`base_url` is a private address: say `allow_private = true` if that is meant";
             outgoing::check_literal(&settings.base_url).context(private)?;
         }
         let token = settings.token.as_ref().map(token::read).transpose()?;
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(ApiClientInner {
             http: http(settings)?,
             base: settings.base_url.as_str().trim_end_matches('/').to_owned(),
             token,
@@ -102,20 +102,26 @@ impl Client {
     /// before `until`. When the future is dropped the call is cancelled.
     ///
     /// # Errors
-    /// See [`Refusal`].
-    pub async fn call(&self, key: &str, allowed: &[Endpoint], call: Call, until: Instant) -> Result<String, Refusal> {
+    /// See [`CallRefusal`].
+    pub async fn call(
+        &self,
+        key: &str,
+        allowed: &[Endpoint],
+        call: ApiCall,
+        until: Instant,
+    ) -> Result<String, CallRefusal> {
         let request = self.0.request(key, allowed, call)?;
         let shared = Arc::clone(&self.0);
         let mut task = JoinSet::new();
         task.spawn_on(async move { shared.send(&request, until).await }, &self.0.runtime);
         match task.join_next().await {
             Some(Ok(answer)) => answer,
-            Some(Err(_)) | None => Err(Refusal::Failed("the router is stopping".to_owned())),
+            Some(Err(_)) | None => Err(CallRefusal::Failed("the router is stopping".to_owned())),
         }
     }
 }
 
-fn http(settings: &config::Api) -> anyhow::Result<reqwest::Client> {
+fn http(settings: &config::ApiConfig) -> anyhow::Result<reqwest::Client> {
     let mut headers = HeaderMap::new();
     for (name, value) in &settings.headers {
         // The value is not quoted, as it may be a secret.
@@ -132,7 +138,7 @@ fn http(settings: &config::Api) -> anyhow::Result<reqwest::Client> {
 }
 
 /// An allowed call.
-struct Request {
+struct AllowedCall {
     key: String,
     method: Method,
     /// Path without the query: the only part that is ever shown.
@@ -141,29 +147,34 @@ struct Request {
     body: Option<Bytes>,
 }
 
-impl Request {
+impl AllowedCall {
     /// Returns whether sending it twice has the same effect as once.
     fn is_idempotent(&self) -> bool {
         self.method != Method::POST && self.method != Method::PATCH
     }
 
-    fn failed(&self, why: impl fmt::Display) -> Refusal {
-        Refusal::Failed(format!("`{} {}`: {why}", self.method, self.path))
+    fn failed(&self, why: impl fmt::Display) -> CallRefusal {
+        CallRefusal::Failed(format!("`{} {}`: {why}", self.method, self.path))
     }
 }
 
-impl Shared {
-    fn request(&self, key: &str, allowed: &[Endpoint], call: Call) -> Result<Request, Refusal> {
-        let Call { method, path, body } = call;
-        let target =
-            Target::new(&path).map_err(|error| Refusal::Denied(format!("the path can't be called: {error}")))?;
+impl ApiClientInner {
+    fn request(&self, key: &str, allowed: &[Endpoint], call: ApiCall) -> Result<AllowedCall, CallRefusal> {
+        let ApiCall { method, path, body } = call;
+        let target = RequestTarget::new(&path)
+            .map_err(|error| CallRefusal::Denied(format!("the path can't be called: {error}")))?;
         let shown = target.path();
         let is_allowed = allowed.iter().any(|endpoint| endpoint.allows(&method, target));
-        let denied = || Refusal::Denied(format!("`{method} {shown}` is not in the `api` of key `{key}`"));
+        let denied = || CallRefusal::Denied(format!("`{method} {shown}` is not in the `api` of key `{key}`"));
         let known = Method::from_bytes(method.as_bytes()).ok().filter(|_| is_allowed).ok_or_else(denied)?;
         let url = format!("{}{}", self.base, target.as_str());
-        let request =
-            Request { key: key.to_owned(), method: known, path: shown.to_owned(), url, body: body.map(Bytes::from) };
+        let request = AllowedCall {
+            key: key.to_owned(),
+            method: known,
+            path: shown.to_owned(),
+            url,
+            body: body.map(Bytes::from),
+        };
         let size = request.body.as_ref().map_or(0, Bytes::len);
         if size > self.max_body {
             let why = format_args!("the body has {size} bytes, more than the limit of {}", self.max_body);

@@ -1,8 +1,9 @@
 //! Filters: users' WebAssembly components, and the host that runs them.
 //!
 //! A [`Host`] loads the bytes of a component into a [`Filter`]; a route asks it for a
-//! [`Subscription`]. For every event the route's [`Conditions`] are tested natively, then a lane's
-//! [`Matcher`] calls the guest's `matches`, then [`Filter::process`] returns the [`Verdict`].
+//! [`RouteSubscription`]. For every event the route's [`Conditions`] are tested natively, then a
+//! lane's [`Matcher`] calls the guest's `matches`, then [`Filter::process`] returns the
+//! [`Verdict`].
 //!
 //! Every component is linked twice. *Match* instances can call nothing, so `matches` is pure by
 //! construction; they are called synchronously, one per lane. *Process* instances have the granted
@@ -41,15 +42,15 @@ mod v0_1;
 mod value;
 
 pub use cache::is_trusted;
-pub use compiler::{Bounds, Reservations, compile_apart, compile_here};
-pub use condition::{ConditionError, Conditions, Facts, IsDecimal, Untested};
-pub use error::{Broken, CallError, Fault, LoadError, ProcessError, Reason};
+pub use compiler::{CompilerLimits, MemoryReservations, compile_apart, compile_here};
+pub use condition::{ConditionError, Conditions, EventFacts, IsDecimal, Untested};
+pub use error::{BreakReason, BrokenCall, CallError, CallFault, LoadError, ProcessError};
 pub use granted::Caller;
 pub use host::{Host, digest};
-pub use inspect::{Form, has_lifecycle};
+pub use inspect::{ComponentForm, has_lifecycle};
 pub use loaded::{Filter, Matcher};
-pub use subscription::{CallLimits, Subscription};
-pub use survey::{Survey, survey};
+pub use subscription::{CallLimits, RouteSubscription};
+pub use survey::{ComponentSurvey, survey};
 #[cfg(fuzzing)]
 pub use v0_1::checked_emission;
 
@@ -66,16 +67,16 @@ pub struct Manifest {
     /// The filter's own version, for people and logs.
     pub version: String,
     pub description: String,
-    pub hooks: Hooks,
-    pub match_reads: Fields,
-    pub process_reads: Fields,
+    pub hooks: FilterHooks,
+    pub match_reads: EventFields,
+    pub process_reads: EventFields,
     /// Requested capabilities; the configuration decides which are granted.
     pub capabilities: Vec<String>,
 }
 
 /// Hooks that a filter implements. A hook that is not named is never called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hooks {
+pub struct FilterHooks {
     pub normalize_params: bool,
     pub conditions: bool,
     pub matches: bool,
@@ -84,7 +85,7 @@ pub struct Hooks {
 
 /// The parts of an event that a filter reads. Only these are copied into it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fields {
+pub struct EventFields {
     pub id: bool,
     pub subject: bool,
     pub source_time: bool,

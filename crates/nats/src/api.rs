@@ -49,7 +49,7 @@ impl ApiError {
 }
 
 #[derive(Deserialize)]
-struct Refusal {
+struct ApiRefusal {
     #[serde(default)]
     err_code: u64,
     #[serde(default)]
@@ -58,7 +58,7 @@ struct Refusal {
 
 /// The place at which a message was stored.
 #[derive(Debug, Deserialize)]
-pub struct Published {
+pub struct PublishPosition {
     pub stream: String,
     #[serde(rename = "seq")]
     pub sequence: u64,
@@ -100,7 +100,7 @@ impl Connection {
         match answer.get_mut("error").map(Value::take) {
             None => Ok(answer),
             Some(error) => {
-                let Refusal { err_code: code, description } =
+                let ApiRefusal { err_code: code, description } =
                     serde_json::from_value(error).map_err(|error| ApiError::Failed(subject, error.into()))?;
                 Err(ApiError::Refused { code, description })
             }
@@ -116,7 +116,7 @@ impl Connection {
         subject: &str,
         headers: &[(&'static str, String)],
         payload: bytes::Bytes,
-    ) -> Result<Published, ApiError> {
+    ) -> Result<PublishPosition, ApiError> {
         let mut request = async_nats::Request::new().payload(payload);
         if !headers.is_empty() {
             let mut map = async_nats::HeaderMap::new();
@@ -145,30 +145,30 @@ impl Connection {
 }
 
 /// Fields with their wanted values.
-pub type Wanted = Vec<(&'static str, Value)>;
+pub type WantedFields = Vec<(&'static str, Value)>;
 
 /// A field that differs from what is wanted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Difference {
+pub struct FieldDifference {
     /// The server's name of the field; a member of an object follows after a dot.
     pub field: String,
     pub found: Value,
     pub wanted: Value,
 }
 
-impl Difference {
+impl FieldDifference {
     /// The server's value, in a readable form.
     pub fn shown_found(&self) -> impl fmt::Display {
-        Shown(&self.field, &self.found)
+        ShownValue(&self.field, &self.found)
     }
 
     /// The wanted value, in a readable form.
     pub fn shown_wanted(&self) -> impl fmt::Display {
-        Shown(&self.field, &self.wanted)
+        ShownValue(&self.field, &self.wanted)
     }
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for FieldDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` is {}, wanted {}", self.field, self.shown_found(), self.shown_wanted())
     }
@@ -176,9 +176,9 @@ impl fmt::Display for Difference {
 
 /// The value of a field in a readable form: durations with their unit, and absent limits as
 /// `unlimited`.
-pub struct Shown<'a>(pub &'a str, pub &'a Value);
+pub struct ShownValue<'a>(pub &'a str, pub &'a Value);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for ShownValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(field, value) = self;
         match value {
@@ -202,7 +202,7 @@ fn is_none(limit: &Number) -> bool {
 
 /// Writes the wanted fields into the server's configuration and returns the differences. In objects
 /// only the wanted members count: the others are the server's.
-pub fn converge(config: &mut Map<String, Value>, wanted: &Wanted) -> Vec<Difference> {
+pub fn converge(config: &mut Map<String, Value>, wanted: &WantedFields) -> Vec<FieldDifference> {
     let mut differences = Vec::new();
     for (field, wanted) in wanted {
         merge(config, field, wanted, (*field).to_owned(), &mut differences);
@@ -215,7 +215,7 @@ fn merge(
     name: &str,
     wanted: &Value,
     field: String,
-    differences: &mut Vec<Difference>,
+    differences: &mut Vec<FieldDifference>,
 ) {
     if let (Some(Value::Object(found)), Value::Object(wanted)) = (config.get_mut(name), wanted) {
         for (member, wanted) in wanted {
@@ -236,7 +236,7 @@ fn merge(
         _ => wanted.clone(),
     };
     config.insert(name.to_owned(), merged);
-    differences.push(Difference { field, found, wanted: wanted.clone() });
+    differences.push(FieldDifference { field, found, wanted: wanted.clone() });
 }
 
 /// Compares lists as sets, times as points in time, and objects by their wanted members. An unset
@@ -263,8 +263,8 @@ fn is_same(name: &str, found: &Value, wanted: &Value) -> bool {
 }
 
 /// Formats differences as a list in one line.
-pub(super) fn listed(differences: &[Difference]) -> String {
-    differences.iter().map(Difference::to_string).collect::<Vec<_>>().join("; ")
+pub(super) fn listed(differences: &[FieldDifference]) -> String {
+    differences.iter().map(FieldDifference::to_string).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn what_differs_is_written_and_what_is_unknown_stays() {
         let mut config = object(json!({ "subjects": ["b", "a"], "max_age": 1_000_000_000, "unheard_of": { "x": 1 } }));
-        let wanted: Wanted = vec![
+        let wanted: WantedFields = vec![
             ("subjects", json!(["a", "b"])),
             ("max_age", json!(86_400_000_000_000_u64)),
             ("storage", json!("file")),
@@ -306,7 +306,7 @@ mod tests {
             "sources": [{ "name": "C", "filter_subject": "c.>" }, { "name": "B", "external": { "api": "x" } }],
         }));
         let before = config.clone();
-        let same: Wanted = vec![
+        let same: WantedFields = vec![
             ("max_msgs", json!(0)),
             ("republish", json!({ "dest": "out.>", "headers_only": false })),
             ("mirror", json!({ "name": "A", "opt_start_time": "2026-01-02T01:04:05.120Z" })),
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(listed(&converge(&mut config, &same)), "");
         assert_eq!(config, before);
 
-        let other: Wanted = vec![
+        let other: WantedFields = vec![
             ("max_msgs", json!(7)),
             ("republish", json!({ "dest": "in.>", "headers_only": true })),
             ("sources", json!([{ "name": "B" }, { "name": "D" }])),

@@ -8,7 +8,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{ApiError, Connection, StreamError, api::Wanted, code};
+use crate::{ApiError, Connection, StreamError, api::WantedFields, code};
 
 /// Time for which a deletion mark stays, and a value that is not renewed.
 const LINGER: Duration = Duration::from_secs(3600);
@@ -22,7 +22,7 @@ pub struct Bucket {
 
 /// Value and revision of a key.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct BucketEntry {
     pub value: Option<Value>,
     /// Revision that a write has to name to follow this one; 0 if the bucket has no record of the
     /// key. Deletions have revisions, too.
@@ -30,7 +30,7 @@ pub struct Entry {
 }
 
 #[derive(Deserialize)]
-struct Stored {
+struct BucketMessage {
     seq: u64,
     #[serde(default)]
     hdrs: String,
@@ -45,7 +45,7 @@ impl Bucket {
     /// Returns an error if the server does not answer, does not allow it, or is older than 2.11.
     pub async fn open(connection: Connection, name: &'static str, replicas: usize) -> Result<Self, StreamError> {
         let stream = format!("KV_{name}");
-        let mut wanted: Wanted = vec![
+        let mut wanted: WantedFields = vec![
             ("subjects", json!([format!("$KV.{name}.>")])),
             ("max_msgs_per_subject", json!(1)),
             ("discard", json!("new")),
@@ -66,28 +66,28 @@ impl Bucket {
     ///
     /// # Errors
     /// Returns an error if the server does not answer, or the value is not JSON.
-    pub async fn get(&self, key: &str) -> Result<Entry, ApiError> {
+    pub async fn get(&self, key: &str) -> Result<BucketEntry, ApiError> {
         let request = format!("STREAM.MSG.GET.KV_{}", self.name);
         let answer = self.connection.api(&request, &json!({ "last_by_subj": self.subject(key) })).await;
         let mut answer = match answer {
             Ok(answer) => answer,
             Err(error) if error.code() == Some(code::MESSAGE_NOT_FOUND) => {
-                return Ok(Entry { value: None, revision: 0 });
+                return Ok(BucketEntry { value: None, revision: 0 });
             }
             Err(error) => return Err(error),
         };
         let unreadable = |error: anyhow::Error| ApiError::Failed(request.clone(), error);
         let message = answer.get_mut("message").map(Value::take).unwrap_or_default();
-        let Stored { seq: revision, hdrs, data } =
+        let BucketMessage { seq: revision, hdrs, data } =
             serde_json::from_value(message).map_err(|error| unreadable(error.into()))?;
         let headers = BASE64_STANDARD.decode(hdrs).map_err(|error| unreadable(error.into()))?;
         // A deletion mark, from any client.
         if String::from_utf8_lossy(&headers).contains("KV-Operation:") {
-            return Ok(Entry { value: None, revision });
+            return Ok(BucketEntry { value: None, revision });
         }
         let data = BASE64_STANDARD.decode(data).map_err(|error| unreadable(error.into()))?;
         let value = serde_json::from_slice(&data).map_err(|error| unreadable(error.into()))?;
-        Ok(Entry { value: Some(value), revision })
+        Ok(BucketEntry { value: Some(value), revision })
     }
 
     /// Writes if the key's newest revision is still `after`. Returns the new revision, or `None` if

@@ -8,7 +8,7 @@ use async_nats::{ServerAddr, rustls};
 #[derive(Debug, thiserror::Error)]
 #[error("can't connect to NATS at {at}")]
 pub struct ConnectError {
-    pub trouble: Trouble,
+    pub trouble: ConnectTrouble,
     /// The servers, without credentials.
     pub(super) at: String,
     pub(super) source: anyhow::Error,
@@ -16,7 +16,7 @@ pub struct ConnectError {
 
 /// The cause of a failed connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum ConnectTrouble {
     /// The settings, or a file that they name.
     Settings,
     /// The server does not accept our identity.
@@ -27,7 +27,7 @@ pub enum Trouble {
 
 impl ConnectError {
     pub(super) fn settings(at: impl Into<String>, source: impl Into<anyhow::Error>) -> Self {
-        Self { trouble: Trouble::Settings, at: at.into(), source: source.into() }
+        Self { trouble: ConnectTrouble::Settings, at: at.into(), source: source.into() }
     }
 }
 

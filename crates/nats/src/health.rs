@@ -10,7 +10,7 @@ const REMEMBERED: usize = 32;
 const AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub(super) struct ConnectionHealth {
     /// Number of times the connection was made.
     pub(super) made: u64,
     /// Number of denials.
@@ -19,11 +19,11 @@ pub(super) struct Health {
     /// requested again then, and may be allowed now.
     outdated: u64,
     /// The newest last.
-    remembered: VecDeque<Denial>,
+    remembered: VecDeque<PermissionDenial>,
 }
 
 #[derive(Debug)]
-struct Denial {
+struct PermissionDenial {
     number: u64,
     what: NoPermission,
     said: Instant,
@@ -55,7 +55,7 @@ impl NoPermission {
     }
 }
 
-impl Health {
+impl ConnectionHealth {
     pub(super) fn connected(&mut self) {
         self.made += 1;
         self.outdated = self.denials;
@@ -63,10 +63,10 @@ impl Health {
 
     pub(super) fn denied(&mut self, what: NoPermission, role: &str) {
         let family = what.family();
-        let is_known = |old: &Denial| old.what.publish == what.publish && old.what.family() == family;
+        let is_known = |old: &PermissionDenial| old.what.publish == what.publish && old.what.family() == family;
         let known = self.remembered.iter().position(is_known).and_then(|index| self.remembered.remove(index));
         let said = match known {
-            Some(Denial { said, .. }) if said.elapsed() < AGAIN => said,
+            Some(PermissionDenial { said, .. }) if said.elapsed() < AGAIN => said,
             _ => {
                 tracing::error!(role, "{what}");
                 Instant::now()
@@ -76,7 +76,7 @@ impl Health {
             self.remembered.pop_front();
         }
         self.denials += 1;
-        self.remembered.push_back(Denial { number: self.denials, what, said });
+        self.remembered.push_back(PermissionDenial { number: self.denials, what, said });
     }
 
     pub(super) fn find(&self, after: u64, concerns: impl Fn(&NoPermission) -> bool) -> Option<NoPermission> {
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn only_what_is_newer_is_found() {
-        let mut health = Health::default();
+        let mut health = ConnectionHealth::default();
         let denial = |subject: &str| NoPermission { publish: true, subject: subject.to_owned() };
         health.denied(denial("a"), "test");
         let seen = health.denials;
@@ -130,7 +130,7 @@ mod tests {
     /// A server reports a denial once per request, and never that the permission was granted later.
     #[test]
     fn what_was_denied_before_the_connection_was_made_anew_does_not_count() {
-        let mut health = Health::default();
+        let mut health = ConnectionHealth::default();
         let denial = |publish| NoPermission { publish, subject: "_INBOX.a.*".to_owned() };
         health.denied(denial(true), "test");
         assert_eq!(health.unheard(), None);

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    ApiError, Connection, Delivered, Position, RawMessage, code,
-    config::{Begin, Range},
+    ApiError, Connection, DeliveryPosition, RawMessage, ReplyFields, code,
+    config::{RangeBegin, StreamRange},
     event::{Headers, Pattern},
     headers,
 };
@@ -55,7 +55,7 @@ pub enum HistoryError {
 
 /// A message as it was stored.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredMessage {
     pub sequence: u64,
     pub time: Timestamp,
     pub subject: String,
@@ -67,10 +67,10 @@ pub struct Stored {
 }
 
 /// Reads a range up to its end, which is fixed when the history is opened.
-pub struct History {
+pub struct StreamHistory {
     connection: Connection,
-    range: Range,
-    reading: Reading,
+    range: StreamRange,
+    reading: ReadingMode,
     /// Messages requested at once.
     batch: usize,
     /// Number of messages to read one by one after the client has ended: doubled each time, until
@@ -88,7 +88,7 @@ pub struct History {
 }
 
 /// The way in which messages are read.
-enum Reading {
+enum ReadingMode {
     /// No messages are left.
     Over,
     Consumer(Box<pull::Stream>),
@@ -97,20 +97,20 @@ enum Reading {
     Alone(u64),
 }
 
-impl History {
+impl StreamHistory {
     /// # Errors
     /// Returns an error if there is no such stream, or the server does not answer.
-    pub async fn open(connection: Connection, mut range: Range) -> Result<Self, HistoryError> {
-        let Bounds { first, last, batch } = bounds(&connection, &range.stream).await?;
+    pub async fn open(connection: Connection, mut range: StreamRange) -> Result<Self, HistoryError> {
+        let HistoryBounds { first, last, batch } = bounds(&connection, &range.stream).await?;
         let last = range.to.map_or(last, |to| to.min(last));
         // Messages after the end of the range are included in every count of the server.
         let after = match (range.until, range.to) {
-            (Some(until), _) => pending(&connection, &range, Begin::Time(until)).await?,
-            (None, Some(_)) => pending(&connection, &range, Begin::Sequence(last + 1)).await?,
+            (Some(until), _) => pending(&connection, &range, RangeBegin::Time(until)).await?,
+            (None, Some(_)) => pending(&connection, &range, RangeBegin::Sequence(last + 1)).await?,
             (None, None) => 0,
         };
         let begin = match range.begin {
-            Begin::Newest(count, since) => {
+            RangeBegin::Newest(count, since) => {
                 newest(&connection, &range, count.saturating_add(after), since, first..=last).await?
             }
             begin => begin,
@@ -132,16 +132,16 @@ impl History {
     /// # Errors
     /// Returns an error if there is no such stream, or the server does not answer.
     pub async fn follow(connection: Connection, stream: &str, subjects: Vec<String>) -> Result<Self, HistoryError> {
-        let Bounds { last, batch, .. } = bounds(&connection, stream).await?;
-        let begin = Begin::Sequence(last + 1);
-        let range = Range { stream: stream.to_owned(), subjects, begin, until: None, to: None, limit: None };
+        let HistoryBounds { last, batch, .. } = bounds(&connection, stream).await?;
+        let begin = RangeBegin::Sequence(last + 1);
+        let range = StreamRange { stream: stream.to_owned(), subjects, begin, until: None, to: None, limit: None };
         let mut history = Self::new(connection, range, batch, u64::MAX, 0);
         history.consume().await?;
         Ok(history)
     }
 
-    fn new(connection: Connection, range: Range, batch: usize, last: u64, total: u64) -> Self {
-        let reading = Reading::Over;
+    fn new(connection: Connection, range: StreamRange, batch: usize, last: u64, total: u64) -> Self {
+        let reading = ReadingMode::Over;
         Self { connection, range, reading, batch, alone: 0, deliveries: 0, last, position: 0, total, read: 0 }
     }
 
@@ -154,17 +154,17 @@ impl History {
     ///
     /// # Errors
     /// Returns an error if the stream is gone, or the server has not answered for a minute.
-    pub async fn next(&mut self) -> Result<Option<Stored>, HistoryError> {
+    pub async fn next(&mut self) -> Result<Option<StoredMessage>, HistoryError> {
         loop {
             match &mut self.reading {
-                Reading::Over => return Ok(None),
-                Reading::Alone(0) => self.consume_patiently().await?,
-                Reading::Alone(_) => {
+                ReadingMode::Over => return Ok(None),
+                ReadingMode::Alone(0) => self.consume_patiently().await?,
+                ReadingMode::Alone(_) => {
                     if let Some(stored) = self.next_alone().await? {
                         return Ok(Some(stored));
                     }
                 }
-                Reading::Consumer(_) => {
+                ReadingMode::Consumer(_) => {
                     if let Some(stored) = self.next_delivered().await? {
                         return Ok(Some(stored));
                     }
@@ -175,8 +175,8 @@ impl History {
 
     /// The next message that the consumer delivers; `None` if the state has changed and has to be
     /// looked at again.
-    async fn next_delivered(&mut self) -> Result<Option<Stored>, HistoryError> {
-        let Reading::Consumer(messages) = &mut self.reading else { return Ok(None) };
+    async fn next_delivered(&mut self) -> Result<Option<StoredMessage>, HistoryError> {
+        let ReadingMode::Consumer(messages) = &mut self.reading else { return Ok(None) };
         // Most messages have arrived already, and need no timer.
         let next = match messages.next().now_or_never() {
             Some(next) => Ok(next),
@@ -190,7 +190,7 @@ impl History {
             Err(_)
                 if has_more(&self.connection, &self.range, self.position, self.last).await.is_ok_and(|more| !more) =>
             {
-                self.reading = Reading::Over;
+                self.reading = ReadingMode::Over;
                 return Ok(None);
             }
             // The consumer, a message on its way, or the client is lost.
@@ -199,8 +199,8 @@ impl History {
                 return Ok(None);
             }
         };
-        let Some(delivered) = message.reply.as_ref().and_then(|reply| Delivered::of(reply)) else { return Ok(None) };
-        let Delivered { position: Position { sequence, delivery, .. }, stored_at, pending } = delivered;
+        let Some(delivered) = message.reply.as_ref().and_then(|reply| ReplyFields::of(reply)) else { return Ok(None) };
+        let ReplyFields { position: DeliveryPosition { sequence, delivery, .. }, stored_at, pending } = delivered;
         self.deliveries += 1;
         if delivery != self.deliveries {
             self.begin_again().await?;
@@ -210,27 +210,34 @@ impl History {
         let time = Timestamp::from_nanosecond(stored_at.into()).unwrap_or_default();
         let is_within = self.passes(sequence, time);
         if pending == 0 && self.last != u64::MAX {
-            self.reading = Reading::Over;
+            self.reading = ReadingMode::Over;
         }
         let message = message.message;
         let headers = message.headers.as_ref().map(headers).unwrap_or_default();
         let subject = message.subject.into_string();
-        Ok(is_within.then_some(Stored { sequence, time, subject, headers, payload: message.payload, unreadable: None }))
+        Ok(is_within.then_some(StoredMessage {
+            sequence,
+            time,
+            subject,
+            headers,
+            payload: message.payload,
+            unreadable: None,
+        }))
     }
 
     /// The next message, whether the client can read it or not; `None` if the state has changed and
     /// has to be looked at again.
-    async fn next_alone(&mut self) -> Result<Option<Stored>, HistoryError> {
-        let Reading::Alone(left) = self.reading else { return Ok(None) };
+    async fn next_alone(&mut self) -> Result<Option<StoredMessage>, HistoryError> {
+        let ReadingMode::Alone(left) = self.reading else { return Ok(None) };
         let subjects: Vec<Pattern> = self.range.subjects.iter().filter_map(|subject| subject.parse().ok()).collect();
         let found = RawMessage::next(&self.connection, &self.range.stream, &subjects, self.position + 1).await;
         let found = found.map_err(|error| HistoryError::Api(self.range.stream.clone(), error))?;
         let Some(message) = found else {
-            self.reading = if self.last == u64::MAX { Reading::Alone(0) } else { Reading::Over };
+            self.reading = if self.last == u64::MAX { ReadingMode::Alone(0) } else { ReadingMode::Over };
             return Ok(None);
         };
         let (headers, unreadable) = message.headers();
-        self.reading = Reading::Alone(if unreadable.is_some() {
+        self.reading = ReadingMode::Alone(if unreadable.is_some() {
             // More unreadable ones may follow: the first one that can be read ends the search.
             self.alone = 0;
             1
@@ -240,7 +247,7 @@ impl History {
         let time = Timestamp::from_nanosecond(message.stored_at.into()).unwrap_or_default();
         let is_within = self.passes(message.sequence, time);
         let RawMessage { sequence, subject, payload, .. } = message;
-        Ok(is_within.then_some(Stored { sequence, time, subject, headers, payload, unreadable }))
+        Ok(is_within.then_some(StoredMessage { sequence, time, subject, headers, payload, unreadable }))
     }
 
     /// Advances past a message, and returns whether it belongs to the range.
@@ -249,7 +256,7 @@ impl History {
         self.read += 1;
         let is_within = sequence <= self.last && self.range.until.is_none_or(|until| time < until);
         if !is_within || sequence >= self.last || self.range.limit.is_some_and(|limit| self.read >= limit) {
-            self.reading = Reading::Over;
+            self.reading = ReadingMode::Over;
         }
         is_within
     }
@@ -258,7 +265,7 @@ impl History {
     /// ended.
     async fn begin_again(&mut self) -> Result<(), HistoryError> {
         self.alone = (self.alone * 2).clamp(1, MOST_ALONE);
-        self.reading = Reading::Alone(self.alone);
+        self.reading = ReadingMode::Alone(self.alone);
         let began = Instant::now();
         loop {
             sleep(PAUSE).await;
@@ -290,10 +297,10 @@ impl History {
     /// Reads through a new consumer, from after the last message that was read.
     async fn consume(&mut self) -> Result<(), HistoryError> {
         if self.position > 0 {
-            self.range.begin = Begin::Sequence(self.position + 1);
+            self.range.begin = RangeBegin::Sequence(self.position + 1);
         }
         let (messages, before) = consume(&self.connection, &self.range, self.batch).await?;
-        self.reading = Reading::Consumer(Box::new(messages));
+        self.reading = ReadingMode::Consumer(Box::new(messages));
         self.deliveries = 0;
         self.position = self.position.max(before);
         Ok(())
@@ -301,19 +308,28 @@ impl History {
 }
 
 /// Returns whether messages are left up to `last`.
-async fn has_more(connection: &Connection, range: &Range, position: u64, last: u64) -> Result<bool, HistoryError> {
-    Ok(position < last && pending(connection, range, Begin::Sequence(position + 1)).await? > 0)
+async fn has_more(
+    connection: &Connection,
+    range: &StreamRange,
+    position: u64,
+    last: u64,
+) -> Result<bool, HistoryError> {
+    Ok(position < last && pending(connection, range, RangeBegin::Sequence(position + 1)).await? > 0)
 }
 
 /// Creates a consumer without acknowledgements, and returns the sequence after which it begins. Its
 /// batches are larger than those of the client's own ordered consumer, with which the server mostly
 /// waits for the next request.
-async fn consume(connection: &Connection, range: &Range, batch: usize) -> Result<(pull::Stream, u64), HistoryError> {
+async fn consume(
+    connection: &Connection,
+    range: &StreamRange,
+    batch: usize,
+) -> Result<(pull::Stream, u64), HistoryError> {
     let failed = |error: anyhow::Error| HistoryError::Failed(range.stream.clone(), error);
     let deliver_policy = match range.begin {
-        Begin::First | Begin::Newest(..) => DeliverPolicy::All,
-        Begin::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
-        Begin::Time(time) => DeliverPolicy::ByStartTime { start_time: SystemTime::from(time).into() },
+        RangeBegin::First | RangeBegin::Newest(..) => DeliverPolicy::All,
+        RangeBegin::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
+        RangeBegin::Time(time) => DeliverPolicy::ByStartTime { start_time: SystemTime::from(time).into() },
     };
     let (filter_subject, filter_subjects) = match &range.subjects[..] {
         [one] => (one.clone(), Vec::new()),
@@ -337,7 +353,7 @@ async fn consume(connection: &Connection, range: &Range, batch: usize) -> Result
     Ok((messages.await.map_err(|error| failed(error.into()))?, before))
 }
 
-struct Bounds {
+struct HistoryBounds {
     /// First and last sequence.
     first: u64,
     last: u64,
@@ -345,7 +361,7 @@ struct Bounds {
     batch: usize,
 }
 
-async fn bounds(connection: &Connection, stream: &str) -> Result<Bounds, HistoryError> {
+async fn bounds(connection: &Connection, stream: &str) -> Result<HistoryBounds, HistoryError> {
     let info = match connection.api(&format!("STREAM.INFO.{stream}"), &json!({})).await {
         Ok(info) => info,
         Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => {
@@ -359,36 +375,36 @@ async fn bounds(connection: &Connection, stream: &str) -> Result<Bounds, History
     let first = if messages == 0 { last + 1 } else { state("first_seq") };
     let average = (state("bytes") / messages.max(1)).max(1);
     let batch = usize::try_from(BATCH_BYTES / average).unwrap_or(BATCH).clamp(1, BATCH);
-    Ok(Bounds { first, last, batch })
+    Ok(HistoryBounds { first, last, batch })
 }
 
 /// Finds where to begin to get `count` messages, by bisection: a stream can be long, and the wanted
 /// part short.
 async fn newest(
     connection: &Connection,
-    range: &Range,
+    range: &StreamRange,
     count: u64,
     since: Option<Timestamp>,
     sequences: RangeInclusive<u64>,
-) -> Result<Begin, HistoryError> {
-    let since = since.map_or(Begin::First, Begin::Time);
+) -> Result<RangeBegin, HistoryError> {
+    let since = since.map_or(RangeBegin::First, RangeBegin::Time);
     if pending(connection, range, since).await? <= count {
         return Ok(since);
     }
     let (mut low, mut high) = (*sequences.start(), sequences.end() + 1);
     while low < high {
         let middle = low + (high - low) / 2;
-        if pending(connection, range, Begin::Sequence(middle)).await? <= count {
+        if pending(connection, range, RangeBegin::Sequence(middle)).await? <= count {
             high = middle;
         } else {
             low = middle + 1;
         }
     }
-    Ok(Begin::Sequence(low))
+    Ok(RangeBegin::Sequence(low))
 }
 
 /// Number of messages from a position on, as the server counts them.
-async fn pending(connection: &Connection, range: &Range, from: Begin) -> Result<u64, HistoryError> {
+async fn pending(connection: &Connection, range: &StreamRange, from: RangeBegin) -> Result<u64, HistoryError> {
     let failed = |error| HistoryError::Api(range.stream.clone(), error);
     let name = format!("trommel-count-{:016x}", fastrand::u64(..));
     let mut config = json!({
@@ -405,9 +421,9 @@ async fn pending(connection: &Connection, range: &Range, from: Begin) -> Result<
         several => config["filter_subjects"] = several.into(),
     }
     let (policy, at) = match from {
-        Begin::First | Begin::Newest(..) => ("all", Value::Null),
-        Begin::Sequence(sequence) => ("by_start_sequence", json!({ "opt_start_seq": sequence })),
-        Begin::Time(time) => ("by_start_time", json!({ "opt_start_time": time.to_string() })),
+        RangeBegin::First | RangeBegin::Newest(..) => ("all", Value::Null),
+        RangeBegin::Sequence(sequence) => ("by_start_sequence", json!({ "opt_start_seq": sequence })),
+        RangeBegin::Time(time) => ("by_start_time", json!({ "opt_start_time": time.to_string() })),
     };
     if let (Value::Object(config), Value::Object(at)) = (&mut config, at) {
         config.extend(at);

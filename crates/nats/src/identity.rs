@@ -17,16 +17,16 @@ use nkeys::KeyPair;
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    ConnectError, Life,
+    ConnectError, ConnectionLife,
     config::{self, NatsAuth},
 };
 
 /// Largest file with credentials, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-pub(super) struct Identity(Kind);
+pub(super) struct NatsIdentity(IdentityKind);
 
-enum Kind {
+enum IdentityKind {
     /// Credentials that do not change.
     Fixed {
         user: Option<String>,
@@ -37,18 +37,18 @@ enum Kind {
     Nkey(PathBuf),
 }
 
-impl Identity {
+impl NatsIdentity {
     /// Uses the credentials of the settings; if there are none, those in the first URL that has
     /// some.
-    pub(super) fn new(settings: &config::Nats, servers: &[ServerAddr]) -> Result<Self, ConnectError> {
+    pub(super) fn new(settings: &config::NatsConfig, servers: &[ServerAddr]) -> Result<Self, ConnectError> {
         let kind = match &settings.auth {
             NatsAuth::None => in_url(servers)?,
-            NatsAuth::Token(token) => Kind::Fixed { user: None, password: None, token: Some(token.clone()) },
+            NatsAuth::Token(token) => IdentityKind::Fixed { user: None, password: None, token: Some(token.clone()) },
             NatsAuth::Password { user, password } => {
-                Kind::Fixed { user: Some(user.clone()), password: Some(password.clone()), token: None }
+                IdentityKind::Fixed { user: Some(user.clone()), password: Some(password.clone()), token: None }
             }
-            NatsAuth::Credentials(path) => Kind::Credentials(path.clone()),
-            NatsAuth::Nkey(path) => Kind::Nkey(path.clone()),
+            NatsAuth::Credentials(path) => IdentityKind::Credentials(path.clone()),
+            NatsAuth::Nkey(path) => IdentityKind::Nkey(path.clone()),
         };
         let identity = Self(kind);
         // A file that can't be used is an error in the settings, not a refusal by the server.
@@ -59,10 +59,10 @@ impl Identity {
     fn answer(&self, nonce: &[u8]) -> anyhow::Result<Auth> {
         let mut auth = Auth::new();
         match &self.0 {
-            Kind::Fixed { user, password, token } => {
+            IdentityKind::Fixed { user, password, token } => {
                 (auth.username, auth.password, auth.token) = (user.clone(), password.clone(), token.clone());
             }
-            Kind::Credentials(path) => {
+            IdentityKind::Credentials(path) => {
                 let file = read(path)?;
                 let jwt = section(&file, "NATS USER JWT");
                 let seed = section(&file, "USER NKEY SEED");
@@ -75,7 +75,7 @@ impl Identity {
                 auth.jwt = Some(jwt.to_owned());
                 auth.signature = Some(key(seed, path)?.sign(nonce)?);
             }
-            Kind::Nkey(path) => {
+            IdentityKind::Nkey(path) => {
                 let file = read(path)?;
                 let seed = section(&file, "SEED").unwrap_or(file.trim());
                 let key = key(seed, path)?;
@@ -87,7 +87,7 @@ impl Identity {
     }
 }
 
-fn in_url(servers: &[ServerAddr]) -> Result<Kind, ConnectError> {
+fn in_url(servers: &[ServerAddr]) -> Result<IdentityKind, ConnectError> {
     let decoded = |text: &str| {
         let text = percent_decode_str(text).decode_utf8();
         text.map(|text| Some(text.into_owned())).map_err(|error| {
@@ -96,9 +96,11 @@ fn in_url(servers: &[ServerAddr]) -> Result<Kind, ConnectError> {
     };
     let found = servers.iter().find_map(|server| Some((server.username()?, server.password())));
     Ok(match found {
-        None => Kind::Fixed { user: None, password: None, token: None },
-        Some((token, None)) => Kind::Fixed { user: None, password: None, token: decoded(token)? },
-        Some((user, Some(password))) => Kind::Fixed { user: decoded(user)?, password: decoded(password)?, token: None },
+        None => IdentityKind::Fixed { user: None, password: None, token: None },
+        Some((token, None)) => IdentityKind::Fixed { user: None, password: None, token: decoded(token)? },
+        Some((user, Some(password))) => {
+            IdentityKind::Fixed { user: decoded(user)?, password: decoded(password)?, token: None }
+        }
     })
 }
 
@@ -119,17 +121,20 @@ fn section<'a>(file: &'a str, name: &str) -> Option<&'a str> {
     lines.find(|line| !line.is_empty()).filter(|line| !line.starts_with("--"))
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Auth, AuthError>> + Send + Sync>>;
+type AuthAnswer = Pin<Box<dyn Future<Output = Result<Auth, AuthError>> + Send + Sync>>;
 
-/// The client's callback on every connect. With [`Life::Single`] it refuses all but the first,
-/// which ends the client.
-pub(super) fn callback(identity: Arc<Identity>, life: Life) -> impl Fn(Vec<u8>) -> Answer + Send + Sync + 'static {
+/// The client's callback on every connect. With [`ConnectionLife::Single`] it refuses all but the
+/// first, which ends the client.
+pub(super) fn callback(
+    identity: Arc<NatsIdentity>,
+    life: ConnectionLife,
+) -> impl Fn(Vec<u8>) -> AuthAnswer + Send + Sync + 'static {
     let accepted = Arc::new(AtomicBool::new(false));
     move |nonce| {
         let (identity, accepted) = (Arc::clone(&identity), Arc::clone(&accepted));
         Box::pin(async move {
             let is_first = !accepted.swap(true, Ordering::Relaxed);
-            if life == Life::Single && !is_first {
+            if life == ConnectionLife::Single && !is_first {
                 return Err(AuthError::new("this connection ends when it is lost"));
             }
             let answer = tokio::task::spawn_blocking(move || identity.answer(&nonce)).await;
@@ -147,7 +152,7 @@ mod tests {
     const SEED: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
 
     fn answer(auth: NatsAuth, url: &str) -> anyhow::Result<Auth> {
-        let settings = config::Nats {
+        let settings = config::NatsConfig {
             urls: vec![url.to_owned()],
             name: "test".to_owned(),
             auth,
@@ -157,7 +162,7 @@ mod tests {
             connect_timeout: std::time::Duration::from_secs(1),
             api_prefix: "$JS.API".to_owned(),
         };
-        Identity::new(&settings, &[url.parse()?])?.answer(b"nonce")
+        NatsIdentity::new(&settings, &[url.parse()?])?.answer(b"nonce")
     }
 
     fn file(text: &str) -> tempfile::NamedTempFile {
@@ -207,7 +212,7 @@ mod tests {
         ] {
             let error = answer(auth, "nats://localhost").map(|_| ()).unwrap_err();
             let connect = error.downcast_ref::<ConnectError>().unwrap();
-            assert_eq!(connect.trouble, super::super::Trouble::Settings);
+            assert_eq!(connect.trouble, super::super::ConnectTrouble::Settings);
             let text = format!("{error:#}");
             assert!(text.contains(expected), "{text}");
             assert!(!text.contains("topsecret"), "{text}");

@@ -33,19 +33,19 @@ mod store;
 mod stream;
 mod template;
 
-pub use api::{ApiError, Difference, Published, Shown};
-pub use api::{Wanted, converge};
-pub use bucket::{Bucket, Entry};
-pub use error::{ConnectError, Trouble};
+pub use api::{ApiError, FieldDifference, PublishPosition, ShownValue};
+pub use api::{WantedFields, converge};
+pub use bucket::{Bucket, BucketEntry};
+pub use error::{ConnectError, ConnectTrouble};
 pub use headers::{header_map, headers};
-use health::Health;
+use health::ConnectionHealth;
 pub use health::NoPermission;
-pub use history::{History, HistoryError, Stored};
-use identity::Identity;
+pub use history::{HistoryError, StoredMessage, StreamHistory};
+use identity::NatsIdentity;
 pub use raw_message::RawMessage;
-pub use reply::{Delivered, Position};
-pub use stream::{Cluster, Converged, Replica, State as StreamState, StreamError, StreamInfo};
-pub use template::Template;
+pub use reply::{DeliveryPosition, ReplyFields};
+pub use stream::{StreamChange, StreamCluster, StreamError, StreamInfo, StreamReplica, StreamTotals};
+pub use template::SubjectTemplate;
 
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Messages that may wait in one subscription; the client drops further ones. Sources never request
@@ -63,7 +63,7 @@ const HEALED: Duration = Duration::from_secs(60);
 
 /// Behaviour of a connection that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum ConnectionLife {
     /// The connection is made again, with jittered delays, forever.
     Reconnecting,
     /// The connection ends. A client that reconnects loses what it was writing and then sends what
@@ -75,7 +75,7 @@ pub enum Life {
 #[derive(Clone, Debug)]
 pub struct Connection {
     client: Arc<Client>,
-    health: watch::Receiver<Health>,
+    health: watch::Receiver<ConnectionHealth>,
     /// Prefix of the subjects of the JetStream API.
     api: Arc<str>,
     made_from: Arc<MadeFrom>,
@@ -84,9 +84,9 @@ pub struct Connection {
 /// Parameters of a connection, to make another.
 #[derive(Debug)]
 struct MadeFrom {
-    settings: config::Nats,
+    settings: config::NatsConfig,
     role: String,
-    life: Life,
+    life: ConnectionLife,
 }
 
 /// Connects. In the server's list of connections, `role` follows the configured name.
@@ -94,12 +94,16 @@ struct MadeFrom {
 /// # Errors
 /// Returns the first failure, without waiting for a server that is away; [`ConnectError::trouble`]
 /// is its cause.
-pub async fn connect(settings: &config::Nats, role: &str, life: Life) -> Result<Connection, ConnectError> {
+pub async fn connect(
+    settings: &config::NatsConfig,
+    role: &str,
+    life: ConnectionLife,
+) -> Result<Connection, ConnectError> {
     let servers: Vec<ServerAddr> =
         settings.urls.iter().map(|url| error::server(url)).collect::<Result<_, ConnectError>>()?;
-    let identity = Arc::new(Identity::new(settings, &servers)?);
+    let identity = Arc::new(NatsIdentity::new(settings, &servers)?);
     // The event callback must not keep the client alive, so it holds a weak reference.
-    let (sender, health) = watch::channel(Health::default());
+    let (sender, health) = watch::channel(ConnectionHealth::default());
     let weak: Arc<OnceLock<Weak<Client>>> = Arc::default();
     let mut options = ConnectOptions::with_auth_callback(identity::callback(Arc::clone(&identity), life))
         .name(format!("{}/{role}", settings.name))
@@ -113,9 +117,9 @@ pub async fn connect(settings: &config::Nats, role: &str, life: Life) -> Result<
             move |event| on_event(event, life, Arc::clone(&role), sender.clone(), Arc::clone(&weak))
         });
     options = match life {
-        Life::Reconnecting => options.reconnect_delay_callback(reconnect_delay),
+        ConnectionLife::Reconnecting => options.reconnect_delay_callback(reconnect_delay),
         // As many tries as the first connect needs; after it the callback above refuses every one.
-        Life::Single => options.max_reconnects(servers.len()).reconnect_delay_callback(|_| Duration::ZERO),
+        ConnectionLife::Single => options.max_reconnects(servers.len()).reconnect_delay_callback(|_| Duration::ZERO),
     };
     if let Some(ca) = &settings.tls_ca {
         options = options.add_root_certificates(ca.clone());
@@ -127,7 +131,7 @@ pub async fn connect(settings: &config::Nats, role: &str, life: Life) -> Result<
     let client = Arc::new(client);
     // Set only here, so it can't fail.
     let _ = weak.set(Arc::downgrade(&client));
-    if life == Life::Reconnecting {
+    if life == ConnectionLife::Reconnecting {
         tokio::spawn(heal(Arc::downgrade(&client), health.clone()));
     }
     let made_from = Arc::new(MadeFrom { settings: settings.clone(), role: role.to_owned(), life });
@@ -137,7 +141,7 @@ pub async fn connect(settings: &config::Nats, role: &str, life: Life) -> Result<
 /// Makes a connection anew, less often each time, while the server denies it a subscription: a
 /// server that allows it again does not report that, and has forgotten the request. Returns when
 /// the connection has ended.
-async fn heal(client: Weak<Client>, mut health: watch::Receiver<Health>) {
+async fn heal(client: Weak<Client>, mut health: watch::Receiver<ConnectionHealth>) {
     let (mut backoff, mut last) = (HEALING, None::<Instant>);
     while health.wait_for(|health| health.unheard().is_some()).await.is_ok() {
         if last.is_some_and(|last| last.elapsed() > HEALED) {
@@ -163,15 +167,15 @@ fn reconnect_delay(attempt: usize) -> Duration {
 
 async fn on_event(
     event: Event,
-    life: Life,
+    life: ConnectionLife,
     role: Arc<str>,
-    health: watch::Sender<Health>,
+    health: watch::Sender<ConnectionHealth>,
     client: Arc<OnceLock<Weak<Client>>>,
 ) {
     match event {
         Event::Connected => {
             tracing::info!(%role, "connected to NATS");
-            health.send_modify(Health::connected);
+            health.send_modify(ConnectionHealth::connected);
         }
         Event::Disconnected => {
             // A connection that is made anew because of a denial was closed by us.
@@ -201,7 +205,7 @@ async fn on_event(
             }
         }
         // A connection that ends when it is lost makes the client fail on purpose.
-        Event::ClientError(_) if life == Life::Single => {}
+        Event::ClientError(_) if life == ConnectionLife::Single => {}
         Event::ClientError(error) => tracing::warn!(%role, %error, "can't reconnect to NATS yet"),
         Event::Draining | Event::Closed => {}
     }
@@ -264,7 +268,7 @@ impl Connection {
     /// If the connection has ended.
     pub async fn subscribe(&self, subject: String) -> Result<Subscriber, ConnectError> {
         self.client.subscribe(subject.clone()).await.map_err(|error| ConnectError {
-            trouble: Trouble::Network,
+            trouble: ConnectTrouble::Network,
             at: format!("`{subject}`"),
             source: error.into(),
         })
@@ -282,10 +286,10 @@ impl Connection {
 impl ConnectError {
     fn new(servers: &[ServerAddr], error: async_nats::ConnectError) -> Self {
         let trouble = match error.kind() {
-            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => Trouble::Auth,
-            ConnectErrorKind::Tls => Trouble::Tls,
-            _ if error::is_tls(&error) => Trouble::Tls,
-            _ => Trouble::Network,
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => ConnectTrouble::Auth,
+            ConnectErrorKind::Tls => ConnectTrouble::Tls,
+            _ if error::is_tls(&error) => ConnectTrouble::Tls,
+            _ => ConnectTrouble::Network,
         };
         Self { trouble, at: error::shown(servers), source: error.into() }
     }

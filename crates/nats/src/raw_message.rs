@@ -26,12 +26,12 @@ pub struct RawMessage {
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    message: Message,
+struct MessageResponse {
+    message: MessageBody,
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct MessageBody {
     subject: String,
     #[serde(rename = "seq")]
     sequence: u64,
@@ -84,8 +84,8 @@ impl RawMessage {
             Err(error) => return Err(error),
         };
         let broken = |error: anyhow::Error| ApiError::Failed(request.clone(), error);
-        let Answer { message } = serde_json::from_value(answer).map_err(|error| broken(error.into()))?;
-        let Message { subject, sequence, hdrs, data, time } = message;
+        let MessageResponse { message } = serde_json::from_value(answer).map_err(|error| broken(error.into()))?;
+        let MessageBody { subject, sequence, hdrs, data, time } = message;
         let header_block = BASE64_STANDARD.decode(hdrs).map_err(|error| broken(error.into()))?;
         let payload = BASE64_STANDARD.decode(data).map_err(|error| broken(error.into()))?.into();
         let stored_at = i64::try_from(time.as_nanosecond()).unwrap_or_default();

@@ -5,7 +5,7 @@ use async_nats::Subject;
 
 /// Position of a delivery in its stream and consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
+pub struct DeliveryPosition {
     /// 1 on the first delivery.
     pub attempt: u32,
     /// Sequence in the stream.
@@ -16,15 +16,15 @@ pub struct Position {
 
 /// All that a reply subject contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivered {
-    pub position: Position,
+pub struct ReplyFields {
+    pub position: DeliveryPosition,
     /// Time at which the message was stored, in Unix nanoseconds.
     pub stored_at: i64,
     /// Messages that the consumer has still to deliver after it.
     pub pending: u64,
 }
 
-impl Delivered {
+impl ReplyFields {
     /// Reads `$JS.ACK.STREAM.CONSUMER.attempt.sequence.delivery.time.pending`, or the longer form
     /// with domain and account before the stream. `None` for any other subject.
     pub fn of(reply: &str) -> Option<Self> {
@@ -36,7 +36,7 @@ impl Delivered {
             _ => return None,
         };
         let mut numbers = tokens.skip(skip);
-        let position = Position {
+        let position = DeliveryPosition {
             attempt: numbers.next()?.parse().ok()?,
             sequence: numbers.next()?.parse().ok()?,
             delivery: numbers.next()?.parse().ok()?,
@@ -45,10 +45,10 @@ impl Delivered {
     }
 }
 
-impl Position {
+impl DeliveryPosition {
     /// Reads the position from a reply subject; `None` for any other subject.
     pub fn of(reply: &str) -> Option<Self> {
-        Delivered::of(reply).map(|delivered| delivered.position)
+        ReplyFields::of(reply).map(|delivered| delivered.position)
     }
 
     /// The subject on which the server takes the settlement of a delivery that never reached us.
@@ -64,28 +64,28 @@ mod tests {
 
     #[test]
     fn both_forms_are_read() {
-        let expected = Some(Position { attempt: 2, sequence: 17, delivery: 19 });
+        let expected = Some(DeliveryPosition { attempt: 2, sequence: 17, delivery: 19 });
         for reply in [
             "$JS.ACK.ORDERS.trommel.2.17.19.1700000000000000000.4",
             "$JS.ACK.hub.ACCHASH.ORDERS.trommel.2.17.19.1700000000000000000.4",
             "$JS.ACK.hub.ACCHASH.ORDERS.trommel.2.17.19.1700000000000000000.4.random",
         ] {
-            assert_eq!(Position::of(reply), expected, "{reply}");
-            let delivered = Delivered::of(reply).unwrap();
+            assert_eq!(DeliveryPosition::of(reply), expected, "{reply}");
+            let delivered = ReplyFields::of(reply).unwrap();
             assert_eq!((delivered.stored_at, delivered.pending), (1_700_000_000_000_000_000, 4), "{reply}");
         }
     }
 
     #[test]
     fn what_is_written_is_read_again() {
-        let position = Position { attempt: 1, sequence: u64::MAX, delivery: 0 };
-        assert_eq!(Position::of(&position.reply("S", "C")), Some(position));
+        let position = DeliveryPosition { attempt: 1, sequence: u64::MAX, delivery: 0 };
+        assert_eq!(DeliveryPosition::of(&position.reply("S", "C")), Some(position));
     }
 
     #[test]
     fn other_subjects_are_not_taken_for_one() {
         for reply in ["", "_INBOX.a.b", "$JS.ACK.S.C.1.2.3", "$JS.ACK.S.C.one.2.3.4.5", "$JS.ACK.S.C.-1.2.3.4.5"] {
-            assert_eq!(Position::of(reply), None, "{reply}");
+            assert_eq!(DeliveryPosition::of(reply), None, "{reply}");
         }
     }
 }

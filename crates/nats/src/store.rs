@@ -3,7 +3,7 @@
 use async_nats::{HeaderMap, HeaderValue, Subject, header};
 use bytes::Bytes;
 
-use super::{ApiError, Connection, Published};
+use super::{ApiError, Connection, PublishPosition};
 
 impl Connection {
     /// Publishes a message with an id by which the stream drops repeats, and waits until it is
@@ -17,7 +17,7 @@ impl Connection {
         mut headers: HeaderMap,
         id: &str,
         payload: Bytes,
-    ) -> Result<Published, ApiError> {
+    ) -> Result<PublishPosition, ApiError> {
         let failed = |error| ApiError::Failed(subject.to_string(), error);
         let id: HeaderValue = id.parse().map_err(|_| failed(anyhow::anyhow!("id {id:?} holds line breaks")))?;
         headers.insert(header::NATS_MESSAGE_ID, id);

@@ -2,19 +2,19 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{ApiError, Connection, Difference, Wanted, api::listed, code, config, converge};
+use crate::{ApiError, Connection, FieldDifference, WantedFields, api::listed, code, config, converge};
 
 mod info;
 mod wanted;
 
-pub use info::{Cluster, Replica, State, StreamInfo};
+pub use info::{StreamCluster, StreamInfo, StreamReplica, StreamTotals};
 use wanted::wanted;
 
 /// The change that makes a stream as declared.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Converged {
-    Created(Vec<Difference>),
-    Updated(Vec<Difference>),
+pub enum StreamChange {
+    Created(Vec<FieldDifference>),
+    Updated(Vec<FieldDifference>),
     AsWanted,
 }
 
@@ -31,7 +31,7 @@ pub enum StreamError {
     )]
     Change {
         stream: String,
-        differences: Vec<Difference>,
+        differences: Vec<FieldDifference>,
         #[source]
         source: ApiError,
     },
@@ -39,13 +39,13 @@ pub enum StreamError {
         "nats-server {version} took stream `{stream}` and left out what it does not know ({}): it is too old for that",
         listed(differences)
     )]
-    LeftOut { stream: String, version: String, differences: Vec<Difference> },
+    LeftOut { stream: String, version: String, differences: Vec<FieldDifference> },
 }
 
 /// The configuration to send to the server, and the change that it amounts to.
-struct Plan {
+struct StreamPlan {
     config: Map<String, Value>,
-    converged: Converged,
+    converged: StreamChange,
 }
 
 impl Connection {
@@ -55,7 +55,7 @@ impl Connection {
     /// # Errors
     /// Returns an error if the server does not answer, or refuses a change; the error names the
     /// fields.
-    pub async fn ensure_stream(&self, stream: &config::Stream) -> Result<Converged, StreamError> {
+    pub async fn ensure_stream(&self, stream: &config::StreamConfig) -> Result<StreamChange, StreamError> {
         self.ensure(&stream.name, &wanted(stream)).await
     }
 
@@ -63,11 +63,11 @@ impl Connection {
     ///
     /// # Errors
     /// Returns an error if the server does not answer.
-    pub async fn plan_stream(&self, stream: &config::Stream) -> Result<Converged, StreamError> {
+    pub async fn plan_stream(&self, stream: &config::StreamConfig) -> Result<StreamChange, StreamError> {
         Ok(self.plan(&stream.name, &wanted(stream)).await?.converged)
     }
 
-    async fn plan(&self, name: &str, wanted: &Wanted) -> Result<Plan, StreamError> {
+    async fn plan(&self, name: &str, wanted: &WantedFields) -> Result<StreamPlan, StreamError> {
         let found = match self.api(&format!("STREAM.INFO.{name}"), &json!({})).await {
             Ok(info) => Some(config_of(info)),
             Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => None,
@@ -77,22 +77,22 @@ impl Connection {
         let mut config = found.unwrap_or_else(|| Map::from_iter([("name".to_owned(), json!(name))]));
         let differences = converge(&mut config, wanted);
         let converged = match differences.is_empty() {
-            _ if !is_there => Converged::Created(differences),
-            true => Converged::AsWanted,
-            false => Converged::Updated(differences),
+            _ if !is_there => StreamChange::Created(differences),
+            true => StreamChange::AsWanted,
+            false => StreamChange::Updated(differences),
         };
-        Ok(Plan { config, converged })
+        Ok(StreamPlan { config, converged })
     }
 
-    pub(super) async fn ensure(&self, name: &str, wanted: &Wanted) -> Result<Converged, StreamError> {
-        let Plan { config, converged } = self.plan(name, wanted).await?;
+    pub(super) async fn ensure(&self, name: &str, wanted: &WantedFields) -> Result<StreamChange, StreamError> {
+        let StreamPlan { config, converged } = self.plan(name, wanted).await?;
         let answer = match &converged {
-            Converged::AsWanted => return Ok(converged),
-            Converged::Created(_) => {
+            StreamChange::AsWanted => return Ok(converged),
+            StreamChange::Created(_) => {
                 let answer = self.api(&format!("STREAM.CREATE.{name}"), &config.into()).await;
                 answer.map_err(|error| StreamError::Create(name.to_owned(), error))?
             }
-            Converged::Updated(differences) => {
+            StreamChange::Updated(differences) => {
                 let answer = self.api(&format!("STREAM.UPDATE.{name}"), &config.into()).await;
                 let (stream, differences) = (name.to_owned(), differences.clone());
                 answer.map_err(|source| StreamError::Change { stream, differences, source })?
@@ -104,11 +104,11 @@ impl Connection {
             return Err(StreamError::LeftOut { stream: name.to_owned(), version, differences });
         }
         match &converged {
-            Converged::Created(_) => tracing::info!(stream = name, "stream created"),
-            Converged::Updated(differences) => {
+            StreamChange::Created(_) => tracing::info!(stream = name, "stream created"),
+            StreamChange::Updated(differences) => {
                 tracing::info!(stream = name, was = listed(differences), "stream updated")
             }
-            Converged::AsWanted => {}
+            StreamChange::AsWanted => {}
         }
         Ok(converged)
     }

@@ -10,7 +10,7 @@ use async_nats::Subject;
 use bytes::BytesMut;
 
 use crate::{
-    config::{self, Part, SubjectForm, SubjectPlaceholder},
+    config::{self, SubjectForm, SubjectPlaceholder, TemplatePart},
     event::{MAX_SUBJECT, check_subject, token},
 };
 
@@ -18,8 +18,8 @@ use crate::{
 const BUFFER: usize = 16 * 1024;
 
 /// Subject whose placeholders are values of type `F`.
-pub struct Template<F> {
-    parts: Vec<Part<SubjectPlaceholder<F>>>,
+pub struct SubjectTemplate<F> {
+    parts: Vec<TemplatePart<SubjectPlaceholder<F>>>,
     /// Set if there are no placeholders.
     constant: Option<Subject>,
     /// Prefix of subjects that no value of an event may produce.
@@ -27,8 +27,8 @@ pub struct Template<F> {
     buffer: BytesMut,
 }
 
-impl<F: Display> Template<F> {
-    pub fn new(template: config::Template<SubjectPlaceholder<F>>) -> Self {
+impl<F: Display> SubjectTemplate<F> {
+    pub fn new(template: config::TextTemplate<SubjectPlaceholder<F>>) -> Self {
         let parts = template.0;
         let constant = parts.iter().map(literal).collect::<Option<String>>().map(Subject::from);
         Self { parts, constant, reserved: None, buffer: BytesMut::new() }
@@ -54,8 +54,8 @@ impl<F: Display> Template<F> {
         self.buffer.clear();
         for part in &self.parts {
             match part {
-                Part::Literal(text) => self.buffer.extend_from_slice(text.as_bytes()),
-                Part::Value(placeholder) => append(&mut self.buffer, placeholder, found(&placeholder.field))?,
+                TemplatePart::Literal(text) => self.buffer.extend_from_slice(text.as_bytes()),
+                TemplatePart::Value(placeholder) => append(&mut self.buffer, placeholder, found(&placeholder.field))?,
             }
         }
         let bytes = self.buffer.split().freeze();
@@ -64,7 +64,7 @@ impl<F: Display> Template<F> {
         check_subject(&subject).map_err(|error| anyhow!("subject `{}`: {error}", shown()))?;
         // Subjects under `$` and inboxes are the server's and the clients' own.
         let is_reserved = subject.starts_with('$') || subject.starts_with("_INBOX.");
-        if is_reserved && !matches!(&self.parts[..], [Part::Literal(_), ..]) {
+        if is_reserved && !matches!(&self.parts[..], [TemplatePart::Literal(_), ..]) {
             bail!("subject `{}` is not for events", shown());
         }
         if let Some(reserved) = &self.reserved
@@ -76,10 +76,10 @@ impl<F: Display> Template<F> {
     }
 }
 
-fn literal<P>(part: &Part<P>) -> Option<&str> {
+fn literal<P>(part: &TemplatePart<P>) -> Option<&str> {
     match part {
-        Part::Literal(text) => Some(text),
-        Part::Value(_) => None,
+        TemplatePart::Literal(text) => Some(text),
+        TemplatePart::Value(_) => None,
     }
 }
 
@@ -141,18 +141,18 @@ mod tests {
         }
     }
 
-    type SubjectPart = Part<SubjectPlaceholder<OutputField>>;
+    type SubjectPart = TemplatePart<SubjectPlaceholder<OutputField>>;
 
     fn text(text: &str) -> SubjectPart {
-        Part::Literal(text.to_owned())
+        TemplatePart::Literal(text.to_owned())
     }
 
     fn plain(field: EventField) -> SubjectPart {
-        Part::Value(SubjectPlaceholder::plain(field.into()))
+        TemplatePart::Value(SubjectPlaceholder::plain(field.into()))
     }
 
     fn token(field: EventField) -> SubjectPart {
-        Part::Value(SubjectPlaceholder { field: field.into(), form: SubjectForm::SafeToken })
+        TemplatePart::Value(SubjectPlaceholder { field: field.into(), form: SubjectForm::SafeToken })
     }
 
     fn value<'a>(field: &'a OutputField, event: &'a Event) -> &'a str {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn fill(parts: &[SubjectPart], event: Event) -> Result<String, String> {
-        let mut template = Template::new(config::Template(parts.to_vec()));
+        let mut template = SubjectTemplate::new(config::TextTemplate(parts.to_vec()));
         let filled = template.fill(|field| value(field, &event));
         filled.map(Subject::into_string).map_err(|why| format!("{why:#}"))
     }
@@ -168,7 +168,8 @@ mod tests {
     #[test]
     fn dead_letters_are_the_routers() {
         let parts = vec![text("trommel."), plain(EventField::Subject)];
-        let mut template = Template::new(config::Template(parts)).reserving(Some("trommel.dead.".to_owned()));
+        let mut template =
+            SubjectTemplate::new(config::TextTemplate(parts)).reserving(Some("trommel.dead.".to_owned()));
         let mut fill = |subject: &str| {
             let event = Event { subject: subject.into(), ..event() };
             template.fill(|field| value(field, &event)).map(Subject::into_string).map_err(|why| why.to_string())
@@ -179,7 +180,7 @@ mod tests {
 
     #[test]
     fn placeholders_are_filled() {
-        let key = Part::Value(SubjectPlaceholder::plain(OutputField::Key));
+        let key = TemplatePart::Value(SubjectPlaceholder::plain(OutputField::Key));
         for (parts, expected) in [
             (vec![text("out.all")], "out.all"),
             (vec![text("out."), plain(EventField::EventType)], "out.order.created"),

@@ -16,7 +16,7 @@ mod webhook_deliveries;
 pub use digest::OutputDigest;
 pub use file_lines::find_in_files;
 pub use letter_index::LetterIndex;
-pub use output_table::{Finding, OutputPlace, OutputTable, Recording, Totals};
+pub use output_table::{OutputPlace, OutputRecording, OutputTable, VerifyFinding, VerifyTotals};
 pub use recording_sink::RecordingSink;
 pub use stream_messages::find_in_streams;
 pub use webhook_deliveries::find_in_database;

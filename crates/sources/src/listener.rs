@@ -9,20 +9,20 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use self::places::Places;
-use crate::open_files::{self, Trouble};
+use self::places::ConnectionPlaces;
+use crate::open_files::{self, AcceptBackoff};
 
 mod connection;
 mod patience;
 mod places;
 pub mod site;
 
-pub use connection::Connection;
-pub use patience::Patience;
+pub use connection::ClientConnection;
+pub use patience::ClientPatience;
 
 /// Limits on the resources that clients may use.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ListenerLimits {
     /// Connections at once.
     pub connections: usize,
     /// Longest time until the head of a connection's first request is complete.
@@ -35,30 +35,30 @@ pub struct Limits {
 
 /// Listener that gives each connection a place. If all are taken, a connection that keeps us
 /// waiting is closed.
-pub struct Listener {
+pub struct HttpListener {
     listener: TcpListener,
-    places: Places,
-    limits: Limits,
-    trouble: Trouble,
+    places: ConnectionPlaces,
+    limits: ListenerLimits,
+    trouble: AcceptBackoff,
 }
 
-impl Listener {
-    pub fn new(listener: TcpListener, limits: Limits) -> Self {
-        let places = Places::new(open_files::share(limits.connections));
-        Self { listener, places, limits, trouble: Trouble::default() }
+impl HttpListener {
+    pub fn new(listener: TcpListener, limits: ListenerLimits) -> Self {
+        let places = ConnectionPlaces::new(open_files::share(limits.connections));
+        Self { listener, places, limits, trouble: AcceptBackoff::default() }
     }
 }
 
-impl serve::Listener for Listener {
-    type Io = Connection;
+impl serve::Listener for HttpListener {
+    type Io = ClientConnection;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (ClientConnection, SocketAddr) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
                     let (place, patience) = self.places.take(address.ip(), self.limits).await;
-                    return (Connection::new(stream, patience, place), address);
+                    return (ClientConnection::new(stream, patience, place), address);
                 }
                 // The client's own failure, which does not affect the next connection.
                 Err(error) if is_the_clients(&error) => {}

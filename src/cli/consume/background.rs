@@ -12,10 +12,10 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    cli::refusal::{Kind, Refusal},
+    cli::refusal::{CommandRefusal, RefusalKind},
     control::{
-        Link, Place,
-        client::{Found, find},
+        ControlLink, SocketPlace,
+        client::{RouterLookup, find},
     },
 };
 
@@ -32,7 +32,7 @@ const LARGE_LOG: u64 = 5 << 20;
 const LAST_LINES: usize = 5;
 
 /// A router that this process has started, and its log.
-pub(super) struct Router {
+pub(super) struct BackgroundRouter {
     process: Child,
     log: File,
     /// Offset in the log at which this router's lines begin.
@@ -42,7 +42,7 @@ pub(super) struct Router {
 /// Starts a router for this folder and connects to it, or to one that another process has started
 /// meanwhile: of several processes that try at the same time, one starts it and the others wait
 /// (L83).
-pub(super) async fn start(place: &Place) -> Result<(Link, Option<Router>), Refusal> {
+pub(super) async fn start(place: &SocketPlace) -> Result<(ControlLink, Option<BackgroundRouter>), CommandRefusal> {
     place.make().map_err(at)?;
     let turn = File::options().create(true).truncate(false).write(true).mode(0o600).open(place.start_lock());
     let turn = turn.map_err(at)?;
@@ -54,7 +54,7 @@ pub(super) async fn start(place: &Place) -> Result<(Link, Option<Router>), Refus
             Err(TryLockError::Error(error)) => return Err(at(error)),
         };
         // The lock first: if its last holder has started a router, that one is found here.
-        if let Ok(Found::Running(link)) = find(place).await {
+        if let Ok(RouterLookup::Running(link)) = find(place).await {
             return Ok((link, None));
         }
         if is_ours {
@@ -68,11 +68,11 @@ pub(super) async fn start(place: &Place) -> Result<(Link, Option<Router>), Refus
     }
 }
 
-fn at(error: io::Error) -> Refusal {
-    Refusal::new(Kind::Internal, "start", format!("could not start a router in the background: {error}"))
+fn at(error: io::Error) -> CommandRefusal {
+    CommandRefusal::new(RefusalKind::Internal, "start", format!("could not start a router in the background: {error}"))
 }
 
-fn spawn(place: &Place) -> io::Result<Router> {
+fn spawn(place: &SocketPlace) -> io::Result<BackgroundRouter> {
     put_aside_if_large(&place.log())?;
     let mut log = File::options().create(true).append(true).read(true).mode(0o600).open(place.log())?;
     let from = log.seek(SeekFrom::End(0))?;
@@ -86,24 +86,26 @@ fn spawn(place: &Place) -> io::Result<Router> {
         // Not reached by the terminal's Ctrl-C.
         .process_group(0)
         .spawn()?;
-    Ok(Router { process, log, from })
+    Ok(BackgroundRouter { process, log, from })
 }
 
-impl Router {
+impl BackgroundRouter {
     /// Connects as soon as the router answers.
-    async fn connect(&mut self, place: &Place) -> Result<Link, Refusal> {
+    async fn connect(&mut self, place: &SocketPlace) -> Result<ControlLink, CommandRefusal> {
         let began = Instant::now();
         loop {
-            if let Ok(Found::Running(link)) = find(place).await {
+            if let Ok(RouterLookup::Running(link)) = find(place).await {
                 return Ok(link);
             }
             let ended = self.process.try_wait().map_err(at)?;
             if let Some(status) = ended
                 // A router that was started by hand may have been quicker.
-                && !matches!(find(place).await, Ok(Found::Running(_) | Found::Orphan(_)))
+                && !matches!(find(place).await, Ok(RouterLookup::Running(_) | RouterLookup::Orphan(_)))
             {
                 let message = format!("the router that was started in the background ended with {status}");
-                return Err(Refusal::new(Kind::Precondition, "router_ended", message).hint(self.last_lines()));
+                return Err(
+                    CommandRefusal::new(RefusalKind::Precondition, "router_ended", message).hint(self.last_lines())
+                );
             }
             if began.elapsed() > STARTUP {
                 // The router may have exited by itself meanwhile.
@@ -143,7 +145,8 @@ fn put_aside_if_large(log: &Path) -> io::Result<()> {
     }
 }
 
-fn slow(place: &Place) -> Refusal {
+fn slow(place: &SocketPlace) -> CommandRefusal {
     let message = format!("no router could be attached to within {STARTUP:?}");
-    Refusal::new(Kind::Network, "slow_start", message).hint(format!("its log is `{}`", place.log().display()))
+    CommandRefusal::new(RefusalKind::Network, "slow_start", message)
+        .hint(format!("its log is `{}`", place.log().display()))
 }

@@ -5,20 +5,20 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use serde_json::json;
 
-use super::identity::Preflight;
+use super::identity::PreflightResult;
 use crate::{
-    cli::refusal::{Kind, Refusal},
-    config::{AuthType, Config, Key, Needed, Severity, Source, SourceKind, check_params},
+    cli::refusal::{CommandRefusal, RefusalKind},
+    config::{AuthType, Config, KeyConfig, NeedKind, Severity, SourceConfig, SourceKind, check_params},
 };
 
 pub(super) fn print(
-    key: &Key,
+    key: &KeyConfig,
     given: &BTreeMap<String, String>,
     config: &Config,
-    preflight: &Preflight,
+    preflight: &PreflightResult,
     runs: bool,
     folder: Option<&Path>,
-) -> Result<ExitCode, Refusal> {
+) -> Result<ExitCode, CommandRefusal> {
     // The params have been checked before.
     let params: BTreeMap<_, _> = check_params(&key.name, &key.params, given).unwrap_or_default().into_iter().collect();
     let reads_stdin =
@@ -36,7 +36,7 @@ pub(super) fn print(
              `trommel run`",
         }));
     }
-    let is_http = |source: &Source| matches!(source.kind, SourceKind::Http(_));
+    let is_http = |source: &SourceConfig| matches!(source.kind, SourceKind::Http(_));
     if config.sources.iter().all(is_http) && !runs {
         preconditions.push(json!({
             "name": "http",
@@ -68,17 +68,17 @@ pub(super) fn print(
         "would_write": [folder.map_or_else(|| "stdout".to_owned(), |folder| folder.display().to_string())],
     });
     let text = serde_json::to_string_pretty(&json!({ "dry_run": true, "decision": decision }));
-    let text = text.map_err(|error| Refusal::new(Kind::Internal, "json", error.to_string()))?;
+    let text = text.map_err(|error| CommandRefusal::new(RefusalKind::Internal, "json", error.to_string()))?;
     crate::cli::keys::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Requirements of the key on the identity, each with its status.
-fn identity(key: &Key, preflight: &Preflight) -> Vec<serde_json::Value> {
+fn identity(key: &KeyConfig, preflight: &PreflightResult) -> Vec<serde_json::Value> {
     let asked = [
-        (Needed::AuthType, "auth_type", key.auth_types.is_empty()),
-        (Needed::Scopes, "scopes", key.scopes.is_empty()),
-        (Needed::ConsoleEvents, "console_events", key.console_events.is_empty()),
+        (NeedKind::AuthType, "auth_type", key.auth_types.is_empty()),
+        (NeedKind::Scopes, "scopes", key.scopes.is_empty()),
+        (NeedKind::ConsoleEvents, "console_events", key.console_events.is_empty()),
     ];
     let asked = asked.into_iter().filter(|(_, _, is_empty)| !is_empty);
     let precondition = |(needed, name, _)| {

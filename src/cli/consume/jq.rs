@@ -39,19 +39,19 @@ mod word {
 }
 
 /// A jq program that runs in a worker process.
-pub(super) struct Jq {
+pub(super) struct JqProgram {
     program: String,
     /// `None` before the first event, and after the worker has failed.
-    worker: Option<Worker>,
+    worker: Option<JqWorker>,
 }
 
-struct Worker {
+struct JqWorker {
     process: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
 
-impl Jq {
+impl JqProgram {
     /// Checks that the program compiles. The worker starts with the first event.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl Jq {
     pub(super) async fn begin(&mut self, json: &[u8]) -> io::Result<()> {
         let worker = match &mut self.worker {
             Some(worker) => worker,
-            worker => worker.insert(Worker::start(&self.program).await?),
+            worker => worker.insert(JqWorker::start(&self.program).await?),
         };
         let said = worker.say(json).await;
         if said.is_err() {
@@ -105,7 +105,7 @@ fn checked(result: &[u8]) -> Result<Vec<u8>, String> {
     json::check(result).map(|()| result.to_owned()).map_err(|_| format!("the result `{}` is not JSON", shown()))
 }
 
-impl Worker {
+impl JqWorker {
     async fn start(program: &str) -> io::Result<Self> {
         let mut process = Command::new(std::env::current_exe()?)
             .arg("jq-worker")

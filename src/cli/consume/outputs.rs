@@ -14,7 +14,7 @@ use tokio::io::{AsyncWriteExt, Stdout};
 
 use crate::text;
 
-pub(super) enum Outputs {
+pub(super) enum ConsumerOutputs {
     /// NDJSON.
     Stdout(Stdout),
     /// NDJSON in colour, written around the live line.
@@ -23,7 +23,7 @@ pub(super) enum Outputs {
     Folder { path: PathBuf, written: u64 },
 }
 
-impl Outputs {
+impl ConsumerOutputs {
     pub(super) fn stdout(line: &ProgressBar) -> Self {
         if io::stdout().is_terminal() { Self::Terminal(line.clone()) } else { Self::Stdout(tokio::io::stdout()) }
     }

@@ -9,16 +9,18 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{background, jq::Jq, outputs::Outputs};
+use super::{background, jq::JqProgram, outputs::ConsumerOutputs};
 use crate::{
     cli::{
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
         terminal,
     },
     control::{
-        Link, Place,
-        client::{self, Found, find},
-        protocol::{Answer, Event, Farewell, Hello, HelloAck, Line, Rejected, Request, VERSION},
+        ControlLink, SocketPlace,
+        client::{self, RouterLookup, find},
+        protocol::{
+            ControlRequest, Farewell, Hello, HelloAck, OutputEvent, Rejected, RouterAnswer, RouterLine, VERSION,
+        },
     },
     timer::sleep_until_due,
 };
@@ -30,13 +32,13 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// Pause between two tries to reach a router again.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-pub(super) struct Session {
-    pub(super) place: Place,
+pub(super) struct ConsumerSession {
+    pub(super) place: SocketPlace,
     pub(super) key: String,
     pub(super) params: std::collections::BTreeMap<String, String>,
     pub(super) buffer: usize,
-    pub(super) jq: Option<Jq>,
-    pub(super) outputs: Outputs,
+    pub(super) jq: Option<JqProgram>,
+    pub(super) outputs: ConsumerOutputs,
     /// 0 means no limit.
     pub(super) max_events: u64,
     pub(super) timeout: Option<Duration>,
@@ -44,15 +46,15 @@ pub(super) struct Session {
     pub(super) heeds_stdin: bool,
     pub(super) reconnect: bool,
     /// The router that was started for this consumer, if any.
-    pub(super) started: Option<background::Router>,
-    pub(super) notes: Notes,
+    pub(super) started: Option<background::BackgroundRouter>,
+    pub(super) notes: SessionNotes,
     /// Values written so far.
     pub(super) written: u64,
 }
 
 /// Reason for which a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum SessionEnd {
     Limit,
     Timeout,
     Signal,
@@ -65,7 +67,7 @@ pub(super) enum End {
     RouterGone,
 }
 
-impl fmt::Display for End {
+impl fmt::Display for SessionEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Limit => "limit",
@@ -80,12 +82,12 @@ impl fmt::Display for End {
 }
 
 /// Messages on stderr, unless `--quiet` is given.
-pub(super) struct Notes {
+pub(super) struct SessionNotes {
     pub(super) quiet: bool,
     pub(super) line: indicatif::ProgressBar,
 }
 
-impl Notes {
+impl SessionNotes {
     pub(super) fn say(&self, text: fmt::Arguments<'_>) {
         if !self.quiet {
             self.line.suspend(|| {
@@ -96,12 +98,13 @@ impl Notes {
     }
 }
 
-impl Session {
+impl ConsumerSession {
     /// Runs the session to its end.
-    pub(super) async fn run(&mut self) -> Result<End, Refusal> {
+    pub(super) async fn run(&mut self) -> Result<SessionEnd, CommandRefusal> {
         let began = Instant::now();
-        let stopped = stopped(self.timeout)
-            .map_err(|error| Refusal::new(Kind::Internal, "signals", format!("can't listen for signals: {error}")))?;
+        let stopped = stopped(self.timeout).map_err(|error| {
+            CommandRefusal::new(RefusalKind::Internal, "signals", format!("can't listen for signals: {error}"))
+        })?;
         tokio::pin!(stopped);
         let mut link = None;
         let end = tokio::select! {
@@ -112,7 +115,7 @@ impl Session {
             leave(link).await;
         }
         self.notes.line.finish_and_clear();
-        if end == End::Stdin {
+        if end == SessionEnd::Stdin {
             self.notes.say(format_args!(
                 "standard input has ended, which ends a consumer without bounds: keep it open, or give \
                  `--max-events` or `--timeout`"
@@ -123,7 +126,7 @@ impl Session {
     }
 
     /// Attaches and receives; with `--reconnect`, again each time the router has gone.
-    async fn attend(&mut self, link: &mut Option<Link>) -> Result<End, Refusal> {
+    async fn attend(&mut self, link: &mut Option<ControlLink>) -> Result<SessionEnd, CommandRefusal> {
         let link = link.insert(self.reach().await?);
         let stdin = closed(self.heeds_stdin);
         tokio::pin!(stdin);
@@ -133,13 +136,13 @@ impl Session {
                 // refusal must still be reported.
                 Ok(()) => tokio::select! {
                     end = self.receive(link) => end,
-                    () = &mut stdin => End::Stdin,
+                    () = &mut stdin => SessionEnd::Stdin,
                 },
-                Err(Trouble::Refused(refusal)) => return Err(refusal),
-                Err(Trouble::Gone) if !self.reconnect => return Err(self.never_ready().await),
-                Err(Trouble::Gone) => End::RouterGone,
+                Err(SessionTrouble::Refused(refusal)) => return Err(refusal),
+                Err(SessionTrouble::Gone) if !self.reconnect => return Err(self.never_ready().await),
+                Err(SessionTrouble::Gone) => SessionEnd::RouterGone,
             };
-            if end != End::RouterGone || !self.reconnect {
+            if end != SessionEnd::RouterGone || !self.reconnect {
                 return Ok(end);
             }
             self.notes.say(format_args!("trying to reach a router again"));
@@ -154,87 +157,93 @@ impl Session {
     }
 
     /// Connects to the running router, or starts one.
-    async fn reach(&mut self) -> Result<Link, Refusal> {
+    async fn reach(&mut self) -> Result<ControlLink, CommandRefusal> {
         match find(&self.place).await {
-            Ok(Found::Running(link)) => Ok(link),
-            Ok(Found::NotRunning) => {
+            Ok(RouterLookup::Running(link)) => Ok(link),
+            Ok(RouterLookup::NotRunning) => {
                 self.notes.say(format_args!("no router runs: starting one in the background"));
                 let (link, started) = background::start(&self.place).await?;
                 self.started = started;
                 Ok(link)
             }
-            Ok(Found::Orphan(pid)) => {
+            Ok(RouterLookup::Orphan(pid)) => {
                 let pid = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
                 let message = format!("a router runs{pid}, but its control socket is gone");
-                Err(Refusal::new(Kind::Precondition, "orphan", message)
+                Err(CommandRefusal::new(RefusalKind::Precondition, "orphan", message)
                     .hint("stop it with `trommel stop --force`, or by its process id"))
             }
-            Err(error) => {
-                Err(Refusal::new(Kind::Network, "control_socket", format!("can't reach the router: {error}")))
-            }
+            Err(error) => Err(CommandRefusal::new(
+                RefusalKind::Network,
+                "control_socket",
+                format!("can't reach the router: {error}"),
+            )),
         }
     }
 
     /// Returns the refusal for a router that exited before the consumer was attached. If it was
     /// started for this consumer, the end of its log is the hint.
-    async fn never_ready(&mut self) -> Refusal {
-        let refusal = Refusal::new(Kind::Network, "router_gone", "the router ended before events could come");
+    async fn never_ready(&mut self) -> CommandRefusal {
+        let refusal =
+            CommandRefusal::new(RefusalKind::Network, "router_gone", "the router ended before events could come");
         match &mut self.started {
             Some(router) => refusal.hint(router.last_words().await),
             None => refusal,
         }
     }
 
-    async fn attach(&mut self, link: &mut Link) -> Result<(), Trouble> {
-        let hello = Request::Hello(Hello {
+    async fn attach(&mut self, link: &mut ControlLink) -> Result<(), SessionTrouble> {
+        let hello = ControlRequest::Hello(Hello {
             version: VERSION.to_owned(),
             pid: std::process::id(),
             key: self.key.clone(),
             params: self.params.clone(),
             buffer: self.buffer,
         });
-        link.writer.send(&hello).await.map_err(|_| Trouble::Gone)?;
-        let line = link.reader.next_within(ATTACH).await.map_err(|_| Trouble::Gone)?;
-        match Line::parse(&line) {
-            Ok(Line::Answer(Answer::HelloAck(HelloAck { .. }))) => {
+        link.writer.send(&hello).await.map_err(|_| SessionTrouble::Gone)?;
+        let line = link.reader.next_within(ATTACH).await.map_err(|_| SessionTrouble::Gone)?;
+        match RouterLine::parse(&line) {
+            Ok(RouterLine::Answer(RouterAnswer::HelloAck(HelloAck { .. }))) => {
                 // A stable line: programs wait for it (L119).
                 self.notes.say(format_args!("ready key={}", self.key));
                 self.count();
                 Ok(())
             }
-            Ok(Line::Answer(Answer::Rejected(Rejected { subtype, message, hint }))) => {
-                let kind =
-                    if subtype == "params" || subtype == "unknown_key" { Kind::Validation } else { Kind::Precondition };
-                let refusal = Refusal::new(kind, "rejected", message);
-                Err(Trouble::Refused(hint.into_iter().fold(refusal, Refusal::hint)))
+            Ok(RouterLine::Answer(RouterAnswer::Rejected(Rejected { subtype, message, hint }))) => {
+                let kind = if subtype == "params" || subtype == "unknown_key" {
+                    RefusalKind::Validation
+                } else {
+                    RefusalKind::Precondition
+                };
+                let refusal = CommandRefusal::new(kind, "rejected", message);
+                Err(SessionTrouble::Refused(hint.into_iter().fold(refusal, CommandRefusal::hint)))
             }
-            Ok(Line::Answer(Answer::Bye { message, .. })) => {
+            Ok(RouterLine::Answer(RouterAnswer::Bye { message, .. })) => {
                 self.notes.say(format_args!("the router says goodbye: {message}"));
-                Err(Trouble::Gone)
+                Err(SessionTrouble::Gone)
             }
             other => {
                 let message = format!("the router's answer is not understood: {other:?}");
-                Err(Trouble::Refused(Refusal::new(Kind::Network, "protocol", message)))
+                Err(SessionTrouble::Refused(CommandRefusal::new(RefusalKind::Network, "protocol", message)))
             }
         }
     }
 
-    async fn receive(&mut self, link: &mut Link) -> End {
+    async fn receive(&mut self, link: &mut ControlLink) -> SessionEnd {
         let mut last = 0;
         loop {
             let line = match link.reader.next().await {
                 Ok(Some(line)) => line,
                 Ok(None) => {
                     self.notes.say(format_args!("the router closed the connection unexpectedly"));
-                    return End::RouterGone;
+                    return SessionEnd::RouterGone;
                 }
                 Err(error) => {
                     self.notes.say(format_args!("the connection to the router broke: {error}"));
-                    return End::RouterGone;
+                    return SessionEnd::RouterGone;
                 }
             };
-            match Line::parse(&line) {
-                Ok(Line::Event(event)) => {
+            match RouterLine::parse(&line) {
+                Ok(RouterLine::Event(event)) => {
                     // Only a step forward is a gap: events may arrive out of order (L97).
                     if event.seq > last + 1 && last > 0 || last == 0 && event.seq > 1 {
                         let lost = event.seq - last - 1;
@@ -245,21 +254,21 @@ impl Session {
                         return end;
                     }
                 }
-                Ok(Line::Answer(Answer::Bye { reason, message })) => {
+                Ok(RouterLine::Answer(RouterAnswer::Bye { reason, message })) => {
                     self.notes.say(format_args!("the router says goodbye: {message}"));
-                    return if reason == Farewell::EndOfInput { End::InputOver } else { End::RouterGone };
+                    return if reason == Farewell::EndOfInput { SessionEnd::InputOver } else { SessionEnd::RouterGone };
                 }
-                Ok(Line::Answer(Answer::SourceStatus { source, state })) => {
+                Ok(RouterLine::Answer(RouterAnswer::SourceStatus { source, state })) => {
                     self.notes.say(format_args!("source {source}: {state}"));
                 }
-                Ok(Line::Answer(_)) => {}
+                Ok(RouterLine::Answer(_)) => {}
                 Err(error) => self.notes.say(format_args!("a line from the router is not understood: {error}")),
             }
         }
     }
 
     /// Writes the outputs of an event. Returns an end if this was the last one.
-    async fn take(&mut self, event: &Event<'_>) -> Option<End> {
+    async fn take(&mut self, event: &OutputEvent<'_>) -> Option<SessionEnd> {
         let payload = event.payload.get().as_bytes();
         let Some(mut jq) = self.jq.take() else { return self.write(payload).await };
         let end = self.write_results(&mut jq, event).await;
@@ -267,7 +276,7 @@ impl Session {
         end
     }
 
-    async fn write_results(&mut self, jq: &mut Jq, event: &Event<'_>) -> Option<End> {
+    async fn write_results(&mut self, jq: &mut JqProgram, event: &OutputEvent<'_>) -> Option<SessionEnd> {
         let failed = |error: &dyn fmt::Display| format!("event `{}`: --jq: {error}", event.event_id.escape_debug());
         if let Err(error) = jq.begin(event.payload.get().as_bytes()).await {
             self.notes.say(format_args!("{}", failed(&error)));
@@ -291,23 +300,23 @@ impl Session {
         self.notes.line.set_message(format!("{} {events} of {}", self.written, self.key));
     }
 
-    async fn write(&mut self, json: &[u8]) -> Option<End> {
+    async fn write(&mut self, json: &[u8]) -> Option<SessionEnd> {
         match self.outputs.write(json).await {
             Ok(()) => self.written += 1,
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Some(End::ReaderLeft),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Some(SessionEnd::ReaderLeft),
             // Not counted: the next one may succeed (L122).
             Err(error) => self.notes.say(format_args!("an output can't be written: {error}")),
         }
         self.count();
-        (self.max_events > 0 && self.written == self.max_events).then_some(End::Limit)
+        (self.max_events > 0 && self.written == self.max_events).then_some(SessionEnd::Limit)
     }
 }
 
 /// Says goodbye and waits until the router has closed the connection, so that the next consumer
 /// does not find this one attached.
-async fn leave(mut link: Link) {
+async fn leave(mut link: ControlLink) {
     let heard = async {
-        link.writer.send(&Request::Bye).await?;
+        link.writer.send(&ControlRequest::Bye).await?;
         while link.reader.next().await?.is_some() {}
         io::Result::Ok(())
     };
@@ -315,22 +324,22 @@ async fn leave(mut link: Link) {
     let _ = timeout(GOODBYE, heard).await;
 }
 
-enum Trouble {
-    Refused(Refusal),
+enum SessionTrouble {
+    Refused(CommandRefusal),
     Gone,
 }
 
 /// Resolves with the first reason to stop that comes neither from the router nor from standard
 /// input.
-fn stopped(timeout: Option<Duration>) -> io::Result<impl Future<Output = End>> {
+fn stopped(timeout: Option<Duration>) -> io::Result<impl Future<Output = SessionEnd>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     // A time beyond the clock's range never comes.
     let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     Ok(async move {
         tokio::select! {
-            _ = interrupt.recv() => End::Signal,
-            _ = terminate.recv() => End::Signal,
-            () = sleep_until_due(end) => End::Timeout,
+            _ = interrupt.recv() => SessionEnd::Signal,
+            _ = terminate.recv() => SessionEnd::Signal,
+            () = sleep_until_due(end) => SessionEnd::Timeout,
         }
     })
 }
@@ -345,6 +354,6 @@ async fn closed(is_heeded: bool) {
 }
 
 /// Returns whether a router runs, for a dry run.
-pub(super) async fn runs(place: &Place) -> bool {
-    matches!(find(place).await, Ok(Found::Running(_))) || client::is_locked(place).unwrap_or(false)
+pub(super) async fn runs(place: &SocketPlace) -> bool {
+    matches!(find(place).await, Ok(RouterLookup::Running(_))) || client::is_locked(place).unwrap_or(false)
 }

@@ -5,25 +5,25 @@ use std::collections::BTreeSet;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{Folder, unknown_webhook};
+use super::{FolderArgs, unknown_webhook};
 use crate::{
     cli::{
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
         stretch::time,
     },
     config::{Config, quoted},
-    webhook::store::{Delivery, DeliveryId, State, Store, Which},
+    webhook::store::{Delivery, DeliveryId, DeliveryQuery, DeliveryState, DeliveryStore},
 };
 
 /// Filters; deliveries have to match all that are given.
 #[derive(Args, Debug)]
-pub(super) struct Filters {
+pub(super) struct DeliveryFilterArgs {
     /// Only deliveries for this webhook
     #[arg(long, value_name = "NAME")]
     webhook: Option<String>,
     /// Only deliveries in this state: `pending`, `delivered`, `failed` or `cancelled`
     #[arg(long, value_name = "STATE")]
-    state: Option<State>,
+    state: Option<DeliveryState>,
     /// The same as `--state failed`
     #[arg(long, conflicts_with = "state")]
     failed: bool,
@@ -38,17 +38,17 @@ pub(super) struct Filters {
 
 /// Deliveries given by their ids, or by filters.
 #[derive(Args, Debug)]
-pub(super) struct Chosen {
+pub(super) struct DeliverySelection {
     /// Ids, as `list` shows them
     #[arg(value_name = "ID", value_parser = delivery_id)]
     ids: Vec<DeliveryId>,
     #[command(flatten)]
-    filters: Filters,
+    filters: DeliveryFilterArgs,
 }
 
-impl Filters {
-    pub(super) fn state(&self) -> Option<State> {
-        if self.failed { Some(State::Failed) } else { self.state }
+impl DeliveryFilterArgs {
+    pub(super) fn state(&self) -> Option<DeliveryState> {
+        if self.failed { Some(DeliveryState::Failed) } else { self.state }
     }
 
     /// Translates the filters into a query.
@@ -56,7 +56,12 @@ impl Filters {
     /// # Errors
     /// Returns an error if no webhook of this name is declared, and no deliveries of a removed one
     /// are left.
-    pub(super) fn which(&self, folder: &Folder, config: &Config, store: &Store) -> Result<Which, Refusal> {
+    pub(super) fn which(
+        &self,
+        folder: &FolderArgs,
+        config: &Config,
+        store: &DeliveryStore,
+    ) -> Result<DeliveryQuery, CommandRefusal> {
         if let Some(name) = &self.webhook {
             let counts = store.counts()?;
             let declared = config.registry.webhooks.iter().map(|webhook| webhook.name.as_str());
@@ -66,7 +71,7 @@ impl Filters {
             }
         }
         let (webhook, event_type) = (self.webhook.clone(), self.event_type.clone());
-        Ok(Which { ids: None, webhook, state: self.state(), event_type, since: self.since })
+        Ok(DeliveryQuery { ids: None, webhook, state: self.state(), event_type, since: self.since })
     }
 
     fn is_empty(&self) -> bool {
@@ -75,39 +80,47 @@ impl Filters {
 }
 
 /// Kind of selection.
-pub(super) enum Choice<'a> {
+pub(super) enum DeliveryChoice<'a> {
     /// Deliveries given by their ids, all of which exist.
-    Named(Which, Vec<Delivery>),
-    Fitting(&'a Filters),
+    Named(DeliveryQuery, Vec<Delivery>),
+    Fitting(&'a DeliveryFilterArgs),
 }
 
-impl Chosen {
+impl DeliverySelection {
     /// Resolves the selection; `None` if neither ids nor filters were given.
     ///
     /// # Errors
     /// Returns an error if one of the ids does not exist: then the command applies to none.
-    pub(super) fn choice(&self, folder: &Folder, store: Option<&Store>) -> Result<Option<Choice<'_>>, Refusal> {
+    pub(super) fn choice(
+        &self,
+        folder: &FolderArgs,
+        store: Option<&DeliveryStore>,
+    ) -> Result<Option<DeliveryChoice<'_>>, CommandRefusal> {
         if self.ids.is_empty() {
-            return Ok((!self.filters.is_empty()).then_some(Choice::Fitting(&self.filters)));
+            return Ok((!self.filters.is_empty()).then_some(DeliveryChoice::Fitting(&self.filters)));
         }
         if !self.filters.is_empty() {
             let message = "deliveries are named by their ids or by what they have in common, not by both";
-            return Err(Refusal::new(Kind::Validation, "ids_and_filters", message).param("ID"));
+            return Err(CommandRefusal::new(RefusalKind::Validation, "ids_and_filters", message).param("ID"));
         }
-        let which = Which { ids: Some(self.ids.clone()), ..Which::default() };
+        let which = DeliveryQuery { ids: Some(self.ids.clone()), ..DeliveryQuery::default() };
         let found = store.map_or_else(|| Ok(Vec::new()), |store| store.list(&which, u32::MAX))?;
         let is_there = |id: &DeliveryId| found.iter().any(|delivery| delivery.id == *id);
         let unknown: Vec<_> = self.ids.iter().filter(|id| !is_there(id)).map(ToString::to_string).collect();
-        if unknown.is_empty() { Ok(Some(Choice::Named(which, found))) } else { Err(unknown_ids(&unknown, folder)) }
+        if unknown.is_empty() {
+            Ok(Some(DeliveryChoice::Named(which, found)))
+        } else {
+            Err(unknown_ids(&unknown, folder))
+        }
     }
 }
 
 /// Refusal for ids that do not exist. Finished deliveries are deleted after a while, so one that
 /// existed may be gone.
-pub(super) fn unknown_ids(ids: &[String], folder: &Folder) -> Refusal {
+pub(super) fn unknown_ids(ids: &[String], folder: &FolderArgs) -> CommandRefusal {
     let message = format!("there is no delivery {}", quoted(ids.iter().map(String::as_str), "or"));
     let hint = format!("`trommel deliveries list {}` shows those that there are", folder.dir.display());
-    Refusal::new(Kind::Validation, "unknown_delivery", message).param("ID").hint(hint)
+    CommandRefusal::new(RefusalKind::Validation, "unknown_delivery", message).param("ID").hint(hint)
 }
 
 /// Parses the id of a delivery.

@@ -4,31 +4,31 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    Folder,
-    chosen::{Choice, Chosen},
+    FolderArgs,
+    chosen::{DeliveryChoice, DeliverySelection},
     counted,
 };
 use crate::{
     cli::{
         keys::{self, print},
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
     },
-    webhook::store::Which,
+    webhook::store::DeliveryQuery,
 };
 
 #[derive(Args, Debug)]
-pub(super) struct Discard {
+pub(super) struct DropDeliveries {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: FolderArgs,
     #[command(flatten)]
-    chosen: Chosen,
+    chosen: DeliverySelection,
     /// All deliveries, whatever their state
     #[arg(long)]
     all: bool,
 }
 
-impl Discard {
-    pub(super) fn run(&self) -> Result<(), Refusal> {
+impl DropDeliveries {
+    pub(super) fn run(&self) -> Result<(), CommandRefusal> {
         let (config, store) = self.folder.open_deliveries()?;
         let choice = self.chosen.choice(&self.folder, store.as_ref())?;
         match (&choice, self.all) {
@@ -38,15 +38,15 @@ impl Discard {
         }
         let Some(store) = &store else { return self.tell(&[]) };
         let which = match choice {
-            Some(Choice::Named(which, _)) => which,
-            Some(Choice::Fitting(filters)) => filters.which(&self.folder, &config, store)?,
-            None => Which::default(),
+            Some(DeliveryChoice::Named(which, _)) => which,
+            Some(DeliveryChoice::Fitting(filters)) => filters.which(&self.folder, &config, store)?,
+            None => DeliveryQuery::default(),
         };
         let dropped: Vec<_> = store.drop(&which)?.iter().map(ToString::to_string).collect();
         self.tell(&dropped)
     }
 
-    fn tell(&self, dropped: &[String]) -> Result<(), Refusal> {
+    fn tell(&self, dropped: &[String]) -> Result<(), CommandRefusal> {
         print(&match self.folder.json {
             true => keys::json(&json!({ "dropped": dropped }))?,
             false => format!("{} dropped", counted(dropped.len())),
@@ -54,12 +54,13 @@ impl Discard {
     }
 }
 
-fn which_deliveries() -> Refusal {
-    let refusal = Refusal::new(Kind::Validation, "which_deliveries", "it is not said which deliveries to drop");
+fn which_deliveries() -> CommandRefusal {
+    let refusal =
+        CommandRefusal::new(RefusalKind::Validation, "which_deliveries", "it is not said which deliveries to drop");
     refusal.param("ID").hint("name them by their ids, by filters such as `--webhook` or `--failed`, or say `--all`")
 }
 
-fn all_and_some() -> Refusal {
+fn all_and_some() -> CommandRefusal {
     let message = "`--all` means every delivery, and only some are named";
-    Refusal::new(Kind::Validation, "all_and_some", message).param("--all")
+    CommandRefusal::new(RefusalKind::Validation, "all_and_some", message).param("--all")
 }

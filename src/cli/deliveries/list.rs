@@ -2,29 +2,29 @@
 
 use clap::Args;
 
-use super::{Folder, chosen::Filters};
+use super::{FolderArgs, chosen::DeliveryFilterArgs};
 use crate::{
     cli::{
-        columns::Columns,
+        columns::TableColumns,
         keys::print,
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
     },
     webhook::store::Delivery,
 };
 
 #[derive(Args, Debug)]
-pub(super) struct List {
+pub(super) struct ListDeliveries {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: FolderArgs,
     #[command(flatten)]
-    filters: Filters,
+    filters: DeliveryFilterArgs,
     /// At most this many, the newest; 0 means all
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
 }
 
-impl List {
-    pub(super) fn run(&self) -> Result<(), Refusal> {
+impl ListDeliveries {
+    pub(super) fn run(&self) -> Result<(), CommandRefusal> {
         let (config, store) = self.folder.open_deliveries()?;
         let mut deliveries = match &store {
             Some(store) => {
@@ -36,7 +36,7 @@ impl List {
         deliveries.reverse();
         if self.folder.json {
             let lines = deliveries.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
-            let lines = lines.map_err(|error| Refusal::new(Kind::Internal, "json", error.to_string()))?;
+            let lines = lines.map_err(|error| CommandRefusal::new(RefusalKind::Internal, "json", error.to_string()))?;
             return if lines.is_empty() { Ok(()) } else { print(&lines.join("\n")) };
         }
         if deliveries.is_empty() {
@@ -44,7 +44,7 @@ impl List {
         }
         let title = ["ID", "MADE", "WEBHOOK", "EVENT TYPE", "STATE", "TRIES", "STATUS", "NEXT TRY"].map(str::to_owned);
         let rows: Vec<_> = [title].into_iter().chain(deliveries.iter().map(row)).collect();
-        let columns = Columns::fit(&rows);
+        let columns = TableColumns::fit(&rows);
         let mut lines: Vec<_> = rows.iter().map(|row| columns.line(row)).collect();
         let dir = self.folder.dir.display();
         lines.push(format!("\n`trommel deliveries show {dir} ID` shows what became of one"));

@@ -6,24 +6,24 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Folder,
+    FolderArgs,
     chosen::{delivery_id, unknown_ids},
 };
 use crate::{
     cli::{
-        columns::Columns,
+        columns::TableColumns,
         keys::{json, print},
-        refusal::Refusal,
+        refusal::CommandRefusal,
     },
-    json::{Payload, check, pretty},
+    json::{JsonPayload, check, pretty},
     text,
-    webhook::store::{Delivery, DeliveryId, Detail},
+    webhook::store::{Delivery, DeliveryDetail, DeliveryId},
 };
 
 #[derive(Args, Debug)]
-pub(super) struct Show {
+pub(super) struct ShowDelivery {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: FolderArgs,
     /// Id of the delivery, as `list` shows it
     #[arg(value_parser = delivery_id)]
     id: DeliveryId,
@@ -31,7 +31,7 @@ pub(super) struct Show {
 
 /// A delivery as JSON output.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct ShownDelivery<'a> {
     #[serde(flatten)]
     delivery: &'a Delivery,
     output_id: &'a str,
@@ -40,11 +40,11 @@ struct Shown<'a> {
     /// Beginning of the last response's body.
     answer: Option<Cow<'a, str>>,
     #[serde(flatten)]
-    payload: Payload<'a>,
+    payload: JsonPayload<'a>,
 }
 
-impl Show {
-    pub(super) fn run(&self) -> Result<(), Refusal> {
+impl ShowDelivery {
+    pub(super) fn run(&self) -> Result<(), CommandRefusal> {
         let (_, store) = self.folder.open_deliveries()?;
         let detail = store.map(|store| store.show(self.id)).transpose()?.flatten();
         let detail = detail.ok_or_else(|| unknown_ids(&[self.id.to_string()], &self.folder))?;
@@ -52,19 +52,19 @@ impl Show {
     }
 }
 
-fn shown(detail: &Detail) -> Shown<'_> {
-    Shown {
+fn shown(detail: &DeliveryDetail) -> ShownDelivery<'_> {
+    ShownDelivery {
         delivery: &detail.delivery,
         output_id: &detail.output_id,
         subject: &detail.subject,
         content_type: detail.content_type.as_deref(),
         answer: detail.answer.as_deref().map(String::from_utf8_lossy),
-        payload: Payload::of(&detail.payload),
+        payload: JsonPayload::of(&detail.payload),
     }
 }
 
-fn text(detail: &Detail) -> String {
-    let Detail { delivery, output_id, subject, content_type, payload, answer } = detail;
+fn text(detail: &DeliveryDetail) -> String {
+    let DeliveryDetail { delivery, output_id, subject, content_type, payload, answer } = detail;
     let facts = [
         ("webhook", Some(delivery.webhook.clone())),
         ("state", Some(delivery.state.to_string())),
@@ -84,7 +84,7 @@ fn text(detail: &Detail) -> String {
     ];
     let fact = |(name, fact): (&str, Option<String>)| Some([name.to_owned(), fact?]);
     let rows: Vec<_> = facts.into_iter().filter_map(fact).collect();
-    let columns = Columns::fit(&rows);
+    let columns = TableColumns::fit(&rows);
     let lines = std::iter::once(delivery.id.to_string()).chain(rows.iter().map(|row| columns.line(row)));
     [lines.collect::<Vec<_>>().join("\n"), readable(payload)].join("\n\n")
 }

@@ -10,20 +10,20 @@ use tokio::{
 
 use super::{end, say};
 use crate::{
-    cli::refusal::{Kind, Refusal},
+    cli::refusal::{CommandRefusal, RefusalKind},
     config,
 };
 
 /// Longest time until the server accepts connections.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) struct Server(Child);
+pub(super) struct NatsServer(Child);
 
-impl Server {
+impl NatsServer {
     /// Starts a server at the address in `[nats]`, which has to be on this machine and free.
-    pub(super) async fn start(dir: &Path) -> Result<Self, Refusal> {
+    pub(super) async fn start(dir: &Path) -> Result<Self, CommandRefusal> {
         let precondition =
-            |subtype, message: String| Refusal::new(Kind::Precondition, subtype, message).param("--nats");
+            |subtype, message: String| CommandRefusal::new(RefusalKind::Precondition, subtype, message).param("--nats");
         let urls = config::load(dir)?.nats.map(|nats| nats.urls).unwrap_or_default();
         let address = urls.first().and_then(|url| url.rsplit_once("://")?.1.trim_end_matches('/').parse().ok());
         let Some(address) = address.filter(|address: &SocketAddr| address.ip().is_loopback()) else {

@@ -16,38 +16,38 @@ use crate::ownership;
 const MADE: [&str; 5] = ["target", "node_modules", "build-js", "__pycache__", "sdk"];
 
 /// Plugins of a router that have a `build` script.
-pub(super) struct Sources {
+pub(super) struct PluginSources {
     dir: PathBuf,
-    plugins: Vec<Plugin>,
-    settings: Stamp,
+    plugins: Vec<PluginSource>,
+    settings: SourceStamp,
 }
 
-struct Plugin {
+struct PluginSource {
     folder: PathBuf,
-    stamp: Stamp,
+    stamp: SourceStamp,
     /// True if a build is due; at first for all, since nothing may be built yet.
     is_changed: bool,
 }
 
 /// Time of the newest modification among some files, and their number.
-type Stamp = (Option<SystemTime>, usize);
+type SourceStamp = (Option<SystemTime>, usize);
 
 /// Changes since the last look.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Changed {
+pub(super) struct SourceChanges {
     /// A source of a component has changed.
     pub(super) built: bool,
     /// A file that a router reads only at its start has changed.
     pub(super) settings: bool,
 }
 
-impl Sources {
+impl PluginSources {
     pub(super) fn find(dir: &Path) -> Self {
         let inner = fs::read_dir(dir.join("plugins")).into_iter().flatten().flatten().map(|entry| entry.path());
         let mut folders: Vec<_> = std::iter::once(dir.to_owned()).chain(inner).collect();
         folders.retain(|folder| folder.join("build").is_file());
         folders.sort();
-        let plugin = |folder: PathBuf| Plugin { stamp: stamp(&folder), folder, is_changed: true };
+        let plugin = |folder: PathBuf| PluginSource { stamp: stamp(&folder), folder, is_changed: true };
         Self { dir: dir.to_owned(), plugins: folders.into_iter().map(plugin).collect(), settings: settings(dir) }
     }
 
@@ -67,8 +67,8 @@ impl Sources {
         folders
     }
 
-    pub(super) fn changed(&mut self) -> Changed {
-        let mut changed = Changed::default();
+    pub(super) fn changed(&mut self) -> SourceChanges {
+        let mut changed = SourceChanges::default();
         for plugin in &mut self.plugins {
             let now = stamp(&plugin.folder);
             if now != plugin.stamp {
@@ -128,7 +128,7 @@ fn check<'a>(folder: &'a Path, script: &'a Path) -> Result<(), (&'a Path, String
 }
 
 /// State of `trommel.toml` and the files that lines are read from.
-fn settings(dir: &Path) -> Stamp {
+fn settings(dir: &Path) -> SourceStamp {
     let mut found = (None, 0);
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -140,7 +140,7 @@ fn settings(dir: &Path) -> Stamp {
     found
 }
 
-fn stamp(folder: &Path) -> Stamp {
+fn stamp(folder: &Path) -> SourceStamp {
     let mut found = (None, 0);
     walk(folder, &mut |path, is_folder| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -153,7 +153,7 @@ fn stamp(folder: &Path) -> Stamp {
     found
 }
 
-fn count((newest, number): &mut Stamp, path: &Path) {
+fn count((newest, number): &mut SourceStamp, path: &Path) {
     *newest = (*newest).max(fs::metadata(path).and_then(|data| data.modified()).ok());
     *number += 1;
 }

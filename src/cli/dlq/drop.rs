@@ -5,14 +5,14 @@ use std::{mem, process::ExitCode};
 use clap::Args;
 use serde_json::json;
 
-use super::{Folder, row::counted, which::Selected};
+use super::{FolderArgs, row::counted, which::LetterSelection};
 use crate::{
     cli::{
         keys::print,
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
     },
-    config::{Alike, Which},
-    dead_letters::{Letters, NoLetter},
+    config::{LetterChoice, LetterFilter},
+    dead_letters::{LetterStore, NoLetter},
 };
 
 /// Number of ids that are dropped in one call.
@@ -20,20 +20,20 @@ const BATCH: usize = 1000;
 
 /// Drop dead letters for good
 #[derive(Args, Debug)]
-pub(super) struct Drop {
+pub(super) struct DropLetters {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: FolderArgs,
     #[command(flatten)]
-    selected: Selected,
+    selected: LetterSelection,
 }
 
-impl Drop {
-    pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
+impl DropLetters {
+    pub(super) async fn run(&self) -> Result<ExitCode, CommandRefusal> {
         let which = self.selected.which()?;
         let letters = self.folder.open_letters().await?;
         let dropped = match which {
-            Which::These(ids) => self.these(&letters, ids).await?,
-            Which::Like(alike) => like(&letters, &alike).await?,
+            LetterChoice::These(ids) => self.these(&letters, ids).await?,
+            LetterChoice::Like(alike) => like(&letters, &alike).await?,
         };
         print(&match (self.folder.json, dropped) {
             (true, _) => json!({ "dropped": dropped }).to_string(),
@@ -43,12 +43,13 @@ impl Drop {
     }
 
     /// Drops all of these, or none if one of them can't be dropped.
-    async fn these(&self, letters: &Letters, mut ids: Vec<u64>) -> Result<u64, Refusal> {
+    async fn these(&self, letters: &LetterStore, mut ids: Vec<u64>) -> Result<u64, CommandRefusal> {
         ids.sort_unstable();
         ids.dedup();
         for id in &ids {
             if let Err(why @ NoLetter::Unfinished) = self.folder.find_letter(letters, *id).await?.letter {
-                let refusal = Refusal::new(Kind::Precondition, "unfinished", format!("can't drop {id}: {why}"));
+                let refusal =
+                    CommandRefusal::new(RefusalKind::Precondition, "unfinished", format!("can't drop {id}: {why}"));
                 return Err(refusal.param("ID").hint("the next start of the router makes a line of its own of it"));
             }
         }
@@ -58,7 +59,7 @@ impl Drop {
     }
 }
 
-async fn like(letters: &Letters, alike: &Alike) -> Result<u64, Refusal> {
+async fn like(letters: &LetterStore, alike: &LetterFilter) -> Result<u64, CommandRefusal> {
     let (mut dropped, mut batch) = (0, Vec::new());
     let mut reader = letters.read(0).await?;
     while let Some(entry) = reader.next().await? {

@@ -8,11 +8,11 @@ use std::{
 
 use clap::Args;
 
-use super::{Folder, row, which::Filters};
+use super::{FolderArgs, row, which::LetterFilterArgs};
 use crate::{
-    cli::{history::reader_left, refusal::Refusal, terminal},
-    config::Alike,
-    dead_letters::{Entry, Letters},
+    cli::{history::reader_left, refusal::CommandRefusal, terminal},
+    config::LetterFilter,
+    dead_letters::{LetterStore, StoredLetter},
     signature::{LetterProof, LetterSigner},
     text,
 };
@@ -22,23 +22,23 @@ const REASONS: usize = 100;
 
 /// List dead letters, oldest first
 #[derive(Args, Debug)]
-pub(super) struct List {
+pub(super) struct ListLetters {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: FolderArgs,
     #[command(flatten)]
-    filters: Filters,
+    filters: LetterFilterArgs,
     /// At most this many, the newest; 0 means all
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
 }
 
-impl List {
+impl ListLetters {
     /// Reads the dead letters twice instead of holding them in memory: to count them, and to show
     /// the selected ones.
-    pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
+    pub(super) async fn run(&self) -> Result<ExitCode, CommandRefusal> {
         let (letters, signer) = self.folder.open_signed_letters().await?;
         let alike = self.filters.alike();
-        let found = Found::count(&letters, &signer, &alike, self.limit).await?;
+        let found = LetterCounts::count(&letters, &signer, &alike, self.limit).await?;
         let mut out = terminal::buffered();
         if found.total > 0 {
             let mut reader = letters.read(found.first).await?;
@@ -75,7 +75,7 @@ impl List {
 
 /// Number of dead letters, and the range of ids to show.
 #[derive(Default)]
-struct Found {
+struct LetterCounts {
     total: u64,
     /// Dead letters that are not proven to be the router's.
     unproven: u64,
@@ -84,8 +84,13 @@ struct Found {
     last: u64,
 }
 
-impl Found {
-    async fn count(letters: &Letters, signer: &LetterSigner, alike: &Alike, limit: usize) -> Result<Self, Refusal> {
+impl LetterCounts {
+    async fn count(
+        letters: &LetterStore,
+        signer: &LetterSigner,
+        alike: &LetterFilter,
+        limit: usize,
+    ) -> Result<Self, CommandRefusal> {
         let (mut found, mut newest) = (Self::default(), VecDeque::new());
         let mut reader = letters.read(0).await?;
         while let Some(entry) = reader.next().await? {
@@ -104,7 +109,7 @@ impl Found {
         Ok(found)
     }
 
-    fn add(&mut self, entry: &Entry, proof: LetterProof) {
+    fn add(&mut self, entry: &StoredLetter, proof: LetterProof) {
         self.total += 1;
         self.unproven += u64::from(entry.letter.is_ok() && proof != LetterProof::Proven);
         self.last = entry.id;
@@ -114,7 +119,7 @@ impl Found {
     }
 
     /// One-line summary; the most frequent reason comes first.
-    fn summary(&self, alike: &Alike, limit: usize) -> String {
+    fn summary(&self, alike: &LetterFilter, limit: usize) -> String {
         if self.total == 0 {
             return if alike.is_any() { "no dead letters" } else { "no such dead letters" }.to_owned();
         }

@@ -7,19 +7,19 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tracing::Level;
 
-use super::{Folder, no_key, row::counted, which::Selected};
+use super::{FolderArgs, no_key, row::counted, which::LetterSelection};
 use crate::{
     app,
     cli::{
-        Cache, exit,
-        logs::Logs,
-        refusal::{Kind, Refusal},
-        run::{self, Foreground},
+        CacheArgs, exit,
+        logs::LogArgs,
+        refusal::{CommandRefusal, RefusalKind},
+        run::{self, ForegroundRouter},
         runtime, terminal,
     },
-    config::{self, Config, SinkKind, Which, quoted},
-    control::{Place, client::is_locked},
-    source::letters::{Cause, End, Journal, Retried},
+    config::{self, Config, LetterChoice, SinkKind, quoted},
+    control::{SocketPlace, client::is_locked},
+    source::letters::{DeathCause, RetriedLetter, RetryEnd, RetryJournal},
     text,
 };
 
@@ -30,11 +30,11 @@ use crate::{
 /// that is not proven to be this router's. The result of each is printed on standard output, or on
 /// standard error if a sink is standard output.
 #[derive(Args, Debug)]
-pub(super) struct Retry {
+pub(super) struct RetryLetters {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: FolderArgs,
     #[command(flatten)]
-    selected: Selected,
+    selected: LetterSelection,
     /// Write and drop nothing, only print what would happen
     #[arg(long)]
     dry_run: bool,
@@ -42,28 +42,28 @@ pub(super) struct Retry {
     #[arg(long)]
     accept_unproven: bool,
     #[command(flatten)]
-    cache: Cache,
+    cache: CacheArgs,
     #[command(flatten)]
-    pub(super) logs: Logs,
+    pub(super) logs: LogArgs,
 }
 
-impl Retry {
-    pub(super) fn run(&self) -> Result<ExitCode, Refusal> {
+impl RetryLetters {
+    pub(super) fn run(&self) -> Result<ExitCode, CommandRefusal> {
         let which = self.selected.which()?;
         let config = config::load(&self.folder.dir)?;
-        if let Which::These(ids) = &which {
+        if let LetterChoice::These(ids) = &which {
             self.find(&config, ids)?;
         }
         if !self.dry_run {
             check_files(&config, &self.folder.dir)?;
         }
         let prints = !self.dry_run && app::fed(&config).any(|sink| sink.kind == SinkKind::Stdout);
-        let wanted = app::Retry { which, dry_run: self.dry_run, accept_unproven: self.accept_unproven };
+        let wanted = app::RetrySettings { which, dry_run: self.dry_run, accept_unproven: self.accept_unproven };
         let config = app::retry(config, wanted).map_err(|error| no_key(&error))?;
-        let (journal, retried) = Journal::new();
-        let form = Form { json: self.folder.json, beside_outputs: prints };
+        let (journal, retried) = RetryJournal::new();
+        let form = RetryFormat { json: self.folder.json, beside_outputs: prints };
         let telling = thread::spawn(move || tell(retried, form));
-        let foreground = Foreground {
+        let foreground = ForegroundRouter {
             cache: &self.cache,
             logs: &self.logs,
             place: None,
@@ -82,7 +82,7 @@ impl Retry {
     }
 
     /// Checks that all ids exist, before anything is retried.
-    fn find(&self, config: &Config, ids: &[u64]) -> Result<(), Refusal> {
+    fn find(&self, config: &Config, ids: &[u64]) -> Result<(), CommandRefusal> {
         runtime()?.block_on(async {
             let letters = self.folder.letters_of(config).await?;
             for id in ids {
@@ -96,29 +96,29 @@ impl Retry {
 /// Refuses a retry into files while the router runs, since a file has one writer at a time: it is
 /// repaired when it is opened, and truncated when a write fails. Either would remove what another
 /// process has just appended.
-fn check_files(config: &Config, dir: &Path) -> Result<(), Refusal> {
+fn check_files(config: &Config, dir: &Path) -> Result<(), CommandRefusal> {
     let files = app::fed(config).filter(|sink| matches!(sink.kind, SinkKind::File(..) | SinkKind::Files(..)));
     let files = quoted(files.map(|sink| sink.name.as_str()), "and");
-    let is_running = || Place::of(dir).is_ok_and(|place| is_locked(&place).unwrap_or(false));
+    let is_running = || SocketPlace::of(dir).is_ok_and(|place| is_locked(&place).unwrap_or(false));
     if files.is_empty() || !is_running() {
         return Ok(());
     }
     let message = format!("the router runs, and what sinks write to files has one writer at a time: {files}");
     let dir = dir.display();
     let hint = format!("`trommel stop {dir}` first, and start it again afterwards; or only look, with `--dry-run`");
-    Err(Refusal::new(Kind::Precondition, "router_runs", message).hint(hint))
+    Err(CommandRefusal::new(RefusalKind::Precondition, "router_runs", message).hint(hint))
 }
 
 #[derive(Clone, Copy)]
-struct Form {
+struct RetryFormat {
     json: bool,
     /// True if a sink writes to standard output.
     beside_outputs: bool,
 }
 
 /// Prints the result of each dead letter until the last one is retried.
-fn tell(mut retried: mpsc::Receiver<Retried>, Form { json, beside_outputs }: Form) -> Totals {
-    let (mut totals, mut is_read) = (Totals::default(), true);
+fn tell(mut retried: mpsc::Receiver<RetriedLetter>, RetryFormat { json, beside_outputs }: RetryFormat) -> RetryTotals {
+    let (mut totals, mut is_read) = (RetryTotals::default(), true);
     while let Some(one) = retried.blocking_recv() {
         totals.add(&one);
         let line = if json { serde_json::to_string(&one).unwrap_or_default() } else { text(&one) };
@@ -133,26 +133,26 @@ fn tell(mut retried: mpsc::Receiver<Retried>, Form { json, beside_outputs }: For
     totals
 }
 
-fn text(Retried { letter, event, result, outputs, dead }: &Retried) -> String {
+fn text(RetriedLetter { letter, event, result, outputs, dead }: &RetriedLetter) -> String {
     let outputs: Vec<_> = outputs.iter().map(|(sink, count)| format!("{count} to `{sink}`")).collect();
     let outputs = outputs.join(", ");
-    let causes = dead.iter().map(|Cause { reason, detail, .. }| match &**detail {
+    let causes = dead.iter().map(|DeathCause { reason, detail, .. }| match &**detail {
         "" => reason.clone(),
         detail => format!("{reason}: {detail}"),
     });
     let causes = causes.collect::<Vec<_>>().join("; ");
     let became = match (result, &*outputs) {
-        (End::Emitted, outputs) => format!("emitted: {outputs}"),
-        (End::Filtered, _) => "filtered".to_owned(),
-        (End::Dead, "") => format!("dead again: {causes}"),
-        (End::Dead, outputs) => format!("dead again: {causes}; emitted all the same: {outputs}"),
-        (End::Failed, _) => "failed: the log says why".to_owned(),
+        (RetryEnd::Emitted, outputs) => format!("emitted: {outputs}"),
+        (RetryEnd::Filtered, _) => "filtered".to_owned(),
+        (RetryEnd::Dead, "") => format!("dead again: {causes}"),
+        (RetryEnd::Dead, outputs) => format!("dead again: {causes}; emitted all the same: {outputs}"),
+        (RetryEnd::Failed, _) => "failed: the log says why".to_owned(),
     };
     text::line(&format!("{letter:>10}  {event}  {became}")).into_owned()
 }
 
 #[derive(Default, Serialize)]
-struct Totals {
+struct RetryTotals {
     retried: u64,
     emitted: u64,
     filtered: u64,
@@ -161,19 +161,19 @@ struct Totals {
     dry_run: bool,
 }
 
-impl Totals {
-    fn add(&mut self, retried: &Retried) {
+impl RetryTotals {
+    fn add(&mut self, retried: &RetriedLetter) {
         self.retried += 1;
         *match retried.result {
-            End::Emitted => &mut self.emitted,
-            End::Filtered => &mut self.filtered,
-            End::Dead => &mut self.dead,
-            End::Failed => &mut self.failed,
+            RetryEnd::Emitted => &mut self.emitted,
+            RetryEnd::Filtered => &mut self.filtered,
+            RetryEnd::Dead => &mut self.dead,
+            RetryEnd::Failed => &mut self.failed,
         } += 1;
     }
 }
 
-impl fmt::Display for Totals {
+impl fmt::Display for RetryTotals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { retried, emitted, filtered, dead, failed, dry_run } = *self;
         if retried == 0 {

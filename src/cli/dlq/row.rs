@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    dead_letters::{Entry, Letter, NoLetter},
-    json::{self, Payload},
+    dead_letters::{DeadLetter, NoLetter, StoredLetter},
+    json::{self, JsonPayload},
     signature::LetterProof,
     text,
 };
@@ -24,7 +24,7 @@ pub(super) const NO_LETTER: &str = "no letter";
 const SHOWN: usize = 120;
 
 /// Writes a line of the table.
-pub(super) fn line(entry: &Entry, proof: LetterProof, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn line(entry: &StoredLetter, proof: LetterProof, out: &mut impl Write) -> io::Result<()> {
     let (reason, key, event_type, detail) = match &entry.letter {
         Ok(letter) => (&*letter.reason, &*letter.key, &*letter.event_type, Cow::Borrowed(&*letter.detail)),
         Err(why) => (NO_LETTER, "", "", why.to_string().into()),
@@ -39,13 +39,13 @@ pub(super) fn line(entry: &Entry, proof: LetterProof, out: &mut impl Write) -> i
 
 /// Writes a JSON object on a line: the record as it is stored, between the letter's id and
 /// `proven`. The last member of a name counts, so that a record can't claim to be proven.
-pub(super) fn json(entry: &Entry, proof: LetterProof, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn json(entry: &StoredLetter, proof: LetterProof, out: &mut impl Write) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Other<'a> {
+    struct OtherRecord<'a> {
         letter: u64,
         no_letter: String,
         #[serde(flatten)]
-        record: Payload<'a>,
+        record: JsonPayload<'a>,
     }
     let mut line = Vec::with_capacity(entry.record.len() + 32);
     match &entry.letter {
@@ -57,7 +57,7 @@ pub(super) fn json(entry: &Entry, proof: LetterProof, out: &mut impl Write) -> i
             write!(line, ",\"proven\":{}}}", proof == LetterProof::Proven)?;
         }
         Err(why) => {
-            let other = Other { letter: entry.id, no_letter: chain(why), record: Payload::of(&entry.record) };
+            let other = OtherRecord { letter: entry.id, no_letter: chain(why), record: JsonPayload::of(&entry.record) };
             json::append(&mut line, &serde_json::to_vec(&other)?);
         }
     }
@@ -66,8 +66,8 @@ pub(super) fn json(entry: &Entry, proof: LetterProof, out: &mut impl Write) -> i
 }
 
 /// Formats everything that is known of a dead letter, for people.
-pub(super) fn whole(entry: &Entry, proof: LetterProof) -> String {
-    let mut text = Lines(format!("dead letter {}\n", entry.id));
+pub(super) fn whole(entry: &StoredLetter, proof: LetterProof) -> String {
+    let mut text = LetterLines(format!("dead letter {}\n", entry.id));
     let payload = match &entry.letter {
         Ok(letter) => {
             text.letter(letter);
@@ -90,10 +90,10 @@ pub(super) fn whole(entry: &Entry, proof: LetterProof) -> String {
     match payload {
         Ok(payload) => {
             text.value("payload", &format!("{} bytes", payload.len()));
-            let shown = match Payload::of(&payload) {
-                Payload::Json(json) => String::from_utf8_lossy(&json::pretty(json.get().as_bytes())).into_owned(),
-                Payload::Text(text) => text.to_owned(),
-                Payload::Bytes(base64) => base64,
+            let shown = match JsonPayload::of(&payload) {
+                JsonPayload::Json(json) => String::from_utf8_lossy(&json::pretty(json.get().as_bytes())).into_owned(),
+                JsonPayload::Text(text) => text.to_owned(),
+                JsonPayload::Bytes(base64) => base64,
             };
             text.0.push('\n');
             text.0.push_str(&text::lines(&shown));
@@ -103,10 +103,10 @@ pub(super) fn whole(entry: &Entry, proof: LetterProof) -> String {
     text.0
 }
 
-struct Lines(String);
+struct LetterLines(String);
 
-impl Lines {
-    fn letter(&mut self, letter: &Letter) {
+impl LetterLines {
+    fn letter(&mut self, letter: &DeadLetter) {
         let filter = match &*letter.filter_digest {
             "" => letter.filter.clone(),
             digest => format!("{} ({digest})", letter.filter),

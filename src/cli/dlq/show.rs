@@ -4,20 +4,20 @@ use std::{io::Write, process::ExitCode};
 
 use clap::Args;
 
-use super::{Folder, row};
-use crate::cli::{history::reader_left, refusal::Refusal, terminal};
+use super::{FolderArgs, row};
+use crate::cli::{history::reader_left, refusal::CommandRefusal, terminal};
 
 /// Show everything that is known of a dead letter
 #[derive(Args, Debug)]
-pub(super) struct Show {
+pub(super) struct ShowLetter {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: FolderArgs,
     /// Id of the dead letter, as `trommel dlq list` shows it
     id: u64,
 }
 
-impl Show {
-    pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
+impl ShowLetter {
+    pub(super) async fn run(&self) -> Result<ExitCode, CommandRefusal> {
         let (letters, signer) = self.folder.open_signed_letters().await?;
         let entry = self.folder.find_letter(&letters, self.id).await?;
         let proof = signer.verify(&entry.record);

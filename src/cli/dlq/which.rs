@@ -5,15 +5,15 @@ use jiff::Timestamp;
 
 use crate::{
     cli::{
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
         stretch::time,
     },
-    config::{Alike, Which},
+    config::{LetterChoice, LetterFilter},
 };
 
 /// Filters; dead letters have to match all that are given.
 #[derive(Args, Debug)]
-pub(super) struct Filters {
+pub(super) struct LetterFilterArgs {
     /// Only dead letters with this reason code
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
@@ -29,39 +29,40 @@ pub(super) struct Filters {
     until: Option<Timestamp>,
 }
 
-impl Filters {
-    pub(super) fn alike(&self) -> Alike {
-        Alike { reason: self.reason.clone(), key: self.key.clone(), since: self.since, until: self.until }
+impl LetterFilterArgs {
+    pub(super) fn alike(&self) -> LetterFilter {
+        LetterFilter { reason: self.reason.clone(), key: self.key.clone(), since: self.since, until: self.until }
     }
 }
 
 /// Dead letters given by their ids or by filters, or all.
 #[derive(Args, Debug)]
-pub(super) struct Selected {
+pub(super) struct LetterSelection {
     /// Ids, as `trommel dlq list` shows them
     #[arg(value_name = "ID", conflicts_with_all = ["reason", "key", "since", "until", "all"])]
     ids: Vec<u64>,
     #[command(flatten)]
-    filters: Filters,
+    filters: LetterFilterArgs,
     /// All dead letters
     #[arg(long, conflicts_with_all = ["reason", "key", "since", "until"])]
     all: bool,
 }
 
-impl Selected {
+impl LetterSelection {
     /// Resolves the selection.
     ///
     /// # Errors
     /// Returns an error if neither ids nor filters nor `--all` are given.
-    pub(super) fn which(&self) -> Result<Which, Refusal> {
+    pub(super) fn which(&self) -> Result<LetterChoice, CommandRefusal> {
         if !self.ids.is_empty() {
-            return Ok(Which::These(self.ids.clone()));
+            return Ok(LetterChoice::These(self.ids.clone()));
         }
         let alike = self.filters.alike();
         if alike.is_any() && !self.all {
-            let refusal = Refusal::new(Kind::Validation, "which_letters", "it is not said which dead letters");
+            let refusal =
+                CommandRefusal::new(RefusalKind::Validation, "which_letters", "it is not said which dead letters");
             return Err(refusal.param("ID").hint("give their ids, a filter such as `--reason trap`, or `--all`"));
         }
-        Ok(Which::Like(alike))
+        Ok(LetterChoice::Like(alike))
     }
 }

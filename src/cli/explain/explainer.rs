@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use super::output::{ExplainedOutput, explained_output};
 use crate::{
-    ack::{Acker, Delivery, Ticket},
+    ack::{Acker, EventDelivery, Ticket},
     app,
-    cli::{outcome, refusal::Refusal},
-    config::{self, Config, Types},
+    cli::{outcome, refusal::CommandRefusal},
+    config::{self, Config, TypeSelection},
     event::Event,
     filter::Verdict,
-    registry::{Interest, Loader},
-    trial::{End, Step, Trial, trial},
+    registry::{KeyInterest, Loader},
+    trial::{FilterTrial, TrialEnd, TrialStep, trial},
     walk::{RouteWalk, Unsendable, decoded},
 };
 
@@ -65,15 +65,15 @@ pub(super) struct ExplainedStep {
     pub(super) microseconds: f64,
 }
 
-impl From<Step> for ExplainedStep {
-    fn from(Step { hook, took }: Step) -> Self {
+impl From<TrialStep> for ExplainedStep {
+    fn from(TrialStep { hook, took }: TrialStep) -> Self {
         Self { hook: hook.name(), microseconds: (took.as_secs_f64() * 1e8).round() / 1e2 }
     }
 }
 
 impl Explainer {
     /// Must be called on a runtime with I/O enabled.
-    pub(super) async fn new(config: Config, cache: Option<PathBuf>) -> Result<Self, Refusal> {
+    pub(super) async fn new(config: Config, cache: Option<PathBuf>) -> Result<Self, CommandRefusal> {
         let loader = app::rehearse(&config, cache).await?;
         Ok(Self { loader, config })
     }
@@ -87,9 +87,9 @@ impl Explainer {
         let interests = self.interests();
         let is_matched = interests
             .iter()
-            .any(|(_, interest)| matches!(interest, Interest::Matching(_)) && interest.rule(event, false).is_ok());
+            .any(|(_, interest)| matches!(interest, KeyInterest::Matching(_)) && interest.rule(event, false).is_ok());
         // The event has no source, so its settlement goes nowhere.
-        let ticket = Delivery { event: event.clone(), acker: Acker::unheard() }.open(Arc::default());
+        let ticket = EventDelivery { event: event.clone(), acker: Acker::unheard() }.open(Arc::default());
         let mut explained = Vec::new();
         for (key, interest) in interests.iter().filter(|(key, _)| only.is_none_or(|only| only == key.name)) {
             let rule = interest.rule(event, is_matched);
@@ -117,15 +117,15 @@ impl Explainer {
     }
 
     /// Every key with the rule for the events that it takes.
-    fn interests(&self) -> Vec<(&config::Key, Interest)> {
+    fn interests(&self) -> Vec<(&config::KeyConfig, KeyInterest)> {
         let registry = &self.config.registry;
         let named = registry
             .keys
             .iter()
-            .map(|key| (key, Interest::Named { subject: key.subject.clone(), event_type: key.event_type.clone() }));
+            .map(|key| (key, KeyInterest::Named { subject: key.subject.clone(), event_type: key.event_type.clone() }));
         let by_type = registry.type_routes.iter().map(|route| match &route.types {
-            Types::Matching(pattern) => (&route.key, Interest::Matching(pattern.clone())),
-            Types::Rest => (&route.key, Interest::Rest),
+            TypeSelection::Matching(pattern) => (&route.key, KeyInterest::Matching(pattern.clone())),
+            TypeSelection::Rest => (&route.key, KeyInterest::Rest),
         });
         named.chain(by_type).collect()
     }
@@ -133,15 +133,15 @@ impl Explainer {
     async fn route(&self, walk: RouteWalk<'_>, ticket: &Ticket) -> ExplainedRoute {
         let RouteWalk { key, route, event } = walk;
         let is_decimal = |pointer: &str| key.decoding.as_ref().is_some_and(|decoding| decoding.is_decimal(pointer));
-        let Trial { end, steps } = match (&key.filter, &route.subscription) {
+        let FilterTrial { end, steps } = match (&key.filter, &route.subscription) {
             (Some(filter), Some(subscription)) => {
                 trial(filter, subscription, &mut filter.matcher(), event, &is_decimal).await
             }
-            _ => Trial { end: End::Verdict(Verdict::Keep), steps: Vec::new() },
+            _ => FilterTrial { end: TrialEnd::Verdict(Verdict::Keep), steps: Vec::new() },
         };
         let mut outputs = Vec::new();
         let sent = match &end {
-            End::Verdict(verdict) => walk.outputs(verdict.clone(), |output| {
+            TrialEnd::Verdict(verdict) => walk.outputs(verdict.clone(), |output| {
                 outputs.push(explained_output(&self.config, key, route, ticket, output));
             }),
             _ => Ok(false),
@@ -161,12 +161,12 @@ impl Explainer {
     }
 }
 
-fn because(end: &End) -> Option<String> {
+fn because(end: &TrialEnd) -> Option<String> {
     match end {
-        End::Unfulfilled(failing) => Some(format!("no list of conditions holds: {}", failing.join(" | "))),
-        End::Unmatched => Some("`matches` said no".to_owned()),
-        End::Verdict(Verdict::Drop) => Some("`process` dropped it".to_owned()),
-        End::Broke(broken) => Some(broken.to_string()),
+        TrialEnd::Unfulfilled(failing) => Some(format!("no list of conditions holds: {}", failing.join(" | "))),
+        TrialEnd::Unmatched => Some("`matches` said no".to_owned()),
+        TrialEnd::Verdict(Verdict::Drop) => Some("`process` dropped it".to_owned()),
+        TrialEnd::Broke(broken) => Some(broken.to_string()),
         _ => None,
     }
 }

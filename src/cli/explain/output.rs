@@ -11,8 +11,8 @@ use crate::{
     config::Config,
     registry::{Key, Route},
     sink::{
-        Output, Refusal,
-        preview::{Destination, Preview, preview},
+        Output, SinkRefusal,
+        preview::{OutputPreview, PreviewDestination, preview},
     },
     walk::RouteOutput,
 };
@@ -21,16 +21,16 @@ use crate::{
 pub(super) struct ExplainedOutput {
     pub(super) sink: String,
     #[serde(flatten)]
-    pub(super) written: Written,
+    pub(super) written: WrittenPreview,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum Written {
+pub(super) enum WrittenPreview {
     As {
-        to: OutputPlace,
+        to: ExplainedPlace,
         #[serde(flatten)]
-        content: Content,
+        content: OutputContent,
     },
     /// The sink would reject it permanently; its `on_failure` decides what happens then.
     Refused { refused: &'static str, detail: String },
@@ -38,7 +38,7 @@ pub(super) enum Written {
 
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum OutputPlace {
+pub(super) enum ExplainedPlace {
     Stdout,
     File(String),
     Subject(String),
@@ -49,7 +49,7 @@ pub(super) enum OutputPlace {
 /// Exact bytes of the output.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Content {
+pub(super) enum OutputContent {
     Text(String),
     Base64(String),
 }
@@ -79,31 +79,31 @@ pub(super) fn explained_output(
     let previewed = match config.sinks.iter().find(|sink| sink.name == name) {
         Some(sink) => preview(config, sink, &output),
         // A route's sinks are all declared.
-        None => Err(Refusal::Closed),
+        None => Err(SinkRefusal::Closed),
     };
     let written = match previewed {
-        Ok(Preview { place, content }) => Written::As { to: place.into(), content: content.into() },
+        Ok(OutputPreview { place, content }) => WrittenPreview::As { to: place.into(), content: content.into() },
         Err(refusal) => {
-            let refused = if let Refusal::Never(reason, _) = &refusal { reason } else { "sink_unavailable" };
-            Written::Refused { refused, detail: format!("{:#}", anyhow!(refusal)) }
+            let refused = if let SinkRefusal::Never(reason, _) = &refusal { reason } else { "sink_unavailable" };
+            WrittenPreview::Refused { refused, detail: format!("{:#}", anyhow!(refusal)) }
         }
     };
     ExplainedOutput { sink: name, written }
 }
 
-impl From<Destination> for OutputPlace {
-    fn from(destination: Destination) -> Self {
+impl From<PreviewDestination> for ExplainedPlace {
+    fn from(destination: PreviewDestination) -> Self {
         match destination {
-            Destination::Stdout => Self::Stdout,
-            Destination::File(path) => Self::File(path.display().to_string()),
-            Destination::Subject(subject) => Self::Subject(subject),
-            Destination::Webhooks(names) => Self::Webhooks(names),
-            Destination::Nowhere => Self::Nowhere,
+            PreviewDestination::Stdout => Self::Stdout,
+            PreviewDestination::File(path) => Self::File(path.display().to_string()),
+            PreviewDestination::Subject(subject) => Self::Subject(subject),
+            PreviewDestination::Webhooks(names) => Self::Webhooks(names),
+            PreviewDestination::Nowhere => Self::Nowhere,
         }
     }
 }
 
-impl From<Vec<u8>> for Content {
+impl From<Vec<u8>> for OutputContent {
     fn from(bytes: Vec<u8>) -> Self {
         String::from_utf8(bytes).map_or_else(|error| Self::Base64(STANDARD.encode(error.as_bytes())), Self::Text)
     }

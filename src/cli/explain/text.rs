@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     explainer::{DeadLetterCause, ExplainedKey, ExplainedRoute},
-    output::{Content, ExplainedOutput, OutputPlace, Written},
+    output::{ExplainedOutput, ExplainedPlace, OutputContent, WrittenPreview},
 };
 use crate::{event::Event, text::line};
 
@@ -54,25 +54,27 @@ fn route_lines(route: &ExplainedRoute) -> Vec<String> {
 
 fn output_lines(ExplainedOutput { sink, written }: &ExplainedOutput) -> Vec<String> {
     match written {
-        Written::Refused { refused, detail } => vec![format!("    refused by `{sink}`, `{refused}`: {}", line(detail))],
-        Written::As { to, content } => {
+        WrittenPreview::Refused { refused, detail } => {
+            vec![format!("    refused by `{sink}`, `{refused}`: {}", line(detail))]
+        }
+        WrittenPreview::As { to, content } => {
             let mut lines = vec![format!("    to `{sink}`, {}", place(to))];
             match content {
-                Content::Text(text) => lines.extend(text.lines().map(|text| format!("      {}", line(text)))),
-                Content::Base64(base64) => lines.push(format!("      base64: {base64}")),
+                OutputContent::Text(text) => lines.extend(text.lines().map(|text| format!("      {}", line(text)))),
+                OutputContent::Base64(base64) => lines.push(format!("      base64: {base64}")),
             }
             lines
         }
     }
 }
 
-fn place(place: &OutputPlace) -> String {
+fn place(place: &ExplainedPlace) -> String {
     match place {
-        OutputPlace::Stdout => "standard output".to_owned(),
-        OutputPlace::File(path) => format!("file `{}`", line(path)),
-        OutputPlace::Subject(subject) => format!("subject `{}`", line(subject)),
-        OutputPlace::Webhooks(names) if names.is_empty() => "no webhook wants it".to_owned(),
-        OutputPlace::Webhooks(names) => format!("webhooks `{}`", names.join("`, `")),
-        OutputPlace::Nowhere => "which discards it".to_owned(),
+        ExplainedPlace::Stdout => "standard output".to_owned(),
+        ExplainedPlace::File(path) => format!("file `{}`", line(path)),
+        ExplainedPlace::Subject(subject) => format!("subject `{}`", line(subject)),
+        ExplainedPlace::Webhooks(names) if names.is_empty() => "no webhook wants it".to_owned(),
+        ExplainedPlace::Webhooks(names) => format!("webhooks `{}`", names.join("`, `")),
+        ExplainedPlace::Nowhere => "which discards it".to_owned(),
     }
 }

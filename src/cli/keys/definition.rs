@@ -4,12 +4,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    config::{AuthType, Key, ParamDeclaration, Validate},
-    schema::Form,
+    config::{AuthType, KeyConfig, ParamDeclaration, ValidationMode},
+    schema::SchemaForm,
 };
 
 #[derive(Serialize)]
-pub(super) struct Definition<'a> {
+pub(super) struct KeyDefinition<'a> {
     key: &'a str,
     display_name: &'a str,
     description: &'a str,
@@ -20,7 +20,7 @@ pub(super) struct Definition<'a> {
     /// True if the filter has hooks for the first consumer's arrival and the last one's departure;
     /// `null` if unknown.
     pre_consume: Option<bool>,
-    params: Vec<Param<'a>>,
+    params: Vec<KeyParam<'a>>,
     auth_types: Vec<&'static str>,
     scopes: &'a [String],
     console_events: &'a [String],
@@ -33,25 +33,25 @@ pub(super) struct Definition<'a> {
 }
 
 #[derive(Serialize)]
-struct Param<'a> {
+struct KeyParam<'a> {
     name: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
     required: bool,
     default: Option<&'a str>,
     description: &'a str,
-    values: Vec<Choice<'a>>,
+    values: Vec<ParamChoice<'a>>,
     subscription_key: bool,
 }
 
 #[derive(Serialize)]
-struct Choice<'a> {
+struct ParamChoice<'a> {
     value: &'a str,
     description: &'a str,
 }
 
-impl<'a> Definition<'a> {
-    pub(super) fn of(key: &'a Key, pre_consume: Option<bool>) -> Self {
+impl<'a> KeyDefinition<'a> {
+    pub(super) fn of(key: &'a KeyConfig, pre_consume: Option<bool>) -> Self {
         Self {
             key: &key.name,
             display_name: &key.display_name,
@@ -61,7 +61,7 @@ impl<'a> Definition<'a> {
             event_type: key.event_type.as_deref(),
             filter: key.filter.as_deref(),
             pre_consume,
-            params: key.params.iter().map(Param::of).collect(),
+            params: key.params.iter().map(KeyParam::of).collect(),
             auth_types: key.auth_types.iter().copied().map(AuthType::word).collect(),
             scopes: &key.scopes,
             console_events: &key.console_events,
@@ -75,7 +75,7 @@ impl<'a> Definition<'a> {
     }
 }
 
-impl<'a> Param<'a> {
+impl<'a> KeyParam<'a> {
     fn of(param: &'a ParamDeclaration) -> Self {
         let values = param.values.iter();
         Self {
@@ -84,26 +84,26 @@ impl<'a> Param<'a> {
             required: param.required,
             default: param.default.as_deref(),
             description: &param.description,
-            values: values.map(|(value, description)| Choice { value, description }).collect(),
+            values: values.map(|(value, description)| ParamChoice { value, description }).collect(),
             subscription_key: param.subscription_key,
         }
     }
 }
 
 /// Share of the key's outputs that is validated against its schema; `off` without a schema.
-pub(super) fn validate(key: &Key) -> &'static str {
+pub(super) fn validate(key: &KeyConfig) -> &'static str {
     match key.validate {
         _ if key.schema.is_none() => "off",
-        Validate::Off => "off",
-        Validate::Sample => "sample",
-        Validate::All => "all",
+        ValidationMode::Off => "off",
+        ValidationMode::Sample => "sample",
+        ValidationMode::All => "all",
     }
 }
 
 /// jq path in an output at which the data that the key's schema declares begins.
-pub(super) fn root_path(key: &Key) -> &'static str {
+pub(super) fn root_path(key: &KeyConfig) -> &'static str {
     match key.schema.as_ref().map(|schema| schema.form()) {
-        Some(Form::Native) => ".event",
-        Some(Form::Custom) | None => ".",
+        Some(SchemaForm::Native) => ".event",
+        Some(SchemaForm::Custom) | None => ".",
     }
 }

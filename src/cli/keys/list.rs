@@ -4,28 +4,28 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use super::{Folder, definition::Definition, json};
+use super::{FolderArgs, definition::KeyDefinition, json};
 use crate::{
     cli::{
-        columns::Columns,
-        refusal::{Kind, Refusal},
+        columns::TableColumns,
+        refusal::{CommandRefusal, RefusalKind},
     },
-    config::{AuthType, Key, quoted},
+    config::{AuthType, KeyConfig, quoted},
 };
 
 #[derive(Args, Debug)]
-pub(super) struct List {
+pub(super) struct ListKeys {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: FolderArgs,
     /// Only the keys whose name begins with this, up to the first dot
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
 }
 
-impl List {
-    pub(super) fn text(&self) -> Result<String, Refusal> {
+impl ListKeys {
+    pub(super) fn text(&self) -> Result<String, CommandRefusal> {
         let (keys, lifecycles) = self.folder.keys()?;
-        let domains: BTreeSet<&str> = keys.iter().map(Key::domain).collect();
+        let domains: BTreeSet<&str> = keys.iter().map(KeyConfig::domain).collect();
         if let Some(domain) = &self.domain
             && !domains.contains(domain.as_str())
         {
@@ -34,7 +34,7 @@ impl List {
         let is_wanted = |domain: &str| self.domain.as_ref().is_none_or(|wanted| wanted == domain);
         if self.folder.json {
             let definitions =
-                keys.iter().filter(|key| is_wanted(key.domain())).map(|key| Definition::of(key, lifecycles.of(key)));
+                keys.iter().filter(|key| is_wanted(key.domain())).map(|key| KeyDefinition::of(key, lifecycles.of(key)));
             return json(&definitions.collect::<Vec<_>>());
         }
         let dir = self.folder.dir.display();
@@ -44,7 +44,7 @@ impl List {
         let title = ["KEY", "AUTH", "PARAMS", "DESCRIPTION"].map(str::to_owned);
         let rows: Vec<_> = keys.iter().map(row).collect();
         // Fitted to all rows, so that a domain alone has the same columns as among all.
-        let columns = Columns::fit(rows.iter().chain([&title]));
+        let columns = TableColumns::fit(rows.iter().chain([&title]));
         let mut lines = Vec::new();
         for domain in domains.into_iter().filter(|domain| is_wanted(domain)) {
             lines.extend([domain.to_owned(), columns.line(&title)]);
@@ -57,7 +57,7 @@ impl List {
     }
 }
 
-fn row(key: &Key) -> [String; 4] {
+fn row(key: &KeyConfig) -> [String; 4] {
     let auth: Vec<_> = key.auth_types.iter().copied().map(AuthType::word).collect();
     let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     // Only the first line of a long description.
@@ -65,12 +65,13 @@ fn row(key: &Key) -> [String; 4] {
     [key.name.clone(), or_dash(auth.join("|")), key.params.len().to_string(), or_dash(description.to_owned())]
 }
 
-fn unknown(domain: &str, domains: &BTreeSet<&str>) -> Refusal {
+fn unknown(domain: &str, domains: &BTreeSet<&str>) -> CommandRefusal {
     let hint = if domains.is_empty() {
         "no key is declared in `keys/`".to_owned()
     } else {
         format!("domains: {}", quoted(domains.iter().copied(), "and"))
     };
-    let refusal = Refusal::new(Kind::Validation, "unknown_domain", format!("there is no domain `{domain}`"));
+    let refusal =
+        CommandRefusal::new(RefusalKind::Validation, "unknown_domain", format!("there is no domain `{domain}`"));
     refusal.param("--domain").hint(hint)
 }

@@ -3,36 +3,36 @@
 use clap::Args;
 
 use super::{
-    Folder,
-    definition::{Definition, root_path, validate},
+    FolderArgs,
+    definition::{KeyDefinition, root_path, validate},
     json, unknown_key,
 };
 use crate::{
-    cli::{columns::Columns, refusal::Refusal},
-    config::{AuthType, Key, ParamDeclaration},
-    schema::Form,
+    cli::{columns::TableColumns, refusal::CommandRefusal},
+    config::{AuthType, KeyConfig, ParamDeclaration},
+    schema::SchemaForm,
 };
 
 #[derive(Args, Debug)]
-pub(super) struct Schema {
+pub(super) struct ShowKeySchema {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: FolderArgs,
     /// The key's name
     key: String,
 }
 
-impl Schema {
-    pub(super) fn text(&self) -> Result<String, Refusal> {
+impl ShowKeySchema {
+    pub(super) fn text(&self) -> Result<String, CommandRefusal> {
         let (keys, lifecycles) = self.folder.keys()?;
         let Some(key) = keys.iter().find(|key| key.name == self.key) else {
             return Err(unknown_key(&self.key, &keys, &self.folder.dir).param("KEY"));
         };
         let pre_consume = lifecycles.of(key);
-        if self.folder.json { json(&Definition::of(key, pre_consume)) } else { describe(key, pre_consume) }
+        if self.folder.json { json(&KeyDefinition::of(key, pre_consume)) } else { describe(key, pre_consume) }
     }
 }
 
-fn describe(key: &Key, pre_consume: Option<bool>) -> Result<String, Refusal> {
+fn describe(key: &KeyConfig, pre_consume: Option<bool>) -> Result<String, CommandRefusal> {
     let display_name = if key.display_name.is_empty() { String::new() } else { format!(": {}", key.display_name) };
     let mut lines = vec![format!("{}{display_name}", key.name)];
     lines.extend(key.description.trim().lines().map(str::to_owned));
@@ -46,7 +46,7 @@ fn describe(key: &Key, pre_consume: Option<bool>) -> Result<String, Refusal> {
 }
 
 /// Facts about the key, one per line.
-fn facts(key: &Key, pre_consume: Option<bool>) -> Vec<String> {
+fn facts(key: &KeyConfig, pre_consume: Option<bool>) -> Vec<String> {
     let auth: Vec<_> = key.auth_types.iter().copied().map(AuthType::word).collect();
     let list = |texts: &[String]| (!texts.is_empty()).then(|| texts.join(", "));
     let facts = [
@@ -60,7 +60,7 @@ fn facts(key: &Key, pre_consume: Option<bool>) -> Vec<String> {
         ("consumers", key.single_consumer.then(|| "one for each subscription".to_owned())),
     ];
     let rows: Vec<_> = facts.into_iter().filter_map(|(name, fact)| Some([name.to_owned(), fact?])).collect();
-    let columns = Columns::fit(&rows);
+    let columns = TableColumns::fit(&rows);
     rows.iter().map(|row| columns.line(row)).collect()
 }
 
@@ -70,12 +70,12 @@ fn params(params: &[ParamDeclaration]) -> Vec<String> {
     }
     let title = ["NAME", "TYPE", "REQUIRED", "SUB-KEY", "DEFAULT", "DESCRIPTION"].map(str::to_owned);
     let rows: Vec<_> = [title].into_iter().chain(params.iter().map(row)).collect();
-    let columns = Columns::fit(&rows);
+    let columns = TableColumns::fit(&rows);
     let mut lines = vec!["params".to_owned()];
     lines.extend(rows.iter().map(|row| columns.line(row)));
     for param in params.iter().filter(|param| !param.values.is_empty()) {
         let values: Vec<_> = param.values.iter().map(|(value, meaning)| [value.clone(), meaning.clone()]).collect();
-        let columns = Columns::fit(&values);
+        let columns = TableColumns::fit(&values);
         lines.extend([String::new(), format!("values of {}", param.name)]);
         lines.extend(values.iter().map(|value| columns.line(value)));
     }
@@ -95,11 +95,11 @@ fn row(param: &ParamDeclaration) -> [String; 6] {
     ]
 }
 
-fn schema(key: &Key) -> Result<Vec<String>, Refusal> {
+fn schema(key: &KeyConfig) -> Result<Vec<String>, CommandRefusal> {
     let Some(schema) = &key.schema else { return Ok(vec!["output schema: none".to_owned()]) };
     let form = match schema.form() {
-        Form::Native => "native",
-        Form::Custom => "custom",
+        SchemaForm::Native => "native",
+        SchemaForm::Custom => "custom",
     };
     let title = format!("output schema ({form}, validated: {}, jq root: {})", validate(key), root_path(key));
     Ok(vec![title, json(schema.json())?])

@@ -13,7 +13,7 @@ use std::{
 use indicatif::ProgressBar;
 use tracing::Level;
 
-use super::{Format, record};
+use super::{LogFormat, record};
 use crate::{poison::ignore_poison, text};
 
 /// Limit of the queue in bytes, beside as many that are being written.
@@ -23,19 +23,19 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Handle to the queue of log lines.
 #[derive(Clone)]
-pub(super) struct Stderr {
-    format: Format,
-    queue: Arc<Queue>,
+pub(super) struct StderrLog {
+    format: LogFormat,
+    queue: Arc<LogQueue>,
 }
 
 #[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
+struct LogQueue {
+    waiting: Mutex<WaitingLines>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct WaitingLines {
     /// Whole lines.
     lines: Vec<u8>,
     /// Number of lines dropped because the queue was full, since it was last taken.
@@ -44,12 +44,12 @@ struct Waiting {
     is_writing: bool,
 }
 
-impl Stderr {
+impl StderrLog {
     /// Starts the thread that writes to standard error.
     ///
     /// # Errors
     /// Returns an error if the thread can't be started.
-    pub(super) fn new(format: Format, live_line: ProgressBar) -> io::Result<Self> {
+    pub(super) fn new(format: LogFormat, live_line: ProgressBar) -> io::Result<Self> {
         let stderr = move |lines: &[u8]| {
             // `suspend` takes a lock that the live line's owner waits for.
             if live_line.is_hidden() {
@@ -61,8 +61,8 @@ impl Stderr {
         Self::to(format, stderr)
     }
 
-    fn to(format: Format, mut write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static) -> io::Result<Self> {
-        let queue = Arc::new(Queue::default());
+    fn to(format: LogFormat, mut write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static) -> io::Result<Self> {
+        let queue = Arc::new(LogQueue::default());
         let theirs = Arc::clone(&queue);
         thread::Builder::new().name("logs".into()).spawn(move || {
             loop {
@@ -80,7 +80,7 @@ impl Stderr {
 
     /// Queues one line, with its end. Never waits for the reader.
     pub(super) fn push(&self, line: &str) {
-        let Queue { waiting, changed } = &*self.queue;
+        let LogQueue { waiting, changed } = &*self.queue;
         let mut waiting = lock(waiting);
         if waiting.lines.len() + line.len() > ROOM {
             waiting.dropped += 1;
@@ -92,14 +92,14 @@ impl Stderr {
 
     /// Waits until all lines are written, up to a limit: without a reader, the last lines are lost.
     pub(super) fn finish(&self) {
-        let Queue { waiting, changed } = &*self.queue;
+        let LogQueue { waiting, changed } = &*self.queue;
         let is_under_way =
-            |waiting: &mut Waiting| waiting.is_writing || !waiting.lines.is_empty() || waiting.dropped > 0;
+            |waiting: &mut WaitingLines| waiting.is_writing || !waiting.lines.is_empty() || waiting.dropped > 0;
         drop(changed.wait_timeout_while(lock(waiting), LAST_WORDS, is_under_way));
     }
 }
 
-impl Queue {
+impl LogQueue {
     /// Waits for lines, and takes them all.
     fn take(&self) -> (Vec<u8>, u64) {
         let mut waiting = lock(&self.waiting);
@@ -114,13 +114,13 @@ impl Queue {
 }
 
 /// `tracing` makes one call per log line.
-impl Write for Stderr {
+impl Write for StderrLog {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         match self.format {
             // Already escaped, except for our own colours.
-            Format::Text => self.push(&text),
-            Format::Json => self.push(&text::lines(&text)),
+            LogFormat::Text => self.push(&text),
+            LogFormat::Json => self.push(&text::lines(&text)),
         }
         Ok(line.len())
     }
@@ -130,13 +130,13 @@ impl Write for Stderr {
     }
 }
 
-impl fmt::Debug for Stderr {
+impl fmt::Debug for StderrLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Stderr(..)")
+        f.write_str("StderrLog(..)")
     }
 }
 
-fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+fn lock(waiting: &Mutex<WaitingLines>) -> MutexGuard<'_, WaitingLines> {
     ignore_poison(waiting.lock())
 }
 
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     /// Returns a writer that blocks until released, with its release and what it has written.
-    fn held_back() -> (Stderr, mpsc::SyncSender<()>, mpsc::Receiver<String>) {
+    fn held_back() -> (StderrLog, mpsc::SyncSender<()>, mpsc::Receiver<String>) {
         let (go, may_go) = mpsc::sync_channel::<()>(100);
         let (wrote, written) = mpsc::channel();
         let write = move |lines: &[u8]| {
@@ -155,7 +155,7 @@ mod tests {
             let _ = may_go.recv();
             wrote.send(String::from_utf8_lossy(lines).into_owned()).map_err(io::Error::other)
         };
-        (Stderr::to(Format::Text, write).unwrap(), go, written)
+        (StderrLog::to(LogFormat::Text, write).unwrap(), go, written)
     }
 
     #[test]

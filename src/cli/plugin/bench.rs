@@ -15,15 +15,15 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{File, case::Case, chain, check::fields, settings, test};
+use super::{ComponentFile, case::TestCase, chain, check::fields, settings, test};
 use crate::{
     cli::{
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
         runtime, terminal,
     },
-    config::{LimitOverrides, Limits},
+    config::{GuestLimits, LimitOverrides},
     event::Event,
-    filter::{CallLimits, Fields, Filter, Host, Subscription},
+    filter::{CallLimits, EventFields, Filter, Host, RouteSubscription},
 };
 
 /// Number of measurements, of which the median counts.
@@ -36,7 +36,7 @@ const ROUND: Duration = Duration::from_millis(20);
 /// Runs over the events and params of the plugin's cases. Calls that the case expects to fail are
 /// left out. Calls of the API by `process` are denied.
 #[derive(Args, Debug)]
-pub struct Bench {
+pub struct BenchPlugin {
     /// The plugin's folder, with one `.wasm` file and cases in `tests/*.ndjson`, or the component
     /// itself
     #[arg(value_name = "DIR|FILE.wasm")]
@@ -49,7 +49,7 @@ pub struct Bench {
     json: bool,
 }
 
-struct Measured {
+struct FilterMeasurements {
     size: usize,
     compile: Duration,
     /// Time of the first call on a new instance; `memory` is its memory after that.
@@ -61,16 +61,16 @@ struct Measured {
 
 struct HookTime {
     name: &'static str,
-    reads: Fields,
+    reads: EventFields,
     nanos: f64,
     /// Times with one more field read.
     widened: Vec<(&'static str, f64)>,
 }
 
 /// An event, and the subscription of the route that it goes through.
-type Pair = (Event, Arc<Subscription>);
+type BenchInput = (Event, Arc<RouteSubscription>);
 
-impl Bench {
+impl BenchPlugin {
     pub fn execute(self) -> ExitCode {
         let measured = self.measure().and_then(|measured| {
             let text = if self.json { format!("{}\n", measured.json()) } else { measured.text() };
@@ -79,11 +79,11 @@ impl Bench {
         measured.err().map_or(ExitCode::SUCCESS, |refusal| refusal.end(self.json))
     }
 
-    fn measure(&self) -> Result<Measured, Refusal> {
+    fn measure(&self) -> Result<FilterMeasurements, CommandRefusal> {
         let path = test::component(&self.plugin)?;
         let cases = test::cases(&path, &self.cases)?;
         let size = fs::metadata(&path).map_or(0, |data| data.len() as usize);
-        let file = File::read(&path)?;
+        let file = ComponentFile::read(&path)?;
         let name = file.name.clone();
         let runtime = runtime()?;
         runtime.block_on(async {
@@ -92,28 +92,29 @@ impl Bench {
             let loaded = host.load(&name, file.bytes, &settings(&name)).await;
             let compile = began.elapsed();
             let filter = loaded.map_err(|error| {
-                let refusal = Refusal::new(Kind::Validation, "refused", format!("`{name}`: {}", chain(error)));
+                let refusal =
+                    CommandRefusal::new(RefusalKind::Validation, "refused", format!("`{name}`: {}", chain(error)));
                 refusal.hint("`trommel plugin check` says more")
             })?;
             let pairs = pairs(&filter, cases.iter().flat_map(|cases| &cases.cases)).await;
             if pairs.is_empty() {
                 let message = "no case gets through: the filter refuses the params or fails on every event";
-                return Err(Refusal::new(Kind::Validation, "no_cases", message));
+                return Err(CommandRefusal::new(RefusalKind::Validation, "no_cases", message));
             }
             let (instance, memory) = instance(&filter, &pairs).map_err(internal)?;
             let hooks = hooks(&filter, &pairs).await.map_err(internal)?;
-            Ok(Measured { size, compile, instance, memory, hooks, events: pairs.len() })
+            Ok(FilterMeasurements { size, compile, instance, memory, hooks, events: pairs.len() })
         })
     }
 }
 
-fn internal(error: anyhow::Error) -> Refusal {
-    Refusal::new(Kind::Internal, "host", format!("{error:#}"))
+fn internal(error: anyhow::Error) -> CommandRefusal {
+    CommandRefusal::new(RefusalKind::Internal, "host", format!("{error:#}"))
 }
 
 /// Events and subscriptions of the cases that pass through the filter without an error.
-async fn pairs(filter: &Filter, cases: impl Iterator<Item = &Case>) -> Vec<Pair> {
-    let limits = CallLimits::new(&Limits::default(), &LimitOverrides::default());
+async fn pairs(filter: &Filter, cases: impl Iterator<Item = &TestCase>) -> Vec<BenchInput> {
+    let limits = CallLimits::new(&GuestLimits::default(), &LimitOverrides::default());
     let mut pairs = Vec::new();
     for case in cases {
         let Ok(params) = filter.normalize_params("bench", case.params()).await else { continue };
@@ -126,7 +127,7 @@ async fn pairs(filter: &Filter, cases: impl Iterator<Item = &Case>) -> Vec<Pair>
     pairs
 }
 
-fn instance(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<(Duration, usize)> {
+fn instance(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<(Duration, usize)> {
     let Some((event, subscription)) = pairs.first() else { return Ok(Default::default()) };
     let (mut times, mut memory) = (Vec::new(), 0);
     for _ in 0..ROUNDS {
@@ -140,7 +141,7 @@ fn instance(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<(Duration, usize)
     Ok((times[ROUNDS / 2], memory))
 }
 
-async fn hooks(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<Vec<HookTime>> {
+async fn hooks(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<Vec<HookTime>> {
     let manifest = filter.manifest();
     let mut hooks = Vec::new();
     if manifest.hooks.matches {
@@ -148,7 +149,7 @@ async fn hooks(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<Vec<HookTime>>
         let nanos = matches(filter, pairs).await?;
         let mut widened = Vec::new();
         for (name, fields) in wider(reads) {
-            widened.push((name, matches(&filter.reading(fields, Fields::default()), pairs).await?));
+            widened.push((name, matches(&filter.reading(fields, EventFields::default()), pairs).await?));
         }
         hooks.push(HookTime { name: "matches", reads, nanos, widened });
     }
@@ -157,7 +158,7 @@ async fn hooks(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<Vec<HookTime>>
         let nanos = process(filter, pairs).await?;
         let mut widened = Vec::new();
         for (name, fields) in wider(reads) {
-            widened.push((name, process(&filter.reading(Fields::default(), fields), pairs).await?));
+            widened.push((name, process(&filter.reading(EventFields::default(), fields), pairs).await?));
         }
         hooks.push(HookTime { name: "process", reads, nanos, widened });
     }
@@ -165,31 +166,31 @@ async fn hooks(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<Vec<HookTime>>
 }
 
 /// Each field that is not read yet, with the fields read if it is added.
-fn wider(reads: Fields) -> Vec<(&'static str, Fields)> {
+fn wider(reads: EventFields) -> Vec<(&'static str, EventFields)> {
     let all = [
-        ("id", reads.id, Fields { id: true, ..reads }),
-        ("subject", reads.subject, Fields { subject: true, ..reads }),
-        ("source-time", reads.source_time, Fields { source_time: true, ..reads }),
-        ("headers", reads.headers, Fields { headers: true, ..reads }),
-        ("payload", reads.payload, Fields { payload: true, ..reads }),
+        ("id", reads.id, EventFields { id: true, ..reads }),
+        ("subject", reads.subject, EventFields { subject: true, ..reads }),
+        ("source-time", reads.source_time, EventFields { source_time: true, ..reads }),
+        ("headers", reads.headers, EventFields { headers: true, ..reads }),
+        ("payload", reads.payload, EventFields { payload: true, ..reads }),
     ];
     all.into_iter().filter(|(_, is_read, _)| !is_read).map(|(name, _, fields)| (name, fields)).collect()
 }
 
 /// Measures one call of `matches`, in nanoseconds.
-async fn matches(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<f64> {
+async fn matches(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<f64> {
     let mut matcher = filter.matcher();
     nanos(pairs, async |event, subscription| Ok(matcher.matches(subscription, event).map(drop)?)).await
 }
 
 /// Measures one call of `process`, in nanoseconds.
-async fn process(filter: &Filter, pairs: &[Pair]) -> anyhow::Result<f64> {
+async fn process(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<f64> {
     nanos(pairs, async |event, subscription| Ok(filter.process(subscription, event, 1).await.map(drop)?)).await
 }
 
 async fn nanos(
-    pairs: &[Pair],
-    mut call: impl AsyncFnMut(&Event, &Arc<Subscription>) -> anyhow::Result<()>,
+    pairs: &[BenchInput],
+    mut call: impl AsyncFnMut(&Event, &Arc<RouteSubscription>) -> anyhow::Result<()>,
 ) -> anyhow::Result<f64> {
     let mut rounds = Vec::new();
     // One round more, for warming up.
@@ -211,7 +212,7 @@ fn median(rounds: &mut [f64]) -> f64 {
     rounds[rounds.len() / 2]
 }
 
-impl Measured {
+impl FilterMeasurements {
     fn text(&self) -> String {
         let mut lines = vec![
             format!("component  {}, compiled in {:.1} ms", bytes(self.size), self.compile.as_secs_f64() * 1e3),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     cli::{
         outcome,
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
     },
     endpoint::Endpoint,
     event::{Event, GivenEvent},
@@ -20,23 +20,23 @@ use crate::{
 };
 
 /// A file of cases, in order.
-pub struct Cases {
+pub struct CaseFile {
     pub path: PathBuf,
-    pub cases: Vec<Case>,
+    pub cases: Vec<TestCase>,
 }
 
-pub struct Case {
+pub struct TestCase {
     /// Line number in the file, from 1.
     pub line: usize,
     pub event: Event,
     pub endpoints: Vec<Endpoint>,
-    written: Written,
+    written: WrittenCase,
 }
 
 /// A line of the file. The order of the fields is the order in which `--update` writes them.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct WrittenCase {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(default)]
@@ -44,7 +44,7 @@ struct Written {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     params: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    api: Vec<Answer>,
+    api: Vec<ApiAnswer>,
     /// `None` if no outcome is expected yet: `--update` adds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     expect: Option<Value>,
@@ -53,7 +53,7 @@ struct Written {
 /// Response of the API in this case, the same for every such call.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Answer {
+pub struct ApiAnswer {
     /// Method and path with query: `GET /users/1`.
     pub call: String,
     #[serde(default = "success")]
@@ -66,7 +66,7 @@ fn success() -> u16 {
     200
 }
 
-impl Case {
+impl TestCase {
     pub fn name(&self) -> String {
         self.written.name.clone().unwrap_or_else(|| format!("line {}", self.line))
     }
@@ -75,7 +75,7 @@ impl Case {
         self.written.params.clone().into_iter().collect()
     }
 
-    pub fn answers(&self) -> &[Answer] {
+    pub fn answers(&self) -> &[ApiAnswer] {
         &self.written.api
     }
 
@@ -88,21 +88,25 @@ impl Case {
     }
 }
 
-impl Cases {
+impl CaseFile {
     /// Reads a file of cases.
     ///
     /// # Errors
     /// Returns the file and line of the first problem, with a description.
-    pub fn read(path: &Path) -> Result<Self, Refusal> {
+    pub fn read(path: &Path) -> Result<Self, CommandRefusal> {
         let shown = path.display();
         let text = fs::read_to_string(path).map_err(|error| {
-            Refusal::new(Kind::Validation, "unreadable", format!("can't read the cases in `{shown}`: {error}"))
+            CommandRefusal::new(
+                RefusalKind::Validation,
+                "unreadable",
+                format!("can't read the cases in `{shown}`: {error}"),
+            )
         })?;
         let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-        let cases: Vec<Case> = lines.map(|(number, line)| case(path, number, line)).collect::<Result<_, _>>()?;
+        let cases: Vec<TestCase> = lines.map(|(number, line)| case(path, number, line)).collect::<Result<_, _>>()?;
         if cases.is_empty() {
             let hint = r#"one a line, such as {"event":{"payload":{"n":1}},"expect":"kept"}"#;
-            let refusal = Refusal::new(Kind::Validation, "no_cases", format!("`{shown}` holds no cases"));
+            let refusal = CommandRefusal::new(RefusalKind::Validation, "no_cases", format!("`{shown}` holds no cases"));
             return Err(refusal.hint(hint));
         }
         Ok(Self { path: path.to_owned(), cases })
@@ -121,13 +125,13 @@ impl Cases {
     }
 }
 
-fn case(path: &Path, line: usize, text: &str) -> Result<Case, Refusal> {
+fn case(path: &Path, line: usize, text: &str) -> Result<TestCase, CommandRefusal> {
     let bad = |column: usize, message: String| {
         let place = format!("{}:{line}:{column}", path.display());
         let hint = r#"a case is {"name":…,"event":{…},"params":{…},"api":[…],"expect":…}: see the plugin's README"#;
-        Refusal::new(Kind::Validation, "bad_case", format!("{place}: {message}")).hint(hint)
+        CommandRefusal::new(RefusalKind::Validation, "bad_case", format!("{place}: {message}")).hint(hint)
     };
-    let written: Written = serde_json::from_str(text).map_err(|error| {
+    let written: WrittenCase = serde_json::from_str(text).map_err(|error| {
         let said = error.to_string();
         // The position is already reported, with the line of the file.
         let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
@@ -137,10 +141,10 @@ fn case(path: &Path, line: usize, text: &str) -> Result<Case, Refusal> {
     if let Some(expected) = &written.expect {
         outcome::check(expected).map_err(|message| bad(1, message))?;
     }
-    let endpoint = |answer: &Answer| {
+    let endpoint = |answer: &ApiAnswer| {
         let path = answer.call.split_once('?').map_or(answer.call.as_str(), |(path, _)| path);
         path.parse::<Endpoint>().map_err(|error| bad(1, format!("`call` is `{}`: {error}", answer.call)))
     };
     let endpoints = written.api.iter().map(endpoint).collect::<Result<_, _>>()?;
-    Ok(Case { line, event, endpoints, written })
+    Ok(TestCase { line, event, endpoints, written })
 }

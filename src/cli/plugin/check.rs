@@ -13,15 +13,15 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{File, chain, settings, test};
+use super::{ComponentFile, chain, settings, test};
 use crate::{
     cli::{
         exit,
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
         runtime, terminal,
     },
-    config::{Grant, Limits, quoted},
-    filter::{CONTRACTS, Fields, Filter, Form, Hooks, Host, LoadError, Survey, survey},
+    config::{Grant, GuestLimits, quoted},
+    filter::{CONTRACTS, ComponentForm, ComponentSurvey, EventFields, Filter, FilterHooks, Host, LoadError, survey},
     text,
 };
 
@@ -30,7 +30,7 @@ const MUCH_DEBUG: usize = 1 << 20;
 
 /// Show what a component is, what it needs, and what a router would refuse about it
 #[derive(Args, Debug)]
-pub struct Check {
+pub struct CheckPlugin {
     /// The component, or the plugin's folder with one in it
     #[arg(value_name = "FILE.wasm|DIR")]
     file: PathBuf,
@@ -41,31 +41,31 @@ pub struct Check {
 
 /// Results of the check.
 #[derive(Default)]
-struct Findings {
-    survey: Option<Survey>,
-    loaded: Option<Loaded>,
+struct CheckFindings {
+    survey: Option<ComponentSurvey>,
+    loaded: Option<LoadedFilter>,
     problems: Vec<String>,
     warnings: Vec<String>,
 }
 
-struct Loaded {
+struct LoadedFilter {
     filter: Filter,
     took: Duration,
 }
 
-impl Check {
+impl CheckPlugin {
     pub fn execute(self) -> ExitCode {
         match self.look() {
             Ok(findings) => self.print(&findings).unwrap_or_else(|error| {
-                Refusal::new(Kind::Internal, "stdout", format!("can't print: {error}")).end(self.json)
+                CommandRefusal::new(RefusalKind::Internal, "stdout", format!("can't print: {error}")).end(self.json)
             }),
             Err(refusal) => refusal.end(self.json),
         }
     }
 
-    fn look(&self) -> Result<Findings, Refusal> {
-        let file = File::read(&test::component(&self.file)?)?;
-        let mut findings = Findings::default();
+    fn look(&self) -> Result<CheckFindings, CommandRefusal> {
+        let file = ComponentFile::read(&test::component(&self.file)?)?;
+        let mut findings = CheckFindings::default();
         match survey(&file.bytes) {
             Ok(survey) => {
                 findings.warnings.extend(warnings(&survey));
@@ -85,12 +85,12 @@ impl Check {
         }
         // Without a cache, so that the time of compiling is measured.
         let host = Host::new(None, None, Arc::default());
-        let host = host.map_err(|error| Refusal::new(Kind::Internal, "host", format!("{error:#}")))?;
+        let host = host.map_err(|error| CommandRefusal::new(RefusalKind::Internal, "host", format!("{error:#}")))?;
         let began = Instant::now();
         match runtime()?.block_on(host.load(&file.name, file.bytes, &settings(&file.name))) {
             Ok(filter) => {
                 findings.warnings.extend(doubts(&filter));
-                findings.loaded = Some(Loaded { filter, took: began.elapsed() });
+                findings.loaded = Some(LoadedFilter { filter, took: began.elapsed() });
             }
             // Already reported above, for every import.
             Err(LoadError::Import { .. }) => {}
@@ -99,7 +99,7 @@ impl Check {
         Ok(findings)
     }
 
-    fn print(&self, findings: &Findings) -> io::Result<ExitCode> {
+    fn print(&self, findings: &CheckFindings) -> io::Result<ExitCode> {
         let mut out = terminal::stdout();
         if self.json {
             writeln!(out, "{}", findings.json())?;
@@ -111,7 +111,7 @@ impl Check {
 }
 
 /// Hints about parts of the file that cost or need something.
-fn warnings(survey: &Survey) -> Vec<String> {
+fn warnings(survey: &ComponentSurvey) -> Vec<String> {
     let mut warnings = Vec::new();
     if survey.debug >= MUCH_DEBUG {
         let (debug, size) = (ByteSize::b(survey.debug as u64), ByteSize::b(survey.size as u64));
@@ -132,11 +132,13 @@ fn warnings(survey: &Survey) -> Vec<String> {
     warnings
 }
 
-fn form_name(form: &Form) -> &'static str {
+fn form_name(form: &ComponentForm) -> &'static str {
     match form {
-        Form::Component => "a component",
-        Form::Module => "a core module with its WIT, made a component when it is loaded",
-        Form::Preview1Module => "a core module with its WIT for WASI preview 1, made a component when it is loaded",
+        ComponentForm::Component => "a component",
+        ComponentForm::Module => "a core module with its WIT, made a component when it is loaded",
+        ComponentForm::Preview1Module => {
+            "a core module with its WIT for WASI preview 1, made a component when it is loaded"
+        }
     }
 }
 
@@ -152,21 +154,21 @@ fn doubts(filter: &Filter) -> Vec<String> {
              `[[filter]]` with its name and `limits = {{ memory = \"256MiB\" }}` in `trommel.toml`"
         ));
     }
-    if manifest.hooks == Hooks::default() {
+    if manifest.hooks == FilterHooks::default() {
         doubts.push("its manifest names no hooks, so that every event passes as it is".to_owned());
     }
     for (hook, is_there, reads) in [
         ("matches", manifest.hooks.matches, manifest.match_reads),
         ("process", manifest.hooks.process, manifest.process_reads),
     ] {
-        if !is_there && reads != Fields::default() {
+        if !is_there && reads != EventFields::default() {
             doubts.push(format!("its manifest says what `{hook}` reads, but `{hook}` is not among its hooks"));
         }
     }
     doubts
 }
 
-impl Findings {
+impl CheckFindings {
     fn text(&self) -> String {
         let mut lines = Vec::new();
         if let Some(survey) = &self.survey {
@@ -176,7 +178,7 @@ impl Findings {
             lines.push(format!("imports   {}", listed(&survey.imports)));
             lines.push(format!("exports   {}", listed(&survey.exports)));
         }
-        if let Some(Loaded { filter, took }) = &self.loaded {
+        if let Some(LoadedFilter { filter, took }) = &self.loaded {
             let manifest = filter.manifest();
             let [name, version, description] =
                 [&manifest.name, &manifest.version, &manifest.description].map(|said| text::line(said));
@@ -198,9 +200,9 @@ impl Findings {
         let survey = self.survey.as_ref().map(|survey| {
             json!({
                 "form": match survey.form {
-                    Form::Component => "component",
-                    Form::Module => "module",
-                    Form::Preview1Module => "preview1_module",
+                    ComponentForm::Component => "component",
+                    ComponentForm::Module => "module",
+                    ComponentForm::Preview1Module => "preview1_module",
                 },
                 "size": survey.size,
                 "debug_size": survey.debug,
@@ -210,7 +212,7 @@ impl Findings {
                 "grants": survey.grants.iter().map(|grant| word(*grant)).collect::<Vec<_>>(),
             })
         });
-        let manifest = self.loaded.as_ref().map(|Loaded { filter, took }| {
+        let manifest = self.loaded.as_ref().map(|LoadedFilter { filter, took }| {
             let manifest = filter.manifest();
             json!({
                 "name": manifest.name,
@@ -237,7 +239,7 @@ impl Findings {
 
 /// Default memory limit of an instance in a router, in bytes.
 fn memory() -> usize {
-    Limits::default().memory
+    GuestLimits::default().memory
 }
 
 fn bytes(bytes: usize) -> ByteSize {
@@ -259,8 +261,8 @@ fn listed(names: &[impl AsRef<str>]) -> String {
     names.iter().map(|name| text::line(name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
-fn hooks(hooks: Hooks) -> Vec<&'static str> {
-    let Hooks { normalize_params, conditions, matches, process } = hooks;
+fn hooks(hooks: FilterHooks) -> Vec<&'static str> {
+    let FilterHooks { normalize_params, conditions, matches, process } = hooks;
     named([
         (normalize_params, "normalize-params"),
         (conditions, "conditions"),
@@ -269,8 +271,8 @@ fn hooks(hooks: Hooks) -> Vec<&'static str> {
     ])
 }
 
-pub(super) fn fields(fields: Fields) -> Vec<&'static str> {
-    let Fields { id, subject, source_time, headers, payload } = fields;
+pub(super) fn fields(fields: EventFields) -> Vec<&'static str> {
+    let EventFields { id, subject, source_time, headers, payload } = fields;
     named([(id, "id"), (subject, "subject"), (source_time, "source-time"), (headers, "headers"), (payload, "payload")])
 }
 

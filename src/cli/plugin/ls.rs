@@ -6,9 +6,9 @@ use clap::Args;
 
 use crate::{
     cli::{
-        columns::Columns,
+        columns::TableColumns,
         keys::{json, print},
-        refusal::Refusal,
+        refusal::CommandRefusal,
         running::{running, unreachable},
         runtime,
     },
@@ -18,7 +18,7 @@ use crate::{
 /// Show the components that a running router has loaded: version, digest, keys, state, calls, time
 /// and breaks
 #[derive(Args, Debug)]
-pub struct Ls {
+pub struct ListPlugins {
     /// The router's folder, with `trommel.toml` in it
     dir: PathBuf,
     /// Print JSON instead of text
@@ -26,12 +26,12 @@ pub struct Ls {
     json: bool,
 }
 
-impl Ls {
+impl ListPlugins {
     pub fn execute(self) -> ExitCode {
         self.show().err().map_or(ExitCode::SUCCESS, |refusal| refusal.end(self.json))
     }
 
-    fn show(&self) -> Result<(), Refusal> {
+    fn show(&self) -> Result<(), CommandRefusal> {
         let plugins = runtime()?.block_on(async {
             let mut link = running(&self.dir).await?;
             plugins(&mut link).await.map_err(|error| unreachable(&self.dir, &error))
@@ -61,6 +61,6 @@ fn text(plugins: &[PluginStatus]) -> String {
         ]
     });
     let rows: Vec<_> = std::iter::once(title.map(str::to_owned)).chain(rows).collect();
-    let columns = Columns::fit(&rows);
+    let columns = TableColumns::fit(&rows);
     rows.iter().map(|row| columns.line(row)).collect::<Vec<_>>().join("\n")
 }

@@ -11,13 +11,13 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use crate::cli::{
-    refusal::{Kind, Refusal},
+    refusal::{CommandRefusal, RefusalKind},
     terminal,
 };
 
 mod files;
 
-use files::File;
+use files::TemplateFile;
 
 /// Name of the plugin inside the templates.
 const NAME: &str = "my-filter";
@@ -25,17 +25,17 @@ const NAME: &str = "my-filter";
 /// Create a plugin: a folder with its source, a key, cases, a build script, and a router to try it
 /// with
 #[derive(Args, Debug)]
-pub struct New {
+pub struct NewPlugin {
     /// The folder to make. The last part of its path is the plugin's name
     #[arg(value_name = "NAME")]
     folder: PathBuf,
     /// The language of its source
     #[arg(long, value_name = "LANGUAGE")]
-    lang: Language,
+    lang: PluginLanguage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Language {
+enum PluginLanguage {
     Rust,
     C,
     Js,
@@ -44,8 +44,8 @@ enum Language {
     Go,
 }
 
-impl Language {
-    fn files(self) -> &'static [File] {
+impl PluginLanguage {
+    fn files(self) -> &'static [TemplateFile] {
         match self {
             Self::Rust => &files::RUST,
             Self::C => &files::C,
@@ -75,7 +75,7 @@ impl Language {
 }
 
 /// Files that the templates of all languages have in common.
-const COMMON: [File; 5] = [
+const COMMON: [TemplateFile; 5] = [
     ("README.md", include_bytes!("new/README.md")),
     ("trommel.toml", include_bytes!("new/trommel.toml")),
     ("events.ndjson", include_bytes!("new/events.ndjson")),
@@ -84,27 +84,29 @@ const COMMON: [File; 5] = [
 ];
 const KEY: &[u8] = include_bytes!("new/key.toml");
 
-impl New {
+impl NewPlugin {
     pub fn execute(self) -> ExitCode {
         self.make().err().map_or(ExitCode::SUCCESS, |refusal| refusal.end(false))
     }
 
-    fn make(&self) -> Result<(), Refusal> {
+    fn make(&self) -> Result<(), CommandRefusal> {
         let name = name(&self.folder)?;
         let folder = self.folder.display();
         let failed = |path: &Path, error: io::Error| {
             let message = format!("can't write `{}`: {error}", path.display());
-            Refusal::new(Kind::Precondition, "unwritable", message).param("NAME")
+            CommandRefusal::new(RefusalKind::Precondition, "unwritable", message).param("NAME")
         };
         fs::create_dir(&self.folder).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
                 let message = format!("`{folder}` is there already");
-                Refusal::new(Kind::Validation, "exists", message).param("NAME").hint("choose another name")
+                CommandRefusal::new(RefusalKind::Validation, "exists", message)
+                    .param("NAME")
+                    .hint("choose another name")
             }
             _ => failed(&self.folder, error),
         })?;
         let key = format!("keys/{name}.toml");
-        let wit: &[File] = if self.lang.reads_wit() { &files::WIT } else { &[] };
+        let wit: &[TemplateFile] = if self.lang.reads_wit() { &files::WIT } else { &[] };
         let all = self.lang.files().iter().chain(wit).chain(&COMMON).copied();
         for (place, content) in all.chain([(key.as_str(), KEY)]) {
             let path = self.folder.join(place);
@@ -127,7 +129,7 @@ impl New {
         let text = match (place, self.lang) {
             // Only Python keeps the raised limit: CPython leaks what it returns, and with more
             // memory its instances are replaced less often.
-            ("trommel.toml", lang) if lang != Language::Python => text.replace(MEMORY, ""),
+            ("trommel.toml", lang) if lang != PluginLanguage::Python => text.replace(MEMORY, ""),
             ("README.md", lang) => text.replace("{source}", lang.source()),
             _ => text.to_owned(),
         };
@@ -141,7 +143,7 @@ const MEMORY: &str = "[[filter]]\nname = \"my-filter\"\nlimits = { memory = \"25
 
 /// Checks the plugin's name, which appears in file names, in WIT and as an identifier of every
 /// language.
-fn name(folder: &Path) -> Result<String, Refusal> {
+fn name(folder: &Path) -> Result<String, CommandRefusal> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let is_word = |word: &str| {
         word.starts_with(|c: char| c.is_ascii_lowercase())
@@ -152,7 +154,7 @@ fn name(folder: &Path) -> Result<String, Refusal> {
     }
     let message = format!("`{name}` can't be a plugin's name");
     let hint = "names are lower-case words of letters and digits with `-` in between, such as `large-orders`";
-    Err(Refusal::new(Kind::Validation, "bad_name", message).param("NAME").hint(hint))
+    Err(CommandRefusal::new(RefusalKind::Validation, "bad_name", message).param("NAME").hint(hint))
 }
 
 /// Converts a name to a type's: `LargeOrders` for `large-orders`.
@@ -193,12 +195,12 @@ mod tests {
     fn nothing_of_a_template_or_a_kit_is_forgotten() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         for (language, template, kit) in [
-            (Language::Rust, "rust", "sdk-rust"),
-            (Language::C, "c", "sdk-c"),
-            (Language::Js, "js", "sdk-js"),
-            (Language::Ts, "ts", "sdk-js"),
-            (Language::Python, "python", "sdk-python/src"),
-            (Language::Go, "go", "sdk-go"),
+            (PluginLanguage::Rust, "rust", "sdk-rust"),
+            (PluginLanguage::C, "c", "sdk-c"),
+            (PluginLanguage::Js, "js", "sdk-js"),
+            (PluginLanguage::Ts, "ts", "sdk-js"),
+            (PluginLanguage::Python, "python", "sdk-python/src"),
+            (PluginLanguage::Go, "go", "sdk-go"),
         ] {
             let (template, kit) =
                 (root.join("examples/languages/templates").join(template), root.join("plugins").join(kit));
@@ -216,9 +218,9 @@ mod tests {
     #[test]
     fn the_name_is_put_in_everywhere() {
         let folder = tempfile::tempdir().unwrap();
-        for language in Language::value_variants() {
+        for language in PluginLanguage::value_variants() {
             let path = folder.path().join(format!("large-{language:?}").to_lowercase());
-            New { folder: path.clone(), lang: *language }.make().unwrap();
+            NewPlugin { folder: path.clone(), lang: *language }.make().unwrap();
             let mut files = BTreeSet::new();
             walk(&path, &mut files);
             for file in files.iter().filter(|file| !file.starts_with(path.join("sdk"))) {
@@ -230,7 +232,7 @@ mod tests {
             }
             assert_eq!(
                 fs::read_to_string(path.join("trommel.toml")).unwrap().contains("memory"),
-                *language == Language::Python
+                *language == PluginLanguage::Python
             );
         }
     }
@@ -246,7 +248,7 @@ mod tests {
     #[test]
     fn what_is_there_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let again = New { folder: folder.path().join("a"), lang: Language::C };
+        let again = NewPlugin { folder: folder.path().join("a"), lang: PluginLanguage::C };
         again.make().unwrap();
         fs::write(again.folder.join("filter.c"), "mine").unwrap();
         assert_eq!(again.make().unwrap_err().subtype, "exists");

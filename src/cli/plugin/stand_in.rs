@@ -16,24 +16,24 @@ use axum::{
 };
 use tokio::{net::TcpListener, task::AbortHandle};
 
-use super::case::Answer;
+use super::case::ApiAnswer;
 use crate::{
-    api::Client,
+    api::ApiClient,
     backoff::Backoff,
-    config::{Api, Identity, Place},
+    config::{ApiConfig, ConfigPlace, DeclaredIdentity},
     poison::ignore_poison,
 };
 
 /// Server that ends when it is dropped.
 pub struct StandIn {
-    script: Arc<Mutex<Script>>,
-    pub client: Client,
+    script: Arc<Mutex<ApiScript>>,
+    pub client: ApiClient,
     serving: AbortHandle,
 }
 
 #[derive(Default)]
-struct Script {
-    answers: Vec<Answer>,
+struct ApiScript {
+    answers: Vec<ApiAnswer>,
     /// Calls for which the case has no answer.
     unanswered: Vec<String>,
 }
@@ -43,7 +43,7 @@ impl StandIn {
     pub async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("could not listen on loopback")?;
         let base_url = format!("http://{}", listener.local_addr()?).parse()?;
-        let client = Client::new(&Api {
+        let client = ApiClient::new(&ApiConfig {
             base_url,
             token: None,
             headers: Vec::new(),
@@ -52,18 +52,18 @@ impl StandIn {
             backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
             max_body: 1 << 20,
             allow_private: true,
-            identity: Identity::default(),
-            place: Place::file("case"),
+            identity: DeclaredIdentity::default(),
+            place: ConfigPlace::file("case"),
         })?;
-        let script = Arc::<Mutex<Script>>::default();
+        let script = Arc::<Mutex<ApiScript>>::default();
         let router = Router::new().fallback(answer).with_state(Arc::clone(&script));
         let serving = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
         Ok(Self { script, client, serving })
     }
 
     /// Replaces the answers, and clears the unanswered calls.
-    pub fn say(&self, answers: &[Answer]) {
-        *lock(&self.script) = Script { answers: answers.to_vec(), unanswered: Vec::new() };
+    pub fn say(&self, answers: &[ApiAnswer]) {
+        *lock(&self.script) = ApiScript { answers: answers.to_vec(), unanswered: Vec::new() };
     }
 
     /// Takes the unanswered calls since the last [`Self::say`].
@@ -78,12 +78,12 @@ impl Drop for StandIn {
     }
 }
 
-async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request) -> Response {
+async fn answer(State(script): State<Arc<Mutex<ApiScript>>>, request: Request) -> Response {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let call = format!("{} {path}", request.method());
     let mut script = lock(&script);
     match script.answers.iter().find(|answer| answer.call == call) {
-        Some(Answer { status, body, .. }) => {
+        Some(ApiAnswer { status, body, .. }) => {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             (status, body.to_string()).into_response()
         }
@@ -94,6 +94,6 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request) -> R
     }
 }
 
-fn lock(script: &Mutex<Script>) -> MutexGuard<'_, Script> {
+fn lock(script: &Mutex<ApiScript>) -> MutexGuard<'_, ApiScript> {
     ignore_poison(script.lock())
 }

@@ -14,20 +14,20 @@ use serde_json::Value;
 use tokio::runtime::Builder;
 
 use super::{
-    File,
-    case::{Case, Cases},
+    ComponentFile,
+    case::{CaseFile, TestCase},
     chain, settings,
     stand_in::StandIn,
 };
 use crate::{
     cli::{
-        Cache, exit, outcome,
-        refusal::{Kind, Refusal},
+        CacheArgs, exit, outcome,
+        refusal::{CommandRefusal, RefusalKind},
         terminal,
     },
-    config::{LimitOverrides, Limits},
+    config::{GuestLimits, LimitOverrides},
     filter::{CallLimits, Caller, Filter, Host},
-    registry::Watch,
+    registry::FolderWatch,
     text,
     trial::trial,
 };
@@ -41,7 +41,7 @@ mod junit;
 /// one file share the filter's `state`, in order. Retries and dead letters are the router's: a case
 /// shows the first answer.
 #[derive(Args, Debug)]
-pub struct Test {
+pub struct TestPlugin {
     /// The plugin's folder, with one `.wasm` file and cases in `tests/*.ndjson`, or the component
     /// itself
     #[arg(value_name = "DIR|FILE.wasm")]
@@ -59,11 +59,11 @@ pub struct Test {
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     #[command(flatten)]
-    cache: Cache,
+    cache: CacheArgs,
 }
 
 /// Result of a case.
-struct Ran {
+struct CaseResult {
     name: String,
     place: String,
     took: Duration,
@@ -71,11 +71,11 @@ struct Ran {
     wrong: Option<String>,
 }
 
-impl Test {
+impl TestPlugin {
     pub fn execute(self) -> ExitCode {
         let runtime = match Builder::new_multi_thread().worker_threads(2).enable_all().build() {
             Ok(runtime) => runtime,
-            Err(error) => return Refusal::new(Kind::Internal, "runtime", error.to_string()).end(false),
+            Err(error) => return CommandRefusal::new(RefusalKind::Internal, "runtime", error.to_string()).end(false),
         };
         runtime.block_on(async {
             if self.watch {
@@ -89,7 +89,7 @@ impl Test {
         let folder = if self.plugin.is_dir() { &self.plugin } else { self.plugin.parent().unwrap_or(&self.plugin) };
         let mut folders = vec![folder.to_owned(), folder.join("tests")];
         folders.extend(self.cases.iter().filter_map(|cases| cases.parent()).map(Path::to_owned));
-        let mut watch = Watch::new(folders, |_| true);
+        let mut watch = FolderWatch::new(folders, |_| true);
         loop {
             // The next save may fix the problem.
             let _ = self.once().await.map_err(|refusal| refusal.end(false));
@@ -98,15 +98,15 @@ impl Test {
         }
     }
 
-    async fn once(&self) -> Result<ExitCode, Refusal> {
+    async fn once(&self) -> Result<ExitCode, CommandRefusal> {
         let path = component(&self.plugin)?;
-        let file = File::read(&path)?;
+        let file = ComponentFile::read(&path)?;
         let mut all = cases(&path, &self.cases)?;
-        let internal = |error: anyhow::Error| Refusal::new(Kind::Internal, "host", format!("{error:#}"));
-        let bench = Bench::new(file, self.cache.folder()).await?;
+        let internal = |error: anyhow::Error| CommandRefusal::new(RefusalKind::Internal, "host", format!("{error:#}"));
+        let bench = TestBench::new(file, self.cache.folder()).await?;
         let mut ran = Vec::new();
         for cases in &mut all {
-            let mut filter = Fresh { bench: &bench, key: key(&cases.path) };
+            let mut filter = FreshFilter { bench: &bench, key: key(&cases.path) };
             for case in &mut cases.cases {
                 ran.push(filter.run(&cases.path, case, self.update).await.map_err(internal)?);
             }
@@ -123,22 +123,22 @@ impl Test {
 }
 
 /// Reads the cases that are named, else those beside the component.
-pub(super) fn cases(component: &Path, named: &[PathBuf]) -> Result<Vec<Cases>, Refusal> {
+pub(super) fn cases(component: &Path, named: &[PathBuf]) -> Result<Vec<CaseFile>, CommandRefusal> {
     if !named.is_empty() {
-        return named.iter().map(|path| Cases::read(path)).collect();
+        return named.iter().map(|path| CaseFile::read(path)).collect();
     }
     let folder = component.parent().unwrap_or(Path::new(".")).join("tests");
     let found = files(&folder, "ndjson");
     if found.is_empty() {
         let message = format!("there are no cases: no `{}`", folder.join("*.ndjson").display());
         let hint = "write some, one JSON object a line, or name a file with `--cases`";
-        return Err(Refusal::new(Kind::Validation, "no_cases", message).hint(hint));
+        return Err(CommandRefusal::new(RefusalKind::Validation, "no_cases", message).hint(hint));
     }
-    found.iter().map(|path| Cases::read(path)).collect()
+    found.iter().map(|path| CaseFile::read(path)).collect()
 }
 
 /// Finds the component of a plugin.
-pub(super) fn component(plugin: &Path) -> Result<PathBuf, Refusal> {
+pub(super) fn component(plugin: &Path) -> Result<PathBuf, CommandRefusal> {
     if !plugin.is_dir() {
         return Ok(plugin.to_owned());
     }
@@ -148,11 +148,11 @@ pub(super) fn component(plugin: &Path) -> Result<PathBuf, Refusal> {
         [] => {
             let message = format!("there is no component in `{shown}`");
             let hint = format!("build it first: `{}`", plugin.join("build").display());
-            Err(Refusal::new(Kind::Validation, "no_component", message).hint(hint))
+            Err(CommandRefusal::new(RefusalKind::Validation, "no_component", message).hint(hint))
         }
         more => {
             let message = format!("there are {} components in `{shown}`", more.len());
-            Err(Refusal::new(Kind::Validation, "components", message).hint("name the one that is meant"))
+            Err(CommandRefusal::new(RefusalKind::Validation, "components", message).hint("name the one that is meant"))
         }
     }
 }
@@ -171,19 +171,20 @@ fn key(cases: &Path) -> String {
 }
 
 /// A loaded filter, and the API that it calls.
-struct Bench {
+struct TestBench {
     filter: Filter,
     api: StandIn,
 }
 
-impl Bench {
-    async fn new(file: File, cache: Option<PathBuf>) -> Result<Self, Refusal> {
-        let internal = |error: anyhow::Error| Refusal::new(Kind::Internal, "host", format!("{error:#}"));
+impl TestBench {
+    async fn new(file: ComponentFile, cache: Option<PathBuf>) -> Result<Self, CommandRefusal> {
+        let internal = |error: anyhow::Error| CommandRefusal::new(RefusalKind::Internal, "host", format!("{error:#}"));
         let api = StandIn::start().await.map_err(internal)?;
         let host = Host::new(cache, Some(api.client.clone()), Arc::default()).map_err(internal)?;
         let loaded = host.load(&file.name, file.bytes, &settings(&file.name)).await;
         let filter = loaded.map_err(|error| {
-            let refusal = Refusal::new(Kind::Validation, "refused", format!("`{}`: {}", file.name, chain(error)));
+            let refusal =
+                CommandRefusal::new(RefusalKind::Validation, "refused", format!("`{}`: {}", file.name, chain(error)));
             refusal.hint("`trommel plugin check` says more")
         })?;
         Ok(Self { filter, api })
@@ -191,14 +192,14 @@ impl Bench {
 }
 
 /// A filter with separate state for the cases of one file.
-struct Fresh<'a> {
-    bench: &'a Bench,
+struct FreshFilter<'a> {
+    bench: &'a TestBench,
     key: String,
 }
 
-impl Fresh<'_> {
-    async fn run(&mut self, path: &Path, case: &mut Case, update: bool) -> anyhow::Result<Ran> {
-        let Bench { filter, api } = self.bench;
+impl FreshFilter<'_> {
+    async fn run(&mut self, path: &Path, case: &mut TestCase, update: bool) -> anyhow::Result<CaseResult> {
+        let TestBench { filter, api } = self.bench;
         api.say(case.answers());
         let began = Instant::now();
         let outcome = self.outcome(filter, case).await?;
@@ -216,12 +217,12 @@ impl Fresh<'_> {
         if update && !case.expected().is_some_and(|expected| outcome::fits(expected, &outcome)) {
             case.expect(outcome);
         }
-        Ok(Ran { name: case.name(), place: format!("{}:{}", path.display(), case.line), took, wrong })
+        Ok(CaseResult { name: case.name(), place: format!("{}:{}", path.display(), case.line), took, wrong })
     }
 
-    async fn outcome(&self, filter: &Filter, case: &Case) -> anyhow::Result<Value> {
+    async fn outcome(&self, filter: &Filter, case: &TestCase) -> anyhow::Result<Value> {
         let caller = Caller { key: &self.key, endpoints: &case.endpoints };
-        let limits = CallLimits::new(&Limits::default(), &LimitOverrides::default());
+        let limits = CallLimits::new(&GuestLimits::default(), &LimitOverrides::default());
         let params = match filter.normalize_params(caller, case.params()).await {
             Ok(params) => params,
             Err(error) => return outcome::of_refusal(error),
@@ -237,9 +238,9 @@ impl Fresh<'_> {
 }
 
 /// Prints failures in full, the other cases on one line each.
-fn print(ran: &[Ran], update: bool) -> io::Result<ExitCode> {
+fn print(ran: &[CaseResult], update: bool) -> io::Result<ExitCode> {
     let mut out = terminal::stdout();
-    for Ran { name, place, took, wrong } in ran {
+    for CaseResult { name, place, took, wrong } in ran {
         match wrong {
             None => writeln!(out, "ok    {} ({:.1} µs)", text::line(name), took.as_secs_f64() * 1e6)?,
             Some(wrong) => {

@@ -4,25 +4,25 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Folder, Report, print_reports, refused};
-use crate::cli::refusal::Refusal;
+use super::{FolderArgs, StreamReport, print_reports, refused};
+use crate::cli::refusal::CommandRefusal;
 
 #[derive(Args, Debug)]
-pub(super) struct Ensure {
+pub(super) struct EnsureStreams {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: FolderArgs,
 }
 
-impl Ensure {
+impl EnsureStreams {
     /// Ensures one stream after the other. Stops at the first failure; the streams before it keep
     /// their changes.
-    pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
+    pub(super) async fn run(&self) -> Result<ExitCode, CommandRefusal> {
         let (streams, connection) = self.folder.open_streams().await?;
         let mut reports = Vec::new();
         let mut ended = Ok(ExitCode::SUCCESS);
         for stream in &streams {
             match connection.ensure_stream(stream).await {
-                Ok(converged) => reports.push(Report::new(stream, converged, "created", "updated")),
+                Ok(converged) => reports.push(StreamReport::new(stream, converged, "created", "updated")),
                 Err(error) => {
                     ended = Err(refused(error));
                     break;

@@ -7,21 +7,21 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Folder, refused};
+use super::{FolderArgs, refused};
 use crate::{
     cli::{
-        columns::Columns,
+        columns::TableColumns,
         keys,
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
     },
-    config::{Stream, server_name},
-    nats::{Cluster, Replica, Shown, StreamInfo},
+    config::{StreamConfig, server_name},
+    nats::{ShownValue, StreamCluster, StreamInfo, StreamReplica},
 };
 
 #[derive(Args, Debug)]
-pub(super) struct Info {
+pub(super) struct ShowStreams {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: FolderArgs,
     /// Streams, declared or not [default: those that are declared]
     #[arg(value_name = "NAME", value_parser = server_name)]
     names: Vec<String>,
@@ -29,37 +29,37 @@ pub(super) struct Info {
 
 /// JSON form of a stream.
 #[derive(Serialize)]
-struct Row {
+struct StreamRow {
     stream: String,
     created: Timestamp,
     messages: u64,
     bytes: u64,
     /// `null` if the stream has no messages.
-    first: Option<Position>,
+    first: Option<MessagePosition>,
     /// `null` if the stream has never had a message.
-    last: Option<Position>,
+    last: Option<MessagePosition>,
     consumers: u64,
     /// `null` for a server without a cluster.
-    cluster: Option<Members>,
+    cluster: Option<ClusterMembers>,
     /// Configuration as the server reports it.
     config: Map<String, Value>,
 }
 
 #[derive(Serialize)]
-struct Position {
+struct MessagePosition {
     sequence: u64,
     time: Timestamp,
 }
 
 #[derive(Serialize)]
-struct Members {
+struct ClusterMembers {
     name: String,
     leader: Option<String>,
-    replicas: Vec<Replica>,
+    replicas: Vec<StreamReplica>,
 }
 
-impl Info {
-    pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
+impl ShowStreams {
+    pub(super) async fn run(&self) -> Result<ExitCode, CommandRefusal> {
         let (streams, connection) = self.folder.open_streams().await?;
         let mut names = self.names.clone();
         if names.is_empty() {
@@ -68,21 +68,22 @@ impl Info {
         let mut rows = Vec::new();
         for name in names {
             match connection.stream_info(&name).await.map_err(refused)? {
-                Some(info) => rows.push(Row::new(name, info)),
+                Some(info) => rows.push(StreamRow::new(name, info)),
                 None => return Err(self.absent(&name, &streams)),
             }
         }
         keys::print(&match self.folder.json {
             true => keys::json(&json!({ "streams": rows }))?,
             false if rows.is_empty() => format!("{} declares no streams", self.folder.dir.display()),
-            false => rows.iter().map(Row::text).collect::<Vec<_>>().join("\n\n"),
+            false => rows.iter().map(StreamRow::text).collect::<Vec<_>>().join("\n\n"),
         })?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn absent(&self, name: &str, declared: &[Stream]) -> Refusal {
+    fn absent(&self, name: &str, declared: &[StreamConfig]) -> CommandRefusal {
         let dir = self.folder.dir.display();
-        let refusal = Refusal::new(Kind::Precondition, "no_stream", format!("the server has no stream `{name}`"));
+        let refusal =
+            CommandRefusal::new(RefusalKind::Precondition, "no_stream", format!("the server has no stream `{name}`"));
         let refusal = if self.names.is_empty() { refusal } else { refusal.param("NAME") };
         match declared.iter().any(|stream| stream.name == name) {
             true => refusal.hint(format!("`trommel streams ensure {dir}` creates it")),
@@ -91,11 +92,11 @@ impl Info {
     }
 }
 
-impl Row {
+impl StreamRow {
     fn new(stream: String, info: StreamInfo) -> Self {
         let StreamInfo { config, created, state, cluster } = info;
-        let at = |sequence, time| Position { sequence, time };
-        let members = |Cluster { name, leader, replicas }| Some(Members { name: name?, leader, replicas });
+        let at = |sequence, time| MessagePosition { sequence, time };
+        let members = |StreamCluster { name, leader, replicas }| Some(ClusterMembers { name: name?, leader, replicas });
         Self {
             stream,
             created,
@@ -110,8 +111,8 @@ impl Row {
     }
 
     fn text(&self) -> String {
-        let at = |position: &Option<Position>| match position {
-            Some(Position { sequence, time }) => format!("{sequence} at {time}"),
+        let at = |position: &Option<MessagePosition>| match position {
+            Some(MessagePosition { sequence, time }) => format!("{sequence} at {time}"),
             None => "-".to_owned(),
         };
         let mut facts = vec![
@@ -122,7 +123,7 @@ impl Row {
             ["last".to_owned(), at(&self.last)],
             ["consumers".to_owned(), self.consumers.to_string()],
         ];
-        if let Some(Members { name, leader, replicas }) = &self.cluster {
+        if let Some(ClusterMembers { name, leader, replicas }) = &self.cluster {
             let leader = leader.as_deref().unwrap_or("none, one is being elected");
             facts.push(["cluster".to_owned(), name.clone()]);
             facts.push(["leader".to_owned(), leader.to_owned()]);
@@ -134,18 +135,18 @@ impl Row {
             !(is_off || value.is_null() || matches!(name, "name" | "metadata"))
         };
         let settings = self.config.iter().filter(|(name, value)| is_telling(name, value));
-        facts.extend(settings.map(|(name, value)| [name.clone(), Shown(name, value).to_string()]));
-        let columns = Columns::fit(&facts);
+        facts.extend(settings.map(|(name, value)| [name.clone(), ShownValue(name, value).to_string()]));
+        let columns = TableColumns::fit(&facts);
         let lines = facts.iter().map(|fact| columns.line(fact));
         std::iter::once(self.stream.clone()).chain(lines).collect::<Vec<_>>().join("\n")
     }
 }
 
-fn health(replica: &Replica) -> String {
+fn health(replica: &StreamReplica) -> String {
     let state = match replica {
-        Replica { offline: true, .. } => "offline".to_owned(),
-        Replica { current: true, .. } => "current".to_owned(),
-        Replica { lag, .. } => format!("not current, {lag} messages behind"),
+        StreamReplica { offline: true, .. } => "offline".to_owned(),
+        StreamReplica { current: true, .. } => "current".to_owned(),
+        StreamReplica { lag, .. } => format!("not current, {lag} messages behind"),
     };
     format!("{}: {state}", replica.name)
 }

@@ -4,22 +4,22 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Folder, Report, print_reports, refused};
-use crate::cli::{exit, refusal::Refusal};
+use super::{FolderArgs, StreamReport, print_reports, refused};
+use crate::cli::{exit, refusal::CommandRefusal};
 
 #[derive(Args, Debug)]
-pub(super) struct Plan {
+pub(super) struct PlanStreams {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: FolderArgs,
 }
 
-impl Plan {
-    pub(super) async fn run(&self) -> Result<ExitCode, Refusal> {
+impl PlanStreams {
+    pub(super) async fn run(&self) -> Result<ExitCode, CommandRefusal> {
         let (streams, connection) = self.folder.open_streams().await?;
         let mut reports = Vec::new();
         for stream in &streams {
             let converged = connection.plan_stream(stream).await.map_err(refused)?;
-            reports.push(Report::new(stream, converged, "to_create", "to_update"));
+            reports.push(StreamReport::new(stream, converged, "to_create", "to_update"));
         }
         print_reports(&self.folder, &reports)?;
         let is_done = reports.iter().all(|report| report.result == "as_declared");

@@ -7,26 +7,26 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::settled::Stretch;
+use super::settled::SettledRange;
 use crate::{
     cli::{
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
         terminal,
     },
-    summary::Summary,
-    text::Harmless,
-    verify::{Finding, OutputPlace, Totals},
+    summary::RunSummary,
+    text::HarmlessWriter,
+    verify::{OutputPlace, VerifyFinding, VerifyTotals},
 };
 
 /// Writes findings as they come, and the totals at the end.
-pub(super) struct Report {
+pub(super) struct VerifyReport {
     json: bool,
-    out: Harmless<BufWriter<StdoutLock<'static>>>,
+    out: HarmlessWriter<BufWriter<StdoutLock<'static>>>,
     /// First failed write. Later lines are skipped: the exit code still tells the result.
     failure: Option<io::Error>,
 }
 
-impl Report {
+impl VerifyReport {
     pub(super) fn new(json: bool) -> Self {
         Self { json, out: terminal::buffered(), failure: None }
     }
@@ -37,7 +37,7 @@ impl Report {
         }
     }
 
-    pub(super) fn finding(&mut self, finding: &Finding<'_>) {
+    pub(super) fn finding(&mut self, finding: &VerifyFinding<'_>) {
         let line = if self.json { object(finding).to_string() } else { text(finding) };
         self.line(&line);
     }
@@ -48,13 +48,13 @@ impl Report {
     /// Returns an error if standard output can't be written.
     pub(super) fn end(
         mut self,
-        summary: &Summary,
-        totals: &Totals,
-        stretches: &[Stretch],
+        summary: &RunSummary,
+        totals: &VerifyTotals,
+        stretches: &[SettledRange],
         unchecked: &BTreeSet<String>,
-    ) -> Result<(), Refusal> {
-        let Totals { outputs, at_sinks, in_letters, gaps, doubles, .. } = totals;
-        let Summary { received, filtered, duplicates, .. } = summary;
+    ) -> Result<(), CommandRefusal> {
+        let VerifyTotals { outputs, at_sinks, in_letters, gaps, doubles, .. } = totals;
+        let RunSummary { received, filtered, duplicates, .. } = summary;
         let unsettled: u64 = stretches.iter().map(|stretch| stretch.unsettled).sum();
         let mut reasons: BTreeMap<String, Option<u64>> =
             totals.unchecked.iter().map(|(why, count)| (why.clone(), Some(*count))).collect();
@@ -76,7 +76,7 @@ impl Report {
                 let outputs = outputs.map(|outputs| format!(" ({outputs})")).unwrap_or_default();
                 self.line(&format!("not checked{outputs}: {why}"));
             }
-            for Stretch { source, unsettled, range } in stretches.iter().filter(|stretch| stretch.unsettled > 0) {
+            for SettledRange { source, unsettled, range } in stretches.iter().filter(|stretch| stretch.unsettled > 0) {
                 let to = range.to.unwrap_or_default();
                 self.line(&format!(
                     "source `{source}`: settled up to message {to}, {unsettled} are still open or waiting"
@@ -90,15 +90,17 @@ impl Report {
         }
         let ended = self.failure.map_or_else(|| self.out.flush(), Err);
         match ended {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Refusal::new(Kind::Internal, "stdout", format!("can't write to standard output: {error}")))
-            }
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CommandRefusal::new(
+                RefusalKind::Internal,
+                "stdout",
+                format!("can't write to standard output: {error}"),
+            )),
             _ => Ok(()),
         }
     }
 }
 
-fn text(finding: &Finding<'_>) -> String {
+fn text(finding: &VerifyFinding<'_>) -> String {
     let way = |OutputPlace { source, key, route, .. }: &OutputPlace| match (&**key, &**route) {
         ("", _) => format!("source `{source}`"),
         (key, "") => format!("source `{source}`, key `{key}`"),
@@ -109,25 +111,25 @@ fn text(finding: &Finding<'_>) -> String {
         webhook => format!("sink `{sink}` for webhook `{webhook}`"),
     };
     match finding {
-        Finding::MissingOutput { place, sequence, index } => {
+        VerifyFinding::MissingOutput { place, sequence, index } => {
             format!("gap     {sequence:>10}  {}: output {index} is not at {}", way(place), to(place))
         }
-        Finding::MissingLetter { place, sequence, reason } => {
+        VerifyFinding::MissingLetter { place, sequence, reason } => {
             format!("gap     {sequence:>10}  {}: it should be a dead letter (`{reason}`), and is not", way(place))
         }
-        Finding::Double { place, sequence, index, times } => {
+        VerifyFinding::Double { place, sequence, index, times } => {
             format!("double  {sequence:>10}  {}: output {index} is at {} {times} times", way(place), to(place))
         }
     }
 }
 
-fn object(finding: &Finding<'_>) -> Value {
+fn object(finding: &VerifyFinding<'_>) -> Value {
     let (finding, place, sequence, more) = match finding {
-        Finding::MissingOutput { place, sequence, index } => ("gap", place, sequence, json!({ "index": index })),
-        Finding::MissingLetter { place, sequence, reason } => {
+        VerifyFinding::MissingOutput { place, sequence, index } => ("gap", place, sequence, json!({ "index": index })),
+        VerifyFinding::MissingLetter { place, sequence, reason } => {
             ("gap", place, sequence, json!({ "dead_letter": reason }))
         }
-        Finding::Double { place, sequence, index, times } => {
+        VerifyFinding::Double { place, sequence, index, times } => {
             ("double", place, sequence, json!({ "index": index, "times": times }))
         }
     };

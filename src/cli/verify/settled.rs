@@ -2,33 +2,33 @@
 
 use serde_json::{Value, json};
 
-use super::Bound;
+use super::VerifyBound;
 use crate::{
-    cli::refusal::{Kind, Refusal},
-    config::{Begin, JetStreamSource, Range},
+    cli::refusal::{CommandRefusal, RefusalKind},
+    config::{JetStreamSource, RangeBegin, StreamRange},
     nats::{ApiError, Connection, HistoryError, code},
 };
 
 /// Part of a source's stream that is verified.
-pub(super) struct Stretch {
+pub(super) struct SettledRange {
     pub(super) source: String,
-    pub(super) range: Range,
+    pub(super) range: StreamRange,
     /// Number of messages that are not settled yet, and are left out.
     pub(super) unsettled: u64,
 }
 
-impl Stretch {
+impl SettledRange {
     /// Restricts the stretch to the bounds that are given.
-    pub(super) fn narrow(&mut self, from: Option<Bound>, to: Option<Bound>) {
+    pub(super) fn narrow(&mut self, from: Option<VerifyBound>, to: Option<VerifyBound>) {
         self.range.begin = match from {
-            None => Begin::First,
-            Some(Bound::Sequence(sequence)) => Begin::Sequence(sequence.max(1)),
-            Some(Bound::Time(time)) => Begin::Time(time),
+            None => RangeBegin::First,
+            Some(VerifyBound::Sequence(sequence)) => RangeBegin::Sequence(sequence.max(1)),
+            Some(VerifyBound::Time(time)) => RangeBegin::Time(time),
         };
         match to {
             None => {}
-            Some(Bound::Sequence(sequence)) => self.range.to = self.range.to.map(|settled| settled.min(sequence)),
-            Some(Bound::Time(time)) => self.range.until = Some(time),
+            Some(VerifyBound::Sequence(sequence)) => self.range.to = self.range.to.map(|settled| settled.min(sequence)),
+            Some(VerifyBound::Time(time)) => self.range.until = Some(time),
         }
     }
 }
@@ -41,9 +41,9 @@ pub(super) async fn settled_stretch(
     connection: &Connection,
     source: &str,
     settings: &JetStreamSource,
-) -> Result<Stretch, Refusal> {
+) -> Result<SettledRange, CommandRefusal> {
     let JetStreamSource { stream, durable, subjects, .. } = settings;
-    let unreadable = |error: ApiError| Refusal::from(HistoryError::Api(stream.clone(), error));
+    let unreadable = |error: ApiError| CommandRefusal::from(HistoryError::Api(stream.clone(), error));
     // Queried before the consumer, so that a message that arrives in between can't count as
     // settled.
     let info = connection.api(&format!("STREAM.INFO.{stream}"), &json!({})).await.map_err(unreadable)?;
@@ -54,7 +54,7 @@ pub(super) async fn settled_stretch(
                 "source `{source}`: stream `{stream}` has no consumer `{durable}`, so nothing says what was settled"
             );
             let hint = "the router makes it when it starts; did it read this stream?";
-            return Err(Refusal::new(Kind::Precondition, "no_consumer", message).hint(hint));
+            return Err(CommandRefusal::new(RefusalKind::Precondition, "no_consumer", message).hint(hint));
         }
         answer => answer.map_err(unreadable)?,
     };
@@ -63,6 +63,7 @@ pub(super) async fn settled_stretch(
     let floor = consumer["ack_floor"].get("stream_seq").and_then(Value::as_u64).unwrap_or_default();
     let to = Some(if unsettled == 0 { last } else { floor });
     let subjects = subjects.iter().map(|subject| subject.as_str().to_owned()).collect();
-    let range = Range { stream: stream.clone(), subjects, begin: Begin::First, until: None, to, limit: None };
-    Ok(Stretch { source: source.to_owned(), range, unsettled })
+    let range =
+        StreamRange { stream: stream.clone(), subjects, begin: RangeBegin::First, until: None, to, limit: None };
+    Ok(SettledRange { source: source.to_owned(), range, unsettled })
 }

@@ -10,12 +10,12 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::Named;
+use super::WebhookArgs;
 use crate::{
     cli::{
         deliveries::database,
         keys::{self, print},
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
     },
     config::{self, NewWebhook},
     signature::make_secret_file,
@@ -24,9 +24,9 @@ use crate::{
 const SECRETS: &str = "secrets";
 
 #[derive(Args, Debug)]
-pub(super) struct Add {
+pub(super) struct AddWebhook {
     #[command(flatten)]
-    pub(super) webhook: Named,
+    pub(super) webhook: WebhookArgs,
     /// URL to POST events to
     #[arg(long)]
     url: String,
@@ -44,16 +44,16 @@ pub(super) struct Add {
     allow_private: bool,
 }
 
-impl Add {
-    pub(super) fn run(&self) -> Result<(), Refusal> {
-        let Named { folder, name } = &self.webhook;
+impl AddWebhook {
+    pub(super) fn run(&self) -> Result<(), CommandRefusal> {
+        let WebhookArgs { folder, name } = &self.webhook;
         let config = config::load(&folder.dir)?;
         database(&config)?;
         if let Some(known) = config.registry.webhooks.iter().find(|webhook| webhook.name == *name) {
             let message = format!("there is a webhook `{name}` already, at {}", known.place);
-            return Err(Refusal::new(Kind::Validation, "webhook_exists", message).param("NAME"));
+            return Err(CommandRefusal::new(RefusalKind::Validation, "webhook_exists", message).param("NAME"));
         }
-        let mut written = Written::default();
+        let mut written = WrittenFiles::default();
         let given = self.secret_file.clone();
         let secret_file = given.unwrap_or_else(|| Path::new(SECRETS).join(name).display().to_string());
         if self.secret_file.is_none() {
@@ -68,7 +68,7 @@ impl Add {
         write_new(&path, &new.to_string()).map_err(|error| unwritten(&path, error))?;
         written.0.push(path.clone());
         // The options are validated with the whole configuration.
-        config::load(&folder.dir).map_err(|problems| Refusal::from(problems).hint("nothing was added"))?;
+        config::load(&folder.dir).map_err(|problems| CommandRefusal::from(problems).hint("nothing was added"))?;
         written.keep();
 
         let file = path.strip_prefix(&folder.dir).unwrap_or(&path).display();
@@ -87,15 +87,15 @@ impl Add {
 
 /// New files, which are removed again unless the command succeeds.
 #[derive(Default)]
-struct Written(Vec<PathBuf>);
+struct WrittenFiles(Vec<PathBuf>);
 
-impl Written {
+impl WrittenFiles {
     fn keep(mut self) {
         self.0.clear();
     }
 }
 
-impl Drop for Written {
+impl Drop for WrittenFiles {
     fn drop(&mut self) {
         for path in &self.0 {
             // The error that caused the removal is the one to report.
@@ -112,13 +112,17 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
 
-fn unwritten(path: &Path, error: io::Error) -> Refusal {
+fn unwritten(path: &Path, error: io::Error) -> CommandRefusal {
     let path = path.display();
     match error.kind() {
         ErrorKind::AlreadyExists => {
-            let refusal = Refusal::new(Kind::Precondition, "file_exists", format!("there is a file `{path}` already"));
+            let refusal = CommandRefusal::new(
+                RefusalKind::Precondition,
+                "file_exists",
+                format!("there is a file `{path}` already"),
+            );
             refusal.hint("nothing is written over: choose another name, or name the secret with `--secret-file`")
         }
-        _ => Refusal::new(Kind::Internal, "file", format!("can't write `{path}`: {error}")),
+        _ => CommandRefusal::new(RefusalKind::Internal, "file", format!("can't write `{path}`: {error}")),
     }
 }

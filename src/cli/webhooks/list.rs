@@ -9,36 +9,36 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        Folder,
-        columns::Columns,
+        FolderArgs,
+        columns::TableColumns,
         keys::{self, print},
-        refusal::Refusal,
+        refusal::CommandRefusal,
     },
-    config::{Tenant, Webhook},
-    webhook::store::{Cause, Count, Disabled, State},
+    config::{TenantSelection, Webhook},
+    webhook::store::{DeliveryCount, DeliveryState, DisableCause, DisabledWebhook},
 };
 
 #[derive(Args, Debug)]
-pub(super) struct List {
+pub(super) struct ListWebhooks {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: FolderArgs,
 }
 
 /// A webhook that is declared, or was until it was removed.
 #[derive(Serialize)]
-struct Row<'a> {
+struct WebhookRow<'a> {
     webhook: &'a str,
     state: &'static str,
     /// Time since which it is disabled; `reason` tells why.
     since: Option<Timestamp>,
     reason: Option<&'a str>,
     #[serde(flatten)]
-    declared: Option<Declared<'a>>,
+    declared: Option<DeclaredWebhook<'a>>,
     deliveries: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Serialize)]
-struct Declared<'a> {
+struct DeclaredWebhook<'a> {
     /// Without the path and query, which may be a secret.
     url: String,
     /// `null` for events without a tenant, `*` for all tenants.
@@ -47,8 +47,8 @@ struct Declared<'a> {
     events: Vec<&'a str>,
 }
 
-impl List {
-    pub(super) fn run(&self) -> Result<(), Refusal> {
+impl ListWebhooks {
+    pub(super) fn run(&self) -> Result<(), CommandRefusal> {
         let (config, store) = self.folder.open_deliveries()?;
         let (counts, disabled) = match &store {
             Some(store) => (store.counts()?, store.disabled()?),
@@ -60,7 +60,7 @@ impl List {
         // Removed webhooks that still have deliveries.
         let left: BTreeSet<_> = counts.iter().map(|count| count.webhook.as_str()).collect();
         let left = left.difference(&names).map(|name| (*name, None));
-        let rows = declared.chain(left).map(|(name, webhook)| Row::new(name, webhook, &counts, &disabled));
+        let rows = declared.chain(left).map(|(name, webhook)| WebhookRow::new(name, webhook, &counts, &disabled));
         let rows: Vec<_> = rows.collect();
         print(&match self.folder.json {
             true => keys::json(&json!({ "webhooks": rows }))?,
@@ -74,13 +74,13 @@ impl List {
         format!("{dir} declares no webhooks: they go into `keys/*.toml`, and `trommel webhooks add {dir}` writes them")
     }
 
-    fn table(&self, rows: &[Row<'_>]) -> String {
+    fn table(&self, rows: &[WebhookRow<'_>]) -> String {
         let title = ["NAME", "URL", "TENANT", "EVENTS", "STATE", "PENDING", "FAILED"].map(str::to_owned);
-        let cells: Vec<_> = [title].into_iter().chain(rows.iter().map(Row::cells)).collect();
-        let columns = Columns::fit(&cells);
+        let cells: Vec<_> = [title].into_iter().chain(rows.iter().map(WebhookRow::cells)).collect();
+        let columns = TableColumns::fit(&cells);
         let mut lines: Vec<_> = cells.iter().map(|row| columns.line(row)).collect();
         let dir = self.folder.dir.display();
-        for Row { webhook, since, reason, .. } in rows {
+        for WebhookRow { webhook, since, reason, .. } in rows {
             if let (Some(since), Some(reason)) = (since, reason) {
                 lines.push(format!(
                     "`{webhook}` is disabled since {since}: {reason}; `trommel webhooks enable {dir} {webhook}` \
@@ -88,7 +88,7 @@ impl List {
                 ));
             }
         }
-        for Row { webhook, .. } in rows.iter().filter(|row| row.state == "full") {
+        for WebhookRow { webhook, .. } in rows.iter().filter(|row| row.state == "full") {
             lines.push(format!(
                 "`{webhook}` is full: as many deliveries wait for it as its `max_pending` allows, and what comes is \
                  not stored for it"
@@ -104,8 +104,13 @@ impl List {
     }
 }
 
-impl<'a> Row<'a> {
-    fn new(name: &'a str, webhook: Option<&'a Webhook>, counts: &[Count], disabled: &'a [Disabled]) -> Self {
+impl<'a> WebhookRow<'a> {
+    fn new(
+        name: &'a str,
+        webhook: Option<&'a Webhook>,
+        counts: &[DeliveryCount],
+        disabled: &'a [DisabledWebhook],
+    ) -> Self {
         let disabled = disabled.iter().find(|disabled| disabled.webhook == name);
         let own = |state| {
             let own = counts.iter().find(|count| count.webhook == name && count.state == state);
@@ -114,42 +119,43 @@ impl<'a> Row<'a> {
         let state = match (webhook, disabled.map(|disabled| disabled.cause)) {
             (None, _) => "removed",
             (Some(Webhook { active: false, .. }), _) => "inactive",
-            (_, Some(Cause::Gone)) => "gone",
-            (_, Some(Cause::Hand)) => "disabled",
-            (Some(Webhook { max_pending, .. }), None) if own(State::Pending) >= *max_pending => "full",
+            (_, Some(DisableCause::Gone)) => "gone",
+            (_, Some(DisableCause::Hand)) => "disabled",
+            (Some(Webhook { max_pending, .. }), None) if own(DeliveryState::Pending) >= *max_pending => "full",
             (_, None) => "active",
         };
-        let count = |state: State| (state.word(), own(state));
+        let count = |state: DeliveryState| (state.word(), own(state));
         Self {
             webhook: name,
             state,
             since: disabled.map(|disabled| disabled.since),
             reason: disabled.map(|disabled| disabled.reason.as_str()),
-            declared: webhook.map(Declared::of),
-            deliveries: State::ALL.map(count).into(),
+            declared: webhook.map(DeclaredWebhook::of),
+            deliveries: DeliveryState::ALL.map(count).into(),
         }
     }
 
     fn cells(&self) -> [String; 7] {
         let [url, tenant, events] = match &self.declared {
             None => ["-", "-", "-"].map(str::to_owned),
-            Some(Declared { url, tenant, events }) => {
+            Some(DeclaredWebhook { url, tenant, events }) => {
                 let events = if events.is_empty() { "*".to_owned() } else { events.join(", ") };
                 [url.clone(), tenant.unwrap_or("-").to_owned(), events]
             }
         };
-        let [pending, failed] = [State::Pending, State::Failed].map(|state| self.deliveries[state.word()].to_string());
+        let [pending, failed] =
+            [DeliveryState::Pending, DeliveryState::Failed].map(|state| self.deliveries[state.word()].to_string());
         [self.webhook.to_owned(), url, tenant, events, self.state.to_owned(), pending, failed]
     }
 }
 
-impl<'a> Declared<'a> {
+impl<'a> DeclaredWebhook<'a> {
     fn of(webhook: &'a Webhook) -> Self {
         let rest = if webhook.url.path() == "/" && webhook.url.query().is_none() { "" } else { "/…" };
         let tenant = match &webhook.tenant {
-            Tenant::None => None,
-            Tenant::Only(tenant) => Some(tenant.as_str()),
-            Tenant::Any => Some("*"),
+            TenantSelection::None => None,
+            TenantSelection::Only(tenant) => Some(tenant.as_str()),
+            TenantSelection::Any => Some("*"),
         };
         Self {
             url: format!("{}{rest}", webhook.url.origin().ascii_serialization()),

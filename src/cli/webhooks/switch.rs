@@ -4,36 +4,36 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::Named;
+use super::WebhookArgs;
 use crate::{
     cli::{
         deliveries::{counted, database},
         keys::{self, print},
-        refusal::Refusal,
+        refusal::CommandRefusal,
     },
     config,
-    webhook::store::Store,
+    webhook::store::DeliveryStore,
 };
 
 #[derive(Args, Debug)]
-pub(super) struct Disable {
+pub(super) struct DisableWebhook {
     #[command(flatten)]
-    pub(super) webhook: Named,
+    pub(super) webhook: WebhookArgs,
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Enable {
+pub(super) struct EnableWebhook {
     #[command(flatten)]
-    pub(super) webhook: Named,
+    pub(super) webhook: WebhookArgs,
 }
 
-impl Disable {
-    pub(super) fn run(&self) -> Result<(), Refusal> {
-        let Named { folder, name } = &self.webhook;
+impl DisableWebhook {
+    pub(super) fn run(&self) -> Result<(), CommandRefusal> {
+        let WebhookArgs { folder, name } = &self.webhook;
         let config = config::load(&folder.dir)?;
         self.webhook.find(&config)?;
         // Creates the database if the router has never run.
-        let store = Store::make(database(&config)?)?;
+        let store = DeliveryStore::make(database(&config)?)?;
         let was_disabled = store.disabled()?.iter().any(|disabled| disabled.webhook == *name);
         let cancelled = store.disable(name, "by `trommel webhooks disable`", Timestamp::now())?;
         print(&match folder.json {
@@ -46,9 +46,9 @@ impl Disable {
     }
 }
 
-impl Enable {
-    pub(super) fn run(&self) -> Result<(), Refusal> {
-        let Named { folder, name } = &self.webhook;
+impl EnableWebhook {
+    pub(super) fn run(&self) -> Result<(), CommandRefusal> {
+        let WebhookArgs { folder, name } = &self.webhook;
         let (config, store) = folder.open_deliveries()?;
         let webhook = self.webhook.find(&config)?;
         let was_disabled = store.map(|store| store.enable(name)).transpose()?.unwrap_or(false);

@@ -7,16 +7,16 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::Named;
+use super::WebhookArgs;
 use crate::{
     cli::{
         keys::{self, print},
-        refusal::{Kind, Refusal},
+        refusal::{CommandRefusal, RefusalKind},
         runtime,
     },
     config, text,
     webhook::{
-        post::{Letter, Poster},
+        post::{WebhookPoster, WebhookRequest},
         store::DeliveryId,
     },
 };
@@ -25,25 +25,26 @@ use crate::{
 const SHOWN: usize = 200;
 
 #[derive(Args, Debug)]
-pub(super) struct Test {
+pub(super) struct TestWebhook {
     #[command(flatten)]
-    pub(super) webhook: Named,
+    pub(super) webhook: WebhookArgs,
 }
 
-impl Test {
-    pub(super) fn run(&self) -> Result<(), Refusal> {
-        let Named { folder, name } = &self.webhook;
+impl TestWebhook {
+    pub(super) fn run(&self) -> Result<(), CommandRefusal> {
+        let WebhookArgs { folder, name } = &self.webhook;
         let config = config::load(&folder.dir)?;
         let webhook = self.webhook.find(&config)?;
         let (id, now) = (DeliveryId::new().to_string(), Timestamp::now());
         let event = json!({ "id": id, "type": "trommel.test", "webhook": name, "timestamp": now });
-        let letter = Letter { id, content_type: None, traceparent: None, payload: event.to_string().into() };
+        let letter = WebhookRequest { id, content_type: None, traceparent: None, payload: event.to_string().into() };
         let runtime = runtime()?;
         let began = Instant::now();
-        let answer = runtime.block_on(Poster::default().post(webhook, letter, now));
+        let answer = runtime.block_on(WebhookPoster::default().post(webhook, letter, now));
         let millis = began.elapsed().as_millis();
         let answer = answer.map_err(|why| {
-            let refusal = Refusal::new(Kind::Network, "no_answer", format!("`{name}` did not answer: {why}"));
+            let refusal =
+                CommandRefusal::new(RefusalKind::Network, "no_answer", format!("`{name}` did not answer: {why}"));
             refusal.hint(AGAIN)
         })?;
         let body = String::from_utf8_lossy(&answer.body);
@@ -52,7 +53,7 @@ impl Test {
         let shown = if first.is_empty() { String::new() } else { format!(": {first}") };
         let told = format!("`{name}` answered {status} after {millis} ms{shown}");
         if !answer.is_success() {
-            return Err(Refusal::new(Kind::Api, "not_taken", told).hint(way_out(status)));
+            return Err(CommandRefusal::new(RefusalKind::Api, "not_taken", told).hint(way_out(status)));
         }
         print(&match folder.json {
             true => keys::json(&json!({ "webhook": name, "status_code": status, "millis": millis, "answer": first }))?,

@@ -4,9 +4,9 @@ use std::{fmt::Write as _, sync::Arc};
 
 use serde_json::Value;
 use trommel::{
-    config::Envelope,
+    config::EnvelopeFormat,
     event::{Event, GivenEvent, Headers, Origin},
-    source::envelope::{Message, open},
+    source::envelope::{SourceMessage, open},
 };
 
 use super::is_current;
@@ -102,23 +102,23 @@ const SAMPLES: &[Sample] = &[
     },
 ];
 
-fn envelope(name: &str) -> Envelope {
+fn envelope(name: &str) -> EnvelopeFormat {
     match name {
-        "plain" => Envelope::Plain { id: None, event_type: None, subject: None, source_time: None },
-        "cloudevents" => Envelope::CloudEvents,
-        "ctrlplane" => Envelope::Ctrlplane,
-        "flowcraft" => Envelope::Flowcraft,
-        "helix" => Envelope::Helix,
-        "jb-mesh" => Envelope::JbMesh,
-        "lark" => Envelope::Lark { verify_header: false },
+        "plain" => EnvelopeFormat::Plain { id: None, event_type: None, subject: None, source_time: None },
+        "cloudevents" => EnvelopeFormat::CloudEvents,
+        "ctrlplane" => EnvelopeFormat::Ctrlplane,
+        "flowcraft" => EnvelopeFormat::Flowcraft,
+        "helix" => EnvelopeFormat::Helix,
+        "jb-mesh" => EnvelopeFormat::JbMesh,
+        "lark" => EnvelopeFormat::Lark { verify_header: false },
         name => panic!("no envelope is called `{name}`"),
     }
 }
 
-fn message(sample: &Sample) -> Message {
+fn message(sample: &Sample) -> SourceMessage {
     let mut headers = Headers::default();
     sample.headers.iter().for_each(|(name, value)| headers.push(*name, *value));
-    Message {
+    SourceMessage {
         subject: "in.shop".into(),
         headers,
         payload: sample.body.as_bytes().into(),

@@ -78,7 +78,7 @@ fn explosions() {
     assert_eq!(reason(r#"{"type":"array","items":"null"}"#, &many), "avro_too_large");
     assert_eq!(reason(&format!(r#"{{"type":"array","items":{SELF}}}"#), &many), "avro_too_deep");
     let schemas = pair(skipped, r#"{"type":"record","name":"R","fields":[]}"#);
-    let header = Writer::Fingerprint(schemas.get("writer").unwrap().fingerprint()).header();
+    let header = WriterSchema::Fingerprint(schemas.get("writer").unwrap().fingerprint()).header();
     let fault = decode(&schemas, &[&header[..], &many].concat(), Some("reader")).unwrap_err();
     assert_eq!(fault.reason, "avro_too_large");
     let decimal = r#"{"type":"bytes","logicalType":"decimal","precision":9}"#;

@@ -3,7 +3,7 @@
 use super::*;
 
 fn problems(files: &[(&str, &str)]) -> Vec<(usize, String)> {
-    Schemas::parse(files).unwrap_err().into_iter().map(|problem| (problem.file, problem.why)).collect()
+    AvroSchemas::parse(files).unwrap_err().into_iter().map(|problem| (problem.file, problem.why)).collect()
 }
 
 fn problem(schema: &str) -> String {

@@ -52,7 +52,7 @@ fn fields_in_the_readers_order_with_defaults_and_aliases() {
     );
     // Skipped fields must be sound.
     let message = message(&schemas, &[]);
-    let header = Writer::Fingerprint(schemas.get("writer").unwrap().fingerprint()).header();
+    let header = WriterSchema::Fingerprint(schemas.get("writer").unwrap().fingerprint()).header();
     assert_ne!(message, header);
     let fault = decode(&schemas, &[&header[..], &[2, 2, 0xff, 0, 8]].concat(), Some("reader")).unwrap_err();
     assert_eq!(fault.reason, "avro_not_utf8");

@@ -15,7 +15,7 @@ use crate::event::{SubjectError, check_subject};
 const NO_TIME: Timestamp = Timestamp::constant(-62_135_596_800, 0);
 
 #[derive(Serialize)]
-struct Written<'a> {
+struct WrittenEnvelope<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     id: &'a str,
     subject: &'a str,
@@ -36,7 +36,7 @@ struct Written<'a> {
 impl Serialize for Envelope {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let payload = self.payload.as_deref().map(serde_json::from_slice);
-        let written = Written {
+        let written = WrittenEnvelope {
             id: &self.id,
             subject: &self.subject,
             time: self.time,
@@ -57,7 +57,7 @@ fn some(text: &Option<ByteString>) -> Option<&str> {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Read {
+pub(super) struct ReadEnvelope {
     #[serde(default)]
     id: String,
     subject: String,
@@ -69,10 +69,10 @@ pub(super) struct Read {
     payload: Option<Box<RawValue>>,
 }
 
-impl TryFrom<Read> for Envelope {
+impl TryFrom<ReadEnvelope> for Envelope {
     type Error = SubjectError;
 
-    fn try_from(read: Read) -> Result<Self, SubjectError> {
+    fn try_from(read: ReadEnvelope) -> Result<Self, SubjectError> {
         check_subject(&read.subject)?;
         let some = |text: Option<String>| text.filter(|text| !text.is_empty()).map(ByteString::from);
         let headers = read.headers.unwrap_or_default().into_iter();

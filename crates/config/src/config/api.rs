@@ -7,10 +7,10 @@ use url::Url;
 use super::{
     Config,
     limits::waits,
-    problem::Place,
+    problem::ConfigPlace,
     secret,
-    table::{At, Given, Table},
-    unique::Unique,
+    table::{GivenValue, PlacedValue, TomlTable},
+    unique::ClaimedValues,
     values,
 };
 use crate::backoff::Backoff;
@@ -29,7 +29,7 @@ const OURS: [&str; 7] =
 /// The API that filters may call, and the router's identity there. Values of headers are not shown
 /// by `Debug`.
 #[derive(Clone, PartialEq)]
-pub struct Api {
+pub struct ApiConfig {
     /// `http` or `https`, a host and optionally a path: no user, query or fragment.
     pub base_url: Url,
     pub token: Option<KeptIn>,
@@ -45,15 +45,15 @@ pub struct Api {
     pub max_body: usize,
     /// True if the API may have an address that is not of the public Internet.
     pub allow_private: bool,
-    pub identity: Identity,
+    pub identity: DeclaredIdentity,
     /// Position of its declaration, for problems found later.
-    pub place: Place,
+    pub place: ConfigPlace,
 }
 
-impl fmt::Debug for Api {
+impl fmt::Debug for ApiConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
-        f.debug_struct("Api")
+        f.debug_struct("ApiConfig")
             .field("base_url", &self.base_url.as_str())
             .field("token", &self.token)
             .field("headers", &headers)
@@ -89,7 +89,7 @@ impl AuthType {
 
 /// The identity that the router has at the API, as declared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub struct DeclaredIdentity {
     pub auth_types: Vec<AuthType>,
     /// `None` if they are unknown.
     pub scopes: Option<Vec<String>>,
@@ -99,12 +99,12 @@ pub struct Identity {
 
 impl Config {
     /// The identity declared in `[api]`, or an empty one.
-    pub fn identity(&self) -> Identity {
+    pub fn identity(&self) -> DeclaredIdentity {
         self.api.as_ref().map(|api| api.identity.clone()).unwrap_or_default()
     }
 }
 
-pub(super) fn api(table: &mut Table<'_>) -> Option<Api> {
+pub(super) fn api(table: &mut TomlTable<'_>) -> Option<ApiConfig> {
     let place = table.place();
     let base_url = table.required("base_url", base_url);
     let token_file = secret::path(table, "token_file").map(KeptIn::File);
@@ -127,9 +127,10 @@ pub(super) fn api(table: &mut Table<'_>) -> Option<Api> {
     let is_whole = auth_types.is_some() == table.has("auth_types")
         && scopes.is_some() == table.has("scopes")
         && console_events.is_some() == table.has("console_events");
-    let identity = is_whole.then(|| Identity { auth_types: auth_types.unwrap_or_default(), scopes, console_events });
+    let identity =
+        is_whole.then(|| DeclaredIdentity { auth_types: auth_types.unwrap_or_default(), scopes, console_events });
     let token = token_file.or(token_env);
-    Some(Api {
+    Some(ApiConfig {
         base_url: base_url?,
         token,
         headers: headers?,
@@ -143,7 +144,7 @@ pub(super) fn api(table: &mut Table<'_>) -> Option<Api> {
     })
 }
 
-fn base_url(table: &mut Table<'_>, field: &'static str) -> Option<Url> {
+fn base_url(table: &mut TomlTable<'_>, field: &'static str) -> Option<Url> {
     let text = table.text(field)?;
     // Messages never quote the address, as it may contain a password.
     let report = |error: String| {
@@ -164,7 +165,7 @@ pub(super) fn address(text: &str, instead: &str) -> Result<Url, String> {
 
 /// Headers that are sent with every call: `headers = { X-Tenant = "42" }`. Those that the router
 /// sets itself, `ours` among them, are refused.
-pub(super) fn headers(table: &mut Table<'_>, ours: &[&str]) -> Option<Vec<(String, String)>> {
+pub(super) fn headers(table: &mut TomlTable<'_>, ours: &[&str]) -> Option<Vec<(String, String)>> {
     match table.map("headers") {
         Some(given) => checked_headers(table, given, ours),
         None => (!table.has("headers")).then(Vec::new),
@@ -173,13 +174,13 @@ pub(super) fn headers(table: &mut Table<'_>, ours: &[&str]) -> Option<Vec<(Strin
 
 /// Checks headers to send. Messages never quote a value, as it may be a secret.
 pub(super) fn checked_headers(
-    table: &Table<'_>,
-    given: impl IntoIterator<Item = (At<String>, At<Given>)>,
+    table: &TomlTable<'_>,
+    given: impl IntoIterator<Item = (PlacedValue<String>, PlacedValue<GivenValue>)>,
     ours: &[&str],
 ) -> Option<Vec<(String, String)>> {
-    let mut names = Unique::default();
+    let mut names = ClaimedValues::default();
     let has_token = table.has("token_file") || table.has("token_env");
-    let header = |(name, value): (At<String>, At<Given>)| {
+    let header = |(name, value): (PlacedValue<String>, PlacedValue<GivenValue>)| {
         let lower = name.value.to_ascii_lowercase();
         let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         if name.value.is_empty() || !name.value.chars().all(token) {
@@ -196,7 +197,7 @@ pub(super) fn checked_headers(
         }
         names.claim(table, &lower, name.place, format!("header `{}`", name.value));
         match value.value {
-            Given::One(text) if text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) => Some((name.value, text)),
+            GivenValue::One(text) if text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) => Some((name.value, text)),
             _ => {
                 let message = format!("the header `{}` must be a string of printable ASCII", name.value);
                 table.error(value.place, message, None);

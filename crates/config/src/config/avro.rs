@@ -6,13 +6,13 @@ use std::{
 };
 
 use super::{
-    folder::{Missing, files},
+    folder::{MissingFile, files},
     nearest::suggest,
     preset::Preset,
-    problem::{Place, Problem, Report},
+    problem::{ConfigPlace, Problem, ProblemReport},
     read::{LARGEST_SCHEMA, read_text},
 };
-use crate::avro::{Schema, Schemas};
+use crate::avro::{AvroSchema, AvroSchemas};
 
 /// Reads `schemas/*.avsc`. Returns `None` if one of them is invalid; the error is then in the
 /// report.
@@ -21,11 +21,11 @@ pub(super) fn schemas(
     folder: &Path,
     presets: &[Preset],
     ids: &BTreeMap<u32, String>,
-    report: &Report,
-) -> Option<Schemas> {
+    report: &ProblemReport,
+) -> Option<AvroSchemas> {
     let shown = folder.strip_prefix(dir).unwrap_or(folder);
     let listed = files(folder, "avsc").map_err(|error| {
-        report.add(Problem::error(Place::file(shown), format!("can't list the folder: {error}")));
+        report.add(Problem::error(ConfigPlace::file(shown), format!("can't list the folder: {error}")));
     });
     let (mut paths, mut texts) = (Vec::new(), Vec::new());
     for file in listed.ok()? {
@@ -33,7 +33,7 @@ pub(super) fn schemas(
         match text.and_then(|text| String::from_utf8(text).map_err(|error| format!("the file is not UTF-8: {error}"))) {
             Ok(text) => texts.push((stem(&file), text)),
             Err(message) => {
-                report.add(Problem::error(Place::file(shown.join(&file)), message));
+                report.add(Problem::error(ConfigPlace::file(shown.join(&file)), message));
                 continue;
             }
         }
@@ -48,16 +48,16 @@ pub(super) fn schemas(
         }
     }
     let texts: Vec<_> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let parsed = Schemas::parse(&texts).map_err(|wrong| {
+    let parsed = AvroSchemas::parse(&texts).map_err(|wrong| {
         for wrong in wrong {
-            report.add(Problem::error(Place::file(&paths[wrong.file]), wrong.why));
+            report.add(Problem::error(ConfigPlace::file(&paths[wrong.file]), wrong.why));
         }
     });
     let schemas = parsed.ok()?;
     let with_ids = schemas.with_ids(ids).map_err(|unknown| {
         for id in unknown {
-            let Missing { message, hint } = missing(&schemas, &ids[&id]);
-            let place = Place::file(Path::new("trommel.toml"));
+            let MissingFile { message, hint } = missing(&schemas, &ids[&id]);
+            let place = ConfigPlace::file(Path::new("trommel.toml"));
             report.add(Problem::error(place, format!("id {id} in `[avro]`: {message}")).hint(hint));
         }
     });
@@ -69,13 +69,13 @@ fn stem(file: &Path) -> String {
 }
 
 /// The schema with a given name: that of a file without `.avsc`, or a full name.
-pub(super) fn find(schemas: &Schemas, name: &str) -> Result<Schema, Missing> {
+pub(super) fn find(schemas: &AvroSchemas, name: &str) -> Result<AvroSchema, MissingFile> {
     schemas.get(name).ok_or_else(|| missing(schemas, name))
 }
 
-fn missing(schemas: &Schemas, name: &str) -> Missing {
+fn missing(schemas: &AvroSchemas, name: &str) -> MissingFile {
     let names: Vec<_> = schemas.names().collect();
-    Missing {
+    MissingFile {
         message: format!("there is no Avro schema `{name}`"),
         hint: suggest(name, names, "Avro schemas", "there is no `.avsc` in `schemas/`"),
     }
@@ -85,6 +85,7 @@ fn missing(schemas: &Schemas, name: &str) -> Missing {
 ///
 /// # Errors
 /// Returns an error if it does not exist.
-pub fn avro_schema(schemas: &Schemas, name: &str, place: &Place) -> Result<Schema, Box<Problem>> {
-    find(schemas, name).map_err(|Missing { message, hint }| Problem::error(place.clone(), message).hint(hint).into())
+pub fn avro_schema(schemas: &AvroSchemas, name: &str, place: &ConfigPlace) -> Result<AvroSchema, Box<Problem>> {
+    find(schemas, name)
+        .map_err(|MissingFile { message, hint }| Problem::error(place.clone(), message).hint(hint).into())
 }

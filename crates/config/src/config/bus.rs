@@ -1,8 +1,8 @@
 //! `[[source]]` of type `bus`.
 
-use super::{SourceKind, problem::Place, table::Table, unique::Unique};
+use super::{SourceKind, problem::ConfigPlace, table::TomlTable, unique::ClaimedValues};
 use crate::{
-    bus::{DEFAULT_BUFFER, MAX_BUFFER, Policy},
+    bus::{DEFAULT_BUFFER, MAX_BUFFER, OverflowPolicy},
     event::Pattern,
 };
 
@@ -13,27 +13,27 @@ pub struct BusSource {
     /// Longest queue of waiting envelopes.
     pub buffer: usize,
     /// Policy for a full queue.
-    pub policy: Policy,
+    pub policy: OverflowPolicy,
     /// Position of its declaration, for errors if the folder is run without such a program.
-    pub place: Place,
+    pub place: ConfigPlace,
 }
 
-pub(super) fn bus(table: &mut Table<'_>, _: &mut Unique) -> Option<SourceKind> {
+pub(super) fn bus(table: &mut TomlTable<'_>, _: &mut ClaimedValues) -> Option<SourceKind> {
     let pattern = table.parsed("pattern", str::parse).unwrap_or_else(Pattern::all);
     let buffer = table.positive("buffer", MAX_BUFFER).map_or(DEFAULT_BUFFER, |buffer| buffer.get());
     Some(SourceKind::Bus(BusSource { pattern, buffer, policy: policy(table), place: table.place() }))
 }
 
-fn policy(table: &mut Table<'_>) -> Policy {
+fn policy(table: &mut TomlTable<'_>) -> OverflowPolicy {
     let words = [
-        ("drop_newest", Policy::DropNewest),
-        ("drop_oldest", Policy::DropOldest),
-        ("block", Policy::Block),
-        ("sample", Policy::Sample(1.0)),
+        ("drop_newest", OverflowPolicy::DropNewest),
+        ("drop_oldest", OverflowPolicy::DropOldest),
+        ("block", OverflowPolicy::Block),
+        ("sample", OverflowPolicy::Sample(1.0)),
     ];
     let policy = table.choice("policy", &words);
-    if let Some(Policy::Sample(everything)) = policy {
-        return Policy::Sample(table.required("sample", Table::share).unwrap_or(everything));
+    if let Some(OverflowPolicy::Sample(everything)) = policy {
+        return OverflowPolicy::Sample(table.required("sample", TomlTable::share).unwrap_or(everything));
     }
     if table.share("sample").is_some() {
         let hint = "add `policy = \"sample\"`, or leave it out".to_owned();

@@ -8,15 +8,15 @@ use std::{
 use toml::de::DeTable;
 
 use super::{
-    problem::{Place, Position, Problem, Report},
+    problem::{ConfigPlace, Problem, ProblemReport, TextPosition},
     read::{LARGEST_TOML, read_text},
-    table::Table,
+    table::TomlTable,
 };
 
-pub(super) struct Document<'a> {
+pub(super) struct TomlDocument<'a> {
     /// The router's folder.
     pub(super) dir: &'a Path,
-    pub(super) report: &'a Report,
+    pub(super) report: &'a ProblemReport,
     /// Path relative to the folder.
     file: PathBuf,
     text: String,
@@ -24,27 +24,27 @@ pub(super) struct Document<'a> {
     lines: Vec<usize>,
 }
 
-impl<'a> Document<'a> {
+impl<'a> TomlDocument<'a> {
     /// Opens `dir/file`. Returns `None` if it can't be read; the error is then in the report.
-    pub(super) fn open(dir: &'a Path, file: &Path, report: &'a Report) -> Option<Self> {
+    pub(super) fn open(dir: &'a Path, file: &Path, report: &'a ProblemReport) -> Option<Self> {
         let text = read(&dir.join(file)).map_err(|(position, message)| {
-            report.add(Problem::error(Place { file: file.to_owned(), position }, message));
+            report.add(Problem::error(ConfigPlace { file: file.to_owned(), position }, message));
         });
         Some(Self::of(dir, file, text.ok()?, report))
     }
 
     /// Creates a document from a text, which messages call `file`.
-    pub(super) fn of(dir: &'a Path, file: &Path, text: String, report: &'a Report) -> Self {
+    pub(super) fn of(dir: &'a Path, file: &Path, text: String, report: &'a ProblemReport) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(index, _)| index + 1)).collect();
         Self { dir, report, file: file.to_owned(), text, lines }
     }
 
     /// Lets `fields` read the file's outermost table. Returns `None` if the syntax is broken; the
     /// errors are then in the report.
-    pub(super) fn read<T>(&self, fields: impl FnOnce(&mut Table<'_>) -> T) -> Option<T> {
+    pub(super) fn read<T>(&self, fields: impl FnOnce(&mut TomlTable<'_>) -> T) -> Option<T> {
         let (root, errors) = DeTable::parse_recoverable(&self.text);
         if errors.is_empty() {
-            return Some(Table::read(self, root.span(), root.into_inner(), fields));
+            return Some(TomlTable::read(self, root.span(), root.into_inner(), fields));
         }
         let mut problems: Vec<Problem> = errors.iter().map(|error| self.broken(error)).collect();
         // Later errors of a line mostly follow from its first.
@@ -61,19 +61,19 @@ impl<'a> Document<'a> {
         Problem { excerpt, ..Problem::error(self.place(span), error.message()) }
     }
 
-    pub(super) fn place(&self, span: Range<usize>) -> Place {
-        Place { file: self.file.clone(), position: Some(self.position(span.start)) }
+    pub(super) fn place(&self, span: Range<usize>) -> ConfigPlace {
+        ConfigPlace { file: self.file.clone(), position: Some(self.position(span.start)) }
     }
 
-    fn position(&self, offset: usize) -> Position {
+    fn position(&self, offset: usize) -> TextPosition {
         let line = self.lines.partition_point(|start| *start <= offset).max(1) - 1;
         let before = self.text.get(self.lines[line]..offset).unwrap_or_default();
-        Position { line: line + 1, column: before.chars().count() + 1 }
+        TextPosition { line: line + 1, column: before.chars().count() + 1 }
     }
 
     /// The setting that a line names, or the header that it is, with a mark below it. Values are
     /// left out, as is a line that does not begin like a setting: they may be secrets.
-    fn excerpt(&self, Position { line, column }: Position) -> Option<String> {
+    fn excerpt(&self, TextPosition { line, column }: TextPosition) -> Option<String> {
         let before = self.text.get(..self.lines[line - 1]).unwrap_or_default();
         let is_in_text = ["\"\"\"", "'''"].iter().any(|quotes| before.matches(quotes).count() % 2 == 1);
         let text = self.line(line - 1);
@@ -95,13 +95,13 @@ impl<'a> Document<'a> {
     }
 }
 
-fn read(path: &Path) -> Result<String, (Option<Position>, String)> {
+fn read(path: &Path) -> Result<String, (Option<TextPosition>, String)> {
     let bytes = read_text(path, LARGEST_TOML).map_err(|error| (None, error.to_string()))?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
         let column = String::from_utf8_lossy(valid.rsplit(|byte| *byte == b'\n').next().unwrap_or_default());
-        let position = Position { line, column: column.chars().count() + 1 };
+        let position = TextPosition { line, column: column.chars().count() + 1 };
         (Some(position), "the file is not UTF-8 from here on".into())
     })
 }
@@ -114,8 +114,9 @@ mod tests {
 
     /// All syntax errors of a text.
     fn said(text: &str) -> String {
-        let report = Report::default();
-        Document::of(Path::new("."), Path::new("a.toml"), text.to_owned(), &report).read(|table| table.ignore_rest());
+        let report = ProblemReport::default();
+        TomlDocument::of(Path::new("."), Path::new("a.toml"), text.to_owned(), &report)
+            .read(|table| table.ignore_rest());
         let problems = report.conclude(None::<()>).map(drop).unwrap_err();
         problems.iter().map(|problem| format!("{problem}\n")).collect()
     }

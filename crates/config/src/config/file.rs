@@ -5,8 +5,8 @@ use std::{num::NonZeroUsize, time::Duration};
 use super::{
     SinkKind,
     path::FilePath,
-    problem::{Place, Problem},
-    table::Table,
+    problem::{ConfigPlace, Problem},
+    table::TomlTable,
 };
 use crate::json::SecretName;
 
@@ -16,12 +16,12 @@ const LEAST_MAX: u64 = 256;
 /// File settings of a sink, for its file or for each of its files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FileSink {
-    pub upkeep: Upkeep,
-    pub record: Record,
+    pub upkeep: FileUpkeep,
+    pub record: RecordSettings,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Upkeep {
+pub struct FileUpkeep {
     /// Size in bytes at which the file is rotated away.
     pub max_size: Option<u64>,
     pub max_age: Option<Duration>,
@@ -42,7 +42,7 @@ pub enum Fsync {
 
 /// Redaction and size limits of written outputs.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Record {
+pub struct RecordSettings {
     /// Members whose values are redacted. None if empty.
     pub redact: Vec<SecretName>,
     /// Bytes of a member's value beyond which it is replaced.
@@ -53,12 +53,12 @@ pub struct Record {
 
 /// The files that sinks write, and the positions of their settings.
 #[derive(Default)]
-pub(super) struct Files(Vec<(FilePath, Place)>);
+pub(super) struct SinkFiles(Vec<(FilePath, ConfigPlace)>);
 
-impl Files {
+impl SinkFiles {
     /// Reports a file that is claimed twice: two writers of one file would rotate it away under
     /// each other.
-    pub(super) fn claim(&mut self, table: &Table<'_>, field: &str, path: FilePath) {
+    pub(super) fn claim(&mut self, table: &TomlTable<'_>, field: &str, path: FilePath) {
         let place = table.place_of(field);
         if let Some((other, first)) = self.0.iter().find(|(other, _)| other.meets(&path)) {
             let problem = match (&path, other) {
@@ -76,7 +76,7 @@ impl Files {
     }
 }
 
-pub(super) fn file(table: &mut Table<'_>, files: &mut Files) -> Option<SinkKind> {
+pub(super) fn file(table: &mut TomlTable<'_>, files: &mut SinkFiles) -> Option<SinkKind> {
     let dir = table.dir();
     let path = table.required("path", |table, field| table.parsed(field, |text| FilePath::parse(dir, text)));
     let settings = FileSink { upkeep: upkeep(table), record: record(table) };
@@ -88,7 +88,7 @@ pub(super) fn file(table: &mut Table<'_>, files: &mut Files) -> Option<SinkKind>
     })
 }
 
-fn upkeep(table: &mut Table<'_>) -> Upkeep {
+fn upkeep(table: &mut TomlTable<'_>) -> FileUpkeep {
     let max_size = table.size("max_size");
     let max_age = table.duration("max_age");
     let keep = table.positive("keep", usize::MAX);
@@ -97,14 +97,14 @@ fn upkeep(table: &mut Table<'_>) -> Upkeep {
         let hint = "say when to rotate with `max_size` or `max_age`".to_owned();
         table.error(table.place_of("keep"), "`keep` means nothing for a file that is never rotated", Some(hint));
     }
-    Upkeep { max_size, max_age, keep, fsync }
+    FileUpkeep { max_size, max_age, keep, fsync }
 }
 
-pub(super) fn fsync(table: &mut Table<'_>) -> Fsync {
+pub(super) fn fsync(table: &mut TomlTable<'_>) -> Fsync {
     table.choice("fsync", &[("never", Fsync::Never), ("batch", Fsync::Batch)]).unwrap_or_default()
 }
 
-fn record(table: &mut Table<'_>) -> Record {
+fn record(table: &mut TomlTable<'_>) -> RecordSettings {
     let redact = if table.holds_flag("redact") {
         table.flag("redact").filter(|redact| *redact).map(|_| SecretName::defaults())
     } else {
@@ -123,7 +123,7 @@ fn record(table: &mut Table<'_>) -> Record {
         let hint = "a member of that size would make its whole record too large".to_owned();
         table.error(table.place_of("max_field"), "`max_field` is larger than `max_record`", Some(hint));
     }
-    Record { redact: redact.unwrap_or_default(), max_field, max_record }
+    RecordSettings { redact: redact.unwrap_or_default(), max_field, max_record }
 }
 
 fn secret_name(text: &str) -> Result<SecretName, String> {

@@ -30,18 +30,18 @@ pub(super) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> 
 }
 
 /// The available components.
-pub(super) struct Plugins {
+pub(super) struct AvailablePlugins {
     /// The folder as written in the configuration.
     folder: PathBuf,
     names: BTreeSet<String>,
 }
 
-pub(super) struct Missing {
+pub(super) struct MissingFile {
     pub(super) message: String,
     pub(super) hint: String,
 }
 
-impl Plugins {
+impl AvailablePlugins {
     pub(super) fn list(dir: &Path, folder: &Path) -> io::Result<Self> {
         let names = files(folder, "wasm")?;
         let stems = names.iter().filter_map(|name| Some(name.file_stem()?.to_str()?.to_owned()));
@@ -50,7 +50,7 @@ impl Plugins {
     }
 
     /// Checks that the filter's component exists.
-    pub(super) fn find(&self, filter: &str) -> Result<(), Missing> {
+    pub(super) fn find(&self, filter: &str) -> Result<(), MissingFile> {
         if self.names.contains(filter) {
             return Ok(());
         }
@@ -58,6 +58,9 @@ impl Plugins {
         let message = format!("filter `{filter}` has no component: there is no `{folder}/{filter}.wasm`");
         let introduction = format!("components in `{folder}/`");
         let nothing = format!("there is no component in `{folder}/`");
-        Err(Missing { message, hint: suggest(filter, self.names.iter().map(String::as_str), &introduction, &nothing) })
+        Err(MissingFile {
+            message,
+            hint: suggest(filter, self.names.iter().map(String::as_str), &introduction, &nothing),
+        })
     }
 }

@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use super::{
-    EventField, KeptIn, Place, SourceKind, SubjectPlaceholder, Template, secret,
-    table::{At, Table},
+    ConfigPlace, EventField, KeptIn, SourceKind, SubjectPlaceholder, TextTemplate, secret,
+    table::{PlacedValue, TomlTable},
     template,
-    unique::Unique,
+    unique::ClaimedValues,
     values,
 };
 use crate::event::check_subject;
@@ -28,14 +28,14 @@ pub struct HttpSource {
     /// Subject of all messages. Without one, the rest of the URL after the path is the subject.
     pub fixed_subject: Option<String>,
     /// `None` accepts events from every client.
-    pub auth: Option<Auth>,
+    pub auth: Option<ClientAuth>,
     /// True if only local clients may send events, without authentication. Requests that browsers
     /// make for other sites are refused.
     pub is_this_machines: bool,
     /// Value of the header `tenant` of all events.
     pub tenant: Option<String>,
-    pub answer: Answer,
-    pub rate: Option<Rate>,
+    pub answer: AnswerPoint,
+    pub rate: Option<RateLimit>,
     /// Bytes of one request.
     pub max_body: usize,
     /// Bytes of one request's head.
@@ -46,12 +46,12 @@ pub struct HttpSource {
     /// an answer.
     pub timeout: Duration,
     /// Position of its declaration, for problems found later with its secrets.
-    pub place: Place,
+    pub place: ConfigPlace,
 }
 
 /// Authentication of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Auth {
+pub enum ClientAuth {
     /// A bearer token.
     Token(KeptIn),
     /// Bearer tokens, each of which may be bound to tenants.
@@ -70,25 +70,25 @@ pub struct HttpClient {
 
 /// The point at which a request is answered.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
+pub enum AnswerPoint {
     /// Its events are in the router's memory.
     Accepted,
     /// Every sink has confirmed, or the dead letter is stored.
     Settled,
     /// A stream has stored the messages, under this subject. The router does not process them
     /// further.
-    Stored(Template<SubjectPlaceholder<EventField>>),
+    Stored(TextTemplate<SubjectPlaceholder<EventField>>),
 }
 
 /// Rate limit in events per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub struct RateLimit {
     pub events: NonZeroU32,
     /// Events that may arrive at once.
     pub burst: NonZeroU32,
 }
 
-pub(super) fn http(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKind> {
+pub(super) fn http(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Option<SourceKind> {
     let place = table.place();
     let listen = table.required("listen", |table, field| table.parsed(field, values::listen));
     if let Some(listen) = listen.filter(|listen| listen.port() != 0) {
@@ -101,7 +101,7 @@ pub(super) fn http(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKi
     let is_this_machines = is_this_machines(table, listen, &proofs, "send events");
     let fixed_tenant = table.parsed("tenant", tenant);
     if table.has("tenant")
-        && let Some(Auth::Clients(clients)) = &auth
+        && let Some(ClientAuth::Clients(clients)) = &auth
         && clients.iter().any(|client| client.tenants.is_some())
     {
         let message = "`tenant` sets the tenant of all events, so no `client` can be bound to `tenants`";
@@ -134,7 +134,7 @@ pub(super) fn http(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKi
 /// `allow_unauthenticated`. Reports one that other machines can reach: a listener must not be open
 /// to all by accident.
 pub(super) fn is_this_machines(
-    table: &mut Table<'_>,
+    table: &mut TomlTable<'_>,
     listen: Option<SocketAddr>,
     proofs: &[&'static str],
     what: &str,
@@ -165,7 +165,7 @@ fn tenant(text: &str) -> Result<String, &'static str> {
 }
 
 /// Location of the token that identifies clients.
-pub(super) fn token(table: &mut Table<'_>) -> Option<KeptIn> {
+pub(super) fn token(table: &mut TomlTable<'_>) -> Option<KeptIn> {
     let token_file = secret::path(table, "token_file").map(KeptIn::File);
     let token_env = table.text("token_env").map(KeptIn::Env);
     if table.has("token_file") && table.has("token_env") {
@@ -175,7 +175,7 @@ pub(super) fn token(table: &mut Table<'_>) -> Option<KeptIn> {
     token_file.or(token_env)
 }
 
-fn auth(table: &mut Table<'_>) -> Option<Auth> {
+fn auth(table: &mut TomlTable<'_>) -> Option<ClientAuth> {
     let token = token(table);
     let secrets = secrets(table);
     let clients = table.tables("client", client);
@@ -192,12 +192,12 @@ fn auth(table: &mut Table<'_>) -> Option<Auth> {
             let message = "a source has one token, or a `client` for each";
             table.error(table.place_of("client"), message, Some(hint));
         }
-        return clients.into_iter().collect::<Option<_>>().map(Auth::Clients);
+        return clients.into_iter().collect::<Option<_>>().map(ClientAuth::Clients);
     }
-    token.map(Auth::Token).or_else(|| (!secrets.is_empty()).then_some(Auth::Signature(secrets)))
+    token.map(ClientAuth::Token).or_else(|| (!secrets.is_empty()).then_some(ClientAuth::Signature(secrets)))
 }
 
-fn client(table: &mut Table<'_>) -> Option<HttpClient> {
+fn client(table: &mut TomlTable<'_>) -> Option<HttpClient> {
     let token = token(table);
     if !table.has("token_file") && !table.has("token_env") {
         let hint = "name a file with `token_file`, or an environment variable with `token_env`".to_owned();
@@ -214,9 +214,9 @@ fn client(table: &mut Table<'_>) -> Option<HttpClient> {
 }
 
 /// The secrets in force during a rotation, new and old. They are read at startup and again later.
-fn secrets(table: &mut Table<'_>) -> Vec<KeptIn> {
+fn secrets(table: &mut TomlTable<'_>) -> Vec<KeptIn> {
     let kept = secret::kept(table);
-    for At { value, place } in &kept {
+    for PlacedValue { value, place } in &kept {
         match value {
             KeptIn::File(path) => table.check_input(path, place.clone()),
             KeptIn::Env(variable) if variable.is_empty() => {
@@ -228,23 +228,27 @@ fn secrets(table: &mut Table<'_>) -> Vec<KeptIn> {
     kept.into_iter().map(|kept| kept.value).collect()
 }
 
-fn answer(table: &mut Table<'_>) -> Option<Answer> {
-    let answer = table.choice("answer", &[("accepted", Answer::Accepted), ("settled", Answer::Settled)]);
+fn answer(table: &mut TomlTable<'_>) -> Option<AnswerPoint> {
+    let answer = table.choice("answer", &[("accepted", AnswerPoint::Accepted), ("settled", AnswerPoint::Settled)]);
     let subject = table.parsed("stream_subject", template::incoming_subject);
-    if answer == Some(Answer::Settled) && table.has("stream_subject") {
+    if answer == Some(AnswerPoint::Settled) && table.has("stream_subject") {
         let hint = "without `stream_subject` the router works on the events at once and can tell";
         let message = "with `stream_subject` a request is answered when the stream has its events";
         table.error(table.place_of("answer"), message, Some(hint.to_owned()));
     }
-    if table.has("stream_subject") { subject.map(Answer::Stored) } else { Some(answer.unwrap_or(Answer::Accepted)) }
+    if table.has("stream_subject") {
+        subject.map(AnswerPoint::Stored)
+    } else {
+        Some(answer.unwrap_or(AnswerPoint::Accepted))
+    }
 }
 
-fn rate(table: &mut Table<'_>) -> Option<Rate> {
-    let number = |table: &mut Table<'_>, field| table.positive(field, MAX_RATE).and_then(|n| n.try_into().ok());
+fn rate(table: &mut TomlTable<'_>) -> Option<RateLimit> {
+    let number = |table: &mut TomlTable<'_>, field| table.positive(field, MAX_RATE).and_then(|n| n.try_into().ok());
     let events: Option<NonZeroU32> = number(table, "rate");
     let burst = number(table, "burst");
     if table.has("burst") && !table.has("rate") {
         table.error(table.place_of("burst"), "`burst` without `rate` means nothing", None);
     }
-    events.map(|events| Rate { events, burst: burst.unwrap_or(events) })
+    events.map(|events| RateLimit { events, burst: burst.unwrap_or(events) })
 }

@@ -1,15 +1,16 @@
 //! Keys with a consumer of their own, and sources that can't provide one.
 
 use super::{
-    Envelope, Key, Source, SourceKind,
-    problem::{Problem, Report},
+    EnvelopeFormat, KeyConfig, SourceConfig, SourceKind,
+    problem::{Problem, ProblemReport},
 };
 
 /// Reports isolated keys if a source changes subjects: the server selects by the subjects of
 /// messages, so events must keep them.
-pub(super) fn check(keys: &[Key], sources: &[Source], report: &Report) {
-    let renames = |source: &&Source| {
-        let is_other = matches!(source.envelope, Envelope::Plain { subject: Some(_), .. } | Envelope::Flowcraft);
+pub(super) fn check(keys: &[KeyConfig], sources: &[SourceConfig], report: &ProblemReport) {
+    let renames = |source: &&SourceConfig| {
+        let is_other =
+            matches!(source.envelope, EnvelopeFormat::Plain { subject: Some(_), .. } | EnvelopeFormat::Flowcraft);
         is_other && matches!(source.kind, SourceKind::JetStream(_))
     };
     let Some(source) = sources.iter().find(renames) else { return };

@@ -3,15 +3,15 @@
 use std::num::NonZeroUsize;
 
 use super::{
-    Decode, Field, Key, LimitOverrides, OrderBy, ParamDeclaration, ParamKind, Validate, avro,
-    folder::{Missing, Plugins},
+    Field, KeyConfig, LimitOverrides, OrderBy, ParamDeclaration, ParamKind, ValidationMode, WireFormat, avro,
+    folder::{AvailablePlugins, MissingFile},
     limits::{KEY_RETRY, overrides, retry},
     params,
-    problem::{Place, Problem},
+    problem::{ConfigPlace, Problem},
     schema::schema,
-    schemas::Schemas,
-    table::{At, Given, Table},
-    unique::Unique,
+    schemas::SchemaFiles,
+    table::{GivenValue, PlacedValue, TomlTable},
+    unique::ClaimedValues,
     values,
 };
 use crate::{avro as wire, endpoint::Endpoint, event::Pattern};
@@ -22,20 +22,20 @@ const MAX_BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 /// The contents of a folder that keys can refer to; `None` for what can't be listed, which is then
 /// not looked up.
 #[derive(Clone, Copy)]
-pub(super) struct Ready<'a> {
-    pub(super) plugins: Option<&'a Plugins>,
-    pub(super) schemas: Option<&'a Schemas>,
-    pub(super) avro: Option<&'a wire::Schemas>,
+pub(super) struct FolderContents<'a> {
+    pub(super) plugins: Option<&'a AvailablePlugins>,
+    pub(super) schemas: Option<&'a SchemaFiles>,
+    pub(super) avro: Option<&'a wire::AvroSchemas>,
 }
 
 /// A key whose name could be read.
 pub(super) struct NamedKey {
     pub(super) name: String,
     /// `None` if the rest of it is invalid.
-    pub(super) key: Option<Key>,
+    pub(super) key: Option<KeyConfig>,
 }
 
-pub(super) fn key(table: &mut Table<'_>, names: &mut Unique, ready: Ready<'_>) -> Option<NamedKey> {
+pub(super) fn key(table: &mut TomlTable<'_>, names: &mut ClaimedValues, ready: FolderContents<'_>) -> Option<NamedKey> {
     let name = name(table, names);
     domain(table, name.as_deref());
     let display_name = table.text("display_name").unwrap_or_default();
@@ -59,7 +59,7 @@ pub(super) fn key(table: &mut Table<'_>, names: &mut Unique, ready: Ready<'_>) -
     let order_by = table.parsed("order_by", values::order_by).unwrap_or(OrderBy::Field(Field::Subject));
     let retry = retry(table, KEY_RETRY);
     let limits = table.table("limits", overrides).unwrap_or_default();
-    let mut declared = Unique::default();
+    let mut declared = ClaimedValues::default();
     let params = table.tables("params", |table| declaration(table, &mut declared));
     let auth_types = table.list("auth_types", values::auth_type).unwrap_or_default();
     let scopes = table.list("scopes", values::scope).unwrap_or_default();
@@ -72,7 +72,7 @@ pub(super) fn key(table: &mut Table<'_>, names: &mut Unique, ready: Ready<'_>) -
     let name = name?;
     let complete = subject.is_some() == table.has("subject") && params.iter().all(Option::is_some);
     let schema = schema.ok().filter(|_| complete);
-    let key = schema.zip(decode).map(|(schema, decode)| Key {
+    let key = schema.zip(decode).map(|(schema, decode)| KeyConfig {
         name: name.clone(),
         display_name,
         description,
@@ -100,8 +100,8 @@ pub(super) fn key(table: &mut Table<'_>, names: &mut Unique, ready: Ready<'_>) -
 }
 
 /// A key with defaults for all but its name.
-pub(super) fn plain(name: String, place: Place) -> Key {
-    Key {
+pub(super) fn plain(name: String, place: ConfigPlace) -> KeyConfig {
+    KeyConfig {
         name,
         display_name: String::new(),
         description: String::new(),
@@ -115,9 +115,9 @@ pub(super) fn plain(name: String, place: Place) -> Key {
         console_events: Vec::new(),
         single_consumer: false,
         is_isolated: false,
-        decode: Decode::Raw,
+        decode: WireFormat::Raw,
         schema: None,
-        validate: Validate::default(),
+        validate: ValidationMode::default(),
         workers: NonZeroUsize::MIN,
         buffer_size: BUFFER_SIZE,
         order_by: OrderBy::Field(Field::Subject),
@@ -128,7 +128,7 @@ pub(super) fn plain(name: String, place: Place) -> Key {
 }
 
 /// The name, written as `key` or, as everywhere else, `name`.
-fn name(table: &mut Table<'_>, names: &mut Unique) -> Option<String> {
+fn name(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Option<String> {
     if table.has("key") && table.has("name") {
         table.error(table.place(), "`key` and `name` are two words for the same: give one", None);
     }
@@ -143,9 +143,9 @@ fn name(table: &mut Table<'_>, names: &mut Unique) -> Option<String> {
 
 /// Checks the redundant `domain` of a key: it follows from the name (L07), so a given one must be
 /// the same.
-fn domain(table: &mut Table<'_>, name: Option<&str>) {
+fn domain(table: &mut TomlTable<'_>, name: Option<&str>) {
     let Some((given, name)) = table.text("domain").zip(name) else { return };
-    let domain = Key::domain_of(name);
+    let domain = KeyConfig::domain_of(name);
     if given != domain {
         let message = format!("the domain of key `{name}` is `{domain}`, not `{given}`");
         let hint = "it is what comes before the first dot of the name: leave `domain` out, or name the key otherwise";
@@ -153,7 +153,7 @@ fn domain(table: &mut Table<'_>, name: Option<&str>) {
     }
 }
 
-fn event_type(table: &mut Table<'_>) -> Option<String> {
+fn event_type(table: &mut TomlTable<'_>) -> Option<String> {
     let event_type = table.parsed("event_type", values::literal)?;
     if event_type.contains(['*', '>']) {
         let message = "`event_type` is compared as it stands: wildcards mean nothing there";
@@ -164,7 +164,7 @@ fn event_type(table: &mut Table<'_>) -> Option<String> {
 
 /// Returns whether the key has a consumer of its own. The server then needs a subject to select its
 /// messages by.
-fn isolation(table: &mut Table<'_>) -> bool {
+fn isolation(table: &mut TomlTable<'_>) -> bool {
     let is_isolated = table.choice("isolation", &[("source", false), ("key", true)]).unwrap_or_default();
     if is_isolated && !table.has("subject") {
         let hint = "give the key a `subject`, `>` if need be, or leave `isolation` out";
@@ -176,21 +176,25 @@ fn isolation(table: &mut Table<'_>) -> bool {
 
 /// The format in which the key's events are read. Returns `None` if a setting of it is invalid; the
 /// error is then in the report.
-fn decode(table: &mut Table<'_>, schemas: Option<&wire::Schemas>) -> Option<Decode> {
-    let choices =
-        [("raw", Decode::Raw), ("json", Decode::Json), ("avro", Decode::Avro(None)), ("auto", Decode::Auto(None))];
+fn decode(table: &mut TomlTable<'_>, schemas: Option<&wire::AvroSchemas>) -> Option<WireFormat> {
+    let choices = [
+        ("raw", WireFormat::Raw),
+        ("json", WireFormat::Json),
+        ("avro", WireFormat::Avro(None)),
+        ("auto", WireFormat::Auto(None)),
+    ];
     let decode = table.choice("decode", &choices);
     let reader = table.text("reader_schema");
     if !table.has("reader_schema") {
-        return decode.or_else(|| (!table.has("decode")).then_some(Decode::Raw));
+        return decode.or_else(|| (!table.has("decode")).then_some(WireFormat::Raw));
     }
-    let found = avro::find(schemas?, &reader?).map_err(|Missing { message, hint }| {
+    let found = avro::find(schemas?, &reader?).map_err(|MissingFile { message, hint }| {
         table.error(table.place_of("reader_schema"), message, Some(hint));
     });
     let reader = Some(found.ok()?);
     match decode {
-        Some(Decode::Avro(_)) => Some(Decode::Avro(reader)),
-        Some(Decode::Auto(_)) => Some(Decode::Auto(reader)),
+        Some(WireFormat::Avro(_)) => Some(WireFormat::Avro(reader)),
+        Some(WireFormat::Auto(_)) => Some(WireFormat::Auto(reader)),
         _ => {
             let hint = "add `decode = \"avro\"`, or `\"auto\"` where JSON comes too".to_owned();
             table.error(table.place_of("reader_schema"), "`reader_schema` is for Avro", Some(hint));
@@ -200,8 +204,8 @@ fn decode(table: &mut Table<'_>, schemas: Option<&wire::Schemas>) -> Option<Deco
 }
 
 /// Validation of outputs: on by default if a schema is declared.
-fn validate(table: &mut Table<'_>) -> Validate {
-    let choices = [("off", Validate::Off), ("sample", Validate::Sample), ("all", Validate::All)];
+fn validate(table: &mut TomlTable<'_>) -> ValidationMode {
+    let choices = [("off", ValidationMode::Off), ("sample", ValidationMode::Sample), ("all", ValidationMode::All)];
     let validate = table.choice("validate", &choices);
     if table.has("validate") && !table.has("schema") {
         let hint = "declare the shape of the outputs in `[key.schema]`".to_owned();
@@ -215,7 +219,7 @@ fn positive(number: i64) -> Option<NonZeroUsize> {
 }
 
 /// Reads the buffer size (L05): zero or less means the default, too much the maximum.
-fn buffer_size(table: &mut Table<'_>) -> NonZeroUsize {
+fn buffer_size(table: &mut TomlTable<'_>) -> NonZeroUsize {
     let size = table.integer("buffer_size").and_then(positive).unwrap_or(BUFFER_SIZE);
     if size > MAX_BUFFER_SIZE {
         let message =
@@ -226,7 +230,7 @@ fn buffer_size(table: &mut Table<'_>) -> NonZeroUsize {
 }
 
 /// One entry of `[[key.params]]` (L20). Without a type it is a string (L21).
-fn declaration(table: &mut Table<'_>, names: &mut Unique) -> Option<ParamDeclaration> {
+fn declaration(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Option<ParamDeclaration> {
     let name = names.name(table, "param");
     let kind = table.choice("type", &ParamKind::ALL);
     let required = table.flag("required").unwrap_or(false);
@@ -252,7 +256,7 @@ fn declaration(table: &mut Table<'_>, names: &mut Unique) -> Option<ParamDeclara
 
 /// The values of an enum or multi, each with its meaning (L22):
 /// `values = { eu = "Europe", us = "America" }`.
-fn values(table: &mut Table<'_>, kind: ParamKind) -> Option<Vec<(String, String)>> {
+fn values(table: &mut TomlTable<'_>, kind: ParamKind) -> Option<Vec<(String, String)>> {
     let given = table.map("values");
     if !kind.has_values() {
         if table.has("values") {
@@ -267,8 +271,8 @@ fn values(table: &mut Table<'_>, kind: ParamKind) -> Option<Vec<(String, String)
         table.error(table.place_of("values"), "an enum or multi needs `values`", Some(hint));
         return None;
     }
-    let described = |(value, meaning): (At<String>, At<Given>)| {
-        let (At { value, place }, Given::One(meaning)) = (value, meaning.value) else {
+    let described = |(value, meaning): (PlacedValue<String>, PlacedValue<GivenValue>)| {
+        let (PlacedValue { value, place }, GivenValue::One(meaning)) = (value, meaning.value) else {
             table.error(meaning.place, "what a value means is a string", None);
             return None;
         };

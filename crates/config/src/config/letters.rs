@@ -4,36 +4,36 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{DeadLetter, Envelope};
+use super::{DeadLetterTarget, EnvelopeFormat};
 use crate::signature::LetterSigner;
 
 /// Dead letters as a source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LetterSource {
     /// Storage of the letters.
-    pub from: DeadLetter,
-    pub which: Which,
+    pub from: DeadLetterTarget,
+    pub which: LetterChoice,
     /// Verifies that the router wrote a letter.
     pub signer: LetterSigner,
     /// Letters without that proof are retried, too.
     pub accept_unproven: bool,
     /// Envelopes of the router's sources, by name: they decode again what could not be decoded.
-    pub envelopes: BTreeMap<String, Envelope>,
+    pub envelopes: BTreeMap<String, EnvelopeFormat>,
     /// True if letters stay where they are, whatever the outcome of their events.
     pub keep: bool,
 }
 
 /// Selection of dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum LetterChoice {
     /// The letters with these ids.
     These(Vec<u64>),
-    Like(Alike),
+    Like(LetterFilter),
 }
 
 /// Filter of dead letters by common properties. A property that is not given may be anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Alike {
+pub struct LetterFilter {
     pub reason: Option<String>,
     pub key: Option<String>,
     /// Earliest time at which it was stored.
@@ -42,7 +42,7 @@ pub struct Alike {
     pub until: Option<Timestamp>,
 }
 
-impl Alike {
+impl LetterFilter {
     /// Returns whether it matches every dead letter.
     pub fn is_any(&self) -> bool {
         *self == Self::default()

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    Retry,
-    table::{At, Table},
+    RetryPolicy,
+    table::{PlacedValue, TomlTable},
 };
 
 /// Resource limits of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct GuestLimits {
     /// CPU time of one `matches`.
     pub match_cpu: Duration,
     /// CPU time of one `process`.
@@ -38,7 +38,7 @@ pub struct Limits {
     pub state: usize,
 }
 
-impl Default for Limits {
+impl Default for GuestLimits {
     fn default() -> Self {
         Self {
             match_cpu: Duration::from_millis(10),
@@ -72,17 +72,17 @@ pub struct LimitOverrides {
 
 /// Reads `[limits]`: the memory of the whole router, if it is given, and the default limits of
 /// components.
-pub(super) fn router(table: &mut Table<'_>) -> (Option<At<u64>>, Limits) {
-    let memory = table.size("memory").map(|value| At { value, place: table.place_of("memory") });
-    (memory, limits(table, Limits::default(), "instance_memory"))
+pub(super) fn router(table: &mut TomlTable<'_>) -> (Option<PlacedValue<u64>>, GuestLimits) {
+    let memory = table.size("memory").map(|value| PlacedValue { value, place: table.place_of("memory") });
+    (memory, limits(table, GuestLimits::default(), "instance_memory"))
 }
 
 /// Reads the limits of a component, with defaults from `base`. Only calls and log lines may be
 /// forbidden with a zero. `memory` is the name of the field for the memory of an instance.
-pub(super) fn limits(table: &mut Table<'_>, base: Limits, memory: &'static str) -> Limits {
+pub(super) fn limits(table: &mut TomlTable<'_>, base: GuestLimits, memory: &'static str) -> GuestLimits {
     let LimitOverrides { match_cpu, process_cpu, process_wall, output, emissions, host_calls, log_lines } =
         overrides(table);
-    Limits {
+    GuestLimits {
         match_cpu: match_cpu.unwrap_or(base.match_cpu),
         process_cpu: process_cpu.unwrap_or(base.process_cpu),
         process_wall: process_wall.unwrap_or(base.process_wall),
@@ -100,7 +100,7 @@ pub(super) fn limits(table: &mut Table<'_>, base: Limits, memory: &'static str) 
 }
 
 /// Reads the limits that a key may set.
-pub(super) fn overrides(table: &mut Table<'_>) -> LimitOverrides {
+pub(super) fn overrides(table: &mut TomlTable<'_>) -> LimitOverrides {
     LimitOverrides {
         match_cpu: table.duration("match_cpu"),
         process_cpu: table.duration("process_cpu"),
@@ -113,25 +113,25 @@ pub(super) fn overrides(table: &mut Table<'_>) -> LimitOverrides {
 }
 
 /// Default for events that a filter could not process.
-pub(super) const KEY_RETRY: Retry =
-    Retry { min: Duration::from_millis(100), max: Duration::from_secs(5), patience: Duration::from_secs(30) };
+pub(super) const KEY_RETRY: RetryPolicy =
+    RetryPolicy { min: Duration::from_millis(100), max: Duration::from_secs(5), patience: Duration::from_secs(30) };
 
 /// Default for outputs that a sink refused.
-pub(super) const SINK_RETRY: Retry =
-    Retry { min: Duration::from_millis(100), max: Duration::from_secs(10), patience: Duration::from_secs(60) };
+pub(super) const SINK_RETRY: RetryPolicy =
+    RetryPolicy { min: Duration::from_millis(100), max: Duration::from_secs(10), patience: Duration::from_secs(60) };
 
 /// Reads the table `retry` inside `table`.
-pub(super) fn retry(table: &mut Table<'_>, base: Retry) -> Retry {
-    let read = |table: &mut Table<'_>| {
+pub(super) fn retry(table: &mut TomlTable<'_>, base: RetryPolicy) -> RetryPolicy {
+    let read = |table: &mut TomlTable<'_>| {
         let (min, max) = waits(table, (base.min, base.max));
-        Retry { min, max, patience: table.duration_or_zero("patience").unwrap_or(base.patience) }
+        RetryPolicy { min, max, patience: table.duration_or_zero("patience").unwrap_or(base.patience) }
     };
     table.table("retry", read).unwrap_or(base)
 }
 
 /// Reads the shortest and the longest wait before another try. If only one is given it moves the
 /// default of the other, so that the two never contradict each other.
-pub(super) fn waits(table: &mut Table<'_>, base: (Duration, Duration)) -> (Duration, Duration) {
+pub(super) fn waits(table: &mut TomlTable<'_>, base: (Duration, Duration)) -> (Duration, Duration) {
     let given = (table.duration("min"), table.duration("max"));
     let min = given.0.unwrap_or_else(|| given.1.map_or(base.0, |max| base.0.min(max)));
     let max = given.1.unwrap_or_else(|| given.0.map_or(base.1, |min| base.1.max(min)));

@@ -8,19 +8,19 @@ use std::{
 };
 
 use super::{
-    Config, Identity, Registry, Role, avro,
-    document::Document,
-    folder::{Plugins, files},
+    Config, DeclaredIdentity, RegistryConfig, RouterRole, avro,
+    document::TomlDocument,
+    folder::{AvailablePlugins, files},
     isolation,
-    keys::{self, NamedKey, Ready},
+    keys::{self, FolderContents, NamedKey},
     preflight::preflight,
     preset::Preset,
-    problem::{Place, Problem, Problems, Report},
-    routes::{self, Known},
-    schemas::Schemas,
-    settings::{Settings, settings},
-    table::Table,
-    unique::Unique,
+    problem::{ConfigPlace, Problem, ProblemReport, Problems},
+    routes::{self, KnownNames},
+    schemas::SchemaFiles,
+    settings::{RouterSettings, settings},
+    table::TomlTable,
+    unique::ClaimedValues,
     webhook,
 };
 
@@ -34,10 +34,10 @@ const KEYS: &str = "keys";
 /// # Errors
 /// Returns all problems of all files.
 pub fn load(dir: &Path) -> Result<Config, Problems> {
-    let report = Report::default();
+    let report = ProblemReport::default();
     let settings = open(dir, &report);
     let (config, sinks, plugins, schemas, identity) = match settings {
-        Some(Settings { config, sinks, plugins, schemas, identity }) => {
+        Some(RouterSettings { config, sinks, plugins, schemas, identity }) => {
             (Some(config), Some(sinks), plugins, schemas, identity)
         }
         None => (None, None, None, None, None),
@@ -45,7 +45,7 @@ pub fn load(dir: &Path) -> Result<Config, Problems> {
     let avro = config
         .as_ref()
         .and_then(|config| avro::schemas(dir, &config.schemas, &config.presets, &config.avro_ids, &report));
-    let ready = Ready { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
+    let ready = FolderContents { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
     let presets = config.as_ref().map_or(&[][..], |config| &config.presets);
     let registry = registry(dir, sinks.as_ref(), ready, presets, &BTreeSet::new(), &report);
     if let Some(identity) = identity {
@@ -65,19 +65,21 @@ pub fn load(dir: &Path) -> Result<Config, Problems> {
 ///
 /// # Errors
 /// Returns all problems of all files.
-pub fn load_registry(config: &Config) -> Result<Registry, Problems> {
-    let report = Report::default();
-    let plugins =
-        Plugins::list(&config.dir, &config.plugins).map_err(|error| report.add(unlisted(&config.plugins, &error))).ok();
-    let schemas =
-        Schemas::list(&config.dir, &config.schemas).map_err(|error| report.add(unlisted(&config.schemas, &error))).ok();
+pub fn load_registry(config: &Config) -> Result<RegistryConfig, Problems> {
+    let report = ProblemReport::default();
+    let plugins = AvailablePlugins::list(&config.dir, &config.plugins)
+        .map_err(|error| report.add(unlisted(&config.plugins, &error)))
+        .ok();
+    let schemas = SchemaFiles::list(&config.dir, &config.schemas)
+        .map_err(|error| report.add(unlisted(&config.schemas, &error)))
+        .ok();
     let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
     let avro = avro::schemas(&config.dir, &config.schemas, &config.presets, &config.avro_ids, &report);
-    let ready = Ready { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
+    let ready = FolderContents { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
     let registry = registry(&config.dir, Some(&sinks), ready, &config.presets, &config.registry.files, &report);
     check_identity(&registry, &config.identity(), &report);
     isolation::check(&registry.keys, &config.sources, &report);
-    if config.role == Role::Router {
+    if config.role == RouterRole::Router {
         webhook::check_sink(&registry.webhooks, &config.sinks, &report);
     }
     let (registry, warnings) = report.conclude(Some(registry))?;
@@ -87,7 +89,7 @@ pub fn load_registry(config: &Config) -> Result<Registry, Problems> {
 
 /// Checks the identity for routed keys only: a folder may declare keys for another identity as long
 /// as it does not use them.
-fn check_identity(registry: &Registry, identity: &Identity, report: &Report) {
+fn check_identity(registry: &RegistryConfig, identity: &DeclaredIdentity, report: &ProblemReport) {
     for key in &registry.keys {
         if let Some(route) = registry.routes.iter().find(|route| route.key == key.name) {
             preflight(key, identity, &route.place).into_iter().for_each(|lack| report.add(lack.problem));
@@ -96,10 +98,10 @@ fn check_identity(registry: &Registry, identity: &Identity, report: &Report) {
 }
 
 fn unlisted(folder: &Path, error: &std::io::Error) -> Problem {
-    Problem::error(Place::file(folder), format!("can't list the folder: {error}"))
+    Problem::error(ConfigPlace::file(folder), format!("can't list the folder: {error}"))
 }
 
-fn open(dir: &Path, report: &Report) -> Option<Settings> {
+fn open(dir: &Path, report: &ProblemReport) -> Option<RouterSettings> {
     let example =
         "a router's folder holds `trommel.toml`, `keys/*.toml` and `plugins/*.wasm`: see `examples/quickstart`";
     let missing = match fs::metadata(dir) {
@@ -111,10 +113,10 @@ fn open(dir: &Path, report: &Report) -> Option<Settings> {
         Err(error) => Some((dir, format!("can't open the folder: {error}"))),
     };
     if let Some((place, message)) = missing {
-        report.add(Problem::error(Place::file(place), message).hint(example));
+        report.add(Problem::error(ConfigPlace::file(place), message).hint(example));
         return None;
     }
-    Document::open(dir, Path::new(SETTINGS), report)?.read(|table| settings(table, dir))
+    TomlDocument::open(dir, Path::new(SETTINGS), report)?.read(|table| settings(table, dir))
 }
 
 /// Reads the keys and routes of all files. Invalid ones are left out and reported. `before` holds
@@ -122,18 +124,18 @@ fn open(dir: &Path, report: &Report) -> Option<Settings> {
 fn registry(
     dir: &Path,
     sinks: Option<&HashSet<String>>,
-    ready: Ready<'_>,
+    ready: FolderContents<'_>,
     presets: &[Preset],
     before: &BTreeSet<PathBuf>,
-    report: &Report,
-) -> Registry {
+    report: &ProblemReport,
+) -> RegistryConfig {
     let folder = dir.join(KEYS);
     let files = files(&folder, "toml").unwrap_or_else(|error| {
         report.add(unlisted(Path::new(KEYS), &error));
         Vec::new()
     });
-    let mut names = Unique::default();
-    let mut webhook_names = Unique::default();
+    let mut names = ClaimedValues::default();
+    let mut webhook_names = ClaimedValues::default();
     let mut keys = Vec::new();
     let mut written = Vec::new();
     let mut webhooks = Vec::new();
@@ -141,7 +143,7 @@ fn registry(
     let mut declaring = BTreeSet::new();
     for file in files {
         let file = Path::new(KEYS).join(file);
-        let document = Document::open(dir, &file, report);
+        let document = TomlDocument::open(dir, &file, report);
         let read = document.as_ref().and_then(|document| {
             document.read(|table| {
                 if ["key", "route", "webhook"].iter().any(|name| table.has(name)) {
@@ -149,15 +151,15 @@ fn registry(
                 } else if before.contains(&file) {
                     let message = "the file declares nothing any more, as if it were still being written";
                     let hint = "delete it if what it declared is to go";
-                    report.add(Problem::error(Place::file(&file), message).hint(hint));
+                    report.add(Problem::error(ConfigPlace::file(&file), message).hint(hint));
                 }
                 for name in ["nats", "api", "avro", "preset", "stream", "source", "sink", "filter"] {
                     table.misplaced(name, "`trommel.toml`");
                 }
-                let key = |table: &mut Table<'_>| keys::key(table, &mut names, ready);
+                let key = |table: &mut TomlTable<'_>| keys::key(table, &mut names, ready);
                 keys.extend(table.tables("key", key).into_iter().flatten());
                 written.extend(table.tables("route", routes::written).into_iter().flatten());
-                let webhook = |table: &mut Table<'_>| webhook::webhook(table, &mut webhook_names).map(Arc::new);
+                let webhook = |table: &mut TomlTable<'_>| webhook::webhook(table, &mut webhook_names).map(Arc::new);
                 webhooks.extend(table.tables("webhook", webhook).into_iter().flatten());
             })
         });
@@ -166,17 +168,17 @@ fn registry(
     for preset in presets {
         preset.document(dir, report).read(|table| {
             table.ignore_rest();
-            let declared = table.tables("key", |table| keys::key(table, &mut Unique::default(), ready));
+            let declared = table.tables("key", |table| keys::key(table, &mut ClaimedValues::default(), ready));
             // Keys of the folder take precedence over those of a preset.
             let more = declared.into_iter().flatten().filter(|key| keys.iter().all(|known| known.name != key.name));
             let more: Vec<_> = more.collect();
             keys.extend(more);
         });
     }
-    let mut names = Unique::default();
+    let mut names = ClaimedValues::default();
     let index = keys.iter().map(|key| (key.name.as_str(), key)).collect();
-    let known = Known { keys: index, all_keys, sinks };
-    let mut registry = Registry { webhooks, files: declaring, ..Registry::default() };
+    let known = KnownNames { keys: index, all_keys, sinks };
+    let mut registry = RegistryConfig { webhooks, files: declaring, ..RegistryConfig::default() };
     for route in written {
         known.check(route, &mut names, report, &mut registry);
     }

@@ -1,36 +1,44 @@
 //! Detection of routers that feed themselves.
 
 use super::{
-    Envelope, EventField, OutputField, Part, Sink, SinkKind, Source, SourceKind, Stream, SubjectForm,
-    SubjectPlaceholder,
+    EnvelopeFormat, EventField, OutputField, SinkConfig, SinkKind, SourceConfig, SourceKind, StreamConfig, SubjectForm,
+    SubjectPlaceholder, TemplatePart,
     problem::Problem,
-    table::{At, Table},
+    table::{PlacedValue, TomlTable},
 };
 
 /// Warns of sinks that publish to a subject that a source of this router reads. That may be
 /// intended, if filters end the loop.
-pub(super) fn warn(table: &Table<'_>, streams: &[Stream], sources: &[At<Source>], sinks: &[At<Sink>]) {
-    for At { value: sink, place } in sinks {
+pub(super) fn warn(
+    table: &TomlTable<'_>,
+    streams: &[StreamConfig],
+    sources: &[PlacedValue<SourceConfig>],
+    sinks: &[PlacedValue<SinkConfig>],
+) {
+    for PlacedValue { value: sink, place } in sinks {
         let SinkKind::Nats(nats) = &sink.kind else { continue };
-        let feeds = |source: &Source| match (nats.subject.literal(), nats.subject.0.as_slice()) {
+        let feeds = |source: &SourceConfig| match (nats.subject.literal(), nats.subject.0.as_slice()) {
             (Some(subject), _) => reads(source, streams, subject),
             // The event leaves under the subject it came in with, unless the filter or the envelope
             // names another subject.
             (
                 None,
                 [
-                    Part::Value(SubjectPlaceholder {
+                    TemplatePart::Value(SubjectPlaceholder {
                         field: OutputField::Event(EventField::Subject),
                         form: SubjectForm::Tokens,
                     }),
                 ],
             ) => {
                 matches!(source.kind, SourceKind::JetStream(_))
-                    && !matches!(source.envelope, Envelope::Plain { subject: Some(_), .. } | Envelope::Flowcraft)
+                    && !matches!(
+                        source.envelope,
+                        EnvelopeFormat::Plain { subject: Some(_), .. } | EnvelopeFormat::Flowcraft
+                    )
             }
             _ => false,
         };
-        if let Some(At { value: source, .. }) = sources.iter().find(|source| feeds(&source.value)) {
+        if let Some(PlacedValue { value: source, .. }) = sources.iter().find(|source| feeds(&source.value)) {
             let message = format!("sink `{}` publishes what source `{}` reads", sink.name, source.name);
             let hint = "events may go round for ever, unless every key turns the router's own outputs away";
             table.report(Problem::warning(place.clone(), message).hint(hint));
@@ -40,7 +48,7 @@ pub(super) fn warn(table: &Table<'_>, streams: &[Stream], sources: &[At<Source>]
 
 /// Returns whether `source` is known to read `subject`: by its own subjects, or by those of its
 /// stream if that is declared.
-fn reads(source: &Source, streams: &[Stream], subject: &str) -> bool {
+fn reads(source: &SourceConfig, streams: &[StreamConfig], subject: &str) -> bool {
     let SourceKind::JetStream(jetstream) = &source.kind else { return false };
     let stream = streams.iter().find(|stream| stream.name == jetstream.stream);
     let in_stream = stream.is_none_or(|stream| stream.subjects.iter().any(|pattern| pattern.matches(subject)));

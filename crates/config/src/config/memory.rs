@@ -36,7 +36,7 @@ const UNKNOWN: u64 = 2 << 30;
 pub struct MemoryPlan {
     /// Memory limit of the process.
     pub total: u64,
-    pub components: Components,
+    pub components: ComponentMemory,
     /// Open events of each source.
     pub source: u64,
     /// Bodies that each HTTP source may be reading.
@@ -54,7 +54,7 @@ pub struct MemoryPlan {
 /// The memory that all components share: instances, machine code, and outputs that no sink has
 /// confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Components {
+pub struct ComponentMemory {
     pub all: usize,
     /// Memory in use up to which instances are kept for their next call. The rest is for working
     /// instances.
@@ -65,14 +65,14 @@ pub struct Components {
     pub output: usize,
 }
 
-impl Components {
+impl ComponentMemory {
     /// Limits for programs that only try components out.
     pub const UNLIMITED: Self = Self { all: usize::MAX, kept: usize::MAX, outputs: usize::MAX, output: usize::MAX };
 }
 
 /// A part of the plan: its members get equal shares of the memory left beside the instances.
 #[derive(Clone, Copy, Debug)]
-struct Part {
+struct MemoryPart {
     weight: u64,
     members: u64,
     /// Smallest and largest amount that one member can use.
@@ -80,7 +80,7 @@ struct Part {
     most: u64,
 }
 
-impl Part {
+impl MemoryPart {
     /// The share of each member if `unit` is the share of one weight.
     fn each(&self, unit: u64) -> u64 {
         (unit * self.weight).checked_div(self.members).map_or(0, |each| each.min(self.most))
@@ -94,13 +94,13 @@ impl Part {
 
 /// The memory demand of a folder.
 #[derive(Debug)]
-struct Demand {
-    sources: Part,
-    bodies: Part,
-    sinks: Part,
-    consumers: Part,
-    webhooks: Part,
-    state: Part,
+struct MemoryDemand {
+    sources: MemoryPart,
+    bodies: MemoryPart,
+    sinks: MemoryPart,
+    consumers: MemoryPart,
+    webhooks: MemoryPart,
+    state: MemoryPart,
     /// Size of the largest possible instance.
     instance: u64,
     /// Memory of the ids in all windows.
@@ -129,7 +129,7 @@ impl MemoryPlan {
     /// # Errors
     /// Returns the least `memory` that the folder needs if it has less.
     pub fn new(config: &Config) -> Result<Self, TooLittle> {
-        let demand = Demand::of(config);
+        let demand = MemoryDemand::of(config);
         let least = demand.least();
         match config.memory {
             Some(total) if total < least => Err(TooLittle { total, least }),
@@ -178,7 +178,7 @@ impl TooLittle {
                             smaller bodies (`max_body`), or have fewer sources and sinks";
 }
 
-impl Demand {
+impl MemoryDemand {
     fn of(config: &Config) -> Self {
         let http = || {
             config.sources.iter().filter_map(|source| match &source.kind {
@@ -194,7 +194,7 @@ impl Demand {
         let has_webhooks = config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Webhook(_)));
         let has_state = config.filters.iter().any(|filter| filter.grants.contains(&Grant::State));
         let sources = config.sources.len() as u64;
-        let part = |weight, members, least, most| Part { weight, members, least, most };
+        let part = |weight, members, least, most| MemoryPart { weight, members, least, most };
         let state = config.filters.iter().map(|filter| filter.limits.state).max().unwrap_or(0) as u64;
         let instances = config.filters.iter().map(|filter| filter.limits.memory).chain([config.limits.memory]);
         let ids = config.dedup.as_ref().map_or(0, |dedup| ID.saturating_mul(dedup.capacity.get() as u64));
@@ -211,7 +211,7 @@ impl Demand {
         }
     }
 
-    fn parts(&self) -> impl Iterator<Item = &Part> {
+    fn parts(&self) -> impl Iterator<Item = &MemoryPart> {
         let all = [&self.sources, &self.bodies, &self.sinks, &self.consumers, &self.webhooks, &self.state];
         all.into_iter().filter(|part| part.members > 0)
     }
@@ -227,7 +227,7 @@ impl Demand {
 
     /// The smallest sum of the shares of all parts.
     fn parts_least(&self) -> u64 {
-        let unit = self.parts().map(Part::unit).max().unwrap_or(0);
+        let unit = self.parts().map(MemoryPart::unit).max().unwrap_or(0);
         unit.saturating_mul(self.weights())
     }
 
@@ -252,7 +252,7 @@ impl Demand {
         let all = shared - (used - outputs).min(shared);
         MemoryPlan {
             total,
-            components: Components {
+            components: ComponentMemory {
                 all: size(all),
                 kept: size(all.saturating_sub(outputs + self.instance)),
                 outputs: size(outputs),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     /// The total of the shared-out memory.
-    fn sum(plan: &MemoryPlan, demand: &Demand) -> u64 {
+    fn sum(plan: &MemoryPlan, demand: &MemoryDemand) -> u64 {
         let MemoryPlan { components, source, bodies, consumers, webhooks, state, .. } = *plan;
         let sources = half_more(source) * demand.sources.members + bodies as u64 * demand.bodies.members;
         // The share of the sinks is part of that of the components.
@@ -299,9 +299,9 @@ mod tests {
             (webhooks, states) in (0_u64..2, 0_u64..2),
             (request, in_flight, state, instance, ids) in
                 (LEAST..40 * MIB, 1..1_u64 << 40, 1..1_u64 << 40, 1..1_u64 << 32, 0..1_u64 << 30),
-        ) -> Demand {
-            let part = |weight, members, least, most| Part { weight, members, least, most };
-            Demand {
+        ) -> MemoryDemand {
+            let part = |weight, members, least, most| MemoryPart { weight, members, least, most };
+            MemoryDemand {
                 sources: part(4, sources, half_more(request), half_more(in_flight)),
                 bodies: part(1, https, request, request * 100),
                 sinks: part(3, sinks, LEAST, SINK),
@@ -324,7 +324,7 @@ mod tests {
             let plan = demand.share_out(total);
             let shared = (total - PROGRAM - demand.ids) / 5 * 3;
             prop_assert!(sum(&plan, &demand) <= shared);
-            let Components { all, kept, outputs, .. } = plan.components;
+            let ComponentMemory { all, kept, outputs, .. } = plan.components;
             prop_assert!(all - kept - outputs >= demand.instance as usize);
             prop_assert_eq!(outputs as u64, plan.sink as u64 * demand.sinks.members);
             let parts = [
@@ -351,7 +351,7 @@ mod tests {
             "trommel.toml:8:10: `memory` is 64.0 MiB, and what this folder declares needs 225.0 MiB at least"
         );
         assert_eq!(hint.trim(), TooLittle::HINT);
-        let least = Demand::of(&load(SETTINGS).unwrap()).least();
+        let least = MemoryDemand::of(&load(SETTINGS).unwrap()).least();
         assert!(with(least - 1).is_err());
         assert_eq!(MemoryPlan::new(&with(least).unwrap()).unwrap().total, least);
         // Smaller instances need less.
@@ -365,7 +365,7 @@ mod tests {
         let config = load(SETTINGS).unwrap();
         let plan = MemoryPlan::new(&config).unwrap();
         let half = machine::memory().unwrap_or(UNKNOWN) / 2;
-        assert_eq!(plan.total, half.max(Demand::of(&config).least()));
+        assert_eq!(plan.total, half.max(MemoryDemand::of(&config).least()));
     }
 
     #[test]

@@ -6,17 +6,17 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::{
-    KeptIn, Nats, NatsAuth,
+    KeptIn, NatsAuth, NatsConfig,
     nearest::quoted,
     secret,
-    table::{At, Table},
+    table::{PlacedValue, TomlTable},
     values,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn nats(table: &mut Table<'_>) -> Option<Nats> {
-    let urls = table.required("url", Table::texts);
+pub(super) fn nats(table: &mut TomlTable<'_>) -> Option<NatsConfig> {
+    let urls = table.required("url", TomlTable::texts);
     let (urls, url_auth) = servers(table, urls.unwrap_or_default());
     let auth = auth(table, url_auth);
     let name = table.text("name").unwrap_or_else(|| "trommel".into());
@@ -25,12 +25,12 @@ pub(super) fn nats(table: &mut Table<'_>) -> Option<Nats> {
     let tls_required = tls_required(table, &urls);
     let connect_timeout = table.duration("connect_timeout").unwrap_or(CONNECT_TIMEOUT);
     let api_prefix = api_prefix(table);
-    Some(Nats { urls, name, auth: auth?, tls_ca, tls_client, tls_required, connect_timeout, api_prefix })
+    Some(NatsConfig { urls, name, auth: auth?, tls_ca, tls_client, tls_required, connect_timeout, api_prefix })
 }
 
 /// Returns whether TLS is required. A CA or a client certificate implies it: without TLS all
 /// traffic could be read on the way.
-fn tls_required(table: &mut Table<'_>, urls: &[String]) -> bool {
+fn tls_required(table: &mut TomlTable<'_>, urls: &[String]) -> bool {
     let given = ["tls_ca", "tls_cert", "tls_key"].into_iter().find(|field| table.has(field));
     let flag = table.flag("tls_required");
     if let (Some(given), Some(false)) = (given, flag) {
@@ -42,7 +42,7 @@ fn tls_required(table: &mut Table<'_>, urls: &[String]) -> bool {
 
 /// The prefix of the subjects of the JetStream API, which is different for a domain and for an
 /// import.
-fn api_prefix(table: &mut Table<'_>) -> String {
+fn api_prefix(table: &mut TomlTable<'_>) -> String {
     let domain = table.parsed("domain", values::server_name);
     let prefix = table.parsed("api_prefix", values::server_subject);
     if table.has("domain") && table.has("api_prefix") {
@@ -52,7 +52,7 @@ fn api_prefix(table: &mut Table<'_>) -> String {
     prefix.or_else(|| domain.map(|domain| format!("$JS.{domain}.API"))).unwrap_or_else(|| "$JS.API".to_owned())
 }
 
-fn tls_client(table: &mut Table<'_>) -> Option<(PathBuf, PathBuf)> {
+fn tls_client(table: &mut TomlTable<'_>) -> Option<(PathBuf, PathBuf)> {
     let certificate = table.input_path("tls_cert");
     let key = table.input_path("tls_key");
     if table.has("tls_cert") != table.has("tls_key") {
@@ -63,13 +63,13 @@ fn tls_client(table: &mut Table<'_>) -> Option<(PathBuf, PathBuf)> {
 
 /// The addresses without their users, and the user that they name: the client ignores users in
 /// addresses.
-fn servers(table: &Table<'_>, urls: Vec<At<String>>) -> (Vec<String>, Option<NatsAuth>) {
+fn servers(table: &TomlTable<'_>, urls: Vec<PlacedValue<String>>) -> (Vec<String>, Option<NatsAuth>) {
     let mut auth = None;
     let mut servers = Vec::new();
     if table.has("url") && urls.is_empty() {
         table.error(table.place_of("url"), "`url` names no server", None);
     }
-    for At { value, place } in urls {
+    for PlacedValue { value, place } in urls {
         // Messages never quote the address, as it may contain a password.
         match server(&value) {
             Ok((url, user)) => {
@@ -114,7 +114,7 @@ fn server(text: &str) -> Result<(String, Option<NatsAuth>), String> {
 }
 
 /// The only authentication method. Returns `None` if there are several, or an incomplete one.
-fn auth(table: &mut Table<'_>, in_url: Option<NatsAuth>) -> Option<NatsAuth> {
+fn auth(table: &mut TomlTable<'_>, in_url: Option<NatsAuth>) -> Option<NatsAuth> {
     let credentials = secret::path(table, "credentials").map(NatsAuth::Credentials);
     let nkey = secret::path(table, "nkey").map(NatsAuth::Nkey);
     let token = secret(table, "token").map(NatsAuth::Token);
@@ -141,7 +141,7 @@ fn auth(table: &mut Table<'_>, in_url: Option<NatsAuth>) -> Option<NatsAuth> {
 }
 
 /// A secret: a string, `{ env = "NAME" }`, or `{ file = "path" }`.
-fn secret(table: &mut Table<'_>, name: &'static str) -> Option<String> {
+fn secret(table: &mut TomlTable<'_>, name: &'static str) -> Option<String> {
     if !table.holds_table(name) {
         return table.text_that_is(name, "a string, `{ env = \"NAME\" }` or `{ file = \"path\" }`");
     }

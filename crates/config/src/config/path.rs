@@ -57,23 +57,25 @@ impl FilePath {
         ours.len() == theirs.len() && ours.iter().zip(&theirs).all(|(ours, theirs)| ours.meets(theirs))
     }
 
-    fn all_names(&self) -> Vec<Ends<'_>> {
+    fn all_names(&self) -> Vec<NameEnds<'_>> {
         match self {
-            Self::One(path) => path.components().map(Ends::of_component).collect(),
-            Self::Many(PathTemplate { root, names }) => {
-                root.components().map(Ends::of_component).chain(names.iter().map(|name| Ends::of(name))).collect()
-            }
+            Self::One(path) => path.components().map(NameEnds::of_component).collect(),
+            Self::Many(PathTemplate { root, names }) => root
+                .components()
+                .map(NameEnds::of_component)
+                .chain(names.iter().map(|name| NameEnds::of(name)))
+                .collect(),
         }
     }
 }
 
 /// The known beginning and end of a name.
-enum Ends<'a> {
+enum NameEnds<'a> {
     Fixed(&'a [u8]),
     Open { head: &'a [u8], tail: &'a [u8] },
 }
 
-impl<'a> Ends<'a> {
+impl<'a> NameEnds<'a> {
     fn of_component(component: Component<'a>) -> Self {
         Self::Fixed(component.as_os_str().as_encoded_bytes())
     }

@@ -4,22 +4,22 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Identity, Key,
+    DeclaredIdentity, KeyConfig,
     nearest::quoted,
-    problem::{Place, Problem},
+    problem::{ConfigPlace, Problem},
 };
 
 /// A requirement of a key that the identity does not meet.
 #[derive(Clone, Debug)]
-pub struct Lack {
-    pub of: Needed,
+pub struct UnmetNeed {
+    pub of: NeedKind,
     /// An error if the identity is known to lack it, a warning if that is unknown.
     pub problem: Problem,
 }
 
 /// Kinds of requirements that a key can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needed {
+pub enum NeedKind {
     AuthType,
     Scopes,
     ConsoleEvents,
@@ -27,30 +27,30 @@ pub enum Needed {
 
 /// Returns all requirements of a key that the identity does not meet. `place` is where the key is
 /// used.
-pub fn preflight(key: &Key, identity: &Identity, place: &Place) -> Vec<Lack> {
-    let lack = |of| move |problem| Lack { of, problem };
-    let auth_type = auth_type(key, identity, place).map(lack(Needed::AuthType));
-    let scopes = Listed {
+pub fn preflight(key: &KeyConfig, identity: &DeclaredIdentity, place: &ConfigPlace) -> Vec<UnmetNeed> {
+    let lack = |of| move |problem| UnmetNeed { of, problem };
+    let auth_type = auth_type(key, identity, place).map(lack(NeedKind::AuthType));
+    let scopes = NeedList {
         what: "scopes",
         field: "scopes",
         way_out: "grant them to the identity",
         wanted: &key.scopes,
         given: identity.scopes.as_deref(),
     };
-    let console_events = Listed {
+    let console_events = NeedList {
         what: "console events",
         field: "console_events",
         way_out: "turn them on at the platform",
         wanted: &key.console_events,
         given: identity.console_events.as_deref(),
     };
-    let scopes = scopes.compare(key, place).map(lack(Needed::Scopes));
-    let console_events = console_events.compare(key, place).map(lack(Needed::ConsoleEvents));
+    let scopes = scopes.compare(key, place).map(lack(NeedKind::Scopes));
+    let console_events = console_events.compare(key, place).map(lack(NeedKind::ConsoleEvents));
     [auth_type, scopes, console_events].into_iter().flatten().collect()
 }
 
 /// Checks the auth type. A key without auth types needs no identity.
-fn auth_type(key: &Key, identity: &Identity, place: &Place) -> Option<Problem> {
+fn auth_type(key: &KeyConfig, identity: &DeclaredIdentity, place: &ConfigPlace) -> Option<Problem> {
     if key.auth_types.is_empty() || key.auth_types.iter().any(|wanted| identity.auth_types.contains(wanted)) {
         return None;
     }
@@ -68,7 +68,7 @@ fn auth_type(key: &Key, identity: &Identity, place: &Place) -> Option<Problem> {
 }
 
 /// A list of requirements that must all be met, and the declared list.
-struct Listed<'a> {
+struct NeedList<'a> {
     what: &'a str,
     field: &'a str,
     way_out: &'a str,
@@ -76,8 +76,8 @@ struct Listed<'a> {
     given: Option<&'a [String]>,
 }
 
-impl Listed<'_> {
-    fn compare(&self, key: &Key, place: &Place) -> Option<Problem> {
+impl NeedList<'_> {
+    fn compare(&self, key: &KeyConfig, place: &ConfigPlace) -> Option<Problem> {
         let Self { what, field, way_out, wanted, given } = self;
         let wanted: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
         let Some(given) = given else {

@@ -3,25 +3,25 @@
 use std::path::Path;
 
 use super::{
-    Stream,
-    document::Document,
-    problem::Report,
+    StreamConfig,
+    document::TomlDocument,
+    problem::ProblemReport,
     stream::stream,
-    table::{At, Table},
-    unique::Unique,
+    table::{PlacedValue, TomlTable},
+    unique::ClaimedValues,
     values,
 };
 
 /// An enabled event family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preset {
-    family: Family,
+    family: EventFamily,
     /// Its declarations, as a user would write them.
     pub(super) text: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
+enum EventFamily {
     Ctrlplane,
     Flowcraft,
     Helix,
@@ -47,17 +47,17 @@ impl Preset {
     /// The name in messages and file positions.
     pub(super) fn name(&self) -> &'static str {
         match self.family {
-            Family::Ctrlplane => "ctrlplane",
-            Family::Flowcraft => "flowcraft",
-            Family::Helix => "helix",
-            Family::JbMesh => "jb-mesh",
+            EventFamily::Ctrlplane => "ctrlplane",
+            EventFamily::Flowcraft => "flowcraft",
+            EventFamily::Helix => "helix",
+            EventFamily::JbMesh => "jb-mesh",
         }
     }
 
     /// The streams of the family.
-    pub(super) fn streams(&self, dir: &Path, report: &Report) -> Vec<At<Stream>> {
-        let mut names = Unique::default();
-        let read = |table: &mut Table<'_>| {
+    pub(super) fn streams(&self, dir: &Path, report: &ProblemReport) -> Vec<PlacedValue<StreamConfig>> {
+        let mut names = ClaimedValues::default();
+        let read = |table: &mut TomlTable<'_>| {
             table.ignore_rest();
             table.tables("stream", |table| stream(table, &mut names)).into_iter().flatten().collect()
         };
@@ -65,38 +65,38 @@ impl Preset {
     }
 
     /// Its keys and streams, as a file of the folder.
-    pub(super) fn document<'a>(&self, dir: &'a Path, report: &'a Report) -> Document<'a> {
+    pub(super) fn document<'a>(&self, dir: &'a Path, report: &'a ProblemReport) -> TomlDocument<'a> {
         let file = Path::new("preset").join(self.name()).with_extension("toml");
-        Document::of(dir, &file, self.text.clone(), report)
+        TomlDocument::of(dir, &file, self.text.clone(), report)
     }
 
     pub(super) fn avro(&self) -> &'static [(&'static str, &'static str)] {
         match self.family {
-            Family::Helix => &HELIX_AVRO,
-            Family::Ctrlplane | Family::Flowcraft | Family::JbMesh => &[],
+            EventFamily::Helix => &HELIX_AVRO,
+            EventFamily::Ctrlplane | EventFamily::Flowcraft | EventFamily::JbMesh => &[],
         }
     }
 }
 
-pub(super) fn preset(table: &mut Table<'_>, names: &mut Unique) -> Option<Preset> {
+pub(super) fn preset(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Option<Preset> {
     let families = [
-        ("ctrlplane", Family::Ctrlplane),
-        ("flowcraft", Family::Flowcraft),
-        ("helix", Family::Helix),
-        ("jb-mesh", Family::JbMesh),
+        ("ctrlplane", EventFamily::Ctrlplane),
+        ("flowcraft", EventFamily::Flowcraft),
+        ("helix", EventFamily::Helix),
+        ("jb-mesh", EventFamily::JbMesh),
     ];
     let family = table.required("name", |table, field| table.choice(field, &families))?;
     let text = match family {
-        Family::Helix => {
+        EventFamily::Helix => {
             let prefix = table.parsed("subject_prefix", values::server_subject);
             let prefix = prefix.or_else(|| (!table.has("subject_prefix")).then(|| "helix".to_owned()))?;
             // X1, H16
             let audit = if table.flag("audit").unwrap_or(false) { HELIX_AUDIT } else { "" };
             format!("{HELIX}{audit}").replace("{prefix}", &prefix)
         }
-        Family::Ctrlplane => CTRLPLANE.to_owned(),
-        Family::Flowcraft => FLOWCRAFT.to_owned(),
-        Family::JbMesh => JB_MESH.to_owned(),
+        EventFamily::Ctrlplane => CTRLPLANE.to_owned(),
+        EventFamily::Flowcraft => FLOWCRAFT.to_owned(),
+        EventFamily::JbMesh => JB_MESH.to_owned(),
     };
     let preset = Preset { family, text };
     names.claim(table, preset.name(), table.place_of("name"), format!("preset `{}`", preset.name()));

@@ -12,19 +12,19 @@ use crate::text;
 
 /// A line and a column, both counted from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Position {
+pub struct TextPosition {
     pub line: usize,
     pub column: usize,
 }
 
 /// A position in a file, or the file as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Place {
+pub struct ConfigPlace {
     /// Path relative to the router's folder.
     #[serde(serialize_with = "lossy")]
     pub file: PathBuf,
     #[serde(flatten)]
-    pub position: Option<Position>,
+    pub position: Option<TextPosition>,
 }
 
 /// Serializes a path as text: a file name need not be UTF-8, JSON must.
@@ -32,17 +32,17 @@ fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
 
-impl Place {
+impl ConfigPlace {
     pub fn file(file: impl Into<PathBuf>) -> Self {
         Self { file: file.into(), position: None }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ConfigPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.file.display().fmt(f)?;
         match self.position {
-            Some(Position { line, column }) => write!(f, ":{line}:{column}"),
+            Some(TextPosition { line, column }) => write!(f, ":{line}:{column}"),
             None => Ok(()),
         }
     }
@@ -61,7 +61,7 @@ pub enum Severity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     #[serde(flatten)]
-    pub place: Place,
+    pub place: ConfigPlace,
     pub severity: Severity,
     pub message: String,
     /// Hint on how to resolve it.
@@ -72,11 +72,11 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub fn error(place: Place, message: impl Into<String>) -> Self {
+    pub fn error(place: ConfigPlace, message: impl Into<String>) -> Self {
         Self { place, severity: Severity::Error, message: message.into(), hint: None, excerpt: None }
     }
 
-    pub fn warning(place: Place, message: impl Into<String>) -> Self {
+    pub fn warning(place: ConfigPlace, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(place, message) }
     }
 
@@ -133,9 +133,9 @@ impl std::error::Error for Problems {}
 
 /// Collects the problems of all files, so that one mistake does not hide the next.
 #[derive(Debug, Default)]
-pub(super) struct Report(RefCell<Vec<Problem>>);
+pub(super) struct ProblemReport(RefCell<Vec<Problem>>);
 
-impl Report {
+impl ProblemReport {
     pub(super) fn add(&self, problem: Problem) {
         self.0.borrow_mut().push(problem);
     }

@@ -5,18 +5,18 @@ use jiff::Timestamp;
 /// A range of a stream as a source: replayed in order, without acks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplaySource {
-    pub range: Range,
+    pub range: StreamRange,
     /// Highest rate, in events per second.
     pub rate: Option<u64>,
 }
 
 /// A selection of a stream's messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Range {
+pub struct StreamRange {
     pub stream: String,
     /// Subject patterns; none means all.
     pub subjects: Vec<String>,
-    pub begin: Begin,
+    pub begin: RangeBegin,
     /// Time before which the last one was stored.
     pub until: Option<Timestamp>,
     /// Sequence of the last one.
@@ -26,7 +26,7 @@ pub struct Range {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begin {
+pub enum RangeBegin {
     First,
     Sequence(u64),
     /// The first message stored at this time or later.

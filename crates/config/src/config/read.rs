@@ -22,7 +22,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Error while reading a file.
 #[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
+pub enum UnreadableFile {
     #[error("can't read the file: {0}")]
     Io(#[from] io::Error),
     #[error("this is {0}, not a file: nothing is read from it")]
@@ -31,7 +31,7 @@ pub enum Unreadable {
     TooLarge { size: u64, limit: u64 },
 }
 
-impl Unreadable {
+impl UnreadableFile {
     /// The cause alone, for a message that already names the file.
     pub fn cause(&self) -> String {
         match self {
@@ -46,7 +46,7 @@ impl Unreadable {
 ///
 /// # Errors
 /// Returns an error if it is not a regular file, is larger, or can't be read.
-pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, UnreadableFile> {
     // Checked before the open, as opening a device can have side effects.
     check_kind(fs::metadata(path)?.file_type())?;
     // Checked again after the open, as the file may have been replaced: opening a pipe would wait
@@ -56,17 +56,17 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
     check_kind(found.file_type())?;
     let size = found.len();
     if size > limit {
-        return Err(Unreadable::TooLarge { size, limit });
+        return Err(UnreadableFile::TooLarge { size, limit });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
     // One byte more than the limit reveals a file that has grown meanwhile.
     file.take(limit + 1).read_to_end(&mut bytes)?;
     let size = bytes.len() as u64;
-    if size > limit { Err(Unreadable::TooLarge { size, limit }) } else { Ok(bytes) }
+    if size > limit { Err(UnreadableFile::TooLarge { size, limit }) } else { Ok(bytes) }
 }
 
 /// Reads a text file, without the byte order mark that some editors put first.
-pub(super) fn read_text(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
+pub(super) fn read_text(path: &Path, limit: u64) -> Result<Vec<u8>, UnreadableFile> {
     let mut bytes = read(path, limit)?;
     if bytes.starts_with(BYTE_ORDER_MARK) {
         bytes.drain(..BYTE_ORDER_MARK.len());
@@ -74,7 +74,7 @@ pub(super) fn read_text(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> 
     Ok(bytes)
 }
 
-fn check_kind(kind: FileType) -> Result<(), Unreadable> {
+fn check_kind(kind: FileType) -> Result<(), UnreadableFile> {
     let name = match kind {
         kind if kind.is_file() => return Ok(()),
         kind if kind.is_dir() => "a folder",
@@ -82,7 +82,7 @@ fn check_kind(kind: FileType) -> Result<(), Unreadable> {
         kind if kind.is_socket() => "a socket",
         _ => "a device",
     };
-    Err(Unreadable::NotAFile(name))
+    Err(UnreadableFile::NotAFile(name))
 }
 
 #[cfg(test)]

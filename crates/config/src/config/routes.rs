@@ -6,12 +6,12 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Key, ParamDeclaration, ParamKind, ParamProblem, Registry, Route, check_params,
+    KeyConfig, ParamDeclaration, ParamKind, ParamProblem, RegistryConfig, RouteConfig, check_params,
     keys::{self, NamedKey},
     nearest::suggest,
-    problem::{Place, Problem, Report},
-    table::{At, Given, Table},
-    unique::Unique,
+    problem::{ConfigPlace, Problem, ProblemReport},
+    table::{GivenValue, PlacedValue, TomlTable},
+    unique::ClaimedValues,
     values,
 };
 use crate::event::TypePattern;
@@ -20,49 +20,49 @@ use crate::event::TypePattern;
 #[derive(Clone, Debug, PartialEq)]
 pub struct TypeRoute {
     /// The key that it is treated as, with the route's name and default settings.
-    pub key: Key,
-    pub types: Types,
+    pub key: KeyConfig,
+    pub types: TypeSelection,
     pub sinks: Vec<String>,
 }
 
 /// Selection of event types by a [`TypeRoute`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Types {
+pub enum TypeSelection {
     Matching(TypePattern),
     /// Types that no other such route matches.
     Rest,
 }
 
 /// A route as written in the file.
-pub(super) struct Written {
-    place: Place,
-    name: Option<At<String>>,
-    takes: Takes,
-    sinks: Vec<At<String>>,
+pub(super) struct WrittenRoute {
+    place: ConfigPlace,
+    name: Option<PlacedValue<String>>,
+    takes: EventSelection,
+    sinks: Vec<PlacedValue<String>>,
 }
 
 /// Selection of events by a route.
-enum Takes {
-    Key(At<String>, Vec<(At<String>, At<Given>)>),
-    Types(Types),
+enum EventSelection {
+    Key(PlacedValue<String>, Vec<(PlacedValue<String>, PlacedValue<GivenValue>)>),
+    Types(TypeSelection),
 }
 
-pub(super) fn written(table: &mut Table<'_>) -> Option<Written> {
+pub(super) fn written(table: &mut TomlTable<'_>) -> Option<WrittenRoute> {
     let name = table.parsed("name", values::name);
-    let name = name.map(|value| At { value, place: table.place_of("name") });
+    let name = name.map(|value| PlacedValue { value, place: table.place_of("name") });
     let takes = takes(table);
-    let sinks = table.required("sinks", Table::texts);
+    let sinks = table.required("sinks", TomlTable::texts);
     if sinks.as_ref().is_some_and(Vec::is_empty) {
         let hint = "to look at a filter's counters alone, add a sink of type `null`".to_owned();
         table.error(table.place_of("sinks"), "the route feeds no sink", Some(hint));
     }
-    Some(Written { place: table.place(), name, takes: takes?, sinks: sinks? })
+    Some(WrittenRoute { place: table.place(), name, takes: takes?, sinks: sinks? })
 }
 
 /// Reads one of `key`, `match_regex` and `fallthrough` (L129).
-fn takes(table: &mut Table<'_>) -> Option<Takes> {
+fn takes(table: &mut TomlTable<'_>) -> Option<EventSelection> {
     let key = table.text("key");
-    let key = key.map(|value| At { value, place: table.place_of("key") });
+    let key = key.map(|value| PlacedValue { value, place: table.place_of("key") });
     let params = table.map("params").or_else(|| (!table.has("params")).then(Vec::new));
     let pattern = table.parsed("match_regex", str::parse::<TypePattern>);
     let rest = table.flag("fallthrough");
@@ -86,53 +86,53 @@ fn takes(table: &mut Table<'_>) -> Option<Takes> {
         table.error(table.place_of("params"), "only a route of a key has `params`", None);
     }
     match (key, pattern) {
-        (Some(key), _) => Some(Takes::Key(key, params?)),
-        (None, Some(pattern)) => Some(Takes::Types(Types::Matching(pattern))),
-        (None, None) => (rest == Some(true)).then_some(Takes::Types(Types::Rest)),
+        (Some(key), _) => Some(EventSelection::Key(key, params?)),
+        (None, Some(pattern)) => Some(EventSelection::Types(TypeSelection::Matching(pattern))),
+        (None, None) => (rest == Some(true)).then_some(EventSelection::Types(TypeSelection::Rest)),
     }
 }
 
 /// Names that routes may refer to. `None` if a file that might declare more could not be read.
-pub(super) struct Known<'a> {
+pub(super) struct KnownNames<'a> {
     pub(super) keys: HashMap<&'a str, &'a NamedKey>,
     pub(super) all_keys: bool,
     pub(super) sinks: Option<&'a HashSet<String>>,
 }
 
-impl Known<'_> {
+impl KnownNames<'_> {
     /// Checks a route and adds it to the registry. Returns `None` if it is invalid; the error is
     /// then in the report.
     pub(super) fn check(
         &self,
-        route: Written,
-        names: &mut Unique,
-        report: &Report,
-        registry: &mut Registry,
+        route: WrittenRoute,
+        names: &mut ClaimedValues,
+        report: &ProblemReport,
+        registry: &mut RegistryConfig,
     ) -> Option<()> {
-        let Written { place, name, takes, sinks } = route;
+        let WrittenRoute { place, name, takes, sinks } = route;
         let sinks = self.sinks(sinks, report);
         let claim = |derived: String, what: &str| {
             let (name, place, what) = match name {
-                Some(At { value, place }) => (value.clone(), place, format!("route `{value}`")),
+                Some(PlacedValue { value, place }) => (value.clone(), place, format!("route `{value}`")),
                 None => (derived, place.clone(), what.to_owned()),
             };
             names.repeats(&name, place.clone(), what).into_iter().for_each(|problem| report.add(problem));
             (name, place)
         };
         match takes {
-            Takes::Key(key, params) => {
+            EventSelection::Key(key, params) => {
                 let key = self.key(&key, report)?;
                 let params = check_given(&key.name, &key.key.as_ref()?.params, params, &place, report);
                 let (params, sinks) = (params?, sinks?);
                 let what = format!("a route of key `{}` with these params and sinks", key.name);
                 let (name, place) = claim(derived_name(&key.name, &params, &sinks), &what);
-                registry.routes.push(Route { name, key: key.name.clone(), params, sinks, place });
+                registry.routes.push(RouteConfig { name, key: key.name.clone(), params, sinks, place });
             }
-            Takes::Types(types) => {
+            EventSelection::Types(types) => {
                 let sinks = sinks?;
                 let (start, pattern) = match &types {
-                    Types::Matching(pattern) => ("match_regex", pattern.as_str()),
-                    Types::Rest => ("fallthrough", ""),
+                    TypeSelection::Matching(pattern) => ("match_regex", pattern.as_str()),
+                    TypeSelection::Rest => ("fallthrough", ""),
                 };
                 let derived = derived_name(start, &[(start.to_owned(), pattern.to_owned())], &sinks);
                 let (name, place) = claim(derived, "a route of these event types with these sinks");
@@ -146,7 +146,7 @@ impl Known<'_> {
         Some(())
     }
 
-    fn key(&self, name: &At<String>, report: &Report) -> Option<&NamedKey> {
+    fn key(&self, name: &PlacedValue<String>, report: &ProblemReport) -> Option<&NamedKey> {
         let key = self.keys.get(name.value.as_str()).copied();
         if key.is_none() && self.all_keys {
             let hint = suggest(&name.value, self.keys.keys().copied(), "known keys", "no key is declared in `keys/`");
@@ -155,11 +155,11 @@ impl Known<'_> {
         key
     }
 
-    fn sinks(&self, sinks: Vec<At<String>>, report: &Report) -> Option<Vec<String>> {
-        let mut seen = Unique::default();
+    fn sinks(&self, sinks: Vec<PlacedValue<String>>, report: &ProblemReport) -> Option<Vec<String>> {
+        let mut seen = ClaimedValues::default();
         let mut good = true;
         let mut names = Vec::new();
-        for At { value, place } in sinks {
+        for PlacedValue { value, place } in sinks {
             let unknown = self.sinks.is_some_and(|known| !known.contains(&value)).then(|| {
                 let known = self.sinks.into_iter().flatten().map(String::as_str);
                 let hint = suggest(&value, known, "known sinks", "`trommel.toml` has no `[[sink]]`");
@@ -178,9 +178,9 @@ impl Known<'_> {
 fn check_given(
     key: &str,
     declared: &[ParamDeclaration],
-    given: Vec<(At<String>, At<Given>)>,
-    route: &Place,
-    report: &Report,
+    given: Vec<(PlacedValue<String>, PlacedValue<GivenValue>)>,
+    route: &ConfigPlace,
+    report: &ProblemReport,
 ) -> Option<Vec<(String, String)>> {
     let mut values = BTreeMap::new();
     let mut places = HashMap::new();
@@ -188,8 +188,8 @@ fn check_given(
     for (name, value) in given {
         let declaration = declared.iter().find(|declaration| declaration.name == name.value);
         let text = match value.value {
-            Given::One(text) => text,
-            Given::Many(texts) => {
+            GivenValue::One(text) => text,
+            GivenValue::Many(texts) => {
                 if declaration.is_some_and(|declaration| declaration.kind != ParamKind::Multi) {
                     let message = format!("param `{}` takes one value, not a list", name.value);
                     report.add(Problem::error(value.place.clone(), message));

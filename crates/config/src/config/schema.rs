@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use super::{
     nearest::{nearest, quoted},
-    problem::Place,
-    schemas::Schemas,
-    table::{At, Table},
+    problem::ConfigPlace,
+    schemas::SchemaFiles,
+    table::{PlacedValue, TomlTable},
 };
-use crate::schema::{Declared, Form, Override, Schema, Unresolved};
+use crate::schema::{DeclaredSchema, FieldOverride, OutputSchema, SchemaForm, UnresolvedSchema};
 
 /// Reads the schema of a key, if it declares one. Returns `Err` if a setting of it is invalid; the
 /// error is then in the report.
-pub(super) fn schema(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Result<Option<Schema>, ()> {
+pub(super) fn schema(table: &mut TomlTable<'_>, schemas: Option<&SchemaFiles>) -> Result<Option<OutputSchema>, ()> {
     let declared = table.table("schema", |table| declared(table, schemas)).flatten();
     let overrides = table.named_tables("field_overrides", laid_over);
     if !table.has("schema") {
@@ -24,16 +24,16 @@ pub(super) fn schema(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Result
     }
     let (form, declared) = declared.ok_or(())?;
     let (mut places, mut changes) = (BTreeMap::new(), BTreeMap::new());
-    for (At { value: pointer, place }, laid_over) in overrides.ok_or(())? {
+    for (PlacedValue { value: pointer, place }, laid_over) in overrides.ok_or(())? {
         places.insert(pointer.clone(), place);
         changes.insert(pointer, laid_over);
     }
-    Schema::new(form, declared, &changes).map(Some).map_err(|unresolved| match unresolved {
-        Unresolved::Orphans { orphans, known } => orphans.iter().for_each(|orphan| {
+    OutputSchema::new(form, declared, &changes).map(Some).map_err(|unresolved| match unresolved {
+        UnresolvedSchema::Orphans { orphans, known } => orphans.iter().for_each(|orphan| {
             let place = places.get(orphan).unwrap_or(&table.place()).clone();
             orphan_at(table, place, orphan, &known);
         }),
-        Unresolved::Unsound(error) => {
+        UnresolvedSchema::Unsound(error) => {
             table.error(table.place_of("field_overrides"), format!("with these, {error}"), None);
         }
     })
@@ -41,7 +41,7 @@ pub(super) fn schema(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Result
 
 /// Reports an override of an unknown field. Lists the nearest fields only, as a message may have
 /// too many.
-fn orphan_at(table: &Table<'_>, place: Place, orphan: &str, known: &[String]) {
+fn orphan_at(table: &TomlTable<'_>, place: ConfigPlace, orphan: &str, known: &[String]) {
     let near = nearest(orphan, known.iter().map(String::as_str));
     let hint = if near.is_empty() {
         "`/a/b` is a property of a property, `/a/*` an array's elements; `$ref`s are not followed".to_owned()
@@ -53,7 +53,7 @@ fn orphan_at(table: &Table<'_>, place: Place, orphan: &str, known: &[String]) {
 
 /// Reads `native` or `custom` (L09). `native = true` is the standard envelope around an arbitrary
 /// event.
-fn declared(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Option<(Form, Declared)> {
+fn declared(table: &mut TomlTable<'_>, schemas: Option<&SchemaFiles>) -> Option<(SchemaForm, DeclaredSchema)> {
     let native = if table.holds_table("native") {
         table.table("native", |table| specified(table, schemas)).flatten()
     } else {
@@ -64,22 +64,22 @@ fn declared(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Option<(Form, D
     match (table.has("native"), table.has("custom")) {
         (true, true) => table.error(table.place(), "the schema is both `native` and `custom`: give one", Some(hint)),
         (false, false) => table.error(table.place(), "the schema is neither `native` nor `custom`", Some(hint)),
-        (true, false) => return Some((Form::Native, native?)),
-        (false, true) => return Some((Form::Custom, custom?)),
+        (true, false) => return Some((SchemaForm::Native, native?)),
+        (false, true) => return Some((SchemaForm::Custom, custom?)),
     }
     None
 }
 
-fn any_event(table: &mut Table<'_>) -> Option<Declared> {
+fn any_event(table: &mut TomlTable<'_>) -> Option<DeclaredSchema> {
     let is_native = table.flag("native")?;
     if !is_native {
         table.error(table.place_of("native"), "`native` can't be `false`", Some("leave it out".to_owned()));
     }
-    is_native.then(Declared::object)
+    is_native.then(DeclaredSchema::object)
 }
 
 /// Reads the schema itself: from a file, or inline (L11).
-fn specified(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Option<Declared> {
+fn specified(table: &mut TomlTable<'_>, schemas: Option<&SchemaFiles>) -> Option<DeclaredSchema> {
     let file = table.text("file");
     let inline = table.json("inline");
     match (table.has("file"), table.has("inline")) {
@@ -97,16 +97,16 @@ fn specified(table: &mut Table<'_>, schemas: Option<&Schemas>) -> Option<Declare
             });
         }
         (false, true) => {
-            let declared = Declared::new(inline?);
+            let declared = DeclaredSchema::new(inline?);
             return declared.map_err(|error| table.error(table.place_of("inline"), error.to_string(), None)).ok();
         }
     }
     None
 }
 
-fn laid_over(table: &mut Table<'_>) -> Override {
+fn laid_over(table: &mut TomlTable<'_>) -> FieldOverride {
     let allowed = table.texts("enum").unwrap_or_default();
-    Override {
+    FieldOverride {
         description: table.text("description").unwrap_or_default(),
         allowed: allowed.into_iter().map(|value| value.value).collect(),
         kind: table.text("kind").unwrap_or_default(),

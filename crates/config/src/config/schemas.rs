@@ -8,23 +8,23 @@ use std::{
 };
 
 use super::{
-    folder::{Missing, files},
+    folder::{MissingFile, files},
     nearest::suggest,
-    problem::{Place, Position, Problem, Report},
+    problem::{ConfigPlace, Problem, ProblemReport, TextPosition},
     read::{LARGEST_SCHEMA, read_text},
 };
-use crate::schema::Declared;
+use crate::schema::DeclaredSchema;
 
 /// Schema files, each read on first use; problems of a file are reported once.
-pub(super) struct Schemas {
+pub(super) struct SchemaFiles {
     folder: PathBuf,
     /// The folder as written in the configuration.
     shown: PathBuf,
     names: BTreeSet<String>,
-    read: RefCell<HashMap<String, Option<Declared>>>,
+    read: RefCell<HashMap<String, Option<DeclaredSchema>>>,
 }
 
-impl Schemas {
+impl SchemaFiles {
     pub(super) fn list(dir: &Path, folder: &Path) -> io::Result<Self> {
         let names = files(folder, "json")?.into_iter().filter_map(|name| Some(name.to_str()?.to_owned())).collect();
         let shown = folder.strip_prefix(dir).unwrap_or(folder).to_owned();
@@ -33,13 +33,13 @@ impl Schemas {
 
     /// Finds the schema in the file of this name. Returns `None` if the file is invalid; the error
     /// is then in the report.
-    pub(super) fn find(&self, name: &str, report: &Report) -> Result<Option<Declared>, Missing> {
+    pub(super) fn find(&self, name: &str, report: &ProblemReport) -> Result<Option<DeclaredSchema>, MissingFile> {
         if !self.names.contains(name) {
             let shown = self.shown.display();
             let names = self.names.iter().map(String::as_str);
             let (introduction, nothing) =
                 (format!("schemas in `{shown}/`"), format!("there is no schema in `{shown}/`"));
-            return Err(Missing {
+            return Err(MissingFile {
                 message: format!("there is no schema `{shown}/{name}`"),
                 hint: suggest(name, names, &introduction, &nothing),
             });
@@ -47,7 +47,7 @@ impl Schemas {
         let mut read = self.read.borrow_mut();
         let schema = read.entry(name.to_owned()).or_insert_with(|| {
             let read = self.read(name).map_err(|(position, message)| {
-                let place = Place { file: self.shown.join(name), position };
+                let place = ConfigPlace { file: self.shown.join(name), position };
                 report.add(Problem::error(place, message));
             });
             read.ok()
@@ -55,15 +55,15 @@ impl Schemas {
         Ok(schema.clone())
     }
 
-    fn read(&self, name: &str) -> Result<Declared, (Option<Position>, String)> {
+    fn read(&self, name: &str) -> Result<DeclaredSchema, (Option<TextPosition>, String)> {
         let text = read_text(&self.folder.join(name), LARGEST_SCHEMA).map_err(|error| (None, error.to_string()))?;
         let schema = serde_json::from_slice(&text).map_err(|error| {
             // The column is 0 before the first character.
-            let position = Position { line: error.line(), column: error.column().max(1) };
+            let position = TextPosition { line: error.line(), column: error.column().max(1) };
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or_default();
             (Some(position), format!("the file is not JSON: {message}"))
         })?;
-        Declared::new(schema).map_err(|error| (None, error.to_string()))
+        DeclaredSchema::new(schema).map_err(|error| (None, error.to_string()))
     }
 }

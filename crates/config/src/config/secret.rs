@@ -7,9 +7,9 @@ use std::{
 
 use super::{
     KeptIn,
-    problem::{Place, Problem},
+    problem::{ConfigPlace, Problem},
     read::{LARGEST_SECRET, read},
-    table::{At, Table},
+    table::{PlacedValue, TomlTable},
 };
 use crate::{ownership, signature::Secret};
 
@@ -18,19 +18,19 @@ const MAX_SECRETS: usize = 2;
 
 /// Locations of the secrets in `secret_file` and `secret_env`, in this order. More than two are
 /// reported.
-pub(super) fn kept(table: &mut Table<'_>) -> Vec<At<KeptIn>> {
+pub(super) fn kept(table: &mut TomlTable<'_>) -> Vec<PlacedValue<KeptIn>> {
     let mut all = Vec::new();
     for field in ["secret_file", "secret_env"] {
         let given = table.texts(field);
         if given.as_ref().is_some_and(Vec::is_empty) {
             table.error(table.place_of(field), format!("`{field}` names no secret"), None);
         }
-        for At { value, place } in given.unwrap_or_default() {
+        for PlacedValue { value, place } in given.unwrap_or_default() {
             let kept = if field == "secret_file" { KeptIn::File(table.dir().join(value)) } else { KeptIn::Env(value) };
             if let KeptIn::File(path) = &kept {
                 warn_if_readable(table, &place, path);
             }
-            all.push(At { value: kept, place });
+            all.push(PlacedValue { value: kept, place });
         }
     }
     if all.len() > MAX_SECRETS {
@@ -42,7 +42,7 @@ pub(super) fn kept(table: &mut Table<'_>) -> Vec<At<KeptIn>> {
 
 /// Reads one or two secrets to sign with. Returns `None` if there are none or one can't be used;
 /// the error is then in the report, without the secret.
-pub(super) fn required_secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
+pub(super) fn required_secrets(table: &mut TomlTable<'_>) -> Option<Vec<Secret>> {
     if !table.has("secret_file") && !table.has("secret_env") {
         let hint = "name a file with `secret_file`, or an environment variable with `secret_env`".to_owned();
         table.error(table.place(), "there is no secret to sign with", Some(hint));
@@ -52,9 +52,9 @@ pub(super) fn required_secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
 
 /// Reads the secrets to sign with, if any. Returns `None` if one can't be used; the error is then
 /// in the report, without the secret.
-pub(super) fn secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
+pub(super) fn secrets(table: &mut TomlTable<'_>) -> Option<Vec<Secret>> {
     let kept = kept(table);
-    let secret = |At { value, place }: &At<KeptIn>| {
+    let secret = |PlacedValue { value, place }: &PlacedValue<KeptIn>| {
         let secret = value.read().and_then(|text| text.parse::<Secret>().map_err(|error| error.to_string()));
         let named = match value {
             KeptIn::File(path) => path.strip_prefix(table.dir()).unwrap_or(path).display().to_string(),
@@ -75,14 +75,14 @@ pub(super) fn secrets(table: &mut Table<'_>) -> Option<Vec<Secret>> {
 }
 
 /// The path of an existing file with a secret.
-pub(super) fn path(table: &mut Table<'_>, field: &'static str) -> Option<PathBuf> {
+pub(super) fn path(table: &mut TomlTable<'_>, field: &'static str) -> Option<PathBuf> {
     let path = table.input_path(field)?;
     warn_if_readable(table, &table.place_of(field), &path);
     Some(path)
 }
 
 /// Warns of a file with a secret that every user of this machine may read.
-fn warn_if_readable(table: &Table<'_>, place: &Place, path: &Path) {
+fn warn_if_readable(table: &TomlTable<'_>, place: &ConfigPlace, path: &Path) {
     if fs::metadata(path).is_ok_and(|found| ownership::is_readable_by_others(&found)) {
         let shown = path.strip_prefix(table.dir()).unwrap_or(path).display();
         let warning = Problem::warning(place.clone(), format!("all users of this machine can read `{shown}`"));

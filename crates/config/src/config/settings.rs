@@ -10,22 +10,23 @@ use std::{
 };
 
 use super::{
-    Admin, Answer, Config, Dedup, DedupBy, FilterSettings, Grant, Identity, Instances, Limits, MemoryPlan,
-    OnQuarantine, Pipeline, Registry, Role, SinkKind, SourceKind, Stream, TooLittle,
+    AdminConfig, AnswerPoint, Config, DeclaredIdentity, DedupBy, DedupConfig, FilterSettings, Grant, GuestLimits,
+    InstanceScope, MemoryPlan, OnQuarantine, PipelineConfig, RegistryConfig, RouterRole, SinkKind, SourceKind,
+    StreamConfig, TooLittle,
     api::{NO_API, api},
-    folder::Plugins,
+    folder::AvailablePlugins,
     http,
     limits::{self, limits},
     loops,
     nats::nats,
     preset::preset,
-    schemas::Schemas,
+    schemas::SchemaFiles,
     sink::{self, dead_letter, default_dead_letter, sink},
     source::{self, source},
     stream::stream,
-    table::{At, Given, Table},
+    table::{GivenValue, PlacedValue, TomlTable},
     telemetry::telemetry,
-    unique::Unique,
+    unique::ClaimedValues,
     values,
 };
 
@@ -38,24 +39,24 @@ const IN_FLIGHT_BYTES: u64 = 256 << 20;
 const DRAIN: Duration = Duration::from_secs(30);
 const MIN_LANES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
-pub(super) struct Settings {
+pub(super) struct RouterSettings {
     /// The configuration without keys and routes.
     pub(super) config: Config,
     /// Names of all sinks, including those whose other settings are invalid.
     pub(super) sinks: HashSet<String>,
     /// `None` if they can't be listed.
-    pub(super) plugins: Option<Plugins>,
+    pub(super) plugins: Option<AvailablePlugins>,
     /// `None` if they can't be listed.
-    pub(super) schemas: Option<Schemas>,
+    pub(super) schemas: Option<SchemaFiles>,
     /// `None` if its settings are invalid.
-    pub(super) identity: Option<Identity>,
+    pub(super) identity: Option<DeclaredIdentity>,
 }
 
-pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
+pub(super) fn settings(table: &mut TomlTable<'_>, dir: &Path) -> RouterSettings {
     for name in ["key", "route", "webhook"] {
         table.misplaced(name, "a file in `keys/`");
     }
-    let folders = |table: &mut Table<'_>| (table.path("plugins"), table.path("schemas"));
+    let folders = |table: &mut TomlTable<'_>| (table.path("plugins"), table.path("schemas"));
     let (plugins_folder, schemas_folder) = table.table("folders", folders).unwrap_or_default();
     let plugins_folder = plugins_folder.unwrap_or_else(|| dir.join("plugins"));
     let schemas_folder = schemas_folder.unwrap_or_else(|| dir.join("schemas"));
@@ -63,19 +64,19 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
         let message = format!("can't list the folder `{}`: {error}", folder.display());
         table.error(table.place_of("folders"), message, None);
     };
-    let plugins = Plugins::list(dir, &plugins_folder).map_err(|error| unlisted(&plugins_folder, error)).ok();
-    let schemas = Schemas::list(dir, &schemas_folder).map_err(|error| unlisted(&schemas_folder, error)).ok();
+    let plugins = AvailablePlugins::list(dir, &plugins_folder).map_err(|error| unlisted(&plugins_folder, error)).ok();
+    let schemas = SchemaFiles::list(dir, &schemas_folder).map_err(|error| unlisted(&schemas_folder, error)).ok();
 
     let nats = table.table("nats", nats).flatten();
     let has_server = table.has("nats");
     let api = table.table("api", api).flatten();
     let identity = match &api {
         Some(api) => Some(api.identity.clone()),
-        None => (!table.has("api")).then(Identity::default),
+        None => (!table.has("api")).then(DeclaredIdentity::default),
     };
-    let mut names = Unique::default();
+    let mut names = ClaimedValues::default();
     let presets: Vec<_> = table.tables("preset", |table| preset(table, &mut names)).into_iter().flatten().collect();
-    let mut names = Unique::default();
+    let mut names = ClaimedValues::default();
     let streams = table.tables("stream", |table| {
         if !has_server {
             table.error(table.place(), "a stream needs a server", Some(NO_SERVER.into()));
@@ -83,43 +84,46 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
         stream(table, &mut names)
     });
 
-    let mut taken = source::Taken::default();
+    let mut taken = source::SourceClaims::default();
     let sources: Vec<_> = table.tables("source", |table| source(table, &mut taken)).into_iter().flatten().collect();
     if !table.has("source") {
         let hint = "add a `[[source]]` with `name` and `type = \"jetstream\"`, `type = \"lines\"` or `type = \"http\"`"
             .to_owned();
         table.error(table.place(), "there is no source to read from", Some(hint));
     }
-    let mut taken = sink::Taken::default();
+    let mut taken = sink::SinkClaims::default();
     let sinks: Vec<_> = table.tables("sink", |table| sink(table, &mut taken)).into_iter().flatten().collect();
     let letters = table.table("dead_letter", |table| dead_letter(table, has_server, &mut taken));
     let (dead_letter, letter_secrets) = letters.unwrap_or_default();
     let dead_letter = dead_letter.unwrap_or_else(|| default_dead_letter(dir, has_server));
 
     let (memory, limits) = table.table("limits", limits::router).unwrap_or_default();
-    let mut names = Unique::default();
+    let mut names = ClaimedValues::default();
     let has_api = table.has("api");
     let filters = table.tables("filter", |table| filter(table, &mut names, limits, plugins.as_ref(), has_api));
 
     if !has_server {
-        for At { place, .. } in sources.iter().filter(|source| matches!(source.value.kind, SourceKind::JetStream(_))) {
+        for PlacedValue { place, .. } in
+            sources.iter().filter(|source| matches!(source.value.kind, SourceKind::JetStream(_)))
+        {
             table.error(place.clone(), "a source of type `jetstream` needs a server", Some(NO_SERVER.into()));
         }
-        for At { value, place } in &sources {
+        for PlacedValue { value, place } in &sources {
             if let SourceKind::Http(http) = &value.kind
-                && matches!(http.answer, Answer::Stored(_))
+                && matches!(http.answer, AnswerPoint::Stored(_))
             {
                 table.error(place.clone(), "a source with `stream_subject` needs a server", Some(NO_SERVER.into()));
             }
         }
-        for At { place, .. } in sinks.iter().filter(|sink| matches!(sink.value.kind, SinkKind::Nats(_))) {
+        for PlacedValue { place, .. } in sinks.iter().filter(|sink| matches!(sink.value.kind, SinkKind::Nats(_))) {
             table.error(place.clone(), "a sink of type `nats` needs a server", Some(NO_SERVER.into()));
         }
     }
     let mut streams: Vec<_> = streams.into_iter().flatten().collect();
     if has_server {
         // Streams of the folder take precedence over those of a preset (H07).
-        let known = |stream: &At<Stream>| streams.iter().any(|other| other.value.name == stream.value.name);
+        let known =
+            |stream: &PlacedValue<StreamConfig>| streams.iter().any(|other| other.value.name == stream.value.name);
         let more: Vec<_> = presets.iter().flat_map(|preset| preset.streams(dir, table.problems())).collect();
         let more: Vec<_> = more.into_iter().filter(|stream| !known(stream)).collect();
         streams.extend(more);
@@ -149,21 +153,21 @@ pub(super) fn settings(table: &mut Table<'_>, dir: &Path) -> Settings {
         avro_ids: table.table("avro", avro_ids).unwrap_or_default(),
         admin: table.table("admin", admin).flatten(),
         telemetry: table.table("telemetry", telemetry).flatten(),
-        registry: Registry::default(),
-        role: Role::default(),
+        registry: RegistryConfig::default(),
+        role: RouterRole::default(),
         warnings: Vec::new(),
     };
     if let (Some(memory), Err(too_little)) = (memory, MemoryPlan::new(&config)) {
         table.error(memory.place, too_little.to_string(), Some(TooLittle::HINT.into()));
     }
-    Settings { config, sinks: taken.names.into_values().collect(), plugins, schemas, identity }
+    RouterSettings { config, sinks: taken.names.into_values().collect(), plugins, schemas, identity }
 }
 
 fn filter(
-    table: &mut Table<'_>,
-    names: &mut Unique,
-    base: Limits,
-    plugins: Option<&Plugins>,
+    table: &mut TomlTable<'_>,
+    names: &mut ClaimedValues,
+    base: GuestLimits,
+    plugins: Option<&AvailablePlugins>,
     has_api: bool,
 ) -> Option<FilterSettings> {
     let name = names.name(table, "filter");
@@ -184,7 +188,7 @@ fn filter(
     }
     let on_quarantine =
         table.choice("on_quarantine", &[("pause", OnQuarantine::Pause), ("dead_letter", OnQuarantine::DeadLetter)]);
-    let instances = table.choice("instances", &[("key", Instances::Key), ("filter", Instances::Filter)]);
+    let instances = table.choice("instances", &[("key", InstanceScope::Key), ("filter", InstanceScope::Filter)]);
     let digest = table.parsed("digest", digest);
     let limits = table.table("limits", |table| limits(table, base, "memory")).unwrap_or(base);
     let (on_quarantine, instances) = (on_quarantine.unwrap_or_default(), instances.unwrap_or_default());
@@ -200,11 +204,11 @@ fn digest(text: &str) -> Result<String, &'static str> {
 }
 
 /// Reads `[avro] ids`: schema names by the ids of the Confluent framing.
-fn avro_ids(table: &mut Table<'_>) -> BTreeMap<u32, String> {
+fn avro_ids(table: &mut TomlTable<'_>) -> BTreeMap<u32, String> {
     let mut ids = BTreeMap::new();
     for (id, name) in table.map("ids").unwrap_or_default() {
         match (id.value.parse(), name.value) {
-            (Ok(id), Given::One(name)) => {
+            (Ok(id), GivenValue::One(name)) => {
                 ids.insert(id, name);
             }
             (Err(_), _) => {
@@ -216,12 +220,12 @@ fn avro_ids(table: &mut Table<'_>) -> BTreeMap<u32, String> {
     ids
 }
 
-fn default_dedup() -> Dedup {
-    Dedup { ttl: DEDUP_TTL, capacity: DEDUP_CAPACITY, by: DedupBy::Sequence }
+fn default_dedup() -> DedupConfig {
+    DedupConfig { ttl: DEDUP_TTL, capacity: DEDUP_CAPACITY, by: DedupBy::Sequence }
 }
 
 /// Reads the deduplication window, which is on unless it is turned off (L61).
-fn dedup(table: &mut Table<'_>) -> Option<Dedup> {
+fn dedup(table: &mut TomlTable<'_>) -> Option<DedupConfig> {
     let enabled = table.flag("enabled").unwrap_or(true);
     let ttl = table.duration("ttl").unwrap_or(DEDUP_TTL);
     let capacity = table.positive("capacity", usize::MAX).unwrap_or(DEDUP_CAPACITY);
@@ -233,18 +237,18 @@ fn dedup(table: &mut Table<'_>) -> Option<Dedup> {
             .map_err(|_| "it is `id`, `sequence`, `header:NAME` or a JSON pointer such as `/order/id`"),
     };
     let by = table.parsed("by", by).unwrap_or(DedupBy::Sequence);
-    enabled.then_some(Dedup { ttl, capacity, by })
+    enabled.then_some(DedupConfig { ttl, capacity, by })
 }
 
-fn pipeline(table: &mut Table<'_>) -> Pipeline {
+fn pipeline(table: &mut TomlTable<'_>) -> PipelineConfig {
     let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let default = Pipeline {
+    let default = PipelineConfig {
         lanes: cores.saturating_add(cores.get()).max(MIN_LANES),
         in_flight: IN_FLIGHT,
         in_flight_bytes: IN_FLIGHT_BYTES,
         drain: DRAIN,
     };
-    let read = |table: &mut Table<'_>| Pipeline {
+    let read = |table: &mut TomlTable<'_>| PipelineConfig {
         lanes: table.positive("lanes", 1024).unwrap_or(default.lanes),
         in_flight: table.positive("in_flight", 1_000_000).unwrap_or(default.in_flight),
         in_flight_bytes: table.size("in_flight_bytes").unwrap_or(default.in_flight_bytes),
@@ -253,10 +257,10 @@ fn pipeline(table: &mut Table<'_>) -> Pipeline {
     table.table("pipeline", read).unwrap_or(default)
 }
 
-fn admin(table: &mut Table<'_>) -> Option<Admin> {
+fn admin(table: &mut TomlTable<'_>) -> Option<AdminConfig> {
     let listen = table.required("listen", |table, field| table.parsed(field, values::listen));
     let token = http::token(table);
     let proofs = ["token_file", "token_env"];
     let is_this_machines = http::is_this_machines(table, listen, &proofs, "see what happens here");
-    Some(Admin { listen: listen?, token, is_this_machines })
+    Some(AdminConfig { listen: listen?, token, is_this_machines })
 }

@@ -6,15 +6,15 @@ use std::{
 };
 
 use super::{
-    DeadLetter, FileSink, Fsync, OutputField, PathTemplate, Place, Retry, Stream, SubjectPlaceholder, Template,
-    WebhookSink,
-    file::{self, Files, file},
+    ConfigPlace, DeadLetterTarget, FileSink, Fsync, OutputField, PathTemplate, RetryPolicy, StreamConfig,
+    SubjectPlaceholder, TextTemplate, WebhookSink,
+    file::{self, SinkFiles, file},
     limits::{SINK_RETRY, retry},
     path::FilePath,
     secret,
-    table::{At, Table},
+    table::{PlacedValue, TomlTable},
     template::{file_name, subject},
-    unique::Unique,
+    unique::ClaimedValues,
     values, webhook,
 };
 use crate::{avro::Framing, signature::Secret};
@@ -27,22 +27,22 @@ const DEAD_SUBJECT: &str = "trommel.dead";
 pub const DEAD_FILE: &str = "dead-letters.ndjson";
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sink {
+pub struct SinkConfig {
     pub name: String,
     pub on_failure: OnFailure,
-    pub retry: Retry,
+    pub retry: RetryPolicy,
     /// Encoding of outputs; `None` writes them unchanged.
-    pub encode: Option<Encode>,
+    pub encode: Option<AvroEncoding>,
     pub kind: SinkKind,
 }
 
 /// Avro encoding for the outputs of a sink.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Encode {
+pub struct AvroEncoding {
     /// Name of the schema to write by, which is looked up again with every reload.
     pub schema: String,
     pub framing: Framing,
-    pub place: Place,
+    pub place: ConfigPlace,
 }
 
 /// Policy for an output that a sink refuses permanently, or for longer than its patience.
@@ -73,7 +73,7 @@ pub enum SinkKind {
 pub struct FolderSink {
     pub path: PathBuf,
     /// Template of the file names; `None` is `TYPE_ID_INDEX-DIGEST`.
-    pub name: Option<Template<OutputField>>,
+    pub name: Option<TextTemplate<OutputField>>,
     /// JSON with line breaks.
     pub pretty: bool,
     pub fsync: Fsync,
@@ -81,7 +81,7 @@ pub struct FolderSink {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct NatsSink {
-    pub subject: Template<SubjectPlaceholder<OutputField>>,
+    pub subject: TextTemplate<SubjectPlaceholder<OutputField>>,
     /// Wait for JetStream's publish ack; otherwise core NATS, which guarantees nothing.
     pub jetstream: bool,
     /// Send the output's id as `Nats-Msg-Id`, so that the stream drops repeats.
@@ -91,7 +91,7 @@ pub struct NatsSink {
     pub ack_timeout: Duration,
 }
 
-impl DeadLetter {
+impl DeadLetterTarget {
     /// The prefix of the subjects of dead letters, if a stream stores them.
     pub fn reserved(&self) -> Option<String> {
         match self {
@@ -103,14 +103,14 @@ impl DeadLetter {
 
 /// Names and resources that sinks may not share.
 #[derive(Default)]
-pub(super) struct Taken {
-    pub(super) names: Unique,
-    files: Files,
+pub(super) struct SinkClaims {
+    pub(super) names: ClaimedValues,
+    files: SinkFiles,
     /// Kinds of sinks that may be declared once.
-    alone: Unique,
+    alone: ClaimedValues,
 }
 
-pub(super) fn sink(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sink>> {
+pub(super) fn sink(table: &mut TomlTable<'_>, taken: &mut SinkClaims) -> Option<PlacedValue<SinkConfig>> {
     let name = taken.names.name(table, "sink");
     let on_failure = table.choice(
         "on_failure",
@@ -122,8 +122,8 @@ pub(super) fn sink(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sink>>
         ],
     );
     let retry = retry(table, SINK_RETRY);
-    type Kind = fn(&mut Table<'_>, &mut Files) -> Option<SinkKind>;
-    let kinds: [(&str, Kind); 6] = [
+    type SinkReader = fn(&mut TomlTable<'_>, &mut SinkFiles) -> Option<SinkKind>;
+    let kinds: [(&str, SinkReader); 6] = [
         ("stdout", |_, _| Some(SinkKind::Stdout)),
         ("file", file),
         ("folder", |table, _| folder(table)),
@@ -150,11 +150,14 @@ pub(super) fn sink(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sink>>
         taken.alone.claim(table, "webhook", table.place(), "a sink of type `webhook`".to_owned());
     }
     let on_failure = on_failure.unwrap_or(OnFailure::Retry);
-    Some(At { value: Sink { name: name?, on_failure, retry, encode, kind: kind? }, place: table.place() })
+    Some(PlacedValue {
+        value: SinkConfig { name: name?, on_failure, retry, encode, kind: kind? },
+        place: table.place(),
+    })
 }
 
 /// Reads `encode = "avro"` and `writer_schema`.
-fn encode(table: &mut Table<'_>) -> Option<Encode> {
+fn encode(table: &mut TomlTable<'_>) -> Option<AvroEncoding> {
     let framing = table.choice("encode", &[("avro", Framing::SingleObject), ("confluent", Framing::Confluent)]);
     let schema = table.text("writer_schema");
     match (table.has("encode"), table.has("writer_schema")) {
@@ -168,18 +171,18 @@ fn encode(table: &mut Table<'_>) -> Option<Encode> {
         }
         _ => {}
     }
-    Some(Encode { schema: schema?, framing: framing?, place: table.place_of("writer_schema") })
+    Some(AvroEncoding { schema: schema?, framing: framing?, place: table.place_of("writer_schema") })
 }
 
-fn folder(table: &mut Table<'_>) -> Option<SinkKind> {
-    let path = table.required("path", Table::path);
+fn folder(table: &mut TomlTable<'_>) -> Option<SinkKind> {
+    let path = table.required("path", TomlTable::path);
     let name = table.parsed("file_name", file_name);
     let pretty = table.flag("pretty").unwrap_or(false);
     let fsync = file::fsync(table);
     Some(SinkKind::Folder(FolderSink { path: path?, name, pretty, fsync }))
 }
 
-fn nats(table: &mut Table<'_>) -> Option<SinkKind> {
+fn nats(table: &mut TomlTable<'_>) -> Option<SinkKind> {
     let subject = table.required("subject", |table, field| table.parsed(field, subject));
     let jetstream = table.flag("jetstream").unwrap_or(true);
     let message_id = table.flag("message_id").unwrap_or(true);
@@ -190,21 +193,25 @@ fn nats(table: &mut Table<'_>) -> Option<SinkKind> {
 }
 
 /// The default destination of dead letters: a stream if there is a server, else a file.
-pub(super) fn default_dead_letter(dir: &Path, has_server: bool) -> DeadLetter {
+pub(super) fn default_dead_letter(dir: &Path, has_server: bool) -> DeadLetterTarget {
     if has_server {
-        DeadLetter::Stream { stream: DEAD_STREAM.into(), subject: DEAD_SUBJECT.into() }
+        DeadLetterTarget::Stream { stream: DEAD_STREAM.into(), subject: DEAD_SUBJECT.into() }
     } else {
-        DeadLetter::File(dir.join(DEAD_FILE))
+        DeadLetterTarget::File(dir.join(DEAD_FILE))
     }
 }
 
 /// Checks a declared stream of dead letters. It may be declared for the sake of its limits, but it
 /// must then store the letters.
-pub(super) fn check_dead_stream(table: &Table<'_>, streams: &[At<Stream>], dead_letter: &DeadLetter) {
-    let DeadLetter::Stream { stream: name, subject } = dead_letter else { return };
+pub(super) fn check_dead_stream(
+    table: &TomlTable<'_>,
+    streams: &[PlacedValue<StreamConfig>],
+    dead_letter: &DeadLetterTarget,
+) {
+    let DeadLetterTarget::Stream { stream: name, subject } = dead_letter else { return };
     let declared = streams.iter().find(|stream| stream.value.name == *name);
-    let keeps = |stream: &Stream| stream.subjects.iter().any(|kept| kept.matches(&format!("{subject}.reason")));
-    if let Some(At { place, .. }) = declared.filter(|declared| !keeps(&declared.value)) {
+    let keeps = |stream: &StreamConfig| stream.subjects.iter().any(|kept| kept.matches(&format!("{subject}.reason")));
+    if let Some(PlacedValue { place, .. }) = declared.filter(|declared| !keeps(&declared.value)) {
         let message = format!("dead letters go to `{name}`, which does not keep them");
         table.error(place.clone(), message, Some(format!("add `{subject}.>` to its `subjects`")));
     }
@@ -212,15 +219,15 @@ pub(super) fn check_dead_stream(table: &Table<'_>, streams: &[At<Stream>], dead_
 
 /// Reads the destination of dead letters, and the secrets that sign them.
 pub(super) fn dead_letter(
-    table: &mut Table<'_>,
+    table: &mut TomlTable<'_>,
     has_server: bool,
-    taken: &mut Taken,
-) -> (Option<DeadLetter>, Vec<Secret>) {
+    taken: &mut SinkClaims,
+) -> (Option<DeadLetterTarget>, Vec<Secret>) {
     (destination(table, has_server, taken), secret::secrets(table).unwrap_or_default())
 }
 
 /// Reads the destination. Returns `None` if neither is given, or if it is invalid.
-fn destination(table: &mut Table<'_>, has_server: bool, taken: &mut Taken) -> Option<DeadLetter> {
+fn destination(table: &mut TomlTable<'_>, has_server: bool, taken: &mut SinkClaims) -> Option<DeadLetterTarget> {
     let file = table.path("file");
     let stream = table.parsed("stream", values::server_name);
     let subject = table.parsed("subject", values::server_subject);
@@ -233,9 +240,9 @@ fn destination(table: &mut Table<'_>, has_server: bool, taken: &mut Taken) -> Op
     }
     if let Some(file) = file {
         taken.files.claim(table, "file", FilePath::One(file.clone()));
-        return Some(DeadLetter::File(file));
+        return Some(DeadLetterTarget::File(file));
     }
-    to_stream.then(|| DeadLetter::Stream {
+    to_stream.then(|| DeadLetterTarget::Stream {
         stream: stream.unwrap_or_else(|| DEAD_STREAM.into()),
         subject: subject.unwrap_or_else(|| DEAD_SUBJECT.into()),
     })

@@ -3,11 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    Auth, BusSource, HttpSource, LetterSource, ReplaySource,
+    BusSource, ClientAuth, HttpSource, LetterSource, ReplaySource,
     bus::bus,
     http::http,
-    table::{At, Table},
-    unique::Unique,
+    table::{PlacedValue, TomlTable},
+    unique::ClaimedValues,
     values,
 };
 
@@ -17,9 +17,9 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 const BATCH: usize = 500;
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Source {
+pub struct SourceConfig {
     pub name: String,
-    pub envelope: Envelope,
+    pub envelope: EnvelopeFormat,
     pub kind: SourceKind,
 }
 
@@ -42,7 +42,7 @@ pub struct JetStreamSource {
     pub ack: AckMode,
     pub ack_wait: Duration,
     /// Start position of a new consumer.
-    pub deliver: Deliver,
+    pub deliver: DeliverPolicy,
     /// Messages per pull request.
     pub batch: usize,
 }
@@ -58,7 +58,7 @@ pub enum AckMode {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deliver {
+pub enum DeliverPolicy {
     All,
     New,
     /// New messages, through a consumer that the server deletes when it is no longer read. Can't be
@@ -74,7 +74,7 @@ pub struct LinesSource {
 
 /// Format of a message, by which it is decoded into an event.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Envelope {
+pub enum EnvelopeFormat {
     /// The whole body is the payload.
     Plain { id: Option<Field>, event_type: Option<Field>, subject: Option<Field>, source_time: Option<Field> },
     /// CloudEvents 1.0, structured or binary, told apart by the content type.
@@ -98,16 +98,16 @@ pub enum Envelope {
 
 /// Names and inputs that sources may not share.
 #[derive(Default)]
-pub(super) struct Taken {
-    names: Unique,
-    inputs: Unique,
+pub(super) struct SourceClaims {
+    names: ClaimedValues,
+    inputs: ClaimedValues,
 }
 
-pub(super) fn source(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Source>> {
+pub(super) fn source(table: &mut TomlTable<'_>, taken: &mut SourceClaims) -> Option<PlacedValue<SourceConfig>> {
     let name = taken.names.name(table, "source");
     let envelope = envelope(table);
-    type Kind = fn(&mut Table<'_>, &mut Unique) -> Option<SourceKind>;
-    let kinds: [(&str, Kind); 4] = [("jetstream", jetstream), ("lines", lines), ("bus", bus), ("http", http)];
+    type SourceReader = fn(&mut TomlTable<'_>, &mut ClaimedValues) -> Option<SourceKind>;
+    let kinds: [(&str, SourceReader); 4] = [("jetstream", jetstream), ("lines", lines), ("bus", bus), ("http", http)];
     let kind = match table.required("type", |table, field| table.choice(field, &kinds)) {
         Some(kind) => kind(table, &mut taken.inputs),
         None => {
@@ -115,25 +115,25 @@ pub(super) fn source(table: &mut Table<'_>, taken: &mut Taken) -> Option<At<Sour
             None
         }
     };
-    if let (Some(Envelope::Lark { verify_header: true }), Some(SourceKind::Lines(_))) = (&envelope, &kind) {
+    if let (Some(EnvelopeFormat::Lark { verify_header: true }), Some(SourceKind::Lines(_))) = (&envelope, &kind) {
         let message = "`verify_header` compares with the message's headers, and lines have none";
         table.error(table.place_of("verify_header"), message, None);
     }
     if let (Some(envelope), Some(SourceKind::Http(http))) = (&envelope, &kind)
-        && let Some(Auth::Signature(_)) = http.auth
+        && let Some(ClientAuth::Signature(_)) = http.auth
     {
         check_signed(table, envelope);
     }
-    Some(At { value: Source { name: name?, envelope: envelope?, kind: kind? }, place: table.place() })
+    Some(PlacedValue { value: SourceConfig { name: name?, envelope: envelope?, kind: kind? }, place: table.place() })
 }
 
 /// Reports fields of unsigned headers: a signature covers the id, the time and the body of a
 /// request, so that nothing else in its head may decide anything.
-fn check_signed(table: &Table<'_>, envelope: &Envelope) {
+fn check_signed(table: &TomlTable<'_>, envelope: &EnvelopeFormat) {
     let is_covered =
         |name: &str| [signature::ID, signature::TIMESTAMP].iter().any(|known| known.eq_ignore_ascii_case(name));
     match envelope {
-        Envelope::Plain { id, event_type, subject, source_time } => {
+        EnvelopeFormat::Plain { id, event_type, subject, source_time } => {
             let fields = [("id", id), ("event_type", event_type), ("subject", subject), ("source_time", source_time)];
             for (field, given) in fields {
                 if let Some(Field::Header(name)) = given
@@ -146,7 +146,7 @@ fn check_signed(table: &Table<'_>, envelope: &Envelope) {
                 }
             }
         }
-        Envelope::Lark { verify_header: true } => {
+        EnvelopeFormat::Lark { verify_header: true } => {
             let message = "`verify_header` compares with the message's headers, and no signature covers them";
             table.error(table.place_of("verify_header"), message, None);
         }
@@ -154,15 +154,15 @@ fn check_signed(table: &Table<'_>, envelope: &Envelope) {
     }
 }
 
-fn envelope(table: &mut Table<'_>) -> Option<Envelope> {
-    type Kind = fn(&mut Table<'_>) -> Envelope;
-    let kinds: [(&str, Kind); 7] = [
+fn envelope(table: &mut TomlTable<'_>) -> Option<EnvelopeFormat> {
+    type FormatReader = fn(&mut TomlTable<'_>) -> EnvelopeFormat;
+    let kinds: [(&str, FormatReader); 7] = [
         ("plain", plain),
-        ("cloudevents", |_| Envelope::CloudEvents),
-        ("ctrlplane", |_| Envelope::Ctrlplane),
-        ("flowcraft", |_| Envelope::Flowcraft),
-        ("helix", |_| Envelope::Helix),
-        ("jb-mesh", |_| Envelope::JbMesh),
+        ("cloudevents", |_| EnvelopeFormat::CloudEvents),
+        ("ctrlplane", |_| EnvelopeFormat::Ctrlplane),
+        ("flowcraft", |_| EnvelopeFormat::Flowcraft),
+        ("helix", |_| EnvelopeFormat::Helix),
+        ("jb-mesh", |_| EnvelopeFormat::JbMesh),
         ("lark", lark),
     ];
     match table.choice("envelope", &kinds) {
@@ -174,8 +174,8 @@ fn envelope(table: &mut Table<'_>) -> Option<Envelope> {
     }
 }
 
-fn plain(table: &mut Table<'_>) -> Envelope {
-    Envelope::Plain {
+fn plain(table: &mut TomlTable<'_>) -> EnvelopeFormat {
+    EnvelopeFormat::Plain {
         id: table.parsed("id", values::inner_field),
         event_type: table.parsed("event_type", values::inner_field),
         subject: table.parsed("subject", values::inner_field),
@@ -183,17 +183,17 @@ fn plain(table: &mut Table<'_>) -> Envelope {
     }
 }
 
-fn lark(table: &mut Table<'_>) -> Envelope {
-    Envelope::Lark { verify_header: table.flag("verify_header").unwrap_or(false) }
+fn lark(table: &mut TomlTable<'_>) -> EnvelopeFormat {
+    EnvelopeFormat::Lark { verify_header: table.flag("verify_header").unwrap_or(false) }
 }
 
-fn jetstream(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKind> {
+fn jetstream(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Option<SourceKind> {
     let stream = table.required("stream", |table, field| table.parsed(field, values::server_name));
     let durable = table.required("durable", |table, field| table.parsed(field, values::server_name));
     let subjects = table.list("subjects", values::server_pattern).unwrap_or_default();
     let ack = table.choice("ack", &[("auto", AckMode::Auto), ("explicit", AckMode::Auto), ("all", AckMode::All)]);
     let ack_wait = table.duration("ack_wait").unwrap_or(ACK_WAIT);
-    let deliver = table.choice("deliver", &[("all", Deliver::All), ("new", Deliver::New)]);
+    let deliver = table.choice("deliver", &[("all", DeliverPolicy::All), ("new", DeliverPolicy::New)]);
     let batch = table.positive("batch", 100_000).map_or(BATCH, |batch| batch.get());
     let (stream, durable) = (stream?, durable?);
     // Two readers of one consumer take each other's messages, and with `ack = "all"` confirm them
@@ -206,12 +206,12 @@ fn jetstream(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKind> {
         subjects,
         ack: ack.unwrap_or(AckMode::Auto),
         ack_wait,
-        deliver: deliver.unwrap_or(Deliver::All),
+        deliver: deliver.unwrap_or(DeliverPolicy::All),
         batch,
     }))
 }
 
-fn lines(table: &mut Table<'_>, taken: &mut Unique) -> Option<SourceKind> {
+fn lines(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Option<SourceKind> {
     let path = table.input_path("path");
     match &path {
         None if table.has("path") => {}

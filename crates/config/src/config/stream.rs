@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    table::{At, Table},
-    unique::Unique,
+    table::{PlacedValue, TomlTable},
+    unique::ClaimedValues,
     values,
 };
 use crate::event::Pattern;
@@ -14,7 +14,7 @@ use crate::event::Pattern;
 /// A stream that is created if absent and updated where it differs. `None` keeps the server's
 /// value.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Stream {
+pub struct StreamConfig {
     pub name: String,
     /// Stored subjects. Empty only if the stream has a mirror or sources.
     pub subjects: Vec<Pattern>,
@@ -22,15 +22,15 @@ pub struct Stream {
     pub retention: Option<Retention>,
     pub storage: Option<Storage>,
     pub replicas: Option<usize>,
-    pub max_age: Option<Bound<Duration>>,
-    pub max_msgs: Option<Bound<u64>>,
+    pub max_age: Option<StreamLimit<Duration>>,
+    pub max_msgs: Option<StreamLimit<u64>>,
     /// Bytes of all messages.
-    pub max_bytes: Option<Bound<u64>>,
+    pub max_bytes: Option<StreamLimit<u64>>,
     /// Bytes of one message.
-    pub max_msg_size: Option<Bound<u64>>,
-    pub max_msgs_per_subject: Option<Bound<u64>>,
-    pub max_consumers: Option<Bound<u64>>,
-    pub discard: Option<Discard>,
+    pub max_msg_size: Option<StreamLimit<u64>>,
+    pub max_msgs_per_subject: Option<StreamLimit<u64>>,
+    pub max_consumers: Option<StreamLimit<u64>>,
+    pub discard: Option<DiscardPolicy>,
     /// Time for which a `Nats-Msg-Id` is remembered.
     pub duplicate_window: Option<Duration>,
     pub compression: Option<Compression>,
@@ -42,16 +42,16 @@ pub struct Stream {
     pub deny_delete: Option<bool>,
     pub deny_purge: Option<bool>,
     /// Transform of the subjects of incoming messages.
-    pub subject_transform: Option<Transform>,
+    pub subject_transform: Option<SubjectTransform>,
     pub republish: Option<Republish>,
-    pub mirror: Option<Upstream>,
-    pub sources: Vec<Upstream>,
+    pub mirror: Option<UpstreamStream>,
+    pub sources: Vec<UpstreamStream>,
     pub placement: Option<Placement>,
 }
 
 /// A limit, or explicitly none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound<T> {
+pub enum StreamLimit<T> {
     Unlimited,
     Most(T),
 }
@@ -71,7 +71,7 @@ pub enum Storage {
 
 /// Messages that a full stream gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Discard {
+pub enum DiscardPolicy {
     Old,
     New,
 }
@@ -93,20 +93,20 @@ pub struct Republish {
 
 /// Another stream that this one copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
+pub struct UpstreamStream {
     pub name: String,
     pub filter_subject: Option<Pattern>,
     /// Transforms of subjects; messages under other subjects are not copied.
-    pub subject_transforms: Vec<Transform>,
+    pub subject_transforms: Vec<SubjectTransform>,
     /// Start position; the first message if not given.
-    pub start: Option<Start>,
+    pub start: Option<UpstreamStart>,
     /// Set if the stream is in another domain or account.
-    pub external: Option<External>,
+    pub external: Option<ExternalApi>,
 }
 
 /// Access to the API of another domain or account.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct External {
+pub struct ExternalApi {
     /// Prefix of the subjects of its API: `$JS.edge.API`.
     pub api: String,
     /// Prefix of the subjects that its messages are delivered to.
@@ -115,14 +115,14 @@ pub struct External {
 
 /// Mapping of subjects to the ones they are stored under.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transform {
+pub struct SubjectTransform {
     pub src: Pattern,
     /// Target subject, with functions such as `{{wildcard(1)}}`.
     pub dest: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum UpstreamStart {
     Sequence(u64),
     Time(Timestamp),
 }
@@ -134,14 +134,14 @@ pub struct Placement {
     pub tags: Vec<String>,
 }
 
-pub(super) fn stream(table: &mut Table<'_>, names: &mut Unique) -> Option<At<Stream>> {
+pub(super) fn stream(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Option<PlacedValue<StreamConfig>> {
     let name = names.named(table, "stream", values::server_name);
     let subjects = table.list("subjects", values::server_pattern);
     let mirror = table.table("mirror", upstream);
-    let mut copied = Unique::default();
+    let mut copied = ClaimedValues::default();
     let sources = table.tables("sources", |table| source(table, &mut copied));
     check_subjects(table, subjects.as_deref(), sources.is_empty());
-    let stream = Stream {
+    let stream = StreamConfig {
         name: String::new(),
         subjects: subjects.unwrap_or_default(),
         description: table.text("description"),
@@ -151,13 +151,13 @@ pub(super) fn stream(table: &mut Table<'_>, names: &mut Unique) -> Option<At<Str
         ),
         storage: table.choice("storage", &[("file", Storage::File), ("memory", Storage::Memory)]),
         replicas: table.positive("replicas", 5).map(|replicas| replicas.get()),
-        max_age: table.bound("max_age", Table::duration),
+        max_age: table.bound("max_age", TomlTable::duration),
         max_msgs: table.bound("max_msgs", count),
-        max_bytes: table.bound("max_bytes", Table::size),
+        max_bytes: table.bound("max_bytes", TomlTable::size),
         max_msg_size: table.bound("max_msg_size", message_size),
         max_msgs_per_subject: table.bound("max_msgs_per_subject", count),
         max_consumers: table.bound("max_consumers", count),
-        discard: table.choice("discard", &[("old", Discard::Old), ("new", Discard::New)]),
+        discard: table.choice("discard", &[("old", DiscardPolicy::Old), ("new", DiscardPolicy::New)]),
         duplicate_window: table.duration("duplicate_window"),
         compression: table.choice("compression", &[("none", Compression::None), ("s2", Compression::S2)]),
         allow_direct: table.flag("allow_direct"),
@@ -171,23 +171,23 @@ pub(super) fn stream(table: &mut Table<'_>, names: &mut Unique) -> Option<At<Str
         sources: sources.into_iter().flatten().collect(),
         placement: table.table("placement", placement).flatten(),
     };
-    if let (Some(window), Some(Bound::Most(age))) = (stream.duplicate_window, stream.max_age)
+    if let (Some(window), Some(StreamLimit::Most(age))) = (stream.duplicate_window, stream.max_age)
         && window > age
     {
         let hint = "a message that is gone is not looked for: give it at most as long".to_owned();
         table.error(table.place_of("duplicate_window"), "`duplicate_window` is longer than `max_age`", Some(hint));
     }
     let name = name?;
-    let is_itself = |upstream: &Upstream| upstream.name == name && upstream.external.is_none();
+    let is_itself = |upstream: &UpstreamStream| upstream.name == name && upstream.external.is_none();
     if stream.mirror.iter().chain(&stream.sources).any(is_itself) {
         table.error(table.place(), format!("stream `{name}` copies itself"), Some("name another stream".into()));
     }
-    Some(At { value: Stream { name, ..stream }, place: table.place() })
+    Some(PlacedValue { value: StreamConfig { name, ..stream }, place: table.place() })
 }
 
 /// Checks that a stream listens to subjects, copies other streams, or both, and that a mirror
 /// copies one stream and nothing else.
-fn check_subjects(table: &Table<'_>, subjects: Option<&[Pattern]>, copies_none: bool) {
+fn check_subjects(table: &TomlTable<'_>, subjects: Option<&[Pattern]>, copies_none: bool) {
     if table.has("mirror") {
         for other in ["subjects", "sources"].into_iter().filter(|other| table.has(other)) {
             let hint = "leave one of them out, or copy the stream with `sources`, which may be beside `subjects`";
@@ -202,12 +202,12 @@ fn check_subjects(table: &Table<'_>, subjects: Option<&[Pattern]>, copies_none: 
     }
 }
 
-fn count(table: &mut Table<'_>, field: &'static str) -> Option<u64> {
+fn count(table: &mut TomlTable<'_>, field: &'static str) -> Option<u64> {
     table.count_from(field, 1)
 }
 
 /// Reads the size of one message, which the server counts in 31 bits.
-fn message_size(table: &mut Table<'_>, field: &'static str) -> Option<u64> {
+fn message_size(table: &mut TomlTable<'_>, field: &'static str) -> Option<u64> {
     let size = table.size(field)?;
     if size > i32::MAX as u64 {
         table.error(table.place_of(field), format!("`{field}` is at most 2147483647 bytes"), None);
@@ -216,14 +216,14 @@ fn message_size(table: &mut Table<'_>, field: &'static str) -> Option<u64> {
     Some(size)
 }
 
-fn republish(table: &mut Table<'_>) -> Option<Republish> {
+fn republish(table: &mut TomlTable<'_>) -> Option<Republish> {
     let src = table.parsed("src", values::server_pattern);
     let dest = table.required("dest", |table, field| table.parsed(field, values::server_pattern));
     let headers_only = table.flag("headers_only");
     Some(Republish { src, dest: dest?.as_str().to_owned(), headers_only })
 }
 
-fn source(table: &mut Table<'_>, copied: &mut Unique) -> Option<Upstream> {
+fn source(table: &mut TomlTable<'_>, copied: &mut ClaimedValues) -> Option<UpstreamStream> {
     let source = upstream(table)?;
     let filter = source.filter_subject.as_ref().map(|filter| format!(" with filter `{filter}`"));
     let of = source.external.as_ref().map(|external| format!(" of `{}`", external.api));
@@ -232,7 +232,7 @@ fn source(table: &mut Table<'_>, copied: &mut Unique) -> Option<Upstream> {
     Some(source)
 }
 
-fn upstream(table: &mut Table<'_>) -> Option<Upstream> {
+fn upstream(table: &mut TomlTable<'_>) -> Option<UpstreamStream> {
     let name = table.required("name", |table, field| table.parsed(field, values::server_name));
     let filter_subject = table.parsed("filter_subject", values::server_pattern);
     let transforms = table.tables("subject_transforms", transform);
@@ -242,29 +242,29 @@ fn upstream(table: &mut Table<'_>) -> Option<Upstream> {
         table.error(table.place_of("filter_subject"), message, Some(hint));
     }
     let external = table.table("external", external).flatten();
-    let sequence = table.count_from("start_seq", 1).map(Start::Sequence);
-    let time = table.time("start_time").map(Start::Time);
+    let sequence = table.count_from("start_seq", 1).map(UpstreamStart::Sequence);
+    let time = table.time("start_time").map(UpstreamStart::Time);
     if table.has("start_seq") && table.has("start_time") {
         let hint = "give `start_seq` or `start_time`".to_owned();
         table.error(table.place_of("start_time"), "a copy starts in one place", Some(hint));
     }
     let subject_transforms = transforms.into_iter().flatten().collect();
-    Some(Upstream { name: name?, filter_subject, subject_transforms, start: sequence.or(time), external })
+    Some(UpstreamStream { name: name?, filter_subject, subject_transforms, start: sequence.or(time), external })
 }
 
-fn external(table: &mut Table<'_>) -> Option<External> {
+fn external(table: &mut TomlTable<'_>) -> Option<ExternalApi> {
     let api = table.required("api", |table, field| table.parsed(field, values::server_subject));
     let deliver = table.parsed("deliver", values::server_subject);
-    Some(External { api: api?, deliver })
+    Some(ExternalApi { api: api?, deliver })
 }
 
-fn transform(table: &mut Table<'_>) -> Option<Transform> {
+fn transform(table: &mut TomlTable<'_>) -> Option<SubjectTransform> {
     let src = table.required("src", |table, field| table.parsed(field, values::server_pattern));
     let dest = table.required("dest", |table, field| table.parsed(field, values::server_pattern));
-    Some(Transform { src: src?, dest: dest?.as_str().to_owned() })
+    Some(SubjectTransform { src: src?, dest: dest?.as_str().to_owned() })
 }
 
-fn placement(table: &mut Table<'_>) -> Option<Placement> {
+fn placement(table: &mut TomlTable<'_>) -> Option<Placement> {
     let cluster = table.parsed("cluster", values::literal);
     let tags = table.list("tags", values::literal);
     if !table.has("cluster") && tags.as_ref().map_or(!table.has("tags"), Vec::is_empty) {

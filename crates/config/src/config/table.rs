@@ -18,10 +18,10 @@ use toml::{
 };
 
 use super::{
-    Bound,
-    document::Document,
+    StreamLimit,
+    document::TomlDocument,
     nearest::suggest,
-    problem::{Place, Problem, Report},
+    problem::{ConfigPlace, Problem, ProblemReport},
     values,
 };
 
@@ -31,21 +31,21 @@ mod share;
 
 /// A value with its position.
 #[derive(Clone, Debug)]
-pub(super) struct At<T> {
+pub(super) struct PlacedValue<T> {
     pub(super) value: T,
-    pub(super) place: Place,
+    pub(super) place: ConfigPlace,
 }
 
 /// A value whose type is declared elsewhere. TOML may spell it as a number or a boolean; its text
 /// is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Given {
+pub(super) enum GivenValue {
     One(String),
     Many(Vec<String>),
 }
 
-pub(super) struct Table<'a> {
-    document: &'a Document<'a>,
+pub(super) struct TomlTable<'a> {
+    document: &'a TomlDocument<'a>,
     span: Range<usize>,
     entries: DeTable<'a>,
     /// Fields that were read, with the positions of their values.
@@ -54,14 +54,14 @@ pub(super) struct Table<'a> {
     strict: bool,
 }
 
-impl<'a> Table<'a> {
+impl<'a> TomlTable<'a> {
     pub(super) fn read<T>(
-        document: &'a Document<'a>,
+        document: &'a TomlDocument<'a>,
         span: Range<usize>,
         entries: DeTable<'a>,
-        fields: impl FnOnce(&mut Table<'a>) -> T,
+        fields: impl FnOnce(&mut TomlTable<'a>) -> T,
     ) -> T {
-        let mut table = Table { document, span, entries, known: Vec::new(), strict: true };
+        let mut table = TomlTable { document, span, entries, known: Vec::new(), strict: true };
         let result = fields(&mut table);
         table.report_unknown();
         result
@@ -83,12 +83,12 @@ impl<'a> Table<'a> {
     }
 
     /// The position of the table.
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> ConfigPlace {
         self.document.place(self.span.clone())
     }
 
     /// The position of the value of a field that was read, or that of the table if it is absent.
-    pub(super) fn place_of(&self, name: &str) -> Place {
+    pub(super) fn place_of(&self, name: &str) -> ConfigPlace {
         let span = self.known.iter().find(|(known, _)| *known == name).and_then(|(_, span)| span.clone());
         self.document.place(span.unwrap_or_else(|| self.span.clone()))
     }
@@ -98,11 +98,11 @@ impl<'a> Table<'a> {
     }
 
     /// The report for problems of other files.
-    pub(super) fn problems(&self) -> &'a Report {
+    pub(super) fn problems(&self) -> &'a ProblemReport {
         self.document.report
     }
 
-    pub(super) fn error(&self, place: Place, message: impl Into<String>, hint: Option<String>) {
+    pub(super) fn error(&self, place: ConfigPlace, message: impl Into<String>, hint: Option<String>) {
         self.report(Problem { hint, ..Problem::error(place, message) });
     }
 
@@ -164,7 +164,7 @@ impl<'a> Table<'a> {
         self.error(self.document.place(found.span()), format!("`{name}` must be {expected}, found {found_type}"), None);
     }
 
-    fn wrong_value(&self, name: &str, value: impl Display, error: impl Display, place: Place) {
+    fn wrong_value(&self, name: &str, value: impl Display, error: impl Display, place: ConfigPlace) {
         self.error(place, format!("`{name}` can't be `{value}`: {error}"), None);
     }
 
@@ -303,12 +303,12 @@ impl<'a> Table<'a> {
         &mut self,
         name: &'static str,
         read: impl FnOnce(&mut Self, &'static str) -> Option<T>,
-    ) -> Option<Bound<T>> {
+    ) -> Option<StreamLimit<T>> {
         if self.entries.get(name).is_some_and(|value| value.get_ref().as_str() == Some("unlimited")) {
             self.take(name);
-            return Some(Bound::Unlimited);
+            return Some(StreamLimit::Unlimited);
         }
-        read(self, name).map(Bound::Most)
+        read(self, name).map(StreamLimit::Most)
     }
 
     /// Reads a point in time: a TOML datetime, or a string.
@@ -337,7 +337,7 @@ impl<'a> Table<'a> {
 
     /// Reads strings; a single one stands for a list of one. Other values are reported and left
     /// out.
-    pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<At<String>>> {
+    pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<PlacedValue<String>>> {
         let value = self.take(name)?;
         let elements = match value.get_ref() {
             DeValue::Array(elements) => elements.iter().collect(),
@@ -364,7 +364,7 @@ impl<'a> Table<'a> {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Option<Vec<T>> {
         let texts = self.texts(name)?;
-        let parse = |text: At<String>| {
+        let parse = |text: PlacedValue<String>| {
             parse(&text.value).map_err(|error| self.wrong_value(name, &text.value, error, text.place)).ok()
         };
         // All are read before any is given up, so that every mistake is reported.
@@ -373,11 +373,11 @@ impl<'a> Table<'a> {
     }
 
     /// Reads a table inside this one.
-    pub(super) fn table<T>(&mut self, name: &'static str, fields: impl FnOnce(&mut Table<'a>) -> T) -> Option<T> {
+    pub(super) fn table<T>(&mut self, name: &'static str, fields: impl FnOnce(&mut TomlTable<'a>) -> T) -> Option<T> {
         let value = self.take(name)?;
         let span = value.span();
         match value.into_inner() {
-            DeValue::Table(entries) => Some(Table::read(self.document, span, entries, fields)),
+            DeValue::Table(entries) => Some(TomlTable::read(self.document, span, entries, fields)),
             other => {
                 self.wrong_type(name, "a table", &Spanned::new(span, other));
                 None
@@ -386,7 +386,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads the tables written `[[name]]`.
-    pub(super) fn tables<T>(&mut self, name: &'static str, mut fields: impl FnMut(&mut Table<'a>) -> T) -> Vec<T> {
+    pub(super) fn tables<T>(&mut self, name: &'static str, mut fields: impl FnMut(&mut TomlTable<'a>) -> T) -> Vec<T> {
         let expected = format!("a list of tables, each written `[[{name}]]`");
         let Some(value) = self.take(name) else { return Vec::new() };
         let span = value.span();
@@ -401,7 +401,7 @@ impl<'a> Table<'a> {
         for element in elements {
             let span = element.span();
             match element.into_inner() {
-                DeValue::Table(entries) => results.push(Table::read(self.document, span, entries, &mut fields)),
+                DeValue::Table(entries) => results.push(TomlTable::read(self.document, span, entries, &mut fields)),
                 other => self.wrong_type(name, &expected, &Spanned::new(span, other)),
             }
         }
@@ -413,8 +413,8 @@ impl<'a> Table<'a> {
     pub(super) fn named_tables<T>(
         &mut self,
         name: &'static str,
-        mut fields: impl FnMut(&mut Table<'a>) -> T,
-    ) -> Option<Vec<(At<String>, T)>> {
+        mut fields: impl FnMut(&mut TomlTable<'a>) -> T,
+    ) -> Option<Vec<(PlacedValue<String>, T)>> {
         let Some(value) = self.take(name) else { return Some(Vec::new()) };
         let span = value.span();
         let entries = match value.into_inner() {
@@ -427,7 +427,7 @@ impl<'a> Table<'a> {
         let entry = |(name, value): (Spanned<DeString<'a>>, Spanned<DeValue<'a>>)| {
             let (at, span) = (self.at(name.get_ref().clone().into_owned(), name.span()), value.span());
             match value.into_inner() {
-                DeValue::Table(entries) => Some((at, Table::read(self.document, span, entries, &mut fields))),
+                DeValue::Table(entries) => Some((at, TomlTable::read(self.document, span, entries, &mut fields))),
                 other => {
                     self.wrong_type(&at.value, "a table", &Spanned::new(span, other));
                     None
@@ -440,7 +440,7 @@ impl<'a> Table<'a> {
 
     /// Reads a table whose names are the user's own, in the order of the file. Returns `None` if it
     /// is absent or one of its values is invalid.
-    pub(super) fn map(&mut self, name: &'static str) -> Option<Vec<(At<String>, At<Given>)>> {
+    pub(super) fn map(&mut self, name: &'static str) -> Option<Vec<(PlacedValue<String>, PlacedValue<GivenValue>)>> {
         let value = self.take(name)?;
         let DeValue::Table(entries) = value.get_ref() else {
             self.wrong_type(name, "a table", &value);
@@ -459,22 +459,22 @@ impl<'a> Table<'a> {
         entries.into_iter().collect()
     }
 
-    fn at<T>(&self, value: T, span: Range<usize>) -> At<T> {
-        At { value, place: self.document.place(span) }
+    fn at<T>(&self, value: T, span: Range<usize>) -> PlacedValue<T> {
+        PlacedValue { value, place: self.document.place(span) }
     }
 }
 
-fn given(value: &DeValue<'_>) -> Option<Given> {
+fn given(value: &DeValue<'_>) -> Option<GivenValue> {
     match value {
-        DeValue::String(text) => Some(Given::One(text.clone().into_owned())),
+        DeValue::String(text) => Some(GivenValue::One(text.clone().into_owned())),
         DeValue::Integer(integer) => {
             let decimal = i64::from_str_radix(integer.as_str(), integer.radix());
-            Some(Given::One(decimal.map_or_else(|_| integer.to_string(), |number| number.to_string())))
+            Some(GivenValue::One(decimal.map_or_else(|_| integer.to_string(), |number| number.to_string())))
         }
-        DeValue::Boolean(flag) => Some(Given::One(flag.to_string())),
+        DeValue::Boolean(flag) => Some(GivenValue::One(flag.to_string())),
         DeValue::Array(elements) => {
             let text = |element: &Spanned<DeValue<'_>>| element.get_ref().as_str().map(str::to_owned);
-            elements.iter().map(text).collect::<Option<_>>().map(Given::Many)
+            elements.iter().map(text).collect::<Option<_>>().map(GivenValue::Many)
         }
         _ => None,
     }

@@ -10,16 +10,16 @@ use url::Url;
 
 use super::{
     api::{address, checked_headers},
-    problem::{Place, Position},
+    problem::{ConfigPlace, TextPosition},
     read::{LARGEST_SECRET, read},
-    table::{At, Given, Table},
+    table::{GivenValue, PlacedValue, TomlTable},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The export of spans to an OpenTelemetry collector. Values of headers are not shown by `Debug`.
 #[derive(Clone, PartialEq)]
-pub struct Telemetry {
+pub struct TelemetryConfig {
     /// Address of the collector, `http` or `https`, without `/v1/traces`.
     pub otlp: Url,
     /// Sent with every request.
@@ -32,10 +32,10 @@ pub struct Telemetry {
     pub service_name: String,
 }
 
-impl fmt::Debug for Telemetry {
+impl fmt::Debug for TelemetryConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
-        f.debug_struct("Telemetry")
+        f.debug_struct("TelemetryConfig")
             .field("otlp", &self.otlp.as_str())
             .field("headers", &headers)
             .finish_non_exhaustive()
@@ -43,16 +43,16 @@ impl fmt::Debug for Telemetry {
 }
 
 /// Reads the table. Returns `None` without a collector.
-pub(super) fn telemetry(table: &mut Table<'_>) -> Option<Telemetry> {
+pub(super) fn telemetry(table: &mut TomlTable<'_>) -> Option<TelemetryConfig> {
     let otlp = otlp(table);
     let headers = headers(table);
     let timeout = table.duration("timeout").unwrap_or(TIMEOUT);
     let sample = table.share("sample").unwrap_or(1.0);
     let service_name = table.text("service_name").unwrap_or_else(|| "trommel".to_owned());
-    Some(Telemetry { otlp: otlp?, headers: headers?, timeout, sample, service_name })
+    Some(TelemetryConfig { otlp: otlp?, headers: headers?, timeout, sample, service_name })
 }
 
-fn otlp(table: &mut Table<'_>) -> Option<Url> {
+fn otlp(table: &mut TomlTable<'_>) -> Option<Url> {
     let text = table.text("otlp")?;
     // Messages never quote the address, as it may contain a password.
     let report = |error: String| {
@@ -67,14 +67,14 @@ fn otlp(table: &mut Table<'_>) -> Option<Url> {
 }
 
 /// Reads the headers of `headers` and of `headers_file`. Invalid ones are reported and left out.
-fn headers(table: &mut Table<'_>) -> Option<Vec<(String, String)>> {
+fn headers(table: &mut TomlTable<'_>) -> Option<Vec<(String, String)>> {
     let written = table.map("headers").unwrap_or_default();
     let in_file = table.path("headers_file").map(|path| lines(table, &path)).unwrap_or_default();
     checked_headers(table, written.into_iter().chain(in_file), &[])
 }
 
 /// Reads a file with one header per line: `NAME: VALUE`.
-fn lines(table: &Table<'_>, path: &Path) -> Vec<(At<String>, At<Given>)> {
+fn lines(table: &TomlTable<'_>, path: &Path) -> Vec<(PlacedValue<String>, PlacedValue<GivenValue>)> {
     let unreadable = |error: &dyn Display| {
         let message = format!("can't read `{}`: {error}", path.display());
         table.error(table.place_of("headers_file"), message, None);
@@ -83,13 +83,13 @@ fn lines(table: &Table<'_>, path: &Path) -> Vec<(At<String>, At<Given>)> {
     let text = String::from_utf8(bytes).map_err(|_| unreadable(&"it is not UTF-8")).unwrap_or_default();
     let file = path.strip_prefix(table.dir()).unwrap_or(path);
     let header = |(index, line): (usize, &str)| {
-        let place = Place { file: file.to_owned(), position: Some(Position { line: index + 1, column: 1 }) };
+        let place = ConfigPlace { file: file.to_owned(), position: Some(TextPosition { line: index + 1, column: 1 }) };
         let Some((name, value)) = line.split_once(':') else {
             table.error(place, "a line of this file is `NAME: VALUE`", None);
             return None;
         };
-        let (name, value) = (name.trim().to_owned(), Given::One(value.trim().to_owned()));
-        Some((At { value: name, place: place.clone() }, At { value, place }))
+        let (name, value) = (name.trim().to_owned(), GivenValue::One(value.trim().to_owned()));
+        Some((PlacedValue { value: name, place: place.clone() }, PlacedValue { value, place }))
     };
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).filter_map(header).collect()
 }

@@ -7,10 +7,10 @@ use crate::event::{Event, Headers};
 
 /// A text with placeholders of type `P`, checked at startup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template<P>(pub Vec<Part<P>>);
+pub struct TextTemplate<P>(pub Vec<TemplatePart<P>>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part<P> {
+pub enum TemplatePart<P> {
     Literal(String),
     Value(P),
 }
@@ -123,11 +123,11 @@ impl SubjectPlaceholder<OutputField> {
     }
 }
 
-impl<P> Template<P> {
+impl<P> TextTemplate<P> {
     /// The whole text, if no part of it is a placeholder.
     pub fn literal(&self) -> Option<&str> {
         match self.0.as_slice() {
-            [Part::Literal(text)] => Some(text),
+            [TemplatePart::Literal(text)] => Some(text),
             _ => None,
         }
     }
@@ -138,12 +138,12 @@ const MAX_FILE_NAME: usize = 100;
 
 /// Parses the subject of an output, such as `alerts.{event_type}`. Its literals must form a valid
 /// subject together with the placeholders.
-pub(super) fn subject(text: &str) -> Result<Template<SubjectPlaceholder<OutputField>>, String> {
+pub(super) fn subject(text: &str) -> Result<TextTemplate<SubjectPlaceholder<OutputField>>, String> {
     parse_subject(text, Ok)
 }
 
 /// Parses the subject of an event that comes in, likewise: no key has taken it yet.
-pub(super) fn incoming_subject(text: &str) -> Result<Template<SubjectPlaceholder<EventField>>, String> {
+pub(super) fn incoming_subject(text: &str) -> Result<TextTemplate<SubjectPlaceholder<EventField>>, String> {
     parse_subject(text, |field| match field {
         OutputField::Event(field) => Ok(field),
         OutputField::Key => Err("there is no `{key}` yet where events come in".into()),
@@ -153,32 +153,31 @@ pub(super) fn incoming_subject(text: &str) -> Result<Template<SubjectPlaceholder
 fn parse_subject<F>(
     text: &str,
     known: impl Fn(OutputField) -> Result<F, String>,
-) -> Result<Template<SubjectPlaceholder<F>>, String> {
+) -> Result<TextTemplate<SubjectPlaceholder<F>>, String> {
     let placeholder = |name: &str| {
         let SubjectPlaceholder { field, form } = placeholder(name)?;
-        Ok(Part::Value(SubjectPlaceholder { field: known(field)?, form }))
+        Ok(TemplatePart::Value(SubjectPlaceholder { field: known(field)?, form }))
     };
-    let parts = take_apart(text, Part::Literal, placeholder)?;
+    let parts = take_apart(text, TemplatePart::Literal, placeholder)?;
     // A token for every placeholder gives a subject that can be checked.
     let sample: String =
-        parts.iter().map(|part| if let Part::Literal(text) = part { text.as_str() } else { "x" }).collect();
+        parts.iter().map(|part| if let TemplatePart::Literal(text) = part { text.as_str() } else { "x" }).collect();
     values::server_subject(&sample)?;
-    Ok(Template(parts))
+    Ok(TextTemplate(parts))
 }
 
 /// Parses a file name such as `{event_type}_{id}.json`. Its literals must be valid in a file name,
 /// which does not begin with a dot and does not lead to another folder.
-pub(super) fn file_name(text: &str) -> Result<Template<OutputField>, String> {
+pub(super) fn file_name(text: &str) -> Result<TextTemplate<OutputField>, String> {
     let field = |name: &str| match placeholder(name)? {
         SubjectPlaceholder { form: SubjectForm::SafeToken, .. } => {
             Err("`{token:…}` is for subjects: every value is made safe for a file name".to_owned())
         }
-        SubjectPlaceholder { field, .. } => Ok(Part::Value(field)),
+        SubjectPlaceholder { field, .. } => Ok(TemplatePart::Value(field)),
     };
-    let parts = take_apart(text, Part::Literal, field)?;
+    let parts = take_apart(text, TemplatePart::Literal, field)?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let bad =
-        |part: &Part<_>| matches!(part, Part::Literal(text) if !text.chars().all(is_plain) || text.contains(".."));
+    let bad = |part: &TemplatePart<_>| matches!(part, TemplatePart::Literal(text) if !text.chars().all(is_plain) || text.contains(".."));
     if parts.iter().any(bad) || text.starts_with('.') {
         let rule = "beside its placeholders a file name is made of letters, digits, `.`, `_` and `-`, and does not \
             begin with `.`";
@@ -187,10 +186,10 @@ pub(super) fn file_name(text: &str) -> Result<Template<OutputField>, String> {
     if text.len() > MAX_FILE_NAME {
         return Err(format!("it has more than {MAX_FILE_NAME} bytes"));
     }
-    if !parts.contains(&Part::Value(EventField::Id.into())) {
+    if !parts.contains(&TemplatePart::Value(EventField::Id.into())) {
         return Err("without `{id}` events would take each other's names".into());
     }
-    Ok(Template(parts))
+    Ok(TextTemplate(parts))
 }
 
 /// Splits a text into its literals and its placeholders, in order.
@@ -248,10 +247,10 @@ mod tests {
 
     #[test]
     fn templates_are_taken_apart() {
-        let literal = |text: &str| Part::Literal(text.into());
-        let value = |form, field: EventField| Part::Value(SubjectPlaceholder { field: field.into(), form });
+        let literal = |text: &str| TemplatePart::Literal(text.into());
+        let value = |form, field: EventField| TemplatePart::Value(SubjectPlaceholder { field: field.into(), form });
         let header = |name: &str| EventField::Header(name.into());
-        let key = Part::Value(SubjectPlaceholder { field: OutputField::Key, form: Token });
+        let key = TemplatePart::Value(SubjectPlaceholder { field: OutputField::Key, form: Token });
         for (text, parts) in [
             ("alerts.orders", vec![literal("alerts.orders")]),
             ("{subject}", vec![value(Tokens, Subject)]),
@@ -272,7 +271,7 @@ mod tests {
                 vec![literal("a."), value(SafeToken, Id), literal("."), value(SafeToken, header("X"))],
             ),
         ] {
-            assert_eq!(subject(text), Ok(Template(parts)), "{text}");
+            assert_eq!(subject(text), Ok(TextTemplate(parts)), "{text}");
         }
         assert_eq!(subject("alerts.orders").unwrap().literal(), Some("alerts.orders"));
         assert_eq!(subject("alerts.{id}").unwrap().literal(), None);
@@ -281,7 +280,7 @@ mod tests {
     #[test]
     fn events_that_come_in_have_no_key_yet() {
         let typed = SubjectPlaceholder { field: EventType, form: Tokens };
-        assert_eq!(incoming_subject("{event_type}"), Ok(Template(vec![Part::Value(typed)])));
+        assert_eq!(incoming_subject("{event_type}"), Ok(TextTemplate(vec![TemplatePart::Value(typed)])));
         for text in ["in.{key}", "in.{token:key}"] {
             assert!(incoming_subject(text).unwrap_err().contains("no `{key}` yet"), "{text}");
         }
@@ -313,9 +312,10 @@ mod tests {
     /// L130: no template leads out of the folder, and every event has a name of its own.
     #[test]
     fn file_names_are_plain_and_hold_the_id() {
-        let (value, literal) = (|field: EventField| Part::Value(field.into()), |text: &str| Part::Literal(text.into()));
+        let (value, literal) =
+            (|field: EventField| TemplatePart::Value(field.into()), |text: &str| TemplatePart::Literal(text.into()));
         let parts = vec![value(EventType), literal("_"), value(Id), literal(".json")];
-        assert_eq!(file_name("{event_type}_{id}.json"), Ok(Template(parts)));
+        assert_eq!(file_name("{event_type}_{id}.json"), Ok(TextTemplate(parts)));
         for (text, reason) in [
             ("{event_type}.json", "without `{id}`"),
             ("", "without `{id}`"),

@@ -3,25 +3,25 @@
 use std::collections::HashMap;
 
 use super::{
-    problem::{Place, Problem},
-    table::Table,
+    problem::{ConfigPlace, Problem},
+    table::TomlTable,
     values,
 };
 
 /// Claimed values, with the position of their first use.
 #[derive(Default)]
-pub(super) struct Unique(HashMap<String, Place>);
+pub(super) struct ClaimedValues(HashMap<String, ConfigPlace>);
 
-impl Unique {
+impl ClaimedValues {
     /// Reads the `name` of a `what`, which must be unique.
-    pub(super) fn name(&mut self, table: &mut Table<'_>, what: &str) -> Option<String> {
+    pub(super) fn name(&mut self, table: &mut TomlTable<'_>, what: &str) -> Option<String> {
         self.named(table, what, values::name)
     }
 
     /// Reads a name like [`Self::name`], checked by `check`.
     pub(super) fn named(
         &mut self,
-        table: &mut Table<'_>,
+        table: &mut TomlTable<'_>,
         what: &str,
         check: fn(&str) -> Result<String, &'static str>,
     ) -> Option<String> {
@@ -31,13 +31,13 @@ impl Unique {
     }
 
     /// Reports `what` if `value` was claimed before.
-    pub(super) fn claim(&mut self, table: &Table<'_>, value: &str, place: Place, what: String) {
+    pub(super) fn claim(&mut self, table: &TomlTable<'_>, value: &str, place: ConfigPlace, what: String) {
         if let Some(problem) = self.repeats(value, place, what) {
             table.report(problem);
         }
     }
 
-    pub(super) fn repeats(&mut self, value: &str, place: Place, what: String) -> Option<Problem> {
+    pub(super) fn repeats(&mut self, value: &str, place: ConfigPlace, what: String) -> Option<Problem> {
         if let Some(first) = self.0.get(value) {
             return Some(Problem::error(place, format!("{what} appears twice")).hint(format!("first at {first}")));
         }

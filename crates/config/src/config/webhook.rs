@@ -7,12 +7,12 @@ use url::{Host, Url};
 use super::{
     SinkKind,
     api::headers,
-    file::Files,
+    file::SinkFiles,
     path::FilePath,
-    problem::{Place, Problem, Report},
+    problem::{ConfigPlace, Problem, ProblemReport},
     secret::required_secrets,
-    table::Table,
-    unique::Unique,
+    table::TomlTable,
+    unique::ClaimedValues,
     values,
 };
 use crate::{
@@ -42,7 +42,7 @@ pub struct Webhook {
     pub name: String,
     /// `http` or `https`, without a user.
     pub url: Url,
-    pub tenant: Tenant,
+    pub tenant: TenantSelection,
     /// Event types and patterns over them; none means all (C25).
     pub events: Vec<Pattern>,
     /// Patterns over subjects; none means all.
@@ -60,7 +60,7 @@ pub struct Webhook {
     /// Sent with every request.
     pub headers: Vec<(String, String)>,
     /// Position of its declaration.
-    pub place: Place,
+    pub place: ConfigPlace,
 }
 
 impl fmt::Debug for Webhook {
@@ -75,7 +75,7 @@ impl fmt::Debug for Webhook {
 
 /// Selection of events by their tenant (C24).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tenant {
+pub enum TenantSelection {
     /// Events without a tenant.
     None,
     /// Events of one tenant.
@@ -90,16 +90,16 @@ impl Webhook {
         let fits =
             |patterns: &[Pattern], text| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text));
         let is_in_scope = match &self.tenant {
-            Tenant::None => tenant.is_none(),
-            Tenant::Only(own) => tenant == Some(own),
-            Tenant::Any => true,
+            TenantSelection::None => tenant.is_none(),
+            TenantSelection::Only(own) => tenant == Some(own),
+            TenantSelection::Any => true,
         };
         self.active && is_in_scope && fits(&self.events, event_type) && fits(&self.subjects, subject)
     }
 }
 
 /// Reads the sink that stores deliveries.
-pub(super) fn sink(table: &mut Table<'_>, files: &mut Files) -> Option<SinkKind> {
+pub(super) fn sink(table: &mut TomlTable<'_>, files: &mut SinkFiles) -> Option<SinkKind> {
     let database = table.path("database");
     let database = database.or_else(|| (!table.has("database")).then(|| table.dir().join(DATABASE)))?;
     files.claim(table, "database", FilePath::One(database.clone()));
@@ -107,7 +107,7 @@ pub(super) fn sink(table: &mut Table<'_>, files: &mut Files) -> Option<SinkKind>
     Some(SinkKind::Webhook(WebhookSink { database, retention }))
 }
 
-pub(super) fn webhook(table: &mut Table<'_>, names: &mut Unique) -> Option<Webhook> {
+pub(super) fn webhook(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Option<Webhook> {
     let name = names.name(table, "webhook");
     let url = table.required("url", url);
     let tenant = table.parsed("tenant", values::literal);
@@ -132,11 +132,11 @@ pub(super) fn webhook(table: &mut Table<'_>, names: &mut Unique) -> Option<Webho
         table.report(Problem::warning(table.place_of("url"), message).hint("use an `https://` address"));
     }
     let tenant = match tenant {
-        Some(any) if any == "*" => Tenant::Any,
-        Some(tenant) => Tenant::Only(tenant),
+        Some(any) if any == "*" => TenantSelection::Any,
+        Some(tenant) => TenantSelection::Only(tenant),
         // An invalid tenant must not widen the selection.
         None if has_tenant => return None,
-        None => Tenant::None,
+        None => TenantSelection::None,
     };
     Some(Webhook {
         name: name?,
@@ -154,7 +154,7 @@ pub(super) fn webhook(table: &mut Table<'_>, names: &mut Unique) -> Option<Webho
     })
 }
 
-fn url(table: &mut Table<'_>, field: &'static str) -> Option<Url> {
+fn url(table: &mut TomlTable<'_>, field: &'static str) -> Option<Url> {
     let text = table.text(field)?;
     // Messages never quote the address, as it may contain a secret.
     let report = |error: String| {
@@ -174,14 +174,14 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// Reads patterns. A `*` alone means everything, as an empty list does.
-fn patterns(table: &mut Table<'_>, field: &'static str) -> Option<Vec<Pattern>> {
+fn patterns(table: &mut TomlTable<'_>, field: &'static str) -> Option<Vec<Pattern>> {
     let patterns = table.list(field, str::parse::<Pattern>).or_else(|| (!table.has(field)).then(Vec::new))?;
     let is_all = patterns.iter().any(|pattern| pattern.as_str() == "*");
     Some(if is_all { Vec::new() } else { patterns })
 }
 
 /// Reports webhooks if no sink stores deliveries: they would get nothing.
-pub(super) fn check_sink(webhooks: &[std::sync::Arc<Webhook>], sinks: &[super::Sink], report: &Report) {
+pub(super) fn check_sink(webhooks: &[std::sync::Arc<Webhook>], sinks: &[super::SinkConfig], report: &ProblemReport) {
     if sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Webhook(_))) {
         return;
     }
@@ -196,7 +196,7 @@ pub(super) fn check_sink(webhooks: &[std::sync::Arc<Webhook>], sinks: &[super::S
 mod tests {
     use super::*;
 
-    fn webhook(tenant: Tenant, events: &[&str], subjects: &[&str]) -> Webhook {
+    fn webhook(tenant: TenantSelection, events: &[&str], subjects: &[&str]) -> Webhook {
         let patterns = |patterns: &[&str]| patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
         Webhook {
             name: "a".into(),
@@ -210,7 +210,7 @@ mod tests {
             max_pending: MAX_PENDING,
             allow_private: false,
             headers: vec![("X-Key".into(), "secret-4".into())],
-            place: Place::file("keys/a.toml"),
+            place: ConfigPlace::file("keys/a.toml"),
         }
     }
 
@@ -218,9 +218,9 @@ mod tests {
     #[test]
     fn a_tenants_events_go_to_its_own_webhooks_alone() {
         for (scope, none, t1, t2) in [
-            (Tenant::None, true, false, false),
-            (Tenant::Only("t1".into()), false, true, false),
-            (Tenant::Any, true, true, true),
+            (TenantSelection::None, true, false, false),
+            (TenantSelection::Only("t1".into()), false, true, false),
+            (TenantSelection::Any, true, true, true),
         ] {
             let webhook = webhook(scope, &[], &[]);
             let wants = [None, Some("t1"), Some("t2")].map(|tenant| webhook.wants(tenant, "a", "b"));
@@ -238,7 +238,7 @@ mod tests {
             (&["instance.created", "deploy.>"], [true, false, true]),
             (&["instance"], [false, false, false]),
         ] {
-            let webhook = webhook(Tenant::None, events, &[]);
+            let webhook = webhook(TenantSelection::None, events, &[]);
             let types = ["instance.created", "instance.stopped", "deploy.done.late"];
             assert_eq!(types.map(|event_type| webhook.wants(None, event_type, "b")), expected, "{events:?}");
         }
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn all_that_is_asked_for_must_fit() {
-        let narrow = webhook(Tenant::None, &["a"], &["x.*"]);
+        let narrow = webhook(TenantSelection::None, &["a"], &["x.*"]);
         assert!(narrow.wants(None, "a", "x.1"));
         assert!(!narrow.wants(None, "a", "y.1") && !narrow.wants(None, "b", "x.1"));
         assert!(!Webhook { active: false, ..narrow }.wants(None, "a", "x.1"));
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let shown = format!("{:?}", webhook(Tenant::Any, &[], &[]));
+        let shown = format!("{:?}", webhook(TenantSelection::Any, &[], &[]));
         for secret in ["key-1", "token", "secret"] {
             assert!(!shown.contains(secret), "{shown}");
         }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 /// Override of one field's schema. Empty members leave what is declared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Override {
+pub struct FieldOverride {
     pub description: String,
     /// The values that are allowed.
     pub allowed: Vec<String>,
@@ -16,7 +16,7 @@ pub struct Override {
 
 /// Merges `overrides` into the subschemas that their pointers name: `""` or `/` is the root, `/a/b`
 /// a property, `/*` an array's elements. Returns the pointers that do not match, sorted.
-pub(super) fn apply(schema: &mut Value, overrides: &BTreeMap<String, Override>) -> Vec<String> {
+pub(super) fn apply(schema: &mut Value, overrides: &BTreeMap<String, FieldOverride>) -> Vec<String> {
     let mut orphans = Vec::new();
     for (pointer, laid_over) in overrides {
         match find(schema, pointer) {
@@ -27,7 +27,7 @@ pub(super) fn apply(schema: &mut Value, overrides: &BTreeMap<String, Override>) 
     orphans
 }
 
-impl Override {
+impl FieldOverride {
     fn apply(&self, place: &mut Map<String, Value>) {
         let Self { description, allowed, kind } = self;
         let text = |text: &String| (!text.is_empty()).then(|| Value::from(text.as_str()));

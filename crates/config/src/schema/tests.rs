@@ -1,11 +1,11 @@
 use super::*;
 
-fn custom(schema: Value) -> Schema {
-    Schema::new(Form::Custom, Declared::new(schema).unwrap(), &BTreeMap::new()).unwrap()
+fn custom(schema: Value) -> OutputSchema {
+    OutputSchema::new(SchemaForm::Custom, DeclaredSchema::new(schema).unwrap(), &BTreeMap::new()).unwrap()
 }
 
-fn native(schema: Value) -> Schema {
-    Schema::new(Form::Native, Declared::new(schema).unwrap(), &BTreeMap::new()).unwrap()
+fn native(schema: Value) -> OutputSchema {
+    OutputSchema::new(SchemaForm::Native, DeclaredSchema::new(schema).unwrap(), &BTreeMap::new()).unwrap()
 }
 
 fn order() -> Value {
@@ -20,7 +20,7 @@ fn order() -> Value {
     })
 }
 
-fn mismatch(schema: &Schema, output: &str) -> String {
+fn mismatch(schema: &OutputSchema, output: &str) -> String {
     schema.check(output.as_bytes()).unwrap_err().to_string()
 }
 
@@ -61,7 +61,7 @@ fn what_is_not_json_does_not_fit() {
 #[test]
 fn a_placeholder_is_no_schema() {
     for schema in [Value::Null, json!({}), json!(true), json!([]), json!("")] {
-        assert!(matches!(Declared::new(schema), Err(SchemaError::Placeholder)));
+        assert!(matches!(DeclaredSchema::new(schema), Err(SchemaError::Placeholder)));
     }
 }
 
@@ -75,7 +75,7 @@ fn an_unsound_schema_says_where() {
         json!({ "$ref": "other.json" }),
         json!({ "$schema": "https://example.com/dialect", "type": "object" }),
     ];
-    let errors = schemas.map(|schema| Declared::new(schema).unwrap_err().to_string());
+    let errors = schemas.map(|schema| DeclaredSchema::new(schema).unwrap_err().to_string());
     insta::assert_snapshot!(errors.join("\n"), @r#"
     it is not a valid JSON Schema at `/properties/id/type`: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword
     it is not a valid JSON Schema at `/properties/id/pattern`: "(" is not a "regex"
@@ -144,21 +144,21 @@ fn references_below_an_id_stay() {
     assert!(mismatch(&schema, r#"{"schema":"2.0","header":{},"event":{"name":1}}"#).contains("`/event/name`"));
 }
 
-fn overrides(overrides: &[(&str, Override)]) -> BTreeMap<String, Override> {
+fn overrides(overrides: &[(&str, FieldOverride)]) -> BTreeMap<String, FieldOverride> {
     overrides.iter().map(|(pointer, laid_over)| ((*pointer).to_owned(), laid_over.clone())).collect()
 }
 
-fn described(description: &str) -> Override {
-    Override { description: description.to_owned(), ..Override::default() }
+fn described(description: &str) -> FieldOverride {
+    FieldOverride { description: description.to_owned(), ..FieldOverride::default() }
 }
 
 /// L13: a given member replaces, an empty one leaves what is declared, a kind is the format.
 #[test]
 fn overrides_are_laid_over_what_is_declared() {
-    let state = Override { description: String::new(), allowed: vec!["paid".into()], kind: "state".into() };
+    let state = FieldOverride { description: String::new(), allowed: vec!["paid".into()], kind: "state".into() };
     let overrides =
         overrides(&[("/", described("an order")), ("/state", state), ("/lines/*/a~1b", described("a line"))]);
-    let schema = Schema::new(Form::Custom, Declared::new(order()).unwrap(), &overrides).unwrap();
+    let schema = OutputSchema::new(SchemaForm::Custom, DeclaredSchema::new(order()).unwrap(), &overrides).unwrap();
     let json = schema.json();
     assert_eq!(json["description"], "an order");
     let state = json!({ "type": "string", "description": "where it is", "enum": ["paid"], "format": "state" });
@@ -173,8 +173,9 @@ fn overrides_are_laid_over_what_is_declared() {
 fn overrides_that_point_nowhere_are_all_named_in_order() {
     let nowhere = ["/zone", "/lines/*/none", "id", "/id/*", "/lines/0"];
     let overrides = overrides(&nowhere.map(|pointer| (pointer, described("x"))));
-    let unresolved = Schema::new(Form::Custom, Declared::new(order()).unwrap(), &overrides).unwrap_err();
-    let Unresolved::Orphans { orphans, known } = unresolved else { panic!("{unresolved:?}") };
+    let unresolved =
+        OutputSchema::new(SchemaForm::Custom, DeclaredSchema::new(order()).unwrap(), &overrides).unwrap_err();
+    let UnresolvedSchema::Orphans { orphans, known } = unresolved else { panic!("{unresolved:?}") };
     assert_eq!(orphans, ["/id/*", "/lines/*/none", "/lines/0", "/zone", "id"]);
     assert_eq!(known, ["/id", "/lines/*/a~1b", "/lines/*", "/lines", "/state"]);
 }
@@ -182,6 +183,6 @@ fn overrides_that_point_nowhere_are_all_named_in_order() {
 #[test]
 fn overrides_of_a_native_schema_begin_at_the_envelope() {
     let overrides = overrides(&[("/event/id", described("its number"))]);
-    let schema = Schema::new(Form::Native, Declared::new(order()).unwrap(), &overrides).unwrap();
+    let schema = OutputSchema::new(SchemaForm::Native, DeclaredSchema::new(order()).unwrap(), &overrides).unwrap();
     assert_eq!(schema.json()["properties"]["event"]["properties"]["id"]["description"], "its number");
 }

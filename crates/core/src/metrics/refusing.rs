@@ -13,19 +13,19 @@ const AWAY_AFTER: Duration = Duration::from_secs(5);
 
 /// Time since a sink began to refuse. Set by the sink's outlet; read by those that would feed it.
 #[derive(Debug)]
-pub struct Refusing {
+pub struct RefusalTime {
     made: Instant,
     /// Milliseconds from `made` to the first refusal, plus one; 0 while the sink accepts outputs.
     since: AtomicU64,
 }
 
-impl Default for Refusing {
+impl Default for RefusalTime {
     fn default() -> Self {
         Self { made: Instant::now(), since: AtomicU64::new(0) }
     }
 }
 
-impl Refusing {
+impl RefusalTime {
     /// Notes that the sink as a whole has refused an output. Only the first refusal sets the time.
     pub fn begin(&self) {
         let now = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
@@ -58,7 +58,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_sink_is_away_when_it_has_taken_nothing_for_a_while() {
-        let refusing = Refusing::default();
+        let refusing = RefusalTime::default();
         assert_eq!((refusing.lasts(), refusing.is_away()), (None, false));
         refusing.begin();
         advance(AWAY_AFTER / 2).await;

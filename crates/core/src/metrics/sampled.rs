@@ -10,12 +10,12 @@ const ONE_IN: u64 = 64;
 
 /// Total time and number of the measured calls.
 #[derive(Debug, Default)]
-pub struct Sampled {
+pub struct SampledTime {
     calls: AtomicU64,
     nanos: AtomicU64,
 }
 
-impl Sampled {
+impl SampledTime {
     /// Starts the clock for a call, by its number, if it is in the sample.
     pub fn begin(number: u64) -> Option<Instant> {
         number.is_multiple_of(ONE_IN).then(Instant::now)

@@ -28,7 +28,7 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from
 /// Most bytes of an answer that are read. The text of a refusal is not longer.
 const MAX_ANSWER: usize = 64 << 10;
 
-pub(super) struct Collector {
+pub(super) struct SpanCollector {
     http: reqwest::Client,
     traces: Url,
     timeout: Duration,
@@ -36,17 +36,17 @@ pub(super) struct Collector {
 }
 
 /// Failed try.
-struct Miss {
+struct FailedExport {
     error: anyhow::Error,
     again: bool,
     /// Pause that the collector asks for.
     pause: Option<Duration>,
 }
 
-impl Collector {
+impl SpanCollector {
     /// # Errors
     /// Returns an error if the client can't be built.
-    pub(super) fn new(settings: &config::Telemetry, resource: &Resource) -> anyhow::Result<Self> {
+    pub(super) fn new(settings: &config::TelemetryConfig, resource: &Resource) -> anyhow::Result<Self> {
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
             let mut value: HeaderValue = value.parse()?;
@@ -73,7 +73,7 @@ impl Collector {
         let mut last = anyhow!("the collector did not answer within {:?}", self.timeout);
         loop {
             let Ok(tried) = timeout_at(until, self.exchange(request.clone())).await else { return Err(last) };
-            let Err(Miss { error, again, pause }) = tried else { return Ok(()) };
+            let Err(FailedExport { error, again, pause }) = tried else { return Ok(()) };
             let wait = backoff.next_wait();
             let pause = pause.unwrap_or(wait);
             if !again || Instant::now().checked_add(pause).is_none_or(|next| next >= until) {
@@ -84,13 +84,14 @@ impl Collector {
         }
     }
 
-    async fn exchange(&self, request: Bytes) -> Result<(), Miss> {
-        let unreachable = |error: reqwest::Error| Miss { error: error.without_url().into(), again: true, pause: None };
+    async fn exchange(&self, request: Bytes) -> Result<(), FailedExport> {
+        let unreachable =
+            |error: reqwest::Error| FailedExport { error: error.without_url().into(), again: true, pause: None };
         let mut response = self.http.post(self.traces.clone()).body(request).send().await.map_err(unreachable)?;
         let answer = read(&mut response).await.map_err(unreachable)?;
         let status = response.status();
         if status.is_success() {
-            return accepted(&answer).map_err(|error| Miss { error, again: false, pause: None });
+            return accepted(&answer).map_err(|error| FailedExport { error, again: false, pause: None });
         }
         // Statuses that the protocol declares retryable.
         let again = matches!(
@@ -101,7 +102,7 @@ impl Collector {
                 | StatusCode::GATEWAY_TIMEOUT
         );
         let pause = retry_after::pause(response.headers(), SystemTime::now());
-        Err(Miss { error: anyhow!("the collector answers `{status}`"), again, pause })
+        Err(FailedExport { error: anyhow!("the collector answers `{status}`"), again, pause })
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::collector::Collector;
+use super::collector::SpanCollector;
 use crate::timer::sleep_until_due;
 
 /// Spans that may wait: a few MB.
@@ -34,24 +34,24 @@ const PAUSE: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Sending end, held by the event path.
-pub(super) struct Queue {
+pub(super) struct SpanQueue {
     spans: mpsc::Sender<SpanData>,
     dropped: Arc<AtomicU64>,
 }
 
 /// Receiving end, held by the collector's task.
-pub(super) struct Ended {
+pub(super) struct EndedSpans {
     spans: mpsc::Receiver<SpanData>,
     dropped: Arc<AtomicU64>,
 }
 
-pub(super) fn queue() -> (Queue, Ended) {
+pub(super) fn queue() -> (SpanQueue, EndedSpans) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let dropped = Arc::<AtomicU64>::default();
-    (Queue { spans: sender, dropped: Arc::clone(&dropped) }, Ended { spans: receiver, dropped })
+    (SpanQueue { spans: sender, dropped: Arc::clone(&dropped) }, EndedSpans { spans: receiver, dropped })
 }
 
-impl SpanProcessor for Queue {
+impl SpanProcessor for SpanQueue {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
@@ -69,16 +69,16 @@ impl SpanProcessor for Queue {
     }
 }
 
-impl fmt::Debug for Queue {
+impl fmt::Debug for SpanQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("dropped", &self.dropped).finish_non_exhaustive()
+        f.debug_struct("SpanQueue").field("dropped", &self.dropped).finish_non_exhaustive()
     }
 }
 
-impl Ended {
+impl EndedSpans {
     /// Sends batches to the collector until `stop` is dropped and nothing is left.
-    pub(super) async fn export(mut self, collector: Collector, mut stop: oneshot::Receiver<()>) {
-        let mut losses = Losses::default();
+    pub(super) async fn export(mut self, collector: SpanCollector, mut stop: oneshot::Receiver<()>) {
+        let mut losses = SpanLosses::default();
         let mut batch = Vec::new();
         let mut due = None;
         loop {
@@ -116,7 +116,7 @@ impl Ended {
 
 /// Spans that are lost.
 #[derive(Default)]
-struct Losses {
+struct SpanLosses {
     /// Losses that are not logged yet.
     count: u64,
     /// Reason of the last loss.
@@ -125,7 +125,7 @@ struct Losses {
     said: Option<Instant>,
 }
 
-impl Losses {
+impl SpanLosses {
     fn add(&mut self, count: u64, why: impl Display) {
         if count == 0 {
             return;
@@ -164,7 +164,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn losses_are_said_once_a_minute() {
-        let mut losses = Losses::default();
+        let mut losses = SpanLosses::default();
         losses.add(0, "nothing");
         assert!(losses.said.is_none());
         losses.add(3, "the first");

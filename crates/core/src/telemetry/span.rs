@@ -22,7 +22,7 @@ pub struct Tracer(SdkTracer);
 
 /// Record of one event's way, kept also when sampling has decided that it is not sent.
 #[derive(Debug)]
-pub struct Trace {
+pub struct EventTrace {
     tracer: Tracer,
     /// Context with the span `receive`.
     root: Context,
@@ -41,7 +41,7 @@ pub enum Stage<'a> {
 
 /// Stage under way; empty if nothing is recorded. Ends when dropped.
 #[derive(Debug)]
-pub struct Span(Option<Box<sdk::Span>>);
+pub struct StageSpan(Option<Box<sdk::Span>>);
 
 impl Tracer {
     pub(super) fn new(tracer: SdkTracer) -> Self {
@@ -49,7 +49,7 @@ impl Tracer {
     }
 
     /// Begins the trace of an event that has come in.
-    pub fn receive(&self, event: &Event) -> Trace {
+    pub fn receive(&self, event: &Event) -> EventTrace {
         let origin = &event.origin;
         let builder = SpanBuilder::from_name(format!("receive {}", origin.source)).with_kind(SpanKind::Consumer);
         let mut span = self.0.build_with_context(builder, &parent(event));
@@ -71,7 +71,7 @@ impl Tracer {
             let who = WHO.iter().filter_map(said);
             span.set_attributes(who.map(|(name, value)| KeyValue::new(format!("trommel.{name}"), value.to_string())));
         }
-        Trace { tracer: self.clone(), root: Context::new().with_span(span) }
+        EventTrace { tracer: self.clone(), root: Context::new().with_span(span) }
     }
 }
 
@@ -90,9 +90,9 @@ fn parent(event: &Event) -> Context {
     Context::new().with_remote_span_context(SpanContext::new(trace, span, flags, true, state))
 }
 
-impl Trace {
+impl EventTrace {
     /// Begins a stage for a key and a route.
-    pub fn stage(&self, stage: Stage<'_>, key: &str, route: &str) -> Span {
+    pub fn stage(&self, stage: Stage<'_>, key: &str, route: &str) -> StageSpan {
         let (name, kind) = match stage {
             Stage::Match => (format!("match {key}"), SpanKind::Internal),
             Stage::Process => (format!("process {key}"), SpanKind::Internal),
@@ -112,7 +112,7 @@ impl Trace {
                 ]);
             }
         }
-        Span(Some(Box::new(span)))
+        StageSpan(Some(Box::new(span)))
     }
 
     /// Ends the trace of a settled event with its fate.
@@ -127,7 +127,7 @@ impl Trace {
     }
 }
 
-impl Span {
+impl StageSpan {
     /// Returns the span of an event that is not recorded.
     pub fn none() -> Self {
         Self(None)

@@ -21,7 +21,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::{Entry, Letter, LettersError, NoLetter};
+use super::{DeadLetter, LettersError, NoLetter, StoredLetter};
 
 /// Longest line that is read as a letter.
 const MAX_LINE: u64 = 64 << 20;
@@ -31,14 +31,14 @@ const BLOCK: usize = 64 << 10;
 static BLANK: [u8; BLOCK] = [b' '; BLOCK];
 
 #[derive(Clone, Debug)]
-pub struct File {
+pub struct LetterFile {
     path: PathBuf,
     /// Handle of the file that the ids count for, to tell it from another in its place. `None` if
     /// there was no file.
     opened: Option<Arc<fs::File>>,
 }
 
-impl File {
+impl LetterFile {
     pub(super) fn open(path: PathBuf) -> Result<Self, LettersError> {
         let opened = match fs::File::open(&path) {
             Ok(file) => Some(Arc::new(file)),
@@ -49,10 +49,10 @@ impl File {
     }
 
     /// Reads lines from the offset `from` on. `None` if there is no file.
-    pub(super) async fn read(&self, from: u64) -> Result<Option<Reader>, LettersError> {
+    pub(super) async fn read(&self, from: u64) -> Result<Option<LetterFileReader>, LettersError> {
         let Some(opened) = &self.opened else { return Ok(None) };
         let file = self.again(opened, fs::File::options().read(true))?;
-        let reader = Reader::start(file, self.path.clone(), from).await;
+        let reader = LetterFileReader::start(file, self.path.clone(), from).await;
         reader.map(Some).map_err(|error| self.failed(error))
     }
 
@@ -109,7 +109,7 @@ fn erase(file: &fs::File, start: u64) -> io::Result<()> {
 }
 
 /// Reader of lines up to the length that the file had when reading began.
-pub struct Reader {
+pub struct LetterFileReader {
     path: PathBuf,
     input: BufReader<Take<tokio::fs::File>>,
     /// Offset of the next line.
@@ -117,7 +117,7 @@ pub struct Reader {
     line: Vec<u8>,
 }
 
-impl Reader {
+impl LetterFileReader {
     /// Starts at the first line that begins at `from` or after it.
     async fn start(file: fs::File, path: PathBuf, from: u64) -> io::Result<Self> {
         let len = file.metadata()?.len();
@@ -130,11 +130,11 @@ impl Reader {
         Ok(Self { path, input, at: start + skipped, line: Vec::new() })
     }
 
-    pub(super) async fn next(&mut self) -> Result<Option<Entry>, LettersError> {
+    pub(super) async fn next(&mut self) -> Result<Option<StoredLetter>, LettersError> {
         self.read().await.map_err(|error| LettersError::File(self.path.clone(), error))
     }
 
-    async fn read(&mut self) -> io::Result<Option<Entry>> {
+    async fn read(&mut self) -> io::Result<Option<StoredLetter>> {
         loop {
             self.line.clear();
             let id = self.at;
@@ -154,8 +154,8 @@ impl Reader {
                 continue;
             }
             let record = Bytes::copy_from_slice(self.line.trim_ascii_end());
-            let letter = letter.map_or_else(|| Letter::parse(&record), Err);
-            return Ok(Some(Entry { id, record, letter, stored: None }));
+            let letter = letter.map_or_else(|| DeadLetter::parse(&record), Err);
+            return Ok(Some(StoredLetter { id, record, letter, stored: None }));
         }
     }
 }

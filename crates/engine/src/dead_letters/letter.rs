@@ -10,7 +10,7 @@ use crate::nats::ApiError;
 
 /// Stored facts about an event that could not succeed. Unknown ones are empty.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Letter {
+pub struct DeadLetter {
     pub time: Timestamp,
     pub reason: String,
     pub detail: String,
@@ -73,7 +73,7 @@ pub enum NoLetter {
     BadPayload(#[source] base64::DecodeError),
 }
 
-impl Letter {
+impl DeadLetter {
     /// # Errors
     /// Returns an error if the record is not a dead letter.
     pub fn parse(record: &[u8]) -> Result<Self, NoLetter> {
@@ -87,13 +87,14 @@ impl Letter {
 /// Returns an error if it can't be read.
 pub fn payload(record: &Bytes) -> Result<Bytes, NoLetter> {
     #[derive(Deserialize)]
-    struct Body<'a> {
+    struct LetterBody<'a> {
         #[serde(borrow, default, deserialize_with = "there")]
         payload: Option<&'a RawValue>,
         payload_text: Option<String>,
         payload_base64: Option<String>,
     }
-    let Body { payload, payload_text, payload_base64 } = serde_json::from_slice(record).map_err(NoLetter::Foreign)?;
+    let LetterBody { payload, payload_text, payload_base64 } =
+        serde_json::from_slice(record).map_err(NoLetter::Foreign)?;
     Ok(match (payload, payload_text, payload_base64) {
         (Some(json), ..) => record.slice_ref(json.get().as_bytes()),
         (None, Some(text), _) => text.into(),
@@ -120,10 +121,10 @@ mod tests {
 
     #[test]
     fn every_field_is_read_back() {
-        let letter = Letter::parse(&record(r#""payload":1"#)).unwrap();
+        let letter = DeadLetter::parse(&record(r#""payload":1"#)).unwrap();
         assert_eq!(
             letter,
-            Letter {
+            DeadLetter {
                 time: "2026-03-14T08:00:00Z".parse().unwrap(),
                 reason: "trap".into(),
                 detail: "d".into(),
@@ -168,12 +169,12 @@ mod tests {
     #[test]
     fn what_is_no_letter_is_told_apart() {
         for text in ["", "null", "[]", "\"torn\"", r#"{"reason":"trap"}"#, "{", "\u{0}"] {
-            assert!(matches!(Letter::parse(text.as_bytes()), Err(NoLetter::Foreign(_))), "{text}");
+            assert!(matches!(DeadLetter::parse(text.as_bytes()), Err(NoLetter::Foreign(_))), "{text}");
         }
         let more = json!({
             "time": "2026-03-14T08:00:00Z", "reason": "r", "detail": "", "id": "", "event_type": "", "subject": "",
             "source": "", "stream": "", "sequence": 0, "attempts": 1, "of_a_later_version": {},
         });
-        assert!(Letter::parse(more.to_string().as_bytes()).is_ok());
+        assert!(DeadLetter::parse(more.to_string().as_bytes()).is_ok());
     }
 }

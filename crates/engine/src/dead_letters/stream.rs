@@ -7,30 +7,30 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Entry, Letter, LettersError, NoLetter};
+use super::{DeadLetter, LettersError, NoLetter, StoredLetter};
 use crate::{
-    config::{Begin, Range},
-    nats::{Connection, History, HistoryError, RawMessage, Stored, code},
+    config::{RangeBegin, StreamRange},
+    nats::{Connection, HistoryError, RawMessage, StoredMessage, StreamHistory, code},
 };
 
 /// Messages that are deleted at a time.
 const AT_ONCE: usize = 64;
 
 #[derive(Clone, Debug)]
-pub struct Stream {
+pub struct LetterStream {
     pub(super) connection: Connection,
     pub(super) name: String,
     /// Prefix of the letters' subjects.
     pub(super) subject: String,
 }
 
-impl Stream {
+impl LetterStream {
     /// Reads letters from a sequence on. `None` if the stream does not exist, and so holds none.
-    pub(super) async fn read(&self, from: u64) -> Result<Option<History>, LettersError> {
-        let range = Range {
+    pub(super) async fn read(&self, from: u64) -> Result<Option<StreamHistory>, LettersError> {
+        let range = StreamRange {
             stream: self.name.clone(),
             subjects: vec![format!("{}.>", self.subject)],
-            begin: if from == 0 { Begin::First } else { Begin::Sequence(from) },
+            begin: if from == 0 { RangeBegin::First } else { RangeBegin::Sequence(from) },
             until: None,
             to: None,
             limit: None,
@@ -38,21 +38,21 @@ impl Stream {
         // The history's client may end because of a message that was published there; this one is
         // still needed.
         let connection = self.connection.again().await?;
-        match History::open(connection, range).await {
+        match StreamHistory::open(connection, range).await {
             Err(HistoryError::NoStream(_)) => Ok(None),
             opened => Ok(opened.map(Some)?),
         }
     }
 
     /// Returns the first entry at or after a sequence.
-    pub(super) async fn at(&self, sequence: u64) -> Result<Option<Entry>, LettersError> {
+    pub(super) async fn at(&self, sequence: u64) -> Result<Option<StoredLetter>, LettersError> {
         let subjects: Vec<_> = format!("{}.>", self.subject).parse().into_iter().collect();
         match RawMessage::next(&self.connection, &self.name, &subjects, sequence).await {
             Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => Ok(None),
             Err(error) => Err(HistoryError::Api(self.name.clone(), error).into()),
-            Ok(found) => Ok(found.map(|RawMessage { sequence, payload, stored_at, .. }| Entry {
+            Ok(found) => Ok(found.map(|RawMessage { sequence, payload, stored_at, .. }| StoredLetter {
                 id: sequence,
-                letter: Letter::parse(&payload),
+                letter: DeadLetter::parse(&payload),
                 record: payload,
                 stored: Timestamp::from_nanosecond(stored_at.into()).ok(),
             })),
@@ -64,8 +64,8 @@ impl Stream {
     }
 
     /// Reads the payload that was too large for its letter from the stream of its source.
-    pub(super) async fn payload(&self, letter: &Letter, digest: &str) -> Result<Bytes, NoLetter> {
-        let Letter { stream, sequence, .. } = letter;
+    pub(super) async fn payload(&self, letter: &DeadLetter, digest: &str) -> Result<Bytes, NoLetter> {
+        let DeadLetter { stream, sequence, .. } = letter;
         let gone = || NoLetter::Gone(stream.clone(), *sequence);
         let answer = self.connection.api(&format!("STREAM.MSG.GET.{stream}"), &json!({ "seq": sequence })).await;
         let answer = answer.map_err(|error| match error.code() {
@@ -94,7 +94,7 @@ impl Stream {
     }
 }
 
-pub(super) fn entry(message: Stored) -> Entry {
-    let Stored { sequence, time, payload, .. } = message;
-    Entry { id: sequence, letter: Letter::parse(&payload), record: payload, stored: Some(time) }
+pub(super) fn entry(message: StoredMessage) -> StoredLetter {
+    let StoredMessage { sequence, time, payload, .. } = message;
+    StoredLetter { id: sequence, letter: DeadLetter::parse(&payload), record: payload, stored: Some(time) }
 }

@@ -17,7 +17,7 @@ use crate::{
 
 /// State of an id in the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum IdState {
     No,
     /// Its event is open, in this slot.
     Open(usize),
@@ -26,34 +26,34 @@ pub(super) enum Seen {
 
 /// Field by which events are equal (X11).
 #[derive(Debug)]
-enum By {
+enum DedupField {
     Id,
     Sequence,
     Field(Field),
 }
 
 #[derive(Debug)]
-pub(super) struct Dedup {
-    by: By,
+pub(super) struct DedupWindow {
+    by: DedupField,
     ttl: Duration,
     capacity: usize,
-    ids: HashMap<Uid, State>,
+    ids: HashMap<Uid, IdRecord>,
     /// Ids of finished events, oldest first.
     done: VecDeque<(Uid, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum State {
+enum IdRecord {
     Open(usize),
     Done(Instant),
 }
 
-impl Dedup {
-    pub(super) fn new(settings: &config::Dedup) -> Self {
+impl DedupWindow {
+    pub(super) fn new(settings: &config::DedupConfig) -> Self {
         let by = match &settings.by {
-            config::DedupBy::Id => By::Id,
-            config::DedupBy::Sequence => By::Sequence,
-            config::DedupBy::Field(field) => By::Field(field.clone()),
+            config::DedupBy::Id => DedupField::Id,
+            config::DedupBy::Sequence => DedupField::Sequence,
+            config::DedupBy::Field(field) => DedupField::Field(field.clone()),
         };
         let capacity = settings.capacity.get();
         Self { by, ttl: settings.ttl, capacity, ids: HashMap::new(), done: VecDeque::new() }
@@ -63,39 +63,39 @@ impl Dedup {
     /// that it is known by: none if the field to compare is absent (L66), and then the event counts
     /// as new. If producers' ids count, the event's unique id is derived from its producer's from
     /// now on, so that destinations recognise a repeat as well.
-    pub(super) fn enter(&mut self, event: &mut Event, slot: usize) -> (Seen, Option<Uid>) {
+    pub(super) fn enter(&mut self, event: &mut Event, slot: usize) -> (IdState, Option<Uid>) {
         let id = match &self.by {
-            By::Id => {
+            DedupField::Id => {
                 event.uid = Uid::named(event);
                 Some(event.uid)
             }
-            By::Sequence => Some(event.uid),
-            By::Field(field) => {
+            DedupField::Sequence => Some(event.uid),
+            DedupField::Field(field) => {
                 let value = field.of(event).filter(|value| !value.is_empty());
                 value.map(|value| Uid::valued(event, &value))
             }
         };
-        let seen = id.map_or(Seen::No, |id| self.look_up(id, slot, Instant::now));
+        let seen = id.map_or(IdState::No, |id| self.look_up(id, slot, Instant::now));
         (seen, id)
     }
 
     /// Looks an id up. L62: a hit does not refresh the time, and at exactly its time to live an id
     /// has expired. Only a hit reads the clock: expired ids that are not met again stay until the
     /// capacity pushes them out.
-    fn look_up(&mut self, id: Uid, slot: usize, now: impl FnOnce() -> Instant) -> Seen {
+    fn look_up(&mut self, id: Uid, slot: usize, now: impl FnOnce() -> Instant) -> IdState {
         let mut entry = match self.ids.entry(id) {
             Entry::Occupied(entry) => entry,
             Entry::Vacant(entry) => {
-                entry.insert(State::Open(slot));
-                return Seen::No;
+                entry.insert(IdRecord::Open(slot));
+                return IdState::No;
             }
         };
         match *entry.get() {
-            State::Open(open) => Seen::Open(open),
-            State::Done(at) if now().duration_since(at) < self.ttl => Seen::Done,
-            State::Done(_) => {
-                entry.insert(State::Open(slot));
-                Seen::No
+            IdRecord::Open(open) => IdState::Open(open),
+            IdRecord::Done(at) if now().duration_since(at) < self.ttl => IdState::Done,
+            IdRecord::Done(_) => {
+                entry.insert(IdRecord::Open(slot));
+                IdState::No
             }
         }
     }
@@ -105,7 +105,7 @@ impl Dedup {
         if self.done.len() == self.capacity {
             self.forget_oldest();
         }
-        self.ids.insert(id, State::Done(now));
+        self.ids.insert(id, IdRecord::Done(now));
         self.done.push_back((id, now));
     }
 
@@ -119,7 +119,7 @@ impl Dedup {
             && let Entry::Occupied(entry) = self.ids.entry(id)
             // L65: the id may have been recorded again since; only the record of this very time is
             // removed.
-            && *entry.get() == State::Done(at)
+            && *entry.get() == IdRecord::Done(at)
         {
             entry.remove();
         }
@@ -135,9 +135,9 @@ mod tests {
 
     const TTL: Duration = Duration::from_secs(300);
 
-    fn window(capacity: usize) -> Dedup {
+    fn window(capacity: usize) -> DedupWindow {
         let capacity = NonZeroUsize::new(capacity).unwrap();
-        Dedup::new(&config::Dedup { ttl: TTL, capacity, by: config::DedupBy::Id })
+        DedupWindow::new(&config::DedupConfig { ttl: TTL, capacity, by: config::DedupBy::Id })
     }
 
     fn id(number: u64) -> Uid {
@@ -147,22 +147,22 @@ mod tests {
     #[test]
     fn l62_an_id_is_seen_until_exactly_its_time_to_live() {
         let (mut window, start) = (window(10), Instant::now());
-        assert_eq!(window.look_up(id(1), 0, || start), Seen::No);
+        assert_eq!(window.look_up(id(1), 0, || start), IdState::No);
         window.done(id(1), start);
-        assert_eq!(window.look_up(id(1), 1, || start + TTL / 2), Seen::Done);
-        assert_eq!(window.look_up(id(1), 1, || start + TTL - Duration::from_nanos(1)), Seen::Done);
-        assert_eq!(window.look_up(id(1), 1, || start + TTL), Seen::No, "a hit must not refresh the time");
+        assert_eq!(window.look_up(id(1), 1, || start + TTL / 2), IdState::Done);
+        assert_eq!(window.look_up(id(1), 1, || start + TTL - Duration::from_nanos(1)), IdState::Done);
+        assert_eq!(window.look_up(id(1), 1, || start + TTL), IdState::No, "a hit must not refresh the time");
     }
 
     #[test]
     fn l63_capacity_bounds_the_window() {
         let (mut window, now) = (window(10), Instant::now());
         for number in 0..11 {
-            assert_eq!(window.look_up(id(number), 0, || now), Seen::No);
+            assert_eq!(window.look_up(id(number), 0, || now), IdState::No);
             window.done(id(number), now);
         }
-        assert_eq!(window.look_up(id(10), 0, || now), Seen::Done);
-        assert_eq!(window.look_up(id(0), 0, || now), Seen::No, "the oldest was forgotten");
+        assert_eq!(window.look_up(id(10), 0, || now), IdState::Done);
+        assert_eq!(window.look_up(id(0), 0, || now), IdState::No, "the oldest was forgotten");
         assert_eq!(window.done.len(), 10);
     }
 
@@ -173,15 +173,15 @@ mod tests {
         window.done(id(1), start + Duration::from_secs(1));
         window.done(id(2), start + Duration::from_secs(1));
         window.done(id(3), start + Duration::from_secs(1));
-        assert_eq!(window.look_up(id(1), 0, || start + Duration::from_secs(2)), Seen::Done);
+        assert_eq!(window.look_up(id(1), 0, || start + Duration::from_secs(2)), IdState::Done);
     }
 
     #[test]
     fn an_open_id_is_known_by_its_slot_and_forgotten_when_it_failed() {
         let (mut window, now) = (window(3), Instant::now());
-        assert_eq!(window.look_up(id(1), 7, || now), Seen::No);
-        assert_eq!(window.look_up(id(1), 8, || now), Seen::Open(7));
+        assert_eq!(window.look_up(id(1), 7, || now), IdState::No);
+        assert_eq!(window.look_up(id(1), 8, || now), IdState::Open(7));
         window.forget(id(1));
-        assert_eq!(window.look_up(id(1), 9, || now), Seen::No);
+        assert_eq!(window.look_up(id(1), 9, || now), IdState::No);
     }
 }

@@ -6,33 +6,33 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{
     ack::Ticket,
-    config::Retry,
-    pipeline::{Budget, Doors, Intake, Item},
-    registry::{Interest, Key, Ordering, Route, Snapshot},
-    sink::{Output, outlet::Queue},
+    config::RetryPolicy,
+    pipeline::{EventBudget, Intake, LaneItem, LaneSenders},
+    registry::{Key, KeyInterest, KeyOrdering, Route, Snapshot},
+    sink::{Output, outlet::SinkQueue},
 };
 
 /// Far end of an [`Intake`] without a pipeline: the test decides the outcome of each event.
-pub struct Pipeline {
-    batches: mpsc::Receiver<Vec<Item>>,
+pub struct PipelineDouble {
+    batches: mpsc::Receiver<Vec<LaneItem>>,
     /// Items received and not handed to the test yet.
-    items: VecDeque<Item>,
+    items: VecDeque<LaneItem>,
     taken: Arc<Notify>,
     dead_letters: mpsc::Receiver<Output>,
     _snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
-impl Pipeline {
+impl PipelineDouble {
     /// Creates an intake that hands every event to the test, and the far end. There is no dedup
     /// window.
-    pub fn new<R: Send + 'static>(budget: Budget) -> (Intake<R>, Self) {
-        let (dead_letters_queue, dead_letters) = Queue::double("dead letters", budget.events);
-        let (sinks, _) = Queue::double("sink", 1);
+    pub fn new<R: Send + 'static>(budget: EventBudget) -> (Intake<R>, Self) {
+        let (dead_letters_queue, dead_letters) = SinkQueue::double("dead letters", budget.events);
+        let (sinks, _) = SinkQueue::double("sink", 1);
         let (lane, batches) = mpsc::channel(budget.events);
-        let retry = Retry { min: Default::default(), max: Default::default(), patience: Default::default() };
+        let retry = RetryPolicy { min: Default::default(), max: Default::default(), patience: Default::default() };
         let key = Key {
             name: "all".into(),
-            ordering: Ordering::None,
+            ordering: KeyOrdering::None,
             workers: Arc::new(Semaphore::new(1)),
             buffer: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             load: Default::default(),
@@ -47,10 +47,11 @@ impl Pipeline {
             is_isolated: false,
             metrics: Default::default(),
         };
-        let interest = Interest::Named { subject: None, event_type: None };
+        let interest = KeyInterest::Named { subject: None, event_type: None };
         let (sender, snapshots) = watch::channel(Arc::new(Snapshot::new(1, vec![(interest, key)])));
         let taken = Arc::<Notify>::default();
-        let doors = Doors { lanes: vec![lane], taken: Arc::clone(&taken), snapshots, dead_letters: dead_letters_queue };
+        let doors =
+            LaneSenders { lanes: vec![lane], taken: Arc::clone(&taken), snapshots, dead_letters: dead_letters_queue };
         (
             Intake::new(budget, None, doors, Default::default(), None),
             Self { batches, items: VecDeque::new(), taken, dead_letters, _snapshots: sender },

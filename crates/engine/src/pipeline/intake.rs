@@ -6,21 +6,21 @@ use slab::Slab;
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    ack::{Acker, Delivery, Outcome, Ticket},
+    ack::{Acker, EventDelivery, Outcome, Ticket},
     event::{Event, Uid},
     fate::Fate,
     metrics::SourceMetrics,
     pipeline::{
-        Budget, Doors, Item, Shares,
-        dedup::{Dedup, Seen},
+        EventBudget, KeyShares, LaneItem, LaneSenders,
+        dedup::{DedupWindow, IdState},
         deferred::DeferredEvents,
-        scope::{OwnConsumers, Scope},
+        scope::{IntakeScope, OwnConsumers},
     },
     registry::{Key, Snapshot},
     show,
     sink::{
         Output,
-        dead_letter::{self, Place},
+        dead_letter::{self, FailurePlace},
     },
     telemetry::Tracer,
 };
@@ -38,8 +38,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// dedup window and the table of open events, each with the receipt that the source needs to settle
 /// it.
 pub struct Intake<R> {
-    budget: Budget,
-    open: Slab<Open<R>>,
+    budget: EventBudget,
+    open: Slab<OpenEvent<R>>,
     /// Number of open events and their repeats.
     held: usize,
     bytes: u64,
@@ -50,15 +50,15 @@ pub struct Intake<R> {
     /// Receipts settled and not returned yet.
     ready: VecDeque<(R, Outcome)>,
     /// Items that wait for a lane or for the dead letters' queue, in order.
-    waiting: VecDeque<Waiting>,
-    dedup: Option<Dedup>,
-    doors: Doors,
+    waiting: VecDeque<WaitingEntry>,
+    dedup: Option<DedupWindow>,
+    doors: LaneSenders,
     gives_back: bool,
     /// Deferred events; `None` if the source can't read events anew.
     deferred: Option<DeferredEvents<R>>,
     /// Keys that the event at hand concerns; empty between calls.
     keys: Vec<Arc<Key>>,
-    scope: Scope,
+    scope: IntakeScope,
     /// Time of the last check of who has used the budget up, and whether it was a stalled key.
     hogged: Option<(Instant, bool)>,
     /// Time of the last warning that events are given back.
@@ -69,7 +69,7 @@ pub struct Intake<R> {
     tracer: Option<Tracer>,
 }
 
-struct Open<R> {
+struct OpenEvent<R> {
     receipt: R,
     bytes: u64,
     dedup_id: Option<Uid>,
@@ -78,16 +78,16 @@ struct Open<R> {
 }
 
 /// Item or dead letter that has no place yet.
-pub(super) enum Waiting {
-    Item(usize, Item),
+pub(super) enum WaitingEntry {
+    Item(usize, LaneItem),
     DeadLetter(Output),
 }
 
 impl<R: Send + 'static> Intake<R> {
     pub(super) fn new(
-        budget: Budget,
-        dedup: Option<Dedup>,
-        mut doors: Doors,
+        budget: EventBudget,
+        dedup: Option<DedupWindow>,
+        mut doors: LaneSenders,
         metrics: Arc<SourceMetrics>,
         tracer: Option<Tracer>,
     ) -> Self {
@@ -109,7 +109,7 @@ impl<R: Send + 'static> Intake<R> {
             gives_back: false,
             deferred: None,
             keys: Vec::new(),
-            scope: Scope::All,
+            scope: IntakeScope::All,
             hogged: None,
             warned: None,
             snapshot,
@@ -141,7 +141,7 @@ impl<R: Send + 'static> Intake<R> {
         self.deferred.as_ref().map_or((0, 0), DeferredEvents::reading)
     }
 
-    fn limit(&self) -> Budget {
+    fn limit(&self) -> EventBudget {
         if self.hogged.is_some_and(|(_, is_hogged)| is_hogged) { self.budget.extended() } else { self.budget }
     }
 
@@ -161,11 +161,11 @@ impl<R: Send + 'static> Intake<R> {
     }
 
     /// Returns how the budget is divided, for callers that ask before there is a place.
-    pub fn shares(&self) -> Shares {
-        Shares { snapshots: self.doors.snapshots.clone(), budget: self.budget }
+    pub fn shares(&self) -> KeyShares {
+        KeyShares { snapshots: self.doors.snapshots.clone(), budget: self.budget }
     }
 
-    /// Returns the free budget, in the measure of [`Budget::cost`].
+    /// Returns the free budget, in the measure of [`EventBudget::cost`].
     fn free(&self) -> u64 {
         self.budget.free(self.held, self.bytes)
     }
@@ -180,18 +180,18 @@ impl<R: Send + 'static> Intake<R> {
 
     /// Makes the intake leave events to the consumers of isolated keys.
     pub fn leaving_to(self, own: OwnConsumers) -> Self {
-        Self { scope: Scope::Shared(own), ..self }
+        Self { scope: IntakeScope::Shared(own), ..self }
     }
 
     /// Makes the intake serve one key alone, which is one of `own`.
     pub fn only(self, key: Arc<str>, own: OwnConsumers) -> Self {
         self.metrics.serves_one_key.set(1);
-        Self { scope: Scope::Key(key, own), ..self }
+        Self { scope: IntakeScope::Key(key, own), ..self }
     }
 
     /// Notes that the source's consumer was recreated and delivers from this sequence on.
     pub fn begin_again(&self, first: u64) {
-        if let Scope::Key(key, own) = &self.scope {
+        if let IntakeScope::Key(key, own) = &self.scope {
             own.begin_again(key, first);
         }
     }
@@ -250,15 +250,15 @@ impl<R: Send + 'static> Intake<R> {
     fn accept(&mut self, mut event: Event, receipt: R) {
         self.metrics.received.inc();
         let slot = self.open.vacant_key();
-        let id = match self.dedup.as_mut().map_or((Seen::No, None), |dedup| dedup.enter(&mut event, slot)) {
-            (Seen::No, id) => id,
-            (Seen::Done, _) => {
+        let id = match self.dedup.as_mut().map_or((IdState::No, None), |dedup| dedup.enter(&mut event, slot)) {
+            (IdState::No, id) => id,
+            (IdState::Done, _) => {
                 self.keys.clear();
                 self.metrics.duplicates.inc();
                 self.ready.push_back((receipt, Outcome::Done));
                 return;
             }
-            (Seen::Open(first), _) => {
+            (IdState::Open(first), _) => {
                 self.keys.clear();
                 self.metrics.duplicates.inc();
                 self.held += 1;
@@ -284,8 +284,8 @@ impl<R: Send + 'static> Intake<R> {
         let done = if others.len() < key.routes.len() { others } else { Vec::new() };
         let ticket = self.enter(event, receipt, None);
         let order = key.ordering.hash(&key.name, ticket.event());
-        let item = Item { ticket, key, generation: self.snapshot.generation, order, done };
-        self.waiting.push_back(Waiting::Item(lane_of(order, self.doors.lanes.len()), item));
+        let item = LaneItem { ticket, key, generation: self.snapshot.generation, order, done };
+        self.waiting.push_back(WaitingEntry::Item(lane_of(order, self.doors.lanes.len()), item));
     }
 
     /// Takes an event that could not be decoded: it becomes a dead letter with this reason code.
@@ -296,7 +296,12 @@ impl<R: Send + 'static> Intake<R> {
         let (tenant, trace) = (event.tenant(), event.trace_id());
         tracing::warn!(source, sequence, tenant, trace, reason, detail, "event refused");
         let ticket = self.enter(event, receipt, None);
-        self.waiting.push_back(Waiting::DeadLetter(dead_letter::of_event(ticket, Place::default(), reason, detail)));
+        self.waiting.push_back(WaitingEntry::DeadLetter(dead_letter::of_event(
+            ticket,
+            FailurePlace::default(),
+            reason,
+            detail,
+        )));
     }
 
     fn enter(&mut self, mut event: Event, receipt: R, dedup_id: Option<Uid>) -> Ticket {
@@ -307,9 +312,9 @@ impl<R: Send + 'static> Intake<R> {
         let bytes = event.size();
         self.bytes += bytes;
         self.held += 1;
-        let slot = self.open.insert(Open { receipt, bytes, dedup_id, repeats: Vec::new() });
+        let slot = self.open.insert(OpenEvent { receipt, bytes, dedup_id, repeats: Vec::new() });
         let acker = Acker::new(slot, self.settle.clone());
-        let ticket = Delivery { event, acker }.open(Arc::clone(&self.metrics));
+        let ticket = EventDelivery { event, acker }.open(Arc::clone(&self.metrics));
         if let Some(tracer) = &self.tracer {
             ticket.trace(tracer.receive(ticket.event()));
         }
@@ -367,8 +372,8 @@ impl<R: Send + 'static> Intake<R> {
         let (generation, lanes, before) = (self.snapshot.generation, self.doors.lanes.len(), self.waiting.len());
         for key in self.keys.drain(..) {
             let order = key.ordering.hash(&key.name, ticket.event());
-            let item = Item { ticket: ticket.share(), key, generation, order, done: Vec::new() };
-            self.waiting.push_back(Waiting::Item(lane_of(order, lanes), item));
+            let item = LaneItem { ticket: ticket.share(), key, generation, order, done: Vec::new() };
+            self.waiting.push_back(WaitingEntry::Item(lane_of(order, lanes), item));
         }
         self.metrics.tap.show(ticket.event());
         show::came_in(ticket.event(), self.waiting.len() - before);

@@ -15,15 +15,15 @@ use tokio::{
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::{
-    avro::Undecodable,
+    avro::AvroDecodeError,
     config::OnQuarantine,
     fate::Fate,
-    filter::Facts,
-    pipeline::{Budget, Item},
+    filter::EventFacts,
+    pipeline::{EventBudget, LaneItem},
     registry::{Snapshot, Snapshots},
     sink::{
-        dead_letter::{self, Place},
-        outlet::Queue,
+        dead_letter::{self, FailurePlace},
+        outlet::SinkQueue,
     },
     stop::Stop,
     walk::{Unsendable, decoded},
@@ -37,56 +37,56 @@ mod rooms;
 mod work;
 
 use ask::ask;
-use matchers::Matchers;
-use outputs::Unsent;
+use matchers::LaneMatchers;
+use outputs::UnsentOutputs;
 use process::process;
-use rooms::{Cause, Room, Rooms, Waited};
-use work::{At, Said, Work};
+use rooms::{FinishedWait, RoomId, WaitCause, WaitingRooms};
+use work::{EventPosition, FilterAnswer, LaneWork};
 
 /// Longest time for which the lane itself waits for something that no other event waits for yet:
 /// most such waits are shorter, and a room costs more than the straight way.
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// Parts of the pipeline that a lane needs.
-pub(super) struct Surroundings {
+pub(super) struct LaneContext {
     pub(super) snapshots: Snapshots,
-    pub(super) dead_letters: Queue,
+    pub(super) dead_letters: SinkQueue,
     /// Notified whenever an event meets a quarantined filter.
     pub(super) quarantined: Arc<Notify>,
     /// Notified whenever there may be places before the lane again.
     pub(super) taken: Arc<Notify>,
-    pub(super) budget: Budget,
+    pub(super) budget: EventBudget,
     pub(super) stop: Stop,
 }
 
 pub(super) struct Lane {
-    items: mpsc::Receiver<Vec<Item>>,
+    items: mpsc::Receiver<Vec<LaneItem>>,
     snapshot: Arc<Snapshot>,
-    matchers: Matchers,
-    rooms: Rooms,
+    matchers: LaneMatchers,
+    rooms: WaitingRooms,
     /// Memory of a call of `process`, reused.
-    call: Option<Call>,
-    surroundings: Surroundings,
+    call: Option<ProcessCall>,
+    surroundings: LaneContext,
 }
 
-type Call = ReusableBoxFuture<'static, (Work, Said)>;
+type ProcessCall = ReusableBoxFuture<'static, (LaneWork, FilterAnswer)>;
 
 /// Result of taking an event through its routes.
-enum Step {
+enum LaneStep {
     Through,
     /// `process` is to be called.
-    Process(Work),
+    Process(LaneWork),
     /// A sink's queue is full.
-    Full(Work, Unsent),
+    Full(LaneWork, UnsentOutputs),
     /// The event is to be taken up again with the next snapshot.
-    Parked(Work),
+    Parked(LaneWork),
 }
 
 impl Lane {
-    pub(super) fn new(items: mpsc::Receiver<Vec<Item>>, mut surroundings: Surroundings) -> Self {
+    pub(super) fn new(items: mpsc::Receiver<Vec<LaneItem>>, mut surroundings: LaneContext) -> Self {
         let snapshot = Arc::clone(&surroundings.snapshots.borrow_and_update());
-        let rooms = Rooms::new(surroundings.budget);
-        Self { items, snapshot, matchers: Matchers::default(), rooms, call: None, surroundings }
+        let rooms = WaitingRooms::new(surroundings.budget);
+        Self { items, snapshot, matchers: LaneMatchers::default(), rooms, call: None, surroundings }
     }
 
     /// Runs until every intake is dropped or open work is given up. Events that wait then go back
@@ -119,7 +119,7 @@ impl Lane {
                 },
                 Some(waited) = self.rooms.next(), if self.rooms.are_waiting() => {
                     self.adopt().await;
-                    let Waited { room, work, said, .. } = waited;
+                    let FinishedWait { room, work, said, .. } = waited;
                     if self.go_on(work, None, said).await {
                         self.follow(&room).await;
                     }
@@ -136,11 +136,11 @@ impl Lane {
         }
     }
 
-    async fn take_batch(&mut self, batch: Vec<Item>) {
+    async fn take_batch(&mut self, batch: Vec<LaneItem>) {
         // Places are given back together: one by one, each would wake its source for a single
         // event.
         for same in batch.chunk_by(|one, next| Arc::ptr_eq(&one.key, &next.key)) {
-            if let [Item { key, .. }, ..] = same {
+            if let [LaneItem { key, .. }, ..] = same {
                 key.buffer.add_permits(same.len());
                 key.metrics.matched.inc_by(same.len() as u64);
             }
@@ -178,7 +178,7 @@ impl Lane {
     }
 
     /// Takes the events behind the first of a room, which has got through.
-    async fn follow(&mut self, room: &Room) {
+    async fn follow(&mut self, room: &RoomId) {
         while let Some(next) = self.rooms.leave(room) {
             if !self.start(next, None).await {
                 return;
@@ -188,7 +188,7 @@ impl Lane {
 
     /// Begins with an event. `position` is its index in the run that was asked about ahead. False
     /// if it has to wait.
-    async fn start(&mut self, work: Work, position: Option<usize>) -> bool {
+    async fn start(&mut self, work: LaneWork, position: Option<usize>) -> bool {
         match self.renew(work) {
             Some(work) => self.go_on(work, position, None).await,
             None => true,
@@ -197,7 +197,7 @@ impl Lane {
 
     /// Moves an event to its key in the snapshot in force. `None`, and it is settled, if that
     /// snapshot lacks the key.
-    fn renew(&self, work: Work) -> Option<Work> {
+    fn renew(&self, work: LaneWork) -> Option<LaneWork> {
         if work.generation == self.snapshot.generation {
             return Some(work);
         }
@@ -212,26 +212,26 @@ impl Lane {
 
     /// Takes an event as far as it gets, from where it has waited for `said`, the filter's answer.
     /// False if it has to wait.
-    async fn go_on(&mut self, mut work: Work, position: Option<usize>, mut said: Option<Said>) -> bool {
+    async fn go_on(&mut self, mut work: LaneWork, position: Option<usize>, mut said: Option<FilterAnswer>) -> bool {
         loop {
             match self.step(work, position, said.take()) {
-                Step::Through => return true,
-                Step::Process(asking) => match self.process(asking).await {
+                LaneStep::Through => return true,
+                LaneStep::Process(asking) => match self.process(asking).await {
                     Some((asked, answer)) => (work, said) = (asked, Some(answer)),
                     None => return false,
                 },
-                Step::Full(full, unsent) => match self.send(full, unsent).await {
+                LaneStep::Full(full, unsent) => match self.send(full, unsent).await {
                     Some(sent) => work = sent,
                     None => return false,
                 },
                 // An older generation worked on it while the filter was being replaced.
-                Step::Parked(parked) if parked.generation != self.snapshot.generation => match self.renew(parked) {
+                LaneStep::Parked(parked) if parked.generation != self.snapshot.generation => match self.renew(parked) {
                     Some(renewed) => work = renewed,
                     None => return true,
                 },
                 // Dropped, it goes back to its source.
-                Step::Parked(_) if self.surroundings.stop.is_draining() => return true,
-                Step::Parked(parked) => {
+                LaneStep::Parked(_) if self.surroundings.stop.is_draining() => return true,
+                LaneStep::Parked(parked) => {
                     self.rooms.park(parked);
                     return false;
                 }
@@ -240,18 +240,18 @@ impl Lane {
     }
 
     /// Takes an event through the routes whose turn it is, until it has to wait.
-    fn step(&mut self, mut work: Work, position: Option<usize>, mut said: Option<Said>) -> Step {
+    fn step(&mut self, mut work: LaneWork, position: Option<usize>, mut said: Option<FilterAnswer>) -> LaneStep {
         let key = Arc::clone(&work.key);
-        let mut unsent = Unsent::default();
+        let mut unsent = UnsentOutputs::default();
         if work.next == 0 && said.is_none() {
             self.decode(&mut work, &mut unsent);
         }
         let order = work.output_order();
-        let Work { ticket, decoded, next, done, wanted, worker, .. } = &mut work;
+        let LaneWork { ticket, decoded, next, done, wanted, worker, .. } = &mut work;
         let event = decoded.as_deref().unwrap_or_else(|| ticket.event());
         let is_decimal = |pointer: &str| key.decoding.as_ref().is_some_and(|decoding| decoding.is_decimal(pointer));
-        let mut facts = Facts::new(event).with_decimals(&is_decimal);
-        let waits: Option<fn(Work) -> Step> = 'routes: {
+        let mut facts = EventFacts::new(event).with_decimals(&is_decimal);
+        let waits: Option<fn(LaneWork) -> LaneStep> = 'routes: {
             while let Some(route) = key.routes.get(*next)
                 && unsent.is_empty()
             {
@@ -259,17 +259,17 @@ impl Lane {
                 if said.is_none()
                     && let Some(full) = route.sinks.iter().map(|sink| &sink.queue).find(|queue| queue.is_full())
                 {
-                    unsent = Unsent::until_taken(full);
+                    unsent = UnsentOutputs::until_taken(full);
                     break;
                 }
                 if !done.contains(&route.name) {
-                    let at = At { key: &key, route, ticket, event, order };
+                    let at = EventPosition { key: &key, route, ticket, event, order };
                     let known = position.and_then(|position| self.matchers.answer(*next, position));
                     let letters = &self.surroundings.dead_letters;
                     let letter = match said.take().unwrap_or_else(|| ask(&mut self.matchers, at, known, &mut facts)) {
-                        Said::No => None,
-                        Said::Process => break 'routes Some(Step::Process),
-                        Said::Verdict(verdict, tries) => {
+                        FilterAnswer::No => None,
+                        FilterAnswer::Process => break 'routes Some(LaneStep::Process),
+                        FilterAnswer::Verdict(verdict, tries) => {
                             match at.walk().outputs(verdict, |output| unsent.output(at, output)) {
                                 Ok(true) => {
                                     *wanted = true;
@@ -282,16 +282,16 @@ impl Lane {
                                 Err(Unsendable { reason, detail }) => Some((reason, detail, tries)),
                             }
                         }
-                        Said::Dead(reason, detail, tries) => Some((reason, detail, tries)),
-                        Said::Quarantined(detail, tries) => {
+                        FilterAnswer::Dead(reason, detail, tries) => Some((reason, detail, tries)),
+                        FilterAnswer::Quarantined(detail, tries) => {
                             self.surroundings.quarantined.notify_one();
                             match key.on_quarantine {
-                                OnQuarantine::Pause => break 'routes Some(Step::Parked),
+                                OnQuarantine::Pause => break 'routes Some(LaneStep::Parked),
                                 OnQuarantine::DeadLetter => Some(("quarantined", detail, tries)),
                             }
                         }
                         // Unsettled, the ticket gives the event back to its source.
-                        Said::Returned => return Step::Through,
+                        FilterAnswer::Returned => return LaneStep::Through,
                     };
                     if let Some((reason, detail, tries)) = letter {
                         *wanted = true;
@@ -311,30 +311,30 @@ impl Lane {
             return waits(work);
         }
         if !unsent.is_empty() {
-            return Step::Full(work, unsent);
+            return LaneStep::Full(work, unsent);
         }
         if !*wanted {
             key.metrics.filtered.inc();
         }
         // The fates of the outputs count more.
         work.ticket.settle(Fate::Filtered);
-        Step::Through
+        LaneStep::Through
     }
 
     /// Decodes an event for its key's filter. If that fails it becomes a dead letter, and no route
     /// has a turn.
-    fn decode(&self, work: &mut Work, unsent: &mut Unsent) {
+    fn decode(&self, work: &mut LaneWork, unsent: &mut UnsentOutputs) {
         let event = work.ticket.event();
         match decoded(&work.key, event) {
             Ok(decoded) => work.decoded = decoded.map(Box::new),
-            Err(Undecodable { reason, detail }) => {
+            Err(AvroDecodeError { reason, detail }) => {
                 let key = &work.key;
                 tracing::warn!(
                     key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason,
                     detail,
                     "event becomes a dead letter"
                 );
-                let place = Place { key: &key.name, ..Place::default() };
+                let place = FailurePlace { key: &key.name, ..FailurePlace::default() };
                 let letter = dead_letter::of_event(work.ticket.share(), place, reason, &detail);
                 unsent.send(&self.surroundings.dead_letters, letter);
                 key.metrics.dead_lettered.inc();
@@ -344,7 +344,7 @@ impl Lane {
     }
 
     /// Calls `process`. `None` if it does not answer at once: the event then waits in its room.
-    async fn process(&mut self, work: Work) -> Option<(Work, Said)> {
+    async fn process(&mut self, work: LaneWork) -> Option<(LaneWork, FilterAnswer)> {
         let (key, measure) = (Arc::clone(&work.key), work.measure());
         let asked = process(work, self.surroundings.stop.clone());
         let call = match &mut self.call {
@@ -357,7 +357,7 @@ impl Lane {
         if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(call.poll(context))).await {
             return Some(answer);
         }
-        let cause = Cause::Filter(Arc::clone(&key.name));
+        let cause = WaitCause::Filter(Arc::clone(&key.name));
         if !self.rooms.awaits(&cause)
             && let Ok(answer) = timeout(MOMENT, &mut *call).await
         {
@@ -374,9 +374,9 @@ impl Lane {
 
     /// Sends the outputs that their queues had no place for. `None` if that takes longer: the event
     /// then waits in its room.
-    async fn send(&mut self, mut work: Work, unsent: Unsent) -> Option<Work> {
+    async fn send(&mut self, mut work: LaneWork, unsent: UnsentOutputs) -> Option<LaneWork> {
         let seat = self.rooms.seat(&work.key, work.measure());
-        let cause = Cause::Sink(unsent.full().cloned().unwrap_or_default());
+        let cause = WaitCause::Sink(unsent.full().cloned().unwrap_or_default());
         let mut sending = Box::pin(async move {
             unsent.flush().await;
             work.worker = None;

@@ -51,7 +51,7 @@ impl OwnConsumers {
 
 /// Events that a source's intake hands on.
 #[derive(Debug, Default)]
-pub(super) enum Scope {
+pub(super) enum IntakeScope {
     #[default]
     All,
     /// All events but those from the consumers of isolated keys.
@@ -60,7 +60,7 @@ pub(super) enum Scope {
     Key(Arc<str>, OwnConsumers),
 }
 
-impl Scope {
+impl IntakeScope {
     /// Returns whether a key gets its events from the source.
     pub(super) fn serves(&self, key: &str) -> bool {
         match self {

@@ -14,13 +14,13 @@ use tokio::{
 use super::*;
 use crate::{
     ack::Outcome,
-    config::{FilterSettings, Grant, Limits, OnQuarantine, Retry},
+    config::{FilterSettings, Grant, GuestLimits, OnQuarantine, RetryPolicy},
     event::{Event, Headers, Origin, Uid},
     fate::Fate,
     field::Field,
     filter::{CallLimits, Filter, Host},
     metrics::Metrics,
-    registry::{Interest, Ordering, Route, Snapshot},
+    registry::{KeyInterest, KeyOrdering, Route, Snapshot},
     sink::Output,
     stop::{Stopper, stop},
 };
@@ -94,7 +94,7 @@ async fn filters() -> Vec<Filter> {
     let mut filters = Vec::new();
     for _ in WAYS {
         let (name, grants) = ("misbehave".to_owned(), vec![Grant::State]);
-        let limits = Limits { process_cpu: Duration::from_secs(10), ..Limits::default() };
+        let limits = GuestLimits { process_cpu: Duration::from_secs(10), ..GuestLimits::default() };
         let settings = FilterSettings { grants, limits, ..FilterSettings::new(name) };
         filters.push(host.load("misbehave", MISBEHAVE.to_vec(), &settings).await.unwrap());
     }
@@ -120,7 +120,7 @@ impl Rig {
     async fn start(ways: &[Way], filters: &[Filter], budget: usize) -> Self {
         let (seen, mut away, mut keys) = (Seen::default(), Vec::new(), Vec::new());
         for (index, way) in ways.iter().enumerate() {
-            let (sink, outputs) = Queue::double("sink", 2);
+            let (sink, outputs) = SinkQueue::double("sink", 2);
             match way {
                 Way::Away => away.push(outputs),
                 _ => drive(outputs, &seen),
@@ -131,16 +131,16 @@ impl Rig {
             let mut subscription = None;
             if let Some(mode) = way.mode() {
                 let params = vec![("mode".to_owned(), mode.to_owned()), ("n".to_owned(), "1".to_owned())];
-                let limits = CallLimits::new(&Limits::default(), &Default::default());
+                let limits = CallLimits::new(&GuestLimits::default(), &Default::default());
                 subscription = Some(filter.subscribe(&*name, params, limits).await.unwrap());
             }
             keys.push(Key {
                 name: name.into(),
-                ordering: Ordering::By(Field::Subject),
+                ordering: KeyOrdering::By(Field::Subject),
                 workers: Arc::new(Semaphore::new(if *way == Way::Waits { 0 } else { 2 })),
                 buffer: Arc::new(Semaphore::new(10)),
                 load: Default::default(),
-                retry: Retry { min: Duration::from_millis(50), max: Duration::from_secs(5), patience: PATIENCE },
+                retry: RetryPolicy { min: Duration::from_millis(50), max: Duration::from_secs(5), patience: PATIENCE },
                 decoding: None,
                 filter: way.mode().map(|_| filter),
                 on_quarantine: OnQuarantine::Pause,
@@ -154,18 +154,18 @@ impl Rig {
         }
         let interested = |(index, key): (usize, Key)| {
             let subject = format!("k{index}.>").parse().unwrap();
-            (Interest::Named { subject: Some(subject), event_type: None }, key)
+            (KeyInterest::Named { subject: Some(subject), event_type: None }, key)
         };
         let snapshot = Arc::new(Snapshot::new(1, keys.into_iter().enumerate().map(interested)));
         let keys = snapshot.keys().cloned().collect();
         let (snapshots, receiver) = watch::channel(snapshot);
-        let (letters, dead) = Queue::double("dead letters", 2);
+        let (letters, dead) = SinkQueue::double("dead letters", 2);
         drive(dead, &seen);
         let (stopper, stop) = stop();
         let (mut lanes, taken) = (JoinSet::new(), Arc::new(Notify::new()));
         let (sender, items) = mpsc::channel(LANE_QUEUE);
-        let budget = Budget { events: budget, bytes: 1 << 30 };
-        let surroundings = Surroundings {
+        let budget = EventBudget { events: budget, bytes: 1 << 30 };
+        let surroundings = LaneContext {
             snapshots: receiver.clone(),
             dead_letters: letters.clone(),
             quarantined: Default::default(),
@@ -175,7 +175,7 @@ impl Rig {
         };
         lanes.spawn(Lane::new(items, surroundings).run());
         let doors =
-            Doors { lanes: vec![sender], taken: Arc::clone(&taken), snapshots: receiver, dead_letters: letters };
+            LaneSenders { lanes: vec![sender], taken: Arc::clone(&taken), snapshots: receiver, dead_letters: letters };
         let intake = Intake::new(budget, None, doors, Default::default(), None);
         Self { snapshots, intake, keys, seen, away, stopper, taken, lanes }
     }
@@ -225,7 +225,7 @@ impl Rig {
                 is_isolated: key.is_isolated,
                 metrics: Arc::clone(&key.metrics),
             };
-            (Interest::Named { subject: Some(subject), event_type: None }, key)
+            (KeyInterest::Named { subject: Some(subject), event_type: None }, key)
         });
         self.snapshots.send_replace(Arc::new(Snapshot::new(2, mended)));
     }
@@ -432,7 +432,7 @@ async fn all_of_an_event_counts() {
         |event, text| event.subject = text.into(),
     ];
     for grow in grown {
-        let (mut intake, _pipeline) = double::Pipeline::new(Budget { events: 10, bytes: 1000 });
+        let (mut intake, _pipeline) = double::PipelineDouble::new(EventBudget { events: 10, bytes: 1000 });
         intake.push(event("s", 1), ());
         assert!(intake.is_open());
         let mut large = event("s", 2);

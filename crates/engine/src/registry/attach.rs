@@ -4,19 +4,19 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::watch;
 
-use crate::{config::ParamProblem, filter::Params, registry::SubscriptionId, sink::outlet::Queue};
+use crate::{config::ParamProblem, filter::Params, registry::SubscriptionId, sink::outlet::SinkQueue};
 
 /// A change for the loader to make.
 #[derive(Debug)]
-pub enum Change {
-    Attach(Attach),
+pub enum RegistryChange {
+    Attach(AttachRequest),
     /// Detaches the consumer of this name. An unknown name is ignored.
     Detach(Arc<str>),
 }
 
 /// A consumer that wants events of a key.
 #[derive(Debug)]
-pub struct Attach {
+pub struct AttachRequest {
     /// Name that differs from those of all other consumers and routes.
     pub name: Arc<str>,
     pub key: String,
@@ -24,22 +24,22 @@ pub struct Attach {
     pub who: String,
     /// Params as given, unchecked.
     pub params: BTreeMap<String, String>,
-    pub queue: Queue,
-    pub standing: watch::Sender<Standing>,
+    pub queue: SinkQueue,
+    pub standing: watch::Sender<ConsumerStanding>,
 }
 
 /// State of a consumer. It begins with `Waiting` and ends with `Lost`, unless the consumer left.
 #[derive(Clone, Debug)]
-pub enum Standing {
+pub enum ConsumerStanding {
     Waiting,
     /// Events are delivered from now on. Repeated after every change of the registry.
-    Serving(Serving),
+    Serving(ServedConsumer),
     /// No events are delivered any more, or ever were.
     Lost(AttachError),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Serving {
+pub struct ServedConsumer {
     /// Params as normalised by the key's filter.
     pub params: Params,
     pub subscription_id: SubscriptionId,
@@ -59,20 +59,20 @@ pub enum AttachError {
     Refused(String),
 }
 
-impl Attach {
+impl AttachRequest {
     pub(super) fn is_served(&self) -> bool {
-        matches!(*self.standing.borrow(), Standing::Serving(_))
+        matches!(*self.standing.borrow(), ConsumerStanding::Serving(_))
     }
 
     /// Tells the consumer that it is served. Returns true: it stays attached.
-    pub(super) fn serve(&self, serving: Serving) -> bool {
-        self.standing.send_replace(Standing::Serving(serving));
+    pub(super) fn serve(&self, serving: ServedConsumer) -> bool {
+        self.standing.send_replace(ConsumerStanding::Serving(serving));
         true
     }
 
     /// Tells the consumer that it is not served. Returns false: it does not stay attached.
     pub(super) fn lose(&self, error: AttachError) -> bool {
-        self.standing.send_replace(Standing::Lost(error));
+        self.standing.send_replace(ConsumerStanding::Lost(error));
         false
     }
 }

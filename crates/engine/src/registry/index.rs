@@ -7,30 +7,30 @@ use crate::event::Pattern;
 
 /// Finds entries by subject pattern and event type; if both are given, both must match (X10).
 #[derive(Debug, Default)]
-pub struct Index {
-    any_type: Patterns,
-    by_type: HashMap<String, Patterns>,
+pub struct KeyIndex {
+    any_type: PatternIndex,
+    by_type: HashMap<String, PatternIndex>,
 }
 
 #[derive(Debug, Default)]
-struct Patterns {
+struct PatternIndex {
     /// Patterns without wildcards, found in one step.
     exact: HashMap<Box<str>, Vec<usize>>,
-    wild: Node,
+    wild: TrieNode,
 }
 
 /// A node of a trie over the tokens of patterns with wildcards.
 #[derive(Debug, Default)]
-struct Node {
-    literals: HashMap<Box<str>, Node>,
-    any: Option<Box<Node>>,
+struct TrieNode {
+    literals: HashMap<Box<str>, TrieNode>,
+    any: Option<Box<TrieNode>>,
     /// Entries whose pattern ends here.
     ends: Vec<usize>,
     /// Entries whose pattern goes on with `>`.
     tails: Vec<usize>,
 }
 
-impl Index {
+impl KeyIndex {
     /// Adds an entry. Without a pattern it takes every subject.
     pub fn insert(&mut self, subject: Option<&Pattern>, event_type: Option<&str>, entry: usize) {
         let patterns = match event_type {
@@ -68,7 +68,7 @@ impl Index {
     }
 }
 
-impl Patterns {
+impl PatternIndex {
     fn look_up(&self, subject: &str, found: &mut impl FnMut(usize)) {
         if let Some(entries) = self.exact.get(subject) {
             entries.iter().copied().for_each(&mut *found);
@@ -77,7 +77,7 @@ impl Patterns {
     }
 }
 
-impl Node {
+impl TrieNode {
     fn look_up(&self, rest: Option<&str>, found: &mut impl FnMut(usize)) {
         let Some(rest) = rest else {
             self.ends.iter().copied().for_each(found);
@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    fn found(index: &Index, subject: &str, event_type: &str) -> Vec<usize> {
+    fn found(index: &KeyIndex, subject: &str, event_type: &str) -> Vec<usize> {
         let mut all = Vec::new();
         index.look_up(subject, event_type, |entry| all.push(entry));
         all.sort_unstable();
@@ -116,7 +116,7 @@ mod tests {
     /// X10: subject and event type that are given must both match.
     #[test]
     fn subject_and_event_type_must_both_match() {
-        let mut index = Index::default();
+        let mut index = KeyIndex::default();
         let pattern: Pattern = "orders.*".parse().unwrap();
         index.insert(Some(&pattern), None, 0);
         index.insert(None, Some("created"), 1);
@@ -135,7 +135,7 @@ mod tests {
             subject in "(a|b|c)(\\.(a|b|c)){0,4}",
         ) {
             let patterns: Vec<Pattern> = patterns.iter().map(|text| text.parse().unwrap()).collect();
-            let mut index = Index::default();
+            let mut index = KeyIndex::default();
             for (entry, pattern) in patterns.iter().enumerate() {
                 index.insert(Some(pattern), None, entry);
             }

@@ -4,7 +4,7 @@ use crate::event::{Event, Pattern, TypePattern};
 
 /// Interest of a key in events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Interest {
+pub enum KeyInterest {
     /// Events with this subject and event type. Those given must both match (X10).
     Named { subject: Option<Pattern>, event_type: Option<String> },
     /// Events in whose type the expression is found (L129).
@@ -13,7 +13,7 @@ pub enum Interest {
     Rest,
 }
 
-impl Interest {
+impl KeyInterest {
     /// Returns the rule by which a key takes an event. `is_matched` is true if another key's
     /// expression is found in its type.
     ///

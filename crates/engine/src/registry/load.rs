@@ -21,7 +21,7 @@ const OUTDATED_MS: u64 = 1_000;
 
 /// Amount waiting for a key, in bytes of the budget.
 #[derive(Debug)]
-pub struct Load {
+pub struct KeyLoad {
     bytes: AtomicU64,
     made: Instant,
     /// Time of the last progress, or at which the first part began to wait: milliseconds since
@@ -29,13 +29,13 @@ pub struct Load {
     moved: AtomicU64,
     /// Bytes done so far.
     passed: AtomicU64,
-    measured: Measured,
+    measured: ProgressRate,
 }
 
 /// Rate at which a key makes progress. Each reading begins the next measurement; two at once only
 /// make it less exact.
 #[derive(Debug)]
-struct Measured {
+struct ProgressRate {
     /// Time at which the current measurement began, in milliseconds since the load was made.
     began: AtomicU64,
     /// Bytes done by then.
@@ -45,27 +45,27 @@ struct Measured {
     rate: AtomicU64,
 }
 
-impl Default for Load {
+impl Default for KeyLoad {
     fn default() -> Self {
         let zero = || AtomicU64::new(0);
-        let measured = Measured { began: zero(), passed: zero(), rate: AtomicU64::new(u64::MAX) };
+        let measured = ProgressRate { began: zero(), passed: zero(), rate: AtomicU64::new(u64::MAX) };
         Self { bytes: zero(), made: Instant::now(), moved: zero(), passed: zero(), measured }
     }
 }
 
 /// A part of a key's load, taken off again on drop.
 #[derive(Debug)]
-pub struct Held {
-    load: Arc<Load>,
+pub struct HeldLoad {
+    load: Arc<KeyLoad>,
     bytes: u64,
 }
 
-impl Load {
-    pub fn hold(self: &Arc<Self>, bytes: u64) -> Held {
+impl KeyLoad {
+    pub fn hold(self: &Arc<Self>, bytes: u64) -> HeldLoad {
         if self.bytes.fetch_add(bytes, Ordering::Relaxed) == 0 {
             self.move_on();
         }
-        Held { load: Arc::clone(self), bytes }
+        HeldLoad { load: Arc::clone(self), bytes }
     }
 
     /// Returns whether the load is larger than the free part of a budget. A key that takes no more
@@ -93,7 +93,7 @@ impl Load {
     /// they went back to their source. Ask again and again while it matters: the first answers are
     /// no.
     pub fn is_slow(&self) -> bool {
-        let Measured { began, passed, rate } = &self.measured;
+        let ProgressRate { began, passed, rate } = &self.measured;
         let now = self.now();
         let elapsed = now.saturating_sub(began.load(Ordering::Relaxed));
         if elapsed >= LOOK_MS {
@@ -119,7 +119,7 @@ impl Load {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldLoad {
     fn drop(&mut self) {
         self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.load.passed.fetch_add(self.bytes, Ordering::Relaxed);
@@ -136,7 +136,7 @@ mod tests {
     /// Takes a load through `steps` of a tenth of a second each; in each, `goes` of it are done and
     /// as much is added. Returns the steps in which it is slow.
     async fn slow(waiting: u64, goes: impl Fn(usize) -> u64, steps: usize) -> Vec<usize> {
-        let load = Arc::new(Load::default());
+        let load = Arc::new(KeyLoad::default());
         let mut held: Vec<_> = (0..waiting).map(|_| load.hold(1)).collect();
         let mut slow = Vec::new();
         for step in 0..steps {
@@ -162,7 +162,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_long_ago_tells_nothing() {
-        let load = Arc::new(Load::default());
+        let load = Arc::new(KeyLoad::default());
         advance(Duration::from_mins(10)).await;
         let held = load.hold(10);
         assert!(!load.is_slow(), "nothing is known yet");

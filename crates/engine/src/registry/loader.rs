@@ -15,11 +15,13 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Config, Place, Problem, Problems, Role, Webhook},
+    config::{self, Config, ConfigPlace, Problem, Problems, RouterRole, Webhook},
     filter::Host,
     metrics::Metrics,
-    registry::{Attach, AttachError, Change, Interest, Key, Serving, Snapshot, Snapshots, Tenures},
-    sink::outlet::Queue,
+    registry::{
+        AttachError, AttachRequest, Key, KeyInterest, RegistryChange, ServedConsumer, Snapshot, Snapshots, Tenures,
+    },
+    sink::outlet::SinkQueue,
 };
 
 mod compiling;
@@ -28,11 +30,11 @@ mod draft;
 mod held;
 mod subscriptions;
 
-use compiling::Compiling;
-use components::{Filters, same};
-use draft::Draft;
-use held::Held;
-use subscriptions::Subscriptions;
+use compiling::CompilingComponents;
+use components::{FiltersByName, same};
+use draft::SnapshotDraft;
+use held::TenuresByRoute;
+use subscriptions::SubscriptionCache;
 
 /// Longest time that reading the folders may hold up other work, such as rolling back. A file
 /// system that hangs is waited for in the background.
@@ -43,25 +45,25 @@ pub struct Loader {
     host: Host,
     /// Configuration without its registry.
     config: Config,
-    sinks: HashMap<String, Queue>,
+    sinks: HashMap<String, SinkQueue>,
     metrics: Arc<Metrics>,
-    registry: Arc<config::Registry>,
+    registry: Arc<config::RegistryConfig>,
     /// Keys of the generation in force, including those without a route, which are in no snapshot.
-    keys: Vec<(Interest, Arc<Key>)>,
-    reading: Option<JoinHandle<Result<config::Registry, Problems>>>,
-    filters: Filters,
-    compiling: Compiling,
-    subscriptions: Subscriptions,
-    attached: Vec<Attach>,
+    keys: Vec<(KeyInterest, Arc<Key>)>,
+    reading: Option<JoinHandle<Result<config::RegistryConfig, Problems>>>,
+    filters: FiltersByName,
+    compiling: CompilingComponents,
+    subscriptions: SubscriptionCache,
+    attached: Vec<AttachRequest>,
     /// `None` if nothing is to be done upstream.
     tenures: Option<Arc<Tenures>>,
-    held: Held,
+    held: TenuresByRoute,
     snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
 /// Result of a reload.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct ReloadReport {
     /// The generation now in force, if it is a new one.
     pub generation: Option<u64>,
     /// Problems for which something was refused.
@@ -77,7 +79,7 @@ impl Loader {
     pub async fn start(
         host: Host,
         mut config: Config,
-        sinks: HashMap<String, Queue>,
+        sinks: HashMap<String, SinkQueue>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Problems> {
         let registry = Arc::new(mem::take(&mut config.registry));
@@ -90,12 +92,12 @@ impl Loader {
             registry: Arc::clone(&registry),
             keys: Vec::new(),
             reading: None,
-            filters: Filters::default(),
-            compiling: Compiling::default(),
-            subscriptions: Subscriptions::default(),
+            filters: FiltersByName::default(),
+            compiling: CompilingComponents::default(),
+            subscriptions: SubscriptionCache::default(),
             attached: Vec::new(),
             tenures: None,
-            held: Held::default(),
+            held: TenuresByRoute::default(),
             snapshots,
         };
         let (filters, mut problems) = loader.load_all(&registry).await;
@@ -124,10 +126,10 @@ impl Loader {
 
     /// Takes the current content of the folders into service, as far as it is valid. Keys of a
     /// component that is still to be loaded stay as they are until then.
-    pub async fn reload(&mut self) -> Report {
-        let mut report = Report::default();
+    pub async fn reload(&mut self) -> ReloadReport {
+        let mut report = ReloadReport::default();
         let mut registry = match self.read_registry().await {
-            Ok(registry) if self.config.role == Role::Observer => registry.without_routes(),
+            Ok(registry) if self.config.role == RouterRole::Observer => registry.without_routes(),
             Ok(registry) => registry,
             Err(problems) => {
                 report.refused.extend(problems.iter().cloned());
@@ -160,15 +162,15 @@ impl Loader {
     }
 
     /// Reads the folders. One reading at a time is under way, however long it takes.
-    async fn read_registry(&mut self) -> Result<config::Registry, Problems> {
-        let place = Place::file(&self.config.dir);
+    async fn read_registry(&mut self) -> Result<config::RegistryConfig, Problems> {
+        let place = ConfigPlace::file(&self.config.dir);
         let broken = |message: String| Problems::new(vec![Problem::error(place.clone(), message)]);
         let late = |_| broken(format!("the folders could not be read within {READING:?}"));
         if let Some(reading) = &mut self.reading {
             // It may miss later changes, so its result is not used.
             let _ = timeout(READING, reading).await.map_err(late)?;
         }
-        let config = Config { registry: config::Registry::clone(&self.registry), ..self.config.clone() };
+        let config = Config { registry: config::RegistryConfig::clone(&self.registry), ..self.config.clone() };
         let reading = self.reading.insert(spawn_blocking(move || config::load_registry(&config)));
         let read = timeout(READING, reading).await.map_err(late)?;
         self.reading = None;
@@ -176,8 +178,8 @@ impl Loader {
     }
 
     /// Rolls back every quarantined filter that has an earlier good component.
-    pub async fn roll_back(&mut self) -> Report {
-        let mut report = Report::default();
+    pub async fn roll_back(&mut self) -> ReloadReport {
+        let mut report = ReloadReport::default();
         let mut filters = self.filters.clone();
         for (name, component) in &mut filters {
             component.roll_back(&self.settings(name));
@@ -195,15 +197,15 @@ impl Loader {
 
     /// Attaches and detaches consumers, all of them with one new generation, in which only their
     /// keys are made anew. The standing of each consumer shows the result.
-    pub async fn change(&mut self, changes: Vec<Change>) {
+    pub async fn change(&mut self, changes: Vec<RegistryChange>) {
         let mut concerned = BTreeSet::new();
         for change in changes {
             match change {
-                Change::Attach(attach) => {
+                RegistryChange::Attach(attach) => {
                     concerned.insert(attach.key.clone());
                     self.attached.push(attach);
                 }
-                Change::Detach(name) => {
+                RegistryChange::Detach(name) => {
                     concerned.extend(self.attached.extract_if(.., |attached| attached.name == name).map(|one| one.key));
                 }
             }
@@ -220,7 +222,7 @@ impl Loader {
     async fn redo(&mut self, concerned: &BTreeSet<String>) -> Result<(), Vec<Problem>> {
         let (registry, filters) = (Arc::clone(&self.registry), self.filters.clone());
         let is_concerned = |name: &str| concerned.contains(name);
-        let Draft { keys, attached, held } = self.draft(&registry, &filters, is_concerned).await?;
+        let SnapshotDraft { keys, attached, held } = self.draft(&registry, &filters, is_concerned).await?;
         let mut made: HashMap<_, _> = keys.into_iter().map(|made| (Arc::clone(&made.1.name), made)).collect();
         for key in &mut self.keys {
             if let Some(made) = made.remove(&key.1.name) {
@@ -239,12 +241,16 @@ impl Loader {
 
     /// Puts a registry and its components into service, or returns all problems with them.
     /// Consumers whose key no longer accepts them are notified.
-    async fn take_over(&mut self, registry: Arc<config::Registry>, filters: Filters) -> Result<u64, Vec<Problem>> {
-        let Draft { keys, attached, held } = self.draft(&registry, &filters, |_| true).await?;
+    async fn take_over(
+        &mut self,
+        registry: Arc<config::RegistryConfig>,
+        filters: FiltersByName,
+    ) -> Result<u64, Vec<Problem>> {
+        let SnapshotDraft { keys, attached, held } = self.draft(&registry, &filters, |_| true).await?;
         (self.registry, self.filters, self.keys) = (registry, filters, keys);
         let generation = self.put_in_force();
         self.show_filters();
-        let names = |filter: &str, key: &config::Key| key.filter.as_deref() == Some(filter);
+        let names = |filter: &str, key: &config::KeyConfig| key.filter.as_deref() == Some(filter);
         let keys = &self.registry.keys;
         self.host.retain_state(|filter, key| keys.iter().any(|one| one.name == key && names(filter, one)));
         let names: HashSet<&str> = self.keys.iter().map(|(_, key)| &*key.name).collect();
@@ -264,7 +270,7 @@ impl Loader {
     }
 
     /// Notifies consumers of their standing. Those without a result keep theirs.
-    fn tell(&mut self, mut attached: HashMap<Arc<str>, Result<Serving, AttachError>>) {
+    fn tell(&mut self, mut attached: HashMap<Arc<str>, Result<ServedConsumer, AttachError>>) {
         self.subscriptions.retain_used();
         self.attached.retain(|one| match attached.remove(&one.name) {
             Some(Ok(serving)) => one.serve(serving),

@@ -27,7 +27,7 @@ mod shared;
 
 use file::FileLedger;
 use holdings::Holdings;
-use ledger::{Ledger, Scope};
+use ledger::{TenureLedger, TenureScope};
 use shared::SharedLedger;
 
 /// Time without a sign of life after which the other replicas take one for dead.
@@ -43,7 +43,7 @@ pub struct Tenures {
 
 /// Request to hold a subscription.
 #[derive(Clone, Debug)]
-pub struct Entrant {
+pub struct TenureRequest {
     pub filter: Filter,
     pub key: String,
     /// Endpoints of the API that the hooks may call.
@@ -89,7 +89,7 @@ impl Tenures {
     /// # Panics
     /// If called outside a runtime.
     pub fn in_folder(folder: &Path) -> anyhow::Result<Self> {
-        let ledger = Ledger::File(FileLedger::open(folder)?);
+        let ledger = TenureLedger::File(FileLedger::open(folder)?);
         Ok(Self { holdings: Holdings::new(ledger), keeper: None })
     }
 
@@ -101,7 +101,7 @@ impl Tenures {
     /// # Panics
     /// If called outside a runtime.
     pub fn across_replicas(connection: Connection, lease: Duration, replicas: usize) -> Self {
-        let holdings = Holdings::new(Ledger::Shared(Box::new(SharedLedger::new(connection, lease, replicas))));
+        let holdings = Holdings::new(TenureLedger::Shared(Box::new(SharedLedger::new(connection, lease, replicas))));
         let keeper = tokio::spawn(keeper::keep(Arc::clone(&holdings)));
         Self { holdings, keeper: Some(keeper.abort_handle()) }
     }
@@ -118,7 +118,7 @@ impl Tenures {
     ///
     /// # Errors
     /// See [`EnterError`].
-    pub async fn enter(&self, entrant: Entrant) -> Result<Tenure, EnterError> {
+    pub async fn enter(&self, entrant: TenureRequest) -> Result<Tenure, EnterError> {
         let (holdings, subscription) = (Arc::clone(&self.holdings), entrant.subscription.clone());
         let entering = self.holdings.runtime.spawn(holdings.enter(entrant));
         entering.await.unwrap_or_else(|error| Err(EnterError::Ledger { subscription, source: error.into() }))
@@ -128,7 +128,7 @@ impl Tenures {
     /// when everything that the configuration names has entered. With replicas, the keeper does
     /// this.
     pub async fn clear(&self) {
-        if let Ledger::File(_) = self.holdings.ledger {
+        if let TenureLedger::File(_) = self.holdings.ledger {
             self.holdings.sweep().await;
         }
     }
@@ -154,7 +154,7 @@ impl Tenures {
         }
         // Only now, as the lease had to be renewed during the cleanups.
         self.stop_keeper();
-        if let Ledger::Shared(ledger) = &holdings.ledger
+        if let TenureLedger::Shared(ledger) = &holdings.ledger
             && let Err(error) = ledger.close().await
         {
             tracing::warn!(
@@ -181,14 +181,14 @@ impl Drop for Tenures {
 #[derive(Debug)]
 pub struct Tenure {
     holdings: Arc<Holdings>,
-    scope: Scope,
+    scope: TenureScope,
     ticket: u64,
     is_first: bool,
     has_left: bool,
 }
 
 impl Tenure {
-    fn new(holdings: Arc<Holdings>, scope: Scope, ticket: u64, is_first: bool) -> Self {
+    fn new(holdings: Arc<Holdings>, scope: TenureScope, ticket: u64, is_first: bool) -> Self {
         Self { holdings, scope, ticket, is_first, has_left: false }
     }
 

@@ -3,28 +3,28 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    config::Validate,
+    config::ValidationMode,
     event::Event,
-    schema::{Mismatch, Schema},
+    schema::{OutputSchema, SchemaMismatch},
 };
 
-/// Events out of which one is checked with [`Validate::Sample`].
+/// Events out of which one is checked with [`ValidationMode::Sample`].
 const SAMPLE: u64 = 100;
 
 /// The schema that a key's outputs must fit.
 #[derive(Debug)]
-pub struct Validation {
-    schema: Schema,
+pub struct OutputValidation {
+    schema: OutputSchema,
     is_sampled: bool,
 }
 
-impl Validation {
+impl OutputValidation {
     /// Creates the validation; `None` if outputs are not checked.
-    pub fn new(schema: Option<&Schema>, validate: Validate) -> Option<Self> {
+    pub fn new(schema: Option<&OutputSchema>, validate: ValidationMode) -> Option<Self> {
         let is_sampled = match validate {
-            Validate::Off => return None,
-            Validate::Sample => true,
-            Validate::All => false,
+            ValidationMode::Off => return None,
+            ValidationMode::Sample => true,
+            ValidationMode::All => false,
         };
         Some(Self { schema: schema?.clone(), is_sampled })
     }
@@ -39,7 +39,7 @@ impl Validation {
     ///
     /// # Errors
     /// Returns the first part of the output that does not fit.
-    pub fn check(&self, output: &[u8]) -> Result<(), Mismatch> {
+    pub fn check(&self, output: &[u8]) -> Result<(), SchemaMismatch> {
         self.schema.check(output)
     }
 }

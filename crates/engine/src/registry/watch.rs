@@ -27,32 +27,32 @@ const PATIENCE_IF_SHORTER: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_secs(5);
 
 /// Watches folders, through symbolic links and their replacement.
-pub struct Watch {
+pub struct FolderWatch {
     folders: Vec<PathBuf>,
     concerns: fn(&Path) -> bool,
     watcher: Option<RecommendedWatcher>,
     wakes: mpsc::Receiver<()>,
-    seen: Files,
+    seen: FileStates,
     /// Time of the next look without a notification.
     poll: Instant,
     not_before: Instant,
     /// A look under way; a file system that hangs holds up nothing else.
-    looking: Option<JoinHandle<Files>>,
-    unrest: Option<Unrest>,
+    looking: Option<JoinHandle<FileStates>>,
+    unrest: Option<UnsettledFiles>,
 }
 
 /// Files that have changed and may change further.
-struct Unrest {
+struct UnsettledFiles {
     began: Instant,
-    files: Files,
+    files: FileStates,
 }
 
-type Files = BTreeMap<PathBuf, State>;
+type FileStates = BTreeMap<PathBuf, FileState>;
 
 /// State of a file, which differs after a change. Every change of the content changes `changed`,
 /// which can't be set, even if the length and the modification time stay the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct State {
+struct FileState {
     length: u64,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -68,7 +68,7 @@ pub fn is_read(path: &Path) -> bool {
     !is_hidden && matches!(extension, Some("toml" | "wasm" | "json" | "avsc"))
 }
 
-impl Watch {
+impl FolderWatch {
     /// Begins to watch files for whose path `concerns` returns true. Changes are noticed from now
     /// on, also before the first [`Self::changed`].
     pub fn new(folders: Vec<PathBuf>, concerns: fn(&Path) -> bool) -> Self {
@@ -120,7 +120,7 @@ impl Watch {
             let files = self.look().await;
             let now = Instant::now();
             let (before, began) = match self.unrest.take() {
-                Some(Unrest { began, files }) => (Some(files), began),
+                Some(UnsettledFiles { began, files }) => (Some(files), began),
                 None if files == self.seen => {
                     // Other files there are being written; look again, but not all the time.
                     self.not_before = now + QUIET;
@@ -138,11 +138,11 @@ impl Watch {
                 return;
             }
             self.not_before = now + quiet;
-            self.unrest = Some(Unrest { began, files });
+            self.unrest = Some(UnsettledFiles { began, files });
         }
     }
 
-    async fn look(&mut self) -> Files {
+    async fn look(&mut self) -> FileStates {
         let looking = self.looking.get_or_insert_with(|| {
             let (folders, concerns) = (self.folders.clone(), self.concerns);
             spawn_blocking(move || files(&folders, concerns))
@@ -154,8 +154,8 @@ impl Watch {
     }
 
     /// Returns whether a file of `now` got shorter, unless it is another one in its place.
-    fn is_shorter(&self, now: &Files) -> bool {
-        let shorter = |(path, now): (&PathBuf, &State)| {
+    fn is_shorter(&self, now: &FileStates) -> bool {
+        let shorter = |(path, now): (&PathBuf, &FileState)| {
             let before = self.seen.get(path);
             before.is_some_and(|before| {
                 (before.device, before.inode) == (now.device, now.inode) && now.length < before.length
@@ -165,16 +165,16 @@ impl Watch {
     }
 }
 
-fn files(folders: &[PathBuf], concerns: fn(&Path) -> bool) -> Files {
+fn files(folders: &[PathBuf], concerns: fn(&Path) -> bool) -> FileStates {
     folders.iter().flat_map(|folder| list(folder, concerns)).collect()
 }
 
-fn list(folder: &Path, concerns: fn(&Path) -> bool) -> Vec<(PathBuf, State)> {
+fn list(folder: &Path, concerns: fn(&Path) -> bool) -> Vec<(PathBuf, FileState)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let entries = entries.flatten().map(|entry| entry.path()).filter(|path| concerns(path)).filter_map(|path| {
         // Follows links: their targets count.
         let data = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
-        let state = State {
+        let state = FileState {
             length: data.len(),
             modified: (data.mtime(), data.mtime_nsec()),
             changed: (data.ctime(), data.ctime_nsec()),
@@ -194,14 +194,14 @@ mod tests {
 
     use super::*;
 
-    async fn reported(watch: &mut Watch) -> bool {
+    async fn reported(watch: &mut FolderWatch) -> bool {
         timeout(Duration::from_secs(10), watch.changed()).await.is_ok()
     }
 
     #[tokio::test]
     async fn a_new_file_a_changed_one_and_a_removed_one_are_reported() {
         let folder = tempfile::tempdir().unwrap();
-        let mut watch = Watch::new(vec![folder.path().to_owned()], is_read);
+        let mut watch = FolderWatch::new(vec![folder.path().to_owned()], is_read);
         let file = folder.path().join("a.toml");
         fs::write(&file, "1").unwrap();
         assert!(reported(&mut watch).await);
@@ -215,7 +215,7 @@ mod tests {
     async fn a_folder_that_comes_later_is_found() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("schemas");
-        let mut watch = Watch::new(vec![folder.clone()], is_read);
+        let mut watch = FolderWatch::new(vec![folder.clone()], is_read);
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("a.json"), "{}").unwrap();
         assert!(reported(&mut watch).await);
@@ -230,7 +230,7 @@ mod tests {
         }
         let link = root.path().join("keys");
         std::os::unix::fs::symlink("one", &link).unwrap();
-        let mut watch = Watch::new(vec![link.clone()], is_read);
+        let mut watch = FolderWatch::new(vec![link.clone()], is_read);
         let new = root.path().join("new");
         std::os::unix::fs::symlink("two", &new).unwrap();
         fs::rename(&new, &link).unwrap();
@@ -246,7 +246,7 @@ mod tests {
         let path = folder.path().join("a.toml");
         fs::write(&path, "one").unwrap();
         let time = fs::metadata(&path).unwrap().modified().unwrap();
-        let mut watch = Watch::new(vec![folder.path().to_owned()], is_read);
+        let mut watch = FolderWatch::new(vec![folder.path().to_owned()], is_read);
         for content in ["two", "six"] {
             let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
             file.write_all(content.as_bytes()).unwrap();
@@ -261,7 +261,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn polling_finds_what_nobody_tells_of_however_often_it_is_called_off() {
         let folder = tempfile::tempdir().unwrap();
-        let mut watch = Watch::new(vec![folder.path().to_owned()], is_read);
+        let mut watch = FolderWatch::new(vec![folder.path().to_owned()], is_read);
         watch.watcher = None;
         fs::write(folder.path().join("a.toml"), "1").unwrap();
         for turn in 0.. {
@@ -275,7 +275,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_nobody_reads_is_not_reported() {
         let folder = tempfile::tempdir().unwrap();
-        let mut watch = Watch::new(vec![folder.path().to_owned()], is_read);
+        let mut watch = FolderWatch::new(vec![folder.path().to_owned()], is_read);
         for name in ["dead-letters.ndjson", ".hidden.toml", "a.toml~", "README", "a.toml.tmp"] {
             fs::write(folder.path().join(name), name).unwrap();
         }
@@ -290,7 +290,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.toml");
         fs::write(&path, "longer").unwrap();
-        let mut watch = Watch::new(vec![folder.path().to_owned()], is_read);
+        let mut watch = FolderWatch::new(vec![folder.path().to_owned()], is_read);
         let began = Instant::now();
         fs::write(&path, "").unwrap();
         let pause = timeout(QUIET_IF_SHORTER - Duration::from_millis(1), watch.changed());

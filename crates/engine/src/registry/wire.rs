@@ -3,32 +3,32 @@
 use bytes::Bytes;
 
 use crate::{
-    avro::{Decoder, Encoder, Framing, Schemas, Undecodable},
-    config::Decode,
+    avro::{AvroDecodeError, AvroDecoder, AvroEncoder, AvroSchemas, Framing},
+    config::WireFormat,
     event::Event,
     json,
-    sink::outlet::Queue,
+    sink::outlet::SinkQueue,
 };
 
 /// Decoding of a key's events.
 #[derive(Debug)]
-pub enum Decoding {
+pub enum EventDecoding {
     /// Any payload. JSON is made fit for every parser.
     Raw,
     /// JSON; other payloads are refused.
     Json,
-    Avro(Decoder),
+    Avro(AvroDecoder),
     /// Avro if it begins as such, else JSON.
-    Auto(Decoder),
+    Auto(AvroDecoder),
 }
 
-impl Decoding {
-    pub(super) fn new(decode: &Decode, schemas: &Schemas) -> Self {
+impl EventDecoding {
+    pub(super) fn new(decode: &WireFormat, schemas: &AvroSchemas) -> Self {
         match decode {
-            Decode::Raw => Self::Raw,
-            Decode::Json => Self::Json,
-            Decode::Avro(reader) => Self::Avro(schemas.decoder(reader.as_ref())),
-            Decode::Auto(reader) => Self::Auto(schemas.decoder(reader.as_ref())),
+            WireFormat::Raw => Self::Raw,
+            WireFormat::Json => Self::Json,
+            WireFormat::Avro(reader) => Self::Avro(schemas.decoder(reader.as_ref())),
+            WireFormat::Auto(reader) => Self::Auto(schemas.decoder(reader.as_ref())),
         }
     }
 
@@ -44,7 +44,7 @@ impl Decoding {
     ///
     /// # Errors
     /// Returns the reason code and a description of the problem.
-    pub fn payload(&self, event: &Event) -> Result<Option<Bytes>, Undecodable> {
+    pub fn payload(&self, event: &Event) -> Result<Option<Bytes>, AvroDecodeError> {
         let payload = &event.payload;
         let decoder = match self {
             Self::Avro(decoder) => decoder,
@@ -54,7 +54,8 @@ impl Decoding {
                 if let Some(mended) = json::mended(payload) {
                     return Ok(Some(mended));
                 }
-                let not_json = |error: json::Invalid| Undecodable { reason: "not_json", detail: error.to_string() };
+                let not_json =
+                    |error: json::InvalidJson| AvroDecodeError { reason: "not_json", detail: error.to_string() };
                 return json::check(payload).map(|()| None).map_err(not_json);
             }
         };
@@ -64,14 +65,14 @@ impl Decoding {
 
 /// One of a route's sinks.
 #[derive(Clone, Debug)]
-pub struct Target {
-    pub queue: Queue,
+pub struct SinkTarget {
+    pub queue: SinkQueue,
     /// Encoder of outputs. Without one they go out as they are.
-    pub encoder: Option<Encoder>,
+    pub encoder: Option<AvroEncoder>,
 }
 
-impl From<Queue> for Target {
-    fn from(queue: Queue) -> Self {
+impl From<SinkQueue> for SinkTarget {
+    fn from(queue: SinkQueue) -> Self {
         Self { queue, encoder: None }
     }
 }

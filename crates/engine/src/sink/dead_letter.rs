@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     ack::Ticket,
     event::identity::{TRACEPARENT, is_identity},
-    json::Payload,
+    json::JsonPayload,
     sink::Output,
 };
 
@@ -25,7 +25,7 @@ const LONGEST_HEADER: usize = 256;
 
 /// Facts about where an event failed. Empty ones are left out.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Place<'a> {
+pub struct FailurePlace<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     pub key: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -48,12 +48,12 @@ fn is_zero(count: &u32) -> bool {
 
 /// Record of a dead letter as it is stored, one JSON object.
 #[derive(Serialize)]
-struct Record<'a> {
+struct DeadLetterRecord<'a> {
     time: Timestamp,
     reason: &'a str,
     detail: &'a str,
     #[serde(flatten)]
-    place: Place<'a>,
+    place: FailurePlace<'a>,
     id: &'a str,
     uid: String,
     event_type: &'a str,
@@ -70,15 +70,15 @@ struct Record<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     headers: Vec<(&'a str, &'a str)>,
     #[serde(flatten)]
-    payload: Payload<'a>,
+    payload: JsonPayload<'a>,
 }
 
 /// Creates the dead letter of an event that got no further than its source or its filter. `reason`
 /// is one of [`LETTER_REASONS`].
-pub fn of_event(ticket: Ticket, place: Place<'_>, reason: &'static str, detail: &str) -> Output {
+pub fn of_event(ticket: Ticket, place: FailurePlace<'_>, reason: &'static str, detail: &str) -> Output {
     debug_assert!(LETTER_REASONS.iter().any(|known| known.code == reason), "`{reason}` is not documented");
     let event = ticket.event();
-    let record = Record {
+    let record = DeadLetterRecord {
         time: Timestamp::now(),
         reason,
         detail: shorten(detail),
@@ -94,7 +94,7 @@ pub fn of_event(ticket: Ticket, place: Place<'_>, reason: &'static str, detail: 
         attempts: event.attempt,
         trace: event.headers.get(TRACEPARENT).map(|trace| &**trace),
         headers: event.headers.iter().map(|(name, value)| (&**name, &**value)).collect(),
-        payload: Payload::of(&event.payload),
+        payload: JsonPayload::of(&event.payload),
     };
     // A record of strings, numbers and checked JSON always serialises; if it did not, the reason
     // alone is better than a lost event.
@@ -129,7 +129,7 @@ fn is_fit(value: &str) -> bool {
 /// Creates the dead letter of an output that its sink has refused for good. Holds the event as it
 /// came in, so that it can be sent through again.
 pub fn of_output(output: Output, sink: &str, reason: &'static str, detail: &str) -> Output {
-    let place = Place { key: &output.key, route: &output.route, sink, ..Place::default() };
+    let place = FailurePlace { key: &output.key, route: &output.route, sink, ..FailurePlace::default() };
     let index = output.index;
     Output { index, ..of_event(output.ticket, place, reason, detail) }
 }

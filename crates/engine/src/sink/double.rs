@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::Output;
 use crate::{
-    ack::{Acker, Delivery},
+    ack::{Acker, EventDelivery},
     event::{Event, Headers, Origin, Uid},
 };
 
@@ -29,7 +29,7 @@ pub fn output(event_type: &str, id: &str, payload: impl Into<Bytes>) -> Output {
     };
     event.uid = Uid::named(&event);
     let (settled, _) = mpsc::channel(1);
-    let ticket = Delivery { event, acker: Acker::new(0, settled) }.open(Arc::default());
+    let ticket = EventDelivery { event, acker: Acker::new(0, settled) }.open(Arc::default());
     let (key, route) = ("key".into(), "route".into());
     Output {
         ticket,

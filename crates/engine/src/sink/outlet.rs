@@ -13,18 +13,18 @@ use tokio::{
 
 use crate::{
     backoff::{Backoff, jitter},
-    config::{OnFailure, Retry},
+    config::{OnFailure, RetryPolicy},
     event::identity::TRACEPARENT,
     fate::Fate,
     metrics::SinkMetrics,
     nats::{ConnectError, MAX_RECONNECT_DELAY},
     show,
     sink::{
-        Confirmation, Output, Refusal, Sink, Slot,
+        Confirmation, Output, Sink, SinkRefusal, Slot,
         dead_letter::{self, LastResort},
     },
     stop::Stop,
-    telemetry::{Span, Stage},
+    telemetry::{Stage, StageSpan},
     timer::sleep_until_due,
 };
 
@@ -32,15 +32,15 @@ mod elsewhere;
 mod queue;
 mod window;
 
-pub use queue::{Place, Queue};
-use window::{Bounds, Window};
+pub use queue::{QueuePlace, SinkQueue};
+use window::{OutputWindow, WindowBounds};
 
 /// Shortest time between two logs about outputs that are refused apart.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// Limits of what one sink may hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Capacity {
+pub struct OutletCapacity {
     /// Outputs in the queue, under way, and, separately, those that their own destination refuses.
     pub outputs: usize,
     /// Bytes of outputs in all. An event's own payload counts in its source's budget.
@@ -49,17 +49,17 @@ pub struct Capacity {
 
 /// Reaction of an outlet to refusals by its sink.
 #[derive(Debug)]
-pub struct Policy {
+pub struct OutletPolicy {
     pub on_failure: OnFailure,
-    pub retry: Retry,
-    pub refused: Beyond,
+    pub retry: RetryPolicy,
+    pub refused: RefusedDestination,
 }
 
 /// Destination of refused outputs.
 #[derive(Debug)]
-pub enum Beyond {
+pub enum RefusedDestination {
     /// To the dead letters.
-    DeadLetters(Queue),
+    DeadLetters(SinkQueue),
     /// Nowhere: the policy lets none be refused for good, or they go back to their source.
     Nowhere,
     /// Fallbacks, as these outputs are the dead letters.
@@ -68,7 +68,7 @@ pub enum Beyond {
 
 /// Reason why an outlet ended in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum OutletEnd {
     /// No senders are left and everything is written, or the router gives up what is open.
     Drained,
     /// The reader of the sink has left.
@@ -80,9 +80,9 @@ pub struct Outlet<S> {
     sink: S,
     name: Arc<str>,
     outputs: mpsc::Receiver<Output>,
-    policy: Policy,
+    policy: OutletPolicy,
     metrics: Arc<SinkMetrics>,
-    window: Window,
+    window: OutputWindow,
     /// No writes before this time: the sink as a whole takes nothing.
     pause: Option<Instant>,
     /// Pauses while the sink takes nothing.
@@ -96,15 +96,21 @@ pub struct Outlet<S> {
 }
 
 impl<S: Sink> Outlet<S> {
-    pub fn new(sink: S, name: &str, capacity: Capacity, policy: Policy, metrics: Arc<SinkMetrics>) -> (Queue, Self) {
-        let Capacity { outputs: most, bytes } = capacity;
+    pub fn new(
+        sink: S,
+        name: &str,
+        capacity: OutletCapacity,
+        policy: OutletPolicy,
+        metrics: Arc<SinkMetrics>,
+    ) -> (SinkQueue, Self) {
+        let OutletCapacity { outputs: most, bytes } = capacity;
         let (sender, outputs) = mpsc::channel(most);
         let (refuses, refusing) = watch::channel(false);
-        let refusing = matches!(policy.refused, Beyond::LastResort(_)).then_some(refusing);
-        let queue = Queue::new(name, (sender, bytes), Arc::clone(&metrics), refusing);
+        let refusing = matches!(policy.refused, RefusedDestination::LastResort(_)).then_some(refusing);
+        let queue = SinkQueue::new(name, (sender, bytes), Arc::clone(&metrics), refusing);
         let name = Arc::clone(queue.name());
         let backoff = policy.retry.backoff();
-        let window = Window::new(Bounds { open: most, refused: most, refused_bytes: bytes / 2 });
+        let window = OutputWindow::new(WindowBounds { open: most, refused: most, refused_bytes: bytes / 2 });
         (
             queue,
             Self {
@@ -123,12 +129,12 @@ impl<S: Sink> Outlet<S> {
         )
     }
 
-    /// Runs until every [`Queue`] is gone and the window is empty, or the router gives up what is
-    /// open.
+    /// Runs until every [`SinkQueue`] is gone and the window is empty, or the router gives up what
+    /// is open.
     ///
     /// # Errors
     /// Returns an error if the sink refuses an output and its policy is to stop the router.
-    pub async fn run(mut self, mut stop: Stop) -> anyhow::Result<End> {
+    pub async fn run(mut self, mut stop: Stop) -> anyhow::Result<OutletEnd> {
         let mut received = Vec::new();
         let mut is_open = true;
         while is_open || !self.window.is_empty() {
@@ -173,7 +179,7 @@ impl<S: Sink> Outlet<S> {
                 () = stop.ended() => break,
             }
         }
-        Ok(End::Drained)
+        Ok(OutletEnd::Drained)
     }
 
     fn take_in(&mut self, received: &mut Vec<Output>) {
@@ -183,7 +189,7 @@ impl<S: Sink> Outlet<S> {
                 self.metrics.returned.inc();
                 continue;
             }
-            if let Beyond::LastResort(last_resort) = &self.policy.refused {
+            if let RefusedDestination::LastResort(last_resort) = &self.policy.refused {
                 output.payload = last_resort.signed(&output);
             }
             self.window.push(output, one_by_one, now);
@@ -204,7 +210,7 @@ impl<S: Sink> Outlet<S> {
         }
     }
 
-    async fn write_ready(&mut self) -> anyhow::Result<Option<End>> {
+    async fn write_ready(&mut self) -> anyhow::Result<Option<OutletEnd>> {
         let now = Instant::now();
         while self.pause.is_none()
             && let Some(slot) = self.window.next_ready()
@@ -226,7 +232,7 @@ impl<S: Sink> Outlet<S> {
         Ok(None)
     }
 
-    async fn confirmed(&mut self, confirmation: Confirmation) -> anyhow::Result<Option<End>> {
+    async fn confirmed(&mut self, confirmation: Confirmation) -> anyhow::Result<Option<OutletEnd>> {
         match confirmation {
             Confirmation::One(slot) => self.settle(slot),
             Confirmation::Known(slot) => {
@@ -261,27 +267,29 @@ impl<S: Sink> Outlet<S> {
         }
     }
 
-    async fn refused(&mut self, slot: Slot, refusal: Refusal) -> anyhow::Result<Option<End>> {
+    async fn refused(&mut self, slot: Slot, refusal: SinkRefusal) -> anyhow::Result<Option<OutletEnd>> {
         let Some(entry) = self.window.entry(slot) else { return Ok(None) };
         let waited = entry.first_try.map(|first_try| first_try.elapsed()).unwrap_or_default();
-        if matches!(refusal, Refusal::Later(_)) {
+        if matches!(refusal, SinkRefusal::Later(_)) {
             self.metrics.refusing.begin();
         }
         let is_final = match &refusal {
-            Refusal::Closed => return Ok(Some(End::ReaderLeft)),
-            Refusal::Never(_, cause) => {
+            SinkRefusal::Closed => return Ok(Some(OutletEnd::ReaderLeft)),
+            SinkRefusal::Never(_, cause) => {
                 entry.span.failed(format_args!("{cause:#}"));
                 true
             }
-            Refusal::Later(cause) | Refusal::Apart(cause) => {
+            SinkRefusal::Later(cause) | SinkRefusal::Apart(cause) => {
                 entry.span.failed(format_args!("{cause:#}"));
                 self.metrics.retried.inc();
                 waited >= self.policy.retry.patience
             }
         };
         match (self.policy.on_failure, &refusal) {
-            (OnFailure::Retry, Refusal::Later(_) | Refusal::Apart(_)) => self.try_again(slot, &refusal, is_final),
-            (_, Refusal::Later(_) | Refusal::Apart(_)) if !is_final => self.try_again(slot, &refusal, false),
+            (OnFailure::Retry, SinkRefusal::Later(_) | SinkRefusal::Apart(_)) => {
+                self.try_again(slot, &refusal, is_final)
+            }
+            (_, SinkRefusal::Later(_) | SinkRefusal::Apart(_)) if !is_final => self.try_again(slot, &refusal, false),
             (OnFailure::Retry | OnFailure::DeadLetter, _) => self.dead_letter(slot, refusal).await,
             (OnFailure::Skip, _) => {
                 if let Some(output) = self.window.give_up(slot, "skipped") {
@@ -303,19 +311,19 @@ impl<S: Sink> Outlet<S> {
         Ok(None)
     }
 
-    fn try_again(&mut self, slot: Slot, refusal: &Refusal, impatient: bool) {
+    fn try_again(&mut self, slot: Slot, refusal: &SinkRefusal, impatient: bool) {
         self.refuses.send_replace(true);
         match refusal {
-            Refusal::Apart(cause) => {
+            SinkRefusal::Apart(cause) => {
                 self.speak_of(cause, impatient);
                 self.window.set_aside(slot, self.policy.retry.backoff());
             }
-            Refusal::Later(cause) => {
+            SinkRefusal::Later(cause) => {
                 self.window.put_back(slot);
                 self.back_off(cause, impatient);
                 self.give_back_others(slot);
             }
-            Refusal::Never(..) | Refusal::Closed => {}
+            SinkRefusal::Never(..) | SinkRefusal::Closed => {}
         }
     }
 
@@ -365,20 +373,20 @@ impl<S: Sink> Outlet<S> {
         }
     }
 
-    async fn dead_letter(&mut self, slot: Slot, refusal: Refusal) {
+    async fn dead_letter(&mut self, slot: Slot, refusal: SinkRefusal) {
         let reason = match refusal {
-            Refusal::Never(reason, _) => reason,
-            Refusal::Later(_) | Refusal::Apart(_) | Refusal::Closed => "sink_unavailable",
+            SinkRefusal::Never(reason, _) => reason,
+            SinkRefusal::Later(_) | SinkRefusal::Apart(_) | SinkRefusal::Closed => "sink_unavailable",
         };
         let detail = format!("{:#}", anyhow!(refusal));
         let queue = match &self.policy.refused {
-            Beyond::DeadLetters(queue) => queue,
-            Beyond::Nowhere => {
+            RefusedDestination::DeadLetters(queue) => queue,
+            RefusedDestination::Nowhere => {
                 self.metrics.returned.inc();
                 drop(self.window.give_up(slot, reason));
                 return;
             }
-            Beyond::LastResort(last_resort) => {
+            RefusedDestination::LastResort(last_resort) => {
                 if let Some(entry) = self.window.entry(slot)
                     && let Some(smaller) = last_resort.smaller(&entry.output)
                 {
@@ -402,7 +410,7 @@ impl<S: Sink> Outlet<S> {
 
     /// Stores a dead letter in the file because its destination will never take it.
     async fn put_down(&mut self, output: Output, reason: &'static str, detail: &str) {
-        let Beyond::LastResort(last_resort) = &self.policy.refused else { return };
+        let RefusedDestination::LastResort(last_resort) = &self.policy.refused else { return };
         let stored = last_resort.store(&output).await;
         let event = output.ticket.event();
         let (id, path) = (&*event.id, last_resort.path().display().to_string());
@@ -442,7 +450,7 @@ impl<S: Sink> Outlet<S> {
 
 /// Begins the span of an output's sending, and sets it as the output's `traceparent`, unless its
 /// filter has set another.
-fn begin(output: &mut Output, sink: &str) -> Span {
+fn begin(output: &mut Output, sink: &str) -> StageSpan {
     let span = output.ticket.stage(Stage::Send(sink), &output.key, &output.route);
     if !span.is_none()
         && output.headers().get(TRACEPARENT) == output.ticket.event().headers.get(TRACEPARENT)

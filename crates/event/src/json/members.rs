@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 
 /// Names, unescaped, and values as written, in the order and the multiplicity in which they came.
 #[derive(Debug)]
-pub struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
+pub struct ObjectMembers<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
-impl<'a> IntoIterator for Members<'a> {
+impl<'a> IntoIterator for ObjectMembers<'a> {
     type Item = (Cow<'a, str>, &'a str);
     type IntoIter = std::vec::IntoIter<Self::Item>;
 
@@ -21,19 +21,19 @@ impl<'a> IntoIterator for Members<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for ObjectMembers<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Collect).map(Self)
+        deserializer.deserialize_map(MemberCollector).map(Self)
     }
 }
 
 /// Member name; borrowed unless it was written with escapes.
 #[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+struct MemberName<'a>(#[serde(borrow)] Cow<'a, str>);
 
-struct Collect;
+struct MemberCollector;
 
-impl<'de> Visitor<'de> for Collect {
+impl<'de> Visitor<'de> for MemberCollector {
     type Value = Vec<(Cow<'de, str>, &'de str)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,7 +42,7 @@ impl<'de> Visitor<'de> for Collect {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::new();
-        while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+        while let Some((MemberName(name), value)) = map.next_entry::<MemberName<'de>, &'de RawValue>()? {
             members.push((name, value.get()));
         }
         Ok(members)

@@ -9,19 +9,19 @@ use std::{collections::BTreeMap, ops::Range};
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{NotJson, PointerError, scanner::Scanner};
+use super::{NotJson, PointerError, scanner::JsonScanner};
 
 /// JSON pointers as a tree of their common steps.
 #[derive(Clone, Debug)]
-pub struct Paths {
+pub struct PointerTree {
     /// Nodes of the tree. The first is the document. A child comes after its parent.
-    nodes: Box<[Node]>,
+    nodes: Box<[PointerNode]>,
     /// Node at which each pointer ends.
     ends: Box<[usize]>,
 }
 
 #[derive(Clone, Debug)]
-struct Node {
+struct PointerNode {
     parent: usize,
     /// Children by member name, sorted by name.
     members: Box<[(Box<str>, usize)]>,
@@ -30,10 +30,10 @@ struct Node {
 }
 
 /// Values found, one for each pointer.
-pub type Found<'a> = SmallVec<[Option<&'a str>; 4]>;
+pub type FoundValues<'a> = SmallVec<[Option<&'a str>; 4]>;
 
 /// Object or array that is being walked through.
-struct Open {
+struct OpenContainer {
     node: usize,
     start: usize,
     is_array: bool,
@@ -44,13 +44,13 @@ struct Open {
     wanted: usize,
 }
 
-impl Paths {
+impl PointerTree {
     /// Builds the tree.
     ///
     /// # Errors
     /// Returns the first text that is not a JSON pointer, and why.
     pub fn new<'t>(pointers: impl IntoIterator<Item = &'t str>) -> Result<Self, (&'t str, PointerError)> {
-        let mut nodes = vec![Growing::default()];
+        let mut nodes = vec![GrowingNode::default()];
         let mut ends = Vec::new();
         for pointer in pointers {
             let mut at = 0;
@@ -62,13 +62,13 @@ impl Paths {
                 // The same token is a name in an object and an index in an array.
                 node.elements.extend(index.map(|index| (index, child)));
                 if child == new {
-                    nodes.push(Growing { parent: at, ..Growing::default() });
+                    nodes.push(GrowingNode { parent: at, ..GrowingNode::default() });
                 }
                 at = child;
             }
             ends.push(at);
         }
-        let grown = |Growing { parent, members, elements }| Node {
+        let grown = |GrowingNode { parent, members, elements }| PointerNode {
             parent,
             members: members.into_iter().collect(),
             elements: elements.into_iter().collect(),
@@ -81,7 +81,7 @@ impl Paths {
     ///
     /// # Errors
     /// Returns an error if what was read is not JSON.
-    pub fn find<'a>(&self, json: &'a [u8]) -> Result<Found<'a>, NotJson> {
+    pub fn find<'a>(&self, json: &'a [u8]) -> Result<FoundValues<'a>, NotJson> {
         let mut places = self.walk(json)?;
         // A value found inside one that a later member of the same name has replaced does not
         // count.
@@ -104,14 +104,14 @@ impl Paths {
     /// Returns the range of the last value that each node leads to.
     fn walk(&self, json: &[u8]) -> Result<SmallVec<[Option<Range<usize>>; 8]>, NotJson> {
         let mut places = smallvec![None; self.nodes.len()];
-        let mut open = SmallVec::<[Open; 4]>::new();
-        let mut scanner = Scanner::new(json);
+        let mut open = SmallVec::<[OpenContainer; 4]>::new();
+        let mut scanner = JsonScanner::new(json);
         let mut next = Some(0);
         loop {
             if let Some(node) = next.take() {
                 let first = scanner.peek()?;
                 let start = scanner.at;
-                let Node { members, elements, .. } = &self.nodes[node];
+                let PointerNode { members, elements, .. } = &self.nodes[node];
                 let is_asked = match first {
                     b'{' => !members.is_empty(),
                     b'[' => !elements.is_empty(),
@@ -120,7 +120,7 @@ impl Paths {
                 if is_asked {
                     scanner.at += 1;
                     let is_array = first == b'[';
-                    open.push(Open { node, start, is_array, is_begun: false, passed: 0, wanted: 0 });
+                    open.push(OpenContainer { node, start, is_array, is_begun: false, passed: 0, wanted: 0 });
                 } else {
                     // Plain text may begin like a word or a number, so a scalar document is
                     // checked.
@@ -133,11 +133,11 @@ impl Paths {
                 places[node] = Some(start..scanner.at);
             }
             let Some(innermost) = open.last_mut() else { return Ok(places) };
-            let Open { node, start, .. } = *innermost;
+            let OpenContainer { node, start, .. } = *innermost;
             match innermost.step(&self.nodes[node], &mut scanner)? {
-                Step::Into(child) => next = Some(child),
-                Step::Over => {}
-                Step::Out => {
+                PathStep::Into(child) => next = Some(child),
+                PathStep::Over => {}
+                PathStep::Out => {
                     places[node] = Some(start..scanner.at);
                     open.pop();
                 }
@@ -146,7 +146,7 @@ impl Paths {
     }
 }
 
-enum Step {
+enum PathStep {
     /// To the value of this node, which comes next.
     Into(usize),
     /// Past a value that no pointer asks for.
@@ -155,12 +155,12 @@ enum Step {
     Out,
 }
 
-impl Open {
-    fn step(&mut self, node: &Node, scanner: &mut Scanner<'_>) -> Result<Step, NotJson> {
+impl OpenContainer {
+    fn step(&mut self, node: &PointerNode, scanner: &mut JsonScanner<'_>) -> Result<PathStep, NotJson> {
         let byte = scanner.peek()?;
         if byte == if self.is_array { b']' } else { b'}' } {
             scanner.at += 1;
-            return Ok(Step::Out);
+            return Ok(PathStep::Out);
         }
         if self.is_begun {
             scanner.expect(b',')?;
@@ -169,7 +169,7 @@ impl Open {
         let child = if self.is_array {
             let Some((index, child)) = node.elements.get(self.wanted) else {
                 scanner.leave(1)?;
-                return Ok(Step::Out);
+                return Ok(PathStep::Out);
             };
             let is_wanted = *index == self.passed;
             self.passed += 1;
@@ -182,13 +182,13 @@ impl Open {
             node.member(name, is_escaped)
         };
         match child {
-            Some(child) => Ok(Step::Into(child)),
-            None => scanner.skip().map(|()| Step::Over),
+            Some(child) => Ok(PathStep::Into(child)),
+            None => scanner.skip().map(|()| PathStep::Over),
         }
     }
 }
 
-impl Node {
+impl PointerNode {
     fn member(&self, raw: &[u8], is_escaped: bool) -> Option<usize> {
         if is_escaped {
             let quoted = [b"\"", raw, b"\""].concat();
@@ -201,7 +201,7 @@ impl Node {
 }
 
 #[derive(Default)]
-struct Growing {
+struct GrowingNode {
     parent: usize,
     members: BTreeMap<Box<str>, usize>,
     elements: BTreeMap<usize, usize>,

@@ -10,7 +10,7 @@ use super::mended::whole_pairs;
 
 /// Payload inside a JSON object: as it is, or under a name that tells its encoding.
 #[derive(Debug, Serialize)]
-pub enum Payload<'a> {
+pub enum JsonPayload<'a> {
     #[serde(rename = "payload")]
     Json(&'a RawValue),
     #[serde(rename = "payload_text")]
@@ -19,7 +19,7 @@ pub enum Payload<'a> {
     Bytes(String),
 }
 
-impl<'a> Payload<'a> {
+impl<'a> JsonPayload<'a> {
     pub fn of(bytes: &'a [u8]) -> Self {
         match std::str::from_utf8(bytes) {
             // Not every parser reads half a surrogate pair, and all of them must read the object
@@ -47,7 +47,7 @@ mod tests {
             (b"{", "payload_text"),
             (b"\xff", "payload_base64"),
         ] {
-            let holding = serde_json::to_string(&Payload::of(payload)).unwrap();
+            let holding = serde_json::to_string(&JsonPayload::of(payload)).unwrap();
             let read: Value = serde_json::from_str(&holding).unwrap();
             let names: Vec<_> = read.as_object().unwrap().keys().collect();
             assert_eq!(names, [member], "{holding}");
@@ -55,6 +55,6 @@ mod tests {
                 assert_eq!(text.as_bytes(), payload);
             }
         }
-        assert_eq!(serde_json::to_value(Payload::of(b"null")).unwrap(), json!({ "payload": null }));
+        assert_eq!(serde_json::to_value(JsonPayload::of(b"null")).unwrap(), json!({ "payload": null }));
     }
 }

@@ -8,16 +8,16 @@ use std::{
     sync::Arc,
 };
 
-use super::{NotJson, Paths, text};
+use super::{NotJson, PointerTree, text};
 
 /// A JSON pointer, parsed. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Pointer(Arc<Parsed>);
+pub struct JsonPointer(Arc<ParsedPointer>);
 
 #[derive(Debug)]
-struct Parsed {
+struct ParsedPointer {
     text: Box<str>,
-    path: Paths,
+    path: PointerTree,
 }
 
 /// Error: a text is not a JSON pointer.
@@ -29,36 +29,36 @@ pub enum PointerError {
     BadEscape,
 }
 
-impl FromStr for Pointer {
+impl FromStr for JsonPointer {
     type Err = PointerError;
 
     fn from_str(text: &str) -> Result<Self, PointerError> {
-        let path = Paths::new([text]).map_err(|(_, error)| error)?;
-        Ok(Self(Arc::new(Parsed { text: text.into(), path })))
+        let path = PointerTree::new([text]).map_err(|(_, error)| error)?;
+        Ok(Self(Arc::new(ParsedPointer { text: text.into(), path })))
     }
 }
 
-impl fmt::Display for Pointer {
+impl fmt::Display for JsonPointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl PartialEq for Pointer {
+impl PartialEq for JsonPointer {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }
 }
 
-impl Eq for Pointer {}
+impl Eq for JsonPointer {}
 
-impl Hash for Pointer {
+impl Hash for JsonPointer {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);
     }
 }
 
-impl Pointer {
+impl JsonPointer {
     pub fn as_str(&self) -> &str {
         &self.0.text
     }
@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    fn pointer(text: &str) -> Pointer {
+    fn pointer(text: &str) -> JsonPointer {
         text.parse().unwrap()
     }
 
@@ -119,9 +119,9 @@ mod tests {
 
     #[test]
     fn bad_pointers_are_refused() {
-        assert_eq!("a/b".parse::<Pointer>(), Err(PointerError::NoSlash));
-        assert_eq!("/a~2".parse::<Pointer>(), Err(PointerError::BadEscape));
-        assert_eq!("/a~".parse::<Pointer>(), Err(PointerError::BadEscape));
+        assert_eq!("a/b".parse::<JsonPointer>(), Err(PointerError::NoSlash));
+        assert_eq!("/a~2".parse::<JsonPointer>(), Err(PointerError::BadEscape));
+        assert_eq!("/a~".parse::<JsonPointer>(), Err(PointerError::BadEscape));
     }
 
     #[test]

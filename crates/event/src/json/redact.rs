@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, str::FromStr};
 
-use super::{NotJson, scanner::Scanner};
+use super::{NotJson, scanner::JsonScanner};
 
 const DEFAULT: [&str; 12] = [
     "accesskey",
@@ -69,7 +69,7 @@ impl Redactor {
     /// Returns an error if `json`, which is walked through and not checked, turns out not to be
     /// JSON.
     pub fn redact(&mut self, json: &[u8], out: &mut Vec<u8>) -> Result<(), NotJson> {
-        let mut scanner = Scanner::new(json);
+        let mut scanner = JsonScanner::new(json);
         let mut copied = 0;
         while scanner.find_quote() {
             let text = scanner.string()?;

@@ -5,12 +5,12 @@ use std::ops::Range;
 use super::NotJson;
 
 /// Position in a JSON text.
-pub(super) struct Scanner<'a> {
+pub(super) struct JsonScanner<'a> {
     json: &'a [u8],
     pub(super) at: usize,
 }
 
-impl<'a> Scanner<'a> {
+impl<'a> JsonScanner<'a> {
     pub(super) fn new(json: &'a [u8]) -> Self {
         Self { json, at: 0 }
     }

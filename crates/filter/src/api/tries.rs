@@ -11,26 +11,26 @@ use reqwest::{
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Refusal, Request, Shared};
+use super::{AllowedCall, ApiClientInner, CallRefusal};
 use crate::outgoing::{PrivateAddress, retry_after};
 
 /// A failed attempt.
-struct Miss {
-    refusal: Refusal,
+struct FailedAttempt {
+    refusal: CallRefusal,
     again: bool,
     /// Pause requested by the API.
     pause: Option<Duration>,
 }
 
-impl Miss {
-    fn last(refusal: Refusal) -> Self {
+impl FailedAttempt {
+    fn last(refusal: CallRefusal) -> Self {
         Self { refusal, again: false, pause: None }
     }
 }
 
-impl Shared {
+impl ApiClientInner {
     /// Sends a request until there is an answer, a retry does not help, or the time is over.
-    pub(super) async fn send(&self, request: &Request, until: Instant) -> Result<String, Refusal> {
+    pub(super) async fn send(&self, request: &AllowedCall, until: Instant) -> Result<String, CallRefusal> {
         let mut backoff = self.backoff;
         let mut tries = 0;
         loop {
@@ -38,7 +38,7 @@ impl Shared {
             let miss = match timeout_at(deadline, self.exchange(request)).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(miss)) => miss,
-                Err(_) => Miss { refusal: Refusal::Timeout, again: request.is_idempotent(), pause: None },
+                Err(_) => FailedAttempt { refusal: CallRefusal::Timeout, again: request.is_idempotent(), pause: None },
             };
             let wait = backoff.next_wait();
             let pause = miss.pause.unwrap_or(wait);
@@ -46,7 +46,7 @@ impl Shared {
             if !miss.again || tries == self.retries || !is_in_time {
                 return Err(miss.refusal);
             }
-            let Request { key, method, path, .. } = request;
+            let AllowedCall { key, method, path, .. } = request;
             tracing::debug!(key, %method, path, ?pause, because = %miss.refusal, "calling the API again");
             sleep(pause).await;
             tries += 1;
@@ -54,7 +54,7 @@ impl Shared {
     }
 
     /// Makes one attempt.
-    async fn exchange(&self, request: &Request) -> Result<String, Miss> {
+    async fn exchange(&self, request: &AllowedCall) -> Result<String, FailedAttempt> {
         let mut sending = self.http.request(request.method.clone(), &request.url);
         if let Some(token) = &self.token {
             sending = sending.header(AUTHORIZATION, token.current().await);
@@ -69,9 +69,9 @@ impl Shared {
         }
         if body.len() > self.max_body {
             let why = format_args!("the answer has more bytes than the limit of {}", self.max_body);
-            return Err(Miss::last(request.failed(why)));
+            return Err(FailedAttempt::last(request.failed(why)));
         }
-        String::from_utf8(body).map_err(|_| Miss::last(request.failed("the answer is not UTF-8")))
+        String::from_utf8(body).map_err(|_| FailedAttempt::last(request.failed("the answer is not UTF-8")))
     }
 }
 
@@ -86,20 +86,20 @@ async fn read(response: &mut Response, limit: usize) -> reqwest::Result<Vec<u8>>
     Ok(body)
 }
 
-fn no_success(request: &Request, response: &Response, body: Vec<u8>, limit: usize) -> Miss {
+fn no_success(request: &AllowedCall, response: &Response, body: Vec<u8>, limit: usize) -> FailedAttempt {
     let status = response.status();
     let mut text = String::from_utf8_lossy(&body).into_owned();
     text.truncate(text.floor_char_boundary(limit));
     let was_turned_away = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-    Miss {
-        refusal: Refusal::Status(status.as_u16(), text),
+    FailedAttempt {
+        refusal: CallRefusal::Status(status.as_u16(), text),
         again: was_turned_away || status.is_server_error() && request.is_idempotent(),
         pause: retry_after::pause(response.headers(), SystemTime::now()),
     }
 }
 
 /// Classifies a transport error. Its own text names the address, so it goes to the log alone.
-fn miss(request: &Request, error: reqwest::Error) -> Miss {
+fn miss(request: &AllowedCall, error: reqwest::Error) -> FailedAttempt {
     let error = error.without_url();
     let (why, again) = if is_private(&error) {
         ("the API has a private address, and `allow_private` is not set in `[api]`", false)
@@ -108,9 +108,9 @@ fn miss(request: &Request, error: reqwest::Error) -> Miss {
     } else {
         ("the connection broke before the answer was complete", request.is_idempotent())
     };
-    let Request { key, method, path, .. } = request;
+    let AllowedCall { key, method, path, .. } = request;
     tracing::warn!(key, %method, path, error = format!("{:#}", anyhow::Error::from(error)), "a call of the API failed");
-    Miss { refusal: request.failed(why), again, pause: None }
+    FailedAttempt { refusal: request.failed(why), again, pause: None }
 }
 
 fn is_private(error: &reqwest::Error) -> bool {

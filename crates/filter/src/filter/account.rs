@@ -11,34 +11,34 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Emission, Verdict, idle::Idle};
-use crate::{config::Components, poison::ignore_poison};
+use super::{Emission, Verdict, idle::IdleInstances};
+use crate::{config::ComponentMemory, poison::ignore_poison};
 
 /// Size up to which one event's outputs are not counted, in bytes: each key has as many as it has
 /// workers, and sinks count all of them.
 const SMALL: usize = 64 << 10;
 
 /// Limits of the components' memory, and the amount in use.
-pub(super) struct Account {
-    limits: Components,
+pub(super) struct MemoryAccount {
+    limits: ComponentMemory,
     used: AtomicUsize,
     /// Idle instances of every filter, dropped before a request for memory is refused.
-    idle: Mutex<Vec<Weak<Mutex<Idle>>>>,
+    idle: Mutex<Vec<Weak<Mutex<IdleInstances>>>>,
 }
 
-impl fmt::Debug for Account {
+impl fmt::Debug for MemoryAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Account").field("limits", &self.limits).field("used", &self.used).finish_non_exhaustive()
+        f.debug_struct("MemoryAccount").field("limits", &self.limits).field("used", &self.used).finish_non_exhaustive()
     }
 }
 
-impl Account {
-    pub(super) fn new(limits: Components) -> Arc<Self> {
+impl MemoryAccount {
+    pub(super) fn new(limits: ComponentMemory) -> Arc<Self> {
         Arc::new(Self { limits, used: AtomicUsize::new(0), idle: Mutex::default() })
     }
 
     /// Adds the idle instances of one more filter to those that can be dropped.
-    pub(super) fn watch(&self, idle: &Arc<Mutex<Idle>>) {
+    pub(super) fn watch(&self, idle: &Arc<Mutex<IdleInstances>>) {
         let mut all = ignore_poison(self.idle.lock());
         all.retain(|idle| idle.strong_count() > 0);
         all.push(Arc::downgrade(idle));
@@ -60,8 +60,8 @@ impl Account {
 
     /// Takes memory for machine code until the returned charge is dropped. `None` if there is not
     /// enough.
-    pub(super) fn hold(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
-        self.take(bytes, self.beside_work()).then(|| Charge { account: Arc::clone(self), bytes })
+    pub(super) fn hold(self: &Arc<Self>, bytes: usize) -> Option<MemoryCharge> {
+        self.take(bytes, self.beside_work()).then(|| MemoryCharge { account: Arc::clone(self), bytes })
     }
 
     /// Largest total size of one event's outputs, and largest size of one output, in bytes.
@@ -84,8 +84,8 @@ impl Account {
             return None;
         }
         let held = |payload: Bytes, bytes| {
-            let charge = Charge { account: Arc::clone(self), bytes };
-            Bytes::from_owner(Held { payload, _charge: charge })
+            let charge = MemoryCharge { account: Arc::clone(self), bytes };
+            Bytes::from_owner(CountedPayload { payload, _charge: charge })
         };
         Some(match verdict {
             Verdict::Emit(mut emissions) => {
@@ -115,7 +115,7 @@ impl Account {
     /// Drops all idle instances. Returns whether there were any.
     fn drop_idle(&self) -> bool {
         let all = ignore_poison(self.idle.lock()).clone();
-        let clear = |idle: Arc<Mutex<Idle>>| ignore_poison(idle.lock()).clear();
+        let clear = |idle: Arc<Mutex<IdleInstances>>| ignore_poison(idle.lock()).clear();
         all.iter().filter_map(Weak::upgrade).map(clear).filter(|had_some| *had_some).count() > 0
     }
 }
@@ -128,24 +128,24 @@ fn size(Emission { payload, subject, headers }: &Emission) -> usize {
 
 /// Memory that is counted as in use until this is dropped.
 #[derive(Debug)]
-pub(super) struct Charge {
-    account: Arc<Account>,
+pub(super) struct MemoryCharge {
+    account: Arc<MemoryAccount>,
     bytes: usize,
 }
 
-impl Drop for Charge {
+impl Drop for MemoryCharge {
     fn drop(&mut self) {
         self.account.give_back(self.bytes);
     }
 }
 
 /// A payload whose memory is counted.
-struct Held {
+struct CountedPayload {
     payload: Bytes,
-    _charge: Charge,
+    _charge: MemoryCharge,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for CountedPayload {
     fn as_ref(&self) -> &[u8] {
         &self.payload
     }
@@ -157,8 +157,8 @@ mod tests {
 
     use super::*;
 
-    fn account() -> Arc<Account> {
-        Account::new(Components { all: 1000 << 10, kept: 400 << 10, outputs: 300 << 10, output: usize::MAX })
+    fn account() -> Arc<MemoryAccount> {
+        MemoryAccount::new(ComponentMemory { all: 1000 << 10, kept: 400 << 10, outputs: 300 << 10, output: usize::MAX })
     }
 
     fn emission(payload: usize, value: usize) -> Emission {

@@ -1,6 +1,6 @@
 //! Columns: many events in two flat buffers, in the layout of the contract's `event-batch`.
 
-use super::Fields;
+use super::EventFields;
 use crate::event::Event;
 
 const LAYOUT: u32 = 1;
@@ -14,16 +14,16 @@ const LARGEST: usize = 256 << 10;
 
 /// The events of one call. Reused, so that filling it does not allocate once it has grown.
 #[derive(Debug, Default)]
-pub(super) struct Columns {
+pub(super) struct EventColumns {
     arena: Vec<u8>,
     index: Vec<u8>,
     headers: Vec<u8>,
 }
 
-impl Columns {
+impl EventColumns {
     /// Replaces the content with the parts that are read of as many events as fit, from the first
     /// on. Returns their number: 0 if the first alone is too large.
-    pub(super) fn fill<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>, reads: Fields) -> usize {
+    pub(super) fn fill<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>, reads: EventFields) -> usize {
         self.arena.clear();
         self.headers.clear();
         self.index.clear();
@@ -54,7 +54,7 @@ impl Columns {
         &self.index
     }
 
-    fn row(&mut self, event: &Event, reads: Fields, event_type: [u32; 2]) {
+    fn row(&mut self, event: &Event, reads: EventFields, event_type: [u32; 2]) {
         let id = self.part(reads.id.then_some(event.id.as_bytes()));
         let subject = self.part(reads.subject.then_some(event.subject.as_bytes()));
         let source_time = event.source_time.as_deref().filter(|_| reads.source_time);
@@ -108,7 +108,7 @@ fn number(length: usize) -> u32 {
 }
 
 /// Most bytes that the event can add to the arena; headers count with their numbers, too.
-fn size(event: &Event, reads: Fields) -> usize {
+fn size(event: &Event, reads: EventFields) -> usize {
     let texts = [
         (true, event.event_type.len()),
         (reads.id, event.id.len()),
@@ -156,8 +156,8 @@ mod tests {
         )
     }
 
-    fn any_fields() -> impl Strategy<Value = Fields> {
-        any::<[bool; 5]>().prop_map(|[id, subject, source_time, headers, payload]| Fields {
+    fn any_fields() -> impl Strategy<Value = EventFields> {
+        any::<[bool; 5]>().prop_map(|[id, subject, source_time, headers, payload]| EventFields {
             id,
             subject,
             source_time,
@@ -170,7 +170,7 @@ mod tests {
         text.as_bytes()
     }
 
-    fn check(row: Row<'_>, event: &Event, reads: Fields) {
+    fn check(row: Row<'_>, event: &Event, reads: EventFields) {
         assert_eq!(row.event_type(), bytes(&event.event_type));
         assert_eq!(row.id(), reads.id.then_some(bytes(&event.id)));
         assert_eq!(row.subject(), reads.subject.then_some(bytes(&event.subject)));
@@ -185,7 +185,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_laid_out_reads_the_same(events in vec(any_event(), 0..70), reads in any_fields()) {
-            let mut columns = Columns::default();
+            let mut columns = EventColumns::default();
             for _ in 0..2 {
                 prop_assert_eq!(columns.fill(&events, reads), events.len());
                 let read = reading::Columns::new(columns.arena(), columns.index());
@@ -213,21 +213,22 @@ mod tests {
         }
     }
 
-    const PAYLOAD: Fields = Fields { id: false, subject: false, source_time: false, headers: false, payload: true };
+    const PAYLOAD: EventFields =
+        EventFields { id: false, subject: false, source_time: false, headers: false, payload: true };
 
     #[test]
     fn no_more_is_taken_than_is_handed_over_at_once() {
-        let mut columns = Columns::default();
+        let mut columns = EventColumns::default();
         let half = LARGEST / 2;
         assert_eq!(columns.fill(&[event(half), event(half - 100), event(half)], PAYLOAD), 2);
         assert_eq!(columns.index()[NUMBER..][..NUMBER], [2, 0, 0, 0]);
         assert_eq!(columns.fill(&[event(LARGEST)], PAYLOAD), 0);
-        assert_eq!(columns.fill(&[event(LARGEST)], Fields::default()), 1, "what is not read is not counted");
+        assert_eq!(columns.fill(&[event(LARGEST)], EventFields::default()), 1, "what is not read is not counted");
     }
 
     #[test]
     fn neighbours_of_one_type_share_it() {
-        let mut columns = Columns::default();
+        let mut columns = EventColumns::default();
         assert_eq!(columns.fill(&[event(0), event(0), Event { event_type: "x".into(), ..event(0) }], PAYLOAD), 3);
         assert_eq!(columns.arena(), b"createdx");
     }

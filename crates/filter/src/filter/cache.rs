@@ -14,12 +14,12 @@ use super::error::report;
 
 /// A folder that only this user and root can write to.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct CacheFolder {
     path: PathBuf,
     is_temporary: bool,
 }
 
-impl Folder {
+impl CacheFolder {
     /// Creates the folder if it is absent, for this user alone.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for CacheFolder {
     fn drop(&mut self) {
         if self.is_temporary
             && let Err(error) = fs::remove_dir_all(&self.path)
@@ -104,22 +104,22 @@ mod tests {
     fn a_folder_that_others_may_write_to_is_refused_until_it_is_mended() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("cache/deep");
-        Folder::open(&folder).unwrap();
+        CacheFolder::open(&folder).unwrap();
         assert_eq!(mode(&folder), 0o700);
         for open in [0o777, 0o720, 0o702] {
             fs::set_permissions(&folder, fs::Permissions::from_mode(open)).unwrap();
-            let error = format!("{:#}", Folder::open(&folder).unwrap_err());
+            let error = format!("{:#}", CacheFolder::open(&folder).unwrap_err());
             assert!(error.contains("others may write to it") && error.contains("chmod go-w"), "{error}");
             // A folder created inside it is private.
-            Folder::open(&folder.join("inside")).unwrap();
+            CacheFolder::open(&folder.join("inside")).unwrap();
         }
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
-        Folder::open(&folder).unwrap();
+        CacheFolder::open(&folder).unwrap();
     }
 
     #[test]
     fn a_temporary_folder_is_private_and_goes() {
-        let folder = Folder::temporary().unwrap();
+        let folder = CacheFolder::temporary().unwrap();
         let path = folder.path().to_owned();
         assert_eq!(mode(&path), 0o700);
         fs::write(path.join("something"), "").unwrap();

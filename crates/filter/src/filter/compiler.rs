@@ -21,7 +21,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, setrlimit};
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 use wasmtime::{Engine, component::Component};
 
-use super::{LoadError, cache::Folder, error::report, host};
+use super::{LoadError, cache::CacheFolder, error::report, host};
 
 /// Subcommand that makes the program compile one component and exit.
 pub const SUBCOMMAND: &str = "compile-component";
@@ -52,7 +52,7 @@ pub(super) fn is_apart() -> bool {
 
 /// Limits of the compiler process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct CompilerLimits {
     /// Bytes of address space.
     pub memory: usize,
     /// Computing time.
@@ -61,23 +61,23 @@ pub struct Bounds {
 
 /// Memory reservations of the engine that the code is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reservations {
+pub enum MemoryReservations {
     Large,
     /// See `host::small_reservations`.
     Small,
 }
 
 /// Compiles components into a folder, in a separate process.
-pub(super) struct Compiler {
-    folder: Folder,
-    reservations: Reservations,
+pub(super) struct ComponentCompiler {
+    folder: CacheFolder,
+    reservations: MemoryReservations,
     /// Hash that changes with the compiler or its settings.
     version: u64,
 }
 
-impl Compiler {
+impl ComponentCompiler {
     /// Creates a compiler for an engine that takes its code from the folder.
-    pub(super) fn new(folder: Folder, engine: &Engine, reservations: Reservations) -> Self {
+    pub(super) fn new(folder: CacheFolder, engine: &Engine, reservations: MemoryReservations) -> Self {
         let mut version = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut version);
         Self { folder, reservations, version: version.finish() }
@@ -89,7 +89,7 @@ impl Compiler {
     ///
     /// # Errors
     /// If the component is invalid or costs too much, or if the compiler can't be run.
-    pub(super) async fn compile(&self, component: &[u8], bounds: Bounds) -> Result<(), LoadError> {
+    pub(super) async fn compile(&self, component: &[u8], bounds: CompilerLimits) -> Result<(), LoadError> {
         let Some(program) = PROGRAM.get() else { return Ok(()) };
         let known = self.folder.path().join("bounded");
         let mark = known.join(format!("{}-{:016x}", host::digest(component), self.version));
@@ -103,13 +103,13 @@ impl Compiler {
         Ok(())
     }
 
-    async fn run(&self, program: &Path, component: &[u8], bounds: Bounds) -> Result<(), LoadError> {
+    async fn run(&self, program: &Path, component: &[u8], bounds: CompilerLimits) -> Result<(), LoadError> {
         let failed =
             |error: io::Error| LoadError::Host(anyhow::Error::from(error).context("could not run the compiler"));
         let mut command = Command::new(program);
         command.arg0("trommel").arg(SUBCOMMAND).arg("--folder").arg(self.folder.path());
         command.arg("--memory").arg(bounds.memory.to_string()).arg("--cpu").arg(seconds(bounds.cpu).to_string());
-        if self.reservations == Reservations::Small {
+        if self.reservations == MemoryReservations::Small {
             command.arg("--small-reservations");
         }
         command.env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -130,7 +130,7 @@ impl Compiler {
     }
 }
 
-fn judge(status: ExitStatus, said: &str, bounds: Bounds) -> Result<(), LoadError> {
+fn judge(status: ExitStatus, said: &str, bounds: CompilerLimits) -> Result<(), LoadError> {
     if status.success() {
         return Ok(());
     }
@@ -156,7 +156,11 @@ fn seconds(time: Duration) -> u64 {
 ///
 /// # Errors
 /// If the component can't be compiled, or the limits can't be set.
-pub fn compile_here(folder: &Path, reservations: Reservations, Bounds { memory, cpu }: Bounds) -> anyhow::Result<()> {
+pub fn compile_here(
+    folder: &Path,
+    reservations: MemoryReservations,
+    CompilerLimits { memory, cpu }: CompilerLimits,
+) -> anyhow::Result<()> {
     limit(Resource::As, memory as u64)?;
     limit(Resource::Cpu, seconds(cpu))?;
     limit(Resource::Core, 0)?;
@@ -164,8 +168,8 @@ pub fn compile_here(folder: &Path, reservations: Reservations, Bounds { memory, 
     nice(10).context("could not give others precedence")?;
     let mut component = Vec::new();
     io::stdin().lock().read_to_end(&mut component).context("could not read the component")?;
-    let mut config = host::config(Some(Folder::open(folder)?.cache()?));
-    if reservations == Reservations::Small {
+    let mut config = host::config(Some(CacheFolder::open(folder)?.cache()?));
+    if reservations == MemoryReservations::Small {
         host::small_reservations(&mut config);
     }
     let engine = Engine::new(&config).map_err(report)?;

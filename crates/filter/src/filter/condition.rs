@@ -15,10 +15,10 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::value::{Number, Value};
+use super::value::{JsonNumber, JsonValue};
 use crate::{
     event::Event,
-    json::{self, Paths},
+    json::{self, PointerTree},
     poison::ignore_poison,
 };
 
@@ -37,24 +37,24 @@ const LOOKS: usize = 4;
 /// A route's conditions: an event passes if all tests of any list hold. Empty passes everything.
 #[derive(Debug)]
 pub struct Conditions {
-    any: Box<[Box<[Test]>]>,
+    any: Box<[Box<[ConditionTest]>]>,
     /// Distinct pointers of all tests.
-    paths: Arc<Paths>,
+    paths: Arc<PointerTree>,
     /// Bytes of text that the tests on one event may look at: about one a nanosecond.
     budget: usize,
 }
 
 #[derive(Debug)]
-struct Test {
-    field: Field,
+struct ConditionTest {
+    field: ConditionField,
     comparison: Comparison,
     text: Box<str>,
     /// `text` as a number, if it is one.
-    number: Option<Number>,
+    number: Option<JsonNumber>,
 }
 
 #[derive(Debug)]
-enum Field {
+enum ConditionField {
     Subject,
     EventType,
     Header(Box<str>),
@@ -77,7 +77,7 @@ pub(super) enum Comparison {
 
 /// One condition as the guest wrote it.
 #[derive(Clone, Debug)]
-pub(super) struct Written {
+pub(super) struct GuestCondition {
     pub(super) field: String,
     pub(super) comparison: Comparison,
     pub(super) value: String,
@@ -119,13 +119,17 @@ impl Untested {
 
 impl Conditions {
     /// Builds the conditions from the guest's lists. `time` is the limit of all tests on one event.
-    pub(super) fn new(written: Vec<Vec<Written>>, time: Duration, known: &Pointers) -> Result<Self, ConditionError> {
+    pub(super) fn new(
+        written: Vec<Vec<GuestCondition>>,
+        time: Duration,
+        known: &PathSets,
+    ) -> Result<Self, ConditionError> {
         let tests = written.iter().map(Vec::len).sum();
         if tests > MOST_TESTS {
             return Err(ConditionError::TooMany(tests));
         }
         let mut pointers = BTreeMap::new();
-        for Written { field, .. } in written.iter().flatten().filter(|test| test.field.starts_with('/')) {
+        for GuestCondition { field, .. } in written.iter().flatten().filter(|test| test.field.starts_with('/')) {
             if field.len() > LONGEST_FIELD {
                 return Err(unknown(field));
             }
@@ -133,7 +137,7 @@ impl Conditions {
         }
         pointers.values_mut().zip(0..).for_each(|(position, number)| *position = number);
         let paths = known.get(&pointers.keys().map(String::as_str).collect::<Vec<_>>()).map_err(unknown)?;
-        let all = |list: Vec<Written>| list.into_iter().map(|one| Test::new(one, &pointers)).collect();
+        let all = |list: Vec<GuestCondition>| list.into_iter().map(|one| ConditionTest::new(one, &pointers)).collect();
         let any = written.into_iter().map(all).collect::<Result<_, _>>()?;
         Ok(Self { any, paths, budget: usize::try_from(time.as_nanos()).unwrap_or(usize::MAX) })
     }
@@ -149,7 +153,7 @@ impl Conditions {
     /// # Errors
     /// If a test asks for a part of the payload and the payload is not JSON, or if the tests look
     /// at too much text. JSON outside the paths to these parts is not checked.
-    pub fn test<'a>(&'a self, facts: &mut Facts<'a>) -> Result<bool, Untested> {
+    pub fn test<'a>(&'a self, facts: &mut EventFacts<'a>) -> Result<bool, Untested> {
         if self.any.is_empty() {
             return Ok(true);
         }
@@ -162,11 +166,16 @@ impl Conditions {
         Ok(false)
     }
 
-    fn allowance(&self, facts: &Facts<'_>) -> usize {
+    fn allowance(&self, facts: &EventFacts<'_>) -> usize {
         self.budget.max(LOOKS * facts.event.payload.len())
     }
 
-    fn all<'a>(&'a self, list: &'a [Test], facts: &mut Facts<'a>, left: &mut usize) -> Result<bool, Untested> {
+    fn all<'a>(
+        &'a self,
+        list: &'a [ConditionTest],
+        facts: &mut EventFacts<'a>,
+        left: &mut usize,
+    ) -> Result<bool, Untested> {
         for test in list {
             if !self.passes(test, facts, left)? {
                 return Ok(false);
@@ -176,7 +185,12 @@ impl Conditions {
     }
 
     /// Returns whether the event passes one test. Subtracts the text looked at from `left`.
-    fn passes<'a>(&'a self, test: &'a Test, facts: &mut Facts<'a>, left: &mut usize) -> Result<bool, Untested> {
+    fn passes<'a>(
+        &'a self,
+        test: &'a ConditionTest,
+        facts: &mut EventFacts<'a>,
+        left: &mut usize,
+    ) -> Result<bool, Untested> {
         let event = facts.event;
         let allowed = self.allowance(facts);
         let mut look = |text: &str| {
@@ -184,29 +198,29 @@ impl Conditions {
             Ok(())
         };
         let text = match &test.field {
-            Field::Subject => &event.subject,
-            Field::EventType => &event.event_type,
-            Field::Header(name) => match event.headers.get(name) {
+            ConditionField::Subject => &event.subject,
+            ConditionField::EventType => &event.event_type,
+            ConditionField::Header(name) => match event.headers.get(name) {
                 Some(value) => value,
                 None => return Ok(false),
             },
-            Field::Payload(pointer, position) => {
+            ConditionField::Payload(pointer, position) => {
                 let not_json = || Untested::NotJson { pointer: shown(pointer) };
                 let is_decimal = facts.is_decimal;
                 return match facts.value(&self.paths, *position).map_err(|json::NotJson| not_json())? {
                     None => Ok(false),
-                    Some(Value::Broken) => Err(not_json()),
-                    Some(Value::Container) => Ok(test.comparison == Comparison::Exists),
-                    Some(Value::Word(text)) => Ok(test.holds(text, None)),
-                    Some(Value::Number(text, number)) => {
+                    Some(JsonValue::Broken) => Err(not_json()),
+                    Some(JsonValue::Container) => Ok(test.comparison == Comparison::Exists),
+                    Some(JsonValue::Word(text)) => Ok(test.holds(text, None)),
+                    Some(JsonValue::Number(text, number)) => {
                         look(text)?;
                         Ok(test.holds(text, Some(*number)))
                     }
-                    Some(Value::String(text)) => {
+                    Some(JsonValue::String(text)) => {
                         look(text)?;
                         // Parsed only if the other side is a number.
-                        let number = test.number.and_then(|_| Number::parse(text));
-                        let is_decimal = |_: &Number| is_decimal.is_some_and(|is_decimal| is_decimal(pointer));
+                        let number = test.number.and_then(|_| JsonNumber::parse(text));
+                        let is_decimal = |_: &JsonNumber| is_decimal.is_some_and(|is_decimal| is_decimal(pointer));
                         Ok(test.holds(text, number.filter(is_decimal)))
                     }
                 };
@@ -228,19 +242,19 @@ fn unknown(field: &str) -> ConditionError {
     ConditionError::Field(shown(field))
 }
 
-impl Test {
-    fn new(written: Written, pointers: &BTreeMap<String, usize>) -> Result<Self, ConditionError> {
-        let Written { field, comparison, value } = written;
+impl ConditionTest {
+    fn new(written: GuestCondition, pointers: &BTreeMap<String, usize>) -> Result<Self, ConditionError> {
+        let GuestCondition { field, comparison, value } = written;
         let field = match field.as_str() {
-            "subject" => Field::Subject,
-            "event-type" => Field::EventType,
+            "subject" => ConditionField::Subject,
+            "event-type" => ConditionField::EventType,
             other => match (other.strip_prefix("header:"), pointers.get(other)) {
-                (Some(name), _) if (1..=LONGEST_FIELD).contains(&name.len()) => Field::Header(name.into()),
-                (None, Some(position)) => Field::Payload(other.into(), *position),
+                (Some(name), _) if (1..=LONGEST_FIELD).contains(&name.len()) => ConditionField::Header(name.into()),
+                (None, Some(position)) => ConditionField::Payload(other.into(), *position),
                 _ => return Err(unknown(other)),
             },
         };
-        Ok(Self { field, comparison, number: Number::parse(&value), text: value.into() })
+        Ok(Self { field, comparison, number: JsonNumber::parse(&value), text: value.into() })
     }
 
     /// Number of bytes that testing `text` looks at.
@@ -255,13 +269,13 @@ impl Test {
     /// Tests text from outside JSON, which has no type: it counts as a number if the comparison is
     /// an order and both sides are numbers.
     fn holds_for_text(&self, text: &str) -> bool {
-        let number = if self.comparison.is_order() { Number::parse(text) } else { None };
+        let number = if self.comparison.is_order() { JsonNumber::parse(text) } else { None };
         self.holds(text, number)
     }
 
-    fn holds(&self, text: &str, number: Option<Number>) -> bool {
+    fn holds(&self, text: &str, number: Option<JsonNumber>) -> bool {
         let order = || match (number, self.number) {
-            (Some(left), Some(right)) => Number::compare((text, left), (&self.text, right)),
+            (Some(left), Some(right)) => JsonNumber::compare((text, left), (&self.text, right)),
             _ => text.as_bytes().cmp(self.text.as_bytes()),
         };
         match self.comparison {
@@ -291,15 +305,15 @@ const REMEMBERED: usize = 8;
 pub type IsDecimal<'a> = &'a (dyn Fn(&str) -> bool + Sync);
 
 /// Values found in one event's payload, shared by the routes that ask for the same ones.
-pub struct Facts<'a> {
+pub struct EventFacts<'a> {
     event: &'a Event,
     is_decimal: Option<IsDecimal<'a>>,
     /// Sets of paths that were looked up, each with the position of its first value.
-    known: SmallVec<[(&'a Paths, usize); 2]>,
-    values: SmallVec<[Option<Value<'a>>; 4]>,
+    known: SmallVec<[(&'a PointerTree, usize); 2]>,
+    values: SmallVec<[Option<JsonValue<'a>>; 4]>,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> EventFacts<'a> {
     /// Creates facts without any values yet. Does not allocate.
     pub fn new(event: &'a Event) -> Self {
         Self { event, is_decimal: None, known: SmallVec::new(), values: SmallVec::new() }
@@ -311,7 +325,7 @@ impl<'a> Facts<'a> {
     }
 
     /// Value at one of the paths. All paths of a set are looked up at once.
-    fn value(&mut self, paths: &'a Paths, position: usize) -> Result<Option<&Value<'a>>, json::NotJson> {
+    fn value(&mut self, paths: &'a PointerTree, position: usize) -> Result<Option<&JsonValue<'a>>, json::NotJson> {
         let known = self.known.iter().find(|(known, _)| ptr::eq(*known, paths));
         let start = match known {
             Some((_, start)) => *start,
@@ -323,7 +337,7 @@ impl<'a> Facts<'a> {
                     self.values.truncate(last);
                 }
                 let start = self.values.len();
-                self.values.extend(found.into_iter().map(|raw| raw.map(Value::of)));
+                self.values.extend(found.into_iter().map(|raw| raw.map(JsonValue::of)));
                 self.known.push((paths, start));
                 start
             }
@@ -332,35 +346,35 @@ impl<'a> Facts<'a> {
     }
 }
 
-impl fmt::Debug for Facts<'_> {
+impl fmt::Debug for EventFacts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Facts").field("event", &self.event.id).finish_non_exhaustive()
+        f.debug_struct("EventFacts").field("event", &self.event.id).finish_non_exhaustive()
     }
 }
 
 /// Sets of paths in use, one object each, so that a known set is recognised by its address.
 #[derive(Debug, Default)]
-pub(super) struct Pointers(Mutex<Sets>);
+pub(super) struct PathSets(Mutex<PathSetTable>);
 
 #[derive(Debug, Default)]
-struct Sets {
-    by_pointers: HashMap<Box<[Box<str>]>, Weak<Paths>>,
+struct PathSetTable {
+    by_pointers: HashMap<Box<[Box<str>]>, Weak<PointerTree>>,
     /// Number of sets at which unused ones are removed.
     room: usize,
 }
 
-impl Pointers {
+impl PathSets {
     /// Returns the shared set of these pointers.
     ///
     /// # Errors
     /// Returns the first text that is not a pointer.
-    fn get<'t>(&self, pointers: &[&'t str]) -> Result<Arc<Paths>, &'t str> {
+    fn get<'t>(&self, pointers: &[&'t str]) -> Result<Arc<PointerTree>, &'t str> {
         let texts: Box<[Box<str>]> = pointers.iter().map(|pointer| Box::from(*pointer)).collect();
         let mut sets = ignore_poison(self.0.lock());
         if let Some(found) = sets.by_pointers.get(&texts).and_then(Weak::upgrade) {
             return Ok(found);
         }
-        let paths = Arc::new(Paths::new(pointers.iter().copied()).map_err(|(wrong, _)| wrong)?);
+        let paths = Arc::new(PointerTree::new(pointers.iter().copied()).map_err(|(wrong, _)| wrong)?);
         if sets.by_pointers.len() >= sets.room {
             sets.by_pointers.retain(|_, paths| paths.strong_count() > 0);
             sets.room = 2 * sets.by_pointers.len() + 1;

@@ -1,6 +1,6 @@
 //! Errors at the guest's border, kept apart by type: an error returned by the guest ([`Failure`]),
-//! a broken call ([`Broken`]), an error of the host ([`Fault::Host`]); and the reasons for which a
-//! file is refused as a component ([`LoadError`]).
+//! a broken call ([`BrokenCall`]), an error of the host ([`CallFault::Host`]); and the reasons for
+//! which a file is refused as a component ([`LoadError`]).
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -12,28 +12,28 @@ use crate::config::Grant;
 /// A call that trapped, exceeded a limit or violated the contract. Its instance is gone; the filter
 /// itself may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
+pub struct BrokenCall {
     pub filter: Arc<str>,
     /// SHA-256 of the component's file, in hex.
     pub digest: Arc<str>,
     /// The function of the contract that was called.
     pub call: &'static str,
-    pub reason: Reason,
+    pub reason: BreakReason,
     /// Error message, with the guest's innermost functions.
     pub detail: String,
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for BrokenCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` of filter `{}` broke ({}): {}", self.call, self.filter, self.reason.code(), self.detail)
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for BrokenCall {}
 
 /// Cause of a broken call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum BreakReason {
     Trap,
     CpuDeadline,
     WallDeadline,
@@ -48,7 +48,7 @@ pub enum Reason {
     BadOutput,
 }
 
-impl Reason {
+impl BreakReason {
     /// The reason code of logs and dead letters.
     pub fn code(self) -> &'static str {
         match self {
@@ -88,13 +88,13 @@ pub(super) enum Violation {
 }
 
 impl Violation {
-    fn reason(&self) -> Reason {
+    fn reason(&self) -> BreakReason {
         match self {
-            Self::Import(_) | Self::Waited => Reason::Impure,
-            Self::Wall(_) => Reason::WallDeadline,
-            Self::HostCalls(_) => Reason::HostCalls,
-            Self::Output { .. } | Self::Emissions { .. } => Reason::OutputTooLarge,
-            Self::Subject { .. } | Self::Answers { .. } => Reason::BadOutput,
+            Self::Import(_) | Self::Waited => BreakReason::Impure,
+            Self::Wall(_) => BreakReason::WallDeadline,
+            Self::HostCalls(_) => BreakReason::HostCalls,
+            Self::Output { .. } | Self::Emissions { .. } => BreakReason::OutputTooLarge,
+            Self::Subject { .. } | Self::Answers { .. } => BreakReason::BadOutput,
         }
     }
 }
@@ -105,17 +105,17 @@ const TOO_MUCH_DATA: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// Classifies the error of a call. `memory_refused` is true if the guest was denied memory during
 /// it.
-pub(super) fn reason(error: &wasmtime::Error, memory_refused: bool) -> Reason {
+pub(super) fn reason(error: &wasmtime::Error, memory_refused: bool) -> BreakReason {
     if let Some(violation) = error.downcast_ref::<Violation>() {
         return violation.reason();
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => Reason::CpuDeadline,
-        Some(Trap::StackOverflow) => Reason::StackOverflow,
-        _ if memory_refused => Reason::Memory,
-        Some(_) => Reason::Trap,
-        None if error.chain().any(|cause| cause.to_string().contains(TOO_MUCH_DATA)) => Reason::OutputTooLarge,
-        None => Reason::BadOutput,
+        Some(Trap::Interrupt) => BreakReason::CpuDeadline,
+        Some(Trap::StackOverflow) => BreakReason::StackOverflow,
+        _ if memory_refused => BreakReason::Memory,
+        Some(_) => BreakReason::Trap,
+        None if error.chain().any(|cause| cause.to_string().contains(TOO_MUCH_DATA)) => BreakReason::OutputTooLarge,
+        None => BreakReason::BadOutput,
     }
 }
 
@@ -188,9 +188,9 @@ pub(super) fn is_from_guest(error: &wasmtime::Error) -> bool {
 
 /// Error of a call that gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum CallFault {
     #[error(transparent)]
-    Broke(#[from] Broken),
+    Broke(#[from] BrokenCall),
     /// The host had no instance for the call: the event is to be retried, and the filter is not at
     /// fault.
     #[error("the filter could not be called")]
@@ -203,16 +203,16 @@ pub enum ProcessError {
     #[error(transparent)]
     Said(#[from] Failure),
     #[error(transparent)]
-    Broke(Broken),
+    Broke(BrokenCall),
     #[error("the filter could not be called")]
     Host(#[source] anyhow::Error),
 }
 
-impl From<Fault> for ProcessError {
-    fn from(fault: Fault) -> Self {
+impl From<CallFault> for ProcessError {
+    fn from(fault: CallFault) -> Self {
         match fault {
-            Fault::Broke(broken) => Self::Broke(broken),
-            Fault::Host(error) => Self::Host(error),
+            CallFault::Broke(broken) => Self::Broke(broken),
+            CallFault::Host(error) => Self::Host(error),
         }
     }
 }
@@ -228,16 +228,16 @@ pub enum CallError {
     #[error(transparent)]
     Condition(ConditionError),
     #[error(transparent)]
-    Broke(Broken),
+    Broke(BrokenCall),
     #[error("the filter could not be called")]
     Host(#[source] anyhow::Error),
 }
 
-impl From<Fault> for CallError {
-    fn from(fault: Fault) -> Self {
+impl From<CallFault> for CallError {
+    fn from(fault: CallFault) -> Self {
         match fault {
-            Fault::Broke(broken) => Self::Broke(broken),
-            Fault::Host(error) => Self::Host(error),
+            CallFault::Broke(broken) => Self::Broke(broken),
+            CallFault::Host(error) => Self::Host(error),
         }
     }
 }
@@ -310,7 +310,7 @@ pub enum LoadError {
     #[error("it could not be compiled")]
     Compile(#[source] anyhow::Error),
     #[error(transparent)]
-    Broke(#[from] Broken),
+    Broke(#[from] BrokenCall),
     #[error("the host could not load it")]
     Host(#[source] anyhow::Error),
 }
@@ -326,11 +326,11 @@ fn wish(grant: Grant) -> &'static str {
     }
 }
 
-impl From<Fault> for LoadError {
-    fn from(fault: Fault) -> Self {
+impl From<CallFault> for LoadError {
+    fn from(fault: CallFault) -> Self {
         match fault {
-            Fault::Broke(broken) => Self::Broke(broken),
-            Fault::Host(error) => Self::Host(error),
+            CallFault::Broke(broken) => Self::Broke(broken),
+            CallFault::Host(error) => Self::Host(error),
         }
     }
 }

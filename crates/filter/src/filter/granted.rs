@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::state::Scope;
-use crate::{api::Client, endpoint::Endpoint};
+use super::state::StateScope;
+use crate::{api::ApiClient, endpoint::Endpoint};
 
 /// Key that a filter is called for.
 #[derive(Clone, Copy, Debug)]
@@ -22,10 +22,10 @@ impl<'a> From<&'a str> for Caller<'a> {
 
 /// Resources that a filter may use for one key. The default is none, for no key.
 #[derive(Debug, Default)]
-pub(super) struct Granted {
+pub(super) struct GrantedResources {
     pub(super) key: Arc<str>,
     /// Values that the guest keeps for that key.
-    pub(super) state: Option<Arc<Scope>>,
-    pub(super) api: Option<Client>,
+    pub(super) state: Option<Arc<StateScope>>,
+    pub(super) api: Option<ApiClient>,
     pub(super) endpoints: Vec<Endpoint>,
 }

@@ -20,13 +20,13 @@ const WINDOW: Duration = Duration::from_secs(30);
 const BREAK: Duration = WINDOW.checked_div(5).unwrap();
 
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub(super) struct FilterHealth {
     quarantined: AtomicBool,
     /// Time and amount of each charge.
     charges: Mutex<VecDeque<(Instant, Duration)>>,
 }
 
-impl Health {
+impl FilterHealth {
     pub(super) fn is_quarantined(&self) -> bool {
         self.quarantined.load(Ordering::Relaxed)
     }
@@ -70,7 +70,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_breaks_close_together_count() {
-        let health = Health::default();
+        let health = FilterHealth::default();
         for _ in 0..20 {
             assert!(!health.record_break());
             tokio::time::advance(WINDOW / 4).await;
@@ -84,7 +84,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_break_that_quarantines_is_told_once() {
-        let health = Health::default();
+        let health = FilterHealth::default();
         let told: Vec<bool> = (0..7).map(|_| health.record_break()).collect();
         assert_eq!(told, [false, false, false, false, true, false, false]);
         health.lift();
@@ -97,7 +97,7 @@ mod tests {
     /// limits.
     #[tokio::test(start_paused = true)]
     async fn calls_that_never_end_count_by_the_time_that_they_take() {
-        let health = Health::default();
+        let health = FilterHealth::default();
         let mut events = 0;
         while !health.is_quarantined() {
             for _ in 0..2 {
@@ -114,9 +114,9 @@ mod tests {
     /// same.
     #[tokio::test(start_paused = true)]
     async fn wasted_time_alone_is_enough() {
-        let health = Health::default();
+        let health = FilterHealth::default();
         let told: Vec<bool> = (0..6).map(|_| health.waste(Duration::from_secs(5))).collect();
         assert_eq!(told, [false, false, false, false, false, true]);
-        assert!(!Health::default().waste(Duration::ZERO));
+        assert!(!FilterHealth::default().waste(Duration::ZERO));
     }
 }

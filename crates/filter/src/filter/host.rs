@@ -11,21 +11,21 @@ use wasmtime::{
 };
 
 use super::{
-    Fault, Filter, LoadError, Manifest,
-    account::Account,
-    cache::Folder,
-    compiler::{self, Bounds, Compiler, Reservations},
-    condition::Pointers,
+    CallFault, Filter, LoadError, Manifest,
+    account::MemoryAccount,
+    cache::CacheFolder,
+    compiler::{self, CompilerLimits, ComponentCompiler, MemoryReservations},
+    condition::PathSets,
     error::{Violation, report},
-    inspect::{Imports, Inspected, inspect},
-    instance::{Blueprint, Failed, NO_MEMORY, at_once},
-    loaded::{Identity, Parts},
-    sandbox::{Kind, Sandbox, TICK},
+    inspect::{ComponentImports, InspectedComponent, inspect},
+    instance::{Blueprint, FailedCall, NO_MEMORY, at_once},
+    loaded::{FilterIdentity, FilterParts},
+    sandbox::{InstanceKind, Sandbox, TICK},
     state, v0_1,
 };
 use crate::{
-    api::Client,
-    config::{Components, FilterSettings, Grant},
+    api::ApiClient,
+    config::{ComponentMemory, FilterSettings, Grant},
     metrics::Metrics,
 };
 
@@ -37,23 +37,23 @@ const SILENT: Duration = Duration::from_secs(2);
 
 /// Resources shared by all filters. Cheap to clone.
 #[derive(Clone)]
-pub struct Host(Arc<Shared>);
+pub struct Host(Arc<HostInner>);
 
-struct Shared {
+struct HostInner {
     engine: Engine,
     /// Imports of match instances, which may call nothing.
     pure: Linker<Sandbox>,
     /// Imports of process instances.
     granted: Linker<Sandbox>,
     /// `None` if code is not kept.
-    compiler: Option<Compiler>,
+    compiler: Option<ComponentCompiler>,
     /// Permit to compile: this takes a core, and for an interpreter seconds, so one at a time
     /// leaves the other cores to the events.
     compiling: Semaphore,
-    state: Arc<state::Store>,
-    account: Arc<Account>,
-    api: Option<Client>,
-    pointers: Arc<Pointers>,
+    state: Arc<state::StateStore>,
+    account: Arc<MemoryAccount>,
+    api: Option<ApiClient>,
+    pointers: Arc<PathSets>,
     metrics: Arc<Metrics>,
 }
 
@@ -63,8 +63,8 @@ impl Host {
     ///
     /// # Errors
     /// As [`Self::within`].
-    pub fn new(cache: Option<PathBuf>, api: Option<Client>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        Self::within(Components::UNLIMITED, cache, api, metrics)
+    pub fn new(cache: Option<PathBuf>, api: Option<ApiClient>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        Self::within(ComponentMemory::UNLIMITED, cache, api, metrics)
     }
 
     /// Creates a host whose components share this much memory. Compiled code is kept in the folder
@@ -74,26 +74,26 @@ impl Host {
     /// # Errors
     /// If the folder can't be used or the machine refuses what the engine needs.
     pub fn within(
-        memory: Components,
+        memory: ComponentMemory,
         cache: Option<PathBuf>,
-        api: Option<Client>,
+        api: Option<ApiClient>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Self> {
         Self::with_room((MAX_INSTANCES, memory), cache, api, metrics)
     }
 
     pub(super) fn with_room(
-        (instances, memory): (u32, Components),
+        (instances, memory): (u32, ComponentMemory),
         cache: Option<PathBuf>,
-        api: Option<Client>,
+        api: Option<ApiClient>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Self> {
         let folder = match &cache {
-            Some(folder) => Some(Folder::open(folder)?),
-            None => compiler::is_apart().then(Folder::temporary).transpose()?,
+            Some(folder) => Some(CacheFolder::open(folder)?),
+            None => compiler::is_apart().then(CacheFolder::temporary).transpose()?,
         };
-        let cache = folder.as_ref().map(Folder::cache).transpose()?;
-        let mut reservations = Reservations::Large;
+        let cache = folder.as_ref().map(CacheFolder::cache).transpose()?;
+        let mut reservations = MemoryReservations::Large;
         let engine = match Engine::new(config(cache.clone()).allocation_strategy(pool(instances))) {
             Ok(engine) => engine,
             Err(error) => {
@@ -101,7 +101,7 @@ impl Host {
                     error = %error,
                     "no address space for a pool of instances: they are made on demand, which is slower"
                 );
-                reservations = Reservations::Small;
+                reservations = MemoryReservations::Small;
                 Engine::new(small_reservations(&mut config(cache))).map_err(report)?
             }
         };
@@ -110,13 +110,13 @@ impl Host {
         let mut granted = pure.clone();
         v0_1::add_imports(&mut granted).map_err(report)?;
         start_ticker(&engine).context("could not start the thread that limits the filters' time")?;
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(HostInner {
             pure,
             granted,
-            compiler: folder.map(|folder| Compiler::new(folder, &engine, reservations)),
+            compiler: folder.map(|folder| ComponentCompiler::new(folder, &engine, reservations)),
             compiling: Semaphore::new(1),
             state: Arc::default(),
-            account: Account::new(memory),
+            account: MemoryAccount::new(memory),
             api,
             pointers: Arc::default(),
             metrics,
@@ -149,22 +149,23 @@ impl Host {
     }
 
     async fn load_in_turn(&self, name: &str, file: Vec<u8>, settings: &FilterSettings) -> Result<Filter, LoadError> {
-        let identity = Identity { name: name.into(), digest: digest(&file).into() };
+        let identity = FilterIdentity { name: name.into(), digest: digest(&file).into() };
         if let Some(pinned) = settings.digest.as_ref().filter(|pinned| **pinned != *identity.digest) {
             return Err(LoadError::Digest { found: identity.digest.to_string(), pinned: pinned.clone() });
         }
         let (limits, grants) = (settings.limits, settings.grants.clone());
         let inspected = blocking(move || {
-            let Inspected { component, imports, has_batch, has_lifecycle } = inspect(&file, limits.component, &grants)?;
+            let InspectedComponent { component, imports, has_batch, has_lifecycle } =
+                inspect(&file, limits.component, &grants)?;
             let component = match component {
                 Cow::Borrowed(_) => file,
                 Cow::Owned(component) => component,
             };
-            Ok(Inspected { component: Cow::Owned(component), imports, has_batch, has_lifecycle })
+            Ok(InspectedComponent { component: Cow::Owned(component), imports, has_batch, has_lifecycle })
         });
         let inspected = inspected.await?;
         if let Some(compiler) = &self.0.compiler {
-            let bounds = Bounds { memory: limits.compile_memory, cpu: limits.compile_cpu };
+            let bounds = CompilerLimits { memory: limits.compile_memory, cpu: limits.compile_cpu };
             compiler.compile(&inspected.component, bounds).await?;
         }
         let (shared, settings) = (Arc::clone(&self.0), settings.clone());
@@ -178,14 +179,14 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|error| LoadError::Host(error.into()))?
 }
 
-impl Shared {
+impl HostInner {
     /// Takes the code from the cache, or compiles it here if it is not there: in a process that
     /// embeds the router, or if the compiler process could not keep what it had compiled within its
     /// bounds.
     fn load(
         &self,
-        identity: Identity,
-        Inspected { component, imports, has_batch, has_lifecycle }: Inspected<'_>,
+        identity: FilterIdentity,
+        InspectedComponent { component, imports, has_batch, has_lifecycle }: InspectedComponent<'_>,
         settings: &FilterSettings,
     ) -> Result<Filter, LoadError> {
         let component = Component::new(&self.engine, component).map_err(|error| LoadError::Compile(report(error)))?;
@@ -198,7 +199,7 @@ impl Shared {
                 engine: self.engine.clone(),
                 filter: Arc::clone(&identity.name),
                 kind,
-                linked: v0_1::Linked::new(linker.instantiate_pre(&component)?, has_batch)?,
+                linked: v0_1::LinkedComponent::new(linker.instantiate_pre(&component)?, has_batch)?,
                 has_wasi: imports.wasi,
                 limits: settings.limits,
                 log_rate: Arc::clone(&log_rate),
@@ -207,8 +208,8 @@ impl Shared {
         };
         let link_error = |error: wasmtime::Error| LoadError::Link(report(error));
         let pure = forbid_imports(&self.pure, &component).map_err(link_error)?;
-        let matching = blueprint(Kind::Match, &pure).map_err(link_error)?;
-        let processing = blueprint(Kind::Process, &self.granted).map_err(link_error)?;
+        let matching = blueprint(InstanceKind::Match, &pure).map_err(link_error)?;
+        let processing = blueprint(InstanceKind::Process, &self.granted).map_err(link_error)?;
         let hooks = || v0_1::LinkedHooks::new(self.granted.instantiate_pre(&component)?);
         let hooks = has_lifecycle.then(hooks).transpose().map_err(link_error)?;
         let (manifest, memory) = describe(&matching, &identity)?;
@@ -218,7 +219,7 @@ impl Shared {
         let (metrics, pointers) = (self.metrics.filter(&identity.name), Arc::clone(&self.pointers));
         let instances = settings.instances;
         Ok(Filter::new(
-            Parts {
+            FilterParts {
                 identity,
                 memory,
                 code,
@@ -243,14 +244,14 @@ pub fn digest(file: &[u8]) -> String {
 }
 
 /// Asks a match instance for its manifest. Also returns the memory that it then has, in bytes.
-fn describe(matching: &Blueprint, identity: &Identity) -> Result<(Manifest, usize), Fault> {
-    let blame = |call, failed: Failed| identity.blame(call, failed);
+fn describe(matching: &Blueprint, identity: &FilterIdentity) -> Result<(Manifest, usize), CallFault> {
+    let blame = |call, failed: FailedCall| identity.blame(call, failed);
     let mut instance = at_once(matching.instantiate()).map_err(|failed| blame("instantiate", failed))?;
     let manifest = at_once(instance.describe()).map_err(|error| blame("describe", instance.failed(error)))?;
     Ok((manifest, instance.memory()))
 }
 
-fn check_capabilities(manifest: &Manifest, grants: &[Grant], imports: Imports) -> Result<(), LoadError> {
+fn check_capabilities(manifest: &Manifest, grants: &[Grant], imports: ComponentImports) -> Result<(), LoadError> {
     for capability in &manifest.capabilities {
         let grant = match capability.as_str() {
             "state" => Grant::State,

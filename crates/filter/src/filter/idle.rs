@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::instance::Instance;
-use crate::config::Instances;
+use super::instance::GuestInstance;
+use crate::config::InstanceScope;
 
 /// Most idle instances of one filter whose keys take turns; for another key an instance is made
 /// anew, which takes microseconds.
@@ -11,15 +11,15 @@ const MAX_IDLE: usize = 32;
 
 /// Idle instances of one filter. An instance is reused only for the same key, as the guest may
 /// remember that key's events, unless the keys share instances.
-pub(super) struct Idle<T = Instance> {
+pub(super) struct IdleInstances<T = GuestInstance> {
     are_shared: bool,
     /// Sorted by use, the most recent last.
     instances: Vec<(Arc<str>, T)>,
 }
 
-impl<T> Idle<T> {
-    pub(super) fn new(instances: Instances) -> Self {
-        Self { are_shared: instances == Instances::Filter, instances: Vec::new() }
+impl<T> IdleInstances<T> {
+    pub(super) fn new(instances: InstanceScope) -> Self {
+        Self { are_shared: instances == InstanceScope::Filter, instances: Vec::new() }
     }
 
     pub(super) fn take(&mut self, key: &str) -> Option<T> {
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn an_instance_serves_the_key_that_it_served_before() {
-        let mut idle = Idle::new(Instances::Key);
+        let mut idle = IdleInstances::new(InstanceScope::Key);
         idle.put_back(&key("a"), 1);
         idle.put_back(&key("b"), 2);
         idle.put_back(&key("a"), 3);
@@ -74,14 +74,14 @@ mod tests {
 
     #[test]
     fn shared_instances_serve_any_key() {
-        let mut idle = Idle::new(Instances::Filter);
+        let mut idle = IdleInstances::new(InstanceScope::Filter);
         idle.put_back(&key("a"), 1);
         assert_eq!(idle.take("b"), Some(1));
     }
 
     #[test]
     fn keys_that_take_turns_leave_a_bounded_number_behind() {
-        let mut idle = Idle::new(Instances::Key);
+        let mut idle = IdleInstances::new(InstanceScope::Key);
         for number in 0..1000 {
             idle.put_back(&key(&number.to_string()), number);
         }

@@ -15,9 +15,9 @@ use crate::config::Grant;
 
 /// A component that fits the contract and has only allowed imports.
 #[derive(Debug)]
-pub(super) struct Inspected<'a> {
+pub(super) struct InspectedComponent<'a> {
     pub(super) component: Cow<'a, [u8]>,
-    pub(super) imports: Imports,
+    pub(super) imports: ComponentImports,
     /// True if it exports `filter-batch`.
     pub(super) has_batch: bool,
     /// True if it exports `lifecycle`.
@@ -26,7 +26,7 @@ pub(super) struct Inspected<'a> {
 
 /// Imports of a component besides `log`.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Imports {
+pub(super) struct ComponentImports {
     pub(super) wasi: bool,
     pub(super) state: bool,
     pub(super) api: bool,
@@ -35,12 +35,12 @@ pub(super) struct Imports {
 const ALLOWED: &str = "a filter may import `trommel:filter/log`, `api` and `state`, and WASI 0.2";
 
 /// Inspects a file of at most `limit` bytes.
-pub(super) fn inspect<'a>(file: &'a [u8], limit: usize, grants: &[Grant]) -> Result<Inspected<'a>, LoadError> {
+pub(super) fn inspect<'a>(file: &'a [u8], limit: usize, grants: &[Grant]) -> Result<InspectedComponent<'a>, LoadError> {
     if file.len() > limit {
         return Err(LoadError::TooLarge { size: file.len(), limit });
     }
     let (_, component, described) = describe_file(file)?;
-    let contracts: anyhow::Result<Vec<_>> = v0_1::WITS.into_iter().map(Contract::new).collect();
+    let contracts: anyhow::Result<Vec<_>> = v0_1::WITS.into_iter().map(ContractPackage::new).collect();
     let contract = described.contract(contracts.map_err(LoadError::Host)?)?;
     let imports = described.check_imports(grants)?;
     described.check_exports()?;
@@ -52,7 +52,7 @@ pub(super) fn inspect<'a>(file: &'a [u8], limit: usize, grants: &[Grant]) -> Res
         (true, true) => "filter-batched-lifecycle",
     };
     contract.check(world, &component, described)?;
-    Ok(Inspected { component, imports, has_batch, has_lifecycle })
+    Ok(InspectedComponent { component, imports, has_batch, has_lifecycle })
 }
 
 /// Returns whether a file is a filter with hooks, which hold something upstream while consumers are
@@ -64,7 +64,7 @@ pub fn has_lifecycle(file: &[u8]) -> Option<bool> {
 
 /// Form of a component's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ComponentForm {
     Component,
     /// A core module that carries its WIT.
     Module,
@@ -73,21 +73,23 @@ pub enum Form {
 }
 
 /// Makes a component of a file, and decodes its description.
-pub(super) fn describe_file(file: &[u8]) -> Result<(Form, Cow<'_, [u8]>, Described), LoadError> {
+pub(super) fn describe_file(file: &[u8]) -> Result<(ComponentForm, Cow<'_, [u8]>, ComponentDescription), LoadError> {
     let form = form(file)?;
     cost::check(file)?;
     let component = match form {
-        Form::Component => Cow::Borrowed(file),
-        Form::Module | Form::Preview1Module => Cow::Owned(componentize(file, form).map_err(LoadError::CoreModule)?),
+        ComponentForm::Component => Cow::Borrowed(file),
+        ComponentForm::Module | ComponentForm::Preview1Module => {
+            Cow::Owned(componentize(file, form).map_err(LoadError::CoreModule)?)
+        }
     };
     match wit_component::decode(&component).map_err(LoadError::Invalid)? {
-        DecodedWasm::Component(resolve, world) => Ok((form, component, Described { resolve, world })),
+        DecodedWasm::Component(resolve, world) => Ok((form, component, ComponentDescription { resolve, world })),
         DecodedWasm::WitPackage(..) => Err(LoadError::NotAFilter { found: "nothing but a WIT package".to_owned() }),
     }
 }
 
 /// Detects the kind of file by its first bytes, and an unfinished file by its last ones.
-fn form(file: &[u8]) -> Result<Form, LoadError> {
+fn form(file: &[u8]) -> Result<ComponentForm, LoadError> {
     const MAGIC: &[u8] = b"\0asm";
     if file.is_empty() {
         return Err(LoadError::Empty);
@@ -102,10 +104,12 @@ fn form(file: &[u8]) -> Result<Form, LoadError> {
         return Err(LoadError::NotWasm { found: first_bytes(file) });
     };
     let form = match header[4..] {
-        [0x0d, 0, 1, 0] => Form::Component,
+        [0x0d, 0, 1, 0] => ComponentForm::Component,
         // The name alone is enough: an adapter that nothing imports is left out.
-        [1, 0, 0, 0] if file.windows(PREVIEW1.len()).any(|bytes| bytes == PREVIEW1.as_bytes()) => Form::Preview1Module,
-        [1, 0, 0, 0] => Form::Module,
+        [1, 0, 0, 0] if file.windows(PREVIEW1.len()).any(|bytes| bytes == PREVIEW1.as_bytes()) => {
+            ComponentForm::Preview1Module
+        }
+        [1, 0, 0, 0] => ComponentForm::Module,
         _ => {
             let version = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
             return Err(LoadError::Invalid(anyhow::anyhow!("its binary format has the unknown version {version:#x}")));
@@ -143,23 +147,23 @@ fn ends_inside_a_section(mut sections: &[u8]) -> bool {
 }
 
 /// Makes a component of a core module that carries its WIT.
-fn componentize(module: &[u8], form: Form) -> anyhow::Result<Vec<u8>> {
+fn componentize(module: &[u8], form: ComponentForm) -> anyhow::Result<Vec<u8>> {
     let mut encoder = ComponentEncoder::default();
     encoder.validate(true).module(module)?;
-    if form == Form::Preview1Module {
+    if form == ComponentForm::Preview1Module {
         encoder.adapter(PREVIEW1, PREVIEW1_ADAPTER)?;
     }
     encoder.encode()
 }
 
 /// A component's own description of its imports and exports.
-pub(super) struct Described {
+pub(super) struct ComponentDescription {
     resolve: Resolve,
     world: WorldId,
 }
 
 /// An import of a component.
-pub(super) struct Import {
+pub(super) struct ComponentImport {
     pub(super) name: String,
     /// Name of the interface, if it is one of the contract.
     pub(super) ours: Option<&'static str>,
@@ -167,7 +171,7 @@ pub(super) struct Import {
     pub(super) is_strange: bool,
 }
 
-impl Described {
+impl ComponentDescription {
     fn imports(&self) -> impl Iterator<Item = (&WorldKey, &WorldItem)> {
         self.resolve.worlds[self.world].imports.iter()
     }
@@ -183,14 +187,14 @@ impl Described {
         Some((&self.resolve.packages[interface.package?].name, interface.name.as_deref()?))
     }
 
-    pub(super) fn imported(&self) -> Vec<Import> {
+    pub(super) fn imported(&self) -> Vec<ComponentImport> {
         let import = |(key, _): (&WorldKey, _)| {
             let interface = self.interface(key);
             let known = ["types", "log", "api", "state"].into_iter();
             let ours = interface.filter(|(package, _)| is_ours(package));
             let ours = ours.and_then(|(_, name)| known.into_iter().find(|known| *known == name));
             let is_strange = ours.is_none() && !interface.is_some_and(|(package, _)| is_wasi(package));
-            Import { name: self.resolve.name_world_key(key), ours, is_strange }
+            ComponentImport { name: self.resolve.name_world_key(key), ours, is_strange }
         };
         self.imports().map(import).collect()
     }
@@ -208,11 +212,12 @@ impl Described {
 
     /// Picks the contract that the component was built for. They are sorted, the oldest first; the
     /// newest is picked if the component names none.
-    fn contract(&self, mut contracts: Vec<Contract>) -> Result<Contract, LoadError> {
+    fn contract(&self, mut contracts: Vec<ContractPackage>) -> Result<ContractPackage, LoadError> {
         let keys = self.exports().chain(self.imports());
         let ours = keys.filter_map(|(key, _)| self.interface(key)).filter(|(package, _)| is_ours(package));
         let versions: BTreeSet<_> = ours.map(|(package, _)| &package.version).collect();
-        let is_asked_for = |contract: &Contract| versions.iter().all(|version| *version == &contract.package().version);
+        let is_asked_for =
+            |contract: &ContractPackage| versions.iter().all(|version| *version == &contract.package().version);
         if let Some(position) = contracts.iter().rposition(is_asked_for) {
             return Ok(contracts.swap_remove(position));
         }
@@ -226,9 +231,9 @@ impl Described {
     }
 
     /// Collects the imports, and refuses one that is not allowed.
-    fn check_imports(&self, grants: &[Grant]) -> Result<Imports, LoadError> {
+    fn check_imports(&self, grants: &[Grant]) -> Result<ComponentImports, LoadError> {
         let granted = |grant| if grants.contains(&grant) { Ok(true) } else { Err(LoadError::NotGranted(grant)) };
-        let mut imports = Imports::default();
+        let mut imports = ComponentImports::default();
         for (key, _) in self.imports() {
             let refused = || Err(LoadError::Import { name: self.resolve.name_world_key(key), way_out: ALLOWED });
             let Some((package, interface)) = self.interface(key) else { return refused() };
@@ -277,12 +282,12 @@ fn is_wasi(package: &PackageName) -> bool {
 }
 
 /// The WIT package of one version.
-struct Contract {
+struct ContractPackage {
     resolve: Resolve,
     package: PackageId,
 }
 
-impl Contract {
+impl ContractPackage {
     fn new(wit: &str) -> anyhow::Result<Self> {
         let mut resolve = Resolve::default();
         let package = resolve.push_source("filter.wit", wit)?;
@@ -294,7 +299,7 @@ impl Contract {
     }
 
     /// Checks every type of every function of the world.
-    fn check(mut self, world: &str, component: &[u8], described: Described) -> Result<(), LoadError> {
+    fn check(mut self, world: &str, component: &[u8], described: ComponentDescription) -> Result<(), LoadError> {
         let version = self.package().version.as_ref().map(ToString::to_string).unwrap_or_default();
         let kept = self.resolve.select_world(&[self.package], Some(world)).and_then(|world| {
             let remap = self.resolve.merge(described.resolve).context("its types differ")?;

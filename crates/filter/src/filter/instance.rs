@@ -14,18 +14,18 @@ use tokio::time::timeout;
 use wasmtime::{Engine, Store, UpdateDeadline, component::ResourceAny};
 
 use super::{
-    Failure, Fields, Manifest, Params, Verdict,
-    account::Account,
-    batch::Columns,
-    condition::Written,
-    error::{self, Reason, Violation},
-    granted::Granted,
-    journal::{Journal, Rate},
-    sandbox::{Kind, Memory, Sandbox},
-    subscription::Subscription,
-    v0_1::{Guest, Linked, OutputLimits},
+    EventFields, Failure, Manifest, Params, Verdict,
+    account::MemoryAccount,
+    batch::EventColumns,
+    condition::GuestCondition,
+    error::{self, BreakReason, Violation},
+    granted::GrantedResources,
+    journal::{GuestLog, LogRate},
+    sandbox::{InstanceKind, InstanceMemory, Sandbox},
+    subscription::RouteSubscription,
+    v0_1::{GuestFunctions, LinkedComponent, OutputLimits},
 };
-use crate::{config::Limits, event::Event};
+use crate::{config::GuestLimits, event::Event};
 
 /// Most component handles of an instance, the guest's objects for subscriptions included.
 const MAX_HANDLES: usize = 100_000;
@@ -45,43 +45,43 @@ const FIRST_SWEEP: usize = 64;
 pub(super) struct Blueprint {
     pub(super) engine: Engine,
     pub(super) filter: Arc<str>,
-    pub(super) kind: Kind,
-    pub(super) linked: Linked,
+    pub(super) kind: InstanceKind,
+    pub(super) linked: LinkedComponent,
     /// True if calls must be made asynchronously, because some imports are.
     pub(super) has_wasi: bool,
-    pub(super) limits: Limits,
-    pub(super) log_rate: Arc<Rate>,
-    pub(super) account: Arc<Account>,
+    pub(super) limits: GuestLimits,
+    pub(super) log_rate: Arc<LogRate>,
+    pub(super) account: Arc<MemoryAccount>,
 }
 
-pub(super) struct Instance {
+pub(super) struct GuestInstance {
     store: Store<Sandbox>,
-    guest: Guest,
+    guest: GuestFunctions,
     has_wasi: bool,
-    limits: Limits,
+    limits: GuestLimits,
     /// Largest total size of one event's outputs, and largest size of one output, in bytes.
     most: (usize, usize),
-    subscriptions: Objects,
+    subscriptions: GuestObjects,
     /// Objects for `filter-batch`.
-    batches: Objects,
+    batches: GuestObjects,
     calls: u64,
 }
 
 /// The guest's objects for the subscriptions that an instance serves.
 #[derive(Default)]
-struct Objects {
+struct GuestObjects {
     /// Objects by the subscription's address. The weak reference keeps the address from being used
     /// again.
-    known: HashMap<usize, (Weak<Subscription>, ResourceAny)>,
+    known: HashMap<usize, (Weak<RouteSubscription>, ResourceAny)>,
     sweep_at: usize,
 }
 
-impl Objects {
-    fn get(&self, subscription: &Arc<Subscription>) -> Option<ResourceAny> {
+impl GuestObjects {
+    fn get(&self, subscription: &Arc<RouteSubscription>) -> Option<ResourceAny> {
         self.known.get(&address(subscription)).map(|(_, resource)| *resource)
     }
 
-    fn insert(&mut self, subscription: &Arc<Subscription>, resource: ResourceAny) {
+    fn insert(&mut self, subscription: &Arc<RouteSubscription>, resource: ResourceAny) {
         self.known.insert(address(subscription), (Arc::downgrade(subscription), resource));
     }
 
@@ -99,7 +99,7 @@ impl Objects {
 }
 
 /// A failed call or instantiation.
-pub(super) struct Failed {
+pub(super) struct FailedCall {
     pub(super) error: wasmtime::Error,
     /// True if the guest was denied memory.
     pub(super) memory_refused: bool,
@@ -109,7 +109,7 @@ pub(super) struct Failed {
     pub(super) wasted: Duration,
 }
 
-impl From<Violation> for Failed {
+impl From<Violation> for FailedCall {
     fn from(violation: Violation) -> Self {
         Self { error: violation.into(), memory_refused: false, by_host: None, wasted: Duration::ZERO }
     }
@@ -118,8 +118,9 @@ impl From<Violation> for Failed {
 impl Blueprint {
     /// Creates the store of one instance, with the budgets of the load limit.
     pub(super) fn store(&self) -> Store<Sandbox> {
-        let journal = Journal::new(Arc::clone(&self.filter), Arc::clone(&self.log_rate));
-        let sandbox = Sandbox::new(journal, self.kind, Memory::new(self.limits.memory, Arc::clone(&self.account)));
+        let journal = GuestLog::new(Arc::clone(&self.filter), Arc::clone(&self.log_rate));
+        let sandbox =
+            Sandbox::new(journal, self.kind, InstanceMemory::new(self.limits.memory, Arc::clone(&self.account)));
         let mut store = Store::new(&self.engine, sandbox);
         store.limiter(|sandbox| &mut sandbox.memory);
         store.set_max_component_handles(MAX_HANDLES);
@@ -134,12 +135,12 @@ impl Blueprint {
             }
             sandbox.ticks -= 1;
             Ok(match kind {
-                Kind::Match => UpdateDeadline::Continue(1),
+                InstanceKind::Match => UpdateDeadline::Continue(1),
                 // A guest that uses up its budget lets other tasks run in between.
-                Kind::Process => UpdateDeadline::Yield(1),
+                InstanceKind::Process => UpdateDeadline::Yield(1),
             })
         });
-        let Limits { load, host_calls, log_lines, .. } = self.limits;
+        let GuestLimits { load, host_calls, log_lines, .. } = self.limits;
         store.data_mut().begin(load, host_calls, log_lines);
         store.set_epoch_deadline(1);
         store
@@ -147,28 +148,28 @@ impl Blueprint {
 
     /// Runs the guest's own start code, within the load limit. For a process instance, which may
     /// wait, this needs a runtime with a clock.
-    pub(super) async fn instantiate(&self) -> Result<Instance, Failed> {
+    pub(super) async fn instantiate(&self) -> Result<GuestInstance, FailedCall> {
         let mut store = self.store();
         let starting = self.linked.instantiate(&mut store);
         let started = match self.kind {
-            Kind::Match => starting.await,
-            Kind::Process => within(self.limits.load, starting).await,
+            InstanceKind::Match => starting.await,
+            InstanceKind::Process => within(self.limits.load, starting).await,
         };
         match started {
-            Ok(guest) => Ok(Instance {
+            Ok(guest) => Ok(GuestInstance {
                 store,
                 guest,
                 has_wasi: self.has_wasi,
                 limits: self.limits,
                 most: self.account.most(),
-                subscriptions: Objects::default(),
-                batches: Objects::default(),
+                subscriptions: GuestObjects::default(),
+                batches: GuestObjects::default(),
                 calls: 0,
             }),
             Err(error) => {
                 let failed = failed(&store, error);
                 let is_hosts = !failed.memory_refused && !error::is_from_guest(&failed.error);
-                Err(Failed { by_host: failed.by_host.or(is_hosts.then_some(NO_INSTANCE)), ..failed })
+                Err(FailedCall { by_host: failed.by_host.or(is_hosts.then_some(NO_INSTANCE)), ..failed })
             }
         }
     }
@@ -181,17 +182,17 @@ pub(super) const NO_MEMORY: &str =
     "the components have used up their part of `[limits] memory`: raise it if that goes on";
 
 /// Collects the details of a failed call from its error and the store.
-pub(super) fn failed(store: &Store<Sandbox>, error: wasmtime::Error) -> Failed {
+pub(super) fn failed(store: &Store<Sandbox>, error: wasmtime::Error) -> FailedCall {
     let Sandbox { memory, cpu, .. } = store.data();
-    let is_starved = memory.starved && error::reason(&error, memory.refused) == Reason::Memory;
+    let is_starved = memory.starved && error::reason(&error, memory.refused) == BreakReason::Memory;
     let by_host = error::has_no_room(&error).then_some(NO_INSTANCE).or(is_starved.then_some(NO_MEMORY));
     let wasted = error::time_used_up(&error, *cpu);
-    Failed { memory_refused: memory.refused, error, by_host, wasted }
+    FailedCall { memory_refused: memory.refused, error, by_host, wasted }
 }
 
 /// Calls of the contract. After an error the instance must be dropped.
-impl Instance {
-    pub(super) fn failed(&self, error: wasmtime::Error) -> Failed {
+impl GuestInstance {
+    pub(super) fn failed(&self, error: wasmtime::Error) -> FailedCall {
         failed(&self.store, error)
     }
 
@@ -217,7 +218,7 @@ impl Instance {
 
     pub(super) async fn normalize_params(
         &mut self,
-        granted: &Arc<Granted>,
+        granted: &Arc<GrantedResources>,
         params: &Params,
     ) -> wasmtime::Result<Result<Params, Failure>> {
         self.begin_load();
@@ -234,16 +235,16 @@ impl Instance {
         self.guest.subscribe(&mut self.store, key, params).await
     }
 
-    pub(super) async fn conditions(&mut self, resource: ResourceAny) -> wasmtime::Result<Vec<Vec<Written>>> {
+    pub(super) async fn conditions(&mut self, resource: ResourceAny) -> wasmtime::Result<Vec<Vec<GuestCondition>>> {
         self.begin_load();
         self.guest.conditions(&mut self.store, resource).await
     }
 
     pub(super) fn matches(
         &mut self,
-        subscription: &Arc<Subscription>,
+        subscription: &Arc<RouteSubscription>,
         event: &Event,
-        reads: Fields,
+        reads: EventFields,
     ) -> wasmtime::Result<bool> {
         let resource = match self.subscriptions.get(subscription) {
             Some(known) => known,
@@ -265,8 +266,8 @@ impl Instance {
     /// Calls `matches` for the `count` events of the columns. The answer has a bit for each.
     pub(super) fn matches_batch(
         &mut self,
-        subscription: &Arc<Subscription>,
-        columns: &Columns,
+        subscription: &Arc<RouteSubscription>,
+        columns: &EventColumns,
         count: usize,
     ) -> wasmtime::Result<Vec<u64>> {
         let resource = match self.batches.get(subscription) {
@@ -294,10 +295,10 @@ impl Instance {
 
     pub(super) async fn process(
         &mut self,
-        subscription: &Arc<Subscription>,
+        subscription: &Arc<RouteSubscription>,
         event: &Event,
         attempt: u32,
-        reads: Fields,
+        reads: EventFields,
     ) -> wasmtime::Result<Result<Verdict, Failure>> {
         self.calls += 1;
         let wall = subscription.limits.process_wall;
@@ -317,7 +318,7 @@ impl Instance {
         answer
     }
 
-    async fn resource(&mut self, subscription: &Arc<Subscription>) -> wasmtime::Result<ResourceAny> {
+    async fn resource(&mut self, subscription: &Arc<RouteSubscription>) -> wasmtime::Result<ResourceAny> {
         if let Some(known) = self.subscriptions.get(subscription) {
             return Ok(known);
         }
@@ -328,7 +329,7 @@ impl Instance {
         Ok(resource)
     }
 
-    async fn batch(&mut self, subscription: &Arc<Subscription>) -> wasmtime::Result<ResourceAny> {
+    async fn batch(&mut self, subscription: &Arc<RouteSubscription>) -> wasmtime::Result<ResourceAny> {
         let abandoned = self.batches.abandoned();
         self.drop_objects(abandoned).await?;
         self.begin_load();
@@ -354,13 +355,13 @@ impl Instance {
 
     /// Opens the budgets of a call that is not about one event.
     fn begin_load(&mut self) {
-        let Limits { load, host_calls, log_lines, .. } = self.limits;
+        let GuestLimits { load, host_calls, log_lines, .. } = self.limits;
         self.store.data_mut().begin(load, host_calls, log_lines);
         self.store.set_epoch_deadline(1);
     }
 }
 
-fn address(subscription: &Arc<Subscription>) -> usize {
+fn address(subscription: &Arc<RouteSubscription>) -> usize {
     Arc::as_ptr(subscription).addr()
 }
 

@@ -33,17 +33,17 @@ const OVERHEAD: usize = 128;
 
 /// Log budget of a filter for the current second, shared by all of its instances.
 #[derive(Debug, Default)]
-pub(super) struct Rate(Mutex<Second>);
+pub(super) struct LogRate(Mutex<LogSecond>);
 
 #[derive(Debug, Default)]
-struct Second {
+struct LogSecond {
     /// `None` before the first line.
     began: Option<Instant>,
     bytes: usize,
     dropped: u64,
 }
 
-impl Rate {
+impl LogRate {
     /// Counts one line. Returns whether it fits, and how many lines were dropped in a second that
     /// is over by now.
     fn take(&self, length: usize) -> (bool, u64) {
@@ -52,7 +52,7 @@ impl Rate {
         let mut dropped = 0;
         if second.began.is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1)) {
             dropped = second.dropped;
-            *second = Second { began: Some(now), bytes: 0, dropped: 0 };
+            *second = LogSecond { began: Some(now), bytes: 0, dropped: 0 };
         }
         second.bytes += length.min(MAX_LINE) + OVERHEAD;
         let fits = second.bytes <= MAX_RATE;
@@ -63,15 +63,15 @@ impl Rate {
 
 /// Log of one instance.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(super) struct GuestLog {
     filter: Arc<str>,
     left: AtomicU32,
     dropped: AtomicU32,
-    rate: Arc<Rate>,
+    rate: Arc<LogRate>,
 }
 
-impl Journal {
-    pub(super) fn new(filter: Arc<str>, rate: Arc<Rate>) -> Self {
+impl GuestLog {
+    pub(super) fn new(filter: Arc<str>, rate: Arc<LogRate>) -> Self {
         Self { filter, left: AtomicU32::new(0), dropped: AtomicU32::new(0), rate }
     }
 
@@ -149,42 +149,42 @@ fn is_heard(level: Level) -> bool {
 
 /// A guest's standard output or standard error.
 #[derive(Clone, Debug)]
-pub(super) struct Printed {
-    pub(super) journal: Arc<Journal>,
+pub(super) struct GuestOutput {
+    pub(super) journal: Arc<GuestLog>,
     pub(super) stream: &'static str,
 }
 
-impl IsTerminal for Printed {
+impl IsTerminal for GuestOutput {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Printed {
+impl StdoutStream for GuestOutput {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
         // Only WASI 0.3 asks for this one, and filters are not given that.
         Box::new(tokio::io::sink())
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(Lines { to: self.clone(), line: Vec::new() })
+        Box::new(PrintedLines { to: self.clone(), line: Vec::new() })
     }
 }
 
 /// Collects printed bytes into lines.
-struct Lines {
-    to: Printed,
+struct PrintedLines {
+    to: GuestOutput,
     line: Vec<u8>,
 }
 
-impl Lines {
+impl PrintedLines {
     fn end_line(&mut self) {
         let line = mem::take(&mut self.line);
         self.to.journal.print(self.to.stream, &line);
     }
 }
 
-impl OutputStream for Lines {
+impl OutputStream for PrintedLines {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             match piece.split_last() {
@@ -211,11 +211,11 @@ impl OutputStream for Lines {
 }
 
 #[async_trait]
-impl Pollable for Lines {
+impl Pollable for PrintedLines {
     async fn ready(&mut self) {}
 }
 
-impl Drop for Lines {
+impl Drop for PrintedLines {
     fn drop(&mut self) {
         if !self.line.is_empty() {
             self.end_line();
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_per_call_and_what_it_refused_is_counted() {
-        let journal = Journal::new("f".into(), Arc::default());
+        let journal = GuestLog::new("f".into(), Arc::default());
         journal.begin(2);
         let spent: Vec<bool> = (0..4).map(|_| journal.spend()).collect();
         assert_eq!(spent, [true, true, false, false]);
@@ -241,9 +241,10 @@ mod tests {
 
     #[test]
     fn printing_is_gathered_into_lines() {
-        let journal = Arc::new(Journal::new("f".into(), Arc::default()));
+        let journal = Arc::new(GuestLog::new("f".into(), Arc::default()));
         journal.begin(100);
-        let mut lines = Lines { to: Printed { journal: Arc::clone(&journal), stream: "stdout" }, line: Vec::new() };
+        let mut lines =
+            PrintedLines { to: GuestOutput { journal: Arc::clone(&journal), stream: "stdout" }, line: Vec::new() };
         lines.write(Bytes::from_static(b"one\ntwo\nth")).unwrap();
         assert_eq!((journal.left.load(Ordering::Relaxed), &*lines.line), (98, &b"th"[..]));
         lines.write(Bytes::from_static(b"ree")).unwrap();
@@ -253,7 +254,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_budget_per_second_has_an_end_and_says_so() {
-        let rate = Rate::default();
+        let rate = LogRate::default();
         let said = || (0..1_000).filter(|_| rate.take(10 * MAX_LINE).0).count();
         let fit = MAX_RATE / (MAX_LINE + OVERHEAD);
         assert_eq!(said(), fit);

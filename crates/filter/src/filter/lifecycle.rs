@@ -6,7 +6,7 @@ use std::time::Duration;
 use wasmtime::Store;
 
 use super::{
-    CallError, Failure, Fault, Filter, Params,
+    CallError, CallFault, Failure, Filter, Params,
     error::Violation,
     granted::Caller,
     instance::{self, within},
@@ -77,14 +77,14 @@ impl Filter {
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(failure)) => Err(CallError::Hook(call, failure)),
-            Err(error) => Err(Fault::into(self.blame(call, instance::failed(store, error)))),
+            Err(error) => Err(CallFault::into(self.blame(call, instance::failed(store, error)))),
         }
     }
 }
 
-type Token = Result<Option<String>, Failure>;
+type HookToken = Result<Option<String>, Failure>;
 
-fn small_token(answer: Token) -> wasmtime::Result<Token> {
+fn small_token(answer: HookToken) -> wasmtime::Result<HookToken> {
     match &answer {
         Ok(Some(token)) if token.len() > MAX_TOKEN => {
             let what = "the token".to_owned();

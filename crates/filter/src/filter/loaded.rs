@@ -6,24 +6,24 @@ use std::{
 };
 
 use super::{
-    Broken, CallError, Fault, Fields, Manifest, Params, ProcessError, Verdict,
-    account::Charge,
-    condition::{Conditions, Pointers},
+    BrokenCall, CallError, CallFault, EventFields, Manifest, Params, ProcessError, Verdict,
+    account::MemoryCharge,
+    condition::{Conditions, PathSets},
     error,
-    granted::{Caller, Granted},
-    health::Health,
-    idle::Idle,
-    inspect::Imports,
-    instance::{Blueprint, Failed, Instance, NO_MEMORY, at_once},
+    granted::{Caller, GrantedResources},
+    health::FilterHealth,
+    idle::IdleInstances,
+    inspect::ComponentImports,
+    instance::{Blueprint, FailedCall, GuestInstance, NO_MEMORY, at_once},
     state,
-    subscription::{CallLimits, Subscription},
+    subscription::{CallLimits, RouteSubscription},
     v0_1::LinkedHooks,
 };
 use crate::{
-    api::Client,
-    config::Instances,
+    api::ApiClient,
+    config::InstanceScope,
     event::Event,
-    metrics::{FilterMetrics, Sampled},
+    metrics::{FilterMetrics, SampledTime},
     poison::ignore_poison,
 };
 
@@ -33,14 +33,14 @@ pub use matcher::Matcher;
 
 /// A component with one content, in service. Its code and instances go with its last clone.
 #[derive(Clone)]
-pub struct Filter(Arc<Loaded>);
+pub struct Filter(Arc<FilterInner>);
 
-struct Loaded {
-    identity: Identity,
+struct FilterInner {
+    identity: FilterIdentity,
     manifest: Manifest,
     /// Bytes of memory of an instance before its first event.
     memory: usize,
-    imports: Imports,
+    imports: ComponentImports,
     /// Blueprint of match instances, which may call nothing.
     matching: Blueprint,
     /// Blueprint of process instances, which may call what was granted.
@@ -48,34 +48,34 @@ struct Loaded {
     /// `None` without the export.
     hooks: Option<LinkedHooks>,
     /// Idle process instances.
-    idle: Arc<Mutex<Idle>>,
+    idle: Arc<Mutex<IdleInstances>>,
     /// Memory charge of its machine code.
-    _code: Arc<Charge>,
-    health: Health,
+    _code: Arc<MemoryCharge>,
+    health: FilterHealth,
     metrics: Arc<FilterMetrics>,
     /// Store of all filters, and its limit in bytes. `None` without the grant.
-    state: Option<(Arc<state::Store>, usize)>,
+    state: Option<(Arc<state::StateStore>, usize)>,
     /// Client of the API. `None` without the grant, or without an API.
-    api: Option<Client>,
-    pointers: Arc<Pointers>,
+    api: Option<ApiClient>,
+    pointers: Arc<PathSets>,
 }
 
 /// Name and content of a component.
 #[derive(Clone, Debug)]
-pub(super) struct Identity {
+pub(super) struct FilterIdentity {
     pub(super) name: Arc<str>,
     /// SHA-256 of the file, in hex.
     pub(super) digest: Arc<str>,
 }
 
-impl Identity {
+impl FilterIdentity {
     /// Makes a fault of a failed call: the guest's or the host's.
-    pub(super) fn blame(&self, call: &'static str, failed: Failed) -> Fault {
-        let Failed { error, memory_refused, by_host, .. } = failed;
+    pub(super) fn blame(&self, call: &'static str, failed: FailedCall) -> CallFault {
+        let FailedCall { error, memory_refused, by_host, .. } = failed;
         if let Some(lack) = by_host {
-            return Fault::Host(error::report(error).context(lack));
+            return CallFault::Host(error::report(error).context(lack));
         }
-        Fault::Broke(Broken {
+        CallFault::Broke(BrokenCall {
             filter: Arc::clone(&self.name),
             digest: Arc::clone(&self.digest),
             call,
@@ -86,28 +86,28 @@ impl Identity {
 }
 
 /// Arguments of [`Filter::new`] besides the manifest.
-pub(super) struct Parts {
-    pub(super) identity: Identity,
+pub(super) struct FilterParts {
+    pub(super) identity: FilterIdentity,
     pub(super) memory: usize,
-    pub(super) code: Arc<Charge>,
-    pub(super) imports: Imports,
+    pub(super) code: Arc<MemoryCharge>,
+    pub(super) imports: ComponentImports,
     pub(super) matching: Blueprint,
     pub(super) processing: Blueprint,
     pub(super) hooks: Option<LinkedHooks>,
-    pub(super) instances: Instances,
+    pub(super) instances: InstanceScope,
     pub(super) metrics: Arc<FilterMetrics>,
-    pub(super) state: Option<(Arc<state::Store>, usize)>,
-    pub(super) api: Option<Client>,
-    pub(super) pointers: Arc<Pointers>,
+    pub(super) state: Option<(Arc<state::StateStore>, usize)>,
+    pub(super) api: Option<ApiClient>,
+    pub(super) pointers: Arc<PathSets>,
 }
 
 impl Filter {
-    pub(super) fn new(parts: Parts, manifest: Manifest) -> Self {
-        let Parts { identity, memory, code, imports, matching, processing, hooks, .. } = parts;
-        let Parts { instances, metrics, state, api, pointers, .. } = parts;
-        let idle = Arc::new(Mutex::new(Idle::new(instances)));
+    pub(super) fn new(parts: FilterParts, manifest: Manifest) -> Self {
+        let FilterParts { identity, memory, code, imports, matching, processing, hooks, .. } = parts;
+        let FilterParts { instances, metrics, state, api, pointers, .. } = parts;
+        let idle = Arc::new(Mutex::new(IdleInstances::new(instances)));
         processing.account.watch(&idle);
-        Self(Arc::new(Loaded {
+        Self(Arc::new(FilterInner {
             identity,
             manifest,
             memory,
@@ -117,7 +117,7 @@ impl Filter {
             hooks,
             idle,
             _code: code,
-            health: Health::default(),
+            health: FilterHealth::default(),
             metrics,
             state,
             api,
@@ -146,7 +146,7 @@ impl Filter {
 
     /// Interfaces that it imports besides `log`.
     pub fn imports(&self) -> Vec<&'static str> {
-        let Imports { wasi, state, api } = self.0.imports;
+        let ComponentImports { wasi, state, api } = self.0.imports;
         let named = [("api", api), ("state", state), ("wasi", wasi)].into_iter();
         named.filter(|(_, is_imported)| *is_imported).map(|(name, _)| name).collect()
     }
@@ -180,7 +180,7 @@ impl Filter {
         caller: impl Into<Caller<'_>>,
         params: Params,
         limits: CallLimits,
-    ) -> Result<Arc<Subscription>, CallError> {
+    ) -> Result<Arc<RouteSubscription>, CallError> {
         let filter = self.clone();
         let granted = self.0.grant(caller.into());
         // The guest may compute for as long as the load limit, which would block a worker of the
@@ -190,8 +190,8 @@ impl Filter {
     }
 
     /// The same component reading other parts of events than its manifest asks for.
-    pub fn reading(&self, match_reads: Fields, process_reads: Fields) -> Self {
-        let Loaded {
+    pub fn reading(&self, match_reads: EventFields, process_reads: EventFields) -> Self {
+        let FilterInner {
             identity,
             manifest,
             memory,
@@ -205,12 +205,12 @@ impl Filter {
             _code,
             ..
         } = &*self.0;
-        let parts = Parts {
+        let parts = FilterParts {
             identity: identity.clone(),
             memory: *memory,
             code: Arc::clone(_code),
             imports: *imports,
-            instances: Instances::default(),
+            instances: InstanceScope::default(),
             matching: matching.clone(),
             processing: processing.clone(),
             hooks: None,
@@ -235,17 +235,17 @@ impl Filter {
     /// See [`ProcessError`].
     pub async fn process(
         &self,
-        subscription: &Arc<Subscription>,
+        subscription: &Arc<RouteSubscription>,
         event: &Event,
         attempt: u32,
     ) -> Result<Verdict, ProcessError> {
-        let Loaded { manifest, metrics, .. } = &*self.0;
+        let FilterInner { manifest, metrics, .. } = &*self.0;
         if !manifest.hooks.process {
             return Ok(Verdict::Keep);
         }
         let key = &subscription.granted.key;
         let mut instance = self.0.take(key).await.map_err(|failed| self.0.broke("instantiate", failed))?;
-        let began = Sampled::begin(metrics.processes.inc());
+        let began = SampledTime::begin(metrics.processes.inc());
         let answer = instance.process(subscription, event, attempt, manifest.process_reads).await;
         metrics.process_time.end(began);
         match answer {
@@ -286,11 +286,11 @@ impl Filter {
         &self.0.processing
     }
 
-    pub(super) fn grant(&self, caller: Caller<'_>) -> Arc<Granted> {
+    pub(super) fn grant(&self, caller: Caller<'_>) -> Arc<GrantedResources> {
         self.0.grant(caller)
     }
 
-    pub(super) fn blame(&self, call: &'static str, failed: Failed) -> Fault {
+    pub(super) fn blame(&self, call: &'static str, failed: FailedCall) -> CallFault {
         self.0.blame(call, failed)
     }
 
@@ -319,17 +319,17 @@ impl fmt::Debug for Filter {
     }
 }
 
-impl Loaded {
-    fn blame(&self, call: &'static str, failed: Failed) -> Fault {
+impl FilterInner {
+    fn blame(&self, call: &'static str, failed: FailedCall) -> CallFault {
         let fault = self.identity.blame(call, failed);
-        if matches!(fault, Fault::Broke(_)) {
+        if matches!(fault, CallFault::Broke(_)) {
             self.metrics.breaks.inc();
         }
         fault
     }
 
     /// Like [`Self::blame`], for a call about an event: wasted time counts towards quarantine.
-    fn broke(&self, call: &'static str, failed: Failed) -> Fault {
+    fn broke(&self, call: &'static str, failed: FailedCall) -> CallFault {
         if self.health.waste(failed.wasted) {
             self.show_health();
         }
@@ -340,17 +340,17 @@ impl Loaded {
         self.metrics.quarantined.set(self.health.is_quarantined().into());
     }
 
-    fn grant(&self, Caller { key, endpoints }: Caller<'_>) -> Arc<Granted> {
+    fn grant(&self, Caller { key, endpoints }: Caller<'_>) -> Arc<GrantedResources> {
         let state = self.state.as_ref().map(|(state, limit)| state.scope(&self.identity.name, key, *limit));
-        Arc::new(Granted { key: key.into(), state, api: self.api.clone(), endpoints: endpoints.to_vec() })
+        Arc::new(GrantedResources { key: key.into(), state, api: self.api.clone(), endpoints: endpoints.to_vec() })
     }
 
-    fn idle(&self) -> MutexGuard<'_, Idle> {
+    fn idle(&self) -> MutexGuard<'_, IdleInstances> {
         ignore_poison(self.idle.lock())
     }
 
     /// Takes a process instance for one call about an event of the key.
-    async fn take(&self, key: &Arc<str>) -> Result<Instance, Failed> {
+    async fn take(&self, key: &Arc<str>) -> Result<GuestInstance, FailedCall> {
         let idle = self.idle().take(key);
         if let Some(instance) = idle {
             return Ok(instance);
@@ -362,22 +362,22 @@ impl Loaded {
         }
     }
 
-    fn put_back(&self, key: &Arc<str>, instance: Instance) {
+    fn put_back(&self, key: &Arc<str>, instance: GuestInstance) {
         if !instance.is_worn() {
             self.idle().put_back(key, instance);
         }
     }
 
-    fn match_instance(&self) -> Result<Instance, Failed> {
+    fn match_instance(&self) -> Result<GuestInstance, FailedCall> {
         at_once(self.matching.instantiate())
     }
 
     fn subscribe(
         &self,
-        granted: Arc<Granted>,
+        granted: Arc<GrantedResources>,
         params: Params,
         limits: CallLimits,
-    ) -> Result<Arc<Subscription>, CallError> {
+    ) -> Result<Arc<RouteSubscription>, CallError> {
         let mut instance = self.match_instance().map_err(|failed| self.blame("instantiate", failed))?;
         let resource = at_once(instance.construct(&granted.key, &params))
             .map_err(|error| self.blame("constructor", instance.failed(error)))?;
@@ -388,7 +388,7 @@ impl Loaded {
         };
         let conditions = Conditions::new(written, limits.match_cpu, &self.pointers).map_err(CallError::Condition)?;
         let hooks = self.manifest.hooks;
-        Ok(Arc::new(Subscription { granted, params, limits, conditions, hooks }))
+        Ok(Arc::new(RouteSubscription { granted, params, limits, conditions, hooks }))
     }
 }
 
@@ -396,22 +396,22 @@ impl Loaded {
 mod tests {
     use super::*;
     use crate::{
-        config::{Components, FilterSettings, Grant, Limits},
+        config::{ComponentMemory, FilterSettings, Grant, GuestLimits},
         event::{Headers, Origin},
         filter::Host,
     };
 
     const MISBEHAVE: &[u8] = include_bytes!("../../../../tests/guests/misbehave.wasm");
 
-    async fn filter(instances: u32, limits: Limits) -> Filter {
-        let host = Host::with_room((instances, Components::UNLIMITED), None, None, Arc::default()).unwrap();
+    async fn filter(instances: u32, limits: GuestLimits) -> Filter {
+        let host = Host::with_room((instances, ComponentMemory::UNLIMITED), None, None, Arc::default()).unwrap();
         let name = "misbehave".to_owned();
         let settings = FilterSettings { grants: vec![Grant::State], limits, ..FilterSettings::new(name) };
         host.load("misbehave", MISBEHAVE.to_vec(), &settings).await.unwrap()
     }
 
-    async fn subscribe(filter: &Filter) -> Arc<Subscription> {
-        let limits = CallLimits::new(&Limits::default(), &Default::default());
+    async fn subscribe(filter: &Filter) -> Arc<RouteSubscription> {
+        let limits = CallLimits::new(&GuestLimits::default(), &Default::default());
         filter.subscribe("key", vec![("mode".to_owned(), "ok".to_owned())], limits).await.unwrap()
     }
 
@@ -434,13 +434,13 @@ mod tests {
     /// A host without room is not a fault of the guest, and freed room is used.
     #[tokio::test]
     async fn a_full_pool_is_the_hosts_fault() {
-        let filter = filter(2, Limits::default()).await;
+        let filter = filter(2, GuestLimits::default()).await;
         let subscription = subscribe(&filter).await;
         let mut matchers = [filter.matcher(), filter.matcher()];
         for matcher in &mut matchers {
             assert!(matcher.matches(&subscription, &event()).unwrap());
         }
-        let Err(Fault::Host(error)) = filter.matcher().matches(&subscription, &event()) else { panic!("no room") };
+        let Err(CallFault::Host(error)) = filter.matcher().matches(&subscription, &event()) else { panic!("no room") };
         let error = format!("{error:#}");
         assert!(
             error.starts_with("no room for another instance of a filter: maximum concurrent limit of 2"),
@@ -455,7 +455,7 @@ mod tests {
     /// A hundred thousand instances fit no address space: they are made on demand instead.
     #[tokio::test]
     async fn without_a_pool_instances_are_made_on_demand() {
-        let filter = filter(100_000, Limits::default()).await;
+        let filter = filter(100_000, GuestLimits::default()).await;
         let subscription = subscribe(&filter).await;
         assert!(filter.matcher().matches(&subscription, &event()).unwrap());
         assert_eq!(filter.process(&subscription, &event(), 1).await.unwrap(), Verdict::Keep);
@@ -463,7 +463,7 @@ mod tests {
 
     #[tokio::test]
     async fn process_instances_are_used_again() {
-        let filter = filter(2, Limits::default()).await;
+        let filter = filter(2, GuestLimits::default()).await;
         let subscription = subscribe(&filter).await;
         for _ in 0..3 {
             filter.process(&subscription, &event(), 1).await.unwrap();
@@ -473,7 +473,7 @@ mod tests {
 
     #[tokio::test]
     async fn objects_of_subscriptions_that_are_gone_are_dropped() {
-        let filter = filter(10, Limits::default()).await;
+        let filter = filter(10, GuestLimits::default()).await;
         let kept = subscribe(&filter).await;
         let mut matcher = filter.matcher();
         for _ in 0..1_000 {
@@ -482,14 +482,14 @@ mod tests {
             filter.process(&subscribe(&filter).await, &event(), 1).await.unwrap();
         }
         let matching = matcher.objects();
-        let processing: usize = filter.0.idle().all().map(Instance::objects).sum();
+        let processing: usize = filter.0.idle().all().map(GuestInstance::objects).sum();
         assert!(matching <= 64 && processing <= 64, "{matching} and {processing} objects are left");
     }
 
     /// An instance that has used up most of its memory is replaced before it fails.
     #[tokio::test]
     async fn worn_instances_are_replaced() {
-        let filter = filter(10, Limits { memory: 1_300 << 10, ..Limits::default() }).await;
+        let filter = filter(10, GuestLimits { memory: 1_300 << 10, ..GuestLimits::default() }).await;
         let subscription = subscribe(&filter).await;
         let mut matcher = filter.matcher();
         assert!(matcher.matches(&subscription, &event()).unwrap());

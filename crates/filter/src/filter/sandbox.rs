@@ -7,22 +7,22 @@ use wasmtime::{ResourceLimiter, component::ResourceTable};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::{
-    account::Account,
+    account::MemoryAccount,
     error::Violation,
-    granted::Granted,
-    journal::{Journal, Printed},
+    granted::GrantedResources,
+    journal::{GuestLog, GuestOutput},
 };
 
 /// Store data of an instance.
 pub(super) struct Sandbox {
-    pub(super) memory: Memory,
+    pub(super) memory: InstanceMemory,
     /// Computing time that the call may take.
     pub(super) cpu: Duration,
     /// Ticks of the epoch that are left of `cpu`.
     pub(super) ticks: u64,
-    pub(super) journal: Arc<Journal>,
+    pub(super) journal: Arc<GuestLog>,
     /// Key that the call is for, with its grants.
-    pub(super) granted: Arc<Granted>,
+    pub(super) granted: Arc<GrantedResources>,
     /// Deadline of calls to the API.
     pub(super) until: Instant,
     host_calls: u32,
@@ -33,7 +33,7 @@ pub(super) struct Sandbox {
 
 /// Purpose of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum InstanceKind {
     /// May call nothing: `describe`, the constructor, `conditions`, `matches`.
     Match,
     /// May call what was granted: `normalize-params`, `process`.
@@ -43,24 +43,24 @@ pub(super) enum Kind {
 impl Sandbox {
     /// Sets the key and grants of the calls that follow. They end after `wall`; the API must answer
     /// a tenth earlier, so that the guest can still use the result.
-    pub(super) fn grant(&mut self, granted: &Arc<Granted>, wall: Duration) {
+    pub(super) fn grant(&mut self, granted: &Arc<GrantedResources>, wall: Duration) {
         self.granted = Arc::clone(granted);
         if granted.api.is_some() {
             self.until = Instant::now() + wall - wall / 10;
         }
     }
 
-    pub(super) fn new(journal: Journal, kind: Kind, memory: Memory) -> Self {
+    pub(super) fn new(journal: GuestLog, kind: InstanceKind, memory: InstanceMemory) -> Self {
         let journal = Arc::new(journal);
         let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(Printed { journal: Arc::clone(&journal), stream: "stdout" })
-            .stderr(Printed { journal: Arc::clone(&journal), stream: "stderr" })
+        wasi.stdout(GuestOutput { journal: Arc::clone(&journal), stream: "stdout" })
+            .stderr(GuestOutput { journal: Arc::clone(&journal), stream: "stderr" })
             .allow_tcp(false)
             .allow_udp(false)
             .max_random_size(64 << 10);
-        if kind == Kind::Match {
-            wasi.wall_clock(Stopped)
-                .monotonic_clock(Stopped)
+        if kind == InstanceKind::Match {
+            wasi.wall_clock(StoppedClock)
+                .monotonic_clock(StoppedClock)
                 .secure_random(Deterministic::new(SEED.to_vec()))
                 .insecure_random(Deterministic::new(SEED.to_vec()))
                 .insecure_random_seed(0);
@@ -115,9 +115,9 @@ impl WasiView for Sandbox {
 }
 
 /// A clock that always shows the same time, so that a guest can only decide by the event.
-struct Stopped;
+struct StoppedClock;
 
-impl HostWallClock for Stopped {
+impl HostWallClock for StoppedClock {
     fn resolution(&self) -> Duration {
         TICK
     }
@@ -127,7 +127,7 @@ impl HostWallClock for Stopped {
     }
 }
 
-impl HostMonotonicClock for Stopped {
+impl HostMonotonicClock for StoppedClock {
     fn resolution(&self) -> u64 {
         1
     }
@@ -142,7 +142,7 @@ impl HostMonotonicClock for Stopped {
 const SEED: [u8; 8] = *b"trommel\0";
 
 /// Memory account of one instance: bytes of all its memories and tables.
-pub(super) struct Memory {
+pub(super) struct InstanceMemory {
     pub(super) used: usize,
     limit: usize,
     /// Size of the growth under way.
@@ -151,11 +151,11 @@ pub(super) struct Memory {
     pub(super) refused: bool,
     /// True if the memory denied was within its limit: all components together had no more.
     pub(super) starved: bool,
-    account: Arc<Account>,
+    account: Arc<MemoryAccount>,
 }
 
-impl Memory {
-    pub(super) fn new(limit: usize, account: Arc<Account>) -> Self {
+impl InstanceMemory {
+    pub(super) fn new(limit: usize, account: Arc<MemoryAccount>) -> Self {
         Self { used: 0, limit, asked: 0, refused: false, starved: false, account }
     }
 
@@ -187,13 +187,13 @@ impl Memory {
     }
 }
 
-impl Drop for Memory {
+impl Drop for InstanceMemory {
     fn drop(&mut self) {
         self.account.give_back(self.used);
     }
 }
 
-impl ResourceLimiter for Memory {
+impl ResourceLimiter for InstanceMemory {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         Ok(self.grow(desired.saturating_sub(current)))
     }
@@ -216,11 +216,11 @@ impl ResourceLimiter for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Components;
+    use crate::config::ComponentMemory;
 
     #[test]
     fn memories_and_tables_share_one_limit() {
-        let mut memory = Memory::new(1000, Account::new(Components::UNLIMITED));
+        let mut memory = InstanceMemory::new(1000, MemoryAccount::new(ComponentMemory::UNLIMITED));
         assert!(memory.memory_growing(0, 600, None).unwrap());
         assert!(memory.table_growing(0, 25, None).unwrap());
         assert!(memory.is_worn());
@@ -231,8 +231,8 @@ mod tests {
 
     #[test]
     fn instances_share_what_all_components_have() {
-        let account = Account::new(Components { all: 1000, kept: 500, outputs: 0, output: 0 });
-        let instance = || Memory::new(1000, Arc::clone(&account));
+        let account = MemoryAccount::new(ComponentMemory { all: 1000, kept: 500, outputs: 0, output: 0 });
+        let instance = || InstanceMemory::new(1000, Arc::clone(&account));
         let (mut one, mut other) = (instance(), instance());
         assert!(one.memory_growing(0, 500, None).unwrap());
         assert!(!one.is_worn());
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_growth_that_failed_is_given_back_once() {
-        let mut memory = Memory::new(1000, Account::new(Components::UNLIMITED));
+        let mut memory = InstanceMemory::new(1000, MemoryAccount::new(ComponentMemory::UNLIMITED));
         memory.memory_growing(0, 900, None).unwrap();
         memory.memory_grow_failed(wasmtime::Error::msg("no")).unwrap();
         memory.memory_grow_failed(wasmtime::Error::msg("no")).unwrap();
@@ -258,8 +258,8 @@ mod tests {
 
     #[test]
     fn host_calls_are_refused_past_the_budget_and_end_the_call_at_twice_the_budget() {
-        let memory = Memory::new(0, Account::new(Components::UNLIMITED));
-        let mut sandbox = Sandbox::new(Journal::new("f".into(), Arc::default()), Kind::Process, memory);
+        let memory = InstanceMemory::new(0, MemoryAccount::new(ComponentMemory::UNLIMITED));
+        let mut sandbox = Sandbox::new(GuestLog::new("f".into(), Arc::default()), InstanceKind::Process, memory);
         sandbox.begin(Duration::from_millis(1), 2, 0);
         let allowed: Vec<Option<bool>> = (0..5).map(|_| sandbox.host_call().ok()).collect();
         assert_eq!(allowed, [Some(true), Some(true), Some(false), Some(false), None]);

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Hooks, Params, condition::Conditions, granted::Granted};
-use crate::config::{LimitOverrides, Limits};
+use super::{FilterHooks, Params, condition::Conditions, granted::GrantedResources};
+use crate::config::{GuestLimits, LimitOverrides};
 
 /// Limits of one call: the filter's, with the overrides of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +18,7 @@ pub struct CallLimits {
 }
 
 impl CallLimits {
-    pub fn new(filter: &Limits, key: &LimitOverrides) -> Self {
+    pub fn new(filter: &GuestLimits, key: &LimitOverrides) -> Self {
         Self {
             match_cpu: key.match_cpu.unwrap_or(filter.match_cpu),
             process_cpu: key.process_cpu.unwrap_or(filter.process_cpu),
@@ -35,15 +35,15 @@ impl CallLimits {
 /// guest's own object for it when they first need it and drop it some time after the last reference
 /// to this has gone.
 #[derive(Debug)]
-pub struct Subscription {
-    pub(super) granted: Arc<Granted>,
+pub struct RouteSubscription {
+    pub(super) granted: Arc<GrantedResources>,
     pub(super) params: Params,
     pub(super) limits: CallLimits,
     pub(super) conditions: Conditions,
-    pub(super) hooks: Hooks,
+    pub(super) hooks: FilterHooks,
 }
 
-impl Subscription {
+impl RouteSubscription {
     pub fn key(&self) -> &str {
         &self.granted.key
     }

@@ -5,14 +5,14 @@ use wasmparser::{Parser, Payload};
 
 use super::{
     LoadError,
-    inspect::{Form, describe_file},
+    inspect::{ComponentForm, describe_file},
 };
 use crate::config::Grant;
 
 /// Contents of a component's file.
 #[derive(Debug)]
-pub struct Survey {
-    pub form: Form,
+pub struct ComponentSurvey {
+    pub form: ComponentForm,
     /// Size of the file, in bytes.
     pub size: usize,
     /// Bytes of debugging information.
@@ -33,13 +33,13 @@ pub struct Survey {
 ///
 /// # Errors
 /// If it is not WebAssembly, or a core module that can't be made a component.
-pub fn survey(file: &[u8]) -> Result<Survey, LoadError> {
+pub fn survey(file: &[u8]) -> Result<ComponentSurvey, LoadError> {
     let (form, _, described) = describe_file(file)?;
     let (imports, exports) = (described.imported(), described.exported());
     let strange = imports.iter().filter(|import| import.is_strange).map(|import| import.name.clone()).collect();
     let grants = [(Grant::Api, "api"), (Grant::State, "state")];
     let grants = grants.into_iter().filter(|(_, name)| imports.iter().any(|import| import.ours == Some(name)));
-    Ok(Survey {
+    Ok(ComponentSurvey {
         form,
         size: file.len(),
         debug: debug(file),

@@ -12,15 +12,15 @@ use wasmtime::{
 };
 
 use super::{
-    Emission, Failure, Fields, Hooks, Manifest, Params, Verdict,
-    condition::{self, Written},
+    Emission, EventFields, Failure, FilterHooks, Manifest, Params, Verdict,
+    condition::{self, GuestCondition},
     error::{Violation, cut_name, cut_reason},
-    granted::Granted,
+    granted::GrantedResources,
     sandbox::Sandbox,
-    state::Refused,
+    state::StateRefusal,
 };
 use crate::{
-    api::{Call, Refusal},
+    api::{ApiCall, CallRefusal},
     event::{Event, check_subject},
 };
 // The bindings' own module, not this crate.
@@ -29,7 +29,7 @@ use self::trommel::filter::{api, log, state, types};
 mod batch;
 mod lifecycle;
 
-pub(super) use batch::Batch;
+pub(super) use batch::BatchFunctions;
 pub(super) use lifecycle::LinkedHooks;
 
 wasmtime::component::bindgen!({
@@ -61,17 +61,17 @@ pub(super) fn add_imports(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> 
 
 /// A component that is linked and ready to be instantiated.
 #[derive(Clone)]
-pub(super) struct Linked {
+pub(super) struct LinkedComponent {
     component: InstancePre<Sandbox>,
     filter: FilterComponentIndices,
     /// `None` without the export.
-    batch: Option<batch::Exported>,
+    batch: Option<batch::BatchIndices>,
 }
 
-impl Linked {
+impl LinkedComponent {
     pub(super) fn new(component: InstancePre<Sandbox>, has_batch: bool) -> wasmtime::Result<Self> {
         let filter = FilterComponentIndices::new(&component)?;
-        let batch = has_batch.then(|| batch::Exported::new(&component)).transpose()?;
+        let batch = has_batch.then(|| batch::BatchIndices::new(&component)).transpose()?;
         Ok(Self { component, filter, batch })
     }
 
@@ -80,25 +80,25 @@ impl Linked {
         self.batch.is_some()
     }
 
-    pub(super) async fn instantiate(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Guest> {
+    pub(super) async fn instantiate(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<GuestFunctions> {
         let instance = self.component.instantiate_async(&mut *store).await?;
         let batch = self.batch.as_ref().map(|batch| batch.load(&mut *store, &instance)).transpose()?;
-        Ok(Guest { filter: self.filter.load(store, &instance)?, batch })
+        Ok(GuestFunctions { filter: self.filter.load(store, &instance)?, batch })
     }
 }
 
 /// Functions of one instance.
-pub(super) struct Guest {
+pub(super) struct GuestFunctions {
     filter: FilterComponent,
-    batch: Option<Batch>,
+    batch: Option<BatchFunctions>,
 }
 
-impl Guest {
+impl GuestFunctions {
     /// Functions of `filter-batch`.
     ///
     /// # Errors
     /// If the component does not export it.
-    pub(super) fn batch(&self) -> wasmtime::Result<&Batch> {
+    pub(super) fn batch(&self) -> wasmtime::Result<&BatchFunctions> {
         self.batch.as_ref().ok_or_else(|| wasmtime::Error::msg("it does not export `filter-batch`"))
     }
 
@@ -129,9 +129,9 @@ impl Guest {
         &self,
         store: &mut Store<Sandbox>,
         subscription: ResourceAny,
-    ) -> wasmtime::Result<Vec<Vec<Written>>> {
+    ) -> wasmtime::Result<Vec<Vec<GuestCondition>>> {
         let lists = self.filter.trommel_filter_filter().subscription().call_conditions(store, subscription).await?;
-        Ok(lists.into_iter().map(|list| list.into_iter().map(Written::from).collect()).collect())
+        Ok(lists.into_iter().map(|list| list.into_iter().map(GuestCondition::from).collect()).collect())
     }
 
     /// Calls `matches` on a store that needs no fiber: cheaper than [`Self::matches_async`].
@@ -140,7 +140,7 @@ impl Guest {
         store: &mut Store<Sandbox>,
         subscription: ResourceAny,
         event: &Event,
-        reads: Fields,
+        reads: EventFields,
     ) -> wasmtime::Result<bool> {
         let headers = headers(event, reads);
         let event = project(event, reads, event.attempt, headers.as_deref());
@@ -153,7 +153,7 @@ impl Guest {
         store: &mut Store<Sandbox>,
         subscription: ResourceAny,
         event: &Event,
-        reads: Fields,
+        reads: EventFields,
     ) -> wasmtime::Result<bool> {
         let headers = headers(event, reads);
         let event = project(event, reads, event.attempt, headers.as_deref());
@@ -166,7 +166,7 @@ impl Guest {
         subscription: ResourceAny,
         event: &Event,
         attempt: u32,
-        reads: Fields,
+        reads: EventFields,
         limits: OutputLimits,
     ) -> wasmtime::Result<Result<Verdict, Failure>> {
         let headers = headers(event, reads);
@@ -183,14 +183,14 @@ fn borrow(params: &Params) -> Vec<(&str, &str)> {
     params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-fn headers(event: &Event, reads: Fields) -> Option<Vec<(&str, &str)>> {
+fn headers(event: &Event, reads: EventFields) -> Option<Vec<(&str, &str)>> {
     reads.headers.then(|| event.headers.iter().map(|(name, value)| (&**name, &**value)).collect())
 }
 
 /// Borrows the parts of the event that the filter reads.
 fn project<'a>(
     event: &'a Event,
-    reads: Fields,
+    reads: EventFields,
     attempt: u32,
     headers: Option<&'a [(&'a str, &'a str)]>,
 ) -> types::Event<'a> {
@@ -274,7 +274,7 @@ impl From<types::Manifest> for Manifest {
             name: cut_name(name),
             version: cut_name(version),
             description: cut_reason(description),
-            hooks: Hooks {
+            hooks: FilterHooks {
                 normalize_params: hooks.contains(types::Hooks::NORMALIZE_PARAMS),
                 conditions: hooks.contains(types::Hooks::CONDITIONS),
                 matches: hooks.contains(types::Hooks::MATCHES),
@@ -287,7 +287,7 @@ impl From<types::Manifest> for Manifest {
     }
 }
 
-impl From<types::Fields> for Fields {
+impl From<types::Fields> for EventFields {
     fn from(fields: types::Fields) -> Self {
         Self {
             id: fields.contains(types::Fields::ID),
@@ -310,7 +310,7 @@ impl From<types::Failure> for Failure {
     }
 }
 
-impl From<types::Condition> for Written {
+impl From<types::Condition> for GuestCondition {
     fn from(condition: types::Condition) -> Self {
         let types::Condition { field, comparison, value } = condition;
         let comparison = match comparison {
@@ -344,13 +344,13 @@ impl log::Host for Sandbox {
     }
 }
 
-impl From<Refusal> for api::ApiError {
-    fn from(refusal: Refusal) -> Self {
+impl From<CallRefusal> for api::ApiError {
+    fn from(refusal: CallRefusal) -> Self {
         match refusal {
-            Refusal::Denied(why) => Self::Denied(why),
-            Refusal::Timeout => Self::Timeout,
-            Refusal::Status(status, body) => Self::Status((status, body)),
-            Refusal::Failed(why) => Self::Failed(why),
+            CallRefusal::Denied(why) => Self::Denied(why),
+            CallRefusal::Timeout => Self::Timeout,
+            CallRefusal::Status(status, body) => Self::Status((status, body)),
+            CallRefusal::Failed(why) => Self::Failed(why),
         }
     }
 }
@@ -365,29 +365,32 @@ impl api::Host for Sandbox {
         if !self.host_call()? {
             return Ok(Err(api::ApiError::Budget));
         }
-        let Granted { key, api, endpoints, .. } = &*Arc::clone(&self.granted);
+        let GrantedResources { key, api, endpoints, .. } = &*Arc::clone(&self.granted);
         let Some(client) = api else {
             return Ok(Err(api::ApiError::Denied("there is no API to call".to_owned())));
         };
-        let answer = client.call(key, endpoints, Call { method, path, body }, self.until).await;
+        let answer = client.call(key, endpoints, ApiCall { method, path, body }, self.until).await;
         Ok(answer.map_err(Into::into))
     }
 }
 
-impl From<Refused> for state::StateError {
-    fn from(refused: Refused) -> Self {
+impl From<StateRefusal> for state::StateError {
+    fn from(refused: StateRefusal) -> Self {
         match refused {
-            Refused::TooLarge => Self::TooLarge,
-            Refused::Conflict => Self::Conflict,
+            StateRefusal::TooLarge => Self::TooLarge,
+            StateRefusal::Conflict => Self::Conflict,
         }
     }
 }
 
-type Answer<T> = wasmtime::Result<Result<T, state::StateError>>;
+type StateAnswer<T> = wasmtime::Result<Result<T, state::StateError>>;
 
 impl Sandbox {
     /// Runs one call of `state` if the budget and the grants allow it.
-    fn with_state<T>(&mut self, call: impl FnOnce(&super::state::Scope) -> Result<T, Refused>) -> Answer<T> {
+    fn with_state<T>(
+        &mut self,
+        call: impl FnOnce(&super::state::StateScope) -> Result<T, StateRefusal>,
+    ) -> StateAnswer<T> {
         if !self.host_call()? {
             return Ok(Err(state::StateError::Unavailable("the event has used up its calls to the host".to_owned())));
         }
@@ -399,22 +402,22 @@ impl Sandbox {
 }
 
 impl state::Host for Sandbox {
-    fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
+    fn get(&mut self, key: String) -> StateAnswer<Option<Vec<u8>>> {
         self.with_state(|scope| Ok(scope.get(&key)))
     }
 
-    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Answer<()> {
+    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> StateAnswer<()> {
         self.with_state(|scope| scope.set(key, value, ttl_ms.map(Duration::from_millis)))
     }
 
-    fn delete(&mut self, key: String) -> Answer<()> {
+    fn delete(&mut self, key: String) -> StateAnswer<()> {
         self.with_state(|scope| {
             scope.delete(&key);
             Ok(())
         })
     }
 
-    fn add(&mut self, key: String, delta: i64, ttl_ms: Option<u64>) -> Answer<i64> {
+    fn add(&mut self, key: String, delta: i64, ttl_ms: Option<u64>) -> StateAnswer<i64> {
         self.with_state(|scope| scope.add(key, delta, ttl_ms.map(Duration::from_millis)))
     }
 }

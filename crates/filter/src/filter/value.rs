@@ -6,10 +6,10 @@ use crate::json;
 
 /// A JSON value, as far as conditions need it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value<'a> {
+pub(super) enum JsonValue<'a> {
     /// A string, unescaped.
     String(Cow<'a, str>),
-    Number(&'a str, Number),
+    Number(&'a str, JsonNumber),
     /// `true`, `false` or `null`.
     Word(&'a str),
     /// An object or an array.
@@ -18,7 +18,7 @@ pub(super) enum Value<'a> {
     Broken,
 }
 
-impl<'a> Value<'a> {
+impl<'a> JsonValue<'a> {
     /// Parses the raw text of a value.
     pub(super) fn of(raw: &'a str) -> Self {
         match raw.as_bytes().first() {
@@ -26,7 +26,7 @@ impl<'a> Value<'a> {
             Some(b'"') => json::text(raw).map_or(Self::Broken, Self::String),
             _ => match raw {
                 "true" | "false" | "null" => Self::Word(raw),
-                _ => Number::parse(raw).map_or(Self::Broken, |number| Self::Number(raw, number)),
+                _ => JsonNumber::parse(raw).map_or(Self::Broken, |number| Self::Number(raw, number)),
             },
         }
     }
@@ -34,13 +34,13 @@ impl<'a> Value<'a> {
 
 /// A JSON number, kept beside its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Number {
+pub(super) enum JsonNumber {
     Integer(i128),
     /// A number with a fraction or an exponent, or a larger one: compared by its text.
     Written,
 }
 
-impl Number {
+impl JsonNumber {
     /// Parses a JSON number; `None` if `text` is not one.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('-').unwrap_or(text);
@@ -60,7 +60,7 @@ impl Number {
     pub(super) fn compare(left: (&str, Self), right: (&str, Self)) -> Ordering {
         match (left.1, right.1) {
             (Self::Integer(left), Self::Integer(right)) => left.cmp(&right),
-            _ => Decimal::of(left.0).cmp(&Decimal::of(right.0)),
+            _ => DecimalDigits::of(left.0).cmp(&DecimalDigits::of(right.0)),
         }
     }
 }
@@ -78,7 +78,7 @@ fn is_fraction(text: &str) -> bool {
 }
 
 /// A number as its significant digits, from the first that is not 0.
-struct Decimal<'a> {
+struct DecimalDigits<'a> {
     is_negative: bool,
     whole: &'a [u8],
     fraction: &'a [u8],
@@ -86,7 +86,7 @@ struct Decimal<'a> {
     magnitude: i64,
 }
 
-impl<'a> Decimal<'a> {
+impl<'a> DecimalDigits<'a> {
     /// Parses `text`, which must be a JSON number.
     fn of(text: &'a str) -> Self {
         let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
@@ -153,31 +153,31 @@ mod tests {
     #[test]
     fn values_are_told_apart() {
         for (raw, value) in [
-            ("\"a\\\"b\"", Value::String("a\"b".into())),
-            ("\"\"", Value::String("".into())),
-            ("null", Value::Word("null")),
-            ("[1]", Value::Container),
-            ("{}", Value::Container),
-            ("-1.5", Value::Number("-1.5", Number::Written)),
-            ("17", Value::Number("17", Number::Integer(17))),
-            ("nope", Value::Broken),
-            ("01", Value::Broken),
-            ("\"\\x\"", Value::Broken),
-            ("", Value::Broken),
+            ("\"a\\\"b\"", JsonValue::String("a\"b".into())),
+            ("\"\"", JsonValue::String("".into())),
+            ("null", JsonValue::Word("null")),
+            ("[1]", JsonValue::Container),
+            ("{}", JsonValue::Container),
+            ("-1.5", JsonValue::Number("-1.5", JsonNumber::Written)),
+            ("17", JsonValue::Number("17", JsonNumber::Integer(17))),
+            ("nope", JsonValue::Broken),
+            ("01", JsonValue::Broken),
+            ("\"\\x\"", JsonValue::Broken),
+            ("", JsonValue::Broken),
         ] {
-            assert_eq!(Value::of(raw), value, "{raw}");
+            assert_eq!(JsonValue::of(raw), value, "{raw}");
         }
     }
 
     fn compare(left: &str, right: &str) -> Ordering {
-        let number = |text| (text, Number::parse(text).unwrap());
-        Number::compare(number(left), number(right))
+        let number = |text| (text, JsonNumber::parse(text).unwrap());
+        JsonNumber::compare(number(left), number(right))
     }
 
     #[test]
     fn numbers_are_those_of_json() {
         for text in ["", "-", "01", "1.", ".5", "+1", "1e", "1e+", "inf", "NaN", "1_0", "0x1", "1 "] {
-            assert!(Number::parse(text).is_none(), "{text}");
+            assert!(JsonNumber::parse(text).is_none(), "{text}");
         }
     }
 

@@ -12,12 +12,12 @@ pub struct StreamInfo {
     /// The configuration in the server's JSON.
     pub config: Map<String, Value>,
     pub created: Timestamp,
-    pub state: State,
-    pub cluster: Option<Cluster>,
+    pub state: StreamTotals,
+    pub cluster: Option<StreamCluster>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct State {
+pub struct StreamTotals {
     pub messages: u64,
     pub bytes: u64,
     pub first_seq: u64,
@@ -31,18 +31,18 @@ pub struct State {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Cluster {
+pub struct StreamCluster {
     /// `None` for a server that is not in a cluster.
     pub name: Option<String>,
     /// `None` while one is being elected.
     pub leader: Option<String>,
     #[serde(default)]
-    pub replicas: Vec<Replica>,
+    pub replicas: Vec<StreamReplica>,
 }
 
 /// A server that follows the leader.
 #[derive(Clone, Debug, Deserialize, serde::Serialize)]
-pub struct Replica {
+pub struct StreamReplica {
     pub name: String,
     /// True if it has all that the leader has.
     pub current: bool,

@@ -5,21 +5,21 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Wanted,
+    WantedFields,
     config::{
-        Bound, Compression, Discard, External, Placement, Republish, Retention, Start, Storage, Stream, Transform,
-        Upstream,
+        Compression, DiscardPolicy, ExternalApi, Placement, Republish, Retention, Storage, StreamConfig, StreamLimit,
+        SubjectTransform, UpstreamStart, UpstreamStream,
     },
 };
 
-pub(super) fn wanted(stream: &Stream) -> Wanted {
-    let count = |bound: Bound<u64>| match bound {
-        Bound::Unlimited => json!(-1),
-        Bound::Most(count) => json!(count),
+pub(super) fn wanted(stream: &StreamConfig) -> WantedFields {
+    let count = |bound: StreamLimit<u64>| match bound {
+        StreamLimit::Unlimited => json!(-1),
+        StreamLimit::Most(count) => json!(count),
     };
-    let age = |bound: Bound<Duration>| match bound {
-        Bound::Unlimited => json!(0),
-        Bound::Most(age) => nanoseconds(age),
+    let age = |bound: StreamLimit<Duration>| match bound {
+        StreamLimit::Unlimited => json!(0),
+        StreamLimit::Most(age) => nanoseconds(age),
     };
     let subjects: Vec<_> = stream.subjects.iter().map(|subject| subject.as_str()).collect();
     let sources: Vec<_> = stream.sources.iter().map(upstream).collect();
@@ -74,10 +74,10 @@ fn storage(storage: Storage) -> Value {
     })
 }
 
-fn discard(discard: Discard) -> Value {
+fn discard(discard: DiscardPolicy) -> Value {
     json!(match discard {
-        Discard::Old => "old",
-        Discard::New => "new",
+        DiscardPolicy::Old => "old",
+        DiscardPolicy::New => "new",
     })
 }
 
@@ -96,11 +96,11 @@ fn republish(republish: &Republish) -> Value {
     ])
 }
 
-fn upstream(upstream: &Upstream) -> Value {
+fn upstream(upstream: &UpstreamStream) -> Value {
     let (sequence, time) = match upstream.start {
         None => (None, None),
-        Some(Start::Sequence(sequence)) => (Some(json!(sequence)), None),
-        Some(Start::Time(time)) => (None, Some(json!(time.to_string()))),
+        Some(UpstreamStart::Sequence(sequence)) => (Some(json!(sequence)), None),
+        Some(UpstreamStart::Time(time)) => (None, Some(json!(time.to_string()))),
     };
     let transforms: Vec<_> = upstream.subject_transforms.iter().map(transform).collect();
     object([
@@ -113,12 +113,12 @@ fn upstream(upstream: &Upstream) -> Value {
     ])
 }
 
-fn external(external: &External) -> Value {
+fn external(external: &ExternalApi) -> Value {
     let deliver = external.deliver.as_ref().map(|deliver| json!(deliver));
     object([("api", Some(json!(external.api))), ("deliver", deliver)])
 }
 
-fn transform(transform: &Transform) -> Value {
+fn transform(transform: &SubjectTransform) -> Value {
     json!({ "src": transform.src.as_str(), "dest": transform.dest })
 }
 

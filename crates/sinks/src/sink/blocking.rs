@@ -13,10 +13,10 @@ use std::{
 use anyhow::anyhow;
 use tokio::sync::mpsc;
 
-use super::{Confirmation, Output, Refusal, Sink, Slot};
+use super::{Confirmation, Output, Sink, SinkRefusal, Slot};
 
 /// The blocking side of a sink.
-pub trait Destination: Send + 'static {
+pub trait BlockingDestination: Send + 'static {
     /// Part of an output that is kept until it is stored.
     type Item: Send + 'static;
 
@@ -27,57 +27,57 @@ pub trait Destination: Send + 'static {
     ///
     /// # Errors
     /// Returns an error with how far it came and why no further.
-    fn store(&mut self, batch: &[(Slot, Self::Item)]) -> Result<(), Stopped>;
+    fn store(&mut self, batch: &[(Slot, Self::Item)]) -> Result<(), StoppedBatch>;
 }
 
 /// Result of a batch that was not stored to its end.
 #[derive(Debug)]
-pub struct Stopped {
+pub struct StoppedBatch {
     /// Index of the first item that is not stored.
     pub at: usize,
-    pub why: Refusal,
+    pub why: SinkRefusal,
     /// Indices of the items behind it that are stored all the same, in order.
     pub stored_behind: Vec<usize>,
 }
 
-impl Stopped {
+impl StoppedBatch {
     /// Result of a batch of which nothing is stored from this item on.
-    pub fn at(at: usize, why: Refusal) -> Self {
+    pub fn at(at: usize, why: SinkRefusal) -> Self {
         Self { at, why, stored_behind: Vec::new() }
     }
 }
 
-/// Sink that drives a [`Destination`], one batch at a time: outputs that are written meanwhile are
-/// the next batch.
-pub struct Blocking<D: Destination> {
+/// Sink that drives a [`BlockingDestination`], one batch at a time: outputs that are written
+/// meanwhile are the next batch.
+pub struct BlockingSink<D: BlockingDestination> {
     pending: Vec<(Slot, D::Item)>,
     /// Slots that the thread works on.
     under_way: Option<RangeInclusive<Slot>>,
-    batches: mpsc::Sender<Batch<D>>,
-    reports: mpsc::Receiver<Report<D>>,
+    batches: mpsc::Sender<SlotBatch<D>>,
+    reports: mpsc::Receiver<BatchReport<D>>,
     /// `None` once the thread has ended.
     thread: Option<JoinHandle<()>>,
     /// Reports that [`Sink::confirm`] has still to return.
     words: VecDeque<Confirmation>,
 }
 
-type Batch<D> = Vec<(Slot, <D as Destination>::Item)>;
+type SlotBatch<D> = Vec<(Slot, <D as BlockingDestination>::Item)>;
 
-struct Report<D: Destination> {
-    batch: Batch<D>,
-    result: Result<(), Stopped>,
+struct BatchReport<D: BlockingDestination> {
+    batch: SlotBatch<D>,
+    result: Result<(), StoppedBatch>,
 }
 
-impl<D: Destination> Blocking<D> {
+impl<D: BlockingDestination> BlockingSink<D> {
     /// # Errors
     /// Returns an error if the thread can't be started.
     pub fn new(mut destination: D) -> io::Result<Self> {
-        let (batches, mut waiting) = mpsc::channel::<Batch<D>>(1);
+        let (batches, mut waiting) = mpsc::channel::<SlotBatch<D>>(1);
         let (done, reports) = mpsc::channel(1);
         let thread = thread::Builder::new().name("sink".into()).spawn(move || {
             while let Some(batch) = waiting.blocking_recv() {
                 let result = destination.store(&batch);
-                if done.blocking_send(Report { batch, result }).is_err() {
+                if done.blocking_send(BatchReport { batch, result }).is_err() {
                     return;
                 }
             }
@@ -99,12 +99,12 @@ impl<D: Destination> Blocking<D> {
         let _ = self.batches.try_send(std::mem::take(&mut self.pending));
     }
 
-    fn hear(&mut self, report: Report<D>) {
+    fn hear(&mut self, report: BatchReport<D>) {
         let stored = report.result.as_ref().map_or_else(|stopped| stopped.at, |()| report.batch.len());
         if let Some((last, _)) = report.batch[..stored].last() {
             self.words.push_back(Confirmation::Through(*last));
         }
-        if let Err(Stopped { at, why, stored_behind }) = report.result {
+        if let Err(StoppedBatch { at, why, stored_behind }) = report.result {
             let behind = report.batch.iter().enumerate().skip(at);
             let (kept, refused): (Vec<_>, Vec<_>) = behind.partition(|(at, _)| stored_behind.binary_search(at).is_ok());
             self.words.extend(kept.iter().map(|(_, (slot, _))| Confirmation::One(*slot)));
@@ -120,12 +120,12 @@ impl<D: Destination> Blocking<D> {
     fn give_back(&mut self, slots: impl Iterator<Item = Slot>, why: &'static str) {
         let pending = self.pending.drain(..).map(|(slot, _)| slot);
         let refused = slots.chain(pending);
-        self.words.extend(refused.map(|slot| Confirmation::Refused(slot, Refusal::Later(anyhow!(why)))));
+        self.words.extend(refused.map(|slot| Confirmation::Refused(slot, SinkRefusal::Later(anyhow!(why)))));
     }
 }
 
-impl<D: Destination> Sink for Blocking<D> {
-    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
+impl<D: BlockingDestination> Sink for BlockingSink<D> {
+    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), SinkRefusal> {
         self.pending.push((slot, D::item(output)));
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Write};
 const FULL: u64 = 256 << 10;
 
 #[derive(Debug, Default)]
-pub(super) struct Chunk {
+pub(super) struct LineChunk {
     lines: Vec<u8>,
     /// End offset of each line.
     ends: Vec<usize>,
@@ -14,7 +14,7 @@ pub(super) struct Chunk {
 
 /// Progress of a write.
 #[derive(Debug)]
-pub(super) struct Sent {
+pub(super) struct WriteProgress {
     /// Lines that went out whole.
     pub(super) lines: usize,
     /// Their bytes.
@@ -24,7 +24,7 @@ pub(super) struct Sent {
     pub(super) result: io::Result<()>,
 }
 
-impl Chunk {
+impl LineChunk {
     /// Takes payloads, which `append` makes lines of, until the chunk is full or has `room` bytes;
     /// one at least.
     pub(super) fn fill<'a>(
@@ -44,15 +44,15 @@ impl Chunk {
         }
     }
 
-    pub(super) fn send(&self, to: &mut impl Write) -> Sent {
+    pub(super) fn send(&self, to: &mut impl Write) -> WriteProgress {
         let (bytes, result) = send(to, &self.lines);
         let lines = self.ends.partition_point(|end| *end <= bytes);
         let whole = self.ends[..lines].last().copied().unwrap_or(0);
-        Sent { lines, whole, bytes, result }
+        WriteProgress { lines, whole, bytes, result }
     }
 
     /// Returns the missing part of the line that a write has torn.
-    pub(super) fn rest(&self, sent: &Sent) -> &[u8] {
+    pub(super) fn rest(&self, sent: &WriteProgress) -> &[u8] {
         self.ends.get(sent.lines).map_or(&[], |end| &self.lines[sent.bytes..*end])
     }
 }

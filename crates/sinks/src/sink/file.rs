@@ -11,10 +11,10 @@ use bytes::Bytes;
 
 use super::{
     Output, Slot,
-    blocking::{Blocking, Destination, Stopped},
+    blocking::{BlockingDestination, BlockingSink, StoppedBatch},
     permissions,
 };
-use crate::config::{FileSink, Fsync, PathTemplate, Record, Upkeep};
+use crate::config::{FileSink, FileUpkeep, Fsync, PathTemplate, RecordSettings};
 
 mod name;
 mod ndjson;
@@ -24,29 +24,28 @@ mod rotation;
 mod tail;
 mod written;
 
-use name::{Entry, Names};
-use ndjson::{Lines, Ndjson};
-use partitions::Partitions;
-use record::Records;
-pub use record::Records as LineWriter;
+use name::{FileEntry, PathNames};
+use ndjson::{LineBuffers, NdjsonFile};
+use partitions::FilePartitions;
+pub use record::RecordWriter;
 pub use written::{partitions, written_files};
 
 /// Opens the sink's file. Missing folders on the way are made.
 ///
 /// # Errors
 /// Returns an error if the file can't be opened, is not a regular one, or doesn't look like NDJSON.
-pub fn open(path: PathBuf, settings: &FileSink) -> anyhow::Result<Blocking<OneFile>> {
-    let ndjson = Ndjson::open(path, settings.upkeep)?;
-    Ok(Blocking::new(OneFile { ndjson, lines: Lines::new(&settings.record) })?)
+pub fn open(path: PathBuf, settings: &FileSink) -> anyhow::Result<BlockingSink<OneFile>> {
+    let ndjson = NdjsonFile::open(path, settings.upkeep)?;
+    Ok(BlockingSink::new(OneFile { ndjson, lines: LineBuffers::new(&settings.record) })?)
 }
 
 /// Makes the folder that the sink's files are in. They are opened when there is something for them.
 ///
 /// # Errors
 /// Returns an error if the folder can't be made.
-pub fn open_partitions(path: PathTemplate, settings: &FileSink) -> anyhow::Result<Blocking<Partitions>> {
+pub fn open_partitions(path: PathTemplate, settings: &FileSink) -> anyhow::Result<BlockingSink<FilePartitions>> {
     permissions::make_folder(&path.root).with_context(|| format!("could not open folder `{}`", path.root.display()))?;
-    Ok(Blocking::new(Partitions::new(path, settings))?)
+    Ok(BlockingSink::new(FilePartitions::new(path, settings))?)
 }
 
 /// Appends one line to a file and waits until it is on the disk. Blocks.
@@ -54,10 +53,10 @@ pub fn open_partitions(path: PathTemplate, settings: &FileSink) -> anyhow::Resul
 /// # Errors
 /// Returns an error if it can't be written whole.
 pub fn append(path: PathBuf, payload: &[u8]) -> anyhow::Result<()> {
-    let upkeep = Upkeep { fsync: Fsync::Batch, ..Upkeep::default() };
-    let stored = Ndjson::open(path, upkeep)?.store(
+    let upkeep = FileUpkeep { fsync: Fsync::Batch, ..FileUpkeep::default() };
+    let stored = NdjsonFile::open(path, upkeep)?.store(
         std::iter::once(payload),
-        &mut Lines::new(&Record::default()),
+        &mut LineBuffers::new(&RecordSettings::default()),
         SystemTime::now(),
     );
     stored.map_err(|stopped| stopped.why.into())
@@ -66,31 +65,31 @@ pub fn append(path: PathBuf, payload: &[u8]) -> anyhow::Result<()> {
 /// Returns the line that a sink writes of a payload.
 pub(super) fn line(settings: &FileSink, payload: &[u8]) -> Vec<u8> {
     let mut line = Vec::new();
-    Records::new(&settings.record).append(&mut line, payload);
+    RecordWriter::new(&settings.record).append(&mut line, payload);
     line
 }
 
 /// Returns the path of the sink's file that an output belongs to.
 pub(super) fn partition(path: &PathTemplate, output: &Output) -> PathBuf {
     let mut name = String::new();
-    Names::new(path.names.clone()).fill(&Entry::of(output), &mut name);
+    PathNames::new(path.names.clone()).fill(&FileEntry::of(output), &mut name);
     path.root.join(name)
 }
 
 /// A sink's only file.
 pub struct OneFile {
-    ndjson: Ndjson,
-    lines: Lines,
+    ndjson: NdjsonFile,
+    lines: LineBuffers,
 }
 
-impl Destination for OneFile {
+impl BlockingDestination for OneFile {
     type Item = Bytes;
 
     fn item(output: &Output) -> Bytes {
         output.payload.clone()
     }
 
-    fn store(&mut self, batch: &[(Slot, Bytes)]) -> Result<(), Stopped> {
+    fn store(&mut self, batch: &[(Slot, Bytes)]) -> Result<(), StoppedBatch> {
         let payloads = batch.iter().map(|(_, payload)| &**payload);
         self.ndjson.store(payloads, &mut self.lines, SystemTime::now())
     }

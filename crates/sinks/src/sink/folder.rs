@@ -14,8 +14,8 @@ use bytestring::ByteString;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Output, Refusal, Slot,
-    blocking::{Blocking, Destination, Stopped},
+    Output, SinkRefusal, Slot,
+    blocking::{BlockingDestination, BlockingSink, StoppedBatch},
     permissions,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 
 mod name;
 
-use name::Names;
+use name::FileNames;
 
 const PREFIX: &str = ".trommel-";
 const SUFFIX: &str = ".tmp";
@@ -36,14 +36,14 @@ const SUFFIX: &str = ".tmp";
 ///
 /// # Errors
 /// Returns an error if the folder can't be made or read.
-pub fn open(settings: &FolderSink) -> anyhow::Result<Blocking<Folder>> {
+pub fn open(settings: &FolderSink) -> anyhow::Result<BlockingSink<FolderWriter>> {
     clean(&settings.path).with_context(|| format!("could not open folder `{}`", settings.path.display()))?;
-    Ok(Blocking::new(Folder { settings: settings.clone() })?)
+    Ok(BlockingSink::new(FolderWriter { settings: settings.clone() })?)
 }
 
 /// Returns how many files of the folder hold this output: one once it is stored.
 pub fn copies(settings: &FolderSink, output: &Output) -> u32 {
-    let file = Folder::item(output);
+    let file = FolderWriter::item(output);
     let (names, content) = rendered(settings, &file);
     let holds = |name: &String| fs::read(settings.path.join(name)).is_ok_and(|found| found == content);
     u32::from(names.wanted.as_ref().is_some_and(holds)) + u32::from(holds(&names.own))
@@ -62,11 +62,11 @@ fn clean(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-pub struct Folder {
+pub struct FolderWriter {
     settings: FolderSink,
 }
 
-impl Folder {
+impl FolderWriter {
     fn write(&self, file: &NewFile) -> io::Result<()> {
         let (names, content) = rendered(&self.settings, file);
         // The process id keeps routers apart that share a folder. The digest keeps outputs apart:
@@ -80,12 +80,12 @@ impl Folder {
         written
     }
 
-    fn stopped(&self, at: usize, error: io::Error) -> Stopped {
+    fn stopped(&self, at: usize, error: io::Error) -> StoppedBatch {
         let context = format!("could not write into folder `{}`", self.settings.path.display());
-        Stopped::at(at, Refusal::Later(anyhow::Error::new(error).context(context)))
+        StoppedBatch::at(at, SinkRefusal::Later(anyhow::Error::new(error).context(context)))
     }
 
-    fn place(&self, hidden: &Path, names: &Names, content: &[u8]) -> io::Result<()> {
+    fn place(&self, hidden: &Path, names: &FileNames, content: &[u8]) -> io::Result<()> {
         let mut file = permissions::file().write(true).truncate(true).open(hidden)?;
         file.write_all(content)?;
         if self.settings.fsync == Fsync::Batch {
@@ -101,11 +101,11 @@ impl Folder {
 }
 
 /// Returns the names and the content of an output's file.
-fn rendered(settings: &FolderSink, file: &NewFile) -> (Names, Bytes) {
+fn rendered(settings: &FolderSink, file: &NewFile) -> (FileNames, Bytes) {
     let is_json = line::is_json(&file.payload);
     let names = match &settings.name {
-        Some(template) => Names::filled(template, file),
-        None => Names::plain(file, is_json),
+        Some(template) => FileNames::filled(template, file),
+        None => FileNames::plain(file, is_json),
     };
     let mut content = file.payload.clone();
     if settings.pretty && is_json {
@@ -118,7 +118,7 @@ fn rendered(settings: &FolderSink, file: &NewFile) -> (Names, Bytes) {
 
 /// Returns the path and the content of an output's file, if no other file has its name.
 pub(super) fn preview(settings: &FolderSink, output: &Output) -> (PathBuf, Bytes) {
-    let (Names { wanted, own }, content) = rendered(settings, &Folder::item(output));
+    let (FileNames { wanted, own }, content) = rendered(settings, &FolderWriter::item(output));
     (settings.path.join(wanted.unwrap_or(own)), content)
 }
 
@@ -148,7 +148,7 @@ pub struct NewFile {
     payload: Bytes,
 }
 
-impl Destination for Folder {
+impl BlockingDestination for FolderWriter {
     type Item = NewFile;
 
     fn item(output: &Output) -> NewFile {
@@ -164,7 +164,7 @@ impl Destination for Folder {
         }
     }
 
-    fn store(&mut self, batch: &[(Slot, NewFile)]) -> Result<(), Stopped> {
+    fn store(&mut self, batch: &[(Slot, NewFile)]) -> Result<(), StoppedBatch> {
         let path = &self.settings.path;
         for (at, (_, file)) in batch.iter().enumerate() {
             let mut written = self.write(file);

@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout};
 use crate::{
     config::{self, OutputField},
     event::identity::HOPS,
-    nats::{ConnectError, Life, NoPermission, Template, connect, header_map},
-    sink::{Confirmation, Output, Refusal, Sink, Slot},
+    nats::{ConnectError, ConnectionLife, NoPermission, SubjectTemplate, connect, header_map},
+    sink::{Confirmation, Output, Sink, SinkRefusal, Slot},
     timer::sleep_until_due,
 };
 
@@ -24,29 +24,29 @@ mod live;
 mod streams;
 mod window;
 
-use live::Live;
+use live::LiveConnection;
 
 /// Sink that publishes outputs. Settings decide whether a stream has to confirm them.
-pub struct Nats {
+pub struct NatsPublisher {
     name: Arc<str>,
-    nats: config::Nats,
+    nats: config::NatsConfig,
     /// Servers that the last one has named.
     discovered: Vec<String>,
     jetstream: bool,
     message_id: bool,
     ack_timeout: Duration,
-    template: Template<OutputField>,
-    live: Option<Live>,
+    template: SubjectTemplate<OutputField>,
+    live: Option<LiveConnection>,
     /// Slots written to a connection that has ended since, and not reported yet.
     lost: VecDeque<Slot>,
     /// Denied subscription for which the last connection was given up, if any.
     unheard: Option<NoPermission>,
 }
 
-impl Nats {
+impl NatsPublisher {
     /// Creates a sink with a connection of its own, which it opens with its first output, and anew
     /// whenever it is lost.
-    pub fn new(name: &str, nats: &config::Nats, settings: &config::NatsSink) -> Self {
+    pub fn new(name: &str, nats: &config::NatsConfig, settings: &config::NatsSink) -> Self {
         Self {
             name: name.into(),
             nats: nats.clone(),
@@ -54,7 +54,7 @@ impl Nats {
             jetstream: settings.jetstream,
             message_id: settings.message_id,
             ack_timeout: settings.ack_timeout,
-            template: Template::new(settings.subject.clone()),
+            template: SubjectTemplate::new(settings.subject.clone()),
             live: None,
             lost: VecDeque::new(),
             unheard: None,
@@ -68,26 +68,26 @@ impl Nats {
 
     /// Connects to the servers that are configured or, since those may be away, that the last one
     /// named.
-    async fn connect(&mut self) -> Result<Live, ConnectError> {
+    async fn connect(&mut self) -> Result<LiveConnection, ConnectError> {
         let mut nats = self.nats.clone();
         nats.urls.extend_from_slice(&self.discovered);
-        let connection = connect(&nats, &format!("sink {}", self.name), Life::Single).await?;
+        let connection = connect(&nats, &format!("sink {}", self.name), ConnectionLife::Single).await?;
         self.discovered = connection.servers();
-        Live::new(connection).await
+        LiveConnection::new(connection).await
     }
 
     /// Returns the connection, a new one if the last has ended.
-    async fn live(&mut self) -> Result<&mut Live, Refusal> {
+    async fn live(&mut self) -> Result<&mut LiveConnection, SinkRefusal> {
         if self.live.as_ref().is_some_and(|live| !live.connection.is_connected()) {
             self.lose();
         }
         if !self.lost.is_empty() {
             // These must be reported to the outlet first, or they would be overtaken.
-            return Err(Refusal::Later(self.connection_lost()));
+            return Err(SinkRefusal::Later(self.connection_lost()));
         }
         let live = match self.live.take() {
             Some(live) => live,
-            None => self.connect().await.map_err(|error| Refusal::Later(error.into()))?,
+            None => self.connect().await.map_err(|error| SinkRefusal::Later(error.into()))?,
         };
         Ok(self.live.insert(live))
     }
@@ -108,12 +108,12 @@ impl Nats {
     }
 
     /// Returns the headers that are published with an output, if any.
-    fn headers(&self, output: &Output) -> Result<Option<HeaderMap>, Refusal> {
+    fn headers(&self, output: &Output) -> Result<Option<HeaderMap>, SinkRefusal> {
         let hops = output.ticket.event().hops_of_outputs();
         if output.headers().is_empty() && hops.is_none() && !self.message_id {
             return Ok(None);
         }
-        let mut map = header_map(output.headers()).map_err(|why| Refusal::Never("bad_header", why))?;
+        let mut map = header_map(output.headers()).map_err(|why| SinkRefusal::Never("bad_header", why))?;
         if let Some(hops) = hops {
             map.insert(HOPS, hops.to_string());
         }
@@ -133,10 +133,10 @@ pub fn message_id(output: &Output, sink: &str) -> String {
     id
 }
 
-impl Sink for Nats {
-    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
+impl Sink for NatsPublisher {
+    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), SinkRefusal> {
         let subject = self.template.fill(|field| placeholder(field, output));
-        let subject = subject.map_err(|why| Refusal::Never("bad_subject", why))?;
+        let subject = subject.map_err(|why| SinkRefusal::Never("bad_subject", why))?;
         let headers = self.headers(output)?;
         let (jetstream, patience) = (self.jetstream, self.ack_timeout);
         let live = self.live().await?;
@@ -157,11 +157,11 @@ impl Sink for Nats {
                 Ok(())
             }
             Ok(Err(error)) => Err(match error.kind() {
-                PublishErrorKind::MaxPayloadExceeded => Refusal::Never("too_large", error.into()),
-                PublishErrorKind::InvalidSubject => Refusal::Never("bad_subject", error.into()),
-                PublishErrorKind::Send => Refusal::Later(error.into()),
+                PublishErrorKind::MaxPayloadExceeded => SinkRefusal::Never("too_large", error.into()),
+                PublishErrorKind::InvalidSubject => SinkRefusal::Never("bad_subject", error.into()),
+                PublishErrorKind::Send => SinkRefusal::Later(error.into()),
             }),
-            Err(_) => Err(Refusal::Later(anyhow!("nothing could be sent for {patience:?}"))),
+            Err(_) => Err(SinkRefusal::Later(anyhow!("nothing could be sent for {patience:?}"))),
         }
     }
 
@@ -192,11 +192,11 @@ pub(super) fn subject(
     settings: &config::NatsSink,
     reserved: Option<String>,
     output: &Output,
-) -> Result<Subject, Refusal> {
-    let mut template = Template::new(settings.subject.clone()).reserving(reserved);
+) -> Result<Subject, SinkRefusal> {
+    let mut template = SubjectTemplate::new(settings.subject.clone()).reserving(reserved);
     let subject =
-        template.fill(|field| placeholder(field, output)).map_err(|why| Refusal::Never("bad_subject", why))?;
-    header_map(output.headers()).map_err(|why| Refusal::Never("bad_header", why))?;
+        template.fill(|field| placeholder(field, output)).map_err(|why| SinkRefusal::Never("bad_subject", why))?;
+    header_map(output.headers()).map_err(|why| SinkRefusal::Never("bad_header", why))?;
     Ok(subject)
 }
 
@@ -207,7 +207,7 @@ pub fn placeholder<'a>(field: &'a OutputField, output: &'a Output) -> &'a str {
 
 /// Waits for the next answer of a stream, or for the next deadline without one. `None` if the
 /// connection has ended. Cancel safe.
-async fn acked(live: &mut Live, ack_timeout: Duration) -> Option<Confirmation> {
+async fn acked(live: &mut LiveConnection, ack_timeout: Duration) -> Option<Confirmation> {
     loop {
         // Before the deadlines: an ack that has arrived counts, also if its time is over.
         let message = match live.acks.next().now_or_never() {
@@ -236,7 +236,7 @@ async fn acked(live: &mut Live, ack_timeout: Duration) -> Option<Confirmation> {
 
 /// Flushes the connection, as core NATS confirms nothing: what the server was given counts as
 /// taken. `None` if the connection has ended. Cancel safe.
-async fn flushed(live: &mut Live) -> Option<Confirmation> {
+async fn flushed(live: &mut LiveConnection) -> Option<Confirmation> {
     let last = live.window.last();
     live.connection.flush().await.ok().filter(|()| live.connection.is_connected())?;
     if let Some(confirmation) = live.denied() {
@@ -248,10 +248,10 @@ async fn flushed(live: &mut Live) -> Option<Confirmation> {
 }
 
 fn later(slot: Slot, why: anyhow::Error) -> Confirmation {
-    Confirmation::Refused(slot, Refusal::Later(why))
+    Confirmation::Refused(slot, SinkRefusal::Later(why))
 }
 
 /// Refuses an output that the stream of its subject does not take now.
 fn apart(slot: Slot, why: anyhow::Error) -> Confirmation {
-    Confirmation::Refused(slot, Refusal::Apart(why))
+    Confirmation::Refused(slot, SinkRefusal::Apart(why))
 }

@@ -1,15 +1,15 @@
 //! Sink that takes everything and keeps nothing: for measuring, and for filters that are run for
 //! their effects.
 
-use super::{Confirmation, Output, Refusal, Sink, Slot};
+use super::{Confirmation, Output, Sink, SinkRefusal, Slot};
 
 #[derive(Debug, Default)]
-pub struct Null {
+pub struct NullSink {
     last: Slot,
 }
 
-impl Sink for Null {
-    async fn write(&mut self, slot: Slot, _output: &Output) -> Result<(), Refusal> {
+impl Sink for NullSink {
+    async fn write(&mut self, slot: Slot, _output: &Output) -> Result<(), SinkRefusal> {
         self.last = slot;
         Ok(())
     }

@@ -3,21 +3,21 @@
 use std::path::PathBuf;
 
 use crate::{
-    config::{Config, Sink, SinkKind},
+    config::{Config, SinkConfig, SinkKind},
     json::line,
-    sink::{Output, Refusal, file, folder, nats, webhook},
+    sink::{Output, SinkRefusal, file, folder, nats, webhook},
 };
 
 /// Content that a sink would write of an output, and its destination.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Preview {
-    pub place: Destination,
+pub struct OutputPreview {
+    pub place: PreviewDestination,
     pub content: Vec<u8>,
 }
 
 /// Destination of an output.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Destination {
+pub enum PreviewDestination {
     Stdout,
     File(PathBuf),
     Subject(String),
@@ -30,29 +30,32 @@ pub enum Destination {
 ///
 /// # Errors
 /// Returns an error if the sink would never take it.
-pub fn preview(config: &Config, sink: &Sink, output: &Output) -> Result<Preview, Refusal> {
+pub fn preview(config: &Config, sink: &SinkConfig, output: &Output) -> Result<OutputPreview, SinkRefusal> {
     let (place, content) = match &sink.kind {
         SinkKind::Stdout => {
             let mut lines = Vec::new();
             line::append(&mut lines, &output.payload);
-            (Destination::Stdout, lines)
+            (PreviewDestination::Stdout, lines)
         }
-        SinkKind::File(path, settings) => (Destination::File(path.clone()), file::line(settings, &output.payload)),
+        SinkKind::File(path, settings) => {
+            (PreviewDestination::File(path.clone()), file::line(settings, &output.payload))
+        }
         SinkKind::Files(path, settings) => {
-            (Destination::File(file::partition(path, output)), file::line(settings, &output.payload))
+            (PreviewDestination::File(file::partition(path, output)), file::line(settings, &output.payload))
         }
         SinkKind::Folder(settings) => {
             let (path, content) = folder::preview(settings, output);
-            (Destination::File(path), content.into())
+            (PreviewDestination::File(path), content.into())
         }
         SinkKind::Nats(settings) => {
             let subject = nats::subject(settings, config.dead_letter.reserved(), output)?;
-            (Destination::Subject(subject.into_string()), output.payload.to_vec())
+            (PreviewDestination::Subject(subject.into_string()), output.payload.to_vec())
         }
-        SinkKind::Webhook(_) => {
-            (Destination::Webhooks(webhook::wanted_by(&config.registry.webhooks, output)), output.payload.to_vec())
-        }
-        SinkKind::Null => (Destination::Nowhere, Vec::new()),
+        SinkKind::Webhook(_) => (
+            PreviewDestination::Webhooks(webhook::wanted_by(&config.registry.webhooks, output)),
+            output.payload.to_vec(),
+        ),
+        SinkKind::Null => (PreviewDestination::Nowhere, Vec::new()),
     };
-    Ok(Preview { place, content })
+    Ok(OutputPreview { place, content })
 }

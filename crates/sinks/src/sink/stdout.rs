@@ -9,9 +9,9 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Output, Refusal, Slot,
-    blocking::{Blocking, Destination, Stopped},
-    chunk::{self, Chunk},
+    Output, SinkRefusal, Slot,
+    blocking::{BlockingDestination, BlockingSink, StoppedBatch},
+    chunk::{self, LineChunk},
 };
 use crate::json::line;
 
@@ -19,25 +19,25 @@ use crate::json::line;
 ///
 /// # Errors
 /// Returns an error if standard output is closed or the thread that writes can't be started.
-pub fn open() -> io::Result<Blocking<Lines<File>>> {
+pub fn open() -> io::Result<BlockingSink<StreamLines<File>>> {
     // A handle of our own: the library's buffers lines and so can't tell how much of a failed write
     // went out.
     let stdout = io::stdout().as_fd().try_clone_to_owned()?;
-    Blocking::new(Lines::new(File::from(stdout)))
+    BlockingSink::new(StreamLines::new(File::from(stdout)))
 }
 
 /// Writer of lines to a stream that can't be taken back. Every line goes out whole, whatever fails
 /// in between.
-pub struct Lines<W> {
+pub struct StreamLines<W> {
     stream: W,
     /// Rest of a line of which a part went out before a write failed, and that line's slot.
     torn: Option<(Slot, Vec<u8>)>,
-    chunk: Chunk,
+    chunk: LineChunk,
 }
 
-impl<W: Write> Lines<W> {
+impl<W: Write> StreamLines<W> {
     pub fn new(stream: W) -> Self {
-        Self { stream, torn: None, chunk: Chunk::default() }
+        Self { stream, torn: None, chunk: LineChunk::default() }
     }
 
     /// Ends the torn line, if there is one, before anything else. Returns its slot.
@@ -52,14 +52,14 @@ impl<W: Write> Lines<W> {
     }
 }
 
-impl<W: Write + Send + 'static> Destination for Lines<W> {
+impl<W: Write + Send + 'static> BlockingDestination for StreamLines<W> {
     type Item = Bytes;
 
     fn item(output: &Output) -> Bytes {
         output.payload.clone()
     }
 
-    fn store(&mut self, batch: &[(Slot, Bytes)]) -> Result<(), Stopped> {
+    fn store(&mut self, batch: &[(Slot, Bytes)]) -> Result<(), StoppedBatch> {
         let mended = self.mend().map_err(|error| stopped(0, error))?;
         // The torn line may belong to an output that was given up since: then it does not count.
         let mut stored = usize::from(mended.is_some() && mended == batch.first().map(|(slot, _)| *slot));
@@ -78,12 +78,12 @@ impl<W: Write + Send + 'static> Destination for Lines<W> {
 }
 
 /// Maps an error to a refusal. A closed pipe is a reader that has left (L122).
-fn stopped(at: usize, error: io::Error) -> Stopped {
+fn stopped(at: usize, error: io::Error) -> StoppedBatch {
     let why = match error.kind() {
-        ErrorKind::BrokenPipe => Refusal::Closed,
-        _ => Refusal::Later(error.into()),
+        ErrorKind::BrokenPipe => SinkRefusal::Closed,
+        _ => SinkRefusal::Later(error.into()),
     };
-    Stopped::at(at, why)
+    StoppedBatch::at(at, why)
 }
 
 #[cfg(test)]

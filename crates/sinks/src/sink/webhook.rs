@@ -7,16 +7,16 @@ use anyhow::Error;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
-use self::waiting::Waiting;
+use self::waiting::PendingCap;
 use super::{
-    Output, Refusal, Slot,
-    blocking::{Blocking, Destination, Stopped},
+    Output, SinkRefusal, Slot,
+    blocking::{BlockingDestination, BlockingSink, StoppedBatch},
 };
 use crate::{
     config::Webhook,
     event::identity,
     metrics::Metrics,
-    webhook::store::{NewOutput, Store},
+    webhook::store::{DeliveryStore, NewOutput},
 };
 
 mod waiting;
@@ -30,22 +30,22 @@ const BURST: usize = 1_000;
 /// # Errors
 /// Returns an error if the thread that stores can't be started.
 pub fn open(
-    store: Arc<Store>,
+    store: Arc<DeliveryStore>,
     webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
     fresh: mpsc::Sender<BTreeSet<String>>,
     metrics: Arc<Metrics>,
-) -> io::Result<Blocking<Deliveries>> {
-    Blocking::new(Deliveries { store, webhooks, fresh, waiting: Waiting::new(metrics) })
+) -> io::Result<BlockingSink<DeliveryWriter>> {
+    BlockingSink::new(DeliveryWriter { store, webhooks, fresh, waiting: PendingCap::new(metrics) })
 }
 
-pub struct Deliveries {
-    store: Arc<Store>,
+pub struct DeliveryWriter {
+    store: Arc<DeliveryStore>,
     webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
     fresh: mpsc::Sender<BTreeSet<String>>,
-    waiting: Waiting,
+    waiting: PendingCap,
 }
 
-impl Destination for Deliveries {
+impl BlockingDestination for DeliveryWriter {
     type Item = NewOutput;
 
     fn item(output: &Output) -> NewOutput {
@@ -64,9 +64,9 @@ impl Destination for Deliveries {
     }
 
     /// Stores the deliveries of a batch. An output that no webhook wants has none.
-    fn store(&mut self, batch: &[(Slot, NewOutput)]) -> Result<(), Stopped> {
+    fn store(&mut self, batch: &[(Slot, NewOutput)]) -> Result<(), StoppedBatch> {
         let webhooks = self.webhooks.borrow().clone();
-        let later = |at| move |error| Stopped::at(at, Refusal::Later(Error::new(error)));
+        let later = |at| move |error| StoppedBatch::at(at, SinkRefusal::Later(Error::new(error)));
         self.waiting.expect(batch.len(), &webhooks, &self.store).map_err(later(0))?;
         let outputs = batch.iter().map(|(_, output)| output);
         let wanted: Vec<_> = outputs.map(|output| (output, wanting(&webhooks, output, &mut self.waiting))).collect();
@@ -95,12 +95,12 @@ impl Destination for Deliveries {
 
 /// Returns the names of the webhooks that want an output.
 pub(super) fn wanted_by(webhooks: &[Arc<Webhook>], output: &Output) -> Vec<String> {
-    let NewOutput { tenant, event_type, subject, .. } = Deliveries::item(output);
+    let NewOutput { tenant, event_type, subject, .. } = DeliveryWriter::item(output);
     let wanting = webhooks.iter().filter(|webhook| webhook.wants(tenant.as_deref(), &event_type, &subject));
     wanting.map(|webhook| webhook.name.clone()).collect()
 }
 
-fn wanting<'a>(webhooks: &'a [Arc<Webhook>], output: &NewOutput, waiting: &mut Waiting) -> Vec<&'a str> {
+fn wanting<'a>(webhooks: &'a [Arc<Webhook>], output: &NewOutput, waiting: &mut PendingCap) -> Vec<&'a str> {
     let NewOutput { tenant, event_type, subject, .. } = output;
     let wants = |webhook: &&Arc<Webhook>| webhook.wants(tenant.as_deref(), event_type, subject);
     let wanting = webhooks.iter().filter(wants).filter(|webhook| waiting.admits(webhook));

@@ -8,7 +8,7 @@ use std::{
 
 use super::{OutputTable, digest::DigestWriter};
 use crate::{
-    config::{Sink, SinkKind},
+    config::{SinkConfig, SinkKind},
     sink::file::{partitions, written_files},
 };
 
@@ -19,7 +19,7 @@ const BLOCK: usize = 256 << 10;
 ///
 /// # Errors
 /// Returns the file that can't be read, and why.
-pub fn find_in_files(sink: &Sink, table: &mut OutputTable) -> Result<(), (PathBuf, io::Error)> {
+pub fn find_in_files(sink: &SinkConfig, table: &mut OutputTable) -> Result<(), (PathBuf, io::Error)> {
     let (files, settings) = match &sink.kind {
         SinkKind::File(path, settings) => (vec![path.clone()], settings),
         SinkKind::Files(template, settings) => {

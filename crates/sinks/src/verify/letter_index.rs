@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{OutputDigest, OutputPlace, output_table::event_hash};
-use crate::dead_letters::Letter;
+use crate::dead_letters::DeadLetter;
 
 /// Set of the events, keys, routes and sinks that have dead letters. A letter takes 16 bytes.
 #[derive(Debug, Default)]
@@ -11,7 +11,7 @@ pub struct LetterIndex(HashSet<OutputDigest>);
 
 impl LetterIndex {
     /// Adds a letter. One of an early version, which does not name its event, is left out.
-    pub fn add(&mut self, letter: &Letter) {
+    pub fn add(&mut self, letter: &DeadLetter) {
         let Some(uid) = letter.uid.as_ref().and_then(|uid| uid.parse().ok()) else { return };
         self.0.insert(OutputDigest::letter(event_hash(&uid), &letter.key, &letter.route, &letter.sink));
     }

@@ -51,9 +51,9 @@ struct ExpectedLetter {
 
 /// Recording of the outputs of a run over the stretch. Its sinks share it.
 #[derive(Debug, Default)]
-pub struct Recording(Mutex<OutputTable>);
+pub struct OutputRecording(Mutex<OutputTable>);
 
-impl Recording {
+impl OutputRecording {
     pub(super) fn output(&self, place: OutputPlace, event: &Event, index: u32, digest: OutputDigest, found: u32) {
         let mut table = ignore_poison(self.0.lock());
         let place = table.place(place);
@@ -106,7 +106,7 @@ pub struct OutputTable {
 
 /// Deviation from the expected outputs.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Finding<'a> {
+pub enum VerifyFinding<'a> {
     /// An output is neither at its sink nor in the dead letters.
     MissingOutput { place: &'a OutputPlace, sequence: u64, index: u32 },
     /// An event should be a dead letter, and there is none.
@@ -117,7 +117,7 @@ pub enum Finding<'a> {
 
 /// Totals of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct VerifyTotals {
     pub outputs: u64,
     pub at_sinks: u64,
     /// Outputs and whole events found in the dead letters.
@@ -162,10 +162,13 @@ impl OutputTable {
         &self,
         letters: &LetterIndex,
         policy: impl Fn(&str) -> OnFailure,
-        mut each: impl FnMut(Finding<'_>),
-    ) -> Totals {
-        let mut totals =
-            Totals { outputs: self.outputs.len() as u64, unchecked: self.unchecked.clone(), ..Totals::default() };
+        mut each: impl FnMut(VerifyFinding<'_>),
+    ) -> VerifyTotals {
+        let mut totals = VerifyTotals {
+            outputs: self.outputs.len() as u64,
+            unchecked: self.unchecked.clone(),
+            ..VerifyTotals::default()
+        };
         let mut findings = Vec::new();
         for same in self.outputs.chunk_by(|one, next| one.digest == next.digest) {
             let [first, ..] = same else { continue };
@@ -190,7 +193,7 @@ impl OutputTable {
                 totals.doubles += 1;
                 let place = &self.places[first.place as usize];
                 let times = first.found;
-                findings.push(Finding::Double { place, sequence: first.sequence, index: first.index, times });
+                findings.push(VerifyFinding::Double { place, sequence: first.sequence, index: first.index, times });
             }
         }
         for letter in &self.letters {
@@ -203,7 +206,7 @@ impl OutputTable {
             } else {
                 totals.gaps += 1;
                 let (sequence, reason) = (letter.sequence, &*letter.reason);
-                findings.push(Finding::MissingLetter { place, sequence, reason });
+                findings.push(VerifyFinding::MissingLetter { place, sequence, reason });
             }
         }
         findings.sort_by(|one, other| order(one).cmp(&order(other)));
@@ -211,9 +214,9 @@ impl OutputTable {
         totals
     }
 
-    fn missing(&self, output: &ExpectedOutput) -> Finding<'_> {
+    fn missing(&self, output: &ExpectedOutput) -> VerifyFinding<'_> {
         let place = &self.places[output.place as usize];
-        Finding::MissingOutput { place, sequence: output.sequence, index: output.index }
+        VerifyFinding::MissingOutput { place, sequence: output.sequence, index: output.index }
     }
 
     /// Returns the reason why an output may be missing without a fault.
@@ -232,12 +235,11 @@ impl OutputTable {
     }
 }
 
-fn order<'a>(finding: &Finding<'a>) -> (&'a str, u64, &'a str, u32) {
+fn order<'a>(finding: &VerifyFinding<'a>) -> (&'a str, u64, &'a str, u32) {
     match finding {
-        Finding::MissingOutput { place, sequence, index } | Finding::Double { place, sequence, index, .. } => {
-            (&place.source, *sequence, &place.sink, *index)
-        }
-        Finding::MissingLetter { place, sequence, .. } => (&place.source, *sequence, &place.sink, 0),
+        VerifyFinding::MissingOutput { place, sequence, index }
+        | VerifyFinding::Double { place, sequence, index, .. } => (&place.source, *sequence, &place.sink, *index),
+        VerifyFinding::MissingLetter { place, sequence, .. } => (&place.source, *sequence, &place.sink, 0),
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{OutputDigest, OutputPlace, Recording, digest::DigestWriter};
+use super::{OutputDigest, OutputPlace, OutputRecording, digest::DigestWriter};
 use crate::{
     config::{FolderSink, OutputField, SinkKind, Webhook},
-    dead_letters::Letter,
+    dead_letters::DeadLetter,
     event::identity,
-    nats::Template,
+    nats::SubjectTemplate,
     sink::{
-        Confirmation, Output, Refusal, Sink, Slot,
-        file::LineWriter,
+        Confirmation, Output, Sink, SinkRefusal, Slot,
+        file::RecordWriter,
         folder,
         nats::{message_id, placeholder},
     },
@@ -20,15 +20,15 @@ use crate::{
 pub struct RecordingSink {
     name: Arc<str>,
     recognition: Recognition,
-    recording: Arc<Recording>,
+    recording: Arc<OutputRecording>,
     last: Slot,
 }
 
 /// Way in which an output is recognised at its destination.
 enum Recognition {
     MessageId,
-    Message(Template<OutputField>),
-    Line(LineWriter, Vec<u8>),
+    Message(SubjectTemplate<OutputField>),
+    Line(RecordWriter, Vec<u8>),
     File(FolderSink),
     Deliveries(Vec<Arc<Webhook>>),
     /// Not recognisable, for this reason.
@@ -36,13 +36,13 @@ enum Recognition {
 }
 
 impl RecordingSink {
-    pub fn new(name: &str, kind: &SinkKind, webhooks: &[Arc<Webhook>], recording: Arc<Recording>) -> Self {
+    pub fn new(name: &str, kind: &SinkKind, webhooks: &[Arc<Webhook>], recording: Arc<OutputRecording>) -> Self {
         let recognition = match kind {
             SinkKind::Nats(settings) if !settings.jetstream => Recognition::Never("core NATS keeps nothing"),
             SinkKind::Nats(settings) if settings.message_id => Recognition::MessageId,
-            SinkKind::Nats(settings) => Recognition::Message(Template::new(settings.subject.clone())),
+            SinkKind::Nats(settings) => Recognition::Message(SubjectTemplate::new(settings.subject.clone())),
             SinkKind::File(_, settings) | SinkKind::Files(_, settings) => {
-                Recognition::Line(LineWriter::new(&settings.record), Vec::new())
+                Recognition::Line(RecordWriter::new(&settings.record), Vec::new())
             }
             SinkKind::Folder(settings) => Recognition::File(settings.clone()),
             SinkKind::Webhook(_) => Recognition::Deliveries(webhooks.to_vec()),
@@ -64,7 +64,7 @@ impl RecordingSink {
         };
         if let Some(reason) = output.dead_letter {
             // The record inside identifies the letter more precisely.
-            let letter = Letter::parse(&output.payload).ok();
+            let letter = DeadLetter::parse(&output.payload).ok();
             let [route, sink] = letter.map_or_else(Default::default, |letter| [letter.route, letter.sink]);
             let place = OutputPlace { route: route.into(), sink: sink.into(), ..place };
             return self.recording.letter(place, event, reason);
@@ -112,7 +112,7 @@ impl RecordingSink {
 }
 
 impl Sink for RecordingSink {
-    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
+    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), SinkRefusal> {
         self.record(output);
         self.last = slot;
         Ok(())

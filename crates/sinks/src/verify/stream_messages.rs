@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 
 use super::{OutputDigest, OutputTable};
 use crate::{
-    config::{Begin, OutputField, Part, Range, Sink, SinkKind, SubjectForm, SubjectPlaceholder, Template},
-    nats::{ApiError, Connection, History, HistoryError},
+    config::{
+        OutputField, RangeBegin, SinkConfig, SinkKind, StreamRange, SubjectForm, SubjectPlaceholder, TemplatePart,
+        TextTemplate,
+    },
+    nats::{ApiError, Connection, HistoryError, StreamHistory},
 };
 
 /// Looks for outputs in every stream that keeps a subject of these sinks, among the messages stored
@@ -18,7 +21,7 @@ use crate::{
 /// Returns an error if the server does not answer, or denies reading.
 pub async fn find_in_streams(
     connection: &Connection,
-    sinks: &[Sink],
+    sinks: &[SinkConfig],
     since: Option<Timestamp>,
     table: &mut OutputTable,
 ) -> Result<(), HistoryError> {
@@ -44,9 +47,9 @@ pub async fn find_in_streams(
         }
         // A consumer refuses overlapping patterns, so only a single one is used as its filter.
         let subjects = if let [(_, pattern)] = &fed[..] { vec![pattern.clone()] } else { Vec::new() };
-        let begin = since.map_or(Begin::First, Begin::Time);
-        let range = Range { stream, subjects, begin, until: None, to: None, limit: None };
-        let mut messages = History::open(connection.clone(), range).await?;
+        let begin = since.map_or(RangeBegin::First, RangeBegin::Time);
+        let range = StreamRange { stream, subjects, begin, until: None, to: None, limit: None };
+        let mut messages = StreamHistory::open(connection.clone(), range).await?;
         while let Some(message) = messages.next().await? {
             if let Some(id) = message.headers.get("Nats-Msg-Id") {
                 table.find(OutputDigest::message_id(id));
@@ -91,11 +94,11 @@ fn kept_since(stream: &str, info: &Value) -> Option<(u32, String)> {
 }
 
 /// Returns a pattern of the subjects that a template leads to.
-fn pattern(template: &Template<SubjectPlaceholder<OutputField>>) -> String {
+fn pattern(template: &TextTemplate<SubjectPlaceholder<OutputField>>) -> String {
     let (mut pattern, mut token, mut is_wild) = (String::new(), String::new(), false);
     for part in &template.0 {
         match part {
-            Part::Literal(text) => {
+            TemplatePart::Literal(text) => {
                 for (at, piece) in text.split('.').enumerate() {
                     if at > 0 {
                         pattern.push_str(if is_wild { "*" } else { &token });
@@ -105,8 +108,8 @@ fn pattern(template: &Template<SubjectPlaceholder<OutputField>>) -> String {
                     token.push_str(piece);
                 }
             }
-            Part::Value(SubjectPlaceholder { form: SubjectForm::Tokens, .. }) => return pattern + ">",
-            Part::Value(_) => is_wild = true,
+            TemplatePart::Value(SubjectPlaceholder { form: SubjectForm::Tokens, .. }) => return pattern + ">",
+            TemplatePart::Value(_) => is_wild = true,
         }
     }
     pattern + if is_wild { "*" } else { &token }
@@ -119,8 +122,8 @@ mod tests {
 
     #[test]
     fn a_pattern_fits_every_subject_of_its_template() {
-        let literal = |text: &str| Part::Literal(text.to_owned());
-        let value = |field| Part::Value(SubjectPlaceholder::plain(field));
+        let literal = |text: &str| TemplatePart::Literal(text.to_owned());
+        let value = |field| TemplatePart::Value(SubjectPlaceholder::plain(field));
         for (parts, expected) in [
             (vec![literal("out.all")], "out.all"),
             (vec![literal("out."), value(EventField::Subject.into())], "out.>"),
@@ -129,7 +132,7 @@ mod tests {
             (vec![literal("a.b-"), value(OutputField::Key), literal(".c")], "a.*.c"),
             (vec![value(OutputField::Key), literal("x."), value(EventField::Id.into())], "*.*"),
         ] {
-            assert_eq!(pattern(&Template(parts)), expected);
+            assert_eq!(pattern(&TextTemplate(parts)), expected);
         }
     }
 

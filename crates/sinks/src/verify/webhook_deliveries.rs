@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{OutputDigest, OutputTable};
 use crate::{
     config::WebhookSink,
-    webhook::store::{Store, StoreError},
+    webhook::store::{DeliveryStore, StoreError},
 };
 
 /// Looks for outputs among the deliveries that a sink has stored, in any state. Blocks.
@@ -13,7 +13,7 @@ use crate::{
 /// # Errors
 /// Returns an error if the database can't be read.
 pub fn find_in_database(sink: &str, settings: &WebhookSink, table: &mut OutputTable) -> Result<(), StoreError> {
-    let store = match Store::open(&settings.database) {
+    let store = match DeliveryStore::open(&settings.database) {
         // Nothing was ever stored.
         Err(StoreError::Missing(_)) => return Ok(()),
         opened => opened?,

@@ -19,9 +19,9 @@ use tokio::{
 };
 
 use super::{
-    post::{Answer, Letter},
+    post::{WebhookAnswer, WebhookRequest},
     schedule::verdict,
-    store::{Attempt, Due, Message, Store, StoreError, Verdict},
+    store::{AttemptVerdict, DeliveryAttempt, DeliveryStore, DueDelivery, RequestContent, StoreError},
 };
 use crate::{config::Webhook, metrics::Metrics, stop::Stop, timer::sleep_until_due};
 
@@ -32,10 +32,10 @@ mod turn;
 mod upkeep;
 
 use claim::claim;
-use recipients::Recipients;
-use room::Rooms;
-use turn::{Found, Turn};
-use upkeep::Upkeep;
+use recipients::WebhookRecipients;
+use room::RequestRooms;
+use turn::{DueRequests, StoreTurn};
+use upkeep::StoreUpkeep;
 
 /// Interval at which changes by other processes in the database, and clock changes, are noticed.
 const TICK: Duration = Duration::from_secs(1);
@@ -43,14 +43,15 @@ const TICK: Duration = Duration::from_secs(1);
 const HEARD: usize = 64;
 
 /// Sends a letter to a webhook, signed with this time.
-pub type Post =
-    Arc<dyn Fn(Arc<Webhook>, Letter, Timestamp) -> BoxFuture<'static, Result<Answer, String>> + Send + Sync>;
+pub type RequestSender = Arc<
+    dyn Fn(Arc<Webhook>, WebhookRequest, Timestamp) -> BoxFuture<'static, Result<WebhookAnswer, String>> + Send + Sync,
+>;
 /// Returns the current time.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Sends stored deliveries.
 pub struct Dispatcher {
-    pub store: Arc<Store>,
+    pub store: Arc<DeliveryStore>,
     pub webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
     /// Names of webhooks for which something was stored. Once all senders are gone, due deliveries
     /// are still sent.
@@ -62,8 +63,8 @@ pub struct Dispatcher {
     /// Bytes that requests may hold.
     pub room: u64,
     pub metrics: Arc<Metrics>,
-    pub post: Post,
-    pub clock: Clock,
+    pub post: RequestSender,
+    pub clock: WallClock,
 }
 
 impl fmt::Debug for Dispatcher {
@@ -79,13 +80,13 @@ impl Dispatcher {
     /// Returns an error if it can't be ruled out that another router sends the same deliveries.
     pub async fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
         let Some(_claim) = claim(self.store.path(), &mut self.fresh, &mut stop).await? else { return Ok(()) };
-        let recipients = Recipients::new(self.room);
-        let work = Work {
+        let recipients = WebhookRecipients::new(self.room);
+        let work = DispatchWork {
             parts: self,
             recipients,
             tries: JoinSet::new(),
             ended: Vec::new(),
-            upkeep: Upkeep::default(),
+            upkeep: StoreUpkeep::default(),
             failed: None,
         };
         work.run(stop).await
@@ -93,26 +94,26 @@ impl Dispatcher {
 }
 
 /// A finished try.
-struct Try {
-    due: Due,
-    attempt: Attempt,
+struct FinishedTry {
+    due: DueDelivery,
+    attempt: DeliveryAttempt,
     /// Time until the receiver answered.
     took: Duration,
 }
 
 /// The dispatcher at work.
-struct Work {
+struct DispatchWork {
     parts: Dispatcher,
-    recipients: Recipients,
-    tries: JoinSet<Try>,
+    recipients: WebhookRecipients,
+    tries: JoinSet<FinishedTry>,
     /// Finished tries that are not recorded yet.
-    ended: Vec<Attempt>,
-    upkeep: Upkeep,
+    ended: Vec<DeliveryAttempt>,
+    upkeep: StoreUpkeep,
     /// Time at which the store last failed; `None` while it works.
     failed: Option<Instant>,
 }
 
-impl Work {
+impl DispatchWork {
     async fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
         self.take_over_webhooks();
         let mut tick = interval(TICK);
@@ -207,11 +208,11 @@ impl Work {
         if self.failed.is_some_and(|failed| failed.elapsed() < TICK) {
             return Ok(());
         }
-        let (looks, rooms) = if begins { self.recipients.looks() } else { (VecDeque::new(), Rooms::new(0)) };
+        let (looks, rooms) = if begins { self.recipients.looks() } else { (VecDeque::new(), RequestRooms::new(0)) };
         if self.ended.is_empty() && looks.is_empty() {
             return Ok(());
         }
-        let mut turn = Turn { ended: std::mem::take(&mut self.ended), looks, rooms, now };
+        let mut turn = StoreTurn { ended: std::mem::take(&mut self.ended), looks, rooms, now };
         let store = Arc::clone(&self.parts.store);
         let taken = spawn_blocking(move || {
             let found = turn.take(&store);
@@ -234,8 +235,8 @@ impl Work {
         Ok(())
     }
 
-    fn begin_all(&mut self, found: Found) {
-        let Found { webhook, begin, wake, needs } = found;
+    fn begin_all(&mut self, found: DueRequests) {
+        let DueRequests { webhook, begin, wake, needs } = found;
         self.recipients.sleep_until(&webhook.name, wake);
         for (due, message) in begin {
             self.begin(&webhook, due, message);
@@ -245,39 +246,39 @@ impl Work {
         }
     }
 
-    fn begin(&mut self, webhook: &Arc<Webhook>, due: Due, message: Message) {
+    fn begin(&mut self, webhook: &Arc<Webhook>, due: DueDelivery, message: RequestContent) {
         self.recipients.begin(&webhook.name, &due);
-        let Message { content_type, traceparent, payload } = message;
-        let letter = Letter { id: due.id.to_string(), content_type, traceparent, payload: payload.into() };
+        let RequestContent { content_type, traceparent, payload } = message;
+        let letter = WebhookRequest { id: due.id.to_string(), content_type, traceparent, payload: payload.into() };
         let (webhook, clock) = (Arc::clone(webhook), Arc::clone(&self.parts.clock));
         let posting = (self.parts.post)(Arc::clone(&webhook), letter, clock());
         let began = Instant::now();
         self.tries.spawn(async move {
             let outcome = posting.await;
             let attempt = attempt(&webhook, &due, outcome, clock());
-            Try { due, attempt, took: began.elapsed() }
+            FinishedTry { due, attempt, took: began.elapsed() }
         });
     }
 
-    fn end(&mut self, ended: Result<Try, JoinError>) -> anyhow::Result<()> {
-        let Try { due, attempt, took } = ended.context("a try panicked")?;
-        let Attempt { id, webhook, status_code, error, verdict, .. } = &attempt;
+    fn end(&mut self, ended: Result<FinishedTry, JoinError>) -> anyhow::Result<()> {
+        let FinishedTry { due, attempt, took } = ended.context("a try panicked")?;
+        let DeliveryAttempt { id, webhook, status_code, error, verdict, .. } = &attempt;
         let error = error.as_deref().unwrap_or_default();
         let metrics = self.parts.metrics.webhook(webhook);
         match verdict {
-            Verdict::Delivered => {
+            AttemptVerdict::Delivered => {
                 metrics.delivered.inc();
                 tracing::debug!(webhook, delivery = %id, status_code, "delivered");
             }
-            Verdict::Again(after) => {
+            AttemptVerdict::Again(after) => {
                 metrics.retried.inc();
                 tracing::info!(webhook, delivery = %id, error, ?after, "not delivered, will try again");
             }
-            Verdict::Failed => {
+            AttemptVerdict::Failed => {
                 metrics.failed.inc();
                 tracing::warn!(webhook, delivery = %id, error, tries = due.attempts + 1, "not delivered, given up");
             }
-            Verdict::Gone => {
+            AttemptVerdict::Gone => {
                 metrics.failed.inc();
                 tracing::warn!(webhook, delivery = %id, "it answered 410: disabled until `trommel webhooks enable`");
             }
@@ -308,14 +309,19 @@ impl Work {
     }
 }
 
-fn attempt(webhook: &Webhook, due: &Due, outcome: Result<Answer, String>, ended: Timestamp) -> Attempt {
+fn attempt(
+    webhook: &Webhook,
+    due: &DueDelivery,
+    outcome: Result<WebhookAnswer, String>,
+    ended: Timestamp,
+) -> DeliveryAttempt {
     let verdict = verdict(&outcome, due.attempts, fastrand::f64());
     let (status_code, error, answer) = match outcome {
         Ok(answer) if answer.is_success() => (Some(answer.status), None, None),
-        Ok(Answer { status, body, .. }) => (Some(status), Some(format!("it answered {status}")), Some(body)),
+        Ok(WebhookAnswer { status, body, .. }) => (Some(status), Some(format!("it answered {status}")), Some(body)),
         Err(error) => (None, Some(error), None),
     };
-    Attempt { id: due.id, webhook: webhook.name.clone(), ended, status_code, error, answer, verdict }
+    DeliveryAttempt { id: due.id, webhook: webhook.name.clone(), ended, status_code, error, answer, verdict }
 }
 
 #[cfg(test)]

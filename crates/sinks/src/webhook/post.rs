@@ -34,7 +34,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A request's body and metadata.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct WebhookRequest {
     /// Identifies the delivery; stays the same when it is sent again.
     pub id: String,
     /// JSON if there is none.
@@ -46,7 +46,7 @@ pub struct Letter {
 
 /// The receiver's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct WebhookAnswer {
     pub status: u16,
     /// Pause that the receiver asks for.
     pub retry_after: Option<Duration>,
@@ -54,7 +54,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl WebhookAnswer {
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -62,24 +62,29 @@ impl Answer {
 
 /// Sends webhook requests. Webhooks that may go to the same addresses share connections.
 #[derive(Debug, Default)]
-pub struct Poster(Mutex<HashMap<Reach, Client>>);
+pub struct WebhookPoster(Mutex<HashMap<ClientReach, Client>>);
 
 /// Addresses that a client may connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Reach {
+struct ClientReach {
     private: bool,
     tls: bool,
 }
 
-impl Poster {
+impl WebhookPoster {
     /// Sends a letter to a webhook, signed with this time. If the future is dropped, the letter may
     /// have arrived all the same.
     ///
     /// # Errors
     /// Returns the reason if there is no answer. It leaves out the address and the headers, which
     /// may hold secrets.
-    pub async fn post(&self, webhook: &Webhook, letter: Letter, at: Timestamp) -> Result<Answer, String> {
-        let Letter { id, content_type, traceparent, payload } = letter;
+    pub async fn post(
+        &self,
+        webhook: &Webhook,
+        letter: WebhookRequest,
+        at: Timestamp,
+    ) -> Result<WebhookAnswer, String> {
+        let WebhookRequest { id, content_type, traceparent, payload } = letter;
         let client = self.client(webhook)?;
         // A value that is not valid in a header is left out.
         let header = |text: Option<String>| text.and_then(|text| HeaderValue::try_from(text).ok());
@@ -106,11 +111,11 @@ impl Poster {
         let mut response = request.send().await.map_err(why)?;
         let status = response.status().as_u16();
         let retry_after = retry_after::pause(response.headers(), SystemTime::now());
-        Ok(Answer { status, retry_after, body: begin(&mut response).await })
+        Ok(WebhookAnswer { status, retry_after, body: begin(&mut response).await })
     }
 
     fn client(&self, webhook: &Webhook) -> Result<Client, String> {
-        let reach = Reach { private: webhook.allow_private, tls: webhook.url.scheme() == "https" };
+        let reach = ClientReach { private: webhook.allow_private, tls: webhook.url.scheme() == "https" };
         let mut clients = ignore_poison(self.0.lock());
         if let Some(client) = clients.get(&reach) {
             return Ok(client.clone());
@@ -120,7 +125,7 @@ impl Poster {
     }
 }
 
-fn client(reach: Reach) -> reqwest::Result<Client> {
+fn client(reach: ClientReach) -> reqwest::Result<Client> {
     let http = outgoing::client(reach.private).connect_timeout(CONNECT).timeout(TOTAL).pool_idle_timeout(IDLE);
     // No certificates are loaded without TLS, so plain HTTP works on machines that have none.
     if reach.tls { http.build() } else { http.tls_certs_only([]).build() }

@@ -18,8 +18,10 @@ mod ask;
 mod record;
 mod work;
 
-pub use record::{Cause, Count, Delivery, DeliveryId, Detail, Disabled, State, Which};
-pub use work::{Attempt, Due, Message, NewOutput, Verdict};
+pub use record::{
+    Delivery, DeliveryCount, DeliveryDetail, DeliveryId, DeliveryQuery, DeliveryState, DisableCause, DisabledWebhook,
+};
+pub use work::{AttemptVerdict, DeliveryAttempt, DueDelivery, NewOutput, RequestContent};
 
 /// `trml`
 const APPLICATION: i32 = 0x7472_6d6c;
@@ -91,12 +93,12 @@ pub enum StoreError {
 
 /// The database, shared by all threads of a process. One thread reads or writes at a time.
 #[derive(Debug)]
-pub struct Store {
+pub struct DeliveryStore {
     path: PathBuf,
     connection: Mutex<Connection>,
 }
 
-impl Store {
+impl DeliveryStore {
     /// Opens the database, creating it if it does not exist, and checks all of it. Call it once in
     /// a process: SQLite loses its locks when the same process closes the file elsewhere.
     ///
@@ -273,7 +275,7 @@ fn log_of(path: &Path) -> PathBuf {
 }
 
 #[cfg(test)]
-impl Store {
+impl DeliveryStore {
     /// Simulates a full disk: `INSERT` or `UPDATE` of deliveries fails until [`Self::forgive`].
     pub(crate) fn refuse(&self, what: &str) {
         let sql = format!("CREATE TRIGGER refuse BEFORE {what} ON deliveries BEGIN SELECT RAISE(FAIL, 'full'); END");

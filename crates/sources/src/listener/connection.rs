@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::{Patience, places::Place};
+use super::{ClientPatience, places::ConnectionPlace};
 
 /// Longest time that a client may go on sending after the end, so that it reads why it was refused
 /// instead of being reset.
@@ -21,23 +21,23 @@ const LINGER: Duration = Duration::from_secs(2);
 const SCRAP: usize = 8 * 1024;
 
 /// A client's connection, in its place.
-pub struct Connection {
+pub struct ClientConnection {
     stream: TcpStream,
-    patience: Patience,
+    patience: ClientPatience,
     timer: Pin<Box<Sleep>>,
     /// True once nothing more is written.
     is_shut: bool,
-    _place: Place,
+    _place: ConnectionPlace,
 }
 
-impl Connection {
-    pub(super) fn new(stream: TcpStream, patience: Patience, place: Place) -> Self {
+impl ClientConnection {
+    pub(super) fn new(stream: TcpStream, patience: ClientPatience, place: ConnectionPlace) -> Self {
         // Set to the right deadline before it is first polled.
         let timer = Box::pin(sleep(Duration::ZERO));
         Self { stream, patience, timer, is_shut: false, _place: place }
     }
 
-    pub(super) fn patience(&self) -> Patience {
+    pub(super) fn patience(&self) -> ClientPatience {
         self.patience.clone()
     }
 
@@ -67,7 +67,7 @@ impl Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for ClientConnection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let most = self.patience.may_read();
         if most == 0 {
@@ -88,7 +88,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for ClientConnection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.in_time(context, done)

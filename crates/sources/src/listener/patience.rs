@@ -8,21 +8,21 @@ use std::{
 use axum::{extract::connect_info::Connected, serve::IncomingStream};
 use tokio::time::Instant;
 
-use super::{Limits, Listener};
+use super::{HttpListener, ListenerLimits};
 use crate::poison::ignore_poison;
 
 /// Time and bytes that a client has for a request's head, and time for taking an answer. There is
 /// no limit while we work for the client.
 #[derive(Clone)]
-pub struct Patience {
-    limits: Limits,
-    state: Arc<Mutex<State>>,
+pub struct ClientPatience {
+    limits: ListenerLimits,
+    state: Arc<Mutex<PatienceState>>,
 }
 
 /// State of the wait for a client.
-struct State {
+struct PatienceState {
     /// `None` while the client waits for us.
-    wait: Option<Wait>,
+    wait: Option<ClientWait>,
     /// Bytes that it has sent since the wait began.
     read: usize,
     /// Wakes the connection to check the time again.
@@ -30,22 +30,23 @@ struct State {
 }
 
 #[derive(Clone, Copy)]
-struct Wait {
+struct ClientWait {
     since: Instant,
     until: Instant,
 }
 
-impl Patience {
-    pub(super) fn new(limits: Limits) -> Self {
+impl ClientPatience {
+    pub(super) fn new(limits: ListenerLimits) -> Self {
         let since = Instant::now();
-        let state = State { wait: Some(Wait { since, until: since + limits.head }), read: 0, waker: None };
+        let state =
+            PatienceState { wait: Some(ClientWait { since, until: since + limits.head }), read: 0, waker: None };
         Self { limits, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Stops the time as long as the result lives.
-    pub fn suspend(self) -> Suspended {
+    pub fn suspend(self) -> SuspendedPatience {
         self.lock().wait = None;
-        Suspended(self)
+        SuspendedPatience(self)
     }
 
     /// Returns the time at which the wait ends. `waker` is woken if that becomes earlier.
@@ -87,25 +88,25 @@ impl Patience {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PatienceState> {
         ignore_poison(self.state.lock())
     }
 }
 
 /// Work for a client, whose time begins anew when this is dropped.
-pub struct Suspended(Patience);
+pub struct SuspendedPatience(ClientPatience);
 
-impl Drop for Suspended {
+impl Drop for SuspendedPatience {
     fn drop(&mut self) {
         let since = Instant::now();
         let mut state = self.0.lock();
-        state.wait = Some(Wait { since, until: since + self.0.limits.idle });
+        state.wait = Some(ClientWait { since, until: since + self.0.limits.idle });
         state.read = 0;
     }
 }
 
-impl Connected<IncomingStream<'_, Listener>> for Patience {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
+impl Connected<IncomingStream<'_, HttpListener>> for ClientPatience {
+    fn connect_info(stream: IncomingStream<'_, HttpListener>) -> Self {
         stream.io().patience()
     }
 }

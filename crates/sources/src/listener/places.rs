@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Limits, Patience};
+use super::{ClientPatience, ListenerLimits};
 use crate::poison::ignore_poison;
 
 /// Shortest time that a connection keeps its place: a request is on its way.
@@ -21,32 +21,32 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Time after which a connection that still waits for a place has another one leave.
 const PAUSE: Duration = Duration::from_millis(100);
 
-pub(super) struct Places {
+pub(super) struct ConnectionPlaces {
     free: Arc<Semaphore>,
-    taken: Arc<Mutex<Taken>>,
+    taken: Arc<Mutex<TakenPlaces>>,
 }
 
 #[derive(Default)]
-struct Taken {
-    all: HashMap<u64, (IpAddr, Patience)>,
+struct TakenPlaces {
+    all: HashMap<u64, (IpAddr, ClientPatience)>,
     /// Number of the next place.
     next: u64,
 }
 
 /// Place of a connection, which is free again once this is dropped.
-pub(super) struct Place {
+pub(super) struct ConnectionPlace {
     number: u64,
-    taken: Arc<Mutex<Taken>>,
+    taken: Arc<Mutex<TakenPlaces>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Places {
+impl ConnectionPlaces {
     pub(super) fn new(count: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(count)), taken: Arc::default() }
     }
 
     /// Waits for a place, and begins the time limit of the connection that gets it. Cancel safe.
-    pub(super) async fn take(&self, address: IpAddr, limits: Limits) -> (Place, Patience) {
+    pub(super) async fn take(&self, address: IpAddr, limits: ListenerLimits) -> (ConnectionPlace, ClientPatience) {
         let permit = loop {
             if self.free.available_permits() == 0 {
                 self.make_room();
@@ -56,12 +56,12 @@ impl Places {
                 break permit.ok();
             }
         };
-        let patience = Patience::new(limits);
+        let patience = ClientPatience::new(limits);
         let mut taken = lock(&self.taken);
         let number = taken.next;
         taken.next += 1;
         taken.all.insert(number, (network(address), patience.clone()));
-        (Place { number, taken: Arc::clone(&self.taken), _permit: permit }, patience)
+        (ConnectionPlace { number, taken: Arc::clone(&self.taken), _permit: permit }, patience)
     }
 
     fn make_room(&self) {
@@ -69,7 +69,7 @@ impl Places {
         let mut count = HashMap::<IpAddr, usize>::new();
         taken.all.values().for_each(|(address, _)| *count.entry(*address).or_default() += 1);
         let now = Instant::now();
-        let waited = |(address, patience): &'_ (IpAddr, Patience)| {
+        let waited = |(address, patience): &'_ (IpAddr, ClientPatience)| {
             let waited = now.saturating_duration_since(patience.since()?);
             (waited >= GRACE).then(|| ((count.get(address).copied(), waited), patience.clone()))
         };
@@ -80,13 +80,13 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         lock(&self.taken).all.remove(&self.number);
     }
 }
 
-fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
+fn lock(taken: &Mutex<TakenPlaces>) -> MutexGuard<'_, TakenPlaces> {
     ignore_poison(taken.lock())
 }
 
@@ -106,17 +106,17 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_hours(1);
-    const LIMITS: Limits = Limits { connections: 4, head: HOUR, idle: HOUR, max_head: 1 };
+    const LIMITS: ListenerLimits = ListenerLimits { connections: 4, head: HOUR, idle: HOUR, max_head: 1 };
 
     /// Returns whether its connection would have to leave.
-    fn is_over(patience: &Patience) -> bool {
+    fn is_over(patience: &ClientPatience) -> bool {
         patience.until(futures_util::task::noop_waker_ref()).is_some_and(|until| until <= Instant::now())
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_most_and_is_waited_for_longest_has_to_leave() {
         let (many, few) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let places = Places::new(4);
+        let places = ConnectionPlaces::new(4);
         let mut kept = Vec::new();
         for address in [few, many, many, many] {
             kept.push(places.take(address, LIMITS).await);

@@ -10,15 +10,15 @@ use crate::backoff::Backoff;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
 
 /// Receipts ordered by the time at which they are due.
-pub(super) struct Again<R>(BTreeMap<(Instant, u64), R>);
+pub(super) struct RetryQueue<R>(BTreeMap<(Instant, u64), R>);
 
-impl<R> Default for Again<R> {
+impl<R> Default for RetryQueue<R> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<R> Again<R> {
+impl<R> RetryQueue<R> {
     /// Keeps a receipt after its `attempt`, for at least `wait`. Of receipts due at the same time
     /// the one with the lower `number` comes first; numbers are unique.
     pub(super) fn insert(&mut self, number: u64, attempt: u32, wait: Duration, receipt: R) {
@@ -46,7 +46,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_pause_grows_and_those_that_are_due_at_once_keep_their_order() {
-        let mut again = Again::default();
+        let mut again = RetryQueue::default();
         for (number, attempt, wait) in [(3, 1, 0), (2, 1, 0), (4, 2, 0), (1, 1, 150), (5, 60, 0)] {
             again.insert(number, attempt, Duration::from_millis(wait), number);
         }

@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 
 use super::{
     Source,
-    envelope::{self, Malformed},
-    finite::{self, Batch, Input, Position, Receipt},
+    envelope::{self, MalformedMessage},
+    finite::{self, FiniteInput, InputBatch, ItemReceipt, SettledPosition},
     now,
 };
 use crate::{
-    bus::{Bus, Closed, Envelope, Reason, Subscription},
+    bus::{Bus, BusClosed, BusSubscription, DropReason, Envelope},
     config,
     event::{Event, Headers, Origin, Uid, identity, traceparent},
     pipeline::Intake,
@@ -25,38 +25,38 @@ use crate::{
 const BATCH: usize = 64;
 
 /// Bus subscription as a source; it ends with the bus.
-pub struct Listener {
-    subscription: Subscription,
-    opener: Opener,
+pub struct BusListener {
+    subscription: BusSubscription,
+    opener: EnvelopeOpener,
 }
 
-struct Opener {
-    envelope: config::Envelope,
+struct EnvelopeOpener {
+    envelope: config::EnvelopeFormat,
     origin: Arc<Origin>,
     /// Distinguishes this run from others, which also count from 1.
     run: u64,
 }
 
-impl Listener {
+impl BusListener {
     /// Subscribes to the bus.
     ///
     /// # Errors
     /// Returns an error if the bus is closed.
-    pub fn open(bus: &Bus, source: &config::Source, settings: &config::BusSource) -> Result<Self, Closed> {
+    pub fn open(bus: &Bus, source: &config::SourceConfig, settings: &config::BusSource) -> Result<Self, BusClosed> {
         let subscription = bus.subscribe(settings.pattern.clone()).buffer(settings.buffer).policy(settings.policy);
         let origin = Arc::new(Origin { source: source.name.clone(), stream: "bus".to_owned() });
-        let opener = Opener { envelope: source.envelope.clone(), origin, run: fastrand::u64(..) };
+        let opener = EnvelopeOpener { envelope: source.envelope.clone(), origin, run: fastrand::u64(..) };
         Ok(Self { subscription: subscription.open()?, opener })
     }
 }
 
-impl Source for Listener {
-    type Receipt = Receipt<Item>;
+impl Source for BusListener {
+    type Receipt = ItemReceipt<NumberedEnvelope>;
 
     async fn run(self, intake: Intake<Self::Receipt>, stop: Stop) -> anyhow::Result<()> {
         let (sender, items) = mpsc::channel(1);
         let origin = Arc::clone(&self.opener.origin);
-        let reader = Reader {
+        let reader = EnvelopeReader {
             source: origin.source.clone(),
             envelopes: self.subscription.ready_chunks(BATCH),
             items: sender,
@@ -74,22 +74,22 @@ impl Source for Listener {
 
 /// Envelope with its number, counted from 1 within this source.
 #[derive(Debug)]
-pub struct Item {
+pub struct NumberedEnvelope {
     envelope: Arc<Envelope>,
     number: u64,
 }
 
 /// Moves envelopes from the bus into the source as far as it has room.
-struct Reader {
+struct EnvelopeReader {
     source: String,
-    envelopes: ReadyChunks<Subscription>,
-    items: mpsc::Sender<Batch<Item>>,
+    envelopes: ReadyChunks<BusSubscription>,
+    items: mpsc::Sender<InputBatch<NumberedEnvelope>>,
     number: u64,
     /// Envelopes that the bus had dropped when last checked.
     dropped: u64,
 }
 
-impl Reader {
+impl EnvelopeReader {
     /// Reads until the subscription ends. A drain ends it: the buffer is read to its end, and
     /// nothing new arrives.
     async fn read(mut self, mut stop: Stop) {
@@ -117,9 +117,9 @@ impl Reader {
         let Some(envelopes) = self.envelopes.next().await else { return false };
         let first = self.number + 1;
         self.number += envelopes.len() as u64;
-        let items = envelopes.into_iter().zip(first..).map(|(envelope, number)| Item { envelope, number });
+        let items = envelopes.into_iter().zip(first..).map(|(envelope, number)| NumberedEnvelope { envelope, number });
         place.send(Ok(items.collect()));
-        let dropped = self.envelopes.get_ref().stats().dropped(Reason::BufferFull);
+        let dropped = self.envelopes.get_ref().stats().dropped(DropReason::BufferFull);
         if self.dropped == 0 && dropped > 0 {
             tracing::warn!(source = self.source, dropped, "the bus drops events, the buffer is full");
         }
@@ -128,13 +128,13 @@ impl Reader {
     }
 }
 
-impl Input for Opener {
-    type Item = Item;
+impl FiniteInput for EnvelopeOpener {
+    type Item = NumberedEnvelope;
 
     const LEAVES_REST: bool = false;
 
-    fn open(&self, item: &Item, attempt: u32) -> Result<Event, Box<(Event, Malformed)>> {
-        let Item { envelope, number } = item;
+    fn open(&self, item: &NumberedEnvelope, attempt: u32) -> Result<Event, Box<(Event, MalformedMessage)>> {
+        let NumberedEnvelope { envelope, number } = item;
         let event = Event {
             id: envelope.id.clone(),
             uid: Uid::at(&self.origin, *number, self.run),
@@ -151,8 +151,8 @@ impl Input for Opener {
         envelope::open_event(&self.envelope, event)
     }
 
-    fn position(item: &Item) -> Position {
-        Position { number: item.number, amount: item.number }
+    fn position(item: &NumberedEnvelope) -> SettledPosition {
+        SettledPosition { number: item.number, amount: item.number }
     }
 
     fn advance(&self, _: u64) {}

@@ -7,10 +7,10 @@ use bytestring::ByteString;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    config::Envelope,
+    config::EnvelopeFormat,
     event::{Event, Headers, MAX_ID, Origin, Uid, check_subject, identity::HOPS},
     field::Field,
-    json::{self, Pointer},
+    json::{self, JsonPointer},
 };
 
 mod cloudevents;
@@ -25,7 +25,7 @@ const MAX_HOPS: u32 = 32;
 
 /// Message of a source before its envelope is opened.
 #[derive(Debug)]
-pub struct Message {
+pub struct SourceMessage {
     /// Subject that the message came in on; for a line, its source's name.
     pub subject: ByteString,
     pub headers: Headers,
@@ -41,7 +41,7 @@ pub struct Message {
     pub incarnation: u64,
 }
 
-impl Message {
+impl SourceMessage {
     /// Makes an event of the message without opening its payload.
     pub fn into_event(self) -> Event {
         let Self { subject, headers, payload, observed_at, attempt, origin, sequence, incarnation } = self;
@@ -67,7 +67,7 @@ impl Message {
 
 /// Error while decoding a message into an event.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Malformed {
+pub struct MalformedMessage {
     /// The reason code of its dead letter: `not_json`, `bad_cloudevent`, `bad_helix_event`,
     /// `bad_mesh_event`, `bad_lark_event`, `bad_ctrlplane_event`, `bad_flowcraft_event`,
     /// `header_conflict`, `bad_field`, `bad_subject` or `too_many_hops`.
@@ -75,13 +75,13 @@ pub struct Malformed {
     pub detail: String,
 }
 
-impl Malformed {
+impl MalformedMessage {
     /// A message that the NATS client can't read.
     pub fn unreadable(reason: &'static str) -> Self {
         Self { reason, detail: "the NATS client can't read this message".to_owned() }
     }
 
-    fn not_json(error: &json::Invalid) -> Self {
+    fn not_json(error: &json::InvalidJson) -> Self {
         Self { reason: "not_json", detail: error.to_string() }
     }
 }
@@ -91,7 +91,7 @@ impl Malformed {
 /// # Errors
 /// Returns the event as far as it is known, with the raw body as its payload, and the reason: both
 /// for the dead letter.
-pub fn open(envelope: &Envelope, message: Message) -> Result<Event, Box<(Event, Malformed)>> {
+pub fn open(envelope: &EnvelopeFormat, message: SourceMessage) -> Result<Event, Box<(Event, MalformedMessage)>> {
     open_event(envelope, message.into_event())
 }
 
@@ -100,19 +100,19 @@ pub fn open(envelope: &Envelope, message: Message) -> Result<Event, Box<(Event, 
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_event(envelope: &Envelope, mut event: Event) -> Result<Event, Box<(Event, Malformed)>> {
+pub fn open_event(envelope: &EnvelopeFormat, mut event: Event) -> Result<Event, Box<(Event, MalformedMessage)>> {
     event.payload = json::unmarked(event.payload);
     let body = event.payload.clone();
     let opened = match envelope {
-        Envelope::Plain { id, event_type, subject, source_time } => {
-            plain(&mut event, &Fields { id, event_type, subject, source_time })
+        EnvelopeFormat::Plain { id, event_type, subject, source_time } => {
+            plain(&mut event, &PlainFields { id, event_type, subject, source_time })
         }
-        Envelope::CloudEvents => cloudevents::open(&mut event),
-        Envelope::Helix => helix::open(&mut event),
-        Envelope::JbMesh => jb_mesh::open(&mut event),
-        Envelope::Ctrlplane => ctrlplane::open(&mut event),
-        Envelope::Flowcraft => flowcraft::open(&mut event),
-        Envelope::Lark { verify_header } => lark::open(&mut event, *verify_header),
+        EnvelopeFormat::CloudEvents => cloudevents::open(&mut event),
+        EnvelopeFormat::Helix => helix::open(&mut event),
+        EnvelopeFormat::JbMesh => jb_mesh::open(&mut event),
+        EnvelopeFormat::Ctrlplane => ctrlplane::open(&mut event),
+        EnvelopeFormat::Flowcraft => flowcraft::open(&mut event),
+        EnvelopeFormat::Lark { verify_header } => lark::open(&mut event, *verify_header),
     };
     event.id = bounded(event.id);
     match opened.and_then(|()| checked_subject(&event)).and_then(|()| checked_hops(&event)) {
@@ -127,21 +127,21 @@ pub fn open_event(envelope: &Envelope, mut event: Event) -> Result<Event, Box<(E
 
 /// Checks subjects where they come in, so that nothing later meets one that no pattern can address
 /// (F11).
-fn checked_subject(event: &Event) -> Result<(), Malformed> {
+fn checked_subject(event: &Event) -> Result<(), MalformedMessage> {
     check_subject(&event.subject).map_err(|error| {
         let shown: String = event.subject.chars().take(80).collect();
-        Malformed { reason: "bad_subject", detail: format!("subject `{shown}`: {error}") }
+        MalformedMessage { reason: "bad_subject", detail: format!("subject `{shown}`: {error}") }
     })
 }
 
 /// Refuses an event that loops through routers that feed each other, by the header in which they
 /// count.
-fn checked_hops(event: &Event) -> Result<(), Malformed> {
+fn checked_hops(event: &Event) -> Result<(), MalformedMessage> {
     match event.hops() {
         hops if hops < MAX_HOPS => Ok(()),
         hops => {
             let detail = format!("it went through {hops} routers, which feed each other: `{HOPS}` counts them");
-            Err(Malformed { reason: "too_many_hops", detail })
+            Err(MalformedMessage { reason: "too_many_hops", detail })
         }
     }
 }
@@ -152,14 +152,14 @@ fn bounded(id: ByteString) -> ByteString {
 }
 
 /// Fields that hold a plain message's values.
-struct Fields<'a> {
+struct PlainFields<'a> {
     id: &'a Option<Field>,
     event_type: &'a Option<Field>,
     subject: &'a Option<Field>,
     source_time: &'a Option<Field>,
 }
 
-impl Fields<'_> {
+impl PlainFields<'_> {
     fn read_payload(&self) -> bool {
         [self.id, self.event_type, self.subject, self.source_time]
             .into_iter()
@@ -167,9 +167,9 @@ impl Fields<'_> {
     }
 }
 
-fn plain(event: &mut Event, fields: &Fields<'_>) -> Result<(), Malformed> {
+fn plain(event: &mut Event, fields: &PlainFields<'_>) -> Result<(), MalformedMessage> {
     if fields.read_payload() {
-        json::check(&event.payload).map_err(|error| Malformed::not_json(&error))?;
+        json::check(&event.payload).map_err(|error| MalformedMessage::not_json(&error))?;
     }
     // The field `subject` is the message's, even once the event has another.
     let sent_to = event.subject.clone();
@@ -193,7 +193,7 @@ fn plain(event: &mut Event, fields: &Fields<'_>) -> Result<(), Malformed> {
 }
 
 /// Value of `field`; `None` if it is absent or empty.
-fn read(field: &Option<Field>, event: &Event, sent_to: &ByteString) -> Result<Option<ByteString>, Malformed> {
+fn read(field: &Option<Field>, event: &Event, sent_to: &ByteString) -> Result<Option<ByteString>, MalformedMessage> {
     let found = match field {
         None => None,
         Some(Field::Subject) => Some(sent_to.clone()),
@@ -204,10 +204,10 @@ fn read(field: &Option<Field>, event: &Event, sent_to: &ByteString) -> Result<Op
     Ok(found.filter(|text| !text.is_empty()))
 }
 
-fn text_at(pointer: &Pointer, payload: &Bytes) -> Result<Option<ByteString>, Malformed> {
+fn text_at(pointer: &JsonPointer, payload: &Bytes) -> Result<Option<ByteString>, MalformedMessage> {
     let bad = || {
         let detail = format!("`{pointer}` holds neither text, number nor boolean");
-        Malformed { reason: "bad_field", detail }
+        MalformedMessage { reason: "bad_field", detail }
     };
     // The payload was checked before.
     match pointer.find(payload).ok().flatten() {

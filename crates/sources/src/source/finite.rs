@@ -6,21 +6,21 @@ use std::collections::VecDeque;
 use futures_util::FutureExt;
 use tokio::{sync::mpsc, task::unconstrained};
 
-use super::{again::Again, envelope::Malformed};
+use super::{again::RetryQueue, envelope::MalformedMessage};
 use crate::{ack::Outcome, event::Event, pipeline::Intake, stop::Stop, timer::sleep_until_due};
 
 mod progress;
 mod watermark;
 
-pub use progress::Progress;
-pub(super) use watermark::Position;
-use watermark::{Index, Watermark};
+pub use progress::InputProgress;
+pub(super) use watermark::SettledPosition;
+use watermark::{ItemIndex, Watermark};
 
 /// Most items taken beyond one that is not settled.
 const MAX_AHEAD: usize = 100_000;
 
 /// Input of a finite source: opens its items and tracks how far they are done.
-pub(super) trait Input {
+pub(super) trait FiniteInput {
     type Item: Send + 'static;
 
     /// True if a drain leaves items that were not pushed yet: they can be read again another time.
@@ -28,22 +28,22 @@ pub(super) trait Input {
     const LEAVES_REST: bool;
 
     /// Opens an item. An error has the event as far as it is known, and the reason.
-    fn open(&self, item: &Self::Item, attempt: u32) -> Result<Event, Box<(Event, Malformed)>>;
+    fn open(&self, item: &Self::Item, attempt: u32) -> Result<Event, Box<(Event, MalformedMessage)>>;
 
     /// Position at which an item ends.
-    fn position(item: &Self::Item) -> Position;
+    fn position(item: &Self::Item) -> SettledPosition;
 
     /// Notes that this much more is done.
     fn advance(&self, amount: u64);
 }
 
 /// Items that are read together, or the error that ends the input.
-pub(super) type Batch<T> = anyhow::Result<Vec<T>>;
+pub(super) type InputBatch<T> = anyhow::Result<Vec<T>>;
 
 /// Data that it takes to push an item again.
 #[derive(Debug)]
-pub struct Receipt<T> {
-    index: Index,
+pub struct ItemReceipt<T> {
+    index: ItemIndex,
     item: T,
     attempt: u32,
 }
@@ -52,19 +52,19 @@ pub struct Receipt<T> {
 ///
 /// # Errors
 /// Returns the error that ended the input early. Items read before it are settled all the same.
-pub(super) async fn run<I: Input>(
+pub(super) async fn run<I: FiniteInput>(
     source: &str,
     input: I,
-    items: mpsc::Receiver<Batch<I::Item>>,
-    intake: Intake<Receipt<I::Item>>,
+    items: mpsc::Receiver<InputBatch<I::Item>>,
+    intake: Intake<ItemReceipt<I::Item>>,
     mut stop: Stop,
 ) -> anyhow::Result<()> {
-    let mut run = Run {
+    let mut run = FiniteRun {
         input,
         intake,
         items: Some(items),
         read: VecDeque::new(),
-        again: Again::default(),
+        again: RetryQueue::default(),
         watermark: Watermark::default(),
         failure: None,
     };
@@ -80,21 +80,21 @@ pub(super) async fn run<I: Input>(
     run.failure.map_or(Ok(()), Err)
 }
 
-struct Run<I: Input> {
+struct FiniteRun<I: FiniteInput> {
     input: I,
-    intake: Intake<Receipt<I::Item>>,
+    intake: Intake<ItemReceipt<I::Item>>,
     /// `None` once nothing more is taken: the input has ended or the router drains.
-    items: Option<mpsc::Receiver<Batch<I::Item>>>,
+    items: Option<mpsc::Receiver<InputBatch<I::Item>>>,
     /// Items read and not pushed yet.
     read: VecDeque<I::Item>,
     /// Items to be pushed again.
-    again: Again<Receipt<I::Item>>,
+    again: RetryQueue<ItemReceipt<I::Item>>,
     watermark: Watermark,
     /// Error that ended the input early.
     failure: Option<anyhow::Error>,
 }
 
-impl<I: Input> Run<I> {
+impl<I: FiniteInput> FiniteRun<I> {
     /// Pushes and settles until nothing is left to do. Cancel safe.
     async fn complete(&mut self, stop: &mut Stop) {
         loop {
@@ -141,21 +141,21 @@ impl<I: Input> Run<I> {
             }
             let Some(item) = self.read.pop_front() else { return };
             let index = self.watermark.take(I::position(&item));
-            self.push(Receipt { index, item, attempt: 1 });
+            self.push(ItemReceipt { index, item, attempt: 1 });
         }
     }
 
-    fn push(&mut self, receipt: Receipt<I::Item>) {
+    fn push(&mut self, receipt: ItemReceipt<I::Item>) {
         match self.input.open(&receipt.item, receipt.attempt) {
             Ok(event) => self.intake.push(event, receipt),
             Err(refused) => {
-                let (event, Malformed { reason, detail }) = *refused;
+                let (event, MalformedMessage { reason, detail }) = *refused;
                 self.intake.refuse(event, receipt, reason, &detail);
             }
         }
     }
 
-    fn take(&mut self, batch: Option<Batch<I::Item>>) {
+    fn take(&mut self, batch: Option<InputBatch<I::Item>>) {
         match batch {
             Some(Ok(items)) => self.read.extend(items),
             Some(Err(error)) => {
@@ -166,7 +166,7 @@ impl<I: Input> Run<I> {
         }
     }
 
-    fn settle(&mut self, receipt: Receipt<I::Item>, outcome: Outcome) {
+    fn settle(&mut self, receipt: ItemReceipt<I::Item>, outcome: Outcome) {
         match outcome {
             Outcome::Done | Outcome::Dead(_) => {
                 let before = self.watermark.reached();
@@ -174,7 +174,7 @@ impl<I: Input> Run<I> {
                 self.input.advance(self.watermark.reached().amount - before.amount);
             }
             Outcome::Retry(wait) => {
-                let again = Receipt { attempt: receipt.attempt + 1, ..receipt };
+                let again = ItemReceipt { attempt: receipt.attempt + 1, ..receipt };
                 self.again.insert(again.index, receipt.attempt, wait, again);
             }
         }
@@ -192,7 +192,7 @@ impl<I: Input> Run<I> {
 }
 
 /// Receives the next batch; waits for ever without an input. Cancel safe.
-async fn next_batch<T>(items: &mut Option<mpsc::Receiver<Batch<T>>>) -> Option<Batch<T>> {
+async fn next_batch<T>(items: &mut Option<mpsc::Receiver<InputBatch<T>>>) -> Option<InputBatch<T>> {
     match items {
         Some(items) => items.recv().await,
         None => std::future::pending().await,

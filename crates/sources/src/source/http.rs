@@ -15,16 +15,16 @@ use tokio::{
 };
 
 use self::{
-    auth::Guard,
-    desk::Desk,
-    door::Door,
-    stream::Stream,
-    work::{Taken, work},
+    auth::ClientGuard,
+    desk::RequestHandler,
+    door::RequestAdmission,
+    stream::StoringStream,
+    work::{TakenEvent, work},
 };
 use super::Source;
 use crate::{
     config,
-    listener::{Limits, Listener, Patience},
+    listener::{ClientPatience, HttpListener, ListenerLimits},
     metrics::RequestMetrics,
     nats::Connection,
     pipeline::Intake,
@@ -51,17 +51,17 @@ const LENIENCE: usize = 4;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A listener as a source.
-pub struct Http {
+pub struct HttpReceiver {
     listener: TcpListener,
-    desk: Arc<Desk>,
+    desk: Arc<RequestHandler>,
     /// The only strong sender of `arriving`; without it the door is shut.
-    keeper: mpsc::Sender<Vec<Taken>>,
-    arriving: mpsc::Receiver<Vec<Taken>>,
+    keeper: mpsc::Sender<Vec<TakenEvent>>,
+    arriving: mpsc::Receiver<Vec<TakenEvent>>,
 }
 
 /// Dependencies of the source besides its settings.
-pub struct Surroundings {
-    pub pipeline: config::Pipeline,
+pub struct HttpContext {
+    pub pipeline: config::PipelineConfig,
     /// Bytes of bodies that may be read at once.
     pub bodies: usize,
     pub metrics: Arc<RequestMetrics>,
@@ -77,37 +77,37 @@ pub struct Surroundings {
 /// # Errors
 /// Returns an error that names the place, never the secret.
 pub fn check(settings: &config::HttpSource) -> anyhow::Result<()> {
-    Guard::read(settings.auth.as_ref()).map(drop)
+    ClientGuard::read(settings.auth.as_ref()).map(drop)
 }
 
-impl Http {
+impl HttpReceiver {
     /// Binds the listener, so that an address in use is known before anything comes in. Nothing is
     /// accepted yet.
     ///
     /// # Errors
     /// Returns an error if the address can't be bound, or a secret can't be used.
     pub async fn open(
-        source: &config::Source,
+        source: &config::SourceConfig,
         settings: &config::HttpSource,
-        surroundings: Surroundings,
+        surroundings: HttpContext,
     ) -> anyhow::Result<Self> {
-        let Surroundings { pipeline, bodies, metrics, stream, reserved, stop } = surroundings;
-        let guard = Guard::read(settings.auth.as_ref())?;
+        let HttpContext { pipeline, bodies, metrics, stream, reserved, stop } = surroundings;
+        let guard = ClientGuard::read(settings.auth.as_ref())?;
         let listener = TcpListener::bind(settings.listen).await;
         let listener = listener.with_context(|| format!("could not listen on `{}`", settings.listen))?;
         let address = listener.local_addr()?;
         tracing::info!(source = source.name, %address, path = settings.path, "listening for events");
         // Every event has a place before it is sent there, so there always is room.
         let (keeper, arriving) = mpsc::channel(pipeline.in_flight.get());
-        let door = Door::new((pipeline, bodies), settings.rate, keeper.downgrade());
+        let door = RequestAdmission::new((pipeline, bodies), settings.rate, keeper.downgrade());
         let stream = match (&settings.answer, stream) {
-            (config::Answer::Stored(subject), Some(connection)) => {
-                Some(Stream::new(connection, subject.clone(), reserved))
+            (config::AnswerPoint::Stored(subject), Some(connection)) => {
+                Some(StoringStream::new(connection, subject.clone(), reserved))
             }
-            (config::Answer::Stored(_), None) => anyhow::bail!("`[nats]` is missing in `trommel.toml`"),
+            (config::AnswerPoint::Stored(_), None) => anyhow::bail!("`[nats]` is missing in `trommel.toml`"),
             _ => None,
         };
-        let desk = Desk::new(source, settings.clone(), guard, door, stream, metrics, stop);
+        let desk = RequestHandler::new(source, settings.clone(), guard, door, stream, metrics, stop);
         Ok(Self { listener, desk: Arc::new(desk), keeper, arriving })
     }
 
@@ -120,26 +120,26 @@ impl Http {
     }
 }
 
-impl Source for Http {
-    type Receipt = Taken;
+impl Source for HttpReceiver {
+    type Receipt = TakenEvent;
 
-    async fn run(self, intake: Intake<Taken>, mut stop: Stop) -> anyhow::Result<()> {
+    async fn run(self, intake: Intake<TakenEvent>, mut stop: Stop) -> anyhow::Result<()> {
         let Self { listener, desk, keeper, arriving } = self;
         let settings = desk.settings();
-        if !matches!(settings.answer, config::Answer::Stored(_)) {
+        if !matches!(settings.answer, config::AnswerPoint::Stored(_)) {
             desk.door().share(intake.shares());
         }
         let app = Router::new()
             .fallback(desk::answer)
             .with_state(Arc::clone(&desk))
-            .into_make_service_with_connect_info::<Patience>();
-        let limits = Limits {
+            .into_make_service_with_connect_info::<ClientPatience>();
+        let limits = ListenerLimits {
             connections: settings.connections,
             head: HEAD.min(settings.timeout),
             idle: settings.timeout,
             max_head: settings.max_head.saturating_mul(LENIENCE),
         };
-        let listener = Listener::new(listener, limits);
+        let listener = HttpListener::new(listener, limits);
         let (open, is_over) = oneshot::channel::<()>();
         let over = async move {
             // Nothing is ever sent: the other end is dropped.

@@ -9,7 +9,7 @@ use async_nats::Subject;
 use tokio::time::timeout;
 
 use crate::{
-    config::{self, Envelope},
+    config::{self, EnvelopeFormat},
     event::Origin,
     nats::Connection,
     pipeline::Intake,
@@ -29,9 +29,9 @@ mod settle;
 mod stream_state;
 
 pub use consumer::ConsumerError;
-use consumer::{Consumer, Info, Start};
+use consumer::{ConsumerInfo, ConsumerStart, DurableConsumer};
 pub use own::{left_behind, own_durable, own_subjects};
-use run::Run;
+use run::JetStreamRun;
 use stream_state::StreamState;
 
 /// Longest time for the last acks to leave.
@@ -39,16 +39,16 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Source whose consumer is as the settings want it.
 pub struct JetStream {
-    consumer: Consumer,
-    envelope: Envelope,
+    consumer: DurableConsumer,
+    envelope: EnvelopeFormat,
     origin: Arc<Origin>,
-    info: Info,
+    info: ConsumerInfo,
     stream: StreamState,
 }
 
 /// Data that it takes to settle one message.
 #[derive(Debug)]
-pub struct Receipt {
+pub struct MessageReceipt {
     reply: Subject,
     sequence: u64,
     attempt: u32,
@@ -62,7 +62,7 @@ pub struct Receipt {
     is_delivered: bool,
 }
 
-impl Receipt {
+impl MessageReceipt {
     /// Copies what is shared with the message: its memory would stay as long as the receipt.
     fn detached(self) -> Self {
         Self { reply: self.reply.as_str().into(), ..self }
@@ -78,22 +78,22 @@ impl JetStream {
     /// field and the way out.
     pub async fn open(
         connection: Connection,
-        source: &config::Source,
+        source: &config::SourceConfig,
         settings: &config::JetStreamSource,
         in_flight: usize,
     ) -> Result<Self, ConsumerError> {
-        Self::open_at(connection, source, settings, in_flight, |_| Start::AsConfigured).await
+        Self::open_at(connection, source, settings, in_flight, |_| ConsumerStart::AsConfigured).await
     }
 
     async fn open_at(
         connection: Connection,
-        source: &config::Source,
+        source: &config::SourceConfig,
         settings: &config::JetStreamSource,
         in_flight: usize,
-        start: impl Fn(&StreamState) -> Start,
+        start: impl Fn(&StreamState) -> ConsumerStart,
     ) -> Result<Self, ConsumerError> {
         let origin = Arc::new(Origin { source: source.name.clone(), stream: settings.stream.clone() });
-        let consumer = Consumer { connection, settings: Arc::new(settings.clone()), in_flight };
+        let consumer = DurableConsumer { connection, settings: Arc::new(settings.clone()), in_flight };
         let stream = consumer.stream_state().await?;
         let consumer = consumer.within(&stream);
         let info = consumer.ensure(start(&stream)).await?;
@@ -112,10 +112,10 @@ impl JetStream {
 }
 
 impl Source for JetStream {
-    type Receipt = Receipt;
+    type Receipt = MessageReceipt;
 
-    async fn run(self, intake: Intake<Receipt>, mut stop: Stop) -> anyhow::Result<()> {
-        let mut run = Run::new(self, intake.deferring(Receipt::detached)).await?;
+    async fn run(self, intake: Intake<MessageReceipt>, mut stop: Stop) -> anyhow::Result<()> {
+        let mut run = JetStreamRun::new(self, intake.deferring(MessageReceipt::detached)).await?;
         let mut draining = stop.clone();
         let result = tokio::select! {
             result = run.until_drained(&mut draining) => result,

@@ -10,12 +10,12 @@ use tokio::sync::mpsc;
 
 use super::{
     Source,
-    envelope::{self, Malformed, Message},
+    envelope::{self, MalformedMessage, SourceMessage},
 };
 use crate::{
     ack::Outcome,
-    config::{self, DeadLetter, Which},
-    dead_letters::{Entry, Letter, Letters, LettersError},
+    config::{self, DeadLetterTarget, LetterChoice},
+    dead_letters::{DeadLetter, LetterStore, LettersError, StoredLetter},
     event::{Event, Headers, Origin},
     pipeline::Intake,
     stop::Stop,
@@ -23,7 +23,7 @@ use crate::{
 
 mod journal;
 
-pub use journal::{Cause, End, Journal, Retried};
+pub use journal::{DeathCause, RetriedLetter, RetryEnd, RetryJournal};
 
 /// Letters that may be read ahead.
 const WAITING: usize = 16;
@@ -33,43 +33,43 @@ const WAITING: usize = 16;
 const UNREADABLE: [&str; 4] = ["too_large", "not_utf8", "bad_headers", "headers_not_utf8"];
 
 /// Dead letters as a source.
-pub struct Retry {
-    letters: Letters,
+pub struct LetterRetry {
+    letters: LetterStore,
     settings: config::LetterSource,
-    journal: Arc<Journal>,
+    journal: Arc<RetryJournal>,
     origin: Arc<Origin>,
 }
 
 /// Ids of a letter and of its event while the event is open.
-pub struct Receipt {
+pub struct LetterReceipt {
     id: u64,
     event: String,
 }
 
-impl Retry {
+impl LetterRetry {
     /// # Errors
     /// Returns an error if the dead letters cannot be opened.
     pub async fn open(
-        source: &config::Source,
+        source: &config::SourceConfig,
         settings: &config::LetterSource,
-        nats: Option<&config::Nats>,
-        journal: Arc<Journal>,
+        nats: Option<&config::NatsConfig>,
+        journal: Arc<RetryJournal>,
     ) -> Result<Self, LettersError> {
-        let letters = Letters::open(&settings.from, nats).await?;
+        let letters = LetterStore::open(&settings.from, nats).await?;
         let stream = match &settings.from {
-            DeadLetter::Discard => String::new(),
-            DeadLetter::File(path) => path.display().to_string(),
-            DeadLetter::Stream { stream, .. } => stream.clone(),
+            DeadLetterTarget::Discard => String::new(),
+            DeadLetterTarget::File(path) => path.display().to_string(),
+            DeadLetterTarget::Stream { stream, .. } => stream.clone(),
         };
         let origin = Arc::new(Origin { source: source.name.clone(), stream });
         Ok(Self { letters, settings: settings.clone(), journal, origin })
     }
 }
 
-impl Source for Retry {
-    type Receipt = Receipt;
+impl Source for LetterRetry {
+    type Receipt = LetterReceipt;
 
-    async fn run(self, mut intake: Intake<Receipt>, mut stop: Stop) -> anyhow::Result<()> {
+    async fn run(self, mut intake: Intake<LetterReceipt>, mut stop: Stop) -> anyhow::Result<()> {
         let (sender, mut entries) = mpsc::channel(WAITING);
         let reading = tokio::spawn(read(self.letters.clone(), self.settings.which.clone(), sender));
         let mut given_up = stop.clone();
@@ -84,14 +84,14 @@ impl Source for Retry {
     }
 }
 
-impl Retry {
+impl LetterRetry {
     /// # Errors
     /// Returns an error if letters cannot be read on, once those that were read are settled; at
     /// once if one cannot be dropped.
     async fn retry(
         &self,
-        entries: &mut mpsc::Receiver<Result<Entry, LettersError>>,
-        intake: &mut Intake<Receipt>,
+        entries: &mut mpsc::Receiver<Result<StoredLetter, LettersError>>,
+        intake: &mut Intake<LetterReceipt>,
         stop: &mut Stop,
     ) -> Result<(), LettersError> {
         let (mut is_over, mut failed) = (false, Ok(()));
@@ -117,7 +117,7 @@ impl Retry {
         failed
     }
 
-    async fn push(&self, entry: Entry, intake: &mut Intake<Receipt>) {
+    async fn push(&self, entry: StoredLetter, intake: &mut Intake<LetterReceipt>) {
         let id = entry.id;
         if !self.settings.accept_unproven
             && entry.letter.is_ok()
@@ -136,13 +136,13 @@ impl Retry {
                 return self.journal.refused(id, "no_letter", why).await;
             }
         };
-        let receipt = Receipt { id, event: letter.id.clone() };
+        let receipt = LetterReceipt { id, event: letter.id.clone() };
         let (key, route) = (letter.key.clone(), letter.route.clone());
         match self.open_event(id, letter, payload) {
             Ok(event) if key.is_empty() => intake.push(event, receipt),
             Ok(event) => intake.push_to(event, receipt, &key, &route),
             Err(refused) => {
-                let (event, Malformed { reason, detail }) = *refused;
+                let (event, MalformedMessage { reason, detail }) = *refused;
                 intake.refuse(event, receipt, reason, &detail);
             }
         }
@@ -150,10 +150,10 @@ impl Retry {
 
     /// Restores the event as it was. If it died at its source, its envelope is opened again: the
     /// payload is raw.
-    fn open_event(&self, id: u64, letter: Letter, payload: Bytes) -> Result<Event, Box<(Event, Malformed)>> {
+    fn open_event(&self, id: u64, letter: DeadLetter, payload: Bytes) -> Result<Event, Box<(Event, MalformedMessage)>> {
         let died_at_source = letter.key.is_empty();
         let uid = letter.uid.as_deref().and_then(|uid| uid.parse().ok());
-        let message = Message {
+        let message = SourceMessage {
             subject: letter.subject.into(),
             headers: letter.headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect::<Headers>(),
             payload,
@@ -165,8 +165,9 @@ impl Retry {
             sequence: letter.sequence,
             incarnation: 0,
         };
-        let refused =
-            |message: Message, reason, detail| Err(Box::new((message.into_event(), Malformed { reason, detail })));
+        let refused = |message: SourceMessage, reason, detail| {
+            Err(Box::new((message.into_event(), MalformedMessage { reason, detail })))
+        };
         let unreadable = UNREADABLE.into_iter().find(|reason| *reason == letter.reason);
         let opened = match (unreadable, self.settings.envelopes.get(&letter.source)) {
             _ if !died_at_source => Ok(Event {
@@ -194,12 +195,12 @@ impl Retry {
     }
 
     /// Drops the letters whose events went through, then reports the result of each.
-    async fn settle(&self, settled: Vec<(Receipt, Outcome)>) -> Result<(), LettersError> {
+    async fn settle(&self, settled: Vec<(LetterReceipt, Outcome)>) -> Result<(), LettersError> {
         if !self.settings.keep {
             let done = settled.iter().filter(|(_, outcome)| *outcome == Outcome::Done).map(|(receipt, _)| receipt.id);
             self.letters.drop(done.collect()).await?;
         }
-        for (Receipt { id, event }, outcome) in settled {
+        for (LetterReceipt { id, event }, outcome) in settled {
             self.journal.settled(id, event, outcome).await;
         }
         Ok(())
@@ -207,7 +208,7 @@ impl Retry {
 }
 
 /// Reads until the end, or until the receiver is dropped.
-async fn read(letters: Letters, which: Which, entries: mpsc::Sender<Result<Entry, LettersError>>) {
+async fn read(letters: LetterStore, which: LetterChoice, entries: mpsc::Sender<Result<StoredLetter, LettersError>>) {
     if let Err(error) = read_all(&letters, which, &entries).await {
         // Fails only without a receiver, and then the error has no use.
         let _ = entries.send(Err(error)).await;
@@ -215,12 +216,12 @@ async fn read(letters: Letters, which: Which, entries: mpsc::Sender<Result<Entry
 }
 
 async fn read_all(
-    letters: &Letters,
-    which: Which,
-    entries: &mpsc::Sender<Result<Entry, LettersError>>,
+    letters: &LetterStore,
+    which: LetterChoice,
+    entries: &mpsc::Sender<Result<StoredLetter, LettersError>>,
 ) -> Result<(), LettersError> {
     match which {
-        Which::These(ids) => {
+        LetterChoice::These(ids) => {
             for id in ids {
                 // A letter that was dropped meanwhile needs no retry.
                 let entry = letters.at(id).await?.filter(|entry| entry.id == id);
@@ -231,7 +232,7 @@ async fn read_all(
                 }
             }
         }
-        Which::Like(alike) => {
+        LetterChoice::Like(alike) => {
             let mut reader = letters.read(0).await?;
             while let Some(entry) = reader.next().await? {
                 if entry.is_like(&alike) && entries.send(Ok(entry)).await.is_err() {

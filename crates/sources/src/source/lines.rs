@@ -11,8 +11,8 @@ use bytestring::ByteString;
 
 use super::{
     Source,
-    envelope::{self, Malformed, Message},
-    finite::{self, Input, Position, Progress, Receipt},
+    envelope::{self, MalformedMessage, SourceMessage},
+    finite::{self, FiniteInput, InputProgress, ItemReceipt, SettledPosition},
     now,
 };
 use crate::{
@@ -24,23 +24,27 @@ use crate::{
 
 mod reader;
 
-use reader::Text;
-pub use reader::{Line, MAX_LINE};
+use reader::LineText;
+pub use reader::{InputLine, MAX_LINE};
 
 /// A file or standard input as a source.
-pub struct Lines {
+pub struct LinesInput {
     path: Option<PathBuf>,
-    envelope: config::Envelope,
+    envelope: config::EnvelopeFormat,
     /// Subject of lines that name none: the source's name.
     subject: ByteString,
     origin: Arc<Origin>,
-    progress: Arc<Progress>,
+    progress: Arc<InputProgress>,
 }
 
-impl Lines {
+impl LinesInput {
     /// # Errors
     /// Returns an error if the file cannot be read.
-    pub fn new(source: &config::Source, lines: &config::LinesSource, progress: Arc<Progress>) -> anyhow::Result<Self> {
+    pub fn new(
+        source: &config::SourceConfig,
+        lines: &config::LinesSource,
+        progress: Arc<InputProgress>,
+    ) -> anyhow::Result<Self> {
         let size = match &lines.path {
             Some(path) => size(path).with_context(|| format!("could not read `{}`", path.display()))?,
             None => None,
@@ -57,20 +61,22 @@ impl Lines {
     }
 }
 
-impl Input for Lines {
-    type Item = Line;
+impl FiniteInput for LinesInput {
+    type Item = InputLine;
 
     const LEAVES_REST: bool = true;
 
-    fn open(&self, line: &Line, attempt: u32) -> Result<Event, Box<(Event, Malformed)>> {
+    fn open(&self, line: &InputLine, attempt: u32) -> Result<Event, Box<(Event, MalformedMessage)>> {
         let (payload, malformed) = match &line.text {
-            Text::Whole(text) => (text, std::str::from_utf8(text).err().map(|error| ("not_utf8", error.to_string()))),
-            Text::TooLong(length, start) => {
+            LineText::Whole(text) => {
+                (text, std::str::from_utf8(text).err().map(|error| ("not_utf8", error.to_string())))
+            }
+            LineText::TooLong(length, start) => {
                 let detail = format!("the line has {length} bytes, more than {MAX_LINE}; only its start is kept");
                 (start, Some(("too_large", detail)))
             }
         };
-        let message = Message {
+        let message = SourceMessage {
             subject: self.subject.clone(),
             headers: Headers::default(),
             payload: payload.clone(),
@@ -82,12 +88,12 @@ impl Input for Lines {
         };
         match malformed {
             None => envelope::open(&self.envelope, message),
-            Some((reason, detail)) => Err(Box::new((message.into_event(), Malformed { reason, detail }))),
+            Some((reason, detail)) => Err(Box::new((message.into_event(), MalformedMessage { reason, detail }))),
         }
     }
 
-    fn position(line: &Line) -> Position {
-        Position { number: line.number, amount: line.end }
+    fn position(line: &InputLine) -> SettledPosition {
+        SettledPosition { number: line.number, amount: line.end }
     }
 
     fn advance(&self, bytes: u64) {
@@ -103,8 +109,8 @@ fn size(path: &Path) -> io::Result<Option<u64>> {
     Ok(metadata.is_file().then_some(metadata.len()))
 }
 
-impl Source for Lines {
-    type Receipt = Receipt<Line>;
+impl Source for LinesInput {
+    type Receipt = ItemReceipt<InputLine>;
 
     async fn run(self, intake: Intake<Self::Receipt>, stop: Stop) -> anyhow::Result<()> {
         let items = reader::start(self.path.clone()).context("could not start the thread that reads lines")?;

@@ -11,13 +11,13 @@ use tokio::{
 
 use super::{
     Source,
-    envelope::{self, Malformed, Message},
-    finite::{self, Batch, Input, Position, Progress, Receipt},
+    envelope::{self, MalformedMessage, SourceMessage},
+    finite::{self, FiniteInput, InputBatch, InputProgress, ItemReceipt, SettledPosition},
 };
 use crate::{
     config,
     event::{Event, Origin},
-    nats::{Connection, History, Stored},
+    nats::{Connection, StoredMessage, StreamHistory},
     pipeline::Intake,
     stop::Stop,
 };
@@ -29,37 +29,37 @@ const BATCHES: usize = 4;
 const TICK: Duration = Duration::from_millis(10);
 
 /// Range of a stream as a source.
-pub struct Replay {
-    history: History,
+pub struct StreamReplay {
+    history: StreamHistory,
     rate: Option<u64>,
-    opener: Opener,
+    opener: ReplayOpener,
 }
 
-struct Opener {
-    envelope: config::Envelope,
+struct ReplayOpener {
+    envelope: config::EnvelopeFormat,
     origin: Arc<Origin>,
-    progress: Arc<Progress>,
+    progress: Arc<InputProgress>,
 }
 
-impl Replay {
+impl StreamReplay {
     /// # Errors
     /// Returns an error if the stream does not exist, or the server does not answer.
     pub async fn open(
         connection: Connection,
-        source: &config::Source,
+        source: &config::SourceConfig,
         settings: &config::ReplaySource,
-        progress: Arc<Progress>,
+        progress: Arc<InputProgress>,
     ) -> anyhow::Result<Self> {
         let origin = Origin { source: source.name.clone(), stream: settings.range.stream.clone() };
-        let history = History::open(connection, settings.range.clone()).await?;
+        let history = StreamHistory::open(connection, settings.range.clone()).await?;
         progress.expect(Some(history.total()));
-        let opener = Opener { envelope: source.envelope.clone(), origin: Arc::new(origin), progress };
+        let opener = ReplayOpener { envelope: source.envelope.clone(), origin: Arc::new(origin), progress };
         Ok(Self { history, rate: settings.rate, opener })
     }
 }
 
-impl Source for Replay {
-    type Receipt = Receipt<Item>;
+impl Source for StreamReplay {
+    type Receipt = ItemReceipt<ReplayItem>;
 
     async fn run(self, intake: Intake<Self::Receipt>, stop: Stop) -> anyhow::Result<()> {
         let (sender, items) = mpsc::channel(BATCHES);
@@ -73,19 +73,23 @@ impl Source for Replay {
 
 /// Message with its number among those that are replayed.
 #[derive(Debug)]
-pub struct Item {
-    message: Stored,
+pub struct ReplayItem {
+    message: StoredMessage,
     number: u64,
 }
 
-impl Input for Opener {
-    type Item = Item;
+impl FiniteInput for ReplayOpener {
+    type Item = ReplayItem;
 
     const LEAVES_REST: bool = true;
 
-    fn open(&self, Item { message, .. }: &Item, attempt: u32) -> Result<Event, Box<(Event, Malformed)>> {
+    fn open(
+        &self,
+        ReplayItem { message, .. }: &ReplayItem,
+        attempt: u32,
+    ) -> Result<Event, Box<(Event, MalformedMessage)>> {
         let unreadable = message.unreadable;
-        let message = Message {
+        let message = SourceMessage {
             subject: message.subject.as_str().into(),
             headers: message.headers.clone(),
             payload: message.payload.clone(),
@@ -98,12 +102,12 @@ impl Input for Opener {
         };
         match unreadable {
             None => envelope::open(&self.envelope, message),
-            Some(reason) => Err(Box::new((message.into_event(), Malformed::unreadable(reason)))),
+            Some(reason) => Err(Box::new((message.into_event(), MalformedMessage::unreadable(reason)))),
         }
     }
 
-    fn position(item: &Item) -> Position {
-        Position { number: item.message.sequence, amount: item.number }
+    fn position(item: &ReplayItem) -> SettledPosition {
+        SettledPosition { number: item.message.sequence, amount: item.number }
     }
 
     fn advance(&self, messages: u64) {
@@ -112,7 +116,7 @@ impl Input for Opener {
 }
 
 /// Reads until the end, or until the receiver is dropped; no faster than `rate` messages a second.
-async fn read(mut history: History, rate: Option<u64>, items: mpsc::Sender<Batch<Item>>) {
+async fn read(mut history: StreamHistory, rate: Option<u64>, items: mpsc::Sender<InputBatch<ReplayItem>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let began = Instant::now();
@@ -122,7 +126,7 @@ async fn read(mut history: History, rate: Option<u64>, items: mpsc::Sender<Batch
         let (is_over, failure) = match next {
             Ok(Some(message)) => {
                 number += 1;
-                batch.push(Item { message, number });
+                batch.push(ReplayItem { message, number });
                 (false, None)
             }
             Ok(None) => (true, None),

@@ -1,7 +1,7 @@
 //! Files of a new plugin's folder: the template of its language, the SDK, and the contract.
 
 /// A file's path in the new folder, and its content.
-pub(super) type File = (&'static str, &'static [u8]);
+pub(super) type TemplateFile = (&'static str, &'static [u8]);
 
 /// Includes a file of this repository.
 macro_rules! file {
@@ -11,12 +11,12 @@ macro_rules! file {
 }
 
 /// The contract, for the toolchains that read it.
-pub(super) const WIT: [File; 2] = [
+pub(super) const WIT: [TemplateFile; 2] = [
     file!("wit/world.wit", "examples/languages/templates/world.wit"),
     file!("wit/deps/trommel.wit", "wit/v0.1.1/filter.wit"),
 ];
 
-pub(super) const RUST: [File; 16] = [
+pub(super) const RUST: [TemplateFile; 16] = [
     file!("Cargo.toml", "examples/languages/templates/rust/Cargo.toml"),
     file!("build", "examples/languages/templates/rust/build"),
     file!("src/lib.rs", "examples/languages/templates/rust/src/lib.rs"),
@@ -35,7 +35,7 @@ pub(super) const RUST: [File; 16] = [
     file!("sdk/wit/filter.wit", "plugins/sdk-rust/wit/filter.wit"),
 ];
 
-pub(super) const C: [File; 8] = [
+pub(super) const C: [TemplateFile; 8] = [
     file!("build", "examples/languages/templates/c/build"),
     file!("filter.c", "examples/languages/templates/c/filter.c"),
     file!("sdk/bindings/filter_component.c", "plugins/sdk-c/bindings/filter_component.c"),
@@ -46,7 +46,7 @@ pub(super) const C: [File; 8] = [
     file!("sdk/trommel.h", "plugins/sdk-c/trommel.h"),
 ];
 
-pub(super) const JS: [File; 6] = [
+pub(super) const JS: [TemplateFile; 6] = [
     file!("build", "examples/languages/templates/js/build"),
     file!("filter.js", "examples/languages/templates/js/filter.js"),
     file!("package.json", "examples/languages/templates/js/package.json"),
@@ -55,7 +55,7 @@ pub(super) const JS: [File; 6] = [
     file!("sdk/trommel.js", "plugins/sdk-js/trommel.js"),
 ];
 
-pub(super) const TS: [File; 7] = [
+pub(super) const TS: [TemplateFile; 7] = [
     file!("build", "examples/languages/templates/ts/build"),
     file!("filter.ts", "examples/languages/templates/ts/filter.ts"),
     file!("package.json", "examples/languages/templates/ts/package.json"),
@@ -65,7 +65,7 @@ pub(super) const TS: [File; 7] = [
     file!("sdk/trommel.js", "plugins/sdk-js/trommel.js"),
 ];
 
-pub(super) const PYTHON: [File; 5] = [
+pub(super) const PYTHON: [TemplateFile; 5] = [
     file!("app.py", "examples/languages/templates/python/app.py"),
     file!("build", "examples/languages/templates/python/build"),
     file!("sdk/filter.py", "plugins/sdk-python/src/filter.py"),
@@ -73,7 +73,7 @@ pub(super) const PYTHON: [File; 5] = [
     file!("sdk/trommel.py", "plugins/sdk-python/src/trommel.py"),
 ];
 
-pub(super) const GO: [File; 24] = [
+pub(super) const GO: [TemplateFile; 24] = [
     file!("build", "examples/languages/templates/go/build"),
     file!("go.mod", "examples/languages/templates/go/go.mod"),
     file!("go.sum", "examples/languages/templates/go/go.sum"),

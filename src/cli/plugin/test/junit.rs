@@ -2,11 +2,11 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::Ran;
+use super::CaseResult;
 use crate::filter::Filter;
 
 /// Formats a JUnit XML report: one suite, named after the filter.
-pub(super) fn report(filter: &Filter, ran: &[Ran]) -> String {
+pub(super) fn report(filter: &Filter, ran: &[CaseResult]) -> String {
     let failed = ran.iter().filter(|ran| ran.wrong.is_some()).count();
     let seconds = ran.iter().map(|ran| ran.took).sum::<Duration>().as_secs_f64();
     let name = escaped(filter.name());
@@ -17,7 +17,7 @@ pub(super) fn report(filter: &Filter, ran: &[Ran]) -> String {
         r#"<testsuite name="{name}" tests="{}" failures="{failed}" errors="0" skipped="0" time="{seconds:.6}">"#,
         ran.len()
     );
-    for Ran { name: case, place, took, wrong } in ran {
+    for CaseResult { name: case, place, took, wrong } in ran {
         let (case, place, seconds) = (escaped(case), escaped(place), took.as_secs_f64());
         let _ = write!(xml, r#"  <testcase name="{case}" classname="{name}" file="{place}" time="{seconds:.6}""#);
         let _ = match wrong {

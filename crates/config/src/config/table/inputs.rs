@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Place, Table};
+use super::{ConfigPlace, TomlTable};
 
-impl Table<'_> {
+impl TomlTable<'_> {
     /// Reads the path of a file that must exist.
     pub(in crate::config) fn input_path(&mut self, name: &'static str) -> Option<PathBuf> {
         let path = self.path(name)?;
@@ -13,7 +13,7 @@ impl Table<'_> {
     }
 
     /// Reports a missing file.
-    pub(in crate::config) fn check_input(&self, path: &Path, place: Place) {
+    pub(in crate::config) fn check_input(&self, path: &Path, place: ConfigPlace) {
         match path.metadata() {
             Ok(found) if found.is_dir() => {
                 self.error(place, format!("`{}` is a folder, not a file", path.display()), None);

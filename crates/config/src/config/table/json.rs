@@ -6,9 +6,9 @@ use toml::{
     de::{DeString, DeValue},
 };
 
-use super::Table;
+use super::TomlTable;
 
-impl Table<'_> {
+impl TomlTable<'_> {
     /// Reads a table as a JSON object. Returns `None` if it is absent or contains a value that JSON
     /// does not have.
     pub(in crate::config) fn json(&mut self, name: &'static str) -> Option<Value> {

@@ -2,9 +2,9 @@
 
 use toml::de::DeValue;
 
-use super::Table;
+use super::TomlTable;
 
-impl Table<'_> {
+impl TomlTable<'_> {
     /// Reads a number from 0 to 1.
     pub(in crate::config) fn share(&mut self, name: &'static str) -> Option<f64> {
         let value = self.take(name)?;

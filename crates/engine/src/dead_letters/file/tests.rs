@@ -1,7 +1,7 @@
 use std::{io::Write as _, path::Path};
 
 use super::*;
-use crate::dead_letters::Reader as Letters;
+use crate::dead_letters::LetterReader;
 
 fn letter(n: usize) -> String {
     format!(
@@ -14,8 +14,9 @@ fn append(path: &Path, text: &[u8]) {
 }
 
 /// Ids, each with its event's id or the reason why it is not a letter.
-async fn list(file: &File, from: u64) -> Vec<(u64, String)> {
-    let mut reader = file.read(from).await.unwrap().map_or(Letters::Empty, |lines| Letters::File(Box::new(lines)));
+async fn list(file: &LetterFile, from: u64) -> Vec<(u64, String)> {
+    let mut reader =
+        file.read(from).await.unwrap().map_or(LetterReader::Empty, |lines| LetterReader::File(Box::new(lines)));
     let mut all = Vec::new();
     while let Some(entry) = reader.next().await.unwrap() {
         all.push((entry.id, entry.letter.map_or_else(|why| why.to_string(), |letter| letter.id)));
@@ -31,12 +32,12 @@ fn named(all: &[(u64, String)]) -> Vec<&str> {
 async fn ids_stay_while_letters_come_and_go() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dead.ndjson");
-    let none = File::open(path.clone()).unwrap();
+    let none = LetterFile::open(path.clone()).unwrap();
     assert_eq!(list(&none, 0).await, []);
     none.drop(vec![7]).await.unwrap();
 
     (0..4).for_each(|n| append(&path, format!("{}\n", letter(n)).as_bytes()));
-    let file = File::open(path.clone()).unwrap();
+    let file = LetterFile::open(path.clone()).unwrap();
     let before = list(&file, 0).await;
     assert_eq!(named(&before), ["e0", "e1", "e2", "e3"]);
     file.drop(vec![before[0].0, before[2].0]).await.unwrap();
@@ -58,7 +59,7 @@ async fn what_is_no_letter_ends_nothing() {
     let path = folder.path().join("dead.ndjson");
     append(&path, b"\"{torn\"\n\n\xff\n[]\n");
     append(&path, format!("{}\n{}", letter(1), &letter(2)[..60]).as_bytes());
-    let file = File::open(path.clone()).unwrap();
+    let file = LetterFile::open(path.clone()).unwrap();
     let all = list(&file, 0).await;
     let foreign = "it is not written as dead letters are";
     let unfinished = "its line has no end: a router is writing it, or a crash has torn it";
@@ -78,7 +79,7 @@ async fn a_line_that_is_too_long_is_passed_over() {
     append(&path, b"x");
     fs::File::options().write(true).open(&path).unwrap().set_len(MAX_LINE + 100).unwrap();
     append(&path, format!("\n{}\n", letter(1)).as_bytes());
-    let all = list(&File::open(path).unwrap(), 0).await;
+    let all = list(&LetterFile::open(path).unwrap(), 0).await;
     assert_eq!(named(&all), [&*format!("its line has {} bytes, more than a dead letter's", MAX_LINE + 101), "e1"]);
 }
 
@@ -91,7 +92,7 @@ async fn a_letter_is_dropped_with_its_first_byte() {
     for erased in [1, 20, letter(1).len()] {
         let open = fs::File::options().write(true).open(&path).unwrap();
         open.write_all_at(&BLANK[..erased], 0).unwrap();
-        assert_eq!(named(&list(&File::open(path.clone()).unwrap(), 0).await), ["e2"]);
+        assert_eq!(named(&list(&LetterFile::open(path.clone()).unwrap(), 0).await), ["e2"]);
     }
 }
 
@@ -100,9 +101,9 @@ async fn ids_count_for_one_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dead.ndjson");
     append(&path, format!("{}\n", letter(1)).as_bytes());
-    let file = File::open(path.clone()).unwrap();
+    let file = LetterFile::open(path.clone()).unwrap();
     fs::rename(&path, folder.path().join("away")).unwrap();
     append(&path, format!("{}\n", letter(2)).as_bytes());
     assert!(matches!(file.drop(vec![0]).await, Err(LettersError::Replaced(_))));
-    assert_eq!(named(&list(&File::open(path).unwrap(), 0).await), ["e2"]);
+    assert_eq!(named(&list(&LetterFile::open(path).unwrap(), 0).await), ["e2"]);
 }

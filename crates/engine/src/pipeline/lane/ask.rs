@@ -1,24 +1,29 @@
 //! Evaluation of a route's conditions and `matches` on an event, which never waits.
 
 use super::{
-    matchers::Matchers,
+    matchers::LaneMatchers,
     process::{broke, returned},
-    work::{At, Said},
+    work::{EventPosition, FilterAnswer},
 };
 use crate::{
-    filter::{Facts, Fault, Verdict},
+    filter::{CallFault, EventFacts, Verdict},
     show,
     telemetry::Stage,
     walk::{MatchAnswer, MatchError, match_event, why_unwanted},
 };
 
 /// Evaluates a route's conditions and `matches`. `known` is the answer, if it was asked for ahead.
-pub(super) fn ask<'a>(matchers: &mut Matchers, at: At<'a>, known: Option<bool>, facts: &mut Facts<'a>) -> Said {
+pub(super) fn ask<'a>(
+    matchers: &mut LaneMatchers,
+    at: EventPosition<'a>,
+    known: Option<bool>,
+    facts: &mut EventFacts<'a>,
+) -> FilterAnswer {
     let (Some(filter), Some(subscription)) = (&at.key.filter, &at.route.subscription) else {
-        return Said::Verdict(Verdict::Keep, 0);
+        return FilterAnswer::Verdict(Verdict::Keep, 0);
     };
     if filter.is_quarantined() {
-        return Said::Quarantined("the filter is quarantined".to_owned(), 0);
+        return FilterAnswer::Quarantined("the filter is quarantined".to_owned(), 0);
     }
     let mut span = at.stage(Stage::Match);
     let answer = match known {
@@ -28,16 +33,16 @@ pub(super) fn ask<'a>(matchers: &mut Matchers, at: At<'a>, known: Option<bool>, 
     };
     span.note("trommel.matched", matches!(answer, Ok(MatchAnswer::Wanted)));
     match answer {
-        Ok(MatchAnswer::Wanted) if subscription.has_process() => Said::Process,
-        Ok(MatchAnswer::Wanted) => Said::Verdict(Verdict::Keep, 0),
+        Ok(MatchAnswer::Wanted) if subscription.has_process() => FilterAnswer::Process,
+        Ok(MatchAnswer::Wanted) => FilterAnswer::Verdict(Verdict::Keep, 0),
         Ok(MatchAnswer::Unfulfilled | MatchAnswer::Unmatched) => {
             if show::is_on() {
                 at.show_dropped(&why_unwanted(subscription, facts));
             }
-            Said::No
+            FilterAnswer::No
         }
-        Err(MatchError::Fault(Fault::Broke(broken))) => broke(at, filter, &broken, 0),
-        Err(MatchError::Fault(Fault::Host(error))) => returned(at, 0, &error),
-        Err(MatchError::Untested(error)) => Said::Dead(error.code(), error.to_string(), 0),
+        Err(MatchError::Fault(CallFault::Broke(broken))) => broke(at, filter, &broken, 0),
+        Err(MatchError::Fault(CallFault::Host(error))) => returned(at, 0, &error),
+        Err(MatchError::Untested(error)) => FilterAnswer::Dead(error.code(), error.to_string(), 0),
     }
 }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use crate::{
     event::Event,
-    filter::{Facts, Fault, Filter, Matcher, Subscription},
-    pipeline::Item,
-    registry::{Decoding, Key},
+    filter::{CallFault, EventFacts, Filter, Matcher, RouteSubscription},
+    pipeline::LaneItem,
+    registry::{EventDecoding, Key},
 };
 
 /// Largest number of events that are asked about ahead.
 const LONGEST_RUN: usize = 64;
 
 #[derive(Default)]
-pub(super) struct Matchers {
+pub(super) struct LaneMatchers {
     own: Vec<(Filter, Matcher)>,
     /// Answers ahead, route by route of the run's key: whether each of its events is wanted.
     ahead: Vec<Option<bool>>,
@@ -23,12 +23,12 @@ pub(super) struct Matchers {
 }
 
 /// Returns the events at the front that share the first one's key.
-pub(super) fn run(items: &[Item]) -> &[Item] {
+pub(super) fn run(items: &[LaneItem]) -> &[LaneItem] {
     let same = items.iter().take(LONGEST_RUN).take_while(|item| Arc::ptr_eq(&item.key, &items[0].key));
     &items[..same.count()]
 }
 
-impl Matchers {
+impl LaneMatchers {
     pub(super) fn retain(&mut self, mut is_used: impl FnMut(&Filter) -> bool) {
         self.own.retain(|(filter, _)| is_used(filter));
     }
@@ -37,9 +37,9 @@ impl Matchers {
     pub(super) fn matches(
         &mut self,
         filter: &Filter,
-        subscription: &Arc<Subscription>,
+        subscription: &Arc<RouteSubscription>,
         event: &Event,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, CallFault> {
         let matcher = self.own(filter);
         matcher.matches(subscription, event).or_else(|_| matcher.matches(subscription, event))
     }
@@ -52,9 +52,9 @@ impl Matchers {
 
     /// Tests the conditions of every route of `key` on the events of the run, and asks its filter
     /// about those that pass. False, without a call, if that is not worth it.
-    pub(super) fn ask_ahead(&mut self, key: &Key, run: &[Item]) -> bool {
+    pub(super) fn ask_ahead(&mut self, key: &Key, run: &[LaneItem]) -> bool {
         // Events that have to be decoded first are decoded only in their turn.
-        let is_raw = matches!(key.decoding, None | Some(Decoding::Raw));
+        let is_raw = matches!(key.decoding, None | Some(EventDecoding::Raw));
         let Some(filter) = key.filter.as_ref().filter(|_| run.len() > 1 && is_raw) else {
             return false;
         };
@@ -73,7 +73,7 @@ impl Matchers {
             if !as_it_stands(item.ticket.event()) {
                 continue;
             }
-            let mut facts = Facts::new(item.ticket.event());
+            let mut facts = EventFacts::new(item.ticket.event());
             for (route, answers) in key.routes.iter().zip(ahead.chunks_exact_mut(run.len())) {
                 let conditions = route.subscription.as_ref().map(|subscription| subscription.conditions());
                 // A payload that is not JSON is reported in its turn.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::work::{At, Tries};
+use super::work::{EventPosition, TryCount};
 use crate::{
     filter::Filter,
     sink::{
         Output,
-        dead_letter::{self, Place},
-        outlet::Queue,
+        dead_letter::{self, FailurePlace},
+        outlet::SinkQueue,
     },
     walk::RouteOutput,
 };
@@ -16,20 +16,20 @@ use crate::{
 /// Outputs not sent yet: hands them to queues as long as they have places, and keeps the rest in
 /// order.
 #[derive(Default)]
-pub(super) struct Unsent {
-    outputs: Vec<(Queue, Output)>,
+pub(super) struct UnsentOutputs {
+    outputs: Vec<(SinkQueue, Output)>,
     /// Queue that must have a place before any more outputs are made for it.
-    full: Option<Queue>,
+    full: Option<SinkQueue>,
 }
 
-impl Unsent {
+impl UnsentOutputs {
     /// Creates an empty one that waits until `queue` has a place: outputs that no queue can take
     /// are not made.
-    pub(super) fn until_taken(queue: &Queue) -> Self {
+    pub(super) fn until_taken(queue: &SinkQueue) -> Self {
         Self { outputs: Vec::new(), full: Some(queue.clone()) }
     }
 
-    pub(super) fn send(&mut self, queue: &Queue, output: Output) {
+    pub(super) fn send(&mut self, queue: &SinkQueue, output: Output) {
         let unsent = if self.outputs.is_empty() { queue.try_send(output) } else { Some(output) };
         if let Some(output) = unsent {
             self.outputs.push((queue.clone(), output));
@@ -43,7 +43,7 @@ impl Unsent {
     /// Returns the queue that was full first.
     pub(super) fn full(&self) -> Option<&Arc<str>> {
         let first = self.outputs.first().map(|(queue, _)| queue);
-        first.or(self.full.as_ref()).map(Queue::name)
+        first.or(self.full.as_ref()).map(SinkQueue::name)
     }
 
     /// Waits for a place for each output. Those left when it is dropped give their event back.
@@ -59,17 +59,17 @@ impl Unsent {
     /// Adds a dead letter about the event as a whole.
     pub(super) fn dead_letter(
         &mut self,
-        at: At<'_>,
-        queue: &Queue,
+        at: EventPosition<'_>,
+        queue: &SinkQueue,
         (reason, detail): (&'static str, &str),
-        tries: Tries,
+        tries: TryCount,
     ) {
-        let At { key, route, ticket, event, .. } = at;
+        let EventPosition { key, route, ticket, event, .. } = at;
         tracing::warn!(
             key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail,
             "event becomes a dead letter"
         );
-        let place = Place {
+        let place = FailurePlace {
             key: &key.name,
             route: &route.name,
             filter: key.filter.as_ref().map_or("", Filter::name),
@@ -81,8 +81,8 @@ impl Unsent {
     }
 
     /// Adds an output of a route, for the sink that it names.
-    pub(super) fn output(&mut self, at: At<'_>, output: RouteOutput<'_>) {
-        let At { key, route, ticket, order, .. } = at;
+    pub(super) fn output(&mut self, at: EventPosition<'_>, output: RouteOutput<'_>) {
+        let EventPosition { key, route, ticket, order, .. } = at;
         let RouteOutput { sink, index, payload, subject, headers } = output;
         key.metrics.outputs.inc();
         let output = Output {

@@ -7,29 +7,29 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::work::{At, Said, Tries, Work};
+use super::work::{EventPosition, FilterAnswer, LaneWork, TryCount};
 use crate::{
-    filter::{Broken, Failure, Filter, ProcessError, Subscription, Verdict},
+    filter::{BrokenCall, Failure, Filter, ProcessError, RouteSubscription, Verdict},
     stop::Stop,
-    telemetry::{Span, Stage},
+    telemetry::{Stage, StageSpan},
 };
 
 /// Calls the filter of the route whose turn it is. Waiting for it holds up only the events behind
 /// this one.
-pub(super) async fn process(mut work: Work, mut stop: Stop) -> (Work, Said) {
+pub(super) async fn process(mut work: LaneWork, mut stop: Stop) -> (LaneWork, FilterAnswer) {
     let key = Arc::clone(&work.key);
     let Some((filter, route)) = key.filter.as_ref().zip(key.routes.get(work.next)) else {
-        return (work, Said::Verdict(Verdict::Keep, 0));
+        return (work, FilterAnswer::Verdict(Verdict::Keep, 0));
     };
-    let Some(subscription) = &route.subscription else { return (work, Said::Verdict(Verdict::Keep, 0)) };
+    let Some(subscription) = &route.subscription else { return (work, FilterAnswer::Verdict(Verdict::Keep, 0)) };
     let mut worker = None;
     let said = {
         let event = work.decoded.as_deref().unwrap_or_else(|| work.ticket.event());
-        let at = At { key: &key, route, ticket: &work.ticket, event, order: work.output_order() };
+        let at = EventPosition { key: &key, route, ticket: &work.ticket, event, order: work.output_order() };
         let mut span = at.stage(Stage::Process);
         let said = call(at, filter, subscription, &mut worker, &mut stop, &mut span).await;
         match &said {
-            Said::Verdict(_, tries) => span.note("trommel.tries", i64::from(*tries)),
+            FilterAnswer::Verdict(_, tries) => span.note("trommel.tries", i64::from(*tries)),
             _ => span.give_up("the event was not processed"),
         }
         said
@@ -39,14 +39,14 @@ pub(super) async fn process(mut work: Work, mut stop: Stop) -> (Work, Said) {
 }
 
 async fn call(
-    at: At<'_>,
+    at: EventPosition<'_>,
     filter: &Filter,
-    subscription: &Arc<Subscription>,
+    subscription: &Arc<RouteSubscription>,
     worker: &mut Option<OwnedSemaphorePermit>,
     stop: &mut Stop,
-    span: &mut Span,
-) -> Said {
-    let At { key, event, .. } = at;
+    span: &mut StageSpan,
+) -> FilterAnswer {
+    let EventPosition { key, event, .. } = at;
     let started = Instant::now();
     let mut backoff = key.retry.backoff();
     let (mut tries, mut breaks) = (0, 0);
@@ -56,12 +56,12 @@ async fn call(
             *worker = Arc::clone(&key.workers).acquire_owned().await.ok();
         }
         if filter.is_quarantined() {
-            return Said::Quarantined("the filter is quarantined".to_owned(), tries);
+            return FilterAnswer::Quarantined("the filter is quarantined".to_owned(), tries);
         }
         let outcome = filter.process(subscription, event, event.attempt + tries).await;
         tries += 1;
         let (at_least, trouble) = match outcome {
-            Ok(verdict) => return Said::Verdict(verdict, tries),
+            Ok(verdict) => return FilterAnswer::Verdict(verdict, tries),
             Err(ProcessError::Broke(broken)) => {
                 span.failed(&broken);
                 breaks += 1;
@@ -72,12 +72,12 @@ async fn call(
             }
             Err(ProcessError::Said(Failure::Malformed(detail))) => {
                 span.failed(&detail);
-                return Said::Dead("malformed", detail, tries);
+                return FilterAnswer::Dead("malformed", detail, tries);
             }
             Err(ProcessError::Said(Failure::Broken(detail))) => {
                 span.failed(&detail);
                 filter.quarantine();
-                return Said::Quarantined(detail, tries);
+                return FilterAnswer::Quarantined(detail, tries);
             }
             Err(ProcessError::Said(Failure::Retry(after, detail))) => (after, Ok(detail)),
             Err(ProcessError::Said(Failure::Failed(detail))) => (Duration::ZERO, Ok(detail)),
@@ -90,7 +90,7 @@ async fn call(
         let pause = backoff.next_wait().max(at_least);
         if started.elapsed() + pause > key.retry.patience {
             return match trouble {
-                Ok(detail) => Said::Dead("failed", detail, tries),
+                Ok(detail) => FilterAnswer::Dead("failed", detail, tries),
                 Err(error) => returned(at, tries, &error),
             };
         }
@@ -100,14 +100,14 @@ async fn call(
         tokio::select! {
             () = sleep(pause) => {}
             // Returned to the source at once, so that a drain does not wait for back-offs.
-            () = stop.draining() => return Said::Returned,
+            () = stop.draining() => return FilterAnswer::Returned,
         }
     }
 }
 
 /// Handles a guest that broke twice on this event.
-pub(super) fn broke(at: At<'_>, filter: &Filter, broken: &Broken, tries: Tries) -> Said {
-    let At { key, event, .. } = at;
+pub(super) fn broke(at: EventPosition<'_>, filter: &Filter, broken: &BrokenCall, tries: TryCount) -> FilterAnswer {
+    let EventPosition { key, event, .. } = at;
     let detail = broken.to_string();
     tracing::warn!(
         key = %key.name, filter = filter.name(), event = &*event.id, tenant = event.tenant(),
@@ -115,18 +115,18 @@ pub(super) fn broke(at: At<'_>, filter: &Filter, broken: &Broken, tries: Tries) 
         "the filter broke"
     );
     if filter.record_break() || filter.is_quarantined() {
-        return Said::Quarantined(detail, tries);
+        return FilterAnswer::Quarantined(detail, tries);
     }
-    Said::Dead(broken.reason.code(), detail, tries)
+    FilterAnswer::Dead(broken.reason.code(), detail, tries)
 }
 
 /// Handles a failure of the host itself: neither the event nor the filter is to blame.
-pub(super) fn returned(at: At<'_>, tries: Tries, error: &anyhow::Error) -> Said {
-    let At { key, event, .. } = at;
+pub(super) fn returned(at: EventPosition<'_>, tries: TryCount, error: &anyhow::Error) -> FilterAnswer {
+    let EventPosition { key, event, .. } = at;
     let error = format!("{error:#}");
     tracing::error!(
         key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), tries, error,
         "can't run the filter, event goes back to its source"
     );
-    Said::Returned
+    FilterAnswer::Returned
 }

@@ -11,22 +11,22 @@ use std::{
 
 use tokio::task::JoinSet;
 
-use super::work::{Said, Work};
+use super::work::{FilterAnswer, LaneWork};
 use crate::{
-    pipeline::Budget,
-    registry::{Held, Key},
+    pipeline::EventBudget,
+    registry::{HeldLoad, Key},
 };
 
 /// Identity of an event's room.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Room {
+pub(super) struct RoomId {
     key: Arc<str>,
     order: u64,
 }
 
 /// Cause for which the first of a room waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Cause {
+pub(super) enum WaitCause {
     /// The filter of this key.
     Filter(Arc<str>),
     /// A place in the queue of this sink.
@@ -34,49 +34,49 @@ pub(super) enum Cause {
 }
 
 /// Place that an event takes while it waits.
-pub(super) struct Seat {
-    room: Room,
-    held: Held,
+pub(super) struct RoomSeat {
+    room: RoomId,
+    held: HeldLoad,
 }
 
 /// An event whose wait is over.
-pub(super) struct Waited {
-    cause: Cause,
-    pub(super) room: Room,
-    pub(super) work: Work,
+pub(super) struct FinishedWait {
+    cause: WaitCause,
+    pub(super) room: RoomId,
+    pub(super) work: LaneWork,
     /// The filter's answer, if that was waited for.
-    pub(super) said: Option<Said>,
+    pub(super) said: Option<FilterAnswer>,
 }
 
-pub(super) struct Rooms {
-    budget: Budget,
+pub(super) struct WaitingRooms {
+    budget: EventBudget,
     /// Events that wait behind the first.
-    behind: HashMap<Room, VecDeque<(Work, Held)>>,
-    waits: JoinSet<Waited>,
+    behind: HashMap<RoomId, VecDeque<(LaneWork, HeldLoad)>>,
+    waits: JoinSet<FinishedWait>,
     /// Number of events that wait for each cause.
-    causes: HashMap<Cause, usize>,
+    causes: HashMap<WaitCause, usize>,
     /// First events of rooms that wait for a newer snapshot.
-    parked: Vec<(Work, Seat)>,
+    parked: Vec<(LaneWork, RoomSeat)>,
 }
 
-impl Rooms {
-    pub(super) fn new(budget: Budget) -> Self {
+impl WaitingRooms {
+    pub(super) fn new(budget: EventBudget) -> Self {
         Self { budget, behind: HashMap::new(), waits: JoinSet::new(), causes: HashMap::new(), parked: Vec::new() }
     }
 
     /// Returns a place for an event of `key`.
-    pub(super) fn seat(&self, key: &Key, (order, size): (u64, u64)) -> Seat {
+    pub(super) fn seat(&self, key: &Key, (order, size): (u64, u64)) -> RoomSeat {
         let held = key.load.hold(self.budget.cost(size));
-        Seat { room: Room { key: Arc::clone(&key.name), order }, held }
+        RoomSeat { room: RoomId { key: Arc::clone(&key.name), order }, held }
     }
 
     /// Keeps an event that must stay behind one that waits. Returns any other.
-    pub(super) fn line_up(&mut self, work: Work) -> Option<Work> {
+    pub(super) fn line_up(&mut self, work: LaneWork) -> Option<LaneWork> {
         // The usual case.
         if self.behind.is_empty() {
             return Some(work);
         }
-        let Seat { room, held } = self.seat(&work.key, work.measure());
+        let RoomSeat { room, held } = self.seat(&work.key, work.measure());
         match self.behind.get_mut(&room) {
             Some(behind) => {
                 behind.push_back((work, held));
@@ -89,26 +89,26 @@ impl Rooms {
     /// Makes an event wait as the first of its room.
     pub(super) fn wait(
         &mut self,
-        cause: Cause,
-        Seat { room, held }: Seat,
-        wait: impl Future<Output = (Work, Option<Said>)> + Send + 'static,
+        cause: WaitCause,
+        RoomSeat { room, held }: RoomSeat,
+        wait: impl Future<Output = (LaneWork, Option<FilterAnswer>)> + Send + 'static,
     ) {
         self.behind.entry(room.clone()).or_default();
         *self.causes.entry(cause.clone()).or_default() += 1;
         self.waits.spawn(async move {
             let (work, said) = wait.await;
             drop(held);
-            Waited { cause, room, work, said }
+            FinishedWait { cause, room, work, said }
         });
     }
 
     /// Returns whether events wait for this cause already.
-    pub(super) fn awaits(&self, cause: &Cause) -> bool {
+    pub(super) fn awaits(&self, cause: &WaitCause) -> bool {
         self.causes.contains_key(cause)
     }
 
     /// Makes an event wait for a newer snapshot, as the first of its room.
-    pub(super) fn park(&mut self, mut work: Work) {
+    pub(super) fn park(&mut self, mut work: LaneWork) {
         work.worker = None;
         let seat = self.seat(&work.key, work.measure());
         self.behind.entry(seat.room.clone()).or_default();
@@ -119,7 +119,7 @@ impl Rooms {
         !self.parked.is_empty()
     }
 
-    pub(super) fn unpark(&mut self) -> impl Iterator<Item = (Work, Room)> + use<> {
+    pub(super) fn unpark(&mut self) -> impl Iterator<Item = (LaneWork, RoomId)> + use<> {
         mem::take(&mut self.parked).into_iter().map(|(work, seat)| (work, seat.room))
     }
 
@@ -136,7 +136,7 @@ impl Rooms {
     }
 
     /// Returns the next event whose wait is over. Cancel safe. `None` if none waits.
-    pub(super) async fn next(&mut self) -> Option<Waited> {
+    pub(super) async fn next(&mut self) -> Option<FinishedWait> {
         let waited = match self.waits.join_next().await? {
             Ok(waited) => waited,
             // A fault of ours, passed on to the task that joins the lane. It is a panic: waits are
@@ -153,7 +153,7 @@ impl Rooms {
     }
 
     /// Notes that the first of a room has gone on. Returns the next one, or closes the empty room.
-    pub(super) fn leave(&mut self, room: &Room) -> Option<Work> {
+    pub(super) fn leave(&mut self, room: &RoomId) -> Option<LaneWork> {
         let next = self.behind.get_mut(room)?.pop_front();
         if next.is_none() {
             self.behind.remove(room);

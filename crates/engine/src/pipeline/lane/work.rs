@@ -8,15 +8,15 @@ use crate::{
     ack::Ticket,
     event::Event,
     filter::Verdict,
-    pipeline::Item,
-    registry::{Key, Ordering, Route},
+    pipeline::LaneItem,
+    registry::{Key, KeyOrdering, Route},
     show,
-    telemetry::{Span, Stage},
+    telemetry::{Stage, StageSpan},
     walk::RouteWalk,
 };
 
 /// Remaining work for an event and a key. Dropping it gives the event back to its source.
-pub(super) struct Work {
+pub(super) struct LaneWork {
     pub(super) ticket: Ticket,
     pub(super) key: Arc<Key>,
     pub(super) generation: u64,
@@ -36,14 +36,14 @@ pub(super) struct Work {
     pub(super) worker: Option<OwnedSemaphorePermit>,
 }
 
-impl From<Item> for Work {
-    fn from(Item { ticket, key, generation, order, done }: Item) -> Self {
+impl From<LaneItem> for LaneWork {
+    fn from(LaneItem { ticket, key, generation, order, done }: LaneItem) -> Self {
         let wanted = !done.is_empty();
         Self { ticket, key, generation, order, done, next: 0, decoded: None, wanted, worker: None }
     }
 }
 
-impl Work {
+impl LaneWork {
     /// Returns the measures of its place in a room: its order, and its size in bytes.
     pub(super) fn measure(&self) -> (u64, u64) {
         (self.order, self.ticket.event().size())
@@ -51,19 +51,19 @@ impl Work {
 
     /// Returns the value by which its outputs must stay in order, if any.
     pub(super) fn output_order(&self) -> Option<u64> {
-        matches!(self.key.ordering, Ordering::By(_)).then_some(self.order)
+        matches!(self.key.ordering, KeyOrdering::By(_)).then_some(self.order)
     }
 
     /// Resets the work to its beginning, with this key.
     pub(super) fn anew(self, key: Arc<Key>, generation: u64) -> Self {
         let Self { ticket, order, done, .. } = self;
-        Item { ticket, key, generation, order, done }.into()
+        LaneItem { ticket, key, generation, order, done }.into()
     }
 }
 
 /// Position of an event in the router.
 #[derive(Clone, Copy)]
-pub(super) struct At<'a> {
+pub(super) struct EventPosition<'a> {
     pub(super) key: &'a Key,
     pub(super) route: &'a Route,
     pub(super) ticket: &'a Ticket,
@@ -73,7 +73,7 @@ pub(super) struct At<'a> {
     pub(super) order: Option<u64>,
 }
 
-impl<'a> At<'a> {
+impl<'a> EventPosition<'a> {
     pub(super) fn walk(&self) -> RouteWalk<'a> {
         RouteWalk { key: self.key, route: self.route, event: self.event }
     }
@@ -83,25 +83,25 @@ impl<'a> At<'a> {
     }
 
     /// Begins the span of a stage that the event goes through.
-    pub(super) fn stage(&self, stage: Stage<'_>) -> Span {
+    pub(super) fn stage(&self, stage: Stage<'_>) -> StageSpan {
         self.ticket.stage(stage, &self.key.name, &self.route.name)
     }
 }
 
 /// Answer of a route's filter about an event.
-pub(super) enum Said {
+pub(super) enum FilterAnswer {
     /// The route's conditions or `matches` reject the event.
     No,
     /// `process` is to be called.
     Process,
-    Verdict(Verdict, Tries),
+    Verdict(Verdict, TryCount),
     /// The event can never succeed: the reason's code and a detail.
-    Dead(&'static str, String, Tries),
+    Dead(&'static str, String, TryCount),
     /// The filter is quarantined.
-    Quarantined(String, Tries),
+    Quarantined(String, TryCount),
     /// The host can't go on, or the router stops: the event goes back to its source.
     Returned,
 }
 
 /// Number of `process` calls.
-pub(super) type Tries = u32;
+pub(super) type TryCount = u32;

@@ -13,24 +13,24 @@ use crate::{
     filter::{Filter, Host, LoadError},
 };
 
-type Loaded = Result<Filter, LoadError>;
+type LoadResult = Result<Filter, LoadError>;
 
 /// Components under way or loaded, at most one content for each name. A dropped one is not compiled
 /// any further.
 #[derive(Default)]
-pub(super) struct Compiling {
-    tasks: JoinSet<Loaded>,
-    contents: HashMap<String, Content>,
+pub(super) struct CompilingComponents {
+    tasks: JoinSet<LoadResult>,
+    contents: HashMap<String, CompilingContent>,
 }
 
-struct Content {
+struct CompilingContent {
     digest: String,
     task: task::Id,
     /// `None` while it is being loaded.
-    loaded: Option<Loaded>,
+    loaded: Option<LoadResult>,
 }
 
-impl Compiling {
+impl CompilingComponents {
     /// Returns the result of the content that was being loaded, once, with its digest. Unless that
     /// is the current content, loading of the current one begins, so that a file that changes
     /// faster than it can be compiled still gets into service. `None` while a content is being
@@ -40,7 +40,7 @@ impl Compiling {
         host: &Host,
         (digest, bytes): (&str, Vec<u8>),
         settings: &FilterSettings,
-    ) -> Option<(String, Loaded)> {
+    ) -> Option<(String, LoadResult)> {
         let done = match self.contents.entry(settings.name.clone()) {
             Entry::Occupied(content) if content.get().loaded.is_none() => return None,
             Entry::Occupied(content) => Some(content.remove()),
@@ -51,7 +51,7 @@ impl Compiling {
             let (host, name, settings) = (host.clone(), settings.name.clone(), settings.clone());
             let load = async move { host.load(&settings.name, bytes, &settings).await };
             let task = self.tasks.spawn(load).id();
-            self.contents.insert(name, Content { digest: digest.to_owned(), task, loaded: None });
+            self.contents.insert(name, CompilingContent { digest: digest.to_owned(), task, loaded: None });
         }
         done
     }

@@ -15,19 +15,19 @@ use tokio::{
     io::AsyncReadExt,
 };
 
-use super::{Loader, subscriptions::Wanted};
+use super::{Loader, subscriptions::SubscriptionKey};
 use crate::{
-    config::{self, FilterSettings, Place, Problem},
+    config::{self, ConfigPlace, FilterSettings, Problem},
     filter::{self, Filter, LoadError},
-    registry::Report,
-    schema::Form,
+    registry::ReloadReport,
+    schema::SchemaForm,
 };
 
 /// The components in service, by name.
-pub(super) type Filters = BTreeMap<String, Component>;
+pub(super) type FiltersByName = BTreeMap<String, ServedComponent>;
 
 #[derive(Clone)]
-pub(super) struct Component {
+pub(super) struct ServedComponent {
     pub(super) filter: Filter,
     /// Last good component before this one, until it was rolled back to.
     previous: Option<Filter>,
@@ -38,7 +38,7 @@ pub(super) struct Component {
     given_up: bool,
 }
 
-impl Component {
+impl ServedComponent {
     fn new(filter: Filter, previous: Option<Filter>) -> Self {
         Self { filter, previous, refused: None, given_up: false }
     }
@@ -74,12 +74,12 @@ impl Component {
 impl Loader {
     /// Loads every component that the registry names. Also returns the problems of those that
     /// failed.
-    pub(super) async fn load_all(&self, registry: &config::Registry) -> (Filters, Vec<Problem>) {
-        let (mut filters, mut problems) = (Filters::new(), Vec::new());
+    pub(super) async fn load_all(&self, registry: &config::RegistryConfig) -> (FiltersByName, Vec<Problem>) {
+        let (mut filters, mut problems) = (FiltersByName::new(), Vec::new());
         for name in filter_names(registry) {
             match self.load(&name).await {
                 Ok(filter) => {
-                    filters.insert(name, Component::new(filter, None));
+                    filters.insert(name, ServedComponent::new(filter, None));
                 }
                 Err(error) => problems.push(self.problem(&name, &error)),
             }
@@ -92,10 +92,10 @@ impl Loader {
     /// those that are still being loaded.
     pub(super) async fn load_changed(
         &mut self,
-        registry: &config::Registry,
-        report: &mut Report,
-    ) -> (Filters, BTreeSet<String>) {
-        let (mut filters, mut waiting, names) = (Filters::new(), BTreeSet::new(), filter_names(registry));
+        registry: &config::RegistryConfig,
+        report: &mut ReloadReport,
+    ) -> (FiltersByName, BTreeSet<String>) {
+        let (mut filters, mut waiting, names) = (FiltersByName::new(), BTreeSet::new(), filter_names(registry));
         self.compiling.retain(|name| names.contains(name));
         for name in names {
             let current = self.filters.get(&name).cloned();
@@ -107,15 +107,15 @@ impl Loader {
                 Ok(Some(filter)) => {
                     let component = match current {
                         Some(current) if current.filter == filter => current,
-                        Some(current) => Component::new(filter, Some(current.filter)),
-                        None => Component::new(filter, None),
+                        Some(current) => ServedComponent::new(filter, Some(current.filter)),
+                        None => ServedComponent::new(filter, None),
                     };
                     filters.insert(name, component);
                 }
                 Err((error, digest)) => {
                     report.refused.push(self.problem(&name, &error));
                     if let Some(current) = current {
-                        filters.insert(name, Component { refused: digest, ..current });
+                        filters.insert(name, ServedComponent { refused: digest, ..current });
                     }
                 }
             }
@@ -125,11 +125,16 @@ impl Loader {
 
     /// Makes keys wait for the components that are still being loaded: each stays as it is, or
     /// absent.
-    pub(super) fn hold_back(&self, registry: &mut config::Registry, filters: &mut Filters, waiting: &BTreeSet<String>) {
+    pub(super) fn hold_back(
+        &self,
+        registry: &mut config::RegistryConfig,
+        filters: &mut FiltersByName,
+        waiting: &BTreeSet<String>,
+    ) {
         if *registry == *self.registry {
             return;
         }
-        let waits = |key: &config::Key| key.filter.as_ref().is_some_and(|filter| waiting.contains(filter));
+        let waits = |key: &config::KeyConfig| key.filter.as_ref().is_some_and(|filter| waiting.contains(filter));
         let held: BTreeSet<String> =
             registry.keys.iter().filter(|key| waits(key)).map(|key| key.name.clone()).collect();
         if held.is_empty() {
@@ -158,8 +163,8 @@ impl Loader {
     async fn candidate(
         &mut self,
         name: &str,
-        current: Option<&Component>,
-        registry: &config::Registry,
+        current: Option<&ServedComponent>,
+        registry: &config::RegistryConfig,
     ) -> Result<Option<Filter>, (anyhow::Error, Option<String>)> {
         let settings = self.settings(name);
         let (bytes, doubt) = match (self.read(name, &settings).await, current) {
@@ -170,7 +175,8 @@ impl Loader {
         };
         let digest = filter::digest(&bytes);
         // Refused content may fit once the keys are fixed.
-        let is_refused = |current: &Component| current.refused.as_ref() == Some(&digest) && *registry == *self.registry;
+        let is_refused =
+            |current: &ServedComponent| current.refused.as_ref() == Some(&digest) && *registry == *self.registry;
         if let Some(current) = current
             && (current.filter.digest() == digest || is_refused(current))
         {
@@ -185,7 +191,7 @@ impl Loader {
         for key in registry.keys.iter().filter(|key| key.filter.as_deref() == Some(name)) {
             fits(&filter, key).map_err(refused)?;
             for route in registry.routes.iter().filter(|route| route.key == key.name) {
-                let wanted = Wanted::new(&filter, &settings.limits, key, route);
+                let wanted = SubscriptionKey::new(&filter, &settings.limits, key, route);
                 let made = self.subscriptions.make(wanted, &filter).await;
                 made.with_context(|| route_of(key, route)).map_err(refused)?;
             }
@@ -234,9 +240,9 @@ impl Loader {
         Problem::error(self.place(name), format!("the component is refused: {error:#}"))
     }
 
-    pub(super) fn place(&self, name: &str) -> Place {
+    pub(super) fn place(&self, name: &str) -> ConfigPlace {
         let path = self.path(name);
-        Place::file(path.strip_prefix(&self.config.dir).unwrap_or(&path))
+        ConfigPlace::file(path.strip_prefix(&self.config.dir).unwrap_or(&path))
     }
 
     pub(super) fn settings(&self, name: &str) -> FilterSettings {
@@ -266,8 +272,8 @@ fn say(filter: &Filter, settings: &FilterSettings, doubt: Option<String>) {
 
 /// Checks that a key with a native schema has a filter without `process`, whose output would no
 /// longer have the native shape (L10).
-pub(super) fn fits(filter: &Filter, key: &config::Key) -> anyhow::Result<()> {
-    let is_native = key.schema.as_ref().is_some_and(|schema| schema.form() == Form::Native);
+pub(super) fn fits(filter: &Filter, key: &config::KeyConfig) -> anyhow::Result<()> {
+    let is_native = key.schema.as_ref().is_some_and(|schema| schema.form() == SchemaForm::Native);
     ensure!(
         !is_native || !filter.manifest().hooks.process,
         "key `{}` has a native schema, but its filter `{}` has `process`: declare what that makes as `custom`",
@@ -277,11 +283,11 @@ pub(super) fn fits(filter: &Filter, key: &config::Key) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) fn route_of(key: &config::Key, route: &config::Route) -> String {
+pub(super) fn route_of(key: &config::KeyConfig, route: &config::RouteConfig) -> String {
     format!("route `{}` of key `{}`", route.name, key.name)
 }
 
-fn filter_names(registry: &config::Registry) -> BTreeSet<String> {
+fn filter_names(registry: &config::RegistryConfig) -> BTreeSet<String> {
     registry.keys.iter().filter_map(|key| key.filter.clone()).collect()
 }
 
@@ -290,7 +296,7 @@ fn is_not_found(error: &anyhow::Error) -> bool {
 }
 
 /// Returns whether two sets have the same filters in service.
-pub(super) fn same(one: &Filters, other: &Filters) -> bool {
+pub(super) fn same(one: &FiltersByName, other: &FiltersByName) -> bool {
     one.len() == other.len()
         && one.iter().all(|(name, component)| other.get(name).is_some_and(|known| known.filter == component.filter))
 }

@@ -9,43 +9,47 @@ use tokio::sync::Semaphore;
 
 use super::{
     Loader,
-    components::{Filters, fits, route_of},
-    held::Held,
-    subscriptions::Wanted,
+    components::{FiltersByName, fits, route_of},
+    held::TenuresByRoute,
+    subscriptions::SubscriptionKey,
 };
 use crate::{
-    avro::Encoder,
-    config::{self, Decode, Limits, OrderBy, Place, Problem, Severity, TypeRoute, Types, check_params, preflight},
-    filter::{Filter, Subscription},
-    registry::{
-        Attach, AttachError, Decoding, Interest, Key, Ordering, Route, Serving, SubscriptionId, Target, Validation,
+    avro::AvroEncoder,
+    config::{
+        self, ConfigPlace, GuestLimits, OrderBy, Problem, Severity, TypeRoute, TypeSelection, WireFormat, check_params,
+        preflight,
     },
-    sink::outlet::Queue,
+    filter::{Filter, RouteSubscription},
+    registry::{
+        AttachError, AttachRequest, EventDecoding, Key, KeyInterest, KeyOrdering, OutputValidation, Route,
+        ServedConsumer, SinkTarget, SubscriptionId,
+    },
+    sink::outlet::SinkQueue,
 };
 
-pub(super) struct Draft {
-    pub(super) keys: Vec<(Interest, Arc<Key>)>,
+pub(super) struct SnapshotDraft {
+    pub(super) keys: Vec<(KeyInterest, Arc<Key>)>,
     /// Result for each consumer, by name.
-    pub(super) attached: HashMap<Arc<str>, Result<Serving, AttachError>>,
-    pub(super) held: Held,
+    pub(super) attached: HashMap<Arc<str>, Result<ServedConsumer, AttachError>>,
+    pub(super) held: TenuresByRoute,
 }
 
 /// The filter of a key, with the filter's limits.
-type Served<'a> = Option<(&'a Filter, Limits)>;
+type KeyFilter<'a> = Option<(&'a Filter, GuestLimits)>;
 
 impl Loader {
     /// Makes the keys of the next snapshot for whose name `concerns` returns true, or returns all
     /// problems with them.
     pub(super) async fn draft(
         &mut self,
-        registry: &config::Registry,
-        filters: &Filters,
+        registry: &config::RegistryConfig,
+        filters: &FiltersByName,
         concerns: impl Fn(&str) -> bool,
-    ) -> Result<Draft, Vec<Problem>> {
-        let mut draft = Draft { keys: Vec::new(), attached: HashMap::new(), held: Held::new() };
+    ) -> Result<SnapshotDraft, Vec<Problem>> {
+        let mut draft = SnapshotDraft { keys: Vec::new(), attached: HashMap::new(), held: TenuresByRoute::new() };
         let mut problems = Vec::new();
         let known: BTreeSet<_> = registry.keys.iter().map(|key| key.name.as_str()).collect();
-        for Attach { name, key, .. } in self.attached.iter().filter(|one| !known.contains(&*one.key)) {
+        for AttachRequest { name, key, .. } in self.attached.iter().filter(|one| !known.contains(&*one.key)) {
             draft.attached.insert(Arc::clone(name), Err(AttachError::UnknownKey(key.clone())));
         }
         let mut routes_by_key = HashMap::<_, Vec<_>>::new();
@@ -92,21 +96,21 @@ impl Loader {
                         routes.push(Route { name: Arc::clone(&name), subscription, sinks: vec![queue.into()] });
                         let params = normalised.unwrap_or(route.params);
                         let subscription_id = SubscriptionId::new(&key.name, &key.params, &params);
-                        Ok(Serving { params, subscription_id })
+                        Ok(ServedConsumer { params, subscription_id })
                     }
                     Err(error) => Err(AttachError::Refused(format!("{error:#}"))),
                 };
                 draft.attached.insert(name, served);
             }
-            let interest = Interest::Named { subject: key.subject.clone(), event_type: key.event_type.clone() };
+            let interest = KeyInterest::Named { subject: key.subject.clone(), event_type: key.event_type.clone() };
             let same_size = before.get(&key.name) == Some(&(key.workers, key.buffer_size));
             let key = self.key(registry, key, filter.map(|(filter, _)| filter), routes, same_size);
             draft.keys.push((interest, Arc::new(key)));
         }
         for TypeRoute { key, types, sinks } in registry.type_routes.iter().filter(|route| concerns(&route.key.name)) {
             let interest = match types {
-                Types::Matching(pattern) => Interest::Matching(pattern.clone()),
-                Types::Rest => Interest::Rest,
+                TypeSelection::Matching(pattern) => KeyInterest::Matching(pattern.clone()),
+                TypeSelection::Rest => KeyInterest::Rest,
             };
             let sinks = self.targets(sinks, registry, &mut problems);
             let route = Route { name: key.name.as_str().into(), subscription: None, sinks };
@@ -117,7 +121,12 @@ impl Loader {
     }
 
     /// Makes the targets of a route: its sinks, each with its encoder.
-    fn targets(&self, sinks: &[String], registry: &config::Registry, problems: &mut Vec<Problem>) -> Vec<Target> {
+    fn targets(
+        &self,
+        sinks: &[String],
+        registry: &config::RegistryConfig,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<SinkTarget> {
         let mut targets = Vec::new();
         for name in sinks {
             let Some(queue) = self.sinks.get(name) else { continue };
@@ -133,14 +142,18 @@ impl Loader {
                 }
                 None => None,
             };
-            targets.push(Target { queue: queue.clone(), encoder });
+            targets.push(SinkTarget { queue: queue.clone(), encoder });
         }
         targets
     }
 
     /// Makes the routes of the consumers attached to the key whose params it accepts, if the
     /// identity is the one that it needs; the others are refused.
-    fn attached_to(&self, key: &config::Key, draft: &mut Draft) -> Vec<(config::Route, Queue, String)> {
+    fn attached_to(
+        &self,
+        key: &config::KeyConfig,
+        draft: &mut SnapshotDraft,
+    ) -> Vec<(config::RouteConfig, SinkQueue, String)> {
         let mut routes = Vec::new();
         let lacking = preflight(key, &self.config.identity(), &key.place);
         let lacking = lacking.into_iter().map(|lack| lack.problem).find(|problem| problem.severity == Severity::Error);
@@ -152,9 +165,9 @@ impl Loader {
             match check_params(&key.name, &key.params, &one.params) {
                 Ok(params) => {
                     let (name, key) = (one.name.to_string(), key.name.clone());
-                    let place = Place::file(&self.config.dir);
+                    let place = ConfigPlace::file(&self.config.dir);
                     routes.push((
-                        config::Route { name, key, params, sinks: Vec::new(), place },
+                        config::RouteConfig { name, key, params, sinks: Vec::new(), place },
                         one.queue.clone(),
                         one.who.clone(),
                     ));
@@ -169,14 +182,14 @@ impl Loader {
 
     async fn subscription(
         &mut self,
-        draft: &mut Draft,
-        key: &config::Key,
-        filter: Served<'_>,
-        route: &config::Route,
+        draft: &mut SnapshotDraft,
+        key: &config::KeyConfig,
+        filter: KeyFilter<'_>,
+        route: &config::RouteConfig,
         who: String,
-    ) -> anyhow::Result<Option<Arc<Subscription>>> {
+    ) -> anyhow::Result<Option<Arc<RouteSubscription>>> {
         let Some((filter, limits)) = filter else { return Ok(None) };
-        let wanted = Wanted::new(filter, &limits, key, route);
+        let wanted = SubscriptionKey::new(filter, &limits, key, route);
         let made = self.subscriptions.make(wanted, filter).await?;
         self.hold(draft, key, filter, &route.name, who, made.params()).await?;
         Ok(Some(made))
@@ -184,8 +197,8 @@ impl Loader {
 
     fn key(
         &self,
-        registry: &config::Registry,
-        key: &config::Key,
+        registry: &config::RegistryConfig,
+        key: &config::KeyConfig,
         filter: Option<&Filter>,
         routes: Vec<Route>,
         same_size: bool,
@@ -195,22 +208,22 @@ impl Loader {
         let current = self.snapshots.borrow().key(&key.name).cloned();
         let is_encoded = routes.iter().flat_map(|route| &route.sinks).any(|sink| sink.encoder.is_some());
         // Payloads that are not read stay as they came.
-        let is_read = key.decode != Decode::Raw || filter.is_some() || key.schema.is_some() || is_encoded;
+        let is_read = key.decode != WireFormat::Raw || filter.is_some() || key.schema.is_some() || is_encoded;
         Key {
             name: key.name.as_str().into(),
             ordering: match &key.order_by {
-                OrderBy::None => Ordering::None,
-                OrderBy::Field(field) => Ordering::By(field.clone()),
+                OrderBy::None => KeyOrdering::None,
+                OrderBy::Field(field) => KeyOrdering::By(field.clone()),
             },
             workers,
             buffer,
             load: current.map(|current| Arc::clone(&current.load)).unwrap_or_default(),
             retry: key.retry,
-            decoding: is_read.then(|| Decoding::new(&key.decode, &registry.avro)),
+            decoding: is_read.then(|| EventDecoding::new(&key.decode, &registry.avro)),
             on_quarantine: settings.as_ref().map(|settings| settings.on_quarantine).unwrap_or_default(),
             sets_identity: settings.is_some_and(|settings| settings.grants.contains(&config::Grant::Identity)),
             filter: filter.cloned(),
-            validation: Validation::new(key.schema.as_ref(), key.validate),
+            validation: OutputValidation::new(key.schema.as_ref(), key.validate),
             routes,
             subject: key.subject.clone(),
             is_isolated: key.is_isolated,
@@ -220,7 +233,7 @@ impl Loader {
 
     /// Returns the permits for working and for waiting: those of the generation in force while
     /// their numbers are unchanged, so that permits taken there count here too.
-    fn places(&self, key: &config::Key, same_size: bool) -> (Arc<Semaphore>, Arc<Semaphore>) {
+    fn places(&self, key: &config::KeyConfig, same_size: bool) -> (Arc<Semaphore>, Arc<Semaphore>) {
         match self.snapshots.borrow().key(&key.name) {
             Some(current) if same_size => (Arc::clone(&current.workers), Arc::clone(&current.buffer)),
             _ => (Arc::new(Semaphore::new(key.workers.get())), Arc::new(Semaphore::new(key.buffer_size.get()))),
@@ -229,8 +242,8 @@ impl Loader {
 }
 
 /// Makes the encoder of a sink's outputs.
-fn encoder(encode: &config::Encode, registry: &config::Registry) -> Result<Encoder, Box<Problem>> {
-    let config::Encode { schema: name, framing, place } = encode;
+fn encoder(encode: &config::AvroEncoding, registry: &config::RegistryConfig) -> Result<AvroEncoder, Box<Problem>> {
+    let config::AvroEncoding { schema: name, framing, place } = encode;
     let schema = config::avro_schema(&registry.avro, name, place)?;
     registry.avro.encoder(&schema, *framing).ok_or_else(|| {
         let problem = Problem::error(place.clone(), format!("the Avro schema `{name}` has no id"));

@@ -3,14 +3,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Loader, draft::Draft};
+use super::{Loader, draft::SnapshotDraft};
 use crate::{
     config::{self, Problems},
     filter::{Filter, Params},
-    registry::{EnterError, Entrant, SubscriptionId, Tenure, Tenures},
+    registry::{EnterError, SubscriptionId, Tenure, TenureRequest, Tenures},
 };
 
-pub(super) type Held = HashMap<(String, String), (SubscriptionId, Arc<Tenure>)>;
+pub(super) type TenuresByRoute = HashMap<(String, String), (SubscriptionId, Arc<Tenure>)>;
 
 impl Loader {
     /// Holds the subscriptions of the routes in force, from now on, and cleans up those left by an
@@ -39,8 +39,8 @@ impl Loader {
     /// others.
     pub(super) async fn hold(
         &self,
-        draft: &mut Draft,
-        key: &config::Key,
+        draft: &mut SnapshotDraft,
+        key: &config::KeyConfig,
         filter: &Filter,
         route: &str,
         who: String,
@@ -55,7 +55,7 @@ impl Loader {
         let tenure = match self.held.get(&at) {
             Some((held, tenure)) if *held == subscription => Arc::clone(tenure),
             _ => {
-                let entrant = Entrant {
+                let entrant = TenureRequest {
                     filter: filter.clone(),
                     key: key.name.clone(),
                     endpoints: key.api.clone(),

@@ -4,14 +4,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    config::{self, Limits},
+    config::{self, GuestLimits},
     endpoint::Endpoint,
-    filter::{CallLimits, Caller, Filter, Params, Subscription},
+    filter::{CallLimits, Caller, Filter, Params, RouteSubscription},
 };
 
 /// Everything that a route's subscription depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Wanted {
+pub(super) struct SubscriptionKey {
     filter: String,
     digest: String,
     key: String,
@@ -21,8 +21,13 @@ pub(super) struct Wanted {
     limits: CallLimits,
 }
 
-impl Wanted {
-    pub(super) fn new(filter: &Filter, limits: &Limits, key: &config::Key, route: &config::Route) -> Self {
+impl SubscriptionKey {
+    pub(super) fn new(
+        filter: &Filter,
+        limits: &GuestLimits,
+        key: &config::KeyConfig,
+        route: &config::RouteConfig,
+    ) -> Self {
         Self {
             filter: filter.name().to_owned(),
             digest: filter.digest().to_owned(),
@@ -36,15 +41,19 @@ impl Wanted {
 }
 
 #[derive(Default)]
-pub(super) struct Subscriptions(HashMap<Wanted, Arc<Subscription>>);
+pub(super) struct SubscriptionCache(HashMap<SubscriptionKey, Arc<RouteSubscription>>);
 
-impl Subscriptions {
+impl SubscriptionCache {
     /// Returns the existing subscription or makes a new one: normalises the params and tries the
     /// guest's constructor.
     ///
     /// # Errors
     /// If the filter refuses the params or breaks.
-    pub(super) async fn make(&mut self, wanted: Wanted, filter: &Filter) -> anyhow::Result<Arc<Subscription>> {
+    pub(super) async fn make(
+        &mut self,
+        wanted: SubscriptionKey,
+        filter: &Filter,
+    ) -> anyhow::Result<Arc<RouteSubscription>> {
         if let Some(made) = self.0.get(&wanted) {
             return Ok(Arc::clone(made));
         }

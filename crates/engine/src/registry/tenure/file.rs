@@ -10,26 +10,26 @@ use std::{
 
 use anyhow::Context;
 
-use super::ledger::{Claim, Orphan, Record, Scope};
+use super::ledger::{ClaimAnswer, OrphanTenure, TenureRecord, TenureScope};
 use crate::poison::ignore_poison;
 
 const NAME: &str = "tenures.json";
 
 #[derive(Debug)]
-pub(super) struct FileLedger(Arc<Inner>);
+pub(super) struct FileLedger(Arc<FileLedgerInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct FileLedgerInner {
     folder: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<LedgerState>,
     /// Version of the file. A task that finds the lock taken waits for a write that may include its
     /// own change.
     written: Mutex<u64>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    records: BTreeMap<Scope, Record>,
+struct LedgerState {
+    records: BTreeMap<TenureScope, TenureRecord>,
     /// Number of changes.
     version: u64,
 }
@@ -43,7 +43,7 @@ impl FileLedger {
     pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
         private_folder(folder).with_context(|| format!("could not make `{}`", folder.display()))?;
         let path = folder.join(NAME);
-        let records: Vec<Record> = match fs::read(&path) {
+        let records: Vec<TenureRecord> = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
                 format!(
                     "`{}` is not what trommel wrote: mend it, or move it away and with it the tokens",
@@ -54,19 +54,19 @@ impl FileLedger {
             Err(error) => return Err(error).with_context(|| format!("could not read `{}`", path.display())),
         };
         let records = records.into_iter().map(|record| (record.scope.clone(), record)).collect();
-        let state = Mutex::new(State { records, version: 0 });
-        Ok(Self(Arc::new(Inner { folder: folder.to_owned(), state, written: Mutex::default() })))
+        let state = Mutex::new(LedgerState { records, version: 0 });
+        Ok(Self(Arc::new(FileLedgerInner { folder: folder.to_owned(), state, written: Mutex::default() })))
     }
 
-    pub(super) fn claim(&self, scope: &Scope) -> Claim {
+    pub(super) fn claim(&self, scope: &TenureScope) -> ClaimAnswer {
         let state = ignore_poison(self.0.state.lock());
         match state.records.get(scope) {
-            Some(record) => Claim::Held(record.clone()),
-            None => Claim::First { unfinished: None },
+            Some(record) => ClaimAnswer::Held(record.clone()),
+            None => ClaimAnswer::First { unfinished: None },
         }
     }
 
-    pub(super) async fn hold(&self, record: &Record) -> anyhow::Result<()> {
+    pub(super) async fn hold(&self, record: &TenureRecord) -> anyhow::Result<()> {
         if record.token.is_none() {
             // Nothing to clean up: the next run begins anew.
             return Ok(());
@@ -74,25 +74,28 @@ impl FileLedger {
         self.change(|records| records.insert(record.scope.clone(), record.clone())).await
     }
 
-    pub(super) async fn end(&self, scope: &Scope) -> anyhow::Result<()> {
+    pub(super) async fn end(&self, scope: &TenureScope) -> anyhow::Result<()> {
         let is_known = ignore_poison(self.0.state.lock()).records.contains_key(scope);
         if is_known { self.change(|records| records.remove(scope)).await } else { Ok(()) }
     }
 
     /// Returns whether the orphan is still held as it was.
-    pub(super) fn take_over(&self, orphan: &Orphan) -> bool {
+    pub(super) fn take_over(&self, orphan: &OrphanTenure) -> bool {
         let state = ignore_poison(self.0.state.lock());
         state.records.get(&orphan.record.scope) == Some(&orphan.record)
     }
 
-    pub(super) fn orphans(&self, is_mine: impl Fn(&Scope) -> bool) -> Vec<Orphan> {
+    pub(super) fn orphans(&self, is_mine: impl Fn(&TenureScope) -> bool) -> Vec<OrphanTenure> {
         let state = ignore_poison(self.0.state.lock());
         let orphans = state.records.values().filter(|record| !is_mine(&record.scope));
-        orphans.map(|record| Orphan { record: record.clone(), revision: 0 }).collect()
+        orphans.map(|record| OrphanTenure { record: record.clone(), revision: 0 }).collect()
     }
 
     /// Changes the records. Returns once the change is on the disk.
-    async fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<Scope, Record>) -> T) -> anyhow::Result<()> {
+    async fn change<T>(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<TenureScope, TenureRecord>) -> T,
+    ) -> anyhow::Result<()> {
         let version = {
             let mut state = ignore_poison(self.0.state.lock());
             change(&mut state.records);
@@ -105,7 +108,7 @@ impl FileLedger {
     }
 }
 
-impl Inner {
+impl FileLedgerInner {
     /// Makes sure that the file has `version` or a later one: two hundred changes at once are a few
     /// writes.
     fn write(&self, version: u64) -> anyhow::Result<()> {

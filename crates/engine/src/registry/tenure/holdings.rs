@@ -13,8 +13,8 @@ use std::{
 use tokio::{runtime::Handle, sync::OwnedMutexGuard, time::timeout};
 
 use super::{
-    EnterError, Entrant, Tenure,
-    ledger::{Claim, Ledger, Record, Release, Scope},
+    EnterError, Tenure, TenureRequest,
+    ledger::{ClaimAnswer, ReleaseAnswer, TenureLedger, TenureRecord, TenureScope},
 };
 use crate::{
     endpoint::Endpoint,
@@ -28,12 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// All scopes of the process, and everything needed to begin and end one.
 #[derive(Debug)]
 pub(super) struct Holdings {
-    pub(super) ledger: Ledger,
+    pub(super) ledger: TenureLedger,
     /// The filters in service, by name.
     filters: Mutex<HashMap<String, Filter>>,
     /// Endpoints of the API that a key lets its filter call, by key.
     endpoints: Mutex<HashMap<String, Vec<Endpoint>>>,
-    scopes: Mutex<HashMap<Scope, Arc<tokio::sync::Mutex<Holding>>>>,
+    scopes: Mutex<HashMap<TenureScope, Arc<tokio::sync::Mutex<ScopeHolding>>>>,
     next_ticket: AtomicU64,
     pub(super) is_closed: AtomicBool,
     pub(super) runtime: Handle,
@@ -42,23 +42,23 @@ pub(super) struct Holdings {
 /// One scope in this process, locked by the task that subscribes or cleans up until that has
 /// returned (L51).
 #[derive(Debug, Default)]
-pub(super) struct Holding {
+pub(super) struct ScopeHolding {
     /// Names of the holders, by ticket.
     pub(super) holders: BTreeMap<u64, String>,
     /// Record of the subscription upstream, and the filter that entered last. `None` if the filter
     /// has no hooks.
-    pub(super) upstream: Option<(Record, Able)>,
+    pub(super) upstream: Option<(TenureRecord, HookRunner)>,
 }
 
 /// A filter, and the endpoints of the API that its hooks may call.
 #[derive(Clone, Debug)]
-pub(super) struct Able {
+pub(super) struct HookRunner {
     pub(super) filter: Filter,
     pub(super) endpoints: Vec<Endpoint>,
 }
 
 impl Holdings {
-    pub(super) fn new(ledger: Ledger) -> Arc<Self> {
+    pub(super) fn new(ledger: TenureLedger) -> Arc<Self> {
         Arc::new(Self {
             ledger,
             filters: Mutex::default(),
@@ -70,17 +70,17 @@ impl Holdings {
         })
     }
 
-    pub(super) async fn enter(self: Arc<Self>, entrant: Entrant) -> Result<Tenure, EnterError> {
-        let Entrant { filter, key, endpoints, params, subscription, name, is_single } = entrant;
-        let scope = Scope { filter: filter.name().to_owned(), subscription };
+    pub(super) async fn enter(self: Arc<Self>, entrant: TenureRequest) -> Result<Tenure, EnterError> {
+        let TenureRequest { filter, key, endpoints, params, subscription, name, is_single } = entrant;
+        let scope = TenureScope { filter: filter.name().to_owned(), subscription };
         let mut holding = if is_single {
             let busy = |_| EnterError::Taken { subscription: scope.subscription.clone(), by: "a cleanup".to_owned() };
             timeout(PATIENCE, self.lock(&scope)).await.map_err(busy)?
         } else {
             self.lock(&scope).await
         };
-        let wanted = Record { scope: scope.clone(), key, params, token: None };
-        let entered = self.hold(&mut holding, Able { filter, endpoints }, wanted, is_single).await;
+        let wanted = TenureRecord { scope: scope.clone(), key, params, token: None };
+        let entered = self.hold(&mut holding, HookRunner { filter, endpoints }, wanted, is_single).await;
         let entered = entered.map(|is_first| {
             let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
             holding.holders.insert(ticket, name);
@@ -94,9 +94,9 @@ impl Holdings {
     /// held before.
     async fn hold(
         &self,
-        holding: &mut Holding,
-        able: Able,
-        wanted: Record,
+        holding: &mut ScopeHolding,
+        able: HookRunner,
+        wanted: TenureRecord,
         is_single: bool,
     ) -> Result<bool, EnterError> {
         let subscription = &wanted.scope.subscription;
@@ -124,20 +124,24 @@ impl Holdings {
 
     /// Claims the subscription, and runs the hook for the first consumer if it was not held.
     /// Returns its record, and whether it was not held before.
-    pub(super) async fn subscribe(&self, able: &Able, wanted: Record) -> Result<(Record, bool), EnterError> {
-        let Record { scope, key, .. } = wanted.clone();
+    pub(super) async fn subscribe(
+        &self,
+        able: &HookRunner,
+        wanted: TenureRecord,
+    ) -> Result<(TenureRecord, bool), EnterError> {
+        let TenureRecord { scope, key, .. } = wanted.clone();
         let failed = |source| EnterError::Ledger { subscription: scope.subscription.clone(), source };
         let unfinished = match self.ledger.claim(&wanted).await.map_err(failed)? {
-            Claim::Held(record) => return Ok((record, false)),
-            Claim::First { unfinished } => unfinished,
+            ClaimAnswer::Held(record) => return Ok((record, false)),
+            ClaimAnswer::First { unfinished } => unfinished,
         };
         if let Some(unfinished) = unfinished {
             self.clean_up(&unfinished, Some(able)).await;
         }
-        let Able { filter, endpoints } = able;
+        let HookRunner { filter, endpoints } = able;
         match filter.pre_consume(Caller { key: &key, endpoints }, &wanted.params).await {
             Ok(token) => {
-                let record = Record { token, ..wanted };
+                let record = TenureRecord { token, ..wanted };
                 if let Err(source) = self.ledger.hold(&record).await {
                     // A subscription that no ledger remembers is given back.
                     self.clean_up(&record, Some(able)).await;
@@ -154,20 +158,20 @@ impl Holdings {
         }
     }
 
-    pub(super) async fn leave(self: Arc<Self>, scope: Scope, ticket: u64) {
+    pub(super) async fn leave(self: Arc<Self>, scope: TenureScope, ticket: u64) {
         let mut holding = self.lock(&scope).await;
         holding.holders.remove(&ticket);
         self.end(&scope, holding).await;
     }
 
     /// Gives the subscription up if it has no holders any more.
-    pub(super) async fn end(&self, scope: &Scope, mut holding: OwnedMutexGuard<Holding>) {
+    pub(super) async fn end(&self, scope: &TenureScope, mut holding: OwnedMutexGuard<ScopeHolding>) {
         if holding.holders.is_empty()
             && let Some((record, able)) = holding.upstream.take()
         {
             match self.ledger.release(record).await {
-                Ok(Release::Last(record)) => self.finish(&record, Some(&able)).await,
-                Ok(Release::NotLast) => {}
+                Ok(ReleaseAnswer::Last(record)) => self.finish(&record, Some(&able)).await,
+                Ok(ReleaseAnswer::NotLast) => {}
                 Err(error) => tracing::warn!(
                     subscription = %scope.subscription,
                     error = format!("{error:#}"),
@@ -180,7 +184,7 @@ impl Holdings {
     }
 
     /// Cleans up and records that in the ledger.
-    pub(super) async fn finish(&self, record: &Record, entered: Option<&Able>) {
+    pub(super) async fn finish(&self, record: &TenureRecord, entered: Option<&HookRunner>) {
         if self.clean_up(record, entered).await {
             self.end_in_ledger(&record.scope).await;
         } else if let Err(error) = self.ledger.abandon(&record.scope).await {
@@ -193,8 +197,8 @@ impl Holdings {
 
     /// Runs the hook on the filter in service, else on the one that entered. Returns false if
     /// neither has it.
-    async fn clean_up(&self, record: &Record, entered: Option<&Able>) -> bool {
-        let Record { scope: Scope { filter, subscription }, key, params, token } = record;
+    async fn clean_up(&self, record: &TenureRecord, entered: Option<&HookRunner>) -> bool {
+        let TenureRecord { scope: TenureScope { filter, subscription }, key, params, token } = record;
         let Some(token) = token else { return true };
         let current = self.filter(filter);
         let endpoints = match entered {
@@ -225,7 +229,7 @@ impl Holdings {
         ignore_poison(self.endpoints.lock()).get(key).cloned().unwrap_or_default()
     }
 
-    async fn end_in_ledger(&self, scope: &Scope) {
+    async fn end_in_ledger(&self, scope: &TenureScope) {
         if let Err(error) = self.ledger.end(scope).await {
             tracing::warn!(
                 subscription = %scope.subscription,
@@ -236,7 +240,7 @@ impl Holdings {
     }
 
     /// Locks the holding of a scope for this task.
-    pub(super) async fn lock(&self, scope: &Scope) -> OwnedMutexGuard<Holding> {
+    pub(super) async fn lock(&self, scope: &TenureScope) -> OwnedMutexGuard<ScopeHolding> {
         let holding = {
             let mut scopes = ignore_poison(self.scopes.lock());
             Arc::clone(scopes.entry(scope.clone()).or_default())
@@ -244,7 +248,7 @@ impl Holdings {
         holding.lock_owned().await
     }
 
-    pub(super) fn forget_if_empty(&self, scope: &Scope, holding: OwnedMutexGuard<Holding>) {
+    pub(super) fn forget_if_empty(&self, scope: &TenureScope, holding: OwnedMutexGuard<ScopeHolding>) {
         let mut scopes = ignore_poison(self.scopes.lock());
         // One reference is the table's, one the guard's: a third belongs to a waiting task.
         let is_alone = Arc::strong_count(OwnedMutexGuard::mutex(&holding)) == 2;
@@ -265,11 +269,11 @@ impl Holdings {
     }
 
     /// Scopes that are held or being entered.
-    pub(super) fn scopes(&self) -> Vec<Scope> {
+    pub(super) fn scopes(&self) -> Vec<TenureScope> {
         ignore_poison(self.scopes.lock()).keys().cloned().collect()
     }
 
-    pub(super) fn has(&self, scope: &Scope) -> bool {
+    pub(super) fn has(&self, scope: &TenureScope) -> bool {
         ignore_poison(self.scopes.lock()).contains_key(scope)
     }
 }

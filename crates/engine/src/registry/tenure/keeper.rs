@@ -9,8 +9,8 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{
-    holdings::{Able, Holdings},
-    ledger::{Ledger, Orphan, Record, Scope},
+    holdings::{Holdings, HookRunner},
+    ledger::{OrphanTenure, TenureLedger, TenureRecord, TenureScope},
     shared::SharedLedger,
 };
 use crate::filter::Filter;
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 16;
 
 /// Takes part among the replicas, once the first filter needs it. Never returns.
 pub(super) async fn keep(holdings: Arc<Holdings>) {
-    let Ledger::Shared(ledger) = &holdings.ledger else { return };
+    let TenureLedger::Shared(ledger) = &holdings.ledger else { return };
     let is_lost = AtomicBool::new(false);
     // At once: tidying may take as long as many cleanups do, which must not cost the lease.
     tokio::join!(renew(&holdings, ledger, &is_lost), tidy(&holdings, ledger, &is_lost));
@@ -79,8 +79,8 @@ impl Holdings {
     }
 
     /// Cleans up after an orphan, unless it is entered or another replica was faster.
-    async fn adopt(&self, orphan: Orphan) {
-        let Record { scope, token, .. } = &orphan.record;
+    async fn adopt(&self, orphan: OrphanTenure) {
+        let TenureRecord { scope, token, .. } = &orphan.record;
         let can_clean_up = token.is_none() || self.filter(&scope.filter).is_some_and(|filter| filter.has_lifecycle());
         if !can_clean_up {
             // Another replica, or another run, may have the filter.
@@ -112,13 +112,13 @@ impl Holdings {
         entering.all(async |entered| entered).await
     }
 
-    async fn enter_one_again(&self, scope: Scope) -> bool {
+    async fn enter_one_again(&self, scope: TenureScope) -> bool {
         let mut holding = self.lock(&scope).await;
         let mut entered = true;
-        if let Some((record, Able { filter, endpoints })) = holding.upstream.take() {
+        if let Some((record, HookRunner { filter, endpoints })) = holding.upstream.take() {
             let filter = self.filter(&scope.filter).filter(Filter::has_lifecycle).unwrap_or(filter);
-            let current = Able { filter, endpoints };
-            let record = match self.subscribe(&current, Record { token: None, ..record.clone() }).await {
+            let current = HookRunner { filter, endpoints };
+            let record = match self.subscribe(&current, TenureRecord { token: None, ..record.clone() }).await {
                 Ok((record, _)) => record,
                 Err(error) => {
                     let error = format!("{:#}", anyhow::Error::from(error));

@@ -16,13 +16,13 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Lease {
     expiry: Duration,
-    own: Mutex<Own>,
+    own: Mutex<OwnLease>,
     /// Revisions of the other replicas' entries, and the times since which they are known.
     seen: Mutex<HashMap<String, (u64, Instant)>>,
 }
 
 #[derive(Clone, Debug)]
-struct Own {
+struct OwnLease {
     replica: String,
     revision: u64,
 }
@@ -54,7 +54,7 @@ impl Lease {
         }
         let kept = revision.is_some();
         let own = match revision {
-            Some(revision) => Own { revision, ..own },
+            Some(revision) => OwnLease { revision, ..own },
             None => register(bucket).await?,
         };
         *ignore_poison(self.own.lock()) = own;
@@ -102,15 +102,15 @@ impl Lease {
         bucket.delete(&key(&own.replica), own.revision).await.map(drop)
     }
 
-    fn own(&self) -> Own {
+    fn own(&self) -> OwnLease {
         ignore_poison(self.own.lock()).clone()
     }
 }
 
-async fn register(bucket: &Bucket) -> anyhow::Result<Own> {
+async fn register(bucket: &Bucket) -> anyhow::Result<OwnLease> {
     let replica = format!("{:016x}", fastrand::u64(..));
     match bucket.put_fleeting(&key(&replica), &json!({}), 0).await? {
-        Some(revision) => Ok(Own { replica, revision }),
+        Some(revision) => Ok(OwnLease { replica, revision }),
         None => anyhow::bail!("another router has the name `{replica}`"),
     }
 }

@@ -8,16 +8,16 @@ use crate::{filter::Params, registry::SubscriptionId};
 /// A subscription as far as its upstream side is concerned: two filters share nothing, even under
 /// the same key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) struct Scope {
+pub(super) struct TenureScope {
     pub(super) filter: String,
     pub(super) subscription: SubscriptionId,
 }
 
 /// Everything needed to clean up after a subscription.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(super) struct TenureRecord {
     #[serde(flatten)]
-    pub(super) scope: Scope,
+    pub(super) scope: TenureScope,
     pub(super) key: String,
     pub(super) params: Params,
     /// `None` if the filter gave none: there is nothing to clean up.
@@ -26,33 +26,33 @@ pub(super) struct Record {
 
 /// Answer to a claim: the next step of the claimant.
 #[derive(Debug)]
-pub(super) enum Claim {
-    /// Subscribe, then record that with [`Ledger::hold`] or give up with [`Ledger::end`]. If
-    /// another holder died before its cleanup was done, clean up first.
-    First { unfinished: Option<Record> },
+pub(super) enum ClaimAnswer {
+    /// Subscribe, then record that with [`TenureLedger::hold`] or give up with
+    /// [`TenureLedger::end`]. If another holder died before its cleanup was done, clean up first.
+    First { unfinished: Option<TenureRecord> },
     /// Nothing: it is held upstream, by this record.
-    Held(Record),
+    Held(TenureRecord),
 }
 
 /// Answer to a release: the next step of the former holder.
 #[derive(Debug, PartialEq)]
-pub(super) enum Release {
-    /// Clean up by this record, then record that with [`Ledger::end`].
-    Last(Record),
+pub(super) enum ReleaseAnswer {
+    /// Clean up by this record, then record that with [`TenureLedger::end`].
+    Last(TenureRecord),
     /// Nothing: it has other holders, or another replica takes care of it.
     NotLast,
 }
 
 /// A subscription that is held upstream but has no live holder.
 #[derive(Debug)]
-pub(super) struct Orphan {
-    pub(super) record: Record,
+pub(super) struct OrphanTenure {
+    pub(super) record: TenureRecord,
     /// Revision of the entry in a bucket.
     pub(super) revision: u64,
 }
 
 #[derive(Debug)]
-pub(super) enum Ledger {
+pub(super) enum TenureLedger {
     /// For a router without replicas.
     File(FileLedger),
     /// For replicas, which share the subscriptions.
@@ -62,42 +62,42 @@ pub(super) enum Ledger {
 /// The caller makes sure that only one of these runs for a scope at a time in this process. When a
 /// future is dropped, the ledger may be ahead of its caller; the next claim of the scope corrects
 /// that.
-impl Ledger {
+impl TenureLedger {
     /// Claims a subscription. The record has no token yet.
-    pub(super) async fn claim(&self, wanted: &Record) -> anyhow::Result<Claim> {
+    pub(super) async fn claim(&self, wanted: &TenureRecord) -> anyhow::Result<ClaimAnswer> {
         match self {
             Self::File(file) => Ok(file.claim(&wanted.scope)),
             Self::Shared(shared) => shared.claim(wanted).await,
         }
     }
 
-    /// Records, after [`Claim::First`], that the subscription is held now.
-    pub(super) async fn hold(&self, record: &Record) -> anyhow::Result<()> {
+    /// Records, after [`ClaimAnswer::First`], that the subscription is held now.
+    pub(super) async fn hold(&self, record: &TenureRecord) -> anyhow::Result<()> {
         match self {
             Self::File(file) => file.hold(record).await,
             Self::Shared(shared) => shared.hold(record).await,
         }
     }
 
-    pub(super) async fn release(&self, record: Record) -> anyhow::Result<Release> {
+    pub(super) async fn release(&self, record: TenureRecord) -> anyhow::Result<ReleaseAnswer> {
         match self {
-            Self::File(_) => Ok(Release::Last(record)),
+            Self::File(_) => Ok(ReleaseAnswer::Last(record)),
             Self::Shared(shared) => shared.release(&record.scope).await,
         }
     }
 
-    /// Records, after [`Release::Last`], that it is no longer held upstream, or, after
-    /// [`Claim::First`], that it never was.
-    pub(super) async fn end(&self, scope: &Scope) -> anyhow::Result<()> {
+    /// Records, after [`ReleaseAnswer::Last`], that it is no longer held upstream, or, after
+    /// [`ClaimAnswer::First`], that it never was.
+    pub(super) async fn end(&self, scope: &TenureScope) -> anyhow::Result<()> {
         match self {
             Self::File(file) => file.end(scope).await,
             Self::Shared(shared) => shared.end(scope).await,
         }
     }
 
-    /// Leaves the record, after [`Release::Last`], to a process that can clean up, if this one
-    /// can't.
-    pub(super) async fn abandon(&self, scope: &Scope) -> anyhow::Result<()> {
+    /// Leaves the record, after [`ReleaseAnswer::Last`], to a process that can clean up, if this
+    /// one can't.
+    pub(super) async fn abandon(&self, scope: &TenureScope) -> anyhow::Result<()> {
         match self {
             Self::File(_) => Ok(()),
             Self::Shared(shared) => shared.abandon(scope).await,
@@ -106,7 +106,7 @@ impl Ledger {
 
     /// Returns the subscriptions that are held upstream but have no live holder. `is_mine` returns
     /// whether this process holds a scope.
-    pub(super) async fn orphans(&self, is_mine: impl Fn(&Scope) -> bool) -> anyhow::Result<Vec<Orphan>> {
+    pub(super) async fn orphans(&self, is_mine: impl Fn(&TenureScope) -> bool) -> anyhow::Result<Vec<OrphanTenure>> {
         match self {
             Self::File(file) => Ok(file.orphans(is_mine)),
             Self::Shared(shared) => shared.orphans(is_mine).await,
@@ -115,7 +115,7 @@ impl Ledger {
 
     /// Takes an orphan over. Returns whether the caller has to clean up after it, and then to
     /// record that with [`Self::end`].
-    pub(super) async fn take_over(&self, orphan: &Orphan) -> anyhow::Result<bool> {
+    pub(super) async fn take_over(&self, orphan: &OrphanTenure) -> anyhow::Result<bool> {
         match self {
             Self::File(file) => Ok(file.take_over(orphan)),
             Self::Shared(shared) => shared.take_over(orphan).await,

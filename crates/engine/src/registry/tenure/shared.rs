@@ -9,7 +9,7 @@ use tokio::{sync::OnceCell, time::sleep};
 
 use super::{
     lease::Lease,
-    ledger::{Claim, Orphan, Record, Release, Scope},
+    ledger::{ClaimAnswer, OrphanTenure, ReleaseAnswer, TenureRecord, TenureScope},
 };
 use crate::{
     backoff::jitter,
@@ -33,17 +33,17 @@ pub(super) struct SharedLedger {
 
 /// One subscription in the bucket.
 #[derive(Debug, Serialize, Deserialize)]
-struct Entry {
+struct SharedEntry {
     #[serde(flatten)]
-    record: Record,
-    phase: Phase,
+    record: TenureRecord,
+    phase: EntryPhase,
     /// Replicas that hold it.
     holders: BTreeSet<String>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Phase {
+enum EntryPhase {
     /// This replica subscribes; the others wait.
     Subscribing(String),
     Held,
@@ -67,21 +67,24 @@ impl SharedLedger {
         lease.renew(bucket).await
     }
 
-    pub(super) async fn claim(&self, wanted: &Record) -> anyhow::Result<Claim> {
+    pub(super) async fn claim(&self, wanted: &TenureRecord) -> anyhow::Result<ClaimAnswer> {
         let (bucket, lease) = self.open().await?;
         loop {
             let (found, revision) = read(bucket, &key(&wanted.scope)).await?;
             let me = lease.replica();
-            let first = |unfinished| (wanted.clone(), Phase::Subscribing(me.clone()), Claim::First { unfinished });
+            let first =
+                |unfinished| (wanted.clone(), EntryPhase::Subscribing(me.clone()), ClaimAnswer::First { unfinished });
             let (record, phase, mut holders, claim) = match found {
                 None => {
                     let (record, phase, claim) = first(None);
                     (record, phase, BTreeSet::new(), claim)
                 }
-                Some(Entry { record, phase: Phase::Held, holders }) => {
-                    (record.clone(), Phase::Held, holders, Claim::Held(record))
+                Some(SharedEntry { record, phase: EntryPhase::Held, holders }) => {
+                    (record.clone(), EntryPhase::Held, holders, ClaimAnswer::Held(record))
                 }
-                Some(Entry { record, phase: Phase::Subscribing(by) | Phase::CleaningUp(by), .. }) => {
+                Some(SharedEntry {
+                    record, phase: EntryPhase::Subscribing(by) | EntryPhase::CleaningUp(by), ..
+                }) => {
                     // An entry that bears our own name is left over from a call that had no answer.
                     if by != me && !lease.is_gone(bucket, &by).await? {
                         sleep(jitter(POLL)).await;
@@ -92,44 +95,46 @@ impl SharedLedger {
                 }
             };
             holders.insert(me);
-            if write(bucket, &Entry { record, phase, holders }, revision).await?.is_some() {
+            if write(bucket, &SharedEntry { record, phase, holders }, revision).await?.is_some() {
                 return Ok(claim);
             }
         }
     }
 
-    pub(super) async fn hold(&self, record: &Record) -> anyhow::Result<()> {
+    pub(super) async fn hold(&self, record: &TenureRecord) -> anyhow::Result<()> {
         let (bucket, lease) = self.open().await?;
         let me = lease.replica();
         let (found, revision) = read(bucket, &key(&record.scope)).await?;
-        let is_ours = found.is_some_and(|entry| entry.phase == Phase::Subscribing(me.clone()));
-        let entry = Entry { record: record.clone(), phase: Phase::Held, holders: BTreeSet::from([me]) };
+        let is_ours = found.is_some_and(|entry| entry.phase == EntryPhase::Subscribing(me.clone()));
+        let entry = SharedEntry { record: record.clone(), phase: EntryPhase::Held, holders: BTreeSet::from([me]) };
         let held = is_ours && write(bucket, &entry, revision).await?.is_some();
         ensure!(held, "another router has taken over, for this one was not heard of in time");
         Ok(())
     }
 
-    pub(super) async fn release(&self, scope: &Scope) -> anyhow::Result<Release> {
+    pub(super) async fn release(&self, scope: &TenureScope) -> anyhow::Result<ReleaseAnswer> {
         let (bucket, lease) = self.open().await?;
         loop {
             let (found, revision) = read(bucket, &key(scope)).await?;
             let me = lease.replica();
-            let Some(Entry { record, phase: Phase::Held, mut holders }) = found else { return Ok(Release::NotLast) };
+            let Some(SharedEntry { record, phase: EntryPhase::Held, mut holders }) = found else {
+                return Ok(ReleaseAnswer::NotLast);
+            };
             if !holders.remove(&me) {
-                return Ok(Release::NotLast);
+                return Ok(ReleaseAnswer::NotLast);
             }
             let (phase, release) = if holders.is_empty() {
-                (Phase::CleaningUp(me), Release::Last(record.clone()))
+                (EntryPhase::CleaningUp(me), ReleaseAnswer::Last(record.clone()))
             } else {
-                (Phase::Held, Release::NotLast)
+                (EntryPhase::Held, ReleaseAnswer::NotLast)
             };
-            if write(bucket, &Entry { record, phase, holders }, revision).await?.is_some() {
+            if write(bucket, &SharedEntry { record, phase, holders }, revision).await?.is_some() {
                 return Ok(release);
             }
         }
     }
 
-    pub(super) async fn end(&self, scope: &Scope) -> anyhow::Result<()> {
+    pub(super) async fn end(&self, scope: &TenureScope) -> anyhow::Result<()> {
         let (bucket, lease) = self.open().await?;
         let key = key(scope);
         let (found, revision) = read(bucket, &key).await?;
@@ -141,25 +146,25 @@ impl SharedLedger {
         Ok(())
     }
 
-    pub(super) async fn abandon(&self, scope: &Scope) -> anyhow::Result<()> {
+    pub(super) async fn abandon(&self, scope: &TenureScope) -> anyhow::Result<()> {
         let (bucket, lease) = self.open().await?;
         let (found, revision) = read(bucket, &key(scope)).await?;
         if let Some(entry) = found.filter(|entry| entry.phase.is_by(&lease.replica())) {
-            let entry = Entry { phase: Phase::Held, holders: BTreeSet::new(), ..entry };
+            let entry = SharedEntry { phase: EntryPhase::Held, holders: BTreeSet::new(), ..entry };
             write(bucket, &entry, revision).await?;
         }
         Ok(())
     }
 
-    pub(super) async fn orphans(&self, is_mine: impl Fn(&Scope) -> bool) -> anyhow::Result<Vec<Orphan>> {
+    pub(super) async fn orphans(&self, is_mine: impl Fn(&TenureScope) -> bool) -> anyhow::Result<Vec<OrphanTenure>> {
         let (bucket, lease) = self.open().await?;
         let me = lease.replica();
         let (mut orphans, mut named, mut gone) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
         for key in bucket.keys("tenure").await? {
             let (Some(mut entry), revision) = read(bucket, &key).await? else { continue };
             let by = match &entry.phase {
-                Phase::Subscribing(by) | Phase::CleaningUp(by) => Some(by),
-                Phase::Held => None,
+                EntryPhase::Subscribing(by) | EntryPhase::CleaningUp(by) => Some(by),
+                EntryPhase::Held => None,
             };
             for replica in by.into_iter().chain(&entry.holders) {
                 if *replica != me && named.insert(replica.clone()) && lease.is_gone(bucket, replica).await? {
@@ -168,15 +173,17 @@ impl SharedLedger {
             }
             let lives = |by: &String| if *by == me { is_mine(&entry.record.scope) } else { !gone.contains(by) };
             match &entry.phase {
-                Phase::Subscribing(by) if !lives(by) => {
+                EntryPhase::Subscribing(by) if !lives(by) => {
                     // It had no token yet: there is nothing to clean up.
                     bucket.delete(&key, revision).await?;
                 }
-                Phase::Held if !entry.holders.iter().any(lives) => {
-                    orphans.push(Orphan { record: entry.record, revision });
+                EntryPhase::Held if !entry.holders.iter().any(lives) => {
+                    orphans.push(OrphanTenure { record: entry.record, revision });
                 }
-                Phase::CleaningUp(by) if !lives(by) => orphans.push(Orphan { record: entry.record, revision }),
-                Phase::Held if entry.holders.iter().any(|holder| gone.contains(holder)) => {
+                EntryPhase::CleaningUp(by) if !lives(by) => {
+                    orphans.push(OrphanTenure { record: entry.record, revision })
+                }
+                EntryPhase::Held if entry.holders.iter().any(|holder| gone.contains(holder)) => {
                     entry.holders.retain(|holder| !gone.contains(holder));
                     write(bucket, &entry, revision).await?;
                 }
@@ -187,10 +194,10 @@ impl SharedLedger {
         Ok(orphans)
     }
 
-    pub(super) async fn take_over(&self, orphan: &Orphan) -> anyhow::Result<bool> {
+    pub(super) async fn take_over(&self, orphan: &OrphanTenure) -> anyhow::Result<bool> {
         let (bucket, lease) = self.open().await?;
-        let phase = Phase::CleaningUp(lease.replica());
-        let entry = Entry { record: orphan.record.clone(), phase, holders: BTreeSet::new() };
+        let phase = EntryPhase::CleaningUp(lease.replica());
+        let entry = SharedEntry { record: orphan.record.clone(), phase, holders: BTreeSet::new() };
         Ok(write(bucket, &entry, orphan.revision).await?.is_some())
     }
 
@@ -212,7 +219,7 @@ impl SharedLedger {
     }
 }
 
-impl Phase {
+impl EntryPhase {
     fn is_by(&self, replica: &str) -> bool {
         match self {
             Self::Subscribing(by) | Self::CleaningUp(by) => by == replica,
@@ -223,11 +230,11 @@ impl Phase {
 
 /// Key of a scope's entry. Names have no slash, and the last one keeps a name that ends in a dot
 /// from ending the subject.
-fn key(scope: &Scope) -> String {
+fn key(scope: &TenureScope) -> String {
     format!("tenure.{}/{}/", scope.filter, scope.subscription.as_str().replace(':', "/"))
 }
 
-async fn read(bucket: &Bucket, key: &str) -> anyhow::Result<(Option<Entry>, u64)> {
+async fn read(bucket: &Bucket, key: &str) -> anyhow::Result<(Option<SharedEntry>, u64)> {
     let found = bucket.get(key).await?;
     let entry = found.value.map(serde_json::from_value).transpose();
     let entry = entry.with_context(|| format!("`{key}` of bucket `{BUCKET}` is not what trommel wrote: delete it"))?;
@@ -235,6 +242,6 @@ async fn read(bucket: &Bucket, key: &str) -> anyhow::Result<(Option<Entry>, u64)
 }
 
 /// Writes an entry. Returns its new revision; `None` if another writer was faster.
-async fn write(bucket: &Bucket, entry: &Entry, after: u64) -> anyhow::Result<Option<u64>> {
+async fn write(bucket: &Bucket, entry: &SharedEntry, after: u64) -> anyhow::Result<Option<u64>> {
     Ok(bucket.put(&key(&entry.record.scope), &serde_json::to_value(entry)?, after).await?)
 }

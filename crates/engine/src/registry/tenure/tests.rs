@@ -16,11 +16,11 @@ async fn who_must_be_alone_waits_three_seconds_for_a_cleanup() {
     let host = Host::new(None, None, Arc::default()).unwrap();
     let filter = host.load("match-type", component, &settings).await.unwrap();
     let subscription = SubscriptionId::new("key", &[], &Vec::new());
-    let scope = Scope { filter: "match-type".to_owned(), subscription: subscription.clone() };
+    let scope = TenureScope { filter: "match-type".to_owned(), subscription: subscription.clone() };
     let cleanup = tenures.holdings.lock(&scope).await;
     tokio::time::pause();
     let began = Instant::now();
-    let entrant = Entrant {
+    let entrant = TenureRequest {
         filter,
         key: "key".to_owned(),
         endpoints: Vec::new(),

@@ -10,15 +10,15 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    ack::{Acker, Delivery, Outcome},
-    config::{OnFailure, Retry},
+    ack::{Acker, EventDelivery, Outcome},
+    config::{OnFailure, RetryPolicy},
     event::Event,
     json::line,
     signature::{LetterProof, LetterSigner},
     sink::{
-        Confirmation, Refusal, Sink, Slot,
+        Confirmation, Sink, SinkRefusal, Slot,
         double::output,
-        outlet::{Beyond, Capacity, Outlet, Policy},
+        outlet::{Outlet, OutletCapacity, OutletPolicy, RefusedDestination},
     },
     stop::stop,
 };
@@ -34,7 +34,7 @@ fn record(letter: &Output) -> Value {
 /// X4: no undecodable event is dropped without a record.
 #[test]
 fn an_event_that_was_no_event_is_kept_as_far_as_it_is_known() {
-    let letter = of_event(output("t", "e-1", &b"\xff"[..]).ticket, Place::default(), "not_json", "line 1");
+    let letter = of_event(output("t", "e-1", &b"\xff"[..]).ticket, FailurePlace::default(), "not_json", "line 1");
     assert_eq!(
         record(&letter),
         json!({
@@ -49,7 +49,8 @@ fn an_event_that_was_no_event_is_kept_as_far_as_it_is_known() {
 
 #[test]
 fn a_filter_that_failed_is_named() {
-    let place = Place { key: "k", route: "r", filter: "f", filter_digest: "abc", tries: 3, ..Place::default() };
+    let place =
+        FailurePlace { key: "k", route: "r", filter: "f", filter_digest: "abc", tries: 3, ..FailurePlace::default() };
     let record = record(&of_event(output("t", "e-1", "text").ticket, place, "trap", "unreachable"));
     for (name, value) in [
         ("key", json!("k")),
@@ -88,9 +89,9 @@ struct Small {
 }
 
 impl Sink for Small {
-    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
+    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), SinkRefusal> {
         if output.payload.len() > self.most {
-            return Err(Refusal::Never("too_large", anyhow!("{} bytes", output.payload.len())));
+            return Err(SinkRefusal::Never("too_large", anyhow!("{} bytes", output.payload.len())));
         }
         assert_eq!(signer().verify(&output.payload), LetterProof::Proven, "however small it has become");
         self.taken.send(serde_json::from_slice(&output.payload).unwrap()).await.unwrap();
@@ -117,18 +118,19 @@ async fn stored(most: usize, streams: &[&str], path: &Path) -> (Option<Value>, S
     let mut headers = event.headers.clone();
     headers.push("Long", "h".repeat(600));
     let (settled, mut outcomes) = mpsc::channel(1);
-    let delivery = Delivery { event: Event { headers, ..event }, acker: Acker::new(0, settled) };
-    let letter = of_event(delivery.open(Arc::default()), Place::default(), "not_json", &"why ".repeat(5_000));
+    let delivery = EventDelivery { event: Event { headers, ..event }, acker: Acker::new(0, settled) };
+    let letter = of_event(delivery.open(Arc::default()), FailurePlace::default(), "not_json", &"why ".repeat(5_000));
     assert!(letter.payload.len() < 8_000, "a detail is cut");
     let (taken, mut all) = mpsc::channel(1);
     let append = |path: PathBuf, record: &[u8]| Ok(std::fs::write(path, record)?);
     let last_resort =
         LastResort::new(streams.iter().map(|name| (*name).to_owned()).collect(), path.to_owned(), append, signer());
-    let retry = Retry { min: Duration::ZERO, max: Duration::ZERO, patience: Duration::ZERO };
-    let policy = Policy { on_failure: OnFailure::Retry, retry, refused: Beyond::LastResort(last_resort) };
+    let retry = RetryPolicy { min: Duration::ZERO, max: Duration::ZERO, patience: Duration::ZERO };
+    let policy =
+        OutletPolicy { on_failure: OnFailure::Retry, retry, refused: RefusedDestination::LastResort(last_resort) };
     let small = Small { most, taken, confirmed: Vec::new() };
     let (queue, outlet) =
-        Outlet::new(small, "dead letters", Capacity { outputs: 4, bytes: 32 << 20 }, policy, Arc::default());
+        Outlet::new(small, "dead letters", OutletCapacity { outputs: 4, bytes: 32 << 20 }, policy, Arc::default());
     queue.send(letter).await;
     drop(queue);
     outlet.run(stop().1).await.unwrap();

@@ -41,13 +41,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        ack::{Acker, Delivery, Outcome},
-        config::{OnFailure, Retry},
+        ack::{Acker, EventDelivery, Outcome},
+        config::{OnFailure, RetryPolicy},
         metrics::{SinkMetrics, SourceMetrics},
         sink::{
-            Confirmation, Refusal,
+            Confirmation, SinkRefusal,
             double::output,
-            outlet::{Beyond, Capacity, Policy},
+            outlet::{OutletCapacity, OutletPolicy, RefusedDestination},
         },
         stop::stop,
     };
@@ -56,15 +56,15 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     /// Sink that takes nothing until it is back.
-    struct Remote {
+    struct RemoteSink {
         is_back: Arc<AtomicBool>,
         words: Vec<Confirmation>,
     }
 
-    impl Sink for Remote {
-        async fn write(&mut self, slot: Slot, _: &Output) -> Result<(), Refusal> {
+    impl Sink for RemoteSink {
+        async fn write(&mut self, slot: Slot, _: &Output) -> Result<(), SinkRefusal> {
             if !self.is_back.load(Ordering::Relaxed) {
-                return Err(Refusal::Later(anyhow!("away")));
+                return Err(SinkRefusal::Later(anyhow!("away")));
             }
             self.words.push(Confirmation::One(slot));
             Ok(())
@@ -87,12 +87,12 @@ mod tests {
     async fn ends(is_shared: bool, order: impl Fn(usize) -> Option<u64>) -> (Vec<Outcome>, Vec<Outcome>) {
         let (settle, mut settled) = mpsc::channel(OUTPUTS);
         let is_back = Arc::<AtomicBool>::default();
-        let remote = Remote { is_back: Arc::clone(&is_back), words: Vec::new() };
-        let retry = Retry { min: Duration::from_millis(100), max: Duration::from_secs(2), patience: PATIENCE };
-        let policy = Policy { on_failure: OnFailure::Retry, retry, refused: Beyond::Nowhere };
+        let remote = RemoteSink { is_back: Arc::clone(&is_back), words: Vec::new() };
+        let retry = RetryPolicy { min: Duration::from_millis(100), max: Duration::from_secs(2), patience: PATIENCE };
+        let policy = OutletPolicy { on_failure: OnFailure::Retry, retry, refused: RefusedDestination::Nowhere };
         let metrics = Arc::<SinkMetrics>::default();
         let (queue, outlet) =
-            Outlet::new(remote, "remote", Capacity { outputs: 8, bytes: 32 << 20 }, policy, Arc::clone(&metrics));
+            Outlet::new(remote, "remote", OutletCapacity { outputs: 8, bytes: 32 << 20 }, policy, Arc::clone(&metrics));
         let (stopper, stop) = stop();
         let outlet = tokio::spawn(outlet.run(stop));
         let source = Arc::<SourceMetrics>::default();
@@ -102,7 +102,8 @@ mod tests {
             .map(|number| {
                 let made = output("t", &number.to_string(), "text");
                 let event = made.ticket.event().clone();
-                let ticket = Delivery { event, acker: Acker::new(number, settle.clone()) }.open(Arc::clone(&source));
+                let ticket =
+                    EventDelivery { event, acker: Acker::new(number, settle.clone()) }.open(Arc::clone(&source));
                 Output { ticket, order: order(number), ..made }
             })
             .collect();

@@ -8,7 +8,7 @@ use crate::{metrics::SinkMetrics, sink::Output};
 
 /// Sender of outputs to a sink. Cheap to clone; the outlet ends when the last one is gone.
 #[derive(Clone, Debug)]
-pub struct Queue {
+pub struct SinkQueue {
     name: Arc<str>,
     outputs: mpsc::Sender<Output>,
     bytes: Arc<Semaphore>,
@@ -20,7 +20,7 @@ pub struct Queue {
     refuses: Option<watch::Receiver<bool>>,
 }
 
-impl Queue {
+impl SinkQueue {
     pub(super) fn new(
         name: &str,
         (outputs, bytes): (mpsc::Sender<Output>, usize),
@@ -49,12 +49,12 @@ impl Queue {
     /// Returns a place for one output, if there is one now. If the sink has ended, or refuses dead
     /// letters and has no place, there always is one: what is sent there is dropped as by
     /// [`Self::send`].
-    pub fn try_reserve(&self) -> Option<Place<'_>> {
+    pub fn try_reserve(&self) -> Option<QueuePlace<'_>> {
         match self.outputs.try_reserve() {
-            Ok(permit) => Some(Place { permit: Some(permit), metrics: &self.metrics }),
-            Err(mpsc::error::TrySendError::Closed(())) => Some(Place { permit: None, metrics: &self.metrics }),
+            Ok(permit) => Some(QueuePlace { permit: Some(permit), metrics: &self.metrics }),
+            Err(mpsc::error::TrySendError::Closed(())) => Some(QueuePlace { permit: None, metrics: &self.metrics }),
             Err(mpsc::error::TrySendError::Full(())) if self.is_refusing() => {
-                Some(Place { permit: None, metrics: &self.metrics })
+                Some(QueuePlace { permit: None, metrics: &self.metrics })
             }
             Err(mpsc::error::TrySendError::Full(())) => None,
         }
@@ -121,7 +121,7 @@ impl Queue {
             permit = place => permit,
             () = self.refusing() => None,
         };
-        Place { permit, metrics: &self.metrics }.send(output);
+        QueuePlace { permit, metrics: &self.metrics }.send(output);
     }
 
     /// Takes the output's part of the sink's bytes. One that is larger than all of them takes them
@@ -154,13 +154,13 @@ impl Queue {
 }
 
 /// Place in a queue.
-pub struct Place<'a> {
+pub struct QueuePlace<'a> {
     /// `None` if what is sent goes back to its source.
     permit: Option<mpsc::Permit<'a, Output>>,
     metrics: &'a SinkMetrics,
 }
 
-impl Place<'_> {
+impl QueuePlace<'_> {
     pub fn send(self, output: Output) {
         self.metrics.queued.inc();
         match self.permit {

@@ -8,7 +8,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::*;
 use crate::{
-    ack::{Acker, Delivery, Outcome},
+    ack::{Acker, EventDelivery, Outcome},
     sink::double::output,
     stop::stop,
 };
@@ -36,7 +36,7 @@ struct Remote {
 }
 
 impl Sink for Remote {
-    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), Refusal> {
+    async fn write(&mut self, slot: Slot, output: &Output) -> Result<(), SinkRefusal> {
         let number: usize = std::str::from_utf8(&output.payload).unwrap().parse().unwrap();
         let destination = &mut self.destinations[output.index as usize];
         let word = match &mut destination.refusals {
@@ -46,7 +46,7 @@ impl Sink for Remote {
             }
             refusals => {
                 refusals.iter_mut().for_each(|refusals| *refusals -= 1);
-                Confirmation::Refused(slot, Refusal::Apart(anyhow!("not there")))
+                Confirmation::Refused(slot, SinkRefusal::Apart(anyhow!("not there")))
             }
         };
         // In order where the sink promises it, else anywhere among the words.
@@ -71,8 +71,8 @@ impl Sink for Remote {
 }
 
 const CAPACITY: usize = 8;
-const RETRY: Retry =
-    Retry { min: Duration::from_millis(10), max: Duration::from_millis(40), patience: Duration::from_secs(3600) };
+const RETRY: RetryPolicy =
+    RetryPolicy { min: Duration::from_millis(10), max: Duration::from_millis(40), patience: Duration::from_secs(3600) };
 
 /// Outputs taken, in order, and outcome of each event so far.
 struct Run {
@@ -85,15 +85,15 @@ async fn run(keeps_order: bool, destinations: Vec<Destination>, steps: &[Step], 
     let (taken, mut all_taken) = mpsc::channel(steps.len() + 1);
     let ends = steps.iter().filter(|step| destinations[step.destination].refusals.is_some()).count();
     let remote = Remote { keeps_order, destinations, words: VecDeque::new(), taken, shuffle };
-    let policy = Policy { on_failure: OnFailure::Retry, retry: RETRY, refused: Beyond::Nowhere };
+    let policy = OutletPolicy { on_failure: OnFailure::Retry, retry: RETRY, refused: RefusedDestination::Nowhere };
     let (queue, outlet) =
-        Outlet::new(remote, "remote", Capacity { outputs: CAPACITY, bytes: 32 << 20 }, policy, Arc::default());
+        Outlet::new(remote, "remote", OutletCapacity { outputs: CAPACITY, bytes: 32 << 20 }, policy, Arc::default());
     let (stopper, stop) = stop();
     let outlet = tokio::spawn(outlet.run(stop));
     for (number, step) in steps.iter().enumerate() {
         let made = output("t", &number.to_string(), number.to_string());
         let event = made.ticket.event().clone();
-        let ticket = Delivery { event, acker: Acker::new(number, settle.clone()) }.open(Arc::default());
+        let ticket = EventDelivery { event, acker: Acker::new(number, settle.clone()) }.open(Arc::default());
         let index = u32::try_from(step.destination).unwrap();
         queue.send(Output { ticket, index, order: step.order, ..made }).await;
     }
@@ -187,12 +187,12 @@ async fn any_number_of_outputs_that_are_refused_for_ever_hold_up_nobody() {
 /// all the time its line is never empty.
 #[tokio::test(start_paused = true)]
 async fn an_order_goes_on_together_once_its_sink_keeps_the_order() {
-    let mut window = Window::new(Bounds { open: 8, refused: 8, refused_bytes: 1 << 20 });
+    let mut window = OutputWindow::new(WindowBounds { open: 8, refused: 8, refused_bytes: 1 << 20 });
     let ordered = || Output { order: Some(7), ..output("t", "e-1", "text") };
     for _ in 0..3 {
         window.push(ordered(), true, Instant::now());
     }
-    let ready = |window: &mut Window| {
+    let ready = |window: &mut OutputWindow| {
         std::iter::from_fn(|| window.next_ready().inspect(|slot| window.wrote(*slot))).collect::<Vec<_>>()
     };
     assert_eq!(ready(&mut window), [0], "one by one");
@@ -209,8 +209,9 @@ async fn an_order_goes_on_together_once_its_sink_keeps_the_order() {
 async fn all_that_an_output_has_of_its_own_counts() {
     let (taken, _all_taken) = mpsc::channel(1);
     let remote = Remote { keeps_order: true, destinations: Vec::new(), words: VecDeque::new(), taken, shuffle: 0 };
-    let policy = Policy { on_failure: OnFailure::Retry, retry: RETRY, refused: Beyond::Nowhere };
-    let (queue, _outlet) = Outlet::new(remote, "remote", Capacity { outputs: 8, bytes: 1000 }, policy, Arc::default());
+    let policy = OutletPolicy { on_failure: OnFailure::Retry, retry: RETRY, refused: RefusedDestination::Nowhere };
+    let (queue, _outlet) =
+        Outlet::new(remote, "remote", OutletCapacity { outputs: 8, bytes: 1000 }, policy, Arc::default());
     let large = "x".repeat(400);
     let with = |subject: Option<&str>, header: Option<&str>| Output {
         subject: subject.map(Into::into),
@@ -227,7 +228,7 @@ async fn all_that_an_output_has_of_its_own_counts() {
 /// overtaken by those that came after it.
 #[tokio::test(start_paused = true)]
 async fn an_order_waits_for_all_that_is_under_way_of_it() {
-    let mut window = Window::new(Bounds { open: 8, refused: 8, refused_bytes: 1000 });
+    let mut window = OutputWindow::new(WindowBounds { open: 8, refused: 8, refused_bytes: 1000 });
     let numbered = |number: &str| Output { order: Some(7), ..output("t", number, number.to_owned()) };
     let (early, late) = (0, 1);
     for number in ["1", "2"] {

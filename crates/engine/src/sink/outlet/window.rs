@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::{
     backoff::Backoff,
     sink::{Output, Slot},
-    telemetry::Span,
+    telemetry::StageSpan,
 };
 
 /// Longest time that a destination that refuses may hold up the others of its sink, once there is
@@ -23,17 +23,17 @@ const YIELD_AFTER: Duration = Duration::from_secs(2);
 const SPAN: usize = 64;
 
 /// Output with its state so far.
-pub(super) struct Entry {
+pub(super) struct OpenOutput {
     pub(super) output: Output,
     pub(super) first_try: Option<Instant>,
     /// Span from the first try on.
-    pub(super) span: Span,
+    pub(super) span: StageSpan,
     /// Position among the outputs that came in.
     number: u64,
     written: bool,
 }
 
-impl Entry {
+impl OpenOutput {
     fn bytes(&self) -> usize {
         self.output.payload.len()
     }
@@ -42,14 +42,14 @@ impl Entry {
 /// The outputs of one order behind the one that is under way, or refused: they must not overtake
 /// it.
 #[derive(Default)]
-struct Line {
-    waiting: VecDeque<Entry>,
+struct OrderLine {
+    waiting: VecDeque<OpenOutput>,
     /// Set while the first of them is refused.
-    refused: Option<Refused>,
+    refused: Option<RefusalState>,
 }
 
 #[derive(Clone, Copy)]
-struct Refused {
+struct RefusalState {
     since: Instant,
     due: Instant,
     /// Last wait, repeated while others of the order are under way.
@@ -57,7 +57,7 @@ struct Refused {
     backoff: Backoff,
 }
 
-impl Refused {
+impl RefusalState {
     fn new(mut backoff: Backoff, since: Instant) -> Self {
         let wait = backoff.next_wait();
         Self { since, due: Instant::now() + wait, wait, backoff }
@@ -66,9 +66,9 @@ impl Refused {
 
 /// Hasher that passes orders through, as they are hashes already.
 #[derive(Default)]
-struct AsItIs(u64);
+struct PassThroughHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for PassThroughHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -84,7 +84,7 @@ impl Hasher for AsItIs {
 
 /// Limits of what may be held at once.
 #[derive(Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct WindowBounds {
     /// Outputs under way, ready, or behind those.
     pub(super) open: usize,
     /// Outputs that are refused, and behind those.
@@ -92,15 +92,15 @@ pub(super) struct Bounds {
     pub(super) refused_bytes: usize,
 }
 
-pub(super) struct Window {
-    bounds: Bounds,
+pub(super) struct OutputWindow {
+    bounds: WindowBounds,
     /// Outputs by slot. `None` once it is settled or refused apart, while an earlier one is not.
-    entries: VecDeque<Option<Entry>>,
+    entries: VecDeque<Option<OpenOutput>>,
     /// Slot of the first entry.
     first: Slot,
     /// Slots that wait to be written, in order.
     ready: VecDeque<Slot>,
-    lines: HashMap<u64, Line, BuildHasherDefault<AsItIs>>,
+    lines: HashMap<u64, OrderLine, BuildHasherDefault<PassThroughHasher>>,
     /// Times at which the first outputs of refused lines are tried again. One that differs from its
     /// line's is outdated.
     due: BTreeSet<(Instant, u64)>,
@@ -118,8 +118,8 @@ pub(super) struct Window {
     number: u64,
 }
 
-impl Window {
-    pub(super) fn new(bounds: Bounds) -> Self {
+impl OutputWindow {
+    pub(super) fn new(bounds: WindowBounds) -> Self {
         Self {
             bounds,
             entries: VecDeque::new(),
@@ -154,7 +154,8 @@ impl Window {
     pub(super) fn push(&mut self, output: Output, one_by_one: bool, now: Instant) {
         self.number += 1;
         let order = output.order;
-        let entry = Entry { output, first_try: None, span: Span::none(), number: self.number, written: false };
+        let entry =
+            OpenOutput { output, first_try: None, span: StageSpan::none(), number: self.number, written: false };
         let Some(order) = order.filter(|_| one_by_one || !self.lines.is_empty()) else {
             self.enter(entry);
             return;
@@ -165,7 +166,7 @@ impl Window {
                 self.refused_bytes += entry.bytes();
                 // The patience begins with the waiting, or those behind would be refused one after
                 // the other.
-                line.waiting.push_back(Entry { first_try: Some(now), ..entry });
+                line.waiting.push_back(OpenOutput { first_try: Some(now), ..entry });
             }
             Some(line) if one_by_one => {
                 self.behind += 1;
@@ -183,14 +184,14 @@ impl Window {
             }
             None => {
                 if one_by_one {
-                    self.lines.insert(order, Line::default());
+                    self.lines.insert(order, OrderLine::default());
                 }
                 self.enter(entry);
             }
         }
     }
 
-    fn enter(&mut self, entry: Entry) -> Slot {
+    fn enter(&mut self, entry: OpenOutput) -> Slot {
         let slot = self.first + self.entries.len() as u64;
         self.entries.push_back(Some(entry));
         self.ready.push_back(slot);
@@ -198,12 +199,12 @@ impl Window {
         slot
     }
 
-    fn place(&mut self, slot: Slot) -> Option<&mut Option<Entry>> {
+    fn place(&mut self, slot: Slot) -> Option<&mut Option<OpenOutput>> {
         let index = usize::try_from(slot.checked_sub(self.first)?).ok()?;
         self.entries.get_mut(index)
     }
 
-    pub(super) fn entry(&mut self, slot: Slot) -> Option<&mut Entry> {
+    pub(super) fn entry(&mut self, slot: Slot) -> Option<&mut OpenOutput> {
         self.place(slot)?.as_mut()
     }
 
@@ -259,7 +260,7 @@ impl Window {
         Some(entry.output)
     }
 
-    fn remove(&mut self, slot: Slot) -> Option<Entry> {
+    fn remove(&mut self, slot: Slot) -> Option<OpenOutput> {
         let entry = self.place(slot)?.take()?;
         self.under_way -= 1;
         if entry.written {
@@ -287,7 +288,7 @@ impl Window {
         if let Some(refused) = was_refused {
             self.refused_since.remove(&(refused.since, order));
             self.refused -= line.waiting.len();
-            self.refused_bytes -= line.waiting.iter().map(Entry::bytes).sum::<usize>();
+            self.refused_bytes -= line.waiting.iter().map(OpenOutput::bytes).sum::<usize>();
             self.behind += line.waiting.len();
         }
         match line.waiting.pop_front() {
@@ -348,12 +349,12 @@ impl Window {
             // Several of one order were under way, and this is not the first of them that comes
             // back.
             Some(refused) if self.due.contains(&(refused.due, order)) => refused,
-            Some(Refused { backoff, since, .. }) => Refused::new(backoff, since),
+            Some(RefusalState { backoff, since, .. }) => RefusalState::new(backoff, since),
             None => {
                 self.behind -= line.waiting.len();
                 self.refused += line.waiting.len();
-                self.refused_bytes += line.waiting.iter().map(Entry::bytes).sum::<usize>();
-                Refused::new(backoff, Instant::now())
+                self.refused_bytes += line.waiting.iter().map(OpenOutput::bytes).sum::<usize>();
+                RefusalState::new(backoff, Instant::now())
             }
         };
         for entry in set_aside {
@@ -405,7 +406,7 @@ impl Window {
         {
             self.refused_since.remove(&(since, order));
             self.refused -= line.waiting.len();
-            self.refused_bytes -= line.waiting.iter().map(Entry::bytes).sum::<usize>();
+            self.refused_bytes -= line.waiting.iter().map(OpenOutput::bytes).sum::<usize>();
             given_up.extend(line.waiting.into_iter().map(|entry| entry.output));
         }
         given_up
@@ -428,7 +429,7 @@ impl Window {
             given_back += before - line.waiting.len();
         }
         for slot in self.ready.clone() {
-            let goes = |entry: &mut Entry| entry.output.ticket.can_go_elsewhere();
+            let goes = |entry: &mut OpenOutput| entry.output.ticket.can_go_elsewhere();
             if slot != tried && self.entry(slot).is_some_and(goes) {
                 drop(self.give_up(slot, "given back"));
                 given_back += 1;

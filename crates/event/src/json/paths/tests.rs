@@ -164,10 +164,10 @@ proptest! {
 
         let mut pointers = Vec::new();
         document.pointers("", &mut pointers);
-        let paths = Paths::new(pointers.iter().map(String::as_str)).unwrap();
+        let paths = PointerTree::new(pointers.iter().map(String::as_str)).unwrap();
         let together = paths.find(mended.as_bytes()).unwrap();
         for (pointer, found) in pointers.iter().zip(together) {
-            let alone = pointer.parse::<json::Pointer>().unwrap().find(mended.as_bytes()).unwrap();
+            let alone = pointer.parse::<json::JsonPointer>().unwrap().find(mended.as_bytes()).unwrap();
             prop_assert_eq!(alone, found, "{} in {}", pointer, text);
             let read = found.map(tree);
             prop_assert_eq!(read.as_ref(), document.at(pointer), "{} in {}", pointer, text);
@@ -178,7 +178,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_it_panic(json: Vec<u8>, text in "[\\[\\]{}\",:\\\\ a01]{0,60}") {
-        let paths = Paths::new(["/a", "/0", "/a/0", "/0/a", "/a/a", "/0/0", "/a"]).unwrap();
+        let paths = PointerTree::new(["/a", "/0", "/a/0", "/0/a", "/a/a", "/0/0", "/a"]).unwrap();
         for json in [&json[..], text.as_bytes()] {
             if let Ok(found) = paths.find(json) {
                 prop_assert_eq!(found.len(), 7);
@@ -192,14 +192,14 @@ proptest! {
 fn depth_costs_no_stack_and_width_no_time() {
     let deep = format!("{}{}", "{\"a\":[".repeat(1 << 19), "]}".repeat(1 << 19));
     let long = "/a/0".repeat(1 << 16);
-    let paths = Paths::new([&*long, "/a/0/b", "/a/1"]).unwrap();
+    let paths = PointerTree::new([&*long, "/a/0/b", "/a/1"]).unwrap();
     let found = paths.find(deep.as_bytes()).unwrap();
     assert_eq!(found[0].map(str::len), Some(deep.len() - (1 << 16) * "{\"a\":[]}".len()));
     assert_eq!(found[1..], [None, None]);
 
     // One name over and over, with many pointers below it.
     let below: Vec<_> = (0..1000).map(|n| format!("/a/{n}")).collect();
-    let paths = Paths::new(below.iter().map(String::as_str)).unwrap();
+    let paths = PointerTree::new(below.iter().map(String::as_str)).unwrap();
     let wide = format!("{{{}\"a\":{{\"7\":1}}}}", "\"a\":{\"7\":0,\"8\":0},".repeat(100_000));
     let began = std::time::Instant::now();
     let found = paths.find(wide.as_bytes()).unwrap();

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::{Comparison, Conditions, Facts, Field, Test, Untested, shown};
+use super::{Comparison, ConditionField, ConditionTest, Conditions, EventFacts, Untested, shown};
 
 impl Conditions {
     /// Returns one text for each list, its tests joined by `;`.
     pub fn shown(&self) -> Vec<String> {
-        let list = |tests: &[Test]| tests.iter().map(Test::to_string).collect::<Vec<_>>().join("; ");
+        let list = |tests: &[ConditionTest]| tests.iter().map(ConditionTest::to_string).collect::<Vec<_>>().join("; ");
         self.any.iter().map(|tests| list(tests)).collect()
     }
 
@@ -16,7 +16,7 @@ impl Conditions {
     ///
     /// # Errors
     /// As [`Self::test`].
-    pub fn failing<'a>(&'a self, facts: &mut Facts<'a>) -> Result<Vec<String>, Untested> {
+    pub fn failing<'a>(&'a self, facts: &mut EventFacts<'a>) -> Result<Vec<String>, Untested> {
         let mut failing = Vec::new();
         let mut left = self.allowance(facts);
         for list in &self.any {
@@ -31,13 +31,13 @@ impl Conditions {
     }
 }
 
-impl fmt::Display for Test {
+impl fmt::Display for ConditionTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.field {
-            Field::Subject => f.write_str("subject"),
-            Field::EventType => f.write_str("event-type"),
-            Field::Header(name) => write!(f, "header:{}", shown(name)),
-            Field::Payload(pointer, _) => f.write_str(&shown(pointer)),
+            ConditionField::Subject => f.write_str("subject"),
+            ConditionField::EventType => f.write_str("event-type"),
+            ConditionField::Header(name) => write!(f, "header:{}", shown(name)),
+            ConditionField::Payload(pointer, _) => f.write_str(&shown(pointer)),
         }?;
         let comparison = match self.comparison {
             Comparison::Exists => return f.write_str(" exists"),

@@ -22,18 +22,18 @@ fn event(payload: &str) -> Event {
     }
 }
 
-fn written(field: &str, comparison: Comparison, value: &str) -> Written {
-    Written { field: field.to_owned(), comparison, value: value.to_owned() }
+fn written(field: &str, comparison: Comparison, value: &str) -> GuestCondition {
+    GuestCondition { field: field.to_owned(), comparison, value: value.to_owned() }
 }
 
 fn conditions(lists: &[&[(&str, Comparison, &str)]]) -> Conditions {
     let lists = lists.iter().map(|list| list.iter().map(|(f, c, v)| written(f, *c, v)).collect()).collect();
-    Conditions::new(lists, TIME, &Pointers::default()).unwrap()
+    Conditions::new(lists, TIME, &PathSets::default()).unwrap()
 }
 
 fn holds(payload: &str, field: &str, comparison: Comparison, value: &str) -> bool {
     let event = event(payload);
-    conditions(&[&[(field, comparison, value)]]).test(&mut Facts::new(&event)).unwrap()
+    conditions(&[&[(field, comparison, value)]]).test(&mut EventFacts::new(&event)).unwrap()
 }
 
 use Comparison::*;
@@ -88,7 +88,7 @@ fn numbers_compare_as_numbers_and_text_bytewise() {
 #[test]
 fn any_list_passes_with_all_of_its_tests() {
     let event = event(r#"{"n":10}"#);
-    let test = |lists: &[&[(&str, Comparison, &str)]]| conditions(lists).test(&mut Facts::new(&event)).unwrap();
+    let test = |lists: &[&[(&str, Comparison, &str)]]| conditions(lists).test(&mut EventFacts::new(&event)).unwrap();
     assert!(test(&[]));
     assert!(test(&[&[]]));
     assert!(test(&[&[("/n", Greater, "99")], &[("/n", Greater, "9"), ("event-type", Exists, "")]]));
@@ -100,21 +100,21 @@ fn only_a_look_into_the_payload_needs_json() {
     let event = event("plain text");
     assert!(holds("plain text", "subject", Exists, ""));
     let lists = conditions(&[&[("event-type", Equals, "other"), ("/a", Exists, "")]]);
-    assert_eq!(lists.test(&mut Facts::new(&event)), Ok(false));
+    assert_eq!(lists.test(&mut EventFacts::new(&event)), Ok(false));
     let lists = conditions(&[&[("/a", Exists, "")]]);
-    assert_eq!(lists.test(&mut Facts::new(&event)), Err(Untested::NotJson { pointer: "/a".to_owned() }));
+    assert_eq!(lists.test(&mut EventFacts::new(&event)), Err(Untested::NotJson { pointer: "/a".to_owned() }));
 }
 
 #[test]
 fn a_walk_is_made_once_for_all_routes_that_ask_the_same() {
     let event = event(r#"{"n":10,"m":1}"#);
-    let pointers = Pointers::default();
+    let pointers = PathSets::default();
     let route = |value| {
         let tests = vec![written("/n", Greater, value), written("/m", Exists, "")];
         Conditions::new(vec![tests], TIME, &pointers).unwrap()
     };
     let (one, two) = (route("9"), route("11"));
-    let mut facts = Facts::new(&event);
+    let mut facts = EventFacts::new(&event);
     assert_eq!(one.test(&mut facts), Ok(true));
     assert_eq!(two.test(&mut facts), Ok(false));
     assert_eq!((facts.known.len(), facts.values.len()), (1, 2));
@@ -124,13 +124,13 @@ fn a_walk_is_made_once_for_all_routes_that_ask_the_same() {
 fn more_sets_than_are_remembered_are_answered_too() {
     let members: Vec<_> = (0..3 * REMEMBERED).map(|n| format!("\"m{n}\":{n}")).collect();
     let event = event(&format!("{{{}}}", members.join(",")));
-    let pointers = Pointers::default();
+    let pointers = PathSets::default();
     let route = |n: usize| {
         let tests = vec![written(&format!("/m{n}"), Equals, &n.to_string()), written("/m0", Equals, "0")];
         Conditions::new(vec![tests], TIME, &pointers).unwrap()
     };
     let routes: Vec<_> = (0..members.len()).map(route).collect();
-    let mut facts = Facts::new(&event);
+    let mut facts = EventFacts::new(&event);
     for _ in 0..2 {
         assert!(routes.iter().all(|route| route.test(&mut facts).unwrap()));
     }
@@ -139,7 +139,7 @@ fn more_sets_than_are_remembered_are_answered_too() {
 
 #[test]
 fn sets_that_nobody_uses_go() {
-    let pointers = Pointers::default();
+    let pointers = PathSets::default();
     for n in 0..1000 {
         pointers.get(&[&format!("/{n}")]).unwrap();
     }
@@ -177,7 +177,7 @@ fn decimals_compare_as_numbers() {
         ("/text", Equals, "9.990", false),
     ] {
         let conditions = conditions(&[&[(field, comparison, value)]]);
-        let mut facts = Facts::new(&event).with_decimals(&is_decimal);
+        let mut facts = EventFacts::new(&event).with_decimals(&is_decimal);
         assert_eq!(conditions.test(&mut facts), Ok(expected), "{field} {comparison:?} {value}");
     }
 }
@@ -186,14 +186,14 @@ fn decimals_compare_as_numbers() {
 #[test]
 fn tests_have_a_budget() {
     let many = |count| vec![vec![written("/a", Exists, ""); count]];
-    assert!(Conditions::new(many(MOST_TESTS), TIME, &Pointers::default()).is_ok());
-    let refused = Conditions::new(many(MOST_TESTS + 1), TIME, &Pointers::default()).unwrap_err();
+    assert!(Conditions::new(many(MOST_TESTS), TIME, &PathSets::default()).is_ok());
+    let refused = Conditions::new(many(MOST_TESTS + 1), TIME, &PathSets::default()).unwrap_err();
     assert_eq!(refused, ConditionError::TooMany(MOST_TESTS + 1));
 
     let event = event(&format!(r#"{{"a":"{}"}}"#, "a".repeat(1 << 20)));
     let test = |count, time| {
         let tests = (0..count).map(|n| vec![written("/a", Contains, &format!("b{n}"))]).collect();
-        Conditions::new(tests, time, &Pointers::default()).unwrap().test(&mut Facts::new(&event))
+        Conditions::new(tests, time, &PathSets::default()).unwrap().test(&mut EventFacts::new(&event))
     };
     assert_eq!(test(3, Duration::ZERO), Ok(false), "a few tests are always made");
     assert_eq!(test(9, TIME), Ok(false));
@@ -205,12 +205,12 @@ fn tests_have_a_budget() {
 fn an_unknown_field_is_named() {
     for field in ["", "payload", "header:", "/a~2", "type"] {
         let lists = vec![vec![written(field, Exists, "")]];
-        let error = Conditions::new(lists, TIME, &Pointers::default()).unwrap_err();
+        let error = Conditions::new(lists, TIME, &PathSets::default()).unwrap_err();
         assert_eq!(error, ConditionError::Field(field.to_owned()));
     }
     for long in [format!("/{}", "a".repeat(3 << 20)), format!("header:{}", "\n".repeat(3 << 20))] {
         let lists = vec![vec![written(&long, Exists, "")]];
-        let error = Conditions::new(lists, TIME, &Pointers::default()).unwrap_err().to_string();
+        let error = Conditions::new(lists, TIME, &PathSets::default()).unwrap_err().to_string();
         assert!(error.len() < 500 && !error.contains('\n'), "{error}");
     }
 }

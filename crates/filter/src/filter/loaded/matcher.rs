@@ -5,15 +5,15 @@ use std::sync::Arc;
 use super::Filter;
 use crate::{
     event::Event,
-    filter::{Fault, Subscription, batch::Columns, instance::Instance},
-    metrics::Sampled,
+    filter::{CallFault, RouteSubscription, batch::EventColumns, instance::GuestInstance},
+    metrics::SampledTime,
 };
 
 /// Calls `matches` on an instance of its own, made when it is first needed and anew after a break.
 pub struct Matcher {
     filter: Filter,
-    instance: Option<Instance>,
-    columns: Columns,
+    instance: Option<GuestInstance>,
+    columns: EventColumns,
     /// Consecutive batches that broke.
     breaks: u32,
 }
@@ -24,7 +24,7 @@ const MOST_BREAKS: u32 = 3;
 
 impl Matcher {
     pub(super) fn new(filter: Filter) -> Self {
-        Self { filter, instance: None, columns: Columns::default(), breaks: 0 }
+        Self { filter, instance: None, columns: EventColumns::default(), breaks: 0 }
     }
 
     /// Returns whether the filter wants the event. Runs synchronously, for no longer than the limit
@@ -32,7 +32,7 @@ impl Matcher {
     ///
     /// # Errors
     /// If the call breaks, which must never be read as "no".
-    pub fn matches(&mut self, subscription: &Arc<Subscription>, event: &Event) -> Result<bool, Fault> {
+    pub fn matches(&mut self, subscription: &Arc<RouteSubscription>, event: &Event) -> Result<bool, CallFault> {
         let reads = self.filter.0.manifest.match_reads;
         self.call("matches", |instance, _| instance.matches(subscription, event, reads))
     }
@@ -48,7 +48,11 @@ impl Matcher {
     ///
     /// # Errors
     /// If a call breaks, which is not an answer for any of the events: ask about each alone.
-    pub fn matches_batch(&mut self, subscription: &Arc<Subscription>, events: &[&Event]) -> Result<Vec<bool>, Fault> {
+    pub fn matches_batch(
+        &mut self,
+        subscription: &Arc<RouteSubscription>,
+        events: &[&Event],
+    ) -> Result<Vec<bool>, CallFault> {
         let reads = self.filter.0.manifest.match_reads;
         let mut answers = Vec::with_capacity(events.len());
         while let [next, ..] = &events[answers.len()..] {
@@ -68,7 +72,7 @@ impl Matcher {
 
     /// Bytes of memory of its instance; 0 while it has none.
     pub fn memory(&self) -> usize {
-        self.instance.as_ref().map_or(0, Instance::memory)
+        self.instance.as_ref().map_or(0, GuestInstance::memory)
     }
 
     #[cfg(test)]
@@ -79,20 +83,20 @@ impl Matcher {
     /// Number of the guest's objects that are alive.
     #[cfg(test)]
     pub(super) fn objects(&self) -> usize {
-        self.instance.as_ref().map_or(0, Instance::objects)
+        self.instance.as_ref().map_or(0, GuestInstance::objects)
     }
 
     fn call<T>(
         &mut self,
         name: &'static str,
-        call: impl FnOnce(&mut Instance, &Columns) -> wasmtime::Result<T>,
-    ) -> Result<T, Fault> {
+        call: impl FnOnce(&mut GuestInstance, &EventColumns) -> wasmtime::Result<T>,
+    ) -> Result<T, CallFault> {
         let loaded = &*self.filter.0;
         let instance = match &mut self.instance {
             Some(instance) => instance,
             none => none.insert(loaded.match_instance().map_err(|failed| loaded.broke("instantiate", failed))?),
         };
-        let began = Sampled::begin(loaded.metrics.matches.inc());
+        let began = SampledTime::begin(loaded.metrics.matches.inc());
         let answer = call(instance, &self.columns);
         loaded.metrics.match_time.end(began);
         let answer = answer.map_err(|error| loaded.broke(name, instance.failed(error)));

@@ -7,7 +7,7 @@ use wasmtime::{
 
 use self::exports::trommel::filter::filter_batch::{EventBatch, Guest, GuestIndices};
 use super::{Params, Sandbox, borrow};
-use crate::filter::batch::Columns;
+use crate::filter::batch::EventColumns;
 
 wasmtime::component::bindgen!({
     path: "../../wit/v0.1.1",
@@ -21,22 +21,22 @@ wasmtime::component::bindgen!({
 
 /// Indices of a component's functions.
 #[derive(Clone)]
-pub(super) struct Exported(GuestIndices);
+pub(super) struct BatchIndices(GuestIndices);
 
-impl Exported {
+impl BatchIndices {
     pub(super) fn new(component: &InstancePre<Sandbox>) -> wasmtime::Result<Self> {
         GuestIndices::new(component).map(Self)
     }
 
-    pub(super) fn load(&self, store: &mut Store<Sandbox>, instance: &Instance) -> wasmtime::Result<Batch> {
-        self.0.load(store, instance).map(Batch)
+    pub(super) fn load(&self, store: &mut Store<Sandbox>, instance: &Instance) -> wasmtime::Result<BatchFunctions> {
+        self.0.load(store, instance).map(BatchFunctions)
     }
 }
 
 /// Functions of one instance.
-pub(in crate::filter) struct Batch(Guest);
+pub(in crate::filter) struct BatchFunctions(Guest);
 
-impl Batch {
+impl BatchFunctions {
     pub(in crate::filter) async fn subscribe(
         &self,
         store: &mut Store<Sandbox>,
@@ -46,12 +46,12 @@ impl Batch {
         self.0.batch().call_constructor(store, key, &borrow(params)).await
     }
 
-    /// Calls `matches` on a store that needs no fiber, as [`super::Guest::matches`] does.
+    /// Calls `matches` on a store that needs no fiber, as [`super::GuestFunctions::matches`] does.
     pub(in crate::filter) fn matches(
         &self,
         store: &mut Store<Sandbox>,
         batch: ResourceAny,
-        columns: &Columns,
+        columns: &EventColumns,
     ) -> wasmtime::Result<Vec<u64>> {
         Ok(self.0.batch().func_matches().call(store, (batch, events(columns)))?.0)
     }
@@ -60,12 +60,12 @@ impl Batch {
         &self,
         store: &mut Store<Sandbox>,
         batch: ResourceAny,
-        columns: &Columns,
+        columns: &EventColumns,
     ) -> wasmtime::Result<Vec<u64>> {
         self.0.batch().call_matches(store, batch, events(columns)).await
     }
 }
 
-fn events(columns: &Columns) -> EventBatch<'_> {
+fn events(columns: &EventColumns) -> EventBatch<'_> {
     EventBatch { arena: columns.arena(), index: columns.index() }
 }

@@ -6,30 +6,30 @@ use crate::sink::double::output;
 /// Destination whose every batch waits until the test sets its result.
 struct Scripted {
     seen: blocking::Sender<Vec<Slot>>,
-    results: blocking::Receiver<Result<(), Stopped>>,
+    results: blocking::Receiver<Result<(), StoppedBatch>>,
 }
 
-impl Destination for Scripted {
+impl BlockingDestination for Scripted {
     type Item = ();
 
     fn item(_output: &Output) {}
 
-    fn store(&mut self, batch: &[(Slot, ())]) -> Result<(), Stopped> {
+    fn store(&mut self, batch: &[(Slot, ())]) -> Result<(), StoppedBatch> {
         self.seen.send(batch.iter().map(|(slot, ())| *slot).collect()).unwrap();
         self.results.recv().unwrap()
     }
 }
 
 struct Rig {
-    sink: Blocking<Scripted>,
+    sink: BlockingSink<Scripted>,
     seen: blocking::Receiver<Vec<Slot>>,
-    results: blocking::Sender<Result<(), Stopped>>,
+    results: blocking::Sender<Result<(), StoppedBatch>>,
 }
 
 fn rig() -> Rig {
     let (seen, see) = blocking::channel();
     let (results, result) = blocking::channel();
-    Rig { sink: Blocking::new(Scripted { seen, results: result }).unwrap(), seen: see, results }
+    Rig { sink: BlockingSink::new(Scripted { seen, results: result }).unwrap(), seen: see, results }
 }
 
 impl Rig {
@@ -48,7 +48,7 @@ impl Rig {
     async fn word(&mut self) -> Result<Slot, Slot> {
         match self.sink.confirm().await {
             Confirmation::Through(slot) => Ok(slot),
-            Confirmation::Refused(slot, Refusal::Later(_)) => Err(slot),
+            Confirmation::Refused(slot, SinkRefusal::Later(_)) => Err(slot),
             other => panic!("{other:?}"),
         }
     }
@@ -75,7 +75,7 @@ async fn a_refusal_gives_back_everything_behind_it() {
     rig.write(0..3).await;
     rig.start().await;
     rig.write(3..5).await;
-    rig.results.send(Err(Stopped::at(1, Refusal::Later(anyhow!("full"))))).unwrap();
+    rig.results.send(Err(StoppedBatch::at(1, SinkRefusal::Later(anyhow!("full"))))).unwrap();
     let mut words = Vec::new();
     for _ in 0..5 {
         words.push(rig.word().await);
@@ -94,14 +94,14 @@ async fn what_is_stored_behind_a_refusal_is_not_given_back() {
     rig.write(0..5).await;
     rig.start().await;
     rig.write(5..6).await;
-    let why = Refusal::Later(anyhow!("full"));
-    rig.results.send(Err(Stopped { at: 1, why, stored_behind: vec![2, 4] })).unwrap();
+    let why = SinkRefusal::Later(anyhow!("full"));
+    rig.results.send(Err(StoppedBatch { at: 1, why, stored_behind: vec![2, 4] })).unwrap();
     let mut words = Vec::new();
     for _ in 0..6 {
         words.push(match rig.sink.confirm().await {
             Confirmation::One(slot) | Confirmation::Known(slot) => (slot, "stored"),
             Confirmation::Through(slot) => (slot, "through"),
-            Confirmation::Refused(slot, Refusal::Later(why)) if why.to_string() == "full" => (slot, "full"),
+            Confirmation::Refused(slot, SinkRefusal::Later(why)) if why.to_string() == "full" => (slot, "full"),
             Confirmation::Refused(slot, _) => (slot, "behind"),
         });
     }

@@ -26,7 +26,7 @@ const DIGEST_LEN: usize = 17;
 const NANOS_PER_DAY: u64 = 86_400_000_000_000;
 
 /// Parts of an output that its file's name and content depend on.
-pub struct Entry {
+pub struct FileEntry {
     pub(super) payload: Bytes,
     event_type: ByteString,
     subject: ByteString,
@@ -35,7 +35,7 @@ pub struct Entry {
     observed_at: u64,
 }
 
-impl Entry {
+impl FileEntry {
     pub(super) fn of(output: &Output) -> Self {
         let event = output.ticket.event();
         Self {
@@ -63,19 +63,19 @@ impl Entry {
 }
 
 /// Path with placeholders, which are filled in for each output.
-pub(super) struct Names {
+pub(super) struct PathNames {
     names: Vec<Vec<PathPart>>,
     /// Last day that was filled in and its name: mostly the next one, too.
     day: (u64, String),
 }
 
-impl Names {
+impl PathNames {
     pub(super) fn new(names: Vec<Vec<PathPart>>) -> Self {
         Self { names, day: (u64::MAX, String::new()) }
     }
 
     /// Writes the path of the entry's file, relative to the folder of all, into `path`.
-    pub(super) fn fill(&mut self, entry: &Entry, path: &mut String) {
+    pub(super) fn fill(&mut self, entry: &FileEntry, path: &mut String) {
         path.clear();
         let day = entry.observed_at / NANOS_PER_DAY;
         if self.day.0 != day {
@@ -90,7 +90,7 @@ impl Names {
         }
     }
 
-    fn push_name(&self, name: &[PathPart], entry: &Entry, path: &mut String) {
+    fn push_name(&self, name: &[PathPart], entry: &FileEntry, path: &mut String) {
         if let [PathPart::Literal(text)] = name {
             return path.push_str(text);
         }
@@ -123,7 +123,7 @@ impl Names {
         path.push_str(&format!("-{digest:016x}{extension}"));
     }
 
-    fn value<'a>(&'a self, part: &'a PathPart, entry: &'a Entry) -> Cow<'a, str> {
+    fn value<'a>(&'a self, part: &'a PathPart, entry: &'a FileEntry) -> Cow<'a, str> {
         match part {
             PathPart::Literal(text) => Cow::Borrowed(text),
             PathPart::Date => Cow::Borrowed(&self.day.1),
@@ -133,7 +133,7 @@ impl Names {
     }
 
     /// Returns a digest that tells the values of a name from all others.
-    fn digest(&self, name: &[PathPart], entry: &Entry) -> u64 {
+    fn digest(&self, name: &[PathPart], entry: &FileEntry) -> u64 {
         let mut digest = Sha256::new();
         for part in name {
             let value = self.value(part, entry);
@@ -169,21 +169,21 @@ mod tests {
         PathPart::Field(Field::Pointer(text.parse().unwrap()))
     }
 
-    fn fill(names: Vec<Vec<PathPart>>, entry: &Entry) -> String {
+    fn fill(names: Vec<Vec<PathPart>>, entry: &FileEntry) -> String {
         let mut path = "left over".to_owned();
-        Names::new(names).fill(entry, &mut path);
+        PathNames::new(names).fill(entry, &mut path);
         path
     }
 
-    fn entry(payload: &'static str) -> Entry {
-        Entry::of(&double::output("order.paid", "o-1", payload))
+    fn entry(payload: &'static str) -> FileEntry {
+        FileEntry::of(&double::output("order.paid", "o-1", payload))
     }
 
     /// Returns the name of `VALUE.ndjson`.
     fn named(value: &str) -> String {
         let mut headers = Headers::default();
         headers.push("node", value);
-        fill(vec![vec![header("Node"), literal(".ndjson")]], &Entry { headers, ..entry("") })
+        fill(vec![vec![header("Node"), literal(".ndjson")]], &FileEntry { headers, ..entry("") })
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
             vec![PathPart::Key, literal("-"), PathPart::Field(Field::Subject), PathPart::Field(Field::EventType)],
             vec![literal("node="), pointer("/node"), literal("."), header("none"), literal(".ndjson")],
         ];
-        let entry = Entry { observed_at: 1_714_607_999_999_999_999, ..entry(r#"{"node":"a-1"}"#) };
+        let entry = FileEntry { observed_at: 1_714_607_999_999_999_999, ..entry(r#"{"node":"a-1"}"#) };
         assert_eq!(fill(names, &entry), "date=2024-05-01/all../key-orders.euorder.paid/node=a-1._.ndjson");
     }
 
@@ -215,10 +215,10 @@ mod tests {
 
     #[test]
     fn days_change_in_utc() {
-        let mut names = Names::new(vec![vec![PathPart::Date]]);
+        let mut names = PathNames::new(vec![vec![PathPart::Date]]);
         let mut path = String::new();
         let mut day = |observed_at| {
-            names.fill(&Entry { observed_at, ..entry("") }, &mut path);
+            names.fill(&FileEntry { observed_at, ..entry("") }, &mut path);
             path.clone()
         };
         assert_eq!(day(NANOS_PER_DAY - 1), "1970-01-01");
@@ -260,7 +260,7 @@ mod tests {
         headers.push("one", "20240501T100000");
         headers.push("two", "123456789Z");
         let parts = vec![literal("a."), header("one"), literal("."), header("two")];
-        let name = fill(vec![parts], &Entry { headers, ..entry("") });
+        let name = fill(vec![parts], &FileEntry { headers, ..entry("") });
         assert!(!rotation::is_rotated(&name), "{name}");
     }
 
@@ -269,7 +269,7 @@ mod tests {
         let long = literal(&format!(".{}", "é".repeat(49)));
         let mut headers = Headers::default();
         headers.push("node", "x".repeat(300));
-        let name = fill(vec![[vec![header("node"); 9], vec![long]].concat()], &Entry { headers, ..entry("") });
+        let name = fill(vec![[vec![header("node"); 9], vec![long]].concat()], &FileEntry { headers, ..entry("") });
         assert!(name.len() > 200 && name.len() + ".20240501T100000.123456789Z".len() <= 255, "{name}");
     }
 

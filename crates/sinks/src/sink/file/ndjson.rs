@@ -11,27 +11,27 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{folder, record::Records, rotation, tail};
+use super::{folder, record::RecordWriter, rotation, tail};
 use crate::{
-    config::{self, Fsync, Upkeep},
-    sink::{Refusal, blocking::Stopped, chunk::Chunk, permissions},
+    config::{self, FileUpkeep, Fsync},
+    sink::{SinkRefusal, blocking::StoppedBatch, chunk::LineChunk, permissions},
 };
 
 /// Buffers that lines are made with, which files may share.
-pub(super) struct Lines {
-    chunk: Chunk,
-    records: Records,
+pub(super) struct LineBuffers {
+    chunk: LineChunk,
+    records: RecordWriter,
 }
 
-impl Lines {
-    pub(super) fn new(settings: &config::Record) -> Self {
-        Self { chunk: Chunk::default(), records: Records::new(settings) }
+impl LineBuffers {
+    pub(super) fn new(settings: &config::RecordSettings) -> Self {
+        Self { chunk: LineChunk::default(), records: RecordWriter::new(settings) }
     }
 }
 
-pub(super) struct Ndjson {
+pub(super) struct NdjsonFile {
     path: PathBuf,
-    upkeep: Upkeep,
+    upkeep: FileUpkeep,
     file: fs::File,
     /// Bytes of whole lines that were written.
     len: u64,
@@ -43,12 +43,12 @@ pub(super) struct Ndjson {
     began: SystemTime,
 }
 
-impl Ndjson {
+impl NdjsonFile {
     /// Opens the file. Missing folders on the way are made.
     ///
     /// # Errors
     /// Returns an error if it can't be opened, is not a regular file, or doesn't look like NDJSON.
-    pub(super) fn open(path: PathBuf, upkeep: Upkeep) -> anyhow::Result<Self> {
+    pub(super) fn open(path: PathBuf, upkeep: FileUpkeep) -> anyhow::Result<Self> {
         let (file, len, began) =
             open_file(&path, upkeep.fsync).with_context(|| format!("could not open `{}`", path.display()))?;
         Ok(Self { path, upkeep, file, len, good: len, torn: false, began })
@@ -61,9 +61,9 @@ impl Ndjson {
     pub(super) fn store<'a>(
         &mut self,
         payloads: impl ExactSizeIterator<Item = &'a [u8]>,
-        lines: &mut Lines,
+        lines: &mut LineBuffers,
         now: SystemTime,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), StoppedBatch> {
         let mut stored = 0;
         self.append(payloads, lines, now, &mut stored).map_err(|error| {
             if self.torn {
@@ -71,14 +71,14 @@ impl Ndjson {
                 let _ = self.cut();
             }
             let context = format!("could not write `{}`", self.path.display());
-            Stopped::at(stored, Refusal::Later(anyhow::Error::new(error).context(context)))
+            StoppedBatch::at(stored, SinkRefusal::Later(anyhow::Error::new(error).context(context)))
         })
     }
 
     fn append<'a>(
         &mut self,
         mut payloads: impl ExactSizeIterator<Item = &'a [u8]>,
-        lines: &mut Lines,
+        lines: &mut LineBuffers,
         now: SystemTime,
         stored: &mut usize,
     ) -> io::Result<()> {
@@ -163,7 +163,7 @@ impl Ndjson {
     }
 
     fn is_due(&self, now: SystemTime) -> bool {
-        let Upkeep { max_size, max_age, .. } = self.upkeep;
+        let FileUpkeep { max_size, max_age, .. } = self.upkeep;
         let age = now.duration_since(self.began).unwrap_or_default();
         self.len > 0 && (max_size.is_some_and(|max| self.len >= max) || max_age.is_some_and(|max| age >= max))
     }
@@ -217,9 +217,9 @@ mod tests {
     fn what_others_have_cut_off_is_not_filled_up() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.ndjson");
-        let mut lines = Lines::new(&config::Record::default());
-        let mut ndjson = Ndjson::open(path.clone(), Upkeep::default()).unwrap();
-        let mut store = |ndjson: &mut Ndjson, payload: &str| {
+        let mut lines = LineBuffers::new(&config::RecordSettings::default());
+        let mut ndjson = NdjsonFile::open(path.clone(), FileUpkeep::default()).unwrap();
+        let mut store = |ndjson: &mut NdjsonFile, payload: &str| {
             ndjson.store([payload.as_bytes()].into_iter(), &mut lines, SystemTime::now()).unwrap();
         };
         store(&mut ndjson, "{\"a\":1}");

@@ -9,14 +9,14 @@ use std::{
 use anyhow::ensure;
 
 use super::{
-    name::{Entry, Names},
-    ndjson::{Lines, Ndjson},
+    name::{FileEntry, PathNames},
+    ndjson::{LineBuffers, NdjsonFile},
 };
 use crate::{
-    config::{FileSink, PathTemplate, Upkeep},
+    config::{FileSink, FileUpkeep, PathTemplate},
     sink::{
-        Output, Refusal, Slot,
-        blocking::{Destination, Stopped},
+        Output, SinkRefusal, Slot,
+        blocking::{BlockingDestination, StoppedBatch},
     },
 };
 
@@ -24,24 +24,24 @@ use crate::{
 const MAX_OPEN: usize = 64;
 
 /// A sink's files.
-pub struct Partitions {
+pub struct FilePartitions {
     root: PathBuf,
-    names: Names,
-    upkeep: Upkeep,
-    lines: Lines,
+    names: PathNames,
+    upkeep: FileUpkeep,
+    lines: LineBuffers,
     /// Open files with their paths below the root, the last used at the end.
-    open: Vec<(String, Ndjson)>,
+    open: Vec<(String, NdjsonFile)>,
 }
 
-impl Partitions {
+impl FilePartitions {
     pub(super) fn new(path: PathTemplate, settings: &FileSink) -> Self {
         let PathTemplate { root, names } = path;
-        let lines = Lines::new(&settings.record);
-        Self { root, names: Names::new(names), upkeep: settings.upkeep, lines, open: Vec::new() }
+        let lines = LineBuffers::new(&settings.record);
+        Self { root, names: PathNames::new(names), upkeep: settings.upkeep, lines, open: Vec::new() }
     }
 
     /// Returns for each file the indices of the batch's outputs that it gets, in order.
-    fn share_out(&mut self, batch: &[(Slot, Entry)]) -> BTreeMap<String, Vec<usize>> {
+    fn share_out(&mut self, batch: &[(Slot, FileEntry)]) -> BTreeMap<String, Vec<usize>> {
         let (mut shares, mut path) = (BTreeMap::<String, Vec<usize>>::new(), String::new());
         for (at, (_, entry)) in batch.iter().enumerate() {
             self.names.fill(entry, &mut path);
@@ -55,7 +55,7 @@ impl Partitions {
         shares
     }
 
-    fn store_in(&mut self, path: String, batch: &[(Slot, Entry)], share: &[usize]) -> Result<(), Stopped> {
+    fn store_in(&mut self, path: String, batch: &[(Slot, FileEntry)], share: &[usize]) -> Result<(), StoppedBatch> {
         let mut file = match self.open.iter().position(|(open, _)| *open == path) {
             Some(at) => self.open.remove(at).1,
             None => {
@@ -63,8 +63,8 @@ impl Partitions {
                     self.open.remove(0);
                 }
                 let opened =
-                    no_links(&self.root, &path).and_then(|()| Ndjson::open(self.root.join(&path), self.upkeep));
-                opened.map_err(|error| Stopped::at(0, Refusal::Later(error)))?
+                    no_links(&self.root, &path).and_then(|()| NdjsonFile::open(self.root.join(&path), self.upkeep));
+                opened.map_err(|error| StoppedBatch::at(0, SinkRefusal::Later(error)))?
             }
         };
         let payloads = share.iter().map(|at| &*batch[*at].1.payload);
@@ -84,16 +84,16 @@ fn no_links(root: &Path, path: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Destination for Partitions {
-    type Item = Entry;
+impl BlockingDestination for FilePartitions {
+    type Item = FileEntry;
 
-    fn item(output: &Output) -> Entry {
-        Entry::of(output)
+    fn item(output: &Output) -> FileEntry {
+        FileEntry::of(output)
     }
 
     /// Stores each file's share. A file that refuses holds up only its own outputs.
-    fn store(&mut self, batch: &[(Slot, Entry)]) -> Result<(), Stopped> {
-        let mut first: Option<(usize, Refusal)> = None;
+    fn store(&mut self, batch: &[(Slot, FileEntry)]) -> Result<(), StoppedBatch> {
+        let mut first: Option<(usize, SinkRefusal)> = None;
         let mut refused = Vec::new();
         for (path, share) in self.share_out(batch) {
             let Err(stopped) = self.store_in(path, batch, &share) else { continue };
@@ -108,7 +108,7 @@ impl Destination for Partitions {
         let Some((at, why)) = first else { return Ok(()) };
         refused.sort_unstable();
         let stored_behind = (at..batch.len()).filter(|at| refused.binary_search(at).is_err()).collect();
-        Err(Stopped { at, why, stored_behind })
+        Err(StoppedBatch { at, why, stored_behind })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Conversion of outputs to lines.
-pub struct Records {
+pub struct RecordWriter {
     redactor: Option<Redactor>,
     max_field: usize,
     max_record: usize,
@@ -18,8 +18,8 @@ pub struct Records {
     draft: Vec<u8>,
 }
 
-impl Records {
-    pub fn new(settings: &config::Record) -> Self {
+impl RecordWriter {
+    pub fn new(settings: &config::RecordSettings) -> Self {
         let max = |size: Option<u64>| size.map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX));
         Self {
             redactor: (!settings.redact.is_empty()).then(|| Redactor::new(settings.redact.clone())),
@@ -94,9 +94,9 @@ mod tests {
     use super::*;
     use crate::json::SecretName;
 
-    fn line(settings: config::Record, payload: &[u8]) -> String {
+    fn line(settings: config::RecordSettings, payload: &[u8]) -> String {
         let mut lines = b"before\n".to_vec();
-        let mut records = Records::new(&settings);
+        let mut records = RecordWriter::new(&settings);
         records.append(&mut lines, payload);
         records.append(&mut lines, b"behind");
         let lines = String::from_utf8(lines).unwrap();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn capped(max_field: Option<u64>, max_record: Option<u64>, payload: &str) -> String {
-        line(config::Record { max_field, max_record, ..config::Record::default() }, payload.as_bytes())
+        line(config::RecordSettings { max_field, max_record, ..config::RecordSettings::default() }, payload.as_bytes())
     }
 
     fn digest(json: &str) -> Value {
@@ -118,7 +118,7 @@ mod tests {
         for payload in [&b"{\"a\": 1}"[..], b"{\n}", b"text", b"\xff", b"{\"password\":1}", b""] {
             let mut expected = Vec::new();
             line::append(&mut expected, payload);
-            assert_eq!(line(config::Record::default(), payload) + "\n", String::from_utf8(expected).unwrap());
+            assert_eq!(line(config::RecordSettings::default(), payload) + "\n", String::from_utf8(expected).unwrap());
         }
     }
 
@@ -153,7 +153,8 @@ mod tests {
         assert_eq!(capped(None, Some(300), &text(300)), format!("\"{}\"", text(300)));
         let cut = capped(None, Some(300), &text(301));
         assert_eq!(serde_json::from_str::<Value>(&cut).unwrap(), digest(&format!("\"{}\"", text(301))));
-        let bytes = line(config::Record { max_record: Some(300), ..config::Record::default() }, &[0xff; 300]);
+        let bytes =
+            line(config::RecordSettings { max_record: Some(300), ..config::RecordSettings::default() }, &[0xff; 300]);
         assert!(bytes.starts_with(r#"{"truncated":true,"original_bytes":413,"#), "{bytes}");
     }
 
@@ -174,7 +175,8 @@ mod tests {
     /// limits.
     #[test]
     fn secrets_are_gone_before_anything_is_measured() {
-        let settings = config::Record { redact: SecretName::defaults(), max_field: Some(300), max_record: Some(600) };
+        let settings =
+            config::RecordSettings { redact: SecretName::defaults(), max_field: Some(300), max_record: Some(600) };
         let secret = "x".repeat(1000);
         let payload = format!("{{\n \"api-key\": \"{secret}\",\n \"a\": [{{\"Token\": [\"{secret}\"]}}]\n}}");
         let expected = r#"{"api-key":"[REDACTED]","a":[{"Token":"[REDACTED]"}]}"#;

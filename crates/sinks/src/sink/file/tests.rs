@@ -4,15 +4,15 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{Fsync, Record, Upkeep},
-    sink::Refusal,
+    config::{FileUpkeep, Fsync, RecordSettings},
+    sink::SinkRefusal,
 };
 
 /// Sink's file in a folder of its own, with a clock that the test sets.
 struct Rig {
     folder: TempDir,
-    ndjson: Ndjson,
-    lines: Lines,
+    ndjson: NdjsonFile,
+    lines: LineBuffers,
     now: SystemTime,
 }
 
@@ -20,12 +20,12 @@ fn path(folder: &TempDir) -> PathBuf {
     folder.path().join("made/on/the/way/out.ndjson")
 }
 
-fn rig(change: impl FnOnce(&mut Upkeep)) -> Rig {
+fn rig(change: impl FnOnce(&mut FileUpkeep)) -> Rig {
     let folder = tempfile::tempdir().unwrap();
-    let mut upkeep = Upkeep::default();
+    let mut upkeep = FileUpkeep::default();
     change(&mut upkeep);
-    let ndjson = Ndjson::open(path(&folder), upkeep).unwrap();
-    Rig { ndjson, folder, lines: Lines::new(&Record::default()), now: SystemTime::now() }
+    let ndjson = NdjsonFile::open(path(&folder), upkeep).unwrap();
+    Rig { ndjson, folder, lines: LineBuffers::new(&RecordSettings::default()), now: SystemTime::now() }
 }
 
 impl Rig {
@@ -34,10 +34,10 @@ impl Rig {
     }
 
     fn opened_again(self) -> Self {
-        Self { ndjson: Ndjson::open(self.path(), Upkeep::default()).unwrap(), ..self }
+        Self { ndjson: NdjsonFile::open(self.path(), FileUpkeep::default()).unwrap(), ..self }
     }
 
-    fn try_store(&mut self, payloads: &[&str]) -> Result<(), Stopped> {
+    fn try_store(&mut self, payloads: &[&str]) -> Result<(), StoppedBatch> {
         let payloads = payloads.iter().map(|payload| payload.as_bytes());
         self.ndjson.store(payloads, &mut self.lines, self.now)
     }
@@ -158,9 +158,9 @@ fn a_link_in_a_files_place_is_not_followed() {
     fs::write(&other, "precious\n").unwrap();
     fs::remove_file(rig.path()).unwrap();
     std::os::unix::fs::symlink(&other, rig.path()).unwrap();
-    let Stopped { why: Refusal::Later(cause), .. } = rig.try_store(&["2"]).unwrap_err() else { panic!() };
+    let StoppedBatch { why: SinkRefusal::Later(cause), .. } = rig.try_store(&["2"]).unwrap_err() else { panic!() };
     assert!(format!("{cause:#}").contains("is a symbolic link, which is not followed"), "{cause:#}");
-    let error = Ndjson::open(rig.path(), Upkeep::default()).err().unwrap();
+    let error = NdjsonFile::open(rig.path(), FileUpkeep::default()).err().unwrap();
     assert!(format!("{error:#}").contains("is a symbolic link, which is not followed"), "{error:#}");
     assert_eq!(fs::read_to_string(&other).unwrap(), "precious\n");
     fs::remove_file(rig.path()).unwrap();
@@ -185,7 +185,9 @@ fn a_file_that_can_not_be_reopened_refuses_for_now_and_is_named() {
     rig.store(&["1"]);
     fs::remove_file(rig.path()).unwrap();
     fs::create_dir(rig.path()).unwrap();
-    let Stopped { at: 0, why: Refusal::Later(cause), .. } = rig.try_store(&["2"]).unwrap_err() else { panic!() };
+    let StoppedBatch { at: 0, why: SinkRefusal::Later(cause), .. } = rig.try_store(&["2"]).unwrap_err() else {
+        panic!()
+    };
     assert!(format!("{cause:#}").starts_with(&format!("could not write `{}`: ", rig.path().display())), "{cause:#}");
     fs::remove_dir(rig.path()).unwrap();
     rig.store(&["2"]);
@@ -195,7 +197,7 @@ fn a_file_that_can_not_be_reopened_refuses_for_now_and_is_named() {
 #[test]
 fn what_is_no_regular_file_is_refused() {
     for path in ["/dev/null", "/dev"] {
-        let error = Ndjson::open(path.into(), Upkeep::default()).err().unwrap();
+        let error = NdjsonFile::open(path.into(), FileUpkeep::default()).err().unwrap();
         assert!(format!("{error:#}").starts_with(&format!("could not open `{path}`: ")), "{error:#}");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::NewFile;
 use crate::{
-    config::{EventField, OutputField, Part, Template},
+    config::{EventField, OutputField, TemplatePart, TextTemplate},
     sink::safe::safe,
 };
 
@@ -16,27 +16,27 @@ const MAX_NAME: usize = 255;
 
 /// Names that a file may have.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Names {
+pub(super) struct FileNames {
     /// Name by the template, if it tells the output's event from all others.
     pub(super) wanted: Option<String>,
     /// Name that no other output has: it ends in the output's position and a digest of its id.
     pub(super) own: String,
 }
 
-impl Names {
+impl FileNames {
     /// Returns `TYPE_ID_INDEX-DIGEST` with an extension for the content.
     pub(super) fn plain(file: &NewFile, is_json: bool) -> Self {
         let stem = format!("{}_{}", safe(&file.event.event_type, MAX_VALUE), safe(&file.event.id, MAX_ID));
         Self { wanted: None, own: own(&stem, file, if is_json { ".json" } else { ".bin" }) }
     }
 
-    pub(super) fn filled(template: &Template<OutputField>, file: &NewFile) -> Self {
+    pub(super) fn filled(template: &TextTemplate<OutputField>, file: &NewFile) -> Self {
         let event = &file.event;
         let mut name = String::new();
         for part in &template.0 {
             match part {
-                Part::Literal(text) => name.push_str(text),
-                Part::Value(field) => {
+                TemplatePart::Literal(text) => name.push_str(text),
+                TemplatePart::Value(field) => {
                     let longest = if *field == OutputField::Event(EventField::Id) { MAX_ID } else { MAX_VALUE };
                     let value = field.value(event, &file.subject, &file.headers, &file.key);
                     name.push_str(&safe(value, longest));
@@ -44,7 +44,7 @@ impl Names {
             }
         }
         let extension = match template.0.last() {
-            Some(Part::Literal(text)) => text.rfind('.').map_or("", |dot| &text[dot..]),
+            Some(TemplatePart::Literal(text)) => text.rfind('.').map_or("", |dot| &text[dot..]),
             _ => "",
         };
         let stem = name.strip_suffix(extension).unwrap_or(&name);

@@ -3,7 +3,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{EventField, Part, Template},
+    config::{EventField, TemplatePart, TextTemplate},
     sink::{double, safe::safe},
 };
 
@@ -17,24 +17,24 @@ fn settings(folder: &TempDir) -> FolderSink {
 
 /// Settings with `{event_type}_{id}_{source_time}.json`, as in L130.
 fn named(folder: &TempDir) -> FolderSink {
-    let literal = |text: &str| Part::Literal(text.to_owned());
-    let value = |field: EventField| Part::Value(field.into());
+    let literal = |text: &str| TemplatePart::Literal(text.to_owned());
+    let value = |field: EventField| TemplatePart::Value(field.into());
     let (id, time) = (value(EventField::Id), value(EventField::SourceTime));
     let parts = vec![value(EventField::EventType), literal("_"), id, literal("_"), time, literal(".json")];
-    FolderSink { name: Some(Template(parts)), ..settings(folder) }
+    FolderSink { name: Some(TextTemplate(parts)), ..settings(folder) }
 }
 
-fn store(folder: &TempDir, outputs: &[Output]) -> Result<(), Stopped> {
+fn store(folder: &TempDir, outputs: &[Output]) -> Result<(), StoppedBatch> {
     store_as(settings(folder), outputs)
 }
 
-fn store_as(settings: FolderSink, outputs: &[Output]) -> Result<(), Stopped> {
-    let batch: Vec<_> = outputs.iter().map(|output| (0, Folder::item(output))).collect();
-    Folder { settings }.store(&batch)
+fn store_as(settings: FolderSink, outputs: &[Output]) -> Result<(), StoppedBatch> {
+    let batch: Vec<_> = outputs.iter().map(|output| (0, FolderWriter::item(output))).collect();
+    FolderWriter { settings }.store(&batch)
 }
 
 fn own_name(output: &Output) -> String {
-    Names::plain(&Folder::item(output), true).own
+    FileNames::plain(&FolderWriter::item(output), true).own
 }
 
 fn names(folder: &TempDir) -> Vec<String> {
@@ -113,7 +113,7 @@ fn what_fails_says_how_far_it_came() {
     fs::create_dir(&in_the_way).unwrap();
     fs::write(in_the_way.join("file"), "").unwrap();
     let stopped = store(&folder, &outputs).unwrap_err();
-    assert!(matches!(stopped, Stopped { at: 1, why: Refusal::Later(_), .. }), "{stopped:?}");
+    assert!(matches!(stopped, StoppedBatch { at: 1, why: SinkRefusal::Later(_), .. }), "{stopped:?}");
     fs::remove_dir_all(in_the_way).unwrap();
     store(&folder, &outputs[1..]).unwrap();
     assert_eq!(files(&folder).len(), 3, "and nothing half-written is left");

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use crate::{
     nats::{ConnectError, Connection, NoPermission, code},
     sink::{
-        Confirmation, Refusal, Slot,
-        nats::{apart, streams::Streams, window::Window},
+        Confirmation, SinkRefusal, Slot,
+        nats::{apart, streams::ConfirmedStreams, window::PublishWindow},
     },
 };
 
@@ -20,11 +20,11 @@ use crate::{
 const BUFFER: usize = 16 * 1024;
 const LONGEST_REPLY: usize = 128;
 
-pub(super) struct Live {
+pub(super) struct LiveConnection {
     pub(super) connection: Connection,
     pub(super) acks: Subscriber,
-    pub(super) window: Window,
-    pub(super) streams: Streams,
+    pub(super) window: PublishWindow,
+    pub(super) streams: ConfirmedStreams,
     /// Prefix of the slot in a reply subject.
     inbox: String,
     buffer: BytesMut,
@@ -52,11 +52,11 @@ struct PublishRefusal {
     description: String,
 }
 
-impl Live {
+impl LiveConnection {
     pub(super) async fn new(connection: Connection) -> Result<Self, ConnectError> {
         let inbox = format!("{}.", connection.client().new_inbox());
         let acks = connection.subscribe(format!("{inbox}*")).await?;
-        let (window, streams, buffer) = (Window::default(), Streams::default(), BytesMut::new());
+        let (window, streams, buffer) = (PublishWindow::default(), ConfirmedStreams::default(), BytesMut::new());
         Ok(Self { connection, acks, window, streams, inbox, buffer, denials: 0 })
     }
 
@@ -123,13 +123,13 @@ impl Live {
 }
 
 impl PublishRefusal {
-    fn meaning(self, subject: &Subject) -> Refusal {
+    fn meaning(self, subject: &Subject) -> SinkRefusal {
         let Self { err_code, description } = self;
         let why = anyhow!("the stream of `{subject}` says: {description} (error code {err_code})");
         match err_code {
-            code::MESSAGE_EXCEEDS_MAXIMUM => Refusal::Never("too_large", why),
-            code if code::is_final(code) => Refusal::Never("refused_by_stream", why),
-            _ => Refusal::Apart(why),
+            code::MESSAGE_EXCEEDS_MAXIMUM => SinkRefusal::Never("too_large", why),
+            code if code::is_final(code) => SinkRefusal::Never("refused_by_stream", why),
+            _ => SinkRefusal::Apart(why),
         }
     }
 }

@@ -16,8 +16,8 @@ const LOOK: u32 = 32;
 
 /// Streams that have confirmed something.
 #[derive(Default)]
-pub(super) struct Streams {
-    known: HashMap<String, Known>,
+pub(super) struct ConfirmedStreams {
+    known: HashMap<String, KnownStream>,
     /// Stream that confirmed last.
     last: String,
     /// Pending request for a stream's settings.
@@ -26,12 +26,12 @@ pub(super) struct Streams {
     unlooked: u32,
 }
 
-struct Known {
+struct KnownStream {
     keeps_order: bool,
     asked: Instant,
 }
 
-impl Streams {
+impl ConfirmedStreams {
     /// Notes that a stream has confirmed something, and asks for its settings unless they are
     /// known.
     pub(super) fn confirmed(&mut self, stream: &str, connection: &Connection) {
@@ -43,14 +43,14 @@ impl Streams {
         }
         self.unlooked = 0;
         stream.clone_into(&mut self.last);
-        let is_fresh = |known: &Known| known.asked.elapsed() < FRESH;
+        let is_fresh = |known: &KnownStream| known.asked.elapsed() < FRESH;
         if self.asked.is_some() || self.known.get(stream).is_some_and(is_fresh) {
             return;
         }
         let (answer, answered) = oneshot::channel();
         self.asked = Some((stream.to_owned(), answered));
         let known = self.known.entry(stream.to_owned());
-        known.or_insert(Known { keeps_order: false, asked: Instant::now() }).asked = Instant::now();
+        known.or_insert(KnownStream { keeps_order: false, asked: Instant::now() }).asked = Instant::now();
         let (connection, request) = (connection.clone(), format!("STREAM.INFO.{stream}"));
         tokio::spawn(async move {
             // Without an answer, or without the permission to ask, order is not taken for granted.

@@ -9,8 +9,8 @@ use crate::sink::Slot;
 
 /// Queue of outputs by slot. Slots grow, so each is found by its distance from the lowest.
 #[derive(Default)]
-pub(super) struct Window {
-    entries: VecDeque<Option<Entry>>,
+pub(super) struct PublishWindow {
+    entries: VecDeque<Option<UnconfirmedOutput>>,
     /// Slot of the first entry.
     first: Slot,
     /// Deadlines in the order of writing, which is that of time. One that differs from its entry's
@@ -18,12 +18,12 @@ pub(super) struct Window {
     deadlines: VecDeque<(Instant, Slot)>,
 }
 
-struct Entry {
+struct UnconfirmedOutput {
     subject: Subject,
     deadline: Instant,
 }
 
-impl Window {
+impl PublishWindow {
     pub(super) fn insert(&mut self, slot: Slot, subject: Subject, deadline: Instant) {
         if self.entries.is_empty() {
             self.first = slot;
@@ -37,11 +37,11 @@ impl Window {
         }
         self.deadlines.push_back((deadline, slot));
         if let Some(entry) = self.entry(slot) {
-            *entry = Some(Entry { subject, deadline });
+            *entry = Some(UnconfirmedOutput { subject, deadline });
         }
     }
 
-    fn entry(&mut self, slot: Slot) -> Option<&mut Option<Entry>> {
+    fn entry(&mut self, slot: Slot) -> Option<&mut Option<UnconfirmedOutput>> {
         let index = usize::try_from(slot.checked_sub(self.first)?).ok()?;
         self.entries.get_mut(index)
     }
@@ -68,7 +68,7 @@ impl Window {
 
     /// Returns the first output on this subject.
     pub(super) fn find(&self, subject: &str) -> Option<Slot> {
-        let is_it = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| *entry.subject == *subject);
+        let is_it = |entry: &Option<UnconfirmedOutput>| entry.as_ref().is_some_and(|entry| *entry.subject == *subject);
         self.entries.iter().position(is_it).map(|index| self.first + index as u64)
     }
 
@@ -103,13 +103,13 @@ mod tests {
 
     use super::*;
 
-    fn insert(window: &mut Window, slot: Slot, deadline: Instant) {
+    fn insert(window: &mut PublishWindow, slot: Slot, deadline: Instant) {
         window.insert(slot, format!("s.{slot}").into(), deadline);
     }
 
     #[test]
     fn slots_come_and_go_in_any_order() {
-        let (mut window, start) = (Window::default(), Instant::now());
+        let (mut window, start) = (PublishWindow::default(), Instant::now());
         for slot in 10..15 {
             insert(&mut window, slot, start);
         }
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_repeated_output_has_the_time_of_its_repetition() {
-        let (mut window, start) = (Window::default(), Instant::now());
+        let (mut window, start) = (PublishWindow::default(), Instant::now());
         let later = start + Duration::from_secs(1);
         insert(&mut window, 1, start);
         insert(&mut window, 2, start);
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn deadlines_do_not_pile_up() {
-        let (mut window, start) = (Window::default(), Instant::now());
+        let (mut window, start) = (PublishWindow::default(), Instant::now());
         for slot in 0..10_000 {
             insert(&mut window, slot, start);
             window.remove(slot);

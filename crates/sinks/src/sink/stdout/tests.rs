@@ -24,15 +24,15 @@ impl Write for Stream {
     }
 }
 
-fn lines(plan: impl IntoIterator<Item = Result<usize, ErrorKind>>) -> Lines<Stream> {
-    Lines::new(Stream { plan: plan.into_iter().collect(), taken: Vec::new() })
+fn lines(plan: impl IntoIterator<Item = Result<usize, ErrorKind>>) -> StreamLines<Stream> {
+    StreamLines::new(Stream { plan: plan.into_iter().collect(), taken: Vec::new() })
 }
 
 fn batch(slots: std::ops::Range<u64>) -> Vec<(Slot, Bytes)> {
     slots.map(|slot| (slot, format!("\"line {slot}\"").into())).collect()
 }
 
-fn text(lines: &Lines<Stream>) -> &str {
+fn text(lines: &StreamLines<Stream>) -> &str {
     std::str::from_utf8(&lines.stream.taken).unwrap()
 }
 
@@ -49,14 +49,14 @@ fn every_output_is_a_line() {
 fn a_closed_pipe_is_a_reader_that_has_left() {
     let mut lines = lines([Err(ErrorKind::BrokenPipe)]);
     let stopped = lines.store(&batch(0..3)).unwrap_err();
-    assert!(matches!(stopped, Stopped { at: 0, why: Refusal::Closed, .. }));
+    assert!(matches!(stopped, StoppedBatch { at: 0, why: SinkRefusal::Closed, .. }));
 }
 
 #[test]
 fn a_torn_line_is_ended_when_its_output_is_tried_again() {
     let mut lines = lines([Ok(12), Err(ErrorKind::StorageFull)]);
     let stopped = lines.store(&batch(0..3)).unwrap_err();
-    assert!(matches!(stopped, Stopped { at: 1, why: Refusal::Later(_), .. }), "one line is whole");
+    assert!(matches!(stopped, StoppedBatch { at: 1, why: SinkRefusal::Later(_), .. }), "one line is whole");
     lines.store(&batch(1..3)).unwrap();
     assert_eq!(text(&lines), "\"line 0\"\n\"line 1\"\n\"line 2\"\n");
 }
@@ -74,8 +74,8 @@ fn a_torn_line_is_ended_even_if_its_output_was_given_up() {
 #[test]
 fn a_full_device_is_a_passing_fault() {
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let stopped = Lines::new(full).store(&batch(0..1)).unwrap_err();
-    let Stopped { at: 0, why: Refusal::Later(cause), .. } = stopped else { panic!("{stopped:?}") };
+    let stopped = StreamLines::new(full).store(&batch(0..1)).unwrap_err();
+    let StoppedBatch { at: 0, why: SinkRefusal::Later(cause), .. } = stopped else { panic!("{stopped:?}") };
     assert_eq!(cause.downcast_ref::<io::Error>().unwrap().kind(), ErrorKind::StorageFull);
 }
 

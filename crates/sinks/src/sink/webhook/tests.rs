@@ -4,13 +4,13 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{Place, Tenant},
+    config::{ConfigPlace, TenantSelection},
     event::Headers,
     sink::{Confirmation, Sink as _, double},
-    webhook::store::{Delivery, Which},
+    webhook::store::{Delivery, DeliveryQuery},
 };
 
-fn webhook(name: &str, tenant: Tenant, events: &[&str]) -> Arc<Webhook> {
+fn webhook(name: &str, tenant: TenantSelection, events: &[&str]) -> Arc<Webhook> {
     Arc::new(Webhook {
         name: name.to_owned(),
         url: "https://hooks.example.com".parse().unwrap(),
@@ -23,7 +23,7 @@ fn webhook(name: &str, tenant: Tenant, events: &[&str]) -> Arc<Webhook> {
         max_pending: 1_000,
         allow_private: false,
         headers: Vec::new(),
-        place: Place::file("keys/a.toml"),
+        place: ConfigPlace::file("keys/a.toml"),
     })
 }
 
@@ -34,8 +34,8 @@ fn of_tenant(event_type: &str, id: &str, tenant: &str) -> Output {
 
 struct Rig {
     _folder: TempDir,
-    store: Arc<Store>,
-    sink: Blocking<Deliveries>,
+    store: Arc<DeliveryStore>,
+    sink: BlockingSink<DeliveryWriter>,
     webhooks: watch::Sender<Vec<Arc<Webhook>>>,
     fresh: mpsc::Receiver<BTreeSet<String>>,
     metrics: Arc<Metrics>,
@@ -45,7 +45,7 @@ struct Rig {
 impl Rig {
     fn new(webhooks: Vec<Arc<Webhook>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::make(&folder.path().join("deliveries.db")).unwrap());
+        let store = Arc::new(DeliveryStore::make(&folder.path().join("deliveries.db")).unwrap());
         let (webhooks, wanted) = watch::channel(webhooks);
         let (sender, fresh) = mpsc::channel(100);
         let metrics = Arc::<Metrics>::default();
@@ -65,7 +65,7 @@ impl Rig {
 
     /// Returns event and webhook of every stored delivery.
     fn stored(&self) -> Vec<(String, String)> {
-        let list = self.store.list(&Which::default(), u32::MAX).unwrap();
+        let list = self.store.list(&DeliveryQuery::default(), u32::MAX).unwrap();
         let mut stored: Vec<_> =
             list.into_iter().map(|Delivery { event_id, webhook, .. }| (event_id, webhook)).collect();
         stored.sort();
@@ -80,7 +80,8 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 /// C24
 #[tokio::test]
 async fn deliveries_stay_within_their_tenant() {
-    let scopes = [("none", Tenant::None), ("t1", Tenant::Only("t1".into())), ("any", Tenant::Any)];
+    let scopes =
+        [("none", TenantSelection::None), ("t1", TenantSelection::Only("t1".into())), ("any", TenantSelection::Any)];
     let mut rig = Rig::new(scopes.into_iter().map(|(name, scope)| webhook(name, scope, &[])).collect());
     let outputs = [
         double::output("a", "1", "{}"),
@@ -98,9 +99,9 @@ async fn deliveries_stay_within_their_tenant() {
 #[tokio::test]
 async fn deliveries_are_of_the_types_that_were_asked_for() {
     let mut rig = Rig::new(vec![
-        webhook("all", Tenant::None, &[]),
-        webhook("one", Tenant::None, &["instance.created"]),
-        webhook("some", Tenant::None, &["instance.*"]),
+        webhook("all", TenantSelection::None, &[]),
+        webhook("one", TenantSelection::None, &["instance.created"]),
+        webhook("some", TenantSelection::None, &["instance.*"]),
     ]);
     let types = [("instance.created", "1"), ("instance.stopped", "2"), ("deploy.done", "3")];
     rig.take(&types.map(|(event_type, id)| double::output(event_type, id, "{}"))).await;
@@ -111,7 +112,7 @@ async fn deliveries_are_of_the_types_that_were_asked_for() {
 
 #[tokio::test]
 async fn a_redelivered_event_is_delivered_once() {
-    let mut rig = Rig::new(vec![webhook("a", Tenant::None, &[])]);
+    let mut rig = Rig::new(vec![webhook("a", TenantSelection::None, &[])]);
     for _ in 0..3 {
         rig.take(&[double::output("a", "1", "{}")]).await;
     }
@@ -123,11 +124,11 @@ async fn a_redelivered_event_is_delivered_once() {
 
 #[tokio::test]
 async fn what_nobody_wants_is_taken_and_not_stored() {
-    let mut rig = Rig::new(vec![webhook("a", Tenant::Only("t1".into()), &[])]);
+    let mut rig = Rig::new(vec![webhook("a", TenantSelection::Only("t1".into()), &[])]);
     rig.take(&[double::output("a", "1", "{}")]).await;
     assert_eq!(rig.stored(), []);
     assert!(rig.fresh.is_empty());
-    rig.webhooks.send_replace(vec![webhook("b", Tenant::None, &[])]);
+    rig.webhooks.send_replace(vec![webhook("b", TenantSelection::None, &[])]);
     rig.take(&[double::output("a", "2", "{}")]).await;
     assert_eq!(rig.stored(), pairs(&[("2", "b")]));
 }
@@ -135,8 +136,8 @@ async fn what_nobody_wants_is_taken_and_not_stored() {
 /// A receiver that gets nothing any more does not fill the disk, and takes nothing from others.
 #[tokio::test]
 async fn no_more_is_stored_for_a_webhook_than_may_wait_for_it() {
-    let full = Webhook { max_pending: 3, ..Webhook::clone(&webhook("full", Tenant::None, &[])) };
-    let mut rig = Rig::new(vec![Arc::new(full), webhook("b", Tenant::None, &[])]);
+    let full = Webhook { max_pending: 3, ..Webhook::clone(&webhook("full", TenantSelection::None, &[])) };
+    let mut rig = Rig::new(vec![Arc::new(full), webhook("b", TenantSelection::None, &[])]);
     let outputs: Vec<_> = (0..5).map(|number| double::output("a", &number.to_string(), "{}")).collect();
     rig.take(&outputs).await;
     let waits = |rig: &Rig| rig.store.pending().unwrap();
@@ -158,7 +159,7 @@ async fn no_more_is_stored_for_a_webhook_than_may_wait_for_it() {
 #[tokio::test]
 async fn a_long_batch_is_stored_whole() {
     let names: Vec<_> = (0..300).map(|number| format!("w{number}")).collect();
-    let mut rig = Rig::new(names.iter().map(|name| webhook(name, Tenant::None, &[])).collect());
+    let mut rig = Rig::new(names.iter().map(|name| webhook(name, TenantSelection::None, &[])).collect());
     let outputs: Vec<_> = (0..10).map(|number| double::output("a", &number.to_string(), "{}")).collect();
     rig.take(&outputs).await;
     assert_eq!(rig.stored().len(), 3_000);
@@ -167,11 +168,11 @@ async fn a_long_batch_is_stored_whole() {
 /// Outputs that could not be stored are not confirmed, and come again.
 #[tokio::test]
 async fn outputs_that_cannot_be_stored_are_refused_for_now() {
-    let mut rig = Rig::new(vec![webhook("a", Tenant::None, &[])]);
+    let mut rig = Rig::new(vec![webhook("a", TenantSelection::None, &[])]);
     rig.store.refuse("INSERT");
     rig.sink.write(0, &double::output("a", "1", "{}")).await.unwrap();
     let word = rig.sink.confirm().await;
-    assert!(matches!(word, Confirmation::Refused(0, Refusal::Later(_))), "{word:?}");
+    assert!(matches!(word, Confirmation::Refused(0, SinkRefusal::Later(_))), "{word:?}");
     rig.store.forgive();
     rig.take(&[double::output("a", "1", "{}")]).await;
     assert_eq!(rig.stored(), pairs(&[("1", "a")]));

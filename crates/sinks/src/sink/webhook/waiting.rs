@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::{
     config::Webhook,
     metrics::Metrics,
-    webhook::store::{Store, StoreError},
+    webhook::store::{DeliveryStore, StoreError},
 };
 
 /// Time for which a count of the database is good enough to refuse by.
@@ -20,14 +20,14 @@ const SAID: Duration = Duration::from_mins(1);
 /// Upper bounds of the deliveries that wait for each webhook, so that the database need rarely be
 /// counted.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct PendingCap {
     at_most: BTreeMap<String, u64>,
     counted: Option<Instant>,
     said: BTreeMap<String, Instant>,
     metrics: Arc<Metrics>,
 }
 
-impl Waiting {
+impl PendingCap {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         Self { at_most: BTreeMap::new(), counted: None, said: BTreeMap::new(), metrics }
     }
@@ -36,7 +36,12 @@ impl Waiting {
     ///
     /// # Errors
     /// Returns an error if the database can't be read.
-    pub(super) fn expect(&mut self, more: usize, webhooks: &[Arc<Webhook>], store: &Store) -> Result<(), StoreError> {
+    pub(super) fn expect(
+        &mut self,
+        more: usize,
+        webhooks: &[Arc<Webhook>],
+        store: &DeliveryStore,
+    ) -> Result<(), StoreError> {
         let may_be_full = |webhook: &Arc<Webhook>| self.of(&webhook.name) + more as u64 > webhook.max_pending;
         let is_stale = self.counted.is_none_or(|counted| counted.elapsed() >= FRESH);
         if is_stale && (self.counted.is_none() || webhooks.iter().any(may_be_full)) {

@@ -22,7 +22,7 @@ fn event(sequence: u64) -> Event {
 }
 
 /// The output of an event.
-fn expect(recording: &Recording, place: OutputPlace, sequence: u64, digest: OutputDigest) {
+fn expect(recording: &OutputRecording, place: OutputPlace, sequence: u64, digest: OutputDigest) {
     recording.output(place, &event(sequence), 0, digest, 0);
 }
 
@@ -34,30 +34,30 @@ fn retry(_: &str) -> OnFailure {
     OnFailure::Retry
 }
 
-fn settle(table: &OutputTable, letters: &LetterIndex, policy: fn(&str) -> OnFailure) -> (Totals, Vec<String>) {
+fn settle(table: &OutputTable, letters: &LetterIndex, policy: fn(&str) -> OnFailure) -> (VerifyTotals, Vec<String>) {
     let mut findings = Vec::new();
     let totals = table.settle(letters, policy, |finding| {
         findings.push(match finding {
-            Finding::MissingOutput { sequence, .. } => format!("gap {sequence}"),
-            Finding::MissingLetter { sequence, reason, .. } => format!("no letter {sequence} {reason}"),
-            Finding::Double { sequence, times, .. } => format!("double {sequence} {times}"),
+            VerifyFinding::MissingOutput { sequence, .. } => format!("gap {sequence}"),
+            VerifyFinding::MissingLetter { sequence, reason, .. } => format!("no letter {sequence} {reason}"),
+            VerifyFinding::Double { sequence, times, .. } => format!("double {sequence} {times}"),
         });
     });
     (totals, findings)
 }
 
-fn letter(sequence: u64, key: &str, route: &str, sink: &str) -> crate::dead_letters::Letter {
+fn letter(sequence: u64, key: &str, route: &str, sink: &str) -> crate::dead_letters::DeadLetter {
     let record = serde_json::json!({
         "time": "2026-03-14T08:00:00Z", "reason": "r", "detail": "", "id": "", "event_type": "", "subject": "",
         "source": "in", "stream": "", "sequence": sequence, "attempts": 1, "uid": event(sequence).uid.to_string(),
         "key": key, "route": route, "sink": sink,
     });
-    crate::dead_letters::Letter::parse(record.to_string().as_bytes()).unwrap()
+    crate::dead_letters::DeadLetter::parse(record.to_string().as_bytes()).unwrap()
 }
 
 #[test]
 fn equal_payloads_are_told_apart_by_their_number() {
-    let recording = Recording::default();
+    let recording = OutputRecording::default();
     for (sequence, text) in [(1, "same"), (2, "same"), (3, "same"), (4, "other")] {
         expect(&recording, place("plain", false), sequence, payload(text));
     }
@@ -75,7 +75,7 @@ fn equal_payloads_are_told_apart_by_their_number() {
 #[test]
 fn repeats_under_one_id_may_be_dropped_or_not() {
     for (found, expected) in [(0, vec!["gap 1", "gap 2"]), (1, vec![]), (2, vec![]), (3, vec!["double 1 3"])] {
-        let recording = Recording::default();
+        let recording = OutputRecording::default();
         let id = OutputDigest::message_id("id");
         [1, 2].into_iter().for_each(|sequence| expect(&recording, place("out", true), sequence, id));
         let mut table = recording.into_table();
@@ -95,7 +95,7 @@ fn a_letter_accounts_for_what_it_is_about() {
         (["k", "another", ""], false),
         (["another", "", ""], false),
     ] {
-        let recording = Recording::default();
+        let recording = OutputRecording::default();
         expect(&recording, place("out", true), 1, OutputDigest::message_id("id"));
         let mut letters = LetterIndex::default();
         letters.add(&letter(1, about[0], about[1], about[2]));
@@ -108,7 +108,7 @@ fn a_letter_accounts_for_what_it_is_about() {
 
 #[test]
 fn an_event_that_should_be_dead_has_a_letter_or_is_a_gap() {
-    let recording = Recording::default();
+    let recording = OutputRecording::default();
     for (sequence, reason) in [(1, "malformed"), (2, "malformed"), (3, "quarantined")] {
         recording.letter(place("", true), &event(sequence), reason);
     }
@@ -121,7 +121,7 @@ fn an_event_that_should_be_dead_has_a_letter_or_is_a_gap() {
 
 #[test]
 fn what_a_sink_may_have_dropped_is_no_gap() {
-    let recording = Recording::default();
+    let recording = OutputRecording::default();
     [9, 10]
         .into_iter()
         .for_each(|sequence| expect(&recording, place("out", true), sequence, payload(&sequence.to_string())));
@@ -144,7 +144,7 @@ proptest! {
         found in prop::collection::vec(0_u8..8, 0..40),
         dead in prop::collection::btree_set(0_u64..40, 0..10),
     ) {
-        let recording = Recording::default();
+        let recording = OutputRecording::default();
         for (sequence, (payload_of, has_id)) in (0..).zip(&expected) {
             // Outputs with ids and without have no digests in common.
             let name = format!("{payload_of}");

@@ -10,28 +10,28 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::room::{Cost, Room, Rooms};
+use super::room::{RequestCost, RequestRoom, RequestRooms};
 use crate::{
     config::Webhook,
-    webhook::store::{DeliveryId, Due},
+    webhook::store::{DeliveryId, DueDelivery},
 };
 
 /// Longest time to an answer with which a webhook is not counted among those that hang.
 const PROMPT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-pub(super) struct Recipients {
-    all: HashMap<String, Recipient>,
+pub(super) struct WebhookRecipients {
+    all: HashMap<String, WebhookRecipient>,
     /// Webhooks to ask the store about, each once, the longest waiting first.
     queue: VecDeque<String>,
-    rooms: Rooms,
+    rooms: RequestRooms,
 }
 
 #[derive(Debug, Default)]
-struct Recipient {
+struct WebhookRecipient {
     /// `None` if it is not configured any more while something is under way.
     webhook: Option<Arc<Webhook>>,
-    under_way: HashMap<DeliveryId, Taken>,
+    under_way: HashMap<DeliveryId, TakenCost>,
     /// Time at which its next delivery is due, if that is in the future.
     wake: Option<Timestamp>,
     /// True while its name is in the queue, so that it is queued once without a search.
@@ -41,17 +41,17 @@ struct Recipient {
     /// Number of its concurrent requests that it has lost by not answering.
     lost: usize,
     /// Room that it waits for, if there was too little.
-    needs: Cost,
+    needs: RequestCost,
 }
 
 /// The cost of a request, and the room it was taken from.
 #[derive(Clone, Copy, Debug)]
-struct Taken {
-    cost: Cost,
+struct TakenCost {
+    cost: RequestCost,
     is_prompt: bool,
 }
 
-impl Recipient {
+impl WebhookRecipient {
     /// Number of concurrent requests: only one while the webhook hangs.
     fn slots(&self) -> usize {
         let concurrency = self.webhook.as_ref().map_or(1, |webhook| webhook.concurrency);
@@ -74,7 +74,7 @@ impl Recipient {
 
 /// Parameters of a lookup in the store for one webhook.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(super) struct StoreLookup {
     pub(super) webhook: Arc<Webhook>,
     pub(super) under_way: HashSet<DeliveryId>,
     pub(super) slots: usize,
@@ -82,10 +82,10 @@ pub(super) struct Look {
     pub(super) is_prompt: bool,
 }
 
-impl Recipients {
+impl WebhookRecipients {
     /// Creates an empty set whose requests may have so many bytes.
     pub(super) fn new(bytes: u64) -> Self {
-        Self { all: HashMap::new(), queue: VecDeque::new(), rooms: Rooms::new(bytes) }
+        Self { all: HashMap::new(), queue: VecDeque::new(), rooms: RequestRooms::new(bytes) }
     }
 
     /// Takes over the configured webhooks, and asks about all of them.
@@ -117,7 +117,7 @@ impl Recipients {
         self.ask_those(|recipient| recipient.wake.is_some_and(|wake| wake <= now));
     }
 
-    fn ask_those(&mut self, which: impl Fn(&Recipient) -> bool) {
+    fn ask_those(&mut self, which: impl Fn(&WebhookRecipient) -> bool) {
         for (name, recipient) in &mut self.all {
             if !recipient.is_queued && which(recipient) {
                 recipient.is_queued = true;
@@ -135,7 +135,7 @@ impl Recipients {
     /// Takes out the webhooks to ask about now, and the room that there is for them. A webhook at
     /// its limit, or without room, stays queued. One without room is the next to get some: until
     /// then those behind it have no more than their share.
-    pub(super) fn looks(&mut self) -> (VecDeque<Look>, Rooms) {
+    pub(super) fn looks(&mut self) -> (VecDeque<StoreLookup>, RequestRooms) {
         let mut looks = VecDeque::new();
         let (all, mut rooms) = (&mut self.all, self.rooms);
         self.queue.retain(|name| {
@@ -145,8 +145,8 @@ impl Recipients {
             if recipient.under_way.len() >= slots {
                 return true;
             }
-            let room: &mut Room = rooms.of(recipient.is_prompt);
-            if !share_is_free && !room.fits(Cost::of(0, false)) {
+            let room: &mut RequestRoom = rooms.of(recipient.is_prompt);
+            if !share_is_free && !room.fits(RequestCost::of(0, false)) {
                 return true;
             }
             if !room.fits(recipient.needs) {
@@ -155,10 +155,10 @@ impl Recipients {
             }
             let under_way = recipient.under_way.keys().copied().collect();
             let is_prompt = recipient.is_prompt;
-            looks.push_back(Look { webhook: Arc::clone(webhook), under_way, slots, share_is_free, is_prompt });
+            looks.push_back(StoreLookup { webhook: Arc::clone(webhook), under_way, slots, share_is_free, is_prompt });
             recipient.is_queued = false;
             recipient.wake = None;
-            recipient.needs = Cost::default();
+            recipient.needs = RequestCost::default();
             false
         });
         (looks, rooms)
@@ -171,26 +171,26 @@ impl Recipients {
     }
 
     /// Queues a webhook again whose due delivery has found no room.
-    pub(super) fn wait_for(&mut self, name: &str, needs: Cost) {
+    pub(super) fn wait_for(&mut self, name: &str, needs: RequestCost) {
         if let Some(recipient) = self.all.get_mut(name) {
             recipient.needs = needs;
         }
         self.ask(name);
     }
 
-    pub(super) fn begin(&mut self, name: &str, due: &Due) {
+    pub(super) fn begin(&mut self, name: &str, due: &DueDelivery) {
         if let Some(recipient) = self.all.get_mut(name) {
-            let cost = Cost::of(due.size, recipient.share_is_free());
+            let cost = RequestCost::of(due.size, recipient.share_is_free());
             let is_prompt = recipient.is_prompt;
             self.rooms.of(is_prompt).take(cost);
-            recipient.under_way.insert(due.id, Taken { cost, is_prompt });
+            recipient.under_way.insert(due.id, TakenCost { cost, is_prompt });
         }
     }
 
     /// Ends a try: `answer` is the time until the answer, `None` if there was none.
-    pub(super) fn end(&mut self, name: &str, due: &Due, answer: Option<Duration>) {
+    pub(super) fn end(&mut self, name: &str, due: &DueDelivery, answer: Option<Duration>) {
         if let Some(recipient) = self.all.get_mut(name) {
-            if let Some(Taken { cost, is_prompt }) = recipient.under_way.remove(&due.id) {
+            if let Some(TakenCost { cost, is_prompt }) = recipient.under_way.remove(&due.id) {
                 self.rooms.of(is_prompt).give_back(cost);
             }
             recipient.heard(answer);

@@ -12,9 +12,9 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{
-    config::{Place, Tenant},
+    config::{ConfigPlace, TenantSelection},
     stop::{Stopper, stop},
-    webhook::store::{Delivery, NewOutput, State, Which},
+    webhook::store::{Delivery, DeliveryQuery, DeliveryState, NewOutput},
 };
 
 mod fairness;
@@ -25,7 +25,7 @@ fn webhook(name: &str) -> Webhook {
     Webhook {
         name: name.to_owned(),
         url: "https://hooks.example.com".parse().unwrap(),
-        tenant: Tenant::Any,
+        tenant: TenantSelection::Any,
         events: Vec::new(),
         subjects: Vec::new(),
         secrets: vec!["secret".parse().unwrap()],
@@ -34,7 +34,7 @@ fn webhook(name: &str) -> Webhook {
         max_pending: 1_000,
         allow_private: false,
         headers: Vec::new(),
-        place: Place::file("keys/a.toml"),
+        place: ConfigPlace::file("keys/a.toml"),
     }
 }
 
@@ -51,12 +51,12 @@ fn output(number: usize, payload: Vec<u8>) -> NewOutput {
     }
 }
 
-fn answer(status: u16) -> Result<Answer, String> {
-    Ok(Answer { status, retry_after: None, body: Vec::new() })
+fn answer(status: u16) -> Result<WebhookAnswer, String> {
+    Ok(WebhookAnswer { status, retry_after: None, body: Vec::new() })
 }
 
 /// A receiver's reaction to a letter: the time it takes, and its answer.
-type Script = fn(&str) -> (Duration, Result<Answer, String>);
+type Script = fn(&str) -> (Duration, Result<WebhookAnswer, String>);
 
 /// A sent letter: its webhook, its id, and the time.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ struct Sent {
 
 struct Rig {
     _folder: TempDir,
-    store: Arc<Store>,
+    store: Arc<DeliveryStore>,
     webhooks: watch::Sender<Vec<Arc<Webhook>>>,
     /// Seconds by which the wall clock is off.
     wrong: Arc<AtomicI64>,
@@ -95,7 +95,7 @@ impl Run {
 impl Rig {
     fn new(webhooks: impl IntoIterator<Item = Webhook>, script: Script) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::make(&folder.path().join("deliveries.db")).unwrap());
+        let store = Arc::new(DeliveryStore::make(&folder.path().join("deliveries.db")).unwrap());
         let (webhooks, _) = watch::channel(webhooks.into_iter().map(Arc::new).collect());
         Self {
             _folder: folder,
@@ -109,7 +109,7 @@ impl Rig {
         }
     }
 
-    fn clock(&self) -> Clock {
+    fn clock(&self) -> WallClock {
         let (began, wrong) = (self.began, Arc::clone(&self.wrong));
         Arc::new(move || {
             let passed = SignedDuration::try_from(began.elapsed()).unwrap();
@@ -150,10 +150,10 @@ impl Rig {
     }
 
     fn list(&self) -> Vec<Delivery> {
-        self.store.list(&Which::default(), u32::MAX).unwrap()
+        self.store.list(&DeliveryQuery::default(), u32::MAX).unwrap()
     }
 
-    fn count(&self, state: State) -> usize {
+    fn count(&self, state: DeliveryState) -> usize {
         self.list().iter().filter(|delivery| delivery.state == state).count()
     }
 
@@ -191,7 +191,7 @@ async fn what_fails_is_sent_again_later_and_later() {
         assert!(pause >= seconds * 0.8 && pause <= seconds * 1.2 + 0.2, "{pause} for {seconds}");
     }
     let delivery = &rig.list()[0];
-    assert_eq!((delivery.state, delivery.attempts, delivery.status_code), (State::Pending, 5, Some(500)));
+    assert_eq!((delivery.state, delivery.attempts, delivery.status_code), (DeliveryState::Pending, 5, Some(500)));
 }
 
 /// With 10 hanging receivers out of 1,000, the others get everything in the time that they need
@@ -217,7 +217,7 @@ async fn receivers_that_hang_hold_up_nobody_else() {
     assert!(rig.began.elapsed() < Duration::from_secs(5));
     run.stopper.end();
     run.ended().await;
-    assert_eq!(rig.count(State::Delivered), 990 * 8);
+    assert_eq!(rig.count(DeliveryState::Delivered), 990 * 8);
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,7 +233,7 @@ async fn no_receiver_gets_more_at_once_than_it_may() {
         let under_way = rig.sent().iter().filter(|letter| letter.at + Duration::from_secs(1) > now).count();
         UNDER_WAY.store(under_way, Ordering::Relaxed);
         MOST.fetch_max(under_way, Ordering::Relaxed);
-        rig.count(State::Delivered) == 20
+        rig.count(DeliveryState::Delivered) == 20
     })
     .await;
     run.ended().await;
@@ -304,14 +304,16 @@ async fn changes_from_outside_are_seen_within_a_second() {
     let rig = Rig::new([webhook("a"), webhook("b")], |_| (Duration::ZERO, answer(400)));
     let run = rig.start();
     sleep(Duration::from_millis(2_500)).await;
-    let outside = Store::open(rig.store.path()).unwrap();
+    let outside = DeliveryStore::open(rig.store.path()).unwrap();
     outside.insert([(&output(1, Vec::new()), &["a", "b"][..])], (rig.clock())()).unwrap();
     let stored = rig.began.elapsed();
-    rig.until(|rig| rig.count(State::Failed) == 2).await;
+    rig.until(|rig| rig.count(DeliveryState::Failed) == 2).await;
     assert!(rig.sent()[0].at - stored <= TICK, "{:?}", rig.sent());
     sleep(Duration::from_millis(1_500)).await;
     let asked = rig.began.elapsed();
-    outside.retry(&Which { webhook: Some("a".to_owned()), ..Which::default() }, (rig.clock())()).unwrap();
+    outside
+        .retry(&DeliveryQuery { webhook: Some("a".to_owned()), ..DeliveryQuery::default() }, (rig.clock())())
+        .unwrap();
     rig.until_sent(3).await;
     let third = &rig.sent()[2];
     assert!(third.webhook == "a" && third.at - asked <= TICK, "{third:?}");
@@ -338,7 +340,7 @@ async fn a_webhook_that_is_gone_from_the_configuration_keeps_its_deliveries() {
     rig.until_sent(1).await;
     rig.webhooks.send_replace(Vec::new());
     sleep(Duration::from_mins(10)).await;
-    assert_eq!((rig.sent().len(), rig.count(State::Pending)), (1, 1));
+    assert_eq!((rig.sent().len(), rig.count(DeliveryState::Pending)), (1, 1));
     rig.webhooks.send_replace(vec![Arc::new(webhook("a"))]);
     rig.until_sent(2).await;
     run.stopper.drain();
@@ -352,8 +354,8 @@ async fn what_an_inactive_webhook_has_not_got_is_cancelled() {
     let run = rig.start();
     rig.until_sent(6).await;
     rig.webhooks.send_replace(vec![Arc::new(Webhook { active: false, ..webhook("a") }), Arc::new(webhook("b"))]);
-    rig.until(|rig| rig.count(State::Cancelled) == 3).await;
-    assert_eq!(rig.count(State::Pending), 3);
+    rig.until(|rig| rig.count(DeliveryState::Cancelled) == 3).await;
+    assert_eq!(rig.count(DeliveryState::Pending), 3);
     run.stopper.drain();
     run.ended().await;
     assert!(rig.sent()[6..].iter().all(|letter| letter.webhook == "b"));
@@ -365,7 +367,7 @@ async fn a_receiver_that_is_gone_is_disabled() {
     let rig = Rig::new([Webhook { concurrency: 1, ..webhook("a") }], |_| (Duration::ZERO, answer(410)));
     rig.store(&["a"], 3);
     rig.start().ended().await;
-    assert_eq!((rig.sent().len(), rig.count(State::Failed), rig.count(State::Cancelled)), (1, 1, 2));
+    assert_eq!((rig.sent().len(), rig.count(DeliveryState::Failed), rig.count(DeliveryState::Cancelled)), (1, 1, 2));
     assert_eq!(rig.store.disabled().unwrap()[0].webhook, "a");
     rig.store(&["a"], 5);
     assert_eq!(rig.list().len(), 3);
@@ -380,7 +382,7 @@ async fn a_stop_lets_tries_end_and_begins_none() {
     rig.until_sent(4).await;
     run.stopper.drain();
     run.ended().await;
-    assert_eq!((rig.sent().len(), rig.count(State::Delivered), rig.count(State::Pending)), (4, 4, 6));
+    assert_eq!((rig.sent().len(), rig.count(DeliveryState::Delivered), rig.count(DeliveryState::Pending)), (4, 4, 6));
     assert!(rig.began.elapsed() < Duration::from_secs(9));
 }
 
@@ -394,7 +396,7 @@ async fn a_stop_waits_no_longer_than_the_drain_time() {
     run.stopper.drain();
     run.ended().await;
     assert_eq!(asked.elapsed().as_secs(), 10);
-    assert_eq!(rig.count(State::Pending), 10);
+    assert_eq!(rig.count(DeliveryState::Pending), 10);
 }
 
 /// The end of the input is not a stop: stored deliveries are tried, and failed ones are left for
@@ -406,7 +408,7 @@ async fn at_the_end_of_the_input_everything_is_tried() {
     });
     rig.store(&["a", "b"], 50);
     rig.start().ended().await;
-    assert_eq!((rig.count(State::Delivered), rig.count(State::Pending)), (50, 50));
+    assert_eq!((rig.count(DeliveryState::Delivered), rig.count(DeliveryState::Pending)), (50, 50));
     assert!(rig.list().iter().all(|delivery| delivery.attempts == 1));
 }
 
@@ -420,7 +422,7 @@ async fn one_router_sends_at_a_time() {
     rig.store(&["a"], 20);
     first.fresh.send(BTreeSet::from(["a".to_owned()])).await.unwrap();
     second.fresh.send(BTreeSet::from(["a".to_owned()])).await.unwrap();
-    rig.until(|rig| rig.count(State::Delivered) == 20).await;
+    rig.until(|rig| rig.count(DeliveryState::Delivered) == 20).await;
     assert_eq!(rig.sent().len(), 20);
     first.ended().await;
     let more = output(21, Vec::new());
@@ -438,9 +440,9 @@ async fn what_cannot_be_noted_is_noted_later() {
     rig.until_sent(2).await;
     rig.store.refuse("UPDATE");
     sleep(Duration::from_secs(20)).await;
-    assert_eq!(rig.count(State::Pending), 2);
+    assert_eq!(rig.count(DeliveryState::Pending), 2);
     rig.store.forgive();
-    rig.until(|rig| rig.count(State::Delivered) == 2).await;
+    rig.until(|rig| rig.count(DeliveryState::Delivered) == 2).await;
     run.ended().await;
     assert_eq!(rig.sent().len(), 2);
 }
@@ -450,7 +452,7 @@ async fn what_is_finished_goes_after_its_retention() {
     let rig = Rig::new([webhook("a")], |_| (Duration::ZERO, answer(200)));
     rig.store(&["a"], 5);
     let run = rig.start();
-    rig.until(|rig| rig.count(State::Delivered) == 5).await;
+    rig.until(|rig| rig.count(DeliveryState::Delivered) == 5).await;
     sleep(Duration::from_mins(50)).await;
     assert_eq!(rig.list().len(), 5);
     sleep(Duration::from_mins(15)).await;

@@ -5,45 +5,45 @@ use std::{collections::VecDeque, sync::Arc, vec};
 use jiff::Timestamp;
 
 use super::{
-    recipients::Look,
-    room::{Cost, Rooms},
+    recipients::StoreLookup,
+    room::{RequestCost, RequestRooms},
 };
 use crate::{
     config::Webhook,
-    webhook::store::{Attempt, Due, Message, Store, StoreError},
+    webhook::store::{DeliveryAttempt, DeliveryStore, DueDelivery, RequestContent, StoreError},
 };
 
 /// One turn: records finished tries, then takes out due deliveries.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct StoreTurn {
     /// Not empty afterwards if they could not be recorded.
-    pub(super) ended: Vec<Attempt>,
+    pub(super) ended: Vec<DeliveryAttempt>,
     /// Not empty afterwards if the store could not be used.
-    pub(super) looks: VecDeque<Look>,
-    pub(super) rooms: Rooms,
+    pub(super) looks: VecDeque<StoreLookup>,
+    pub(super) rooms: RequestRooms,
     pub(super) now: Timestamp,
 }
 
 /// Due deliveries of a webhook.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct DueRequests {
     pub(super) webhook: Arc<Webhook>,
-    pub(super) begin: Vec<(Due, Message)>,
+    pub(super) begin: Vec<(DueDelivery, RequestContent)>,
     /// Time at which the next one is due.
     pub(super) wake: Option<Timestamp>,
     /// Room that the next due delivery needs and did not get.
-    pub(super) needs: Option<Cost>,
+    pub(super) needs: Option<RequestCost>,
 }
 
 /// A lookup for one webhook, in progress.
-struct Search {
-    look: Look,
-    due: vec::IntoIter<Due>,
-    found: Found,
+struct StoreSearch {
+    look: StoreLookup,
+    due: vec::IntoIter<DueDelivery>,
+    found: DueRequests,
 }
 
-impl Turn {
-    pub(super) fn take(&mut self, store: &Store) -> Result<Vec<Found>, StoreError> {
+impl StoreTurn {
+    pub(super) fn take(&mut self, store: &DeliveryStore) -> Result<Vec<DueRequests>, StoreError> {
         // Before any lookup: until it is recorded, a finished try looks as if it were due.
         if !self.ended.is_empty() {
             store.record(&self.ended)?;
@@ -51,7 +51,7 @@ impl Turn {
         }
         let mut searches = Vec::with_capacity(self.looks.len());
         while let Some(look) = self.looks.pop_front() {
-            searches.push(Search::new(look, store)?);
+            searches.push(StoreSearch::new(look, store)?);
         }
         // Each webhook gets its first request before any gets a second.
         let mut goes_on = true;
@@ -65,17 +65,22 @@ impl Turn {
     }
 }
 
-impl Search {
-    fn new(look: Look, store: &Store) -> Result<Self, StoreError> {
+impl StoreSearch {
+    fn new(look: StoreLookup, store: &DeliveryStore) -> Result<Self, StoreError> {
         let mut due = store.due(&look.webhook.name, look.webhook.concurrency)?;
         due.retain(|due| !look.under_way.contains(&due.id));
-        let found = Found { webhook: Arc::clone(&look.webhook), begin: Vec::new(), wake: None, needs: None };
+        let found = DueRequests { webhook: Arc::clone(&look.webhook), begin: Vec::new(), wake: None, needs: None };
         Ok(Self { look, due: due.into_iter(), found })
     }
 
     /// Takes out the next due delivery. Returns `false` if there is none now.
-    fn begin_one(&mut self, rooms: &mut Rooms, now: Timestamp, store: &Store) -> Result<bool, StoreError> {
-        let Look { under_way, slots, share_is_free, is_prompt, .. } = &mut self.look;
+    fn begin_one(
+        &mut self,
+        rooms: &mut RequestRooms,
+        now: Timestamp,
+        store: &DeliveryStore,
+    ) -> Result<bool, StoreError> {
+        let StoreLookup { under_way, slots, share_is_free, is_prompt, .. } = &mut self.look;
         if under_way.len() + self.found.begin.len() >= *slots || self.found.needs.is_some() {
             return Ok(false);
         }
@@ -86,7 +91,7 @@ impl Search {
             self.due = Vec::new().into_iter();
             return Ok(false);
         }
-        let (room, cost) = (rooms.of(*is_prompt), Cost::of(due.size, *share_is_free));
+        let (room, cost) = (rooms.of(*is_prompt), RequestCost::of(due.size, *share_is_free));
         if !room.fits(cost) {
             // Closed, so that requests behind this one don't use up the room it waits for; shares
             // stay free.

@@ -10,7 +10,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::super::store::{Store, StoreError};
+use super::super::store::{DeliveryStore, StoreError};
 use crate::{config::Webhook, metrics::Metrics};
 
 /// Interval between purges of old finished deliveries.
@@ -19,7 +19,7 @@ const PURGE: Duration = Duration::from_mins(1);
 const STEP: SignedDuration = SignedDuration::from_secs(1);
 
 #[derive(Debug, Default)]
-pub(super) struct Upkeep {
+pub(super) struct StoreUpkeep {
     /// Last seen version of the database, which changes whenever others write to it.
     version: Option<i64>,
     /// Clock time of the last look.
@@ -31,12 +31,17 @@ pub(super) struct Upkeep {
     strangers: BTreeSet<String>,
 }
 
-impl Upkeep {
+impl StoreUpkeep {
     /// Returns whether others have changed something, or the clock was set. Blocks.
     ///
     /// # Errors
     /// Returns an error if the database can't be used; the next call does what is missing.
-    pub(super) fn look(&mut self, store: &Store, now: Timestamp, retention: Duration) -> Result<bool, StoreError> {
+    pub(super) fn look(
+        &mut self,
+        store: &DeliveryStore,
+        now: Timestamp,
+        retention: Duration,
+    ) -> Result<bool, StoreError> {
         let version = Some(store.version()?);
         let mut changed = version != self.version;
         if self.looked.is_none_or(|before| before.duration_since(now) > STEP) {
@@ -63,7 +68,7 @@ impl Upkeep {
     /// If the database can't be used.
     pub(super) fn count(
         &mut self,
-        store: &Store,
+        store: &DeliveryStore,
         webhooks: &[Arc<Webhook>],
         metrics: &Metrics,
         now: Timestamp,

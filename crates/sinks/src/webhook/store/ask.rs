@@ -4,18 +4,21 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Params, Transaction, named_params};
 
 use super::{
-    Store, StoreError,
-    record::{self, Cause, Count, DELIVERY, Delivery, DeliveryId, Detail, Disabled, Which},
+    DeliveryStore, StoreError,
+    record::{
+        self, DELIVERY, Delivery, DeliveryCount, DeliveryDetail, DeliveryId, DeliveryQuery, DisableCause,
+        DisabledWebhook,
+    },
 };
 
-/// [`Which`] as a condition.
+/// [`DeliveryQuery`] as a condition.
 const FITS: &str = "(:ids IS NULL OR deliveries.id IN (SELECT value FROM json_each(:ids)))
     AND (:webhook IS NULL OR webhook = :webhook)
     AND (:state IS NULL OR state = :state)
     AND (:since IS NULL OR created >= :since)
     AND (:event_type IS NULL OR output IN (SELECT number FROM outputs WHERE event_type = :event_type))";
 
-impl Which {
+impl DeliveryQuery {
     fn ids(&self) -> Option<String> {
         let ids: Vec<String> = self.ids.as_ref()?.iter().map(ToString::to_string).collect();
         Some(serde_json::Value::from(ids).to_string())
@@ -40,12 +43,12 @@ macro_rules! fits {
     };
 }
 
-impl Store {
+impl DeliveryStore {
     /// Deliveries that match, the latest first, `limit` at most.
     ///
     /// # Errors
     /// If the database can't be read.
-    pub fn list(&self, which: &Which, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+    pub fn list(&self, which: &DeliveryQuery, limit: u32) -> Result<Vec<Delivery>, StoreError> {
         let sql = format!(
             "SELECT {DELIVERY} FROM deliveries JOIN outputs ON output = number WHERE {FITS}
              ORDER BY deliveries.rowid DESC LIMIT :limit"
@@ -76,13 +79,13 @@ impl Store {
     ///
     /// # Errors
     /// If the database can't be read.
-    pub fn show(&self, id: DeliveryId) -> Result<Option<Detail>, StoreError> {
+    pub fn show(&self, id: DeliveryId) -> Result<Option<DeliveryDetail>, StoreError> {
         let sql = format!(
             "SELECT {DELIVERY}, outputs.id, subject, content_type, payload, answer
              FROM deliveries JOIN outputs ON output = number WHERE deliveries.id = ?"
         );
         let detail = |row: &rusqlite::Row<'_>| {
-            Ok(Detail {
+            Ok(DeliveryDetail {
                 delivery: record::delivery(row)?,
                 output_id: row.get(12)?,
                 subject: row.get(13)?,
@@ -99,7 +102,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if the database can't be written: nothing has changed then.
-    pub fn retry(&self, which: &Which, now: Timestamp) -> Result<Vec<DeliveryId>, StoreError> {
+    pub fn retry(&self, which: &DeliveryQuery, now: Timestamp) -> Result<Vec<DeliveryId>, StoreError> {
         let sql = format!(
             "UPDATE deliveries SET state = 'pending', attempts = 0, next_retry = :now, updated = :now
              WHERE {FITS} AND webhook NOT IN (SELECT webhook FROM disabled) RETURNING id"
@@ -111,7 +114,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if the database can't be written: nothing has changed then.
-    pub fn drop(&self, which: &Which) -> Result<Vec<DeliveryId>, StoreError> {
+    pub fn drop(&self, which: &DeliveryQuery) -> Result<Vec<DeliveryId>, StoreError> {
         let sql = format!("DELETE FROM deliveries WHERE {FITS} RETURNING id");
         self.write(|transaction| ids(transaction, &sql, fits!(which)))
     }
@@ -121,12 +124,12 @@ impl Store {
     ///
     /// # Errors
     /// If the database can't be read.
-    pub fn counts(&self) -> Result<Vec<Count>, StoreError> {
+    pub fn counts(&self) -> Result<Vec<DeliveryCount>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT webhook, state, count(*) FROM deliveries GROUP BY webhook, state ORDER BY webhook, state";
             let count = |row: &rusqlite::Row<'_>| {
                 let deliveries = row.get::<_, i64>(2)?.unsigned_abs();
-                Ok(Count { webhook: row.get(0)?, state: row.get(1)?, deliveries })
+                Ok(DeliveryCount { webhook: row.get(0)?, state: row.get(1)?, deliveries })
             };
             connection.prepare(sql)?.query_map((), count)?.collect()
         })
@@ -136,12 +139,21 @@ impl Store {
     ///
     /// # Errors
     /// If the database can't be read.
-    pub fn disabled(&self) -> Result<Vec<Disabled>, StoreError> {
+    pub fn disabled(&self) -> Result<Vec<DisabledWebhook>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT webhook, cause, reason, since FROM disabled ORDER BY webhook";
             let disabled = |row: &rusqlite::Row<'_>| {
-                let cause = if row.get::<_, String>(1)? == Cause::Gone.word() { Cause::Gone } else { Cause::Hand };
-                Ok(Disabled { webhook: row.get(0)?, cause, reason: row.get(2)?, since: record::time(row.get(3)?) })
+                let cause = if row.get::<_, String>(1)? == DisableCause::Gone.word() {
+                    DisableCause::Gone
+                } else {
+                    DisableCause::Hand
+                };
+                Ok(DisabledWebhook {
+                    webhook: row.get(0)?,
+                    cause,
+                    reason: row.get(2)?,
+                    since: record::time(row.get(3)?),
+                })
             };
             connection.prepare(sql)?.query_map((), disabled)?.collect()
         })
@@ -152,7 +164,7 @@ impl Store {
     /// # Errors
     /// Returns an error if the database can't be written: nothing has changed then.
     pub fn disable(&self, webhook: &str, reason: &str, now: Timestamp) -> Result<usize, StoreError> {
-        self.write(|transaction| disable(transaction, webhook, Cause::Hand, reason, now))
+        self.write(|transaction| disable(transaction, webhook, DisableCause::Hand, reason, now))
     }
 
     /// Enables a webhook for new deliveries. Returns `false` if it was not disabled.
@@ -172,7 +184,7 @@ fn ids(transaction: &Transaction<'_>, sql: &str, params: impl Params) -> rusqlit
 pub(super) fn disable(
     transaction: &Transaction<'_>,
     webhook: &str,
-    cause: Cause,
+    cause: DisableCause,
     reason: &str,
     now: Timestamp,
 ) -> rusqlite::Result<usize> {

@@ -23,7 +23,7 @@ pub type DeliveryId = TypeSafeId<Deli>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum DeliveryState {
     /// To be sent, at once or later.
     Pending,
     Delivered,
@@ -33,7 +33,7 @@ pub enum State {
     Cancelled,
 }
 
-impl State {
+impl DeliveryState {
     pub const ALL: [Self; 4] = [Self::Pending, Self::Delivered, Self::Failed, Self::Cancelled];
 
     pub fn word(self) -> &'static str {
@@ -46,13 +46,13 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for DeliveryState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.word())
     }
 }
 
-impl FromStr for State {
+impl FromStr for DeliveryState {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -61,13 +61,13 @@ impl FromStr for State {
     }
 }
 
-impl ToSql for State {
+impl ToSql for DeliveryState {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.word().into())
     }
 }
 
-impl FromSql for State {
+impl FromSql for DeliveryState {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         value.as_str()?.parse().map_err(|_| FromSqlError::InvalidType)
     }
@@ -79,7 +79,7 @@ pub struct Delivery {
     #[serde(serialize_with = "display")]
     pub id: DeliveryId,
     pub webhook: String,
-    pub state: State,
+    pub state: DeliveryState,
     pub event_id: String,
     pub event_type: String,
     pub tenant: Option<String>,
@@ -101,7 +101,7 @@ fn display<S: serde::Serializer>(id: &DeliveryId, serializer: S) -> Result<S::Ok
 
 /// A delivery with its output and its last answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Detail {
+pub struct DeliveryDetail {
     pub delivery: Delivery,
     /// Id of the output: `EVENT-ID:KEY:ROUTE:INDEX`.
     pub output_id: String,
@@ -114,10 +114,10 @@ pub struct Detail {
 
 /// A selection of deliveries: those that match every given field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Which {
+pub struct DeliveryQuery {
     pub ids: Option<Vec<DeliveryId>>,
     pub webhook: Option<String>,
-    pub state: Option<State>,
+    pub state: Option<DeliveryState>,
     pub event_type: Option<String>,
     /// Made at this time or later.
     pub since: Option<Timestamp>,
@@ -126,14 +126,14 @@ pub struct Which {
 /// Reason for which a webhook is disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Cause {
+pub enum DisableCause {
     /// It answered 410.
     Gone,
     /// Disabled by a command.
     Hand,
 }
 
-impl Cause {
+impl DisableCause {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Gone => "gone",
@@ -144,18 +144,18 @@ impl Cause {
 
 /// A webhook that gets nothing until it is enabled again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Disabled {
+pub struct DisabledWebhook {
     pub webhook: String,
-    pub cause: Cause,
+    pub cause: DisableCause,
     pub reason: String,
     pub since: Timestamp,
 }
 
 /// Number of a webhook's deliveries in a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Count {
+pub struct DeliveryCount {
     pub webhook: String,
-    pub state: State,
+    pub state: DeliveryState,
     pub deliveries: u64,
 }
 

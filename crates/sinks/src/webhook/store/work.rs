@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use rusqlite::OptionalExtension as _;
 
 use super::{
-    Store, StoreError, ask,
-    record::{self, Cause, DeliveryId, State},
+    DeliveryStore, StoreError, ask,
+    record::{self, DeliveryId, DeliveryState, DisableCause},
 };
 
 /// Finished deliveries that are deleted at once.
@@ -34,7 +34,7 @@ pub struct NewOutput {
 
 /// A pending delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Due {
+pub struct DueDelivery {
     pub id: DeliveryId,
     /// Tries so far.
     pub attempts: u32,
@@ -45,7 +45,7 @@ pub struct Due {
 
 /// The content of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct RequestContent {
     pub content_type: Option<String>,
     pub traceparent: Option<String>,
     pub payload: Vec<u8>,
@@ -53,7 +53,7 @@ pub struct Message {
 
 /// The result of a try.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub struct DeliveryAttempt {
     pub id: DeliveryId,
     pub webhook: String,
     pub ended: Timestamp,
@@ -62,12 +62,12 @@ pub struct Attempt {
     pub error: Option<String>,
     /// The beginning of the answer's body.
     pub answer: Option<Vec<u8>>,
-    pub verdict: Verdict,
+    pub verdict: AttemptVerdict,
 }
 
 /// Consequence of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AttemptVerdict {
     Delivered,
     /// Another try after this time.
     Again(Duration),
@@ -76,7 +76,7 @@ pub enum Verdict {
     Gone,
 }
 
-impl Store {
+impl DeliveryStore {
     /// Stores a delivery for each of the named webhooks of each output, unless it has one already
     /// or is disabled. The deliveries are on the disk on return. Returns the webhooks that have got
     /// new ones.
@@ -128,7 +128,7 @@ impl Store {
     ///
     /// # Errors
     /// If the database can't be read.
-    pub fn due(&self, webhook: &str, limit: usize) -> Result<Vec<Due>, StoreError> {
+    pub fn due(&self, webhook: &str, limit: usize) -> Result<Vec<DueDelivery>, StoreError> {
         self.read(|connection| {
             let mut due = connection.prepare(
                 "SELECT deliveries.id, attempts, next_retry, length(payload) FROM deliveries
@@ -136,7 +136,7 @@ impl Store {
                  WHERE webhook = ? AND state = 'pending' ORDER BY next_retry LIMIT ?",
             )?;
             let row = |row: &rusqlite::Row<'_>| {
-                Ok(Due {
+                Ok(DueDelivery {
                     id: record::id(row, 0)?,
                     attempts: row.get(1)?,
                     at: record::time(row.get(2)?),
@@ -151,11 +151,11 @@ impl Store {
     ///
     /// # Errors
     /// If the database can't be read.
-    pub fn message(&self, id: DeliveryId) -> Result<Option<Message>, StoreError> {
+    pub fn message(&self, id: DeliveryId) -> Result<Option<RequestContent>, StoreError> {
         let sql = "SELECT content_type, traceparent, payload FROM deliveries JOIN outputs ON output = number
             WHERE deliveries.id = ?";
         let message = |row: &rusqlite::Row<'_>| {
-            Ok(Message { content_type: row.get(0)?, traceparent: row.get(1)?, payload: row.get(2)? })
+            Ok(RequestContent { content_type: row.get(0)?, traceparent: row.get(1)?, payload: row.get(2)? })
         };
         self.read(|connection| connection.query_row(sql, [id.to_string()], message).optional())
     }
@@ -165,25 +165,25 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if the database can't be written: nothing is recorded then.
-    pub fn record(&self, attempts: &[Attempt]) -> Result<(), StoreError> {
+    pub fn record(&self, attempts: &[DeliveryAttempt]) -> Result<(), StoreError> {
         self.write(|transaction| {
             let mut note = transaction.prepare(
                 "UPDATE deliveries SET state = ?2, attempts = attempts + 1, status_code = ?3, next_retry = ?4,
                  error = ?5, answer = ?6, updated = ?7 WHERE id = ?1 AND (state = 'pending' OR ?2 = 'delivered')",
             )?;
-            for Attempt { id, webhook, ended, status_code, error, answer, verdict } in attempts {
+            for DeliveryAttempt { id, webhook, ended, status_code, error, answer, verdict } in attempts {
                 let millis = ended.as_millisecond();
                 let (state, next) = match verdict {
-                    Verdict::Delivered => (State::Delivered, None),
-                    Verdict::Again(after) => {
+                    AttemptVerdict::Delivered => (DeliveryState::Delivered, None),
+                    AttemptVerdict::Again(after) => {
                         let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
-                        (State::Pending, Some(millis.saturating_add(after)))
+                        (DeliveryState::Pending, Some(millis.saturating_add(after)))
                     }
-                    Verdict::Failed | Verdict::Gone => (State::Failed, None),
+                    AttemptVerdict::Failed | AttemptVerdict::Gone => (DeliveryState::Failed, None),
                 };
                 note.execute((id.to_string(), state, status_code, next, error, answer, millis))?;
-                if *verdict == Verdict::Gone {
-                    ask::disable(transaction, webhook, Cause::Gone, "it answered 410", *ended)?;
+                if *verdict == AttemptVerdict::Gone {
+                    ask::disable(transaction, webhook, DisableCause::Gone, "it answered 410", *ended)?;
                 }
             }
             Ok(())

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::Malformed;
+use super::MalformedMessage;
 use crate::{
     event::{
         Event, Headers,
@@ -20,13 +20,13 @@ const CONTENT_TYPE: &str = "content-type";
 const FORMATS: &str = "application/cloudevents";
 
 /// Reads the event from its own headers and payload.
-pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
+pub(super) fn open(event: &mut Event) -> Result<(), MalformedMessage> {
     let opened = attributes_and_data(event);
     continue_trace(&mut event.headers);
     opened
 }
 
-fn attributes_and_data(event: &mut Event) -> Result<(), Malformed> {
+fn attributes_and_data(event: &mut Event) -> Result<(), MalformedMessage> {
     if is_structured(&event.headers)? {
         let (headers, payload) = structured(event)?;
         take_over(event, &headers)?;
@@ -52,7 +52,7 @@ fn continue_trace(headers: &mut Headers) {
 
 /// Returns whether the message is in structured mode, by its content type. Without one, as for a
 /// line, it is structured unless its headers have attributes.
-fn is_structured(headers: &Headers) -> Result<bool, Malformed> {
+fn is_structured(headers: &Headers) -> Result<bool, MalformedMessage> {
     let Some(content_type) = headers.get(CONTENT_TYPE) else {
         return Ok(headers.get("ce-specversion").is_none());
     };
@@ -68,7 +68,7 @@ fn is_structured(headers: &Headers) -> Result<bool, Malformed> {
 
 /// Takes over the attributes that every event has, and the time. Known values are taken even if
 /// others are missing.
-fn take_over(event: &mut Event, headers: &Headers) -> Result<(), Malformed> {
+fn take_over(event: &mut Event, headers: &Headers) -> Result<(), MalformedMessage> {
     let attribute = |name| headers.get(name).filter(|value| !value.is_empty()).cloned();
     event.source_time = attribute("ce-time");
     let id = attribute("ce-id").map(|id| event.id = id);
@@ -93,9 +93,9 @@ fn take_over(event: &mut Event, headers: &Headers) -> Result<(), Malformed> {
 }
 
 /// Headers and payload of the same event in binary mode.
-fn structured(event: &Event) -> Result<(Headers, Bytes), Malformed> {
+fn structured(event: &Event) -> Result<(Headers, Bytes), MalformedMessage> {
     let body = &event.payload;
-    let Some(members) = json::members(body).map_err(|error| Malformed::not_json(&error))? else {
+    let Some(members) = json::members(body).map_err(|error| MalformedMessage::not_json(&error))? else {
         return Err(bad("the body is not a JSON object"));
     };
 
@@ -134,7 +134,7 @@ fn is_replaced(name: &str) -> bool {
 }
 
 /// The text of an attribute; `None` when it is unset.
-fn attribute(body: &Bytes, name: &str, raw: &str) -> Result<Option<ByteString>, Malformed> {
+fn attribute(body: &Bytes, name: &str, raw: &str) -> Result<Option<ByteString>, MalformedMessage> {
     if raw == "null" {
         return Ok(None);
     }
@@ -148,7 +148,7 @@ fn attribute(body: &Bytes, name: &str, raw: &str) -> Result<Option<ByteString>, 
     Ok(Some(json::share(body, text)))
 }
 
-fn header_name(attribute: &str) -> Result<ByteString, Malformed> {
+fn header_name(attribute: &str) -> Result<ByteString, MalformedMessage> {
     Ok(ByteString::from_static(match attribute {
         "specversion" => "ce-specversion",
         "id" => "ce-id",
@@ -168,7 +168,7 @@ fn header_name(attribute: &str) -> Result<ByteString, Malformed> {
 }
 
 /// `data` as the payload: JSON as it is written; text of any other type without its quotes.
-fn payload(body: &Bytes, raw: &str, content_type: Option<&str>) -> Result<Bytes, Malformed> {
+fn payload(body: &Bytes, raw: &str, content_type: Option<&str>) -> Result<Bytes, MalformedMessage> {
     let data = match content_type {
         Some(other) if !is_json(other) => json::text(raw).map_err(|_| bad("`data` is not valid UTF-8"))?,
         _ => Cow::Borrowed(raw),
@@ -181,7 +181,7 @@ fn is_json(content_type: &str) -> bool {
     media_type.ends_with("/json") || media_type.ends_with("+json")
 }
 
-fn decoded(raw: &str) -> Result<Bytes, Malformed> {
+fn decoded(raw: &str) -> Result<Bytes, MalformedMessage> {
     if !raw.starts_with('"') {
         return Err(bad("`data_base64` is not a string"));
     }
@@ -196,6 +196,6 @@ fn media_type(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or(content_type).trim()
 }
 
-fn bad(detail: impl Into<String>) -> Malformed {
-    Malformed { reason: "bad_cloudevent", detail: detail.into() }
+fn bad(detail: impl Into<String>) -> MalformedMessage {
+    MalformedMessage { reason: "bad_cloudevent", detail: detail.into() }
 }

@@ -3,7 +3,7 @@
 //! "timestamp":..}`. The body stays the payload, for it is all that a receiver has to tell one
 //! event from another; tenant, instance and actor are headers besides.
 
-use super::{Malformed, NoText, shorten, text};
+use super::{MalformedMessage, NoText, shorten, text};
 use crate::{
     event::{Event, identity},
     json,
@@ -11,9 +11,9 @@ use crate::{
 
 /// Reads the event from its own payload. Tenant, instance and actor in the body replace the
 /// carrier's.
-pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
+pub(super) fn open(event: &mut Event) -> Result<(), MalformedMessage> {
     let body = event.payload.clone();
-    let members = json::members(&body).map_err(|error| Malformed::not_json(&error))?;
+    let members = json::members(&body).map_err(|error| MalformedMessage::not_json(&error))?;
     let members = members.ok_or_else(|| bad("the body is not a JSON object"))?;
     let (mut id, mut event_type, mut time) = (None, None, None);
     let mut owners =
@@ -49,6 +49,6 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn bad(detail: impl Into<String>) -> Malformed {
-    Malformed { reason: "bad_ctrlplane_event", detail: detail.into() }
+fn bad(detail: impl Into<String>) -> MalformedMessage {
+    MalformedMessage { reason: "bad_ctrlplane_event", detail: detail.into() }
 }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{Malformed, NoText, shorten, text};
+use super::{MalformedMessage, NoText, shorten, text};
 use crate::{
     event::{Event, identity, traceparent},
     json,
@@ -16,9 +16,9 @@ use crate::{
 const SOURCE: &str = "source";
 
 /// Reads the event from its own payload. Its headers replace the carrier's of the same name.
-pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
+pub(super) fn open(event: &mut Event) -> Result<(), MalformedMessage> {
     let body = event.payload.clone();
-    let members = json::members(&body).map_err(|error| Malformed::not_json(&error))?;
+    let members = json::members(&body).map_err(|error| MalformedMessage::not_json(&error))?;
     let members = members.ok_or_else(|| bad("the body is not a JSON object"))?;
     let [mut id, mut subject, mut time, mut source, mut trace_id, mut span_id] = [const { None }; 6];
     let (mut headers, mut payload) = (None, None);
@@ -67,8 +67,8 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
 }
 
 /// Takes the envelope's headers (F05): any name will do, and an empty header is absent.
-fn take_headers(event: &mut Event, body: &Bytes, raw: &str) -> Result<(), Malformed> {
-    let members = json::members(raw.as_bytes()).map_err(|error| Malformed::not_json(&error))?;
+fn take_headers(event: &mut Event, body: &Bytes, raw: &str) -> Result<(), MalformedMessage> {
+    let members = json::members(raw.as_bytes()).map_err(|error| MalformedMessage::not_json(&error))?;
     let members = match members {
         Some(members) => members,
         None if raw == "null" => return Ok(()),
@@ -83,7 +83,7 @@ fn take_headers(event: &mut Event, body: &Bytes, raw: &str) -> Result<(), Malfor
     Ok(())
 }
 
-fn carry(event: &mut Event, name: ByteString, place: &str, said: ByteString) -> Result<(), Malformed> {
+fn carry(event: &mut Event, name: ByteString, place: &str, said: ByteString) -> Result<(), MalformedMessage> {
     if name.contains(char::is_control) || said.contains(char::is_control) {
         return Err(bad(format!("`{}` has a control character", place.escape_debug())));
     }
@@ -91,10 +91,10 @@ fn carry(event: &mut Event, name: ByteString, place: &str, said: ByteString) -> 
     Ok(())
 }
 
-fn no_text(place: &str, value: &str) -> Malformed {
+fn no_text(place: &str, value: &str) -> MalformedMessage {
     bad(format!("`{place}` is not a string: {}", shorten(value)))
 }
 
-fn bad(detail: impl Into<String>) -> Malformed {
-    Malformed { reason: "bad_flowcraft_event", detail: detail.into() }
+fn bad(detail: impl Into<String>) -> MalformedMessage {
+    MalformedMessage { reason: "bad_flowcraft_event", detail: detail.into() }
 }

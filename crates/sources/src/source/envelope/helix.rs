@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
-use super::{Malformed, NoText, shorten, text};
+use super::{MalformedMessage, NoText, shorten, text};
 use crate::{
     event::Event,
     json::{self, share},
@@ -14,9 +14,9 @@ use crate::{
 
 /// Reads the event from its own payload. Members are found in any case, as by the producers' JSON
 /// library.
-pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
+pub(super) fn open(event: &mut Event) -> Result<(), MalformedMessage> {
     let body = event.payload.clone();
-    let members = json::members(&body).map_err(|error| Malformed::not_json(&error))?;
+    let members = json::members(&body).map_err(|error| MalformedMessage::not_json(&error))?;
     let members = members.ok_or_else(|| bad("the body is not a JSON object"))?;
     let (mut id, mut event_type, mut time, mut payload) = (None, None, None, None);
     for (name, value) in members {
@@ -48,7 +48,7 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
 
 /// Content of a payload: a string is base64, or else is taken as it is (H21); anything else is
 /// JSON.
-fn inner(body: &Bytes, raw: &str) -> Result<Bytes, Malformed> {
+fn inner(body: &Bytes, raw: &str) -> Result<Bytes, MalformedMessage> {
     if raw == "null" {
         return Ok(Bytes::new());
     }
@@ -62,6 +62,6 @@ fn inner(body: &Bytes, raw: &str) -> Result<Bytes, Malformed> {
     })
 }
 
-fn bad(detail: impl Into<String>) -> Malformed {
-    Malformed { reason: "bad_helix_event", detail: detail.into() }
+fn bad(detail: impl Into<String>) -> MalformedMessage {
+    MalformedMessage { reason: "bad_helix_event", detail: detail.into() }
 }

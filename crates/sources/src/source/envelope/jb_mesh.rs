@@ -1,14 +1,14 @@
 //! Events of a jb-mesh (J01): `{"type":..,"node":..,"timestamp":..,"data":{..}}`. The body stays
 //! the payload.
 
-use super::{Malformed, NoText, shorten, text};
+use super::{MalformedMessage, NoText, shorten, text};
 use crate::{event::Event, json};
 
 /// Reads type and time from the event's own payload. The events have no id: it is made of their
 /// place in the stream.
-pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
+pub(super) fn open(event: &mut Event) -> Result<(), MalformedMessage> {
     let body = event.payload.clone();
-    let members = json::members(&body).map_err(|error| Malformed::not_json(&error))?;
+    let members = json::members(&body).map_err(|error| MalformedMessage::not_json(&error))?;
     let members = members.ok_or_else(|| bad("the body is not a JSON object"))?;
     let mut event_type = None;
     for (name, value) in members {
@@ -24,6 +24,6 @@ pub(super) fn open(event: &mut Event) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn bad(detail: impl Into<String>) -> Malformed {
-    Malformed { reason: "bad_mesh_event", detail: detail.into() }
+fn bad(detail: impl Into<String>) -> MalformedMessage {
+    MalformedMessage { reason: "bad_mesh_event", detail: detail.into() }
 }

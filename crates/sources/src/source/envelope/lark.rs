@@ -4,10 +4,10 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{Malformed, NoText, shorten, text};
+use super::{MalformedMessage, NoText, shorten, text};
 use crate::{
     event::{Event, Headers},
-    json::{self, Members},
+    json::{self, ObjectMembers},
 };
 
 /// Facts that the body's header may claim, with the message header in which its carrier has the
@@ -22,7 +22,7 @@ const FACTS: [(&str, &str); 5] = [
 
 /// Reads the event from its own payload. With `verify`, the carrier's headers count, and a body
 /// that claims something else is refused (L46).
-pub(super) fn open(event: &mut Event, verify: bool) -> Result<(), Malformed> {
+pub(super) fn open(event: &mut Event, verify: bool) -> Result<(), MalformedMessage> {
     let mut facts = [const { None::<ByteString> }; FACTS.len()];
     if verify {
         facts = FACTS.map(|(_, said_in)| said(&event.headers, said_in));
@@ -48,7 +48,7 @@ fn said(headers: &Headers, name: &str) -> Option<ByteString> {
 
 /// Adds the body's claims to the facts. A body that is not an object, or whose header is not one,
 /// claims nothing.
-fn claims(body: &Bytes, facts: &mut [Option<ByteString>; FACTS.len()], verify: bool) -> Result<(), Malformed> {
+fn claims(body: &Bytes, facts: &mut [Option<ByteString>; FACTS.len()], verify: bool) -> Result<(), MalformedMessage> {
     let said = facts.clone();
     for (name, value) in members(body.as_ref())?.into_iter().flatten() {
         match &*name {
@@ -78,15 +78,15 @@ fn claims(body: &Bytes, facts: &mut [Option<ByteString>; FACTS.len()], verify: b
     Ok(())
 }
 
-fn members(json: &[u8]) -> Result<Option<Members<'_>>, Malformed> {
-    json::members(json).map_err(|error| Malformed::not_json(&error))
+fn members(json: &[u8]) -> Result<Option<ObjectMembers<'_>>, MalformedMessage> {
+    json::members(json).map_err(|error| MalformedMessage::not_json(&error))
 }
 
-fn conflict(field: &str, claimed: &str, against: &str) -> Malformed {
+fn conflict(field: &str, claimed: &str, against: &str) -> MalformedMessage {
     let detail = format!("`header.{field}` is {}, {against}", shorten(claimed));
-    Malformed { reason: "header_conflict", detail }
+    MalformedMessage { reason: "header_conflict", detail }
 }
 
-fn bad(detail: impl Into<String>) -> Malformed {
-    Malformed { reason: "bad_lark_event", detail: detail.into() }
+fn bad(detail: impl Into<String>) -> MalformedMessage {
+    MalformedMessage { reason: "bad_lark_event", detail: detail.into() }
 }

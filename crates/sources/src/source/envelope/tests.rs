@@ -5,8 +5,8 @@ use crate::event::MAX_SUBJECT;
 
 mod families;
 
-fn message(payload: impl Into<Bytes>) -> Message {
-    Message {
+fn message(payload: impl Into<Bytes>) -> SourceMessage {
+    SourceMessage {
         subject: "orders.eu.created".into(),
         headers: Headers::default(),
         payload: payload.into(),
@@ -18,12 +18,12 @@ fn message(payload: impl Into<Bytes>) -> Message {
     }
 }
 
-fn with_headers(payload: impl Into<Bytes>, headers: &[(&str, &str)]) -> Message {
+fn with_headers(payload: impl Into<Bytes>, headers: &[(&str, &str)]) -> SourceMessage {
     let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-    Message { headers, ..message(payload) }
+    SourceMessage { headers, ..message(payload) }
 }
 
-fn plain(id: &str, event_type: &str, subject: &str, source_time: &str) -> Envelope {
+fn plain(id: &str, event_type: &str, subject: &str, source_time: &str) -> EnvelopeFormat {
     let field = |text: &str| match text {
         "" => None,
         text => Some(match text.strip_prefix("header:") {
@@ -33,7 +33,7 @@ fn plain(id: &str, event_type: &str, subject: &str, source_time: &str) -> Envelo
             None => Field::Pointer(text.parse().unwrap()),
         }),
     };
-    Envelope::Plain {
+    EnvelopeFormat::Plain {
         id: field(id),
         event_type: field(event_type),
         subject: field(subject),
@@ -41,7 +41,7 @@ fn plain(id: &str, event_type: &str, subject: &str, source_time: &str) -> Envelo
     }
 }
 
-fn refused(envelope: &Envelope, message: Message) -> (Event, Malformed) {
+fn refused(envelope: &EnvelopeFormat, message: SourceMessage) -> (Event, MalformedMessage) {
     *open(envelope, message).unwrap_err()
 }
 
@@ -65,7 +65,7 @@ fn a_message_that_says_nothing_gets_the_defaults() {
 #[test]
 fn ids_come_from_the_field_then_the_message_id_then_the_sequence() {
     let by_pointer = plain("/id", "", "", "");
-    let id = |envelope: &Envelope, message| open(envelope, message).unwrap().id;
+    let id = |envelope: &EnvelopeFormat, message| open(envelope, message).unwrap().id;
     let sent = [("Nats-Msg-Id", "sent")];
     assert_eq!(id(&by_pointer, with_headers(r#"{"id":"o-1"}"#, &sent)), "o-1");
     assert_eq!(id(&by_pointer, with_headers(r#"{"id":10}"#, &sent)), "10");
@@ -86,7 +86,7 @@ fn ids_are_bounded_and_name_nothing_for_machines() {
     assert_eq!(short.id, "i".repeat(MAX_ID));
     assert!(long.id.starts_with("sha256:") && long.id.len() < MAX_ID && long.id != longer.id, "{}", long.id);
     assert_eq!(short.uid, long.uid, "it is the same place");
-    let again = open(&by_pointer, Message { incarnation: 10, ..with_id(1) }).unwrap();
+    let again = open(&by_pointer, SourceMessage { incarnation: 10, ..with_id(1) }).unwrap();
     assert_ne!(again.uid, short.uid, "the stream was made again");
 }
 
@@ -148,7 +148,7 @@ fn subjects_are_checked() {
     for topic in ["a..b", "a.*", ">", &"s".repeat(MAX_SUBJECT + 1)] {
         assert_eq!(refused(&envelope, body(topic)).1.reason, "bad_subject", "{topic}");
     }
-    let unnamed = Message { subject: ByteString::new(), ..message("") };
+    let unnamed = SourceMessage { subject: ByteString::new(), ..message("") };
     assert_eq!(refused(&plain("", "", "", ""), unnamed).1.reason, "bad_subject");
 }
 
@@ -182,7 +182,7 @@ fn structured_cloudevents_become_binary_ones() {
         ("ce-id", "stale"),
         ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
     ];
-    let event = open(&Envelope::CloudEvents, with_headers(body.clone(), &headers)).unwrap();
+    let event = open(&EnvelopeFormat::CloudEvents, with_headers(body.clone(), &headers)).unwrap();
     assert_eq!((&*event.id, &*event.event_type, &*event.subject), ("c-1", "shop.paid", "orders.eu.created"));
     assert_eq!(event.source_time.as_deref(), Some("2024-05-01T10:00:00Z"));
     assert_eq!(event.payload, r#"{"amount": 5}"#);
@@ -201,8 +201,8 @@ fn structured_cloudevents_become_binary_ones() {
     ] {
         assert_eq!(header(&event, name), value, "{name}");
     }
-    let again = Message { headers: event.headers.clone(), ..message(event.payload.clone()) };
-    let again = open(&Envelope::CloudEvents, again).unwrap();
+    let again = SourceMessage { headers: event.headers.clone(), ..message(event.payload.clone()) };
+    let again = open(&EnvelopeFormat::CloudEvents, again).unwrap();
     assert_eq!((&again.id, &again.event_type, &again.headers), (&event.id, &event.event_type, &event.headers));
 }
 
@@ -210,7 +210,7 @@ fn structured_cloudevents_become_binary_ones() {
 fn structured_data_is_read_by_its_content_type() {
     let payload = |rest: &str| {
         let body = format!(r#"{{"specversion":"1.0","id":"1","source":"s","type":"t"{rest}}}"#);
-        open(&Envelope::CloudEvents, message(body)).map(|event| event.payload)
+        open(&EnvelopeFormat::CloudEvents, message(body)).map(|event| event.payload)
     };
     for (rest, expected) in [
         ("", &b""[..]),
@@ -249,7 +249,7 @@ fn binary_cloudevents_speak_in_their_headers() {
         ("ce-type", "shop.paid"),
         ("ce-subject", "o/9"),
     ];
-    let event = open(&Envelope::CloudEvents, with_headers(&b"\xff"[..], &headers)).unwrap();
+    let event = open(&EnvelopeFormat::CloudEvents, with_headers(&b"\xff"[..], &headers)).unwrap();
     assert_eq!((&*event.id, &*event.event_type), ("c-1", "shop.paid"));
     assert_eq!((event.source_time.clone(), &event.payload[..]), (None, &b"\xff"[..]));
     assert_eq!(header(&event, "ce-subject"), Some("o/9"));
@@ -261,19 +261,20 @@ fn binary_cloudevents_speak_in_their_headers() {
 fn a_cloudevents_trace_counts_where_the_message_has_none() {
     let body =
         r#"{"specversion":"1.0","id":"1","source":"/","type":"t","traceparent":"00-in-body","tracestate":"v=1"}"#;
-    let event = open(&Envelope::CloudEvents, message(body)).unwrap();
+    let event = open(&EnvelopeFormat::CloudEvents, message(body)).unwrap();
     assert_eq!((header(&event, "traceparent"), header(&event, "tracestate")), (Some("00-in-body"), Some("v=1")));
-    let event = open(&Envelope::CloudEvents, with_headers(body, &[("Traceparent", "00-in-header")])).unwrap();
+    let event = open(&EnvelopeFormat::CloudEvents, with_headers(body, &[("Traceparent", "00-in-header")])).unwrap();
     assert_eq!((header(&event, "traceparent"), header(&event, "tracestate")), (Some("00-in-header"), None));
     let event =
-        open(&Envelope::CloudEvents, message(r#"{"specversion":"1.0","id":"1","source":"/","type":"t"}"#)).unwrap();
+        open(&EnvelopeFormat::CloudEvents, message(r#"{"specversion":"1.0","id":"1","source":"/","type":"t"}"#))
+            .unwrap();
     assert_eq!(header(&event, "traceparent"), None);
 }
 
 #[test]
 fn cloudevents_that_lack_something_are_refused_by_name() {
-    let check = |message: Message, reason: &str, part: &str| {
-        let (event, malformed) = refused(&Envelope::CloudEvents, message);
+    let check = |message: SourceMessage, reason: &str, part: &str| {
+        let (event, malformed) = refused(&EnvelopeFormat::CloudEvents, message);
         assert_eq!(malformed.reason, reason, "{}", malformed.detail);
         assert!(malformed.detail.contains(part), "{}", malformed.detail);
         event
@@ -295,8 +296,8 @@ fn cloudevents_that_lack_something_are_refused_by_name() {
 const LARK: &str = r#"{"schema":"2.0","header":{"event_id":"5e3702a84e847582be8db7fb73283c02","event_type":"im.message.receive_v1",
  "create_time":"1608725989000","token":"rvaYgkND1iOiu5MM0E1rncYC6PLtF7JV","app_id":"cli_9f5343c580712544","tenant_key":"2ca1d211f64f6438"},
  "event":{"message":{"message_id":"om_1"}}}"#;
-const TRUSTING: Envelope = Envelope::Lark { verify_header: false };
-const VERIFYING: Envelope = Envelope::Lark { verify_header: true };
+const TRUSTING: EnvelopeFormat = EnvelopeFormat::Lark { verify_header: false };
+const VERIFYING: EnvelopeFormat = EnvelopeFormat::Lark { verify_header: true };
 
 /// L15 and L40.
 #[test]
@@ -393,7 +394,7 @@ fn a_helix_event_is_what_its_payload_holds() {
         (r#"{"run_id": "r"}"#, r#"{"run_id": "r"}"#),
         ("null", ""),
     ] {
-        let event = open(&Envelope::Helix, message(body(payload))).unwrap();
+        let event = open(&EnvelopeFormat::Helix, message(body(payload))).unwrap();
         assert_eq!((&*event.id, &*event.event_type), ("r", "n1.join"));
         assert_eq!(
             (event.source_time.as_deref(), &event.payload[..]),
@@ -401,7 +402,8 @@ fn a_helix_event_is_what_its_payload_holds() {
         );
         assert_eq!(event.subject, "orders.eu.created");
     }
-    let shouted = open(&Envelope::Helix, message(r#"{"ID":"r","Type":"t","Payload":"AAE=","Timestamp":""}"#)).unwrap();
+    let shouted =
+        open(&EnvelopeFormat::Helix, message(r#"{"ID":"r","Type":"t","Payload":"AAE=","Timestamp":""}"#)).unwrap();
     assert_eq!((&*shouted.id, &shouted.payload[..], shouted.source_time), ("r", &[0, 1][..], None));
 }
 
@@ -409,13 +411,13 @@ fn a_helix_event_is_what_its_payload_holds() {
 #[test]
 fn helix_and_mesh_events_that_say_too_little_are_refused() {
     for (envelope, body, reason, part) in [
-        (Envelope::Helix, "{}", "bad_helix_event", "lacks `id`, `type`"),
-        (Envelope::Helix, r#"{"id":"r","type":7}"#, "bad_helix_event", "`type` is not a string: 7"),
-        (Envelope::Helix, "[]", "bad_helix_event", "not a JSON object"),
-        (Envelope::Helix, "<xml/>", "not_json", ""),
-        (Envelope::JbMesh, r#"{"node":"n"}"#, "bad_mesh_event", "lacks `type`"),
-        (Envelope::JbMesh, r#"{"type":["t"]}"#, "bad_mesh_event", "`type` is not a string"),
-        (Envelope::JbMesh, "7", "bad_mesh_event", "not a JSON object"),
+        (EnvelopeFormat::Helix, "{}", "bad_helix_event", "lacks `id`, `type`"),
+        (EnvelopeFormat::Helix, r#"{"id":"r","type":7}"#, "bad_helix_event", "`type` is not a string: 7"),
+        (EnvelopeFormat::Helix, "[]", "bad_helix_event", "not a JSON object"),
+        (EnvelopeFormat::Helix, "<xml/>", "not_json", ""),
+        (EnvelopeFormat::JbMesh, r#"{"node":"n"}"#, "bad_mesh_event", "lacks `type`"),
+        (EnvelopeFormat::JbMesh, r#"{"type":["t"]}"#, "bad_mesh_event", "`type` is not a string"),
+        (EnvelopeFormat::JbMesh, "7", "bad_mesh_event", "not a JSON object"),
     ] {
         let (event, malformed) = refused(&envelope, message(body));
         assert!(malformed.reason == reason && malformed.detail.contains(part), "{body}: {malformed:?}");
@@ -427,7 +429,7 @@ fn helix_and_mesh_events_that_say_too_little_are_refused() {
 #[test]
 fn a_mesh_event_says_its_type_and_time() {
     let body = r#"{"type":"tool.crashed","node":"n1","timestamp":"2026-01-02T03:04:05Z","data":{"restart_count":2}}"#;
-    let event = open(&Envelope::JbMesh, message(body)).unwrap();
+    let event = open(&EnvelopeFormat::JbMesh, message(body)).unwrap();
     assert_eq!((&*event.event_type, event.source_time.as_deref()), ("tool.crashed", Some("2026-01-02T03:04:05Z")));
     assert_eq!((&*event.id, &event.payload[..]), ("ORDERS:41", body.as_bytes()));
 }
@@ -451,11 +453,11 @@ proptest! {
         subject in "[a-z.*>]{0,8}",
     ) {
         for envelope in [
-            plain("/id", "/type", "", "header:ce-time"), plain("", "", "", ""), Envelope::CloudEvents, Envelope::Helix,
-            Envelope::JbMesh, Envelope::Ctrlplane, Envelope::Flowcraft, TRUSTING, VERIFYING,
+            plain("/id", "/type", "", "header:ce-time"), plain("", "", "", ""), EnvelopeFormat::CloudEvents, EnvelopeFormat::Helix,
+            EnvelopeFormat::JbMesh, EnvelopeFormat::Ctrlplane, EnvelopeFormat::Flowcraft, TRUSTING, VERIFYING,
         ] {
             let headers = headers.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
-            let message = Message { headers, subject: subject.as_str().into(), ..message(body.clone()) };
+            let message = SourceMessage { headers, subject: subject.as_str().into(), ..message(body.clone()) };
             match open(&envelope, message) {
                 Ok(event) => {
                     prop_assert!(check_subject(&event.subject).is_ok());

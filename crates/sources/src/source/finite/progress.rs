@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Progress counters, shared by all sources whose input ends.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct InputProgress {
     /// Amount that is settled, with all before it: bytes of lines, or messages.
     done: AtomicU64,
     total: AtomicU64,
@@ -12,7 +12,7 @@ pub struct Progress {
     endless: AtomicBool,
 }
 
-impl Progress {
+impl InputProgress {
     /// Share of the input that is settled, from 0 to 1. `None` if it is not known, as with standard
     /// input.
     pub fn share(&self) -> Option<f64> {
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn the_share_covers_all_inputs() {
-        let progress = Progress::default();
+        let progress = InputProgress::default();
         assert_eq!(progress.share(), None);
         progress.expect(Some(30));
         progress.expect(Some(10));

@@ -4,31 +4,31 @@ use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
 
-use super::{refusal::Refusal, tenants::AllowedTenants};
+use super::{refusal::RequestRefusal, tenants::AllowedTenants};
 use crate::{
-    config::{Auth, HttpClient, KeptIn},
+    config::{ClientAuth, HttpClient, KeptIn},
     credential::Credential,
     listener::bearer,
-    signature::{self, ID, SIGNATURE, Secret, Signed, TIMESTAMP},
+    signature::{self, ID, SIGNATURE, Secret, SignatureHeaders, TIMESTAMP},
 };
 
 /// Longest time for which the content of a file is reused: a new secret counts after a second.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
-pub(super) enum Guard {
+pub(super) enum ClientGuard {
     Open,
-    Tokens(Vec<Client>),
+    Tokens(Vec<TokenClient>),
     Signature(Vec<Credential<Secret>>),
 }
 
 /// Client that is identified by its token.
-pub(super) struct Client {
+pub(super) struct TokenClient {
     token: Credential<Secret>,
     /// Tenants that it may send for; `None` for any.
     tenants: Option<Vec<String>>,
 }
 
-impl Client {
+impl TokenClient {
     fn read(token: &KeptIn, tenants: Option<&[String]>) -> anyhow::Result<Self> {
         let parse = |text: &str| Ok(Secret::token(text)?);
         let token = Credential::read("the token", token, MAX_AGE, parse)?;
@@ -36,21 +36,21 @@ impl Client {
     }
 }
 
-impl Guard {
+impl ClientGuard {
     /// # Errors
     /// Returns an error if a secret can't be read or is not valid. It names the place, never the
     /// secret.
-    pub(super) fn read(auth: Option<&Auth>) -> anyhow::Result<Self> {
+    pub(super) fn read(auth: Option<&ClientAuth>) -> anyhow::Result<Self> {
         let secret = |text: &str| Ok(text.parse()?);
         let read = |kept: &KeptIn| Credential::read("the secret", kept, MAX_AGE, secret);
         Ok(match auth {
             None => Self::Open,
-            Some(Auth::Token(kept)) => Self::Tokens(vec![Client::read(kept, None)?]),
-            Some(Auth::Clients(clients)) => {
-                let client = |HttpClient { token, tenants }: &HttpClient| Client::read(token, tenants.as_deref());
+            Some(ClientAuth::Token(kept)) => Self::Tokens(vec![TokenClient::read(kept, None)?]),
+            Some(ClientAuth::Clients(clients)) => {
+                let client = |HttpClient { token, tenants }: &HttpClient| TokenClient::read(token, tenants.as_deref());
                 Self::Tokens(clients.iter().map(client).collect::<Result<_, _>>()?)
             }
-            Some(Auth::Signature(kept)) => Self::Signature(kept.iter().map(read).collect::<Result<_, _>>()?),
+            Some(ClientAuth::Signature(kept)) => Self::Signature(kept.iter().map(read).collect::<Result<_, _>>()?),
         })
     }
 
@@ -61,12 +61,12 @@ impl Guard {
     }
 
     /// Checks before there is a body whether the client may send, and returns for which tenants.
-    pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<AllowedTenants<'_>, Refusal> {
+    pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<AllowedTenants<'_>, RequestRefusal> {
         match self {
             Self::Open => Ok(AllowedTenants::Any),
             Self::Tokens(clients) => {
                 let given = bearer(headers);
-                for Client { token, tenants } in clients {
+                for TokenClient { token, tenants } in clients {
                     if let Some(given) = given
                         && token.valid().await.is_some_and(|token| token.is(given))
                     {
@@ -80,7 +80,11 @@ impl Guard {
     }
 
     /// Verifies the body in addition. Returns the id of a signed request.
-    pub(super) async fn believe<'a>(&self, headers: &'a HeaderMap, body: &[u8]) -> Result<Option<&'a str>, Refusal> {
+    pub(super) async fn believe<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        body: &[u8],
+    ) -> Result<Option<&'a str>, RequestRefusal> {
         let Self::Signature(credentials) = self else { return Ok(None) };
         let signed = signed(headers)?;
         let mut secrets = Vec::with_capacity(credentials.len());
@@ -92,20 +96,20 @@ impl Guard {
     }
 }
 
-fn signed(headers: &HeaderMap) -> Result<Signed<'_>, Refusal> {
+fn signed(headers: &HeaderMap) -> Result<SignatureHeaders<'_>, RequestRefusal> {
     let header = |name| {
         let value = headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty());
         value.ok_or_else(|| wrong_signature(format!("`{name}` is missing")))
     };
-    Ok(Signed { id: header(ID)?, timestamp: header(TIMESTAMP)?, signatures: header(SIGNATURE)? })
+    Ok(SignatureHeaders { id: header(ID)?, timestamp: header(TIMESTAMP)?, signatures: header(SIGNATURE)? })
 }
 
-fn wrong_token(is_given: bool) -> Refusal {
+fn wrong_token(is_given: bool) -> RequestRefusal {
     let message = if is_given { "the token is not the one that is known here" } else { "there is no bearer token" };
-    Refusal::unauthorized("Bearer", "token", message, "send the header `Authorization: Bearer TOKEN`")
+    RequestRefusal::unauthorized("Bearer", "token", message, "send the header `Authorization: Bearer TOKEN`")
 }
 
-fn wrong_signature(why: impl std::fmt::Display) -> Refusal {
+fn wrong_signature(why: impl std::fmt::Display) -> RequestRefusal {
     let hint = "sign as Standard Webhooks has it: `webhook-id`, `webhook-timestamp`, `webhook-signature`";
-    Refusal::unauthorized("Webhook-Signature", "signature", why, hint)
+    RequestRefusal::unauthorized("Webhook-Signature", "signature", why, hint)
 }

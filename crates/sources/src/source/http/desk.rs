@@ -22,32 +22,32 @@ use tokio::{
 };
 
 use super::{
-    auth::Guard,
-    door::Door,
-    headers::{Trust, of_request},
-    messages::Form,
-    refusal::{Refusal, json_response},
-    repeats::Repeats,
-    stream::{Incoming, Stream},
+    auth::ClientGuard,
+    door::RequestAdmission,
+    headers::{ClientTrust, of_request},
+    messages::BodyForm,
+    refusal::{RequestRefusal, json_response},
+    repeats::SeenRequests,
+    stream::{IncomingMessage, StoringStream},
     tenants::AllowedTenants,
-    work::Taken,
+    work::TakenEvent,
 };
 use crate::{
-    config::{self, Answer, HttpSource},
+    config::{self, AnswerPoint, HttpSource},
     event::{Event, Headers, Origin, check_subject},
-    listener::{Patience, site},
+    listener::{ClientPatience, site},
     metrics::RequestMetrics,
     signature,
     source::{
-        envelope::{self, Message},
+        envelope::{self, SourceMessage},
         now,
     },
     stop::Stop,
 };
 
-pub(super) struct Desk {
+pub(super) struct RequestHandler {
     settings: HttpSource,
-    envelope: config::Envelope,
+    envelope: config::EnvelopeFormat,
     origin: Arc<Origin>,
     /// Subject of messages whose URL names none.
     subject: ByteString,
@@ -55,17 +55,17 @@ pub(super) struct Desk {
     sequence: AtomicU64,
     /// Distinguishes this run from others, which also count from 1.
     run: u64,
-    guard: Guard,
-    repeats: Arc<Repeats>,
-    door: Door,
-    stream: Option<Stream>,
+    guard: ClientGuard,
+    repeats: Arc<SeenRequests>,
+    door: RequestAdmission,
+    stream: Option<StoringStream>,
     metrics: Arc<RequestMetrics>,
     stop: Stop,
 }
 
 pub(super) async fn answer(
-    State(desk): State<Arc<Desk>>,
-    ConnectInfo(patience): ConnectInfo<Patience>,
+    State(desk): State<Arc<RequestHandler>>,
+    ConnectInfo(patience): ConnectInfo<ClientPatience>,
     request: Request,
 ) -> Response {
     let _suspended = patience.suspend();
@@ -83,13 +83,13 @@ pub(super) async fn answer(
     }
 }
 
-impl Desk {
+impl RequestHandler {
     pub(super) fn new(
-        source: &config::Source,
+        source: &config::SourceConfig,
         settings: HttpSource,
-        guard: Guard,
-        door: Door,
-        stream: Option<Stream>,
+        guard: ClientGuard,
+        door: RequestAdmission,
+        stream: Option<StoringStream>,
         metrics: Arc<RequestMetrics>,
         stop: Stop,
     ) -> Self {
@@ -105,31 +105,31 @@ impl Desk {
         &self.settings
     }
 
-    pub(super) fn door(&self) -> &Door {
+    pub(super) fn door(&self) -> &RequestAdmission {
         &self.door
     }
 
     /// Logs the accepted events that are lost with the run.
     pub(super) fn give_up(&self) {
         let (source, events) = (&self.origin.source, self.door.inside());
-        if events > 0 && self.settings.answer == Answer::Accepted {
+        if events > 0 && self.settings.answer == AnswerPoint::Accepted {
             tracing::warn!(source, events, "accepted events are left unsettled and will not be resent");
         }
     }
 
-    async fn take(&self, request: Request) -> Result<Response, Refusal> {
+    async fn take(&self, request: Request) -> Result<Response, RequestRefusal> {
         let (parts, body) = request.into_parts();
         let subject = self.subject(parts.uri.path())?;
         if parts.method != Method::POST {
-            return Err(Refusal::method());
+            return Err(RequestRefusal::method());
         }
         if self.settings.is_this_machines {
-            site::check_page(&parts.headers).map_err(Refusal::other_site)?;
+            site::check_page(&parts.headers).map_err(RequestRefusal::other_site)?;
         }
         let tenants = self.tenants(self.guard.admit(&parts.headers).await?);
         self.measure(&parts)?;
-        let form = Form::of(&parts.headers)?;
-        let trust = Trust { tenant: tenants.of_request(&parts.headers)?, head: self.guard.covers_head() };
+        let form = BodyForm::of(&parts.headers)?;
+        let trust = ClientTrust { tenant: tenants.of_request(&parts.headers)?, head: self.guard.covers_head() };
         let headers = of_request(&parts.headers, trust)?;
         if body.size_hint().lower() > self.settings.max_body as u64 {
             return Err(self.too_large());
@@ -158,9 +158,9 @@ impl Desk {
     /// Response to a request that was taken.
     fn done(&self, count: usize) -> Response {
         let (status, what) = match self.settings.answer {
-            Answer::Accepted => (StatusCode::ACCEPTED, "accepted"),
-            Answer::Settled => (StatusCode::OK, "settled"),
-            Answer::Stored(_) => (StatusCode::ACCEPTED, "stored"),
+            AnswerPoint::Accepted => (StatusCode::ACCEPTED, "accepted"),
+            AnswerPoint::Settled => (StatusCode::OK, "settled"),
+            AnswerPoint::Stored(_) => (StatusCode::ACCEPTED, "stored"),
         };
         json_response(status, &json!({ what: count }))
     }
@@ -172,7 +172,7 @@ impl Desk {
         tenants: AllowedTenants<'_>,
         messages: Vec<(Headers, Bytes)>,
         reading: Option<OwnedSemaphorePermit>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), RequestRefusal> {
         if messages.is_empty() {
             return Ok(());
         }
@@ -182,10 +182,10 @@ impl Desk {
         drop(reading);
         if let Some(stream) = &self.stream {
             let incoming =
-                kept.into_iter().zip(events).map(|((headers, body), event)| Incoming { headers, body, event });
+                kept.into_iter().zip(events).map(|((headers, body), event)| IncomingMessage { headers, body, event });
             return stream.store(incoming.collect()).await;
         }
-        let waits = self.settings.answer == Answer::Settled;
+        let waits = self.settings.answer == AnswerPoint::Settled;
         let mut waiting = Vec::new();
         let mut taken = Vec::with_capacity(events.len());
         for (event, place) in events.into_iter().zip(places) {
@@ -194,26 +194,26 @@ impl Desk {
                 waiting.push(receiver);
                 sender
             });
-            taken.push(Taken { event, waits, place });
+            taken.push(TakenEvent { event, waits, place });
         }
         self.door.enter(taken)?;
         settled(waiting).await
     }
 
     /// Refuses a head that is too large: it is kept with every event of the request.
-    fn measure(&self, parts: &Parts) -> Result<(), Refusal> {
+    fn measure(&self, parts: &Parts) -> Result<(), RequestRefusal> {
         let line = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
         let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
         if line + fields.sum::<usize>() > self.settings.max_head {
-            Err(Refusal::head(self.settings.max_head))
+            Err(RequestRefusal::head(self.settings.max_head))
         } else {
             Ok(())
         }
     }
 
     /// Subject from the URL behind the path, or the configured one.
-    fn subject(&self, path: &str) -> Result<ByteString, Refusal> {
-        let not_found = || Refusal::not_found(&self.settings.path);
+    fn subject(&self, path: &str) -> Result<ByteString, RequestRefusal> {
+        let not_found = || RequestRefusal::not_found(&self.settings.path);
         let rest = path.strip_prefix(&self.settings.path).ok_or_else(not_found)?;
         let rest = match rest.strip_prefix('/') {
             None if !rest.is_empty() => return Err(not_found()),
@@ -226,32 +226,33 @@ impl Desk {
             return Err(not_found());
         }
         if !self.guard.covers_head() {
-            return Err(Refusal::unsigned_subject(&self.settings.path));
+            return Err(RequestRefusal::unsigned_subject(&self.settings.path));
         }
         let tokens = rest.replace('/', ".");
-        let subject = percent_decode_str(&tokens).decode_utf8().map_err(|error| Refusal::bad("bad_subject", error))?;
-        let bad = |error| Refusal::bad("bad_subject", format!("subject `{subject}`, after the path: {error}"));
+        let subject =
+            percent_decode_str(&tokens).decode_utf8().map_err(|error| RequestRefusal::bad("bad_subject", error))?;
+        let bad = |error| RequestRefusal::bad("bad_subject", format!("subject `{subject}`, after the path: {error}"));
         check_subject(&subject).map_err(bad)?;
         Ok(subject.into_owned().into())
     }
 
     /// Reads the body and reserves its room. Refuses if it is too large or too slow, too much is
     /// being read already, or the router stops.
-    async fn read(&self, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
+    async fn read(&self, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), RequestRefusal> {
         let mut stop = self.stop.clone();
         let read = tokio::select! {
             biased;
             // First: a router that stops takes no body, even one that is complete.
-            () = stop.draining() => return Err(Refusal::stopping()),
+            () = stop.draining() => return Err(RequestRefusal::stopping()),
             read = timeout(self.settings.timeout, self.read_all(body)) => read,
         };
-        read.map_err(|_| Refusal::slow(self.settings.timeout))?
+        read.map_err(|_| RequestRefusal::slow(self.settings.timeout))?
     }
 
-    async fn read_all(&self, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
+    async fn read_all(&self, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), RequestRefusal> {
         let (mut parts, mut read, mut room) = (body.into_data_stream(), BytesMut::new(), None);
         while let Some(part) = parts.next().await {
-            let part = part.map_err(|error| Refusal::bad("bad_body", error))?;
+            let part = part.map_err(|error| RequestRefusal::bad("bad_body", error))?;
             if read.len() + part.len() > self.settings.max_body {
                 return Err(self.too_large());
             }
@@ -265,9 +266,9 @@ impl Desk {
         Ok((read.freeze(), room))
     }
 
-    fn too_large(&self) -> Refusal {
+    fn too_large(&self) -> RequestRefusal {
         let message = format!("the body has more than {} bytes, which is the limit here", self.settings.max_body);
-        Refusal::too_large("too_large", message)
+        RequestRefusal::too_large("too_large", message)
     }
 
     /// Events of a request's messages: all of them are valid, or none is taken.
@@ -276,10 +277,10 @@ impl Desk {
         subject: &ByteString,
         tenants: AllowedTenants<'_>,
         messages: Vec<(Headers, Bytes)>,
-    ) -> Result<Vec<Event>, Refusal> {
+    ) -> Result<Vec<Event>, RequestRefusal> {
         let count = messages.len();
         if count > self.door.most() {
-            return Err(Refusal::too_many(self.door.most()));
+            return Err(RequestRefusal::too_many(self.door.most()));
         }
         let event = |(number, (headers, body)): (usize, (Headers, Bytes))| {
             let id = match headers.get(signature::ID) {
@@ -294,8 +295,14 @@ impl Desk {
         (1..).zip(messages).map(event).collect()
     }
 
-    fn event(&self, subject: ByteString, id: ByteString, headers: Headers, body: Bytes) -> Result<Event, Refusal> {
-        let message = Message {
+    fn event(
+        &self,
+        subject: ByteString,
+        id: ByteString,
+        headers: Headers,
+        body: Bytes,
+    ) -> Result<Event, RequestRefusal> {
+        let message = SourceMessage {
             subject,
             headers,
             payload: body,
@@ -306,21 +313,22 @@ impl Desk {
             incarnation: self.run,
         };
         let event = Event { id, ..message.into_event() };
-        envelope::open_event(&self.envelope, event).map_err(|refused| Refusal::bad(refused.1.reason, &refused.1.detail))
+        envelope::open_event(&self.envelope, event)
+            .map_err(|refused| RequestRefusal::bad(refused.1.reason, &refused.1.detail))
     }
 }
 
 /// Waits until all are settled. Cancel safe: they are settled all the same.
-async fn settled(waiting: Vec<oneshot::Receiver<Result<(), &'static str>>>) -> Result<(), Refusal> {
+async fn settled(waiting: Vec<oneshot::Receiver<Result<(), &'static str>>>) -> Result<(), RequestRefusal> {
     let count = waiting.len();
     let mut dead = Vec::new();
     for settled in waiting {
-        if let Err(reason) = settled.await.map_err(|_| Refusal::given_back())? {
+        if let Err(reason) = settled.await.map_err(|_| RequestRefusal::given_back())? {
             dead.push(reason);
         }
     }
     match dead.first() {
-        Some(reason) => Err(Refusal::dead(reason, dead.len(), count)),
+        Some(reason) => Err(RequestRefusal::dead(reason, dead.len(), count)),
         None => Ok(()),
     }
 }

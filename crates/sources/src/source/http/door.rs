@@ -9,58 +9,58 @@ use std::{
 use governor::{DefaultDirectRateLimiter, Quota, clock::Clock as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{refusal::Refusal, work::Taken};
-use crate::{config, event::Event, pipeline::Shares};
+use super::{refusal::RequestRefusal, work::TakenEvent};
+use crate::{config, event::Event, pipeline::KeyShares};
 
 /// Time after which to send again if there is no room now.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
 /// An event's share of what the source may have open, given back on drop.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct EventPlace {
     _event: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
 
-pub(super) struct Door {
-    events: Gate,
-    bytes: Gate,
+pub(super) struct RequestAdmission {
+    events: PlaceGate,
+    bytes: PlaceGate,
     /// Bytes of bodies that are read and have no place yet.
-    reading: Gate,
-    rate: Option<Rate>,
+    reading: PlaceGate,
+    rate: Option<RateGate>,
     /// Shares of the keys; unset before the source runs, and where events are stored and not taken.
-    shares: OnceLock<Shares>,
+    shares: OnceLock<KeyShares>,
     /// Channel to the worker. It is closed once the drain has begun.
-    inside: mpsc::WeakSender<Vec<Taken>>,
+    inside: mpsc::WeakSender<Vec<TakenEvent>>,
 }
 
-struct Gate {
+struct PlaceGate {
     places: Arc<Semaphore>,
     all: u32,
 }
 
-struct Rate {
+struct RateGate {
     limiter: DefaultDirectRateLimiter,
     burst: NonZeroU32,
 }
 
-impl Door {
+impl RequestAdmission {
     pub(super) fn new(
-        (pipeline, bodies): (config::Pipeline, usize),
-        rate: Option<config::Rate>,
-        inside: mpsc::WeakSender<Vec<Taken>>,
+        (pipeline, bodies): (config::PipelineConfig, usize),
+        rate: Option<config::RateLimit>,
+        inside: mpsc::WeakSender<Vec<TakenEvent>>,
     ) -> Self {
-        let rate = rate.map(|config::Rate { events, burst }| {
+        let rate = rate.map(|config::RateLimit { events, burst }| {
             let limiter = DefaultDirectRateLimiter::direct(Quota::per_second(events).allow_burst(burst));
-            Rate { limiter, burst }
+            RateGate { limiter, burst }
         });
-        let (bytes, reading) = (Gate::new(pipeline.in_flight_bytes), Gate::new(bodies as u64));
+        let (bytes, reading) = (PlaceGate::new(pipeline.in_flight_bytes), PlaceGate::new(bodies as u64));
         let shares = OnceLock::new();
-        Self { events: Gate::new(pipeline.in_flight.get() as u64), bytes, reading, rate, shares, inside }
+        Self { events: PlaceGate::new(pipeline.in_flight.get() as u64), bytes, reading, rate, shares, inside }
     }
 
     /// Limits each key to its share of the room.
-    pub(super) fn share(&self, shares: Shares) {
+    pub(super) fn share(&self, shares: KeyShares) {
         // A source runs once.
         let _ = self.shares.set(shares);
     }
@@ -71,27 +71,27 @@ impl Door {
     }
 
     /// Reserves room for a part of a body that has come in.
-    pub(super) fn read(&self, part: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+    pub(super) fn read(&self, part: usize) -> Result<OwnedSemaphorePermit, RequestRefusal> {
         let room = u32::try_from(part).ok().and_then(|part| self.reading.places(part));
-        room.ok_or_else(|| Refusal::later("no_room", "the router reads as much at once as it may", NO_ROOM))
+        room.ok_or_else(|| RequestRefusal::later("no_room", "the router reads as much at once as it may", NO_ROOM))
     }
 
     /// Reserves a place for each event: for all or for none.
-    pub(super) fn admit(&self, asking: &[Event]) -> Result<Vec<Place>, Refusal> {
+    pub(super) fn admit(&self, asking: &[Event]) -> Result<Vec<EventPlace>, RequestRefusal> {
         let count = u32::try_from(asking.len()).unwrap_or(u32::MAX);
         let total = asking.iter().fold(0, |total: u32, event| total.saturating_add(bytes(event)));
         if count > self.events.all {
-            return Err(Refusal::too_many(self.most()));
+            return Err(RequestRefusal::too_many(self.most()));
         }
         if total > self.bytes.all {
             let message = format!("the request has {total} bytes, and the router takes {} at once", self.bytes.all);
-            return Err(Refusal::too_large("too_large", message));
+            return Err(RequestRefusal::too_large("too_large", message));
         }
         let in_use = (self.inside(), self.bytes.in_use());
         let exceeded = |event| self.shares.get()?.exceeded(event, in_use);
         if let Some(key) = asking.iter().find_map(exceeded) {
             let message = format!("key `{}` lets as many events wait as it may", key.name);
-            return Err(Refusal::later("no_room", message, NO_ROOM));
+            return Err(RequestRefusal::later("no_room", message, NO_ROOM));
         }
         let mut events = self.events.places(count).ok_or_else(no_room)?;
         let mut all_bytes = self.bytes.places(total).ok_or_else(no_room)?;
@@ -99,14 +99,15 @@ impl Door {
         if let Some(rate) = &self.rate {
             rate.check(count)?;
         }
-        let place = |event| Some(Place { _event: events.split(1)?, _bytes: all_bytes.split(bytes(event) as usize)? });
+        let place =
+            |event| Some(EventPlace { _event: events.split(1)?, _bytes: all_bytes.split(bytes(event) as usize)? });
         asking.iter().map(place).collect::<Option<_>>().ok_or_else(no_room)
     }
 
     /// Hands over events that have their places. On an error none is taken.
-    pub(super) fn enter(&self, taken: Vec<Taken>) -> Result<(), Refusal> {
-        let inside = self.inside.upgrade().ok_or_else(Refusal::stopping)?;
-        inside.try_send(taken).map_err(|_| Refusal::stopping())
+    pub(super) fn enter(&self, taken: Vec<TakenEvent>) -> Result<(), RequestRefusal> {
+        let inside = self.inside.upgrade().ok_or_else(RequestRefusal::stopping)?;
+        inside.try_send(taken).map_err(|_| RequestRefusal::stopping())
     }
 
     /// Resolves when nothing is inside.
@@ -126,7 +127,7 @@ fn bytes(event: &Event) -> u32 {
     u32::try_from(event.size()).unwrap_or(u32::MAX)
 }
 
-impl Gate {
+impl PlaceGate {
     fn new(all: u64) -> Self {
         let all = u32::try_from(all).unwrap_or(u32::MAX).min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
         Self { places: Arc::new(Semaphore::new(all as usize)), all }
@@ -141,23 +142,23 @@ impl Gate {
     }
 }
 
-impl Rate {
-    fn check(&self, count: u32) -> Result<(), Refusal> {
+impl RateGate {
+    fn check(&self, count: u32) -> Result<(), RequestRefusal> {
         let Some(count) = NonZeroU32::new(count) else { return Ok(()) };
         match self.limiter.check_n(count) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(early)) => {
                 let wait = early.wait_time_from(self.limiter.clock().now());
-                Err(Refusal::later("rate", "events come faster than the rate that is set here", wait))
+                Err(RequestRefusal::later("rate", "events come faster than the rate that is set here", wait))
             }
             Err(_) => {
                 let message = format!("the request has {count} events, and at most {} may come at once", self.burst);
-                Err(Refusal::too_large("too_many", message))
+                Err(RequestRefusal::too_large("too_many", message))
             }
         }
     }
 }
 
-fn no_room() -> Refusal {
-    Refusal::later("no_room", "the router has as many events open as it may", NO_ROOM)
+fn no_room() -> RequestRefusal {
+    RequestRefusal::later("no_room", "the router has as many events open as it may", NO_ROOM)
 }

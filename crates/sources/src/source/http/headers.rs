@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header::CONNECTION};
 use bytestring::ByteString;
 use percent_encoding::percent_decode;
 
-use super::refusal::Refusal;
+use super::refusal::RequestRefusal;
 use crate::{
     event::{
         Headers,
@@ -72,7 +72,7 @@ fn is_credential(name: &str) -> bool {
 
 /// Trust in the tenant and the headers that a client states.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Trust<'a> {
+pub(super) struct ClientTrust<'a> {
     /// Tenant that replaces the client's.
     pub(super) tenant: Option<&'a str>,
     /// True if the client's headers are trusted. Those of a signed request are not, since they may
@@ -85,7 +85,7 @@ pub(super) struct Trust<'a> {
 const OF_SIGNED: [&str; 5] = [signature::ID, signature::TIMESTAMP, "content-type", TRACEPARENT, TRACESTATE];
 
 /// Headers of a request that its events get.
-pub(super) fn of_request(headers: &HeaderMap, trust: Trust<'_>) -> Result<Headers, Refusal> {
+pub(super) fn of_request(headers: &HeaderMap, trust: ClientTrust<'_>) -> Result<Headers, RequestRefusal> {
     let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     // `Connection` names further headers that concern only the connection.
     let named: Vec<_> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
@@ -99,7 +99,7 @@ pub(super) fn of_request(headers: &HeaderMap, trust: Trust<'_>) -> Result<Header
     };
     let mut kept = Headers::default();
     for (name, value) in headers.iter().filter(|(name, _)| !is_kept_back(name.as_str())) {
-        let bad = |what| Refusal::bad("bad_header", format!("the header `{name}` {what}"));
+        let bad = |what| RequestRefusal::bad("bad_header", format!("the header `{name}` {what}"));
         let text = std::str::from_utf8(value.as_bytes()).map_err(|_| bad("is not UTF-8"))?;
         if !name.as_str().starts_with(ATTRIBUTE) {
             kept.push(name.as_str(), text);
@@ -148,10 +148,10 @@ mod tests {
     use super::*;
 
     fn kept(headers: &[(&'static str, &'static str)], tenant: Option<&str>) -> Result<String, String> {
-        trusted(headers, Trust { tenant, head: true })
+        trusted(headers, ClientTrust { tenant, head: true })
     }
 
-    fn trusted(headers: &[(&'static str, &'static str)], trust: Trust<'_>) -> Result<String, String> {
+    fn trusted(headers: &[(&'static str, &'static str)], trust: ClientTrust<'_>) -> Result<String, String> {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         let kept = of_request(&headers, trust).map_err(|refusal| refusal.message)?;
         Ok(kept.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "))
@@ -265,9 +265,9 @@ mod tests {
             ("traceparent", "00-1"),
         ];
         let expected = "webhook-id=1 content-type=text/plain traceparent=00-1";
-        assert_eq!(trusted(&headers, Trust { tenant: None, head: false }).unwrap(), expected);
+        assert_eq!(trusted(&headers, ClientTrust { tenant: None, head: false }).unwrap(), expected);
         let expected = format!("{expected} tenant=t1");
-        assert_eq!(trusted(&headers, Trust { tenant: Some("t1"), head: false }).unwrap(), expected);
+        assert_eq!(trusted(&headers, ClientTrust { tenant: Some("t1"), head: false }).unwrap(), expected);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use axum::http::{
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::{headers::with, refusal::Refusal};
+use super::{headers::with, refusal::RequestRefusal};
 use crate::{event::Headers, json};
 
 const STRUCTURED: &str = "application/cloudevents+json";
@@ -19,7 +19,7 @@ const SEQUENCE: &str = "application/json-seq";
 
 /// Kind of content of a body, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum BodyForm {
     /// One message of any kind.
     Whole,
     /// One message in JSON.
@@ -30,14 +30,14 @@ pub(super) enum Form {
     Batch,
 }
 
-impl Form {
+impl BodyForm {
     /// Determines the form. Without a content type the body is JSON, also as the data of a binary
     /// CloudEvent.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, RequestRefusal> {
         if let Some(encoding) = text(headers, CONTENT_ENCODING)?
             && !encoding.eq_ignore_ascii_case("identity")
         {
-            return Err(Refusal::unreadable(format!("the body is encoded as `{encoding}`")));
+            return Err(RequestRefusal::unreadable(format!("the body is encoded as `{encoding}`")));
         }
         let Some(content_type) = text(headers, CONTENT_TYPE)? else { return Ok(Self::Json) };
         let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -47,7 +47,7 @@ impl Form {
             "application/cloudevents-batch+json" => Ok(Self::Batch),
             STRUCTURED => Ok(Self::Json),
             other if !is_one || other.starts_with(FORMATS) || other == SEQUENCE => {
-                Err(Refusal::unreadable(format!("`{content_type}` can't be read here")))
+                Err(RequestRefusal::unreadable(format!("`{content_type}` can't be read here")))
             }
             other if other.ends_with("/json") || other.ends_with("+json") => Ok(Self::Json),
             _ => Ok(Self::Whole),
@@ -60,7 +60,7 @@ impl Form {
         headers: Headers,
         body: Bytes,
         most: usize,
-    ) -> Result<Vec<(Headers, Bytes)>, Refusal> {
+    ) -> Result<Vec<(Headers, Bytes)>, RequestRefusal> {
         let body = if self == Self::Whole { body } else { json::without_mark(body) };
         match self {
             Self::Whole | Self::Json => {
@@ -80,7 +80,7 @@ impl Form {
                     body.split(|byte| *byte == b'\n').zip(1..).map(|(line, number)| (line.trim_ascii(), number));
                 let lines = lines.filter(|(line, _)| !line.is_empty()).take(most + 1);
                 let message = |(line, number): (&[u8], usize)| {
-                    let not_json = |error| Refusal::bad("not_json", format!("line {number}: {error}"));
+                    let not_json = |error| RequestRefusal::bad("not_json", format!("line {number}: {error}"));
                     json::check(line).map_err(not_json)?;
                     Ok((headers.clone(), body.slice_ref(line)))
                 };
@@ -98,8 +98,8 @@ impl Form {
     }
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Refusal> {
-    let unreadable = |_| Refusal::unreadable(format!("the header `{name}` is not text"));
+fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, RequestRefusal> {
+    let unreadable = |_| RequestRefusal::unreadable(format!("the header `{name}` is not text"));
     headers.get(&name).map(|value| value.to_str().map_err(unreadable)).transpose()
 }
 
@@ -112,24 +112,28 @@ fn is_lines(media_type: &str) -> bool {
     matches!(&*name, "ndjson" | "jsonl" | "jsonlines" | "ldjson" | "jsonstream") || media_type == STREAM
 }
 
-fn empty() -> Refusal {
-    Refusal::bad("empty", "there is no event in the body")
+fn empty() -> RequestRefusal {
+    RequestRefusal::bad("empty", "there is no event in the body")
 }
 
-fn not_json(error: &impl std::fmt::Display) -> Refusal {
-    Refusal::bad("not_json", format!("the body is not what its content type says: {error}"))
+fn not_json(error: &impl std::fmt::Display) -> RequestRefusal {
+    RequestRefusal::bad("not_json", format!("the body is not what its content type says: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn form(headers: &[(&'static str, &'static str)]) -> Result<Form, String> {
+    fn form(headers: &[(&'static str, &'static str)]) -> Result<BodyForm, String> {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        Form::of(&headers).map_err(|refusal| refusal.message)
+        BodyForm::of(&headers).map_err(|refusal| refusal.message)
     }
 
-    fn bodies(form: Form, headers: &[(&'static str, &'static str)], body: &'static str) -> Result<Vec<String>, String> {
+    fn bodies(
+        form: BodyForm,
+        headers: &[(&'static str, &'static str)],
+        body: &'static str,
+    ) -> Result<Vec<String>, String> {
         let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let messages = form.take_apart(headers, Bytes::from_static(body.as_bytes()), 3);
         let show = |(headers, body): (Headers, Bytes)| {
@@ -142,30 +146,30 @@ mod tests {
     #[test]
     fn the_content_type_says_what_the_body_holds() {
         for (content_type, expected) in [
-            ("application/json; charset=utf-8", Form::Json),
-            ("Application/CloudEvents+JSON", Form::Json),
-            ("application/vnd.a+json", Form::Json),
-            ("application/x-ndjson", Form::Lines),
-            ("application/ndjson", Form::Lines),
-            ("application/jsonl; charset=utf-8", Form::Lines),
-            ("application/x-jsonl", Form::Lines),
-            ("application/jsonlines", Form::Lines),
-            ("application/x-jsonlines", Form::Lines),
-            ("application/json-lines", Form::Lines),
-            ("application/x-json-lines", Form::Lines),
-            ("application/x-ldjson", Form::Lines),
-            ("application/x-json-stream", Form::Lines),
-            ("application/stream+json", Form::Lines),
-            ("application/vnd.elasticsearch+x-ndjson", Form::Lines),
-            ("text/x-ndjson", Form::Lines),
-            ("Application/JSONL", Form::Lines),
-            ("application/cloudevents-batch+json;charset=UTF-8", Form::Batch),
-            ("text/plain", Form::Whole),
-            ("application/x-www-form-urlencoded", Form::Whole),
+            ("application/json; charset=utf-8", BodyForm::Json),
+            ("Application/CloudEvents+JSON", BodyForm::Json),
+            ("application/vnd.a+json", BodyForm::Json),
+            ("application/x-ndjson", BodyForm::Lines),
+            ("application/ndjson", BodyForm::Lines),
+            ("application/jsonl; charset=utf-8", BodyForm::Lines),
+            ("application/x-jsonl", BodyForm::Lines),
+            ("application/jsonlines", BodyForm::Lines),
+            ("application/x-jsonlines", BodyForm::Lines),
+            ("application/json-lines", BodyForm::Lines),
+            ("application/x-json-lines", BodyForm::Lines),
+            ("application/x-ldjson", BodyForm::Lines),
+            ("application/x-json-stream", BodyForm::Lines),
+            ("application/stream+json", BodyForm::Lines),
+            ("application/vnd.elasticsearch+x-ndjson", BodyForm::Lines),
+            ("text/x-ndjson", BodyForm::Lines),
+            ("Application/JSONL", BodyForm::Lines),
+            ("application/cloudevents-batch+json;charset=UTF-8", BodyForm::Batch),
+            ("text/plain", BodyForm::Whole),
+            ("application/x-www-form-urlencoded", BodyForm::Whole),
         ] {
             assert_eq!(form(&[("content-type", content_type)]), Ok(expected), "{content_type}");
         }
-        assert_eq!(form(&[("content-encoding", "identity")]), Ok(Form::Json));
+        assert_eq!(form(&[("content-encoding", "identity")]), Ok(BodyForm::Json));
         for (name, value) in [
             ("content-type", "application/cloudevents+avro"),
             ("content-type", "application/cloudevents-batch+avro"),
@@ -182,32 +186,32 @@ mod tests {
     #[test]
     fn bodies_are_taken_apart() {
         let json = [("content-type", "application/json")];
-        assert_eq!(bodies(Form::Json, &json, "{\"a\":1}").unwrap(), ["application/json {\\\"a\\\":1}"]);
-        assert_eq!(bodies(Form::Json, &json, "\u{feff}{\"a\":1}").unwrap(), ["application/json {\\\"a\\\":1}"]);
-        assert_eq!(bodies(Form::Whole, &[("content-type", "text/plain")], "hi").unwrap(), ["text/plain hi"]);
+        assert_eq!(bodies(BodyForm::Json, &json, "{\"a\":1}").unwrap(), ["application/json {\\\"a\\\":1}"]);
+        assert_eq!(bodies(BodyForm::Json, &json, "\u{feff}{\"a\":1}").unwrap(), ["application/json {\\\"a\\\":1}"]);
+        assert_eq!(bodies(BodyForm::Whole, &[("content-type", "text/plain")], "hi").unwrap(), ["text/plain hi"]);
         let lines = [("content-type", "application/x-ndjson")];
-        assert_eq!(bodies(Form::Lines, &lines, "\u{feff}1\n2").unwrap(), ["- 1", "- 2"]);
-        assert_eq!(bodies(Form::Lines, &lines, "\n1\r\n \n 2 \n3").unwrap(), ["- 1", "- 2", "- 3"]);
-        assert_eq!(bodies(Form::Lines, &lines, "1\n2\n3\n4\n5\n").unwrap().len(), 4, "one too many is enough");
+        assert_eq!(bodies(BodyForm::Lines, &lines, "\u{feff}1\n2").unwrap(), ["- 1", "- 2"]);
+        assert_eq!(bodies(BodyForm::Lines, &lines, "\n1\r\n \n 2 \n3").unwrap(), ["- 1", "- 2", "- 3"]);
+        assert_eq!(bodies(BodyForm::Lines, &lines, "1\n2\n3\n4\n5\n").unwrap().len(), 4, "one too many is enough");
         let batch = [("content-type", "application/cloudevents-batch+json")];
         assert_eq!(
-            bodies(Form::Batch, &batch, "[ 1, [2] ]").unwrap(),
+            bodies(BodyForm::Batch, &batch, "[ 1, [2] ]").unwrap(),
             ["application/cloudevents+json 1", "application/cloudevents+json [2]"]
         );
-        assert!(bodies(Form::Batch, &batch, " [ ] ").unwrap().is_empty(), "a batch may be empty");
-        assert_eq!(bodies(Form::Json, &[("ce-specversion", "1.0")], "").unwrap(), ["- "]);
+        assert!(bodies(BodyForm::Batch, &batch, " [ ] ").unwrap().is_empty(), "a batch may be empty");
+        assert_eq!(bodies(BodyForm::Json, &[("ce-specversion", "1.0")], "").unwrap(), ["- "]);
     }
 
     #[test]
     fn bodies_that_hold_no_event_are_refused() {
         for (form, body, expected) in [
-            (Form::Json, "", "the body is not what its content type says: EOF"),
-            (Form::Json, "{", "the body is not what its content type says: EOF"),
-            (Form::Whole, "", "there is no event"),
-            (Form::Lines, " \n\n", "there is no event"),
-            (Form::Lines, "1\n\n{\n", "line 3: EOF"),
-            (Form::Batch, "{}", "the body is not what its content type says: invalid type"),
-            (Form::Batch, "[1", "the body is not what its content type says: EOF"),
+            (BodyForm::Json, "", "the body is not what its content type says: EOF"),
+            (BodyForm::Json, "{", "the body is not what its content type says: EOF"),
+            (BodyForm::Whole, "", "there is no event"),
+            (BodyForm::Lines, " \n\n", "there is no event"),
+            (BodyForm::Lines, "1\n\n{\n", "line 3: EOF"),
+            (BodyForm::Batch, "{}", "the body is not what its content type says: invalid type"),
+            (BodyForm::Batch, "[1", "the body is not what its content type says: EOF"),
         ] {
             let error = bodies(form, &[], body).unwrap_err();
             assert!(error.starts_with(expected), "{body}: {error}");

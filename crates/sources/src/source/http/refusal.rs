@@ -16,18 +16,18 @@ const AWAY: Duration = Duration::from_secs(5);
 
 /// Error response to a request.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct RequestRefusal {
     pub(super) status: StatusCode,
     /// Reason code for programs and for the metrics' label.
     pub(super) reason: &'static str,
     pub(super) message: String,
     hint: Option<&'static str>,
-    header: Header,
+    header: RefusalHeader,
 }
 
 /// Header that goes with a status.
 #[derive(Debug)]
-enum Header {
+enum RefusalHeader {
     None,
     Allow,
     /// Scheme by which a client has to authenticate.
@@ -36,9 +36,9 @@ enum Header {
     RetryAfter(u64),
 }
 
-impl Refusal {
+impl RequestRefusal {
     fn new(status: StatusCode, reason: &'static str, message: impl Display) -> Self {
-        Self { status, reason, message: message.to_string(), hint: None, header: Header::None }
+        Self { status, reason, message: message.to_string(), hint: None, header: RefusalHeader::None }
     }
 
     fn hint(self, hint: &'static str) -> Self {
@@ -48,7 +48,7 @@ impl Refusal {
     fn again_after(self, wait: Duration) -> Self {
         // Whole seconds, at least one: zero would mean at once.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        Self { header: Header::RetryAfter(seconds.max(1)), ..self }
+        Self { header: RefusalHeader::RetryAfter(seconds.max(1)), ..self }
     }
 
     /// Names the event concerned if there are several.
@@ -70,7 +70,7 @@ impl Refusal {
 
     pub(super) fn method() -> Self {
         let refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "events are sent with POST");
-        Self { header: Header::Allow, ..refusal }
+        Self { header: RefusalHeader::Allow, ..refusal }
     }
 
     pub(super) fn unauthorized(
@@ -79,7 +79,10 @@ impl Refusal {
         message: impl Display,
         hint: &'static str,
     ) -> Self {
-        Self { header: Header::Challenge(scheme), ..Self::new(StatusCode::UNAUTHORIZED, reason, message).hint(hint) }
+        Self {
+            header: RefusalHeader::Challenge(scheme),
+            ..Self::new(StatusCode::UNAUTHORIZED, reason, message).hint(hint)
+        }
     }
 
     /// Refusal of a body that names another tenant than the configured one, under which it can't be
@@ -175,7 +178,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for RequestRefusal {
     fn into_response(self) -> Response {
         let Self { status, reason, message, hint, header } = self;
         let mut error = json!({ "reason": reason, "message": message });
@@ -184,10 +187,10 @@ impl IntoResponse for Refusal {
         }
         let mut response = json_response(status, &json!({ "error": error }));
         let header = match header {
-            Header::None => None,
-            Header::Allow => Some((ALLOW, HeaderValue::from_static("POST"))),
-            Header::Challenge(scheme) => Some((WWW_AUTHENTICATE, HeaderValue::from_static(scheme))),
-            Header::RetryAfter(seconds) => Some((RETRY_AFTER, seconds.into())),
+            RefusalHeader::None => None,
+            RefusalHeader::Allow => Some((ALLOW, HeaderValue::from_static("POST"))),
+            RefusalHeader::Challenge(scheme) => Some((WWW_AUTHENTICATE, HeaderValue::from_static(scheme))),
+            RefusalHeader::RetryAfter(seconds) => Some((RETRY_AFTER, seconds.into())),
         };
         response.headers_mut().extend(header);
         response

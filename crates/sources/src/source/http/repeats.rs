@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::refusal::Refusal;
+use super::refusal::RequestRefusal;
 use crate::{
     poison::ignore_poison,
     signature::{AHEAD, TOLERANCE},
@@ -25,14 +25,14 @@ const MOST: usize = 1_000_000;
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
-pub(super) struct Repeats {
+pub(super) struct SeenRequests {
     /// Random keys: clients cannot construct two ids with the same hash.
     hashes: RandomState,
-    state: Mutex<State>,
+    state: Mutex<RepeatState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct RepeatState {
     /// Hashes of ids whose requests are under way.
     under_way: HashSet<u64>,
     taken: HashSet<u64>,
@@ -42,17 +42,17 @@ struct State {
 
 /// Claim of the first request with an id. Dropped without `done`, the id is free again.
 #[derive(Debug)]
-pub(super) struct Once {
-    repeats: Arc<Repeats>,
+pub(super) struct RequestClaim {
+    repeats: Arc<SeenRequests>,
     hash: u64,
 }
 
-impl Repeats {
+impl SeenRequests {
     /// Claims an id; `None` if a request with it was taken.
     ///
     /// # Errors
     /// Returns an error if such a request is under way, or there is no room for another.
-    pub(super) fn enter(self: &Arc<Self>, id: &str) -> Result<Option<Once>, Refusal> {
+    pub(super) fn enter(self: &Arc<Self>, id: &str) -> Result<Option<RequestClaim>, RequestRefusal> {
         let hash = self.hashes.hash_one(id);
         let mut state = self.lock();
         let now = Instant::now();
@@ -64,20 +64,20 @@ impl Repeats {
             return Ok(None);
         }
         if state.taken.len() + state.under_way.len() >= MOST {
-            return Err(Refusal::later("no_room", "there are too many signed requests to tell repeats", AGAIN));
+            return Err(RequestRefusal::later("no_room", "there are too many signed requests to tell repeats", AGAIN));
         }
         if !state.under_way.insert(hash) {
-            return Err(Refusal::later("repeat", "a request with this id is being worked on", AGAIN));
+            return Err(RequestRefusal::later("repeat", "a request with this id is being worked on", AGAIN));
         }
-        Ok(Some(Once { repeats: Arc::clone(self), hash }))
+        Ok(Some(RequestClaim { repeats: Arc::clone(self), hash }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RepeatState> {
         ignore_poison(self.state.lock())
     }
 }
 
-impl Once {
+impl RequestClaim {
     /// Marks the request as taken.
     pub(super) fn done(self) {
         let mut state = self.repeats.lock();
@@ -87,7 +87,7 @@ impl Once {
     }
 }
 
-impl Drop for Once {
+impl Drop for RequestClaim {
     fn drop(&mut self) {
         self.repeats.lock().under_way.remove(&self.hash);
     }
@@ -101,7 +101,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_id_is_known_for_as_long_as_a_signature_is_valid() {
-        let repeats = Arc::<Repeats>::default();
+        let repeats = Arc::<SeenRequests>::default();
         repeats.enter("a").unwrap().unwrap().done();
         advance(VALID).await;
         assert!(repeats.enter("a").unwrap().is_none());
@@ -115,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_came_to_nothing_may_be_sent_again() {
-        let repeats = Arc::<Repeats>::default();
+        let repeats = Arc::<SeenRequests>::default();
         let first = repeats.enter("a").unwrap().unwrap();
         assert_eq!(repeats.enter("a").unwrap_err().reason, "repeat");
         drop(first);

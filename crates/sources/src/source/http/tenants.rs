@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 
-use super::{headers::with, refusal::Refusal};
+use super::{headers::with, refusal::RequestRefusal};
 use crate::event::{Event, identity::TENANT};
 
 /// The tenants that a request's events may belong to.
@@ -21,7 +21,7 @@ impl<'a> AllowedTenants<'a> {
     ///
     /// # Errors
     /// Returns an error if the client names a tenant that it may not send for.
-    pub(super) fn of_request(self, headers: &HeaderMap) -> Result<Option<&'a str>, Refusal> {
+    pub(super) fn of_request(self, headers: &HeaderMap) -> Result<Option<&'a str>, RequestRefusal> {
         match self {
             Self::Any => Ok(None),
             Self::Always(tenant) => Ok(Some(tenant)),
@@ -29,7 +29,7 @@ impl<'a> AllowedTenants<'a> {
                 let mut named = headers.get_all(TENANT).iter().peekable();
                 let is_silent = named.peek().is_none();
                 if !named.all(|name| tenants.iter().any(|tenant| tenant.as_bytes() == name.as_bytes())) {
-                    return Err(Refusal::foreign_tenant());
+                    return Err(RequestRefusal::foreign_tenant());
                 }
                 Ok(self.only().filter(|_| is_silent))
             }
@@ -41,23 +41,23 @@ impl<'a> AllowedTenants<'a> {
     ///
     /// # Errors
     /// Returns an error if the event belongs to another tenant, or its tenant is not stated.
-    pub(super) fn hold(self, mut event: Event, kept: bool) -> Result<Event, Refusal> {
+    pub(super) fn hold(self, mut event: Event, kept: bool) -> Result<Event, RequestRefusal> {
         let tenants = || event.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(TENANT));
         match self {
             Self::Any => {}
             Self::Always(tenant) if tenants().any(|(_, value)| value != tenant) => {
                 if kept {
-                    return Err(Refusal::other_tenant());
+                    return Err(RequestRefusal::other_tenant());
                 }
                 event.headers = with(event.headers, TENANT, Some(tenant.into()));
             }
             Self::Always(_) => {}
             Self::OneOf(allowed) => {
                 if tenants().any(|(_, value)| !allowed.iter().any(|tenant| *value == tenant.as_str())) {
-                    return Err(Refusal::foreign_tenant());
+                    return Err(RequestRefusal::foreign_tenant());
                 }
                 if tenants().next().is_none() {
-                    return Err(Refusal::no_tenant());
+                    return Err(RequestRefusal::no_tenant());
                 }
             }
         }

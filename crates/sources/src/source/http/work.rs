@@ -9,46 +9,49 @@ use tokio::{
     task::unconstrained,
 };
 
-use super::door::Place;
-use crate::{ack::Outcome, event::Event, pipeline::Intake, source::again::Again, stop::Stop, timer::sleep_until_due};
+use super::door::EventPlace;
+use crate::{
+    ack::Outcome, event::Event, pipeline::Intake, source::again::RetryQueue, stop::Stop, timer::sleep_until_due,
+};
 
 /// Event that the source is responsible for. Dropping it gives it up.
-pub struct Taken {
+pub struct TakenEvent {
     pub(super) event: Event,
     /// Channel to the request that waits for it to be settled: gets the reason code if it became a
     /// dead letter, and is just dropped if it was given up.
     pub(super) waits: Option<oneshot::Sender<Result<(), &'static str>>>,
     /// Its place at the door, given back once it is settled.
-    pub(super) place: Place,
+    pub(super) place: EventPlace,
 }
 
 /// Works until the drain has begun and nothing is left. Nothing arrives once `keeper` is dropped,
 /// which happens when the drain begins. Cancel safe, though open events are given up.
 pub(super) async fn work(
-    intake: Intake<Taken>,
-    arriving: mpsc::Receiver<Vec<Taken>>,
-    keeper: mpsc::Sender<Vec<Taken>>,
+    intake: Intake<TakenEvent>,
+    arriving: mpsc::Receiver<Vec<TakenEvent>>,
+    keeper: mpsc::Sender<Vec<TakenEvent>>,
     stop: &mut Stop,
 ) {
     let keeper = Some(keeper);
-    let mut work = Work { intake, arriving, keeper, is_over: false, arrived: VecDeque::new(), again: Again::default() };
+    let mut work =
+        HttpWorker { intake, arriving, keeper, is_over: false, arrived: VecDeque::new(), again: RetryQueue::default() };
     work.complete(stop).await;
 }
 
-struct Work {
-    intake: Intake<Taken>,
-    arriving: mpsc::Receiver<Vec<Taken>>,
+struct HttpWorker {
+    intake: Intake<TakenEvent>,
+    arriving: mpsc::Receiver<Vec<TakenEvent>>,
     /// Strong sender of `arriving`. The drain drops it, and so closes the door.
-    keeper: Option<mpsc::Sender<Vec<Taken>>>,
+    keeper: Option<mpsc::Sender<Vec<TakenEvent>>>,
     /// True once nothing more arrives.
     is_over: bool,
     /// Events not pushed yet.
-    arrived: VecDeque<Taken>,
+    arrived: VecDeque<TakenEvent>,
     /// Events to be pushed again.
-    again: Again<Taken>,
+    again: RetryQueue<TakenEvent>,
 }
 
-impl Work {
+impl HttpWorker {
     async fn complete(&mut self, stop: &mut Stop) {
         loop {
             // All settled events in one go: the pushes that follow then reach the lanes in one go,
@@ -91,7 +94,7 @@ impl Work {
         }
     }
 
-    fn settle(&mut self, mut taken: Taken, outcome: Outcome) {
+    fn settle(&mut self, mut taken: TakenEvent, outcome: Outcome) {
         let settled = match outcome {
             Outcome::Done => Ok(()),
             Outcome::Dead(reason) => Err(reason),

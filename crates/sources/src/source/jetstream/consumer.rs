@@ -6,21 +6,21 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    config::{self, AckMode, Deliver},
-    nats::{ApiError, Connection, Difference, Shown, Wanted, code, converge},
-    source::jetstream::stream_state::{Landmark, StreamState},
+    config::{self, AckMode, DeliverPolicy},
+    nats::{ApiError, Connection, FieldDifference, ShownValue, WantedFields, code, converge},
+    source::jetstream::stream_state::{StreamLandmark, StreamState},
 };
 
 mod info;
 
-pub(super) use info::{Info, Limits, Pair};
+pub(super) use info::{ConsumerInfo, PullLimits, SequencePair};
 
 /// Time for which the server keeps a live consumer without a reader.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// Handle of a consumer: cheap to clone, without state of the server's.
 #[derive(Clone, Debug)]
-pub(super) struct Consumer {
+pub(super) struct DurableConsumer {
     pub(super) connection: Connection,
     pub(super) settings: Arc<config::JetStreamSource>,
     /// The most messages that the server may leave unacknowledged.
@@ -29,7 +29,7 @@ pub(super) struct Consumer {
 
 /// Start position of a consumer that has to be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Start {
+pub(super) enum ConsumerStart {
     AsConfigured,
     At(u64),
 }
@@ -66,17 +66,17 @@ pub enum ConsumerError {
          the consumer, and with it its position",
         listed(differences)
     )]
-    Change { stream: String, consumer: String, differences: Vec<Difference>, source: ApiError },
+    Change { stream: String, consumer: String, differences: Vec<FieldDifference>, source: ApiError },
     #[error(
         "the server took consumer `{consumer}` of stream `{stream}` and left out what it does not know ({}): it is \
          too old",
         listed(differences)
     )]
-    LeftOut { stream: String, consumer: String, differences: Vec<Difference> },
+    LeftOut { stream: String, consumer: String, differences: Vec<FieldDifference> },
 }
 
-fn listed(differences: &[Difference]) -> String {
-    differences.iter().map(Difference::to_string).collect::<Vec<_>>().join("; ")
+fn listed(differences: &[FieldDifference]) -> String {
+    differences.iter().map(FieldDifference::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl ConsumerError {
@@ -131,7 +131,7 @@ const HARMLESS: [&str; 17] = [
 /// Fields that are set, and neither wanted nor harmless: `headers_only` takes the payload away,
 /// `max_deliver` gives up, `backoff` replaces `ack_wait`, priority groups have to be named in each
 /// pull. A field unknown to this program may do anything.
-fn foreign(config: &Map<String, Value>, wanted: &Wanted) -> Vec<String> {
+fn foreign(config: &Map<String, Value>, wanted: &WantedFields) -> Vec<String> {
     let is_ours = |field: &str| HARMLESS.contains(&field) || wanted.iter().any(|(wanted, _)| *wanted == field);
     let is_set = |value: &Value| match value {
         Value::Null | Value::Bool(false) => false,
@@ -143,10 +143,10 @@ fn foreign(config: &Map<String, Value>, wanted: &Wanted) -> Vec<String> {
         Value::Bool(true) => true,
     };
     let set = config.iter().filter(|(field, value)| !is_ours(field) && is_set(value));
-    set.map(|(field, value)| format!("`{field}` is {}", Shown(field, value))).collect()
+    set.map(|(field, value)| format!("`{field}` is {}", ShownValue(field, value))).collect()
 }
 
-impl Consumer {
+impl DurableConsumer {
     /// Subject of requests for messages.
     pub(super) fn pull_subject(&self) -> String {
         let config::JetStreamSource { stream, durable, .. } = &*self.settings;
@@ -169,7 +169,7 @@ impl Consumer {
         Self { in_flight, ..self }
     }
 
-    pub(super) async fn info(&self) -> Result<Info, ApiError> {
+    pub(super) async fn info(&self) -> Result<ConsumerInfo, ApiError> {
         self.read_info().await.and_then(|info| self.info_of(info))
     }
 
@@ -178,13 +178,13 @@ impl Consumer {
         self.connection.api(&format!("CONSUMER.INFO.{stream}.{durable}"), &json!({})).await
     }
 
-    fn info_of(&self, info: Value) -> Result<Info, ApiError> {
+    fn info_of(&self, info: Value) -> Result<ConsumerInfo, ApiError> {
         serde_json::from_value(info).map_err(|error| ApiError::Failed("CONSUMER.INFO".to_owned(), error.into()))
     }
 
     /// Creates the consumer or updates it to the settings. `start` counts only when it has to be
     /// created.
-    pub(super) async fn ensure(&self, start: Start) -> Result<Info, ConsumerError> {
+    pub(super) async fn ensure(&self, start: ConsumerStart) -> Result<ConsumerInfo, ConsumerError> {
         let (stream, consumer) = (self.settings.stream.clone(), self.settings.durable.clone());
         let wanted = self.wanted();
         let answer = match self.read_info().await {
@@ -238,17 +238,17 @@ impl Consumer {
         &self,
         floor: u64,
         known: &StreamState,
-        landmark: Landmark,
-    ) -> Result<(Info, StreamState), ConsumerError> {
+        landmark: StreamLandmark,
+    ) -> Result<(ConsumerInfo, StreamState), ConsumerError> {
         let stream = self.stream_state().await?;
         let continues = stream.continues(known, landmark, &self.connection, &self.settings).await;
         let continues = continues.map_err(|error| ConsumerError::Stream(self.settings.stream.clone(), error))?;
         let start = if continues { floor + 1 } else { 1 };
-        Ok((self.clone().within(&stream).ensure(Start::At(start)).await?, stream))
+        Ok((self.clone().within(&stream).ensure(ConsumerStart::At(start)).await?, stream))
     }
 
     /// Checks that the consumer was not given settings that break the source's guarantees.
-    pub(super) fn check(&self, info: &Info) -> Result<(), ConsumerError> {
+    pub(super) fn check(&self, info: &ConsumerInfo) -> Result<(), ConsumerError> {
         self.check_config(&info.config)
     }
 
@@ -271,7 +271,7 @@ impl Consumer {
         self.connection.api(&format!("CONSUMER.CREATE.{stream}.{durable}{filter}"), &request).await
     }
 
-    fn wanted(&self) -> Wanted {
+    fn wanted(&self) -> WantedFields {
         let settings = &self.settings;
         let ack = match settings.ack {
             AckMode::Auto => "explicit",
@@ -294,18 +294,18 @@ impl Consumer {
         ]
     }
 
-    fn new_config(&self, wanted: &Wanted, start: Start) -> Map<String, Value> {
+    fn new_config(&self, wanted: &WantedFields, start: ConsumerStart) -> Map<String, Value> {
         let durable = json!(self.settings.durable);
         let mut config = Map::from_iter([("durable_name".to_owned(), durable.clone()), ("name".to_owned(), durable)]);
         let deliver = match (start, self.settings.deliver) {
-            (Start::At(sequence), _) => {
+            (ConsumerStart::At(sequence), _) => {
                 config.insert("opt_start_seq".to_owned(), json!(sequence));
                 "by_start_sequence"
             }
-            (Start::AsConfigured, Deliver::All) => "all",
-            (Start::AsConfigured, Deliver::New | Deliver::Live) => "new",
+            (ConsumerStart::AsConfigured, DeliverPolicy::All) => "all",
+            (ConsumerStart::AsConfigured, DeliverPolicy::New | DeliverPolicy::Live) => "new",
         };
-        if self.settings.deliver == Deliver::Live {
+        if self.settings.deliver == DeliverPolicy::Live {
             config.insert("inactive_threshold".to_owned(), json!(FORGOTTEN_AFTER.as_nanos() as u64));
         }
         config.insert("deliver_policy".to_owned(), json!(deliver));
@@ -315,7 +315,8 @@ impl Consumer {
     }
 }
 
-/// The configuration in an answer, with a single filter subject where [`Consumer::wanted`] has it.
+/// The configuration in an answer, with a single filter subject where [`DurableConsumer::wanted`]
+/// has it.
 fn config_of(info: &Value) -> Map<String, Value> {
     let Some(Value::Object(config)) = info.get("config") else { return Map::new() };
     let mut config = config.clone();
@@ -335,7 +336,7 @@ mod tests {
     /// Our own messages are settled while other readers are looked for.
     #[test]
     fn own_acks_are_not_those_of_others() {
-        let info = |delivery: u64, pending: usize| -> Info {
+        let info = |delivery: u64, pending: usize| -> ConsumerInfo {
             let at = json!({ "consumer_seq": delivery, "stream_seq": delivery });
             let info = json!({
                 "created": "then", "delivered": at, "ack_floor": at, "num_ack_pending": pending, "num_pending": 0,
@@ -388,7 +389,7 @@ mod tests {
         }
     }
 
-    fn info(answer: Value) -> Info {
+    fn info(answer: Value) -> ConsumerInfo {
         serde_json::from_value(answer).unwrap()
     }
 

@@ -5,17 +5,17 @@
 use std::{collections::VecDeque, ops::Range};
 
 use super::{
-    consumer::{Info, Pair},
-    prefix::Fit,
+    consumer::{ConsumerInfo, SequencePair},
+    prefix::PrefixFit,
 };
 
 /// Number of entries from which settled ones in the middle are removed.
 const CROWDED: usize = 64;
 
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct MessageLedger {
     /// Ordered by sequence. Settled entries may wait for earlier ones.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<LedgerEntry>,
     /// Number of entries that are settled.
     settled: usize,
     /// Last sequence that was delivered, as far as known here.
@@ -29,22 +29,22 @@ pub(super) struct Ledger {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct LedgerEntry {
     sequence: u64,
-    state: State,
+    state: MessageState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum MessageState {
     Open,
     /// Given back to the server, which delivers it again.
     GivenBack,
     Settled,
 }
 
-impl Ledger {
+impl MessageLedger {
     /// Creates a ledger that knows nothing of earlier deliveries.
-    pub(super) fn new(floor: Pair, delivered: Pair) -> Self {
+    pub(super) fn new(floor: SequencePair, delivered: SequencePair) -> Self {
         Self {
             entries: VecDeque::new(),
             settled: 0,
@@ -57,7 +57,7 @@ impl Ledger {
 
     /// Notes that the consumer has no other reader; it has delivered so much and left so many
     /// messages unsettled.
-    pub(super) fn read_alone(&mut self, floor: Pair, delivered: Pair, pending: usize) {
+    pub(super) fn read_alone(&mut self, floor: SequencePair, delivered: SequencePair, pending: usize) {
         self.is_alone = true;
         self.seen = self.seen.max(delivered.sequence);
         self.delivery = delivered.delivery;
@@ -85,13 +85,13 @@ impl Ledger {
     /// Returns whether others may read the consumer too: more was delivered beyond `seen` than is
     /// open, and what is lost on its way to us stays open. Sequences up to `seen` prove nothing: a
     /// server that was frozen delivers them again, unreceived, right before it reads our acks.
-    pub(super) fn may_share(&self, info: &Info) -> bool {
+    pub(super) fn may_share(&self, info: &ConsumerInfo) -> bool {
         let beyond = info.delivered.sequence.saturating_sub(self.seen);
         self.missed(info.delivered.delivery).min(beyond) > info.num_ack_pending as u64
     }
 
     /// Returns whether the server has so many more open than we that acks must have been lost.
-    pub(super) fn may_lack_acks(&self, info: &Info) -> bool {
+    pub(super) fn may_lack_acks(&self, info: &ConsumerInfo) -> bool {
         let missed = self.missed(info.delivered.delivery);
         self.is_alone && self.seen >= info.floor().sequence && info.num_ack_pending as u64 > self.open() as u64 + missed
     }
@@ -116,7 +116,7 @@ impl Ledger {
 
     /// Sequences that are not settled here.
     pub(super) fn unsettled(&self) -> Vec<u64> {
-        let unsettled = self.entries.iter().filter(|entry| entry.state != State::Settled);
+        let unsettled = self.entries.iter().filter(|entry| entry.state != MessageState::Settled);
         unsettled.map(|entry| entry.sequence).collect()
     }
 
@@ -127,20 +127,22 @@ impl Ledger {
         self.is_alone.then(|| first.saturating_sub(1))
     }
 
-    pub(super) fn fit(&self, sequence: u64, delivery: u64) -> Fit {
+    pub(super) fn fit(&self, sequence: u64, delivery: u64) -> PrefixFit {
         if sequence > self.seen {
             return if self.is_alone && delivery != self.delivery + 1 {
-                Fit::AfterHole(self.seen + 1)
+                PrefixFit::AfterHole(self.seen + 1)
             } else {
-                Fit::Next
+                PrefixFit::Next
             };
         }
         match self.find(sequence).map(|index| self.entries[index].state) {
-            Ok(State::Open) => Fit::Open,
-            Ok(State::GivenBack) => Fit::Next,
+            Ok(MessageState::Open) => PrefixFit::Open,
+            Ok(MessageState::GivenBack) => PrefixFit::Next,
             // No other reader has it, so its ack was lost.
-            Ok(State::Settled) | Err(_) if self.is_alone && !self.unknown.contains(&sequence) => Fit::AckLost,
-            Ok(State::Settled) | Err(_) => Fit::Next,
+            Ok(MessageState::Settled) | Err(_) if self.is_alone && !self.unknown.contains(&sequence) => {
+                PrefixFit::AckLost
+            }
+            Ok(MessageState::Settled) | Err(_) => PrefixFit::Next,
         }
     }
 
@@ -161,10 +163,10 @@ impl Ledger {
     }
 
     fn put(&mut self, sequence: u64) {
-        let entry = Entry { sequence, state: State::Open };
+        let entry = LedgerEntry { sequence, state: MessageState::Open };
         match self.find(sequence) {
             Ok(index) => {
-                self.settled -= usize::from(self.entries[index].state == State::Settled);
+                self.settled -= usize::from(self.entries[index].state == MessageState::Settled);
                 self.entries[index] = entry;
             }
             Err(index) => self.entries.insert(index, entry),
@@ -186,28 +188,28 @@ impl Ledger {
     }
 
     pub(super) fn is_open(&self, sequence: u64) -> bool {
-        self.find(sequence).is_ok_and(|index| self.entries[index].state == State::Open)
+        self.find(sequence).is_ok_and(|index| self.entries[index].state == MessageState::Open)
     }
 
     pub(super) fn is_given_back(&self, sequence: u64) -> bool {
-        self.find(sequence).is_ok_and(|index| self.entries[index].state == State::GivenBack)
+        self.find(sequence).is_ok_and(|index| self.entries[index].state == MessageState::GivenBack)
     }
 
     pub(super) fn give_back(&mut self, sequence: u64) {
         if let Ok(index) = self.find(sequence) {
-            self.entries[index].state = State::GivenBack;
+            self.entries[index].state = MessageState::GivenBack;
         }
     }
 
     pub(super) fn settle(&mut self, sequence: u64) {
         let Ok(index) = self.find(sequence) else { return };
-        self.entries[index].state = State::Settled;
+        self.entries[index].state = MessageState::Settled;
         self.settled += 1;
-        while self.entries.pop_front_if(|first| first.state == State::Settled).is_some() {
+        while self.entries.pop_front_if(|first| first.state == MessageState::Settled).is_some() {
             self.settled -= 1;
         }
         if self.settled > self.entries.len() / 2 && self.entries.len() > CROWDED {
-            self.entries.retain(|entry| entry.state != State::Settled);
+            self.entries.retain(|entry| entry.state != MessageState::Settled);
             self.settled = 0;
         }
     }
@@ -229,13 +231,13 @@ mod tests {
 
     use super::*;
 
-    fn at(sequence: u64) -> Pair {
-        Pair { delivery: sequence, sequence }
+    fn at(sequence: u64) -> SequencePair {
+        SequencePair { delivery: sequence, sequence }
     }
 
     /// A ledger without other readers from the beginning, with nothing delivered.
-    fn alone() -> Ledger {
-        let mut ledger = Ledger::new(at(0), at(0));
+    fn alone() -> MessageLedger {
+        let mut ledger = MessageLedger::new(at(0), at(0));
         ledger.read_alone(at(0), at(0), 0);
         ledger
     }
@@ -244,10 +246,10 @@ mod tests {
     fn a_gap_is_a_loss_only_where_nobody_else_reads() {
         let mut ledger = alone();
         ledger.enter(5, 1);
-        assert_eq!(ledger.fit(9, 2), Fit::Next, "the stream may have gaps");
-        assert_eq!(ledger.fit(9, 3), Fit::AfterHole(6));
+        assert_eq!(ledger.fit(9, 2), PrefixFit::Next, "the stream may have gaps");
+        assert_eq!(ledger.fit(9, 3), PrefixFit::AfterHole(6));
         ledger.share();
-        assert_eq!(ledger.fit(9, 3), Fit::Next);
+        assert_eq!(ledger.fit(9, 3), PrefixFit::Next);
         assert_eq!(ledger.floor(), None);
     }
 
@@ -255,10 +257,10 @@ mod tests {
     /// once.
     #[test]
     fn redeliveries_that_are_lost_are_no_sign_of_others() {
-        let mut ledger = Ledger::new(at(0), at(100));
+        let mut ledger = MessageLedger::new(at(0), at(100));
         ledger.read_alone(at(0), at(100), 100);
-        let may_share = |ledger: &Ledger, delivery, sequence, num_ack_pending| {
-            ledger.may_share(&Info::double(Pair { delivery, sequence }, at(0), num_ack_pending))
+        let may_share = |ledger: &MessageLedger, delivery, sequence, num_ack_pending| {
+            ledger.may_share(&ConsumerInfo::double(SequencePair { delivery, sequence }, at(0), num_ack_pending))
         };
         assert!(!may_share(&ledger, 350, 110, 10));
         assert!(!may_share(&ledger, 104, 120, 4), "the stream may have gaps");
@@ -271,8 +273,8 @@ mod tests {
         let mut ledger = alone();
         (1..=50).for_each(|sequence| ledger.enter(sequence, sequence));
         let info = |delivered, sequence, num_ack_pending| {
-            let (delivered, ack_floor) = (Pair { delivery: delivered, sequence }, at(0));
-            Info::double(delivered, ack_floor, num_ack_pending)
+            let (delivered, ack_floor) = (SequencePair { delivery: delivered, sequence }, at(0));
+            ConsumerInfo::double(delivered, ack_floor, num_ack_pending)
         };
         assert!(!ledger.may_share(&info(110, 60, 10)), "50 again and 10 new, which are open");
         assert!(!ledger.may_share(&info(60, 100, 10)), "the stream may have gaps");
@@ -289,22 +291,29 @@ mod tests {
         ledger.give_back(2);
         ledger.settle(3);
         let fits: Vec<_> = (1..=4).map(|sequence| ledger.fit(sequence, 5)).collect();
-        assert_eq!(fits, [Fit::AckLost, Fit::Next, Fit::AckLost, Fit::Open]);
+        assert_eq!(fits, [PrefixFit::AckLost, PrefixFit::Next, PrefixFit::AckLost, PrefixFit::Open]);
         ledger.share();
         // Another reader may have given back what was never ours.
-        assert_eq!(ledger.fit(1, 5), Fit::Next);
+        assert_eq!(ledger.fit(1, 5), PrefixFit::Next);
     }
 
     #[test]
     fn what_an_earlier_process_left_is_never_taken_for_settled() {
-        let mut ledger = Ledger::new(at(10), at(20));
+        let mut ledger = MessageLedger::new(at(10), at(20));
         ledger.read_alone(at(10), at(20), 3);
-        assert_eq!((ledger.fit(11, 21), ledger.fit(10, 21), ledger.floor()), (Fit::Next, Fit::AckLost, Some(10)));
+        assert_eq!(
+            (ledger.fit(11, 21), ledger.fit(10, 21), ledger.floor()),
+            (PrefixFit::Next, PrefixFit::AckLost, Some(10))
+        );
         ledger.enter(12, 21);
         ledger.settle(12);
-        assert_eq!((ledger.fit(11, 22), ledger.floor()), (Fit::Next, Some(10)), "11 may have been lost on the way");
+        assert_eq!(
+            (ledger.fit(11, 22), ledger.floor()),
+            (PrefixFit::Next, Some(10)),
+            "11 may have been lost on the way"
+        );
         ledger.know(20);
-        assert_eq!((ledger.fit(11, 22), ledger.floor()), (Fit::AckLost, Some(20)));
+        assert_eq!((ledger.fit(11, 22), ledger.floor()), (PrefixFit::AckLost, Some(20)));
     }
 
     proptest! {
@@ -319,44 +328,44 @@ mod tests {
             let mut model = BTreeMap::new();
             let (mut next, mut delivery) = (1, 1);
             for (step, index) in steps {
-                let having = |state: State, model: &BTreeMap<u64, State>| -> Vec<u64> {
+                let having = |state: MessageState, model: &BTreeMap<u64, MessageState>| -> Vec<u64> {
                     model.iter().filter(|(_, found)| **found == state).map(|(sequence, _)| *sequence).collect()
                 };
-                let (open, away) = (having(State::Open, &model), having(State::GivenBack, &model));
+                let (open, away) = (having(MessageState::Open, &model), having(MessageState::GivenBack, &model));
                 match step {
                     1 if !open.is_empty() => {
                         let sequence = *index.get(&open);
                         ledger.settle(sequence);
-                        model.insert(sequence, State::Settled);
+                        model.insert(sequence, MessageState::Settled);
                     }
                     2 if !open.is_empty() => {
                         let sequence = *index.get(&open);
                         ledger.give_back(sequence);
-                        model.insert(sequence, State::GivenBack);
+                        model.insert(sequence, MessageState::GivenBack);
                     }
                     3 if !away.is_empty() => {
                         let sequence = *index.get(&away);
-                        prop_assert_eq!(ledger.fit(sequence, delivery), Fit::Next);
+                        prop_assert_eq!(ledger.fit(sequence, delivery), PrefixFit::Next);
                         ledger.enter(sequence, delivery);
                         delivery += 1;
-                        model.insert(sequence, State::Open);
+                        model.insert(sequence, MessageState::Open);
                     }
                     _ => {
-                        prop_assert_eq!(ledger.fit(next, delivery), Fit::Next);
+                        prop_assert_eq!(ledger.fit(next, delivery), PrefixFit::Next);
                         ledger.enter(next, delivery);
-                        model.insert(next, State::Open);
+                        model.insert(next, MessageState::Open);
                         (next, delivery) = (next + 1, delivery + 1);
                     }
                 }
-                let unsettled = model.iter().filter(|(_, state)| **state != State::Settled);
+                let unsettled = model.iter().filter(|(_, state)| **state != MessageState::Settled);
                 let unsettled: BTreeSet<u64> = unsettled.map(|(sequence, _)| *sequence).collect();
                 prop_assert!(ledger.unsettled().into_iter().eq(unsettled.iter().copied()));
                 prop_assert_eq!(ledger.floor(), Some(unsettled.first().map_or(next, |first| *first) - 1));
                 for (sequence, state) in &model {
                     let expected = match state {
-                        State::Open => Fit::Open,
-                        State::GivenBack => Fit::Next,
-                        State::Settled => Fit::AckLost,
+                        MessageState::Open => PrefixFit::Open,
+                        MessageState::GivenBack => PrefixFit::Next,
+                        MessageState::Settled => PrefixFit::AckLost,
                     };
                     prop_assert_eq!(ledger.fit(*sequence, delivery), expected);
                 }

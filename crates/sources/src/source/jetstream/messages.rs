@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use crate::{
     event::{Headers, Origin},
-    nats::{Delivered, RawMessage, headers},
+    nats::{RawMessage, ReplyFields, headers},
     source::envelope,
 };
 
 pub(super) fn received(
     message: async_nats::Message,
-    delivered: Delivered,
+    delivered: ReplyFields,
     origin: &Arc<Origin>,
     observed_at: u64,
-) -> envelope::Message {
-    envelope::Message {
+) -> envelope::SourceMessage {
+    envelope::SourceMessage {
         subject: message.subject.into_string().into(),
         headers: message.headers.as_ref().map(headers).unwrap_or_default(),
         payload: message.payload,
@@ -32,8 +32,8 @@ pub(super) fn stored(
     attempt: u32,
     origin: &Arc<Origin>,
     observed_at: u64,
-) -> envelope::Message {
-    envelope::Message {
+) -> envelope::SourceMessage {
+    envelope::SourceMessage {
         subject: message.subject(),
         headers,
         payload: message.payload.clone(),

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     JetStream,
-    consumer::{ConsumerError, Start},
+    consumer::{ConsumerError, ConsumerStart},
     stream_state::StreamState,
 };
 use crate::{
@@ -64,14 +64,14 @@ impl JetStream {
     /// As [`Self::open`].
     pub async fn open_own(
         connection: Connection,
-        source: &config::Source,
+        source: &config::SourceConfig,
         settings: &config::JetStreamSource,
         in_flight: usize,
         (key, subjects): (&str, Vec<Pattern>),
     ) -> Result<(Self, u64), ConsumerError> {
         let durable = own_durable(&settings.durable, key);
         let own = config::JetStreamSource { durable, subjects, ..settings.clone() };
-        let behind = |stream: &StreamState| Start::At(stream.last_sequence() + 1);
+        let behind = |stream: &StreamState| ConsumerStart::At(stream.last_sequence() + 1);
         let opened = Self::open_at(connection, source, &own, in_flight, behind).await?;
         let first = opened.info.first_sequence();
         Ok((opened, first))

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 
 /// Messages of one consumer ordered by sequence, from the last acknowledged one on.
 #[derive(Debug)]
-pub(super) struct Prefix<R> {
-    open: VecDeque<Entry<R>>,
+pub(super) struct AckPrefix<R> {
+    open: VecDeque<PrefixEntry<R>>,
     /// Last sequence up to which everything was seen.
     seen: u64,
     /// Number of the delivery that brought it. One that follows directly leaves no hole.
@@ -19,7 +19,7 @@ pub(super) struct Prefix<R> {
 }
 
 #[derive(Debug)]
-struct Entry<R> {
+struct PrefixEntry<R> {
     sequence: u64,
     delivery: u64,
     settled: Option<R>,
@@ -27,7 +27,7 @@ struct Entry<R> {
 
 /// Relation of an arriving message to those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fit {
+pub(super) enum PrefixFit {
     Next,
     /// Deliveries in between were lost: the sequences from here to the message's are to be read
     /// from the stream first.
@@ -40,7 +40,7 @@ pub(super) enum Fit {
     AckLost,
 }
 
-impl<R> Prefix<R> {
+impl<R> AckPrefix<R> {
     /// Starts behind what the server has acknowledged.
     pub(super) fn new(sequence: u64, delivery: u64) -> Self {
         Self { open: VecDeque::new(), seen: sequence, delivery, settled: None, count: 0 }
@@ -55,23 +55,23 @@ impl<R> Prefix<R> {
         self.open.front().map_or(self.seen, |first| first.sequence.saturating_sub(1))
     }
 
-    pub(super) fn fit(&self, sequence: u64, delivery: u64) -> Fit {
+    pub(super) fn fit(&self, sequence: u64, delivery: u64) -> PrefixFit {
         if sequence <= self.seen {
             return match self.open.binary_search_by_key(&sequence, |entry| entry.sequence) {
-                Ok(_) => Fit::Open,
+                Ok(_) => PrefixFit::Open,
                 // This delivery is later than those of all that is here: acknowledged now, it would
                 // make the server ignore their acks.
-                Err(_) if !self.open.is_empty() || self.settled.is_some() => Fit::Settled,
-                Err(_) => Fit::AckLost,
+                Err(_) if !self.open.is_empty() || self.settled.is_some() => PrefixFit::Settled,
+                Err(_) => PrefixFit::AckLost,
             };
         }
-        if delivery == self.delivery + 1 { Fit::Next } else { Fit::AfterHole(self.seen + 1) }
+        if delivery == self.delivery + 1 { PrefixFit::Next } else { PrefixFit::AfterHole(self.seen + 1) }
     }
 
     /// Notes a message beyond [`Self::seen`] as open.
     pub(super) fn enter(&mut self, sequence: u64, delivery: u64) {
         self.passed(sequence, delivery);
-        self.open.push_back(Entry { sequence, delivery, settled: None });
+        self.open.push_back(PrefixEntry { sequence, delivery, settled: None });
     }
 
     /// As [`Self::enter`] for a message whose delivery was lost. Its number must lie between those
@@ -131,9 +131,9 @@ mod tests {
 
     #[test]
     fn an_open_event_holds_the_ack_back() {
-        let mut prefix = Prefix::new(10, 10);
+        let mut prefix = AckPrefix::new(10, 10);
         for sequence in 11..=13 {
-            assert_eq!(prefix.fit(sequence, sequence), Fit::Next);
+            assert_eq!(prefix.fit(sequence, sequence), PrefixFit::Next);
             prefix.enter(sequence, sequence);
         }
         prefix.settle(12, 12);
@@ -146,38 +146,38 @@ mod tests {
 
     #[test]
     fn a_lost_delivery_is_a_hole_and_a_gap_in_the_stream_is_none() {
-        let mut prefix = Prefix::<u64>::new(0, 0);
+        let mut prefix = AckPrefix::<u64>::new(0, 0);
         prefix.enter(5, 1);
-        assert_eq!(prefix.fit(9, 2), Fit::Next);
-        assert_eq!(prefix.fit(9, 3), Fit::AfterHole(6));
+        assert_eq!(prefix.fit(9, 2), PrefixFit::Next);
+        assert_eq!(prefix.fit(9, 3), PrefixFit::AfterHole(6));
         prefix.enter_lost(7);
-        assert_eq!((prefix.delivery_of(7), prefix.fit(9, 3)), (Some(2), Fit::Next));
+        assert_eq!((prefix.delivery_of(7), prefix.fit(9, 3)), (Some(2), PrefixFit::Next));
         prefix.passed(8, 2);
-        assert_eq!(prefix.fit(9, 3), Fit::Next);
+        assert_eq!(prefix.fit(9, 3), PrefixFit::Next);
     }
 
     #[test]
     fn redeliveries_are_told_apart() {
-        let mut prefix = Prefix::new(0, 0);
+        let mut prefix = AckPrefix::new(0, 0);
         prefix.enter(1, 1);
         prefix.enter(2, 2);
         prefix.settle(1, 1);
-        assert_eq!(prefix.fit(1, 3), Fit::Settled);
-        assert_eq!(prefix.fit(2, 4), Fit::Open);
+        assert_eq!(prefix.fit(1, 3), PrefixFit::Settled);
+        assert_eq!(prefix.fit(2, 4), PrefixFit::Open);
         prefix.settle(2, 2);
-        assert_eq!(prefix.fit(1, 5), Fit::Settled);
+        assert_eq!(prefix.fit(1, 5), PrefixFit::Settled);
         assert_eq!(prefix.take_settled(), Some(2));
-        assert_eq!(prefix.fit(1, 5), Fit::AckLost);
+        assert_eq!(prefix.fit(1, 5), PrefixFit::AckLost);
     }
 
     #[test]
     fn a_redelivery_is_no_hole_and_hides_none() {
-        let mut prefix = Prefix::<u64>::new(0, 0);
+        let mut prefix = AckPrefix::<u64>::new(0, 0);
         prefix.enter(1, 1);
         prefix.repeated(2);
-        assert_eq!(prefix.fit(2, 3), Fit::Next);
+        assert_eq!(prefix.fit(2, 3), PrefixFit::Next);
         prefix.repeated(4);
-        assert_eq!(prefix.fit(3, 5), Fit::AfterHole(2));
+        assert_eq!(prefix.fit(3, 5), PrefixFit::AfterHole(2));
     }
 
     proptest! {
@@ -185,7 +185,7 @@ mod tests {
         /// acknowledged.
         #[test]
         fn no_ack_passes_what_is_open(order in Just((1..=40_u64).collect::<Vec<_>>()).prop_shuffle()) {
-            let mut prefix = Prefix::new(0, 0);
+            let mut prefix = AckPrefix::new(0, 0);
             (1..=40).for_each(|sequence| prefix.enter(sequence, sequence));
             let mut settled = std::collections::HashSet::new();
             let mut acked = 0;

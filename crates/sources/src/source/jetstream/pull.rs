@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::{
     backoff::Backoff,
     nats::{Connection, SUBSCRIPTION_CAPACITY},
-    source::jetstream::consumer::{Consumer, Limits},
+    source::jetstream::consumer::{DurableConsumer, PullLimits},
 };
 
 /// Time for which one pull stays with the server.
@@ -29,7 +29,7 @@ const USUAL_BYTES: u64 = 4 << 10;
 /// Waits before another pull while the server refuses them.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
-pub(super) struct Pull {
+pub(super) struct MessagePull {
     connection: Connection,
     subject: String,
     batch: usize,
@@ -64,7 +64,7 @@ pub(super) struct Pull {
 
 /// Status of our pulls, by the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Status {
+pub(super) enum PullStatus {
     /// Nothing is wrong.
     Fine,
     /// The consumer was deleted.
@@ -80,8 +80,8 @@ pub(super) fn is_status(message: &Message) -> bool {
     message.status.is_some() && message.reply.is_none()
 }
 
-impl Pull {
-    pub(super) async fn new(consumer: &Consumer, limits: Limits) -> anyhow::Result<Self> {
+impl MessagePull {
+    pub(super) async fn new(consumer: &DurableConsumer, limits: PullLimits) -> anyhow::Result<Self> {
         let connection = consumer.connection.clone();
         let inbox = connection.client().new_inbox();
         let subscription = connection.client().subscribe(inbox.clone()).await?;
@@ -110,7 +110,7 @@ impl Pull {
     }
 
     /// Limits requests to what the consumer allows of one pull.
-    pub(super) fn keep_to(&mut self, consumer: &Consumer, limits: Limits) {
+    pub(super) fn keep_to(&mut self, consumer: &DurableConsumer, limits: PullLimits) {
         self.batch = consumer.settings.batch.min(limits.batch);
         self.expires = EXPIRES.min(limits.expires);
         self.most_bytes = MOST_BYTES.min(limits.bytes);
@@ -280,18 +280,18 @@ impl Pull {
     }
 
     /// Handles a status that has arrived instead of a message.
-    pub(super) fn status(&mut self, code: StatusCode, message: &Message) -> Status {
+    pub(super) fn status(&mut self, code: StatusCode, message: &Message) -> PullStatus {
         let description = message.description.as_deref().unwrap_or_default();
         let said = |part: &str| description.to_ascii_lowercase().contains(part);
         match code.as_u16() {
             100 => {
                 self.answered();
-                return Status::Fine;
+                return PullStatus::Fine;
             }
             503 => {
                 self.forget();
                 self.back_off();
-                return Status::NoResponders;
+                return PullStatus::NoResponders;
             }
             _ => {}
         }
@@ -301,27 +301,27 @@ impl Pull {
         let rest_bytes = rest("Nats-Pending-Bytes").map_or(0, u64::from);
         self.pending_bytes = if self.pending > 0 { self.pending_bytes.saturating_sub(rest_bytes) } else { 0 };
         match code.as_u16() {
-            409 if said("consumer deleted") || said("push based") => Status::Gone,
+            409 if said("consumer deleted") || said("push based") => PullStatus::Gone,
             // The rest of a pull is too small for the next message. If nothing has come at all, so
             // was the whole pull.
             409 if said("exceeds maxbytes") => {
                 self.is_oversized |= !self.brought;
-                Status::Fine
+                PullStatus::Fine
             }
             409 if said("exceeded") => self.refused(description),
             // Leadership has changed, the server shuts down, a batch is complete: ask again.
-            404 | 408 | 409 => Status::Fine,
+            404 | 408 | 409 => PullStatus::Fine,
             _ => self.refused(description),
         }
     }
 
-    fn refused(&mut self, description: &str) -> Status {
+    fn refused(&mut self, description: &str) -> PullStatus {
         self.back_off();
         if self.refusal.0 != description {
             self.refusal = (description.to_owned(), 0);
         }
         self.refusal.1 += 1;
-        Status::Refused(description.to_owned(), self.refusal.1)
+        PullStatus::Refused(description.to_owned(), self.refusal.1)
     }
 
     /// Waits longer before each pull that follows, until the server answers again.

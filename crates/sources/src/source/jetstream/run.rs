@@ -16,22 +16,22 @@ use tokio::{
 use crate::{
     ack::Outcome,
     backoff::Backoff,
-    config::{self, AckMode, Envelope},
+    config::{self, AckMode, EnvelopeFormat},
     event::Origin,
-    nats::{Connection, Delivered, Position},
+    nats::{Connection, DeliveryPosition, ReplyFields},
     pipeline::Intake,
     source::{
         envelope,
         jetstream::{
-            JetStream, Receipt,
-            consumer::Consumer,
-            ledger::Ledger,
+            JetStream, MessageReceipt,
+            consumer::DurableConsumer,
+            ledger::MessageLedger,
             messages,
-            prefix::{Fit, Prefix},
-            pull::{Pull, Status, is_status},
+            prefix::{AckPrefix, PrefixFit},
+            pull::{MessagePull, PullStatus, is_status},
             reading::{Purpose, Reading},
-            settle::{Acks, Settler},
-            stream_state::Landmark,
+            settle::{AckState, Settler},
+            stream_state::StreamLandmark,
         },
     },
     stop::Stop,
@@ -45,10 +45,10 @@ mod redeliveries;
 mod stored;
 mod takeover;
 
-use clock::{Clock, Heard};
+use clock::{CoarseClock, TickFinding};
 use phase::AskReason;
-use recovery::{Found, Recovery};
-use redeliveries::Redeliveries;
+use recovery::{ErrandReply, SourceRecovery};
+use redeliveries::UnloggedRedeliveries;
 
 /// Longest time that a drain waits for messages on their way. A later one is redelivered after
 /// `ack_wait`.
@@ -59,55 +59,55 @@ const REFUSALS: u32 = 10;
 /// Waits between attempts to connect anew.
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
 
-pub(super) struct Run {
-    consumer: Consumer,
+pub(super) struct JetStreamRun {
+    consumer: DurableConsumer,
     connection: Connection,
-    intake: Intake<Receipt>,
-    envelope: Envelope,
+    intake: Intake<MessageReceipt>,
+    envelope: EnvelopeFormat,
     origin: Arc<Origin>,
-    pull: Pull,
+    pull: MessagePull,
     settler: Settler,
-    recovery: Recovery,
-    clock: Clock,
-    redeliveries: Redeliveries,
+    recovery: SourceRecovery,
+    clock: CoarseClock,
+    redeliveries: UnloggedRedeliveries,
     /// Messages that the server has still to deliver.
     lag: u64,
     /// Youngest message seen. A younger one at a seen sequence means that the stream was restored
     /// from a backup.
-    landmark: Landmark,
+    landmark: StreamLandmark,
 }
 
-enum Wake {
-    Settled(Receipt, Outcome),
+enum WakeReason {
+    Settled(MessageReceipt, Outcome),
     Message(Option<Message>),
-    Found(Found),
+    Found(ErrandReply),
     Tick,
     AckDue,
     Noticed,
     Drain,
 }
 
-impl Run {
-    pub(super) async fn new(source: JetStream, intake: Intake<Receipt>) -> anyhow::Result<Self> {
+impl JetStreamRun {
+    pub(super) async fn new(source: JetStream, intake: Intake<MessageReceipt>) -> anyhow::Result<Self> {
         let JetStream { consumer, envelope, origin, info, stream } = source;
         let period = (consumer.settings.ack_wait / 8).clamp(Duration::from_millis(10), Duration::from_millis(500));
         let connection = consumer.connection.clone();
         let acks = match consumer.settings.ack {
-            AckMode::Auto => Acks::Each(Ledger::new(info.floor(), info.delivered)),
-            AckMode::All => Acks::Prefix(Prefix::new(info.floor().sequence, info.floor().delivery)),
+            AckMode::Auto => AckState::Each(MessageLedger::new(info.floor(), info.delivered)),
+            AckMode::All => AckState::Prefix(AckPrefix::new(info.floor().sequence, info.floor().delivery)),
         };
         let mut run = Self {
-            pull: Pull::new(&consumer, info.limits()).await?,
+            pull: MessagePull::new(&consumer, info.limits()).await?,
             settler: Settler::new(connection.client().clone(), acks, consumer.settings.ack_wait, period),
             landmark: stream.landmark(),
-            recovery: Recovery::new(&connection, info.clone(), stream),
+            recovery: SourceRecovery::new(&connection, info.clone(), stream),
             connection,
             consumer,
             intake,
             envelope,
             origin,
-            clock: Clock::new(period),
-            redeliveries: Redeliveries::default(),
+            clock: CoarseClock::new(period),
+            redeliveries: UnloggedRedeliveries::default(),
             lag: info.num_pending,
         };
         run.enter(info);
@@ -135,14 +135,14 @@ impl Run {
                 let _ = self.pull.ask(self.intake.room(), self.intake.room_bytes()).await;
             }
             match self.wake(Some(stop)).await {
-                Wake::Drain => return self.drain().await,
-                Wake::Message(None) => {}
-                Wake::Message(Some(message)) => self.take(message, now()).await?,
-                Wake::Settled(receipt, outcome) => self.settler.settle(receipt, outcome).await,
-                Wake::Found(found) => self.found(found).await?,
-                Wake::Tick => self.tick().await,
-                Wake::AckDue => self.settler.ack_prefix().await,
-                Wake::Noticed => self.look_at_connection(),
+                WakeReason::Drain => return self.drain().await,
+                WakeReason::Message(None) => {}
+                WakeReason::Message(Some(message)) => self.take(message, now()).await?,
+                WakeReason::Settled(receipt, outcome) => self.settler.settle(receipt, outcome).await,
+                WakeReason::Found(found) => self.found(found).await?,
+                WakeReason::Tick => self.tick().await,
+                WakeReason::AckDue => self.settler.ack_prefix().await,
+                WakeReason::Noticed => self.look_at_connection(),
             }
         }
     }
@@ -160,8 +160,8 @@ impl Run {
                 Err(error) => tracing::warn!(source = self.origin.source, %error, "can't connect to NATS yet"),
             }
         };
-        let consumer = Consumer { connection: connection.clone(), ..self.consumer.clone() };
-        let mut pull = Pull::new(&consumer, self.recovery.limits()).await?;
+        let consumer = DurableConsumer { connection: connection.clone(), ..self.consumer.clone() };
+        let mut pull = MessagePull::new(&consumer, self.recovery.limits()).await?;
         pull.inherit(&mut self.pull);
         self.settler.speak_through(connection.client().clone());
         (self.pull, self.consumer, self.connection) = (pull, consumer, connection);
@@ -169,24 +169,24 @@ impl Run {
         Ok(())
     }
 
-    async fn wake(&mut self, stop: Option<&mut Stop>) -> Wake {
+    async fn wake(&mut self, stop: Option<&mut Stop>) -> WakeReason {
         let takes = self.takes();
         let hears = !self.recovery.has_readings() || self.intake.is_open() || self.intake.is_reading();
         let due = self.settler.ack_due();
         tokio::select! {
             // At any time: it makes the room for which all else may wait.
-            (receipt, outcome) = self.intake.settled() => Wake::Settled(receipt, outcome),
+            (receipt, outcome) = self.intake.settled() => WakeReason::Settled(receipt, outcome),
             // Behind what the phase has to find out, take over or read: it must not overtake that.
-            message = self.pull.next(), if takes => Wake::Message(message),
+            message = self.pull.next(), if takes => WakeReason::Message(message),
             // Not before the intake has room for what is to be read from the stream. Deferred events
             // have their room there; with nothing to be read at once, since it may stop the taking.
-            Some(found) = OptionFuture::from(self.recovery.errand.as_mut()), if hears => Wake::Found(found),
+            Some(found) = OptionFuture::from(self.recovery.errand.as_mut()), if hears => WakeReason::Found(found),
             // The rest at any time and in any order: none of it moves a message, and the loop looks
             // at the phase again after it.
-            _ = self.clock.interval.tick() => Wake::Tick,
-            Some(()) = OptionFuture::from(due.map(sleep_until)) => Wake::AckDue,
-            () = self.connection.noticed() => Wake::Noticed,
-            Some(()) = OptionFuture::from(stop.map(Stop::draining)) => Wake::Drain,
+            _ = self.clock.interval.tick() => WakeReason::Tick,
+            Some(()) = OptionFuture::from(due.map(sleep_until)) => WakeReason::AckDue,
+            () = self.connection.noticed() => WakeReason::Noticed,
+            Some(()) = OptionFuture::from(stop.map(Stop::draining)) => WakeReason::Drain,
         }
     }
 
@@ -226,44 +226,44 @@ impl Run {
         }
         let reply = message.reply.take();
         let Some((reply, delivered)) =
-            reply.and_then(|reply| Delivered::of(&reply).map(|delivered| (reply, delivered)))
+            reply.and_then(|reply| ReplyFields::of(&reply).map(|delivered| (reply, delivered)))
         else {
             tracing::warn!(source = self.origin.source, subject = %message.subject, "not a JetStream message, ignored");
             return Ok(());
         };
-        let Delivered { position, stored_at, pending } = delivered;
-        let Position { sequence, delivery, attempt } = position;
+        let ReplyFields { position, stored_at, pending } = delivered;
+        let DeliveryPosition { sequence, delivery, attempt } = position;
         self.lag = pending;
         if attempt > 1 {
             self.is_redelivered(sequence);
         }
         let fit = match &self.settler.acks {
-            Acks::Prefix(prefix) => prefix.fit(sequence, delivery),
-            Acks::Each(ledger) => ledger.fit(sequence, delivery),
+            AckState::Prefix(prefix) => prefix.fit(sequence, delivery),
+            AckState::Each(ledger) => ledger.fit(sequence, delivery),
         };
         match fit {
-            Fit::Open | Fit::Settled | Fit::AckLost if self.landmark.precedes(stored_at) => {
+            PrefixFit::Open | PrefixFit::Settled | PrefixFit::AckLost if self.landmark.precedes(stored_at) => {
                 self.rewind();
                 return Ok(());
             }
-            Fit::AfterHole(next) if self.may_have_lost() => {
+            PrefixFit::AfterHole(next) if self.may_have_lost() => {
                 let purpose = Purpose::Hole { delivery: delivery.saturating_sub(1) };
                 self.recovery.plan(Reading { next, end: sequence, purpose });
                 message.reply = Some(reply);
                 self.pull.put_back(message, self.clock.now);
                 return Ok(());
             }
-            Fit::Next | Fit::AfterHole(_) => match &mut self.settler.acks {
-                Acks::Prefix(prefix) => prefix.enter(sequence, delivery),
-                Acks::Each(ledger) => ledger.enter(sequence, delivery),
+            PrefixFit::Next | PrefixFit::AfterHole(_) => match &mut self.settler.acks {
+                AckState::Prefix(prefix) => prefix.enter(sequence, delivery),
+                AckState::Each(ledger) => ledger.enter(sequence, delivery),
             },
             repeated => {
                 match &mut self.settler.acks {
-                    Acks::Prefix(prefix) => prefix.repeated(delivery),
-                    Acks::Each(ledger) => ledger.repeated(delivery),
+                    AckState::Prefix(prefix) => prefix.repeated(delivery),
+                    AckState::Each(ledger) => ledger.repeated(delivery),
                 }
                 self.pull.received(message.length);
-                if repeated == Fit::AckLost {
+                if repeated == PrefixFit::AckLost {
                     self.settler.acknowledge(reply).await;
                 }
                 return Ok(());
@@ -281,7 +281,7 @@ impl Run {
     /// back here.
     fn is_redelivered(&mut self, sequence: u64) {
         self.intake.metrics().redelivered.inc();
-        if !matches!(&self.settler.acks, Acks::Each(ledger) if ledger.is_given_back(sequence)) {
+        if !matches!(&self.settler.acks, AckState::Each(ledger) if ledger.is_given_back(sequence)) {
             self.redeliveries.note(sequence);
         }
     }
@@ -289,10 +289,10 @@ impl Run {
     /// Handles a status of the server's on our pulls.
     fn hear(&mut self, code: StatusCode, message: &Message) -> anyhow::Result<()> {
         match self.pull.status(code, message) {
-            Status::Fine => {}
-            Status::Gone => self.lose("it was deleted"),
-            Status::NoResponders => self.recovery.doubt(AskReason::Routine),
-            Status::Refused(description, times) => {
+            PullStatus::Fine => {}
+            PullStatus::Gone => self.lose("it was deleted"),
+            PullStatus::NoResponders => self.recovery.doubt(AskReason::Routine),
+            PullStatus::Refused(description, times) => {
                 let source = &self.origin.source;
                 tracing::error!(source, description, times, "server refuses to be pulled from");
                 // The consumer may have got new limits that can be kept to.
@@ -309,8 +309,8 @@ impl Run {
         Ok(())
     }
 
-    fn receipt(&self, reply: async_nats::Subject, position: Position, is_delivered: bool) -> Receipt {
-        Receipt {
+    fn receipt(&self, reply: async_nats::Subject, position: DeliveryPosition, is_delivered: bool) -> MessageReceipt {
+        MessageReceipt {
             reply,
             sequence: position.sequence,
             attempt: position.attempt,
@@ -320,7 +320,7 @@ impl Run {
         }
     }
 
-    fn push(&mut self, message: envelope::Message, receipt: Receipt) {
+    fn push(&mut self, message: envelope::SourceMessage, receipt: MessageReceipt) {
         match envelope::open(&self.envelope, message) {
             Ok(event) => self.intake.push(event, receipt),
             Err(refused) => self.refuse(*refused, receipt),
@@ -345,9 +345,9 @@ impl Run {
         }
         let expects = self.pull.is_under_way() && self.pulls() && self.connection.is_connected();
         match self.clock.listen(expects) {
-            Heard::Enough => {}
-            Heard::Nothing => self.asked_in_vain(),
-            Heard::NoMessage => self.recovery.doubt(AskReason::NoMessages),
+            TickFinding::Enough => {}
+            TickFinding::Nothing => self.asked_in_vain(),
+            TickFinding::NoMessage => self.recovery.doubt(AskReason::NoMessages),
         }
     }
 

@@ -13,14 +13,14 @@ use crate::{
     ack::Outcome,
     backoff::Backoff,
     config,
-    nats::Position,
+    nats::DeliveryPosition,
     pipeline::Intake,
     source::jetstream::{
-        Receipt,
-        consumer::{Info, Pair},
-        ledger::Ledger,
-        prefix::{Fit, Prefix},
-        pull::Pull,
+        MessageReceipt,
+        consumer::{ConsumerInfo, SequencePair},
+        ledger::MessageLedger,
+        prefix::{AckPrefix, PrefixFit},
+        pull::MessagePull,
         reading::{Purpose, Reading},
     },
 };
@@ -38,14 +38,14 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_s
 const GIVE_BACK: Duration = Duration::from_millis(100);
 
 /// Ack mode of the consumer, with the messages that it tracks.
-pub(super) enum Acks {
-    Each(Ledger),
-    Prefix(Prefix<Receipt>),
+pub(super) enum AckState {
+    Each(MessageLedger),
+    Prefix(AckPrefix<MessageReceipt>),
 }
 
 pub(super) struct Settler {
     client: Client,
-    pub(super) acks: Acks,
+    pub(super) acks: AckState,
     /// Number of the consumer. Receipts of an earlier one are void.
     pub(super) incarnation: u32,
     /// Ticks after which the server has to be told of an open message again.
@@ -53,14 +53,14 @@ pub(super) struct Settler {
     /// Time at which the ack of a settled prefix is due; `None` if none waits.
     ack_due: Option<Instant>,
     /// Events that only the stream can bring again, with the times at which they are retried.
-    retries: VecDeque<(Instant, Receipt)>,
+    retries: VecDeque<(Instant, MessageReceipt)>,
     /// Messages that were read from the stream in place of their delivery and lie above the ack
     /// floor.
     read: HashSet<u64>,
 }
 
 impl Settler {
-    pub(super) fn new(client: Client, acks: Acks, ack_wait: Duration, tick: Duration) -> Self {
+    pub(super) fn new(client: Client, acks: AckState, ack_wait: Duration, tick: Duration) -> Self {
         // A quarter of `ack_wait`: what arrived right after a tick waits one tick longer, still
         // less than half.
         let patience = (ack_wait / 4).as_millis().checked_div(tick.as_millis()).unwrap_or(1);
@@ -82,39 +82,39 @@ impl Settler {
 
     /// Starts over with a new consumer of the old name, which has so much acknowledged and
     /// delivered.
-    pub(super) fn start_over(&mut self, floor: Pair, delivered: Pair) {
+    pub(super) fn start_over(&mut self, floor: SequencePair, delivered: SequencePair) {
         self.incarnation += 1;
         self.ack_due = None;
         self.retries.clear();
         self.read.clear();
         match &mut self.acks {
-            Acks::Each(ledger) => *ledger = Ledger::new(floor, delivered),
-            Acks::Prefix(prefix) => *prefix = Prefix::new(floor.sequence, floor.delivery),
+            AckState::Each(ledger) => *ledger = MessageLedger::new(floor, delivered),
+            AckState::Prefix(prefix) => *prefix = AckPrefix::new(floor.sequence, floor.delivery),
         }
     }
 
     /// Last sequence up to which everything is settled, if that is known here.
     pub(super) fn floor(&self) -> Option<u64> {
         match &self.acks {
-            Acks::Each(ledger) => ledger.floor(),
-            Acks::Prefix(prefix) => Some(prefix.floor()),
+            AckState::Each(ledger) => ledger.floor(),
+            AckState::Prefix(prefix) => Some(prefix.floor()),
         }
     }
 
-    pub(super) async fn settle(&mut self, receipt: Receipt, outcome: Outcome) {
+    pub(super) async fn settle(&mut self, receipt: MessageReceipt, outcome: Outcome) {
         if receipt.incarnation != self.incarnation {
             return;
         }
         match (&mut self.acks, outcome) {
-            (Acks::Each(ledger), Outcome::Done) => {
+            (AckState::Each(ledger), Outcome::Done) => {
                 ledger.settle(receipt.sequence);
                 self.acknowledge(receipt.reply).await;
             }
-            (Acks::Each(ledger), Outcome::Dead(reason)) => {
+            (AckState::Each(ledger), Outcome::Dead(reason)) => {
                 ledger.settle(receipt.sequence);
                 self.publish(receipt.reply, format!("+TERM {reason}")).await;
             }
-            (Acks::Each(ledger), Outcome::Retry(wait)) if receipt.is_delivered => {
+            (AckState::Each(ledger), Outcome::Retry(wait)) if receipt.is_delivered => {
                 ledger.give_back(receipt.sequence);
                 self.publish(receipt.reply, nak(wait.max(RETRY.nth(receipt.attempt)))).await;
             }
@@ -124,7 +124,7 @@ impl Settler {
                 let due = Instant::now() + wait.max(RETRY.nth(receipt.attempt));
                 self.retries.push_back((due, receipt));
             }
-            (Acks::Prefix(prefix), Outcome::Done | Outcome::Dead(_)) => {
+            (AckState::Prefix(prefix), Outcome::Done | Outcome::Dead(_)) => {
                 prefix.settle(receipt.sequence, receipt);
                 match prefix.settled() {
                     0 => {}
@@ -144,7 +144,7 @@ impl Settler {
 
     pub(super) async fn ack_prefix(&mut self) {
         self.ack_due = None;
-        if let Acks::Prefix(prefix) = &mut self.acks
+        if let AckState::Prefix(prefix) = &mut self.acks
             && let Some(last) = prefix.take_settled()
         {
             self.acknowledge(last.reply).await;
@@ -153,24 +153,25 @@ impl Settler {
 
     /// Repeats acks that may have been lost in a cut. `info` has what the server has acknowledged,
     /// delivered and open.
-    pub(super) async fn acknowledge_again(&self, settings: &config::JetStreamSource, info: &Info) {
+    pub(super) async fn acknowledge_again(&self, settings: &config::JetStreamSource, info: &ConsumerInfo) {
         let floor = info.floor().sequence;
         match &self.acks {
             // The next ack covers it. Repeated after a restore from a backup, one would cover
             // messages that were never seen.
-            Acks::Prefix(_) => {}
+            AckState::Prefix(_) => {}
             // Given back, what is settled here is redelivered at once and acknowledged then. An ack
             // for a sequence that was perhaps another consumer's could remove its message from a
             // work queue.
-            Acks::Each(ledger) if ledger.may_lack_acks(info) && ledger.seen() - floor < MOST_AGAIN => {
+            AckState::Each(ledger) if ledger.may_lack_acks(info) && ledger.seen() - floor < MOST_AGAIN => {
                 let delivery = info.delivered.delivery;
-                for sequence in (floor + 1..=ledger.seen()).filter(|sequence| ledger.fit(*sequence, 0) == Fit::AckLost)
+                for sequence in
+                    (floor + 1..=ledger.seen()).filter(|sequence| ledger.fit(*sequence, 0) == PrefixFit::AckLost)
                 {
-                    let position = Position { attempt: 1, sequence, delivery };
+                    let position = DeliveryPosition { attempt: 1, sequence, delivery };
                     self.publish(position.reply(&settings.stream, &settings.durable), "-NAK").await;
                 }
             }
-            Acks::Each(_) => {}
+            AckState::Each(_) => {}
         }
     }
 
@@ -186,7 +187,12 @@ impl Settler {
     }
 
     /// Tells the server that work goes on with every message of which it was not told for a while.
-    pub(super) async fn say_in_progress(&mut self, intake: &mut Intake<Receipt>, pull: &mut Pull, tick: u32) {
+    pub(super) async fn say_in_progress(
+        &mut self,
+        intake: &mut Intake<MessageReceipt>,
+        pull: &mut MessagePull,
+        tick: u32,
+    ) {
         let (patience, incarnation) = (self.patience, self.incarnation);
         let is_due = |told: &mut u32| {
             let is_due = tick.wrapping_sub(*told) >= patience;
@@ -219,7 +225,7 @@ impl Settler {
         let now = Instant::now();
         let (due, later) = self.retries.drain(..).partition::<Vec<_>, _>(|(due, ..)| *due <= now);
         self.retries = later.into();
-        let reading = |receipt: Receipt| Reading {
+        let reading = |receipt: MessageReceipt| Reading {
             next: receipt.sequence,
             end: receipt.sequence + 1,
             purpose: Purpose::Retry { attempt: receipt.attempt + 1 },
@@ -230,9 +236,9 @@ impl Settler {
     /// Notes a message as open whose delivery was lost. Returns whether it is new.
     pub(super) fn enter_lost(&mut self, sequence: u64) -> bool {
         match &mut self.acks {
-            Acks::Prefix(prefix) if sequence > prefix.seen() => prefix.enter_lost(sequence),
-            Acks::Each(ledger) if sequence > ledger.seen() => ledger.enter_lost(sequence),
-            Acks::Prefix(_) | Acks::Each(_) => return false,
+            AckState::Prefix(prefix) if sequence > prefix.seen() => prefix.enter_lost(sequence),
+            AckState::Each(ledger) if sequence > ledger.seen() => ledger.enter_lost(sequence),
+            AckState::Prefix(_) | AckState::Each(_) => return false,
         }
         true
     }
@@ -241,10 +247,10 @@ impl Settler {
     /// Returns whether it is to be taken: once, and not while it is worked on.
     pub(super) fn enter_read(&mut self, sequence: u64) -> bool {
         match &mut self.acks {
-            Acks::Each(ledger) if !ledger.is_open(sequence) && self.read.insert(sequence) => {
+            AckState::Each(ledger) if !ledger.is_open(sequence) && self.read.insert(sequence) => {
                 ledger.enter_lost(sequence)
             }
-            Acks::Prefix(_) | Acks::Each(_) => return false,
+            AckState::Prefix(_) | AckState::Each(_) => return false,
         }
         true
     }
@@ -252,23 +258,23 @@ impl Settler {
     /// Notes that nothing is missing up to this sequence, and the delivery that brought it.
     pub(super) fn passed(&mut self, sequence: u64, delivery: u64) {
         match &mut self.acks {
-            Acks::Prefix(prefix) => prefix.passed(sequence, delivery),
-            Acks::Each(ledger) => ledger.passed(sequence, delivery),
+            AckState::Prefix(prefix) => prefix.passed(sequence, delivery),
+            AckState::Each(ledger) => ledger.passed(sequence, delivery),
         }
     }
 
     /// Number of the delivery that brought an open message; 0 where the server does not use it.
     pub(super) fn delivery_of(&self, sequence: u64) -> u64 {
         match &self.acks {
-            Acks::Prefix(prefix) => prefix.delivery_of(sequence).unwrap_or_default(),
-            Acks::Each(_) => 0,
+            AckState::Prefix(prefix) => prefix.delivery_of(sequence).unwrap_or_default(),
+            AckState::Each(_) => 0,
         }
     }
 
     /// Notes that the server has everything up to `floor` settled.
     pub(super) fn know(&mut self, floor: u64) {
         self.read.retain(|sequence| *sequence > floor);
-        if let Acks::Each(ledger) = &mut self.acks {
+        if let AckState::Each(ledger) = &mut self.acks {
             ledger.know(floor);
         }
     }

@@ -15,12 +15,12 @@ use crate::{
 pub(super) struct StreamState {
     /// Creation time: distinguishes a stream from a later one of the same name.
     created: String,
-    state: Messages,
-    config: Config,
+    state: StreamMessages,
+    config: ServerStreamConfig,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Messages {
+struct StreamMessages {
     last_seq: u64,
     last_ts: Timestamp,
     #[serde(default)]
@@ -29,7 +29,7 @@ struct Messages {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Config {
+struct ServerStreamConfig {
     consumer_limits: ConsumerLimits,
 }
 
@@ -42,7 +42,7 @@ struct ConsumerLimits {
 /// Youngest message seen of a stream. A stream that was restored from a backup holds another
 /// message under its sequence, or a younger one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Landmark {
+pub(super) struct StreamLandmark {
     sequence: u64,
     /// Unix nanoseconds.
     stored_at: i64,
@@ -57,9 +57,9 @@ impl StreamState {
     }
 
     /// Landmark at its last message.
-    pub(super) fn landmark(&self) -> Landmark {
+    pub(super) fn landmark(&self) -> StreamLandmark {
         let stored_at = i64::try_from(self.state.last_ts.as_nanosecond()).unwrap_or(i64::MIN);
-        Landmark { sequence: self.state.last_seq, stored_at }
+        StreamLandmark { sequence: self.state.last_seq, stored_at }
     }
 
     pub(super) fn last_sequence(&self) -> u64 {
@@ -83,7 +83,7 @@ impl StreamState {
     pub(super) async fn continues(
         &self,
         known: &Self,
-        landmark: Landmark,
+        landmark: StreamLandmark,
         connection: &Connection,
         settings: &config::JetStreamSource,
     ) -> Result<bool, ApiError> {
@@ -98,7 +98,7 @@ impl StreamState {
     }
 }
 
-impl Landmark {
+impl StreamLandmark {
     /// Landmark of a stream of which nothing was seen yet.
     pub(super) const NONE: Self = Self { sequence: 0, stored_at: i64::MIN };
 
@@ -127,13 +127,13 @@ async fn last_until(
     sequence: u64,
     connection: &Connection,
     settings: &config::JetStreamSource,
-) -> Result<Option<Landmark>, ApiError> {
+) -> Result<Option<StreamLandmark>, ApiError> {
     let (mut low, mut high) = (1, sequence + 1);
     let (mut middle, mut last) = (sequence, None);
     while low < high {
         match RawMessage::at_or_after(connection, &settings.stream, ">", middle).await? {
             Some(RawMessage { sequence: found, stored_at, .. }) if found <= sequence => {
-                last = Some(Landmark { sequence: found, stored_at });
+                last = Some(StreamLandmark { sequence: found, stored_at });
                 low = found + 1;
             }
             _ => high = middle,

@@ -9,41 +9,41 @@ use std::{
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::{ack::Outcome, dead_letters::Letter, poison::ignore_poison};
+use crate::{ack::Outcome, dead_letters::DeadLetter, poison::ignore_poison};
 
 /// Results that may wait for their reader.
 const WAITING: usize = 64;
 
 /// Accounts of the letters whose events are open.
 #[derive(Debug)]
-pub struct Journal {
-    open: Mutex<HashMap<u64, Account>>,
-    retried: mpsc::Sender<Retried>,
+pub struct RetryJournal {
+    open: Mutex<HashMap<u64, LetterAccount>>,
+    retried: mpsc::Sender<RetriedLetter>,
 }
 
 #[derive(Debug, Default)]
-struct Account {
+struct LetterAccount {
     outputs: BTreeMap<String, u64>,
-    dead: Vec<Cause>,
+    dead: Vec<DeathCause>,
 }
 
 /// Result of retrying a letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Retried {
+pub struct RetriedLetter {
     /// The letter's id.
     pub letter: u64,
     /// Id of the event; empty if the entry is not a letter, or its signature is not accepted.
     pub event: String,
-    pub result: End,
+    pub result: RetryEnd,
     /// Number of outputs that each sink took.
     pub outputs: BTreeMap<String, u64>,
     /// Causes for which it died again.
-    pub dead: Vec<Cause>,
+    pub dead: Vec<DeathCause>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum End {
+pub enum RetryEnd {
     /// Sinks took its outputs.
     Emitted,
     /// No filter let it through.
@@ -56,7 +56,7 @@ pub enum End {
 
 /// Cause of death, as in a dead letter. Unknown fields are empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Cause {
+pub struct DeathCause {
     pub reason: String,
     pub detail: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -67,9 +67,9 @@ pub struct Cause {
     pub sink: String,
 }
 
-impl Journal {
+impl RetryJournal {
     /// Creates a journal and the receiver of its results.
-    pub fn new() -> (Arc<Self>, mpsc::Receiver<Retried>) {
+    pub fn new() -> (Arc<Self>, mpsc::Receiver<RetriedLetter>) {
         let (retried, read) = mpsc::channel(WAITING);
         (Arc::new(Self { open: Mutex::default(), retried }), read)
     }
@@ -81,41 +81,41 @@ impl Journal {
 
     /// Notes that the event died again; its new letter has this record.
     pub fn died(&self, letter: u64, reason: &str, record: &[u8]) {
-        let cause = match Letter::parse(record) {
-            Ok(Letter { reason, detail, key, route, sink, .. }) => Cause { reason, detail, key, route, sink },
-            Err(_) => Cause::new(reason, String::new()),
+        let cause = match DeadLetter::parse(record) {
+            Ok(DeadLetter { reason, detail, key, route, sink, .. }) => DeathCause { reason, detail, key, route, sink },
+            Err(_) => DeathCause::new(reason, String::new()),
         };
         self.open().entry(letter).or_default().dead.push(cause);
     }
 
     /// Reports an entry that cannot be made an event.
     pub(super) async fn refused(&self, letter: u64, reason: &str, detail: String) {
-        let (event, outputs, dead) = (String::new(), BTreeMap::new(), vec![Cause::new(reason, detail)]);
-        self.tell(Retried { letter, event, result: End::Dead, outputs, dead }).await;
+        let (event, outputs, dead) = (String::new(), BTreeMap::new(), vec![DeathCause::new(reason, detail)]);
+        self.tell(RetriedLetter { letter, event, result: RetryEnd::Dead, outputs, dead }).await;
     }
 
     pub(super) async fn settled(&self, letter: u64, event: String, outcome: Outcome) {
-        let Account { outputs, dead } = self.open().remove(&letter).unwrap_or_default();
+        let LetterAccount { outputs, dead } = self.open().remove(&letter).unwrap_or_default();
         let result = match outcome {
-            Outcome::Done if outputs.is_empty() => End::Filtered,
-            Outcome::Done => End::Emitted,
-            Outcome::Dead(_) => End::Dead,
-            Outcome::Retry(_) => End::Failed,
+            Outcome::Done if outputs.is_empty() => RetryEnd::Filtered,
+            Outcome::Done => RetryEnd::Emitted,
+            Outcome::Dead(_) => RetryEnd::Dead,
+            Outcome::Retry(_) => RetryEnd::Failed,
         };
-        self.tell(Retried { letter, event, result, outputs, dead }).await;
+        self.tell(RetriedLetter { letter, event, result, outputs, dead }).await;
     }
 
-    async fn tell(&self, retried: Retried) {
+    async fn tell(&self, retried: RetriedLetter) {
         // The reader may have left: the letters are retried all the same.
         let _ = self.retried.send(retried).await;
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Account>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, LetterAccount>> {
         ignore_poison(self.open.lock())
     }
 }
 
-impl Cause {
+impl DeathCause {
     fn new(reason: &str, detail: String) -> Self {
         Self { reason: reason.to_owned(), detail, key: String::new(), route: String::new(), sink: String::new() }
     }

@@ -30,7 +30,7 @@ const BATCHES: usize = 2;
 
 /// A line that is not blank.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct InputLine {
     /// Line number from 1, blank lines counted.
     pub(super) number: u64,
     /// Bytes of the input up to the line's end.
@@ -38,17 +38,17 @@ pub struct Line {
     /// Digest of this line and all before it: inputs differ in it from their first different line
     /// on.
     pub(super) digest: u64,
-    pub(super) text: Text,
+    pub(super) text: LineText,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Text {
+pub(super) enum LineText {
     Whole(Bytes),
     /// More than [`MAX_LINE`] bytes: the length, and the start of the line.
     TooLong(u64, Bytes),
 }
 
-impl Text {
+impl LineText {
     /// Removes the byte order mark that the input may begin with. `None` if nothing else is left.
     fn without_mark(self) -> Option<Self> {
         match self {
@@ -60,10 +60,10 @@ impl Text {
     }
 }
 
-type Batch = finite::Batch<Line>;
+type LineBatch = finite::InputBatch<InputLine>;
 
 /// Starts to read a file, or standard input. The channel closes at the end of the input.
-pub(super) fn start(path: Option<PathBuf>) -> io::Result<mpsc::Receiver<Batch>> {
+pub(super) fn start(path: Option<PathBuf>) -> io::Result<mpsc::Receiver<LineBatch>> {
     let (sender, batches) = mpsc::channel(BATCHES);
     thread::Builder::new().name("lines".into()).spawn(move || {
         // Opened here, as opening a named pipe waits for its writer.
@@ -89,17 +89,17 @@ fn open(path: Option<PathBuf>) -> io::Result<File> {
 
 /// Sends batches until the input ends or the receiver is dropped. Lines that are there never wait
 /// for more.
-fn read(mut input: BufReader<impl Read>, seed: u64, batches: &mpsc::Sender<Batch>) -> io::Result<()> {
+fn read(mut input: BufReader<impl Read>, seed: u64, batches: &mpsc::Sender<LineBatch>) -> io::Result<()> {
     let (mut number, mut end, mut digest) = (0, 0, seed);
     let (mut batch, mut bytes) = (Vec::new(), 0);
     let mut buffer = Vec::new();
     while let Some((length, text)) = next(&mut input, &mut buffer)? {
         number += 1;
         end += length;
-        let text = if number == 1 { text.and_then(Text::without_mark) } else { text };
+        let text = if number == 1 { text.and_then(LineText::without_mark) } else { text };
         if let Some(text) = text {
             digest = chained(digest, &buffer);
-            batch.push(Line { number, end, digest, text });
+            batch.push(InputLine { number, end, digest, text });
             bytes += buffer.len();
         }
         let more_is_there = input.buffer().contains(&b'\n');
@@ -122,7 +122,7 @@ fn chained(before: u64, line: &[u8]) -> u64 {
 
 /// Reads the next line: its length with its end, and its text unless it is blank. `None` at the end
 /// of the input.
-fn next(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Option<(u64, Option<Text>)>> {
+fn next(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Option<(u64, Option<LineText>)>> {
     buffer.clear();
     // Room for the longest line and the longest end, `\r\n`.
     let limit = MAX_LINE as u64 + 2;
@@ -136,11 +136,11 @@ fn next(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Option<(u6
     let line = buffer.strip_suffix(b"\n").unwrap_or(buffer);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let text = if line.len() > MAX_LINE {
-        Some(Text::TooLong(length, Bytes::copy_from_slice(&line[..KEPT])))
+        Some(LineText::TooLong(length, Bytes::copy_from_slice(&line[..KEPT])))
     } else if line.trim_ascii().is_empty() {
         None
     } else {
-        Some(Text::Whole(Bytes::copy_from_slice(line)))
+        Some(LineText::Whole(Bytes::copy_from_slice(line)))
     };
     Ok(Some((length, text)))
 }
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     /// Lines as (number, end, text), however they were batched.
-    fn lines(input: &[u8]) -> Vec<Line> {
+    fn lines(input: &[u8]) -> Vec<InputLine> {
         let (sender, mut batches) = mpsc::channel(1000);
         read(BufReader::with_capacity(16, input), 0, &sender).unwrap();
         drop(sender);
@@ -158,12 +158,12 @@ mod tests {
     }
 
     /// A line without its digest.
-    fn line(number: u64, end: u64, text: &'static str) -> Line {
-        Line { number, end, digest: 0, text: Text::Whole(Bytes::from_static(text.as_bytes())) }
+    fn line(number: u64, end: u64, text: &'static str) -> InputLine {
+        InputLine { number, end, digest: 0, text: LineText::Whole(Bytes::from_static(text.as_bytes())) }
     }
 
-    fn undigested(input: &[u8]) -> Vec<Line> {
-        lines(input).into_iter().map(|line| Line { digest: 0, ..line }).collect()
+    fn undigested(input: &[u8]) -> Vec<InputLine> {
+        lines(input).into_iter().map(|line| InputLine { digest: 0, ..line }).collect()
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(undigested(b"\n \t\na\n\n"), [line(3, 6, "a")]);
         assert_eq!(undigested(b"\xef\xbb\xbfa\n\xef\xbb\xbfb"), [line(1, 5, "a"), line(2, 9, "\u{feff}b")]);
         assert_eq!(undigested(b"\xef\xbb\xbf\r\na\n"), [line(2, 7, "a")]);
-        assert_eq!(lines(b" a \xff\n")[0].text, Text::Whole(Bytes::from_static(b" a \xff")));
+        assert_eq!(lines(b" a \xff\n")[0].text, LineText::Whole(Bytes::from_static(b" a \xff")));
         let many: Vec<_> = lines(&b"x\n".repeat(1000)).iter().map(|line| line.number).collect();
         assert_eq!(many, (1..=1000).collect::<Vec<_>>());
     }
@@ -192,12 +192,12 @@ mod tests {
     fn a_line_that_is_too_long_is_passed_over() {
         for (length, end) in [(MAX_LINE, "\n"), (MAX_LINE, "\r\n"), (MAX_LINE, "")] {
             let input = ["x".repeat(length), end.to_owned()].concat();
-            assert_eq!(lines(input.as_bytes())[0].text, Text::Whole("x".repeat(length).into()));
+            assert_eq!(lines(input.as_bytes())[0].text, LineText::Whole("x".repeat(length).into()));
         }
         for length in [MAX_LINE + 1, MAX_LINE + 2, MAX_LINE + 3, 2 * MAX_LINE] {
             let input = ["x".repeat(length), "\nnext\n".to_owned()].concat();
             let [long, next] = undigested(input.as_bytes()).try_into().unwrap();
-            assert_eq!(long.text, Text::TooLong(length as u64 + 1, "x".repeat(KEPT).into()));
+            assert_eq!(long.text, LineText::TooLong(length as u64 + 1, "x".repeat(KEPT).into()));
             assert_eq!(next, line(2, length as u64 + 6, "next"));
         }
     }

@@ -15,20 +15,20 @@ use crate::{
 };
 
 /// Opens `raw/date={date}/node={/node}.ndjson` in a folder of its own.
-fn open(folder: &TempDir, upkeep: Upkeep) -> Partitions {
+fn open(folder: &TempDir, upkeep: FileUpkeep) -> FilePartitions {
     let literal = |text: &str| PathPart::Literal(text.to_owned());
     let node = PathPart::Field(Field::Pointer("/node".parse().unwrap()));
     let names = vec![vec![literal("date="), PathPart::Date], vec![literal("node="), node, literal(".ndjson")]];
     let path = PathTemplate { root: folder.path().join("raw"), names };
-    Partitions::new(path, &FileSink { upkeep, ..FileSink::default() })
+    FilePartitions::new(path, &FileSink { upkeep, ..FileSink::default() })
 }
 
 fn payload(node: &str, number: usize) -> String {
     serde_json::json!({ "node": node, "number": number }).to_string()
 }
 
-fn batch(payloads: &[String]) -> Vec<(Slot, Entry)> {
-    let entry = |payload: &String| Entry::of(&double::output("t", "1", payload.clone()));
+fn batch(payloads: &[String]) -> Vec<(Slot, FileEntry)> {
+    let entry = |payload: &String| FileEntry::of(&double::output("t", "1", payload.clone()));
     payloads.iter().enumerate().map(|(slot, payload)| (slot as u64, entry(payload))).collect()
 }
 
@@ -57,7 +57,7 @@ fn all_files(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn outputs_are_shared_out_by_day_and_node() {
     let folder = tempfile::tempdir().unwrap();
-    let mut partitions = open(&folder, Upkeep { fsync: Fsync::Batch, ..Upkeep::default() });
+    let mut partitions = open(&folder, FileUpkeep { fsync: Fsync::Batch, ..FileUpkeep::default() });
     let payloads = [payload("a", 1), payload("b", 2), payload("a", 3), "text".to_owned()];
     partitions.store(&batch(&payloads)).unwrap();
     assert_eq!(text(&folder, "a"), lines(&[payload("a", 1), payload("a", 3)]));
@@ -74,7 +74,7 @@ fn no_value_leads_out_of_the_folder() {
     let long = "x".repeat(1000);
     let nodes = ["../../etc", "/etc/passwd", "..", ".", "", "a\0b", "a/b", "a\\b", "\u{202e}ünïcode", "a\n", &long];
     let payloads = nodes.map(|node| payload(node, 1));
-    open(&folder, Upkeep::default()).store(&batch(&payloads)).unwrap();
+    open(&folder, FileUpkeep::default()).store(&batch(&payloads)).unwrap();
     let files = all_files(folder.path());
     assert_eq!(files.len(), nodes.len());
     for path in files {
@@ -85,7 +85,7 @@ fn no_value_leads_out_of_the_folder() {
 #[test]
 fn more_files_than_may_be_open_get_their_lines() {
     let folder = tempfile::tempdir().unwrap();
-    let mut partitions = open(&folder, Upkeep::default());
+    let mut partitions = open(&folder, FileUpkeep::default());
     let node = |number: usize| format!("n{}", number % 150);
     for start in [0, 100, 600] {
         let payloads: Vec<_> = (start..start + 500).map(|number| payload(&node(number), number)).collect();
@@ -103,7 +103,7 @@ fn more_files_than_may_be_open_get_their_lines() {
 #[test]
 fn the_file_that_was_not_used_for_longest_is_closed() {
     let folder = tempfile::tempdir().unwrap();
-    let mut partitions = open(&folder, Upkeep::default());
+    let mut partitions = open(&folder, FileUpkeep::default());
     let mut store = |node: &str| partitions.store(&batch(&[payload(node, 1)])).unwrap();
     (0..MAX_OPEN).for_each(|number| store(&format!("n{number}")));
     store("n0");
@@ -117,7 +117,7 @@ fn what_a_crash_has_torn_spoils_no_line_of_its_file() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(file(&folder, "a").parent().unwrap()).unwrap();
     fs::write(file(&folder, "a"), "1\n{\"node\":").unwrap();
-    open(&folder, Upkeep::default()).store(&batch(&[payload("b", 1), payload("a", 2)])).unwrap();
+    open(&folder, FileUpkeep::default()).store(&batch(&[payload("b", 1), payload("a", 2)])).unwrap();
     assert_eq!(text(&folder, "a"), format!("1\n\"{{\\\"node\\\":\"\n{}\n", payload("a", 2)));
     assert_eq!(text(&folder, "b"), lines(&[payload("b", 1)]));
 }
@@ -127,7 +127,7 @@ fn what_a_crash_has_torn_spoils_no_line_of_its_file() {
 fn every_file_rotates_for_itself() {
     let folder = tempfile::tempdir().unwrap();
     let keep = NonZeroUsize::new(1);
-    let mut partitions = open(&folder, Upkeep { max_size: Some(1), keep, ..Upkeep::default() });
+    let mut partitions = open(&folder, FileUpkeep { max_size: Some(1), keep, ..FileUpkeep::default() });
     let hostile = "a.20240501T100000.123456789Z";
     let payloads = [payload(hostile, 1), payload("a", 2), payload("b", 3), payload("a", 4), payload("a", 5)];
     partitions.store(&batch(&payloads)).unwrap();
@@ -143,14 +143,15 @@ fn every_file_rotates_for_itself() {
 #[test]
 fn a_file_that_refuses_holds_up_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    let mut partitions = open(&folder, Upkeep::default());
+    let mut partitions = open(&folder, FileUpkeep::default());
     let nodes = ["c", "b", "a", "b", "c", "a", "d", "b"];
     let payloads: Vec<_> = nodes.iter().enumerate().map(|(number, node)| payload(node, number)).collect();
     for node in ["b", "d"] {
         fs::create_dir_all(file(&folder, node)).unwrap();
     }
     let batch = batch(&payloads);
-    let Stopped { at: 1, why: Refusal::Later(why), stored_behind } = partitions.store(&batch).unwrap_err() else {
+    let StoppedBatch { at: 1, why: SinkRefusal::Later(why), stored_behind } = partitions.store(&batch).unwrap_err()
+    else {
         panic!()
     };
     assert_eq!(stored_behind, [2, 4, 5]);
@@ -159,7 +160,7 @@ fn a_file_that_refuses_holds_up_no_other() {
 
     let left: Vec<_> = batch.into_iter().filter(|(slot, _)| [1, 3, 6, 7].contains(slot)).collect();
     fs::remove_dir(file(&folder, "b")).unwrap();
-    let Stopped { at: 2, stored_behind, .. } = partitions.store(&left).unwrap_err() else { panic!() };
+    let StoppedBatch { at: 2, stored_behind, .. } = partitions.store(&left).unwrap_err() else { panic!() };
     assert_eq!(stored_behind, [3]);
     fs::remove_dir(file(&folder, "d")).unwrap();
     partitions.store(&left[2..3]).unwrap();
@@ -176,9 +177,9 @@ fn no_link_below_the_root_is_followed() {
     fs::create_dir(&elsewhere).unwrap();
     fs::create_dir(folder.path().join("raw")).unwrap();
     std::os::unix::fs::symlink(&elsewhere, folder.path().join("raw/date=1970-01-01")).unwrap();
-    let mut partitions = open(&folder, Upkeep::default());
+    let mut partitions = open(&folder, FileUpkeep::default());
     let outputs = batch(&[payload("a", 1)]);
-    let Refusal::Later(cause) = partitions.store(&outputs).unwrap_err().why else { panic!() };
+    let SinkRefusal::Later(cause) = partitions.store(&outputs).unwrap_err().why else { panic!() };
     assert!(format!("{cause:#}").contains("is a symbolic link"), "{cause:#}");
     assert!(all_files(&elsewhere).is_empty());
     fs::remove_file(folder.path().join("raw/date=1970-01-01")).unwrap();

@@ -93,7 +93,7 @@ async fn a_receiver_that_hangs_is_tried_by_one_request_at_a_time() {
     sleep(Duration::from_secs(40)).await;
     assert_eq!((within(&rig, 0.0, 1.0), within(&rig, 14.0, 29.5)), (4, 1), "{:?}", rig.sent());
     HANGS.store(false, Ordering::Relaxed);
-    rig.until(|rig| rig.count(State::Delivered) >= 20).await;
+    rig.until(|rig| rig.count(DeliveryState::Delivered) >= 20).await;
     let end = rig.began.elapsed().as_secs_f64();
     assert_eq!(within(&rig, end - 1.5, end - 0.3), 4, "{:?}", rig.sent());
     run.stopper.end();

@@ -10,7 +10,7 @@ const CTRLPLANE: &str = r#"{"id":"evt_01h455vb4pex5vsknk084sn02q","type":"instan
 fn a_ctrlplane_event_says_whose_it_is() {
     let body = Bytes::from_static(CTRLPLANE.as_bytes());
     let carried = [("Tenant", "t-2"), ("tenant", "t-3"), ("x-odd", "1")];
-    let event = open(&Envelope::Ctrlplane, with_headers(body.clone(), &carried)).unwrap();
+    let event = open(&EnvelopeFormat::Ctrlplane, with_headers(body.clone(), &carried)).unwrap();
     assert_eq!((&*event.id, &*event.event_type), ("evt_01h455vb4pex5vsknk084sn02q", "instance.created"));
     assert_eq!(event.source_time.as_deref(), Some("2026-01-02T03:04:05Z"));
     assert_eq!(event.payload.as_ptr(), body.as_ptr(), "the whole body is the payload");
@@ -19,7 +19,7 @@ fn a_ctrlplane_event_says_whose_it_is() {
     assert_eq!(headers, [("x-odd", "1"), ("tenant", "t-1"), instance, ("actor_id", "ada")]);
 
     let least = r#"{"id":"","type":"health.passed","tenant_id":"","actor_id":null}"#;
-    let event = open(&Envelope::Ctrlplane, with_headers(least, &[("tenant", "t-2")])).unwrap();
+    let event = open(&EnvelopeFormat::Ctrlplane, with_headers(least, &[("tenant", "t-2")])).unwrap();
     assert_eq!((&*event.id, event.source_time.as_deref()), ("ORDERS:41", None), "what is left out is not made up");
     assert_eq!((header(&event, "tenant"), event.headers.len()), (Some("t-2"), 1), "nor taken from the carrier");
 }
@@ -33,7 +33,8 @@ const FLOWCRAFT: &str = r#"{"id":"cv37rs3pp9olc6atsjk0","subject":"graph.run.r1.
 #[test]
 fn a_flowcraft_envelope_is_taken_off() {
     let body = Bytes::from_static(FLOWCRAFT.as_bytes());
-    let event = open(&Envelope::Flowcraft, with_headers(body.clone(), &[("RUN_ID", "r0"), ("tenant", "t-1")])).unwrap();
+    let event =
+        open(&EnvelopeFormat::Flowcraft, with_headers(body.clone(), &[("RUN_ID", "r0"), ("tenant", "t-1")])).unwrap();
     assert_eq!((&*event.id, &*event.subject), ("cv37rs3pp9olc6atsjk0", "graph.run.r1.node.n1.start"));
     assert_eq!((&event.event_type, event.source_time.as_deref()), (&event.subject, Some("2026-01-02T03:04:05Z")));
     assert_eq!(event.payload, r#"{"n": 1}"#);
@@ -49,12 +50,12 @@ fn a_flowcraft_envelope_is_taken_off() {
 #[test]
 fn what_a_flowcraft_envelope_leaves_out_is_absent() {
     for rest in ["", r#","payload":null,"headers":null,"id":"","time":null"#, r#","headers":{}"#] {
-        let event = open(&Envelope::Flowcraft, message(format!(r#"{{"subject":"a.b"{rest}}}"#))).unwrap();
+        let event = open(&EnvelopeFormat::Flowcraft, message(format!(r#"{{"subject":"a.b"{rest}}}"#))).unwrap();
         assert_eq!((&*event.id, &*event.event_type, event.source_time.as_deref()), ("ORDERS:41", "a.b", None));
         assert!(event.payload.is_empty() && event.headers.is_empty(), "{rest}: {event:?}");
     }
     let trace = |rest: &str| {
-        let event = open(&Envelope::Flowcraft, message(format!(r#"{{"subject":"a"{rest}}}"#))).unwrap();
+        let event = open(&EnvelopeFormat::Flowcraft, message(format!(r#"{{"subject":"a"{rest}}}"#))).unwrap();
         event.headers.get("traceparent").map(ToString::to_string)
     };
     let ids = r#","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","span_id":"00f067aa0ba902b7""#;
@@ -68,7 +69,7 @@ fn what_a_flowcraft_envelope_leaves_out_is_absent() {
 /// C01, F01, F11 and X4: nothing is dropped in silence, and what is known stays known.
 #[test]
 fn ctrlplane_and_flowcraft_events_that_say_too_little_are_refused() {
-    let (ctrlplane, flowcraft) = (&Envelope::Ctrlplane, &Envelope::Flowcraft);
+    let (ctrlplane, flowcraft) = (&EnvelopeFormat::Ctrlplane, &EnvelopeFormat::Flowcraft);
     for (envelope, body, reason, part) in [
         (ctrlplane, r#"{"id":"e","tenant_id":"t"}"#, "bad_ctrlplane_event", "lacks `type`"),
         (ctrlplane, r#"{"type":7}"#, "bad_ctrlplane_event", "`type` is not a string: 7"),

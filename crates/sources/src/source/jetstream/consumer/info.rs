@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 
 /// Part of the server's consumer info that the source uses.
 #[derive(Clone, Debug, Deserialize)]
-pub(in crate::source::jetstream) struct Info {
+pub(in crate::source::jetstream) struct ConsumerInfo {
     /// Creation time: distinguishes a consumer from a later one of the same name.
     pub(in crate::source::jetstream) created: String,
-    pub(in crate::source::jetstream) delivered: Pair,
-    pub(in crate::source::jetstream) ack_floor: Pair,
+    pub(in crate::source::jetstream) delivered: SequencePair,
+    pub(in crate::source::jetstream) ack_floor: SequencePair,
     pub(in crate::source::jetstream) num_ack_pending: usize,
     /// Pulls that wait for messages, of any client.
     #[serde(default)]
@@ -26,29 +26,33 @@ pub(in crate::source::jetstream) struct Info {
 
 /// Limits of the consumer on one pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::source::jetstream) struct Limits {
+pub(in crate::source::jetstream) struct PullLimits {
     pub(in crate::source::jetstream) batch: usize,
     pub(in crate::source::jetstream) bytes: u64,
     pub(in crate::source::jetstream) expires: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(in crate::source::jetstream) struct Pair {
+pub(in crate::source::jetstream) struct SequencePair {
     #[serde(rename = "consumer_seq")]
     pub(in crate::source::jetstream) delivery: u64,
     #[serde(rename = "stream_seq")]
     pub(in crate::source::jetstream) sequence: u64,
 }
 
-impl Info {
+impl ConsumerInfo {
     /// Position up to which everything is settled. A consumer in a cluster that has delivered
     /// nothing reports 0, wherever it starts.
-    pub(in crate::source::jetstream) fn floor(&self) -> Pair {
+    pub(in crate::source::jetstream) fn floor(&self) -> SequencePair {
         if self.ack_floor.delivery == self.delivered.delivery { self.delivered } else { self.ack_floor }
     }
 
     #[cfg(test)]
-    pub(in crate::source::jetstream) fn double(delivered: Pair, ack_floor: Pair, num_ack_pending: usize) -> Self {
+    pub(in crate::source::jetstream) fn double(
+        delivered: SequencePair,
+        ack_floor: SequencePair,
+        num_ack_pending: usize,
+    ) -> Self {
         Self {
             created: Default::default(),
             delivered,
@@ -83,8 +87,8 @@ impl Info {
         self.config.get(field).and_then(Value::as_u64).filter(|limit| *limit > 0)
     }
 
-    pub(in crate::source::jetstream) fn limits(&self) -> Limits {
-        Limits {
+    pub(in crate::source::jetstream) fn limits(&self) -> PullLimits {
+        PullLimits {
             batch: self.limit("max_batch").map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
             bytes: self.limit("max_bytes").unwrap_or(u64::MAX),
             expires: self.limit("max_expires").map_or(Duration::MAX, Duration::from_nanos),

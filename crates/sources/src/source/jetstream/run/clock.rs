@@ -11,7 +11,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// Time without a message after which the server is asked whether it has any.
 const WATCH: Duration = Duration::from_secs(10);
 
-pub(super) struct Clock {
+pub(super) struct CoarseClock {
     pub(super) interval: Interval,
     period: Duration,
     /// Ticks so far.
@@ -28,14 +28,14 @@ pub(super) struct Clock {
 
 /// Finding of a tick.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum TickFinding {
     Enough,
     /// Signs of life without a message, for long.
     NoMessage,
     Nothing,
 }
 
-impl Clock {
+impl CoarseClock {
     pub(super) fn new(period: Duration) -> Self {
         let mut interval = interval(period);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -44,7 +44,7 @@ impl Clock {
     }
 
     /// Counts a period. With `expects`, something should have come in it.
-    pub(super) fn listen(&mut self, expects: bool) -> Heard {
+    pub(super) fn listen(&mut self, expects: bool) -> TickFinding {
         if std::mem::take(&mut self.heard) {
             self.missed = 0;
             self.silence = Duration::ZERO;
@@ -54,20 +54,20 @@ impl Clock {
         }
         if !expects {
             self.silence = Duration::ZERO;
-            return Heard::Enough;
+            return TickFinding::Enough;
         }
         self.silence += self.period;
         self.without_message += self.period;
         if self.silence > SILENCE {
             self.silence = Duration::ZERO;
             self.missed += 1;
-            return Heard::Nothing;
+            return TickFinding::Nothing;
         }
         if self.without_message >= WATCH {
             self.without_message = Duration::ZERO;
-            return Heard::NoMessage;
+            return TickFinding::NoMessage;
         }
-        Heard::Enough
+        TickFinding::Enough
     }
 }
 
@@ -75,24 +75,24 @@ impl Clock {
 mod tests {
     use super::*;
 
-    fn clock() -> Clock {
-        Clock::new(Duration::from_millis(500))
+    fn clock() -> CoarseClock {
+        CoarseClock::new(Duration::from_millis(500))
     }
 
     #[tokio::test]
     async fn silence_is_noticed_after_two_missed_heartbeats() {
         let mut clock = clock();
-        let silent = (0..10).map(|_| clock.listen(true)).position(|heard| heard == Heard::Nothing);
+        let silent = (0..10).map(|_| clock.listen(true)).position(|heard| heard == TickFinding::Nothing);
         assert_eq!((silent, clock.missed), (Some(4), 1));
         clock.heard = true;
-        assert_eq!((clock.listen(true), clock.missed), (Heard::Enough, 0));
+        assert_eq!((clock.listen(true), clock.missed), (TickFinding::Enough, 0));
     }
 
     #[tokio::test]
     async fn where_nothing_is_expected_nothing_is_missed() {
         let mut clock = clock();
         for _ in 0..100 {
-            assert_eq!(clock.listen(false), Heard::Enough);
+            assert_eq!(clock.listen(false), TickFinding::Enough);
         }
     }
 
@@ -103,6 +103,6 @@ mod tests {
             clock.heard = true;
             clock.listen(true)
         });
-        assert_eq!(asked.filter(|heard| *heard == Heard::NoMessage).count(), 5);
+        assert_eq!(asked.filter(|heard| *heard == TickFinding::NoMessage).count(), 5);
     }
 }

@@ -10,7 +10,7 @@ const CUT_WINDOW: Duration = Duration::from_secs(10);
 
 /// Last disconnect, and whether it makes the next one suspicious.
 #[derive(Default)]
-pub(super) struct Cuts {
+pub(super) struct DisconnectSuspicion {
     server: String,
     last: Option<Instant>,
     /// True since a suspicious disconnect, until the search for its message is planned.
@@ -20,7 +20,7 @@ pub(super) struct Cuts {
     pub(super) in_vain: bool,
 }
 
-impl Cuts {
+impl DisconnectSuspicion {
     pub(super) fn new(server: String) -> Self {
         Self { server, ..Self::default() }
     }

@@ -13,17 +13,17 @@ use crate::{
     config::JetStreamSource,
     nats::{ApiError, Connection, RawMessage, code},
     source::jetstream::{
-        consumer::{ConsumerError, Info, Limits},
+        consumer::{ConsumerError, ConsumerInfo, PullLimits},
         pull::EXPIRES,
         reading::{Purpose, Reading},
         run::{
-            Run,
-            cuts::Cuts,
+            JetStreamRun,
+            cuts::DisconnectSuspicion,
             phase::{AskReason, CatchUp, ConsumerPhase, NeededRequest, PhaseInput},
             takeover::take_over,
         },
-        settle::Acks,
-        stream_state::{Landmark, StreamState},
+        settle::AckState,
+        stream_state::{StreamLandmark, StreamState},
     },
 };
 
@@ -35,9 +35,9 @@ const SHARED: &str = "others read the consumer too: order holds among what each 
 /// Interval at which the server is asked about the consumer, which others may change.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
-pub(super) struct Recovery {
+pub(super) struct SourceRecovery {
     /// Last info from the server.
-    info: Info,
+    info: ConsumerInfo,
     stream: StreamState,
     pub(super) phase: ConsumerPhase,
     /// Time until which deliveries may have been lost. It is no part of the phase: it passes by
@@ -47,7 +47,7 @@ pub(super) struct Recovery {
     asked: Instant,
     /// Request to the server that is under way, one at a time. It may be another than the phase
     /// needs by now: its answer is used all the same, and then the phase decides.
-    pub(super) errand: Option<Errand>,
+    pub(super) errand: Option<RecoveryErrand>,
     /// Time before which no errand starts, since the last one failed.
     not_before: Option<Instant>,
     backoff: Backoff,
@@ -56,21 +56,21 @@ pub(super) struct Recovery {
     readings: VecDeque<Reading>,
     /// Epoch of the connection when it was last looked at: a new one means a cut in between.
     epoch: u64,
-    pub(super) cuts: Cuts,
+    pub(super) cuts: DisconnectSuspicion,
 }
 
-type Errand = Pin<Box<dyn Future<Output = Found> + Send>>;
+type RecoveryErrand = Pin<Box<dyn Future<Output = ErrandReply> + Send>>;
 
-pub(super) enum Found {
-    Info(Result<Info, ApiError>),
-    Consumer(Result<(Info, StreamState), ConsumerError>),
-    TakenOver(Result<(Info, bool), ApiError>),
+pub(super) enum ErrandReply {
+    Info(Result<ConsumerInfo, ApiError>),
+    Consumer(Result<(ConsumerInfo, StreamState), ConsumerError>),
+    TakenOver(Result<(ConsumerInfo, bool), ApiError>),
     Stored(Result<Option<RawMessage>, ApiError>),
     Deferred(Result<Vec<Option<RawMessage>>, ApiError>),
 }
 
-impl Recovery {
-    pub(super) fn new(connection: &Connection, info: Info, stream: StreamState) -> Self {
+impl SourceRecovery {
+    pub(super) fn new(connection: &Connection, info: ConsumerInfo, stream: StreamState) -> Self {
         Self {
             info,
             stream,
@@ -82,7 +82,7 @@ impl Recovery {
             backoff: BACKOFF,
             readings: VecDeque::new(),
             epoch: connection.epoch(),
-            cuts: Cuts::new(connection.client().server_info().server_id),
+            cuts: DisconnectSuspicion::new(connection.client().server_info().server_id),
         }
     }
 
@@ -116,12 +116,12 @@ impl Recovery {
         self.hear(PhaseInput::Read { is_last: self.readings.is_empty() });
     }
 
-    pub(super) fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> PullLimits {
         self.info.limits()
     }
 }
 
-impl Run {
+impl JetStreamRun {
     /// Handles missed heartbeats: the server may not know our pulls.
     pub(super) fn asked_in_vain(&mut self) {
         // A single silence may be an accident.
@@ -171,9 +171,9 @@ impl Run {
     pub(super) fn may_have_lost(&mut self) -> bool {
         let is_likely = self.is_in_trouble();
         match &self.settler.acks {
-            Acks::Prefix(_) => true,
-            Acks::Each(_) if is_likely => true,
-            Acks::Each(_) => {
+            AckState::Prefix(_) => true,
+            AckState::Each(_) if is_likely => true,
+            AckState::Each(_) => {
                 self.share();
                 false
             }
@@ -182,12 +182,13 @@ impl Run {
 
     /// Returns whether others may read the consumer too.
     pub(super) fn is_shared(&self) -> bool {
-        matches!(&self.settler.acks, Acks::Each(ledger) if !ledger.is_alone()) && !self.recovery.phase.is_taking_over()
+        matches!(&self.settler.acks, AckState::Each(ledger) if !ledger.is_alone())
+            && !self.recovery.phase.is_taking_over()
     }
 
     /// Returns whether others pull while we do not: to be checked again, as ours may have ended.
-    fn may_be_joined(&self, info: &Info) -> bool {
-        let is_alone = matches!(&self.settler.acks, Acks::Each(ledger) if ledger.is_alone());
+    fn may_be_joined(&self, info: &ConsumerInfo) -> bool {
+        let is_alone = matches!(&self.settler.acks, AckState::Each(ledger) if ledger.is_alone());
         is_alone
             && info.num_waiting > 0
             && self.intake.is_paused()
@@ -201,7 +202,7 @@ impl Run {
 
     /// Notes that others read the consumer too.
     fn share(&mut self) {
-        if let Acks::Each(ledger) = &mut self.settler.acks
+        if let AckState::Each(ledger) = &mut self.settler.acks
             && ledger.share()
         {
             tracing::info!(source = self.origin.source, "{SHARED}");
@@ -216,13 +217,13 @@ impl Run {
     }
 
     /// Begins to take over deliveries made before this run.
-    pub(super) fn enter(&mut self, info: Info) {
+    pub(super) fn enter(&mut self, info: ConsumerInfo) {
         match &self.settler.acks {
-            Acks::Prefix(_) => {
+            AckState::Prefix(_) => {
                 self.intake.metrics().taken_over.inc_by(info.num_ack_pending as u64);
                 self.read_what_was_lost(info);
             }
-            Acks::Each(_) => self.recovery.hear(PhaseInput::MustTakeOver),
+            AckState::Each(_) => self.recovery.hear(PhaseInput::MustTakeOver),
         }
     }
 
@@ -231,28 +232,28 @@ impl Run {
             return;
         }
         let consumer = self.consumer.clone();
-        let errand: Errand = match self.recovery.phase.needs() {
+        let errand: RecoveryErrand = match self.recovery.phase.needs() {
             Some(NeededRequest::Find) => {
                 let floor = self.settler.floor().unwrap_or(self.recovery.info.floor().sequence);
                 let (known, landmark) = (self.recovery.stream.clone(), self.landmark);
-                Box::pin(async move { Found::Consumer(consumer.again(floor, &known, landmark).await) })
+                Box::pin(async move { ErrandReply::Consumer(consumer.again(floor, &known, landmark).await) })
             }
             Some(NeededRequest::Ask) => {
                 self.recovery.hear(PhaseInput::Asked);
-                Box::pin(async move { Found::Info(consumer.info().await) })
+                Box::pin(async move { ErrandReply::Info(consumer.info().await) })
             }
             Some(NeededRequest::TakeOver) => {
                 let open: HashSet<_> = match &self.settler.acks {
-                    Acks::Each(ledger) => ledger.unsettled().into_iter().collect(),
-                    Acks::Prefix(_) => HashSet::new(),
+                    AckState::Each(ledger) => ledger.unsettled().into_iter().collect(),
+                    AckState::Prefix(_) => HashSet::new(),
                 };
-                Box::pin(async move { Found::TakenOver(take_over(consumer, open).await) })
+                Box::pin(async move { ErrandReply::TakenOver(take_over(consumer, open).await) })
             }
             Some(NeededRequest::Read) => {
                 let Some(next) = self.recovery.readings.front().map(|reading| reading.next) else { return };
                 Box::pin(async move {
                     let JetStreamSource { stream, subjects, .. } = &*consumer.settings;
-                    Found::Stored(RawMessage::next(&consumer.connection, stream, subjects, next).await)
+                    ErrandReply::Stored(RawMessage::next(&consumer.connection, stream, subjects, next).await)
                 })
             }
             None => return self.read_deferred(),
@@ -260,14 +261,14 @@ impl Run {
         self.recovery.errand = Some(errand);
     }
 
-    pub(super) async fn found(&mut self, found: Found) -> anyhow::Result<()> {
+    pub(super) async fn found(&mut self, found: ErrandReply) -> anyhow::Result<()> {
         self.recovery.errand = None;
         match found {
-            Found::Info(Ok(info)) => {
+            ErrandReply::Info(Ok(info)) => {
                 self.succeeded();
                 self.inform(info).await
             }
-            Found::Info(Err(error)) => {
+            ErrandReply::Info(Err(error)) => {
                 if matches!(error.code(), Some(code::CONSUMER_NOT_FOUND | code::STREAM_NOT_FOUND)) {
                     self.lose("the server does not know it");
                 } else {
@@ -276,7 +277,7 @@ impl Run {
                 }
                 Ok(())
             }
-            Found::Consumer(Ok((info, stream))) => {
+            ErrandReply::Consumer(Ok((info, stream))) => {
                 self.succeeded();
                 self.recovery.hear(PhaseInput::Found);
                 tracing::info!(source = self.origin.source, "consumer is there again");
@@ -285,17 +286,17 @@ impl Run {
                 self.recovery.stream = stream;
                 Ok(())
             }
-            Found::Consumer(Err(error)) if error.is_passing() => {
+            ErrandReply::Consumer(Err(error)) if error.is_passing() => {
                 self.failed("can't have the consumer again", error.into());
                 Ok(())
             }
-            Found::Consumer(Err(error)) => Err(error.into()),
-            Found::TakenOver(Ok((info, is_alone))) => {
+            ErrandReply::Consumer(Err(error)) => Err(error.into()),
+            ErrandReply::TakenOver(Ok((info, is_alone))) => {
                 self.succeeded();
                 let has_readings = self.recovery.has_readings();
                 self.recovery.hear(PhaseInput::TakenOver { has_readings });
                 match &mut self.settler.acks {
-                    Acks::Each(ledger) if is_alone => {
+                    AckState::Each(ledger) if is_alone => {
                         let taken_over = info.num_ack_pending.saturating_sub(ledger.unsettled().len());
                         self.intake.metrics().taken_over.inc_by(taken_over as u64);
                         ledger.read_alone(info.floor(), info.delivered, info.num_ack_pending);
@@ -305,7 +306,7 @@ impl Run {
                 self.recovery.info = info;
                 Ok(())
             }
-            Found::TakenOver(Err(error)) => {
+            ErrandReply::TakenOver(Err(error)) => {
                 if matches!(error.code(), Some(code::CONSUMER_NOT_FOUND | code::STREAM_NOT_FOUND)) {
                     self.lose("the server does not know it");
                 } else {
@@ -313,17 +314,17 @@ impl Run {
                 }
                 Ok(())
             }
-            Found::Deferred(read) => {
+            ErrandReply::Deferred(read) => {
                 self.resume(read).await;
                 Ok(())
             }
-            Found::Stored(Ok(stored)) => {
+            ErrandReply::Stored(Ok(stored)) => {
                 self.succeeded();
                 self.read(stored).await;
                 Ok(())
             }
-            Found::Stored(Err(error)) => {
-                if let (ApiError::NoPermission(_), Acks::Each(ledger)) = (&error, &mut self.settler.acks) {
+            ErrandReply::Stored(Err(error)) => {
+                if let (ApiError::NoPermission(_), AckState::Each(ledger)) = (&error, &mut self.settler.acks) {
                     // It is redelivered anyway, later than what follows.
                     let _ = ledger.share();
                     self.recovery.end_reading();
@@ -359,7 +360,7 @@ impl Run {
     }
 
     /// Handles an answer of the server about the consumer.
-    async fn inform(&mut self, info: Info) -> anyhow::Result<()> {
+    async fn inform(&mut self, info: ConsumerInfo) -> anyhow::Result<()> {
         self.consumer.check(&info)?;
         let is_another = info.created != self.recovery.info.created;
         if is_another {
@@ -402,19 +403,19 @@ impl Run {
     }
 
     /// Plans to read deliveries that did not arrive, unless they are taken care of elsewhere.
-    pub(super) fn read_what_was_lost(&mut self, info: Info) {
+    pub(super) fn read_what_was_lost(&mut self, info: ConsumerInfo) {
         let end = info.delivered.sequence + 1;
         let hole = Purpose::Hole { delivery: info.delivered.delivery };
         let recovery = &mut self.recovery;
         let suspicious = std::mem::take(&mut recovery.cuts.suspicious);
         let is_planned = recovery.readings.iter().any(|reading| reading.end >= end);
         match &mut self.settler.acks {
-            Acks::Prefix(prefix) => {
+            AckState::Prefix(prefix) => {
                 if info.delivered.sequence > prefix.seen() && !is_planned {
                     recovery.plan(Reading { next: prefix.seen() + 1, end, purpose: hole });
                 }
             }
-            Acks::Each(ledger) => {
+            AckState::Each(ledger) => {
                 let unknown = ledger.unknown();
                 if ledger.is_alone() && ledger.may_share(&info) {
                     // The takeover asks the server, which knows.
@@ -439,12 +440,12 @@ impl Run {
     }
 
     /// Starts over with another consumer: deliveries of the old one are void, and come again.
-    async fn start_over(&mut self, info: Info) {
+    async fn start_over(&mut self, info: ConsumerInfo) {
         self.intake.begin_again(info.first_sequence());
         self.settler.start_over(info.floor(), info.delivered);
         // They come again from the new consumer.
         self.intake.give_deferred_back();
-        self.landmark = Landmark::NONE;
+        self.landmark = StreamLandmark::NONE;
         self.recovery.readings.clear();
         self.recovery.hear(PhaseInput::StartedOver);
         // Fails only if the client has ended, which is noticed elsewhere.

@@ -10,14 +10,14 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// Redeliveries that were not logged yet.
 #[derive(Default)]
-pub(super) struct Redeliveries {
+pub(super) struct UnloggedRedeliveries {
     untold: u64,
     first: u64,
     last: u64,
     told: Option<Instant>,
 }
 
-impl Redeliveries {
+impl UnloggedRedeliveries {
     pub(super) fn note(&mut self, sequence: u64) {
         self.first = if self.untold == 0 { sequence } else { self.first.min(sequence) };
         self.last = if self.untold == 0 { sequence } else { self.last.max(sequence) };

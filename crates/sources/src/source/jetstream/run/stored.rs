@@ -6,19 +6,19 @@ use futures_util::future::try_join_all;
 use crate::{
     ack::Outcome,
     event::{Event, Headers},
-    nats::{ApiError, Position, RawMessage},
+    nats::{ApiError, DeliveryPosition, RawMessage},
     source::{
-        envelope::{self, Malformed},
+        envelope::{self, MalformedMessage},
         jetstream::{
-            Receipt, messages,
+            MessageReceipt, messages,
             reading::Purpose,
-            run::{Run, now, recovery::Found},
-            settle::Acks,
+            run::{JetStreamRun, now, recovery::ErrandReply},
+            settle::AckState,
         },
     },
 };
 
-impl Run {
+impl JetStreamRun {
     /// Begins to read deferred events if one of their keys has room again.
     pub(super) fn read_deferred(&mut self) {
         let sequences: Vec<_> = self.intake.read_deferred().map(|receipt| receipt.sequence).collect();
@@ -29,7 +29,7 @@ impl Run {
         self.recovery.errand = Some(Box::pin(async move {
             let (connection, stream) = (&consumer.connection, &consumer.settings.stream);
             let read = |sequence| RawMessage::at_or_after(connection, stream, ">", sequence);
-            Found::Deferred(try_join_all(sequences.into_iter().map(read)).await)
+            ErrandReply::Deferred(try_join_all(sequences.into_iter().map(read)).await)
         }));
     }
 
@@ -60,7 +60,7 @@ impl Run {
         }
     }
 
-    fn resume_one(&mut self, stored: &RawMessage, receipt: Receipt) {
+    fn resume_one(&mut self, stored: &RawMessage, receipt: MessageReceipt) {
         let (headers, unreadable) = stored.headers();
         match self.open(stored, headers, unreadable, receipt.attempt) {
             Ok(event) => self.intake.resume(event, receipt),
@@ -68,7 +68,7 @@ impl Run {
         }
     }
 
-    pub(super) fn refuse(&mut self, (event, malformed): (Event, Malformed), receipt: Receipt) {
+    pub(super) fn refuse(&mut self, (event, malformed): (Event, MalformedMessage), receipt: MessageReceipt) {
         self.intake.refuse(event, receipt, malformed.reason, &malformed.detail);
     }
 
@@ -80,11 +80,11 @@ impl Run {
         headers: Headers,
         unreadable: Option<&'static str>,
         attempt: u32,
-    ) -> Result<Event, Box<(Event, Malformed)>> {
+    ) -> Result<Event, Box<(Event, MalformedMessage)>> {
         let message = messages::stored(stored, headers, attempt, &self.origin, now());
         match unreadable {
             None => envelope::open(&self.envelope, message),
-            Some(reason) => Err(Box::new((message.into_event(), Malformed::unreadable(reason)))),
+            Some(reason) => Err(Box::new((message.into_event(), MalformedMessage::unreadable(reason)))),
         }
     }
 
@@ -108,7 +108,7 @@ impl Run {
             match (purpose, &self.settler.acks) {
                 (Purpose::Hole { delivery }, _) => self.settler.passed(end - 1, delivery),
                 // Every unknown message is open or settled here by now.
-                (Purpose::Unreadable { all: true }, Acks::Each(ledger)) if ledger.is_alone() => {
+                (Purpose::Unreadable { all: true }, AckState::Each(ledger)) if ledger.is_alone() => {
                     self.settler.know(end - 1)
                 }
                 _ => {}
@@ -137,8 +137,8 @@ impl Run {
     }
 
     /// Receipt of a message whose delivery was not seen.
-    fn receipt_unseen(&self, sequence: u64, attempt: u32) -> Receipt {
-        let position = Position { attempt, sequence, delivery: self.settler.delivery_of(sequence) };
+    fn receipt_unseen(&self, sequence: u64, attempt: u32) -> MessageReceipt {
+        let position = DeliveryPosition { attempt, sequence, delivery: self.settler.delivery_of(sequence) };
         let settings = &self.consumer.settings;
         self.receipt(position.reply(&settings.stream, &settings.durable), position, false)
     }

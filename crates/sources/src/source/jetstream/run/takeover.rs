@@ -15,9 +15,9 @@ use std::{collections::HashSet, time::Duration};
 use tokio::time::sleep;
 
 use crate::{
-    nats::{ApiError, Position},
+    nats::{ApiError, DeliveryPosition},
     source::jetstream::{
-        consumer::{Consumer, Info},
+        consumer::{ConsumerInfo, DurableConsumer},
         settle,
     },
 };
@@ -33,7 +33,7 @@ const MOST: u64 = 1 << 20;
 
 /// Takes over the messages that are not `open` here. Returns the consumer's info, and whether it
 /// has no other reader.
-pub(super) async fn take_over(consumer: Consumer, open: HashSet<u64>) -> Result<(Info, bool), ApiError> {
+pub(super) async fn take_over(consumer: DurableConsumer, open: HashSet<u64>) -> Result<(ConsumerInfo, bool), ApiError> {
     let mut before = consumer.info().await?;
     for _ in 0..LOOKS {
         if before.num_waiting == 0 && before.num_ack_pending <= open.len() {
@@ -50,7 +50,7 @@ pub(super) async fn take_over(consumer: Consumer, open: HashSet<u64>) -> Result<
     Ok((before, false))
 }
 
-async fn give_back(consumer: &Consumer, info: &Info, open: &HashSet<u64>) -> Result<(), ApiError> {
+async fn give_back(consumer: &DurableConsumer, info: &ConsumerInfo, open: &HashSet<u64>) -> Result<(), ApiError> {
     let (settings, client) = (&consumer.settings, consumer.connection.client());
     let (first, last) = (info.floor().sequence + 1, info.delivered.sequence);
     if last.saturating_sub(first) > MOST {
@@ -66,7 +66,7 @@ async fn give_back(consumer: &Consumer, info: &Info, open: &HashSet<u64>) -> Res
     }
     // The server would take an older number for settled.
     let reply = |sequence| {
-        let position = Position { attempt: 1, sequence, delivery: info.delivered.delivery };
+        let position = DeliveryPosition { attempt: 1, sequence, delivery: info.delivered.delivery };
         position.reply(&settings.stream, &settings.durable)
     };
     let failed =
