@@ -68,7 +68,7 @@ fn subtypes() -> BTreeMap<String, BTreeSet<String>> {
     let mut subtypes = BTreeMap::<_, BTreeSet<_>>::new();
     for (_, text) in sources().into_iter().filter(|(path, _)| path.starts_with("trommel/cli")) {
         let code = code(&text).split_whitespace().collect::<Vec<_>>().join(" ");
-        for rest in code.split("Kind::").skip(1) {
+        for rest in code.split("RefusalKind::").skip(1) {
             let Some((kind, rest)) = rest.split_once(", \"") else { continue };
             let (subtype, _) = rest.split_once('"').unwrap();
             let is_word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
