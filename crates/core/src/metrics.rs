@@ -61,6 +61,8 @@ pub struct SourceMetrics {
     pub lag: Gauge,
     /// Events that are left in the stream until their keys have room for them.
     pub deferred: Gauge,
+    /// Deferred events that the stream deleted before there was room.
+    pub gone: Counter,
     /// Events that have ended last.
     pub recent: RecentEvents,
     /// Tap for requests to see the next event.
@@ -293,6 +295,7 @@ impl Metrics {
         page.gauges("source_shared", "1 while others may read the same consumer", &sources, |m| &m.shared);
         page.counters("source_redelivered", "Messages that were delivered before", &sources, |m| &m.redelivered);
         page.counters("source_taken_over", "Messages left open by an earlier reader", &sources, |m| &m.taken_over);
+        page.counters("source_events_gone", "Events that the stream deleted while deferred", &sources, |m| &m.gone);
         page.gauges("source_events_deferred", "Events left in the stream until there is room", &sources, |m| {
             &m.deferred
         });

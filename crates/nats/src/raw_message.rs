@@ -6,7 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     ApiError, Connection, code,
@@ -77,8 +77,20 @@ impl RawMessage {
         filter: &str,
         from: u64,
     ) -> Result<Option<Self>, ApiError> {
+        Self::get(connection, stream, &json!({ "seq": from, "next_by_subj": filter })).await
+    }
+
+    /// The message of the stream at this sequence; `None` if it is not there, or no more.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn at(connection: &Connection, stream: &str, sequence: u64) -> Result<Option<Self>, ApiError> {
+        Self::get(connection, stream, &json!({ "seq": sequence })).await
+    }
+
+    async fn get(connection: &Connection, stream: &str, wanted: &Value) -> Result<Option<Self>, ApiError> {
         let request = format!("STREAM.MSG.GET.{stream}");
-        let answer = match connection.api(&request, &json!({ "seq": from, "next_by_subj": filter })).await {
+        let answer = match connection.api(&request, wanted).await {
             Ok(answer) => answer,
             Err(error) if error.code() == Some(code::MESSAGE_NOT_FOUND) => return Ok(None),
             Err(error) => return Err(error),

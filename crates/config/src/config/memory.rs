@@ -15,8 +15,9 @@ const SMALL_INSTANCES: u64 = 16 * MIB;
 /// Smallest share of a source, a sink, or any other member of a part. A source takes one event
 /// whatever its size.
 const LEAST: u64 = 2 * MIB;
-/// Smallest size that an event is counted with, as data about it is kept as well.
-const EVENT: u64 = 2 << 10;
+/// Smallest size that an event is counted with: data about it is kept as well, and about the 16
+/// times as many that the server may leave unacknowledged, which are deferred.
+const EVENT: u64 = 6 << 10;
 /// Smallest size that an output is counted with.
 const OUTPUT: u64 = 1 << 10;
 /// Largest share of one sink.

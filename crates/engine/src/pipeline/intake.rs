@@ -25,10 +25,10 @@ use crate::{
     telemetry::Tracer,
 };
 
+mod deferral;
+
 /// Number of settled events taken from the lanes and outlets at once.
 const BATCH: usize = 64;
-/// Shortest time between warnings that events are given back.
-const WARNING: Duration = Duration::from_mins(1);
 /// Number of events that may wait before the lanes.
 const BURST: usize = 256;
 /// Shortest time between checks of which key uses up the budget.
@@ -56,8 +56,10 @@ pub struct Intake<R> {
     gives_back: bool,
     /// Deferred events; `None` if the source can't read events anew.
     deferred: Option<DeferredEvents<R>>,
-    /// Keys that the event at hand concerns; empty between calls.
-    keys: Vec<Arc<Key>>,
+    /// Time at which the source was denied to read events anew.
+    denied: Option<Instant>,
+    /// Keys that the event at hand concerns, with its order in each; empty between calls.
+    keys: Vec<(Arc<Key>, u64)>,
     scope: IntakeScope,
     /// Time of the last check of who has used the budget up, and whether it was a stalled key.
     hogged: Option<(Instant, bool)>,
@@ -108,6 +110,7 @@ impl<R: Send + 'static> Intake<R> {
             doors,
             gives_back: false,
             deferred: None,
+            denied: None,
             keys: Vec::new(),
             scope: IntakeScope::All,
             hogged: None,
@@ -134,11 +137,6 @@ impl<R: Send + 'static> Intake<R> {
     pub fn room_bytes(&self) -> u64 {
         let (_, reading) = self.reading();
         self.limit().bytes.saturating_sub(self.bytes + reading)
-    }
-
-    /// Returns the number of deferred events that are being read, and their bytes.
-    fn reading(&self) -> (usize, u64) {
-        self.deferred.as_ref().map_or((0, 0), DeferredEvents::reading)
     }
 
     fn limit(&self) -> EventBudget {
@@ -172,10 +170,9 @@ impl<R: Send + 'static> Intake<R> {
 
     /// Makes the intake leave events of a key whose share of the budget is used up with the source,
     /// while other keys could go on. While the source has no other reader it reads them anew later,
-    /// so that they keep their order; else they are given back. `detach` frees a receipt from the
-    /// memory of its message.
-    pub fn deferring(self, detach: fn(R) -> R) -> Self {
-        Self { gives_back: true, deferred: Some(DeferredEvents::new(detach)), ..self }
+    /// so that they keep their order; else they are given back.
+    pub fn deferring(self) -> Self {
+        Self { gives_back: true, deferred: Some(DeferredEvents::default()), ..self }
     }
 
     /// Makes the intake leave events to the consumers of isolated keys.
@@ -230,20 +227,15 @@ impl<R: Send + 'static> Intake<R> {
     /// with all that were pushed together, when [`Self::settled`] is polled next.
     pub fn push(&mut self, event: Event, receipt: R) {
         let Some(key) = self.find_keys(&event) else { return self.accept(event, receipt) };
-        self.keys.clear();
-        let is_shared = self.metrics.shared.get() != 0;
-        self.tell_of_share(&event, &key, is_shared);
-        match &mut self.deferred {
-            Some(deferred) if !is_shared => {
-                deferred.push(&key.name, receipt, event.size());
-                self.metrics.deferred.set(deferred.len().try_into().unwrap_or(i64::MAX));
-            }
+        if self.can_defer() {
+            self.defer(&event, receipt, &key);
+        } else {
+            self.tell_of_share(&event, &key, "its events go back to the source for now");
             // Unsettled, the ticket gives the event back to its source.
-            _ => {
-                self.metrics.received.inc();
-                drop(self.enter(event, receipt, None));
-            }
+            self.metrics.received.inc();
+            drop(self.enter(event, receipt, None));
         }
+        self.keys.clear();
     }
 
     /// Takes an event whose keys are in `self.keys`.
@@ -338,40 +330,23 @@ impl<R: Send + 'static> Intake<R> {
             if !scope.admits(&key.name, event.sequence) {
                 return;
             }
-            if deferred.as_ref().is_some_and(|deferred| deferred.holds(&key.name)) {
+            let order = key.ordering.hash(&key.name, event);
+            if deferred.as_ref().is_some_and(|deferred| deferred.holds(order)) {
                 behind = Some(Arc::clone(key));
             }
             if key.load.exceeds(free) && key.load.is_slow() {
                 greedy = Some(Arc::clone(key));
             }
-            keys.push(Arc::clone(key));
+            keys.push((Arc::clone(key), order));
         });
         let others_could_go_on = |greedy: &Arc<Key>| self.snapshot.has_idle_key(greedy, |key| scope.serves(&key.name));
         behind.or_else(|| greedy.filter(|greedy| self.gives_back && others_could_go_on(greedy)))
     }
 
-    fn tell_of_share(&mut self, event: &Event, key: &Key, is_shared: bool) {
-        if self.warned.is_some_and(|warned| warned.elapsed() < WARNING) {
-            return;
-        }
-        self.warned = Some(Instant::now());
-        let (source, key) = (&event.origin.source, &key.name);
-        if is_shared || self.deferred.is_none() {
-            tracing::warn!(
-                source, %key, "the key's share of the budget waits already, its events go back to the source for now"
-            );
-        } else {
-            tracing::warn!(
-                source, %key, "the key's share of the budget waits already, its events stay in the stream for now"
-            );
-        }
-    }
-
     /// Sends the event to the lane of each of its keys.
     fn dispatch(&mut self, ticket: Ticket) {
         let (generation, lanes, before) = (self.snapshot.generation, self.doors.lanes.len(), self.waiting.len());
-        for key in self.keys.drain(..) {
-            let order = key.ordering.hash(&key.name, ticket.event());
+        for (key, order) in self.keys.drain(..) {
             let item = LaneItem { ticket: ticket.share(), key, generation, order, done: Vec::new() };
             self.waiting.push_back(WaitingEntry::Item(lane_of(order, lanes), item));
         }
@@ -427,55 +402,6 @@ impl<R: Send + 'static> Intake<R> {
         }
         self.ready.push_back((open.receipt, outcome));
         self.ready.extend(open.repeats.into_iter().map(|receipt| (receipt, outcome)));
-    }
-
-    /// Begins to read deferred events of a key that has room again. Returns their receipts, for
-    /// each of which [`Self::take_read`] follows, or one [`Self::stop_reading`].
-    pub fn read_deferred(&mut self) -> impl Iterator<Item = &R> {
-        self.adopt();
-        let (room, free, snapshot) = ((self.room(), self.room_bytes()), self.free(), &self.snapshot);
-        let able = move |key: &str| snapshot.key(key).is_none_or(|key| !key.load.exceeds(free) || !key.load.is_slow());
-        let deferred = self.deferred.as_mut().filter(|deferred| deferred.len() > 0);
-        deferred.into_iter().flat_map(move |deferred| deferred.read(able, room))
-    }
-
-    /// Returns the receipt of the next event that was being read. With the event it goes to
-    /// [`Self::resume`].
-    pub fn take_read(&mut self) -> Option<R> {
-        let deferred = self.deferred.as_mut()?;
-        let receipt = deferred.take_read();
-        self.metrics.deferred.set(deferred.len().try_into().unwrap_or(i64::MAX));
-        receipt
-    }
-
-    /// Takes an event that was deferred, as [`Self::push`] does.
-    pub fn resume(&mut self, event: Event, receipt: R) {
-        // Later events of its keys are still behind it.
-        let _ = self.find_keys(&event);
-        self.accept(event, receipt);
-    }
-
-    /// Returns whether deferred events are being read. There is room for them.
-    pub fn is_reading(&self) -> bool {
-        self.reading().0 > 0
-    }
-
-    /// Ends the reading of deferred events, which failed.
-    pub fn stop_reading(&mut self) {
-        self.deferred.iter_mut().for_each(DeferredEvents::stop_reading);
-    }
-
-    /// Gives all deferred events back to their source.
-    pub fn give_deferred_back(&mut self) {
-        let deferred = self.deferred.iter_mut().flat_map(DeferredEvents::take_all);
-        self.ready.extend(deferred.map(|receipt| (receipt, Outcome::Retry(Duration::ZERO))));
-        self.metrics.deferred.set(0);
-    }
-
-    /// Gives events of keys without room back from now on, for a source that can't read them anew.
-    pub fn stop_deferring(&mut self) {
-        self.give_deferred_back();
-        self.deferred = None;
     }
 
     /// Returns the receipts of open events, in no particular order: for a source that tells its

@@ -291,7 +291,7 @@ async fn a_key_holds_up_itself_alone() {
 async fn a_key_has_its_share_of_the_budget() {
     let filters = filters().await;
     let mut rig = Rig::start(&[Way::Waits, Way::Passes], &filters, 40).await;
-    rig.intake = rig.intake.deferring(|number| number);
+    rig.intake = rig.intake.deferring();
     rig.intake.metrics().shared.set(1);
     let mut outcomes = BTreeMap::new();
     rig.push(1, 0, 1000);
@@ -323,7 +323,7 @@ async fn a_key_has_its_share_of_the_budget() {
 async fn a_key_that_is_alone_has_the_whole_budget() {
     let filters = filters().await;
     let mut rig = Rig::start(&[Way::Waits, Way::Passes], &filters, 40).await;
-    rig.intake = rig.intake.deferring(|number| number);
+    rig.intake = rig.intake.deferring();
     rig.intake.metrics().shared.set(1);
     for number in 0..40 {
         assert!(rig.intake.is_open());
@@ -338,7 +338,7 @@ async fn a_key_that_is_alone_has_the_whole_budget() {
 async fn a_key_that_stands_still_gives_way_to_keys_that_come_later() {
     let filters = filters().await;
     let mut rig = Rig::start(&[Way::Waits, Way::Passes], &filters, 40).await;
-    rig.intake = rig.intake.deferring(|number| number);
+    rig.intake = rig.intake.deferring();
     rig.intake.metrics().shared.set(1);
     for number in 0..40 {
         rig.push(0, number as usize % VALUES, number);
@@ -448,7 +448,7 @@ async fn all_of_an_event_counts() {
 async fn a_key_that_is_only_busy_gives_nothing_back() {
     let filters = filters().await;
     let mut rig = Rig::start(&[Way::Passes, Way::Passes], &filters, 40).await;
-    rig.intake = rig.intake.deferring(|number| number);
+    rig.intake = rig.intake.deferring();
     rig.intake.metrics().shared.set(1);
     let mut outcomes = BTreeMap::new();
     rig.push(1, 0, 1000);

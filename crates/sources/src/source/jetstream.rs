@@ -62,13 +62,6 @@ pub struct MessageReceipt {
     is_delivered: bool,
 }
 
-impl MessageReceipt {
-    /// Copies what is shared with the message: its memory would stay as long as the receipt.
-    fn detached(self) -> Self {
-        Self { reply: self.reply.as_str().into(), ..self }
-    }
-}
-
 impl JetStream {
     /// Creates the consumer or brings it in line. `in_flight` bounds what the server may leave
     /// unacknowledged.
@@ -115,7 +108,7 @@ impl Source for JetStream {
     type Receipt = MessageReceipt;
 
     async fn run(self, intake: Intake<MessageReceipt>, mut stop: Stop) -> anyhow::Result<()> {
-        let mut run = JetStreamRun::new(self, intake.deferring(MessageReceipt::detached)).await?;
+        let mut run = JetStreamRun::new(self, intake.deferring()).await?;
         let mut draining = stop.clone();
         let result = tokio::select! {
             result = run.until_drained(&mut draining) => result,

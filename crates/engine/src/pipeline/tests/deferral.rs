@@ -36,7 +36,7 @@ async fn a_key_beyond_its_share_keeps_its_order() {
         let mut ways: Vec<_> = (0..3).map(|_| WAYS[random.usize(..WAYS.len())]).collect();
         ways.extend([Way::Passes, Way::Keeps]);
         let mut rig = Rig::start(&ways, &filters, 40).await;
-        rig.intake = rig.intake.deferring(|number| number);
+        rig.intake = rig.intake.deferring();
         let sent: Vec<_> = (0..400).map(|_| (random.usize(..ways.len()), random.usize(..VALUES))).collect();
         let mut progress = Progress::default();
         for (&(key, value), number) in sent.iter().zip(0..) {
@@ -72,7 +72,7 @@ async fn a_key_beyond_its_share_keeps_its_order() {
 async fn deferred_events_can_be_given_back() {
     let filters = filters().await;
     let mut rig = Rig::start(&[Way::Waits, Way::Passes], &filters, 10).await;
-    rig.intake = rig.intake.deferring(|number| number);
+    rig.intake = rig.intake.deferring();
     let mut outcomes = BTreeMap::new();
     rig.push(1, 0, 1000);
     rig.settled(1, &mut outcomes).await;

@@ -130,7 +130,8 @@ impl JetStreamRun {
                 }
             }
             self.start_errand();
-            if self.pulls() && !self.intake.is_paused() && self.connection.is_connected() {
+            let is_useful = !self.intake.is_paused() && !self.intake.is_catching_up();
+            if self.pulls() && is_useful && self.connection.is_connected() {
                 // Fails only if the client has ended, which is noticed above.
                 let _ = self.pull.ask(self.intake.room(), self.intake.room_bytes()).await;
             }

@@ -145,6 +145,11 @@ impl JetStreamRun {
         }
         self.recovery.epoch = epoch;
         self.pull.forget();
+        // Its requests are lost, and would hold up the question that comes first now.
+        if self.intake.is_reading() {
+            self.recovery.errand = None;
+            self.intake.stop_reading();
+        }
         self.has_reconnected();
         let server = self.connection.client().server_info().server_id;
         self.recovery.cuts.happened(server, self.consumer.settings.ack_wait);
@@ -359,6 +364,20 @@ impl JetStreamRun {
         }
     }
 
+    /// Warns if deferred events use up what the server may leave unacknowledged.
+    fn tell_of_full_consumer(&self, info: &ConsumerInfo) {
+        let (max_ack_pending, deferred) = (info.max_ack_pending(), self.intake.metrics().deferred.get());
+        if info.num_ack_pending >= max_ack_pending && deferred > 0 {
+            let source = &self.origin.source;
+            tracing::warn!(
+                source,
+                max_ack_pending,
+                deferred,
+                "events of keys that have no room use up the consumer's `max_ack_pending`, no key gets new ones"
+            );
+        }
+    }
+
     /// Handles an answer of the server about the consumer.
     async fn inform(&mut self, info: ConsumerInfo) -> anyhow::Result<()> {
         self.consumer.check(&info)?;
@@ -374,6 +393,7 @@ impl JetStreamRun {
         self.pull.keep_to(&self.consumer, info.limits());
         self.settler.know(info.floor().sequence);
         self.lag = info.num_pending;
+        self.tell_of_full_consumer(&info);
         self.recovery.hear(PhaseInput::Answered);
         if self.may_be_joined(&info) {
             self.recovery.hear(PhaseInput::MustTakeOver);

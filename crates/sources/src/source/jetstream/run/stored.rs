@@ -28,7 +28,7 @@ impl JetStreamRun {
         let consumer = self.consumer.clone();
         self.recovery.errand = Some(Box::pin(async move {
             let (connection, stream) = (&consumer.connection, &consumer.settings.stream);
-            let read = |sequence| RawMessage::at_or_after(connection, stream, ">", sequence);
+            let read = |sequence| RawMessage::at(connection, stream, sequence);
             ErrandReply::Deferred(try_join_all(sequences.into_iter().map(read)).await)
         }));
     }
@@ -50,13 +50,20 @@ impl JetStreamRun {
             }
         };
         self.succeeded();
+        let mut gone = None;
         for stored in read {
-            let Some(receipt) = self.intake.take_read() else { return };
-            match stored.filter(|stored| stored.sequence == receipt.sequence) {
-                Some(stored) => self.resume_one(&stored, receipt),
-                // Deleted from the stream meanwhile.
-                None => self.settler.settle(receipt, Outcome::Done).await,
+            let Some(receipt) = self.intake.take_read() else { break };
+            if let Some(stored) = stored {
+                self.resume_one(&stored, receipt);
+            } else {
+                gone.get_or_insert(receipt.sequence);
+                self.intake.metrics().gone.inc();
+                self.settler.settle(receipt, Outcome::Done).await;
             }
+        }
+        if let Some(first) = gone {
+            let (source, stream) = (&self.origin.source, &self.consumer.settings.stream);
+            tracing::warn!(source, stream, first, "events were deleted from the stream while their keys had no room");
         }
     }
 
