@@ -39,7 +39,12 @@ async fn a_key_beyond_its_share_keeps_its_order() {
         rig.intake = rig.intake.deferring();
         let sent: Vec<_> = (0..400).map(|_| (random.usize(..ways.len()), random.usize(..VALUES))).collect();
         let mut progress = Progress::default();
+        // Later events find room while earlier ones are still deferred.
+        let mended = random.u64(200..400);
         for (&(key, value), number) in sent.iter().zip(0..) {
+            if number == mended {
+                rig.mend();
+            }
             let began = Instant::now();
             while !rig.intake.is_open() {
                 rig.turn(&sent, &mut progress).await;
@@ -50,7 +55,6 @@ async fn a_key_beyond_its_share_keeps_its_order() {
                 rig.turn(&sent, &mut progress).await;
             }
         }
-        rig.mend();
         let began = Instant::now();
         while progress.outcomes.len() < sent.len() {
             rig.turn(&sent, &mut progress).await;
