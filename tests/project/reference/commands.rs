@@ -10,13 +10,11 @@ use super::{cell, is_current};
 const INTRODUCTION: &str = "# Commands
 
 Generated from the command line itself; `trommel COMMAND --help` says the same. DIR is a router's folder, with
-`trommel.toml` in
-it. [Exit codes](exit-codes.md) and [JSON rows](events.md) have pages of their own. The tasks are told elsewhere:
-[operate](../how-to/operate.md), [consume one key](../how-to/consume.md), [look into streams](../how-to/streams.md),
-[send webhooks](../how-to/webhooks.md), [repair dead letters](../how-to/dead-letters.md), [verify a
-stretch](../how-to/verify.md),
-[write a filter](../tutorials/first-filter.md).
-";
+`trommel.toml` in it. [Exit codes](exit-codes.md) and [JSON rows](events.md) have pages of their own. The tasks
+are told elsewhere: [operate](../how-to/operate.md), [consume one key](../how-to/consume.md), [look into
+streams](../how-to/streams.md), [send webhooks](../how-to/webhooks.md), [repair dead
+letters](../how-to/dead-letters.md), [verify a stretch](../how-to/verify.md), [write a
+filter](../tutorials/first-filter.md).";
 
 /// Variables that are read beside those of options, and the head of the table.
 const ENVIRONMENT: &str = "

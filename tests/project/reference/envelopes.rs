@@ -14,10 +14,9 @@ use super::is_current;
 const INTRODUCTION: &str = "# Envelopes
 
 The field `envelope` of a [`[[source]]`](configuration.md) says how a message becomes an event. Each sample
-below is a message on
-the subject `in.shop`, and the event is what the router makes of it: [fields of an event](events.md#an-event).
-A message that does not fit
-becomes a dead letter with the reason that its envelope names; the body is kept as it came.
+below is a message on the subject `in.shop`, and the event is what the router makes of it: [fields of an
+event](events.md#an-event). A message that does not fit becomes a dead letter with the reason that its envelope
+names; the body is kept as it came.
 
 | envelope | id | event type | subject | source time | payload | reason if it does not fit |
 |---|---|---|---|---|---|---|

@@ -34,9 +34,8 @@ Some commands have more to say with a code:
 
 ## Error types
 
-With `--json`, an error is [one object](events.md#an-error-with---json) on standard error. Its `type` says
-where to act, and decides the exit
-code; its `subtype` says what is wrong.
+With `--json`, an error is [one object](events.md#an-error-with---json) on standard error. Its `type` says where
+to act, and decides the exit code; its `subtype` says what is wrong.
 
 | type | code | where to act | subtypes |
 |---|---|---|---|

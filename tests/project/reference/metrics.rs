@@ -9,16 +9,12 @@ use super::{cell, is_current};
 const INTRODUCTION: &str = "# Metrics
 
 `[admin] listen` serves them at `/metrics`, in the OpenMetrics text format. The label `name` is a name from the
-configuration: of the
-source, key, filter, sink or webhook. An isolated key's source is called `SOURCE/KEY`, and the sink of the dead
-letters
-`dead letters`. The label `reason` is a code of the router's own. No label has a value from an event. All
-metrics count things
-and have no unit.
+configuration: of the source, key, filter, sink or webhook. An isolated key's source is called `SOURCE/KEY`, and
+the sink of the dead letters `dead letters`. The label `reason` is a code of the router's own. No label has a
+value from an event. All metrics count things and have no unit.
 
 At rest, for each source, `received = emitted + filtered + duplicate + skipped + failed + dead_lettered`; while
-it runs, the
-difference is `in_flight`.
+it runs, the difference is `in_flight`.
 
 | metric | type | labels | meaning |
 |---|---|---|---|

@@ -10,10 +10,8 @@ use crate::layout::{code, sources};
 const INTRODUCTION: &str = "# Dead-letter reasons
 
 [Dead letters](../explanation/dead-letters.md) says where they are and what is in them; [repair dead
-letters](../how-to/dead-letters.md),
-how to see them, retry them and drop them. The member `detail` of a letter says more than its reason. After
-`dlq retry`, `dlq drop`
-removes what can't be repaired.
+letters](../how-to/dead-letters.md), how to see them, retry them and drop them. The member `detail` of a letter
+says more than its reason. After `dlq retry`, `dlq drop` removes what can't be repaired.
 
 | reason | what happened | what to do |
 |---|---|---|
