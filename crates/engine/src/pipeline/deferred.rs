@@ -1,8 +1,8 @@
 //! Events that are left with their source because their key has used its share of the budget up.
 //!
-//! Only their receipts stay here. Once their keys have room again the source reads them anew, in the
-//! order in which they came, and later events that agree with them in key and ordering value queue
-//! up behind them: unlike events that are given back, these keep their order.
+//! Only their receipts stay here. Once their keys have room again the source reads them anew, in
+//! the order in which they came, and later events that agree with them in key and ordering value
+//! queue up behind them: unlike events that are given back, these keep their order.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
@@ -260,7 +260,8 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Push(sample) => {
-                        let keys = sample.keys.iter().map(|(key, value)| (&names[usize::from(*key)], order((*key, *value))));
+                        let place = |key: &(u8, u8)| (&names[usize::from(key.0)], order(*key));
+                        let keys = sample.keys.iter().map(place);
                         deferred.push(keys, samples.len(), sample.bytes);
                         kept.insert(samples.len());
                         samples.push(sample);
@@ -273,7 +274,8 @@ mod tests {
                         prop_assert!(read.len() <= room.min(BATCH));
                         let bytes = read.iter().map(|number| samples[*number].bytes).sum::<u64>();
                         prop_assert!(read.len() <= 1 || bytes <= 500_000);
-                        prop_assert!(read.iter().flat_map(|number| &samples[*number].keys).all(|(key, _)| able[usize::from(*key)]));
+                        let mut keys = read.iter().flat_map(|number| &samples[*number].keys);
+                        prop_assert!(keys.all(|(key, _)| able[usize::from(*key)]));
                         if able == [true; 4] && !was_reading {
                             prop_assert_eq!(read.is_empty(), kept.is_empty());
                         }
@@ -285,7 +287,8 @@ mod tests {
                         for _ in 0..most.min(deferred.reading().0) {
                             let number = deferred.take_read().unwrap();
                             prop_assert!(kept.remove(&number), "{number} came twice");
-                            let agrees = |other: &&usize| samples[**other].keys.iter().any(|key| samples[number].keys.contains(key));
+                            let own = &samples[number].keys;
+                            let agrees = |other: &&usize| samples[**other].keys.iter().any(|key| own.contains(key));
                             let earlier = kept.range(..number).find(agrees);
                             prop_assert_eq!(earlier, None, "{} came first", number);
                         }
@@ -293,7 +296,8 @@ mod tests {
                     Step::Stop => deferred.stop_reading(),
                 }
                 prop_assert_eq!(deferred.len(), kept.len());
-                let held: BTreeSet<_> = kept.iter().flat_map(|number| &samples[*number].keys).map(|key| order(*key)).collect();
+                let held = kept.iter().flat_map(|number| &samples[*number].keys).map(|key| order(*key));
+                let held: BTreeSet<_> = held.collect();
                 for key in (0..4).flat_map(|key| (0..3).map(move |value| (key, value))) {
                     prop_assert_eq!(deferred.holds(order(key)), held.contains(&order(key)));
                 }

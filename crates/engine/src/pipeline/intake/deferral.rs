@@ -42,7 +42,7 @@ impl<R: Send + 'static> Intake<R> {
         }
     }
 
-    /// Begins to read deferred events of a key that has room again. Returns their receipts, for
+    /// Begins to read deferred events of keys that have room again. Returns their receipts, for
     /// each of which [`Self::take_read`] follows, or one [`Self::stop_reading`].
     pub fn read_deferred(&mut self) -> impl Iterator<Item = &R> {
         self.adopt();
