@@ -12,8 +12,8 @@ mod common;
 
 use common::medians;
 
-const NODE_V1: &str = include_str!("../crates/config/src/config/preset/helix/node-v1.avsc");
-const NODE_V2: &str = include_str!("../crates/config/src/config/preset/helix/node-v2.avsc");
+const NODE_V1: &str = include_str!("../crates/folder/src/preset/helix/node-v1.avsc");
+const NODE_V2: &str = include_str!("../crates/folder/src/preset/helix/node-v2.avsc");
 const NODE: &str =
     r#"{"run_id":"01HZX5T0W3Q8","node_id":"node-17","timestamp":1700000000000000000,"action":"heartbeat"}"#;
 /// Only what both take from JSON alike.

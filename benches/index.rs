@@ -18,8 +18,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use trommel::{
     app::{self, RouterControls},
-    config,
     event::Pattern,
+    folder,
     registry::KeyIndex,
 };
 
@@ -114,7 +114,7 @@ fn routers(runtime: &Runtime, step: usize) {
 
 /// Nanoseconds an event, starting not counted.
 fn route(runtime: &Runtime, folder: &Path) -> f64 {
-    let config = config::load(folder).unwrap();
+    let config = folder::load(folder).unwrap();
     let controls = RouterControls::default();
     let metrics = Arc::clone(&controls.metrics);
     let router = runtime.spawn(app::run(config, controls));

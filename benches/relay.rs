@@ -28,7 +28,7 @@ use tokio::{
 };
 use trommel::{
     app::{self, RouterControls},
-    config,
+    folder,
     stop::stop,
 };
 
@@ -246,7 +246,7 @@ impl Bench<'_> {
             }
             Way::Router { .. } => {
                 let (folder, (stopper, stop)) = (case.folder(self.server), stop());
-                let config = config::load(folder.path()).unwrap();
+                let config = folder::load(folder.path()).unwrap();
                 let controls = RouterControls {
                     stopper: stopper.clone(),
                     stop,

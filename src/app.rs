@@ -24,6 +24,7 @@ use crate::{
         self, BusSource, Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, SourceKind, TooLittle, Webhook,
     },
     filter::Host,
+    folder,
     metrics::Metrics,
     nats::ConnectError,
     pipeline::Pipeline,
@@ -140,7 +141,7 @@ pub async fn rehearse(config: &Config, cache: Option<PathBuf>) -> Result<Loader,
         Problems::new(vec![Problem::error(ConfigPlace::file(&config.plugins), message)])
     })?;
     let sinks = config.sinks.iter().map(|sink| (sink.name.clone(), SinkQueue::closed(&sink.name)));
-    Loader::start(host, config.clone(), sinks.collect(), metrics).await
+    Loader::start(host, folder::load_registry, config.clone(), sinks.collect(), metrics).await
 }
 
 /// The client for calls of the API, if one is configured. Makes no call yet.
@@ -297,7 +298,7 @@ impl RouterParts {
         let host = host.map_err(RunError::Failed)?;
         let watch =
             FolderWatch::new(vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()], is_read);
-        let loader = Loader::start(host, config.clone(), sinks, Arc::clone(metrics)).await;
+        let loader = Loader::start(host, folder::load_registry, config.clone(), sinks, Arc::clone(metrics)).await;
         let mut loader = loader.map_err(RunError::Config)?;
         tracing::info!("{plan}");
 

@@ -15,6 +15,7 @@ pub use trommel_core::{ack, fate, metrics, open_files, outgoing, recent, show, s
 pub use trommel_engine::{dead_letters, pipeline, registry, trial, walk};
 pub use trommel_event::{endpoint, event, field, json, text};
 pub use trommel_filter::{api, filter};
+pub use trommel_folder as folder;
 pub use trommel_nats as nats;
 pub use trommel_sinks::{sink, verify, webhook};
 pub use trommel_sources::{listener, source};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use trommel::{
     app::{self, RouterControls},
     bus::{Bus, Envelope},
-    config,
+    folder,
 };
 
 #[derive(Serialize)]
@@ -26,7 +26,7 @@ async fn route() -> anyhow::Result<()> {
     let bus = Bus::default();
     let controls = RouterControls { bus: Some(bus.clone()), ..RouterControls::default() };
     let mut started = controls.started.subscribe();
-    let router = tokio::spawn(app::run(config::load(&folder)?, controls));
+    let router = tokio::spawn(app::run(folder::load(&folder)?, controls));
     // Who subscribes later does not hear what was published before. An error means that the router could not start.
     if started.wait_for(|started| *started).await.is_ok() {
         work(&bus).await?;

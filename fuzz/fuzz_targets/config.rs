@@ -4,7 +4,7 @@
 use std::{fs, path::PathBuf, sync::LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use trommel::config;
+use trommel::folder;
 
 /// The files that one input may be: what a folder has beside them is good.
 const FILES: [&str; 4] = ["trommel.toml", "keys/fuzzed.toml", "schemas/fuzzed.avsc", "schemas/fuzzed.json"];
@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     let path = FOLDER.join(name);
     fs::write(FOLDER.join("trommel.toml"), SETTINGS).expect("a file can be written");
     fs::write(&path, content).expect("a file can be written");
-    let loaded = config::load(&FOLDER);
+    let loaded = folder::load(&FOLDER);
     fs::remove_file(&path).expect("it was written");
     if let Err(problems) = loaded {
         let told = problems.to_string();

@@ -109,7 +109,7 @@ mod tests {
         let settings = "[[source]]\nname = \"in\"\ntype = \"lines\"\n";
         fs::create_dir_all(folder).unwrap();
         fs::write(folder.join("trommel.toml"), settings).unwrap();
-        config::load(folder).unwrap()
+        crate::folder::load(folder).unwrap()
     }
 
     #[test]

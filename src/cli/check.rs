@@ -13,7 +13,8 @@ use serde_json::json;
 use crate::{
     app,
     cli::{CacheArgs, exit, terminal},
-    config::{self, Config, Problem, Problems, Severity},
+    config::{Config, Problem, Problems, Severity},
+    folder,
 };
 
 /// Check a router's folder without starting anything
@@ -36,7 +37,7 @@ impl CheckCommand {
     /// Returns an error if the findings can't be printed.
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let checked = config::load(&self.dir).and_then(|config| {
+        let checked = folder::load(&self.dir).and_then(|config| {
             runtime.block_on(app::rehearse(&config, self.cache.folder()))?;
             Ok(config)
         });
@@ -129,7 +130,7 @@ mod tests {
         fs::write(dir.path().join("trommel.toml"), settings).unwrap();
         fs::write(dir.path().join("keys/a.toml"), keys).unwrap();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let checked = config::load(dir.path());
+        let checked = folder::load(dir.path());
         CheckCommand { dir: "router".into(), json, cache: CacheArgs::default() }
             .print(&checked, &mut stdout, &mut stderr)
             .unwrap();

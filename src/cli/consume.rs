@@ -15,6 +15,7 @@ use crate::{
     config::{self, Config, KeyConfig, ParamProblem, check_params},
     control::SocketPlace,
     filter::Params,
+    folder,
 };
 
 mod background;
@@ -80,7 +81,7 @@ impl ConsumeCommand {
 
     /// Runs the command. Checks all of the input before it has any effect (L114).
     fn consume(&self) -> Result<ExitCode, CommandRefusal> {
-        let config = config::load(&self.dir)?;
+        let config = folder::load(&self.dir)?;
         let given = pairs(&self.params)?;
         let key = self.key(&config)?;
         check_params(&key.name, &key.params, &given).map_err(refused_params)?;

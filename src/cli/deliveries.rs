@@ -10,7 +10,8 @@ use crate::{
         FolderArgs,
         refusal::{CommandRefusal, RefusalKind},
     },
-    config::{self, Config, SinkKind, nearest, quoted},
+    config::{Config, SinkKind, nearest, quoted},
+    folder,
     webhook::store::{DeliveryStore, StoreError},
 };
 
@@ -54,7 +55,7 @@ impl DeliveriesCommand {
 impl FolderArgs {
     /// Loads the configuration and opens the database; `None` if it has never been created.
     pub(super) fn open_deliveries(&self) -> Result<(Config, Option<DeliveryStore>), CommandRefusal> {
-        let config = config::load(&self.dir)?;
+        let config = folder::load(&self.dir)?;
         let store = match DeliveryStore::open(database(&config)?) {
             Err(StoreError::Missing(_)) => None,
             store => Some(store?),

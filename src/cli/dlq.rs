@@ -11,8 +11,9 @@ use crate::{
         refusal::{CommandRefusal, RefusalKind},
         runtime,
     },
-    config::{self, Config},
+    config::Config,
     dead_letters::{LetterStore, LettersError, StoredLetter},
+    folder,
     nats::ApiError,
     signature::LetterSigner,
 };
@@ -54,12 +55,12 @@ impl DlqCommand {
 
 impl FolderArgs {
     async fn open_letters(&self) -> Result<LetterStore, CommandRefusal> {
-        self.letters_of(&config::load(&self.dir)?).await
+        self.letters_of(&folder::load(&self.dir)?).await
     }
 
     /// Opens the dead letters, with the signer that recognizes those that the router wrote.
     async fn open_signed_letters(&self) -> Result<(LetterStore, LetterSigner), CommandRefusal> {
-        let config = config::load(&self.dir)?;
+        let config = folder::load(&self.dir)?;
         let signer = app::letter_signer(&config).map_err(|error| no_key(&error))?;
         Ok((self.letters_of(&config).await?, signer))
     }

@@ -15,8 +15,9 @@ use crate::{
         stretch::connect,
         terminal,
     },
-    config::{self, Config, EnvelopeFormat, SourceConfig, SourceKind, quoted},
+    config::{Config, EnvelopeFormat, SourceConfig, SourceKind, quoted},
     event::{check_subject, identity},
+    folder,
     nats::ApiError,
 };
 
@@ -68,7 +69,7 @@ impl EmitCommand {
     }
 
     fn publish(&self) -> Result<String, CommandRefusal> {
-        let config = config::load(&self.dir)?;
+        let config = folder::load(&self.dir)?;
         let EmittedMessage { subject, headers, body } = self.message(&config)?;
         let runtime = runtime()?;
         let stored = runtime.block_on(async {

@@ -19,9 +19,9 @@ use crate::{
         running::{running, unreachable},
         stretch,
     },
-    config,
     control::client::sample,
     event::{Event, GivenEvent},
+    folder,
 };
 
 mod explainer;
@@ -79,7 +79,7 @@ impl ExplainCommand {
 
     fn run(&self) -> Result<(), CommandRefusal> {
         let events = self.event.as_deref().map(read).transpose()?;
-        let config = config::load(&self.dir)?;
+        let config = folder::load(&self.dir)?;
         if let Some(key) = &self.key {
             stretch::key(&config, key)?;
         }

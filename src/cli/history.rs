@@ -23,8 +23,9 @@ use crate::{
         stretch::{StreamArgs, connect, key, time},
         terminal,
     },
-    config::{self, RangeBegin, StreamRange},
+    config::{RangeBegin, StreamRange},
     event::Origin,
+    folder,
     nats::StreamHistory,
 };
 
@@ -75,7 +76,7 @@ impl HistoryCommand {
     }
 
     fn show(&self) -> Result<ExitCode, CommandRefusal> {
-        let config = config::load(&self.stretch.dir)?;
+        let config = folder::load(&self.stretch.dir)?;
         let chosen = self.stretch.choose(&config)?;
         let limit = (self.limit > 0).then_some(self.limit);
         let begin = match (self.order, limit) {

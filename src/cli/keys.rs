@@ -20,6 +20,7 @@ use crate::{
     },
     config::{self, nearest, quoted},
     filter::has_lifecycle,
+    folder,
 };
 
 mod definition;
@@ -55,7 +56,7 @@ impl KeysCommand {
 impl FolderArgs {
     /// Returns all keys, sorted by their bytes (L08), with the lifecycles of their filters.
     fn keys(&self) -> Result<(Vec<config::KeyConfig>, LifecycleLookup), CommandRefusal> {
-        let config = config::load(&self.dir)?;
+        let config = folder::load(&self.dir)?;
         let mut keys = config.registry.keys;
         keys.sort_by(|one, other| one.name.cmp(&other.name));
         Ok((keys, LifecycleLookup { plugins: config.plugins, known: RefCell::default() }))

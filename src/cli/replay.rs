@@ -15,7 +15,8 @@ use crate::{
         run::ForegroundRouter,
         stretch::{SelectedStream, StreamArgs, key, time},
     },
-    config::{self, Config, RangeBegin, StreamRange, nearest, quoted},
+    config::{Config, RangeBegin, StreamRange, nearest, quoted},
+    folder,
 };
 
 /// Run the messages of a stream through a key again, apart from the running router
@@ -98,7 +99,7 @@ impl ReplayCommand {
 
     /// Checks all of the input, before anything happens.
     fn prepare(&self) -> Result<(Config, ReplaySettings), CommandRefusal> {
-        let config = config::load(&self.stretch.dir)?;
+        let config = folder::load(&self.stretch.dir)?;
         let SelectedStream { stream, subjects, source } = self.stretch.choose(&config)?;
         let key = key(&config, &self.key)?.clone();
         let params = params(&key, &self.params)?;

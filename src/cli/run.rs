@@ -25,6 +25,7 @@ use crate::{
         logs::{self, LogArgs},
     },
     config::{self, Config, Problem, SinkKind, SourceKind},
+    folder,
     metrics::Metrics,
     nats::{ApiError, ConnectError, ConnectTrouble, NoPermission, code},
     source::{finite::InputProgress, jetstream::ConsumerError, letters::RetryJournal},
@@ -64,7 +65,7 @@ impl RunCommand {
             connect_timeout: self.connect_timeout.or(self.idle_exit.map(|_| Duration::ZERO)),
             journal: None,
         };
-        foreground.run(config::load(&self.dir).map_err(RunError::Config))
+        foreground.run(folder::load(&self.dir).map_err(RunError::Config))
     }
 }
 

@@ -14,7 +14,8 @@ use crate::{
         refusal::{CommandRefusal, RefusalKind},
         runtime,
     },
-    config::{self, StreamConfig},
+    config::StreamConfig,
+    folder,
     nats::{
         self, ApiError, ConnectError, ConnectTrouble, Connection, ConnectionLife, FieldDifference, StreamChange,
         StreamError, code,
@@ -72,7 +73,7 @@ impl StreamsSubcommand {
 impl FolderArgs {
     /// Returns the streams that a run would ensure, and a connection to the server.
     async fn open_streams(&self) -> Result<(Vec<StreamConfig>, Connection), CommandRefusal> {
-        let config = config::load(&self.dir)?;
+        let config = folder::load(&self.dir)?;
         let Some(settings) = &config.nats else {
             let refusal =
                 CommandRefusal::new(RefusalKind::Precondition, "no_server", "the configuration names no server");

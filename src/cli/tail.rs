@@ -18,8 +18,8 @@ use crate::{
         stretch::{StreamArgs, connect},
         terminal,
     },
-    config,
     event::Origin,
+    folder,
     nats::StreamHistory,
 };
 
@@ -39,7 +39,7 @@ impl TailCommand {
     }
 
     fn show(&self) -> Result<ExitCode, CommandRefusal> {
-        let config = config::load(&self.stretch.dir)?;
+        let config = folder::load(&self.stretch.dir)?;
         let chosen = self.stretch.choose(&config)?;
         let internal = |error: io::Error| CommandRefusal::new(RefusalKind::Internal, "signals", error.to_string());
         let runtime = runtime()?;

@@ -21,6 +21,7 @@ use crate::{
     },
     config::{self, Config, DEAD_FILE, DeadLetterTarget, OnFailure, SinkKind, StreamRange},
     dead_letters::LetterStore,
+    folder,
     metrics::Metrics,
     summary::RunSummary,
     verify::{LetterIndex, OutputRecording, OutputTable, find_in_database, find_in_files, find_in_streams},
@@ -101,7 +102,7 @@ impl VerifyCommand {
     }
 
     fn run(&self) -> Result<ExitCode, CommandRefusal> {
-        let config = config::load(&self.dir)?;
+        let config = folder::load(&self.dir)?;
         let runtime = app::runtime().map_err(|error| internal(&error.into()))?;
         runtime.block_on(async {
             let stretches = self.stretches(&config).await?;

@@ -18,7 +18,7 @@ use insta::assert_snapshot;
 use nats::NatsServer;
 use router::Folder;
 use serde_json::{Value, json};
-use trommel::{config, dead_letters::LetterStore};
+use trommel::{dead_letters::LetterStore, folder};
 
 const FILE: &str = "dead-letters.ndjson";
 
@@ -261,7 +261,7 @@ async fn input_that_means_nothing_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_gone_can_be_dropped() {
     let server = NatsServer::start().await;
-    let config = config::load(stream(&server, 3).await.path()).unwrap();
+    let config = folder::load(stream(&server, 3).await.path()).unwrap();
     let letters = LetterStore::open(&config.dead_letter, config.nats.as_ref()).await.unwrap();
     letters.drop(vec![2, 1]).await.unwrap();
     letters.drop(vec![1, 2, 99]).await.unwrap();

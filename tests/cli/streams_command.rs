@@ -11,7 +11,7 @@ use insta::assert_snapshot;
 use nats::NatsServer;
 use router::Folder;
 use serde_json::{Value, json};
-use trommel::{app, config, stop::stop};
+use trommel::{app, folder, stop::stop};
 
 /// H01 and H02
 const FIVE: [&str; 5] = ["NODES", "SESSIONS", "SCHEDULER", "HEALTH", "ALERTS"];
@@ -140,7 +140,7 @@ async fn cancelled_beforehand_nothing_is_made() {
     let server = NatsServer::start().await;
     let mut actions = Actions::of(&server).await;
     let folder = folder(&server.url(), &five("24h"));
-    let config = config::load(folder.path()).unwrap();
+    let config = folder::load(folder.path()).unwrap();
     let settings = config.nats.clone().unwrap();
     let connection = trommel::nats::connect(&settings, "test", trommel::nats::ConnectionLife::Single).await.unwrap();
     drop(connection.ensure_stream(&config.streams[0]));

@@ -8,8 +8,9 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use trommel::{
     backoff::Backoff,
-    config::{AuthType, DeclaredIdentity, Grant, KeptIn, load, load_registry},
+    config::{AuthType, DeclaredIdentity, Grant, KeptIn},
     endpoint::Endpoint,
+    folder::{load, load_registry},
 };
 
 const SETTINGS: &str = "

@@ -7,7 +7,7 @@ use crate::refusals::{SETTINGS, beside_source, in_keys, in_settings, problems};
 use std::fs;
 
 use insta::assert_snapshot;
-use trommel::config::load;
+use trommel::folder::load;
 
 #[test]
 fn there_is_no_folder() {

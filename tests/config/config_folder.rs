@@ -7,7 +7,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use trommel::config::{Config, load};
+use trommel::{config::Config, folder::load};
 
 /// A folder whose files their owner alone may read, as files with secrets are kept.
 pub struct ConfigFolder(TempDir);

@@ -8,7 +8,7 @@ use std::fs;
 
 use insta::assert_snapshot;
 use proptest::prelude::{Strategy, proptest};
-use trommel::config::{load, load_registry};
+use trommel::folder::{load, load_registry};
 
 /// Editors and Kubernetes put files beside the real ones.
 #[test]

@@ -6,7 +6,8 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use insta::assert_snapshot;
 use trommel::{
-    config::{SinkKind, TenantSelection, load_registry},
+    config::{SinkKind, TenantSelection},
+    folder::load_registry,
     signature::sign,
 };
 

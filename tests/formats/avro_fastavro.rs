@@ -67,7 +67,7 @@ fn same(writer: Value, values: Vec<Value>) -> Case {
 fn cases() -> Vec<Case> {
     let preset = |name: &str| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("crates/config/src/config/preset/helix")
+            .join("crates/folder/src/preset/helix")
             .join(name)
             .with_extension("avsc");
         serde_json::from_str::<Value>(&fs::read_to_string(path).unwrap()).unwrap()

@@ -13,6 +13,7 @@ use trommel::{
     config::{self, BusSource, ConfigPlace, SourceKind},
     event::Event,
     fate::Fate,
+    folder,
     pipeline::{EventBudget, double::PipelineDouble},
     source::{Source, bus::BusListener},
     stop::{Stopper, stop},
@@ -259,7 +260,7 @@ async fn a_router_in_the_process_routes_what_is_published() {
     let bus = Bus::default();
     let controls = RouterControls { bus: Some(bus.clone()), ..RouterControls::default() };
     let mut started = controls.started.subscribe();
-    let router = tokio::spawn(app::run(config::load(folder.path()).unwrap(), controls));
+    let router = tokio::spawn(app::run(folder::load(folder.path()).unwrap(), controls));
     timeout(PATIENCE, started.wait_for(|started| *started)).await.unwrap().unwrap();
     for number in 0..1000 {
         bus.publish(Envelope::new("a").unwrap().with_payload(&number).unwrap()).await.unwrap();
@@ -290,7 +291,7 @@ async fn a_bus_that_is_closed_already_is_named() {
     let bus = Bus::default();
     bus.close().await;
     let controls = RouterControls { bus: Some(bus), ..RouterControls::default() };
-    let config = config::load(folder.path()).unwrap();
+    let config = folder::load(folder.path()).unwrap();
     let Err(RunError::Failed(error)) = app::run(config, controls).await else { panic!("it runs") };
     assert_eq!(format!("{error:#}"), "could not open source `in`: the bus is closed");
 }

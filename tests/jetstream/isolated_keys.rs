@@ -213,7 +213,7 @@ async fn a_stream_that_is_made_again_comes_once_to_an_isolated_key() {
 fn a_key_that_can_not_be_isolated_is_refused_with_a_way_out() {
     let refused = |source: &str, key: &str| {
         let folder = Folder::new(&settings("nats://127.0.0.1:1", source, "")).write("keys/k.toml", key);
-        trommel::config::load(folder.path()).map(|_| ()).unwrap_err().to_string()
+        trommel::folder::load(folder.path()).map(|_| ()).unwrap_err().to_string()
     };
     let by_type = "[[key]]\nkey = \"k\"\nevent_type = \"t\"\nisolation = \"key\"\n";
     let text = refused("", by_type);

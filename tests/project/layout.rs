@@ -30,7 +30,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates whose root is their only module: the parts of one idea may name each other.
-const ONE_IDEA: &[&str] = &["avro", "bus", "nats"];
+const ONE_IDEA: &[&str] = &["avro", "bus", "folder", "nats"];
 
 /// Modules of other crates that a module may not take, though its crate may.
 const STRANGERS: &[(&str, &[&str])] = &[
@@ -49,7 +49,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("wit_parser", &["filter/filter"]),
     ("wasmparser", &["filter/filter"]),
     ("similar", &["trommel/cli/plugin"]),
-    ("toml", &["config/config"]),
+    ("toml", &["folder"]),
     ("jsonschema", &["config/schema"]),
     ("hmac", &["config/signature"]),
     ("notify", &["engine/registry/watch"]),

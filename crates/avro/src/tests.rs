@@ -10,11 +10,11 @@ mod resolution;
 mod round_trips;
 
 const HELIX: [(&str, &str); 5] = [
-    ("node-v1", include_str!("../../config/src/config/preset/helix/node-v1.avsc")),
-    ("node-v2", include_str!("../../config/src/config/preset/helix/node-v2.avsc")),
-    ("session", include_str!("../../config/src/config/preset/helix/session.avsc")),
-    ("scheduler", include_str!("../../config/src/config/preset/helix/scheduler.avsc")),
-    ("audit", include_str!("../../config/src/config/preset/helix/audit.avsc")),
+    ("node-v1", include_str!("../../folder/src/preset/helix/node-v1.avsc")),
+    ("node-v2", include_str!("../../folder/src/preset/helix/node-v2.avsc")),
+    ("session", include_str!("../../folder/src/preset/helix/session.avsc")),
+    ("scheduler", include_str!("../../folder/src/preset/helix/scheduler.avsc")),
+    ("audit", include_str!("../../folder/src/preset/helix/audit.avsc")),
 ];
 
 fn schemas(files: &[(&str, &str)]) -> AvroSchemas {

@@ -1,5 +1,5 @@
-//! The checked configuration, the only form of it that the rest of the program uses. [`load`] reads
-//! a router's folder and returns either a [`Config`] or the problems of all files at once.
+//! The checked configuration, the only form of it that the rest of the program uses. It says what a
+//! route, a sink or a limit is; how a folder spells it is the matter of the crate that reads one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,19 +23,12 @@ use crate::{
 mod api;
 mod avro;
 mod bus;
-mod document;
 mod file;
-mod folder;
 mod http;
-mod isolation;
-mod keys;
 mod letters;
 mod limits;
-mod load;
-mod loops;
 mod machine;
 mod memory;
-mod nats;
 mod nearest;
 mod params;
 mod path;
@@ -45,43 +38,34 @@ mod problem;
 mod range;
 mod read;
 mod routes;
-mod schema;
-mod schemas;
 mod secret;
-mod settings;
 mod sink;
 mod source;
 mod stream;
-mod table;
 mod telemetry;
-mod template;
-mod unique;
-mod values;
+pub mod template;
+pub mod values;
 mod webhook;
-mod written;
 
 pub use self::source::{
     AckMode, DeliverPolicy, EnvelopeFormat, JetStreamSource, LinesSource, SourceConfig, SourceKind,
 };
-pub use self::{
-    api::{ApiConfig, AuthType, DeclaredIdentity, KeptIn},
-    avro::avro_schema,
-    bus::BusSource,
-};
+pub use api::{ApiConfig, AuthType, DeclaredIdentity, KeptIn};
+pub use avro::{avro_schema, known_schema};
+pub use bus::BusSource;
 pub use file::{FileSink, FileUpkeep, Fsync, RecordSettings};
 pub use http::{AnswerPoint, ClientAuth, HttpClient, HttpSource, RateLimit};
 pub use letters::{LetterChoice, LetterFilter, LetterSource};
-pub use limits::{GuestLimits, LimitOverrides};
-pub use load::{load, load_registry};
+pub use limits::{GuestLimits, KEY_RETRY, LimitOverrides, SINK_RETRY};
 pub use memory::{ComponentMemory, MemoryPlan, TooLittle};
-pub use nearest::{nearest, quoted};
-pub use params::{ParamProblem, check_params};
-pub use path::{PathPart, PathTemplate};
+pub use nearest::{nearest, quoted, suggest};
+pub use params::{ParamProblem, check_params, normalize};
+pub use path::{FilePath, PathPart, PathTemplate};
 pub use preflight::{NeedKind, UnmetNeed, preflight};
 pub use preset::Preset;
-pub use problem::{ConfigPlace, Problem, Problems, Severity, TextPosition};
+pub use problem::{ConfigPlace, Problem, Problems, Severity, TextPosition, UnknownName};
 pub use range::{RangeBegin, ReplaySource, StreamRange};
-pub use read::{UnreadableFile, read};
+pub use read::{LARGEST_SCHEMA, LARGEST_SECRET, LARGEST_TOML, UnreadableFile, read, read_text};
 pub use routes::{TypeRoute, TypeSelection};
 pub use sink::{AvroEncoding, DEAD_FILE, FolderSink, NatsSink, OnFailure, SinkConfig, SinkKind};
 pub use stream::{
@@ -92,7 +76,6 @@ pub use telemetry::TelemetryConfig;
 pub use template::{EventField, OutputField, SubjectForm, SubjectPlaceholder, TemplatePart, TextTemplate};
 pub use values::{duration, name, server_name};
 pub use webhook::{TenantSelection, Webhook, WebhookSink};
-pub use written::NewWebhook;
 
 /// The checked configuration of a router's folder.
 #[derive(Clone, Debug, PartialEq)]

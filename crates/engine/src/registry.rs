@@ -33,7 +33,7 @@ use by_type::ByType;
 pub use index::KeyIndex;
 pub use interest::KeyInterest;
 pub use load::{HeldLoad, KeyLoad};
-pub use loader::{Loader, ReloadReport};
+pub use loader::{Loader, RegistryReader, ReloadReport};
 pub use subscription_id::SubscriptionId;
 pub use tenure::{EnterError, LEASE, Tenure, TenureRequest, Tenures};
 pub use validation::OutputValidation;

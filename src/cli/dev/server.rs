@@ -11,7 +11,7 @@ use tokio::{
 use super::{end, say};
 use crate::{
     cli::refusal::{CommandRefusal, RefusalKind},
-    config,
+    folder,
 };
 
 /// Longest time until the server accepts connections.
@@ -24,7 +24,7 @@ impl NatsServer {
     pub(super) async fn start(dir: &Path) -> Result<Self, CommandRefusal> {
         let precondition =
             |subtype, message: String| CommandRefusal::new(RefusalKind::Precondition, subtype, message).param("--nats");
-        let urls = config::load(dir)?.nats.map(|nats| nats.urls).unwrap_or_default();
+        let urls = folder::load(dir)?.nats.map(|nats| nats.urls).unwrap_or_default();
         let address = urls.first().and_then(|url| url.rsplit_once("://")?.1.trim_end_matches('/').parse().ok());
         let Some(address) = address.filter(|address: &SocketAddr| address.ip().is_loopback()) else {
             let refusal = precondition("no_address", "`[nats]` names no address on this machine".to_owned());

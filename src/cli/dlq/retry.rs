@@ -17,8 +17,9 @@ use crate::{
         run::{self, ForegroundRouter},
         runtime, terminal,
     },
-    config::{self, Config, LetterChoice, SinkKind, quoted},
+    config::{Config, LetterChoice, SinkKind, quoted},
     control::{SocketPlace, client::is_locked},
+    folder,
     source::letters::{DeathCause, RetriedLetter, RetryEnd, RetryJournal},
     text,
 };
@@ -50,7 +51,7 @@ pub(super) struct RetryLetters {
 impl RetryLetters {
     pub(super) fn run(&self) -> Result<ExitCode, CommandRefusal> {
         let which = self.selected.which()?;
-        let config = config::load(&self.folder.dir)?;
+        let config = folder::load(&self.folder.dir)?;
         if let LetterChoice::These(ids) = &which {
             self.find(&config, ids)?;
         }

@@ -17,7 +17,7 @@ use crate::{
         keys::{self, print},
         refusal::{CommandRefusal, RefusalKind},
     },
-    config::{self, NewWebhook},
+    folder::{self, NewWebhook},
     signature::make_secret_file,
 };
 
@@ -47,7 +47,7 @@ pub(super) struct AddWebhook {
 impl AddWebhook {
     pub(super) fn run(&self) -> Result<(), CommandRefusal> {
         let WebhookArgs { folder, name } = &self.webhook;
-        let config = config::load(&folder.dir)?;
+        let config = folder::load(&folder.dir)?;
         database(&config)?;
         if let Some(known) = config.registry.webhooks.iter().find(|webhook| webhook.name == *name) {
             let message = format!("there is a webhook `{name}` already, at {}", known.place);
@@ -68,7 +68,7 @@ impl AddWebhook {
         write_new(&path, &new.to_string()).map_err(|error| unwritten(&path, error))?;
         written.0.push(path.clone());
         // The options are validated with the whole configuration.
-        config::load(&folder.dir).map_err(|problems| CommandRefusal::from(problems).hint("nothing was added"))?;
+        folder::load(&folder.dir).map_err(|problems| CommandRefusal::from(problems).hint("nothing was added"))?;
         written.keep();
 
         let file = path.strip_prefix(&folder.dir).unwrap_or(&path).display();

@@ -11,7 +11,7 @@ use crate::{
         keys::{self, print},
         refusal::CommandRefusal,
     },
-    config,
+    folder,
     webhook::store::DeliveryStore,
 };
 
@@ -30,7 +30,7 @@ pub(super) struct EnableWebhook {
 impl DisableWebhook {
     pub(super) fn run(&self) -> Result<(), CommandRefusal> {
         let WebhookArgs { folder, name } = &self.webhook;
-        let config = config::load(&folder.dir)?;
+        let config = folder::load(&folder.dir)?;
         self.webhook.find(&config)?;
         // Creates the database if the router has never run.
         let store = DeliveryStore::make(database(&config)?)?;

@@ -14,7 +14,7 @@ use crate::{
         refusal::{CommandRefusal, RefusalKind},
         runtime,
     },
-    config, text,
+    folder, text,
     webhook::{
         post::{WebhookPoster, WebhookRequest},
         store::DeliveryId,
@@ -33,7 +33,7 @@ pub(super) struct TestWebhook {
 impl TestWebhook {
     pub(super) fn run(&self) -> Result<(), CommandRefusal> {
         let WebhookArgs { folder, name } = &self.webhook;
-        let config = config::load(&folder.dir)?;
+        let config = folder::load(&folder.dir)?;
         let webhook = self.webhook.find(&config)?;
         let (id, now) = (DeliveryId::new().to_string(), Timestamp::now());
         let event = json!({ "id": id, "type": "trommel.test", "webhook": name, "timestamp": now });

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use trommel::config;
+use trommel::folder;
 
 use super::read;
 use crate::documentation::{blocks, root};
@@ -116,7 +116,7 @@ fn problems(example: &str) -> Vec<String> {
             write("keys/rest.toml", KEY);
         }
     }
-    let Err(problems) = config::load(folder.path()) else { return Vec::new() };
+    let Err(problems) = folder::load(folder.path()) else { return Vec::new() };
     let problems = problems.to_string();
     problems.replace("\n  ", " ").lines().map(str::to_owned).collect()
 }

@@ -172,7 +172,7 @@ fn every_envelope_has_a_sample() {
         "[[source]]\nname = \"a\"\ntype = \"lines\"\nenvelope = \"zzzzzz\"\n",
     )
     .unwrap();
-    let problems = trommel::config::load(folder.path()).unwrap_err().to_string();
+    let problems = trommel::folder::load(folder.path()).unwrap_err().to_string();
     let (_, known) = problems.split_once("known words: ").unwrap();
     let known: Vec<_> = known.lines().next().unwrap().split('`').skip(1).step_by(2).collect();
     let mut shown: Vec<_> = SAMPLES.iter().map(|sample| sample.name).collect();

@@ -1,10 +1,7 @@
-//! `[[source]]` of type `bus`.
+//! A subscription to the bus of an embedding program, as a source.
 
-use super::{SourceKind, problem::ConfigPlace, table::TomlTable, unique::ClaimedValues};
-use crate::{
-    bus::{DEFAULT_BUFFER, MAX_BUFFER, OverflowPolicy},
-    event::Pattern,
-};
+use super::problem::ConfigPlace;
+use crate::{bus::OverflowPolicy, event::Pattern};
 
 /// A subscription to the bus of the program that embeds the router.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,28 +13,4 @@ pub struct BusSource {
     pub policy: OverflowPolicy,
     /// Position of its declaration, for errors if the folder is run without such a program.
     pub place: ConfigPlace,
-}
-
-pub(super) fn bus(table: &mut TomlTable<'_>, _: &mut ClaimedValues) -> Option<SourceKind> {
-    let pattern = table.parsed("pattern", str::parse).unwrap_or_else(Pattern::all);
-    let buffer = table.positive("buffer", MAX_BUFFER).map_or(DEFAULT_BUFFER, |buffer| buffer.get());
-    Some(SourceKind::Bus(BusSource { pattern, buffer, policy: policy(table), place: table.place() }))
-}
-
-fn policy(table: &mut TomlTable<'_>) -> OverflowPolicy {
-    let words = [
-        ("drop_newest", OverflowPolicy::DropNewest),
-        ("drop_oldest", OverflowPolicy::DropOldest),
-        ("block", OverflowPolicy::Block),
-        ("sample", OverflowPolicy::Sample(1.0)),
-    ];
-    let policy = table.choice("policy", &words);
-    if let Some(OverflowPolicy::Sample(everything)) = policy {
-        return OverflowPolicy::Sample(table.required("sample", TomlTable::share).unwrap_or(everything));
-    }
-    if table.share("sample").is_some() {
-        let hint = "add `policy = \"sample\"`, or leave it out".to_owned();
-        table.error(table.place_of("sample"), "`sample` means nothing with this `policy`", Some(hint));
-    }
-    policy.unwrap_or_default()
 }

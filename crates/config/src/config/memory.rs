@@ -169,8 +169,10 @@ fn count(number: u64) -> NonZeroUsize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`memory` is {}, and what this folder declares needs {} at least", ByteSize::b(*.total), ByteSize::b(*.least))]
 pub struct TooLittle {
-    total: u64,
-    least: u64,
+    /// The bytes that the folder has.
+    pub total: u64,
+    /// The bytes that it needs.
+    pub least: u64,
 }
 
 impl TooLittle {
@@ -271,20 +273,9 @@ impl MemoryDemand {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use proptest::prelude::*;
 
     use super::*;
-
-    const SETTINGS: &str = "[[source]]\nname = \"in\"\ntype = \"lines\"\n[[sink]]\nname = \"out\"\ntype = \"stdout\"\n";
-
-    fn load(settings: &str) -> Result<Config, crate::config::Problems> {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("keys")).unwrap();
-        fs::write(dir.path().join("trommel.toml"), settings).unwrap();
-        crate::config::load(dir.path())
-    }
 
     /// The total of the shared-out memory.
     fn sum(plan: &MemoryPlan, demand: &MemoryDemand) -> u64 {
@@ -340,43 +331,5 @@ mod tests {
                 prop_assert!(has >= part.least.min(part.most) && has <= part.most + 3, "{part:?} has {has}");
             }
         }
-    }
-
-    #[test]
-    fn too_little_is_refused_with_its_line_and_what_would_do() {
-        let with = |memory: u64| load(&format!("{SETTINGS}[limits]\nmemory = {memory}\n"));
-        let problems = with(64 * MIB).unwrap_err().to_string();
-        let (message, hint) = problems.split_once('\n').unwrap();
-        assert_eq!(
-            message,
-            "trommel.toml:8:10: `memory` is 64.0 MiB, and what this folder declares needs 225.0 MiB at least"
-        );
-        assert_eq!(hint.trim(), TooLittle::HINT);
-        let least = MemoryDemand::of(&load(SETTINGS).unwrap()).least();
-        assert!(with(least - 1).is_err());
-        assert_eq!(MemoryPlan::new(&with(least).unwrap()).unwrap().total, least);
-        // Smaller instances need less.
-        assert!(load(&format!("{SETTINGS}[limits]\nmemory = \"160MiB\"\ninstance_memory = \"16MiB\"\n")).is_ok());
-        let large = "[[filter]]\nname = \"a\"\nlimits = { memory = \"1GiB\" }\n";
-        assert!(load(&format!("{SETTINGS}[limits]\nmemory = \"1GiB\"\n{large}")).is_err());
-    }
-
-    #[test]
-    fn left_out_it_is_half_of_what_the_machine_has() {
-        let config = load(SETTINGS).unwrap();
-        let plan = MemoryPlan::new(&config).unwrap();
-        let half = machine::memory().unwrap_or(UNKNOWN) / 2;
-        assert_eq!(plan.total, half.max(MemoryDemand::of(&config).least()));
-    }
-
-    #[test]
-    fn bounds_of_the_folder_are_lowered_and_never_raised() {
-        let settings = format!("{SETTINGS}[limits]\nmemory = \"256MiB\"\n[pipeline]\nin_flight = 1_000_000\n");
-        let config = load(&settings).unwrap();
-        let plan = MemoryPlan::new(&config).unwrap();
-        let lowered = plan.apply(config.clone()).pipeline;
-        assert_eq!((lowered.in_flight_bytes, lowered.in_flight.get() as u64), (plan.source, plan.source / EVENT));
-        let roomy = MemoryPlan::new(&Config { memory: Some(1 << 40), ..config.clone() }).unwrap();
-        assert_eq!(roomy.apply(config.clone()).pipeline, config.pipeline);
     }
 }

@@ -28,7 +28,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 
 /// A hint that names the nearest candidates. If none is near it lists all of them after
 /// `introduction`; if there are none it is `nothing`.
-pub(super) fn suggest<'a>(
+pub fn suggest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str> + Clone,
     introduction: &str,

@@ -15,7 +15,7 @@ pub struct ParamProblem {
 }
 
 impl ParamKind {
-    pub(super) const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         ("string", Self::String),
         ("enum", Self::Enum),
         ("multi", Self::Multi),
@@ -28,7 +28,7 @@ impl ParamKind {
         Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
     }
 
-    pub(super) fn has_values(self) -> bool {
+    pub fn has_values(self) -> bool {
         matches!(self, Self::Enum | Self::Multi)
     }
 }
@@ -75,7 +75,7 @@ pub fn check_params(
 }
 
 /// The canonical form of a value, if it is of the declared type.
-pub(super) fn normalize(declaration: &ParamDeclaration, value: &str) -> Result<String, ParamProblem> {
+pub fn normalize(declaration: &ParamDeclaration, value: &str) -> Result<String, ParamProblem> {
     let ParamDeclaration { name, kind, values, .. } = declaration;
     let allowed = || values.iter().map(|(value, _)| value.as_str());
     let refuse = |value: &str, hint: String| ParamProblem {

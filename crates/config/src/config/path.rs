@@ -29,7 +29,7 @@ pub enum PathPart {
 
 /// The file or files that a sink writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum FilePath {
+pub enum FilePath {
     One(PathBuf),
     Many(PathTemplate),
 }
@@ -39,7 +39,7 @@ impl FilePath {
     ///
     /// # Errors
     /// Returns a message for an invalid path.
-    pub(super) fn parse(dir: &Path, text: &str) -> Result<Self, String> {
+    pub fn parse(dir: &Path, text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("it is empty".into());
         }
@@ -52,7 +52,7 @@ impl FilePath {
     }
 
     /// Returns whether an output may have the same file in both.
-    pub(super) fn meets(&self, other: &Self) -> bool {
+    pub fn meets(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.all_names(), other.all_names());
         ours.len() == theirs.len() && ours.iter().zip(&theirs).all(|(ours, theirs)| ours.meets(theirs))
     }

@@ -1,7 +1,6 @@
 //! Problems of a router's folder, with their positions.
 
 use std::{
-    cell::RefCell,
     fmt,
     path::{Path, PathBuf},
 };
@@ -102,6 +101,14 @@ impl fmt::Display for Problem {
     }
 }
 
+/// The problem of a name that refers to nothing, wherever it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownName {
+    pub message: String,
+    /// Names that may be meant.
+    pub hint: String,
+}
+
 /// All problems, warnings included, in the order of files and lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -119,6 +126,12 @@ impl Problems {
     }
 }
 
+impl From<Problems> for Vec<Problem> {
+    fn from(problems: Problems) -> Self {
+        problems.0
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {
@@ -130,25 +143,3 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
-
-/// Collects the problems of all files, so that one mistake does not hide the next.
-#[derive(Debug, Default)]
-pub(super) struct ProblemReport(RefCell<Vec<Problem>>);
-
-impl ProblemReport {
-    pub(super) fn add(&self, problem: Problem) {
-        self.0.borrow_mut().push(problem);
-    }
-
-    /// Returns the result with its warnings, or all problems if one is an error. `result` is `None`
-    /// only after an error.
-    pub(super) fn conclude<T>(self, result: Option<T>) -> Result<(T, Vec<Problem>), Problems> {
-        let Problems(problems) = Problems::new(self.0.into_inner());
-        match result {
-            Some(result) if problems.iter().all(|problem| problem.severity == Severity::Warning) => {
-                Ok((result, problems))
-            }
-            _ => Err(Problems(problems)),
-        }
-    }
-}

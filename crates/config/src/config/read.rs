@@ -11,12 +11,12 @@ use std::{
 use rustix::fs::OFlags;
 
 /// Largest `trommel.toml` or key file, in bytes.
-pub(super) const LARGEST_TOML: u64 = 4 << 20;
+pub const LARGEST_TOML: u64 = 4 << 20;
 /// Largest schema, in bytes.
-pub(super) const LARGEST_SCHEMA: u64 = 16 << 20;
+pub const LARGEST_SCHEMA: u64 = 16 << 20;
 
 /// Largest file with a secret, or with several, in bytes.
-pub(super) const LARGEST_SECRET: u64 = 1 << 20;
+pub const LARGEST_SECRET: u64 = 1 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -66,7 +66,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, UnreadableFile> {
 }
 
 /// Reads a text file, without the byte order mark that some editors put first.
-pub(super) fn read_text(path: &Path, limit: u64) -> Result<Vec<u8>, UnreadableFile> {
+pub fn read_text(path: &Path, limit: u64) -> Result<Vec<u8>, UnreadableFile> {
     let mut bytes = read(path, limit)?;
     if bytes.starts_with(BYTE_ORDER_MARK) {
         bytes.drain(..BYTE_ORDER_MARK.len());

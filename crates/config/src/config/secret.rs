@@ -1,94 +1,11 @@
-//! Secrets from files or the environment, including those that sign request bodies.
+//! Secrets in files or in the environment.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::env;
 
 use super::{
     KeptIn,
-    problem::{ConfigPlace, Problem},
     read::{LARGEST_SECRET, read},
-    table::{PlacedValue, TomlTable},
 };
-use crate::{ownership, signature::Secret};
-
-/// Largest number of secrets: the old and the new one during a rotation.
-const MAX_SECRETS: usize = 2;
-
-/// Locations of the secrets in `secret_file` and `secret_env`, in this order. More than two are
-/// reported.
-pub(super) fn kept(table: &mut TomlTable<'_>) -> Vec<PlacedValue<KeptIn>> {
-    let mut all = Vec::new();
-    for field in ["secret_file", "secret_env"] {
-        let given = table.texts(field);
-        if given.as_ref().is_some_and(Vec::is_empty) {
-            table.error(table.place_of(field), format!("`{field}` names no secret"), None);
-        }
-        for PlacedValue { value, place } in given.unwrap_or_default() {
-            let kept = if field == "secret_file" { KeptIn::File(table.dir().join(value)) } else { KeptIn::Env(value) };
-            if let KeptIn::File(path) = &kept {
-                warn_if_readable(table, &place, path);
-            }
-            all.push(PlacedValue { value: kept, place });
-        }
-    }
-    if all.len() > MAX_SECRETS {
-        let field = if table.has("secret_env") { "secret_env" } else { "secret_file" };
-        table.error(table.place_of(field), format!("at most {MAX_SECRETS} secrets count at a time"), None);
-    }
-    all
-}
-
-/// Reads one or two secrets to sign with. Returns `None` if there are none or one can't be used;
-/// the error is then in the report, without the secret.
-pub(super) fn required_secrets(table: &mut TomlTable<'_>) -> Option<Vec<Secret>> {
-    if !table.has("secret_file") && !table.has("secret_env") {
-        let hint = "name a file with `secret_file`, or an environment variable with `secret_env`".to_owned();
-        table.error(table.place(), "there is no secret to sign with", Some(hint));
-    }
-    secrets(table).filter(|secrets| !secrets.is_empty())
-}
-
-/// Reads the secrets to sign with, if any. Returns `None` if one can't be used; the error is then
-/// in the report, without the secret.
-pub(super) fn secrets(table: &mut TomlTable<'_>) -> Option<Vec<Secret>> {
-    let kept = kept(table);
-    let secret = |PlacedValue { value, place }: &PlacedValue<KeptIn>| {
-        let secret = value.read().and_then(|text| text.parse::<Secret>().map_err(|error| error.to_string()));
-        let named = match value {
-            KeptIn::File(path) => path.strip_prefix(table.dir()).unwrap_or(path).display().to_string(),
-            KeptIn::Env(variable) => variable.clone(),
-        };
-        let report = |error| table.error(place.clone(), format!("can't use the secret in `{named}`: {error}"), None);
-        let secret = secret.map_err(report).ok()?;
-        if secret.is_short() {
-            let warning = Problem::warning(place.clone(), format!("the secret in `{named}` is easy to guess"));
-            table.report(warning.hint("take 24 random bytes or more: `openssl rand -base64 32`"));
-        }
-        Some(secret)
-    };
-    // All are read before any is given up, so that every mistake is reported.
-    let secrets: Vec<Option<Secret>> = kept.iter().map(secret).collect();
-    let secrets: Vec<Secret> = secrets.into_iter().collect::<Option<_>>()?;
-    (secrets.len() <= MAX_SECRETS).then_some(secrets)
-}
-
-/// The path of an existing file with a secret.
-pub(super) fn path(table: &mut TomlTable<'_>, field: &'static str) -> Option<PathBuf> {
-    let path = table.input_path(field)?;
-    warn_if_readable(table, &table.place_of(field), &path);
-    Some(path)
-}
-
-/// Warns of a file with a secret that every user of this machine may read.
-fn warn_if_readable(table: &TomlTable<'_>, place: &ConfigPlace, path: &Path) {
-    if fs::metadata(path).is_ok_and(|found| ownership::is_readable_by_others(&found)) {
-        let shown = path.strip_prefix(table.dir()).unwrap_or(path).display();
-        let warning = Problem::warning(place.clone(), format!("all users of this machine can read `{shown}`"));
-        table.report(warning.hint(format!("keep it to yourself: `chmod o-r {shown}`")));
-    }
-}
 
 impl KeptIn {
     /// Reads the secret, without surrounding whitespace: files and variables often end with a line

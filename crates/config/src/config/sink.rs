@@ -1,28 +1,13 @@
-//! `[[sink]]` and `[dead_letter]`.
+//! Sinks, and the destination of dead letters.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use super::{
-    ConfigPlace, DeadLetterTarget, FileSink, Fsync, OutputField, PathTemplate, RetryPolicy, StreamConfig,
-    SubjectPlaceholder, TextTemplate, WebhookSink,
-    file::{self, SinkFiles, file},
-    limits::{SINK_RETRY, retry},
-    path::FilePath,
-    secret,
-    table::{PlacedValue, TomlTable},
-    template::{file_name, subject},
-    unique::ClaimedValues,
-    values, webhook,
+    ConfigPlace, DeadLetterTarget, FileSink, Fsync, OutputField, PathTemplate, RetryPolicy, SubjectPlaceholder,
+    TextTemplate, WebhookSink,
 };
-use crate::{avro::Framing, signature::Secret};
+use crate::avro::Framing;
 
-const WINDOW: usize = 1024;
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-const DEAD_STREAM: &str = "TROMMEL_DEAD";
-const DEAD_SUBJECT: &str = "trommel.dead";
 /// The file of dead letters in a router's folder, if no stream stores them.
 pub const DEAD_FILE: &str = "dead-letters.ndjson";
 
@@ -99,151 +84,4 @@ impl DeadLetterTarget {
             Self::Discard | Self::File(_) => None,
         }
     }
-}
-
-/// Names and resources that sinks may not share.
-#[derive(Default)]
-pub(super) struct SinkClaims {
-    pub(super) names: ClaimedValues,
-    files: SinkFiles,
-    /// Kinds of sinks that may be declared once.
-    alone: ClaimedValues,
-}
-
-pub(super) fn sink(table: &mut TomlTable<'_>, taken: &mut SinkClaims) -> Option<PlacedValue<SinkConfig>> {
-    let name = taken.names.name(table, "sink");
-    let on_failure = table.choice(
-        "on_failure",
-        &[
-            ("retry", OnFailure::Retry),
-            ("dead_letter", OnFailure::DeadLetter),
-            ("skip", OnFailure::Skip),
-            ("stop", OnFailure::Stop),
-        ],
-    );
-    let retry = retry(table, SINK_RETRY);
-    type SinkReader = fn(&mut TomlTable<'_>, &mut SinkFiles) -> Option<SinkKind>;
-    let kinds: [(&str, SinkReader); 6] = [
-        ("stdout", |_, _| Some(SinkKind::Stdout)),
-        ("file", file),
-        ("folder", |table, _| folder(table)),
-        ("nats", |table, _| nats(table)),
-        ("webhook", webhook::sink),
-        ("null", |_, _| Some(SinkKind::Null)),
-    ];
-    let encode = encode(table);
-    let kind = match table.required("type", |table, field| table.choice(field, &kinds)) {
-        Some(kind) => kind(table, &mut taken.files),
-        None => {
-            table.ignore_rest();
-            None
-        }
-    };
-    if let Some(kind) = &kind
-        && encode.is_some()
-        && !matches!(kind, SinkKind::Nats(_) | SinkKind::Folder(_))
-    {
-        let hint = "sinks of type `nats` and `folder` write each output by itself".to_owned();
-        table.error(table.place_of("encode"), "Avro has no lines: this sink can't write it", Some(hint));
-    }
-    if let Some(SinkKind::Webhook(_)) = kind {
-        taken.alone.claim(table, "webhook", table.place(), "a sink of type `webhook`".to_owned());
-    }
-    let on_failure = on_failure.unwrap_or(OnFailure::Retry);
-    Some(PlacedValue {
-        value: SinkConfig { name: name?, on_failure, retry, encode, kind: kind? },
-        place: table.place(),
-    })
-}
-
-/// Reads `encode = "avro"` and `writer_schema`.
-fn encode(table: &mut TomlTable<'_>) -> Option<AvroEncoding> {
-    let framing = table.choice("encode", &[("avro", Framing::SingleObject), ("confluent", Framing::Confluent)]);
-    let schema = table.text("writer_schema");
-    match (table.has("encode"), table.has("writer_schema")) {
-        (true, false) => {
-            let hint = "name the schema with `writer_schema`, as in `schemas/order.avsc`: `order`".to_owned();
-            table.error(table.place_of("encode"), "it is not said which Avro schema to write by", Some(hint));
-        }
-        (false, true) => {
-            let hint = "add `encode = \"avro\"`, or `\"confluent\"` for that framing".to_owned();
-            table.error(table.place_of("writer_schema"), "`writer_schema` without `encode` means nothing", Some(hint));
-        }
-        _ => {}
-    }
-    Some(AvroEncoding { schema: schema?, framing: framing?, place: table.place_of("writer_schema") })
-}
-
-fn folder(table: &mut TomlTable<'_>) -> Option<SinkKind> {
-    let path = table.required("path", TomlTable::path);
-    let name = table.parsed("file_name", file_name);
-    let pretty = table.flag("pretty").unwrap_or(false);
-    let fsync = file::fsync(table);
-    Some(SinkKind::Folder(FolderSink { path: path?, name, pretty, fsync }))
-}
-
-fn nats(table: &mut TomlTable<'_>) -> Option<SinkKind> {
-    let subject = table.required("subject", |table, field| table.parsed(field, subject));
-    let jetstream = table.flag("jetstream").unwrap_or(true);
-    let message_id = table.flag("message_id").unwrap_or(true);
-    // The server throttles a stream with 100,000 publishes under way.
-    let window = table.positive("window", 50_000).map_or(WINDOW, |window| window.get());
-    let ack_timeout = table.duration("ack_timeout").unwrap_or(ACK_TIMEOUT);
-    Some(SinkKind::Nats(NatsSink { subject: subject?, jetstream, message_id, window, ack_timeout }))
-}
-
-/// The default destination of dead letters: a stream if there is a server, else a file.
-pub(super) fn default_dead_letter(dir: &Path, has_server: bool) -> DeadLetterTarget {
-    if has_server {
-        DeadLetterTarget::Stream { stream: DEAD_STREAM.into(), subject: DEAD_SUBJECT.into() }
-    } else {
-        DeadLetterTarget::File(dir.join(DEAD_FILE))
-    }
-}
-
-/// Checks a declared stream of dead letters. It may be declared for the sake of its limits, but it
-/// must then store the letters.
-pub(super) fn check_dead_stream(
-    table: &TomlTable<'_>,
-    streams: &[PlacedValue<StreamConfig>],
-    dead_letter: &DeadLetterTarget,
-) {
-    let DeadLetterTarget::Stream { stream: name, subject } = dead_letter else { return };
-    let declared = streams.iter().find(|stream| stream.value.name == *name);
-    let keeps = |stream: &StreamConfig| stream.subjects.iter().any(|kept| kept.matches(&format!("{subject}.reason")));
-    if let Some(PlacedValue { place, .. }) = declared.filter(|declared| !keeps(&declared.value)) {
-        let message = format!("dead letters go to `{name}`, which does not keep them");
-        table.error(place.clone(), message, Some(format!("add `{subject}.>` to its `subjects`")));
-    }
-}
-
-/// Reads the destination of dead letters, and the secrets that sign them.
-pub(super) fn dead_letter(
-    table: &mut TomlTable<'_>,
-    has_server: bool,
-    taken: &mut SinkClaims,
-) -> (Option<DeadLetterTarget>, Vec<Secret>) {
-    (destination(table, has_server, taken), secret::secrets(table).unwrap_or_default())
-}
-
-/// Reads the destination. Returns `None` if neither is given, or if it is invalid.
-fn destination(table: &mut TomlTable<'_>, has_server: bool, taken: &mut SinkClaims) -> Option<DeadLetterTarget> {
-    let file = table.path("file");
-    let stream = table.parsed("stream", values::server_name);
-    let subject = table.parsed("subject", values::server_subject);
-    let to_stream = table.has("stream") || table.has("subject");
-    if table.has("file") && to_stream {
-        table.error(table.place_of("file"), "dead letters go to a `file` or to a `stream`, not to both", None);
-    }
-    if to_stream && !has_server {
-        table.error(table.place(), "a stream of dead letters needs a server", Some(super::settings::NO_SERVER.into()));
-    }
-    if let Some(file) = file {
-        taken.files.claim(table, "file", FilePath::One(file.clone()));
-        return Some(DeadLetterTarget::File(file));
-    }
-    to_stream.then(|| DeadLetterTarget::Stream {
-        stream: stream.unwrap_or_else(|| DEAD_STREAM.into()),
-        subject: subject.unwrap_or_else(|| DEAD_SUBJECT.into()),
-    })
 }

@@ -138,12 +138,12 @@ const MAX_FILE_NAME: usize = 100;
 
 /// Parses the subject of an output, such as `alerts.{event_type}`. Its literals must form a valid
 /// subject together with the placeholders.
-pub(super) fn subject(text: &str) -> Result<TextTemplate<SubjectPlaceholder<OutputField>>, String> {
+pub fn subject(text: &str) -> Result<TextTemplate<SubjectPlaceholder<OutputField>>, String> {
     parse_subject(text, Ok)
 }
 
 /// Parses the subject of an event that comes in, likewise: no key has taken it yet.
-pub(super) fn incoming_subject(text: &str) -> Result<TextTemplate<SubjectPlaceholder<EventField>>, String> {
+pub fn incoming_subject(text: &str) -> Result<TextTemplate<SubjectPlaceholder<EventField>>, String> {
     parse_subject(text, |field| match field {
         OutputField::Event(field) => Ok(field),
         OutputField::Key => Err("there is no `{key}` yet where events come in".into()),
@@ -168,7 +168,7 @@ fn parse_subject<F>(
 
 /// Parses a file name such as `{event_type}_{id}.json`. Its literals must be valid in a file name,
 /// which does not begin with a dot and does not lead to another folder.
-pub(super) fn file_name(text: &str) -> Result<TextTemplate<OutputField>, String> {
+pub fn file_name(text: &str) -> Result<TextTemplate<OutputField>, String> {
     let field = |name: &str| match placeholder(name)? {
         SubjectPlaceholder { form: SubjectForm::SafeToken, .. } => {
             Err("`{token:…}` is for subjects: every value is made safe for a file name".to_owned())
@@ -193,7 +193,7 @@ pub(super) fn file_name(text: &str) -> Result<TextTemplate<OutputField>, String>
 }
 
 /// Splits a text into its literals and its placeholders, in order.
-pub(super) fn take_apart<P>(
+pub fn take_apart<P>(
     text: &str,
     literal: impl Fn(String) -> P,
     placeholder: impl Fn(&str) -> Result<P, String>,

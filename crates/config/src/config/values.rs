@@ -1,4 +1,5 @@
-//! Parsers of strings in a configuration: durations, sizes, names, fields of a message.
+//! Parsers of strings in a configuration: durations, sizes, names, fields of a message. Each
+//! returns what it expects as its error, in words that follow the name of the setting.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -30,12 +31,12 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
 }
 
 /// Parses RFC 3339: `2026-05-01T00:00:00Z`.
-pub(super) fn time(text: &str) -> Result<Timestamp, &'static str> {
+pub fn time(text: &str) -> Result<Timestamp, &'static str> {
     text.parse().map_err(|_| "a time looks like `2026-05-01T00:00:00Z` or `2026-05-01T02:00:00+02:00`")
 }
 
 /// Parses a number of bytes: `64MiB`, `1 GB`, `4096`.
-pub(super) fn size(text: &str) -> Result<u64, &'static str> {
+pub fn size(text: &str) -> Result<u64, &'static str> {
     match text.parse::<ByteSize>() {
         Ok(ByteSize(0)) => Err("it must be at least 1"),
         // The server counts in signed numbers.
@@ -66,13 +67,13 @@ pub fn server_name(text: &str) -> Result<String, &'static str> {
 }
 
 /// Parses a pattern that is sent to the server, where a space would end it.
-pub(super) fn server_pattern(text: &str) -> Result<Pattern, String> {
+pub fn server_pattern(text: &str) -> Result<Pattern, String> {
     no_spaces(text)?;
     text.parse::<Pattern>().map_err(|error| error.to_string())
 }
 
 /// Checks a subject that is sent to the server.
-pub(super) fn server_subject(text: &str) -> Result<String, String> {
+pub fn server_subject(text: &str) -> Result<String, String> {
     no_spaces(text)?;
     check_subject(text).map_err(|error| error.to_string())?;
     Ok(text.to_owned())
@@ -85,13 +86,14 @@ fn no_spaces(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn header_name(text: &str) -> Result<String, &'static str> {
+/// Checks the name of a header.
+pub fn header_name(text: &str) -> Result<String, &'static str> {
     let good = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != ':');
     if good { Ok(text.to_owned()) } else { Err(HEADER) }
 }
 
 /// Parses an HTTP address. `instead` is the place that a user belongs in, for messages.
-pub(super) fn http_url(text: &str, instead: &str) -> Result<Url, String> {
+pub fn http_url(text: &str, instead: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("it begins with `{}:` instead of `https:` or `http:`", url.scheme()));
@@ -103,7 +105,7 @@ pub(super) fn http_url(text: &str, instead: &str) -> Result<Url, String> {
 }
 
 /// Parses `header:NAME` or a JSON pointer.
-pub(super) fn inner_field(text: &str) -> Result<Field, &'static str> {
+pub fn inner_field(text: &str) -> Result<Field, &'static str> {
     if let Some(name) = text.strip_prefix("header:") {
         return Ok(Field::Header(header_name(name)?));
     }
@@ -115,7 +117,7 @@ pub(super) fn inner_field(text: &str) -> Result<Field, &'static str> {
 }
 
 /// Parses `subject`, `event_type`, `header:NAME` or a JSON pointer.
-pub(super) fn field(text: &str) -> Result<Field, &'static str> {
+pub fn field(text: &str) -> Result<Field, &'static str> {
     match text {
         "subject" => Ok(Field::Subject),
         "event_type" => Ok(Field::EventType),
@@ -124,7 +126,8 @@ pub(super) fn field(text: &str) -> Result<Field, &'static str> {
     }
 }
 
-pub(super) fn order_by(text: &str) -> Result<OrderBy, &'static str> {
+/// Parses a field, or `none`.
+pub fn order_by(text: &str) -> Result<OrderBy, &'static str> {
     match text {
         "none" => Ok(OrderBy::None),
         _ if text.starts_with("header:") || text.starts_with('/') => inner_field(text).map(OrderBy::Field),
@@ -135,12 +138,13 @@ pub(super) fn order_by(text: &str) -> Result<OrderBy, &'static str> {
 }
 
 /// Parses an auth type (L16).
-pub(super) fn auth_type(text: &str) -> Result<AuthType, &'static str> {
+pub fn auth_type(text: &str) -> Result<AuthType, &'static str> {
     let known = [AuthType::User, AuthType::Bot];
     known.into_iter().find(|known| known.word() == text).ok_or("it is `user` or `bot`")
 }
 
-pub(super) fn scope(text: &str) -> Result<String, &'static str> {
+/// Checks a scope (L17).
+pub fn scope(text: &str) -> Result<String, &'static str> {
     match text {
         "" => Err("it is empty"),
         _ if text.chars().all(|c| c.is_ascii_graphic()) => Ok(text.to_owned()),
@@ -149,12 +153,12 @@ pub(super) fn scope(text: &str) -> Result<String, &'static str> {
 }
 
 /// Parses the address of a listener.
-pub(super) fn listen(text: &str) -> Result<SocketAddr, &'static str> {
+pub fn listen(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "it is an address and a port, such as `127.0.0.1:9464`")
 }
 
 /// Checks a text that is used literally.
-pub(super) fn literal(text: &str) -> Result<String, &'static str> {
+pub fn literal(text: &str) -> Result<String, &'static str> {
     if text.is_empty() { Err("it is empty") } else { Ok(text.to_owned()) }
 }
 

@@ -40,9 +40,13 @@ use subscriptions::SubscriptionCache;
 /// system that hangs is waited for in the background.
 const READING: Duration = Duration::from_secs(10);
 
+/// Reads the registry of a router's folder again, against its configuration.
+pub type RegistryReader = fn(&Config) -> Result<config::RegistryConfig, Problems>;
+
 /// Owner of the registry, and the only maker of snapshots.
 pub struct Loader {
     host: Host,
+    reader: RegistryReader,
     /// Configuration without its registry.
     config: Config,
     sinks: HashMap<String, SinkQueue>,
@@ -78,6 +82,7 @@ impl Loader {
     /// Returns all problems: at start there is nothing to fall back to.
     pub async fn start(
         host: Host,
+        reader: RegistryReader,
         mut config: Config,
         sinks: HashMap<String, SinkQueue>,
         metrics: Arc<Metrics>,
@@ -86,6 +91,7 @@ impl Loader {
         let (snapshots, _) = watch::channel(Arc::default());
         let mut loader = Self {
             host,
+            reader,
             config,
             sinks,
             metrics,
@@ -171,7 +177,8 @@ impl Loader {
             let _ = timeout(READING, reading).await.map_err(late)?;
         }
         let config = Config { registry: config::RegistryConfig::clone(&self.registry), ..self.config.clone() };
-        let reading = self.reading.insert(spawn_blocking(move || config::load_registry(&config)));
+        let reader = self.reader;
+        let reading = self.reading.insert(spawn_blocking(move || reader(&config)));
         let read = timeout(READING, reading).await.map_err(late)?;
         self.reading = None;
         read.map_err(|error| broken(format!("the folders could not be read: {error}")))?

@@ -1,15 +1,16 @@
 //! Detection of routers that feed themselves.
 
-use super::{
-    EnvelopeFormat, EventField, OutputField, SinkConfig, SinkKind, SourceConfig, SourceKind, StreamConfig, SubjectForm,
-    SubjectPlaceholder, TemplatePart,
-    problem::Problem,
+use crate::{
+    config::{
+        EnvelopeFormat, EventField, OutputField, Problem, SinkConfig, SinkKind, SourceConfig, SourceKind, StreamConfig,
+        SubjectForm, SubjectPlaceholder, TemplatePart,
+    },
     table::{PlacedValue, TomlTable},
 };
 
 /// Warns of sinks that publish to a subject that a source of this router reads. That may be
 /// intended, if filters end the loop.
-pub(super) fn warn(
+pub(crate) fn warn(
     table: &TomlTable<'_>,
     streams: &[StreamConfig],
     sources: &[PlacedValue<SourceConfig>],

@@ -1,13 +1,13 @@
 //! Keys with a consumer of their own, and sources that can't provide one.
 
-use super::{
-    EnvelopeFormat, KeyConfig, SourceConfig, SourceKind,
-    problem::{Problem, ProblemReport},
+use crate::{
+    config::{EnvelopeFormat, KeyConfig, Problem, SourceConfig, SourceKind},
+    problem::ProblemReport,
 };
 
 /// Reports isolated keys if a source changes subjects: the server selects by the subjects of
 /// messages, so events must keep them.
-pub(super) fn check(keys: &[KeyConfig], sources: &[SourceConfig], report: &ProblemReport) {
+pub(crate) fn check(keys: &[KeyConfig], sources: &[SourceConfig], report: &ProblemReport) {
     let renames = |source: &&SourceConfig| {
         let is_other =
             matches!(source.envelope, EnvelopeFormat::Plain { subject: Some(_), .. } | EnvelopeFormat::Flowcraft);

@@ -5,17 +5,15 @@ use std::{path::PathBuf, time::Duration};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{
-    KeptIn, NatsAuth, NatsConfig,
-    nearest::quoted,
+use crate::{
+    config::{KeptIn, NatsAuth, NatsConfig, quoted, values},
     secret,
     table::{PlacedValue, TomlTable},
-    values,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn nats(table: &mut TomlTable<'_>) -> Option<NatsConfig> {
+pub(crate) fn nats(table: &mut TomlTable<'_>) -> Option<NatsConfig> {
     let urls = table.required("url", TomlTable::texts);
     let (urls, url_auth) = servers(table, urls.unwrap_or_default());
     let auth = auth(table, url_auth);

@@ -7,16 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    folder::{MissingFile, files},
-    nearest::suggest,
-    problem::{ConfigPlace, Problem, ProblemReport, TextPosition},
-    read::{LARGEST_SCHEMA, read_text},
+use crate::{
+    config::{ConfigPlace, LARGEST_SCHEMA, Problem, TextPosition, UnknownName, read_text, suggest},
+    listing::files,
+    problem::ProblemReport,
 };
-use crate::schema::DeclaredSchema;
+use trommel_config::schema::DeclaredSchema;
 
 /// Schema files, each read on first use; problems of a file are reported once.
-pub(super) struct SchemaFiles {
+pub(crate) struct SchemaFiles {
     folder: PathBuf,
     /// The folder as written in the configuration.
     shown: PathBuf,
@@ -25,7 +24,7 @@ pub(super) struct SchemaFiles {
 }
 
 impl SchemaFiles {
-    pub(super) fn list(dir: &Path, folder: &Path) -> io::Result<Self> {
+    pub(crate) fn list(dir: &Path, folder: &Path) -> io::Result<Self> {
         let names = files(folder, "json")?.into_iter().filter_map(|name| Some(name.to_str()?.to_owned())).collect();
         let shown = folder.strip_prefix(dir).unwrap_or(folder).to_owned();
         Ok(Self { folder: folder.to_owned(), shown, names, read: RefCell::default() })
@@ -33,13 +32,13 @@ impl SchemaFiles {
 
     /// Finds the schema in the file of this name. Returns `None` if the file is invalid; the error
     /// is then in the report.
-    pub(super) fn find(&self, name: &str, report: &ProblemReport) -> Result<Option<DeclaredSchema>, MissingFile> {
+    pub(crate) fn find(&self, name: &str, report: &ProblemReport) -> Result<Option<DeclaredSchema>, UnknownName> {
         if !self.names.contains(name) {
             let shown = self.shown.display();
             let names = self.names.iter().map(String::as_str);
             let (introduction, nothing) =
                 (format!("schemas in `{shown}/`"), format!("there is no schema in `{shown}/`"));
-            return Err(MissingFile {
+            return Err(UnknownName {
                 message: format!("there is no schema `{shown}/{name}`"),
                 hint: suggest(name, names, &introduction, &nothing),
             });

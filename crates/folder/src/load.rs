@@ -7,15 +7,15 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    Config, DeclaredIdentity, RegistryConfig, RouterRole, avro,
+use crate::{
+    avro,
+    config::{Config, ConfigPlace, DeclaredIdentity, Preset, Problem, Problems, RegistryConfig, RouterRole, preflight},
     document::TomlDocument,
-    folder::{AvailablePlugins, files},
     isolation,
     keys::{self, FolderContents, NamedKey},
-    preflight::preflight,
-    preset::Preset,
-    problem::{ConfigPlace, Problem, ProblemReport, Problems},
+    listing::{AvailablePlugins, files},
+    preset,
+    problem::ProblemReport,
     routes::{self, KnownNames},
     schemas::SchemaFiles,
     settings::{RouterSettings, settings},
@@ -166,7 +166,7 @@ fn registry(
         all_keys &= read.is_some();
     }
     for preset in presets {
-        preset.document(dir, report).read(|table| {
+        preset::document(preset, dir, report).read(|table| {
             table.ignore_rest();
             let declared = table.tables("key", |table| keys::key(table, &mut ClaimedValues::default(), ready));
             // Keys of the folder take precedence over those of a preset.

@@ -17,12 +17,10 @@ use toml::{
     de::{DeString, DeTable, DeValue},
 };
 
-use super::{
-    StreamLimit,
+use crate::{
+    config::{ConfigPlace, Problem, StreamLimit, suggest, values},
     document::TomlDocument,
-    nearest::suggest,
-    problem::{ConfigPlace, Problem, ProblemReport},
-    values,
+    problem::ProblemReport,
 };
 
 mod inputs;
@@ -31,20 +29,20 @@ mod share;
 
 /// A value with its position.
 #[derive(Clone, Debug)]
-pub(super) struct PlacedValue<T> {
-    pub(super) value: T,
-    pub(super) place: ConfigPlace,
+pub(crate) struct PlacedValue<T> {
+    pub(crate) value: T,
+    pub(crate) place: ConfigPlace,
 }
 
 /// A value whose type is declared elsewhere. TOML may spell it as a number or a boolean; its text
 /// is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum GivenValue {
+pub(crate) enum GivenValue {
     One(String),
     Many(Vec<String>),
 }
 
-pub(super) struct TomlTable<'a> {
+pub(crate) struct TomlTable<'a> {
     document: &'a TomlDocument<'a>,
     span: Range<usize>,
     entries: DeTable<'a>,
@@ -55,7 +53,7 @@ pub(super) struct TomlTable<'a> {
 }
 
 impl<'a> TomlTable<'a> {
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         document: &'a TomlDocument<'a>,
         span: Range<usize>,
         entries: DeTable<'a>,
@@ -78,54 +76,54 @@ impl<'a> TomlTable<'a> {
 
     /// Accepts all other fields: they can't be judged, as the field that decides about them is
     /// missing or invalid.
-    pub(super) fn ignore_rest(&mut self) {
+    pub(crate) fn ignore_rest(&mut self) {
         self.strict = false;
     }
 
     /// The position of the table.
-    pub(super) fn place(&self) -> ConfigPlace {
+    pub(crate) fn place(&self) -> ConfigPlace {
         self.document.place(self.span.clone())
     }
 
     /// The position of the value of a field that was read, or that of the table if it is absent.
-    pub(super) fn place_of(&self, name: &str) -> ConfigPlace {
+    pub(crate) fn place_of(&self, name: &str) -> ConfigPlace {
         let span = self.known.iter().find(|(known, _)| *known == name).and_then(|(_, span)| span.clone());
         self.document.place(span.unwrap_or_else(|| self.span.clone()))
     }
 
-    pub(super) fn report(&self, problem: Problem) {
+    pub(crate) fn report(&self, problem: Problem) {
         self.problems().add(problem);
     }
 
     /// The report for problems of other files.
-    pub(super) fn problems(&self) -> &'a ProblemReport {
+    pub(crate) fn problems(&self) -> &'a ProblemReport {
         self.document.report
     }
 
-    pub(super) fn error(&self, place: ConfigPlace, message: impl Into<String>, hint: Option<String>) {
+    pub(crate) fn error(&self, place: ConfigPlace, message: impl Into<String>, hint: Option<String>) {
         self.report(Problem { hint, ..Problem::error(place, message) });
     }
 
     /// Returns whether the field is present, valid or not.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.entries.contains_key(name) || self.known.iter().any(|(known, span)| *known == name && span.is_some())
     }
 
-    pub(super) fn holds_table(&self, name: &str) -> bool {
+    pub(crate) fn holds_table(&self, name: &str) -> bool {
         matches!(self.entries.get(name).map(Spanned::get_ref), Some(DeValue::Table(_)))
     }
 
-    pub(super) fn holds_flag(&self, name: &str) -> bool {
+    pub(crate) fn holds_flag(&self, name: &str) -> bool {
         matches!(self.entries.get(name).map(Spanned::get_ref), Some(DeValue::Boolean(_)))
     }
 
     /// The router's folder.
-    pub(super) fn dir(&self) -> &'a Path {
+    pub(crate) fn dir(&self) -> &'a Path {
         self.document.dir
     }
 
     /// Reads a required field with `read`.
-    pub(super) fn required<T>(
+    pub(crate) fn required<T>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(&mut Self, &'static str) -> Option<T>,
@@ -138,7 +136,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reports a field that belongs somewhere else.
-    pub(super) fn misplaced(&mut self, name: &'static str, where_to: &str) {
+    pub(crate) fn misplaced(&mut self, name: &'static str, where_to: &str) {
         if let Some((key, _)) = self.entries.remove_entry(name) {
             let hint = Some(format!("it belongs in {where_to}"));
             self.error(self.document.place(key.span()), format!("`{name}` does not belong here"), hint);
@@ -168,12 +166,12 @@ impl<'a> TomlTable<'a> {
         self.error(place, format!("`{name}` can't be `{value}`: {error}"), None);
     }
 
-    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+    pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
         self.text_that_is(name, "a string")
     }
 
     /// Reads a string; `expected` is its name in error messages.
-    pub(super) fn text_that_is(&mut self, name: &'static str, expected: &str) -> Option<String> {
+    pub(crate) fn text_that_is(&mut self, name: &'static str, expected: &str) -> Option<String> {
         let value = self.take(name)?;
         match value.get_ref() {
             DeValue::String(text) => Some(text.clone().into_owned()),
@@ -185,7 +183,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reads a string and parses it with `parse`.
-    pub(super) fn parsed<T, E: Display>(
+    pub(crate) fn parsed<T, E: Display>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
@@ -195,7 +193,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reads one of a few words.
-    pub(super) fn choice<T: Clone>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn choice<T: Clone>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text(name)?;
         let choice = choices.iter().find(|(word, _)| *word == text);
         if choice.is_none() {
@@ -205,7 +203,7 @@ impl<'a> TomlTable<'a> {
         choice.map(|(_, value)| value.clone())
     }
 
-    pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
+    pub(crate) fn flag(&mut self, name: &'static str) -> Option<bool> {
         let value = self.take(name)?;
         match value.get_ref() {
             DeValue::Boolean(flag) => Some(*flag),
@@ -216,7 +214,7 @@ impl<'a> TomlTable<'a> {
         }
     }
 
-    pub(super) fn integer(&mut self, name: &'static str) -> Option<i64> {
+    pub(crate) fn integer(&mut self, name: &'static str) -> Option<i64> {
         let value = self.take(name)?;
         match value.get_ref() {
             DeValue::Integer(integer) => {
@@ -234,7 +232,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reads an integer of at least `least` that fits into `T`.
-    pub(super) fn count_from<T: TryFrom<i64>>(&mut self, name: &'static str, least: i64) -> Option<T> {
+    pub(crate) fn count_from<T: TryFrom<i64>>(&mut self, name: &'static str, least: i64) -> Option<T> {
         let number = self.integer(name)?;
         let count = if number >= least { T::try_from(number).ok() } else { None };
         if count.is_none() {
@@ -245,7 +243,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reads an integer from 1 to `most`.
-    pub(super) fn positive(&mut self, name: &'static str, most: usize) -> Option<NonZeroUsize> {
+    pub(crate) fn positive(&mut self, name: &'static str, most: usize) -> Option<NonZeroUsize> {
         let count = NonZeroUsize::new(self.count_from(name, 1)?)?;
         if count.get() > most {
             self.wrong_value(name, count, format!("it must be at most {most}"), self.place_of(name));
@@ -255,7 +253,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reads a number of bytes, 1 or more: an integer, or a string such as `64MiB`.
-    pub(super) fn size(&mut self, name: &'static str) -> Option<u64> {
+    pub(crate) fn size(&mut self, name: &'static str) -> Option<u64> {
         if let Some(DeValue::Integer(_)) = self.entries.get(name).map(Spanned::get_ref) {
             return self.count_from(name, 1);
         }
@@ -264,7 +262,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reads a size of at least `least` bytes.
-    pub(super) fn size_from(&mut self, name: &'static str, least: u64) -> Option<u64> {
+    pub(crate) fn size_from(&mut self, name: &'static str, least: u64) -> Option<u64> {
         let size = self.size(name)?;
         if size < least {
             self.wrong_value(name, size, format!("it must be at least {least}"), self.place_of(name));
@@ -274,7 +272,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reads a size in memory.
-    pub(super) fn memory_size(&mut self, name: &'static str) -> Option<usize> {
+    pub(crate) fn memory_size(&mut self, name: &'static str) -> Option<usize> {
         let size = self.size(name)?;
         let fits = usize::try_from(size).ok();
         if fits.is_none() {
@@ -284,7 +282,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reads a duration, which must not be zero.
-    pub(super) fn duration(&mut self, name: &'static str) -> Option<Duration> {
+    pub(crate) fn duration(&mut self, name: &'static str) -> Option<Duration> {
         let duration = self.duration_or_zero(name)?;
         if duration.is_zero() {
             self.error(self.place_of(name), format!("`{name}` can't be zero"), None);
@@ -293,13 +291,13 @@ impl<'a> TomlTable<'a> {
         Some(duration)
     }
 
-    pub(super) fn duration_or_zero(&mut self, name: &'static str) -> Option<Duration> {
+    pub(crate) fn duration_or_zero(&mut self, name: &'static str) -> Option<Duration> {
         let text = self.text_that_is(name, "a duration in quotes, such as `\"5s\"`")?;
         values::duration(&text).map_err(|error| self.wrong_value(name, &text, error, self.place_of(name))).ok()
     }
 
     /// Reads a limit with `read`, or `"unlimited"` (J11).
-    pub(super) fn bound<T>(
+    pub(crate) fn bound<T>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(&mut Self, &'static str) -> Option<T>,
@@ -312,7 +310,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reads a point in time: a TOML datetime, or a string.
-    pub(super) fn time(&mut self, name: &'static str) -> Option<Timestamp> {
+    pub(crate) fn time(&mut self, name: &'static str) -> Option<Timestamp> {
         let value = self.take(name)?;
         let text = match value.get_ref() {
             DeValue::String(text) => text.clone().into_owned(),
@@ -326,7 +324,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reads a path, relative to the router's folder.
-    pub(super) fn path(&mut self, name: &'static str) -> Option<PathBuf> {
+    pub(crate) fn path(&mut self, name: &'static str) -> Option<PathBuf> {
         let text = self.text(name)?;
         if text.is_empty() {
             self.error(self.place_of(name), format!("`{name}` is empty"), None);
@@ -337,7 +335,7 @@ impl<'a> TomlTable<'a> {
 
     /// Reads strings; a single one stands for a list of one. Other values are reported and left
     /// out.
-    pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<PlacedValue<String>>> {
+    pub(crate) fn texts(&mut self, name: &'static str) -> Option<Vec<PlacedValue<String>>> {
         let value = self.take(name)?;
         let elements = match value.get_ref() {
             DeValue::Array(elements) => elements.iter().collect(),
@@ -358,7 +356,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reads [`Self::texts`] and parses all of them with `parse`.
-    pub(super) fn list<T, E: Display>(
+    pub(crate) fn list<T, E: Display>(
         &mut self,
         name: &'static str,
         parse: impl Fn(&str) -> Result<T, E>,
@@ -373,7 +371,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reads a table inside this one.
-    pub(super) fn table<T>(&mut self, name: &'static str, fields: impl FnOnce(&mut TomlTable<'a>) -> T) -> Option<T> {
+    pub(crate) fn table<T>(&mut self, name: &'static str, fields: impl FnOnce(&mut TomlTable<'a>) -> T) -> Option<T> {
         let value = self.take(name)?;
         let span = value.span();
         match value.into_inner() {
@@ -386,7 +384,7 @@ impl<'a> TomlTable<'a> {
     }
 
     /// Reads the tables written `[[name]]`.
-    pub(super) fn tables<T>(&mut self, name: &'static str, mut fields: impl FnMut(&mut TomlTable<'a>) -> T) -> Vec<T> {
+    pub(crate) fn tables<T>(&mut self, name: &'static str, mut fields: impl FnMut(&mut TomlTable<'a>) -> T) -> Vec<T> {
         let expected = format!("a list of tables, each written `[[{name}]]`");
         let Some(value) = self.take(name) else { return Vec::new() };
         let span = value.span();
@@ -410,7 +408,7 @@ impl<'a> TomlTable<'a> {
 
     /// Reads tables inside a table whose names are the user's own; none if the field is absent.
     /// Returns `None` if one of its values is not a table.
-    pub(super) fn named_tables<T>(
+    pub(crate) fn named_tables<T>(
         &mut self,
         name: &'static str,
         mut fields: impl FnMut(&mut TomlTable<'a>) -> T,
@@ -440,7 +438,7 @@ impl<'a> TomlTable<'a> {
 
     /// Reads a table whose names are the user's own, in the order of the file. Returns `None` if it
     /// is absent or one of its values is invalid.
-    pub(super) fn map(&mut self, name: &'static str) -> Option<Vec<(PlacedValue<String>, PlacedValue<GivenValue>)>> {
+    pub(crate) fn map(&mut self, name: &'static str) -> Option<Vec<(PlacedValue<String>, PlacedValue<GivenValue>)>> {
         let value = self.take(name)?;
         let DeValue::Table(entries) = value.get_ref() else {
             self.wrong_type(name, "a table", &value);

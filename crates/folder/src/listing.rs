@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::nearest::suggest;
+use crate::config::{UnknownName, suggest};
 
 /// The names of the files in `folder` with this extension, sorted; none if the folder does not
 /// exist. Hidden files are skipped, including those that editors and Kubernetes put beside the real
 /// ones.
-pub(super) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -30,19 +30,14 @@ pub(super) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> 
 }
 
 /// The available components.
-pub(super) struct AvailablePlugins {
+pub(crate) struct AvailablePlugins {
     /// The folder as written in the configuration.
     folder: PathBuf,
     names: BTreeSet<String>,
 }
 
-pub(super) struct MissingFile {
-    pub(super) message: String,
-    pub(super) hint: String,
-}
-
 impl AvailablePlugins {
-    pub(super) fn list(dir: &Path, folder: &Path) -> io::Result<Self> {
+    pub(crate) fn list(dir: &Path, folder: &Path) -> io::Result<Self> {
         let names = files(folder, "wasm")?;
         let stems = names.iter().filter_map(|name| Some(name.file_stem()?.to_str()?.to_owned()));
         let shown = folder.strip_prefix(dir).unwrap_or(folder);
@@ -50,7 +45,7 @@ impl AvailablePlugins {
     }
 
     /// Checks that the filter's component exists.
-    pub(super) fn find(&self, filter: &str) -> Result<(), MissingFile> {
+    pub(crate) fn find(&self, filter: &str) -> Result<(), UnknownName> {
         if self.names.contains(filter) {
             return Ok(());
         }
@@ -58,7 +53,7 @@ impl AvailablePlugins {
         let message = format!("filter `{filter}` has no component: there is no `{folder}/{filter}.wasm`");
         let introduction = format!("components in `{folder}/`");
         let nothing = format!("there is no component in `{folder}/`");
-        Err(MissingFile {
+        Err(UnknownName {
             message,
             hint: suggest(filter, self.names.iter().map(String::as_str), &introduction, &nothing),
         })

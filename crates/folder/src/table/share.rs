@@ -2,11 +2,11 @@
 
 use toml::de::DeValue;
 
-use super::TomlTable;
+use crate::table::TomlTable;
 
 impl TomlTable<'_> {
     /// Reads a number from 0 to 1.
-    pub(in crate::config) fn share(&mut self, name: &'static str) -> Option<f64> {
+    pub(crate) fn share(&mut self, name: &'static str) -> Option<f64> {
         let value = self.take(name)?;
         let text = match value.get_ref() {
             DeValue::Integer(integer) => integer.as_str(),

@@ -7,16 +7,16 @@ use std::{
 
 use toml::de::DeTable;
 
-use super::{
-    problem::{ConfigPlace, Problem, ProblemReport, TextPosition},
-    read::{LARGEST_TOML, read_text},
+use crate::{
+    config::{ConfigPlace, LARGEST_TOML, Problem, TextPosition, read_text},
+    problem::ProblemReport,
     table::TomlTable,
 };
 
-pub(super) struct TomlDocument<'a> {
+pub(crate) struct TomlDocument<'a> {
     /// The router's folder.
-    pub(super) dir: &'a Path,
-    pub(super) report: &'a ProblemReport,
+    pub(crate) dir: &'a Path,
+    pub(crate) report: &'a ProblemReport,
     /// Path relative to the folder.
     file: PathBuf,
     text: String,
@@ -26,7 +26,7 @@ pub(super) struct TomlDocument<'a> {
 
 impl<'a> TomlDocument<'a> {
     /// Opens `dir/file`. Returns `None` if it can't be read; the error is then in the report.
-    pub(super) fn open(dir: &'a Path, file: &Path, report: &'a ProblemReport) -> Option<Self> {
+    pub(crate) fn open(dir: &'a Path, file: &Path, report: &'a ProblemReport) -> Option<Self> {
         let text = read(&dir.join(file)).map_err(|(position, message)| {
             report.add(Problem::error(ConfigPlace { file: file.to_owned(), position }, message));
         });
@@ -34,14 +34,14 @@ impl<'a> TomlDocument<'a> {
     }
 
     /// Creates a document from a text, which messages call `file`.
-    pub(super) fn of(dir: &'a Path, file: &Path, text: String, report: &'a ProblemReport) -> Self {
+    pub(crate) fn of(dir: &'a Path, file: &Path, text: String, report: &'a ProblemReport) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(index, _)| index + 1)).collect();
         Self { dir, report, file: file.to_owned(), text, lines }
     }
 
     /// Lets `fields` read the file's outermost table. Returns `None` if the syntax is broken; the
     /// errors are then in the report.
-    pub(super) fn read<T>(&self, fields: impl FnOnce(&mut TomlTable<'_>) -> T) -> Option<T> {
+    pub(crate) fn read<T>(&self, fields: impl FnOnce(&mut TomlTable<'_>) -> T) -> Option<T> {
         let (root, errors) = DeTable::parse_recoverable(&self.text);
         if errors.is_empty() {
             return Some(TomlTable::read(self, root.span(), root.into_inner(), fields));
@@ -61,7 +61,7 @@ impl<'a> TomlDocument<'a> {
         Problem { excerpt, ..Problem::error(self.place(span), error.message()) }
     }
 
-    pub(super) fn place(&self, span: Range<usize>) -> ConfigPlace {
+    pub(crate) fn place(&self, span: Range<usize>) -> ConfigPlace {
         ConfigPlace { file: self.file.clone(), position: Some(self.position(span.start)) }
     }
 

@@ -2,19 +2,22 @@
 
 use std::num::NonZeroUsize;
 
-use super::{
-    Field, KeyConfig, LimitOverrides, OrderBy, ParamDeclaration, ParamKind, ValidationMode, WireFormat, avro,
-    folder::{AvailablePlugins, MissingFile},
-    limits::{KEY_RETRY, overrides, retry},
-    params,
-    problem::{ConfigPlace, Problem},
+use crate::{
+    config::{
+        ConfigPlace, KEY_RETRY, KeyConfig, LimitOverrides, OrderBy, ParamDeclaration, ParamKind, Problem, UnknownName,
+        ValidationMode, WireFormat, known_schema, normalize, values,
+    },
+    endpoint::Endpoint,
+    event::Pattern,
+    field::Field,
+    limits::{overrides, retry},
+    listing::AvailablePlugins,
     schema::schema,
     schemas::SchemaFiles,
     table::{GivenValue, PlacedValue, TomlTable},
     unique::ClaimedValues,
-    values,
 };
-use crate::{avro as wire, endpoint::Endpoint, event::Pattern};
+use trommel_avro as wire;
 
 const BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 const MAX_BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
@@ -22,20 +25,20 @@ const MAX_BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 /// The contents of a folder that keys can refer to; `None` for what can't be listed, which is then
 /// not looked up.
 #[derive(Clone, Copy)]
-pub(super) struct FolderContents<'a> {
-    pub(super) plugins: Option<&'a AvailablePlugins>,
-    pub(super) schemas: Option<&'a SchemaFiles>,
-    pub(super) avro: Option<&'a wire::AvroSchemas>,
+pub(crate) struct FolderContents<'a> {
+    pub(crate) plugins: Option<&'a AvailablePlugins>,
+    pub(crate) schemas: Option<&'a SchemaFiles>,
+    pub(crate) avro: Option<&'a wire::AvroSchemas>,
 }
 
 /// A key whose name could be read.
-pub(super) struct NamedKey {
-    pub(super) name: String,
+pub(crate) struct NamedKey {
+    pub(crate) name: String,
     /// `None` if the rest of it is invalid.
-    pub(super) key: Option<KeyConfig>,
+    pub(crate) key: Option<KeyConfig>,
 }
 
-pub(super) fn key(table: &mut TomlTable<'_>, names: &mut ClaimedValues, ready: FolderContents<'_>) -> Option<NamedKey> {
+pub(crate) fn key(table: &mut TomlTable<'_>, names: &mut ClaimedValues, ready: FolderContents<'_>) -> Option<NamedKey> {
     let name = name(table, names);
     domain(table, name.as_deref());
     let display_name = table.text("display_name").unwrap_or_default();
@@ -100,7 +103,7 @@ pub(super) fn key(table: &mut TomlTable<'_>, names: &mut ClaimedValues, ready: F
 }
 
 /// A key with defaults for all but its name.
-pub(super) fn plain(name: String, place: ConfigPlace) -> KeyConfig {
+pub(crate) fn plain(name: String, place: ConfigPlace) -> KeyConfig {
     KeyConfig {
         name,
         display_name: String::new(),
@@ -188,7 +191,7 @@ fn decode(table: &mut TomlTable<'_>, schemas: Option<&wire::AvroSchemas>) -> Opt
     if !table.has("reader_schema") {
         return decode.or_else(|| (!table.has("decode")).then_some(WireFormat::Raw));
     }
-    let found = avro::find(schemas?, &reader?).map_err(|MissingFile { message, hint }| {
+    let found = known_schema(schemas?, &reader?).map_err(|UnknownName { message, hint }| {
         table.error(table.place_of("reader_schema"), message, Some(hint));
     });
     let reader = Some(found.ok()?);
@@ -246,7 +249,7 @@ fn declaration(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Option<P
     let mut declaration =
         ParamDeclaration { name: name?, kind, required, default: None, description, values: values?, subscription_key };
     if let Some(default) = default {
-        match params::normalize(&declaration, &default) {
+        match normalize(&declaration, &default) {
             Ok(default) => declaration.default = Some(default),
             Err(problem) => table.error(table.place_of("default"), problem.message, problem.hint),
         }

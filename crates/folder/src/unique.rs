@@ -2,24 +2,23 @@
 
 use std::collections::HashMap;
 
-use super::{
-    problem::{ConfigPlace, Problem},
+use crate::{
+    config::{ConfigPlace, Problem, values},
     table::TomlTable,
-    values,
 };
 
 /// Claimed values, with the position of their first use.
 #[derive(Default)]
-pub(super) struct ClaimedValues(HashMap<String, ConfigPlace>);
+pub(crate) struct ClaimedValues(HashMap<String, ConfigPlace>);
 
 impl ClaimedValues {
     /// Reads the `name` of a `what`, which must be unique.
-    pub(super) fn name(&mut self, table: &mut TomlTable<'_>, what: &str) -> Option<String> {
+    pub(crate) fn name(&mut self, table: &mut TomlTable<'_>, what: &str) -> Option<String> {
         self.named(table, what, values::name)
     }
 
     /// Reads a name like [`Self::name`], checked by `check`.
-    pub(super) fn named(
+    pub(crate) fn named(
         &mut self,
         table: &mut TomlTable<'_>,
         what: &str,
@@ -31,13 +30,13 @@ impl ClaimedValues {
     }
 
     /// Reports `what` if `value` was claimed before.
-    pub(super) fn claim(&mut self, table: &TomlTable<'_>, value: &str, place: ConfigPlace, what: String) {
+    pub(crate) fn claim(&mut self, table: &TomlTable<'_>, value: &str, place: ConfigPlace, what: String) {
         if let Some(problem) = self.repeats(value, place, what) {
             table.report(problem);
         }
     }
 
-    pub(super) fn repeats(&mut self, value: &str, place: ConfigPlace, what: String) -> Option<Problem> {
+    pub(crate) fn repeats(&mut self, value: &str, place: ConfigPlace, what: String) -> Option<Problem> {
         if let Some(first) = self.0.get(value) {
             return Some(Problem::error(place, format!("{what} appears twice")).hint(format!("first at {first}")));
         }
@@ -45,7 +44,7 @@ impl ClaimedValues {
         None
     }
 
-    pub(super) fn into_values(self) -> impl Iterator<Item = String> {
+    pub(crate) fn into_values(self) -> impl Iterator<Item = String> {
         self.0.into_keys()
     }
 }

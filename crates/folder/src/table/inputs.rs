@@ -2,18 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigPlace, TomlTable};
+use crate::table::{ConfigPlace, TomlTable};
 
 impl TomlTable<'_> {
     /// Reads the path of a file that must exist.
-    pub(in crate::config) fn input_path(&mut self, name: &'static str) -> Option<PathBuf> {
+    pub(crate) fn input_path(&mut self, name: &'static str) -> Option<PathBuf> {
         let path = self.path(name)?;
         self.check_input(&path, self.place_of(name));
         Some(path)
     }
 
     /// Reports a missing file.
-    pub(in crate::config) fn check_input(&self, path: &Path, place: ConfigPlace) {
+    pub(crate) fn check_input(&self, path: &Path, place: ConfigPlace) {
         match path.metadata() {
             Ok(found) if found.is_dir() => {
                 self.error(place, format!("`{}` is a folder, not a file", path.display()), None);

@@ -9,17 +9,19 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    AdminConfig, AnswerPoint, Config, DeclaredIdentity, DedupBy, DedupConfig, FilterSettings, Grant, GuestLimits,
-    InstanceScope, MemoryPlan, OnQuarantine, PipelineConfig, RegistryConfig, RouterRole, SinkKind, SourceKind,
-    StreamConfig, TooLittle,
+use crate::{
     api::{NO_API, api},
-    folder::AvailablePlugins,
+    config::{
+        AdminConfig, AnswerPoint, Config, DeclaredIdentity, DedupBy, DedupConfig, FilterSettings, Grant, GuestLimits,
+        InstanceScope, MemoryPlan, OnQuarantine, PipelineConfig, RegistryConfig, RouterRole, SinkKind, SourceKind,
+        StreamConfig, TooLittle, values,
+    },
     http,
     limits::{self, limits},
+    listing::AvailablePlugins,
     loops,
     nats::nats,
-    preset::preset,
+    preset::{self, preset},
     schemas::SchemaFiles,
     sink::{self, dead_letter, default_dead_letter, sink},
     source::{self, source},
@@ -27,10 +29,9 @@ use super::{
     table::{GivenValue, PlacedValue, TomlTable},
     telemetry::telemetry,
     unique::ClaimedValues,
-    values,
 };
 
-pub(super) const NO_SERVER: &str = "add `[nats]` with, say, `url = \"nats://127.0.0.1:4222\"`";
+pub(crate) const NO_SERVER: &str = "add `[nats]` with, say, `url = \"nats://127.0.0.1:4222\"`";
 
 const DEDUP_TTL: Duration = Duration::from_mins(5);
 const DEDUP_CAPACITY: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
@@ -39,20 +40,20 @@ const IN_FLIGHT_BYTES: u64 = 256 << 20;
 const DRAIN: Duration = Duration::from_secs(30);
 const MIN_LANES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
-pub(super) struct RouterSettings {
+pub(crate) struct RouterSettings {
     /// The configuration without keys and routes.
-    pub(super) config: Config,
+    pub(crate) config: Config,
     /// Names of all sinks, including those whose other settings are invalid.
-    pub(super) sinks: HashSet<String>,
+    pub(crate) sinks: HashSet<String>,
     /// `None` if they can't be listed.
-    pub(super) plugins: Option<AvailablePlugins>,
+    pub(crate) plugins: Option<AvailablePlugins>,
     /// `None` if they can't be listed.
-    pub(super) schemas: Option<SchemaFiles>,
+    pub(crate) schemas: Option<SchemaFiles>,
     /// `None` if its settings are invalid.
-    pub(super) identity: Option<DeclaredIdentity>,
+    pub(crate) identity: Option<DeclaredIdentity>,
 }
 
-pub(super) fn settings(table: &mut TomlTable<'_>, dir: &Path) -> RouterSettings {
+pub(crate) fn settings(table: &mut TomlTable<'_>, dir: &Path) -> RouterSettings {
     for name in ["key", "route", "webhook"] {
         table.misplaced(name, "a file in `keys/`");
     }
@@ -124,7 +125,7 @@ pub(super) fn settings(table: &mut TomlTable<'_>, dir: &Path) -> RouterSettings 
         // Streams of the folder take precedence over those of a preset (H07).
         let known =
             |stream: &PlacedValue<StreamConfig>| streams.iter().any(|other| other.value.name == stream.value.name);
-        let more: Vec<_> = presets.iter().flat_map(|preset| preset.streams(dir, table.problems())).collect();
+        let more: Vec<_> = presets.iter().flat_map(|preset| preset::streams(preset, dir, table.problems())).collect();
         let more: Vec<_> = more.into_iter().filter(|stream| !known(stream)).collect();
         streams.extend(more);
     }
@@ -264,3 +265,6 @@ fn admin(table: &mut TomlTable<'_>) -> Option<AdminConfig> {
     let is_this_machines = http::is_this_machines(table, listen, &proofs, "see what happens here");
     Some(AdminConfig { listen: listen?, token, is_this_machines })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,12 +6,12 @@ use toml::{
     de::{DeString, DeValue},
 };
 
-use super::TomlTable;
+use crate::table::TomlTable;
 
 impl TomlTable<'_> {
     /// Reads a table as a JSON object. Returns `None` if it is absent or contains a value that JSON
     /// does not have.
-    pub(in crate::config) fn json(&mut self, name: &'static str) -> Option<Value> {
+    pub(crate) fn json(&mut self, name: &'static str) -> Option<Value> {
         let value = self.take(name)?;
         if !value.get_ref().is_table() {
             self.wrong_type(name, "a table", &value);

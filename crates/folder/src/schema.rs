@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    nearest::{nearest, quoted},
-    problem::ConfigPlace,
+use crate::{
+    config::{ConfigPlace, nearest, quoted},
     schemas::SchemaFiles,
     table::{PlacedValue, TomlTable},
 };
-use crate::schema::{DeclaredSchema, FieldOverride, OutputSchema, SchemaForm, UnresolvedSchema};
+use trommel_config::schema::{DeclaredSchema, FieldOverride, OutputSchema, SchemaForm, UnresolvedSchema};
 
 /// Reads the schema of a key, if it declares one. Returns `Err` if a setting of it is invalid; the
 /// error is then in the report.
-pub(super) fn schema(table: &mut TomlTable<'_>, schemas: Option<&SchemaFiles>) -> Result<Option<OutputSchema>, ()> {
+pub(crate) fn schema(table: &mut TomlTable<'_>, schemas: Option<&SchemaFiles>) -> Result<Option<OutputSchema>, ()> {
     let declared = table.table("schema", |table| declared(table, schemas)).flatten();
     let overrides = table.named_tables("field_overrides", laid_over);
     if !table.has("schema") {

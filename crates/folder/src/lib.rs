@@ -1,0 +1,39 @@
+//! Reads a router's folder, `trommel.toml`, `keys/*.toml` and the schemas that they name, into a
+//! checked [`Config`](trommel_config::config::Config). [`load`] returns it, or the problems of all
+//! files at once. The only crate that reads TOML.
+
+use trommel_config::{address, config, ownership, signature};
+use trommel_event::{endpoint, event, field, json};
+use trommel_sync::backoff;
+
+mod api;
+mod avro;
+mod bus;
+mod document;
+mod file;
+mod http;
+mod isolation;
+mod keys;
+mod limits;
+mod listing;
+mod load;
+mod loops;
+mod nats;
+mod preset;
+mod problem;
+mod routes;
+mod schema;
+mod schemas;
+mod secret;
+mod settings;
+mod sink;
+mod source;
+mod stream;
+mod table;
+mod telemetry;
+mod unique;
+mod webhook;
+mod written;
+
+pub use load::{load, load_registry};
+pub use written::NewWebhook;

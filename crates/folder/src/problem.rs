@@ -1,0 +1,27 @@
+//! Problems of a router's folder, with their positions.
+
+use std::cell::RefCell;
+
+use crate::config::{Problem, Problems, Severity};
+
+/// Collects the problems of all files, so that one mistake does not hide the next.
+#[derive(Debug, Default)]
+pub(crate) struct ProblemReport(RefCell<Vec<Problem>>);
+
+impl ProblemReport {
+    pub(crate) fn add(&self, problem: Problem) {
+        self.0.borrow_mut().push(problem);
+    }
+
+    /// Returns the result with its warnings, or all problems if one is an error. `result` is `None`
+    /// only after an error.
+    pub(crate) fn conclude<T>(self, result: Option<T>) -> Result<(T, Vec<Problem>), Problems> {
+        let problems = Problems::new(self.0.into_inner());
+        match result {
+            Some(result) if problems.iter().all(|problem| problem.severity == Severity::Warning) => {
+                Ok((result, problems.into()))
+            }
+            _ => Err(problems),
+        }
+    }
+}

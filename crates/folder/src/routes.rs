@@ -1,0 +1,208 @@
+//! `[[route]]`: read from one file, checked against the keys of all files.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    config::{
+        ConfigPlace, ParamDeclaration, ParamKind, ParamProblem, Problem, RegistryConfig, RouteConfig, TypeRoute,
+        TypeSelection, check_params, suggest, values,
+    },
+    event::TypePattern,
+    keys::{self, NamedKey},
+    problem::ProblemReport,
+    table::{GivenValue, PlacedValue, TomlTable},
+    unique::ClaimedValues,
+};
+
+/// A route as written in the file.
+pub(crate) struct WrittenRoute {
+    place: ConfigPlace,
+    name: Option<PlacedValue<String>>,
+    takes: EventSelection,
+    sinks: Vec<PlacedValue<String>>,
+}
+
+/// Selection of events by a route.
+enum EventSelection {
+    Key(PlacedValue<String>, Vec<(PlacedValue<String>, PlacedValue<GivenValue>)>),
+    Types(TypeSelection),
+}
+
+pub(crate) fn written(table: &mut TomlTable<'_>) -> Option<WrittenRoute> {
+    let name = table.parsed("name", values::name);
+    let name = name.map(|value| PlacedValue { value, place: table.place_of("name") });
+    let takes = takes(table);
+    let sinks = table.required("sinks", TomlTable::texts);
+    if sinks.as_ref().is_some_and(Vec::is_empty) {
+        let hint = "to look at a filter's counters alone, add a sink of type `null`".to_owned();
+        table.error(table.place_of("sinks"), "the route feeds no sink", Some(hint));
+    }
+    Some(WrittenRoute { place: table.place(), name, takes: takes?, sinks: sinks? })
+}
+
+/// Reads one of `key`, `match_regex` and `fallthrough` (L129).
+fn takes(table: &mut TomlTable<'_>) -> Option<EventSelection> {
+    let key = table.text("key");
+    let key = key.map(|value| PlacedValue { value, place: table.place_of("key") });
+    let params = table.map("params").or_else(|| (!table.has("params")).then(Vec::new));
+    let pattern = table.parsed("match_regex", str::parse::<TypePattern>);
+    let rest = table.flag("fallthrough");
+    let given = [table.has("key"), table.has("match_regex"), rest == Some(true)];
+    match given.into_iter().filter(|given| *given).count() {
+        0 => {
+            if rest.is_some() || !table.has("fallthrough") {
+                let hint = "without a key it takes events by a `match_regex` over their type, or `fallthrough = true`";
+                table.error(table.place(), "`key` is missing", Some(hint.into()));
+            }
+            return None;
+        }
+        1 => {}
+        _ => {
+            let message = "a route takes its events by `key`, by `match_regex` or as `fallthrough`: give one";
+            table.error(table.place(), message, None);
+            return None;
+        }
+    }
+    if table.has("params") && !table.has("key") {
+        table.error(table.place_of("params"), "only a route of a key has `params`", None);
+    }
+    match (key, pattern) {
+        (Some(key), _) => Some(EventSelection::Key(key, params?)),
+        (None, Some(pattern)) => Some(EventSelection::Types(TypeSelection::Matching(pattern))),
+        (None, None) => (rest == Some(true)).then_some(EventSelection::Types(TypeSelection::Rest)),
+    }
+}
+
+/// Names that routes may refer to. `None` if a file that might declare more could not be read.
+pub(crate) struct KnownNames<'a> {
+    pub(crate) keys: HashMap<&'a str, &'a NamedKey>,
+    pub(crate) all_keys: bool,
+    pub(crate) sinks: Option<&'a HashSet<String>>,
+}
+
+impl KnownNames<'_> {
+    /// Checks a route and adds it to the registry. Returns `None` if it is invalid; the error is
+    /// then in the report.
+    pub(crate) fn check(
+        &self,
+        route: WrittenRoute,
+        names: &mut ClaimedValues,
+        report: &ProblemReport,
+        registry: &mut RegistryConfig,
+    ) -> Option<()> {
+        let WrittenRoute { place, name, takes, sinks } = route;
+        let sinks = self.sinks(sinks, report);
+        let claim = |derived: String, what: &str| {
+            let (name, place, what) = match name {
+                Some(PlacedValue { value, place }) => (value.clone(), place, format!("route `{value}`")),
+                None => (derived, place.clone(), what.to_owned()),
+            };
+            names.repeats(&name, place.clone(), what).into_iter().for_each(|problem| report.add(problem));
+            (name, place)
+        };
+        match takes {
+            EventSelection::Key(key, params) => {
+                let key = self.key(&key, report)?;
+                let params = check_given(&key.name, &key.key.as_ref()?.params, params, &place, report);
+                let (params, sinks) = (params?, sinks?);
+                let what = format!("a route of key `{}` with these params and sinks", key.name);
+                let (name, place) = claim(derived_name(&key.name, &params, &sinks), &what);
+                registry.routes.push(RouteConfig { name, key: key.name.clone(), params, sinks, place });
+            }
+            EventSelection::Types(types) => {
+                let sinks = sinks?;
+                let (start, pattern) = match &types {
+                    TypeSelection::Matching(pattern) => ("match_regex", pattern.as_str()),
+                    TypeSelection::Rest => ("fallthrough", ""),
+                };
+                let derived = derived_name(start, &[(start.to_owned(), pattern.to_owned())], &sinks);
+                let (name, place) = claim(derived, "a route of these event types with these sinks");
+                if self.keys.contains_key(name.as_str()) {
+                    let hint = "outputs and counters bear the route's name as their key's: give it another";
+                    report.add(Problem::error(place.clone(), format!("`{name}` is a key")).hint(hint));
+                }
+                registry.type_routes.push(TypeRoute { key: keys::plain(name, place), types, sinks });
+            }
+        }
+        Some(())
+    }
+
+    fn key(&self, name: &PlacedValue<String>, report: &ProblemReport) -> Option<&NamedKey> {
+        let key = self.keys.get(name.value.as_str()).copied();
+        if key.is_none() && self.all_keys {
+            let hint = suggest(&name.value, self.keys.keys().copied(), "known keys", "no key is declared in `keys/`");
+            report.add(Problem::error(name.place.clone(), format!("there is no key `{}`", name.value)).hint(hint));
+        }
+        key
+    }
+
+    fn sinks(&self, sinks: Vec<PlacedValue<String>>, report: &ProblemReport) -> Option<Vec<String>> {
+        let mut seen = ClaimedValues::default();
+        let mut good = true;
+        let mut names = Vec::new();
+        for PlacedValue { value, place } in sinks {
+            let unknown = self.sinks.is_some_and(|known| !known.contains(&value)).then(|| {
+                let known = self.sinks.into_iter().flatten().map(String::as_str);
+                let hint = suggest(&value, known, "known sinks", "`trommel.toml` has no `[[sink]]`");
+                Problem::error(place.clone(), format!("there is no sink `{value}`")).hint(hint)
+            });
+            let problem = unknown.or_else(|| seen.repeats(&value, place, format!("sink `{value}`")));
+            good &= problem.is_none();
+            problem.into_iter().for_each(|problem| report.add(problem));
+            names.push(value);
+        }
+        good.then_some(names)
+    }
+}
+
+/// Runs [`check_params`] on values with positions.
+fn check_given(
+    key: &str,
+    declared: &[ParamDeclaration],
+    given: Vec<(PlacedValue<String>, PlacedValue<GivenValue>)>,
+    route: &ConfigPlace,
+    report: &ProblemReport,
+) -> Option<Vec<(String, String)>> {
+    let mut values = BTreeMap::new();
+    let mut places = HashMap::new();
+    let mut lists = HashSet::new();
+    for (name, value) in given {
+        let declaration = declared.iter().find(|declaration| declaration.name == name.value);
+        let text = match value.value {
+            GivenValue::One(text) => text,
+            GivenValue::Many(texts) => {
+                if declaration.is_some_and(|declaration| declaration.kind != ParamKind::Multi) {
+                    let message = format!("param `{}` takes one value, not a list", name.value);
+                    report.add(Problem::error(value.place.clone(), message));
+                    lists.insert(name.value.clone());
+                }
+                texts.join(",")
+            }
+        };
+        places.insert(name.value.clone(), if declaration.is_some() { value.place } else { name.place });
+        values.insert(name.value, text);
+    }
+    let params = check_params(key, declared, &values).map_err(|problems| {
+        for ParamProblem { param, message, hint } in
+            problems.into_iter().filter(|problem| !lists.contains(&problem.param))
+        {
+            let place = places.get(&param).unwrap_or(route).clone();
+            report.add(Problem { hint, ..Problem::error(place, message) });
+        }
+    });
+    params.ok().filter(|_| lists.is_empty())
+}
+
+/// The default name of a route, `KEY-` and eight hexadecimal digits. It depends on key, params and
+/// sinks alone, so that the ids of its outputs stay the same if other routes are added or removed.
+fn derived_name(key: &str, params: &[(String, String)], sinks: &[String]) -> String {
+    let mut sinks: Vec<&String> = sinks.iter().collect();
+    sinks.sort_unstable();
+    // JSON delimits the words unambiguously.
+    let digest = Sha256::digest(json!([params, sinks]).to_string());
+    let hex: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{key}-{hex}")
+}

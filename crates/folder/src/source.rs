@@ -1,0 +1,147 @@
+//! `[[source]]`.
+
+use std::time::Duration;
+
+use crate::{
+    bus::bus,
+    config::{
+        AckMode, ClientAuth, DeliverPolicy, EnvelopeFormat, JetStreamSource, LinesSource, SourceConfig, SourceKind,
+        values,
+    },
+    field::Field,
+    http::http,
+    signature,
+    table::{PlacedValue, TomlTable},
+    unique::ClaimedValues,
+};
+
+const ACK_WAIT: Duration = Duration::from_secs(30);
+const BATCH: usize = 500;
+
+/// Names and inputs that sources may not share.
+#[derive(Default)]
+pub(crate) struct SourceClaims {
+    names: ClaimedValues,
+    inputs: ClaimedValues,
+}
+
+pub(crate) fn source(table: &mut TomlTable<'_>, taken: &mut SourceClaims) -> Option<PlacedValue<SourceConfig>> {
+    let name = taken.names.name(table, "source");
+    let envelope = envelope(table);
+    type SourceReader = fn(&mut TomlTable<'_>, &mut ClaimedValues) -> Option<SourceKind>;
+    let kinds: [(&str, SourceReader); 4] = [("jetstream", jetstream), ("lines", lines), ("bus", bus), ("http", http)];
+    let kind = match table.required("type", |table, field| table.choice(field, &kinds)) {
+        Some(kind) => kind(table, &mut taken.inputs),
+        None => {
+            table.ignore_rest();
+            None
+        }
+    };
+    if let (Some(EnvelopeFormat::Lark { verify_header: true }), Some(SourceKind::Lines(_))) = (&envelope, &kind) {
+        let message = "`verify_header` compares with the message's headers, and lines have none";
+        table.error(table.place_of("verify_header"), message, None);
+    }
+    if let (Some(envelope), Some(SourceKind::Http(http))) = (&envelope, &kind)
+        && let Some(ClientAuth::Signature(_)) = http.auth
+    {
+        check_signed(table, envelope);
+    }
+    Some(PlacedValue { value: SourceConfig { name: name?, envelope: envelope?, kind: kind? }, place: table.place() })
+}
+
+/// Reports fields of unsigned headers: a signature covers the id, the time and the body of a
+/// request, so that nothing else in its head may decide anything.
+fn check_signed(table: &TomlTable<'_>, envelope: &EnvelopeFormat) {
+    let is_covered =
+        |name: &str| [signature::ID, signature::TIMESTAMP].iter().any(|known| known.eq_ignore_ascii_case(name));
+    match envelope {
+        EnvelopeFormat::Plain { id, event_type, subject, source_time } => {
+            let fields = [("id", id), ("event_type", event_type), ("subject", subject), ("source_time", source_time)];
+            for (field, given) in fields {
+                if let Some(Field::Header(name)) = given
+                    && !is_covered(name)
+                {
+                    let hint =
+                        format!("the body is covered, and so are `{}` and `{}`", signature::ID, signature::TIMESTAMP);
+                    let message = format!("no signature covers the header `{name}`: it could be changed on the way");
+                    table.error(table.place_of(field), message, Some(hint));
+                }
+            }
+        }
+        EnvelopeFormat::Lark { verify_header: true } => {
+            let message = "`verify_header` compares with the message's headers, and no signature covers them";
+            table.error(table.place_of("verify_header"), message, None);
+        }
+        _ => {}
+    }
+}
+
+fn envelope(table: &mut TomlTable<'_>) -> Option<EnvelopeFormat> {
+    type FormatReader = fn(&mut TomlTable<'_>) -> EnvelopeFormat;
+    let kinds: [(&str, FormatReader); 7] = [
+        ("plain", plain),
+        ("cloudevents", |_| EnvelopeFormat::CloudEvents),
+        ("ctrlplane", |_| EnvelopeFormat::Ctrlplane),
+        ("flowcraft", |_| EnvelopeFormat::Flowcraft),
+        ("helix", |_| EnvelopeFormat::Helix),
+        ("jb-mesh", |_| EnvelopeFormat::JbMesh),
+        ("lark", lark),
+    ];
+    match table.choice("envelope", &kinds) {
+        None if table.has("envelope") => {
+            table.ignore_rest();
+            None
+        }
+        kind => Some(kind.unwrap_or(plain)(table)),
+    }
+}
+
+fn plain(table: &mut TomlTable<'_>) -> EnvelopeFormat {
+    EnvelopeFormat::Plain {
+        id: table.parsed("id", values::inner_field),
+        event_type: table.parsed("event_type", values::inner_field),
+        subject: table.parsed("subject", values::inner_field),
+        source_time: table.parsed("source_time", values::inner_field),
+    }
+}
+
+fn lark(table: &mut TomlTable<'_>) -> EnvelopeFormat {
+    EnvelopeFormat::Lark { verify_header: table.flag("verify_header").unwrap_or(false) }
+}
+
+fn jetstream(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Option<SourceKind> {
+    let stream = table.required("stream", |table, field| table.parsed(field, values::server_name));
+    let durable = table.required("durable", |table, field| table.parsed(field, values::server_name));
+    let subjects = table.list("subjects", values::server_pattern).unwrap_or_default();
+    let ack = table.choice("ack", &[("auto", AckMode::Auto), ("explicit", AckMode::Auto), ("all", AckMode::All)]);
+    let ack_wait = table.duration("ack_wait").unwrap_or(ACK_WAIT);
+    let deliver = table.choice("deliver", &[("all", DeliverPolicy::All), ("new", DeliverPolicy::New)]);
+    let batch = table.positive("batch", 100_000).map_or(BATCH, |batch| batch.get());
+    let (stream, durable) = (stream?, durable?);
+    // Two readers of one consumer take each other's messages, and with `ack = "all"` confirm them
+    // too.
+    let consumer = format!("consumer `{durable}` of stream `{stream}`");
+    taken.claim(table, &consumer, table.place_of("durable"), consumer.clone());
+    Some(SourceKind::JetStream(JetStreamSource {
+        stream,
+        durable,
+        subjects,
+        ack: ack.unwrap_or(AckMode::Auto),
+        ack_wait,
+        deliver: deliver.unwrap_or(DeliverPolicy::All),
+        batch,
+    }))
+}
+
+fn lines(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Option<SourceKind> {
+    let path = table.input_path("path");
+    match &path {
+        None if table.has("path") => {}
+        None => taken.claim(table, "-", table.place(), "a source that reads standard input".into()),
+        Some(path) => {
+            let path = path.display().to_string();
+            taken.claim(table, &path, table.place_of("path"), format!("the file `{path}`"));
+        }
+    }
+    Some(SourceKind::Lines(LinesSource { path }))
+}
