@@ -7,9 +7,10 @@ use std::{hint::black_box, path::Path, sync::Arc, time::Instant};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use trommel::{
+    condition::EventFacts,
     config::{FilterSettings, GuestLimits, LimitOverrides},
     event::{Event, Headers, Origin},
-    filter::{CallLimits, EventFacts, Filter, Host, RouteSubscription},
+    filter::{CallLimits, Filter, Host, RouteSubscription},
     metrics::Metrics,
 };
 

@@ -46,6 +46,7 @@ pub fn replay(mut config: Config, replay: ReplaySettings) -> Config {
     let route = RouteConfig {
         name: "replay".to_owned(),
         key: key.name.clone(),
+        conditions: Vec::new(),
         params,
         sinks: vec![sink],
         place: key.place.clone(),

@@ -12,6 +12,7 @@ use crate::{
         refusal::{CommandRefusal, RefusalKind},
         runtime,
     },
+    condition,
     config::{self, Config, KeyConfig, ParamProblem, check_params},
     control::SocketPlace,
     filter::Params,
@@ -45,6 +46,9 @@ pub struct ConsumeCommand {
     /// A param of the key; repeat it for several, the last one of a name counts
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     params: Vec<String>,
+    /// Conditions that an event must fulfil, such as `/order/amount >= 500; !header:Test`
+    #[arg(long = "where", value_name = "CONDITIONS", default_value = "", hide_default_value = true)]
+    conditions: String,
     /// A jq program: each of its results is printed
     #[arg(long, value_name = "PROGRAM", allow_hyphen_values = true)]
     jq: Option<String>,
@@ -85,6 +89,10 @@ impl ConsumeCommand {
         let given = pairs(&self.params)?;
         let key = self.key(&config)?;
         check_params(&key.name, &key.params, &given).map_err(refused_params)?;
+        condition::checked(&self.conditions).map_err(|message| {
+            let message = format!("`--where` can't be used: {message}");
+            CommandRefusal::new(RefusalKind::Validation, "where", message).param("--where")
+        })?;
         let preflight = PreflightResult::new(&config, key, self.wanted)?;
         let jq = self.jq.as_deref().map(JqProgram::new).transpose().map_err(|error| {
             CommandRefusal::new(RefusalKind::Validation, "jq", format!("the jq program can't be used: {error}"))
@@ -121,6 +129,7 @@ impl ConsumeCommand {
             place,
             key: key.name.clone(),
             params: given,
+            conditions: self.conditions.clone(),
             buffer: key.buffer_size.get(),
             jq,
             outputs,

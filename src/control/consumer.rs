@@ -11,6 +11,7 @@ use super::{
     server::{AttachedConsumer, ControlState},
 };
 use crate::{
+    condition,
     config::{OnFailure, ParamProblem, RetryPolicy},
     registry::{AttachError, AttachRequest, ConsumerStanding, RegistryChange, ServedConsumer},
     sink::outlet::{Outlet, OutletCapacity, OutletPolicy, RefusedDestination},
@@ -61,9 +62,13 @@ pub(super) async fn serve(
     let (queue, outlet) = Outlet::new(inlet, &name, capacity, policy, Arc::default());
     tokio::spawn(outlet.run(shared.view.stop.clone()));
     let (standing, mut stands) = watch::channel(ConsumerStanding::Waiting);
-    let Hello { key, params, pid, .. } = hello;
+    let Hello { key, params, conditions, pid, .. } = hello;
+    let conditions = match condition::checked(&conditions) {
+        Ok(conditions) => conditions,
+        Err(error) => return Ok(reject(&mut writer, "where", format!("`where`: {error}"), None).await?),
+    };
     let who = format!("process {pid}");
-    let attach = AttachRequest { name: Arc::clone(&name), key: key.clone(), who, params, queue, standing };
+    let attach = AttachRequest { name: Arc::clone(&name), key: key.clone(), who, params, conditions, queue, standing };
     if shared.view.changes.send(RegistryChange::Attach(attach)).await.is_err() {
         return Ok(say_farewell(&mut writer, shared).await?);
     }

@@ -50,6 +50,9 @@ pub struct Hello {
     pub key: String,
     #[serde(default)]
     pub params: BTreeMap<String, String>,
+    /// Conditions beside those of the key, in the language of `where`; empty for none.
+    #[serde(default, rename = "where", skip_serializing_if = "String::is_empty")]
+    pub conditions: String,
     /// Frames that may wait for the consumer.
     pub buffer: usize,
 }

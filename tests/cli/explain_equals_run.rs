@@ -55,6 +55,21 @@ fn given<T: std::str::FromStr>(name: &str) -> Option<T> {
     env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
+/// Native conditions, of a key or of a route.
+fn conditions(random: &mut Rng) -> String {
+    let conditions = [
+        "/amount in [1, 2, 3, 4, text]",
+        "subject ^= a. || /amount > 4",
+        r#"!/password; event-type matches "^(order|user)$""#,
+        "/deep/er == 1 || /amount not in [7]",
+        "subject $= .c",
+    ];
+    match random.u8(..3) {
+        0 => format!("where = '{}'\n", random.choice(conditions).unwrap()),
+        _ => String::new(),
+    }
+}
+
 /// A key with its routes.
 fn key(random: &mut Rng, number: usize) -> String {
     let name = format!("key-{number}");
@@ -70,6 +85,7 @@ fn key(random: &mut Rng, number: usize) -> String {
     }
     let decode = random.choice(["", "decode = \"json\"", "decode = \"raw\"", "decode = \"auto\""]).unwrap();
     let _ = writeln!(text, "{decode}");
+    text.push_str(&conditions(random));
     let is_validated = random.bool();
     if is_validated {
         let _ = writeln!(text, "validate = \"{}\"", random.choice(["off", "sample", "all"]).unwrap());
@@ -121,6 +137,7 @@ fn key(random: &mut Rng, number: usize) -> String {
             chosen.join(", "),
             json!(sinks)
         );
+        text.push_str(&conditions(random));
     }
     text
 }
@@ -129,6 +146,7 @@ fn keys(random: &mut Rng) -> String {
     let mut text: String = (0..random.usize(1..=4)).map(|number| key(random, number)).collect();
     if random.bool() {
         text.push_str("[[route]]\nname = \"orders\"\nmatch_regex = 'order|late'\nsinks = [\"lines\"]\n");
+        text.push_str(&conditions(random));
         text.push_str("[[route]]\nname = \"others\"\nfallthrough = true\nsinks = [\"shared-out\"]\n");
     }
     text

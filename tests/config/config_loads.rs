@@ -328,6 +328,7 @@ fn everything_that_can_be_said() {
             description: "Orders above a threshold".into(),
             subject: Some("orders.*.created".parse().unwrap()),
             event_type: Some("order.created".into()),
+            conditions: vec![],
             filter: Some("orders".into()),
             api: vec![],
             params: vec![
@@ -371,6 +372,7 @@ fn everything_that_can_be_said() {
         [RouteConfig {
             name: "large-orders".into(),
             key: "orders.large".into(),
+            conditions: vec![],
             params: params(&[("min_amount", "500"), ("regions", "eu,us")]),
             sinks: vec!["alerts".into(), "archive".into()],
             place: config.registry.routes[0].place.clone(),

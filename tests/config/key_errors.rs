@@ -253,3 +253,12 @@ fn one_route_twice() {
       first at keys/orders.toml:17:8
     ");
 }
+
+#[test]
+fn conditions_that_can_not_be() {
+    let key = |conditions: &str| in_keys(&format!("[[key]]\nkey = \"a\"\nsubject = \"a\"\nwhere = {conditions}\n"));
+    assert_snapshot!(key(r#""/a = 1""#), @"");
+    assert_snapshot!(key("\"\"\"\n/a > 1\norder.id == 2\n\"\"\""), @"");
+    assert_snapshot!(key(r#"'/a matches "(x"'"#), @"");
+    assert_snapshot!(in_route("where = \"/a in eu\""), @"");
+}

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use log::Log;
 use rig::*;
 use trommel::{
+    condition::EventFacts,
     config::{FilterSettings, GuestLimits, InstanceScope},
-    filter::{CallError, CallLimits, Emission, EventFacts, Failure, Filter, ProcessError, Verdict},
+    filter::{CallError, CallLimits, Emission, Failure, Filter, ProcessError, Verdict},
     metrics::Metrics,
 };
 

@@ -6,8 +6,9 @@ use std::{fs, path::PathBuf};
 
 use rig::*;
 use trommel::{
+    condition::EventFacts,
     config::GuestLimits,
-    filter::{BreakReason, CONTRACTS, Emission, EventFacts, Failure, Filter, ProcessError, Verdict},
+    filter::{BreakReason, CONTRACTS, Emission, Failure, Filter, ProcessError, Verdict},
 };
 
 fn folder(version: &str) -> PathBuf {

@@ -46,5 +46,6 @@ mod hostile_filters;
 mod hot_reload;
 mod isolation;
 mod lifecycle;
+mod native_conditions;
 mod quarantine;
 mod tenures_across_replicas;

@@ -12,10 +12,11 @@ use serde_json::{Value, json, value::RawValue};
 use trommel::{
     api::ApiClient,
     backoff::Backoff,
+    condition::EventFacts,
     config::{ApiConfig, ConfigPlace, DeclaredIdentity, LimitOverrides},
     endpoint::Endpoint,
     event::{Event, Headers},
-    filter::{CallError, CallLimits, Caller, Emission, EventFacts, Failure, Filter, ProcessError, Verdict},
+    filter::{CallError, CallLimits, Caller, Emission, Failure, Filter, ProcessError, Verdict},
 };
 
 use super::{

@@ -9,6 +9,7 @@ use std::{
 /// Modules that a module may take from its own crate; one that is missing here takes none. What a
 /// crate may take from another is in its manifest.
 const IMPORTS: &[(&str, &[&str])] = &[
+    ("event/condition", &["event", "json"]),
     ("event/field", &["event", "json"]),
     ("config/config", &["address", "ownership", "schema", "signature"]),
     ("config/credential", &["config"]),
@@ -20,7 +21,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("filter/filter", &["api"]),
     ("engine/pipeline", &["registry", "sink", "walk"]),
     ("engine/registry", &["sink"]),
-    ("engine/trial", &["walk"]),
+    ("engine/trial", &["registry", "walk"]),
     ("engine/walk", &["registry"]),
     ("sinks/sink", &["webhook"]),
     ("sinks/verify", &["sink", "webhook"]),
@@ -69,7 +70,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("rusqlite", &["sinks/webhook/store"]),
     ("type_safe_id", &["sinks/webhook/store"]),
     ("prometheus_client", &["core/metrics"]),
-    ("regex", &["event/event/type_pattern"]),
+    ("regex", &["event/event/type_pattern", "event/condition"]),
     ("xid", &["bus/envelope", "sources/source/http"]),
 ];
 

@@ -13,6 +13,7 @@ use std::{
 use crate::{
     avro::{self as wire, AvroSchemas},
     backoff::Backoff,
+    condition::ConditionLists,
     endpoint::Endpoint,
     event::Pattern,
     field::Field,
@@ -327,6 +328,8 @@ pub struct KeyConfig {
     /// At least one of subject and event type is given, and those given must both match (X10).
     pub subject: Option<Pattern>,
     pub event_type: Option<String>,
+    /// Conditions of `where`, which an event must fulfil before any route sees it.
+    pub conditions: ConditionLists,
     /// The component's file name in `plugins/` without `.wasm`; without one every event passes as
     /// it is.
     pub filter: Option<String>,
@@ -434,6 +437,8 @@ pub struct RouteConfig {
     /// unique.
     pub name: String,
     pub key: String,
+    /// Conditions of `where`, beside those of the key.
+    pub conditions: ConditionLists,
     /// Checked, defaults filled in, sorted by name.
     pub params: Vec<(String, String)>,
     pub sinks: Vec<String>,

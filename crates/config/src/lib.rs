@@ -3,7 +3,7 @@
 
 use trommel_avro as avro;
 use trommel_bus as bus;
-use trommel_event::{endpoint, event, field, json, text};
+use trommel_event::{condition, endpoint, event, field, json, text};
 use trommel_sync::{backoff, poison};
 
 pub mod address;

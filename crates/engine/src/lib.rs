@@ -4,7 +4,7 @@
 use trommel_avro as avro;
 use trommel_config::{config, schema, signature};
 use trommel_core::{ack, fate, metrics, show, stop, telemetry};
-use trommel_event::{endpoint, event, field, json};
+use trommel_event::{condition, endpoint, event, field, json};
 use trommel_filter::filter;
 use trommel_nats as nats;
 use trommel_sync::{backoff, poison, timer};

@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::Semaphore;
 
 use crate::{
+    condition::Conditions,
     config::{OnQuarantine, RetryPolicy},
     event::{Event, Pattern},
     field::Field,
@@ -76,6 +77,8 @@ pub struct Key {
 #[derive(Debug)]
 pub struct Route {
     pub name: Arc<str>,
+    /// Conditions of `where`, of the key and of the route: all must hold.
+    pub conditions: Vec<Conditions>,
     /// Subscription that the key's filter made for the route's params.
     pub subscription: Option<Arc<RouteSubscription>>,
     pub sinks: Vec<SinkTarget>,

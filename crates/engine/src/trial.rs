@@ -7,12 +7,11 @@ use std::{
 };
 
 use crate::{
+    condition::{EventFacts, IsDecimal, Untested},
     event::Event,
-    filter::{
-        BrokenCall, CallFault, EventFacts, Failure, Filter, IsDecimal, Matcher, ProcessError, RouteSubscription,
-        Untested, Verdict,
-    },
-    walk::{Hook, MatchAnswer, MatchError, match_event},
+    filter::{BrokenCall, CallFault, Failure, Filter, Matcher, ProcessError, RouteSubscription, Verdict},
+    registry::Route,
+    walk::{Hook, MatchAnswer, MatchError, match_event, passes, unfulfilled},
 };
 
 /// Result of a trial.
@@ -42,6 +41,16 @@ pub enum TrialEnd {
     Broke(BrokenCall),
     /// The host failed.
     Host(anyhow::Error),
+}
+
+/// Returns the end of an event that does not fulfil the `where` of a route or of its key.
+pub fn turned_away(route: &Route, event: &Event, is_decimal: IsDecimal<'_>) -> Option<TrialEnd> {
+    let mut facts = EventFacts::new(event).with_decimals(is_decimal);
+    match passes(route, &mut facts) {
+        Ok(true) => None,
+        Ok(false) => Some(unfulfilled(route, &mut facts).map_or_else(TrialEnd::Untested, TrialEnd::Unfulfilled)),
+        Err(error) => Some(TrialEnd::Untested(error)),
+    }
 }
 
 /// Runs an event through a filter, once.

@@ -10,8 +10,9 @@ use bytestring::ByteString;
 
 use crate::{
     avro::AvroDecodeError,
+    condition::{EventFacts, Untested},
     event::{Event, Headers},
-    filter::{CallFault, Emission, EventFacts, RouteSubscription, Untested, Verdict},
+    filter::{CallFault, Emission, RouteSubscription, Verdict},
     registry::{Key, Route, SinkTarget},
 };
 
@@ -87,6 +88,32 @@ pub struct RouteOutput<'a> {
 pub fn decoded(key: &Key, event: &Event) -> Result<Option<Event>, AvroDecodeError> {
     let payload = key.decoding.as_ref().map(|decoding| decoding.payload(event)).transpose()?.flatten();
     Ok(payload.map(|payload| Event { payload, ..event.clone() }))
+}
+
+/// Returns whether an event fulfils a route's `where` and that of its key.
+///
+/// # Errors
+/// If one of the conditions can't be tested on this event.
+pub fn passes<'a>(route: &'a Route, facts: &mut EventFacts<'a>) -> Result<bool, Untested> {
+    for conditions in &route.conditions {
+        if !conditions.test(facts)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Returns the first failing test of each list of the `where` that an event does not fulfil.
+///
+/// # Errors
+/// As [`passes`].
+pub fn unfulfilled<'a>(route: &'a Route, facts: &mut EventFacts<'a>) -> Result<Vec<String>, Untested> {
+    for conditions in &route.conditions {
+        if !conditions.test(facts)? {
+            return conditions.failing(facts);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// Tests a filter's conditions and, if they hold, calls its `matches`. `asked` is called after each

@@ -1,7 +1,7 @@
 //! Filters: users' WebAssembly components, and the host that runs them.
 //!
 //! A [`Host`] loads the bytes of a component into a [`Filter`]; a route asks it for a
-//! [`RouteSubscription`]. For every event the route's [`Conditions`] are tested natively, then a
+//! [`RouteSubscription`]. For every event the route's [`Conditions`](crate::condition::Conditions) are tested natively, then a
 //! lane's [`Matcher`] calls the guest's `matches`, then [`Filter::process`] returns the
 //! [`Verdict`].
 //!
@@ -22,7 +22,6 @@ mod account;
 mod batch;
 mod cache;
 mod compiler;
-mod condition;
 mod cost;
 mod error;
 mod granted;
@@ -39,11 +38,9 @@ mod state;
 mod subscription;
 mod survey;
 mod v0_1;
-mod value;
 
 pub use cache::is_trusted;
 pub use compiler::{CompilerLimits, MemoryReservations, compile_apart, compile_here};
-pub use condition::{ConditionError, Conditions, EventFacts, IsDecimal, Untested};
 pub use error::{BreakReason, BrokenCall, CallError, CallFault, LoadError, ProcessError};
 pub use granted::Caller;
 pub use host::{Host, digest};

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use crate::{
+    condition::{self, ConditionLists},
     config::{
         ConfigPlace, KEY_RETRY, KeyConfig, LimitOverrides, OrderBy, ParamDeclaration, ParamKind, Problem, UnknownName,
         ValidationMode, WireFormat, known_schema, normalize, values,
@@ -55,6 +56,7 @@ pub(crate) fn key(table: &mut TomlTable<'_>, names: &mut ClaimedValues, ready: F
     {
         table.error(table.place_of("filter"), missing.message, Some(missing.hint));
     }
+    let conditions = conditions(table);
     let api = table.list("api", str::parse::<Endpoint>).unwrap_or_default();
     // L06: zero or less means one.
     let workers = table.integer("workers").and_then(positive).unwrap_or(NonZeroUsize::MIN);
@@ -81,6 +83,7 @@ pub(crate) fn key(table: &mut TomlTable<'_>, names: &mut ClaimedValues, ready: F
         description,
         subject,
         event_type,
+        conditions,
         filter,
         api,
         params: params.into_iter().flatten().collect(),
@@ -110,6 +113,7 @@ pub(crate) fn plain(name: String, place: ConfigPlace) -> KeyConfig {
         description: String::new(),
         subject: None,
         event_type: None,
+        conditions: ConditionLists::new(),
         filter: None,
         api: Vec::new(),
         params: Vec::new(),
@@ -128,6 +132,11 @@ pub(crate) fn plain(name: String, place: ConfigPlace) -> KeyConfig {
         limits: LimitOverrides::default(),
         place,
     }
+}
+
+/// Reads `where`. An invalid one is reported and read as empty.
+pub(crate) fn conditions(table: &mut TomlTable<'_>) -> ConditionLists {
+    table.parsed("where", condition::checked).unwrap_or_default()
 }
 
 /// The name, written as `key` or, as everywhere else, `name`.

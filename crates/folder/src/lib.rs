@@ -3,7 +3,7 @@
 //! files at once. The only crate that reads TOML.
 
 use trommel_config::{address, config, ownership, signature};
-use trommel_event::{endpoint, event, field, json};
+use trommel_event::{condition, endpoint, event, field, json};
 use trommel_sync::backoff;
 
 mod api;

@@ -6,9 +6,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    condition::{Condition, ConditionLists},
     config::{
-        ConfigPlace, ParamDeclaration, ParamKind, ParamProblem, Problem, RegistryConfig, RouteConfig, TypeRoute,
-        TypeSelection, check_params, suggest, values,
+        ConfigPlace, KeyConfig, ParamDeclaration, ParamKind, ParamProblem, Problem, RegistryConfig, RouteConfig,
+        TypeRoute, TypeSelection, check_params, suggest, values,
     },
     event::TypePattern,
     keys::{self, NamedKey},
@@ -22,6 +23,7 @@ pub(crate) struct WrittenRoute {
     place: ConfigPlace,
     name: Option<PlacedValue<String>>,
     takes: EventSelection,
+    conditions: ConditionLists,
     sinks: Vec<PlacedValue<String>>,
 }
 
@@ -35,12 +37,13 @@ pub(crate) fn written(table: &mut TomlTable<'_>) -> Option<WrittenRoute> {
     let name = table.parsed("name", values::name);
     let name = name.map(|value| PlacedValue { value, place: table.place_of("name") });
     let takes = takes(table);
+    let conditions = keys::conditions(table);
     let sinks = table.required("sinks", TomlTable::texts);
     if sinks.as_ref().is_some_and(Vec::is_empty) {
         let hint = "to look at a filter's counters alone, add a sink of type `null`".to_owned();
         table.error(table.place_of("sinks"), "the route feeds no sink", Some(hint));
     }
-    Some(WrittenRoute { place: table.place(), name, takes: takes?, sinks: sinks? })
+    Some(WrittenRoute { place: table.place(), name, takes: takes?, conditions, sinks: sinks? })
 }
 
 /// Reads one of `key`, `match_regex` and `fallthrough` (L129).
@@ -93,7 +96,7 @@ impl KnownNames<'_> {
         report: &ProblemReport,
         registry: &mut RegistryConfig,
     ) -> Option<()> {
-        let WrittenRoute { place, name, takes, sinks } = route;
+        let WrittenRoute { place, name, takes, conditions, sinks } = route;
         let sinks = self.sinks(sinks, report);
         let claim = |derived: String, what: &str| {
             let (name, place, what) = match name {
@@ -109,8 +112,8 @@ impl KnownNames<'_> {
                 let params = check_given(&key.name, &key.key.as_ref()?.params, params, &place, report);
                 let (params, sinks) = (params?, sinks?);
                 let what = format!("a route of key `{}` with these params and sinks", key.name);
-                let (name, place) = claim(derived_name(&key.name, &params, &sinks), &what);
-                registry.routes.push(RouteConfig { name, key: key.name.clone(), params, sinks, place });
+                let (name, place) = claim(derived_name(&key.name, &params, &conditions, &sinks), &what);
+                registry.routes.push(RouteConfig { name, key: key.name.clone(), conditions, params, sinks, place });
             }
             EventSelection::Types(types) => {
                 let sinks = sinks?;
@@ -118,13 +121,14 @@ impl KnownNames<'_> {
                     TypeSelection::Matching(pattern) => ("match_regex", pattern.as_str()),
                     TypeSelection::Rest => ("fallthrough", ""),
                 };
-                let derived = derived_name(start, &[(start.to_owned(), pattern.to_owned())], &sinks);
+                let derived = derived_name(start, &[(start.to_owned(), pattern.to_owned())], &conditions, &sinks);
                 let (name, place) = claim(derived, "a route of these event types with these sinks");
                 if self.keys.contains_key(name.as_str()) {
                     let hint = "outputs and counters bear the route's name as their key's: give it another";
                     report.add(Problem::error(place.clone(), format!("`{name}` is a key")).hint(hint));
                 }
-                registry.type_routes.push(TypeRoute { key: keys::plain(name, place), types, sinks });
+                let key = KeyConfig { conditions, ..keys::plain(name, place) };
+                registry.type_routes.push(TypeRoute { key, types, sinks });
             }
         }
         Some(())
@@ -196,13 +200,21 @@ fn check_given(
     params.ok().filter(|_| lists.is_empty())
 }
 
-/// The default name of a route, `KEY-` and eight hexadecimal digits. It depends on key, params and
-/// sinks alone, so that the ids of its outputs stay the same if other routes are added or removed.
-fn derived_name(key: &str, params: &[(String, String)], sinks: &[String]) -> String {
+/// The default name of a route, `KEY-` and eight hexadecimal digits. It depends on key, params,
+/// conditions and sinks alone, so that the ids of its outputs stay the same if other routes are added or removed.
+fn derived_name(key: &str, params: &[(String, String)], conditions: &ConditionLists, sinks: &[String]) -> String {
     let mut sinks: Vec<&String> = sinks.iter().collect();
     sinks.sort_unstable();
     // JSON delimits the words unambiguously.
-    let digest = Sha256::digest(json!([params, sinks]).to_string());
+    let mut parts = vec![json!(params), json!(sinks)];
+    // Routes without conditions keep the names that they had before there were any.
+    if !conditions.is_empty() {
+        let one =
+            |condition: &Condition| json!([condition.field, format!("{:?}", condition.comparison), condition.values]);
+        let lists = conditions.iter().map(|list| list.iter().map(one).collect::<Vec<_>>());
+        parts.push(lists.collect());
+    }
+    let digest = Sha256::digest(json!(parts).to_string());
     let hex: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("{key}-{hex}")
 }

@@ -36,6 +36,8 @@ pub(super) struct ConsumerSession {
     pub(super) place: SocketPlace,
     pub(super) key: String,
     pub(super) params: std::collections::BTreeMap<String, String>,
+    /// Conditions beside those of the key, checked.
+    pub(super) conditions: String,
     pub(super) buffer: usize,
     pub(super) jq: Option<JqProgram>,
     pub(super) outputs: ConsumerOutputs,
@@ -197,6 +199,7 @@ impl ConsumerSession {
             pid: std::process::id(),
             key: self.key.clone(),
             params: self.params.clone(),
+            conditions: self.conditions.clone(),
             buffer: self.buffer,
         });
         link.writer.send(&hello).await.map_err(|_| SessionTrouble::Gone)?;

@@ -14,7 +14,7 @@ use crate::{
     event::Event,
     filter::Verdict,
     registry::{KeyInterest, Loader},
-    trial::{FilterTrial, TrialEnd, TrialStep, trial},
+    trial::{FilterTrial, TrialEnd, TrialStep, trial, turned_away},
     walk::{RouteWalk, Unsendable, decoded},
 };
 
@@ -133,8 +133,10 @@ impl Explainer {
     async fn route(&self, walk: RouteWalk<'_>, ticket: &Ticket) -> ExplainedRoute {
         let RouteWalk { key, route, event } = walk;
         let is_decimal = |pointer: &str| key.decoding.as_ref().is_some_and(|decoding| decoding.is_decimal(pointer));
-        let FilterTrial { end, steps } = match (&key.filter, &route.subscription) {
-            (Some(filter), Some(subscription)) => {
+        let turned_away = turned_away(route, event, &is_decimal);
+        let FilterTrial { end, steps } = match (turned_away, &key.filter, &route.subscription) {
+            (Some(end), ..) => FilterTrial { end, steps: Vec::new() },
+            (None, Some(filter), Some(subscription)) => {
                 trial(filter, subscription, &mut filter.matcher(), event, &is_decimal).await
             }
             _ => FilterTrial { end: TrialEnd::Verdict(Verdict::Keep), steps: Vec::new() },

@@ -42,7 +42,12 @@ impl PipelineDouble {
             on_quarantine: Default::default(),
             sets_identity: false,
             validation: None,
-            routes: vec![Route { name: "all".into(), subscription: None, sinks: vec![sinks.into()] }],
+            routes: vec![Route {
+                name: "all".into(),
+                conditions: Vec::new(),
+                subscription: None,
+                sinks: vec![sinks.into()],
+            }],
             subject: None,
             is_isolated: false,
             metrics: Default::default(),

@@ -16,9 +16,9 @@ use tokio_util::sync::ReusableBoxFuture;
 
 use crate::{
     avro::AvroDecodeError,
+    condition::EventFacts,
     config::OnQuarantine,
     fate::Fate,
-    filter::EventFacts,
     pipeline::{EventBudget, LaneItem},
     registry::{Snapshot, Snapshots},
     sink::{

@@ -146,7 +146,12 @@ impl Rig {
                 on_quarantine: OnQuarantine::Pause,
                 sets_identity: false,
                 validation: None,
-                routes: vec![Route { name: "all".into(), subscription, sinks: vec![sink.into()] }],
+                routes: vec![Route {
+                    name: "all".into(),
+                    conditions: Vec::new(),
+                    subscription,
+                    sinks: vec![sink.into()],
+                }],
                 subject: None,
                 is_isolated: false,
                 metrics: Default::default(),
@@ -205,6 +210,7 @@ impl Rig {
             let is_broken = key.filter.as_ref().is_some_and(Filter::is_quarantined);
             let routes = key.routes.iter().map(|route| Route {
                 name: Arc::clone(&route.name),
+                conditions: Vec::new(),
                 subscription: route.subscription.clone().filter(|_| !is_broken),
                 sinks: sinks(route),
             });

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::watch;
 
-use crate::{config::ParamProblem, filter::Params, registry::SubscriptionId, sink::outlet::SinkQueue};
+use crate::{
+    condition::ConditionLists, config::ParamProblem, filter::Params, registry::SubscriptionId, sink::outlet::SinkQueue,
+};
 
 /// A change for the loader to make.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct AttachRequest {
     pub who: String,
     /// Params as given, unchecked.
     pub params: BTreeMap<String, String>,
+    /// Conditions beside those of the key.
+    pub conditions: ConditionLists,
     pub queue: SinkQueue,
     pub standing: watch::Sender<ConsumerStanding>,
 }

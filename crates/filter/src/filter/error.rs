@@ -6,7 +6,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
-use super::{Failure, condition::ConditionError};
+use super::Failure;
+use crate::condition::ConditionError;
 use crate::config::Grant;
 
 /// A call that trapped, exceeded a limit or violated the contract. Its instance is gone; the filter

@@ -15,7 +15,6 @@ use super::{
     account::MemoryAccount,
     cache::CacheFolder,
     compiler::{self, CompilerLimits, ComponentCompiler, MemoryReservations},
-    condition::PathSets,
     error::{Violation, report},
     inspect::{ComponentImports, InspectedComponent, inspect},
     instance::{Blueprint, FailedCall, NO_MEMORY, at_once},
@@ -25,6 +24,7 @@ use super::{
 };
 use crate::{
     api::ApiClient,
+    condition::PathSets,
     config::{ComponentMemory, FilterSettings, Grant},
     metrics::Metrics,
 };
@@ -58,6 +58,12 @@ struct HostInner {
 }
 
 impl Host {
+    /// The sets of paths that all conditions share, so that routes that ask for the same ones look
+    /// them up once.
+    pub fn paths(&self) -> &PathSets {
+        &self.0.pointers
+    }
+
     /// Creates a host whose components are limited one by one, not in total. Otherwise as
     /// [`Self::within`].
     ///

@@ -17,7 +17,6 @@ use super::{
     EventFields, Failure, Manifest, Params, Verdict,
     account::MemoryAccount,
     batch::EventColumns,
-    condition::GuestCondition,
     error::{self, BreakReason, Violation},
     granted::GrantedResources,
     journal::{GuestLog, LogRate},
@@ -25,7 +24,7 @@ use super::{
     subscription::RouteSubscription,
     v0_1::{GuestFunctions, LinkedComponent, OutputLimits},
 };
-use crate::{config::GuestLimits, event::Event};
+use crate::{condition::ConditionLists, config::GuestLimits, event::Event};
 
 /// Most component handles of an instance, the guest's objects for subscriptions included.
 const MAX_HANDLES: usize = 100_000;
@@ -235,7 +234,7 @@ impl GuestInstance {
         self.guest.subscribe(&mut self.store, key, params).await
     }
 
-    pub(super) async fn conditions(&mut self, resource: ResourceAny) -> wasmtime::Result<Vec<Vec<GuestCondition>>> {
+    pub(super) async fn conditions(&mut self, resource: ResourceAny) -> wasmtime::Result<ConditionLists> {
         self.begin_load();
         self.guest.conditions(&mut self.store, resource).await
     }

@@ -8,7 +8,6 @@ use std::{
 use super::{
     BrokenCall, CallError, CallFault, EventFields, Manifest, Params, ProcessError, Verdict,
     account::MemoryCharge,
-    condition::{Conditions, PathSets},
     error,
     granted::{Caller, GrantedResources},
     health::FilterHealth,
@@ -21,6 +20,7 @@ use super::{
 };
 use crate::{
     api::ApiClient,
+    condition::{Conditions, PathSets},
     config::InstanceScope,
     event::Event,
     metrics::{FilterMetrics, SampledTime},

@@ -2,8 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{FilterHooks, Params, condition::Conditions, granted::GrantedResources};
-use crate::config::{GuestLimits, LimitOverrides};
+use super::{FilterHooks, Params, granted::GrantedResources};
+use crate::{
+    condition::Conditions,
+    config::{GuestLimits, LimitOverrides},
+};
 
 /// Limits of one call: the filter's, with the overrides of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -13,7 +13,6 @@ use wasmtime::{
 
 use super::{
     Emission, EventFields, Failure, FilterHooks, Manifest, Params, Verdict,
-    condition::{self, GuestCondition},
     error::{Violation, cut_name, cut_reason},
     granted::GrantedResources,
     sandbox::Sandbox,
@@ -21,6 +20,7 @@ use super::{
 };
 use crate::{
     api::{ApiCall, CallRefusal},
+    condition::{Comparison, Condition, ConditionLists},
     event::{Event, check_subject},
 };
 // The bindings' own module, not this crate.
@@ -129,9 +129,9 @@ impl GuestFunctions {
         &self,
         store: &mut Store<Sandbox>,
         subscription: ResourceAny,
-    ) -> wasmtime::Result<Vec<Vec<GuestCondition>>> {
+    ) -> wasmtime::Result<ConditionLists> {
         let lists = self.filter.trommel_filter_filter().subscription().call_conditions(store, subscription).await?;
-        Ok(lists.into_iter().map(|list| list.into_iter().map(GuestCondition::from).collect()).collect())
+        Ok(lists.into_iter().map(|list| list.into_iter().map(from_guest).collect()).collect())
     }
 
     /// Calls `matches` on a store that needs no fiber: cheaper than [`Self::matches_async`].
@@ -310,22 +310,20 @@ impl From<types::Failure> for Failure {
     }
 }
 
-impl From<types::Condition> for GuestCondition {
-    fn from(condition: types::Condition) -> Self {
-        let types::Condition { field, comparison, value } = condition;
-        let comparison = match comparison {
-            types::Comparison::Exists => condition::Comparison::Exists,
-            types::Comparison::Equals => condition::Comparison::Equals,
-            types::Comparison::NotEquals => condition::Comparison::NotEquals,
-            types::Comparison::Less => condition::Comparison::Less,
-            types::Comparison::LessOrEqual => condition::Comparison::LessOrEqual,
-            types::Comparison::Greater => condition::Comparison::Greater,
-            types::Comparison::GreaterOrEqual => condition::Comparison::GreaterOrEqual,
-            types::Comparison::StartsWith => condition::Comparison::StartsWith,
-            types::Comparison::Contains => condition::Comparison::Contains,
-        };
-        Self { field, comparison, value }
-    }
+fn from_guest(condition: types::Condition) -> Condition {
+    let types::Condition { field, comparison, value } = condition;
+    let comparison = match comparison {
+        types::Comparison::Exists => return Condition { field, comparison: Comparison::Exists, values: Vec::new() },
+        types::Comparison::Equals => Comparison::Equals,
+        types::Comparison::NotEquals => Comparison::NotEquals,
+        types::Comparison::Less => Comparison::Less,
+        types::Comparison::LessOrEqual => Comparison::LessOrEqual,
+        types::Comparison::Greater => Comparison::Greater,
+        types::Comparison::GreaterOrEqual => Comparison::GreaterOrEqual,
+        types::Comparison::StartsWith => Comparison::StartsWith,
+        types::Comparison::Contains => Comparison::Contains,
+    };
+    Condition { field, comparison, values: vec![value] }
 }
 
 impl types::Host for Sandbox {}

@@ -1,4 +1,4 @@
-//! Evaluation of a route's conditions and `matches` on an event, which never waits.
+//! Evaluation of `where`, a filter's conditions and `matches` on an event, which never waits.
 
 use super::{
     matchers::LaneMatchers,
@@ -6,19 +6,34 @@ use super::{
     work::{EventPosition, FilterAnswer},
 };
 use crate::{
-    filter::{CallFault, EventFacts, Verdict},
+    condition::EventFacts,
+    filter::{CallFault, Verdict},
     show,
     telemetry::Stage,
-    walk::{MatchAnswer, MatchError, match_event, why_unwanted},
+    walk::{MatchAnswer, MatchError, match_event, passes, unfulfilled, why_unwanted},
 };
 
-/// Evaluates a route's conditions and `matches`. `known` is the answer, if it was asked for ahead.
+/// Evaluates `where`, the filter's conditions and `matches`. `known` is the answer, if it was asked
+/// for ahead.
 pub(super) fn ask<'a>(
     matchers: &mut LaneMatchers,
     at: EventPosition<'a>,
     known: Option<bool>,
     facts: &mut EventFacts<'a>,
 ) -> FilterAnswer {
+    if known.is_none() {
+        match passes(at.route, facts) {
+            Ok(true) => {}
+            Ok(false) => {
+                if show::is_on() {
+                    let failing = unfulfilled(at.route, facts).unwrap_or_default();
+                    at.show_dropped(&format!("`where` does not hold: {}", failing.join(" | ")));
+                }
+                return FilterAnswer::No;
+            }
+            Err(error) => return FilterAnswer::Dead(error.code(), error.to_string(), 0),
+        }
+    }
     let (Some(filter), Some(subscription)) = (&at.key.filter, &at.route.subscription) else {
         return FilterAnswer::Verdict(Verdict::Keep, 0);
     };

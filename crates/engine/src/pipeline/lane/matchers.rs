@@ -5,10 +5,12 @@
 use std::sync::Arc;
 
 use crate::{
+    condition::EventFacts,
     event::Event,
-    filter::{CallFault, EventFacts, Filter, Matcher, RouteSubscription},
+    filter::{CallFault, Filter, Matcher, RouteSubscription},
     pipeline::LaneItem,
     registry::{EventDecoding, Key},
+    walk::passes,
 };
 
 /// Largest number of events that are asked about ahead.
@@ -75,9 +77,11 @@ impl LaneMatchers {
             }
             let mut facts = EventFacts::new(item.ticket.event());
             for (route, answers) in key.routes.iter().zip(ahead.chunks_exact_mut(run.len())) {
-                let conditions = route.subscription.as_ref().map(|subscription| subscription.conditions());
+                let Some(subscription) = &route.subscription else { continue };
+                let passes = passes(route, &mut facts)
+                    .and_then(|passes| Ok(passes && subscription.conditions().test(&mut facts)?));
                 // A payload that is not JSON is reported in its turn.
-                answers[position] = conditions.and_then(|conditions| conditions.test(&mut facts).ok());
+                answers[position] = passes.ok();
             }
         }
         for (route, answers) in key.routes.iter().zip(ahead.chunks_exact_mut(run.len())) {

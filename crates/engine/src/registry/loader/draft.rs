@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     avro::AvroEncoder,
+    condition::{ConditionError, ConditionLists, Conditions},
     config::{
         self, ConfigPlace, GuestLimits, OrderBy, Problem, Severity, TypeRoute, TypeSelection, WireFormat, check_params,
         preflight,
@@ -77,10 +78,10 @@ impl Loader {
             let mut routes = Vec::new();
             for route in routes_by_key.get(key.name.as_str()).into_iter().flatten().copied() {
                 let who = format!("route `{}`", route.name);
-                match self.subscription(&mut draft, key, filter, route, who).await {
-                    Ok(subscription) => {
+                match self.matching(&mut draft, key, filter, route, who).await {
+                    Ok((conditions, subscription)) => {
                         let sinks = self.targets(&route.sinks, registry, &mut problems);
-                        routes.push(Route { name: route.name.as_str().into(), subscription, sinks });
+                        routes.push(Route { name: route.name.as_str().into(), conditions, subscription, sinks });
                     }
                     Err(error) => {
                         let message = format!("{}: {error:#}", route_of(key, route));
@@ -90,10 +91,11 @@ impl Loader {
             }
             for (route, queue, who) in self.attached_to(key, &mut draft) {
                 let name = Arc::<str>::from(route.name.as_str());
-                let served = match self.subscription(&mut draft, key, filter, &route, who).await {
-                    Ok(subscription) => {
+                let served = match self.matching(&mut draft, key, filter, &route, who).await {
+                    Ok((conditions, subscription)) => {
                         let normalised = subscription.as_ref().map(|subscription| subscription.params().clone());
-                        routes.push(Route { name: Arc::clone(&name), subscription, sinks: vec![queue.into()] });
+                        let sinks = vec![queue.into()];
+                        routes.push(Route { name: Arc::clone(&name), conditions, subscription, sinks });
                         let params = normalised.unwrap_or(route.params);
                         let subscription_id = SubscriptionId::new(&key.name, &key.params, &params);
                         Ok(ServedConsumer { params, subscription_id })
@@ -113,11 +115,25 @@ impl Loader {
                 TypeSelection::Rest => KeyInterest::Rest,
             };
             let sinks = self.targets(sinks, registry, &mut problems);
-            let route = Route { name: key.name.as_str().into(), subscription: None, sinks };
+            let conditions = match self.conditions(key, &ConditionLists::new()) {
+                Ok(conditions) => conditions,
+                Err(error) => {
+                    problems.push(Problem::error(key.place.clone(), error.to_string()));
+                    continue;
+                }
+            };
+            let route = Route { name: key.name.as_str().into(), conditions, subscription: None, sinks };
             let same_size = !before.contains_key(&key.name);
             draft.keys.push((interest, Arc::new(self.key(registry, key, None, vec![route], same_size))));
         }
         if problems.is_empty() { Ok(draft) } else { Err(problems) }
+    }
+
+    /// Makes the conditions of a route: those of its key, and its own.
+    fn conditions(&self, key: &config::KeyConfig, own: &ConditionLists) -> Result<Vec<Conditions>, ConditionError> {
+        let time = key.limits.match_cpu.unwrap_or(self.config.limits.match_cpu);
+        let lists = [&key.conditions, own].into_iter().filter(|lists| !lists.is_empty());
+        lists.map(|lists| Conditions::new(lists.clone(), time, self.host.paths())).collect()
     }
 
     /// Makes the targets of a route: its sinks, each with its encoder.
@@ -167,7 +183,14 @@ impl Loader {
                     let (name, key) = (one.name.to_string(), key.name.clone());
                     let place = ConfigPlace::file(&self.config.dir);
                     routes.push((
-                        config::RouteConfig { name, key, params, sinks: Vec::new(), place },
+                        config::RouteConfig {
+                            name,
+                            key,
+                            conditions: one.conditions.clone(),
+                            params,
+                            sinks: Vec::new(),
+                            place,
+                        },
                         one.queue.clone(),
                         one.who.clone(),
                     ));
@@ -180,19 +203,21 @@ impl Loader {
         routes
     }
 
-    async fn subscription(
+    /// Makes what decides about an event in a route: its conditions, and its subscription.
+    async fn matching(
         &mut self,
         draft: &mut SnapshotDraft,
         key: &config::KeyConfig,
         filter: KeyFilter<'_>,
         route: &config::RouteConfig,
         who: String,
-    ) -> anyhow::Result<Option<Arc<RouteSubscription>>> {
-        let Some((filter, limits)) = filter else { return Ok(None) };
+    ) -> anyhow::Result<(Vec<Conditions>, Option<Arc<RouteSubscription>>)> {
+        let conditions = self.conditions(key, &route.conditions)?;
+        let Some((filter, limits)) = filter else { return Ok((conditions, None)) };
         let wanted = SubscriptionKey::new(filter, &limits, key, route);
         let made = self.subscriptions.make(wanted, filter).await?;
         self.hold(draft, key, filter, &route.name, who, made.params()).await?;
-        Ok(Some(made))
+        Ok((conditions, Some(made)))
     }
 
     fn key(
@@ -208,7 +233,9 @@ impl Loader {
         let current = self.snapshots.borrow().key(&key.name).cloned();
         let is_encoded = routes.iter().flat_map(|route| &route.sinks).any(|sink| sink.encoder.is_some());
         // Payloads that are not read stay as they came.
-        let is_read = key.decode != WireFormat::Raw || filter.is_some() || key.schema.is_some() || is_encoded;
+        let is_tested = routes.iter().any(|route| !route.conditions.is_empty());
+        let is_read =
+            key.decode != WireFormat::Raw || filter.is_some() || key.schema.is_some() || is_encoded || is_tested;
         Key {
             name: key.name.as_str().into(),
             ordering: match &key.order_by {

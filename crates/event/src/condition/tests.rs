@@ -22,8 +22,8 @@ fn event(payload: &str) -> Event {
     }
 }
 
-fn written(field: &str, comparison: Comparison, value: &str) -> GuestCondition {
-    GuestCondition { field: field.to_owned(), comparison, value: value.to_owned() }
+fn written(field: &str, comparison: Comparison, value: &str) -> Condition {
+    Condition { field: field.to_owned(), comparison, values: vec![value.to_owned()] }
 }
 
 fn conditions(lists: &[&[(&str, Comparison, &str)]]) -> Conditions {

@@ -1,5 +1,5 @@
-//! Conditions: matching rules as data, tested here so that an event that fails them costs no call
-//! into a guest.
+//! Conditions: matching rules as data, declared by `where` or given by a filter. They are tested
+//! natively, so that an event that fails them costs no call into a guest.
 //!
 //! Numbers in JSON, and decimals of Avro, compare as numbers, to the last digit; so does the text
 //! of a subject, type or header if the comparison is an order and both sides are numbers. All else
@@ -7,25 +7,32 @@
 //! arrays only support `exists`.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, HashMap},
     fmt, ptr,
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
+use regex::{Regex, RegexBuilder};
 use smallvec::SmallVec;
 
-use super::value::{JsonNumber, JsonValue};
 use crate::{
     event::Event,
     json::{self, PointerTree},
-    poison::ignore_poison,
 };
 
+mod expression;
 mod shown;
+mod value;
+
+pub use expression::{ExpressionError, parse};
+use value::{JsonNumber, JsonValue};
 
 /// Most tests of a route, in all its lists.
 const MOST_TESTS: usize = 1024;
+/// Most bytes that a regular expression may be compiled to.
+const LARGEST_REGEX: usize = 1 << 20;
 /// Longest name of a field, in bytes.
 const LONGEST_FIELD: usize = 1024;
 /// Characters of a field's name that a message shows.
@@ -48,6 +55,14 @@ pub struct Conditions {
 struct ConditionTest {
     field: ConditionField,
     comparison: Comparison,
+    /// What is compared with: several for `in`, none for `exists`.
+    operands: SmallVec<[Operand; 1]>,
+    /// The expression of `matches`.
+    regex: Option<Regex>,
+}
+
+#[derive(Debug)]
+struct Operand {
     text: Box<str>,
     /// `text` as a number, if it is one.
     number: Option<JsonNumber>,
@@ -62,9 +77,11 @@ enum ConditionField {
     Payload(Box<str>, usize),
 }
 
+/// A comparison of a field. All but `Absent` fail for a field that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
+pub enum Comparison {
     Exists,
+    Absent,
     Equals,
     NotEquals,
     Less,
@@ -72,16 +89,27 @@ pub(super) enum Comparison {
     Greater,
     GreaterOrEqual,
     StartsWith,
+    EndsWith,
     Contains,
+    /// Equal to one of the values.
+    In,
+    /// Equal to none of the values.
+    NotIn,
+    /// A regular expression is found in it.
+    Matches,
 }
 
-/// One condition as the guest wrote it.
-#[derive(Clone, Debug)]
-pub(super) struct GuestCondition {
-    pub(super) field: String,
-    pub(super) comparison: Comparison,
-    pub(super) value: String,
+/// One condition as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub field: String,
+    pub comparison: Comparison,
+    /// Values to compare with: none for `Exists` and `Absent`, several for `In` and `NotIn`.
+    pub values: Vec<String>,
 }
+
+/// Conditions as written: lists of which one must hold, each whole.
+pub type ConditionLists = Vec<Vec<Condition>>;
 
 /// Error in a route's conditions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +122,9 @@ pub enum ConditionError {
     Field(String),
     #[error("the conditions have {0} tests, more than the limit of {MOST_TESTS}: ask for the rest in `matches`")]
     TooMany(usize),
+    /// The regular expression of a `matches` is invalid, or compiles to more than a mebibyte.
+    #[error("{0}")]
+    Regex(String),
 }
 
 /// Reason why conditions could not be tested on an event.
@@ -117,19 +148,29 @@ impl Untested {
     }
 }
 
+/// Reads an expression of `where`, and checks all that is made of it.
+///
+/// # Errors
+/// Returns what is wrong, where, and what was probably meant.
+pub fn checked(expression: &str) -> Result<ConditionLists, String> {
+    let lists = parse(expression).map_err(|error| error.to_string())?;
+    // What is tested is made again wherever it is tested, with the limits that hold there.
+    let made = Conditions::new(lists.clone(), Duration::ZERO, &PathSets::default());
+    made.map(|_| lists).map_err(|error| error.to_string())
+}
+
 impl Conditions {
-    /// Builds the conditions from the guest's lists. `time` is the limit of all tests on one event.
-    pub(super) fn new(
-        written: Vec<Vec<GuestCondition>>,
-        time: Duration,
-        known: &PathSets,
-    ) -> Result<Self, ConditionError> {
-        let tests = written.iter().map(Vec::len).sum();
+    /// Builds conditions from what is written. `time` is the limit of all tests on one event.
+    ///
+    /// # Errors
+    /// If a field or an expression is invalid, or there are too many tests.
+    pub fn new(written: ConditionLists, time: Duration, known: &PathSets) -> Result<Self, ConditionError> {
+        let tests = written.iter().flatten().map(|test| test.values.len().max(1)).sum();
         if tests > MOST_TESTS {
             return Err(ConditionError::TooMany(tests));
         }
         let mut pointers = BTreeMap::new();
-        for GuestCondition { field, .. } in written.iter().flatten().filter(|test| test.field.starts_with('/')) {
+        for Condition { field, .. } in written.iter().flatten().filter(|test| test.field.starts_with('/')) {
             if field.len() > LONGEST_FIELD {
                 return Err(unknown(field));
             }
@@ -137,7 +178,7 @@ impl Conditions {
         }
         pointers.values_mut().zip(0..).for_each(|(position, number)| *position = number);
         let paths = known.get(&pointers.keys().map(String::as_str).collect::<Vec<_>>()).map_err(unknown)?;
-        let all = |list: Vec<GuestCondition>| list.into_iter().map(|one| ConditionTest::new(one, &pointers)).collect();
+        let all = |list: Vec<Condition>| list.into_iter().map(|one| ConditionTest::new(one, &pointers)).collect();
         let any = written.into_iter().map(all).collect::<Result<_, _>>()?;
         Ok(Self { any, paths, budget: usize::try_from(time.as_nanos()).unwrap_or(usize::MAX) })
     }
@@ -202,13 +243,13 @@ impl Conditions {
             ConditionField::EventType => &event.event_type,
             ConditionField::Header(name) => match event.headers.get(name) {
                 Some(value) => value,
-                None => return Ok(false),
+                None => return Ok(test.comparison == Comparison::Absent),
             },
             ConditionField::Payload(pointer, position) => {
                 let not_json = || Untested::NotJson { pointer: shown(pointer) };
                 let is_decimal = facts.is_decimal;
                 return match facts.value(&self.paths, *position).map_err(|json::NotJson| not_json())? {
-                    None => Ok(false),
+                    None => Ok(test.comparison == Comparison::Absent),
                     Some(JsonValue::Broken) => Err(not_json()),
                     Some(JsonValue::Container) => Ok(test.comparison == Comparison::Exists),
                     Some(JsonValue::Word(text)) => Ok(test.holds(text, None)),
@@ -219,7 +260,8 @@ impl Conditions {
                     Some(JsonValue::String(text)) => {
                         look(text)?;
                         // Parsed only if the other side is a number.
-                        let number = test.number.and_then(|_| JsonNumber::parse(text));
+                        let has_number = test.operands.iter().any(|operand| operand.number.is_some());
+                        let number = has_number.then(|| JsonNumber::parse(text)).flatten();
                         let is_decimal = |_: &JsonNumber| is_decimal.is_some_and(|is_decimal| is_decimal(pointer));
                         Ok(test.holds(text, number.filter(is_decimal)))
                     }
@@ -243,8 +285,8 @@ fn unknown(field: &str) -> ConditionError {
 }
 
 impl ConditionTest {
-    fn new(written: GuestCondition, pointers: &BTreeMap<String, usize>) -> Result<Self, ConditionError> {
-        let GuestCondition { field, comparison, value } = written;
+    fn new(written: Condition, pointers: &BTreeMap<String, usize>) -> Result<Self, ConditionError> {
+        let Condition { field, comparison, values } = written;
         let field = match field.as_str() {
             "subject" => ConditionField::Subject,
             "event-type" => ConditionField::EventType,
@@ -254,16 +296,21 @@ impl ConditionTest {
                 _ => return Err(unknown(other)),
             },
         };
-        Ok(Self { field, comparison, number: JsonNumber::parse(&value), text: value.into() })
+        let regex =
+            values.first().filter(|_| comparison == Comparison::Matches).map(|value| regex(value)).transpose()?;
+        let operand = |value: String| Operand { number: JsonNumber::parse(&value), text: value.into() };
+        Ok(Self { field, comparison, operands: values.into_iter().map(operand).collect(), regex })
     }
 
     /// Number of bytes that testing `text` looks at.
     fn looks_at(&self, text: &str) -> usize {
-        match self.comparison {
-            Comparison::Exists => 0,
-            Comparison::Contains => text.len() + self.text.len(),
-            _ => text.len().min(self.text.len()),
-        }
+        let each = |operand: &Operand| match self.comparison {
+            Comparison::Contains => text.len() + operand.text.len(),
+            // Some bytes are looked at by several states at once.
+            Comparison::Matches => 8 * text.len(),
+            _ => text.len().min(operand.text.len()),
+        };
+        self.operands.iter().map(each).sum()
     }
 
     /// Tests text from outside JSON, which has no type: it counts as a number if the comparison is
@@ -274,22 +321,39 @@ impl ConditionTest {
     }
 
     fn holds(&self, text: &str, number: Option<JsonNumber>) -> bool {
-        let order = || match (number, self.number) {
-            (Some(left), Some(right)) => JsonNumber::compare((text, left), (&self.text, right)),
-            _ => text.as_bytes().cmp(self.text.as_bytes()),
+        let order = |operand: &Operand| match (number, operand.number) {
+            (Some(left), Some(right)) => JsonNumber::compare((text, left), (&operand.text, right)),
+            _ => text.as_bytes().cmp(operand.text.as_bytes()),
         };
+        let is = |test: fn(Ordering) -> bool| self.operands.first().is_some_and(|operand| test(order(operand)));
+        let text_of = |test: fn(&str, &str) -> bool| self.operands.first().is_some_and(|one| test(text, &one.text));
         match self.comparison {
             Comparison::Exists => true,
-            Comparison::Equals => order().is_eq(),
-            Comparison::NotEquals => order().is_ne(),
-            Comparison::Less => order().is_lt(),
-            Comparison::LessOrEqual => order().is_le(),
-            Comparison::Greater => order().is_gt(),
-            Comparison::GreaterOrEqual => order().is_ge(),
-            Comparison::StartsWith => text.starts_with(&*self.text),
-            Comparison::Contains => text.contains(&*self.text),
+            Comparison::Absent => false,
+            Comparison::Equals => is(Ordering::is_eq),
+            Comparison::NotEquals => is(Ordering::is_ne),
+            Comparison::Less => is(Ordering::is_lt),
+            Comparison::LessOrEqual => is(Ordering::is_le),
+            Comparison::Greater => is(Ordering::is_gt),
+            Comparison::GreaterOrEqual => is(Ordering::is_ge),
+            Comparison::StartsWith => text_of(|text, start| text.starts_with(start)),
+            Comparison::EndsWith => text_of(|text, end| text.ends_with(end)),
+            Comparison::Contains => text_of(|text, part| text.contains(part)),
+            Comparison::In => self.operands.iter().any(|operand| order(operand).is_eq()),
+            Comparison::NotIn => self.operands.iter().all(|operand| order(operand).is_ne()),
+            Comparison::Matches => self.regex.as_ref().is_some_and(|regex| regex.is_match(text)),
         }
     }
+}
+
+/// Compiles the expression of a `matches`, whose time grows with the text alone.
+fn regex(text: &str) -> Result<Regex, ConditionError> {
+    RegexBuilder::new(text).size_limit(LARGEST_REGEX).build().map_err(|error| {
+        // The error repeats the expression, with a mark under it.
+        let error = error.to_string();
+        let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        ConditionError::Regex(format!("`{}` is not a valid regular expression: {why}", shown(text)))
+    })
 }
 
 impl Comparison {
@@ -354,7 +418,7 @@ impl fmt::Debug for EventFacts<'_> {
 
 /// Sets of paths in use, one object each, so that a known set is recognised by its address.
 #[derive(Debug, Default)]
-pub(super) struct PathSets(Mutex<PathSetTable>);
+pub struct PathSets(Mutex<PathSetTable>);
 
 #[derive(Debug, Default)]
 struct PathSetTable {
@@ -370,7 +434,7 @@ impl PathSets {
     /// Returns the first text that is not a pointer.
     fn get<'t>(&self, pointers: &[&'t str]) -> Result<Arc<PointerTree>, &'t str> {
         let texts: Box<[Box<str>]> = pointers.iter().map(|pointer| Box::from(*pointer)).collect();
-        let mut sets = ignore_poison(self.0.lock());
+        let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = sets.by_pointers.get(&texts).and_then(Weak::upgrade) {
             return Ok(found);
         }

@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::{Comparison, ConditionField, ConditionTest, Conditions, EventFacts, Untested, shown};
 
+/// Values that are shown of a list.
+const LISTED: usize = 10;
+
 impl Conditions {
     /// Returns one text for each list, its tests joined by `;`.
     pub fn shown(&self) -> Vec<String> {
@@ -41,6 +44,7 @@ impl fmt::Display for ConditionTest {
         }?;
         let comparison = match self.comparison {
             Comparison::Exists => return f.write_str(" exists"),
+            Comparison::Absent => return f.write_str(" does not exist"),
             Comparison::Equals => "==",
             Comparison::NotEquals => "!=",
             Comparison::Less => "<",
@@ -48,8 +52,17 @@ impl fmt::Display for ConditionTest {
             Comparison::Greater => ">",
             Comparison::GreaterOrEqual => ">=",
             Comparison::StartsWith => "starts with",
+            Comparison::EndsWith => "ends with",
             Comparison::Contains => "contains",
+            Comparison::In => "in",
+            Comparison::NotIn => "not in",
+            Comparison::Matches => "matches",
         };
-        write!(f, " {comparison} \"{}\"", shown(&self.text))
+        write!(f, " {comparison}")?;
+        let values = self.operands.iter().take(LISTED).map(|operand| shown(&operand.text));
+        for (index, value) in values.enumerate() {
+            write!(f, "{} \"{value}\"", if index > 0 { "," } else { "" })?;
+        }
+        if self.operands.len() > LISTED { f.write_str(", …") } else { Ok(()) }
     }
 }
