@@ -17,9 +17,14 @@ pub(super) fn observer(mut config: Config) -> Config {
     // Requests to a listener are for the router that has it.
     config.sources.retain(|source| !matches!(source.kind, SourceKind::Http(_)));
     for (number, source) in config.sources.iter_mut().enumerate() {
-        if let SourceKind::JetStream(settings) = &mut source.kind {
-            let durable = format!("trommel-observer-{}-{number}", process::id());
-            *settings = JetStreamSource { durable, deliver: DeliverPolicy::Live, ..settings.clone() };
+        match &mut source.kind {
+            SourceKind::JetStream(settings) => {
+                let durable = format!("trommel-observer-{}-{number}", process::id());
+                *settings = JetStreamSource { durable, deliver: DeliverPolicy::Live, ..settings.clone() };
+            }
+            // In the group it would take messages away from the routers.
+            SourceKind::Nats(settings) => settings.queue = None,
+            _ => {}
         }
     }
     config

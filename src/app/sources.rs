@@ -14,6 +14,7 @@ use crate::{
     source::{
         Source,
         bus::BusListener,
+        core_nats::CoreNats,
         http::{HttpContext, HttpReceiver},
         jetstream::JetStream,
         letters,
@@ -101,6 +102,15 @@ pub(super) async fn start(
                 let letters = letters.with_context(at)?;
                 intake_metrics.connected.set(1);
                 sources.spawn(letters.run(pipeline.intake(intake_metrics), stop));
+            }
+            SourceKind::Nats(settings) => {
+                let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
+                let connect = || async {
+                    let connection = nats::connect(nats, &source.name, ConnectionLife::Reconnecting).await?;
+                    CoreNats::open(&connection, source, settings, plan.live).await
+                };
+                let core = patience.until_done(|| async { connect().await.with_context(at) }).await?;
+                sources.spawn(core.run(pipeline.intake(intake_metrics), stop));
             }
             SourceKind::JetStream(settings) => {
                 let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;

@@ -186,7 +186,11 @@ fn has_live_line(config: &Config) -> bool {
     let is_finite = config.sources.iter().all(|source| match &source.kind {
         SourceKind::Lines(lines) => lines.path.is_some(),
         SourceKind::Replay(_) => true,
-        SourceKind::JetStream(_) | SourceKind::Bus(_) | SourceKind::Http(_) | SourceKind::Letters(_) => false,
+        SourceKind::JetStream(_)
+        | SourceKind::Nats(_)
+        | SourceKind::Bus(_)
+        | SourceKind::Http(_)
+        | SourceKind::Letters(_) => false,
     });
     let prints = config.sinks.iter().any(|sink| sink.kind == SinkKind::Stdout);
     is_finite && !(prints && io::stdout().is_terminal())

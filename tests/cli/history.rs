@@ -8,6 +8,8 @@ use crate::proxy;
 use crate::router;
 
 use std::{
+    collections::BTreeSet,
+    io::Write,
     process::Output,
     time::{Duration, Instant},
 };
@@ -167,10 +169,14 @@ async fn input_that_means_nothing_is_refused() {
     assert!(refused("replay", &["--key", "large"]).contains("<--from-seq <SEQUENCE>|--from-time <TIME>>"));
     assert_snapshot!(refused("emit", &["elsewhere", "n=1"]), @r"
     2: error: no stream takes `elsewhere`
-      `trommel streams ensure` makes those that are declared; `--subject` names another subject
+      `trommel streams ensure` makes those that are declared; `--subject` names another subject; `--core` sends without a stream
     ");
     assert_snapshot!(refused("emit", &["in.*", "n=1"]), @r"
     2: error: `in.*` can't be a subject: `*` and `>` belong in patterns, not in subjects
+      give another one with `--subject`
+    ");
+    assert_snapshot!(refused("emit", &["in.a b", "n=1"]), @r"
+    2: error: `in.a b` can't be a subject: the server takes no spaces in subjects
       give another one with `--subject`
     ");
     assert_snapshot!(refused("emit", &["in.1", "n"]), @r"
@@ -355,4 +361,75 @@ async fn emit_publishes_what_the_source_can_open() {
         let rows = lines(&folder, "history", &["--json", "--limit", "1"]);
         assert_eq!(rows[0]["event_type"], "order.created", "{envelope}: {}", rows[0]);
     }
+}
+
+/// The stream follows from the subject, an id is what the family's readers take, and headers, counts and standard input
+/// make tests of keys short.
+#[tokio::test(flavor = "multi_thread")]
+async fn emit_finds_the_source_by_the_subject() {
+    let server = NatsServer::start().await;
+    let more = r#"
+        [[stream]]
+        name = "PLANE"
+        subjects = ["plane.>"]
+
+        [[source]]
+        name = "plane"
+        type = "jetstream"
+        stream = "PLANE"
+        durable = "trommel"
+        envelope = "ctrlplane"
+    "#;
+    let folder = Folder::new(&format!("{}{more}", flow::settings(&server.url(), "envelope = \"helix\"", "")));
+    assert!(folder.trommel(&["streams", "ensure"]).output().unwrap().status.success());
+
+    let instance = "inst_01h455vb4pex5vsknk084sn02r";
+    let words = ["plane.x", "n=7", "--instance", instance, "--actor", "ada", "--header", "Nats-Msg-Id=m-1", "--json"];
+    assert_eq!(lines(&folder, "emit", &words)[0]["stream"], "PLANE");
+    let [row] = &lines(&folder, "history", &["--stream", "PLANE", "--json"])[..] else { unreachable!("one event") };
+    let event = &row["payload"];
+    assert!(event["id"].as_str().unwrap().starts_with("evt_"), "{event}");
+    assert_eq!((&event["instance_id"], &event["actor_id"]), (&json!(instance), &json!("ada")));
+    assert_eq!(lines(&folder, "emit", &words)[0]["sequence"], 1, "the stream has the message's own id");
+    assert_eq!(said(&folder, "emit", &["plane.x", "--instance", "x"]).status.code(), Some(2));
+
+    // A helix event has the members that its readers want, and a type without the stream's prefix.
+    let words = ["in.nodes.n1.join", "--count", "3", "--json"];
+    assert_eq!(lines(&folder, "emit", &words).len(), 3);
+    let rows = lines(&folder, "history", &["--stream", "IN", "--json"]);
+    let ids: BTreeSet<_> = rows.iter().map(|row| row["id"].to_string()).collect();
+    assert_eq!((rows.len(), ids.len(), &rows[0]["event_type"]), (3, 3, &json!("nodes.n1.join")));
+    let payload = &rows[0]["payload"];
+    assert_eq!(
+        (&payload["node_id"], &payload["action"], &payload["run_id"]),
+        (&json!("n1"), &json!("join"), &rows[0]["id"])
+    );
+    assert!(payload["timestamp"].is_string(), "{payload}");
+
+    let mut command = folder.trommel(&["emit"]);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"{\"n\":1}\n\n{\"n\":2}\n[]\n").unwrap();
+    drop(writer);
+    let output = command.args(["plane.y", "-"]).stdin(reader).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stdout).lines().count()), (Some(2), 2));
+    assert!(text(&output.stderr).contains("line 4 of standard input is no JSON object"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("after 2 events"), "{}", text(&output.stderr));
+
+    let output = said(&folder, "emit", &["elsewhere.x"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("none of the router's sources reads `elsewhere.x`"), "{stderr}");
+    assert!(said(&folder, "emit", &["elsewhere.x", "--source", "plane", "--core"]).status.success());
+}
+
+/// A folder whose events come otherwise says how.
+#[test]
+fn emit_says_how_other_sources_get_events() {
+    let folder = Folder::new(router::TO_STDOUT);
+    let output = said(&folder, "emit", &["a.b", "n=1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_snapshot!(text(&output.stderr), @r"
+    error: no source of this router reads a stream or core NATS
+      `in` reads lines: write them to the standard input of `trommel run`
+    ");
 }

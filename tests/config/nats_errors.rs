@@ -264,3 +264,20 @@ fn presets_that_can_not_be() {
       first at trommel.toml:7:8
     ");
 }
+
+/// What core NATS is asked for is complete, and comes once.
+#[test]
+fn a_source_of_core_nats_needs_subjects_that_do_not_overlap() {
+    let source = |fields: &str| format!("[[source]]\nname = \"mesh\"\ntype = \"nats\"\n{fields}\n");
+    for (fields, part) in [
+        ("", "`subjects` is missing"),
+        ("subjects = []", "`subjects` names none"),
+        ("subjects = [\"a b\"]", "no spaces"),
+        ("subjects = [\"events.>\", \"events.*.crashed\"]", "`events.>` and `events.*.crashed` overlap"),
+        ("subjects = [\"a.>\"]\nqueue = \"\"", "queue"),
+        ("subjects = [\"a.>\"]", "a source of type `nats` needs a server"),
+    ] {
+        let said = in_settings(&source(fields));
+        assert!(said.contains(part), "{fields}: {said}");
+    }
+}

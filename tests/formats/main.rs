@@ -21,4 +21,6 @@ mod avro_keys;
 mod bus;
 mod bus_envelope;
 mod bus_source;
+mod client;
+mod core_nats;
 mod event_families;

@@ -31,7 +31,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates whose root is their only module: the parts of one idea may name each other.
-const ONE_IDEA: &[&str] = &["avro", "bus", "folder", "nats"];
+const ONE_IDEA: &[&str] = &["avro", "bus", "client", "folder", "nats"];
 
 /// Modules of other crates that a module may not take, though its crate may.
 const STRANGERS: &[(&str, &[&str])] = &[
@@ -56,7 +56,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("notify", &["engine/registry/watch"]),
     ("trommel_jq", &["trommel/cli/consume"]),
     ("async_nats", &["nats", "sources/source/jetstream", "sinks/sink/nats"]),
-    ("apache_avro", &["avro"]),
+    ("apache_avro", &["avro", "client/family/helix"]),
     ("axum", &["trommel/admin", "sources/listener", "sources/source/http", "trommel/cli/plugin"]),
     ("governor", &["sources/source/http"]),
     ("reqwest", &["filter/api", "core/outgoing", "core/telemetry", "sinks/webhook/post"]),
@@ -68,14 +68,14 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("clap", &["trommel/cli", "trommel/main"]),
     ("indicatif", &["trommel/cli"]),
     ("rusqlite", &["sinks/webhook/store"]),
-    ("type_safe_id", &["sinks/webhook/store"]),
+    ("type_safe_id", &["client/family/ctrlplane", "sinks/webhook/store"]),
     ("prometheus_client", &["core/metrics"]),
     ("regex", &["event/event/type_pattern", "event/condition"]),
     ("xid", &["bus/envelope", "sources/source/http"]),
 ];
 
 /// Crates that are of use without a router.
-const ALONE: &[&str] = &["trommel-avro", "trommel-bus", "trommel-nats"];
+const ALONE: &[&str] = &["trommel-avro", "trommel-bus", "trommel-client", "trommel-nats"];
 
 /// Packages that a crate of use without a router must not need.
 const HEAVY: &[&str] = &["axum", "reqwest", "rusqlite", "wasmtime"];

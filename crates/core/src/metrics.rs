@@ -63,6 +63,8 @@ pub struct SourceMetrics {
     pub deferred: Gauge,
     /// Deferred events that the stream deleted before there was room.
     pub gone: Counter,
+    /// Messages of core NATS that came while there was no room for them. They are lost.
+    pub dropped: Counter,
     /// Events that have ended last.
     pub recent: RecentEvents,
     /// Tap for requests to see the next event.
@@ -296,6 +298,9 @@ impl Metrics {
         page.counters("source_redelivered", "Messages that were delivered before", &sources, |m| &m.redelivered);
         page.counters("source_taken_over", "Messages left open by an earlier reader", &sources, |m| &m.taken_over);
         page.counters("source_events_gone", "Events that the stream deleted while deferred", &sources, |m| &m.gone);
+        page.counters("source_events_dropped", "Messages of core NATS dropped for lack of room", &sources, |m| {
+            &m.dropped
+        });
         page.gauges("source_events_deferred", "Events left in the stream until there is room", &sources, |m| {
             &m.deferred
         });

@@ -31,7 +31,7 @@ pub(crate) fn warn(
                     }),
                 ],
             ) => {
-                matches!(source.kind, SourceKind::JetStream(_))
+                matches!(source.kind, SourceKind::JetStream(_) | SourceKind::Nats(_))
                     && !matches!(
                         source.envelope,
                         EnvelopeFormat::Plain { subject: Some(_), .. } | EnvelopeFormat::Flowcraft
@@ -50,7 +50,11 @@ pub(crate) fn warn(
 /// Returns whether `source` is known to read `subject`: by its own subjects, or by those of its
 /// stream if that is declared.
 fn reads(source: &SourceConfig, streams: &[StreamConfig], subject: &str) -> bool {
-    let SourceKind::JetStream(jetstream) = &source.kind else { return false };
+    let jetstream = match &source.kind {
+        SourceKind::JetStream(jetstream) => jetstream,
+        SourceKind::Nats(nats) => return nats.subjects.iter().any(|pattern| pattern.matches(subject)),
+        _ => return false,
+    };
     let stream = streams.iter().find(|stream| stream.name == jetstream.stream);
     let in_stream = stream.is_none_or(|stream| stream.subjects.iter().any(|pattern| pattern.matches(subject)));
     let filters = &jetstream.subjects;

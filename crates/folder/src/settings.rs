@@ -109,6 +109,9 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, dir: &Path) -> RouterSettings 
         {
             table.error(place.clone(), "a source of type `jetstream` needs a server", Some(NO_SERVER.into()));
         }
+        for PlacedValue { place, .. } in sources.iter().filter(|it| matches!(it.value.kind, SourceKind::Nats(_))) {
+            table.error(place.clone(), "a source of type `nats` needs a server", Some(NO_SERVER.into()));
+        }
         for PlacedValue { value, place } in &sources {
             if let SourceKind::Http(http) = &value.kind
                 && matches!(http.answer, AnswerPoint::Stored(_))

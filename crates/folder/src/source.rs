@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::{
     bus::bus,
     config::{
-        AckMode, ClientAuth, DeliverPolicy, EnvelopeFormat, JetStreamSource, LinesSource, SourceConfig, SourceKind,
-        values,
+        AckMode, ClientAuth, DeliverPolicy, EnvelopeFormat, JetStreamSource, LinesSource, NatsSource, Problem,
+        SourceConfig, SourceKind, values,
     },
     field::Field,
     http::http,
@@ -29,7 +29,8 @@ pub(crate) fn source(table: &mut TomlTable<'_>, taken: &mut SourceClaims) -> Opt
     let name = taken.names.name(table, "source");
     let envelope = envelope(table);
     type SourceReader = fn(&mut TomlTable<'_>, &mut ClaimedValues) -> Option<SourceKind>;
-    let kinds: [(&str, SourceReader); 4] = [("jetstream", jetstream), ("lines", lines), ("bus", bus), ("http", http)];
+    let kinds: [(&str, SourceReader); 5] =
+        [("jetstream", jetstream), ("nats", nats), ("lines", lines), ("bus", bus), ("http", http)];
     let kind = match table.required("type", |table, field| table.choice(field, &kinds)) {
         Some(kind) => kind(table, &mut taken.inputs),
         None => {
@@ -131,6 +132,26 @@ fn jetstream(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Option<Sou
         deliver: deliver.unwrap_or(DeliverPolicy::All),
         batch,
     }))
+}
+
+fn nats(table: &mut TomlTable<'_>, _: &mut ClaimedValues) -> Option<SourceKind> {
+    let subjects = table.required("subjects", |table, field| table.list(field, values::server_pattern));
+    let queue = table.parsed("queue", values::server_subject);
+    let subjects = subjects?;
+    if table.has("subjects") && subjects.is_empty() {
+        table.error(table.place_of("subjects"), "`subjects` names none", Some("`>` is all of them".to_owned()));
+    }
+    for (number, one) in subjects.iter().enumerate() {
+        if let Some(other) = subjects[..number].iter().find(|other| other.intersection(one).is_some()) {
+            let message = format!("`{other}` and `{one}` overlap: what fits both would come twice");
+            table.error(table.place_of("subjects"), message, None);
+        }
+    }
+    let message = "core NATS keeps nothing: this source takes each message at most once";
+    let hint =
+        "what comes while the router is away, or has no room, is lost; a stream and `type = \"jetstream\"` keep it";
+    table.report(Problem::warning(table.place_of("type"), message).hint(hint));
+    Some(SourceKind::Nats(NatsSource { subjects, queue }))
 }
 
 fn lines(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Option<SourceKind> {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, json};
 
-use crate::{Connection, NoPermission, code};
+use crate::{Connection, NoPermission, code, headers::given_headers};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -81,6 +81,11 @@ impl Connection {
         format!("{}.{operation}", self.api)
     }
 
+    /// Prefix of the subjects of the API.
+    pub(super) fn api_prefix(&self) -> &str {
+        &self.api
+    }
+
     /// Sends a request that JetStream answers in JSON, to a subject of its API or of a stream.
     pub(super) async fn ask(&self, subject: String, request: async_nats::Request) -> Result<Value, ApiError> {
         let request = request.timeout(Some(TIMEOUT));
@@ -114,17 +119,27 @@ impl Connection {
     pub async fn publish(
         &self,
         subject: &str,
-        headers: &[(&'static str, String)],
+        headers: &[(String, String)],
         payload: bytes::Bytes,
     ) -> Result<PublishPosition, ApiError> {
         let mut request = async_nats::Request::new().payload(payload);
         if !headers.is_empty() {
-            let mut map = async_nats::HeaderMap::new();
-            headers.iter().for_each(|(name, value)| map.insert(*name, value.as_str()));
-            request = request.headers(map);
+            let failed = |error| ApiError::Failed(subject.to_owned(), error);
+            request = request.headers(given_headers(headers).map_err(failed)?);
         }
         let answer = self.ask(subject.to_owned(), request).await?;
         serde_json::from_value(answer).map_err(|error| ApiError::Failed(subject.to_owned(), error.into()))
+    }
+
+    /// Sends a message by core NATS, and returns once it is written to the server. Nothing confirms
+    /// that it came anywhere.
+    ///
+    /// # Errors
+    /// Returns an error if a header can't be sent, or if the connection has ended.
+    pub async fn send(&self, subject: &str, headers: &[(String, String)], payload: bytes::Bytes) -> anyhow::Result<()> {
+        let headers = given_headers(headers)?;
+        self.client().publish_with_headers(subject.to_owned(), headers, payload).await?;
+        self.flush().await
     }
 
     /// Resolves when publishing to `subject` is denied, after the first `before` denials, or when

@@ -42,15 +42,26 @@ pub fn headers(map: &HeaderMap) -> Headers {
 pub fn header_map(headers: &Headers) -> anyhow::Result<HeaderMap> {
     let mut map = HeaderMap::new();
     for (name, value) in headers.iter() {
-        if name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("nats-")) {
-            continue;
+        if !name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("nats-")) {
+            append(&mut map, name, value)?;
         }
-        let bad = |what| anyhow!("header {name:?}: {what}");
-        let name: HeaderName = name.parse().map_err(|_| bad("the name is not one that NATS can send"))?;
-        let value: HeaderValue = value.parse().map_err(|_| bad("the value holds line breaks"))?;
-        map.append(name, value);
     }
     Ok(map)
+}
+
+/// Converts headers of a publisher, which may be for the stream.
+pub(super) fn given_headers(headers: &[(String, String)]) -> anyhow::Result<HeaderMap> {
+    let mut map = HeaderMap::new();
+    headers.iter().try_for_each(|(name, value)| append(&mut map, name, value))?;
+    Ok(map)
+}
+
+fn append(map: &mut HeaderMap, name: &str, value: &str) -> anyhow::Result<()> {
+    let bad = |what| anyhow!("header {name:?}: {what}");
+    let parsed: HeaderName = name.parse().map_err(|_| bad("the name is not one that NATS can send"))?;
+    let value: HeaderValue = value.parse().map_err(|_| bad("the value holds line breaks"))?;
+    map.append(parsed, value);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -353,15 +353,15 @@ async fn consume(
     Ok((messages.await.map_err(|error| failed(error.into()))?, before))
 }
 
-struct HistoryBounds {
+pub(super) struct HistoryBounds {
     /// First and last sequence.
     first: u64,
     last: u64,
     /// Messages of the stream that may be requested at once.
-    batch: usize,
+    pub(super) batch: usize,
 }
 
-async fn bounds(connection: &Connection, stream: &str) -> Result<HistoryBounds, HistoryError> {
+pub(super) async fn bounds(connection: &Connection, stream: &str) -> Result<HistoryBounds, HistoryError> {
     let info = match connection.api(&format!("STREAM.INFO.{stream}"), &json!({})).await {
         Ok(info) => info,
         Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => {

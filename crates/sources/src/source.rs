@@ -8,6 +8,7 @@ use crate::{pipeline::Intake, stop::Stop};
 
 mod again;
 pub mod bus;
+pub mod core_nats;
 pub mod envelope;
 pub mod finite;
 pub mod http;

@@ -22,6 +22,8 @@ const EVENT: u64 = 6 << 10;
 const OUTPUT: u64 = 1 << 10;
 /// Largest share of one sink.
 const SINK: u64 = 32 * MIB;
+/// Largest share of a source that reads core NATS.
+const LIVE: u64 = 64 * MIB;
 /// Largest share of outputs that wait for all attached consumers.
 const CONSUMERS: u64 = 144 * MIB;
 /// Largest share of requests to webhooks.
@@ -42,6 +44,8 @@ pub struct MemoryPlan {
     pub source: u64,
     /// Bodies that each HTTP source may be reading.
     pub bodies: usize,
+    /// Messages of core NATS that wait for each source to take them.
+    pub live: u64,
     /// Outputs in each sink.
     pub sink: usize,
     /// Outputs waiting for all attached consumers.
@@ -98,6 +102,7 @@ impl MemoryPart {
 struct MemoryDemand {
     sources: MemoryPart,
     bodies: MemoryPart,
+    live: MemoryPart,
     sinks: MemoryPart,
     consumers: MemoryPart,
     webhooks: MemoryPart,
@@ -197,6 +202,7 @@ impl MemoryDemand {
         let has_webhooks = config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Webhook(_)));
         let has_state = config.filters.iter().any(|filter| filter.grants.contains(&Grant::State));
         let sources = config.sources.len() as u64;
+        let live = config.sources.iter().filter(|source| matches!(source.kind, SourceKind::Nats(_)));
         let part = |weight, members, least, most| MemoryPart { weight, members, least, most };
         let state = config.filters.iter().map(|filter| filter.limits.state).max().unwrap_or(0) as u64;
         let instances = config.filters.iter().map(|filter| filter.limits.memory).chain([config.limits.memory]);
@@ -205,6 +211,7 @@ impl MemoryDemand {
             // Half as much again, for the events that overtake those of a stalled key.
             sources: part(4, sources, half_more(request), half_more(events)),
             bodies: part(1, http().count() as u64, request, requests),
+            live: part(1, live.count() as u64, LEAST, LIVE),
             sinks: part(3, config.sinks.len() as u64 + 1, LEAST, SINK),
             consumers: part(1, 1, LEAST, CONSUMERS),
             webhooks: part(1, has_webhooks.into(), LEAST, WEBHOOKS),
@@ -215,7 +222,7 @@ impl MemoryDemand {
     }
 
     fn parts(&self) -> impl Iterator<Item = &MemoryPart> {
-        let all = [&self.sources, &self.bodies, &self.sinks, &self.consumers, &self.webhooks, &self.state];
+        let all = [&self.sources, &self.bodies, &self.live, &self.sinks, &self.consumers, &self.webhooks, &self.state];
         all.into_iter().filter(|part| part.members > 0)
     }
 
@@ -263,6 +270,7 @@ impl MemoryDemand {
             },
             source: self.sources.each(unit) / 3 * 2,
             bodies: size(self.bodies.each(unit)),
+            live: self.live.each(unit),
             sink: size(self.sinks.each(unit)),
             consumers: size(self.consumers.each(unit)),
             webhooks: self.webhooks.each(unit),

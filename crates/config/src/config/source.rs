@@ -15,6 +15,7 @@ pub struct SourceConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceKind {
     JetStream(JetStreamSource),
+    Nats(NatsSource),
     Lines(LinesSource),
     Bus(BusSource),
     Http(Box<HttpSource>),
@@ -34,6 +35,15 @@ pub struct JetStreamSource {
     pub deliver: DeliverPolicy,
     /// Messages per pull request.
     pub batch: usize,
+}
+
+/// Subscription to core NATS, which keeps nothing: at most once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NatsSource {
+    /// Patterns that do not overlap.
+    pub subjects: Vec<Pattern>,
+    /// Queue group: each message goes to one of its members.
+    pub queue: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

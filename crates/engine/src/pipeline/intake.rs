@@ -214,7 +214,7 @@ impl<R: Send + 'static> Intake<R> {
     }
 
     /// Returns the source's metrics.
-    pub fn metrics(&self) -> &SourceMetrics {
+    pub fn metrics(&self) -> &Arc<SourceMetrics> {
         &self.metrics
     }
 

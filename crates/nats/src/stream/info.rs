@@ -67,4 +67,19 @@ impl Connection {
         };
         info.map(Some).map_err(|error| StreamError::Read(name.to_owned(), error))
     }
+
+    /// Names of the streams that take messages of these subjects, a subject or a pattern.
+    ///
+    /// # Errors
+    /// Returns an error if the server does not answer, or does not allow it.
+    pub async fn streams_of(&self, subjects: &str) -> Result<Vec<String>, ApiError> {
+        #[derive(Deserialize)]
+        struct StreamNames {
+            streams: Option<Vec<String>>,
+        }
+        let answer = self.api("STREAM.NAMES", &json!({ "subject": subjects })).await?;
+        let names: StreamNames = serde_json::from_value(answer)
+            .map_err(|error| ApiError::Failed("STREAM.NAMES".to_owned(), error.into()))?;
+        Ok(names.streams.unwrap_or_default())
+    }
 }
