@@ -1,4 +1,4 @@
-//! The admin listener: `/metrics`, `/events`, `/live`, `/ready`. It only reads.
+//! The admin listener: `/metrics`, `/events`, `/tail`, `/live`, `/ready`. It only reads.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,6 +18,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     config,
+    control::ConsumerDesk,
     credential::Credential,
     listener::{ClientPatience, HttpListener, ListenerLimits, bearer, site},
     metrics::Metrics,
@@ -25,6 +26,8 @@ use crate::{
     signature::Secret,
     stop::Stop,
 };
+
+mod tail;
 
 const LIMITS: ListenerLimits = ListenerLimits {
     connections: 64,
@@ -43,6 +46,8 @@ pub struct AdminView {
     /// True once every part has started.
     pub started: watch::Receiver<bool>,
     pub stop: Stop,
+    /// Where clients attach that follow a key.
+    pub desk: Arc<ConsumerDesk>,
 }
 
 /// Access rule for metrics and events.
@@ -79,6 +84,7 @@ impl AdminListener {
         let guarded = Router::new()
             .route("/metrics", get(metrics))
             .route("/events", get(events))
+            .merge(Router::new().route("/tail", get(tail::tail)).with_state((view.clone(), tail::places())))
             .route_layer(from_fn_with_state(Arc::new(self.guard), admit));
         let router = Router::new()
             .merge(guarded)

@@ -19,10 +19,8 @@ use tokio::{
 use crate::{
     admin::{self, AdminListener},
     api,
-    bus::Bus,
-    config::{
-        self, BusSource, Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, SourceKind, TooLittle, Webhook,
-    },
+    config::{self, Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, SourceKind, TooLittle, Webhook},
+    control::ConsumerDesk,
     filter::Host,
     folder,
     metrics::Metrics,
@@ -44,21 +42,28 @@ mod letter_key;
 mod observer;
 mod outlets;
 mod patience;
+mod program;
 mod replay;
 mod retry;
+mod running;
 mod sources;
 mod streams;
 mod verification;
 mod watched;
 
-use attended::{CHANGES, ServedControl};
+use attended::ServedControl;
 pub use letter_key::letter_signer;
 use outlets::OutletStarter;
 use patience::StartupPatience;
+pub use program::ProgramParts;
 pub use replay::{ReplaySettings, replay};
 pub use retry::{RetrySettings, fed, retry};
+pub use running::{RunningRouter, start};
 pub use streams::declared_streams;
 pub use verification::{VerificationRun, verification};
+
+/// Changes that wait for the loader.
+const CHANGES: usize = 256;
 
 /// Error that ended a run. The variant names the area of the cause.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +88,8 @@ pub struct RouterControls {
     pub stop: Stop,
     /// Becomes true once the router runs, with its sources open.
     pub started: watch::Sender<bool>,
-    /// The bus that sources of type `bus` listen to.
-    pub bus: Option<Bus>,
+    /// Buses, sinks and sources of the embedding program.
+    pub program: ProgramParts,
     /// Reloads without a change in the folders.
     pub reload: Arc<Notify>,
     pub metrics: Arc<Metrics>,
@@ -112,7 +117,7 @@ impl Default for RouterControls {
             stopper,
             stop,
             started: watch::Sender::new(false),
-            bus: None,
+            program: ProgramParts::default(),
             reload: Arc::default(),
             metrics: Arc::default(),
             progress: Arc::default(),
@@ -273,18 +278,20 @@ impl RouterParts {
         tenures: &mut Option<Arc<Tenures>>,
     ) -> Result<Self, RunError> {
         let RouterControls { stop, metrics, started, .. } = controls;
-        check_bus(&config, controls.bus.as_ref()).map_err(RunError::Config)?;
+        controls.program.check(&config, controls.recording.is_some()).map_err(RunError::Config)?;
         let api = api(&config).map_err(RunError::Config)?;
         check_clients(&config).map_err(RunError::Config)?;
         let mut background = JoinSet::new();
         let has_started = started.subscribe();
+        let (sender, changes) = mpsc::channel(CHANGES);
+        let desk = ConsumerDesk::new(sender, plan.consumers, has_started.clone(), stop.clone());
         if let Some(settings) = &config.admin {
             let admin = AdminListener::bind(settings).await.map_err(RunError::Failed)?;
             if let Ok(address) = admin.listener.local_addr() {
                 tracing::info!(%address, "listening for admin requests");
             }
-            let view =
-                admin::AdminView { metrics: Arc::clone(metrics), started: has_started.clone(), stop: stop.clone() };
+            let (started, desk) = (has_started.clone(), Arc::clone(&desk));
+            let view = admin::AdminView { metrics: Arc::clone(metrics), started, stop: stop.clone(), desk };
             background.spawn(admin.serve(view));
         }
         let control = attended::open(controls).await?;
@@ -315,8 +322,7 @@ impl RouterParts {
         }
         let snapshots = loader.snapshots();
         let quarantined = Arc::new(Notify::new());
-        let ServedControl { serves, attached, changes } =
-            attended::attend(control, controls, &snapshots, has_started, plan.consumers);
+        let ServedControl { serves, attached } = attended::attend(control, controls, &snapshots, desk);
         let (reload, quarantine) = (Arc::clone(&controls.reload), Arc::clone(&quarantined));
         let current = RegistryUpdater { loader, watch, reload, quarantined: quarantine, webhooks };
         if config.role != RouterRole::Replay {
@@ -466,19 +472,4 @@ impl RegistryUpdater {
             }
         }
     }
-}
-
-/// Checks that a source that listens to a bus runs in a program that has one.
-fn check_bus(config: &Config, bus: Option<&Bus>) -> Result<(), Problems> {
-    let lacking = config.sources.iter().filter_map(|source| match &source.kind {
-        SourceKind::Bus(settings) if bus.is_none() => Some((source, settings)),
-        _ => None,
-    });
-    let problem = |(source, settings): (&config::SourceConfig, &BusSource)| {
-        let message = format!("source `{}` listens to the bus of a program, and this router runs in none", source.name);
-        let hint = "such a program embeds the router: see `examples/embedded`";
-        Problem::error(settings.place.clone(), message).hint(hint)
-    };
-    let problems: Vec<_> = lacking.map(problem).collect();
-    if problems.is_empty() { Ok(()) } else { Err(Problems::new(problems)) }
 }

@@ -6,6 +6,7 @@
 //! next generation; the route's outputs go into a ring that drops the oldest, so that a consumer
 //! that stops reading delays no other (X2) and costs a bounded number of bytes.
 
+mod attach;
 pub mod client;
 mod consumer;
 mod lines;
@@ -15,6 +16,8 @@ pub mod protocol;
 mod ring;
 mod server;
 
+pub use attach::{AttachedKey, ConsumerDesk, KeyNews, KeyRequest, MAX_BUFFER};
 pub use link::ControlLink;
 pub use place::{PlaceError, SocketPlace};
+pub use ring::WaitingOutput;
 pub use server::{ControlSocket, ControlView};

@@ -26,3 +26,4 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod control;
+pub mod prelude;

@@ -1,20 +1,18 @@
-//! A program that routes its own events: it publishes them on a bus, and a router in the same process takes them through the
-//! keys of this folder. `cargo run --example embedded`
+//! An agent program that filters its own events: it publishes what its agents do on a bus, a router in the same process takes
+//! that through the keys of this folder, and what they let through comes back on the same bus. `cargo run --example embedded`
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use serde::Serialize;
-use trommel::{
-    app::{self, RouterControls},
-    bus::{Bus, Envelope},
-    folder,
-};
+use trommel::prelude::*;
 
+/// A step of an agent's run.
 #[derive(Serialize)]
-struct Order {
-    number: u32,
-    amount: f64,
-    customer: &'static str,
+struct AgentStep {
+    run: &'static str,
+    step: u32,
+    tokens: u32,
+    prompt: &'static str,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -22,32 +20,53 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn route() -> anyhow::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/embedded");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/embedded");
     let bus = Bus::default();
-    let controls = RouterControls { bus: Some(bus.clone()), ..RouterControls::default() };
-    let mut started = controls.started.subscribe();
-    let router = tokio::spawn(app::run(folder::load(&folder)?, controls));
-    // Who subscribes later does not hear what was published before. An error means that the router could not start.
-    if started.wait_for(|started| *started).await.is_ok() {
-        work(&bus).await?;
-    }
-    // The source ends with the bus, and with its last source the router, when all is done.
+    // What comes back. A subscription that blocks loses nothing: the router waits for it, and for nothing else.
+    let mut costly = bus.subscribe("costly.>".parse()?).policy(OverflowPolicy::Block).open()?;
+    let controls = RouterControls { program: ProgramParts::default().bus(&bus), ..RouterControls::default() };
+    // From here on the router hears what is published.
+    let router = app::start(folder::load(&dir)?, controls).await?;
+    work(&bus).await?;
+    // The router does what it has before it ends. The bus is closed after that, not before.
+    let reading = tokio::spawn(async move {
+        while let Some(envelope) = costly.recv().await {
+            println!("{}", serde_json::to_string(&Line::of(&envelope))?);
+        }
+        anyhow::Ok(())
+    });
+    router.stop().await?;
     bus.close().await;
-    router.await??;
+    tokio::time::timeout(Duration::from_secs(10), reading).await???;
     Ok(())
+}
+
+/// What is printed of an envelope.
+#[derive(Serialize)]
+struct Line<'a> {
+    subject: &'a str,
+    run: &'a str,
+    payload: Option<serde_json::Value>,
+}
+
+impl<'a> Line<'a> {
+    fn of(envelope: &'a Envelope) -> Self {
+        Self { subject: envelope.subject(), run: envelope.run_id(), payload: envelope.decode().ok().flatten() }
+    }
 }
 
 /// What the program is there for.
 async fn work(bus: &Bus) -> anyhow::Result<()> {
-    let orders = [
-        Order { number: 1, amount: 499.0, customer: "c-1041" },
-        Order { number: 2, amount: 1250.0, customer: "c-1078" },
-        Order { number: 3, amount: 730.5, customer: "c-1041" },
+    let steps = [
+        AgentStep { run: "r-1", step: 1, tokens: 180, prompt: "list the files" },
+        AgentStep { run: "r-1", step: 2, tokens: 5_200, prompt: "summarise them" },
+        AgentStep { run: "r-2", step: 1, tokens: 1_900, prompt: "translate this" },
     ];
-    for order in &orders {
-        bus.publish(Envelope::new("orders.eu.created")?.with_payload(order)?).await?;
+    for step in &steps {
+        let envelope = Envelope::new("agent.step.done")?.with_payload(step)?.with_header("run_id", step.run);
+        bus.publish(envelope).await?;
     }
-    // No key wants these.
-    bus.publish(Envelope::new("orders.eu.cancelled")?.with_payload(&orders[1])?).await?;
+    // No key wants this one.
+    bus.publish(Envelope::new("agent.step.begun")?.with_payload(&steps[1])?).await?;
     Ok(())
 }

@@ -3,29 +3,21 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     app::{RouterControls, RunError, letter_key::state_folder, streams::StreamSetup},
     config::Config,
-    control::{ControlSocket, ControlView, SocketPlace},
-    registry::{LEASE, RegistryChange, Snapshots, Tenures},
+    control::{ConsumerDesk, ControlSocket, ControlView, SocketPlace},
+    registry::{LEASE, Snapshots, Tenures},
     stop::{Stop, Stopper},
 };
-
-/// Changes that wait for the loader.
-pub(super) const CHANGES: usize = 256;
 
 /// The control socket while it is served; without one no consumer ever attaches.
 pub(super) struct ServedControl {
     pub(super) serves: JoinSet<anyhow::Result<()>>,
     /// Number of attached consumers.
     pub(super) attached: watch::Receiver<usize>,
-    pub(super) changes: mpsc::Receiver<RegistryChange>,
 }
 
 /// Binds the control socket. A failure is an error only for a run that exits when idle, since it
@@ -56,21 +48,17 @@ pub(super) fn attend(
     control: Option<ControlSocket>,
     controls: &RouterControls,
     snapshots: &Snapshots,
-    started: watch::Receiver<bool>,
-    room: usize,
+    desk: Arc<ConsumerDesk>,
 ) -> ServedControl {
-    let (sender, changes) = mpsc::channel(CHANGES);
     let (attached, attends) = watch::channel(0);
     let mut serves = JoinSet::new();
     if let Some(control) = control {
         let view = ControlView {
             metrics: Arc::clone(&controls.metrics),
-            changes: sender,
             stopper: controls.stopper.clone(),
             stop: controls.stop.clone(),
-            started,
+            desk,
             attached,
-            room,
         };
         let serving = control.serve(view, snapshots.clone());
         serves.spawn(async move {
@@ -78,7 +66,7 @@ pub(super) fn attend(
             Ok(())
         });
     }
-    ServedControl { serves, attached: attends, changes }
+    ServedControl { serves, attached: attends }
 }
 
 /// Opens the record of what is held upstream: shared by all replicas if there is a server, else

@@ -143,11 +143,20 @@ impl<'a> OutletStarter<'a> {
                 self.dispatcher = Some(dispatcher);
                 self.start(settings, capacity, sink)
             }
+            SinkKind::Bus(bus) => {
+                let given =
+                    self.controls.program.bus_of(bus.bus.as_deref()).context("there is no bus").with_context(at)?;
+                self.start(settings, capacity, sink::bus::BusPublisher::new(&settings.name, given, bus))
+            }
+            SinkKind::Program(_) => {
+                let start = self.controls.program.take_sink(&settings.name).context("the program gives none");
+                start.with_context(at)?(self, settings, capacity)
+            }
             SinkKind::Null => self.start(settings, capacity, sink::null::NullSink::default()),
         })
     }
 
-    fn start(&mut self, settings: &config::SinkConfig, capacity: usize, sink: impl Sink) -> SinkQueue {
+    pub(super) fn start(&mut self, settings: &config::SinkConfig, capacity: usize, sink: impl Sink) -> SinkQueue {
         match &self.controls.journal {
             Some(journal) => {
                 let watched = JournaledSink::new(sink, &settings.name, Arc::clone(journal));

@@ -60,10 +60,16 @@ pub(super) async fn start(
                 sources.spawn(lines.run(pipeline.intake(intake_metrics), stop));
             }
             SourceKind::Bus(settings) => {
-                let bus = controls.bus.as_ref().context("there is no bus")?;
+                let bus = controls.program.bus_of(settings.bus.as_deref()).context("there is no bus")?;
                 let listener = BusListener::open(bus, source, settings).with_context(at)?;
                 intake_metrics.connected.set(1);
                 sources.spawn(listener.run(pipeline.intake(intake_metrics), stop));
+            }
+            SourceKind::Program(_) => {
+                let start = controls.program.take_source(&source.name).context("the program gives none");
+                let start = start.with_context(at)?;
+                intake_metrics.connected.set(1);
+                sources.spawn(start(pipeline, intake_metrics, stop));
             }
             SourceKind::Http(settings) => {
                 let stream = match (&settings.answer, &config.nats) {

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     app,
     cli::{CacheArgs, exit, terminal},
-    config::{Config, Problem, Problems, Severity},
+    config::{Config, Problem, Problems, Severity, SinkKind, SourceKind},
     folder,
 };
 
@@ -62,11 +62,21 @@ impl CheckCommand {
             writeln!(stderr, "{problem}")?;
         }
         let dir = self.dir.display();
+        if checked.as_ref().is_ok_and(needs_program) {
+            writeln!(stdout, "{dir}: runs in a program that embeds the router, and not with `trommel run`")?;
+        }
         match found {
             Some(found) => writeln!(stdout, "{dir}: {found}"),
             None => writeln!(stderr, "{dir}: {}", tally(&problems)),
         }
     }
+}
+
+/// Returns whether the folder has sources or sinks that only an embedding program can give.
+fn needs_program(config: &Config) -> bool {
+    let mut sources = config.sources.iter();
+    sources.any(|source| matches!(source.kind, SourceKind::Bus(_) | SourceKind::Program(_)))
+        || config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Bus(_) | SinkKind::Program(_)))
 }
 
 /// Counts of the folder's contents.

@@ -189,6 +189,7 @@ fn has_live_line(config: &Config) -> bool {
         SourceKind::JetStream(_)
         | SourceKind::Nats(_)
         | SourceKind::Bus(_)
+        | SourceKind::Program(_)
         | SourceKind::Http(_)
         | SourceKind::Letters(_) => false,
     });

@@ -2,27 +2,18 @@
 
 use std::{collections::BTreeMap, process, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::interval};
+use tokio::time::interval;
 
 use super::{
+    attach::{AttachedKey, KeyNews, KeyRequest},
     link::{LinkReader, LinkWriter},
-    protocol::{ControlRequest, EVENT_END, Farewell, Hello, HelloAck, Rejected, RouterAnswer, SourceState, VERSION},
-    ring::{MOST, OutputRing, WaitingOutput, ring},
+    protocol::{ControlRequest, Farewell, Hello, HelloAck, Rejected, RouterAnswer, SourceState, VERSION},
     server::{AttachedConsumer, ControlState},
 };
-use crate::{
-    condition,
-    config::{OnFailure, ParamProblem, RetryPolicy},
-    registry::{AttachError, AttachRequest, ConsumerStanding, RegistryChange, ServedConsumer},
-    sink::outlet::{Outlet, OutletCapacity, OutletPolicy, RefusedDestination},
-};
+use crate::{condition, config::ParamProblem, registry::AttachError};
 
-/// Outputs on their way to the ring.
-const QUEUE: usize = 64;
 /// Interval at which the sources' connections are checked.
 const LOOK: Duration = Duration::from_secs(1);
-/// Outputs that may wait for one consumer (L05).
-const MAX_BUFFER: usize = 1000;
 
 /// An entry in the list of attached consumers, removed on drop.
 struct ListedConsumer<'a> {
@@ -52,71 +43,41 @@ pub(super) async fn serve(
         let hint = "stop the router with `trommel stop` and start it again with the same program";
         return Ok(reject(&mut writer, "version", message, Some(hint.to_owned())).await?);
     }
-    let (inlet, ring) = ring(hello.buffer.clamp(1, MAX_BUFFER), &shared.rings);
-    let number = shared.number();
-    let name: Arc<str> = format!("attached-{number}").into();
-    let retry = RetryPolicy { min: Duration::ZERO, max: Duration::ZERO, patience: Duration::ZERO };
-    // The ring refuses nothing, so there is nothing to retry.
-    let policy = OutletPolicy { on_failure: OnFailure::Skip, retry, refused: RefusedDestination::Nowhere };
-    let capacity = OutletCapacity { outputs: QUEUE, bytes: MOST.min(shared.view.room) };
-    let (queue, outlet) = Outlet::new(inlet, &name, capacity, policy, Arc::default());
-    tokio::spawn(outlet.run(shared.view.stop.clone()));
-    let (standing, mut stands) = watch::channel(ConsumerStanding::Waiting);
-    let Hello { key, params, conditions, pid, .. } = hello;
+    let Hello { key, params, conditions, pid, buffer, .. } = hello;
     let conditions = match condition::checked(&conditions) {
         Ok(conditions) => conditions,
         Err(error) => return Ok(reject(&mut writer, "where", format!("`where`: {error}"), None).await?),
     };
-    let who = format!("process {pid}");
-    let attach = AttachRequest { name: Arc::clone(&name), key: key.clone(), who, params, conditions, queue, standing };
-    if shared.view.changes.send(RegistryChange::Attach(attach)).await.is_err() {
-        return Ok(say_farewell(&mut writer, shared).await?);
-    }
-    let ended = match first_word(&mut stands).await {
-        Some(Ok(ServedConsumer { params, subscription_id })) => {
-            let subscription_id = subscription_id.to_string();
-            let consumer = AttachedConsumer {
-                pid,
-                key: key.clone(),
-                subscription_id: subscription_id.clone(),
-                ring: Arc::clone(&ring),
-            };
-            let first_for_key = shared.add(number, consumer);
-            let _listed = ListedConsumer { shared, number };
-            // Acknowledged only once the sources are open: a consumer that is ready misses no later
-            // event.
-            let _ = shared.view.started.clone().wait_for(|started| *started).await;
-            tracing::info!(key, pid, "consumer attached");
-            let (version, pid_of_router) = (VERSION.to_owned(), process::id());
-            let ack = HelloAck { version, pid: pid_of_router, subscription_id, first_for_key, params };
-            writer.send(&RouterAnswer::HelloAck(ack)).await?;
-            let ended = send_all(reader, &mut writer, &ring, &mut stands, shared).await;
-            let (received, dropped) = ring.counts();
-            tracing::info!(key, pid, received, dropped, "consumer left");
-            ended
-        }
+    let request = KeyRequest { key: key.clone(), params, conditions, who: format!("process {pid}"), buffer };
+    let mut attached = match shared.view.desk.attach(request).await {
+        Some(Ok(attached)) => attached,
         Some(Err(error)) => {
             let (subtype, hint) = match &error {
                 AttachError::UnknownKey(_) => ("unknown_key", Some("`trommel keys list` shows all keys".to_owned())),
                 AttachError::Params(problems) => ("params", Some(listed_problems(problems))),
                 AttachError::Refused(_) => ("refused", None),
             };
-            reject(&mut writer, subtype, format!("key `{key}`: {error}"), hint).await
+            return Ok(reject(&mut writer, subtype, format!("key `{key}`: {error}"), hint).await?);
         }
-        None => say_farewell(&mut writer, shared).await,
+        None => return Ok(say_farewell(&mut writer, shared).await?),
     };
-    let _ = shared.view.changes.send(RegistryChange::Detach(name)).await;
+    let (params, subscription_id) = (attached.served.params.clone(), attached.served.subscription_id.to_string());
+    let consumer = AttachedConsumer {
+        pid,
+        key: key.clone(),
+        subscription_id: subscription_id.clone(),
+        ring: Arc::clone(&attached.ring),
+    };
+    let (number, ring) = (attached.number, Arc::clone(&attached.ring));
+    let first_for_key = shared.add(number, consumer);
+    let _listed = ListedConsumer { shared, number };
+    tracing::info!(key, pid, "consumer attached");
+    let ack = HelloAck { version: VERSION.to_owned(), pid: process::id(), subscription_id, first_for_key, params };
+    writer.send(&RouterAnswer::HelloAck(ack)).await?;
+    let ended = send_all(reader, &mut writer, &mut attached, shared).await;
+    let (received, dropped) = ring.counts();
+    tracing::info!(key, pid, received, dropped, "consumer left");
     Ok(ended?)
-}
-
-/// Waits until the consumer is served or rejected. `None` if the router ends before that.
-async fn first_word(stands: &mut watch::Receiver<ConsumerStanding>) -> Option<Result<ServedConsumer, AttachError>> {
-    let standing = stands.wait_for(|standing| !matches!(standing, ConsumerStanding::Waiting)).await.ok()?;
-    match &*standing {
-        ConsumerStanding::Serving(serving) => Some(Ok(serving.clone())),
-        ConsumerStanding::Lost(error) => Some(Err(error.clone())),
-        ConsumerStanding::Waiting => None,
-    }
 }
 
 /// Sends frames until the consumer leaves, or its route is lost, or the router has ended and no
@@ -124,8 +85,7 @@ async fn first_word(stands: &mut watch::Receiver<ConsumerStanding>) -> Option<Re
 async fn send_all(
     mut reader: LinkReader,
     writer: &mut LinkWriter,
-    ring: &OutputRing,
-    stands: &mut watch::Receiver<ConsumerStanding>,
+    attached: &mut AttachedKey,
     shared: &ControlState,
 ) -> std::io::Result<()> {
     let leaves = async {
@@ -135,39 +95,29 @@ async fn send_all(
             }
         }
     };
-    let lost = async {
-        match stands
-            .wait_for(|standing| matches!(standing, ConsumerStanding::Lost(_)))
-            .await
-            .map(|standing| standing.clone())
-        {
-            Ok(ConsumerStanding::Lost(error)) => error.to_string(),
-            // The loader has ended: outputs in the ring are still sent.
-            _ => std::future::pending().await,
-        }
-    };
     let sends = async {
         let mut looks = interval(LOOK);
         let mut states = BTreeMap::new();
         loop {
             tokio::select! {
-                frame = ring.next() => match frame {
-                    Some(WaitingOutput { begin, payload }) => {
-                        let payload = shared.lines.of(payload).await?;
-                        writer.send_parts([&begin, &payload, EVENT_END]).await?;
+                news = attached.next() => match news {
+                    KeyNews::Output(output) => {
+                        let [begin, payload, end] = &attached.line(output).await?;
+                        writer.send_parts([begin, payload, end]).await?;
                     }
-                    None => return say_farewell(writer, shared).await,
+                    KeyNews::Lost(message) => {
+                        return writer.send(&RouterAnswer::Bye { reason: Farewell::Lost, message }).await;
+                    }
+                    KeyNews::End => return say_farewell(writer, shared).await,
                 },
                 _ = looks.tick() => tell_of_sources(&mut states, writer, shared).await?,
             }
         }
     };
-    let message = tokio::select! {
-        () = leaves => return Ok(()),
-        sent = sends => return sent,
-        message = lost => message,
-    };
-    writer.send(&RouterAnswer::Bye { reason: Farewell::Lost, message }).await
+    tokio::select! {
+        () = leaves => Ok(()),
+        sent = sends => sent,
+    }
 }
 
 /// Reports sources that have lost or regained their connection since `states` was up to date.

@@ -7,10 +7,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     process,
-    sync::{
-        Arc, Mutex, MutexGuard, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, Weak},
     time::{Duration, Instant},
 };
 
@@ -24,14 +21,15 @@ use tokio::{
 };
 
 use super::{
-    SocketPlace, consumer,
-    lines::LineCache,
+    SocketPlace,
+    attach::ConsumerDesk,
+    consumer,
     link::{ControlLink, LinkWriter},
     protocol::{
         ConsumerStatus, ControlRequest, MAX_REQUEST, PluginStatus, RouterAnswer, RouterStatus, SourceState,
         SourceStatus,
     },
-    ring::{OutputRing, RingBudget},
+    ring::OutputRing,
 };
 use crate::{
     event::GivenEvent,
@@ -39,7 +37,7 @@ use crate::{
     open_files::{self, AcceptBackoff},
     poison::ignore_poison,
     recent::RecentQuery,
-    registry::{RegistryChange, Snapshots},
+    registry::Snapshots,
     stop::{Stop, Stopper},
 };
 
@@ -52,8 +50,6 @@ const HELLO: Duration = Duration::from_secs(5);
 const SAMPLE: Duration = Duration::from_secs(2);
 /// Time that consumers have to read the remaining outputs when the router ends.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// Fraction of the consumers' room (as its divisor) for lines that several of them share.
-const LINES: usize = 9;
 /// Most connections at a time. Further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 4096;
 
@@ -68,15 +64,11 @@ pub struct ControlSocket {
 /// The router as connections see and control it.
 pub struct ControlView {
     pub metrics: Arc<Metrics>,
-    pub changes: mpsc::Sender<RegistryChange>,
     pub stopper: Stopper,
     pub stop: Stop,
-    /// True once events can come: consumers are not acknowledged before.
-    pub started: watch::Receiver<bool>,
+    pub desk: Arc<ConsumerDesk>,
     /// Number of attached consumers.
     pub attached: watch::Sender<usize>,
-    /// Bytes that may wait for all consumers together.
-    pub room: usize,
 }
 
 /// State that all connections share.
@@ -88,9 +80,6 @@ pub(super) struct ControlState {
     began: Instant,
     place: SocketPlace,
     consumers: Mutex<BTreeMap<u64, AttachedConsumer>>,
-    numbers: AtomicU64,
-    pub(super) rings: Arc<RingBudget>,
-    pub(super) lines: LineCache,
 }
 
 pub(super) struct AttachedConsumer {
@@ -133,17 +122,13 @@ impl ControlSocket {
     /// the remaining outputs.
     pub async fn serve(self, view: ControlView, snapshots: Snapshots) {
         let snapshots = Arc::new(snapshots);
-        let changes = view.changes.clone();
-        let kept = view.room / LINES;
+        let desk = Arc::clone(&view.desk);
         let shared = Arc::new(ControlState {
-            rings: RingBudget::new(view.room - kept),
-            lines: LineCache::new(kept),
             view,
             snapshots: Arc::downgrade(&snapshots),
             began: Instant::now(),
             place: self.place.clone(),
             consumers: Mutex::default(),
-            numbers: AtomicU64::new(0),
         });
         let mut connections = JoinSet::new();
         let (most, mut trouble) = (open_files::share(MAX_CONNECTIONS), AcceptBackoff::default());
@@ -157,7 +142,7 @@ impl ControlSocket {
                 }
                 // Removes finished connections from the count that limits new ones.
                 Some(_) = connections.join_next() => {}
-                () = changes.closed() => break,
+                () = desk.closed() => break,
             }
         }
         drop(snapshots);
@@ -295,11 +280,6 @@ impl ControlState {
             self.view.stopper.drain();
         }
         Ok(writer.send(&RouterAnswer::ShutdownAck { pid: process::id(), stopping, consumers }).await?)
-    }
-
-    /// A number that no other consumer of this run has.
-    pub(super) fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Lists a consumer until it is removed. Returns whether it is the only one with its

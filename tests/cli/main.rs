@@ -47,6 +47,7 @@ mod quickstart;
 mod recent_events;
 mod start;
 mod streams_command;
+mod tail_page;
 mod telemetry;
 mod verify;
 mod watched_router;

@@ -9,7 +9,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 use trommel::bus::{
     Bus, BusBuilder, BusClosed, BusSubscription, DEFAULT_BUFFER, DropReason, Envelope, MAX_BUFFER, Observation,
-    OverflowPolicy, SubscriptionBuilder,
+    OverflowPolicy, PublishReport, SubscriptionBuilder,
 };
 
 fn subscribe<'a>(bus: &'a Bus, pattern: &str) -> SubscriptionBuilder<'a> {
@@ -25,6 +25,10 @@ fn publish<'a>(bus: &Bus, subjects: impl IntoIterator<Item = &'a str>) {
     for subject in subjects {
         bus.publish(envelope(subject)).now_or_never().unwrap().unwrap();
     }
+}
+
+fn report(delivered: usize, lost: usize) -> PublishReport {
+    PublishReport { delivered, lost }
 }
 
 /// The subjects of what there is to read.
@@ -153,7 +157,7 @@ fn block_waits_for_room() {
     assert_eq!((&mut waiting).now_or_never(), None);
     assert_eq!(read(&mut wide), ["a", "b"], "it does not wait behind the one that is full");
     assert_eq!(read(&mut narrow), ["a"]);
-    assert_eq!(waiting.now_or_never(), Some(Ok(())));
+    assert_eq!(waiting.now_or_never(), Some(Ok(report(2, 0))));
     assert_eq!(read(&mut narrow), ["b"]);
     assert_eq!(take(&seen)[3..], ["> b", "+ b ms-2", "+ b ms-1"]);
 }
@@ -182,7 +186,7 @@ fn block_waits_no_longer_than_the_subscription_lasts() {
                 Some(subscription)
             }
         };
-        assert_eq!(waiting.now_or_never(), Some(Ok(())), "{ending}");
+        assert_eq!(waiting.now_or_never(), Some(Ok(report(0, 1))), "{ending}");
         assert_eq!(take(&seen)[2..], ["> b".to_owned(), format!("- b {id} block closed")], "{ending}");
         if let Some(mut kept) = kept {
             assert_eq!(
@@ -209,7 +213,7 @@ fn a_publish_that_is_called_off_is_dropped_where_it_waited() {
     assert_eq!(read(&mut narrow), ["a"]);
     // It has been given the room, and does not take it.
     drop(called_off);
-    assert_eq!(next.now_or_never(), Some(Ok(())));
+    assert_eq!(next.now_or_never(), Some(Ok(report(1, 0))));
     assert_eq!(read(&mut narrow), ["c"]);
     assert_eq!(take(&seen)[2..], ["> b", "> c", "- b ms-1 block cancelled", "+ c ms-1"]);
     assert_eq!(bus.stats().published, 3);
@@ -338,7 +342,7 @@ async fn closing_wakes_everybody() {
         tokio::task::yield_now().await;
     }
     timeout(Duration::from_secs(60), bus.close()).await.unwrap();
-    assert_eq!(blocked.await.unwrap(), Ok(()));
+    assert_eq!(blocked.await.unwrap(), Ok(report(0, 1)));
     assert_eq!(reading.await.unwrap(), None);
     assert_eq!(take(&seen).last().unwrap(), "- a ms-1 block closed");
     assert_eq!(read(&mut full), ["a"]);

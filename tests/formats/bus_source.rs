@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use tokio::{task::JoinHandle, time::timeout};
 use trommel::{
     ack::Ticket,
-    app::{self, RouterControls, RunError},
+    app::{self, ProgramParts, RouterControls, RunError},
     bus::{Bus, DropReason, Envelope, OverflowPolicy},
     config::{self, BusSource, ConfigPlace, SourceKind},
     event::Event,
@@ -33,8 +33,13 @@ struct Rig {
 
 fn rig(pattern: &str, buffer: usize, policy: OverflowPolicy, envelope: config::EnvelopeFormat, events: usize) -> Rig {
     let bus = Bus::default();
-    let settings =
-        BusSource { pattern: pattern.parse().unwrap(), buffer, policy, place: ConfigPlace::file("trommel.toml") };
+    let settings = BusSource {
+        bus: None,
+        pattern: pattern.parse().unwrap(),
+        buffer,
+        policy,
+        place: ConfigPlace::file("trommel.toml"),
+    };
     let source = config::SourceConfig { name: "in".to_owned(), envelope, kind: SourceKind::Bus(settings.clone()) };
     let listener = BusListener::open(&bus, &source, &settings).unwrap();
     let (intake, pipeline) = PipelineDouble::new(EventBudget { events, bytes: 64 << 20 });
@@ -258,7 +263,7 @@ sinks = [\"out\"]
 async fn a_router_in_the_process_routes_what_is_published() {
     let folder = Folder::new(SETTINGS).write("keys/all.toml", KEYS);
     let bus = Bus::default();
-    let controls = RouterControls { bus: Some(bus.clone()), ..RouterControls::default() };
+    let controls = RouterControls { program: ProgramParts::default().bus(&bus), ..RouterControls::default() };
     let mut started = controls.started.subscribe();
     let router = tokio::spawn(app::run(folder::load(folder.path()).unwrap(), controls));
     timeout(PATIENCE, started.wait_for(|started| *started)).await.unwrap().unwrap();
@@ -279,10 +284,12 @@ fn without_a_program_the_folder_is_refused() {
     let output = folder.run();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
-    let expected = "trommel.toml:2:1: source `in` listens to the bus of a program, and this router runs in none\n  \
-                    such a program embeds the router: see `examples/embedded`";
+    let expected = "trommel.toml:2:1: source `in` listens to the bus of a program, and this router has none\n  \
+                    a program that embeds the router gives it with `ProgramParts`: see `examples/embedded`";
     assert!(said.contains(expected), "{said}");
-    assert!(folder.trommel(&["check"]).output().unwrap().status.success());
+    let checked = folder.trommel(&["check"]).output().unwrap();
+    let told = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.status.success() && told.contains("runs in a program that embeds the router"), "{told}");
 }
 
 #[tokio::test]
@@ -290,7 +297,7 @@ async fn a_bus_that_is_closed_already_is_named() {
     let folder = Folder::new(SETTINGS).write("keys/all.toml", KEYS);
     let bus = Bus::default();
     bus.close().await;
-    let controls = RouterControls { bus: Some(bus), ..RouterControls::default() };
+    let controls = RouterControls { program: ProgramParts::default().bus(&bus), ..RouterControls::default() };
     let config = folder::load(folder.path()).unwrap();
     let Err(RunError::Failed(error)) = app::run(config, controls).await else { panic!("it runs") };
     assert_eq!(format!("{error:#}"), "could not open source `in`: the bus is closed");

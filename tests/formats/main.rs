@@ -20,6 +20,7 @@ mod avro_fastavro;
 mod avro_keys;
 mod bus;
 mod bus_envelope;
+mod bus_sink;
 mod bus_source;
 mod client;
 mod core_nats;

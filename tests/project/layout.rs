@@ -26,6 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("sinks/sink", &["webhook"]),
     ("sinks/verify", &["sink", "webhook"]),
     ("sources/source", &["listener"]),
+    ("trommel/admin", &["control"]),
     ("trommel/app", &["admin", "control"]),
     ("trommel/cli", &["app", "control"]),
 ];

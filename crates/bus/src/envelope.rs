@@ -26,7 +26,9 @@ pub struct Envelope {
     /// W3C trace context. Missing parts are taken from the ambient OpenTelemetry span, if there is
     /// one.
     pub trace_id: Option<ByteString>,
+    /// Id of the span within the trace.
     pub span_id: Option<ByteString>,
+    /// Headers by name; the well-known ones have getters.
     pub headers: BTreeMap<ByteString, ByteString>,
     /// JSON payload; never empty and never `null`, which mean the same as none.
     payload: Option<Bytes>,
@@ -70,15 +72,18 @@ impl Envelope {
         self
     }
 
+    /// Sets a header.
     pub fn with_header(mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) -> Self {
         self.headers.insert(name.into(), value.into());
         self
     }
 
+    /// Returns the subject, which is valid.
     pub fn subject(&self) -> &ByteString {
         &self.subject
     }
 
+    /// Returns the payload; `None` without one.
     pub fn payload(&self) -> Option<&Bytes> {
         self.payload.as_ref()
     }
@@ -96,18 +101,22 @@ impl Envelope {
         self.header(identity::TENANT)
     }
 
+    /// Returns the actor that caused the event.
     pub fn actor_id(&self) -> &str {
         self.header(identity::ACTOR_ID)
     }
 
+    /// Returns the run of a graph.
     pub fn run_id(&self) -> &str {
         self.header(identity::RUN_ID)
     }
 
+    /// Returns the node within the run.
     pub fn node_id(&self) -> &str {
         self.header(identity::NODE_ID)
     }
 
+    /// Returns the graph that runs.
     pub fn graph_id(&self) -> &str {
         self.header(identity::GRAPH_ID)
     }

@@ -50,6 +50,7 @@ impl BusBuilder {
         self
     }
 
+    /// Creates the bus.
     pub fn build(self) -> Bus {
         let Self { route_cache, observers } = self;
         let hub = BusHub {
@@ -70,6 +71,7 @@ impl Default for Bus {
 }
 
 impl Bus {
+    /// Begins a bus with settings of its own.
     pub fn builder() -> BusBuilder {
         BusBuilder { route_cache: ROUTE_CACHE, observers: Vec::new() }
     }
@@ -90,6 +92,7 @@ impl Bus {
         self.hub.routes.len()
     }
 
+    /// Returns the counts of the bus, over all subscriptions.
     pub fn stats(&self) -> BusStats {
         self.hub.counters.stats()
     }

@@ -22,6 +22,8 @@
 //! dropped there for a [`DropReason`] that observers hear and [`BusStats`] count. The
 //! subscription's [`OverflowPolicy`] decides what happens when a buffer is full.
 
+#![warn(missing_docs)]
+
 use trommel_event::event;
 
 mod envelope;
@@ -47,4 +49,5 @@ pub use envelope::Envelope;
 pub use hub::{Bus, BusBuilder, BusClosed};
 pub use observe::{BusStats, Observation};
 pub use policy::{DropReason, OverflowPolicy};
+pub use publish::PublishReport;
 pub use subscription::{BusSubscription, BusSubscriptionId, DEFAULT_BUFFER, MAX_BUFFER, SubscriptionBuilder};

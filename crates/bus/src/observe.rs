@@ -9,18 +9,25 @@ use super::{BusSubscriptionId, DropReason, Envelope, OverflowPolicy};
 /// (F30).
 #[derive(Clone, Copy, Debug)]
 pub enum Observation<'a> {
+    /// The envelope is about to be offered to its subscriptions.
     Published(&'a Envelope),
     /// The envelope is in the subscription's buffer.
     Delivered {
+        /// The delivered envelope.
         envelope: &'a Envelope,
+        /// The subscription that has it.
         to: BusSubscriptionId,
     },
     /// The envelope was dropped. With [`OverflowPolicy::DropOldest`] it is an earlier one, which
     /// was delivered and not read yet.
     Dropped {
+        /// The dropped envelope.
         envelope: &'a Envelope,
+        /// The subscription that does not get it.
         from: BusSubscriptionId,
+        /// The subscription's policy.
         policy: OverflowPolicy,
+        /// The reason of the drop.
         reason: DropReason,
     },
 }

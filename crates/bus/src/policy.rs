@@ -41,6 +41,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// All reasons.
     pub const ALL: [Self; 4] = [Self::BufferFull, Self::Sampled, Self::Closed, Self::Cancelled];
 
     /// Name in metrics (F28).

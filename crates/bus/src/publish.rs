@@ -20,6 +20,16 @@ use super::{
     subscriber::{BusSubscriber, OfferResult},
 };
 
+/// Result of a publish: what became of the envelope at the subscriptions that it fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublishReport {
+    /// Subscriptions that have it in their buffer.
+    pub delivered: usize,
+    /// Subscriptions that lost it, or an earlier envelope for it: their buffer was full, or they
+    /// ended meanwhile. What is not in a sample is not counted.
+    pub lost: usize,
+}
+
 impl Bus {
     /// Publishes an envelope. When this returns it is in the buffer of every subscription that it
     /// fits, or dropped there (F25). It waits only for those whose policy is to block, and goes to
@@ -31,7 +41,7 @@ impl Bus {
     ///
     /// # Errors
     /// Returns an error if the bus is closed; then no subscription gets the envelope.
-    pub async fn publish(&self, envelope: impl Into<Arc<Envelope>>) -> Result<(), BusClosed> {
+    pub async fn publish(&self, envelope: impl Into<Arc<Envelope>>) -> Result<PublishReport, BusClosed> {
         // Publishing without end must not keep others from their turn.
         consume_budget().await;
         let hub = &*self.hub;
@@ -40,12 +50,13 @@ impl Bus {
         hub.counters.published.fetch_add(1, Relaxed);
         hub.observe(Observation::Published(&envelope));
         let subscribers = hub.routes.of(envelope.subject());
-        let mut delivery = EnvelopeDelivery { hub, envelope: &envelope, full: VecDeque::new() };
+        let report = PublishReport::default();
+        let mut delivery = EnvelopeDelivery { hub, envelope: &envelope, full: VecDeque::new(), report };
         for subscriber in subscribers.iter() {
             delivery.offer(subscriber);
         }
         delivery.wait().await;
-        Ok(())
+        Ok(delivery.report)
     }
 }
 
@@ -54,6 +65,7 @@ struct EnvelopeDelivery<'a> {
     envelope: &'a Arc<Envelope>,
     /// Subscriptions without room that the publish waits for.
     full: VecDeque<&'a BusSubscriber>,
+    report: PublishReport,
 }
 
 impl<'a> EnvelopeDelivery<'a> {
@@ -82,12 +94,14 @@ impl<'a> EnvelopeDelivery<'a> {
         }
     }
 
-    fn delivered(&self, to: &BusSubscriber) {
+    fn delivered(&mut self, to: &BusSubscriber) {
+        self.report.delivered += 1;
         self.count(to, |counters| &counters.delivered);
         self.hub.observe(Observation::Delivered { envelope: self.envelope, to: to.id });
     }
 
-    fn dropped(&self, from: &BusSubscriber, envelope: &Envelope, reason: DropReason) {
+    fn dropped(&mut self, from: &BusSubscriber, envelope: &Envelope, reason: DropReason) {
+        self.report.lost += usize::from(reason != DropReason::Sampled);
         self.count(from, |counters| counters.dropped(reason));
         self.hub.observe(Observation::Dropped { envelope, from: from.id, policy: from.policy, reason });
     }

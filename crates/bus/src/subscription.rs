@@ -56,6 +56,7 @@ impl<'a> SubscriptionBuilder<'a> {
         Self { buffer: if envelopes == 0 { DEFAULT_BUFFER } else { envelopes.min(MAX_BUFFER) }, ..self }
     }
 
+    /// Sets what happens to an envelope that finds the buffer full.
     pub fn policy(self, policy: OverflowPolicy) -> Self {
         Self { policy, ..self }
     }
@@ -95,6 +96,7 @@ pub struct BusSubscription {
 }
 
 impl BusSubscription {
+    /// Returns the id, which no other subscription of the bus ever has.
     pub fn id(&self) -> BusSubscriptionId {
         self.subscriber.id
     }
@@ -111,6 +113,7 @@ impl BusSubscription {
         }
     }
 
+    /// Returns the counts of this subscription.
     pub fn stats(&self) -> BusStats {
         self.subscriber.counters.stats()
     }

@@ -44,10 +44,13 @@ mod bus {
     pub use hub::{Bus, BusBuilder, BusClosed};
     pub use observe::{BusStats, Observation};
     pub use policy::{DropReason, OverflowPolicy};
+    pub use publish::PublishReport;
     pub use subscription::{BusSubscription, BusSubscriptionId, SubscriptionBuilder};
 }
 
-use bus::{Bus, BusClosed, BusStats, BusSubscription, DropReason, Envelope, Observation, OverflowPolicy};
+use bus::{
+    Bus, BusClosed, BusStats, BusSubscription, DropReason, Envelope, Observation, OverflowPolicy, PublishReport,
+};
 
 const ORDERS: usize = 3000;
 
@@ -64,7 +67,7 @@ fn subscribe(bus: &Bus, buffer: usize, policy: OverflowPolicy) -> BusSubscriptio
 }
 
 /// Says of each of `count` envelopes whether the bus took it.
-fn publisher(bus: &Bus, count: usize) -> JoinHandle<Vec<Result<(), BusClosed>>> {
+fn publisher(bus: &Bus, count: usize) -> JoinHandle<Vec<Result<PublishReport, BusClosed>>> {
     let bus = bus.clone();
     thread::spawn(move || (0..count).map(|_| block_on(bus.publish(Envelope::new("a").unwrap()))).collect())
 }
@@ -201,14 +204,14 @@ fn room_that_nobody_takes_goes_to_the_next() {
         let impatient = thread::spawn(move || {
             let publish = pin!(other.publish(Envelope::new("a").unwrap()));
             let is_enough = pin!(is_enough.notified());
-            matches!(block_on(select(publish, is_enough)), Either::Left((Ok(()), _)))
+            matches!(block_on(select(publish, is_enough)), Either::Left((Ok(_), _)))
         });
         let patient = publisher(&bus, 1);
         let calling_off = thread::spawn(move || enough.notify_one());
         // The first, the patient one's, and the impatient one's if it came through.
         assert_eq!(block_on(subscription.recv()).unwrap().subject(), "first");
         let read = reader(subscription);
-        assert_eq!(patient.join().unwrap(), [Ok(())]);
+        assert_eq!(patient.join().unwrap(), [Ok(PublishReport { delivered: 1, lost: 0 })]);
         calling_off.join().unwrap();
         let came_through = impatient.join().unwrap();
         block_on(bus.close());

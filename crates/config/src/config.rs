@@ -53,7 +53,7 @@ pub use self::source::{
 };
 pub use api::{ApiConfig, AuthType, DeclaredIdentity, KeptIn};
 pub use avro::{avro_schema, known_schema};
-pub use bus::BusSource;
+pub use bus::{BusSink, BusSource};
 pub use file::{FileSink, FileUpkeep, Fsync, RecordSettings};
 pub use http::{AnswerPoint, ClientAuth, HttpClient, HttpSource, RateLimit};
 pub use letters::{LetterChoice, LetterFilter, LetterSource};
@@ -82,6 +82,8 @@ pub use webhook::{TenantSelection, Webhook, WebhookSink};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub dir: PathBuf,
+    /// Texts that take the place of the folder's files, if a program gives them.
+    pub texts: Option<Arc<FolderTexts>>,
     /// Folder of the components.
     pub plugins: PathBuf,
     /// Folder of the key files.
@@ -116,6 +118,9 @@ pub struct Config {
     /// Valid settings that are probably mistakes.
     pub warnings: Vec<Problem>,
 }
+
+/// Texts in the place of a folder's files, by their paths in it.
+pub type FolderTexts = BTreeMap<PathBuf, String>;
 
 /// The purpose of a router.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

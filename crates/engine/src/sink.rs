@@ -104,7 +104,8 @@ pub enum SinkRefusal {
     /// again later.
     #[error("the destination can't take it now")]
     Apart(#[source] anyhow::Error),
-    /// Permanent: this output can never be taken. Holds the reason code of its dead letter.
+    /// Permanent: this output can never be taken. Holds the reason code of its dead letter, a word
+    /// in lower case with underscores.
     #[error("the destination will never take it: `{0}`")]
     Never(&'static str, #[source] anyhow::Error),
     /// The reader of this sink has left, as with a closed pipe: the router ends in good order.
@@ -112,7 +113,13 @@ pub enum SinkRefusal {
     Closed,
 }
 
-/// A destination. One [`outlet`] owns and drives it, from one task.
+/// A destination. One [`outlet`] owns and drives it, from one task, with a bounded queue before it,
+/// retries and the policy for refusals.
+///
+/// What is confirmed is settled: the event's source acknowledges it and never sends it again. So an
+/// output is confirmed only once the destination is responsible for it, and each that was written
+/// is confirmed or refused in the end. Outputs may come again after a crash, under the same
+/// [`Output::id`].
 pub trait Sink: Send + 'static {
     /// Starts to write one output. May only buffer it; [`Self::confirm`] reports the result. An
     /// error concerns this output alone, which then is not confirmed.

@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    config::{ConfigPlace, LARGEST_SCHEMA, Preset, Problem, UnknownName, known_schema, read_text},
-    listing::files,
+    config::{ConfigPlace, LARGEST_SCHEMA, Preset, Problem, UnknownName, known_schema},
+    listing::FolderFiles,
     problem::ProblemReport,
 };
 use trommel_avro::AvroSchemas;
@@ -15,19 +15,19 @@ use trommel_avro::AvroSchemas;
 /// Reads `schemas/*.avsc`. Returns `None` if one of them is invalid; the error is then in the
 /// report.
 pub(crate) fn schemas(
-    dir: &Path,
+    files: &FolderFiles,
     folder: &Path,
     presets: &[Preset],
     ids: &BTreeMap<u32, String>,
     report: &ProblemReport,
 ) -> Option<AvroSchemas> {
-    let shown = folder.strip_prefix(dir).unwrap_or(folder);
-    let listed = files(folder, "avsc").map_err(|error| {
+    let shown = folder.strip_prefix(&files.dir).unwrap_or(folder);
+    let listed = files.list(folder, "avsc").map_err(|error| {
         report.add(Problem::error(ConfigPlace::file(shown), format!("can't list the folder: {error}")));
     });
     let (mut paths, mut texts) = (Vec::new(), Vec::new());
     for file in listed.ok()? {
-        let text = read_text(&folder.join(&file), LARGEST_SCHEMA).map_err(|error| error.to_string());
+        let text = files.read(&folder.join(&file), LARGEST_SCHEMA).map_err(|error| error.to_string());
         match text.and_then(|text| String::from_utf8(text).map_err(|error| format!("the file is not UTF-8: {error}"))) {
             Ok(text) => texts.push((stem(&file), text)),
             Err(message) => {

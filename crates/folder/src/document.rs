@@ -8,7 +8,8 @@ use std::{
 use toml::de::DeTable;
 
 use crate::{
-    config::{ConfigPlace, LARGEST_TOML, Problem, TextPosition, read_text},
+    config::{ConfigPlace, LARGEST_TOML, Problem, TextPosition},
+    listing::FolderFiles,
     problem::ProblemReport,
     table::TomlTable,
 };
@@ -25,12 +26,12 @@ pub(crate) struct TomlDocument<'a> {
 }
 
 impl<'a> TomlDocument<'a> {
-    /// Opens `dir/file`. Returns `None` if it can't be read; the error is then in the report.
-    pub(crate) fn open(dir: &'a Path, file: &Path, report: &'a ProblemReport) -> Option<Self> {
-        let text = read(&dir.join(file)).map_err(|(position, message)| {
+    /// Opens a file of the folder. Returns `None` if it can't be read; the error is then in the report.
+    pub(crate) fn open(files: &'a FolderFiles, file: &Path, report: &'a ProblemReport) -> Option<Self> {
+        let text = read(files, file).map_err(|(position, message)| {
             report.add(Problem::error(ConfigPlace { file: file.to_owned(), position }, message));
         });
-        Some(Self::of(dir, file, text.ok()?, report))
+        Some(Self::of(&files.dir, file, text.ok()?, report))
     }
 
     /// Creates a document from a text, which messages call `file`.
@@ -95,8 +96,8 @@ impl<'a> TomlDocument<'a> {
     }
 }
 
-fn read(path: &Path) -> Result<String, (Option<TextPosition>, String)> {
-    let bytes = read_text(path, LARGEST_TOML).map_err(|error| (None, error.to_string()))?;
+fn read(files: &FolderFiles, file: &Path) -> Result<String, (Option<TextPosition>, String)> {
+    let bytes = files.read(&files.dir.join(file), LARGEST_TOML).map_err(|error| (None, error.to_string()))?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;

@@ -35,5 +35,5 @@ mod unique;
 mod webhook;
 mod written;
 
-pub use load::{load, load_registry};
+pub use load::{load, load_registry, parse};
 pub use written::NewWebhook;

@@ -4,9 +4,44 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use crate::config::{UnknownName, suggest};
+use crate::config::{FolderTexts, UnknownName, UnreadableFile, read_text, suggest};
+
+/// The files of a router's folder that are text: those on the disk, or what a program gives in
+/// their place.
+#[derive(Clone)]
+pub(crate) struct FolderFiles {
+    pub(crate) dir: PathBuf,
+    pub(crate) texts: Option<Arc<FolderTexts>>,
+}
+
+impl FolderFiles {
+    /// Lists the files in `folder` with this extension, as [`files`].
+    pub(crate) fn list(&self, folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
+        let Some((texts, folder)) = self.inside(folder) else { return files(folder, extension) };
+        let of_folder = texts.keys().filter(|path| path.parent() == Some(folder));
+        let fits = of_folder.filter(|path| path.extension().is_some_and(|found| found == extension));
+        Ok(fits.filter_map(|path| path.file_name().map(PathBuf::from)).collect())
+    }
+
+    /// Reads a file, as [`read_text`].
+    pub(crate) fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, UnreadableFile> {
+        let Some((texts, path)) = self.inside(path) else { return read_text(path, limit) };
+        let text = texts.get(path).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let size = text.len() as u64;
+        if size > limit {
+            return Err(UnreadableFile::TooLarge { size, limit });
+        }
+        Ok(text.trim_start_matches('\u{feff}').as_bytes().to_vec())
+    }
+
+    /// Returns the texts and the path among them, for what lies in the folder.
+    fn inside<'a>(&'a self, path: &'a Path) -> Option<(&'a FolderTexts, &'a Path)> {
+        Some((self.texts.as_deref()?, path.strip_prefix(&self.dir).ok()?))
+    }
+}
 
 /// The names of the files in `folder` with this extension, sorted; none if the folder does not
 /// exist. Hidden files are skipped, including those that editors and Kubernetes put beside the real

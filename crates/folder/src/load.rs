@@ -13,7 +13,7 @@ use crate::{
     document::TomlDocument,
     isolation,
     keys::{self, FolderContents, NamedKey},
-    listing::{AvailablePlugins, files},
+    listing::{AvailablePlugins, FolderFiles},
     preset,
     problem::ProblemReport,
     routes::{self, KnownNames},
@@ -34,8 +34,26 @@ const KEYS: &str = "keys";
 /// # Errors
 /// Returns all problems of all files.
 pub fn load(dir: &Path) -> Result<Config, Problems> {
+    read(&FolderFiles { dir: dir.to_owned(), texts: None })
+}
+
+/// Reads texts in the place of a folder's files, each named by its path in the folder:
+/// `trommel.toml`, `keys/NAME.toml`, `schemas/NAME.json` or `.avsc`. All other paths begin at `dir`,
+/// as in a folder: components, secrets, inputs and outputs.
+///
+/// # Errors
+/// Returns all problems of all texts.
+pub fn parse<P: Into<PathBuf>, T: Into<String>>(
+    dir: &Path,
+    texts: impl IntoIterator<Item = (P, T)>,
+) -> Result<Config, Problems> {
+    let texts = texts.into_iter().map(|(path, text)| (path.into(), text.into())).collect();
+    read(&FolderFiles { dir: dir.to_owned(), texts: Some(Arc::new(texts)) })
+}
+
+fn read(files: &FolderFiles) -> Result<Config, Problems> {
     let report = ProblemReport::default();
-    let settings = open(dir, &report);
+    let settings = open(files, &report);
     let (config, sinks, plugins, schemas, identity) = match settings {
         Some(RouterSettings { config, sinks, plugins, schemas, identity }) => {
             (Some(config), Some(sinks), plugins, schemas, identity)
@@ -44,14 +62,15 @@ pub fn load(dir: &Path) -> Result<Config, Problems> {
     };
     let avro = config
         .as_ref()
-        .and_then(|config| avro::schemas(dir, &config.schemas, &config.presets, &config.avro_ids, &report));
+        .and_then(|config| avro::schemas(files, &config.schemas, &config.presets, &config.avro_ids, &report));
     let ready = FolderContents { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
     let presets = config.as_ref().map_or(&[][..], |config| &config.presets);
-    let registry = registry(dir, sinks.as_ref(), ready, presets, &BTreeSet::new(), &report);
+    let registry = registry(files, sinks.as_ref(), ready, presets, &BTreeSet::new(), &report);
     if let Some(identity) = identity {
         check_identity(&registry, &identity, &report);
     }
     if let Some(config) = &config {
+        check_texts(config, &report);
         isolation::check(&registry.keys, &config.sources, &report);
         webhook::check_sink(&registry.webhooks, &config.sinks, &report);
     }
@@ -67,16 +86,16 @@ pub fn load(dir: &Path) -> Result<Config, Problems> {
 /// Returns all problems of all files.
 pub fn load_registry(config: &Config) -> Result<RegistryConfig, Problems> {
     let report = ProblemReport::default();
+    let files = FolderFiles { dir: config.dir.clone(), texts: config.texts.clone() };
     let plugins = AvailablePlugins::list(&config.dir, &config.plugins)
         .map_err(|error| report.add(unlisted(&config.plugins, &error)))
         .ok();
-    let schemas = SchemaFiles::list(&config.dir, &config.schemas)
-        .map_err(|error| report.add(unlisted(&config.schemas, &error)))
-        .ok();
+    let schemas =
+        SchemaFiles::list(&files, &config.schemas).map_err(|error| report.add(unlisted(&config.schemas, &error))).ok();
     let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let avro = avro::schemas(&config.dir, &config.schemas, &config.presets, &config.avro_ids, &report);
+    let avro = avro::schemas(&files, &config.schemas, &config.presets, &config.avro_ids, &report);
     let ready = FolderContents { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
-    let registry = registry(&config.dir, Some(&sinks), ready, &config.presets, &config.registry.files, &report);
+    let registry = registry(&files, Some(&sinks), ready, &config.presets, &config.registry.files, &report);
     check_identity(&registry, &config.identity(), &report);
     isolation::check(&registry.keys, &config.sources, &report);
     if config.role == RouterRole::Router {
@@ -101,14 +120,37 @@ fn unlisted(folder: &Path, error: &std::io::Error) -> Problem {
     Problem::error(ConfigPlace::file(folder), format!("can't list the folder: {error}"))
 }
 
-fn open(dir: &Path, report: &ProblemReport) -> Option<RouterSettings> {
+/// Reports texts that no file of a folder stands for: a mistyped path would be left out in silence.
+fn check_texts(config: &Config, report: &ProblemReport) {
+    let Some(texts) = &config.texts else { return };
+    let schemas = config.schemas.strip_prefix(&config.dir).unwrap_or(&config.schemas);
+    for path in texts.keys() {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let is_known = match (path.parent(), extension) {
+            _ if path == Path::new(SETTINGS) => true,
+            (Some(folder), Some("toml")) => folder == Path::new(KEYS),
+            (Some(folder), Some("json" | "avsc")) => folder == schemas,
+            _ => false,
+        };
+        if !is_known {
+            let shown = schemas.display();
+            let hint = format!("name it `{SETTINGS}`, `{KEYS}/NAME.toml`, `{shown}/NAME.json` or `{shown}/NAME.avsc`");
+            report.add(Problem::error(ConfigPlace::file(path), "a router's folder has no such file").hint(hint));
+        }
+    }
+}
+
+fn open(files: &FolderFiles, report: &ProblemReport) -> Option<RouterSettings> {
+    let dir = files.dir.as_path();
     let example =
         "a router's folder holds `trommel.toml`, `keys/*.toml` and `plugins/*.wasm`: see `examples/quickstart`";
+    let has_settings = match &files.texts {
+        Some(texts) => texts.contains_key(Path::new(SETTINGS)),
+        None => dir.join(SETTINGS).exists(),
+    };
     let missing = match fs::metadata(dir) {
         Ok(found) if !found.is_dir() => Some((dir, "this is not a folder".to_owned())),
-        Ok(_) if !dir.join(SETTINGS).exists() => {
-            Some((Path::new(SETTINGS), format!("there is no such file in `{}`", dir.display())))
-        }
+        Ok(_) if !has_settings => Some((Path::new(SETTINGS), format!("there is no such file in `{}`", dir.display()))),
         Ok(_) => None,
         Err(error) => Some((dir, format!("can't open the folder: {error}"))),
     };
@@ -116,21 +158,21 @@ fn open(dir: &Path, report: &ProblemReport) -> Option<RouterSettings> {
         report.add(Problem::error(ConfigPlace::file(place), message).hint(example));
         return None;
     }
-    TomlDocument::open(dir, Path::new(SETTINGS), report)?.read(|table| settings(table, dir))
+    TomlDocument::open(files, Path::new(SETTINGS), report)?.read(|table| settings(table, files))
 }
 
 /// Reads the keys and routes of all files. Invalid ones are left out and reported. `before` holds
 /// the files that declared something until now.
 fn registry(
-    dir: &Path,
+    folder: &FolderFiles,
     sinks: Option<&HashSet<String>>,
     ready: FolderContents<'_>,
     presets: &[Preset],
     before: &BTreeSet<PathBuf>,
     report: &ProblemReport,
 ) -> RegistryConfig {
-    let folder = dir.join(KEYS);
-    let files = files(&folder, "toml").unwrap_or_else(|error| {
+    let dir = folder.dir.as_path();
+    let files = folder.list(&dir.join(KEYS), "toml").unwrap_or_else(|error| {
         report.add(unlisted(Path::new(KEYS), &error));
         Vec::new()
     });
@@ -143,7 +185,7 @@ fn registry(
     let mut declaring = BTreeSet::new();
     for file in files {
         let file = Path::new(KEYS).join(file);
-        let document = TomlDocument::open(dir, &file, report);
+        let document = TomlDocument::open(folder, &file, report);
         let read = document.as_ref().and_then(|document| {
             document.read(|table| {
                 if ["key", "route", "webhook"].iter().any(|name| table.has(name)) {

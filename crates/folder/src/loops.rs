@@ -2,9 +2,10 @@
 
 use crate::{
     config::{
-        EnvelopeFormat, EventField, OutputField, Problem, SinkConfig, SinkKind, SourceConfig, SourceKind, StreamConfig,
-        SubjectForm, SubjectPlaceholder, TemplatePart,
+        BusSink, EnvelopeFormat, EventField, NatsSink, OutputField, Problem, SinkConfig, SinkKind, SourceConfig,
+        SourceKind, StreamConfig, SubjectForm, SubjectPlaceholder, TemplatePart,
     },
+    event::Pattern,
     table::{PlacedValue, TomlTable},
 };
 
@@ -17,26 +18,9 @@ pub(crate) fn warn(
     sinks: &[PlacedValue<SinkConfig>],
 ) {
     for PlacedValue { value: sink, place } in sinks {
-        let SinkKind::Nats(nats) = &sink.kind else { continue };
-        let feeds = |source: &SourceConfig| match (nats.subject.literal(), nats.subject.0.as_slice()) {
-            (Some(subject), _) => reads(source, streams, subject),
-            // The event leaves under the subject it came in with, unless the filter or the envelope
-            // names another subject.
-            (
-                None,
-                [
-                    TemplatePart::Value(SubjectPlaceholder {
-                        field: OutputField::Event(EventField::Subject),
-                        form: SubjectForm::Tokens,
-                    }),
-                ],
-            ) => {
-                matches!(source.kind, SourceKind::JetStream(_) | SourceKind::Nats(_))
-                    && !matches!(
-                        source.envelope,
-                        EnvelopeFormat::Plain { subject: Some(_), .. } | EnvelopeFormat::Flowcraft
-                    )
-            }
+        let feeds = |source: &SourceConfig| match &sink.kind {
+            SinkKind::Nats(nats) => feeds_stream(nats, source, streams),
+            SinkKind::Bus(bus) => feeds_bus(bus, source),
             _ => false,
         };
         if let Some(PlacedValue { value: source, .. }) = sources.iter().find(|source| feeds(&source.value)) {
@@ -45,6 +29,58 @@ pub(crate) fn warn(
             table.report(Problem::warning(place.clone(), message).hint(hint));
         }
     }
+}
+
+fn feeds_stream(sink: &NatsSink, source: &SourceConfig, streams: &[StreamConfig]) -> bool {
+    match (sink.subject.literal(), sink.subject.0.as_slice()) {
+        (Some(subject), _) => reads(source, streams, subject),
+        // The event leaves under the subject it came in with, unless the filter or the envelope
+        // names another subject.
+        (
+            None,
+            [
+                TemplatePart::Value(SubjectPlaceholder {
+                    field: OutputField::Event(EventField::Subject),
+                    form: SubjectForm::Tokens,
+                }),
+            ],
+        ) => {
+            matches!(source.kind, SourceKind::JetStream(_) | SourceKind::Nats(_))
+                && !matches!(
+                    source.envelope,
+                    EnvelopeFormat::Plain { subject: Some(_), .. } | EnvelopeFormat::Flowcraft
+                )
+        }
+        _ => false,
+    }
+}
+
+/// Returns whether `source` subscribes to the same bus and to a subject that the sink may fill in.
+fn feeds_bus(sink: &BusSink, source: &SourceConfig) -> bool {
+    let SourceKind::Bus(bus) = &source.kind else { return false };
+    bus.bus == sink.bus && possible_subjects(sink).is_some_and(|subjects| subjects.intersection(&bus.pattern).is_some())
+}
+
+/// The pattern of the subjects that a sink may publish to: a token with a placeholder is any, and
+/// behind a placeholder of several tokens so is the rest.
+fn possible_subjects(sink: &BusSink) -> Option<Pattern> {
+    let mut pattern = String::new();
+    for part in &sink.subject.0 {
+        match part {
+            TemplatePart::Literal(text) => pattern.push_str(text),
+            TemplatePart::Value(SubjectPlaceholder { form: SubjectForm::Tokens, .. }) => {
+                pattern.push('>');
+                break;
+            }
+            TemplatePart::Value(_) => pattern.push('*'),
+        }
+    }
+    let token = |token: &str| match token {
+        token if token.contains('>') => ">".to_owned(),
+        token if token.contains('*') => "*".to_owned(),
+        token => token.to_owned(),
+    };
+    pattern.split('.').map(token).collect::<Vec<_>>().join(".").parse().ok()
 }
 
 /// Returns whether `source` is known to read `subject`: by its own subjects, or by those of its

@@ -8,14 +8,15 @@ use std::{
 };
 
 use crate::{
-    config::{ConfigPlace, LARGEST_SCHEMA, Problem, TextPosition, UnknownName, read_text, suggest},
-    listing::files,
+    config::{ConfigPlace, LARGEST_SCHEMA, Problem, TextPosition, UnknownName, suggest},
+    listing::FolderFiles,
     problem::ProblemReport,
 };
 use trommel_config::schema::DeclaredSchema;
 
 /// Schema files, each read on first use; problems of a file are reported once.
 pub(crate) struct SchemaFiles {
+    files: FolderFiles,
     folder: PathBuf,
     /// The folder as written in the configuration.
     shown: PathBuf,
@@ -24,10 +25,11 @@ pub(crate) struct SchemaFiles {
 }
 
 impl SchemaFiles {
-    pub(crate) fn list(dir: &Path, folder: &Path) -> io::Result<Self> {
-        let names = files(folder, "json")?.into_iter().filter_map(|name| Some(name.to_str()?.to_owned())).collect();
-        let shown = folder.strip_prefix(dir).unwrap_or(folder).to_owned();
-        Ok(Self { folder: folder.to_owned(), shown, names, read: RefCell::default() })
+    pub(crate) fn list(files: &FolderFiles, folder: &Path) -> io::Result<Self> {
+        let names =
+            files.list(folder, "json")?.into_iter().filter_map(|name| Some(name.to_str()?.to_owned())).collect();
+        let shown = folder.strip_prefix(&files.dir).unwrap_or(folder).to_owned();
+        Ok(Self { files: files.clone(), folder: folder.to_owned(), shown, names, read: RefCell::default() })
     }
 
     /// Finds the schema in the file of this name. Returns `None` if the file is invalid; the error
@@ -55,7 +57,8 @@ impl SchemaFiles {
     }
 
     fn read(&self, name: &str) -> Result<DeclaredSchema, (Option<TextPosition>, String)> {
-        let text = read_text(&self.folder.join(name), LARGEST_SCHEMA).map_err(|error| (None, error.to_string()))?;
+        let text =
+            self.files.read(&self.folder.join(name), LARGEST_SCHEMA).map_err(|error| (None, error.to_string()))?;
         let schema = serde_json::from_slice(&text).map_err(|error| {
             // The column is 0 before the first character.
             let position = TextPosition { line: error.line(), column: error.column().max(1) };

@@ -18,7 +18,7 @@ use crate::{
     },
     http,
     limits::{self, limits},
-    listing::AvailablePlugins,
+    listing::{AvailablePlugins, FolderFiles},
     loops,
     nats::nats,
     preset::{self, preset},
@@ -53,7 +53,8 @@ pub(crate) struct RouterSettings {
     pub(crate) identity: Option<DeclaredIdentity>,
 }
 
-pub(crate) fn settings(table: &mut TomlTable<'_>, dir: &Path) -> RouterSettings {
+pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> RouterSettings {
+    let dir = files.dir.as_path();
     for name in ["key", "route", "webhook"] {
         table.misplaced(name, "a file in `keys/`");
     }
@@ -66,7 +67,7 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, dir: &Path) -> RouterSettings 
         table.error(table.place_of("folders"), message, None);
     };
     let plugins = AvailablePlugins::list(dir, &plugins_folder).map_err(|error| unlisted(&plugins_folder, error)).ok();
-    let schemas = SchemaFiles::list(dir, &schemas_folder).map_err(|error| unlisted(&schemas_folder, error)).ok();
+    let schemas = SchemaFiles::list(files, &schemas_folder).map_err(|error| unlisted(&schemas_folder, error)).ok();
 
     let nats = table.table("nats", nats).flatten();
     let has_server = table.has("nats");
@@ -138,6 +139,7 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, dir: &Path) -> RouterSettings 
 
     let config = Config {
         dir: dir.to_owned(),
+        texts: files.texts.clone(),
         plugins: plugins_folder,
         keys: dir.join("keys"),
         schemas: schemas_folder,

@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
+    bus,
     config::{
         AvroEncoding, DEAD_FILE, DeadLetterTarget, FilePath, FolderSink, NatsSink, OnFailure, SINK_RETRY, SinkConfig,
         SinkKind, StreamConfig,
@@ -46,12 +47,14 @@ pub(crate) fn sink(table: &mut TomlTable<'_>, taken: &mut SinkClaims) -> Option<
     );
     let retry = retry(table, SINK_RETRY);
     type SinkReader = fn(&mut TomlTable<'_>, &mut SinkFiles) -> Option<SinkKind>;
-    let kinds: [(&str, SinkReader); 6] = [
+    let kinds: [(&str, SinkReader); 8] = [
         ("stdout", |_, _| Some(SinkKind::Stdout)),
         ("file", file),
         ("folder", |table, _| folder(table)),
         ("nats", |table, _| nats(table)),
         ("webhook", webhook::sink),
+        ("bus", bus::sink),
+        ("program", |table, _| Some(SinkKind::Program(table.place()))),
         ("null", |_, _| Some(SinkKind::Null)),
     ];
     let encode = encode(table);
@@ -64,7 +67,7 @@ pub(crate) fn sink(table: &mut TomlTable<'_>, taken: &mut SinkClaims) -> Option<
     };
     if let Some(kind) = &kind
         && encode.is_some()
-        && !matches!(kind, SinkKind::Nats(_) | SinkKind::Folder(_))
+        && !matches!(kind, SinkKind::Nats(_) | SinkKind::Folder(_) | SinkKind::Program(_))
     {
         let hint = "sinks of type `nats` and `folder` write each output by itself".to_owned();
         table.error(table.place_of("encode"), "Avro has no lines: this sink can't write it", Some(hint));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    bus::bus,
+    bus::{bus, program},
     config::{
         AckMode, ClientAuth, DeliverPolicy, EnvelopeFormat, JetStreamSource, LinesSource, NatsSource, Problem,
         SourceConfig, SourceKind, values,
@@ -29,8 +29,8 @@ pub(crate) fn source(table: &mut TomlTable<'_>, taken: &mut SourceClaims) -> Opt
     let name = taken.names.name(table, "source");
     let envelope = envelope(table);
     type SourceReader = fn(&mut TomlTable<'_>, &mut ClaimedValues) -> Option<SourceKind>;
-    let kinds: [(&str, SourceReader); 5] =
-        [("jetstream", jetstream), ("nats", nats), ("lines", lines), ("bus", bus), ("http", http)];
+    let kinds: [(&str, SourceReader); 6] =
+        [("jetstream", jetstream), ("nats", nats), ("lines", lines), ("bus", bus), ("http", http), ("program", program)];
     let kind = match table.required("type", |table, field| table.choice(field, &kinds)) {
         Some(kind) => kind(table, &mut taken.inputs),
         None => {

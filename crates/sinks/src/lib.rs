@@ -1,6 +1,7 @@
 //! Destinations of outputs: stdout, files, folders, NATS, webhooks; what each would write, and what
 //! each should hold.
 
+use trommel_bus as bus;
 use trommel_config::{config, signature};
 use trommel_core::{metrics, outgoing, stop};
 use trommel_engine::dead_letters;

@@ -3,6 +3,7 @@
 pub use trommel_engine::sink::*;
 
 pub mod blocking;
+pub mod bus;
 mod chunk;
 pub mod file;
 pub mod folder;

@@ -18,6 +18,11 @@ pub mod lines;
 pub mod replay;
 
 /// A stream of events with a duty to settle each.
+///
+/// It pushes events while [`Intake::is_open`], and polls [`Intake::settled`] after every burst and
+/// until it has heard of each: `Done` and `Dead` are the end of an event, after which its input may
+/// forget it; after `Retry` it is to be pushed again, or given back to where it came from. An
+/// event's `uid` is the same whenever it is delivered.
 pub trait Source: Send + 'static {
     /// Data that the source needs to settle one event: a reply subject, a line number.
     type Receipt: Send + 'static;

@@ -46,6 +46,7 @@ fn other_ways(config: &Config) -> String {
             None => format!("`{}` reads lines: write them to the standard input of `trommel run`", source.name),
         },
         SourceKind::Http(_) => format!("`{}` takes requests: POST the event to it", source.name),
+        SourceKind::Program(_) => format!("`{}` is of the program that embeds the router", source.name),
         SourceKind::Bus(_) => format!("`{}` reads the bus of the program that embeds the router", source.name),
         _ => format!("`{}` reads no server", source.name),
     };

@@ -43,6 +43,8 @@ pub(super) enum ExplainedPlace {
     File(String),
     Subject(String),
     Webhooks(Vec<String>),
+    /// A sink of the embedding program.
+    Program,
     Nowhere,
 }
 
@@ -98,6 +100,7 @@ impl From<PreviewDestination> for ExplainedPlace {
             PreviewDestination::File(path) => Self::File(path.display().to_string()),
             PreviewDestination::Subject(subject) => Self::Subject(subject),
             PreviewDestination::Webhooks(names) => Self::Webhooks(names),
+            PreviewDestination::Program => Self::Program,
             PreviewDestination::Nowhere => Self::Nowhere,
         }
     }

@@ -75,6 +75,7 @@ fn place(place: &ExplainedPlace) -> String {
         ExplainedPlace::Subject(subject) => format!("subject `{}`", line(subject)),
         ExplainedPlace::Webhooks(names) if names.is_empty() => "no webhook wants it".to_owned(),
         ExplainedPlace::Webhooks(names) => format!("webhooks `{}`", names.join("`, `")),
+        ExplainedPlace::Program => "the program that embeds the router".to_owned(),
         ExplainedPlace::Nowhere => "which discards it".to_owned(),
     }
 }

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    ConfigPlace, DeadLetterTarget, FileSink, Fsync, OutputField, PathTemplate, RetryPolicy, SubjectPlaceholder,
-    TextTemplate, WebhookSink,
+    BusSink, ConfigPlace, DeadLetterTarget, FileSink, Fsync, OutputField, PathTemplate, RetryPolicy,
+    SubjectPlaceholder, TextTemplate, WebhookSink,
 };
 use crate::avro::Framing;
 
@@ -51,6 +51,9 @@ pub enum SinkKind {
     Folder(FolderSink),
     Nats(NatsSink),
     Webhook(WebhookSink),
+    Bus(BusSink),
+    /// A sink of the embedding program, declared here.
+    Program(ConfigPlace),
     Null,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{BusSource, HttpSource, LetterSource, ReplaySource};
+use super::{BusSource, ConfigPlace, HttpSource, LetterSource, ReplaySource};
 use crate::{event::Pattern, field::Field};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub enum SourceKind {
     Nats(NatsSource),
     Lines(LinesSource),
     Bus(BusSource),
+    /// A source of the embedding program, declared here.
+    Program(ConfigPlace),
     Http(Box<HttpSource>),
     Replay(ReplaySource),
     Letters(LetterSource),

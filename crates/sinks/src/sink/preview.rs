@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     config::{Config, SinkConfig, SinkKind},
     json::line,
-    sink::{Output, SinkRefusal, file, folder, nats, webhook},
+    sink::{Output, SinkRefusal, bus, file, folder, nats, webhook},
 };
 
 /// Content that a sink would write of an output, and its destination.
@@ -23,6 +23,8 @@ pub enum PreviewDestination {
     Subject(String),
     /// Names of the webhooks that want it.
     Webhooks(Vec<String>),
+    /// A sink of the embedding program.
+    Program,
     Nowhere,
 }
 
@@ -55,6 +57,11 @@ pub fn preview(config: &Config, sink: &SinkConfig, output: &Output) -> Result<Ou
             PreviewDestination::Webhooks(webhook::wanted_by(&config.registry.webhooks, output)),
             output.payload.to_vec(),
         ),
+        SinkKind::Bus(settings) => {
+            (PreviewDestination::Subject(bus::subject(settings, output)?), output.payload.to_vec())
+        }
+        // What the program's sink does with it, only the program knows.
+        SinkKind::Program(_) => (PreviewDestination::Program, output.payload.to_vec()),
         SinkKind::Null => (PreviewDestination::Nowhere, Vec::new()),
     };
     Ok(OutputPreview { place, content })

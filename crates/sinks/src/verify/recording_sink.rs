@@ -47,6 +47,8 @@ impl RecordingSink {
             SinkKind::Folder(settings) => Recognition::File(settings.clone()),
             SinkKind::Webhook(_) => Recognition::Deliveries(webhooks.to_vec()),
             SinkKind::Stdout => Recognition::Never("standard output can't be read again"),
+            SinkKind::Bus(_) => Recognition::Never("a bus keeps nothing"),
+            SinkKind::Program(_) => Recognition::Never("a sink of a program can't be read"),
             SinkKind::Null => Recognition::Never("a sink of type `null` keeps nothing"),
         };
         Self { name: name.into(), recognition, recording, last: 0 }

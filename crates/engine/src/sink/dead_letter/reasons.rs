@@ -123,6 +123,11 @@ pub const LETTER_REASONS: &[LetterReason] = &[
         "the sink was away for longer than its `retry.patience`, and its `on_failure` is `dead_letter`",
         "repair the destination, then `dlq retry`",
     ),
+    reason(
+        "bus_closed",
+        "the program has closed the bus before the output was published there",
+        "stop the router first, and close its buses when it has ended",
+    ),
     // Results of `dlq retry`, which reports them and stores no letter for them.
     reason("no_key", "`dlq retry`: the key does not exist any more, or has no route", "declare it again, or drop it"),
     reason("no_source", "`dlq retry`: the source does not exist any more", "declare it again, or drop it"),
