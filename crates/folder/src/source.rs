@@ -29,8 +29,14 @@ pub(crate) fn source(table: &mut TomlTable<'_>, taken: &mut SourceClaims) -> Opt
     let name = taken.names.name(table, "source");
     let envelope = envelope(table);
     type SourceReader = fn(&mut TomlTable<'_>, &mut ClaimedValues) -> Option<SourceKind>;
-    let kinds: [(&str, SourceReader); 6] =
-        [("jetstream", jetstream), ("nats", nats), ("lines", lines), ("bus", bus), ("http", http), ("program", program)];
+    let kinds: [(&str, SourceReader); 6] = [
+        ("jetstream", jetstream),
+        ("nats", nats),
+        ("lines", lines),
+        ("bus", bus),
+        ("http", http),
+        ("program", program),
+    ];
     let kind = match table.required("type", |table, field| table.choice(field, &kinds)) {
         Some(kind) => kind(table, &mut taken.inputs),
         None => {

@@ -38,7 +38,7 @@ const SLIPS: [(&str, &str); 10] = [
     ("=*", "*="),
 ];
 
-const OPERATORS: &str = "== != < <= > >= ^= $= *= in, not in, matches";
+const OPERATORS: &str = "== != < <= > >= ^= $= *= in, not in, matches, fits";
 
 /// Error in an expression, with its position, both counted from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +156,7 @@ impl<'a> Scanner<'a> {
         let word = match self.word().split('[').next().unwrap_or_default() {
             "in" => ("in", Comparison::In),
             "matches" => ("matches", Comparison::Matches),
+            "fits" => ("fits", Comparison::Fits),
             "not" => {
                 self.at += "not".len();
                 self.skip_blanks();
@@ -308,6 +309,7 @@ mod tests {
             ("/a in[\n1,\n2\n]", "/a In 1+2"),
             ("/a not in [x]", "/a NotIn x"),
             (r#"/a matches "^v[0-9]+$""#, "/a Matches ^v[0-9]+$"),
+            ("subject fits orders.*.created", "subject Fits orders.*.created"),
             ("event-type", "event-type Exists "),
             ("!/a", "/a Absent "),
             ("! header:Test", "header:Test Absent "),

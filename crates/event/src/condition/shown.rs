@@ -57,6 +57,7 @@ impl fmt::Display for ConditionTest {
             Comparison::In => "in",
             Comparison::NotIn => "not in",
             Comparison::Matches => "matches",
+            Comparison::Fits => "fits",
         };
         write!(f, " {comparison}")?;
         let values = self.operands.iter().take(LISTED).map(|operand| shown(&operand.text));

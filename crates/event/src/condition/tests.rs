@@ -214,3 +214,43 @@ fn an_unknown_field_is_named() {
         assert!(error.len() < 500 && !error.contains('\n'), "{error}");
     }
 }
+
+#[test]
+fn lists_ends_expressions_and_patterns_are_compared() {
+    let payload = r#"{"a":"x.pdf","n":2.0,"nothing":null,"list":[1]}"#;
+    let event = event(payload);
+    for (expression, expected) in [
+        ("/a $= .pdf", true),
+        ("/a $= pdf.", false),
+        ("/n in [1, 2]", true),
+        ("/n in [1, 20]", false),
+        ("/n not in [1, 3]", true),
+        ("/none not in [1]", false),
+        ("/list in [1]", false),
+        ("!/none", true),
+        ("!/nothing", false),
+        ("!/list", false),
+        ("! header:none", true),
+        ("!header:kind", false),
+        ("/a matches \"^x[.]\"", true),
+        ("/a matches ^y", false),
+        ("subject fits orders.*.created", true),
+        ("subject fits orders.*", false),
+        ("header:retries in [9, 10.0]", false),
+    ] {
+        let conditions = Conditions::new(parse(expression).unwrap(), TIME, &PathSets::default()).unwrap();
+        assert_eq!(conditions.test(&mut EventFacts::new(&event)).unwrap(), expected, "{expression}");
+    }
+    for expression in ["/a matches \"(x\"", "subject fits a..b"] {
+        assert!(checked(expression).unwrap_err().contains(" is not a "), "{expression}");
+    }
+}
+
+/// An expression whose time could grow with the text's square is bounded by the text looked at.
+#[test]
+fn expressions_use_up_the_time_of_the_tests() {
+    let payload = format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20));
+    let lists = vec![(0..100).map(|_| written("/a", Matches, "(x+x+)+y|x")).collect()];
+    let conditions = Conditions::new(lists, Duration::ZERO, &PathSets::default()).unwrap();
+    assert!(matches!(conditions.test(&mut EventFacts::new(&event(&payload))), Err(Untested::TooMuch(_))));
+}
