@@ -59,6 +59,7 @@ pub(super) async fn tail(
         Some(Err(error)) => return refused(&key, &error),
         None => return (StatusCode::SERVICE_UNAVAILABLE, "the router ends\n").into_response(),
     };
+    attached.ready().await;
     let last = headers.get(LAST_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     let first = last.map_or_else(|| ": attached\n\n".to_owned(), |after: u64| missed("after", after));
     let tail = KeyTail { attached, patience, last: 0, parts: vec![first.into()], is_over: false, _place: place };

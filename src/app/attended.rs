@@ -111,3 +111,26 @@ pub(super) async fn end_when_idle(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// L86: whoever comes again starts the time anew.
+    #[tokio::test(start_paused = true)]
+    async fn a_router_ends_so_long_after_its_last_consumer() {
+        let (count, attached) = watch::channel(1);
+        let (stopper, mut stop) = crate::stop::stop();
+        let idle = tokio::spawn(end_when_idle(attached, Duration::from_secs(30), stopper));
+        for consumers in [0, 1, 2, 0, 1, 0] {
+            sleep(Duration::from_secs(29)).await;
+            count.send_replace(consumers);
+        }
+        let last = Instant::now();
+        stop.draining().await;
+        assert_eq!(last.elapsed().as_secs(), 30);
+        idle.await.unwrap().unwrap();
+    }
+}

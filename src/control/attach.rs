@@ -40,7 +40,7 @@ const LINES: usize = 9;
 pub struct ConsumerDesk {
     changes: mpsc::Sender<RegistryChange>,
     stop: Stop,
-    /// True once events can come: consumers are not acknowledged before.
+    /// True once events can come.
     started: watch::Receiver<bool>,
     /// Most bytes on the way to one ring.
     on_the_way: usize,
@@ -107,8 +107,7 @@ impl ConsumerDesk {
         self.changes.closed().await;
     }
 
-    /// Attaches a consumer once the sources are open, so that it misses no later event. `None` if
-    /// the router ends before that.
+    /// Attaches a consumer. `None` if the router ends before that.
     ///
     /// # Errors
     /// Returns the reason why the consumer is not served.
@@ -129,7 +128,6 @@ impl ConsumerDesk {
         self.changes.send(RegistryChange::Attach(attach)).await.ok()?;
         match first_word(&mut stands).await? {
             Ok(served) => {
-                let _ = self.started.clone().wait_for(|started| *started).await;
                 let desk = Arc::clone(self);
                 Some(Ok(AttachedKey { number, served, ring, stands, desk, _route: route }))
             }
@@ -139,6 +137,12 @@ impl ConsumerDesk {
 }
 
 impl AttachedKey {
+    /// Waits until the sources are open: a consumer that is told so misses no later event.
+    pub async fn ready(&self) {
+        // An error means that the router ends, which is the next thing to learn.
+        let _ = self.desk.started.clone().wait_for(|started| *started).await;
+    }
+
     /// Waits for the next output, or for the end. Cancel safe.
     pub async fn next(&mut self) -> KeyNews {
         tokio::select! {

@@ -71,6 +71,8 @@ pub(super) async fn serve(
     let (number, ring) = (attached.number, Arc::clone(&attached.ring));
     let first_for_key = shared.add(number, consumer);
     let _listed = ListedConsumer { shared, number };
+    // Listed before: a router without routes opens its sources for its first consumer.
+    attached.ready().await;
     tracing::info!(key, pid, "consumer attached");
     let ack = HelloAck { version: VERSION.to_owned(), pid: process::id(), subscription_id, first_for_key, params };
     writer.send(&RouterAnswer::HelloAck(ack)).await?;

@@ -284,7 +284,7 @@ mod tests {
             event_id: "e\"1",
             event_type: "t",
             subject: "s",
-            source_time: "",
+            source_time: "2025-12-31T23:59:59Z",
             observed_at: "2026-01-01T00:00:00Z",
         };
         let mut line = heading.begin();
@@ -293,6 +293,9 @@ mod tests {
         line.extend_from_slice(EVENT_END);
         let RouterLine::Event(read) = RouterLine::parse(&line).unwrap() else { unreachable!("{line:?}") };
         assert_eq!((read.seq, &*read.event_id, read.payload.get()), (7, "e\"1", r#"{"n": 1.0}"#));
+        let OutputEvent { event_type, subject, source_time, observed_at, .. } = read;
+        let fields = [event_type, subject, source_time, observed_at];
+        assert_eq!(fields, ["t", "s", "2025-12-31T23:59:59Z", "2026-01-01T00:00:00Z"]);
     }
 
     #[test]

@@ -57,6 +57,9 @@ async fn without_a_router_one_is_started_that_leaves_the_durable_consumer_alone(
     assert!(ended.status.success(), "{ended:?}");
     assert_eq!(ended.stdout, [r#"{"n":5}"#, r#"{"n":6}"#, r#"{"n":7}"#]);
     assert!(flow::outputs(&context).await.is_empty(), "it serves nobody else");
+    let pid = status(&folder)["pid"].as_u64().unwrap();
+    let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(words.ends_with("\0--idle-exit\x0030s\0"), "L86: {words}");
     let stopped = folder.trommel(&["stop"]).output().unwrap();
     assert!(stopped.status.success() && text(&stopped.stdout).contains("stopped"), "{stopped:?}");
 
@@ -364,4 +367,38 @@ fn a_jq_program_that_never_ends_is_ended() {
     negative.wait_for_output("-1");
     assert!(negative.end().status.success());
     assert!(endless.end().status.success());
+}
+
+/// L41: what contradicts its carrier is asked of no filter, what `matches` turns away of no `process`, and jq sees what
+/// `process` has made; only what was written counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stages_of_a_consumer_come_in_their_order() {
+    let server = NatsServer::start().await;
+    let context = flow::connect(&server.url()).await;
+    let settings = flow::settings(&server.url(), "envelope = \"lark\"\nverify_header = true", "");
+    let key =
+        "[[key]]\nkey = \"relayed\"\nsubject = \"in.*\"\nfilter = \"relay-json\"\nparams = [{ name = \"field\" }]\n";
+    let folder = Folder::new(&settings).write("keys/relayed.toml", key).plugin("relay-json", "relay-json");
+    let router = folder.start();
+    let words = ["relayed", "-p", "field=/n", "--max-events", "2", "--jq", "{n, relayed, id: .header.event_id}"];
+    let mut consumer = attached(consume(&folder, &words));
+    for (id, event_type, more) in [
+        ("e-1", "order", ",\"n\":1"),
+        ("e-2", "another", ",\"n\":2"),
+        ("e-3", "order", ""),
+        ("e-4", "order", ",\"n\":4"),
+    ] {
+        let body = format!(r#"{{"header":{{"event_id":"{id}","event_type":"order"}}{more}}}"#);
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Lark-Event-Type", event_type);
+        context.publish_with_headers("in.a", headers, body.into()).await.unwrap().await.unwrap();
+    }
+    let ended = consumer.end();
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(ended.stdout, [r#"{"n":1,"relayed":1,"id":"e-1"}"#, r#"{"n":4,"relayed":1,"id":"e-4"}"#]);
+    let last = ended.log.last().unwrap();
+    assert!(last.starts_with("[trommel] done: 2 events in "), "{last}");
+    let letters = flow::dead_letters_until(&context, 1).await;
+    assert_eq!(letters[0]["reason"], "header_conflict");
+    assert!(router.stop().status.success());
 }

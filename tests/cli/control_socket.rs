@@ -113,11 +113,13 @@ fn only_the_user_gets_in_and_what_a_dead_router_left_is_in_nobodys_way() {
     assert_eq!(pid, router.pid().as_raw_nonzero().to_string());
     assert!(started.ends_with('Z'), "{started}");
     // A second router from the same folder goes without.
-    let (mut second, second_events) = folder.spawn_with_stdin();
+    let (mut second, mut second_events) = folder.spawn_with_stdin();
     second.wait_for("another router runs from this folder");
     second.wait_for("running");
+    writeln!(second_events, "{{}}").unwrap();
     drop(second_events);
-    assert!(second.end().status.success());
+    let ended = second.end();
+    assert!(ended.status.success() && ended.log.last().unwrap().contains("1 event in "), "{ended:?}");
     router.kill();
     assert!(place.join("control.sock").exists() && place.join("router.pid").exists());
     let (mut router, events) = folder.spawn_with_stdin();

@@ -179,6 +179,9 @@ async fn input_that_means_nothing_is_refused() {
     2: error: `in.a b` can't be a subject: the server takes no spaces in subjects
       give another one with `--subject`
     ");
+    for bad in ["", "in..1", ".in", "in.", "in.\tb", "in.>", &"x".repeat(1025)] {
+        assert!(refused("emit", &[bad, "n=1"]).contains("can't be a subject: "), "{bad}");
+    }
     assert_snapshot!(refused("emit", &["in.1", "n"]), @r"
     2: error: `n` is not `NAME=VALUE`
       write it as NAME=VALUE

@@ -280,7 +280,9 @@ async fn every_option_comes_back_as_it_was_declared() {
     let config = |stream: usize| &info["streams"][stream]["config"];
     assert_eq!(config(0)["republish"], json!({ "src": "all.>", "dest": "seen.all.>", "headers_only": true }));
     assert_eq!(config(0)["max_msg_size"], 1 << 20);
-    assert_eq!(config(1)["max_msgs"], -1);
+    let limits = ["max_msgs", "max_bytes", "max_msg_size", "max_msgs_per_subject", "max_consumers"];
+    assert_eq!(limits.map(|limit| &config(1)[limit]), [-1; 5]);
+    assert_eq!(config(1)["max_age"], 0);
     assert_eq!(config(2)["mirror"]["name"], "ALL");
     assert_eq!(config(3)["sources"][0]["opt_start_seq"], 3);
     // The order of sources and tags means nothing.

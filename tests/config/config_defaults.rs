@@ -48,6 +48,7 @@ fn dead_letters_go_to_a_stream_where_there_is_a_server() {
     assert_eq!(nats.urls, ["nats://localhost"]);
     assert_eq!(nats.auth, NatsAuth::Password { user: "bob".into(), password: "pw".into() });
     assert!(!nats.tls_required);
+    assert_eq!(nats.connect_timeout, seconds(5));
 }
 
 #[test]

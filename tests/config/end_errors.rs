@@ -198,7 +198,7 @@ sample = "half"
     trommel.toml:7:10: `policy` can't be `drop-newest`
       did you mean `drop_newest`?
     trommel.toml:8:1: unknown field `route_cache_size`
-      known fields: `buffer`, `envelope`, `event_type`, `id`, `name`, `pattern`, `policy`, `sample`, `source_time`, `subject` and `type`
+      known fields: `buffer`, `bus`, `envelope`, `event_type`, `id`, `name`, `pattern`, `policy`, `sample`, `source_time`, `subject` and `type`
     trommel.toml:10:1: `sample` is missing
     trommel.toml:19:10: `sample` means nothing with this `policy`
       add `policy = "sample"`, or leave it out

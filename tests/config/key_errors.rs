@@ -34,6 +34,23 @@ fn a_domain_that_is_not_the_names() {
 }
 
 /// X10, L03, F07
+/// L04
+#[test]
+fn no_name_is_empty() {
+    let ends = "[[source]]\nname = \"\"\ntype = \"lines\"\n[[sink]]\nname = \"\"\ntype = \"null\"\n\
+                [[filter]]\nname = \"\"\n[nats]\nurl = \"nats://a\"\n\
+                [[stream]]\nname = \"\"\nsubjects = \"a\"\n";
+    let keys = "[[key]]\nkey = \"\"\nsubject = \"a\"\n[[key]]\nkey = \"b\"\nsubject = \"b\"\n\
+                params = [{ name = \"\" }]\n[[route]]\nname = \"\"\nkey = \"b\"\nsinks = [\"out\"]\n";
+    let told = problems(&[("trommel.toml", ends), ("keys/orders.toml", keys)]);
+    for place in ["trommel.toml:2:8", "trommel.toml:5:8", "trommel.toml:8:8", "trommel.toml:12:8"] {
+        assert!(told.contains(&format!("{place}: `name` can't be ``: ")), "{place}: {told}");
+    }
+    for place in ["orders.toml:2:7: `key`", "orders.toml:7:20: `name`", "orders.toml:9:8: `name`"] {
+        assert!(told.contains(&format!("keys/{place} can't be ``: ")), "{place}: {told}");
+    }
+}
+
 #[test]
 fn keys_that_match_nothing() {
     let text = r#"

@@ -4,6 +4,12 @@ use crate::refusals::{beside_source, in_settings};
 
 use insta::assert_snapshot;
 
+/// H11
+#[test]
+fn a_server_has_an_address() {
+    assert_snapshot!(beside_source("[nats]\n"), @"trommel.toml:1:1: `url` is missing");
+}
+
 #[test]
 fn what_needs_a_server_has_none() {
     let text = r#"

@@ -60,6 +60,11 @@ match_regex = "message"
 sinks = ["messages"]
 
 [[route]]
+name = "equal"
+match_regex = '^odd=[0-9]$'
+sinks = ["messages"]
+
+[[route]]
 fallthrough = true
 sinks = ["rest"]
 "#;
@@ -85,18 +90,21 @@ fn every_match_counts_and_the_rest_falls_through() {
         event("e-3", "im.chat.updated_v1"),
         event("../e-4", "vc.meeting"),
         event("e-1", "im.message.receive_v1"),
+        event("e-5", "odd=1"),
+        event("e-6", "odd"),
     ];
     let folder = Folder::new(SETTINGS).write("keys/routes.toml", ROUTES).write("events.ndjson", &events.concat());
     let output = folder.run();
     let log = String::from_utf8(output.stderr).unwrap();
-    assert!(log.ends_with(": 4 emitted, 1 duplicate; 6 outputs written\n"), "{log}");
+    assert!(log.ends_with(": 6 emitted, 1 duplicate; 8 outputs written\n"), "{log}");
 
     let im = ["im.chat.updated_v1_e-3_1608725989000.json", "im.message.receive_v1_e-1_1608725989000.json"];
     assert_eq!(names(&folder, "out/im"), im);
-    assert_eq!(names(&folder, "out/messages"), ["messages_e-1", "messages_e-2"]);
+    assert_eq!(names(&folder, "out/messages"), ["equal_e-5", "messages_e-1", "messages_e-2"]);
     assert_eq!(names(&folder, "out/kept").len(), 1);
     let rest = names(&folder, "out/rest");
-    assert!(rest.len() == 1 && rest[0].starts_with("_._e-4_0-") && rest[0].ends_with(".json"), "{rest:?}");
+    let [strange, plain] = &rest[..] else { panic!("{rest:?}") };
+    assert!(strange.starts_with("_._e-4_0-") && strange.ends_with(".json") && plain == "e-6.json", "{rest:?}");
 
     let file = folder.file("out/im").join(im[1]);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);

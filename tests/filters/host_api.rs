@@ -430,3 +430,19 @@ async fn the_log_tells_what_the_guest_is_not_told() {
     assert!(warnings[0].contains("Connection refused"), "{log}");
     assert!(warnings[0].contains(r#"key="key" method=POST path="/users""#), "{log}");
 }
+
+/// L48: a cleanup has ten seconds of its own, of which the API may take nine.
+#[tokio::test]
+async fn a_cleanup_waits_for_the_api_as_long_as_it_has() {
+    let stand_in = StandIn::new(|_, _| Reply::Silence);
+    let host = Host::new(None, Some(ApiClient::new(&api_of(&stand_in)).unwrap()), Arc::default()).unwrap();
+    let limits = GuestLimits { load: Duration::from_secs(1), process_wall: Duration::from_secs(1), ..limits() };
+    let settings = FilterSettings { grants: vec![Grant::Api], ..settings("mail", limits) };
+    let mail = host.load("mail", file("mail"), &settings).await.unwrap();
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let endpoints = endpoints(&["POST /**"]);
+    let left = mail.cleanup(Caller { key: "key", endpoints: &endpoints }, &Vec::new(), "me@example.com").await;
+    assert!(matches!(&left, Err(trommel::filter::CallError::Hook("cleanup", Failure::Retry(..)))), "{left:?}");
+    assert_eq!(began.elapsed().as_secs(), 9);
+}

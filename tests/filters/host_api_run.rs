@@ -6,6 +6,8 @@ use crate::stand_in;
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
 };
 
 use insta::assert_snapshot;
@@ -119,4 +121,52 @@ fn an_identity_that_can_not_be_used_refuses_the_start() {
     trommel.toml:2:1: the API can't be called: could not use the token in `DIR/token`: it is empty
     DIR: 1 error
     ");
+}
+
+/// L29: neither the name nor the type of what a filter adds is looked at.
+#[test]
+fn normalised_params_are_not_checked_again() {
+    let api = StandIn::new(|_, _| ok("me@example.com"));
+    let run = |keys: &str| {
+        let folder = folder(&format!("http://{}", api.address));
+        folder.put("keys/users.toml", keys.as_bytes());
+        let ended = folder.run();
+        let log = String::from_utf8(ended.stderr).unwrap();
+        assert!(ended.status.success() && ended.stdout.starts_with(b"\"ok: me@example.com\"\n"), "{log}");
+    };
+    let (first, _) = KEYS.rsplit_once("[[route]]").unwrap();
+    let keys = first.replacen("sinks", "params = { where = \"normalize-params\" }\nsinks", 1);
+    run(&keys.replace("    { name = \"answer\" },\n", ""));
+    run(&keys.replace("\"answer\" }", "\"answer\", type = \"int\" }"));
+}
+
+/// L06, L98: at run time. Each call stays for a moment, so that one too many would be seen.
+#[test]
+fn workers_bound_what_is_processed_at_once() {
+    for (workers, expected) in [(0, 1), (2, 2)] {
+        let inside = Arc::new((Mutex::new((0, 0)), Condvar::new()));
+        let calls = Arc::clone(&inside);
+        let api = StandIn::new(move |_, _| {
+            let (count, changed) = &*calls;
+            let mut held = count.lock().unwrap();
+            held.0 += 1;
+            held.1 = held.1.max(held.0);
+            changed.notify_all();
+            let too_few = |(_, most): &mut (i32, i32)| *most < expected;
+            held = changed.wait_timeout_while(held, Duration::from_secs(4), too_few).unwrap().0;
+            let not_too_many = |(_, most): &mut (i32, i32)| *most <= expected;
+            held = changed.wait_timeout_while(held, Duration::from_millis(50), not_too_many).unwrap().0;
+            held.0 -= 1;
+            ok("there")
+        });
+        let folder = folder(&format!("http://{}", api.address));
+        let (one, _) = KEYS.rsplit_once("[[route]]").unwrap();
+        let more = format!("order_by = \"/n\"\nworkers = {workers}\nparams");
+        folder.put("keys/users.toml", one.replacen("params", &more, 1).as_bytes());
+        let events: String = (0..12).map(|n| format!("{{\"type\":\"user\",\"n\":{n}}}\n")).collect();
+        folder.put("events.ndjson", events.as_bytes());
+        let ended = folder.run();
+        assert_eq!(ended.stdout, "\"ok: there\"\n".repeat(12).into_bytes(), "{ended:?}");
+        assert_eq!(inside.0.lock().unwrap().1, expected, "workers = {workers}");
+    }
 }

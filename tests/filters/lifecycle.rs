@@ -2,12 +2,14 @@
 //! that is and whatever happens in between (L47 to L51, X9, L19); tokens outlive the router.
 
 use crate::filter as rig;
+use crate::log::Log;
 use crate::tenure;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use rig::{host, load, params};
 use tenure::*;
+use tracing::Level;
 use trommel::{
     config::GuestLimits,
     filter::{BreakReason, CallError},
@@ -131,11 +133,17 @@ async fn a_filter_that_breaks_is_cleaned_up_after() {
 async fn a_failed_cleanup_holds_nobody_up() {
     let folder = tempfile::tempdir().unwrap();
     let (tenures, filter) = (tenures(folder.path()), filter().await);
+    let (log, _guard) = Log::start(Level::WARN);
     for (round, mode) in ["refuse-cleanup", "trap-cleanup"].into_iter().enumerate() {
         let tenure = tenures.enter(entrant(&filter, "inbox", mode)).await.unwrap();
         assert!(tenure.is_first());
         tenure.leave().await;
         assert_eq!(calls(&filter).await.len(), 2 * (round + 1));
+        let log = log.text();
+        let warnings: Vec<_> =
+            log.lines().filter(|line| line.contains("WARN") && line.contains("cleanup failed")).collect();
+        assert_eq!(warnings.len(), round + 1, "{log}");
+        assert!(warnings[0].contains("the upstream side is away"), "{log}");
     }
     assert_eq!(saved(folder.path()), serde_json::json!([]));
 }

@@ -162,3 +162,32 @@ async fn schemas_are_reloaded_while_the_router_runs() {
     assert_eq!(outputs[0].1, json!({ "n": 9, "currency": "EUR", "note": null }));
     assert!(router.stop().status.success());
 }
+
+/// H26: one message, read by each key as it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_key_chooses_how_its_events_are_read() {
+    let server = NatsServer::start().await;
+    let context = flow::connect(&server.url()).await;
+    let key = |name: &str, decode: &str| {
+        let key = format!("[[key]]\nkey = \"{name}\"\nsubject = \"in.*\"\ndecode = \"{decode}\"\n");
+        format!("{key}[[route]]\nkey = \"{name}\"\nsinks = [\"out\"]\n")
+    };
+    let folder = folder(&server, "", "");
+    let router = folder.write("keys/others.toml", &(key("avro", "avro") + &key("json", "json"))).start();
+    publish(&context, order(&json!({ "n": 2, "who": "bob" }))).await;
+    publish(&context, r#"{"n":3}"#).await;
+    let letters = flow::dead_letters_until(&context, 2).await;
+    let mut refused: Vec<_> =
+        letters.iter().map(|letter| (letter["key"].as_str(), letter["reason"].as_str())).collect();
+    refused.sort_unstable();
+    assert_eq!(refused, [(Some("avro"), Some("not_avro")), (Some("json"), Some("not_json"))]);
+    let outputs = flow::outputs_until(&context, "two keys a message", |outputs| outputs.len() == 4).await;
+    let mut payloads: Vec<_> = outputs.iter().map(|(_, payload)| payload.to_string()).collect();
+    payloads.sort_unstable();
+    let resolved = r#"{"n":2,"currency":"EUR","note":null}"#;
+    let resolved: Value = serde_json::from_str(resolved).unwrap();
+    let mut expected = [r#"{"n":2,"who":"bob"}"#, r#"{"n":3}"#, r#"{"n":3}"#, &resolved.to_string()];
+    expected.sort_unstable();
+    assert_eq!(payloads, expected);
+    assert!(router.stop().status.success());
+}

@@ -8,7 +8,7 @@ use std::{
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 use trommel::bus::{
-    Bus, BusBuilder, BusClosed, BusSubscription, DEFAULT_BUFFER, DropReason, Envelope, MAX_BUFFER, Observation,
+    Bus, BusBuilder, BusClosed, BusSubscription, DropReason, Envelope, MAX_BUFFER, Observation,
     OverflowPolicy, PublishReport, SubscriptionBuilder,
 };
 
@@ -98,7 +98,7 @@ fn subscriptions_do_not_disturb_each_other() {
 #[test]
 fn buffers_have_a_default_and_a_bound() {
     let bus = Bus::default();
-    let sizes = [(0, DEFAULT_BUFFER), (1, 1), (usize::MAX, MAX_BUFFER)];
+    let sizes = [(0, 64), (1, 1), (usize::MAX, 1 << 20)];
     let buffers = sizes.map(|(asked, has)| (subscribe(&bus, ">").buffer(asked).open().unwrap(), has));
     let same = Arc::new(envelope("a"));
     for _ in 0..MAX_BUFFER + 1 {

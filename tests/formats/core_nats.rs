@@ -9,7 +9,10 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use nats::NatsServer;
 use router::Folder;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use trommel::{
     ack::Ticket,
     client::{EventClient, MeshEvent},
@@ -108,7 +111,9 @@ async fn a_reconnect_subscribes_again() {
     server.restart().await;
     let event = MeshEvent::node_left("n1", "shutdown");
     // What is published before the subscription is back is lost.
+    let deadline = Instant::now() + PATIENCE;
     let ticket = loop {
+        assert!(Instant::now() < deadline, "nothing comes");
         let _ = client.send(&event).await;
         if let Ok(ticket) = timeout(Duration::from_millis(100), rig.pipeline.next()).await {
             break ticket.unwrap();

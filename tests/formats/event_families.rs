@@ -7,6 +7,7 @@ use crate::router;
 
 use std::{fs, path::Path};
 
+use async_nats::jetstream::stream::StorageType;
 use nats::NatsServer;
 use router::Folder;
 use serde::Deserialize;
@@ -89,4 +90,25 @@ async fn a_folder_may_declare_otherwise() {
     let config = &stream.info().await.unwrap().config;
     assert_eq!((&config.subjects[..], config.max_age.as_secs()), (&["helix.alerts.>".to_owned()][..], 24 * 3600));
     assert_eq!(context.get_stream("HELIX_AUDIT").await.unwrap().info().await.unwrap().config.num_replicas, 1);
+}
+
+/// H02, J10: as the server has them.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_presets_keep_what_they_promise() {
+    let server = NatsServer::start().await;
+    let context = flow::connect(&server.url()).await;
+    let presets = "[[preset]]\nname = \"helix\"\naudit = true\n[[preset]]\nname = \"jb-mesh\"\n";
+    let source = "[[source]]\nname = \"in\"\ntype = \"lines\"\n";
+    let folder = Folder::new(&format!("[nats]\nurl = \"{}\"\n{presets}{source}", server.url()));
+    let ensured = folder.trommel(&["streams", "ensure"]).output().unwrap();
+    assert!(ensured.status.success(), "{ensured:?}");
+    let streams = ["NODES", "SESSIONS", "SCHEDULER", "HEALTH", "ALERTS", "AUDIT"];
+    let helix = streams.map(|name| (format!("HELIX_{name}"), format!("helix.{}.>", name.to_lowercase()), -1));
+    for (name, subject, most) in helix.into_iter().chain([("MESH_EVENTS".to_owned(), "events.>".to_owned(), 10_000)]) {
+        let mut stream = context.get_stream(&name).await.unwrap();
+        let config = &stream.info().await.unwrap().config;
+        assert_eq!((&config.subjects, config.max_messages), (&vec![subject], most), "{name}");
+        assert_eq!((config.max_age.as_secs(), config.num_replicas), (24 * 3600, 1), "{name}");
+        assert_eq!(config.storage, StorageType::File, "{name}");
+    }
 }

@@ -2,10 +2,20 @@
 
 use std::{fs, path::Path};
 
+use serde::Deserialize;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+fn page() -> String {
+    read("docs/contributing/compatibility.md")
+}
+
 #[test]
 fn every_test_that_is_named_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("docs/contributing/compatibility.md")).unwrap();
+    let page = page();
     let named: Vec<_> = page.split('`').filter_map(|text| text.split_once(".rs::")).collect();
     assert!(named.len() > 100, "only {} tests are named", named.len());
     let missing: Vec<_> = named
@@ -22,9 +32,36 @@ fn every_test_that_is_named_is_there() {
 /// A row is held by a test, or says in italics why it is left out.
 #[test]
 fn every_row_has_a_test_or_a_reason() {
-    let page =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/contributing/compatibility.md")).unwrap();
+    let page = page();
     let rows = page.lines().filter(|line| line.starts_with("| ") && line.contains(|c: char| c.is_ascii_digit()));
     let bare: Vec<_> = rows.filter(|row| !row.contains(".rs::") && !row.starts_with("| *")).collect();
     assert!(bare.is_empty(), "{bare:#?}");
+}
+
+/// An entry of the table of `tools/mutate`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TableMutation {
+    row: String,
+    file: String,
+    find: String,
+    replace: String,
+    test: String,
+}
+
+#[derive(Deserialize)]
+struct MutationTable {
+    mutation: Vec<TableMutation>,
+}
+
+#[test]
+fn every_mutation_breaks_something_that_a_row_names_a_test_for() {
+    let MutationTable { mutation: mutations } = toml::from_str(&read("tools/mutations.toml")).unwrap();
+    let page = page();
+    for TableMutation { row, file, find, replace, test } in mutations {
+        assert_eq!(read(&file).matches(&*find).count(), 1, "{file}: {find}");
+        assert_ne!(find, replace, "{file}");
+        let line = page.lines().find(|line| line.starts_with(&format!("| {row} |"))).unwrap_or_default();
+        assert!(line.contains(&format!("`{test}`")), "row {row} does not name `{test}`");
+    }
 }

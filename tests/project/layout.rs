@@ -29,6 +29,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("trommel/admin", &["control"]),
     ("trommel/app", &["admin", "control"]),
     ("trommel/cli", &["app", "control"]),
+    ("trommel/prelude", &["app"]),
 ];
 
 /// Crates whose root is their only module: the parts of one idea may name each other.

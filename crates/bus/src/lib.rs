@@ -51,3 +51,19 @@ pub use observe::{BusStats, Observation};
 pub use policy::{DropReason, OverflowPolicy};
 pub use publish::PublishReport;
 pub use subscription::{BusSubscription, BusSubscriptionId, DEFAULT_BUFFER, MAX_BUFFER, SubscriptionBuilder};
+
+#[cfg(test)]
+mod tests {
+    use super::Bus;
+
+    /// F32
+    #[test]
+    fn subjects_are_remembered_up_to_a_bound() {
+        let bus = Bus::default();
+        let remembered = (0..3000).map(|number| {
+            bus.hub.routes.of(&format!("subjects.{number}"));
+            bus.hub.routes.cached()
+        });
+        assert_eq!(remembered.max(), Some(1024));
+    }
+}

@@ -86,6 +86,12 @@ impl SubscriberIndex {
         mem::take(&mut state.subscribers)
     }
 
+    /// Returns the number of subjects that are cached.
+    #[cfg(test)]
+    pub(super) fn cached(&self) -> usize {
+        self.lock().cache.len()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.lock().subscribers.len()
     }

@@ -95,7 +95,50 @@ pub(super) fn inside(path: &str) -> Result<PathBuf, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::{os::unix::fs::PermissionsExt, sync::mpsc, thread};
+
     use super::*;
+
+    /// L117: a name appears with the whole value behind it.
+    #[tokio::test]
+    async fn files_are_written_aside_and_renamed() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("out/large");
+        let mut outputs = ConsumerOutputs::folder(&path).unwrap();
+        let value = vec![b'7'; 4 << 20];
+        let (is_over, over) = mpsc::channel::<()>();
+        let (folder, length) = (path.clone(), value.len() as u64);
+        let reader = thread::spawn(move || {
+            let visible = |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
+            while over.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap).filter(visible) {
+                    assert_eq!(entry.metadata().unwrap().len(), length, "{entry:?}");
+                }
+            }
+        });
+        for _ in 0..20 {
+            outputs.write(&value).await.unwrap();
+        }
+        drop(is_over);
+        reader.join().unwrap();
+
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o755);
+        let mut numbers: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| number(&entry.unwrap().path())).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+
+        /// The number in the name of a file, the rest of which is as expected.
+        fn number(file: &Path) -> u64 {
+            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let parts: Vec<_> = name.strip_suffix(".json").unwrap().split('_').collect();
+            let [time, process, number] = parts[..] else { panic!("{name}") };
+            assert!(time.parse::<i128>().unwrap() > 1_700_000_000_000_000_000, "{name}");
+            assert_eq!(process, process::id().to_string());
+            number.parse().unwrap()
+        }
+    }
 
     /// L117
     #[test]

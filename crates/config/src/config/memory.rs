@@ -287,15 +287,16 @@ mod tests {
 
     /// The total of the shared-out memory.
     fn sum(plan: &MemoryPlan, demand: &MemoryDemand) -> u64 {
-        let MemoryPlan { components, source, bodies, consumers, webhooks, state, .. } = *plan;
-        let sources = half_more(source) * demand.sources.members + bodies as u64 * demand.bodies.members;
+        let MemoryPlan { components, source, bodies, live, consumers, webhooks, state, .. } = *plan;
+        let read = bodies as u64 * demand.bodies.members + live * demand.live.members;
+        let sources = half_more(source) * demand.sources.members + read;
         // The share of the sinks is part of that of the components.
         components.all as u64 + sources + consumers as u64 + webhooks + state as u64
     }
 
     prop_compose! {
         fn demands()(
-            (sources, https, sinks) in (0_u64..20, 0_u64..5, 1_u64..40),
+            (sources, https, lives, sinks) in (0_u64..20, 0_u64..5, 0_u64..5, 1_u64..40),
             (webhooks, states) in (0_u64..2, 0_u64..2),
             (request, in_flight, state, instance, ids) in
                 (LEAST..40 * MIB, 1..1_u64 << 40, 1..1_u64 << 40, 1..1_u64 << 32, 0..1_u64 << 30),
@@ -304,6 +305,7 @@ mod tests {
             MemoryDemand {
                 sources: part(4, sources, half_more(request), half_more(in_flight)),
                 bodies: part(1, https, request, request * 100),
+                live: part(1, lives, LEAST, LIVE),
                 sinks: part(3, sinks, LEAST, SINK),
                 consumers: part(1, 1, LEAST, CONSUMERS),
                 webhooks: part(1, webhooks, LEAST, WEBHOOKS),
@@ -330,6 +332,7 @@ mod tests {
             let parts = [
                 (demand.sources, half_more(plan.source) + 3),
                 (demand.bodies, plan.bodies as u64),
+                (demand.live, plan.live),
                 (demand.sinks, plan.sink as u64),
                 (demand.consumers, plan.consumers as u64),
                 (demand.webhooks, plan.webhooks),

@@ -166,6 +166,22 @@ mod tests {
         assert_eq!(window.done.len(), 10);
     }
 
+    /// What is expired and not met again costs its place in the capacity, and no more than that.
+    #[test]
+    fn l64_what_is_expired_goes_when_it_is_met_again_or_pushed_out() {
+        let (mut window, start) = (window(2), Instant::now());
+        window.done(id(1), start);
+        window.done(id(2), start);
+        let later = start + TTL;
+        assert_eq!(window.look_up(id(3), 0, || later), IdState::No);
+        window.done(id(3), later);
+        let known = |window: &DedupWindow, number| window.ids.get(&id(number)).copied();
+        assert_eq!(known(&window, 1), None, "capacity pushed it out");
+        assert_eq!(known(&window, 2), Some(IdRecord::Done(start)), "a new event removes nothing else");
+        assert_eq!(window.look_up(id(2), 5, || later), IdState::No);
+        assert_eq!(known(&window, 2), Some(IdRecord::Open(5)));
+    }
+
     #[test]
     fn l65_a_stale_record_does_not_evict_a_fresh_one() {
         let (mut window, start) = (window(3), Instant::now());

@@ -1,6 +1,6 @@
 //! Helix events as Avro: schemas made of their types, and JSON to records and back.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use apache_avro::{AvroSchema, Schema};
 use jiff::Timestamp;
@@ -40,7 +40,18 @@ fn without(schema: Schema, fields: &[&str]) -> Schema {
     Schema::Record(record)
 }
 
-static SCHEMAS: LazyLock<Result<AvroSchemas, String>> = LazyLock::new(schemas);
+/// The schemas, with a decoder to each of them.
+struct HelixCodec {
+    schemas: AvroSchemas,
+    decoders: BTreeMap<String, AvroDecoder>,
+}
+
+static CODEC: LazyLock<Result<HelixCodec, String>> = LazyLock::new(|| {
+    let schemas = schemas()?;
+    let decoder = |name: &str| Some((name.to_owned(), schemas.decoder(Some(&schemas.get(name)?))));
+    let decoders = schemas.names().filter_map(decoder).collect();
+    Ok(HelixCodec { schemas, decoders })
+});
 
 /// Encodes an event as a record in single-object encoding.
 pub(super) fn encode<E: HelixEvent>(event: &E, schema: &str) -> Result<Vec<u8>, UnencodableEvent> {
@@ -52,8 +63,10 @@ pub(super) fn encode<E: HelixEvent>(event: &E, schema: &str) -> Result<Vec<u8>, 
     let nanoseconds = i64::try_from(event.timestamp().as_nanosecond())
         .map_err(|_| UnencodableEvent("its timestamp is not between the years 1678 and 2261".to_owned()))?;
     let mut json = serde_json::to_value(event).map_err(|error| failed(&error))?;
-    json[TIMESTAMP] = nanoseconds.into();
-    let schemas = SCHEMAS.as_ref().map_err(|error| failed(error))?;
+    if let Some(members) = json.as_object_mut() {
+        members.insert(TIMESTAMP.to_owned(), nanoseconds.into());
+    }
+    let HelixCodec { schemas, .. } = CODEC.as_ref().map_err(|error| failed(error))?;
     let encoder = schemas.get(schema).and_then(|schema| schemas.encoder(&schema, Framing::SingleObject));
     let encoder = encoder.ok_or_else(|| failed(&format!("there is no schema `{schema}`")))?;
     encoder.encode(json.to_string().as_bytes()).map_err(|error| failed(&error))
@@ -62,7 +75,9 @@ pub(super) fn encode<E: HelixEvent>(event: &E, schema: &str) -> Result<Vec<u8>, 
 /// Decodes a record of any version.
 pub(super) fn decode<E: HelixEvent>(record: &[u8], schema: Option<&str>) -> Result<E, MalformedEvent> {
     let failed = |error: &dyn ToString| MalformedEvent(error.to_string());
-    let decoder = decoder(schema).map_err(|error| failed(&error))?;
+    let codec = CODEC.as_ref().map_err(|error| failed(error))?;
+    let decoder = schema.and_then(|schema| codec.decoders.get(schema));
+    let decoder = decoder.ok_or_else(|| failed(&"it is Avro, and should be JSON"))?;
     let json = decoder.decode(record).map_err(|error| failed(&error))?;
     let mut json: Value = serde_json::from_slice(&json).map_err(|error| failed(&error))?;
     if let Some(nanoseconds) = json[TIMESTAMP].as_i64() {
@@ -70,11 +85,4 @@ pub(super) fn decode<E: HelixEvent>(record: &[u8], schema: Option<&str>) -> Resu
         json[TIMESTAMP] = timestamp.to_string().into();
     }
     serde_json::from_value(json).map_err(|error| failed(&error))
-}
-
-/// Decoder to the record that `schema` describes.
-fn decoder(schema: Option<&str>) -> Result<AvroDecoder, String> {
-    let schemas = SCHEMAS.as_ref().map_err(String::clone)?;
-    let reader = schema.and_then(|schema| schemas.get(schema));
-    reader.map(|reader| schemas.decoder(Some(&reader))).ok_or_else(|| "it is Avro, and should be JSON".to_owned())
 }
