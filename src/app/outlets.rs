@@ -152,6 +152,10 @@ impl<'a> OutletStarter<'a> {
                 let start = self.controls.program.take_sink(&settings.name).context("the program gives none");
                 start.with_context(at)?(self, settings, capacity)
             }
+            SinkKind::Exec(exec) => {
+                let sink = sink::exec::ExecSink::new(&settings.name, exec, settings.retry, capacity);
+                self.start(settings, capacity, sink)
+            }
             SinkKind::Null => self.start(settings, capacity, sink::null::NullSink::default()),
         })
     }

@@ -57,4 +57,8 @@ impl<S: Sink> Sink for JournaledSink<S> {
         }
         word
     }
+
+    async fn close(self) {
+        self.sink.close().await;
+    }
 }

@@ -14,6 +14,7 @@ mod end_errors;
 mod http_settings;
 mod key_errors;
 mod key_schemas;
+mod lark_settings;
 mod nats_errors;
 mod patterns;
 mod preset_settings;

@@ -73,3 +73,27 @@ fn the_preset_of_a_ctrlplane_has_a_key_for_each_type() {
     expected.sort();
     assert_eq!(counts, expected);
 }
+
+/// Every key has the name of its event type, and the console event that makes it come; cards are
+/// callbacks, which are no events.
+#[test]
+fn the_preset_of_lark_says_what_each_key_needs() {
+    let settings = "[api]\nbase_url = \"https://open.example\"\nauth_types = \"bot\"\n[[preset]]\nname = \"lark\"\n\
+        [[source]]\nname = \"in\"\ntype = \"lines\"\nenvelope = \"lark\"\n";
+    let config = ConfigFolder::of(&[("trommel.toml", settings)]).load();
+    assert!(config.streams.is_empty());
+    assert_eq!(config.registry.keys.len(), 25);
+    let mut families = BTreeMap::<_, usize>::new();
+    for key in &config.registry.keys {
+        assert_eq!(key.event_type.as_deref(), Some(&*key.name));
+        let console_events = if key.name == "card.action.trigger" { vec![] } else { vec![key.name.clone()] };
+        assert_eq!(key.console_events, console_events);
+        assert!(!key.auth_types.is_empty() && !key.description.is_empty() && key.schema.is_some(), "{}", key.name);
+        *families.entry(key.name.split('.').next().unwrap()).or_default() += 1;
+    }
+    let families: Vec<_> = families.into_iter().collect();
+    let expected = [("application", 1), ("approval", 2), ("board", 1), ("card", 1), ("im", 11), ("minutes", 1)];
+    assert_eq!(families, [&expected[..], &[("task", 1), ("vc", 7)]].concat());
+    let message = config.registry.keys.iter().find(|key| key.name == "im.message.receive_v1").unwrap();
+    assert_eq!(message.scopes, ["im:message.p2p_msg:readonly"]);
+}

@@ -13,6 +13,8 @@ mod events;
 mod flow;
 #[path = "../common/http.rs"]
 mod http;
+#[path = "../common/lark.rs"]
+mod lark;
 #[path = "../common/nats.rs"]
 mod nats;
 #[path = "../common/patience.rs"]
@@ -29,6 +31,8 @@ mod http_limits;
 mod http_rig;
 mod http_source;
 mod http_source_run;
+mod lark_bot;
+mod lark_source;
 mod lines_source;
 mod sink_policies;
 mod webhook_changes;

@@ -24,6 +24,7 @@ use crate::{
 mod api;
 mod avro;
 mod bus;
+mod exec;
 mod file;
 mod http;
 mod letters;
@@ -54,8 +55,9 @@ pub use self::source::{
 pub use api::{ApiConfig, AuthType, DeclaredIdentity, KeptIn};
 pub use avro::{avro_schema, known_schema};
 pub use bus::{BusSink, BusSource};
+pub use exec::{ExecConfirm, ExecSink};
 pub use file::{FileSink, FileUpkeep, Fsync, RecordSettings};
-pub use http::{AnswerPoint, ClientAuth, HttpClient, HttpSource, RateLimit};
+pub use http::{AnswerPoint, ClientAuth, HttpClient, HttpSource, LarkApp, RateLimit};
 pub use letters::{LetterChoice, LetterFilter, LetterSource};
 pub use limits::{GuestLimits, KEY_RETRY, LimitOverrides, SINK_RETRY};
 pub use memory::{ComponentMemory, MemoryPlan, TooLittle};

@@ -134,4 +134,13 @@ pub trait Sink: Send + 'static {
     /// Waits for the next report about outputs that were written. Called only while some are
     /// unconfirmed. Must be cancel safe: the outlet drops the future when there is more to write.
     fn confirm(&mut self) -> impl Future<Output = Confirmation> + Send;
+
+    /// Ends what the sink has started, such as processes. Called last, when nothing is under way or
+    /// the router gives up what is.
+    fn close(self) -> impl Future<Output = ()> + Send
+    where
+        Self: Sized,
+    {
+        async {}
+    }
 }

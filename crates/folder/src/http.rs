@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 use crate::{
     config::{AnswerPoint, ClientAuth, HttpClient, HttpSource, KeptIn, RateLimit, SourceKind, template, values},
     event::check_subject,
-    secret,
+    lark, secret,
     table::{PlacedValue, TomlTable},
     unique::ClaimedValues,
 };
@@ -27,7 +27,7 @@ pub(crate) fn http(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Opti
     let path = table.parsed("path", path);
     let fixed_subject = table.parsed("fixed_subject", |text| check_subject(text).map(|()| text.to_owned()));
     let auth = auth(table);
-    let proofs = ["token_file", "token_env", "secret_file", "secret_env", "client"];
+    let proofs = ["token_file", "token_env", "secret_file", "secret_env", "client", "lark_app"];
     let is_this_machines = is_this_machines(table, listen, &proofs, "send events");
     let fixed_tenant = table.parsed("tenant", tenant);
     if table.has("tenant")
@@ -109,6 +109,9 @@ fn auth(table: &mut TomlTable<'_>) -> Option<ClientAuth> {
     let token = token(table);
     let secrets = secrets(table);
     let clients = table.tables("client", client);
+    if let Some(apps) = lark::apps(table) {
+        return Some(ClientAuth::Lark(apps));
+    }
     let (signed, tokens) = (["secret_file", "secret_env"], ["token_file", "token_env", "client"]);
     if let Some(secret) = signed.into_iter().find(|field| table.has(field))
         && tokens.iter().any(|field| table.has(field))
@@ -146,11 +149,20 @@ fn client(table: &mut TomlTable<'_>) -> Option<HttpClient> {
 /// The secrets in force during a rotation, new and old. They are read at startup and again later.
 fn secrets(table: &mut TomlTable<'_>) -> Vec<KeptIn> {
     let kept = secret::kept(table);
+    checked(table, kept, "secret_env")
+}
+
+/// Checks the locations of secrets that are read later.
+pub(crate) fn checked(
+    table: &mut TomlTable<'_>,
+    kept: Vec<PlacedValue<KeptIn>>,
+    variables: &'static str,
+) -> Vec<KeptIn> {
     for PlacedValue { value, place } in &kept {
         match value {
             KeptIn::File(path) => table.check_input(path, place.clone()),
             KeptIn::Env(variable) if variable.is_empty() => {
-                table.error(place.clone(), "`secret_env` can't be ``: it is empty", None);
+                table.error(place.clone(), format!("`{variables}` can't be ``: it is empty"), None);
             }
             KeptIn::Env(_) => {}
         }

@@ -15,6 +15,7 @@ const CTRLPLANE: &str = include_str!("preset/ctrlplane/ctrlplane.toml");
 const FLOWCRAFT: &str = include_str!("preset/flowcraft/flowcraft.toml");
 const HELIX: &str = include_str!("preset/helix/helix.toml");
 const HELIX_AUDIT: &str = include_str!("preset/helix/audit.toml");
+const LARK: &str = include_str!("preset/lark/lark.toml");
 const JB_MESH: &str = include_str!("preset/jb-mesh/jb-mesh.toml");
 
 /// Avro schemas of Helix, by the names that `reader_schema` uses for them.
@@ -48,6 +49,7 @@ enum EventFamily {
     Flowcraft,
     Helix,
     JbMesh,
+    Lark,
 }
 
 pub(crate) fn preset(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Option<Preset> {
@@ -56,6 +58,7 @@ pub(crate) fn preset(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Op
         ("flowcraft", EventFamily::Flowcraft),
         ("helix", EventFamily::Helix),
         ("jb-mesh", EventFamily::JbMesh),
+        ("lark", EventFamily::Lark),
     ];
     let family = table.required("name", |table, field| table.choice(field, &families))?;
     let (name, text, avro) = match family {
@@ -69,6 +72,7 @@ pub(crate) fn preset(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Op
         EventFamily::Ctrlplane => ("ctrlplane", CTRLPLANE.to_owned(), &[][..]),
         EventFamily::Flowcraft => ("flowcraft", FLOWCRAFT.to_owned(), &[][..]),
         EventFamily::JbMesh => ("jb-mesh", JB_MESH.to_owned(), &[][..]),
+        EventFamily::Lark => ("lark", LARK.to_owned(), &[][..]),
     };
     names.claim(table, name, table.place_of("name"), format!("preset `{name}`"));
     Some(Preset { name, text, avro })

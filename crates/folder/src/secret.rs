@@ -18,14 +18,23 @@ const MAX_SECRETS: usize = 2;
 /// Locations of the secrets in `secret_file` and `secret_env`, in this order. More than two are
 /// reported.
 pub(crate) fn kept(table: &mut TomlTable<'_>) -> Vec<PlacedValue<KeptIn>> {
+    kept_in(table, "secret_file", "secret_env")
+}
+
+/// Locations of the secrets in two fields that list files and environment variables.
+pub(crate) fn kept_in(
+    table: &mut TomlTable<'_>,
+    files: &'static str,
+    variables: &'static str,
+) -> Vec<PlacedValue<KeptIn>> {
     let mut all = Vec::new();
-    for field in ["secret_file", "secret_env"] {
+    for field in [files, variables] {
         let given = table.texts(field);
         if given.as_ref().is_some_and(Vec::is_empty) {
             table.error(table.place_of(field), format!("`{field}` names no secret"), None);
         }
         for PlacedValue { value, place } in given.unwrap_or_default() {
-            let kept = if field == "secret_file" { KeptIn::File(table.dir().join(value)) } else { KeptIn::Env(value) };
+            let kept = if field == files { KeptIn::File(table.dir().join(value)) } else { KeptIn::Env(value) };
             if let KeptIn::File(path) = &kept {
                 warn_if_readable(table, &place, path);
             }
@@ -33,7 +42,7 @@ pub(crate) fn kept(table: &mut TomlTable<'_>) -> Vec<PlacedValue<KeptIn>> {
         }
     }
     if all.len() > MAX_SECRETS {
-        let field = if table.has("secret_env") { "secret_env" } else { "secret_file" };
+        let field = if table.has(variables) { variables } else { files };
         table.error(table.place_of(field), format!("at most {MAX_SECRETS} secrets count at a time"), None);
     }
     all

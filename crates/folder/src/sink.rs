@@ -10,6 +10,7 @@ use crate::{
         template::{file_name, subject},
         values,
     },
+    exec::exec,
     file::{self, SinkFiles, file},
     limits::retry,
     secret,
@@ -47,7 +48,7 @@ pub(crate) fn sink(table: &mut TomlTable<'_>, taken: &mut SinkClaims) -> Option<
     );
     let retry = retry(table, SINK_RETRY);
     type SinkReader = fn(&mut TomlTable<'_>, &mut SinkFiles) -> Option<SinkKind>;
-    let kinds: [(&str, SinkReader); 8] = [
+    let kinds: [(&str, SinkReader); 9] = [
         ("stdout", |_, _| Some(SinkKind::Stdout)),
         ("file", file),
         ("folder", |table, _| folder(table)),
@@ -55,6 +56,7 @@ pub(crate) fn sink(table: &mut TomlTable<'_>, taken: &mut SinkClaims) -> Option<
         ("webhook", webhook::sink),
         ("bus", bus::sink),
         ("program", |table, _| Some(SinkKind::Program(table.place()))),
+        ("exec", |table, _| exec(table)),
         ("null", |_, _| Some(SinkKind::Null)),
     ];
     let encode = encode(table);

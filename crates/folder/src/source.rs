@@ -48,10 +48,12 @@ pub(crate) fn source(table: &mut TomlTable<'_>, taken: &mut SourceClaims) -> Opt
         let message = "`verify_header` compares with the message's headers, and lines have none";
         table.error(table.place_of("verify_header"), message, None);
     }
-    if let (Some(envelope), Some(SourceKind::Http(http))) = (&envelope, &kind)
-        && let Some(ClientAuth::Signature(_)) = http.auth
-    {
-        check_signed(table, envelope);
+    if let (Some(envelope), Some(SourceKind::Http(http))) = (&envelope, &kind) {
+        match http.auth {
+            Some(ClientAuth::Signature(_)) => check_signed(table, envelope),
+            Some(ClientAuth::Lark(_)) => check_lark(table, envelope),
+            _ => {}
+        }
     }
     Some(PlacedValue { value: SourceConfig { name: name?, envelope: envelope?, kind: kind? }, place: table.place() })
 }
@@ -80,6 +82,18 @@ fn check_signed(table: &TomlTable<'_>, envelope: &EnvelopeFormat) {
             table.error(table.place_of("verify_header"), message, None);
         }
         _ => {}
+    }
+}
+
+/// Reports an envelope that can't be read from requests of Lark.
+fn check_lark(table: &TomlTable<'_>, envelope: &EnvelopeFormat) {
+    match envelope {
+        EnvelopeFormat::Lark { verify_header: false } => {}
+        EnvelopeFormat::Lark { verify_header: true } => check_signed(table, envelope),
+        _ => {
+            let message = "a source with a `lark_app` takes events of Lark, which have an envelope of their own";
+            table.error(table.place_of("envelope"), message, Some("set `envelope = \"lark\"`".to_owned()));
+        }
     }
 }
 

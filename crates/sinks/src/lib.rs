@@ -1,13 +1,13 @@
-//! Destinations of outputs: stdout, files, folders, NATS, webhooks; what each would write, and what
+//! Destinations of outputs: stdout, files, folders, NATS, webhooks, programs; what each would write, and what
 //! each should hold.
 
 use trommel_bus as bus;
 use trommel_config::{config, signature};
 use trommel_core::{metrics, outgoing, stop};
 use trommel_engine::dead_letters;
-use trommel_event::{event, field, json};
+use trommel_event::{event, field, json, text};
 use trommel_nats as nats;
-use trommel_sync::{poison, timer};
+use trommel_sync::{backoff, poison, timer};
 
 pub mod sink;
 pub mod verify;

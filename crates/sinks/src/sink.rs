@@ -5,6 +5,7 @@ pub use trommel_engine::sink::*;
 pub mod blocking;
 pub mod bus;
 mod chunk;
+pub mod exec;
 pub mod file;
 pub mod folder;
 pub mod nats;

@@ -45,6 +45,7 @@ pub(super) enum ExplainedPlace {
     Webhooks(Vec<String>),
     /// A sink of the embedding program.
     Program,
+    Command(Vec<String>),
     Nowhere,
 }
 
@@ -101,6 +102,7 @@ impl From<PreviewDestination> for ExplainedPlace {
             PreviewDestination::Subject(subject) => Self::Subject(subject),
             PreviewDestination::Webhooks(names) => Self::Webhooks(names),
             PreviewDestination::Program => Self::Program,
+            PreviewDestination::Command(command) => Self::Command(command),
             PreviewDestination::Nowhere => Self::Nowhere,
         }
     }

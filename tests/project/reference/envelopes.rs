@@ -89,9 +89,9 @@ const SAMPLES: &[Sample] = &[
     },
     Sample {
         name: "lark",
-        row: "`header.event_id` | `header.event_type` | the message's | `header.create_time` | the body | \
-              `bad_lark_event`, `not_json`; `header_conflict` with `verify_header`",
-        note: "Version 2.0. With `verify_header` the message's headers `Nats-Msg-Id`, `Lark-Event-Type`, \
+        row: "`header.event_id`, or `uuid` | `header.event_type`, or `event.type` | the message's | `header.create_time`, or `ts` | \
+              the body | `bad_lark_event`, `not_json`; `header_conflict` with `verify_header`",
+        note: "Version 2.0, or 1.0, which has neither `schema` nor `header` but `uuid`. With `verify_header` the message's headers `Nats-Msg-Id`, `Lark-Event-Type`, \
                `Lark-Create-Time`, `Lark-App-Id` and `Lark-Tenant-Key` count, as far as they are given, and a \
                body that contradicts them becomes a dead letter.",
         headers: &[],

@@ -43,6 +43,19 @@ pub enum ClientAuth {
     Clients(Vec<HttpClient>),
     /// Signatures as in Standard Webhooks, made with any of these secrets.
     Signature(Vec<KeptIn>),
+    /// Requests of Lark's open platform, for these apps.
+    Lark(Vec<LarkApp>),
+}
+
+/// A Lark app whose events are taken. It has an encrypt key or a verification token at least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LarkApp {
+    /// End of its URL, behind the source's path.
+    pub app_id: String,
+    /// Keys that encrypt and sign its requests, new and old.
+    pub encrypt_keys: Vec<KeptIn>,
+    /// Tokens in the bodies of its requests, new and old.
+    pub tokens: Vec<KeptIn>,
 }
 
 /// A client that is identified by its token.

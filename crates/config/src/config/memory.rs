@@ -28,6 +28,8 @@ const LIVE: u64 = 64 * MIB;
 const CONSUMERS: u64 = 144 * MIB;
 /// Largest share of requests to webhooks.
 const WEBHOOKS: u64 = 64 * MIB;
+/// Memory of a program's pipes and lines, beside the outputs that its sink holds.
+const PROCESS: u64 = 32 << 10;
 /// Memory of an id in the window of `[dedup]`.
 const ID: u64 = 100;
 /// Assumed memory if the system does not report it.
@@ -111,6 +113,8 @@ struct MemoryDemand {
     instance: u64,
     /// Memory of the ids in all windows.
     ids: u64,
+    /// Memory of the programs that the routes' sinks run.
+    processes: u64,
 }
 
 /// The summary that a router logs at startup.
@@ -186,6 +190,13 @@ impl TooLittle {
                             smaller bodies (`max_body`), or have fewer sources and sinks";
 }
 
+/// Number of programs that run when every route has outputs.
+fn processes(config: &Config) -> u64 {
+    let programs = config.sinks.iter().filter(|sink| matches!(sink.kind, SinkKind::Exec(_)));
+    let routes = (config.registry.routes.len() + config.registry.type_routes.len()) as u64;
+    routes.saturating_mul(programs.count() as u64)
+}
+
 impl MemoryDemand {
     fn of(config: &Config) -> Self {
         let http = || {
@@ -218,6 +229,7 @@ impl MemoryDemand {
             state: part(2, has_state.into(), LEAST.min(state), state),
             instance: instances.max().unwrap_or(0) as u64,
             ids: ids.saturating_mul(sources),
+            processes: PROCESS.saturating_mul(processes(config)),
         }
     }
 
@@ -241,16 +253,21 @@ impl MemoryDemand {
         unit.saturating_mul(self.weights())
     }
 
+    /// Memory that is not shared out.
+    fn fixed(&self) -> u64 {
+        PROGRAM.saturating_add(self.ids).saturating_add(self.processes)
+    }
+
     /// The least memory that the folder needs.
     fn least(&self) -> u64 {
         let shared = self.instances().saturating_add(self.parts_least());
-        shared.div_ceil(3).saturating_mul(5).saturating_add(PROGRAM).saturating_add(self.ids)
+        shared.div_ceil(3).saturating_mul(5).saturating_add(self.fixed())
     }
 
     /// Divides three fifths of the memory beside the program. Components also get the memory that
     /// other parts can't use.
     fn share_out(&self, total: u64) -> MemoryPlan {
-        let shared = total.saturating_sub(PROGRAM + self.ids) / 5 * 3;
+        let shared = total.saturating_sub(self.fixed()) / 5 * 3;
         // A quarter, unless the parts need that: small instances leave it to them.
         let instances = (shared / 4).min(shared.saturating_sub(self.parts_least())).max(self.instances());
         let unit = shared.saturating_sub(instances) / self.weights().max(1);
@@ -298,8 +315,8 @@ mod tests {
         fn demands()(
             (sources, https, lives, sinks) in (0_u64..20, 0_u64..5, 0_u64..5, 1_u64..40),
             (webhooks, states) in (0_u64..2, 0_u64..2),
-            (request, in_flight, state, instance, ids) in
-                (LEAST..40 * MIB, 1..1_u64 << 40, 1..1_u64 << 40, 1..1_u64 << 32, 0..1_u64 << 30),
+            (request, in_flight, state, instance, ids, processes) in
+                (LEAST..40 * MIB, 1..1_u64 << 40, 1..1_u64 << 40, 1..1_u64 << 32, 0..1_u64 << 30, 0..1_u64 << 30),
         ) -> MemoryDemand {
             let part = |weight, members, least, most| MemoryPart { weight, members, least, most };
             MemoryDemand {
@@ -312,6 +329,7 @@ mod tests {
                 state: part(2, states, LEAST.min(state), state),
                 instance,
                 ids,
+                processes,
             }
         }
     }
@@ -324,7 +342,7 @@ mod tests {
         fn the_parts_are_within_the_whole_and_large_enough(demand in demands(), more in 0..1_u64 << 40) {
             let total = demand.least() + more;
             let plan = demand.share_out(total);
-            let shared = (total - PROGRAM - demand.ids) / 5 * 3;
+            let shared = (total - demand.fixed()) / 5 * 3;
             prop_assert!(sum(&plan, &demand) <= shared);
             let ComponentMemory { all, kept, outputs, .. } = plan.components;
             prop_assert!(all - kept - outputs >= demand.instance as usize);

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    BusSink, ConfigPlace, DeadLetterTarget, FileSink, Fsync, OutputField, PathTemplate, RetryPolicy,
+    BusSink, ConfigPlace, DeadLetterTarget, ExecSink, FileSink, Fsync, OutputField, PathTemplate, RetryPolicy,
     SubjectPlaceholder, TextTemplate, WebhookSink,
 };
 use crate::avro::Framing;
@@ -54,6 +54,7 @@ pub enum SinkKind {
     Bus(BusSink),
     /// A sink of the embedding program, declared here.
     Program(ConfigPlace),
+    Exec(ExecSink),
     Null,
 }
 

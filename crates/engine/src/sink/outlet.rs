@@ -134,7 +134,13 @@ impl<S: Sink> Outlet<S> {
     ///
     /// # Errors
     /// Returns an error if the sink refuses an output and its policy is to stop the router.
-    pub async fn run(mut self, mut stop: Stop) -> anyhow::Result<OutletEnd> {
+    pub async fn run(mut self, stop: Stop) -> anyhow::Result<OutletEnd> {
+        let end = self.drive(stop).await;
+        self.sink.close().await;
+        end
+    }
+
+    async fn drive(&mut self, mut stop: Stop) -> anyhow::Result<OutletEnd> {
         let mut received = Vec::new();
         let mut is_open = true;
         while is_open || !self.window.is_empty() {

@@ -25,6 +25,8 @@ pub enum PreviewDestination {
     Webhooks(Vec<String>),
     /// A sink of the embedding program.
     Program,
+    /// Command of the program that gets it.
+    Command(Vec<String>),
     Nowhere,
 }
 
@@ -62,6 +64,13 @@ pub fn preview(config: &Config, sink: &SinkConfig, output: &Output) -> Result<Ou
         }
         // What the program's sink does with it, only the program knows.
         SinkKind::Program(_) => (PreviewDestination::Program, output.payload.to_vec()),
+        SinkKind::Exec(settings) => {
+            let mut line = Vec::new();
+            line::append(&mut line, &output.payload);
+            let program = settings.program.display().to_string();
+            let command = [program].into_iter().chain(settings.arguments.iter().cloned());
+            (PreviewDestination::Command(command.collect()), line)
+        }
         SinkKind::Null => (PreviewDestination::Nowhere, Vec::new()),
     };
     Ok(OutputPreview { place, content })

@@ -49,6 +49,7 @@ impl RecordingSink {
             SinkKind::Stdout => Recognition::Never("standard output can't be read again"),
             SinkKind::Bus(_) => Recognition::Never("a bus keeps nothing"),
             SinkKind::Program(_) => Recognition::Never("a sink of a program can't be read"),
+            SinkKind::Exec(_) => Recognition::Never("what a program has taken can't be read again"),
             SinkKind::Null => Recognition::Never("a sink of type `null` keeps nothing"),
         };
         Self { name: name.into(), recognition, recording, last: 0 }

@@ -35,6 +35,7 @@ mod auth;
 mod desk;
 mod door;
 mod headers;
+mod lark;
 mod messages;
 mod refusal;
 mod repeats;

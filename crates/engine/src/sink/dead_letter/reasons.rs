@@ -50,7 +50,7 @@ pub const LETTER_REASONS: &[LetterReason] = &[
     reason("bad_mesh_event", "it is not a valid `jb-mesh` event, or lacks its type", CHECK_ENVELOPE),
     reason("bad_ctrlplane_event", "it is not a valid `ctrlplane` event, or lacks its type", CHECK_ENVELOPE),
     reason("bad_flowcraft_event", "it is not a valid `flowcraft` event, or lacks its subject", CHECK_ENVELOPE),
-    reason("bad_lark_event", "it is not a Lark event 2.0, or its header lacks id or type", CHECK_ENVELOPE),
+    reason("bad_lark_event", "it is not a Lark event of version 2.0 or 1.0, or lacks id or type", CHECK_ENVELOPE),
     reason(
         "header_conflict",
         "body and message headers contradict each other, and the source has `verify_header`",
@@ -127,6 +127,11 @@ pub const LETTER_REASONS: &[LetterReason] = &[
         "bus_closed",
         "the program has closed the bus before the output was published there",
         "stop the router first, and close its buses when it has ended",
+    ),
+    reason(
+        "refused_by_program",
+        "the program of a sink of type `exec` has answered `error`",
+        "see `detail` for its words; correct the program or the output",
     ),
     // Results of `dlq retry`, which reports them and stores no letter for them.
     reason("no_key", "`dlq retry`: the key does not exist any more, or has no route", "declare it again, or drop it"),

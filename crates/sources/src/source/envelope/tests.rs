@@ -4,6 +4,7 @@ use super::*;
 use crate::event::MAX_SUBJECT;
 
 mod families;
+mod lark_first;
 
 fn message(payload: impl Into<Bytes>) -> SourceMessage {
     SourceMessage {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
 
-use super::{refusal::RequestRefusal, tenants::AllowedTenants};
+use super::{lark::LarkApps, refusal::RequestRefusal, tenants::AllowedTenants};
 use crate::{
     config::{ClientAuth, HttpClient, KeptIn},
     credential::Credential,
@@ -19,6 +19,8 @@ pub(super) enum ClientGuard {
     Open,
     Tokens(Vec<TokenClient>),
     Signature(Vec<Credential<Secret>>),
+    /// Lark's own protocol, which is handled apart.
+    Lark(LarkApps),
 }
 
 /// Client that is identified by its token.
@@ -44,6 +46,7 @@ impl ClientGuard {
         let secret = |text: &str| Ok(text.parse()?);
         let read = |kept: &KeptIn| Credential::read("the secret", kept, MAX_AGE, secret);
         Ok(match auth {
+            Some(ClientAuth::Lark(apps)) => Self::Lark(LarkApps::read(apps)?),
             None => Self::Open,
             Some(ClientAuth::Token(kept)) => Self::Tokens(vec![TokenClient::read(kept, None)?]),
             Some(ClientAuth::Clients(clients)) => {
@@ -57,13 +60,13 @@ impl ClientGuard {
     /// Returns whether URL and headers are as trustworthy as the body. A signature covers an id, a
     /// time and the body: the rest may have been changed on the way.
     pub(super) fn covers_head(&self) -> bool {
-        !matches!(self, Self::Signature(_))
+        !matches!(self, Self::Signature(_) | Self::Lark(_))
     }
 
     /// Checks before there is a body whether the client may send, and returns for which tenants.
     pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<AllowedTenants<'_>, RequestRefusal> {
         match self {
-            Self::Open => Ok(AllowedTenants::Any),
+            Self::Open | Self::Lark(_) => Ok(AllowedTenants::Any),
             Self::Tokens(clients) => {
                 let given = bearer(headers);
                 for TokenClient { token, tenants } in clients {

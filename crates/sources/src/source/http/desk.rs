@@ -45,6 +45,8 @@ use crate::{
     stop::Stop,
 };
 
+mod lark;
+
 pub(super) struct RequestHandler {
     settings: HttpSource,
     envelope: config::EnvelopeFormat,
@@ -119,6 +121,9 @@ impl RequestHandler {
 
     async fn take(&self, request: Request) -> Result<Response, RequestRefusal> {
         let (parts, body) = request.into_parts();
+        if let ClientGuard::Lark(apps) = &self.guard {
+            return self.take_lark(apps, &parts, body).await;
+        }
         let subject = self.subject(parts.uri.path())?;
         if parts.method != Method::POST {
             return Err(RequestRefusal::method());
@@ -211,19 +216,24 @@ impl RequestHandler {
         }
     }
 
+    /// Rest of a URL's path behind the source's, without the slash between them.
+    fn rest<'a>(&self, path: &'a str) -> Result<&'a str, RequestRefusal> {
+        match path.strip_prefix(&self.settings.path) {
+            Some("") => Ok(""),
+            rest => rest
+                .and_then(|rest| rest.strip_prefix('/'))
+                .ok_or_else(|| RequestRefusal::not_found(&self.settings.path)),
+        }
+    }
+
     /// Subject from the URL behind the path, or the configured one.
     fn subject(&self, path: &str) -> Result<ByteString, RequestRefusal> {
-        let not_found = || RequestRefusal::not_found(&self.settings.path);
-        let rest = path.strip_prefix(&self.settings.path).ok_or_else(not_found)?;
-        let rest = match rest.strip_prefix('/') {
-            None if !rest.is_empty() => return Err(not_found()),
-            rest => rest.unwrap_or_default(),
-        };
+        let rest = self.rest(path)?;
         if rest.is_empty() {
             return Ok(self.subject.clone());
         }
         if self.settings.fixed_subject.is_some() {
-            return Err(not_found());
+            return Err(RequestRefusal::not_found(&self.settings.path));
         }
         if !self.guard.covers_head() {
             return Err(RequestRefusal::unsigned_subject(&self.settings.path));

@@ -68,6 +68,18 @@ impl RequestRefusal {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("events are taken at `{path}`"))
     }
 
+    /// Refusal of a path that names none of the source's Lark apps.
+    pub(super) fn unknown_app(path: &str) -> Self {
+        let message = format!("no app is configured at this URL: it ends with `{path}/APP_ID`");
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// Refusal of an event of another Lark app than the one that the URL names.
+    pub(super) fn other_app(app: &str) -> Self {
+        let message = format!("the event is not of app `{app}`, whose events are taken at this URL");
+        Self::new(StatusCode::FORBIDDEN, "other_app", message)
+    }
+
     pub(super) fn method() -> Self {
         let refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "events are sent with POST");
         Self { header: RefusalHeader::Allow, ..refusal }
