@@ -27,8 +27,9 @@ use crate::{
     nats::ConnectError,
     pipeline::Pipeline,
     registry::{FolderWatch, Loader, RegistryChange, ReloadReport, Tenures, is_read},
+    self_service::SelfServiceListener,
     sink::outlet::{OutletEnd, SinkQueue},
-    source::{finite::InputProgress, http, letters::RetryJournal},
+    source::{finite::InputProgress, letters::RetryJournal},
     stop::{Stop, Stopper, stop},
     summary::RunSummary,
     telemetry::{SpanExport, Tracer},
@@ -36,6 +37,8 @@ use crate::{
 };
 
 mod attended;
+mod backfill;
+mod clients;
 mod deliveries;
 mod isolated;
 mod letter_key;
@@ -52,6 +55,8 @@ mod verification;
 mod watched;
 
 use attended::ServedControl;
+pub use backfill::{BackfillSettings, backfill, feeding};
+use clients::check_clients;
 pub use letter_key::letter_signer;
 use outlets::OutletStarter;
 use patience::StartupPatience;
@@ -162,25 +167,6 @@ fn memory_plan(config: &Config) -> Result<MemoryPlan, Problems> {
         let problem = Problem::error(ConfigPlace::file("trommel.toml"), too_little.to_string());
         Problems::new(vec![problem.hint(TooLittle::HINT)])
     })
-}
-
-/// Checks that every listener can authenticate its clients.
-fn check_clients(config: &Config) -> Result<(), Problems> {
-    let problem = |source: &config::SourceConfig| match &source.kind {
-        SourceKind::Http(settings) => {
-            let error = http::check(settings).err()?;
-            let message = format!("source `{}` can't know its clients: {error:#}", source.name);
-            Some(Problem::error(settings.place.clone(), message))
-        }
-        _ => None,
-    };
-    let admin = config.admin.as_ref().and_then(|settings| admin::check(settings).err());
-    let admin = admin.map(|error| {
-        let message = format!("`[admin]` can't know its clients: {error:#}");
-        Problem::error(ConfigPlace::file("trommel.toml"), message)
-    });
-    let problems: Vec<_> = config.sources.iter().filter_map(problem).chain(admin).collect();
-    if problems.is_empty() { Ok(()) } else { Err(Problems::new(problems)) }
 }
 
 /// The runtime to call [`run`] on, with a thread for every second core: sources, sinks and their
@@ -294,12 +280,19 @@ impl RouterParts {
             let view = admin::AdminView { metrics: Arc::clone(metrics), started, stop: stop.clone(), desk };
             background.spawn(admin.serve(view));
         }
+        let self_service = match &config.self_service {
+            Some(settings) => Some(SelfServiceListener::bind(settings).await.map_err(RunError::Failed)?),
+            None => None,
+        };
         let control = attended::open(controls).await?;
         let (webhooks, wanted) = watch::channel(config.registry.webhooks.clone());
-        let mut outlets = OutletStarter::new(&config, &plan, controls, wanted);
+        let mut outlets = OutletStarter::new(&config, &plan, controls, wanted.clone());
         let dead_letters = outlets.open_dead_letters().map_err(RunError::Failed)?;
         let sinks = outlets.open_sinks().map_err(RunError::Failed)?;
         let (outlets, dispatcher) = outlets.into_tasks();
+        if let (Some(listener), Some(behind)) = (self_service, &dispatcher) {
+            background.spawn(listener.serve(clients::self_service_view(&config, controls, wanted, behind)));
+        }
 
         let host = Host::within(plan.components, controls.cache.clone(), api, Arc::clone(metrics));
         let host = host.map_err(RunError::Failed)?;
@@ -337,7 +330,7 @@ impl RouterParts {
         let sources = sources::start(&config, controls, (&pipeline, &plan), &snapshots, &mut patience).await;
         let sources = sources.map_err(RunError::Failed)?;
         let mut deliveries = JoinSet::new();
-        if let Some(dispatcher) = dispatcher {
+        if let Some((dispatcher, _)) = dispatcher {
             deliveries.spawn(dispatcher.run(stop.clone()));
         }
         started.send_replace(true);

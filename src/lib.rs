@@ -27,3 +27,4 @@ pub mod app;
 pub mod cli;
 pub mod control;
 pub mod prelude;
+pub mod self_service;

@@ -1,6 +1,6 @@
 //! The sink that stores deliveries, and the dispatcher behind it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -19,16 +19,32 @@ use crate::{
 /// Bursts that the dispatcher may not have received yet.
 const FRESH: usize = 256;
 
+/// The parts that share the store.
+pub(super) struct DeliveryParts {
+    pub(super) sink: BlockingSink<DeliveryWriter>,
+    pub(super) dispatcher: Dispatcher,
+    /// Tells the dispatcher of webhooks for which others have changed something, as long as the sink
+    /// is there.
+    pub(super) recall: mpsc::WeakSender<BTreeSet<String>>,
+}
+
 /// Opens both ends of the store. The dispatcher does not run yet.
 pub(super) fn open(
     settings: &WebhookSink,
     (config, plan): (&Config, &MemoryPlan),
     controls: &RouterControls,
     webhooks: &watch::Receiver<Vec<Arc<Webhook>>>,
-) -> anyhow::Result<(BlockingSink<DeliveryWriter>, Dispatcher)> {
+) -> anyhow::Result<DeliveryParts> {
     let store = Arc::new(DeliveryStore::make(&settings.database)?);
     let (sender, fresh) = mpsc::channel(FRESH);
-    let sink = webhook::open(Arc::clone(&store), webhooks.clone(), sender, Arc::clone(&controls.metrics));
+    let recall = sender.downgrade();
+    let sink = webhook::open(
+        Arc::clone(&store),
+        webhooks.clone(),
+        settings.only.clone(),
+        sender,
+        Arc::clone(&controls.metrics),
+    );
     let sink = sink.context("could not start the thread that stores deliveries")?;
     let poster = Arc::new(WebhookPoster::default());
     let dispatcher = Dispatcher {
@@ -45,5 +61,5 @@ pub(super) fn open(
         }),
         clock: Arc::new(Timestamp::now),
     };
-    Ok((sink, dispatcher))
+    Ok(DeliveryParts { sink, dispatcher, recall })
 }

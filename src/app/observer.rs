@@ -12,6 +12,7 @@ pub(super) fn observer(mut config: Config) -> Config {
     config.registry = config.registry.without_routes();
     config.sinks.clear();
     config.admin = None;
+    config.self_service = None;
     config.telemetry = None;
     config.dead_letter = DeadLetterTarget::Discard;
     // Requests to a listener are for the router that has it.

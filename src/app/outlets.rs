@@ -1,12 +1,24 @@
 //! Opens sinks and starts the outlets that drive them.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::{
-    app::{RouterControls, deliveries, letter_key::own_letter_signer, watched::JournaledSink},
+    app::{
+        RouterControls,
+        deliveries::{self, DeliveryParts},
+        letter_key::own_letter_signer,
+        watched::JournaledSink,
+    },
     config::{
         self, Config, DEAD_FILE, DeadLetterTarget, EventField, FileSink, FileUpkeep, Fsync, MemoryPlan, NatsSink,
         OnFailure, RecordSettings, RetryPolicy, SinkKind, SourceKind, StreamConfig, SubjectPlaceholder, TemplatePart,
@@ -29,6 +41,9 @@ const QUEUE: usize = 1024;
 /// Dead letters may be as large as their events, so fewer of them wait.
 const DEAD_LETTER_QUEUE: usize = 64;
 
+/// Tells the dispatcher of webhooks for which something has changed.
+pub(super) type DispatcherRecall = mpsc::WeakSender<BTreeSet<String>>;
+
 pub(super) struct OutletStarter<'a> {
     config: &'a Config,
     plan: &'a MemoryPlan,
@@ -36,7 +51,7 @@ pub(super) struct OutletStarter<'a> {
     webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
     tasks: JoinSet<anyhow::Result<OutletEnd>>,
     dead_letters: Option<SinkQueue>,
-    dispatcher: Option<Dispatcher>,
+    dispatcher: Option<(Dispatcher, DispatcherRecall)>,
 }
 
 impl<'a> OutletStarter<'a> {
@@ -110,7 +125,7 @@ impl<'a> OutletStarter<'a> {
 
     /// Returns the running outlets, each of which ends once its queues are gone, and the dispatcher
     /// for the deliveries that one of them stores.
-    pub(super) fn into_tasks(self) -> (JoinSet<anyhow::Result<OutletEnd>>, Option<Dispatcher>) {
+    pub(super) fn into_tasks(self) -> (JoinSet<anyhow::Result<OutletEnd>>, Option<(Dispatcher, DispatcherRecall)>) {
         (self.tasks, self.dispatcher)
     }
 
@@ -139,8 +154,8 @@ impl<'a> OutletStarter<'a> {
             }
             SinkKind::Webhook(webhook) => {
                 let opened = deliveries::open(webhook, (self.config, self.plan), self.controls, &self.webhooks);
-                let (sink, dispatcher) = opened.with_context(at)?;
-                self.dispatcher = Some(dispatcher);
+                let DeliveryParts { sink, dispatcher, recall } = opened.with_context(at)?;
+                self.dispatcher = Some((dispatcher, recall));
                 self.start(settings, capacity, sink)
             }
             SinkKind::Bus(bus) => {

@@ -57,6 +57,7 @@ pub fn replay(mut config: Config, replay: ReplaySettings) -> Config {
     config.dead_letter = DeadLetterTarget::Discard;
     config.dedup = None;
     config.admin = None;
+    config.self_service = None;
     config.telemetry = None;
     config
 }

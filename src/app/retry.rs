@@ -51,6 +51,7 @@ pub fn retry(
     // Several letters may be about one event.
     config.dedup = None;
     config.admin = None;
+    config.self_service = None;
     Ok(config)
 }
 

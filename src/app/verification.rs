@@ -42,6 +42,7 @@ pub fn verification(mut config: Config, ranges: &BTreeMap<String, StreamRange>) 
     config.role = RouterRole::Replay;
     config.dead_letter = DeadLetterTarget::Discard;
     config.admin = None;
+    config.self_service = None;
     config.telemetry = None;
     VerificationRun { config, unchecked }
 }

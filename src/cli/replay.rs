@@ -6,17 +6,19 @@ use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 
 use crate::{
-    app::{self, ReplaySettings},
+    app::{self, BackfillSettings, ReplaySettings},
     cli::{
         CacheArgs,
         consume::params,
+        deliveries::{database, unknown_webhook},
         logs::LogArgs,
         refusal::{CommandRefusal, RefusalKind},
         run::ForegroundRouter,
         stretch::{SelectedStream, StreamArgs, key, time},
     },
-    config::{Config, RangeBegin, StreamRange, nearest, quoted},
+    config::{Config, RangeBegin, SinkKind, StreamRange, nearest, quoted},
     folder,
+    webhook::store::{DeliveryStore, StoreError},
 };
 
 /// Run the messages of a stream through a key again, apart from the running router
@@ -29,11 +31,11 @@ use crate::{
 pub struct ReplayCommand {
     #[command(flatten)]
     stretch: StreamArgs,
-    /// Key whose filter gets the messages
-    #[arg(long, value_name = "KEY")]
-    key: String,
+    /// Key whose filter gets the messages; required without `--webhook`
+    #[arg(long, value_name = "KEY", required_unless_present = "webhook")]
+    key: Option<String>,
     /// A param of the key; may be repeated
-    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    #[arg(short, long = "param", value_name = "NAME=VALUE", conflicts_with = "webhook")]
     params: Vec<String>,
     /// Begin at this sequence
     #[arg(long, value_name = "SEQUENCE")]
@@ -50,11 +52,15 @@ pub struct ReplayCommand {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
     /// Component to use instead of the key's own
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "webhook")]
     component: Option<PathBuf>,
     /// Sink of the router to write to instead of standard output
     #[arg(long, value_name = "SINK")]
     sink: Option<String>,
+    /// Webhook to send the messages to, as the router's routes do, and to no other; what it has got
+    /// already it does not get again
+    #[arg(long, value_name = "NAME", conflicts_with = "sink")]
+    webhook: Option<String>,
     /// Print errors as JSON
     #[arg(long)]
     json: bool,
@@ -82,7 +88,7 @@ impl FromStr for ReplayEnd {
 impl ReplayCommand {
     pub fn execute(self) -> ExitCode {
         match self.prepare() {
-            Ok((config, replayed)) => {
+            Ok(config) => {
                 let foreground = ForegroundRouter {
                     cache: &self.cache,
                     logs: &self.logs,
@@ -91,18 +97,18 @@ impl ReplayCommand {
                     connect_timeout: Some(Duration::ZERO),
                     journal: None,
                 };
-                foreground.run(Ok(app::replay(config, replayed)))
+                foreground.run(Ok(config))
             }
             Err(refusal) => refusal.end(self.json || self.logs.is_json()),
         }
     }
 
     /// Checks all of the input, before anything happens.
-    fn prepare(&self) -> Result<(Config, ReplaySettings), CommandRefusal> {
+    fn prepare(&self) -> Result<Config, CommandRefusal> {
         let config = folder::load(&self.stretch.dir)?;
         let SelectedStream { stream, subjects, source } = self.stretch.choose(&config)?;
-        let key = key(&config, &self.key)?.clone();
-        let params = params(&key, &self.params)?;
+        let key = self.key.as_ref().map(|name| key(&config, name)).transpose()?.cloned();
+        let params = key.as_ref().map(|key| params(key, &self.params)).transpose()?;
         if let Some(sink) = &self.sink {
             known_sink(&config, sink)?;
         }
@@ -120,7 +126,16 @@ impl ReplayCommand {
         };
         let range = StreamRange { stream, subjects, begin, until, to, limit: None };
         let (rate, sink, component) = (self.rate, self.sink.clone(), self.component.clone());
-        Ok((config, ReplaySettings { key, params, source, range, rate, sink, component }))
+        if let Some(webhook) = self.webhook.clone() {
+            can_be_fed(&config, &webhook, self.key.as_deref())?;
+            let key = self.key.clone();
+            return Ok(app::backfill(config, BackfillSettings { webhook, key, source, range, rate }));
+        }
+        // clap asks for a key where there is no webhook.
+        let (key, params) = key.zip(params).ok_or_else(|| {
+            CommandRefusal::new(RefusalKind::Validation, "no_key", "it is not said which key").param("--key")
+        })?;
+        Ok(app::replay(config, ReplaySettings { key, params, source, range, rate, sink, component }))
     }
 }
 
@@ -137,6 +152,38 @@ fn known_sink(config: &Config, name: &str) -> Result<(), CommandRefusal> {
     };
     let refusal = CommandRefusal::new(RefusalKind::Validation, "unknown_sink", format!("there is no sink `{name}`"));
     Err(refusal.param("--sink").hint(hint))
+}
+
+/// Checks that the webhook is there, gets events, and that a route feeds it.
+fn can_be_fed(config: &Config, name: &str, key: Option<&str>) -> Result<(), CommandRefusal> {
+    let database = database(config)?;
+    let webhooks = &config.registry.webhooks;
+    let Some(webhook) = webhooks.iter().find(|webhook| webhook.name == name) else {
+        let names = webhooks.iter().map(|webhook| webhook.name.as_str());
+        return Err(unknown_webhook(name, names, &config.dir).param("--webhook"));
+    };
+    let disabled = match DeliveryStore::open(database) {
+        Err(StoreError::Missing(_)) => Vec::new(),
+        store => store?.disabled()?,
+    };
+    let refusal =
+        |message| CommandRefusal::new(RefusalKind::Precondition, "webhook_gets_nothing", message).param("--webhook");
+    if !webhook.active {
+        let hint = format!("take `active = false` out of {}", webhook.place);
+        return Err(refusal(format!("webhook `{name}` is not active")).hint(hint));
+    }
+    if let Some(disabled) = disabled.iter().find(|disabled| disabled.webhook == name) {
+        let hint = format!("`trommel webhooks enable {} {name}` lets it get more", config.dir.display());
+        return Err(refusal(format!("webhook `{name}` is disabled: {}", disabled.reason)).hint(hint));
+    }
+    let sink = config.sinks.iter().find(|sink| matches!(sink.kind, SinkKind::Webhook(_)));
+    let sink = sink.map_or("", |sink| &sink.name);
+    if app::feeding(config, sink, key).is_empty() {
+        let of = key.map(|key| format!(" of key `{key}`")).unwrap_or_default();
+        let hint = format!("a `[[route]]` with `sinks = [\"{sink}\"]` does");
+        return Err(refusal(format!("no route{of} feeds webhooks")).hint(hint));
+    }
+    Ok(())
 }
 
 fn is_component(path: &std::path::Path) -> Result<(), CommandRefusal> {

@@ -5,16 +5,24 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::{
-    cli::{FolderArgs, deliveries::unknown_webhook, refusal::CommandRefusal},
+    cli::{
+        FolderArgs,
+        deliveries::unknown_webhook,
+        refusal::{CommandRefusal, RefusalKind},
+    },
     config::{self, Config, Webhook},
+    folder::WebhookBookError,
 };
 
 mod add;
+mod change;
 mod list;
+mod remove;
+mod rotate;
 mod switch;
 mod test;
 
-/// Show, add, try, disable and enable webhooks
+/// Show, add, try, change and remove webhooks
 #[derive(Args, Debug)]
 pub struct WebhooksCommand {
     #[command(subcommand)]
@@ -27,6 +35,12 @@ enum WebhooksSubcommand {
     List(list::ListWebhooks),
     /// Add a webhook, with a secret of its own
     Add(add::AddWebhook),
+    /// Change the URL or the events of a webhook
+    Change(change::ChangeWebhook),
+    /// Give a webhook a new secret, beside the former one until that is given up
+    Rotate(rotate::RotateWebhook),
+    /// Remove a webhook and cancel its pending deliveries
+    Remove(remove::RemoveWebhook),
     /// Send a webhook a signed event, once and at once
     Test(test::TestWebhook),
     /// Stop deliveries to a webhook and cancel its pending ones
@@ -50,6 +64,9 @@ impl WebhooksCommand {
         let (json, done) = match self.command {
             WebhooksSubcommand::List(list) => (list.folder.json, list.run()),
             WebhooksSubcommand::Add(add) => (add.webhook.folder.json, add.run()),
+            WebhooksSubcommand::Change(change) => (change.webhook.folder.json, change.run()),
+            WebhooksSubcommand::Rotate(rotate) => (rotate.webhook.folder.json, rotate.run()),
+            WebhooksSubcommand::Remove(remove) => (remove.webhook.folder.json, remove.run()),
             WebhooksSubcommand::Test(test) => (test.webhook.folder.json, test.run()),
             WebhooksSubcommand::Disable(disable) => (disable.webhook.folder.json, disable.run()),
             WebhooksSubcommand::Enable(enable) => (enable.webhook.folder.json, enable.run()),
@@ -67,5 +84,26 @@ impl WebhookArgs {
             let names = webhooks.iter().map(|webhook| webhook.name.as_str());
             unknown_webhook(&self.name, names, &self.folder.dir).param("NAME")
         })
+    }
+}
+
+impl From<WebhookBookError> for CommandRefusal {
+    fn from(error: WebhookBookError) -> Self {
+        let (kind, subtype, hint) = match &error {
+            WebhookBookError::Invalid(problems) => return Self::from(problems.clone()).hint("nothing was changed"),
+            WebhookBookError::FileExists(_) => {
+                let hint = "nothing is written over: choose another name, or name the secret with `--secret-file`";
+                (RefusalKind::Precondition, "file_exists", hint)
+            }
+            WebhookBookError::Io { .. } => return Self::new(RefusalKind::Internal, "file", error.to_string()),
+            WebhookBookError::Vanished { .. } => (RefusalKind::Precondition, "vanished", "nothing was changed"),
+            WebhookBookError::Rotating(_) => {
+                (RefusalKind::Precondition, "rotating", "`--finish` gives up the former secret")
+            }
+            WebhookBookError::NotRotating(_) => {
+                (RefusalKind::Precondition, "not_rotating", "without `--finish` it gets a new secret")
+            }
+        };
+        Self::new(kind, subtype, error.to_string()).hint(hint)
     }
 }

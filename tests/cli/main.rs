@@ -51,5 +51,7 @@ mod tail_page;
 mod telemetry;
 mod verify;
 mod watched_router;
+mod webhook_backfill;
 mod webhook_commands;
+mod webhook_declarations;
 mod webhook_folder;

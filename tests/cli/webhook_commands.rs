@@ -175,26 +175,26 @@ fn a_webhook_that_can_not_be_added_leaves_nothing_behind() {
     error: the configuration has problems:
     keys/webhook-new.toml:3:7: `url` is not a server's address: it begins with `ftp:` instead of `https:` or `http:`
       an address looks like `https://hooks.example.com/trommel`
-      nothing was added
+      nothing was changed
     --- exit code 2
     ");
     assert_snapshot!(refused(&["new", "--url", "http://127.0.0.1:80"]), @r"
     error: the configuration has problems:
     keys/webhook-new.toml:3:7: `url` is a private address
       say `allow_private = true` if that is meant
-      nothing was added
+      nothing was changed
     --- exit code 2
     ");
     assert_snapshot!(refused(&["new", "--url", "https://a", "--events", "a..b"]), @r"
     error: the configuration has problems:
     keys/webhook-new.toml:4:11: `events` can't be `a..b`: it has an empty token: dots separate tokens, one at a time, never first or last
-      nothing was added
+      nothing was changed
     --- exit code 2
     ");
     assert_snapshot!(refused(&["new", "--url", "https://a", "--secret-file", "secrets/none"]), @r"
     error: the configuration has problems:
     keys/webhook-new.toml:4:15: can't use the secret in `secrets/none`: No such file or directory (os error 2)
-      nothing was added
+      nothing was changed
     --- exit code 2
     ");
     assert_snapshot!(refused(&["acme", "--url", "https://a"]), @r"

@@ -121,11 +121,11 @@ tokenfile = "x"
 fn a_listener_for_others_knows_its_clients() {
     assert_snapshot!(problems("listen = \"0.0.0.0:8080\""), @"
     trommel.toml:4:10: every client that can reach `0.0.0.0:8080` could send events
-      give it a `token_file` or a `secret_file`, or say `allow_unauthenticated = true` if that is meant
+      give it a `token_file` or a `secret_file` or a `tenants_file`, or say `allow_unauthenticated = true` if that is meant
     ");
     assert_snapshot!(problems("listen = \"[::]:8080\"\nallow_unauthenticated = false"), @"
     trommel.toml:4:10: every client that can reach `[::]:8080` could send events
-      give it a `token_file` or a `secret_file`, or say `allow_unauthenticated = true` if that is meant
+      give it a `token_file` or a `secret_file` or a `tenants_file`, or say `allow_unauthenticated = true` if that is meant
     ");
 }
 
@@ -250,4 +250,30 @@ stream_subject = "in.{event_type}"
     trommel.toml:13:10: the listener `127.0.0.1:1` appears twice
       first at trommel.toml:5:10
     "#);
+}
+
+/// Tenants share a listener by their tokens or by the path.
+#[test]
+fn tenants_share_a_listener() {
+    let http = loaded(
+        "listen = \"127.0.0.1:1\"\npath = \"/in/{tenant}\"\ntenants_env = \"T\"\ntenant_rate = 5\ntenant_burst = 9",
+    );
+    assert_eq!((http.path.as_str(), http.tenant_in_path), ("/in", true));
+    assert_eq!(http.auth, Some(ClientAuth::Tenants(KeptIn::Env("T".to_owned()))));
+    let rate = http.tenant_rate.unwrap();
+    assert_eq!((rate.events.get(), rate.burst.get(), http.rate), (5, 9, None));
+    let root = loaded("listen = \"127.0.0.1:1\"\npath = \"/{tenant}\"");
+    assert_eq!((root.path.as_str(), root.tenant_in_path, root.auth), ("", true, None));
+    let settings =
+        "listen = \"127.0.0.1:1\"\npath = \"/in/{tenant}\"\ntenant = \"t\"\nsecret_file = \"new\"\ntenant_burst = 1";
+    assert_snapshot!(problems(settings), @"
+    trommel.toml:5:8: no signature covers the `{tenant}` in `path`: it could be changed on the way
+      tenants are known by their tokens: name a `tenants_file`
+    trommel.toml:6:10: `tenant` sets the tenant of all events, which `path` or `tenants_file` tell apart
+    trommel.toml:8:16: `tenant_burst` without `tenant_rate` means nothing
+    ");
+    assert_snapshot!(problems("listen = \"127.0.0.1:1\"\ntoken_file = \"token\"\ntenants_env = \"T\"\npath = \"/{tenant}/in\""), @"
+    trommel.toml:5:14: `tenants_env` has the tokens of all clients, so there is no `token_file`
+    trommel.toml:7:8: `path` can't be `/{tenant}/in`: a path looks like `/events`, `/hooks/orders` or `/in/{tenant}`
+    ");
 }

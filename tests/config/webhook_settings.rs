@@ -222,3 +222,35 @@ fn webhooks_and_their_sink_belong_together() {
       it belongs in a file in `keys/`
     "#);
 }
+
+/// A listener that changes files always asks for a token.
+#[test]
+fn webhooks_over_http_ask_for_a_token() {
+    let api = |more: &str| folder(&format!("{SETTINGS}\n[webhooks]\n{more}"), "");
+    let settings =
+        api("listen = \"127.0.0.1:1\"\ntoken_file = \"new\"\ntenants_file = \"old\"").load().self_service.unwrap();
+    assert!(settings.token.is_some() && settings.tenants.is_some());
+    assert_snapshot!(api("listen = \"127.0.0.1:1\"").problems(), @"
+    trommel.toml:10:1: who may change webhooks is known by a token, and none is named
+      give it a `token_file` for an operator, a `tenants_file` for tenants, or both
+    ");
+    let without =
+        SETTINGS.replace("\"webhook\"", "\"null\"") + "[webhooks]\nlisten = \"127.0.0.1:1\"\ntoken_env = \"T\"\n";
+    assert_snapshot!(folder(&without, "").problems(), @"
+    trommel.toml:9:1: nothing is ever sent to webhooks: there is no sink of type `webhook`
+      add `[[sink]]` with `name` and `type = \"webhook\"`
+    ");
+}
+
+#[test]
+fn a_body_names_what_there_is() {
+    let with = |more: &str| {
+        problems(&format!("[[webhook]]\nname = \"a\"\nurl = \"https://a.example\"\nsecret_file = \"new\"\n{more}\n"))
+    };
+    assert_snapshot!(with("body = \"pagerduty\""), @"keys/hooks.toml:5:8: `body` has a `routing_key`, and none is given");
+    assert_snapshot!(with("body = \"slack\"\nrouting_key = \"k\""), @"
+    keys/hooks.toml:6:15: `routing_key` is not in the `body`
+      a `body` names it as `{routing_key}`, as `pagerduty` does
+    ");
+    assert_snapshot!(with("body = '\"{colour}\"'"), @"");
+}

@@ -20,7 +20,10 @@ use tokio_rustls::{
 use trommel::{
     config::{ConfigPlace, TenantSelection, Webhook},
     signature::{self, Secret, SignatureDoubt, SignatureHeaders, verify},
-    webhook::post::{WebhookAnswer, WebhookPoster, WebhookRequest},
+    webhook::{
+        post::{WebhookAnswer, WebhookPoster},
+        request::WebhookRequest,
+    },
 };
 
 fn secret(text: &str) -> Secret {
@@ -40,6 +43,8 @@ fn webhook(url: &str) -> Webhook {
         max_pending: 1_000,
         allow_private: true,
         headers: vec![("X-Key".to_owned(), "k-5ecret".to_owned())],
+        body: None,
+        routing_key: None,
         place: ConfigPlace::file("keys/a.toml"),
     }
 }

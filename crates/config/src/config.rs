@@ -23,6 +23,7 @@ use crate::{
 
 mod api;
 mod avro;
+mod body;
 mod bus;
 mod exec;
 mod file;
@@ -54,6 +55,7 @@ pub use self::source::{
 };
 pub use api::{ApiConfig, AuthType, DeclaredIdentity, KeptIn};
 pub use avro::{avro_schema, known_schema};
+pub use body::{BodyFacts, BodyTemplate, UnrenderableBody};
 pub use bus::{BusSink, BusSource};
 pub use exec::{ExecConfirm, ExecSink};
 pub use file::{FileSink, FileUpkeep, Fsync, RecordSettings};
@@ -78,7 +80,7 @@ pub use stream::{
 pub use telemetry::TelemetryConfig;
 pub use template::{EventField, OutputField, SubjectForm, SubjectPlaceholder, TemplatePart, TextTemplate};
 pub use values::{duration, name, server_name};
-pub use webhook::{TenantSelection, Webhook, WebhookSink};
+pub use webhook::{SelfServiceConfig, TenantSelection, Webhook, WebhookSink};
 
 /// The checked configuration of a router's folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,6 +114,8 @@ pub struct Config {
     /// Names of Avro schemas by the ids that another registry assigned to them.
     pub avro_ids: BTreeMap<u32, String>,
     pub admin: Option<AdminConfig>,
+    /// `None` if webhooks are seen to in files alone.
+    pub self_service: Option<SelfServiceConfig>,
     /// `None` if spans are not exported.
     pub telemetry: Option<TelemetryConfig>,
     pub registry: RegistryConfig,

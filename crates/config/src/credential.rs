@@ -11,6 +11,10 @@ use std::{
 use anyhow::Context;
 use tokio::{task::spawn_blocking, time::Instant};
 
+mod tenant_tokens;
+
+pub use tenant_tokens::TenantTokens;
+
 use crate::{config::KeptIn, poison::ignore_poison};
 
 /// Converts the stored text to the value in use. Errors name what is wrong with it and never

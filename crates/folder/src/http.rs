@@ -25,9 +25,10 @@ pub(crate) fn http(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Opti
         taken.claim(table, &listen.to_string(), table.place_of("listen"), format!("the listener `{listen}`"));
     }
     let path = table.parsed("path", path);
+    let (path, tenant_in_path) = path.unwrap_or_else(|| (PATH.to_owned(), false));
     let fixed_subject = table.parsed("fixed_subject", |text| check_subject(text).map(|()| text.to_owned()));
     let auth = auth(table);
-    let proofs = ["token_file", "token_env", "secret_file", "secret_env", "client", "lark_app"];
+    let proofs = ["token_file", "token_env", "secret_file", "secret_env", "client", "lark_app", "tenants_file", "tenants_env"];
     let is_this_machines = is_this_machines(table, listen, &proofs, "send events");
     let fixed_tenant = table.parsed("tenant", tenant);
     if table.has("tenant")
@@ -37,21 +38,38 @@ pub(crate) fn http(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Opti
         let message = "`tenant` sets the tenant of all events, so no `client` can be bound to `tenants`";
         table.error(table.place_of("tenant"), message, None);
     }
+    let has_tokens = matches!(auth, Some(ClientAuth::Tenants(_)));
+    if table.has("tenant") && (tenant_in_path || has_tokens) {
+        let message = "`tenant` sets the tenant of all events, which `path` or `tenants_file` tell apart";
+        table.error(table.place_of("tenant"), message, None);
+    }
+    if tenant_in_path && matches!(auth, Some(ClientAuth::Lark(_))) {
+        let message = "Lark's requests name their tenant themselves, and what follows the path is an app's id";
+        table.error(table.place_of("path"), message, Some("leave `/{tenant}` out".to_owned()));
+    }
+    if tenant_in_path && matches!(auth, Some(ClientAuth::Signature(_))) {
+        let hint = "tenants are known by their tokens: name a `tenants_file`".to_owned();
+        let message = "no signature covers the `{tenant}` in `path`: it could be changed on the way";
+        table.error(table.place_of("path"), message, Some(hint));
+    }
     let answer = answer(table);
-    let rate = rate(table);
+    let tenant_rate = rate(table, ["tenant_rate", "tenant_burst"]);
+    let rate = rate(table, ["rate", "burst"]);
     let max_body = table.memory_size("max_body").unwrap_or(MAX_BODY);
     let max_head = table.memory_size("max_headers").unwrap_or(MAX_HEAD);
     let connections = table.positive("connections", 100_000).map_or(CONNECTIONS, |connections| connections.get());
     let timeout = table.duration("timeout").unwrap_or(TIMEOUT);
     Some(SourceKind::Http(Box::new(HttpSource {
         listen: listen?,
-        path: path.unwrap_or_else(|| PATH.to_owned()),
+        path,
+        tenant_in_path,
         fixed_subject,
         auth,
         is_this_machines,
         tenant: fixed_tenant,
         answer: answer?,
         rate,
+        tenant_rate,
         max_body,
         max_head,
         connections,
@@ -82,10 +100,17 @@ pub(crate) fn is_this_machines(
     true
 }
 
-fn path(text: &str) -> Result<String, &'static str> {
+/// Parses a path, and whether the tenant follows it.
+fn path(text: &str) -> Result<(String, bool), &'static str> {
+    let (text, tenant_in_path) = match text.strip_suffix("/{tenant}") {
+        Some("") => return Ok((String::new(), true)),
+        Some(before) => (before, true),
+        None => (text, false),
+    };
     let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
     let good = text.starts_with('/') && !text.contains("//") && text.chars().all(plain);
-    if good { Ok(text.trim_end_matches('/').to_owned()) } else { Err("a path looks like `/events` or `/hooks/orders`") }
+    let looks = "a path looks like `/events`, `/hooks/orders` or `/in/{tenant}`";
+    if good { Ok((text.trim_end_matches('/').to_owned(), tenant_in_path)) } else { Err(looks) }
 }
 
 /// Checks the value of the header `tenant`.
@@ -105,6 +130,17 @@ pub(crate) fn token(table: &mut TomlTable<'_>) -> Option<KeptIn> {
     token_file.or(token_env)
 }
 
+/// Location of the tokens of tenants, a line each.
+pub(crate) fn tenant_tokens(table: &mut TomlTable<'_>) -> Option<KeptIn> {
+    let file = secret::path(table, "tenants_file").map(KeptIn::File);
+    let variable = table.text("tenants_env").map(KeptIn::Env);
+    if table.has("tenants_file") && table.has("tenants_env") {
+        let message = "the tokens of tenants come from `tenants_file` or from `tenants_env`, not from both";
+        table.error(table.place_of("tenants_env"), message, None);
+    }
+    file.or(variable)
+}
+
 fn auth(table: &mut TomlTable<'_>) -> Option<ClientAuth> {
     let token = token(table);
     let secrets = secrets(table);
@@ -112,7 +148,15 @@ fn auth(table: &mut TomlTable<'_>) -> Option<ClientAuth> {
     if let Some(apps) = lark::apps(table) {
         return Some(ClientAuth::Lark(apps));
     }
-    let (signed, tokens) = (["secret_file", "secret_env"], ["token_file", "token_env", "client"]);
+    let tenants = tenant_tokens(table);
+    let (signed, tokens) =
+        (["secret_file", "secret_env"], ["token_file", "token_env", "client", "tenants_file", "tenants_env"]);
+    if let Some(tenants) = tokens[3..].iter().find(|field| table.has(field))
+        && let Some(other) = tokens[..3].iter().find(|field| table.has(field))
+    {
+        let message = format!("`{tenants}` has the tokens of all clients, so there is no `{other}`");
+        table.error(table.place_of(other), message, None);
+    }
     if let Some(secret) = signed.into_iter().find(|field| table.has(field))
         && tokens.iter().any(|field| table.has(field))
     {
@@ -126,6 +170,9 @@ fn auth(table: &mut TomlTable<'_>) -> Option<ClientAuth> {
             table.error(table.place_of("client"), message, Some(hint));
         }
         return clients.into_iter().collect::<Option<_>>().map(ClientAuth::Clients);
+    }
+    if let Some(tenants) = tenants {
+        return Some(ClientAuth::Tenants(tenants));
     }
     token.map(ClientAuth::Token).or_else(|| (!secrets.is_empty()).then_some(ClientAuth::Signature(secrets)))
 }
@@ -185,12 +232,12 @@ fn answer(table: &mut TomlTable<'_>) -> Option<AnswerPoint> {
     }
 }
 
-fn rate(table: &mut TomlTable<'_>) -> Option<RateLimit> {
+fn rate(table: &mut TomlTable<'_>, [rate, burst]: [&'static str; 2]) -> Option<RateLimit> {
     let number = |table: &mut TomlTable<'_>, field| table.positive(field, MAX_RATE).and_then(|n| n.try_into().ok());
-    let events: Option<NonZeroU32> = number(table, "rate");
-    let burst = number(table, "burst");
-    if table.has("burst") && !table.has("rate") {
-        table.error(table.place_of("burst"), "`burst` without `rate` means nothing", None);
+    let events: Option<NonZeroU32> = number(table, rate);
+    let given = number(table, burst);
+    if table.has(burst) && !table.has(rate) {
+        table.error(table.place_of(burst), format!("`{burst}` without `{rate}` means nothing"), None);
     }
-    events.map(|events| RateLimit { events, burst: burst.unwrap_or(events) })
+    events.map(|events| RateLimit { events, burst: given.unwrap_or(events) })
 }

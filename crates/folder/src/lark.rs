@@ -7,7 +7,8 @@ use crate::{
 };
 
 /// Fields that authenticate clients in other ways.
-const OTHERS: [&str; 5] = ["token_file", "token_env", "secret_file", "secret_env", "client"];
+const OTHERS: [&str; 7] =
+    ["token_file", "token_env", "secret_file", "secret_env", "client", "tenants_file", "tenants_env"];
 
 /// The Lark apps of a source of type `http`; `None` if it is not for Lark. An app that is not
 /// valid is left out, after it was reported.

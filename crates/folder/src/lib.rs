@@ -35,7 +35,7 @@ mod table;
 mod telemetry;
 mod unique;
 mod webhook;
-mod written;
+mod webhook_book;
 
 pub use load::{load, load_registry, parse};
-pub use written::NewWebhook;
+pub use webhook_book::{AddedWebhook, WebhookBook, WebhookBookError, WebhookFields};

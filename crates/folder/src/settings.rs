@@ -13,8 +13,8 @@ use crate::{
     api::{NO_API, api},
     config::{
         AdminConfig, AnswerPoint, Config, DeclaredIdentity, DedupBy, DedupConfig, FilterSettings, Grant, GuestLimits,
-        InstanceScope, MemoryPlan, OnQuarantine, PipelineConfig, RegistryConfig, RouterRole, SinkKind, SourceKind,
-        StreamConfig, TooLittle, values,
+        InstanceScope, MemoryPlan, OnQuarantine, PipelineConfig, RegistryConfig, RouterRole, SelfServiceConfig,
+        SinkKind, SourceKind, StreamConfig, TooLittle, values,
     },
     http,
     limits::{self, limits},
@@ -137,6 +137,7 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
     let streams: Vec<_> = streams.into_iter().map(|stream| stream.value).collect();
     loops::warn(table, &streams, &sources, &sinks);
 
+    let has_webhooks = sinks.iter().any(|sink| matches!(sink.value.kind, SinkKind::Webhook(_)));
     let config = Config {
         dir: dir.to_owned(),
         texts: files.texts.clone(),
@@ -158,6 +159,7 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
         letter_secrets,
         avro_ids: table.table("avro", avro_ids).unwrap_or_default(),
         admin: table.table("admin", admin).flatten(),
+        self_service: table.table("webhooks", |table| self_service(table, has_webhooks)).flatten(),
         telemetry: table.table("telemetry", telemetry).flatten(),
         registry: RegistryConfig::default(),
         role: RouterRole::default(),
@@ -273,3 +275,20 @@ fn admin(table: &mut TomlTable<'_>) -> Option<AdminConfig> {
 
 #[cfg(test)]
 mod tests;
+
+/// Reads the listener for webhooks over HTTP, which changes files and so always asks for a token.
+fn self_service(table: &mut TomlTable<'_>, has_webhooks: bool) -> Option<SelfServiceConfig> {
+    let listen = table.required("listen", |table, field| table.parsed(field, values::listen));
+    let token = http::token(table);
+    let tenants = http::tenant_tokens(table);
+    let proofs = ["token_file", "token_env", "tenants_file", "tenants_env"];
+    if !proofs.iter().any(|field| table.has(field)) {
+        let hint = "give it a `token_file` for an operator, a `tenants_file` for tenants, or both".to_owned();
+        table.error(table.place(), "who may change webhooks is known by a token, and none is named", Some(hint));
+    }
+    if !has_webhooks {
+        let hint = "add `[[sink]]` with `name` and `type = \"webhook\"`".to_owned();
+        table.error(table.place(), "nothing is ever sent to webhooks: there is no sink of type `webhook`", Some(hint));
+    }
+    Some(SelfServiceConfig { listen: listen?, token, tenants, place: table.place() })
+}

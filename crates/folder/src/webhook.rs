@@ -1,13 +1,16 @@
 //! `[[webhook]]`: receivers of outputs, and their selections (C20).
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use url::{Host, Url};
 
 use crate::{
     address,
     api::headers,
-    config::{FilePath, Problem, SinkConfig, SinkKind, TenantSelection, Webhook, WebhookSink, values},
+    config::{
+        BodyTemplate, FilePath, Problem, Problems, SinkConfig, SinkKind, TenantSelection, Webhook, WebhookSink, values,
+    },
+    document::TomlDocument,
     event::Pattern,
     file::SinkFiles,
     problem::ProblemReport,
@@ -29,7 +32,7 @@ pub(crate) fn sink(table: &mut TomlTable<'_>, files: &mut SinkFiles) -> Option<S
     let database = database.or_else(|| (!table.has("database")).then(|| table.dir().join(DATABASE)))?;
     files.claim(table, "database", FilePath::One(database.clone()));
     let retention = table.duration("retention").unwrap_or(RETENTION);
-    Some(SinkKind::Webhook(WebhookSink { database, retention }))
+    Some(SinkKind::Webhook(WebhookSink { database, retention, only: None }))
 }
 
 pub(crate) fn webhook(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Option<Webhook> {
@@ -45,6 +48,17 @@ pub(crate) fn webhook(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> O
     let max_pending = table.positive("max_pending", usize::MAX).map_or(MAX_PENDING, |count| count.get() as u64);
     let allow_private = table.flag("allow_private").unwrap_or(false);
     let headers = headers(table, &[signature::ID, signature::TIMESTAMP, signature::SIGNATURE]);
+    let body = table.parsed("body", str::parse::<BodyTemplate>);
+    let routing_key = table.text("routing_key");
+    let has_body = table.has("body");
+    let needs_key = body.as_ref().is_some_and(BodyTemplate::needs_routing_key);
+    if needs_key && !table.has("routing_key") {
+        table.error(table.place_of("body"), "`body` has a `routing_key`, and none is given", None);
+    }
+    if table.has("routing_key") && !needs_key && has_body == body.is_some() {
+        let hint = "a `body` names it as `{routing_key}`, as `pagerduty` does".to_owned();
+        table.error(table.place_of("routing_key"), "`routing_key` is not in the `body`", Some(hint));
+    }
     if let Some(url) = url.as_ref().filter(|_| !allow_private)
         && address::check_literal(url).is_err()
     {
@@ -75,8 +89,24 @@ pub(crate) fn webhook(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> O
         max_pending,
         allow_private,
         headers: headers?,
+        body: if has_body { Some(body?) } else { None },
+        routing_key,
         place: table.place(),
     })
+}
+
+/// Reads the webhooks in the text of a file, and nothing else of it.
+///
+/// # Errors
+/// Returns all problems with them.
+pub(crate) fn read_text(dir: &Path, file: &Path, text: &str) -> Result<Vec<Webhook>, Problems> {
+    let report = ProblemReport::default();
+    let mut names = ClaimedValues::default();
+    let read = TomlDocument::of(dir, file, text.to_owned(), &report).read(|table| {
+        table.ignore_rest();
+        table.tables("webhook", |table| webhook(table, &mut names)).into_iter().flatten().collect()
+    });
+    report.conclude(read).map(|(webhooks, _)| webhooks)
 }
 
 fn url(table: &mut TomlTable<'_>, field: &'static str) -> Option<Url> {

@@ -5,5 +5,7 @@
 
 pub mod dispatch;
 pub mod post;
+pub mod request;
 pub mod schedule;
 pub mod store;
+pub mod trial;

@@ -73,7 +73,7 @@ fn place(place: &ExplainedPlace) -> String {
         ExplainedPlace::Stdout => "standard output".to_owned(),
         ExplainedPlace::File(path) => format!("file `{}`", line(path)),
         ExplainedPlace::Subject(subject) => format!("subject `{}`", line(subject)),
-        ExplainedPlace::Program(command) => format!("program `{}`", command.join(" ")),
+        ExplainedPlace::Command(command) => format!("program `{}`", command.join(" ")),
         ExplainedPlace::Webhooks(names) if names.is_empty() => "no webhook wants it".to_owned(),
         ExplainedPlace::Webhooks(names) => format!("webhooks `{}`", names.join("`, `")),
         ExplainedPlace::Program => "the program that embeds the router".to_owned(),

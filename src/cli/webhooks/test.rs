@@ -1,7 +1,7 @@
 //! `trommel webhooks test DIR NAME`: sends one signed event, outside of all deliveries, to check
 //! that the receiver accepts it.
 
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -14,11 +14,9 @@ use crate::{
         refusal::{CommandRefusal, RefusalKind},
         runtime,
     },
+    config::{LARGEST_SCHEMA, read},
     folder, text,
-    webhook::{
-        post::{WebhookPoster, WebhookRequest},
-        store::DeliveryId,
-    },
+    webhook::{post::WebhookPoster, trial},
 };
 
 /// Longest part of a response that is shown, in characters.
@@ -28,6 +26,9 @@ const SHOWN: usize = 200;
 pub(super) struct TestWebhook {
     #[command(flatten)]
     pub(super) webhook: WebhookArgs,
+    /// Payload to send instead of an event of type `trommel.test`
+    #[arg(long, value_name = "FILE")]
+    payload: Option<PathBuf>,
 }
 
 impl TestWebhook {
@@ -35,12 +36,20 @@ impl TestWebhook {
         let WebhookArgs { folder, name } = &self.webhook;
         let config = folder::load(&folder.dir)?;
         let webhook = self.webhook.find(&config)?;
-        let (id, now) = (DeliveryId::new().to_string(), Timestamp::now());
-        let event = json!({ "id": id, "type": "trommel.test", "webhook": name, "timestamp": now });
-        let letter = WebhookRequest { id, content_type: None, traceparent: None, payload: event.to_string().into() };
+        let payload = self.payload.as_ref().map(|path| {
+            let unread = |error| CommandRefusal::new(RefusalKind::Validation, "payload", error).param("--payload");
+            read(path, LARGEST_SCHEMA).map_err(|error| unread(format!("`{}`: {error}", path.display())))
+        });
+        let now = Timestamp::now();
+        let request = trial::request(webhook, payload.transpose()?, now).map_err(|error| {
+            let refusal =
+                CommandRefusal::new(RefusalKind::Validation, "unrenderable_body", format!("`{name}`: {error}"));
+            refusal.hint("a delivery of such an event would fail: `--payload FILE` tries another")
+        })?;
+        let sent = webhook.body.as_ref().map(|_| String::from_utf8_lossy(&request.payload).into_owned());
         let runtime = runtime()?;
         let began = Instant::now();
-        let answer = runtime.block_on(WebhookPoster::default().post(webhook, letter, now));
+        let answer = runtime.block_on(WebhookPoster::default().post(webhook, request, now));
         let millis = began.elapsed().as_millis();
         let answer = answer.map_err(|why| {
             let refusal =
@@ -56,8 +65,13 @@ impl TestWebhook {
             return Err(CommandRefusal::new(RefusalKind::Api, "not_taken", told).hint(way_out(status)));
         }
         print(&match folder.json {
-            true => keys::json(&json!({ "webhook": name, "status_code": status, "millis": millis, "answer": first }))?,
-            false => told,
+            true => keys::json(
+                &json!({ "webhook": name, "status_code": status, "millis": millis, "answer": first, "body": sent }),
+            )?,
+            false => match sent {
+                Some(sent) => format!("{told}\n  sent was {sent}"),
+                None => told,
+            },
         })
     }
 }

@@ -10,6 +10,8 @@ pub struct HttpSource {
     pub listen: SocketAddr,
     /// Path without a trailing slash, so empty for the root.
     pub path: String,
+    /// True if the path is followed by the tenant of a request's events.
+    pub tenant_in_path: bool,
     /// Subject of all messages. Without one, the rest of the URL after the path is the subject.
     pub fixed_subject: Option<String>,
     /// `None` accepts events from every client.
@@ -21,6 +23,8 @@ pub struct HttpSource {
     pub tenant: Option<String>,
     pub answer: AnswerPoint,
     pub rate: Option<RateLimit>,
+    /// Rate of each tenant.
+    pub tenant_rate: Option<RateLimit>,
     /// Bytes of one request.
     pub max_body: usize,
     /// Bytes of one request's head.
@@ -34,6 +38,13 @@ pub struct HttpSource {
     pub place: ConfigPlace,
 }
 
+impl HttpSource {
+    /// Returns whether tenants share the listener, so that none may keep the others out.
+    pub fn is_shared(&self) -> bool {
+        self.tenant_in_path || self.tenant_rate.is_some() || matches!(self.auth, Some(ClientAuth::Tenants(_)))
+    }
+}
+
 /// Authentication of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
@@ -41,6 +52,8 @@ pub enum ClientAuth {
     Token(KeptIn),
     /// Bearer tokens, each of which may be bound to tenants.
     Clients(Vec<HttpClient>),
+    /// Bearer tokens of tenants, each of whom sends its own events.
+    Tenants(KeptIn),
     /// Signatures as in Standard Webhooks, made with any of these secrets.
     Signature(Vec<KeptIn>),
     /// Requests of Lark's open platform, for these apps.

@@ -1,10 +1,10 @@
 //! Receivers of outputs, and their selections (C20).
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
 
-use super::problem::ConfigPlace;
+use super::{KeptIn, body::BodyTemplate, problem::ConfigPlace};
 use crate::{event::Pattern, signature::Secret};
 
 /// Storage of deliveries, until they are sent and for a while after that.
@@ -13,6 +13,8 @@ pub struct WebhookSink {
     pub database: PathBuf,
     /// Time for which finished deliveries are kept.
     pub retention: Duration,
+    /// The only webhook for which deliveries are stored. Can't be configured in a file.
+    pub only: Option<String>,
 }
 
 /// A server that outputs are sent to. Secrets, headers and the part of the address after the host
@@ -39,6 +41,10 @@ pub struct Webhook {
     pub allow_private: bool,
     /// Sent with every request.
     pub headers: Vec<(String, String)>,
+    /// Body in place of the payload.
+    pub body: Option<BodyTemplate>,
+    /// The receiver's key, which the body names.
+    pub routing_key: Option<String>,
     /// Position of its declaration.
     pub place: ConfigPlace,
 }
@@ -51,6 +57,18 @@ impl fmt::Debug for Webhook {
             .field("tenant", &self.tenant)
             .finish_non_exhaustive()
     }
+}
+
+/// The listener at which webhooks are seen to over HTTP. It has a token at least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelfServiceConfig {
+    pub listen: SocketAddr,
+    /// Token of an operator, who sees to the webhooks of all tenants.
+    pub token: Option<KeptIn>,
+    /// Tokens of tenants, each of which sees to its own webhooks.
+    pub tenants: Option<KeptIn>,
+    /// Position of its declaration, for problems found later with its tokens.
+    pub place: ConfigPlace,
 }
 
 /// Selection of events by their tenant (C24).
@@ -96,6 +114,8 @@ mod tests {
             max_pending: 1_000_000,
             allow_private: false,
             headers: vec![("X-Key".into(), "secret-4".into())],
+            body: Some("\"secret-5\"".parse().unwrap()),
+            routing_key: Some("secret-6".into()),
             place: ConfigPlace::file("keys/a.toml"),
         }
     }

@@ -24,23 +24,25 @@ mod waiting;
 /// Deliveries that are stored at once, so that other writers wait no longer than for so many.
 const BURST: usize = 1_000;
 
-/// Opens the sink, which stores deliveries in `store` and sends the names of their webhooks to
-/// `fresh`.
+/// Opens the sink, which stores deliveries in `store`, for all webhooks or for `only` one, and sends
+/// the names of their webhooks to `fresh`.
 ///
 /// # Errors
 /// Returns an error if the thread that stores can't be started.
 pub fn open(
     store: Arc<DeliveryStore>,
     webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
+    only: Option<String>,
     fresh: mpsc::Sender<BTreeSet<String>>,
     metrics: Arc<Metrics>,
 ) -> io::Result<BlockingSink<DeliveryWriter>> {
-    BlockingSink::new(DeliveryWriter { store, webhooks, fresh, waiting: PendingCap::new(metrics) })
+    BlockingSink::new(DeliveryWriter { store, webhooks, only, fresh, waiting: PendingCap::new(metrics) })
 }
 
 pub struct DeliveryWriter {
     store: Arc<DeliveryStore>,
     webhooks: watch::Receiver<Vec<Arc<Webhook>>>,
+    only: Option<String>,
     fresh: mpsc::Sender<BTreeSet<String>>,
     waiting: PendingCap,
 }
@@ -65,7 +67,8 @@ impl BlockingDestination for DeliveryWriter {
 
     /// Stores the deliveries of a batch. An output that no webhook wants has none.
     fn store(&mut self, batch: &[(Slot, NewOutput)]) -> Result<(), StoppedBatch> {
-        let webhooks = self.webhooks.borrow().clone();
+        let mut webhooks = self.webhooks.borrow().clone();
+        webhooks.retain(|webhook| self.only.as_ref().is_none_or(|only| *only == webhook.name));
         let later = |at| move |error| StoppedBatch::at(at, SinkRefusal::Later(Error::new(error)));
         self.waiting.expect(batch.len(), &webhooks, &self.store).map_err(later(0))?;
         let outputs = batch.iter().map(|(_, output)| output);

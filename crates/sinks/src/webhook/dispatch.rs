@@ -19,7 +19,8 @@ use tokio::{
 };
 
 use super::{
-    post::{WebhookAnswer, WebhookRequest},
+    post::WebhookAnswer,
+    request::WebhookRequest,
     schedule::verdict,
     store::{AttemptVerdict, DeliveryAttempt, DeliveryStore, DueDelivery, RequestContent, StoreError},
 };
@@ -97,8 +98,8 @@ impl Dispatcher {
 struct FinishedTry {
     due: DueDelivery,
     attempt: DeliveryAttempt,
-    /// Time until the receiver answered.
-    took: Duration,
+    /// Time until the receiver answered; `None` if it did not.
+    answered: Option<Duration>,
 }
 
 /// The dispatcher at work.
@@ -248,20 +249,28 @@ impl DispatchWork {
 
     fn begin(&mut self, webhook: &Arc<Webhook>, due: DueDelivery, message: RequestContent) {
         self.recipients.begin(&webhook.name, &due);
-        let RequestContent { content_type, traceparent, payload } = message;
-        let letter = WebhookRequest { id: due.id.to_string(), content_type, traceparent, payload: payload.into() };
         let (webhook, clock) = (Arc::clone(webhook), Arc::clone(&self.parts.clock));
-        let posting = (self.parts.post)(Arc::clone(&webhook), letter, clock());
         let began = Instant::now();
+        let posting = WebhookRequest::new(&webhook, due.id.to_string(), message)
+            .map(|request| (self.parts.post)(Arc::clone(&webhook), request, clock()));
         self.tries.spawn(async move {
-            let outcome = posting.await;
-            let attempt = attempt(&webhook, &due, outcome, clock());
-            FinishedTry { due, attempt, took: began.elapsed() }
+            let posting = match posting {
+                Ok(posting) => posting,
+                // Another try would fail as well.
+                Err(error) => {
+                    let attempt = attempt(&webhook, &due, Err(error.to_string()), clock());
+                    let attempt = DeliveryAttempt { verdict: AttemptVerdict::Failed, ..attempt };
+                    return FinishedTry { due, attempt, answered: Some(Duration::ZERO) };
+                }
+            };
+            let attempt = attempt(&webhook, &due, posting.await, clock());
+            let answered = attempt.status_code.map(|_| began.elapsed());
+            FinishedTry { due, attempt, answered }
         });
     }
 
     fn end(&mut self, ended: Result<FinishedTry, JoinError>) -> anyhow::Result<()> {
-        let FinishedTry { due, attempt, took } = ended.context("a try panicked")?;
+        let FinishedTry { due, attempt, answered } = ended.context("a try panicked")?;
         let DeliveryAttempt { id, webhook, status_code, error, verdict, .. } = &attempt;
         let error = error.as_deref().unwrap_or_default();
         let metrics = self.parts.metrics.webhook(webhook);
@@ -284,7 +293,7 @@ impl DispatchWork {
             }
         }
         self.upkeep.is_stale = true;
-        self.recipients.end(&attempt.webhook, &due, attempt.status_code.map(|_| took));
+        self.recipients.end(&attempt.webhook, &due, answered);
         self.ended.push(attempt);
         Ok(())
     }

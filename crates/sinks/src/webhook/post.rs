@@ -8,13 +8,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::{
     Client, Response,
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 
+use super::request::WebhookRequest;
 use crate::{
     config::Webhook,
     event::identity::TRACEPARENT,
@@ -31,18 +31,6 @@ const IDLE: Duration = Duration::from_secs(15);
 /// Bytes read of an answer's body.
 const BODY: usize = 1 << 10;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// A request's body and metadata.
-#[derive(Clone, Debug)]
-pub struct WebhookRequest {
-    /// Identifies the delivery; stays the same when it is sent again.
-    pub id: String,
-    /// JSON if there is none.
-    pub content_type: Option<String>,
-    /// The span in which the output was stored.
-    pub traceparent: Option<String>,
-    pub payload: Bytes,
-}
 
 /// The receiver's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

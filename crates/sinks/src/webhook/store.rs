@@ -20,6 +20,7 @@ mod work;
 
 pub use record::{
     Delivery, DeliveryCount, DeliveryDetail, DeliveryId, DeliveryQuery, DeliveryState, DisableCause, DisabledWebhook,
+    WebhookId,
 };
 pub use work::{AttemptVerdict, DeliveryAttempt, DueDelivery, NewOutput, RequestContent};
 
@@ -72,6 +73,10 @@ const SCHEMA: &str = "
     ) STRICT;
 ";
 
+/// Finds the deliveries of one webhook among those of thousands. Databases of earlier versions get
+/// it too.
+const BY_WEBHOOK: &str = "CREATE INDEX IF NOT EXISTS by_webhook ON deliveries (webhook)";
+
 /// Error while opening or using a database. The file is left as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -113,7 +118,7 @@ impl DeliveryStore {
         let look =
             |connection: &Connection| connection.query_row("PRAGMA quick_check(1)", (), |row| row.get::<_, String>(0));
         match store.read(look)?.as_str() {
-            "ok" => Ok(store),
+            "ok" => store.write(|transaction| transaction.execute_batch(BY_WEBHOOK)).map(|()| store),
             fault => Err(StoreError::Damaged { path: path.to_owned(), what: format!("damaged ({fault})") }),
         }
     }

@@ -40,6 +40,7 @@ mod messages;
 mod refusal;
 mod repeats;
 mod stream;
+mod tenant_shares;
 mod tenants;
 mod work;
 
@@ -100,7 +101,10 @@ impl HttpReceiver {
         tracing::info!(source = source.name, %address, path = settings.path, "listening for events");
         // Every event has a place before it is sent there, so there always is room.
         let (keeper, arriving) = mpsc::channel(pipeline.in_flight.get());
-        let door = RequestAdmission::new((pipeline, bodies), settings.rate, keeper.downgrade());
+        let mut door = RequestAdmission::new((pipeline, bodies), settings.rate, keeper.downgrade());
+        if settings.is_shared() {
+            door = door.shared_by_tenants(settings.tenant_rate);
+        }
         let stream = match (&settings.answer, stream) {
             (config::AnswerPoint::Stored(subject), Some(connection)) => {
                 Some(StoringStream::new(connection, subject.clone(), reserved))

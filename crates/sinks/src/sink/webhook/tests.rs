@@ -23,6 +23,8 @@ fn webhook(name: &str, tenant: TenantSelection, events: &[&str]) -> Arc<Webhook>
         max_pending: 1_000,
         allow_private: false,
         headers: Vec::new(),
+        body: None,
+        routing_key: None,
         place: ConfigPlace::file("keys/a.toml"),
     })
 }
@@ -49,7 +51,7 @@ impl Rig {
         let (webhooks, wanted) = watch::channel(webhooks);
         let (sender, fresh) = mpsc::channel(100);
         let metrics = Arc::<Metrics>::default();
-        let sink = open(Arc::clone(&store), wanted, sender, Arc::clone(&metrics)).unwrap();
+        let sink = open(Arc::clone(&store), wanted, None, sender, Arc::clone(&metrics)).unwrap();
         Self { _folder: folder, store, sink, webhooks, fresh, metrics, slot: 0 }
     }
 

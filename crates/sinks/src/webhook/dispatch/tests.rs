@@ -17,6 +17,7 @@ use crate::{
     webhook::store::{Delivery, DeliveryQuery, DeliveryState, NewOutput},
 };
 
+mod bodies;
 mod fairness;
 
 const BEGIN: i64 = 1_750_000_000;
@@ -34,6 +35,8 @@ fn webhook(name: &str) -> Webhook {
         max_pending: 1_000,
         allow_private: false,
         headers: Vec::new(),
+        body: None,
+        routing_key: None,
         place: ConfigPlace::file("keys/a.toml"),
     }
 }

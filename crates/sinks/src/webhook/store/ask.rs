@@ -6,8 +6,8 @@ use rusqlite::{OptionalExtension as _, Params, Transaction, named_params};
 use super::{
     DeliveryStore, StoreError,
     record::{
-        self, DELIVERY, Delivery, DeliveryCount, DeliveryDetail, DeliveryId, DeliveryQuery, DisableCause,
-        DisabledWebhook,
+        self, DELIVERY, Delivery, DeliveryCount, DeliveryDetail, DeliveryId, DeliveryQuery, DeliveryState,
+        DisableCause, DisabledWebhook,
     },
 };
 
@@ -56,6 +56,20 @@ impl DeliveryStore {
         self.read(|connection| {
             let mut list = connection.prepare(&sql)?;
             list.query_map(fits!(which ":limit": limit), record::delivery)?.collect()
+        })
+    }
+
+    /// Deliveries of one webhook, the latest first, `limit` at most.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn newest(&self, webhook: &str, state: Option<DeliveryState>, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+        let sql = format!(
+            "SELECT {DELIVERY} FROM deliveries INDEXED BY by_webhook JOIN outputs ON output = number
+             WHERE webhook = ?1 AND (?2 IS NULL OR state = ?2) ORDER BY deliveries.rowid DESC LIMIT ?3"
+        );
+        self.read(|connection| {
+            connection.prepare(&sql)?.query_map((webhook, state, limit), record::delivery)?.collect()
         })
     }
 

@@ -21,6 +21,17 @@ impl StaticType for Deli {
 /// Id such as `deli_01h2xcejqtf2nbrexx3vqjhp41`. Sorts by the time at which it was made.
 pub type DeliveryId = TypeSafeId<Deli>;
 
+/// Prefix of the names of webhooks that are made over HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hook;
+
+impl StaticType for Hook {
+    const TYPE: &'static str = "hook";
+}
+
+/// Name such as `hook_01h2xcejqtf2nbrexx3vqjhp41`, which no two webhooks have.
+pub type WebhookId = TypeSafeId<Hook>;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryState {

@@ -46,6 +46,10 @@ pub struct DueDelivery {
 /// The content of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestContent {
+    pub event_id: String,
+    pub event_type: String,
+    pub subject: String,
+    pub tenant: Option<String>,
     pub content_type: Option<String>,
     pub traceparent: Option<String>,
     pub payload: Vec<u8>,
@@ -152,10 +156,18 @@ impl DeliveryStore {
     /// # Errors
     /// If the database can't be read.
     pub fn message(&self, id: DeliveryId) -> Result<Option<RequestContent>, StoreError> {
-        let sql = "SELECT content_type, traceparent, payload FROM deliveries JOIN outputs ON output = number
-            WHERE deliveries.id = ?";
+        let sql = "SELECT event_id, event_type, subject, tenant, content_type, traceparent, payload
+            FROM deliveries JOIN outputs ON output = number WHERE deliveries.id = ?";
         let message = |row: &rusqlite::Row<'_>| {
-            Ok(RequestContent { content_type: row.get(0)?, traceparent: row.get(1)?, payload: row.get(2)? })
+            Ok(RequestContent {
+                event_id: row.get(0)?,
+                event_type: row.get(1)?,
+                subject: row.get(2)?,
+                tenant: row.get(3)?,
+                content_type: row.get(4)?,
+                traceparent: row.get(5)?,
+                payload: row.get(6)?,
+            })
         };
         self.read(|connection| connection.query_row(sql, [id.to_string()], message).optional())
     }

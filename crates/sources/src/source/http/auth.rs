@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
 
-use super::{lark::LarkApps, refusal::RequestRefusal, tenants::AllowedTenants};
+use super::{lark::LarkApps, refusal::RequestRefusal};
 use crate::{
     config::{ClientAuth, HttpClient, KeptIn},
-    credential::Credential,
+    credential::{Credential, TenantTokens},
     listener::bearer,
     signature::{self, ID, SIGNATURE, Secret, SignatureHeaders, TIMESTAMP},
 };
@@ -18,9 +18,21 @@ const MAX_AGE: Duration = Duration::from_secs(1);
 pub(super) enum ClientGuard {
     Open,
     Tokens(Vec<TokenClient>),
+    Tenants(Credential<TenantTokens>),
     Signature(Vec<Credential<Secret>>),
     /// Lark's own protocol, which is handled apart.
     Lark(LarkApps),
+}
+
+/// What a client's token says about it.
+#[derive(Clone, Debug)]
+pub(super) enum AdmittedClient<'a> {
+    /// It may send for every tenant.
+    Any,
+    /// It may send for these alone.
+    OneOf(&'a [String]),
+    /// It is this tenant.
+    Tenant(String),
 }
 
 /// Client that is identified by its token.
@@ -53,6 +65,9 @@ impl ClientGuard {
                 let client = |HttpClient { token, tenants }: &HttpClient| TokenClient::read(token, tenants.as_deref());
                 Self::Tokens(clients.iter().map(client).collect::<Result<_, _>>()?)
             }
+            Some(ClientAuth::Tenants(kept)) => {
+                Self::Tenants(Credential::read("the tokens of tenants", kept, MAX_AGE, TenantTokens::parse)?)
+            }
             Some(ClientAuth::Signature(kept)) => Self::Signature(kept.iter().map(read).collect::<Result<_, _>>()?),
         })
     }
@@ -64,21 +79,28 @@ impl ClientGuard {
     }
 
     /// Checks before there is a body whether the client may send, and returns for which tenants.
-    pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<AllowedTenants<'_>, RequestRefusal> {
+    pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<AdmittedClient<'_>, RequestRefusal> {
         match self {
-            Self::Open | Self::Lark(_) => Ok(AllowedTenants::Any),
+            Self::Open | Self::Lark(_) => Ok(AdmittedClient::Any),
             Self::Tokens(clients) => {
                 let given = bearer(headers);
                 for TokenClient { token, tenants } in clients {
                     if let Some(given) = given
                         && token.valid().await.is_some_and(|token| token.is(given))
                     {
-                        return Ok(tenants.as_deref().map_or(AllowedTenants::Any, AllowedTenants::OneOf));
+                        return Ok(tenants.as_deref().map_or(AdmittedClient::Any, AdmittedClient::OneOf));
                     }
                 }
                 Err(wrong_token(given.is_some()))
             }
-            Self::Signature(_) => signed(headers).map(|_| AllowedTenants::Any),
+            Self::Tenants(tokens) => {
+                let given = bearer(headers);
+                let tokens = tokens.valid().await;
+                let tenant = given.zip(tokens.as_ref()).and_then(|(given, tokens)| tokens.tenant(given));
+                let tenant = tenant.ok_or_else(|| wrong_token(given.is_some()))?;
+                Ok(AdmittedClient::Tenant(tenant.to_owned()))
+            }
+            Self::Signature(_) => signed(headers).map(|_| AdmittedClient::Any),
         }
     }
 

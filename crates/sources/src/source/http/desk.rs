@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    auth::ClientGuard,
+    auth::{AdmittedClient, ClientGuard},
     door::RequestAdmission,
     headers::{ClientTrust, of_request},
     messages::BodyForm,
@@ -124,14 +124,16 @@ impl RequestHandler {
         if let ClientGuard::Lark(apps) = &self.guard {
             return self.take_lark(apps, &parts, body).await;
         }
-        let subject = self.subject(parts.uri.path())?;
+        let (path_tenant, rest) = self.path_tenant(parts.uri.path())?;
+        let subject = self.subject(rest)?;
         if parts.method != Method::POST {
             return Err(RequestRefusal::method());
         }
         if self.settings.is_this_machines {
             site::check_page(&parts.headers).map_err(RequestRefusal::other_site)?;
         }
-        let tenants = self.tenants(self.guard.admit(&parts.headers).await?);
+        let client = self.guard.admit(&parts.headers).await?;
+        let tenants = self.tenants(&client, path_tenant.as_deref())?;
         self.measure(&parts)?;
         let form = BodyForm::of(&parts.headers)?;
         let trust = ClientTrust { tenant: tenants.of_request(&parts.headers)?, head: self.guard.covers_head() };
@@ -155,9 +157,45 @@ impl RequestHandler {
         Ok(self.done(count))
     }
 
-    /// Tenants that a client may send for: the source's own setting overrides the client's.
-    fn tenants<'a>(&'a self, allowed: AllowedTenants<'a>) -> AllowedTenants<'a> {
-        self.settings.tenant.as_deref().map_or(allowed, AllowedTenants::Always)
+    /// Tenants that a client may send for: the source's own setting overrides the client's, and the
+    /// URL's must be one of the client's.
+    fn tenants<'a>(
+        &'a self,
+        client: &'a AdmittedClient<'a>,
+        path_tenant: Option<&'a str>,
+    ) -> Result<AllowedTenants<'a>, RequestRefusal> {
+        if let Some(fixed) = &self.settings.tenant {
+            return Ok(AllowedTenants::Always(fixed));
+        }
+        Ok(match (client, path_tenant) {
+            (AdmittedClient::Any, None) => AllowedTenants::Any,
+            (AdmittedClient::OneOf(tenants), None) => AllowedTenants::OneOf(tenants),
+            (AdmittedClient::Tenant(own), None) => AllowedTenants::Always(own),
+            (AdmittedClient::OneOf(tenants), Some(tenant)) if tenants.iter().all(|own| own != tenant) => {
+                return Err(RequestRefusal::foreign_tenant());
+            }
+            (AdmittedClient::Tenant(own), Some(tenant)) if own != tenant => {
+                return Err(RequestRefusal::foreign_tenant());
+            }
+            (_, Some(tenant)) => AllowedTenants::Always(tenant),
+        })
+    }
+
+    /// Splits a URL's path into the tenant that it names, if it does, and what follows.
+    fn path_tenant<'a>(&self, path: &'a str) -> Result<(Option<String>, &'a str), RequestRefusal> {
+        let not_found = || RequestRefusal::not_found(&self.settings);
+        let rest = path.strip_prefix(&self.settings.path).ok_or_else(not_found)?;
+        if !rest.is_empty() && !rest.starts_with('/') {
+            return Err(not_found());
+        }
+        if !self.settings.tenant_in_path {
+            return Ok((None, rest));
+        }
+        let rest = rest.strip_prefix('/').unwrap_or_default();
+        let (tenant, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let tenant = percent_decode_str(tenant).decode_utf8().map_err(|_| not_found())?;
+        let is_tenant = !tenant.is_empty() && tenant.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_tenant { Ok((Some(tenant.into_owned()), rest)) } else { Err(not_found()) }
     }
 
     /// Response to a request that was taken.
@@ -216,24 +254,14 @@ impl RequestHandler {
         }
     }
 
-    /// Rest of a URL's path behind the source's, without the slash between them.
-    fn rest<'a>(&self, path: &'a str) -> Result<&'a str, RequestRefusal> {
-        match path.strip_prefix(&self.settings.path) {
-            Some("") => Ok(""),
-            rest => rest
-                .and_then(|rest| rest.strip_prefix('/'))
-                .ok_or_else(|| RequestRefusal::not_found(&self.settings.path)),
-        }
-    }
-
     /// Subject from the URL behind the path, or the configured one.
-    fn subject(&self, path: &str) -> Result<ByteString, RequestRefusal> {
-        let rest = self.rest(path)?;
+    fn subject(&self, rest: &str) -> Result<ByteString, RequestRefusal> {
+        let rest = rest.strip_prefix('/').unwrap_or_default();
         if rest.is_empty() {
             return Ok(self.subject.clone());
         }
         if self.settings.fixed_subject.is_some() {
-            return Err(RequestRefusal::not_found(&self.settings.path));
+            return Err(RequestRefusal::not_found(&self.settings));
         }
         if !self.guard.covers_head() {
             return Err(RequestRefusal::unsigned_subject(&self.settings.path));

@@ -9,7 +9,11 @@ use std::{
 use governor::{DefaultDirectRateLimiter, Quota, clock::Clock as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{refusal::RequestRefusal, work::TakenEvent};
+use super::{
+    refusal::RequestRefusal,
+    tenant_shares::{TenantPlace, TenantShares},
+    work::TakenEvent,
+};
 use crate::{config, event::Event, pipeline::KeyShares};
 
 /// Time after which to send again if there is no room now.
@@ -20,6 +24,7 @@ const NO_ROOM: Duration = Duration::from_secs(1);
 pub(super) struct EventPlace {
     _event: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
+    _tenant: Option<TenantPlace>,
 }
 
 pub(super) struct RequestAdmission {
@@ -28,6 +33,8 @@ pub(super) struct RequestAdmission {
     /// Bytes of bodies that are read and have no place yet.
     reading: PlaceGate,
     rate: Option<RateGate>,
+    /// Shares of the tenants, where they share the listener.
+    tenants: Option<TenantShares>,
     /// Shares of the keys; unset before the source runs, and where events are stored and not taken.
     shares: OnceLock<KeyShares>,
     /// Channel to the worker. It is closed once the drain has begun.
@@ -56,7 +63,20 @@ impl RequestAdmission {
         });
         let (bytes, reading) = (PlaceGate::new(pipeline.in_flight_bytes), PlaceGate::new(bodies as u64));
         let shares = OnceLock::new();
-        Self { events: PlaceGate::new(pipeline.in_flight.get() as u64), bytes, reading, rate, shares, inside }
+        Self {
+            events: PlaceGate::new(pipeline.in_flight.get() as u64),
+            bytes,
+            reading,
+            rate,
+            tenants: None,
+            shares,
+            inside,
+        }
+    }
+
+    /// Keeps each tenant from taking what the others need.
+    pub(super) fn shared_by_tenants(self, rate: Option<config::RateLimit>) -> Self {
+        Self { tenants: Some(TenantShares::new(rate)), ..self }
     }
 
     /// Limits each key to its share of the room.
@@ -93,14 +113,22 @@ impl RequestAdmission {
             let message = format!("key `{}` lets as many events wait as it may", key.name);
             return Err(RequestRefusal::later("no_room", message, NO_ROOM));
         }
+        if let Some(tenants) = &self.tenants {
+            tenants.check_room(asking, (self.most() - self.inside(), self.bytes.free()))?;
+        }
         let mut events = self.events.places(count).ok_or_else(no_room)?;
         let mut all_bytes = self.bytes.places(total).ok_or_else(no_room)?;
         // Last: a request without room must not use up the rate.
         if let Some(rate) = &self.rate {
             rate.check(count)?;
         }
-        let place =
-            |event| Some(EventPlace { _event: events.split(1)?, _bytes: all_bytes.split(bytes(event) as usize)? });
+        if let Some(tenants) = &self.tenants {
+            tenants.check_rate(asking)?;
+        }
+        let place = |event| {
+            let _tenant = self.tenants.as_ref().map(|tenants| tenants.enter(event));
+            Some(EventPlace { _event: events.split(1)?, _bytes: all_bytes.split(bytes(event) as usize)?, _tenant })
+        };
         asking.iter().map(place).collect::<Option<_>>().ok_or_else(no_room)
     }
 
@@ -134,7 +162,11 @@ impl PlaceGate {
     }
 
     fn in_use(&self) -> u64 {
-        u64::from(self.all).saturating_sub(self.places.available_permits() as u64)
+        u64::from(self.all).saturating_sub(self.free())
+    }
+
+    fn free(&self) -> u64 {
+        self.places.available_permits() as u64
     }
 
     fn places(&self, count: u32) -> Option<OwnedSemaphorePermit> {

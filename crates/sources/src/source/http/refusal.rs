@@ -11,6 +11,8 @@ use axum::{
 };
 use serde_json::json;
 
+use crate::config::HttpSource;
+
 /// Time after which to send again if the router stops or the stream is away.
 const AWAY: Duration = Duration::from_secs(5);
 
@@ -63,8 +65,10 @@ impl RequestRefusal {
         Self::new(StatusCode::BAD_REQUEST, reason, message)
     }
 
-    pub(super) fn not_found(path: &str) -> Self {
-        let path = if path.is_empty() { "/" } else { path };
+    pub(super) fn not_found(settings: &HttpSource) -> Self {
+        let tenant = if settings.tenant_in_path { "/{tenant}" } else { "" };
+        let path = format!("{}{tenant}", settings.path);
+        let path = if path.is_empty() { "/" } else { &path };
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("events are taken at `{path}`"))
     }
 
@@ -108,7 +112,7 @@ impl RequestRefusal {
     pub(super) fn foreign_tenant() -> Self {
         let message = "the request names a tenant that this token may not speak for";
         Self::new(StatusCode::FORBIDDEN, "other_tenant", message)
-            .hint("`tenants` of the source's `client` says for whom it may")
+            .hint("a token speaks for the tenants that the source's settings give it")
     }
 
     /// Refusal of an event without a tenant if the client's token is bound to several.

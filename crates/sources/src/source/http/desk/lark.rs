@@ -7,7 +7,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{AllowedTenants, BodyForm, RequestHandler, RequestRefusal, json_response};
+use super::{AdmittedClient, BodyForm, RequestHandler, RequestRefusal, json_response};
 use crate::{
     event::{Headers, identity::TENANT},
     source::http::lark::{LarkApps, LarkEvent, LarkRequest},
@@ -21,7 +21,8 @@ impl RequestHandler {
         parts: &Parts,
         body: Body,
     ) -> Result<Response, RequestRefusal> {
-        let app = apps.at(self.rest(parts.uri.path())?);
+        let (_, rest) = self.path_tenant(parts.uri.path())?;
+        let app = apps.at(rest.strip_prefix('/').unwrap_or_default());
         let app = app.ok_or_else(|| RequestRefusal::unknown_app(&self.settings.path))?;
         if parts.method != Method::POST {
             return Err(RequestRefusal::method());
@@ -49,7 +50,7 @@ impl RequestHandler {
         if let Some(tenant) = tenant {
             headers.push(TENANT, tenant);
         }
-        let tenants = self.tenants(AllowedTenants::Any);
+        let tenants = self.tenants(&AdmittedClient::Any, None)?;
         self.deal_with(&self.subject, tenants, vec![(headers, body)], reading).await?;
         if let Some(once) = once {
             once.done();
