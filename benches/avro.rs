@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use apache_avro::{Schema, reader::datum::GenericDatumReader, types::Value, writer::datum::GenericDatumWriter};
-use trommel::avro::{AvroSchemas, Framing};
+use trommel::avro::{AvroSchemas, Framing, TimeForm};
 
 #[path = "common/turns.rs"]
 mod common;
@@ -40,7 +40,7 @@ fn case(name: &str, writer: &str, reader: Option<&str>, json: &str) {
     let mut files = vec![("writer", writer)];
     files.extend(reader.map(|reader| ("reader", reader)));
     let schemas = AvroSchemas::parse(&files).unwrap();
-    let decoder = schemas.decoder(schemas.get("reader").as_ref());
+    let decoder = schemas.decoder(schemas.get("reader").as_ref(), TimeForm::Integer);
     let encoder = schemas.encoder(&schemas.get("writer").unwrap(), Framing::SingleObject).unwrap();
     let message = encoder.encode(json.as_bytes()).unwrap();
 

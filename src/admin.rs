@@ -1,4 +1,5 @@
-//! The admin listener: `/metrics`, `/events`, `/tail`, `/live`, `/ready`. It only reads.
+//! The admin listener: `/metrics`, `/events`, `/tail`, `/live`, `/ready`. It only reads, but
+//! that a client of `/tail` is a consumer of its key, with a share in the key's subscription.
 
 use std::{sync::Arc, time::Duration};
 

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use trommel::avro::{AvroDecoder, AvroEncoder, AvroSchemas, Framing};
+use trommel::avro::{AvroDecoder, AvroEncoder, AvroSchemas, Framing, TimeForm};
 
 const SCHEMAS: [(&str, &str); 4] = [
     (
@@ -46,7 +46,7 @@ static PEERS: LazyLock<Vec<Peer>> = LazyLock::new(|| {
         let schema = schemas.get(name).unwrap();
         let header = [&[0xc3, 0x01][..], &schema.fingerprint().to_le_bytes()].concat();
         let encoder = schemas.encoder(&schema, Framing::SingleObject).unwrap();
-        Peer { header, encoder, decoder: schemas.decoder(None) }
+        Peer { header, encoder, decoder: schemas.decoder(None, TimeForm::Integer) }
     };
     SCHEMAS.iter().map(peer).collect()
 });

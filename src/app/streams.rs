@@ -38,8 +38,16 @@ pub(super) async fn converge(config: &Config, patience: &mut StartupPatience) ->
     let connection = patience.until_done(connect).await?;
     let mut streams = declared(config);
     for stream in &streams {
-        let converged = patience.until_done(|| async { Ok(connection.ensure_stream(stream).await?) }).await?;
-        tracing::debug!(stream = stream.name, ?converged, "stream is as configured");
+        let compared = patience.until_done(|| async { Ok(connection.ensure_stream(stream).await?) }).await?;
+        tracing::debug!(stream = stream.name, change = ?compared.change, "stream is as configured");
+        if !compared.kept_subjects.is_empty() {
+            let subjects = compared.kept_subjects.join(" ");
+            tracing::info!(
+                stream = stream.name,
+                subjects,
+                "the stream has subjects that are not declared, and keeps them"
+            );
+        }
     }
     let replicas = replicas(config, &connection).await;
     if let Some(letters) = outlets::dead_letter_stream(config) {

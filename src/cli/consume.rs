@@ -15,6 +15,7 @@ use crate::{
     condition,
     config::{self, Config, KeyConfig, ParamProblem, check_params},
     control::SocketPlace,
+    event::Pattern,
     filter::Params,
     folder,
 };
@@ -46,6 +47,9 @@ pub struct ConsumeCommand {
     /// A param of the key; repeat it for several, the last one of a name counts
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     params: Vec<String>,
+    /// Only events whose subject fits this pattern: one entity, one action
+    #[arg(long, value_name = "PATTERN")]
+    subject: Option<Pattern>,
     /// Conditions that an event must fulfil, such as `/order/amount >= 500; !header:Test`
     #[arg(long = "where", value_name = "CONDITIONS", default_value = "", hide_default_value = true)]
     conditions: String,
@@ -129,6 +133,7 @@ impl ConsumeCommand {
             place,
             key: key.name.clone(),
             params: given,
+            subject: self.subject.clone(),
             conditions: self.conditions.clone(),
             buffer: key.buffer_size.get(),
             jq,

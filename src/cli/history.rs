@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use crate::{
     app::{self, ReplaySettings},
+    avro::TimeForm,
     cli::{
         CacheArgs,
         consume::params,
@@ -105,7 +106,7 @@ impl HistoryCommand {
             let connection = connect(&config, "history").await?;
             let mut stored = StreamHistory::open(connection, range).await?;
             let form = if self.json { RowFormat::Json } else { RowFormat::Columns };
-            let decoder = config.registry.avro.decoder(None);
+            let decoder = config.registry.avro.decoder(None, TimeForm::Rfc3339);
             let origin = Arc::new(Origin { source: chosen.source.name, stream: chosen.stream.clone() });
             let line = logs::live_line(!io::stdout().is_terminal());
             let (mut out, mut count) = (terminal::buffered(), 0_u64);

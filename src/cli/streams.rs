@@ -18,7 +18,7 @@ use crate::{
     folder,
     nats::{
         self, ApiError, ConnectError, ConnectTrouble, Connection, ConnectionLife, FieldDifference, StreamChange,
-        StreamError, code,
+        StreamComparison, StreamError, code,
     },
 };
 
@@ -100,17 +100,21 @@ struct StreamReport<'a> {
     /// `as_declared`, or the action that was or would be taken.
     result: &'static str,
     differences: Vec<FieldDifference>,
+    /// Subjects that are not declared, and stay.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kept_subjects: Vec<String>,
 }
 
 impl<'a> StreamReport<'a> {
     /// Builds a report; `create` and `update` are the words for these results.
-    fn new(stream: &'a StreamConfig, converged: StreamChange, create: &'static str, update: &'static str) -> Self {
-        let (result, differences) = match converged {
+    fn new(stream: &'a StreamConfig, compared: StreamComparison, create: &'static str, update: &'static str) -> Self {
+        let StreamComparison { change, kept_subjects } = compared;
+        let (result, differences) = match change {
             StreamChange::Created(differences) => (create, differences),
             StreamChange::Updated(differences) => (update, differences),
             StreamChange::AsWanted => ("as_declared", Vec::new()),
         };
-        Self { stream: &stream.name, result, differences }
+        Self { stream: &stream.name, result, differences, kept_subjects }
     }
 
     fn text(&self) -> String {
@@ -121,6 +125,9 @@ impl<'a> StreamReport<'a> {
                 true => format!("  {}: {wanted}", difference.field),
                 false => format!("  {}: {found} -> {wanted}", difference.field),
             });
+        }
+        if !self.kept_subjects.is_empty() {
+            lines.push(format!("  keeps subjects that are not declared: {}", serde_json::json!(self.kept_subjects)));
         }
         lines.join("\n")
     }

@@ -10,6 +10,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    avro::TimeForm,
     cli::{
         history::reader_left,
         refusal::{CommandRefusal, RefusalKind},
@@ -53,7 +54,7 @@ impl TailCommand {
             let _ = writeln!(terminal::stderr(), "[trommel] watching stream {} ({shown})", chosen.stream);
             let form = if self.json { RowFormat::Json } else { RowFormat::Columns };
             let origin = Arc::new(Origin { source: chosen.source.name, stream: chosen.stream });
-            let decoder = config.registry.avro.decoder(None);
+            let decoder = config.registry.avro.decoder(None, TimeForm::Rfc3339);
             loop {
                 let message = tokio::select! {
                     message = stored.next() => message?,

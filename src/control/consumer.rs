@@ -10,7 +10,11 @@ use super::{
     protocol::{ControlRequest, Farewell, Hello, HelloAck, Rejected, RouterAnswer, SourceState, VERSION},
     server::{AttachedConsumer, ControlState},
 };
-use crate::{condition, config::ParamProblem, registry::AttachError};
+use crate::{
+    condition::{self, Comparison, Condition},
+    config::ParamProblem,
+    registry::AttachError,
+};
 
 /// Interval at which the sources' connections are checked.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,11 +47,15 @@ pub(super) async fn serve(
         let hint = "stop the router with `trommel stop` and start it again with the same program";
         return Ok(reject(&mut writer, "version", message, Some(hint.to_owned())).await?);
     }
-    let Hello { key, params, conditions, pid, buffer, .. } = hello;
-    let conditions = match condition::checked(&conditions) {
+    let Hello { key, params, subject, conditions, pid, buffer, .. } = hello;
+    let mut conditions = match condition::checked(&conditions) {
         Ok(conditions) => conditions,
         Err(error) => return Ok(reject(&mut writer, "where", format!("`where`: {error}"), None).await?),
     };
+    if let Some(pattern) = subject {
+        let (field, comparison) = ("subject".to_owned(), Comparison::Fits);
+        conditions = condition::narrowed(conditions, Condition { field, comparison, values: vec![pattern] });
+    }
     let request = KeyRequest { key: key.clone(), params, conditions, who: format!("process {pid}"), buffer };
     let mut attached = match shared.view.desk.attach(request).await {
         Some(Ok(attached)) => attached,

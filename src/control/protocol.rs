@@ -50,6 +50,9 @@ pub struct Hello {
     pub key: String,
     #[serde(default)]
     pub params: BTreeMap<String, String>,
+    /// Pattern of the subjects that the consumer wants of the key's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// Conditions beside those of the key, in the language of `where`; empty for none.
     #[serde(default, rename = "where", skip_serializing_if = "String::is_empty")]
     pub conditions: String,

@@ -41,6 +41,33 @@ fn a_consumer_gets_what_its_key_lets_through_from_a_router_that_runs() {
     assert!(router.stop().status.success());
 }
 
+/// One entity or one action of a key: the router sends the consumer nothing else.
+#[test]
+fn a_consumer_may_want_some_subjects_of_its_key() {
+    let settings = "[[source]]\nname = \"events\"\ntype = \"lines\"\nsubject = \"/subject\"\n";
+    let keys = "[[key]]\nkey = \"nodes\"\nsubject = \"nodes.>\"\n";
+    let folder = Folder::new(settings).write("keys/keys.toml", keys);
+    let (mut router, mut events) = folder.spawn_with_stdin();
+    router.wait_for("running");
+    let words = ["nodes", "--subject", "nodes.n1.*", "--max-events", "2", "--jq", ".subject"];
+    let mut node = attached(consume(&folder, &words));
+    let mut failures = attached(consume(&folder, &["nodes", "--subject", "nodes.*.failed", "--max-events", "2"]));
+    for subject in ["nodes.n1.join", "nodes.n2.join", "nodes.n2.failed", "nodes.n1.failed"] {
+        writeln!(events, r#"{{"subject":"{subject}"}}"#).unwrap();
+    }
+    // Subjects keep their order each for itself.
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(node.end().stdout), [r#""nodes.n1.failed""#, r#""nodes.n1.join""#]);
+    let both = [r#"{"subject":"nodes.n1.failed"}"#, r#"{"subject":"nodes.n2.failed"}"#];
+    assert_eq!(sorted(failures.end().stdout), both);
+    assert!(router.stop().status.success());
+    let refused = consume(&folder, &["nodes", "--subject", "nodes..n1"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_router_one_is_started_that_leaves_the_durable_consumer_alone() {
     let server = NatsServer::start().await;

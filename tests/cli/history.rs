@@ -85,6 +85,20 @@ async fn the_newest_come_by_default_and_the_oldest_first() {
     assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
 }
 
+/// What reads a stream leaves nothing behind: its consumers are those of the routers.
+#[tokio::test(flavor = "multi_thread")]
+async fn history_leaves_no_consumer() {
+    let server = NatsServer::start().await;
+    let folder = folder(&server);
+    let context = flow::connect(&server.url()).await;
+    publish(&context, 0..20, 3).await;
+    for words in [&[][..], &["--limit", "3"], &["--limit", "3", "--order", "oldest"], &["--subject", "in.7"]] {
+        history(&folder, words);
+        let mut stream = context.get_stream("IN").await.unwrap();
+        assert_eq!(stream.info().await.unwrap().state.consumer_count, 1, "{words:?}");
+    }
+}
+
 /// J15
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stretch_is_bounded_by_the_time_of_storage() {

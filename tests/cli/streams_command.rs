@@ -475,3 +475,17 @@ async fn what_an_old_server_leaves_out_is_named() {
     good(&folder(&server.url(), &stream.replace("COMPRESSION", "none")), "ensure", &[]);
     old.abort();
 }
+
+/// Components are loaded before anything is changed upstream.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_makes_no_stream_for_a_folder_that_is_not_sound() {
+    let server = NatsServer::start().await;
+    let mut actions = Actions::of(&server).await;
+    let folder = folder(&server.url(), &five("24h"));
+    folder.put("plugins/garbage.wasm", b"not a component");
+    let key = "[[key]]\nkey = \"a\"\nsubject = \"a\"\nfilter = \"garbage\"\n";
+    folder.put("keys/garbage.toml", key.as_bytes());
+    let ran = folder.run();
+    assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+    assert_eq!(actions.count().await, (0, 0));
+}

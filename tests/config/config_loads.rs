@@ -5,7 +5,7 @@ use crate::config_folder::ConfigFolder;
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use trommel::{
-    avro::Framing,
+    avro::{Framing, TimeForm},
     config::{
         AckMode, AdminConfig, AuthType, AvroEncoding, Compression, ConfigPlace, DeadLetterTarget, DedupBy, DedupConfig,
         DeliverPolicy, DiscardPolicy, EnvelopeFormat, EventField, ExternalApi, FileSink, FileUpkeep, FilterSettings,
@@ -125,6 +125,7 @@ fn everything_that_can_be_said() {
                     },
                 ],
                 placement: Some(Placement { cluster: Some("east".into()), tags: vec!["ssd".into(), "big".into()] }),
+                at_creation: None,
             },
             StreamConfig {
                 name: "COPY".into(),
@@ -357,6 +358,7 @@ fn everything_that_can_be_said() {
             single_consumer: true,
             is_isolated: false,
             decode: WireFormat::Auto(config.registry.avro.get("order")),
+            times: TimeForm::Rfc3339,
             schema: Some(OutputSchema::new(SchemaForm::Custom, DeclaredSchema::object(), &BTreeMap::new()).unwrap()),
             validate: ValidationMode::Sample,
             workers: count(2),

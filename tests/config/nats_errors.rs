@@ -259,15 +259,30 @@ placement = { tags = [] }
 #[test]
 fn presets_that_can_not_be() {
     let text = "[[preset]]\nname = \"helx\"\n[[preset]]\nname = \"helix\"\nsubject_prefix = \"a..b\"\n\
-                [[preset]]\nname = \"jb-mesh\"\naudit = true\n[[preset]]\nname = \"jb-mesh\"\n";
+                [[preset]]\nname = \"jb-mesh\"\naudit = true\n[[preset]]\nname = \"jb-mesh\"\n\
+                [[preset]]\nname = \"ctrlplane\"\nreplicas = 3\nstreams = false\n";
     assert_snapshot!(beside_source(text), @r"
     trommel.toml:2:8: `name` can't be `helx`
       did you mean `helix`?
     trommel.toml:5:18: `subject_prefix` can't be `a..b`: it has an empty token: dots separate tokens, one at a time, never first or last
     trommel.toml:8:1: unknown field `audit`
-      known fields: `name`
+      known fields: `max_age`, `name`, `replicas` and `streams`
     trommel.toml:10:8: preset `jb-mesh` appears twice
       first at trommel.toml:7:8
+    trommel.toml:13:12: preset `ctrlplane` declares no streams that `replicas` could be for
+      leave it out
+    trommel.toml:14:11: preset `ctrlplane` declares no streams that `streams` could be for
+      leave it out
+    ");
+    let other = "[[preset]]\nname = \"helix\"\nwire = \"nats-backend\"\nsubject_prefix = \"a\"\nmax_age = \"7d\"\n";
+    assert_snapshot!(beside_source(other), @r#"
+    trommel.toml:4:18: the subjects follow from `wire`
+      leave one of them out: `subject_prefix` is for `wire = "helix"`
+    "#);
+    let without = "[[preset]]\nname = \"helix\"\nstreams = false\nmax_age = \"7d\"\n";
+    assert_snapshot!(beside_source(without), @r"
+    trommel.toml:4:11: preset `helix` declares no streams that `max_age` could be for
+      leave it out
     ");
 }
 

@@ -2,9 +2,9 @@
 
 use crate::config_folder::ConfigFolder;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use trommel::config::{Config, EnvelopeFormat};
+use trommel::config::{Config, EnvelopeFormat, Storage, StreamLimit};
 
 #[test]
 fn lark_is_an_envelope() {
@@ -40,7 +40,7 @@ fn a_preset_brings_streams_and_keys() {
             "HELIX_ALERTS helix.alerts.>",
         ]
     );
-    assert_eq!(keys(&helix), ["helix.node", "helix.session", "helix.scheduler"]);
+    assert_eq!(keys(&helix), ["helix.node", "helix.session", "helix.scheduler", "helix.health", "helix.alert"]);
     let other = preset("name = \"helix\"\nsubject_prefix = \"acme.eu\"\naudit = true");
     assert_eq!(subjects(&other)[0], "HELIX_NODES acme.eu.nodes.>");
     assert_eq!(subjects(&other)[5], "HELIX_AUDIT acme.eu.audit.>");
@@ -48,6 +48,51 @@ fn a_preset_brings_streams_and_keys() {
     assert_eq!(other.registry.keys[0].subject, Some("acme.eu.nodes.>".parse().unwrap()));
     assert_eq!(keys(&preset("name = \"jb-mesh\"")).len(), 10);
     assert_eq!(keys(&preset("name = \"flowcraft\"")), ["graph.run", "graph.node", "kanban"]);
+}
+
+/// H12, H17: the subjects of each wire, and of a custom prefix.
+#[test]
+fn the_wire_of_helix_decides_subjects_and_streams() {
+    let preset = |fields: &str| {
+        let settings = format!(
+            "[nats]\nurl = \"nats://a\"\n[[preset]]\nname = \"helix\"\n{fields}\n[[source]]\nname = \"in\"\ntype = \"lines\"\n"
+        );
+        ConfigFolder::of(&[("trommel.toml", &settings)]).load()
+    };
+    let streams = |config: &Config| {
+        config.streams.iter().map(|stream| format!("{} {}", stream.name, stream.subjects[0])).collect::<Vec<_>>()
+    };
+    let subjects = |config: &Config| {
+        let subjects = config.registry.keys.iter().filter_map(|key| key.subject.as_ref());
+        subjects.map(|subject| subject.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    let backend = preset("wire = \"helix-backend\"\naudit = true");
+    assert_eq!(streams(&backend)[..2], ["HELIX_NODES nodes.>", "HELIX_SESSIONS sessions.>"]);
+    assert_eq!(subjects(&backend), ["nodes.>", "sessions.>", "scheduler.>", "health.>", "alerts.>", "audit.>"]);
+    let bus = preset("wire = \"nats-backend\"\naudit = true");
+    assert_eq!(streams(&bus), ["EVENTBUS eventbus.>"]);
+    assert_eq!(subjects(&bus)[..2], ["eventbus.nodes.>", "eventbus.sessions.>"]);
+    assert_eq!(subjects(&bus)[5], "eventbus.audit.>");
+    assert_eq!(streams(&preset("wire = \"helix\"")), streams(&preset("")));
+    assert!(streams(&preset("streams = false")).is_empty());
+}
+
+/// H02, H07: what the page says is for streams that are made; what the folder says is for all.
+#[test]
+fn streams_of_a_preset_take_single_settings() {
+    let settings = "[nats]\nurl = \"nats://a\"\n[[preset]]\nname = \"helix\"\nreplicas = 3\n\
+        [[stream]]\nname = \"HELIX_NODES\"\nmax_age = \"7d\"\n[[source]]\nname = \"in\"\ntype = \"lines\"\n";
+    let config = ConfigFolder::of(&[("trommel.toml", settings)]).load();
+    let day = Some(StreamLimit::Most(Duration::from_hours(24)));
+    let of = |name: &str| config.streams.iter().find(|stream| stream.name == name).unwrap();
+    let nodes = of("HELIX_NODES");
+    assert_eq!(nodes.subjects, ["helix.nodes.>".parse().unwrap()]);
+    assert_eq!((nodes.replicas, nodes.max_age), (Some(3), Some(StreamLimit::Most(Duration::from_hours(7 * 24)))));
+    for name in ["HELIX_NODES", "HELIX_SESSIONS", "HELIX_SCHEDULER", "HELIX_HEALTH", "HELIX_ALERTS"] {
+        let made = of(name).at_creation.as_ref().unwrap();
+        assert_eq!((made.max_age, made.replicas, made.storage), (day, Some(1), Some(Storage::File)), "{name}");
+    }
+    assert_eq!((of("HELIX_ALERTS").replicas, of("HELIX_ALERTS").max_age), (Some(3), None));
 }
 
 /// C04, C05: a key for each type, by its own name.

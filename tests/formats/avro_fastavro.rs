@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use trommel::avro::{AvroSchemas, Framing};
+use trommel::avro::{AvroSchemas, Framing, TimeForm};
 
 const PYPI: &str = "fastavro==1.13.1";
 
@@ -156,7 +156,7 @@ fn fastavro_and_this_module_understand_each_other() {
         assert_eq!(answer["fingerprint"], hex(&messages[0][2..10]));
         let read: Vec<&Value> = case.read.iter().map(|(_, theirs)| theirs).collect();
         assert_eq!(answer["decoded"], json!(read));
-        let decoder = schemas.decoder(schemas.get("reader").as_ref());
+        let decoder = schemas.decoder(schemas.get("reader").as_ref(), TimeForm::Integer);
         for ((message, body), (read, _)) in messages.iter().zip(answer["encoded"].as_array().unwrap()).zip(&case.read) {
             let theirs = [&message[..10], &unhex(body.as_str().unwrap())].concat();
             assert_eq!(hex(&theirs), hex(message));

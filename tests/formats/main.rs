@@ -25,3 +25,4 @@ mod bus_source;
 mod client;
 mod core_nats;
 mod event_families;
+mod helix_cluster;

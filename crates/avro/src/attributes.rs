@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::types::{AvroType, BytesForm, EnumSymbols, TypeName};
+use super::types::{AvroType, BytesForm, EnumSymbols, TimeUnit, TypeName};
 
 /// Largest precision of a decimal, in digits.
 const MOST_DIGITS: u64 = 1000;
@@ -50,6 +50,16 @@ pub(super) fn decimal(schema: &Map<String, Value>) -> Result<Option<BytesForm>, 
             Ok(Some(BytesForm::Decimal { precision: precision as usize, scale: scale as usize }))
         }
         _ => Ok(None),
+    }
+}
+
+/// Parses the logical type of a long that is a timestamp.
+pub(super) fn timestamp(schema: &Map<String, Value>) -> Option<TimeUnit> {
+    match logical(schema) {
+        "timestamp-millis" => Some(TimeUnit::Millis),
+        "timestamp-micros" => Some(TimeUnit::Micros),
+        "timestamp-nanos" => Some(TimeUnit::Nanos),
+        _ => None,
     }
 }
 

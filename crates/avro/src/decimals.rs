@@ -55,7 +55,7 @@ fn inner(types: &[AvroType], id: TypeIndex, name: &str) -> Option<TypeIndex> {
 
 #[cfg(test)]
 mod tests {
-    use crate::AvroSchemas;
+    use crate::{AvroSchemas, TimeForm};
 
     #[test]
     fn decimals_are_found_wherever_they_stand() {
@@ -72,7 +72,7 @@ mod tests {
         );
         let schemas = AvroSchemas::parse(&[("R", &schema), ("text", r#""string""#)]).unwrap();
         for reader in [None, schemas.get("R")] {
-            let decoder = schemas.decoder(reader.as_ref());
+            let decoder = schemas.decoder(reader.as_ref(), TimeForm::Integer);
             for pointer in ["/price", "/maybe", "/fixed", "/lines/0/any", "/lines/7/any/maybe"] {
                 assert!(decoder.is_decimal(pointer), "{pointer}");
             }
@@ -81,6 +81,9 @@ mod tests {
                 assert!(!decoder.is_decimal(pointer), "{pointer}");
             }
         }
-        assert!(!schemas.decoder(schemas.get("text").as_ref()).is_decimal("/price"), "what is read counts");
+        assert!(
+            !schemas.decoder(schemas.get("text").as_ref(), TimeForm::Integer).is_decimal("/price"),
+            "what is read counts"
+        );
     }
 }

@@ -6,6 +6,7 @@ use super::{
     fault::AvroDecodeError,
     out::{not_finite, write_base64, write_json, write_text},
     plan::{NumericType, ReadPlan, ReadStep, RecordPart, RecordPlan, StepIndex},
+    time,
     types::BytesForm,
     wire::WireReader,
 };
@@ -64,6 +65,14 @@ impl<'p> DecodeState<'p, '_> {
                 byte => return Err(self.wire.fault("avro_bad_boolean", format_args!("a boolean is {byte}"))),
             },
             ReadStep::Number { wire, json } => self.number(*wire, *json)?,
+            ReadStep::Timestamp { wire, unit } => {
+                let count = self.whole(*wire)?;
+                let text = time::to_text(count, *unit).ok_or_else(|| {
+                    self.wire
+                        .fault("avro_bad_time", format_args!("a timestamp of {count} {unit} has no four-digit year"))
+                })?;
+                write_text(&mut self.out, &text);
+            }
             ReadStep::Text => {
                 let text = std::str::from_utf8(self.wire.prefixed()?);
                 let text = text.map_err(|_| self.wire.fault("avro_not_utf8", "a text is not UTF-8"))?;
@@ -114,7 +123,7 @@ impl<'p> DecodeState<'p, '_> {
     fn number(&mut self, wire: NumericType, json: NumericType) -> Result<(), AvroDecodeError> {
         let double = match wire {
             NumericType::Int | NumericType::Long => {
-                let whole = if wire == NumericType::Int { self.wire.int()?.into() } else { self.wire.long()? };
+                let whole = self.whole(wire)?;
                 match json {
                     NumericType::Float => return self.float(whole as f32),
                     NumericType::Double => whole as f64,
@@ -139,6 +148,10 @@ impl<'p> DecodeState<'p, '_> {
             self.out.extend(not_finite(double));
         }
         Ok(())
+    }
+
+    fn whole(&mut self, wire: NumericType) -> Result<i64, AvroDecodeError> {
+        if wire == NumericType::Int { self.wire.int().map(i64::from) } else { self.wire.long() }
     }
 
     /// Writes a float with its own digits, not with those that it would have as a double.

@@ -10,6 +10,7 @@ use super::{
     decode::DEEPEST,
     json::JsonNode,
     scalars::{BytesConvention, MatchStrictness, bytes, is_float, number, whole},
+    time,
     types::{AvroType, RecordFields, TypeIndex},
 };
 
@@ -95,6 +96,14 @@ impl<'t> EncodeState<'t> {
             }
             (AvroType::Long, _) => {
                 let long = whole(json, fit).ok_or_else(|| misfit("expected long"))?;
+                self.long(long);
+            }
+            (AvroType::Timestamp(unit), JsonNode::Text(text)) if self.texts == BytesConvention::Message => {
+                let count = time::from_text(text, *unit).map_err(misfit)?;
+                self.long(count);
+            }
+            (AvroType::Timestamp(_), _) => {
+                let long = whole(json, fit).ok_or_else(|| misfit("expected long or RFC 3339"))?;
                 self.long(long);
             }
             (AvroType::Float, _) => {

@@ -9,8 +9,9 @@
 //! In JSON a record is an object with the fields in their order, a map one with the entries in
 //! theirs. A union's value appears without its branch, and bytes are base64. Numbers that JSON
 //! lacks are `"NaN"`, `"Infinity"` or `"-Infinity"`. Decimals are texts such as `"12.34"`, UUIDs
-//! are texts, durations objects of `months`, `days` and `millis`; dates, times and timestamps are
-//! the integers on the wire.
+//! are texts, durations objects of `months`, `days` and `millis`; dates, times and local timestamps
+//! are the integers on the wire. So are timestamps, unless a decoder is to write RFC 3339; an
+//! encoder takes both.
 
 use std::{fmt, sync::Arc};
 
@@ -33,6 +34,7 @@ mod plan;
 mod registry;
 mod resolve;
 mod scalars;
+mod time;
 mod types;
 mod wire;
 
@@ -44,6 +46,7 @@ pub use codec::{AvroDecoder, AvroEncoder};
 pub use fault::{AvroDecodeError, AvroEncodeError};
 pub use framing::Framing;
 pub use registry::{AvroSchemas, SchemaProblem};
+pub use time::TimeForm;
 
 /// A schema. Clones share it. Two are equal if everything that matters for reading and writing is
 /// equal.
@@ -62,21 +65,19 @@ struct ParsedSchema {
 impl AvroSchema {
     fn parse<'a>(name: &str, file: usize, json: &'a Value, definitions: &TypeDefinitions<'a>) -> Result<Self, String> {
         let (types, root) = parse::parse(file, json, definitions)?;
-        let plan = Arc::new(resolve::resolve((&types, root), (&types, root))?);
+        let plan = Arc::new(resolve::resolve((&types, root), (&types, root), TimeForm::Integer)?);
         let fingerprint = canonical::fingerprint(&types, root);
         Ok(Self(Arc::new(ParsedSchema { name: name.to_owned(), fingerprint, types, root, plan })))
     }
 
-    fn read_as(&self, reader: Option<&Self>) -> Result<Arc<ReadPlan>, String> {
+    fn read_as(&self, reader: Option<&Self>, times: TimeForm) -> Result<Arc<ReadPlan>, String> {
         let written = &self.0;
-        match reader {
-            Some(Self(reader)) if self.0 != *reader => {
-                let plan = resolve::resolve((&written.types, written.root), (&reader.types, reader.root));
-                plan.map(Arc::new)
-                    .map_err(|why| format!("`{}` can't be read as `{}`: {why}", written.name, reader.name))
-            }
-            _ => Ok(written.plan.clone()),
+        let reader = reader.map_or(written, |reader| &reader.0);
+        if times == TimeForm::Integer && written == reader {
+            return Ok(written.plan.clone());
         }
+        let plan = resolve::resolve((&written.types, written.root), (&reader.types, reader.root), times);
+        plan.map(Arc::new).map_err(|why| format!("`{}` can't be read as `{}`: {why}", written.name, reader.name))
     }
 
     /// Returns the name of its file.

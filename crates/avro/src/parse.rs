@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::{
-    attributes::{check_name, decimal, fixed, is_name, symbols, texts},
+    attributes::{check_name, decimal, fixed, is_name, symbols, texts, timestamp},
     definitions::{TypeDefinition, TypeDefinitions, in_namespace, named},
     encode,
     types::{AvroType, BytesForm, RecordField, RecordFields, TypeIndex, TypeName},
@@ -139,6 +139,7 @@ impl<'a> SchemaParser<'_, 'a> {
                 let form = decimal(schema)?.unwrap_or(BytesForm::Base64);
                 Ok(self.add(AvroType::Bytes(form)))
             }
+            "long" => Ok(self.add(timestamp(schema).map_or(AvroType::Long, AvroType::Timestamp))),
             name => self.primitive_or_reference(name, namespace),
         }
     }

@@ -1,7 +1,7 @@
 //! Plan for reading data of one schema as another: steps refer to each other by index, so that
 //! types may contain themselves.
 
-use super::types::BytesForm;
+use super::types::{BytesForm, TimeUnit};
 
 /// Plan for reading data of one schema.
 #[derive(Debug)]
@@ -21,6 +21,11 @@ pub(super) enum ReadStep {
     Number {
         wire: NumericType,
         json: NumericType,
+    },
+    /// A timestamp that is read as RFC 3339.
+    Timestamp {
+        wire: NumericType,
+        unit: TimeUnit,
     },
     /// A string, or bytes that are read as one.
     Text,

@@ -12,6 +12,7 @@ use super::{
     codec::{AvroDecoder, AvroEncoder, DecodePlans},
     definitions::TypeDefinitions,
     framing::{Framing, WriterSchema},
+    time::TimeForm,
 };
 
 /// Schemas by name, fingerprint and id. Clones share them.
@@ -108,8 +109,8 @@ impl AvroSchemas {
 
     /// Creates a decoder of data that any of the schemas wrote: as `reader` has it, else as it was
     /// written (H53).
-    pub fn decoder(&self, reader: Option<&AvroSchema>) -> AvroDecoder {
-        let plan = |schema: &AvroSchema| schema.read_as(reader);
+    pub fn decoder(&self, reader: Option<&AvroSchema>, times: TimeForm) -> AvroDecoder {
+        let plan = |schema: &AvroSchema| schema.read_as(reader, times);
         let by_fingerprint = self.0.by_fingerprint.iter().map(|(print, schema)| (*print, plan(schema))).collect();
         let by_id = self.0.by_id.iter().map(|(id, schema)| (*id, plan(schema))).collect();
         let writers = || self.0.by_fingerprint.values().cloned().collect();

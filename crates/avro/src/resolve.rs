@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::{
     fault::AvroDecodeError,
     plan::{NumericType, ReadPlan, ReadStep, RecordPart, RecordPlan, StepIndex},
+    time::TimeForm,
     types::{AvroType, BytesForm, EnumSymbols, RecordField, RecordFields, TypeIndex, may_be_empty},
 };
 
@@ -14,9 +15,13 @@ use super::{
 /// # Errors
 /// Returns an error if nothing that is written can be read. Single values that can't be read are
 /// errors when they come.
-pub(super) fn resolve(writer: (&[AvroType], TypeIndex), reader: (&[AvroType], TypeIndex)) -> Result<ReadPlan, String> {
+pub(super) fn resolve(
+    writer: (&[AvroType], TypeIndex),
+    reader: (&[AvroType], TypeIndex),
+    times: TimeForm,
+) -> Result<ReadPlan, String> {
     let (known, skipped) = (HashMap::new(), HashMap::new());
-    let mut resolver = SchemaResolver { writer: writer.0, reader: reader.0, steps: Vec::new(), known, skipped };
+    let mut resolver = SchemaResolver { writer: writer.0, reader: reader.0, times, steps: Vec::new(), known, skipped };
     let root = resolver.pair(writer.1, reader.1)?;
     Ok(ReadPlan { steps: resolver.steps, root })
 }
@@ -24,6 +29,7 @@ pub(super) fn resolve(writer: (&[AvroType], TypeIndex), reader: (&[AvroType], Ty
 struct SchemaResolver<'t> {
     writer: &'t [AvroType],
     reader: &'t [AvroType],
+    times: TimeForm,
     steps: Vec<ReadStep>,
     known: HashMap<(TypeIndex, TypeIndex), StepIndex>,
     /// Steps that read the writer's types as the writer has them.
@@ -80,6 +86,13 @@ impl<'t> SchemaResolver<'t> {
     fn step(&mut self, writer: TypeIndex, reader: TypeIndex) -> Result<ReadStep, String> {
         let (from, to) = (&self.writer[writer], &self.reader[reader]);
         let unfit = || Err(format!("the writer's `{}` can't become the reader's `{}`", from.name(), to.name()));
+        if let (TimeForm::Rfc3339, AvroType::Timestamp(unit)) = (self.times, to)
+            && let Some(wire @ (NumericType::Int | NumericType::Long)) = numeric(from)
+        {
+            // What was written counts in the writer's unit, whatever the reader's is.
+            let unit = if let AvroType::Timestamp(wrote) = from { *wrote } else { *unit };
+            return Ok(ReadStep::Timestamp { wire, unit });
+        }
         if let (Some(wire), Some(json)) = (numeric(from), numeric(to)) {
             return if wire <= json { Ok(ReadStep::Number { wire, json }) } else { unfit() };
         }
@@ -157,6 +170,7 @@ impl<'t> SchemaResolver<'t> {
             let mut own = SchemaResolver {
                 writer: self.writer,
                 reader: self.writer,
+                times: TimeForm::Integer,
                 steps: std::mem::take(&mut self.steps),
                 known: std::mem::take(&mut self.skipped),
                 skipped: HashMap::new(),
@@ -173,7 +187,7 @@ impl<'t> SchemaResolver<'t> {
         let encoded = default
             .as_ref()
             .ok_or_else(|| format!("the reader's field `{name}` of `{record}` is not written, and has no default"))?;
-        let plan = resolve((self.reader, *of), (self.reader, *of))?;
+        let plan = resolve((self.reader, *of), (self.reader, *of), self.times)?;
         let mut member = format!("\"{name}\":").into_bytes();
         let json = plan.decode(encoded, 0).map_err(|AvroDecodeError { detail, .. }| detail)?;
         member.extend(json);
@@ -184,7 +198,7 @@ impl<'t> SchemaResolver<'t> {
 fn numeric(of: &AvroType) -> Option<NumericType> {
     match of {
         AvroType::Int => Some(NumericType::Int),
-        AvroType::Long => Some(NumericType::Long),
+        AvroType::Long | AvroType::Timestamp(_) => Some(NumericType::Long),
         AvroType::Float => Some(NumericType::Float),
         AvroType::Double => Some(NumericType::Double),
         _ => None,

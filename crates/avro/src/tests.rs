@@ -8,6 +8,7 @@ mod faults;
 mod parsing;
 mod resolution;
 mod round_trips;
+mod times;
 
 const HELIX: [(&str, &str); 5] = [
     ("node-v1", include_str!("../../folder/src/preset/helix/node-v1.avsc")),
@@ -39,7 +40,7 @@ fn convert(schemas: &AvroSchemas, json: &str) -> Result<String, AvroDecodeError>
 
 fn decode(schemas: &AvroSchemas, message: &[u8], reader: Option<&str>) -> Result<String, AvroDecodeError> {
     let reader = reader.map(|name| schemas.get(name).unwrap());
-    schemas.decoder(reader.as_ref()).decode(message).map(|json| String::from_utf8(json).unwrap())
+    schemas.decoder(reader.as_ref(), TimeForm::Integer).decode(message).map(|json| String::from_utf8(json).unwrap())
 }
 
 /// Message with the header of the only schema.

@@ -6,13 +6,16 @@ use std::collections::HashMap;
 /// Index of a type in the list.
 pub(super) type TypeIndex = usize;
 
-/// A type as encoded on the wire. Dates, times and timestamps are the integers that carry them.
+/// A type as encoded on the wire. Dates, times and local timestamps are the integers that carry
+/// them.
 #[derive(Debug, PartialEq)]
 pub(super) enum AvroType {
     Null,
     Boolean,
     Int,
     Long,
+    /// A long that counts from the Unix epoch.
+    Timestamp(TimeUnit),
     Float,
     Double,
     String,
@@ -32,6 +35,14 @@ pub(super) enum BytesForm {
     Decimal { precision: usize, scale: usize },
     Duration,
     Uuid,
+}
+
+/// Unit of a timestamp.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum TimeUnit {
+    Millis,
+    Micros,
+    Nanos,
 }
 
 /// Names with their namespaces.
@@ -82,7 +93,7 @@ impl AvroType {
             Self::Null => "null",
             Self::Boolean => "boolean",
             Self::Int => "int",
-            Self::Long => "long",
+            Self::Long | Self::Timestamp(_) => "long",
             Self::Float => "float",
             Self::Double => "double",
             Self::String => "string",

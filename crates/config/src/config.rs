@@ -359,6 +359,8 @@ pub struct KeyConfig {
     pub is_isolated: bool,
     /// Wire format of its events.
     pub decode: WireFormat,
+    /// Form of the timestamps in events that were Avro.
+    pub times: wire::TimeForm,
     /// Schema of its outputs.
     pub schema: Option<OutputSchema>,
     /// Selection of its outputs that are validated against the schema.

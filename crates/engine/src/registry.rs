@@ -1,6 +1,7 @@
 //! Key registry in force: an immutable [`Snapshot`], swapped as a whole on every change.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
@@ -92,15 +93,20 @@ pub enum KeyOrdering {
     By(Field),
 }
 
-impl KeyOrdering {
-    /// Hash that is equal for events of the key `key` that must stay in order, which includes all
-    /// events without the field.
-    pub fn hash(&self, key: &str, event: &Event) -> u64 {
+impl Key {
+    /// Hash that is equal for events that must stay in order, which includes all events without the
+    /// field. A field of the payload is looked up in its JSON, also where the payload is Avro.
+    pub fn order(&self, event: &Event) -> u64 {
         let mut hasher = DefaultHasher::new();
-        hasher.write(key.as_bytes());
-        match self {
-            Self::None => event.uid.hash(&mut hasher),
-            Self::By(field) => hasher.write(field.of(event).as_deref().unwrap_or_default().as_bytes()),
+        hasher.write(self.name.as_bytes());
+        match &self.ordering {
+            KeyOrdering::None => event.uid.hash(&mut hasher),
+            KeyOrdering::By(Field::Pointer(pointer)) => {
+                let payload = Cow::Borrowed(&*event.payload);
+                let payload = self.decoding.as_ref().map_or(payload, |decoding| decoding.avro_as_json(&event.payload));
+                hasher.write(pointer.text(&payload).ok().flatten().unwrap_or_default().as_bytes());
+            }
+            KeyOrdering::By(field) => hasher.write(field.of(event).as_deref().unwrap_or_default().as_bytes()),
         }
         hasher.finish()
     }

@@ -232,6 +232,11 @@ impl Pattern {
         }
     }
 
+    /// Returns whether every subject that fits `other` fits this pattern too.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.intersection(other).as_ref() == Some(other)
+    }
+
     /// Returns whether `subject` fits the pattern (F08). Case matters.
     pub fn matches(&self, subject: &str) -> bool {
         if subject.is_empty() {

@@ -18,7 +18,7 @@ use crate::{
     table::{GivenValue, PlacedValue, TomlTable},
     unique::ClaimedValues,
 };
-use trommel_avro as wire;
+use trommel_avro::{self as wire, TimeForm};
 
 const BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 const MAX_BUFFER_SIZE: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
@@ -74,6 +74,7 @@ pub(crate) fn key(table: &mut TomlTable<'_>, names: &mut ClaimedValues, ready: F
     let schema = schema(table, ready.schemas);
     let validate = validate(table);
     let decode = decode(table, ready.avro);
+    let times = times(table, decode.as_ref());
     let name = name?;
     let complete = subject.is_some() == table.has("subject") && params.iter().all(Option::is_some);
     let schema = schema.ok().filter(|_| complete);
@@ -93,6 +94,7 @@ pub(crate) fn key(table: &mut TomlTable<'_>, names: &mut ClaimedValues, ready: F
         single_consumer,
         is_isolated,
         decode,
+        times,
         schema,
         validate,
         workers,
@@ -123,6 +125,7 @@ pub(crate) fn plain(name: String, place: ConfigPlace) -> KeyConfig {
         single_consumer: false,
         is_isolated: false,
         decode: WireFormat::Raw,
+        times: TimeForm::Integer,
         schema: None,
         validate: ValidationMode::default(),
         workers: NonZeroUsize::MIN,
@@ -213,6 +216,16 @@ fn decode(table: &mut TomlTable<'_>, schemas: Option<&wire::AvroSchemas>) -> Opt
             None
         }
     }
+}
+
+/// The form of timestamps, for keys that read Avro.
+fn times(table: &mut TomlTable<'_>, decode: Option<&WireFormat>) -> TimeForm {
+    let times = table.choice("times", &[("integer", TimeForm::Integer), ("rfc3339", TimeForm::Rfc3339)]);
+    if table.has("times") && matches!(decode, Some(WireFormat::Raw | WireFormat::Json)) {
+        let hint = "add `decode = \"avro\"`, or `\"auto\"` where JSON comes too".to_owned();
+        table.error(table.place_of("times"), "`times` is for Avro", Some(hint));
+    }
+    times.unwrap_or_default()
 }
 
 /// Validation of outputs: on by default if a schema is declared.

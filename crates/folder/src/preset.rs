@@ -1,43 +1,24 @@
 //! `[[preset]]`: event families that are built into trommel.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use crate::{
-    config::{Preset, StreamConfig, values},
+    config::{Preset, StreamConfig, StreamLimit},
     document::TomlDocument,
     problem::ProblemReport,
-    stream::stream,
+    stream::{self, stream},
     table::{PlacedValue, TomlTable},
     unique::ClaimedValues,
 };
 
+mod helix;
+
 const CTRLPLANE: &str = include_str!("preset/ctrlplane/ctrlplane.toml");
 const FLOWCRAFT: &str = include_str!("preset/flowcraft/flowcraft.toml");
-const HELIX: &str = include_str!("preset/helix/helix.toml");
-const HELIX_AUDIT: &str = include_str!("preset/helix/audit.toml");
 const LARK: &str = include_str!("preset/lark/lark.toml");
 const JB_MESH: &str = include_str!("preset/jb-mesh/jb-mesh.toml");
 
-/// Avro schemas of Helix, by the names that `reader_schema` uses for them.
-const HELIX_AVRO: [(&str, &str); 5] = [
-    ("helix-node-v1", include_str!("preset/helix/node-v1.avsc")),
-    ("helix-node-v2", include_str!("preset/helix/node-v2.avsc")),
-    ("helix-session", include_str!("preset/helix/session.avsc")),
-    ("helix-scheduler", include_str!("preset/helix/scheduler.avsc")),
-    ("helix-audit", include_str!("preset/helix/audit.avsc")),
-];
-
-/// The streams of an event family.
-pub(crate) fn streams(preset: &Preset, dir: &Path, report: &ProblemReport) -> Vec<PlacedValue<StreamConfig>> {
-    let mut names = ClaimedValues::default();
-    let read = |table: &mut TomlTable<'_>| {
-        table.ignore_rest();
-        table.tables("stream", |table| stream(table, &mut names)).into_iter().flatten().collect()
-    };
-    document(preset, dir, report).read(read).unwrap_or_default()
-}
-
-/// Its keys and streams, as a file of the folder.
+/// The keys and streams of an event family, as a file of the folder.
 pub(crate) fn document<'a>(preset: &Preset, dir: &'a Path, report: &'a ProblemReport) -> TomlDocument<'a> {
     let file = Path::new("preset").join(preset.name).with_extension("toml");
     TomlDocument::of(dir, &file, preset.text.clone(), report)
@@ -52,7 +33,17 @@ enum EventFamily {
     Lark,
 }
 
-pub(crate) fn preset(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Option<Preset> {
+/// What a folder says of a preset's streams.
+struct StreamOptions {
+    is_left_out: bool,
+    replicas: Option<usize>,
+    max_age: Option<StreamLimit<Duration>>,
+}
+
+/// A preset with its streams.
+type PresetStreams = (Preset, Vec<PlacedValue<StreamConfig>>);
+
+pub(crate) fn preset(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Option<PresetStreams> {
     let families = [
         ("ctrlplane", EventFamily::Ctrlplane),
         ("flowcraft", EventFamily::Flowcraft),
@@ -61,19 +52,47 @@ pub(crate) fn preset(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Op
         ("lark", EventFamily::Lark),
     ];
     let family = table.required("name", |table, field| table.choice(field, &families))?;
+    let options = StreamOptions {
+        is_left_out: table.flag("streams") == Some(false),
+        replicas: stream::replicas(table),
+        max_age: stream::max_age(table),
+    };
     let (name, text, avro) = match family {
-        EventFamily::Helix => {
-            let prefix = table.parsed("subject_prefix", values::server_subject);
-            let prefix = prefix.or_else(|| (!table.has("subject_prefix")).then(|| "helix".to_owned()))?;
-            // X1, H16
-            let audit = if table.flag("audit").unwrap_or(false) { HELIX_AUDIT } else { "" };
-            ("helix", format!("{HELIX}{audit}").replace("{prefix}", &prefix), HELIX_AVRO.as_slice())
-        }
+        EventFamily::Helix => ("helix", helix::text(table)?, helix::AVRO.as_slice()),
         EventFamily::Ctrlplane => ("ctrlplane", CTRLPLANE.to_owned(), &[][..]),
         EventFamily::Flowcraft => ("flowcraft", FLOWCRAFT.to_owned(), &[][..]),
         EventFamily::JbMesh => ("jb-mesh", JB_MESH.to_owned(), &[][..]),
         EventFamily::Lark => ("lark", LARK.to_owned(), &[][..]),
     };
     names.claim(table, name, table.place_of("name"), format!("preset `{name}`"));
-    Some(Preset { name, text, avro })
+    let preset = Preset { name, text, avro };
+    let streams = streams(table, &preset, options);
+    Some((preset, streams))
+}
+
+/// The streams of a preset, with what its options say of them. What else it says is for those that
+/// are created: an existing stream is taken as it is.
+fn streams(table: &TomlTable<'_>, preset: &Preset, options: StreamOptions) -> Vec<PlacedValue<StreamConfig>> {
+    let StreamOptions { is_left_out, replicas, max_age } = options;
+    let mut names = ClaimedValues::default();
+    let read = |table: &mut TomlTable<'_>| {
+        table.ignore_rest();
+        table.tables("stream", |table| stream(table, &mut names, &[])).into_iter().flatten().collect::<Vec<_>>()
+    };
+    let streams = document(preset, table.dir(), table.problems()).read(read).unwrap_or_default();
+    if streams.is_empty() || is_left_out {
+        let options = ["streams", "replicas", "max_age"].into_iter().filter(|option| table.has(option));
+        for option in options.filter(|option| streams.is_empty() || *option != "streams") {
+            let message = format!("preset `{}` declares no streams that `{option}` could be for", preset.name);
+            table.error(table.place_of(option), message, Some("leave it out".to_owned()));
+        }
+        return Vec::new();
+    }
+    let adopting = |PlacedValue { value, place }: PlacedValue<StreamConfig>| {
+        let (name, subjects) = (value.name.clone(), value.subjects.clone());
+        let at_creation = Some(Box::new(value));
+        let value = StreamConfig { name, subjects, replicas, max_age, at_creation, ..StreamConfig::default() };
+        PlacedValue { value, place }
+    };
+    streams.into_iter().map(adopting).collect()
 }

@@ -21,7 +21,7 @@ use crate::{
     listing::{AvailablePlugins, FolderFiles},
     loops,
     nats::nats,
-    preset::{self, preset},
+    preset::preset,
     schemas::SchemaFiles,
     sink::{self, dead_letter, default_dead_letter, sink},
     source::{self, source},
@@ -77,13 +77,15 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
         None => (!table.has("api")).then(DeclaredIdentity::default),
     };
     let mut names = ClaimedValues::default();
-    let presets: Vec<_> = table.tables("preset", |table| preset(table, &mut names)).into_iter().flatten().collect();
+    let presets = table.tables("preset", |table| preset(table, &mut names));
+    let (presets, inherited): (Vec<_>, Vec<_>) = presets.into_iter().flatten().unzip();
+    let inherited: Vec<_> = inherited.into_iter().flatten().collect();
     let mut names = ClaimedValues::default();
     let streams = table.tables("stream", |table| {
         if !has_server {
             table.error(table.place(), "a stream needs a server", Some(NO_SERVER.into()));
         }
-        stream(table, &mut names)
+        stream(table, &mut names, &inherited)
     });
 
     let mut taken = source::SourceClaims::default();
@@ -126,11 +128,10 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
     }
     let mut streams: Vec<_> = streams.into_iter().flatten().collect();
     if has_server {
-        // Streams of the folder take precedence over those of a preset (H07).
+        // Those of the folder are merged with a preset's already (H07).
         let known =
             |stream: &PlacedValue<StreamConfig>| streams.iter().any(|other| other.value.name == stream.value.name);
-        let more: Vec<_> = presets.iter().flat_map(|preset| preset::streams(preset, dir, table.problems())).collect();
-        let more: Vec<_> = more.into_iter().filter(|stream| !known(stream)).collect();
+        let more: Vec<_> = inherited.into_iter().filter(|stream| !known(stream)).collect();
         streams.extend(more);
     }
     sink::check_dead_stream(table, &streams, &dead_letter);

@@ -1,5 +1,7 @@
 //! `[[stream]]`: a stream that the router creates and updates.
 
+use std::time::Duration;
+
 use crate::{
     config::{
         Compression, DiscardPolicy, ExternalApi, Placement, Republish, Retention, Storage, StreamConfig, StreamLimit,
@@ -10,24 +12,31 @@ use crate::{
     unique::ClaimedValues,
 };
 
-pub(crate) fn stream(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Option<PlacedValue<StreamConfig>> {
+/// Reads a stream. One that a preset has too is merged with it, field by field.
+pub(crate) fn stream(
+    table: &mut TomlTable<'_>,
+    names: &mut ClaimedValues,
+    presets: &[PlacedValue<StreamConfig>],
+) -> Option<PlacedValue<StreamConfig>> {
     let name = names.named(table, "stream", values::server_name);
+    let preset = presets.iter().map(|stream| &stream.value).find(|stream| Some(&stream.name) == name.as_ref());
     let subjects = table.list("subjects", values::server_pattern);
     let mirror = table.table("mirror", upstream);
     let mut copied = ClaimedValues::default();
     let sources = table.tables("sources", |table| source(table, &mut copied));
-    check_subjects(table, subjects.as_deref(), sources.is_empty());
+    check_subjects(table, subjects.as_deref(), sources.is_empty(), preset.is_some());
+    let inherited = preset.filter(|_| mirror.is_none() && subjects.is_none()).map(|preset| preset.subjects.clone());
     let stream = StreamConfig {
         name: String::new(),
-        subjects: subjects.unwrap_or_default(),
+        subjects: subjects.or(inherited).unwrap_or_default(),
         description: table.text("description"),
         retention: table.choice(
             "retention",
             &[("limits", Retention::Limits), ("interest", Retention::Interest), ("workqueue", Retention::WorkQueue)],
         ),
         storage: table.choice("storage", &[("file", Storage::File), ("memory", Storage::Memory)]),
-        replicas: table.positive("replicas", 5).map(|replicas| replicas.get()),
-        max_age: table.bound("max_age", TomlTable::duration),
+        replicas: replicas(table).or(preset.and_then(|preset| preset.replicas)),
+        max_age: max_age(table).or(preset.and_then(|preset| preset.max_age)),
         max_msgs: table.bound("max_msgs", count),
         max_bytes: table.bound("max_bytes", TomlTable::size),
         max_msg_size: table.bound("max_msg_size", message_size),
@@ -46,8 +55,10 @@ pub(crate) fn stream(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Op
         mirror: mirror.flatten(),
         sources: sources.into_iter().flatten().collect(),
         placement: table.table("placement", placement).flatten(),
+        at_creation: preset.and_then(|preset| preset.at_creation.clone()),
     };
-    if let (Some(window), Some(StreamLimit::Most(age))) = (stream.duplicate_window, stream.max_age)
+    let inherited = stream.at_creation.as_ref().and_then(|preset| preset.max_age);
+    if let (Some(window), Some(StreamLimit::Most(age))) = (stream.duplicate_window, stream.max_age.or(inherited))
         && window > age
     {
         let hint = "a message that is gone is not looked for: give it at most as long".to_owned();
@@ -61,15 +72,23 @@ pub(crate) fn stream(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Op
     Some(PlacedValue { value: StreamConfig { name, ..stream }, place: table.place() })
 }
 
+pub(crate) fn replicas(table: &mut TomlTable<'_>) -> Option<usize> {
+    table.positive("replicas", 5).map(|replicas| replicas.get())
+}
+
+pub(crate) fn max_age(table: &mut TomlTable<'_>) -> Option<StreamLimit<Duration>> {
+    table.bound("max_age", TomlTable::duration)
+}
+
 /// Checks that a stream listens to subjects, copies other streams, or both, and that a mirror
 /// copies one stream and nothing else.
-fn check_subjects(table: &TomlTable<'_>, subjects: Option<&[Pattern]>, copies_none: bool) {
+fn check_subjects(table: &TomlTable<'_>, subjects: Option<&[Pattern]>, copies_none: bool, has_preset: bool) {
     if table.has("mirror") {
         for other in ["subjects", "sources"].into_iter().filter(|other| table.has(other)) {
             let hint = "leave one of them out, or copy the stream with `sources`, which may be beside `subjects`";
             table.error(table.place_of(other), format!("a mirror has no `{other}`"), Some(hint.into()));
         }
-    } else if copies_none && !table.has("subjects") {
+    } else if copies_none && !table.has("subjects") && !has_preset {
         let hint = "name what it keeps, or the stream to copy with `mirror` or `sources`".to_owned();
         table.error(table.place(), "`subjects` is missing", Some(hint));
     } else if copies_none && subjects.is_some_and(<[_]>::is_empty) {

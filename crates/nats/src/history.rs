@@ -71,6 +71,8 @@ pub struct StreamHistory {
     connection: Connection,
     range: StreamRange,
     reading: ReadingMode,
+    /// Name of the consumer on the server, until it is deleted.
+    consumer: Option<String>,
     /// Messages requested at once.
     batch: usize,
     /// Number of messages to read one by one after the client has ended: doubled each time, until
@@ -142,7 +144,8 @@ impl StreamHistory {
 
     fn new(connection: Connection, range: StreamRange, batch: usize, last: u64, total: u64) -> Self {
         let reading = ReadingMode::Over;
-        Self { connection, range, reading, batch, alone: 0, deliveries: 0, last, position: 0, total, read: 0 }
+        let (consumer, alone, deliveries, position, read) = (None, 0, 0, 0, 0);
+        Self { connection, range, reading, consumer, batch, alone, deliveries, last, position, total, read }
     }
 
     /// Number of messages in the range when it was opened.
@@ -157,7 +160,10 @@ impl StreamHistory {
     pub async fn next(&mut self) -> Result<Option<StoredMessage>, HistoryError> {
         loop {
             match &mut self.reading {
-                ReadingMode::Over => return Ok(None),
+                ReadingMode::Over => {
+                    self.forget().await;
+                    return Ok(None);
+                }
                 ReadingMode::Alone(0) => self.consume_patiently().await?,
                 ReadingMode::Alone(_) => {
                     if let Some(stored) = self.next_alone().await? {
@@ -170,6 +176,14 @@ impl StreamHistory {
                     }
                 }
             }
+        }
+    }
+
+    /// Deletes the consumer. An error is ignored: the server forgets an unused one.
+    async fn forget(&mut self) {
+        if let Some(name) = self.consumer.take() {
+            let request = format!("CONSUMER.DELETE.{}.{name}", self.range.stream);
+            let _ = self.connection.api(&request, &json!({})).await;
         }
     }
 
@@ -299,7 +313,9 @@ impl StreamHistory {
         if self.position > 0 {
             self.range.begin = RangeBegin::Sequence(self.position + 1);
         }
-        let (messages, before) = consume(&self.connection, &self.range, self.batch).await?;
+        self.forget().await;
+        let StreamReading { messages, before, consumer } = consume(&self.connection, &self.range, self.batch).await?;
+        self.consumer = Some(consumer);
         self.reading = ReadingMode::Consumer(Box::new(messages));
         self.deliveries = 0;
         self.position = self.position.max(before);
@@ -317,14 +333,17 @@ async fn has_more(
     Ok(position < last && pending(connection, range, RangeBegin::Sequence(position + 1)).await? > 0)
 }
 
-/// Creates a consumer without acknowledgements, and returns the sequence after which it begins. Its
+/// Messages that a consumer delivers, the sequence after which they begin, and its name.
+struct StreamReading {
+    messages: pull::Stream,
+    before: u64,
+    consumer: String,
+}
+
+/// Creates a consumer without acknowledgements. Its
 /// batches are larger than those of the client's own ordered consumer, with which the server mostly
 /// waits for the next request.
-async fn consume(
-    connection: &Connection,
-    range: &StreamRange,
-    batch: usize,
-) -> Result<(pull::Stream, u64), HistoryError> {
+async fn consume(connection: &Connection, range: &StreamRange, batch: usize) -> Result<StreamReading, HistoryError> {
     let failed = |error: anyhow::Error| HistoryError::Failed(range.stream.clone(), error);
     let deliver_policy = match range.begin {
         RangeBegin::First | RangeBegin::Newest(..) => DeliverPolicy::All,
@@ -348,9 +367,11 @@ async fn consume(
     let context = jetstream::with_prefix(connection.client().clone(), &connection.api);
     let stream = context.get_stream_no_info(&range.stream).await.map_err(|error| failed(error.into()))?;
     let consumer = stream.create_consumer(config).await.map_err(|error| failed(error.into()))?;
-    let before = consumer.cached_info().delivered.stream_sequence;
+    let info = consumer.cached_info();
+    let (before, name) = (info.delivered.stream_sequence, info.name.clone());
     let messages = consumer.stream().max_messages_per_batch(batch).heartbeat(HEARTBEAT).messages();
-    Ok((messages.await.map_err(|error| failed(error.into()))?, before))
+    let messages = messages.await.map_err(|error| failed(error.into()))?;
+    Ok(StreamReading { messages, before, consumer: name })
 }
 
 pub(super) struct HistoryBounds {

@@ -48,7 +48,7 @@ use identity::NatsIdentity;
 pub use live::{LiveMessage, LiveSubscription};
 pub use raw_message::RawMessage;
 pub use reply::{DeliveryPosition, ReplyFields};
-pub use stream::{StreamChange, StreamCluster, StreamError, StreamInfo, StreamReplica, StreamTotals};
+pub use stream::{StreamChange, StreamCluster, StreamComparison, StreamError, StreamInfo, StreamReplica, StreamTotals};
 pub use template::SubjectTemplate;
 
 const PING_INTERVAL: Duration = Duration::from_secs(10);

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::{ApiError, Connection, FieldDifference, WantedFields, api::listed, code, config, converge};
 
 mod info;
+mod subjects;
 mod wanted;
 
 pub use info::{StreamCluster, StreamInfo, StreamReplica, StreamTotals};
@@ -16,6 +17,14 @@ pub enum StreamChange {
     Created(Vec<FieldDifference>),
     Updated(Vec<FieldDifference>),
     AsWanted,
+}
+
+/// A stream on the server, compared with its declaration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamComparison {
+    pub change: StreamChange,
+    /// Subjects of the stream that are not declared, and stay.
+    pub kept_subjects: Vec<String>,
 }
 
 /// Error while making a stream as declared.
@@ -42,52 +51,73 @@ pub enum StreamError {
     LeftOut { stream: String, version: String, differences: Vec<FieldDifference> },
 }
 
-/// The configuration to send to the server, and the change that it amounts to.
+/// The configuration to send to the server, the fields in it that are wanted, and the change that
+/// it amounts to.
 struct StreamPlan {
     config: Map<String, Value>,
-    converged: StreamChange,
+    wanted: WantedFields,
+    comparison: StreamComparison,
 }
 
 impl Connection {
     /// Makes a stream as declared. Settings that the declaration does not mention stay as the
-    /// server has them. Nothing is sent before the future is polled.
+    /// server has them, and an existing stream loses none of its subjects. Nothing is sent before
+    /// the future is polled.
     ///
     /// # Errors
     /// Returns an error if the server does not answer, or refuses a change; the error names the
     /// fields.
-    pub async fn ensure_stream(&self, stream: &config::StreamConfig) -> Result<StreamChange, StreamError> {
-        self.ensure(&stream.name, &wanted(stream)).await
+    pub async fn ensure_stream(&self, stream: &config::StreamConfig) -> Result<StreamComparison, StreamError> {
+        self.ensure(&stream.name, wanted(stream), &at_creation(stream)).await
     }
 
     /// Returns the change that [`Self::ensure_stream`] would make. Changes nothing.
     ///
     /// # Errors
     /// Returns an error if the server does not answer.
-    pub async fn plan_stream(&self, stream: &config::StreamConfig) -> Result<StreamChange, StreamError> {
-        Ok(self.plan(&stream.name, &wanted(stream)).await?.converged)
+    pub async fn plan_stream(&self, stream: &config::StreamConfig) -> Result<StreamComparison, StreamError> {
+        Ok(self.plan(&stream.name, wanted(stream), &at_creation(stream)).await?.comparison)
     }
 
-    async fn plan(&self, name: &str, wanted: &WantedFields) -> Result<StreamPlan, StreamError> {
+    async fn plan(
+        &self,
+        name: &str,
+        mut wanted: WantedFields,
+        at_creation: &WantedFields,
+    ) -> Result<StreamPlan, StreamError> {
         let found = match self.api(&format!("STREAM.INFO.{name}"), &json!({})).await {
             Ok(info) => Some(config_of(info)),
             Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => None,
             Err(error) => return Err(StreamError::Read(name.to_owned(), error)),
         };
         let is_there = found.is_some();
+        let mut kept_subjects = Vec::new();
+        if let Some(found) = &found {
+            kept_subjects = subjects::join(&mut wanted, found);
+        } else {
+            let is_open = |(field, _): &&(&str, Value)| wanted.iter().all(|(known, _)| known != field);
+            let more: Vec<_> = at_creation.iter().filter(is_open).cloned().collect();
+            wanted.extend(more);
+        }
         let mut config = found.unwrap_or_else(|| Map::from_iter([("name".to_owned(), json!(name))]));
-        let differences = converge(&mut config, wanted);
-        let converged = match differences.is_empty() {
+        let differences = converge(&mut config, &wanted);
+        let change = match differences.is_empty() {
             _ if !is_there => StreamChange::Created(differences),
             true => StreamChange::AsWanted,
             false => StreamChange::Updated(differences),
         };
-        Ok(StreamPlan { config, converged })
+        Ok(StreamPlan { config, wanted, comparison: StreamComparison { change, kept_subjects } })
     }
 
-    pub(super) async fn ensure(&self, name: &str, wanted: &WantedFields) -> Result<StreamChange, StreamError> {
-        let StreamPlan { config, converged } = self.plan(name, wanted).await?;
-        let answer = match &converged {
-            StreamChange::AsWanted => return Ok(converged),
+    pub(super) async fn ensure(
+        &self,
+        name: &str,
+        wanted: WantedFields,
+        at_creation: &WantedFields,
+    ) -> Result<StreamComparison, StreamError> {
+        let StreamPlan { config, wanted, comparison } = self.plan(name, wanted, at_creation).await?;
+        let answer = match &comparison.change {
+            StreamChange::AsWanted => return Ok(comparison),
             StreamChange::Created(_) => {
                 let answer = self.api(&format!("STREAM.CREATE.{name}"), &config.into()).await;
                 answer.map_err(|error| StreamError::Create(name.to_owned(), error))?
@@ -98,20 +128,24 @@ impl Connection {
                 answer.map_err(|source| StreamError::Change { stream, differences, source })?
             }
         };
-        let differences = converge(&mut config_of(answer), wanted);
+        let differences = converge(&mut config_of(answer), &wanted);
         if !differences.is_empty() {
             let version = self.client().server_info().version;
             return Err(StreamError::LeftOut { stream: name.to_owned(), version, differences });
         }
-        match &converged {
+        match &comparison.change {
             StreamChange::Created(_) => tracing::info!(stream = name, "stream created"),
             StreamChange::Updated(differences) => {
                 tracing::info!(stream = name, was = listed(differences), "stream updated")
             }
             StreamChange::AsWanted => {}
         }
-        Ok(converged)
+        Ok(comparison)
     }
+}
+
+fn at_creation(stream: &config::StreamConfig) -> WantedFields {
+    stream.at_creation.as_deref().map(wanted).unwrap_or_default()
 }
 
 fn config_of(info: Value) -> Map<String, Value> {

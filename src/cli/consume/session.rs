@@ -22,6 +22,7 @@ use crate::{
             ControlRequest, Farewell, Hello, HelloAck, OutputEvent, Rejected, RouterAnswer, RouterLine, VERSION,
         },
     },
+    event::Pattern,
     timer::sleep_until_due,
 };
 
@@ -36,6 +37,7 @@ pub(super) struct ConsumerSession {
     pub(super) place: SocketPlace,
     pub(super) key: String,
     pub(super) params: std::collections::BTreeMap<String, String>,
+    pub(super) subject: Option<Pattern>,
     /// Conditions beside those of the key, checked.
     pub(super) conditions: String,
     pub(super) buffer: usize,
@@ -199,6 +201,7 @@ impl ConsumerSession {
             pid: std::process::id(),
             key: self.key.clone(),
             params: self.params.clone(),
+            subject: self.subject.as_ref().map(ToString::to_string),
             conditions: self.conditions.clone(),
             buffer: self.buffer,
         });

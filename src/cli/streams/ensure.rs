@@ -22,7 +22,7 @@ impl EnsureStreams {
         let mut ended = Ok(ExitCode::SUCCESS);
         for stream in &streams {
             match connection.ensure_stream(stream).await {
-                Ok(converged) => reports.push(StreamReport::new(stream, converged, "created", "updated")),
+                Ok(compared) => reports.push(StreamReport::new(stream, compared, "created", "updated")),
                 Err(error) => {
                     ended = Err(refused(error));
                     break;

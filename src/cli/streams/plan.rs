@@ -18,8 +18,8 @@ impl PlanStreams {
         let (streams, connection) = self.folder.open_streams().await?;
         let mut reports = Vec::new();
         for stream in &streams {
-            let converged = connection.plan_stream(stream).await.map_err(refused)?;
-            reports.push(StreamReport::new(stream, converged, "to_create", "to_update"));
+            let compared = connection.plan_stream(stream).await.map_err(refused)?;
+            reports.push(StreamReport::new(stream, compared, "to_create", "to_update"));
         }
         print_reports(&self.folder, &reports)?;
         let is_done = reports.iter().all(|report| report.result == "as_declared");

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::event::Pattern;
 
 /// A stream that is created if absent and updated where it differs. `None` keeps the server's
-/// value.
+/// value. Subjects that an existing stream has besides the declared ones stay.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamConfig {
     pub name: String,
@@ -42,6 +42,9 @@ pub struct StreamConfig {
     pub mirror: Option<UpstreamStream>,
     pub sources: Vec<UpstreamStream>,
     pub placement: Option<Placement>,
+    /// Settings of a preset for a stream that is created, where the others say nothing. An existing
+    /// stream keeps its own.
+    pub at_creation: Option<Box<StreamConfig>>,
 }
 
 /// A limit, or explicitly none.

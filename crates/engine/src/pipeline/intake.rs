@@ -275,7 +275,7 @@ impl<R: Send + 'static> Intake<R> {
         let others: Vec<_> = others.cloned().collect();
         let done = if others.len() < key.routes.len() { others } else { Vec::new() };
         let ticket = self.enter(event, receipt, None);
-        let order = key.ordering.hash(&key.name, ticket.event());
+        let order = key.order(ticket.event());
         let item = LaneItem { ticket, key, generation: self.snapshot.generation, order, done };
         self.waiting.push_back(WaitingEntry::Item(lane_of(order, self.doors.lanes.len()), item));
     }
@@ -330,7 +330,7 @@ impl<R: Send + 'static> Intake<R> {
             if !scope.admits(&key.name, event.sequence) {
                 return;
             }
-            let order = key.ordering.hash(&key.name, event);
+            let order = key.order(event);
             if deferred.as_ref().is_some_and(|deferred| deferred.holds(order)) {
                 behind = Some(Arc::clone(key));
             }

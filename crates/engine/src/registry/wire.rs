@@ -1,9 +1,11 @@
 //! Wire formats of a key's events and outputs: filters see JSON in between.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::{
-    avro::{AvroDecodeError, AvroDecoder, AvroEncoder, AvroSchemas, Framing},
+    avro::{AvroDecodeError, AvroDecoder, AvroEncoder, AvroSchemas, Framing, TimeForm},
     config::WireFormat,
     event::Event,
     json,
@@ -23,13 +25,23 @@ pub enum EventDecoding {
 }
 
 impl EventDecoding {
-    pub(super) fn new(decode: &WireFormat, schemas: &AvroSchemas) -> Self {
+    pub(super) fn new(decode: &WireFormat, times: TimeForm, schemas: &AvroSchemas) -> Self {
         match decode {
             WireFormat::Raw => Self::Raw,
             WireFormat::Json => Self::Json,
-            WireFormat::Avro(reader) => Self::Avro(schemas.decoder(reader.as_ref())),
-            WireFormat::Auto(reader) => Self::Auto(schemas.decoder(reader.as_ref())),
+            WireFormat::Avro(reader) => Self::Avro(schemas.decoder(reader.as_ref(), times)),
+            WireFormat::Auto(reader) => Self::Auto(schemas.decoder(reader.as_ref(), times)),
         }
+    }
+
+    /// Returns the payload as JSON where it is Avro, else as it is. What can't be decoded is left
+    /// to [`Self::payload`] to report.
+    pub(super) fn avro_as_json<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
+        let decoded = match self {
+            Self::Avro(decoder) | Self::Auto(decoder) if Framing::of(payload).is_some() => decoder.decode(payload).ok(),
+            _ => None,
+        };
+        decoded.map_or(Cow::Borrowed(payload), Cow::Owned)
     }
 
     /// Returns whether a text at this JSON pointer is a decimal.

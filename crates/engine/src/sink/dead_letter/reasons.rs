@@ -69,6 +69,7 @@ pub const LETTER_REASONS: &[LetterReason] = &[
     reason("avro_trailing_bytes", "bytes follow the value that its schema describes", CHECK_SCHEMA),
     reason("avro_bad_length", "a length or a count is negative or larger than the message", CHECK_SCHEMA),
     reason("avro_bad_varint", "an integer has more bits than its type", CHECK_SCHEMA),
+    reason("avro_bad_time", "a timestamp lies outside the years 0 to 9999", FIX_PRODUCER),
     reason("avro_bad_boolean", "a boolean is neither 0 nor 1", CHECK_SCHEMA),
     reason("avro_bad_union", "a union has no branch of this index", CHECK_SCHEMA),
     reason("avro_bad_enum", "an enum has no symbol of this index", CHECK_SCHEMA),
