@@ -27,6 +27,7 @@ pub mod replay;
 mod row;
 pub mod run;
 mod running;
+pub mod schemas;
 pub mod status;
 pub mod stop;
 pub mod streams;
@@ -76,6 +77,7 @@ enum Command {
     Explain(explain::ExplainCommand),
     Verify(verify::VerifyCommand),
     Dev(dev::DevCommand),
+    Schemas(schemas::SchemasCommand),
     Streams(streams::StreamsCommand),
     Deliveries(deliveries::DeliveriesCommand),
     Webhooks(webhooks::WebhooksCommand),
@@ -108,6 +110,7 @@ impl Cli {
             Command::Explain(explain) => return explain.execute(),
             Command::Verify(verify) => return verify.execute(),
             Command::Dev(dev) => return dev.execute(),
+            Command::Schemas(schemas) => return schemas.execute(),
             Command::Streams(streams) => return streams.execute(),
             Command::Deliveries(deliveries) => return deliveries.execute(),
             Command::Webhooks(webhooks) => return webhooks.execute(),

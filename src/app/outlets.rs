@@ -21,8 +21,8 @@ use crate::{
     },
     config::{
         self, Config, DEAD_FILE, DeadLetterTarget, EventField, FileSink, FileUpkeep, Fsync, MemoryPlan, NatsSink,
-        OnFailure, RecordSettings, RetryPolicy, SinkKind, SourceKind, StreamConfig, SubjectPlaceholder, TemplatePart,
-        TextTemplate, Webhook,
+        OnFailure, RetryPolicy, SinkKind, SourceKind, StreamConfig, SubjectPlaceholder, TemplatePart, TextTemplate,
+        Webhook,
     },
     metrics::DEAD_LETTERS,
     signature::LetterSigner,
@@ -200,7 +200,7 @@ impl<'a> OutletStarter<'a> {
 }
 
 fn dead_letter_file() -> FileSink {
-    FileSink { upkeep: FileUpkeep { fsync: Fsync::Batch, ..FileUpkeep::default() }, record: RecordSettings::default() }
+    FileSink { upkeep: FileUpkeep { fsync: Fsync::Batch, ..FileUpkeep::default() }, ..FileSink::default() }
 }
 
 /// The sink for dead letters, which publishes to `SUBJECT.REASON`: a dead letter's own subject is

@@ -13,6 +13,7 @@ use crate::{
     registry::Snapshots,
     source::{
         Source,
+        avro_file::AvroFileInput,
         bus::BusListener,
         core_nats::CoreNats,
         http::{HttpContext, HttpReceiver},
@@ -58,6 +59,12 @@ pub(super) async fn start(
                 let lines = LinesInput::new(source, settings, progress).with_context(at)?;
                 intake_metrics.connected.set(1);
                 sources.spawn(lines.run(pipeline.intake(intake_metrics), stop));
+            }
+            SourceKind::AvroFile(settings) => {
+                let progress = Arc::clone(&controls.progress);
+                let files = AvroFileInput::new(source, settings, progress).with_context(at)?;
+                intake_metrics.connected.set(1);
+                sources.spawn(files.run(pipeline.intake(intake_metrics), stop));
             }
             SourceKind::Bus(settings) => {
                 let bus = controls.program.bus_of(settings.bus.as_deref()).context("there is no bus")?;

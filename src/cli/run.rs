@@ -185,7 +185,7 @@ async fn show(line: ProgressBar, metrics: Arc<Metrics>, progress: Arc<InputProgr
 fn has_live_line(config: &Config) -> bool {
     let is_finite = config.sources.iter().all(|source| match &source.kind {
         SourceKind::Lines(lines) => lines.path.is_some(),
-        SourceKind::Replay(_) => true,
+        SourceKind::AvroFile(_) | SourceKind::Replay(_) => true,
         SourceKind::JetStream(_)
         | SourceKind::Nats(_)
         | SourceKind::Bus(_)

@@ -45,6 +45,7 @@ mod plugin_kit;
 mod printed;
 mod quickstart;
 mod recent_events;
+mod schemas_command;
 mod start;
 mod streams_command;
 mod tail_page;

@@ -5,7 +5,7 @@ use crate::config_folder::ConfigFolder;
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use trommel::{
-    avro::{Framing, TimeForm},
+    avro::{Framing, TimeForm, container::ContainerCodec},
     config::{
         AckMode, AdminConfig, AuthType, AvroEncoding, Compression, ConfigPlace, DeadLetterTarget, DedupBy, DedupConfig,
         DeliverPolicy, DiscardPolicy, EnvelopeFormat, EventField, ExternalApi, FileSink, FileUpkeep, FilterSettings,
@@ -194,6 +194,7 @@ fn everything_that_can_be_said() {
                             fsync: Fsync::Batch,
                         },
                         record: RecordSettings { redact: SecretName::defaults(), max_field: None, max_record: None },
+                        container: None,
                     },
                 ),
             },
@@ -222,6 +223,7 @@ fn everything_that_can_be_said() {
                             max_field: Some(32 << 10),
                             max_record: Some(64 << 10),
                         },
+                        container: None,
                     },
                 ),
             },
@@ -239,6 +241,7 @@ fn everything_that_can_be_said() {
                     ])),
                     pretty: true,
                     fsync: Fsync::Batch,
+                    container: None,
                 }),
             },
             SinkConfig {
@@ -248,6 +251,7 @@ fn everything_that_can_be_said() {
                 encode: Some(AvroEncoding {
                     schema: "order".into(),
                     framing: Framing::SingleObject,
+                    codec: ContainerCodec::Null,
                     place: ConfigPlace {
                         file: "trommel.toml".into(),
                         position: config.sinks[4].encode.clone().unwrap().place.position

@@ -146,14 +146,37 @@ fn sinks_that_can_not_encode() {
     trommel.toml:5:17: `writer_schema` without `encode` means nothing
       add `encode = "avro"`, or `"confluent"` for that framing
     "#);
-    assert_snapshot!(sink("type = \"stdout\"\nencode = \"avro\"\nwriter_schema = \"order\""), @r"
+    assert_snapshot!(sink("type = \"stdout\"\nencode = \"avro\"\nwriter_schema = \"order\""), @r#"
     trommel.toml:4:10: Avro has no lines: this sink can't write it
-      sinks of type `nats` and `folder` write each output by itself
-    ");
+      sinks of type `nats` and `folder` write each output by itself, and `file` takes `encode = "avro-file"`
+    "#);
     assert_snapshot!(sink("type = \"folder\"\npath = \"out\"\nencode = \"json\"\nwriter_schema = \"order\""), @r"
     trommel.toml:5:10: `encode` can't be `json`
-      known words: `avro` and `confluent`
+      known words: `avro`, `avro-file` and `confluent`
     ");
+}
+
+#[test]
+fn container_files_that_can_not_be_written() {
+    let sink = |text: &str| {
+        beside_source(&format!("[[sink]]\nname = \"out\"\nencode = \"avro-file\"\nwriter_schema = \"order\"\n{text}"))
+    };
+    assert_snapshot!(sink("type = \"nats\"\nsubject = \"out\""), @"");
+    assert_snapshot!(sink("type = \"file\"\npath = \"{/id}.avro\"\nredact = true\nmax_record = \"1kB\""), @"");
+    assert_snapshot!(sink("type = \"folder\"\npath = \"out\"\ncodec = \"lzo\""), @"");
+    assert_snapshot!(
+        beside_source("[[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out\"\ncodec = \"xz\""), @""
+    );
+    assert_snapshot!(sink("type = \"file\"\npath = \"out.avro\""), @"");
+}
+
+#[test]
+fn container_files_that_can_not_be_read() {
+    let source = |text: &str| beside_source(&format!("[[source]]\nname = \"files\"\ntype = \"avro-file\"\n{text}"));
+    assert_snapshot!(source(""), @"");
+    assert_snapshot!(source("path = []"), @"");
+    assert_snapshot!(source("path = [\"a.avro\", \"\"]"), @"");
+    assert_snapshot!(source("path = \"trommel.toml\"\nreader_schema = \"order\""), @"");
 }
 
 /// F38: what a source on a bus is given, and what it is not.

@@ -1,6 +1,9 @@
 //! Schemas, of JSON and of Avro, that can't be used are refused, with what was perhaps meant.
 
-use crate::refusals::{in_schema, in_settings};
+use crate::{
+    config_folder::ConfigFolder,
+    refusals::{SETTINGS, in_schema, in_settings},
+};
 
 use insta::assert_snapshot;
 
@@ -170,4 +173,24 @@ fn avro_that_is_not_as_it_should_be() {
       there is no `.avsc` in `schemas/`
     trommel.toml:2:9: `x` is not a valid id: it is a number of 32 bits
     ");
+}
+
+/// A schema of another type is not meant for it.
+#[test]
+fn schemas_that_a_key_can_not_read_are_warned_of() {
+    let key = "[[key]]\nkey = \"orders\"\nsubject = \"orders\"\ndecode = \"auto\"\nreader_schema = \"order\"";
+    let missing = r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"string"}]}"#;
+    let partly = r#"{"type":"record","name":"shop.Order","fields":[{"name":"n","type":["null","long"]}]}"#;
+    let fits = r#"{"type":"record","name":"Order","fields":[{"name":"n","type":"int"}]}"#;
+    let other = r#"{"type":"record","name":"Other","fields":[]}"#;
+    let folder = ConfigFolder::of(&[
+        ("trommel.toml", SETTINGS),
+        ("keys/orders.toml", key),
+        AVRO,
+        ("schemas/missing.avsc", missing),
+        ("schemas/partly.avsc", partly),
+        ("schemas/fits.avsc", fits),
+        ("schemas/other.avsc", other),
+    ]);
+    assert_snapshot!(folder.warnings(), @"");
 }

@@ -303,8 +303,14 @@ async fn a_partition_that_is_in_trouble_holds_up_itself_alone() {
 async fn a_folder_gets_a_file_for_every_output() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made/on/the/way");
-    let mut rig =
-        rig(folder::open(&FolderSink { path: path.clone(), name: None, pretty: false, fsync: Fsync::Never }).unwrap());
+    let mut rig = rig(folder::open(&FolderSink {
+        path: path.clone(),
+        name: None,
+        pretty: false,
+        fsync: Fsync::Never,
+        container: None,
+    })
+    .unwrap());
     rig.send(0..100).await;
     rig.done(0..100).await;
     rig.send(0..100).await;

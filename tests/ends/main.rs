@@ -24,6 +24,7 @@ mod router;
 #[path = "../common/stand_in.rs"]
 mod stand_in;
 
+mod avro_files;
 mod ctrlplane;
 mod file_sinks;
 mod http_identity;

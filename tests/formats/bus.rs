@@ -8,8 +8,8 @@ use std::{
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 use trommel::bus::{
-    Bus, BusBuilder, BusClosed, BusSubscription, DropReason, Envelope, MAX_BUFFER, Observation,
-    OverflowPolicy, PublishReport, SubscriptionBuilder,
+    Bus, BusBuilder, BusClosed, BusSubscription, DropReason, Envelope, MAX_BUFFER, Observation, OverflowPolicy,
+    PublishReport, SubscriptionBuilder,
 };
 
 fn subscribe<'a>(bus: &'a Bus, pattern: &str) -> SubscriptionBuilder<'a> {

@@ -265,10 +265,7 @@ async fn a_configuration_may_be_text() {
         `schemas/NAME.avsc`";
     assert_eq!(
         told(&[("trommel.toml", THERE_AND_BACK), ("keys/all.toml", &no_sink), ("key/b.toml", "")]),
-        [
-            format!("key/b.toml: {known}"),
-            "keys/all.toml:8:10: there is no sink `outt`\n  did you mean `out`?".into()
-        ]
+        [format!("key/b.toml: {known}"), "keys/all.toml:8:10: there is no sink `outt`\n  did you mean `out`?".into()]
     );
     assert!(told(&[("keys/all.toml", KEYS)])[0].starts_with("trommel.toml: there is no such file in"));
 }

@@ -1,9 +1,11 @@
 //! Conversion of messages to JSON and back.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use super::{
-    AvroSchema, ParsedSchema, encode,
+    AvroSchema, ParsedSchema,
+    container::LARGEST_RECORD,
+    encode,
     fault::{AvroDecodeError, AvroEncodeError},
     framing::{self, WriterSchema},
     plan::ReadPlan,
@@ -60,10 +62,12 @@ impl AvroEncoder {
         let ParsedSchema { name, types, root, .. } = &*self.schema.0;
         let mut out = Vec::with_capacity(self.header.len() + json.len());
         out.extend_from_slice(&self.header);
-        encode::encode(types, *root, json, out).map_err(|encode::EncodeMismatch { pointer, why }| AvroEncodeError {
-            schema: name.clone(),
-            pointer,
-            why,
-        })
+        let misfit = |pointer: String, why: Cow<'static, str>| AvroEncodeError { schema: name.clone(), pointer, why };
+        let out = encode::encode(types, *root, json, out)
+            .map_err(|encode::EncodeMismatch { pointer, why }| misfit(pointer, why))?;
+        if self.header.is_empty() && out.len() > LARGEST_RECORD {
+            return Err(misfit(String::new(), "becomes more than the 15 MiB of a record in a file".into()));
+        }
+        Ok(out)
     }
 }

@@ -27,18 +27,23 @@ impl ReadPlan {
     /// # Errors
     /// Every reason of [`AvroDecodeError`] that begins with `avro_`.
     pub fn decode(&self, message: &[u8], body: usize) -> Result<Vec<u8>, AvroDecodeError> {
-        let mut decoding = DecodeState {
-            steps: &self.steps,
-            wire: WireReader::new(message, body),
-            out: Vec::with_capacity(2 * message.len() + 64),
-            values: VALUES.saturating_add(VALUES_OF_A_BYTE.saturating_mul(message.len())).min(MOST_VALUES),
-            depth: 0,
-        };
+        let mut decoding = DecodeState::new(&self.steps, message, body, 2 * message.len() + 64);
         decoding.value(self.root)?;
         match decoding.wire.left() {
             0 => Ok(decoding.out),
             left => Err(decoding.wire.fault("avro_trailing_bytes", format_args!("{left} bytes follow the value"))),
         }
+    }
+
+    /// Reads the value that begins at byte `at` of `data`, and returns where it ends.
+    ///
+    /// # Errors
+    /// Every reason of [`AvroDecodeError`] that begins with `avro_`.
+    pub fn decode_at(&self, data: &[u8], at: usize) -> Result<(Vec<u8>, usize), AvroDecodeError> {
+        let mut decoding = DecodeState::new(&self.steps, data, at, 256);
+        decoding.value(self.root)?;
+        let end = data.len() - decoding.wire.left();
+        Ok((decoding.out, end))
     }
 }
 
@@ -51,7 +56,17 @@ struct DecodeState<'p, 'm> {
     depth: usize,
 }
 
-impl<'p> DecodeState<'p, '_> {
+impl<'p, 'm> DecodeState<'p, 'm> {
+    fn new(steps: &'p [ReadStep], message: &'m [u8], body: usize, capacity: usize) -> Self {
+        Self {
+            steps,
+            wire: WireReader::new(message, body),
+            out: Vec::with_capacity(capacity),
+            values: VALUES.saturating_add(VALUES_OF_A_BYTE.saturating_mul(message.len())).min(MOST_VALUES),
+            depth: 0,
+        }
+    }
+
     fn value(&mut self, at: StepIndex) -> Result<(), AvroDecodeError> {
         if self.values == 0 || self.out.len() > LARGEST {
             return Err(self.wire.fault("avro_too_large", "it would become far more than it is"));

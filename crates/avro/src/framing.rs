@@ -11,6 +11,8 @@ pub enum Framing {
     SingleObject,
     /// Confluent's: 0, and the id that its registry gave the schema in 4 bytes, big-endian.
     Confluent,
+    /// None: the schema is told apart from the data, as in a container file.
+    Bare,
 }
 
 /// Writer's schema as the header identifies it.

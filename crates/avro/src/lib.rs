@@ -20,6 +20,8 @@ use serde_json::Value;
 mod attributes;
 mod canonical;
 mod codec;
+mod compatibility;
+pub mod container;
 mod decimal;
 mod decimals;
 mod decode;
@@ -27,6 +29,7 @@ mod definitions;
 mod encode;
 mod fault;
 mod framing;
+mod inlined;
 mod json;
 mod out;
 mod parse;
@@ -40,9 +43,10 @@ mod wire;
 
 use definitions::TypeDefinitions;
 use plan::ReadPlan;
-use types::{AvroType, TypeIndex};
+use types::{AvroType, TypeIndex, TypeName};
 
 pub use codec::{AvroDecoder, AvroEncoder};
+pub use compatibility::{ReadVerdict, second_opinion};
 pub use fault::{AvroDecodeError, AvroEncodeError};
 pub use framing::Framing;
 pub use registry::{AvroSchemas, SchemaProblem};
@@ -55,6 +59,8 @@ pub struct AvroSchema(Arc<ParsedSchema>);
 
 struct ParsedSchema {
     name: String,
+    /// The schema as JSON that refers to no other file.
+    json: Value,
     fingerprint: u64,
     types: Vec<AvroType>,
     root: TypeIndex,
@@ -67,7 +73,8 @@ impl AvroSchema {
         let (types, root) = parse::parse(file, json, definitions)?;
         let plan = Arc::new(resolve::resolve((&types, root), (&types, root), TimeForm::Integer)?);
         let fingerprint = canonical::fingerprint(&types, root);
-        Ok(Self(Arc::new(ParsedSchema { name: name.to_owned(), fingerprint, types, root, plan })))
+        let json = inlined::inlined(file, json, definitions)?;
+        Ok(Self(Arc::new(ParsedSchema { name: name.to_owned(), json, fingerprint, types, root, plan })))
     }
 
     fn read_as(&self, reader: Option<&Self>, times: TimeForm) -> Result<Arc<ReadPlan>, String> {
@@ -87,8 +94,12 @@ impl AvroSchema {
 
     /// Returns the full name of its type, if it has one.
     pub fn full_name(&self) -> Option<&str> {
+        self.type_name().map(|name| name.full.as_str())
+    }
+
+    fn type_name(&self) -> Option<&TypeName> {
         match &self.0.types[self.0.root] {
-            AvroType::Record(named, _) | AvroType::Enum(named, _) | AvroType::Fixed(named, ..) => Some(&named.full),
+            AvroType::Record(name, _) | AvroType::Enum(name, _) | AvroType::Fixed(name, ..) => Some(name),
             _ => None,
         }
     }
@@ -100,6 +111,30 @@ impl AvroSchema {
 
     pub fn canonical_form(&self) -> String {
         canonical::canonical(&self.0.types, self.0.root)
+    }
+
+    /// Decodes data without a header, as this schema wrote it, to compact JSON.
+    ///
+    /// # Errors
+    /// Returns an error if it does not match the schema.
+    pub fn decode(&self, data: &[u8]) -> Result<Vec<u8>, AvroDecodeError> {
+        self.0.plan.decode(data, 0)
+    }
+
+    /// Returns the schema as written, with the types that it takes from other files in it.
+    pub fn json(&self) -> &Value {
+        &self.0.json
+    }
+
+    /// Returns the fields of a record with their types' names; nothing for another type.
+    pub fn fields(&self) -> Vec<(&str, &str)> {
+        let types = &self.0.types;
+        match &types[self.0.root] {
+            AvroType::Record(_, fields) => {
+                fields.all.iter().map(|field| (field.name.as_str(), types[field.of].name())).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 

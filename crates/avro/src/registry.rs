@@ -102,6 +102,12 @@ impl AvroSchemas {
         self.0.by_fingerprint.get(&fingerprint).cloned()
     }
 
+    /// Returns the ids of a schema in Confluent's registry, the latest last.
+    pub fn ids(&self, schema: &AvroSchema) -> Vec<u32> {
+        let known = self.0.by_id.iter().filter(|(_, known)| known.fingerprint() == schema.fingerprint());
+        known.map(|(id, _)| *id).collect()
+    }
+
     /// Returns the names of the files, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.by_file.keys().map(String::as_str)
@@ -120,16 +126,17 @@ impl AvroSchemas {
 
     /// Creates an encoder for `schema`. `None` if the framing needs an id and the schema has none.
     pub fn encoder(&self, schema: &AvroSchema, framing: Framing) -> Option<AvroEncoder> {
-        let writer = match framing {
-            Framing::SingleObject => WriterSchema::Fingerprint(schema.fingerprint()),
+        let header = match framing {
+            Framing::Bare => Vec::new(),
+            Framing::SingleObject => WriterSchema::Fingerprint(schema.fingerprint()).header(),
             Framing::Confluent => {
                 // The highest id is the latest.
                 let (id, _) =
                     self.0.by_id.iter().rev().find(|(_, known)| known.0.fingerprint == schema.0.fingerprint)?;
-                WriterSchema::Id(*id)
+                WriterSchema::Id(*id).header()
             }
         };
-        Some(AvroEncoder { schema: schema.clone(), header: writer.header().into() })
+        Some(AvroEncoder { schema: schema.clone(), header: header.into() })
     }
 }
 

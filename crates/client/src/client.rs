@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use trommel_config::config::{NatsAuth, NatsConfig, StreamConfig, values::server_subject};
 use trommel_nats::{
-    ApiError, ConnectError, Connection, ConnectionLife, HistoryError, PublishPosition, StreamChange, StreamError,
+    ApiError, ConnectError, Connection, ConnectionLife, HistoryError, PublishPosition, StreamComparison, StreamError,
 };
 
 use crate::family::{EventFamily, EventFilter, UnencodableEvent, WireFormat, subject};
@@ -153,7 +153,7 @@ impl EventClient {
     ///
     /// # Errors
     /// Returns an error if the server does not answer, or refuses it.
-    pub async fn ensure_stream(&self, stream: &StreamConfig) -> Result<StreamChange, ClientError> {
+    pub async fn ensure_stream(&self, stream: &StreamConfig) -> Result<StreamComparison, ClientError> {
         Ok(self.connection.ensure_stream(stream).await?)
     }
 
@@ -161,7 +161,7 @@ impl EventClient {
     ///
     /// # Errors
     /// Returns an error if the server does not answer.
-    pub async fn plan_stream(&self, stream: &StreamConfig) -> Result<StreamChange, ClientError> {
+    pub async fn plan_stream(&self, stream: &StreamConfig) -> Result<StreamComparison, ClientError> {
         Ok(self.connection.plan_stream(stream).await?)
     }
 }

@@ -51,7 +51,8 @@ pub mod values;
 mod webhook;
 
 pub use self::source::{
-    AckMode, DeliverPolicy, EnvelopeFormat, JetStreamSource, LinesSource, NatsSource, SourceConfig, SourceKind,
+    AckMode, AvroFileSource, DeliverPolicy, EnvelopeFormat, JetStreamSource, LinesSource, NatsSource, SourceConfig,
+    SourceKind,
 };
 pub use api::{ApiConfig, AuthType, DeclaredIdentity, KeptIn};
 pub use avro::{avro_schema, known_schema};

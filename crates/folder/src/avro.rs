@@ -6,11 +6,17 @@ use std::{
 };
 
 use crate::{
-    config::{ConfigPlace, LARGEST_SCHEMA, Preset, Problem, UnknownName, known_schema},
+    config::{
+        Config, ConfigPlace, LARGEST_SCHEMA, Preset, Problem, RegistryConfig, SinkKind, SourceKind, UnknownName,
+        WireFormat, avro_schema, known_schema,
+    },
     listing::FolderFiles,
     problem::ProblemReport,
 };
-use trommel_avro::AvroSchemas;
+use trommel_avro::{
+    AvroSchemas, Framing, ReadVerdict,
+    container::{ContainerFormat, ContainerWriter, SyncMarker},
+};
 
 /// Reads `schemas/*.avsc`. Returns `None` if one of them is invalid; the error is then in the
 /// report.
@@ -60,6 +66,77 @@ pub(crate) fn schemas(
         }
     });
     with_ids.ok().filter(|_| is_whole)
+}
+
+/// Looks up the schemas that are the same until the router ends: those of the files that it reads
+/// and writes.
+pub(crate) fn resolve_files(config: &mut Config, schemas: &AvroSchemas, report: &ProblemReport) {
+    let known = |name: &str, place: &ConfigPlace| {
+        avro_schema(schemas, name, place).map_err(|problem| report.add(*problem)).ok()
+    };
+    for sink in &mut config.sinks {
+        let Some(encode) = sink.encode.as_ref().filter(|encode| encode.framing == Framing::Bare) else { continue };
+        let format = known(&encode.schema, &encode.place).map(|schema| ContainerFormat { schema, codec: encode.codec });
+        if let Some(Err(why)) = format.as_ref().map(|format| ContainerWriter::new(format, SyncMarker::default())) {
+            report.add(Problem::error(encode.place.clone(), why));
+        }
+        match &mut sink.kind {
+            SinkKind::File(_, file) | SinkKind::Files(_, file) => file.container = format,
+            SinkKind::Folder(folder) => folder.container = format,
+            // Refused when it was read.
+            SinkKind::Stdout
+            | SinkKind::Nats(_)
+            | SinkKind::Webhook(_)
+            | SinkKind::Bus(_)
+            | SinkKind::Exec(_)
+            | SinkKind::Program(_)
+            | SinkKind::Null => {}
+        }
+    }
+    for source in &mut config.sources {
+        if let SourceKind::AvroFile(files) = &mut source.kind {
+            files.reader = files.reader_schema.as_ref().and_then(|(name, place)| known(name, place));
+        }
+    }
+}
+
+/// Warns of schemas that have changed for sinks whose files have the one of the start.
+pub(crate) fn check_files(config: &Config, schemas: &AvroSchemas, report: &ProblemReport) {
+    for sink in &config.sinks {
+        let (Some(encode), Some(format)) = (&sink.encode, sink.container()) else { continue };
+        if schemas.get(&encode.schema).as_ref() != Some(&format.schema) {
+            let message = format!("sink `{}` goes on writing by `{}` as it was at the start", sink.name, encode.schema);
+            report.add(Problem::warning(encode.place.clone(), message).hint("start the router again"));
+        }
+    }
+}
+
+/// Warns of schemas of a reader's type that the reader of a key can't read.
+pub(crate) fn check_readers(dir: &Path, folder: &Path, registry: &RegistryConfig, report: &ProblemReport) {
+    let shown = folder.strip_prefix(dir).unwrap_or(folder);
+    let writers: Vec<_> = registry.avro.names().filter_map(|name| registry.avro.get(name)).collect();
+    for key in &registry.keys {
+        let (WireFormat::Avro(Some(reader)) | WireFormat::Auto(Some(reader))) = &key.decode else { continue };
+        for writer in writers.iter().filter(|writer| writer.is_meant_for(reader)) {
+            let (extent, why) = match writer.read_by(reader) {
+                ReadVerdict::All => continue,
+                ReadVerdict::Some(reasons) => ("not everything that", reasons.join(", ")),
+                ReadVerdict::Nothing(why) => ("nothing that", why),
+            };
+            let file = format!("{}.avsc", writer.name());
+            let place =
+                if folder.join(&file).is_file() { ConfigPlace::file(shown.join(file)) } else { key.place.clone() };
+            let message = format!(
+                "key `{}`, which reads by `{}`, can read {extent} `{}` writes: {why}",
+                key.name,
+                reader.name(),
+                writer.name()
+            );
+            let hint =
+                "give fields that are missing a default in the reader's schema; `trommel schemas check` compares two";
+            report.add(Problem::warning(place, message).hint(hint));
+        }
+    }
 }
 
 fn stem(file: &Path) -> String {

@@ -37,7 +37,7 @@ impl SinkFiles {
 pub(crate) fn file(table: &mut TomlTable<'_>, files: &mut SinkFiles) -> Option<SinkKind> {
     let dir = table.dir();
     let path = table.required("path", |table, field| table.parsed(field, |text| FilePath::parse(dir, text)));
-    let settings = FileSink { upkeep: upkeep(table), record: record(table) };
+    let settings = FileSink { upkeep: upkeep(table), record: record(table), container: None };
     let path = path?;
     files.claim(table, "path", path.clone());
     Some(match path {

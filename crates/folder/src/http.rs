@@ -28,7 +28,8 @@ pub(crate) fn http(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Opti
     let (path, tenant_in_path) = path.unwrap_or_else(|| (PATH.to_owned(), false));
     let fixed_subject = table.parsed("fixed_subject", |text| check_subject(text).map(|()| text.to_owned()));
     let auth = auth(table);
-    let proofs = ["token_file", "token_env", "secret_file", "secret_env", "client", "lark_app", "tenants_file", "tenants_env"];
+    let proofs =
+        ["token_file", "token_env", "secret_file", "secret_env", "client", "lark_app", "tenants_file", "tenants_env"];
     let is_this_machines = is_this_machines(table, listen, &proofs, "send events");
     let fixed_tenant = table.parsed("tenant", tenant);
     if table.has("tenant")

@@ -54,7 +54,7 @@ pub fn parse<P: Into<PathBuf>, T: Into<String>>(
 fn read(files: &FolderFiles) -> Result<Config, Problems> {
     let report = ProblemReport::default();
     let settings = open(files, &report);
-    let (config, sinks, plugins, schemas, identity) = match settings {
+    let (mut config, sinks, plugins, schemas, identity) = match settings {
         Some(RouterSettings { config, sinks, plugins, schemas, identity }) => {
             (Some(config), Some(sinks), plugins, schemas, identity)
         }
@@ -69,8 +69,12 @@ fn read(files: &FolderFiles) -> Result<Config, Problems> {
     if let Some(identity) = identity {
         check_identity(&registry, &identity, &report);
     }
+    if let (Some(config), Some(schemas)) = (&mut config, &avro) {
+        avro::resolve_files(config, schemas, &report);
+    }
     if let Some(config) = &config {
         check_texts(config, &report);
+        avro::check_readers(&config.dir, &config.schemas, &registry, &report);
         isolation::check(&registry.keys, &config.sources, &report);
         webhook::check_sink(&registry.webhooks, &config.sinks, &report);
     }
@@ -97,6 +101,8 @@ pub fn load_registry(config: &Config) -> Result<RegistryConfig, Problems> {
     let ready = FolderContents { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
     let registry = registry(&files, Some(&sinks), ready, &config.presets, &config.registry.files, &report);
     check_identity(&registry, &config.identity(), &report);
+    avro::check_readers(&config.dir, &config.schemas, &registry, &report);
+    avro::check_files(config, &registry.avro, &report);
     isolation::check(&registry.keys, &config.sources, &report);
     if config.role == RouterRole::Router {
         webhook::check_sink(&registry.webhooks, &config.sinks, &report);

@@ -5,12 +5,13 @@ use std::{path::Path, time::Duration};
 use crate::{
     bus,
     config::{
-        AvroEncoding, DEAD_FILE, DeadLetterTarget, FilePath, FolderSink, NatsSink, OnFailure, SINK_RETRY, SinkConfig,
-        SinkKind, StreamConfig,
+        AvroEncoding, DEAD_FILE, DeadLetterTarget, FilePath, FolderSink, NatsSink, OnFailure, PathPart, SINK_RETRY,
+        SinkConfig, SinkKind, StreamConfig,
         template::{file_name, subject},
         values,
     },
     exec::exec,
+    field::Field,
     file::{self, SinkFiles, file},
     limits::retry,
     secret,
@@ -19,7 +20,7 @@ use crate::{
     unique::ClaimedValues,
     webhook,
 };
-use trommel_avro::Framing;
+use trommel_avro::{Framing, container::ContainerCodec};
 
 const WINDOW: usize = 1024;
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,11 +69,9 @@ pub(crate) fn sink(table: &mut TomlTable<'_>, taken: &mut SinkClaims) -> Option<
         }
     };
     if let Some(kind) = &kind
-        && encode.is_some()
-        && !matches!(kind, SinkKind::Nats(_) | SinkKind::Folder(_) | SinkKind::Program(_))
+        && let Some(encode) = &encode
     {
-        let hint = "sinks of type `nats` and `folder` write each output by itself".to_owned();
-        table.error(table.place_of("encode"), "Avro has no lines: this sink can't write it", Some(hint));
+        check_encode(table, encode, kind);
     }
     if let Some(SinkKind::Webhook(_)) = kind {
         taken.alone.claim(table, "webhook", table.place(), "a sink of type `webhook`".to_owned());
@@ -84,9 +83,55 @@ pub(crate) fn sink(table: &mut TomlTable<'_>, taken: &mut SinkClaims) -> Option<
     })
 }
 
-/// Reads `encode = "avro"` and `writer_schema`.
+/// Checks that a sink of this kind can write this encoding.
+fn check_encode(table: &TomlTable<'_>, encode: &AvroEncoding, kind: &SinkKind) {
+    let refuse = |field: &str, message: &str, hint: &str| {
+        table.error(table.place_of(field), message, Some(hint.to_owned()));
+    };
+    match (kind, encode.framing) {
+        (SinkKind::File(_, file) | SinkKind::Files(_, file), Framing::Bare) => {
+            let record = &file.record;
+            let settings = [
+                ("redact", !record.redact.is_empty()),
+                ("max_field", record.max_field.is_some()),
+                ("max_record", record.max_record.is_some()),
+            ];
+            for (field, _) in settings.into_iter().filter(|(_, is_given)| *is_given) {
+                let hint = "leave it out, or let a filter change the outputs";
+                refuse(field, &format!("`{field}` changes lines of JSON, and this sink writes records of Avro"), hint);
+            }
+            if let SinkKind::Files(template, _) = kind
+                && template.names.iter().flatten().any(|part| matches!(part, PathPart::Field(Field::Pointer(_))))
+            {
+                let hint = "use `{subject}`, `{event_type}`, `{key}`, `{date}` or `{header:NAME}`";
+                refuse("path", "JSON pointers look into JSON, and this sink writes Avro", hint);
+            }
+        }
+        (SinkKind::Folder(_), _)
+        | (SinkKind::Nats(_) | SinkKind::Program(_), Framing::SingleObject | Framing::Confluent) => {}
+        (SinkKind::Nats(_), Framing::Bare) => {
+            refuse("encode", "a message is no file", "write `encode = \"avro\"`, or `\"confluent\"`");
+        }
+        (SinkKind::File(..) | SinkKind::Files(..), _) => {
+            let hint = "write `encode = \"avro-file\"` for a container file; sinks of type `nats` and `folder` write each output by itself";
+            refuse("encode", "Avro has no lines: this sink can't write it", hint);
+        }
+        _ => {
+            let hint = "sinks of type `nats` and `folder` write each output by itself, and `file` takes `encode = \"avro-file\"`";
+            refuse("encode", "Avro has no lines: this sink can't write it", hint);
+        }
+    }
+}
+
+/// Reads `encode`, `writer_schema` and `codec`.
 fn encode(table: &mut TomlTable<'_>) -> Option<AvroEncoding> {
-    let framing = table.choice("encode", &[("avro", Framing::SingleObject), ("confluent", Framing::Confluent)]);
+    let framings = [("avro", Framing::SingleObject), ("confluent", Framing::Confluent), ("avro-file", Framing::Bare)];
+    let framing = table.choice("encode", &framings);
+    let codec = table.choice("codec", &ContainerCodec::ALL);
+    if table.has("codec") && framing.is_none_or(|framing| framing != Framing::Bare) {
+        let hint = "add `encode = \"avro-file\"`, or leave it out".to_owned();
+        table.error(table.place_of("codec"), "`codec` compresses the blocks of Avro files", Some(hint));
+    }
     let schema = table.text("writer_schema");
     match (table.has("encode"), table.has("writer_schema")) {
         (true, false) => {
@@ -99,7 +144,8 @@ fn encode(table: &mut TomlTable<'_>) -> Option<AvroEncoding> {
         }
         _ => {}
     }
-    Some(AvroEncoding { schema: schema?, framing: framing?, place: table.place_of("writer_schema") })
+    let place = table.place_of("writer_schema");
+    Some(AvroEncoding { schema: schema?, framing: framing?, codec: codec.unwrap_or_default(), place })
 }
 
 fn folder(table: &mut TomlTable<'_>) -> Option<SinkKind> {
@@ -107,7 +153,7 @@ fn folder(table: &mut TomlTable<'_>) -> Option<SinkKind> {
     let name = table.parsed("file_name", file_name);
     let pretty = table.flag("pretty").unwrap_or(false);
     let fsync = file::fsync(table);
-    Some(SinkKind::Folder(FolderSink { path: path?, name, pretty, fsync }))
+    Some(SinkKind::Folder(FolderSink { path: path?, name, pretty, fsync, container: None }))
 }
 
 fn nats(table: &mut TomlTable<'_>) -> Option<SinkKind> {

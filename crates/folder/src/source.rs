@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::{
     bus::{bus, program},
     config::{
-        AckMode, ClientAuth, DeliverPolicy, EnvelopeFormat, JetStreamSource, LinesSource, NatsSource, Problem,
-        SourceConfig, SourceKind, values,
+        AckMode, AvroFileSource, ClientAuth, DeliverPolicy, EnvelopeFormat, JetStreamSource, LinesSource, NatsSource,
+        Problem, SourceConfig, SourceKind, values,
     },
     field::Field,
     http::http,
@@ -29,10 +29,11 @@ pub(crate) fn source(table: &mut TomlTable<'_>, taken: &mut SourceClaims) -> Opt
     let name = taken.names.name(table, "source");
     let envelope = envelope(table);
     type SourceReader = fn(&mut TomlTable<'_>, &mut ClaimedValues) -> Option<SourceKind>;
-    let kinds: [(&str, SourceReader); 6] = [
+    let kinds: [(&str, SourceReader); 7] = [
         ("jetstream", jetstream),
         ("nats", nats),
         ("lines", lines),
+        ("avro-file", avro_file),
         ("bus", bus),
         ("http", http),
         ("program", program),
@@ -44,8 +45,10 @@ pub(crate) fn source(table: &mut TomlTable<'_>, taken: &mut SourceClaims) -> Opt
             None
         }
     };
-    if let (Some(EnvelopeFormat::Lark { verify_header: true }), Some(SourceKind::Lines(_))) = (&envelope, &kind) {
-        let message = "`verify_header` compares with the message's headers, and lines have none";
+    if let (Some(EnvelopeFormat::Lark { verify_header: true }), Some(SourceKind::Lines(_) | SourceKind::AvroFile(_))) =
+        (&envelope, &kind)
+    {
+        let message = "`verify_header` compares with the message's headers, and what is in files has none";
         table.error(table.place_of("verify_header"), message, None);
     }
     if let (Some(envelope), Some(SourceKind::Http(http))) = (&envelope, &kind) {
@@ -185,4 +188,25 @@ fn lines(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Option<SourceK
         }
     }
     Some(SourceKind::Lines(LinesSource { path }))
+}
+
+fn avro_file(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Option<SourceKind> {
+    let dir = table.dir();
+    let paths = table.required("path", TomlTable::texts);
+    let paths: Vec<_> = paths?.into_iter().map(|text| (dir.join(&text.value), text)).collect();
+    if paths.is_empty() {
+        table.error(table.place_of("path"), "`path` names no file", None);
+    }
+    for (path, PlacedValue { place, value }) in &paths {
+        if value.is_empty() {
+            table.error(place.clone(), "`path` is empty", None);
+        } else {
+            table.check_input(path, place.clone());
+            let path = path.display().to_string();
+            taken.claim(table, &path, place.clone(), format!("the file `{path}`"));
+        }
+    }
+    let reader_schema = table.text("reader_schema").map(|name| (name, table.place_of("reader_schema")));
+    let paths = paths.into_iter().map(|(path, _)| path).collect();
+    Some(SourceKind::AvroFile(AvroFileSource { paths, reader_schema, reader: None }))
 }

@@ -1,6 +1,7 @@
 //! Destinations of outputs: stdout, files, folders, NATS, webhooks, programs; what each would write, and what
 //! each should hold.
 
+use trommel_avro as avro;
 use trommel_bus as bus;
 use trommel_config::{config, signature};
 use trommel_core::{metrics, outgoing, stop};

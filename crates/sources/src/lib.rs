@@ -1,5 +1,6 @@
 //! Sources of events: JetStream, lines, replays, dead letters, the bus, HTTP.
 
+use trommel_avro as avro;
 use trommel_bus as bus;
 use trommel_config::{config, credential, signature};
 use trommel_core::{ack, metrics, open_files, stop};

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use crate::{pipeline::Intake, stop::Stop};
 
 mod again;
+pub mod avro_file;
 pub mod bus;
 pub mod core_nats;
 pub mod envelope;

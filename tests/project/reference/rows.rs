@@ -15,6 +15,10 @@ const TABLES: &[(&str, &[WrittenType])] = &[
     ("`/events`", &[("recent", "EndedEvent")]),
     ("`check --json`", &[]),
     ("`keys list --json` and `keys schema --json`", &[("cli/keys/definition", "KeyDefinition")]),
+    (
+        "`schemas list --json` and `schemas show --json`",
+        &[("cli/schemas/row", "SchemaRow"), ("cli/schemas/show", "ShownSchema")],
+    ),
     ("`status --json`", &[("control/protocol", "RouterStatus")]),
     ("`stop --json`", &[("cli/stop", "StopReport")]),
     ("`history --json` and `tail --json`", &[("cli/row", "MessageLine")]),

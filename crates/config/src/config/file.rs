@@ -2,13 +2,16 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
-use crate::json::SecretName;
+use crate::{avro::container::ContainerFormat, json::SecretName};
 
 /// File settings of a sink, for its file or for each of its files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FileSink {
     pub upkeep: FileUpkeep,
     pub record: RecordSettings,
+    /// Format of container files, with the schema as it is at the start: a file has one. Without it,
+    /// files have lines.
+    pub container: Option<ContainerFormat>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

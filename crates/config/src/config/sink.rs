@@ -6,7 +6,10 @@ use super::{
     BusSink, ConfigPlace, DeadLetterTarget, ExecSink, FileSink, Fsync, OutputField, PathTemplate, RetryPolicy,
     SubjectPlaceholder, TextTemplate, WebhookSink,
 };
-use crate::avro::Framing;
+use crate::avro::{
+    Framing,
+    container::{ContainerCodec, ContainerFormat},
+};
 
 /// The file of dead letters in a router's folder, if no stream stores them.
 pub const DEAD_FILE: &str = "dead-letters.ndjson";
@@ -26,8 +29,22 @@ pub struct SinkConfig {
 pub struct AvroEncoding {
     /// Name of the schema to write by, which is looked up again with every reload.
     pub schema: String,
+    /// [`Framing::Bare`] for container files.
     pub framing: Framing,
+    /// Compression of container files.
+    pub codec: ContainerCodec,
     pub place: ConfigPlace,
+}
+
+impl SinkConfig {
+    /// The format of the sink's container files, if it writes such.
+    pub fn container(&self) -> Option<&ContainerFormat> {
+        match &self.kind {
+            SinkKind::File(_, file) | SinkKind::Files(_, file) => file.container.as_ref(),
+            SinkKind::Folder(folder) => folder.container.as_ref(),
+            SinkKind::Stdout | SinkKind::Nats(_) | SinkKind::Webhook(_) | SinkKind::Null => None,
+        }
+    }
 }
 
 /// Policy for an output that a sink refuses permanently, or for longer than its patience.
@@ -66,6 +83,8 @@ pub struct FolderSink {
     /// JSON with line breaks.
     pub pretty: bool,
     pub fsync: Fsync,
+    /// Format of the files, if they are container files; with the schema as it is at the start.
+    pub container: Option<ContainerFormat>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{BusSource, ConfigPlace, HttpSource, LetterSource, ReplaySource};
-use crate::{event::Pattern, field::Field};
+use crate::{avro::AvroSchema, event::Pattern, field::Field};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceConfig {
@@ -17,6 +17,7 @@ pub enum SourceKind {
     JetStream(JetStreamSource),
     Nats(NatsSource),
     Lines(LinesSource),
+    AvroFile(AvroFileSource),
     Bus(BusSource),
     /// A source of the embedding program, declared here.
     Program(ConfigPlace),
@@ -65,6 +66,16 @@ pub enum DeliverPolicy {
     /// New messages, through a consumer that the server deletes when it is no longer read. Can't be
     /// configured in a file.
     Live,
+}
+
+/// Container files, read one after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AvroFileSource {
+    pub paths: Vec<PathBuf>,
+    /// Name of the schema to read by, and its position.
+    pub reader_schema: Option<(String, ConfigPlace)>,
+    /// The schema of that name. Without one, records are read as they were written.
+    pub reader: Option<AvroSchema>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,4 +1,5 @@
-//! Lines that are written together, and how many of them a write has taken.
+//! Lines, or the records of a block, that are written together, and how many of them a write has
+//! taken.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -42,6 +43,30 @@ impl LineChunk {
                 break;
             }
         }
+    }
+
+    /// Takes records, which `block` makes a block of, until the chunk is full or has `room` bytes; one
+    /// at least. They are written whole or not at all, behind `header`.
+    pub(super) fn fill_block<'a>(
+        &mut self,
+        records: &mut impl Iterator<Item = &'a [u8]>,
+        room: u64,
+        header: &[u8],
+        block: impl FnOnce(&[&'a [u8]]) -> io::Result<Vec<u8>>,
+    ) -> io::Result<()> {
+        let (mut taken, mut size) = (Vec::new(), 0);
+        for record in records {
+            taken.push(record);
+            size += record.len() as u64;
+            if size >= room.min(FULL) {
+                break;
+            }
+        }
+        self.lines.clear();
+        self.lines.extend_from_slice(header);
+        self.lines.extend(block(&taken)?);
+        self.ends = vec![self.lines.len(); taken.len()];
+        Ok(())
     }
 
     pub(super) fn send(&self, to: &mut impl Write) -> WriteProgress {

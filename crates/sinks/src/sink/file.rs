@@ -1,5 +1,5 @@
-//! NDJSON appended to a file, or shared out over files whose paths depend on the outputs. Files
-//! rotate by size and age.
+//! Lines of JSON, or Avro records in containers, appended to a file, or shared out over files whose
+//! paths depend on the outputs. Files rotate by size and age.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,16 +16,17 @@ use super::{
 };
 use crate::config::{FileSink, FileUpkeep, Fsync, PathTemplate, RecordSettings};
 
+mod appended;
+mod blocks;
 mod name;
-mod ndjson;
 mod partitions;
 mod record;
 mod rotation;
 mod tail;
 mod written;
 
+use appended::{AppendedFile, ChunkBuffers};
 use name::{FileEntry, PathNames};
-use ndjson::{LineBuffers, NdjsonFile};
 use partitions::FilePartitions;
 pub use record::RecordWriter;
 pub use written::{partitions, written_files};
@@ -33,10 +34,11 @@ pub use written::{partitions, written_files};
 /// Opens the sink's file. Missing folders on the way are made.
 ///
 /// # Errors
-/// Returns an error if the file can't be opened, is not a regular one, or doesn't look like NDJSON.
+/// Returns an error if the file can't be opened, is not a regular one, or is no
+/// container file where one is to be written.
 pub fn open(path: PathBuf, settings: &FileSink) -> anyhow::Result<BlockingSink<OneFile>> {
-    let ndjson = NdjsonFile::open(path, settings.upkeep)?;
-    Ok(BlockingSink::new(OneFile { ndjson, lines: LineBuffers::new(&settings.record) })?)
+    let file = AppendedFile::open(path, settings.upkeep, settings.container.as_ref())?;
+    Ok(BlockingSink::new(OneFile { file, buffers: ChunkBuffers::new(&settings.record) })?)
 }
 
 /// Makes the folder that the sink's files are in. They are opened when there is something for them.
@@ -54,16 +56,20 @@ pub fn open_partitions(path: PathTemplate, settings: &FileSink) -> anyhow::Resul
 /// Returns an error if it can't be written whole.
 pub fn append(path: PathBuf, payload: &[u8]) -> anyhow::Result<()> {
     let upkeep = FileUpkeep { fsync: Fsync::Batch, ..FileUpkeep::default() };
-    let stored = NdjsonFile::open(path, upkeep)?.store(
+    let stored = AppendedFile::open(path, upkeep, None)?.store(
         std::iter::once(payload),
-        &mut LineBuffers::new(&RecordSettings::default()),
+        &mut ChunkBuffers::new(&RecordSettings::default()),
         SystemTime::now(),
     );
     stored.map_err(|stopped| stopped.why.into())
 }
 
-/// Returns the line that a sink writes of a payload.
+/// Returns the line that a sink writes of a payload; of a container file, the record as it stands in
+/// a block.
 pub(super) fn line(settings: &FileSink, payload: &[u8]) -> Vec<u8> {
+    if settings.container.is_some() {
+        return payload.to_vec();
+    }
     let mut line = Vec::new();
     RecordWriter::new(&settings.record).append(&mut line, payload);
     line
@@ -78,8 +84,8 @@ pub(super) fn partition(path: &PathTemplate, output: &Output) -> PathBuf {
 
 /// A sink's only file.
 pub struct OneFile {
-    ndjson: NdjsonFile,
-    lines: LineBuffers,
+    file: AppendedFile,
+    buffers: ChunkBuffers,
 }
 
 impl BlockingDestination for OneFile {
@@ -91,7 +97,7 @@ impl BlockingDestination for OneFile {
 
     fn store(&mut self, batch: &[(Slot, Bytes)]) -> Result<(), StoppedBatch> {
         let payloads = batch.iter().map(|(_, payload)| &**payload);
-        self.ndjson.store(payloads, &mut self.lines, SystemTime::now())
+        self.file.store(payloads, &mut self.buffers, SystemTime::now())
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
     permissions,
 };
 use crate::{
+    avro::container::ContainerWriter,
     config::{FolderSink, Fsync},
     event::{Event, Headers},
     json::{self, line},
@@ -44,7 +45,7 @@ pub fn open(settings: &FolderSink) -> anyhow::Result<BlockingSink<FolderWriter>>
 /// Returns how many files of the folder hold this output: one once it is stored.
 pub fn copies(settings: &FolderSink, output: &Output) -> u32 {
     let file = FolderWriter::item(output);
-    let (names, content) = rendered(settings, &file);
+    let Ok((names, content)) = rendered(settings, &file) else { return 0 };
     let holds = |name: &String| fs::read(settings.path.join(name)).is_ok_and(|found| found == content);
     u32::from(names.wanted.as_ref().is_some_and(holds)) + u32::from(holds(&names.own))
 }
@@ -68,7 +69,7 @@ pub struct FolderWriter {
 
 impl FolderWriter {
     fn write(&self, file: &NewFile) -> io::Result<()> {
-        let (names, content) = rendered(&self.settings, file);
+        let (names, content) = rendered(&self.settings, file)?;
         // The process id keeps routers apart that share a folder. The digest keeps outputs apart:
         // if a link is left behind, no other output is written through it.
         let hidden = format!("{PREFIX}{}-{:016x}{SUFFIX}", std::process::id(), file.digest);
@@ -101,11 +102,16 @@ impl FolderWriter {
 }
 
 /// Returns the names and the content of an output's file.
-fn rendered(settings: &FolderSink, file: &NewFile) -> (FileNames, Bytes) {
-    let is_json = line::is_json(&file.payload);
+fn rendered(settings: &FolderSink, file: &NewFile) -> io::Result<(FileNames, Bytes)> {
+    let is_json = settings.container.is_none() && line::is_json(&file.payload);
+    let extension = match (&settings.container, is_json) {
+        (Some(_), _) => ".avro",
+        (None, true) => ".json",
+        (None, false) => ".bin",
+    };
     let names = match &settings.name {
         Some(template) => FileNames::filled(template, file),
-        None => FileNames::plain(file, is_json),
+        None => FileNames::plain(file, extension),
     };
     let mut content = file.payload.clone();
     if settings.pretty && is_json {
@@ -113,13 +119,24 @@ fn rendered(settings: &FolderSink, file: &NewFile) -> (FileNames, Bytes) {
         pretty.push(b'\n');
         content = pretty.into();
     }
-    (names, content)
+    if let Some(format) = &settings.container {
+        // The same with every delivery, so that the file is known again.
+        let marker = Sha256::digest(&content);
+        let writer = ContainerWriter::new(format, std::array::from_fn(|at| marker[at])).map_err(io::Error::other)?;
+        let block = writer.block(&[&content]).map_err(io::Error::other)?;
+        content = [writer.header(), &block].concat().into();
+    }
+    Ok((names, content))
 }
 
 /// Returns the path and the content of an output's file, if no other file has its name.
-pub(super) fn preview(settings: &FolderSink, output: &Output) -> (PathBuf, Bytes) {
-    let (FileNames { wanted, own }, content) = rendered(settings, &FolderWriter::item(output));
-    (settings.path.join(wanted.unwrap_or(own)), content)
+///
+/// # Errors
+/// Returns an error if it can't be compressed.
+pub(super) fn preview(settings: &FolderSink, output: &Output) -> Result<(PathBuf, Bytes), SinkRefusal> {
+    let rendered = rendered(settings, &FolderWriter::item(output));
+    let (FileNames { wanted, own }, content) = rendered.map_err(|error| SinkRefusal::Later(error.into()))?;
+    Ok((settings.path.join(wanted.unwrap_or(own)), content))
 }
 
 /// Gives the hidden file another name. `false` if another output's file has it; a file with the

@@ -48,7 +48,7 @@ pub fn preview(config: &Config, sink: &SinkConfig, output: &Output) -> Result<Ou
             (PreviewDestination::File(file::partition(path, output)), file::line(settings, &output.payload))
         }
         SinkKind::Folder(settings) => {
-            let (path, content) = folder::preview(settings, output);
+            let (path, content) = folder::preview(settings, output)?;
             (PreviewDestination::File(path), content.into())
         }
         SinkKind::Nats(settings) => {

@@ -1,4 +1,4 @@
-//! Lines in the files of sinks, including rotated ones.
+//! Lines and records in the files of sinks, including rotated ones.
 
 use std::{
     fs::File,
@@ -8,6 +8,7 @@ use std::{
 
 use super::{OutputTable, digest::DigestWriter};
 use crate::{
+    avro::container::{ContainerFault, ContainerReader},
     config::{SinkConfig, SinkKind},
     sink::file::{partitions, written_files},
 };
@@ -37,10 +38,36 @@ pub fn find_in_files(sink: &SinkConfig, table: &mut OutputTable) -> Result<(), (
             table.keeps_since(&sink.name, u32::MAX, why);
         }
         for file in written {
-            find_in_file(&file, &sink.name, table).map_err(|error| (file.clone(), error))?;
+            let found = match settings.container {
+                None => find_in_file(&file, &sink.name, table),
+                Some(_) => find_in_container(&file, &sink.name, table),
+            };
+            found.map_err(|error| (file.clone(), error))?;
         }
     }
     Ok(())
+}
+
+fn find_in_container(path: &Path, sink: &str, table: &mut OutputTable) -> io::Result<()> {
+    let input = BufReader::with_capacity(BLOCK, File::open(path)?);
+    let mut reader = match ContainerReader::open(input, None) {
+        Ok(reader) => reader,
+        // A header without an end has no record behind it.
+        Err(ContainerFault::CutHeader) => return Ok(()),
+        Err(fault) => return Err(io::Error::other(fault)),
+    };
+    loop {
+        match reader.next_record() {
+            Ok(Some(record)) => {
+                let mut digest = DigestWriter::line(sink);
+                digest.update(record.datum);
+                table.find(digest.finish());
+            }
+            // A block without an end is not confirmed.
+            Ok(None) | Err(ContainerFault::Damaged { .. }) => return Ok(()),
+            Err(fault) => return Err(io::Error::other(fault)),
+        }
+    }
 }
 
 fn find_in_file(path: &Path, sink: &str, table: &mut OutputTable) -> io::Result<()> {

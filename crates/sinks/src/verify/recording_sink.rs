@@ -29,6 +29,8 @@ enum Recognition {
     MessageId,
     Message(SubjectTemplate<OutputField>),
     Line(RecordWriter, Vec<u8>),
+    /// A record of a container file, as it is encoded.
+    Record,
     File(FolderSink),
     Deliveries(Vec<Arc<Webhook>>),
     /// Not recognisable, for this reason.
@@ -41,6 +43,9 @@ impl RecordingSink {
             SinkKind::Nats(settings) if !settings.jetstream => Recognition::Never("core NATS keeps nothing"),
             SinkKind::Nats(settings) if settings.message_id => Recognition::MessageId,
             SinkKind::Nats(settings) => Recognition::Message(SubjectTemplate::new(settings.subject.clone())),
+            SinkKind::File(_, settings) | SinkKind::Files(_, settings) if settings.container.is_some() => {
+                Recognition::Record
+            }
             SinkKind::File(_, settings) | SinkKind::Files(_, settings) => {
                 Recognition::Line(RecordWriter::new(&settings.record), Vec::new())
             }
@@ -91,6 +96,11 @@ impl RecordingSink {
                 writer.append(line, &output.payload);
                 let mut digest = DigestWriter::line(&self.name);
                 digest.update(line.strip_suffix(b"\n").unwrap_or(line));
+                self.recording.output(OutputPlace { has_id: false, ..place }, event, index, digest.finish(), 0);
+            }
+            Recognition::Record => {
+                let mut digest = DigestWriter::line(&self.name);
+                digest.update(&output.payload);
                 self.recording.output(OutputPlace { has_id: false, ..place }, event, index, digest.finish(), 0);
             }
             Recognition::File(settings) => {

@@ -46,7 +46,7 @@ impl LinesInput {
         progress: Arc<InputProgress>,
     ) -> anyhow::Result<Self> {
         let size = match &lines.path {
-            Some(path) => size(path).with_context(|| format!("could not read `{}`", path.display()))?,
+            Some(path) => file_size(path).with_context(|| format!("could not read `{}`", path.display()))?,
             None => None,
         };
         progress.expect(size);
@@ -101,7 +101,8 @@ impl FiniteInput for LinesInput {
     }
 }
 
-fn size(path: &Path) -> io::Result<Option<u64>> {
+/// Returns the size of a file; `None` for a pipe, whose size is not known.
+pub(super) fn file_size(path: &Path) -> io::Result<Option<u64>> {
     let metadata = fs::metadata(path)?;
     if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use apache_avro::{AvroSchema, Schema};
 use jiff::Timestamp;
 use serde_json::Value;
-use trommel_avro::{AvroDecoder, AvroSchemas, Framing};
+use trommel_avro::{AvroDecoder, AvroSchemas, Framing, TimeForm};
 
 use super::{
     super::{MalformedEvent, UnencodableEvent},
@@ -48,7 +48,7 @@ struct HelixCodec {
 
 static CODEC: LazyLock<Result<HelixCodec, String>> = LazyLock::new(|| {
     let schemas = schemas()?;
-    let decoder = |name: &str| Some((name.to_owned(), schemas.decoder(Some(&schemas.get(name)?))));
+    let decoder = |name: &str| Some((name.to_owned(), schemas.decoder(Some(&schemas.get(name)?), TimeForm::Integer)));
     let decoders = schemas.names().filter_map(decoder).collect();
     Ok(HelixCodec { schemas, decoders })
 });

@@ -147,7 +147,7 @@ impl Loader {
         for name in sinks {
             let Some(queue) = self.sinks.get(name) else { continue };
             let sink = self.config.sinks.iter().find(|sink| sink.name == *name);
-            let encoder = match sink.and_then(|sink| sink.encode.as_ref()).map(|encode| encoder(encode, registry)) {
+            let encoder = match sink.and_then(|sink| encoder(sink, registry)) {
                 Some(Ok(encoder)) => Some(encoder),
                 Some(Err(problem)) => {
                     // Reported once, however many routes lead there.
@@ -268,12 +268,18 @@ impl Loader {
     }
 }
 
-/// Makes the encoder of a sink's outputs.
-fn encoder(encode: &config::AvroEncoding, registry: &config::RegistryConfig) -> Result<AvroEncoder, Box<Problem>> {
-    let config::AvroEncoding { schema: name, framing, place } = encode;
-    let schema = config::avro_schema(&registry.avro, name, place)?;
-    registry.avro.encoder(&schema, *framing).ok_or_else(|| {
-        let problem = Problem::error(place.clone(), format!("the Avro schema `{name}` has no id"));
-        problem.hint(format!("give it one in `[avro]`, as in `ids = {{ \"7\" = \"{name}\" }}`")).into()
-    })
+/// Makes the encoder of a sink's outputs, if it has one.
+fn encoder(sink: &config::SinkConfig, registry: &config::RegistryConfig) -> Option<Result<AvroEncoder, Box<Problem>>> {
+    let config::AvroEncoding { schema: name, framing, place, .. } = sink.encode.as_ref()?;
+    let schema = match sink.container() {
+        Some(format) => Ok(format.schema.clone()),
+        None => config::avro_schema(&registry.avro, name, place),
+    };
+    let encoder = |schema| {
+        registry.avro.encoder(&schema, *framing).ok_or_else(|| {
+            let problem = Problem::error(place.clone(), format!("the Avro schema `{name}` has no id"));
+            problem.hint(format!("give it one in `[avro]`, as in `ids = {{ \"7\" = \"{name}\" }}`")).into()
+        })
+    };
+    Some(schema.and_then(encoder))
 }

@@ -25,7 +25,7 @@ pub const LETTER_REASONS: &[LetterReason] = &[
     reason("not_utf8", "the line is not UTF-8", FIX_PRODUCER),
     reason(
         "too_large",
-        "the line has more than 8 MiB, or the output more bytes than the server or the stream allows",
+        "the line or the record has more than 8 MiB, or the output more bytes than the server or the stream allows",
         "raise the server's or the stream's limit, or send less",
     ),
     reason("bad_headers", "the message's headers can't be read", FIX_PRODUCER),

@@ -9,10 +9,11 @@ use std::{
 use anyhow::ensure;
 
 use super::{
+    appended::{AppendedFile, ChunkBuffers},
     name::{FileEntry, PathNames},
-    ndjson::{LineBuffers, NdjsonFile},
 };
 use crate::{
+    avro::container::ContainerFormat,
     config::{FileSink, FileUpkeep, PathTemplate},
     sink::{
         Output, SinkRefusal, Slot,
@@ -28,16 +29,18 @@ pub struct FilePartitions {
     root: PathBuf,
     names: PathNames,
     upkeep: FileUpkeep,
-    lines: LineBuffers,
+    container: Option<ContainerFormat>,
+    lines: ChunkBuffers,
     /// Open files with their paths below the root, the last used at the end.
-    open: Vec<(String, NdjsonFile)>,
+    open: Vec<(String, AppendedFile)>,
 }
 
 impl FilePartitions {
     pub(super) fn new(path: PathTemplate, settings: &FileSink) -> Self {
         let PathTemplate { root, names } = path;
-        let lines = LineBuffers::new(&settings.record);
-        Self { root, names: PathNames::new(names), upkeep: settings.upkeep, lines, open: Vec::new() }
+        let lines = ChunkBuffers::new(&settings.record);
+        let (upkeep, container) = (settings.upkeep, settings.container.clone());
+        Self { root, names: PathNames::new(names), upkeep, container, lines, open: Vec::new() }
     }
 
     /// Returns for each file the indices of the batch's outputs that it gets, in order.
@@ -62,8 +65,8 @@ impl FilePartitions {
                 if self.open.len() == MAX_OPEN {
                     self.open.remove(0);
                 }
-                let opened =
-                    no_links(&self.root, &path).and_then(|()| NdjsonFile::open(self.root.join(&path), self.upkeep));
+                let opened = no_links(&self.root, &path)
+                    .and_then(|()| AppendedFile::open(self.root.join(&path), self.upkeep, self.container.as_ref()));
                 opened.map_err(|error| StoppedBatch::at(0, SinkRefusal::Later(error)))?
             }
         };

@@ -11,8 +11,8 @@ use crate::{
 /// Sink's file in a folder of its own, with a clock that the test sets.
 struct Rig {
     folder: TempDir,
-    ndjson: NdjsonFile,
-    lines: LineBuffers,
+    ndjson: AppendedFile,
+    lines: ChunkBuffers,
     now: SystemTime,
 }
 
@@ -24,8 +24,8 @@ fn rig(change: impl FnOnce(&mut FileUpkeep)) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let mut upkeep = FileUpkeep::default();
     change(&mut upkeep);
-    let ndjson = NdjsonFile::open(path(&folder), upkeep).unwrap();
-    Rig { ndjson, folder, lines: LineBuffers::new(&RecordSettings::default()), now: SystemTime::now() }
+    let ndjson = AppendedFile::open(path(&folder), upkeep, None).unwrap();
+    Rig { ndjson, folder, lines: ChunkBuffers::new(&RecordSettings::default()), now: SystemTime::now() }
 }
 
 impl Rig {
@@ -34,7 +34,7 @@ impl Rig {
     }
 
     fn opened_again(self) -> Self {
-        Self { ndjson: NdjsonFile::open(self.path(), FileUpkeep::default()).unwrap(), ..self }
+        Self { ndjson: AppendedFile::open(self.path(), FileUpkeep::default(), None).unwrap(), ..self }
     }
 
     fn try_store(&mut self, payloads: &[&str]) -> Result<(), StoppedBatch> {
@@ -160,7 +160,7 @@ fn a_link_in_a_files_place_is_not_followed() {
     std::os::unix::fs::symlink(&other, rig.path()).unwrap();
     let StoppedBatch { why: SinkRefusal::Later(cause), .. } = rig.try_store(&["2"]).unwrap_err() else { panic!() };
     assert!(format!("{cause:#}").contains("is a symbolic link, which is not followed"), "{cause:#}");
-    let error = NdjsonFile::open(rig.path(), FileUpkeep::default()).err().unwrap();
+    let error = AppendedFile::open(rig.path(), FileUpkeep::default(), None).err().unwrap();
     assert!(format!("{error:#}").contains("is a symbolic link, which is not followed"), "{error:#}");
     assert_eq!(fs::read_to_string(&other).unwrap(), "precious\n");
     fs::remove_file(rig.path()).unwrap();
@@ -197,7 +197,9 @@ fn a_file_that_can_not_be_reopened_refuses_for_now_and_is_named() {
 #[test]
 fn what_is_no_regular_file_is_refused() {
     for path in ["/dev/null", "/dev"] {
-        let error = NdjsonFile::open(path.into(), FileUpkeep::default()).err().unwrap();
+        let error = AppendedFile::open(path.into(), FileUpkeep::default(), None).err().unwrap();
         assert!(format!("{error:#}").starts_with(&format!("could not open `{path}`: ")), "{error:#}");
     }
 }
+
+mod containers;

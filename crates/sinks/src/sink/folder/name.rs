@@ -25,9 +25,9 @@ pub(super) struct FileNames {
 
 impl FileNames {
     /// Returns `TYPE_ID_INDEX-DIGEST` with an extension for the content.
-    pub(super) fn plain(file: &NewFile, is_json: bool) -> Self {
+    pub(super) fn plain(file: &NewFile, extension: &str) -> Self {
         let stem = format!("{}_{}", safe(&file.event.event_type, MAX_VALUE), safe(&file.event.id, MAX_ID));
-        Self { wanted: None, own: own(&stem, file, if is_json { ".json" } else { ".bin" }) }
+        Self { wanted: None, own: own(&stem, file, extension) }
     }
 
     pub(super) fn filled(template: &TextTemplate<OutputField>, file: &NewFile) -> Self {

@@ -3,6 +3,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
+    avro::{
+        AvroSchemas,
+        container::{ContainerCodec, ContainerFormat, ContainerReader},
+    },
     config::{EventField, TemplatePart, TextTemplate},
     sink::{double, safe::safe},
 };
@@ -12,7 +16,7 @@ fn output(event_type: &str, id: &str, route: &str, index: u32, payload: &'static
 }
 
 fn settings(folder: &TempDir) -> FolderSink {
-    FolderSink { path: folder.path().to_owned(), name: None, pretty: false, fsync: Fsync::Never }
+    FolderSink { path: folder.path().to_owned(), name: None, pretty: false, fsync: Fsync::Never, container: None }
 }
 
 /// Settings with `{event_type}_{id}_{source_time}.json`, as in L130.
@@ -34,7 +38,7 @@ fn store_as(settings: FolderSink, outputs: &[Output]) -> Result<(), StoppedBatch
 }
 
 fn own_name(output: &Output) -> String {
-    FileNames::plain(&FolderWriter::item(output), true).own
+    FileNames::plain(&FolderWriter::item(output), ".json").own
 }
 
 fn names(folder: &TempDir) -> Vec<String> {
@@ -158,7 +162,7 @@ fn files_are_for_their_owner_alone() {
     let path = outer.path().join("made/here");
     clean(&path).unwrap();
     store_as(
-        FolderSink { path: path.clone(), name: None, pretty: false, fsync: Fsync::Never },
+        FolderSink { path: path.clone(), name: None, pretty: false, fsync: Fsync::Never, container: None },
         &[output("t", "1", "a", 0, b"1")],
     )
     .unwrap();
@@ -224,4 +228,26 @@ fn files_can_be_synced() {
     let settings = FolderSink { fsync: Fsync::Batch, ..settings(&folder) };
     assert!(store_as(settings, &outputs).is_err());
     fs::remove_file(folder.path()).unwrap();
+}
+
+/// A redelivery finds its own file.
+#[test]
+fn a_container_file_is_the_same_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let order = r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"string"}]}"#;
+    let schemas = AvroSchemas::parse(&[("order", order)]).unwrap();
+    let schema = schemas.get("order").unwrap();
+    let container = Some(ContainerFormat { schema, codec: ContainerCodec::Zstandard });
+    // The record's bytes: a text of one byte.
+    let outputs = [output("t", "1", "r", 0, b"\x02a")];
+    for _ in 0..2 {
+        store_as(FolderSink { container: container.clone(), ..named(&folder) }, &outputs).unwrap();
+    }
+    store_as(FolderSink { container, ..settings(&folder) }, &outputs).unwrap();
+    let [(plain, content), (_, other)] = &files(&folder)[..] else { panic!("{:?}", names(&folder)) };
+    assert!(plain.ends_with(".avro"), "{plain}");
+    assert_eq!(content, other);
+    let mut reader = ContainerReader::open(&content[..], None).unwrap();
+    assert_eq!(reader.next_record().unwrap().unwrap().json.unwrap(), b"{\"id\":\"a\"}");
+    assert!(reader.next_record().unwrap().is_none());
 }

@@ -1,5 +1,6 @@
-//! NDJSON file that is being written. A line is whole or not there: the rest of a failed write is
-//! cut off again, the rest of a crash is made a line of its own.
+//! File that is being written: of lines, or of the blocks of a container. A line or a block is whole
+//! or not there: the rest of a failed write is cut off again, and so is a block that a crash has torn;
+//! a torn line is made a line of its own.
 
 use std::{
     fs,
@@ -11,31 +12,41 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{folder, record::RecordWriter, rotation, tail};
+use super::{
+    blocks::{self, BlockTail},
+    folder,
+    record::RecordWriter,
+    rotation, tail,
+};
 use crate::{
+    avro::container::{ContainerFormat, ContainerWriter},
     config::{self, FileUpkeep, Fsync},
     sink::{SinkRefusal, blocking::StoppedBatch, chunk::LineChunk, permissions},
 };
 
-/// Buffers that lines are made with, which files may share.
-pub(super) struct LineBuffers {
+/// Buffers that lines and blocks are made with, which files may share.
+pub(super) struct ChunkBuffers {
     chunk: LineChunk,
     records: RecordWriter,
 }
 
-impl LineBuffers {
+impl ChunkBuffers {
     pub(super) fn new(settings: &config::RecordSettings) -> Self {
         Self { chunk: LineChunk::default(), records: RecordWriter::new(settings) }
     }
 }
 
-pub(super) struct NdjsonFile {
+pub(super) struct AppendedFile {
     path: PathBuf,
     upkeep: FileUpkeep,
+    /// `None` for lines.
+    container: Option<ContainerFormat>,
     file: fs::File,
-    /// Bytes of whole lines that were written.
+    /// Maker of the blocks of a container file.
+    blocks: Option<ContainerWriter>,
+    /// Bytes of whole lines or blocks that were written.
     len: u64,
-    /// Bytes of the lines whose outputs are confirmed.
+    /// Bytes of those whose outputs are confirmed.
     good: u64,
     /// True if unconfirmed bytes may follow the good ones.
     torn: bool,
@@ -43,25 +54,27 @@ pub(super) struct NdjsonFile {
     began: SystemTime,
 }
 
-impl NdjsonFile {
+impl AppendedFile {
     /// Opens the file. Missing folders on the way are made.
     ///
     /// # Errors
-    /// Returns an error if it can't be opened, is not a regular file, or doesn't look like NDJSON.
-    pub(super) fn open(path: PathBuf, upkeep: FileUpkeep) -> anyhow::Result<Self> {
-        let (file, len, began) =
-            open_file(&path, upkeep.fsync).with_context(|| format!("could not open `{}`", path.display()))?;
-        Ok(Self { path, upkeep, file, len, good: len, torn: false, began })
+    /// Returns an error if it can't be opened, is not a regular file, or is no container file though
+    /// it is to be one.
+    pub(super) fn open(path: PathBuf, upkeep: FileUpkeep, container: Option<&ContainerFormat>) -> anyhow::Result<Self> {
+        let opened =
+            open_file(&path, upkeep, container).with_context(|| format!("could not open `{}`", path.display()))?;
+        let OpenedFile { file, len, began, blocks } = opened;
+        Ok(Self { path, upkeep, container: container.cloned(), file, blocks, len, good: len, torn: false, began })
     }
 
-    /// Appends a line for each payload, in order.
+    /// Appends a line or a record for each payload, in order.
     ///
     /// # Errors
     /// Returns an error with how far it came and why no further.
     pub(super) fn store<'a>(
         &mut self,
         payloads: impl ExactSizeIterator<Item = &'a [u8]>,
-        lines: &mut LineBuffers,
+        lines: &mut ChunkBuffers,
         now: SystemTime,
     ) -> Result<(), StoppedBatch> {
         let mut stored = 0;
@@ -78,7 +91,7 @@ impl NdjsonFile {
     fn append<'a>(
         &mut self,
         mut payloads: impl ExactSizeIterator<Item = &'a [u8]>,
-        lines: &mut LineBuffers,
+        lines: &mut ChunkBuffers,
         now: SystemTime,
         stored: &mut usize,
     ) -> io::Result<()> {
@@ -96,7 +109,14 @@ impl NdjsonFile {
                 self.rotate(now)?;
             }
             let room = self.upkeep.max_size.map_or(u64::MAX, |max| max.saturating_sub(self.len));
-            lines.chunk.fill(&mut payloads, room, |bytes, payload| lines.records.append(bytes, payload));
+            match &self.blocks {
+                None => lines.chunk.fill(&mut payloads, room, |bytes, payload| lines.records.append(bytes, payload)),
+                Some(blocks) => {
+                    let header: &[u8] = if self.len == 0 { blocks.header() } else { &[] };
+                    let block = |records: &[&[u8]]| blocks.block(records).map_err(io::Error::other);
+                    lines.chunk.fill_block(&mut payloads, room, header, block)?;
+                }
+            }
             // Before the write, so that what a failed one leaves is cut off.
             self.torn = true;
             let sent = lines.chunk.send(&mut self.file);
@@ -115,7 +135,8 @@ impl NdjsonFile {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        (self.file, self.len, self.began) = open_file(&self.path, self.upkeep.fsync)?;
+        let opened = open_file(&self.path, self.upkeep, self.container.as_ref())?;
+        OpenedFile { file: self.file, len: self.len, began: self.began, blocks: self.blocks } = opened;
         self.good = self.len;
         Ok(())
     }
@@ -151,6 +172,9 @@ impl NdjsonFile {
         match fs::symlink_metadata(&self.path) {
             Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
                 if ours.len() != self.len {
+                    if self.container.is_some() {
+                        return self.reopen();
+                    }
                     self.len = tail::mend(&mut self.file, &self.path)?;
                 }
                 self.good = self.len;
@@ -176,8 +200,36 @@ impl NdjsonFile {
     }
 }
 
-/// Opens the file for the next line. Returns it with its length, and the time at which it began.
-fn open_file(path: &Path, fsync: Fsync) -> io::Result<(fs::File, u64, SystemTime)> {
+/// File that is open for the next line or block.
+struct OpenedFile {
+    file: fs::File,
+    len: u64,
+    /// Time at which it began.
+    began: SystemTime,
+    blocks: Option<ContainerWriter>,
+}
+
+/// Opens the file for the next line or block. A container file to which nothing can be added is
+/// moved away as if it were full.
+fn open_file(path: &Path, upkeep: FileUpkeep, container: Option<&ContainerFormat>) -> io::Result<OpenedFile> {
+    let opened = open_there(path, upkeep.fsync, container)?;
+    match opened {
+        Ok(opened) => Ok(opened),
+        Err(why) => {
+            tracing::warn!(path = %path.display(), why, "moved away, a new file is begun");
+            rotation::rotate(path, upkeep.keep, SystemTime::now())?;
+            let again = open_there(path, upkeep.fsync, container)?;
+            again.map_err(|why| io::Error::new(ErrorKind::InvalidData, why))
+        }
+    }
+}
+
+/// Opens the file that is there, or a new one. The inner error says why nothing can be added to it.
+fn open_there(
+    path: &Path,
+    fsync: Fsync,
+    container: Option<&ContainerFormat>,
+) -> io::Result<Result<OpenedFile, String>> {
     let folder = folder(path);
     let there = folder.ancestors().find(|folder| folder.is_dir());
     permissions::make_folder(folder)?;
@@ -192,7 +244,13 @@ fn open_file(path: &Path, fsync: Fsync) -> io::Result<(fs::File, u64, SystemTime
     if !metadata.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }
-    let len = tail::mend(&mut file, path)?;
+    let (len, blocks) = match container {
+        None => (tail::mend(&mut file, path)?, None),
+        Some(format) => match blocks::continued(&file, path, format)? {
+            BlockTail::Open(len, blocks) => (len, Some(blocks)),
+            BlockTail::Closed(why) => return Ok(Err(why)),
+        },
+    };
     if fsync == Fsync::Batch {
         // A new name is durable only once its folder is synced, and a new folder's once the one
         // above is.
@@ -205,7 +263,7 @@ fn open_file(path: &Path, fsync: Fsync) -> io::Result<(fs::File, u64, SystemTime
     }
     // Some file systems don't record when a file was made.
     let began = metadata.created().or_else(|_| metadata.modified())?;
-    Ok((file, len, began))
+    Ok(Ok(OpenedFile { file, len, began, blocks }))
 }
 
 #[cfg(test)]
@@ -217,9 +275,9 @@ mod tests {
     fn what_others_have_cut_off_is_not_filled_up() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.ndjson");
-        let mut lines = LineBuffers::new(&config::RecordSettings::default());
-        let mut ndjson = NdjsonFile::open(path.clone(), FileUpkeep::default()).unwrap();
-        let mut store = |ndjson: &mut NdjsonFile, payload: &str| {
+        let mut lines = ChunkBuffers::new(&config::RecordSettings::default());
+        let mut ndjson = AppendedFile::open(path.clone(), FileUpkeep::default(), None).unwrap();
+        let mut store = |ndjson: &mut AppendedFile, payload: &str| {
             ndjson.store([payload.as_bytes()].into_iter(), &mut lines, SystemTime::now()).unwrap();
         };
         store(&mut ndjson, "{\"a\":1}");
