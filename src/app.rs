@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     admin::{self, AdminListener},
     api,
-    config::{self, Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, SourceKind, TooLittle, Webhook},
+    config::{Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, TooLittle, Webhook},
     control::ConsumerDesk,
     filter::Host,
     folder,

@@ -1,6 +1,8 @@
 //! An agent program that filters its own events: it publishes what its agents do on a bus, a router in the same process takes
 //! that through the keys of this folder, and what they let through comes back on the same bus. `cargo run --example embedded`
 
+#![allow(clippy::print_stdout, reason = "an example prints what it sees")]
+
 use std::{path::Path, time::Duration};
 
 use serde::Serialize;

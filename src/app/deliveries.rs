@@ -23,8 +23,8 @@ const FRESH: usize = 256;
 pub(super) struct DeliveryParts {
     pub(super) sink: BlockingSink<DeliveryWriter>,
     pub(super) dispatcher: Dispatcher,
-    /// Tells the dispatcher of webhooks for which others have changed something, as long as the sink
-    /// is there.
+    /// Tells the dispatcher of webhooks for which others have changed something, as long as the
+    /// sink is there.
     pub(super) recall: mpsc::WeakSender<BTreeSet<String>>,
 }
 

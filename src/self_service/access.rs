@@ -36,7 +36,8 @@ pub(super) enum ApiCaller {
 
 impl ApiAccess {
     /// # Errors
-    /// Returns an error if a token can't be read or is not valid. It names the place, never a token.
+    /// Returns an error if a token can't be read or is not valid. It names the place, never a
+    /// token.
     pub(super) fn read(settings: &SelfServiceConfig) -> anyhow::Result<Self> {
         let token = |text: &str| Ok(Secret::token(text)?);
         let operator = settings.token.as_ref().map(|kept| Credential::read("the token", kept, MAX_AGE, token));

@@ -170,8 +170,8 @@ impl ApiState {
         Ok(edited?)
     }
 
-    /// Begins a change. While another is not in force there is no further one, so that a folder that
-    /// can't be loaded does not fill with changes.
+    /// Begins a change. While another is not in force there is no further one, so that a folder
+    /// that can't be loaded does not fill with changes.
     async fn begin(&self) -> Result<MutexGuard<'_, Option<PendingChange>>, ApiProblem> {
         let mut pending = self.changing.lock().await;
         if let Some(change) = &*pending
@@ -184,8 +184,8 @@ impl ApiState {
         Ok(pending)
     }
 
-    /// Waits until a webhook is in force as it is now, or gone. Returns `done`, or 202 if that takes
-    /// long, as when another file of the folder is broken.
+    /// Waits until a webhook is in force as it is now, or gone. Returns `done`, or 202 if that
+    /// takes long, as when another file of the folder is broken.
     async fn until_in_force(
         &self,
         pending: &mut Option<PendingChange>,

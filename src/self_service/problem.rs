@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     http::{
-        HeaderName, HeaderValue, StatusCode,
+        HeaderValue, StatusCode,
         header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
@@ -23,7 +23,15 @@ pub(super) struct ApiProblem {
     hint: Option<String>,
     /// All problems of a body, if there are several.
     errors: Vec<Value>,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<ProblemHeader>,
+}
+
+/// Header that goes with a status.
+#[derive(Clone, Copy, Debug)]
+enum ProblemHeader {
+    /// The client has to authenticate with a bearer token.
+    Challenge,
+    RetryLater,
 }
 
 impl ApiProblem {
@@ -37,9 +45,8 @@ impl ApiProblem {
 
     pub(super) fn unauthorized() -> Self {
         let detail = "the token is missing, or not one that is known here";
-        let header = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         let problem = Self::new(StatusCode::UNAUTHORIZED, "token", detail);
-        Self { header, ..problem.hint("send the header `Authorization: Bearer TOKEN`") }
+        Self { header: Some(ProblemHeader::Challenge), ..problem.hint("send the header `Authorization: Bearer TOKEN`") }
     }
 
     /// Also for webhooks of others: whoever may not see them does not learn that they exist.
@@ -67,14 +74,14 @@ impl ApiProblem {
     pub(super) fn waiting() -> Self {
         let detail = "an earlier change is not in force yet, as the router's folder can't be loaded";
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_in_force", detail);
-        let header = Some((RETRY_AFTER, HeaderValue::from_static("5")));
+        let header = Some(ProblemHeader::RetryLater);
         Self { header, ..problem.hint("the router's log says why; send it again") }
     }
 
     pub(super) fn internal(error: &anyhow::Error) -> Self {
         tracing::error!(error = format!("{error:#}"), "a request to `[webhooks]` failed");
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "internal", "the router can't do this now");
-        Self { header: Some((RETRY_AFTER, HeaderValue::from_static("5"))), ..problem }
+        Self { header: Some(ProblemHeader::RetryLater), ..problem }
     }
 }
 
@@ -90,6 +97,10 @@ impl IntoResponse for ApiProblem {
             problem["errors"] = errors.into();
         }
         let mut response = (status, [(CONTENT_TYPE, "application/problem+json")], problem.to_string()).into_response();
+        let header = header.map(|header| match header {
+            ProblemHeader::Challenge => (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            ProblemHeader::RetryLater => (RETRY_AFTER, HeaderValue::from_static("5")),
+        });
         response.headers_mut().extend(header);
         response
     }

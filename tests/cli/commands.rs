@@ -128,19 +128,6 @@ fn a_server_that_is_not_there_is_exit_code_4() {
     assert!(text(&output.stderr).contains("127.0.0.1:1"), "{}", text(&output.stderr));
 }
 
-/// H11: `connect_timeout` is for the whole of it, until the server has said who it is.
-#[test]
-fn a_server_that_says_nothing_is_given_up() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nats = format!("[nats]\nurl = \"nats://{}\"\nconnect_timeout = \"200ms\"\n", listener.local_addr().unwrap());
-    let folder = Folder::new(&format!("{nats}{LINES_TO_STDOUT}"));
-    let folder = folder.write("keys/all.toml", PASS).write("events.ndjson", "");
-    let began = std::time::Instant::now();
-    let output = folder.trommel(&["run", "--connect-timeout", "200ms"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(4), "{output:?}");
-    assert!(began.elapsed() < std::time::Duration::from_secs(4), "{:?}", began.elapsed());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_are_exit_code_3() {
     let server = NatsServer::with_config("authorization { user: right, password: secret }").await;

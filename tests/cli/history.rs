@@ -64,7 +64,7 @@ fn history(folder: &Folder, words: &[&str]) -> Vec<u64> {
 /// Everything that the server says of the durable consumer.
 async fn position(context: &Context) -> String {
     let info = flow::consumer(context).await;
-    format!("{:?} {:?} {}", info.delivered, info.ack_floor, info.num_pending)
+    format!("{:?} {:?}", info.delivered, info.ack_floor)
 }
 
 /// J14, J16 and X6

@@ -73,7 +73,16 @@ fn decoded(folder: &Folder, from: &str, input: &[u8]) -> String {
 
 #[test]
 fn list_says_who_uses_a_schema() {
-    assert_snapshot!(schemas(&folder(), &["list", "DIR"]), @"");
+    assert_snapshot!(schemas(&folder(), &["list", "DIR"]), @r"
+      NAME      TYPE        FINGERPRINT       IDS  READ BY  WRITTEN BY
+      order     shop.Order  7e0df4aa83162c6a  7    -        -
+      order-v2  shop.Order  2b4fb1415ecec26d  -    orders   lake
+      state     shop.State  0adb2e2540c5ea34  -    -        -
+
+    `trommel schemas show DIR NAME` shows a schema
+    --- stderr
+    --- exit code 0
+    ");
     let [value] = &json_in(&schemas(&folder(), &["list", "DIR", "--json"]))[..] else { panic!() };
     assert_eq!(
         value["schemas"][1],
@@ -86,8 +95,28 @@ fn list_says_who_uses_a_schema() {
 
 #[test]
 fn show_has_the_fields_and_the_canonical_form() {
-    assert_snapshot!(schemas(&folder(), &["show", "DIR", "order-v2"]), @"");
-    assert_snapshot!(schemas(&folder(), &["show", "DIR", "oder"]), @"");
+    assert_snapshot!(schemas(&folder(), &["show", "DIR", "order-v2"]), @r#"
+    order-v2
+      type         shop.Order
+      fingerprint  2b4fb1415ecec26d
+      read by      orders
+      written by   lake
+
+      FIELD  TYPE
+      id     string
+      state  shop.State
+
+    canonical form
+    {"name":"shop.Order","type":"record","fields":[{"name":"id","type":"string"},{"name":"state","type":{"name":"shop.State","type":"enum","symbols":["NEW","DONE"]}}]}
+    --- stderr
+    --- exit code 0
+    "#);
+    assert_snapshot!(schemas(&folder(), &["show", "DIR", "oder"]), @r"
+    --- stderr
+    error: there is no Avro schema `oder`
+      did you mean `order`?
+    --- exit code 2
+    ");
     let [value] = &json_in(&schemas(&folder(), &["show", "DIR", "order-v2", "--json"]))[..] else { panic!() };
     assert_eq!(
         value["schema"]["fields"][1]["type"]["symbols"],
@@ -122,26 +151,51 @@ fn messages_and_container_files_are_decoded() {
     for framing in [Framing::SingleObject, Framing::Confluent, Framing::Bare] {
         assert_eq!(decoded(&folder, "DIR/schemas/order.avsc", &encoded(framing)), "{\"id\":\"a\"}\n0", "{framing:?}");
     }
-    assert_snapshot!(decoded(&folder, "DIR", b"\xc3\x01 too short"), @"");
-    assert_snapshot!(decoded(&folder, "DIR", b"{}"), @"");
+    assert_snapshot!(decoded(&folder, "DIR", b"\xc3\x01 too short"), @r"
+    error: unknown_schema: no schema has the fingerprint 6f6873206f6f7420
+      expected one Avro message, or a container file, on standard input
+    2
+    ");
+    assert_snapshot!(decoded(&folder, "DIR", b"{}"), @r"
+    error: not_avro: it begins neither with C3 01 nor with 0
+      expected one Avro message, or a container file, on standard input
+    2
+    ");
 
-    let writer = ContainerWriter::new(&ContainerFormat { schema: order, codec: ContainerCodec::Xz }, [1; 16]).unwrap();
+    let writer =
+        ContainerWriter::new(&ContainerFormat { schema: order.clone(), codec: ContainerCodec::Xz }, [1; 16]).unwrap();
     let datum = encoded(Framing::Bare);
     let mut file = [writer.header(), &writer.block(&[&datum, &datum]).unwrap()].concat();
     assert_eq!(decoded(&folder, "DIR", &file), "{\"id\":\"a\"}\n{\"id\":\"a\"}\n0");
     let state = "{\"id\":\"a\",\"state\":\"NEW\"}\n";
     assert_eq!(decoded(&folder, "DIR/schemas/order-v2.avsc", &file), format!("{state}{state}0"));
     file.extend([2, 2]);
-    assert_snapshot!(decoded(&folder, "DIR", &file), @"");
+    let damaged = decoded(&folder, "DIR", &file);
+    assert!(damaged.starts_with("{\"id\":\"a\"}\n{\"id\":\"a\"}\nerror: record 3, in the block at byte "), "{damaged}");
+    assert!(damaged.contains("it was cut, or is still being written; all records before it were read"), "{damaged}");
 }
 
 #[test]
 fn check_answers_both_ways() {
     let folder =
         folder().write("other.avsc", r#"{"type":"record","name":"Order","fields":[{"name":"n","type":"int"}]}"#);
-    assert_snapshot!(schemas(&folder, &["check", "order", "order-v2", "--dir", "DIR"]), @"");
-    assert_snapshot!(schemas(&folder, &["check", "DIR/schemas/order.avsc", "DIR/other.avsc"]), @"");
-    assert_snapshot!(schemas(&folder, &["check", "DIR/schemas/order.avsc", "DIR/trommel.toml"]), @"");
+    assert_snapshot!(schemas(&folder, &["check", "order", "order-v2", "--dir", "DIR"]), @r"
+    `order-v2` reads all of what `order` wrote
+    `order` reads all of what `order-v2` wrote
+    --- stderr
+    --- exit code 0
+    ");
+    assert_snapshot!(schemas(&folder, &["check", "DIR/schemas/order.avsc", "DIR/other.avsc"]), @r"
+    `DIR/other.avsc` reads nothing of what `DIR/schemas/order.avsc` wrote
+      `order` can't be read as `other`: the reader's field `n` of `Order` is not written, and has no default
+    `DIR/schemas/order.avsc` reads nothing of what `DIR/other.avsc` wrote
+      `other` can't be read as `order`: the reader's field `id` of `shop.Order` is not written, and has no default
+    --- stderr
+    --- exit code 2
+    ");
+    let refused = schemas(&folder, &["check", "DIR/schemas/order.avsc", "DIR/trommel.toml"]);
+    assert!(refused.contains("error: `DIR/trommel.toml`: it is not JSON"), "{refused}");
+    assert!(refused.ends_with("--- exit code 2"), "{refused}");
     let json = schemas(&folder, &["check", "order-v2", "order", "--dir", "DIR", "--json"]);
     assert_eq!(
         json_in(&json)[0]["new_reads_old"],
@@ -157,5 +211,13 @@ fn check_shows_what_the_second_resolver_says() {
     let renamed =
         r#"{"type":"record","name":"Sale","aliases":["shop.Order"],"fields":[{"name":"id","type":"string"}]}"#;
     let folder = folder().write("sale.avsc", renamed);
-    assert_snapshot!(schemas(&folder, &["check", "DIR/schemas/order.avsc", "DIR/sale.avsc"]), @"");
+    assert_snapshot!(schemas(&folder, &["check", "DIR/schemas/order.avsc", "DIR/sale.avsc"]), @r"
+    `DIR/sale.avsc` reads all of what `DIR/schemas/order.avsc` wrote
+      the crate apache-avro says otherwise: nothing
+        Incompatible schemata! The name must be the same for both schemas. Writer's name Order and reader's name Sale
+    `DIR/schemas/order.avsc` reads nothing of what `DIR/sale.avsc` wrote
+      `sale` can't be read as `order`: the writer's `Sale` can't become the reader's `shop.Order`
+    --- stderr
+    --- exit code 0
+    ");
 }

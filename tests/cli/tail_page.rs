@@ -122,8 +122,9 @@ fn what_can_not_be_followed_is_refused() {
     let router = WatchedRouter::start();
     for (query, status, text) in [
         ("", 400, "name a key, as in `/tail?key=order.paid`"),
-        ("?kee=large", 400, "unknown parameter `kee`: it is `key` or `param`"),
+        ("?kee=large", 400, "unknown parameter `kee`: it is `key`, `param` or `where`"),
         ("?key=large&param=where", 400, "`param` is `NAME=VALUE`, not `where`"),
+        ("?key=large&where=/a%20=%201", 400, "`where` can't be used: line 1, column 4: `=` is not an operator"),
         ("?key=larg", 404, "there is no key `larg`"),
         ("?key=large&param=wher=1", 400, "wher"),
     ] {

@@ -59,6 +59,7 @@ impl Folder {
     /// Replaces a file at once, as a careful user does.
     pub fn put(&self, name: &str, bytes: &[u8]) {
         let temporary = self.file(&format!("{name}.tmp"));
+        fs::create_dir_all(temporary.parent().unwrap()).unwrap();
         fs::write(&temporary, bytes).unwrap();
         fs::rename(temporary, self.file(name)).unwrap();
     }

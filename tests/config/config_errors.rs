@@ -294,7 +294,7 @@ digest = "sha256:abc"
     trommel.toml:10:12: `envelope` can't be `cloud-events`
       did you mean `cloudevents`?
     trommel.toml:14:8: `type` can't be `kafka`
-      known words: `bus`, `file`, `folder`, `nats`, `null`, `program`, `stdout` and `webhook`
+      known words: `bus`, `exec`, `file`, `folder`, `nats`, `null`, `program`, `stdout` and `webhook`
     trommel.toml:16:14: `on_failure` can't be `deadletter`
       did you mean `dead_letter`?
     trommel.toml:20:20: `grants` can't be `network`: what can be granted is `api`, `identity` and `state`

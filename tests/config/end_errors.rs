@@ -62,7 +62,7 @@ path = "out"
 file_name = "{event_type}.json"
 "#;
     assert_snapshot!(in_settings(text), @r"
-    trommel.toml:6:17: `verify_header` compares with the message's headers, and lines have none
+    trommel.toml:6:17: `verify_header` compares with the message's headers, and what is in files has none
     trommel.toml:13:1: unknown field `id`
       known fields: `envelope`, `name`, `path`, `type` and `verify_header`
     trommel.toml:19:13: `file_name` can't be `{event_type}.json`: without `{id}` events would take each other's names
@@ -161,22 +161,53 @@ fn container_files_that_can_not_be_written() {
     let sink = |text: &str| {
         beside_source(&format!("[[sink]]\nname = \"out\"\nencode = \"avro-file\"\nwriter_schema = \"order\"\n{text}"))
     };
-    assert_snapshot!(sink("type = \"nats\"\nsubject = \"out\""), @"");
-    assert_snapshot!(sink("type = \"file\"\npath = \"{/id}.avro\"\nredact = true\nmax_record = \"1kB\""), @"");
-    assert_snapshot!(sink("type = \"folder\"\npath = \"out\"\ncodec = \"lzo\""), @"");
-    assert_snapshot!(
-        beside_source("[[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out\"\ncodec = \"xz\""), @""
-    );
-    assert_snapshot!(sink("type = \"file\"\npath = \"out.avro\""), @"");
+    assert_snapshot!(sink("type = \"nats\"\nsubject = \"out\""), @r#"
+    trommel.toml:1:1: a sink of type `nats` needs a server
+      add `[nats]` with, say, `url = "nats://127.0.0.1:4222"`
+    trommel.toml:3:10: a message is no file
+      write `encode = "avro"`, or `"confluent"`
+    trommel.toml:4:17: there is no Avro schema `order`
+      there is no `.avsc` in `schemas/`
+    "#);
+    assert_snapshot!(sink("type = \"file\"\npath = \"{/id}.avro\"\nredact = true\nmax_record = \"1kB\""), @r"
+    trommel.toml:4:17: there is no Avro schema `order`
+      there is no `.avsc` in `schemas/`
+    trommel.toml:6:8: JSON pointers look into JSON, and this sink writes Avro
+      use `{subject}`, `{event_type}`, `{key}`, `{date}` or `{header:NAME}`
+    trommel.toml:7:10: `redact` changes lines of JSON, and this sink writes records of Avro
+      leave it out, or let a filter change the outputs
+    trommel.toml:8:14: `max_record` changes lines of JSON, and this sink writes records of Avro
+      leave it out, or let a filter change the outputs
+    ");
+    assert_snapshot!(sink("type = \"folder\"\npath = \"out\"\ncodec = \"lzo\""), @r"
+    trommel.toml:4:17: there is no Avro schema `order`
+      there is no `.avsc` in `schemas/`
+    trommel.toml:7:9: `codec` can't be `lzo`
+      did you mean `xz`?
+    ");
+    assert_snapshot!(beside_source("[[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out\"\ncodec = \"xz\""), @r#"
+    trommel.toml:5:9: `codec` compresses the blocks of Avro files
+      add `encode = "avro-file"`, or leave it out
+    "#);
+    assert_snapshot!(sink("type = \"file\"\npath = \"out.avro\""), @r"
+    trommel.toml:4:17: there is no Avro schema `order`
+      there is no `.avsc` in `schemas/`
+    ");
 }
 
 #[test]
 fn container_files_that_can_not_be_read() {
     let source = |text: &str| beside_source(&format!("[[source]]\nname = \"files\"\ntype = \"avro-file\"\n{text}"));
-    assert_snapshot!(source(""), @"");
-    assert_snapshot!(source("path = []"), @"");
-    assert_snapshot!(source("path = [\"a.avro\", \"\"]"), @"");
-    assert_snapshot!(source("path = \"trommel.toml\"\nreader_schema = \"order\""), @"");
+    assert_snapshot!(source(""), @"trommel.toml:1:1: `path` is missing");
+    assert_snapshot!(source("path = []"), @"trommel.toml:4:8: `path` names no file");
+    assert_snapshot!(source("path = [\"a.avro\", \"\"]"), @r"
+    trommel.toml:4:9: can't read `DIR/a.avro`: No such file or directory (os error 2)
+    trommel.toml:4:19: `path` is empty
+    ");
+    assert_snapshot!(source("path = \"trommel.toml\"\nreader_schema = \"order\""), @r"
+    trommel.toml:5:17: there is no Avro schema `order`
+      there is no `.avsc` in `schemas/`
+    ");
 }
 
 /// F38: what a source on a bus is given, and what it is not.

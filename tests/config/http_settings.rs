@@ -101,7 +101,7 @@ tokenfile = "x"
 "#
     ), @"
     trommel.toml:5:10: `listen` can't be `8080`: it is an address and a port, such as `127.0.0.1:9464`
-    trommel.toml:6:8: `path` can't be `events?`: a path looks like `/events` or `/hooks/orders`
+    trommel.toml:6:8: `path` can't be `events?`: a path looks like `/events`, `/hooks/orders` or `/in/{tenant}`
     trommel.toml:7:17: `fixed_subject` can't be `orders.*`: `*` and `>` belong in patterns, not in subjects
     trommel.toml:8:10: `tenant` can't be `a b`: a tenant is printable ASCII without spaces
     trommel.toml:9:10: `answer` can't be `setled`

@@ -145,7 +145,7 @@ secret_file = []
     keys/hooks.toml:11:13: the router sets the header `Host` itself
     keys/hooks.toml:11:32: the router sets the header `webhook-id` itself
     keys/hooks.toml:12:1: unknown field `retries`
-      known fields: `active`, `allow_private`, `concurrency`, `events`, `headers`, `max_pending`, `name`, `secret_env`, `secret_file`, `subjects`, `tenant` and `url`
+      known fields: `active`, `allow_private`, `body`, `concurrency`, `events`, `headers`, `max_pending`, `name`, `routing_key`, `secret_env`, `secret_file`, `subjects`, `tenant` and `url`
     keys/hooks.toml:15:8: webhook `a` appears twice
       first at keys/hooks.toml:3:8
     keys/hooks.toml:16:7: `url` is a private address
@@ -252,5 +252,5 @@ fn a_body_names_what_there_is() {
     keys/hooks.toml:6:15: `routing_key` is not in the `body`
       a `body` names it as `{routing_key}`, as `pagerduty` does
     ");
-    assert_snapshot!(with("body = '\"{colour}\"'"), @"");
+    assert_snapshot!(with("body = '\"{colour}\"'"), @r#"keys/hooks.toml:5:8: `body` can't be `"{colour}"`: there is no placeholder `{colour}`, only `{/POINTER}`, `{payload}`, `{event_type}`, `{subject}`, `{tenant}`, `{event_id}`, `{delivery_id}` and `{routing_key}`"#);
 }

@@ -86,7 +86,7 @@ impl Rig {
 #[tokio::test]
 async fn every_record_of_every_file_is_an_event() {
     let (a, b, c) = (json!({"id":"a","total":1.5}), json!({"id":"b","total":null}), json!({"id":"c","total":2.0}));
-    let mut rig = rig(&[file(&[a.clone(), b.clone()]), file(&[]), file(&[c.clone()])], None);
+    let mut rig = rig(&[file(&[a.clone(), b.clone()]), file(&[]), file(std::slice::from_ref(&c))], None);
     assert_eq!(rig.next().await, (a, "0.avro:1".to_owned(), 1));
     assert_eq!(rig.next().await, (b, "0.avro:2".to_owned(), 2));
     assert_eq!(rig.next().await, (c, "2.avro:1".to_owned(), 1));

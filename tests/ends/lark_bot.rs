@@ -1,4 +1,5 @@
-//! A chat bot: events of Lark come in over HTTP as Lark sends them, and a program gets the messages.
+//! A chat bot: events of Lark come in over HTTP as Lark sends them, and a program gets the
+//! messages.
 
 use crate::{
     http::post,

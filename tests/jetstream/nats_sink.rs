@@ -388,7 +388,9 @@ async fn a_declared_stream_is_created_and_changed() {
     };
     let ensure = async |stream: config::StreamConfig| {
         let changed = connection.ensure_stream(&stream).await;
-        changed.map(|changed| format!("{changed:?}")).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+        changed
+            .map(|changed| format!("{:?}", changed.change))
+            .map_err(|error| format!("{:#}", anyhow::Error::from(error)))
     };
     assert!(ensure(declared.clone()).await.unwrap().starts_with("Created"));
     assert_eq!(ensure(declared.clone()).await.unwrap(), "AsWanted");

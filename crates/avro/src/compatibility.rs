@@ -8,7 +8,7 @@ use apache_avro::{
 };
 
 use super::{
-    AvroSchema,
+    AvroSchema, TimeForm,
     plan::{ReadPlan, ReadStep, RecordPart, StepIndex},
 };
 
@@ -26,7 +26,7 @@ pub enum ReadVerdict {
 impl AvroSchema {
     /// Returns whether what this schema writes can be read by `reader`.
     pub fn read_by(&self, reader: &Self) -> ReadVerdict {
-        match self.read_as(Some(reader)) {
+        match self.read_as(Some(reader), TimeForm::Integer) {
             Err(why) => ReadVerdict::Nothing(why),
             Ok(plan) => match unreadable(&plan) {
                 reasons if reasons.is_empty() => ReadVerdict::All,
@@ -58,7 +58,12 @@ fn unreadable(plan: &ReadPlan) -> BTreeSet<String> {
                 RecordPart::Member(_, at) | RecordPart::Skip(at) => Some(*at),
                 RecordPart::Default(_) => None,
             })),
-            ReadStep::Null | ReadStep::Boolean | ReadStep::Number { .. } | ReadStep::Text | ReadStep::Bytes { .. } => {}
+            ReadStep::Null
+            | ReadStep::Boolean
+            | ReadStep::Number { .. }
+            | ReadStep::Timestamp { .. }
+            | ReadStep::Text
+            | ReadStep::Bytes { .. } => {}
         }
     }
     reasons

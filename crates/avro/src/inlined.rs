@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::definitions::{TypeDefinition, TypeDefinitions, in_namespace, named};
 
-/// Returns the JSON of the schema in `file`, which has been parsed: each named type is defined where
-/// it is named first.
+/// Returns the JSON of the schema in `file`, which has been parsed: each named type is defined
+/// where it is named first.
 ///
 /// # Errors
 /// Returns the type that does not exist. Parsing has found it before.

@@ -26,7 +26,8 @@ impl fmt::Display for TimeUnit {
     }
 }
 
-/// Formats a count since the epoch. `None` if RFC 3339, whose years have four digits, can't have it.
+/// Formats a count since the epoch. `None` if RFC 3339, whose years have four digits, can't have
+/// it.
 pub(super) fn to_text(count: i64, unit: TimeUnit) -> Option<String> {
     let time = match unit {
         TimeUnit::Millis => Timestamp::from_millisecond(count),

@@ -1,6 +1,7 @@
-//! Publishing, reading, unsubscribing and closing at the same time: nobody waits for ever, and what was published is read or
-//! accounted for. The bus is compiled once more here, with the mutexes and atomics of a model checker, which runs every
-//! test in many orders of their steps and fails when all wait for each other.
+//! Publishing, reading, unsubscribing and closing at the same time: nobody waits for ever, and what
+//! was published is read or accounted for. The bus is compiled once more here, with the mutexes and
+//! atomics of a model checker, which runs every test in many orders of their steps and fails when
+//! all wait for each other.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::{
@@ -83,7 +84,8 @@ fn reader(mut subscription: BusSubscription) -> JoinHandle<(u64, BusStats)> {
     })
 }
 
-/// What fits is delivered or dropped, and what is delivered is read, but for what was dropped after that.
+/// What fits is delivered or dropped, and what is delivered is read, but for what was dropped after
+/// that.
 fn assert_accounted((read, stats): (u64, BusStats), policy: OverflowPolicy) {
     let dropped: u64 = DropReason::ALL.map(|reason| stats.dropped(reason)).iter().sum();
     let evicted = if policy == OverflowPolicy::DropOldest { stats.dropped(DropReason::BufferFull) } else { 0 };
@@ -91,7 +93,8 @@ fn assert_accounted((read, stats): (u64, BusStats), policy: OverflowPolicy) {
     assert_eq!(read, stats.delivered - evicted, "{stats:?}");
 }
 
-/// F33: two close while two publish and three read. Afterwards nobody publishes and nobody is observed.
+/// F33: two close while two publish and three read. Afterwards nobody publishes and nobody is
+/// observed.
 #[test]
 fn closing_leaves_nobody_behind() {
     check(|| {
@@ -157,7 +160,8 @@ fn whoever_comes_at_the_end_hears_of_it() {
     });
 }
 
-/// F34 and C09: two end the same subscription while somebody waits for room in it; one of them did, and the others stay.
+/// F34 and C09: two end the same subscription while somebody waits for room in it; one of them did,
+/// and the others stay.
 #[test]
 fn unsubscribing_ends_one_subscription_once() {
     check(|| {
@@ -192,7 +196,8 @@ fn dropping_a_subscription_lets_its_publishers_go() {
     });
 }
 
-/// F23: the room that a publish was given and does not take, because it is called off, goes to the next in line.
+/// F23: the room that a publish was given and does not take, because it is called off, goes to the
+/// next in line.
 #[test]
 fn room_that_nobody_takes_goes_to_the_next() {
     check(|| {

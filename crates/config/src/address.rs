@@ -45,7 +45,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_documentation())
 }
 
-/// Only what is handed out for use, and of that not what leads to a private IPv4 address by another way.
+/// Only what is handed out for use, and of that not what leads to a private IPv4 address by another
+/// way.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let embedded = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());

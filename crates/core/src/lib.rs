@@ -1,5 +1,5 @@
-//! What all parts of a router share: the duty to settle an event, stopping, counters, recent events,
-//! spans, and the client for HTTP requests that leave the machine.
+//! What all parts of a router share: the duty to settle an event, stopping, counters, recent
+//! events, spans, and the client for HTTP requests that leave the machine.
 
 use trommel_config::{address, config};
 use trommel_event::{event, text};

@@ -1,5 +1,5 @@
-//! The way of an event from its source to the queues of its sinks: registry, lanes, the walk through
-//! a route, outlets, dead letters. Knows the traits of sinks, and no destination.
+//! The way of an event from its source to the queues of its sinks: registry, lanes, the walk
+//! through a route, outlets, dead letters. Knows the traits of sinks, and no destination.
 
 use trommel_avro as avro;
 use trommel_config::{config, schema, signature};

@@ -167,8 +167,8 @@ impl Snapshot {
         self.keys.iter().any(|key| key.name != greedy.name && serves(key) && is_idle(key))
     }
 
-    /// Returns whether keys that a source `serves` and that are too slow have used more than `bytes`
-    /// of its budget up, while others could go on.
+    /// Returns whether keys that a source `serves` and that are too slow have used more than
+    /// `bytes` of its budget up, while others could go on.
     pub fn is_hogged(&self, bytes: u64, serves: impl Fn(&Key) -> bool) -> bool {
         let (mut used, mut stands_still, mut is_idle, mut is_unused) = (0, false, false, false);
         for key in self.keys.iter().filter(|key| serves(key)) {

@@ -1,9 +1,9 @@
 //! Filters: users' WebAssembly components, and the host that runs them.
 //!
 //! A [`Host`] loads the bytes of a component into a [`Filter`]; a route asks it for a
-//! [`RouteSubscription`]. For every event the route's [`Conditions`](crate::condition::Conditions) are tested natively, then a
-//! lane's [`Matcher`] calls the guest's `matches`, then [`Filter::process`] returns the
-//! [`Verdict`].
+//! [`RouteSubscription`]. For every event the route's [`Conditions`](crate::condition::Conditions)
+//! are tested natively, then a lane's [`Matcher`] calls the guest's `matches`, then
+//! [`Filter::process`] returns the [`Verdict`].
 //!
 //! Every component is linked twice. *Match* instances can call nothing, so `matches` is pure by
 //! construction; they are called synchronously, one per lane. *Process* instances have the granted

@@ -1,5 +1,5 @@
-//! The host of filters: WebAssembly components, their limits, their pools, and the API that they may
-//! call.
+//! The host of filters: WebAssembly components, their limits, their pools, and the API that they
+//! may call.
 
 use trommel_config::{config, credential};
 use trommel_core::{metrics, outgoing};

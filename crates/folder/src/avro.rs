@@ -120,8 +120,8 @@ pub(crate) fn check_readers(dir: &Path, folder: &Path, registry: &RegistryConfig
         for writer in writers.iter().filter(|writer| writer.is_meant_for(reader)) {
             let (extent, why) = match writer.read_by(reader) {
                 ReadVerdict::All => continue,
-                ReadVerdict::Some(reasons) => ("not everything that", reasons.join(", ")),
-                ReadVerdict::Nothing(why) => ("nothing that", why),
+                ReadVerdict::Some(reasons) => ("only a part of what", reasons.join(", ")),
+                ReadVerdict::Nothing(why) => ("nothing of what", why),
             };
             let file = format!("{}.avsc", writer.name());
             let place =

@@ -26,7 +26,8 @@ pub(crate) struct TomlDocument<'a> {
 }
 
 impl<'a> TomlDocument<'a> {
-    /// Opens a file of the folder. Returns `None` if it can't be read; the error is then in the report.
+    /// Opens a file of the folder. Returns `None` if it can't be read; the error is then in the
+    /// report.
     pub(crate) fn open(files: &'a FolderFiles, file: &Path, report: &'a ProblemReport) -> Option<Self> {
         let text = read(files, file).map_err(|(position, message)| {
             report.add(Problem::error(ConfigPlace { file: file.to_owned(), position }, message));

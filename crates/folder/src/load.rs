@@ -38,8 +38,8 @@ pub fn load(dir: &Path) -> Result<Config, Problems> {
 }
 
 /// Reads texts in the place of a folder's files, each named by its path in the folder:
-/// `trommel.toml`, `keys/NAME.toml`, `schemas/NAME.json` or `.avsc`. All other paths begin at `dir`,
-/// as in a folder: components, secrets, inputs and outputs.
+/// `trommel.toml`, `keys/NAME.toml`, `schemas/NAME.json` or `.avsc`. All other paths begin at
+/// `dir`, as in a folder: components, secrets, inputs and outputs.
 ///
 /// # Errors
 /// Returns all problems of all texts.

@@ -201,7 +201,8 @@ fn check_given(
 }
 
 /// The default name of a route, `KEY-` and eight hexadecimal digits. It depends on key, params,
-/// conditions and sinks alone, so that the ids of its outputs stay the same if other routes are added or removed.
+/// conditions and sinks alone, so that the ids of its outputs stay the same if other routes are
+/// added or removed.
 fn derived_name(key: &str, params: &[(String, String)], conditions: &ConditionLists, sinks: &[String]) -> String {
     let mut sinks: Vec<&String> = sinks.iter().collect();
     sinks.sort_unstable();

@@ -153,8 +153,8 @@ impl WebhookBook<'_> {
         Ok((rotated, secret_file))
     }
 
-    /// Gives up the former secret of a rotation, and removes a file that was made for it. Returns the
-    /// webhook as it is then.
+    /// Gives up the former secret of a rotation, and removes a file that was made for it. Returns
+    /// the webhook as it is then.
     ///
     /// # Errors
     /// Returns an error if there is one secret only.

@@ -8,7 +8,7 @@ use std::sync::{
 use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::{ConnectError, ConnectTrouble, Connection, event::Headers, headers};
 
@@ -33,7 +33,7 @@ impl LiveMessage {
 /// meanwhile is lost.
 pub struct LiveSubscription {
     connection: Connection,
-    messages: mpsc::UnboundedReceiver<LiveMessage>,
+    messages: mpsc::Receiver<LiveMessage>,
     counts: Arc<BufferCounts>,
     /// Tells the readers to end; dropping it does so, too.
     end: watch::Sender<()>,
@@ -66,7 +66,9 @@ impl Connection {
             source,
         };
         let counts = Arc::<BufferCounts>::default();
-        let (sender, messages) = mpsc::unbounded_channel();
+        // More messages than this have more bytes than there may be.
+        let most = usize::try_from(capacity / OVERHEAD).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        let (sender, messages) = mpsc::channel(most);
         let (end, ended) = watch::channel(());
         for pattern in patterns {
             let subscriber = match queue {
@@ -90,7 +92,7 @@ impl Connection {
 /// Mover of messages from the client's buffer, which is bounded in number only, to a subscription.
 struct LiveReader {
     subscriber: Subscriber,
-    sender: mpsc::UnboundedSender<LiveMessage>,
+    sender: mpsc::Sender<LiveMessage>,
     counts: Arc<BufferCounts>,
     capacity: u64,
 }
@@ -121,10 +123,9 @@ impl LiveReader {
         let headers = message.headers.as_ref().map(headers).unwrap_or_default();
         let message = LiveMessage { subject: message.subject.into_string(), headers, payload: message.payload };
         let size = message.size();
-        if self.counts.waiting.fetch_add(size, Ordering::Relaxed).saturating_add(size) <= self.capacity {
-            // An error means that the subscription is gone, which ends this task.
-            let _ = self.sender.send(message);
-        } else {
+        let has_room = self.counts.waiting.fetch_add(size, Ordering::Relaxed).saturating_add(size) <= self.capacity;
+        // It is refused as well if the subscription is gone, which ends this task.
+        if !has_room || self.sender.try_send(message).is_err() {
             self.counts.waiting.fetch_sub(size, Ordering::Relaxed);
             self.counts.dropped.send_modify(|dropped| *dropped += 1);
         }

@@ -1,5 +1,5 @@
-//! Destinations of outputs: stdout, files, folders, NATS, webhooks, programs; what each would write, and what
-//! each should hold.
+//! Destinations of outputs: stdout, files, folders, NATS, webhooks, programs; what each would
+//! write, and what each should hold.
 
 use trommel_avro as avro;
 use trommel_bus as bus;

@@ -11,7 +11,7 @@ use clap::Args;
 use super::input::of_file;
 use crate::{
     avro::{
-        AvroDecodeError, AvroSchema, AvroSchemas, Framing,
+        AvroDecodeError, AvroSchema, AvroSchemas, Framing, TimeForm,
         container::{ContainerFault, ContainerReader, MAGIC, RecordFault},
     },
     cli::{
@@ -72,7 +72,7 @@ impl DecodeInput {
 impl KnownSchemas {
     fn decode(&self, message: &[u8]) -> Result<Vec<u8>, AvroDecodeError> {
         match self {
-            Self::Folder(schemas) => schemas.decoder(None).decode(message),
+            Self::Folder(schemas) => schemas.decoder(None, TimeForm::Integer).decode(message),
             Self::File(schema) => match (Framing::of(message), message) {
                 (Some(Framing::SingleObject), [_, _, header @ ..])
                     if header.starts_with(&schema.fingerprint().to_le_bytes()) =>

@@ -98,6 +98,8 @@ fn problems(example: &str) -> Vec<String> {
         ("schemas/order.json", "{\"type\":\"object\"}"),
         ("schemas/order.avsc", "{\"type\":\"record\",\"name\":\"order\",\"fields\":[]}"),
         ("events.ndjson", ""),
+        ("orders.avro", ""),
+        ("more-orders.avro", ""),
     ] {
         write(file, text);
     }

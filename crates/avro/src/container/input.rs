@@ -70,7 +70,8 @@ impl<R: Read> CountedInput<R> {
         if length <= most { Ok(length) } else { Err(InputFault::Wrong(too_long)) }
     }
 
-    /// Replaces `bytes` by the next `length` of the input. Memory is taken for those that are there.
+    /// Replaces `bytes` by the next `length` of the input. Memory is taken for those that are
+    /// there.
     pub(super) fn take(&mut self, length: usize, bytes: &mut Vec<u8>) -> Result<(), InputFault> {
         bytes.clear();
         let taken = self.input.by_ref().take(length as u64).read_to_end(bytes)?;

@@ -7,7 +7,7 @@ use super::{
     header::ContainerHeader,
     input::{CountedInput, InputFault},
 };
-use crate::{AvroDecodeError, AvroSchema, AvroSchemas, plan::ReadPlan, types::may_be_empty};
+use crate::{AvroDecodeError, AvroSchema, AvroSchemas, TimeForm, plan::ReadPlan, types::may_be_empty};
 
 /// Most records in a block that may take no byte each.
 const MOST_EMPTY: u64 = 1 << 20;
@@ -59,13 +59,13 @@ impl<R: Read> ContainerReader<R> {
     /// file.
     ///
     /// # Errors
-    /// Returns an error if it is no container file, its schema or codec is none, or the reader can't
-    /// read anything of it.
+    /// Returns an error if it is no container file, its schema or codec is none, or the reader
+    /// can't read anything of it.
     pub fn open(input: R, reader: Option<&AvroSchema>) -> Result<Self, ContainerFault> {
         let mut input = CountedInput::new(input);
         let header = ContainerHeader::read(&mut input)?;
         let schema = parsed(&header.schema)?;
-        let plan = schema.read_as(reader).map_err(ContainerFault::Unresolvable)?;
+        let plan = schema.read_as(reader, TimeForm::Integer).map_err(ContainerFault::Unresolvable)?;
         let own = schema.0.plan.clone();
         let offset = input.offset;
         Ok(Self { input, header, schema, plan, own, block: Vec::new(), offset, at: 0, left: 0, records: 0 })

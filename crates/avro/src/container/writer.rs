@@ -35,8 +35,8 @@ impl ContainerWriter {
     /// Returns why they can't be compressed.
     pub fn block(&self, datums: &[&[u8]]) -> Result<Vec<u8>, String> {
         let size: usize = datums.iter().map(|datum| datum.len()).sum();
-        // Into memory: the crate does not look how much of a write was taken. The header was written
-        // before, and one block takes all.
+        // Into memory: the crate does not look how much of a write was taken. The header was
+        // written before, and one block takes all.
         let writer = Writer::builder().schema(&self.schema).writer(Vec::new()).codec(self.codec).marker(self.marker);
         let block = writer.has_header(true).block_size(size + 1).build().and_then(|mut writer| {
             for datum in datums {

@@ -9,8 +9,8 @@ use crate::{avro::container::ContainerFormat, json::SecretName};
 pub struct FileSink {
     pub upkeep: FileUpkeep,
     pub record: RecordSettings,
-    /// Format of container files, with the schema as it is at the start: a file has one. Without it,
-    /// files have lines.
+    /// Format of container files, with the schema as it is at the start: a file has one. Without
+    /// it, files have lines.
     pub container: Option<ContainerFormat>,
 }
 

@@ -5,6 +5,7 @@ use std::{fmt, num::NonZeroUsize};
 use bytesize::ByteSize;
 
 use super::{Config, Grant, SinkKind, SourceKind, machine};
+use crate::avro::container::LARGEST_BLOCK;
 
 const MIB: u64 = 1 << 20;
 /// Memory of the program itself, its threads, the registry, and current reads and writes of
@@ -32,6 +33,8 @@ const WEBHOOKS: u64 = 64 * MIB;
 const PROCESS: u64 = 32 << 10;
 /// Memory of an id in the window of `[dedup]`.
 const ID: u64 = 100;
+/// Memory of a source of Avro files: a block as it is stored and as it is read, and records of it.
+const AVRO_FILE: u64 = 2 * LARGEST_BLOCK as u64 + 24 * MIB;
 /// Assumed memory if the system does not report it.
 const UNKNOWN: u64 = 2 << 30;
 
@@ -111,10 +114,9 @@ struct MemoryDemand {
     state: MemoryPart,
     /// Size of the largest possible instance.
     instance: u64,
-    /// Memory of the ids in all windows.
-    ids: u64,
-    /// Memory of the programs that the routes' sinks run.
-    processes: u64,
+    /// Memory of the ids in all windows, of blocks of Avro files, and of the programs that the
+    /// routes' sinks run.
+    fixed: u64,
 }
 
 /// The summary that a router logs at startup.
@@ -214,6 +216,8 @@ impl MemoryDemand {
         let has_state = config.filters.iter().any(|filter| filter.grants.contains(&Grant::State));
         let sources = config.sources.len() as u64;
         let live = config.sources.iter().filter(|source| matches!(source.kind, SourceKind::Nats(_)));
+        let avro_files = config.sources.iter().filter(|source| matches!(source.kind, SourceKind::AvroFile(_)));
+        let avro_files = avro_files.count() as u64;
         let part = |weight, members, least, most| MemoryPart { weight, members, least, most };
         let state = config.filters.iter().map(|filter| filter.limits.state).max().unwrap_or(0) as u64;
         let instances = config.filters.iter().map(|filter| filter.limits.memory).chain([config.limits.memory]);
@@ -228,8 +232,10 @@ impl MemoryDemand {
             webhooks: part(1, has_webhooks.into(), LEAST, WEBHOOKS),
             state: part(2, has_state.into(), LEAST.min(state), state),
             instance: instances.max().unwrap_or(0) as u64,
-            ids: ids.saturating_mul(sources),
-            processes: PROCESS.saturating_mul(processes(config)),
+            fixed: ids
+                .saturating_mul(sources)
+                .saturating_add(AVRO_FILE.saturating_mul(avro_files))
+                .saturating_add(PROCESS.saturating_mul(processes(config))),
         }
     }
 
@@ -253,21 +259,16 @@ impl MemoryDemand {
         unit.saturating_mul(self.weights())
     }
 
-    /// Memory that is not shared out.
-    fn fixed(&self) -> u64 {
-        PROGRAM.saturating_add(self.ids).saturating_add(self.processes)
-    }
-
     /// The least memory that the folder needs.
     fn least(&self) -> u64 {
         let shared = self.instances().saturating_add(self.parts_least());
-        shared.div_ceil(3).saturating_mul(5).saturating_add(self.fixed())
+        shared.div_ceil(3).saturating_mul(5).saturating_add(PROGRAM).saturating_add(self.fixed)
     }
 
     /// Divides three fifths of the memory beside the program. Components also get the memory that
     /// other parts can't use.
     fn share_out(&self, total: u64) -> MemoryPlan {
-        let shared = total.saturating_sub(self.fixed()) / 5 * 3;
+        let shared = total.saturating_sub(PROGRAM + self.fixed) / 5 * 3;
         // A quarter, unless the parts need that: small instances leave it to them.
         let instances = (shared / 4).min(shared.saturating_sub(self.parts_least())).max(self.instances());
         let unit = shared.saturating_sub(instances) / self.weights().max(1);
@@ -315,8 +316,8 @@ mod tests {
         fn demands()(
             (sources, https, lives, sinks) in (0_u64..20, 0_u64..5, 0_u64..5, 1_u64..40),
             (webhooks, states) in (0_u64..2, 0_u64..2),
-            (request, in_flight, state, instance, ids, processes) in
-                (LEAST..40 * MIB, 1..1_u64 << 40, 1..1_u64 << 40, 1..1_u64 << 32, 0..1_u64 << 30, 0..1_u64 << 30),
+            (request, in_flight, state, instance, fixed) in
+                (LEAST..40 * MIB, 1..1_u64 << 40, 1..1_u64 << 40, 1..1_u64 << 32, 0..1_u64 << 30),
         ) -> MemoryDemand {
             let part = |weight, members, least, most| MemoryPart { weight, members, least, most };
             MemoryDemand {
@@ -328,8 +329,7 @@ mod tests {
                 webhooks: part(1, webhooks, LEAST, WEBHOOKS),
                 state: part(2, states, LEAST.min(state), state),
                 instance,
-                ids,
-                processes,
+                fixed,
             }
         }
     }
@@ -342,7 +342,7 @@ mod tests {
         fn the_parts_are_within_the_whole_and_large_enough(demand in demands(), more in 0..1_u64 << 40) {
             let total = demand.least() + more;
             let plan = demand.share_out(total);
-            let shared = (total - demand.fixed()) / 5 * 3;
+            let shared = (total - PROGRAM - demand.fixed) / 5 * 3;
             prop_assert!(sum(&plan, &demand) <= shared);
             let ComponentMemory { all, kept, outputs, .. } = plan.components;
             prop_assert!(all - kept - outputs >= demand.instance as usize);

@@ -42,7 +42,7 @@ impl SinkConfig {
         match &self.kind {
             SinkKind::File(_, file) | SinkKind::Files(_, file) => file.container.as_ref(),
             SinkKind::Folder(folder) => folder.container.as_ref(),
-            SinkKind::Stdout | SinkKind::Nats(_) | SinkKind::Webhook(_) | SinkKind::Null => None,
+            _ => None,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Resolver of host names. Names are resolved here and nowhere else: the address that was checked is
-//! the one that is connected to.
+//! Resolver of host names. Names are resolved here and nowhere else: the address that was checked
+//! is the one that is connected to.
 
 use std::net::SocketAddr;
 

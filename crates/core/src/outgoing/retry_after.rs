@@ -1,4 +1,5 @@
-//! `Retry-After`: how long an API wants to be left alone, in seconds or until a date (RFC 9110, 10.2.3).
+//! `Retry-After`: how long an API wants to be left alone, in seconds or until a date (RFC 9110,
+//! 10.2.3).
 
 use std::time::{Duration, SystemTime};
 

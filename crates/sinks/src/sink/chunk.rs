@@ -45,8 +45,8 @@ impl LineChunk {
         }
     }
 
-    /// Takes records, which `block` makes a block of, until the chunk is full or has `room` bytes; one
-    /// at least. They are written whole or not at all, behind `header`.
+    /// Takes records, which `block` makes a block of, until the chunk is full or has `room` bytes;
+    /// one at least. They are written whole or not at all, behind `header`.
     pub(super) fn fill_block<'a>(
         &mut self,
         records: &mut impl Iterator<Item = &'a [u8]>,

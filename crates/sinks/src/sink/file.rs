@@ -64,8 +64,8 @@ pub fn append(path: PathBuf, payload: &[u8]) -> anyhow::Result<()> {
     stored.map_err(|stopped| stopped.why.into())
 }
 
-/// Returns the line that a sink writes of a payload; of a container file, the record as it stands in
-/// a block.
+/// Returns the line that a sink writes of a payload; of a container file, the record as it stands
+/// in a block.
 pub(super) fn line(settings: &FileSink, payload: &[u8]) -> Vec<u8> {
     if settings.container.is_some() {
         return payload.to_vec();

@@ -24,8 +24,8 @@ mod waiting;
 /// Deliveries that are stored at once, so that other writers wait no longer than for so many.
 const BURST: usize = 1_000;
 
-/// Opens the sink, which stores deliveries in `store`, for all webhooks or for `only` one, and sends
-/// the names of their webhooks to `fresh`.
+/// Opens the sink, which stores deliveries in `store`, for all webhooks or for `only` one, and
+/// sends the names of their webhooks to `fresh`.
 ///
 /// # Errors
 /// Returns an error if the thread that stores can't be started.

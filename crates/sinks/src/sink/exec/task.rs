@@ -250,9 +250,8 @@ async fn write(stdin: &mut Option<ChildStdin>, writing: &mut Option<(Slot, ExecT
 
 /// The payload as one JSON value on a line of its own.
 fn on_one_line(payload: Bytes) -> ExecText {
-    const END: Bytes = Bytes::from_static(b"\n");
     if line::is_json(&payload) && !payload.iter().any(|byte| b"\r\n".contains(byte)) {
-        return payload.chain(END);
+        return payload.chain(Bytes::from_static(b"\n"));
     }
     let mut text = Vec::new();
     line::append(&mut text, &payload);

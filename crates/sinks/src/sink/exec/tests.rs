@@ -73,9 +73,17 @@ async fn an_output_is_taken_when_the_program_says_ok() {
         sink.write(slot, &on("a", payload)).await.unwrap();
     }
     for slot in 1..=3 {
-        assert_eq!(report(&mut sink).await, format!("took {slot}"), "the banner confirms nothing");
+        assert_eq!(report(&mut sink).await, format!("took {slot}"));
     }
     assert_eq!(lines(&folder.path().join("got")), ["{\"n\":1}", "\"text\"", "{\"n\": 3}"]);
+}
+
+#[tokio::test]
+async fn a_line_that_is_no_answer_confirms_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = sink(&folder, ExecConfirm::Line, "read -r line; echo got it, ok; echo okay; exit 3");
+    sink.write(1, &on("a", "1")).await.unwrap();
+    assert_eq!(report(&mut sink).await, "later 1: the program ended before it took the output: exit status: 3");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
-//! File that is being written: of lines, or of the blocks of a container. A line or a block is whole
-//! or not there: the rest of a failed write is cut off again, and so is a block that a crash has torn;
-//! a torn line is made a line of its own.
+//! File that is being written: of lines, or of the blocks of a container. A line or a block is
+//! whole or not there: the rest of a failed write is cut off again, and so is a block that a crash
+//! has torn; a torn line is made a line of its own.
 
 use std::{
     fs,
@@ -58,8 +58,8 @@ impl AppendedFile {
     /// Opens the file. Missing folders on the way are made.
     ///
     /// # Errors
-    /// Returns an error if it can't be opened, is not a regular file, or is no container file though
-    /// it is to be one.
+    /// Returns an error if it can't be opened, is not a regular file, or is no container file
+    /// though it is to be one.
     pub(super) fn open(path: PathBuf, upkeep: FileUpkeep, container: Option<&ContainerFormat>) -> anyhow::Result<Self> {
         let opened =
             open_file(&path, upkeep, container).with_context(|| format!("could not open `{}`", path.display()))?;

@@ -15,8 +15,8 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
 use super::refusal::RequestRefusal;
 use crate::{config, event::Event, poison::ignore_poison};
 
-/// Tenants whose rates are remembered at once. Those that have not used theirs up need no memory, so
-/// that only as many that send too fast together are too many.
+/// Tenants whose rates are remembered at once. Those that have not used theirs up need no memory,
+/// so that only as many that send too fast together are too many.
 const MAX_TENANTS: usize = 65_536;
 /// Time after which to send again if there is no room now.
 const NO_ROOM: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::avro::{
     AvroSchema, AvroSchemas, Framing,
-    container::{ContainerCodec, ContainerReader},
+    container::{ContainerCodec, ContainerFormat, ContainerReader},
 };
 
 const ORDER: &str = r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"string"}]}"#;
