@@ -53,9 +53,9 @@ impl RecordingSink {
             SinkKind::Webhook(_) => Recognition::Deliveries(webhooks.to_vec()),
             SinkKind::Stdout => Recognition::Never("standard output can't be read again"),
             SinkKind::Bus(_) => Recognition::Never("a bus keeps nothing"),
-            SinkKind::Program(_) => Recognition::Never("a sink of a program can't be read"),
-            SinkKind::Exec(_) => Recognition::Never("what a program has taken can't be read again"),
             SinkKind::Null => Recognition::Never("a sink of type `null` keeps nothing"),
+            // Such as programs: unless a sink says more here, nothing is known to be stored.
+            _ => Recognition::Never("what it has taken can't be read again"),
         };
         Self { name: name.into(), recognition, recording, last: 0 }
     }
