@@ -146,11 +146,16 @@ pub fn match_event<'a>(
 }
 
 /// Returns the reason why an event is not wanted, for people. Tests the conditions once more.
-pub fn why_unwanted<'a>(subscription: &'a RouteSubscription, facts: &mut EventFacts<'a>) -> String {
-    let conditions = subscription.conditions();
-    match conditions.test(facts) {
-        Ok(true) => "`matches` said no".to_owned(),
-        _ => match conditions.failing(facts) {
+pub fn why_unwanted<'a>(route: &'a Route, facts: &mut EventFacts<'a>) -> String {
+    match unfulfilled(route, facts) {
+        Ok(failing) if failing.is_empty() => {}
+        Ok(failing) => return format!("`where` does not hold: {}", failing.join(" | ")),
+        Err(error) => return error.to_string(),
+    }
+    match route.subscription.as_ref().map(|subscription| subscription.conditions()) {
+        None => "no filter looks at it".to_owned(),
+        Some(conditions) if matches!(conditions.test(facts), Ok(true)) => "`matches` said no".to_owned(),
+        Some(conditions) => match conditions.failing(facts) {
             Ok(failing) => format!("no list of conditions holds: {}", failing.join(" | ")),
             Err(error) => error.to_string(),
         },

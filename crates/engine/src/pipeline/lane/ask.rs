@@ -10,7 +10,7 @@ use crate::{
     filter::{CallFault, Verdict},
     show,
     telemetry::Stage,
-    walk::{MatchAnswer, MatchError, match_event, passes, unfulfilled, why_unwanted},
+    walk::{MatchAnswer, MatchError, match_event, passes, why_unwanted},
 };
 
 /// Evaluates `where`, the filter's conditions and `matches`. `known` is the answer, if it was asked
@@ -26,8 +26,7 @@ pub(super) fn ask<'a>(
             Ok(true) => {}
             Ok(false) => {
                 if show::is_on() {
-                    let failing = unfulfilled(at.route, facts).unwrap_or_default();
-                    at.show_dropped(&format!("`where` does not hold: {}", failing.join(" | ")));
+                    at.show_dropped(&why_unwanted(at.route, facts));
                 }
                 return FilterAnswer::No;
             }
@@ -52,7 +51,7 @@ pub(super) fn ask<'a>(
         Ok(MatchAnswer::Wanted) => FilterAnswer::Verdict(Verdict::Keep, 0),
         Ok(MatchAnswer::Unfulfilled | MatchAnswer::Unmatched) => {
             if show::is_on() {
-                at.show_dropped(&why_unwanted(subscription, facts));
+                at.show_dropped(&why_unwanted(at.route, facts));
             }
             FilterAnswer::No
         }
