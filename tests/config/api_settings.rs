@@ -56,7 +56,7 @@ fn everything_that_can_be_said() {
 [api]
 base_url = "https://api.example.com/v1"
 token_file = "token"
-headers = { X-Tenant = "42", Accept-Language = "en" }
+headers = { X-Tenant = "tenant-forty-two", Accept-Language = "en" }
 timeout = "2s"
 retries = 0
 backoff = { min = "1s", max = "5s" }
@@ -85,14 +85,14 @@ scopes = "mail:read"
     assert_eq!(api.base_url.as_str(), "https://api.example.com/v1");
     assert_eq!(api.token, Some(KeptIn::File(folder.file("token"))));
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    assert_eq!(api.headers, [header("X-Tenant", "42"), header("Accept-Language", "en")]);
+    assert_eq!(api.headers, [header("X-Tenant", "tenant-forty-two"), header("Accept-Language", "en")]);
     assert_eq!((api.timeout, api.retries, api.max_body), (Duration::from_secs(2), 0, 4096));
     assert_eq!(api.backoff, Backoff::new(Duration::from_secs(1), Duration::from_secs(5)));
     assert!(api.allow_private);
     let scopes = Some(vec!["mail:read".to_owned(), "mail:write".to_owned()]);
     let console_events = Some(vec!["mail.received".to_owned()]);
     assert_eq!(api.identity, DeclaredIdentity { auth_types: vec![AuthType::Bot], scopes, console_events });
-    assert!(!format!("{api:?}").contains("42"), "{api:?}");
+    assert!(!format!("{api:?}").contains("forty-two"), "{api:?}");
     assert_eq!(config.filters[0].grants, [Grant::Api, Grant::State]);
     let key = &config.registry.keys[0];
     let endpoint = |text: &str| text.parse::<Endpoint>().unwrap();
