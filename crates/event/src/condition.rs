@@ -6,37 +6,32 @@
 //! compares bytewise: JSON strings unescaped, `true`, `false` and `null` by their text. Objects and
 //! arrays only support `exists`.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, HashMap},
-    fmt, ptr,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+use std::{cmp::Ordering, sync::Arc, time::Duration};
 
 use regex::{Regex, RegexBuilder};
 use smallvec::SmallVec;
 
 use crate::{
-    event::{Event, Pattern, SubjectError},
-    json::{self, PointerTree},
+    event::{Pattern, SubjectError},
+    field::{Field, FieldError},
+    json,
+    text::shortened,
 };
 
 mod expression;
+mod facts;
 mod shown;
 mod value;
 
 pub use expression::{ExpressionError, parse};
+pub(crate) use facts::PathSet;
+pub use facts::{EventFacts, IsDecimal, PathSets};
 use value::{JsonNumber, JsonValue};
 
 /// Most tests of a route, in all its lists.
 const MOST_TESTS: usize = 1024;
 /// Most bytes that a regular expression may be compiled to.
 const LARGEST_REGEX: usize = 1 << 20;
-/// Longest name of a field, in bytes.
-const LONGEST_FIELD: usize = 1024;
-/// Characters of a field's name that a message shows.
-const SHOWN: usize = 80;
 /// Least text that tests may look at, as a multiple of the payload's size, however short their
 /// time: enough for a few tests of the largest text.
 const LOOKS: usize = 4;
@@ -46,7 +41,7 @@ const LOOKS: usize = 4;
 pub struct Conditions {
     any: Box<[Box<[ConditionTest]>]>,
     /// Distinct pointers of all tests.
-    paths: Arc<PointerTree>,
+    paths: Arc<PathSet>,
     /// Bytes of text that the tests on one event may look at: about one a nanosecond.
     budget: usize,
 }
@@ -76,9 +71,8 @@ struct Operand {
 
 #[derive(Debug)]
 enum ConditionField {
-    Subject,
-    EventType,
-    Header(Box<str>),
+    /// A field that is not looked for in the payload.
+    Plain(Field),
     /// A JSON pointer, and its position among the route's paths.
     Payload(Box<str>, usize),
 }
@@ -122,12 +116,12 @@ pub type ConditionLists = Vec<Vec<Condition>>;
 /// Error in a route's conditions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionError {
-    /// The field does not exist. Its name is shortened and escaped.
-    #[error(
-        "a condition names the field `{0}`: use `subject`, `event-type`, `header:NAME`, or a JSON pointer such as \
-         `/order/amount`"
-    )]
-    Field(String),
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    #[error("a condition tests no whole payload: name a part of it by a JSON pointer such as `/order/amount`")]
+    Payload,
+    #[error("`{0}` is the same for all events that a condition is asked about: remove it")]
+    Constant(Field),
     #[error("the conditions have {0} tests, more than the limit of {MOST_TESTS}: ask for the rest in `matches`")]
     TooMany(usize),
     /// The regular expression of a `matches` is invalid, or compiles to more than a mebibyte.
@@ -188,17 +182,12 @@ impl Conditions {
         if tests > MOST_TESTS {
             return Err(ConditionError::TooMany(tests));
         }
-        let mut pointers = BTreeMap::new();
-        for Condition { field, .. } in written.iter().flatten().filter(|test| test.field.starts_with('/')) {
-            if field.len() > LONGEST_FIELD {
-                return Err(unknown(field));
-            }
-            pointers.insert(field.clone(), 0);
-        }
-        pointers.values_mut().zip(0..).for_each(|(position, number)| *position = number);
-        let paths = known.get(&pointers.keys().map(String::as_str).collect::<Vec<_>>()).map_err(unknown)?;
-        let all = |list: Vec<Condition>| list.into_iter().map(|one| ConditionTest::new(one, &pointers)).collect();
-        let any = written.into_iter().map(all).collect::<Result<_, _>>()?;
+        let with_field = |test: Condition| testable(&test.field).map(|field| (field, test));
+        let tests = written.into_iter().map(|list| list.into_iter().map(with_field).collect());
+        let tests = tests.collect::<Result<Vec<Vec<_>>, _>>()?;
+        let paths = known.get(tests.iter().flatten().filter_map(|(field, _)| field.pointer()))?;
+        let test = |(field, test)| ConditionTest::new(field, test, &paths);
+        let any = tests.into_iter().map(|list| list.into_iter().map(test).collect()).collect::<Result<_, _>>()?;
         Ok(Self { any, paths, budget: usize::try_from(time.as_nanos()).unwrap_or(usize::MAX) })
     }
 
@@ -257,68 +246,61 @@ impl Conditions {
             *left = left.checked_sub(test.looks_at(text)).ok_or(Untested::TooMuch(allowed))?;
             Ok(())
         };
-        let text = match &test.field {
-            ConditionField::Subject => &event.subject,
-            ConditionField::EventType => &event.event_type,
-            ConditionField::Header(name) => match event.headers.get(name) {
-                Some(value) => value,
-                None => return Ok(test.comparison == Comparison::Absent),
-            },
-            ConditionField::Payload(pointer, position) => {
-                let not_json = || Untested::NotJson { pointer: shown(pointer) };
-                let is_decimal = facts.is_decimal;
-                return match facts.value(&self.paths, *position).map_err(|json::NotJson| not_json())? {
-                    None => Ok(test.comparison == Comparison::Absent),
-                    Some(JsonValue::Broken) => Err(not_json()),
-                    Some(JsonValue::Container) => Ok(test.comparison == Comparison::Exists),
-                    Some(JsonValue::Word(text)) => Ok(test.holds(text, None)),
-                    Some(JsonValue::Number(text, number)) => {
-                        look(text)?;
-                        Ok(test.holds(text, Some(*number)))
-                    }
-                    Some(JsonValue::String(text)) => {
-                        look(text)?;
-                        // Parsed only if the other side is a number.
-                        let has_number = test.operands.iter().any(|operand| operand.number.is_some());
-                        let number = has_number.then(|| JsonNumber::parse(text)).flatten();
-                        let is_decimal = |_: &JsonNumber| is_decimal.is_some_and(|is_decimal| is_decimal(pointer));
-                        Ok(test.holds(text, number.filter(is_decimal)))
-                    }
-                };
+        let (pointer, position) = match &test.field {
+            ConditionField::Plain(field) => {
+                let Some(text) = field.of(event) else { return Ok(test.comparison == Comparison::Absent) };
+                look(&text)?;
+                let is_number = field.is_number() || test.comparison.is_order();
+                return Ok(test.holds(&text, if is_number { JsonNumber::parse(&text) } else { None }));
             }
+            ConditionField::Payload(pointer, position) => (pointer, *position),
         };
-        look(text)?;
-        Ok(test.holds_for_text(text))
+        let not_json = || Untested::NotJson { pointer: shortened(pointer) };
+        let is_decimal = facts.is_decimal;
+        match facts.value(&self.paths, position).map_err(|json::NotJson| not_json())? {
+            None => Ok(test.comparison == Comparison::Absent),
+            Some(JsonValue::Broken) => Err(not_json()),
+            Some(JsonValue::Container) => Ok(test.comparison == Comparison::Exists),
+            Some(JsonValue::Word(text)) => Ok(test.holds(text, None)),
+            Some(JsonValue::Number(text, number)) => {
+                look(text)?;
+                Ok(test.holds(text, Some(*number)))
+            }
+            Some(JsonValue::String(text)) => {
+                look(text)?;
+                // Parsed only if the other side is a number.
+                let has_number = test.operands.iter().any(|operand| operand.number.is_some());
+                let number = has_number.then(|| JsonNumber::parse(text)).flatten();
+                let is_decimal = |_: &JsonNumber| is_decimal.is_some_and(|is_decimal| is_decimal(pointer));
+                Ok(test.holds(text, number.filter(is_decimal)))
+            }
+        }
     }
 }
 
-/// Shortens and escapes a name from outside for display.
-fn shown(name: &str) -> String {
-    let end = name.char_indices().nth(SHOWN).map_or(name.len(), |(end, _)| end);
-    let more = if end < name.len() { "…" } else { "" };
-    format!("{}{more}", name[..end].escape_debug())
-}
-
-fn unknown(field: &str) -> ConditionError {
-    ConditionError::Field(shown(field))
+/// Parses the name of a field that a condition can test.
+///
+/// # Errors
+/// If there is no such field, or it is one that no condition tests.
+fn testable(name: &str) -> Result<Field, ConditionError> {
+    match name.parse()? {
+        Field::Payload => Err(ConditionError::Payload),
+        field @ (Field::Key | Field::Route) => Err(ConditionError::Constant(field)),
+        field => Ok(field),
+    }
 }
 
 impl ConditionTest {
-    fn new(written: Condition, pointers: &BTreeMap<String, usize>) -> Result<Self, ConditionError> {
-        let Condition { field, comparison, values } = written;
-        let field = match field.as_str() {
-            "subject" => ConditionField::Subject,
-            "event-type" => ConditionField::EventType,
-            other => match (other.strip_prefix("header:"), pointers.get(other)) {
-                (Some(name), _) if (1..=LONGEST_FIELD).contains(&name.len()) => ConditionField::Header(name.into()),
-                (None, Some(position)) => ConditionField::Payload(other.into(), *position),
-                _ => return Err(unknown(other)),
-            },
+    fn new(field: Field, written: Condition, paths: &PathSet) -> Result<Self, ConditionError> {
+        let Condition { comparison, values, .. } = written;
+        let field = match field {
+            Field::Pointer(pointer) => ConditionField::Payload(pointer.as_str().into(), paths.position(&pointer)),
+            plain => ConditionField::Plain(plain),
         };
         let matcher = match (comparison, values.first()) {
             (Comparison::Matches, Some(value)) => Some(TextMatcher::Regex(regex(value)?)),
             (Comparison::Fits, Some(value)) => {
-                let pattern = value.parse().map_err(|error| ConditionError::Pattern(shown(value), error))?;
+                let pattern = value.parse().map_err(|error| ConditionError::Pattern(shortened(value), error))?;
                 Some(TextMatcher::Pattern(pattern))
             }
             _ => None,
@@ -337,13 +319,6 @@ impl ConditionTest {
             _ => text.len().min(operand.text.len()),
         };
         self.operands.iter().map(each).sum()
-    }
-
-    /// Tests text from outside JSON, which has no type: it counts as a number if the comparison is
-    /// an order and both sides are numbers.
-    fn holds_for_text(&self, text: &str) -> bool {
-        let number = if self.comparison.is_order() { JsonNumber::parse(text) } else { None };
-        self.holds(text, number)
     }
 
     fn holds(&self, text: &str, number: Option<JsonNumber>) -> bool {
@@ -382,99 +357,13 @@ fn regex(text: &str) -> Result<Regex, ConditionError> {
         // The error repeats the expression, with a mark under it.
         let error = error.to_string();
         let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        ConditionError::Regex(format!("`{}` is not a valid regular expression: {why}", shown(text)))
+        ConditionError::Regex(format!("`{}` is not a valid regular expression: {why}", shortened(text)))
     })
 }
 
 impl Comparison {
     fn is_order(self) -> bool {
         matches!(self, Self::Less | Self::LessOrEqual | Self::Greater | Self::GreaterOrEqual)
-    }
-}
-
-/// Most sets of paths whose values are remembered; further ones are looked up each time.
-const REMEMBERED: usize = 8;
-
-/// Function that returns whether the value at a pointer is a decimal, which JSON has as a string.
-pub type IsDecimal<'a> = &'a (dyn Fn(&str) -> bool + Sync);
-
-/// Values found in one event's payload, shared by the routes that ask for the same ones.
-pub struct EventFacts<'a> {
-    event: &'a Event,
-    is_decimal: Option<IsDecimal<'a>>,
-    /// Sets of paths that were looked up, each with the position of its first value.
-    known: SmallVec<[(&'a PointerTree, usize); 2]>,
-    values: SmallVec<[Option<JsonValue<'a>>; 4]>,
-}
-
-impl<'a> EventFacts<'a> {
-    /// Creates facts without any values yet. Does not allocate.
-    pub fn new(event: &'a Event) -> Self {
-        Self { event, is_decimal: None, known: SmallVec::new(), values: SmallVec::new() }
-    }
-
-    /// Sets the test for decimals, for an event that was read from a format with decimals.
-    pub fn with_decimals(self, is_decimal: IsDecimal<'a>) -> Self {
-        Self { is_decimal: Some(is_decimal), ..self }
-    }
-
-    /// Value at one of the paths. All paths of a set are looked up at once.
-    fn value(&mut self, paths: &'a PointerTree, position: usize) -> Result<Option<&JsonValue<'a>>, json::NotJson> {
-        let known = self.known.iter().find(|(known, _)| ptr::eq(*known, paths));
-        let start = match known {
-            Some((_, start)) => *start,
-            None => {
-                let found = paths.find(&self.event.payload)?;
-                if self.known.len() == REMEMBERED
-                    && let Some((_, last)) = self.known.pop()
-                {
-                    self.values.truncate(last);
-                }
-                let start = self.values.len();
-                self.values.extend(found.into_iter().map(|raw| raw.map(JsonValue::of)));
-                self.known.push((paths, start));
-                start
-            }
-        };
-        Ok(self.values.get(start + position).and_then(Option::as_ref))
-    }
-}
-
-impl fmt::Debug for EventFacts<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventFacts").field("event", &self.event.id).finish_non_exhaustive()
-    }
-}
-
-/// Sets of paths in use, one object each, so that a known set is recognised by its address.
-#[derive(Debug, Default)]
-pub struct PathSets(Mutex<PathSetTable>);
-
-#[derive(Debug, Default)]
-struct PathSetTable {
-    by_pointers: HashMap<Box<[Box<str>]>, Weak<PointerTree>>,
-    /// Number of sets at which unused ones are removed.
-    room: usize,
-}
-
-impl PathSets {
-    /// Returns the shared set of these pointers.
-    ///
-    /// # Errors
-    /// Returns the first text that is not a pointer.
-    fn get<'t>(&self, pointers: &[&'t str]) -> Result<Arc<PointerTree>, &'t str> {
-        let texts: Box<[Box<str>]> = pointers.iter().map(|pointer| Box::from(*pointer)).collect();
-        let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = sets.by_pointers.get(&texts).and_then(Weak::upgrade) {
-            return Ok(found);
-        }
-        let paths = Arc::new(PointerTree::new(pointers.iter().copied()).map_err(|(wrong, _)| wrong)?);
-        if sets.by_pointers.len() >= sets.room {
-            sets.by_pointers.retain(|_, paths| paths.strong_count() > 0);
-            sets.room = 2 * sets.by_pointers.len() + 1;
-        }
-        sets.by_pointers.insert(texts, Arc::downgrade(&paths));
-        Ok(paths)
     }
 }
 

@@ -15,6 +15,7 @@ use bytestring::ByteString;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+mod edit;
 pub mod line;
 mod members;
 mod mended;
@@ -25,6 +26,7 @@ mod pretty;
 mod redact;
 mod scanner;
 
+pub use edit::{EditError, JsonEdit, edited};
 pub use members::ObjectMembers;
 pub use mended::{mended, unmarked, without_mark};
 pub use paths::{FoundValues, PointerTree};

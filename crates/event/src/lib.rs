@@ -7,4 +7,5 @@ pub mod endpoint;
 pub mod event;
 pub mod field;
 pub mod json;
+pub mod projection;
 pub mod text;

@@ -10,6 +10,8 @@ use std::{
 
 /// Longest text on a line, in bytes; the rest is cut off.
 const MAX: usize = 4 << 10;
+/// Most characters of a name or a value in a message.
+const SHORT: usize = 80;
 
 /// Cleans a text for one line, cut at 4 KiB.
 pub fn line(text: &str) -> Cow<'_, str> {
@@ -24,6 +26,13 @@ pub fn start(text: &str, bytes: usize) -> Cow<'_, str> {
         0 => cleaned,
         rest => format!("{cleaned}… and {rest} bytes more").into(),
     }
+}
+
+/// Shortens a foreign name or value for a message, with escapes as in a string of Rust.
+pub(crate) fn shortened(text: &str) -> String {
+    let end = text.char_indices().nth(SHORT).map_or(text.len(), |(end, _)| end);
+    let more = if end < text.len() { "…" } else { "" };
+    format!("{}{more}", text[..end].escape_debug())
 }
 
 /// Cleans text that may have lines and tabs, which are kept.

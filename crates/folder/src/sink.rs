@@ -11,7 +11,6 @@ use crate::{
         values,
     },
     exec::exec,
-    field::Field,
     file::{self, SinkFiles, file},
     limits::retry,
     secret,
@@ -101,7 +100,7 @@ fn check_encode(table: &TomlTable<'_>, encode: &AvroEncoding, kind: &SinkKind) {
                 refuse(field, &format!("`{field}` changes lines of JSON, and this sink writes records of Avro"), hint);
             }
             if let SinkKind::Files(template, _) = kind
-                && template.names.iter().flatten().any(|part| matches!(part, PathPart::Field(Field::Pointer(_))))
+                && template.names.iter().flatten().any(|part| matches!(part, PathPart::Pointer(_)))
             {
                 let hint = "use `{subject}`, `{event_type}`, `{key}`, `{date}` or `{header:NAME}`";
                 refuse("path", "JSON pointers look into JSON, and this sink writes Avro", hint);

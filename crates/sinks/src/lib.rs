@@ -6,7 +6,7 @@ use trommel_bus as bus;
 use trommel_config::{config, signature};
 use trommel_core::{metrics, outgoing, stop};
 use trommel_engine::dead_letters;
-use trommel_event::{event, field, json, text};
+use trommel_event::{event, json, text};
 use trommel_nats as nats;
 use trommel_sync::{backoff, poison, timer};
 

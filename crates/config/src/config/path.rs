@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::{template::take_apart, values};
-use crate::field::Field;
+use crate::json::JsonPointer;
 
 /// Longest name with placeholders, in bytes.
 const MAX_NAME: usize = 100;
@@ -23,8 +23,11 @@ pub enum PathPart {
     /// The day on which the router saw the event, in UTC: `2024-05-01`.
     Date,
     Key,
-    /// A field of the output.
-    Field(Field),
+    Subject,
+    EventType,
+    Header(String),
+    /// What the output's payload has at this place.
+    Pointer(JsonPointer),
 }
 
 /// The file or files that a sink writes.
@@ -109,12 +112,16 @@ fn placeholder(name: &str) -> Result<PathPart, String> {
     match name {
         "date" => Ok(PathPart::Date),
         "key" => Ok(PathPart::Key),
-        "subject" | "event_type" => Ok(PathPart::Field(values::field(name)?)),
-        _ if name.starts_with("header:") || name.starts_with('/') => Ok(PathPart::Field(values::inner_field(name)?)),
-        _ => Err(format!(
-            "there is no placeholder `{{{name}}}` in paths, only `{{date}}`, `{{event_type}}`, `{{subject}}`, \
-             `{{key}}`, `{{header:NAME}}` and JSON pointers such as `{{/order/id}}`"
-        )),
+        "subject" => Ok(PathPart::Subject),
+        "event_type" => Ok(PathPart::EventType),
+        _ if name.starts_with('/') => Ok(PathPart::Pointer(values::pointer(name)?)),
+        _ => match name.strip_prefix("header:") {
+            Some(header) => Ok(PathPart::Header(values::header_name(header)?)),
+            None => Err(format!(
+                "there is no placeholder `{{{name}}}` in paths, only `{{date}}`, `{{event_type}}`, `{{subject}}`, \
+                 `{{key}}`, `{{header:NAME}}` and JSON pointers such as `{{/order/id}}`"
+            )),
+        },
     }
 }
 
@@ -172,8 +179,8 @@ mod tests {
         for text in ["out.ndjson", "a/../b//out", "/tmp/out"] {
             assert_eq!(parse(text), Ok(FilePath::One(Path::new("/router{1}").join(text))), "{text}");
         }
-        let header = PathPart::Field(Field::Header("Node".into()));
-        let pointer = PathPart::Field(Field::Pointer("/a/b".parse().unwrap()));
+        let header = PathPart::Header("Node".into());
+        let pointer = PathPart::Pointer("/a/b".parse().unwrap());
         for (text, root, names) in [
             ("{key}", "/router{1}", vec![vec![PathPart::Key]]),
             (
@@ -185,7 +192,7 @@ mod tests {
                     vec![header, literal("-"), pointer, literal(".ndjson")],
                 ],
             ),
-            ("/{event_type}", "/", vec![vec![PathPart::Field(Field::EventType)]]),
+            ("/{event_type}", "/", vec![vec![PathPart::EventType]]),
         ] {
             assert_eq!(parse(text), Ok(FilePath::Many(PathTemplate { root: root.into(), names })), "{text}");
         }

@@ -8,7 +8,10 @@ use jiff::{Span, SpanRelativeTo, Timestamp};
 use url::Url;
 
 use super::{AuthType, Field, OrderBy};
-use crate::event::{Pattern, check_subject};
+use crate::{
+    event::{Pattern, check_subject},
+    json::JsonPointer,
+};
 
 const NAME: &str = "a name is made of letters, digits, `-`, `_` and `.`, and does not begin with `.`";
 const SERVER_NAME: &str = "the server wants at most 255 bytes without spaces, `.`, `*`, `>`, `/` and `\\`";
@@ -112,8 +115,12 @@ pub fn inner_field(text: &str) -> Result<Field, &'static str> {
     if !text.starts_with('/') {
         return Err("it is `header:NAME` or a JSON pointer such as `/order/id`");
     }
-    let pointer = text.parse().map_err(|_| "in a JSON pointer `~` is written `~0`, and a `/` inside a name `~1`")?;
-    Ok(Field::Pointer(pointer))
+    pointer(text).map(Field::Pointer)
+}
+
+/// Parses a JSON pointer that is not empty.
+pub fn pointer(text: &str) -> Result<JsonPointer, &'static str> {
+    text.parse().map_err(|_| "in a JSON pointer `~` is written `~0`, and a `/` inside a name `~1`")
 }
 
 /// Parses `subject`, `event_type`, `header:NAME` or a JSON pointer.

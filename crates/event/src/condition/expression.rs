@@ -9,8 +9,7 @@ use std::fmt;
 
 use serde_json::Deserializer;
 
-use super::{Comparison, Condition, ConditionLists};
-use crate::json::PointerTree;
+use super::{Comparison, Condition, ConditionLists, testable};
 
 const SIGNS: [(&str, Comparison); 9] = [
     ("==", Comparison::Equals),
@@ -140,7 +139,10 @@ impl<'a> Scanner<'a> {
             Some(field) => field,
             None => self.take(|c| c.is_whitespace() || "=!<>^$*;|\"".contains(c)).to_owned(),
         };
-        check_field(&field).inspect_err(|_| self.at = start)?;
+        testable(&field).map_err(|error| {
+            self.at = start;
+            error.to_string()
+        })?;
         Ok(field)
     }
 
@@ -259,24 +261,6 @@ impl<'a> Scanner<'a> {
     /// Skips what does not end a line.
     fn skip_blanks(&mut self) {
         self.skip(|c| c == ' ' || c == '\t');
-    }
-}
-
-fn check_field(field: &str) -> Result<(), String> {
-    match field {
-        "subject" | "event-type" => Ok(()),
-        "header:" => Err("`header:` needs the header's name, as in `header:Region`".to_owned()),
-        _ if field.starts_with("header:") => Ok(()),
-        _ if field.starts_with('/') => PointerTree::new([field])
-            .map(|_| ())
-            .map_err(|_| format!("`{field}` is not a JSON pointer: `~` is written `~0`, and a `/` inside a name `~1`")),
-        "event_type" | "type" => Err(format!("`{field}` is not a field, write `event-type`")),
-        "" => Err("a field should stand here: a JSON pointer, `subject`, `event-type` or `header:NAME`".to_owned()),
-        _ => Err(format!(
-            "`{field}` is not a field, write `/{}` for a member of the payload, or `subject`, `event-type`, \
-             `header:NAME`",
-            field.replace('.', "/")
-        )),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Comparison, ConditionField, ConditionTest, Conditions, EventFacts, Untested, shown};
+use super::{Comparison, ConditionField, ConditionTest, Conditions, EventFacts, Untested};
+use crate::text::shortened;
 
 /// Values that are shown of a list.
 const LISTED: usize = 10;
@@ -37,10 +38,8 @@ impl Conditions {
 impl fmt::Display for ConditionTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.field {
-            ConditionField::Subject => f.write_str("subject"),
-            ConditionField::EventType => f.write_str("event-type"),
-            ConditionField::Header(name) => write!(f, "header:{}", shown(name)),
-            ConditionField::Payload(pointer, _) => f.write_str(&shown(pointer)),
+            ConditionField::Plain(field) => field.fmt(f),
+            ConditionField::Payload(pointer, _) => f.write_str(&shortened(pointer)),
         }?;
         let comparison = match self.comparison {
             Comparison::Exists => return f.write_str(" exists"),
@@ -60,7 +59,7 @@ impl fmt::Display for ConditionTest {
             Comparison::Fits => "fits",
         };
         write!(f, " {comparison}")?;
-        let values = self.operands.iter().take(LISTED).map(|operand| shown(&operand.text));
+        let values = self.operands.iter().take(LISTED).map(|operand| shortened(&operand.text));
         for (index, value) in values.enumerate() {
             write!(f, "{} \"{value}\"", if index > 0 { "," } else { "" })?;
         }

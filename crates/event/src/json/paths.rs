@@ -5,7 +5,7 @@
 //! read, not validated. An object is walked to its end, since of members that have one name the
 //! last counts; whatever follows the outermost value is not looked at.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 
 use smallvec::{SmallVec, smallvec};
 
@@ -58,7 +58,7 @@ impl PointerTree {
                 let new = nodes.len();
                 let node = &mut nodes[at];
                 let index = index(&key);
-                let child = *node.members.entry(key.into()).or_insert(new);
+                let child = *node.members.entry((*key).into()).or_insert(new);
                 // The same token is a name in an object and an index in an array.
                 node.elements.extend(index.map(|index| (index, child)));
                 if child == new {
@@ -208,14 +208,17 @@ struct GrowingNode {
 }
 
 /// Splits a pointer into its tokens, unescaped.
-fn steps(pointer: &str) -> Result<Vec<String>, PointerError> {
+pub(super) fn steps(pointer: &str) -> Result<SmallVec<[Cow<'_, str>; 4]>, PointerError> {
     let Some(tokens) = pointer.strip_prefix('/') else {
-        return if pointer.is_empty() { Ok(Vec::new()) } else { Err(PointerError::NoSlash) };
+        return if pointer.is_empty() { Ok(SmallVec::new()) } else { Err(PointerError::NoSlash) };
     };
     tokens.split('/').map(unescaped).collect()
 }
 
-fn unescaped(token: &str) -> Result<String, PointerError> {
+fn unescaped(token: &str) -> Result<Cow<'_, str>, PointerError> {
+    if !token.contains('~') {
+        return Ok(Cow::Borrowed(token));
+    }
     let mut key = String::with_capacity(token.len());
     let mut chars = token.chars();
     while let Some(char) = chars.next() {
@@ -226,11 +229,11 @@ fn unescaped(token: &str) -> Result<String, PointerError> {
             (other, _) => other,
         });
     }
-    Ok(key)
+    Ok(Cow::Owned(key))
 }
 
 /// Parses a token as an array index; `None` if it is not one.
-fn index(key: &str) -> Option<usize> {
+pub(super) fn index(key: &str) -> Option<usize> {
     let is_index = key == "0" || !key.starts_with('0') && key.bytes().all(|byte| byte.is_ascii_digit());
     if is_index { key.parse().ok() } else { None }
 }

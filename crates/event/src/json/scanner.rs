@@ -6,7 +6,7 @@ use super::NotJson;
 
 /// Position in a JSON text.
 pub(super) struct JsonScanner<'a> {
-    json: &'a [u8],
+    pub(super) json: &'a [u8],
     pub(super) at: usize,
 }
 

@@ -197,9 +197,9 @@ fn read(field: &Option<Field>, event: &Event, sent_to: &ByteString) -> Result<Op
     let found = match field {
         None => None,
         Some(Field::Subject) => Some(sent_to.clone()),
-        Some(Field::EventType) => Some(event.event_type.clone()),
         Some(Field::Header(name)) => event.headers.get(name).cloned(),
         Some(Field::Pointer(pointer)) => text_at(pointer, &event.payload)?,
+        Some(field) => field.of(event).map(|text| text.into_owned().into()),
     };
     Ok(found.filter(|text| !text.is_empty()))
 }

@@ -12,7 +12,6 @@ use super::rotation;
 use crate::{
     config::PathPart,
     event::Headers,
-    field::Field,
     json,
     sink::{Output, safe::push_safe},
 };
@@ -45,19 +44,6 @@ impl FileEntry {
             headers: output.headers().clone(),
             key: Arc::clone(&output.key),
             observed_at: event.observed_at,
-        }
-    }
-
-    fn field(&self, field: &Field) -> Cow<'_, str> {
-        match field {
-            Field::Subject => Cow::Borrowed(&self.subject),
-            Field::EventType => Cow::Borrowed(&self.event_type),
-            Field::Header(name) => Cow::Borrowed(self.headers.get(name).map_or("", |value| value)),
-            Field::Pointer(pointer) => match pointer.find(&self.payload) {
-                // JSON's null counts as no value.
-                Ok(Some("null") | None) | Err(_) => Cow::Borrowed(""),
-                Ok(Some(raw)) => json::text(raw).unwrap_or_default(),
-            },
         }
     }
 }
@@ -128,7 +114,14 @@ impl PathNames {
             PathPart::Literal(text) => Cow::Borrowed(text),
             PathPart::Date => Cow::Borrowed(&self.day.1),
             PathPart::Key => Cow::Borrowed(&entry.key),
-            PathPart::Field(field) => entry.field(field),
+            PathPart::Subject => Cow::Borrowed(&entry.subject),
+            PathPart::EventType => Cow::Borrowed(&entry.event_type),
+            PathPart::Header(name) => Cow::Borrowed(entry.headers.get(name).map_or("", |value| value)),
+            PathPart::Pointer(pointer) => match pointer.find(&entry.payload) {
+                // JSON's null counts as no value.
+                Ok(Some("null") | None) | Err(_) => Cow::Borrowed(""),
+                Ok(Some(raw)) => json::text(raw).unwrap_or_default(),
+            },
         }
     }
 
@@ -162,11 +155,11 @@ mod tests {
     }
 
     fn header(name: &str) -> PathPart {
-        PathPart::Field(Field::Header(name.into()))
+        PathPart::Header(name.into())
     }
 
     fn pointer(text: &str) -> PathPart {
-        PathPart::Field(Field::Pointer(text.parse().unwrap()))
+        PathPart::Pointer(text.parse().unwrap())
     }
 
     fn fill(names: Vec<Vec<PathPart>>, entry: &FileEntry) -> String {
@@ -191,7 +184,7 @@ mod tests {
         let names = vec![
             vec![literal("date="), PathPart::Date],
             vec![literal("all..")],
-            vec![PathPart::Key, literal("-"), PathPart::Field(Field::Subject), PathPart::Field(Field::EventType)],
+            vec![PathPart::Key, literal("-"), PathPart::Subject, PathPart::EventType],
             vec![literal("node="), pointer("/node"), literal("."), header("none"), literal(".ndjson")],
         ];
         let entry = FileEntry { observed_at: 1_714_607_999_999_999_999, ..entry(r#"{"node":"a-1"}"#) };

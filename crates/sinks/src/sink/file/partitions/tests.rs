@@ -10,14 +10,13 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     config::{Fsync, PathPart},
-    field::Field,
     sink::double,
 };
 
 /// Opens `raw/date={date}/node={/node}.ndjson` in a folder of its own.
 fn open(folder: &TempDir, upkeep: FileUpkeep) -> FilePartitions {
     let literal = |text: &str| PathPart::Literal(text.to_owned());
-    let node = PathPart::Field(Field::Pointer("/node".parse().unwrap()));
+    let node = PathPart::Pointer("/node".parse().unwrap());
     let names = vec![vec![literal("date="), PathPart::Date], vec![literal("node="), node, literal(".ndjson")]];
     let path = PathTemplate { root: folder.path().join("raw"), names };
     FilePartitions::new(path, &FileSink { upkeep, ..FileSink::default() })
