@@ -7,11 +7,13 @@ use std::{hint::black_box, path::Path, sync::Arc, time::Instant};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use trommel::{
-    condition::EventFacts,
+    condition::{EventFacts, PathSets},
     config::{FilterSettings, GuestLimits, LimitOverrides},
     event::{Event, Headers, Origin},
     filter::{CallLimits, Filter, Host, RouteSubscription},
+    json::{self, JsonEdit},
     metrics::Metrics,
+    projection::{ProjectedPlace, Projection},
 };
 
 #[path = "common/turns.rs"]
@@ -72,6 +74,9 @@ fn conditions(runtime: &Runtime, host: &Host, event: &Event) {
         ("JSON pointer, absent", "/absent == no"),
     ]
     .map(|(name, condition)| (name, subscribe(runtime, &select, &[("where", condition)])));
+    let fields = ["/customer/id", "/last"].map(str::to_owned);
+    let projection = Projection::new(&fields, &PathSets::default()).unwrap();
+    let place = ProjectedPlace { key: "orders", route: "orders-1", attempt: 1 };
     let mut table = Table::default();
     for (name, subscription) in &subscriptions {
         assert!(!subscription.conditions().is_empty());
@@ -83,7 +88,20 @@ fn conditions(runtime: &Runtime, host: &Host, event: &Event) {
     table.case("native: the whole payload parsed by serde_json", || {
         black_box(serde_json::from_slice::<Value>(&event.payload).unwrap());
     });
-    table.print(&format!("conditions, payload of {} B", event.payload.len()));
+    table.case("two fields read", || {
+        let mut facts = EventFacts::new(event);
+        assert!(projection.values(black_box(&mut facts), &place).unwrap().iter().all(Option::is_some));
+    });
+    for (name, edit) in [
+        ("set, early", JsonEdit::Set("/customer/tier", b"\"silver\"")),
+        ("set, late", JsonEdit::Set("/last", b"true")),
+        ("added", JsonEdit::Set("/total", b"17")),
+    ] {
+        table.case(format!("one member {name}"), move || {
+            black_box(json::edited(black_box(&event.payload), &[edit]).unwrap());
+        });
+    }
+    table.print(&format!("conditions and fields, payload of {} B", event.payload.len()));
 }
 
 fn calls(runtime: &Runtime, host: &Host, event: &Event) {

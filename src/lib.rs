@@ -14,7 +14,7 @@ pub use trommel_client as client;
 pub use trommel_config::{config, credential, ownership, schema, signature};
 pub use trommel_core::{ack, fate, metrics, open_files, outgoing, recent, show, stop, summary, tap, telemetry};
 pub use trommel_engine::{dead_letters, pipeline, registry, trial, walk};
-pub use trommel_event::{condition, endpoint, event, field, json, text};
+pub use trommel_event::{condition, endpoint, event, field, json, projection, text};
 pub use trommel_filter::{api, filter};
 pub use trommel_folder as folder;
 pub use trommel_nats as nats;

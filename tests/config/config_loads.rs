@@ -209,9 +209,9 @@ fn everything_that_can_be_said() {
                         names: vec![
                             vec![PathPart::Literal("date=".into()), PathPart::Date],
                             vec![
-                                PathPart::Field(Field::Header("Node".into())),
+                                PathPart::Header("Node".into()),
                                 PathPart::Literal("-".into()),
-                                PathPart::Field(Field::Pointer("/node/id".parse().unwrap())),
+                                PathPart::Pointer("/node/id".parse().unwrap()),
                                 PathPart::Literal(".ndjson".into()),
                             ],
                         ],

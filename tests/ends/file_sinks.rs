@@ -20,7 +20,6 @@ use trommel::{
     ack::Outcome,
     config::{FileSink, FileUpkeep, FolderSink, Fsync, OnFailure, PathPart, PathTemplate, RetryPolicy},
     event::Headers,
-    field::Field,
     metrics::SinkMetrics,
     sink::{
         Output, Sink,
@@ -249,7 +248,7 @@ async fn a_reader_that_stops_reading_holds_up_nothing_else() {
 
 /// `FOLDER/{date}/{header:Node}.ndjson`
 fn by_node(folder: &Path) -> PathTemplate {
-    let node = vec![PathPart::Field(Field::Header("Node".to_owned())), PathPart::Literal(".ndjson".to_owned())];
+    let node = vec![PathPart::Header("Node".to_owned()), PathPart::Literal(".ndjson".to_owned())];
     PathTemplate { root: folder.join("raw"), names: vec![vec![PathPart::Date], node] }
 }
 

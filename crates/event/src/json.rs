@@ -15,6 +15,7 @@ use bytestring::ByteString;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+mod block;
 mod edit;
 pub mod line;
 mod members;

@@ -231,4 +231,6 @@ fn start(pointer: &str, steps: usize) -> String {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

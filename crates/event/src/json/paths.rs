@@ -5,7 +5,7 @@
 //! read, not validated. An object is walked to its end, since of members that have one name the
 //! last counts; whatever follows the outermost value is not looked at.
 
-use std::{borrow::Cow, collections::BTreeMap, ops::Range};
+use std::{borrow::Cow, cmp::Ordering, collections::BTreeMap, ops::Range};
 
 use smallvec::{SmallVec, smallvec};
 
@@ -23,7 +23,7 @@ pub struct PointerTree {
 #[derive(Clone, Debug)]
 struct PointerNode {
     parent: usize,
-    /// Children by member name, sorted by name.
+    /// Children by member name, sorted as [`by_length`] says.
     members: Box<[(Box<str>, usize)]>,
     /// Children by element index, sorted by index.
     elements: Box<[(usize, usize)]>,
@@ -68,10 +68,10 @@ impl PointerTree {
             }
             ends.push(at);
         }
-        let grown = |GrowingNode { parent, members, elements }| PointerNode {
-            parent,
-            members: members.into_iter().collect(),
-            elements: elements.into_iter().collect(),
+        let grown = |GrowingNode { parent, members, elements }| {
+            let mut members: Box<[(Box<str>, usize)]> = members.into_iter().collect();
+            members.sort_unstable_by(|(one, _), (other, _)| by_length(one.as_bytes(), other.as_bytes()));
+            PointerNode { parent, members, elements: elements.into_iter().collect() }
         };
         Ok(Self { nodes: nodes.into_iter().map(grown).collect(), ends: ends.into() })
     }
@@ -195,9 +195,14 @@ impl PointerNode {
             let name = serde_json::from_slice::<String>(&quoted).ok()?;
             return self.member(name.as_bytes(), false);
         }
-        let found = self.members.binary_search_by(|(name, _)| name.as_bytes().cmp(raw)).ok()?;
+        let found = self.members.binary_search_by(|(name, _)| by_length(name.as_bytes(), raw)).ok()?;
         self.members.get(found).map(|(_, child)| *child)
     }
+}
+
+/// Compares names by their length first: most of those in a document then differ at a glance.
+fn by_length(one: &[u8], other: &[u8]) -> Ordering {
+    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
 }
 
 #[derive(Default)]

@@ -2,17 +2,19 @@
 
 use std::ops::Range;
 
-use super::NotJson;
+use super::{NotJson, block::JsonBlock};
 
 /// Position in a JSON text.
 pub(super) struct JsonScanner<'a> {
     pub(super) json: &'a [u8],
     pub(super) at: usize,
+    /// The block that was looked at last, at or before the position.
+    block: JsonBlock,
 }
 
 impl<'a> JsonScanner<'a> {
     pub(super) fn new(json: &'a [u8]) -> Self {
-        Self { json, at: 0 }
+        Self { json, at: 0, block: JsonBlock::default() }
     }
 
     /// Returns the next byte that is not white space, not consumed.
@@ -83,23 +85,30 @@ impl<'a> JsonScanner<'a> {
     /// depth 0 the next whole object or array.
     #[inline]
     pub(super) fn leave(&mut self, mut depth: usize) -> Result<(), NotJson> {
-        loop {
-            let byte = *self.json.get(self.at).ok_or(NotJson)?;
-            self.at += 1;
-            match byte {
-                b'"' => {
-                    self.string()?;
-                }
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => {
-                    depth -= 1;
+        while let Some((start, ahead)) = self.block.reach(self.json, self.at) {
+            let (opens, closes) = (self.block.opens & ahead, self.block.closes & ahead);
+            let (opened, closed) = (opens.count_ones() as usize, closes.count_ones() as usize);
+            if depth > closed {
+                depth = depth - closed + opened;
+            } else {
+                let mut brackets = opens | closes;
+                while brackets != 0 {
+                    let bracket = brackets & brackets.wrapping_neg();
+                    brackets ^= bracket;
+                    if opens & bracket != 0 {
+                        depth += 1;
+                        continue;
+                    }
+                    depth = depth.checked_sub(1).ok_or(NotJson)?;
                     if depth == 0 {
+                        self.at = start + bracket.trailing_zeros() as usize + 1;
                         return Ok(());
                     }
                 }
-                _ => {}
             }
+            self.at = start + 64;
         }
+        Err(NotJson)
     }
 
     /// Skips from behind the opening quote to behind the closing one. Returns the text between,
@@ -114,39 +123,19 @@ impl<'a> JsonScanner<'a> {
     pub(super) fn text(&mut self) -> Result<(&'a [u8], bool), NotJson> {
         let start = self.at;
         let mut is_escaped = false;
-        loop {
-            self.at += self.plain_bytes();
-            match self.json.get(self.at) {
-                Some(b'"') => {
-                    self.at += 1;
-                    let raw = self.json.get(start..self.at - 1).ok_or(NotJson)?;
-                    return Ok((raw, is_escaped));
-                }
-                Some(b'\\') => {
-                    is_escaped = true;
-                    self.at += 2;
-                }
-                Some(_) => self.at += 1,
-                None => return Err(NotJson),
+        while let Some((block, ahead)) = self.block.reach(self.json, self.at) {
+            let (quotes, backslashes) = (self.block.quotes & ahead, self.block.backslashes & ahead);
+            let quote = quotes & quotes.wrapping_neg();
+            // All bits before the quote; all if there is none.
+            is_escaped |= backslashes & quote.wrapping_sub(1) != 0;
+            if quote != 0 {
+                let end = block + quote.trailing_zeros() as usize;
+                self.at = end + 1;
+                let raw = self.json.get(start..end).ok_or(NotJson)?;
+                return Ok((raw, is_escaped));
             }
+            self.at = block + 64;
         }
-    }
-
-    /// Returns how many bytes certainly are neither quote nor backslash, found eight at a time.
-    #[inline]
-    fn plain_bytes(&self) -> usize {
-        const ONES: u64 = u64::from_le_bytes([1; 8]);
-        const HIGHS: u64 = ONES << 7;
-        let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-        let rest = self.json.get(self.at..).unwrap_or_default();
-        let (chunks, _) = rest.as_chunks::<8>();
-        for (index, chunk) in chunks.iter().enumerate() {
-            let word = u64::from_le_bytes(*chunk);
-            let ends = zero_bytes(word ^ (ONES * u64::from(b'"'))) | zero_bytes(word ^ (ONES * u64::from(b'\\')));
-            if ends != 0 {
-                return index * 8 + (ends.trailing_zeros() / 8) as usize;
-            }
-        }
-        chunks.len() * 8
+        Err(NotJson)
     }
 }
