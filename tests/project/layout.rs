@@ -9,8 +9,10 @@ use std::{
 /// Modules that a module may take from its own crate; one that is missing here takes none. What a
 /// crate may take from another is in its manifest.
 const IMPORTS: &[(&str, &[&str])] = &[
-    ("event/condition", &["event", "json"]),
-    ("event/field", &["event", "json"]),
+    ("event/condition", &["event", "field", "json", "text"]),
+    ("event/field", &["event", "json", "text"]),
+    ("event/json", &["text"]),
+    ("event/projection", &["condition", "event", "field", "json"]),
     ("config/config", &["address", "ownership", "schema", "signature"]),
     ("config/credential", &["config"]),
     ("core/ack", &["fate", "metrics", "telemetry"]),
@@ -77,6 +79,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("type_safe_id", &["client/family/ctrlplane", "sinks/webhook/store"]),
     ("prometheus_client", &["core/metrics"]),
     ("regex", &["event/event/type_pattern", "event/condition"]),
+    ("wide", &["event/json/block"]),
     ("xid", &["bus/envelope", "sources/source/http"]),
 ];
 
