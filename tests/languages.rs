@@ -23,7 +23,9 @@ use rig::{event, settings, subscribe};
 use trommel::{
     config::{FilterSettings, Grant, GuestLimits},
     event::{Event, Headers},
-    filter::{BreakReason, CallFault, EventFields, Filter, FilterHooks, Host, Manifest, ProcessError, Verdict},
+    filter::{
+        BreakReason, EventFields, Filter, FilterHooks, FilterNeeds, Host, Manifest, MatchError, ProcessError, Verdict,
+    },
 };
 
 /// An interpreter wants memory. The rest is what a loaded machine may take.
@@ -86,10 +88,19 @@ fn says_what_it_is(filter: &Filter) {
         name: "conformance".to_owned(),
         version: "1.0.0".to_owned(),
         description: "The same filter in every language".to_owned(),
-        hooks: FilterHooks { normalize_params: true, conditions: true, matches: true, process: true },
+        hooks: FilterHooks {
+            normalize_params: true,
+            conditions: true,
+            matches: true,
+            process: true,
+            // Some kits have it, some do not.
+            matches_batch: filter.manifest().hooks.matches_batch,
+            process_batch: false,
+        },
         match_reads: EventFields { headers: true, ..nothing },
         process_reads: everything,
         capabilities: vec!["api".to_owned(), "state".to_owned()],
+        needs: FilterNeeds::default(),
     };
     assert_eq!(*filter.manifest(), expected);
 }
@@ -149,11 +160,11 @@ async fn batches_are_answered_as_single_events(filter: &Filter) {
     let subscription = subscribe(filter, LIMITS, &[]).await;
     let mut matcher = filter.matcher();
     let single: Vec<bool> =
-        events.iter().map(|event| matcher.matches(&subscription, event)).collect::<Result<_, CallFault>>().unwrap();
+        events.iter().map(|event| matcher.matches(&subscription, event)).collect::<Result<_, MatchError>>().unwrap();
     assert!(single.contains(&true) && single.contains(&false));
     for size in [1, 2, 63, 64, 65, 200] {
         let batches = events.chunks(size).map(|batch| matcher.matches_batch(&subscription, batch));
-        let batched: Vec<bool> = batches.collect::<Result<Vec<_>, CallFault>>().unwrap().concat();
+        let batched: Vec<bool> = batches.collect::<Result<Vec<_>, MatchError>>().unwrap().concat();
         assert_eq!(batched, single, "in batches of {size}");
     }
 }

@@ -1,17 +1,19 @@
 //! JSON form of a case's outcome, as cases write it: `"dropped"`, `"kept"`, `{"replaced":…}`,
 //! `{"failed":"…"}`.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
     config::{nearest, quoted},
-    filter::{CallError, Emission, Failure, Verdict},
+    filter::{CallError, Emission, EmissionFate, Failure, FailureCause, FailureKind, Verdict},
     json::JsonPayload,
     trial::TrialEnd,
 };
 
 /// Kinds of outcomes. A case may expect a kind alone, or the whole outcome.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "dropped",
     "kept",
     "replaced",
@@ -20,6 +22,7 @@ const KINDS: [&str; 13] = [
     "emitted",
     "malformed",
     "retry",
+    "defer",
     "failed",
     "broken",
     "broke",
@@ -83,24 +86,46 @@ pub fn of(end: TrialEnd) -> anyhow::Result<Value> {
 /// As [`of`].
 pub fn of_refusal(error: CallError) -> anyhow::Result<Value> {
     Ok(match error {
-        CallError::Said(Failure::Malformed(text) | Failure::Failed(text)) => json!({ "refused": text }),
+        CallError::Said(Failure { kind: FailureKind::Malformed | FailureKind::Failed, cause }) => {
+            json!({ "refused": cause.detail })
+        }
         CallError::Said(failure) | CallError::Hook(_, failure) => said(&failure),
         CallError::Broke(broken) => json!({ "broke": broken.reason.code() }),
-        CallError::Condition(error) => json!({ "refused": error.to_string() }),
+        CallError::Condition(_) | CallError::Expression(_) | CallError::Reads(..) => {
+            json!({ "refused": error.to_string() })
+        }
         CallError::Host(error) => return Err(error),
     })
 }
 
-fn said(failure: &Failure) -> Value {
-    match failure {
-        Failure::Malformed(text) => json!({ "malformed": text }),
-        Failure::Retry(after, text) => {
-            let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-            json!({ "retry": { "after_ms": after, "reason": text } })
-        }
-        Failure::Failed(text) => json!({ "failed": text }),
-        Failure::Broken(text) => json!({ "broken": text }),
+fn said(Failure { kind, cause }: &Failure) -> Value {
+    let after = |after: &Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    let waits = |time: &Duration| {
+        let mut members = said_of(cause);
+        members.insert("after_ms".to_owned(), json!(after(time)));
+        Value::Object(members)
+    };
+    match kind {
+        FailureKind::Malformed => json!({ "malformed": reason(cause) }),
+        FailureKind::Retry(time) => json!({ "retry": waits(time) }),
+        FailureKind::Failed => json!({ "failed": reason(cause) }),
+        FailureKind::Defer(time) => json!({ "defer": waits(time) }),
+        FailureKind::Broken => json!({ "broken": reason(cause) }),
     }
+}
+
+/// The text of a cause, with its code if it has one.
+fn reason(cause: &FailureCause) -> Value {
+    if cause.code.is_some() { Value::Object(said_of(cause)) } else { json!(cause.detail) }
+}
+
+fn said_of(FailureCause { code, detail }: &FailureCause) -> Map<String, Value> {
+    let mut members = Map::new();
+    members.insert("reason".to_owned(), json!(detail));
+    if let Some(code) = code {
+        members.insert("code".to_owned(), json!(code));
+    }
+    members
 }
 
 fn emission(emission: &Emission) -> Value {
@@ -108,8 +133,17 @@ fn emission(emission: &Emission) -> Value {
     if let Some(subject) = &emission.subject {
         members.insert("subject".to_owned(), json!(&**subject));
     }
+    if let Some(sink) = &emission.sink {
+        members.insert("sink".to_owned(), json!(&**sink));
+    }
+    if let Some(id) = &emission.id {
+        members.insert("id".to_owned(), json!(&**id));
+    }
+    if let EmissionFate::Bury(cause) = &emission.fate {
+        members.insert("buried".to_owned(), reason(cause));
+    }
     if !emission.headers.is_empty() {
-        let headers = emission.headers.iter().map(|(name, value)| json!([&**name, &**value])).collect();
+        let headers = emission.headers.iter().map(|(name, value)| json!([&**name, value.as_deref()])).collect();
         members.insert("headers".to_owned(), Value::Array(headers));
     }
     Value::Object(members)

@@ -59,6 +59,7 @@ impl Ends {
             headers: None,
             order: None,
             dead_letter: None,
+            id: None,
             share: None,
         }
     }

@@ -21,7 +21,7 @@ use router::{Folder, component_bytes};
 use trommel::{
     config::GuestLimits,
     event::{Event, Headers},
-    filter::{BreakReason, CallFault, Matcher, RouteSubscription},
+    filter::{BreakReason, CallFault, MatchError, Matcher, RouteSubscription},
 };
 
 fn limits() -> GuestLimits {
@@ -105,10 +105,11 @@ async fn a_batch_that_breaks_is_no_answer() {
     ] {
         let (mut matcher, subscription) = asked("batch-liar", &[("mode", mode)]).await;
         let (yes, no) = (event(r#"{"yes":1}"#), event("{}"));
-        let Err(CallFault::Broke(broken)) = matcher.matches_batch(&subscription, &[&yes, &no]) else {
+        let Err(MatchError::Fault(CallFault::Broke(broken))) = matcher.matches_batch(&subscription, &[&yes, &no])
+        else {
             panic!("`{mode}` should break");
         };
-        assert_eq!((broken.reason, broken.call), (reason, "filter-batch.matches"), "{mode}: {}", broken.detail);
+        assert_eq!((broken.reason, broken.call), (reason, "matches-batch"), "{mode}: {}", broken.detail);
         assert!(broken.detail.contains(detail), "{mode}: {}", broken.detail);
         assert!(matcher.matches(&subscription, &yes).unwrap());
         assert!(!matcher.matches(&subscription, &no).unwrap());

@@ -10,7 +10,10 @@ use crafted::Trick;
 use rig::*;
 use trommel::{
     config::{ComponentMemory, GuestLimits, LimitOverrides},
-    filter::{BreakReason, CallFault, CallLimits, Filter, Host, LoadError, ProcessError, RouteSubscription, Verdict},
+    filter::{
+        BreakReason, CallFault, CallLimits, Filter, Host, LoadError, MatchError, ProcessError, RouteSubscription,
+        Verdict,
+    },
 };
 
 const MIB: usize = 1 << 20;
@@ -85,7 +88,7 @@ async fn the_host_is_to_blame_for_what_it_lacks() {
     };
     assert!(error.starts_with("the components have used up their part of `[limits] memory`"), "{error}");
     let bad = subscribe(&filter, limits(), &[("mode", "hog-matches")]).await;
-    assert!(matches!(filter.matcher().matches(&bad, &event("{}")), Err(CallFault::Host(_))));
+    assert!(matches!(filter.matcher().matches(&bad, &event("{}")), Err(MatchError::Fault(CallFault::Host(_)))));
     // Its own limit is its own matter.
     let little = GuestLimits { memory: 8 * MIB, ..limits() };
     let filter = load(&host, "misbehave", little).await;

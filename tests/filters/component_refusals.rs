@@ -81,12 +81,12 @@ async fn of_another_world() {
 
 #[tokio::test]
 async fn of_a_later_contract() {
-    assert_snapshot!(refused(test_wat("too-new")).await, @"it needs trommel:filter@0.2.0, this router has 0.1.0 and 0.1.1: take a newer router, or build the component against an older version");
+    assert_snapshot!(refused(test_wat("too-new")).await, @"it needs trommel:filter@0.3.0, this router has 0.1.0 and 0.1.1 and 0.2.0: take a newer router, or build the component against an older version");
     let old = r#"(component (instance $i) (export "trommel:filter/filter@0.0.9" (instance $i)))"#;
-    assert_snapshot!(refused(wat(old)).await, @"it needs trommel:filter@0.0.9, this router has 0.1.0 and 0.1.1: build the component against one of these");
+    assert_snapshot!(refused(wat(old)).await, @"it needs trommel:filter@0.0.9, this router has 0.1.0 and 0.1.1 and 0.2.0: build the component against one of these");
     let mixed = r#"(component (import "trommel:filter/log@0.1.1" (instance))
         (instance $i) (export "trommel:filter/filter@0.1.0" (instance $i)))"#;
-    assert_snapshot!(refused(wat(mixed)).await, @"it needs trommel:filter@0.1.0 and 0.1.1, this router has 0.1.0 and 0.1.1: build the component against one of these");
+    assert_snapshot!(refused(wat(mixed)).await, @"it needs trommel:filter@0.1.0 and 0.1.1, this router has 0.1.0 and 0.1.1 and 0.2.0: build the component against one of these");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use rig::*;
 use trommel::{
     condition::EventFacts,
     config::{FilterSettings, GuestLimits, InstanceScope},
-    filter::{CallError, CallLimits, Emission, Failure, Filter, ProcessError, Verdict},
+    filter::{CallError, CallLimits, Emission, Failure, FailureKind, Filter, ProcessError, Verdict},
     metrics::Metrics,
 };
 
@@ -73,9 +73,9 @@ async fn every_verdict_comes_back() {
     assert_eq!(process(&filter, &[("mode", "replace")]).await.unwrap(), Verdict::Replace("replaced".into()));
     assert_eq!(process(&filter, &[("mode", "emit"), ("n", "0")]).await.unwrap(), Verdict::Drop);
     let emission = |index: &str| Emission {
-        payload: index.to_owned().into(),
         subject: Some(format!("misbehave.{index}").into()),
-        headers: vec![("index".into(), index.into())],
+        headers: vec![("index".into(), Some(index.into()))],
+        ..Emission::new(index.to_owned())
     };
     let expected = Verdict::Emit(vec![emission("0"), emission("1")]);
     assert_eq!(process(&filter, &[("mode", "emit"), ("n", "2")]).await.unwrap(), expected);
@@ -101,8 +101,8 @@ async fn what_a_filter_says_of_a_failure_is_cut_at_a_character() {
     let filter = load(&host(), "misbehave", LIMITS).await;
     let mode = "ä".repeat(100_000);
     let refused = filter.normalize_params("key", params(&[("mode", &mode)])).await;
-    let Err(CallError::Said(Failure::Malformed(why))) = refused else { panic!("{refused:?}") };
-    assert_eq!(why, format!("`{}…", "ä".repeat(499)));
+    let Err(CallError::Said(Failure { kind: FailureKind::Malformed, cause })) = refused else { panic!("{refused:?}") };
+    assert_eq!(cause.detail, format!("`{}…", "ä".repeat(499)));
 }
 
 /// A hook that the manifest does not name is never called.
@@ -122,8 +122,8 @@ async fn params_are_normalised_and_sorted() {
     let answer = filter.normalize_params("key", params(&[("n", "1"), ("mode", "ok")])).await.unwrap();
     assert_eq!(answer, params(&[("mode", "ok"), ("n", "1")]));
     let refused = filter.normalize_params("key", params(&[("mode", "no such")])).await;
-    let Err(CallError::Said(Failure::Malformed(why))) = refused else { panic!("{refused:?}") };
-    assert_eq!(why, "`no such` is no mode of `misbehave`");
+    let Err(CallError::Said(Failure { kind: FailureKind::Malformed, cause })) = refused else { panic!("{refused:?}") };
+    assert_eq!(cause.detail, "`no such` is no mode of `misbehave`");
 }
 
 #[tokio::test]

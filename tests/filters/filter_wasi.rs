@@ -10,7 +10,7 @@ use log::Log;
 use rig::*;
 use trommel::{
     config::GuestLimits,
-    filter::{BreakReason, CallFault, Filter, ProcessError, Verdict},
+    filter::{BreakReason, CallFault, Filter, MatchError, ProcessError, Verdict},
 };
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -78,7 +78,7 @@ async fn load_guest(matches: &str, process: &str) -> Filter {
     host().load("wasi", guest(matches, process), &settings("wasi", limits())).await.unwrap()
 }
 
-async fn matches(body: &str) -> Result<bool, CallFault> {
+async fn matches(body: &str) -> Result<bool, MatchError> {
     let filter = load_guest(body, "").await;
     let subscription = subscribe(&filter, limits(), &[]).await;
     let mut matcher = filter.matcher();
@@ -123,7 +123,9 @@ async fn every_instance_draws_the_same() {
 #[tokio::test]
 async fn matches_may_not_wait() {
     let start = Instant::now();
-    let Err(CallFault::Broke(broken)) = matches(&format!("{WAIT} (i32.const 1)")).await else { panic!("it waited") };
+    let Err(MatchError::Fault(CallFault::Broke(broken))) = matches(&format!("{WAIT} (i32.const 1)")).await else {
+        panic!("it waited")
+    };
     assert_eq!(broken.reason, BreakReason::Impure, "{broken}");
     assert!(broken.detail.starts_with("it waited"), "{broken}");
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());

@@ -8,7 +8,7 @@ use rig::*;
 use trommel::{
     condition::EventFacts,
     config::GuestLimits,
-    filter::{BreakReason, CONTRACTS, Emission, Failure, Filter, ProcessError, Verdict},
+    filter::{BreakReason, CONTRACTS, Emission, Failure, FailureKind, Filter, ProcessError, Verdict},
 };
 
 fn folder(version: &str) -> PathBuf {
@@ -29,6 +29,10 @@ async fn process(filter: &Filter, given: &[(&str, &str)]) -> Result<Verdict, Pro
 #[test]
 fn every_released_version_has_its_components() {
     for version in CONTRACTS {
+        let wit = [env!("CARGO_MANIFEST_DIR"), "wit", &format!("v{version}"), "filter.wit"].iter().collect::<PathBuf>();
+        if fs::read_to_string(wit).unwrap().contains("/// A preview: until a release names this version") {
+            continue;
+        }
         let files: Vec<_> = fs::read_dir(folder(version)).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(!files.is_empty(), "nothing of {version} was frozen");
         for file in files {
@@ -60,9 +64,9 @@ async fn every_kind_of_end_of_0_1_0() {
     assert_eq!(process(&misbehave, &[("mode", "ok")]).await.unwrap(), Verdict::Keep);
     assert_eq!(process(&misbehave, &[("mode", "drop")]).await.unwrap(), Verdict::Drop);
     let emission = |index: &str| Emission {
-        payload: index.to_owned().into(),
         subject: Some(format!("misbehave.{index}").into()),
-        headers: vec![("index".into(), index.into())],
+        headers: vec![("index".into(), Some(index.into()))],
+        ..Emission::new(index.to_owned())
     };
     let emitted = process(&misbehave, &[("mode", "emit"), ("n", "2")]).await.unwrap();
     assert_eq!(emitted, Verdict::Emit(vec![emission("0"), emission("1")]));
@@ -73,7 +77,7 @@ async fn every_kind_of_end_of_0_1_0() {
     let broke = process(&misbehave, &[("mode", "trap-process")]).await;
     assert!(matches!(&broke, Err(ProcessError::Broke(broken)) if broken.reason == BreakReason::Trap), "{broke:?}");
     let said = process(&misbehave, &[("mode", "malformed")]).await;
-    assert!(matches!(said, Err(ProcessError::Said(Failure::Malformed(_)))), "{said:?}");
+    assert!(matches!(said, Err(ProcessError::Said(Failure { kind: FailureKind::Malformed, .. }))), "{said:?}");
 }
 
 #[tokio::test]
@@ -107,9 +111,9 @@ async fn all_else_of_0_1_1() {
     assert_eq!(process(&subscriber, &given).await.unwrap(), Verdict::Replace(r#"{"amount":700,"seen":1}"#.into()));
     let Verdict::Emit(emitted) = process(&subscriber, &given).await.unwrap() else { panic!("the second is emitted") };
     let second = Emission {
-        payload: r#"{"amount":700,"seen":2}"#.into(),
         subject: Some("counted".into()),
-        headers: vec![("region".into(), "eu".into())],
+        headers: vec![("region".into(), Some("eu".into()))],
+        ..Emission::new(r#"{"amount":700,"seen":2}"#)
     };
     assert_eq!(emitted, [second]);
     let subscription = subscribe(&subscriber, GuestLimits::default(), &given).await;

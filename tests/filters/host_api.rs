@@ -23,7 +23,8 @@ use trommel::{
     config::{ApiConfig, ConfigPlace, DeclaredIdentity, FilterSettings, Grant, GuestLimits, KeptIn},
     endpoint::Endpoint,
     filter::{
-        BreakReason, CallFault, CallLimits, Caller, Failure, Filter, Host, ProcessError, RouteSubscription, Verdict,
+        BreakReason, CallFault, CallLimits, Caller, Failure, FailureKind, Filter, Host, MatchError, ProcessError,
+        RouteSubscription, Verdict,
     },
 };
 
@@ -73,7 +74,7 @@ async fn route(
 ) -> Arc<RouteSubscription> {
     let endpoints = endpoints(allowed);
     let limits = CallLimits::new(&limits, &Default::default());
-    filter.subscribe(Caller { key: "key", endpoints: &endpoints }, params(pairs), limits).await.unwrap()
+    filter.subscribe(Caller { key: "key", route: "", endpoints: &endpoints }, params(pairs), limits).await.unwrap()
 }
 
 /// What the guest says of a call when its key allows everything.
@@ -122,6 +123,31 @@ async fn a_call_is_made_in_our_name() {
     assert_eq!(seen.header("x-tenant"), Some(HEADER));
     assert_eq!(seen.header("content-type"), Some("application/json; charset=utf-8"));
     assert!(seen.header("user-agent").unwrap().starts_with("trommel/"));
+}
+
+/// Version 0.2: bytes, headers and any status, both ways; what says who calls is not the filter's.
+#[tokio::test]
+async fn a_call_of_version_0_2_has_bytes_headers_and_a_status() {
+    let api_server = StandIn::new(|_, _| Reply::Answer("404 Not Found", &["X-Yours: 7"], b"\xff\x00".to_vec()));
+    let host = Host::new(None, Some(ApiClient::new(&api_of(&api_server)).unwrap()), Arc::default()).unwrap();
+    let settings = FilterSettings { grants: vec![Grant::Api], ..settings("fields-caller", limits()) };
+    let filter = host.load("fields-caller", file("fields-caller"), &settings).await.unwrap();
+    let asked = async |header: &str, path: &str| {
+        let pairs = [("method", "POST"), ("path", path), ("header", header)];
+        let route = route(&filter, limits(), &["POST /echo"], &pairs).await;
+        let mut event = event("");
+        event.payload = b"\xfe\x01"[..].into();
+        text(filter.process(&route, &event, 1).await.unwrap())
+    };
+    assert_eq!(asked("Content-Type=application/cbor", "/echo").await, r#"404 Some("7") [255, 0]"#);
+    let [seen] = &api_server.seen()[..] else { panic!("one call") };
+    assert_eq!((seen.header("content-type"), &*seen.bytes), (Some("application/cbor"), &b"\xfe\x01"[..]));
+    for header in ["Authorization=mine", "host=elsewhere", "X-Tenant=other", "content-length=1", "a b=1", "x=\n"] {
+        let said = asked(header, "/echo").await;
+        assert!(said.contains("Denied") && said.contains("can't be set"), "{header}: {said}");
+    }
+    assert!(asked("", "/other").await.contains("is not in the `api` of key `key`"));
+    assert_eq!(api_server.seen().len(), 1, "what is denied is not sent");
 }
 
 #[tokio::test]
@@ -367,7 +393,9 @@ async fn matches_may_not_call() {
     let filter = caller(&api_of(&api_server), limits()).await;
     let call = [("method", "GET"), ("path", "/x"), ("where", "matches")];
     let route = route(&filter, limits(), &["GET /**"], &call).await;
-    let Err(CallFault::Broke(broken)) = filter.matcher().matches(&route, &event("{}")) else { panic!("it may not") };
+    let Err(MatchError::Fault(CallFault::Broke(broken))) = filter.matcher().matches(&route, &event("{}")) else {
+        panic!("it may not")
+    };
     assert_eq!(broken.reason, BreakReason::Impure);
     assert!(broken.detail.starts_with("it called `trommel:filter/api@0.1.0.call`, but "), "{broken}");
     assert_eq!(asked(&api_server), [""; 0]);
@@ -379,7 +407,7 @@ async fn params_may_be_normalised_with_the_api() {
     let filter = caller(&api_of(&api_server), limits()).await;
     let endpoints = endpoints(&["GET /users/*"]);
     let given = params(&[("method", "GET"), ("path", "/users/me"), ("where", "normalize-params")]);
-    let answer = filter.normalize_params(Caller { key: "key", endpoints: &endpoints }, given).await.unwrap();
+    let answer = filter.normalize_params(Caller { key: "key", route: "", endpoints: &endpoints }, given).await.unwrap();
     assert_eq!(answer[0], ("answer".to_owned(), "ok: me@example.com".to_owned()));
 }
 
@@ -397,7 +425,9 @@ async fn details_that_come_late_are_waited_for_twice() {
     let late = route(&filter, limits(), &["GET /**"], &late).await;
     for attempt in [1, 2] {
         match filter.process(&late, &event("{}"), attempt).await {
-            Err(ProcessError::Said(Failure::Retry(after, _))) => assert_eq!(after, Duration::from_millis(500)),
+            Err(ProcessError::Said(Failure { kind: FailureKind::Retry(after), .. })) => {
+                assert_eq!(after, Duration::from_millis(500));
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -442,7 +472,11 @@ async fn a_cleanup_waits_for_the_api_as_long_as_it_has() {
     tokio::time::pause();
     let began = tokio::time::Instant::now();
     let endpoints = endpoints(&["POST /**"]);
-    let left = mail.cleanup(Caller { key: "key", endpoints: &endpoints }, &Vec::new(), "me@example.com").await;
-    assert!(matches!(&left, Err(trommel::filter::CallError::Hook("cleanup", Failure::Retry(..)))), "{left:?}");
+    let left =
+        mail.cleanup(Caller { key: "key", route: "", endpoints: &endpoints }, &Vec::new(), "me@example.com").await;
+    assert!(
+        matches!(&left, Err(trommel::filter::CallError::Hook("cleanup", Failure { kind: FailureKind::Retry(_), .. }))),
+        "{left:?}"
+    );
     assert_eq!(began.elapsed().as_secs(), 9);
 }

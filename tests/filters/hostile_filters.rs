@@ -14,8 +14,8 @@ use rig::*;
 use trommel::{
     config::GuestLimits,
     filter::{
-        BreakReason, BrokenCall, CallError, CallFault, Failure, Filter, LoadError, ProcessError, RouteSubscription,
-        Verdict,
+        BreakReason, BrokenCall, CallError, CallFault, Failure, FailureKind, Filter, LoadError, MatchError,
+        ProcessError, RouteSubscription, Verdict,
     },
 };
 
@@ -54,7 +54,7 @@ async fn matches_breaks(mode: &str) -> BrokenCall {
     let (filter, bad) = misbehave(mode).await;
     let good = subscribe(&filter, limits(), &[("mode", "ok")]).await;
     let mut matcher = filter.matcher();
-    let Err(CallFault::Broke(broken)) = matcher.matches(&bad, &event("{}")) else {
+    let Err(MatchError::Fault(CallFault::Broke(broken))) = matcher.matches(&bad, &event("{}")) else {
         panic!("`{mode}` should break");
     };
     assert!(matcher.matches(&good, &event("{}")).unwrap());
@@ -219,7 +219,7 @@ async fn other_filters_do_not_notice() {
     let sound = subscribe(&good, limits(), &[]).await;
     let (mut bad, mut good) = (bad.matcher(), good.matcher());
     for _ in 0..3 {
-        assert!(matches!(bad.matches(&looping, &event("{}")), Err(CallFault::Broke(_))));
+        assert!(matches!(bad.matches(&looping, &event("{}")), Err(MatchError::Fault(CallFault::Broke(_)))));
         assert!(good.matches(&sound, &event("{}")).unwrap());
     }
 }
@@ -228,10 +228,10 @@ async fn other_filters_do_not_notice() {
 async fn what_the_guest_says_is_no_break() {
     let filter = load(&host(), "misbehave", limits()).await;
     for (mode, expected) in [
-        ("malformed", Failure::Malformed("never to be processed".to_owned())),
-        ("retry", Failure::Retry(Duration::from_millis(50), "not now".to_owned())),
-        ("failed", Failure::Failed("did not work".to_owned())),
-        ("broken", Failure::Broken("cannot go on".to_owned())),
+        ("malformed", Failure::new(FailureKind::Malformed, "never to be processed".to_owned())),
+        ("retry", Failure::new(FailureKind::Retry(Duration::from_millis(50)), "not now".to_owned())),
+        ("failed", Failure::new(FailureKind::Failed, "did not work".to_owned())),
+        ("broken", Failure::new(FailureKind::Broken, "cannot go on".to_owned())),
     ] {
         let subscription = subscribe(&filter, limits(), &[("mode", mode)]).await;
         match filter.process(&subscription, &event("{}"), 1).await {
@@ -240,7 +240,9 @@ async fn what_the_guest_says_is_no_break() {
         }
     }
     match filter.normalize_params("key", params(&[("mode", "refuse-params")])).await {
-        Err(CallError::Said(Failure::Malformed(why))) => assert_eq!(why, "these params are refused"),
+        Err(CallError::Said(Failure { kind: FailureKind::Malformed, cause })) => {
+            assert_eq!(cause.detail, "these params are refused")
+        }
         other => panic!("{other:?}"),
     }
 }

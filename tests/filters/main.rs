@@ -36,6 +36,8 @@ mod tenure;
 mod batched_filters;
 mod component_memory;
 mod component_refusals;
+mod fields_contract;
+mod fields_run;
 mod filter_calls;
 mod filter_wasi;
 mod flood;

@@ -62,6 +62,7 @@ pub fn output(event: Event, settled: mpsc::Sender<(usize, Outcome)>) -> Output {
         headers: None,
         order: Some(7),
         dead_letter: None,
+        id: None,
         share: None,
     }
 }

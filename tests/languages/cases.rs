@@ -16,7 +16,7 @@ use trommel::{
     config::{ApiConfig, ConfigPlace, DeclaredIdentity, LimitOverrides},
     endpoint::Endpoint,
     event::{Event, Headers},
-    filter::{CallError, CallLimits, Caller, Emission, Failure, Filter, ProcessError, Verdict},
+    filter::{CallError, CallLimits, Caller, Emission, Failure, FailureKind, Filter, ProcessError, Verdict},
 };
 
 use super::{
@@ -157,10 +157,12 @@ pub async fn ran(filter: &Filter, case: &Case, answers: &Answers) -> Value {
     answers.now.lock().unwrap().clone_from(&case.api);
     let path = |answer: &Answer| answer.call.split('?').next().unwrap_or_default().parse().unwrap();
     let endpoints: Vec<Endpoint> = case.api.iter().map(path).collect();
-    let caller = Caller { key: "cases", endpoints: &endpoints };
+    let caller = Caller { key: "cases", route: "", endpoints: &endpoints };
     let params = match filter.normalize_params(caller, case.params.clone().into_iter().collect()).await {
         Ok(params) => params,
-        Err(CallError::Said(Failure::Malformed(why))) => return json!({ "refused": why }),
+        Err(CallError::Said(Failure { kind: FailureKind::Malformed, cause })) => {
+            return json!({ "refused": cause.detail });
+        }
         Err(error) => panic!("{}: {error}", case.name),
     };
     let limits = CallLimits::new(&LIMITS, &LimitOverrides::default());
@@ -182,12 +184,14 @@ pub async fn ran(filter: &Filter, case: &Case, answers: &Answers) -> Value {
             json!({ name.replace("payload", "replaced"): value })
         }
         Ok(Verdict::Emit(emissions)) => json!({ "emitted": emissions.iter().map(emitted).collect::<Vec<_>>() }),
-        Err(ProcessError::Said(Failure::Malformed(why))) => json!({ "malformed": why }),
-        Err(ProcessError::Said(Failure::Failed(why))) => json!({ "failed": why }),
-        Err(ProcessError::Said(Failure::Broken(why))) => json!({ "broken": why }),
-        Err(ProcessError::Said(Failure::Retry(after, why))) => {
-            json!({ "retry": { "after_ms": after.as_millis() as u64, "reason": why } })
-        }
+        Err(ProcessError::Said(Failure { kind, cause })) => match kind {
+            FailureKind::Malformed => json!({ "malformed": cause.detail }),
+            FailureKind::Failed => json!({ "failed": cause.detail }),
+            FailureKind::Broken => json!({ "broken": cause.detail }),
+            FailureKind::Retry(after) | FailureKind::Defer(after) => {
+                json!({ "retry": { "after_ms": after.as_millis() as u64, "reason": cause.detail } })
+            }
+        },
         Err(error) => panic!("{}: {error}", case.name),
     }
 }

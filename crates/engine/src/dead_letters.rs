@@ -73,7 +73,8 @@ impl StoredLetter {
                 .time()
                 .is_some_and(|time| since.is_none_or(|since| time >= since) && until.is_none_or(|until| time < until)),
         };
-        is_within && same(&alike.reason, |letter| &letter.reason) && same(&alike.key, |letter| &letter.key)
+        let has_reason = same(&alike.reason, |letter| &letter.reason) || same(&alike.reason, |letter| &letter.code);
+        is_within && has_reason && same(&alike.key, |letter| &letter.key)
     }
 }
 

@@ -85,6 +85,15 @@ pub struct Route {
     pub sinks: Vec<SinkTarget>,
 }
 
+impl Route {
+    /// Returns the sinks of an output that chooses `sink`, or all without a choice. All also where
+    /// the route has no such sink: a consumer that is attached sees whatever comes out.
+    pub fn chosen(&self, sink: Option<&str>) -> impl Iterator<Item = &SinkTarget> {
+        let sink = sink.filter(|name| self.sinks.iter().any(|sink| **sink.queue.name() == **name));
+        self.sinks.iter().filter(move |target| sink.is_none_or(|name| **target.queue.name() == *name))
+    }
+}
+
 /// Ordering of a key's events: those that agree in the field keep their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyOrdering {

@@ -25,6 +25,8 @@ pub struct Output {
     /// Position among the outputs of this event and route, from 0.
     pub index: u32,
     pub payload: Bytes,
+    /// Id chosen by the filter; otherwise the router's own counts.
+    pub id: Option<ByteString>,
     /// Subject chosen by the filter; otherwise the event's subject counts.
     pub subject: Option<ByteString>,
     /// Headers that the output leaves with, if they are not the event's own.
@@ -54,6 +56,7 @@ impl Output {
         let is_events = self.payload.as_ptr() == event.as_ptr() && self.payload.len() == event.len();
         let payload = if is_events { 0 } else { self.payload.len() };
         payload
+            + self.id.as_ref().map_or(0, |id| id.len())
             + self.subject.as_ref().map_or(0, |subject| subject.len())
             + self.headers.as_ref().map_or(0, Headers::size)
     }
@@ -65,13 +68,16 @@ impl Output {
     }
 }
 
-/// Id in the form `UID:KEY:ROUTE:INDEX`. It has no event content: keys and routes are named by the
-/// configuration.
+/// Id in the form `UID:KEY:ROUTE:INDEX`, which has no event content, as keys and routes are named by
+/// the configuration; or the one that the filter has chosen.
 pub struct OutputId<'a>(&'a Output);
 
 impl fmt::Display for OutputId<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Output { ticket, key, route, index, .. } = self.0;
+        let Output { ticket, key, route, index, id, .. } = self.0;
+        if let Some(id) = id {
+            return f.write_str(id);
+        }
         write!(f, "{}:{key}:{route}:{index}", ticket.event().uid)
     }
 }

@@ -9,9 +9,9 @@ use std::{
 use crate::{
     condition::{EventFacts, IsDecimal, Untested},
     event::Event,
-    filter::{BrokenCall, CallFault, Failure, Filter, Matcher, ProcessError, RouteSubscription, Verdict},
+    filter::{BrokenCall, CallFault, Failure, Filter, MatchError, Matcher, ProcessError, RouteSubscription, Verdict},
     registry::Route,
-    walk::{Hook, MatchAnswer, MatchError, match_event, passes, unfulfilled},
+    walk::{Hook, MatchAnswer, match_event, passes, unfulfilled},
 };
 
 /// Result of a trial.
@@ -81,7 +81,7 @@ async fn walk(
         began = now;
     };
     let mut facts = EventFacts::new(event).with_decimals(is_decimal);
-    match match_event(subscription, &mut facts, || matcher.matches(subscription, event), &mut asked) {
+    match match_event(subscription, &mut facts, |facts| matcher.matches_known(subscription, facts), &mut asked) {
         Ok(MatchAnswer::Wanted) if !subscription.has_process() => return TrialEnd::Verdict(Verdict::Keep),
         Ok(MatchAnswer::Wanted) => {}
         Ok(MatchAnswer::Unfulfilled) => {
@@ -100,6 +100,7 @@ async fn walk(
     match processed {
         Ok(verdict) => TrialEnd::Verdict(verdict),
         Err(ProcessError::Said(failure)) => TrialEnd::Said(failure),
+        Err(ProcessError::Unread(error)) => TrialEnd::Untested(error),
         Err(ProcessError::Broke(broken)) => TrialEnd::Broke(broken),
         Err(ProcessError::Host(error)) => TrialEnd::Host(error),
     }

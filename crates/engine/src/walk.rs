@@ -12,7 +12,7 @@ use crate::{
     avro::AvroDecodeError,
     condition::{EventFacts, Untested},
     event::{Event, Headers},
-    filter::{CallFault, Emission, RouteSubscription, Verdict},
+    filter::{Emission, EmissionFate, FailureCause, MatchError, RouteSubscription, Verdict},
     registry::{Key, Route, SinkTarget},
 };
 
@@ -50,15 +50,6 @@ pub enum MatchAnswer {
     Unmatched,
 }
 
-/// Error because of which it is not known whether an event is wanted.
-#[derive(Debug)]
-pub enum MatchError {
-    /// A condition can't be tested on this event.
-    Untested(Untested),
-    /// `matches` broke, or the host could not call it.
-    Fault(CallFault),
-}
-
 /// Error because of which none of a route's outputs can be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unsendable {
@@ -79,6 +70,20 @@ pub struct RouteOutput<'a> {
     pub subject: Option<ByteString>,
     /// Headers of the output, if they are not the event's own.
     pub headers: Option<Headers>,
+    /// Id set by the filter; otherwise the router's own applies.
+    pub id: Option<ByteString>,
+}
+
+/// Result of a verdict for a route.
+#[derive(Debug)]
+pub enum RouteResult<'a> {
+    Output(RouteOutput<'a>),
+    /// An emission that becomes a dead letter, and its position among the outputs.
+    Buried {
+        index: u32,
+        payload: Bytes,
+        cause: FailureCause,
+    },
 }
 
 /// Returns the event that a key's filter sees. `None` if that is the event as it came.
@@ -124,7 +129,7 @@ pub fn unfulfilled<'a>(route: &'a Route, facts: &mut EventFacts<'a>) -> Result<V
 pub fn match_event<'a>(
     subscription: &'a RouteSubscription,
     facts: &mut EventFacts<'a>,
-    matches: impl FnOnce() -> Result<bool, CallFault>,
+    matches: impl FnOnce(&mut EventFacts<'a>) -> Result<bool, MatchError>,
     mut asked: impl FnMut(Hook),
 ) -> Result<MatchAnswer, MatchError> {
     let conditions = subscription.conditions();
@@ -136,9 +141,9 @@ pub fn match_event<'a>(
         }
     }
     if subscription.has_matches() {
-        let matched = matches();
+        let matched = matches(facts);
         asked(Hook::Matches);
-        if !matched.map_err(MatchError::Fault)? {
+        if !matched? {
             return Ok(MatchAnswer::Unmatched);
         }
     }
@@ -174,12 +179,13 @@ impl Hook {
 
 impl<'a> RouteWalk<'a> {
     /// Passes each output that the route makes of a verdict to `each`: the first output for every
-    /// sink, then the next one. All are checked before the first is passed: a dead letter beside
-    /// half of the outputs would double them later. Returns whether the verdict lets anything out.
+    /// sink that it goes to, then the next one. All are checked before the first is passed: a dead
+    /// letter beside half of the outputs would double them later. Returns whether the verdict lets
+    /// anything out.
     ///
     /// # Errors
     /// If an output does not fit the key's schema or can't be encoded for one of the sinks.
-    pub fn outputs(&self, verdict: Verdict, mut each: impl FnMut(RouteOutput<'a>)) -> Result<bool, Unsendable> {
+    pub fn outputs(&self, verdict: Verdict, mut each: impl FnMut(RouteResult<'a>)) -> Result<bool, Unsendable> {
         self.check(&verdict)?;
         let mut encoded = self.encoded(&verdict)?.into_iter();
         // In the order in which they were encoded.
@@ -193,11 +199,17 @@ impl<'a> RouteWalk<'a> {
             Verdict::Keep => event.payload.clone(),
             Verdict::Replace(payload) => payload,
             Verdict::Emit(emissions) => {
-                for (index, Emission { payload, subject, headers }) in (0..).zip(emissions) {
+                for (index, emission) in (0..).zip(emissions) {
+                    let Emission { payload, sink: chosen, id, subject, headers, fate } = emission;
+                    if let EmissionFate::Bury(cause) = fate {
+                        each(RouteResult::Buried { index, payload, cause });
+                        continue;
+                    }
                     let headers = (!headers.is_empty()).then(|| merged(&event.headers, &headers, key));
-                    for sink in &route.sinks {
+                    for sink in route.chosen(chosen.as_deref()) {
                         let payload = payload_for(sink, &payload);
-                        each(RouteOutput { sink, index, payload, subject: subject.clone(), headers: headers.clone() });
+                        let (subject, headers, id) = (subject.clone(), headers.clone(), id.clone());
+                        each(RouteResult::Output(RouteOutput { sink, index, payload, subject, headers, id }));
                     }
                 }
                 return Ok(true);
@@ -205,7 +217,8 @@ impl<'a> RouteWalk<'a> {
         };
         for sink in &route.sinks {
             let payload = payload_for(sink, &payload);
-            each(RouteOutput { sink, index: 0, payload, subject: None, headers: None });
+            let output = RouteOutput { sink, index: 0, payload, subject: None, headers: None, id: None };
+            each(RouteResult::Output(output));
         }
         Ok(true)
     }
@@ -215,7 +228,7 @@ impl<'a> RouteWalk<'a> {
         let Some(validation) = self.key.validation.as_ref().filter(|validation| validation.concerns(self.event)) else {
             return Ok(());
         };
-        self.each_payload(verdict, |index, payload| match validation.check(payload) {
+        self.each_payload(verdict, |index, payload, _| match validation.check(payload) {
             Ok(()) => Ok(()),
             Err(mismatch) => {
                 Err(Unsendable { reason: "schema_mismatch", detail: format!("output {index} {mismatch}") })
@@ -227,8 +240,8 @@ impl<'a> RouteWalk<'a> {
     fn encoded(&self, verdict: &Verdict) -> Result<Vec<Bytes>, Unsendable> {
         let mut encoded = Vec::new();
         if self.route.sinks.iter().any(|sink| sink.encoder.is_some()) {
-            self.each_payload(verdict, |index, payload| {
-                for encoder in self.route.sinks.iter().filter_map(|sink| sink.encoder.as_ref()) {
+            self.each_payload(verdict, |index, payload, chosen| {
+                for encoder in self.route.chosen(chosen).filter_map(|sink| sink.encoder.as_ref()) {
                     let output = encoder.encode(payload).map_err(|error| Unsendable {
                         reason: "avro_unencodable",
                         detail: format!("output {index}: {error}"),
@@ -241,17 +254,20 @@ impl<'a> RouteWalk<'a> {
         Ok(encoded)
     }
 
-    fn each_payload(
+    /// Passes the position, the payload and the chosen sink of each output that is sent to `each`.
+    fn each_payload<'v>(
         &self,
-        verdict: &Verdict,
-        mut each: impl FnMut(usize, &Bytes) -> Result<(), Unsendable>,
+        verdict: &'v Verdict,
+        mut each: impl FnMut(usize, &Bytes, Option<&'v str>) -> Result<(), Unsendable>,
     ) -> Result<(), Unsendable> {
         match verdict {
             Verdict::Drop => Ok(()),
-            Verdict::Keep => each(0, &self.event.payload),
-            Verdict::Replace(payload) => each(0, payload),
+            Verdict::Keep => each(0, &self.event.payload, None),
+            Verdict::Replace(payload) => each(0, payload, None),
             Verdict::Emit(emissions) => {
-                emissions.iter().enumerate().try_for_each(|(index, emission)| each(index, &emission.payload))
+                let sent = emissions.iter().enumerate().filter(|(_, emission)| emission.fate == EmissionFate::Send);
+                sent.into_iter()
+                    .try_for_each(|(index, emission)| each(index, &emission.payload, emission.sink.as_deref()))
             }
         }
     }

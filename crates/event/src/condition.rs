@@ -140,13 +140,16 @@ pub enum Untested {
     /// The tests would look at more text than `match_cpu` allows.
     #[error("the conditions would look at more than {0} bytes of text, more than `match_cpu` allows")]
     TooMuch(usize),
+    /// A filter reads a part of the payload, but the payload is not JSON.
+    #[error("the payload is not JSON, but the filter reads parts of it")]
+    Unreadable,
 }
 
 impl Untested {
     /// The reason code of logs and dead letters.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NotJson { .. } => "not_json",
+            Self::NotJson { .. } | Self::Unreadable => "not_json",
             Self::TooMuch(_) => "cpu_deadline",
         }
     }

@@ -11,7 +11,10 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use reqwest::{
     Method,
-    header::{HeaderMap, HeaderName, HeaderValue},
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue,
+        PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    },
 };
 use tokio::{runtime::Handle, task::JoinSet, time::Instant};
 
@@ -40,6 +43,8 @@ struct ApiClientInner {
     http: reqwest::Client,
     /// Base URL, without a trailing slash.
     base: String,
+    /// Names of the headers that the configuration sets.
+    own_headers: Vec<HeaderName>,
     /// Value of the header that carries the token.
     token: Option<Credential<HeaderValue>>,
     timeout: Duration,
@@ -56,7 +61,19 @@ pub struct ApiCall {
     pub method: String,
     /// Path with its query.
     pub path: String,
-    pub body: Option<String>,
+    /// Headers besides those that the router sets, and the content type in place of JSON's.
+    pub headers: Vec<(String, String)>,
+    pub body: Option<Bytes>,
+}
+
+/// An answer of the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiAnswer {
+    pub status: u16,
+    /// Those that are text.
+    pub headers: Vec<(String, String)>,
+    /// Cut to the limit, unless the status is a success.
+    pub body: Bytes,
 }
 
 /// Reason why a call has no answer. The texts are for the filter: they name its own path, never the
@@ -68,9 +85,9 @@ pub enum CallRefusal {
     Denied(String),
     #[error("the API took too long")]
     Timeout,
-    /// The answer is not a success: status and body, the latter cut to the limit.
-    #[error("the API answered {0}")]
-    Status(u16, String),
+    /// The answer is not a success.
+    #[error("the API answered {}", .0.status)]
+    Status(ApiAnswer),
     #[error("{0}")]
     Failed(String),
 }
@@ -88,6 +105,7 @@ impl ApiClient {
         let token = settings.token.as_ref().map(token::read).transpose()?;
         Ok(Self(Arc::new(ApiClientInner {
             http: http(settings)?,
+            own_headers: settings.headers.iter().filter_map(|(name, _)| name.parse().ok()).collect(),
             base: settings.base_url.as_str().trim_end_matches('/').to_owned(),
             token,
             timeout: settings.timeout,
@@ -109,7 +127,7 @@ impl ApiClient {
         allowed: &[Endpoint],
         call: ApiCall,
         until: Instant,
-    ) -> Result<String, CallRefusal> {
+    ) -> Result<ApiAnswer, CallRefusal> {
         let request = self.0.request(key, allowed, call)?;
         let shared = Arc::clone(&self.0);
         let mut task = JoinSet::new();
@@ -144,6 +162,7 @@ struct AllowedCall {
     /// Path without the query: the only part that is ever shown.
     path: String,
     url: String,
+    headers: HeaderMap,
     body: Option<Bytes>,
 }
 
@@ -160,7 +179,7 @@ impl AllowedCall {
 
 impl ApiClientInner {
     fn request(&self, key: &str, allowed: &[Endpoint], call: ApiCall) -> Result<AllowedCall, CallRefusal> {
-        let ApiCall { method, path, body } = call;
+        let ApiCall { method, path, headers, body } = call;
         let target = RequestTarget::new(&path)
             .map_err(|error| CallRefusal::Denied(format!("the path can't be called: {error}")))?;
         let shown = target.path();
@@ -173,7 +192,8 @@ impl ApiClientInner {
             method: known,
             path: shown.to_owned(),
             url,
-            body: body.map(Bytes::from),
+            headers: headers.iter().map(|(name, value)| self.header(name, value)).collect::<Result<_, _>>()?,
+            body,
         };
         let size = request.body.as_ref().map_or(0, Bytes::len);
         if size > self.max_body {
@@ -182,4 +202,20 @@ impl ApiClientInner {
         }
         Ok(request)
     }
+
+    /// Checks a header that a filter sets: those of the configuration and of the connection stay as
+    /// they are.
+    fn header(&self, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), CallRefusal> {
+        let shown = name.escape_debug();
+        let refused = |why: &str| CallRefusal::Denied(format!("the header `{shown}` can't be set: {why}"));
+        let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused("it is not a valid name"))?;
+        if self.own_headers.contains(&known) || ROUTERS_HEADERS.contains(&known) {
+            return Err(refused("it is the router's own"));
+        }
+        Ok((known, HeaderValue::from_str(value).map_err(|_| refused("its value is not valid"))?))
+    }
 }
+
+/// Headers that say who calls, or how the message is framed.
+const ROUTERS_HEADERS: [HeaderName; 9] =
+    [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, TE, UPGRADE];

@@ -14,9 +14,10 @@
 //! of one version of the contract. A version of the contract is one module (`v0_1`) that converts
 //! to these types.
 
+use std::{fmt, sync::Arc, time::Duration};
+
 use bytes::Bytes;
 use bytestring::ByteString;
-use std::time::Duration;
 
 mod account;
 mod batch;
@@ -25,70 +26,43 @@ mod compiler;
 mod cost;
 mod error;
 mod granted;
+mod guest;
 mod health;
 mod host;
 mod idle;
 mod inspect;
 mod instance;
+mod interest;
 mod journal;
 mod lifecycle;
 mod loaded;
+mod manifest;
+mod outputs;
 mod sandbox;
 mod state;
 mod subscription;
 mod survey;
 mod v0_1;
+mod v0_2;
 
 pub use cache::is_trusted;
 pub use compiler::{CompilerLimits, MemoryReservations, compile_apart, compile_here};
-pub use error::{BreakReason, BrokenCall, CallError, CallFault, LoadError, ProcessError};
+pub use error::{BreakReason, BrokenCall, CallError, CallFault, LoadError, MatchError, ProcessError};
 pub use granted::Caller;
 pub use host::{Host, digest};
 pub use inspect::{ComponentForm, has_lifecycle};
 pub use loaded::{Filter, Matcher};
+pub use manifest::{EventFields, FilterHooks, FilterNeeds, Manifest};
+#[cfg(fuzzing)]
+pub use outputs::checked_emission;
 pub use subscription::{CallLimits, RouteSubscription};
 pub use survey::{ComponentSurvey, survey};
-#[cfg(fuzzing)]
-pub use v0_1::checked_emission;
 
 /// The versions of the contract that components may be built against, the oldest first.
-pub const CONTRACTS: &[&str] = v0_1::VERSIONS;
+pub const CONTRACTS: &[&str] = &guest::VERSIONS;
 
 /// The values of a route's params, sorted by name.
 pub type Params = Vec<(String, String)>;
-
-/// A filter's description of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manifest {
-    pub name: String,
-    /// The filter's own version, for people and logs.
-    pub version: String,
-    pub description: String,
-    pub hooks: FilterHooks,
-    pub match_reads: EventFields,
-    pub process_reads: EventFields,
-    /// Requested capabilities; the configuration decides which are granted.
-    pub capabilities: Vec<String>,
-}
-
-/// Hooks that a filter implements. A hook that is not named is never called.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FilterHooks {
-    pub normalize_params: bool,
-    pub conditions: bool,
-    pub matches: bool,
-    pub process: bool,
-}
-
-/// The parts of an event that a filter reads. Only these are copied into it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EventFields {
-    pub id: bool,
-    pub subject: bool,
-    pub source_time: bool,
-    pub headers: bool,
-    pub payload: bool,
-}
 
 /// A filter's decision about an event, returned by `process`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,25 +81,90 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emission {
     pub payload: Bytes,
+    /// The only sink that it goes to; `None` for all of the route.
+    pub sink: Option<Arc<str>>,
+    /// Id in place of the router's own. Never empty.
+    pub id: Option<ByteString>,
     /// Subject in place of the event's own. Always valid.
     pub subject: Option<ByteString>,
-    /// Headers added to the event's; an existing header of the same name is replaced.
-    pub headers: Vec<(ByteString, ByteString)>,
+    /// Headers added to the event's, in place of those of the same name, or removed from them where
+    /// there is no value.
+    pub headers: Vec<(ByteString, Option<ByteString>)>,
+    pub fate: EmissionFate,
+}
+
+impl Emission {
+    /// Creates an output that goes to all sinks, with the event's own subject and headers.
+    pub fn new(payload: impl Into<Bytes>) -> Self {
+        let (payload, fate) = (payload.into(), EmissionFate::Send);
+        Self { payload, sink: None, id: None, subject: None, headers: Vec::new(), fate }
+    }
+}
+
+/// What becomes of an emission.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EmissionFate {
+    #[default]
+    Send,
+    /// It becomes a dead letter.
+    Bury(FailureCause),
+}
+
+/// Why something could not be done, in the words of the filter's author.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailureCause {
+    /// Word to tell such cases apart by: lower case letters, digits and underscores.
+    pub code: Option<Box<str>>,
+    /// For people.
+    pub detail: String,
+}
+
+impl From<String> for FailureCause {
+    fn from(detail: String) -> Self {
+        Self { code: None, detail }
+    }
 }
 
 /// An error returned by the guest.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// The event can never be processed: it goes straight to the dead letters.
-    #[error("malformed: {0}")]
-    Malformed(String),
-    /// A temporary error: retry after this time.
-    #[error("to be tried again in {0:?}: {1}")]
-    Retry(Duration, String),
-    /// Retry by the key's policy, then dead letter.
-    #[error("it failed: {0}")]
-    Failed(String),
-    /// The filter itself can't go on: it is quarantined, and the event is kept.
-    #[error("the filter can't go on: {0}")]
-    Broken(String),
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub kind: FailureKind,
+    pub cause: FailureCause,
 }
+
+/// What is to be done about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The event can never be processed: it goes straight to the dead letters.
+    Malformed,
+    /// A temporary error: retry after this time.
+    Retry(Duration),
+    /// Retry by the key's policy, then dead letter.
+    Failed,
+    /// No error: ask again after this time, however often.
+    Defer(Duration),
+    /// The filter itself can't go on: it is quarantined, and the event is kept.
+    Broken,
+}
+
+impl Failure {
+    /// Creates a failure without a code.
+    pub fn new(kind: FailureKind, detail: String) -> Self {
+        Self { kind, cause: detail.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            FailureKind::Malformed => f.write_str("malformed: ")?,
+            FailureKind::Retry(after) => write!(f, "to be tried again in {after:?}: ")?,
+            FailureKind::Failed => f.write_str("it failed: ")?,
+            FailureKind::Defer(after) => write!(f, "to be asked again in {after:?}: ")?,
+            FailureKind::Broken => f.write_str("the filter can't go on: ")?,
+        }
+        f.write_str(&self.cause.detail)
+    }
+}
+
+impl std::error::Error for Failure {}

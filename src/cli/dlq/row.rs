@@ -115,6 +115,7 @@ impl LetterLines {
         for (name, value) in [
             ("time", letter.time.to_string().as_str()),
             ("reason", &letter.reason),
+            ("code", &letter.code),
             ("detail", &letter.detail),
             ("key", &letter.key),
             ("route", &letter.route),

@@ -14,7 +14,7 @@ use crate::{
 /// Filters; dead letters have to match all that are given.
 #[derive(Args, Debug)]
 pub(super) struct LetterFilterArgs {
-    /// Only dead letters with this reason code
+    /// Only dead letters with this reason, or with this code of a filter's author
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
     /// Only dead letters that died in this key

@@ -15,7 +15,7 @@ use crate::{
     filter::Verdict,
     registry::{KeyInterest, Loader},
     trial::{FilterTrial, TrialEnd, TrialStep, trial, turned_away},
-    walk::{RouteWalk, Unsendable, decoded},
+    walk::{RouteResult, RouteWalk, Unsendable, decoded},
 };
 
 /// A folder's keys, loaded without sinks.
@@ -143,8 +143,12 @@ impl Explainer {
         };
         let mut outputs = Vec::new();
         let sent = match &end {
-            TrialEnd::Verdict(verdict) => walk.outputs(verdict.clone(), |output| {
-                outputs.push(explained_output(&self.config, key, route, ticket, output));
+            TrialEnd::Verdict(verdict) => walk.outputs(verdict.clone(), |result| match result {
+                RouteResult::Output(output) => {
+                    outputs.push(explained_output(&self.config, key, route, ticket, output));
+                }
+                // It stands in the outcome.
+                RouteResult::Buried { .. } => {}
             }),
             _ => Ok(false),
         };

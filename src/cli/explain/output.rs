@@ -65,7 +65,7 @@ pub(super) fn explained_output(
     ticket: &Ticket,
     output: RouteOutput<'_>,
 ) -> ExplainedOutput {
-    let RouteOutput { sink, index, payload, subject, headers } = output;
+    let RouteOutput { sink, index, payload, subject, headers, id } = output;
     let name = sink.queue.name().to_string();
     let output = Output {
         ticket: ticket.share(),
@@ -73,6 +73,7 @@ pub(super) fn explained_output(
         route: Arc::clone(&route.name),
         index,
         payload,
+        id,
         subject,
         headers,
         order: None,

@@ -149,7 +149,8 @@ async fn hooks(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<Vec<Hook
         let nanos = matches(filter, pairs).await?;
         let mut widened = Vec::new();
         for (name, fields) in wider(reads) {
-            widened.push((name, matches(&filter.reading(fields, EventFields::default()), pairs).await?));
+            let wider = filter.reading(fields, EventFields::default());
+            widened.push((name, matches(&wider, &subscribed(&wider, pairs).await?).await?));
         }
         hooks.push(HookTime { name: "matches", reads, nanos, widened });
     }
@@ -158,11 +159,23 @@ async fn hooks(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<Vec<Hook
         let nanos = process(filter, pairs).await?;
         let mut widened = Vec::new();
         for (name, fields) in wider(reads) {
-            widened.push((name, process(&filter.reading(EventFields::default(), fields), pairs).await?));
+            let wider = filter.reading(EventFields::default(), fields);
+            widened.push((name, process(&wider, &subscribed(&wider, pairs).await?).await?));
         }
         hooks.push(HookTime { name: "process", reads, nanos, widened });
     }
     Ok(hooks)
+}
+
+/// The same events and params, for a filter that reads other fields.
+async fn subscribed(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<Vec<BenchInput>> {
+    let limits = CallLimits::new(&GuestLimits::default(), &LimitOverrides::default());
+    let mut subscribed = Vec::new();
+    for (event, subscription) in pairs {
+        let params = subscription.params().clone();
+        subscribed.push((event.clone(), filter.subscribe("bench", params, limits).await?));
+    }
+    Ok(subscribed)
 }
 
 /// Each field that is not read yet, with the fields read if it is added.

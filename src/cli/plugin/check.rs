@@ -262,12 +262,14 @@ fn listed(names: &[impl AsRef<str>]) -> String {
 }
 
 fn hooks(hooks: FilterHooks) -> Vec<&'static str> {
-    let FilterHooks { normalize_params, conditions, matches, process } = hooks;
+    let FilterHooks { normalize_params, conditions, matches, matches_batch, process, process_batch } = hooks;
     named([
         (normalize_params, "normalize-params"),
         (conditions, "conditions"),
         (matches, "matches"),
+        (matches_batch, "matches-batch"),
         (process, "process"),
+        (process_batch, "process-batch"),
     ])
 }
 

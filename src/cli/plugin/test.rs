@@ -221,7 +221,7 @@ impl FreshFilter<'_> {
     }
 
     async fn outcome(&self, filter: &Filter, case: &TestCase) -> anyhow::Result<Value> {
-        let caller = Caller { key: &self.key, endpoints: &case.endpoints };
+        let caller = Caller { key: &self.key, route: "", endpoints: &case.endpoints };
         let limits = CallLimits::new(&GuestLimits::default(), &LimitOverrides::default());
         let params = match filter.normalize_params(caller, case.params()).await {
             Ok(params) => params,

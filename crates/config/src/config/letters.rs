@@ -34,6 +34,7 @@ pub enum LetterChoice {
 /// Filter of dead letters by common properties. A property that is not given may be anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LetterFilter {
+    /// Its reason, or the code that the filter's author gave it.
     pub reason: Option<String>,
     pub key: Option<String>,
     /// Earliest time at which it was stored.

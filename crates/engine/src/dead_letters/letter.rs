@@ -29,6 +29,9 @@ pub struct DeadLetter {
     /// Tries of the filter.
     #[serde(default)]
     pub tries: u32,
+    /// Word of the filter's author for such cases.
+    #[serde(default)]
+    pub code: String,
     /// Id of the event.
     pub id: String,
     /// Its [`crate::event::Uid`]; letters of earlier versions have none.
@@ -115,7 +118,7 @@ mod tests {
     use super::*;
 
     fn record(payload: &str) -> Bytes {
-        let start = r#"{"time":"2026-03-14T08:00:00Z","reason":"trap","detail":"d","key":"k","route":"r","filter":"f","filter_digest":"abc","sink":"s","tries":3,"id":"e-1","uid":"u","event_type":"t","subject":"orders.eu","source_time":"yesterday","source":"orders","stream":"ORDERS","sequence":7,"attempts":2,"trace":"00-1","headers":[["a","1"],["a","2"]]"#;
+        let start = r#"{"time":"2026-03-14T08:00:00Z","reason":"trap","detail":"d","key":"k","route":"r","filter":"f","filter_digest":"abc","sink":"s","tries":3,"code":"no_rate","id":"e-1","uid":"u","event_type":"t","subject":"orders.eu","source_time":"yesterday","source":"orders","stream":"ORDERS","sequence":7,"attempts":2,"trace":"00-1","headers":[["a","1"],["a","2"]]"#;
         format!("{start},{payload}}}").into()
     }
 
@@ -134,6 +137,7 @@ mod tests {
                 filter_digest: "abc".into(),
                 sink: "s".into(),
                 tries: 3,
+                code: "no_rate".into(),
                 id: "e-1".into(),
                 uid: Some("u".into()),
                 event_type: "t".into(),

@@ -26,7 +26,7 @@ use crate::{
         outlet::SinkQueue,
     },
     stop::Stop,
-    walk::{Unsendable, decoded},
+    walk::{RouteResult, Unsendable, decoded},
 };
 
 mod ask;
@@ -34,6 +34,7 @@ mod matchers;
 mod outputs;
 mod process;
 mod rooms;
+mod verdicts;
 mod work;
 
 use ask::ask;
@@ -41,6 +42,7 @@ use matchers::LaneMatchers;
 use outputs::UnsentOutputs;
 use process::process;
 use rooms::{FinishedWait, RoomId, WaitCause, WaitingRooms};
+use verdicts::AheadVerdicts;
 use work::{EventPosition, FilterAnswer, LaneWork};
 
 /// Longest time for which the lane itself waits for something that no other event waits for yet:
@@ -63,6 +65,7 @@ pub(super) struct Lane {
     items: mpsc::Receiver<Vec<LaneItem>>,
     snapshot: Arc<Snapshot>,
     matchers: LaneMatchers,
+    verdicts: AheadVerdicts,
     rooms: WaitingRooms,
     /// Memory of a call of `process`, reused.
     call: Option<ProcessCall>,
@@ -86,7 +89,8 @@ impl Lane {
     pub(super) fn new(items: mpsc::Receiver<Vec<LaneItem>>, mut surroundings: LaneContext) -> Self {
         let snapshot = Arc::clone(&surroundings.snapshots.borrow_and_update());
         let rooms = WaitingRooms::new(surroundings.budget);
-        Self { items, snapshot, matchers: LaneMatchers::default(), rooms, call: None, surroundings }
+        let (matchers, verdicts) = (LaneMatchers::default(), AheadVerdicts::default());
+        Self { items, snapshot, matchers, verdicts, rooms, call: None, surroundings }
     }
 
     /// Runs until every intake is dropped or open work is given up. Events that wait then go back
@@ -153,6 +157,12 @@ impl Lane {
             // Items that waited through a change of the registry have another key by now, and are
             // asked about in their turn.
             let asked = first.generation == self.snapshot.generation && self.matchers.ask_ahead(&first.key, run);
+            if asked {
+                // What has to stay behind an event that waits is not processed before it.
+                let is_free = |item: &LaneItem| !self.rooms.is_taken(&item.key.name, item.order);
+                let wanted = self.matchers.wanted(run, is_free);
+                self.verdicts.ask_ahead(&first.key, run, &wanted).await;
+            }
             for (position, item) in items.by_ref().take(length).enumerate() {
                 if let Some(work) = self.rooms.line_up(item.into()) {
                     self.start(work, asked.then_some(position)).await;
@@ -247,7 +257,7 @@ impl Lane {
             self.decode(&mut work, &mut unsent);
         }
         let order = work.output_order();
-        let LaneWork { ticket, decoded, next, done, wanted, worker, .. } = &mut work;
+        let LaneWork { ticket, decoded, next, done, wanted, worker, failed, .. } = &mut work;
         let event = decoded.as_deref().unwrap_or_else(|| ticket.event());
         let is_decimal = |pointer: &str| key.decoding.as_ref().is_some_and(|decoding| decoding.is_decimal(pointer));
         let mut facts = EventFacts::new(event).with_decimals(&is_decimal);
@@ -266,11 +276,25 @@ impl Lane {
                     let at = EventPosition { key: &key, route, ticket, event, order };
                     let known = position.and_then(|position| self.matchers.answer(*next, position));
                     let letters = &self.surroundings.dead_letters;
-                    let letter = match said.take().unwrap_or_else(|| ask(&mut self.matchers, at, known, &mut facts)) {
+                    let mut answer = said.take().unwrap_or_else(|| ask(&mut self.matchers, at, known, &mut facts));
+                    if matches!(answer, FilterAnswer::Process) {
+                        match position.and_then(|position| self.verdicts.take(*next, position)) {
+                            Some(Ok(verdict)) => answer = FilterAnswer::Verdict(verdict, 1),
+                            Some(Err(failure)) => *failed = Some(failure),
+                            None => {}
+                        }
+                    }
+                    let letter = match answer {
                         FilterAnswer::No => None,
                         FilterAnswer::Process => break 'routes Some(LaneStep::Process),
                         FilterAnswer::Verdict(verdict, tries) => {
-                            match at.walk().outputs(verdict, |output| unsent.output(at, output)) {
+                            let each = |result| match result {
+                                RouteResult::Output(output) => unsent.output(at, output),
+                                RouteResult::Buried { index, payload, cause } => {
+                                    unsent.bury(at, letters, (index, &payload), &cause, tries);
+                                }
+                            };
+                            match at.walk().outputs(verdict, each) {
                                 Ok(true) => {
                                     *wanted = true;
                                     None
@@ -279,24 +303,24 @@ impl Lane {
                                     at.show_dropped("`process` dropped it");
                                     None
                                 }
-                                Err(Unsendable { reason, detail }) => Some((reason, detail, tries)),
+                                Err(Unsendable { reason, detail }) => Some((reason, detail.into(), tries)),
                             }
                         }
-                        FilterAnswer::Dead(reason, detail, tries) => Some((reason, detail, tries)),
+                        FilterAnswer::Dead(reason, cause, tries) => Some((reason, cause, tries)),
                         FilterAnswer::Quarantined(detail, tries) => {
                             self.surroundings.quarantined.notify_one();
                             match key.on_quarantine {
                                 OnQuarantine::Pause => break 'routes Some(LaneStep::Parked),
-                                OnQuarantine::DeadLetter => Some(("quarantined", detail, tries)),
+                                OnQuarantine::DeadLetter => Some(("quarantined", detail.into(), tries)),
                             }
                         }
                         // Unsettled, the ticket gives the event back to its source.
                         FilterAnswer::Returned => return LaneStep::Through,
                     };
-                    if let Some((reason, detail, tries)) = letter {
+                    if let Some((reason, cause, tries)) = letter {
                         *wanted = true;
                         key.metrics.dead_lettered.inc();
-                        unsent.dead_letter(at, letters, (reason, &detail), tries);
+                        unsent.dead_letter(at, letters, (reason, &cause), tries);
                     }
                     if key.routes.len() > 1 {
                         done.push(Arc::clone(&route.name));

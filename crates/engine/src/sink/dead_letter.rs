@@ -40,6 +40,9 @@ pub struct FailurePlace<'a> {
     /// Tries of the filter; 0 if it was not called.
     #[serde(skip_serializing_if = "is_zero")]
     pub tries: u32,
+    /// Word of the filter's author for such cases.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub code: &'a str,
 }
 
 fn is_zero(count: &u32) -> bool {
@@ -76,6 +79,20 @@ struct DeadLetterRecord<'a> {
 /// Creates the dead letter of an event that got no further than its source or its filter. `reason`
 /// is one of [`LETTER_REASONS`], or of a sink.
 pub fn of_event(ticket: Ticket, place: FailurePlace<'_>, reason: &'static str, detail: &str) -> Output {
+    let payload = ticket.event().payload.clone();
+    letter(ticket, place, reason, detail, &payload)
+}
+
+/// Reason code of an emission that its filter buries.
+pub const BURIED: &str = "buried";
+
+/// Creates the dead letter of an emission that its filter buries, with the emission's position and
+/// payload.
+pub fn of_emission(ticket: Ticket, place: FailurePlace<'_>, (index, payload): (u32, &Bytes), detail: &str) -> Output {
+    Output { index, ..letter(ticket, place, BURIED, detail, payload) }
+}
+
+fn letter(ticket: Ticket, place: FailurePlace<'_>, reason: &'static str, detail: &str, payload: &Bytes) -> Output {
     // A sink of an embedding program has reasons of its own.
     let is_known = !place.sink.is_empty() || LETTER_REASONS.iter().any(|known| known.code == reason);
     debug_assert!(is_known, "`{reason}` is not documented");
@@ -96,7 +113,7 @@ pub fn of_event(ticket: Ticket, place: FailurePlace<'_>, reason: &'static str, d
         attempts: event.attempt,
         trace: event.headers.get(TRACEPARENT).map(|trace| &**trace),
         headers: event.headers.iter().map(|(name, value)| (&**name, &**value)).collect(),
-        payload: JsonPayload::of(&event.payload),
+        payload: JsonPayload::of(payload),
     };
     // A record of strings, numbers and checked JSON always serialises; if it did not, the reason
     // alone is better than a lost event.
@@ -109,6 +126,7 @@ pub fn of_event(ticket: Ticket, place: FailurePlace<'_>, reason: &'static str, d
         route: format!("{}/{}/{reason}", place.route, place.sink).into(),
         index: 0,
         payload: Bytes::from(payload),
+        id: None,
         subject: Some(reason.into()),
         headers: Some(headers),
         order: None,

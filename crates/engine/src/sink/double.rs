@@ -41,6 +41,7 @@ pub fn output(event_type: &str, id: &str, payload: impl Into<Bytes>) -> Output {
         headers: None,
         order: None,
         dead_letter: None,
+        id: None,
         share: None,
     }
 }

@@ -8,21 +8,26 @@ use crate::{
     registry::Key,
 };
 
+/// A header's name and its new value, `None` to remove it.
+pub(super) type SetHeader = (ByteString, Option<ByteString>);
+
 /// Returns the event's headers, with those of the same name replaced by those that the key's filter
-/// sets and may set.
-pub(super) fn merged(event: &Headers, set: &[(ByteString, ByteString)], key: &Key) -> Headers {
+/// sets, and without those that it removes, as far as it may.
+pub(super) fn merged(event: &Headers, set: &[SetHeader], key: &Key) -> Headers {
     replaced(event, set, |name| may_set(key, name))
 }
 
-fn replaced(event: &Headers, set: &[(ByteString, ByteString)], may_set: impl Fn(&str) -> bool) -> Headers {
+fn replaced(event: &Headers, set: &[SetHeader], may_set: impl Fn(&str) -> bool) -> Headers {
     let set: Vec<_> = set.iter().filter(|(name, _)| may_set(name)).collect();
     let is_set = |name: &str| set.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
-    event.iter().filter(|(name, _)| !is_set(name)).chain(set.iter().copied()).cloned().collect()
+    let kept = event.iter().filter(|(name, _)| !is_set(name)).cloned();
+    let added = set.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    kept.chain(added).collect()
 }
 
 /// Merges the headers of an event and those that a filter sets.
 #[cfg(fuzzing)]
-pub fn merged_for(event: &Headers, set: &[(ByteString, ByteString)], sets_identity: bool) -> Headers {
+pub fn merged_for(event: &Headers, set: &[SetHeader], sets_identity: bool) -> Headers {
     replaced(event, set, |name| refusal(name, sets_identity).is_none())
 }
 
@@ -82,10 +87,18 @@ mod tests {
     fn what_is_refused_leaves_the_event_as_it_was() {
         let event = headers(&[("tenant", "mine"), ("Color", "red"), ("color", "blue")]);
         let set: Vec<_> = [("Tenant", "theirs"), ("", "x"), ("COLOR", "green"), ("KV-Operation", "PURGE")]
-            .map(|(name, value)| (ByteString::from(name), ByteString::from(value)))
+            .map(|(name, value)| (ByteString::from(name), Some(ByteString::from(value))))
             .into();
         let merged = |granted| replaced(&event, &set, |name| refusal(name, granted).is_none());
         assert_eq!(merged(false), headers(&[("tenant", "mine"), ("COLOR", "green")]));
         assert_eq!(merged(true), headers(&[("Tenant", "theirs"), ("COLOR", "green")]));
+    }
+
+    #[test]
+    fn headers_are_removed_under_all_their_spellings() {
+        let event = headers(&[("Authorization", "secret"), ("tenant", "mine"), ("AUTHORIZATION", "more")]);
+        let set = ["authorization", "tenant", "absent"].map(|name| (ByteString::from(name), None));
+        let left = replaced(&event, &set, |name| refusal(name, false).is_none());
+        assert_eq!(left, headers(&[("tenant", "mine")]));
     }
 }

@@ -48,7 +48,7 @@ impl<'a> EventFacts<'a> {
         Self { is_decimal: Some(is_decimal), ..self }
     }
 
-    pub(crate) fn event(&self) -> &'a Event {
+    pub fn event(&self) -> &'a Event {
         self.event
     }
 

@@ -11,7 +11,7 @@ use reqwest::{
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{AllowedCall, ApiClientInner, CallRefusal};
+use super::{AllowedCall, ApiAnswer, ApiClientInner, CallRefusal};
 use crate::outgoing::{PrivateAddress, retry_after};
 
 /// A failed attempt.
@@ -30,7 +30,7 @@ impl FailedAttempt {
 
 impl ApiClientInner {
     /// Sends a request until there is an answer, a retry does not help, or the time is over.
-    pub(super) async fn send(&self, request: &AllowedCall, until: Instant) -> Result<String, CallRefusal> {
+    pub(super) async fn send(&self, request: &AllowedCall, until: Instant) -> Result<ApiAnswer, CallRefusal> {
         let mut backoff = self.backoff;
         let mut tries = 0;
         loop {
@@ -54,14 +54,18 @@ impl ApiClientInner {
     }
 
     /// Makes one attempt.
-    async fn exchange(&self, request: &AllowedCall) -> Result<String, FailedAttempt> {
+    async fn exchange(&self, request: &AllowedCall) -> Result<ApiAnswer, FailedAttempt> {
         let mut sending = self.http.request(request.method.clone(), &request.url);
         if let Some(token) = &self.token {
             sending = sending.header(AUTHORIZATION, token.current().await);
         }
         if let Some(body) = &request.body {
-            sending = sending.header(CONTENT_TYPE, "application/json; charset=utf-8").body(body.clone());
+            if !request.headers.contains_key(CONTENT_TYPE) {
+                sending = sending.header(CONTENT_TYPE, "application/json; charset=utf-8");
+            }
+            sending = sending.body(body.clone());
         }
+        sending = sending.headers(request.headers.clone());
         let mut response = sending.send().await.map_err(|error| miss(request, error))?;
         let body = read(&mut response, self.max_body).await.map_err(|error| miss(request, error))?;
         if !response.status().is_success() {
@@ -71,7 +75,7 @@ impl ApiClientInner {
             let why = format_args!("the answer has more bytes than the limit of {}", self.max_body);
             return Err(FailedAttempt::last(request.failed(why)));
         }
-        String::from_utf8(body).map_err(|_| FailedAttempt::last(request.failed("the answer is not UTF-8")))
+        Ok(answer(&response, body))
     }
 }
 
@@ -86,13 +90,18 @@ async fn read(response: &mut Response, limit: usize) -> reqwest::Result<Vec<u8>>
     Ok(body)
 }
 
-fn no_success(request: &AllowedCall, response: &Response, body: Vec<u8>, limit: usize) -> FailedAttempt {
+fn answer(response: &Response, body: Vec<u8>) -> ApiAnswer {
+    let headers = response.headers().iter();
+    let headers = headers.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+    ApiAnswer { status: response.status().as_u16(), headers: headers.collect(), body: body.into() }
+}
+
+fn no_success(request: &AllowedCall, response: &Response, mut body: Vec<u8>, limit: usize) -> FailedAttempt {
     let status = response.status();
-    let mut text = String::from_utf8_lossy(&body).into_owned();
-    text.truncate(text.floor_char_boundary(limit));
+    body.truncate(limit);
     let was_turned_away = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
     FailedAttempt {
-        refusal: CallRefusal::Status(status.as_u16(), text),
+        refusal: CallRefusal::Status(answer(response, body)),
         again: was_turned_away || status.is_server_error() && request.is_idempotent(),
         pause: retry_after::pause(response.headers(), SystemTime::now()),
     }

@@ -121,8 +121,9 @@ impl MemoryAccount {
 }
 
 /// Size of an emission in bytes: payload, headers and subject.
-fn size(Emission { payload, subject, headers }: &Emission) -> usize {
-    let lengths = headers.iter().flat_map(|(name, value)| [name.len(), value.len()]);
+fn size(Emission { payload, id, subject, headers, .. }: &Emission) -> usize {
+    let lengths = headers.iter().flat_map(|(name, value)| [name.len(), value.as_ref().map_or(0, |value| value.len())]);
+    let lengths = lengths.chain(id.as_ref().map(|id| id.len()));
     lengths.chain(subject.as_ref().map(|subject| subject.len())).chain(iter::once(payload.len())).sum()
 }
 
@@ -162,8 +163,8 @@ mod tests {
     }
 
     fn emission(payload: usize, value: usize) -> Emission {
-        let headers = vec![("name".into(), "x".repeat(value).into())];
-        Emission { payload: vec![b'x'; payload].into(), subject: None, headers }
+        let headers = vec![("name".into(), Some("x".repeat(value).into()))];
+        Emission { headers, ..Emission::new(vec![b'x'; payload]) }
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! Columns: many events in two flat buffers, in the layout of the contract's `event-batch`.
+//! Columns: many events in two flat buffers, in the layouts of the contract's `event-batch`.
 
-use super::EventFields;
-use crate::event::Event;
+use super::{EventFields, interest::EventReads, subscription::RouteSubscription};
+use crate::{condition::EventFacts, event::Event};
 
+/// Layout of version 0.1.1 of the contract, with a row of fixed parts for each event.
 const LAYOUT: u32 = 1;
+/// Layout of version 0.2, with the fields that were asked for.
+const FIELDS_LAYOUT: u32 = 2;
 /// Numbers of a row.
 const STRIDE: u32 = 15;
 /// Bytes of a number.
@@ -43,6 +46,35 @@ impl EventColumns {
         self.index[NUMBER..][..NUMBER].copy_from_slice(&count.to_le_bytes());
         self.index[3 * NUMBER..][..NUMBER].copy_from_slice(&table.to_le_bytes());
         self.index.append(&mut self.headers);
+        count as usize
+    }
+
+    /// Replaces the content with the fields that are read of as many events as fit, from the first
+    /// on. Returns their number: 0 if the first alone is too large, or has no such fields.
+    pub(super) fn fill_fields<'a>(
+        &mut self,
+        events: impl IntoIterator<Item = &'a Event>,
+        subscription: &'a RouteSubscription,
+        reads: &'a EventReads,
+    ) -> usize {
+        self.arena.clear();
+        self.index.clear();
+        write(&mut self.index, [FIELDS_LAYOUT, 0, number(reads.fields.len())]);
+        let mut count = 0_u32;
+        for event in events {
+            let mut facts = EventFacts::new(event);
+            let Ok(values) = subscription.values(reads, &mut facts, event.attempt) else { break };
+            let size: usize = values.iter().flatten().map(|value| value.len()).sum();
+            if self.arena.len() + size > LARGEST {
+                break;
+            }
+            for value in &values {
+                let part = self.part(value.as_deref());
+                write(&mut self.index, part);
+            }
+            count += 1;
+        }
+        self.index[NUMBER..][..NUMBER].copy_from_slice(&count.to_le_bytes());
         count as usize
     }
 

@@ -7,8 +7,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use super::Failure;
-use crate::condition::ConditionError;
-use crate::config::Grant;
+use crate::{
+    condition::{ConditionError, ExpressionError, Untested},
+    config::Grant,
+    event::MAX_ID,
+    projection::ProjectionError,
+};
 
 /// A call that trapped, exceeded a limit or violated the contract. Its instance is gone; the filter
 /// itself may go on.
@@ -84,8 +88,20 @@ pub(super) enum Violation {
     Emissions { count: usize, limit: usize },
     #[error("it answered with {found} numbers of 64 bits for {events} events")]
     Answers { found: usize, events: usize },
+    #[error("it answered {found} of {events} events")]
+    Outcomes { found: usize, events: usize },
     #[error("emission {index} has the subject `{subject}`: {problem}")]
     Subject { index: usize, subject: String, problem: crate::event::SubjectError },
+    #[error("emission {index} has an id that is empty, longer than {MAX_ID} bytes, or has control characters")]
+    OutputId { index: usize },
+    #[error("emission {index} is for the sink `{sink}`, which is not among `sinks` of its `interest`")]
+    Sink { index: usize, sink: String },
+    #[error("edit {index} changes `{field}`: an edit changes `subject`, `header:NAME` or a JSON pointer")]
+    Edit { index: usize, field: String },
+    #[error("its manifest can't be read: {0}")]
+    Manifest(String),
+    #[error("the constructor refuses params that it took before: {0}")]
+    Constructor(Failure),
 }
 
 impl Violation {
@@ -95,7 +111,7 @@ impl Violation {
             Self::Wall(_) => BreakReason::WallDeadline,
             Self::HostCalls(_) => BreakReason::HostCalls,
             Self::Output { .. } | Self::Emissions { .. } => BreakReason::OutputTooLarge,
-            Self::Subject { .. } | Self::Answers { .. } => BreakReason::BadOutput,
+            _ => BreakReason::BadOutput,
         }
     }
 }
@@ -142,6 +158,20 @@ pub(super) fn cut_reason(text: String) -> String {
 
 pub(super) fn cut_name(text: String) -> String {
     cut(text, LONGEST_NAME)
+}
+
+/// Most bytes of a code given by a guest.
+const LONGEST_CODE: usize = 64;
+
+/// Makes a word of a guest's code: anything but lower case letters and digits becomes an
+/// underscore.
+pub(super) fn cut_code(code: String) -> Option<Box<str>> {
+    let fit = |c: char| match c.to_ascii_lowercase() {
+        c @ ('a'..='z' | '0'..='9') => c,
+        _ => '_',
+    };
+    let word: String = code.chars().take(LONGEST_CODE).map(fit).collect();
+    (!word.is_empty()).then(|| word.into())
 }
 
 fn cut(mut text: String, most: usize) -> String {
@@ -198,11 +228,25 @@ pub enum CallFault {
     Host(#[source] anyhow::Error),
 }
 
+/// Error because of which it is not known whether an event is wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum MatchError {
+    /// A part of the payload is asked for that can't be read.
+    #[error(transparent)]
+    Untested(#[from] Untested),
+    /// `matches` broke, or the host could not call it.
+    #[error(transparent)]
+    Fault(#[from] CallFault),
+}
+
 /// Error of a `process` call that gave no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     #[error(transparent)]
     Said(#[from] Failure),
+    /// A part of the payload is asked for that can't be read.
+    #[error(transparent)]
+    Unread(#[from] Untested),
     #[error(transparent)]
     Broke(BrokenCall),
     #[error("the filter could not be called")]
@@ -228,6 +272,11 @@ pub enum CallError {
     Hook(&'static str, #[source] Failure),
     #[error(transparent)]
     Condition(ConditionError),
+    #[error("the filter's condition, {0}")]
+    Expression(ExpressionError),
+    /// A function reads something that no event has.
+    #[error("`{0}` of the filter reads a field that there is not: {1}")]
+    Reads(&'static str, ProjectionError),
     #[error(transparent)]
     Broke(BrokenCall),
     #[error("the filter could not be called")]

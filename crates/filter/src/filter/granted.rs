@@ -9,6 +9,8 @@ use crate::{api::ApiClient, endpoint::Endpoint};
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
     pub key: &'a str,
+    /// Route of the key; empty where the call is for none.
+    pub route: &'a str,
     /// Endpoints of the API that the filter may call for this key.
     pub endpoints: &'a [Endpoint],
 }
@@ -16,7 +18,7 @@ pub struct Caller<'a> {
 /// A key whose filter may not call the API.
 impl<'a> From<&'a str> for Caller<'a> {
     fn from(key: &'a str) -> Self {
-        Self { key, endpoints: &[] }
+        Self { key, route: "", endpoints: &[] }
     }
 }
 

@@ -16,11 +16,12 @@ use super::{
     cache::CacheFolder,
     compiler::{self, CompilerLimits, ComponentCompiler, MemoryReservations},
     error::{Violation, report},
+    guest::{self, LinkedComponent, LinkedHooks},
     inspect::{ComponentImports, InspectedComponent, inspect},
     instance::{Blueprint, FailedCall, NO_MEMORY, at_once},
     loaded::{FilterIdentity, FilterParts},
     sandbox::{InstanceKind, Sandbox, TICK},
-    state, v0_1,
+    state,
 };
 use crate::{
     api::ApiClient,
@@ -114,7 +115,7 @@ impl Host {
         let mut pure = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut pure).map_err(report)?;
         let mut granted = pure.clone();
-        v0_1::add_imports(&mut granted).map_err(report)?;
+        guest::add_imports(&mut granted).map_err(report)?;
         start_ticker(&engine).context("could not start the thread that limits the filters' time")?;
         Ok(Self(Arc::new(HostInner {
             pure,
@@ -161,13 +162,13 @@ impl Host {
         }
         let (limits, grants) = (settings.limits, settings.grants.clone());
         let inspected = blocking(move || {
-            let InspectedComponent { component, imports, has_batch, has_lifecycle } =
+            let InspectedComponent { component, series, imports, has_batch, has_lifecycle } =
                 inspect(&file, limits.component, &grants)?;
             let component = match component {
                 Cow::Borrowed(_) => file,
                 Cow::Owned(component) => component,
             };
-            Ok(InspectedComponent { component: Cow::Owned(component), imports, has_batch, has_lifecycle })
+            Ok(InspectedComponent { component: Cow::Owned(component), series, imports, has_batch, has_lifecycle })
         });
         let inspected = inspected.await?;
         if let Some(compiler) = &self.0.compiler {
@@ -192,7 +193,7 @@ impl HostInner {
     fn load(
         &self,
         identity: FilterIdentity,
-        InspectedComponent { component, imports, has_batch, has_lifecycle }: InspectedComponent<'_>,
+        InspectedComponent { component, series, imports, has_batch, has_lifecycle }: InspectedComponent<'_>,
         settings: &FilterSettings,
     ) -> Result<Filter, LoadError> {
         let component = Component::new(&self.engine, component).map_err(|error| LoadError::Compile(report(error)))?;
@@ -205,7 +206,7 @@ impl HostInner {
                 engine: self.engine.clone(),
                 filter: Arc::clone(&identity.name),
                 kind,
-                linked: v0_1::LinkedComponent::new(linker.instantiate_pre(&component)?, has_batch)?,
+                linked: LinkedComponent::new(series, linker.instantiate_pre(&component)?, has_batch)?,
                 has_wasi: imports.wasi,
                 limits: settings.limits,
                 log_rate: Arc::clone(&log_rate),
@@ -216,7 +217,7 @@ impl HostInner {
         let pure = forbid_imports(&self.pure, &component).map_err(link_error)?;
         let matching = blueprint(InstanceKind::Match, &pure).map_err(link_error)?;
         let processing = blueprint(InstanceKind::Process, &self.granted).map_err(link_error)?;
-        let hooks = || v0_1::LinkedHooks::new(self.granted.instantiate_pre(&component)?);
+        let hooks = || LinkedHooks::new(series, self.granted.instantiate_pre(&component)?);
         let hooks = has_lifecycle.then(hooks).transpose().map_err(link_error)?;
         let (manifest, memory) = describe(&matching, &identity)?;
         check_capabilities(&manifest, &settings.grants, imports)?;

@@ -10,13 +10,17 @@ use wasi_preview1_component_adapter_provider::{
 use wit_component::{ComponentEncoder, DecodedWasm};
 use wit_parser::{PackageId, PackageName, Resolve, WorldId, WorldItem, WorldKey};
 
-use super::{LoadError, cost, v0_1};
+use super::{
+    LoadError, cost,
+    guest::{ContractSeries, WITS},
+};
 use crate::config::Grant;
 
 /// A component that fits the contract and has only allowed imports.
 #[derive(Debug)]
 pub(super) struct InspectedComponent<'a> {
     pub(super) component: Cow<'a, [u8]>,
+    pub(super) series: ContractSeries,
     pub(super) imports: ComponentImports,
     /// True if it exports `filter-batch`.
     pub(super) has_batch: bool,
@@ -40,7 +44,7 @@ pub(super) fn inspect<'a>(file: &'a [u8], limit: usize, grants: &[Grant]) -> Res
         return Err(LoadError::TooLarge { size: file.len(), limit });
     }
     let (_, component, described) = describe_file(file)?;
-    let contracts: anyhow::Result<Vec<_>> = v0_1::WITS.into_iter().map(ContractPackage::new).collect();
+    let contracts: anyhow::Result<Vec<_>> = WITS.into_iter().map(ContractPackage::new).collect();
     let contract = described.contract(contracts.map_err(LoadError::Host)?)?;
     let imports = described.check_imports(grants)?;
     described.check_exports()?;
@@ -51,8 +55,9 @@ pub(super) fn inspect<'a>(file: &'a [u8], limit: usize, grants: &[Grant]) -> Res
         (true, false) => "filter-batched",
         (true, true) => "filter-batched-lifecycle",
     };
+    let series = contract.series();
     contract.check(world, &component, described)?;
-    Ok(InspectedComponent { component, imports, has_batch, has_lifecycle })
+    Ok(InspectedComponent { component, series, imports, has_batch, has_lifecycle })
 }
 
 /// Returns whether a file is a filter with hooks, which hold something upstream while consumers are
@@ -296,6 +301,13 @@ impl ContractPackage {
 
     fn package(&self) -> &PackageName {
         &self.resolve.packages[self.package].name
+    }
+
+    fn series(&self) -> ContractSeries {
+        match &self.package().version {
+            Some(version) if version.major == 0 && version.minor == 1 => ContractSeries::V0_1,
+            _ => ContractSeries::V0_2,
+        }
     }
 
     /// Checks every type of every function of the world.

@@ -14,17 +14,19 @@ use tokio::time::timeout;
 use wasmtime::{Engine, Store, UpdateDeadline, component::ResourceAny};
 
 use super::{
-    EventFields, Failure, Manifest, Params, Verdict,
+    Failure, Manifest, Params, Verdict,
     account::MemoryAccount,
     batch::EventColumns,
     error::{self, BreakReason, Violation},
     granted::GrantedResources,
+    guest::{GuestFunctions, LinkedComponent},
+    interest::DeclaredInterest,
     journal::{GuestLog, LogRate},
+    outputs::OutputLimits,
     sandbox::{InstanceKind, InstanceMemory, Sandbox},
     subscription::RouteSubscription,
-    v0_1::{GuestFunctions, LinkedComponent, OutputLimits},
 };
-use crate::{condition::ConditionLists, config::GuestLimits, event::Event};
+use crate::{config::GuestLimits, event::Event, projection::ProjectedValues};
 
 /// Most component handles of an instance, the guest's objects for subscriptions included.
 const MAX_HANDLES: usize = 100_000;
@@ -33,8 +35,8 @@ const MAX_HANDLES: usize = 100_000;
 const MAX_HANDED_OVER: usize = 4 << 20;
 /// Calls after which an instance is replaced, so that a leak of a few bytes a call stays small.
 const MAX_CALLS: u64 = 1_000_000;
-/// Part of the limit for `matches` that every event of a batch adds to it, as a divisor: 64 events
-/// may take twice the limit.
+/// Part of a call's time limit that every further event of a batch adds to it, as a divisor: 64
+/// events may take twice the limit.
 const SHARE: u32 = 64;
 /// Number of guest objects below which abandoned ones are not looked for.
 const FIRST_SWEEP: usize = 64;
@@ -229,21 +231,30 @@ impl GuestInstance {
     }
 
     /// Constructs the guest's object for one route, which the caller drops with the instance.
-    pub(super) async fn construct(&mut self, key: &str, params: &Params) -> wasmtime::Result<ResourceAny> {
+    pub(super) async fn construct(
+        &mut self,
+        key: &str,
+        params: &Params,
+    ) -> wasmtime::Result<Result<ResourceAny, Failure>> {
         self.begin_load();
         self.guest.subscribe(&mut self.store, key, params).await
     }
 
-    pub(super) async fn conditions(&mut self, resource: ResourceAny) -> wasmtime::Result<ConditionLists> {
+    pub(super) async fn interest(
+        &mut self,
+        resource: ResourceAny,
+        manifest: &Manifest,
+    ) -> wasmtime::Result<DeclaredInterest> {
         self.begin_load();
-        self.guest.conditions(&mut self.store, resource).await
+        self.guest.interest(&mut self.store, resource, manifest).await
     }
 
+    /// Calls `matches`. `values` are those of the fields that it reads.
     pub(super) fn matches(
         &mut self,
         subscription: &Arc<RouteSubscription>,
         event: &Event,
-        reads: EventFields,
+        values: &ProjectedValues<'_>,
     ) -> wasmtime::Result<bool> {
         let resource = match self.subscriptions.get(subscription) {
             Some(known) => known,
@@ -253,12 +264,19 @@ impl GuestInstance {
         let limits = &subscription.limits;
         self.store.data_mut().begin(limits.match_cpu, 0, limits.log_lines);
         self.store.set_epoch_deadline(1);
+        let (store, reads) = (&mut self.store, subscription.match_reads.parts);
         if self.has_wasi {
-            let answer = at_once(self.guest.matches_async(&mut self.store, resource, event, reads));
+            let answer = match &self.guest {
+                GuestFunctions::V0_1(guest) => at_once(guest.matches_async(store, resource, event, reads)),
+                GuestFunctions::V0_2(guest) => at_once(guest.matches_async(store, resource, values)),
+            };
             self.store.data().journal.end(subscription.key());
             answer
         } else {
-            self.guest.matches(&mut self.store, resource, event, reads)
+            match &self.guest {
+                GuestFunctions::V0_1(guest) => guest.matches(store, resource, event, reads),
+                GuestFunctions::V0_2(guest) => guest.matches(store, resource, values),
+            }
         }
     }
 
@@ -269,22 +287,31 @@ impl GuestInstance {
         columns: &EventColumns,
         count: usize,
     ) -> wasmtime::Result<Vec<u64>> {
-        let resource = match self.batches.get(subscription) {
+        let known = match &self.guest {
+            GuestFunctions::V0_1(_) => self.batches.get(subscription),
+            GuestFunctions::V0_2(_) => self.subscriptions.get(subscription),
+        };
+        let resource = match known {
             Some(known) => known,
             None => at_once(self.batch(subscription))?,
         };
-        let batch = self.guest.batch()?;
         self.calls += 1;
         let limits = &subscription.limits;
-        let shares = limits.match_cpu / SHARE * u32::try_from(count).unwrap_or(u32::MAX);
-        self.store.data_mut().begin(limits.match_cpu.saturating_add(shares), 0, limits.log_lines);
+        self.store.data_mut().begin(time_of_batch(limits.match_cpu, count), 0, limits.log_lines);
         self.store.set_epoch_deadline(1);
+        let store = &mut self.store;
         let answers = if self.has_wasi {
-            let answers = at_once(batch.matches_async(&mut self.store, resource, columns));
+            let answers = match &self.guest {
+                GuestFunctions::V0_1(guest) => at_once(guest.batch()?.matches_async(store, resource, columns)),
+                GuestFunctions::V0_2(guest) => at_once(guest.matches_batch_async(store, resource, columns)),
+            };
             self.store.data().journal.end(subscription.key());
             answers
         } else {
-            batch.matches(&mut self.store, resource, columns)
+            match &self.guest {
+                GuestFunctions::V0_1(guest) => guest.batch()?.matches(store, resource, columns),
+                GuestFunctions::V0_2(guest) => guest.matches_batch(store, resource, columns),
+            }
         }?;
         if answers.len() != count.div_ceil(64) {
             return Err(Violation::Answers { found: answers.len(), events: count }.into());
@@ -292,29 +319,72 @@ impl GuestInstance {
         Ok(answers)
     }
 
+    /// Calls `process`. `values` are those of the fields that it reads.
     pub(super) async fn process(
         &mut self,
         subscription: &Arc<RouteSubscription>,
         event: &Event,
         attempt: u32,
-        reads: EventFields,
+        values: &ProjectedValues<'_>,
     ) -> wasmtime::Result<Result<Verdict, Failure>> {
-        self.calls += 1;
         let wall = subscription.limits.process_wall;
-        self.store.data_mut().grant(&subscription.granted, wall);
         let answer = within(wall, async {
-            let resource = self.resource(subscription).await?;
-            let limits = &subscription.limits;
-            let most = limits.output.saturating_mul(limits.emissions).min(self.limits.memory);
-            self.store.set_hostcall_fuel(most.max(MAX_HANDED_OVER).min(self.most.0));
-            self.store.data_mut().begin(limits.process_cpu, limits.host_calls, limits.log_lines);
-            self.store.set_epoch_deadline(1);
-            let limits = OutputLimits { size: limits.output.min(self.most.1), emissions: limits.emissions };
-            self.guest.process(&mut self.store, resource, event, attempt, reads, limits).await
+            let (resource, limits) = self.begin_process(subscription, 1).await?;
+            let reads = subscription.process_reads.parts;
+            match &self.guest {
+                GuestFunctions::V0_1(guest) => {
+                    guest.process(&mut self.store, resource, event, attempt, reads, limits).await
+                }
+                GuestFunctions::V0_2(guest) => {
+                    guest.process(&mut self.store, resource, subscription, event, values, limits).await
+                }
+            }
         })
         .await;
         self.store.data().journal.end(subscription.key());
         answer
+    }
+
+    /// Calls `process` for the events of the columns. The answers are in their order.
+    pub(super) async fn process_batch(
+        &mut self,
+        subscription: &Arc<RouteSubscription>,
+        events: &[&Event],
+        columns: &EventColumns,
+    ) -> wasmtime::Result<Vec<Result<Verdict, Failure>>> {
+        let wall = subscription.limits.process_wall;
+        let answers = within(wall, async {
+            let (resource, limits) = self.begin_process(subscription, events.len()).await?;
+            match &self.guest {
+                GuestFunctions::V0_1(_) => Err(Violation::Outcomes { found: 0, events: events.len() }.into()),
+                GuestFunctions::V0_2(guest) => {
+                    guest.process_batch(&mut self.store, resource, subscription, events, columns, limits).await
+                }
+            }
+        })
+        .await;
+        self.store.data().journal.end(subscription.key());
+        answers
+    }
+
+    /// Opens the budgets of a call about `count` events.
+    async fn begin_process(
+        &mut self,
+        subscription: &Arc<RouteSubscription>,
+        count: usize,
+    ) -> wasmtime::Result<(ResourceAny, OutputLimits)> {
+        self.calls += 1;
+        let limits = &subscription.limits;
+        self.store.data_mut().grant(&subscription.granted, limits.process_wall);
+        let resource = self.resource(subscription).await?;
+        let most = limits.output.saturating_mul(limits.emissions).min(self.limits.memory);
+        self.store.set_hostcall_fuel(most.max(MAX_HANDED_OVER).min(self.most.0));
+        let count_u32 = u32::try_from(count).unwrap_or(u32::MAX);
+        let calls = limits.host_calls.saturating_mul(count_u32);
+        let lines = limits.log_lines.saturating_mul(count_u32);
+        self.store.data_mut().begin(time_of_batch(limits.process_cpu, count), calls, lines);
+        self.store.set_epoch_deadline(1);
+        Ok((resource, OutputLimits { size: limits.output.min(self.most.1), emissions: limits.emissions }))
     }
 
     async fn resource(&mut self, subscription: &Arc<RouteSubscription>) -> wasmtime::Result<ResourceAny> {
@@ -323,16 +393,19 @@ impl GuestInstance {
         }
         let abandoned = self.subscriptions.abandoned();
         self.drop_objects(abandoned).await?;
-        let resource = self.construct(subscription.key(), &subscription.params).await?;
+        let made = self.construct(subscription.key(), &subscription.params).await?;
+        let resource = made.map_err(Violation::Constructor)?;
         self.subscriptions.insert(subscription, resource);
         Ok(resource)
     }
 
+    /// Returns the guest's object for batches, which version 0.1 has apart.
     async fn batch(&mut self, subscription: &Arc<RouteSubscription>) -> wasmtime::Result<ResourceAny> {
         let abandoned = self.batches.abandoned();
         self.drop_objects(abandoned).await?;
         self.begin_load();
-        let (batch, key) = (self.guest.batch()?, subscription.key());
+        let GuestFunctions::V0_1(guest) = &self.guest else { return self.resource(subscription).await };
+        let (batch, key) = (guest.batch()?, subscription.key());
         let resource = batch.subscribe(&mut self.store, key, &subscription.params).await?;
         self.batches.insert(subscription, resource);
         Ok(resource)
@@ -358,6 +431,12 @@ impl GuestInstance {
         self.store.data_mut().begin(load, host_calls, log_lines);
         self.store.set_epoch_deadline(1);
     }
+}
+
+/// Time limit of a call about `count` events, where `limit` is that of a call about one.
+fn time_of_batch(limit: Duration, count: usize) -> Duration {
+    let more = u32::try_from(count.saturating_sub(1)).unwrap_or(u32::MAX);
+    limit.saturating_add((limit / SHARE).saturating_mul(more))
 }
 
 fn address(subscription: &Arc<RouteSubscription>) -> usize {

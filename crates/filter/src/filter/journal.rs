@@ -105,6 +105,11 @@ impl GuestLog {
         }
     }
 
+    /// Returns whether lines of this level are written anywhere.
+    pub(super) fn is_heard(&self, level: Level) -> bool {
+        is_heard(level)
+    }
+
     fn print(&self, stream: &'static str, line: &[u8]) {
         if self.spend() && self.has_room(Level::INFO, line.len()) {
             let line = String::from_utf8_lossy(line);

@@ -6,21 +6,23 @@ use std::{
 };
 
 use super::{
-    BrokenCall, CallError, CallFault, EventFields, Manifest, Params, ProcessError, Verdict,
+    BrokenCall, CallError, CallFault, EventFields, Failure, Manifest, Params, ProcessError, Verdict,
     account::MemoryCharge,
+    batch::EventColumns,
     error,
     granted::{Caller, GrantedResources},
+    guest::LinkedHooks,
     health::FilterHealth,
     idle::IdleInstances,
     inspect::ComponentImports,
     instance::{Blueprint, FailedCall, GuestInstance, NO_MEMORY, at_once},
+    interest::DeclaredInterest,
     state,
     subscription::{CallLimits, RouteSubscription},
-    v0_1::LinkedHooks,
 };
 use crate::{
     api::ApiClient,
-    condition::{Conditions, PathSets},
+    condition::{Conditions, EventFacts, PathSets},
     config::InstanceScope,
     event::Event,
     metrics::{FilterMetrics, SampledTime},
@@ -182,10 +184,11 @@ impl Filter {
         limits: CallLimits,
     ) -> Result<Arc<RouteSubscription>, CallError> {
         let filter = self.clone();
-        let granted = self.0.grant(caller.into());
+        let caller = caller.into();
+        let (granted, route) = (self.0.grant(caller), caller.route.into());
         // The guest may compute for as long as the load limit, which would block a worker of the
         // runtime.
-        let trial = tokio::task::spawn_blocking(move || filter.0.subscribe(granted, params, limits));
+        let trial = tokio::task::spawn_blocking(move || filter.0.subscribe(granted, route, params, limits));
         trial.await.map_err(|error| CallError::Host(error.into()))?
     }
 
@@ -244,9 +247,11 @@ impl Filter {
             return Ok(Verdict::Keep);
         }
         let key = &subscription.granted.key;
+        let mut facts = EventFacts::new(event);
+        let values = subscription.values(&subscription.process_reads, &mut facts, attempt)?;
         let mut instance = self.0.take(key).await.map_err(|failed| self.0.broke("instantiate", failed))?;
         let began = SampledTime::begin(metrics.processes.inc());
-        let answer = instance.process(subscription, event, attempt, manifest.process_reads).await;
+        let answer = instance.process(subscription, event, attempt, &values).await;
         metrics.process_time.end(began);
         match answer {
             // A guest that handles a refused allocation returns a failure, but the host is at
@@ -261,6 +266,59 @@ impl Filter {
             }
             Err(error) => Err(self.0.broke("process", instance.failed(error)).into()),
         }
+    }
+
+    /// Returns whether [`Self::process_batch`] may be called: the filter has it, and does not wait
+    /// for anything in it.
+    pub fn processes_batches(&self) -> bool {
+        self.0.manifest.hooks.process_batch && !self.0.imports.api && !self.is_quarantined()
+    }
+
+    /// Asks the guest for its verdicts on many events, in as few calls as their size allows. The
+    /// answers are in the order of the events. If the future is dropped none of them is processed,
+    /// and the instance is gone.
+    ///
+    /// # Errors
+    /// If a call breaks, which is not an answer for any of the events: process each alone.
+    pub async fn process_batch(
+        &self,
+        subscription: &Arc<RouteSubscription>,
+        events: &[&Event],
+    ) -> Result<Vec<Result<Verdict, Failure>>, ProcessError> {
+        let FilterInner { metrics, processing, .. } = &*self.0;
+        let key = &subscription.granted.key;
+        let mut columns = EventColumns::default();
+        let mut answers = Vec::with_capacity(events.len());
+        while let [next, ..] = &events[answers.len()..] {
+            let rest = &events[answers.len()..];
+            let count = columns.fill_fields(rest.iter().copied(), subscription, &subscription.process_reads);
+            if count == 0 {
+                answers.push(match self.process(subscription, next, next.attempt).await {
+                    Ok(verdict) => Ok(verdict),
+                    Err(ProcessError::Said(failure)) => Err(failure),
+                    Err(error) => return Err(error),
+                });
+                continue;
+            }
+            let mut instance = self.0.take(key).await.map_err(|failed| self.0.broke("instantiate", failed))?;
+            let began = SampledTime::begin(metrics.processes.inc_by(count as u64));
+            let said = instance.process_batch(subscription, &rest[..count], &columns).await;
+            metrics.process_time.end(began);
+            let said = said.map_err(|error| self.0.broke("process-batch", instance.failed(error)))?;
+            if instance.was_starved() {
+                return Err(ProcessError::Host(anyhow::anyhow!(NO_MEMORY)));
+            }
+            self.0.put_back(key, instance);
+            for answer in said {
+                let held = answer.map(|verdict| processing.account.hold_outputs(verdict));
+                answers.push(match held {
+                    Ok(Some(verdict)) => Ok(verdict),
+                    Ok(None) => return Err(ProcessError::Host(anyhow::anyhow!(NO_MEMORY))),
+                    Err(failure) => Err(failure),
+                });
+            }
+        }
+        Ok(answers)
     }
 
     /// Counts one break of this filter, in any call. Returns true if this one quarantines it.
@@ -340,7 +398,7 @@ impl FilterInner {
         self.metrics.quarantined.set(self.health.is_quarantined().into());
     }
 
-    fn grant(&self, Caller { key, endpoints }: Caller<'_>) -> Arc<GrantedResources> {
+    fn grant(&self, Caller { key, endpoints, .. }: Caller<'_>) -> Arc<GrantedResources> {
         let state = self.state.as_ref().map(|(state, limit)| state.scope(&self.identity.name, key, *limit));
         Arc::new(GrantedResources { key: key.into(), state, api: self.api.clone(), endpoints: endpoints.to_vec() })
     }
@@ -375,126 +433,35 @@ impl FilterInner {
     fn subscribe(
         &self,
         granted: Arc<GrantedResources>,
+        route: Arc<str>,
         params: Params,
         limits: CallLimits,
     ) -> Result<Arc<RouteSubscription>, CallError> {
         let mut instance = self.match_instance().map_err(|failed| self.blame("instantiate", failed))?;
         let resource = at_once(instance.construct(&granted.key, &params))
-            .map_err(|error| self.blame("constructor", instance.failed(error)))?;
-        let written = if self.manifest.hooks.conditions {
-            at_once(instance.conditions(resource)).map_err(|error| self.blame("conditions", instance.failed(error)))?
-        } else {
-            Vec::new()
-        };
-        let conditions = Conditions::new(written, limits.match_cpu, &self.pointers).map_err(CallError::Condition)?;
+            .map_err(|error| self.blame("constructor", instance.failed(error)))?
+            .map_err(CallError::Said)?;
+        let DeclaredInterest { conditions, match_reads, process_reads, sinks } =
+            at_once(instance.interest(resource, &self.manifest))
+                .map_err(|error| self.blame("conditions", instance.failed(error)))?;
+        let conditions = conditions.map_err(CallError::Expression)?;
+        let conditions = Conditions::new(conditions, limits.match_cpu, &self.pointers).map_err(CallError::Condition)?;
+        let match_reads = match_reads.resolve("matches", &self.pointers)?;
+        let process_reads = process_reads.resolve("process", &self.pointers)?;
         let hooks = self.manifest.hooks;
-        Ok(Arc::new(RouteSubscription { granted, params, limits, conditions, hooks }))
+        Ok(Arc::new(RouteSubscription {
+            granted,
+            params,
+            limits,
+            conditions,
+            hooks,
+            route,
+            match_reads,
+            process_reads,
+            sinks,
+        }))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::{ComponentMemory, FilterSettings, Grant, GuestLimits},
-        event::{Headers, Origin},
-        filter::Host,
-    };
-
-    const MISBEHAVE: &[u8] = include_bytes!("../../../../tests/guests/misbehave.wasm");
-
-    async fn filter(instances: u32, limits: GuestLimits) -> Filter {
-        let host = Host::with_room((instances, ComponentMemory::UNLIMITED), None, None, Arc::default()).unwrap();
-        let name = "misbehave".to_owned();
-        let settings = FilterSettings { grants: vec![Grant::State], limits, ..FilterSettings::new(name) };
-        host.load("misbehave", MISBEHAVE.to_vec(), &settings).await.unwrap()
-    }
-
-    async fn subscribe(filter: &Filter) -> Arc<RouteSubscription> {
-        let limits = CallLimits::new(&GuestLimits::default(), &Default::default());
-        filter.subscribe("key", vec![("mode".to_owned(), "ok".to_owned())], limits).await.unwrap()
-    }
-
-    fn event() -> Event {
-        Event {
-            id: "1".into(),
-            uid: Default::default(),
-            event_type: "t".into(),
-            subject: "s".into(),
-            source_time: None,
-            observed_at: 0,
-            attempt: 1,
-            headers: Headers::default(),
-            payload: "{}".into(),
-            origin: Arc::new(Origin { source: "s".to_owned(), stream: "S".to_owned() }),
-            sequence: 1,
-        }
-    }
-
-    /// A host without room is not a fault of the guest, and freed room is used.
-    #[tokio::test]
-    async fn a_full_pool_is_the_hosts_fault() {
-        let filter = filter(2, GuestLimits::default()).await;
-        let subscription = subscribe(&filter).await;
-        let mut matchers = [filter.matcher(), filter.matcher()];
-        for matcher in &mut matchers {
-            assert!(matcher.matches(&subscription, &event()).unwrap());
-        }
-        let Err(CallFault::Host(error)) = filter.matcher().matches(&subscription, &event()) else { panic!("no room") };
-        let error = format!("{error:#}");
-        assert!(
-            error.starts_with("no room for another instance of a filter: maximum concurrent limit of 2"),
-            "{error}"
-        );
-        assert!(matches!(filter.process(&subscription, &event(), 1).await, Err(ProcessError::Host(_))));
-        assert_eq!(filter.0.metrics.breaks.get(), 0);
-        drop(matchers);
-        assert_eq!(filter.process(&subscription, &event(), 1).await.unwrap(), Verdict::Keep);
-    }
-
-    /// A hundred thousand instances fit no address space: they are made on demand instead.
-    #[tokio::test]
-    async fn without_a_pool_instances_are_made_on_demand() {
-        let filter = filter(100_000, GuestLimits::default()).await;
-        let subscription = subscribe(&filter).await;
-        assert!(filter.matcher().matches(&subscription, &event()).unwrap());
-        assert_eq!(filter.process(&subscription, &event(), 1).await.unwrap(), Verdict::Keep);
-    }
-
-    #[tokio::test]
-    async fn process_instances_are_used_again() {
-        let filter = filter(2, GuestLimits::default()).await;
-        let subscription = subscribe(&filter).await;
-        for _ in 0..3 {
-            filter.process(&subscription, &event(), 1).await.unwrap();
-            assert_eq!(filter.0.idle().all().len(), 1);
-        }
-    }
-
-    #[tokio::test]
-    async fn objects_of_subscriptions_that_are_gone_are_dropped() {
-        let filter = filter(10, GuestLimits::default()).await;
-        let kept = subscribe(&filter).await;
-        let mut matcher = filter.matcher();
-        for _ in 0..1_000 {
-            matcher.matches(&subscribe(&filter).await, &event()).unwrap();
-            matcher.matches(&kept, &event()).unwrap();
-            filter.process(&subscribe(&filter).await, &event(), 1).await.unwrap();
-        }
-        let matching = matcher.objects();
-        let processing: usize = filter.0.idle().all().map(GuestInstance::objects).sum();
-        assert!(matching <= 64 && processing <= 64, "{matching} and {processing} objects are left");
-    }
-
-    /// An instance that has used up most of its memory is replaced before it fails.
-    #[tokio::test]
-    async fn worn_instances_are_replaced() {
-        let filter = filter(10, GuestLimits { memory: 1_300 << 10, ..GuestLimits::default() }).await;
-        let subscription = subscribe(&filter).await;
-        let mut matcher = filter.matcher();
-        assert!(matcher.matches(&subscription, &event()).unwrap());
-        assert!(!matcher.has_instance());
-        assert_eq!(filter.process(&subscription, &event(), 1).await.unwrap(), Verdict::Keep);
-        assert_eq!(filter.0.idle().all().len(), 0);
-    }
-}
+mod tests;

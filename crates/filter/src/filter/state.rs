@@ -18,6 +18,8 @@ const MAX_KEY: usize = 1 << 10;
 const MAX_VALUE: usize = 1 << 20;
 /// Bytes of all keys and values of one scope, [`OVERHEAD`] included.
 const MAX_SCOPE: usize = 64 << 20;
+/// Most keys that are listed at once.
+const MOST_KEYS: usize = 1_000;
 /// Bytes that an entry costs besides its key and value.
 const OVERHEAD: usize = 64;
 
@@ -26,7 +28,7 @@ const OVERHEAD: usize = 64;
 pub(super) enum StateRefusal {
     /// The key, the value or the whole scope passes its limit.
     TooLarge,
-    /// `add` on a value that is not a number, or past its range.
+    /// `add` on a value that is not a number, or past its range; `swap` of a value that is another.
     Conflict,
 }
 
@@ -130,6 +132,31 @@ impl StateScope {
         let expires = if ttl.is_some() { expiry(now, ttl) } else { kept };
         self.put(&mut entries, key, StateEntry { value: sum.to_string().into_bytes(), expires }, now)?;
         Ok(sum)
+    }
+
+    /// Sets a value if the present one is `old`, `None` for absent.
+    pub(super) fn swap(
+        &self,
+        key: String,
+        old: Option<&[u8]>,
+        new: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Result<(), StateRefusal> {
+        let now = Instant::now();
+        let mut entries = self.entries();
+        let present = entries.values.get(&key).filter(|entry| entry.is_live(now)).map(|entry| &*entry.value);
+        if present != old {
+            return Err(StateRefusal::Conflict);
+        }
+        self.put(&mut entries, key, StateEntry { value: new, expires: expiry(now, ttl) }, now)
+    }
+
+    /// Returns keys that begin with `prefix`, in no order.
+    pub(super) fn keys(&self, prefix: &str) -> Vec<String> {
+        let now = Instant::now();
+        let entries = self.entries();
+        let live = entries.values.iter().filter(|(key, entry)| entry.is_live(now) && key.starts_with(prefix));
+        live.map(|(key, _)| key.clone()).take(MOST_KEYS).collect()
     }
 
     fn put(

@@ -2,10 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{FilterHooks, Params, granted::GrantedResources};
+use super::{FilterHooks, Params, granted::GrantedResources, interest::EventReads};
 use crate::{
-    condition::Conditions,
+    condition::{Conditions, EventFacts, Untested},
     config::{GuestLimits, LimitOverrides},
+    json::NotJson,
+    projection::{ProjectedPlace, ProjectedValues},
 };
 
 /// Limits of one call: the filter's, with the overrides of the key.
@@ -44,6 +46,10 @@ pub struct RouteSubscription {
     pub(super) limits: CallLimits,
     pub(super) conditions: Conditions,
     pub(super) hooks: FilterHooks,
+    pub(super) route: Arc<str>,
+    pub(super) match_reads: EventReads,
+    pub(super) process_reads: EventReads,
+    pub(super) sinks: Vec<Arc<str>>,
 }
 
 impl RouteSubscription {
@@ -59,6 +65,25 @@ impl RouteSubscription {
     /// Conditions, to be tested before anything else.
     pub fn conditions(&self) -> &Conditions {
         &self.conditions
+    }
+
+    /// Returns the values of the fields that a call of the guest is handed.
+    ///
+    /// # Errors
+    /// If a part of the payload is read, and the payload is not JSON.
+    pub(super) fn values<'a>(
+        &'a self,
+        reads: &'a EventReads,
+        facts: &mut EventFacts<'a>,
+        attempt: u32,
+    ) -> Result<ProjectedValues<'a>, Untested> {
+        let place = ProjectedPlace { key: &self.granted.key, route: &self.route, attempt };
+        reads.fields.values(facts, &place).map_err(|NotJson| Untested::Unreadable)
+    }
+
+    /// Sinks of the route that its outputs may choose by name.
+    pub fn sinks(&self) -> &[Arc<str>] {
+        &self.sinks
     }
 
     /// Returns whether the filter has `matches`, to be called for events that passed the

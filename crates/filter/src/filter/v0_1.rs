@@ -12,16 +12,18 @@ use wasmtime::{
 };
 
 use super::{
-    Emission, EventFields, Failure, FilterHooks, Manifest, Params, Verdict,
+    Emission, EventFields, Failure, FailureKind, FilterHooks, FilterNeeds, Manifest, Params, Verdict,
     error::{Violation, cut_name, cut_reason},
     granted::GrantedResources,
+    interest::{DeclaredInterest, DeclaredReads},
+    outputs::OutputLimits,
     sandbox::Sandbox,
     state::StateRefusal,
 };
 use crate::{
-    api::{ApiCall, CallRefusal},
+    api::{ApiAnswer, ApiCall, CallRefusal},
     condition::{Comparison, Condition, ConditionLists},
-    event::{Event, check_subject},
+    event::Event,
 };
 // The bindings' own module, not this crate.
 use self::trommel::filter::{api, log, state, types};
@@ -39,17 +41,6 @@ wasmtime::component::bindgen!({
     imports: { "trommel:filter/api.call": async | trappable, default: trappable },
     exports: { default: async },
 });
-
-/// Supported versions, the oldest first.
-pub(super) const VERSIONS: &[&str] = &["0.1.0", "0.1.1"];
-
-/// The WIT packages, the oldest first. A component is checked against the one that it was built
-/// for.
-pub(super) const WITS: [&str; 2] =
-    [include_str!("../../../../wit/v0.1.0/filter.wit"), include_str!("../../../../wit/v0.1.1/filter.wit")];
-
-/// Bytes that a header counts for besides its text: its size in the guest's list.
-const HEADER: usize = 16;
 
 /// Links the imports that a guest may be granted.
 pub(super) fn add_imports(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
@@ -75,11 +66,6 @@ impl LinkedComponent {
         Ok(Self { component, filter, batch })
     }
 
-    /// Returns whether `filter-batch` is exported.
-    pub(super) fn has_batch(&self) -> bool {
-        self.batch.is_some()
-    }
-
     pub(super) async fn instantiate(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<GuestFunctions> {
         let instance = self.component.instantiate_async(&mut *store).await?;
         let batch = self.batch.as_ref().map(|batch| batch.load(&mut *store, &instance)).transpose()?;
@@ -103,7 +89,9 @@ impl GuestFunctions {
     }
 
     pub(super) async fn describe(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Manifest> {
-        Ok(self.filter.trommel_filter_filter().call_describe(store).await?.into())
+        let manifest: Manifest = self.filter.trommel_filter_filter().call_describe(store).await?.into();
+        let hooks = FilterHooks { matches_batch: self.batch.is_some() && manifest.hooks.matches, ..manifest.hooks };
+        Ok(Manifest { hooks, ..manifest })
     }
 
     pub(super) async fn normalize_params(
@@ -125,13 +113,25 @@ impl GuestFunctions {
         self.filter.trommel_filter_filter().subscription().call_constructor(store, key, &borrow(params)).await
     }
 
-    pub(super) async fn conditions(
+    pub(super) async fn interest(
         &self,
         store: &mut Store<Sandbox>,
         subscription: ResourceAny,
-    ) -> wasmtime::Result<ConditionLists> {
-        let lists = self.filter.trommel_filter_filter().subscription().call_conditions(store, subscription).await?;
-        Ok(lists.into_iter().map(|list| list.into_iter().map(from_guest).collect()).collect())
+        manifest: &Manifest,
+    ) -> wasmtime::Result<DeclaredInterest> {
+        let lists = if manifest.hooks.conditions {
+            self.filter.trommel_filter_filter().subscription().call_conditions(store, subscription).await?
+        } else {
+            Vec::new()
+        };
+        let conditions: ConditionLists =
+            lists.into_iter().map(|list| list.into_iter().map(from_guest).collect()).collect();
+        Ok(DeclaredInterest {
+            conditions: Ok(conditions),
+            match_reads: DeclaredReads::Parts(manifest.match_reads),
+            process_reads: DeclaredReads::Parts(manifest.process_reads),
+            sinks: Vec::new(),
+        })
     }
 
     /// Calls `matches` on a store that needs no fiber: cheaper than [`Self::matches_async`].
@@ -206,65 +206,25 @@ fn project<'a>(
     }
 }
 
-/// Limits of what `process` may return for one event.
-#[derive(Clone, Copy)]
-pub(super) struct OutputLimits {
-    /// Bytes of one output.
-    pub(super) size: usize,
-    pub(super) emissions: usize,
-}
-
 fn verdict(outcome: types::Outcome, limits: OutputLimits) -> Result<Verdict, Violation> {
     match outcome {
         types::Outcome::Drop => Ok(Verdict::Drop),
         types::Outcome::Keep => Ok(Verdict::Keep),
         types::Outcome::Replace(payload) => {
-            check_size(|| "the payload".to_owned(), payload.len(), limits.size)?;
+            limits.check_payload(payload.len())?;
             Ok(Verdict::Replace(payload.into()))
         }
         types::Outcome::Emit(list) if list.is_empty() => Ok(Verdict::Drop),
         types::Outcome::Emit(list) => {
-            if list.len() > limits.emissions {
-                return Err(Violation::Emissions { count: list.len(), limit: limits.emissions });
-            }
-            let emission = |(index, emission)| checked(index, emission, limits.size);
+            limits.check_count(list.len())?;
+            let emission = |(index, types::Emission { payload, subject, headers })| {
+                let headers = headers.into_iter().map(|(name, value)| (name.into(), Some(value.into()))).collect();
+                let emission = Emission { subject: subject.map(Into::into), headers, ..Emission::new(payload) };
+                limits.check(index, &emission).map(|()| emission)
+            };
             Ok(Verdict::Emit(list.into_iter().enumerate().map(emission).collect::<Result<_, _>>()?))
         }
     }
-}
-
-fn checked(index: usize, emission: types::Emission, output: usize) -> Result<Emission, Violation> {
-    let types::Emission { payload, subject, headers } = emission;
-    let headers_size: usize = headers.iter().map(|(name, value)| name.len() + value.len() + HEADER).sum();
-    let subject_size = subject.as_ref().map_or(0, String::len);
-    check_size(|| format!("emission {index}"), payload.len() + headers_size + subject_size, output)?;
-    if let Some(subject) = &subject {
-        let bad = |problem| Violation::Subject { index, subject: cut_name(subject.clone()), problem };
-        check_subject(subject).map_err(bad)?;
-    }
-    Ok(Emission {
-        payload: Bytes::from(payload),
-        subject: subject.map(Into::into),
-        headers: headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-    })
-}
-
-/// Checks a guest's emission.
-#[cfg(fuzzing)]
-pub fn checked_emission(
-    payload: Vec<u8>,
-    subject: Option<String>,
-    headers: Vec<(String, String)>,
-    output: usize,
-) -> Result<Emission, String> {
-    checked(0, types::Emission { payload, subject, headers }, output).map_err(|violation| violation.to_string())
-}
-
-fn check_size(what: impl FnOnce() -> String, size: usize, limit: usize) -> Result<(), Violation> {
-    if size > limit {
-        return Err(Violation::Output { what: what(), size, limit });
-    }
-    Ok(())
 }
 
 impl From<types::Manifest> for Manifest {
@@ -279,10 +239,12 @@ impl From<types::Manifest> for Manifest {
                 conditions: hooks.contains(types::Hooks::CONDITIONS),
                 matches: hooks.contains(types::Hooks::MATCHES),
                 process: hooks.contains(types::Hooks::PROCESS),
+                ..FilterHooks::default()
             },
             match_reads: match_reads.into(),
             process_reads: process_reads.into(),
             capabilities: capabilities.into_iter().map(cut_name).collect(),
+            needs: FilterNeeds::default(),
         }
     }
 }
@@ -301,12 +263,13 @@ impl From<types::Fields> for EventFields {
 
 impl From<types::Failure> for Failure {
     fn from(failure: types::Failure) -> Self {
-        match failure {
-            types::Failure::Malformed(why) => Self::Malformed(cut_reason(why)),
-            types::Failure::Retry((after, why)) => Self::Retry(Duration::from_millis(after.into()), cut_reason(why)),
-            types::Failure::Failed(why) => Self::Failed(cut_reason(why)),
-            types::Failure::Broken(why) => Self::Broken(cut_reason(why)),
-        }
+        let (kind, why) = match failure {
+            types::Failure::Malformed(why) => (FailureKind::Malformed, why),
+            types::Failure::Retry((after, why)) => (FailureKind::Retry(Duration::from_millis(after.into())), why),
+            types::Failure::Failed(why) => (FailureKind::Failed, why),
+            types::Failure::Broken(why) => (FailureKind::Broken, why),
+        };
+        Self::new(kind, cut_reason(why))
     }
 }
 
@@ -347,7 +310,14 @@ impl From<CallRefusal> for api::ApiError {
         match refusal {
             CallRefusal::Denied(why) => Self::Denied(why),
             CallRefusal::Timeout => Self::Timeout,
-            CallRefusal::Status(status, body) => Self::Status((status, body)),
+            CallRefusal::Status(ApiAnswer { status, body, .. }) => {
+                // The limit may have cut a character.
+                let end = match str::from_utf8(&body) {
+                    Err(error) if error.error_len().is_none() => error.valid_up_to(),
+                    _ => body.len(),
+                };
+                Self::Status((status, String::from_utf8_lossy(&body[..end]).into_owned()))
+            }
             CallRefusal::Failed(why) => Self::Failed(why),
         }
     }
@@ -367,8 +337,12 @@ impl api::Host for Sandbox {
         let Some(client) = api else {
             return Ok(Err(api::ApiError::Denied("there is no API to call".to_owned())));
         };
-        let answer = client.call(key, endpoints, ApiCall { method, path, body }, self.until).await;
-        Ok(answer.map_err(Into::into))
+        let call = ApiCall { method, path, headers: Vec::new(), body: body.map(Bytes::from) };
+        Ok(match client.call(key, endpoints, call, self.until).await {
+            Ok(answer) => String::from_utf8(answer.body.into())
+                .map_err(|_| api::ApiError::Failed("the answer is not UTF-8".to_owned())),
+            Err(refusal) => Err(refusal.into()),
+        })
     }
 }
 

@@ -6,11 +6,11 @@ use super::{
     work::{EventPosition, FilterAnswer},
 };
 use crate::{
-    condition::EventFacts,
-    filter::{CallFault, Verdict},
+    condition::{EventFacts, Untested},
+    filter::{CallFault, MatchError, Verdict},
     show,
     telemetry::Stage,
-    walk::{MatchAnswer, MatchError, match_event, passes, why_unwanted},
+    walk::{MatchAnswer, match_event, passes, why_unwanted},
 };
 
 /// Evaluates `where`, the filter's conditions and `matches`. `known` is the answer, if it was asked
@@ -30,7 +30,7 @@ pub(super) fn ask<'a>(
                 }
                 return FilterAnswer::No;
             }
-            Err(error) => return FilterAnswer::Dead(error.code(), error.to_string(), 0),
+            Err(error) => return unreadable(&error),
         }
     }
     let (Some(filter), Some(subscription)) = (&at.key.filter, &at.route.subscription) else {
@@ -43,7 +43,7 @@ pub(super) fn ask<'a>(
     let answer = match known {
         Some(true) => Ok(MatchAnswer::Wanted),
         Some(false) => Ok(MatchAnswer::Unmatched),
-        None => match_event(subscription, facts, || matchers.matches(filter, subscription, at.event), |_| {}),
+        None => match_event(subscription, facts, |facts| matchers.matches(filter, subscription, facts), |_| {}),
     };
     span.note("trommel.matched", matches!(answer, Ok(MatchAnswer::Wanted)));
     match answer {
@@ -57,6 +57,10 @@ pub(super) fn ask<'a>(
         }
         Err(MatchError::Fault(CallFault::Broke(broken))) => broke(at, filter, &broken, 0),
         Err(MatchError::Fault(CallFault::Host(error))) => returned(at, 0, &error),
-        Err(MatchError::Untested(error)) => FilterAnswer::Dead(error.code(), error.to_string(), 0),
+        Err(MatchError::Untested(error)) => unreadable(&error),
     }
+}
+
+fn unreadable(error: &Untested) -> FilterAnswer {
+    FilterAnswer::Dead(error.code(), error.to_string().into(), 0)
 }

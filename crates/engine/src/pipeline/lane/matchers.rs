@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::{
     condition::EventFacts,
     event::Event,
-    filter::{CallFault, Filter, Matcher, RouteSubscription},
+    filter::{Filter, MatchError, Matcher, RouteSubscription},
     pipeline::LaneItem,
     registry::{EventDecoding, Key},
     walk::passes,
@@ -36,14 +36,17 @@ impl LaneMatchers {
     }
 
     /// Calls `matches`; after a break once more, on a fresh instance.
-    pub(super) fn matches(
+    pub(super) fn matches<'a>(
         &mut self,
         filter: &Filter,
-        subscription: &Arc<RouteSubscription>,
-        event: &Event,
-    ) -> Result<bool, CallFault> {
+        subscription: &'a Arc<RouteSubscription>,
+        facts: &mut EventFacts<'a>,
+    ) -> Result<bool, MatchError> {
         let matcher = self.own(filter);
-        matcher.matches(subscription, event).or_else(|_| matcher.matches(subscription, event))
+        match matcher.matches_known(subscription, facts) {
+            Err(MatchError::Fault(_)) => matcher.matches_known(subscription, facts),
+            answer => answer,
+        }
     }
 
     /// Returns the answer ahead for an event of the run. `None` if it is to be asked about in its
@@ -52,15 +55,23 @@ impl LaneMatchers {
         *self.ahead.get(route * self.run + event)?
     }
 
+    /// Returns, route by route, which events of the run are known to be wanted and `is_free`.
+    pub(super) fn wanted(&self, run: &[LaneItem], is_free: impl Fn(&LaneItem) -> bool) -> Vec<bool> {
+        let answers = self.ahead.iter().zip(run.iter().cycle());
+        answers.map(|(answer, item)| *answer == Some(true) && is_free(item)).collect()
+    }
+
     /// Tests the conditions of every route of `key` on the events of the run, and asks its filter
-    /// about those that pass. False, without a call, if that is not worth it.
+    /// about those that pass, if it matches or processes batches. False, without a call, if that is
+    /// not worth it.
     pub(super) fn ask_ahead(&mut self, key: &Key, run: &[LaneItem]) -> bool {
         // Events that have to be decoded first are decoded only in their turn.
         let is_raw = matches!(key.decoding, None | Some(EventDecoding::Raw));
         let Some(filter) = key.filter.as_ref().filter(|_| run.len() > 1 && is_raw) else {
             return false;
         };
-        if filter.is_quarantined() || !self.own(filter).takes_batches() {
+        let takes_batches = self.own(filter).takes_batches();
+        if filter.is_quarantined() || !takes_batches && !filter.processes_batches() {
             return false;
         }
         let mut ahead = std::mem::take(&mut self.ahead);
@@ -86,6 +97,13 @@ impl LaneMatchers {
         }
         for (route, answers) in key.routes.iter().zip(ahead.chunks_exact_mut(run.len())) {
             let Some(subscription) = &route.subscription else { continue };
+            if !subscription.has_matches() {
+                continue;
+            }
+            if !takes_batches {
+                answers.iter_mut().filter(|answer| **answer == Some(true)).for_each(|answer| *answer = None);
+                continue;
+            }
             let passed = run.iter().zip(&*answers).filter(|(_, answer)| **answer == Some(true));
             let events: Vec<&Event> = passed.map(|(item, _)| item.ticket.event()).collect();
             let mut said = match self.own(filter).matches_batch(subscription, &events) {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::work::{EventPosition, TryCount};
 use crate::{
-    filter::Filter,
+    filter::{FailureCause, Filter},
     sink::{
         Output,
         dead_letter::{self, FailurePlace},
@@ -61,29 +63,32 @@ impl UnsentOutputs {
         &mut self,
         at: EventPosition<'_>,
         queue: &SinkQueue,
-        (reason, detail): (&'static str, &str),
+        (reason, cause): (&'static str, &FailureCause),
         tries: TryCount,
     ) {
-        let EventPosition { key, route, ticket, event, .. } = at;
-        tracing::warn!(
-            key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail,
-            "event becomes a dead letter"
-        );
-        let place = FailurePlace {
-            key: &key.name,
-            route: &route.name,
-            filter: key.filter.as_ref().map_or("", Filter::name),
-            filter_digest: key.filter.as_ref().map_or("", Filter::digest),
-            sink: "",
-            tries,
-        };
-        self.send(queue, dead_letter::of_event(ticket.share(), place, reason, detail));
+        warn_of(at, reason, cause, "event becomes a dead letter");
+        self.send(queue, dead_letter::of_event(at.ticket.share(), place(at, tries, cause), reason, &cause.detail));
+    }
+
+    /// Adds a dead letter about an emission that the filter buries, beside its other outputs.
+    pub(super) fn bury(
+        &mut self,
+        at: EventPosition<'_>,
+        queue: &SinkQueue,
+        (index, payload): (u32, &Bytes),
+        cause: &FailureCause,
+        tries: TryCount,
+    ) {
+        warn_of(at, dead_letter::BURIED, cause, "an output becomes a dead letter");
+        at.key.metrics.dead_lettered.inc();
+        let place = place(at, tries, cause);
+        self.send(queue, dead_letter::of_emission(at.ticket.share(), place, (index, payload), &cause.detail));
     }
 
     /// Adds an output of a route, for the sink that it names.
     pub(super) fn output(&mut self, at: EventPosition<'_>, output: RouteOutput<'_>) {
         let EventPosition { key, route, ticket, order, .. } = at;
-        let RouteOutput { sink, index, payload, subject, headers } = output;
+        let RouteOutput { sink, index, payload, subject, headers, id } = output;
         key.metrics.outputs.inc();
         let output = Output {
             ticket: ticket.share(),
@@ -91,6 +96,7 @@ impl UnsentOutputs {
             route: Arc::clone(&route.name),
             index,
             payload,
+            id,
             subject,
             headers,
             order,
@@ -98,5 +104,26 @@ impl UnsentOutputs {
             share: None,
         };
         self.send(&sink.queue, output);
+    }
+}
+
+fn warn_of(at: EventPosition<'_>, reason: &str, FailureCause { code, detail }: &FailureCause, what: &str) {
+    let EventPosition { key, event, .. } = at;
+    tracing::warn!(
+        key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason,
+        code = code.as_deref(), detail, "{what}"
+    );
+}
+
+fn place<'a>(at: EventPosition<'a>, tries: TryCount, cause: &'a FailureCause) -> FailurePlace<'a> {
+    let EventPosition { key, route, .. } = at;
+    FailurePlace {
+        key: &key.name,
+        route: &route.name,
+        filter: key.filter.as_ref().map_or("", Filter::name),
+        filter_digest: key.filter.as_ref().map_or("", Filter::digest),
+        sink: "",
+        tries,
+        code: cause.code.as_deref().unwrap_or_default(),
     }
 }

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::work::{EventPosition, FilterAnswer, LaneWork, TryCount};
 use crate::{
-    filter::{BrokenCall, Failure, Filter, ProcessError, RouteSubscription, Verdict},
+    filter::{BrokenCall, Failure, FailureKind, Filter, ProcessError, RouteSubscription, Verdict},
     stop::Stop,
     telemetry::{Stage, StageSpan},
 };
@@ -22,12 +22,12 @@ pub(super) async fn process(mut work: LaneWork, mut stop: Stop) -> (LaneWork, Fi
         return (work, FilterAnswer::Verdict(Verdict::Keep, 0));
     };
     let Some(subscription) = &route.subscription else { return (work, FilterAnswer::Verdict(Verdict::Keep, 0)) };
-    let mut worker = None;
+    let (mut worker, failed) = (None, work.failed.take());
     let said = {
         let event = work.decoded.as_deref().unwrap_or_else(|| work.ticket.event());
         let at = EventPosition { key: &key, route, ticket: &work.ticket, event, order: work.output_order() };
         let mut span = at.stage(Stage::Process);
-        let said = call(at, filter, subscription, &mut worker, &mut stop, &mut span).await;
+        let said = call(at, filter, subscription, failed, &mut worker, &mut stop, &mut span).await;
         match &said {
             FilterAnswer::Verdict(_, tries) => span.note("trommel.tries", i64::from(*tries)),
             _ => span.give_up("the event was not processed"),
@@ -42,12 +42,13 @@ async fn call(
     at: EventPosition<'_>,
     filter: &Filter,
     subscription: &Arc<RouteSubscription>,
+    mut failed: Option<Failure>,
     worker: &mut Option<OwnedSemaphorePermit>,
     stop: &mut Stop,
     span: &mut StageSpan,
 ) -> FilterAnswer {
     let EventPosition { key, event, .. } = at;
-    let started = Instant::now();
+    let mut started = Instant::now();
     let mut backoff = key.retry.backoff();
     let (mut tries, mut breaks) = (0, 0);
     loop {
@@ -58,7 +59,10 @@ async fn call(
         if filter.is_quarantined() {
             return FilterAnswer::Quarantined("the filter is quarantined".to_owned(), tries);
         }
-        let outcome = filter.process(subscription, event, event.attempt + tries).await;
+        let outcome = match failed.take() {
+            Some(failure) => Err(failure.into()),
+            None => filter.process(subscription, event, event.attempt + tries).await,
+        };
         tries += 1;
         let (at_least, trouble) = match outcome {
             Ok(verdict) => return FilterAnswer::Verdict(verdict, tries),
@@ -70,38 +74,60 @@ async fn call(
                 }
                 continue;
             }
-            Err(ProcessError::Said(Failure::Malformed(detail))) => {
-                span.failed(&detail);
-                return FilterAnswer::Dead("malformed", detail, tries);
+            Err(ProcessError::Unread(error)) => {
+                span.failed(&error);
+                return FilterAnswer::Dead(error.code(), error.to_string().into(), tries);
             }
-            Err(ProcessError::Said(Failure::Broken(detail))) => {
-                span.failed(&detail);
-                filter.quarantine();
-                return FilterAnswer::Quarantined(detail, tries);
-            }
-            Err(ProcessError::Said(Failure::Retry(after, detail))) => (after, Ok(detail)),
-            Err(ProcessError::Said(Failure::Failed(detail))) => (Duration::ZERO, Ok(detail)),
+            Err(ProcessError::Said(Failure { kind, cause })) => match kind {
+                FailureKind::Malformed => {
+                    span.failed(&cause.detail);
+                    return FilterAnswer::Dead("malformed", cause, tries);
+                }
+                FailureKind::Broken => {
+                    span.failed(&cause.detail);
+                    filter.quarantine();
+                    return FilterAnswer::Quarantined(cause.detail, tries);
+                }
+                FailureKind::Defer(after) => {
+                    *worker = None;
+                    if !rest(after, stop).await {
+                        return FilterAnswer::Returned;
+                    }
+                    // The patience of the key counts from when the event's time has come.
+                    (started, backoff) = (Instant::now(), key.retry.backoff());
+                    continue;
+                }
+                FailureKind::Retry(after) => (after, Ok(cause)),
+                FailureKind::Failed => (Duration::ZERO, Ok(cause)),
+            },
             Err(ProcessError::Host(error)) => (Duration::ZERO, Err(error)),
         };
         match &trouble {
-            Ok(detail) => span.failed(detail),
+            Ok(cause) => span.failed(&cause.detail),
             Err(error) => span.failed(error),
         }
         let pause = backoff.next_wait().max(at_least);
         if started.elapsed() + pause > key.retry.patience {
             return match trouble {
-                Ok(detail) => FilterAnswer::Dead("failed", detail, tries),
+                Ok(cause) => FilterAnswer::Dead("failed", cause, tries),
                 Err(error) => returned(at, tries, &error),
             };
         }
         *worker = None;
         key.metrics.retried.inc();
         tracing::debug!(key = %key.name, event = &*event.id, tries, ?trouble, ?pause, "will try again");
-        tokio::select! {
-            () = sleep(pause) => {}
-            // Returned to the source at once, so that a drain does not wait for back-offs.
-            () = stop.draining() => return FilterAnswer::Returned,
+        if !rest(pause, stop).await {
+            return FilterAnswer::Returned;
         }
+    }
+}
+
+/// Waits between two calls. False if the router stops: events are then returned to their source at
+/// once, so that a drain does not wait for pauses.
+async fn rest(pause: Duration, stop: &mut Stop) -> bool {
+    tokio::select! {
+        () = sleep(pause) => true,
+        () = stop.draining() => false,
     }
 }
 
@@ -117,7 +143,7 @@ pub(super) fn broke(at: EventPosition<'_>, filter: &Filter, broken: &BrokenCall,
     if filter.record_break() || filter.is_quarantined() {
         return FilterAnswer::Quarantined(detail, tries);
     }
-    FilterAnswer::Dead(broken.reason.code(), detail, tries)
+    FilterAnswer::Dead(broken.reason.code(), detail.into(), tries)
 }
 
 /// Handles a failure of the host itself: neither the event nor the filter is to blame.

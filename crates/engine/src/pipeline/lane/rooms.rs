@@ -86,6 +86,11 @@ impl WaitingRooms {
         }
     }
 
+    /// Returns whether events of this key and ordering value wait.
+    pub(super) fn is_taken(&self, key: &Arc<str>, order: u64) -> bool {
+        !self.behind.is_empty() && self.behind.contains_key(&RoomId { key: Arc::clone(key), order })
+    }
+
     /// Makes an event wait as the first of its room.
     pub(super) fn wait(
         &mut self,

@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     ack::Ticket,
     event::Event,
-    filter::Verdict,
+    filter::{Failure, FailureCause, Verdict},
     pipeline::LaneItem,
     registry::{Key, KeyOrdering, Route},
     show,
@@ -34,12 +34,14 @@ pub(super) struct LaneWork {
     /// Permit held from `process` until all its outputs are handed over, so that no more events
     /// hold outputs than the key has workers.
     pub(super) worker: Option<OwnedSemaphorePermit>,
+    /// Failure of `process` in a batch, which counts as its first try.
+    pub(super) failed: Option<Failure>,
 }
 
 impl From<LaneItem> for LaneWork {
     fn from(LaneItem { ticket, key, generation, order, done }: LaneItem) -> Self {
         let wanted = !done.is_empty();
-        Self { ticket, key, generation, order, done, next: 0, decoded: None, wanted, worker: None }
+        Self { ticket, key, generation, order, done, next: 0, decoded: None, wanted, worker: None, failed: None }
     }
 }
 
@@ -95,8 +97,8 @@ pub(super) enum FilterAnswer {
     /// `process` is to be called.
     Process,
     Verdict(Verdict, TryCount),
-    /// The event can never succeed: the reason's code and a detail.
-    Dead(&'static str, String, TryCount),
+    /// The event can never succeed: the reason's code, and the cause.
+    Dead(&'static str, FailureCause, TryCount),
     /// The filter is quarantined.
     Quarantined(String, TryCount),
     /// The host can't go on, or the router stops: the event goes back to its source.

@@ -80,6 +80,7 @@ impl Loader {
                 let who = format!("route `{}`", route.name);
                 match self.matching(&mut draft, key, filter, route, who).await {
                     Ok((conditions, subscription)) => {
+                        problems.extend(missing_sinks(key, route, subscription.as_deref()));
                         let sinks = self.targets(&route.sinks, registry, &mut problems);
                         routes.push(Route { name: route.name.as_str().into(), conditions, subscription, sinks });
                     }
@@ -266,6 +267,24 @@ impl Loader {
             _ => (Arc::new(Semaphore::new(key.workers.get())), Arc::new(Semaphore::new(key.buffer_size.get()))),
         }
     }
+}
+
+/// Names the sinks that a filter's outputs choose and the route does not feed.
+fn missing_sinks(
+    key: &config::KeyConfig,
+    route: &config::RouteConfig,
+    subscription: Option<&RouteSubscription>,
+) -> impl Iterator<Item = Problem> {
+    let chosen = subscription.into_iter().flat_map(RouteSubscription::sinks);
+    chosen.filter(|name| route.sinks.iter().all(|sink| **sink != ***name)).map(|name| {
+        let has = config::quoted(route.sinks.iter().map(String::as_str), "and");
+        let message = format!(
+            "{}: its filter chooses the sink `{}`, but the route feeds {has}",
+            route_of(key, route),
+            name.escape_debug()
+        );
+        Problem::error(route.place.clone(), message).hint("add it to the route's `sinks`".to_owned())
+    })
 }
 
 /// Makes the encoder of a sink's outputs, if it has one.

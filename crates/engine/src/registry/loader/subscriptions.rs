@@ -57,7 +57,7 @@ impl SubscriptionCache {
         if let Some(made) = self.0.get(&wanted) {
             return Ok(Arc::clone(made));
         }
-        let caller = Caller { key: &wanted.key, endpoints: &wanted.endpoints };
+        let caller = Caller { key: &wanted.key, route: &wanted.route, endpoints: &wanted.endpoints };
         let params = filter.normalize_params(caller, wanted.params.clone()).await?;
         let made = filter.subscribe(caller, params, wanted.limits).await?;
         self.0.insert(wanted, Arc::clone(&made));

@@ -139,7 +139,7 @@ impl Holdings {
             self.clean_up(&unfinished, Some(able)).await;
         }
         let HookRunner { filter, endpoints } = able;
-        match filter.pre_consume(Caller { key: &key, endpoints }, &wanted.params).await {
+        match filter.pre_consume(Caller { key: &key, route: "", endpoints }, &wanted.params).await {
             Ok(token) => {
                 let record = TenureRecord { token, ..wanted };
                 if let Err(source) = self.ledger.hold(&record).await {
@@ -210,7 +210,7 @@ impl Holdings {
             tracing::warn!(%subscription, filter, "cleanup skipped: no filter with this name and hook is loaded");
             return false;
         };
-        match able.cleanup(Caller { key, endpoints: &endpoints }, params, token).await {
+        match able.cleanup(Caller { key, route: "", endpoints: &endpoints }, params, token).await {
             Ok(()) => tracing::info!(%subscription, filter, "cleaned up upstream"),
             Err(error) => {
                 let error = format!("{:#}", anyhow::Error::from(error));

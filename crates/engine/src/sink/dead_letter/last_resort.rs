@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::BURIED;
 use crate::{
     signature::{LetterSigner, PROOF},
     sink::Output,
@@ -48,6 +49,10 @@ impl LastResort {
     /// Returns a smaller record: first without the payload, which its stream has, then with only
     /// what names the event. `None` if there is none that loses nothing.
     pub(in crate::sink) fn smaller(&self, letter: &Output) -> Option<Bytes> {
+        // What a filter has made of an event is in no stream.
+        if letter.dead_letter == Some(BURIED) {
+            return None;
+        }
         let event = letter.ticket.event();
         let mut record: Map<String, Value> = serde_json::from_slice(&letter.payload).ok()?;
         record.remove(PROOF);

@@ -84,6 +84,11 @@ pub const LETTER_REASONS: &[LetterReason] = &[
     // The filter.
     reason("malformed", "the filter reports that it can never process the event", FIX_PRODUCER),
     reason(
+        "buried",
+        "the filter buries this one of its outputs, and has sent the others",
+        "see `detail` and `code`; `dlq retry` sends the output's payload through the key as an event",
+    ),
+    reason(
         "failed",
         "the filter failed, or asked for another try, until the key's `retry.patience` was over",
         "see `detail`; repair what the filter depends on, then `dlq retry`",

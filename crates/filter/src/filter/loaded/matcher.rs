@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::Filter;
 use crate::{
+    condition::EventFacts,
     event::Event,
-    filter::{CallFault, RouteSubscription, batch::EventColumns, instance::GuestInstance},
+    filter::{
+        CallFault, MatchError, RouteSubscription, batch::EventColumns, guest::LinkedComponent, instance::GuestInstance,
+    },
     metrics::SampledTime,
 };
 
@@ -32,14 +35,27 @@ impl Matcher {
     ///
     /// # Errors
     /// If the call breaks, which must never be read as "no".
-    pub fn matches(&mut self, subscription: &Arc<RouteSubscription>, event: &Event) -> Result<bool, CallFault> {
-        let reads = self.filter.0.manifest.match_reads;
-        self.call("matches", |instance, _| instance.matches(subscription, event, reads))
+    pub fn matches(&mut self, subscription: &Arc<RouteSubscription>, event: &Event) -> Result<bool, MatchError> {
+        self.matches_known(subscription, &mut EventFacts::new(event))
+    }
+
+    /// Like [`Self::matches`], with what is known of the event already.
+    ///
+    /// # Errors
+    /// As [`Self::matches`].
+    pub fn matches_known<'a>(
+        &mut self,
+        subscription: &'a Arc<RouteSubscription>,
+        facts: &mut EventFacts<'a>,
+    ) -> Result<bool, MatchError> {
+        let event = facts.event();
+        let values = subscription.values(&subscription.match_reads, facts, event.attempt)?;
+        Ok(self.call("matches", |instance, _| instance.matches(subscription, event, &values))?)
     }
 
     /// Returns whether [`Self::matches_batch`] is worth a try.
     pub fn takes_batches(&self) -> bool {
-        self.filter.0.matching.linked.has_batch() && self.filter.0.manifest.hooks.matches && self.breaks < MOST_BREAKS
+        self.filter.0.manifest.hooks.matches_batch && self.breaks < MOST_BREAKS
     }
 
     /// Returns whether the filter wants each of the events, asked in as few calls as their size
@@ -52,17 +68,21 @@ impl Matcher {
         &mut self,
         subscription: &Arc<RouteSubscription>,
         events: &[&Event],
-    ) -> Result<Vec<bool>, CallFault> {
-        let reads = self.filter.0.manifest.match_reads;
+    ) -> Result<Vec<bool>, MatchError> {
         let mut answers = Vec::with_capacity(events.len());
         while let [next, ..] = &events[answers.len()..] {
-            let count = self.columns.fill(events[answers.len()..].iter().copied(), reads);
+            let rest = events[answers.len()..].iter().copied();
+            let reads = &subscription.match_reads;
+            let count = match self.filter.0.matching.linked {
+                LinkedComponent::V0_1(_) => self.columns.fill(rest, reads.parts),
+                LinkedComponent::V0_2(_) => self.columns.fill_fields(rest, subscription, reads),
+            };
             if count == 0 {
                 answers.push(self.matches(subscription, next)?);
                 continue;
             }
-            let bits = self
-                .call("filter-batch.matches", |instance, columns| instance.matches_batch(subscription, columns, count));
+            let bits =
+                self.call("matches-batch", |instance, columns| instance.matches_batch(subscription, columns, count));
             self.breaks = if bits.is_ok() { 0 } else { self.breaks + 1 };
             let bits = bits?;
             answers.extend((0..count).map(|event| bits[event / 64] >> (event % 64) & 1 == 1));
