@@ -14,6 +14,7 @@ mod case;
 mod check;
 mod ls;
 mod new;
+mod paste;
 mod stand_in;
 mod test;
 

@@ -53,7 +53,7 @@ fn test(plugin: &TempDir, options: &[&str]) -> String {
 fn a_component_is_described() {
     assert_snapshot!(check(&guest("caller")), @r#"
     form      a core module with its WIT, made a component when it is loaded, 44.4 KiB
-    contract  trommel:filter@0.1.0 (this router has 0.1.0, 0.1.1)
+    contract  trommel:filter@0.1.0 (this router has 0.1.0, 0.1.1, 0.2.0)
     imports   trommel:filter/api@0.1.0, trommel:filter/types@0.1.0
     exports   trommel:filter/filter@0.1.0
     filter    caller 1.0.0: Calls the API and sends on the answer
@@ -74,7 +74,7 @@ fn a_component_is_described() {
 fn everything_that_is_wrong_is_said() {
     assert_snapshot!(check(&wat("unknown-import")), @r"
     form      a component, 120 B
-    contract  trommel:filter@none (this router has 0.1.0, 0.1.1)
+    contract  trommel:filter@none (this router has 0.1.0, 0.1.1, 0.2.0)
     imports   acme:telemetry/meter@1.0.0
     exports   nothing
     problem: it imports `acme:telemetry/meter@1.0.0`, which no router has: filters call `trommel:filter/log`, `api` and `state`, and WASI 0.2, which has nothing in it
@@ -84,11 +84,11 @@ fn everything_that_is_wrong_is_said() {
     ");
     assert_snapshot!(check(&wat("too-new")), @r"
     form      a component, 280 B
-    contract  trommel:filter@0.2.0 (this router has 0.1.0, 0.1.1)
-    imports   trommel:filter/clock@0.2.0
-    exports   trommel:filter/filter@0.2.0
-    problem: it imports `trommel:filter/clock@0.2.0`, which no router has: filters call `trommel:filter/log`, `api` and `state`, and WASI 0.2, which has nothing in it
-    problem: it needs trommel:filter@0.2.0, this router has 0.1.0 and 0.1.1: take a newer router, or build the component against an older version
+    contract  trommel:filter@0.3.0 (this router has 0.1.0, 0.1.1, 0.2.0)
+    imports   trommel:filter/clock@0.3.0
+    exports   trommel:filter/filter@0.3.0
+    problem: it imports `trommel:filter/clock@0.3.0`, which no router has: filters call `trommel:filter/log`, `api` and `state`, and WASI 0.2, which has nothing in it
+    problem: it needs trommel:filter@0.3.0, this router has 0.1.0 and 0.1.1 and 0.2.0: take a newer router, or build the component against an older version
     a router would refuse it
     --- stderr
     --- exit code 2
@@ -376,4 +376,19 @@ fn what_wants_too_much_memory_to_be_compiled_is_refused() {
     let bomb = crafted::filter(crafted::Trick { more: &crafted::nested(1_000, 10_000), ..Default::default() });
     let said = check(&bomb);
     assert!(said.contains("too many loops or branches for its many locals"), "{said}");
+}
+
+/// What a filter of version 0.2 asks for is printed as what to paste.
+#[test]
+fn what_a_component_asks_for_can_be_pasted() {
+    let said = check(&guest("fields"));
+    let (_, asked) = said.split_once("it asks for\n").unwrap();
+    let lines: Vec<_> = asked.lines().map_while(|line| line.strip_prefix("  ")).collect();
+    let (key, settings) = lines.split_at(lines.iter().position(|line| line.is_empty()).unwrap());
+    assert!(key.starts_with(&["# keys/guest.toml", "[[key]]", "key = \"guest\"", "subject = \"…\""]), "{said}");
+    let param = ["[[key.params]]", "name = \"mode\"", "type = \"string\"", "description = \"what it does\""];
+    assert!(key.windows(4).any(|lines| lines == param) && key.contains(&"api = [\"GET /none\"]"), "{said}");
+    let wanted = ["# state: keeps values", "grants = [\"state\"]", "limits = { memory = 16777216 }"];
+    assert!(settings.ends_with(&wanted), "{said}");
+    assert!(lines.join("\n").parse::<toml::Table>().is_ok(), "{said}");
 }

@@ -197,3 +197,41 @@ async fn too_few_answers_of_a_batch_are_a_break() {
     let Err(ProcessError::Broke(broken)) = said else { panic!("{said:?}") };
     assert!(broken.detail.contains("it answered 0 of 2 events"), "{}", broken.detail);
 }
+
+/// The section is read without running the filter, so it must not say anything else.
+#[tokio::test]
+async fn a_section_with_the_manifest_says_the_same() {
+    let load = async |text: &str| {
+        let mut module = file("fields");
+        let name = "trommel:manifest";
+        let mut section = vec![u8::try_from(name.len()).unwrap()];
+        section.extend_from_slice(name.as_bytes());
+        section.extend_from_slice(text.as_bytes());
+        // A custom section: 0, its length in LEB128, its content.
+        module.push(0);
+        let mut length = section.len();
+        while length >= 0x80 {
+            module.push((length & 0x7f) as u8 | 0x80);
+            length >>= 7;
+        }
+        module.push(length as u8);
+        module.extend(section);
+        let settings = FilterSettings { grants: vec![Grant::State], ..FilterSettings::new("fields".to_owned()) };
+        host().load("fields", module, &settings).await.map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+    };
+    let source = include_str!("../guests/fields/src/lib.rs");
+    let (_, rest) = source.split_once("const MANIFEST: &str = r#\"").unwrap();
+    let (manifest, _) = rest.split_once("\"#").unwrap();
+    assert!(load(manifest).await.is_ok());
+    let other = manifest.replace("1.0.0", "1.0.1");
+    assert!(load(&other).await.unwrap_err().contains("`trommel:manifest` differs from what `describe` says"));
+    assert!(load("{").await.unwrap_err().contains("`trommel:manifest` can't be read: EOF"));
+}
+
+#[tokio::test]
+async fn an_instance_gets_the_memory_that_it_asks_for() {
+    let limits = GuestLimits { memory: 8 << 20, ..GuestLimits::default() };
+    let settings = FilterSettings { grants: vec![Grant::State], limits, ..FilterSettings::new("fields".to_owned()) };
+    let refused = host().load("fields", file("fields"), &settings).await.unwrap_err().to_string();
+    assert!(refused.starts_with("its manifest asks for 16.0 MiB of memory, and its limit is 8.0 MiB"), "{refused}");
+}

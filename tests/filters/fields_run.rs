@@ -144,3 +144,19 @@ fn what_a_condition_rejects_costs_no_call() {
     let letter: Value = serde_json::from_str(&folder.read("dead.ndjson")).unwrap();
     assert_eq!(letter["reason"], "not_json");
 }
+
+/// A key that does not fit the filter's manifest is refused, not guessed at.
+#[test]
+fn a_key_and_the_manifest_of_its_filter_agree() {
+    for (change, expected) in [
+        (("name = \"mode\"", "name = \"mode\"\ntype = \"int\""), "declares its param `mode` as `int`, but its filter"),
+        (("name = \"wanted\"", "name = \"wnated\""), "declares the param `wnated`, which its filter `fields` has not"),
+    ] {
+        let folder = folder("", []);
+        let key = folder.read("keys/orders.toml").replace(change.0, change.1);
+        folder.put("keys/orders.toml", key.as_bytes());
+        let output = folder.trommel(&["check"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(expected), "{said}");
+    }
+}

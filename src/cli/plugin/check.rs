@@ -13,14 +13,14 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{ComponentFile, chain, settings, test};
+use super::{ComponentFile, chain, paste, settings, test};
 use crate::{
     cli::{
         exit,
         refusal::{CommandRefusal, RefusalKind},
         runtime, terminal,
     },
-    config::{Grant, GuestLimits, quoted},
+    config::{Grant, GuestLimits, ParamDeclaration, quoted},
     filter::{CONTRACTS, ComponentForm, ComponentSurvey, EventFields, Filter, FilterHooks, Host, LoadError, survey},
     text,
 };
@@ -184,16 +184,28 @@ impl CheckFindings {
                 [&manifest.name, &manifest.version, &manifest.description].map(|said| text::line(said));
             lines.push(format!("filter    {name} {version}: {description}"));
             lines.push(format!("hooks     {}", listed(&hooks(manifest.hooks))));
-            lines.push(format!("reads     matches: {}", listed(&fields(manifest.match_reads))));
-            lines.push(format!("          process: {}", listed(&fields(manifest.process_reads))));
+            if self.is_of_0_1() {
+                lines.push(format!("reads     matches: {}", listed(&fields(manifest.match_reads))));
+                lines.push(format!("          process: {}", listed(&fields(manifest.process_reads))));
+            }
             lines.push(format!("digest    sha256:{}", filter.digest()));
             lines.push(format!("memory    {} before the first event, of {}", bytes(filter.memory()), bytes(memory())));
             lines.push(format!("compiled  in {} ms", took.as_millis()));
         }
         lines.extend(self.warnings.iter().map(|warning| format!("warning: {}", text::line(warning))));
         lines.extend(self.problems.iter().map(|problem| format!("problem: {}", text::line(problem))));
+        if let Some(paste) = self.loaded.as_ref().and_then(|loaded| paste::files(&loaded.filter)) {
+            lines.push("it asks for".to_owned());
+            lines.extend(paste.lines().map(|line| format!("  {}", text::line(line))));
+        }
         lines.push(if self.problems.is_empty() { "a router would take it" } else { "a router would refuse it" }.into());
         lines.join("\n") + "\n"
+    }
+
+    /// Returns whether the manifest says what the functions read; later, each subscription does.
+    fn is_of_0_1(&self) -> bool {
+        let contract = self.survey.as_ref().and_then(|survey| survey.contract.as_deref());
+        contract.is_none_or(|contract| contract.starts_with("0.1."))
     }
 
     fn json(&self) -> Value {
@@ -222,6 +234,10 @@ impl CheckFindings {
                 "match_reads": fields(manifest.match_reads),
                 "process_reads": fields(manifest.process_reads),
                 "capabilities": manifest.capabilities,
+                "params": manifest.needs.params.iter().map(param).collect::<Vec<_>>(),
+                "api": manifest.needs.endpoints,
+                "memory_needed": manifest.needs.memory,
+                "output_schema": manifest.needs.output_schema,
                 "digest": filter.digest(),
                 "memory": filter.memory(),
                 "compile_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
@@ -244,6 +260,11 @@ fn memory() -> usize {
 
 fn bytes(bytes: usize) -> ByteSize {
     ByteSize::b(bytes as u64)
+}
+
+fn param(ParamDeclaration { name, kind, required, default, description, .. }: &ParamDeclaration) -> Value {
+    let kind = kind.word();
+    json!({ "name": name, "type": kind, "required": required, "default": default, "description": description })
 }
 
 fn word(grant: Grant) -> &'static str {

@@ -355,6 +355,13 @@ pub enum LoadError {
         "its compiler wants more than {limit} of memory: raise `compile_memory` in the filter's limits if that is meant"
     )]
     CompileMemory { limit: bytesize::ByteSize },
+    #[error(
+        "its manifest asks for {needed} of memory, and its limit is {limit}: raise `memory` in the filter's limits if \
+         that is meant"
+    )]
+    NeedsMemory { needed: bytesize::ByteSize, limit: bytesize::ByteSize },
+    #[error("its section `trommel:manifest` {0}")]
+    ManifestSection(String),
     #[error("its compiler wants more time than {limit:?}: raise `compile_cpu` in the filter's limits if that is meant")]
     CompileTime { limit: Duration },
     #[error("it could not be compiled")]

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, io, num::NonZeroUsize, path::PathBuf, pin::pin, sync::Arc, thread, time::Duration};
 
 use anyhow::Context as _;
+use bytesize::ByteSize;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Semaphore, time::timeout};
 use wasmtime::{
@@ -162,13 +163,15 @@ impl Host {
         }
         let (limits, grants) = (settings.limits, settings.grants.clone());
         let inspected = blocking(move || {
-            let InspectedComponent { component, series, imports, has_batch, has_lifecycle } =
-                inspect(&file, limits.component, &grants)?;
+            let inspected = inspect(&file, limits.component, &grants)?;
+            let InspectedComponent { series, imports, has_batch, has_lifecycle, .. } = inspected;
+            let (component, manifest) = (inspected.component, inspected.manifest);
             let component = match component {
                 Cow::Borrowed(_) => file,
                 Cow::Owned(component) => component,
             };
-            Ok(InspectedComponent { component: Cow::Owned(component), series, imports, has_batch, has_lifecycle })
+            let component = Cow::Owned(component);
+            Ok(InspectedComponent { component, series, imports, has_batch, has_lifecycle, manifest })
         });
         let inspected = inspected.await?;
         if let Some(compiler) = &self.0.compiler {
@@ -193,7 +196,7 @@ impl HostInner {
     fn load(
         &self,
         identity: FilterIdentity,
-        InspectedComponent { component, series, imports, has_batch, has_lifecycle }: InspectedComponent<'_>,
+        InspectedComponent { component, series, imports, has_batch, has_lifecycle, manifest: section }: InspectedComponent<'_>,
         settings: &FilterSettings,
     ) -> Result<Filter, LoadError> {
         let component = Component::new(&self.engine, component).map_err(|error| LoadError::Compile(report(error)))?;
@@ -220,7 +223,12 @@ impl HostInner {
         let hooks = || LinkedHooks::new(series, self.granted.instantiate_pre(&component)?);
         let hooks = has_lifecycle.then(hooks).transpose().map_err(link_error)?;
         let (manifest, memory) = describe(&matching, &identity)?;
+        check_section(section, &manifest)?;
         check_capabilities(&manifest, &settings.grants, imports)?;
+        if let Some(needed) = manifest.needs.memory.filter(|needed| *needed > settings.limits.memory) {
+            let [needed, limit] = [needed, settings.limits.memory].map(|bytes| ByteSize::b(bytes as u64));
+            return Err(LoadError::NeedsMemory { needed, limit });
+        }
         let state = imports.state.then(|| (Arc::clone(&self.state), settings.limits.state));
         let api = self.api.clone().filter(|_| imports.api);
         let (metrics, pointers) = (self.metrics.filter(&identity.name), Arc::clone(&self.pointers));
@@ -256,6 +264,18 @@ fn describe(matching: &Blueprint, identity: &FilterIdentity) -> Result<(Manifest
     let mut instance = at_once(matching.instantiate()).map_err(|failed| blame("instantiate", failed))?;
     let manifest = at_once(instance.describe()).map_err(|error| blame("describe", instance.failed(error)))?;
     Ok((manifest, instance.memory()))
+}
+
+/// Checks that a section with the manifest says the same as `describe`.
+fn check_section(section: Option<String>, manifest: &Manifest) -> Result<(), LoadError> {
+    match section.map(|text| Manifest::parse(&text)) {
+        None => Ok(()),
+        Some(Ok(told)) if told == *manifest => Ok(()),
+        Some(Ok(_)) => {
+            Err(LoadError::ManifestSection("differs from what `describe` says: make both of one text".into()))
+        }
+        Some(Err(why)) => Err(LoadError::ManifestSection(format!("can't be read: {why}"))),
+    }
 }
 
 fn check_capabilities(manifest: &Manifest, grants: &[Grant], imports: ComponentImports) -> Result<(), LoadError> {

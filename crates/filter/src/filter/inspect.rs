@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as PREVIEW1, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER as PREVIEW1_ADAPTER,
 };
+use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, DecodedWasm};
 use wit_parser::{PackageId, PackageName, Resolve, WorldId, WorldItem, WorldKey};
 
@@ -26,6 +27,8 @@ pub(super) struct InspectedComponent<'a> {
     pub(super) has_batch: bool,
     /// True if it exports `lifecycle`.
     pub(super) has_lifecycle: bool,
+    /// Text of the section with the manifest.
+    pub(super) manifest: Option<String>,
 }
 
 /// Imports of a component besides `log`.
@@ -57,7 +60,19 @@ pub(super) fn inspect<'a>(file: &'a [u8], limit: usize, grants: &[Grant]) -> Res
     };
     let series = contract.series();
     contract.check(world, &component, described)?;
-    Ok(InspectedComponent { component, series, imports, has_batch, has_lifecycle })
+    let manifest = manifest_section(&component);
+    Ok(InspectedComponent { component, series, imports, has_batch, has_lifecycle, manifest })
+}
+
+/// Returns the text of the section in which a filter may repeat its manifest, at any depth.
+fn manifest_section(component: &[u8]) -> Option<String> {
+    let mut payloads = Parser::new(0).parse_all(component).map_while(Result::ok);
+    payloads.find_map(|payload| match payload {
+        Payload::CustomSection(section) if section.name() == "trommel:manifest" => {
+            Some(String::from_utf8_lossy(section.data()).into_owned())
+        }
+        _ => None,
+    })
 }
 
 /// Returns whether a file is a filter with hooks, which hold something upstream while consumers are

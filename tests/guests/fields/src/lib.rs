@@ -18,7 +18,11 @@ const MANIFEST: &str = r#"{
     "version": "1.0.0",
     "description": "All that version 0.2 has",
     "hooks": ["normalize-params", "matches", "matches-batch", "process", "process-batch"],
-    "params": [{ "name": "mode", "type": "string", "description": "what it does" }],
+    "params": [
+        { "name": "mode", "description": "what it does" },
+        { "name": "argument" }, { "name": "where" }, { "name": "wanted" }, { "name": "sinks" }, { "name": "refuse" },
+        { "name": "match_reads" }, { "name": "process_reads" }
+    ],
     "grants": [{ "name": "state", "reason": "keeps values" }],
     "api": ["GET /none"],
     "memory": "16MiB"

@@ -280,7 +280,34 @@ pub(super) fn fits(filter: &Filter, key: &config::KeyConfig) -> anyhow::Result<(
         key.name,
         filter.name()
     );
-    Ok(())
+    let needed = &filter.manifest().needs.params;
+    // A filter that declares no params takes what its keys declare.
+    if needed.is_empty() {
+        return Ok(());
+    }
+    let (key_name, name) = (&key.name, filter.name());
+    for need in needed {
+        let (param, kind) = (&need.name, need.kind.word());
+        match key.params.iter().find(|declared| declared.name == *param) {
+            Some(declared) => ensure!(
+                declared.kind == need.kind,
+                "key `{key_name}` declares its param `{param}` as `{}`, but its filter `{name}` takes `{kind}`",
+                declared.kind.word()
+            ),
+            None => ensure!(
+                !need.required,
+                "key `{key_name}` lacks the param `{param}` of type `{kind}`, which its filter `{name}` needs: \
+                 `trommel plugin check` prints what to declare"
+            ),
+        }
+    }
+    let unknown = key.params.iter().find(|declared| needed.iter().all(|need| need.name != declared.name));
+    match unknown {
+        Some(declared) => {
+            bail!("key `{key_name}` declares the param `{}`, which its filter `{name}` has not", declared.name)
+        }
+        None => Ok(()),
+    }
 }
 
 pub(super) fn route_of(key: &config::KeyConfig, route: &config::RouteConfig) -> String {
