@@ -109,6 +109,8 @@ fn calls(runtime: &Runtime, host: &Host, event: &Event) {
     let wanted = subscribe(runtime, &match_type, &[("type", "order.created")]);
     let relay = load(runtime, host, "relay-json");
     let any = subscribe(runtime, &relay, &[("field", "/last")]);
+    let edit = load(runtime, host, "edit-fields");
+    let edits = subscribe(runtime, &edit, &[]);
     let (mut type_matcher, mut json_matcher) = (match_type.matcher(), relay.matcher());
 
     let mut table = Table::default();
@@ -133,6 +135,13 @@ fn calls(runtime: &Runtime, host: &Host, event: &Event) {
         let mut value: Value = serde_json::from_slice(black_box(&event.payload)).unwrap();
         value["relayed"] = 1.into();
         black_box(value.to_string());
+    });
+    table.case("process: two fields read, one set", || {
+        runtime.block_on(async { black_box(edit.process(&edits, black_box(event), 1).await.unwrap()) });
+    });
+    let same = vec![event; 64];
+    table.case_of(64, "process: the same in batches of 64", || {
+        runtime.block_on(async { black_box(edit.process_batch(&edits, black_box(&same)).await.unwrap()) });
     });
     table.case("entering the runtime, part of `process` here", || runtime.block_on(async {}));
     table.print(&format!("calls, payload of {} B", event.payload.len()));
