@@ -196,6 +196,11 @@ async fn too_few_answers_of_a_batch_are_a_break() {
     let said = filter.process_batch(&subscription, &[&one, &one]).await;
     let Err(ProcessError::Broke(broken)) = said else { panic!("{said:?}") };
     assert!(broken.detail.contains("it answered 0 of 2 events"), "{}", broken.detail);
+    assert!(filter.processes_batches());
+    for _ in 0..2 {
+        assert!(filter.process_batch(&subscription, &[&one, &one]).await.is_err());
+    }
+    assert!(!filter.processes_batches(), "after three breaks in a row each event is processed alone");
 }
 
 /// The section is read without running the filter, so it must not say anything else.

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use super::{
@@ -33,6 +36,10 @@ mod matcher;
 
 pub use matcher::Matcher;
 
+/// Number of consecutive broken batches after which the batch call itself, not an event, seems to
+/// be the cause.
+const MOST_BREAKS: u32 = 3;
+
 /// A component with one content, in service. Its code and instances go with its last clone.
 #[derive(Clone)]
 pub struct Filter(Arc<FilterInner>);
@@ -54,6 +61,8 @@ struct FilterInner {
     /// Memory charge of its machine code.
     _code: Arc<MemoryCharge>,
     health: FilterHealth,
+    /// Consecutive batches of `process` that broke.
+    batch_breaks: AtomicU32,
     metrics: Arc<FilterMetrics>,
     /// Store of all filters, and its limit in bytes. `None` without the grant.
     state: Option<(Arc<state::StateStore>, usize)>,
@@ -120,6 +129,7 @@ impl Filter {
             idle,
             _code: code,
             health: FilterHealth::default(),
+            batch_breaks: AtomicU32::new(0),
             metrics,
             state,
             api,
@@ -268,10 +278,13 @@ impl Filter {
         }
     }
 
-    /// Returns whether [`Self::process_batch`] may be called: the filter has it, and does not wait
-    /// for anything in it.
+    /// Returns whether [`Self::process_batch`] is worth a try: the filter has it, does not wait for
+    /// anything in it, and does not break in it again and again.
     pub fn processes_batches(&self) -> bool {
-        self.0.manifest.hooks.process_batch && !self.0.imports.api && !self.is_quarantined()
+        self.0.manifest.hooks.process_batch
+            && !self.0.imports.api
+            && !self.is_quarantined()
+            && self.0.batch_breaks.load(Ordering::Relaxed) < MOST_BREAKS
     }
 
     /// Asks the guest for its verdicts on many events, in as few calls as their size allows. The
@@ -304,7 +317,11 @@ impl Filter {
             let began = SampledTime::begin(metrics.processes.inc_by(count as u64));
             let said = instance.process_batch(subscription, &rest[..count], &columns).await;
             metrics.process_time.end(began);
-            let said = said.map_err(|error| self.0.broke("process-batch", instance.failed(error)))?;
+            let said = said.map_err(|error| {
+                self.0.batch_breaks.fetch_add(1, Ordering::Relaxed);
+                self.0.broke("process-batch", instance.failed(error))
+            })?;
+            self.0.batch_breaks.store(0, Ordering::Relaxed);
             if instance.was_starved() {
                 return Err(ProcessError::Host(anyhow::anyhow!(NO_MEMORY)));
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Filter;
+use super::{Filter, MOST_BREAKS};
 use crate::{
     condition::EventFacts,
     event::Event,
@@ -20,10 +20,6 @@ pub struct Matcher {
     /// Consecutive batches that broke.
     breaks: u32,
 }
-
-/// Number of consecutive broken batches after which the batch call itself, not an event, seems to
-/// be the cause.
-const MOST_BREAKS: u32 = 3;
 
 impl Matcher {
     pub(super) fn new(filter: Filter) -> Self {
