@@ -2,7 +2,7 @@
 //! in order. The only module that knows all others.
 
 use std::{
-    io, mem,
+    io,
     path::PathBuf,
     sync::Arc,
     thread,
@@ -19,14 +19,14 @@ use tokio::{
 use crate::{
     admin::{self, AdminListener},
     api,
-    config::{Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, TooLittle, Webhook},
+    config::{Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, TooLittle},
     control::ConsumerDesk,
     filter::Host,
     folder,
     metrics::Metrics,
     nats::ConnectError,
     pipeline::Pipeline,
-    registry::{FolderWatch, Loader, RegistryChange, ReloadReport, Tenures, is_read},
+    registry::{FolderWatch, Loader, Tenures, is_read},
     self_service::SelfServiceListener,
     sink::outlet::{OutletEnd, SinkQueue},
     source::{finite::InputProgress, letters::RetryJournal},
@@ -46,6 +46,7 @@ mod observer;
 mod outlets;
 mod patience;
 mod program;
+mod registry_updater;
 mod replay;
 mod retry;
 mod running;
@@ -53,6 +54,7 @@ mod sources;
 mod streams;
 mod verification;
 mod watched;
+mod writer_schemas;
 
 use attended::ServedControl;
 pub use backfill::{BackfillSettings, backfill, feeding};
@@ -61,14 +63,13 @@ pub use letter_key::letter_signer;
 use outlets::OutletStarter;
 use patience::StartupPatience;
 pub use program::ProgramParts;
+use registry_updater::{CHANGES, RegistryUpdater, schema_fetcher};
 pub use replay::{ReplaySettings, replay};
 pub use retry::{RetrySettings, fed, retry};
 pub use running::{RunningRouter, start};
 pub use streams::declared_streams;
 pub use verification::{VerificationRun, verification};
-
-/// Changes that wait for the loader.
-const CHANGES: usize = 256;
+pub use writer_schemas::load;
 
 /// Error that ended a run. The variant names the area of the cause.
 #[derive(Debug, thiserror::Error)]
@@ -296,8 +297,9 @@ impl RouterParts {
 
         let host = Host::within(plan.components, controls.cache.clone(), api, Arc::clone(metrics));
         let host = host.map_err(RunError::Failed)?;
-        let watch =
-            FolderWatch::new(vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()], is_read);
+        let mut folders = vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()];
+        folders.extend(config.schema_registry.iter().map(|registry| registry.cache.folder().to_owned()));
+        let watch = FolderWatch::new(folders, is_read);
         let loader = Loader::start(host, folder::load_registry, config.clone(), sinks, Arc::clone(metrics)).await;
         let mut loader = loader.map_err(RunError::Config)?;
         tracing::info!("{plan}");
@@ -317,10 +319,12 @@ impl RouterParts {
         let quarantined = Arc::new(Notify::new());
         let ServedControl { serves, attached } = attended::attend(control, controls, &snapshots, desk);
         let (reload, quarantine) = (Arc::clone(&controls.reload), Arc::clone(&quarantined));
-        let current = RegistryUpdater { loader, watch, reload, quarantined: quarantine, webhooks };
-        if config.role != RouterRole::Replay {
-            background.spawn_on(current.keep(changes), registry);
-        }
+        let fetcher = schema_fetcher(&config, &loader).map_err(RunError::Failed)?;
+        let current = RegistryUpdater { loader, fetcher, watch, reload, quarantined: quarantine, webhooks };
+        match config.role {
+            RouterRole::Replay => background.spawn_on(current.keep_schemas(), registry),
+            RouterRole::Router | RouterRole::Observer => background.spawn_on(current.keep(changes), registry),
+        };
 
         let (pipeline, lanes) = Pipeline::start(&config, &snapshots, &dead_letters, &quarantined, stop, tracer, lanes);
         if let Some(after) = controls.idle_exit {
@@ -418,50 +422,6 @@ impl RouterParts {
                     );
                     controls.stopper.end();
                 }
-            }
-        }
-    }
-}
-
-/// The task that keeps the registry current.
-struct RegistryUpdater {
-    loader: Loader,
-    watch: FolderWatch,
-    reload: Arc<Notify>,
-    quarantined: Arc<Notify>,
-    webhooks: watch::Sender<Vec<Arc<Webhook>>>,
-}
-
-impl RegistryUpdater {
-    /// Reloads when the folders change or on request, rolls back quarantined filters, and attaches
-    /// and detaches consumers.
-    async fn keep(self, mut changes: mpsc::Receiver<RegistryChange>) -> anyhow::Result<()> {
-        let Self { mut loader, mut watch, reload, quarantined, webhooks } = self;
-        let mut arrived = Vec::new();
-        loop {
-            let ReloadReport { generation, refused } = tokio::select! {
-                () = watch.changed() => loader.reload().await,
-                () = reload.notified() => loader.reload().await,
-                () = loader.compiled() => loader.reload().await,
-                () = quarantined.notified() => loader.roll_back().await,
-                1.. = changes.recv_many(&mut arrived, CHANGES) => {
-                    loader.change(mem::take(&mut arrived)).await;
-                    continue;
-                }
-            };
-            for refused in refused {
-                let Problem { place, message, hint, .. } = refused;
-                tracing::error!(hint, "not reloaded, what was good stays in force: {place}: {message}");
-            }
-            if let Some(generation) = generation {
-                webhooks.send_if_modified(|current| {
-                    let changed = *current != *loader.webhooks();
-                    if changed {
-                        current.clone_from(loader.webhooks());
-                    }
-                    changed
-                });
-                tracing::info!(generation, "reloaded");
             }
         }
     }

@@ -16,7 +16,7 @@ pub mod protocol;
 mod ring;
 mod server;
 
-pub use attach::{AttachedKey, ConsumerDesk, KeyNews, KeyRequest, MAX_BUFFER};
+pub use attach::{AttachedKey, ConsumerDesk, KeyNews, KeyRequest, ListedFollower, MAX_BUFFER};
 pub use link::ControlLink;
 pub use place::{PlaceError, SocketPlace};
 pub use ring::WaitingOutput;

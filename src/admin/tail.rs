@@ -21,7 +21,7 @@ use tokio::{
 use super::AdminView;
 use crate::{
     condition::{self, ConditionLists},
-    control::{AttachedKey, KeyNews, KeyRequest, MAX_BUFFER, WaitingOutput},
+    control::{AttachedKey, KeyNews, KeyRequest, ListedFollower, MAX_BUFFER, WaitingOutput},
     listener::ClientPatience,
     registry::AttachError,
 };
@@ -62,7 +62,9 @@ pub(super) async fn tail(
     attached.ready().await;
     let last = headers.get(LAST_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     let first = last.map_or_else(|| ": attached\n\n".to_owned(), |after: u64| missed("after", after));
-    let tail = KeyTail { attached, patience, last: 0, parts: vec![first.into()], is_over: false, _place: place };
+    let listed = attached.follow(key);
+    let parts = vec![first.into()];
+    let tail = KeyTail { attached, patience, last: 0, parts, is_over: false, _listed: listed, _place: place };
     let body = Body::from_stream(stream::unfold(tail, |mut tail| async move {
         let part = tail.next().await?;
         Some((Ok::<_, Infallible>(part), tail))
@@ -108,6 +110,7 @@ struct KeyTail {
     /// Parts that are due, in reverse.
     parts: Vec<Bytes>,
     is_over: bool,
+    _listed: ListedFollower,
     _place: OwnedSemaphorePermit,
 }
 

@@ -8,12 +8,14 @@ use crate::{
     admin,
     app::{RouterControls, outlets::DispatcherRecall},
     config::{self, Config, ConfigPlace, Problem, Problems, SourceKind, Webhook},
+    schema_registry::SchemaRegistry,
     self_service::{self, SelfServiceView},
     source::http,
     webhook::dispatch::Dispatcher,
 };
 
-/// Checks that every listener can authenticate its clients.
+/// Checks that every listener can authenticate its clients, and the router itself at the schema
+/// registry.
 pub(super) fn check_clients(config: &Config) -> Result<(), Problems> {
     let problem = |source: &config::SourceConfig| match &source.kind {
         SourceKind::Http(settings) => {
@@ -32,7 +34,12 @@ pub(super) fn check_clients(config: &Config) -> Result<(), Problems> {
         let error = self_service::check(settings).err()?;
         Some(Problem::error(settings.place.clone(), format!("`[webhooks]` can't know its clients: {error:#}")))
     });
-    let problems: Vec<_> = config.sources.iter().filter_map(problem).chain(admin).chain(self_service).collect();
+    let registry = config.schema_registry.as_ref().and_then(|settings| {
+        let error = SchemaRegistry::new(settings).err()?;
+        Some(Problem::error(settings.place.clone(), format!("the schema registry can't be asked: {error:#}")))
+    });
+    let clients = config.sources.iter().filter_map(problem).chain(admin).chain(self_service);
+    let problems: Vec<_> = clients.chain(registry).collect();
     if problems.is_empty() { Ok(()) } else { Err(Problems::new(problems)) }
 }
 

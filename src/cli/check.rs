@@ -14,7 +14,6 @@ use crate::{
     app,
     cli::{CacheArgs, exit, terminal},
     config::{Config, Problem, Problems, Severity, SinkKind, SourceKind},
-    folder,
 };
 
 /// Check a router's folder without starting anything
@@ -37,8 +36,9 @@ impl CheckCommand {
     /// Returns an error if the findings can't be printed.
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let checked = folder::load(&self.dir).and_then(|config| {
-            runtime.block_on(app::rehearse(&config, self.cache.folder()))?;
+        let checked = runtime.block_on(async {
+            let config = app::load(&self.dir).await?;
+            app::rehearse(&config, self.cache.folder()).await?;
             Ok(config)
         });
         self.print(&checked, &mut terminal::stdout(), &mut terminal::stderr())?;
@@ -140,7 +140,7 @@ mod tests {
         fs::write(dir.path().join("trommel.toml"), settings).unwrap();
         fs::write(dir.path().join("keys/a.toml"), keys).unwrap();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let checked = folder::load(dir.path());
+        let checked = crate::folder::load(dir.path());
         CheckCommand { dir: "router".into(), json, cache: CacheArgs::default() }
             .print(&checked, &mut stdout, &mut stderr)
             .unwrap();

@@ -27,6 +27,7 @@ mod jq;
 mod outputs;
 mod session;
 
+use dry_run::AskedEvents;
 use identity::{IdentityChoice, PreflightResult};
 use jq::JqProgram;
 pub(super) use jq::work as work_on_jq;
@@ -116,7 +117,9 @@ impl ConsumeCommand {
         let runtime = runtime()?;
         if self.dry_run {
             let runs = runtime.block_on(session::runs(&place));
-            return dry_run::print(key, &given, &config, &preflight, runs, folder.as_deref());
+            let (subject, conditions) = (self.subject.as_ref(), self.conditions.as_str());
+            let asked = AskedEvents { key, params: &given, subject, conditions };
+            return dry_run::print(asked, &config, &preflight, runs, folder.as_deref());
         }
         preflight.conclude()?;
         let shows = !self.quiet && self.output_dir.is_some() | io::stdout().is_terminal();

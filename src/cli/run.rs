@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -12,6 +12,7 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
 use tokio::{
+    runtime::Builder,
     signal::unix::{SignalKind, signal},
     sync::Notify,
     time::sleep,
@@ -25,7 +26,6 @@ use crate::{
         logs::{self, LogArgs},
     },
     config::{self, Config, Problem, SinkKind, SourceKind},
-    folder,
     metrics::Metrics,
     nats::{ApiError, ConnectError, ConnectTrouble, NoPermission, code},
     source::{finite::InputProgress, jetstream::ConsumerError, letters::RetryJournal},
@@ -65,8 +65,15 @@ impl RunCommand {
             connect_timeout: self.connect_timeout.or(self.idle_exit.map(|_| Duration::ZERO)),
             journal: None,
         };
-        foreground.run(folder::load(&self.dir).map_err(RunError::Config))
+        foreground.run(load(&self.dir))
     }
+}
+
+/// Loads a router's folder, with the schemas that its sinks write by.
+fn load(dir: &Path) -> Result<Config, RunError> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("could not start the runtime").map_err(RunError::Failed)?;
+    runtime.block_on(app::load(dir)).map_err(RunError::Config)
 }
 
 /// A router in the foreground: its logs, its live line, its signals.

@@ -9,6 +9,7 @@ use crate::cli::{keys::print, refusal::CommandRefusal};
 
 mod check;
 mod decode;
+mod fetch;
 mod fingerprint;
 mod input;
 mod list;
@@ -28,6 +29,8 @@ enum SchemasSubcommand {
     List(list::ListSchemas),
     /// Show a schema, its fields and its canonical form
     Show(show::ShowSchema),
+    /// Fetch schemas of the schema registry into the cache, for use without it
+    Fetch(fetch::FetchSchemas),
     /// Print the fingerprints of schemas, as messages have them
     Fingerprint(fingerprint::PrintFingerprints),
     /// Print what standard input holds as JSON: a message, or the records of a container file
@@ -43,6 +46,7 @@ impl SchemasCommand {
         let (json, ended) = match self.command {
             SchemasSubcommand::List(list) => (list.folder.json, done(list.text())),
             SchemasSubcommand::Show(show) => (show.folder.json, done(show.text())),
+            SchemasSubcommand::Fetch(fetch) => (fetch.folder.json, done(fetch.text())),
             SchemasSubcommand::Fingerprint(print) => (print.json, done(print.text())),
             SchemasSubcommand::Decode(decode) => (decode.json, decode.run()),
             SchemasSubcommand::Check(check) => (check.json, check.run()),

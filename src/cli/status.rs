@@ -156,7 +156,7 @@ fn attached(consumers: &[ConsumerStatus]) -> Vec<String> {
     let title = ["PROCESS", "KEY", "SUBSCRIPTION", "RECEIVED", "DROPPED"].map(str::to_owned);
     let row = |consumer: &ConsumerStatus| {
         [
-            consumer.pid.to_string(),
+            consumer.pid.map_or_else(|| "/tail".to_owned(), |pid| pid.to_string()),
             consumer.key.clone(),
             consumer.subscription_id.clone(),
             consumer.received.to_string(),

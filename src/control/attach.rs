@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -18,12 +18,13 @@ use tokio::sync::{
 
 use super::{
     lines::LineCache,
-    protocol::EVENT_END,
+    protocol::{ConsumerStatus, EVENT_END},
     ring::{MOST, OutputRing, RingBudget, WaitingOutput, ring},
 };
 use crate::{
     condition::ConditionLists,
     config::{OnFailure, RetryPolicy},
+    poison::ignore_poison,
     registry::{AttachError, AttachRequest, ConsumerStanding, RegistryChange, ServedConsumer},
     sink::outlet::{Outlet, OutletCapacity, OutletPolicy, RefusedDestination},
     stop::Stop,
@@ -47,6 +48,23 @@ pub struct ConsumerDesk {
     rings: Arc<RingBudget>,
     lines: LineCache,
     numbers: AtomicU64,
+    /// Consumers that came over another listener than the control socket, by their numbers.
+    followers: Mutex<BTreeMap<u64, AttachedConsumer>>,
+}
+
+/// A consumer in the list of those that are attached.
+pub(super) struct AttachedConsumer {
+    /// Its process; `None` for a client of the admin listener.
+    pub(super) pid: Option<u32>,
+    pub(super) key: String,
+    pub(super) subscription_id: String,
+    pub(super) ring: Arc<OutputRing>,
+}
+
+/// Entry of a follower in the list, removed on drop.
+pub struct ListedFollower {
+    desk: Arc<ConsumerDesk>,
+    number: u64,
 }
 
 /// A consumer's wish.
@@ -99,7 +117,13 @@ impl ConsumerDesk {
     ) -> Arc<Self> {
         let kept = room / LINES;
         let (rings, lines) = (RingBudget::new(room - kept), LineCache::new(kept));
-        Arc::new(Self { changes, stop, started, on_the_way: MOST.min(room), rings, lines, numbers: AtomicU64::new(0) })
+        let (numbers, followers) = (AtomicU64::new(0), Mutex::default());
+        Arc::new(Self { changes, stop, started, on_the_way: MOST.min(room), rings, lines, numbers, followers })
+    }
+
+    /// Returns the state of all followers.
+    pub(super) fn followers(&self) -> Vec<ConsumerStatus> {
+        ignore_poison(self.followers.lock()).values().map(AttachedConsumer::status).collect()
     }
 
     /// Waits until no more consumers can attach, since the router ends.
@@ -136,7 +160,34 @@ impl ConsumerDesk {
     }
 }
 
+impl AttachedConsumer {
+    pub(super) fn status(&self) -> ConsumerStatus {
+        let (received, dropped) = self.ring.counts();
+        ConsumerStatus {
+            pid: self.pid,
+            key: self.key.clone(),
+            subscription_id: self.subscription_id.clone(),
+            received,
+            dropped,
+        }
+    }
+}
+
+impl Drop for ListedFollower {
+    fn drop(&mut self) {
+        ignore_poison(self.desk.followers.lock()).remove(&self.number);
+    }
+}
+
 impl AttachedKey {
+    /// Lists the consumer of this key among those that are attached.
+    pub fn follow(&self, key: String) -> ListedFollower {
+        let subscription_id = self.served.subscription_id.to_string();
+        let follower = AttachedConsumer { pid: None, key, subscription_id, ring: Arc::clone(&self.ring) };
+        ignore_poison(self.desk.followers.lock()).insert(self.number, follower);
+        ListedFollower { desk: Arc::clone(&self.desk), number: self.number }
+    }
+
     /// Waits until the sources are open: a consumer that is told so misses no later event.
     pub async fn ready(&self) {
         // An error means that the router ends, which is the next thing to learn.

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, process, sync::Arc, time::Duration};
 use tokio::time::interval;
 
 use super::{
-    attach::{AttachedKey, KeyNews, KeyRequest},
+    attach::{AttachedConsumer, AttachedKey, KeyNews, KeyRequest},
     link::{LinkReader, LinkWriter},
     protocol::{ControlRequest, Farewell, Hello, HelloAck, Rejected, RouterAnswer, SourceState, VERSION},
-    server::{AttachedConsumer, ControlState},
+    server::ControlState,
 };
 use crate::{
     condition::{self, Comparison, Condition},
@@ -71,7 +71,7 @@ pub(super) async fn serve(
     };
     let (params, subscription_id) = (attached.served.params.clone(), attached.served.subscription_id.to_string());
     let consumer = AttachedConsumer {
-        pid,
+        pid: Some(pid),
         key: key.clone(),
         subscription_id: subscription_id.clone(),
         ring: Arc::clone(&attached.ring),

@@ -143,7 +143,8 @@ pub struct RouterStatus {
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct ConsumerStatus {
-    pub pid: u32,
+    /// `None` for a client of `/tail`.
+    pub pid: Option<u32>,
     pub key: String,
     pub subscription_id: String,
     /// Outputs that the route emitted for it.

@@ -22,14 +22,10 @@ use tokio::{
 
 use super::{
     SocketPlace,
-    attach::ConsumerDesk,
+    attach::{AttachedConsumer, ConsumerDesk},
     consumer,
     link::{ControlLink, LinkWriter},
-    protocol::{
-        ConsumerStatus, ControlRequest, MAX_REQUEST, PluginStatus, RouterAnswer, RouterStatus, SourceState,
-        SourceStatus,
-    },
-    ring::OutputRing,
+    protocol::{ControlRequest, MAX_REQUEST, PluginStatus, RouterAnswer, RouterStatus, SourceState, SourceStatus},
 };
 use crate::{
     event::GivenEvent,
@@ -80,13 +76,6 @@ pub(super) struct ControlState {
     began: Instant,
     place: SocketPlace,
     consumers: Mutex<BTreeMap<u64, AttachedConsumer>>,
-}
-
-pub(super) struct AttachedConsumer {
-    pub(super) pid: u32,
-    pub(super) key: String,
-    pub(super) subscription_id: String,
-    pub(super) ring: Arc<OutputRing>,
 }
 
 impl ControlSocket {
@@ -215,13 +204,15 @@ impl ControlState {
             received: counts.received.get(),
             in_flight: counts.in_flight.get(),
         };
+        let mut consumers: Vec<_> = self.consumers().values().map(AttachedConsumer::status).collect();
+        consumers.extend(self.view.desk.followers());
         let quarantined = metrics.filters().into_iter().filter(|(_, filter)| filter.quarantined.get() > 0);
         RouterStatus {
             pid: process::id(),
             router: self.place.router.display().to_string(),
             uptime_sec: self.began.elapsed().as_secs(),
             generation: metrics.generation.get().cast_unsigned(),
-            consumers: self.consumers().values().map(AttachedConsumer::status).collect(),
+            consumers,
             sources: metrics.sources().into_iter().map(source).collect(),
             quarantined: quarantined.map(|(name, _)| name).collect(),
             events: events.map(|asked| metrics.recent(asked)),
@@ -273,7 +264,7 @@ impl ControlState {
 
     /// Stops the router, but not while consumers are attached, unless forced (L127).
     async fn shut_down(&self, force: bool, writer: &mut LinkWriter) -> anyhow::Result<()> {
-        let consumers: Vec<_> = self.consumers().values().map(|consumer| consumer.pid).collect();
+        let consumers: Vec<_> = self.consumers().values().filter_map(|consumer| consumer.pid).collect();
         let stopping = force || consumers.is_empty();
         if stopping {
             tracing::info!(force, "stopping, as asked over the control socket");
@@ -300,18 +291,5 @@ impl ControlState {
 
     fn consumers(&self) -> MutexGuard<'_, BTreeMap<u64, AttachedConsumer>> {
         ignore_poison(self.consumers.lock())
-    }
-}
-
-impl AttachedConsumer {
-    fn status(&self) -> ConsumerStatus {
-        let (received, dropped) = self.ring.counts();
-        ConsumerStatus {
-            pid: self.pid,
-            key: self.key.clone(),
-            subscription_id: self.subscription_id.clone(),
-            received,
-            dropped,
-        }
     }
 }

@@ -22,7 +22,7 @@ use super::{
     webhooks::{answer, shown},
 };
 use crate::{
-    config::Webhook,
+    config::{self, Webhook},
     folder::{AddedWebhook, WebhookBook, WebhookBookError},
     webhook::store::WebhookId,
 };
@@ -101,7 +101,8 @@ pub(super) async fn remove(
     Ok(answer(status, &json!({ "name": name, "cancelled": cancelled })))
 }
 
-/// `POST /webhooks/NAME/rotate`, with `{"finish": true}` to give up the former secret
+/// `POST /webhooks/NAME/rotate`, with `{"for": "7d"}` to give up the former secret after that, or
+/// `{"finish": true}` to do so now
 pub(super) async fn rotate(
     State(api): SharedState,
     Extension(caller): Extension<ApiCaller>,
@@ -114,8 +115,14 @@ pub(super) async fn rotate(
         Some(Value::Bool(finishes)) => finishes,
         Some(_) => return Err(ApiProblem::bad_body("`finish` must be `true` or `false`")),
     };
+    let lasts = match members.remove("for") {
+        None => None,
+        Some(Value::String(text)) if !finishes => Some(config::duration(&text).map_err(ApiProblem::bad_body)?),
+        Some(_) => return Err(ApiProblem::bad_body("`for` is a duration such as `\"7d\"`, without `finish`")),
+    };
     if let Some(other) = members.keys().next() {
-        return Err(ApiProblem::bad_body(format!("unknown field `{other}`")).hint("known fields: `finish`"));
+        let problem = ApiProblem::bad_body(format!("unknown field `{other}`"));
+        return Err(problem.hint("known fields: `finish` and `for`"));
     }
     let mut pending = api.begin().await?;
     let webhook = api.own(&caller, &name)?;
@@ -127,7 +134,7 @@ pub(super) async fn rotate(
     }
     let (changed, secret) = api
         .edit(move |book| {
-            let (changed, secret_file) = book.rotate(&webhook)?;
+            let (changed, secret_file) = book.rotate(&webhook, lasts)?;
             Ok((changed, book.secret(&secret_file)?))
         })
         .await?;

@@ -124,7 +124,8 @@ pub(super) fn shown(webhook: &Webhook, disabled: Option<&DisabledWebhook>) -> Va
         "state": state,
         "since": disabled.map(|disabled| disabled.since),
         "reason": disabled.map(|disabled| &disabled.reason),
-        "rotating": webhook.secrets.len() > 1,
+        "rotating": webhook.is_rotating(Timestamp::now()),
+        "former_until": webhook.former_until,
         "changeable": WebhookBook::is_own(webhook),
     })
 }

@@ -152,6 +152,11 @@ fn a_dry_run_says_what_would_happen_and_does_nothing() {
     assert_eq!((&json["dry_run"], &json["decision"]["event_key"]), (&true.into(), &"orders.large".into()));
     assert_eq!(json["decision"]["status"], "blocked", "a router in the background has no standard input: {json}");
     assert_eq!(json["decision"]["params"]["where"], "/n > 1");
+    assert_eq!((&json["decision"]["subject"], &json["decision"]["where"]), (&Value::Null, &Value::Null));
+    let narrowed = ["orders.large", "-p", "where=/n > 1", "--subject", "orders.*.new", "--where", "/vip", "--dry-run"];
+    let output = consume(&folder, &narrowed).output().unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["decision"]["subject"], &json["decision"]["where"]), (&"orders.*.new".into(), &"/vip".into()));
     let output = consume(&folder, &["orders.large", "--dry-run"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "wrong input is wrong in a dry run too");
 }

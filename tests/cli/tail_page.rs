@@ -24,6 +24,13 @@ struct SentEvent {
     data: Value,
 }
 
+/// The consumers of a router, as `trommel status` has them.
+fn consumers_of(router: &WatchedRouter) -> Vec<Value> {
+    let output = router.folder.trommel(&["status", "--json"]).output().unwrap();
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    status["routers"][0]["consumers"].as_array().unwrap_or_else(|| panic!("{status}")).clone()
+}
+
 impl EventStream {
     fn open(address: SocketAddr, path: &str, headers: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -81,6 +88,30 @@ fn a_key_is_followed_over_http() {
     router.end();
     let end = tail.next();
     assert!(end.is_none_or(|end| end.event == "end" && end.data["reason"] == "the router ends"));
+}
+
+/// Who follows a key is shown as who consumes it is, and only as long as that lasts.
+#[test]
+fn who_follows_a_key_is_in_the_status() {
+    let mut router = WatchedRouter::start();
+    assert!(consumers_of(&router).is_empty());
+    let mut tail = EventStream::open(router.admin, "/tail?key=large&param=where=/n%20%3E%3D%2050", "");
+    let listed = consumers_of(&router);
+    assert_eq!((listed.len(), &listed[0]["pid"], &listed[0]["key"]), (1, &Value::Null, &"large".into()));
+    let text = router.folder.trommel(&["status"]).output().unwrap();
+    assert!(String::from_utf8(text.stdout).unwrap().contains("/tail"));
+    router.send("{\"type\":\"order\",\"id\":\"o1\",\"n\":60}");
+    tail.next().unwrap();
+    assert_eq!(consumers_of(&router)[0]["received"], 1);
+    drop(tail);
+    // The router learns of it when it writes.
+    for n in 0.. {
+        router.send(&format!("{{\"type\":\"order\",\"id\":\"p{n}\",\"n\":60}}"));
+        if consumers_of(&router).is_empty() {
+            break;
+        }
+        assert!(n < 1000, "it is still listed");
+    }
 }
 
 /// A client that comes back is told that it has missed what came meanwhile: nothing is kept for it.

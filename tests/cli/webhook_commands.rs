@@ -70,7 +70,7 @@ fn webhooks_are_listed_with_their_states() {
     assert_eq!(
         list["webhooks"][0],
         json!({
-            "webhook": "acme", "state": "gone", "since": "2025-06-15T15:07:01Z", "reason": "it answered 410",
+            "webhook": "acme", "state": "gone", "since": "2025-06-15T15:07:01Z", "reason": "it answered 410", "rotating": false, "former_until": null,
             "url": "https://acme.example/…", "tenant": "acme", "events": ["instance.*", "deploy.failed"],
             "deliveries": { "pending": 0, "delivered": 0, "failed": 2, "cancelled": 0 },
         })

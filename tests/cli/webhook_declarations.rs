@@ -133,6 +133,43 @@ fn both_secrets_sign_until_a_rotation_is_finished() {
     assert_eq!(believed.collect::<Vec<_>>(), [(2, true, true), (1, true, false)]);
 }
 
+#[test]
+fn a_rotation_can_end_by_itself() {
+    let receiver = StandIn::new(|_, _| ok(""));
+    let folder = folder();
+    let url = format!("http://{}/in", receiver.address);
+    json_of(&folder, "webhooks add", &["here", "--url", &url, "--allow-private"]);
+    let signatures = || {
+        json_of(&folder, "webhooks test", &["here"]);
+        receiver.seen().last().unwrap().header(signature::SIGNATURE).unwrap().split(' ').count()
+    };
+    let listed = || {
+        let [listed] = &json_of(&folder, "webhooks list", &[])[..] else { panic!("one object") };
+        let webhooks = listed["webhooks"].as_array().unwrap();
+        let here = webhooks.iter().find(|webhook| webhook["webhook"] == "here").unwrap();
+        (here["rotating"].clone(), here["former_until"].as_str().map(str::to_owned))
+    };
+    let [rotated] = &json_of(&folder, "webhooks rotate", &["here", "--for", "7d"])[..] else { panic!("one object") };
+    let until = rotated["former_until"].as_str().unwrap().to_owned();
+    assert_eq!((signatures(), listed()), (2, (true.into(), Some(until.clone()))));
+    let text = run(&folder, "webhooks list", &[], &[]);
+    assert!(text.contains(&format!("`here` signs with its former secret, too, until {until}")), "{text}");
+    let refused = run(&folder, "webhooks rotate", &["here", "--for", "1d"], &[]);
+    assert!(refused.contains("the rotation before this one is not finished"), "{refused}");
+
+    // The time has come.
+    let file = "keys/webhook-here.toml";
+    let over = folder.read(file).replace(&until, "2026-01-01T00:00:00Z");
+    folder.put(file, over.as_bytes());
+    assert_eq!((signatures(), listed().0), (1, false.into()));
+    // The next one finishes it: the newest secret and the one before it sign.
+    json_of(&folder, "webhooks rotate", &["here"]);
+    assert_eq!((signatures(), listed()), (2, (true.into(), None)));
+    assert!(!folder.file("secrets/here").exists() && folder.file("secrets/here-2").exists());
+    json_of(&folder, "webhooks rotate", &["here", "--finish"]);
+    assert_eq!((signatures(), listed()), (1, (false.into(), None)));
+}
+
 /// What is sent in place of the payload is what is signed, and is shown.
 #[test]
 fn a_test_shows_the_body_that_a_payload_becomes() {

@@ -250,6 +250,7 @@ fn everything_that_can_be_said() {
                 retry: RetryPolicy { min: seconds(1), max: seconds(60), patience: Duration::ZERO },
                 encode: Some(AvroEncoding {
                     schema: "order".into(),
+                    subject: None,
                     framing: Framing::SingleObject,
                     codec: ContainerCodec::Null,
                     place: ConfigPlace {

@@ -140,7 +140,7 @@ fn sinks_that_can_not_encode() {
     let sink = |text: &str| beside_source(&format!("[[sink]]\nname = \"out\"\n{text}"));
     assert_snapshot!(sink("type = \"folder\"\npath = \"out\"\nencode = \"avro\""), @r"
     trommel.toml:5:10: it is not said which Avro schema to write by
-      name the schema with `writer_schema`, as in `schemas/order.avsc`: `order`
+      name the schema with `writer_schema`, as in `schemas/order.avsc`: `order`; or with `writer_subject` its subject in the schema registry
     ");
     assert_snapshot!(sink("type = \"folder\"\npath = \"out\"\nwriter_schema = \"order\""), @r#"
     trommel.toml:5:17: `writer_schema` without `encode` means nothing
@@ -154,6 +154,42 @@ fn sinks_that_can_not_encode() {
     trommel.toml:5:10: `encode` can't be `json`
       known words: `avro`, `avro-file` and `confluent`
     ");
+}
+
+#[test]
+fn schemas_of_a_registry_that_can_not_be_had() {
+    let sink =
+        |text: &str| beside_source(&format!("[[sink]]\nname = \"out\"\ntype = \"folder\"\npath = \"out\"\n{text}"));
+    assert_snapshot!(sink("encode = \"avro\"\nwriter_subject = \"orders\""), @r#"
+    trommel.toml:6:18: there is no schema registry that has the latest version of subject `orders`
+      add `[avro.registry]` with, say, `url = "http://127.0.0.1:8081"`
+    "#);
+    assert_snapshot!(sink("writer_subject = \"orders\"\nwriter_version = 0"), @r#"
+    trommel.toml:5:18: `writer_subject` without `encode` means nothing
+      add `encode = "avro"`, or `"confluent"` for that framing
+    trommel.toml:6:18: `writer_version` can't be `0`: it must be at least 1
+    "#);
+    assert_snapshot!(sink("encode = \"avro\"\nwriter_subject = \"orders\"\nwriter_schema = \"orders\""), @r"
+    trommel.toml:6:18: the schema to write by is `writer_schema` or that of `writer_subject`, not both
+      leave out one of them
+    ");
+    assert_snapshot!(sink("encode = \"avro\"\nwriter_schema = \"orders\"\nwriter_version = 2"), @r"trommel.toml:7:18: `writer_version` is a version of `writer_subject`, which is not given");
+    let registry = |text: &str| beside_source(&format!("[avro.registry]\n{text}"));
+    assert_snapshot!(registry(""), @r"trommel.toml:1:1: `url` is missing");
+    assert_snapshot!(registry("url = \"http://ada:secret@host\"\ntoken_env = \"T\"\ntoken_file = \"trommel.toml\""), @r"
+    trommel.toml:2:7: `url` is not a registry's address: it holds a user, who belongs in `user` and `password_file`, or in `token_file`
+      an address looks like `https://registry.example.com:8081`
+    trommel.toml:3:13: the token comes from `token_file` or from `token_env`, not from both
+    ");
+    assert_snapshot!(registry("url = []\nuser = \"ada\""), @r"
+    trommel.toml:2:7: `url` names no registry
+    trommel.toml:3:8: `user` goes together with `password_file` or `password_env`
+      give both, or neither
+    ");
+    assert_snapshot!(
+        registry("url = \"http://host\"\nuser = \"ada\"\npassword_env = \"P\"\ntoken_env = \"T\""),
+        @"trommel.toml:3:8: the registry is told a token or a user, not both"
+    );
 }
 
 #[test]

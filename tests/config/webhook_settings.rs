@@ -145,7 +145,7 @@ secret_file = []
     keys/hooks.toml:11:13: the router sets the header `Host` itself
     keys/hooks.toml:11:32: the router sets the header `webhook-id` itself
     keys/hooks.toml:12:1: unknown field `retries`
-      known fields: `active`, `allow_private`, `body`, `concurrency`, `events`, `headers`, `max_pending`, `name`, `routing_key`, `secret_env`, `secret_file`, `subjects`, `tenant` and `url`
+      known fields: `active`, `allow_private`, `body`, `concurrency`, `events`, `former_until`, `headers`, `max_pending`, `name`, `routing_key`, `secret_env`, `secret_file`, `subjects`, `tenant` and `url`
     keys/hooks.toml:15:8: webhook `a` appears twice
       first at keys/hooks.toml:3:8
     keys/hooks.toml:16:7: `url` is a private address

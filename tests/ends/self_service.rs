@@ -142,9 +142,11 @@ async fn a_webhook_is_made_and_used_and_removed() {
     assert_eq!((&tested["status_code"], &tested["answer"]), (&json!(200), &json!("thanks")));
     assert_eq!(signed_by(&receiver.seen()[1], &[&secret, &next]), [true, true]);
     let finished = running.done(ACME, "POST", &format!("{path}/rotate"), json!({ "finish": true })).await;
-    assert_eq!(finished["rotating"], false);
+    assert_eq!((&finished["rotating"], &finished["former_until"]), (&false.into(), &Value::Null));
     running.done(ACME, "POST", &format!("{path}/test"), Value::Null).await;
     assert_eq!(signed_by(&receiver.seen()[2], &[&secret, &next]), [false, true]);
+    let rotated = running.done(ACME, "POST", &format!("{path}/rotate"), json!({ "for": "7d" })).await;
+    assert!(rotated["rotating"] == true && rotated["former_until"].is_string(), "{rotated}");
 
     let changed = running.done(ACME, "PATCH", &path, json!({ "events": ["deploy.*"] })).await;
     assert_eq!(changed["events"], json!(["deploy.*"]));

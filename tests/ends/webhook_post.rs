@@ -38,6 +38,7 @@ fn webhook(url: &str) -> Webhook {
         events: Vec::new(),
         subjects: Vec::new(),
         secrets: vec![secret("first secret")],
+        former_until: None,
         active: true,
         concurrency: 4,
         max_pending: 1_000,

@@ -15,6 +15,8 @@ mod nats;
 mod patience;
 #[path = "../common/router.rs"]
 mod router;
+#[path = "../common/stand_in.rs"]
+mod stand_in;
 
 mod avro_fastavro;
 mod avro_keys;
@@ -26,3 +28,4 @@ mod client;
 mod core_nats;
 mod event_families;
 mod helix_cluster;
+mod schema_registry;

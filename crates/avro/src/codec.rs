@@ -44,6 +44,16 @@ impl AvroDecoder {
     }
 }
 
+impl AvroDecoder {
+    /// Returns the id in the header of a message in Confluent's framing, if no schema has it.
+    pub fn unknown_id(&self, message: &[u8]) -> Option<u32> {
+        match framing::split(message) {
+            Ok((WriterSchema::Id(id), _)) => (!self.0.by_id.contains_key(&id)).then_some(id),
+            _ => None,
+        }
+    }
+}
+
 /// Encoder of JSON to messages of one schema.
 #[derive(Clone, Debug)]
 pub struct AvroEncoder {

@@ -59,6 +59,8 @@ pub struct AvroSchema(Arc<ParsedSchema>);
 
 struct ParsedSchema {
     name: String,
+    /// Id in the schema registry that it came from.
+    registry_id: Option<u32>,
     /// The schema as JSON that refers to no other file.
     json: Value,
     fingerprint: u64,
@@ -74,7 +76,28 @@ impl AvroSchema {
         let plan = Arc::new(resolve::resolve((&types, root), (&types, root), TimeForm::Integer)?);
         let fingerprint = canonical::fingerprint(&types, root);
         let json = inlined::inlined(file, json, definitions)?;
-        Ok(Self(Arc::new(ParsedSchema { name: name.to_owned(), json, fingerprint, types, root, plan })))
+        let (name, registry_id) = (name.to_owned(), None);
+        Ok(Self(Arc::new(ParsedSchema { name, registry_id, json, fingerprint, types, root, plan })))
+    }
+
+    /// Parses a schema of a schema registry and gives it the name `registry:ID`. `references` are
+    /// the schemas whose types it takes.
+    ///
+    /// # Errors
+    /// Returns an error if it is not a valid schema.
+    pub fn registered(id: u32, text: &str, references: &[String]) -> Result<Self, String> {
+        let parse =
+            |text: &str| serde_json::from_str::<Value>(text).map_err(|error| format!("it is not JSON: {error}"));
+        let json = parse(text)?;
+        let references: Vec<_> = references.iter().map(|text| parse(text)).collect::<Result<_, _>>()?;
+        let name = format!("registry:{id}");
+        let files = [&json].into_iter().chain(&references).map(|json| (name.as_str(), json));
+        let whole = Self::parse(&name, 0, &json, &TypeDefinitions::of(files))?;
+        // Parsed again without references, so that it equals the one that a cache has.
+        let json = whole.json();
+        let parsed = Self::parse(&name, 0, json, &TypeDefinitions::of([(name.as_str(), json)]))?;
+        let parsed = Arc::into_inner(parsed.0).ok_or("it is in use already")?;
+        Ok(Self(Arc::new(ParsedSchema { registry_id: Some(id), ..parsed })))
     }
 
     fn read_as(&self, reader: Option<&Self>, times: TimeForm) -> Result<Arc<ReadPlan>, String> {
@@ -87,7 +110,7 @@ impl AvroSchema {
         plan.map(Arc::new).map_err(|why| format!("`{}` can't be read as `{}`: {why}", written.name, reader.name))
     }
 
-    /// Returns the name of its file.
+    /// Returns the name of its file, or `registry:ID`.
     pub fn name(&self) -> &str {
         &self.0.name
     }
@@ -95,6 +118,11 @@ impl AvroSchema {
     /// Returns the full name of its type, if it has one.
     pub fn full_name(&self) -> Option<&str> {
         self.type_name().map(|name| name.full.as_str())
+    }
+
+    /// Returns the id in the schema registry that it came from, if it came from one.
+    pub fn registry_id(&self) -> Option<u32> {
+        self.0.registry_id
     }
 
     fn type_name(&self) -> Option<&TypeName> {

@@ -26,6 +26,8 @@ struct SchemaIndex {
     by_full_name: HashMap<String, Option<AvroSchema>>,
     by_fingerprint: HashMap<u64, AvroSchema>,
     by_id: BTreeMap<u32, AvroSchema>,
+    /// Schemas of a schema registry, by their ids there.
+    registered: BTreeMap<u32, AvroSchema>,
 }
 
 /// Error in a schema file.
@@ -39,7 +41,9 @@ pub struct SchemaProblem {
 
 impl PartialEq for AvroSchemas {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || (&self.0.by_file, &self.0.by_id) == (&other.0.by_file, &other.0.by_id)
+        let (own, others) = (&*self.0, &*other.0);
+        Arc::ptr_eq(&self.0, &other.0)
+            || (&own.by_file, &own.by_id, &own.registered) == (&others.by_file, &others.by_id, &others.registered)
     }
 }
 
@@ -91,11 +95,25 @@ impl AvroSchemas {
         Ok(Self(Arc::new(SchemaIndex { by_id, ..SchemaIndex::clone(&self.0) })))
     }
 
+    /// Adds schemas of a schema registry. An id that is known from [`Self::with_ids`] stays what it
+    /// is.
+    pub fn with_registered(&self, schemas: impl IntoIterator<Item = AvroSchema>) -> Self {
+        let mut index = SchemaIndex::clone(&self.0);
+        index.registered.extend(schemas.into_iter().filter_map(|schema| Some((schema.registry_id()?, schema))));
+        Self(Arc::new(index))
+    }
+
+    /// Returns the ids of the schemas of a schema registry.
+    pub fn registered_ids(&self) -> impl Iterator<Item = u32> {
+        self.0.registered.keys().copied()
+    }
+
     /// Returns a schema by the name of its file, else by its full name if no other that differs has
-    /// it too.
+    /// it too; one of a schema registry by `registry:ID`.
     pub fn get(&self, name: &str) -> Option<AvroSchema> {
         let file = self.0.by_file.get(name);
-        file.or_else(|| self.0.by_full_name.get(name)?.as_ref()).cloned()
+        let registered = || self.0.registered.get(&name.strip_prefix("registry:")?.parse().ok()?);
+        file.or_else(|| self.0.by_full_name.get(name)?.as_ref()).or_else(registered).cloned()
     }
 
     pub fn by_fingerprint(&self, fingerprint: u64) -> Option<AvroSchema> {
@@ -104,13 +122,17 @@ impl AvroSchemas {
 
     /// Returns the ids of a schema in Confluent's registry, the latest last.
     pub fn ids(&self, schema: &AvroSchema) -> Vec<u32> {
+        if let Some(id) = schema.registry_id() {
+            return vec![id];
+        }
         let known = self.0.by_id.iter().filter(|(_, known)| known.fingerprint() == schema.fingerprint());
         known.map(|(id, _)| *id).collect()
     }
 
-    /// Returns the names of the files, sorted.
+    /// Returns the names of the files, sorted, and of the schemas of a schema registry, by their
+    /// ids.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.by_file.keys().map(String::as_str)
+        self.0.by_file.keys().map(String::as_str).chain(self.0.registered.values().map(AvroSchema::name))
     }
 
     /// Creates a decoder of data that any of the schemas wrote: as `reader` has it, else as it was
@@ -118,8 +140,8 @@ impl AvroSchemas {
     pub fn decoder(&self, reader: Option<&AvroSchema>, times: TimeForm) -> AvroDecoder {
         let plan = |schema: &AvroSchema| schema.read_as(reader, times);
         let by_fingerprint = self.0.by_fingerprint.iter().map(|(print, schema)| (*print, plan(schema))).collect();
-        let by_id = self.0.by_id.iter().map(|(id, schema)| (*id, plan(schema))).collect();
-        let writers = || self.0.by_fingerprint.values().cloned().collect();
+        let by_id = self.0.registered.iter().chain(&self.0.by_id).map(|(id, schema)| (*id, plan(schema))).collect();
+        let writers = || self.0.by_fingerprint.values().chain(self.0.registered.values()).cloned().collect();
         let shapes = reader.map_or_else(writers, |reader| vec![reader.clone()]);
         AvroDecoder(Arc::new(DecodePlans { by_fingerprint, by_id, shapes }))
     }
@@ -131,9 +153,11 @@ impl AvroSchemas {
             Framing::SingleObject => WriterSchema::Fingerprint(schema.fingerprint()).header(),
             Framing::Confluent => {
                 // The highest id is the latest.
-                let (id, _) =
-                    self.0.by_id.iter().rev().find(|(_, known)| known.0.fingerprint == schema.0.fingerprint)?;
-                WriterSchema::Id(*id).header()
+                let declared = || {
+                    let mut ids = self.0.by_id.iter().rev();
+                    ids.find(|(_, known)| known.0.fingerprint == schema.0.fingerprint).map(|(id, _)| *id)
+                };
+                WriterSchema::Id(schema.registry_id().or_else(declared)?).header()
             }
         };
         Some(AvroEncoder { schema: schema.clone(), header: header.into() })

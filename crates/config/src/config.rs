@@ -41,6 +41,8 @@ mod problem;
 mod range;
 mod read;
 mod routes;
+mod schema_cache;
+mod schema_registry;
 mod secret;
 mod sink;
 mod source;
@@ -73,6 +75,8 @@ pub use problem::{ConfigPlace, Problem, Problems, Severity, TextPosition, Unknow
 pub use range::{RangeBegin, ReplaySource, StreamRange};
 pub use read::{LARGEST_SCHEMA, LARGEST_SECRET, LARGEST_TOML, UnreadableFile, read, read_text};
 pub use routes::{TypeRoute, TypeSelection};
+pub use schema_cache::SchemaCache;
+pub use schema_registry::{RegistryAuth, SchemaRegistryConfig, WriterSubject};
 pub use sink::{AvroEncoding, DEAD_FILE, FolderSink, NatsSink, OnFailure, SinkConfig, SinkKind};
 pub use stream::{
     Compression, DiscardPolicy, ExternalApi, Placement, Republish, Retention, Storage, StreamConfig, StreamLimit,
@@ -114,6 +118,8 @@ pub struct Config {
     pub letter_secrets: Vec<Secret>,
     /// Names of Avro schemas by the ids that another registry assigned to them.
     pub avro_ids: BTreeMap<u32, String>,
+    /// Where Avro schemas come from that are not in the folder.
+    pub schema_registry: Option<SchemaRegistryConfig>,
     pub admin: Option<AdminConfig>,
     /// `None` if webhooks are seen to in files alone.
     pub self_service: Option<SelfServiceConfig>,
@@ -149,7 +155,8 @@ pub struct RegistryConfig {
     pub routes: Vec<RouteConfig>,
     pub type_routes: Vec<TypeRoute>,
     pub webhooks: Vec<Arc<Webhook>>,
-    /// Schemas of `schemas/*.avsc` and of the presets.
+    /// Schemas of `schemas/*.avsc`, of the presets, and of the schema registry as far as they are
+    /// known.
     pub avro: AvroSchemas,
     /// Files of `keys/*.toml` that declare something.
     pub files: BTreeSet<PathBuf>,

@@ -16,6 +16,7 @@ use crate::{
     field::Field,
     filter::{Filter, RouteSubscription},
     metrics::KeyMetrics,
+    schema_registry::{SchemaGap, SchemaRequests},
 };
 
 mod attach;
@@ -59,6 +60,8 @@ pub struct Key {
     pub retry: RetryPolicy,
     /// Decoding of payloads. Without one they are passed on unread.
     pub decoding: Option<EventDecoding>,
+    /// Requests for schemas that are not known. Without them there is no schema registry.
+    pub schema_requests: Option<SchemaRequests>,
     /// Filter of the key. Without one every event passes as it is.
     pub filter: Option<Filter>,
     pub on_quarantine: OnQuarantine,
@@ -103,6 +106,26 @@ pub enum KeyOrdering {
 }
 
 impl Key {
+    /// Asks the schema registry for an event's schema if it is not known. `None` if nothing is to be
+    /// asked for.
+    pub fn schema_gap(&self, event: &Event) -> Option<SchemaGap> {
+        let (requests, decoding) = self.schema_requests.as_ref().zip(self.decoding.as_ref())?;
+        decoding.unknown_id(&event.payload).map(|id| requests.ask(id))
+    }
+
+    /// The order that stands for all of the key, where an event's order is told by a payload whose
+    /// schema may be unknown for a while. [`Self::order`] gives it to such an event.
+    pub fn hidden_order(&self) -> Option<u64> {
+        let is_hidden = matches!(self.ordering, KeyOrdering::By(Field::Pointer(_)))
+            && self.schema_requests.is_some()
+            && matches!(self.decoding, Some(EventDecoding::Avro(_) | EventDecoding::Auto(_)));
+        is_hidden.then(|| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(self.name.as_bytes());
+            hasher.finish()
+        })
+    }
+
     /// Hash that is equal for events that must stay in order, which includes all events without the
     /// field. A field of the payload is looked up in its JSON, also where the payload is Avro.
     pub fn order(&self, event: &Event) -> u64 {

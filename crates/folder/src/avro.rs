@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     config::{
-        Config, ConfigPlace, LARGEST_SCHEMA, Preset, Problem, RegistryConfig, SinkKind, SourceKind, UnknownName,
-        WireFormat, avro_schema, known_schema,
+        AvroEncoding, Config, ConfigPlace, LARGEST_SCHEMA, Preset, Problem, RegistryConfig, SinkKind, SourceKind,
+        UnknownName, WireFormat, avro_schema, known_schema,
     },
     listing::FolderFiles,
     problem::ProblemReport,
@@ -18,9 +18,21 @@ use trommel_avro::{
     container::{ContainerFormat, ContainerWriter, SyncMarker},
 };
 
-/// Reads `schemas/*.avsc`. Returns `None` if one of them is invalid; the error is then in the
-/// report.
-pub(crate) fn schemas(
+/// Reads `schemas/*.avsc`, and the cache of the schema registry. Returns `None` if one of the first
+/// is invalid; the error is then in the report.
+pub(crate) fn schemas(files: &FolderFiles, config: &Config, report: &ProblemReport) -> Option<AvroSchemas> {
+    let declared = declared_schemas(files, &config.schemas, &config.presets, &config.avro_ids, report)?;
+    let Some(registry) = &config.schema_registry else { return Some(declared) };
+    let (cached, problems) = registry.cache.schemas();
+    for (path, why) in problems {
+        let place = ConfigPlace::file(path.strip_prefix(&config.dir).unwrap_or(&path));
+        let hint = "delete the file: the schema is fetched again when it is needed";
+        report.add(Problem::warning(place, format!("this schema of the registry can't be used: {why}")).hint(hint));
+    }
+    Some(declared.with_registered(cached))
+}
+
+fn declared_schemas(
     files: &FolderFiles,
     folder: &Path,
     presets: &[Preset],
@@ -68,6 +80,30 @@ pub(crate) fn schemas(
     with_ids.ok().filter(|_| is_whole)
 }
 
+/// Looks up, in the cache, the schemas that sinks write by and that the schema registry has.
+pub(crate) fn resolve_subjects(config: &mut Config, schemas: &AvroSchemas, report: &ProblemReport) {
+    for encode in config.sinks.iter_mut().filter_map(|sink| sink.encode.as_mut()) {
+        let Some(subject) = &encode.subject else { continue };
+        let Some(registry) = &config.schema_registry else {
+            let message = format!("there is no schema registry that has {subject}");
+            let hint = "add `[avro.registry]` with, say, `url = \"http://127.0.0.1:8081\"`";
+            report.add(Problem::error(encode.place.clone(), message).hint(hint));
+            continue;
+        };
+        let name = registry.cache.id(subject).map(|id| format!("registry:{id}"));
+        match name.filter(|name| schemas.get(name).is_some()) {
+            Some(name) => encode.schema = name,
+            None => {
+                let folder = registry.cache.folder();
+                let shown = folder.strip_prefix(&config.dir).unwrap_or(folder).display();
+                let message = format!("the schema of {subject} is not known: it is not in the cache `{shown}`");
+                let hint = "`trommel schemas fetch` asks the schema registry for it; nothing is registered there";
+                report.add(Problem::error(encode.place.clone(), message).hint(hint));
+            }
+        }
+    }
+}
+
 /// Looks up the schemas that are the same until the router ends: those of the files that it reads
 /// and writes.
 pub(crate) fn resolve_files(config: &mut Config, schemas: &AvroSchemas, report: &ProblemReport) {
@@ -75,7 +111,8 @@ pub(crate) fn resolve_files(config: &mut Config, schemas: &AvroSchemas, report: 
         avro_schema(schemas, name, place).map_err(|problem| report.add(*problem)).ok()
     };
     for sink in &mut config.sinks {
-        let Some(encode) = sink.encode.as_ref().filter(|encode| encode.framing == Framing::Bare) else { continue };
+        let is_container = |encode: &&AvroEncoding| encode.framing == Framing::Bare && !encode.schema.is_empty();
+        let Some(encode) = sink.encode.as_ref().filter(is_container) else { continue };
         let format = known(&encode.schema, &encode.place).map(|schema| ContainerFormat { schema, codec: encode.codec });
         if let Some(Err(why)) = format.as_ref().map(|format| ContainerWriter::new(format, SyncMarker::default())) {
             report.add(Problem::error(encode.place.clone(), why));

@@ -25,6 +25,7 @@ mod preset;
 mod problem;
 mod routes;
 mod schema;
+mod schema_registry;
 mod schemas;
 mod secret;
 mod settings;
@@ -37,5 +38,5 @@ mod unique;
 mod webhook;
 mod webhook_book;
 
-pub use load::{load, load_registry, parse};
+pub use load::{load, load_registry, parse, writer_subjects};
 pub use webhook_book::{AddedWebhook, WebhookBook, WebhookBookError, WebhookFields};

@@ -9,7 +9,10 @@ use std::{
 
 use crate::{
     avro,
-    config::{Config, ConfigPlace, DeclaredIdentity, Preset, Problem, Problems, RegistryConfig, RouterRole, preflight},
+    config::{
+        Config, ConfigPlace, DeclaredIdentity, Preset, Problem, Problems, RegistryConfig, RouterRole,
+        SchemaRegistryConfig, WriterSubject, preflight,
+    },
     document::TomlDocument,
     isolation,
     keys::{self, FolderContents, NamedKey},
@@ -51,6 +54,16 @@ pub fn parse<P: Into<PathBuf>, T: Into<String>>(
     read(&FolderFiles { dir: dir.to_owned(), texts: Some(Arc::new(texts)) })
 }
 
+/// Returns the schema registry of a router's folder, and what its sinks write by from there. `None`
+/// if it has none, or if [`load`] has problems to tell.
+pub fn writer_subjects(dir: &Path) -> Option<(SchemaRegistryConfig, Vec<WriterSubject>)> {
+    let report = ProblemReport::default();
+    let files = FolderFiles { dir: dir.to_owned(), texts: None };
+    let Config { sinks, schema_registry, .. } = open(&files, &report)?.config;
+    let subjects = sinks.into_iter().filter_map(|sink| sink.encode?.subject);
+    Some((schema_registry?, subjects.collect()))
+}
+
 fn read(files: &FolderFiles) -> Result<Config, Problems> {
     let report = ProblemReport::default();
     let settings = open(files, &report);
@@ -60,9 +73,7 @@ fn read(files: &FolderFiles) -> Result<Config, Problems> {
         }
         None => (None, None, None, None, None),
     };
-    let avro = config
-        .as_ref()
-        .and_then(|config| avro::schemas(files, &config.schemas, &config.presets, &config.avro_ids, &report));
+    let avro = config.as_ref().and_then(|config| avro::schemas(files, config, &report));
     let ready = FolderContents { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
     let presets = config.as_ref().map_or(&[][..], |config| &config.presets);
     let registry = registry(files, sinks.as_ref(), ready, presets, &BTreeSet::new(), &report);
@@ -70,6 +81,7 @@ fn read(files: &FolderFiles) -> Result<Config, Problems> {
         check_identity(&registry, &identity, &report);
     }
     if let (Some(config), Some(schemas)) = (&mut config, &avro) {
+        avro::resolve_subjects(config, schemas, &report);
         avro::resolve_files(config, schemas, &report);
     }
     if let Some(config) = &config {
@@ -97,7 +109,7 @@ pub fn load_registry(config: &Config) -> Result<RegistryConfig, Problems> {
     let schemas =
         SchemaFiles::list(&files, &config.schemas).map_err(|error| report.add(unlisted(&config.schemas, &error))).ok();
     let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let avro = avro::schemas(&files, &config.schemas, &config.presets, &config.avro_ids, &report);
+    let avro = avro::schemas(&files, config, &report);
     let ready = FolderContents { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
     let registry = registry(&files, Some(&sinks), ready, &config.presets, &config.registry.files, &report);
     check_identity(&registry, &config.identity(), &report);

@@ -1,13 +1,6 @@
 //! `trommel.toml`: the settings that do not change while the router runs.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    io,
-    num::NonZeroUsize,
-    path::Path,
-    thread,
-    time::Duration,
-};
+use std::{collections::HashSet, io, num::NonZeroUsize, path::Path, thread, time::Duration};
 
 use crate::{
     api::{NO_API, api},
@@ -22,11 +15,12 @@ use crate::{
     loops,
     nats::nats,
     preset::preset,
+    schema_registry::{AvroSettings, avro},
     schemas::SchemaFiles,
     sink::{self, dead_letter, default_dead_letter, sink},
     source::{self, source},
     stream::stream,
-    table::{GivenValue, PlacedValue, TomlTable},
+    table::{PlacedValue, TomlTable},
     telemetry::telemetry,
     unique::ClaimedValues,
 };
@@ -139,6 +133,7 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
     loops::warn(table, &streams, &sources, &sinks);
 
     let has_webhooks = sinks.iter().any(|sink| matches!(sink.value.kind, SinkKind::Webhook(_)));
+    let AvroSettings { ids: avro_ids, registry: schema_registry } = table.table("avro", avro).unwrap_or_default();
     let config = Config {
         dir: dir.to_owned(),
         texts: files.texts.clone(),
@@ -158,7 +153,8 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
         limits,
         dead_letter,
         letter_secrets,
-        avro_ids: table.table("avro", avro_ids).unwrap_or_default(),
+        avro_ids,
+        schema_registry,
         admin: table.table("admin", admin).flatten(),
         self_service: table.table("webhooks", |table| self_service(table, has_webhooks)).flatten(),
         telemetry: table.table("telemetry", telemetry).flatten(),
@@ -210,23 +206,6 @@ fn digest(text: &str) -> Result<String, &'static str> {
     let hex = hex.filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
     hex.map(str::to_ascii_lowercase)
         .ok_or("it is `sha256:` and 64 hexadecimal digits, as `trommel plugin check` shows them")
-}
-
-/// Reads `[avro] ids`: schema names by the ids of the Confluent framing.
-fn avro_ids(table: &mut TomlTable<'_>) -> BTreeMap<u32, String> {
-    let mut ids = BTreeMap::new();
-    for (id, name) in table.map("ids").unwrap_or_default() {
-        match (id.value.parse(), name.value) {
-            (Ok(id), GivenValue::One(name)) => {
-                ids.insert(id, name);
-            }
-            (Err(_), _) => {
-                table.error(id.place, format!("`{}` is not a valid id: it is a number of 32 bits", id.value), None);
-            }
-            (Ok(_), _) => table.error(name.place, "this must be the name of an Avro schema", None),
-        }
-    }
-    ids
 }
 
 fn default_dedup() -> DedupConfig {

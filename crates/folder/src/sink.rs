@@ -6,7 +6,7 @@ use crate::{
     bus,
     config::{
         AvroEncoding, DEAD_FILE, DeadLetterTarget, FilePath, FolderSink, NatsSink, OnFailure, PathPart, SINK_RETRY,
-        SinkConfig, SinkKind, StreamConfig,
+        SinkConfig, SinkKind, StreamConfig, WriterSubject,
         template::{file_name, subject},
         values,
     },
@@ -122,7 +122,7 @@ fn check_encode(table: &TomlTable<'_>, encode: &AvroEncoding, kind: &SinkKind) {
     }
 }
 
-/// Reads `encode`, `writer_schema` and `codec`.
+/// Reads `encode`, `writer_schema` or `writer_subject`, and `codec`.
 fn encode(table: &mut TomlTable<'_>) -> Option<AvroEncoding> {
     let framings = [("avro", Framing::SingleObject), ("confluent", Framing::Confluent), ("avro-file", Framing::Bare)];
     let framing = table.choice("encode", &framings);
@@ -132,19 +132,34 @@ fn encode(table: &mut TomlTable<'_>) -> Option<AvroEncoding> {
         table.error(table.place_of("codec"), "`codec` compresses the blocks of Avro files", Some(hint));
     }
     let schema = table.text("writer_schema");
-    match (table.has("encode"), table.has("writer_schema")) {
-        (true, false) => {
-            let hint = "name the schema with `writer_schema`, as in `schemas/order.avsc`: `order`".to_owned();
+    let name = table.text("writer_subject");
+    let version = table.count_from::<u32>("writer_version", 1);
+    let named = ["writer_schema", "writer_subject"].into_iter().find(|field| table.has(field));
+    match (table.has("encode"), named) {
+        (true, None) => {
+            let hint = "name the schema with `writer_schema`, as in `schemas/order.avsc`: `order`; or with `writer_subject` its subject in the schema registry".to_owned();
             table.error(table.place_of("encode"), "it is not said which Avro schema to write by", Some(hint));
         }
-        (false, true) => {
+        (false, Some(named)) => {
             let hint = "add `encode = \"avro\"`, or `\"confluent\"` for that framing".to_owned();
-            table.error(table.place_of("writer_schema"), "`writer_schema` without `encode` means nothing", Some(hint));
+            table.error(table.place_of(named), format!("`{named}` without `encode` means nothing"), Some(hint));
         }
         _ => {}
     }
-    let place = table.place_of("writer_schema");
-    Some(AvroEncoding { schema: schema?, framing: framing?, codec: codec.unwrap_or_default(), place })
+    if table.has("writer_schema") && table.has("writer_subject") {
+        let hint = "leave out one of them".to_owned();
+        let message = "the schema to write by is `writer_schema` or that of `writer_subject`, not both";
+        table.error(table.place_of("writer_subject"), message, Some(hint));
+        return None;
+    }
+    if table.has("writer_version") && !table.has("writer_subject") {
+        let message = "`writer_version` is a version of `writer_subject`, which is not given";
+        table.error(table.place_of("writer_version"), message, None);
+    }
+    let place = table.place_of(named.unwrap_or("encode"));
+    let subject = name.map(|name| WriterSubject { name, version });
+    let schema = if subject.is_some() { String::new() } else { schema? };
+    Some(AvroEncoding { schema, subject, framing: framing?, codec: codec.unwrap_or_default(), place })
 }
 
 fn folder(table: &mut TomlTable<'_>) -> Option<SinkKind> {

@@ -43,6 +43,12 @@ pub(crate) fn webhook(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> O
     let events = patterns(table, "events");
     let subjects = patterns(table, "subjects");
     let secrets = required_secrets(table);
+    let former_until = table.time("former_until");
+    if former_until.is_some() && secrets.as_ref().is_some_and(|secrets| secrets.len() < 2) {
+        let hint = "leave it out, or give the former secret behind the new one".to_owned();
+        let message = "`former_until` ends a rotation, and there is one secret only";
+        table.error(table.place_of("former_until"), message, Some(hint));
+    }
     let active = table.flag("active").unwrap_or(true);
     let concurrency = table.positive("concurrency", MAX_CONCURRENCY).map_or(CONCURRENCY, |count| count.get());
     let max_pending = table.positive("max_pending", usize::MAX).map_or(MAX_PENDING, |count| count.get() as u64);
@@ -84,6 +90,7 @@ pub(crate) fn webhook(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> O
         events: events?,
         subjects: subjects?,
         secrets: secrets?,
+        former_until,
         active,
         concurrency,
         max_pending,

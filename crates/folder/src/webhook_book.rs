@@ -7,8 +7,10 @@ use std::{
     io::{self, ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value as Json;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
 
@@ -20,6 +22,8 @@ use crate::{
 
 /// Folder of the secrets that are made for webhooks, in the router's folder.
 const SECRETS: &str = "secrets";
+/// Field with the end of a rotation.
+const FORMER_UNTIL: &str = "former_until";
 /// Largest number of secret files that one webhook may leave behind.
 const MAX_SECRET_FILES: usize = 1_000;
 
@@ -130,26 +134,37 @@ impl WebhookBook<'_> {
     }
 
     /// Makes a new secret the first one. The former one stays, so that both sign, until
-    /// [`Self::finish_rotation`]. Returns the webhook as it is then, and the new secret's file.
+    /// [`Self::finish_rotation`] or as long as the rotation `lasts`. Returns the webhook as it is then, and the new secret's file.
     ///
     /// # Errors
-    /// Returns an error if there are two secrets already.
-    pub fn rotate(&self, webhook: &Webhook) -> Result<(Webhook, String), WebhookBookError> {
+    /// Returns an error if two secrets sign already.
+    pub fn rotate(&self, webhook: &Webhook, lasts: Option<Duration>) -> Result<(Webhook, String), WebhookBookError> {
         let name = &webhook.name;
         let numbered = (2..MAX_SECRET_FILES).map(|number| format!("{SECRETS}/{name}-{number}"));
         let free = [format!("{SECRETS}/{name}")].into_iter().chain(numbered).find(|file| !self.dir.join(file).exists());
         let secret_file = free.ok_or_else(|| WebhookBookError::FileExists(self.dir.join(SECRETS).join(name)))?;
         let made = self.make_secret(&secret_file)?;
+        let mut over = Vec::new();
         let rotated = self.edit(webhook, |table| {
             let mut files = secret_files(table);
             if files.len() + secret_variables(table) > 1 {
-                return Err(WebhookBookError::Rotating(name.clone()));
+                if files.is_empty() || webhook.is_rotating(Timestamp::now()) {
+                    return Err(WebhookBookError::Rotating(name.clone()));
+                }
+                // The rotation before has ended by itself.
+                over = files.split_off(1);
+                table.remove("secret_env");
             }
             files.insert(0, secret_file.clone());
             set(table, "secret_file", one_or_many(&files));
+            match lasts.map(end_of) {
+                Some(until) => set(table, FORMER_UNTIL, value(until.to_string())),
+                None => drop(table.remove(FORMER_UNTIL)),
+            }
             Ok(())
         })?;
         made.keep();
+        self.remove_secrets(name, &over);
         Ok((rotated, secret_file))
     }
 
@@ -167,6 +182,7 @@ impl WebhookBook<'_> {
             }
             former = files.split_off(1);
             table.remove("secret_env");
+            table.remove(FORMER_UNTIL);
             set(table, "secret_file", one_or_many(&files));
             Ok(())
         })?;
@@ -301,6 +317,12 @@ fn find<'a>(
     let is_named = |table: &Table| table.get("name").and_then(Item::as_str) == Some(&webhook.name);
     let index = tables.iter().position(is_named).ok_or_else(|| vanished(webhook))?;
     Ok((tables, index))
+}
+
+/// Returns the time after this long from now, in whole seconds.
+fn end_of(lasts: Duration) -> Timestamp {
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+    SignedDuration::try_from(lasts).ok().and_then(|lasts| now.checked_add(lasts).ok()).unwrap_or(Timestamp::MAX)
 }
 
 /// Sets a field. What the old value is surrounded by stays, such as a comment behind it.

@@ -9,16 +9,26 @@ use super::identity::PreflightResult;
 use crate::{
     cli::refusal::{CommandRefusal, RefusalKind},
     config::{AuthType, Config, KeyConfig, NeedKind, Severity, SourceConfig, SourceKind, check_params},
+    event::Pattern,
 };
 
+/// What the command line asks of a key.
+pub(super) struct AskedEvents<'a> {
+    pub(super) key: &'a KeyConfig,
+    pub(super) params: &'a BTreeMap<String, String>,
+    pub(super) subject: Option<&'a Pattern>,
+    /// Conditions of `--where`; empty if there are none.
+    pub(super) conditions: &'a str,
+}
+
 pub(super) fn print(
-    key: &KeyConfig,
-    given: &BTreeMap<String, String>,
+    asked: AskedEvents<'_>,
     config: &Config,
     preflight: &PreflightResult,
     runs: bool,
     folder: Option<&Path>,
 ) -> Result<ExitCode, CommandRefusal> {
+    let AskedEvents { key, params: given, subject, conditions } = asked;
     // The params have been checked before.
     let params: BTreeMap<_, _> = check_params(&key.name, &key.params, given).unwrap_or_default().into_iter().collect();
     let reads_stdin =
@@ -57,6 +67,8 @@ pub(super) fn print(
         "scopes": key.scopes,
         "status": status(&preconditions),
         "params": params,
+        "subject": subject.map(ToString::to_string),
+        "where": Some(conditions).filter(|conditions| !conditions.is_empty()),
         "preconditions": preconditions,
         "preparation": if runs {
             json!({ "strategy": "attach", "condition": "a router runs", "action": "attach to it" })

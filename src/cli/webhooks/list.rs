@@ -45,6 +45,10 @@ struct DeclaredWebhook<'a> {
     tenant: Option<&'a str>,
     /// Empty means all.
     events: Vec<&'a str>,
+    /// True while a former secret signs, too.
+    rotating: bool,
+    /// Time at which that ends by itself, or has ended.
+    former_until: Option<Timestamp>,
 }
 
 impl ListWebhooks {
@@ -94,6 +98,15 @@ impl ListWebhooks {
                  not stored for it"
             ));
         }
+        for WebhookRow { webhook, declared, .. } in rows {
+            if let Some(DeclaredWebhook { rotating: true, former_until, .. }) = declared {
+                let end = match former_until {
+                    Some(until) => format!("{until}"),
+                    None => format!("`trommel webhooks rotate {dir} {webhook} --finish`"),
+                };
+                lines.push(format!("`{webhook}` signs with its former secret, too, until {end}"));
+            }
+        }
         if rows.iter().any(|row| row.declared.is_none()) {
             lines.push(format!(
                 "those removed are in no file any more: what is pending waits until they are, or for `trommel \
@@ -138,7 +151,7 @@ impl<'a> WebhookRow<'a> {
     fn cells(&self) -> [String; 7] {
         let [url, tenant, events] = match &self.declared {
             None => ["-", "-", "-"].map(str::to_owned),
-            Some(DeclaredWebhook { url, tenant, events }) => {
+            Some(DeclaredWebhook { url, tenant, events, .. }) => {
                 let events = if events.is_empty() { "*".to_owned() } else { events.join(", ") };
                 [url.clone(), tenant.unwrap_or("-").to_owned(), events]
             }
@@ -161,6 +174,8 @@ impl<'a> DeclaredWebhook<'a> {
             url: format!("{}{rest}", webhook.url.origin().ascii_serialization()),
             tenant,
             events: webhook.events.iter().map(|pattern| pattern.as_str()).collect(),
+            rotating: webhook.is_rotating(Timestamp::now()),
+            former_until: webhook.former_until,
         }
     }
 }

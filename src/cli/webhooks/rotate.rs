@@ -1,6 +1,8 @@
 //! `trommel webhooks rotate DIR NAME`: gives a webhook a new secret without a gap. Until the
 //! rotation is finished, both secrets sign.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::json;
 
@@ -10,6 +12,7 @@ use crate::{
         keys::{self, print},
         refusal::CommandRefusal,
     },
+    config,
     folder::{self, WebhookBook},
 };
 
@@ -20,6 +23,9 @@ pub(super) struct RotateWebhook {
     /// Give up the former secret, once the receiver knows the new one
     #[arg(long)]
     finish: bool,
+    /// Give up the former secret by itself after this long
+    #[arg(long = "for", value_name = "DURATION", value_parser = config::duration, conflicts_with = "finish")]
+    lasts: Option<Duration>,
 }
 
 impl RotateWebhook {
@@ -36,14 +42,21 @@ impl RotateWebhook {
                 false => format!("`{name}` signs with its new secret alone"),
             });
         }
-        let (_, secret_file) = book.rotate(webhook)?;
-        print(&match folder.json {
-            true => keys::json(&json!({ "webhook": name, "finished": false, "secret_file": secret_file }))?,
-            false => format!(
-                "`{name}` signs with a new secret and with the former one\n  \
-                 the new one is in `{secret_file}`: give it to the receiver\n  \
-                 `trommel webhooks rotate {dir} {name} --finish` gives up the former one after that"
-            ),
-        })
+        let (rotated, secret_file) = book.rotate(webhook, self.lasts)?;
+        let until = rotated.former_until;
+        if folder.json {
+            let rotated = json!({
+                "webhook": name, "finished": false, "secret_file": secret_file, "former_until": until,
+            });
+            return print(&keys::json(&rotated)?);
+        }
+        let end = match until {
+            Some(until) => format!("the former one is given up by itself at {until}"),
+            None => format!("`trommel webhooks rotate {dir} {name} --finish` gives up the former one after that"),
+        };
+        print(&format!(
+            "`{name}` signs with a new secret and with the former one\n  \
+             the new one is in `{secret_file}`: give it to the receiver\n  {end}"
+        ))
     }
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     BusSink, ConfigPlace, DeadLetterTarget, ExecSink, FileSink, Fsync, OutputField, PathTemplate, RetryPolicy,
-    SubjectPlaceholder, TextTemplate, WebhookSink,
+    SubjectPlaceholder, TextTemplate, WebhookSink, WriterSubject,
 };
 use crate::avro::{
     Framing,
@@ -29,6 +29,9 @@ pub struct SinkConfig {
 pub struct AvroEncoding {
     /// Name of the schema to write by, which is looked up again with every reload.
     pub schema: String,
+    /// Subject of the schema registry that it comes from; `schema` is then empty until it is found
+    /// in the cache.
+    pub subject: Option<WriterSubject>,
     /// [`Framing::Bare`] for container files.
     pub framing: Framing,
     /// Compression of container files.

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use jiff::Timestamp;
 use url::Url;
 
 use super::{KeptIn, body::BodyTemplate, problem::ConfigPlace};
@@ -31,6 +32,8 @@ pub struct Webhook {
     pub subjects: Vec<Pattern>,
     /// Signing secrets, the first one first; each of them signs. At least one.
     pub secrets: Vec<Secret>,
+    /// Time from which the second secret signs no more; `None` if that is not known yet.
+    pub former_until: Option<Timestamp>,
     /// If false, it gets no deliveries, and pending ones are cancelled.
     pub active: bool,
     /// Requests under way at once.
@@ -83,6 +86,19 @@ pub enum TenantSelection {
 }
 
 impl Webhook {
+    /// Returns the secrets that sign a request at this time.
+    pub fn signing(&self, at: Timestamp) -> &[Secret] {
+        match self.former_until {
+            Some(until) if until <= at => self.secrets.get(..1).unwrap_or_default(),
+            _ => &self.secrets,
+        }
+    }
+
+    /// Returns whether a former secret signs, too, at this time.
+    pub fn is_rotating(&self, at: Timestamp) -> bool {
+        self.signing(at).len() > 1
+    }
+
     /// Returns whether an output is for this webhook.
     pub fn wants(&self, tenant: Option<&str>, event_type: &str, subject: &str) -> bool {
         let fits =
@@ -109,6 +125,7 @@ mod tests {
             events: patterns(events),
             subjects: patterns(subjects),
             secrets: vec!["secret-3".parse().unwrap()],
+            former_until: None,
             active: true,
             concurrency: 4,
             max_pending: 1_000_000,

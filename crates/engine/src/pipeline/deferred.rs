@@ -85,11 +85,22 @@ impl<R> DeferredEvents<R> {
         self.count > 0 && self.orders.contains_key(&order)
     }
 
-    /// Defers an event of these keys, with its order in each.
-    pub(super) fn push<'a>(&mut self, keys: impl Iterator<Item = (&'a Arc<str>, u64)> + Clone, receipt: R, bytes: u64) {
+    /// Defers an event of these keys, with its order in each. In those that are `hidden` its order
+    /// can't be told, so it goes behind all of their events.
+    pub(super) fn push<'a>(
+        &mut self,
+        keys: impl Iterator<Item = (&'a Arc<str>, u64)> + Clone,
+        hidden: &[Arc<str>],
+        receipt: R,
+        bytes: u64,
+    ) {
         let orders: SmallVec<[u64; 2]> = keys.clone().map(|(_, order)| order).collect();
         let names = keys.map(|(name, _)| name);
         let mut found: Vec<_> = orders.iter().filter_map(|order| Some(self.orders.get(order)?.queue)).collect();
+        if !hidden.is_empty() {
+            let of_hidden = self.queues.iter().filter(|(_, queue)| hidden.iter().any(|name| queue.keys.contains(name)));
+            found.extend(of_hidden.map(|(number, _)| *number));
+        }
         found.sort_unstable();
         found.dedup();
         let number = match *found {
@@ -97,6 +108,34 @@ impl<R> DeferredEvents<R> {
             [one] => one,
             [first, ref others @ ..] => self.merge(first, others),
         };
+        self.enter(number, names, &orders).push_back(DeferredEvent { receipt, bytes, orders });
+    }
+
+    /// Puts an event back that was taken by [`Self::take_read`], as the first one, and ends the
+    /// reading: its order in a key can't be told yet.
+    pub(super) fn put_back<'a>(
+        &mut self,
+        keys: impl Iterator<Item = (&'a Arc<str>, u64)> + Clone,
+        receipt: R,
+        bytes: u64,
+    ) {
+        let orders: SmallVec<[u64; 2]> = keys.clone().map(|(_, order)| order).collect();
+        let events = self.enter(self.last_read, keys.map(|(name, _)| name), &orders);
+        events.push_front(DeferredEvent { receipt, bytes, orders });
+        self.stop_reading();
+    }
+
+    /// Notes an event of these keys and orders in a queue. Returns the queue's events.
+    fn enter<'a>(
+        &mut self,
+        number: u64,
+        names: impl Iterator<Item = &'a Arc<str>>,
+        orders: &[u64],
+    ) -> &mut VecDeque<DeferredEvent<R>> {
+        for order in orders {
+            self.orders.entry(*order).or_insert(DeferredOrder { queue: number, count: 0 }).count += 1;
+        }
+        self.count += 1;
         let queue =
             self.queues.entry(number).or_insert_with(|| DeferredQueue { keys: Vec::new(), events: VecDeque::new() });
         for name in names {
@@ -104,11 +143,7 @@ impl<R> DeferredEvents<R> {
                 queue.keys.push(Arc::clone(name));
             }
         }
-        for order in &orders {
-            self.orders.entry(*order).or_insert(DeferredOrder { queue: number, count: 0 }).count += 1;
-        }
-        queue.events.push_back(DeferredEvent { receipt, bytes, orders });
-        self.count += 1;
+        &mut queue.events
     }
 
     /// Returns the queue of exactly these keys, or the number of a new one.
@@ -220,6 +255,20 @@ mod tests {
     struct Sample {
         keys: Vec<(u8, u8)>,
         bytes: u64,
+        /// True if its value for the first key can't be told.
+        is_hidden: bool,
+    }
+
+    impl Sample {
+        fn hides(&self, key: u8) -> bool {
+            self.is_hidden && self.keys[0].0 == key
+        }
+
+        /// Returns whether the two must stay in order.
+        fn agrees(&self, other: &Self) -> bool {
+            let own = self.keys.iter().any(|key| other.keys.contains(key) || other.hides(key.0));
+            own || other.keys.iter().any(|key| self.hides(key.0))
+        }
     }
 
     #[derive(Clone, Debug)]
@@ -227,12 +276,18 @@ mod tests {
         Push(Sample),
         Read { able: [bool; 4], room: usize },
         Take(usize),
+        PutBack,
         Stop,
     }
 
     fn sample() -> impl Strategy<Value = Sample> {
         let keys = prop::collection::btree_map(0..4_u8, 0..3_u8, 1..3);
-        (keys, 1..400_000_u64).prop_map(|(keys, bytes)| Sample { keys: keys.into_iter().collect(), bytes })
+        let is_hidden = prop::bool::weighted(0.1);
+        (keys, 1..400_000_u64, is_hidden).prop_map(|(keys, bytes, is_hidden)| Sample {
+            keys: keys.into_iter().collect(),
+            bytes,
+            is_hidden,
+        })
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -240,6 +295,7 @@ mod tests {
             4 => sample().prop_map(Step::Push),
             2 => (any::<[bool; 4]>(), 1..100_usize).prop_map(|(able, room)| Step::Read { able, room }),
             2 => (1..100_usize).prop_map(Step::Take),
+            1 => Just(Step::PutBack),
             1 => Just(Step::Stop),
         ]
     }
@@ -247,6 +303,9 @@ mod tests {
     fn order((key, value): (u8, u8)) -> u64 {
         u64::from(key) * 10 + u64::from(value)
     }
+
+    /// The value that stands for all of a key.
+    const ALL: u8 = 9;
 
     proptest! {
         /// However pushes, readings and their ends mix: each event comes out once, none before an
@@ -257,12 +316,20 @@ mod tests {
             let names: Vec<Arc<str>> = (0..4).map(|key: u8| key.to_string().into()).collect();
             let mut deferred = DeferredEvents::<usize>::default();
             let (mut samples, mut kept) = (Vec::<Sample>::new(), BTreeSet::new());
+            let mut orders = Vec::<Vec<u64>>::new();
             for step in steps {
                 match step {
                     Step::Push(sample) => {
-                        let place = |key: &(u8, u8)| (&names[usize::from(key.0)], order(*key));
-                        let keys = sample.keys.iter().map(place);
-                        deferred.push(keys, samples.len(), sample.bytes);
+                        let hidden: Vec<_> = (0..4).filter(|key| sample.hides(*key)).collect();
+                        let stands = |(key, value): (u8, u8)| {
+                            let is_hidden = hidden.contains(&key) || deferred.holds(order((key, ALL)));
+                            order((key, if is_hidden { ALL } else { value }))
+                        };
+                        orders.push(sample.keys.iter().copied().map(stands).collect());
+                        let hidden: Vec<_> = hidden.iter().map(|key| names[usize::from(*key)].clone()).collect();
+                        let keys = sample.keys.iter().zip(&orders[samples.len()]);
+                        let keys = keys.map(|((key, _), order)| (&names[usize::from(*key)], *order));
+                        deferred.push(keys, &hidden, samples.len(), sample.bytes);
                         kept.insert(samples.len());
                         samples.push(sample);
                     }
@@ -287,17 +354,21 @@ mod tests {
                         for _ in 0..most.min(deferred.reading().0) {
                             let number = deferred.take_read().unwrap();
                             prop_assert!(kept.remove(&number), "{number} came twice");
-                            let own = &samples[number].keys;
-                            let agrees = |other: &&usize| samples[**other].keys.iter().any(|key| own.contains(key));
+                            let agrees = |other: &&usize| samples[**other].agrees(&samples[number]);
                             let earlier = kept.range(..number).find(agrees);
                             prop_assert_eq!(earlier, None, "{} came first", number);
                         }
                     }
+                    Step::PutBack => if let Some(number) = deferred.take_read() {
+                        let keys = samples[number].keys.iter().zip(&orders[number]);
+                        let keys = keys.map(|((key, _), order)| (&names[usize::from(*key)], *order));
+                        deferred.put_back(keys, number, samples[number].bytes);
+                        prop_assert_eq!(deferred.reading(), (0, 0));
+                    },
                     Step::Stop => deferred.stop_reading(),
                 }
                 prop_assert_eq!(deferred.len(), kept.len());
-                let held = kept.iter().flat_map(|number| &samples[*number].keys).map(|key| order(*key));
-                let held: BTreeSet<_> = held.collect();
+                let held: BTreeSet<_> = kept.iter().flat_map(|number| orders[*number].iter().copied()).collect();
                 for key in (0..4).flat_map(|key| (0..3).map(move |value| (key, value))) {
                     prop_assert_eq!(deferred.holds(order(key)), held.contains(&order(key)));
                 }
@@ -314,7 +385,7 @@ mod tests {
         let names: Vec<Arc<str>> = ["a", "b"].map(Into::into).to_vec();
         let mut deferred = DeferredEvents::default();
         for number in 0..4 {
-            deferred.push([(&names[number % 2], (number % 2) as u64)].into_iter(), number, 1);
+            deferred.push([(&names[number % 2], (number % 2) as u64)].into_iter(), &[], number, 1);
         }
         let mut read = || {
             let read: Vec<_> = deferred.read(|_| true, (1, 1)).copied().collect();

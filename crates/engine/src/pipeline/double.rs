@@ -38,6 +38,7 @@ impl PipelineDouble {
             load: Default::default(),
             retry,
             decoding: None,
+            schema_requests: None,
             filter: None,
             on_quarantine: Default::default(),
             sets_identity: false,

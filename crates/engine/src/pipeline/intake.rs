@@ -1,6 +1,10 @@
 //! Intake: the entry from a source to the lanes.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use slab::Slab;
 use tokio::{sync::mpsc, time::Instant};
@@ -17,6 +21,7 @@ use crate::{
         scope::{IntakeScope, OwnConsumers},
     },
     registry::{Key, Snapshot},
+    schema_registry::SchemaGap,
     show,
     sink::{
         Output,
@@ -60,6 +65,10 @@ pub struct Intake<R> {
     denied: Option<Instant>,
     /// Keys that the event at hand concerns, with its order in each; empty between calls.
     keys: Vec<(Arc<Key>, u64)>,
+    /// Those of them in which its order can't be told, as its schema is awaited.
+    hidden: Vec<Arc<str>>,
+    /// Keys with such events, each with the generation that did not know the schema.
+    hiding: HashMap<Arc<str>, u64>,
     scope: IntakeScope,
     /// Time of the last check of who has used the budget up, and whether it was a stalled key.
     hogged: Option<(Instant, bool)>,
@@ -77,6 +86,14 @@ struct OpenEvent<R> {
     dedup_id: Option<Uid>,
     /// Receipts of repeats that arrived meanwhile and share the outcome.
     repeats: Vec<R>,
+}
+
+/// Cause for which a key must not take an event now.
+pub(super) enum DeferralCause {
+    /// Its share of the budget waits already.
+    Share(Arc<Key>),
+    /// The event's order can't be told, or that of an earlier one.
+    Order,
 }
 
 /// Item or dead letter that has no place yet.
@@ -112,6 +129,8 @@ impl<R: Send + 'static> Intake<R> {
             deferred: None,
             denied: None,
             keys: Vec::new(),
+            hidden: Vec::new(),
+            hiding: HashMap::new(),
             scope: IntakeScope::All,
             hogged: None,
             warned: None,
@@ -226,14 +245,17 @@ impl<R: Send + 'static> Intake<R> {
     /// Takes an event. Never waits; call only while [`Self::is_open`]. The event goes to its lanes,
     /// with all that were pushed together, when [`Self::settled`] is polled next.
     pub fn push(&mut self, event: Event, receipt: R) {
-        let Some(key) = self.find_keys(&event) else { return self.accept(event, receipt) };
-        if self.can_defer() {
-            self.defer(&event, receipt, &key);
-        } else {
-            self.tell_of_share(&event, &key, "its events go back to the source for now");
-            // Unsettled, the ticket gives the event back to its source.
-            self.metrics.received.inc();
-            drop(self.enter(event, receipt, None));
+        match self.find_keys(&event, false) {
+            None => return self.accept(event, receipt),
+            Some(cause) if self.can_defer() => self.defer(&event, receipt, &cause),
+            // There is no order to keep among the readers of a consumer.
+            Some(DeferralCause::Order) => return self.accept(event, receipt),
+            Some(DeferralCause::Share(key)) => {
+                self.tell_of_share(&event, &key, "its events go back to the source for now");
+                // Unsettled, the ticket gives the event back to its source.
+                self.metrics.received.inc();
+                drop(self.enter(event, receipt, None));
+            }
         }
         self.keys.clear();
     }
@@ -320,18 +342,30 @@ impl<R: Send + 'static> Intake<R> {
         }
     }
 
-    /// Finds the keys that the event concerns. Returns one of them that must not take it now: its
-    /// share of the budget waits already, or earlier events of it are deferred.
-    fn find_keys(&mut self, event: &Event) -> Option<Arc<Key>> {
+    /// Finds the keys that the event concerns, and those in which its order can't be told. Returns
+    /// why one of them must not take it now; an event that was deferred and `is_read` is the first
+    /// of its order.
+    fn find_keys(&mut self, event: &Event, is_read: bool) -> Option<DeferralCause> {
         self.adopt();
-        let (free, mut greedy, mut behind) = (self.free(), None, None);
-        let (keys, scope, deferred) = (&mut self.keys, &self.scope, &self.deferred);
+        let (free, mut greedy, mut behind, mut is_unordered) = (self.free(), None, None, false);
+        let (keys, hidden, scope, deferred) = (&mut self.keys, &mut self.hidden, &self.scope, &self.deferred);
+        hidden.clear();
+        let holds = |order| deferred.as_ref().is_some_and(|deferred| deferred.holds(order));
         self.snapshot.candidates(event, |key| {
             if !scope.admits(&key.name, event.sequence) {
                 return;
             }
-            let order = key.order(event);
-            if deferred.as_ref().is_some_and(|deferred| deferred.holds(order)) {
+            let mut order = key.order(event);
+            if let Some(all) = key.hidden_order() {
+                if key.schema_gap(event) == Some(SchemaGap::Awaited) {
+                    hidden.push(Arc::clone(&key.name));
+                    is_unordered = true;
+                } else if !is_read && holds(all) {
+                    order = all;
+                    is_unordered = true;
+                }
+            }
+            if holds(order) {
                 behind = Some(Arc::clone(key));
             }
             if key.load.exceeds(free) && key.load.is_slow() {
@@ -339,8 +373,12 @@ impl<R: Send + 'static> Intake<R> {
             }
             keys.push((Arc::clone(key), order));
         });
+        if is_unordered {
+            return Some(DeferralCause::Order);
+        }
         let others_could_go_on = |greedy: &Arc<Key>| self.snapshot.has_idle_key(greedy, |key| scope.serves(&key.name));
-        behind.or_else(|| greedy.filter(|greedy| self.gives_back && others_could_go_on(greedy)))
+        let share = behind.or_else(|| greedy.filter(|greedy| self.gives_back && others_could_go_on(greedy)));
+        share.map(DeferralCause::Share)
     }
 
     /// Sends the event to the lane of each of its keys.

@@ -21,6 +21,7 @@ use crate::{
     fate::Fate,
     pipeline::{EventBudget, LaneItem},
     registry::{Snapshot, Snapshots},
+    schema_registry::SchemaGap,
     sink::{
         dead_letter::{self, FailurePlace},
         outlet::SinkQueue,
@@ -254,7 +255,11 @@ impl Lane {
         let key = Arc::clone(&work.key);
         let mut unsent = UnsentOutputs::default();
         if work.next == 0 && said.is_none() {
-            self.decode(&mut work, &mut unsent);
+            match key.schema_gap(work.ticket.event()) {
+                Some(SchemaGap::Awaited) => return LaneStep::Parked(work),
+                Some(SchemaGap::Refused(why)) => self.refuse(&mut work, &mut unsent, "unknown_schema", &why),
+                None => self.decode(&mut work, &mut unsent),
+            }
         }
         let order = work.output_order();
         let LaneWork { ticket, decoded, next, done, wanted, worker, failed, .. } = &mut work;
@@ -345,26 +350,26 @@ impl Lane {
         LaneStep::Through
     }
 
-    /// Decodes an event for its key's filter. If that fails it becomes a dead letter, and no route
-    /// has a turn.
+    /// Decodes an event for its key's filter.
     fn decode(&self, work: &mut LaneWork, unsent: &mut UnsentOutputs) {
-        let event = work.ticket.event();
-        match decoded(&work.key, event) {
+        match decoded(&work.key, work.ticket.event()) {
             Ok(decoded) => work.decoded = decoded.map(Box::new),
-            Err(AvroDecodeError { reason, detail }) => {
-                let key = &work.key;
-                tracing::warn!(
-                    key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason,
-                    detail,
-                    "event becomes a dead letter"
-                );
-                let place = FailurePlace { key: &key.name, ..FailurePlace::default() };
-                let letter = dead_letter::of_event(work.ticket.share(), place, reason, &detail);
-                unsent.send(&self.surroundings.dead_letters, letter);
-                key.metrics.dead_lettered.inc();
-                (work.next, work.wanted) = (key.routes.len(), true);
-            }
+            Err(AvroDecodeError { reason, detail }) => self.refuse(work, unsent, reason, &detail),
         }
+    }
+
+    /// Makes a dead letter of an event that can't be decoded, and no route has a turn.
+    fn refuse(&self, work: &mut LaneWork, unsent: &mut UnsentOutputs, reason: &'static str, detail: &str) {
+        let (key, event) = (&work.key, work.ticket.event());
+        tracing::warn!(
+            key = %key.name, event = &*event.id, tenant = event.tenant(), trace = event.trace_id(), reason, detail,
+            "event becomes a dead letter"
+        );
+        let place = FailurePlace { key: &key.name, ..FailurePlace::default() };
+        let letter = dead_letter::of_event(work.ticket.share(), place, reason, detail);
+        unsent.send(&self.surroundings.dead_letters, letter);
+        key.metrics.dead_lettered.inc();
+        (work.next, work.wanted) = (key.routes.len(), true);
     }
 
     /// Calls `process`. `None` if it does not answer at once: the event then waits in its room.

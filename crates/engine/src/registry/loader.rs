@@ -15,12 +15,14 @@ use tokio::{
 };
 
 use crate::{
+    avro::AvroSchema,
     config::{self, Config, ConfigPlace, Problem, Problems, RouterRole, Webhook},
     filter::Host,
     metrics::Metrics,
     registry::{
         AttachError, AttachRequest, Key, KeyInterest, RegistryChange, ServedConsumer, Snapshot, Snapshots, Tenures,
     },
+    schema_registry::SchemaRequests,
     sink::outlet::SinkQueue,
 };
 
@@ -62,6 +64,8 @@ pub struct Loader {
     /// `None` if nothing is to be done upstream.
     tenures: Option<Arc<Tenures>>,
     held: TenuresByRoute,
+    /// Requests for schemas; `None` without a schema registry.
+    schema_requests: Option<SchemaRequests>,
     snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
@@ -89,6 +93,7 @@ impl Loader {
     ) -> Result<Self, Problems> {
         let registry = Arc::new(mem::take(&mut config.registry));
         let (snapshots, _) = watch::channel(Arc::default());
+        let schema_requests = config.schema_registry.as_ref().map(|_| SchemaRequests::default());
         let mut loader = Self {
             host,
             reader,
@@ -104,6 +109,7 @@ impl Loader {
             attached: Vec::new(),
             tenures: None,
             held: TenuresByRoute::default(),
+            schema_requests,
             snapshots,
         };
         let (filters, mut problems) = loader.load_all(&registry).await;
@@ -117,6 +123,11 @@ impl Loader {
 
     pub fn snapshots(&self) -> Snapshots {
         self.snapshots.subscribe()
+    }
+
+    /// Requests of events for schemas that are not known; `None` without a schema registry.
+    pub fn schema_requests(&self) -> Option<&SchemaRequests> {
+        self.schema_requests.as_ref()
     }
 
     /// The webhooks in force.
@@ -165,6 +176,20 @@ impl Loader {
             }
         }
         report
+    }
+
+    /// Takes schemas of the schema registry into service. Without any, it only makes waiting events
+    /// hear that theirs were refused.
+    pub async fn learn(&mut self, schemas: Vec<AvroSchema>) -> ReloadReport {
+        if schemas.is_empty() {
+            return ReloadReport { generation: Some(self.put_in_force()), refused: Vec::new() };
+        }
+        let avro = self.registry.avro.with_registered(schemas);
+        let registry = config::RegistryConfig { avro, ..(*self.registry).clone() };
+        match self.take_over(Arc::new(registry), self.filters.clone()).await {
+            Ok(generation) => ReloadReport { generation: Some(generation), refused: Vec::new() },
+            Err(refused) => ReloadReport { generation: None, refused },
+        }
     }
 
     /// Reads the folders. One reading at a time is under way, however long it takes.
@@ -270,6 +295,10 @@ impl Loader {
 
     /// Publishes the keys as a new generation.
     fn put_in_force(&self) -> u64 {
+        // Before the generation: an event of the one before asks for none of its schemas.
+        if let Some(requests) = &self.schema_requests {
+            requests.note_known(self.registry.avro.registered_ids());
+        }
         let generation = self.snapshots.borrow().generation + 1;
         self.snapshots.send_replace(Arc::new(Snapshot::new(generation, self.keys.iter().cloned())));
         self.metrics.generation.set(generation.cast_signed());

@@ -44,6 +44,15 @@ impl EventDecoding {
         decoded.map_or(Cow::Borrowed(payload), Cow::Owned)
     }
 
+    /// Returns the id of the payload's schema, if it is Avro in Confluent's framing and no schema
+    /// has the id.
+    pub(super) fn unknown_id(&self, payload: &[u8]) -> Option<u32> {
+        match self {
+            Self::Avro(decoder) | Self::Auto(decoder) => decoder.unknown_id(payload),
+            Self::Raw | Self::Json => None,
+        }
+    }
+
     /// Returns whether a text at this JSON pointer is a decimal.
     pub fn is_decimal(&self, pointer: &str) -> bool {
         match self {

@@ -79,7 +79,7 @@ impl WebhookPoster {
         let (content_type, traceparent) = (header(content_type).unwrap_or(JSON), header(traceparent));
         let seconds = u64::try_from(at.as_second()).unwrap_or_default();
         let sign = |secret| signature::sign(secret, &id, seconds, &payload);
-        let signatures: Vec<_> = webhook.secrets.iter().map(sign).collect();
+        let signatures: Vec<_> = webhook.signing(at).iter().map(sign).collect();
         let mut request = client
             .post(webhook.url.clone())
             .header(CONTENT_TYPE, content_type)

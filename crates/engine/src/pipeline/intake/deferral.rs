@@ -1,10 +1,10 @@
 //! An intake's side of deferred events.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::Intake;
+use super::{DeferralCause, Intake};
 use crate::{ack::Outcome, event::Event, pipeline::deferred::DeferredEvents, registry::Key};
 
 /// Shortest time between warnings that events are deferred or given back.
@@ -25,12 +25,23 @@ impl<R: Send + 'static> Intake<R> {
         self.deferred.is_some() && self.metrics.shared.get() == 0 && !is_denied
     }
 
-    /// Leaves an event with the source whose keys are in `self.keys`, for the sake of one of them.
-    pub(super) fn defer(&mut self, event: &Event, receipt: R, key: &Key) {
-        self.tell_of_share(event, key, "its events stay in the stream for now");
+    /// Leaves an event with the source whose keys are in `self.keys`.
+    pub(super) fn defer(&mut self, event: &Event, receipt: R, cause: &DeferralCause) {
+        if let DeferralCause::Share(key) = cause {
+            self.tell_of_share(event, key, "its events stay in the stream for now");
+        }
+        self.note_hidden();
         if let Some(deferred) = &mut self.deferred {
-            deferred.push(self.keys.iter().map(|(key, order)| (&key.name, *order)), receipt, event.size());
+            let keys = self.keys.iter().map(|(key, order)| (&key.name, *order));
+            deferred.push(keys, &self.hidden, receipt, event.size());
             self.metrics.deferred.set(deferred.len().try_into().unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Notes that no event of the hidden keys is to be read before there is another generation.
+    fn note_hidden(&mut self) {
+        for key in &self.hidden {
+            self.hiding.insert(Arc::clone(key), self.snapshot.generation);
         }
     }
 
@@ -47,7 +58,11 @@ impl<R: Send + 'static> Intake<R> {
     pub fn read_deferred(&mut self) -> impl Iterator<Item = &R> {
         self.adopt();
         let (room, free, snapshot) = ((self.room(), self.room_bytes()), self.free(), &self.snapshot);
-        let able = move |key: &str| snapshot.key(key).is_none_or(|key| !key.load.exceeds(free) || !key.load.is_slow());
+        let hiding = &self.hiding;
+        let able = move |key: &str| {
+            let has_room = |key: &Arc<Key>| !key.load.exceeds(free) || !key.load.is_slow();
+            hiding.get(key) != Some(&snapshot.generation) && snapshot.key(key).is_none_or(has_room)
+        };
         let deferred = self.deferred.as_mut().filter(|deferred| deferred.len() > 0);
         deferred.into_iter().flat_map(move |deferred| deferred.read(able, room))
     }
@@ -64,8 +79,14 @@ impl<R: Send + 'static> Intake<R> {
     /// Takes an event that was deferred, as [`Self::push`] does.
     pub fn resume(&mut self, event: Event, receipt: R) {
         // Later events of its keys are still behind it.
-        let _ = self.find_keys(&event);
-        self.accept(event, receipt);
+        let _ = self.find_keys(&event, true);
+        let Some(deferred) = self.deferred.as_mut().filter(|_| !self.hidden.is_empty()) else {
+            return self.accept(event, receipt);
+        };
+        deferred.put_back(self.keys.iter().map(|(key, order)| (&key.name, *order)), receipt, event.size());
+        self.metrics.deferred.set(deferred.len().try_into().unwrap_or(i64::MAX));
+        self.note_hidden();
+        self.keys.clear();
     }
 
     /// Returns whether deferred events are being read. There is room for them.

@@ -247,6 +247,7 @@ impl Loader {
             buffer,
             load: current.map(|current| Arc::clone(&current.load)).unwrap_or_default(),
             retry: key.retry,
+            schema_requests: self.schema_requests.clone(),
             decoding: is_read.then(|| EventDecoding::new(&key.decode, key.times, &registry.avro)),
             on_quarantine: settings.as_ref().map(|settings| settings.on_quarantine).unwrap_or_default(),
             sets_identity: settings.is_some_and(|settings| settings.grants.contains(&config::Grant::Identity)),

@@ -62,7 +62,11 @@ pub const LETTER_REASONS: &[LetterReason] = &[
         "break the loop: a sink's subject lies in a source's stream",
     ),
     // Decoding.
-    reason("unknown_schema", "its Avro schema is neither in `schemas/*.avsc` nor in a preset", "add the schema"),
+    reason(
+        "unknown_schema",
+        "its Avro schema is neither in `schemas/*.avsc` nor in a preset, and the schema registry, if there is one, does not give it",
+        "add or register the schema, then `dlq retry`",
+    ),
     reason("not_avro", "it does not begin with the marker of an Avro message", "set the key's `decode` to `auto`"),
     reason("avro_too_short", "it ends before the id of its schema", FIX_PRODUCER),
     reason("avro_truncated", "it ends before its schema does", CHECK_SCHEMA),

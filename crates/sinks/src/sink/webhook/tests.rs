@@ -18,6 +18,7 @@ fn webhook(name: &str, tenant: TenantSelection, events: &[&str]) -> Arc<Webhook>
         events: events.iter().map(|pattern| pattern.parse().unwrap()).collect(),
         subjects: Vec::new(),
         secrets: vec!["secret".parse().unwrap()],
+        former_until: None,
         active: true,
         concurrency: 4,
         max_pending: 1_000,

@@ -30,6 +30,7 @@ fn webhook(name: &str) -> Webhook {
         events: Vec::new(),
         subjects: Vec::new(),
         secrets: vec!["secret".parse().unwrap()],
+        former_until: None,
         active: true,
         concurrency: 4,
         max_pending: 1_000,
