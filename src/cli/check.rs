@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     app,
     cli::{CacheArgs, exit, terminal},
-    config::{Config, Problem, Problems, Severity, SinkKind, SourceKind},
+    config::{ApiLogin, ApiToken, Config, Problem, Problems, Severity, SinkKind, SourceKind},
 };
 
 /// Check a router's folder without starting anything
@@ -65,6 +65,9 @@ impl CheckCommand {
         if checked.as_ref().is_ok_and(needs_program) {
             writeln!(stdout, "{dir}: runs in a program that embeds the router, and not with `trommel run`")?;
         }
+        if let Some(ApiLogin { kind, id, .. }) = checked.as_ref().ok().and_then(login) {
+            writeln!(stdout, "{dir}: logs in to the API as `{id}`, by `{}`", kind.word())?;
+        }
         match found {
             Some(found) => writeln!(stdout, "{dir}: {found}"),
             None => writeln!(stderr, "{dir}: {}", tally(&problems)),
@@ -77,6 +80,14 @@ fn needs_program(config: &Config) -> bool {
     let mut sources = config.sources.iter();
     sources.any(|source| matches!(source.kind, SourceKind::Bus(_) | SourceKind::Program(_)))
         || config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Bus(_) | SinkKind::Program(_)))
+}
+
+/// The login for the API, if the folder has one.
+fn login(config: &Config) -> Option<&ApiLogin> {
+    match config.api.as_ref()?.token.as_ref()? {
+        ApiToken::Login(login) => Some(login),
+        ApiToken::Kept(_) => None,
+    }
 }
 
 /// Counts of the folder's contents.
@@ -154,6 +165,14 @@ mod tests {
         let [stdout, stderr] = check(GOOD, KEY, false);
         assert_eq!(stdout, "router: 1 key, 0 routes, 1 source, 0 sinks, 0 filters\n");
         assert_eq!(stderr, "");
+    }
+
+    #[test]
+    fn a_login_is_told() {
+        let api = "[api]\nbase_url = \"https://open.example.com\"\n[api.login]\ntype = \"lark\"\nid = \"cli_a\"\n";
+        let [stdout, stderr] = check(&format!("{api}secret_env = \"PATH\"\n{GOOD}"), KEY, false);
+        let expected = "router: logs in to the API as `cli_a`, by `lark`\n";
+        assert!(stdout.starts_with(expected) && stderr.is_empty(), "{stdout}{stderr}");
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod explain_equals_run;
 mod foreign_text;
 mod history;
 mod keys_command;
+mod lark_schemas;
 mod plugin_kit;
 mod printed;
 mod quickstart;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use trommel::{
     backoff::Backoff,
-    config::{AuthType, DeclaredIdentity, Grant, KeptIn},
+    config::{ApiLogin, ApiToken, AuthType, DeclaredIdentity, Grant, KeptIn, LoginKind},
     endpoint::Endpoint,
     folder::{load, load_registry},
 };
@@ -83,7 +83,7 @@ scopes = "mail:read"
     let config = folder.load();
     let api = config.api.unwrap();
     assert_eq!(api.base_url.as_str(), "https://api.example.com/v1");
-    assert_eq!(api.token, Some(KeptIn::File(folder.file("token"))));
+    assert_eq!(api.token, Some(ApiToken::Kept(KeptIn::File(folder.file("token")))));
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(api.headers, [header("X-Tenant", "tenant-forty-two"), header("Accept-Language", "en")]);
     assert_eq!((api.timeout, api.retries, api.max_body), (Duration::from_secs(2), 0, 4096));
@@ -105,7 +105,7 @@ scopes = "mail:read"
 fn the_least_that_can_be_said() {
     let config = folder("[api]\nbase_url = \"https://api.example.com\"\ntoken_env = \"API_TOKEN\"", "").load();
     let api = config.api.unwrap();
-    assert_eq!(api.token, Some(KeptIn::Env("API_TOKEN".to_owned())));
+    assert_eq!(api.token, Some(ApiToken::Kept(KeptIn::Env("API_TOKEN".to_owned()))));
     assert_eq!((api.timeout, api.retries, api.max_body), (Duration::from_secs(5), 2, 1 << 20));
     assert_eq!(api.backoff, Backoff::new(Duration::from_millis(100), Duration::from_secs(2)));
     assert_eq!((api.allow_private, api.identity), (false, DeclaredIdentity::default()));
@@ -152,6 +152,66 @@ grants = ["apis"]
     trommel.toml:13:24: `scopes` can't be `mail write`: a scope is printable ASCII without spaces
     trommel.toml:17:11: `grants` can't be `apis`: what can be granted is `api`, `identity` and `state`
     ");
+}
+
+#[test]
+fn a_login_takes_the_place_of_a_token() {
+    let api = |login: &str| format!("[api]\nbase_url = \"https://api.example.com\"\n\n[api.login]\n{login}");
+    let login = |text: &str| {
+        let folder = folder(&api(text), "");
+        let Some(ApiToken::Login(login)) = folder.load().api.unwrap().token else { panic!("it logs in") };
+        (login, folder.file("token"))
+    };
+    let (lark, file) = login("type = \"lark\"\nid = \"cli_a\"\nsecret_file = \"token\"");
+    assert_eq!(lark, ApiLogin { kind: LoginKind::Lark, id: "cli_a".to_owned(), secret: KeptIn::File(file) });
+    let url = "https://login.example.com/oauth2/token";
+    let more = "scope = [\"mail:read\", \"mail:send\"]";
+    let (oauth2, _) =
+        login(&format!("type = \"oauth2\"\nid = \"a\"\nsecret_env = \"SECRET\"\nurl = \"{url}\"\n{more}"));
+    let kind = LoginKind::OAuth2 { url: url.parse().unwrap(), scope: Some("mail:read mail:send".to_owned()) };
+    assert_eq!(oauth2, ApiLogin { kind, id: "a".to_owned(), secret: KeptIn::Env("SECRET".to_owned()) });
+}
+
+#[test]
+fn logins_that_can_not_be() {
+    let api = "[api]\nbase_url = \"https://api.example.com\"\n";
+    let both = "token_file = \"token\"\nheaders = { Authorization = \"5ecret\" }\n";
+    let lark = "[api.login]\ntype = \"lark\"\nid = \"cli_a\"\nsecret_file = \"token\"\n";
+    assert_snapshot!(problems(&format!("{api}{both}{lark}url = \"https://host/\"\nscope = \"a\""), ""), @r"
+    trommel.toml:3:14: `[api.login]` fetches the token, so there is no `token_file`
+      give one of them
+    trommel.toml:4:13: `Authorization` is what the token is sent as: give one of them
+    trommel.toml:9:7: a login of type `lark` has no `url`
+      Lark is asked at `base_url`, for what the app may do
+    trommel.toml:10:9: a login of type `lark` has no `scope`
+      Lark is asked at `base_url`, for what the app may do
+    ");
+    assert_snapshot!(problems(&format!("{api}[api.login]"), ""), @r"
+    trommel.toml:3:1: `type` is missing
+    trommel.toml:3:1: `id` is missing
+    trommel.toml:3:1: there is no secret to log in with
+      name a file with `secret_file`, or an environment variable with `secret_env`
+    ");
+    let oauth2 = "[api.login]\ntype = \"oauth2\"\nid = \"\"\nsecret_file = \"token\"\nsecret_env = \"A\"\n";
+    assert_snapshot!(problems(&format!("{api}{oauth2}scope = \"a b\"\nsecret = \"x\""), ""), @r"
+    trommel.toml:3:1: `url` is missing
+      a token endpoint looks like `https://login.example.com/oauth2/token`
+    trommel.toml:5:6: `id` can't be ``: it is empty
+    trommel.toml:7:14: the secret comes from `secret_file` or from `secret_env`, not from both
+    trommel.toml:8:9: `scope` can't be `a b`: a scope is printable ASCII without spaces
+    trommel.toml:9:1: unknown field `secret`
+      did you mean `secret_env` or `secret_file`?
+    ");
+    let url = "url = \"https://bob:5ecret@host/token\"\n";
+    assert_snapshot!(problems(&format!("{api}[api.login]\ntype = \"oauth\"\nid = 1\nsecret_file = \"none\"\n{url}"), ""), @r"
+    trommel.toml:4:8: `type` can't be `oauth`
+      did you mean `oauth2`?
+    trommel.toml:5:6: `id` must be a string, found an integer
+    trommel.toml:6:15: can't read `DIR/none`: No such file or directory (os error 2)
+    trommel.toml:7:7: `url` is not a token endpoint: it holds a user, who belongs in `id` and `secret_file`
+      a token endpoint looks like `https://login.example.com/oauth2/token`
+    ");
+    assert_snapshot!(problems(&format!("{api}login = \"lark\""), ""), @"trommel.toml:3:9: `login` must be a table, found a string");
 }
 
 /// An address may hold a password.

@@ -34,6 +34,7 @@ mod http_source;
 mod http_source_run;
 mod http_tenants;
 mod lark_bot;
+mod lark_example;
 mod lark_source;
 mod lines_source;
 mod saas;

@@ -8,7 +8,7 @@ use crate::stand_in;
 use std::{
     fs,
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use stand_in::{Reply, StandIn, ok, status};
 use trommel::{
     api::ApiClient,
     backoff::Backoff,
-    config::{ApiConfig, ConfigPlace, DeclaredIdentity, FilterSettings, Grant, GuestLimits, KeptIn},
+    config::{ApiConfig, ApiToken, ConfigPlace, DeclaredIdentity, FilterSettings, Grant, GuestLimits, KeptIn},
     endpoint::Endpoint,
     filter::{
         BreakReason, CallFault, CallLimits, Caller, Failure, FailureKind, Filter, Host, MatchError, ProcessError,
@@ -49,6 +49,10 @@ fn api(base_url: &str) -> ApiConfig {
 
 fn api_of(stand_in: &StandIn) -> ApiConfig {
     api(&format!("http://{}/v1/", stand_in.address))
+}
+
+fn kept(path: PathBuf) -> ApiToken {
+    ApiToken::Kept(KeptIn::File(path))
 }
 
 fn limits() -> GuestLimits {
@@ -113,7 +117,7 @@ async fn a_call_is_made_in_our_name() {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     fs::write(&token, TOKEN).unwrap();
-    let api = ApiConfig { token: Some(KeptIn::File(token)), ..api_of(&api_server) };
+    let api = ApiConfig { token: Some(kept(token)), ..api_of(&api_server) };
     let call = [("method", "POST"), ("path", "/users/a%40b/mails?fields=all"), ("body", r#"{"name":"é"}"#)];
     assert_eq!(told(&api, limits(), &call).await, r#"ok: {"id":7}"#);
     let [seen] = &api_server.seen()[..] else { panic!("one call") };
@@ -355,7 +359,7 @@ async fn a_renewed_token_is_used_at_the_next_call() {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     fs::write(&token, "one").unwrap();
-    let api = ApiConfig { token: Some(KeptIn::File(token.clone())), ..api_of(&api_server) };
+    let api = ApiConfig { token: Some(kept(token.clone())), ..api_of(&api_server) };
     let filter = caller(&api, limits()).await;
     let route = route(&filter, limits(), &["GET /**"], &[("method", "GET"), ("path", "/x")]).await;
     let change = [|path: &Path| fs::write(path, "two").unwrap(), |path: &Path| fs::remove_file(path).unwrap()];
@@ -451,7 +455,7 @@ async fn the_log_tells_what_the_guest_is_not_told() {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     fs::write(&token, TOKEN).unwrap();
-    let api = ApiConfig { token: Some(KeptIn::File(token)), ..api(&format!("http://{nobody}/v1")) };
+    let api = ApiConfig { token: Some(kept(token)), ..api(&format!("http://{nobody}/v1")) };
     assert_snapshot!(post(&api).await, @"failed: `POST /users`: the API could not be reached");
     let log = log.text();
     assert!(!log.contains("5ecret"), "{log}");

@@ -91,6 +91,26 @@ fn lanes_call_and_nothing_secret_is_logged() {
     assert!(!log.contains("5ecret"), "{log}");
 }
 
+#[test]
+fn a_router_logs_in_and_nothing_secret_is_logged() {
+    let api = StandIn::new(|_, seen| match &*seen.line {
+        "GET /users/me" => ok("there"),
+        _ => ok(r#"{"code":0,"msg":"ok","tenant_access_token":"t-t0ken","expire":7200}"#),
+    });
+    let base_url = format!("http://{}", api.address);
+    let login = "[api.login]\ntype = \"lark\"\nid = \"cli_a\"\nsecret_file = \"token\"\n";
+    let settings = settings(&base_url).replace("token_file = \"token\"", "");
+    let folder = folder(&base_url);
+    folder.put("trommel.toml", settings.replace("\n[[filter]]", &format!("\n{login}\n[[filter]]")).as_bytes());
+    let ended = folder.command().args(["--log", "trace"]).output().unwrap();
+    let log = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success() && ended.stdout.starts_with(b"\"ok: there\"\n"), "{log}");
+    let [login, call] = &api.seen()[..] else { panic!("a login and a call") };
+    assert_eq!(login.body, r#"{"app_id":"cli_a","app_secret":"t-5ecret"}"#);
+    assert_eq!((&*call.line, call.header("authorization")), ("GET /users/me", Some("Bearer t-t0ken")));
+    assert!(log.contains("logged in to the API") && !log.contains("5ecret") && !log.contains("t0ken"), "{log}");
+}
+
 /// As a start would: params are normalised with the API.
 #[test]
 fn check_normalises_params() {

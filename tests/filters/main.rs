@@ -33,6 +33,7 @@ mod stand_in;
 #[path = "../common/tenure.rs"]
 mod tenure;
 
+mod api_login;
 mod batched_filters;
 mod component_memory;
 mod component_refusals;

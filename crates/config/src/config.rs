@@ -56,7 +56,7 @@ pub use self::source::{
     AckMode, AvroFileSource, DeliverPolicy, EnvelopeFormat, JetStreamSource, LinesSource, NatsSource, SourceConfig,
     SourceKind,
 };
-pub use api::{ApiConfig, AuthType, DeclaredIdentity, KeptIn};
+pub use api::{ApiConfig, ApiLogin, ApiToken, AuthType, DeclaredIdentity, KeptIn, LoginKind};
 pub use avro::{avro_schema, known_schema};
 pub use body::{BodyFacts, BodyTemplate, UnrenderableBody};
 pub use bus::{BusSink, BusSource};

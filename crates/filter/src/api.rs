@@ -17,15 +17,18 @@ use reqwest::{
     },
 };
 use tokio::{runtime::Handle, task::JoinSet, time::Instant};
+use url::Url;
 
+use self::token::ApiBearer;
 use crate::{
     backoff::Backoff,
     config,
-    credential::Credential,
     endpoint::{Endpoint, RequestTarget},
     outgoing,
 };
 
+mod attempt;
+mod login;
 mod token;
 mod tries;
 
@@ -45,8 +48,7 @@ struct ApiClientInner {
     base: String,
     /// Names of the headers that the configuration sets.
     own_headers: Vec<HeaderName>,
-    /// Value of the header that carries the token.
-    token: Option<Credential<HeaderValue>>,
+    token: Option<ApiBearer>,
     timeout: Duration,
     retries: u32,
     backoff: Backoff,
@@ -102,9 +104,9 @@ impl ApiClient {
             let private = "`base_url` is a private address: say `allow_private = true` if that is meant";
             outgoing::check_literal(&settings.base_url).context(private)?;
         }
-        let token = settings.token.as_ref().map(token::read).transpose()?;
+        let token = ApiBearer::new(settings)?;
         Ok(Self(Arc::new(ApiClientInner {
-            http: http(settings)?,
+            http: http(&settings.base_url, settings.allow_private, &settings.headers)?,
             own_headers: settings.headers.iter().filter_map(|(name, _)| name.parse().ok()).collect(),
             base: settings.base_url.as_str().trim_end_matches('/').to_owned(),
             token,
@@ -139,16 +141,17 @@ impl ApiClient {
     }
 }
 
-fn http(settings: &config::ApiConfig) -> anyhow::Result<reqwest::Client> {
+/// A client for requests to `url`, each with these headers.
+fn http(url: &Url, allow_private: bool, fixed: &[(String, String)]) -> anyhow::Result<reqwest::Client> {
     let mut headers = HeaderMap::new();
-    for (name, value) in &settings.headers {
+    for (name, value) in fixed {
         // The value is not quoted, as it may be a secret.
         let mut value = HeaderValue::from_str(value).with_context(|| format!("the header `{name}` can't be sent"))?;
         value.set_sensitive(true);
         headers.insert(HeaderName::from_bytes(name.as_bytes())?, value);
     }
-    let mut http = outgoing::client(settings.allow_private).default_headers(headers);
-    if settings.base_url.scheme() == "http" {
+    let mut http = outgoing::client(allow_private).default_headers(headers);
+    if url.scheme() == "http" {
         // HTTP needs no certificates, so it works where there are none.
         http = http.tls_certs_only([]);
     }

@@ -6,9 +6,10 @@ use url::Url;
 
 use crate::{
     backoff::Backoff,
-    config::{ApiConfig, DeclaredIdentity, KeptIn, values},
+    config::{ApiConfig, ApiToken, DeclaredIdentity, values},
+    http,
     limits::waits,
-    secret,
+    login::login,
     table::{GivenValue, PlacedValue, TomlTable},
     unique::ClaimedValues,
 };
@@ -27,11 +28,11 @@ const OURS: [&str; 7] =
 pub(crate) fn api(table: &mut TomlTable<'_>) -> Option<ApiConfig> {
     let place = table.place();
     let base_url = table.required("base_url", base_url);
-    let token_file = secret::path(table, "token_file").map(KeptIn::File);
-    let token_env = table.text("token_env").map(KeptIn::Env);
-    if table.has("token_file") && table.has("token_env") {
-        let message = "the token comes from `token_file` or from `token_env`, not from both";
-        table.error(table.place_of("token_env"), message, None);
+    let token = http::token(table).map(ApiToken::Kept);
+    let login = table.table("login", login).map(|login| login.map(ApiToken::Login));
+    if let Some(field) = ["token_file", "token_env"].into_iter().find(|field| table.has(field) && table.has("login")) {
+        let message = format!("`[api.login]` fetches the token, so there is no `{field}`");
+        table.error(table.place_of(field), message, Some("give one of them".to_owned()));
     }
     let headers = headers(table, &[]);
     let timeout = table.duration("timeout").unwrap_or(TIMEOUT);
@@ -49,7 +50,10 @@ pub(crate) fn api(table: &mut TomlTable<'_>) -> Option<ApiConfig> {
         && console_events.is_some() == table.has("console_events");
     let identity =
         is_whole.then(|| DeclaredIdentity { auth_types: auth_types.unwrap_or_default(), scopes, console_events });
-    let token = token_file.or(token_env);
+    let token = match login {
+        Some(login) => Some(login?),
+        None => token,
+    };
     Some(ApiConfig {
         base_url: base_url?,
         token,
@@ -99,7 +103,7 @@ pub(crate) fn checked_headers(
     ours: &[&str],
 ) -> Option<Vec<(String, String)>> {
     let mut names = ClaimedValues::default();
-    let has_token = table.has("token_file") || table.has("token_env");
+    let has_token = ["token_file", "token_env", "login"].iter().any(|field| table.has(field));
     let header = |(name, value): (PlacedValue<String>, PlacedValue<GivenValue>)| {
         let lower = name.value.to_ascii_lowercase();
         let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);

@@ -19,6 +19,7 @@ mod lark;
 mod limits;
 mod listing;
 mod load;
+mod login;
 mod loops;
 mod nats;
 mod preset;

@@ -106,8 +106,10 @@ pub fn load_registry(config: &Config) -> Result<RegistryConfig, Problems> {
     let plugins = AvailablePlugins::list(&config.dir, &config.plugins)
         .map_err(|error| report.add(unlisted(&config.plugins, &error)))
         .ok();
-    let schemas =
-        SchemaFiles::list(&files, &config.schemas).map_err(|error| report.add(unlisted(&config.schemas, &error))).ok();
+    let schemas = SchemaFiles::list(&files, &config.schemas)
+        .map(|schemas| schemas.with(&config.presets))
+        .map_err(|error| report.add(unlisted(&config.schemas, &error)))
+        .ok();
     let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
     let avro = avro::schemas(&files, config, &report);
     let ready = FolderContents { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };

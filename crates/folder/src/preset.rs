@@ -16,6 +16,12 @@ mod helix;
 const CTRLPLANE: &str = include_str!("preset/ctrlplane/ctrlplane.toml");
 const FLOWCRAFT: &str = include_str!("preset/flowcraft/flowcraft.toml");
 const LARK: &str = include_str!("preset/lark/lark.toml");
+/// What the components that ship for Lark put out.
+const LARK_SCHEMAS: [(&str, &str); 3] = [
+    ("lark/flatten.json", include_str!("preset/lark/flatten.json")),
+    ("lark/im-message.json", include_str!("preset/lark/im-message.json")),
+    ("lark/mail.json", include_str!("preset/lark/mail.json")),
+];
 const JB_MESH: &str = include_str!("preset/jb-mesh/jb-mesh.toml");
 
 /// The keys and streams of an event family, as a file of the folder.
@@ -65,7 +71,8 @@ pub(crate) fn preset(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Op
         EventFamily::Lark => ("lark", LARK.to_owned(), &[][..]),
     };
     names.claim(table, name, table.place_of("name"), format!("preset `{name}`"));
-    let preset = Preset { name, text, avro };
+    let schemas = if family == EventFamily::Lark { LARK_SCHEMAS.as_slice() } else { &[] };
+    let preset = Preset { name, text, avro, schemas };
     let streams = streams(table, &preset, options);
     Some((preset, streams))
 }

@@ -74,6 +74,7 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
     let presets = table.tables("preset", |table| preset(table, &mut names));
     let (presets, inherited): (Vec<_>, Vec<_>) = presets.into_iter().flatten().unzip();
     let inherited: Vec<_> = inherited.into_iter().flatten().collect();
+    let schemas = schemas.map(|schemas| schemas.with(&presets));
     let mut names = ClaimedValues::default();
     let streams = table.tables("stream", |table| {
         if !has_server {

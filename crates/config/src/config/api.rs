@@ -13,7 +13,7 @@ use crate::backoff::Backoff;
 pub struct ApiConfig {
     /// `http` or `https`, a host and optionally a path: no user, query or fragment.
     pub base_url: Url,
-    pub token: Option<KeptIn>,
+    pub token: Option<ApiToken>,
     /// Sent with every call.
     pub headers: Vec<(String, String)>,
     /// Timeout of one try.
@@ -39,6 +39,48 @@ impl fmt::Debug for ApiConfig {
             .field("token", &self.token)
             .field("headers", &headers)
             .finish_non_exhaustive()
+    }
+}
+
+/// Origin of the bearer token that is sent with every call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiToken {
+    /// Made by others, who renew it.
+    Kept(KeptIn),
+    /// Fetched, and renewed before it ends.
+    Login(ApiLogin),
+}
+
+/// A login at the API: what a token is asked for with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiLogin {
+    pub kind: LoginKind,
+    /// The id of this router's app, or client.
+    pub id: String,
+    pub secret: KeptIn,
+}
+
+/// Protocol of a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginKind {
+    /// Lark's tenant access tokens of a custom app; the server is that of `base_url`.
+    Lark,
+    /// The client credentials grant of OAuth 2.0 (RFC 6749, 4.4).
+    OAuth2 {
+        /// The token endpoint.
+        url: Url,
+        /// Scopes, parted by spaces.
+        scope: Option<String>,
+    },
+}
+
+impl LoginKind {
+    /// The word for it in the configuration.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Lark => "lark",
+            Self::OAuth2 { .. } => "oauth2",
+        }
     }
 }
 

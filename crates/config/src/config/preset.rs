@@ -9,4 +9,6 @@ pub struct Preset {
     pub text: String,
     /// Its Avro schemas, by the names that `reader_schema` uses for them.
     pub avro: &'static [(&'static str, &'static str)],
+    /// Its JSON Schemas, by the names that `file` in `[key.schema]` uses for them.
+    pub schemas: &'static [(&'static str, &'static str)],
 }

@@ -44,6 +44,9 @@ mod tenant_shares;
 mod tenants;
 mod work;
 
+#[cfg(fuzzing)]
+pub use lark::{decrypted, request_facts};
+
 /// Longest time for a connection's first request head: clients have it ready.
 const HEAD: Duration = Duration::from_secs(10);
 /// Factor over the allowed size up to which a head is still read, so that its client gets the

@@ -156,6 +156,21 @@ fn unsigned_verification(keys: &[EncryptKey], facts: &RequestFacts) -> Option<(B
     bodies.find(|(_, facts)| facts.challenge().is_some())
 }
 
+/// What is read of a body before its request is trusted: the encrypted text, the token, and the
+/// challenge. `None` if it is refused.
+#[cfg(fuzzing)]
+pub fn request_facts(body: &Bytes) -> Option<[Option<ByteString>; 3]> {
+    let facts = RequestFacts::of(body).ok()?;
+    let challenge = facts.challenge().cloned();
+    Some([facts.encrypted, facts.token, challenge])
+}
+
+/// Decrypts the text of `encrypt`.
+#[cfg(fuzzing)]
+pub fn decrypted(key: &str, text: &str) -> Option<Bytes> {
+    EncryptKey::parse(key).ok()?.decrypt(text)
+}
+
 async fn valid<T: Clone>(credentials: &[Credential<T>]) -> Vec<T> {
     let mut valid = Vec::with_capacity(credentials.len());
     for credential in credentials {
