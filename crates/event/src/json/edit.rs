@@ -13,14 +13,14 @@ use crate::text::shortened;
 
 mod container;
 
-use container::{Container, EditFault, EditNode};
+use container::{Container, EditFault, EditNode, look};
 
 /// Most edits of one text.
 const MOST_EDITS: usize = 1024;
 /// Most steps of a pointer.
 const MOST_STEPS: usize = 128;
 /// Members and elements that edits may look at in all; to read one counts as many.
-const MOST_LOOKS: usize = 1 << 24;
+const MOST_LOOKS: usize = 1 << 25;
 
 /// A change of a JSON text. Pointers, names and values are borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl<'a> EditedText<'a> {
         let value = value.trim_ascii();
         let steps = parsed(pointer)?;
         if steps.is_empty() {
-            *self = Self { root: EditNode::Text(value), is_read: true, ..Self::new(b"") };
+            *self = Self { root: EditNode::Text(value), is_read: true, looks: self.looks, ..Self::new(b"") };
             return Ok(());
         }
         let fault = |fault| faulty(pointer, fault);
@@ -181,8 +181,10 @@ impl<'a> EditedText<'a> {
             node = &mut container.change(index).value;
         }
         let Some(container) = node.open(&[], &mut self.looks).map_err(fault)? else { return Ok(None) };
-        let index = container.find(last, &mut self.looks).map_err(fault)?;
-        Ok(index.map(|index| (container, index)))
+        let Some(index) = container.find(last, &mut self.looks).map_err(fault)? else { return Ok(None) };
+        // What is removed or renamed there moves or compares all others.
+        look(container.len(), &mut self.looks).map_err(fault)?;
+        Ok(Some((container, index)))
     }
 
     /// Reads the outermost value, before the first edit within it.

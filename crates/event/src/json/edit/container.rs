@@ -5,7 +5,7 @@ use std::{borrow::Cow, ops::Range};
 use crate::json::{NotJson, paths::index, scanner::JsonScanner};
 
 /// What reading a member or an element costs, in looks at one.
-const READING: usize = 16;
+const READING: usize = 64;
 
 /// Reason why edits stop.
 #[derive(Clone, Copy, Debug)]
@@ -310,7 +310,7 @@ impl ChangedSlot<'_> {
 }
 
 /// Subtracts a number of looks from those that are left.
-fn look(count: usize, looks: &mut usize) -> Result<(), EditFault> {
+pub(super) fn look(count: usize, looks: &mut usize) -> Result<(), EditFault> {
     *looks = looks.checked_sub(count).ok_or(EditFault::TooMuch)?;
     Ok(())
 }

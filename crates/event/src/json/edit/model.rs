@@ -31,7 +31,7 @@ impl Document {
                     let at = value.as_ptr() as usize - text.as_ptr() as usize;
                     let name = text[from..at].trim_start_matches([',', ' ', '\n']).trim_end_matches([':', ' ', '\n']);
                     from = at + value.len();
-                    (name.trim_start_matches([',', ' ', '\n']).to_owned(), Self::parse(value))
+                    (name.to_owned(), Self::parse(value))
                 };
                 Object(values.map(member).collect())
             }
@@ -138,14 +138,12 @@ impl Document {
             (Array(elements), None) => drop(elements.remove(index)),
             (Object(members), None) => drop(members.remove(index)),
             (Object(members), Some(name)) if !is_named(&members[index].0, name) => {
-                let value = members[index].1.clone();
                 members[index].0 = quoted(name);
                 let mut at = 0;
                 members.retain(|(other, _)| {
                     at += 1;
                     at == index + 1 || !is_named(other, name)
                 });
-                assert!(members.iter().any(|(_, kept)| *kept == value));
             }
             _ => {}
         }
