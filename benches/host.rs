@@ -111,7 +111,9 @@ fn calls(runtime: &Runtime, host: &Host, event: &Event) {
     let any = subscribe(runtime, &relay, &[("field", "/last")]);
     let edit = load(runtime, host, "edit-fields");
     let edits = subscribe(runtime, &edit, &[]);
+    let same = vec![event; 64];
     let (mut type_matcher, mut json_matcher) = (match_type.matcher(), relay.matcher());
+    let same = vec![event; 64];
 
     let mut table = Table::default();
     table.case("matches: type and payload read", || {
@@ -139,7 +141,6 @@ fn calls(runtime: &Runtime, host: &Host, event: &Event) {
     table.case("process: two fields read, one set", || {
         runtime.block_on(async { black_box(edit.process(&edits, black_box(event), 1).await.unwrap()) });
     });
-    let same = vec![event; 64];
     table.case_of(64, "process: the same in batches of 64", || {
         runtime.block_on(async { black_box(edit.process_batch(&edits, black_box(&same)).await.unwrap()) });
     });

@@ -21,7 +21,7 @@ use crate::{
     api,
     config::{Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, TooLittle},
     control::ConsumerDesk,
-    filter::Host,
+    filter::{Host, MATCHER_STACK},
     folder,
     metrics::Metrics,
     nats::ConnectError,
@@ -201,7 +201,7 @@ pub async fn run(config: Config, controls: RouterControls) -> Result<RunSummary,
     }
     let plan = memory_plan(&config).map_err(RunError::Config)?;
     let config = plan.apply(config);
-    let lanes = Builder::new_multi_thread().thread_name("lane").enable_time().build();
+    let lanes = Builder::new_multi_thread().thread_name("lane").thread_stack_size(MATCHER_STACK).enable_time().build();
     let lanes = lanes.context("could not start the lanes' threads").map_err(RunError::Failed)?;
     // Loading thousands of keys takes long, and a filter may use up its time: events wait for
     // neither.

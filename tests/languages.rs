@@ -9,6 +9,8 @@ mod cases;
 mod hostile;
 #[path = "common/log.rs"]
 mod log;
+#[path = "languages/poison.rs"]
+mod poison;
 #[path = "common/filter.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod rig;
@@ -74,6 +76,7 @@ async fn conforms(language: &str, batched: bool) {
     large_payloads_go_through(&filter).await;
     logs_under_its_name(&filter, language).await;
     a_trap_ends_one_instance_only(&filter).await;
+    poison::goes_through_poison(&filter, language).await;
     goes_on_and_on(&filter).await;
     assert_eq!(filter.matcher().takes_batches(), batched);
     if batched {
@@ -126,7 +129,10 @@ async fn logs_under_its_name(filter: &Filter, language: &str) {
     let verdict = filter.process(&subscription, &event(r#"{"text":"größer \ud83d\ude00"}"#), 1).await.unwrap();
     drop(guard);
     assert_eq!(verdict, Verdict::Keep);
-    assert_eq!(log.text().trim(), format!("INFO filter: größer \u{1f600} filter=\"{language}\" key=\"key\""));
+    assert_eq!(
+        log.text().trim(),
+        format!("INFO filter: größer \u{1f600} filter=\"{language}\" key=\"key\" event=\"id-1\"")
+    );
 }
 
 async fn a_trap_ends_one_instance_only(filter: &Filter) {

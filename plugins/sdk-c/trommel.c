@@ -158,7 +158,7 @@ bool exports_trommel_filter_filter_normalize_params(trommel_text *key, trommel_f
         result = trommel.normalize(*key, given, &normal);
     } else {
         trommel_text problem = {0};
-        release(trommel.new(*key, given, &problem));
+        release(trommel.make(*key, given, &problem));
         if (problem.ptr) result = trommel_malformed(problem);
     }
     bool is_fine = result.kind < MALFORMED;
@@ -170,7 +170,7 @@ bool exports_trommel_filter_filter_normalize_params(trommel_text *key, trommel_f
     return is_fine;
 }
 
-// Params that `new` refused never come here, for normalize-params refused them. Should they, nothing goes out unseen.
+// Params that `make` refused never come here, for normalize-params refused them. Should they, nothing goes out unseen.
 struct exports_trommel_filter_filter_subscription_t {
     void *route;
     trommel_text problem;
@@ -180,7 +180,7 @@ exports_trommel_filter_filter_own_subscription_t exports_trommel_filter_filter_c
     trommel_text *key, trommel_filter_types_params_t *params) {
     exports_trommel_filter_filter_subscription_t *self = own(1, sizeof(*self));
     trommel_text problem = {0};
-    self->route = trommel.new(*key, (trommel_params){params->ptr, params->len}, &problem);
+    self->route = trommel.make(*key, (trommel_params){params->ptr, params->len}, &problem);
     if (problem.ptr) self->problem = copy(problem);
     filter_component_string_free(key);
     trommel_filter_types_params_free(params);

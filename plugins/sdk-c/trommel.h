@@ -1,13 +1,18 @@
 // Filters for trommel in C. A filter is one value, `trommel`, that says what it is and does; trommel.c and json.c of this
-// folder and what is in bindings/ are compiled with it.
+// folder and what is in bindings/ are compiled with it, as C. The filter may be C++ from C++20 on: `extern const trommel_filter
+// trommel` is then defined with `extern "C"`, and its members named in their order.
 //
 // Memory: what is handed to a hook, and what the functions below return, lives until the hook returns. What a hook
-// returns is copied, so it may point to any of it, or to constants. Only what `new` returns lives longer: it comes from
+// returns is copied, so it may point to any of it, or to constants. Only what `make` returns lives longer: it comes from
 // `malloc`, with all that it points to, and goes to `drop`.
 #ifndef TROMMEL_H
 #define TROMMEL_H
 
 #include "bindings/filter_component.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 // UTF-8 without a NUL behind it; it may hold NUL. Has `ptr` and `len`.
 typedef filter_component_string_t trommel_text;
@@ -60,16 +65,16 @@ typedef struct {
     size_t count;
 } trommel_conditions;
 
-// A hook that is NULL is never called; `new` is required.
+// A hook that is NULL is never called; `make` is required.
 typedef struct {
     const char *name, *version, *description;
     trommel_filter_types_fields_t match_reads, process_reads; // TROMMEL_FILTER_TYPES_FIELDS_...
     const char *const *capabilities;                          // wishes, "api" and "state", then NULL
 
     // Parses the params of one route. With `problem` set they are refused.
-    void *(*new)(trommel_text key, trommel_params params, trommel_text *problem);
+    void *(*make)(trommel_text key, trommel_params params, trommel_text *problem);
     void (*drop)(void *route); // `free` when NULL
-    // The params to use from then on, or a failure, else `trommel_keep()`. When NULL those that `new` takes.
+    // The params to use from then on, or a failure, else `trommel_keep()`. When NULL those that `make` takes.
     trommel_result (*normalize)(trommel_text key, trommel_params params, trommel_params *normal);
     // Match as data: any of the lists, all of its conditions. Returns how many lists there are.
     size_t (*conditions)(const void *route, const trommel_conditions **any);
@@ -105,5 +110,9 @@ bool trommel_is_object(trommel_text json);
 trommel_text trommel_member(trommel_text object, const char *name);
 bool trommel_string(trommel_text value, trommel_text *string);
 bool trommel_integer(trommel_text value, int64_t *integer);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -19,7 +19,7 @@ const (
 	Error = log.LevelError
 )
 
-// Log writes to the router's log, under the filter's name. Not from Matches.
+// Log writes to the router's log, under the filter's name.
 func Log(level log.Level, format string, args ...any) { log.Write(level, fmt.Sprintf(format, args...)) }
 
 // APIError says why a call of the API had no success.
@@ -110,15 +110,30 @@ func done(result witTypes.Result[witTypes.Unit, state.StateError]) error {
 	return nil
 }
 
+// StateError says why the state did not do as it was told.
+type StateError struct {
+	// One of "denied", "too-large", "conflict", "unavailable".
+	Kind string
+	// What was wrong, if there is more to say.
+	Text string
+}
+
+func (e *StateError) Error() string {
+	if e.Text == "" {
+		return "state: " + e.Kind
+	}
+	return fmt.Sprintf("state: %s: %s", e.Kind, e.Text)
+}
+
 func stateError(err state.StateError) error {
 	switch err.Tag() {
 	case state.StateErrorDenied:
-		return fmt.Errorf("state: denied")
+		return &StateError{Kind: "denied"}
 	case state.StateErrorTooLarge:
-		return fmt.Errorf("state: too-large")
+		return &StateError{Kind: "too-large"}
 	case state.StateErrorConflict:
-		return fmt.Errorf("state: conflict")
+		return &StateError{Kind: "conflict"}
 	default:
-		return fmt.Errorf("state: unavailable: %s", err.Unavailable())
+		return &StateError{Kind: "unavailable", Text: err.Unavailable()}
 	}
 }

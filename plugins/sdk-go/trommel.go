@@ -1,8 +1,9 @@
 // Package trommel is for filters of trommel in Go: say with Export what yours is and does.
 //
 // A hook that is left nil is never called. An error of New refuses the route; one of Process becomes a failure: the one
-// that Malformed, Retry, Failed or Broken made, and of any other error a Failed with its text. A panic ends the instance:
-// the event is tried once more on a fresh one and is then a dead letter.
+// that Malformed, Retry, Failed or Broken made, a Failed of an error of the API or the state, and of any other error a
+// Malformed with its text, for the next try would end the same way. A panic ends the instance: the event is tried once more
+// on a fresh one and is then a dead letter.
 package trommel
 
 import (
@@ -150,8 +151,8 @@ func Emit(emissions ...Emission) Outcome {
 
 // Failure is an error that says what becomes of the event.
 type Failure struct {
-	failure types.Failure
-	text    string
+	make func(text string) types.Failure
+	text string
 }
 
 func (f *Failure) Error() string { return f.text }
@@ -159,35 +160,43 @@ func (f *Failure) Error() string { return f.text }
 // Malformed: the event can never be processed. It goes straight to the dead letters.
 func Malformed(format string, args ...any) error {
 	text := fmt.Sprintf(format, args...)
-	return &Failure{types.MakeFailureMalformed(text), text}
+	return &Failure{types.MakeFailureMalformed, text}
 }
 
 // Retry: passing trouble. The event is tried again after this time.
 func Retry(after time.Duration, format string, args ...any) error {
-	text := fmt.Sprintf(format, args...)
-	wait := witTypes.Tuple2[uint32, string]{F0: uint32(after.Milliseconds()), F1: text}
-	return &Failure{types.MakeFailureRetry(wait), text}
+	retry := func(text string) types.Failure {
+		return types.MakeFailureRetry(witTypes.Tuple2[uint32, string]{F0: uint32(after.Milliseconds()), F1: text})
+	}
+	return &Failure{retry, fmt.Sprintf(format, args...)}
 }
 
 // Failed: the event is tried again by the key's policy, then becomes a dead letter.
 func Failed(format string, args ...any) error {
 	text := fmt.Sprintf(format, args...)
-	return &Failure{types.MakeFailureFailed(text), text}
+	return &Failure{types.MakeFailureFailed, text}
 }
 
 // Broken: the filter itself can't go on. It is quarantined, the event is kept.
 func Broken(format string, args ...any) error {
 	text := fmt.Sprintf(format, args...)
-	return &Failure{types.MakeFailureBroken(text), text}
+	return &Failure{types.MakeFailureBroken, text}
 }
 
-// failure is what the router is told of an error.
-func failure(err error, other func(string) types.Failure) types.Failure {
+// failure is what the router is told of an error. What the API or the state answered may be another thing with the next
+// try; answer makes a failure of that.
+func failure(err error, answer func(string) types.Failure) types.Failure {
 	var known *Failure
-	if errors.As(err, &known) {
-		return known.failure
+	var api *APIError
+	var state *StateError
+	switch {
+	case errors.As(err, &known):
+		return known.make(err.Error())
+	case errors.As(err, &api), errors.As(err, &state):
+		return answer(err.Error())
+	default:
+		return types.MakeFailureMalformed(err.Error())
 	}
-	return other(err.Error())
 }
 
 // Export says what the filter is. Call it once, from init.

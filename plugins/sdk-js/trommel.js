@@ -1,8 +1,9 @@
 // Filters for trommel in JavaScript: a class whose methods are the hooks, exported by `define`.
 //
 // A hook that the class does not have is never called. What the constructor throws refuses the route; what `process`
-// throws becomes a failure: the one that `malformed`, `retry`, `failed` or `broken` made, and of anything else a `failed`
-// with its stack. What `matches` throws ends the instance: nothing is ever taken for `false`.
+// throws becomes a failure: the one that `malformed`, `retry`, `failed` or `broken` made, a `failed` of what the API or the
+// state answered, and of anything else a `malformed` with its stack, for the next try would end the same way. What
+// `matches` throws ends the instance: nothing is ever taken for `false`.
 
 // QuickJS has no TextDecoder and no TextEncoder; its own functions are quicker than a loop.
 
@@ -51,7 +52,11 @@ export class Event {
   }
 
   json() {
-    return convert(() => JSON.parse(this.#text()));
+    return convert(() => {
+      const text = this.#text();
+      if (isTooDeep(text)) throw new SyntaxError(`it is nested more than ${DEEPEST} levels deep`);
+      return JSON.parse(text);
+    });
   }
 
   // An event of a batch has it at hand.
@@ -66,6 +71,32 @@ function convert(payload) {
   } catch (error) {
     throw malformed(`the payload can't be read: ${error.message}`);
   }
+}
+
+// QuickJS does not know how much stack it has: JSON of many more levels would end the instance.
+const DEEPEST = 1000;
+
+function isTooDeep(json) {
+  // Few payloads open as many lists and objects, and to count these is quicker than to go through them.
+  if (json.length <= DEEPEST || json.split("[").length + json.split("{").length <= DEEPEST) return false;
+  const next = /["[\]{}]/g;
+  for (let depth = 0; next.test(json);) {
+    const at = next.lastIndex - 1;
+    const found = json[at];
+    if (found === '"') next.lastIndex = endOfString(json, at);
+    else if (found === "]" || found === "}") depth--;
+    else if (++depth > DEEPEST) return true;
+  }
+  return false;
+}
+
+function endOfString(json, at) {
+  for (let end = json.indexOf('"', at + 1); end >= 0; end = json.indexOf('"', end + 1)) {
+    let slashes = 0;
+    while (json[end - 1 - slashes] === "\\") slashes++;
+    if (slashes % 2 === 0) return end + 1;
+  }
+  return json.length;
 }
 
 class Failure extends Error {
@@ -84,11 +115,20 @@ export const failed = (message) => new Failure("failed", message, message);
 /** The filter itself can't go on: it is quarantined, the event is kept. */
 export const broken = (message) => new Failure("broken", message, message);
 
-function toFailure(error, tag) {
+function toFailure(error, answer) {
   if (error instanceof Failure) return error.failure;
   // What an import answered is in the error's payload, and the message says no more than that.
-  const told = error?.payload === undefined ? `${error}` : JSON.stringify(error.payload);
-  return { tag, val: `${told}\n${error?.stack ?? ""}`.trimEnd() };
+  const isAnswer = error?.payload !== undefined;
+  const told = isAnswer ? JSON.stringify(error.payload) : error instanceof Error ? `${error}` : `threw ${shown(error)}`;
+  return { tag: isAnswer ? answer : "malformed", val: `${told}\n${error?.stack ?? ""}`.trimEnd() };
+}
+
+function shown(value) {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return String(value);
+  }
 }
 
 class Outcome {
@@ -149,6 +189,7 @@ export function define({ name, version, description, matchReads, processReads, c
       if (this.problem !== undefined) throw { tag: "broken", val: this.problem };
       try {
         const outcome = this.route.process(new Event(event));
+        if (typeof outcome?.then === "function") throw new TypeError("process can't wait: it must not be async, nor return a promise");
         if (!(outcome instanceof Outcome)) throw new TypeError("process must return drop, keep, replace or emit");
         return outcome;
       } catch (error) {

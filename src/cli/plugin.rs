@@ -12,6 +12,7 @@ use crate::{
 mod bench;
 mod case;
 mod check;
+mod declared;
 mod ls;
 mod new;
 mod paste;

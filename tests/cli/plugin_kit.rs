@@ -199,7 +199,21 @@ fn outcomes_are_written_where_they_differ() {
 {"name":"wrong","event":{"payload":{"a":1}},"params":{"where":"/a == 2"},"expect":"kept"}
 "#;
     let plugin = plugin("select", cases);
-    assert!(test(&plugin, &["--update"]).contains("3 passed, 0 failed, outcomes written"));
+    assert_snapshot!(test(&plugin, &["--update"]), @r#"
+    ok    as before (TIME)
+    wrote new (DIR/tests/cases.ndjson:3)
+          {
+            "replaced": {
+              "a": 1.0
+            }
+          }
+    wrote wrong (DIR/tests/cases.ndjson:4)
+          - "kept"
+          + "dropped"
+    3 passed, 0 failed, outcomes written
+    --- stderr
+    --- exit code 0
+    "#);
     assert_snapshot!(fs::read_to_string(plugin.path().join("tests/cases.ndjson")).unwrap(), @r#"
     {"name":"as before","event":{"payload":{"a":1,"b":2}},"params":{"keep":"/a"},"expect":"replaced"}
     {"name":"new","event":{"payload":{"a":1.0,"b":2}},"params":{"keep":"/a"},"expect":{"replaced":{"a":1.0}}}
@@ -265,6 +279,68 @@ fn cases_answer_for_the_api() {
     --- stderr
     --- exit code 1
     "#);
+}
+
+/// As the router has it in the dead letter.
+#[test]
+fn a_break_is_shown_with_its_reason_and_the_last_lines() {
+    let cases = r#"
+{"name":"breaks","params":{"mode":"trap-process"},"expect":"kept"}
+{"name":"logs","params":{"mode":"log"},"expect":"dropped"}
+{"name":"logs and is right","params":{"mode":"log"},"expect":"kept"}
+"#;
+    let plugin = plugin("misbehave", cases);
+    let said = test(&plugin, &[]);
+    let frames = regex::Regex::new(", in .*").unwrap();
+    assert_snapshot!(frames.replace_all(&said, ", in FRAMES"), @r#"
+    FAIL  breaks (DIR/tests/cases.ndjson:2)
+          - "kept"
+          + {
+          +   "broke": "trap"
+          + }
+          `process` of filter `misbehave` broke (trap): wasm trap: wasm `unreachable` instruction executed, in FRAMES
+          its last lines:
+          about to trap
+    FAIL  logs (DIR/tests/cases.ndjson:3)
+          - "dropped"
+          + "kept"
+          log:
+            INFO  attempt 1
+    ok    logs and is right (TIME)
+    1 passed, 2 failed
+    --- stderr
+    --- exit code 1
+    "#);
+    assert!(
+        test(&plugin, &["--verbose"]).contains("ok    logs and is right (TIME)\n      log:\n        INFO  attempt 1\n")
+    );
+}
+
+/// A scaffold is a router's folder: what a route of its key would get is what a case gets.
+#[test]
+fn the_key_file_counts_for_cases() {
+    let cases = r#"
+{"name":"the default","event":{"payload":{"a":1,"b":2}},"expect":{"replaced":{"a":1}}}
+{"name":"no such param","params":{"kep":"/a"},"expect":{"refused":"key `parts` has no param `kep`"}}
+{"name":"not that kind","params":{"some":"x"},"expect":"refused"}
+"#;
+    let plugin = plugin("select", cases);
+    fs::write(plugin.path().join("trommel.toml"), format!("[folders]\nplugins = \".\"\n{TO_STDOUT}")).unwrap();
+    fs::create_dir(plugin.path().join("keys")).unwrap();
+    let key = r#"
+        [[key]]
+        key = "parts"
+        subject = "parts"
+        filter = "select"
+        params = [{ name = "keep", type = "string", default = "/a" }, { name = "some", type = "int" }]
+
+        [[route]]
+        key = "parts"
+        sinks = ["out"]
+    "#;
+    fs::write(plugin.path().join("keys/parts.toml"), key).unwrap();
+    let said = test(&plugin, &[]);
+    assert!(said.contains("3 passed, 0 failed"), "{said}");
 }
 
 #[test]
@@ -333,6 +409,31 @@ fn every_field_has_its_price() {
     let widened: Vec<_> = process["ns_widened"].as_object().unwrap().keys().collect();
     assert_eq!(widened, ["headers", "id", "source-time", "subject"]);
     assert!(process["ns"].as_f64().unwrap() > 0.0 && said["memory"].as_u64().unwrap() > 0, "{said}");
+}
+
+/// Only hooks that there are are called, and the API answers as the cases say.
+#[test]
+fn a_bench_runs_what_there_is() {
+    let bench = |plugin: &TempDir| {
+        let output = trommel().args(["plugin", "bench", "--json"]).arg(plugin.path()).output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let unasked = plugin("select", "{}\n");
+    let component = crafted::filter(crafted::Trick { is_unasked: true, ..Default::default() });
+    fs::write(unasked.path().join("select.wasm"), component).unwrap();
+    let said: Value = serde_json::from_str(&bench(&unasked)).unwrap();
+    assert_eq!((&said["events"], &said["hooks"][0]["hook"]), (&json!(1), &json!("process")), "{said}");
+
+    // Without an answer it would want to be asked again.
+    let cases = r#"{"params":{"method":"GET","path":"/a","patient":""},"api":[{"call":"GET /a","body":1}]}"#;
+    let said: Value = serde_json::from_str(&bench(&plugin("caller", cases))).unwrap();
+    assert_eq!((&said["events"], &said["hooks"][1]["hook"]), (&json!(1), &json!("process")), "{said}");
+
+    let said = bench(&plugin("select", r#"{"params":{"were":""}}"#));
+    assert!(
+        said.contains("no case gets through, the first of them is `line 1`: the filter refused the params: "),
+        "{said}"
+    );
 }
 
 const KEYS: &str = r#"

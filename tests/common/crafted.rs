@@ -29,10 +29,14 @@ pub const WAIT: &str =
 pub struct Trick<'a> {
     /// The start code.
     pub start: &'a str,
+    /// More that it imports.
+    pub imports: &'a str,
     /// Before `process` keeps its event. The answer stands at 4096: 0, then 1 to keep.
     pub process: &'a str,
     /// More functions and the like.
     pub more: &'a str,
+    /// True if it has no hook `matches`, which traps if it is called all the same.
+    pub is_unasked: bool,
 }
 
 /// A core module that carries its WIT.
@@ -60,14 +64,16 @@ pub fn nested(loops: usize, locals: usize) -> String {
     format!("(func (local {}) {open}{sets}{close})", "i32 ".repeat(locals))
 }
 
-fn text(Trick { start, process, more }: Trick<'_>) -> String {
+fn text(Trick { start, imports, process, more, is_unasked }: Trick<'_>) -> String {
     const F: &str = "trommel:filter/filter@0.1.1";
+    let (hooks, matches) = if is_unasked { (8, "unreachable") } else { (12, "") };
     format!(
         r#"(module
   (import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))
   (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $wait (param i64) (result i32)))
   (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
   (import "[export]{F}" "[resource-new]subscription" (func $new (param i32) (result i32)))
+  {imports}
   (memory (export "memory") 64)
   (global $heap (mut i32) (i32.const 65536))
   (data (i32.const 16) "crafted") (data (i32.const 32) "1")
@@ -79,7 +85,7 @@ fn text(Trick { start, process, more }: Trick<'_>) -> String {
   (func (export "{F}#describe") (result i32)
     (i32.store (i32.const 1024) (i32.const 16)) (i32.store (i32.const 1028) (i32.const 7))
     (i32.store (i32.const 1032) (i32.const 32)) (i32.store (i32.const 1036) (i32.const 1))
-    (i32.store8 (i32.const 1048) (i32.const 12))
+    (i32.store8 (i32.const 1048) (i32.const {hooks}))
     (i32.store8 (i32.const 1049) (i32.const 16)) (i32.store8 (i32.const 1050) (i32.const 16))
     (i32.const 1024))
   (func (export "{F}#normalize-params") (param i32 i32 i32 i32) (result i32) unreachable)
@@ -88,7 +94,7 @@ fn text(Trick { start, process, more }: Trick<'_>) -> String {
   (func (export "{F}#[dtor]subscription") (param i32))
   (func (export "{F}#[method]subscription.conditions") (param i32) (result i32) (i32.const 2048))
   (func (export "{F}#[method]subscription.matches") (param i32) (result i32)
-    (global.set $heap (i32.const 65536)) (i32.const 1))
+    {matches} (global.set $heap (i32.const 65536)) (i32.const 1))
   (func (export "{F}#[method]subscription.process") (param i32) (result i32)
     (i32.store (i32.const 4096) (i32.const 0)) (i32.store (i32.const 4100) (i32.const 1))
     {process}

@@ -1,5 +1,6 @@
 //! A file that is not a filter is refused with what is wrong and the way out, and what is in service stays.
 
+use crate::crafted::{self, Trick};
 use crate::filter as rig;
 
 use insta::assert_snapshot;
@@ -105,10 +106,23 @@ async fn imports_that_no_filter_has() {
     assert_snapshot!(refused(test_wat("unknown-import")).await, @"it imports `acme:telemetry/meter@1.0.0`, which this router does not have: a filter may import `trommel:filter/log`, `api` and `state`, and WASI 0.2");
     let http = r#"(component (import "wasi:http/outgoing-handler@0.2.0" (instance)))"#;
     assert_snapshot!(refused(wat(http)).await, @"it imports `wasi:http/outgoing-handler@0.2.0`, which this router does not have: a filter may import `trommel:filter/log`, `api` and `state`, and WASI 0.2");
-    let api = r#"(component (import "trommel:filter/api@0.1.0" (instance)))"#;
-    assert_snapshot!(refused(wat(api)).await, @"it wants `api`, which it was not granted: add it to `grants` in the filter's settings, and say in `[api]` what is called");
     let function = r#"(component (import "clock" (func)))"#;
     assert_snapshot!(refused(wat(function)).await, @"it imports `clock`, which this router does not have: a filter may import `trommel:filter/log`, `api` and `state`, and WASI 0.2");
+}
+
+#[tokio::test]
+async fn features_that_no_router_has() {
+    let lifted_async = r#"(component
+        (core module $m (func (export "f") (result i32) (i32.const 0)) (func (export "c") (param i32 i32 i32) (result i32) (i32.const 0)))
+        (core instance $i (instantiate $m))
+        (func $f async (canon lift (core func $i "f") async (callback (core func $i "c"))))
+        (instance $e (export "describe" (func $f)))
+        (export "trommel:filter/filter@0.1.0" (instance $e)))"#;
+    assert_snapshot!(refused(wat(lifted_async)).await, @"it needs functions that are lifted async, which this router does not call: build it with synchronous exports, such as by `componentize-qjs --sync` or `jco componentize --backend-qjs-disable-async`");
+    let gc = "(type $pair (struct (field i32))) (func (drop (struct.new_default $pair)))";
+    assert_snapshot!(refused(crafted::filter(Trick { more: gc, ..Trick::default() })).await, @"it needs WebAssembly's garbage collector (GC), which this router does not have: a compiler to plain WebAssembly brings its own, as those of Go and Python do; Kotlin, Dart and others that need GC can't be filters");
+    let throws = "(tag $thrown) (func (throw $thrown))";
+    assert_snapshot!(refused(crafted::filter(Trick { more: throws, ..Trick::default() })).await, @"it needs WebAssembly's exceptions, which this router does not have: build it without, such as by `-fno-exceptions` in C++");
 }
 
 /// A function that WASI 0.2 does not have, in an interface that it has.

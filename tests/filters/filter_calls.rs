@@ -1,6 +1,6 @@
 //! The ordinary contract between the router and a filter.
 
-use crate::crafted;
+use crate::crafted::{self, Trick};
 use crate::filter as rig;
 use crate::log;
 
@@ -10,7 +10,7 @@ use log::Log;
 use rig::*;
 use trommel::{
     condition::EventFacts,
-    config::{FilterSettings, GuestLimits, InstanceScope},
+    config::{FilterSettings, Grant, GuestLimits, InstanceScope},
     filter::{CallError, CallLimits, Emission, Failure, FailureKind, Filter, ProcessError, Verdict},
     metrics::Metrics,
 };
@@ -181,13 +181,60 @@ async fn log_lines_have_a_budget_and_name_filter_and_key() {
     let log = log.text();
     let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| line.contains(" filter: ")).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    INFO filter: attempt 7 filter="misbehave" key="key"
-    INFO filter: line 0 filter="misbehave" key="key"
-    INFO filter: line 1 filter="misbehave" key="key"
-    INFO filter: line 2 filter="misbehave" key="key"
-    WARN filter: log lines over the budget of one event were dropped filter="misbehave" key="key" dropped=99997
-    INFO filter: attempt 7 filter="misbehave" key="key"
+    INFO filter: attempt 7 filter="misbehave" key="key" event="id-1"
+    INFO filter: line 0 filter="misbehave" key="key" event="id-1"
+    INFO filter: line 1 filter="misbehave" key="key" event="id-1"
+    INFO filter: line 2 filter="misbehave" key="key" event="id-1"
+    WARN filter: log lines over the budget of one event were dropped filter="misbehave" key="key" event="id-1" dropped=99997
+    INFO filter: attempt 7 filter="misbehave" key="key" event="id-1"
     "#);
+}
+
+/// What is logged where nothing may be called is logged all the same.
+#[tokio::test(flavor = "current_thread")]
+async fn matches_and_the_constructor_may_log() {
+    let (log, _guard) = Log::start(tracing::Level::INFO);
+    let filter = load(&host(), "misbehave", LIMITS).await;
+    let subscription = subscribe(&filter, LIMITS, &[("mode", "log-in-matches")]).await;
+    assert!(filter.matcher().matches(&subscription, &event("{}")).unwrap());
+    subscribe(&filter, LIMITS, &[("mode", "log-in-constructor")]).await;
+    let log = log.text();
+    insta::assert_snapshot!(log.lines().map(str::trim).collect::<Vec<_>>().join("\n"), @r#"
+    INFO filter: logged in matches filter="misbehave" key="key" event="id-1"
+    "#);
+}
+
+/// Toolchains import all that a world has. What was neither wished for nor granted is denied when it is called.
+#[tokio::test]
+async fn an_import_that_is_not_granted_is_denied() {
+    let trick = Trick {
+        imports: r#"(import "trommel:filter/state@0.1.1" "delete" (func $delete (param i32 i32 i32)))"#,
+        // Drops the event if the answer is an error, and that is `denied`, the first of them.
+        process: "(call $delete (i32.const 16) (i32.const 7) (i32.const 5000))
+            (i32.store (i32.const 4100) (i32.or
+                (i32.eqz (i32.load8_u (i32.const 5000))) (i32.ne (i32.load8_u (i32.const 5004)) (i32.const 0))))",
+        ..Trick::default()
+    };
+    for (grants, expected) in [(vec![], Verdict::Drop), (vec![Grant::State], Verdict::Keep)] {
+        let settings = FilterSettings { grants, ..settings("crafted", LIMITS) };
+        let filter = host().load("crafted", crafted::filter(trick), &settings).await.unwrap();
+        let subscription = subscribe(&filter, LIMITS, &[]).await;
+        assert_eq!(filter.process(&subscription, &event("{}"), 1).await.unwrap(), expected);
+    }
+}
+
+/// Without WASI, by the hook of the kit for Rust.
+#[tokio::test]
+async fn a_panic_says_its_message_and_place() {
+    let filter = load(&host(), "subscriber", LIMITS).await;
+    let params = [("min_amount", "0"), ("region", "nowhere")];
+    let subscription = subscribe(&filter, LIMITS, &params).await;
+    let Err(ProcessError::Broke(broken)) = filter.process(&subscription, &event(r#"{"amount":1}"#), 1).await else {
+        panic!("it should break")
+    };
+    let (_, said) = broken.detail.split_once("its last lines:\n").unwrap();
+    assert!(said.starts_with("panicked at ") && said.contains("src/lib.rs:"), "{said}");
+    assert!(said.ends_with("no such region: nowhere"), "{said}");
 }
 
 #[tokio::test]
@@ -198,8 +245,10 @@ async fn calls_and_breaks_are_counted() {
     let subscription = subscribe(&filter, LIMITS, &[("mode", "trap-process")]).await;
     assert!(filter.matcher().matches(&subscription, &event("{}")).unwrap());
     for n in 1..=5 {
-        assert!(filter.process(&subscription, &event("{}"), 1).await.is_err());
-        assert_eq!(filter.record_break(), n == 5);
+        let Err(ProcessError::Broke(broken)) = filter.process(&subscription, &event("{}"), 1).await else {
+            panic!("it should break")
+        };
+        assert_eq!(filter.record_break(&broken), n == 5);
     }
     let counted = metrics.filter("misbehave");
     assert_eq!((counted.matches.get(), counted.processes.get(), counted.breaks.get()), (1, 5, 5));

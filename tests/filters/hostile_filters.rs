@@ -14,8 +14,8 @@ use rig::*;
 use trommel::{
     config::GuestLimits,
     filter::{
-        BreakReason, BrokenCall, CallError, CallFault, Failure, FailureKind, Filter, LoadError, MatchError,
-        ProcessError, RouteSubscription, Verdict,
+        BreakReason, BrokenCall, CallError, CallFault, Failure, FailureKind, Filter, LoadError, MATCHER_STACK,
+        MatchError, ProcessError, RouteSubscription, Verdict,
     },
 };
 
@@ -78,6 +78,7 @@ async fn a_trap_says_where() {
     assert_eq!(broken.reason, BreakReason::Trap);
     assert!(broken.detail.contains("unreachable"), "{}", broken.detail);
     assert!(broken.detail.contains(", in "), "{}", broken.detail);
+    assert!(broken.detail.ends_with("\nits last lines:\nabout to trap"), "{}", broken.detail);
     assert_eq!(matches_breaks("trap-matches").await.reason, BreakReason::Trap);
     let broken = subscribe_breaks("trap-constructor").await;
     assert_eq!((broken.call, broken.reason), ("constructor", BreakReason::Trap));
@@ -188,7 +189,7 @@ async fn nothing_may_be_called_where_only_computing_is_allowed() {
     assert_eq!(broken.reason, BreakReason::Impure);
     assert_eq!(
         broken.detail.split(", in ").next().unwrap(),
-        "it called `trommel:filter/log@0.1.0.write`, but `matches`, `describe`, `conditions` and the constructor may call nothing"
+        "it called `trommel:filter/state@0.1.0.get`, but `matches`, `describe`, `conditions` and the constructor may call nothing but `log`"
     );
     let broken = subscribe_breaks("call-in-constructor").await;
     assert_eq!((broken.call, broken.reason), ("constructor", BreakReason::Impure));
@@ -259,7 +260,7 @@ async fn events_until_quarantine(filter: &Filter, subscription: &Arc<RouteSubscr
         let Err(ProcessError::Broke(_)) = filter.process(subscription, &event("{}"), 1).await else { panic!("first") };
         let second = filter.process(subscription, &event("{}"), 1).await;
         let Err(ProcessError::Broke(broken)) = second else { panic!("second") };
-        if filter.record_break() || filter.is_quarantined() {
+        if filter.record_break(&broken) || filter.is_quarantined() {
             return (events, broken);
         }
     }
@@ -284,6 +285,17 @@ async fn waiting_for_ever_is_quarantined_after_a_few_events() {
     let (events, broken) = events_until_quarantine(&filter, &subscription).await;
     assert_eq!((broken.call, broken.reason), ("process", BreakReason::WallDeadline));
     assert_eq!((events, began.elapsed().as_secs()), (2, 20));
+}
+
+/// Without WASI, `matches` runs on the stack of the thread that calls it.
+#[test]
+fn recursion_in_matches_is_limited() {
+    let recurse = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let broken = runtime.block_on(matches_breaks("recurse-matches"));
+        assert_eq!(broken.reason, BreakReason::StackOverflow, "{broken}");
+    };
+    std::thread::Builder::new().stack_size(MATCHER_STACK).spawn(recurse).unwrap().join().unwrap();
 }
 
 /// One that traps at once costs others nothing but the trouble.

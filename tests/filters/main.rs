@@ -50,5 +50,6 @@ mod hot_reload;
 mod isolation;
 mod lifecycle;
 mod native_conditions;
+mod poison;
 mod quarantine;
 mod tenures_across_replicas;

@@ -176,7 +176,7 @@ const trommel_filter trommel = {
         | TROMMEL_FILTER_TYPES_FIELDS_SOURCE_TIME | TROMMEL_FILTER_TYPES_FIELDS_HEADERS
         | TROMMEL_FILTER_TYPES_FIELDS_PAYLOAD,
     .capabilities = (const char *const[]){"api", "state", NULL},
-    .new = parse,
+    .make = parse,
     .normalize = normalize,
     .conditions = conditions,
     .matches = matches,

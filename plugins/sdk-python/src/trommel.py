@@ -1,11 +1,13 @@
 """Filters for trommel in Python: a class whose methods are the hooks, exported by `define`.
 
 A hook that the class does not have is never called. What the constructor raises refuses the route; what `process` raises
-becomes a failure: a `Failure` as it is, anything else a failed one with its traceback. What `matches` raises ends the
-instance: nothing is ever taken for `False`.
+becomes a failure: a `Failure` as it is, what the API or the state answered a failed one, anything else a malformed one with
+its traceback, for the next try would end the same way. What `matches` raises ends the instance: nothing is ever taken for
+`False`.
 """
 
 import json
+import re
 import traceback
 from functools import cached_property
 from math import ceil
@@ -71,9 +73,30 @@ class Event:
 
     def json(self):
         try:
-            return json.loads(self.text(), parse_constant=_refuse)
+            text = self.text()
+            if _is_too_deep(text):
+                raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
+            return json.loads(text, parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             raise malformed(f"the payload can't be read: {error}") from None
+
+
+# CPython does not know how much stack it has: JSON of many more levels would end the instance.
+_DEEPEST = 1000
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NO_BRACKETS = re.compile(r"[^\[\]{}]+")
+
+
+def _is_too_deep(text: str) -> bool:
+    # Few payloads open as many lists and objects, and to count these is quicker than to go through them.
+    if len(text) <= _DEEPEST or text.count("[") + text.count("{") <= _DEEPEST:
+        return False
+    depth = 0
+    for bracket in _NO_BRACKETS.sub("", _STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > _DEEPEST:
+            return True
+    return False
 
 
 def _refuse(constant: str):
@@ -108,8 +131,12 @@ def broken(message: str) -> Failure:
     return Failure(types.Failure_Broken(message), message)
 
 
-def _failure(error: Exception, other):
-    return error.failure if isinstance(error, Failure) else other("".join(traceback.format_exception(error)))
+def _failure(error: Exception, answer=types.Failure_Failed):
+    if isinstance(error, Failure):
+        return error.failure
+    # An `Err` is what an import answered, and `answer` what that becomes.
+    other = answer if isinstance(error, Err) else types.Failure_Malformed
+    return other("".join(traceback.format_exception(error)))
 
 
 _OUTCOMES = (types.Outcome_Drop, types.Outcome_Keep, types.Outcome_Replace, types.Outcome_Emit)
@@ -132,14 +159,18 @@ def emit(emissions):
 
 def emission(payload, subject: str | None = None, headers=()) -> Emission:
     """One output: without a subject under the event's own, the headers added to the event's."""
-    return Emission(_payload(payload), subject, list(headers))
+    headers = list(headers.items() if isinstance(headers, dict) else headers)
+    for name, value in headers:
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"a header is two texts, not {name!r} and {value!r}")
+    return Emission(_payload(payload), subject, headers)
 
 
 def _payload(payload) -> bytes:
     if isinstance(payload, (bytes, bytearray)):
         return bytes(payload)
     if not isinstance(payload, str):
-        payload = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+        payload = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return payload.encode()
 
 
@@ -215,7 +246,7 @@ class Subscription(_Route):
                 raise TypeError("process must return DROP, KEEP, replace(...) or emit(...)")
             return outcome
         except Exception as error:
-            raise Err(_failure(error, types.Failure_Failed)) from error
+            raise Err(_failure(error)) from error
 
 
 def _condition(field, comparison, value=""):

@@ -1,5 +1,6 @@
 """`python3 -m unittest discover plugins/sdk-python/tests`: the columns of a batch show the same events as single calls do."""
 
+import json
 import sys
 import unittest
 from dataclasses import dataclass
@@ -150,18 +151,43 @@ class Failures(unittest.TestCase):
         with self.assertRaises(Err) as raised:
             self.process(oops)
         self.assertRegex(raised.exception.value.value, "(?s)^Traceback.*ValueError: oops")
+        self.assertIsInstance(raised.exception.value, trommel.types.Failure_Malformed)
         with self.assertRaises(Err) as raised:
             self.process(lambda event: None)
         self.assertRegex(raised.exception.value.value, "process must return")
+        def answered(event):
+            raise Err("timeout")
+
+        with self.assertRaises(Err) as raised:
+            self.process(answered)
+        self.assertIsInstance(raised.exception.value, trommel.types.Failure_Failed)
         with self.assertRaises(Err) as raised:
             self.process(later)
         self.assertEqual(raised.exception.value.value, (5, "later"))
+
+    def test_what_is_no_output_is_an_error_of_the_filter(self):
+        for make in (lambda: trommel.replace({"n": 1e400}), lambda: trommel.emission("x", headers={"n": 1})):
+            with self.assertRaises(Err) as raised:
+                self.process(lambda event: make())
+            self.assertRegex(raised.exception.value.value, "(?s)^Traceback.*(ValueError|TypeError): ")
 
     def test_what_is_no_json_is_malformed(self):
         for payload in (b"", b"\xff", b"NaN", b"[1", b"[" * 100_000):
             with self.assertRaises(trommel.Failure) as raised:
                 trommel.Event(SimpleNamespace(payload=payload)).json()
             self.assertIsInstance(raised.exception.failure, trommel.types.Failure_Malformed)
+
+    def test_what_is_nested_too_deep_is_malformed(self):
+        def read(text):
+            return trommel.Event(SimpleNamespace(payload=text.encode())).json()
+
+        self.assertEqual(len(read("[" * 500 + "]" * 500)), 1)
+        for deep in ("[" * 1001 + "]" * 1001, '{"a":' * 1001, '["]]]\\"]]",' * 1001, "[" * 1_000_000):
+            with self.assertRaisesRegex(trommel.Failure, "it is nested more than 1000 levels deep"):
+                read(deep)
+        # Many lists beside each other, and brackets in texts, are not deep.
+        for wide in ("[" + "[]," * 5000 + "[]]", json.dumps(["[{" * 5000, '\\"[\\' * 5000])):
+            self.assertEqual(read(wide), json.loads(wide))
 
 
 if __name__ == "__main__":

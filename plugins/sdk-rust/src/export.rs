@@ -15,6 +15,7 @@ use crate::{
         trommel::filter::types::{self, Hooks},
     },
     columns::Columns,
+    panics::log_panics,
     params,
 };
 
@@ -29,7 +30,7 @@ pub trait Matches {
     /// What `matches` looks at beside the event type. Nothing else is handed over.
     const READS: Fields;
 
-    /// Whether the event is wanted. Called for every event that passed the conditions; may call nothing, nor log.
+    /// Whether the event is wanted. Called for every event that passed the conditions; may call nothing but the log.
     fn matches(&self, event: &Event) -> bool;
 }
 
@@ -266,12 +267,14 @@ impl<F: Exported> Guest for Border<F> {
     }
 
     fn normalize_params(key: String, params: Params) -> Result<Params, types::Failure> {
+        log_panics();
         Ok(F::normalize(&key, params)?)
     }
 }
 
 impl<F: Exported> GuestSubscription for Route<F> {
     fn new(_key: String, params: Params) -> Self {
+        log_panics();
         Self(params::read(&params))
     }
 
@@ -295,6 +298,7 @@ impl<F: Exported> filter_batch::Guest for Border<F> {
 
 impl<F: Exported> GuestBatch for Route<F> {
     fn new(_key: String, params: Params) -> Self {
+        log_panics();
         Self(params::read(&params))
     }
 
@@ -317,10 +321,12 @@ impl<F: Exported> Route<F> {
 
 impl<F: Exported + Lifecycle> lifecycle::Guest for Border<F> {
     fn pre_consume(key: String, params: Params) -> Result<Option<String>, types::Failure> {
+        log_panics();
         Ok(params::read::<F>(&params)?.pre_consume(&key)?)
     }
 
     fn cleanup(key: String, params: Params, token: String) -> Result<(), types::Failure> {
+        log_panics();
         Ok(params::read::<F>(&params)?.cleanup(&key, &token)?)
     }
 }

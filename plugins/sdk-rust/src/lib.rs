@@ -51,6 +51,7 @@ mod event;
 mod export;
 pub mod log;
 mod outcome;
+mod panics;
 mod params;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]

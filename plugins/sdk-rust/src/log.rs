@@ -1,4 +1,4 @@
-//! Lines in the router's log, under the filter's name. Limited per event; not to be called from `matches`.
+//! Lines in the router's log, under the filter's name. Limited per event.
 
 use std::fmt::Display;
 

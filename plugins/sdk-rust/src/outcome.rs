@@ -4,7 +4,7 @@ use std::{error, fmt, time::Duration};
 
 use serde::Serialize;
 
-use crate::bindings::trommel::filter::types;
+use crate::{api, bindings::trommel::filter::types, state};
 
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
@@ -55,6 +55,20 @@ impl Emission {
         Ok(Self::new(serde_json::to_vec(payload)?))
     }
 
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// `None` for the event's own.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// Pairs of name and value.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
     /// Replaces the event's subject for the sinks that use it.
     #[must_use]
     pub fn with_subject(self, subject: impl Into<String>) -> Self {
@@ -69,7 +83,8 @@ impl Emission {
     }
 }
 
-/// Why an event was not processed, or a param refused. Any error becomes `Failed` with `?`.
+/// Why an event was not processed, or a param refused. With `?` errors of the API and of the store become `Failed`, any
+/// other `Malformed`: it would be the same with the next try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The event can never be processed: straight to the dead letters.
@@ -90,16 +105,23 @@ impl fmt::Display for Failure {
 }
 
 /// With its causes. `Failure` itself is no `Error`, so that this can be.
-impl<E: error::Error> From<E> for Failure {
+impl<E: error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
+        let mut passes = may_pass(&error);
         let mut why = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
             why = format!("{why}: {error}");
+            passes |= may_pass(error);
             cause = error.source();
         }
-        Self::Failed(why)
+        if passes { Self::Failed(why) } else { Self::Malformed(why) }
     }
+}
+
+/// Whether another try may go better.
+fn may_pass(error: &(dyn error::Error + 'static)) -> bool {
+    error.is::<api::Error>() || error.is::<state::Error>()
 }
 
 impl From<Outcome> for types::Outcome {
@@ -144,7 +166,31 @@ mod tests {
             Ok("300".parse().map_err(Outer)?)
         }
 
-        assert_eq!(size(), Err(Failure::Failed("no size: number too large to fit in target type".to_owned())));
+        assert_eq!(size(), Err(Failure::Malformed("no size: number too large to fit in target type".to_owned())));
+    }
+
+    /// What is wrong with an event is wrong with the next try, too; an API may be back by then.
+    #[test]
+    fn only_errors_that_may_pass_are_tried_again() {
+        #[derive(Debug)]
+        struct Lookup(api::Error);
+
+        impl fmt::Display for Lookup {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("no name for the user")
+            }
+        }
+
+        impl error::Error for Lookup {
+            fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+
+        assert!(matches!(Failure::from(api::Error::Timeout), Failure::Failed(_)));
+        assert!(matches!(Failure::from(Lookup(api::Error::Timeout)), Failure::Failed(_)));
+        assert!(matches!(Failure::from(state::Error::Conflict), Failure::Failed(_)));
+        assert!(matches!(Failure::from("x".parse::<u8>().unwrap_err()), Failure::Malformed(_)));
     }
 
     #[test]

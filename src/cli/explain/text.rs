@@ -37,7 +37,9 @@ fn route_lines(route: &ExplainedRoute) -> Vec<String> {
         Value::String(kind) => kind.as_str(),
         _ => "",
     };
-    let because = because.as_ref().map(|because| format!(": {}", line(because))).unwrap_or_default();
+    // What a component said before it broke is on lines of its own.
+    let mut told = because.iter().flat_map(|because| because.lines()).map(line);
+    let because = told.next().map(|first| format!(": {first}")).unwrap_or_default();
     match kind {
         "kept" | "replaced" | "replaced_text" | "replaced_base64" | "emitted" if sinks.is_empty() => {
             lines.push(format!("    {kind}, to no sink"));
@@ -48,6 +50,7 @@ fn route_lines(route: &ExplainedRoute) -> Vec<String> {
         "dropped" => lines.push(format!("    dropped{because}")),
         _ => lines.push(format!("    {outcome}{because}")),
     }
+    lines.extend(told.map(|more| format!("      {more}")));
     outputs.iter().for_each(|output| lines.extend(output_lines(output)));
     lines
 }

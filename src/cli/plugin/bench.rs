@@ -15,15 +15,15 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{ComponentFile, case::TestCase, chain, check::fields, settings, test};
+use super::{ComponentFile, case::TestCase, chain, check::fields, declared::DeclaredUse, stand_in::StandIn, test};
 use crate::{
     cli::{
         refusal::{CommandRefusal, RefusalKind},
         runtime, terminal,
     },
-    config::{GuestLimits, LimitOverrides},
+    endpoint::Endpoint,
     event::Event,
-    filter::{CallLimits, EventFields, Filter, Host, RouteSubscription},
+    filter::{CallLimits, Caller, EventFields, Filter, Host, RouteSubscription},
 };
 
 /// Number of measurements, of which the median counts.
@@ -33,8 +33,8 @@ const ROUND: Duration = Duration::from_millis(20);
 
 /// Measure a filter: time of each hook, of an instance, of compiling, and memory
 ///
-/// Runs over the events and params of the plugin's cases. Calls that the case expects to fail are
-/// left out. Calls of the API by `process` are denied.
+/// Runs over the events and params of the plugin's cases. Cases in which the filter fails are left
+/// out. The API answers as the cases say, and the time that this takes is part of `process`.
 #[derive(Args, Debug)]
 pub struct BenchPlugin {
     /// The plugin's folder, with one `.wasm` file and cases in `tests/*.ndjson`, or the component
@@ -70,6 +70,9 @@ struct HookTime {
 /// An event, and the subscription of the route that it goes through.
 type BenchInput = (Event, Arc<RouteSubscription>);
 
+/// Limits of the calls, and the calls of the API that they may make.
+type AllowedCalls<'a> = (CallLimits, &'a [Endpoint]);
+
 impl BenchPlugin {
     pub fn execute(self) -> ExitCode {
         let measured = self.measure().and_then(|measured| {
@@ -85,24 +88,26 @@ impl BenchPlugin {
         let size = fs::metadata(&path).map_or(0, |data| data.len() as usize);
         let file = ComponentFile::read(&path)?;
         let name = file.name.clone();
+        let declared = DeclaredUse::read(&path, &name)?;
         let runtime = runtime()?;
         runtime.block_on(async {
-            let host = Host::new(None, None, Arc::default()).map_err(internal)?;
+            let api = StandIn::start().await.map_err(internal)?;
+            let host = Host::new(None, Some(api.client.clone()), Arc::default()).map_err(internal)?;
             let began = Instant::now();
-            let loaded = host.load(&name, file.bytes, &settings(&name)).await;
+            let loaded = host.load(&name, file.bytes, &declared.settings).await;
             let compile = began.elapsed();
             let filter = loaded.map_err(|error| {
                 let refusal =
                     CommandRefusal::new(RefusalKind::Validation, "refused", format!("`{name}`: {}", chain(error)));
                 refusal.hint("`trommel plugin check` says more")
             })?;
-            let pairs = pairs(&filter, cases.iter().flat_map(|cases| &cases.cases)).await;
-            if pairs.is_empty() {
-                let message = "no case gets through: the filter refuses the params or fails on every event";
-                return Err(CommandRefusal::new(RefusalKind::Validation, "no_cases", message));
-            }
-            let (instance, memory) = instance(&filter, &pairs).map_err(internal)?;
-            let hooks = hooks(&filter, &pairs).await.map_err(internal)?;
+            let cases: Vec<&TestCase> = cases.iter().flat_map(|cases| &cases.cases).collect();
+            let answers: Vec<_> = cases.iter().flat_map(|case| case.answers()).cloned().collect();
+            api.say(&answers);
+            let pairs = pairs(&filter, &declared, &cases).await?;
+            let (instance, memory) = instance(&filter, &pairs).await.map_err(internal)?;
+            let endpoints: Vec<_> = cases.iter().flat_map(|case| &case.endpoints).cloned().collect();
+            let hooks = hooks(&filter, &pairs, (declared.limits(), &endpoints)).await.map_err(internal)?;
             Ok(FilterMeasurements { size, compile, instance, memory, hooks, events: pairs.len() })
         })
     }
@@ -113,35 +118,68 @@ fn internal(error: anyhow::Error) -> CommandRefusal {
 }
 
 /// Events and subscriptions of the cases that pass through the filter without an error.
-async fn pairs(filter: &Filter, cases: impl Iterator<Item = &TestCase>) -> Vec<BenchInput> {
-    let limits = CallLimits::new(&GuestLimits::default(), &LimitOverrides::default());
-    let mut pairs = Vec::new();
+///
+/// # Errors
+/// If there is none; the message says why the first one did not.
+async fn pairs(
+    filter: &Filter,
+    declared: &DeclaredUse,
+    cases: &[&TestCase],
+) -> Result<Vec<BenchInput>, CommandRefusal> {
+    let (mut pairs, mut first) = (Vec::new(), None);
     for case in cases {
-        let Ok(params) = filter.normalize_params("bench", case.params()).await else { continue };
-        let Ok(subscription) = filter.subscribe("bench", params, limits).await else { continue };
-        let matched = filter.matcher().matches(&subscription, &case.event);
-        if matched.is_ok() && filter.process(&subscription, &case.event, 1).await.is_ok() {
-            pairs.push((case.event.clone(), subscription));
+        match through(filter, declared, case).await {
+            Ok(subscription) => pairs.push((case.event.clone(), subscription)),
+            Err(error) => {
+                first.get_or_insert_with(|| format!("`{}`: {error:#}", case.name()));
+            }
         }
     }
-    pairs
+    if pairs.is_empty() {
+        let message = format!("no case gets through, the first of them is {}", first.unwrap_or_default());
+        return Err(CommandRefusal::new(RefusalKind::Validation, "no_cases", message));
+    }
+    Ok(pairs)
 }
 
-fn instance(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<(Duration, usize)> {
+async fn through(filter: &Filter, declared: &DeclaredUse, case: &TestCase) -> anyhow::Result<Arc<RouteSubscription>> {
+    let caller = Caller { key: "bench", route: "", endpoints: &case.endpoints };
+    let params = declared.params(case.params()).map_err(anyhow::Error::msg)?;
+    let params = filter.normalize_params(caller, params).await?;
+    let subscription = filter.subscribe(caller, params, declared.limits()).await?;
+    if subscription.has_matches() {
+        filter.matcher().matches(&subscription, &case.event)?;
+    }
+    filter.process(&subscription, &case.event, 1).await?;
+    Ok(subscription)
+}
+
+/// Time of the first call on a new instance: of `matches`, or without it of `process`. Also the
+/// memory of an instance.
+async fn instance(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<(Duration, usize)> {
     let Some((event, subscription)) = pairs.first() else { return Ok(Default::default()) };
-    let (mut times, mut memory) = (Vec::new(), 0);
+    let manifest = filter.manifest();
+    let (mut times, mut memory) = (Vec::new(), filter.memory());
     for _ in 0..ROUNDS {
-        let began = Instant::now();
-        let mut matcher = filter.matcher();
-        matcher.matches(subscription, event).context("`matches`")?;
-        times.push(began.elapsed());
-        memory = matcher.memory();
+        if subscription.has_matches() {
+            let began = Instant::now();
+            let mut matcher = filter.matcher();
+            matcher.matches(subscription, event).context("`matches`")?;
+            times.push(began.elapsed());
+            memory = matcher.memory();
+        } else {
+            // It has no instance yet.
+            let fresh = filter.reading(manifest.match_reads, manifest.process_reads);
+            let began = Instant::now();
+            fresh.process(subscription, event, 1).await.context("`process`")?;
+            times.push(began.elapsed());
+        }
     }
     times.sort();
     Ok((times[ROUNDS / 2], memory))
 }
 
-async fn hooks(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<Vec<HookTime>> {
+async fn hooks(filter: &Filter, pairs: &[BenchInput], allowed: AllowedCalls<'_>) -> anyhow::Result<Vec<HookTime>> {
     let manifest = filter.manifest();
     let mut hooks = Vec::new();
     if manifest.hooks.matches {
@@ -150,7 +188,7 @@ async fn hooks(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<Vec<Hook
         let mut widened = Vec::new();
         for (name, fields) in wider(reads) {
             let wider = filter.reading(fields, EventFields::default());
-            widened.push((name, matches(&wider, &subscribed(&wider, pairs).await?).await?));
+            widened.push((name, matches(&wider, &subscribed(&wider, pairs, allowed).await?).await?));
         }
         hooks.push(HookTime { name: "matches", reads, nanos, widened });
     }
@@ -160,7 +198,7 @@ async fn hooks(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<Vec<Hook
         let mut widened = Vec::new();
         for (name, fields) in wider(reads) {
             let wider = filter.reading(EventFields::default(), fields);
-            widened.push((name, process(&wider, &subscribed(&wider, pairs).await?).await?));
+            widened.push((name, process(&wider, &subscribed(&wider, pairs, allowed).await?).await?));
         }
         hooks.push(HookTime { name: "process", reads, nanos, widened });
     }
@@ -168,12 +206,16 @@ async fn hooks(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<Vec<Hook
 }
 
 /// The same events and params, for a filter that reads other fields.
-async fn subscribed(filter: &Filter, pairs: &[BenchInput]) -> anyhow::Result<Vec<BenchInput>> {
-    let limits = CallLimits::new(&GuestLimits::default(), &LimitOverrides::default());
+async fn subscribed(
+    filter: &Filter,
+    pairs: &[BenchInput],
+    (limits, endpoints): AllowedCalls<'_>,
+) -> anyhow::Result<Vec<BenchInput>> {
+    let caller = Caller { key: "bench", route: "", endpoints };
     let mut subscribed = Vec::new();
     for (event, subscription) in pairs {
         let params = subscription.params().clone();
-        subscribed.push((event.clone(), filter.subscribe("bench", params, limits).await?));
+        subscribed.push((event.clone(), filter.subscribe(caller, params, limits).await?));
     }
     Ok(subscribed)
 }

@@ -16,7 +16,6 @@ use crate::{
     },
     endpoint::Endpoint,
     event::{Event, GivenEvent},
-    filter::Params,
 };
 
 /// A file of cases, in order.
@@ -71,8 +70,8 @@ impl TestCase {
         self.written.name.clone().unwrap_or_else(|| format!("line {}", self.line))
     }
 
-    pub fn params(&self) -> Params {
-        self.written.params.clone().into_iter().collect()
+    pub fn params(&self) -> &BTreeMap<String, String> {
+        &self.written.params
     }
 
     pub fn answers(&self) -> &[ApiAnswer] {

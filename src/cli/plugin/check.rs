@@ -157,6 +157,14 @@ fn doubts(filter: &Filter) -> Vec<String> {
     if manifest.hooks == FilterHooks::default() {
         doubts.push("its manifest names no hooks, so that every event passes as it is".to_owned());
     }
+    for import in filter.imports().into_iter().filter(|import| ["api", "state"].contains(import)) {
+        if !manifest.capabilities.iter().any(|wish| wish == import) {
+            doubts.push(format!(
+                "it imports `{import}`, and its manifest does not wish for it: without the grant a router takes it, and \
+                 denies every call"
+            ));
+        }
+    }
     for (hook, is_there, reads) in [
         ("matches", manifest.hooks.matches, manifest.match_reads),
         ("process", manifest.hooks.process, manifest.process_reads),

@@ -10,13 +10,14 @@ use std::{
 };
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
 use super::{
     ComponentFile,
     case::{CaseFile, TestCase},
-    chain, settings,
+    chain,
+    declared::DeclaredUse,
     stand_in::StandIn,
 };
 use crate::{
@@ -25,19 +26,22 @@ use crate::{
         refusal::{CommandRefusal, RefusalKind},
         terminal,
     },
-    config::{GuestLimits, LimitOverrides},
-    filter::{CallLimits, Caller, Filter, Host},
+    filter::{CallError, Caller, Filter, Host},
     registry::FolderWatch,
     text,
-    trial::trial,
+    trial::{TrialEnd, trial},
 };
 
 mod diff;
 mod junit;
+mod lines;
+
+use lines::FilterLines;
 
 /// Run a filter's cases through the host that a router has
 ///
-/// A case is a line of JSON: an event, params, what the API answers, and what is expected. Cases of
+/// A case is a line of JSON: an event, params, what the API answers, and what is expected. If the
+/// folder is a router's, its limits count, and the params that the filter's key declares. Cases of
 /// one file share the filter's `state`, in order. Retries and dead letters are the router's: a case
 /// shows the first answer.
 #[derive(Args, Debug)]
@@ -49,9 +53,12 @@ pub struct TestPlugin {
     /// Cases in another place; may be repeated
     #[arg(long, value_name = "FILE")]
     cases: Vec<PathBuf>,
-    /// Write the actual outcomes into the cases as the expected ones
+    /// Write the actual outcomes into the cases as the expected ones, and show what changed
     #[arg(long)]
     update: bool,
+    /// Show what the filter logs and prints in every case, not only in those that fail
+    #[arg(long)]
+    verbose: bool,
     /// Run again whenever the component or the cases change
     #[arg(long, conflicts_with = "update")]
     watch: bool,
@@ -69,6 +76,10 @@ struct CaseResult {
     took: Duration,
     /// Description of the failure, in lines.
     wrong: Option<String>,
+    /// The expectation that `--update` replaced, beside what it wrote.
+    written: Option<String>,
+    /// Lines that the filter logged or printed.
+    lines: Vec<String>,
 }
 
 impl TestPlugin {
@@ -77,33 +88,35 @@ impl TestPlugin {
             Ok(runtime) => runtime,
             Err(error) => return CommandRefusal::new(RefusalKind::Internal, "runtime", error.to_string()).end(false),
         };
+        let lines = FilterLines::start();
         runtime.block_on(async {
             if self.watch {
-                return self.again_and_again().await;
+                return self.again_and_again(&lines).await;
             }
-            self.once().await.unwrap_or_else(|refusal| refusal.end(false))
+            self.once(&lines).await.unwrap_or_else(|refusal| refusal.end(false))
         })
     }
 
-    async fn again_and_again(&self) -> ExitCode {
+    async fn again_and_again(&self, lines: &FilterLines) -> ExitCode {
         let folder = if self.plugin.is_dir() { &self.plugin } else { self.plugin.parent().unwrap_or(&self.plugin) };
         let mut folders = vec![folder.to_owned(), folder.join("tests")];
         folders.extend(self.cases.iter().filter_map(|cases| cases.parent()).map(Path::to_owned));
         let mut watch = FolderWatch::new(folders, |_| true);
         loop {
             // The next save may fix the problem.
-            let _ = self.once().await.map_err(|refusal| refusal.end(false));
+            let _ = self.once(lines).await.map_err(|refusal| refusal.end(false));
             let _ = writeln!(terminal::stderr(), "waiting for a change, ctrl-c ends");
             watch.changed().await;
         }
     }
 
-    async fn once(&self) -> Result<ExitCode, CommandRefusal> {
+    async fn once(&self, lines: &FilterLines) -> Result<ExitCode, CommandRefusal> {
         let path = component(&self.plugin)?;
         let file = ComponentFile::read(&path)?;
         let mut all = cases(&path, &self.cases)?;
         let internal = |error: anyhow::Error| CommandRefusal::new(RefusalKind::Internal, "host", format!("{error:#}"));
-        let bench = TestBench::new(file, self.cache.folder()).await?;
+        let declared = DeclaredUse::read(&path, &file.name)?;
+        let bench = TestBench::new(file, declared, self.cache.folder(), lines.clone()).await?;
         let mut ran = Vec::new();
         for cases in &mut all {
             let mut filter = FreshFilter { bench: &bench, key: key(&cases.path) };
@@ -118,7 +131,7 @@ impl TestPlugin {
             let written = fs::write(path, junit::report(&bench.filter, &ran));
             written.map_err(|error| internal(anyhow::Error::from(error).context(format!("`{}`", path.display()))))?;
         }
-        print(&ran, self.update).map_err(|error| internal(error.into()))
+        print(&ran, self.update, self.verbose).map_err(|error| internal(error.into()))
     }
 }
 
@@ -173,21 +186,28 @@ fn key(cases: &Path) -> String {
 /// A loaded filter, and the API that it calls.
 struct TestBench {
     filter: Filter,
+    declared: DeclaredUse,
     api: StandIn,
+    lines: FilterLines,
 }
 
 impl TestBench {
-    async fn new(file: ComponentFile, cache: Option<PathBuf>) -> Result<Self, CommandRefusal> {
+    async fn new(
+        file: ComponentFile,
+        declared: DeclaredUse,
+        cache: Option<PathBuf>,
+        lines: FilterLines,
+    ) -> Result<Self, CommandRefusal> {
         let internal = |error: anyhow::Error| CommandRefusal::new(RefusalKind::Internal, "host", format!("{error:#}"));
         let api = StandIn::start().await.map_err(internal)?;
         let host = Host::new(cache, Some(api.client.clone()), Arc::default()).map_err(internal)?;
-        let loaded = host.load(&file.name, file.bytes, &settings(&file.name)).await;
+        let loaded = host.load(&file.name, file.bytes, &declared.settings).await;
         let filter = loaded.map_err(|error| {
             let refusal =
                 CommandRefusal::new(RefusalKind::Validation, "refused", format!("`{}`: {}", file.name, chain(error)));
             refusal.hint("`trommel plugin check` says more")
         })?;
-        Ok(Self { filter, api })
+        Ok(Self { filter, declared, api, lines })
     }
 }
 
@@ -199,54 +219,94 @@ struct FreshFilter<'a> {
 
 impl FreshFilter<'_> {
     async fn run(&mut self, path: &Path, case: &mut TestCase, update: bool) -> anyhow::Result<CaseResult> {
-        let TestBench { filter, api } = self.bench;
+        let TestBench { filter, api, lines, .. } = self.bench;
         api.say(case.answers());
+        lines.take();
         let began = Instant::now();
-        let outcome = self.outcome(filter, case).await?;
+        let (outcome, detail) = self.outcome(filter, case).await?;
         let took = began.elapsed();
+        let mut lines = lines.take();
+        let is_broken = outcome.get("broke").is_some();
+        let but = |wrong: String| match &detail {
+            Some(detail) => format!("{wrong}\n{detail}"),
+            None => wrong,
+        };
         let wrong = match (api.unanswered(), case.expected()) {
             (calls, _) if !calls.is_empty() => {
                 Some(format!("the filter called `{}`, which `api` of the case does not answer", calls.join("`, `")))
             }
             _ if update => None,
-            (_, None) => Some(format!("nothing is expected, and it came out\n{}", diff::pretty(&outcome))),
+            (_, None) => Some(but(format!("nothing is expected, and it came out\n{}", diff::pretty(&outcome)))),
             (_, Some(expected)) if outcome::fits(expected, &outcome) => None,
-            (_, Some(expected)) => Some(diff::diff(expected, &outcome)),
+            (_, Some(expected)) => Some(but(diff::diff(expected, &outcome))),
         };
+        if wrong.is_some() && is_broken {
+            // The break is told with them.
+            lines.clear();
+        }
+        let mut written = None;
         // A kind alone is kept as long as it is right.
         if update && !case.expected().is_some_and(|expected| outcome::fits(expected, &outcome)) {
+            let before = case.expected().map(|expected| diff::diff(expected, &outcome));
+            written = Some(but(before.unwrap_or_else(|| diff::pretty(&outcome))));
             case.expect(outcome);
         }
-        Ok(CaseResult { name: case.name(), place: format!("{}:{}", path.display(), case.line), took, wrong })
+        let place = format!("{}:{}", path.display(), case.line);
+        Ok(CaseResult { name: case.name(), place, took, wrong, written, lines })
     }
 
-    async fn outcome(&self, filter: &Filter, case: &TestCase) -> anyhow::Result<Value> {
+    /// Returns the outcome as cases have it, and what it does not tell of a failure.
+    async fn outcome(&self, filter: &Filter, case: &TestCase) -> anyhow::Result<(Value, Option<String>)> {
         let caller = Caller { key: &self.key, route: "", endpoints: &case.endpoints };
-        let limits = CallLimits::new(&GuestLimits::default(), &LimitOverrides::default());
-        let params = match filter.normalize_params(caller, case.params()).await {
+        let params = match self.bench.declared.params(case.params()) {
             Ok(params) => params,
-            Err(error) => return outcome::of_refusal(error),
+            Err(refused) => return Ok((json!({ "refused": refused }), None)),
         };
-        match filter.subscribe(caller, params, limits).await {
+        let params = match filter.normalize_params(caller, params).await {
+            Ok(params) => params,
+            Err(error) => return refused(error),
+        };
+        match filter.subscribe(caller, params, self.bench.declared.limits()).await {
             Ok(subscription) => {
                 let mut matcher = filter.matcher();
-                outcome::of(trial(filter, &subscription, &mut matcher, &case.event, &|_| false).await.end)
+                let end = trial(filter, &subscription, &mut matcher, &case.event, &|_| false).await.end;
+                let detail = match &end {
+                    TrialEnd::Broke(broken) => Some(broken.to_string()),
+                    // With its lines as they are, such as those of a stack.
+                    TrialEnd::Said(failure) => Some(failure.to_string()).filter(|text| text.contains('\n')),
+                    _ => None,
+                };
+                Ok((outcome::of(end)?, detail))
             }
-            Err(error) => outcome::of_refusal(error),
+            Err(error) => refused(error),
         }
     }
 }
 
+fn refused(error: CallError) -> anyhow::Result<(Value, Option<String>)> {
+    let detail = match &error {
+        CallError::Broke(broken) => Some(broken.to_string()),
+        _ => None,
+    };
+    Ok((outcome::of_refusal(error)?, detail))
+}
+
 /// Prints failures in full, the other cases on one line each.
-fn print(ran: &[CaseResult], update: bool) -> io::Result<ExitCode> {
+fn print(ran: &[CaseResult], update: bool, verbose: bool) -> io::Result<ExitCode> {
     let mut out = terminal::stdout();
-    for CaseResult { name, place, took, wrong } in ran {
-        match wrong {
-            None => writeln!(out, "ok    {} ({:.1} µs)", text::line(name), took.as_secs_f64() * 1e6)?,
-            Some(wrong) => {
-                writeln!(out, "FAIL  {} ({place})", text::line(name))?;
-                wrong.lines().try_for_each(|line| writeln!(out, "      {line}"))?;
-            }
+    for CaseResult { name, place, took, wrong, written, lines } in ran {
+        let name = text::line(name);
+        match (wrong, written) {
+            (None, None) => writeln!(out, "ok    {name} ({:.1} µs)", took.as_secs_f64() * 1e6)?,
+            (Some(_), _) => writeln!(out, "FAIL  {name} ({place})")?,
+            (None, Some(_)) => writeln!(out, "wrote {name} ({place})")?,
+        }
+        for told in [wrong, written].into_iter().flatten() {
+            told.lines().try_for_each(|line| writeln!(out, "      {}", text::line(line)))?;
+        }
+        if (verbose || wrong.is_some()) && !lines.is_empty() {
+            writeln!(out, "      log:")?;
+            lines.iter().try_for_each(|line| writeln!(out, "        {}", text::line(line)))?;
         }
     }
     let failed = ran.iter().filter(|ran| ran.wrong.is_some()).count();

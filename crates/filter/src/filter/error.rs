@@ -74,7 +74,7 @@ impl BreakReason {
 /// the call.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Violation {
-    #[error("it called `{0}`, but `matches`, `describe`, `conditions` and the constructor may call nothing")]
+    #[error("it called `{0}`, but `matches`, `describe`, `conditions` and the constructor may call nothing but `log`")]
     Import(String),
     #[error("it waited, but `matches`, `describe`, `conditions` and the constructor may only compute")]
     Waited,
@@ -182,9 +182,15 @@ fn cut(mut text: String, most: usize) -> String {
     text
 }
 
+/// Most functions of a backtrace that are told.
+const MOST_FRAMES: usize = 8;
+/// Parts of the names of functions through which Rust panics.
+const PANICKING: [&str; 8] =
+    ["abort", "rust_panic", "panicking", "__rust", "std::sys", "std::process", "core::option", "core::result"];
+
 /// Formats an error without wasmtime's many-lined backtrace, but with the names of the guest's
-/// innermost functions.
-pub(super) fn detail(error: &wasmtime::Error) -> String {
+/// innermost functions, and with what the guest logged or printed during the call.
+pub(super) fn detail(error: &wasmtime::Error, last_words: &str) -> String {
     let causes: Vec<String> = match error.downcast_ref::<Violation>() {
         Some(violation) => vec![violation.to_string()],
         None => {
@@ -193,12 +199,19 @@ pub(super) fn detail(error: &wasmtime::Error) -> String {
     };
     let mut detail = cut_reason(causes.join(": "));
     let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
-    for (index, frame) in frames.iter().enumerate() {
+    let names = frames.iter().map(|frame| match frame.func_name() {
+        Some(name) => cut_name(format!("{:#}", rustc_demangle::demangle(name))),
+        None => format!("function {}", frame.func_index()),
+    });
+    // How Rust panics says nothing of where.
+    let names = names.skip_while(|name| PANICKING.iter().any(|part| name.contains(part)));
+    for (index, name) in names.take(MOST_FRAMES).enumerate() {
         detail.push_str(if index == 0 { ", in " } else { " < " });
-        match frame.func_name() {
-            Some(name) => detail.push_str(&cut_name(name.to_owned())),
-            None => detail.push_str(&format!("function {}", frame.func_index())),
-        }
+        detail.push_str(&name);
+    }
+    if !last_words.is_empty() {
+        detail.push_str("\nits last lines:\n");
+        detail.push_str(last_words);
     }
     detail
 }
@@ -336,8 +349,6 @@ pub enum LoadError {
     NotGranted(Grant),
     #[error("it wants `{capability}`, which this router does not have: it has `api`, `identity` and `state`")]
     UnknownCapability { capability: String },
-    #[error("it imports `{capability}` but its manifest does not name it in `capabilities`: add it there")]
-    NotWished { capability: &'static str },
     #[error(
         "it imports more than this router has: build it for the world `trommel:filter/filter-component` and WASI 0.2"
     )]
@@ -366,10 +377,46 @@ pub enum LoadError {
     CompileTime { limit: Duration },
     #[error("it could not be compiled")]
     Compile(#[source] anyhow::Error),
+    #[error("it needs {0}")]
+    Unsupported(&'static str),
     #[error(transparent)]
     Broke(#[from] BrokenCall),
     #[error("the host could not load it")]
     Host(#[source] anyhow::Error),
+}
+
+/// What the validator says of features that no router has, and what that means.
+const UNSUPPORTED: [(&[&str], &str); 3] = [
+    (
+        &["component model async feature", "different function kind"],
+        "functions that are lifted async, which this router does not call: build it with synchronous exports, such as by \
+         `componentize-qjs --sync` or `jco componentize --backend-qjs-disable-async`",
+    ),
+    (
+        &["gc feature", "gc types", "gc proposal", "shared-everything"],
+        "WebAssembly's garbage collector (GC), which this router does not have: a compiler to plain WebAssembly brings its \
+         own, as those of Go and Python do; Kotlin, Dart and others that need GC can't be filters",
+    ),
+    (
+        &["exceptions proposal", "exceptions feature", "legacy exceptions"],
+        "WebAssembly's exceptions, which this router does not have: build it without, such as by `-fno-exceptions` in C++",
+    ),
+];
+
+impl LoadError {
+    /// Says what a file needs, if that is why it is not valid.
+    pub(super) fn in_words(self) -> Self {
+        let (Self::Invalid(error)
+        | Self::CoreModule(error)
+        | Self::Compile(error)
+        | Self::Contract { source: error, .. }) = &self
+        else {
+            return self;
+        };
+        let text = format!("{error:#}").to_lowercase();
+        let meant = UNSUPPORTED.iter().find(|(said, _)| said.iter().any(|said| text.contains(said)));
+        meant.map_or(self, |(_, needs)| Self::Unsupported(needs))
+    }
 }
 
 fn wish(grant: Grant) -> &'static str {

@@ -46,6 +46,12 @@ pub(super) enum LinkedHooks {
     V0_2(v0_2::LinkedHooks),
 }
 
+/// Links the imports that every guest is given, of every version.
+pub(super) fn add_log(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    v0_1::add_log(linker)?;
+    v0_2::add_log(linker)
+}
+
 /// Links the imports that a guest may be granted, of every version.
 pub(super) fn add_imports(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
     v0_1::add_imports(linker)?;

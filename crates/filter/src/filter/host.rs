@@ -18,11 +18,12 @@ use super::{
     compiler::{self, CompilerLimits, ComponentCompiler, MemoryReservations},
     error::{Violation, report},
     guest::{self, LinkedComponent, LinkedHooks},
-    inspect::{ComponentImports, InspectedComponent, inspect},
+    inspect::{InspectedComponent, inspect},
     instance::{Blueprint, FailedCall, NO_MEMORY, at_once},
     loaded::{FilterIdentity, FilterParts},
     sandbox::{InstanceKind, Sandbox, TICK},
     state,
+    still_clock::add_still_clock,
 };
 use crate::{
     api::ApiClient,
@@ -34,6 +35,12 @@ use crate::{
 /// Most instances alive at once. Enough for every lane of a large machine to hold one of each of a
 /// few dozen filters, twice over during a reload, besides those that process.
 const MAX_INSTANCES: u32 = 4_000;
+/// Most bytes of a guest's stack. Interpreters have guards of their own against deep recursion, for
+/// stacks of about 1 MiB, and their frames take more here than they know of.
+const MAX_STACK: usize = 2 << 20;
+/// Bytes of stack for a call of a guest, with the host's part. A thread that calls
+/// [`Matcher::matches`](super::Matcher::matches) needs so much, for a guest may use up its own part.
+pub const MATCHER_STACK: usize = MAX_STACK + (1 << 20);
 /// Compile time after which a message tells what is waited for.
 const SILENT: Duration = Duration::from_secs(2);
 
@@ -115,7 +122,9 @@ impl Host {
         };
         let mut pure = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut pure).map_err(report)?;
+        guest::add_log(&mut pure).map_err(report)?;
         let mut granted = pure.clone();
+        add_still_clock(&mut pure).map_err(report)?;
         guest::add_imports(&mut granted).map_err(report)?;
         start_ticker(&engine).context("could not start the thread that limits the filters' time")?;
         Ok(Self(Arc::new(HostInner {
@@ -147,13 +156,14 @@ impl Host {
     pub async fn load(&self, name: &str, file: Vec<u8>, settings: &FilterSettings) -> Result<Filter, LoadError> {
         let _turn = self.0.compiling.acquire().await.map_err(|closed| LoadError::Host(closed.into()))?;
         let mut loading = pin!(self.load_in_turn(name, file, settings));
-        match timeout(SILENT, &mut loading).await {
+        let loaded = match timeout(SILENT, &mut loading).await {
             Ok(loaded) => loaded,
             Err(_) => {
                 tracing::info!(component = name, "compiling, which takes its time where the cache has nothing of it");
                 loading.await
             }
-        }
+        };
+        loaded.map_err(LoadError::in_words)
     }
 
     async fn load_in_turn(&self, name: &str, file: Vec<u8>, settings: &FilterSettings) -> Result<Filter, LoadError> {
@@ -161,9 +171,9 @@ impl Host {
         if let Some(pinned) = settings.digest.as_ref().filter(|pinned| **pinned != *identity.digest) {
             return Err(LoadError::Digest { found: identity.digest.to_string(), pinned: pinned.clone() });
         }
-        let (limits, grants) = (settings.limits, settings.grants.clone());
+        let limits = settings.limits;
         let inspected = blocking(move || {
-            let inspected = inspect(&file, limits.component, &grants)?;
+            let inspected = inspect(&file, limits.component)?;
             let InspectedComponent { series, imports, has_batch, has_lifecycle, .. } = inspected;
             let (component, manifest) = (inspected.component, inspected.manifest);
             let component = match component {
@@ -224,13 +234,15 @@ impl HostInner {
         let hooks = has_lifecycle.then(hooks).transpose().map_err(link_error)?;
         let (manifest, memory) = describe(&matching, &identity)?;
         check_section(section, &manifest)?;
-        check_capabilities(&manifest, &settings.grants, imports)?;
+        check_capabilities(&manifest, &settings.grants)?;
         if let Some(needed) = manifest.needs.memory.filter(|needed| *needed > settings.limits.memory) {
             let [needed, limit] = [needed, settings.limits.memory].map(|bytes| ByteSize::b(bytes as u64));
             return Err(LoadError::NeedsMemory { needed, limit });
         }
-        let state = imports.state.then(|| (Arc::clone(&self.state), settings.limits.state));
-        let api = self.api.clone().filter(|_| imports.api);
+        let is_granted = |grant| settings.grants.contains(&grant);
+        let state =
+            (imports.state && is_granted(Grant::State)).then(|| (Arc::clone(&self.state), settings.limits.state));
+        let api = self.api.clone().filter(|_| imports.api && is_granted(Grant::Api));
         let (metrics, pointers) = (self.metrics.filter(&identity.name), Arc::clone(&self.pointers));
         let instances = settings.instances;
         Ok(Filter::new(
@@ -278,7 +290,9 @@ fn check_section(section: Option<String>, manifest: &Manifest) -> Result<(), Loa
     }
 }
 
-fn check_capabilities(manifest: &Manifest, grants: &[Grant], imports: ComponentImports) -> Result<(), LoadError> {
+/// Checks that what the manifest wishes for is granted. An import that was not granted and that it
+/// does not wish for answers that it is denied: toolchains import more than their programs use.
+fn check_capabilities(manifest: &Manifest, grants: &[Grant]) -> Result<(), LoadError> {
     for capability in &manifest.capabilities {
         let grant = match capability.as_str() {
             "state" => Grant::State,
@@ -290,21 +304,16 @@ fn check_capabilities(manifest: &Manifest, grants: &[Grant], imports: ComponentI
             return Err(LoadError::NotGranted(grant));
         }
     }
-    for (is_imported, capability) in [(imports.state, "state"), (imports.api, "api")] {
-        if is_imported && !manifest.capabilities.iter().any(|wish| wish == capability) {
-            return Err(LoadError::NotWished { capability });
-        }
-    }
     Ok(())
 }
 
-/// Links every import of the contract to a function that ends the guest's call.
+/// Links every import of the contract but `log` to a function that ends the guest's call.
 fn forbid_imports(linker: &Linker<Sandbox>, component: &Component) -> wasmtime::Result<Linker<Sandbox>> {
     let mut linker = linker.clone();
     let engine = linker.engine().clone();
     for (interface, import) in component.component_type().imports(&engine) {
         let ComponentItem::ComponentInstance(import) = import.ty else { continue };
-        if !interface.starts_with("trommel:") {
+        if !interface.starts_with("trommel:") || interface.starts_with("trommel:filter/log@") {
             continue;
         }
         let mut functions = linker.instance(interface)?;
@@ -327,10 +336,10 @@ pub(super) fn config(cache: Option<Cache>) -> Config {
         .wasm_gc(false)
         .gc_support(false)
         .wasm_memory64(false)
-        .max_wasm_stack(512 << 10)
-        .async_stack_size(2 << 20)
+        .max_wasm_stack(MAX_STACK)
+        .async_stack_size(MATCHER_STACK)
         .native_unwind_info(false)
-        .wasm_backtrace_max_frames(NonZeroUsize::new(8))
+        .wasm_backtrace_max_frames(NonZeroUsize::new(16))
         .cranelift_opt_level(OptLevel::Speed)
         .cache(cache);
     config

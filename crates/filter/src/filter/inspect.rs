@@ -15,7 +15,6 @@ use super::{
     LoadError, cost,
     guest::{ContractSeries, WITS},
 };
-use crate::config::Grant;
 
 /// A component that fits the contract and has only allowed imports.
 #[derive(Debug)]
@@ -42,14 +41,14 @@ pub(super) struct ComponentImports {
 const ALLOWED: &str = "a filter may import `trommel:filter/log`, `api` and `state`, and WASI 0.2";
 
 /// Inspects a file of at most `limit` bytes.
-pub(super) fn inspect<'a>(file: &'a [u8], limit: usize, grants: &[Grant]) -> Result<InspectedComponent<'a>, LoadError> {
+pub(super) fn inspect(file: &[u8], limit: usize) -> Result<InspectedComponent<'_>, LoadError> {
     if file.len() > limit {
         return Err(LoadError::TooLarge { size: file.len(), limit });
     }
     let (_, component, described) = describe_file(file)?;
     let contracts: anyhow::Result<Vec<_>> = WITS.into_iter().map(ContractPackage::new).collect();
     let contract = described.contract(contracts.map_err(LoadError::Host)?)?;
-    let imports = described.check_imports(grants)?;
+    let imports = described.check_imports()?;
     described.check_exports()?;
     let (has_batch, has_lifecycle) = (described.exports_ours("filter-batch"), described.exports_ours("lifecycle"));
     let world = match (has_batch, has_lifecycle) {
@@ -78,7 +77,7 @@ fn manifest_section(component: &[u8]) -> Option<String> {
 /// Returns whether a file is a filter with hooks, which hold something upstream while consumers are
 /// attached. `None` if it is not a filter.
 pub fn has_lifecycle(file: &[u8]) -> Option<bool> {
-    let inspected = inspect(file, usize::MAX, &[Grant::Api, Grant::State]).ok()?;
+    let inspected = inspect(file, usize::MAX).ok()?;
     Some(inspected.has_lifecycle)
 }
 
@@ -251,16 +250,15 @@ impl ComponentDescription {
     }
 
     /// Collects the imports, and refuses one that is not allowed.
-    fn check_imports(&self, grants: &[Grant]) -> Result<ComponentImports, LoadError> {
-        let granted = |grant| if grants.contains(&grant) { Ok(true) } else { Err(LoadError::NotGranted(grant)) };
+    fn check_imports(&self) -> Result<ComponentImports, LoadError> {
         let mut imports = ComponentImports::default();
         for (key, _) in self.imports() {
             let refused = || Err(LoadError::Import { name: self.resolve.name_world_key(key), way_out: ALLOWED });
             let Some((package, interface)) = self.interface(key) else { return refused() };
             match interface {
                 "types" | "log" if is_ours(package) => {}
-                "state" if is_ours(package) => imports.state = granted(Grant::State)?,
-                "api" if is_ours(package) => imports.api = granted(Grant::Api)?,
+                "state" if is_ours(package) => imports.state = true,
+                "api" if is_ours(package) => imports.api = true,
                 _ if is_wasi(package) => imports.wasi = true,
                 _ => return refused(),
             }

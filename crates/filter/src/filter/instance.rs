@@ -24,7 +24,7 @@ use super::{
     journal::{GuestLog, LogRate},
     outputs::OutputLimits,
     sandbox::{InstanceKind, InstanceMemory, Sandbox},
-    subscription::RouteSubscription,
+    subscription::{RouteSubscription, time_for, time_of_batch},
 };
 use crate::{config::GuestLimits, event::Event, projection::ProjectedValues};
 
@@ -35,9 +35,6 @@ const MAX_HANDLES: usize = 100_000;
 const MAX_HANDED_OVER: usize = 4 << 20;
 /// Calls after which an instance is replaced, so that a leak of a few bytes a call stays small.
 const MAX_CALLS: u64 = 1_000_000;
-/// Part of a call's time limit that every further event of a batch adds to it, as a divisor: 64
-/// events may take twice the limit.
-const SHARE: u32 = 64;
 /// Number of guest objects below which abandoned ones are not looked for.
 const FIRST_SWEEP: usize = 64;
 
@@ -108,11 +105,14 @@ pub(super) struct FailedCall {
     pub(super) by_host: Option<&'static str>,
     /// The whole time limit of the call if it was used up, otherwise 0.
     pub(super) wasted: Duration,
+    /// Lines that the guest logged or printed during the call.
+    pub(super) last_words: String,
 }
 
 impl From<Violation> for FailedCall {
     fn from(violation: Violation) -> Self {
-        Self { error: violation.into(), memory_refused: false, by_host: None, wasted: Duration::ZERO }
+        let (wasted, last_words) = Default::default();
+        Self { error: violation.into(), memory_refused: false, by_host: None, wasted, last_words }
     }
 }
 
@@ -184,11 +184,11 @@ pub(super) const NO_MEMORY: &str =
 
 /// Collects the details of a failed call from its error and the store.
 pub(super) fn failed(store: &Store<Sandbox>, error: wasmtime::Error) -> FailedCall {
-    let Sandbox { memory, cpu, .. } = store.data();
+    let Sandbox { memory, cpu, journal, .. } = store.data();
     let is_starved = memory.starved && error::reason(&error, memory.refused) == BreakReason::Memory;
     let by_host = error::has_no_room(&error).then_some(NO_INSTANCE).or(is_starved.then_some(NO_MEMORY));
     let wasted = error::time_used_up(&error, *cpu);
-    FailedCall { memory_refused: memory.refused, error, by_host, wasted }
+    FailedCall { memory_refused: memory.refused, error, by_host, wasted, last_words: journal.last_words() }
 }
 
 /// Calls of the contract. After an error the instance must be dropped.
@@ -226,7 +226,7 @@ impl GuestInstance {
         self.store.data_mut().grant(granted, self.limits.load);
         let key = &granted.key;
         let answer = within(self.limits.load, self.guest.normalize_params(&mut self.store, key, params)).await;
-        self.store.data().journal.end(key);
+        self.store.data().journal.end(key, None, answer.is_err());
         answer
     }
 
@@ -237,7 +237,9 @@ impl GuestInstance {
         params: &Params,
     ) -> wasmtime::Result<Result<ResourceAny, Failure>> {
         self.begin_load();
-        self.guest.subscribe(&mut self.store, key, params).await
+        let resource = self.guest.subscribe(&mut self.store, key, params).await;
+        self.store.data().journal.end(key, None, resource.is_err());
+        resource
     }
 
     pub(super) async fn interest(
@@ -262,30 +264,33 @@ impl GuestInstance {
         };
         self.calls += 1;
         let limits = &subscription.limits;
-        self.store.data_mut().begin(limits.match_cpu, 0, limits.log_lines);
+        let cpu = time_for(limits.match_cpu, event.payload.len());
+        self.store.data_mut().begin(cpu, 0, limits.log_lines);
         self.store.set_epoch_deadline(1);
         let (store, reads) = (&mut self.store, subscription.match_reads.parts);
-        if self.has_wasi {
-            let answer = match &self.guest {
+        let answer = if self.has_wasi {
+            store.data().set_clock(event.observed_at);
+            match &self.guest {
                 GuestFunctions::V0_1(guest) => at_once(guest.matches_async(store, resource, event, reads)),
                 GuestFunctions::V0_2(guest) => at_once(guest.matches_async(store, resource, values)),
-            };
-            self.store.data().journal.end(subscription.key());
-            answer
+            }
         } else {
             match &self.guest {
                 GuestFunctions::V0_1(guest) => guest.matches(store, resource, event, reads),
                 GuestFunctions::V0_2(guest) => guest.matches(store, resource, values),
             }
-        }
+        };
+        self.store.data().journal.end(subscription.key(), Some(event), answer.is_err());
+        answer
     }
 
-    /// Calls `matches` for the `count` events of the columns. The answer has a bit for each.
+    /// Calls `matches` for the `count` events of the columns, the first of which was seen at
+    /// `observed_at`. The answer has a bit for each.
     pub(super) fn matches_batch(
         &mut self,
         subscription: &Arc<RouteSubscription>,
         columns: &EventColumns,
-        count: usize,
+        (count, observed_at): (usize, u64),
     ) -> wasmtime::Result<Vec<u64>> {
         let known = match &self.guest {
             GuestFunctions::V0_1(_) => self.batches.get(subscription),
@@ -297,22 +302,24 @@ impl GuestInstance {
         };
         self.calls += 1;
         let limits = &subscription.limits;
-        self.store.data_mut().begin(time_of_batch(limits.match_cpu, count), 0, limits.log_lines);
+        let cpu = time_of_batch(limits.match_cpu, count, columns.arena().len());
+        self.store.data_mut().begin(cpu, 0, limits.log_lines);
         self.store.set_epoch_deadline(1);
         let store = &mut self.store;
         let answers = if self.has_wasi {
-            let answers = match &self.guest {
+            store.data().set_clock(observed_at);
+            match &self.guest {
                 GuestFunctions::V0_1(guest) => at_once(guest.batch()?.matches_async(store, resource, columns)),
                 GuestFunctions::V0_2(guest) => at_once(guest.matches_batch_async(store, resource, columns)),
-            };
-            self.store.data().journal.end(subscription.key());
-            answers
+            }
         } else {
             match &self.guest {
                 GuestFunctions::V0_1(guest) => guest.batch()?.matches(store, resource, columns),
                 GuestFunctions::V0_2(guest) => guest.matches_batch(store, resource, columns),
             }
-        }?;
+        };
+        self.store.data().journal.end(subscription.key(), None, answers.is_err());
+        let answers = answers?;
         if answers.len() != count.div_ceil(64) {
             return Err(Violation::Answers { found: answers.len(), events: count }.into());
         }
@@ -329,7 +336,7 @@ impl GuestInstance {
     ) -> wasmtime::Result<Result<Verdict, Failure>> {
         let wall = subscription.limits.process_wall;
         let answer = within(wall, async {
-            let (resource, limits) = self.begin_process(subscription, 1).await?;
+            let (resource, limits) = self.begin_process(subscription, 1, event.payload.len()).await?;
             let reads = subscription.process_reads.parts;
             match &self.guest {
                 GuestFunctions::V0_1(guest) => {
@@ -341,7 +348,7 @@ impl GuestInstance {
             }
         })
         .await;
-        self.store.data().journal.end(subscription.key());
+        self.store.data().journal.end(subscription.key(), Some(event), answer.is_err());
         answer
     }
 
@@ -354,7 +361,7 @@ impl GuestInstance {
     ) -> wasmtime::Result<Vec<Result<Verdict, Failure>>> {
         let wall = subscription.limits.process_wall;
         let answers = within(wall, async {
-            let (resource, limits) = self.begin_process(subscription, events.len()).await?;
+            let (resource, limits) = self.begin_process(subscription, events.len(), columns.arena().len()).await?;
             match &self.guest {
                 GuestFunctions::V0_1(_) => Err(Violation::Outcomes { found: 0, events: events.len() }.into()),
                 GuestFunctions::V0_2(guest) => {
@@ -363,15 +370,16 @@ impl GuestInstance {
             }
         })
         .await;
-        self.store.data().journal.end(subscription.key());
+        self.store.data().journal.end(subscription.key(), None, answers.is_err());
         answers
     }
 
-    /// Opens the budgets of a call about `count` events.
+    /// Opens the budgets of a call about `count` events of `size` bytes.
     async fn begin_process(
         &mut self,
         subscription: &Arc<RouteSubscription>,
         count: usize,
+        size: usize,
     ) -> wasmtime::Result<(ResourceAny, OutputLimits)> {
         self.calls += 1;
         let limits = &subscription.limits;
@@ -382,7 +390,7 @@ impl GuestInstance {
         let count_u32 = u32::try_from(count).unwrap_or(u32::MAX);
         let calls = limits.host_calls.saturating_mul(count_u32);
         let lines = limits.log_lines.saturating_mul(count_u32);
-        self.store.data_mut().begin(time_of_batch(limits.process_cpu, count), calls, lines);
+        self.store.data_mut().begin(time_of_batch(limits.process_cpu, count, size), calls, lines);
         self.store.set_epoch_deadline(1);
         Ok((resource, OutputLimits { size: limits.output.min(self.most.1), emissions: limits.emissions }))
     }
@@ -431,12 +439,6 @@ impl GuestInstance {
         self.store.data_mut().begin(load, host_calls, log_lines);
         self.store.set_epoch_deadline(1);
     }
-}
-
-/// Time limit of a call about `count` events, where `limit` is that of a call about one.
-fn time_of_batch(limit: Duration, count: usize) -> Duration {
-    let more = u32::try_from(count.saturating_sub(1)).unwrap_or(u32::MAX);
-    limit.saturating_add((limit / SHARE).saturating_mul(more))
 }
 
 fn address(subscription: &Arc<RouteSubscription>) -> usize {

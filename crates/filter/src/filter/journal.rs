@@ -3,11 +3,9 @@
 //! filter, one per second.
 
 use std::{
+    collections::VecDeque,
     mem,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -20,7 +18,7 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-use crate::{poison::ignore_poison, text};
+use crate::{event::Event, poison::ignore_poison, text};
 
 /// Most bytes of one line.
 const MAX_LINE: usize = 4 << 10;
@@ -30,6 +28,11 @@ const MAX_LINE: usize = 4 << 10;
 const MAX_RATE: usize = 1 << 20;
 /// Bytes that a line counts for besides its text.
 const OVERHEAD: usize = 128;
+/// Room for the note at the end of a line that was cut.
+const CUT_NOTE: usize = 40;
+/// Most bytes of what is told of a call that broke, and most lines of it over the budget.
+const LAST_WORDS: usize = 2_000;
+const LAST_LINES: usize = 16;
 
 /// Log budget of a filter for the current second, shared by all of its instances.
 #[derive(Debug, Default)]
@@ -61,48 +64,80 @@ impl LogRate {
     }
 }
 
-/// Log of one instance.
+/// Log of one instance. The lines of a call are kept until it ends, to be logged with the event that
+/// it was about, and told with what went wrong.
 #[derive(Debug)]
 pub(super) struct GuestLog {
     filter: Arc<str>,
-    left: AtomicU32,
-    dropped: AtomicU32,
     rate: Arc<LogRate>,
+    call: Mutex<CallLines>,
+}
+
+/// Lines of the call under way.
+#[derive(Debug, Default)]
+struct CallLines {
+    /// Number of lines that the budget still allows.
+    left: u32,
+    bytes: usize,
+    lines: Vec<GuestLine>,
+    dropped: u32,
+    /// The last of the dropped lines, for a call that breaks.
+    beyond: VecDeque<GuestLine>,
+    /// Text of a call that broke.
+    last_words: String,
+}
+
+#[derive(Debug)]
+struct GuestLine {
+    level: Level,
+    /// `None` for a line of the `log` import.
+    stream: Option<&'static str>,
+    text: String,
 }
 
 impl GuestLog {
     pub(super) fn new(filter: Arc<str>, rate: Arc<LogRate>) -> Self {
-        Self { filter, left: AtomicU32::new(0), dropped: AtomicU32::new(0), rate }
+        Self { filter, rate, call: Mutex::default() }
     }
 
     /// Opens the budget of one call.
     pub(super) fn begin(&self, lines: u32) {
-        self.left.store(lines, Ordering::Relaxed);
-    }
-
-    /// Logs how many lines of the call were dropped, if any.
-    pub(super) fn end(&self, key: &str) {
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            tracing::warn!(
-                target: "filter", filter = &*self.filter, key, dropped,
-                "log lines over the budget of one event were dropped"
-            );
+        let mut call = ignore_poison(self.call.lock());
+        if !call.is_empty() {
+            self.flush(&mut call, None, None);
         }
+        call.left = lines;
     }
 
-    pub(super) fn write(&self, level: Level, key: &str, message: &str) {
-        if !self.spend() || !self.has_room(level, message.len()) {
+    /// Logs the lines of the call, and how many were dropped, if any. Of a call that broke, what was
+    /// printed to standard error is a warning, and the lines are kept for [`Self::last_words`].
+    pub(super) fn end(&self, key: &str, event: Option<&Event>, is_broken: bool) {
+        let mut call = ignore_poison(self.call.lock());
+        if call.is_empty() {
             return;
         }
-        let (filter, message) = (&*self.filter, &*text::line(message));
-        match level {
-            Level::TRACE => tracing::trace!(target: "filter", filter, key, "{message}"),
-            Level::DEBUG => tracing::debug!(target: "filter", filter, key, "{message}"),
-            Level::INFO => tracing::info!(target: "filter", filter, key, "{message}"),
-            Level::WARN => tracing::warn!(target: "filter", filter, key, "{message}"),
-            Level::ERROR => tracing::error!(target: "filter", filter, key, "{message}"),
+        if is_broken {
+            call.last_words = call.words();
+            for line in call.lines.iter_mut().filter(|line| line.stream == Some("stderr")) {
+                line.level = Level::WARN;
+            }
         }
+        self.flush(&mut call, Some(key), event);
+    }
+
+    /// Takes the lines of a call that broke, cut to a size that fits a dead letter.
+    pub(super) fn last_words(&self) -> String {
+        let mut call = ignore_poison(self.call.lock());
+        if call.is_empty() {
+            return mem::take(&mut call.last_words);
+        }
+        let words = call.words();
+        self.flush(&mut call, None, None);
+        words
+    }
+
+    pub(super) fn write(&self, level: Level, text: String) {
+        ignore_poison(self.call.lock()).push(GuestLine { level, stream: None, text });
     }
 
     /// Returns whether lines of this level are written anywhere.
@@ -111,18 +146,39 @@ impl GuestLog {
     }
 
     fn print(&self, stream: &'static str, line: &[u8]) {
-        if self.spend() && self.has_room(Level::INFO, line.len()) {
-            let line = String::from_utf8_lossy(line);
-            tracing::info!(target: "filter", filter = &*self.filter, stream, "{}", text::line(&line));
-        }
+        let text = String::from_utf8_lossy(line).into_owned();
+        ignore_poison(self.call.lock()).push(GuestLine { level: Level::INFO, stream: Some(stream), text });
     }
 
-    fn spend(&self) -> bool {
-        let spent = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
-        if !spent {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+    fn flush(&self, call: &mut CallLines, key: Option<&str>, event: Option<&Event>) {
+        let filter = &*self.filter;
+        let (event, trace) = (event.map(|event| &*event.id), event.and_then(Event::trace_id));
+        for GuestLine { level, stream, text } in call.lines.drain(..) {
+            if !self.has_room(level, text.len()) {
+                continue;
+            }
+            let text = text::line(&text);
+            macro_rules! write_line {
+                ($level:ident) => {
+                    tracing::$level!(target: "filter", filter, key, event, trace, stream, "{text}")
+                };
+            }
+            match level {
+                Level::TRACE => write_line!(trace),
+                Level::DEBUG => write_line!(debug),
+                Level::INFO => write_line!(info),
+                Level::WARN => write_line!(warn),
+                Level::ERROR => write_line!(error),
+            }
         }
-        spent
+        if call.dropped > 0 {
+            tracing::warn!(
+                target: "filter", filter, key, event, trace, dropped = call.dropped,
+                "log lines over the budget of one event were dropped"
+            );
+        }
+        (call.bytes, call.dropped) = (0, 0);
+        call.beyond.clear();
     }
 
     /// Returns whether the line fits into the filter's second. A line that is not logged needs no
@@ -139,6 +195,55 @@ impl GuestLog {
             );
         }
         fits
+    }
+}
+
+/// What was logged outside of a call, or in one that was given up.
+impl Drop for GuestLog {
+    fn drop(&mut self) {
+        let mut call = mem::take(ignore_poison(self.call.get_mut()));
+        self.flush(&mut call, None, None);
+    }
+}
+
+impl CallLines {
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.dropped == 0
+    }
+
+    fn push(&mut self, mut line: GuestLine) {
+        cut_line(&mut line.text);
+        if self.left > 0 && self.bytes + line.text.len() <= MAX_RATE {
+            self.left -= 1;
+            self.bytes += line.text.len();
+            self.lines.push(line);
+            return;
+        }
+        self.dropped = self.dropped.saturating_add(1);
+        if self.beyond.len() == LAST_LINES {
+            self.beyond.pop_front();
+        }
+        self.beyond.push_back(line);
+    }
+
+    /// The lines of the call: all, or the first and the last of them.
+    fn words(&self) -> String {
+        let lines: Vec<&str> = self.lines.iter().chain(&self.beyond).map(|line| line.text.trim_end()).collect();
+        let text = lines.join("\n");
+        if text.len() <= LAST_WORDS {
+            return text;
+        }
+        let head = text.floor_char_boundary(LAST_WORDS / 2);
+        let tail = text.ceil_char_boundary(text.len() - LAST_WORDS / 2);
+        format!("{}\n…\n{}", &text[..head], &text[tail..])
+    }
+}
+
+fn cut_line(text: &mut String) {
+    let whole = text.len();
+    if whole > MAX_LINE {
+        text.truncate(text.floor_char_boundary(MAX_LINE - CUT_NOTE));
+        text.push_str(&format!("… and {} bytes more", whole - text.len()));
     }
 }
 
@@ -232,29 +337,67 @@ impl Drop for PrintedLines {
 mod tests {
     use super::*;
 
+    fn log() -> Arc<GuestLog> {
+        Arc::new(GuestLog::new("f".into(), Arc::default()))
+    }
+
+    /// Number of lines kept, and of lines dropped.
+    fn counts(log: &GuestLog) -> (usize, u32) {
+        let call = log.call.lock().unwrap();
+        (call.lines.len(), call.dropped)
+    }
+
     #[test]
     fn the_budget_is_per_call_and_what_it_refused_is_counted() {
-        let journal = GuestLog::new("f".into(), Arc::default());
-        journal.begin(2);
-        let spent: Vec<bool> = (0..4).map(|_| journal.spend()).collect();
-        assert_eq!(spent, [true, true, false, false]);
-        assert_eq!(journal.dropped.load(Ordering::Relaxed), 2);
-        journal.end("k");
-        journal.begin(2);
-        assert!(journal.spend());
+        let log = log();
+        log.begin(2);
+        (0..4).for_each(|number| log.write(Level::INFO, number.to_string()));
+        assert_eq!(counts(&log), (2, 2));
+        log.end("k", None, false);
+        log.begin(2);
+        log.write(Level::INFO, "again".to_owned());
+        assert_eq!(counts(&log), (1, 0));
+    }
+
+    /// However many lines a budget allows.
+    #[test]
+    fn what_is_kept_is_bounded_in_bytes() {
+        let log = log();
+        log.begin(u32::MAX);
+        (0..1_000).for_each(|_| log.write(Level::INFO, "x".repeat(10 * MAX_LINE)));
+        let (kept, dropped) = counts(&log);
+        assert!(kept < 2 * MAX_RATE / MAX_LINE && kept + dropped as usize == 1_000, "{kept} kept, {dropped} dropped");
+    }
+
+    #[test]
+    fn the_first_and_the_last_lines_of_a_broken_call_are_told() {
+        let log = log();
+        log.begin(3);
+        log.write(Level::INFO, "fine so far".to_owned());
+        log.end("k", None, false);
+        assert_eq!(log.last_words(), "");
+        log.begin(3);
+        (0..1_000).for_each(|number| log.write(Level::INFO, format!("line {number}")));
+        log.end("k", None, true);
+        let words = log.last_words();
+        assert!(words.starts_with("line 0\nline 1\nline 2\nline 984\n") && words.ends_with("\nline 999"), "{words}");
+        log.begin(3);
+        log.write(Level::INFO, "x".repeat(LAST_WORDS) + "the end");
+        let words = log.last_words();
+        assert!(words.len() < LAST_WORDS + 10 && words.ends_with("the end"), "{words}");
     }
 
     #[test]
     fn printing_is_gathered_into_lines() {
-        let journal = Arc::new(GuestLog::new("f".into(), Arc::default()));
-        journal.begin(100);
+        let log = log();
+        log.begin(100);
         let mut lines =
-            PrintedLines { to: GuestOutput { journal: Arc::clone(&journal), stream: "stdout" }, line: Vec::new() };
+            PrintedLines { to: GuestOutput { journal: Arc::clone(&log), stream: "stdout" }, line: Vec::new() };
         lines.write(Bytes::from_static(b"one\ntwo\nth")).unwrap();
-        assert_eq!((journal.left.load(Ordering::Relaxed), &*lines.line), (98, &b"th"[..]));
+        assert_eq!((counts(&log).0, &*lines.line), (2, &b"th"[..]));
         lines.write(Bytes::from_static(b"ree")).unwrap();
         drop(lines);
-        assert_eq!(journal.left.load(Ordering::Relaxed), 97);
+        assert_eq!(log.last_words(), "one\ntwo\nthree");
     }
 
     #[tokio::test(start_paused = true)]

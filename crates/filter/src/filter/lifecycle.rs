@@ -73,7 +73,7 @@ impl Filter {
         answer: wasmtime::Result<Result<T, Failure>>,
     ) -> Result<T, CallError> {
         let sandbox = store.data();
-        sandbox.journal.end(&sandbox.granted.key);
+        sandbox.journal.end(&sandbox.granted.key, None, answer.is_err());
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(failure)) => Err(CallError::Hook(call, failure)),

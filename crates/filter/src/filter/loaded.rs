@@ -15,7 +15,7 @@ use super::{
     error,
     granted::{Caller, GrantedResources},
     guest::LinkedHooks,
-    health::FilterHealth,
+    health::{EventCall, FilterHealth},
     idle::IdleInstances,
     inspect::ComponentImports,
     instance::{Blueprint, FailedCall, GuestInstance, NO_MEMORY, at_once},
@@ -33,6 +33,8 @@ use crate::{
 };
 
 mod matcher;
+#[cfg(test)]
+mod tests;
 
 pub use matcher::Matcher;
 
@@ -82,7 +84,7 @@ pub(super) struct FilterIdentity {
 impl FilterIdentity {
     /// Makes a fault of a failed call: the guest's or the host's.
     pub(super) fn blame(&self, call: &'static str, failed: FailedCall) -> CallFault {
-        let FailedCall { error, memory_refused, by_host, .. } = failed;
+        let FailedCall { error, memory_refused, by_host, last_words, .. } = failed;
         if let Some(lack) = by_host {
             return CallFault::Host(error::report(error).context(lack));
         }
@@ -91,7 +93,7 @@ impl FilterIdentity {
             digest: Arc::clone(&self.digest),
             call,
             reason: error::reason(&error, memory_refused),
-            detail: error::detail(&error),
+            detail: error::detail(&error, &last_words),
         })
     }
 }
@@ -270,6 +272,7 @@ impl Filter {
                 Err(ProcessError::Host(anyhow::Error::new(failure).context(NO_MEMORY)))
             }
             Ok(answer) => {
+                self.0.health.record_answers(EventCall::Process, 1);
                 self.0.put_back(key, instance);
                 let held = self.0.processing.account.hold_outputs(answer?);
                 held.ok_or_else(|| ProcessError::Host(anyhow::anyhow!(NO_MEMORY)))
@@ -282,7 +285,7 @@ impl Filter {
     /// anything in it, and does not break in it again and again.
     pub fn processes_batches(&self) -> bool {
         self.0.manifest.hooks.process_batch
-            && !self.0.imports.api
+            && self.0.api.is_none()
             && !self.is_quarantined()
             && self.0.batch_breaks.load(Ordering::Relaxed) < MOST_BREAKS
     }
@@ -325,6 +328,7 @@ impl Filter {
             if instance.was_starved() {
                 return Err(ProcessError::Host(anyhow::anyhow!(NO_MEMORY)));
             }
+            self.0.health.record_answers(EventCall::Process, count as u64);
             self.0.put_back(key, instance);
             for answer in said {
                 let held = answer.map(|verdict| processing.account.hold_outputs(verdict));
@@ -338,9 +342,11 @@ impl Filter {
         Ok(answers)
     }
 
-    /// Counts one break of this filter, in any call. Returns true if this one quarantines it.
-    pub fn record_break(&self) -> bool {
-        let quarantined = self.0.health.record_break();
+    /// Counts an event that became a dead letter because of this break. Returns true if this one
+    /// quarantines the filter.
+    pub fn record_break(&self, broken: &BrokenCall) -> bool {
+        let call = if broken.call.starts_with("matches") { EventCall::Matches } else { EventCall::Process };
+        let quarantined = self.0.health.record_break(call);
         self.0.show_health();
         quarantined
     }
@@ -479,6 +485,3 @@ impl FilterInner {
         }))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,10 +1,16 @@
 //! Sandbox of one instance: its limits of memory, time and calls to the host, and an empty WASI.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use wasmtime::{ResourceLimiter, component::ResourceTable};
-use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{Deterministic, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::{
     account::MemoryAccount,
@@ -25,6 +31,8 @@ pub(super) struct Sandbox {
     pub(super) granted: Arc<GrantedResources>,
     /// Deadline of calls to the API.
     pub(super) until: Instant,
+    /// Wall clock of a match instance.
+    clock: EventClock,
     host_calls: u32,
     host_call_limit: u32,
     wasi: WasiCtx,
@@ -51,7 +59,7 @@ impl Sandbox {
     }
 
     pub(super) fn new(journal: GuestLog, kind: InstanceKind, memory: InstanceMemory) -> Self {
-        let journal = Arc::new(journal);
+        let (journal, clock) = (Arc::new(journal), EventClock::default());
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(GuestOutput { journal: Arc::clone(&journal), stream: "stdout" })
             .stderr(GuestOutput { journal: Arc::clone(&journal), stream: "stderr" })
@@ -59,8 +67,7 @@ impl Sandbox {
             .allow_udp(false)
             .max_random_size(64 << 10);
         if kind == InstanceKind::Match {
-            wasi.wall_clock(StoppedClock)
-                .monotonic_clock(StoppedClock)
+            wasi.wall_clock(clock.clone())
                 .secure_random(Deterministic::new(SEED.to_vec()))
                 .insecure_random(Deterministic::new(SEED.to_vec()))
                 .insecure_random_seed(0);
@@ -72,11 +79,17 @@ impl Sandbox {
             journal,
             granted: Arc::default(),
             until: Instant::now(),
+            clock,
             host_calls: 0,
             host_call_limit: 0,
             wasi: wasi.build(),
             table: ResourceTable::new(),
         }
+    }
+
+    /// Sets the wall clock of a match instance to the time at which the router saw an event.
+    pub(super) fn set_clock(&self, observed_at: u64) {
+        self.clock.0.store(observed_at, Ordering::Relaxed);
     }
 
     /// Opens the budgets of one call.
@@ -114,27 +127,18 @@ impl WasiView for Sandbox {
     }
 }
 
-/// A clock that always shows the same time, so that a guest can only decide by the event.
-struct StoppedClock;
+/// A wall clock that shows when the router saw the event, so that a guest can only decide by the
+/// event. It stands at 0 where there is none.
+#[derive(Clone, Default)]
+struct EventClock(Arc<AtomicU64>);
 
-impl HostWallClock for StoppedClock {
+impl HostWallClock for EventClock {
     fn resolution(&self) -> Duration {
         TICK
     }
 
     fn now(&self) -> Duration {
-        Duration::ZERO
-    }
-}
-
-impl HostMonotonicClock for StoppedClock {
-    fn resolution(&self) -> u64 {
-        1
-    }
-
-    /// Returns 1: at 0, Go's runtime gives up.
-    fn now(&self) -> u64 {
-        1
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
     }
 }
 

@@ -10,6 +10,10 @@ use crate::{
     projection::{ProjectedPlace, ProjectedValues},
 };
 
+/// Part of a limit that every KiB of payload and every further event of a batch add to it, as a
+/// divisor: 64 events may take twice the limit.
+const SHARE: u32 = 64;
+
 /// Limits of one call: the filter's, with the overrides of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallLimits {
@@ -34,6 +38,19 @@ impl CallLimits {
             log_lines: key.log_lines.unwrap_or(filter.log_lines),
         }
     }
+}
+
+/// Returns the computing time for a call about an event with `payload` bytes: each KiB adds a 64th of
+/// the limit, because what it takes to read an event grows with it.
+pub(super) fn time_for(limit: Duration, payload: usize) -> Duration {
+    let kib = u32::try_from(payload >> 10).unwrap_or(u32::MAX);
+    limit.saturating_add((limit / SHARE).saturating_mul(kib))
+}
+
+/// Returns the computing time for a call about `count` events that are handed over in `size` bytes.
+pub(super) fn time_of_batch(limit: Duration, count: usize, size: usize) -> Duration {
+    let more = u32::try_from(count.saturating_sub(1)).unwrap_or(u32::MAX);
+    time_for(limit, size).saturating_add((limit / SHARE).saturating_mul(more))
 }
 
 /// A route's subscription: its normalised params and its conditions. Instances construct the
@@ -96,5 +113,18 @@ impl RouteSubscription {
     /// is.
     pub fn has_process(&self) -> bool {
         self.hooks.process
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_grows_with_the_payload_and_never_overflows() {
+        let limit = Duration::from_millis(64);
+        let times = [0, 1023, 1024, 1 << 20].map(|payload| time_for(limit, payload).as_millis());
+        assert_eq!(times, [64, 64, 65, 64 + 1024]);
+        assert_eq!(time_for(Duration::MAX, usize::MAX), Duration::MAX);
     }
 }

@@ -34,7 +34,7 @@ pub struct ComponentSurvey {
 /// # Errors
 /// If it is not WebAssembly, or a core module that can't be made a component.
 pub fn survey(file: &[u8]) -> Result<ComponentSurvey, LoadError> {
-    let (form, _, described) = describe_file(file)?;
+    let (form, _, described) = describe_file(file).map_err(LoadError::in_words)?;
     let (imports, exports) = (described.imported(), described.exported());
     let strange = imports.iter().filter(|import| import.is_strange).map(|import| import.name.clone()).collect();
     let grants = [(Grant::Api, "api"), (Grant::State, "state")];

@@ -42,10 +42,14 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
+/// Links the imports that every guest is given.
+pub(super) fn add_log(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    types::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
+    log::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)
+}
+
 /// Links the imports that a guest may be granted.
 pub(super) fn add_imports(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
-    types::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
-    log::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
     api::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
     state::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)
 }
@@ -300,7 +304,7 @@ impl log::Host for Sandbox {
             log::Level::Warn => tracing::Level::WARN,
             log::Level::Error => tracing::Level::ERROR,
         };
-        self.journal.write(level, &self.granted.key, &message);
+        self.journal.write(level, message);
         Ok(())
     }
 }

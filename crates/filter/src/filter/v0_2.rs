@@ -36,10 +36,14 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
+/// Links the imports that every guest is given.
+pub(super) fn add_log(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    types::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
+    log::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)
+}
+
 /// Links the imports that a guest may be granted.
 pub(super) fn add_imports(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
-    types::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
-    log::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
     api::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
     state::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)
 }

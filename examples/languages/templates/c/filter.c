@@ -47,7 +47,7 @@ const trommel_filter trommel = {
     // What is not asked for is not handed over, and costs nothing.
     .match_reads = TROMMEL_FILTER_TYPES_FIELDS_PAYLOAD,
     .process_reads = TROMMEL_FILTER_TYPES_FIELDS_PAYLOAD,
-    .new = new_route,
+    .make = new_route,
     .matches = matches,
     .process = process,
 };

@@ -16,7 +16,7 @@ pub(super) const WIT: [TemplateFile; 2] = [
     file!("wit/deps/trommel.wit", "wit/v0.1.1/filter.wit"),
 ];
 
-pub(super) const RUST: [TemplateFile; 16] = [
+pub(super) const RUST: [TemplateFile; 17] = [
     file!("Cargo.toml", "examples/languages/templates/rust/Cargo.toml"),
     file!("build", "examples/languages/templates/rust/build"),
     file!("src/lib.rs", "examples/languages/templates/rust/src/lib.rs"),
@@ -29,6 +29,7 @@ pub(super) const RUST: [TemplateFile; 16] = [
     file!("sdk/src/lib.rs", "plugins/sdk-rust/src/lib.rs"),
     file!("sdk/src/log.rs", "plugins/sdk-rust/src/log.rs"),
     file!("sdk/src/outcome.rs", "plugins/sdk-rust/src/outcome.rs"),
+    file!("sdk/src/panics.rs", "plugins/sdk-rust/src/panics.rs"),
     file!("sdk/src/params.rs", "plugins/sdk-rust/src/params.rs"),
     file!("sdk/src/state.rs", "plugins/sdk-rust/src/state.rs"),
     file!("sdk/src/testing.rs", "plugins/sdk-rust/src/testing.rs"),

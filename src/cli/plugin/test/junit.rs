@@ -17,7 +17,7 @@ pub(super) fn report(filter: &Filter, ran: &[CaseResult]) -> String {
         r#"<testsuite name="{name}" tests="{}" failures="{failed}" errors="0" skipped="0" time="{seconds:.6}">"#,
         ran.len()
     );
-    for CaseResult { name: case, place, took, wrong } in ran {
+    for CaseResult { name: case, place, took, wrong, .. } in ran {
         let (case, place, seconds) = (escaped(case), escaped(place), took.as_secs_f64());
         let _ = write!(xml, r#"  <testcase name="{case}" classname="{name}" file="{place}" time="{seconds:.6}""#);
         let _ = match wrong {

@@ -41,6 +41,7 @@ const MODES: &[&str] = &[
     "trap-matches",
     "trap-process",
     "flaky-trap",
+    "flaky-trap-matches",
     "loop-normalize",
     "loop-constructor",
     "loop-conditions",
@@ -49,8 +50,11 @@ const MODES: &[&str] = &[
     "hog-matches",
     "hog-process",
     "recurse",
+    "recurse-matches",
     "huge-output",
     "many-emissions",
+    "log-in-constructor",
+    "log-in-matches",
     "call-in-constructor",
     "call-in-matches",
     "log-storm",
@@ -101,7 +105,8 @@ impl GuestSubscription for Subscription {
         match mode.as_str() {
             "trap-constructor" => trap(),
             "loop-constructor" => endless(),
-            "call-in-constructor" => log::write(Level::Info, "called in the constructor"),
+            "log-in-constructor" => log::write(Level::Info, "logged in the constructor"),
+            "call-in-constructor" => drop(state::get("called in the constructor")),
             _ => {}
         }
         Self { mode, n: param(&params, "n").parse().unwrap_or(3) }
@@ -121,10 +126,13 @@ impl GuestSubscription for Subscription {
             "trap-matches" => trap(),
             "loop-matches" => endless(),
             "hog-matches" => hog(),
-            "call-in-matches" => {
-                log::write(Level::Info, "called in matches");
+            "flaky-trap-matches" if contains(&event, b"poison") => trap(),
+            "log-in-matches" => {
+                log::write(Level::Info, "logged in matches");
                 true
             }
+            "recurse-matches" => recurse(0) == 0,
+            "call-in-matches" => state::get("called in matches").is_ok(),
             "echo-projection" => projection(&event) == "payload",
             _ => true,
         }
@@ -159,7 +167,10 @@ impl GuestSubscription for Subscription {
                     _ => Ok(Outcome::Keep),
                 }
             }
-            "trap-process" => trap(),
+            "trap-process" => {
+                log::write(Level::Info, "about to trap");
+                trap()
+            }
             "flaky-trap" if contains(&event, b"poison") => trap(),
             "loop-process" => endless(),
             "hog-process" => hog(),

@@ -1,7 +1,8 @@
 //! All that the kit for Rust has: conditions, `process` with the store, the log, params that are checked, and the hooks
 //! for the first consumer and the last.
 //!
-//! Params: `min_amount`, the smallest amount that passes; `region`, part of the token that is handed to the last hook.
+//! Params: `min_amount`, the smallest amount that passes; `region`, part of the token that is handed to the last hook; in
+//! the region `nowhere` it panics.
 
 use serde::{Deserialize, Serialize};
 use trommel_filter::{
@@ -33,6 +34,7 @@ impl Process for Subscriber {
 
     fn process(&self, event: &Event) -> Result<Outcome> {
         let order: Order = event.json()?;
+        assert!(self.region != "nowhere", "no such region: {}", self.region);
         let seen = state::add("seen", 1, None)?;
         log::info(format_args!("{} is number {seen}", event.id().unwrap_or_default()));
         let counted = Order { seen, ..order };

@@ -140,7 +140,7 @@ pub(super) fn broke(at: EventPosition<'_>, filter: &Filter, broken: &BrokenCall,
         trace = event.trace_id(), reason = broken.reason.code(), detail,
         "the filter broke"
     );
-    if filter.record_break() || filter.is_quarantined() {
+    if filter.record_break(broken) || filter.is_quarantined() {
         return FilterAnswer::Quarantined(detail, tries);
     }
     FilterAnswer::Dead(broken.reason.code(), detail.into(), tries)

@@ -7,7 +7,8 @@ use crate::{
     condition::EventFacts,
     event::Event,
     filter::{
-        CallFault, MatchError, RouteSubscription, batch::EventColumns, guest::LinkedComponent, instance::GuestInstance,
+        CallFault, MatchError, RouteSubscription, batch::EventColumns, guest::LinkedComponent, health::EventCall,
+        instance::GuestInstance,
     },
     metrics::SampledTime,
 };
@@ -28,6 +29,7 @@ impl Matcher {
 
     /// Returns whether the filter wants the event. Runs synchronously, for no longer than the limit
     /// for `matches`; the first call for a subscription also constructs the guest's object for it.
+    /// Needs [`MATCHER_STACK`](crate::filter::MATCHER_STACK) bytes of stack.
     ///
     /// # Errors
     /// If the call breaks, which must never be read as "no".
@@ -46,7 +48,7 @@ impl Matcher {
     ) -> Result<bool, MatchError> {
         let event = facts.event();
         let values = subscription.values(&subscription.match_reads, facts, event.attempt)?;
-        Ok(self.call("matches", |instance, _| instance.matches(subscription, event, &values))?)
+        Ok(self.call("matches", 1, |instance, _| instance.matches(subscription, event, &values))?)
     }
 
     /// Returns whether [`Self::matches_batch`] is worth a try.
@@ -77,8 +79,9 @@ impl Matcher {
                 answers.push(self.matches(subscription, next)?);
                 continue;
             }
-            let bits =
-                self.call("matches-batch", |instance, columns| instance.matches_batch(subscription, columns, count));
+            let bits = self.call("matches-batch", count, |instance, columns| {
+                instance.matches_batch(subscription, columns, (count, next.observed_at))
+            });
             self.breaks = if bits.is_ok() { 0 } else { self.breaks + 1 };
             let bits = bits?;
             answers.extend((0..count).map(|event| bits[event / 64] >> (event % 64) & 1 == 1));
@@ -105,6 +108,7 @@ impl Matcher {
     fn call<T>(
         &mut self,
         name: &'static str,
+        events: usize,
         call: impl FnOnce(&mut GuestInstance, &EventColumns) -> wasmtime::Result<T>,
     ) -> Result<T, CallFault> {
         let loaded = &*self.filter.0;
@@ -116,6 +120,9 @@ impl Matcher {
         let answer = call(instance, &self.columns);
         loaded.metrics.match_time.end(began);
         let answer = answer.map_err(|error| loaded.broke(name, instance.failed(error)));
+        if answer.is_ok() {
+            loaded.health.record_answers(EventCall::Matches, events as u64);
+        }
         if answer.is_err() || instance.is_worn() {
             self.instance = None;
         }

@@ -35,7 +35,7 @@ impl Matches for MyFilter {
 impl Process for MyFilter {
     const READS: Fields = Fields::PAYLOAD;
 
-    /// Called for what matched. An error with `?` is tried again by the key's policy; `Failure` says other things.
+    /// Called for what matched. An error with `?` makes a dead letter, one of `api` or `state` after more tries; `Failure` says other things.
     fn process(&self, event: &Event) -> Result<Outcome> {
         let order: Order = event.json()?;
         log::debug(format_args!("an order of {}", order.amount));
