@@ -113,7 +113,6 @@ fn calls(runtime: &Runtime, host: &Host, event: &Event) {
     let edits = subscribe(runtime, &edit, &[]);
     let same = vec![event; 64];
     let (mut type_matcher, mut json_matcher) = (match_type.matcher(), relay.matcher());
-    let same = vec![event; 64];
 
     let mut table = Table::default();
     table.case("matches: type and payload read", || {

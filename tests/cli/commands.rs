@@ -115,7 +115,7 @@ fn check_starts_nothing_and_says_what_it_found() {
 #[test]
 fn version_names_the_filter_contracts() {
     let output = trommel().arg("version").output().unwrap();
-    let expected = format!("trommel {} (filter contract 0.1.0, 0.1.1)\n", env!("CARGO_PKG_VERSION"));
+    let expected = format!("trommel {} (filter contract 0.1.0, 0.1.1, 0.2.0)\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(text(&output.stdout), expected);
 }
 

@@ -123,7 +123,8 @@ async fn a_hundred_events_of_an_unknown_id_are_one_request() {
     let server = NatsServer::start().await;
     let context = flow::connect(&server.url()).await;
     let registry = Registry::new(false);
-    let router = folder(&server, &registry.settings(), "").start();
+    let home = folder(&server, &registry.settings(), "");
+    let router = home.start();
     for n in 0..100 {
         publish(&context, order(7, n)).await;
     }
@@ -170,7 +171,8 @@ async fn an_order_that_is_in_the_payload_is_kept() {
     let context = flow::connect(&server.url()).await;
     let registry = Registry::new(true);
     let keys = KEYS.replace("decode =", "order_by = \"/n\"\ndecode =") + OTHER_KEY;
-    let mut router = folder(&server, &registry.settings(), "").write("keys/orders.toml", &keys).start();
+    let home = folder(&server, &registry.settings(), "").write("keys/orders.toml", &keys);
+    let mut router = home.start();
     let json = |n: usize, place: usize| json!({ "n": n, "place": place }).to_string();
     publish(&context, json(1, 0)).await;
     flow::outputs_until(&context, "the first", |outputs| outputs.len() == 1).await;
@@ -202,7 +204,8 @@ async fn what_the_registry_refuses_is_a_dead_letter_that_says_why() {
     let server = NatsServer::start().await;
     let context = flow::connect(&server.url()).await;
     let registry = Registry::new(false);
-    let router = folder(&server, &registry.settings(), "").start();
+    let home = folder(&server, &registry.settings(), "");
+    let router = home.start();
     let with_id = |id: u8| [&[0, 0, 0, 0, id][..], b"body"].concat();
     publish(&context, with_id(9)).await;
     publish(&context, with_id(9)).await;

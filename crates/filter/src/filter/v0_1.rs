@@ -341,10 +341,11 @@ impl api::Host for Sandbox {
         let Some(client) = api else {
             return Ok(Err(api::ApiError::Denied("there is no API to call".to_owned())));
         };
+        let shown = format!("`{method} {}`", path.split('?').next().unwrap_or_default());
         let call = ApiCall { method, path, headers: Vec::new(), body: body.map(Bytes::from) };
         Ok(match client.call(key, endpoints, call, self.until).await {
             Ok(answer) => String::from_utf8(answer.body.into())
-                .map_err(|_| api::ApiError::Failed("the answer is not UTF-8".to_owned())),
+                .map_err(|_| api::ApiError::Failed(format!("{shown}: the answer is not UTF-8"))),
             Err(refusal) => Err(refusal.into()),
         })
     }
