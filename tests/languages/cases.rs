@@ -203,7 +203,7 @@ fn emitted(emission: &Emission) -> Value {
         members["subject"] = json!(&**subject);
     }
     if !emission.headers.is_empty() {
-        members["headers"] = emission.headers.iter().map(|(name, value)| json!([&**name, &**value])).collect();
+        members["headers"] = emission.headers.iter().map(|(name, value)| json!([&**name, value.as_deref()])).collect();
     }
     members
 }
