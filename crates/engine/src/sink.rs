@@ -69,14 +69,15 @@ impl Output {
 }
 
 /// Id in the form `UID:KEY:ROUTE:INDEX`, which has no event content, as keys and routes are named by
-/// the configuration; or the one that the filter has chosen.
+/// the configuration; or `KEY:own:ID` with the one that the filter has chosen, which can't be that of
+/// another key's output.
 pub struct OutputId<'a>(&'a Output);
 
 impl fmt::Display for OutputId<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Output { ticket, key, route, index, id, .. } = self.0;
         if let Some(id) = id {
-            return f.write_str(id);
+            return write!(f, "{key}:own:{id}");
         }
         write!(f, "{}:{key}:{route}:{index}", ticket.event().uid)
     }
