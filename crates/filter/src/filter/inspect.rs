@@ -209,7 +209,7 @@ impl ComponentDescription {
     pub(super) fn imported(&self) -> Vec<ComponentImport> {
         let import = |(key, _): (&WorldKey, _)| {
             let interface = self.interface(key);
-            let known = ["types", "log", "api", "state"].into_iter();
+            let known = ["types", "log", "telemetry", "api", "state"].into_iter();
             let ours = interface.filter(|(package, _)| is_ours(package));
             let ours = ours.and_then(|(_, name)| known.into_iter().find(|known| *known == name));
             let is_strange = ours.is_none() && !interface.is_some_and(|(package, _)| is_wasi(package));
@@ -256,7 +256,7 @@ impl ComponentDescription {
             let refused = || Err(LoadError::Import { name: self.resolve.name_world_key(key), way_out: ALLOWED });
             let Some((package, interface)) = self.interface(key) else { return refused() };
             match interface {
-                "types" | "log" if is_ours(package) => {}
+                "types" | "log" | "telemetry" if is_ours(package) => {}
                 "state" if is_ours(package) => imports.state = true,
                 "api" if is_ours(package) => imports.api = true,
                 _ if is_wasi(package) => imports.wasi = true,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{condition, event::Event, projection::ProjectedValues};
 // The bindings' own module, not this crate.
-use self::trommel::filter::{api, log, state, types};
+use self::trommel::filter::{api, log, state, telemetry, types};
 
 mod imports;
 mod lifecycle;
@@ -39,7 +39,8 @@ wasmtime::component::bindgen!({
 /// Links the imports that every guest is given.
 pub(super) fn add_log(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
     types::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
-    log::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)
+    log::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)?;
+    telemetry::add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)
 }
 
 /// Links the imports that a guest may be granted.

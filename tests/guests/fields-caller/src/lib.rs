@@ -2,7 +2,7 @@
 //! is the payload.
 
 use exports::trommel::filter::filter::{
-    Event, EventBatch, Failure, Guest, GuestSubscription, Interest, Outcome, Params,
+    Emission, Event, EventBatch, Failure, Guest, GuestSubscription, Interest, Outcome, Params,
 };
 use trommel::filter::api;
 
@@ -54,6 +54,7 @@ impl GuestSubscription for Subscription {
         let header = self.param("header");
         let headers = header.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
         let request = api::Request {
+            api: None,
             method: self.param("method"),
             path: self.param("path"),
             headers: headers.into_iter().collect(),
@@ -67,6 +68,10 @@ impl GuestSubscription for Subscription {
             Err(error) => format!("{error:?}"),
         };
         Ok(Outcome::Replace(said.into()))
+    }
+
+    fn tick(&self, _now: u64) -> Result<Vec<Emission>, Failure> {
+        Ok(Vec::new())
     }
 
     fn process_batch(&self, _events: EventBatch) -> Vec<Result<Outcome, Failure>> {

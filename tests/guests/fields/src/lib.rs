@@ -139,7 +139,7 @@ fn emission(line: &str) -> Emission {
         Some(code) => Fate::Bury(Cause { code: Some(code), detail: "no use".to_owned() }),
         None => Fate::Send,
     };
-    Emission { payload, sink, id, subject, headers: headers.into_iter().collect(), fate }
+    Emission { payload, sink, id, not_before: None, subject, headers: headers.into_iter().collect(), fate }
 }
 
 impl GuestSubscription for Subscription {
@@ -179,6 +179,10 @@ impl GuestSubscription for Subscription {
     fn process(&self, event: Event) -> Result<Outcome, Failure> {
         let event: Vec<_> = event.iter().map(Option::as_deref).collect();
         self.process(&event, 1)
+    }
+
+    fn tick(&self, _now: u64) -> Result<Vec<Emission>, Failure> {
+        Ok(Vec::new())
     }
 
     fn process_batch(&self, events: EventBatch) -> Vec<Result<Outcome, Failure>> {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Sandbox, api, log, state, types};
+use super::{Sandbox, api, log, state, telemetry, types};
 use crate::{
     api::{ApiAnswer, ApiCall, CallRefusal},
     filter::{
@@ -38,6 +38,16 @@ impl log::Host for Sandbox {
     }
 }
 
+impl telemetry::Host for Sandbox {
+    fn measure(&mut self, _metric: String, _value: f64) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    fn annotate(&mut self, _name: String, _value: String) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
 impl api::Host for Sandbox {
     async fn call(&mut self, request: api::Request) -> wasmtime::Result<Result<api::Response, api::ApiError>> {
         if !self.host_call()? {
@@ -47,7 +57,7 @@ impl api::Host for Sandbox {
         let Some(client) = api else {
             return Ok(Err(api::ApiError::Denied("there is no API to call".to_owned())));
         };
-        let api::Request { method, path, headers, body } = request;
+        let api::Request { api: _, method, path, headers, body } = request;
         let call = ApiCall { method, path, headers, body: body.map(Into::into) };
         Ok(match client.call(key, endpoints, call, self.until).await {
             Ok(answer) | Err(CallRefusal::Status(answer)) => {
@@ -88,6 +98,10 @@ impl Sandbox {
 impl state::Host for Sandbox {
     fn get(&mut self, key: String) -> StateAnswer<Option<Vec<u8>>> {
         self.with_scope(|scope| Ok(scope.get(&key)))
+    }
+
+    fn get_many(&mut self, keys: Vec<String>) -> StateAnswer<Vec<Option<Vec<u8>>>> {
+        self.with_scope(|scope| Ok(keys.iter().map(|key| scope.get(key)).collect()))
     }
 
     fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> StateAnswer<()> {

@@ -54,7 +54,7 @@ pub(super) fn of(
 }
 
 fn emission(index: usize, written: types::Emission, sinks: &[Arc<str>]) -> Result<Emission, Violation> {
-    let types::Emission { payload, sink, id, subject, headers, fate } = written;
+    let types::Emission { payload, sink, id, not_before: _, subject, headers, fate } = written;
     let known = |sink: String| match sinks.iter().find(|known| ***known == *sink) {
         Some(known) => Ok(Arc::clone(known)),
         None => Err(Violation::Sink { index, sink: cut_name(sink) }),
