@@ -54,7 +54,10 @@ pub(super) async fn serve(
     };
     if let Some(pattern) = subject {
         let (field, comparison) = ("subject".to_owned(), Comparison::Fits);
-        conditions = condition::narrowed(conditions, Condition { field, comparison, values: vec![pattern] });
+        conditions = condition::narrowed(
+            conditions,
+            Condition { field, elements: None, comparison, values: vec![pattern.into()] },
+        );
     }
     let request = KeyRequest { key: key.clone(), params, conditions, who: format!("process {pid}"), buffer };
     let mut attached = match shared.view.desk.attach(request).await {

@@ -4,34 +4,38 @@
 //! Numbers in JSON, and decimals of Avro, compare as numbers, to the last digit; so does the text
 //! of a subject, type or header if the comparison is an order and both sides are numbers. All else
 //! compares bytewise: JSON strings unescaped, `true`, `false` and `null` by their text. Objects and
-//! arrays only support `exists`.
+//! arrays only support `exists`, and arrays tests of their elements.
 
-use std::{cmp::Ordering, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use regex::{Regex, RegexBuilder};
 use smallvec::SmallVec;
 
 use crate::{
-    event::{Pattern, SubjectError},
+    event::SubjectError,
     field::{Field, FieldError},
     json,
     text::shortened,
 };
 
+mod compared;
+mod elements;
 mod expression;
 mod facts;
+mod operand;
 mod shown;
 mod value;
 
+use compared::TextMatcher;
+use elements::ElementScope;
+pub use elements::{Elements, Quantifier};
 pub use expression::{ExpressionError, parse};
 pub(crate) use facts::PathSet;
 pub use facts::{EventFacts, IsDecimal, PathSets};
-use value::{JsonNumber, JsonValue};
+pub use operand::ConditionValue;
+use operand::Operand;
 
 /// Most tests of a route, in all its lists.
 const MOST_TESTS: usize = 1024;
-/// Most bytes that a regular expression may be compiled to.
-const LARGEST_REGEX: usize = 1 << 20;
 /// Least text that tests may look at, as a multiple of the payload's size, however short their
 /// time: enough for a few tests of the largest text.
 const LOOKS: usize = 4;
@@ -49,24 +53,13 @@ pub struct Conditions {
 #[derive(Debug)]
 struct ConditionTest {
     field: ConditionField,
+    /// The elements of the array `field` that are tested, if not the field itself.
+    elements: Option<ElementScope>,
     comparison: Comparison,
     /// What is compared with: several for `in`, none for `exists`.
     operands: SmallVec<[Operand; 1]>,
     /// The compiled operand of `matches` and `fits`.
     matcher: Option<TextMatcher>,
-}
-
-#[derive(Debug)]
-enum TextMatcher {
-    Regex(Regex),
-    Pattern(Pattern),
-}
-
-#[derive(Debug)]
-struct Operand {
-    text: Box<str>,
-    /// `text` as a number, if it is one.
-    number: Option<JsonNumber>,
 }
 
 #[derive(Debug)]
@@ -91,9 +84,9 @@ pub enum Comparison {
     StartsWith,
     EndsWith,
     Contains,
-    /// Equal to one of the values.
+    /// Equal to one of the values, or in one of the ranges.
     In,
-    /// Equal to none of the values.
+    /// Equal to none of the values, and in none of the ranges.
     NotIn,
     /// A regular expression is found in it.
     Matches,
@@ -105,9 +98,12 @@ pub enum Comparison {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     pub field: String,
+    /// Elements to test in place of the field, which is an array then.
+    pub elements: Option<Elements>,
     pub comparison: Comparison,
-    /// Values to compare with: none for `Exists` and `Absent`, several for `In` and `NotIn`.
-    pub values: Vec<String>,
+    /// Values to compare with: none for `Exists` and `Absent`, several for `In` and `NotIn`, which
+    /// alone have ranges.
+    pub values: Vec<ConditionValue>,
 }
 
 /// Conditions as written: lists of which one must hold, each whole.
@@ -120,6 +116,8 @@ pub enum ConditionError {
     Field(#[from] FieldError),
     #[error("a condition tests no whole payload: name a part of it by a JSON pointer such as `/order/amount`")]
     Payload,
+    #[error("`{0}` has no elements: `any` and `all` test those of an array in the payload, as in `any /tags/* == new`")]
+    Elements(Field),
     #[error("`{0}` is the same for all events that a condition is asked about: remove it")]
     Constant(Field),
     #[error("the conditions have {0} tests, more than the limit of {MOST_TESTS}: ask for the rest in `matches`")]
@@ -243,41 +241,36 @@ impl Conditions {
         facts: &mut EventFacts<'a>,
         left: &mut usize,
     ) -> Result<bool, Untested> {
-        let event = facts.event;
         let allowed = self.allowance(facts);
-        let mut look = |text: &str| {
-            *left = left.checked_sub(test.looks_at(text)).ok_or(Untested::TooMuch(allowed))?;
+        let mut look = |bytes: usize| {
+            *left = left.checked_sub(bytes).ok_or(Untested::TooMuch(allowed))?;
             Ok(())
         };
         let (pointer, position) = match &test.field {
             ConditionField::Plain(field) => {
-                let Some(text) = field.of(event) else { return Ok(test.comparison == Comparison::Absent) };
-                look(&text)?;
-                let is_number = field.is_number() || test.comparison.is_order();
-                return Ok(test.holds(&text, if is_number { JsonNumber::parse(&text) } else { None }));
+                let Some(text) = field.of(facts.event) else { return Ok(test.comparison == Comparison::Absent) };
+                look(test.looks_at(&text))?;
+                return Ok(test.holds_for(field, &text));
             }
             ConditionField::Payload(pointer, position) => (pointer, *position),
         };
-        let not_json = || Untested::NotJson { pointer: shortened(pointer) };
+        let not_json = |json::NotJson| Untested::NotJson { pointer: shortened(pointer) };
         let is_decimal = facts.is_decimal;
-        match facts.value(&self.paths, position).map_err(|json::NotJson| not_json())? {
-            None => Ok(test.comparison == Comparison::Absent),
-            Some(JsonValue::Broken) => Err(not_json()),
-            Some(JsonValue::Container) => Ok(test.comparison == Comparison::Exists),
-            Some(JsonValue::Word(text)) => Ok(test.holds(text, None)),
-            Some(JsonValue::Number(text, number)) => {
-                look(text)?;
-                Ok(test.holds(text, Some(*number)))
-            }
-            Some(JsonValue::String(text)) => {
-                look(text)?;
-                // Parsed only if the other side is a number.
-                let has_number = test.operands.iter().any(|operand| operand.number.is_some());
-                let number = has_number.then(|| JsonNumber::parse(text)).flatten();
-                let is_decimal = |_: &JsonNumber| is_decimal.is_some_and(|is_decimal| is_decimal(pointer));
-                Ok(test.holds(text, number.filter(is_decimal)))
-            }
+        if let Some(scope) = &test.elements {
+            let values = facts.raw_values(&self.paths).map_err(not_json)?;
+            let Some(array) = values(position) else { return Ok(false) };
+            look(array.len())?;
+            return scope.test(array, |place, value| {
+                let value = value.map_err(not_json)?;
+                let is_decimal = || is_decimal.is_some_and(|is_decimal| is_decimal(&place.within(pointer)));
+                test.holds_in(&value, is_decimal, &mut look)?.map_err(not_json)
+            });
         }
+        let Some(value) = facts.value(&self.paths, position).map_err(not_json)? else {
+            return Ok(test.comparison == Comparison::Absent);
+        };
+        let is_decimal = || is_decimal.is_some_and(|is_decimal| is_decimal(pointer));
+        test.holds_in(value, is_decimal, &mut look)?.map_err(not_json)
     }
 }
 
@@ -291,77 +284,6 @@ fn testable(name: &str) -> Result<Field, ConditionError> {
         field @ (Field::Key | Field::Route) => Err(ConditionError::Constant(field)),
         field => Ok(field),
     }
-}
-
-impl ConditionTest {
-    fn new(field: Field, written: Condition, paths: &PathSet) -> Result<Self, ConditionError> {
-        let Condition { comparison, values, .. } = written;
-        let field = match field {
-            Field::Pointer(pointer) => ConditionField::Payload(pointer.as_str().into(), paths.position(&pointer)),
-            plain => ConditionField::Plain(plain),
-        };
-        let matcher = match (comparison, values.first()) {
-            (Comparison::Matches, Some(value)) => Some(TextMatcher::Regex(regex(value)?)),
-            (Comparison::Fits, Some(value)) => {
-                let pattern = value.parse().map_err(|error| ConditionError::Pattern(shortened(value), error))?;
-                Some(TextMatcher::Pattern(pattern))
-            }
-            _ => None,
-        };
-        let operand = |value: String| Operand { number: JsonNumber::parse(&value), text: value.into() };
-        Ok(Self { field, comparison, operands: values.into_iter().map(operand).collect(), matcher })
-    }
-
-    /// Number of bytes that testing `text` looks at.
-    fn looks_at(&self, text: &str) -> usize {
-        let each = |operand: &Operand| match self.comparison {
-            Comparison::Contains => text.len() + operand.text.len(),
-            // An automaton needs about two nanoseconds for a byte.
-            Comparison::Matches => 2 * text.len(),
-            Comparison::Fits => text.len(),
-            _ => text.len().min(operand.text.len()),
-        };
-        self.operands.iter().map(each).sum()
-    }
-
-    fn holds(&self, text: &str, number: Option<JsonNumber>) -> bool {
-        let order = |operand: &Operand| match (number, operand.number) {
-            (Some(left), Some(right)) => JsonNumber::compare((text, left), (&operand.text, right)),
-            _ => text.as_bytes().cmp(operand.text.as_bytes()),
-        };
-        let is = |test: fn(Ordering) -> bool| self.operands.first().is_some_and(|operand| test(order(operand)));
-        let text_of = |test: fn(&str, &str) -> bool| self.operands.first().is_some_and(|one| test(text, &one.text));
-        match self.comparison {
-            Comparison::Exists => true,
-            Comparison::Absent => false,
-            Comparison::Equals => is(Ordering::is_eq),
-            Comparison::NotEquals => is(Ordering::is_ne),
-            Comparison::Less => is(Ordering::is_lt),
-            Comparison::LessOrEqual => is(Ordering::is_le),
-            Comparison::Greater => is(Ordering::is_gt),
-            Comparison::GreaterOrEqual => is(Ordering::is_ge),
-            Comparison::StartsWith => text_of(|text, start| text.starts_with(start)),
-            Comparison::EndsWith => text_of(|text, end| text.ends_with(end)),
-            Comparison::Contains => text_of(|text, part| text.contains(part)),
-            Comparison::In => self.operands.iter().any(|operand| order(operand).is_eq()),
-            Comparison::NotIn => self.operands.iter().all(|operand| order(operand).is_ne()),
-            Comparison::Matches | Comparison::Fits => match &self.matcher {
-                Some(TextMatcher::Regex(regex)) => regex.is_match(text),
-                Some(TextMatcher::Pattern(pattern)) => pattern.matches(text),
-                None => false,
-            },
-        }
-    }
-}
-
-/// Compiles the expression of a `matches`, whose time grows with the text alone.
-fn regex(text: &str) -> Result<Regex, ConditionError> {
-    RegexBuilder::new(text).size_limit(LARGEST_REGEX).build().map_err(|error| {
-        // The error repeats the expression, with a mark under it.
-        let error = error.to_string();
-        let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        ConditionError::Regex(format!("`{}` is not a valid regular expression: {why}", shortened(text)))
-    })
 }
 
 impl Comparison {

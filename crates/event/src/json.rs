@@ -17,6 +17,7 @@ use serde_json::Value;
 
 mod block;
 mod edit;
+mod elements;
 pub mod line;
 mod members;
 mod mended;
@@ -28,6 +29,7 @@ mod redact;
 mod scanner;
 
 pub use edit::{EditError, JsonEdit, edited};
+pub use elements::ArrayElements;
 pub use members::ObjectMembers;
 pub use mended::{mended, unmarked, without_mark};
 pub use paths::{FoundValues, PointerTree};
@@ -108,6 +110,11 @@ pub fn append(line: &mut Vec<u8>, json: &[u8]) {
 pub fn values(json: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut scanner = JsonScanner::new(json);
     std::iter::from_fn(move || scanner.next_member())
+}
+
+/// Returns the elements of an array, as written.
+pub fn elements(json: &str) -> ArrayElements<'_> {
+    ArrayElements::new(json)
 }
 
 /// Turns `text`, found in `buffer`, into an owned string: it shares the buffer unless the text had

@@ -3,13 +3,14 @@
 //!
 //! ```text
 //! /order/amount >= 500; /order/currency in ["EUR", "USD"] || subject ^= vip. ; !header:Test
+//! /order/amount in [100..500, 1000..]; any /order/lines/*/quantity >= 10
 //! ```
 
 use std::fmt;
 
 use serde_json::Deserializer;
 
-use super::{Comparison, Condition, ConditionLists, testable};
+use super::{Comparison, Condition, ConditionLists, ConditionValue, Elements, Quantifier, testable};
 
 const SIGNS: [(&str, Comparison); 9] = [
     ("==", Comparison::Equals),
@@ -108,14 +109,18 @@ impl<'a> Scanner<'a> {
             self.at += 1;
             self.skip_blanks();
         }
-        let field = self.field()?;
+        let (field, elements) = match self.quantifier() {
+            Some(_) if is_absent => return Err("`!` says that a field is absent: leave it out before `any`".into()),
+            Some(quantifier) => self.elements(quantifier)?,
+            None => (self.field()?, None),
+        };
         self.skip_blanks();
         let (comparison, values) = match self.comparison()? {
             Some(_) if is_absent => return Err("`!` before a field says that it is absent: compare with `!=`".into()),
             Some((word, comparison @ (Comparison::In | Comparison::NotIn))) => (comparison, self.list(word)?),
             Some((word, comparison)) => {
                 self.skip_blanks();
-                (comparison, vec![self.value(word, "")?])
+                (comparison, vec![self.value(word)?.into()])
             }
             None if is_absent => (Comparison::Absent, Vec::new()),
             None => (Comparison::Exists, Vec::new()),
@@ -123,7 +128,7 @@ impl<'a> Scanner<'a> {
         self.skip_blanks();
         let rest = self.rest();
         if rest.is_empty() || rest.starts_with([';', '\n', '\r']) || rest.starts_with("||") {
-            return Ok(Condition { field, comparison, values });
+            return Ok(Condition { field, elements, comparison, values });
         }
         Err(match self.word() {
             "&&" | "and" | "AND" => "conditions that all must hold are separated by `;` or a new line".to_owned(),
@@ -144,6 +149,43 @@ impl<'a> Scanner<'a> {
             error.to_string()
         })?;
         Ok(field)
+    }
+
+    /// Takes `any` or `all`, if a field follows.
+    fn quantifier(&mut self) -> Option<Quantifier> {
+        let quantifier = match self.word() {
+            "any" => Quantifier::Any,
+            "all" => Quantifier::All,
+            _ => return None,
+        };
+        self.at += self.word().len();
+        self.skip_blanks();
+        Some(quantifier)
+    }
+
+    /// The elements that are tested, `/lines/*/quantity`: the array, and where inside its elements.
+    fn elements(&mut self, quantifier: Quantifier) -> Result<(String, Option<Elements>), String> {
+        let start = self.at;
+        let written = match self.quoted()? {
+            Some(written) => written,
+            None => self.take(|c| c.is_whitespace() || "=!<>^$;|\"".contains(c)).to_owned(),
+        };
+        let mut parts = written.split("/*");
+        let checked = match (parts.next(), parts.next(), parts.next()) {
+            (Some(array), Some(inside), None)
+                if array.starts_with('/') && (inside.is_empty() || inside.starts_with('/')) =>
+            {
+                let both =
+                    testable(array).and_then(|_| if inside.is_empty() { Ok(None) } else { testable(inside).map(Some) });
+                both.map(|_| (array.to_owned(), inside.to_owned())).map_err(|error| error.to_string())
+            }
+            _ => Err(format!(
+                "`{quantifier}` needs an array of the payload after it, and one `/*` for its elements, as in \
+                 `{quantifier} /lines/*/quantity >= 10`"
+            )),
+        };
+        let (array, inside) = checked.inspect_err(|_| self.at = start)?;
+        Ok((array, Some(Elements { quantifier, inside })))
     }
 
     fn comparison(&mut self) -> Result<Option<(&'static str, Comparison)>, String> {
@@ -181,8 +223,8 @@ impl<'a> Scanner<'a> {
         Ok(Some(word))
     }
 
-    /// The values of `in`: `["a", b]`.
-    fn list(&mut self, word: &str) -> Result<Vec<String>, String> {
+    /// The values of `in`: `["a", b, 1..5]`.
+    fn list(&mut self, word: &str) -> Result<Vec<ConditionValue>, String> {
         let example = format!("`{word}` needs a list after it, as in `{word} [\"eu\", \"us\"]`");
         self.skip_blanks();
         if !self.rest().starts_with('[') {
@@ -195,7 +237,10 @@ impl<'a> Scanner<'a> {
             if self.rest().starts_with(']') && values.is_empty() {
                 return Err("the list is empty".to_owned());
             }
-            values.push(self.value(word, ",]")?);
+            values.push(match self.quoted()? {
+                Some(text) => text.into(),
+                None => self.unquoted_value(word)?,
+            });
             self.skip(char::is_whitespace);
             match self.rest().chars().next() {
                 Some(',') => self.at += 1,
@@ -209,10 +254,20 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn value(&mut self, operator: &str, ends: &str) -> Result<String, String> {
-        if let Some(value) = self.quoted()? {
-            return Ok(value);
+    fn unquoted_value(&mut self, word: &str) -> Result<ConditionValue, String> {
+        let start = self.at;
+        let written = self.unquoted(word, ",]")?;
+        ConditionValue::unquoted(&written).inspect_err(|_| self.at = start)
+    }
+
+    fn value(&mut self, operator: &str) -> Result<String, String> {
+        match self.quoted()? {
+            Some(value) => Ok(value),
+            None => self.unquoted(operator, ""),
         }
+    }
+
+    fn unquoted(&mut self, operator: &str, ends: &str) -> Result<String, String> {
         let bars = self.rest().find("||").unwrap_or(self.rest().len());
         let end = self.rest().find(|c: char| c.is_whitespace() || c == ';' || c == '"' || ends.contains(c));
         let value = &self.rest()[..end.unwrap_or(self.rest().len()).min(bars)];
@@ -272,7 +327,18 @@ mod tests {
 
     /// Shows groups as `field Comparison values & … | …`.
     fn read(text: &str) -> String {
-        let one = |c: &Condition| format!("{} {:?} {}", c.field, c.comparison, c.values.join("+"));
+        let value = |value: &ConditionValue| match value {
+            ConditionValue::Text(text) => text.clone(),
+            ConditionValue::Range(from, to) => format!("{from:?}..{to:?}").replace('"', ""),
+        };
+        let one = |c: &Condition| {
+            let field = match &c.elements {
+                None => c.field.clone(),
+                Some(Elements { quantifier, inside }) => format!("{quantifier}({},{inside})", c.field),
+            };
+            let values: Vec<_> = c.values.iter().map(value).collect();
+            format!("{field} {:?} {}", c.comparison, values.join("+"))
+        };
         let group = |group: &Vec<Condition>| group.iter().map(one).collect::<Vec<_>>().join(" & ");
         parse(text).unwrap().iter().map(group).collect::<Vec<_>>().join(" | ")
     }
@@ -292,6 +358,11 @@ mod tests {
             ("/a in [eu, \"u s\" ,3]", "/a In eu+u s+3"),
             ("/a in[\n1,\n2\n]", "/a In 1+2"),
             ("/a not in [x]", "/a NotIn x"),
+            ("/a in [1..5, 7, -2.5..]", "/a In Some(1)..Some(5)+7+Some(-2.5)..None"),
+            ("/a not in [..0,\"1..5\", a..b, .., 5..5]", "/a NotIn None..Some(0)+1..5+a..b+..+Some(5)..Some(5)"),
+            ("any /tags/* == new", "any(/tags,) Equals new"),
+            ("all  /a/lines/*/b/c in [1..]; /x", "all(/a/lines,/b/c) In Some(1)..None & /x Exists "),
+            ("any \"/my tags/*\"", "any(/my tags,) Exists "),
             (r#"/a matches "^v[0-9]+$""#, "/a Matches ^v[0-9]+$"),
             ("subject fits orders.*.created", "subject Fits orders.*.created"),
             ("event-type", "event-type Exists "),
@@ -322,6 +393,14 @@ mod tests {
             ("/a~2", "line 1, column 1: `/a~2` is not a JSON pointer"),
             ("/a == \"x", "line 1, column 7: the quoted text is not a JSON string"),
             ("/a ==", "line 1, column 6: `==` needs a value after it"),
+            ("/a in [5..1]", "line 1, column 8: no number is in the range `5..1`: write `1..5`"),
+            ("/a in [1..x]", "line 1, column 8: one end of the range `1..x` is not a number; if it is a text"),
+            ("any /tags == 1", "line 1, column 5: `any` needs an array of the payload after it, and one `/*`"),
+            ("all /a/*/b/*/c", "line 1, column 5: `all` needs an array of the payload"),
+            ("any subject == 1", "line 1, column 5: `any` needs an array of the payload"),
+            ("any /a/*b == 1", "line 1, column 5: `any` needs an array of the payload"),
+            ("any /a~2/* == 1", "line 1, column 5: `/a~2` is not a JSON pointer"),
+            ("!any /a/*", "line 1, column 6: `!` says that a field is absent"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{text}: {error}");
@@ -331,7 +410,7 @@ mod tests {
     proptest! {
         /// No text makes the parser panic, and what it points at is in the text.
         #[test]
-        fn any_text_is_read_or_refused(text in r#"(/a|subject|header:|in|not|\[|\]|"|==|!|\|\||;|\n| |é|~|,|x){0,12}"#) {
+        fn any_text_is_read_or_refused(text in r#"(/a|/\*|any |all |subject|header:|in|not|\[|\]|"|==|!|\|\||;|\n| |é|~|,|\.\.|1|x){0,12}"#) {
             if let Err(error) = parse(&text) {
                 prop_assert!(error.line <= text.matches('\n').count() + 1);
             }

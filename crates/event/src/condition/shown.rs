@@ -37,9 +37,10 @@ impl Conditions {
 
 impl fmt::Display for ConditionTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.field {
-            ConditionField::Plain(field) => field.fmt(f),
-            ConditionField::Payload(pointer, _) => f.write_str(&shortened(pointer)),
+        match (&self.field, &self.elements) {
+            (ConditionField::Plain(field), _) => field.fmt(f),
+            (ConditionField::Payload(pointer, _), None) => f.write_str(&shortened(pointer)),
+            (ConditionField::Payload(pointer, _), Some(elements)) => elements.show(pointer, f),
         }?;
         let comparison = match self.comparison {
             Comparison::Exists => return f.write_str(" exists"),
@@ -59,9 +60,8 @@ impl fmt::Display for ConditionTest {
             Comparison::Fits => "fits",
         };
         write!(f, " {comparison}")?;
-        let values = self.operands.iter().take(LISTED).map(|operand| shortened(&operand.text));
-        for (index, value) in values.enumerate() {
-            write!(f, "{} \"{value}\"", if index > 0 { "," } else { "" })?;
+        for (index, value) in self.operands.iter().take(LISTED).enumerate() {
+            write!(f, "{} {value}", if index > 0 { "," } else { "" })?;
         }
         if self.operands.len() > LISTED { f.write_str(", …") } else { Ok(()) }
     }

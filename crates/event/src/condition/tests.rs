@@ -23,7 +23,7 @@ fn event(payload: &str) -> Event {
 }
 
 fn written(field: &str, comparison: Comparison, value: &str) -> Condition {
-    Condition { field: field.to_owned(), comparison, values: vec![value.to_owned()] }
+    Condition { field: field.to_owned(), elements: None, comparison, values: vec![value.to_owned().into()] }
 }
 
 fn conditions(lists: &[&[(&str, Comparison, &str)]]) -> Conditions {
@@ -280,4 +280,94 @@ fn expressions_use_up_the_time_of_the_tests() {
     let lists = vec![(0..100).map(|_| written("/a", Matches, "(x+x+)+y|x")).collect()];
     let conditions = Conditions::new(lists, Duration::ZERO, &PathSets::default()).unwrap();
     assert!(matches!(conditions.test(&mut EventFacts::new(&event(&payload))), Err(Untested::TooMuch(_))));
+}
+
+fn passes(payload: &str, expression: &str) -> bool {
+    let event = event(payload);
+    let conditions = Conditions::new(parse(expression).unwrap(), TIME, &PathSets::default()).unwrap();
+    conditions.test(&mut EventFacts::new(&event)).unwrap()
+}
+
+#[test]
+fn ranges_hold_numbers_from_the_first_to_the_last() {
+    let payload = r#"{"n":5,"f":5.00,"s":"5","w":true,"list":[5]}"#;
+    for (expression, expected) in [
+        ("/n in [5..9]", true),
+        ("/n in [1..5.0]", true),
+        ("/n in [5.01..9]", false),
+        ("/n in [..4, 6..]", false),
+        ("/n in [..4, 5, 6..]", true),
+        ("/n not in [..4, 6..]", true),
+        ("/n not in [5..5]", false),
+        ("/f in [5..5]", true),
+        // A text of the payload is no number, a header that is one is.
+        ("/s in [1..9]", false),
+        ("/s not in [1..9]", true),
+        ("/w in [..9]", false),
+        ("/list in [1..9]", false),
+        ("/none not in [1..9]", false),
+        ("header:retries in [9..11]", true),
+        ("header:kind in [..11]", false),
+        ("sequence in [1..1]", true),
+    ] {
+        assert_eq!(passes(payload, expression), expected, "{expression}");
+    }
+}
+
+#[test]
+fn any_and_all_test_the_elements_of_an_array() {
+    let payload = r#"{"tags":["new","e\u0075"],"lines":[{"q":5,"of":{"a":1}},{"q":12},{"q":null}],"none":[],"one":7}"#;
+    for (expression, expected) in [
+        ("any /tags/* == eu", true),
+        ("any /tags/* == us", false),
+        ("all /tags/* in [new, eu, us]", true),
+        ("all /tags/* != eu", false),
+        ("any /lines/*/q > 10", true),
+        ("any /lines/*/q in [6..11]", false),
+        ("all /lines/*/q", true),
+        ("any /lines/*/of/a == 1", true),
+        // An element without the member fails.
+        ("all /lines/*/of/a == 1", false),
+        ("any /lines/*", true),
+        ("any /lines/* == 5", false),
+        ("any /none/*", false),
+        ("all /none/* == 1", true),
+        // What is not there, or no array, has no elements.
+        ("all /absent/* == 1", false),
+        ("all /one/* == 7", false),
+        ("any /tags/* == eu; any /lines/*/q == 12", true),
+    ] {
+        assert_eq!(passes(payload, expression), expected, "{expression}");
+    }
+}
+
+#[test]
+fn elements_that_are_decimals_compare_as_numbers() {
+    let event = event(r#"{"lines":[{"price":"9.50"},{"price":"10.00"}]}"#);
+    let is_decimal = |pointer: &str| pointer.starts_with("/lines/") && pointer.ends_with("/price");
+    for (expression, expected) in [("any /lines/*/price > 9.75", true), ("all /lines/*/price in [9..9.9]", false)] {
+        let conditions = Conditions::new(parse(expression).unwrap(), TIME, &PathSets::default()).unwrap();
+        let mut facts = EventFacts::new(&event).with_decimals(&is_decimal);
+        assert_eq!(conditions.test(&mut facts), Ok(expected), "{expression}");
+        assert_eq!(passes(r#"{"lines":[{"price":"9.50"},{"price":"10.00"}]}"#, expression), false, "{expression}");
+    }
+}
+
+#[test]
+fn elements_that_are_not_json_are_told_and_long_arrays_are_bounded() {
+    let broken = event(r#"{"a":[1,tru,3]}"#);
+    let conditions = Conditions::new(parse("all /a/* > 0").unwrap(), TIME, &PathSets::default()).unwrap();
+    assert!(matches!(conditions.test(&mut EventFacts::new(&broken)), Err(Untested::NotJson { .. })));
+
+    let long = event(&format!(r#"{{"a":[{}1]}}"#, "0,".repeat(10_000)));
+    let lists = parse(&vec!["all /a/* == 0"; 6].join("||")).unwrap();
+    let conditions = Conditions::new(lists, Duration::ZERO, &PathSets::default()).unwrap();
+    assert!(matches!(conditions.test(&mut EventFacts::new(&long)), Err(Untested::TooMuch(_))));
+}
+
+#[test]
+fn tests_of_elements_are_shown_as_they_are_written() {
+    let conditions =
+        Conditions::new(parse("all /a/*/b in [1..5, x, ..9]").unwrap(), TIME, &PathSets::default()).unwrap();
+    assert_eq!(conditions.shown(), [r#"all /a/*/b in 1..5, "x", ..9"#]);
 }

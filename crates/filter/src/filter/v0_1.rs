@@ -280,7 +280,9 @@ impl From<types::Failure> for Failure {
 fn from_guest(condition: types::Condition) -> Condition {
     let types::Condition { field, comparison, value } = condition;
     let comparison = match comparison {
-        types::Comparison::Exists => return Condition { field, comparison: Comparison::Exists, values: Vec::new() },
+        types::Comparison::Exists => {
+            return Condition { field, elements: None, comparison: Comparison::Exists, values: Vec::new() };
+        }
         types::Comparison::Equals => Comparison::Equals,
         types::Comparison::NotEquals => Comparison::NotEquals,
         types::Comparison::Less => Comparison::Less,
@@ -290,7 +292,7 @@ fn from_guest(condition: types::Condition) -> Condition {
         types::Comparison::StartsWith => Comparison::StartsWith,
         types::Comparison::Contains => Comparison::Contains,
     };
-    Condition { field, comparison, values: vec![value] }
+    Condition { field, elements: None, comparison, values: vec![value.into()] }
 }
 
 impl types::Host for Sandbox {}
