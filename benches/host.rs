@@ -75,7 +75,7 @@ fn conditions(runtime: &Runtime, host: &Host, event: &Event) {
     ]
     .map(|(name, condition)| (name, subscribe(runtime, &select, &[("where", condition)])));
     let fields = ["/customer/id", "/last"].map(str::to_owned);
-    let projection = Projection::new(&fields, &PathSets::default()).unwrap();
+    let projection = Projection::new(&fields, &PathSets::default(), &[]).unwrap();
     let place = ProjectedPlace { key: "orders", route: "orders-1", attempt: 1 };
     let mut table = Table::default();
     for (name, subscription) in &subscriptions {

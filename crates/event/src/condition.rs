@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use crate::{
     event::SubjectError,
     field::{Field, FieldError},
-    json,
+    json::{self, JsonPointer},
     text::shortened,
 };
 
@@ -160,8 +160,13 @@ impl Untested {
 pub fn checked(expression: &str) -> Result<ConditionLists, String> {
     let lists = parse(expression).map_err(|error| error.to_string())?;
     // What is tested is made again wherever it is tested, with the limits that hold there.
-    let made = Conditions::new(lists.clone(), Duration::ZERO, &PathSets::default());
+    let made = Conditions::new(lists.clone(), Duration::ZERO, &PathSets::default(), &[]);
     made.map(|_| lists).map_err(|error| error.to_string())
+}
+
+/// Returns the pointers into the payload that conditions test.
+pub fn pointers(lists: &ConditionLists) -> impl Iterator<Item = JsonPointer> {
+    lists.iter().flatten().filter_map(|condition| condition.field.parse::<Field>().ok()?.pointer().cloned())
 }
 
 /// Adds a condition that must hold as well.
@@ -174,11 +179,18 @@ pub fn narrowed(mut lists: ConditionLists, condition: Condition) -> ConditionLis
 }
 
 impl Conditions {
-    /// Builds conditions from what is written. `time` is the limit of all tests on one event.
+    /// Builds conditions from what is written. `time` is the limit of all tests on one event. The
+    /// pointers `beside` are looked up in the same walk as those that are tested, for who reads them
+    /// next.
     ///
     /// # Errors
     /// If a field or an expression is invalid, or there are too many tests.
-    pub fn new(written: ConditionLists, time: Duration, known: &PathSets) -> Result<Self, ConditionError> {
+    pub fn new(
+        written: ConditionLists,
+        time: Duration,
+        known: &PathSets,
+        beside: &[JsonPointer],
+    ) -> Result<Self, ConditionError> {
         let tests = written.iter().flatten().map(|test| test.values.len().max(1)).sum();
         if tests > MOST_TESTS {
             return Err(ConditionError::TooMany(tests));
@@ -186,7 +198,8 @@ impl Conditions {
         let with_field = |test: Condition| testable(&test.field).map(|field| (field, test));
         let tests = written.into_iter().map(|list| list.into_iter().map(with_field).collect());
         let tests = tests.collect::<Result<Vec<Vec<_>>, _>>()?;
-        let paths = known.get(tests.iter().flatten().filter_map(|(field, _)| field.pointer()))?;
+        let own = tests.iter().flatten().filter_map(|(field, _)| field.pointer());
+        let paths = known.get(own.chain(beside))?;
         let test = |(field, test)| ConditionTest::new(field, test, &paths);
         let any = tests.into_iter().map(|list| list.into_iter().map(test).collect()).collect::<Result<_, _>>()?;
         Ok(Self { any, paths, budget: usize::try_from(time.as_nanos()).unwrap_or(usize::MAX) })

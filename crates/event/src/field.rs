@@ -153,7 +153,7 @@ impl Field {
     }
 
     /// Returns the pointer of a field in the payload.
-    pub(crate) fn pointer(&self) -> Option<&JsonPointer> {
+    pub fn pointer(&self) -> Option<&JsonPointer> {
         match self {
             Self::Pointer(pointer) => Some(pointer),
             _ => None,

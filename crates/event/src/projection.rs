@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::{
     condition::{EventFacts, PathSet, PathSets},
     field::{Field, FieldError},
-    json::{self, NotJson},
+    json::{self, JsonPointer, NotJson},
 };
 
 /// Most fields that a filter reads.
@@ -51,17 +51,17 @@ pub enum ProjectionError {
 }
 
 impl Projection {
-    /// Parses names of fields.
+    /// Parses names of fields. The pointers `beside` are looked up in the same walk.
     ///
     /// # Errors
     /// If one of them is not a field, or there are too many.
-    pub fn new(names: &[String], known: &PathSets) -> Result<Self, ProjectionError> {
+    pub fn new(names: &[String], known: &PathSets, beside: &[JsonPointer]) -> Result<Self, ProjectionError> {
         if names.len() > MOST {
             return Err(ProjectionError::TooMany(names.len()));
         }
         let fields = names.iter().map(|name| name.parse()).collect::<Result<Vec<Field>, _>>()?;
         let mut pointers = fields.iter().filter_map(Field::pointer).peekable();
-        let paths = if pointers.peek().is_some() { Some(known.get(pointers)?) } else { None };
+        let paths = if pointers.peek().is_some() { Some(known.get(pointers.chain(beside))?) } else { None };
         let field = |field| match (field, &paths) {
             (Field::Pointer(pointer), Some(paths)) => ProjectedField::Pointer(paths.position(&pointer)),
             (plain, _) => ProjectedField::Plain(plain),
@@ -152,7 +152,7 @@ mod tests {
 
     fn projection(names: &str) -> Projection {
         let names: Vec<_> = names.split_whitespace().map(str::to_owned).collect();
-        Projection::new(&names, &PathSets::default()).unwrap()
+        Projection::new(&names, &PathSets::default(), &[]).unwrap()
     }
 
     /// Shows the values of fields, `-` for one that is not there.
@@ -194,9 +194,9 @@ mod tests {
 
     #[test]
     fn a_wrong_name_is_told() {
-        let error = |names: &[String]| Projection::new(names, &PathSets::default()).unwrap_err().to_string();
+        let error = |names: &[String]| Projection::new(names, &PathSets::default(), &[]).unwrap_err().to_string();
         assert!(error(&["subject".to_owned(), "total".to_owned()]).starts_with("`total` is not a field"));
-        assert!(Projection::new(&vec!["/a".to_owned(); MOST], &PathSets::default()).is_ok());
+        assert!(Projection::new(&vec!["/a".to_owned(); MOST], &PathSets::default(), &[]).is_ok());
         let many: Vec<_> = (0..=MOST).map(|n| format!("/{n}")).collect();
         assert!(error(&many).starts_with("257 fields are read"));
     }
@@ -205,8 +205,10 @@ mod tests {
     #[test]
     fn a_walk_that_conditions_made_is_not_repeated() {
         let (event, known) = (event(r#"{"n":10,"m":1}"#), PathSets::default());
-        let conditions = Conditions::new(parse("/n > 9; /m").unwrap(), Duration::ZERO, &known).unwrap();
-        let projection = Projection::new(&["/m".to_owned(), "/n".to_owned(), "id".to_owned()], &known).unwrap();
+        let beside = ["/m", "/n"].map(|pointer| pointer.parse().unwrap());
+        let conditions = Conditions::new(parse("/n > 9").unwrap(), Duration::ZERO, &known, &beside).unwrap();
+        let projection =
+            Projection::new(&["/m".to_owned(), "/n".to_owned(), "id".to_owned()], &known, &beside).unwrap();
         let mut facts = EventFacts::new(&event);
         assert_eq!(conditions.test(&mut facts), Ok(true));
         let values = projection.values(&mut facts, &PLACE).unwrap();

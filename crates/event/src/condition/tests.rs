@@ -28,7 +28,7 @@ fn written(field: &str, comparison: Comparison, value: &str) -> Condition {
 
 fn conditions(lists: &[&[(&str, Comparison, &str)]]) -> Conditions {
     let lists = lists.iter().map(|list| list.iter().map(|(f, c, v)| written(f, *c, v)).collect()).collect();
-    Conditions::new(lists, TIME, &PathSets::default()).unwrap()
+    Conditions::new(lists, TIME, &PathSets::default(), &[]).unwrap()
 }
 
 fn holds(payload: &str, field: &str, comparison: Comparison, value: &str) -> bool {
@@ -111,7 +111,7 @@ fn a_walk_is_made_once_for_all_routes_that_ask_the_same() {
     let pointers = PathSets::default();
     let route = |value| {
         let tests = vec![written("/n", Greater, value), written("/m", Exists, "")];
-        Conditions::new(vec![tests], TIME, &pointers).unwrap()
+        Conditions::new(vec![tests], TIME, &pointers, &[]).unwrap()
     };
     let (one, two) = (route("9"), route("11"));
     let mut facts = EventFacts::new(&event);
@@ -127,7 +127,7 @@ fn more_sets_than_are_remembered_are_answered_too() {
     let pointers = PathSets::default();
     let route = |n: usize| {
         let tests = vec![written(&format!("/m{n}"), Equals, &n.to_string()), written("/m0", Equals, "0")];
-        Conditions::new(vec![tests], TIME, &pointers).unwrap()
+        Conditions::new(vec![tests], TIME, &pointers, &[]).unwrap()
     };
     let routes: Vec<_> = (0..members.len()).map(route).collect();
     let mut facts = EventFacts::new(&event);
@@ -187,14 +187,14 @@ fn decimals_compare_as_numbers() {
 #[test]
 fn tests_have_a_budget() {
     let many = |count| vec![vec![written("/a", Exists, ""); count]];
-    assert!(Conditions::new(many(MOST_TESTS), TIME, &PathSets::default()).is_ok());
-    let refused = Conditions::new(many(MOST_TESTS + 1), TIME, &PathSets::default()).unwrap_err();
+    assert!(Conditions::new(many(MOST_TESTS), TIME, &PathSets::default(), &[]).is_ok());
+    let refused = Conditions::new(many(MOST_TESTS + 1), TIME, &PathSets::default(), &[]).unwrap_err();
     assert_eq!(refused, ConditionError::TooMany(MOST_TESTS + 1));
 
     let event = event(&format!(r#"{{"a":"{}"}}"#, "a".repeat(1 << 20)));
     let test = |count, time| {
         let tests = (0..count).map(|n| vec![written("/a", Contains, &format!("b{n}"))]).collect();
-        Conditions::new(tests, time, &PathSets::default()).unwrap().test(&mut EventFacts::new(&event))
+        Conditions::new(tests, time, &PathSets::default(), &[]).unwrap().test(&mut EventFacts::new(&event))
     };
     assert_eq!(test(3, Duration::ZERO), Ok(false), "a few tests are always made");
     assert_eq!(test(9, TIME), Ok(false));
@@ -212,7 +212,7 @@ fn a_field_that_no_condition_tests_is_refused() {
         ("route", "`route` is the same for all events"),
     ] {
         let lists = vec![vec![written(field, Exists, "")]];
-        let error = Conditions::new(lists, TIME, &PathSets::default()).unwrap_err().to_string();
+        let error = Conditions::new(lists, TIME, &PathSets::default(), &[]).unwrap_err().to_string();
         assert!(error.starts_with(start), "{field}: {error}");
     }
 }
@@ -235,10 +235,11 @@ fn fields_beside_the_payload_are_tested_too() {
         ("content-type $= plain; !source-time", true),
         ("source-time", false),
     ] {
-        let conditions = Conditions::new(parse(expression).unwrap(), TIME, &PathSets::default()).unwrap();
+        let conditions = Conditions::new(parse(expression).unwrap(), TIME, &PathSets::default(), &[]).unwrap();
         assert_eq!(conditions.test(&mut EventFacts::new(&event)).unwrap(), expected, "{expression}");
     }
-    let shown = Conditions::new(parse("type == a; sequence").unwrap(), TIME, &PathSets::default()).unwrap().shown();
+    let shown =
+        Conditions::new(parse("type == a; sequence").unwrap(), TIME, &PathSets::default(), &[]).unwrap().shown();
     assert_eq!(shown, ["event-type == \"a\"; sequence exists"]);
 }
 
@@ -265,7 +266,7 @@ fn lists_ends_expressions_and_patterns_are_compared() {
         ("subject fits orders.*", false),
         ("header:retries in [9, 10.0]", false),
     ] {
-        let conditions = Conditions::new(parse(expression).unwrap(), TIME, &PathSets::default()).unwrap();
+        let conditions = Conditions::new(parse(expression).unwrap(), TIME, &PathSets::default(), &[]).unwrap();
         assert_eq!(conditions.test(&mut EventFacts::new(&event)).unwrap(), expected, "{expression}");
     }
     for expression in ["/a matches \"(x\"", "subject fits a..b"] {
@@ -278,13 +279,13 @@ fn lists_ends_expressions_and_patterns_are_compared() {
 fn expressions_use_up_the_time_of_the_tests() {
     let payload = format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20));
     let lists = vec![(0..100).map(|_| written("/a", Matches, "(x+x+)+y|x")).collect()];
-    let conditions = Conditions::new(lists, Duration::ZERO, &PathSets::default()).unwrap();
+    let conditions = Conditions::new(lists, Duration::ZERO, &PathSets::default(), &[]).unwrap();
     assert!(matches!(conditions.test(&mut EventFacts::new(&event(&payload))), Err(Untested::TooMuch(_))));
 }
 
 fn passes(payload: &str, expression: &str) -> bool {
     let event = event(payload);
-    let conditions = Conditions::new(parse(expression).unwrap(), TIME, &PathSets::default()).unwrap();
+    let conditions = Conditions::new(parse(expression).unwrap(), TIME, &PathSets::default(), &[]).unwrap();
     conditions.test(&mut EventFacts::new(&event)).unwrap()
 }
 
@@ -346,7 +347,7 @@ fn elements_that_are_decimals_compare_as_numbers() {
     let event = event(r#"{"lines":[{"price":"9.50"},{"price":"10.00"}]}"#);
     let is_decimal = |pointer: &str| pointer.starts_with("/lines/") && pointer.ends_with("/price");
     for (expression, expected) in [("any /lines/*/price > 9.75", true), ("all /lines/*/price in [9..9.9]", false)] {
-        let conditions = Conditions::new(parse(expression).unwrap(), TIME, &PathSets::default()).unwrap();
+        let conditions = Conditions::new(parse(expression).unwrap(), TIME, &PathSets::default(), &[]).unwrap();
         let mut facts = EventFacts::new(&event).with_decimals(&is_decimal);
         assert_eq!(conditions.test(&mut facts), Ok(expected), "{expression}");
         assert_eq!(passes(r#"{"lines":[{"price":"9.50"},{"price":"10.00"}]}"#, expression), false, "{expression}");
@@ -356,18 +357,18 @@ fn elements_that_are_decimals_compare_as_numbers() {
 #[test]
 fn elements_that_are_not_json_are_told_and_long_arrays_are_bounded() {
     let broken = event(r#"{"a":[1,tru,3]}"#);
-    let conditions = Conditions::new(parse("all /a/* > 0").unwrap(), TIME, &PathSets::default()).unwrap();
+    let conditions = Conditions::new(parse("all /a/* > 0").unwrap(), TIME, &PathSets::default(), &[]).unwrap();
     assert!(matches!(conditions.test(&mut EventFacts::new(&broken)), Err(Untested::NotJson { .. })));
 
     let long = event(&format!(r#"{{"a":[{}1]}}"#, "0,".repeat(10_000)));
     let lists = parse(&vec!["all /a/* == 0"; 6].join("||")).unwrap();
-    let conditions = Conditions::new(lists, Duration::ZERO, &PathSets::default()).unwrap();
+    let conditions = Conditions::new(lists, Duration::ZERO, &PathSets::default(), &[]).unwrap();
     assert!(matches!(conditions.test(&mut EventFacts::new(&long)), Err(Untested::TooMuch(_))));
 }
 
 #[test]
 fn tests_of_elements_are_shown_as_they_are_written() {
     let conditions =
-        Conditions::new(parse("all /a/*/b in [1..5, x, ..9]").unwrap(), TIME, &PathSets::default()).unwrap();
+        Conditions::new(parse("all /a/*/b in [1..5, x, ..9]").unwrap(), TIME, &PathSets::default(), &[]).unwrap();
     assert_eq!(conditions.shown(), [r#"all /a/*/b in 1..5, "x", ..9"#]);
 }

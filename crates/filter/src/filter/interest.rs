@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::{CallError, manifest::EventFields};
 use crate::{
     condition::{ConditionLists, ExpressionError, PathSets},
+    field::Field,
+    json::JsonPointer,
     projection::Projection,
 };
 
@@ -34,16 +36,30 @@ pub(super) struct EventReads {
 }
 
 impl DeclaredReads {
-    /// `call` is the function that reads them.
+    /// Returns the pointers into the payload that are read.
+    pub(super) fn pointers(&self) -> impl Iterator<Item = JsonPointer> {
+        let names = match self {
+            Self::Parts(_) => &[],
+            Self::Names(names) => &names[..],
+        };
+        names.iter().filter_map(|name| name.parse::<Field>().ok()?.pointer().cloned())
+    }
+
+    /// `call` is the function that reads them. The pointers `beside` are looked up in the same walk.
     ///
     /// # Errors
     /// If there is no field of such a name.
-    pub(super) fn resolve(self, call: &'static str, paths: &PathSets) -> Result<EventReads, CallError> {
+    pub(super) fn resolve(
+        self,
+        call: &'static str,
+        paths: &PathSets,
+        beside: &[JsonPointer],
+    ) -> Result<EventReads, CallError> {
         let (parts, names) = match self {
             Self::Parts(parts) => (parts, Vec::new()),
             Self::Names(names) => (EventFields::default(), names),
         };
-        let fields = Projection::new(&names, paths).map_err(|error| CallError::Reads(call, error))?;
+        let fields = Projection::new(&names, paths, beside).map_err(|error| CallError::Reads(call, error))?;
         Ok(EventReads { parts, fields })
     }
 }

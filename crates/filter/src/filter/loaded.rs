@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     api::ApiClient,
-    condition::{Conditions, EventFacts, PathSets},
+    condition::{self, Conditions, EventFacts, PathSets},
     config::InstanceScope,
     event::Event,
     metrics::{FilterMetrics, SampledTime},
@@ -468,9 +468,13 @@ impl FilterInner {
             at_once(instance.interest(resource, &self.manifest))
                 .map_err(|error| self.blame("conditions", instance.failed(error)))?;
         let conditions = conditions.map_err(CallError::Expression)?;
-        let conditions = Conditions::new(conditions, limits.match_cpu, &self.pointers).map_err(CallError::Condition)?;
-        let match_reads = match_reads.resolve("matches", &self.pointers)?;
-        let process_reads = process_reads.resolve("process", &self.pointers)?;
+        // One walk over the payload finds what is tested and what is read.
+        let reads = match_reads.pointers().chain(process_reads.pointers());
+        let pointers: Vec<_> = condition::pointers(&conditions).chain(reads).collect();
+        let conditions = Conditions::new(conditions, limits.match_cpu, &self.pointers, &pointers);
+        let conditions = conditions.map_err(CallError::Condition)?;
+        let match_reads = match_reads.resolve("matches", &self.pointers, &pointers)?;
+        let process_reads = process_reads.resolve("process", &self.pointers, &pointers)?;
         let hooks = self.manifest.hooks;
         Ok(Arc::new(RouteSubscription {
             granted,

@@ -134,7 +134,7 @@ impl Loader {
     fn conditions(&self, key: &config::KeyConfig, own: &ConditionLists) -> Result<Vec<Conditions>, ConditionError> {
         let time = key.limits.match_cpu.unwrap_or(self.config.limits.match_cpu);
         let lists = [&key.conditions, own].into_iter().filter(|lists| !lists.is_empty());
-        lists.map(|lists| Conditions::new(lists.clone(), time, self.host.paths())).collect()
+        lists.map(|lists| Conditions::new(lists.clone(), time, self.host.paths(), &[])).collect()
     }
 
     /// Makes the targets of a route: its sinks, each with its encoder.
