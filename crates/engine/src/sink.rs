@@ -69,15 +69,15 @@ impl Output {
 }
 
 /// Id in the form `UID:KEY:ROUTE:INDEX`, which has no event content, as keys and routes are named by
-/// the configuration; or `KEY:own:ID` with the one that the filter has chosen, which can't be that of
-/// another key's output.
+/// the configuration; or `own:KEY:ID` with the one that the filter has chosen, which can't be that of
+/// another key's output, nor one that the router has made.
 pub struct OutputId<'a>(&'a Output);
 
 impl fmt::Display for OutputId<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Output { ticket, key, route, index, id, .. } = self.0;
         if let Some(id) = id {
-            return write!(f, "{key}:own:{id}");
+            return write!(f, "own:{key}:{id}");
         }
         write!(f, "{}:{key}:{route}:{index}", ticket.event().uid)
     }
@@ -149,5 +149,28 @@ pub trait Sink: Send + 'static {
         Self: Sized,
     {
         async {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::double::output;
+
+    #[test]
+    fn an_id_that_a_filter_chooses_is_never_that_of_another_output() {
+        let made = output("t", "1", "{}");
+        let mut other = output("t", "1", "{}");
+        other.key = "other".into();
+        let spelled = [made.id().to_string(), other.id().to_string(), "key:1".to_owned()];
+        for id in spelled {
+            let (mut one, mut two) = (output("t", "2", "{}"), output("t", "3", "{}"));
+            (one.id, two.id) = (Some(id.clone().into()), Some(id.into()));
+            // One id of one key is one output, whatever event it was made of.
+            assert_eq!(one.id().to_string(), two.id().to_string());
+            two.key = "other".into();
+            let ids = [&made, &other, &one, &two].map(|output| output.id().to_string());
+            let distinct: std::collections::HashSet<_> = ids.iter().collect();
+            assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+        }
     }
 }

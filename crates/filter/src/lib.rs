@@ -3,7 +3,7 @@
 
 use trommel_config::{config, credential};
 use trommel_core::{metrics, outgoing};
-use trommel_event::{condition, endpoint, event, json, projection, text};
+use trommel_event::{condition, endpoint, event, field, json, projection, text};
 use trommel_sync::{backoff, poison};
 
 pub mod api;

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    condition::{Condition, ConditionLists},
+    condition::{Condition, ConditionLists, ConditionValue, Elements},
     config::{
         ConfigPlace, KeyConfig, ParamDeclaration, ParamKind, ParamProblem, Problem, RegistryConfig, RouteConfig,
         TypeRoute, TypeSelection, check_params, suggest, values,
@@ -200,6 +200,22 @@ fn check_given(
     params.ok().filter(|_| lists.is_empty())
 }
 
+/// Tells one condition from all others. What it has none of is left out, as names depend on it.
+fn told(condition: &Condition) -> Value {
+    let Condition { field, elements, comparison, values } = condition;
+    let value = |value: &ConditionValue| match value {
+        ConditionValue::Text(text) => json!(text),
+        ConditionValue::Range(from, to) => json!([from, to]),
+    };
+    let values: Vec<_> = values.iter().map(value).collect();
+    match elements {
+        None => json!([field, format!("{comparison:?}"), values]),
+        Some(Elements { quantifier, inside }) => {
+            json!([field, format!("{comparison:?}"), values, quantifier.to_string(), inside])
+        }
+    }
+}
+
 /// The default name of a route, `KEY-` and eight hexadecimal digits. It depends on key, params,
 /// conditions and sinks alone, so that the ids of its outputs stay the same if other routes are
 /// added or removed.
@@ -210,12 +226,38 @@ fn derived_name(key: &str, params: &[(String, String)], conditions: &ConditionLi
     let mut parts = vec![json!(params), json!(sinks)];
     // Routes without conditions keep the names that they had before there were any.
     if !conditions.is_empty() {
-        let one =
-            |condition: &Condition| json!([condition.field, format!("{:?}", condition.comparison), condition.values]);
-        let lists = conditions.iter().map(|list| list.iter().map(one).collect::<Vec<_>>());
+        let lists = conditions.iter().map(|list| list.iter().map(told).collect::<Vec<_>>());
         parts.push(lists.collect());
     }
     let digest = Sha256::digest(json!(parts).to_string());
     let hex: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("{key}-{hex}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::condition;
+
+    fn name(conditions: &str) -> String {
+        derived_name("orders", &[], &condition::parse(conditions).unwrap(), &["out".to_owned()])
+    }
+
+    #[test]
+    fn names_differ_where_conditions_do_and_stay_what_they_were() {
+        let all = [
+            "",
+            "/a in [1]",
+            "/a in [1..5]",
+            "/a in [\"1..5\"]",
+            "/a in [1..]",
+            "any /a/* in [1]",
+            "all /a/* in [1]",
+            "any /a/*/b in [1]",
+        ];
+        let names: HashSet<_> = all.iter().map(|conditions| name(conditions)).collect();
+        assert_eq!(names.len(), all.len(), "{names:?}");
+        // Outputs have ids with the route's name, so it must not change with a version of the router.
+        assert_eq!(name("/a == 1; subject ^= x || !/b"), "orders-1650bf2e");
+    }
 }
