@@ -18,10 +18,12 @@ use tokio::{
 
 use crate::{
     admin::{self, AdminListener},
-    api,
-    config::{Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, TooLittle},
+    api::{ApiClient, ApiClients},
+    config::{
+        ApiConfig, Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, StateConfig, StateKeeping, TooLittle,
+    },
     control::ConsumerDesk,
-    filter::{Host, MATCHER_STACK},
+    filter::{Host, MATCHER_STACK, StateStore},
     folder,
     metrics::Metrics,
     nats::ConnectError,
@@ -147,7 +149,8 @@ pub async fn rehearse(config: &Config, cache: Option<PathBuf>) -> Result<Loader,
     let metrics = Arc::<Metrics>::default();
     check_clients(config)?;
     let plan = memory_plan(config)?;
-    let host = Host::within(plan.components, cache, api(config)?, Arc::clone(&metrics)).map_err(|error| {
+    let state = StateStore::new(&StateConfig { keeping: StateKeeping::Memory, ..config.state.clone() });
+    let host = Host::within(plan.components, cache, apis(config)?, state, Arc::clone(&metrics)).map_err(|error| {
         let message = format!("components can't be checked on this machine: {error:#}");
         Problems::new(vec![Problem::error(ConfigPlace::file(&config.plugins), message)])
     })?;
@@ -155,11 +158,19 @@ pub async fn rehearse(config: &Config, cache: Option<PathBuf>) -> Result<Loader,
     Loader::start(host, folder::load_registry, config.clone(), sinks.collect(), metrics).await
 }
 
-/// The client for calls of the API, if one is configured. Makes no call yet.
-fn api(config: &Config) -> Result<Option<api::ApiClient>, Problems> {
-    let Some(settings) = &config.api else { return Ok(None) };
-    let problem = |error| Problem::error(settings.place.clone(), format!("the API can't be called: {error:#}"));
-    api::ApiClient::new(settings).map(Some).map_err(|error| Problems::new(vec![problem(error)]))
+/// The clients for calls of the APIs. Makes no call yet.
+fn apis(config: &Config) -> Result<ApiClients, Problems> {
+    let client = |(name, settings): (&str, &ApiConfig)| match ApiClient::new(settings) {
+        Ok(client) => Ok((name.to_owned(), client)),
+        Err(error) => {
+            let of = if name.is_empty() { String::new() } else { format!(" `{name}`") };
+            let message = format!("the API{of} can't be called: {error:#}");
+            Err(Problems::new(vec![Problem::error(settings.place.clone(), message)]))
+        }
+    };
+    let unnamed = config.api.iter().map(|settings| ("", settings));
+    let named = config.apis.iter().map(|(name, settings)| (name.as_str(), settings));
+    Ok(ApiClients::new(unnamed.chain(named).map(client).collect::<Result<Vec<_>, _>>()?))
 }
 
 /// The part of the router's memory that each component of it may use.
@@ -199,6 +210,11 @@ pub async fn run(config: Config, controls: RouterControls) -> Result<RunSummary,
             start it without `--idle-exit`";
         return Err(RunError::Failed(anyhow::anyhow!(message)));
     }
+    // What others watch or repeat must not change what the filters of the folder's own router keep.
+    let config = match config.role {
+        RouterRole::Router => config,
+        _ => Config { state: StateConfig { keeping: StateKeeping::Memory, ..config.state }, ..config },
+    };
     let plan = memory_plan(&config).map_err(RunError::Config)?;
     let config = plan.apply(config);
     let lanes = Builder::new_multi_thread().thread_name("lane").thread_stack_size(MATCHER_STACK).enable_time().build();
@@ -239,6 +255,8 @@ pub async fn run(config: Config, controls: RouterControls) -> Result<RunSummary,
 struct RouterParts {
     config: Config,
     sources: JoinSet<anyhow::Result<()>>,
+    /// Notified when all sources but the clock of the filters have ended.
+    last: Arc<Notify>,
     pipeline: Pipeline,
     lanes: JoinSet<()>,
     /// Admin and reload: they run as long as the rest does.
@@ -266,7 +284,7 @@ impl RouterParts {
     ) -> Result<Self, RunError> {
         let RouterControls { stop, metrics, started, .. } = controls;
         controls.program.check(&config, controls.recording.is_some()).map_err(RunError::Config)?;
-        let api = api(&config).map_err(RunError::Config)?;
+        let apis = apis(&config).map_err(RunError::Config)?;
         check_clients(&config).map_err(RunError::Config)?;
         let mut background = JoinSet::new();
         let has_started = started.subscribe();
@@ -295,9 +313,11 @@ impl RouterParts {
             background.spawn(listener.serve(clients::self_service_view(&config, controls, wanted, behind)));
         }
 
-        let host = Host::within(plan.components, controls.cache.clone(), api, Arc::clone(metrics));
+        let state = StateStore::new(&config.state);
+        let host = Host::within(plan.components, controls.cache.clone(), apis, Arc::clone(&state), Arc::clone(metrics));
         let host = host.map_err(RunError::Failed)?;
         let mut folders = vec![config.plugins.clone(), config.keys.clone(), config.schemas.clone()];
+        folders.push(config.dir.join("filters"));
         folders.extend(config.schema_registry.iter().map(|registry| registry.cache.folder().to_owned()));
         let watch = FolderWatch::new(folders, is_read);
         let loader = Loader::start(host, folder::load_registry, config.clone(), sinks, Arc::clone(metrics)).await;
@@ -306,11 +326,15 @@ impl RouterParts {
 
         let mut patience = StartupPatience::new(controls.connect_timeout, config.nats.as_ref());
         let setup = streams::converge(&config, &mut patience).await?;
+        if let (Some(setup), StateKeeping::Nats(_)) = (&setup, &config.state.keeping) {
+            setup.open_state(&state, &mut patience).await?;
+        }
         if config.role != RouterRole::Replay {
             let held = attended::tenures(&config, controls, setup.as_ref()).map_err(RunError::Failed)?;
             let held = tenures.insert(Arc::new(held));
             loader.hold_all(Arc::clone(held)).await.map_err(RunError::Config)?;
         }
+        let claims = attended::tick_claims(&config, setup.as_ref(), loader.snapshots());
         let mut streams = JoinSet::new();
         if let Some(setup) = setup.filter(|setup| !setup.streams.is_empty()) {
             streams.spawn(streams::keep(setup));
@@ -331,7 +355,10 @@ impl RouterParts {
             background.spawn(attended::end_when_idle(attached.clone(), after, controls.stopper.clone()));
             attended::somebody(attached, stop.clone()).await;
         }
-        let sources = sources::start(&config, controls, (&pipeline, &plan), &snapshots, &mut patience).await;
+        let last = Arc::<Notify>::default();
+        let inputs = (&pipeline, &plan);
+        let sources =
+            sources::start(&config, controls, inputs, &snapshots, &mut patience, (claims, Arc::clone(&last))).await;
         let sources = sources.map_err(RunError::Failed)?;
         let mut deliveries = JoinSet::new();
         if let Some((dispatcher, _)) = dispatcher {
@@ -344,6 +371,7 @@ impl RouterParts {
         Ok(Self {
             config,
             sources,
+            last,
             pipeline,
             lanes,
             background,
@@ -396,7 +424,12 @@ impl RouterParts {
         loop {
             tokio::select! {
                 ended = self.sources.join_next() => match ended {
-                    Some(ended) => ended.context("a source's task panicked")??,
+                    Some(ended) => {
+                        ended.context("a source's task panicked")??;
+                        if self.sources.len() == 1 {
+                            self.last.notify_one();
+                        }
+                    }
                     None => return Ok(()),
                 },
                 Some(ended) = self.outlets.join_next() => match ended.context("a sink's task panicked")?? {

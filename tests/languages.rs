@@ -99,10 +99,13 @@ fn says_what_it_is(filter: &Filter) {
             // Some kits have it, some do not.
             matches_batch: filter.manifest().hooks.matches_batch,
             process_batch: false,
+            tick: false,
         },
         match_reads: EventFields { headers: true, ..nothing },
         process_reads: everything,
         capabilities: vec!["api".to_owned(), "state".to_owned()],
+        interval: None,
+        metrics: Vec::new(),
         needs: FilterNeeds::default(),
     };
     assert_eq!(*filter.manifest(), expected);

@@ -7,9 +7,9 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     app::{RouterControls, RunError, letter_key::state_folder, streams::StreamSetup},
-    config::Config,
+    config::{Config, StateKeeping},
     control::{ConsumerDesk, ControlSocket, ControlView, SocketPlace},
-    registry::{LEASE, Snapshots, Tenures},
+    registry::{LEASE, Snapshots, Tenures, TickClaims},
     stop::{Stop, Stopper},
 };
 
@@ -80,6 +80,13 @@ pub(super) fn tenures(
         return Ok(Tenures::across_replicas(connection.clone(), LEASE, *replicas));
     }
     Tenures::in_folder(&state_folder(config, controls.place.as_deref()))
+}
+
+/// Begins to claim the ticks of filters among the routers that share their state, if any do.
+pub(super) fn tick_claims(config: &Config, setup: Option<&StreamSetup>, snapshots: Snapshots) -> Option<TickClaims> {
+    let (StateKeeping::Nats(bucket), Some(setup)) = (&config.state.keeping, setup) else { return None };
+    let lease = (LEASE, setup.replicas);
+    Some(TickClaims::start(setup.connection.clone(), lease, &bucket.name, snapshots))
 }
 
 /// Resolves once a consumer is attached, or the router is to stop.

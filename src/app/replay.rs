@@ -48,6 +48,7 @@ pub fn replay(mut config: Config, replay: ReplaySettings) -> Config {
         key: key.name.clone(),
         conditions: Vec::new(),
         params,
+        secrets: key.secrets(),
         sinks: vec![sink],
         place: key.place.clone(),
     };

@@ -3,14 +3,15 @@
 use std::{collections::HashMap, sync::Arc};
 
 use anyhow::Context;
-use tokio::task::JoinSet;
+use jiff::Timestamp;
+use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
     app::{RouterControls, isolated::IsolatedKeys, patience::StartupPatience},
     config::{AnswerPoint, Config, MemoryPlan, RouterRole, SourceKind},
     nats::{self, ConnectionLife},
-    pipeline::{OwnConsumers, Pipeline},
-    registry::Snapshots,
+    pipeline::{OwnConsumers, Pipeline, TickDriver},
+    registry::{Snapshots, TickClaims},
     source::{
         Source,
         avro_file::AvroFileInput,
@@ -30,7 +31,8 @@ use crate::{
 const OUTSTANDING: usize = 16;
 
 /// Opens every source as soon as its input is available, and runs it. Each ends with its input, or
-/// with the router's stop.
+/// with the router's stop. The clock of the filters is one of them, which ends when it is notified
+/// by `last`.
 ///
 /// # Errors
 /// Returns an error if one can't be opened.
@@ -40,6 +42,7 @@ pub(super) async fn start(
     (pipeline, plan): (&Pipeline, &MemoryPlan),
     snapshots: &Snapshots,
     patience: &mut StartupPatience,
+    (claims, last): (Option<TickClaims>, Arc<Notify>),
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let mut sources = JoinSet::new();
     for source in &config.sources {
@@ -159,6 +162,15 @@ pub(super) async fn start(
                 }
             }
         }
+    }
+    if config.role != RouterRole::Replay {
+        let clock = || u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default();
+        let (metrics, ends) = (Arc::clone(&controls.metrics), (controls.stop.clone(), last));
+        let ticks = TickDriver::run(pipeline.clone(), metrics, snapshots.clone(), Arc::new(clock), claims, ends);
+        sources.spawn(async {
+            ticks.await;
+            Ok(())
+        });
     }
     Ok(sources)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
         patience::{StartupPatience, is_passing},
     },
     config::{Config, RouterRole, SourceKind, StreamConfig},
+    filter::StateStore,
     nats::{self, Connection, ConnectionLife},
 };
 
@@ -62,6 +64,17 @@ pub(super) async fn converge(config: &Config, patience: &mut StartupPatience) ->
         streams.push(letters);
     }
     Ok(Some(StreamSetup { connection, replicas, streams }))
+}
+
+impl StreamSetup {
+    /// Opens the bucket in which filters keep values, on a connection of its own.
+    pub(super) async fn open_state(&self, state: &StateStore, patience: &mut StartupPatience) -> anyhow::Result<()> {
+        let open = || async {
+            let connection = self.connection.as_role("state").await?;
+            state.open(connection, self.replicas).await.context("the bucket of `[state]` can't be opened")
+        };
+        patience.until_done(open).await
+    }
 }
 
 /// The streams that a run makes, in that order: those in the configuration, and that of the dead

@@ -139,6 +139,9 @@ fn emission(emission: &Emission) -> Value {
     if let Some(id) = &emission.id {
         members.insert("id".to_owned(), json!(&**id));
     }
+    if let Some(then) = &emission.not_before {
+        members.insert("not_before".to_owned(), json!(then));
+    }
     if let EmissionFate::Bury(cause) = &emission.fate {
         members.insert("buried".to_owned(), reason(cause));
     }

@@ -228,31 +228,31 @@ fn malformed_cases_are_refused_with_their_place() {
     assert_snapshot!(refused(r#"{"event":{"payload":1,"subjct":"a"}}"#), @r#"
     --- stderr
     error: DIR/tests/cases.ndjson:2:30: unknown field `subjct`, expected one of `id`, `event_type`, `subject`, `source_time`, `observed_at`, `attempt`, `headers`, `payload`, `payload_text`, `payload_base64`
-      a case is {"name":…,"event":{…},"params":{…},"api":[…],"expect":…}: see the plugin's README
+      a case is {"name":…,"event":{…} or "tick":…,"params":{…},"api":[…],"expect":…}: see the plugin's README
     --- exit code 2
     "#);
     assert_snapshot!(refused(r#"{"event":{"payload":1},"expect":"keept"}"#), @r#"
     --- stderr
     error: DIR/tests/cases.ndjson:2:1: `expect` has no kind `keept`: did you mean `kept`?
-      a case is {"name":…,"event":{…},"params":{…},"api":[…],"expect":…}: see the plugin's README
+      a case is {"name":…,"event":{…} or "tick":…,"params":{…},"api":[…],"expect":…}: see the plugin's README
     --- exit code 2
     "#);
     assert_snapshot!(refused(r#"{"event":{"payload":1,"payload_text":"1"}}"#), @r#"
     --- stderr
     error: DIR/tests/cases.ndjson:2:1: give one of `payload`, `payload_text` and `payload_base64`
-      a case is {"name":…,"event":{…},"params":{…},"api":[…],"expect":…}: see the plugin's README
+      a case is {"name":…,"event":{…} or "tick":…,"params":{…},"api":[…],"expect":…}: see the plugin's README
     --- exit code 2
     "#);
     assert_snapshot!(refused(r#"{"event":{"subject":"a..b"}}"#), @r#"
     --- stderr
     error: DIR/tests/cases.ndjson:2:1: `subject` is `a..b`: it has an empty token: dots separate tokens, one at a time, never first or last
-      a case is {"name":…,"event":{…},"params":{…},"api":[…],"expect":…}: see the plugin's README
+      a case is {"name":…,"event":{…} or "tick":…,"params":{…},"api":[…],"expect":…}: see the plugin's README
     --- exit code 2
     "#);
     assert_snapshot!(refused(r#"{"event":"#), @r#"
     --- stderr
     error: DIR/tests/cases.ndjson:2:9: EOF while parsing a value
-      a case is {"name":…,"event":{…},"params":{…},"api":[…],"expect":…}: see the plugin's README
+      a case is {"name":…,"event":{…} or "tick":…,"params":{…},"api":[…],"expect":…}: see the plugin's README
     --- exit code 2
     "#);
     assert_snapshot!(test(&plugin("select", "\n"), &[]), @r#"

@@ -211,6 +211,29 @@ fn what_failed_says_so() {
     assert_eq!(said(receive, "error.type").as_deref(), Some("malformed"));
 }
 
+/// A span for each event that goes through in a batch, and what a filter says of a call in the call's span.
+#[test]
+fn filters_annotate_and_batches_are_traced() {
+    let grant = "\n[[filter]]\nname = \"ticker\"\ngrants = [\"state\"]\n";
+    let key = keys("match").replace("misbehave", "ticker").replace("retry =", "workers = 1\nretry =");
+    let run = |events: usize| {
+        let collector = StandIn::new(|_, _| ok(""));
+        let folder = Folder::new(&format!("{}{grant}", settings(&collector, "", LINES))).write("keys/keys.toml", &key);
+        let events: String = (0..events).map(|n| format!("{{\"id\":\"e{n}\"}}\n")).collect();
+        let folder = folder.write("events.ndjson", &events).plugin("ticker", "ticker");
+        assert!(folder.run().status.success());
+        spans(&collector.seen())
+    };
+    let alone = run(1);
+    assert_eq!(said(&span(&alone, "process all").attributes, "filter.count").as_deref(), Some("1"));
+    assert_eq!(said(&span(&alone, "match all").attributes, "filter.asked").as_deref(), Some("yes"));
+    let together = run(500);
+    // Those of the filter's ticks have another parent.
+    let events: Vec<_> = together.iter().filter(|span| span.name == "receive in").map(|span| &span.span_id).collect();
+    let is_of_event = |span: &&Span| span.name == "process all" && events.contains(&&span.parent_span_id);
+    assert_eq!((events.len(), together.iter().filter(is_of_event).count()), (500, 500));
+}
+
 /// What others have decided is kept to; what begins here is sampled.
 #[tokio::test]
 async fn sampling_is_up_to_who_began_the_trace() {

@@ -3,9 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use trommel::{
-    config::{ComponentMemory, FilterSettings, Grant, GuestLimits, LimitOverrides},
+    config::{ComponentMemory, FilterSettings, Grant, GuestLimits, LimitOverrides, StateConfig},
     event::{Event, Headers, Origin},
-    filter::{CallLimits, Filter, Host, LoadError, Params, RouteSubscription},
+    filter::{CallLimits, Filter, Host, LoadError, Params, RouteSubscription, StateStore},
     metrics::Metrics,
 };
 
@@ -15,7 +15,8 @@ pub(crate) fn host() -> Host {
 
 /// A host whose components have so much memory together, part of which their outputs may have.
 pub(crate) fn host_with(memory: ComponentMemory) -> Host {
-    Host::within(memory, None, None, Arc::new(Metrics::default())).unwrap()
+    let state = StateStore::new(&StateConfig::default());
+    Host::within(memory, None, Default::default(), state, Arc::new(Metrics::default())).unwrap()
 }
 
 pub(crate) fn settings(name: &str, limits: GuestLimits) -> FilterSettings {

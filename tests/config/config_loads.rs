@@ -343,6 +343,7 @@ fn everything_that_can_be_said() {
                     kind: ParamKind::Int,
                     required: true,
                     default: None,
+                    secret: None,
                     description: "Smallest amount that passes".into(),
                     values: vec![],
                     subscription_key: true,
@@ -352,6 +353,7 @@ fn everything_that_can_be_said() {
                     kind: ParamKind::Multi,
                     required: false,
                     default: Some("eu,us".into()),
+                    secret: None,
                     description: String::new(),
                     values: params(&[("us", "America"), ("eu", "Europe")]),
                     subscription_key: false,
@@ -381,6 +383,7 @@ fn everything_that_can_be_said() {
             key: "orders.large".into(),
             conditions: vec![],
             params: params(&[("min_amount", "500"), ("regions", "eu,us")]),
+            secrets: vec![],
             sinks: vec!["alerts".into(), "archive".into()],
             place: config.registry.routes[0].place.clone(),
         }]

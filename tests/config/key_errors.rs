@@ -1,6 +1,7 @@
 //! Keys, params and routes that can't be used are refused, with what was perhaps meant.
 
-use crate::refusals::{SETTINGS, beside_source, in_keys, in_route, problems};
+use crate::config_folder::ConfigFolder;
+use crate::refusals::{SETTINGS, in_keys, in_route, problems};
 
 use insta::assert_snapshot;
 
@@ -16,8 +17,10 @@ fn a_component_is_not_there() {
     keys/orders.toml:4:10: filter `redact` has no component: there is no `../plugins/redact.wasm`
       there is no component in `../plugins/`
     ");
-    assert_snapshot!(beside_source("[[filter]]\nname = \"order\"\n"), @r"
-    trommel.toml:2:8: filter `order` has no component: there is no `plugins/order.wasm`
+    let later = format!("[[filter]]\nname = \"order\"\n{SETTINGS}");
+    let files = [("plugins/orders.wasm", ""), ("trommel.toml", &later)];
+    assert_snapshot!(ConfigFolder::of(&files).warnings(), @r"
+    trommel.toml:2:8: warning: filter `order` has no component: there is no `plugins/order.wasm`
       did you mean `orders`?
     ");
 }

@@ -16,6 +16,7 @@ mod key_errors;
 mod key_schemas;
 mod lark_settings;
 mod nats_errors;
+mod param_types;
 mod patterns;
 mod preset_settings;
 mod refusals;

@@ -182,7 +182,7 @@ async fn batches_of_the_wrong_types() {
 #[tokio::test]
 async fn wishes_that_were_not_granted() {
     let without = FilterSettings { grants: Vec::new(), ..settings("broken", GuestLimits::default()) };
-    assert_snapshot!(refused_with(file("misbehave"), without).await, @"it wants `state`, which it was not granted: add it to `grants` in the filter's settings");
+    assert_snapshot!(refused_with(file("misbehave"), without).await, @"it wants `state`, which it was not granted: add it to `grants` of its `[[filter]]` in `filters/`");
 }
 
 #[tokio::test]

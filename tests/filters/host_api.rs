@@ -444,7 +444,7 @@ async fn details_that_come_late_are_waited_for_twice() {
 async fn a_component_needs_the_grant() {
     let host = Host::new(None, None, Arc::default()).unwrap();
     let refused = host.load("caller", file("caller"), &settings("caller", limits())).await.unwrap_err();
-    assert_snapshot!(chain(refused), @"it wants `api`, which it was not granted: add it to `grants` in the filter's settings, and say in `[api]` what is called");
+    assert_snapshot!(chain(refused), @"it wants `api`, which it was not granted: add it to `grants` of its `[[filter]]` in `filters/`, and say in `[api]` what is called");
 }
 
 /// A connection that was never made is made again, whatever the method; the log says why, and no secrets.

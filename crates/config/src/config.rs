@@ -27,12 +27,14 @@ mod body;
 mod bus;
 mod exec;
 mod file;
+mod filters;
 mod http;
 mod letters;
 mod limits;
 mod machine;
 mod memory;
 mod nearest;
+mod param_secret;
 mod params;
 mod path;
 mod preflight;
@@ -46,6 +48,7 @@ mod schema_registry;
 mod secret;
 mod sink;
 mod source;
+mod state;
 mod stream;
 mod telemetry;
 pub mod template;
@@ -62,12 +65,14 @@ pub use body::{BodyFacts, BodyTemplate, UnrenderableBody};
 pub use bus::{BusSink, BusSource};
 pub use exec::{ExecConfirm, ExecSink};
 pub use file::{FileSink, FileUpkeep, Fsync, RecordSettings};
+pub use filters::{FilterSettings, Grant, InstanceScope, OnQuarantine};
 pub use http::{AnswerPoint, ClientAuth, HttpClient, HttpSource, LarkApp, RateLimit};
 pub use letters::{LetterChoice, LetterFilter, LetterSource};
 pub use limits::{GuestLimits, KEY_RETRY, LimitOverrides, SINK_RETRY};
 pub use memory::{ComponentMemory, MemoryPlan, TooLittle};
 pub use nearest::{nearest, quoted, suggest};
-pub use params::{ParamProblem, check_params, normalize};
+pub use param_secret::ParamSecret;
+pub use params::{ParamProblem, check_params, handed, normalize};
 pub use path::{FilePath, PathPart, PathTemplate};
 pub use preflight::{NeedKind, UnmetNeed, preflight};
 pub use preset::Preset;
@@ -78,6 +83,7 @@ pub use routes::{TypeRoute, TypeSelection};
 pub use schema_cache::SchemaCache;
 pub use schema_registry::{RegistryAuth, SchemaRegistryConfig, WriterSubject};
 pub use sink::{AvroEncoding, DEAD_FILE, FolderSink, NatsSink, OnFailure, SinkConfig, SinkKind};
+pub use state::{StateBucket, StateConfig, StateKeeping};
 pub use stream::{
     Compression, DiscardPolicy, ExternalApi, Placement, Republish, Retention, Storage, StreamConfig, StreamLimit,
     SubjectTransform, UpstreamStart, UpstreamStream,
@@ -101,17 +107,22 @@ pub struct Config {
     pub schemas: PathBuf,
     pub nats: Option<NatsConfig>,
     pub api: Option<ApiConfig>,
+    /// Further APIs, by name.
+    pub apis: Vec<(String, ApiConfig)>,
     /// Enabled presets, which are built into trommel.
     pub presets: Vec<Preset>,
     pub streams: Vec<StreamConfig>,
     pub sources: Vec<SourceConfig>,
     pub sinks: Vec<SinkConfig>,
+    /// Settings of components in `trommel.toml`.
     pub filters: Vec<FilterSettings>,
     pub dedup: Option<DedupConfig>,
     pub pipeline: PipelineConfig,
     /// Memory limit of the whole process, in bytes. If left out, it depends on the machine.
     pub memory: Option<u64>,
     pub limits: GuestLimits,
+    /// Where filters keep values.
+    pub state: StateConfig,
     pub dead_letter: DeadLetterTarget,
     /// Secrets that sign dead letters, as proof that the router wrote them; the first one signs. If
     /// there are none, the router uses a key of its own.
@@ -148,13 +159,16 @@ pub enum RouterRole {
     Replay,
 }
 
-/// Declarations of `keys/*.toml`: the part that is reloaded while the router runs.
+/// Declarations of `keys/*.toml` and `filters/*.toml`: the part that is reloaded while the router
+/// runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RegistryConfig {
     pub keys: Vec<KeyConfig>,
     pub routes: Vec<RouteConfig>,
     pub type_routes: Vec<TypeRoute>,
     pub webhooks: Vec<Arc<Webhook>>,
+    /// Settings of components in `filters/*.toml`.
+    pub filters: Vec<FilterSettings>,
     /// Schemas of `schemas/*.avsc`, of the presets, and of the schema registry as far as they are
     /// known.
     pub avro: AvroSchemas,
@@ -222,70 +236,6 @@ impl RetryPolicy {
     pub fn backoff(self) -> Backoff {
         Backoff::new(self.min, self.max)
     }
-}
-
-/// Settings of one component in `plugins/`; those without an entry have the defaults.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FilterSettings {
-    pub name: String,
-    /// Capabilities that the component may have if it asks for them.
-    pub grants: Vec<Grant>,
-    pub on_quarantine: OnQuarantine,
-    pub instances: InstanceScope,
-    /// SHA-256 of the only content that is taken, in hex; `None` takes any.
-    pub digest: Option<String>,
-    pub limits: GuestLimits,
-}
-
-impl FilterSettings {
-    /// The settings of a component that is not configured.
-    pub fn new(name: String) -> Self {
-        Self {
-            name,
-            grants: Vec::new(),
-            on_quarantine: OnQuarantine::default(),
-            instances: InstanceScope::default(),
-            digest: None,
-            limits: GuestLimits::default(),
-        }
-    }
-}
-
-impl Config {
-    /// Returns the settings of a filter, or the defaults if it is not configured.
-    pub fn filter(&self, name: &str) -> FilterSettings {
-        let given = self.filters.iter().find(|settings| settings.name == name).cloned();
-        given.unwrap_or_else(|| FilterSettings { limits: self.limits, ..FilterSettings::new(name.to_owned()) })
-    }
-}
-
-/// Scope in which an instance that processes events is reused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum InstanceScope {
-    /// The key that it served before: no key sees what a guest keeps of another key's events.
-    #[default]
-    Key,
-    /// Any key of the filter.
-    Filter,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grant {
-    State,
-    /// Calls of the API in `[api]`.
-    Api,
-    /// Setting, in its outputs, the identity that an event happened for and the whole that it is
-    /// part of.
-    Identity,
-}
-
-/// Policy for the events of a filter that keeps failing and has no last good version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnQuarantine {
-    /// Hold events until the filter has been fixed.
-    #[default]
-    Pause,
-    DeadLetter,
 }
 
 /// The window in which a repeated event is recognised.
@@ -386,6 +336,14 @@ pub struct KeyConfig {
 }
 
 impl KeyConfig {
+    /// The secrets of routes that name none of their own, sorted by name.
+    pub fn secrets(&self) -> Vec<(String, ParamSecret)> {
+        let secret = |param: &ParamDeclaration| Some((param.name.clone(), param.secret.clone()?));
+        let mut secrets: Vec<_> = self.params.iter().filter_map(secret).collect();
+        secrets.sort_by(|(one, _), (other, _)| one.cmp(other));
+        secrets
+    }
+
     pub fn domain(&self) -> &str {
         Self::domain_of(&self.name)
     }
@@ -435,6 +393,8 @@ pub struct ParamDeclaration {
     pub required: bool,
     pub default: Option<String>,
     pub description: String,
+    /// Place of a secret's value in routes that name none, in place of a default.
+    pub secret: Option<ParamSecret>,
     /// Allowed values of an enum or multi, each with its meaning.
     pub values: Vec<(String, String)>,
     /// Part of the subscription's identity (L30).
@@ -449,6 +409,17 @@ pub enum ParamKind {
     Multi,
     Bool,
     Int,
+    Float,
+    /// A length of time with its unit; filters are handed milliseconds.
+    Duration,
+    /// A number of bytes, with or without a unit; filters are handed bytes.
+    Size,
+    /// Any JSON.
+    Json,
+    /// A list of texts, which filters are handed as JSON.
+    List,
+    /// Kept in the environment or in a file, and shown to filters alone.
+    Secret,
 }
 
 /// A key, values for its params, and the sinks it feeds.
@@ -462,6 +433,8 @@ pub struct RouteConfig {
     pub conditions: ConditionLists,
     /// Checked, defaults filled in, sorted by name.
     pub params: Vec<(String, String)>,
+    /// Params whose values are secret, and where those are kept, sorted by name.
+    pub secrets: Vec<(String, ParamSecret)>,
     pub sinks: Vec<String>,
     /// Position of its declaration, for messages about its filter.
     pub place: ConfigPlace,

@@ -122,7 +122,10 @@ impl Drop for SettleDuty {
             Fate::Failed => Outcome::Retry(Duration::ZERO),
         };
         self.metrics.ended(fate);
-        self.metrics.recent.note(&self.event, fate, reason);
+        // Of most ticks there is nothing to tell.
+        if fate != Fate::Filtered || !self.event.is_tick() {
+            self.metrics.recent.note(&self.event, fate, reason);
+        }
         if let Some(trace) = self.trace.take() {
             trace.end(fate.word(), reason);
         }

@@ -19,9 +19,12 @@ use crate::{
     tap::Tap,
 };
 
+mod measured;
 mod refusing;
 mod requests;
 
+use measured::MeasuredFamilies;
+pub use measured::{FilterMeasure, MeasureKind, MeasuredValues};
 pub use refusing::RefusalTime;
 pub use requests::RequestMetrics;
 
@@ -110,6 +113,9 @@ pub struct FilterMetrics {
     pub process_time: SampledTime,
     /// Calls that trapped, ran out of time, memory or output, or returned nonsense.
     pub breaks: Counter,
+    pub ticks: Counter,
+    /// What the filter measures itself.
+    pub measured: MeasuredValues,
     pub reloads: Counter,
     /// 1 while quarantined.
     pub quarantined: Gauge,
@@ -242,6 +248,9 @@ impl Metrics {
 
     /// Drops the counters of keys and filters that are no longer in use.
     pub fn retain(&self, is_key: impl Fn(&str) -> bool, is_filter: impl Fn(&str) -> bool) {
+        for (_, filter) in self.filters() {
+            filter.measured.retain(&is_key);
+        }
         self.keys.retain(is_key);
         self.filters.retain(is_filter);
     }
@@ -318,8 +327,10 @@ impl Metrics {
         page.counters("filter_matches", "Calls of matches", &filters, |m| &m.matches);
         page.counters("filter_processes", "Calls of process", &filters, |m| &m.processes);
         page.counters("filter_breaks", "Calls that trapped or exceeded a limit", &filters, |m| &m.breaks);
+        page.counters("filter_ticks", "Calls of tick", &filters, |m| &m.ticks);
         page.counters("filter_reloads", "Components put into service", &filters, |m| &m.reloads);
         page.gauges("filter_quarantined", "1 while the filter is quarantined", &filters, |m| &m.quarantined);
+        page.measured(&filters);
         let sinks = self.sinks();
         page.counters("sink_outputs_queued", "Outputs handed to the sink", &sinks, |m| &m.queued);
         page.counters("sink_outputs_written", "Outputs that the destination took", &sinks, |m| &m.written);
@@ -367,6 +378,17 @@ impl MetricsPage {
             }
         }
         self.0.register(name, help, family);
+    }
+
+    fn measured(&mut self, filters: &[(String, Arc<FilterMetrics>)]) {
+        let mut families = MeasuredFamilies::default();
+        for (name, metrics) in filters {
+            metrics.measured.show(name, &mut families);
+        }
+        let MeasuredFamilies { counters, gauges, histograms } = families;
+        self.0.register("filter_custom_counter", "Counters that filters keep themselves", counters);
+        self.0.register("filter_custom_gauge", "Gauges that filters set themselves", gauges);
+        self.0.register("filter_custom_histogram", "Values that filters measure themselves", histograms);
     }
 
     fn text(self) -> String {

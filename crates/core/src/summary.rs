@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-use crate::metrics::{DEAD_LETTERS, Metrics};
+use crate::{
+    event::TICKS,
+    metrics::{DEAD_LETTERS, Metrics},
+};
 
 /// Totals of the events' fates, over all sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -31,7 +34,8 @@ fn seconds<S: Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Er
 impl RunSummary {
     pub fn new(metrics: &Metrics, took: Duration) -> Self {
         let mut summary = Self { took, ..Self::default() };
-        for (_, source) in metrics.sources() {
+        // Nothing came in with a tick.
+        for (_, source) in metrics.sources().iter().filter(|(name, _)| name != TICKS) {
             summary.received += source.received.get();
             summary.emitted += source.emitted.get();
             summary.filtered += source.filtered.get();

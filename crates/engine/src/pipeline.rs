@@ -21,6 +21,8 @@ use crate::{
     telemetry::Tracer,
 };
 
+#[cfg(test)]
+mod clocked;
 mod dedup;
 mod deferred;
 pub mod double;
@@ -29,12 +31,14 @@ mod lane;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod ticks;
 
 use dedup::DedupWindow;
 pub use intake::Intake;
 use intake::WaitingEntry;
 use lane::{Lane, LaneContext};
 pub use scope::OwnConsumers;
+pub use ticks::{TickClock, TickDriver};
 
 /// Capacity of the queue before one lane, in batches.
 const LANE_QUEUE: usize = 16;
@@ -82,6 +86,8 @@ pub struct LaneItem {
     pub order: u64,
     /// Routes of the key that have finished with the event already.
     pub done: Vec<Arc<str>>,
+    /// The only route that it is for, if it is a tick.
+    pub only: Option<Arc<str>>,
 }
 
 /// The lanes, and the parts that every intake shares.

@@ -27,6 +27,7 @@ mod load;
 mod loader;
 mod subscription_id;
 mod tenure;
+mod ticking;
 mod validation;
 mod watch;
 mod wire;
@@ -38,7 +39,8 @@ pub use interest::KeyInterest;
 pub use load::{HeldLoad, KeyLoad};
 pub use loader::{Loader, RegistryReader, ReloadReport};
 pub use subscription_id::SubscriptionId;
-pub use tenure::{EnterError, LEASE, Tenure, TenureRequest, Tenures};
+pub use tenure::{EnterError, LEASE, Tenure, TenureRequest, Tenures, TickClaims};
+pub use ticking::{RouteName, ticking};
 pub use validation::OutputValidation;
 pub use watch::{FolderWatch, is_read};
 pub use wire::{EventDecoding, SinkTarget};
@@ -124,6 +126,13 @@ impl Key {
             hasher.write(self.name.as_bytes());
             hasher.finish()
         })
+    }
+
+    /// Order of a route's ticks, which no event has.
+    pub fn order_of_ticks(&self, route: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&*self.name, route, "tick").hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Hash that is equal for events that must stay in order, which includes all events without the

@@ -11,6 +11,7 @@ use crate::{
     event::Event,
     filter::{BrokenCall, CallFault, Failure, Filter, MatchError, Matcher, ProcessError, RouteSubscription, Verdict},
     registry::Route,
+    telemetry::StageSpan,
     walk::{Hook, MatchAnswer, match_event, passes, unfulfilled},
 };
 
@@ -53,7 +54,7 @@ pub fn turned_away(route: &Route, event: &Event, is_decimal: IsDecimal<'_>) -> O
     }
 }
 
-/// Runs an event through a filter, once.
+/// Runs an event through a filter, or calls its `tick` if the event is one, once.
 pub async fn trial(
     filter: &Filter,
     subscription: &Arc<RouteSubscription>,
@@ -80,8 +81,18 @@ async fn walk(
         steps.push(TrialStep { hook, took: now.duration_since(began) });
         began = now;
     };
+    if event.is_tick() {
+        let ticked = filter.tick(subscription, event, &mut StageSpan::none()).await;
+        asked(Hook::Tick);
+        return end_of(ticked);
+    }
     let mut facts = EventFacts::new(event).with_decimals(is_decimal);
-    match match_event(subscription, &mut facts, |facts| matcher.matches_known(subscription, facts), &mut asked) {
+    match match_event(
+        subscription,
+        &mut facts,
+        |facts| matcher.matches_known(subscription, facts, &mut StageSpan::none()),
+        &mut asked,
+    ) {
         Ok(MatchAnswer::Wanted) if !subscription.has_process() => return TrialEnd::Verdict(Verdict::Keep),
         Ok(MatchAnswer::Wanted) => {}
         Ok(MatchAnswer::Unfulfilled) => {
@@ -97,11 +108,16 @@ async fn walk(
     }
     let processed = filter.process(subscription, event, event.attempt).await;
     asked(Hook::Process);
-    match processed {
+    end_of(processed)
+}
+
+fn end_of(answer: Result<Verdict, ProcessError>) -> TrialEnd {
+    match answer {
         Ok(verdict) => TrialEnd::Verdict(verdict),
         Err(ProcessError::Said(failure)) => TrialEnd::Said(failure),
         Err(ProcessError::Unread(error)) => TrialEnd::Untested(error),
         Err(ProcessError::Broke(broken)) => TrialEnd::Broke(broken),
         Err(ProcessError::Host(error)) => TrialEnd::Host(error),
+        Err(ProcessError::Away(why)) => TrialEnd::Host(anyhow::Error::msg(why)),
     }
 }

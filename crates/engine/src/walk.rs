@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use jiff::Timestamp;
 
 use crate::{
     avro::AvroDecodeError,
@@ -21,6 +22,9 @@ mod headers;
 use headers::merged;
 #[cfg(fuzzing)]
 pub use headers::merged_for;
+
+/// Longest time for which an output is held, in milliseconds.
+const LONGEST_WAIT_MS: u64 = 24 * 3600 * 1000;
 
 /// An event in front of a route.
 #[derive(Clone, Copy)]
@@ -38,6 +42,7 @@ pub enum Hook {
     Conditions,
     Matches,
     Process,
+    Tick,
 }
 
 /// Answer of conditions and `matches` about an event.
@@ -72,6 +77,8 @@ pub struct RouteOutput<'a> {
     pub headers: Option<Headers>,
     /// Id set by the filter; otherwise the router's own applies.
     pub id: Option<ByteString>,
+    /// Time before which it is not sent, in Unix milliseconds.
+    pub not_before: Option<u64>,
 }
 
 /// Result of a verdict for a route.
@@ -167,12 +174,31 @@ pub fn why_unwanted<'a>(route: &'a Route, facts: &mut EventFacts<'a>) -> String 
     }
 }
 
+/// Checks that no output would have to wait too long.
+fn check_times(verdict: &Verdict) -> Result<(), Unsendable> {
+    let Verdict::Emit(emissions) = verdict else { return Ok(()) };
+    for (index, then) in
+        emissions.iter().enumerate().filter_map(|(index, emission)| Some((index, emission.not_before?)))
+    {
+        let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
+        if then.saturating_sub(now) > LONGEST_WAIT_MS {
+            let detail = format!(
+                "output {index} is not to be sent before {then} ms since 1970, and a router holds an output for a day \
+                 at most: let the filter keep it in its state and send it at a tick"
+            );
+            return Err(Unsendable { reason: "not_before_too_far", detail });
+        }
+    }
+    Ok(())
+}
+
 impl Hook {
     pub fn name(self) -> &'static str {
         match self {
             Self::Conditions => "conditions",
             Self::Matches => "matches",
             Self::Process => "process",
+            Self::Tick => "tick",
         }
     }
 }
@@ -187,6 +213,7 @@ impl<'a> RouteWalk<'a> {
     /// If an output does not fit the key's schema or can't be encoded for one of the sinks.
     pub fn outputs(&self, verdict: Verdict, mut each: impl FnMut(RouteResult<'a>)) -> Result<bool, Unsendable> {
         self.check(&verdict)?;
+        check_times(&verdict)?;
         let mut encoded = self.encoded(&verdict)?.into_iter();
         // In the order in which they were encoded.
         let mut payload_for = |sink: &SinkTarget, json: &Bytes| match &sink.encoder {
@@ -200,7 +227,7 @@ impl<'a> RouteWalk<'a> {
             Verdict::Replace(payload) => payload,
             Verdict::Emit(emissions) => {
                 for (index, emission) in (0..).zip(emissions) {
-                    let Emission { payload, sink: chosen, id, subject, headers, fate } = emission;
+                    let Emission { payload, sink: chosen, id, not_before, subject, headers, fate } = emission;
                     if let EmissionFate::Bury(cause) = fate {
                         each(RouteResult::Buried { index, payload, cause });
                         continue;
@@ -209,7 +236,8 @@ impl<'a> RouteWalk<'a> {
                     for sink in route.chosen(chosen.as_deref()) {
                         let payload = payload_for(sink, &payload);
                         let (subject, headers, id) = (subject.clone(), headers.clone(), id.clone());
-                        each(RouteResult::Output(RouteOutput { sink, index, payload, subject, headers, id }));
+                        let output = RouteOutput { sink, index, payload, subject, headers, id, not_before };
+                        each(RouteResult::Output(output));
                     }
                 }
                 return Ok(true);
@@ -217,8 +245,8 @@ impl<'a> RouteWalk<'a> {
         };
         for sink in &route.sinks {
             let payload = payload_for(sink, &payload);
-            let output = RouteOutput { sink, index: 0, payload, subject: None, headers: None, id: None };
-            each(RouteResult::Output(output));
+            let (subject, headers, id, not_before) = Default::default();
+            each(RouteResult::Output(RouteOutput { sink, index: 0, payload, subject, headers, id, not_before }));
         }
         Ok(true)
     }

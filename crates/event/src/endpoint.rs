@@ -10,9 +10,12 @@ const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 const MAX_PATH: usize = 8 << 10;
 
 /// Allowed calls: one method, and the paths that match a pattern. In the pattern `*` stands for one
-/// segment and a last `**` for one or more.
+/// segment and a last `**` for one or more. Those of an API with a name begin with it, as in
+/// `crm: GET /users/*`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
+    /// Empty for the API without a name.
+    api: String,
     method: String,
     pattern: String,
 }
@@ -45,7 +48,7 @@ pub enum PathError {
 /// Error while parsing an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    #[error("it is a method and a path, such as `GET /users/*`")]
+    #[error("it is a method and a path, such as `GET /users/*`, behind `NAME: ` for an API with a name")]
     Form,
     #[error("its method is not one of `GET`, `HEAD`, `POST`, `PUT`, `PATCH` and `DELETE`")]
     Method,
@@ -60,6 +63,11 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
+    /// Name of the API, empty for the one without a name.
+    pub fn api(&self) -> &str {
+        &self.api
+    }
+
     /// Returns whether a call is among these. The query does not matter.
     pub fn allows(&self, method: &str, target: RequestTarget<'_>) -> bool {
         self.method == method && fits(&self.pattern, target.path)
@@ -83,7 +91,11 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (method, pattern) = text.split_once(' ').ok_or(EndpointError::Form)?;
+        let (api, call) = text.split_once(": ").unwrap_or(("", text));
+        if !api.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+            return Err(EndpointError::Form);
+        }
+        let (method, pattern) = call.split_once(' ').ok_or(EndpointError::Form)?;
         if !METHODS.contains(&method) {
             return Err(EndpointError::Method);
         }
@@ -97,7 +109,7 @@ impl FromStr for Endpoint {
         if pattern.split('/').rev().skip(1).any(|segment| segment == "**") {
             return Err(EndpointError::RestNotLast);
         }
-        Ok(Self { method: method.to_owned(), pattern: pattern.to_owned() })
+        Ok(Self { api: api.to_owned(), method: method.to_owned(), pattern: pattern.to_owned() })
     }
 }
 
@@ -191,6 +203,14 @@ mod tests {
         ] {
             assert_eq!(allows(endpoint, method, path), expected, "{endpoint}: {method} {path}");
         }
+    }
+
+    #[test]
+    fn calls_of_an_api_with_a_name_begin_with_it() {
+        let endpoint: Endpoint = "crm: GET /users/*".parse().unwrap();
+        assert_eq!((endpoint.api(), endpoint.allows("GET", RequestTarget::new("/users/1").unwrap())), ("crm", true));
+        assert_eq!("GET /users/*".parse::<Endpoint>().unwrap().api(), "");
+        assert_eq!("c r m: GET /users".parse::<Endpoint>(), Err(EndpointError::Form));
     }
 
     /// L53: a path is refused if any server on the way could read it as another one.

@@ -7,12 +7,14 @@ use bytestring::ByteString;
 
 mod given;
 pub mod identity;
+mod tick;
 mod token;
 mod trace;
 mod type_pattern;
 mod uid;
 
 pub use given::GivenEvent;
+pub use tick::TICKS;
 pub use token::{subject_of, token};
 pub use trace::{TraceParent, traceparent};
 pub use type_pattern::{TypePattern, TypePatternError};

@@ -1,5 +1,5 @@
-//! Calls of the API in `[api]` on behalf of filters: address, token and headers stay on this side
-//! of the border.
+//! Calls of the APIs in `[api]` and `[apis.NAME]` on behalf of filters: address, token and headers
+//! stay on this side of the border.
 //!
 //! A filter hands over a method, a path and an optional body. The path is checked
 //! ([`RequestTarget`]), then compared with the endpoints that its key may call ([`Endpoint`]); only
@@ -28,13 +28,20 @@ use crate::{
 };
 
 mod attempt;
+mod clients;
 mod login;
 mod token;
 mod tries;
 
-/// Client of the API. Clones share connections and the token.
+pub use clients::ApiClients;
+
+/// Client of an API. Clones share connections and the token.
 #[derive(Clone)]
-pub struct ApiClient(Arc<ApiClientInner>);
+pub struct ApiClient {
+    inner: Arc<ApiClientInner>,
+    /// Name of the API, empty for the one without a name.
+    name: Arc<str>,
+}
 
 impl fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,7 +112,7 @@ impl ApiClient {
             outgoing::check_literal(&settings.base_url).context(private)?;
         }
         let token = ApiBearer::new(settings)?;
-        Ok(Self(Arc::new(ApiClientInner {
+        let inner = ApiClientInner {
             http: http(&settings.base_url, settings.allow_private, &settings.headers)?,
             own_headers: settings.headers.iter().filter_map(|(name, _)| name.parse().ok()).collect(),
             base: settings.base_url.as_str().trim_end_matches('/').to_owned(),
@@ -115,7 +122,13 @@ impl ApiClient {
             backoff: settings.backoff,
             max_body: settings.max_body,
             runtime: Handle::try_current().context("there is no runtime to make calls on")?,
-        })))
+        };
+        Ok(Self { inner: Arc::new(inner), name: "".into() })
+    }
+
+    /// The same client under the name of an API.
+    fn named(&self, name: &str) -> Self {
+        Self { inner: Arc::clone(&self.inner), name: name.into() }
     }
 
     /// Makes a call if it is among the `allowed`, retries it where that may help, and returns
@@ -130,10 +143,10 @@ impl ApiClient {
         call: ApiCall,
         until: Instant,
     ) -> Result<ApiAnswer, CallRefusal> {
-        let request = self.0.request(key, allowed, call)?;
-        let shared = Arc::clone(&self.0);
+        let request = self.inner.request(key, (&self.name, allowed), call)?;
+        let shared = Arc::clone(&self.inner);
         let mut task = JoinSet::new();
-        task.spawn_on(async move { shared.send(&request, until).await }, &self.0.runtime);
+        task.spawn_on(async move { shared.send(&request, until).await }, &self.inner.runtime);
         match task.join_next().await {
             Some(Ok(answer)) => answer,
             Some(Err(_)) | None => Err(CallRefusal::Failed("the router is stopping".to_owned())),
@@ -181,13 +194,19 @@ impl AllowedCall {
 }
 
 impl ApiClientInner {
-    fn request(&self, key: &str, allowed: &[Endpoint], call: ApiCall) -> Result<AllowedCall, CallRefusal> {
+    fn request(
+        &self,
+        key: &str,
+        (api, allowed): (&str, &[Endpoint]),
+        call: ApiCall,
+    ) -> Result<AllowedCall, CallRefusal> {
         let ApiCall { method, path, headers, body } = call;
         let target = RequestTarget::new(&path)
             .map_err(|error| CallRefusal::Denied(format!("the path can't be called: {error}")))?;
         let shown = target.path();
-        let is_allowed = allowed.iter().any(|endpoint| endpoint.allows(&method, target));
-        let denied = || CallRefusal::Denied(format!("`{method} {shown}` is not in the `api` of key `{key}`"));
+        let is_allowed = allowed.iter().any(|endpoint| endpoint.api() == api && endpoint.allows(&method, target));
+        let of = if api.is_empty() { String::new() } else { format!("{}: ", api.escape_debug()) };
+        let denied = || CallRefusal::Denied(format!("`{of}{method} {shown}` is not in the `api` of key `{key}`"));
         let known = Method::from_bytes(method.as_bytes()).ok().filter(|_| is_allowed).ok_or_else(denied)?;
         let url = format!("{}{}", self.base, target.as_str());
         let request = AllowedCall {

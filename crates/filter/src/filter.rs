@@ -37,6 +37,7 @@ mod journal;
 mod lifecycle;
 mod loaded;
 mod manifest;
+mod measures;
 mod outputs;
 mod sandbox;
 mod state;
@@ -54,8 +55,10 @@ pub use host::{Host, MATCHER_STACK, digest};
 pub use inspect::{ComponentForm, has_lifecycle};
 pub use loaded::{Filter, Matcher};
 pub use manifest::{EventFields, FilterHooks, FilterNeeds, Manifest};
+pub use measures::MetricDeclaration;
 #[cfg(fuzzing)]
 pub use outputs::checked_emission;
+pub use state::StateStore;
 pub use subscription::{CallLimits, RouteSubscription};
 pub use survey::{ComponentSurvey, survey};
 
@@ -86,6 +89,8 @@ pub struct Emission {
     pub sink: Option<Arc<str>>,
     /// Id in place of the router's own. Never empty.
     pub id: Option<ByteString>,
+    /// Time before which it is not sent, in Unix milliseconds.
+    pub not_before: Option<u64>,
     /// Subject in place of the event's own. Always valid.
     pub subject: Option<ByteString>,
     /// Headers added to the event's, in place of those of the same name, or removed from them where
@@ -98,7 +103,7 @@ impl Emission {
     /// Creates an output that goes to all sinks, with the event's own subject and headers.
     pub fn new(payload: impl Into<Bytes>) -> Self {
         let (payload, fate) = (payload.into(), EmissionFate::Send);
-        Self { payload, sink: None, id: None, subject: None, headers: Vec::new(), fate }
+        Self { payload, sink: None, id: None, not_before: None, subject: None, headers: Vec::new(), fate }
     }
 }
 

@@ -2,8 +2,9 @@
 //! may call.
 
 use trommel_config::{config, credential};
-use trommel_core::{metrics, outgoing};
+use trommel_core::{metrics, outgoing, telemetry};
 use trommel_event::{condition, endpoint, event, field, json, projection, text};
+use trommel_nats as nats;
 use trommel_sync::{backoff, poison};
 
 pub mod api;

@@ -25,7 +25,40 @@ const MAX_BODY: usize = 1 << 20;
 const OURS: [&str; 7] =
     ["connection", "content-length", "content-type", "expect", "host", "transfer-encoding", "upgrade"];
 
+/// Reads `[api]`, which also says who the router is.
 pub(crate) fn api(table: &mut TomlTable<'_>) -> Option<ApiConfig> {
+    let api = named_api(table);
+    let identity = identity(table);
+    Some(ApiConfig { identity: identity?, ..api? })
+}
+
+fn identity(table: &mut TomlTable<'_>) -> Option<DeclaredIdentity> {
+    let auth_types = table.list("auth_types", values::auth_type);
+    let scopes = table.list("scopes", values::scope);
+    let console_events = table.list("console_events", values::literal);
+    // If part of it can't be read there is no identity, or keys would seem to need more than it
+    // has.
+    let is_whole = auth_types.is_some() == table.has("auth_types")
+        && scopes.is_some() == table.has("scopes")
+        && console_events.is_some() == table.has("console_events");
+    is_whole.then(|| DeclaredIdentity { auth_types: auth_types.unwrap_or_default(), scopes, console_events })
+}
+
+/// Reads `[apis]`: tables of further APIs, by name.
+pub(crate) fn apis(table: &mut TomlTable<'_>) -> Vec<(String, ApiConfig)> {
+    let tables = table.named_tables("apis", named_api).unwrap_or_default();
+    let checked = |(name, api): (PlacedValue<String>, Option<ApiConfig>)| match values::name(&name.value) {
+        Ok(checked) => Some((checked, api?)),
+        Err(error) => {
+            table.error(name.place, format!("an API can't be named `{}`: {error}", name.value), None);
+            None
+        }
+    };
+    tables.into_iter().filter_map(checked).collect()
+}
+
+/// Reads an API without the router's identity there.
+fn named_api(table: &mut TomlTable<'_>) -> Option<ApiConfig> {
     let place = table.place();
     let base_url = table.required("base_url", base_url);
     let token = http::token(table).map(ApiToken::Kept);
@@ -40,16 +73,6 @@ pub(crate) fn api(table: &mut TomlTable<'_>) -> Option<ApiConfig> {
     let (min, max) = table.table("backoff", |table| waits(table, BACKOFF)).unwrap_or(BACKOFF);
     let max_body = table.memory_size("max_body").unwrap_or(MAX_BODY);
     let allow_private = table.flag("allow_private").unwrap_or(false);
-    let auth_types = table.list("auth_types", values::auth_type);
-    let scopes = table.list("scopes", values::scope);
-    let console_events = table.list("console_events", values::literal);
-    // If part of it can't be read there is no identity, or keys would seem to need more than it
-    // has.
-    let is_whole = auth_types.is_some() == table.has("auth_types")
-        && scopes.is_some() == table.has("scopes")
-        && console_events.is_some() == table.has("console_events");
-    let identity =
-        is_whole.then(|| DeclaredIdentity { auth_types: auth_types.unwrap_or_default(), scopes, console_events });
     let token = match login {
         Some(login) => Some(login?),
         None => token,
@@ -63,7 +86,7 @@ pub(crate) fn api(table: &mut TomlTable<'_>) -> Option<ApiConfig> {
         backoff: Backoff::new(min, max),
         max_body,
         allow_private,
-        identity: identity?,
+        identity: DeclaredIdentity::default(),
         place,
     })
 }

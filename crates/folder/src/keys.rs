@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use crate::{
     condition::{self, ConditionLists},
     config::{
-        ConfigPlace, KEY_RETRY, KeyConfig, LimitOverrides, OrderBy, ParamDeclaration, ParamKind, Problem, UnknownName,
-        ValidationMode, WireFormat, known_schema, normalize, values,
+        ConfigPlace, KEY_RETRY, KeyConfig, LimitOverrides, OrderBy, ParamDeclaration, ParamKind, ParamSecret, Problem,
+        UnknownName, ValidationMode, WireFormat, known_schema, normalize, values,
     },
     endpoint::Endpoint,
     event::Pattern,
@@ -15,7 +15,8 @@ use crate::{
     listing::AvailablePlugins,
     schema::schema,
     schemas::SchemaFiles,
-    table::{GivenValue, PlacedValue, TomlTable},
+    secret,
+    table::{GivenValue, PlacedValue, TomlTable, params::kept},
     unique::ClaimedValues,
 };
 use trommel_avro::{self as wire, TimeForm};
@@ -259,17 +260,32 @@ fn declaration(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Option<P
     let name = names.name(table, "param");
     let kind = table.choice("type", &ParamKind::ALL);
     let required = table.flag("required").unwrap_or(false);
-    let default = table.text("default");
+    let (secret, default) = match kind {
+        Some(ParamKind::Secret) => (secret_default(table), None),
+        _ => (None, table.text("default")),
+    };
     let description = table.text("description").unwrap_or_default();
     let subscription_key = table.flag("subscription_key").unwrap_or(false);
+    if subscription_key && kind == Some(ParamKind::Secret) {
+        let message = "a secret can't tell subscriptions apart: its value must not be seen in their names";
+        table.error(table.place_of("subscription_key"), message, None);
+    }
     if kind.is_none() && table.has("type") {
         table.ignore_rest();
         return None;
     }
     let kind = kind.unwrap_or(ParamKind::String);
     let values = values(table, kind);
-    let mut declaration =
-        ParamDeclaration { name: name?, kind, required, default: None, description, values: values?, subscription_key };
+    let mut declaration = ParamDeclaration {
+        name: name?,
+        kind,
+        required,
+        default: None,
+        secret,
+        description,
+        values: values?,
+        subscription_key,
+    };
     if let Some(default) = default {
         match normalize(&declaration, &default) {
             Ok(default) => declaration.default = Some(default),
@@ -277,6 +293,31 @@ fn declaration(table: &mut TomlTable<'_>, names: &mut ClaimedValues) -> Option<P
         }
     }
     Some(declaration)
+}
+
+/// The place of a secret in routes that name none.
+fn secret_default(table: &mut TomlTable<'_>) -> Option<ParamSecret> {
+    if !table.has("default") {
+        return None;
+    }
+    let place = table.place_of("default");
+    let given = table.json("default")?;
+    match kept(&given, table.dir()) {
+        Some(kept) => match secret::param(kept, &place, table.dir()) {
+            Ok((secret, warning)) => {
+                warning.into_iter().for_each(|warning| table.report(warning));
+                Some(secret)
+            }
+            Err(problem) => {
+                table.report(problem);
+                None
+            }
+        },
+        None => {
+            table.error(place, "a secret has its default in a place", Some(secret::PLACES.into()));
+            None
+        }
+    }
 }
 
 /// The values of an enum or multi, each with its meaning (L22):

@@ -10,10 +10,12 @@ use std::{
 use crate::{
     avro,
     config::{
-        Config, ConfigPlace, DeclaredIdentity, Preset, Problem, Problems, RegistryConfig, RouterRole,
-        SchemaRegistryConfig, WriterSubject, preflight,
+        Config, ConfigPlace, DeclaredIdentity, MemoryPlan, Preset, Problem, Problems, RegistryConfig, RouterRole,
+        SchemaRegistryConfig, TooLittle, WriterSubject, preflight, suggest,
     },
     document::TomlDocument,
+    endpoint::Endpoint,
+    filters::{FILTERS, filter_files},
     isolation,
     keys::{self, FolderContents, NamedKey},
     listing::{AvailablePlugins, FolderFiles},
@@ -76,7 +78,10 @@ fn read(files: &FolderFiles) -> Result<Config, Problems> {
     let avro = config.as_ref().and_then(|config| avro::schemas(files, config, &report));
     let ready = FolderContents { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
     let presets = config.as_ref().map_or(&[][..], |config| &config.presets);
-    let registry = registry(files, sinks.as_ref(), ready, presets, &BTreeSet::new(), &report);
+    let mut registry = registry(files, sinks.as_ref(), ready, presets, &BTreeSet::new(), &report);
+    if let Some(config) = &config {
+        registry.filters = filter_files(files, config, plugins.as_ref(), &report);
+    }
     if let Some(identity) = identity {
         check_identity(&registry, &identity, &report);
     }
@@ -88,6 +93,7 @@ fn read(files: &FolderFiles) -> Result<Config, Problems> {
         check_texts(config, &report);
         avro::check_readers(&config.dir, &config.schemas, &registry, &report);
         isolation::check(&registry.keys, &config.sources, &report);
+        check_apis(&registry, config, &report);
         webhook::check_sink(&registry.webhooks, &config.sinks, &report);
     }
     let (config, warnings) = report.conclude(config)?;
@@ -104,26 +110,55 @@ pub fn load_registry(config: &Config) -> Result<RegistryConfig, Problems> {
     let report = ProblemReport::default();
     let files = FolderFiles { dir: config.dir.clone(), texts: config.texts.clone() };
     let plugins = AvailablePlugins::list(&config.dir, &config.plugins)
-        .map_err(|error| report.add(unlisted(&config.plugins, &error)))
+        .map_err(|error| report.unlisted(&config.plugins, &error))
         .ok();
     let schemas = SchemaFiles::list(&files, &config.schemas)
         .map(|schemas| schemas.with(&config.presets))
-        .map_err(|error| report.add(unlisted(&config.schemas, &error)))
+        .map_err(|error| report.unlisted(&config.schemas, &error))
         .ok();
     let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
     let avro = avro::schemas(&files, config, &report);
     let ready = FolderContents { plugins: plugins.as_ref(), schemas: schemas.as_ref(), avro: avro.as_ref() };
-    let registry = registry(&files, Some(&sinks), ready, &config.presets, &config.registry.files, &report);
+    let mut registry = registry(&files, Some(&sinks), ready, &config.presets, &config.registry.files, &report);
+    registry.filters = filter_files(&files, config, plugins.as_ref(), &report);
+    fit(config, &mut registry, &report);
     check_identity(&registry, &config.identity(), &report);
     avro::check_readers(&config.dir, &config.schemas, &registry, &report);
     avro::check_files(config, &registry.avro, &report);
     isolation::check(&registry.keys, &config.sources, &report);
+    check_apis(&registry, config, &report);
     if config.role == RouterRole::Router {
         webhook::check_sink(&registry.webhooks, &config.sinks, &report);
     }
     let (registry, warnings) = report.conclude(Some(registry))?;
     warnings.iter().for_each(Problem::warn);
     Ok(registry)
+}
+
+/// Reports keys that let their filters call an API whose name there is not.
+fn check_apis(registry: &RegistryConfig, config: &Config, report: &ProblemReport) {
+    let known = || config.apis.iter().map(|(name, _)| name.as_str());
+    for key in &registry.keys {
+        let unknown =
+            key.api.iter().map(Endpoint::api).find(|name| !name.is_empty() && known().all(|api| api != *name));
+        if let Some(name) = unknown {
+            let message = format!("key `{}` calls the API `{name}`, which there is not", key.name);
+            let hint = suggest(name, known(), "known APIs", &format!("add `[apis.{name}]` with its `base_url`"));
+            report.add(Problem::error(key.place.clone(), message).hint(hint));
+        }
+    }
+}
+
+/// Shares the router's memory out to the filters that were read again.
+fn fit(config: &Config, registry: &mut RegistryConfig, report: &ProblemReport) {
+    let filters = RegistryConfig { filters: registry.filters.clone(), ..RegistryConfig::default() };
+    match MemoryPlan::new(&Config { registry: filters, ..config.clone() }) {
+        Ok(plan) => plan.fit(&mut registry.filters),
+        Err(too_little) => {
+            let problem = Problem::error(ConfigPlace::file(FILTERS), too_little.to_string());
+            report.add(problem.hint(TooLittle::HINT));
+        }
+    }
 }
 
 /// Checks the identity for routed keys only: a folder may declare keys for another identity as long
@@ -136,10 +171,6 @@ fn check_identity(registry: &RegistryConfig, identity: &DeclaredIdentity, report
     }
 }
 
-fn unlisted(folder: &Path, error: &std::io::Error) -> Problem {
-    Problem::error(ConfigPlace::file(folder), format!("can't list the folder: {error}"))
-}
-
 /// Reports texts that no file of a folder stands for: a mistyped path would be left out in silence.
 fn check_texts(config: &Config, report: &ProblemReport) {
     let Some(texts) = &config.texts else { return };
@@ -148,13 +179,15 @@ fn check_texts(config: &Config, report: &ProblemReport) {
         let extension = path.extension().and_then(|extension| extension.to_str());
         let is_known = match (path.parent(), extension) {
             _ if path == Path::new(SETTINGS) => true,
-            (Some(folder), Some("toml")) => folder == Path::new(KEYS),
+            (Some(folder), Some("toml")) => folder == Path::new(KEYS) || folder == Path::new(FILTERS),
             (Some(folder), Some("json" | "avsc")) => folder == schemas,
             _ => false,
         };
         if !is_known {
             let shown = schemas.display();
-            let hint = format!("name it `{SETTINGS}`, `{KEYS}/NAME.toml`, `{shown}/NAME.json` or `{shown}/NAME.avsc`");
+            let hint = format!(
+                "name it `{SETTINGS}`, `{KEYS}/NAME.toml`, `{FILTERS}/NAME.toml`, `{shown}/NAME.json` or `{shown}/NAME.avsc`"
+            );
             report.add(Problem::error(ConfigPlace::file(path), "a router's folder has no such file").hint(hint));
         }
     }
@@ -193,7 +226,7 @@ fn registry(
 ) -> RegistryConfig {
     let dir = folder.dir.as_path();
     let files = folder.list(&dir.join(KEYS), "toml").unwrap_or_else(|error| {
-        report.add(unlisted(Path::new(KEYS), &error));
+        report.unlisted(Path::new(KEYS), &error);
         Vec::new()
     });
     let mut names = ClaimedValues::default();
@@ -215,9 +248,10 @@ fn registry(
                     let hint = "delete it if what it declared is to go";
                     report.add(Problem::error(ConfigPlace::file(&file), message).hint(hint));
                 }
-                for name in ["nats", "api", "avro", "preset", "stream", "source", "sink", "filter"] {
+                for name in ["nats", "api", "apis", "avro", "preset", "stream", "source", "sink", "state"] {
                     table.misplaced(name, "`trommel.toml`");
                 }
+                table.misplaced("filter", "a file in `filters/`, or in `trommel.toml`");
                 let key = |table: &mut TomlTable<'_>| keys::key(table, &mut names, ready);
                 keys.extend(table.tables("key", key).into_iter().flatten());
                 written.extend(table.tables("route", routes::written).into_iter().flatten());
@@ -239,7 +273,7 @@ fn registry(
     }
     let mut names = ClaimedValues::default();
     let index = keys.iter().map(|key| (key.name.as_str(), key)).collect();
-    let known = KnownNames { keys: index, all_keys, sinks };
+    let known = KnownNames { keys: index, all_keys, sinks, dir };
     let mut registry = RegistryConfig { webhooks, files: declaring, ..RegistryConfig::default() };
     for route in written {
         known.check(route, &mut names, report, &mut registry);

@@ -1,14 +1,19 @@
 //! Problems of a router's folder, with their positions.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, io, path::Path};
 
-use crate::config::{Problem, Problems, Severity};
+use crate::config::{ConfigPlace, Problem, Problems, Severity};
 
 /// Collects the problems of all files, so that one mistake does not hide the next.
 #[derive(Debug, Default)]
 pub(crate) struct ProblemReport(RefCell<Vec<Problem>>);
 
 impl ProblemReport {
+    /// Reports a folder that can't be listed.
+    pub(crate) fn unlisted(&self, folder: &Path, error: &io::Error) {
+        self.add(Problem::error(ConfigPlace::file(folder), format!("can't list the folder: {error}")));
+    }
+
     pub(crate) fn add(&self, problem: Problem) {
         self.0.borrow_mut().push(problem);
     }

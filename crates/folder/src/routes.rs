@@ -1,6 +1,9 @@
 //! `[[route]]`: read from one file, checked against the keys of all files.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    path::Path,
+};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -8,13 +11,17 @@ use sha2::{Digest, Sha256};
 use crate::{
     condition::{Condition, ConditionLists, ConditionValue, Elements},
     config::{
-        ConfigPlace, KeyConfig, ParamDeclaration, ParamKind, ParamProblem, Problem, RegistryConfig, RouteConfig,
-        TypeRoute, TypeSelection, check_params, suggest, values,
+        ConfigPlace, KeptIn, KeyConfig, ParamDeclaration, ParamKind, ParamProblem, ParamSecret, Problem,
+        RegistryConfig, RouteConfig, TypeRoute, TypeSelection, check_params, suggest, values,
     },
     event::TypePattern,
     keys::{self, NamedKey},
     problem::ProblemReport,
-    table::{GivenValue, PlacedValue, TomlTable},
+    secret,
+    table::{
+        PlacedValue, TomlTable,
+        params::{ParamValue, kept},
+    },
     unique::ClaimedValues,
 };
 
@@ -29,7 +36,7 @@ pub(crate) struct WrittenRoute {
 
 /// Selection of events by a route.
 enum EventSelection {
-    Key(PlacedValue<String>, Vec<(PlacedValue<String>, PlacedValue<GivenValue>)>),
+    Key(PlacedValue<String>, Vec<(PlacedValue<String>, PlacedValue<ParamValue>)>),
     Types(TypeSelection),
 }
 
@@ -50,7 +57,7 @@ pub(crate) fn written(table: &mut TomlTable<'_>) -> Option<WrittenRoute> {
 fn takes(table: &mut TomlTable<'_>) -> Option<EventSelection> {
     let key = table.text("key");
     let key = key.map(|value| PlacedValue { value, place: table.place_of("key") });
-    let params = table.map("params").or_else(|| (!table.has("params")).then(Vec::new));
+    let params = table.params("params").or_else(|| (!table.has("params")).then(Vec::new));
     let pattern = table.parsed("match_regex", str::parse::<TypePattern>);
     let rest = table.flag("fallthrough");
     let given = [table.has("key"), table.has("match_regex"), rest == Some(true)];
@@ -84,6 +91,8 @@ pub(crate) struct KnownNames<'a> {
     pub(crate) keys: HashMap<&'a str, &'a NamedKey>,
     pub(crate) all_keys: bool,
     pub(crate) sinks: Option<&'a HashSet<String>>,
+    /// The router's folder.
+    pub(crate) dir: &'a Path,
 }
 
 impl KnownNames<'_> {
@@ -109,11 +118,13 @@ impl KnownNames<'_> {
         match takes {
             EventSelection::Key(key, params) => {
                 let key = self.key(&key, report)?;
-                let params = check_given(&key.name, &key.key.as_ref()?.params, params, &place, report);
-                let (params, sinks) = (params?, sinks?);
+                let params = self.check_given(key.key.as_ref()?, params, &place, report);
+                let ((params, secrets), sinks) = (params?, sinks?);
                 let what = format!("a route of key `{}` with these params and sinks", key.name);
-                let (name, place) = claim(derived_name(&key.name, &params, &conditions, &sinks), &what);
-                registry.routes.push(RouteConfig { name, key: key.name.clone(), conditions, params, sinks, place });
+                let places: Vec<_> = secrets.iter().map(|secret| self.place_of(secret)).collect();
+                let (name, place) = claim(derived_name(&key.name, (&params, &places), &conditions, &sinks), &what);
+                let key = key.name.clone();
+                registry.routes.push(RouteConfig { name, key, conditions, params, secrets, sinks, place });
             }
             EventSelection::Types(types) => {
                 let sinks = sinks?;
@@ -121,7 +132,8 @@ impl KnownNames<'_> {
                     TypeSelection::Matching(pattern) => ("match_regex", pattern.as_str()),
                     TypeSelection::Rest => ("fallthrough", ""),
                 };
-                let derived = derived_name(start, &[(start.to_owned(), pattern.to_owned())], &conditions, &sinks);
+                let derived =
+                    derived_name(start, (&[(start.to_owned(), pattern.to_owned())], &[]), &conditions, &sinks);
                 let (name, place) = claim(derived, "a route of these event types with these sinks");
                 if self.keys.contains_key(name.as_str()) {
                     let hint = "outputs and counters bear the route's name as their key's: give it another";
@@ -160,45 +172,116 @@ impl KnownNames<'_> {
         }
         good.then_some(names)
     }
+
+    /// The place of a secret, as the folder names it.
+    fn place_of(&self, (name, secret): &(String, ParamSecret)) -> Value {
+        match &secret.kept {
+            KeptIn::Env(variable) => json!([name, "env", variable]),
+            KeptIn::File(path) => json!([name, "file", path.strip_prefix(self.dir).unwrap_or(path)]),
+        }
+    }
+
+    /// Runs [`check_params`] on values with positions. Also finds the secrets.
+    fn check_given(
+        &self,
+        key: &KeyConfig,
+        given: Vec<(PlacedValue<String>, PlacedValue<ParamValue>)>,
+        route: &ConfigPlace,
+        report: &ProblemReport,
+    ) -> Option<CheckedParams> {
+        let mut values = BTreeMap::new();
+        let mut places = HashMap::new();
+        let mut secrets: BTreeMap<_, _> = key.secrets().into_iter().collect();
+        let mut refused = HashSet::new();
+        for (name, PlacedValue { value, place }) in given {
+            let declared = key.params.iter().find(|declared| declared.name == name.value);
+            let kind = declared.map(|declared| declared.kind);
+            let text = match (kind, value) {
+                (Some(ParamKind::Secret), value) => {
+                    match self.secret(&name.value, &value, &place, report) {
+                        Some(secret) => {
+                            secrets.insert(name.value, secret);
+                        }
+                        None => {
+                            refused.insert(name.value);
+                        }
+                    }
+                    continue;
+                }
+                (_, ParamValue::One(text)) => text,
+                (Some(ParamKind::List | ParamKind::Json), ParamValue::Many(texts)) => json!(texts).to_string(),
+                (Some(ParamKind::Json), ParamValue::Json(value)) => value.to_string(),
+                (kind, ParamValue::Many(texts)) => {
+                    if kind.is_some_and(|kind| kind != ParamKind::Multi) {
+                        let message = format!("param `{}` takes one value, not a list", name.value);
+                        report.add(Problem::error(place.clone(), message));
+                        refused.insert(name.value.clone());
+                    }
+                    texts.join(",")
+                }
+                (kind, ParamValue::Json(value)) => {
+                    if let Some(kind) = kind {
+                        let found = if value.is_array() { "such a list" } else { "a table" };
+                        let message = format!("param `{}` is of type `{}`, not {found}", name.value, kind.word());
+                        let hint = match kept(&value, self.dir) {
+                            Some(_) => "a value that is kept elsewhere is declared with `type = \"secret\"`",
+                            None => "tables and lists of any kind are declared with `type = \"json\"`",
+                        };
+                        report.add(Problem::error(place.clone(), message).hint(hint));
+                        refused.insert(name.value.clone());
+                    }
+                    String::new()
+                }
+            };
+            places.insert(name.value.clone(), if declared.is_some() { place } else { name.place });
+            values.insert(name.value, text);
+        }
+        let is_missing = |declared: &&ParamDeclaration| !secrets.contains_key(&declared.name);
+        let declared: Vec<_> = key.params.iter().filter(is_missing).cloned().collect();
+        let params = check_params(&key.name, &declared, &values).map_err(|problems| {
+            for ParamProblem { param, message, hint } in
+                problems.into_iter().filter(|problem| !refused.contains(&problem.param))
+            {
+                let place = places.get(&param).unwrap_or(route).clone();
+                report.add(Problem { hint, ..Problem::error(place, message) });
+            }
+        });
+        params.ok().filter(|_| refused.is_empty()).map(|params| (params, secrets.into_iter().collect()))
+    }
+
+    /// Finds a secret where a route says that it is kept.
+    fn secret(
+        &self,
+        name: &str,
+        given: &ParamValue,
+        place: &ConfigPlace,
+        report: &ProblemReport,
+    ) -> Option<ParamSecret> {
+        let kept = match given {
+            ParamValue::Json(given) => kept(given, self.dir),
+            _ => None,
+        };
+        let Some(kept) = kept else {
+            // The value is not shown.
+            let message = format!("param `{name}` is a secret, which is not written down");
+            report.add(Problem::error(place.clone(), message).hint(secret::PLACES));
+            return None;
+        };
+        match secret::param(kept, place, self.dir) {
+            Ok((secret, warning)) => {
+                warning.into_iter().for_each(|warning| report.add(warning));
+                Some(secret)
+            }
+            Err(problem) => {
+                report.add(problem);
+                None
+            }
+        }
+    }
 }
 
-/// Runs [`check_params`] on values with positions.
-fn check_given(
-    key: &str,
-    declared: &[ParamDeclaration],
-    given: Vec<(PlacedValue<String>, PlacedValue<GivenValue>)>,
-    route: &ConfigPlace,
-    report: &ProblemReport,
-) -> Option<Vec<(String, String)>> {
-    let mut values = BTreeMap::new();
-    let mut places = HashMap::new();
-    let mut lists = HashSet::new();
-    for (name, value) in given {
-        let declaration = declared.iter().find(|declaration| declaration.name == name.value);
-        let text = match value.value {
-            GivenValue::One(text) => text,
-            GivenValue::Many(texts) => {
-                if declaration.is_some_and(|declaration| declaration.kind != ParamKind::Multi) {
-                    let message = format!("param `{}` takes one value, not a list", name.value);
-                    report.add(Problem::error(value.place.clone(), message));
-                    lists.insert(name.value.clone());
-                }
-                texts.join(",")
-            }
-        };
-        places.insert(name.value.clone(), if declaration.is_some() { value.place } else { name.place });
-        values.insert(name.value, text);
-    }
-    let params = check_params(key, declared, &values).map_err(|problems| {
-        for ParamProblem { param, message, hint } in
-            problems.into_iter().filter(|problem| !lists.contains(&problem.param))
-        {
-            let place = places.get(&param).unwrap_or(route).clone();
-            report.add(Problem { hint, ..Problem::error(place, message) });
-        }
-    });
-    params.ok().filter(|_| lists.is_empty())
-}
+/// The params of a route, and its secrets.
+type CheckedParams = (Vec<(String, String)>, Vec<(String, ParamSecret)>);
 
 /// Tells one condition from all others. What it has none of is left out, as names depend on it.
 fn told(condition: &Condition) -> Value {
@@ -219,7 +302,12 @@ fn told(condition: &Condition) -> Value {
 /// The default name of a route, `KEY-` and eight hexadecimal digits. It depends on key, params,
 /// conditions and sinks alone, so that the ids of its outputs stay the same if other routes are
 /// added or removed.
-fn derived_name(key: &str, params: &[(String, String)], conditions: &ConditionLists, sinks: &[String]) -> String {
+fn derived_name(
+    key: &str,
+    (params, secrets): (&[(String, String)], &[Value]),
+    conditions: &ConditionLists,
+    sinks: &[String],
+) -> String {
     let mut sinks: Vec<&String> = sinks.iter().collect();
     sinks.sort_unstable();
     // JSON delimits the words unambiguously.
@@ -228,6 +316,10 @@ fn derived_name(key: &str, params: &[(String, String)], conditions: &ConditionLi
     if !conditions.is_empty() {
         let lists = conditions.iter().map(|list| list.iter().map(told).collect::<Vec<_>>());
         parts.push(lists.collect());
+    }
+    // Where a secret is kept, never what it is.
+    if !secrets.is_empty() {
+        parts.push(json!(secrets));
     }
     let digest = Sha256::digest(json!(parts).to_string());
     let hex: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    config::{ConfigPlace, KeptIn, Problem},
+    config::{ConfigPlace, KeptIn, ParamSecret, Problem},
     ownership,
     signature::Secret,
     table::{PlacedValue, TomlTable},
@@ -89,11 +89,35 @@ pub(crate) fn path(table: &mut TomlTable<'_>, field: &'static str) -> Option<Pat
     Some(path)
 }
 
-/// Warns of a file with a secret that every user of this machine may read.
+/// Ways to say where a param's secret is kept.
+pub(crate) const PLACES: &str = "say where it is kept: `{ env = \"NAME\" }` or `{ file = \"PATH\" }`";
+
+/// Finds a param's secret in its place. Also returns a warning of a file that others may read.
+///
+/// # Errors
+/// Returns the problem if it can't be used, without the secret.
+pub(crate) fn param(kept: KeptIn, place: &ConfigPlace, dir: &Path) -> Result<(ParamSecret, Option<Problem>), Problem> {
+    let (named, warning) = match &kept {
+        KeptIn::File(path) => {
+            (path.strip_prefix(dir).unwrap_or(path).display().to_string(), readable(place, path, dir))
+        }
+        KeptIn::Env(variable) => (variable.clone(), None),
+    };
+    let secret = ParamSecret::find(kept)
+        .map_err(|error| Problem::error(place.clone(), format!("can't use the secret in `{named}`: {error}")))?;
+    Ok((secret, warning))
+}
+
 fn warn_if_readable(table: &TomlTable<'_>, place: &ConfigPlace, path: &Path) {
-    if fs::metadata(path).is_ok_and(|found| ownership::is_readable_by_others(&found)) {
-        let shown = path.strip_prefix(table.dir()).unwrap_or(path).display();
+    readable(place, path, table.dir()).into_iter().for_each(|warning| table.report(warning));
+}
+
+/// Makes a warning of a file with a secret that every user of this machine may read.
+fn readable(place: &ConfigPlace, path: &Path, dir: &Path) -> Option<Problem> {
+    let found = fs::metadata(path).ok().filter(ownership::is_readable_by_others);
+    found.map(|_| {
+        let shown = path.strip_prefix(dir).unwrap_or(path).display();
         let warning = Problem::warning(place.clone(), format!("all users of this machine can read `{shown}`"));
-        table.report(warning.hint(format!("keep it to yourself: `chmod o-r {shown}`")));
-    }
+        warning.hint(format!("keep it to yourself: `chmod o-r {shown}`"))
+    })
 }

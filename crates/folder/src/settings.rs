@@ -3,14 +3,13 @@
 use std::{collections::HashSet, io, num::NonZeroUsize, path::Path, thread, time::Duration};
 
 use crate::{
-    api::{NO_API, api},
+    api::{api, apis},
     config::{
-        AdminConfig, AnswerPoint, Config, DeclaredIdentity, DedupBy, DedupConfig, FilterSettings, Grant, GuestLimits,
-        InstanceScope, MemoryPlan, OnQuarantine, PipelineConfig, RegistryConfig, RouterRole, SelfServiceConfig,
-        SinkKind, SourceKind, StreamConfig, TooLittle, values,
+        AdminConfig, AnswerPoint, Config, DeclaredIdentity, DedupBy, DedupConfig, MemoryPlan, PipelineConfig,
+        RegistryConfig, RouterRole, SelfServiceConfig, SinkKind, SourceKind, StreamConfig, TooLittle, values,
     },
-    http,
-    limits::{self, limits},
+    filters::{FilterBasis, filter},
+    http, limits,
     listing::{AvailablePlugins, FolderFiles},
     loops,
     nats::nats,
@@ -19,6 +18,7 @@ use crate::{
     schemas::SchemaFiles,
     sink::{self, dead_letter, default_dead_letter, sink},
     source::{self, source},
+    state::state,
     stream::stream,
     table::{PlacedValue, TomlTable},
     telemetry::telemetry,
@@ -66,6 +66,7 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
     let nats = table.table("nats", nats).flatten();
     let has_server = table.has("nats");
     let api = table.table("api", api).flatten();
+    let apis = apis(table);
     let identity = match &api {
         Some(api) => Some(api.identity.clone()),
         None => (!table.has("api")).then(DeclaredIdentity::default),
@@ -98,8 +99,9 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
 
     let (memory, limits) = table.table("limits", limits::router).unwrap_or_default();
     let mut names = ClaimedValues::default();
-    let has_api = table.has("api");
-    let filters = table.tables("filter", |table| filter(table, &mut names, limits, plugins.as_ref(), has_api));
+    let has_api = table.has("api") || table.has("apis");
+    let given = FilterBasis { limits, has_api, plugins: plugins.as_ref() };
+    let filters = table.tables("filter", |table| filter(table, &mut names, given));
 
     if !has_server {
         for PlacedValue { place, .. } in
@@ -143,6 +145,7 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
         schemas: schemas_folder,
         nats,
         api,
+        apis,
         presets,
         streams,
         sources: sources.into_iter().map(|source| source.value).collect(),
@@ -152,6 +155,7 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
         pipeline: pipeline(table),
         memory: memory.as_ref().map(|memory| memory.value),
         limits,
+        state: table.table("state", |table| state(table, has_server)).unwrap_or_default(),
         dead_letter,
         letter_secrets,
         avro_ids,
@@ -167,46 +171,6 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
         table.error(memory.place, too_little.to_string(), Some(TooLittle::HINT.into()));
     }
     RouterSettings { config, sinks: taken.names.into_values().collect(), plugins, schemas, identity }
-}
-
-fn filter(
-    table: &mut TomlTable<'_>,
-    names: &mut ClaimedValues,
-    base: GuestLimits,
-    plugins: Option<&AvailablePlugins>,
-    has_api: bool,
-) -> Option<FilterSettings> {
-    let name = names.name(table, "filter");
-    if let (Some(name), Some(plugins)) = (&name, plugins)
-        && let Err(missing) = plugins.find(name)
-    {
-        table.error(table.place_of("name"), missing.message, Some(missing.hint));
-    }
-    let grant = |text: &str| match text {
-        "state" => Ok(Grant::State),
-        "api" => Ok(Grant::Api),
-        "identity" => Ok(Grant::Identity),
-        _ => Err("what can be granted is `api`, `identity` and `state`"),
-    };
-    let grants = table.list("grants", grant).unwrap_or_default();
-    if grants.contains(&Grant::Api) && !has_api {
-        table.error(table.place_of("grants"), "there is no API to grant", Some(NO_API.into()));
-    }
-    let on_quarantine =
-        table.choice("on_quarantine", &[("pause", OnQuarantine::Pause), ("dead_letter", OnQuarantine::DeadLetter)]);
-    let instances = table.choice("instances", &[("key", InstanceScope::Key), ("filter", InstanceScope::Filter)]);
-    let digest = table.parsed("digest", digest);
-    let limits = table.table("limits", |table| limits(table, base, "memory")).unwrap_or(base);
-    let (on_quarantine, instances) = (on_quarantine.unwrap_or_default(), instances.unwrap_or_default());
-    Some(FilterSettings { name: name?, grants, on_quarantine, instances, digest, limits })
-}
-
-/// Parses `sha256:` and 64 hexadecimal digits.
-fn digest(text: &str) -> Result<String, &'static str> {
-    let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64);
-    let hex = hex.filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
-    hex.map(str::to_ascii_lowercase)
-        .ok_or("it is `sha256:` and 64 hexadecimal digits, as `trommel plugin check` shows them")
 }
 
 fn default_dedup() -> DedupConfig {

@@ -25,6 +25,7 @@ use crate::{
 
 mod inputs;
 mod json;
+pub(crate) mod params;
 mod share;
 
 /// A value with its position.
@@ -462,7 +463,7 @@ impl<'a> TomlTable<'a> {
     }
 }
 
-fn given(value: &DeValue<'_>) -> Option<GivenValue> {
+pub(crate) fn given(value: &DeValue<'_>) -> Option<GivenValue> {
     match value {
         DeValue::String(text) => Some(GivenValue::One(text.clone().into_owned())),
         DeValue::Integer(integer) => {

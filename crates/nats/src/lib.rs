@@ -34,6 +34,7 @@ mod reply;
 mod store;
 mod stream;
 mod template;
+mod values;
 
 pub use api::{ApiError, FieldDifference, PublishPosition, ShownValue};
 pub use api::{WantedFields, converge};
@@ -50,6 +51,7 @@ pub use raw_message::RawMessage;
 pub use reply::{DeliveryPosition, ReplyFields};
 pub use stream::{StreamChange, StreamCluster, StreamComparison, StreamError, StreamInfo, StreamReplica, StreamTotals};
 pub use template::SubjectTemplate;
+pub use values::{BucketSettings, StoredValue, ValueBucket, ValueTerms};
 
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Messages that may wait in one subscription; the client drops further ones. Sources never request
@@ -225,7 +227,15 @@ impl Connection {
     /// # Errors
     /// As [`connect`].
     pub async fn again(&self) -> Result<Self, ConnectError> {
-        let MadeFrom { settings, role, life } = &*self.made_from;
+        self.as_role(&self.made_from.role).await
+    }
+
+    /// Connects with the same settings for another purpose.
+    ///
+    /// # Errors
+    /// As [`connect`].
+    pub async fn as_role(&self, role: &str) -> Result<Self, ConnectError> {
+        let MadeFrom { settings, life, .. } = &*self.made_from;
         connect(settings, role, *life).await
     }
 

@@ -88,6 +88,14 @@ impl RawMessage {
         Self::get(connection, stream, &json!({ "seq": sequence })).await
     }
 
+    /// The newest message of the stream on a subject.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn newest(connection: &Connection, stream: &str, subject: &str) -> Result<Option<Self>, ApiError> {
+        Self::get(connection, stream, &json!({ "last_by_subj": subject })).await
+    }
+
     async fn get(connection: &Connection, stream: &str, wanted: &Value) -> Result<Option<Self>, ApiError> {
         let request = format!("STREAM.MSG.GET.{stream}");
         let answer = match connection.api(&request, wanted).await {

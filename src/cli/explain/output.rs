@@ -65,7 +65,7 @@ pub(super) fn explained_output(
     ticket: &Ticket,
     output: RouteOutput<'_>,
 ) -> ExplainedOutput {
-    let RouteOutput { sink, index, payload, subject, headers, id } = output;
+    let RouteOutput { sink, index, payload, subject, headers, id, not_before: _ } = output;
     let name = sink.queue.name().to_string();
     let output = Output {
         ticket: ticket.share(),

@@ -92,7 +92,7 @@ impl BenchPlugin {
         let runtime = runtime()?;
         runtime.block_on(async {
             let api = StandIn::start().await.map_err(internal)?;
-            let host = Host::new(None, Some(api.client.clone()), Arc::default()).map_err(internal)?;
+            let host = Host::new(None, api.clients.clone(), Arc::default()).map_err(internal)?;
             let began = Instant::now();
             let loaded = host.load(&name, file.bytes, &declared.settings).await;
             let compile = began.elapsed();
@@ -101,7 +101,8 @@ impl BenchPlugin {
                     CommandRefusal::new(RefusalKind::Validation, "refused", format!("`{name}`: {}", chain(error)));
                 refusal.hint("`trommel plugin check` says more")
             })?;
-            let cases: Vec<&TestCase> = cases.iter().flat_map(|cases| &cases.cases).collect();
+            let cases = cases.iter().flat_map(|cases| &cases.cases);
+            let cases: Vec<&TestCase> = cases.filter(|case| !case.event.is_tick()).collect();
             let answers: Vec<_> = cases.iter().flat_map(|case| case.answers()).cloned().collect();
             api.say(&answers);
             let pairs = pairs(&filter, &declared, &cases).await?;

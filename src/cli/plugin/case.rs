@@ -38,8 +38,11 @@ pub struct TestCase {
 struct WrittenCase {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    #[serde(default)]
-    event: GivenEvent,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<GivenEvent>,
+    /// Time of a tick, in Unix milliseconds, in place of the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tick: Option<u64>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     params: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -53,12 +56,19 @@ struct WrittenCase {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiAnswer {
-    /// Method and path with query: `GET /users/1`.
+    /// Method and path with query, `GET /users/1`, behind `NAME: ` for an API with a name.
     pub call: String,
     #[serde(default = "success")]
     pub status: u16,
     #[serde(default)]
     pub body: Value,
+}
+
+impl ApiAnswer {
+    /// Method and path with query.
+    pub(super) fn path(&self) -> &str {
+        self.call.split_once(": ").map_or(&self.call, |(_, call)| call)
+    }
 }
 
 fn success() -> u16 {
@@ -127,7 +137,7 @@ impl CaseFile {
 fn case(path: &Path, line: usize, text: &str) -> Result<TestCase, CommandRefusal> {
     let bad = |column: usize, message: String| {
         let place = format!("{}:{line}:{column}", path.display());
-        let hint = r#"a case is {"name":…,"event":{…},"params":{…},"api":[…],"expect":…}: see the plugin's README"#;
+        let hint = r#"a case is {"name":…,"event":{…} or "tick":…,"params":{…},"api":[…],"expect":…}: see the plugin's README"#;
         CommandRefusal::new(RefusalKind::Validation, "bad_case", format!("{place}: {message}")).hint(hint)
     };
     let written: WrittenCase = serde_json::from_str(text).map_err(|error| {
@@ -136,7 +146,12 @@ fn case(path: &Path, line: usize, text: &str) -> Result<TestCase, CommandRefusal
         let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
         bad(error.column().max(1), said.to_owned())
     })?;
-    let event = written.event.event().map_err(|message| bad(1, message))?;
+    let event = match (&written.event, written.tick) {
+        (Some(_), Some(_)) => return Err(bad(1, "a case has an `event` or a `tick`, not both".to_owned())),
+        (None, Some(now)) => Event::tick("case", "case", now.saturating_mul(1_000_000), (0, line as u64)),
+        (Some(event), None) => event.event().map_err(|message| bad(1, message))?,
+        (None, None) => GivenEvent::default().event().map_err(|message| bad(1, message))?,
+    };
     if let Some(expected) = &written.expect {
         outcome::check(expected).map_err(|message| bad(1, message))?;
     }

@@ -21,7 +21,10 @@ use crate::{
         runtime, terminal,
     },
     config::{Grant, GuestLimits, ParamDeclaration, quoted},
-    filter::{CONTRACTS, ComponentForm, ComponentSurvey, EventFields, Filter, FilterHooks, Host, LoadError, survey},
+    filter::{
+        CONTRACTS, ComponentForm, ComponentSurvey, EventFields, Filter, FilterHooks, Host, LoadError,
+        MetricDeclaration, survey,
+    },
     text,
 };
 
@@ -192,6 +195,15 @@ impl CheckFindings {
                 [&manifest.name, &manifest.version, &manifest.description].map(|said| text::line(said));
             lines.push(format!("filter    {name} {version}: {description}"));
             lines.push(format!("hooks     {}", listed(&hooks(manifest.hooks))));
+            if let Some(interval) = manifest.interval {
+                lines.push(format!("ticks     every {interval:?}"));
+            }
+            if !manifest.metrics.is_empty() {
+                let metrics = manifest.metrics.iter();
+                let metrics: Vec<_> =
+                    metrics.map(|metric| format!("{} ({})", metric.name, metric.kind.word())).collect();
+                lines.push(format!("metrics   {}", listed(&metrics)));
+            }
             if self.is_of_0_1() {
                 lines.push(format!("reads     matches: {}", listed(&fields(manifest.match_reads))));
                 lines.push(format!("          process: {}", listed(&fields(manifest.process_reads))));
@@ -241,6 +253,8 @@ impl CheckFindings {
                 "hooks": hooks(manifest.hooks),
                 "match_reads": fields(manifest.match_reads),
                 "process_reads": fields(manifest.process_reads),
+                "interval_ms": manifest.interval.map(|interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
+                "metrics": manifest.metrics.iter().map(metric).collect::<Vec<_>>(),
                 "capabilities": manifest.capabilities,
                 "params": manifest.needs.params.iter().map(param).collect::<Vec<_>>(),
                 "api": manifest.needs.endpoints,
@@ -275,6 +289,10 @@ fn param(ParamDeclaration { name, kind, required, default, description, .. }: &P
     json!({ "name": name, "type": kind, "required": required, "default": default, "description": description })
 }
 
+fn metric(MetricDeclaration { name, kind, description }: &MetricDeclaration) -> Value {
+    json!({ "name": name, "kind": kind.word(), "description": description })
+}
+
 fn word(grant: Grant) -> &'static str {
     match grant {
         Grant::State => "state",
@@ -291,7 +309,7 @@ fn listed(names: &[impl AsRef<str>]) -> String {
 }
 
 fn hooks(hooks: FilterHooks) -> Vec<&'static str> {
-    let FilterHooks { normalize_params, conditions, matches, matches_batch, process, process_batch } = hooks;
+    let FilterHooks { normalize_params, conditions, matches, matches_batch, process, process_batch, tick } = hooks;
     named([
         (normalize_params, "normalize-params"),
         (conditions, "conditions"),
@@ -299,6 +317,7 @@ fn hooks(hooks: FilterHooks) -> Vec<&'static str> {
         (matches_batch, "matches-batch"),
         (process, "process"),
         (process_batch, "process-batch"),
+        (tick, "tick"),
     ])
 }
 

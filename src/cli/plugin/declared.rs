@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::settings;
 use crate::{
     cli::refusal::CommandRefusal,
-    config::{FilterSettings, KeyConfig, LimitOverrides, check_params},
+    config::{FilterSettings, KeyConfig, LimitOverrides, ParamKind, check_params, handed},
     filter::{CallLimits, Params},
     folder,
 };
@@ -42,10 +42,24 @@ impl DeclaredUse {
     /// Says why the key refuses them.
     pub(super) fn params(&self, given: &BTreeMap<String, String>) -> Result<Params, String> {
         let Some(KeyConfig { name, params, .. }) = &self.key else { return Ok(given.clone().into_iter().collect()) };
-        check_params(name, params, given).map_err(|problems| {
+        // A case may have any text in the place of a secret.
+        let plain = params.iter().cloned().map(|mut declared| {
+            if declared.kind == ParamKind::Secret {
+                (declared.kind, declared.secret) = (ParamKind::String, None);
+            }
+            declared
+        });
+        let plain: Vec<_> = plain.collect();
+        let checked = check_params(name, &plain, given).map_err(|problems| {
             let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
             messages.join(", ")
-        })
+        })?;
+        let kind = |name: &str| plain.iter().find(|declared| declared.name == name).map(|declared| declared.kind);
+        let handed = |(name, value): (String, String)| {
+            let text = kind(&name).map_or(value.as_str(), |kind| handed(kind, &value)).to_owned();
+            (name, text)
+        };
+        Ok(checked.into_iter().map(handed).collect())
     }
 
     pub(super) fn limits(&self) -> CallLimits {

@@ -1,8 +1,13 @@
 //! Key file and settings that a filter asks for in its manifest, to be pasted and completed.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use crate::filter::{Filter, FilterNeeds};
+use crate::{
+    endpoint::Endpoint,
+    filter::{Filter, FilterNeeds},
+};
 
 /// Returns the key file and the settings of a filter. `None` if its manifest says nothing of what it
 /// needs.
@@ -39,7 +44,8 @@ pub(super) fn files(filter: &Filter) -> Option<String> {
             key.push(format!("values = {{ {} }}", values.collect::<Vec<_>>().join(", ")));
         }
     }
-    let mut settings = vec!["# trommel.toml".to_owned(), "[[filter]]".to_owned(), format!("name = {}", text(name))];
+    let mut settings =
+        vec![format!("# filters/{name}.toml"), "[[filter]]".to_owned(), format!("name = {}", text(name))];
     if !manifest.capabilities.is_empty() {
         let why = manifest.capabilities.iter().filter_map(|wish| Some((wish, needs.reasons.get(wish)?)));
         settings
@@ -49,7 +55,15 @@ pub(super) fn files(filter: &Filter) -> Option<String> {
     settings.extend(needs.memory.map(|memory| format!("limits = {{ memory = {memory} }}")));
     let has_settings = settings.len() > 3;
     let settings = if has_settings { format!("\n\n{}", settings.join("\n")) } else { String::new() };
-    Some(key.join("\n") + &settings)
+    Some(key.join("\n") + &settings + &apis(needs))
+}
+
+/// Tables for the APIs with names that a filter calls.
+fn apis(needs: &FilterNeeds) -> String {
+    let endpoints: Vec<Endpoint> = needs.endpoints.iter().filter_map(|text| text.parse().ok()).collect();
+    let names: BTreeSet<&str> = endpoints.iter().map(Endpoint::api).filter(|name| !name.is_empty()).collect();
+    let tables = names.into_iter().map(|name| format!("\n\n# trommel.toml\n[apis.{}]\nbase_url = \"…\"", text(name)));
+    tables.collect()
 }
 
 /// A TOML string, which is written as JSON's are.

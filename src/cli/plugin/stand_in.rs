@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, task::AbortHandle};
 
 use super::case::ApiAnswer;
 use crate::{
-    api::ApiClient,
+    api::{ApiClient, ApiClients},
     backoff::Backoff,
     config::{ApiConfig, ConfigPlace, DeclaredIdentity},
     poison::ignore_poison,
@@ -27,7 +27,7 @@ use crate::{
 /// Server that ends when it is dropped.
 pub struct StandIn {
     script: Arc<Mutex<ApiScript>>,
-    pub client: ApiClient,
+    pub clients: ApiClients,
     serving: AbortHandle,
 }
 
@@ -58,7 +58,7 @@ impl StandIn {
         let script = Arc::<Mutex<ApiScript>>::default();
         let router = Router::new().fallback(answer).with_state(Arc::clone(&script));
         let serving = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
-        Ok(Self { script, client, serving })
+        Ok(Self { script, clients: ApiClients::stand_in(client), serving })
     }
 
     /// Replaces the answers, and clears the unanswered calls.
@@ -82,7 +82,7 @@ async fn answer(State(script): State<Arc<Mutex<ApiScript>>>, request: Request) -
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let call = format!("{} {path}", request.method());
     let mut script = lock(&script);
-    match script.answers.iter().find(|answer| answer.call == call) {
+    match script.answers.iter().find(|answer| answer.path() == call) {
         Some(ApiAnswer { status, body, .. }) => {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             (status, body.to_string()).into_response()

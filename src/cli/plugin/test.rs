@@ -200,7 +200,7 @@ impl TestBench {
     ) -> Result<Self, CommandRefusal> {
         let internal = |error: anyhow::Error| CommandRefusal::new(RefusalKind::Internal, "host", format!("{error:#}"));
         let api = StandIn::start().await.map_err(internal)?;
-        let host = Host::new(cache, Some(api.client.clone()), Arc::default()).map_err(internal)?;
+        let host = Host::new(cache, api.clients.clone(), Arc::default()).map_err(internal)?;
         let loaded = host.load(&file.name, file.bytes, &declared.settings).await;
         let filter = loaded.map_err(|error| {
             let refusal =
@@ -266,6 +266,12 @@ impl FreshFilter<'_> {
             Ok(params) => params,
             Err(error) => return refused(error),
         };
+        if case.event.is_tick() && !filter.manifest().hooks.tick {
+            anyhow::bail!(
+                "case `{}` is a tick, and `hooks` of the filter's manifest does not have `tick`",
+                case.name()
+            );
+        }
         match filter.subscribe(caller, params, self.bench.declared.limits()).await {
             Ok(subscription) => {
                 let mut matcher = filter.matcher();

@@ -85,7 +85,7 @@ impl LoginKind {
 }
 
 /// Location of a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KeptIn {
     /// Read again while the router runs, so that it can be renewed.
     File(PathBuf),

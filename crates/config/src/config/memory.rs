@@ -4,7 +4,7 @@ use std::{fmt, num::NonZeroUsize};
 
 use bytesize::ByteSize;
 
-use super::{Config, Grant, SinkKind, SourceKind, machine};
+use super::{Config, FilterSettings, Grant, SinkKind, SourceKind, StateKeeping, machine};
 use crate::avro::container::LARGEST_BLOCK;
 
 const MIB: u64 = 1 << 20;
@@ -156,10 +156,16 @@ impl MemoryPlan {
         pipeline.in_flight_bytes = pipeline.in_flight_bytes.min(self.source);
         pipeline.in_flight = pipeline.in_flight.min(count(self.source / EVENT));
         config.limits.state = config.limits.state.min(self.state);
-        for filter in &mut config.filters {
+        self.fit(&mut config.filters);
+        self.fit(&mut config.registry.filters);
+        config
+    }
+
+    /// Lowers the limits of filters to their part.
+    pub fn fit(&self, filters: &mut [FilterSettings]) {
+        for filter in filters {
             filter.limits.state = filter.limits.state.min(self.state);
         }
-        config
     }
 
     /// The largest number of outputs that one sink may hold.
@@ -213,14 +219,16 @@ impl MemoryDemand {
         let pipeline = &config.pipeline;
         let events = pipeline.in_flight_bytes.max(EVENT.saturating_mul(pipeline.in_flight.get() as u64));
         let has_webhooks = config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Webhook(_)));
-        let has_state = config.filters.iter().any(|filter| filter.grants.contains(&Grant::State));
+        let filters = || config.filters.iter().chain(&config.registry.filters);
+        let has_state = config.state.keeping == StateKeeping::Memory
+            && filters().any(|filter| filter.grants.contains(&Grant::State));
         let sources = config.sources.len() as u64;
         let live = config.sources.iter().filter(|source| matches!(source.kind, SourceKind::Nats(_)));
         let avro_files = config.sources.iter().filter(|source| matches!(source.kind, SourceKind::AvroFile(_)));
         let avro_files = avro_files.count() as u64;
         let part = |weight, members, least, most| MemoryPart { weight, members, least, most };
-        let state = config.filters.iter().map(|filter| filter.limits.state).max().unwrap_or(0) as u64;
-        let instances = config.filters.iter().map(|filter| filter.limits.memory).chain([config.limits.memory]);
+        let state = filters().map(|filter| filter.limits.state).max().unwrap_or(0) as u64;
+        let instances = filters().map(|filter| filter.limits.memory).chain([config.limits.memory]);
         let ids = config.dedup.as_ref().map_or(0, |dedup| ID.saturating_mul(dedup.capacity.get() as u64));
         Self {
             // Half as much again, for the events that overtake those of a stalled key.

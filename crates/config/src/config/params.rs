@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{ParamDeclaration, ParamKind, nearest::suggest};
+use serde::de::IgnoredAny;
+use serde_json::{Number, json};
+
+use super::{ParamDeclaration, ParamKind, nearest::suggest, values};
 
 /// Error in one of the given values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +18,18 @@ pub struct ParamProblem {
 }
 
 impl ParamKind {
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("string", Self::String),
         ("enum", Self::Enum),
         ("multi", Self::Multi),
         ("bool", Self::Bool),
         ("int", Self::Int),
+        ("float", Self::Float),
+        ("duration", Self::Duration),
+        ("size", Self::Size),
+        ("json", Self::Json),
+        ("list", Self::List),
+        ("secret", Self::Secret),
     ];
 
     /// The word for it in the configuration.
@@ -35,7 +44,8 @@ impl ParamKind {
 
 /// Checks `given` against the declarations of `key`. The result includes the defaults, is sorted by
 /// name, and has every value in canonical form: a multi sorted and without repeats (L26), an int
-/// without leading zeros.
+/// without leading zeros. It has no secrets: a given one is refused, because only the router's
+/// files say where they are kept.
 ///
 /// # Errors
 /// Returns every param that is missing, unknown or of the wrong type, sorted by name (L27).
@@ -53,7 +63,7 @@ pub fn check_params(
                 params.insert(name.clone(), value);
             }
             Some(Err(problem)) => problems.push(problem),
-            None if declaration.required => problems.push(ParamProblem {
+            None if declaration.required && declaration.secret.is_none() => problems.push(ParamProblem {
                 param: name.clone(),
                 message: format!("param `{name}` of key `{key}` is required"),
                 hint: (!declaration.description.is_empty()).then(|| declaration.description.clone()),
@@ -103,6 +113,44 @@ pub fn normalize(declaration: &ParamDeclaration, value: &str) -> Result<String, 
             Ok(number) => Ok(number.to_string()),
             Err(error) => Err(refuse(value, format!("an int is a whole number of 64 bits: {error}"))),
         },
+        ParamKind::Float => match value.parse().ok().and_then(Number::from_f64) {
+            Some(number) => Ok(number.to_string()),
+            None => Err(refuse(value, "a float is a number such as `0.5` or `1e3`".into())),
+        },
+        ParamKind::Duration => match values::duration(value) {
+            Ok(duration) if duration.subsec_nanos() % 1_000_000 == 0 => Ok(format!("{}ms", duration.as_millis())),
+            Ok(_) => Err(refuse(value, "a duration has whole milliseconds".into())),
+            Err(error) => Err(refuse(value, format!("a duration is such as `5m` or `1h 30m`: {error}"))),
+        },
+        ParamKind::Size => match values::size(value) {
+            Ok(bytes) => Ok(bytes.to_string()),
+            Err(error) => Err(refuse(value, format!("a size is a number of bytes, or such as `64MiB`: {error}"))),
+        },
+        ParamKind::Json => match serde_json::from_str::<IgnoredAny>(value) {
+            Ok(_) => Ok(value.trim().to_owned()),
+            Err(error) => Err(refuse(value, format!("it is not JSON: {error}"))),
+        },
+        ParamKind::List if value.starts_with('[') => match serde_json::from_str::<Vec<String>>(value) {
+            Ok(texts) => Ok(json!(texts).to_string()),
+            Err(error) => Err(refuse(value, format!("a list has texts alone: {error}"))),
+        },
+        ParamKind::List => Ok(json!([value]).to_string()),
+        // The value is not shown.
+        ParamKind::Secret => Err(ParamProblem {
+            param: name.clone(),
+            message: format!("param `{name}` is a secret, which is not written down"),
+            hint: Some(
+                "in the router's files, say where it is kept: `{ env = \"NAME\" }` or `{ file = \"PATH\" }`".into(),
+            ),
+        }),
+    }
+}
+
+/// The text that filters are handed for a param of the canonical form `value`.
+pub fn handed(kind: ParamKind, value: &str) -> &str {
+    match kind {
+        ParamKind::Duration => value.strip_suffix("ms").unwrap_or(value),
+        _ => value,
     }
 }
 
@@ -117,6 +165,7 @@ mod tests {
             kind,
             required: false,
             default: None,
+            secret: None,
             description: String::new(),
             values: values.iter().map(|value| ((*value).to_owned(), "a size".to_owned())).collect(),
             subscription_key: false,
@@ -209,6 +258,43 @@ mod tests {
             let problems = value(ParamKind::Int, bad).unwrap_err();
             assert!(problems[0].starts_with(&format!("param `p` can't be `{bad}`")), "{problems:?}");
         }
+    }
+
+    #[test]
+    fn types_with_units_and_structure_have_one_form() {
+        let value = |kind, value: &str| check(&[declare("p", kind)], &[("p", value)]).map(|params| params[0].1.clone());
+        for (kind, given, expected) in [
+            (ParamKind::Float, "5", "5.0"),
+            (ParamKind::Float, "-1e3", "-1000.0"),
+            (ParamKind::Duration, "1m 30s", "90000ms"),
+            (ParamKind::Duration, "1.5s", "1500ms"),
+            (ParamKind::Size, "64MiB", "67108864"),
+            (ParamKind::Json, " {\"b\": 1.50, \"a\": []} ", "{\"b\": 1.50, \"a\": []}"),
+            (ParamKind::List, "[\"b\", \"a\"]", "[\"b\",\"a\"]"),
+            (ParamKind::List, "b, a", "[\"b, a\"]"),
+        ] {
+            assert_eq!(value(kind, given).as_deref(), Ok(expected), "{given}");
+            assert_eq!(value(kind, expected).as_deref(), Ok(expected), "it has one form");
+        }
+        assert_eq!(handed(ParamKind::Duration, "90000ms"), "90000");
+        for (kind, given, expected) in [
+            (ParamKind::Float, "NaN", "param `p` can't be `NaN` (a float is a number such as `0.5` or `1e3`)"),
+            (ParamKind::Duration, "5", "param `p` can't be `5` (a duration is such as `5m` or `1h 30m`: "),
+            (ParamKind::Duration, "5us", "param `p` can't be `5us` (a duration has whole milliseconds)"),
+            (ParamKind::Size, "much", "param `p` can't be `much` (a size is a number of bytes, or such as `64MiB`: "),
+            (ParamKind::Json, "{", "param `p` can't be `{` (it is not JSON: EOF"),
+            (ParamKind::List, "[1]", "param `p` can't be `[1]` (a list has texts alone: "),
+        ] {
+            let problems = value(kind, given).unwrap_err();
+            assert!(problems[0].starts_with(expected), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_neither_taken_as_text_nor_shown() {
+        let problems = check(&[declare("p", ParamKind::Secret)], &[("p", "s3cret")]).unwrap_err();
+        assert!(problems[0].starts_with("param `p` is a secret, which is not written down (in the router's files"));
+        assert!(!problems[0].contains("s3cret"));
     }
 
     /// L26: different spellings have one form.

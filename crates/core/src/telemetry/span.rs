@@ -137,6 +137,18 @@ impl StageSpan {
         self.0.is_none()
     }
 
+    /// Returns whether anything is kept of what is noted.
+    pub fn is_recording(&mut self) -> bool {
+        self.recording().is_some()
+    }
+
+    /// Adds an attribute of the filter's own. None of these can be taken for one of the router's.
+    pub fn annotate(&mut self, name: &str, value: String) {
+        if let Some(span) = self.recording() {
+            span.set_attribute(KeyValue::new(format!("filter.{name}"), value));
+        }
+    }
+
     pub fn note(&mut self, name: &'static str, value: impl Into<Value>) {
         if let Some(span) = self.recording() {
             span.set_attribute(KeyValue::new(name, value));

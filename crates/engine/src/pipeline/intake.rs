@@ -298,7 +298,22 @@ impl<R: Send + 'static> Intake<R> {
         let done = if others.len() < key.routes.len() { others } else { Vec::new() };
         let ticket = self.enter(event, receipt, None);
         let order = key.order(ticket.event());
-        let item = LaneItem { ticket, key, generation: self.snapshot.generation, order, done };
+        let item = LaneItem { ticket, key, generation: self.snapshot.generation, order, done, only: None };
+        self.waiting.push_back(WaitingEntry::Item(lane_of(order, self.doors.lanes.len()), item));
+    }
+
+    /// Takes the event of a tick for one route of a key. It is done at once if there is no such
+    /// key. Otherwise like [`Self::push`].
+    pub fn push_tick(&mut self, tick: Event, receipt: R, key: &str, route: &Arc<str>) {
+        self.adopt();
+        let Some(key) = self.snapshot.key(key).cloned() else {
+            return self.ready.push_back((receipt, Outcome::Done));
+        };
+        self.metrics.received.inc();
+        let ticket = self.enter(tick, receipt, None);
+        let order = key.order_of_ticks(route);
+        let (only, done) = (Some(Arc::clone(route)), Vec::new());
+        let item = LaneItem { ticket, key, generation: self.snapshot.generation, order, done, only };
         self.waiting.push_back(WaitingEntry::Item(lane_of(order, self.doors.lanes.len()), item));
     }
 
@@ -385,7 +400,7 @@ impl<R: Send + 'static> Intake<R> {
     fn dispatch(&mut self, ticket: Ticket) {
         let (generation, lanes, before) = (self.snapshot.generation, self.doors.lanes.len(), self.waiting.len());
         for (key, order) in self.keys.drain(..) {
-            let item = LaneItem { ticket: ticket.share(), key, generation, order, done: Vec::new() };
+            let item = LaneItem { ticket: ticket.share(), key, generation, order, done: Vec::new(), only: None };
             self.waiting.push_back(WaitingEntry::Item(lane_of(order, lanes), item));
         }
         self.metrics.tap.show(ticket.event());

@@ -35,6 +35,7 @@ mod matchers;
 mod outputs;
 mod process;
 mod rooms;
+mod timed;
 mod verdicts;
 mod work;
 
@@ -43,6 +44,7 @@ use matchers::LaneMatchers;
 use outputs::UnsentOutputs;
 use process::process;
 use rooms::{FinishedWait, RoomId, WaitCause, WaitingRooms};
+use timed::TimedOutputs;
 use verdicts::AheadVerdicts;
 use work::{EventPosition, FilterAnswer, LaneWork};
 
@@ -68,6 +70,7 @@ pub(super) struct Lane {
     matchers: LaneMatchers,
     verdicts: AheadVerdicts,
     rooms: WaitingRooms,
+    timed: TimedOutputs,
     /// Memory of a call of `process`, reused.
     call: Option<ProcessCall>,
     surroundings: LaneContext,
@@ -91,7 +94,8 @@ impl Lane {
         let snapshot = Arc::clone(&surroundings.snapshots.borrow_and_update());
         let rooms = WaitingRooms::new(surroundings.budget);
         let (matchers, verdicts) = (LaneMatchers::default(), AheadVerdicts::default());
-        Self { items, snapshot, matchers, verdicts, rooms, call: None, surroundings }
+        let timed = TimedOutputs::default();
+        Self { items, snapshot, matchers, verdicts, rooms, timed, call: None, surroundings }
     }
 
     /// Runs until every intake is dropped or open work is given up. Events that wait then go back
@@ -133,9 +137,11 @@ impl Lane {
                     Ok(()) => self.adopt().await,
                     Err(_) => return,
                 },
+                () = self.timed.next() => {}
                 () = &mut drains, if !is_draining => {
                     is_draining = true;
                     self.rooms.give_back_parked();
+                    self.timed.give_back();
                 }
             }
         }
@@ -145,9 +151,12 @@ impl Lane {
         // Places are given back together: one by one, each would wake its source for a single
         // event.
         for same in batch.chunk_by(|one, next| Arc::ptr_eq(&one.key, &next.key)) {
-            if let [LaneItem { key, .. }, ..] = same {
+            if let [LaneItem { key, only, .. }, ..] = same {
                 key.buffer.add_permits(same.len());
-                key.metrics.matched.inc_by(same.len() as u64);
+                // Ticks come in batches of their own.
+                if only.is_none() {
+                    key.metrics.matched.inc_by(same.len() as u64);
+                }
             }
         }
         self.surroundings.taken.notify_waiters();
@@ -157,7 +166,8 @@ impl Lane {
             let length = run.len();
             // Items that waited through a change of the registry have another key by now, and are
             // asked about in their turn.
-            let asked = first.generation == self.snapshot.generation && self.matchers.ask_ahead(&first.key, run);
+            let is_event = first.only.is_none() && first.generation == self.snapshot.generation;
+            let asked = is_event && self.matchers.ask_ahead(&first.key, run);
             if asked {
                 // What has to stay behind an event that waits is not processed before it.
                 let is_free = |item: &LaneItem| !self.rooms.is_taken(&item.key.name, item.order);
@@ -254,7 +264,7 @@ impl Lane {
     fn step(&mut self, mut work: LaneWork, position: Option<usize>, mut said: Option<FilterAnswer>) -> LaneStep {
         let key = Arc::clone(&work.key);
         let mut unsent = UnsentOutputs::default();
-        if work.next == 0 && said.is_none() {
+        if work.next == 0 && said.is_none() && work.only.is_none() {
             match key.schema_gap(work.ticket.event()) {
                 Some(SchemaGap::Awaited) => return LaneStep::Parked(work),
                 Some(SchemaGap::Refused(why)) => self.refuse(&mut work, &mut unsent, "unknown_schema", &why),
@@ -262,7 +272,7 @@ impl Lane {
             }
         }
         let order = work.output_order();
-        let LaneWork { ticket, decoded, next, done, wanted, worker, failed, .. } = &mut work;
+        let LaneWork { ticket, decoded, next, done, only, wanted, worker, failed, .. } = &mut work;
         let event = decoded.as_deref().unwrap_or_else(|| ticket.event());
         let is_decimal = |pointer: &str| key.decoding.as_ref().is_some_and(|decoding| decoding.is_decimal(pointer));
         let mut facts = EventFacts::new(event).with_decimals(&is_decimal);
@@ -271,6 +281,10 @@ impl Lane {
                 && unsent.is_empty()
             {
                 *worker = worker.take().filter(|_| said.is_some());
+                if only.as_ref().is_some_and(|only| *only != route.name) {
+                    *next += 1;
+                    continue;
+                }
                 if said.is_none()
                     && let Some(full) = route.sinks.iter().map(|sink| &sink.queue).find(|queue| queue.is_full())
                 {
@@ -293,28 +307,39 @@ impl Lane {
                         FilterAnswer::No => None,
                         FilterAnswer::Process => break 'routes Some(LaneStep::Process),
                         FilterAnswer::Verdict(verdict, tries) => {
+                            // What a tick made is nowhere else.
+                            let made = only.as_ref().map(|_| verdict.clone());
                             let each = |result| match result {
                                 RouteResult::Output(output) => unsent.output(at, output),
                                 RouteResult::Buried { index, payload, cause } => {
                                     unsent.bury(at, letters, (index, &payload), &cause, tries);
                                 }
                             };
-                            match at.walk().outputs(verdict, each) {
-                                Ok(true) => {
+                            match (at.walk().outputs(verdict, each), made) {
+                                (Ok(true), _) => {
                                     *wanted = true;
                                     None
                                 }
-                                Ok(false) => {
-                                    at.show_dropped("`process` dropped it");
+                                (Ok(false), made) => {
+                                    if made.is_none() {
+                                        at.show_dropped("`process` dropped it");
+                                    }
                                     None
                                 }
-                                Err(Unsendable { reason, detail }) => Some((reason, detail.into(), tries)),
+                                (Err(Unsendable { reason, detail }), None) => Some((reason, detail.into(), tries)),
+                                (Err(unsendable), Some(made)) => {
+                                    *wanted = true;
+                                    unsent.bury_all(at, letters, made, &unsendable, tries);
+                                    None
+                                }
                             }
                         }
                         FilterAnswer::Dead(reason, cause, tries) => Some((reason, cause, tries)),
                         FilterAnswer::Quarantined(detail, tries) => {
                             self.surroundings.quarantined.notify_one();
                             match key.on_quarantine {
+                                // There is no event to keep: the tick is called again.
+                                _ if only.is_some() => return LaneStep::Through,
                                 OnQuarantine::Pause => break 'routes Some(LaneStep::Parked),
                                 OnQuarantine::DeadLetter => Some(("quarantined", detail.into(), tries)),
                             }
@@ -326,6 +351,10 @@ impl Lane {
                         *wanted = true;
                         key.metrics.dead_lettered.inc();
                         unsent.dead_letter(at, letters, (reason, &cause), tries);
+                    }
+                    if let Some(timed) = unsent.timed() {
+                        let load = key.load.hold(self.surroundings.budget.cost(event.size()));
+                        self.timed.hold(timed, load);
                     }
                     if key.routes.len() > 1 {
                         done.push(Arc::clone(&route.name));
@@ -342,7 +371,7 @@ impl Lane {
         if !unsent.is_empty() {
             return LaneStep::Full(work, unsent);
         }
-        if !*wanted {
+        if !*wanted && only.is_none() {
             key.metrics.filtered.inc();
         }
         // The fates of the outputs count more.

@@ -214,7 +214,7 @@ impl Loader {
         let mut report = ReloadReport::default();
         let mut filters = self.filters.clone();
         for (name, component) in &mut filters {
-            component.roll_back(&self.settings(name));
+            component.roll_back(&self.config.filter_of(&self.registry, name));
         }
         if same(&filters, &self.filters) {
             self.filters = filters;

@@ -64,6 +64,7 @@ mod tests {
             kind: ParamKind::String,
             required: false,
             default: None,
+            secret: None,
             description: String::new(),
             values: Vec::new(),
             subscription_key,

@@ -12,6 +12,7 @@ use std::{
 use tokio::task::AbortHandle;
 
 use crate::{
+    config::KeptIn,
     endpoint::Endpoint,
     filter::{CallError, Filter, Params},
     nats::Connection,
@@ -24,11 +25,13 @@ mod keeper;
 mod lease;
 mod ledger;
 mod shared;
+mod ticks;
 
 use file::FileLedger;
 use holdings::Holdings;
 use ledger::{TenureLedger, TenureScope};
 use shared::SharedLedger;
+pub use ticks::TickClaims;
 
 /// Time without a sign of life after which the other replicas take one for dead.
 pub const LEASE: Duration = Duration::from_secs(20);
@@ -48,8 +51,10 @@ pub struct TenureRequest {
     pub key: String,
     /// Endpoints of the API that the hooks may call.
     pub endpoints: Vec<Endpoint>,
-    /// Normalised params.
+    /// Normalised params, without secrets.
     pub params: Params,
+    /// Params whose values are secret, and where those are kept.
+    pub secrets: Vec<(String, KeptIn)>,
     pub subscription: SubscriptionId,
     /// Name in messages to others, such as ``route `large` `` or `process 4711`.
     pub name: String,

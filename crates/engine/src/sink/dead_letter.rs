@@ -86,10 +86,16 @@ pub fn of_event(ticket: Ticket, place: FailurePlace<'_>, reason: &'static str, d
 /// Reason code of an emission that its filter buries.
 pub const BURIED: &str = "buried";
 
-/// Creates the dead letter of an emission that its filter buries, with the emission's position and
+/// Creates the dead letter of an emission that is not sent, with the emission's position and
 /// payload.
-pub fn of_emission(ticket: Ticket, place: FailurePlace<'_>, (index, payload): (u32, &Bytes), detail: &str) -> Output {
-    Output { index, ..letter(ticket, place, BURIED, detail, payload) }
+pub fn of_emission(
+    ticket: Ticket,
+    place: FailurePlace<'_>,
+    reason: &'static str,
+    (index, payload): (u32, &Bytes),
+    detail: &str,
+) -> Output {
+    Output { index, ..letter(ticket, place, reason, detail, payload) }
 }
 
 fn letter(ticket: Ticket, place: FailurePlace<'_>, reason: &'static str, detail: &str, payload: &Bytes) -> Output {
@@ -147,11 +153,16 @@ fn is_fit(value: &str) -> bool {
 }
 
 /// Creates the dead letter of an output that its sink has refused for good. Holds the event as it
-/// came in, so that it can be sent through again.
+/// came in, so that it can be sent through again; of a tick, which has nothing to send, the output.
 pub fn of_output(output: Output, sink: &str, reason: &'static str, detail: &str) -> Output {
     let place = FailurePlace { key: &output.key, route: &output.route, sink, ..FailurePlace::default() };
     let index = output.index;
-    Output { index, ..of_event(output.ticket, place, reason, detail) }
+    let letter = if output.ticket.event().is_tick() {
+        letter(output.ticket, place, reason, detail, &output.payload)
+    } else {
+        of_event(output.ticket, place, reason, detail)
+    };
+    Output { index, ..letter }
 }
 
 #[cfg(test)]

@@ -74,10 +74,16 @@ impl BreakReason {
 /// the call.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Violation {
-    #[error("it called `{0}`, but `matches`, `describe`, `conditions` and the constructor may call nothing but `log`")]
+    #[error(
+        "it called `{0}`, but `matches`, `describe`, `conditions` and the constructor may call nothing but `log` \
+         and `telemetry`"
+    )]
     Import(String),
     #[error("it waited, but `matches`, `describe`, `conditions` and the constructor may only compute")]
     Waited,
+    /// Not the guest's fault: its event waits.
+    #[error("{0}")]
+    StateAway(String),
     #[error("it took longer than {0:?}, calls to the host included")]
     Wall(Duration),
     #[error("it called the host {0} times for one event, twice the budget")]
@@ -264,6 +270,9 @@ pub enum ProcessError {
     Broke(BrokenCall),
     #[error("the filter could not be called")]
     Host(#[source] anyhow::Error),
+    /// What the filter keeps is out of reach, for this reason: the event is to wait for it.
+    #[error("{0}")]
+    Away(String),
 }
 
 impl From<CallFault> for ProcessError {
@@ -421,11 +430,11 @@ impl LoadError {
 
 fn wish(grant: Grant) -> &'static str {
     match grant {
-        Grant::State => "`state`, which it was not granted: add it to `grants` in the filter's settings",
-        Grant::Identity => "`identity`, which it was not granted: add it to `grants` in the filter's settings",
+        Grant::State => "`state`, which it was not granted: add it to `grants` of its `[[filter]]` in `filters/`",
+        Grant::Identity => "`identity`, which it was not granted: add it to `grants` of its `[[filter]]` in `filters/`",
         Grant::Api => {
-            "`api`, which it was not granted: add it to `grants` in the filter's settings, and say in `[api]` what is \
-             called"
+            "`api`, which it was not granted: add it to `grants` of its `[[filter]]` in `filters/`, and say in `[api]` \
+             what is called"
         }
     }
 }

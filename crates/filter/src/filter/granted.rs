@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::state::StateScope;
-use crate::{api::ApiClient, endpoint::Endpoint};
+use super::{measures::KeyMeasures, state::StateScope};
+use crate::{api::ApiClients, endpoint::Endpoint};
 
 /// Key that a filter is called for.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,8 @@ pub(super) struct GrantedResources {
     pub(super) key: Arc<str>,
     /// Values that the guest keeps for that key.
     pub(super) state: Option<Arc<StateScope>>,
-    pub(super) api: Option<ApiClient>,
+    pub(super) api: Option<ApiClients>,
     pub(super) endpoints: Vec<Endpoint>,
+    /// Metrics of the filter's own for that key.
+    pub(super) measures: KeyMeasures,
 }

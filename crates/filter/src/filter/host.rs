@@ -22,13 +22,13 @@ use super::{
     instance::{Blueprint, FailedCall, NO_MEMORY, at_once},
     loaded::{FilterIdentity, FilterParts},
     sandbox::{InstanceKind, Sandbox, TICK},
-    state,
+    state::StateStore,
     still_clock::add_still_clock,
 };
 use crate::{
-    api::ApiClient,
+    api::ApiClients,
     condition::PathSets,
-    config::{ComponentMemory, FilterSettings, Grant},
+    config::{ComponentMemory, FilterSettings, Grant, StateConfig},
     metrics::Metrics,
 };
 
@@ -59,9 +59,9 @@ struct HostInner {
     /// Permit to compile: this takes a core, and for an interpreter seconds, so one at a time
     /// leaves the other cores to the events.
     compiling: Semaphore,
-    state: Arc<state::StateStore>,
+    state: Arc<StateStore>,
     account: Arc<MemoryAccount>,
-    api: Option<ApiClient>,
+    api: ApiClients,
     pointers: Arc<PathSets>,
     metrics: Arc<Metrics>,
 }
@@ -78,29 +78,31 @@ impl Host {
     ///
     /// # Errors
     /// As [`Self::within`].
-    pub fn new(cache: Option<PathBuf>, api: Option<ApiClient>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        Self::within(ComponentMemory::UNLIMITED, cache, api, metrics)
+    pub fn new(cache: Option<PathBuf>, api: impl Into<ApiClients>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        Self::within(ComponentMemory::UNLIMITED, cache, api.into(), StateStore::new(&StateConfig::default()), metrics)
     }
 
     /// Creates a host whose components share this much memory. Compiled code is kept in the folder
     /// `cache`, which is created if absent, for this user alone. Without one every start compiles
-    /// anew. Without an `api`, filters that call it are denied.
+    /// anew. Without an API, filters that call it are denied.
     ///
     /// # Errors
     /// If the folder can't be used or the machine refuses what the engine needs.
     pub fn within(
         memory: ComponentMemory,
         cache: Option<PathBuf>,
-        api: Option<ApiClient>,
+        api: ApiClients,
+        state: Arc<StateStore>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Self> {
-        Self::with_room((MAX_INSTANCES, memory), cache, api, metrics)
+        Self::with_room((MAX_INSTANCES, memory), cache, api, state, metrics)
     }
 
     pub(super) fn with_room(
         (instances, memory): (u32, ComponentMemory),
         cache: Option<PathBuf>,
-        api: Option<ApiClient>,
+        api: ApiClients,
+        state: Arc<StateStore>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Self> {
         let folder = match &cache {
@@ -132,7 +134,7 @@ impl Host {
             granted,
             compiler: folder.map(|folder| ComponentCompiler::new(folder, &engine, reservations)),
             compiling: Semaphore::new(1),
-            state: Arc::default(),
+            state,
             account: MemoryAccount::new(memory),
             api,
             pointers: Arc::default(),
@@ -213,7 +215,7 @@ impl HostInner {
         let range = component.image_range();
         let code = self.account.hold((range.end as usize).saturating_sub(range.start as usize));
         let code = Arc::new(code.ok_or_else(|| LoadError::Host(anyhow::anyhow!(NO_MEMORY)))?);
-        let log_rate = Arc::default();
+        let (log_rate, undeclared) = (Arc::default(), Arc::default());
         let blueprint = |kind, linker: &Linker<Sandbox>| -> wasmtime::Result<Blueprint> {
             Ok(Blueprint {
                 engine: self.engine.clone(),
@@ -223,16 +225,20 @@ impl HostInner {
                 has_wasi: imports.wasi,
                 limits: settings.limits,
                 log_rate: Arc::clone(&log_rate),
+                has_metrics: false,
+                undeclared: Arc::clone(&undeclared),
                 account: Arc::clone(&self.account),
             })
         };
         let link_error = |error: wasmtime::Error| LoadError::Link(report(error));
         let pure = forbid_imports(&self.pure, &component).map_err(link_error)?;
-        let matching = blueprint(InstanceKind::Match, &pure).map_err(link_error)?;
-        let processing = blueprint(InstanceKind::Process, &self.granted).map_err(link_error)?;
+        let mut matching = blueprint(InstanceKind::Match, &pure).map_err(link_error)?;
+        let mut processing = blueprint(InstanceKind::Process, &self.granted).map_err(link_error)?;
         let hooks = || LinkedHooks::new(series, self.granted.instantiate_pre(&component)?);
         let hooks = has_lifecycle.then(hooks).transpose().map_err(link_error)?;
         let (manifest, memory) = describe(&matching, &identity)?;
+        matching.has_metrics = !manifest.metrics.is_empty();
+        processing.has_metrics = matching.has_metrics;
         check_section(section, &manifest)?;
         check_capabilities(&manifest, &settings.grants)?;
         if let Some(needed) = manifest.needs.memory.filter(|needed| *needed > settings.limits.memory) {
@@ -242,7 +248,7 @@ impl HostInner {
         let is_granted = |grant| settings.grants.contains(&grant);
         let state =
             (imports.state && is_granted(Grant::State)).then(|| (Arc::clone(&self.state), settings.limits.state));
-        let api = self.api.clone().filter(|_| imports.api && is_granted(Grant::Api));
+        let api = (imports.api && is_granted(Grant::Api) && !self.api.is_empty()).then(|| self.api.clone());
         let (metrics, pointers) = (self.metrics.filter(&identity.name), Arc::clone(&self.pointers));
         let instances = settings.instances;
         Ok(Filter::new(
@@ -307,13 +313,15 @@ fn check_capabilities(manifest: &Manifest, grants: &[Grant]) -> Result<(), LoadE
     Ok(())
 }
 
-/// Links every import of the contract but `log` to a function that ends the guest's call.
+/// Links every import of the contract but `log` and `telemetry` to a function that ends the guest's
+/// call.
 fn forbid_imports(linker: &Linker<Sandbox>, component: &Component) -> wasmtime::Result<Linker<Sandbox>> {
     let mut linker = linker.clone();
     let engine = linker.engine().clone();
     for (interface, import) in component.component_type().imports(&engine) {
         let ComponentItem::ComponentInstance(import) = import.ty else { continue };
-        if !interface.starts_with("trommel:") || interface.starts_with("trommel:filter/log@") {
+        let is_allowed = ["trommel:filter/log@", "trommel:filter/telemetry@"];
+        if !interface.starts_with("trommel:") || is_allowed.iter().any(|allowed| interface.starts_with(allowed)) {
             continue;
         }
         let mut functions = linker.instance(interface)?;

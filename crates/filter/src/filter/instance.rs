@@ -22,11 +22,15 @@ use super::{
     guest::{GuestFunctions, LinkedComponent},
     interest::DeclaredInterest,
     journal::{GuestLog, LogRate},
+    measures::UndeclaredMetrics,
     outputs::OutputLimits,
     sandbox::{InstanceKind, InstanceMemory, Sandbox},
     subscription::{RouteSubscription, time_for, time_of_batch},
 };
 use crate::{config::GuestLimits, event::Event, projection::ProjectedValues};
+
+mod annotations;
+mod tick;
 
 /// Most component handles of an instance, the guest's objects for subscriptions included.
 const MAX_HANDLES: usize = 100_000;
@@ -49,6 +53,9 @@ pub(super) struct Blueprint {
     pub(super) has_wasi: bool,
     pub(super) limits: GuestLimits,
     pub(super) log_rate: Arc<LogRate>,
+    /// True if the filter has metrics of its own.
+    pub(super) has_metrics: bool,
+    pub(super) undeclared: Arc<UndeclaredMetrics>,
     pub(super) account: Arc<MemoryAccount>,
 }
 
@@ -56,6 +63,7 @@ pub(super) struct GuestInstance {
     store: Store<Sandbox>,
     guest: GuestFunctions,
     has_wasi: bool,
+    has_metrics: bool,
     limits: GuestLimits,
     /// Largest total size of one event's outputs, and largest size of one output, in bytes.
     most: (usize, usize),
@@ -120,8 +128,9 @@ impl Blueprint {
     /// Creates the store of one instance, with the budgets of the load limit.
     pub(super) fn store(&self) -> Store<Sandbox> {
         let journal = GuestLog::new(Arc::clone(&self.filter), Arc::clone(&self.log_rate));
-        let sandbox =
+        let mut sandbox =
             Sandbox::new(journal, self.kind, InstanceMemory::new(self.limits.memory, Arc::clone(&self.account)));
+        sandbox.telemetry.undeclared = Arc::clone(&self.undeclared);
         let mut store = Store::new(&self.engine, sandbox);
         store.limiter(|sandbox| &mut sandbox.memory);
         store.set_max_component_handles(MAX_HANDLES);
@@ -161,6 +170,7 @@ impl Blueprint {
                 store,
                 guest,
                 has_wasi: self.has_wasi,
+                has_metrics: self.has_metrics,
                 limits: self.limits,
                 most: self.account.most(),
                 subscriptions: GuestObjects::default(),
@@ -263,6 +273,9 @@ impl GuestInstance {
             None => at_once(self.resource(subscription))?,
         };
         self.calls += 1;
+        if self.has_metrics {
+            self.store.data_mut().granted = Arc::clone(&subscription.granted);
+        }
         let limits = &subscription.limits;
         let cpu = time_for(limits.match_cpu, event.payload.len());
         self.store.data_mut().begin(cpu, 0, limits.log_lines);
@@ -301,6 +314,9 @@ impl GuestInstance {
             None => at_once(self.batch(subscription))?,
         };
         self.calls += 1;
+        if self.has_metrics {
+            self.store.data_mut().granted = Arc::clone(&subscription.granted);
+        }
         let limits = &subscription.limits;
         let cpu = time_of_batch(limits.match_cpu, count, columns.arena().len());
         self.store.data_mut().begin(cpu, 0, limits.log_lines);
@@ -391,6 +407,7 @@ impl GuestInstance {
         let calls = limits.host_calls.saturating_mul(count_u32);
         let lines = limits.log_lines.saturating_mul(count_u32);
         self.store.data_mut().begin(time_of_batch(limits.process_cpu, count, size), calls, lines);
+        self.store.data_mut().is_about_event = true;
         self.store.set_epoch_deadline(1);
         Ok((resource, OutputLimits { size: limits.output.min(self.most.1), emissions: limits.emissions }))
     }
@@ -437,6 +454,7 @@ impl GuestInstance {
     fn begin_load(&mut self) {
         let GuestLimits { load, host_calls, log_lines, .. } = self.limits;
         self.store.data_mut().begin(load, host_calls, log_lines);
+        self.store.data_mut().is_about_event = false;
         self.store.set_epoch_deadline(1);
     }
 }

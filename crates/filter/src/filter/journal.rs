@@ -100,6 +100,11 @@ impl GuestLog {
         Self { filter, rate, call: Mutex::default() }
     }
 
+    /// Name of the filter.
+    pub(super) fn filter(&self) -> &str {
+        &self.filter
+    }
+
     /// Opens the budget of one call.
     pub(super) fn begin(&self, lines: u32) {
         let mut call = ignore_poison(self.call.lock());

@@ -20,21 +20,24 @@ use super::{
     inspect::ComponentImports,
     instance::{Blueprint, FailedCall, GuestInstance, NO_MEMORY, at_once},
     interest::DeclaredInterest,
+    measures::KeyMeasures,
     state,
     subscription::{CallLimits, RouteSubscription},
 };
 use crate::{
-    api::ApiClient,
+    api::ApiClients,
     condition::{self, Conditions, EventFacts, PathSets},
     config::InstanceScope,
     event::Event,
     metrics::{FilterMetrics, SampledTime},
     poison::ignore_poison,
+    telemetry::StageSpan,
 };
 
 mod matcher;
 #[cfg(test)]
 mod tests;
+mod tick;
 
 pub use matcher::Matcher;
 
@@ -69,7 +72,7 @@ struct FilterInner {
     /// Store of all filters, and its limit in bytes. `None` without the grant.
     state: Option<(Arc<state::StateStore>, usize)>,
     /// Client of the API. `None` without the grant, or without an API.
-    api: Option<ApiClient>,
+    api: Option<ApiClients>,
     pointers: Arc<PathSets>,
 }
 
@@ -110,7 +113,7 @@ pub(super) struct FilterParts {
     pub(super) instances: InstanceScope,
     pub(super) metrics: Arc<FilterMetrics>,
     pub(super) state: Option<(Arc<state::StateStore>, usize)>,
-    pub(super) api: Option<ApiClient>,
+    pub(super) api: Option<ApiClients>,
     pub(super) pointers: Arc<PathSets>,
 }
 
@@ -254,6 +257,20 @@ impl Filter {
         event: &Event,
         attempt: u32,
     ) -> Result<Verdict, ProcessError> {
+        self.process_in(subscription, event, attempt, &mut StageSpan::none()).await
+    }
+
+    /// Like [`Self::process`], within a span that the guest may annotate.
+    ///
+    /// # Errors
+    /// See [`ProcessError`].
+    pub async fn process_in(
+        &self,
+        subscription: &Arc<RouteSubscription>,
+        event: &Event,
+        attempt: u32,
+        span: &mut StageSpan,
+    ) -> Result<Verdict, ProcessError> {
         let FilterInner { manifest, metrics, .. } = &*self.0;
         if !manifest.hooks.process {
             return Ok(Verdict::Keep);
@@ -262,23 +279,12 @@ impl Filter {
         let mut facts = EventFacts::new(event);
         let values = subscription.values(&subscription.process_reads, &mut facts, attempt)?;
         let mut instance = self.0.take(key).await.map_err(|failed| self.0.broke("instantiate", failed))?;
+        instance.trace(span);
         let began = SampledTime::begin(metrics.processes.inc());
         let answer = instance.process(subscription, event, attempt, &values).await;
         metrics.process_time.end(began);
-        match answer {
-            // A guest that handles a refused allocation returns a failure, but the host is at
-            // fault.
-            Ok(Err(failure)) if instance.was_starved() => {
-                Err(ProcessError::Host(anyhow::Error::new(failure).context(NO_MEMORY)))
-            }
-            Ok(answer) => {
-                self.0.health.record_answers(EventCall::Process, 1);
-                self.0.put_back(key, instance);
-                let held = self.0.processing.account.hold_outputs(answer?);
-                held.ok_or_else(|| ProcessError::Host(anyhow::anyhow!(NO_MEMORY)))
-            }
-            Err(error) => Err(self.0.broke("process", instance.failed(error)).into()),
-        }
+        instance.annotate(span);
+        self.0.answered("process", key, instance, answer)
     }
 
     /// Returns whether [`Self::process_batch`] is worth a try: the filter has it, does not wait for
@@ -286,6 +292,7 @@ impl Filter {
     pub fn processes_batches(&self) -> bool {
         self.0.manifest.hooks.process_batch
             && self.0.api.is_none()
+            && self.0.state.as_ref().is_none_or(|(state, _)| !state.is_shared())
             && !self.is_quarantined()
             && self.0.batch_breaks.load(Ordering::Relaxed) < MOST_BREAKS
     }
@@ -421,9 +428,12 @@ impl FilterInner {
         self.metrics.quarantined.set(self.health.is_quarantined().into());
     }
 
-    fn grant(&self, Caller { key, endpoints, .. }: Caller<'_>) -> Arc<GrantedResources> {
-        let state = self.state.as_ref().map(|(state, limit)| state.scope(&self.identity.name, key, *limit));
-        Arc::new(GrantedResources { key: key.into(), state, api: self.api.clone(), endpoints: endpoints.to_vec() })
+    fn grant(&self, Caller { key, route, endpoints }: Caller<'_>) -> Arc<GrantedResources> {
+        let state = self.state.as_ref().map(|(state, limit)| state.scope(&self.identity.name, (key, route), *limit));
+        let (key, metrics) = (Arc::from(key), self.manifest.metrics.iter());
+        let declared = metrics.map(|metric| (&*metric.name, metric.kind));
+        let measures = KeyMeasures(self.metrics.measured.of_key(&key, declared));
+        Arc::new(GrantedResources { key, state, api: self.api.clone(), endpoints: endpoints.to_vec(), measures })
     }
 
     fn idle(&self) -> MutexGuard<'_, IdleInstances> {

@@ -1,17 +1,23 @@
 //! A filter's description of itself, and the JSON that it is written as since version 0.2 of the
 //! contract.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytesize::ByteSize;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::error::{cut_name, cut_reason};
+use super::{
+    error::{cut_name, cut_reason},
+    measures::{self, MetricDeclaration, WrittenMetric},
+};
 use crate::{
-    config::{ParamDeclaration, ParamKind},
+    config::{self, ParamDeclaration, ParamKind},
     endpoint::Endpoint,
 };
+
+/// Shortest interval of ticks: what is to happen sooner hangs on events.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A filter's description of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +34,10 @@ pub struct Manifest {
     pub process_reads: EventFields,
     /// Requested capabilities; the configuration decides which are granted.
     pub capabilities: Vec<String>,
+    /// Time between two calls of `tick`; set if and only if there is that hook.
+    pub interval: Option<Duration>,
+    /// What it measures.
+    pub metrics: Vec<MetricDeclaration>,
     pub needs: FilterNeeds,
 }
 
@@ -57,6 +67,8 @@ pub struct FilterHooks {
     pub process: bool,
     /// `process` for many events in one call.
     pub process_batch: bool,
+    /// Called by the clock.
+    pub tick: bool,
 }
 
 /// The parts of an event that a filter of version 0.1 reads. Only these are copied into it.
@@ -87,6 +99,9 @@ struct WrittenManifest {
     api: Vec<String>,
     memory: Option<String>,
     output_schema: Option<Value>,
+    interval: Option<String>,
+    #[serde(default)]
+    metrics: Vec<WrittenMetric>,
 }
 
 #[derive(Deserialize)]
@@ -120,8 +135,9 @@ impl Manifest {
     /// # Errors
     /// Returns what is wrong with it.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let WrittenManifest { name, version, description, hooks, params, grants, api, memory, output_schema } =
-            serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let written: WrittenManifest = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let WrittenManifest { name, version, description, hooks, params, grants, api, memory, output_schema, .. } =
+            written;
         if name.is_empty() {
             return Err("`name` is empty".to_owned());
         }
@@ -134,14 +150,17 @@ impl Manifest {
             let ByteSize(bytes) = size;
             usize::try_from(bytes).map_err(|_| format!("`memory` is `{text}`, more than there can be"))
         };
+        let hooks = FilterHooks::named(&hooks)?;
         Ok(Self {
             name: cut_name(name),
             version: cut_name(version),
             description: cut_reason(description),
-            hooks: FilterHooks::named(&hooks)?,
+            hooks,
             match_reads: EventFields::default(),
             process_reads: EventFields::default(),
             capabilities: grants.iter().map(|grant| cut_name(grant.name.clone())).collect(),
+            interval: interval(hooks.tick, written.interval)?,
+            metrics: measures::declared(written.metrics)?,
             needs: FilterNeeds {
                 params: params.into_iter().map(WrittenParam::declaration).collect::<Result<_, _>>()?,
                 reasons: grants.into_iter().map(|grant| (grant.name, cut_reason(grant.reason))).collect(),
@@ -150,6 +169,24 @@ impl Manifest {
                 output_schema,
             },
         })
+    }
+}
+
+/// Reads the time between two ticks.
+fn interval(has_tick: bool, written: Option<String>) -> Result<Option<Duration>, String> {
+    let Some(text) = written else {
+        let missing = "`hooks` has `tick`, but there is no `interval`: say how often, such as `\"interval\": \"10s\"`";
+        return if has_tick { Err(missing.to_owned()) } else { Ok(None) };
+    };
+    if !has_tick {
+        return Err(format!("`interval` is `{text}`, but `hooks` does not have `tick`, which it is for"));
+    }
+    match config::duration(&text) {
+        Ok(interval) if interval < SHORTEST_INTERVAL => {
+            Err(format!("`interval` is `{text}`, shorter than {SHORTEST_INTERVAL:?}"))
+        }
+        Ok(interval) => Ok(Some(interval)),
+        Err(problem) => Err(format!("`interval` is `{text}`: {problem}")),
     }
 }
 
@@ -164,10 +201,11 @@ impl FilterHooks {
                 "matches-batch" => &mut hooks.matches_batch,
                 "process" => &mut hooks.process,
                 "process-batch" => &mut hooks.process_batch,
+                "tick" => &mut hooks.tick,
                 _ => {
                     return Err(format!(
-                        "`hooks` has `{}`: there are `normalize-params`, `matches`, `matches-batch`, `process` and \
-                         `process-batch`",
+                        "`hooks` has `{}`: there are `normalize-params`, `matches`, `matches-batch`, `process`, \
+                         `process-batch` and `tick`",
                         name.escape_debug()
                     ));
                 }
@@ -192,9 +230,12 @@ impl WrittenParam {
             let words = ParamKind::ALL.map(|(word, _)| format!("`{word}`")).join(", ");
             return Err(format!("param `{name}` has the type `{kind}`: there are {words}"));
         };
+        if kind == ParamKind::Secret && default.is_some() {
+            return Err(format!("param `{name}` is a secret and has a default, which everybody could read"));
+        }
         let values = values.into_iter().map(|value| (value, String::new())).collect();
         let subscription_key = false;
-        Ok(ParamDeclaration { name, kind, required, default, description, values, subscription_key })
+        Ok(ParamDeclaration { name, kind, required, default, secret: None, description, values, subscription_key })
     }
 }
 
@@ -207,7 +248,8 @@ mod tests {
         let manifest = Manifest::parse(
             r#"{
                 "name": "tax", "version": "1.2", "description": "Adds tax",
-                "hooks": ["matches", "process", "process-batch"],
+                "hooks": ["matches", "process", "process-batch", "tick"], "interval": "1m 30s",
+                "metrics": [{ "name": "rates", "kind": "counter", "description": "Rates found" }],
                 "params": [{ "name": "rate", "type": "int", "required": true, "description": "per cent" }],
                 "grants": [{ "name": "state", "reason": "remembers rates" }],
                 "api": ["GET /rates/*"], "memory": "256MiB", "output_schema": { "type": "object" },
@@ -218,6 +260,8 @@ mod tests {
         assert_eq!((&*manifest.name, &*manifest.version, &*manifest.description), ("tax", "1.2", "Adds tax"));
         assert!(manifest.hooks.process_batch && !manifest.hooks.matches_batch && !manifest.hooks.normalize_params);
         assert_eq!(manifest.capabilities, ["state"]);
+        assert_eq!((manifest.hooks.tick, manifest.interval), (true, Some(Duration::from_secs(90))));
+        assert_eq!(manifest.metrics[0].name, "rates");
         let FilterNeeds { params, reasons, endpoints, memory, output_schema } = manifest.needs;
         assert_eq!((&*params[0].name, params[0].kind, params[0].required), ("rate", ParamKind::Int, true));
         assert_eq!(reasons["state"], "remembers rates");
@@ -232,9 +276,14 @@ mod tests {
             ("", "EOF while parsing a value at line 1 column 0"),
             ("{}", "missing field `name` at line 1 column 2"),
             (r#"{"name":""}"#, "`name` is empty"),
+            (r#"{"name":"a","hooks":["tick"]}"#, "`hooks` has `tick`, but there is no `interval`: say how often"),
+            (r#"{"name":"a","interval":"1s"}"#, "`interval` is `1s`, but `hooks` does not have `tick`"),
+            (r#"{"name":"a","hooks":["tick"],"interval":"soon"}"#, "`interval` is `soon`: a duration looks like `5s`"),
+            (r#"{"name":"a","hooks":["tick"],"interval":"1ms"}"#, "`interval` is `1ms`, shorter than 100ms"),
             (r#"{"name":"a","hooks":["proces"]}"#, "`hooks` has `proces`: there are"),
             (r#"{"name":"a","hooks":["process-batch"]}"#, "`hooks` has `process-batch` without `process`"),
-            (r#"{"name":"a","params":[{"name":"p","type":"float"}]}"#, "param `p` has the type `float`: there are"),
+            (r#"{"name":"a","params":[{"name":"p","type":"double"}]}"#, "param `p` has the type `double`: there are"),
+            (r#"{"name":"a","params":[{"name":"p","type":"secret","default":"x"}]}"#, "param `p` is a secret and"),
             (r#"{"name":"a","api":["rates"]}"#, "`api` has `rates`"),
             (r#"{"name":"a","memory":"much"}"#, "`memory` is `much`"),
         ] {

@@ -17,6 +17,7 @@ use super::{
     error::Violation,
     granted::GrantedResources,
     journal::{GuestLog, GuestOutput},
+    measures::UndeclaredMetrics,
 };
 
 /// Store data of an instance.
@@ -29,14 +30,27 @@ pub(super) struct Sandbox {
     pub(super) journal: Arc<GuestLog>,
     /// Key that the call is for, with its grants.
     pub(super) granted: Arc<GrantedResources>,
-    /// Deadline of calls to the API.
+    /// Deadline of calls to the API and to a bucket.
     pub(super) until: Instant,
+    /// True if the call is about an event, which can wait for what is away.
+    pub(super) is_about_event: bool,
     /// Wall clock of a match instance.
     clock: EventClock,
+    pub(super) telemetry: CallTelemetry,
     host_calls: u32,
     host_call_limit: u32,
     wasi: WasiCtx,
     table: ResourceTable,
+}
+
+/// What a call has said of itself.
+#[derive(Default)]
+pub(super) struct CallTelemetry {
+    /// True if the call has a span that is recorded.
+    pub(super) is_traced: bool,
+    /// Names and values for that span.
+    pub(super) annotations: Vec<(String, String)>,
+    pub(super) undeclared: Arc<UndeclaredMetrics>,
 }
 
 /// Purpose of an instance.
@@ -53,7 +67,7 @@ impl Sandbox {
     /// a tenth earlier, so that the guest can still use the result.
     pub(super) fn grant(&mut self, granted: &Arc<GrantedResources>, wall: Duration) {
         self.granted = Arc::clone(granted);
-        if granted.api.is_some() {
+        if granted.api.is_some() || granted.state.as_ref().is_some_and(|scope| scope.is_shared()) {
             self.until = Instant::now() + wall - wall / 10;
         }
     }
@@ -79,7 +93,9 @@ impl Sandbox {
             journal,
             granted: Arc::default(),
             until: Instant::now(),
+            is_about_event: false,
             clock,
+            telemetry: CallTelemetry::default(),
             host_calls: 0,
             host_call_limit: 0,
             wasi: wasi.build(),

@@ -109,6 +109,11 @@ impl RouteSubscription {
         self.hooks.matches
     }
 
+    /// Returns whether the filter has `tick`.
+    pub fn has_tick(&self) -> bool {
+        self.hooks.tick
+    }
+
     /// Returns whether the filter has `process`. Without it every event that matched is kept as it
     /// is.
     pub fn has_process(&self) -> bool {

@@ -38,7 +38,14 @@ wasmtime::component::bindgen!({
     path: "../../wit/v0.1.1",
     world: "filter-component",
     ownership: Borrowing { duplicate_if_necessary: true },
-    imports: { "trommel:filter/api.call": async | trappable, default: trappable },
+    imports: {
+        "trommel:filter/api.call": async | trappable,
+        "trommel:filter/state.get": async | trappable,
+        "trommel:filter/state.set": async | trappable,
+        "trommel:filter/state.delete": async | trappable,
+        "trommel:filter/state.add": async | trappable,
+        default: trappable,
+    },
     exports: { default: async },
 });
 
@@ -248,6 +255,8 @@ impl From<types::Manifest> for Manifest {
             match_reads: match_reads.into(),
             process_reads: process_reads.into(),
             capabilities: capabilities.into_iter().map(cut_name).collect(),
+            interval: None,
+            metrics: Vec::new(),
             needs: FilterNeeds::default(),
         }
     }
@@ -340,8 +349,10 @@ impl api::Host for Sandbox {
             return Ok(Err(api::ApiError::Budget));
         }
         let GrantedResources { key, api, endpoints, .. } = &*Arc::clone(&self.granted);
-        let Some(client) = api else {
-            return Ok(Err(api::ApiError::Denied("there is no API to call".to_owned())));
+        let clients = api.clone().unwrap_or_default();
+        let client = match clients.get(None) {
+            Ok(client) => client,
+            Err(why) => return Ok(Err(api::ApiError::Denied(why))),
         };
         let shown = format!("`{method} {}`", path.split('?').next().unwrap_or_default());
         let call = ApiCall { method, path, headers: Vec::new(), body: body.map(Bytes::from) };
@@ -356,47 +367,31 @@ impl api::Host for Sandbox {
 impl From<StateRefusal> for state::StateError {
     fn from(refused: StateRefusal) -> Self {
         match refused {
-            StateRefusal::TooLarge => Self::TooLarge,
+            StateRefusal::Denied => Self::Denied,
+            StateRefusal::Budget => Self::Unavailable("the event has used up its calls to the host".to_owned()),
+            StateRefusal::TooLarge | StateRefusal::Full(_) => Self::TooLarge,
             StateRefusal::Conflict => Self::Conflict,
+            StateRefusal::Away(why) => Self::Unavailable(why),
         }
     }
 }
 
 type StateAnswer<T> = wasmtime::Result<Result<T, state::StateError>>;
 
-impl Sandbox {
-    /// Runs one call of `state` if the budget and the grants allow it.
-    fn with_state<T>(
-        &mut self,
-        call: impl FnOnce(&super::state::StateScope) -> Result<T, StateRefusal>,
-    ) -> StateAnswer<T> {
-        if !self.host_call()? {
-            return Ok(Err(state::StateError::Unavailable("the event has used up its calls to the host".to_owned())));
-        }
-        Ok(match &self.granted.state {
-            Some(scope) => call(scope).map_err(Into::into),
-            None => Err(state::StateError::Denied),
-        })
-    }
-}
-
 impl state::Host for Sandbox {
-    fn get(&mut self, key: String) -> StateAnswer<Option<Vec<u8>>> {
-        self.with_state(|scope| Ok(scope.get(&key)))
+    async fn get(&mut self, key: String) -> StateAnswer<Option<Vec<u8>>> {
+        self.state_call(|scope| async move { Ok(scope.get(&key).await?.map(Into::into)) }).await
     }
 
-    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> StateAnswer<()> {
-        self.with_state(|scope| scope.set(key, value, ttl_ms.map(Duration::from_millis)))
+    async fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> StateAnswer<()> {
+        self.state_call(|scope| async move { scope.set(key, value, ttl_ms.map(Duration::from_millis)).await }).await
     }
 
-    fn delete(&mut self, key: String) -> StateAnswer<()> {
-        self.with_state(|scope| {
-            scope.delete(&key);
-            Ok(())
-        })
+    async fn delete(&mut self, key: String) -> StateAnswer<()> {
+        self.state_call(|scope| async move { scope.delete(&key).await }).await
     }
 
-    fn add(&mut self, key: String, delta: i64, ttl_ms: Option<u64>) -> StateAnswer<i64> {
-        self.with_state(|scope| scope.add(key, delta, ttl_ms.map(Duration::from_millis)))
+    async fn add(&mut self, key: String, delta: i64, ttl_ms: Option<u64>) -> StateAnswer<i64> {
+        self.state_call(|scope| async move { scope.add(key, delta, ttl_ms.map(Duration::from_millis)).await }).await
     }
 }

@@ -32,7 +32,17 @@ wasmtime::component::bindgen!({
     path: "../../wit/v0.2.0",
     world: "filter-component",
     ownership: Borrowing { duplicate_if_necessary: true },
-    imports: { "trommel:filter/api.call": async | trappable, default: trappable },
+    imports: {
+        "trommel:filter/api.call": async | trappable,
+        "trommel:filter/state.get": async | trappable,
+        "trommel:filter/state.get-many": async | trappable,
+        "trommel:filter/state.set": async | trappable,
+        "trommel:filter/state.delete": async | trappable,
+        "trommel:filter/state.keys": async | trappable,
+        "trommel:filter/state.increment": async | trappable,
+        "trommel:filter/state.swap": async | trappable,
+        default: trappable,
+    },
     exports: { default: async },
 });
 
@@ -160,6 +170,21 @@ impl GuestFunctions {
         let filter = self.0.trommel_filter_filter();
         let answer = filter.subscription().call_process(store, object, &lent(values)).await?;
         Ok(verdict::of(answer, subscription, event, limits)?)
+    }
+
+    pub(super) async fn tick(
+        &self,
+        store: &mut Store<Sandbox>,
+        object: ResourceAny,
+        subscription: &RouteSubscription,
+        now: u64,
+        limits: OutputLimits,
+    ) -> wasmtime::Result<Result<Verdict, Failure>> {
+        let answer = self.0.trommel_filter_filter().subscription().call_tick(store, object, now).await?;
+        match answer {
+            Ok(emissions) => Ok(Ok(verdict::of_emissions(emissions, subscription, limits)?)),
+            Err(failure) => Ok(Err(failure.into())),
+        }
     }
 
     /// Answers for each of the events of the columns.

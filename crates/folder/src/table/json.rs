@@ -20,7 +20,7 @@ impl TomlTable<'_> {
         self.as_json(name, &value)
     }
 
-    fn as_json(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+    pub(super) fn as_json(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
         let number = match value.get_ref() {
             DeValue::String(text) => return Some(Value::from(&**text)),
             DeValue::Boolean(flag) => return Some(Value::from(*flag)),

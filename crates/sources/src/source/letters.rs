@@ -16,7 +16,7 @@ use crate::{
     ack::Outcome,
     config::{self, DeadLetterTarget, LetterChoice},
     dead_letters::{DeadLetter, LetterStore, LettersError, StoredLetter},
-    event::{Event, Headers, Origin},
+    event::{Event, Headers, Origin, TICKS},
     pipeline::Intake,
     stop::Stop,
 };
@@ -124,6 +124,11 @@ impl LetterRetry {
             && let Err(why) = self.settings.signer.verify(&entry.record).check()
         {
             return self.journal.refused(id, "unproven", why.to_string()).await;
+        }
+        if entry.letter.as_ref().is_ok_and(|letter| letter.source == TICKS) {
+            let why = "it holds an output that a filter made at a tick, and no event that could be sent through \
+                again: publish its payload where it belongs, then drop it";
+            return self.journal.refused(id, "no_event", why.to_owned()).await;
         }
         let payload = match &entry.letter {
             Ok(letter) => self.letters.payload(&entry, letter).await,

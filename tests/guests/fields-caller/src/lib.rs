@@ -1,4 +1,4 @@
-//! Calls the API by version 0.2 of the contract. Params: `method`, `path`, and `header`, written `NAME=VALUE`; the body
+//! Calls the API by version 0.2 of the contract. Params: `api`, `method`, `path`, and `header`, written `NAME=VALUE`; the body
 //! is the payload.
 
 use exports::trommel::filter::filter::{
@@ -54,7 +54,7 @@ impl GuestSubscription for Subscription {
         let header = self.param("header");
         let headers = header.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
         let request = api::Request {
-            api: None,
+            api: Some(self.param("api")).filter(|name| !name.is_empty()),
             method: self.param("method"),
             path: self.param("path"),
             headers: headers.into_iter().collect(),

@@ -90,6 +90,12 @@ impl Subscription {
                 Err(error) => Err(failure(FailureKind::Failed, &format!("{error:?}"))),
             },
             "state" => Ok(Outcome::Replace(states().into())),
+            // A call of the store a line, `{}` for the first field; the answers, one a line.
+            "store" => {
+                let first = text(event.first().copied().flatten());
+                let lines: Vec<_> = argument.lines().map(|line| stored(&line.replace("{}", first.trim_matches('"')))).collect();
+                Ok(Outcome::Replace(lines.join("\n").into()))
+            }
             _ => Ok(Outcome::Keep),
         }
     }
@@ -105,6 +111,39 @@ fn states() -> String {
         format!("{:?}", state::keys("b")),
     ];
     said.join("\n")
+}
+
+/// Makes one call of the store: its name and arguments, separated by blanks, `-` for none.
+fn stored(line: &str) -> String {
+    let mut words = line.split(' ');
+    let name = words.next().unwrap_or_default();
+    let words: Vec<_> = words.map(|word| (word != "-").then_some(word)).collect();
+    let word = |at: usize| words.get(at).copied().flatten();
+    let (key, ttl) = (word(0).unwrap_or_default(), |at| word(at).and_then(|word| word.parse().ok()));
+    let shown = |value: Option<Vec<u8>>| text(value.as_deref());
+    match name {
+        "get" => format!("{:?}", state::get(key).map(shown)),
+        "get-many" => {
+            let keys: Vec<_> = words.iter().map(|word| word.unwrap_or_default().to_owned()).collect();
+            format!("{:?}", state::get_many(&keys).map(|values| values.into_iter().map(shown).collect::<Vec<_>>()))
+        }
+        "set" => format!("{:?}", state::set(key, word(1).unwrap_or_default().as_bytes(), ttl(2))),
+        "fill" => format!("{:?}", state::set(key, &vec![b'x'; ttl(1).unwrap_or_default() as usize], ttl(2))),
+        "delete" => format!("{:?}", state::delete(key)),
+        "keys" => {
+            let sorted = |mut keys: Vec<String>| {
+                keys.sort();
+                keys
+            };
+            format!("{:?}", state::keys(key).map(sorted))
+        }
+        "increment" => format!("{:?}", state::increment(key, 1, ttl(1))),
+        "swap" => {
+            let (old, new) = (word(1).map(str::as_bytes), word(2).unwrap_or_default().as_bytes());
+            format!("{:?}", state::swap(key, old, new, ttl(3)))
+        }
+        _ => format!("no call `{line}`"),
+    }
 }
 
 fn text(value: Option<&[u8]>) -> String {

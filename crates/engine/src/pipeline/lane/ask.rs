@@ -21,6 +21,9 @@ pub(super) fn ask<'a>(
     known: Option<bool>,
     facts: &mut EventFacts<'a>,
 ) -> FilterAnswer {
+    if at.event.is_tick() {
+        return ask_for_tick(at);
+    }
     if known.is_none() {
         match passes(at.route, facts) {
             Ok(true) => {}
@@ -43,7 +46,9 @@ pub(super) fn ask<'a>(
     let answer = match known {
         Some(true) => Ok(MatchAnswer::Wanted),
         Some(false) => Ok(MatchAnswer::Unmatched),
-        None => match_event(subscription, facts, |facts| matchers.matches(filter, subscription, facts), |_| {}),
+        None => {
+            match_event(subscription, facts, |facts| matchers.matches(filter, subscription, facts, &mut span), |_| {})
+        }
     };
     span.note("trommel.matched", matches!(answer, Ok(MatchAnswer::Wanted)));
     match answer {
@@ -58,6 +63,16 @@ pub(super) fn ask<'a>(
         Err(MatchError::Fault(CallFault::Broke(broken))) => broke(at, filter, &broken, 0),
         Err(MatchError::Fault(CallFault::Host(error))) => returned(at, 0, &error),
         Err(MatchError::Untested(error)) => unreadable(&error),
+    }
+}
+
+/// A tick is for the filter alone: nothing of an event is tested.
+fn ask_for_tick(at: EventPosition<'_>) -> FilterAnswer {
+    let (Some(filter), Some(subscription)) = (&at.key.filter, &at.route.subscription) else { return FilterAnswer::No };
+    match subscription.has_tick() {
+        true if filter.is_quarantined() => FilterAnswer::Quarantined("the filter is quarantined".to_owned(), 0),
+        true => FilterAnswer::Process,
+        false => FilterAnswer::No,
     }
 }
 

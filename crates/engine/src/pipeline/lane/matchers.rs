@@ -10,6 +10,7 @@ use crate::{
     filter::{Filter, MatchError, Matcher, RouteSubscription},
     pipeline::LaneItem,
     registry::{EventDecoding, Key},
+    telemetry::StageSpan,
     walk::passes,
 };
 
@@ -41,10 +42,11 @@ impl LaneMatchers {
         filter: &Filter,
         subscription: &'a Arc<RouteSubscription>,
         facts: &mut EventFacts<'a>,
+        span: &mut StageSpan,
     ) -> Result<bool, MatchError> {
         let matcher = self.own(filter);
-        match matcher.matches_known(subscription, facts) {
-            Err(MatchError::Fault(_)) => matcher.matches_known(subscription, facts),
+        match matcher.matches_known(subscription, facts, span) {
+            Err(MatchError::Fault(_)) => matcher.matches_known(subscription, facts, span),
             answer => answer,
         }
     }

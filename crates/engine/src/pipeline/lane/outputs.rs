@@ -1,18 +1,23 @@
 //! Outputs on their way from a route to its sinks' queues.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::time::Instant;
 
-use super::work::{EventPosition, TryCount};
+use super::{
+    timed::TimedOutput,
+    work::{EventPosition, TryCount},
+};
 use crate::{
-    filter::{FailureCause, Filter},
+    filter::{FailureCause, Filter, Verdict},
     sink::{
         Output,
         dead_letter::{self, FailurePlace},
         outlet::SinkQueue,
     },
-    walk::RouteOutput,
+    walk::{RouteOutput, Unsendable},
 };
 
 /// Outputs not sent yet: hands them to queues as long as they have places, and keeps the rest in
@@ -22,13 +27,15 @@ pub(super) struct UnsentOutputs {
     outputs: Vec<(SinkQueue, Output)>,
     /// Queue that must have a place before any more outputs are made for it.
     full: Option<SinkQueue>,
+    /// Those whose time has not come.
+    timed: Vec<TimedOutput>,
 }
 
 impl UnsentOutputs {
     /// Creates an empty one that waits until `queue` has a place: outputs that no queue can take
     /// are not made.
     pub(super) fn until_taken(queue: &SinkQueue) -> Self {
-        Self { outputs: Vec::new(), full: Some(queue.clone()) }
+        Self { full: Some(queue.clone()), ..Self::default() }
     }
 
     pub(super) fn send(&mut self, queue: &SinkQueue, output: Output) {
@@ -40,6 +47,11 @@ impl UnsentOutputs {
 
     pub(super) fn is_empty(&self) -> bool {
         self.outputs.is_empty() && self.full.is_none()
+    }
+
+    /// Takes the outputs whose time has not come, if there are any.
+    pub(super) fn timed(&mut self) -> Option<Vec<TimedOutput>> {
+        (!self.timed.is_empty()).then(|| std::mem::take(&mut self.timed))
     }
 
     /// Returns the queue that was full first.
@@ -79,16 +91,44 @@ impl UnsentOutputs {
         cause: &FailureCause,
         tries: TryCount,
     ) {
-        warn_of(at, dead_letter::BURIED, cause, "an output becomes a dead letter");
+        self.bury_for(dead_letter::BURIED, at, queue, (index, payload), cause, tries);
+    }
+
+    /// Adds a dead letter for each output of a tick that can't be sent.
+    pub(super) fn bury_all(
+        &mut self,
+        at: EventPosition<'_>,
+        queue: &SinkQueue,
+        made: Verdict,
+        Unsendable { reason, detail }: &Unsendable,
+        tries: TryCount,
+    ) {
+        let Verdict::Emit(emissions) = made else { return };
+        let cause = FailureCause::from(detail.clone());
+        for (index, emission) in (0..).zip(emissions) {
+            self.bury_for(reason, at, queue, (index, &emission.payload), &cause, tries);
+        }
+    }
+
+    fn bury_for(
+        &mut self,
+        reason: &'static str,
+        at: EventPosition<'_>,
+        queue: &SinkQueue,
+        output: (u32, &Bytes),
+        cause: &FailureCause,
+        tries: TryCount,
+    ) {
+        warn_of(at, reason, cause, "an output becomes a dead letter");
         at.key.metrics.dead_lettered.inc();
         let place = place(at, tries, cause);
-        self.send(queue, dead_letter::of_emission(at.ticket.share(), place, (index, payload), &cause.detail));
+        self.send(queue, dead_letter::of_emission(at.ticket.share(), place, reason, output, &cause.detail));
     }
 
     /// Adds an output of a route, for the sink that it names.
     pub(super) fn output(&mut self, at: EventPosition<'_>, output: RouteOutput<'_>) {
         let EventPosition { key, route, ticket, order, .. } = at;
-        let RouteOutput { sink, index, payload, subject, headers, id } = output;
+        let RouteOutput { sink, index, payload, subject, headers, id, not_before } = output;
         key.metrics.outputs.inc();
         let output = Output {
             ticket: ticket.share(),
@@ -103,8 +143,20 @@ impl UnsentOutputs {
             dead_letter: None,
             share: None,
         };
-        self.send(&sink.queue, output);
+        match not_before.and_then(time_until) {
+            Some(wait) => {
+                let (due, queue) = (Instant::now() + wait, sink.queue.clone());
+                self.timed.push(TimedOutput { due, queue, output });
+            }
+            None => self.send(&sink.queue, output),
+        }
     }
+}
+
+/// Returns the time until `then`, in Unix milliseconds, unless it has come.
+fn time_until(then: u64) -> Option<Duration> {
+    let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
+    then.checked_sub(now).filter(|wait| *wait > 0).map(Duration::from_millis)
 }
 
 fn warn_of(at: EventPosition<'_>, reason: &str, FailureCause { code, detail }: &FailureCause, what: &str) {

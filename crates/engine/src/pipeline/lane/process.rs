@@ -27,7 +27,16 @@ pub(super) async fn process(mut work: LaneWork, mut stop: Stop) -> (LaneWork, Fi
         let event = work.decoded.as_deref().unwrap_or_else(|| work.ticket.event());
         let at = EventPosition { key: &key, route, ticket: &work.ticket, event, order: work.output_order() };
         let mut span = at.stage(Stage::Process);
-        let said = call(at, filter, subscription, failed, &mut worker, &mut stop, &mut span).await;
+        let mut said = call(at, filter, subscription, failed, &mut worker, &mut stop, &mut span).await;
+        if let FilterAnswer::Dead(reason, cause, tries) = &said
+            && event.is_tick()
+        {
+            tracing::warn!(
+                key = %key.name, route = %route.name, filter = filter.name(), reason, detail = cause.detail, tries,
+                "a tick failed, it is called again later"
+            );
+            said = FilterAnswer::Returned;
+        }
         match &said {
             FilterAnswer::Verdict(_, tries) => span.note("trommel.tries", i64::from(*tries)),
             _ => span.give_up("the event was not processed"),
@@ -61,7 +70,8 @@ async fn call(
         }
         let outcome = match failed.take() {
             Some(failure) => Err(failure.into()),
-            None => filter.process(subscription, event, event.attempt + tries).await,
+            None if event.is_tick() => filter.tick(subscription, event, span).await,
+            None => filter.process_in(subscription, event, event.attempt + tries, span).await,
         };
         tries += 1;
         let (at_least, trouble) = match outcome {
@@ -101,6 +111,17 @@ async fn call(
                 FailureKind::Failed => (Duration::ZERO, Ok(cause)),
             },
             Err(ProcessError::Host(error)) => (Duration::ZERO, Err(error)),
+            Err(ProcessError::Away(why)) => {
+                span.failed(&why);
+                *worker = None;
+                key.metrics.retried.inc();
+                if !rest(backoff.next_wait(), stop).await {
+                    return FilterAnswer::Returned;
+                }
+                // The patience of the key counts from when the filter could be asked.
+                started = Instant::now();
+                continue;
+            }
         };
         match &trouble {
             Ok(cause) => span.failed(&cause.detail),

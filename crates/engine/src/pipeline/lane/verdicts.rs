@@ -7,6 +7,7 @@ use crate::{
     filter::{Failure, Filter, ProcessError, Verdict},
     pipeline::LaneItem,
     registry::Key,
+    telemetry::{Stage, StageSpan},
 };
 
 /// Answer to one call of `process`.
@@ -42,14 +43,23 @@ impl AheadVerdicts {
             }
             let chosen = run.iter().zip(answers).zip(wanted);
             let chosen = chosen.filter(|((item, _), wanted)| **wanted && !item.done.contains(&route.name));
-            let (events, places): (Vec<&Event>, Vec<_>) =
-                chosen.map(|((item, place), _)| (item.ticket.event(), place)).unzip();
-            if events.len() < 2 {
+            let (items, places): (Vec<&LaneItem>, Vec<_>) = chosen.map(|(chosen, _)| chosen).unzip();
+            if items.len() < 2 {
                 continue;
             }
+            let events: Vec<&Event> = items.iter().map(|item| item.ticket.event()).collect();
+            let spans = items.iter().map(|item| item.ticket.stage(Stage::Process, &key.name, &route.name));
+            // Takes no memory where nothing is recorded.
+            let mut spans: Vec<StageSpan> = spans.filter(|span| !span.is_none()).collect();
             match filter.process_batch(subscription, &events).await {
-                Ok(said) => places.into_iter().zip(said).for_each(|(place, answer)| *place = Some(answer)),
-                Err(error) => warn_of(key, filter, &error),
+                Ok(said) => {
+                    spans.iter_mut().for_each(|span| span.note("trommel.tries", 1));
+                    places.into_iter().zip(said).for_each(|(place, answer)| *place = Some(answer));
+                }
+                Err(error) => {
+                    spans.iter_mut().for_each(|span| span.give_up("the batch was not processed"));
+                    warn_of(key, filter, &error);
+                }
             }
         }
     }

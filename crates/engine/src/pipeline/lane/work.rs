@@ -25,6 +25,8 @@ pub(super) struct LaneWork {
     /// Routes that have finished with the event already, by name: another generation may have
     /// others.
     pub(super) done: Vec<Arc<str>>,
+    /// The only route that it is for, if it is a tick.
+    pub(super) only: Option<Arc<str>>,
     /// Position of the route whose turn it is.
     pub(super) next: usize,
     /// The event as the filter sees it, if that differs from how it came.
@@ -39,9 +41,9 @@ pub(super) struct LaneWork {
 }
 
 impl From<LaneItem> for LaneWork {
-    fn from(LaneItem { ticket, key, generation, order, done }: LaneItem) -> Self {
+    fn from(LaneItem { ticket, key, generation, order, done, only }: LaneItem) -> Self {
         let wanted = !done.is_empty();
-        Self { ticket, key, generation, order, done, next: 0, decoded: None, wanted, worker: None, failed: None }
+        Self { ticket, key, generation, order, done, only, next: 0, decoded: None, wanted, worker: None, failed: None }
     }
 }
 
@@ -58,8 +60,8 @@ impl LaneWork {
 
     /// Resets the work to its beginning, with this key.
     pub(super) fn anew(self, key: Arc<Key>, generation: u64) -> Self {
-        let Self { ticket, order, done, .. } = self;
-        LaneItem { ticket, key, generation, order, done }.into()
+        let Self { ticket, order, done, only, .. } = self;
+        LaneItem { ticket, key, generation, order, done, only }.into()
     }
 }
 

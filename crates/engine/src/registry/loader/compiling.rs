@@ -25,33 +25,35 @@ pub(super) struct CompilingComponents {
 
 struct CompilingContent {
     digest: String,
+    settings: FilterSettings,
     task: task::Id,
     /// `None` while it is being loaded.
     loaded: Option<LoadResult>,
 }
 
 impl CompilingComponents {
-    /// Returns the result of the content that was being loaded, once, with its digest. Unless that
-    /// is the current content, loading of the current one begins, so that a file that changes
-    /// faster than it can be compiled still gets into service. `None` while a content is being
-    /// loaded.
+    /// Returns the result of the content that was being loaded, once, with its digest and settings.
+    /// Unless that is the current content with the current settings, loading of the current one
+    /// begins, so that a file that changes faster than it can be compiled still gets into service.
+    /// `None` while a content is being loaded.
     pub(super) fn take(
         &mut self,
         host: &Host,
         (digest, bytes): (&str, Vec<u8>),
         settings: &FilterSettings,
-    ) -> Option<(String, LoadResult)> {
+    ) -> Option<(String, FilterSettings, LoadResult)> {
         let done = match self.contents.entry(settings.name.clone()) {
             Entry::Occupied(content) if content.get().loaded.is_none() => return None,
             Entry::Occupied(content) => Some(content.remove()),
             Entry::Vacant(_) => None,
         };
-        let done = done.and_then(|content| Some((content.digest, content.loaded?)));
-        if done.as_ref().is_none_or(|(of, _)| of != digest) {
-            let (host, name, settings) = (host.clone(), settings.name.clone(), settings.clone());
-            let load = async move { host.load(&settings.name, bytes, &settings).await };
+        let done = done.and_then(|content| Some((content.digest, content.settings, content.loaded?)));
+        if done.as_ref().is_none_or(|(of, by, _)| of != digest || by != settings) {
+            let (host, given) = (host.clone(), settings.clone());
+            let load = async move { host.load(&given.name, bytes, &given).await };
             let task = self.tasks.spawn(load).id();
-            self.contents.insert(name, CompilingContent { digest: digest.to_owned(), task, loaded: None });
+            let (name, settings) = (settings.name.clone(), settings.clone());
+            self.contents.insert(name, CompilingContent { digest: digest.to_owned(), settings, task, loaded: None });
         }
         done
     }

@@ -15,9 +15,10 @@ use tokio::{
     io::AsyncReadExt,
 };
 
-use super::{Loader, subscriptions::SubscriptionKey};
+use super::Loader;
 use crate::{
-    config::{self, ConfigPlace, FilterSettings, Problem},
+    config::{self, Config, ConfigPlace, FilterSettings, ParamKind, Problem},
+    endpoint::Endpoint,
     filter::{self, Filter, LoadError},
     registry::ReloadReport,
     schema::SchemaForm,
@@ -29,6 +30,8 @@ pub(super) type FiltersByName = BTreeMap<String, ServedComponent>;
 #[derive(Clone)]
 pub(super) struct ServedComponent {
     pub(super) filter: Filter,
+    /// Settings that it was loaded with.
+    pub(super) settings: FilterSettings,
     /// Last good component before this one, until it was rolled back to.
     previous: Option<Filter>,
     /// Digest of content that was tried and refused, so that it is not tried again until it
@@ -39,8 +42,8 @@ pub(super) struct ServedComponent {
 }
 
 impl ServedComponent {
-    fn new(filter: Filter, previous: Option<Filter>) -> Self {
-        Self { filter, previous, refused: None, given_up: false }
+    fn new(filter: Filter, settings: FilterSettings, previous: Option<Filter>) -> Self {
+        Self { filter, settings, previous, refused: None, given_up: false }
     }
 
     /// Lifts the quarantine of a component. Returns whether it was quarantined.
@@ -77,9 +80,10 @@ impl Loader {
     pub(super) async fn load_all(&self, registry: &config::RegistryConfig) -> (FiltersByName, Vec<Problem>) {
         let (mut filters, mut problems) = (FiltersByName::new(), Vec::new());
         for name in filter_names(registry) {
-            match self.load(&name).await {
+            let settings = self.settings(registry, &name);
+            match self.load(&name, &settings).await {
                 Ok(filter) => {
-                    filters.insert(name, ServedComponent::new(filter, None));
+                    filters.insert(name, ServedComponent::new(filter, settings, None));
                 }
                 Err(error) => problems.push(self.problem(&name, &error)),
             }
@@ -104,11 +108,11 @@ impl Loader {
                     filters.extend(current.map(|current| (name.clone(), current)));
                     waiting.insert(name);
                 }
-                Ok(Some(filter)) => {
+                Ok(Some((filter, settings))) => {
                     let component = match current {
                         Some(current) if current.filter == filter => current,
-                        Some(current) => ServedComponent::new(filter, Some(current.filter)),
-                        None => ServedComponent::new(filter, None),
+                        Some(current) => ServedComponent::new(filter, settings, Some(current.filter)),
+                        None => ServedComponent::new(filter, settings, None),
                     };
                     filters.insert(name, component);
                 }
@@ -165,12 +169,13 @@ impl Loader {
         name: &str,
         current: Option<&ServedComponent>,
         registry: &config::RegistryConfig,
-    ) -> Result<Option<Filter>, (anyhow::Error, Option<String>)> {
-        let settings = self.settings(name);
+    ) -> Result<Option<(Filter, FilterSettings)>, (anyhow::Error, Option<String>)> {
+        let settings = self.settings(registry, name);
+        let kept = |current: &ServedComponent| Ok(Some((current.filter.clone(), current.settings.clone())));
         let (bytes, doubt) = match (self.read(name, &settings).await, current) {
             (Ok(read), _) => read,
             // A missing file is a problem of the keys that name it, and reported there.
-            (Err(error), Some(current)) if is_not_found(&error) => return Ok(Some(current.filter.clone())),
+            (Err(error), Some(current)) if is_not_found(&error) => return kept(current),
             (Err(error), _) => return Err((error, None)),
         };
         let digest = filter::digest(&bytes);
@@ -178,34 +183,32 @@ impl Loader {
         let is_refused =
             |current: &ServedComponent| current.refused.as_ref() == Some(&digest) && *registry == *self.registry;
         if let Some(current) = current
-            && (current.filter.digest() == digest || is_refused(current))
+            && (current.filter.digest() == digest && current.settings == settings || is_refused(current))
         {
             self.compiling.retain(|other| other != name);
-            return Ok(Some(current.filter.clone()));
+            return kept(current);
         }
-        let Some((digest, loaded)) = self.compiling.take(&self.host, (&digest, bytes), &settings) else {
+        let Some((digest, settings, loaded)) = self.compiling.take(&self.host, (&digest, bytes), &settings) else {
             return Ok(None);
         };
         let refused = |error: anyhow::Error| (error, Some(digest.clone()));
         let filter = loaded.map_err(|error| refused(error.into()))?;
         for key in registry.keys.iter().filter(|key| key.filter.as_deref() == Some(name)) {
-            fits(&filter, key).map_err(refused)?;
+            fits(&filter, key, &self.config).map_err(refused)?;
             for route in registry.routes.iter().filter(|route| route.key == key.name) {
-                let wanted = SubscriptionKey::new(&filter, &settings.limits, key, route);
-                let made = self.subscriptions.make(wanted, &filter).await;
+                let made = self.subscriptions.make(&filter, &settings, key, route).await;
                 made.with_context(|| route_of(key, route)).map_err(refused)?;
             }
         }
         self.metrics.filter(name).reloads.inc();
         say(&filter, &settings, doubt);
-        Ok(Some(filter))
+        Ok(Some((filter, settings)))
     }
 
-    async fn load(&self, name: &str) -> anyhow::Result<Filter> {
-        let settings = self.settings(name);
-        let (bytes, doubt) = self.read(name, &settings).await?;
-        let filter = self.host.load(name, bytes, &settings).await?;
-        say(&filter, &settings, doubt);
+    async fn load(&self, name: &str, settings: &FilterSettings) -> anyhow::Result<Filter> {
+        let (bytes, doubt) = self.read(name, settings).await?;
+        let filter = self.host.load(name, bytes, settings).await?;
+        say(&filter, settings, doubt);
         Ok(filter)
     }
 
@@ -245,8 +248,8 @@ impl Loader {
         ConfigPlace::file(path.strip_prefix(&self.config.dir).unwrap_or(&path))
     }
 
-    pub(super) fn settings(&self, name: &str) -> FilterSettings {
-        self.config.filter(name)
+    pub(super) fn settings(&self, registry: &config::RegistryConfig, name: &str) -> FilterSettings {
+        self.config.filter_of(registry, name)
     }
 }
 
@@ -272,7 +275,7 @@ fn say(filter: &Filter, settings: &FilterSettings, doubt: Option<String>) {
 
 /// Checks that a key with a native schema has a filter without `process`, whose output would no
 /// longer have the native shape (L10).
-pub(super) fn fits(filter: &Filter, key: &config::KeyConfig) -> anyhow::Result<()> {
+pub(super) fn fits(filter: &Filter, key: &config::KeyConfig, config: &Config) -> anyhow::Result<()> {
     let is_native = key.schema.as_ref().is_some_and(|schema| schema.form() == SchemaForm::Native);
     ensure!(
         !is_native || !filter.manifest().hooks.process,
@@ -280,6 +283,14 @@ pub(super) fn fits(filter: &Filter, key: &config::KeyConfig) -> anyhow::Result<(
         key.name,
         filter.name()
     );
+    for endpoint in filter.manifest().needs.endpoints.iter().filter_map(|text| text.parse::<Endpoint>().ok()) {
+        let api = endpoint.api();
+        ensure!(
+            api.is_empty() || config.apis.iter().any(|(name, _)| name == api),
+            "filter `{}` calls the API `{api}`, which there is not: add `[apis.{api}]` with its `base_url`",
+            filter.name()
+        );
+    }
     let needed = &filter.manifest().needs.params;
     // A filter that declares no params takes what its keys declare.
     if needed.is_empty() {
@@ -289,8 +300,9 @@ pub(super) fn fits(filter: &Filter, key: &config::KeyConfig) -> anyhow::Result<(
     for need in needed {
         let (param, kind) = (&need.name, need.kind.word());
         match key.params.iter().find(|declared| declared.name == *param) {
+            // A secret is a text that is kept elsewhere.
             Some(declared) => ensure!(
-                declared.kind == need.kind,
+                declared.kind == need.kind || (declared.kind, need.kind) == (ParamKind::Secret, ParamKind::String),
                 "key `{key_name}` declares its param `{param}` as `{}`, but its filter `{name}` takes `{kind}`",
                 declared.kind.word()
             ),

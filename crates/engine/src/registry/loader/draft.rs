@@ -11,14 +11,14 @@ use super::{
     Loader,
     components::{FiltersByName, fits, route_of},
     held::TenuresByRoute,
-    subscriptions::SubscriptionKey,
+    subscriptions::MadeSubscription,
 };
 use crate::{
     avro::AvroEncoder,
     condition::{ConditionError, ConditionLists, Conditions},
     config::{
-        self, ConfigPlace, GuestLimits, OrderBy, Problem, Severity, TypeRoute, TypeSelection, WireFormat, check_params,
-        preflight,
+        self, ConfigPlace, FilterSettings, OrderBy, Problem, Severity, TypeRoute, TypeSelection, WireFormat,
+        check_params, preflight,
     },
     filter::{Filter, RouteSubscription},
     registry::{
@@ -35,8 +35,8 @@ pub(super) struct SnapshotDraft {
     pub(super) held: TenuresByRoute,
 }
 
-/// The filter of a key, with the filter's limits.
-type KeyFilter<'a> = Option<(&'a Filter, GuestLimits)>;
+/// The filter of a key, with the filter's settings.
+type KeyFilter<'a> = Option<(&'a Filter, &'a FilterSettings)>;
 
 impl Loader {
     /// Makes the keys of the next snapshot for whose name `concerns` returns true, or returns all
@@ -63,9 +63,9 @@ impl Loader {
             let filter = match &key.filter {
                 Some(name) => match filters.get(name) {
                     Some(component) => {
-                        let misfit = fits(&component.filter, key).err();
+                        let misfit = fits(&component.filter, key, &self.config).err();
                         problems.extend(misfit.map(|error| Problem::error(key.place.clone(), format!("{error:#}"))));
-                        Some((&component.filter, self.settings(name).limits))
+                        Some((&component.filter, &component.settings))
                     }
                     None => {
                         let message = format!("key `{}` can't be served: its filter `{name}` was refused", key.name);
@@ -79,7 +79,8 @@ impl Loader {
             for route in routes_by_key.get(key.name.as_str()).into_iter().flatten().copied() {
                 let who = format!("route `{}`", route.name);
                 match self.matching(&mut draft, key, filter, route, who).await {
-                    Ok((conditions, subscription)) => {
+                    Ok((conditions, made)) => {
+                        let subscription = made.map(|made| made.subscription);
                         problems.extend(missing_sinks(key, route, subscription.as_deref()));
                         let sinks = self.targets(&route.sinks, registry, &mut problems);
                         routes.push(Route { name: route.name.as_str().into(), conditions, subscription, sinks });
@@ -93,8 +94,8 @@ impl Loader {
             for (route, queue, who) in self.attached_to(key, &mut draft) {
                 let name = Arc::<str>::from(route.name.as_str());
                 let served = match self.matching(&mut draft, key, filter, &route, who).await {
-                    Ok((conditions, subscription)) => {
-                        let normalised = subscription.as_ref().map(|subscription| subscription.params().clone());
+                    Ok((conditions, made)) => {
+                        let (subscription, normalised) = made.map(|made| (made.subscription, made.shown)).unzip();
                         let sinks = vec![queue.into()];
                         routes.push(Route { name: Arc::clone(&name), conditions, subscription, sinks });
                         let params = normalised.unwrap_or(route.params);
@@ -107,7 +108,7 @@ impl Loader {
             }
             let interest = KeyInterest::Named { subject: key.subject.clone(), event_type: key.event_type.clone() };
             let same_size = before.get(&key.name) == Some(&(key.workers, key.buffer_size));
-            let key = self.key(registry, key, filter.map(|(filter, _)| filter), routes, same_size);
+            let key = self.key(registry, key, filter, routes, same_size);
             draft.keys.push((interest, Arc::new(key)));
         }
         for TypeRoute { key, types, sinks } in registry.type_routes.iter().filter(|route| concerns(&route.key.name)) {
@@ -181,7 +182,7 @@ impl Loader {
             }
             match check_params(&key.name, &key.params, &one.params) {
                 Ok(params) => {
-                    let (name, key) = (one.name.to_string(), key.name.clone());
+                    let (name, key, secrets) = (one.name.to_string(), key.name.clone(), key.secrets());
                     let place = ConfigPlace::file(&self.config.dir);
                     routes.push((
                         config::RouteConfig {
@@ -189,6 +190,7 @@ impl Loader {
                             key,
                             conditions: one.conditions.clone(),
                             params,
+                            secrets,
                             sinks: Vec::new(),
                             place,
                         },
@@ -212,12 +214,11 @@ impl Loader {
         filter: KeyFilter<'_>,
         route: &config::RouteConfig,
         who: String,
-    ) -> anyhow::Result<(Vec<Conditions>, Option<Arc<RouteSubscription>>)> {
+    ) -> anyhow::Result<(Vec<Conditions>, Option<MadeSubscription>)> {
         let conditions = self.conditions(key, &route.conditions)?;
-        let Some((filter, limits)) = filter else { return Ok((conditions, None)) };
-        let wanted = SubscriptionKey::new(filter, &limits, key, route);
-        let made = self.subscriptions.make(wanted, filter).await?;
-        self.hold(draft, key, filter, &route.name, who, made.params()).await?;
+        let Some((filter, settings)) = filter else { return Ok((conditions, None)) };
+        let made = self.subscriptions.make(filter, settings, key, route).await?;
+        self.hold(draft, key, filter, route, who, &made.shown).await?;
         Ok((conditions, Some(made)))
     }
 
@@ -225,12 +226,12 @@ impl Loader {
         &self,
         registry: &config::RegistryConfig,
         key: &config::KeyConfig,
-        filter: Option<&Filter>,
+        filter: KeyFilter<'_>,
         routes: Vec<Route>,
         same_size: bool,
     ) -> Key {
         let (workers, buffer) = self.places(key, same_size);
-        let settings = filter.map(|filter| self.settings(filter.name()));
+        let settings = filter.map(|(_, settings)| settings);
         let current = self.snapshots.borrow().key(&key.name).cloned();
         let is_encoded = routes.iter().flat_map(|route| &route.sinks).any(|sink| sink.encoder.is_some());
         // Payloads that are not read stay as they came.
@@ -249,9 +250,9 @@ impl Loader {
             retry: key.retry,
             schema_requests: self.schema_requests.clone(),
             decoding: is_read.then(|| EventDecoding::new(&key.decode, key.times, &registry.avro)),
-            on_quarantine: settings.as_ref().map(|settings| settings.on_quarantine).unwrap_or_default(),
+            on_quarantine: settings.map(|settings| settings.on_quarantine).unwrap_or_default(),
             sets_identity: settings.is_some_and(|settings| settings.grants.contains(&config::Grant::Identity)),
-            filter: filter.cloned(),
+            filter: filter.map(|(filter, _)| filter.clone()),
             validation: OutputValidation::new(key.schema.as_ref(), key.validate),
             routes,
             subject: key.subject.clone(),

@@ -42,7 +42,7 @@ impl Loader {
         draft: &mut SnapshotDraft,
         key: &config::KeyConfig,
         filter: &Filter,
-        route: &str,
+        route: &config::RouteConfig,
         who: String,
         params: &Params,
     ) -> Result<(), EnterError> {
@@ -51,7 +51,7 @@ impl Loader {
             return Ok(());
         }
         let subscription = SubscriptionId::new(&key.name, &key.params, params);
-        let at = (key.name.clone(), route.to_owned());
+        let at = (key.name.clone(), route.name.clone());
         let tenure = match self.held.get(&at) {
             Some((held, tenure)) if *held == subscription => Arc::clone(tenure),
             _ => {
@@ -60,6 +60,7 @@ impl Loader {
                     key: key.name.clone(),
                     endpoints: key.api.clone(),
                     params: params.clone(),
+                    secrets: route.secrets.iter().map(|(name, secret)| (name.clone(), secret.kept.clone())).collect(),
                     subscription: subscription.clone(),
                     name: who,
                     is_single: key.single_consumer,

@@ -14,7 +14,7 @@ use tokio::{runtime::Handle, sync::OwnedMutexGuard, time::timeout};
 
 use super::{
     EnterError, Tenure, TenureRequest,
-    ledger::{ClaimAnswer, ReleaseAnswer, TenureLedger, TenureRecord, TenureScope},
+    ledger::{ClaimAnswer, RecordedSecret, ReleaseAnswer, TenureLedger, TenureRecord, TenureScope},
 };
 use crate::{
     endpoint::Endpoint,
@@ -71,7 +71,8 @@ impl Holdings {
     }
 
     pub(super) async fn enter(self: Arc<Self>, entrant: TenureRequest) -> Result<Tenure, EnterError> {
-        let TenureRequest { filter, key, endpoints, params, subscription, name, is_single } = entrant;
+        let TenureRequest { filter, key, endpoints, params, secrets, subscription, name, is_single } = entrant;
+        let secrets = secrets.into_iter().map(RecordedSecret::new).collect();
         let scope = TenureScope { filter: filter.name().to_owned(), subscription };
         let mut holding = if is_single {
             let busy = |_| EnterError::Taken { subscription: scope.subscription.clone(), by: "a cleanup".to_owned() };
@@ -79,7 +80,7 @@ impl Holdings {
         } else {
             self.lock(&scope).await
         };
-        let wanted = TenureRecord { scope: scope.clone(), key, params, token: None };
+        let wanted = TenureRecord { scope: scope.clone(), key, params, secrets, token: None };
         let entered = self.hold(&mut holding, HookRunner { filter, endpoints }, wanted, is_single).await;
         let entered = entered.map(|is_first| {
             let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
@@ -139,7 +140,7 @@ impl Holdings {
             self.clean_up(&unfinished, Some(able)).await;
         }
         let HookRunner { filter, endpoints } = able;
-        match filter.pre_consume(Caller { key: &key, route: "", endpoints }, &wanted.params).await {
+        match filter.pre_consume(Caller { key: &key, route: "", endpoints }, &wanted.handed()).await {
             Ok(token) => {
                 let record = TenureRecord { token, ..wanted };
                 if let Err(source) = self.ledger.hold(&record).await {
@@ -198,7 +199,7 @@ impl Holdings {
     /// Runs the hook on the filter in service, else on the one that entered. Returns false if
     /// neither has it.
     async fn clean_up(&self, record: &TenureRecord, entered: Option<&HookRunner>) -> bool {
-        let TenureRecord { scope: TenureScope { filter, subscription }, key, params, token } = record;
+        let TenureRecord { scope: TenureScope { filter, subscription }, key, token, .. } = record;
         let Some(token) = token else { return true };
         let current = self.filter(filter);
         let endpoints = match entered {
@@ -210,7 +211,7 @@ impl Holdings {
             tracing::warn!(%subscription, filter, "cleanup skipped: no filter with this name and hook is loaded");
             return false;
         };
-        match able.cleanup(Caller { key, route: "", endpoints: &endpoints }, params, token).await {
+        match able.cleanup(Caller { key, route: "", endpoints: &endpoints }, &record.handed(), token).await {
             Ok(()) => tracing::info!(%subscription, filter, "cleaned up upstream"),
             Err(error) => {
                 let error = format!("{:#}", anyhow::Error::from(error));

@@ -1,9 +1,11 @@
 //! Ledger of the subscriptions held upstream, with their tokens.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::{file::FileLedger, shared::SharedLedger};
-use crate::{filter::Params, registry::SubscriptionId};
+use crate::{config::KeptIn, filter::Params, registry::SubscriptionId};
 
 /// A subscription as far as its upstream side is concerned: two filters share nothing, even under
 /// the same key.
@@ -20,8 +22,53 @@ pub(super) struct TenureRecord {
     pub(super) scope: TenureScope,
     pub(super) key: String,
     pub(super) params: Params,
+    /// Params whose values are secret: they are read when a hook is called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) secrets: Vec<RecordedSecret>,
     /// `None` if the filter gave none: there is nothing to clean up.
     pub(super) token: Option<String>,
+}
+
+/// Place of a param's secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct RecordedSecret {
+    param: String,
+    #[serde(flatten)]
+    place: SecretPlace,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SecretPlace {
+    Env(String),
+    File(PathBuf),
+}
+
+impl RecordedSecret {
+    pub(super) fn new((param, kept): (String, KeptIn)) -> Self {
+        let place = match kept {
+            KeptIn::Env(variable) => SecretPlace::Env(variable),
+            KeptIn::File(path) => SecretPlace::File(path),
+        };
+        Self { param, place }
+    }
+}
+
+impl TenureRecord {
+    /// The params that a hook is handed. A secret that can't be read is logged and left out.
+    pub(super) fn handed(&self) -> Params {
+        let value = |RecordedSecret { param, place }: &RecordedSecret| {
+            let kept = match place.clone() {
+                SecretPlace::Env(variable) => KeptIn::Env(variable),
+                SecretPlace::File(path) => KeptIn::File(path),
+            };
+            let unread = |error| tracing::warn!(key = self.key, param, error, "the secret of a param can't be used");
+            Some((param.clone(), kept.read().map_err(unread).ok()?))
+        };
+        let mut params: Params = self.params.iter().cloned().chain(self.secrets.iter().filter_map(value)).collect();
+        params.sort();
+        params
+    }
 }
 
 /// Answer to a claim: the next step of the claimant.
@@ -120,5 +167,28 @@ impl TenureLedger {
             Self::File(file) => Ok(file.take_over(orphan)),
             Self::Shared(shared) => shared.take_over(orphan).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_says_where_a_secret_is_kept_and_not_what_it_is() {
+        let subscription = SubscriptionId::new("key", &[], &Vec::new());
+        let secret = ("pepper".to_owned(), KeptIn::Env("CARGO_PKG_NAME".to_owned()));
+        let record = TenureRecord {
+            scope: TenureScope { filter: "filter".to_owned(), subscription },
+            key: "key".to_owned(),
+            params: vec![("z".to_owned(), "1".to_owned())],
+            secrets: vec![RecordedSecret::new(secret)],
+            token: None,
+        };
+        let written = serde_json::to_string(&record).unwrap();
+        assert!(written.contains(r#""secrets":[{"param":"pepper","env":"CARGO_PKG_NAME"}]"#), "{written}");
+        assert_eq!(serde_json::from_str::<TenureRecord>(&written).unwrap(), record);
+        let handed = [("pepper", "trommel-engine"), ("z", "1")];
+        assert_eq!(record.handed(), handed.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

@@ -25,6 +25,7 @@ async fn who_must_be_alone_waits_three_seconds_for_a_cleanup() {
         key: "key".to_owned(),
         endpoints: Vec::new(),
         params: Vec::new(),
+        secrets: Vec::new(),
         subscription,
         name: String::new(),
         is_single: true,

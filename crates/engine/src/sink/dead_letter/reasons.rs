@@ -118,6 +118,11 @@ pub const LETTER_REASONS: &[LetterReason] = &[
         "correct the filter or the schema; `detail` has the place",
     ),
     reason(
+        "not_before_too_far",
+        "an output is not to be sent for more than a day, longer than it is held",
+        "let the filter keep it in its state, and send it at a tick",
+    ),
+    reason(
         "avro_unencodable",
         "an output does not fit the sink's `writer_schema`",
         "correct the filter or the schema; `detail` has the place",
@@ -146,6 +151,11 @@ pub const LETTER_REASONS: &[LetterReason] = &[
     // Results of `dlq retry`, which reports them and stores no letter for them.
     reason("no_key", "`dlq retry`: the key does not exist any more, or has no route", "declare it again, or drop it"),
     reason("no_source", "`dlq retry`: the source does not exist any more", "declare it again, or drop it"),
+    reason(
+        "no_event",
+        "`dlq retry`: the letter holds an output that a filter made at a tick",
+        "publish its payload where it belongs, then drop it",
+    ),
     reason("no_letter", "`dlq retry`: the record is not a valid dead letter", "see `dlq show`, then drop it"),
     reason(
         "unproven",

@@ -11,6 +11,7 @@ use crate::{
         instance::GuestInstance,
     },
     metrics::SampledTime,
+    telemetry::StageSpan,
 };
 
 /// Calls `matches` on an instance of its own, made when it is first needed and anew after a break.
@@ -34,10 +35,11 @@ impl Matcher {
     /// # Errors
     /// If the call breaks, which must never be read as "no".
     pub fn matches(&mut self, subscription: &Arc<RouteSubscription>, event: &Event) -> Result<bool, MatchError> {
-        self.matches_known(subscription, &mut EventFacts::new(event))
+        self.matches_known(subscription, &mut EventFacts::new(event), &mut StageSpan::none())
     }
 
-    /// Like [`Self::matches`], with what is known of the event already.
+    /// Like [`Self::matches`], with what is known of the event already, and within a span that the
+    /// guest may annotate.
     ///
     /// # Errors
     /// As [`Self::matches`].
@@ -45,10 +47,16 @@ impl Matcher {
         &mut self,
         subscription: &'a Arc<RouteSubscription>,
         facts: &mut EventFacts<'a>,
+        span: &mut StageSpan,
     ) -> Result<bool, MatchError> {
         let event = facts.event();
         let values = subscription.values(&subscription.match_reads, facts, event.attempt)?;
-        Ok(self.call("matches", 1, |instance, _| instance.matches(subscription, event, &values))?)
+        Ok(self.call("matches", 1, |instance, _| {
+            instance.trace(span);
+            let answer = instance.matches(subscription, event, &values);
+            instance.annotate(span);
+            answer
+        })?)
     }
 
     /// Returns whether [`Self::matches_batch`] is worth a try.

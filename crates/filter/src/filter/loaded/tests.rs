@@ -4,13 +4,20 @@ use super::*;
 use crate::{
     config::{ComponentMemory, FilterSettings, Grant, GuestLimits},
     event::{Headers, Origin},
-    filter::{Host, MatchError},
+    filter::{Host, MatchError, StateStore},
 };
 
 const MISBEHAVE: &[u8] = include_bytes!("../../../../../tests/guests/misbehave.wasm");
 
 async fn filter(instances: u32, limits: GuestLimits) -> Filter {
-    let host = Host::with_room((instances, ComponentMemory::UNLIMITED), None, None, Arc::default()).unwrap();
+    let host = Host::with_room(
+        (instances, ComponentMemory::UNLIMITED),
+        None,
+        Default::default(),
+        StateStore::new(&Default::default()),
+        Arc::default(),
+    )
+    .unwrap();
     let name = "misbehave".to_owned();
     let settings = FilterSettings { grants: vec![Grant::State], limits, ..FilterSettings::new(name) };
     host.load("misbehave", MISBEHAVE.to_vec(), &settings).await.unwrap()

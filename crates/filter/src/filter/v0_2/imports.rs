@@ -6,10 +6,15 @@ use super::{Sandbox, api, log, state, telemetry, types};
 use crate::{
     api::{ApiAnswer, ApiCall, CallRefusal},
     filter::{
+        error::{cut_name, cut_reason},
         granted::GrantedResources,
-        state::{StateRefusal, StateScope},
+        sandbox::CallTelemetry,
+        state::StateRefusal,
     },
 };
+
+/// Most attributes that one call adds to its span.
+const MOST_ANNOTATIONS: usize = 32;
 
 impl types::Host for Sandbox {}
 
@@ -39,11 +44,21 @@ impl log::Host for Sandbox {
 }
 
 impl telemetry::Host for Sandbox {
-    fn measure(&mut self, _metric: String, _value: f64) -> wasmtime::Result<()> {
+    fn measure(&mut self, metric: String, value: f64) -> wasmtime::Result<()> {
+        match self.granted.measures.find(&metric) {
+            Some(measure) => measure.record(value),
+            // A call that is for no key, as the constructor is, counts nowhere.
+            None if self.granted.key.is_empty() => {}
+            None => self.telemetry.undeclared.report(self.journal.filter(), metric),
+        }
         Ok(())
     }
 
-    fn annotate(&mut self, _name: String, _value: String) -> wasmtime::Result<()> {
+    fn annotate(&mut self, name: String, value: String) -> wasmtime::Result<()> {
+        let CallTelemetry { is_traced, annotations, .. } = &mut self.telemetry;
+        if *is_traced && annotations.len() < MOST_ANNOTATIONS {
+            annotations.push((cut_name(name), cut_reason(value)));
+        }
         Ok(())
     }
 }
@@ -54,8 +69,10 @@ impl api::Host for Sandbox {
             return Ok(Err(api::ApiError::Budget));
         }
         let GrantedResources { key, api, endpoints, .. } = &*Arc::clone(&self.granted);
-        let Some(client) = api else {
-            return Ok(Err(api::ApiError::Denied("there is no API to call".to_owned())));
+        let clients = api.clone().unwrap_or_default();
+        let client = match clients.get(request.api.as_deref()) {
+            Ok(client) => client,
+            Err(why) => return Ok(Err(api::ApiError::Denied(why))),
         };
         let api::Request { api: _, method, path, headers, body } = request;
         let call = ApiCall { method, path, headers, body: body.map(Into::into) };
@@ -74,56 +91,46 @@ impl api::Host for Sandbox {
 impl From<StateRefusal> for state::StateError {
     fn from(refused: StateRefusal) -> Self {
         match refused {
-            StateRefusal::TooLarge => Self::TooLarge,
+            StateRefusal::Denied => Self::Denied,
+            StateRefusal::Budget => Self::Unavailable("the event has used up its calls to the host".to_owned()),
+            StateRefusal::TooLarge | StateRefusal::Full(_) => Self::TooLarge,
             StateRefusal::Conflict => Self::Conflict,
+            StateRefusal::Away(why) => Self::Unavailable(why),
         }
     }
 }
 
 type StateAnswer<T> = wasmtime::Result<Result<T, state::StateError>>;
 
-impl Sandbox {
-    /// Runs one call of `state` if the budget and the grants allow it.
-    fn with_scope<T>(&mut self, call: impl FnOnce(&StateScope) -> Result<T, StateRefusal>) -> StateAnswer<T> {
-        if !self.host_call()? {
-            return Ok(Err(state::StateError::Unavailable("the event has used up its calls to the host".to_owned())));
-        }
-        Ok(match &self.granted.state {
-            Some(scope) => call(scope).map_err(Into::into),
-            None => Err(state::StateError::Denied),
-        })
-    }
-}
-
 impl state::Host for Sandbox {
-    fn get(&mut self, key: String) -> StateAnswer<Option<Vec<u8>>> {
-        self.with_scope(|scope| Ok(scope.get(&key)))
+    async fn get(&mut self, key: String) -> StateAnswer<Option<Vec<u8>>> {
+        self.state_call(|scope| async move { Ok(scope.get(&key).await?.map(Into::into)) }).await
     }
 
-    fn get_many(&mut self, keys: Vec<String>) -> StateAnswer<Vec<Option<Vec<u8>>>> {
-        self.with_scope(|scope| Ok(keys.iter().map(|key| scope.get(key)).collect()))
-    }
-
-    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> StateAnswer<()> {
-        self.with_scope(|scope| scope.set(key, value, ttl_ms.map(Duration::from_millis)))
-    }
-
-    fn delete(&mut self, key: String) -> StateAnswer<()> {
-        self.with_scope(|scope| {
-            scope.delete(&key);
-            Ok(())
+    async fn get_many(&mut self, keys: Vec<String>) -> StateAnswer<Vec<Option<Vec<u8>>>> {
+        self.state_call(|scope| async move {
+            Ok(scope.get_many(&keys).await?.into_iter().map(|value| value.map(Into::into)).collect())
         })
+        .await
     }
 
-    fn keys(&mut self, prefix: String) -> StateAnswer<Vec<String>> {
-        self.with_scope(|scope| Ok(scope.keys(&prefix)))
+    async fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> StateAnswer<()> {
+        self.state_call(|scope| async move { scope.set(key, value, ttl_ms.map(Duration::from_millis)).await }).await
     }
 
-    fn increment(&mut self, key: String, delta: i64, ttl_ms: Option<u64>) -> StateAnswer<i64> {
-        self.with_scope(|scope| scope.add(key, delta, ttl_ms.map(Duration::from_millis)))
+    async fn delete(&mut self, key: String) -> StateAnswer<()> {
+        self.state_call(|scope| async move { scope.delete(&key).await }).await
     }
 
-    fn swap(&mut self, key: String, old: Option<Vec<u8>>, new: Vec<u8>, ttl_ms: Option<u64>) -> StateAnswer<()> {
-        self.with_scope(|scope| scope.swap(key, old.as_deref(), new, ttl_ms.map(Duration::from_millis)))
+    async fn keys(&mut self, prefix: String) -> StateAnswer<Vec<String>> {
+        self.state_call(|scope| async move { scope.keys(&prefix).await }).await
+    }
+
+    async fn increment(&mut self, key: String, delta: i64, ttl_ms: Option<u64>) -> StateAnswer<i64> {
+        self.state_call(|scope| async move { scope.add(key, delta, ttl_ms.map(Duration::from_millis)).await }).await
+    }
+
+    async fn swap(&mut self, key: String, old: Option<Vec<u8>>, new: Vec<u8>, ttl_ms: Option<u64>) -> StateAnswer<()> {
+        self.state_call(|scope| async move { scope.swap(key, old, new, ttl_ms.map(Duration::from_millis)).await }).await
     }
 }

@@ -41,20 +41,29 @@ pub(super) fn of(
             Verdict::Replace(payload.into())
         }
         types::Outcome::Edit(edits) => return edited(edits, event, limits),
-        types::Outcome::Emit(list) if list.is_empty() => Verdict::Drop,
-        types::Outcome::Emit(list) => {
-            limits.check_count(list.len())?;
-            let emission = |(index, written)| {
-                let emission = emission(index, written, subscription.sinks())?;
-                limits.check(index, &emission).map(|()| emission)
-            };
-            Verdict::Emit(list.into_iter().enumerate().map(emission).collect::<Result<_, _>>()?)
-        }
+        types::Outcome::Emit(list) => of_emissions(list, subscription, limits)?,
     }))
 }
 
+/// Makes the verdict that sends these outputs.
+pub(super) fn of_emissions(
+    list: Vec<types::Emission>,
+    subscription: &RouteSubscription,
+    limits: OutputLimits,
+) -> Result<Verdict, Violation> {
+    if list.is_empty() {
+        return Ok(Verdict::Drop);
+    }
+    limits.check_count(list.len())?;
+    let emission = |(index, written)| {
+        let emission = emission(index, written, subscription.sinks())?;
+        limits.check(index, &emission).map(|()| emission)
+    };
+    Ok(Verdict::Emit(list.into_iter().enumerate().map(emission).collect::<Result<_, _>>()?))
+}
+
 fn emission(index: usize, written: types::Emission, sinks: &[Arc<str>]) -> Result<Emission, Violation> {
-    let types::Emission { payload, sink, id, not_before: _, subject, headers, fate } = written;
+    let types::Emission { payload, sink, id, not_before, subject, headers, fate } = written;
     let known = |sink: String| match sinks.iter().find(|known| ***known == *sink) {
         Some(known) => Ok(Arc::clone(known)),
         None => Err(Violation::Sink { index, sink: cut_name(sink) }),
@@ -63,6 +72,7 @@ fn emission(index: usize, written: types::Emission, sinks: &[Arc<str>]) -> Resul
         payload: payload.into(),
         sink: sink.map(known).transpose()?,
         id: id.map(Into::into),
+        not_before,
         subject: subject.map(Into::into),
         headers: headers.into_iter().map(|(name, value)| (name.into(), value.map(Into::into))).collect(),
         fate: match fate {
