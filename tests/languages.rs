@@ -23,10 +23,11 @@ use cases::{Answers, Case, ran};
 use log::Log;
 use rig::{event, settings, subscribe};
 use trommel::{
-    config::{FilterSettings, Grant, GuestLimits},
+    config::{FilterSettings, Grant, GuestLimits, LimitOverrides},
     event::{Event, Headers},
     filter::{
-        BreakReason, EventFields, Filter, FilterHooks, FilterNeeds, Host, Manifest, MatchError, ProcessError, Verdict,
+        BreakReason, CallError, CallLimits, EventFields, Failure, FailureKind, Filter, Host, Manifest, MatchError,
+        ProcessError, Verdict,
     },
 };
 
@@ -60,13 +61,14 @@ async fn load(name: &str, answers: &Answers) -> Filter {
     host.load(name, file, &settings).await.unwrap()
 }
 
-/// Everything that is promised of one language. `batched` are those whose helper exports `filter-batch`.
-async fn conforms(language: &str, batched: bool) {
+/// Everything that is promised of one language, whose kit is of a version of the contract. `batched` are those whose
+/// helper takes many events in one call.
+async fn conforms(language: &str, contract: &str, batched: bool) {
     let answers = Answers::new();
     let filter = load(language, &answers).await;
-    says_what_it_is(&filter);
+    says_what_it_is(&filter, contract);
     let mut wrong = String::new();
-    for case in Case::all() {
+    for case in Case::all().into_iter().filter(|case| case.is_of(contract)) {
         let came = ran(&filter, &case, &answers).await;
         if came != case.expect {
             writeln!(wrong, "{}\n  expected {}\n  came     {came}", case.name, case.expect).unwrap();
@@ -82,33 +84,28 @@ async fn conforms(language: &str, batched: bool) {
     if batched {
         batches_are_answered_as_single_events(&filter).await;
     }
+    if contract != "0.1" {
+        if batched {
+            batches_are_processed_as_single_events(&filter).await;
+        }
+        refuses_a_route_that_it_can_not_make(&filter).await;
+    }
 }
 
-fn says_what_it_is(filter: &Filter) {
+fn says_what_it_is(filter: &Filter, contract: &str) {
+    let Manifest { name, version, description, hooks, match_reads, process_reads, capabilities, .. } =
+        filter.manifest();
+    assert_eq!((&**name, &**version, &**description), ("conformance", "1.0.0", "The same filter in every language"));
+    assert_eq!(*capabilities, ["api", "state"]);
+    assert!(hooks.normalize_params && hooks.conditions && hooks.matches && hooks.process);
     let nothing = EventFields::default();
-    let everything = EventFields { id: true, subject: true, source_time: true, headers: true, payload: true };
-    let expected = Manifest {
-        name: "conformance".to_owned(),
-        version: "1.0.0".to_owned(),
-        description: "The same filter in every language".to_owned(),
-        hooks: FilterHooks {
-            normalize_params: true,
-            conditions: true,
-            matches: true,
-            process: true,
-            // Some kits have it, some do not.
-            matches_batch: filter.manifest().hooks.matches_batch,
-            process_batch: false,
-            tick: false,
-        },
-        match_reads: EventFields { headers: true, ..nothing },
-        process_reads: everything,
-        capabilities: vec!["api".to_owned(), "state".to_owned()],
-        interval: None,
-        metrics: Vec::new(),
-        needs: FilterNeeds::default(),
-    };
-    assert_eq!(*filter.manifest(), expected);
+    if contract == "0.1" {
+        let everything = EventFields { id: true, subject: true, source_time: true, headers: true, payload: true };
+        assert_eq!(*match_reads, EventFields { headers: true, ..nothing });
+        assert_eq!(*process_reads, everything);
+    } else {
+        assert!(filter.manifest().needs.reasons.values().all(|reason| !reason.is_empty()));
+    }
 }
 
 /// 1 MiB of text with all that UTF-8 has, through JSON, and 1 MiB of bytes as they are.
@@ -178,6 +175,44 @@ async fn batches_are_answered_as_single_events(filter: &Filter) {
     }
 }
 
+/// Edits, emissions, failures and outcomes of every other kind, all in one call.
+async fn batches_are_processed_as_single_events(filter: &Filter) {
+    let actions = ["keep", "drop", "text", "emit", "edit", "outputs", "coded", "defer", "malformed", "nothing"];
+    let payload = |number: usize| {
+        let action = actions[number % actions.len()];
+        let text = ["größer \u{1f600}", "", "plain"][number % 3];
+        serde_json::json!({ "do": action, "text": text, "n": number % 4, "path": "a.b" }).to_string()
+    };
+    let mut events: Vec<Event> = (0..64).map(|number| event(&payload(number))).collect();
+    events.push(event("no JSON"));
+    let events: Vec<&Event> = events.iter().collect();
+    let subscription = subscribe(filter, LIMITS, &[]).await;
+    let mut single = Vec::new();
+    for event in &events {
+        single.push(format!("{:?}", filter.process(&subscription, event, 1).await.map_err(said)));
+    }
+    for size in [1, 2, 65] {
+        let mut batched = Vec::new();
+        for batch in events.chunks(size) {
+            let answers = filter.process_batch(&subscription, batch).await.unwrap();
+            batched.extend(answers.into_iter().map(|answer| format!("{answer:?}")));
+        }
+        assert_eq!(batched, single, "in batches of {size}");
+    }
+}
+
+fn said(error: ProcessError) -> Failure {
+    let ProcessError::Said(failure) = error else { panic!("{error}") };
+    failure
+}
+
+async fn refuses_a_route_that_it_can_not_make(filter: &Filter) {
+    let limits = CallLimits::new(&LIMITS, &LimitOverrides::default());
+    let refused = filter.subscribe("key", rig::params(&[("mode", "Keep")]), limits).await.map(drop).unwrap_err();
+    let CallError::Said(Failure { kind: FailureKind::Malformed, cause }) = refused else { panic!("{refused}") };
+    assert_eq!(cause.detail, "`mode` is not known: `Keep`");
+}
+
 /// Events whose types and headers differ in every way that matters to `matches`.
 fn varied(number: usize) -> Event {
     let types = ["created", "skip", "projection", "größer \u{1f600}", ""];
@@ -190,27 +225,28 @@ fn varied(number: usize) -> Event {
 }
 
 macro_rules! languages {
-    ($($name:ident, batched: $batched:expr;)*) => {
+    ($($name:ident, contract: $contract:expr, batched: $batched:expr;)*) => {
         $(#[tokio::test(flavor = "current_thread")]
         async fn $name() {
-            conforms(stringify!($name), $batched).await;
+            conforms(stringify!($name), $contract, $batched).await;
         })*
     };
 }
 
 languages! {
-    rust, batched: true;
-    c, batched: false;
-    js, batched: true;
-    ts, batched: true;
-    python, batched: true;
-    go, batched: false;
+    rust, contract: "0.1", batched: true;
+    c, contract: "0.2", batched: true;
+    js, contract: "0.1", batched: true;
+    ts, contract: "0.1", batched: true;
+    python, contract: "0.1", batched: true;
+    go, contract: "0.2", batched: true;
 }
 
 #[test]
 fn there_are_cases_of_every_kind() {
     let expected: Vec<String> = Case::all().iter().map(|case| case.expect.to_string()).collect();
-    for kind in ["dropped", "kept", "replaced", "emitted", "malformed", "retry", "failed", "broken", "refused"] {
+    for kind in ["dropped", "kept", "replaced", "emitted", "malformed", "retry", "defer", "failed", "broken", "refused"]
+    {
         assert!(expected.iter().any(|outcome| outcome.contains(kind)), "no case is {kind}");
     }
 }

@@ -1,6 +1,7 @@
 // JSON as far as a filter needs it: checked as a whole, read where it stands, nothing built.
 #include "trommel.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 // How deep values may be nested.
@@ -204,4 +205,34 @@ bool trommel_integer(trommel_text value, int64_t *integer) {
         if (__builtin_sub_overflow(*integer, *c.at - '0', integer)) return false;
     }
     return value.len > is_negative && (is_negative || !__builtin_sub_overflow(0, *integer, integer));
+}
+
+bool trommel_number(trommel_text value, double *found) {
+    cursor c = {value.ptr, value.ptr + value.len};
+    if (!value.len || !number(&c) || c.at != c.end) return false;
+    *found = strtod(trommel_c_string(value), NULL);
+    return true;
+}
+
+trommel_text trommel_string_of(trommel_text text) {
+    uint8_t *start = trommel_alloc(6 * text.len + 2), *out = start;
+    *out++ = '"';
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t byte = text.ptr[i];
+        const char *plain = "\"\\\b\f\n\r\t", *at = byte ? strchr(plain, byte) : NULL;
+        if (at) {
+            *out++ = '\\';
+            *out++ = "\"\\bfnrt"[at - plain];
+        } else if (byte < 0x20) {
+            static const char hex[] = "0123456789abcdef";
+            memcpy(out, "\\u00", 4);
+            out[4] = hex[byte >> 4];
+            out[5] = hex[byte & 15];
+            out += 6;
+        } else {
+            *out++ = byte;
+        }
+    }
+    *out++ = '"';
+    return (trommel_text){start, out - start};
 }

@@ -43,6 +43,7 @@ mod fields_run;
 mod filter_calls;
 mod filter_wasi;
 mod flood;
+mod frozen_cases;
 mod frozen_components;
 mod host_api;
 mod host_api_run;

@@ -16,7 +16,10 @@ use trommel::{
     config::{ApiConfig, ConfigPlace, DeclaredIdentity, LimitOverrides},
     endpoint::Endpoint,
     event::{Event, Headers},
-    filter::{CallError, CallLimits, Caller, Emission, Failure, FailureKind, Filter, ProcessError, Verdict},
+    filter::{
+        CallError, CallLimits, Caller, Emission, EmissionFate, Failure, FailureCause, FailureKind, Filter,
+        ProcessError, Verdict,
+    },
 };
 
 use super::{
@@ -29,6 +32,8 @@ use super::{
 #[serde(deny_unknown_fields)]
 pub struct Case {
     pub name: String,
+    /// Version of the contract that it is about: all, where it is not said.
+    contract: Option<String>,
     #[serde(default)]
     event: Given,
     #[serde(default)]
@@ -75,6 +80,11 @@ impl Case {
         let text = include_str!("../../examples/languages/cases.ndjson");
         let read = |(line, text)| serde_json::from_str(text).unwrap_or_else(|error| panic!("line {line}: {error}"));
         (1..).zip(text.lines()).map(read).collect()
+    }
+
+    /// Returns whether filters of a version of the contract have to pass it.
+    pub fn is_of(&self, contract: &str) -> bool {
+        self.contract.as_deref().is_none_or(|own| own == contract)
     }
 
     fn event(&self) -> Event {
@@ -184,15 +194,32 @@ pub async fn ran(filter: &Filter, case: &Case, answers: &Answers) -> Value {
             json!({ name.replace("payload", "replaced"): value })
         }
         Ok(Verdict::Emit(emissions)) => json!({ "emitted": emissions.iter().map(emitted).collect::<Vec<_>>() }),
-        Err(ProcessError::Said(Failure { kind, cause })) => match kind {
-            FailureKind::Malformed => json!({ "malformed": cause.detail }),
-            FailureKind::Failed => json!({ "failed": cause.detail }),
-            FailureKind::Broken => json!({ "broken": cause.detail }),
-            FailureKind::Retry(after) | FailureKind::Defer(after) => {
-                json!({ "retry": { "after_ms": after.as_millis() as u64, "reason": cause.detail } })
-            }
-        },
+        Err(ProcessError::Said(failure)) => said(&failure),
         Err(error) => panic!("{}: {error}", case.name),
+    }
+}
+
+fn said(Failure { kind, cause }: &Failure) -> Value {
+    let waits = |after: &Duration| {
+        let mut members = json!({ "after_ms": after.as_millis() as u64, "reason": cause.detail });
+        if let Some(code) = &cause.code {
+            members["code"] = json!(code);
+        }
+        members
+    };
+    match kind {
+        FailureKind::Malformed => json!({ "malformed": reason(cause) }),
+        FailureKind::Failed => json!({ "failed": reason(cause) }),
+        FailureKind::Broken => json!({ "broken": reason(cause) }),
+        FailureKind::Retry(after) => json!({ "retry": waits(after) }),
+        FailureKind::Defer(after) => json!({ "defer": waits(after) }),
+    }
+}
+
+fn reason(FailureCause { code, detail }: &FailureCause) -> Value {
+    match code {
+        Some(code) => json!({ "reason": detail, "code": code }),
+        None => json!(detail),
     }
 }
 
@@ -201,6 +228,15 @@ fn emitted(emission: &Emission) -> Value {
     let mut members = json!({ name: payload });
     if let Some(subject) = &emission.subject {
         members["subject"] = json!(&**subject);
+    }
+    if let Some(sink) = &emission.sink {
+        members["sink"] = json!(&**sink);
+    }
+    if let Some(id) = &emission.id {
+        members["id"] = json!(&**id);
+    }
+    if let EmissionFate::Bury(cause) = &emission.fate {
+        members["buried"] = reason(cause);
     }
     if !emission.headers.is_empty() {
         members["headers"] = emission.headers.iter().map(|(name, value)| json!([&**name, value.as_deref()])).collect();

@@ -10,15 +10,19 @@ import (
 	"time"
 
 	"trommel"
+	"trommel/state"
 )
 
-var modes = strings.Fields("keep drop text emit malformed retry failed broken log state api echo fields trap")
+var modes = strings.Fields("keep drop text emit malformed retry failed broken log state api echo fields trap edit outputs coded defer swap measure")
 
 // conformance is what one route needs: its params, parsed.
 type conformance struct {
 	mode string
 	// Empty when there is none.
 	threshold string
+	// Fields that process reads beside the payload; the param as it was given.
+	reads []string
+	given string
 }
 
 func parse(_ string, params trommel.Params) (*conformance, error) {
@@ -36,6 +40,8 @@ func parse(_ string, params trommel.Params) (*conformance, error) {
 				return nil, trommel.Malformed("`threshold` is no integer: `%s`", value)
 			}
 			parsed.threshold = strconv.FormatInt(number, 10)
+		case "reads":
+			parsed.reads, parsed.given = strings.Fields(value), value
 		default:
 			return nil, trommel.Malformed("unknown param `%s`", name)
 		}
@@ -52,32 +58,28 @@ func normalize(key string, params trommel.Params) (trommel.Params, error) {
 	if parsed.threshold != "" {
 		normal["threshold"] = parsed.threshold
 	}
+	if parsed.given != "" {
+		normal["reads"] = parsed.given
+	}
 	return normal, nil
 }
 
-func (c *conformance) conditions() [][]trommel.Condition {
-	if c.threshold == "" {
-		return nil
+func (c *conformance) interest(interest *trommel.Interest) {
+	if c.threshold != "" {
+		interest.Condition = "/amount >= " + c.threshold + " || header:force"
 	}
-	return [][]trommel.Condition{
-		{{Field: "/amount", Comparison: trommel.GreaterOrEqual, Value: c.threshold}},
-		{{Field: "header:force", Comparison: trommel.Exists}},
-	}
+	interest.ProcessReads = append([]string{"payload"}, c.reads...)
 }
 
 func (c *conformance) matches(event *trommel.Event) bool {
-	switch event.Type {
-	case "skip":
-		return false
-	case "projection":
-		return event.ID == "" && event.Subject == "" && event.SourceTime == "" && event.Payload == nil
-	}
-	return !slices.Contains(event.Headers, trommel.Header{Name: "skip", Value: "yes"})
+	eventType, _ := event.Get("event-type").Text()
+	skip, _ := event.Get("header:skip").Text()
+	return eventType != "skip" && skip != "yes"
 }
 
 func (c *conformance) process(event *trommel.Event) (trommel.Outcome, error) {
 	if slices.Contains([]string{"echo", "fields", "trap"}, c.mode) {
-		return do(c.mode, order{}, event)
+		return c.do(c.mode, order{}, event)
 	}
 	// A member of another type counts as absent, so each is decoded by itself.
 	var members map[string]json.RawMessage
@@ -92,7 +94,7 @@ func (c *conformance) process(event *trommel.Event) (trommel.Outcome, error) {
 	if json.Unmarshal(members["do"], &action) != nil {
 		action = c.mode
 	}
-	return do(action, order, event)
+	return c.do(action, order, event)
 }
 
 // order is what the payload asks for.
@@ -101,7 +103,7 @@ type order struct {
 	n          int64
 }
 
-func do(action string, order order, event *trommel.Event) (trommel.Outcome, error) {
+func (c *conformance) do(action string, order order, event *trommel.Event) (trommel.Outcome, error) {
 	switch action {
 	case "keep":
 		return trommel.Keep, nil
@@ -125,12 +127,25 @@ func do(action string, order order, event *trommel.Event) (trommel.Outcome, erro
 	case "state":
 		return keep(order)
 	case "api":
-		answer, err := trommel.Call("POST", order.path, order.text)
-		return trommel.Replace([]byte(answer)), err
+		return call(order)
 	case "echo":
-		return trommel.Replace(event.Payload), nil
+		return trommel.Replace(event.Get("payload").Bytes()), nil
 	case "fields":
-		return trommel.Replace(fields(event)), nil
+		return trommel.Replace(c.fields(event)), nil
+	case "edit":
+		return edit(order)
+	case "outputs":
+		return outputs(order), nil
+	case "coded":
+		return trommel.Drop, fmt.Errorf("%w", trommel.Malformed("%s", order.text).WithCode("own_code"))
+	case "defer":
+		return trommel.Drop, trommel.Defer(time.Duration(order.n)*time.Millisecond, "%s", order.text)
+	case "swap":
+		return swap(order)
+	case "measure":
+		trommel.Measure("calls", float64(order.n))
+		trommel.Annotate("text", order.text)
+		return trommel.Keep, nil
 	case "trap":
 		panic("as it was told")
 	}
@@ -152,49 +167,125 @@ func emissions(order order) []trommel.Emission {
 	return list
 }
 
+func edit(order order) (trommel.Outcome, error) {
+	changes := []trommel.Change{
+		trommel.Set("/text", order.text),
+		trommel.Set("/n", order.n),
+		trommel.Remove("/gone"),
+		trommel.Rename("/old", "new"),
+	}
+	if order.path != "" {
+		changes = append(changes,
+			trommel.Set("subject", order.path), trommel.Set("header:text", order.text), trommel.Remove("header:gone"))
+	}
+	return trommel.Edit(changes...)
+}
+
+func outputs(order order) trommel.Outcome {
+	text := []byte(order.text)
+	return trommel.Emit(
+		trommel.Emission{Payload: text, Sink: "a", ID: order.path},
+		trommel.Emission{
+			Payload: text, RemoveHeaders: []string{"gone"}, Headers: []trommel.Header{{Name: "text", Value: order.text}},
+		},
+		trommel.Bury(text, "no_use", order.text),
+	)
+}
+
+func orNone(value []byte) []byte {
+	if value == nil {
+		return []byte("none")
+	}
+	return value
+}
+
 // keep counts, and remembers the text until the next time.
 func keep(order order) (trommel.Outcome, error) {
-	previous, found, err := trommel.Get("last")
+	previous, err := state.Get("last")
 	if err != nil {
 		return trommel.Drop, err
 	}
-	if !found {
-		previous = []byte("none")
-	}
-	sum, err := trommel.Add("sum", order.n, time.Minute)
+	sum, err := state.Increment("sum", order.n, time.Minute)
 	if err != nil {
 		return trommel.Drop, err
 	}
 	if order.text == "" {
-		err = trommel.Delete("last")
+		err = state.Delete("last")
 	} else {
-		err = trommel.Set("last", []byte(order.text), 0)
+		err = state.Set("last", []byte(order.text), 0)
 	}
-	return trommel.Replace(fmt.Appendf(nil, "%d %s", sum, previous)), err
+	return trommel.Replace(fmt.Appendf(nil, "%d %s", sum, orNone(previous))), err
 }
 
-func fields(event *trommel.Event) []byte {
-	lines := fmt.Appendf(nil, "type=%s\nid=%s\nsubject=%s\ntime=%s\nobserved=%d\nattempt=%d\n",
-		event.Type, event.ID, event.Subject, event.SourceTime, event.ObservedAt.UnixMilli(), event.Attempt)
-	for _, header := range event.Headers {
-		lines = fmt.Appendf(lines, "header %s=%s\n", header.Name, header.Value)
+func swap(order order) (trommel.Outcome, error) {
+	var old []byte
+	if order.path != "" {
+		old = []byte(order.path)
 	}
-	return fmt.Appendf(lines, "payload=%d bytes\n", len(event.Payload))
+	if err := state.Swap("swapped", old, []byte(order.text), 0); err != nil {
+		return trommel.Drop, err
+	}
+	keys, err := state.Keys("swap")
+	if err != nil {
+		return trommel.Drop, err
+	}
+	values, err := state.GetMany("swapped", "other")
+	if err != nil {
+		return trommel.Drop, err
+	}
+	answer := fmt.Appendf(nil, "%s %s %s", strings.Join(keys, ","), orNone(values[0]), orNone(values[1]))
+	return trommel.Replace(answer), nil
+}
+
+func call(order order) (trommel.Outcome, error) {
+	request := trommel.Request{
+		Method: "POST", Path: order.path, Headers: []trommel.Header{{Name: "x-text", Value: "1"}},
+	}
+	if order.text != "" {
+		request.Body = []byte(order.text)
+	}
+	response, err := trommel.Call(request)
+	if err != nil {
+		return trommel.Drop, err
+	}
+	if response.Status >= 400 {
+		return trommel.Drop, trommel.Failed("api: status %d: %s", response.Status, response.Body)
+	}
+	return trommel.Replace(response.Body), nil
+}
+
+func (c *conformance) fields(event *trommel.Event) []byte {
+	var lines []byte
+	for _, name := range c.reads {
+		value := event.Get(name)
+		lines = append(lines, name...)
+		if value.Exists() {
+			lines = append(append(lines, '='), value.Bytes()...)
+		}
+		lines = append(lines, '\n')
+	}
+	return lines
 }
 
 func init() {
 	trommel.Export(trommel.Filter[*conformance]{
-		Name:         "conformance",
-		Version:      "1.0.0",
-		Description:  "The same filter in every language",
-		MatchReads:   trommel.Headers,
-		ProcessReads: trommel.ID | trommel.Subject | trommel.SourceTime | trommel.Headers | trommel.Payload,
-		Capabilities: []string{"api", "state"},
-		New:          parse,
-		Normalize:    normalize,
-		Conditions:   (*conformance).conditions,
-		Matches:      (*conformance).matches,
-		Process:      (*conformance).process,
+		Manifest: trommel.Manifest{
+			Name:        "conformance",
+			Version:     "1.0.0",
+			Description: "The same filter in every language",
+			Grants: []trommel.Grant{
+				{Name: "api", Reason: "posts what the payload says"},
+				{Name: "state", Reason: "counts, and remembers the last text"},
+			},
+			Metrics: []trommel.Metric{{Name: "calls", Kind: "counter", Description: "what the payload says"}},
+		},
+		MatchReads: []string{"event-type", "header:skip"},
+		Sinks:      []string{"a"},
+		New:        parse,
+		Normalize:  normalize,
+		Interest:   (*conformance).interest,
+		Matches:    (*conformance).matches,
+		Process:    (*conformance).process,
 	})
 }
 

@@ -3,58 +3,60 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported Functions from `trommel:filter/log@0.1.1`
+// Imported Functions from `trommel:filter/api@0.2.0`
 
-__attribute__((__import_module__("trommel:filter/log@0.1.1"), __import_name__("write")))
-extern void __wasm_import_trommel_filter_log_write(int32_t, uint8_t *, size_t);
+__attribute__((__import_module__("trommel:filter/api@0.2.0"), __import_name__("call")))
+extern void __wasm_import_trommel_filter_api_call(int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *);
 
-// Imported Functions from `trommel:filter/api@0.1.1`
+// Imported Functions from `trommel:filter/state@0.2.0`
 
-__attribute__((__import_module__("trommel:filter/api@0.1.1"), __import_name__("call")))
-extern void __wasm_import_trommel_filter_api_call(uint8_t *, size_t, uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *);
-
-// Imported Functions from `trommel:filter/state@0.1.1`
-
-__attribute__((__import_module__("trommel:filter/state@0.1.1"), __import_name__("get")))
+__attribute__((__import_module__("trommel:filter/state@0.2.0"), __import_name__("get")))
 extern void __wasm_import_trommel_filter_state_get(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("trommel:filter/state@0.1.1"), __import_name__("set")))
+__attribute__((__import_module__("trommel:filter/state@0.2.0"), __import_name__("get-many")))
+extern void __wasm_import_trommel_filter_state_get_many(uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("trommel:filter/state@0.2.0"), __import_name__("set")))
 extern void __wasm_import_trommel_filter_state_set(uint8_t *, size_t, uint8_t *, size_t, int32_t, int64_t, uint8_t *);
 
-__attribute__((__import_module__("trommel:filter/state@0.1.1"), __import_name__("delete")))
+__attribute__((__import_module__("trommel:filter/state@0.2.0"), __import_name__("delete")))
 extern void __wasm_import_trommel_filter_state_delete(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("trommel:filter/state@0.1.1"), __import_name__("add")))
-extern void __wasm_import_trommel_filter_state_add(uint8_t *, size_t, int64_t, int32_t, int64_t, uint8_t *);
+__attribute__((__import_module__("trommel:filter/state@0.2.0"), __import_name__("keys")))
+extern void __wasm_import_trommel_filter_state_keys(uint8_t *, size_t, uint8_t *);
 
-// Exported Functions from `trommel:filter/filter@0.1.1`
+__attribute__((__import_module__("trommel:filter/state@0.2.0"), __import_name__("increment")))
+extern void __wasm_import_trommel_filter_state_increment(uint8_t *, size_t, int64_t, int32_t, int64_t, uint8_t *);
 
-__attribute__((__weak__, __export_name__("cabi_post_trommel:filter/filter@0.1.1#describe")))
+__attribute__((__import_module__("trommel:filter/state@0.2.0"), __import_name__("swap")))
+extern void __wasm_import_trommel_filter_state_swap(uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *, size_t, int32_t, int64_t, uint8_t *);
+
+// Imported Functions from `trommel:filter/log@0.2.0`
+
+__attribute__((__import_module__("trommel:filter/log@0.2.0"), __import_name__("enabled")))
+extern int32_t __wasm_import_trommel_filter_log_enabled(int32_t);
+
+__attribute__((__import_module__("trommel:filter/log@0.2.0"), __import_name__("write")))
+extern void __wasm_import_trommel_filter_log_write(int32_t, uint8_t *, size_t, uint8_t *, size_t);
+
+// Imported Functions from `trommel:filter/telemetry@0.2.0`
+
+__attribute__((__import_module__("trommel:filter/telemetry@0.2.0"), __import_name__("measure")))
+extern void __wasm_import_trommel_filter_telemetry_measure(uint8_t *, size_t, double);
+
+__attribute__((__import_module__("trommel:filter/telemetry@0.2.0"), __import_name__("annotate")))
+extern void __wasm_import_trommel_filter_telemetry_annotate(uint8_t *, size_t, uint8_t *, size_t);
+
+// Exported Functions from `trommel:filter/filter@0.2.0`
+
+__attribute__((__weak__, __export_name__("cabi_post_trommel:filter/filter@0.2.0#describe")))
 void __wasm_export_exports_trommel_filter_filter_describe_post_return(uint8_t * arg0) {
   if ((*((size_t*) (arg0 + sizeof(void*)))) > 0) {
     free(*((uint8_t **) (arg0 + 0)));
   }
-  if ((*((size_t*) (arg0 + (3*sizeof(void*))))) > 0) {
-    free(*((uint8_t **) (arg0 + (2*sizeof(void*)))));
-  }
-  if ((*((size_t*) (arg0 + (5*sizeof(void*))))) > 0) {
-    free(*((uint8_t **) (arg0 + (4*sizeof(void*)))));
-  }
-  size_t len = *((size_t*) (arg0 + (8*sizeof(void*))));
-  if (len > 0) {
-    uint8_t *ptr = *((uint8_t **) (arg0 + (7*sizeof(void*))));
-    for (size_t i = 0; i < len; i++) {
-      uint8_t *base = ptr + i * (2*sizeof(void*));
-      (void) base;
-      if ((*((size_t*) (base + sizeof(void*)))) > 0) {
-        free(*((uint8_t **) (base + 0)));
-      }
-    }
-    free(ptr);
-  }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_trommel:filter/filter@0.1.1#normalize-params")))
+__attribute__((__weak__, __export_name__("cabi_post_trommel:filter/filter@0.2.0#normalize-params")))
 void __wasm_export_exports_trommel_filter_filter_normalize_params_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -76,68 +78,109 @@ void __wasm_export_exports_trommel_filter_filter_normalize_params_post_return(ui
       break;
     }
     case 1: {
-      switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + sizeof(void*)))) {
+      switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + (8+1*sizeof(void*))))) {
         case 0: {
-          if ((*((size_t*) (arg0 + (3*sizeof(void*))))) > 0) {
-            free(*((uint8_t **) (arg0 + (2*sizeof(void*)))));
-          }
           break;
         }
         case 1: {
-          if ((*((size_t*) (arg0 + (4*sizeof(void*))))) > 0) {
-            free(*((uint8_t **) (arg0 + (3*sizeof(void*)))));
+          if ((*((size_t*) (arg0 + (8+3*sizeof(void*))))) > 0) {
+            free(*((uint8_t **) (arg0 + (8+2*sizeof(void*)))));
           }
           break;
         }
-        case 2: {
-          if ((*((size_t*) (arg0 + (3*sizeof(void*))))) > 0) {
-            free(*((uint8_t **) (arg0 + (2*sizeof(void*)))));
-          }
-          break;
-        }
-        case 3: {
-          if ((*((size_t*) (arg0 + (3*sizeof(void*))))) > 0) {
-            free(*((uint8_t **) (arg0 + (2*sizeof(void*)))));
-          }
-          break;
-        }
+      }
+      if ((*((size_t*) (arg0 + (8+5*sizeof(void*))))) > 0) {
+        free(*((uint8_t **) (arg0 + (8+4*sizeof(void*)))));
       }
       break;
     }
   }
 }
 
+__attribute__((__weak__, __export_name__("cabi_post_trommel:filter/filter@0.2.0#[constructor]subscription")))
+void __wasm_export_exports_trommel_filter_filter_constructor_subscription_post_return(uint8_t * arg0) {
+  switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
+    case 0: {
+      break;
+    }
+    case 1: {
+      switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + (8+1*sizeof(void*))))) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          if ((*((size_t*) (arg0 + (8+3*sizeof(void*))))) > 0) {
+            free(*((uint8_t **) (arg0 + (8+2*sizeof(void*)))));
+          }
+          break;
+        }
+      }
+      if ((*((size_t*) (arg0 + (8+5*sizeof(void*))))) > 0) {
+        free(*((uint8_t **) (arg0 + (8+4*sizeof(void*)))));
+      }
+      break;
+    }
+  }
+}
 
-__attribute__((__weak__, __export_name__("cabi_post_trommel:filter/filter@0.1.1#[method]subscription.conditions")))
-void __wasm_export_exports_trommel_filter_filter_method_subscription_conditions_post_return(uint8_t * arg0) {
-  size_t len0 = *((size_t*) (arg0 + sizeof(void*)));
+__attribute__((__weak__, __export_name__("cabi_post_trommel:filter/filter@0.2.0#[method]subscription.interest")))
+void __wasm_export_exports_trommel_filter_filter_method_subscription_interest_post_return(uint8_t * arg0) {
+  if ((*((size_t*) (arg0 + sizeof(void*)))) > 0) {
+    free(*((uint8_t **) (arg0 + 0)));
+  }
+  size_t len = *((size_t*) (arg0 + (3*sizeof(void*))));
+  if (len > 0) {
+    uint8_t *ptr = *((uint8_t **) (arg0 + (2*sizeof(void*))));
+    for (size_t i = 0; i < len; i++) {
+      uint8_t *base = ptr + i * (2*sizeof(void*));
+      (void) base;
+      if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+        free(*((uint8_t **) (base + 0)));
+      }
+    }
+    free(ptr);
+  }
+  size_t len0 = *((size_t*) (arg0 + (5*sizeof(void*))));
   if (len0 > 0) {
-    uint8_t *ptr1 = *((uint8_t **) (arg0 + 0));
+    uint8_t *ptr1 = *((uint8_t **) (arg0 + (4*sizeof(void*))));
     for (size_t i2 = 0; i2 < len0; i2++) {
       uint8_t *base = ptr1 + i2 * (2*sizeof(void*));
       (void) base;
-      size_t len = *((size_t*) (base + sizeof(void*)));
-      if (len > 0) {
-        uint8_t *ptr = *((uint8_t **) (base + 0));
-        for (size_t i = 0; i < len; i++) {
-          uint8_t *base = ptr + i * (5*sizeof(void*));
-          (void) base;
-          if ((*((size_t*) (base + sizeof(void*)))) > 0) {
-            free(*((uint8_t **) (base + 0)));
-          }
-          if ((*((size_t*) (base + (4*sizeof(void*))))) > 0) {
-            free(*((uint8_t **) (base + (3*sizeof(void*)))));
-          }
-        }
-        free(ptr);
+      if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+        free(*((uint8_t **) (base + 0)));
       }
     }
     free(ptr1);
   }
+  size_t len3 = *((size_t*) (arg0 + (7*sizeof(void*))));
+  if (len3 > 0) {
+    uint8_t *ptr4 = *((uint8_t **) (arg0 + (6*sizeof(void*))));
+    for (size_t i5 = 0; i5 < len3; i5++) {
+      uint8_t *base = ptr4 + i5 * (2*sizeof(void*));
+      (void) base;
+      if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+        free(*((uint8_t **) (base + 0)));
+      }
+    }
+    free(ptr4);
+  }
 }
 
 
-__attribute__((__weak__, __export_name__("cabi_post_trommel:filter/filter@0.1.1#[method]subscription.process")))
+__attribute__((__weak__, __export_name__("cabi_post_trommel:filter/filter@0.2.0#[method]subscription.matches-batch")))
+void __wasm_export_exports_trommel_filter_filter_method_subscription_matches_batch_post_return(uint8_t * arg0) {
+  size_t len = *((size_t*) (arg0 + sizeof(void*)));
+  if (len > 0) {
+    uint8_t *ptr = *((uint8_t **) (arg0 + 0));
+    for (size_t i = 0; i < len; i++) {
+      uint8_t *base = ptr + i * 8;
+      (void) base;
+    }
+    free(ptr);
+  }
+}
+
+__attribute__((__weak__, __export_name__("cabi_post_trommel:filter/filter@0.2.0#[method]subscription.process")))
 void __wasm_export_exports_trommel_filter_filter_method_subscription_process_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -161,20 +204,58 @@ void __wasm_export_exports_trommel_filter_filter_method_subscription_process_pos
           break;
         }
         case 3: {
-          size_t len6 = *((size_t*) (arg0 + (3*sizeof(void*))));
-          if (len6 > 0) {
-            uint8_t *ptr7 = *((uint8_t **) (arg0 + (2*sizeof(void*))));
-            for (size_t i8 = 0; i8 < len6; i8++) {
-              uint8_t *base = ptr7 + i8 * (7*sizeof(void*));
+          size_t len3 = *((size_t*) (arg0 + (3*sizeof(void*))));
+          if (len3 > 0) {
+            uint8_t *ptr4 = *((uint8_t **) (arg0 + (2*sizeof(void*))));
+            for (size_t i5 = 0; i5 < len3; i5++) {
+              uint8_t *base = ptr4 + i5 * (5*sizeof(void*));
               (void) base;
-              size_t len0 = *((size_t*) (base + sizeof(void*)));
-              if (len0 > 0) {
-                uint8_t *ptr1 = *((uint8_t **) (base + 0));
-                for (size_t i2 = 0; i2 < len0; i2++) {
-                  uint8_t *base = ptr1 + i2 * 1;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+              switch ((int32_t) (int32_t) *((uint8_t*) (base + (2*sizeof(void*))))) {
+                case 0: {
+                  size_t len0 = *((size_t*) (base + (4*sizeof(void*))));
+                  if (len0 > 0) {
+                    uint8_t *ptr1 = *((uint8_t **) (base + (3*sizeof(void*))));
+                    for (size_t i2 = 0; i2 < len0; i2++) {
+                      uint8_t *base = ptr1 + i2 * 1;
+                      (void) base;
+                    }
+                    free(ptr1);
+                  }
+                  break;
+                }
+                case 1: {
+                  break;
+                }
+                case 2: {
+                  if ((*((size_t*) (base + (4*sizeof(void*))))) > 0) {
+                    free(*((uint8_t **) (base + (3*sizeof(void*)))));
+                  }
+                  break;
+                }
+              }
+            }
+            free(ptr4);
+          }
+          break;
+        }
+        case 4: {
+          size_t len12 = *((size_t*) (arg0 + (3*sizeof(void*))));
+          if (len12 > 0) {
+            uint8_t *ptr13 = *((uint8_t **) (arg0 + (2*sizeof(void*))));
+            for (size_t i14 = 0; i14 < len12; i14++) {
+              uint8_t *base = ptr13 + i14 * (24+18*sizeof(void*));
+              (void) base;
+              size_t len6 = *((size_t*) (base + sizeof(void*)));
+              if (len6 > 0) {
+                uint8_t *ptr7 = *((uint8_t **) (base + 0));
+                for (size_t i8 = 0; i8 < len6; i8++) {
+                  uint8_t *base = ptr7 + i8 * 1;
                   (void) base;
                 }
-                free(ptr1);
+                free(ptr7);
               }
               switch ((int32_t) (int32_t) *((uint8_t*) (base + (2*sizeof(void*))))) {
                 case 0: {
@@ -187,23 +268,75 @@ void __wasm_export_exports_trommel_filter_filter_method_subscription_process_pos
                   break;
                 }
               }
-              size_t len3 = *((size_t*) (base + (6*sizeof(void*))));
-              if (len3 > 0) {
-                uint8_t *ptr4 = *((uint8_t **) (base + (5*sizeof(void*))));
-                for (size_t i5 = 0; i5 < len3; i5++) {
-                  uint8_t *base = ptr4 + i5 * (4*sizeof(void*));
+              switch ((int32_t) (int32_t) *((uint8_t*) (base + (5*sizeof(void*))))) {
+                case 0: {
+                  break;
+                }
+                case 1: {
+                  if ((*((size_t*) (base + (7*sizeof(void*))))) > 0) {
+                    free(*((uint8_t **) (base + (6*sizeof(void*)))));
+                  }
+                  break;
+                }
+              }
+              switch ((int32_t) (int32_t) *((uint8_t*) (base + (16+8*sizeof(void*))))) {
+                case 0: {
+                  break;
+                }
+                case 1: {
+                  if ((*((size_t*) (base + (16+10*sizeof(void*))))) > 0) {
+                    free(*((uint8_t **) (base + (16+9*sizeof(void*)))));
+                  }
+                  break;
+                }
+              }
+              size_t len9 = *((size_t*) (base + (16+12*sizeof(void*))));
+              if (len9 > 0) {
+                uint8_t *ptr10 = *((uint8_t **) (base + (16+11*sizeof(void*))));
+                for (size_t i11 = 0; i11 < len9; i11++) {
+                  uint8_t *base = ptr10 + i11 * (5*sizeof(void*));
                   (void) base;
                   if ((*((size_t*) (base + sizeof(void*)))) > 0) {
                     free(*((uint8_t **) (base + 0)));
                   }
-                  if ((*((size_t*) (base + (3*sizeof(void*))))) > 0) {
-                    free(*((uint8_t **) (base + (2*sizeof(void*)))));
+                  switch ((int32_t) (int32_t) *((uint8_t*) (base + (2*sizeof(void*))))) {
+                    case 0: {
+                      break;
+                    }
+                    case 1: {
+                      if ((*((size_t*) (base + (4*sizeof(void*))))) > 0) {
+                        free(*((uint8_t **) (base + (3*sizeof(void*)))));
+                      }
+                      break;
+                    }
                   }
                 }
-                free(ptr4);
+                free(ptr10);
+              }
+              switch ((int32_t) (int32_t) *((uint8_t*) (base + (16+13*sizeof(void*))))) {
+                case 0: {
+                  break;
+                }
+                case 1: {
+                  switch ((int32_t) (int32_t) *((uint8_t*) (base + (16+14*sizeof(void*))))) {
+                    case 0: {
+                      break;
+                    }
+                    case 1: {
+                      if ((*((size_t*) (base + (16+16*sizeof(void*))))) > 0) {
+                        free(*((uint8_t **) (base + (16+15*sizeof(void*)))));
+                      }
+                      break;
+                    }
+                  }
+                  if ((*((size_t*) (base + (16+18*sizeof(void*))))) > 0) {
+                    free(*((uint8_t **) (base + (16+17*sizeof(void*)))));
+                  }
+                  break;
+                }
               }
             }
-            free(ptr7);
+            free(ptr13);
           }
           break;
         }
@@ -211,31 +344,333 @@ void __wasm_export_exports_trommel_filter_filter_method_subscription_process_pos
       break;
     }
     case 1: {
-      switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + sizeof(void*)))) {
+      switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + (8+1*sizeof(void*))))) {
         case 0: {
-          if ((*((size_t*) (arg0 + (3*sizeof(void*))))) > 0) {
-            free(*((uint8_t **) (arg0 + (2*sizeof(void*)))));
+          break;
+        }
+        case 1: {
+          if ((*((size_t*) (arg0 + (8+3*sizeof(void*))))) > 0) {
+            free(*((uint8_t **) (arg0 + (8+2*sizeof(void*)))));
+          }
+          break;
+        }
+      }
+      if ((*((size_t*) (arg0 + (8+5*sizeof(void*))))) > 0) {
+        free(*((uint8_t **) (arg0 + (8+4*sizeof(void*)))));
+      }
+      break;
+    }
+  }
+}
+
+__attribute__((__weak__, __export_name__("cabi_post_trommel:filter/filter@0.2.0#[method]subscription.process-batch")))
+void __wasm_export_exports_trommel_filter_filter_method_subscription_process_batch_post_return(uint8_t * arg0) {
+  size_t len15 = *((size_t*) (arg0 + sizeof(void*)));
+  if (len15 > 0) {
+    uint8_t *ptr16 = *((uint8_t **) (arg0 + 0));
+    for (size_t i17 = 0; i17 < len15; i17++) {
+      uint8_t *base = ptr16 + i17 * (8+6*sizeof(void*));
+      (void) base;
+      switch ((int32_t) (int32_t) *((uint8_t*) (base + 0))) {
+        case 0: {
+          switch ((int32_t) (int32_t) *((uint8_t*) (base + sizeof(void*)))) {
+            case 0: {
+              break;
+            }
+            case 1: {
+              break;
+            }
+            case 2: {
+              size_t len = *((size_t*) (base + (3*sizeof(void*))));
+              if (len > 0) {
+                uint8_t *ptr = *((uint8_t **) (base + (2*sizeof(void*))));
+                for (size_t i = 0; i < len; i++) {
+                  uint8_t *base = ptr + i * 1;
+                  (void) base;
+                }
+                free(ptr);
+              }
+              break;
+            }
+            case 3: {
+              size_t len3 = *((size_t*) (base + (3*sizeof(void*))));
+              if (len3 > 0) {
+                uint8_t *ptr4 = *((uint8_t **) (base + (2*sizeof(void*))));
+                for (size_t i5 = 0; i5 < len3; i5++) {
+                  uint8_t *base = ptr4 + i5 * (5*sizeof(void*));
+                  (void) base;
+                  if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                    free(*((uint8_t **) (base + 0)));
+                  }
+                  switch ((int32_t) (int32_t) *((uint8_t*) (base + (2*sizeof(void*))))) {
+                    case 0: {
+                      size_t len0 = *((size_t*) (base + (4*sizeof(void*))));
+                      if (len0 > 0) {
+                        uint8_t *ptr1 = *((uint8_t **) (base + (3*sizeof(void*))));
+                        for (size_t i2 = 0; i2 < len0; i2++) {
+                          uint8_t *base = ptr1 + i2 * 1;
+                          (void) base;
+                        }
+                        free(ptr1);
+                      }
+                      break;
+                    }
+                    case 1: {
+                      break;
+                    }
+                    case 2: {
+                      if ((*((size_t*) (base + (4*sizeof(void*))))) > 0) {
+                        free(*((uint8_t **) (base + (3*sizeof(void*)))));
+                      }
+                      break;
+                    }
+                  }
+                }
+                free(ptr4);
+              }
+              break;
+            }
+            case 4: {
+              size_t len12 = *((size_t*) (base + (3*sizeof(void*))));
+              if (len12 > 0) {
+                uint8_t *ptr13 = *((uint8_t **) (base + (2*sizeof(void*))));
+                for (size_t i14 = 0; i14 < len12; i14++) {
+                  uint8_t *base = ptr13 + i14 * (24+18*sizeof(void*));
+                  (void) base;
+                  size_t len6 = *((size_t*) (base + sizeof(void*)));
+                  if (len6 > 0) {
+                    uint8_t *ptr7 = *((uint8_t **) (base + 0));
+                    for (size_t i8 = 0; i8 < len6; i8++) {
+                      uint8_t *base = ptr7 + i8 * 1;
+                      (void) base;
+                    }
+                    free(ptr7);
+                  }
+                  switch ((int32_t) (int32_t) *((uint8_t*) (base + (2*sizeof(void*))))) {
+                    case 0: {
+                      break;
+                    }
+                    case 1: {
+                      if ((*((size_t*) (base + (4*sizeof(void*))))) > 0) {
+                        free(*((uint8_t **) (base + (3*sizeof(void*)))));
+                      }
+                      break;
+                    }
+                  }
+                  switch ((int32_t) (int32_t) *((uint8_t*) (base + (5*sizeof(void*))))) {
+                    case 0: {
+                      break;
+                    }
+                    case 1: {
+                      if ((*((size_t*) (base + (7*sizeof(void*))))) > 0) {
+                        free(*((uint8_t **) (base + (6*sizeof(void*)))));
+                      }
+                      break;
+                    }
+                  }
+                  switch ((int32_t) (int32_t) *((uint8_t*) (base + (16+8*sizeof(void*))))) {
+                    case 0: {
+                      break;
+                    }
+                    case 1: {
+                      if ((*((size_t*) (base + (16+10*sizeof(void*))))) > 0) {
+                        free(*((uint8_t **) (base + (16+9*sizeof(void*)))));
+                      }
+                      break;
+                    }
+                  }
+                  size_t len9 = *((size_t*) (base + (16+12*sizeof(void*))));
+                  if (len9 > 0) {
+                    uint8_t *ptr10 = *((uint8_t **) (base + (16+11*sizeof(void*))));
+                    for (size_t i11 = 0; i11 < len9; i11++) {
+                      uint8_t *base = ptr10 + i11 * (5*sizeof(void*));
+                      (void) base;
+                      if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                        free(*((uint8_t **) (base + 0)));
+                      }
+                      switch ((int32_t) (int32_t) *((uint8_t*) (base + (2*sizeof(void*))))) {
+                        case 0: {
+                          break;
+                        }
+                        case 1: {
+                          if ((*((size_t*) (base + (4*sizeof(void*))))) > 0) {
+                            free(*((uint8_t **) (base + (3*sizeof(void*)))));
+                          }
+                          break;
+                        }
+                      }
+                    }
+                    free(ptr10);
+                  }
+                  switch ((int32_t) (int32_t) *((uint8_t*) (base + (16+13*sizeof(void*))))) {
+                    case 0: {
+                      break;
+                    }
+                    case 1: {
+                      switch ((int32_t) (int32_t) *((uint8_t*) (base + (16+14*sizeof(void*))))) {
+                        case 0: {
+                          break;
+                        }
+                        case 1: {
+                          if ((*((size_t*) (base + (16+16*sizeof(void*))))) > 0) {
+                            free(*((uint8_t **) (base + (16+15*sizeof(void*)))));
+                          }
+                          break;
+                        }
+                      }
+                      if ((*((size_t*) (base + (16+18*sizeof(void*))))) > 0) {
+                        free(*((uint8_t **) (base + (16+17*sizeof(void*)))));
+                      }
+                      break;
+                    }
+                  }
+                }
+                free(ptr13);
+              }
+              break;
+            }
           }
           break;
         }
         case 1: {
-          if ((*((size_t*) (arg0 + (4*sizeof(void*))))) > 0) {
-            free(*((uint8_t **) (arg0 + (3*sizeof(void*)))));
+          switch ((int32_t) (int32_t) *((uint8_t*) (base + (8+1*sizeof(void*))))) {
+            case 0: {
+              break;
+            }
+            case 1: {
+              if ((*((size_t*) (base + (8+3*sizeof(void*))))) > 0) {
+                free(*((uint8_t **) (base + (8+2*sizeof(void*)))));
+              }
+              break;
+            }
+          }
+          if ((*((size_t*) (base + (8+5*sizeof(void*))))) > 0) {
+            free(*((uint8_t **) (base + (8+4*sizeof(void*)))));
           }
           break;
         }
-        case 2: {
-          if ((*((size_t*) (arg0 + (3*sizeof(void*))))) > 0) {
-            free(*((uint8_t **) (arg0 + (2*sizeof(void*)))));
+      }
+    }
+    free(ptr16);
+  }
+}
+
+__attribute__((__weak__, __export_name__("cabi_post_trommel:filter/filter@0.2.0#[method]subscription.tick")))
+void __wasm_export_exports_trommel_filter_filter_method_subscription_tick_post_return(uint8_t * arg0) {
+  switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
+    case 0: {
+      size_t len3 = *((size_t*) (arg0 + (2*sizeof(void*))));
+      if (len3 > 0) {
+        uint8_t *ptr4 = *((uint8_t **) (arg0 + sizeof(void*)));
+        for (size_t i5 = 0; i5 < len3; i5++) {
+          uint8_t *base = ptr4 + i5 * (24+18*sizeof(void*));
+          (void) base;
+          size_t len = *((size_t*) (base + sizeof(void*)));
+          if (len > 0) {
+            uint8_t *ptr = *((uint8_t **) (base + 0));
+            for (size_t i = 0; i < len; i++) {
+              uint8_t *base = ptr + i * 1;
+              (void) base;
+            }
+            free(ptr);
+          }
+          switch ((int32_t) (int32_t) *((uint8_t*) (base + (2*sizeof(void*))))) {
+            case 0: {
+              break;
+            }
+            case 1: {
+              if ((*((size_t*) (base + (4*sizeof(void*))))) > 0) {
+                free(*((uint8_t **) (base + (3*sizeof(void*)))));
+              }
+              break;
+            }
+          }
+          switch ((int32_t) (int32_t) *((uint8_t*) (base + (5*sizeof(void*))))) {
+            case 0: {
+              break;
+            }
+            case 1: {
+              if ((*((size_t*) (base + (7*sizeof(void*))))) > 0) {
+                free(*((uint8_t **) (base + (6*sizeof(void*)))));
+              }
+              break;
+            }
+          }
+          switch ((int32_t) (int32_t) *((uint8_t*) (base + (16+8*sizeof(void*))))) {
+            case 0: {
+              break;
+            }
+            case 1: {
+              if ((*((size_t*) (base + (16+10*sizeof(void*))))) > 0) {
+                free(*((uint8_t **) (base + (16+9*sizeof(void*)))));
+              }
+              break;
+            }
+          }
+          size_t len0 = *((size_t*) (base + (16+12*sizeof(void*))));
+          if (len0 > 0) {
+            uint8_t *ptr1 = *((uint8_t **) (base + (16+11*sizeof(void*))));
+            for (size_t i2 = 0; i2 < len0; i2++) {
+              uint8_t *base = ptr1 + i2 * (5*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+              switch ((int32_t) (int32_t) *((uint8_t*) (base + (2*sizeof(void*))))) {
+                case 0: {
+                  break;
+                }
+                case 1: {
+                  if ((*((size_t*) (base + (4*sizeof(void*))))) > 0) {
+                    free(*((uint8_t **) (base + (3*sizeof(void*)))));
+                  }
+                  break;
+                }
+              }
+            }
+            free(ptr1);
+          }
+          switch ((int32_t) (int32_t) *((uint8_t*) (base + (16+13*sizeof(void*))))) {
+            case 0: {
+              break;
+            }
+            case 1: {
+              switch ((int32_t) (int32_t) *((uint8_t*) (base + (16+14*sizeof(void*))))) {
+                case 0: {
+                  break;
+                }
+                case 1: {
+                  if ((*((size_t*) (base + (16+16*sizeof(void*))))) > 0) {
+                    free(*((uint8_t **) (base + (16+15*sizeof(void*)))));
+                  }
+                  break;
+                }
+              }
+              if ((*((size_t*) (base + (16+18*sizeof(void*))))) > 0) {
+                free(*((uint8_t **) (base + (16+17*sizeof(void*)))));
+              }
+              break;
+            }
+          }
+        }
+        free(ptr4);
+      }
+      break;
+    }
+    case 1: {
+      switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + (8+1*sizeof(void*))))) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          if ((*((size_t*) (arg0 + (8+3*sizeof(void*))))) > 0) {
+            free(*((uint8_t **) (arg0 + (8+2*sizeof(void*)))));
           }
           break;
         }
-        case 3: {
-          if ((*((size_t*) (arg0 + (3*sizeof(void*))))) > 0) {
-            free(*((uint8_t **) (arg0 + (2*sizeof(void*)))));
-          }
-          break;
-        }
+      }
+      if ((*((size_t*) (arg0 + (8+5*sizeof(void*))))) > 0) {
+        free(*((uint8_t **) (arg0 + (8+4*sizeof(void*)))));
       }
       break;
     }
@@ -254,30 +689,9 @@ void *cabi_realloc(void *ptr, size_t old_size, size_t align, size_t new_size) {
 }
 
 __attribute__((__aligned__(sizeof(void*))))
-static uint8_t RET_AREA[(9*sizeof(void*))];
+static uint8_t RET_AREA[(8*sizeof(void*))];
 
 // Helper Functions
-
-void filter_component_tuple2_u16_string_free(filter_component_tuple2_u16_string_t *ptr) {
-  filter_component_string_free(&ptr->f1);
-}
-
-void trommel_filter_api_api_error_free(trommel_filter_api_api_error_t *ptr) {
-  switch ((int32_t) ptr->tag) {
-    case 0: {
-      filter_component_string_free(&ptr->val.denied);
-      break;
-    }
-    case 3: {
-      filter_component_tuple2_u16_string_free(&ptr->val.status);
-      break;
-    }
-    case 4: {
-      filter_component_string_free(&ptr->val.failed);
-      break;
-    }
-  }
-}
 
 void filter_component_option_string_free(filter_component_option_string_t *ptr) {
   if (ptr->is_some) {
@@ -285,20 +699,19 @@ void filter_component_option_string_free(filter_component_option_string_t *ptr) 
   }
 }
 
-void trommel_filter_api_result_string_api_error_free(trommel_filter_api_result_string_api_error_t *ptr) {
-  if (!ptr->is_err) {
-    filter_component_string_free(&ptr->val.ok);
-  } else {
-    trommel_filter_api_api_error_free(&ptr->val.err);
-  }
+void filter_component_tuple2_string_string_free(filter_component_tuple2_string_string_t *ptr) {
+  filter_component_string_free(&ptr->f0);
+  filter_component_string_free(&ptr->f1);
 }
 
-void trommel_filter_state_state_error_free(trommel_filter_state_state_error_t *ptr) {
-  switch ((int32_t) ptr->tag) {
-    case 3: {
-      filter_component_string_free(&ptr->val.unavailable);
-      break;
+void filter_component_list_tuple2_string_string_free(filter_component_list_tuple2_string_string_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    filter_component_tuple2_string_string_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      filter_component_tuple2_string_string_free(&list_ptr[i]);
     }
+    free(list_ptr);
   }
 }
 
@@ -318,9 +731,82 @@ void filter_component_option_list_u8_free(filter_component_option_list_u8_t *ptr
   }
 }
 
+void trommel_filter_api_request_free(trommel_filter_api_request_t *ptr) {
+  filter_component_option_string_free(&ptr->api);
+  filter_component_string_free(&ptr->method);
+  filter_component_string_free(&ptr->path);
+  filter_component_list_tuple2_string_string_free(&ptr->headers);
+  filter_component_option_list_u8_free(&ptr->body);
+}
+
+void trommel_filter_api_response_free(trommel_filter_api_response_t *ptr) {
+  filter_component_list_tuple2_string_string_free(&ptr->headers);
+  filter_component_list_u8_free(&ptr->body);
+}
+
+void trommel_filter_api_api_error_free(trommel_filter_api_api_error_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 0: {
+      filter_component_string_free(&ptr->val.denied);
+      break;
+    }
+    case 3: {
+      filter_component_string_free(&ptr->val.failed);
+      break;
+    }
+  }
+}
+
+void trommel_filter_api_result_response_api_error_free(trommel_filter_api_result_response_api_error_t *ptr) {
+  if (!ptr->is_err) {
+    trommel_filter_api_response_free(&ptr->val.ok);
+  } else {
+    trommel_filter_api_api_error_free(&ptr->val.err);
+  }
+}
+
+void trommel_filter_state_state_error_free(trommel_filter_state_state_error_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 3: {
+      filter_component_string_free(&ptr->val.unavailable);
+      break;
+    }
+  }
+}
+
 void trommel_filter_state_result_option_list_u8_state_error_free(trommel_filter_state_result_option_list_u8_state_error_t *ptr) {
   if (!ptr->is_err) {
     filter_component_option_list_u8_free(&ptr->val.ok);
+  } else {
+    trommel_filter_state_state_error_free(&ptr->val.err);
+  }
+}
+
+void filter_component_list_string_free(filter_component_list_string_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    filter_component_string_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      filter_component_string_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void filter_component_list_option_list_u8_free(filter_component_list_option_list_u8_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    filter_component_option_list_u8_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      filter_component_option_list_u8_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void trommel_filter_state_result_list_option_list_u8_state_error_free(trommel_filter_state_result_list_option_list_u8_state_error_t *ptr) {
+  if (!ptr->is_err) {
+    filter_component_list_option_list_u8_free(&ptr->val.ok);
   } else {
     trommel_filter_state_state_error_free(&ptr->val.err);
   }
@@ -338,16 +824,19 @@ void trommel_filter_state_result_void_state_error_free(trommel_filter_state_resu
   }
 }
 
-void trommel_filter_state_result_s64_state_error_free(trommel_filter_state_result_s64_state_error_t *ptr) {
+void trommel_filter_state_result_list_string_state_error_free(trommel_filter_state_result_list_string_state_error_t *ptr) {
   if (!ptr->is_err) {
+    filter_component_list_string_free(&ptr->val.ok);
   } else {
     trommel_filter_state_state_error_free(&ptr->val.err);
   }
 }
 
-void filter_component_tuple2_string_string_free(filter_component_tuple2_string_string_t *ptr) {
-  filter_component_string_free(&ptr->f0);
-  filter_component_string_free(&ptr->f1);
+void trommel_filter_state_result_s64_state_error_free(trommel_filter_state_result_s64_state_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    trommel_filter_state_state_error_free(&ptr->val.err);
+  }
 }
 
 void trommel_filter_types_params_free(trommel_filter_types_params_t *ptr) {
@@ -361,59 +850,96 @@ void trommel_filter_types_params_free(trommel_filter_types_params_t *ptr) {
   }
 }
 
-void filter_component_list_tuple2_string_string_free(filter_component_list_tuple2_string_string_t *ptr) {
-  size_t list_len = ptr->len;
-  if (list_len > 0) {
-    filter_component_tuple2_string_string_t *list_ptr = ptr->ptr;
-    for (size_t i = 0; i < list_len; i++) {
-      filter_component_tuple2_string_string_free(&list_ptr[i]);
-    }
-    free(list_ptr);
-  }
-}
-
-void filter_component_option_list_tuple2_string_string_free(filter_component_option_list_tuple2_string_string_t *ptr) {
-  if (ptr->is_some) {
-    filter_component_list_tuple2_string_string_free(&ptr->val);
-  }
+void trommel_filter_types_interest_free(trommel_filter_types_interest_t *ptr) {
+  filter_component_string_free(&ptr->condition);
+  filter_component_list_string_free(&ptr->match_reads);
+  filter_component_list_string_free(&ptr->process_reads);
+  filter_component_list_string_free(&ptr->sinks);
 }
 
 void trommel_filter_types_event_free(trommel_filter_types_event_t *ptr) {
-  filter_component_string_free(&ptr->event_type);
-  filter_component_option_string_free(&ptr->id);
-  filter_component_option_string_free(&ptr->subject);
-  filter_component_option_string_free(&ptr->source_time);
-  filter_component_option_list_tuple2_string_string_free(&ptr->headers);
-  filter_component_option_list_u8_free(&ptr->payload);
-}
-
-void filter_component_list_string_free(filter_component_list_string_t *ptr) {
   size_t list_len = ptr->len;
   if (list_len > 0) {
-    filter_component_string_t *list_ptr = ptr->ptr;
+    filter_component_option_list_u8_t *list_ptr = ptr->ptr;
     for (size_t i = 0; i < list_len; i++) {
-      filter_component_string_free(&list_ptr[i]);
+      filter_component_option_list_u8_free(&list_ptr[i]);
     }
     free(list_ptr);
   }
 }
 
-void trommel_filter_types_manifest_free(trommel_filter_types_manifest_t *ptr) {
-  filter_component_string_free(&ptr->name);
-  filter_component_string_free(&ptr->version);
-  filter_component_string_free(&ptr->description);
-  filter_component_list_string_free(&ptr->capabilities);
+void trommel_filter_types_event_batch_free(trommel_filter_types_event_batch_t *ptr) {
+  filter_component_list_u8_free(&ptr->arena);
+  filter_component_list_u8_free(&ptr->index);
 }
 
-void trommel_filter_types_condition_free(trommel_filter_types_condition_t *ptr) {
+void trommel_filter_types_change_free(trommel_filter_types_change_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 0: {
+      filter_component_list_u8_free(&ptr->val.set);
+      break;
+    }
+    case 2: {
+      filter_component_string_free(&ptr->val.rename);
+      break;
+    }
+  }
+}
+
+void trommel_filter_types_edit_free(trommel_filter_types_edit_t *ptr) {
   filter_component_string_free(&ptr->field);
-  filter_component_string_free(&ptr->value);
+  trommel_filter_types_change_free(&ptr->change);
+}
+
+void trommel_filter_types_cause_free(trommel_filter_types_cause_t *ptr) {
+  filter_component_option_string_free(&ptr->code);
+  filter_component_string_free(&ptr->detail);
+}
+
+void trommel_filter_types_fate_free(trommel_filter_types_fate_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 1: {
+      trommel_filter_types_cause_free(&ptr->val.bury);
+      break;
+    }
+  }
+}
+
+void filter_component_tuple2_string_option_string_free(filter_component_tuple2_string_option_string_t *ptr) {
+  filter_component_string_free(&ptr->f0);
+  filter_component_option_string_free(&ptr->f1);
+}
+
+void filter_component_list_tuple2_string_option_string_free(filter_component_list_tuple2_string_option_string_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    filter_component_tuple2_string_option_string_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      filter_component_tuple2_string_option_string_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
 }
 
 void trommel_filter_types_emission_free(trommel_filter_types_emission_t *ptr) {
   filter_component_list_u8_free(&ptr->payload);
+  filter_component_option_string_free(&ptr->sink);
+  filter_component_option_string_free(&ptr->id);
+  filter_component_option_u64_free(&ptr->not_before);
   filter_component_option_string_free(&ptr->subject);
-  filter_component_list_tuple2_string_string_free(&ptr->headers);
+  filter_component_list_tuple2_string_option_string_free(&ptr->headers);
+  trommel_filter_types_fate_free(&ptr->fate);
+}
+
+void trommel_filter_types_list_edit_free(trommel_filter_types_list_edit_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    trommel_filter_types_edit_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      trommel_filter_types_edit_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
 }
 
 void trommel_filter_types_list_emission_free(trommel_filter_types_list_emission_t *ptr) {
@@ -434,35 +960,30 @@ void trommel_filter_types_outcome_free(trommel_filter_types_outcome_t *ptr) {
       break;
     }
     case 3: {
+      trommel_filter_types_list_edit_free(&ptr->val.edit);
+      break;
+    }
+    case 4: {
       trommel_filter_types_list_emission_free(&ptr->val.emit);
       break;
     }
   }
 }
 
-void filter_component_tuple2_u32_string_free(filter_component_tuple2_u32_string_t *ptr) {
-  filter_component_string_free(&ptr->f1);
-}
-
-void trommel_filter_types_failure_free(trommel_filter_types_failure_t *ptr) {
+void trommel_filter_types_failure_kind_free(trommel_filter_types_failure_kind_t *ptr) {
   switch ((int32_t) ptr->tag) {
-    case 0: {
-      filter_component_string_free(&ptr->val.malformed);
-      break;
-    }
     case 1: {
-      filter_component_tuple2_u32_string_free(&ptr->val.retry);
-      break;
-    }
-    case 2: {
-      filter_component_string_free(&ptr->val.failed);
       break;
     }
     case 3: {
-      filter_component_string_free(&ptr->val.broken);
       break;
     }
   }
+}
+
+void trommel_filter_types_failure_free(trommel_filter_types_failure_t *ptr) {
+  trommel_filter_types_failure_kind_free(&ptr->kind);
+  trommel_filter_types_cause_free(&ptr->cause);
 }
 
 void exports_trommel_filter_filter_params_free(exports_trommel_filter_filter_params_t *ptr) {
@@ -473,6 +994,18 @@ void exports_trommel_filter_filter_event_free(exports_trommel_filter_filter_even
   trommel_filter_types_event_free(ptr);
 }
 
+void exports_trommel_filter_filter_event_batch_free(exports_trommel_filter_filter_event_batch_t *ptr) {
+  trommel_filter_types_event_batch_free(ptr);
+}
+
+void exports_trommel_filter_filter_interest_free(exports_trommel_filter_filter_interest_t *ptr) {
+  trommel_filter_types_interest_free(ptr);
+}
+
+void exports_trommel_filter_filter_emission_free(exports_trommel_filter_filter_emission_t *ptr) {
+  trommel_filter_types_emission_free(ptr);
+}
+
 void exports_trommel_filter_filter_failure_free(exports_trommel_filter_filter_failure_t *ptr) {
   trommel_filter_types_failure_free(ptr);
 }
@@ -481,25 +1014,17 @@ void exports_trommel_filter_filter_outcome_free(exports_trommel_filter_filter_ou
   trommel_filter_types_outcome_free(ptr);
 }
 
-void exports_trommel_filter_filter_manifest_free(exports_trommel_filter_filter_manifest_t *ptr) {
-  trommel_filter_types_manifest_free(ptr);
-}
-
-void exports_trommel_filter_filter_condition_free(exports_trommel_filter_filter_condition_t *ptr) {
-  trommel_filter_types_condition_free(ptr);
-}
-
-__attribute__((__import_module__("[export]trommel:filter/filter@0.1.1"), __import_name__("[resource-drop]subscription")))
+__attribute__((__import_module__("[export]trommel:filter/filter@0.2.0"), __import_name__("[resource-drop]subscription")))
 extern void __wasm_import_exports_trommel_filter_filter_subscription_drop(int32_t handle);
 
 void exports_trommel_filter_filter_subscription_drop_own(exports_trommel_filter_filter_own_subscription_t handle) {
   __wasm_import_exports_trommel_filter_filter_subscription_drop(handle.__handle);
 }
 
-__attribute__(( __import_module__("[export]trommel:filter/filter@0.1.1"), __import_name__("[resource-new]subscription")))
+__attribute__(( __import_module__("[export]trommel:filter/filter@0.2.0"), __import_name__("[resource-new]subscription")))
 extern int32_t __wasm_import_exports_trommel_filter_filter_subscription_new(int32_t);
 
-__attribute__((__import_module__("[export]trommel:filter/filter@0.1.1"), __import_name__("[resource-rep]subscription")))
+__attribute__((__import_module__("[export]trommel:filter/filter@0.2.0"), __import_name__("[resource-rep]subscription")))
 extern int32_t __wasm_import_exports_trommel_filter_filter_subscription_rep(int32_t);
 
 exports_trommel_filter_filter_own_subscription_t exports_trommel_filter_filter_subscription_new(exports_trommel_filter_filter_subscription_t *rep) {
@@ -510,7 +1035,7 @@ exports_trommel_filter_filter_subscription_t* exports_trommel_filter_filter_subs
   return (exports_trommel_filter_filter_subscription_t*) __wasm_import_exports_trommel_filter_filter_subscription_rep(handle.__handle);
 }
 
-__attribute__((__export_name__("trommel:filter/filter@0.1.1#[dtor]subscription")))
+__attribute__((__export_name__("trommel:filter/filter@0.2.0#[dtor]subscription")))
 void __wasm_export_exports_trommel_filter_filter_subscription_dtor(exports_trommel_filter_filter_subscription_t* arg) {
   exports_trommel_filter_filter_subscription_destructor(arg);
 }
@@ -523,23 +1048,18 @@ void exports_trommel_filter_filter_result_params_failure_free(exports_trommel_fi
   }
 }
 
-void exports_trommel_filter_filter_list_condition_free(exports_trommel_filter_filter_list_condition_t *ptr) {
-  size_t list_len = ptr->len;
-  if (list_len > 0) {
-    exports_trommel_filter_filter_condition_t *list_ptr = ptr->ptr;
-    for (size_t i = 0; i < list_len; i++) {
-      exports_trommel_filter_filter_condition_free(&list_ptr[i]);
-    }
-    free(list_ptr);
+void exports_trommel_filter_filter_result_own_subscription_failure_free(exports_trommel_filter_filter_result_own_subscription_failure_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    exports_trommel_filter_filter_failure_free(&ptr->val.err);
   }
 }
 
-void exports_trommel_filter_filter_list_list_condition_free(exports_trommel_filter_filter_list_list_condition_t *ptr) {
+void filter_component_list_u64_free(filter_component_list_u64_t *ptr) {
   size_t list_len = ptr->len;
   if (list_len > 0) {
-    exports_trommel_filter_filter_list_condition_t *list_ptr = ptr->ptr;
+    uint64_t *list_ptr = ptr->ptr;
     for (size_t i = 0; i < list_len; i++) {
-      exports_trommel_filter_filter_list_condition_free(&list_ptr[i]);
     }
     free(list_ptr);
   }
@@ -548,6 +1068,36 @@ void exports_trommel_filter_filter_list_list_condition_free(exports_trommel_filt
 void exports_trommel_filter_filter_result_outcome_failure_free(exports_trommel_filter_filter_result_outcome_failure_t *ptr) {
   if (!ptr->is_err) {
     exports_trommel_filter_filter_outcome_free(&ptr->val.ok);
+  } else {
+    exports_trommel_filter_filter_failure_free(&ptr->val.err);
+  }
+}
+
+void exports_trommel_filter_filter_list_result_outcome_failure_free(exports_trommel_filter_filter_list_result_outcome_failure_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    exports_trommel_filter_filter_result_outcome_failure_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      exports_trommel_filter_filter_result_outcome_failure_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void exports_trommel_filter_filter_list_emission_free(exports_trommel_filter_filter_list_emission_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    exports_trommel_filter_filter_emission_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      exports_trommel_filter_filter_emission_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void exports_trommel_filter_filter_result_list_emission_failure_free(exports_trommel_filter_filter_result_list_emission_failure_t *ptr) {
+  if (!ptr->is_err) {
+    exports_trommel_filter_filter_list_emission_free(&ptr->val.ok);
   } else {
     exports_trommel_filter_filter_failure_free(&ptr->val.err);
   }
@@ -580,22 +1130,14 @@ void filter_component_string_free(filter_component_string_t *ret) {
 
 // Component Adapters
 
-void trommel_filter_log_write(trommel_filter_log_level_t level, filter_component_string_t *message) {
-  __wasm_import_trommel_filter_log_write((int32_t) level, (uint8_t *) (*message).ptr, (*message).len);
-}
-
-bool trommel_filter_api_call(filter_component_string_t *method, filter_component_string_t *path, filter_component_string_t *maybe_body, filter_component_string_t *ret, trommel_filter_api_api_error_t *err) {
+bool trommel_filter_api_call(trommel_filter_api_request_t *request, trommel_filter_api_response_t *ret, trommel_filter_api_api_error_t *err) {
   __attribute__((__aligned__(sizeof(void*))))
-  uint8_t ret_area[(5*sizeof(void*))];
-  filter_component_option_string_t body;
-  body.is_some = maybe_body != NULL;if (maybe_body) {
-    body.val = *maybe_body;
-  }
+  uint8_t ret_area[(6*sizeof(void*))];
   int32_t option;
   uint8_t * option1;
   size_t option2;
-  if ((body).is_some) {
-    const filter_component_string_t *payload0 = &(body).val;
+  if (((*request).api).is_some) {
+    const filter_component_string_t *payload0 = &((*request).api).val;
     option = 1;
     option1 = (uint8_t *) (*payload0).ptr;
     option2 = (*payload0).len;
@@ -604,13 +1146,30 @@ bool trommel_filter_api_call(filter_component_string_t *method, filter_component
     option1 = 0;
     option2 = 0;
   }
+  int32_t option5;
+  uint8_t * option6;
+  size_t option7;
+  if (((*request).body).is_some) {
+    const filter_component_list_u8_t *payload4 = &((*request).body).val;
+    option5 = 1;
+    option6 = (uint8_t *) (*payload4).ptr;
+    option7 = (*payload4).len;
+  } else {
+    option5 = 0;
+    option6 = 0;
+    option7 = 0;
+  }
   uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_trommel_filter_api_call((uint8_t *) (*method).ptr, (*method).len, (uint8_t *) (*path).ptr, (*path).len, option, option1, option2, ptr);
-  trommel_filter_api_result_string_api_error_t result;
+  __wasm_import_trommel_filter_api_call(option, option1, option2, (uint8_t *) ((*request).method).ptr, ((*request).method).len, (uint8_t *) ((*request).path).ptr, ((*request).path).len, (uint8_t *) ((*request).headers).ptr, ((*request).headers).len, option5, option6, option7, ptr);
+  trommel_filter_api_result_response_api_error_t result;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {
       result.is_err = false;
-      result.val.ok = (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      result.val.ok = (trommel_filter_api_response_t) {
+        (uint16_t) (uint16_t) ((int32_t) *((uint16_t*) (ptr + sizeof(void*)))),
+        (filter_component_list_tuple2_string_string_t) (filter_component_list_tuple2_string_string_t) { (filter_component_tuple2_string_string_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) },
+        (filter_component_list_u8_t) (filter_component_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (4*sizeof(void*))))), (*((size_t*) (ptr + (5*sizeof(void*))))) },
+      };
       break;
     }
     case 1: {
@@ -629,13 +1188,6 @@ bool trommel_filter_api_call(filter_component_string_t *method, filter_component
           break;
         }
         case 3: {
-          variant.val.status = (filter_component_tuple2_u16_string_t) {
-            (uint16_t) (uint16_t) ((int32_t) *((uint16_t*) (ptr + (2*sizeof(void*))))),
-            (filter_component_string_t) (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
-          };
-          break;
-        }
-        case 4: {
           variant.val.failed = (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
           break;
         }
@@ -677,6 +1229,51 @@ bool trommel_filter_state_get(filter_component_string_t *key, filter_component_o
       }
 
       result.val.ok = option;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      trommel_filter_state_state_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool trommel_filter_state_get_many(filter_component_list_string_t *keys, filter_component_list_option_list_u8_t *ret, trommel_filter_state_state_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_trommel_filter_state_get_many((uint8_t *) (*keys).ptr, (*keys).len, ptr);
+  trommel_filter_state_result_list_option_list_u8_state_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (filter_component_list_option_list_u8_t) { (filter_component_option_list_u8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
       break;
     }
     case 1: {
@@ -812,7 +1409,52 @@ bool trommel_filter_state_delete(filter_component_string_t *key, trommel_filter_
   }
 }
 
-bool trommel_filter_state_add(filter_component_string_t *key, int64_t delta, uint64_t *maybe_ttl_ms, int64_t *ret, trommel_filter_state_state_error_t *err) {
+bool trommel_filter_state_keys(filter_component_string_t *prefix, filter_component_list_string_t *ret, trommel_filter_state_state_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_trommel_filter_state_keys((uint8_t *) (*prefix).ptr, (*prefix).len, ptr);
+  trommel_filter_state_result_list_string_state_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (filter_component_list_string_t) { (filter_component_string_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      trommel_filter_state_state_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool trommel_filter_state_increment(filter_component_string_t *key, int64_t delta, uint64_t *maybe_ttl_ms, int64_t *ret, trommel_filter_state_state_error_t *err) {
   __attribute__((__aligned__(8)))
   uint8_t ret_area[(16+2*sizeof(void*))];
   filter_component_option_u64_t ttl_ms;
@@ -830,7 +1472,7 @@ bool trommel_filter_state_add(filter_component_string_t *key, int64_t delta, uin
     option1 = 0;
   }
   uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_trommel_filter_state_add((uint8_t *) (*key).ptr, (*key).len, delta, option, option1, ptr);
+  __wasm_import_trommel_filter_state_increment((uint8_t *) (*key).ptr, (*key).len, delta, option, option1, ptr);
   trommel_filter_state_result_s64_state_error_t result;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {
@@ -871,26 +1513,108 @@ bool trommel_filter_state_add(filter_component_string_t *key, int64_t delta, uin
   }
 }
 
-__attribute__((__export_name__("trommel:filter/filter@0.1.1#describe")))
+bool trommel_filter_state_swap(filter_component_string_t *key, filter_component_list_u8_t *maybe_old, filter_component_list_u8_t *new_, uint64_t *maybe_ttl_ms, trommel_filter_state_state_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  filter_component_option_list_u8_t old;
+  old.is_some = maybe_old != NULL;if (maybe_old) {
+    old.val = *maybe_old;
+  }
+  filter_component_option_u64_t ttl_ms;
+  ttl_ms.is_some = maybe_ttl_ms != NULL;if (maybe_ttl_ms) {
+    ttl_ms.val = *maybe_ttl_ms;
+  }
+  int32_t option;
+  uint8_t * option1;
+  size_t option2;
+  if ((old).is_some) {
+    const filter_component_list_u8_t *payload0 = &(old).val;
+    option = 1;
+    option1 = (uint8_t *) (*payload0).ptr;
+    option2 = (*payload0).len;
+  } else {
+    option = 0;
+    option1 = 0;
+    option2 = 0;
+  }
+  int32_t option5;
+  int64_t option6;
+  if ((ttl_ms).is_some) {
+    const uint64_t *payload4 = &(ttl_ms).val;
+    option5 = 1;
+    option6 = (int64_t) (*payload4);
+  } else {
+    option5 = 0;
+    option6 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_trommel_filter_state_swap((uint8_t *) (*key).ptr, (*key).len, option, option1, option2, (uint8_t *) (*new_).ptr, (*new_).len, option5, option6, ptr);
+  trommel_filter_state_result_void_state_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      trommel_filter_state_state_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool trommel_filter_log_enabled(trommel_filter_log_level_t level) {
+  int32_t ret = __wasm_import_trommel_filter_log_enabled((int32_t) level);
+  return ret;
+}
+
+void trommel_filter_log_write(trommel_filter_log_level_t level, filter_component_string_t *message, filter_component_list_tuple2_string_string_t *fields) {
+  __wasm_import_trommel_filter_log_write((int32_t) level, (uint8_t *) (*message).ptr, (*message).len, (uint8_t *) (*fields).ptr, (*fields).len);
+}
+
+void trommel_filter_telemetry_measure(filter_component_string_t *metric, double value) {
+  __wasm_import_trommel_filter_telemetry_measure((uint8_t *) (*metric).ptr, (*metric).len, value);
+}
+
+void trommel_filter_telemetry_annotate(filter_component_string_t *name, filter_component_string_t *value) {
+  __wasm_import_trommel_filter_telemetry_annotate((uint8_t *) (*name).ptr, (*name).len, (uint8_t *) (*value).ptr, (*value).len);
+}
+
+__attribute__((__export_name__("trommel:filter/filter@0.2.0#describe")))
 uint8_t * __wasm_export_exports_trommel_filter_filter_describe(void) {
-  exports_trommel_filter_filter_manifest_t ret;
+  filter_component_string_t ret;
   exports_trommel_filter_filter_describe(&ret);
   uint8_t *ptr = (uint8_t *) &RET_AREA;
-  *((size_t*)(ptr + sizeof(void*))) = ((ret).name).len;
-  *((uint8_t **)(ptr + 0)) = (uint8_t *) ((ret).name).ptr;
-  *((size_t*)(ptr + (3*sizeof(void*)))) = ((ret).version).len;
-  *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) ((ret).version).ptr;
-  *((size_t*)(ptr + (5*sizeof(void*)))) = ((ret).description).len;
-  *((uint8_t **)(ptr + (4*sizeof(void*)))) = (uint8_t *) ((ret).description).ptr;
-  *((int8_t*)(ptr + (6*sizeof(void*)))) = (ret).hooks;
-  *((int8_t*)(ptr + (1+6*sizeof(void*)))) = (ret).match_reads;
-  *((int8_t*)(ptr + (2+6*sizeof(void*)))) = (ret).process_reads;
-  *((size_t*)(ptr + (8*sizeof(void*)))) = ((ret).capabilities).len;
-  *((uint8_t **)(ptr + (7*sizeof(void*)))) = (uint8_t *) ((ret).capabilities).ptr;
+  *((size_t*)(ptr + sizeof(void*))) = (ret).len;
+  *((uint8_t **)(ptr + 0)) = (uint8_t *) (ret).ptr;
   return ptr;
 }
 
-__attribute__((__export_name__("trommel:filter/filter@0.1.1#normalize-params")))
+__attribute__((__export_name__("trommel:filter/filter@0.2.0#normalize-params")))
 uint8_t * __wasm_export_exports_trommel_filter_filter_normalize_params(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2) {
   filter_component_string_t arg3 = (filter_component_string_t) { (uint8_t*)(arg), (arg0) };
   exports_trommel_filter_filter_params_t arg4 = (trommel_filter_types_params_t) { (filter_component_tuple2_string_string_t*)(arg1), (arg2) };
@@ -907,37 +1631,42 @@ uint8_t * __wasm_export_exports_trommel_filter_filter_normalize_params(uint8_t *
   uint8_t *ptr = (uint8_t *) &RET_AREA;
   if ((ret).is_err) {
     const exports_trommel_filter_filter_failure_t *payload5 = &(ret).val.err;*((int8_t*)(ptr + 0)) = 1;
-    switch ((int32_t) (*payload5).tag) {
+    switch ((int32_t) ((*payload5).kind).tag) {
       case 0: {
-        const filter_component_string_t *payload6 = &(*payload5).val.malformed;
         *((int8_t*)(ptr + sizeof(void*))) = 0;
-        *((size_t*)(ptr + (3*sizeof(void*)))) = (*payload6).len;
-        *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) (*payload6).ptr;
         break;
       }
       case 1: {
-        const filter_component_tuple2_u32_string_t *payload7 = &(*payload5).val.retry;
+        const uint32_t *payload7 = &((*payload5).kind).val.retry;
         *((int8_t*)(ptr + sizeof(void*))) = 1;
-        *((int32_t*)(ptr + (2*sizeof(void*)))) = (int32_t) ((*payload7).f0);
-        *((size_t*)(ptr + (4*sizeof(void*)))) = ((*payload7).f1).len;
-        *((uint8_t **)(ptr + (3*sizeof(void*)))) = (uint8_t *) ((*payload7).f1).ptr;
+        *((int32_t*)(ptr + (4+1*sizeof(void*)))) = (int32_t) (*payload7);
         break;
       }
       case 2: {
-        const filter_component_string_t *payload8 = &(*payload5).val.failed;
         *((int8_t*)(ptr + sizeof(void*))) = 2;
-        *((size_t*)(ptr + (3*sizeof(void*)))) = (*payload8).len;
-        *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) (*payload8).ptr;
         break;
       }
       case 3: {
-        const filter_component_string_t *payload9 = &(*payload5).val.broken;
+        const uint32_t *payload9 = &((*payload5).kind).val.defer;
         *((int8_t*)(ptr + sizeof(void*))) = 3;
-        *((size_t*)(ptr + (3*sizeof(void*)))) = (*payload9).len;
-        *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) (*payload9).ptr;
+        *((int32_t*)(ptr + (4+1*sizeof(void*)))) = (int32_t) (*payload9);
+        break;
+      }
+      case 4: {
+        *((int8_t*)(ptr + sizeof(void*))) = 4;
         break;
       }
     }
+    if ((((*payload5).cause).code).is_some) {
+      const filter_component_string_t *payload12 = &(((*payload5).cause).code).val;
+      *((int8_t*)(ptr + (8+1*sizeof(void*)))) = 1;
+      *((size_t*)(ptr + (8+3*sizeof(void*)))) = (*payload12).len;
+      *((uint8_t **)(ptr + (8+2*sizeof(void*)))) = (uint8_t *) (*payload12).ptr;
+    } else {
+      *((int8_t*)(ptr + (8+1*sizeof(void*)))) = 0;
+    }
+    *((size_t*)(ptr + (8+5*sizeof(void*)))) = (((*payload5).cause).detail).len;
+    *((uint8_t **)(ptr + (8+4*sizeof(void*)))) = (uint8_t *) (((*payload5).cause).detail).ptr;
   } else {
     const exports_trommel_filter_filter_params_t *payload = &(ret).val.ok;*((int8_t*)(ptr + 0)) = 0;
     *((size_t*)(ptr + (2*sizeof(void*)))) = (*payload).len;
@@ -946,218 +1675,155 @@ uint8_t * __wasm_export_exports_trommel_filter_filter_normalize_params(uint8_t *
   return ptr;
 }
 
-__attribute__((__export_name__("trommel:filter/filter@0.1.1#[constructor]subscription")))
-int32_t __wasm_export_exports_trommel_filter_filter_constructor_subscription(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2) {
+__attribute__((__export_name__("trommel:filter/filter@0.2.0#[constructor]subscription")))
+uint8_t * __wasm_export_exports_trommel_filter_filter_constructor_subscription(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2) {
   filter_component_string_t arg3 = (filter_component_string_t) { (uint8_t*)(arg), (arg0) };
   exports_trommel_filter_filter_params_t arg4 = (trommel_filter_types_params_t) { (filter_component_tuple2_string_string_t*)(arg1), (arg2) };
-  exports_trommel_filter_filter_own_subscription_t ret = exports_trommel_filter_filter_constructor_subscription(&arg3, &arg4);
-  return (ret).__handle;
-}
-
-__attribute__((__export_name__("trommel:filter/filter@0.1.1#[method]subscription.conditions")))
-uint8_t * __wasm_export_exports_trommel_filter_filter_method_subscription_conditions(uint8_t * arg) {
-  exports_trommel_filter_filter_list_list_condition_t ret;
-  exports_trommel_filter_filter_method_subscription_conditions(((exports_trommel_filter_filter_subscription_t*) arg), &ret);
-  uint8_t *ptr = (uint8_t *) &RET_AREA;
-  *((size_t*)(ptr + sizeof(void*))) = (ret).len;
-  *((uint8_t **)(ptr + 0)) = (uint8_t *) (ret).ptr;
-  return ptr;
-}
-
-__attribute__((__export_name__("trommel:filter/filter@0.1.1#[method]subscription.matches")))
-int32_t __wasm_export_exports_trommel_filter_filter_method_subscription_matches(uint8_t * arg) {
-  filter_component_option_string_t option;
-  switch ((int32_t) *((uint8_t*) (arg + (8+2*sizeof(void*))))) {
-    case 0: {
-      option.is_some = false;
-      break;
-    }
-    case 1: {
-      option.is_some = true;
-      option.val = (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (arg + (8+3*sizeof(void*))))), (*((size_t*) (arg + (8+4*sizeof(void*))))) };
-      break;
-    }
-  }
-  filter_component_option_string_t option0;
-  switch ((int32_t) *((uint8_t*) (arg + (8+5*sizeof(void*))))) {
-    case 0: {
-      option0.is_some = false;
-      break;
-    }
-    case 1: {
-      option0.is_some = true;
-      option0.val = (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (arg + (8+6*sizeof(void*))))), (*((size_t*) (arg + (8+7*sizeof(void*))))) };
-      break;
-    }
-  }
-  filter_component_option_string_t option1;
-  switch ((int32_t) *((uint8_t*) (arg + (8+8*sizeof(void*))))) {
-    case 0: {
-      option1.is_some = false;
-      break;
-    }
-    case 1: {
-      option1.is_some = true;
-      option1.val = (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (arg + (8+9*sizeof(void*))))), (*((size_t*) (arg + (8+10*sizeof(void*))))) };
-      break;
-    }
-  }
-  filter_component_option_list_tuple2_string_string_t option2;
-  switch ((int32_t) *((uint8_t*) (arg + (24+11*sizeof(void*))))) {
-    case 0: {
-      option2.is_some = false;
-      break;
-    }
-    case 1: {
-      option2.is_some = true;
-      option2.val = (filter_component_list_tuple2_string_string_t) { (filter_component_tuple2_string_string_t*)(*((uint8_t **) (arg + (24+12*sizeof(void*))))), (*((size_t*) (arg + (24+13*sizeof(void*))))) };
-      break;
-    }
-  }
-  filter_component_option_list_u8_t option3;
-  switch ((int32_t) *((uint8_t*) (arg + (24+14*sizeof(void*))))) {
-    case 0: {
-      option3.is_some = false;
-      break;
-    }
-    case 1: {
-      option3.is_some = true;
-      option3.val = (filter_component_list_u8_t) { (uint8_t*)(*((uint8_t **) (arg + (24+15*sizeof(void*))))), (*((size_t*) (arg + (24+16*sizeof(void*))))) };
-      break;
-    }
-  }
-  exports_trommel_filter_filter_event_t arg4 = (trommel_filter_types_event_t) {
-    (filter_component_string_t) (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (arg + 8))), (*((size_t*) (arg + (8+1*sizeof(void*))))) },
-    (filter_component_option_string_t) option,
-    (filter_component_option_string_t) option0,
-    (filter_component_option_string_t) option1,
-    (uint64_t) (uint64_t) (*((int64_t*) (arg + (16+10*sizeof(void*))))),
-    (uint32_t) (uint32_t) (*((int32_t*) (arg + (24+10*sizeof(void*))))),
-    (filter_component_option_list_tuple2_string_string_t) option2,
-    (filter_component_option_list_u8_t) option3,
-  };
-  bool ret = exports_trommel_filter_filter_method_subscription_matches(((exports_trommel_filter_filter_subscription_t*) *((int32_t*) (arg + 0))), &arg4);
-  free(arg);
-  return ret;
-}
-
-__attribute__((__export_name__("trommel:filter/filter@0.1.1#[method]subscription.process")))
-uint8_t * __wasm_export_exports_trommel_filter_filter_method_subscription_process(uint8_t * arg) {
-  filter_component_option_string_t option;
-  switch ((int32_t) *((uint8_t*) (arg + (8+2*sizeof(void*))))) {
-    case 0: {
-      option.is_some = false;
-      break;
-    }
-    case 1: {
-      option.is_some = true;
-      option.val = (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (arg + (8+3*sizeof(void*))))), (*((size_t*) (arg + (8+4*sizeof(void*))))) };
-      break;
-    }
-  }
-  filter_component_option_string_t option0;
-  switch ((int32_t) *((uint8_t*) (arg + (8+5*sizeof(void*))))) {
-    case 0: {
-      option0.is_some = false;
-      break;
-    }
-    case 1: {
-      option0.is_some = true;
-      option0.val = (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (arg + (8+6*sizeof(void*))))), (*((size_t*) (arg + (8+7*sizeof(void*))))) };
-      break;
-    }
-  }
-  filter_component_option_string_t option1;
-  switch ((int32_t) *((uint8_t*) (arg + (8+8*sizeof(void*))))) {
-    case 0: {
-      option1.is_some = false;
-      break;
-    }
-    case 1: {
-      option1.is_some = true;
-      option1.val = (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (arg + (8+9*sizeof(void*))))), (*((size_t*) (arg + (8+10*sizeof(void*))))) };
-      break;
-    }
-  }
-  filter_component_option_list_tuple2_string_string_t option2;
-  switch ((int32_t) *((uint8_t*) (arg + (24+11*sizeof(void*))))) {
-    case 0: {
-      option2.is_some = false;
-      break;
-    }
-    case 1: {
-      option2.is_some = true;
-      option2.val = (filter_component_list_tuple2_string_string_t) { (filter_component_tuple2_string_string_t*)(*((uint8_t **) (arg + (24+12*sizeof(void*))))), (*((size_t*) (arg + (24+13*sizeof(void*))))) };
-      break;
-    }
-  }
-  filter_component_option_list_u8_t option3;
-  switch ((int32_t) *((uint8_t*) (arg + (24+14*sizeof(void*))))) {
-    case 0: {
-      option3.is_some = false;
-      break;
-    }
-    case 1: {
-      option3.is_some = true;
-      option3.val = (filter_component_list_u8_t) { (uint8_t*)(*((uint8_t **) (arg + (24+15*sizeof(void*))))), (*((size_t*) (arg + (24+16*sizeof(void*))))) };
-      break;
-    }
-  }
-  exports_trommel_filter_filter_event_t arg4 = (trommel_filter_types_event_t) {
-    (filter_component_string_t) (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (arg + 8))), (*((size_t*) (arg + (8+1*sizeof(void*))))) },
-    (filter_component_option_string_t) option,
-    (filter_component_option_string_t) option0,
-    (filter_component_option_string_t) option1,
-    (uint64_t) (uint64_t) (*((int64_t*) (arg + (16+10*sizeof(void*))))),
-    (uint32_t) (uint32_t) (*((int32_t*) (arg + (24+10*sizeof(void*))))),
-    (filter_component_option_list_tuple2_string_string_t) option2,
-    (filter_component_option_list_u8_t) option3,
-  };
-  exports_trommel_filter_filter_result_outcome_failure_t ret;
-  exports_trommel_filter_filter_outcome_t ok;
+  exports_trommel_filter_filter_result_own_subscription_failure_t ret;
+  exports_trommel_filter_filter_own_subscription_t ok;
   exports_trommel_filter_filter_failure_t err;
-  ret.is_err = !exports_trommel_filter_filter_method_subscription_process(((exports_trommel_filter_filter_subscription_t*) *((int32_t*) (arg + 0))), &arg4, &ok, &err);
+  ret.is_err = !exports_trommel_filter_filter_constructor_subscription(&arg3, &arg4, &ok, &err);
   if (ret.is_err) {
     ret.val.err = err;
   }
   if (!ret.is_err) {
     ret.val.ok = ok;
   }
-  free(arg);
   uint8_t *ptr = (uint8_t *) &RET_AREA;
   if ((ret).is_err) {
-    const exports_trommel_filter_filter_failure_t *payload11 = &(ret).val.err;*((int8_t*)(ptr + 0)) = 1;
-    switch ((int32_t) (*payload11).tag) {
+    const exports_trommel_filter_filter_failure_t *payload5 = &(ret).val.err;*((int8_t*)(ptr + 0)) = 1;
+    switch ((int32_t) ((*payload5).kind).tag) {
       case 0: {
-        const filter_component_string_t *payload12 = &(*payload11).val.malformed;
         *((int8_t*)(ptr + sizeof(void*))) = 0;
-        *((size_t*)(ptr + (3*sizeof(void*)))) = (*payload12).len;
-        *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) (*payload12).ptr;
         break;
       }
       case 1: {
-        const filter_component_tuple2_u32_string_t *payload13 = &(*payload11).val.retry;
+        const uint32_t *payload7 = &((*payload5).kind).val.retry;
         *((int8_t*)(ptr + sizeof(void*))) = 1;
-        *((int32_t*)(ptr + (2*sizeof(void*)))) = (int32_t) ((*payload13).f0);
-        *((size_t*)(ptr + (4*sizeof(void*)))) = ((*payload13).f1).len;
-        *((uint8_t **)(ptr + (3*sizeof(void*)))) = (uint8_t *) ((*payload13).f1).ptr;
+        *((int32_t*)(ptr + (4+1*sizeof(void*)))) = (int32_t) (*payload7);
         break;
       }
       case 2: {
-        const filter_component_string_t *payload14 = &(*payload11).val.failed;
         *((int8_t*)(ptr + sizeof(void*))) = 2;
-        *((size_t*)(ptr + (3*sizeof(void*)))) = (*payload14).len;
-        *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) (*payload14).ptr;
         break;
       }
       case 3: {
-        const filter_component_string_t *payload15 = &(*payload11).val.broken;
+        const uint32_t *payload9 = &((*payload5).kind).val.defer;
         *((int8_t*)(ptr + sizeof(void*))) = 3;
-        *((size_t*)(ptr + (3*sizeof(void*)))) = (*payload15).len;
-        *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) (*payload15).ptr;
+        *((int32_t*)(ptr + (4+1*sizeof(void*)))) = (int32_t) (*payload9);
+        break;
+      }
+      case 4: {
+        *((int8_t*)(ptr + sizeof(void*))) = 4;
         break;
       }
     }
+    if ((((*payload5).cause).code).is_some) {
+      const filter_component_string_t *payload12 = &(((*payload5).cause).code).val;
+      *((int8_t*)(ptr + (8+1*sizeof(void*)))) = 1;
+      *((size_t*)(ptr + (8+3*sizeof(void*)))) = (*payload12).len;
+      *((uint8_t **)(ptr + (8+2*sizeof(void*)))) = (uint8_t *) (*payload12).ptr;
+    } else {
+      *((int8_t*)(ptr + (8+1*sizeof(void*)))) = 0;
+    }
+    *((size_t*)(ptr + (8+5*sizeof(void*)))) = (((*payload5).cause).detail).len;
+    *((uint8_t **)(ptr + (8+4*sizeof(void*)))) = (uint8_t *) (((*payload5).cause).detail).ptr;
+  } else {
+    const exports_trommel_filter_filter_own_subscription_t *payload = &(ret).val.ok;*((int8_t*)(ptr + 0)) = 0;
+    *((int32_t*)(ptr + sizeof(void*))) = (*payload).__handle;
+  }
+  return ptr;
+}
+
+__attribute__((__export_name__("trommel:filter/filter@0.2.0#[method]subscription.interest")))
+uint8_t * __wasm_export_exports_trommel_filter_filter_method_subscription_interest(uint8_t * arg) {
+  exports_trommel_filter_filter_interest_t ret;
+  exports_trommel_filter_filter_method_subscription_interest(((exports_trommel_filter_filter_subscription_t*) arg), &ret);
+  uint8_t *ptr = (uint8_t *) &RET_AREA;
+  *((size_t*)(ptr + sizeof(void*))) = ((ret).condition).len;
+  *((uint8_t **)(ptr + 0)) = (uint8_t *) ((ret).condition).ptr;
+  *((size_t*)(ptr + (3*sizeof(void*)))) = ((ret).match_reads).len;
+  *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) ((ret).match_reads).ptr;
+  *((size_t*)(ptr + (5*sizeof(void*)))) = ((ret).process_reads).len;
+  *((uint8_t **)(ptr + (4*sizeof(void*)))) = (uint8_t *) ((ret).process_reads).ptr;
+  *((size_t*)(ptr + (7*sizeof(void*)))) = ((ret).sinks).len;
+  *((uint8_t **)(ptr + (6*sizeof(void*)))) = (uint8_t *) ((ret).sinks).ptr;
+  return ptr;
+}
+
+__attribute__((__export_name__("trommel:filter/filter@0.2.0#[method]subscription.matches")))
+int32_t __wasm_export_exports_trommel_filter_filter_method_subscription_matches(uint8_t * arg, uint8_t * arg0, size_t arg1) {
+  exports_trommel_filter_filter_event_t arg2 = (trommel_filter_types_event_t) { (filter_component_option_list_u8_t*)(arg0), (arg1) };
+  bool ret = exports_trommel_filter_filter_method_subscription_matches(((exports_trommel_filter_filter_subscription_t*) arg), &arg2);
+  return ret;
+}
+
+__attribute__((__export_name__("trommel:filter/filter@0.2.0#[method]subscription.matches-batch")))
+uint8_t * __wasm_export_exports_trommel_filter_filter_method_subscription_matches_batch(uint8_t * arg, uint8_t * arg0, size_t arg1, uint8_t * arg2, size_t arg3) {
+  exports_trommel_filter_filter_event_batch_t arg4 = (trommel_filter_types_event_batch_t) {
+    (filter_component_list_u8_t) (filter_component_list_u8_t) { (uint8_t*)(arg0), (arg1) },
+    (filter_component_list_u8_t) (filter_component_list_u8_t) { (uint8_t*)(arg2), (arg3) },
+  };
+  filter_component_list_u64_t ret;
+  exports_trommel_filter_filter_method_subscription_matches_batch(((exports_trommel_filter_filter_subscription_t*) arg), &arg4, &ret);
+  uint8_t *ptr = (uint8_t *) &RET_AREA;
+  *((size_t*)(ptr + sizeof(void*))) = (ret).len;
+  *((uint8_t **)(ptr + 0)) = (uint8_t *) (ret).ptr;
+  return ptr;
+}
+
+__attribute__((__export_name__("trommel:filter/filter@0.2.0#[method]subscription.process")))
+uint8_t * __wasm_export_exports_trommel_filter_filter_method_subscription_process(uint8_t * arg, uint8_t * arg0, size_t arg1) {
+  exports_trommel_filter_filter_event_t arg2 = (trommel_filter_types_event_t) { (filter_component_option_list_u8_t*)(arg0), (arg1) };
+  exports_trommel_filter_filter_result_outcome_failure_t ret;
+  exports_trommel_filter_filter_outcome_t ok;
+  exports_trommel_filter_filter_failure_t err;
+  ret.is_err = !exports_trommel_filter_filter_method_subscription_process(((exports_trommel_filter_filter_subscription_t*) arg), &arg2, &ok, &err);
+  if (ret.is_err) {
+    ret.val.err = err;
+  }
+  if (!ret.is_err) {
+    ret.val.ok = ok;
+  }
+  uint8_t *ptr = (uint8_t *) &RET_AREA;
+  if ((ret).is_err) {
+    const exports_trommel_filter_filter_failure_t *payload25 = &(ret).val.err;*((int8_t*)(ptr + 0)) = 1;
+    switch ((int32_t) ((*payload25).kind).tag) {
+      case 0: {
+        *((int8_t*)(ptr + sizeof(void*))) = 0;
+        break;
+      }
+      case 1: {
+        const uint32_t *payload27 = &((*payload25).kind).val.retry;
+        *((int8_t*)(ptr + sizeof(void*))) = 1;
+        *((int32_t*)(ptr + (4+1*sizeof(void*)))) = (int32_t) (*payload27);
+        break;
+      }
+      case 2: {
+        *((int8_t*)(ptr + sizeof(void*))) = 2;
+        break;
+      }
+      case 3: {
+        const uint32_t *payload29 = &((*payload25).kind).val.defer;
+        *((int8_t*)(ptr + sizeof(void*))) = 3;
+        *((int32_t*)(ptr + (4+1*sizeof(void*)))) = (int32_t) (*payload29);
+        break;
+      }
+      case 4: {
+        *((int8_t*)(ptr + sizeof(void*))) = 4;
+        break;
+      }
+    }
+    if ((((*payload25).cause).code).is_some) {
+      const filter_component_string_t *payload32 = &(((*payload25).cause).code).val;
+      *((int8_t*)(ptr + (8+1*sizeof(void*)))) = 1;
+      *((size_t*)(ptr + (8+3*sizeof(void*)))) = (*payload32).len;
+      *((uint8_t **)(ptr + (8+2*sizeof(void*)))) = (uint8_t *) (*payload32).ptr;
+    } else {
+      *((int8_t*)(ptr + (8+1*sizeof(void*)))) = 0;
+    }
+    *((size_t*)(ptr + (8+5*sizeof(void*)))) = (((*payload25).cause).detail).len;
+    *((uint8_t **)(ptr + (8+4*sizeof(void*)))) = (uint8_t *) (((*payload25).cause).detail).ptr;
   } else {
     const exports_trommel_filter_filter_outcome_t *payload = &(ret).val.ok;*((int8_t*)(ptr + 0)) = 0;
     switch ((int32_t) (*payload).tag) {
@@ -1170,20 +1836,100 @@ uint8_t * __wasm_export_exports_trommel_filter_filter_method_subscription_proces
         break;
       }
       case 2: {
-        const filter_component_list_u8_t *payload7 = &(*payload).val.replace;
+        const filter_component_list_u8_t *payload5 = &(*payload).val.replace;
         *((int8_t*)(ptr + sizeof(void*))) = 2;
-        *((size_t*)(ptr + (3*sizeof(void*)))) = (*payload7).len;
-        *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) (*payload7).ptr;
+        *((size_t*)(ptr + (3*sizeof(void*)))) = (*payload5).len;
+        *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) (*payload5).ptr;
         break;
       }
       case 3: {
-        const trommel_filter_types_list_emission_t *payload8 = &(*payload).val.emit;
+        const trommel_filter_types_list_edit_t *payload6 = &(*payload).val.edit;
         *((int8_t*)(ptr + sizeof(void*))) = 3;
-        *((size_t*)(ptr + (3*sizeof(void*)))) = (*payload8).len;
-        *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) (*payload8).ptr;
+        *((size_t*)(ptr + (3*sizeof(void*)))) = (*payload6).len;
+        *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) (*payload6).ptr;
+        break;
+      }
+      case 4: {
+        const trommel_filter_types_list_emission_t *payload10 = &(*payload).val.emit;
+        *((int8_t*)(ptr + sizeof(void*))) = 4;
+        *((size_t*)(ptr + (3*sizeof(void*)))) = (*payload10).len;
+        *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) (*payload10).ptr;
         break;
       }
     }
+  }
+  return ptr;
+}
+
+__attribute__((__export_name__("trommel:filter/filter@0.2.0#[method]subscription.process-batch")))
+uint8_t * __wasm_export_exports_trommel_filter_filter_method_subscription_process_batch(uint8_t * arg, uint8_t * arg0, size_t arg1, uint8_t * arg2, size_t arg3) {
+  exports_trommel_filter_filter_event_batch_t arg4 = (trommel_filter_types_event_batch_t) {
+    (filter_component_list_u8_t) (filter_component_list_u8_t) { (uint8_t*)(arg0), (arg1) },
+    (filter_component_list_u8_t) (filter_component_list_u8_t) { (uint8_t*)(arg2), (arg3) },
+  };
+  exports_trommel_filter_filter_list_result_outcome_failure_t ret;
+  exports_trommel_filter_filter_method_subscription_process_batch(((exports_trommel_filter_filter_subscription_t*) arg), &arg4, &ret);
+  uint8_t *ptr = (uint8_t *) &RET_AREA;
+  *((size_t*)(ptr + sizeof(void*))) = (ret).len;
+  *((uint8_t **)(ptr + 0)) = (uint8_t *) (ret).ptr;
+  return ptr;
+}
+
+__attribute__((__export_name__("trommel:filter/filter@0.2.0#[method]subscription.tick")))
+uint8_t * __wasm_export_exports_trommel_filter_filter_method_subscription_tick(uint8_t * arg, int64_t arg0) {
+  exports_trommel_filter_filter_result_list_emission_failure_t ret;
+  exports_trommel_filter_filter_list_emission_t ok;
+  exports_trommel_filter_filter_failure_t err;
+  ret.is_err = !exports_trommel_filter_filter_method_subscription_tick(((exports_trommel_filter_filter_subscription_t*) arg), (uint64_t) (arg0), &ok, &err);
+  if (ret.is_err) {
+    ret.val.err = err;
+  }
+  if (!ret.is_err) {
+    ret.val.ok = ok;
+  }
+  uint8_t *ptr = (uint8_t *) &RET_AREA;
+  if ((ret).is_err) {
+    const exports_trommel_filter_filter_failure_t *payload15 = &(ret).val.err;*((int8_t*)(ptr + 0)) = 1;
+    switch ((int32_t) ((*payload15).kind).tag) {
+      case 0: {
+        *((int8_t*)(ptr + sizeof(void*))) = 0;
+        break;
+      }
+      case 1: {
+        const uint32_t *payload17 = &((*payload15).kind).val.retry;
+        *((int8_t*)(ptr + sizeof(void*))) = 1;
+        *((int32_t*)(ptr + (4+1*sizeof(void*)))) = (int32_t) (*payload17);
+        break;
+      }
+      case 2: {
+        *((int8_t*)(ptr + sizeof(void*))) = 2;
+        break;
+      }
+      case 3: {
+        const uint32_t *payload19 = &((*payload15).kind).val.defer;
+        *((int8_t*)(ptr + sizeof(void*))) = 3;
+        *((int32_t*)(ptr + (4+1*sizeof(void*)))) = (int32_t) (*payload19);
+        break;
+      }
+      case 4: {
+        *((int8_t*)(ptr + sizeof(void*))) = 4;
+        break;
+      }
+    }
+    if ((((*payload15).cause).code).is_some) {
+      const filter_component_string_t *payload22 = &(((*payload15).cause).code).val;
+      *((int8_t*)(ptr + (8+1*sizeof(void*)))) = 1;
+      *((size_t*)(ptr + (8+3*sizeof(void*)))) = (*payload22).len;
+      *((uint8_t **)(ptr + (8+2*sizeof(void*)))) = (uint8_t *) (*payload22).ptr;
+    } else {
+      *((int8_t*)(ptr + (8+1*sizeof(void*)))) = 0;
+    }
+    *((size_t*)(ptr + (8+5*sizeof(void*)))) = (((*payload15).cause).detail).len;
+    *((uint8_t **)(ptr + (8+4*sizeof(void*)))) = (uint8_t *) (((*payload15).cause).detail).ptr;
+  } else {
+    const exports_trommel_filter_filter_list_emission_t *payload = &(ret).val.ok;*((int8_t*)(ptr + 0)) = 0;
+    *((size_t*)(ptr + (2*sizeof(void*)))) = (*payload).len;
+    *((uint8_t **)(ptr + sizeof(void*))) = (uint8_t *) (*payload).ptr;
   }
   return ptr;
 }

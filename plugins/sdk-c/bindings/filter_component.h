@@ -14,63 +14,20 @@ typedef struct filter_component_string_t {
   size_t len;
 } filter_component_string_t;
 
-typedef uint8_t trommel_filter_log_level_t;
-
-#define TROMMEL_FILTER_LOG_LEVEL_TRACE 0
-#define TROMMEL_FILTER_LOG_LEVEL_DEBUG 1
-#define TROMMEL_FILTER_LOG_LEVEL_INFO 2
-#define TROMMEL_FILTER_LOG_LEVEL_WARN 3
-#define TROMMEL_FILTER_LOG_LEVEL_ERROR 4
-
-typedef struct {
-  uint16_t f0;
-  filter_component_string_t f1;
-} filter_component_tuple2_u16_string_t;
-
-typedef struct trommel_filter_api_api_error_t {
-  uint8_t tag;
-  union {
-    filter_component_string_t     denied;
-    filter_component_tuple2_u16_string_t     status;
-    filter_component_string_t     failed;
-  } val;
-} trommel_filter_api_api_error_t;
-
-// Method or path are not on the key's allow list.
-#define TROMMEL_FILTER_API_API_ERROR_DENIED 0
-// The event has used up its calls.
-#define TROMMEL_FILTER_API_API_ERROR_BUDGET 1
-#define TROMMEL_FILTER_API_API_ERROR_TIMEOUT 2
-// Status and body of an answer that is no success.
-#define TROMMEL_FILTER_API_API_ERROR_STATUS 3
-#define TROMMEL_FILTER_API_API_ERROR_FAILED 4
-
 typedef struct {
   bool is_some;
   filter_component_string_t val;
 } filter_component_option_string_t;
 
 typedef struct {
-  bool is_err;
-  union {
-    filter_component_string_t ok;
-    trommel_filter_api_api_error_t err;
-  } val;
-} trommel_filter_api_result_string_api_error_t;
+  filter_component_string_t f0;
+  filter_component_string_t f1;
+} filter_component_tuple2_string_string_t;
 
-typedef struct trommel_filter_state_state_error_t {
-  uint8_t tag;
-  union {
-    filter_component_string_t     unavailable;
-  } val;
-} trommel_filter_state_state_error_t;
-
-#define TROMMEL_FILTER_STATE_STATE_ERROR_DENIED 0
-// The key, the value or the whole store passes its limit.
-#define TROMMEL_FILTER_STATE_STATE_ERROR_TOO_LARGE 1
-// `add` on a value that is not a number.
-#define TROMMEL_FILTER_STATE_STATE_ERROR_CONFLICT 2
-#define TROMMEL_FILTER_STATE_STATE_ERROR_UNAVAILABLE 3
+typedef struct {
+  filter_component_tuple2_string_string_t *ptr;
+  size_t len;
+} filter_component_list_tuple2_string_string_t;
 
 typedef struct {
   uint8_t *ptr;
@@ -82,6 +39,61 @@ typedef struct {
   filter_component_list_u8_t val;
 } filter_component_option_list_u8_t;
 
+typedef struct trommel_filter_api_request_t {
+  // The name of one of the router's APIs, `none` for the one without a name.
+  filter_component_option_string_t   api;
+  filter_component_string_t   method;
+  // With its query.
+  filter_component_string_t   path;
+  // Added to the router's own, which can't be replaced.
+  filter_component_list_tuple2_string_string_t   headers;
+  filter_component_option_list_u8_t   body;
+} trommel_filter_api_request_t;
+
+typedef struct trommel_filter_api_response_t {
+  uint16_t   status;
+  filter_component_list_tuple2_string_string_t   headers;
+  filter_component_list_u8_t   body;
+} trommel_filter_api_response_t;
+
+typedef struct trommel_filter_api_api_error_t {
+  uint8_t tag;
+  union {
+    filter_component_string_t     denied;
+    filter_component_string_t     failed;
+  } val;
+} trommel_filter_api_api_error_t;
+
+// Method, path or a header are not allowed.
+#define TROMMEL_FILTER_API_API_ERROR_DENIED 0
+// The event has used up its calls.
+#define TROMMEL_FILTER_API_API_ERROR_BUDGET 1
+#define TROMMEL_FILTER_API_API_ERROR_TIMEOUT 2
+#define TROMMEL_FILTER_API_API_ERROR_FAILED 3
+
+typedef struct {
+  bool is_err;
+  union {
+    trommel_filter_api_response_t ok;
+    trommel_filter_api_api_error_t err;
+  } val;
+} trommel_filter_api_result_response_api_error_t;
+
+typedef struct trommel_filter_state_state_error_t {
+  uint8_t tag;
+  union {
+    filter_component_string_t     unavailable;
+  } val;
+} trommel_filter_state_state_error_t;
+
+#define TROMMEL_FILTER_STATE_STATE_ERROR_DENIED 0
+// The key, the value or the whole store passes its limit.
+#define TROMMEL_FILTER_STATE_STATE_ERROR_TOO_LARGE 1
+// The value is not what was expected: `increment` of something that is not a number, or `swap` of a value that has
+// changed.
+#define TROMMEL_FILTER_STATE_STATE_ERROR_CONFLICT 2
+#define TROMMEL_FILTER_STATE_STATE_ERROR_UNAVAILABLE 3
+
 typedef struct {
   bool is_err;
   union {
@@ -89,6 +101,24 @@ typedef struct {
     trommel_filter_state_state_error_t err;
   } val;
 } trommel_filter_state_result_option_list_u8_state_error_t;
+
+typedef struct {
+  filter_component_string_t *ptr;
+  size_t len;
+} filter_component_list_string_t;
+
+typedef struct {
+  filter_component_option_list_u8_t *ptr;
+  size_t len;
+} filter_component_list_option_list_u8_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    filter_component_list_option_list_u8_t ok;
+    trommel_filter_state_state_error_t err;
+  } val;
+} trommel_filter_state_result_list_option_list_u8_state_error_t;
 
 typedef struct {
   bool is_some;
@@ -105,15 +135,26 @@ typedef struct {
 typedef struct {
   bool is_err;
   union {
+    filter_component_list_string_t ok;
+    trommel_filter_state_state_error_t err;
+  } val;
+} trommel_filter_state_result_list_string_state_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
     int64_t ok;
     trommel_filter_state_state_error_t err;
   } val;
 } trommel_filter_state_result_s64_state_error_t;
 
-typedef struct {
-  filter_component_string_t f0;
-  filter_component_string_t f1;
-} filter_component_tuple2_string_string_t;
+typedef uint8_t trommel_filter_log_level_t;
+
+#define TROMMEL_FILTER_LOG_LEVEL_TRACE 0
+#define TROMMEL_FILTER_LOG_LEVEL_DEBUG 1
+#define TROMMEL_FILTER_LOG_LEVEL_INFO 2
+#define TROMMEL_FILTER_LOG_LEVEL_WARN 3
+#define TROMMEL_FILTER_LOG_LEVEL_ERROR 4
 
 // The values of a route's params: checked by the router against what the key declares, sorted by name.
 typedef struct trommel_filter_types_params_t {
@@ -121,97 +162,133 @@ typedef struct trommel_filter_types_params_t {
   size_t len;
 } trommel_filter_types_params_t;
 
-typedef struct {
-  filter_component_tuple2_string_string_t *ptr;
-  size_t len;
-} filter_component_list_tuple2_string_string_t;
+// What a subscription is interested in. Fields are named as in conditions:
+// 
+// | name | value |
+// |------|-------|
+// | `subject`, `event-type`, `id` | text |
+// | `source-time` | when the event happened, as its producer wrote it |
+// | `observed-at` | when the router saw it, in Unix nanoseconds |
+// | `attempt` | 1 on the first delivery |
+// | `tenant`, `content-type` | text, from the headers |
+// | `source`, `stream`, `sequence` | where it was read: the source's name, the stream or file, the position in it |
+// | `key`, `route` | on whose behalf the filter is asked |
+// | `header:NAME` | the first value of that header, whatever the case of its name |
+// | `payload` | the bytes, as they came |
+// | `/order/amount` | a part of a JSON payload by its JSON pointer, as written: a text with its quotes |
+// 
+// Numbers are decimal digits. Later versions of the router may know more names. Of members that stand twice in an
+// object the last counts. A pointer into a payload that is not JSON makes the event a dead letter, without a call.
+typedef struct trommel_filter_types_interest_t {
+  // Events that this expression does not hold for are passed over, without a call: the language of `where` in the
+  // router's files, such as `/order/amount >= 500; subject ^= orders.eu.`. Empty for every event.
+  filter_component_string_t   condition;
+  // The fields that `matches` is handed, in this order.
+  filter_component_list_string_t   match_reads;
+  // The fields that `process` is handed, in this order.
+  filter_component_list_string_t   process_reads;
+  // Names of the sinks that emissions choose by name. The router refuses the route if it lacks one.
+  filter_component_list_string_t   sinks;
+} trommel_filter_types_interest_t;
 
-typedef struct {
-  bool is_some;
-  filter_component_list_tuple2_string_string_t val;
-} filter_component_option_list_tuple2_string_string_t;
-
-// One event. What the manifest did not ask for is `none`, and free.
+// The fields that were asked for, in that order. `none` where the event has no such field; a member that is `null`
+// has the value `null`, and an empty text `""`.
 typedef struct trommel_filter_types_event_t {
-  filter_component_string_t   event_type;
-  filter_component_option_string_t   id;
-  filter_component_option_string_t   subject;
-  // When the event happened, as its producer wrote it; `none` also when the producer did not say.
-  filter_component_option_string_t   source_time;
-  // When the router saw it, in Unix nanoseconds.
-  uint64_t   observed_at;
-  // 1 on the first delivery.
-  uint32_t   attempt;
-  filter_component_option_list_tuple2_string_string_t   headers;
-  filter_component_option_list_u8_t   payload;
+  filter_component_option_list_u8_t   *ptr;
+  size_t len;
 } trommel_filter_types_event_t;
 
-// The parts of an event that cost something to hand over.
-typedef uint8_t trommel_filter_types_fields_t;
+// Events, at least one, in two flat buffers. `index` is a table of unsigned numbers of 32 bits, the lowest byte first,
+// that says where in `arena` the values stand. (It is bytes, too, because interpreters are handed bytes as they are,
+// and a list of numbers one by one.) It begins with three numbers:
+// 
+// | at | number |
+// |----|--------|
+// | 0  | version of this layout: 2. A batch of any other must end in a trap |
+// | 1  | number of events |
+// | 2  | number of fields of an event |
+// 
+// Then come two numbers, offset and length, for each field of the first event, then for those of the next. Of a field
+// that an event does not have the offset is 0xffff_ffff and the length 0. Values may share bytes of `arena`.
+typedef struct trommel_filter_types_event_batch_t {
+  filter_component_list_u8_t   arena;
+  filter_component_list_u8_t   index;
+} trommel_filter_types_event_batch_t;
 
-#define TROMMEL_FILTER_TYPES_FIELDS_ID (1 << 0)
-#define TROMMEL_FILTER_TYPES_FIELDS_SUBJECT (1 << 1)
-#define TROMMEL_FILTER_TYPES_FIELDS_SOURCE_TIME (1 << 2)
-#define TROMMEL_FILTER_TYPES_FIELDS_HEADERS (1 << 3)
-#define TROMMEL_FILTER_TYPES_FIELDS_PAYLOAD (1 << 4)
+typedef struct trommel_filter_types_change_t {
+  uint8_t tag;
+  union {
+    filter_component_list_u8_t     set;
+    filter_component_string_t     rename;
+  } val;
+} trommel_filter_types_change_t;
 
-// What the filter does. A hook that is not named is never called.
-typedef uint8_t trommel_filter_types_hooks_t;
+// The new value: for a part of the payload one JSON text, otherwise plain text. A part that is not there is added,
+// and so are the objects on the way to it; `/list/-` adds an element.
+#define TROMMEL_FILTER_TYPES_CHANGE_SET 0
+// What is not there stays away. A subject can't be removed.
+#define TROMMEL_FILTER_TYPES_CHANGE_REMOVE 1
+// The new name of a member, which keeps its value and its place; one that has that name already is replaced.
+#define TROMMEL_FILTER_TYPES_CHANGE_RENAME 2
 
-#define TROMMEL_FILTER_TYPES_HOOKS_NORMALIZE_PARAMS (1 << 0)
-#define TROMMEL_FILTER_TYPES_HOOKS_CONDITIONS (1 << 1)
-#define TROMMEL_FILTER_TYPES_HOOKS_MATCHES (1 << 2)
-#define TROMMEL_FILTER_TYPES_HOOKS_PROCESS (1 << 3)
+// One change of an event: to a part of its JSON payload (`/order/amount`), to a header (`header:NAME`), or to its
+// `subject`.
+typedef struct trommel_filter_types_edit_t {
+  filter_component_string_t   field;
+  trommel_filter_types_change_t   change;
+} trommel_filter_types_edit_t;
+
+// Why something could not be done.
+typedef struct trommel_filter_types_cause_t {
+  // A word of the author's own to tell such cases apart by, in lower case with underscores: `dlq list --reason` finds it.
+  filter_component_option_string_t   code;
+  // For people.
+  filter_component_string_t   detail;
+} trommel_filter_types_cause_t;
+
+typedef struct trommel_filter_types_fate_t {
+  uint8_t tag;
+  union {
+    trommel_filter_types_cause_t     bury;
+  } val;
+} trommel_filter_types_fate_t;
+
+#define TROMMEL_FILTER_TYPES_FATE_SEND 0
+// A dead letter with this payload, beside what else comes of the event.
+#define TROMMEL_FILTER_TYPES_FATE_BURY 1
 
 typedef struct {
-  filter_component_string_t *ptr;
+  filter_component_string_t f0;
+  filter_component_option_string_t f1;
+} filter_component_tuple2_string_option_string_t;
+
+typedef struct {
+  filter_component_tuple2_string_option_string_t *ptr;
   size_t len;
-} filter_component_list_string_t;
-
-// What a filter is and what it wants.
-typedef struct trommel_filter_types_manifest_t {
-  filter_component_string_t   name;
-  // The filter's own version, for people and logs.
-  filter_component_string_t   version;
-  filter_component_string_t   description;
-  trommel_filter_types_hooks_t   hooks;
-  // What `matches` reads.
-  trommel_filter_types_fields_t   match_reads;
-  // What `process` reads.
-  trommel_filter_types_fields_t   process_reads;
-  // Wishes, not grants: `api`, `state`. A wish that the user did not grant refuses the component at load.
-  filter_component_list_string_t   capabilities;
-} trommel_filter_types_manifest_t;
-
-// `exists` ignores the value. `less` and its kin compare as numbers when both sides are numbers, else bytewise.
-typedef uint8_t trommel_filter_types_comparison_t;
-
-#define TROMMEL_FILTER_TYPES_COMPARISON_EXISTS 0
-#define TROMMEL_FILTER_TYPES_COMPARISON_EQUALS 1
-#define TROMMEL_FILTER_TYPES_COMPARISON_NOT_EQUALS 2
-#define TROMMEL_FILTER_TYPES_COMPARISON_LESS 3
-#define TROMMEL_FILTER_TYPES_COMPARISON_LESS_OR_EQUAL 4
-#define TROMMEL_FILTER_TYPES_COMPARISON_GREATER 5
-#define TROMMEL_FILTER_TYPES_COMPARISON_GREATER_OR_EQUAL 6
-#define TROMMEL_FILTER_TYPES_COMPARISON_STARTS_WITH 7
-#define TROMMEL_FILTER_TYPES_COMPARISON_CONTAINS 8
-
-// One test on an event. A field that is not there fails every test, `not-equals` included.
-typedef struct trommel_filter_types_condition_t {
-  // `subject`, `event-type`, `header:NAME`, or a JSON pointer into the payload, such as `/order/amount`.
-  filter_component_string_t   field;
-  trommel_filter_types_comparison_t   comparison;
-  filter_component_string_t   value;
-} trommel_filter_types_condition_t;
+} filter_component_list_tuple2_string_option_string_t;
 
 // One output.
 typedef struct trommel_filter_types_emission_t {
   filter_component_list_u8_t   payload;
+  // The only sink it goes to, one of `interest.sinks`. `none` for all sinks of the route.
+  filter_component_option_string_t   sink;
+  // Replaces the router's own id of the output. Outputs of a key with one id are repeats of each other to destinations
+  // that drop repeats, whatever event they were made of.
+  filter_component_option_string_t   id;
+  // When it may be sent at the earliest, in Unix milliseconds. Until then the router keeps the event, or has a stream
+  // keep the output that can; those without a time are sent at once.
+  filter_component_option_u64_t   not_before;
   // Replaces the event's subject for the sinks that use it.
   filter_component_option_string_t   subject;
-  // Added to the event's headers; a name that is there already is replaced.
-  filter_component_list_tuple2_string_string_t   headers;
+  // Added to the event's headers; a name that is there already is replaced, and removed where the value is `none`.
+  filter_component_list_tuple2_string_option_string_t   headers;
+  trommel_filter_types_fate_t   fate;
 } trommel_filter_types_emission_t;
+
+typedef struct {
+  trommel_filter_types_edit_t *ptr;
+  size_t len;
+} trommel_filter_types_list_edit_t;
 
 typedef struct {
   trommel_filter_types_emission_t *ptr;
@@ -222,6 +299,7 @@ typedef struct trommel_filter_types_outcome_t {
   uint8_t tag;
   union {
     filter_component_list_u8_t     replace;
+    trommel_filter_types_list_edit_t     edit;
     trommel_filter_types_list_emission_t     emit;
   } val;
 } trommel_filter_types_outcome_t;
@@ -232,44 +310,48 @@ typedef struct trommel_filter_types_outcome_t {
 #define TROMMEL_FILTER_TYPES_OUTCOME_KEEP 1
 // Send the event on with this payload.
 #define TROMMEL_FILTER_TYPES_OUTCOME_REPLACE 2
+// Send the event on with these changes, made one after the other. All else stays as it was written.
+#define TROMMEL_FILTER_TYPES_OUTCOME_EDIT 3
 // Send these instead, in this order. An empty list is `drop`.
-#define TROMMEL_FILTER_TYPES_OUTCOME_EMIT 3
+#define TROMMEL_FILTER_TYPES_OUTCOME_EMIT 4
 
-typedef struct {
-  uint32_t f0;
-  filter_component_string_t f1;
-} filter_component_tuple2_u32_string_t;
-
-typedef struct trommel_filter_types_failure_t {
+typedef struct trommel_filter_types_failure_kind_t {
   uint8_t tag;
   union {
-    filter_component_string_t     malformed;
-    filter_component_tuple2_u32_string_t     retry;
-    filter_component_string_t     failed;
-    filter_component_string_t     broken;
+    uint32_t     retry;
+    uint32_t     defer;
   } val;
-} trommel_filter_types_failure_t;
+} trommel_filter_types_failure_kind_t;
 
 // The event can never be processed: straight to the dead letters.
-#define TROMMEL_FILTER_TYPES_FAILURE_MALFORMED 0
-// Passing trouble: try again after this many milliseconds.
-#define TROMMEL_FILTER_TYPES_FAILURE_RETRY 1
+#define TROMMEL_FILTER_TYPES_FAILURE_KIND_MALFORMED 0
+// Passing trouble: try again after this many milliseconds at the earliest.
+#define TROMMEL_FILTER_TYPES_FAILURE_KIND_RETRY 1
 // Try again by the key's policy, then dead letter.
-#define TROMMEL_FILTER_TYPES_FAILURE_FAILED 2
+#define TROMMEL_FILTER_TYPES_FAILURE_KIND_FAILED 2
+// No failure: the event's time has not come. Ask again after this many milliseconds, as often as need be.
+#define TROMMEL_FILTER_TYPES_FAILURE_KIND_DEFER 3
 // The filter itself can't go on: it is quarantined, the event is kept.
-#define TROMMEL_FILTER_TYPES_FAILURE_BROKEN 3
+#define TROMMEL_FILTER_TYPES_FAILURE_KIND_BROKEN 4
+
+typedef struct trommel_filter_types_failure_t {
+  trommel_filter_types_failure_kind_t   kind;
+  trommel_filter_types_cause_t   cause;
+} trommel_filter_types_failure_t;
 
 typedef trommel_filter_types_params_t exports_trommel_filter_filter_params_t;
 
 typedef trommel_filter_types_event_t exports_trommel_filter_filter_event_t;
 
+typedef trommel_filter_types_event_batch_t exports_trommel_filter_filter_event_batch_t;
+
+typedef trommel_filter_types_interest_t exports_trommel_filter_filter_interest_t;
+
+typedef trommel_filter_types_emission_t exports_trommel_filter_filter_emission_t;
+
 typedef trommel_filter_types_failure_t exports_trommel_filter_filter_failure_t;
 
 typedef trommel_filter_types_outcome_t exports_trommel_filter_filter_outcome_t;
-
-typedef trommel_filter_types_manifest_t exports_trommel_filter_filter_manifest_t;
-
-typedef trommel_filter_types_condition_t exports_trommel_filter_filter_condition_t;
 
 typedef struct exports_trommel_filter_filter_own_subscription_t {
   int32_t __handle;
@@ -288,14 +370,17 @@ typedef struct {
 } exports_trommel_filter_filter_result_params_failure_t;
 
 typedef struct {
-  exports_trommel_filter_filter_condition_t *ptr;
-  size_t len;
-} exports_trommel_filter_filter_list_condition_t;
+  bool is_err;
+  union {
+    exports_trommel_filter_filter_own_subscription_t ok;
+    exports_trommel_filter_filter_failure_t err;
+  } val;
+} exports_trommel_filter_filter_result_own_subscription_failure_t;
 
 typedef struct {
-  exports_trommel_filter_filter_list_condition_t *ptr;
+  uint64_t *ptr;
   size_t len;
-} exports_trommel_filter_filter_list_list_condition_t;
+} filter_component_list_u64_t;
 
 typedef struct {
   bool is_err;
@@ -305,74 +390,132 @@ typedef struct {
   } val;
 } exports_trommel_filter_filter_result_outcome_failure_t;
 
-// Imported Functions from `trommel:filter/log@0.1.1`
-extern void trommel_filter_log_write(trommel_filter_log_level_t level, filter_component_string_t *message);
+typedef struct {
+  exports_trommel_filter_filter_result_outcome_failure_t *ptr;
+  size_t len;
+} exports_trommel_filter_filter_list_result_outcome_failure_t;
 
-// Imported Functions from `trommel:filter/api@0.1.1`
-extern bool trommel_filter_api_call(filter_component_string_t *method, filter_component_string_t *path, filter_component_string_t *maybe_body, filter_component_string_t *ret, trommel_filter_api_api_error_t *err);
+typedef struct {
+  exports_trommel_filter_filter_emission_t *ptr;
+  size_t len;
+} exports_trommel_filter_filter_list_emission_t;
 
-// Imported Functions from `trommel:filter/state@0.1.1`
+typedef struct {
+  bool is_err;
+  union {
+    exports_trommel_filter_filter_list_emission_t ok;
+    exports_trommel_filter_filter_failure_t err;
+  } val;
+} exports_trommel_filter_filter_result_list_emission_failure_t;
+
+// Imported Functions from `trommel:filter/api@0.2.0`
+// Answers of any status are responses. The router has repeated the call where that may help.
+extern bool trommel_filter_api_call(trommel_filter_api_request_t *request, trommel_filter_api_response_t *ret, trommel_filter_api_api_error_t *err);
+
+// Imported Functions from `trommel:filter/state@0.2.0`
 extern bool trommel_filter_state_get(filter_component_string_t *key, filter_component_option_list_u8_t *ret, trommel_filter_state_state_error_t *err);
+// The values of many keys, in their order.
+extern bool trommel_filter_state_get_many(filter_component_list_string_t *keys, filter_component_list_option_list_u8_t *ret, trommel_filter_state_state_error_t *err);
 extern bool trommel_filter_state_set(filter_component_string_t *key, filter_component_list_u8_t *value, uint64_t *maybe_ttl_ms, trommel_filter_state_state_error_t *err);
 extern bool trommel_filter_state_delete(filter_component_string_t *key, trommel_filter_state_state_error_t *err);
-// Adds to a decimal number, 0 when absent, and returns the sum.
-extern bool trommel_filter_state_add(filter_component_string_t *key, int64_t delta, uint64_t *maybe_ttl_ms, int64_t *ret, trommel_filter_state_state_error_t *err);
+// The keys that begin with `prefix`, in no order, at most 1,000.
+extern bool trommel_filter_state_keys(filter_component_string_t *prefix, filter_component_list_string_t *ret, trommel_filter_state_state_error_t *err);
+// Adds to a decimal number, 0 when absent, and returns the sum. Without a ttl the number keeps the one it has.
+extern bool trommel_filter_state_increment(filter_component_string_t *key, int64_t delta, uint64_t *maybe_ttl_ms, int64_t *ret, trommel_filter_state_state_error_t *err);
+// Sets a value if the present one is `old`, `none` for absent; otherwise `conflict`.
+extern bool trommel_filter_state_swap(filter_component_string_t *key, filter_component_list_u8_t *maybe_old, filter_component_list_u8_t *new_, uint64_t *maybe_ttl_ms, trommel_filter_state_state_error_t *err);
 
-// Exported Functions from `trommel:filter/filter@0.1.1`
-void exports_trommel_filter_filter_describe(exports_trommel_filter_filter_manifest_t *ret);
+// Imported Functions from `trommel:filter/log@0.2.0`
+// Whether lines of this level are written anywhere: ask before making a costly one.
+extern bool trommel_filter_log_enabled(trommel_filter_log_level_t level);
+// Writes one line. Names of fields are words in lower case with underscores.
+extern void trommel_filter_log_write(trommel_filter_log_level_t level, filter_component_string_t *message, filter_component_list_tuple2_string_string_t *fields);
+
+// Imported Functions from `trommel:filter/telemetry@0.2.0`
+// Measures: adds to a counter, sets a gauge, or is one value of a histogram. A metric that the manifest does not name
+// is logged once and passed over.
+extern void trommel_filter_telemetry_measure(filter_component_string_t *metric, double value);
+// Adds an attribute to the span of the call, if the event is traced.
+extern void trommel_filter_telemetry_annotate(filter_component_string_t *name, filter_component_string_t *value);
+
+// Exported Functions from `trommel:filter/filter@0.2.0`
+void exports_trommel_filter_filter_describe(filter_component_string_t *ret);
 bool exports_trommel_filter_filter_normalize_params(filter_component_string_t *key, exports_trommel_filter_filter_params_t *params, exports_trommel_filter_filter_params_t *ret, exports_trommel_filter_filter_failure_t *err);
-exports_trommel_filter_filter_own_subscription_t exports_trommel_filter_filter_constructor_subscription(filter_component_string_t *key, exports_trommel_filter_filter_params_t *params);
-void exports_trommel_filter_filter_method_subscription_conditions(exports_trommel_filter_filter_borrow_subscription_t self, exports_trommel_filter_filter_list_list_condition_t *ret);
+bool exports_trommel_filter_filter_constructor_subscription(filter_component_string_t *key, exports_trommel_filter_filter_params_t *params, exports_trommel_filter_filter_own_subscription_t *ret, exports_trommel_filter_filter_failure_t *err);
+void exports_trommel_filter_filter_method_subscription_interest(exports_trommel_filter_filter_borrow_subscription_t self, exports_trommel_filter_filter_interest_t *ret);
 bool exports_trommel_filter_filter_method_subscription_matches(exports_trommel_filter_filter_borrow_subscription_t self, exports_trommel_filter_filter_event_t *event);
+void exports_trommel_filter_filter_method_subscription_matches_batch(exports_trommel_filter_filter_borrow_subscription_t self, exports_trommel_filter_filter_event_batch_t *events, filter_component_list_u64_t *ret);
 bool exports_trommel_filter_filter_method_subscription_process(exports_trommel_filter_filter_borrow_subscription_t self, exports_trommel_filter_filter_event_t *event, exports_trommel_filter_filter_outcome_t *ret, exports_trommel_filter_filter_failure_t *err);
+void exports_trommel_filter_filter_method_subscription_process_batch(exports_trommel_filter_filter_borrow_subscription_t self, exports_trommel_filter_filter_event_batch_t *events, exports_trommel_filter_filter_list_result_outcome_failure_t *ret);
+bool exports_trommel_filter_filter_method_subscription_tick(exports_trommel_filter_filter_borrow_subscription_t self, uint64_t now, exports_trommel_filter_filter_list_emission_t *ret, exports_trommel_filter_filter_failure_t *err);
 
 // Helper Functions
 
-void filter_component_tuple2_u16_string_free(filter_component_tuple2_u16_string_t *ptr);
-
-void trommel_filter_api_api_error_free(trommel_filter_api_api_error_t *ptr);
-
 void filter_component_option_string_free(filter_component_option_string_t *ptr);
 
-void trommel_filter_api_result_string_api_error_free(trommel_filter_api_result_string_api_error_t *ptr);
+void filter_component_tuple2_string_string_free(filter_component_tuple2_string_string_t *ptr);
 
-void trommel_filter_state_state_error_free(trommel_filter_state_state_error_t *ptr);
+void filter_component_list_tuple2_string_string_free(filter_component_list_tuple2_string_string_t *ptr);
 
 void filter_component_list_u8_free(filter_component_list_u8_t *ptr);
 
 void filter_component_option_list_u8_free(filter_component_option_list_u8_t *ptr);
 
+void trommel_filter_api_request_free(trommel_filter_api_request_t *ptr);
+
+void trommel_filter_api_response_free(trommel_filter_api_response_t *ptr);
+
+void trommel_filter_api_api_error_free(trommel_filter_api_api_error_t *ptr);
+
+void trommel_filter_api_result_response_api_error_free(trommel_filter_api_result_response_api_error_t *ptr);
+
+void trommel_filter_state_state_error_free(trommel_filter_state_state_error_t *ptr);
+
 void trommel_filter_state_result_option_list_u8_state_error_free(trommel_filter_state_result_option_list_u8_state_error_t *ptr);
+
+void filter_component_list_string_free(filter_component_list_string_t *ptr);
+
+void filter_component_list_option_list_u8_free(filter_component_list_option_list_u8_t *ptr);
+
+void trommel_filter_state_result_list_option_list_u8_state_error_free(trommel_filter_state_result_list_option_list_u8_state_error_t *ptr);
 
 void filter_component_option_u64_free(filter_component_option_u64_t *ptr);
 
 void trommel_filter_state_result_void_state_error_free(trommel_filter_state_result_void_state_error_t *ptr);
 
-void trommel_filter_state_result_s64_state_error_free(trommel_filter_state_result_s64_state_error_t *ptr);
+void trommel_filter_state_result_list_string_state_error_free(trommel_filter_state_result_list_string_state_error_t *ptr);
 
-void filter_component_tuple2_string_string_free(filter_component_tuple2_string_string_t *ptr);
+void trommel_filter_state_result_s64_state_error_free(trommel_filter_state_result_s64_state_error_t *ptr);
 
 void trommel_filter_types_params_free(trommel_filter_types_params_t *ptr);
 
-void filter_component_list_tuple2_string_string_free(filter_component_list_tuple2_string_string_t *ptr);
-
-void filter_component_option_list_tuple2_string_string_free(filter_component_option_list_tuple2_string_string_t *ptr);
+void trommel_filter_types_interest_free(trommel_filter_types_interest_t *ptr);
 
 void trommel_filter_types_event_free(trommel_filter_types_event_t *ptr);
 
-void filter_component_list_string_free(filter_component_list_string_t *ptr);
+void trommel_filter_types_event_batch_free(trommel_filter_types_event_batch_t *ptr);
 
-void trommel_filter_types_manifest_free(trommel_filter_types_manifest_t *ptr);
+void trommel_filter_types_change_free(trommel_filter_types_change_t *ptr);
 
-void trommel_filter_types_condition_free(trommel_filter_types_condition_t *ptr);
+void trommel_filter_types_edit_free(trommel_filter_types_edit_t *ptr);
+
+void trommel_filter_types_cause_free(trommel_filter_types_cause_t *ptr);
+
+void trommel_filter_types_fate_free(trommel_filter_types_fate_t *ptr);
+
+void filter_component_tuple2_string_option_string_free(filter_component_tuple2_string_option_string_t *ptr);
+
+void filter_component_list_tuple2_string_option_string_free(filter_component_list_tuple2_string_option_string_t *ptr);
 
 void trommel_filter_types_emission_free(trommel_filter_types_emission_t *ptr);
+
+void trommel_filter_types_list_edit_free(trommel_filter_types_list_edit_t *ptr);
 
 void trommel_filter_types_list_emission_free(trommel_filter_types_list_emission_t *ptr);
 
 void trommel_filter_types_outcome_free(trommel_filter_types_outcome_t *ptr);
 
-void filter_component_tuple2_u32_string_free(filter_component_tuple2_u32_string_t *ptr);
+void trommel_filter_types_failure_kind_free(trommel_filter_types_failure_kind_t *ptr);
 
 void trommel_filter_types_failure_free(trommel_filter_types_failure_t *ptr);
 
@@ -380,13 +523,15 @@ void exports_trommel_filter_filter_params_free(exports_trommel_filter_filter_par
 
 void exports_trommel_filter_filter_event_free(exports_trommel_filter_filter_event_t *ptr);
 
+void exports_trommel_filter_filter_event_batch_free(exports_trommel_filter_filter_event_batch_t *ptr);
+
+void exports_trommel_filter_filter_interest_free(exports_trommel_filter_filter_interest_t *ptr);
+
+void exports_trommel_filter_filter_emission_free(exports_trommel_filter_filter_emission_t *ptr);
+
 void exports_trommel_filter_filter_failure_free(exports_trommel_filter_filter_failure_t *ptr);
 
 void exports_trommel_filter_filter_outcome_free(exports_trommel_filter_filter_outcome_t *ptr);
-
-void exports_trommel_filter_filter_manifest_free(exports_trommel_filter_filter_manifest_t *ptr);
-
-void exports_trommel_filter_filter_condition_free(exports_trommel_filter_filter_condition_t *ptr);
 
 extern void exports_trommel_filter_filter_subscription_drop_own(exports_trommel_filter_filter_own_subscription_t handle);
 
@@ -396,11 +541,17 @@ void exports_trommel_filter_filter_subscription_destructor(exports_trommel_filte
 
 void exports_trommel_filter_filter_result_params_failure_free(exports_trommel_filter_filter_result_params_failure_t *ptr);
 
-void exports_trommel_filter_filter_list_condition_free(exports_trommel_filter_filter_list_condition_t *ptr);
+void exports_trommel_filter_filter_result_own_subscription_failure_free(exports_trommel_filter_filter_result_own_subscription_failure_t *ptr);
 
-void exports_trommel_filter_filter_list_list_condition_free(exports_trommel_filter_filter_list_list_condition_t *ptr);
+void filter_component_list_u64_free(filter_component_list_u64_t *ptr);
 
 void exports_trommel_filter_filter_result_outcome_failure_free(exports_trommel_filter_filter_result_outcome_failure_t *ptr);
+
+void exports_trommel_filter_filter_list_result_outcome_failure_free(exports_trommel_filter_filter_list_result_outcome_failure_t *ptr);
+
+void exports_trommel_filter_filter_list_emission_free(exports_trommel_filter_filter_list_emission_t *ptr);
+
+void exports_trommel_filter_filter_result_list_emission_failure_free(exports_trommel_filter_filter_result_list_emission_failure_t *ptr);
 
 // Sets the string `ret` to reference the input string `s` without copying it
 void filter_component_string_set(filter_component_string_t *ret, const char*s);

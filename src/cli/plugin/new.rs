@@ -38,10 +38,16 @@ pub struct NewPlugin {
 enum PluginLanguage {
     Rust,
     C,
+    Cpp,
+    Zig,
     Js,
     Ts,
     Python,
     Go,
+    #[value(name = "assemblyscript")]
+    AssemblyScript,
+    /// Any toolchain that makes WebAssembly: the contract and its ABI
+    Other,
 }
 
 impl PluginLanguage {
@@ -49,10 +55,22 @@ impl PluginLanguage {
         match self {
             Self::Rust => &files::RUST,
             Self::C => &files::C,
+            Self::Cpp => &files::CPP,
+            Self::Zig => &files::ZIG,
             Self::Js => &files::JS,
             Self::Ts => &files::TS,
             Self::Python => &files::PYTHON,
             Self::Go => &files::GO,
+            Self::AssemblyScript => &files::ASSEMBLYSCRIPT,
+            Self::Other => &files::OTHER,
+        }
+    }
+
+    /// Files of a kit that several languages have in common.
+    fn kit(self) -> &'static [TemplateFile] {
+        match self {
+            Self::C | Self::Cpp | Self::Zig => &files::SDK_C,
+            _ => &[],
         }
     }
 
@@ -61,10 +79,13 @@ impl PluginLanguage {
         match self {
             Self::Rust => "src/lib.rs",
             Self::C => "filter.c",
+            Self::Cpp => "filter.cpp",
+            Self::Zig => "filter.zig",
             Self::Js => "filter.js",
-            Self::Ts => "filter.ts",
+            Self::Ts | Self::AssemblyScript => "filter.ts",
             Self::Python => "app.py",
             Self::Go => "main.go",
+            Self::Other => "filter.wat",
         }
     }
 
@@ -107,7 +128,7 @@ impl NewPlugin {
         })?;
         let key = format!("keys/{name}.toml");
         let wit: &[TemplateFile] = if self.lang.reads_wit() { &files::WIT } else { &[] };
-        let all = self.lang.files().iter().chain(wit).chain(&COMMON).copied();
+        let all = self.lang.files().iter().chain(self.lang.kit()).chain(wit).chain(&COMMON).copied();
         for (place, content) in all.chain([(key.as_str(), KEY)]) {
             let path = self.folder.join(place);
             let content = self.filled(place, content, &name);
@@ -124,7 +145,7 @@ impl NewPlugin {
 
     /// Fills in the plugin's name. Files of the SDK and the contract stay as they are.
     fn filled(&self, place: &str, content: &[u8], name: &str) -> Vec<u8> {
-        let is_ours = place.starts_with("sdk/") || place.starts_with("wit/deps/");
+        let is_ours = place.starts_with("sdk/") || place.starts_with("wit/deps/") || place == "wit/filter.wit";
         let Some(text) = std::str::from_utf8(content).ok().filter(|_| !is_ours) else { return content.to_vec() };
         let text = match (place, self.lang) {
             // Only Python keeps the raised limit: CPython leaks what it returns, and with more
@@ -153,7 +174,8 @@ fn name(folder: &Path) -> Result<String, CommandRefusal> {
         return Ok(name);
     }
     let message = format!("`{name}` can't be a plugin's name");
-    let hint = "names are lower-case words of letters and digits with `-` in between, such as `large-orders`";
+    let hint = "names are lower-case words of letters and digits with `-` in between, each with a letter first, such as \
+                `large-orders`";
     Err(CommandRefusal::new(RefusalKind::Validation, "bad_name", message).param("NAME").hint(hint))
 }
 
@@ -197,10 +219,13 @@ mod tests {
         for (language, template, kit) in [
             (PluginLanguage::Rust, "rust", "sdk-rust"),
             (PluginLanguage::C, "c", "sdk-c"),
+            (PluginLanguage::Cpp, "cpp", "sdk-c"),
+            (PluginLanguage::Zig, "zig", "sdk-c"),
             (PluginLanguage::Js, "js", "sdk-js"),
             (PluginLanguage::Ts, "ts", "sdk-js"),
             (PluginLanguage::Python, "python", "sdk-python/src"),
             (PluginLanguage::Go, "go", "sdk-go"),
+            (PluginLanguage::AssemblyScript, "assemblyscript", "sdk-assemblyscript"),
         ] {
             let (template, kit) =
                 (root.join("examples/languages/templates").join(template), root.join("plugins").join(kit));
@@ -210,7 +235,8 @@ mod tests {
             let files = files.iter().map(|path| path.strip_prefix(&template).unwrap().to_owned());
             let sdk = sdk.iter().map(|path| Path::new("sdk").join(path.strip_prefix(&kit).unwrap()));
             let expected: BTreeSet<_> = files.chain(sdk).collect();
-            let given: BTreeSet<_> = language.files().iter().map(|(place, _)| PathBuf::from(place)).collect();
+            let given: BTreeSet<_> =
+                language.files().iter().chain(language.kit()).map(|(place, _)| PathBuf::from(place)).collect();
             assert_eq!(given, expected, "{language:?}");
         }
     }

@@ -50,9 +50,8 @@ func orNothing(list []string) string {
 
 func init() {
 	trommel.Export(trommel.Filter[trommel.Params]{
-		Name:    "hostile",
-		Version: "1.0.0",
-		New:     func(_ string, params trommel.Params) (trommel.Params, error) { return params, nil },
+		Manifest: trommel.Manifest{Name: "hostile", Version: "1.0.0"},
+		New:      func(_ string, params trommel.Params) (trommel.Params, error) { return params, nil },
 		Matches: func(trommel.Params, *trommel.Event) bool {
 			var drawn [4]byte
 			rand.Read(drawn[:])

@@ -1,4 +1,4 @@
-module my-filter
+module filters/my-filter
 
 go 1.25
 

@@ -1,4 +1,4 @@
-// my-filter: passes orders of at least `min`, and of them only what is wanted.
+// my-filter: passes orders of at least `min`, and marks them.
 package main
 
 import (
@@ -10,10 +10,9 @@ import (
 // route is what one route needs: its params, parsed once.
 type route struct{ min float64 }
 
-// order is what the payload is decoded to.
+// order is what the hooks read of an event. What is not named costs nothing.
 type order struct {
-	Amount float64 `json:"amount"`
-	Large  bool    `json:"large"`
+	Amount float64 `trommel:"/amount"`
 }
 
 // newRoute is called for every route, in every instance: it parses, and no more. An error refuses the route.
@@ -34,29 +33,32 @@ func newRoute(_ string, params trommel.Params) (route, error) {
 
 // matches is called for every event of the key, very often. It can call nothing: it only decides.
 func (r route) matches(event *trommel.Event) bool {
-	var order order
-	return event.JSON(&order) == nil && order.Amount >= r.min
+	amount, ok := event.Get("/amount").Float()
+	return ok && amount >= r.min
 }
 
-// process is called for what matched. Its error is made by trommel.Malformed, Retry, Failed or Broken.
+// process is called for what matched. Its error is made by trommel.Malformed, Retry, Failed, Defer or Broken.
 func (r route) process(event *trommel.Event) (trommel.Outcome, error) {
 	var order order
-	if err := event.JSON(&order); err != nil {
+	if err := event.Decode(&order); err != nil {
 		return trommel.Drop, err
 	}
 	trommel.Log(trommel.Debug, "an order of %v", order.Amount)
-	order.Large = true
-	return trommel.ReplaceJSON(order)
+	return trommel.Edit(trommel.Set("/large", true)) // all else stays as it was written
 }
 
 func init() {
 	trommel.Export(trommel.Filter[route]{
-		Name:        "my-filter",
-		Version:     "0.1.0",
-		Description: "Passes large orders",
-		// What is not asked for is not handed over, and costs nothing.
-		MatchReads:   trommel.Payload,
-		ProcessReads: trommel.Payload,
+		Manifest: trommel.Manifest{
+			Name:        "my-filter",
+			Version:     "0.1.0",
+			Description: "Passes large orders",
+			Params: []trommel.Param{
+				{Name: "min", Type: "int", Default: "100", Description: "Smallest amount that passes"},
+			},
+		},
+		MatchReads:   trommel.Reads[order](),
+		ProcessReads: trommel.Reads[order](),
 		New:          newRoute,
 		Matches:      route.matches,
 		Process:      route.process,

@@ -36,15 +36,57 @@ pub(super) const RUST: [TemplateFile; 17] = [
     file!("sdk/wit/filter.wit", "plugins/sdk-rust/wit/filter.wit"),
 ];
 
-pub(super) const C: [TemplateFile; 8] = [
-    file!("build", "examples/languages/templates/c/build"),
-    file!("filter.c", "examples/languages/templates/c/filter.c"),
+/// The kit for C, C++ and Zig.
+pub(super) const SDK_C: [TemplateFile; 10] = [
     file!("sdk/bindings/filter_component.c", "plugins/sdk-c/bindings/filter_component.c"),
     file!("sdk/bindings/filter_component.h", "plugins/sdk-c/bindings/filter_component.h"),
     file!("sdk/bindings/filter_component_component_type.o", "plugins/sdk-c/bindings/filter_component_component_type.o"),
+    file!("sdk/describe.c", "plugins/sdk-c/describe.c"),
+    file!("sdk/export.c", "plugins/sdk-c/export.c"),
+    file!("sdk/imports.c", "plugins/sdk-c/imports.c"),
     file!("sdk/json.c", "plugins/sdk-c/json.c"),
+    file!("sdk/kit.h", "plugins/sdk-c/kit.h"),
     file!("sdk/trommel.c", "plugins/sdk-c/trommel.c"),
     file!("sdk/trommel.h", "plugins/sdk-c/trommel.h"),
+];
+
+pub(super) const C: [TemplateFile; 3] = [
+    file!("build", "examples/languages/templates/c/build"),
+    file!("compile_flags.txt", "examples/languages/templates/c/compile_flags.txt"),
+    file!("filter.c", "examples/languages/templates/c/filter.c"),
+];
+
+pub(super) const CPP: [TemplateFile; 3] = [
+    file!("build", "examples/languages/templates/cpp/build"),
+    file!("compile_flags.txt", "examples/languages/templates/cpp/compile_flags.txt"),
+    file!("filter.cpp", "examples/languages/templates/cpp/filter.cpp"),
+];
+
+pub(super) const ZIG: [TemplateFile; 2] = [
+    file!("build", "examples/languages/templates/zig/build"),
+    file!("filter.zig", "examples/languages/templates/zig/filter.zig"),
+];
+
+pub(super) const ASSEMBLYSCRIPT: [TemplateFile; 10] = [
+    file!("build", "examples/languages/templates/assemblyscript/build"),
+    file!("filter.ts", "examples/languages/templates/assemblyscript/filter.ts"),
+    file!("package.json", "examples/languages/templates/assemblyscript/package.json"),
+    file!("tsconfig.json", "examples/languages/templates/assemblyscript/tsconfig.json"),
+    file!("sdk/component-type", "plugins/sdk-assemblyscript/component-type"),
+    file!("sdk/exports.ts", "plugins/sdk-assemblyscript/exports.ts"),
+    file!("sdk/imports.ts", "plugins/sdk-assemblyscript/imports.ts"),
+    file!("sdk/memory.ts", "plugins/sdk-assemblyscript/memory.ts"),
+    file!("sdk/transform.mjs", "plugins/sdk-assemblyscript/transform.mjs"),
+    file!("sdk/trommel.ts", "plugins/sdk-assemblyscript/trommel.ts"),
+];
+
+/// What any toolchain needs: the contract, the section that says what a module is, and how values go in and out.
+pub(super) const OTHER: [TemplateFile; 5] = [
+    file!("ABI.md", "docs/how-to/any-toolchain.md"),
+    file!("build", "examples/languages/templates/other/build"),
+    file!("filter.wat", "examples/languages/templates/other/filter.wat"),
+    file!("sdk/component-type", "plugins/sdk-go/component-type"),
+    file!("wit/filter.wit", "wit/v0.2.0/filter.wit"),
 ];
 
 pub(super) const JS: [TemplateFile; 6] = [
@@ -74,16 +116,24 @@ pub(super) const PYTHON: [TemplateFile; 5] = [
     file!("sdk/trommel.py", "plugins/sdk-python/src/trommel.py"),
 ];
 
-pub(super) const GO: [TemplateFile; 24] = [
+pub(super) const GO: [TemplateFile; 38] = [
     file!("build", "examples/languages/templates/go/build"),
     file!("go.mod", "examples/languages/templates/go/go.mod"),
     file!("go.sum", "examples/languages/templates/go/go.sum"),
     file!("main.go", "examples/languages/templates/go/main.go"),
-    file!("sdk/collect.go", "plugins/sdk-go/collect.go"),
+    file!("main_test.go", "examples/languages/templates/go/main_test.go"),
+    file!("sdk/border_wasm.go", "plugins/sdk-go/border_wasm.go"),
+    file!("sdk/collect_wasm.go", "plugins/sdk-go/collect_wasm.go"),
     file!("sdk/component-type", "plugins/sdk-go/component-type"),
+    file!("sdk/event.go", "plugins/sdk-go/event.go"),
+    file!("sdk/failure.go", "plugins/sdk-go/failure.go"),
+    file!("sdk/fields.go", "plugins/sdk-go/fields.go"),
     file!("sdk/go.mod", "plugins/sdk-go/go.mod"),
     file!("sdk/go.sum", "plugins/sdk-go/go.sum"),
     file!("sdk/imports.go", "plugins/sdk-go/imports.go"),
+    file!("sdk/internal/host/host.go", "plugins/sdk-go/internal/host/host.go"),
+    file!("sdk/internal/host/imports_wasm.go", "plugins/sdk-go/internal/host/imports_wasm.go"),
+    file!("sdk/internal/host/native.go", "plugins/sdk-go/internal/host/native.go"),
     file!(
         "sdk/internal/wit/export_trommel_filter_filter/empty.s",
         "plugins/sdk-go/internal/wit/export_trommel_filter_filter/empty.s"
@@ -119,11 +169,23 @@ pub(super) const GO: [TemplateFile; 24] = [
         "sdk/internal/wit/trommel_filter_state/wit_bindings.go",
         "plugins/sdk-go/internal/wit/trommel_filter_state/wit_bindings.go"
     ),
+    file!(
+        "sdk/internal/wit/trommel_filter_telemetry/empty.s",
+        "plugins/sdk-go/internal/wit/trommel_filter_telemetry/empty.s"
+    ),
+    file!(
+        "sdk/internal/wit/trommel_filter_telemetry/wit_bindings.go",
+        "plugins/sdk-go/internal/wit/trommel_filter_telemetry/wit_bindings.go"
+    ),
     file!("sdk/internal/wit/trommel_filter_types/empty.s", "plugins/sdk-go/internal/wit/trommel_filter_types/empty.s"),
     file!(
         "sdk/internal/wit/trommel_filter_types/wit_bindings.go",
         "plugins/sdk-go/internal/wit/trommel_filter_types/wit_bindings.go"
     ),
     file!("sdk/internal/wit/wit_exports/wit_exports.go", "plugins/sdk-go/internal/wit/wit_exports/wit_exports.go"),
+    file!("sdk/manifest.go", "plugins/sdk-go/manifest.go"),
+    file!("sdk/native.go", "plugins/sdk-go/native.go"),
+    file!("sdk/outcome.go", "plugins/sdk-go/outcome.go"),
+    file!("sdk/state/state.go", "plugins/sdk-go/state/state.go"),
     file!("sdk/trommel.go", "plugins/sdk-go/trommel.go"),
 ];
