@@ -1,5 +1,5 @@
-//! How fast events pass from one stream to another: a relay written by hand with async-nats is the floor, the router
-//! does the same beside it. `cargo bench --bench relay`; `-- --rounds 3 --events 50000 json` makes it shorter.
+//! How fast events pass from one stream to another: a relay written by hand with async-nats is the floor, one that
+//! publishes in batches of fast ingest the second; the router does the same beside them. `cargo bench --bench relay`; `-- --rounds 3 --events 50000 json` makes it shorter.
 //!
 //! Floor and router run in this one process, each on its own runtime as it would in a program of its own. Cases take
 //! turns. What counts is what arrives in the output stream, from its first message to its last by the server's own
@@ -9,21 +9,11 @@
 
 use std::{collections::HashMap, fs, path::Path, time::Duration};
 
-use async_nats::{
-    HeaderMap,
-    jetstream::{
-        self, Context,
-        consumer::{AckPolicy, DeliverPolicy, pull},
-        context::ContextBuilder,
-        stream,
-    },
-};
-use futures_util::StreamExt;
+use async_nats::jetstream::{self, Context};
 use nats::NatsServer;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::mpsc,
     time::{Instant, sleep},
 };
 use trommel::{
@@ -32,14 +22,13 @@ use trommel::{
     stop::stop,
 };
 
+#[path = "common/by_hand.rs"]
+mod by_hand;
 #[path = "../tests/common/nats.rs"]
 mod nats;
 
 /// Publishes under way at once, as in the router.
 const WINDOW: usize = 1024;
-/// What the router has open at once.
-const IN_FLIGHT: i64 = 4096;
-const BATCH: usize = 500;
 const SUBJECTS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -55,14 +44,23 @@ struct Case {
 
 enum Way {
     ByHand,
-    Router { key: &'static str, params: &'static str, ack: &'static str, more: &'static str },
+    /// With fast ingest.
+    ByHandFast,
+    Router {
+        key: &'static str,
+        params: &'static str,
+        ack: &'static str,
+        more: &'static str,
+    },
 }
 
 const FLOOR: &str = "by hand";
+const FAST_FLOOR: &str = "by hand, fast ingest";
 const FLOOR_WITH_IDS: &str = "by hand, message ids";
 const SELECT: &str = "filter = \"select\"\n[[key.params]]\nname = \"where\"";
 const MATCH: &str = "filter = \"match-type\"";
 const JSON: &str = "filter = \"relay-json\"";
+const EDIT: &str = "filter = \"edit-fields\"";
 
 fn cases() -> Vec<Case> {
     let by_hand = |name, message_id| Case { name, floor: name, way: Way::ByHand, message_id, half: false };
@@ -75,10 +73,12 @@ fn cases() -> Vec<Case> {
     };
     vec![
         by_hand(FLOOR, false),
+        Case { name: FAST_FLOOR, way: Way::ByHandFast, ..by_hand(FLOOR, false) },
         router("passing through", "", "{}", "explicit", ""),
         Case { half: true, ..router("select, half pass", SELECT, "{ where = \"/half == yes\" }", "explicit", "") },
         router("Rust matches + keep", MATCH, "{}", "explicit", ""),
         router("Rust matches + process JSON", JSON, "{}", "explicit", ""),
+        router("two fields read, one set", EDIT, "{}", "explicit", ""),
         router("passing through, ack = all", "", "{}", "all", ""),
         router("passing through, no dedup", "", "{}", "explicit", "[dedup]\nenabled = false"),
         by_hand(FLOOR_WITH_IDS, true),
@@ -211,7 +211,7 @@ impl Bench<'_> {
         let context = self.context;
         // An error means that there was none.
         let _ = context.delete_stream("IN").await;
-        context.create_stream(file_stream("IN", "in.>")).await.unwrap();
+        self.create("IN", "in.>").await;
         let mut acks = Vec::new();
         for number in 0..self.events {
             let subject = format!("in.{}", number % SUBJECTS);
@@ -231,16 +231,19 @@ impl Bench<'_> {
         let context = self.context;
         self.runtime.block_on(async {
             let _ = context.delete_stream("OUT").await;
-            context.create_stream(file_stream("OUT", "out.>")).await.unwrap();
+            self.create("OUT", "out.>").await;
         });
         let runtime = match case.way {
-            Way::ByHand => runtime(),
+            Way::ByHand | Way::ByHandFast => runtime(),
             Way::Router { .. } => app::runtime().unwrap(),
         };
         let before = Cpu::now(self.server);
         match &case.way {
-            Way::ByHand => {
-                let relay = runtime.spawn(by_hand(self.server.url(), case.message_id));
+            Way::ByHand | Way::ByHandFast => {
+                let relay = match case.way {
+                    Way::ByHandFast => runtime.spawn(by_hand::fast(self.server.url())),
+                    _ => runtime.spawn(by_hand::windowed(self.server.url(), case.message_id)),
+                };
                 self.runtime.block_on(self.wait_for(case));
                 relay.abort();
             }
@@ -292,17 +295,20 @@ impl Bench<'_> {
     }
 
     async fn info(&self, what: &str) -> Value {
-        let answer = self.context.client().request(format!("$JS.API.{what}"), "".into()).await.unwrap();
-        serde_json::from_slice(&answer.payload).unwrap()
+        self.api(what, json!({})).await
     }
-}
 
-fn file_stream(name: &str, subject: &str) -> stream::Config {
-    stream::Config {
-        name: name.to_owned(),
-        subjects: vec![subject.to_owned()],
-        storage: stream::StorageType::File,
-        ..stream::Config::default()
+    /// Makes a stream as the router does.
+    async fn create(&self, name: &str, subject: &str) {
+        let config = json!({ "name": name, "subjects": [subject], "num_replicas": 1, "allow_batched": true });
+        let answer = self.api(&format!("STREAM.CREATE.{name}"), config).await;
+        assert_eq!(answer.get("error"), None);
+    }
+
+    async fn api(&self, operation: &str, request: Value) -> Value {
+        let payload = request.to_string().into();
+        let answer = self.context.client().request(format!("$JS.API.{operation}"), payload).await.unwrap();
+        serde_json::from_slice(&answer.payload).unwrap()
     }
 }
 
@@ -314,7 +320,8 @@ fn time(value: &Value) -> f64 {
 /// An order of about `size` bytes; every second one is `"half":"yes"`.
 fn payload(number: usize, size: usize) -> String {
     let half = if number.is_multiple_of(2) { "yes" } else { "no" };
-    let mut payload = format!(r#"{{"number":{number},"half":"{half}","lines":["#);
+    let customer = number % SUBJECTS;
+    let mut payload = format!(r#"{{"number":{number},"half":"{half}","customer":{{"id":{customer}}},"lines":["#);
     for line in 0.. {
         if payload.len() + 40 > size {
             break;
@@ -323,45 +330,6 @@ fn payload(number: usize, size: usize) -> String {
         payload.push_str(&format!(r#"{comma}{{"sku":"sku-{line}","quantity":{line}}}"#));
     }
     payload + r#"],"last":"yes"}"#
-}
-
-/// The relay that one would write with the client as it comes: one task pulls and publishes, one awaits the publish acks
-/// in order and then acks.
-async fn by_hand(url: String, message_id: bool) {
-    let client = async_nats::connect(url).await.unwrap();
-    let context = ContextBuilder::new().max_ack_inflight(2 * WINDOW).build(client);
-    let settings = pull::Config {
-        durable_name: Some("RELAY".to_owned()),
-        ack_policy: AckPolicy::Explicit,
-        deliver_policy: DeliverPolicy::All,
-        max_ack_pending: IN_FLIGHT,
-        ..pull::Config::default()
-    };
-    let consumer = context.create_consumer_on_stream(settings, "IN").await.unwrap();
-    let mut messages = consumer.stream().max_messages_per_batch(BATCH).messages().await.unwrap();
-    let (under_way, mut published) =
-        mpsc::channel::<(jetstream::context::PublishAckFuture, jetstream::Message)>(WINDOW);
-    tokio::spawn(async move {
-        while let Some((ack, message)) = published.recv().await {
-            ack.await.unwrap();
-            message.ack().await.unwrap();
-        }
-    });
-    while let Some(message) = messages.next().await {
-        let message = message.unwrap();
-        let subject = format!("out.{}", message.subject);
-        let payload = message.payload.clone();
-        let ack = if message_id {
-            let mut headers = HeaderMap::new();
-            headers.insert("Nats-Msg-Id", format!("IN:{}", message.info().unwrap().stream_sequence));
-            context.publish_with_headers(subject, headers, payload).await
-        } else {
-            context.publish(subject, payload).await
-        };
-        if under_way.send((ack.unwrap(), message)).await.is_err() {
-            return;
-        }
-    }
 }
 
 impl Case {
@@ -375,9 +343,11 @@ impl Case {
             fs::create_dir(path.join(inner)).unwrap();
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for component in ["plugins/select.wasm", "tests/guests/match-type.wasm", "tests/guests/relay-json.wasm"] {
-            let name = Path::new(component).file_name().unwrap();
-            fs::copy(root.join(component), path.join("plugins").join(name)).unwrap();
+        for component in
+            ["plugins/select", "tests/guests/match-type", "tests/guests/relay-json", "tests/guests/edit-fields"]
+        {
+            let component = root.join(component).with_extension("wasm");
+            fs::copy(&component, path.join("plugins").join(component.file_name().unwrap())).unwrap();
         }
         let settings = format!(
             r#"

@@ -51,7 +51,7 @@ impl<S: Sink> Sink for JournaledSink<S> {
                 let taken = self.written.remove(slot);
                 taken.iter().for_each(|letter| self.journal.emitted(*letter, &self.name));
             }
-            Confirmation::Refused(slot, _) => {
+            Confirmation::Returned(slot) | Confirmation::Refused(slot, _) => {
                 self.written.remove(slot);
             }
         }

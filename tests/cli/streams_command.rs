@@ -350,6 +350,7 @@ async fn info_is_what_the_server_has() {
       first                 2 at TIME
       last                  3 at TIME
       consumers             1
+      allow_batched         true
       compression           "none"
       discard               "old"
       duplicate_window      120s

@@ -224,14 +224,17 @@ fn filters_annotate_and_batches_are_traced() {
         assert!(folder.run().status.success());
         spans(&collector.seen())
     };
-    let alone = run(1);
-    assert_eq!(said(&span(&alone, "process all").attributes, "filter.count").as_deref(), Some("1"));
-    assert_eq!(said(&span(&alone, "match all").attributes, "filter.asked").as_deref(), Some("yes"));
-    let together = run(500);
     // Those of the filter's ticks have another parent.
-    let events: Vec<_> = together.iter().filter(|span| span.name == "receive in").map(|span| &span.span_id).collect();
-    let is_of_event = |span: &&Span| span.name == "process all" && events.contains(&&span.parent_span_id);
-    assert_eq!((events.len(), together.iter().filter(is_of_event).count()), (500, 500));
+    let of_events = |spans: &[Span], name: &str| {
+        let events: Vec<_> = spans.iter().filter(|span| span.name == "receive in").map(|span| &span.span_id).collect();
+        let is_of_event = |span: &&Span| span.name == name && events.contains(&&span.parent_span_id);
+        spans.iter().filter(is_of_event).cloned().collect::<Vec<_>>()
+    };
+    let alone = run(1);
+    let of_event = |name: &str, attribute: &str| said(&of_events(&alone, name)[0].attributes, attribute);
+    assert_eq!(of_event("process all", "filter.count").as_deref(), Some("1"));
+    assert_eq!(of_event("match all", "filter.asked").as_deref(), Some("yes"));
+    assert_eq!(of_events(&run(500), "process all").len(), 500);
 }
 
 /// What others have decided is kept to; what begins here is sampled.

@@ -255,7 +255,7 @@ subject = "mail.>"
 api = ["GET /users/*", "/users", "get /users", "GET /users/../admin", "GET /users?x", "GET /a*", "GET /**/a"]
 "#;
     assert_snapshot!(problems("", keys), @r"
-    keys/mail.toml:5:24: `api` can't be `/users`: it is a method and a path, such as `GET /users/*`
+    keys/mail.toml:5:24: `api` can't be `/users`: it is a method and a path, such as `GET /users/*`, behind `NAME: ` for an API with a name
     keys/mail.toml:5:34: `api` can't be `get /users`: its method is not one of `GET`, `HEAD`, `POST`, `PUT`, `PATCH` and `DELETE`
     keys/mail.toml:5:48: `api` can't be `GET /users/../admin`: its path can't be called: it has a segment `.` or `..`
     keys/mail.toml:5:71: `api` can't be `GET /users?x`: its path is compared without what follows a `?`

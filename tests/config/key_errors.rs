@@ -143,7 +143,7 @@ default = "rde"
 
 [[key.params]]
 name = "amount"
-type = "float"
+type = "xyz"
 "#;
     assert_snapshot!(in_keys(text), @r#"
     keys/orders.toml:6:1: an enum or multi needs `values`
@@ -159,8 +159,8 @@ type = "float"
       did you mean `red`?
     keys/orders.toml:36:8: param `amount` appears twice
       first at keys/orders.toml:25:8
-    keys/orders.toml:37:8: `type` can't be `float`
-      known words: `bool`, `enum`, `int`, `multi` and `string`
+    keys/orders.toml:37:8: `type` can't be `xyz`
+      known words: `bool`, `duration`, `enum`, `float`, `int`, `json`, `list`, `multi`, `secret`, `size` and `string`
     "#);
 }
 
@@ -245,10 +245,12 @@ params = { region = ["eu"], currency = "eru", paid = "yes", regions = ["eu", "ma
 sinks = ["out"]
 params = { min_amount = 1.5, paid = { yes = true } }
 "#;
-    assert_snapshot!(in_route(text), @r"
-    keys/orders.toml:19:25: `min_amount` must be a string, an integer, a boolean or a list of strings, found a float
-    keys/orders.toml:19:37: `paid` must be a string, an integer, a boolean or a list of strings, found a table
-    ");
+    assert_snapshot!(in_route(text), @r#"
+    keys/orders.toml:19:25: param `min_amount` can't be `1.5`
+      an int is a whole number of 64 bits: invalid digit found in string
+    keys/orders.toml:19:37: param `paid` is of type `bool`, not a table
+      tables and lists of any kind are declared with `type = "json"`
+    "#);
     let text = r#"key = "orders.large"
 sinks = ["out"]
 params = { min_amount = ["1", "2"], paid = 1 }

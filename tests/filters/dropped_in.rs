@@ -67,13 +67,15 @@ fn a_component_is_refused_until_it_is_granted_what_it_wants() {
     let refused = router.wait_for("it wants `state`, which it was not granted");
     assert!(refused.contains("`grants` of its `[[filter]]` in `filters/`"), "{refused}");
     folder.put("filters/fields.toml", GRANT);
-    router.wait_for("reloaded");
+    router.wait_for("loaded a component");
+    router.wait_for("INFO reloaded generation");
     events.write_all(event(1).as_bytes()).unwrap();
     router.wait_for_output("Ok(1)");
     // A limit counts as soon.
     let limited = [GRANT, b"limits = { host_calls = 1 }\n"].concat();
     folder.put("filters/fields.toml", &limited);
-    router.wait_for("reloaded");
+    router.wait_for("loaded a component");
+    router.wait_for("INFO reloaded generation");
     events.write_all(event(2).as_bytes()).unwrap();
     router.wait_for_output("used up its calls to the host");
 }
@@ -87,7 +89,8 @@ fn grants_wait_for_their_component() {
     router.wait_for("running");
     folder.put("plugins/fields.wasm", &component_bytes("fields"));
     folder.put("keys/orders.toml", KEY.replace("MODE", "store").as_bytes());
-    router.wait_for("reloaded");
+    router.wait_for("loaded a component");
+    router.wait_for("INFO reloaded generation");
     events.write_all(event(1).as_bytes()).unwrap();
     router.wait_for_output("Ok(1)");
     drop(events);

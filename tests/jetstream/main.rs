@@ -18,6 +18,7 @@ mod source;
 mod stand_in;
 
 mod at_least_once;
+mod fast_ingest;
 mod identity;
 mod isolated_keys;
 mod jetstream_faults;

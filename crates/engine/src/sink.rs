@@ -96,6 +96,9 @@ pub enum Confirmation {
     One(Slot),
     /// This output had been taken before; the repeat is dropped.
     Known(Slot),
+    /// This output is not taken as an earlier one was not, and is to be written again at once. All
+    /// that are returned for one reason are reported in order, before anything is written.
+    Returned(Slot),
     /// This output is not taken.
     Refused(Slot, SinkRefusal),
 }

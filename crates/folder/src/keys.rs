@@ -303,16 +303,7 @@ fn secret_default(table: &mut TomlTable<'_>) -> Option<ParamSecret> {
     let place = table.place_of("default");
     let given = table.json("default")?;
     match kept(&given, table.dir()) {
-        Some(kept) => match secret::param(kept, &place, table.dir()) {
-            Ok((secret, warning)) => {
-                warning.into_iter().for_each(|warning| table.report(warning));
-                Some(secret)
-            }
-            Err(problem) => {
-                table.report(problem);
-                None
-            }
-        },
+        Some(kept) => secret::param(kept, &place, table.dir(), |problem| table.report(problem)),
         None => {
             table.error(place, "a secret has its default in a place", Some(secret::PLACES.into()));
             None

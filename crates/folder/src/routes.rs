@@ -267,16 +267,7 @@ impl KnownNames<'_> {
             report.add(Problem::error(place.clone(), message).hint(secret::PLACES));
             return None;
         };
-        match secret::param(kept, place, self.dir) {
-            Ok((secret, warning)) => {
-                warning.into_iter().for_each(|warning| report.add(warning));
-                Some(secret)
-            }
-            Err(problem) => {
-                report.add(problem);
-                None
-            }
-        }
+        secret::param(kept, place, self.dir, |problem| report.add(problem))
     }
 }
 

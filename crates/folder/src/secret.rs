@@ -92,20 +92,32 @@ pub(crate) fn path(table: &mut TomlTable<'_>, field: &'static str) -> Option<Pat
 /// Ways to say where a param's secret is kept.
 pub(crate) const PLACES: &str = "say where it is kept: `{ env = \"NAME\" }` or `{ file = \"PATH\" }`";
 
-/// Finds a param's secret in its place. Also returns a warning of a file that others may read.
-///
-/// # Errors
-/// Returns the problem if it can't be used, without the secret.
-pub(crate) fn param(kept: KeptIn, place: &ConfigPlace, dir: &Path) -> Result<(ParamSecret, Option<Problem>), Problem> {
+/// Finds a param's secret in its place. Reports why it can't be used, without the secret, and a file
+/// that others may read.
+pub(crate) fn param(
+    kept: KeptIn,
+    place: &ConfigPlace,
+    dir: &Path,
+    mut report: impl FnMut(Problem),
+) -> Option<ParamSecret> {
     let (named, warning) = match &kept {
         KeptIn::File(path) => {
             (path.strip_prefix(dir).unwrap_or(path).display().to_string(), readable(place, path, dir))
         }
         KeptIn::Env(variable) => (variable.clone(), None),
     };
-    let secret = ParamSecret::find(kept)
-        .map_err(|error| Problem::error(place.clone(), format!("can't use the secret in `{named}`: {error}")))?;
-    Ok((secret, warning))
+    let found = ParamSecret::find(kept)
+        .map_err(|error| Problem::error(place.clone(), format!("can't use the secret in `{named}`: {error}")));
+    match found {
+        Ok(secret) => {
+            warning.into_iter().for_each(report);
+            Some(secret)
+        }
+        Err(problem) => {
+            report(problem);
+            None
+        }
+    }
 }
 
 fn warn_if_readable(table: &TomlTable<'_>, place: &ConfigPlace, path: &Path) {

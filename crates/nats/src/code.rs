@@ -16,6 +16,8 @@ pub const STREAM_NOT_FOUND: u64 = 10059;
 pub const WRONG_LAST_SEQUENCE: u64 = 10071;
 pub const STORE_FAILED: u64 = 10077;
 pub const HEADER_EXCEEDS_MAXIMUM: u64 = 10097;
+/// Refusals of a batch of fast ingest, and not of a message in it.
+pub const BATCH_PUBLISH: [u64; 5] = [10205, 10206, 10207, 10208, 10211];
 
 /// Errors that stay however often the request is repeated, with their reason. All others pass by
 /// themselves or once the server is repaired: no leader, no room, an id in process, and any codes

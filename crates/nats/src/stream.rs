@@ -68,7 +68,14 @@ impl Connection {
     /// Returns an error if the server does not answer, or refuses a change; the error names the
     /// fields.
     pub async fn ensure_stream(&self, stream: &config::StreamConfig) -> Result<StreamComparison, StreamError> {
-        self.ensure(&stream.name, wanted(stream), &at_creation(stream)).await
+        let mut plan = self.plan(&stream.name, wanted(stream), &at_creation(stream)).await?;
+        // Sinks publish in batches then. A mirror takes no messages, and older servers refuse or
+        // leave out what they do not know.
+        let is_new = matches!(plan.comparison.change, StreamChange::Created(_));
+        if is_new && stream.mirror.is_none() && self.client().is_server_compatible(2, 14, 0) {
+            plan.config.insert("allow_batched".to_owned(), json!(true));
+        }
+        self.carry_out(&stream.name, plan).await
     }
 
     /// Returns the change that [`Self::ensure_stream`] would make. Changes nothing.
@@ -109,13 +116,14 @@ impl Connection {
         Ok(StreamPlan { config, wanted, comparison: StreamComparison { change, kept_subjects } })
     }
 
-    pub(super) async fn ensure(
-        &self,
-        name: &str,
-        wanted: WantedFields,
-        at_creation: &WantedFields,
-    ) -> Result<StreamComparison, StreamError> {
-        let StreamPlan { config, wanted, comparison } = self.plan(name, wanted, at_creation).await?;
+    /// Makes a stream of the router's own.
+    pub(super) async fn ensure(&self, name: &str, wanted: WantedFields) -> Result<StreamComparison, StreamError> {
+        let plan = self.plan(name, wanted, &WantedFields::new()).await?;
+        self.carry_out(name, plan).await
+    }
+
+    async fn carry_out(&self, name: &str, plan: StreamPlan) -> Result<StreamComparison, StreamError> {
+        let StreamPlan { config, wanted, comparison } = plan;
         let answer = match &comparison.change {
             StreamChange::AsWanted => return Ok(comparison),
             StreamChange::Created(_) => {

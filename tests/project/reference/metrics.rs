@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use trommel::metrics::Metrics;
+use trommel::metrics::{MeasureKind, Metrics};
 
 use super::{cell, is_current};
 
@@ -23,7 +23,9 @@ it runs, the difference is `in_flight`.
 /// What `/metrics` prints when there is one of everything.
 fn exposition() -> String {
     let metrics = Metrics::default();
-    let _ = (metrics.source("a"), metrics.key("a"), metrics.filter("a"), metrics.sink("a"), metrics.webhook("a"));
+    let _ = (metrics.source("a"), metrics.key("a"), metrics.sink("a"), metrics.webhook("a"));
+    let kinds = MeasureKind::ALL.into_iter().map(|kind| (kind.word(), kind));
+    metrics.filter("a").measured.of_key(&"a".into(), kinds);
     metrics.requests("a").refuse("any");
     metrics.exposition()
 }
@@ -41,10 +43,16 @@ fn page() -> String {
         let kind = after("# TYPE");
         assert_eq!(after("# UNIT"), "", "`{family}` has a unit, for which the page has no column");
         let samples = text.lines().filter(|line| line.starts_with(family) && !line.starts_with('#'));
-        let of_family = |sample: &str| sample.split(['{', ' ']).next().unwrap().trim_end_matches("_total") == family;
+        // A histogram has samples of several names, and is known by that of the family.
+        let suffixes: &[_] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &["_total", ""] };
+        let of_family = |sample: &str| {
+            let name = sample.split(['{', ' ']).next().unwrap();
+            suffixes.iter().any(|suffix| name.strip_suffix(suffix) == Some(family))
+        };
         let samples: Vec<_> = samples.filter(|sample| of_family(sample)).collect();
         let name =
             samples.first().unwrap_or_else(|| panic!("`{family}` has no sample")).split(['{', ' ']).next().unwrap();
+        let name = if kind == "histogram" { family } else { name };
         let labels: BTreeSet<_> = samples.iter().flat_map(|sample| labels(sample)).collect();
         let labels: Vec<_> = labels.into_iter().map(|label| format!("`{label}`")).collect();
         writeln!(page, "| `{name}` | {kind} | {} | {} |", labels.join(", "), cell(help.trim_end_matches('.'))).unwrap();

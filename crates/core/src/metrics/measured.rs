@@ -81,9 +81,12 @@ impl FilterMeasure {
     }
 }
 
+/// Names of a key and of a metric.
+type MeasureName = (Arc<str>, Arc<str>);
+
 /// Values of one filter, by key and metric.
 #[derive(Debug, Default)]
-pub struct MeasuredValues(Mutex<BTreeMap<(Arc<str>, Arc<str>), FilterMeasure>>);
+pub struct MeasuredValues(Mutex<BTreeMap<MeasureName, FilterMeasure>>);
 
 impl MeasuredValues {
     /// Returns the metrics of a key, by name: those that it had go on, and those that are not

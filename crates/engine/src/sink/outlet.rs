@@ -252,6 +252,11 @@ impl<S: Sink> Outlet<S> {
                     }
                 }
             }
+            Confirmation::Returned(slot) => {
+                self.metrics.retried.inc();
+                self.window.put_back(slot);
+                return Ok(None);
+            }
             Confirmation::Refused(slot, refusal) => return self.refused(slot, refusal).await,
         }
         self.backoff.reset();

@@ -4,11 +4,14 @@
 //! subscription, told apart by the slot in their subject, and one queue holds all the deadlines. A
 //! lost connection is not restored: the outlet repeats from the first unconfirmed output, on a new
 //! one, so that nothing overtakes. Repeats carry the same `Nats-Msg-Id`.
+//!
+//! What goes to a stream that allows batches is published by fast ingest (`ingest.rs`): it waits in
+//! the sink until [`Sink::confirm`], where all that was written together is published together.
 
 use std::{collections::VecDeque, fmt::Write, future, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
-use async_nats::{HeaderMap, PublishErrorKind, Subject, client::traits::Publisher, header, message::OutboundMessage};
+use async_nats::{HeaderMap, Subject, client::traits::Publisher, header, message::OutboundMessage};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout};
 
@@ -20,11 +23,13 @@ use crate::{
     timer::sleep_until_due,
 };
 
+mod answer;
+mod ingest;
 mod live;
 mod streams;
 mod window;
 
-use live::LiveConnection;
+use live::{LiveConnection, QueuedMessage, unsendable, writable};
 
 /// Sink that publishes outputs. Settings decide whether a stream has to confirm them.
 pub struct NatsPublisher {
@@ -35,8 +40,12 @@ pub struct NatsPublisher {
     jetstream: bool,
     message_id: bool,
     ack_timeout: Duration,
+    /// Outputs that may be under way.
+    window: usize,
     template: SubjectTemplate<OutputField>,
     live: Option<LiveConnection>,
+    /// Reports of a connection that has ended since.
+    reports: VecDeque<Confirmation>,
     /// Slots written to a connection that has ended since, and not reported yet.
     lost: VecDeque<Slot>,
     /// Denied subscription for which the last connection was given up, if any.
@@ -54,8 +63,10 @@ impl NatsPublisher {
             jetstream: settings.jetstream,
             message_id: settings.message_id,
             ack_timeout: settings.ack_timeout,
+            window: settings.window,
             template: SubjectTemplate::new(settings.subject.clone()),
             live: None,
+            reports: VecDeque::new(),
             lost: VecDeque::new(),
             unheard: None,
         }
@@ -73,7 +84,7 @@ impl NatsPublisher {
         nats.urls.extend_from_slice(&self.discovered);
         let connection = connect(&nats, &format!("sink {}", self.name), ConnectionLife::Single).await?;
         self.discovered = connection.servers();
-        LiveConnection::new(connection).await
+        LiveConnection::new(connection, self.window).await
     }
 
     /// Returns the connection, a new one if the last has ended.
@@ -95,6 +106,7 @@ impl NatsPublisher {
     /// Gives up the connection, which has ended, and with it the outputs under way on it.
     fn lose(&mut self) {
         if let Some(mut live) = self.live.take() {
+            self.reports.append(&mut live.reports);
             self.lost.extend(live.window.drain());
             self.unheard = live.connection.unheard();
         }
@@ -140,9 +152,15 @@ impl Sink for NatsPublisher {
         let headers = self.headers(output)?;
         let (jetstream, patience) = (self.jetstream, self.ack_timeout);
         let live = self.live().await?;
+        let mut message = QueuedMessage { subject, payload: output.payload.clone(), headers };
+        if jetstream {
+            match live.queue(slot, message, patience) {
+                Some(unqueued) => message = unqueued,
+                None => return Ok(()),
+            }
+        }
         let reply = jetstream.then(|| live.reply(slot));
-        let client = live.connection.client();
-        let payload = output.payload.clone();
+        let (client, QueuedMessage { subject, payload, headers }) = (live.connection.client(), message);
         let published = client.publish_message(OutboundMessage { subject: subject.clone(), reply, payload, headers });
         let mut published = pin!(published);
         // Waits while the client can't send. A timer costs more than what it would watch, so only
@@ -156,11 +174,7 @@ impl Sink for NatsPublisher {
                 live.window.insert(slot, subject, Instant::now() + patience);
                 Ok(())
             }
-            Ok(Err(error)) => Err(match error.kind() {
-                PublishErrorKind::MaxPayloadExceeded => SinkRefusal::Never("too_large", error.into()),
-                PublishErrorKind::InvalidSubject => SinkRefusal::Never("bad_subject", error.into()),
-                PublishErrorKind::Send => SinkRefusal::Later(error.into()),
-            }),
+            Ok(Err(error)) => Err(unsendable(error)),
             Err(_) => Err(SinkRefusal::Later(anyhow!("nothing could be sent for {patience:?}"))),
         }
     }
@@ -171,6 +185,9 @@ impl Sink for NatsPublisher {
 
     async fn confirm(&mut self) -> Confirmation {
         loop {
+            if let Some(report) = self.reports.pop_front() {
+                return report;
+            }
             if let Some(slot) = self.lost.pop_front() {
                 return later(slot, self.connection_lost());
             }
@@ -205,32 +222,37 @@ pub fn placeholder<'a>(field: &'a OutputField, output: &'a Output) -> &'a str {
     field.value(output.ticket.event(), output.subject(), output.headers(), &output.key)
 }
 
-/// Waits for the next answer of a stream, or for the next deadline without one. `None` if the
-/// connection has ended. Cancel safe.
+/// Waits for the next report about outputs, from an answer of a stream or a deadline without one,
+/// and publishes what waits for its turn. `None` if the connection has ended. Cancel safe.
 async fn acked(live: &mut LiveConnection, ack_timeout: Duration) -> Option<Confirmation> {
     loop {
+        if let Some(report) = live.reports.pop_front() {
+            return Some(report);
+        }
         // Before the deadlines: an ack that has arrived counts, also if its time is over.
         let message = match live.acks.next().now_or_never() {
             Some(message) => message,
             None => {
+                let all_published = live.publish_queued().ok()?;
+                if !live.reports.is_empty() {
+                    continue;
+                }
                 let deadline = live.window.deadline();
                 tokio::select! {
                     message = live.acks.next() => message,
-                    () = sleep_until_due(deadline) => match live.expired(ack_timeout) {
-                        Some(confirmation) => return Some(confirmation),
-                        None => continue,
-                    },
-                    () = live.connection.noticed() => match live.denied() {
-                        Some(confirmation) => return Some(confirmation),
-                        None if live.connection.is_connected() => continue,
-                        None => None,
+                    () = writable(&mut live.publisher), if !all_published => continue,
+                    () = sleep_until_due(deadline) => {
+                        live.expired(ack_timeout);
+                        continue;
+                    }
+                    () = live.connection.noticed() => match live.denied() || live.connection.is_connected() {
+                        true => continue,
+                        false => None,
                     },
                 }
             }
         };
-        if let Some(confirmation) = live.answered(&message?) {
-            return Some(confirmation);
-        }
+        live.answered(&message?);
     }
 }
 
@@ -239,8 +261,8 @@ async fn acked(live: &mut LiveConnection, ack_timeout: Duration) -> Option<Confi
 async fn flushed(live: &mut LiveConnection) -> Option<Confirmation> {
     let last = live.window.last();
     live.connection.flush().await.ok().filter(|()| live.connection.is_connected())?;
-    if let Some(confirmation) = live.denied() {
-        return Some(confirmation);
+    if live.denied() {
+        return live.reports.pop_front();
     }
     let Some(last) = last else { return future::pending().await };
     live.window.drain();

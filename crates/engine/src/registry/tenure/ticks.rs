@@ -32,10 +32,13 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// The routes that this router ticks for.
 #[derive(Debug)]
 pub struct TickClaims {
-    held: watch::Receiver<BTreeSet<RouteName>>,
+    held: watch::Receiver<HeldRoutes>,
     closing: Arc<Notify>,
     keeper: JoinHandle<()>,
 }
+
+/// The routes that this router ticks for, and the time at which that ends without a renewal.
+type HeldRoutes = (BTreeSet<RouteName>, Instant);
 
 /// Task that keeps the claims.
 struct ClaimKeeper {
@@ -50,7 +53,7 @@ struct ClaimKeeper {
     opened: Option<(Bucket, Lease)>,
     /// Revisions of the entries that name this router.
     claimed: BTreeMap<RouteName, u64>,
-    held: watch::Sender<BTreeSet<RouteName>>,
+    held: watch::Sender<HeldRoutes>,
 }
 
 impl TickClaims {
@@ -66,7 +69,7 @@ impl TickClaims {
         state: &str,
         snapshots: Snapshots,
     ) -> Self {
-        let (sender, held) = watch::channel(BTreeSet::new());
+        let (sender, held) = watch::channel((BTreeSet::new(), Instant::now()));
         let (opened, claimed, state) = (None, BTreeMap::new(), state.to_owned());
         let keeper = ClaimKeeper { connection, expiry, replicas, state, snapshots, opened, claimed, held: sender };
         let closing = Arc::<Notify>::default();
@@ -76,7 +79,8 @@ impl TickClaims {
 
     /// Returns whether this router ticks for a route.
     pub fn holds(&self, route: &RouteName) -> bool {
-        self.held.borrow().contains(route)
+        let (routes, until) = &*self.held.borrow();
+        Instant::now() < *until && routes.contains(route)
     }
 
     /// Gives all claims back, so that the other routers need not wait for the lease to expire.
@@ -115,7 +119,7 @@ impl ClaimKeeper {
             if renewed + fence <= Instant::now() {
                 self.claimed.clear();
             }
-            self.held.send_replace(self.claimed.keys().cloned().collect());
+            self.held.send_replace((self.claimed.keys().cloned().collect(), renewed + fence));
             tokio::select! {
                 () = sleep(self.expiry / ROUNDS) => {}
                 Ok(()) = self.snapshots.changed() => {}
@@ -145,19 +149,25 @@ impl ClaimKeeper {
         for (name, revision) in self.claimed.extract_if(.., |name, _| !wanted.contains(name)).collect::<Vec<_>>() {
             bucket.delete(&entry(&self.state, &name), revision).await?;
         }
+        let mut others = BTreeSet::new();
         for name in wanted {
-            if !self.claimed.contains_key(&name)
-                && let Some(revision) = claim(bucket, lease, &self.state, &name).await?
-            {
-                tracing::debug!(key = &*name.0, route = &*name.1, "this router ticks for the route");
-                self.claimed.insert(name, revision);
+            if self.claimed.contains_key(&name) {
+                continue;
+            }
+            match claim(bucket, lease, &self.state, &name).await? {
+                TickClaim::Ours(revision) => {
+                    tracing::debug!(key = &*name.0, route = &*name.1, "this router ticks for the route");
+                    self.claimed.insert(name, revision);
+                }
+                TickClaim::Of(other) => others.extend(other),
             }
         }
+        lease.retain(|replica| others.contains(replica));
         Ok(())
     }
 
     async fn give_back(self) {
-        self.held.send_replace(BTreeSet::new());
+        self.held.send_replace((BTreeSet::new(), Instant::now()));
         let Some((bucket, lease)) = &self.opened else { return };
         for (name, revision) in &self.claimed {
             // Claims that can't be deleted expire.
@@ -167,18 +177,26 @@ impl ClaimKeeper {
     }
 }
 
-/// Claims a route's ticks. Returns the entry's revision, or `None` if another router has them.
-async fn claim(bucket: &Bucket, lease: &Lease, state: &str, name: &RouteName) -> anyhow::Result<Option<u64>> {
+/// Result of a claim.
+enum TickClaim {
+    /// The revision of the entry.
+    Ours(u64),
+    /// Another router has the route's ticks, or was faster.
+    Of(Option<String>),
+}
+
+/// Claims a route's ticks.
+async fn claim(bucket: &Bucket, lease: &Lease, state: &str, name: &RouteName) -> anyhow::Result<TickClaim> {
     let (key, me) = (entry(state, name), lease.replica());
     let found = bucket.get(&key).await?;
     match found.value.as_ref().and_then(|value| value.get("replica")).and_then(Value::as_str) {
         // Left over from a call that had no answer.
-        Some(by) if by == me => return Ok(Some(found.revision)),
-        Some(by) if !lease.is_gone(bucket, by).await? => return Ok(None),
+        Some(by) if by == me => return Ok(TickClaim::Ours(found.revision)),
+        Some(by) if !lease.is_gone(bucket, by).await? => return Ok(TickClaim::Of(Some(by.to_owned()))),
         _ => {}
     }
     let value = json!({ "replica": me, "state": state, "key": &*name.0, "route": &*name.1 });
-    Ok(bucket.put(&key, &value, found.revision).await?)
+    Ok(bucket.put(&key, &value, found.revision).await?.map_or(TickClaim::Of(None), TickClaim::Ours))
 }
 
 /// Key of a route's entry: a digest, as names may have characters that keys can't.

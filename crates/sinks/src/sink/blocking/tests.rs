@@ -102,7 +102,7 @@ async fn what_is_stored_behind_a_refusal_is_not_given_back() {
             Confirmation::One(slot) | Confirmation::Known(slot) => (slot, "stored"),
             Confirmation::Through(slot) => (slot, "through"),
             Confirmation::Refused(slot, SinkRefusal::Later(why)) if why.to_string() == "full" => (slot, "full"),
-            Confirmation::Refused(slot, _) => (slot, "behind"),
+            Confirmation::Returned(slot) | Confirmation::Refused(slot, _) => (slot, "behind"),
         });
     }
     assert_eq!(words, [(0, "through"), (2, "stored"), (4, "stored"), (1, "full"), (3, "behind"), (5, "behind")]);
