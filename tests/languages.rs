@@ -236,9 +236,9 @@ macro_rules! languages {
 languages! {
     rust, contract: "0.1", batched: true;
     c, contract: "0.2", batched: true;
-    js, contract: "0.1", batched: true;
-    ts, contract: "0.1", batched: true;
-    python, contract: "0.1", batched: true;
+    js, contract: "0.2", batched: true;
+    ts, contract: "0.2", batched: true;
+    python, contract: "0.2", batched: true;
     go, contract: "0.2", batched: true;
 }
 

@@ -323,7 +323,7 @@ mod tests {
     use crate::condition;
 
     fn name(conditions: &str) -> String {
-        derived_name("orders", &[], &condition::parse(conditions).unwrap(), &["out".to_owned()])
+        derived_name("orders", (&[], &[]), &condition::parse(conditions).unwrap(), &["out".to_owned()])
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl ValueBucket {
         if connection.stream_info(&stream).await?.is_none() {
             wanted.push(("num_replicas", json!(replicas)));
         }
-        connection.ensure(&stream, wanted, &WantedFields::new()).await?;
+        connection.ensure(&stream, wanted).await?;
         Ok(Self { connection, name: name.clone() })
     }
 

@@ -3,16 +3,37 @@
 import os
 import re
 
-from componentize_py_types import Err
-from trommel import DROP, KEEP, broken, define, emission, emit, failed, malformed, replace, retry
-from wit_world.imports import api, log, state
+from trommel import (
+    DROP,
+    KEEP,
+    CallError,
+    Failure,
+    annotate,
+    api,
+    broken,
+    bury,
+    defer,
+    define,
+    edit,
+    emission,
+    emit,
+    failed,
+    log,
+    malformed,
+    measure,
+    replace,
+    retry,
+    state,
+)
 
-MODES = "keep drop text emit malformed retry failed broken log state api echo fields trap".split()
+MODES = (
+    "keep drop text emit malformed retry failed broken log state api echo fields trap edit outputs coded defer swap measure"
+).split()
 
 
 class Conformance:
     def __init__(self, params, key):
-        self.mode, self.threshold = "keep", None
+        self.mode, self.threshold, self.reads = "keep", None, []
         for name, value in params.items():
             if name == "mode":
                 if value not in MODES:
@@ -20,31 +41,29 @@ class Conformance:
                 self.mode = value
             elif name == "threshold":
                 self.threshold = integer(value)
+            elif name == "reads":
+                self.reads = value.split(" ")
             else:
                 raise malformed(f"unknown param `{name}`")
 
     @classmethod
     def normalize(cls, params, key):
         route = cls(params, key)
-        normal = {"mode": route.mode}
-        if route.threshold is not None:
-            normal["threshold"] = str(route.threshold)
-        return normal
+        return params | {"mode": route.mode} | ({} if route.threshold is None else {"threshold": route.threshold})
 
-    def conditions(self):
-        if self.threshold is None:
-            return []
-        return [[("/amount", "greater-or-equal", self.threshold)], [("header:force", "exists")]]
+    def interest(self):
+        return {
+            "condition": "" if self.threshold is None else f"/amount >= {self.threshold} || header:force",
+            "process_reads": ["payload", *self.reads],
+        }
 
     def matches(self, event):
-        if event.type == "skip":
-            return False
-        if event.type == "projection":
-            return [event.id, event.subject, event.source_time, event.payload] == [None] * 4
-        return ("skip", "yes") not in event.headers
+        return event.type != "skip" and event.header("skip") != "yes"
 
     def process(self, event):
-        if self.mode in ("echo", "fields", "trap"):
+        if self.mode == "fields":
+            return replace("".join(line(name, event.text(name)) for name in self.reads))
+        if self.mode in ("echo", "trap"):
             return execute(self.mode, {}, event)
         payload = members(event)
         return execute(member(payload, "do", str) or self.mode, payload, event)
@@ -59,7 +78,7 @@ def integer(value):
 def members(event):
     try:
         payload = event.json()
-    except Exception:
+    except Failure:
         payload = None
     if not isinstance(payload, dict):
         raise malformed("the payload is no JSON object")
@@ -73,7 +92,7 @@ def member(payload, name, kind):
 
 
 def execute(action, payload, event):
-    said, n = member(payload, "text", str), member(payload, "n", int)
+    said, path, n = member(payload, "text", str), member(payload, "path", str), member(payload, "n", int)
     match action:
         case "keep":
             return KEEP
@@ -92,70 +111,83 @@ def execute(action, payload, event):
         case "broken":
             raise broken(said)
         case "log":
-            log.write(log.Level.INFO, said)
+            log.info(said)
             return KEEP
         case "state":
-            return replace(remember(said, n))
+            return replace(refused(remember, said, n))
         case "api":
-            return replace(call(member(payload, "path", str), said))
+            return replace(call(path, said))
         case "echo":
             return replace(event.payload)
-        case "fields":
-            return replace(fields(event))
+        case "edit":
+            return edits(said, n, path)
+        case "outputs":
+            return emit(outputs(said, path))
+        case "coded":
+            raise malformed(said, code="own_code")
+        case "defer":
+            raise defer(n, said)
+        case "swap":
+            return replace(refused(swap, path, said))
+        case "measure":
+            measure("calls", n)
+            annotate("text", said)
+            return KEEP
         case "trap":
             os.abort()
     raise failed(f"no such action: `{action}`")
 
 
+def line(name, value):
+    return f"{name}\n" if value is None else f"{name}={value}\n"
+
+
+def edits(said, n, path):
+    changes = edit.set("/text", said).set("/n", n).remove("/gone").rename("/old", "new")
+    return changes.set("subject", path).set("header:text", said).remove("header:gone") if path else changes
+
+
+def outputs(said, path):
+    yield emission(said, sink="a", id=path or None)
+    yield emission(said, headers={"gone": None, "text": said})
+    yield emission(said, fate=bury("no_use", said))
+
+
 def part(said, index):
     subject = f"part.{index}" if index % 2 else None
-    return emission(said, subject, [("part", str(index)), ("text", said)] if index else [])
+    return emission(said, subject, {"part": str(index), "text": said} if index else {})
+
+
+def refused(call, *arguments):
+    try:
+        return call(*arguments)
+    except CallError as error:
+        raise failed(str(error)) from None
 
 
 def remember(said, n):
     """Counts, and remembers the text until the next time."""
-    try:
-        previous = state.get("last")
-        total = state.add("sum", n, 60_000)
-        if said:
-            state.set("last", said.encode(), None)
-        else:
-            state.delete("last")
-    except Err as error:
-        kind = type(error.value).__name__.removeprefix("StateError_")
-        raise failed("state: " + {"TooLarge": "too-large"}.get(kind, kind.lower())) from None
+    previous = state.get("last")
+    total = state.increment("sum", n, 60_000)
+    if said:
+        state.set("last", said)
+    else:
+        state.delete("last")
     return f"{total} ".encode() + (b"none" if previous is None else previous)
 
 
+def swap(old, said):
+    if not state.swap("swapped", old or None, said):
+        raise failed("state: conflict")
+    values = [b"none" if value is None else value for value in state.get_many(["swapped", "other"])]
+    return b" ".join([",".join(state.keys("swap")).encode(), *values])
+
+
 def call(path, said):
-    try:
-        return api.call("POST", path, said or None)
-    except Err as error:
-        match error.value:
-            case api.ApiError_Status((status, body)):
-                raise failed(f"api: status {status}: {body}") from None
-            case api.ApiError_Denied(why):
-                raise failed(f"api: denied: {why}") from None
-            case api.ApiError_Failed(why):
-                raise failed(f"api: failed: {why}") from None
-            case api.ApiError_Budget():
-                raise failed("api: budget") from None
-            case api.ApiError_Timeout():
-                raise failed("api: timeout") from None
-
-
-def fields(event):
-    lines = [
-        f"type={event.type}",
-        f"id={event.id or ''}",
-        f"subject={event.subject or ''}",
-        f"time={event.source_time or ''}",
-        f"observed={event.observed_at // 1_000_000}",
-        f"attempt={event.attempt}",
-        *(f"header {name}={value}" for name, value in event.headers),
-        f"payload={len(event.payload)} bytes",
-    ]
-    return "".join(line + "\n" for line in lines)
+    answer = refused(lambda: api.call("POST", path, headers={"x-text": "1"}, body=said or None))
+    if not answer.ok:
+        raise failed(f"api: status {answer.status}: {answer.text()}")
+    return answer.body
 
 
 Filter = define(
@@ -163,7 +195,11 @@ Filter = define(
     name="conformance",
     version="1.0.0",
     description="The same filter in every language",
-    match_reads=["headers"],
-    process_reads=["id", "subject", "source-time", "headers", "payload"],
-    capabilities=["api", "state"],
+    match_reads=["event-type", "header:skip"],
+    sinks=["a"],
+    grants=[
+        {"name": "api", "reason": "posts what the payload says"},
+        {"name": "state", "reason": "counts, and remembers the last text"},
+    ],
+    metrics=[{"name": "calls", "kind": "counter", "description": "what the payload says"}],
 )

@@ -1,3 +1,3 @@
 """componentize-py looks for an exported resource in a module that is named after its interface."""
 
-from trommel import Subscription as Subscription
+from trommel.define import Subscription as Subscription

@@ -88,11 +88,6 @@ impl PluginLanguage {
             Self::Other => "filter.wat",
         }
     }
-
-    /// Returns whether the language's toolchain reads the contract.
-    fn reads_wit(self) -> bool {
-        matches!(self, Self::Js | Self::Ts | Self::Python)
-    }
 }
 
 /// Files that the templates of all languages have in common.
@@ -127,8 +122,7 @@ impl NewPlugin {
             _ => failed(&self.folder, error),
         })?;
         let key = format!("keys/{name}.toml");
-        let wit: &[TemplateFile] = if self.lang.reads_wit() { &files::WIT } else { &[] };
-        let all = self.lang.files().iter().chain(self.lang.kit()).chain(wit).chain(&COMMON).copied();
+        let all = self.lang.files().iter().chain(self.lang.kit()).chain(&COMMON).copied();
         for (place, content) in all.chain([(key.as_str(), KEY)]) {
             let path = self.folder.join(place);
             let content = self.filled(place, content, &name);
@@ -145,7 +139,7 @@ impl NewPlugin {
 
     /// Fills in the plugin's name. Files of the SDK and the contract stay as they are.
     fn filled(&self, place: &str, content: &[u8], name: &str) -> Vec<u8> {
-        let is_ours = place.starts_with("sdk/") || place.starts_with("wit/deps/") || place == "wit/filter.wit";
+        let is_ours = place.starts_with("sdk/") || place == "wit/filter.wit";
         let Some(text) = std::str::from_utf8(content).ok().filter(|_| !is_ours) else { return content.to_vec() };
         let text = match (place, self.lang) {
             // Only Python keeps the raised limit: CPython leaks what it returns, and with more

@@ -155,7 +155,6 @@ impl MemoryPlan {
         let pipeline = &mut config.pipeline;
         pipeline.in_flight_bytes = pipeline.in_flight_bytes.min(self.source);
         pipeline.in_flight = pipeline.in_flight.min(count(self.source / EVENT));
-        config.limits.state = config.limits.state.min(self.state);
         self.fit(&mut config.filters);
         self.fit(&mut config.registry.filters);
         config

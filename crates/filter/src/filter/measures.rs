@@ -1,4 +1,4 @@
-//! Metrics of a filter's own: what its manifest declares, and what became of names that it does not.
+//! Metrics of a filter's own: what its manifest declares, and names that it does not.
 
 use std::{
     collections::BTreeSet,

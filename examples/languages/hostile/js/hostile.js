@@ -7,7 +7,7 @@ import random from "wasi:random/random@0.2.12";
 import instance from "wasi:sockets/instance-network@0.2.12";
 import names from "wasi:sockets/ip-name-lookup@0.2.12";
 import tcp from "wasi:sockets/tcp-create-socket@0.2.12";
-import { bytes, define, replace } from "./trommel.js";
+import { bytes, define, replace } from "./sdk/trommel.js";
 
 const ATTEMPTS = {
   read: folder,

@@ -1,13 +1,12 @@
-"""my-filter: passes orders of at least `min`, and of them only what is wanted."""
+"""my-filter: passes orders of at least `min`, and says of each that it is large."""
 
-from trommel import Failure, define, malformed, replace
-from wit_world.imports import log
+from trommel import Event, Outcome, define, edit, log, malformed
 
 
 class MyFilter:
     """One route: its params, parsed once."""
 
-    def __init__(self, params, key):
+    def __init__(self, params: dict[str, str], key: str):
         """Called for every route, in every instance: parse, and no more. What it raises refuses the route."""
         for name in params.keys() - {"min"}:
             raise malformed(f"unknown param `{name}`")
@@ -16,30 +15,19 @@ class MyFilter:
         except ValueError:
             raise malformed(f"`min` is no number: `{params['min']}`") from None
 
-    def matches(self, event):
-        """Called for every event of the key, very often. It can call nothing: it only decides."""
-        amount = amount_of(event)
-        return amount is not None and amount >= self.min
+    def matches(self, event: Event) -> bool:
+        """Called for every event of the key, very often. It can call nothing but `log`: it only decides."""
+        amount = event.get("/amount")
+        return isinstance(amount, (int, float)) and amount >= self.min
 
-    def process(self, event):
+    def process(self, event: Event) -> Outcome:
         """Called for what matched.
 
-        Returns `DROP`, `KEEP`, `replace(...)` or `emit([...])`; raises `malformed(...)`, `retry(...)`, `failed(...)` or
-        `broken(...)`.
+        Returns `DROP`, `KEEP`, `replace(...)`, `edit.set(...)` or `emit([...])`; raises `malformed(...)`, `retry(...)`,
+        `failed(...)`, `defer(...)` or `broken(...)`.
         """
-        amount = amount_of(event)
-        log.write(log.Level.DEBUG, f"an order of {amount}")
-        return replace({"amount": amount, "large": True})
-
-
-def amount_of(event):
-    """The amount of an order, `None` of anything else: what raises in `matches` breaks the filter, not the event."""
-    try:
-        order = event.json()
-    except Failure:
-        return None
-    amount = order.get("amount") if isinstance(order, dict) else None
-    return amount if isinstance(amount, (int, float)) else None
+        log.debug("a large order", amount=event.get("/amount"))
+        return edit.set("/large", True)
 
 
 Filter = define(
@@ -47,7 +35,9 @@ Filter = define(
     name="my-filter",
     version="0.1.0",
     description="Passes large orders",
-    # What is not asked for is not handed over, and costs nothing.
-    match_reads=["payload"],
-    process_reads=["payload"],
+    params=[{"name": "min", "type": "int", "default": "100", "description": "Smallest amount that passes"}],
+    memory="256MiB",
+    # What is not named is not handed over, and costs nothing: parts of the payload, `header:NAME`, `subject`, `payload` …
+    match_reads=["/amount"],
+    process_reads=["/amount"],
 )

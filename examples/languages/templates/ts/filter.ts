@@ -1,9 +1,8 @@
-// my-filter: passes orders of at least `min`, and of them only what is wanted.
-import log from "trommel:filter/log@0.1.1";
-import { define, malformed, replace, type Event, type Outcome, type Params, type Route } from "./sdk/trommel.js";
+// my-filter: passes orders of at least `min`, and says of each that it is large.
+import { define, edit, log, malformed, type Event, type Outcome, type Params, type Route } from "./sdk/trommel.js";
 
 /** One route: its params, parsed once. */
-class MyFilter implements Route {
+export class MyFilter implements Route {
   readonly min: number;
 
   // Called for every route, in every instance: parse, and no more. What it throws refuses the route.
@@ -13,35 +12,26 @@ class MyFilter implements Route {
     for (const name of Object.keys(others)) throw malformed(`unknown param \`${name}\``);
   }
 
-  // Called for every event of the key, very often. It can call nothing: it only decides.
+  // Called for every event of the key, very often. It can call nothing but `log`: it only decides.
   matches(event: Event): boolean {
-    return amountOf(event) >= this.min;
+    const amount = event.get("/amount");
+    return typeof amount === "number" && amount >= this.min;
   }
 
-  // Called for what matched. Returns `drop`, `keep`, `replace(...)` or `emit([...])`; throws `malformed(...)`,
-  // `retry(...)`, `failed(...)` or `broken(...)`.
+  // Called for what matched. Returns `drop`, `keep`, `replace(...)`, `edit.set(...)` or `emit([...])`; throws
+  // `malformed(...)`, `retry(...)`, `failed(...)`, `defer(...)` or `broken(...)`.
   process(event: Event): Outcome {
-    const amount = amountOf(event);
-    log.write("debug", `an order of ${amount}`);
-    return replace({ amount, large: true });
+    log.debug("a large order", { amount: event.get("/amount") });
+    return edit.set("/large", true);
   }
 }
 
-/** The amount of an order, NaN of anything else: what throws in `matches` breaks the filter, not the event. */
-function amountOf(event: Event): number {
-  try {
-    const { amount } = (event.json() ?? {}) as { amount?: unknown };
-    return typeof amount === "number" ? amount : NaN;
-  } catch {
-    return NaN;
-  }
-}
-
-export const { filter, filterBatch } = define({
+export const { filter } = define({
   name: "my-filter",
   version: "0.1.0",
   description: "Passes large orders",
-  // What is not asked for is not handed over, and costs nothing.
-  matchReads: ["payload"],
-  processReads: ["payload"],
+  params: [{ name: "min", type: "int", default: "100", description: "Smallest amount that passes" }],
+  // What is not named is not handed over, and costs nothing: parts of the payload, `header:NAME`, `subject`, `payload` …
+  matchReads: ["/amount"],
+  processReads: ["/amount"],
 }, MyFilter);

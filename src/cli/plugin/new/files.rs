@@ -10,12 +10,6 @@ macro_rules! file {
     };
 }
 
-/// The contract, for the toolchains that read it.
-pub(super) const WIT: [TemplateFile; 2] = [
-    file!("wit/world.wit", "examples/languages/templates/world.wit"),
-    file!("wit/deps/trommel.wit", "wit/v0.1.1/filter.wit"),
-];
-
 pub(super) const RUST: [TemplateFile; 17] = [
     file!("Cargo.toml", "examples/languages/templates/rust/Cargo.toml"),
     file!("build", "examples/languages/templates/rust/build"),
@@ -89,31 +83,73 @@ pub(super) const OTHER: [TemplateFile; 5] = [
     file!("wit/filter.wit", "wit/v0.2.0/filter.wit"),
 ];
 
-pub(super) const JS: [TemplateFile; 6] = [
+pub(super) const JS: [TemplateFile; 21] = [
     file!("build", "examples/languages/templates/js/build"),
     file!("filter.js", "examples/languages/templates/js/filter.js"),
+    file!("filter.test.js", "examples/languages/templates/js/filter.test.js"),
+    file!("jsconfig.json", "examples/languages/templates/js/jsconfig.json"),
     file!("package.json", "examples/languages/templates/js/package.json"),
-    file!("sdk/imports.d.ts", "plugins/sdk-js/imports.d.ts"),
+    file!("sdk/event.js", "plugins/sdk-js/event.js"),
+    file!("sdk/failure.js", "plugins/sdk-js/failure.js"),
+    file!("sdk/globals.d.ts", "plugins/sdk-js/globals.d.ts"),
+    file!("sdk/globals.js", "plugins/sdk-js/globals.js"),
+    file!("sdk/imports.js", "plugins/sdk-js/imports.js"),
+    file!("sdk/outcome.js", "plugins/sdk-js/outcome.js"),
+    file!("sdk/package.json", "plugins/sdk-js/package.json"),
+    file!("sdk/prelude.js", "plugins/sdk-js/prelude.js"),
+    file!("sdk/testing.d.mts", "plugins/sdk-js/testing.d.mts"),
+    file!("sdk/testing.mjs", "plugins/sdk-js/testing.mjs"),
+    file!("sdk/text.js", "plugins/sdk-js/text.js"),
     file!("sdk/trommel.d.ts", "plugins/sdk-js/trommel.d.ts"),
     file!("sdk/trommel.js", "plugins/sdk-js/trommel.js"),
+    file!("sdk/wit/deps/random.wit", "plugins/sdk-js/wit/deps/random.wit"),
+    file!("sdk/wit/deps/trommel.wit", "plugins/sdk-js/wit/deps/trommel.wit"),
+    file!("sdk/wit/world.wit", "plugins/sdk-js/wit/world.wit"),
 ];
 
-pub(super) const TS: [TemplateFile; 7] = [
+pub(super) const TS: [TemplateFile; 21] = [
     file!("build", "examples/languages/templates/ts/build"),
+    file!("filter.test.ts", "examples/languages/templates/ts/filter.test.ts"),
     file!("filter.ts", "examples/languages/templates/ts/filter.ts"),
     file!("package.json", "examples/languages/templates/ts/package.json"),
     file!("tsconfig.json", "examples/languages/templates/ts/tsconfig.json"),
-    file!("sdk/imports.d.ts", "plugins/sdk-js/imports.d.ts"),
+    file!("sdk/event.js", "plugins/sdk-js/event.js"),
+    file!("sdk/failure.js", "plugins/sdk-js/failure.js"),
+    file!("sdk/globals.d.ts", "plugins/sdk-js/globals.d.ts"),
+    file!("sdk/globals.js", "plugins/sdk-js/globals.js"),
+    file!("sdk/imports.js", "plugins/sdk-js/imports.js"),
+    file!("sdk/outcome.js", "plugins/sdk-js/outcome.js"),
+    file!("sdk/package.json", "plugins/sdk-js/package.json"),
+    file!("sdk/prelude.js", "plugins/sdk-js/prelude.js"),
+    file!("sdk/testing.d.mts", "plugins/sdk-js/testing.d.mts"),
+    file!("sdk/testing.mjs", "plugins/sdk-js/testing.mjs"),
+    file!("sdk/text.js", "plugins/sdk-js/text.js"),
     file!("sdk/trommel.d.ts", "plugins/sdk-js/trommel.d.ts"),
     file!("sdk/trommel.js", "plugins/sdk-js/trommel.js"),
+    file!("sdk/wit/deps/random.wit", "plugins/sdk-js/wit/deps/random.wit"),
+    file!("sdk/wit/deps/trommel.wit", "plugins/sdk-js/wit/deps/trommel.wit"),
+    file!("sdk/wit/world.wit", "plugins/sdk-js/wit/world.wit"),
 ];
 
-pub(super) const PYTHON: [TemplateFile; 5] = [
+pub(super) const PYTHON: [TemplateFile; 18] = [
     file!("app.py", "examples/languages/templates/python/app.py"),
     file!("build", "examples/languages/templates/python/build"),
+    file!("requirements.txt", "examples/languages/templates/python/requirements.txt"),
+    file!("test_app.py", "examples/languages/templates/python/test_app.py"),
     file!("sdk/filter.py", "plugins/sdk-python/src/filter.py"),
-    file!("sdk/filter_batch.py", "plugins/sdk-python/src/filter_batch.py"),
-    file!("sdk/trommel.py", "plugins/sdk-python/src/trommel.py"),
+    file!("sdk/trommel/__init__.py", "plugins/sdk-python/src/trommel/__init__.py"),
+    file!("sdk/trommel/api.py", "plugins/sdk-python/src/trommel/api.py"),
+    file!("sdk/trommel/define.py", "plugins/sdk-python/src/trommel/define.py"),
+    file!("sdk/trommel/event.py", "plugins/sdk-python/src/trommel/event.py"),
+    file!("sdk/trommel/failure.py", "plugins/sdk-python/src/trommel/failure.py"),
+    file!("sdk/trommel/log.py", "plugins/sdk-python/src/trommel/log.py"),
+    file!("sdk/trommel/outcome.py", "plugins/sdk-python/src/trommel/outcome.py"),
+    file!("sdk/trommel/py.typed", "plugins/sdk-python/src/trommel/py.typed"),
+    file!("sdk/trommel/state.py", "plugins/sdk-python/src/trommel/state.py"),
+    file!("sdk/trommel/telemetry.py", "plugins/sdk-python/src/trommel/telemetry.py"),
+    file!("sdk/trommel/text.py", "plugins/sdk-python/src/trommel/text.py"),
+    file!("sdk/trommel_testing.py", "plugins/sdk-python/src/trommel_testing.py"),
+    file!("sdk/wit/filter.wit", "plugins/sdk-python/src/wit/filter.wit"),
 ];
 
 pub(super) const GO: [TemplateFile; 38] = [

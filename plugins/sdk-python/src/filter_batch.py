@@ -1,3 +1,0 @@
-"""componentize-py looks for an exported resource in a module that is named after its interface."""
-
-from trommel import Batch as Batch
