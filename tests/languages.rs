@@ -85,6 +85,7 @@ async fn conforms(language: &str, contract: &str, batched: bool) {
         batches_are_answered_as_single_events(&filter).await;
     }
     if contract != "0.1" {
+        assert_eq!(filter.processes_batches(), batched);
         if batched {
             batches_are_processed_as_single_events(&filter).await;
         }
@@ -234,7 +235,7 @@ macro_rules! languages {
 }
 
 languages! {
-    rust, contract: "0.1", batched: true;
+    rust, contract: "0.2", batched: true;
     c, contract: "0.2", batched: true;
     js, contract: "0.2", batched: true;
     ts, contract: "0.2", batched: true;

@@ -32,8 +32,13 @@ fn the_quickstart_prints_what_it_promises() {
 }
 
 #[test]
+fn the_components_print_what_they_promise() {
+    prints_what_it_promises("components", "11 events in …; 7 outputs written");
+}
+
+#[test]
 fn the_examples_have_no_problems() {
-    for example in ["quickstart", "jetstream", "lark", "helix", "jb-mesh", "ctrlplane", "embedded"] {
+    for example in ["quickstart", "components", "jetstream", "lark", "helix", "jb-mesh", "ctrlplane", "embedded"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
         let output = trommel().arg("check").arg(folder).output().unwrap();
         // What a checkout does not keep is the mode of the examples' secrets.

@@ -63,8 +63,20 @@ fn any_event() -> impl Strategy<Value = Event> {
 /// `parity` answers by a checksum of all that it is handed, so one byte that does not come through shows.
 #[tokio::test]
 async fn a_batch_answers_as_event_by_event() {
-    let (alone, subscription) = asked("parity", &[("salt", "7")]).await;
-    let (batched, same) = asked("parity", &[("salt", "7")]).await;
+    answers_as_event_by_event(file("parity")).await;
+}
+
+#[tokio::test]
+async fn a_batch_of_version_0_1_1_answers_as_event_by_event() {
+    let frozen = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frozen/0.1.1/parity.wasm");
+    answers_as_event_by_event(std::fs::read(frozen).unwrap()).await;
+}
+
+async fn answers_as_event_by_event(component: Vec<u8>) {
+    let filter = host().load("parity", component, &settings("parity", limits())).await.unwrap();
+    let subscription = subscribe(&filter, limits(), &[("salt", "7")]).await;
+    let same = subscribe(&filter, limits(), &[("salt", "7")]).await;
+    let (alone, batched) = (filter.matcher(), filter.matcher());
     let (alone, batched) = (RefCell::new(alone), RefCell::new(batched));
     let mut runner = TestRunner::new(Config { failure_persistence: None, cases: 64, ..Config::default() });
     let events = vec(any_event(), 1..130);

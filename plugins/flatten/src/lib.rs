@@ -1,38 +1,30 @@
 //! `flatten`: an event's own members in one object, and beside them what it is (L132).
 
-#[path = "../../border.rs"]
-mod border;
-
-use border::{Filter, Rules};
+use serde::Deserialize;
 use serde_json::{Map, Value};
-use trommel::filter::types::{Event, Failure, Fields, Hooks, Outcome, Params};
+use trommel_filter::{Fields, Outcome, Process, Result, export};
 
-wit_bindgen::generate!({
-    path: "../../wit/v0.1.0",
-    world: "filter-component",
-    additional_derives: [PartialEq],
-});
-
+#[derive(Deserialize)]
 struct Flatten;
 
-impl Rules for Flatten {
-    const HOOKS: Hooks = Hooks::PROCESS;
-    const PROCESS_READS: Fields = Fields::PAYLOAD.union(Fields::ID).union(Fields::SOURCE_TIME);
+#[derive(Fields)]
+struct Envelope<'a> {
+    payload: &'a [u8],
+    event_type: &'a str,
+    id: &'a str,
+    source_time: Option<&'a str>,
+}
 
-    fn new(params: &Params) -> Result<Self, String> {
-        border::known(params, [])?;
-        Ok(Self)
-    }
+impl Process for Flatten {
+    type Reads<'a> = Envelope<'a>;
 
-    fn process(&self, event: Event) -> Result<Outcome, Failure> {
-        let Some(mut flat) = members(event.payload.as_deref().unwrap_or_default()) else {
-            return Ok(Outcome::Keep);
-        };
-        let facts = [("type", Some(event.event_type)), ("event_id", event.id), ("timestamp", event.source_time)];
+    fn process(&self, Envelope { payload, event_type, id, source_time }: Envelope) -> Result<Outcome> {
+        let Some(mut flat) = members(payload) else { return Ok(Outcome::Keep) };
+        let facts = [("type", Some(event_type)), ("event_id", Some(id)), ("timestamp", source_time)];
         for (name, value) in facts {
             value.map(|value| flat.insert(name.to_owned(), value.into()));
         }
-        Ok(Outcome::Replace(Value::Object(flat).to_string().into_bytes()))
+        Outcome::replace_json(&flat)
     }
 }
 
@@ -49,23 +41,25 @@ fn members(payload: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-type Exported = Filter<Flatten>;
-export!(Exported);
+export!(Flatten);
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        border::test::{event, params},
-        exports::trommel::filter::filter::Guest,
-        *,
+    use trommel_filter::{
+        Failure,
+        testing::{TestEvent, TestRoute},
     };
 
+    use super::*;
+
     fn flat(source_time: Option<&str>, payload: &str) -> Outcome {
-        Flatten.process(event("im.chat.updated_v1", "e-1", source_time, payload)).unwrap()
+        let event = TestEvent::new(payload).with("event-type", "im.chat.updated_v1").with("id", "e-1");
+        let event = source_time.into_iter().fold(event, |event, time| event.with("source-time", time));
+        TestRoute::<Flatten>::new(&[]).unwrap().process(&event).unwrap()
     }
 
     fn replaced(text: &str) -> Outcome {
-        Outcome::Replace(text.as_bytes().to_vec())
+        Outcome::replace(text)
     }
 
     /// L132
@@ -99,7 +93,7 @@ mod tests {
 
     #[test]
     fn it_has_no_params() {
-        let refused = Exported::normalize_params("k".to_owned(), params(&[("keep", "/a")]));
-        assert_eq!(refused, Err(Failure::Malformed("`flatten` has no param `keep`: it has none at all".to_owned())));
+        let refused = TestRoute::<Flatten>::new(&[("keep", "/a")]).unwrap_err();
+        assert_eq!(refused, Failure::malformed("`keep` is not a param: there is none"));
     }
 }

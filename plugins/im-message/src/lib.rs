@@ -2,48 +2,42 @@
 //!
 //! How content becomes text stands in [`content`].
 
-#[path = "../../border.rs"]
-mod border;
 mod content;
 mod json;
 mod post;
 
-use border::{Filter, Rules};
 use content::Mention;
 use json::text;
+use serde::Deserialize;
 use serde_json::{Map, Value};
-use trommel::filter::types::{Event, Failure, Fields, Hooks, Outcome, Params};
+use trommel_filter::{Failure, Fields, Outcome, Process, Result, export};
 
-wit_bindgen::generate!({
-    path: "../../wit/v0.1.0",
-    world: "filter-component",
-    additional_derives: [PartialEq],
-});
-
+#[derive(Deserialize)]
 struct Message;
 
-impl Rules for Message {
-    const HOOKS: Hooks = Hooks::PROCESS;
-    const PROCESS_READS: Fields = Fields::PAYLOAD.union(Fields::ID).union(Fields::SOURCE_TIME);
+#[derive(Fields)]
+struct Received<'a> {
+    payload: &'a [u8],
+    event_type: &'a str,
+    id: Option<&'a str>,
+    source_time: Option<&'a str>,
+}
 
-    fn new(params: &Params) -> Result<Self, String> {
-        border::known(params, [])?;
-        Ok(Self)
-    }
+impl Process for Message {
+    type Reads<'a> = Received<'a>;
 
-    fn process(&self, event: Event) -> Result<Outcome, Failure> {
-        let payload: Value = serde_json::from_slice(event.payload.as_deref().unwrap_or_default())
-            .map_err(|error| Failure::Malformed(format!("the payload is not JSON: {error}")))?;
+    fn process(&self, event: Received) -> Result<Outcome> {
+        let payload: Value = serde_json::from_slice(event.payload)
+            .map_err(|error| Failure::malformed(format!("the payload is not JSON: {error}")))?;
         let Some(message) = payload.pointer("/event/message").filter(|message| message.is_object()) else {
-            return Err(Failure::Malformed("the payload has no message at `/event/message`".to_owned()));
+            return Err(Failure::malformed("the payload has no message at `/event/message`"));
         };
-        let flat = flatten(&event, &payload, message);
-        Ok(Outcome::Replace(Value::Object(flat).to_string().into_bytes()))
+        Outcome::replace_json(&flatten(&event, &payload, message))
     }
 }
 
 /// What is not there, or empty, is left out.
-fn flatten(event: &Event, payload: &Value, message: &Value) -> Map<String, Value> {
+fn flatten(event: &Received, payload: &Value, message: &Value) -> Map<String, Value> {
     let mentions = mentions(message);
     let kind = text(message, "message_type");
     let (created, updated) = (text(message, "create_time"), text(message, "update_time"));
@@ -51,9 +45,9 @@ fn flatten(event: &Event, payload: &Value, message: &Value) -> Map<String, Value
     let sent_by = |pointer| payload.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let rendered = content::render(kind, text(message, "content"), &mentions);
     let members = [
-        ("type", event.event_type.as_str()),
-        ("event_id", event.id.as_deref().unwrap_or_default()),
-        ("timestamp", event.source_time.as_deref().unwrap_or(created)),
+        ("type", event.event_type),
+        ("event_id", event.id.unwrap_or_default()),
+        ("timestamp", event.source_time.unwrap_or(created)),
         ("id", id),
         ("message_id", id),
         ("create_time", created),
@@ -82,21 +76,22 @@ fn mentions(message: &Value) -> Vec<Mention<'_>> {
     listed.iter().map(Mention::read).filter(Mention::says_something).collect()
 }
 
-type Exported = Filter<Message>;
-export!(Exported);
+export!(Message);
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::{
-        border::test::{event, params},
-        exports::trommel::filter::filter::Guest,
-        *,
+    use trommel_filter::{
+        FailureKind,
+        testing::{TestEvent, TestRoute},
     };
 
-    fn process(payload: &str) -> Result<Outcome, Failure> {
-        Message.process(event("im.message.receive_v1", "ev_1", Some("1776409469273"), payload))
+    use super::*;
+
+    fn process(payload: &str) -> Result<Outcome> {
+        let event = TestEvent::new(payload).with("event-type", "im.message.receive_v1").with("id", "ev_1");
+        TestRoute::<Message>::new(&[])?.process(&event.with("source-time", "1776409469273"))
     }
 
     fn flat(payload: &Value) -> String {
@@ -156,8 +151,8 @@ mod tests {
         let payload = json!({ "event": { "message": { "message_id": "om_1", "mentions": [7, {}], "root_id": 7 } } });
         let expected = r#"{"type":"im.message.receive_v1","event_id":"ev_1","timestamp":"1776409469273","id":"om_1","message_id":"om_1"}"#;
         assert_eq!(flat(&payload), expected);
-        let mut without_time = event("t", "e", None, &recorded().to_string());
-        without_time.id = None;
+        let payload = recorded().to_string();
+        let without_time = Received { payload: payload.as_bytes(), event_type: "t", id: None, source_time: None };
         let flat = Message.process(without_time).unwrap();
         let Outcome::Replace(flat) = flat else { panic!("{flat:?}") };
         assert!(flat.starts_with(br#"{"type":"t","timestamp":"1776409468987","#), "the message's own time stands in");
@@ -166,13 +161,13 @@ mod tests {
     #[test]
     fn what_is_no_message_is_malformed() {
         for payload in ["", "not JSON", "{}", r#"{"event":{"message":"text"}}"#] {
-            assert!(matches!(process(payload), Err(Failure::Malformed(_))), "{payload}");
+            assert_eq!(process(payload).unwrap_err().kind, FailureKind::Malformed, "{payload}");
         }
     }
 
     #[test]
     fn it_has_no_params() {
-        let refused = Exported::normalize_params("k".to_owned(), params(&[("chat", "oc_1")]));
-        assert_eq!(refused, Err(Failure::Malformed("`im-message` has no param `chat`: it has none at all".to_owned())));
+        let refused = TestRoute::<Message>::new(&[("chat", "oc_1")]).unwrap_err();
+        assert_eq!(refused, Failure::malformed("`chat` is not a param: there is none"));
     }
 }

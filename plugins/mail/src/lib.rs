@@ -1,23 +1,12 @@
 //! `mail`: the mail of one mailbox, with as much of each message as is wanted (L55).
 
 mod api;
-#[path = "../../border.rs"]
-mod border;
 
-use api::Call;
-use border::{Filter, Rules};
-use exports::trommel::filter::lifecycle;
+use serde::Deserialize;
 use serde_json::{Map, Value};
-use trommel::filter::{
-    api as host,
-    types::{Event, Failure, Fields, Hooks, Outcome, Params},
+use trommel_filter::{
+    Failure, Fields, FromParams, Lifecycle, Matches, Normalize, Outcome, Params, Process, Result, export,
 };
-
-wit_bindgen::generate!({
-    path: "../../wit/v0.1.0",
-    world: "filter-lifecycle",
-    additional_derives: [PartialEq],
-});
 
 /// Folders and labels that every mailbox has, by the names that people give them.
 const SYSTEM: [&str; 9] = ["INBOX", "SENT", "DRAFT", "TRASH", "SPAM", "ARCHIVED", "IMPORTANT", "FLAGGED", "OTHER"];
@@ -51,14 +40,14 @@ impl Level {
         ("full", Self::Full),
     ];
 
-    fn parse(word: &str) -> Result<Self, String> {
+    fn parse(word: &str) -> Result<Self> {
         let found = Self::ALL.iter().find(|(name, _)| *name == word);
         match (word, found) {
             ("", _) => Ok(Self::Event),
             (_, Some((_, level))) => Ok(*level),
             _ => {
                 let known = Self::ALL.map(|(name, _)| name).join("`, `");
-                Err(format!("`level` can't be `{word}`: it is one of `{known}`"))
+                Err(Failure::malformed(format!("`level` can't be `{word}`: it is one of `{known}`")))
             }
         }
     }
@@ -83,58 +72,87 @@ struct Mail {
     labels: Vec<String>,
 }
 
-impl Rules for Mail {
-    const HOOKS: Hooks = Hooks::MATCHES.union(Hooks::PROCESS);
-    const MATCH_READS: Fields = Fields::PAYLOAD;
-    const CAPABILITIES: &[&str] = &["api"];
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Written {
+    mailbox: String,
+    level: String,
+    folders: String,
+    labels: String,
+}
 
-    fn new(params: &Params) -> Result<Self, String> {
-        let [mailbox, level, folders, labels] = border::known(params, ["mailbox", "level", "folders", "labels"])?;
-        Ok(Self {
-            mailbox: mailbox.trim().to_owned(),
-            level: Level::parse(level.trim())?,
-            folders: list(folders),
-            labels: list(labels),
-        })
-    }
+impl FromParams for Mail {
+    type Params = Written;
 
-    fn normalize(params: Params) -> Result<Params, Failure> {
-        normalize(params, &host::call)
-    }
-
-    /// Compares the address. What can't be read passes: `process` says what is wrong with it.
-    fn matches(&self, event: &Event) -> bool {
-        let payload = event.payload.as_deref().and_then(|payload| serde_json::from_slice::<Value>(payload).ok());
-        let address = payload.as_ref().and_then(|payload| payload.pointer("/event/mail_address")?.as_str());
-        address.is_none_or(|address| address.eq_ignore_ascii_case(&self.mailbox))
-    }
-
-    fn process(&self, event: Event) -> Result<Outcome, Failure> {
-        self.deliver(&event.payload.unwrap_or_default(), &host::call)
+    fn from_params(_key: &str, Written { mailbox, level, folders, labels }: Written) -> Result<Self> {
+        let (mailbox, level) = (mailbox.trim().to_owned(), Level::parse(level.trim())?);
+        Ok(Self { mailbox, level, folders: list(&folders), labels: list(&labels) })
     }
 }
 
-impl Mail {
-    fn deliver(&self, payload: &[u8], call: Call<'_>) -> Result<Outcome, Failure> {
-        let mut payload: Value = serde_json::from_slice(payload)
-            .map_err(|error| Failure::Malformed(format!("the payload is not JSON: {error}")))?;
-        let Some(Value::Object(mut mail)) = payload.get_mut("event").map(Value::take) else {
-            return Err(Failure::Malformed("the payload has no object `event`".to_owned()));
+/// Puts the real address in the place of `me` or nothing, so that everything else sees but one name of a mailbox.
+impl Normalize for Mail {
+    fn normalize(key: &str, mut params: Params) -> Result<Params> {
+        let of = |name| params.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value).to_owned();
+        let [mailbox, level] = ["mailbox", "level"].map(of);
+        let mail = Self::from_params(key, Written { mailbox, level, ..Written::default() })?;
+        let address = match mail.mailbox.as_str() {
+            "" => api::own_address()?,
+            me if me.eq_ignore_ascii_case("me") => api::own_address()?,
+            _ => mail.mailbox,
+        };
+        params.retain(|(name, _)| name != "mailbox");
+        params.push(("mailbox".to_owned(), address));
+        params.sort_unstable();
+        Ok(params)
+    }
+}
+
+#[derive(Fields)]
+struct Address {
+    #[field("/event/mail_address")]
+    address: Option<Value>,
+}
+
+impl Matches for Mail {
+    type Reads<'a> = Address;
+
+    /// Compares the address. What is none passes: `process` says what is wrong with it.
+    fn matches(&self, Address { address }: Address) -> bool {
+        let address = address.as_ref().and_then(Value::as_str);
+        address.is_none_or(|address| address.eq_ignore_ascii_case(&self.mailbox))
+    }
+}
+
+#[derive(Fields)]
+struct Received {
+    #[field("/event")]
+    mail: Option<Value>,
+}
+
+impl Process for Mail {
+    type Reads<'a> = Received;
+
+    fn process(&self, Received { mail }: Received) -> Result<Outcome> {
+        let Some(Value::Object(mut mail)) = mail else {
+            return Err(Failure::malformed("the payload has no object `event`"));
         };
         if self.level > Level::Event || !self.folders.is_empty() || !self.labels.is_empty() {
             let Some(id) = mail.get("message_id").and_then(Value::as_str).filter(|id| !id.is_empty()) else {
-                return Err(Failure::Malformed("the payload has no text at `/event/message_id`".to_owned()));
+                return Err(Failure::malformed("the payload has no text at `/event/message_id`"));
             };
-            let mut message = api::message(call, &self.mailbox, id, self.level.format())?;
+            let mut message = api::message(&self.mailbox, id, self.level.format())?;
             if !self.wants(&message) {
                 return Ok(Outcome::Drop);
             }
             let wanted = MEMBERS.iter().filter(|(_, level)| *level <= self.level);
             mail.extend(wanted.filter_map(|(name, _)| message.remove_entry(*name)));
         }
-        Ok(Outcome::Replace(Value::Object(mail).to_string().into_bytes()))
+        Outcome::replace_json(&mail)
     }
+}
 
+impl Mail {
     fn wants(&self, message: &Map<String, Value>) -> bool {
         let folder = message.get("folder_id").and_then(Value::as_str);
         let labels = message.get("label_ids").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -142,20 +160,6 @@ impl Mail {
             self.folders.is_empty() || folder.is_some_and(|folder| self.folders.iter().any(|f| f == folder));
         in_folder && self.labels.iter().all(|label| labels.iter().any(|there| there == label))
     }
-}
-
-/// Puts the real address in the place of `me` or nothing, so that everything else sees but one name of a mailbox.
-fn normalize(mut params: Params, call: Call<'_>) -> Result<Params, Failure> {
-    let rules = Mail::new(&params).map_err(Failure::Malformed)?;
-    let address = match rules.mailbox.as_str() {
-        "" => api::own_address(call)?,
-        me if me.eq_ignore_ascii_case("me") => api::own_address(call)?,
-        _ => rules.mailbox,
-    };
-    params.retain(|(name, _)| name != "mailbox");
-    params.push(("mailbox".to_owned(), address));
-    params.sort_unstable();
-    Ok(params)
 }
 
 /// Names parted by commas or lines. Those that every mailbox has may be written in any case.
@@ -166,21 +170,19 @@ fn list(names: &str) -> Vec<String> {
 }
 
 /// The API tells of new mail only where somebody has asked for it.
-impl lifecycle::Guest for Filter<Mail> {
+impl Lifecycle for Mail {
     /// The token is the mailbox that was subscribed to.
-    fn pre_consume(_key: String, params: Params) -> Result<Option<String>, Failure> {
-        let mail = Mail::new(&params).map_err(Failure::Malformed)?;
-        api::set_subscribed(&host::call, &mail.mailbox, true)?;
-        Ok(Some(mail.mailbox))
+    fn pre_consume(self, _key: &str) -> Result<Option<String>> {
+        api::set_subscribed(&self.mailbox, true)?;
+        Ok(Some(self.mailbox))
     }
 
-    fn cleanup(_key: String, _params: Params, mailbox: String) -> Result<(), Failure> {
-        api::set_subscribed(&host::call, &mailbox, false)
+    fn cleanup(self, _key: &str, mailbox: &str) -> Result<()> {
+        api::set_subscribed(mailbox, false)
     }
 }
 
-type Exported = Filter<Mail>;
-export!(Exported);
+export!(Mail, api = "asks for messages, and for events of new mail", lifecycle);
 
 #[cfg(test)]
 mod tests;

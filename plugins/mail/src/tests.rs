@@ -1,28 +1,34 @@
-use std::cell::RefCell;
+use std::{cell::RefCell, rc::Rc};
 
-use super::{
-    border::test::{event, params},
-    host::ApiError,
-    *,
+use trommel_filter::{
+    FailureKind,
+    api::Error,
+    testing::{TestEvent, TestRoute, answer_api, response},
 };
+
+use super::*;
 
 const RECEIVED: &str = r#"{"schema":"2.0","header":{"event_id":"e-1","event_type":"mail.user_mailbox.event.message_received_v1","create_time":"1776409469273","token":"","app_id":"cli_a","tenant_key":"t"},"event":{"mail_address":"ada@example.com","message_id":"TUlh+bQ==","mailbox_type":1,"subscriber":{"user_ids":[{"open_id":"ou_ada"}]}}}"#;
 const FETCHED: &str = r#"{"code":0,"msg":"success","data":{"message":{"message_id":"TUlh+bQ==","from":{"mail_address":"bob@example.com","name":"Bob"},"subject":"Hello","snippet":"Hi","folder_id":"INBOX","label_ids":["FLAGGED","IMPORTANT"],"internal_date":"1776409468000","body_text":"Hi Ada","body_html":"<p>Hi Ada</p>","attachments":[{"attachment_id":"a1","filename":"f.pdf"}]}}}"#;
 
 /// Answers every call with `answer`. Returns what was called beside the outcome.
-fn deliver(given: &[(&str, &str)], payload: &str, answer: &str) -> (Result<Outcome, Failure>, Vec<String>) {
-    let calls = RefCell::new(Vec::new());
-    let call = |method: &str, path: &str, body: Option<&str>| {
-        assert_eq!(body, None);
-        calls.borrow_mut().push(format!("{method} {path}"));
-        Ok(answer.to_owned())
-    };
-    let outcome = Mail::new(&params(given)).unwrap().deliver(payload.as_bytes(), &call);
-    (outcome, calls.into_inner())
+fn deliver(given: &[(&str, &str)], payload: &str, answer: &'static str) -> (Result<Outcome>, Vec<String>) {
+    let calls = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&calls);
+    answer_api(move |request| {
+        if request.path.ends_with("/profile") {
+            return Ok(response(200, r#"{"data":{"primary_email_address":"ada@example.com"}}"#));
+        }
+        assert_eq!(request.body, None);
+        seen.borrow_mut().push(format!("{} {}", request.method, request.path));
+        Ok(response(200, answer))
+    });
+    let outcome = TestRoute::<Mail>::new(given).unwrap().process(&TestEvent::new(payload));
+    (outcome, calls.take())
 }
 
-fn replaced(text: &str) -> Result<Outcome, Failure> {
-    Ok(Outcome::Replace(text.as_bytes().to_vec()))
+fn replaced(text: &str) -> Result<Outcome> {
+    Ok(Outcome::replace(text))
 }
 
 const EVENT: &str = r#"{"mail_address":"ada@example.com","message_id":"TUlh+bQ==","mailbox_type":1,"subscriber":{"user_ids":[{"open_id":"ou_ada"}]}"#;
@@ -80,40 +86,45 @@ fn folders_and_labels_choose_messages() {
 /// L55: what can't be judged passes, and `process` then says what is wrong.
 #[test]
 fn the_address_decides() {
-    let mail = Mail::new(&params(&[("mailbox", "ada@example.com")])).unwrap();
-    let matches = |payload: &str| mail.matches(&event("t", "e", None, payload));
+    let mail = TestRoute::<Mail>::new(&[("mailbox", "ada@example.com")]).unwrap();
+    let matches = |payload: &str| mail.matches(&TestEvent::new(payload));
     assert!(matches(RECEIVED));
     assert!(matches(&RECEIVED.replace("ada@", "ADA@")));
     assert!(!matches(&RECEIVED.replace("ada@", "bob@")));
-    for unreadable in ["", "not JSON", "{}", r#"{"event":{"mail_address":7}}"#] {
+    for unreadable in ["{}", r#"{"event":{"mail_address":7}}"#, r#"{"event":{"mail_address":null}}"#] {
         assert!(matches(unreadable), "{unreadable}");
     }
     for (payload, level) in [("", "event"), ("{}", "event"), (r#"{"event":7}"#, "full"), (r#"{"event":{}}"#, "full")] {
         let (outcome, calls) = deliver(&[("level", level), ("mailbox", "a@b.c")], payload, FETCHED);
-        assert!(matches!(outcome, Err(Failure::Malformed(_))), "{payload}: {outcome:?}");
+        assert_eq!(outcome.unwrap_err().kind, FailureKind::Malformed, "{payload}");
         assert!(calls.is_empty(), "{payload}");
     }
+}
+
+fn params(given: &[(&str, &str)]) -> Params {
+    given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// L28, L55
 #[test]
 fn me_becomes_an_address() {
-    let profile = |method: &str, path: &str, body: Option<&str>| {
-        assert_eq!((method, path, body), ("GET", "/open-apis/mail/v1/user_mailboxes/me/profile", None));
-        Ok(r#"{"code":0,"data":{"primary_email_address":" ada@example.com "}}"#.to_owned())
-    };
+    answer_api(|request| {
+        let path = "/open-apis/mail/v1/user_mailboxes/me/profile";
+        assert_eq!((&*request.method, &*request.path, &request.body), ("GET", path, &None));
+        Ok(response(200, r#"{"code":0,"data":{"primary_email_address":" ada@example.com "}}"#))
+    });
     for given in
         [&[("level", "full"), ("mailbox", "me")][..], &[("level", "full"), ("mailbox", " Me")], &[("level", "full")]]
     {
         let expected = params(&[("level", "full"), ("mailbox", "ada@example.com")]);
-        assert_eq!(normalize(params(given), &profile), Ok(expected), "{given:?}");
+        assert_eq!(Mail::normalize("key", params(given)), Ok(expected), "{given:?}");
     }
-    let never = |_: &str, _: &str, _: Option<&str>| -> Result<String, ApiError> { panic!("no call is needed") };
+    answer_api(|_| panic!("no call is needed"));
     let given = params(&[("mailbox", "bob@example.com ")]);
-    assert_eq!(normalize(given, &never), Ok(params(&[("mailbox", "bob@example.com")])));
-    let refused = normalize(params(&[("level", "all"), ("mailbox", "me")]), &never);
+    assert_eq!(Mail::normalize("key", given), Ok(params(&[("mailbox", "bob@example.com")])));
+    let refused = Mail::normalize("key", params(&[("level", "all"), ("mailbox", "me")]));
     let message = "`level` can't be `all`: it is one of `event`, `metadata`, `plain_text_full`, `full`";
-    assert_eq!(refused, Err(Failure::Malformed(message.to_owned())));
-    let away = |_: &str, _: &str, _: Option<&str>| Err(ApiError::Timeout);
-    assert!(matches!(normalize(params(&[]), &away), Err(Failure::Retry(_))));
+    assert_eq!(refused, Err(Failure::malformed(message)));
+    answer_api(|_| Err(Error::Timeout));
+    assert_eq!(Mail::normalize("key", params(&[])).unwrap_err().kind, FailureKind::Retry(1_000));
 }

@@ -2,86 +2,84 @@
 //!
 //! What is blotted out stands in [`secrets`].
 
-#[path = "../../border.rs"]
-mod border;
 mod secrets;
 
-use border::{Filter, Rules};
 use secrets::Secrets;
-use trommel::filter::types::{Event, Failure, Hooks, Outcome, Params};
-
-wit_bindgen::generate!({
-    path: "../../wit/v0.1.0",
-    world: "filter-component",
-    additional_derives: [PartialEq],
-});
+use serde::Deserialize;
+use trommel_filter::{Failure, Fields, FromParams, Outcome, Process, Result, export};
 
 struct Redact(Secrets);
 
-impl Rules for Redact {
-    const HOOKS: Hooks = Hooks::PROCESS;
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Written {
+    names: String,
+    also: String,
+    except: String,
+    replacement: String,
+}
 
-    fn new(params: &Params) -> Result<Self, String> {
-        let [names, also, except, replacement] = border::known(params, ["names", "also", "except", "replacement"])?;
-        Secrets::new(names, also, except, replacement).map(Self)
+impl FromParams for Redact {
+    type Params = Written;
+
+    fn from_params(_key: &str, Written { names, also, except, replacement }: Written) -> Result<Self> {
+        Secrets::new(&names, &also, &except, &replacement).map(Self).map_err(Failure::malformed)
     }
+}
 
-    fn process(&self, event: Event) -> Result<Outcome, Failure> {
-        let payload = event.payload.unwrap_or_default();
-        let redacted = self.0.redact(&payload).map_err(|error| {
+#[derive(Fields)]
+struct Document<'a> {
+    payload: &'a [u8],
+}
+
+impl Process for Redact {
+    type Reads<'a> = Document<'a>;
+
+    fn process(&self, Document { payload }: Document) -> Result<Outcome> {
+        let redacted = self.0.redact(payload).map_err(|error| {
             // What can't be read can't be redacted, so it does not go on.
-            Failure::Malformed(format!("the payload is not JSON: {error}"))
+            Failure::malformed(format!("the payload is not JSON: {error}"))
         })?;
         Ok(redacted.map_or(Outcome::Keep, Outcome::Replace))
     }
 }
 
-type Exported = Filter<Redact>;
-export!(Exported);
+export!(Redact);
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        border::{
-            Subscription,
-            test::{event, params},
-        },
-        exports::trommel::filter::filter::{Guest, GuestSubscription},
-        *,
+    use trommel_filter::{
+        FailureKind,
+        testing::{TestEvent, TestRoute},
     };
 
-    fn subscription(name: &str, value: &str) -> Subscription<Redact> {
-        Subscription::new("logins".to_owned(), params(&[(name, value)]))
-    }
+    use super::*;
 
-    fn process(subscription: &Subscription<Redact>, payload: &str) -> Result<Outcome, Failure> {
-        subscription.process(event("login", "l-1", None, payload))
+    fn process(name: &str, value: &str, payload: &str) -> Result<Outcome> {
+        TestRoute::<Redact>::new(&[(name, value)])?.process(&TestEvent::new(payload))
     }
 
     #[test]
     fn secrets_are_replaced_and_the_rest_is_kept() {
-        let subscription = subscription("also", "ssn");
-        let redacted = process(&subscription, r#"{"user":"ada","SSN":1}"#).unwrap();
-        assert_eq!(redacted, Outcome::Replace(br#"{"user":"ada","SSN":"[REDACTED]"}"#.to_vec()));
-        assert_eq!(process(&subscription, r#"{"user": "ada"}"#).unwrap(), Outcome::Keep);
+        let redacted = process("also", "ssn", r#"{"user":"ada","SSN":1}"#);
+        assert_eq!(redacted, Ok(Outcome::replace(r#"{"user":"ada","SSN":"[REDACTED]"}"#)));
+        assert_eq!(process("also", "ssn", r#"{"user": "ada"}"#), Ok(Outcome::Keep));
     }
 
     #[test]
     fn what_is_not_json_is_malformed() {
         for payload in ["", "password=1", r#"{"password":"#] {
-            assert!(matches!(process(&subscription("names", ""), payload), Err(Failure::Malformed(_))), "{payload}");
+            assert_eq!(process("names", "", payload).unwrap_err().kind, FailureKind::Malformed, "{payload}");
         }
     }
 
     #[test]
     fn bad_params_refuse_the_route() {
         for (name, value, expected) in [
-            ("name", "x", "`redact` has no param `name`: it knows `names`, `also`, `except` and `replacement`"),
+            ("name", "x", "`name` is not a param: there are `names`, `also`, `except` and `replacement`"),
             ("also", "ssn, _", "`also`: `_` has nothing to look for, `-` and `_` are ignored"),
         ] {
-            let refused = Exported::normalize_params("logins".to_owned(), params(&[(name, value)]));
-            assert!(matches!(&refused, Err(Failure::Malformed(message)) if message == expected), "{refused:?}");
-            assert!(matches!(process(&subscription(name, value), "{}"), Err(Failure::Broken(_))));
+            assert_eq!(process(name, value, "{}"), Err(Failure::malformed(expected)));
         }
     }
 }

@@ -4,25 +4,48 @@ use std::fmt::Display;
 
 pub use crate::bindings::trommel::filter::log::Level;
 
+pub fn trace(message: impl Display) {
+    line(Level::Trace, message);
+}
+
 pub fn debug(message: impl Display) {
-    write(Level::Debug, message);
+    line(Level::Debug, message);
 }
 
 pub fn info(message: impl Display) {
-    write(Level::Info, message);
+    line(Level::Info, message);
 }
 
 pub fn warn(message: impl Display) {
-    write(Level::Warn, message);
+    line(Level::Warn, message);
 }
 
 pub fn error(message: impl Display) {
-    write(Level::Error, message);
+    line(Level::Error, message);
 }
 
-pub fn write(level: Level, message: impl Display) {
+/// Whether lines of this level are written anywhere: ask before making a costly one.
+pub fn enabled(level: Level) -> bool {
     #[cfg(target_arch = "wasm32")]
-    crate::bindings::trommel::filter::log::write(level, &message.to_string());
+    return crate::bindings::trommel::filter::log::enabled(level);
     #[cfg(not(target_arch = "wasm32"))]
-    crate::testing::write(level, message.to_string());
+    {
+        let _every_level = level;
+        true
+    }
+}
+
+/// Writes a line with fields, whose names are words in lower case with underscores.
+pub fn write(level: Level, message: &str, fields: &[(&str, &str)]) {
+    let fields: Vec<_> = fields.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    #[cfg(target_arch = "wasm32")]
+    crate::bindings::trommel::filter::log::write(level, message, &fields);
+    #[cfg(not(target_arch = "wasm32"))]
+    crate::testing::write(level, message, fields);
+}
+
+fn line(level: Level, message: impl Display) {
+    if enabled(level) {
+        write(level, &message.to_string(), &[]);
+    }
 }

@@ -1,25 +1,11 @@
-//! What `process` makes of an event.
+//! What becomes of an event.
 
-use std::{error, fmt, time::Duration};
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::{api, bindings::trommel::filter::types, state};
-
-pub type Result<T, E = Failure> = std::result::Result<T, E>;
-
-/// What becomes of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Not wanted after all.
-    Drop,
-    /// Send the event on as it is. Copies nothing back.
-    Keep,
-    /// Send the event on with this payload.
-    Replace(Vec<u8>),
-    /// Send these instead, in this order. None at all is `Drop`.
-    Emit(Vec<Emission>),
-}
+pub use crate::bindings::trommel::filter::types::{Cause, Change, Edit, Emission, Fate, Outcome};
+use crate::{Failure, Result};
 
 impl Outcome {
     /// Sends the event on with this payload.
@@ -30,178 +16,221 @@ impl Outcome {
     /// Sends the event on with this as its payload, in JSON.
     ///
     /// # Errors
-    /// When the value can't be put so, such as a map whose keys are no texts.
-    pub fn replace_json(payload: &impl Serialize) -> Result<Self> {
+    /// If the value has no form in JSON, such as a map whose keys are not texts.
+    pub fn replace_json(payload: &(impl Serialize + ?Sized)) -> Result<Self> {
         Ok(Self::Replace(serde_json::to_vec(payload)?))
     }
 }
 
-/// One output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Emission {
-    payload: Vec<u8>,
-    subject: Option<String>,
-    headers: Vec<(String, String)>,
+/// Changes of an event, made one after the other. All else stays as it was written: numbers, the
+/// order of members, blanks.
+///
+/// ```
+/// # use trommel_filter::{Edits, Outcome, Result};
+/// # fn process() -> Result<Outcome> {
+/// Edits::new().set("/total", 17).remove("/draft").header("region", "eu").into()
+/// # }
+/// # process().unwrap();
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Edits {
+    list: Vec<Edit>,
+    /// The first value that has no form in JSON.
+    failure: Option<Failure>,
 }
 
+impl Edits {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets a part of the payload, named by a JSON pointer. One that is not there is added, with the
+    /// objects on the way to it; `/list/-` adds an element.
+    #[must_use]
+    pub fn set(mut self, pointer: impl Into<String>, value: impl Serialize) -> Self {
+        let mut json = Vec::with_capacity(24);
+        match serde_json::to_writer(&mut json, &value) {
+            Ok(()) => self.change(pointer, Change::Set(json)),
+            Err(error) => {
+                let why = format!("`{}` can't be set: {error}", pointer.into());
+                self.failure.get_or_insert(Failure::malformed(why));
+                self
+            }
+        }
+    }
+
+    /// Removes a part of the payload, if it is there.
+    #[must_use]
+    pub fn remove(self, pointer: impl Into<String>) -> Self {
+        self.change(pointer, Change::Remove)
+    }
+
+    /// Renames a member, which keeps its value and its place.
+    #[must_use]
+    pub fn rename(self, pointer: impl Into<String>, name: impl Into<String>) -> Self {
+        self.change(pointer, Change::Rename(name.into()))
+    }
+
+    #[must_use]
+    pub fn header(self, name: &str, value: impl Into<String>) -> Self {
+        self.change(format!("header:{name}"), Change::Set(value.into().into_bytes()))
+    }
+
+    #[must_use]
+    pub fn remove_header(self, name: &str) -> Self {
+        self.change(format!("header:{name}"), Change::Remove)
+    }
+
+    #[must_use]
+    pub fn subject(self, subject: impl Into<String>) -> Self {
+        self.change("subject", Change::Set(subject.into().into_bytes()))
+    }
+
+    fn change(mut self, field: impl Into<String>, change: Change) -> Self {
+        self.list.push(Edit { field: field.into(), change });
+        self
+    }
+}
+
+/// No change at all keeps the event.
+impl From<Edits> for Result<Outcome> {
+    fn from(edits: Edits) -> Self {
+        match edits.failure {
+            Some(failure) => Err(failure),
+            None if edits.list.is_empty() => Ok(Outcome::Keep),
+            None => Ok(Outcome::Edit(edits.list)),
+        }
+    }
+}
+
+/// The fields are public, for tests; the functions of the same names set them.
 impl Emission {
     pub fn new(payload: impl Into<Vec<u8>>) -> Self {
-        Self { payload: payload.into(), subject: None, headers: Vec::new() }
+        Self {
+            payload: payload.into(),
+            sink: None,
+            id: None,
+            not_before: None,
+            subject: None,
+            headers: Vec::new(),
+            fate: Fate::Send,
+        }
     }
 
     /// # Errors
     /// As [`Outcome::replace_json`].
-    pub fn json(payload: &impl Serialize) -> Result<Self> {
+    pub fn json(payload: &(impl Serialize + ?Sized)) -> Result<Self> {
         Ok(Self::new(serde_json::to_vec(payload)?))
     }
 
-    pub fn payload(&self) -> &[u8] {
-        &self.payload
+    /// The only sink that it goes to, one of those that `sinks` of the filter names.
+    #[must_use]
+    pub fn sink(self, sink: impl Into<String>) -> Self {
+        Self { sink: Some(sink.into()), ..self }
     }
 
-    /// `None` for the event's own.
-    pub fn subject(&self) -> Option<&str> {
-        self.subject.as_deref()
+    /// Replaces the router's own id. Destinations that drop repeats go by it.
+    #[must_use]
+    pub fn id(self, id: impl Into<String>) -> Self {
+        Self { id: Some(id.into()), ..self }
     }
 
-    /// Pairs of name and value.
-    pub fn headers(&self) -> &[(String, String)] {
-        &self.headers
+    /// When it may be sent at the earliest, in whole milliseconds.
+    #[must_use]
+    pub fn not_before(self, time: SystemTime) -> Self {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { not_before: Some(milliseconds(since)), ..self }
     }
 
     /// Replaces the event's subject for the sinks that use it.
     #[must_use]
-    pub fn with_subject(self, subject: impl Into<String>) -> Self {
+    pub fn subject(self, subject: impl Into<String>) -> Self {
         Self { subject: Some(subject.into()), ..self }
     }
 
     /// Added to the event's headers; a name that is there already is replaced.
     #[must_use]
-    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), Some(value.into())));
         self
     }
-}
 
-/// Why an event was not processed, or a param refused. With `?` errors of the API and of the store become `Failed`, any
-/// other `Malformed`: it would be the same with the next try.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The event can never be processed: straight to the dead letters.
-    Malformed(String),
-    /// Passing trouble: try again after this time, in whole milliseconds.
-    Retry(Duration, String),
-    /// Try again by the key's policy, then dead letter.
-    Failed(String),
-    /// The filter itself can't go on: it is quarantined, the event is kept.
-    Broken(String),
-}
+    #[must_use]
+    pub fn remove_header(mut self, name: impl Into<String>) -> Self {
+        self.headers.push((name.into(), None));
+        self
+    }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Malformed(why) | Self::Retry(_, why) | Self::Failed(why) | Self::Broken(why)) = self;
-        f.write_str(why)
+    /// Makes a dead letter of it, beside what else comes of the event. `code` is a word of your own
+    /// in lower case with underscores, which `dlq list --reason` finds.
+    #[must_use]
+    pub fn bury(self, code: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { fate: Fate::Bury(Cause { code: Some(code.into()), detail: detail.into() }), ..self }
     }
 }
 
-/// With its causes. `Failure` itself is no `Error`, so that this can be.
-impl<E: error::Error + 'static> From<E> for Failure {
-    fn from(error: E) -> Self {
-        let mut passes = may_pass(&error);
-        let mut why = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            why = format!("{why}: {error}");
-            passes |= may_pass(error);
-            cause = error.source();
-        }
-        if passes { Self::Failed(why) } else { Self::Malformed(why) }
+impl From<Emission> for Outcome {
+    fn from(emission: Emission) -> Self {
+        Self::Emit(vec![emission])
     }
 }
 
-/// Whether another try may go better.
-fn may_pass(error: &(dyn error::Error + 'static)) -> bool {
-    error.is::<api::Error>() || error.is::<state::Error>()
-}
-
-impl From<Outcome> for types::Outcome {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Drop => Self::Drop,
-            Outcome::Keep => Self::Keep,
-            Outcome::Replace(payload) => Self::Replace(payload),
-            Outcome::Emit(emissions) => Self::Emit(emissions.into_iter().map(Into::into).collect()),
-        }
+/// None at all is `Drop`.
+impl From<Vec<Emission>> for Outcome {
+    fn from(emissions: Vec<Emission>) -> Self {
+        Self::Emit(emissions)
     }
 }
 
-impl From<Emission> for types::Emission {
-    fn from(Emission { payload, subject, headers }: Emission) -> Self {
-        Self { payload, subject, headers }
-    }
+pub(crate) fn milliseconds(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
-    fn an_error_becomes_a_failure_with_its_causes() {
-        #[derive(Debug)]
-        struct Outer(std::num::ParseIntError);
-
-        impl fmt::Display for Outer {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("no size")
-            }
-        }
-
-        impl error::Error for Outer {
-            fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-                Some(&self.0)
-            }
-        }
-
-        fn size() -> Result<u8> {
-            Ok("300".parse().map_err(Outer)?)
-        }
-
-        assert_eq!(size(), Err(Failure::Malformed("no size: number too large to fit in target type".to_owned())));
+    fn edits_are_values_of_json_headers_and_the_subject() {
+        let edits = Edits::new().set("/a", "x\"").set("/b", 1.5).rename("/c", "d").header("e", "f").remove_header("g");
+        let Ok(Outcome::Edit(list)) = edits.remove("/h").subject("i").into() else { panic!("no edits") };
+        let edit = |field: &str, change| Edit { field: field.to_owned(), change };
+        let set = |value: &str| Change::Set(value.into());
+        let expected = [
+            edit("/a", set(r#""x\"""#)),
+            edit("/b", set("1.5")),
+            edit("/c", Change::Rename("d".to_owned())),
+            edit("header:e", set("f")),
+            edit("header:g", Change::Remove),
+            edit("/h", Change::Remove),
+            edit("subject", set("i")),
+        ];
+        assert_eq!(list, expected);
+        assert_eq!(Result::from(Edits::new()), Ok(Outcome::Keep));
     }
 
-    /// What is wrong with an event is wrong with the next try, too; an API may be back by then.
     #[test]
-    fn only_errors_that_may_pass_are_tried_again() {
-        #[derive(Debug)]
-        struct Lookup(api::Error);
-
-        impl fmt::Display for Lookup {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("no name for the user")
-            }
-        }
-
-        impl error::Error for Lookup {
-            fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-                Some(&self.0)
-            }
-        }
-
-        assert!(matches!(Failure::from(api::Error::Timeout), Failure::Failed(_)));
-        assert!(matches!(Failure::from(Lookup(api::Error::Timeout)), Failure::Failed(_)));
-        assert!(matches!(Failure::from(state::Error::Conflict), Failure::Failed(_)));
-        assert!(matches!(Failure::from("x".parse::<u8>().unwrap_err()), Failure::Malformed(_)));
+    fn a_value_without_a_form_in_json_fails_the_event() {
+        let outcome: Result<Outcome> = Edits::new().set("/a", BTreeMap::from([((1, 2), 3)])).set("/b", 1).into();
+        assert_eq!(outcome, Err(Failure::malformed("`/a` can't be set: key must be a string")));
     }
 
     #[test]
     fn emissions_say_only_what_they_change() {
-        let emission = Emission::json(&[1]).unwrap().with_subject("a.b").with_header("a", "1");
-        let expected = types::Emission {
-            payload: b"[1]".to_vec(),
-            subject: Some("a.b".into()),
-            headers: vec![("a".into(), "1".into())],
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
+        let emission = Emission::json(&[1]).unwrap().sink("a").id("b").not_before(time).subject("c").header("d", "e");
+        let expected = Emission {
+            sink: Some("a".into()),
+            id: Some("b".into()),
+            not_before: Some(1_500),
+            subject: Some("c".into()),
+            headers: vec![("d".into(), Some("e".into())), ("f".into(), None)],
+            fate: Fate::Bury(Cause { code: Some("g".into()), detail: "h".into() }),
+            ..Emission::new("[1]")
         };
-        assert_eq!(types::Emission::from(emission), expected);
-        assert_eq!(Outcome::replace_json(&"a"), Ok(Outcome::replace("\"a\"")));
+        assert_eq!(emission.remove_header("f").bury("g", "h"), expected);
+        assert_eq!(Outcome::replace_json("a"), Ok(Outcome::replace("\"a\"")));
     }
 }

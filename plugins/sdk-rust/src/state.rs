@@ -1,4 +1,5 @@
-//! A small store, kept apart for every filter and key. Wanted by `export!(Name, state)`; the user grants it.
+//! A small store, kept apart for every filter and key. Wished for by `export!(Name, state = "why")`;
+//! the user grants it.
 
 use std::{fmt, time::Duration};
 
@@ -8,7 +9,8 @@ pub enum Error {
     Denied,
     /// The key, the value or the whole store passes its limit.
     TooLarge,
-    /// [`add`] on a value that is not a number.
+    /// The value is not what was expected: [`increment`] of one that is not a number, [`swap`] of one
+    /// that has changed.
     Conflict,
     Unavailable(String),
 }
@@ -22,13 +24,24 @@ pub fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
     Ok(crate::testing::state(|state| state.get(key).cloned()))
 }
 
-/// Keeps the value for `ttl`, in whole milliseconds; without one until the router ends.
+/// The values of many keys, in their order.
+///
+/// # Errors
+/// See [`Error`].
+pub fn get_many(keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+    #[cfg(target_arch = "wasm32")]
+    return Ok(wasm::get_many(keys)?);
+    #[cfg(not(target_arch = "wasm32"))]
+    keys.iter().map(|key| get(key)).collect()
+}
+
+/// Keeps the value for `ttl`, in whole milliseconds; without one for good.
 ///
 /// # Errors
 /// See [`Error`].
 pub fn set(key: &str, value: &[u8], ttl: Option<Duration>) -> Result<(), Error> {
     #[cfg(target_arch = "wasm32")]
-    return Ok(wasm::set(key, value, ttl.map(milliseconds))?);
+    return Ok(wasm::set(key, value, ttl.map(crate::outcome::milliseconds))?);
     #[cfg(not(target_arch = "wasm32"))]
     {
         let _lives_as_long_as_the_test = ttl;
@@ -49,13 +62,25 @@ pub fn delete(key: &str) -> Result<(), Error> {
     }
 }
 
-/// Adds to a decimal number, 0 when absent, and returns the sum.
+/// The keys that begin with `prefix`, in no order, at most 1,000.
 ///
 /// # Errors
 /// See [`Error`].
-pub fn add(key: &str, delta: i64, ttl: Option<Duration>) -> Result<i64, Error> {
+pub fn keys(prefix: &str) -> Result<Vec<String>, Error> {
     #[cfg(target_arch = "wasm32")]
-    return Ok(wasm::add(key, delta, ttl.map(milliseconds))?);
+    return Ok(wasm::keys(prefix)?);
+    #[cfg(not(target_arch = "wasm32"))]
+    Ok(crate::testing::state(|state| state.keys().filter(|key| key.starts_with(prefix)).take(1_000).cloned().collect()))
+}
+
+/// Adds to a decimal number, 0 when absent, and returns the sum. Without a ttl the number keeps the
+/// one it has.
+///
+/// # Errors
+/// See [`Error`].
+pub fn increment(key: &str, delta: i64, ttl: Option<Duration>) -> Result<i64, Error> {
+    #[cfg(target_arch = "wasm32")]
+    return Ok(wasm::increment(key, delta, ttl.map(crate::outcome::milliseconds))?);
     #[cfg(not(target_arch = "wasm32"))]
     {
         let known = get(key)?.unwrap_or_else(|| b"0".to_vec());
@@ -66,12 +91,28 @@ pub fn add(key: &str, delta: i64, ttl: Option<Duration>) -> Result<i64, Error> {
     }
 }
 
+/// Sets a value if the present one is `old`, `None` for absent.
+///
+/// # Errors
+/// See [`Error`]; [`Error::Conflict`] if it is another.
+pub fn swap(key: &str, old: Option<&[u8]>, new: &[u8], ttl: Option<Duration>) -> Result<(), Error> {
+    #[cfg(target_arch = "wasm32")]
+    return Ok(wasm::swap(key, old, new, ttl.map(crate::outcome::milliseconds))?);
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        if get(key)?.as_deref() != old {
+            return Err(Error::Conflict);
+        }
+        set(key, new, ttl)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Denied => f.write_str("the store is denied"),
             Self::TooLarge => f.write_str("it is too large for the store"),
-            Self::Conflict => f.write_str("what is stored is no number"),
+            Self::Conflict => f.write_str("the stored value is not the expected one"),
             Self::Unavailable(why) => write!(f, "the store is not available: {why}"),
         }
     }
@@ -81,11 +122,6 @@ impl std::error::Error for Error {}
 
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::trommel::filter::state as wasm;
-
-#[cfg(target_arch = "wasm32")]
-fn milliseconds(ttl: Duration) -> u64 {
-    ttl.as_millis().try_into().unwrap_or(u64::MAX)
-}
 
 #[cfg(target_arch = "wasm32")]
 impl From<wasm::StateError> for Error {

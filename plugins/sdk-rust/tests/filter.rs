@@ -1,124 +1,204 @@
 //! A filter with all that there is, written and tested as a user would.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should say where")]
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use serde::Deserialize;
 use trommel_filter::{
-    Condition, Conditions, Emission, Event, Failure, Fields, Lifecycle, Matches, Normalize, Outcome, Params, Process,
-    Result, api, export, field, log, state, testing,
+    Conditions, Emission, Failure, Fields, FromParams, Lifecycle, Matches, Normalize, Outcome, Params, Process, Result,
+    Tick, api, export, field, log, state, telemetry,
+    testing::{self, TestEvent, TestRoute},
 };
 
-#[derive(Deserialize)]
 struct Whole {
     min_amount: u64,
     region: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Order<'a> {
-    amount: u64,
-    customer: &'a str,
+#[serde(deny_unknown_fields)]
+struct Written {
+    min_amount: u64,
+    region: Option<String>,
+}
+
+impl FromParams for Whole {
+    type Params = Written;
+
+    fn from_params(key: &str, Written { min_amount, region }: Written) -> Result<Self> {
+        if min_amount == 0 {
+            return Err(Failure::malformed(format!("`min_amount` of key `{key}` is 0")));
+        }
+        Ok(Self { min_amount, region })
+    }
 }
 
 impl Conditions for Whole {
-    fn conditions(&self) -> Vec<Vec<Condition>> {
-        vec![vec![field("/amount").at_least(self.min_amount), field("header:source").exists()]]
+    fn condition(&self) -> String {
+        [field("/amount").at_least(self.min_amount), field("header:source").exists()].join("; ")
     }
+}
+
+#[derive(Fields)]
+struct Place<'a> {
+    #[field("header:region")]
+    region: Option<&'a str>,
 }
 
 impl Matches for Whole {
-    const READS: Fields = Fields::HEADERS;
+    type Reads<'a> = Place<'a>;
 
-    fn matches(&self, event: &Event) -> bool {
-        self.region.is_none() || event.header("region") == self.region.as_deref()
+    fn matches(&self, place: Place) -> bool {
+        self.region.is_none() || place.region == self.region.as_deref()
     }
 }
 
-impl Process for Whole {
-    const READS: Fields = Fields::PAYLOAD.union(Fields::ID);
+#[derive(Fields)]
+struct Order<'a> {
+    #[field("/amount")]
+    amount: u64,
+    #[field("/customer")]
+    customer: Cow<'a, str>,
+    id: &'a str,
+}
 
-    fn process(&self, event: &Event) -> Result<Outcome> {
-        let order: Order = event.json()?;
-        let count = state::add(order.customer, 1, Some(Duration::from_secs(60)))?;
+impl Process for Whole {
+    type Reads<'a> = Order<'a>;
+
+    fn sinks(&self) -> Vec<String> {
+        vec!["large".to_owned()]
+    }
+
+    fn process(&self, order: Order) -> Result<Outcome> {
+        let count = state::increment(&order.customer, 1, Some(Duration::from_secs(60)))?;
+        telemetry::measure("orders", 1.0);
         if count > 2 {
             log::info(format_args!("{} has had enough", order.customer));
             return Ok(Outcome::Drop);
         }
-        let customer = match api::call("GET", &format!("/customers/{}", order.customer), None) {
-            Ok(customer) => customer,
-            Err(api::Error::Timeout) => return Err(Failure::Retry(Duration::from_secs(1), "no answer".into())),
+        let customer: String = match api::get(&format!("/customers/{}", order.customer)) {
+            Ok(customer) => customer.json()?,
+            Err(api::Error::Timeout) => return Err(Failure::retry(Duration::from_secs(1), "no answer")),
             Err(error) => return Err(error.into()),
         };
         let emission = Emission::json(&(customer, order.amount))?;
-        Ok(Outcome::Emit(vec![emission.with_subject("large").with_header("count", count.to_string())]))
+        Ok(emission.sink("large").id(order.id).header("count", count.to_string()).into())
     }
 }
 
 impl Normalize for Whole {
-    fn normalize(key: &str, mut params: Params) -> Result<Params> {
-        params.push(("key".into(), key.into()));
+    fn normalize(_key: &str, mut params: Params) -> Result<Params> {
+        params.retain(|(name, _)| name != "old");
         Ok(params)
+    }
+}
+
+impl Tick for Whole {
+    const INTERVAL: &'static str = "10s";
+
+    fn tick(&self, now: u64) -> Result<Vec<Emission>> {
+        Ok(vec![Emission::json(&now)?.id(format!("tick-{now}"))])
     }
 }
 
 impl Lifecycle for Whole {
     fn pre_consume(self, key: &str) -> Result<Option<String>> {
-        Ok(Some(api::call("POST", "/subscriptions", Some(key))?))
+        Ok(Some(api::post("/subscriptions", key)?.json()?))
     }
 
     fn cleanup(self, _key: &str, token: &str) -> Result<()> {
-        api::call("DELETE", &format!("/subscriptions/{token}"), None)?;
+        api::Request::new("DELETE", &format!("/subscriptions/{token}")).send()?.success()?;
         Ok(())
     }
 }
 
-export!(Whole, api, state, lifecycle);
+export!(
+    Whole,
+    api = "looks \"customers\" up",
+    lifecycle,
+    state = "counts their orders",
+    manifest = r#"{"memory": "32MiB"}"#
+);
 
-fn whole() -> Whole {
-    testing::filter(&[("min_amount", "500"), ("region", "eu")]).unwrap()
+fn whole() -> TestRoute<Whole> {
+    TestRoute::new(&[("min_amount", "500"), ("old", "x"), ("region", "eu")]).unwrap()
+}
+
+fn answer(request: &api::Request) -> Result<api::Response, api::Error> {
+    let said = format!("{} {} {:?}", request.method, request.path, request.body.as_ref().map(Vec::len));
+    Ok(testing::response(200, serde_json::to_vec(&said).unwrap()))
 }
 
 #[test]
-fn match_as_data_and_as_code() {
-    let conditions = whole().conditions();
-    assert_eq!((&*conditions[0][0].field, &*conditions[0][0].value), ("/amount", "500"));
-    let event = Event::new("order.created");
-    assert!(!whole().matches(&event));
-    assert!(whole().matches(&event.with_header("Region", "eu")));
+fn the_manifest_says_what_the_filter_has() {
+    let manifest: serde_json::Value =
+        serde_json::from_slice(<Whole as trommel_filter::macros::Exported>::manifest()).unwrap();
+    assert_eq!(manifest["hooks"].as_array().unwrap().len(), 6);
+    assert_eq!(manifest["grants"][0]["reason"], "looks \"customers\" up");
+    assert_eq!((&manifest["interval"], &manifest["memory"]), (&"10s".into(), &"32MiB".into()));
+}
+
+#[test]
+fn the_interest_is_that_of_the_hooks() {
+    let route = whole();
+    let interest = route.interest();
+    assert_eq!(interest.condition, r#""/amount" >= "500"; "header:source""#);
+    assert_eq!(interest.match_reads, ["header:region"]);
+    assert_eq!(interest.process_reads, ["/amount", "/customer", "id"]);
+    assert_eq!(interest.sinks, ["large"]);
+}
+
+#[test]
+fn a_route_may_be_refused() {
+    let refused = TestRoute::<Whole>::new(&[("min_amount", "0")]).unwrap_err();
+    assert_eq!(refused, Failure::malformed("`min_amount` of key `key` is 0"));
+    let refused = TestRoute::<Whole>::new(&[("min", "0")]).unwrap_err();
+    assert_eq!(refused, Failure::malformed("`min` is not a param: there are `min_amount` and `region`"));
+}
+
+#[test]
+fn match_as_code() {
+    assert!(!whole().matches(&TestEvent::new("")));
+    assert!(whole().matches(&TestEvent::new("").with("header:Region", "eu")));
 }
 
 #[test]
 fn process_with_all_that_it_may_call() {
-    testing::answer_api(|method, path, body| Ok(format!("{method} {path} {body:?}")));
-    let event = Event::new("order.created").with_id("o-1").with_payload(r#"{"amount":700,"customer":"c"}"#);
+    testing::answer_api(answer);
+    let route = whole();
+    let event = TestEvent::new(r#"{"amount":700,"customer":"c"}"#).with("id", "o-1");
     let emission = |count: &str| {
-        Emission::json(&("GET /customers/c None", 700)).unwrap().with_subject("large").with_header("count", count)
+        Emission::json(&("GET /customers/c None", 700)).unwrap().sink("large").id("o-1").header("count", count)
     };
-    assert_eq!(whole().process(&event), Ok(Outcome::Emit(vec![emission("1")])));
-    assert_eq!(whole().process(&event), Ok(Outcome::Emit(vec![emission("2")])));
+    assert_eq!(route.process(&event), Ok(emission("1").into()));
+    assert_eq!(route.process(&event), Ok(emission("2").into()));
     assert_eq!(testing::logged(), []);
-    assert_eq!(whole().process(&event), Ok(Outcome::Drop));
-    assert_eq!(testing::logged(), [(log::Level::Info, "c has had enough".to_owned())]);
+    assert_eq!(route.process(&event), Ok(Outcome::Drop));
+    let lines = testing::logged();
+    assert_eq!((lines[0].level, &*lines[0].message), (log::Level::Info, "c has had enough"));
+    assert_eq!(testing::measured().len(), 3);
+    assert_eq!(route.tick(7), Ok(vec![Emission::new("7").id("tick-7")]));
 }
 
 #[test]
 fn every_error_is_a_failure() {
-    let event = Event::new("order.created").with_payload(r#"{"amount":700,"customer":"c"}"#);
-    let Err(Failure::Failed(why)) = whole().process(&event) else { panic!("there is no API") };
-    assert!(why.starts_with("the API denied the call: there is no API in this test"), "{why}");
-    testing::answer_api(|_, _, _| Err(api::Error::Timeout));
-    assert_eq!(whole().process(&event), Err(Failure::Retry(Duration::from_secs(1), "no answer".into())));
+    let event = TestEvent::new(r#"{"amount":700,"customer":"c"}"#);
+    let failed = whole().process(&event).unwrap_err();
+    let why = "the API denied the call: there is no API in this test: set one with `answer_api`";
+    assert_eq!(failed, Failure::failed(why));
+    testing::answer_api(|_| Err(api::Error::Timeout));
+    assert_eq!(whole().process(&event), Err(Failure::retry(Duration::from_secs(1), "no answer")));
+    testing::answer_api(|_| Ok(testing::response(404, "none")));
+    state::set("c", b"0", None).unwrap();
+    assert_eq!(whole().process(&event), Err(Failure::failed("the API answered with status 404")));
     state::set("c", b"much", None).unwrap();
-    assert_eq!(whole().process(&event), Err(Failure::Failed("what is stored is no number".into())));
-    let other = Event::new("order.created").with_payload("{}");
-    assert!(matches!(whole().process(&other), Err(Failure::Malformed(_))));
+    assert_eq!(whole().process(&event), Err(Failure::failed("the stored value is not the expected one")));
 }
 
 #[test]
 fn the_first_consumer_and_the_last() {
-    testing::answer_api(|method, path, body| Ok(format!("{method} {path} {body:?}")));
-    assert_eq!(whole().pre_consume("orders"), Ok(Some("POST /subscriptions Some(\"orders\")".to_owned())));
-    assert_eq!(whole().cleanup("orders", "7"), Ok(()));
-    assert_eq!(Whole::normalize("orders", Vec::new()), Ok(vec![("key".into(), "orders".into())]));
+    testing::answer_api(answer);
+    let filter = || Whole { min_amount: 1, region: None };
+    assert_eq!(filter().pre_consume("orders"), Ok(Some("POST /subscriptions Some(8)".to_owned())));
+    assert_eq!(filter().cleanup("orders", "7"), Ok(()));
 }

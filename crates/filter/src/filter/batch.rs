@@ -153,10 +153,8 @@ fn size(event: &Event, reads: EventFields) -> usize {
     size + headers.map(|(name, value)| name.len() + value.len() + 4 * NUMBER).sum::<usize>()
 }
 
-/// The reading side, from the Rust SDK.
 #[cfg(test)]
-#[path = "../../../../plugins/sdk-rust/src/columns.rs"]
-mod reading;
+mod rows;
 
 #[cfg(test)]
 mod tests {
@@ -164,7 +162,7 @@ mod tests {
 
     use proptest::{collection::vec, option, prelude::*};
 
-    use super::{reading::Row, *};
+    use super::{rows::Row, *};
     use crate::event::Origin;
 
     fn any_event() -> impl Strategy<Value = Event> {
@@ -220,7 +218,7 @@ mod tests {
             let mut columns = EventColumns::default();
             for _ in 0..2 {
                 prop_assert_eq!(columns.fill(&events, reads), events.len());
-                let read = reading::Columns::new(columns.arena(), columns.index());
+                let read = rows::Columns::new(columns.arena(), columns.index());
                 prop_assert_eq!(read.len(), events.len());
                 for (position, event) in events.iter().enumerate() {
                     check(read.row(position), event, reads);

@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use trommel_filter::{
-    Condition, Conditions, Emission, Event, Failure, Fields, Matches, Normalize, Outcome, Params, Process, Result, api,
-    export, field, log, state,
+    Conditions, Edits, Emission, Event, Failure, Fields, FromParams, Matches, Normalize, Outcome, Params, Process,
+    Result, api, export, field, log, state, telemetry,
 };
 
 const MODES: &[&str] = &[
@@ -24,33 +23,40 @@ const MODES: &[&str] = &[
     "echo",
     "fields",
     "trap",
+    "edit",
+    "outputs",
+    "coded",
+    "defer",
+    "swap",
+    "measure",
 ];
 
 /// What one route needs: its params, parsed.
-#[derive(Deserialize)]
-#[serde(try_from = "Written")]
 struct Conformance {
     mode: String,
     threshold: Option<i64>,
+    /// Fields that `process` reads beside the payload.
+    reads: String,
 }
 
-/// The params as they are written.
-type Written = BTreeMap<String, String>;
+impl FromParams for Conformance {
+    type Params = BTreeMap<String, String>;
 
-impl TryFrom<Written> for Conformance {
-    type Error = String;
-
-    fn try_from(params: Written) -> Result<Self, String> {
-        let mut parsed = Self { mode: "keep".to_owned(), threshold: None };
+    fn from_params(_key: &str, params: Self::Params) -> Result<Self> {
+        let mut parsed = Self { mode: "keep".to_owned(), threshold: None, reads: String::new() };
         for (name, value) in params {
             match name.as_str() {
-                "mode" if !MODES.contains(&value.as_str()) => return Err(format!("`mode` is not known: `{value}`")),
+                "mode" if !MODES.contains(&value.as_str()) => {
+                    return Err(Failure::malformed(format!("`mode` is not known: `{value}`")));
+                }
                 "mode" => parsed.mode = value,
                 "threshold" => {
                     let number = value.trim_matches(' ').parse();
-                    parsed.threshold = Some(number.map_err(|_| format!("`threshold` is no integer: `{value}`"))?);
+                    let refused = |_| Failure::malformed(format!("`threshold` is no integer: `{value}`"));
+                    parsed.threshold = Some(number.map_err(refused)?);
                 }
-                _ => return Err(format!("unknown param `{name}`")),
+                "reads" => parsed.reads = value,
+                _ => return Err(Failure::malformed(format!("unknown param `{name}`"))),
             }
         }
         Ok(parsed)
@@ -58,46 +64,54 @@ impl TryFrom<Written> for Conformance {
 }
 
 impl Normalize for Conformance {
-    fn normalize(_key: &str, params: Params) -> Result<Params> {
-        let Self { mode, threshold } = Written::from_iter(params).try_into().map_err(Failure::Malformed)?;
+    fn normalize(key: &str, params: Params) -> Result<Params> {
+        let Self { mode, threshold, reads } = Self::from_params(key, params.into_iter().collect())?;
         let threshold = threshold.map(|threshold| ("threshold".to_owned(), threshold.to_string()));
-        Ok([("mode".to_owned(), mode)].into_iter().chain(threshold).collect())
+        let reads = (!reads.is_empty()).then(|| ("reads".to_owned(), reads));
+        Ok([("mode".to_owned(), mode)].into_iter().chain(threshold).chain(reads).collect())
     }
 }
 
 impl Conditions for Conformance {
-    fn conditions(&self) -> Vec<Vec<Condition>> {
-        match self.threshold {
-            Some(threshold) => vec![vec![field("/amount").at_least(threshold)], vec![field("header:force").exists()]],
-            None => Vec::new(),
-        }
+    fn condition(&self) -> String {
+        self.threshold.map_or_else(String::new, |threshold| {
+            [field("/amount").at_least(threshold), field("header:force").exists()].join(" || ")
+        })
     }
 }
 
-impl Matches for Conformance {
-    const READS: Fields = Fields::HEADERS;
+#[derive(Fields)]
+struct Marks<'a> {
+    event_type: &'a str,
+    #[field("header:skip")]
+    skip: Option<&'a str>,
+}
 
-    fn matches(&self, event: &Event) -> bool {
-        match event.event_type() {
-            "skip" => false,
-            "projection" => {
-                let texts = [event.id(), event.subject(), event.source_time()];
-                texts == [None; 3] && event.payload().is_none()
-            }
-            _ => !event.headers().unwrap_or_default().contains(&("skip", "yes")),
-        }
+impl Matches for Conformance {
+    type Reads<'a> = Marks<'a>;
+
+    fn matches(&self, marks: Marks) -> bool {
+        marks.event_type != "skip" && marks.skip != Some("yes")
     }
 }
 
 impl Process for Conformance {
-    const READS: Fields = Fields::all();
+    type Reads<'a> = Event<'a>;
 
-    fn process(&self, event: &Event) -> Result<Outcome> {
+    fn reads(&self) -> Vec<String> {
+        ["payload"].into_iter().chain(self.reads.split_whitespace()).map(str::to_owned).collect()
+    }
+
+    fn sinks(&self) -> Vec<String> {
+        vec!["a".to_owned()]
+    }
+
+    fn process(&self, event: Event) -> Result<Outcome> {
         if ["echo", "fields", "trap"].contains(&self.mode.as_str()) {
-            return execute(&self.mode, &Order::default(), event);
+            return self.execute(&self.mode, &Order::default(), event);
         }
-        let payload: Map<String, Value> =
-            event.json().map_err(|_| Failure::Malformed("the payload is no JSON object".to_owned()))?;
+        let payload = event.get::<Map<String, Value>>("payload");
+        let payload = payload.map_err(|_| Failure::malformed("the payload is no JSON object"))?.unwrap_or_default();
         // A member of another type counts as absent.
         let text = |name| payload.get(name).and_then(Value::as_str);
         let order = Order {
@@ -105,7 +119,7 @@ impl Process for Conformance {
             path: text("path").unwrap_or_default(),
             n: payload.get("n").and_then(Value::as_i64).unwrap_or_default(),
         };
-        execute(text("do").unwrap_or(&self.mode), &order, event)
+        self.execute(text("do").unwrap_or(&self.mode), &order, event)
     }
 }
 
@@ -117,56 +131,113 @@ struct Order<'a> {
     n: i64,
 }
 
-fn execute(action: &str, order: &Order, event: &Event) -> Result<Outcome> {
-    let text = order.text.to_owned();
-    match action {
-        "keep" => Ok(Outcome::Keep),
-        "drop" => Ok(Outcome::Drop),
-        "text" => Ok(Outcome::replace(text)),
-        "emit" => Ok(Outcome::Emit((0..order.n).map(|index| emission(order.text, index)).collect())),
-        "malformed" => Err(Failure::Malformed(text)),
-        "retry" => Err(Failure::Retry(Duration::from_millis(order.n.max(0).cast_unsigned()), text)),
-        "failed" => Err(Failure::Failed(text)),
-        "broken" => Err(Failure::Broken(text)),
-        "log" => {
-            log::info(order.text);
-            Ok(Outcome::Keep)
+impl Conformance {
+    fn execute(&self, action: &str, order: &Order, event: Event) -> Result<Outcome> {
+        let text = order.text.to_owned();
+        let wait = Duration::from_millis(order.n.max(0).cast_unsigned());
+        match action {
+            "keep" => Ok(Outcome::Keep),
+            "drop" => Ok(Outcome::Drop),
+            "text" => Ok(Outcome::replace(text)),
+            "emit" => Ok(Outcome::Emit((0..order.n).map(|index| emission(order.text, index)).collect())),
+            "malformed" => Err(Failure::malformed(text)),
+            "retry" => Err(Failure::retry(wait, text)),
+            "failed" => Err(Failure::failed(text)),
+            "broken" => Err(Failure::broken(text)),
+            "coded" => Err(Failure::malformed(text).code("own_code")),
+            "defer" => Err(Failure::defer(wait, text)),
+            "log" => {
+                log::info(order.text);
+                Ok(Outcome::Keep)
+            }
+            "state" => remember(order).map(Outcome::Replace).map_err(|error| Failure::failed(state_error(error))),
+            "swap" => swap(order).map(Outcome::Replace).map_err(|error| Failure::failed(state_error(error))),
+            "api" => call(order).map(Outcome::Replace).map_err(|error| Failure::failed(api_error(error))),
+            "echo" => Ok(Outcome::replace(event.payload()?)),
+            "fields" => self.fields(event).map(Outcome::Replace),
+            "edit" => edit(order),
+            "outputs" => Ok(outputs(order)),
+            "measure" => {
+                telemetry::measure("calls", order.n as f64);
+                telemetry::annotate("text", order.text);
+                Ok(Outcome::Keep)
+            }
+            "trap" => std::process::abort(),
+            _ => Err(Failure::failed(format!("no such action: `{action}`"))),
         }
-        "state" => remember(order).map(Outcome::Replace).map_err(|error| Failure::Failed(state_error(error))),
-        "api" => {
-            let body = (!order.text.is_empty()).then_some(order.text);
-            api::call("POST", order.path, body).map(Outcome::replace).map_err(|error| Failure::Failed(api_error(error)))
+    }
+
+    fn fields(&self, event: Event) -> Result<Vec<u8>> {
+        let mut lines = Vec::new();
+        for name in self.reads.split_whitespace() {
+            lines.extend(name.bytes());
+            if let Some(value) = event.bytes(name)? {
+                lines.push(b'=');
+                lines.extend(value);
+            }
+            lines.push(b'\n');
         }
-        "echo" => Ok(Outcome::replace(event.payload().unwrap_or_default())),
-        "fields" => Ok(Outcome::replace(fields(event))),
-        "trap" => std::process::abort(),
-        _ => Err(Failure::Failed(format!("no such action: `{action}`"))),
+        Ok(lines)
     }
 }
 
 fn emission(text: &str, index: i64) -> Emission {
     let mut emission = Emission::new(text);
     if index % 2 == 1 {
-        emission = emission.with_subject(format!("part.{index}"));
+        emission = emission.subject(format!("part.{index}"));
     }
     if index > 0 {
-        emission = emission.with_header("part", index.to_string()).with_header("text", text);
+        emission = emission.header("part", index.to_string()).header("text", text);
     }
     emission
+}
+
+fn edit(order: &Order) -> Result<Outcome> {
+    let edits = Edits::new().set("/text", order.text).set("/n", order.n).remove("/gone").rename("/old", "new");
+    match order.path {
+        "" => edits.into(),
+        path => edits.subject(path).header("text", order.text).remove_header("gone").into(),
+    }
+}
+
+fn outputs(order: &Order) -> Outcome {
+    Outcome::Emit(vec![
+        Emission::new(order.text).sink("a").id(order.path),
+        Emission::new(order.text).remove_header("gone").header("text", order.text),
+        Emission::new(order.text).bury("no_use", order.text),
+    ])
 }
 
 /// Counts, and remembers the text until the next time.
 fn remember(order: &Order) -> Result<Vec<u8>, state::Error> {
     let previous = state::get("last")?;
-    let sum = state::add("sum", order.n, Some(Duration::from_secs(60)))?;
+    let sum = state::increment("sum", order.n, Some(Duration::from_secs(60)))?;
     if order.text.is_empty() {
         state::delete("last")?;
     } else {
         state::set("last", order.text.as_bytes(), None)?;
     }
-    let mut answer = format!("{sum} ").into_bytes();
-    answer.extend(previous.as_deref().unwrap_or(b"none"));
-    Ok(answer)
+    Ok([sum.to_string().as_bytes(), b" ", or_none(&previous)].concat())
+}
+
+fn swap(order: &Order) -> Result<Vec<u8>, state::Error> {
+    let old = (!order.path.is_empty()).then_some(order.path.as_bytes());
+    state::swap("swapped", old, order.text.as_bytes(), None)?;
+    let keys = state::keys("swap")?.join(",");
+    let values = state::get_many(&["swapped".to_owned(), "other".to_owned()])?;
+    Ok([keys.as_bytes(), b" ", or_none(&values[0]), b" ", or_none(&values[1])].concat())
+}
+
+fn or_none(value: &Option<Vec<u8>>) -> &[u8] {
+    value.as_deref().unwrap_or(b"none")
+}
+
+fn call(order: &Order) -> Result<Vec<u8>, api::Error> {
+    let mut request = api::Request::new("POST", order.path).header("x-text", "1");
+    if !order.text.is_empty() {
+        request = request.body(order.text);
+    }
+    Ok(request.send()?.success()?.body)
 }
 
 fn state_error(error: state::Error) -> String {
@@ -188,19 +259,9 @@ fn api_error(error: api::Error) -> String {
     }
 }
 
-fn fields(event: &Event) -> String {
-    let headers = event.headers().unwrap_or_default();
-    let headers: String = headers.iter().map(|(name, value)| format!("header {name}={value}\n")).collect();
-    format!(
-        "type={}\nid={}\nsubject={}\ntime={}\nobserved={}\nattempt={}\n{headers}payload={} bytes\n",
-        event.event_type(),
-        event.id().unwrap_or_default(),
-        event.subject().unwrap_or_default(),
-        event.source_time().unwrap_or_default(),
-        event.observed_at() / 1_000_000,
-        event.attempt(),
-        event.payload().unwrap_or_default().len(),
-    )
-}
-
-export!(Conformance, api, state);
+export!(
+    Conformance,
+    api = "posts what the payload says",
+    state = "counts, and remembers the last text",
+    manifest = r#"{"metrics": [{"name": "calls", "kind": "counter", "description": "what the payload says"}]}"#
+);

@@ -10,23 +10,35 @@ macro_rules! file {
     };
 }
 
-pub(super) const RUST: [TemplateFile; 17] = [
+pub(super) const RUST: [TemplateFile; 29] = [
     file!("Cargo.toml", "examples/languages/templates/rust/Cargo.toml"),
     file!("build", "examples/languages/templates/rust/build"),
     file!("src/lib.rs", "examples/languages/templates/rust/src/lib.rs"),
     file!("sdk/Cargo.toml", "plugins/sdk-rust/Cargo.toml"),
+    file!("sdk/derive/Cargo.toml", "plugins/sdk-rust/derive/Cargo.toml"),
+    file!("sdk/derive/src/field.rs", "plugins/sdk-rust/derive/src/field.rs"),
+    file!("sdk/derive/src/lib.rs", "plugins/sdk-rust/derive/src/lib.rs"),
     file!("sdk/src/api.rs", "plugins/sdk-rust/src/api.rs"),
     file!("sdk/src/columns.rs", "plugins/sdk-rust/src/columns.rs"),
     file!("sdk/src/condition.rs", "plugins/sdk-rust/src/condition.rs"),
+    file!("sdk/src/duration.rs", "plugins/sdk-rust/src/duration.rs"),
     file!("sdk/src/event.rs", "plugins/sdk-rust/src/event.rs"),
     file!("sdk/src/export.rs", "plugins/sdk-rust/src/export.rs"),
+    file!("sdk/src/failure.rs", "plugins/sdk-rust/src/failure.rs"),
+    file!("sdk/src/hooks.rs", "plugins/sdk-rust/src/hooks.rs"),
     file!("sdk/src/lib.rs", "plugins/sdk-rust/src/lib.rs"),
     file!("sdk/src/log.rs", "plugins/sdk-rust/src/log.rs"),
+    file!("sdk/src/manifest.rs", "plugins/sdk-rust/src/manifest.rs"),
     file!("sdk/src/outcome.rs", "plugins/sdk-rust/src/outcome.rs"),
     file!("sdk/src/panics.rs", "plugins/sdk-rust/src/panics.rs"),
     file!("sdk/src/params.rs", "plugins/sdk-rust/src/params.rs"),
+    file!("sdk/src/probe.rs", "plugins/sdk-rust/src/probe.rs"),
+    file!("sdk/src/reading.rs", "plugins/sdk-rust/src/reading.rs"),
     file!("sdk/src/state.rs", "plugins/sdk-rust/src/state.rs"),
+    file!("sdk/src/telemetry.rs", "plugins/sdk-rust/src/telemetry.rs"),
     file!("sdk/src/testing.rs", "plugins/sdk-rust/src/testing.rs"),
+    file!("sdk/src/testing/event.rs", "plugins/sdk-rust/src/testing/event.rs"),
+    file!("sdk/src/text.rs", "plugins/sdk-rust/src/text.rs"),
     file!("sdk/wit/filter.wit", "plugins/sdk-rust/wit/filter.wit"),
 ];
 

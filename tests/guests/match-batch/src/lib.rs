@@ -3,7 +3,7 @@
 //! Params: `type`, the wanted event type; absent means any. `max`, the largest wanted payload in bytes.
 
 use serde::Deserialize;
-use trommel_filter::{Event, Fields, Matches, export};
+use trommel_filter::{Fields, Matches, export};
 
 #[derive(Deserialize)]
 struct MatchBatch {
@@ -11,12 +11,18 @@ struct MatchBatch {
     max: Option<usize>,
 }
 
-impl Matches for MatchBatch {
-    const READS: Fields = Fields::PAYLOAD;
+#[derive(Fields)]
+struct Size<'a> {
+    event_type: &'a str,
+    payload: &'a [u8],
+}
 
-    fn matches(&self, event: &Event) -> bool {
-        let wanted = self.r#type.as_ref().is_none_or(|wanted| event.event_type() == wanted);
-        wanted && event.payload().is_some_and(|payload| self.max.is_none_or(|max| payload.len() <= max))
+impl Matches for MatchBatch {
+    type Reads<'a> = Size<'a>;
+
+    fn matches(&self, Size { event_type, payload }: Size) -> bool {
+        let wanted = self.r#type.as_ref().is_none_or(|wanted| event_type == wanted);
+        wanted && self.max.is_none_or(|max| payload.len() <= max)
     }
 }
 

@@ -1,13 +1,12 @@
-//! All that the kit for Rust has: conditions, `process` with the store, the log, params that are checked, and the hooks
-//! for the first consumer and the last.
+//! Most of what the kit for Rust has: a condition, `process` with the store, the log, params that are checked, and the
+//! hooks for the first consumer and the last.
 //!
 //! Params: `min_amount`, the smallest amount that passes; `region`, part of the token that is handed to the last hook; in
 //! the region `nowhere` it panics.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use trommel_filter::{
-    Condition, Conditions, Emission, Event, Failure, Fields, Lifecycle, Outcome, Process, Result, export, field, log,
-    state,
+    Conditions, Edits, Emission, Failure, Fields, Lifecycle, Outcome, Process, Result, export, field, log, state,
 };
 
 #[derive(Deserialize)]
@@ -16,34 +15,33 @@ struct Subscriber {
     region: String,
 }
 
-#[derive(Deserialize, Serialize)]
-struct Order {
+#[derive(Fields)]
+struct Order<'a> {
+    #[field("/amount")]
     amount: u64,
-    #[serde(default)]
-    seen: i64,
+    id: &'a str,
 }
 
 impl Conditions for Subscriber {
-    fn conditions(&self) -> Vec<Vec<Condition>> {
-        vec![vec![field("/amount").at_least(self.min_amount)]]
+    fn condition(&self) -> String {
+        field("/amount").at_least(self.min_amount)
     }
 }
 
 impl Process for Subscriber {
-    const READS: Fields = Fields::PAYLOAD.union(Fields::ID);
+    type Reads<'a> = Order<'a>;
 
-    fn process(&self, event: &Event) -> Result<Outcome> {
-        let order: Order = event.json()?;
+    fn process(&self, order: Order) -> Result<Outcome> {
         assert!(self.region != "nowhere", "no such region: {}", self.region);
-        let seen = state::add("seen", 1, None)?;
-        log::info(format_args!("{} is number {seen}", event.id().unwrap_or_default()));
-        let counted = Order { seen, ..order };
-        Ok(match seen {
-            1 => Outcome::replace_json(&counted)?,
-            _ => Outcome::Emit(vec![
-                Emission::json(&counted)?.with_subject("counted").with_header("region", &*self.region),
-            ]),
-        })
+        let seen = state::increment("seen", 1, None)?;
+        log::info(format_args!("{} is number {seen}", order.id));
+        match seen {
+            1 => Edits::new().set("/seen", seen).into(),
+            _ => {
+                let counted = serde_json::json!({ "amount": order.amount, "seen": seen });
+                Ok(Emission::json(&counted)?.subject("counted").header("region", &*self.region).into())
+            }
+        }
     }
 }
 
@@ -55,9 +53,9 @@ impl Lifecycle for Subscriber {
     fn cleanup(self, key: &str, token: &str) -> Result<()> {
         match token == format!("{key}/{}", self.region) {
             true => Ok(()),
-            false => Err(Failure::Failed(format!("`{token}` is not mine"))),
+            false => Err(Failure::failed(format!("`{token}` is not mine"))),
         }
     }
 }
 
-export!(Subscriber, state, lifecycle);
+export!(Subscriber, state = "counts events", lifecycle);

@@ -1,7 +1,7 @@
-//! my-filter: passes orders of at least `min`, and of them only what is wanted.
+//! my-filter: passes orders of at least `min`, and marks them.
 
-use serde::{Deserialize, Serialize};
-use trommel_filter::{Event, Fields, Matches, Outcome, Process, Result, export, log};
+use serde::Deserialize;
+use trommel_filter::{Edits, Fields, Matches, Outcome, Process, Result, export, log};
 
 /// One route: its params, parsed once. What does not fit refuses the route.
 #[derive(Deserialize)]
@@ -15,41 +15,50 @@ fn hundred() -> i64 {
     100
 }
 
-#[derive(Deserialize, Serialize)]
+/// What is read of an event. Nothing else is handed over, and nothing else is parsed.
+#[derive(Fields)]
 struct Order {
+    #[field("/amount")]
     amount: i64,
-    #[serde(default)]
-    large: bool,
 }
 
 impl Matches for MyFilter {
-    /// What is not asked for is not handed over, and costs nothing.
-    const READS: Fields = Fields::PAYLOAD;
+    type Reads<'a> = Order;
 
-    /// Called for every event of the key, very often. It can call nothing: it only decides.
-    fn matches(&self, event: &Event) -> bool {
-        event.json::<Order>().is_ok_and(|order| order.amount >= self.min)
+    /// Called for every event of the key, very often, alone or in batches. It only decides. An event without an amount
+    /// does not match.
+    fn matches(&self, order: Order) -> bool {
+        order.amount >= self.min
     }
 }
 
 impl Process for MyFilter {
-    const READS: Fields = Fields::PAYLOAD;
+    type Reads<'a> = Order;
 
-    /// Called for what matched. An error with `?` makes a dead letter, one of `api` or `state` after more tries; `Failure` says other things.
-    fn process(&self, event: &Event) -> Result<Outcome> {
-        let order: Order = event.json()?;
+    /// Called for what matched. An error with `?` makes a dead letter, one of `api` or `state` after more tries; `Failure`
+    /// says other things.
+    fn process(&self, order: Order) -> Result<Outcome> {
         log::debug(format_args!("an order of {}", order.amount));
-        Outcome::replace_json(&Order { large: true, ..order })
+        // All else of the payload stays as it was written.
+        Edits::new().set("/large", true).into()
     }
 }
 
 export!(MyFilter);
 
 /// `cargo test` needs no Wasm.
-#[test]
-fn large_orders_are_marked() {
-    let filter: MyFilter = trommel_filter::testing::filter(&[("min", "200")]).unwrap();
-    let order = Event::new("order.created").with_payload(r#"{"amount":250}"#);
-    assert!(filter.matches(&order));
-    assert_eq!(filter.process(&order), Ok(Outcome::replace(r#"{"amount":250,"large":true}"#)));
+#[cfg(test)]
+mod tests {
+    use trommel_filter::testing::{TestEvent, TestRoute};
+
+    use super::*;
+
+    #[test]
+    fn large_orders_are_marked() {
+        let route = TestRoute::<MyFilter>::new(&[("min", "200")]).unwrap();
+        let order = TestEvent::new(r#"{"amount":250}"#);
+        assert!(route.matches(&order));
+        assert_eq!(route.process(&order), Edits::new().set("/large", true).into());
+        assert!(!route.matches(&TestEvent::new(r#"{"amount":150}"#)));
+    }
 }
