@@ -1,5 +1,6 @@
-//! What one and the same filter costs in each language: the templates of `examples/languages`, which parse the payload in
-//! `matches` and in `process`, and the filter of the conformance suite, whose `matches` looks at type and headers.
+//! What one and the same filter costs in each language: the templates of `examples/languages`, which read a member of the
+//! payload and set one, the filter of the conformance suite, whose `matches` looks at type and headers, and one that reads
+//! two members of a payload of 1 KiB and sets one.
 //! `examples/languages/build && examples/languages/templates/try && cargo bench --bench languages`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its result")]
 
@@ -37,14 +38,14 @@ const BATCH: usize = 64;
 
 fn main() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let (first, second) = (["cold", "cached", "instance"], ["matches", "batch of 64", "process"]);
+    let (first, second) = (["cold", "cached", "instance"], ["matches", "of 64", "process", "of 64"]);
     let columns: String = first.iter().chain(&second).map(|column| format!("{column:>12}")).collect();
     println!("{:<17}{:>8}{columns}", "component", "size");
     let [milli, micro, nano] = ["ms", "us", "ns/event"];
-    let units = [milli, milli, micro, nano, nano, nano].map(|unit| format!("{unit:>12}")).concat();
+    let units = [milli, milli, micro, nano, nano, nano, nano].map(|unit| format!("{unit:>12}")).concat();
     println!("{:<17}{:>8}{units}", "", "KiB");
     for language in ["rust", "c", "js", "ts", "python", "go"] {
-        for name in [language.to_owned(), format!("template-{language}")] {
+        for name in [language.to_owned(), format!("template-{language}"), format!("edit-{language}")] {
             measure(&runtime, &name);
         }
     }
@@ -67,33 +68,45 @@ fn measure(runtime: &Runtime, name: &str) {
     let cold = load().1;
     let (filter, cached) = load();
     let route = subscribe(runtime, &filter, &[]);
-    let event = event();
+    let event = event(size(name));
     let mut fresh = || assert!(filter.matcher().matches(&route, &event).unwrap());
     let instance = medians(&mut [&mut fresh])[0] / 1e3;
     let calls = calls(runtime, name, &filter);
     println!("{name:<17}{:>8}{cold:>12.0}{cached:>12.1}{instance:>12.0}{calls}", file.len() / 1024);
 }
 
+/// Bytes of the payload for a component.
+fn size(name: &str) -> usize {
+    if name.starts_with("edit") { 1024 } else { 256 }
+}
+
 fn calls(runtime: &Runtime, name: &str, filter: &Filter) -> String {
-    let is_template = name.starts_with("template");
+    let keeps = !name.starts_with("template") && !name.starts_with("edit");
     let route = subscribe(runtime, filter, &[]);
-    let event = event();
+    let event = event(size(name));
     let batch = vec![&event; BATCH];
     let (mut single, mut batched) = (filter.matcher(), filter.matcher());
-    let has_batch = batched.takes_batches();
+    let (has_batch, has_outcomes) = (batched.takes_batches(), filter.processes_batches());
     let mut matches = || assert!(single.matches(&route, &event).unwrap());
     let mut matches_batch = || {
         if has_batch {
             assert!(batched.matches_batch(&route, &batch).unwrap()[BATCH - 1]);
         }
     };
-    let mut process = || {
-        let verdict = runtime.block_on(filter.process(&route, &event, 1)).unwrap();
-        assert!(matches!((is_template, verdict), (true, Verdict::Replace(_)) | (false, Verdict::Keep)));
+    let check = |verdict: &Verdict| {
+        assert!(matches!((keeps, verdict), (false, Verdict::Replace(_)) | (true, Verdict::Keep)));
     };
-    let figures = medians(&mut [&mut matches, &mut matches_batch, &mut process]);
-    let batch = if has_batch { format!("{:.0}", figures[1] / BATCH as f64) } else { "-".to_owned() };
-    format!("{:>12.0}{batch:>12}{:>12.0}", figures[0], figures[2])
+    let mut process = || check(&runtime.block_on(filter.process(&route, &event, 1)).unwrap());
+    let mut process_batch = || {
+        if has_outcomes {
+            let answers = runtime.block_on(filter.process_batch(&route, &batch)).unwrap();
+            check(answers[BATCH - 1].as_ref().unwrap());
+        }
+    };
+    let figures = medians(&mut [&mut matches, &mut matches_batch, &mut process, &mut process_batch]);
+    let each = |has, figure: f64| if has { format!("{:.0}", figure / BATCH as f64) } else { "-".to_owned() };
+    let (matches_each, process_each) = (each(has_batch, figures[1]), each(has_outcomes, figures[3]));
+    format!("{:>12.0}{matches_each:>12}{:>12.0}{process_each:>12}", figures[0], figures[2])
 }
 
 fn subscribe(runtime: &Runtime, filter: &Filter, params: &[(&str, &str)]) -> Arc<RouteSubscription> {
@@ -105,10 +118,10 @@ fn subscribe(runtime: &Runtime, filter: &Filter, params: &[(&str, &str)]) -> Arc
     })
 }
 
-/// An order of 256 bytes, no headers.
-fn event() -> Event {
+/// An order of so many bytes, no headers.
+fn event(size: usize) -> Event {
     let mut payload = r#"{"amount":250,"customer":{"id":"c-1","tier":"silver"},"note":""#.to_owned();
-    payload.push_str(&"x".repeat(254 - payload.len()));
+    payload.push_str(&"x".repeat(size - 2 - payload.len()));
     payload.push_str("\"}");
     Event {
         id: "2f1c0a5e-7f0d-4f7e-9d0a-3f8c3f1c0a5e".into(),

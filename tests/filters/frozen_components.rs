@@ -2,12 +2,13 @@
 
 use crate::filter as rig;
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use rig::*;
 use trommel::{
     condition::EventFacts,
-    config::GuestLimits,
+    config::{FilterSettings, Grant, GuestLimits},
+    event::Event,
     filter::{BreakReason, CONTRACTS, Emission, Failure, FailureKind, Filter, ProcessError, Verdict},
 };
 
@@ -127,4 +128,39 @@ async fn all_else_of_0_1_1() {
     let refused = subscriber.normalize_params("key", rig::params(&[("min_amount", "much")])).await.unwrap_err();
     let refused = format!("{:#}", anyhow::Error::from(refused));
     assert!(refused.ends_with("param `min_amount` can't be `much`: invalid digit found in string"), "{refused}");
+}
+
+/// The filter of `examples/languages` in JavaScript: an interpreter, which imports all that its world has.
+#[tokio::test]
+async fn an_interpreter_of_0_1_1() {
+    let name = "conformance-js";
+    let file = fs::read(folder("0.1.1").join("conformance-js.wasm")).unwrap();
+    let limits = GuestLimits { match_cpu: Duration::from_secs(10), ..GuestLimits::default() };
+    let settings = FilterSettings { grants: vec![Grant::Api, Grant::State], ..settings(name, limits) };
+    let script = host().load(name, file, &settings).await.unwrap();
+    let normal = script.normalize_params("key", rig::params(&[("threshold", " +007 ")])).await.unwrap();
+    assert_eq!(normal, rig::params(&[("mode", "keep"), ("threshold", "7")]));
+    let subscription = subscribe(&script, limits, &[("threshold", "7")]).await;
+    let passes = |payload| subscription.conditions().test(&mut EventFacts::new(&event(payload))).unwrap();
+    assert!(passes(r#"{"amount":7}"#) && !passes(r#"{"amount":6}"#));
+
+    let kept = event(r#"{"do":"emit","n":2,"text":"größer"}"#);
+    let skipped = Event { event_type: "skip".into(), ..kept.clone() };
+    let mut matcher = script.matcher();
+    assert!(matcher.takes_batches() && !script.processes_batches());
+    assert_eq!(matcher.matches_batch(&subscription, &[&kept, &skipped, &kept]).unwrap(), [true, false, true]);
+    let second = Emission {
+        subject: Some("part.1".into()),
+        headers: vec![("part".into(), Some("1".into())), ("text".into(), Some("größer".into()))],
+        ..Emission::new("größer")
+    };
+    let emitted = script.process(&subscription, &kept, 1).await.unwrap();
+    assert_eq!(emitted, Verdict::Emit(vec![Emission::new("größer"), second]));
+
+    let state = event(r#"{"do":"state","n":5,"text":"x"}"#);
+    for expected in ["5 none", "10 x"] {
+        assert_eq!(script.process(&subscription, &state, 1).await.unwrap(), Verdict::Replace(expected.into()));
+    }
+    let said = script.process(&subscription, &event("nope"), 1).await;
+    assert!(matches!(said, Err(ProcessError::Said(Failure { kind: FailureKind::Malformed, .. }))), "{said:?}");
 }

@@ -189,7 +189,7 @@ async fn nothing_may_be_called_where_only_computing_is_allowed() {
     assert_eq!(broken.reason, BreakReason::Impure);
     assert_eq!(
         broken.detail.split(", in ").next().unwrap(),
-        "it called `trommel:filter/state@0.1.0.get`, but `matches`, `describe`, `conditions` and the constructor may call nothing but `log`"
+        "it called `trommel:filter/state@0.1.0.get`, but `matches`, `describe`, `conditions` and the constructor may call nothing but `log` and `telemetry`"
     );
     let broken = subscribe_breaks("call-in-constructor").await;
     assert_eq!((broken.call, broken.reason), ("constructor", BreakReason::Impure));

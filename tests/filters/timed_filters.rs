@@ -159,7 +159,8 @@ async fn of_two_routers_with_one_state_one_ticks() {
         until("further ticks", async || stored(&context).await >= before + 5).await;
     };
     ticks_go_on().await;
-    let begins = Router::spawn(folder().command());
+    let third = folder();
+    let begins = Router::spawn(third.command());
     // One that ends in good order is followed sooner than its lease would allow.
     lives.signal(rustix::process::Signal::TERM);
     assert!(lives.end().status.success());

@@ -261,7 +261,7 @@ async fn a_configuration_may_be_text() {
         problems.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let no_sink = KEYS.replace("\"out\"", "\"outt\"");
-    let known = "a router's folder has no such file\n  name it `trommel.toml`, `keys/NAME.toml`, `schemas/NAME.json` or \
+    let known = "a router's folder has no such file\n  name it `trommel.toml`, `keys/NAME.toml`, `filters/NAME.toml`, `schemas/NAME.json` or \
         `schemas/NAME.avsc`";
     assert_eq!(
         told(&[("trommel.toml", THERE_AND_BACK), ("keys/all.toml", &no_sink), ("key/b.toml", "")]),

@@ -5,23 +5,23 @@ use std::fmt::Display;
 pub use crate::bindings::trommel::filter::log::Level;
 
 pub fn trace(message: impl Display) {
-    line(Level::Trace, message);
+    details(Level::Trace, message);
 }
 
 pub fn debug(message: impl Display) {
-    line(Level::Debug, message);
+    details(Level::Debug, message);
 }
 
 pub fn info(message: impl Display) {
-    line(Level::Info, message);
+    write(Level::Info, &message.to_string(), &[]);
 }
 
 pub fn warn(message: impl Display) {
-    line(Level::Warn, message);
+    write(Level::Warn, &message.to_string(), &[]);
 }
 
 pub fn error(message: impl Display) {
-    line(Level::Error, message);
+    write(Level::Error, &message.to_string(), &[]);
 }
 
 /// Whether lines of this level are written anywhere: ask before making a costly one.
@@ -44,7 +44,8 @@ pub fn write(level: Level, message: &str, fields: &[(&str, &str)]) {
     crate::testing::write(level, message, fields);
 }
 
-fn line(level: Level, message: impl Display) {
+/// Other lines are written in any case: a dead letter has those of the call that broke.
+fn details(level: Level, message: impl Display) {
     if enabled(level) {
         write(level, &message.to_string(), &[]);
     }

@@ -153,8 +153,9 @@ impl NewPlugin {
     }
 }
 
-/// Part of `trommel.toml` that gives a filter more memory.
-const MEMORY: &str = "[[filter]]\nname = \"my-filter\"\nlimits = { memory = \"256MiB\" }\n\n";
+/// Part of `trommel.toml` that gives an interpreter, and its compiler, more memory.
+const MEMORY: &str =
+    "[[filter]]\nname = \"my-filter\"\nlimits = { memory = \"256MiB\", compile_memory = \"1GiB\" }\n\n";
 
 /// Checks the plugin's name, which appears in file names, in WIT and as an identifier of every
 /// language.

@@ -485,13 +485,12 @@ impl FilterInner {
         let conditions = conditions.map_err(CallError::Condition)?;
         let match_reads = match_reads.resolve("matches", &self.pointers, &pointers)?;
         let process_reads = process_reads.resolve("process", &self.pointers, &pointers)?;
-        let hooks = self.manifest.hooks;
         Ok(Arc::new(RouteSubscription {
             granted,
             params,
             limits,
             conditions,
-            hooks,
+            hooks: self.manifest.hooks,
             route,
             match_reads,
             process_reads,
