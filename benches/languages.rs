@@ -1,6 +1,7 @@
-//! What one and the same filter costs in each language: the templates of `examples/languages`, which read a member of the
-//! payload and set one, the filter of the conformance suite, whose `matches` looks at type and headers, and one that reads
-//! two members of a payload of 1 KiB and sets one.
+//! What one and the same filter costs in each language: the templates of `examples/languages`,
+//! which read a member of the payload and set one, the filter of the conformance suite, whose
+//! `matches` looks at type and headers, and one that reads two members of a payload of 1 KiB and
+//! sets one.
 //! `examples/languages/build && examples/languages/templates/try && cargo bench --bench languages`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its result")]
 
@@ -51,8 +52,9 @@ fn main() {
     }
 }
 
-/// Loads a component with an empty cache, and once more with what is then in it, of which the calls are taken. There is one
-/// host at a time, as in a router: several could not all reserve the address space that makes calls fast.
+/// Loads a component with an empty cache, and once more with what is then in it, of which the calls
+/// are taken. There is one host at a time, as in a router: several could not all reserve the address
+/// space that makes calls fast.
 fn measure(runtime: &Runtime, name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/languages/target");
     let Ok(file) = std::fs::read(folder.join(format!("{name}.wasm"))) else { return };

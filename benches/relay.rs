@@ -1,5 +1,6 @@
 //! How fast events pass from one stream to another: a relay written by hand with async-nats is the floor, one that
-//! publishes in batches of fast ingest the second; the router does the same beside them. `cargo bench --bench relay`; `-- --rounds 3 --events 50000 json` makes it shorter.
+//! publishes in batches of fast ingest the second; the router does the same beside them.
+//! `cargo bench --bench relay`; `-- --rounds 3 --events 50000 json` makes it shorter.
 //!
 //! Floor and router run in this one process, each on its own runtime as it would in a program of its own. Cases take
 //! turns. What counts is what arrives in the output stream, from its first message to its last by the server's own

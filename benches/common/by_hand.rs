@@ -38,8 +38,8 @@ async fn pull(context: &Context) -> Stream {
     consumer.stream().max_messages_per_batch(BATCH).messages().await.unwrap()
 }
 
-/// The relay that one would write with the client as it comes: one task pulls and publishes, one awaits the publish acks
-/// in order and then acks.
+/// The relay that one would write with the client as it comes: one task pulls and publishes, one
+/// awaits the publish acks in order and then acks.
 pub async fn windowed(url: String, message_id: bool) {
     let client = async_nats::connect(url).await.unwrap();
     let context = ContextBuilder::new().max_ack_inflight(2 * WINDOW).build(client);

@@ -83,8 +83,8 @@ mod tests {
             };
             let array = Value::Array(values.iter().map(value).collect());
             let text = if indent { serde_json::to_string_pretty(&array).unwrap() } else { array.to_string() };
-            let found: Vec<Value> = ArrayElements::new(&text).map(|raw| serde_json::from_str(raw.unwrap()).unwrap()).collect();
-            prop_assert_eq!(Value::Array(found), array);
+            let parsed = ArrayElements::new(&text).map(|raw| serde_json::from_str(raw.unwrap()).unwrap());
+            prop_assert_eq!(Value::Array(parsed.collect()), array);
         }
     }
 }

@@ -208,9 +208,10 @@ impl HostInner {
     fn load(
         &self,
         identity: FilterIdentity,
-        InspectedComponent { component, series, imports, has_batch, has_lifecycle, manifest: section }: InspectedComponent<'_>,
+        inspected: InspectedComponent<'_>,
         settings: &FilterSettings,
     ) -> Result<Filter, LoadError> {
+        let InspectedComponent { component, series, imports, has_batch, has_lifecycle, manifest: section } = inspected;
         let component = Component::new(&self.engine, component).map_err(|error| LoadError::Compile(report(error)))?;
         let range = component.image_range();
         let code = self.account.hold((range.end as usize).saturating_sub(range.start as usize));
