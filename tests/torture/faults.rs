@@ -66,6 +66,16 @@ impl Fault {
         faults.truncate(count);
         faults
     }
+
+    /// What it does to the link between router and server.
+    pub fn of_link(self) -> LinkFault {
+        match self {
+            Self::CutLink => LinkFault::Refuse,
+            Self::BlackHole => LinkFault::Stall,
+            Self::LostRequests => LinkFault::SwallowUp,
+            _ => LinkFault::None,
+        }
+    }
 }
 
 /// What faults strike.
@@ -86,11 +96,10 @@ impl Surroundings {
             Fault::FrozenRouter => router.into_iter().for_each(RouterProcess::freeze),
             Fault::FrozenServer => self.server.freeze(),
             Fault::CutLink => {
-                self.link.set(LinkFault::Refuse);
+                self.link.set(fault.of_link());
                 self.link.cut();
             }
-            Fault::BlackHole => self.link.set(LinkFault::Stall),
-            Fault::LostRequests => self.link.set(LinkFault::SwallowUp),
+            Fault::BlackHole | Fault::LostRequests => self.link.set(fault.of_link()),
             Fault::FullDisk => self.disk.iter().for_each(Disk::fill),
             Fault::BrokenKeys => self.folder.put("keys/all.toml", b"[[key]\nkey = "),
             Fault::ChangedKeys => {

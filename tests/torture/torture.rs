@@ -18,7 +18,7 @@ use crate::{
     load::{self, publish, send},
     nats::NatsServer,
     odd::Odd,
-    proxy::Proxy,
+    proxy::{Fault as LinkFault, Proxy},
     receiver::Receiver,
     router_process::RouterProcess,
     settings::{self, STREAMS},
@@ -119,8 +119,11 @@ impl Torture {
             Kill::Server => {
                 self.around.server.kill();
                 sleep(self.plan.pause(0.5)).await;
+                // The account reads what the server has forgotten before the router settles it again.
+                self.around.link.set(LinkFault::Refuse);
                 self.around.server.start_again().await;
                 self.account.server_was_killed().await;
+                self.around.link.set(fault.of_link());
             }
         }
         // One that is new is not frozen.
