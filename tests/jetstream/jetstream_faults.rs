@@ -380,6 +380,38 @@ async fn a_message_that_the_client_can_not_read_becomes_a_dead_letter() {
     }
 }
 
+/// A server that comes back without what it had not written delivers the message again, and the client gives up its
+/// connection over it before anything shows that it was settled.
+#[tokio::test]
+async fn a_forgotten_ack_of_a_message_that_the_client_can_not_read_is_made_again() {
+    for settings in every_way() {
+        let mut server = NatsServer::start().await;
+        let admin = stocked(&server.url(), 1..=5).await;
+        let settings = config::JetStreamSource { ack_wait: Duration::from_millis(500), ..settings };
+        let mut running = Running::start(&nats(&server.url()), settings).await;
+        running.take_all(1..=5).await;
+        running.settle_the_rest(&admin).await;
+        publish_raw(&server, "events.poison", b"NATS/1.0\r\nBad: \xff\xfe\r\n\r\n", "body").await;
+        server.terminate();
+        // Without the ack, which comes later.
+        let backup = server.back_up();
+        server.start_again().await;
+        let refused = timeout(source::PATIENCE, running.pipeline.next_refused()).await.unwrap().unwrap();
+        refused.ticket.dead("headers_not_utf8");
+        running.settle_the_rest(&self::admin(&server.url()).await).await;
+        server.terminate();
+        server.restore(&backup);
+        server.start_again().await;
+        let admin = self::admin(&server.url()).await;
+        running.settle_the_rest(&admin).await;
+        assert!(timeout(Duration::ZERO, running.pipeline.next_refused()).await.is_err(), "dead once");
+        publish(&admin, 7..=9).await;
+        running.take_all(7..=9).await;
+        running.settle_the_rest(&admin).await;
+        running.drain().await;
+    }
+}
+
 /// Header blocks of every kind, most of which the client gives its connection up over or panics on: each message ends as
 /// an event or as a dead letter, once, and the source goes on.
 #[tokio::test]

@@ -20,4 +20,7 @@ pub(super) enum Purpose {
     /// connection or ends. `all` takes all of them; else only those are taken, and the others are
     /// redelivered anyway.
     Unreadable { all: bool },
+    /// The server has them open, though they were settled here: it has forgotten their acks, and
+    /// the client can't take the deliveries that would show it.
+    Forgotten,
 }

@@ -255,6 +255,17 @@ impl Settler {
         true
     }
 
+    /// Returns whether a message was settled here, as far as known.
+    pub(super) fn has_settled(&self, sequence: u64) -> bool {
+        match &self.acks {
+            AckState::Prefix(prefix) => sequence <= prefix.floor(),
+            AckState::Each(ledger) if ledger.is_alone() => ledger.fit(sequence, 0) == PrefixFit::AckLost,
+            AckState::Each(ledger) => {
+                self.read.contains(&sequence) && !ledger.is_open(sequence) && !ledger.is_given_back(sequence)
+            }
+        }
+    }
+
     /// Notes that nothing is missing up to this sequence, and the delivery that brought it.
     pub(super) fn passed(&mut self, sequence: u64, delivery: u64) {
         match &mut self.acks {

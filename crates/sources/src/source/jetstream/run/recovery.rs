@@ -119,6 +119,11 @@ impl SourceRecovery {
     pub(super) fn limits(&self) -> PullLimits {
         self.info.limits()
     }
+
+    /// Number of the last delivery that the server has acknowledged, with all before it.
+    pub(super) fn acked_delivery(&self) -> u64 {
+        self.info.floor().delivery
+    }
 }
 
 impl JetStreamRun {
@@ -431,6 +436,11 @@ impl JetStreamRun {
         let is_planned = recovery.readings.iter().any(|reading| reading.end >= end);
         match &mut self.settler.acks {
             AckState::Prefix(prefix) => {
+                if suspicious && info.floor().sequence < prefix.floor() {
+                    // An ack of the last one covers the rest.
+                    let (next, end) = (prefix.floor(), prefix.floor() + 1);
+                    recovery.plan(Reading { next, end, purpose: Purpose::Forgotten });
+                }
                 if info.delivered.sequence > prefix.seen() && !is_planned {
                     recovery.plan(Reading { next: prefix.seen() + 1, end, purpose: hole });
                 }
@@ -444,6 +454,9 @@ impl JetStreamRun {
                     if !unknown.is_empty() && !is_planned {
                         let purpose = Purpose::Unreadable { all: true };
                         recovery.plan(Reading { next: unknown.start, end: unknown.end, purpose });
+                    } else if suspicious && info.num_ack_pending > self.intake.open() && !is_planned {
+                        let (next, end) = (info.floor().sequence + 1, ledger.seen() + 1);
+                        recovery.plan(Reading { next, end, purpose: Purpose::Forgotten });
                     }
                     if info.delivered.sequence > ledger.seen() && !is_planned {
                         recovery.plan(Reading { next: ledger.seen() + 1, end, purpose: hole });

@@ -104,7 +104,7 @@ impl JetStreamRun {
         let is_over = reading.next >= reading.end;
         let end = reading.end;
         if let Some(stored) = &stored {
-            self.take_stored(stored, purpose);
+            self.take_stored(stored, purpose).await;
         } else if let Purpose::Retry { attempt } = purpose {
             // Deleted from the stream: there is nothing left to try again.
             let receipt = self.receipt_unseen(end - 1, attempt);
@@ -123,12 +123,17 @@ impl JetStreamRun {
         }
     }
 
-    fn take_stored(&mut self, stored: &RawMessage, purpose: Purpose) {
+    async fn take_stored(&mut self, stored: &RawMessage, purpose: Purpose) {
+        let may_be_settled = matches!(purpose, Purpose::Forgotten | Purpose::Unreadable { .. });
+        if may_be_settled && self.settler.has_settled(stored.sequence) {
+            return self.acknowledge_forgotten(stored).await;
+        }
         let (headers, unreadable) = stored.headers();
         let is_wanted = match purpose {
             Purpose::Hole { .. } => self.settler.enter_lost(stored.sequence),
             Purpose::Unreadable { all } => (all || unreadable.is_some()) && self.settler.enter_read(stored.sequence),
             Purpose::Retry { .. } => true,
+            Purpose::Forgotten => false,
         };
         if !is_wanted {
             return;
@@ -141,6 +146,20 @@ impl JetStreamRun {
             Ok(event) => self.intake.push(event, receipt),
             Err(refused) => self.refuse(*refused, receipt),
         }
+    }
+
+    /// Acknowledges a message that was settled before, unless the stream was restored from a backup
+    /// and holds another one there.
+    async fn acknowledge_forgotten(&mut self, stored: &RawMessage) {
+        if self.landmark.precedes(stored.stored_at) {
+            return self.rewind();
+        }
+        // The lowest number that the server does not take for settled: a higher one would settle
+        // deliveries behind it.
+        let delivery = self.recovery.acked_delivery() + 1;
+        let position = DeliveryPosition { attempt: 1, sequence: stored.sequence, delivery };
+        let settings = &self.consumer.settings;
+        self.settler.acknowledge(position.reply(&settings.stream, &settings.durable)).await;
     }
 
     /// Receipt of a message whose delivery was not seen.
