@@ -1,4 +1,4 @@
-//! The admin listener: `/metrics`, `/events`, `/tail`, `/live`, `/ready`. It only reads, but
+//! The admin listener: `/metrics`, `/health`, `/events`, `/tail`, `/live`, `/ready`. It only reads, but
 //! that a client of `/tail` is a consumer of its key, with a share in the key's subscription.
 
 use std::{sync::Arc, time::Duration};
@@ -21,6 +21,7 @@ use crate::{
     config,
     control::ConsumerDesk,
     credential::Credential,
+    health::HealthLevel,
     listener::{ClientPatience, HttpListener, ListenerLimits, bearer, site},
     metrics::Metrics,
     recent::RecentQuery,
@@ -47,6 +48,7 @@ pub struct AdminView {
     /// True once every part has started.
     pub started: watch::Receiver<bool>,
     pub stop: Stop,
+    pub policy: config::ReadyPolicy,
     /// Where clients attach that follow a key.
     pub desk: Arc<ConsumerDesk>,
 }
@@ -85,6 +87,7 @@ impl AdminListener {
         let guarded = Router::new()
             .route("/metrics", get(metrics))
             .route("/events", get(events))
+            .route("/health", get(health))
             .merge(Router::new().route("/tail", get(tail::tail)).with_state((view.clone(), tail::places())))
             .route_layer(from_fn_with_state(Arc::new(self.guard), admit));
         let router = Router::new()
@@ -152,6 +155,15 @@ async fn metrics(State(view): State<AdminView>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], view.metrics.exposition())
 }
 
+/// Answers with the health of all parts, and that of the worst: with 503 while one is down.
+async fn health(State(view): State<AdminView>) -> Response {
+    let parts = view.metrics.health();
+    let level = parts.iter().map(|part| part.level).max().unwrap_or_default();
+    let status = if level == HealthLevel::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let health = serde_json::json!({ "level": level, "parts": parts });
+    (status, [(CONTENT_TYPE, "application/json")], health.to_string()).into_response()
+}
+
 /// Answers with the events that ended last: `?limit=100&type=created&type=deleted`.
 async fn events(State(view): State<AdminView>, RawQuery(query): RawQuery) -> Response {
     let asked = match asked(query.as_deref().unwrap_or_default()) {
@@ -175,8 +187,8 @@ fn asked(query: &str) -> Result<RecentQuery, String> {
 }
 
 /// Answers 200 between start and drain, so that a load balancer or an orchestrator waits for the
-/// one and leaves at the other, and only while every source is connected and none is paused because
-/// no sink takes outputs.
+/// one and leaves at the other, and unless `ready = "process"` only while every source is connected
+/// and none is paused because no sink takes outputs.
 async fn ready(State(view): State<AdminView>) -> (StatusCode, String) {
     let unready = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why);
     if !*view.started.borrow() {
@@ -184,6 +196,9 @@ async fn ready(State(view): State<AdminView>) -> (StatusCode, String) {
     }
     if view.stop.is_draining() {
         return unready("draining\n".to_owned());
+    }
+    if view.policy == config::ReadyPolicy::Process {
+        return (StatusCode::OK, "ready\n".to_owned());
     }
     let sources = view.metrics.sources();
     if let Some((name, _)) = sources.iter().find(|(_, source)| source.connected.get() == 0) {

@@ -296,7 +296,8 @@ impl RouterParts {
                 tracing::info!(%address, "listening for admin requests");
             }
             let (started, desk) = (has_started.clone(), Arc::clone(&desk));
-            let view = admin::AdminView { metrics: Arc::clone(metrics), started, stop: stop.clone(), desk };
+            let (metrics, policy) = (Arc::clone(metrics), settings.ready);
+            let view = admin::AdminView { metrics, started, stop: stop.clone(), policy, desk };
             background.spawn(admin.serve(view));
         }
         let self_service = match &config.self_service {
@@ -344,7 +345,8 @@ impl RouterParts {
         let ServedControl { serves, attached } = attended::attend(control, controls, &snapshots, desk);
         let (reload, quarantine) = (Arc::clone(&controls.reload), Arc::clone(&quarantined));
         let fetcher = schema_fetcher(&config, &loader).map_err(RunError::Failed)?;
-        let current = RegistryUpdater { loader, fetcher, watch, reload, quarantined: quarantine, webhooks };
+        let metrics = Arc::clone(&controls.metrics);
+        let current = RegistryUpdater { loader, fetcher, watch, reload, quarantined: quarantine, webhooks, metrics };
         match config.role {
             RouterRole::Replay => background.spawn_on(current.keep_schemas(), registry),
             RouterRole::Router | RouterRole::Observer => background.spawn_on(current.keep(changes), registry),

@@ -1,18 +1,23 @@
 //! The task that keeps the registry of keys current.
 
-use std::{mem, sync::Arc};
+use std::{borrow::Cow, mem, sync::Arc};
 
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
     avro::AvroSchema,
     config::{Config, Problem, Webhook},
+    health::HealthLevel,
+    metrics::Metrics,
     registry::{FolderWatch, Loader, RegistryChange, ReloadReport},
     schema_registry::SchemaFetcher,
 };
 
 /// Changes that wait for the loader.
 pub(super) const CHANGES: usize = 256;
+
+/// What lifts a refused reload.
+const MEND: &str = "mend the file: it is read again when it changes";
 
 /// The task that asks the schema registry for what events wait for, if there is one.
 pub(super) fn schema_fetcher(config: &Config, loader: &Loader) -> anyhow::Result<Option<SchemaFetcher>> {
@@ -29,6 +34,7 @@ pub(super) struct RegistryUpdater {
     pub(super) reload: Arc<Notify>,
     pub(super) quarantined: Arc<Notify>,
     pub(super) webhooks: watch::Sender<Vec<Arc<Webhook>>>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl RegistryUpdater {
@@ -39,9 +45,9 @@ impl RegistryUpdater {
         loop {
             let Self { loader, fetcher, watch, reload, quarantined, .. } = &mut self;
             let report = tokio::select! {
-                () = watch.changed() => loader.reload().await,
-                () = reload.notified() => loader.reload().await,
-                () = loader.compiled() => loader.reload().await,
+                () = watch.changed() => self.reload().await,
+                () = reload.notified() => self.reload().await,
+                () = loader.compiled() => self.reload().await,
                 () = quarantined.notified() => loader.roll_back().await,
                 Some(schemas) = answered(fetcher) => self.learn(schemas).await,
                 1.. = changes.recv_many(&mut arrived, CHANGES) => {
@@ -61,6 +67,21 @@ impl RegistryUpdater {
         }
         // The keys stay in force until the run ends.
         std::future::pending().await
+    }
+
+    /// Reads the folders again, and notes whether all of them is in force.
+    async fn reload(&mut self) -> ReloadReport {
+        let report = self.loader.reload().await;
+        let health = &self.metrics.configuration;
+        if let [first, rest @ ..] = &report.refused[..] {
+            let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
+            let why = format!("{}: {}{more}; what was good stays in force", first.place, first.message);
+            health.report(HealthLevel::Degraded, why, first.hint.clone().map_or(Cow::Borrowed(MEND), Cow::Owned));
+        } else if health.is_troubled() {
+            health.recover();
+            tracing::info!("the folders' files are all in force again");
+        }
+        report
     }
 
     async fn learn(&mut self, schemas: Vec<AvroSchema>) -> ReloadReport {

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use jiff::{SignedDuration, fmt::friendly::SpanPrinter};
+use jiff::{SignedDuration, Timestamp, fmt::friendly::SpanPrinter};
 use serde::Serialize;
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
         client::{self, RouterLookup, find},
         protocol::{ConsumerStatus, RouterStatus},
     },
+    health::{HealthTrouble, PartHealth},
     recent::{EndedEvent, RecentQuery},
 };
 
@@ -112,6 +113,16 @@ async fn ask(place: SocketPlace, events: Option<RecentQuery>) -> RouterReport {
     }
 }
 
+/// Returns the line of a part that is not well.
+fn trouble(part: &PartHealth) -> Option<String> {
+    let PartHealth { kind, name, level, trouble } = part;
+    let HealthTrouble { since, why, remedy } = trouble.as_ref()?;
+    let lasts = SignedDuration::from_secs(Timestamp::now().as_second() - since.as_second());
+    let (kind, lasts) = (kind.word(), SpanPrinter::new().duration_to_string(&lasts));
+    let space = if name.is_empty() { "" } else { " " };
+    Some(format!("  {kind}{space}{name}: {level} for {lasts}: {why}\n    {remedy}"))
+}
+
 impl RouterReport {
     fn text(&self) -> String {
         let status = match self {
@@ -136,9 +147,7 @@ impl RouterReport {
                 source.name, source.state, source.received, source.in_flight
             ));
         }
-        for filter in &status.quarantined {
-            lines.push(format!("  filter {filter}: quarantined, the log says why"));
-        }
+        lines.extend(status.health.iter().filter_map(trouble));
         match &status.consumers[..] {
             [] => lines.push("  no consumers attached".to_owned()),
             consumers => lines.extend(attached(consumers)),

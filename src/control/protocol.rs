@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::{
     event::GivenEvent,
     filter::Params,
+    health::PartHealth,
     metrics::SourceMetrics,
     recent::{EndedEvent, RecentQuery},
 };
@@ -136,6 +137,9 @@ pub struct RouterStatus {
     pub consumers: Vec<ConsumerStatus>,
     pub sources: Vec<SourceStatus>,
     pub quarantined: Vec<String>,
+    /// Health of each part. Absent from routers before this was there.
+    #[serde(default)]
+    pub health: Vec<PartHealth>,
     /// The most recently ended events, the newest first, if they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<EndedEvent>>,

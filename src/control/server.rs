@@ -215,6 +215,7 @@ impl ControlState {
             consumers,
             sources: metrics.sources().into_iter().map(source).collect(),
             quarantined: quarantined.map(|(name, _)| name).collect(),
+            health: metrics.health(),
             events: events.map(|asked| metrics.recent(asked)),
         }
     }

@@ -39,6 +39,7 @@ mod embedded;
 mod explain;
 mod explain_equals_run;
 mod foreign_text;
+mod health;
 mod history;
 mod keys_command;
 mod lark_schemas;

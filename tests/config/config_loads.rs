@@ -307,7 +307,12 @@ fn everything_that_can_be_said() {
     assert_eq!(config.dead_letter, DeadLetterTarget::Stream { stream: "DEAD".into(), subject: "dead.orders".into() });
     assert_eq!(
         config.admin,
-        Some(AdminConfig { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token: None, is_this_machines: true })
+        Some(AdminConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            token: None,
+            is_this_machines: true,
+            ready: config::ReadyPolicy::Connected
+        })
     );
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(

@@ -285,6 +285,16 @@ pub struct AdminConfig {
     pub token: Option<KeptIn>,
     /// True if every local client may see it, and no client of another machine.
     pub is_this_machines: bool,
+    pub ready: ReadyPolicy,
+}
+
+/// What `/ready` demands beside a start that is over and a stop that has not begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadyPolicy {
+    Process,
+    /// Every source is fed, and none is paused because no sink takes anything.
+    #[default]
+    Connected,
 }
 
 /// One entry of the key registry.

@@ -8,6 +8,7 @@ use trommel_sync::{backoff, poison, timer};
 
 pub mod ack;
 pub mod fate;
+pub mod health;
 pub mod metrics;
 pub mod open_files;
 pub mod outgoing;

@@ -14,6 +14,7 @@ use prometheus_client::{
 
 use crate::{
     fate::Fate,
+    health::{HealthCell, PartHealth, PartKind},
     poison::ignore_poison,
     recent::{EndedEvent, RecentEvents, RecentQuery},
     tap::Tap,
@@ -72,6 +73,7 @@ pub struct SourceMetrics {
     pub recent: RecentEvents,
     /// Tap for requests to see the next event.
     pub tap: Tap,
+    pub health: HealthCell,
 }
 
 impl SourceMetrics {
@@ -119,6 +121,7 @@ pub struct FilterMetrics {
     pub reloads: Counter,
     /// 1 while quarantined.
     pub quarantined: Gauge,
+    pub health: HealthCell,
 }
 
 /// Counters of a sink's outputs.
@@ -136,6 +139,7 @@ pub struct SinkMetrics {
     /// Outputs given back to the source unwritten.
     pub returned: Counter,
     pub refusing: RefusalTime,
+    pub health: HealthCell,
 }
 
 /// Counters of a webhook's deliveries.
@@ -157,6 +161,12 @@ struct NameLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartLabels {
+    kind: &'static str,
+    name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct NameAndReason {
     name: String,
     reason: &'static str,
@@ -168,6 +178,8 @@ struct NameAndReason {
 pub struct Metrics {
     /// Generation of the registry in force.
     pub generation: Gauge,
+    /// Health of the folder's files, as read last.
+    pub configuration: HealthCell,
     sources: NamedMetrics<SourceMetrics>,
     requests: NamedMetrics<RequestMetrics>,
     keys: NamedMetrics<KeyMetrics>,
@@ -276,6 +288,15 @@ impl Metrics {
         self.sinks.all()
     }
 
+    /// Returns the health of all parts: the configuration, then sources, filters and sinks.
+    pub fn health(&self) -> Vec<PartHealth> {
+        let mut parts = vec![self.configuration.of(PartKind::Configuration, "")];
+        parts.extend(self.sources().iter().map(|(name, source)| source.health.of(PartKind::Source, name)));
+        parts.extend(self.filters().iter().map(|(name, filter)| filter.health.of(PartKind::Filter, name)));
+        parts.extend(self.sinks().iter().map(|(name, sink)| sink.health.of(PartKind::Sink, name)));
+        parts
+    }
+
     /// Returns the events that ended last, of all sources, the newest first.
     pub fn recent(&self, asked: &RecentQuery) -> Vec<EndedEvent> {
         let mut ended = Vec::new();
@@ -292,6 +313,7 @@ impl Metrics {
     pub fn exposition(&self) -> String {
         let mut page = MetricsPage(Registry::with_prefix("trommel"));
         page.0.register("registry_generation", "Generation of the registry in force", self.generation.clone());
+        page.health(&self.health());
         let sources = self.sources();
         page.counters("source_events_received", "Events taken from the source", &sources, |m| &m.received);
         page.counters("source_events_emitted", "Events of which a sink took an output", &sources, |m| &m.emitted);
@@ -370,6 +392,15 @@ impl MetricsPage {
         self.0.register(name, help, family);
     }
 
+    fn health(&mut self, parts: &[PartHealth]) {
+        let family = Family::<PartLabels, Gauge>::default();
+        for PartHealth { kind, name, level, .. } in parts {
+            let labels = PartLabels { kind: kind.word(), name: name.clone() };
+            family.get_or_create(&labels).set(*level as i64);
+        }
+        self.0.register("health", "0 while the part is well, 1 degraded, 2 down", family);
+    }
+
     fn refusals(&mut self, name: &str, help: &str, all: &[(String, Arc<RequestMetrics>)]) {
         let family = Family::<NameAndReason, Counter>::default();
         for (name, metrics) in all {
@@ -418,6 +449,7 @@ mod tests {
         let keys: Vec<_> = metrics.keys().into_iter().map(|(name, key)| (name, key.matched.get())).collect();
         assert_eq!(keys, [("a".to_owned(), 1), ("c".to_owned(), 2), ("b".to_owned(), 1)]);
         metrics.retain(|_| false, |_| false);
-        assert!(!metrics.exposition().contains("name="), "{}", metrics.exposition());
+        assert!(!metrics.exposition().contains("name=\"a\""), "{}", metrics.exposition());
+        assert!(!metrics.exposition().contains("name=\"f\""), "{}", metrics.exposition());
     }
 }

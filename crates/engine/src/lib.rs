@@ -3,7 +3,7 @@
 
 use trommel_avro as avro;
 use trommel_config::{config, schema, signature};
-use trommel_core::{ack, fate, metrics, schema_registry, show, stop, telemetry};
+use trommel_core::{ack, fate, health, metrics, schema_registry, show, stop, telemetry};
 use trommel_event::{condition, endpoint, event, field, json};
 use trommel_filter::filter;
 use trommel_nats as nats;

@@ -6,7 +6,8 @@ use crate::{
     api::{api, apis},
     config::{
         AdminConfig, AnswerPoint, Config, DeclaredIdentity, DedupBy, DedupConfig, MemoryPlan, PipelineConfig,
-        RegistryConfig, RouterRole, SelfServiceConfig, SinkKind, SourceKind, StreamConfig, TooLittle, values,
+        ReadyPolicy, RegistryConfig, RouterRole, SelfServiceConfig, SinkKind, SourceKind, StreamConfig, TooLittle,
+        values,
     },
     filters::{FilterBasis, filter},
     http, limits,
@@ -215,7 +216,8 @@ fn admin(table: &mut TomlTable<'_>) -> Option<AdminConfig> {
     let token = http::token(table);
     let proofs = ["token_file", "token_env"];
     let is_this_machines = http::is_this_machines(table, listen, &proofs, "see what happens here");
-    Some(AdminConfig { listen: listen?, token, is_this_machines })
+    let ready = table.choice("ready", &[("process", ReadyPolicy::Process), ("connected", ReadyPolicy::Connected)]);
+    Some(AdminConfig { listen: listen?, token, is_this_machines, ready: ready.unwrap_or_default() })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// Most denials that are remembered; each subject once.
 const REMEMBERED: usize = 32;
-/// Interval at which the same denial is logged.
+/// Interval at which the same denial, or an outage, is logged.
 const AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
@@ -20,6 +20,14 @@ pub(super) struct ConnectionHealth {
     outdated: u64,
     /// The newest last.
     remembered: VecDeque<PermissionDenial>,
+    outage: Option<ConnectionOutage>,
+}
+
+/// Time without a connection.
+#[derive(Debug)]
+struct ConnectionOutage {
+    began: Instant,
+    said: Instant,
 }
 
 #[derive(Debug)]
@@ -59,6 +67,24 @@ impl ConnectionHealth {
     pub(super) fn connected(&mut self) {
         self.made += 1;
         self.outdated = self.denials;
+        self.outage = None;
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        let now = Instant::now();
+        self.outage.get_or_insert(ConnectionOutage { began: now, said: now });
+    }
+
+    /// Returns how long there has been no connection.
+    pub(super) fn outage(&self) -> Option<Duration> {
+        self.outage.as_ref().map(|outage| outage.began.elapsed())
+    }
+
+    /// Returns whether an outage is to be logged again: its beginning was, and then once a minute.
+    pub(super) fn is_outage_due(&mut self) -> bool {
+        let Some(outage) = self.outage.as_mut().filter(|outage| outage.said.elapsed() >= AGAIN) else { return false };
+        outage.said = Instant::now();
+        true
     }
 
     pub(super) fn denied(&mut self, what: NoPermission, role: &str) {
@@ -140,6 +166,22 @@ mod tests {
         assert_eq!((health.unheard(), health.find(0, |_| true)), (None, None));
         health.denied(denial(false), "test");
         assert_eq!(health.unheard(), Some(denial(false)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_logged_once_a_minute() {
+        let mut health = ConnectionHealth::default();
+        assert!(!health.is_outage_due());
+        health.disconnected();
+        let mut said = 0;
+        for _ in 0..1_500 {
+            said += usize::from(health.is_outage_due());
+            health.disconnected();
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert_eq!((said, health.outage()), (2, Some(Duration::from_secs(150))));
+        health.connected();
+        assert_eq!(health.outage(), None);
     }
 
     #[test]

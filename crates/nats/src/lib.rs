@@ -87,6 +87,19 @@ pub struct Connection {
     made_from: Arc<MadeFrom>,
 }
 
+/// Words for a connection in the log.
+struct ConnectionLabel {
+    role: String,
+    /// Addresses of the configured servers, without credentials.
+    servers: String,
+}
+
+impl ConnectionLabel {
+    fn new(role: &str, servers: &[ServerAddr]) -> Self {
+        Self { role: role.to_owned(), servers: error::shown(servers) }
+    }
+}
+
 /// Parameters of a connection, to make another.
 #[derive(Debug)]
 struct MadeFrom {
@@ -119,8 +132,8 @@ pub async fn connect(
         .client_capacity(CLIENT_CAPACITY)
         .require_tls(settings.tls_required)
         .event_callback({
-            let (weak, role) = (Arc::clone(&weak), Arc::<str>::from(role));
-            move |event| on_event(event, life, Arc::clone(&role), sender.clone(), Arc::clone(&weak))
+            let (weak, label) = (Arc::clone(&weak), Arc::new(ConnectionLabel::new(role, &servers)));
+            move |event| on_event(event, life, Arc::clone(&label), sender.clone(), Arc::clone(&weak))
         });
     options = match life {
         ConnectionLife::Reconnecting => options.reconnect_delay_callback(reconnect_delay),
@@ -174,45 +187,60 @@ fn reconnect_delay(attempt: usize) -> Duration {
 async fn on_event(
     event: Event,
     life: ConnectionLife,
-    role: Arc<str>,
+    label: Arc<ConnectionLabel>,
     health: watch::Sender<ConnectionHealth>,
     client: Arc<OnceLock<Weak<Client>>>,
 ) {
+    let ConnectionLabel { role, servers } = &*label;
     match event {
         Event::Connected => {
-            tracing::info!(%role, "connected to NATS");
+            match health.borrow().outage() {
+                Some(lasted) => {
+                    tracing::info!(role, servers, after = format!("{} s", lasted.as_secs()), "connected to NATS again");
+                }
+                None => tracing::info!(role, servers, "connected to NATS"),
+            }
             health.send_modify(ConnectionHealth::connected);
         }
         Event::Disconnected => {
             // A connection that is made anew because of a denial was closed by us.
             match health.borrow().unheard() {
-                Some(denial) => tracing::debug!(%role, %denial, "connecting to NATS anew"),
-                None => tracing::warn!(%role, "connection to NATS lost"),
+                Some(denial) => tracing::debug!(role, %denial, "connecting to NATS anew"),
+                None => tracing::warn!(role, servers, "connection to NATS lost"),
             }
-            // Changes nothing, but wakes the waiting receivers.
-            health.send_modify(|_| {});
+            health.send_modify(ConnectionHealth::disconnected);
         }
         Event::LameDuckMode => {
-            tracing::info!(%role, "NATS server is leaving, going to another");
+            tracing::info!(role, "NATS server is leaving, going to another");
             if let Some(client) = client.get().and_then(Weak::upgrade)
                 && let Err(error) = client.force_reconnect().await
             {
-                tracing::warn!(%role, %error, "can't leave the server");
+                tracing::warn!(role, %error, "can't leave the server");
             }
         }
         Event::SlowConsumer(subscription) => {
-            tracing::error!(%role, subscription, "NATS client dropped messages that were not taken in time");
+            tracing::error!(role, subscription, "NATS client dropped messages that were not taken in time");
         }
         Event::ServerError(error) => {
             let text = error.to_string();
             match NoPermission::parse(&text) {
-                Some(denial) => health.send_modify(|health| health.denied(denial, &role)),
-                None => tracing::error!(%role, error = text, "NATS server complains"),
+                Some(denial) => health.send_modify(|health| health.denied(denial, role)),
+                None => tracing::error!(role, error = text, "NATS server complains"),
             }
         }
         // A connection that ends when it is lost makes the client fail on purpose.
         Event::ClientError(_) if life == ConnectionLife::Single => {}
-        Event::ClientError(error) => tracing::warn!(%role, %error, "can't reconnect to NATS yet"),
+        // Of every try there is one, of every server.
+        Event::ClientError(error) => {
+            let mut is_due = false;
+            health.send_if_modified(|health| {
+                is_due = health.is_outage_due();
+                false
+            });
+            if is_due {
+                tracing::warn!(role, servers, %error, "can't reconnect to NATS yet");
+            }
+        }
         Event::Draining | Event::Closed => {}
     }
 }
@@ -247,6 +275,12 @@ impl Connection {
     /// Addresses at which the server announces itself and its cluster.
     pub fn servers(&self) -> Vec<String> {
         self.client.server_info().connect_urls
+    }
+
+    /// Addresses of the configured servers, without credentials.
+    pub fn place(&self) -> String {
+        let servers = self.made_from.settings.urls.iter().filter_map(|url| error::server(url).ok());
+        error::shown(&servers.collect::<Vec<_>>())
     }
 
     /// Number of times this connection was made: a larger number means that it was lost in between.

@@ -160,6 +160,7 @@ impl Loader {
         for (_, component) in filters.iter_mut().filter(|(name, _)| !waiting.contains(*name)) {
             changed |= component.lift();
         }
+        self.note_sound(&filters);
         if !changed {
             return report;
         }
@@ -214,7 +215,8 @@ impl Loader {
         let mut report = ReloadReport::default();
         let mut filters = self.filters.clone();
         for (name, component) in &mut filters {
-            component.roll_back(&self.config.filter_of(&self.registry, name));
+            let settings = self.config.filter_of(&self.registry, name);
+            component.roll_back(&settings, &self.metrics.filter(name).health);
         }
         if same(&filters, &self.filters) {
             self.filters = filters;

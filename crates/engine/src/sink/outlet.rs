@@ -16,6 +16,7 @@ use crate::{
     config::{OnFailure, RetryPolicy},
     event::identity::TRACEPARENT,
     fate::Fate,
+    health::HealthLevel,
     metrics::SinkMetrics,
     nats::{ConnectError, MAX_RECONNECT_DELAY},
     show,
@@ -35,8 +36,10 @@ mod window;
 pub use queue::{QueuePlace, SinkQueue};
 use window::{OutputWindow, WindowBounds};
 
-/// Shortest time between two logs about outputs that are refused apart.
+/// Shortest time between two logs about dead letters that can't be stored.
 const QUIET: Duration = Duration::from_secs(10);
+/// What lifts the refusals of a sink.
+const REMEDY: &str = "it is tried again by itself, and what waits for it goes on when the destination takes it";
 
 /// Limits of what one sink may hold.
 #[derive(Clone, Copy, Debug)]
@@ -89,8 +92,8 @@ pub struct Outlet<S> {
     backoff: Backoff,
     /// True while there are refused outputs, for tasks that wait to hand over dead letters.
     refuses: watch::Sender<bool>,
-    /// Time until which outputs that are refused apart are not logged, and how many were not.
-    quiet: Option<(Instant, u64)>,
+    /// Time until which dead letters that can't be stored are not logged.
+    quiet: Option<Instant>,
     /// True while outputs that wait for the sink go to other routers, until it takes something.
     gives_back: bool,
 }
@@ -262,6 +265,9 @@ impl<S: Sink> Outlet<S> {
         self.backoff.reset();
         self.gives_back = false;
         self.metrics.refusing.end();
+        if self.metrics.health.is_troubled() && self.window.next_due().is_none() {
+            self.is_well();
+        }
         self.refuses.send_if_modified(std::mem::take);
         Ok(None)
     }
@@ -350,37 +356,45 @@ impl<S: Sink> Outlet<S> {
             wait = wait.min(jitter(MAX_RECONNECT_DELAY));
         }
         self.pause = Some(Instant::now() + wait);
-        let error = format!("{cause:#}");
-        if impatient {
-            tracing::error!(sink = %self.name, error, ?wait, "still refused past the sink's patience, trying on");
-        } else {
-            tracing::warn!(sink = %self.name, error, ?wait, "refused for now, will try again");
+        let level = if self.metrics.refusing.is_away() { HealthLevel::Down } else { HealthLevel::Degraded };
+        if self.is_unwell(level, cause) {
+            let error = format!("{cause:#}");
+            match impatient {
+                true => tracing::error!(sink = %self.name, error, "still refused past the sink's patience, trying on"),
+                false => tracing::warn!(sink = %self.name, error, "refused for now, will try again"),
+            }
         }
     }
 
     /// Logs once in a while that some outputs are refused for now: there may be many, of as many
     /// destinations.
     fn speak_of(&mut self, cause: &anyhow::Error, impatient: bool) {
-        let now = Instant::now();
-        let unsaid = match &mut self.quiet {
-            Some((until, unsaid)) if now < *until => {
-                *unsaid += 1;
-                return;
-            }
-            quiet => quiet.map_or(0, |(_, unsaid)| unsaid),
-        };
-        self.quiet = Some((now + QUIET, 0));
+        if !self.is_unwell(HealthLevel::Degraded, cause) {
+            return;
+        }
         let error = format!("{cause:#}");
         if impatient {
             tracing::error!(
-                sink = %self.name, error, unsaid,
+                sink = %self.name, error,
                 "an output is still refused past the sink's patience, trying on"
             );
         } else {
             tracing::warn!(
-                sink = %self.name, error, unsaid,
+                sink = %self.name, error,
                 "an output is refused for now, will try again; others go on"
             );
+        }
+    }
+
+    /// Notes a refusal. Returns whether it is to be logged.
+    fn is_unwell(&self, level: HealthLevel, cause: &anyhow::Error) -> bool {
+        self.metrics.health.report(level, format!("{cause:#}"), REMEDY)
+    }
+
+    /// Notes that an output was taken, and that none is refused any more.
+    fn is_well(&self) {
+        if let Some(lasted) = self.metrics.health.recover() {
+            tracing::info!(sink = %self.name, after = format!("{} s", lasted.as_secs()), "takes outputs again");
         }
     }
 
@@ -442,8 +456,8 @@ impl<S: Sink> Outlet<S> {
                 self.metrics.returned.inc();
                 let now = Instant::now();
                 // Logged once in a while, as the same event comes again and again.
-                if self.quiet.is_none_or(|(until, _)| now >= until) {
-                    self.quiet = Some((now + QUIET, 0));
+                if self.quiet.is_none_or(|until| now >= until) {
+                    self.quiet = Some(now + QUIET);
                     let error = format!("{error:#}");
                     tracing::error!(
                         event = id,

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     config,
     event::{Event, Origin},
+    health::HealthLevel,
     metrics::SourceMetrics,
     nats::{ConnectError, Connection, LiveMessage, LiveSubscription},
     pipeline::Intake,
@@ -119,7 +120,7 @@ impl MessageReader {
                     is_open = false;
                 }
                 () = self.connection.noticed() => {
-                    self.metrics.connected.set(self.connection.is_connected().into());
+                    self.show_connection();
                 }
                 // While the source takes nothing, messages are dropped without one being read.
                 Ok(()) = drops.changed() => self.count_dropped(),
@@ -127,6 +128,17 @@ impl MessageReader {
             }
         }
         self.count_dropped();
+    }
+
+    fn show_connection(&self) {
+        let (is_connected, health) = (self.connection.is_connected(), &self.metrics.health);
+        self.metrics.connected.set(is_connected.into());
+        if is_connected {
+            health.recover();
+        } else {
+            let why = format!("no connection to NATS at {}", self.connection.place());
+            health.report(HealthLevel::Down, why, "it is made again by itself; what is published meanwhile is missed");
+        }
     }
 
     fn count_dropped(&mut self) {

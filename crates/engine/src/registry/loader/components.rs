@@ -17,12 +17,16 @@ use tokio::{
 
 use super::Loader;
 use crate::{
-    config::{self, Config, ConfigPlace, FilterSettings, ParamKind, Problem},
+    config::{self, Config, ConfigPlace, FilterSettings, OnQuarantine, ParamKind, Problem},
     endpoint::Endpoint,
     filter::{self, Filter, LoadError},
+    health::{HealthCell, HealthLevel},
     registry::ReloadReport,
     schema::SchemaForm,
 };
+
+/// What lifts the trouble of a filter.
+const MEND: &str = "put a mended component in its place; the log has what broke";
 
 /// The components in service, by name.
 pub(super) type FiltersByName = BTreeMap<String, ServedComponent>;
@@ -57,7 +61,7 @@ impl ServedComponent {
     }
 
     /// Rolls back to the last good component if this one is quarantined.
-    pub(super) fn roll_back(&mut self, settings: &FilterSettings) {
+    pub(super) fn roll_back(&mut self, settings: &FilterSettings, health: &HealthCell) {
         let (filter, on_quarantine) = (&settings.name, settings.on_quarantine);
         if !self.filter.is_quarantined() {
             return;
@@ -65,10 +69,18 @@ impl ServedComponent {
         if let Some(previous) = self.previous.take() {
             let (from, to) = (self.filter.digest(), previous.digest());
             tracing::error!(filter, from, to, "quarantined, going back to the last good component");
+            let why = format!("quarantined was the component {from}, the last good one, {to}, is in its place");
+            health.report(HealthLevel::Degraded, why, MEND);
             self.refused = Some(from.to_owned());
             self.filter = previous;
         } else if !self.given_up {
             tracing::error!(filter, ?on_quarantine, "quarantined, and there is no earlier component to go back to");
+            let events = match on_quarantine {
+                OnQuarantine::Pause => "wait",
+                OnQuarantine::DeadLetter => "become dead letters",
+            };
+            let why = format!("quarantined, since nearly all of its calls broke: its events {events}");
+            health.report(HealthLevel::Down, why, MEND);
             self.given_up = true;
         }
     }
@@ -117,7 +129,12 @@ impl Loader {
                     filters.insert(name, component);
                 }
                 Err((error, digest)) => {
-                    report.refused.push(self.problem(&name, &error));
+                    let problem = self.problem(&name, &error);
+                    if current.is_some() {
+                        let why = format!("{}, the last good one stays in service", problem.message);
+                        self.metrics.filter(&name).health.report(HealthLevel::Degraded, why, MEND);
+                    }
+                    report.refused.push(problem);
                     if let Some(current) = current {
                         filters.insert(name, ServedComponent { refused: digest, ..current });
                     }
@@ -125,6 +142,16 @@ impl Loader {
             }
         }
         (filters, waiting)
+    }
+
+    /// Notes the filters whose newest component is in service and not quarantined.
+    pub(super) fn note_sound(&self, filters: &FiltersByName) {
+        let sound = |component: &ServedComponent| component.refused.is_none() && !component.filter.is_quarantined();
+        for (name, _) in filters.iter().filter(|(_, component)| sound(component)) {
+            if let Some(lasted) = self.metrics.filter(name).health.recover() {
+                tracing::info!(filter = name, after = format!("{} s", lasted.as_secs()), "the filter is sound again");
+            }
+        }
     }
 
     /// Makes keys wait for the components that are still being loaded: each stays as it is, or

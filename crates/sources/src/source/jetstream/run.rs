@@ -18,6 +18,7 @@ use crate::{
     backoff::Backoff,
     config::{self, AckMode, EnvelopeFormat},
     event::Origin,
+    health::HealthLevel,
     nats::{Connection, DeliveryPosition, ReplyFields},
     pipeline::Intake,
     source::{
@@ -339,6 +340,7 @@ impl JetStreamRun {
         }
         self.ask_now_and_then();
         self.look_at_sinks();
+        self.show_health();
         self.redeliveries.tell(&self.origin.source);
         self.intake.metrics().lag.set(self.lag.try_into().unwrap_or(i64::MAX));
         for retry in self.settler.due_retries() {
@@ -350,6 +352,38 @@ impl JetStreamRun {
             TickFinding::Nothing => self.asked_in_vain(),
             TickFinding::NoMessage => self.recovery.doubt(AskReason::NoMessages),
         }
+    }
+
+    /// Returns whether there is a consumer that gives messages.
+    fn is_fed(&self) -> bool {
+        self.connection.is_connected() && !self.pull.is_refused() && !self.recovery.phase.is_lost()
+    }
+
+    /// Notes what keeps events from coming, if anything.
+    fn show_health(&self) {
+        let health = &self.intake.metrics().health;
+        let config::JetStreamSource { stream, durable, .. } = &*self.consumer.settings;
+        let (level, why, remedy) = if !self.connection.is_connected() {
+            let why = format!("no connection to NATS at {}", self.connection.place());
+            (HealthLevel::Down, why, "it is made again by itself when a server answers")
+        } else if self.recovery.phase.is_lost() {
+            let why = format!("consumer `{durable}` of stream `{stream}` is gone");
+            (HealthLevel::Down, why, "make the stream again, as by `trommel streams ensure`: the consumer is made anew")
+        } else if self.pull.is_refused() {
+            let why = format!("the server refuses to be pulled from by consumer `{durable}` of stream `{stream}`");
+            (HealthLevel::Down, why, "the log has what it says: mostly a limit of the consumer or a permission")
+        } else if self.intake.is_paused() {
+            let why = "no sink of any route takes anything, so nothing more is pulled".to_owned();
+            (HealthLevel::Degraded, why, "the health of the sinks has the reason")
+        } else {
+            if let Some(lasted) = health.recover() {
+                let after = format!("{} s", lasted.as_secs());
+                tracing::info!(source = self.origin.source, after, "the source is well again");
+            }
+            return;
+        };
+        // What it is has been logged where it was seen.
+        health.report(level, why, remedy);
     }
 
     fn look_at_sinks(&mut self) {

@@ -143,7 +143,7 @@ impl JetStreamRun {
     }
 
     pub(super) fn look_at_connection(&mut self) {
-        self.intake.connected(self.connection.is_connected() && !self.pull.is_refused());
+        self.intake.connected(self.is_fed());
         let epoch = self.connection.epoch();
         if epoch == self.recovery.epoch {
             return;
