@@ -5,12 +5,13 @@
 //! Floor and router run in this one process, each on its own runtime as it would in a program of its own. Cases take
 //! turns. What counts is what arrives in the output stream, from its first message to its last by the server's own
 //! clock, so starting up does not count; a run is valid when the stream holds exactly what it should and the server has
-//! seen every ack. Ratios are medians over rounds.
+//! seen every ack. Ratios are medians over rounds. Behind them stands how long an event takes at a steady rate.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark prints its result")]
 
 use std::{collections::HashMap, fs, path::Path, time::Duration};
 
 use async_nats::jetstream::{self, Context};
+use latency::Latency;
 use nats::NatsServer;
 use serde_json::{Value, json};
 use tokio::{
@@ -25,12 +26,13 @@ use trommel::{
 
 #[path = "common/by_hand.rs"]
 mod by_hand;
+#[path = "common/latency.rs"]
+mod latency;
 #[path = "../tests/common/nats.rs"]
 mod nats;
+#[path = "common/orders.rs"]
+mod orders;
 
-/// Publishes under way at once, as in the router.
-const WINDOW: usize = 1024;
-const SUBJECTS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One way from the first stream to the second.
@@ -81,6 +83,7 @@ fn cases() -> Vec<Case> {
         router("Rust matches + process JSON", JSON, "{}", "explicit", ""),
         router("two fields read, one set", EDIT, "{}", "explicit", ""),
         router("passing through, ack = all", "", "{}", "all", ""),
+        router("passing through, ack = auto", "", "{}", "auto", ""),
         router("passing through, no dedup", "", "{}", "explicit", "[dedup]\nenabled = false"),
         by_hand(FLOOR_WITH_IDS, true),
         Case {
@@ -148,11 +151,20 @@ fn main() {
             }
         }
         report(&options, size, &cases, &rounds);
+        report_latency(&bench, size, &cases);
     }
 }
 
 fn runtime() -> Runtime {
     Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+/// Runtime of a case, as it would have one in a program of its own.
+fn runtime_of(case: &Case) -> Runtime {
+    match case.way {
+        Way::ByHand | Way::ByHandFast => runtime(),
+        Way::Router { .. } => app::runtime().unwrap(),
+    }
 }
 
 fn report(options: &Options, size: usize, cases: &[&Case], rounds: &HashMap<&str, Vec<Option<Measured>>>) {
@@ -176,6 +188,16 @@ fn report(options: &Options, size: usize, cases: &[&Case], rounds: &HashMap<&str
             "{:<32} {rate:>9.0} {low:>7.0}..{high:<6.0} {ratio:>7.2} {least:>6.2}..{most:<5.2} {own:>10.2} + {server:<6.2} {foreign:>6.0} % {discarded:>9}",
             case.name
         );
+    }
+}
+
+/// What does nothing but pass events on shows what the way itself takes.
+fn report_latency(bench: &Bench<'_>, size: usize, cases: &[&Case]) {
+    println!("\nms from stored to stored again, at {} events of {size} B a second", latency::PACE);
+    println!("{:<32} {:>9} {:>9} {:>9} {:>9}", "", "median", "p99", "worst", "events/s");
+    for case in cases.iter().filter(|case| case.is_plain()) {
+        let Latency { median, p99, worst, pace } = bench.latency(case, size);
+        println!("{:<32} {median:>9.2} {p99:>9.2} {worst:>9.2} {pace:>9.0}", case.name);
     }
 }
 
@@ -209,60 +231,16 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// Makes the input stream anew.
     async fn fill(&self, size: usize) {
-        let context = self.context;
-        // An error means that there was none.
-        let _ = context.delete_stream("IN").await;
-        self.create("IN", "in.>").await;
-        let mut acks = Vec::new();
-        for number in 0..self.events {
-            let subject = format!("in.{}", number % SUBJECTS);
-            acks.push(context.publish(subject, payload(number, size).into()).await.unwrap());
-            if acks.len() == WINDOW {
-                for ack in acks.drain(..) {
-                    ack.await.unwrap();
-                }
-            }
-        }
-        for ack in acks {
-            ack.await.unwrap();
-        }
+        self.recreate("IN", "in.>").await;
+        orders::publish(self.context, self.events, size).await;
     }
 
     fn measure(&self, case: &Case) -> Measured {
         let context = self.context;
-        self.runtime.block_on(async {
-            let _ = context.delete_stream("OUT").await;
-            self.create("OUT", "out.>").await;
-        });
-        let runtime = match case.way {
-            Way::ByHand | Way::ByHandFast => runtime(),
-            Way::Router { .. } => app::runtime().unwrap(),
-        };
+        self.runtime.block_on(self.recreate("OUT", "out.>"));
+        let runtime = runtime_of(case);
         let before = Cpu::now(self.server);
-        match &case.way {
-            Way::ByHand | Way::ByHandFast => {
-                let relay = match case.way {
-                    Way::ByHandFast => runtime.spawn(by_hand::fast(self.server.url())),
-                    _ => runtime.spawn(by_hand::windowed(self.server.url(), case.message_id)),
-                };
-                self.runtime.block_on(self.wait_for(case));
-                relay.abort();
-            }
-            Way::Router { .. } => {
-                let (folder, (stopper, stop)) = (case.folder(self.server), stop());
-                let config = folder::load(folder.path()).unwrap();
-                let controls = RouterControls {
-                    stopper: stopper.clone(),
-                    stop,
-                    cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")),
-                    ..RouterControls::default()
-                };
-                let router = runtime.spawn(app::run(config, controls));
-                self.runtime.block_on(self.wait_for(case));
-                stopper.drain();
-                runtime.block_on(router).unwrap().unwrap();
-            }
-        }
+        self.run(case, &runtime, self.wait_for(case, self.events));
         let cpu = Cpu::now(self.server).since(&before);
         let measured = self.runtime.block_on(async {
             let state = self.info("STREAM.INFO.OUT").await["state"].take();
@@ -282,13 +260,41 @@ impl Bench<'_> {
         measured
     }
 
+    /// Runs the case on its runtime until the future has ended.
+    fn run(&self, case: &Case, runtime: &Runtime, until: impl Future<Output = ()>) {
+        match &case.way {
+            Way::ByHand | Way::ByHandFast => {
+                let relay = match case.way {
+                    Way::ByHandFast => runtime.spawn(by_hand::fast(self.server.url())),
+                    _ => runtime.spawn(by_hand::windowed(self.server.url(), case.message_id)),
+                };
+                self.runtime.block_on(until);
+                relay.abort();
+            }
+            Way::Router { .. } => {
+                let (folder, (stopper, stop)) = (case.folder(self.server), stop());
+                let config = folder::load(folder.path()).unwrap();
+                let controls = RouterControls {
+                    stopper: stopper.clone(),
+                    stop,
+                    cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")),
+                    ..RouterControls::default()
+                };
+                let router = runtime.spawn(app::run(config, controls));
+                self.runtime.block_on(until);
+                stopper.drain();
+                runtime.block_on(router).unwrap().unwrap();
+            }
+        }
+    }
+
     /// Waits until the server has seen every ack.
-    async fn wait_for(&self, case: &Case) {
+    async fn wait_for(&self, case: &Case, events: usize) {
         let start = Instant::now();
         loop {
             sleep(Duration::from_millis(50)).await;
             let info = self.info("CONSUMER.INFO.IN.RELAY").await;
-            if info["ack_floor"]["stream_seq"] == self.events {
+            if info["ack_floor"]["stream_seq"] == events {
                 return;
             }
             assert!(start.elapsed() < PATIENCE, "{} stands still: {info}", case.name);
@@ -299,8 +305,10 @@ impl Bench<'_> {
         self.api(what, json!({})).await
     }
 
-    /// Makes a stream as the router does.
-    async fn create(&self, name: &str, subject: &str) {
+    /// Makes a stream anew, as the router does.
+    async fn recreate(&self, name: &str, subject: &str) {
+        // An error means that there was none.
+        let _ = self.context.delete_stream(name).await;
         let config = json!({ "name": name, "subjects": [subject], "num_replicas": 1, "allow_batched": true });
         let answer = self.api(&format!("STREAM.CREATE.{name}"), config).await;
         assert_eq!(answer.get("error"), None);
@@ -318,22 +326,12 @@ fn time(value: &Value) -> f64 {
     time.as_nanosecond() as f64 / 1e9
 }
 
-/// An order of about `size` bytes; every second one is `"half":"yes"`.
-fn payload(number: usize, size: usize) -> String {
-    let half = if number.is_multiple_of(2) { "yes" } else { "no" };
-    let customer = number % SUBJECTS;
-    let mut payload = format!(r#"{{"number":{number},"half":"{half}","customer":{{"id":{customer}}},"lines":["#);
-    for line in 0.. {
-        if payload.len() + 40 > size {
-            break;
-        }
-        let comma = if line > 0 { "," } else { "" };
-        payload.push_str(&format!(r#"{comma}{{"sku":"sku-{line}","quantity":{line}}}"#));
-    }
-    payload + r#"],"last":"yes"}"#
-}
-
 impl Case {
+    /// Returns whether events pass through as they are, without ids.
+    fn is_plain(&self) -> bool {
+        !self.message_id && !matches!(self.way, Way::Router { key: SELECT | MATCH | JSON | EDIT, .. })
+    }
+
     /// The router's folder.
     fn folder(&self, server: &NatsServer) -> tempfile::TempDir {
         let Way::Router { key, params, ack, more } = &self.way else { panic!("not a router") };

@@ -20,7 +20,7 @@ use tokio::{
     time::{Duration, sleep},
 };
 
-use crate::WINDOW;
+use crate::orders::WINDOW;
 
 /// What the router has open at once.
 const IN_FLIGHT: i64 = 4096;

@@ -47,7 +47,7 @@ pub(crate) fn settings() -> config::JetStreamSource {
         stream: STREAM.to_owned(),
         durable: DURABLE.to_owned(),
         subjects: Vec::new(),
-        ack: AckMode::Auto,
+        ack: AckMode::Explicit,
         ack_wait: Duration::from_secs(30),
         deliver: DeliverPolicy::All,
         batch: 100,
@@ -55,8 +55,8 @@ pub(crate) fn settings() -> config::JetStreamSource {
 }
 
 /// Every way to acknowledge.
-pub(crate) fn every_ack() -> [config::JetStreamSource; 2] {
-    [AckMode::Auto, AckMode::All].map(|ack| config::JetStreamSource { ack, ..settings() })
+pub(crate) fn every_ack() -> [config::JetStreamSource; 3] {
+    [AckMode::Explicit, AckMode::Auto, AckMode::All].map(|ack| config::JetStreamSource { ack, ..settings() })
 }
 
 pub(crate) async fn open(

@@ -23,7 +23,7 @@ use trommel::{
 /// How soon a source is back after the server is: reconnecting takes up to 2 s, noticing silence as long.
 const RECOVERY: Duration = Duration::from_secs(8);
 
-fn every_way() -> [config::JetStreamSource; 2] {
+fn every_way() -> [config::JetStreamSource; 3] {
     // Redeliveries within the test's patience.
     source::every_ack().map(|settings| config::JetStreamSource { ack_wait: Duration::from_secs(2), ..settings })
 }
@@ -171,7 +171,7 @@ async fn a_stream_that_comes_back_from_a_backup_is_read_on() {
 /// What was on its way when a connection was cut is read from the stream, before anything that follows it.
 #[tokio::test]
 async fn a_cut_does_not_change_the_order() {
-    for ack in [AckMode::Auto, AckMode::All] {
+    for ack in [AckMode::Explicit, AckMode::Auto, AckMode::All] {
         let server = NatsServer::start().await;
         let admin = stocked(&server.url(), 1..=100).await;
         let proxy = Proxy::start(server.address()).await;

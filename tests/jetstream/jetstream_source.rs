@@ -444,9 +444,31 @@ async fn the_consumer_is_brought_in_line() {
     let config = consumer_info(&admin).await.unwrap().config;
     assert_eq!((config.ack_wait, config.max_ack_pending), (Duration::from_secs(7), 50));
 
+    // With `auto`, a consumer that is there is used as it is.
+    let auto = config::JetStreamSource { ack: AckMode::Auto, ..settings() };
+    open(auto.clone(), 100).await.unwrap();
+    let config = config_of_consumer(&admin).await;
+    assert_eq!((&config["ack_policy"], config.get("priority_policy")), (&"explicit".into(), None));
+
     let refused = open(ack_all(), 100).await.unwrap_err();
     assert!(refused.contains(r#"`ack_policy` is "explicit", wanted "all""#), "{refused}");
     assert!(refused.contains("delete the consumer") && refused.contains(DURABLE), "{refused}");
+
+    // One with an ack for many messages can be pinned, and is then none that anything else may read.
+    let other = |ack| config::JetStreamSource { ack, durable: "other".to_owned(), ..settings() };
+    for (ack, refusal) in [
+        (AckMode::All, None),
+        (AckMode::Auto, None),
+        (AckMode::Auto, None),
+        (AckMode::Explicit, Some("`priority_policy` is \"pinned_client\"")),
+        (AckMode::All, Some("`priority_groups` is [\"trommel\"]")),
+    ] {
+        match (open(other(ack), 100).await, refusal) {
+            (Ok(()), None) => {}
+            (Err(error), Some(refusal)) if error.contains(refusal) => {}
+            (opened, _) => panic!("{ack:?}: {opened:?}"),
+        }
+    }
 
     let nowhere = config::JetStreamSource { stream: "NOWHERE".to_owned(), ..settings() };
     let refused = open(nowhere, 100).await.unwrap_err();

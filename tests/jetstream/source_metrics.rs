@@ -34,7 +34,7 @@ async fn until_counted(admin: SocketAddr, expected: &[(&str, u64)]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_still_to_come_and_what_was_left_open_is_counted() {
-    for ack in ["auto", "all"] {
+    for ack in ["explicit", "auto", "all"] {
         let server = NatsServer::start().await;
         let context = flow::connect(&server.url()).await;
         let more = "[pipeline]\nin_flight = 50\n[admin]\nlisten = \"127.0.0.1:0\"\n";

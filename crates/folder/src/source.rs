@@ -137,7 +137,7 @@ fn jetstream(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Option<Sou
     let stream = table.required("stream", |table, field| table.parsed(field, values::server_name));
     let durable = table.required("durable", |table, field| table.parsed(field, values::server_name));
     let subjects = table.list("subjects", values::server_pattern).unwrap_or_default();
-    let ack = table.choice("ack", &[("auto", AckMode::Auto), ("explicit", AckMode::Auto), ("all", AckMode::All)]);
+    let ack = table.choice("ack", &[("explicit", AckMode::Explicit), ("auto", AckMode::Auto), ("all", AckMode::All)]);
     let ack_wait = table.duration("ack_wait").unwrap_or(ACK_WAIT);
     let deliver = table.choice("deliver", &[("all", DeliverPolicy::All), ("new", DeliverPolicy::New)]);
     let batch = table.positive("batch", 100_000).map_or(BATCH, |batch| batch.get());
@@ -150,7 +150,7 @@ fn jetstream(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Option<Sou
         stream,
         durable,
         subjects,
-        ack: ack.unwrap_or(AckMode::Auto),
+        ack: ack.unwrap_or(AckMode::Explicit),
         ack_wait,
         deliver: deliver.unwrap_or(DeliverPolicy::All),
         batch,

@@ -53,6 +53,9 @@ pub struct NatsSource {
 pub enum AckMode {
     /// One ack per message. If no other client reads the consumer, messages left open are
     /// redelivered first and in order.
+    Explicit,
+    /// As `All` on a new consumer, which the server pins to one client at a time. `Explicit` on one
+    /// that is there already with that policy, and where the server can't do it.
     Auto,
     /// One ack per settled prefix: cheaper for the server, but only for a consumer that is
     /// exclusively ours.

@@ -21,6 +21,7 @@ mod consumer;
 mod ledger;
 mod messages;
 mod own;
+mod pin;
 mod prefix;
 mod pull;
 mod reading;
@@ -29,7 +30,7 @@ mod settle;
 mod stream_state;
 
 pub use consumer::ConsumerError;
-use consumer::{ConsumerInfo, ConsumerStart, DurableConsumer};
+use consumer::{AckPolicy, ConsumerInfo, ConsumerStart, DurableConsumer};
 pub use own::{left_behind, own_durable, own_subjects};
 use run::JetStreamRun;
 use stream_state::StreamState;
@@ -86,9 +87,10 @@ impl JetStream {
         start: impl Fn(&StreamState) -> ConsumerStart,
     ) -> Result<Self, ConsumerError> {
         let origin = Arc::new(Origin { source: source.name.clone(), stream: settings.stream.clone() });
-        let consumer = DurableConsumer { connection, settings: Arc::new(settings.clone()), in_flight };
+        let acks = AckPolicy::of(settings);
+        let consumer = DurableConsumer { connection, settings: Arc::new(settings.clone()), in_flight, acks };
         let stream = consumer.stream_state().await?;
-        let consumer = consumer.within(&stream);
+        let consumer = consumer.within(&stream).choose_acks(&stream).await?;
         let info = consumer.ensure(start(&stream)).await?;
         if consumer.in_flight < in_flight {
             let (source, limit) = (&source.name, consumer.in_flight);
@@ -115,7 +117,7 @@ impl Source for JetStream {
             () = stop.ended() => Ok(()),
         };
         // If the server or the client is away, what was not acknowledged is redelivered.
-        let _ = timeout(FAREWELL, run.connection().flush()).await;
+        let _ = timeout(FAREWELL, run.leave()).await;
         result
     }
 }

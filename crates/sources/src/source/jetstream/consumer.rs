@@ -6,13 +6,15 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    config::{self, AckMode, DeliverPolicy},
+    config::{self, DeliverPolicy},
     nats::{ApiError, Connection, FieldDifference, ShownValue, WantedFields, code, converge},
     source::jetstream::stream_state::{StreamLandmark, StreamState},
 };
 
+mod acks;
 mod info;
 
+pub(super) use acks::AckPolicy;
 pub(super) use info::{ConsumerInfo, PullLimits, SequencePair};
 
 /// Time for which the server keeps a live consumer without a reader.
@@ -25,6 +27,7 @@ pub(super) struct DurableConsumer {
     pub(super) settings: Arc<config::JetStreamSource>,
     /// The most messages that the server may leave unacknowledged.
     pub(super) in_flight: usize,
+    pub(super) acks: AckPolicy,
 }
 
 /// Start position of a consumer that has to be created.
@@ -273,10 +276,6 @@ impl DurableConsumer {
 
     fn wanted(&self) -> WantedFields {
         let settings = &self.settings;
-        let ack = match settings.ack {
-            AckMode::Auto => "explicit",
-            AckMode::All => "all",
-        };
         let ack_wait = u64::try_from(settings.ack_wait.as_nanos()).unwrap_or(u64::MAX);
         let subjects: Vec<_> = settings.subjects.iter().map(|subject| subject.as_str()).collect();
         // The server has two fields for the same setting, and a single subject belongs in the
@@ -285,13 +284,14 @@ impl DurableConsumer {
             [one] => (one, json!([])),
             _ => ("", json!(subjects)),
         };
-        vec![
-            ("ack_policy", json!(ack)),
+        let mut wanted = self.acks.wanted();
+        wanted.extend([
             ("ack_wait", json!(ack_wait)),
             ("max_ack_pending", json!(self.in_flight)),
             ("filter_subject", json!(one)),
             ("filter_subjects", many),
-        ]
+        ]);
+        wanted
     }
 
     fn new_config(&self, wanted: &WantedFields, start: ConsumerStart) -> Map<String, Value> {

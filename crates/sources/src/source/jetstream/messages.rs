@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use async_nats::{HeaderMap, HeaderName};
+
 use crate::{
     event::{Headers, Origin},
     nats::{RawMessage, ReplyFields, headers},
-    source::envelope,
+    source::{envelope, jetstream::pin::PIN_HEADER},
 };
 
 pub(super) fn received(
@@ -16,13 +18,22 @@ pub(super) fn received(
 ) -> envelope::SourceMessage {
     envelope::SourceMessage {
         subject: message.subject.into_string().into(),
-        headers: message.headers.as_ref().map(headers).unwrap_or_default(),
+        headers: message.headers.as_ref().map(stored_headers).unwrap_or_default(),
         payload: message.payload,
         observed_at,
         attempt: delivered.position.attempt,
         origin: Arc::clone(origin),
         sequence: delivered.position.sequence,
         incarnation: delivered.stored_at.cast_unsigned(),
+    }
+}
+
+/// Headers that a message was stored with: without its pin, which came with the delivery.
+fn stored_headers(map: &HeaderMap) -> Headers {
+    match map.get(HeaderName::from_static(PIN_HEADER)) {
+        None => headers(map),
+        Some(_) if map.len() == 1 => Headers::default(),
+        Some(_) => headers(map).iter().filter(|(name, _)| *name != PIN_HEADER).cloned().collect(),
     }
 }
 

@@ -105,10 +105,31 @@ impl<R> AckPrefix<R> {
         if let Ok(index) = self.open.binary_search_by_key(&sequence, |entry| entry.sequence) {
             self.open[index].settled = Some(receipt);
         }
+        self.fold();
+    }
+
+    /// Moves what is settled at the front into the prefix.
+    fn fold(&mut self) {
         while self.open.front().is_some_and(|first| first.settled.is_some()) {
             self.settled = self.open.pop_front().and_then(|first| first.settled);
             self.count += 1;
         }
+    }
+
+    /// Notes that the server has everything up to here settled, by whichever client.
+    pub(super) fn know(&mut self, sequence: u64, delivery: u64) {
+        while self.open.front().is_some_and(|first| first.sequence <= sequence) {
+            self.open.pop_front();
+        }
+        if sequence > self.seen {
+            self.passed(sequence, delivery);
+        }
+        self.fold();
+    }
+
+    /// Number of messages that no ack can settle yet.
+    pub(super) fn open(&self) -> usize {
+        self.open.len()
     }
 
     /// Number of messages that one ack would settle now.
@@ -178,6 +199,25 @@ mod tests {
         assert_eq!(prefix.fit(2, 3), PrefixFit::Next);
         prefix.repeated(4);
         assert_eq!(prefix.fit(3, 5), PrefixFit::AfterHole(2));
+    }
+
+    /// What another client has settled is not waited for, and what follows it is no hole.
+    #[test]
+    fn a_floor_that_another_client_has_moved_is_taken_over() {
+        let mut prefix = AckPrefix::new(0, 0);
+        for sequence in 1..=5 {
+            prefix.enter(sequence, sequence);
+        }
+        prefix.settle(4, 4);
+        prefix.know(3, 3);
+        assert_eq!((prefix.floor(), prefix.take_settled(), prefix.fit(6, 6)), (4, Some(4), PrefixFit::Next));
+        prefix.know(9, 12);
+        assert_eq!((prefix.floor(), prefix.seen(), prefix.take_settled()), (9, 9, None));
+        prefix.settle(5, 5);
+        assert_eq!((prefix.floor(), prefix.take_settled()), (9, None));
+        assert_eq!((prefix.fit(10, 13), prefix.fit(10, 14)), (PrefixFit::Next, PrefixFit::AfterHole(10)));
+        prefix.know(2, 2);
+        assert_eq!((prefix.floor(), prefix.seen()), (9, 9));
     }
 
     proptest! {

@@ -13,7 +13,10 @@ use tokio::time::Instant;
 use crate::{
     backoff::Backoff,
     nats::{Connection, SUBSCRIPTION_CAPACITY},
-    source::jetstream::consumer::{DurableConsumer, PullLimits},
+    source::jetstream::{
+        consumer::{AckPolicy, DurableConsumer, PullLimits},
+        pin::ConsumerPin,
+    },
 };
 
 /// Time for which one pull stays with the server.
@@ -60,6 +63,8 @@ pub(super) struct MessagePull {
     backoff: Backoff,
     /// Last reason with which the server refused a pull, and how often in a row.
     refusal: (String, u32),
+    /// `None` if the consumer is not one that is pinned.
+    pub(super) pin: Option<ConsumerPin>,
 }
 
 /// Status of our pulls, by the server.
@@ -69,6 +74,8 @@ pub(super) enum PullStatus {
     Fine,
     /// The consumer was deleted.
     Gone,
+    /// The consumer is not pinned to this client any more.
+    Unpinned,
     /// No server answers for the consumer: it is gone, or has no leader now.
     NoResponders,
     /// The server refuses the request itself, so many times in a row.
@@ -104,6 +111,7 @@ impl MessagePull {
             not_before: None,
             backoff: BACKOFF,
             refusal: Default::default(),
+            pin: (consumer.acks == AckPolicy::PinnedPrefix).then(ConsumerPin::new),
         };
         pull.keep_to(consumer, limits);
         Ok(pull)
@@ -132,8 +140,9 @@ impl MessagePull {
         Ok(())
     }
 
-    /// Takes over the messages and the averages of a pull whose client has ended.
+    /// Takes over the messages, the averages and the pin of a pull whose client has ended.
     pub(super) fn inherit(&mut self, ended: &mut Self) {
+        self.pin = ended.pin.take();
         self.aside = std::mem::take(&mut ended.aside);
         self.usual_bytes = ended.usual_bytes;
     }
@@ -142,6 +151,9 @@ impl MessagePull {
     pub(super) async fn start_over(&mut self) -> anyhow::Result<()> {
         self.reopen(0).await?;
         self.aside.clear();
+        if let Some(pin) = &mut self.pin {
+            pin.lose();
+        }
         Ok(())
     }
 
@@ -198,13 +210,28 @@ impl MessagePull {
             Some(bytes) => request["max_bytes"] = bytes.into(),
             None => self.is_oversized = false,
         }
+        if let Some(pin) = &mut self.pin {
+            pin.sign(&mut request);
+        }
         // Counted before it is sent: messages may arrive before the call returns.
         self.pending = self.pending.max(0) + i64::try_from(count).unwrap_or(i64::MAX);
-        self.pending_bytes += bytes.unwrap_or_default();
+        // Nothing beside a message of any size.
+        self.pending_bytes += bytes.unwrap_or(MOST_BYTES);
         self.brought = false;
         let client = self.connection.client();
         client.publish_with_reply(self.subject.clone(), self.inbox.clone(), request.to_string().into()).await?;
         Ok(())
+    }
+
+    /// Keeps the pin, if it is time for it: without room for messages, none are asked for.
+    pub(super) async fn keep_pin(&mut self) {
+        if let Some(request) = self.pin.as_mut().and_then(ConsumerPin::renewal) {
+            // Nothing listens there: the answer is that no message is so small.
+            let reply = format!("{}.pin", self.inbox);
+            let client = self.connection.client();
+            // Fails only if the client has ended, which is noticed where messages come from.
+            let _ = client.publish_with_reply(self.subject.clone(), reply, request.to_string().into()).await;
+        }
     }
 
     /// Number of messages and bytes to ask for now: large pulls, so not until half of one is used
@@ -309,6 +336,8 @@ impl MessagePull {
                 PullStatus::Fine
             }
             409 if said("exceeded") => self.refused(description),
+            423 if self.pin.as_mut().is_some_and(ConsumerPin::lose) => PullStatus::Unpinned,
+            423 if self.pin.is_some() => PullStatus::Fine,
             // Leadership has changed, the server shuts down, a batch is complete: ask again.
             404 | 408 | 409 => PullStatus::Fine,
             _ => self.refused(description),

@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     ack::Outcome,
     backoff::Backoff,
-    config::{self, AckMode, EnvelopeFormat},
+    config::{self, EnvelopeFormat},
     event::Origin,
     health::HealthLevel,
     nats::{Connection, DeliveryPosition, ReplyFields},
@@ -25,7 +25,7 @@ use crate::{
         envelope,
         jetstream::{
             JetStream, MessageReceipt,
-            consumer::DurableConsumer,
+            consumer::{AckPolicy, DurableConsumer},
             ledger::MessageLedger,
             messages,
             prefix::{AckPrefix, PrefixFit},
@@ -41,6 +41,7 @@ use crate::{
 mod clock;
 mod cuts;
 mod phase;
+mod pinned;
 mod recovery;
 mod redeliveries;
 mod stored;
@@ -93,9 +94,11 @@ impl JetStreamRun {
         let JetStream { consumer, envelope, origin, info, stream } = source;
         let period = (consumer.settings.ack_wait / 8).clamp(Duration::from_millis(10), Duration::from_millis(500));
         let connection = consumer.connection.clone();
-        let acks = match consumer.settings.ack {
-            AckMode::Auto => AckState::Each(MessageLedger::new(info.floor(), info.delivered)),
-            AckMode::All => AckState::Prefix(AckPrefix::new(info.floor().sequence, info.floor().delivery)),
+        let acks = match consumer.acks {
+            AckPolicy::Each => AckState::Each(MessageLedger::new(info.floor(), info.delivered)),
+            AckPolicy::Prefix | AckPolicy::PinnedPrefix => {
+                AckState::Prefix(AckPrefix::new(info.floor().sequence, info.floor().delivery))
+            }
         };
         let mut run = Self {
             pull: MessagePull::new(&consumer, info.limits()).await?,
@@ -113,10 +116,6 @@ impl JetStreamRun {
         };
         run.enter(info);
         Ok(run)
-    }
-
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
     }
 
     /// Takes and settles until the drain is over.
@@ -235,6 +234,7 @@ impl JetStreamRun {
         };
         let ReplyFields { position, stored_at, pending } = delivered;
         let DeliveryPosition { sequence, delivery, attempt } = position;
+        let is_repinned = self.note_pin(&message, delivery);
         self.lag = pending;
         if attempt > 1 {
             self.is_redelivered(sequence);
@@ -248,9 +248,14 @@ impl JetStreamRun {
                 self.rewind();
                 return Ok(());
             }
-            PrefixFit::AfterHole(next) if self.may_have_lost() => {
-                let purpose = Purpose::Hole { delivery: delivery.saturating_sub(1) };
-                self.recovery.plan(Reading { next, end: sequence, purpose });
+            PrefixFit::AfterHole(next) if is_repinned || self.may_have_lost() => {
+                if is_repinned {
+                    // What is missing another router had, and may have settled.
+                    self.recovery.doubt(AskReason::Reconnect);
+                } else {
+                    let purpose = Purpose::Hole { delivery: delivery.saturating_sub(1) };
+                    self.recovery.plan(Reading { next, end: sequence, purpose });
+                }
                 message.reply = Some(reply);
                 self.pull.put_back(message, self.clock.now);
                 return Ok(());
@@ -293,6 +298,7 @@ impl JetStreamRun {
         match self.pull.status(code, message) {
             PullStatus::Fine => {}
             PullStatus::Gone => self.lose("it was deleted"),
+            PullStatus::Unpinned => self.is_unpinned(),
             PullStatus::NoResponders => self.recovery.doubt(AskReason::Routine),
             PullStatus::Refused(description, times) => {
                 let source = &self.origin.source;
@@ -337,6 +343,7 @@ impl JetStreamRun {
         }
         if self.connection.is_connected() {
             self.settler.say_in_progress(&mut self.intake, &mut self.pull, self.clock.now).await;
+            self.pull.keep_pin().await;
         }
         self.ask_now_and_then();
         self.look_at_sinks();
@@ -408,7 +415,9 @@ impl JetStreamRun {
         let mut is_open = self.connection.is_connected() && self.pull.end(self.clock.now).await.is_ok();
         let patience = Instant::now() + LAST_MESSAGES;
         while is_open || self.intake.open() > 0 {
+            let due = self.settler.ack_due();
             tokio::select! {
+                Some(()) = OptionFuture::from(due.map(sleep_until)) => self.settler.ack_prefix().await,
                 (receipt, outcome) = self.intake.settled() => self.settler.settle(receipt, outcome).await,
                 message = self.pull.next(), if is_open => match message {
                     Some(message) if is_status(&message) => {}
@@ -420,13 +429,20 @@ impl JetStreamRun {
                     is_open &= Instant::now() < patience;
                     if self.connection.is_connected() {
                         self.settler.say_in_progress(&mut self.intake, &mut self.pull, self.clock.now).await;
+                        self.pull.keep_pin().await;
                     }
                 }
             }
         }
-        // Last: a settled prefix may still wait for its delayed ack.
-        self.settler.ack_prefix().await;
         Ok(())
+    }
+
+    /// Sends the ack that still waits, and lets others have the consumer.
+    pub(super) async fn leave(&mut self) {
+        self.settler.ack_prefix().await;
+        self.unpin().await;
+        // Fails only if the client has ended.
+        let _ = self.connection.flush().await;
     }
 }
 

@@ -108,6 +108,8 @@ impl Settler {
         match (&mut self.acks, outcome) {
             (AckState::Each(ledger), Outcome::Done) => {
                 ledger.settle(receipt.sequence);
+                // Sent at once: what is settled together leaves in one write anyway, and a timer to
+                // gather more takes more calls of the system than it saves.
                 self.acknowledge(receipt.reply).await;
             }
             (AckState::Each(ledger), Outcome::Dead(reason)) => {
@@ -283,10 +285,17 @@ impl Settler {
     }
 
     /// Notes that the server has everything up to `floor` settled.
-    pub(super) fn know(&mut self, floor: u64) {
-        self.read.retain(|sequence| *sequence > floor);
-        if let AckState::Each(ledger) = &mut self.acks {
-            ledger.know(floor);
+    pub(super) fn know(&mut self, floor: SequencePair) {
+        match &mut self.acks {
+            AckState::Each(ledger) => {
+                self.read.retain(|sequence| *sequence > floor.sequence);
+                ledger.know(floor.sequence);
+            }
+            AckState::Prefix(prefix) => {
+                // Another client may have settled what is tried again here.
+                self.retries.retain(|(_, receipt)| receipt.sequence > floor.sequence);
+                prefix.know(floor.sequence, floor.delivery);
+            }
         }
     }
 

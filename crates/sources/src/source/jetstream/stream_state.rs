@@ -1,6 +1,8 @@
 //! State of the stream behind a consumer: whether it is still the one that was read so far, and
 //! what it allows its consumers.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -9,6 +11,9 @@ use crate::{
     config,
     nats::{ApiError, Connection, RawMessage},
 };
+
+/// Level of the server's API from which it pins consumers.
+const PINNING: u32 = 1;
 
 /// The server's info on a stream.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +36,8 @@ struct StreamMessages {
 #[serde(default)]
 struct ServerStreamConfig {
     consumer_limits: ConsumerLimits,
+    retention: String,
+    metadata: HashMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -73,6 +80,14 @@ impl StreamState {
     /// Limit on the messages that a consumer may leave unacknowledged, if there is one.
     pub(super) fn max_ack_pending(&self) -> Option<usize> {
         Some(self.config.consumer_limits.max_ack_pending).filter(|limit| *limit > 0)
+    }
+
+    /// Returns whether a consumer can be pinned to one client and have one ack for many messages: by
+    /// the level of the API that the stream's server has, which older ones do not give. A work
+    /// queue takes an ack for each message only.
+    pub(super) fn can_pin(&self) -> bool {
+        let level = self.config.metadata.get("_nats.level").and_then(|level| level.parse::<u32>().ok());
+        level.is_some_and(|level| level >= PINNING) && self.config.retention != "workqueue"
     }
 
     /// Returns whether this is the `known` stream, holding at least what was seen of it up to
@@ -141,4 +156,29 @@ async fn last_until(
         middle = low + (high - low) / 2;
     }
     Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Servers before 2.11 give no level, and take settings that they do not know without a word.
+    #[test]
+    fn a_server_says_whether_it_can_pin() {
+        for (config, can_pin) in [
+            (json!({ "retention": "limits" }), false),
+            (json!({ "metadata": { "_nats.level": "0" } }), false),
+            (json!({ "metadata": { "_nats.level": "many" } }), false),
+            (json!({ "retention": "limits", "metadata": { "_nats.level": "1" } }), true),
+            (json!({ "retention": "interest", "metadata": { "_nats.level": "5" } }), true),
+            (json!({ "retention": "workqueue", "metadata": { "_nats.level": "5" } }), false),
+        ] {
+            let state = json!({ "last_seq": 0, "last_ts": "0001-01-01T00:00:00Z" });
+            let info: Value = json!({ "created": "", "state": state, "config": config });
+            let state: StreamState = serde_json::from_value(info).unwrap();
+            assert_eq!(state.can_pin(), can_pin, "{config}");
+        }
+    }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::source::jetstream::pin::GROUP;
+
 /// Part of the server's consumer info that the source uses.
 #[derive(Clone, Debug, Deserialize)]
 pub(in crate::source::jetstream) struct ConsumerInfo {
@@ -20,8 +22,18 @@ pub(in crate::source::jetstream) struct ConsumerInfo {
     pub(in crate::source::jetstream) num_pending: u64,
     #[serde(default)]
     pub(in crate::source::jetstream) paused: bool,
+    /// Priority groups, with the client that has the messages of each.
+    #[serde(default)]
+    priority_groups: Vec<PriorityGroup>,
     #[serde(default)]
     pub(super) config: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct PriorityGroup {
+    group: String,
+    #[serde(default)]
+    pinned_client_id: String,
 }
 
 /// Limits of the consumer on one pull.
@@ -47,6 +59,12 @@ impl ConsumerInfo {
         if self.ack_floor.delivery == self.delivered.delivery { self.delivered } else { self.ack_floor }
     }
 
+    /// Pin of the client that has the consumer's messages to itself; `None` if no client has.
+    pub(in crate::source::jetstream) fn pinned(&self) -> Option<&str> {
+        let ours = self.priority_groups.iter().find(|group| group.group == GROUP)?;
+        Some(&*ours.pinned_client_id).filter(|id| !id.is_empty())
+    }
+
     #[cfg(test)]
     pub(in crate::source::jetstream) fn double(
         delivered: SequencePair,
@@ -61,6 +79,7 @@ impl ConsumerInfo {
             num_waiting: 0,
             num_pending: 0,
             paused: false,
+            priority_groups: Vec::new(),
             config: Map::new(),
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     nats::{ApiError, Connection, RawMessage, code},
     source::jetstream::{
         consumer::{ConsumerError, ConsumerInfo, PullLimits},
+        pin::PIN_TIMEOUT,
         pull::EXPIRES,
         reading::{Purpose, Reading},
         run::{
@@ -116,13 +117,12 @@ impl SourceRecovery {
         self.hear(PhaseInput::Read { is_last: self.readings.is_empty() });
     }
 
-    pub(super) fn limits(&self) -> PullLimits {
-        self.info.limits()
+    pub(super) fn info(&self) -> &ConsumerInfo {
+        &self.info
     }
 
-    /// Number of the last delivery that the server has acknowledged, with all before it.
-    pub(super) fn acked_delivery(&self) -> u64 {
-        self.info.floor().delivery
+    pub(super) fn limits(&self) -> PullLimits {
+        self.info.limits()
     }
 }
 
@@ -220,20 +220,10 @@ impl JetStreamRun {
     }
 
     pub(super) fn ask_now_and_then(&mut self) {
-        if self.recovery.asked.elapsed() > ASK_EVERY {
+        let every = if self.is_standby() { PIN_TIMEOUT } else { ASK_EVERY };
+        if self.recovery.asked.elapsed() > every {
             self.recovery.asked = Instant::now();
             self.recovery.doubt(AskReason::Routine);
-        }
-    }
-
-    /// Begins to take over deliveries made before this run.
-    pub(super) fn enter(&mut self, info: ConsumerInfo) {
-        match &self.settler.acks {
-            AckState::Prefix(_) => {
-                self.intake.metrics().taken_over.inc_by(info.num_ack_pending as u64);
-                self.read_what_was_lost(info);
-            }
-            AckState::Each(_) => self.recovery.hear(PhaseInput::MustTakeOver),
         }
     }
 
@@ -396,7 +386,7 @@ impl JetStreamRun {
             return Ok(());
         }
         self.pull.keep_to(&self.consumer, info.limits());
-        self.settler.know(info.floor().sequence);
+        self.settler.know(info.floor());
         self.lag = info.num_pending;
         self.tell_of_full_consumer(&info);
         self.recovery.hear(PhaseInput::Answered);
@@ -404,13 +394,14 @@ impl JetStreamRun {
             self.recovery.hear(PhaseInput::MustTakeOver);
         }
         if reason == Some(AskReason::Reconnect) {
+            self.check_pin(&info);
             self.settler.acknowledge_again(&self.consumer.settings, &info).await;
             self.read_what_was_lost(info);
             return Ok(());
         }
         if reason == Some(AskReason::NoMessages) {
             let may_deliver = info.num_pending > 0 && info.num_ack_pending < info.max_ack_pending() && !info.paused;
-            if may_deliver && self.takes() && self.pull.is_under_way() {
+            if may_deliver && self.has_consumer(&info) && self.takes() && self.pull.is_under_way() {
                 tracing::warn!(
                     source = self.origin.source,
                     pending = info.num_pending,
@@ -421,6 +412,8 @@ impl JetStreamRun {
                 let _ = self.pull.reopen(self.clock.now).await;
             }
             self.read_what_was_lost(info);
+        } else if self.is_standby() && info.pinned().is_none() {
+            self.read_what_was_lost(info);
         } else {
             self.recovery.info = info;
         }
@@ -429,6 +422,9 @@ impl JetStreamRun {
 
     /// Plans to read deliveries that did not arrive, unless they are taken care of elsewhere.
     pub(super) fn read_what_was_lost(&mut self, info: ConsumerInfo) {
+        // A client that ends over the first message that it gets never learns its pin. Should another
+        // router have it, both read what was delivered, and no more than repeats come of that.
+        let is_ours = self.enters(&info) || self.recovery.cuts.suspicious;
         let end = info.delivered.sequence + 1;
         let hole = Purpose::Hole { delivery: info.delivered.delivery };
         let recovery = &mut self.recovery;
@@ -436,12 +432,12 @@ impl JetStreamRun {
         let is_planned = recovery.readings.iter().any(|reading| reading.end >= end);
         match &mut self.settler.acks {
             AckState::Prefix(prefix) => {
-                if suspicious && info.floor().sequence < prefix.floor() {
+                if is_ours && suspicious && info.floor().sequence < prefix.floor() {
                     // An ack of the last one covers the rest.
                     let (next, end) = (prefix.floor(), prefix.floor() + 1);
                     recovery.plan(Reading { next, end, purpose: Purpose::Forgotten });
                 }
-                if info.delivered.sequence > prefix.seen() && !is_planned {
+                if is_ours && info.delivered.sequence > prefix.seen() && !is_planned {
                     recovery.plan(Reading { next: prefix.seen() + 1, end, purpose: hole });
                 }
             }

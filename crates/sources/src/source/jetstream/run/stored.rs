@@ -10,7 +10,9 @@ use crate::{
     source::{
         envelope::{self, MalformedMessage},
         jetstream::{
-            MessageReceipt, messages,
+            MessageReceipt,
+            consumer::SequencePair,
+            messages,
             reading::Purpose,
             run::{JetStreamRun, now, recovery::ErrandReply},
             settle::AckState,
@@ -116,7 +118,7 @@ impl JetStreamRun {
                 (Purpose::Hole { delivery }, _) => self.settler.passed(end - 1, delivery),
                 // Every unknown message is open or settled here by now.
                 (Purpose::Unreadable { all: true }, AckState::Each(ledger)) if ledger.is_alone() => {
-                    self.settler.know(end - 1)
+                    self.settler.know(SequencePair { sequence: end - 1, delivery: 0 });
                 }
                 _ => {}
             }
@@ -156,7 +158,7 @@ impl JetStreamRun {
         }
         // The lowest number that the server does not take for settled: a higher one would settle
         // deliveries behind it.
-        let delivery = self.recovery.acked_delivery() + 1;
+        let delivery = self.recovery.info().floor().delivery + 1;
         let position = DeliveryPosition { attempt: 1, sequence: stored.sequence, delivery };
         let settings = &self.consumer.settings;
         self.settler.acknowledge(position.reply(&settings.stream, &settings.durable)).await;

@@ -18,7 +18,8 @@ use crate::{
     nats::{ApiError, DeliveryPosition},
     source::jetstream::{
         consumer::{ConsumerInfo, DurableConsumer},
-        settle,
+        run::{JetStreamRun, phase::PhaseInput},
+        settle::{self, AckState},
     },
 };
 
@@ -30,6 +31,25 @@ const LOOKS: u32 = 2;
 /// Most sequences that are given back: one event that is stuck for long holds the floor, and all
 /// behind it may be settled.
 const MOST: u64 = 1 << 20;
+
+impl JetStreamRun {
+    /// Begins to take over deliveries made before this run.
+    pub(super) fn enter(&mut self, info: ConsumerInfo) {
+        match &self.settler.acks {
+            AckState::Prefix(_) => {
+                if self.pull.pin.is_none() {
+                    self.intake.metrics().taken_over.inc_by(info.num_ack_pending as u64);
+                }
+                if !self.has_consumer(&info) {
+                    let source = &self.origin.source;
+                    tracing::info!(source, "the consumer is pinned to another router: this one waits to take over");
+                }
+                self.read_what_was_lost(info);
+            }
+            AckState::Each(_) => self.recovery.hear(PhaseInput::MustTakeOver),
+        }
+    }
+}
 
 /// Takes over the messages that are not `open` here. Returns the consumer's info, and whether it
 /// has no other reader.
