@@ -87,9 +87,14 @@ bool trommel_state_get(const char *key, trommel_text *value, trommel_text *probl
     return trommel_state_get_many(&key, 1, value, problem);
 }
 
-bool trommel_state_get_many(const char *const *keys, size_t count, trommel_text *values, trommel_text *problem) {
+static filter_component_list_string_t names_of(const char *const *keys, size_t count) {
     filter_component_list_string_t names = {trommel_alloc(count * sizeof(trommel_text)), count};
     for (size_t i = 0; i < count; i++) names.ptr[i] = trommel_literal(keys[i]);
+    return names;
+}
+
+bool trommel_state_get_many(const char *const *keys, size_t count, trommel_text *values, trommel_text *problem) {
+    filter_component_list_string_t names = names_of(keys, count);
     filter_component_list_option_list_u8_t got;
     trommel_filter_state_state_error_t error;
     if (!told(trommel_filter_state_get_many(&names, &got, &error), &error, problem)) return false;
@@ -105,10 +110,24 @@ bool trommel_state_set(const char *key, trommel_text value, uint64_t ttl, tromme
     return told(trommel_filter_state_set(&name, &list, ttl ? &ttl : NULL, &error), &error, problem);
 }
 
-bool trommel_state_delete(const char *key, trommel_text *problem) {
-    trommel_text name = trommel_literal(key);
+bool trommel_state_set_many(const char *const *keys, const trommel_text *values, size_t count, uint64_t ttl, trommel_text *problem) {
+    filter_component_list_tuple2_string_list_u8_t pairs = {trommel_alloc(count * sizeof *pairs.ptr), count};
+    for (size_t i = 0; i < count; i++) {
+        pairs.ptr[i].f0 = trommel_literal(keys[i]);
+        pairs.ptr[i].f1 = (bytes){values[i].ptr, values[i].len};
+    }
     trommel_filter_state_state_error_t error;
-    return told(trommel_filter_state_delete(&name, &error), &error, problem);
+    return told(trommel_filter_state_set_many(&pairs, ttl ? &ttl : NULL, &error), &error, problem);
+}
+
+bool trommel_state_delete(const char *key, trommel_text *problem) {
+    return trommel_state_delete_many(&key, 1, problem);
+}
+
+bool trommel_state_delete_many(const char *const *keys, size_t count, trommel_text *problem) {
+    filter_component_list_string_t names = names_of(keys, count);
+    trommel_filter_state_state_error_t error;
+    return told(trommel_filter_state_delete_many(&names, &error), &error, problem);
 }
 
 bool trommel_state_keys(const char *prefix, const trommel_text **keys, size_t *count, trommel_text *problem) {

@@ -176,7 +176,10 @@ bool trommel_call(const trommel_request *request, trommel_response *response, tr
 bool trommel_state_get(const char *key, trommel_text *value, trommel_text *problem);
 bool trommel_state_get_many(const char *const *keys, size_t count, trommel_text *values, trommel_text *problem);
 bool trommel_state_set(const char *key, trommel_text value, uint64_t ttl, trommel_text *problem);
+// All are set or none, but for a store that routers share.
+bool trommel_state_set_many(const char *const *keys, const trommel_text *values, size_t count, uint64_t ttl, trommel_text *problem);
 bool trommel_state_delete(const char *key, trommel_text *problem);
+bool trommel_state_delete_many(const char *const *keys, size_t count, trommel_text *problem);
 bool trommel_state_keys(const char *prefix, const trommel_text **keys, size_t *count, trommel_text *problem);
 // With a `ttl` of 0 the number keeps the one it has.
 bool trommel_state_increment(const char *key, int64_t delta, uint64_t ttl, int64_t *sum, trommel_text *problem);

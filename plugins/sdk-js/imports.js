@@ -61,7 +61,13 @@ export const state = {
   /** In the order of the keys. */
   getMany: (keys) => asked("state", () => routerState.getMany(keys)),
   set: (key, value, ttlMs) => asked("state", () => routerState.set(key, payload(value), ttlMs ?? null)),
+  /** Pairs of key and value, or an object: all are set or none, but for a store that routers share. */
+  setMany(values, ttlMs) {
+    const pairs = Array.isArray(values) ? values : Object.entries(values);
+    asked("state", () => routerState.setMany(pairs.map(([key, value]) => [key, payload(value)]), ttlMs ?? null));
+  },
   delete: (key) => asked("state", () => routerState.delete(key)),
+  deleteMany: (keys) => asked("state", () => routerState.deleteMany(keys)),
   /** The keys that begin with `prefix`, at most 1,000. */
   keys: (prefix = "") => asked("state", () => routerState.keys(prefix)),
   /** Adds to a number, and returns the sum. Exact up to 2^53. */

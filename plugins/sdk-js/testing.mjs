@@ -44,7 +44,9 @@ const interfaces = {
     get: known,
     getMany: (keys) => keys.map(known),
     set: (key, value) => { router.state.set(key, value); },
+    setMany: (values) => values.forEach(([key, value]) => router.state.set(key, value)),
     delete: (key) => { router.state.delete(key); },
+    deleteMany: (keys) => keys.forEach((key) => router.state.delete(key)),
     keys: (prefix) => [...router.state.keys()].filter((key) => key.startsWith(prefix)),
     increment(key, delta) {
       const sum = Number(Buffer.from(known(key) ?? "0")) + delta;

@@ -139,7 +139,10 @@ export const state: {
   /** In the order of the keys. */
   getMany(keys: string[]): (Uint8Array | null)[];
   set(key: string, value: Payload, ttlMs?: number): void;
+  /** Pairs of key and value, or an object: all are set or none, but for a store that routers share. */
+  setMany(values: [string, Payload][] | Record<string, Payload>, ttlMs?: number): void;
   delete(key: string): void;
+  deleteMany(keys: string[]): void;
   /** The keys that begin with `prefix`, at most 1,000. */
   keys(prefix?: string): string[];
   /** Adds to a number, and returns the sum. Exact up to 2^53. */

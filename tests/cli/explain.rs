@@ -105,6 +105,44 @@ fn malformed_events_and_unknown_keys_are_rejected() {
     ");
 }
 
+/// Those without a time leave at once, and so do those whose time is past.
+#[test]
+fn an_output_with_a_time_says_when_it_leaves() {
+    // A given event was seen when 2026 began.
+    let now = jiff::Timestamp::now().as_second();
+    let [later, earlier] = [now + 3_600, now - 3_600].map(|time| time - 1_767_225_600);
+    let key = format!(
+        r#"
+        [[key]]
+        key = "all"
+        subject = ">"
+        filter = "ticker"
+        params = [{{ name = "mode" }}, {{ name = "argument" }}]
+
+        [[route]]
+        key = "all"
+        params = {{ mode = "later", argument = "1 -\n2 {later}000\n3 {earlier}000" }}
+        sinks = ["out"]
+        "#
+    );
+    let settings = format!("{TO_STDOUT}\n[[filter]]\nname = \"ticker\"\ngrants = [\"state\"]\n");
+    let folder = Folder::new(&settings).write("keys/keys.toml", &key).plugin("ticker", "ticker");
+    let folder = folder.write("event.json", r#"{"subject":"a","payload":1}"#);
+    let explain = |options: &[&str]| {
+        let output = folder.trommel(&["explain"]).arg(folder.file("event.json")).args(options).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let outputs = &serde_json::from_str::<Value>(&explain(&["--json"])).unwrap()["keys"][0]["routes"][0]["outputs"];
+    let time = |at: usize| outputs[at]["not_before"].as_str().map(|time| time.parse::<jiff::Timestamp>().unwrap());
+    let seconds = [0, 1, 2].map(|at| time(at).map(jiff::Timestamp::as_second));
+    assert_eq!(seconds, [None, Some(now + 3_600), Some(now - 3_600)], "{outputs}");
+    let text = explain(&[]);
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("to `out`")).collect();
+    assert!(lines[0].ends_with("standard output") && lines[1].contains("standard output, at 2"), "{text}");
+    assert!(lines[2].contains("standard output, at once: 2") && lines[2].ends_with("Z is past"), "{text}");
+}
+
 /// What the router and its sinks do, and `explain` once announced otherwise.
 #[test]
 fn samples_and_encodings_count() {

@@ -2,9 +2,10 @@
 
 use crate::router;
 
-use std::{fs, path::Path};
+use std::{fs, io::Write as _, path::Path};
 
-use router::trommel;
+use router::{Router, trommel};
+use serde_json::Value;
 
 /// Events of different subjects may change places, so the lines are compared as a set.
 fn sorted(text: &str) -> Vec<&str> {
@@ -36,9 +37,42 @@ fn the_components_print_what_they_promise() {
     prints_what_it_promises("components", "11 events in …; 7 outputs written");
 }
 
+/// What it says does not depend on when the clock ticks, but for the time itself.
+#[test]
+fn the_window_tells_by_the_clock_what_came_in() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/components/window");
+    let (reader, mut stdin) = std::io::pipe().unwrap();
+    let mut command = trommel();
+    command.arg("run").arg(&example).stdin(reader);
+    let mut router = Router::spawn(command);
+    stdin.write_all(&fs::read(example.join("events.ndjson")).unwrap()).unwrap();
+    let mut told = vec![router.wait_for_output("count"), router.wait_for_output("count")];
+    drop(stdin);
+    let ended = router.end();
+    assert!(ended.status.success(), "{ended:?}");
+    told.extend(ended.stdout);
+    let expected: Value = serde_json::from_str(&fs::read_to_string(example.join("expected.ndjson")).unwrap()).unwrap();
+    for line in told {
+        let mut line: Value = serde_json::from_str(&line).unwrap();
+        let line = line.as_object_mut().unwrap();
+        let [from, until] = ["from", "until"].map(|time| line.remove(time).and_then(|time| time.as_u64()).unwrap());
+        assert_eq!((until - from, Value::from(line.clone())), (10_000, expected.clone()));
+    }
+}
+
 #[test]
 fn the_examples_have_no_problems() {
-    for example in ["quickstart", "components", "jetstream", "lark", "helix", "jb-mesh", "ctrlplane", "embedded"] {
+    for example in [
+        "quickstart",
+        "components",
+        "components/window",
+        "jetstream",
+        "lark",
+        "helix",
+        "jb-mesh",
+        "ctrlplane",
+        "embedded",
+    ] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
         let output = trommel().arg("check").arg(folder).output().unwrap();
         // What a checkout does not keep is the mode of the examples' secrets.

@@ -140,6 +140,27 @@ async fn keys_of_any_characters_are_kept_apart() {
 }
 
 #[tokio::test]
+async fn many_values_are_set_and_deleted_in_one_call() {
+    let server = NatsServer::start().await;
+    let calls = "set-many a=1 b=2 c=3 a=4\nget-many a b c\ndelete-many a c x\nget-many a b c\nkeys ";
+    let folder = folder(&server, "", &calls.replace('\n', "\\n"));
+    let (outputs, _) = run(&folder, 1);
+    let lines: Vec<_> = outputs[0].lines().collect();
+    assert_eq!(lines, ["Ok(())", r#"Ok(["4", "2", "3"])"#, "Ok(())", r#"Ok(["-", "2", "-"])"#, r#"Ok(["b"])"#]);
+    assert_eq!(run(&self::folder(&server, "", "get-many a b c"), 1).0, [r#"Ok(["-", "2", "-"])"#]);
+}
+
+/// In memory not one of them is set; in a bucket the others may be.
+#[tokio::test]
+async fn what_is_too_much_for_one_call_is_refused() {
+    let server = NatsServer::start().await;
+    let many: String = (0..=1_000).map(|n| format!(" k{n}=v")).collect();
+    let folder = folder(&server, "", &format!("set-many{many}\\nkeys k\\ndelete-many{}", many.replace("=v", "")));
+    let (outputs, _) = run(&folder, 1);
+    assert_eq!(outputs, ["Err(StateError::TooLarge)\nOk([])\nErr(StateError::TooLarge)"]);
+}
+
+#[tokio::test]
 async fn values_end_with_their_time_to_live() {
     let server = NatsServer::start().await;
     let calls = "set t v 1500\\nincrement n 1500\\nincrement n\\nget t\\nget n";

@@ -56,5 +56,6 @@ mod named_apis;
 mod native_conditions;
 mod poison;
 mod quarantine;
+mod repeated_ticks;
 mod tenures_across_replicas;
 mod timed_filters;

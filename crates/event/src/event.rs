@@ -14,7 +14,7 @@ mod type_pattern;
 mod uid;
 
 pub use given::GivenEvent;
-pub use tick::TICKS;
+pub use tick::{TICKS, TickMark};
 pub use token::{subject_of, token};
 pub use trace::{TraceParent, traceparent};
 pub use type_pattern::{TypePattern, TypePatternError};

@@ -16,7 +16,7 @@ use crate::{ApiError, Connection, RawMessage, StreamError, api::WantedFields, co
 const EXPIRES: &str = "Trommel-Expires";
 /// Header with the name under which a value is counted.
 const OWNER: &str = "Trommel-Owner";
-/// Requests under way when many values are read.
+/// Requests under way when many values are read or written.
 const AT_ONCE: usize = 16;
 
 /// What a bucket is to be like.
@@ -149,6 +149,17 @@ impl ValueBucket {
         }
     }
 
+    /// Writes many values, whatever was there, each for itself: if one is not taken, others may be
+    /// written.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub async fn put_many(&self, values: Vec<(String, Bytes)>, terms: ValueTerms<'_>) -> Result<(), ApiError> {
+        let puts: Vec<_> =
+            values.into_iter().map(async |(key, value)| self.put(&key, value, terms).await.map(drop)).collect();
+        stream::iter(puts).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
     /// Removes a key, without a mark that it was there.
     ///
     /// # Errors
@@ -156,6 +167,15 @@ impl ValueBucket {
     pub async fn delete(&self, key: &str) -> Result<(), ApiError> {
         let request = format!("STREAM.PURGE.KV_{}", self.name);
         self.connection.api(&request, &json!({ "filter": self.subject(key) })).await.map(drop)
+    }
+
+    /// Removes many keys.
+    ///
+    /// # Errors
+    /// As [`Self::delete`].
+    pub async fn delete_many(&self, keys: &[String]) -> Result<(), ApiError> {
+        let deletes: Vec<_> = keys.iter().map(|key| self.delete(key)).collect();
+        stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect().await
     }
 
     /// Passes the keys below `prefix`, without it, to `each`, until that has enough.

@@ -6,7 +6,7 @@
 #include "trommel.h"
 
 static const char *const MODES[] = {"keep", "drop", "text", "emit", "malformed", "retry", "failed", "broken", "log",
-    "state", "api", "echo", "fields", "trap", "edit", "outputs", "coded", "defer", "swap", "measure"};
+    "state", "api", "echo", "fields", "trap", "edit", "outputs", "coded", "defer", "swap", "many", "measure"};
 
 // What one route needs: its params, parsed.
 typedef struct {
@@ -181,6 +181,19 @@ static trommel_result swap(order order) {
     return trommel_replace(trommel_format("%.*s %.*s %.*s", SHOW(keys), SHOW(or_none(values[0])), SHOW(or_none(values[1]))));
 }
 
+static trommel_result many(order order) {
+    static const char *const names[] = {"many/1", "many/2", "many/3"};
+    trommel_text problem, values[2] = {order.text, order.path}, keys = {(uint8_t *)"", 0};
+    const trommel_text *found;
+    size_t count;
+    if (!trommel_state_set_many(names, values, 2, 0, &problem) || !trommel_state_delete_many(names + 1, 2, &problem)
+        || !trommel_state_keys("many", &found, &count, &problem)
+        || !trommel_state_get_many(names, 2, values, &problem))
+        return refused(problem);
+    for (size_t i = 0; i < count; i++) keys = trommel_format("%.*s%s%.*s", SHOW(keys), i ? "," : "", SHOW(found[i]));
+    return trommel_replace(trommel_format("%.*s %.*s %.*s", SHOW(keys), SHOW(or_none(values[0])), SHOW(or_none(values[1]))));
+}
+
 static trommel_result call(order order) {
     trommel_pair header = {trommel_literal("x-text"), trommel_literal("1")};
     trommel_request request = {.method = "POST", .path = order.path, .headers = &header, .header_count = 1};
@@ -224,6 +237,7 @@ static trommel_result execute(trommel_text action, order order, const route *rou
     if (trommel_is(action, "coded")) return trommel_coded("own_code", trommel_malformed(order.text));
     if (trommel_is(action, "defer")) return trommel_defer(order.n, order.text);
     if (trommel_is(action, "swap")) return swap(order);
+    if (trommel_is(action, "many")) return many(order);
     if (trommel_is(action, "measure")) {
         trommel_measure("calls", order.n);
         trommel_annotate("text", order.text);

@@ -13,7 +13,7 @@ import (
 	"trommel/state"
 )
 
-var modes = strings.Fields("keep drop text emit malformed retry failed broken log state api echo fields trap edit outputs coded defer swap measure")
+var modes = strings.Fields("keep drop text emit malformed retry failed broken log state api echo fields trap edit outputs coded defer swap many measure")
 
 // conformance is what one route needs: its params, parsed.
 type conformance struct {
@@ -142,6 +142,8 @@ func (c *conformance) do(action string, order order, event *trommel.Event) (trom
 		return trommel.Drop, trommel.Defer(time.Duration(order.n)*time.Millisecond, "%s", order.text)
 	case "swap":
 		return swap(order)
+	case "many":
+		return many(order)
 	case "measure":
 		trommel.Measure("calls", float64(order.n))
 		trommel.Annotate("text", order.text)
@@ -230,6 +232,26 @@ func swap(order order) (trommel.Outcome, error) {
 		return trommel.Drop, err
 	}
 	values, err := state.GetMany("swapped", "other")
+	if err != nil {
+		return trommel.Drop, err
+	}
+	answer := fmt.Appendf(nil, "%s %s %s", strings.Join(keys, ","), orNone(values[0]), orNone(values[1]))
+	return trommel.Replace(answer), nil
+}
+
+func many(order order) (trommel.Outcome, error) {
+	err := state.SetMany(map[string][]byte{"many/1": []byte(order.text), "many/2": []byte(order.path)}, 0)
+	if err != nil {
+		return trommel.Drop, err
+	}
+	if err := state.DeleteMany("many/2", "many/3"); err != nil {
+		return trommel.Drop, err
+	}
+	keys, err := state.Keys("many")
+	if err != nil {
+		return trommel.Drop, err
+	}
+	values, err := state.GetMany("many/1", "many/2")
 	if err != nil {
 		return trommel.Drop, err
 	}

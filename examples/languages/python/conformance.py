@@ -27,7 +27,7 @@ from trommel import (
 )
 
 MODES = (
-    "keep drop text emit malformed retry failed broken log state api echo fields trap edit outputs coded defer swap measure"
+    "keep drop text emit malformed retry failed broken log state api echo fields trap edit outputs coded defer swap many measure"
 ).split()
 
 
@@ -129,6 +129,8 @@ def execute(action, payload, event):
             raise defer(n, said)
         case "swap":
             return replace(refused(swap, path, said))
+        case "many":
+            return replace(refused(many, path, said))
         case "measure":
             measure("calls", n)
             annotate("text", said)
@@ -181,6 +183,13 @@ def swap(old, said):
         raise failed("state: conflict")
     values = [b"none" if value is None else value for value in state.get_many(["swapped", "other"])]
     return b" ".join([",".join(state.keys("swap")).encode(), *values])
+
+
+def many(path, said):
+    state.set_many([("many/1", said), ("many/2", path)])
+    state.delete_many(["many/2", "many/3"])
+    values = [b"none" if value is None else value for value in state.get_many(["many/1", "many/2"])]
+    return b" ".join([",".join(state.keys("many")).encode(), *values])
 
 
 def call(path, said):

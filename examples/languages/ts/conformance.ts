@@ -6,7 +6,7 @@ import {
 } from "./sdk/trommel.js";
 
 const MODES = ["keep", "drop", "text", "emit", "malformed", "retry", "failed", "broken", "log", "state", "api", "echo",
-  "fields", "trap", "edit", "outputs", "coded", "defer", "swap", "measure"];
+  "fields", "trap", "edit", "outputs", "coded", "defer", "swap", "many", "measure"];
 
 class Conformance implements Route {
   readonly mode: string = "keep";
@@ -82,6 +82,7 @@ class Conformance implements Route {
       ]);
       case "coded": throw malformed(said, { code: "own_code" });
       case "defer": throw defer(n, said);
+      case "many": return replace(refused(() => many(path, said)));
       case "swap": return replace(refused(() => swap(path, said)));
       case "measure":
         measure("calls", n);
@@ -150,6 +151,13 @@ function swap(old: string, said: string): string {
   if (!state.swap("swapped", old === "" ? null : old, said)) throw failed("state: conflict");
   const values = state.getMany(["swapped", "other"]).map(orNone);
   return `${state.keys("swap").join(",")} ${values.join(" ")}`;
+}
+
+function many(path: string, said: string): string {
+  state.setMany([["many/1", said], ["many/2", path]]);
+  state.deleteMany(["many/2", "many/3"]);
+  const values = state.getMany(["many/1", "many/2"]).map(orNone);
+  return `${state.keys("many").join(",")} ${values.join(" ")}`;
 }
 
 function call(path: string, said: string): Uint8Array {

@@ -19,8 +19,14 @@ extern void __wasm_import_trommel_filter_state_get_many(uint8_t *, size_t, uint8
 __attribute__((__import_module__("trommel:filter/state@0.2.0"), __import_name__("set")))
 extern void __wasm_import_trommel_filter_state_set(uint8_t *, size_t, uint8_t *, size_t, int32_t, int64_t, uint8_t *);
 
+__attribute__((__import_module__("trommel:filter/state@0.2.0"), __import_name__("set-many")))
+extern void __wasm_import_trommel_filter_state_set_many(uint8_t *, size_t, int32_t, int64_t, uint8_t *);
+
 __attribute__((__import_module__("trommel:filter/state@0.2.0"), __import_name__("delete")))
 extern void __wasm_import_trommel_filter_state_delete(uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("trommel:filter/state@0.2.0"), __import_name__("delete-many")))
+extern void __wasm_import_trommel_filter_state_delete_many(uint8_t *, size_t, uint8_t *);
 
 __attribute__((__import_module__("trommel:filter/state@0.2.0"), __import_name__("keys")))
 extern void __wasm_import_trommel_filter_state_keys(uint8_t *, size_t, uint8_t *);
@@ -824,6 +830,22 @@ void trommel_filter_state_result_void_state_error_free(trommel_filter_state_resu
   }
 }
 
+void filter_component_tuple2_string_list_u8_free(filter_component_tuple2_string_list_u8_t *ptr) {
+  filter_component_string_free(&ptr->f0);
+  filter_component_list_u8_free(&ptr->f1);
+}
+
+void filter_component_list_tuple2_string_list_u8_free(filter_component_list_tuple2_string_list_u8_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    filter_component_tuple2_string_list_u8_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      filter_component_tuple2_string_list_u8_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
 void trommel_filter_state_result_list_string_state_error_free(trommel_filter_state_result_list_string_state_error_t *ptr) {
   if (!ptr->is_err) {
     filter_component_list_string_free(&ptr->val.ok);
@@ -1366,11 +1388,111 @@ bool trommel_filter_state_set(filter_component_string_t *key, filter_component_l
   }
 }
 
+bool trommel_filter_state_set_many(filter_component_list_tuple2_string_list_u8_t *values, uint64_t *maybe_ttl_ms, trommel_filter_state_state_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  filter_component_option_u64_t ttl_ms;
+  ttl_ms.is_some = maybe_ttl_ms != NULL;if (maybe_ttl_ms) {
+    ttl_ms.val = *maybe_ttl_ms;
+  }
+  int32_t option;
+  int64_t option1;
+  if ((ttl_ms).is_some) {
+    const uint64_t *payload0 = &(ttl_ms).val;
+    option = 1;
+    option1 = (int64_t) (*payload0);
+  } else {
+    option = 0;
+    option1 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_trommel_filter_state_set_many((uint8_t *) (*values).ptr, (*values).len, option, option1, ptr);
+  trommel_filter_state_result_void_state_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      trommel_filter_state_state_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
 bool trommel_filter_state_delete(filter_component_string_t *key, trommel_filter_state_state_error_t *err) {
   __attribute__((__aligned__(sizeof(void*))))
   uint8_t ret_area[(4*sizeof(void*))];
   uint8_t *ptr = (uint8_t *) &ret_area;
   __wasm_import_trommel_filter_state_delete((uint8_t *) (*key).ptr, (*key).len, ptr);
+  trommel_filter_state_result_void_state_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      trommel_filter_state_state_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (filter_component_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool trommel_filter_state_delete_many(filter_component_list_string_t *keys, trommel_filter_state_state_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_trommel_filter_state_delete_many((uint8_t *) (*keys).ptr, (*keys).len, ptr);
   trommel_filter_state_result_void_state_error_t result;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {

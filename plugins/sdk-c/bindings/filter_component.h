@@ -133,6 +133,16 @@ typedef struct {
 } trommel_filter_state_result_void_state_error_t;
 
 typedef struct {
+  filter_component_string_t f0;
+  filter_component_list_u8_t f1;
+} filter_component_tuple2_string_list_u8_t;
+
+typedef struct {
+  filter_component_tuple2_string_list_u8_t *ptr;
+  size_t len;
+} filter_component_list_tuple2_string_list_u8_t;
+
+typedef struct {
   bool is_err;
   union {
     filter_component_list_string_t ok;
@@ -417,7 +427,12 @@ extern bool trommel_filter_state_get(filter_component_string_t *key, filter_comp
 // The values of many keys, in their order.
 extern bool trommel_filter_state_get_many(filter_component_list_string_t *keys, filter_component_list_option_list_u8_t *ret, trommel_filter_state_state_error_t *err);
 extern bool trommel_filter_state_set(filter_component_string_t *key, filter_component_list_u8_t *value, uint64_t *maybe_ttl_ms, trommel_filter_state_state_error_t *err);
+// Sets many values; of one key the last. All are set or none, but for a store that routers share: there each is set
+// for itself, and some may be when the answer is an error.
+extern bool trommel_filter_state_set_many(filter_component_list_tuple2_string_list_u8_t *values, uint64_t *maybe_ttl_ms, trommel_filter_state_state_error_t *err);
 extern bool trommel_filter_state_delete(filter_component_string_t *key, trommel_filter_state_state_error_t *err);
+// Deletes many keys. Those that are not there stay away.
+extern bool trommel_filter_state_delete_many(filter_component_list_string_t *keys, trommel_filter_state_state_error_t *err);
 // The keys that begin with `prefix`, in no order, at most 1,000.
 extern bool trommel_filter_state_keys(filter_component_string_t *prefix, filter_component_list_string_t *ret, trommel_filter_state_state_error_t *err);
 // Adds to a decimal number, 0 when absent, and returns the sum. Without a ttl the number keeps the one it has.
@@ -482,6 +497,10 @@ void trommel_filter_state_result_list_option_list_u8_state_error_free(trommel_fi
 void filter_component_option_u64_free(filter_component_option_u64_t *ptr);
 
 void trommel_filter_state_result_void_state_error_free(trommel_filter_state_result_void_state_error_t *ptr);
+
+void filter_component_tuple2_string_list_u8_free(filter_component_tuple2_string_list_u8_t *ptr);
+
+void filter_component_list_tuple2_string_list_u8_free(filter_component_list_tuple2_string_list_u8_t *ptr);
 
 void trommel_filter_state_result_list_string_state_error_free(trommel_filter_state_result_list_string_state_error_t *ptr);
 

@@ -57,8 +57,16 @@ func GetMany(keys ...string) ([][]byte, error) {
 // Set keeps a value, for this long; 0 is for good.
 func Set(key string, value []byte, ttl time.Duration) error { return result(host.Set(key, value, ttl)) }
 
+// SetMany keeps many values for this long; 0 is for good. All are set or none, but for a store that routers share.
+func SetMany(values map[string][]byte, ttl time.Duration) error {
+	return result(host.SetMany(values, ttl))
+}
+
 // Delete forgets what is kept under a key.
-func Delete(key string) error { return result(host.Delete(key)) }
+func Delete(key string) error { return DeleteMany(key) }
+
+// DeleteMany forgets what is kept under each of these keys.
+func DeleteMany(keys ...string) error { return result(host.DeleteMany(keys)) }
 
 // Keys returns the keys that begin with a prefix, in no order, at most 1,000.
 func Keys(prefix string) ([]string, error) {

@@ -124,4 +124,16 @@ func TestTheStateSwapsWhatItHolds(t *testing.T) {
 	if values, err := state.GetMany("key", "other"); err != nil || string(values[0]) != "a" || values[1] != nil {
 		t.Fatal(values, err)
 	}
+	if err := state.SetMany(map[string][]byte{"m/1": []byte("x"), "m/2": {}}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if values, err := state.GetMany("m/1", "m/2"); err != nil || string(values[0]) != "x" || values[1] == nil {
+		t.Fatal(values, err)
+	}
+	if err := state.DeleteMany("m/1", "m/9"); err != nil {
+		t.Fatal(err)
+	}
+	if keys, err := state.Keys("m/"); err != nil || len(keys) != 1 || keys[0] != "m/2" {
+		t.Fatal(keys, err)
+	}
 }

@@ -220,6 +220,11 @@ test("the router answers what a test says", () => {
   assert.deepEqual(state.getMany(["b", "a"]), [null, bytes('{"n":1}')]);
   assert.deepEqual([state.increment("c", 2), state.increment("c"), state.swap("a", null, "x")], [2, 3, false]);
   assert.deepEqual([state.swap("a", { n: 1 }, "x"), text(state.get("a")), state.keys("c")], [true, "x", ["c"]]);
+  state.setMany([["m/1", "x"], ["m/2", { n: 2 }], ["m/1", "y"]]);
+  state.setMany({ "m/3": bytes("z") });
+  assert.deepEqual(state.getMany(["m/1", "m/2", "m/3"]).map(text), ["y", '{"n":2}', "z"]);
+  state.deleteMany(["m/1", "m/3", "m/9"]);
+  assert.deepEqual(state.keys("m/"), ["m/2"]);
   assert.throws(() => state.increment("a"), /CallError: state: conflict/);
   assert.throws(() => api.call("GET", "/x"), /CallError: api: denied: `GET \/x`: the test answers no calls/);
   router.api = ({ body, headers }) => ({ status: 404, headers: [...headers, ["X", "y"]], body });

@@ -264,6 +264,11 @@ class Imports(unittest.TestCase):
         self.assertEqual((state.get("a"), state.get_many(["b", "a"]), state.keys("a")), (b'{"n":1}', [None, b'{"n":1}'], ["a"]))
         self.assertEqual((state.increment("c", 2), state.increment("c"), state.swap("a", None, "x")), (2, 3, False))
         self.assertEqual((state.swap("a", {"n": 1}, "x"), state.get("a")), (True, b"x"))
+        state.set_many([("m/1", "x"), ("m/2", {"n": 2}), ("m/1", "y")])
+        state.set_many({"m/3": b"z"})
+        self.assertEqual(state.get_many(["m/1", "m/2", "m/3"]), [b"y", b'{"n":2}', b"z"])
+        state.delete_many(["m/1", "m/3", "m/9"])
+        self.assertEqual(state.keys("m/"), ["m/2"])
         with self.assertRaisesRegex(CallError, "state: conflict"):
             state.increment("a")
         with self.assertRaisesRegex(CallError, "api: denied: `GET /x`: the test answers no calls"):

@@ -50,6 +50,18 @@ pub fn set(key: &str, value: &[u8], ttl: Option<Duration>) -> Result<(), Error> 
     }
 }
 
+/// Sets many values, of one key the last, all for the same `ttl`. All are set or none, but for a
+/// store that routers share: there each is set for itself, and some may be when this fails.
+///
+/// # Errors
+/// See [`Error`].
+pub fn set_many(values: &[(String, Vec<u8>)], ttl: Option<Duration>) -> Result<(), Error> {
+    #[cfg(target_arch = "wasm32")]
+    return Ok(wasm::set_many(values, ttl.map(crate::outcome::milliseconds))?);
+    #[cfg(not(target_arch = "wasm32"))]
+    values.iter().try_for_each(|(key, value)| set(key, value, ttl))
+}
+
 /// # Errors
 /// See [`Error`].
 pub fn delete(key: &str) -> Result<(), Error> {
@@ -60,6 +72,17 @@ pub fn delete(key: &str) -> Result<(), Error> {
         crate::testing::state(|state| state.remove(key));
         Ok(())
     }
+}
+
+/// Deletes many keys. Those that are not there stay away.
+///
+/// # Errors
+/// See [`Error`].
+pub fn delete_many(keys: &[String]) -> Result<(), Error> {
+    #[cfg(target_arch = "wasm32")]
+    return Ok(wasm::delete_many(keys)?);
+    #[cfg(not(target_arch = "wasm32"))]
+    keys.iter().try_for_each(|key| delete(key))
 }
 
 /// The keys that begin with `prefix`, in no order, at most 1,000.

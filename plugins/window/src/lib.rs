@@ -116,7 +116,11 @@ impl Tick for Window {
         let (place, prefix) = (format!("told/{}", self.name), self.prefix());
         let known = state::get(&place)?;
         let mut progress: Progress = known.as_deref().map(serde_json::from_slice).transpose()?.unwrap_or_default();
-        // A tick that failed is called again with its time; after any other its outputs have arrived.
+        // A call that was held up, while another router went on.
+        if now < progress.tick {
+            return Ok(Vec::new());
+        }
+        // A tick whose outputs have not all arrived comes again with its time, also after a crash.
         if progress.tick != now {
             let told = now.saturating_sub(GRACE) / self.slide * self.slide;
             progress = Progress { arrived: progress.told, told: told.max(progress.told), tick: now };
@@ -125,18 +129,19 @@ impl Tick for Window {
         let starts = starts.filter_map(|key| Some((key[prefix.len()..].parse::<u64>().ok()?, key)));
         // A pane whose last window has arrived is safe to forget.
         let (over, open): (Vec<_>, Vec<_>) = starts.partition(|(start, _)| start + self.size <= progress.arrived);
-        for (_, key) in over.iter().take(MOST_FORGOTTEN) {
-            state::delete(key)?;
+        let over: Vec<_> = over.into_iter().map(|(_, key)| key).take(MOST_FORGOTTEN).collect();
+        if !over.is_empty() {
+            state::delete_many(&over)?;
         }
         let (starts, keys): (Vec<u64>, Vec<String>) = open.into_iter().unzip();
         let emissions = self.windows(&progress, starts.into_iter().zip(state::get_many(&keys)?))?;
-        state::set(&place, &serde_json::to_vec(&progress)?, None)?;
+        state::swap(&place, known.as_deref(), &serde_json::to_vec(&progress)?, None)?;
         Ok(emissions)
     }
 }
 
-/// Most panes that one tick forgets: each is a call to the host, of which a tick has few.
-const MOST_FORGOTTEN: usize = 8;
+/// Most panes that one tick forgets: in a store that routers share each is a request to the server.
+const MOST_FORGOTTEN: usize = 64;
 
 /// One output.
 #[derive(Serialize)]

@@ -45,6 +45,16 @@ fn a_tick_that_is_repeated_says_the_same() {
     assert_eq!((first.len(), route.tick(START + 12_000).unwrap()), (1, first));
 }
 
+/// Of a router that was frozen, while another one went on.
+#[test]
+fn a_tick_that_comes_too_late_changes_nothing() {
+    let route = route(&[]);
+    route.process(&event("a", 1.0, 0)).unwrap();
+    let told = route.tick(START + 12_000).unwrap();
+    assert_eq!(route.tick(START + 11_000), Ok(Vec::new()));
+    assert_eq!(route.tick(START + 12_000), Ok(told), "it may still be under way");
+}
+
 /// Not before the tick after: until then the same outputs may be wanted again.
 #[test]
 fn a_window_is_forgotten_at_the_tick_after() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
@@ -20,6 +21,9 @@ use crate::{
 #[derive(Serialize)]
 pub(super) struct ExplainedOutput {
     pub(super) sink: String,
+    /// Time before which it does not leave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) not_before: Option<Timestamp>,
     #[serde(flatten)]
     pub(super) written: WrittenPreview,
 }
@@ -65,7 +69,7 @@ pub(super) fn explained_output(
     ticket: &Ticket,
     output: RouteOutput<'_>,
 ) -> ExplainedOutput {
-    let RouteOutput { sink, index, payload, subject, headers, id, not_before: _ } = output;
+    let RouteOutput { sink, index, payload, subject, headers, id, not_before } = output;
     let name = sink.queue.name().to_string();
     let output = Output {
         ticket: ticket.share(),
@@ -92,7 +96,8 @@ pub(super) fn explained_output(
             WrittenPreview::Refused { refused, detail: format!("{:#}", anyhow!(refusal)) }
         }
     };
-    ExplainedOutput { sink: name, written }
+    let not_before = not_before.and_then(|time| Timestamp::from_millisecond(i64::try_from(time).ok()?).ok());
+    ExplainedOutput { sink: name, not_before, written }
 }
 
 impl From<PreviewDestination> for ExplainedPlace {

@@ -1,5 +1,6 @@
 //! Formatting of an explanation for people.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
@@ -55,13 +56,18 @@ fn route_lines(route: &ExplainedRoute) -> Vec<String> {
     lines
 }
 
-fn output_lines(ExplainedOutput { sink, written }: &ExplainedOutput) -> Vec<String> {
+fn output_lines(ExplainedOutput { sink, not_before, written }: &ExplainedOutput) -> Vec<String> {
+    let when = match not_before {
+        Some(time) if *time > Timestamp::now() => format!(", at {time}"),
+        Some(time) => format!(", at once: {time} is past"),
+        None => String::new(),
+    };
     match written {
         WrittenPreview::Refused { refused, detail } => {
             vec![format!("    refused by `{sink}`, `{refused}`: {}", line(detail))]
         }
         WrittenPreview::As { to, content } => {
-            let mut lines = vec![format!("    to `{sink}`, {}", place(to))];
+            let mut lines = vec![format!("    to `{sink}`, {}{when}", place(to))];
             match content {
                 OutputContent::Text(text) => lines.extend(text.lines().map(|text| format!("      {}", line(text)))),
                 OutputContent::Base64(base64) => lines.push(format!("      base64: {base64}")),

@@ -15,7 +15,7 @@ use crate::{
         refusal::{CommandRefusal, RefusalKind},
     },
     endpoint::Endpoint,
-    event::{Event, GivenEvent},
+    event::{Event, GivenEvent, TickMark},
 };
 
 /// A file of cases, in order.
@@ -148,7 +148,10 @@ fn case(path: &Path, line: usize, text: &str) -> Result<TestCase, CommandRefusal
     })?;
     let event = match (&written.event, written.tick) {
         (Some(_), Some(_)) => return Err(bad(1, "a case has an `event` or a `tick`, not both".to_owned())),
-        (None, Some(now)) => Event::tick("case", "case", now.saturating_mul(1_000_000), (0, line as u64)),
+        (None, Some(now)) => {
+            let now = now.saturating_mul(1_000_000);
+            Event::tick("case", "case", TickMark { now, run: 0, number: line as u64 })
+        }
         (Some(event), None) => event.event().map_err(|message| bad(1, message))?,
         (None, None) => GivenEvent::default().event().map_err(|message| bad(1, message))?,
     };

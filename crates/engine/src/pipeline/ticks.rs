@@ -2,7 +2,9 @@
 //!
 //! A tick is an event that comes from here instead of from a source, for one route alone. So it
 //! takes the way that all events take, and its outputs are settled as all outputs are. A route has
-//! one tick under way at a time, whatever generation of it answers.
+//! one tick under way at a time, whatever generation of it answers. Where filters have a state that
+//! lasts, the tick is noted in the route's claim before: its state may have gone on when the router
+//! dies, but its outputs may not have arrived, so that it has to be called again as it was.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,13 +13,14 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{Intake, Pipeline};
 use crate::{
     ack::Outcome,
     backoff::Backoff,
-    event::{Event, TICKS},
+    event::{Event, TICKS, TickMark},
     metrics::Metrics,
     registry::{RouteName, Snapshots, TickClaims, ticking},
     stop::Stop,
@@ -45,14 +48,25 @@ pub struct TickDriver {
     routes: HashMap<RouteName, RouteTicks>,
     /// Routes that wait for their time.
     due: BTreeSet<(Instant, RouteName)>,
+    /// Writes to the claims that are under way, a few a route at most.
+    notes: FuturesUnordered<BoxFuture<'static, Option<NotedTick>>>,
 }
+
+/// A route, and the tick that its claim has now. `None` if it has none that may be called.
+type NotedTick = (RouteName, Option<TickMark>);
 
 /// State of a route's ticks.
 struct RouteTicks {
     /// `None` if the route is gone, and only its last tick is awaited.
     interval: Option<Duration>,
     /// The tick under way, or to be called again.
-    open: Option<Event>,
+    open: Option<TickMark>,
+    /// How often it was called.
+    attempts: u32,
+    /// Whether the route's claim has it.
+    is_noted: bool,
+    /// The tick before, whose outputs have arrived.
+    ended: Option<TickMark>,
     /// Time of its next call, unless it is under way.
     due: Option<Instant>,
     /// Unix time at which the next tick is due, in nanoseconds.
@@ -86,8 +100,8 @@ impl TickDriver {
         metrics.connected.set(1);
         let intake = pipeline.intake(metrics);
         drop(pipeline);
-        let (routes, due) = (HashMap::new(), BTreeSet::new());
-        let driver = Self { intake, claims, snapshots, clock, run: fastrand::u64(..), number: 0, routes, due };
+        let (run, routes, due, notes) = (fastrand::u64(..), HashMap::new(), BTreeSet::new(), FuturesUnordered::new());
+        let driver = Self { intake, claims, snapshots, clock, run, number: 0, routes, due, notes };
         driver.drive(stop, &last).await;
     }
 
@@ -104,17 +118,26 @@ impl TickDriver {
                     Ok(()) => self.adopt(),
                     Err(_) => break,
                 },
+                noted = self.notes.next(), if !self.notes.is_empty() => {
+                    if let Some(Some((route, tick))) = noted {
+                        self.noted(route, tick);
+                    }
+                }
                 () = sleep_until_due(due) => self.push_due(),
             }
         }
-        while self.intake.open() > 0 {
+        while self.intake.open() > 0 || !self.notes.is_empty() {
             tokio::select! {
                 () = stop.ended() => break,
-                _ = self.intake.settled() => {}
+                (route, outcome) = self.intake.settled() => self.settled(route, outcome),
+                _ = self.notes.next(), if !self.notes.is_empty() => {}
             }
         }
+        let Self { claims, notes, .. } = self;
+        // What is not written by now would hold up the claim that it is for.
+        drop(notes);
         // Only now: the others are not to tick while outputs are under way.
-        if let Some(claims) = self.claims {
+        if let Some(claims) = claims {
             claims.close().await;
         }
     }
@@ -157,36 +180,77 @@ impl TickDriver {
         {
             let Some(route) = self.routes.get_mut(&name) else { continue };
             route.due = None;
-            if self.claims.as_ref().is_some_and(|claims| !claims.holds(&name)) {
-                route.open = None;
-                route.interval.into_iter().for_each(|interval| route.begin(now, (self.clock)(), interval));
-                self.due.extend(route.due.map(|due| (due, name)));
-                continue;
-            }
-            let tick = match route.open.take() {
-                Some(failed) => Event { attempt: failed.attempt.saturating_add(1), ..failed },
-                None => {
-                    self.number += 1;
-                    Event::tick(&name.0, &name.1, (self.clock)(), (self.run, self.number))
+            let next = *route.open.get_or_insert_with(|| {
+                self.number += 1;
+                TickMark { now: (self.clock)(), run: self.run, number: self.number }
+            });
+            match self.claims.as_ref().map(|claims| claims.claim(&name)) {
+                Some(None) => {
+                    self.noted(name, None);
+                    continue;
                 }
-            };
-            route.open = Some(tick.clone());
+                Some(Some(claim)) if !mem::take(&mut route.is_noted) => {
+                    let ended = route.ended;
+                    self.notes.push(Box::pin(async move {
+                        let tick = claim.lock().await.begin(next, ended).await;
+                        Some((name, tick))
+                    }));
+                    continue;
+                }
+                _ => {}
+            }
+            route.attempts = route.attempts.saturating_add(1);
+            let tick = Event { attempt: route.attempts, ..Event::tick(&name.0, &name.1, next) };
             let (key, only) = (Arc::clone(&name.0), Arc::clone(&name.1));
             self.intake.push_tick(tick, name, &key, &only);
         }
+    }
+
+    /// Has the tick called that a route's claim has now. Without one the route waits for its next
+    /// time: another router ticks for it, or the server is away.
+    fn noted(&mut self, name: RouteName, tick: Option<TickMark>) {
+        let now = Instant::now();
+        let Some(route) = self.routes.get_mut(&name) else { return };
+        let Some(interval) = route.interval else {
+            self.routes.remove(&name);
+            return;
+        };
+        if route.open != tick {
+            route.open = tick;
+            // Another router has called it before, or this one, which has lost its claim since.
+            route.attempts = u32::from(tick.is_some());
+            if tick.is_some() {
+                let (key, route) = (&*name.0, &*name.1);
+                tracing::info!(key, route, "the outputs of the last tick may not have arrived: it is called again");
+            }
+        }
+        route.is_noted = tick.is_some();
+        match tick {
+            Some(_) => route.due = Some(now),
+            None => route.begin(now, (self.clock)(), interval),
+        }
+        self.due.extend(route.due.map(|due| (due, name)));
     }
 
     /// Notes the end of a tick.
     fn settled(&mut self, name: RouteName, outcome: Outcome) {
         let (now, clock) = (Instant::now(), (self.clock)());
         let Some(route) = self.routes.get_mut(&name) else { return };
+        if let (Some(tick), Outcome::Done | Outcome::Dead(_)) = (route.open, &outcome) {
+            (route.open, route.ended, route.attempts) = (None, Some(tick), 0);
+            if let Some(claim) = self.claims.as_ref().and_then(|claims| claims.claim(&name)) {
+                self.notes.push(Box::pin(async move {
+                    claim.lock().await.end(tick).await;
+                    None
+                }));
+            }
+        }
         let Some(interval) = route.interval else {
             self.routes.remove(&name);
             return;
         };
         match outcome {
             Outcome::Done | Outcome::Dead(_) => {
-                route.open = None;
                 route.backoff = backoff();
                 if route.next <= clock && !route.is_late {
                     route.is_late = true;
@@ -208,7 +272,9 @@ impl TickDriver {
 
 impl Default for RouteTicks {
     fn default() -> Self {
-        Self { interval: None, open: None, due: None, next: 0, backoff: backoff(), is_late: false }
+        let (backoff, next, attempts) = (backoff(), 0, 0);
+        let (interval, open, ended, due) = (None, None, None, None);
+        Self { interval, open, attempts, is_noted: false, ended, due, next, backoff, is_late: false }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, LazyLock};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Event, Headers, Origin, Uid, token};
 
 /// Source that ticks have. The names of sources in the configuration have no space in theirs.
@@ -10,10 +12,20 @@ pub const TICKS: &str = "filter ticks";
 static ORIGIN: LazyLock<Arc<Origin>> =
     LazyLock::new(|| Arc::new(Origin { source: TICKS.to_owned(), stream: String::new() }));
 
+/// What makes a tick of a route the same one when it is called again, by another router as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct TickMark {
+    /// Its time, in Unix nanoseconds.
+    pub now: u64,
+    /// Number that tells the run that called it first from others.
+    pub run: u64,
+    /// Number of the tick in that run.
+    pub number: u64,
+}
+
 impl Event {
-    /// Creates the event of a route's tick at `now`, in Unix nanoseconds. `number` counts the ticks
-    /// of this run, which `run` tells from others: another run knows nothing of what this one made.
-    pub fn tick(key: &str, route: &str, now: u64, (run, number): (u64, u64)) -> Self {
+    /// Creates the event of a route's tick.
+    pub fn tick(key: &str, route: &str, TickMark { now, run, number }: TickMark) -> Self {
         let names = Origin { source: TICKS.to_owned(), stream: format!("{key}/{route}") };
         Self {
             id: format!("{key}/{route}@{}", now / 1_000_000).into(),
@@ -44,7 +56,8 @@ mod tests {
     #[test]
     fn each_tick_is_another_event() {
         let ticks = [("k", "r", 1, 1), ("k", "r", 1, 2), ("k", "r", 2, 1), ("k", "s", 1, 1), ("a.b", "r", 1, 1)];
-        let ticks = ticks.map(|(key, route, run, number)| Event::tick(key, route, 5_000_000, (run, number)));
+        let ticks =
+            ticks.map(|(key, route, run, number)| Event::tick(key, route, TickMark { now: 5_000_000, run, number }));
         for (index, tick) in ticks.iter().enumerate() {
             assert!(tick.is_tick());
             assert!(ticks[..index].iter().all(|other| other.uid != tick.uid), "{}", tick.id);

@@ -2,6 +2,7 @@
 //! that routers share.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -25,10 +26,10 @@ use memory::{MemoryScope, MemoryStore};
 
 const MAX_KEY: usize = 1 << 10;
 const MAX_VALUE: usize = 1 << 20;
-/// Most keys that are listed or read at once.
+/// Most keys that are listed, read or written at once.
 const MOST_KEYS: usize = 1_000;
-/// Most bytes of values that are read at once.
-const MOST_READ: usize = 4 << 20;
+/// Most bytes of values that are read or written at once.
+const MOST_BYTES: usize = 4 << 20;
 /// Bytes that an entry costs besides its key and value.
 const OVERHEAD: usize = 64;
 /// Interval at which a quota that is full is logged.
@@ -177,13 +178,30 @@ impl StateScope {
             ScopeValues::Bucket(scope) => Box::pin(scope.get_many(keys)).await?,
         };
         let size: usize = values.iter().flatten().map(Bytes::len).sum();
-        if size > MOST_READ { Err(StateRefusal::TooLarge) } else { Ok(values) }
+        if size > MOST_BYTES { Err(StateRefusal::TooLarge) } else { Ok(values) }
     }
 
     pub(super) async fn set(&self, key: String, value: Vec<u8>, ttl: Option<Duration>) -> Result<(), StateRefusal> {
         self.note(match &self.values {
             ScopeValues::Memory(scope) => scope.set((&self.route, key), value.into(), ttl),
             ScopeValues::Bucket(scope) => Box::pin(scope.set((&*self.route, &*key), value.into(), ttl)).await,
+        })
+    }
+
+    /// Sets many values; of one key the last. In memory all of them or none.
+    pub(super) async fn set_many(
+        &self,
+        values: Vec<(String, Vec<u8>)>,
+        ttl: Option<Duration>,
+    ) -> Result<(), StateRefusal> {
+        let size: usize = values.iter().map(|(_, value)| value.len()).sum();
+        if values.len() > MOST_KEYS || size > MOST_BYTES {
+            return Err(StateRefusal::TooLarge);
+        }
+        let values: HashMap<_, _> = values.into_iter().map(|(key, value)| (key, Bytes::from(value))).collect();
+        self.note(match &self.values {
+            ScopeValues::Memory(scope) => scope.set_many(&self.route, values, ttl),
+            ScopeValues::Bucket(scope) => Box::pin(scope.set_many(&self.route, values, ttl)).await,
         })
     }
 
@@ -194,6 +212,19 @@ impl StateScope {
                 Ok(())
             }
             ScopeValues::Bucket(scope) => Box::pin(scope.delete(key)).await,
+        }
+    }
+
+    pub(super) async fn delete_many(&self, keys: &[String]) -> Result<(), StateRefusal> {
+        if keys.len() > MOST_KEYS {
+            return Err(StateRefusal::TooLarge);
+        }
+        match &self.values {
+            ScopeValues::Memory(scope) => {
+                keys.iter().for_each(|key| scope.delete(key));
+                Ok(())
+            }
+            ScopeValues::Bucket(scope) => Box::pin(scope.delete_many(keys)).await,
         }
     }
 

@@ -28,6 +28,7 @@ const MODES: &[&str] = &[
     "coded",
     "defer",
     "swap",
+    "many",
     "measure",
 ];
 
@@ -152,6 +153,7 @@ impl Conformance {
             }
             "state" => remember(order).map(Outcome::Replace).map_err(|error| Failure::failed(state_error(error))),
             "swap" => swap(order).map(Outcome::Replace).map_err(|error| Failure::failed(state_error(error))),
+            "many" => many(order).map(Outcome::Replace).map_err(|error| Failure::failed(state_error(error))),
             "api" => call(order).map(Outcome::Replace).map_err(|error| Failure::failed(api_error(error))),
             "echo" => Ok(Outcome::replace(event.payload()?)),
             "fields" => self.fields(event).map(Outcome::Replace),
@@ -225,6 +227,16 @@ fn swap(order: &Order) -> Result<Vec<u8>, state::Error> {
     state::swap("swapped", old, order.text.as_bytes(), None)?;
     let keys = state::keys("swap")?.join(",");
     let values = state::get_many(&["swapped".to_owned(), "other".to_owned()])?;
+    Ok([keys.as_bytes(), b" ", or_none(&values[0]), b" ", or_none(&values[1])].concat())
+}
+
+fn many(order: &Order) -> Result<Vec<u8>, state::Error> {
+    let [one, two, none] = ["many/1", "many/2", "many/3"].map(str::to_owned);
+    let values = [(one.clone(), order.text.as_bytes().to_vec()), (two.clone(), order.path.as_bytes().to_vec())];
+    state::set_many(&values, None)?;
+    state::delete_many(&[two.clone(), none])?;
+    let keys = state::keys("many")?.join(",");
+    let values = state::get_many(&[one, two])?;
     Ok([keys.as_bytes(), b" ", or_none(&values[0]), b" ", or_none(&values[1])].concat())
 }
 

@@ -70,8 +70,17 @@ func Set(key string, value []byte, ttl time.Duration) *Error {
 	return err
 }
 
-func Delete(key string) *Error {
-	_, err := unpack(trommel_filter_state.Delete(key))
+func SetMany(values map[string][]byte, ttl time.Duration) *Error {
+	pairs := make([]witTypes.Tuple2[string, []uint8], 0, len(values))
+	for key, value := range values {
+		pairs = append(pairs, witTypes.Tuple2[string, []uint8]{F0: key, F1: value})
+	}
+	_, err := unpack(trommel_filter_state.SetMany(pairs, millis(ttl)))
+	return err
+}
+
+func DeleteMany(keys []string) *Error {
+	_, err := unpack(trommel_filter_state.DeleteMany(keys))
 	return err
 }
 

@@ -55,10 +55,19 @@ func Set(key string, value []byte, _ time.Duration) *Error {
 	return nil
 }
 
-func Delete(key string) *Error {
+func SetMany(values map[string][]byte, ttl time.Duration) *Error {
+	for key, value := range values {
+		Set(key, value, ttl)
+	}
+	return nil
+}
+
+func DeleteMany(keys []string) *Error {
 	store.Lock()
 	defer store.Unlock()
-	delete(store.values, key)
+	for _, key := range keys {
+		delete(store.values, key)
+	}
 	return nil
 }
 

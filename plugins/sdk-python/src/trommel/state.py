@@ -3,6 +3,7 @@
 What the router refuses is raised, a `CallError`.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from componentize_py_types import Err
@@ -32,8 +33,19 @@ def set(key: str, value: Any, ttl_ms: int | None = None) -> None:
     _asked(state.set, key, payload(value), ttl_ms)
 
 
+def set_many(values: Mapping[str, Any] | Iterable[tuple[str, Any]], ttl_ms: int | None = None) -> None:
+    """Sets many values, of one key the last. All are set or none, but for a store that routers share."""
+    pairs = values.items() if isinstance(values, Mapping) else values
+    _asked(state.set_many, [(key, payload(value)) for key, value in pairs], ttl_ms)
+
+
 def delete(key: str) -> None:
     _asked(state.delete, key)
+
+
+def delete_many(keys: list[str]) -> None:
+    """Deletes many keys. Those that are not there stay away."""
+    _asked(state.delete_many, keys)
 
 
 def keys(prefix: str = "") -> list[str]:

@@ -128,6 +128,17 @@ fn stored(line: &str) -> String {
             format!("{:?}", state::get_many(&keys).map(|values| values.into_iter().map(shown).collect::<Vec<_>>()))
         }
         "set" => format!("{:?}", state::set(key, word(1).unwrap_or_default().as_bytes(), ttl(2))),
+        "set-many" => {
+            let pair = |word: &Option<&str>| {
+                let (key, value) = word.unwrap_or_default().split_once('=').unwrap_or_default();
+                (key.to_owned(), value.into())
+            };
+            format!("{:?}", state::set_many(&words.iter().map(pair).collect::<Vec<_>>(), None))
+        }
+        "delete-many" => {
+            let keys: Vec<_> = words.iter().map(|word| word.unwrap_or_default().to_owned()).collect();
+            format!("{:?}", state::delete_many(&keys))
+        }
         "fill" => format!("{:?}", state::set(key, &vec![b'x'; ttl(1).unwrap_or_default() as usize], ttl(2))),
         "delete" => format!("{:?}", state::delete(key)),
         "keys" => {

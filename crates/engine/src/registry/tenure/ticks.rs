@@ -2,7 +2,8 @@
 //!
 //! Each route has an entry in the bucket of the tenures that names the router that ticks for it,
 //! whose lease shows that it lives. A router that has not renewed its lease for three quarters of
-//! the time stops ticking; the others wait for all of it. So no two tick at the same time.
+//! the time stops ticking; the others wait for all of it. So no two tick at the same time. The
+//! entry has the tick that is under way, too, which the next router repeats if this one dies.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,13 +11,15 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Mutex, Notify, watch},
     task::JoinHandle,
     time::{Instant, sleep, timeout, timeout_at},
 };
+
+mod claim;
+
+pub use claim::RouteClaim;
 
 use super::{lease::Lease, shared::BUCKET};
 use crate::{
@@ -37,8 +40,11 @@ pub struct TickClaims {
     keeper: JoinHandle<()>,
 }
 
-/// The routes that this router ticks for, and the time at which that ends without a renewal.
-type HeldRoutes = (BTreeSet<RouteName>, Instant);
+/// A claim, for the keeper and the driver of the ticks.
+pub type SharedClaim = Arc<Mutex<RouteClaim>>;
+
+/// The claims of this router, and the time at which they end without a renewal.
+type HeldRoutes = (BTreeMap<RouteName, SharedClaim>, Instant);
 
 /// Task that keeps the claims.
 struct ClaimKeeper {
@@ -51,8 +57,8 @@ struct ClaimKeeper {
     snapshots: Snapshots,
     /// Opened when the first filter ticks.
     opened: Option<(Bucket, Lease)>,
-    /// Revisions of the entries that name this router.
-    claimed: BTreeMap<RouteName, u64>,
+    /// The claims of this router.
+    claimed: BTreeMap<RouteName, SharedClaim>,
     held: watch::Sender<HeldRoutes>,
 }
 
@@ -69,7 +75,7 @@ impl TickClaims {
         state: &str,
         snapshots: Snapshots,
     ) -> Self {
-        let (sender, held) = watch::channel((BTreeSet::new(), Instant::now()));
+        let (sender, held) = watch::channel((BTreeMap::new(), Instant::now()));
         let (opened, claimed, state) = (None, BTreeMap::new(), state.to_owned());
         let keeper = ClaimKeeper { connection, expiry, replicas, state, snapshots, opened, claimed, held: sender };
         let closing = Arc::<Notify>::default();
@@ -77,10 +83,10 @@ impl TickClaims {
         Self { held, closing, keeper }
     }
 
-    /// Returns whether this router ticks for a route.
-    pub fn holds(&self, route: &RouteName) -> bool {
+    /// Returns the claim on a route, if this router ticks for it.
+    pub fn claim(&self, route: &RouteName) -> Option<SharedClaim> {
         let (routes, until) = &*self.held.borrow();
-        Instant::now() < *until && routes.contains(route)
+        routes.get(route).filter(|_| Instant::now() < *until).cloned()
     }
 
     /// Gives all claims back, so that the other routers need not wait for the lease to expire.
@@ -119,7 +125,7 @@ impl ClaimKeeper {
             if renewed + fence <= Instant::now() {
                 self.claimed.clear();
             }
-            self.held.send_replace((self.claimed.keys().cloned().collect(), renewed + fence));
+            self.held.send_replace((self.claimed.clone(), renewed + fence));
             tokio::select! {
                 () = sleep(self.expiry / ROUNDS) => {}
                 Ok(()) = self.snapshots.changed() => {}
@@ -146,20 +152,24 @@ impl ClaimKeeper {
             tracing::warn!("other routers took this one for dead, and tick in its place");
             self.claimed.clear();
         }
-        for (name, revision) in self.claimed.extract_if(.., |name, _| !wanted.contains(name)).collect::<Vec<_>>() {
-            bucket.delete(&entry(&self.state, &name), revision).await?;
+        for (_, claim) in self.claimed.extract_if(.., |name, _| !wanted.contains(name)).collect::<Vec<_>>() {
+            claim.lock().await.give_back().await?;
         }
         let mut others = BTreeSet::new();
         for name in wanted {
+            // One that is in use has just been written to.
+            if self.claimed.get(&name).is_some_and(|claim| claim.try_lock().is_ok_and(|claim| claim.is_lost())) {
+                self.claimed.remove(&name);
+            }
             if self.claimed.contains_key(&name) {
                 continue;
             }
-            match claim(bucket, lease, &self.state, &name).await? {
-                TickClaim::Ours(revision) => {
+            match RouteClaim::make((bucket, lease), &self.state, &name).await? {
+                Ok(claim) => {
                     tracing::debug!(key = &*name.0, route = &*name.1, "this router ticks for the route");
-                    self.claimed.insert(name, revision);
+                    self.claimed.insert(name, Arc::new(Mutex::new(claim)));
                 }
-                TickClaim::Of(other) => others.extend(other),
+                Err(other) => others.extend(other),
             }
         }
         lease.retain(|replica| others.contains(replica));
@@ -167,44 +177,12 @@ impl ClaimKeeper {
     }
 
     async fn give_back(self) {
-        self.held.send_replace((BTreeSet::new(), Instant::now()));
+        self.held.send_replace((BTreeMap::new(), Instant::now()));
         let Some((bucket, lease)) = &self.opened else { return };
-        for (name, revision) in &self.claimed {
-            // Claims that can't be deleted expire.
-            let _ = bucket.delete(&entry(&self.state, name), *revision).await;
+        for claim in self.claimed.values() {
+            // Claims that can't be given back expire.
+            let _ = claim.lock().await.give_back().await;
         }
         let _ = lease.close(bucket).await;
     }
-}
-
-/// Result of a claim.
-enum TickClaim {
-    /// The revision of the entry.
-    Ours(u64),
-    /// Another router has the route's ticks, or was faster.
-    Of(Option<String>),
-}
-
-/// Claims a route's ticks.
-async fn claim(bucket: &Bucket, lease: &Lease, state: &str, name: &RouteName) -> anyhow::Result<TickClaim> {
-    let (key, me) = (entry(state, name), lease.replica());
-    let found = bucket.get(&key).await?;
-    match found.value.as_ref().and_then(|value| value.get("replica")).and_then(Value::as_str) {
-        // Left over from a call that had no answer.
-        Some(by) if by == me => return Ok(TickClaim::Ours(found.revision)),
-        Some(by) if !lease.is_gone(bucket, by).await? => return Ok(TickClaim::Of(Some(by.to_owned()))),
-        _ => {}
-    }
-    let value = json!({ "replica": me, "state": state, "key": &*name.0, "route": &*name.1 });
-    Ok(bucket.put(&key, &value, found.revision).await?.map_or(TickClaim::Of(None), TickClaim::Ours))
-}
-
-/// Key of a route's entry: a digest, as names may have characters that keys can't.
-fn entry(state: &str, (key, route): &RouteName) -> String {
-    let mut digest = Sha256::new();
-    for part in [state, key, route] {
-        digest.update((part.len() as u64).to_le_bytes());
-        digest.update(part);
-    }
-    format!("tick.{:.32}", format!("{:x}", digest.finalize()))
 }

@@ -160,9 +160,32 @@ impl BucketScope {
         self.put((route, key), value, self.expiry(ttl), None).await.map(drop)
     }
 
+    /// Sets each value for itself: when one is refused, others may be set.
+    pub(super) async fn set_many(
+        self: &Arc<Self>,
+        route: &str,
+        values: HashMap<String, Bytes>,
+        ttl: Option<Duration>,
+    ) -> Result<(), StateRefusal> {
+        self.check_room(route)?;
+        let named = values.into_iter().map(|(key, value)| Some((self.name(&key)?, value)));
+        let named =
+            named.collect::<Option<Vec<_>>>().filter(|all| all.iter().all(|(_, value)| value.len() <= MAX_VALUE));
+        let named = named.ok_or(StateRefusal::TooLarge)?;
+        self.survey();
+        let terms = ValueTerms { owner: route, expires: self.expiry(ttl), after: None };
+        self.store.answer(self.store.bucket()?.put_many(named, terms).await)
+    }
+
     pub(super) async fn delete(&self, key: &str) -> Result<(), StateRefusal> {
         let Some(name) = self.name(key) else { return Ok(()) };
         self.store.answer(self.store.bucket()?.delete(&name).await)
+    }
+
+    pub(super) async fn delete_many(&self, keys: &[String]) -> Result<(), StateRefusal> {
+        // A key that is too long has no value.
+        let names: Vec<_> = keys.iter().filter_map(|key| self.name(key)).collect();
+        self.store.answer(self.store.bucket()?.delete_many(&names).await)
     }
 
     /// Adds to a decimal number, by writes that fail if another one came in between.

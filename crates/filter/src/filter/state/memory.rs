@@ -120,7 +120,19 @@ impl MemoryScope {
         ttl: Option<Duration>,
     ) -> Result<(), StateRefusal> {
         let now = Instant::now();
-        self.put(&mut self.entries(), key, self.entry(route, value, expiry(now, ttl), now), now)
+        self.put(&mut self.entries(), [(key, self.entry(route, value, expiry(now, ttl), now))], now)
+    }
+
+    /// Sets all of these values, or none.
+    pub(super) fn set_many(
+        &self,
+        route: &Arc<str>,
+        values: HashMap<String, Bytes>,
+        ttl: Option<Duration>,
+    ) -> Result<(), StateRefusal> {
+        let now = Instant::now();
+        let entry = |(key, value)| (key, self.entry(route, value, expiry(now, ttl), now));
+        self.put(&mut self.entries(), values.into_iter().map(entry).collect::<Vec<_>>(), now)
     }
 
     pub(super) fn delete(&self, key: &str) {
@@ -143,7 +155,7 @@ impl MemoryScope {
         };
         let sum = number.checked_add(delta).ok_or(StateRefusal::Conflict)?;
         let expires = if ttl.is_some() { expiry(now, ttl) } else { kept };
-        self.put(&mut entries, key, self.entry(route, sum.to_string().into(), expires, now), now)?;
+        self.put(&mut entries, [(key, self.entry(route, sum.to_string().into(), expires, now))], now)?;
         Ok(sum)
     }
 
@@ -161,7 +173,7 @@ impl MemoryScope {
         if present != old {
             return Err(StateRefusal::Conflict);
         }
-        self.put(&mut entries, key, self.entry(route, new, expiry(now, ttl), now), now)
+        self.put(&mut entries, [(key, self.entry(route, new, expiry(now, ttl), now))], now)
     }
 
     /// Returns keys that begin with `prefix`, in no order.
@@ -177,47 +189,54 @@ impl MemoryScope {
         StateEntry { value, expires, ages: expiry(now, self.max_age), route }
     }
 
-    fn put(
-        &self,
-        entries: &mut StateEntries,
-        key: String,
-        entry: StateEntry,
-        now: Instant,
-    ) -> Result<(), StateRefusal> {
-        if key.len() > MAX_KEY || entry.value.len() > MAX_VALUE {
+    /// Writes entries of one route, no two of one key.
+    fn put<W>(&self, entries: &mut StateEntries, writes: W, now: Instant) -> Result<(), StateRefusal>
+    where
+        W: AsRef<[(String, StateEntry)]> + IntoIterator<Item = (String, StateEntry)>,
+    {
+        let is_too_large = |(key, entry): &(String, StateEntry)| key.len() > MAX_KEY || entry.value.len() > MAX_VALUE;
+        if writes.as_ref().iter().any(is_too_large) {
             return Err(StateRefusal::TooLarge);
         }
-        let size = size(&key, &entry);
-        if self.claim(entries, &key, &entry, size).is_err() {
+        if self.claim(entries, writes.as_ref()).is_err() {
             let freed = entries.expire(now);
             self.used.fetch_sub(freed, Ordering::Relaxed);
-            self.claim(entries, &key, &entry, size).map_err(StateRefusal::Full)?;
+            self.claim(entries, writes.as_ref()).map_err(StateRefusal::Full)?;
         }
-        entries.take(&key);
-        entries.bytes += size;
-        if let Some(route) = &entry.route {
-            *entries.routes.entry(Arc::clone(route)).or_default() += size;
+        for (key, entry) in writes {
+            let size = size(&key, &entry);
+            entries.take(&key);
+            entries.bytes += size;
+            if let Some(route) = &entry.route {
+                *entries.routes.entry(Arc::clone(route)).or_default() += size;
+            }
+            entries.values.insert(key, entry);
         }
-        entries.values.insert(key, entry);
         Ok(())
     }
 
-    /// Claims the `size` of an entry in place of the one that it replaces, in the scope and among
-    /// all scopes.
+    /// Claims the size of entries in place of those that they replace, in the scope and among all
+    /// scopes.
     ///
     /// # Errors
-    /// Returns the quota into which it does not fit.
-    fn claim(&self, entries: &StateEntries, key: &str, entry: &StateEntry, size: usize) -> Result<(), FullQuota> {
-        let old = entries.values.get(key);
-        let freed = old.map_or(0, |old| self::size(key, old));
+    /// Returns the quota into which they do not fit.
+    fn claim(&self, entries: &StateEntries, writes: &[(String, StateEntry)]) -> Result<(), FullQuota> {
+        let (mut size, mut freed, mut own) = (0, 0, 0);
+        for (key, entry) in writes {
+            size += self::size(key, entry);
+            if let Some(old) = entries.values.get(key) {
+                freed += self::size(key, old);
+                own += if old.route == entry.route { self::size(key, old) } else { 0 };
+            }
+        }
         if entries.bytes - freed + size > self.quotas.key {
             return Err(FullQuota::Key);
         }
-        if let (Some(route), Some(most)) = (&entry.route, self.quotas.route) {
-            let own = old.filter(|old| old.route.as_ref() == Some(route)).map_or(0, |_| freed);
-            if entries.routes.get(route).copied().unwrap_or_default() - own + size > most {
-                return Err(FullQuota::Route);
-            }
+        let route = writes.first().and_then(|(_, entry)| entry.route.as_ref());
+        if let (Some(route), Some(most)) = (route, self.quotas.route)
+            && entries.routes.get(route).copied().unwrap_or_default() - own + size > most
+        {
+            return Err(FullQuota::Route);
         }
         let fits = |used: usize| (used - freed + size <= self.quotas.total).then_some(used - freed + size);
         let claimed = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
@@ -387,6 +406,33 @@ mod tests {
         assert_eq!(set(&one, "d", 1_900), Ok(()));
     }
 
+    #[test]
+    fn many_values_are_set_as_one_or_not_at_all() {
+        const VALUE: usize = 1_000 - OVERHEAD - 1;
+        let quotas = ScopeQuotas { route: Some(3_000), ..quotas(4_000, 5_000) };
+        let store = MemoryStore::default();
+        let scope = store.scope("filter", "key", quotas, None);
+        let values = |keys: &str, size| {
+            keys.chars().map(|key| (key.to_string(), Bytes::from(vec![0; size]))).collect::<HashMap<_, _>>()
+        };
+        let set = |route: &str, keys, size| scope.set_many(&route.into(), values(keys, size), None);
+        let there = || {
+            let mut keys = scope.keys("");
+            keys.sort();
+            keys.concat()
+        };
+        assert_eq!(set("one", "ab", VALUE), Ok(()));
+        assert_eq!(set("one", "cd", VALUE), Err(StateRefusal::Full(FullQuota::Route)));
+        assert_eq!(set("two", "cde", VALUE), Err(StateRefusal::Full(FullQuota::Key)));
+        assert_eq!(set("two", "cd", MAX_VALUE + 1), Err(StateRefusal::TooLarge));
+        assert_eq!(there(), "ab", "of what does not fit nothing is written");
+        assert_eq!(set("one", "abc", VALUE), Ok(()), "what is replaced makes room");
+        let other = store.scope("filter", "other", quotas, None);
+        assert_eq!(other.set_many(&route(), values("xyz", VALUE), None), Err(StateRefusal::Full(FullQuota::Total)));
+        assert_eq!(other.set_many(&route(), values("xy", VALUE), None), Ok(()));
+        assert_eq!((there(), store.used.load(Ordering::Relaxed)), ("abc".to_owned(), 5_000));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn values_that_are_not_written_again_go_with_age() {
         let age = Duration::from_secs(10);
@@ -405,7 +451,7 @@ mod tests {
         /// present.
         #[test]
         fn what_is_counted_is_what_is_there(
-            steps in proptest::collection::vec((0..3_usize, 0..4_u8, 0..5_u8, 0..2_000_usize), 0..100),
+            steps in proptest::collection::vec((0..3_usize, 0..5_u8, 0..5_u8, 0..2_000_usize), 0..100),
         ) {
             let store = MemoryStore::default();
             let scope = |n: usize| store.scope("filter", &n.to_string(), quotas(8_000, 8_000), None);
@@ -416,6 +462,10 @@ mod tests {
                     0 => drop(used_scope.set((&route(), name), vec![0; size].into(), None)),
                     1 => used_scope.delete(&name),
                     2 => drop(used_scope.add((&route(), name), 1, None)),
+                    3 => {
+                        let pair = [name, "pair".to_owned()].map(|name| (name, vec![0; size].into()));
+                        drop(used_scope.set_many(&route(), pair.into(), None));
+                    }
                     _ => {
                         store.retain(|_, key| key != at.to_string());
                         scopes[at] = scope(at);

@@ -118,8 +118,16 @@ impl state::Host for Sandbox {
         self.state_call(|scope| async move { scope.set(key, value, ttl_ms.map(Duration::from_millis)).await }).await
     }
 
+    async fn set_many(&mut self, values: Vec<(String, Vec<u8>)>, ttl_ms: Option<u64>) -> StateAnswer<()> {
+        self.state_call(|scope| async move { scope.set_many(values, ttl_ms.map(Duration::from_millis)).await }).await
+    }
+
     async fn delete(&mut self, key: String) -> StateAnswer<()> {
         self.state_call(|scope| async move { scope.delete(&key).await }).await
+    }
+
+    async fn delete_many(&mut self, keys: Vec<String>) -> StateAnswer<()> {
+        self.state_call(|scope| async move { scope.delete_many(&keys).await }).await
     }
 
     async fn keys(&mut self, prefix: String) -> StateAnswer<Vec<String>> {

@@ -255,6 +255,84 @@ func Set(key string, value []uint8, ttlMs witTypes.Option[uint64]) witTypes.Resu
 
 }
 
+//go:wasmimport trommel:filter/state@0.2.0 set-many
+func wasm_import_set_many(arg0 uintptr, arg1 uint32, arg2 int32, arg3 int64, arg4 uintptr)
+
+func SetMany(values []witTypes.Tuple2[string, []uint8], ttlMs witTypes.Option[uint64]) witTypes.Result[witTypes.Unit, StateError] {
+	pinner := &runtime.Pinner{}
+	defer pinner.Unpin()
+
+	returnArea := uintptr(witRuntime.Allocate(pinner, (4 * 4), 4))
+	slice := values
+	length := uint32(len(slice))
+	result := witRuntime.Allocate(pinner, uintptr(length*(4*4)), 4)
+	for index, element := range slice {
+		base := unsafe.Add(result, index*(4*4))
+		utf8 := unsafe.Pointer(unsafe.StringData((element).F0))
+		pinner.Pin(utf8)
+		*(*uint32)(unsafe.Add(unsafe.Pointer(base), 4)) = uint32(uint32(len((element).F0)))
+		*(*uint32)(unsafe.Add(unsafe.Pointer(base), 0)) = uint32(uintptr(uintptr(utf8)))
+		data := unsafe.Pointer(unsafe.SliceData((element).F1))
+		pinner.Pin(data)
+		*(*uint32)(unsafe.Add(unsafe.Pointer(base), (3 * 4))) = uint32(uint32(len((element).F1)))
+		*(*uint32)(unsafe.Add(unsafe.Pointer(base), (2 * 4))) = uint32(uintptr(uintptr(data)))
+
+	}
+
+	var option int32
+	var option0 int64
+	switch ttlMs.Tag() {
+	case witTypes.OptionNone:
+
+		option = int32(0)
+		option0 = 0
+	case witTypes.OptionSome:
+		payload := ttlMs.Some()
+
+		option = int32(1)
+		option0 = int64(payload)
+	default:
+		panic("unreachable")
+	}
+	wasm_import_set_many(uintptr(result), length, option, option0, returnArea)
+	var result1 witTypes.Result[witTypes.Unit, StateError]
+	switch uint8(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), 0))) {
+	case 0:
+
+		result1 = witTypes.Ok[witTypes.Unit, StateError](witTypes.Unit{})
+	case 1:
+		var variant StateError
+		switch uint8(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), 4))) {
+		case 0:
+
+			variant = MakeStateErrorDenied()
+
+		case 1:
+
+			variant = MakeStateErrorTooLarge()
+
+		case 2:
+
+			variant = MakeStateErrorConflict()
+
+		case 3:
+			value := unsafe.String((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (2 * 4)))))), *(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (3 * 4))))
+
+			variant = MakeStateErrorUnavailable(value)
+
+		default:
+			panic("unreachable")
+		}
+
+		result1 = witTypes.Err[witTypes.Unit, StateError](variant)
+	default:
+		panic("unreachable")
+	}
+	result2 := result1
+	return result2
+
+}
+
 //go:wasmimport trommel:filter/state@0.2.0 delete
 func wasm_import_delete(arg0 uintptr, arg1 uint32, arg2 uintptr)
 
@@ -301,6 +379,65 @@ func Delete(key string) witTypes.Result[witTypes.Unit, StateError] {
 	}
 	result0 := result
 	return result0
+
+}
+
+//go:wasmimport trommel:filter/state@0.2.0 delete-many
+func wasm_import_delete_many(arg0 uintptr, arg1 uint32, arg2 uintptr)
+
+func DeleteMany(keys []string) witTypes.Result[witTypes.Unit, StateError] {
+	pinner := &runtime.Pinner{}
+	defer pinner.Unpin()
+
+	returnArea := uintptr(witRuntime.Allocate(pinner, (4 * 4), 4))
+	slice := keys
+	length := uint32(len(slice))
+	result := witRuntime.Allocate(pinner, uintptr(length*(2*4)), 4)
+	for index, element := range slice {
+		base := unsafe.Add(result, index*(2*4))
+		utf8 := unsafe.Pointer(unsafe.StringData(element))
+		pinner.Pin(utf8)
+		*(*uint32)(unsafe.Add(unsafe.Pointer(base), 4)) = uint32(uint32(len(element)))
+		*(*uint32)(unsafe.Add(unsafe.Pointer(base), 0)) = uint32(uintptr(uintptr(utf8)))
+
+	}
+
+	wasm_import_delete_many(uintptr(result), length, returnArea)
+	var result0 witTypes.Result[witTypes.Unit, StateError]
+	switch uint8(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), 0))) {
+	case 0:
+
+		result0 = witTypes.Ok[witTypes.Unit, StateError](witTypes.Unit{})
+	case 1:
+		var variant StateError
+		switch uint8(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), 4))) {
+		case 0:
+
+			variant = MakeStateErrorDenied()
+
+		case 1:
+
+			variant = MakeStateErrorTooLarge()
+
+		case 2:
+
+			variant = MakeStateErrorConflict()
+
+		case 3:
+			value := unsafe.String((*uint8)(unsafe.Pointer(uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (2 * 4)))))), *(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), (3 * 4))))
+
+			variant = MakeStateErrorUnavailable(value)
+
+		default:
+			panic("unreachable")
+		}
+
+		result0 = witTypes.Err[witTypes.Unit, StateError](variant)
+	default:
+		panic("unreachable")
+	}
+	result1 := result0
+	return result1
 
 }
 
