@@ -1,4 +1,5 @@
 // What becomes of an event that can't be processed.
+import { stack } from "./stack.js";
 
 class Failure extends Error {
   constructor(kind, detail, options) {
@@ -38,7 +39,7 @@ export function failure(thrown) {
   const told = thrown instanceof Error ? `${thrown}` : `threw ${shown(thrown)}`;
   // A call may go through the next time; anything else would end the same way.
   const kind = { tag: thrown instanceof CallError ? "failed" : "malformed" };
-  return { kind, cause: cause(null, `${told}\n${thrown?.stack ?? ""}`.trimEnd()) };
+  return { kind, cause: cause(null, `${told}\n${stack(thrown)}`.trimEnd()) };
 }
 
 function shown(value) {

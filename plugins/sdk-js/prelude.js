@@ -1,13 +1,14 @@
 // What libraries look for and QuickJS does not have.
 import random from "wasi:random/random@0.2.12";
 import { log } from "./imports.js";
+import { stack } from "./stack.js";
 import { bytes, text } from "./text.js";
 
 const line = (values) => values.map(shown).join(" ");
 
 function shown(value) {
   if (typeof value === "string") return value;
-  if (value instanceof Error) return `${value}\n${value.stack}`.trimEnd();
+  if (value instanceof Error) return `${value}\n${stack(value)}`.trimEnd();
   try {
     return JSON.stringify(value) ?? String(value);
   } catch {

@@ -8,6 +8,7 @@ import "./prelude.js";
 import { BatchEvent, Event, Fields } from "./event.js";
 import { failure } from "./failure.js";
 import { Edits, emitted, Outcome } from "./outcome.js";
+import { located } from "./stack.js";
 
 export { broken, CallError, defer, failed, malformed, retry } from "./failure.js";
 export { annotate, api, log, measure, state } from "./imports.js";
@@ -42,14 +43,22 @@ export function define({ outputSchema, matchReads, processReads, sinks, ...told 
     }
 
     matches(event) {
-      return decision(this.route.matches(new Event(this.matchFields, event)));
+      try {
+        return decision(this.route.matches(new Event(this.matchFields, event)));
+      } catch (error) {
+        throw located(error);
+      }
     }
 
     matchesBatch(events) {
       const event = new BatchEvent(this.matchFields, events);
       const bits = new Uint32Array(2 * Math.ceil(event.count / 64));
-      for (let number = 0; number < event.count; number++, event.next()) {
-        if (decision(this.route.matches(event))) bits[number >> 5] |= 1 << (number & 31);
+      try {
+        for (let number = 0; number < event.count; number++, event.next()) {
+          if (decision(this.route.matches(event))) bits[number >> 5] |= 1 << (number & 31);
+        }
+      } catch (error) {
+        throw located(error);
       }
       return new BigUint64Array(bits.buffer);
     }

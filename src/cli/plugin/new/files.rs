@@ -95,7 +95,7 @@ pub(super) const OTHER: [TemplateFile; 5] = [
     file!("wit/filter.wit", "wit/v0.2.0/filter.wit"),
 ];
 
-pub(super) const JS: [TemplateFile; 21] = [
+pub(super) const JS: [TemplateFile; 23] = [
     file!("build", "examples/languages/templates/js/build"),
     file!("filter.js", "examples/languages/templates/js/filter.js"),
     file!("filter.test.js", "examples/languages/templates/js/filter.test.js"),
@@ -106,9 +106,11 @@ pub(super) const JS: [TemplateFile; 21] = [
     file!("sdk/globals.d.ts", "plugins/sdk-js/globals.d.ts"),
     file!("sdk/globals.js", "plugins/sdk-js/globals.js"),
     file!("sdk/imports.js", "plugins/sdk-js/imports.js"),
+    file!("sdk/lines.mjs", "plugins/sdk-js/lines.mjs"),
     file!("sdk/outcome.js", "plugins/sdk-js/outcome.js"),
     file!("sdk/package.json", "plugins/sdk-js/package.json"),
     file!("sdk/prelude.js", "plugins/sdk-js/prelude.js"),
+    file!("sdk/stack.js", "plugins/sdk-js/stack.js"),
     file!("sdk/testing.d.mts", "plugins/sdk-js/testing.d.mts"),
     file!("sdk/testing.mjs", "plugins/sdk-js/testing.mjs"),
     file!("sdk/text.js", "plugins/sdk-js/text.js"),
@@ -119,7 +121,7 @@ pub(super) const JS: [TemplateFile; 21] = [
     file!("sdk/wit/world.wit", "plugins/sdk-js/wit/world.wit"),
 ];
 
-pub(super) const TS: [TemplateFile; 21] = [
+pub(super) const TS: [TemplateFile; 23] = [
     file!("build", "examples/languages/templates/ts/build"),
     file!("filter.test.ts", "examples/languages/templates/ts/filter.test.ts"),
     file!("filter.ts", "examples/languages/templates/ts/filter.ts"),
@@ -130,9 +132,11 @@ pub(super) const TS: [TemplateFile; 21] = [
     file!("sdk/globals.d.ts", "plugins/sdk-js/globals.d.ts"),
     file!("sdk/globals.js", "plugins/sdk-js/globals.js"),
     file!("sdk/imports.js", "plugins/sdk-js/imports.js"),
+    file!("sdk/lines.mjs", "plugins/sdk-js/lines.mjs"),
     file!("sdk/outcome.js", "plugins/sdk-js/outcome.js"),
     file!("sdk/package.json", "plugins/sdk-js/package.json"),
     file!("sdk/prelude.js", "plugins/sdk-js/prelude.js"),
+    file!("sdk/stack.js", "plugins/sdk-js/stack.js"),
     file!("sdk/testing.d.mts", "plugins/sdk-js/testing.d.mts"),
     file!("sdk/testing.mjs", "plugins/sdk-js/testing.mjs"),
     file!("sdk/text.js", "plugins/sdk-js/text.js"),
