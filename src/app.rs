@@ -23,7 +23,7 @@ use crate::{
         ApiConfig, Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, StateConfig, StateKeeping, TooLittle,
     },
     control::ConsumerDesk,
-    filter::{Host, MATCHER_STACK, StateStore},
+    filter::{CodeCache, Host, MATCHER_STACK, StateStore},
     folder,
     metrics::Metrics,
     nats::ConnectError,
@@ -103,8 +103,8 @@ pub struct RouterControls {
     pub metrics: Arc<Metrics>,
     /// Progress through a finite input.
     pub progress: Arc<InputProgress>,
-    /// Folder for compiled components.
-    pub cache: Option<PathBuf>,
+    /// Compiled components.
+    pub cache: CodeCache,
     /// The router's folder; this router takes its control socket.
     pub place: Option<PathBuf>,
     /// Makes the router serve only attached consumers, and exit when none has been attached for
@@ -129,7 +129,7 @@ impl Default for RouterControls {
             reload: Arc::default(),
             metrics: Arc::default(),
             progress: Arc::default(),
-            cache: None,
+            cache: CodeCache::default(),
             place: None,
             idle_exit: None,
             connect_timeout: None,
@@ -145,7 +145,7 @@ impl Default for RouterControls {
 ///
 /// # Errors
 /// Returns all problems that were found.
-pub async fn rehearse(config: &Config, cache: Option<PathBuf>) -> Result<Loader, Problems> {
+pub async fn rehearse(config: &Config, cache: CodeCache) -> Result<Loader, Problems> {
     let metrics = Arc::<Metrics>::default();
     check_clients(config)?;
     let plan = memory_plan(config)?;

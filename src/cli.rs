@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use refusal::{CommandRefusal, RefusalKind};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::filter::compile_apart;
+use crate::filter::{CodeCache, CodeQuality, compile_apart};
 
 pub mod check;
 mod columns;
@@ -142,9 +142,17 @@ pub struct CacheArgs {
     /// folder]
     #[arg(long, env = "TROMMEL_CACHE_DIR", value_name = "FOLDER")]
     cache_dir: Option<PathBuf>,
+    /// Compile components quickly rather than well (internal: `trommel dev` asks for it)
+    #[arg(long, hide = true)]
+    quick_code: bool,
 }
 
 impl CacheArgs {
+    fn code(&self) -> CodeCache {
+        let quality = if self.quick_code { CodeQuality::Quick } else { CodeQuality::Optimised };
+        CodeCache { folder: self.folder(), quality }
+    }
+
     /// Returns the given folder, else `$XDG_CACHE_HOME/trommel`, else `~/.cache/trommel`. Without a
     /// folder, every start compiles.
     fn folder(&self) -> Option<PathBuf> {

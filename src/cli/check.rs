@@ -38,7 +38,7 @@ impl CheckCommand {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let checked = runtime.block_on(async {
             let config = app::load(&self.dir).await?;
-            app::rehearse(&config, self.cache.folder()).await?;
+            app::rehearse(&config, self.cache.code()).await?;
             Ok(config)
         });
         self.print(&checked, &mut terminal::stdout(), &mut terminal::stderr())?;

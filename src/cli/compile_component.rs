@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 
-use crate::filter::{CompilerLimits, MemoryReservations, compile_here};
+use crate::filter::{CodeQuality, CompilerLimits, MemoryReservations, compile_here};
 
 #[derive(Args, Debug)]
 pub struct CompileComponent {
@@ -18,13 +18,16 @@ pub struct CompileComponent {
     cpu: u64,
     #[arg(long)]
     small_reservations: bool,
+    #[arg(long)]
+    quick: bool,
 }
 
 impl CompileComponent {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let reservations = if self.small_reservations { MemoryReservations::Small } else { MemoryReservations::Large };
         let bounds = CompilerLimits { memory: self.memory, cpu: Duration::from_secs(self.cpu) };
-        compile_here(&self.folder, reservations, bounds)?;
+        let quality = if self.quick { CodeQuality::Quick } else { CodeQuality::Optimised };
+        compile_here(&self.folder, reservations, quality, bounds)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -130,7 +130,7 @@ impl RouterProcess {
             CommandRefusal::new(RefusalKind::Internal, "router", format!("can't start the router: {error}"))
         };
         let program = env::current_exe().map_err(failed)?;
-        let child = Command::new(program).arg("run").arg("--show").arg(dir).kill_on_drop(true).spawn();
+        let child = Command::new(program).args(["run", "--show", "--quick-code"]).arg(dir).kill_on_drop(true).spawn();
         Ok(Self { child: child.map_err(failed)?, runs: true })
     }
 

@@ -89,7 +89,7 @@ impl ExplainCommand {
                 // Fails before components are compiled in vain.
                 running(&self.dir).await?;
             }
-            let mut explainer = Explainer::new(config, self.cache.folder()).await?;
+            let mut explainer = Explainer::new(config, self.cache.code()).await?;
             let Some(events) = &events else { return self.explain_live(&mut explainer).await };
             for event in events {
                 self.explain(&mut explainer, event).await?;

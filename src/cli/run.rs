@@ -118,7 +118,7 @@ impl ForegroundRouter<'_> {
         let controls = RouterControls {
             stopper: stopper.clone(),
             stop,
-            cache: self.cache.folder(),
+            cache: self.cache.code(),
             place: self.place,
             idle_exit: self.idle_exit,
             connect_timeout: self.connect_timeout,

@@ -153,7 +153,7 @@ impl VerifyCommand {
         let controls = RouterControls {
             recording: Some(Arc::clone(&recording)),
             metrics,
-            cache: self.cache.folder(),
+            cache: self.cache.code(),
             connect_timeout: Some(Duration::ZERO),
             ..RouterControls::default()
         };

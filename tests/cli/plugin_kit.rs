@@ -58,16 +58,36 @@ fn a_component_is_described() {
     exports   trommel:filter/filter@0.1.0
     filter    caller 1.0.0: Calls the API and sends on the answer
     hooks     normalize-params, matches, process
+    grants    api
     reads     matches: nothing
               process: nothing
     digest    sha256:d28c2109aa547848a4bda0b71c5e22043bb457b12567a690dde974fb6cd2a239
     memory    1.1 MiB before the first event, of 64.0 MiB
     compiled  TIME
-    warning: it calls `api`, which a router has to grant: `[[filter]]` with its name and `grants = ["api"]` in `trommel.toml`
+    it asks for
+      # keys/guest.toml
+      [[key]]
+      key = "guest"
+      subject = "…"
+      filter = "guest"
+      
+      # filters/guest.toml
+      [[filter]]
+      name = "guest"
+      grants = ["api"]
     a router would take it
     --- stderr
     --- exit code 0
     "#);
+}
+
+/// As toolchains of interpreters do, whose components import all that there is.
+#[test]
+fn an_import_that_the_manifest_does_not_ask_for_is_no_warning() {
+    let delete = r#"(import "trommel:filter/state@0.1.1" "delete" (func $delete (param i32 i32 i32)))"#;
+    let said = check(&crafted::filter(crafted::Trick { imports: delete, ..crafted::Trick::default() }));
+    assert!(said.contains("unasked   state: imported, but not in the manifest; denied without a grant"), "{said}");
+    assert!(!said.contains("warning") && !said.contains("it asks for"), "{said}");
 }
 
 #[test]

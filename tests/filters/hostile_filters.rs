@@ -14,10 +14,16 @@ use rig::*;
 use trommel::{
     config::GuestLimits,
     filter::{
-        BreakReason, BrokenCall, CallError, CallFault, Failure, FailureKind, Filter, LoadError, MATCHER_STACK,
-        MatchError, ProcessError, RouteSubscription, Verdict,
+        BreakReason, BrokenCall, CallError, CallFault, CodeCache, CodeQuality, Failure, FailureKind, Filter, Host,
+        LoadError, MATCHER_STACK, MatchError, ProcessError, RouteSubscription, Verdict,
     },
 };
+
+/// A host with the compiler that this module, which is there for each, is about.
+fn host() -> Host {
+    let quality = if module_path!().ends_with("quickly") { CodeQuality::Quick } else { CodeQuality::Optimised };
+    Host::new(CodeCache { folder: None, quality }, None, Arc::default()).unwrap()
+}
 
 /// With CPU time enough for a slow machine to come to the limit that a test is about.
 fn limits() -> GuestLimits {

@@ -48,6 +48,10 @@ mod frozen_components;
 mod host_api;
 mod host_api_run;
 mod hostile_filters;
+/// The same tests, of code that is made quickly.
+#[path = "hostile_filters.rs"]
+#[allow(clippy::duplicate_mod, reason = "each compiler has to keep the limits")]
+mod hostile_filters_quickly;
 mod hot_reload;
 mod isolation;
 mod lasting_state;

@@ -15,9 +15,10 @@ use flow::{Load, assert_each_once, outputs_until};
 use futures_util::StreamExt;
 use proxy::{Fault, Proxy};
 use router::{Folder, Router};
-use server::NatsServer;
+use server::{NatsServer, publish_raw};
 use source::{
-    DURABLE, Running, STREAM, admin, consumer_info, nats, number, publish, settings, stocked, until_consumer,
+    DURABLE, Running, STREAM, admin, consumer_info, create_stream, nats, number, publish, settings, stocked,
+    until_consumer,
 };
 use tokio::time::{Instant, timeout};
 use trommel::{
@@ -79,6 +80,23 @@ async fn one_ack_settles_many_and_the_pin_stays_outside() {
         assert!((1..=most).contains(&sent), "{sent} acks");
         assert!(policy == "all" || sent == 1_000, "{sent} acks");
     }
+}
+
+/// The client ends over it before it has seen the pin.
+#[tokio::test]
+async fn a_first_message_that_the_client_can_not_read_has_an_end() {
+    let server = NatsServer::start().await;
+    let admin = admin(&server.url()).await;
+    create_stream(&admin).await;
+    publish_raw(&server, "events.poison", b"NATS/1.0\r\nBad: \xff\xfe\r\n\r\n", "body").await;
+    publish(&admin, 2..=5).await;
+    let settings = config::JetStreamSource { ack_wait: Duration::from_secs(1), ..auto() };
+    let mut running = Running::start(&nats(&server.url()), settings).await;
+    let refused = timeout(source::PATIENCE, running.pipeline.next_refused()).await.unwrap().unwrap();
+    refused.ticket.dead("headers_not_utf8");
+    running.take_all(2..=5).await;
+    running.settle_the_rest(&admin).await;
+    running.drain().await;
 }
 
 /// The server refuses one ack for many messages there.
@@ -244,7 +262,7 @@ async fn routers_and_servers_that_are_killed_cost_no_event() {
         router
     };
     let mut routers = [Some(start(0)), Some(start(1))];
-    let load = Load::start(context.clone(), 7, Duration::from_millis(50));
+    let load = Load::start(context.clone(), 7, Duration::from_millis(5));
     for turn in 0..4 {
         let so_far = load.published();
         outputs_until(&context, "events flow", |outputs| outputs.len() > so_far).await;

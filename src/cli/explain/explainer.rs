@@ -1,6 +1,6 @@
 //! Dry run of an event through each key.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::{
     cli::{outcome, refusal::CommandRefusal},
     config::{self, Config, TypeSelection},
     event::Event,
-    filter::Verdict,
+    filter::{CodeCache, Verdict},
     registry::{KeyInterest, Loader},
     trial::{FilterTrial, TrialEnd, TrialStep, trial, turned_away},
     walk::{RouteResult, RouteWalk, Unsendable, decoded},
@@ -73,7 +73,7 @@ impl From<TrialStep> for ExplainedStep {
 
 impl Explainer {
     /// Must be called on a runtime with I/O enabled.
-    pub(super) async fn new(config: Config, cache: Option<PathBuf>) -> Result<Self, CommandRefusal> {
+    pub(super) async fn new(config: Config, cache: CodeCache) -> Result<Self, CommandRefusal> {
         let loader = app::rehearse(&config, cache).await?;
         Ok(Self { loader, config })
     }

@@ -20,7 +20,7 @@ use crate::{
         refusal::{CommandRefusal, RefusalKind},
         runtime, terminal,
     },
-    config::{Grant, GuestLimits, ParamDeclaration, quoted},
+    config::{GuestLimits, ParamDeclaration},
     filter::{
         CONTRACTS, ComponentForm, ComponentSurvey, EventFields, Filter, FilterHooks, Host, LoadError,
         MetricDeclaration, survey,
@@ -113,7 +113,7 @@ impl CheckPlugin {
     }
 }
 
-/// Hints about parts of the file that cost or need something.
+/// Hints about parts of the file that cost something.
 fn warnings(survey: &ComponentSurvey) -> Vec<String> {
     let mut warnings = Vec::new();
     if survey.debug >= MUCH_DEBUG {
@@ -121,15 +121,6 @@ fn warnings(survey: &ComponentSurvey) -> Vec<String> {
         warnings.push(format!(
             "{debug} of its {size} are debugging information, as in a debug build: build it for release \
              (`cargo build --release`, `-O2`), or take it out with `wasm-tools strip`"
-        ));
-    }
-    if !survey.grants.is_empty() {
-        let grants = quoted(survey.grants.iter().map(|grant| word(*grant)), "and");
-        let list: Vec<_> = survey.grants.iter().map(|grant| format!("{:?}", word(*grant))).collect();
-        warnings.push(format!(
-            "it calls {grants}, which a router has to grant: `[[filter]]` with its name and `grants = [{}]` in \
-             `trommel.toml`",
-            list.join(", ")
         ));
     }
     warnings
@@ -159,14 +150,6 @@ fn doubts(filter: &Filter) -> Vec<String> {
     }
     if manifest.hooks == FilterHooks::default() {
         doubts.push("its manifest names no hooks, so that every event passes as it is".to_owned());
-    }
-    for import in filter.imports().into_iter().filter(|import| ["api", "state"].contains(import)) {
-        if !manifest.capabilities.iter().any(|wish| wish == import) {
-            doubts.push(format!(
-                "it imports `{import}`, and its manifest does not wish for it: without the grant a router takes it, and \
-                 denies every call"
-            ));
-        }
     }
     for (hook, is_there, reads) in [
         ("matches", manifest.hooks.matches, manifest.match_reads),
@@ -203,6 +186,14 @@ impl CheckFindings {
                 let metrics: Vec<_> =
                     metrics.map(|metric| format!("{} ({})", metric.name, metric.kind.word())).collect();
                 lines.push(format!("metrics   {}", listed(&metrics)));
+            }
+            if !manifest.capabilities.is_empty() {
+                lines.push(format!("grants    {}", listed(&manifest.capabilities)));
+            }
+            let unasked = unasked(filter);
+            if !unasked.is_empty() {
+                let unasked = listed(&unasked);
+                lines.push(format!("unasked   {unasked}: imported, but not in the manifest; denied without a grant"));
             }
             if self.is_of_0_1() {
                 lines.push(format!("reads     matches: {}", listed(&fields(manifest.match_reads))));
@@ -241,7 +232,6 @@ impl CheckFindings {
                 "contract": survey.contract,
                 "imports": survey.imports,
                 "exports": survey.exports,
-                "grants": survey.grants.iter().map(|grant| word(*grant)).collect::<Vec<_>>(),
             })
         });
         let manifest = self.loaded.as_ref().map(|LoadedFilter { filter, took }| {
@@ -256,6 +246,7 @@ impl CheckFindings {
                 "interval_ms": manifest.interval.map(|interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
                 "metrics": manifest.metrics.iter().map(metric).collect::<Vec<_>>(),
                 "capabilities": manifest.capabilities,
+                "unasked": unasked(filter),
                 "params": manifest.needs.params.iter().map(param).collect::<Vec<_>>(),
                 "api": manifest.needs.endpoints,
                 "memory_needed": manifest.needs.memory,
@@ -275,6 +266,14 @@ impl CheckFindings {
     }
 }
 
+/// Imports that the manifest does not ask for. That is no mistake: toolchains of interpreters import
+/// all that there is.
+fn unasked(filter: &Filter) -> Vec<&'static str> {
+    let is_asked_for = |import: &&str| filter.manifest().capabilities.iter().any(|wish| wish == import);
+    let imports = filter.imports().into_iter().filter(|import| ["api", "state"].contains(import));
+    imports.filter(|import| !is_asked_for(import)).collect()
+}
+
 /// Default memory limit of an instance in a router, in bytes.
 fn memory() -> usize {
     GuestLimits::default().memory
@@ -291,14 +290,6 @@ fn param(ParamDeclaration { name, kind, required, default, description, .. }: &P
 
 fn metric(MetricDeclaration { name, kind, description }: &MetricDeclaration) -> Value {
     json!({ "name": name, "kind": kind.word(), "description": description })
-}
-
-fn word(grant: Grant) -> &'static str {
-    match grant {
-        Grant::State => "state",
-        Grant::Api => "api",
-        Grant::Identity => "identity",
-    }
 }
 
 fn listed(names: &[impl AsRef<str>]) -> String {

@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn files(filter: &Filter) -> Option<String> {
     let manifest = filter.manifest();
     let needs = &manifest.needs;
-    if *needs == FilterNeeds::default() {
+    if *needs == FilterNeeds::default() && manifest.capabilities.is_empty() {
         return None;
     }
     let name = filter.name();

@@ -26,7 +26,7 @@ use crate::{
         refusal::{CommandRefusal, RefusalKind},
         terminal,
     },
-    filter::{CallError, Caller, Filter, Host},
+    filter::{CallError, Caller, CodeCache, CodeQuality, Filter, Host},
     registry::FolderWatch,
     text,
     trial::{TrialEnd, trial},
@@ -200,6 +200,8 @@ impl TestBench {
     ) -> Result<Self, CommandRefusal> {
         let internal = |error: anyhow::Error| CommandRefusal::new(RefusalKind::Internal, "host", format!("{error:#}"));
         let api = StandIn::start().await.map_err(internal)?;
+        // The code of a new build runs a few cases: what makes it sooner is quicker.
+        let cache = CodeCache { folder: cache, quality: CodeQuality::Quick };
         let host = Host::new(cache, api.clients.clone(), Arc::default()).map_err(internal)?;
         let loaded = host.load(&file.name, file.bytes, &declared.settings).await;
         let filter = loaded.map_err(|error| {

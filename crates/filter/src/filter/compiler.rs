@@ -11,7 +11,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -21,7 +21,14 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, setrlimit};
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 use wasmtime::{Engine, component::Component};
 
-use super::{LoadError, cache::CacheFolder, error::report, host};
+use super::{
+    LoadError,
+    cache::CacheFolder,
+    engine::{self, CodeQuality},
+    error::report,
+    functions::FunctionStore,
+    host,
+};
 
 /// Subcommand that makes the program compile one component and exit.
 pub const SUBCOMMAND: &str = "compile-component";
@@ -63,24 +70,28 @@ pub struct CompilerLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryReservations {
     Large,
-    /// See `host::small_reservations`.
+    /// See `engine::small_reservations`.
     Small,
 }
 
 /// Compiles components into a folder, in a separate process.
 pub(super) struct ComponentCompiler {
-    folder: CacheFolder,
+    folder: Arc<CacheFolder>,
     reservations: MemoryReservations,
+    quality: CodeQuality,
     /// Hash that changes with the compiler or its settings.
     version: u64,
 }
 
 impl ComponentCompiler {
     /// Creates a compiler for an engine that takes its code from the folder.
-    pub(super) fn new(folder: CacheFolder, engine: &Engine, reservations: MemoryReservations) -> Self {
-        let mut version = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut version);
-        Self { folder, reservations, version: version.finish() }
+    pub(super) fn new(
+        folder: Arc<CacheFolder>,
+        engine: &Engine,
+        reservations: MemoryReservations,
+        quality: CodeQuality,
+    ) -> Self {
+        Self { folder, reservations, quality, version: version(engine) }
     }
 
     /// Makes sure that the code of a component is in the folder. A component that was compiled
@@ -111,6 +122,9 @@ impl ComponentCompiler {
         command.arg("--memory").arg(bounds.memory.to_string()).arg("--cpu").arg(seconds(bounds.cpu).to_string());
         if self.reservations == MemoryReservations::Small {
             command.arg("--small-reservations");
+        }
+        if self.quality == CodeQuality::Quick {
+            command.arg("--quick");
         }
         command.env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(failed)?;
@@ -159,6 +173,7 @@ fn seconds(time: Duration) -> u64 {
 pub fn compile_here(
     folder: &Path,
     reservations: MemoryReservations,
+    quality: CodeQuality,
     CompilerLimits { memory, cpu }: CompilerLimits,
 ) -> anyhow::Result<()> {
     limit(Resource::As, memory as u64)?;
@@ -168,13 +183,30 @@ pub fn compile_here(
     nice(10).context("could not give others precedence")?;
     let mut component = Vec::new();
     io::stdin().lock().read_to_end(&mut component).context("could not read the component")?;
-    let mut config = host::config(Some(CacheFolder::open(folder)?.cache()?));
+    let mut config = engine::config(quality, Some(CacheFolder::open(folder)?.cache()?));
     if reservations == MemoryReservations::Small {
-        host::small_reservations(&mut config);
+        engine::small_reservations(&mut config);
+    }
+    let version = version(&Engine::new(&config).map_err(report)?);
+    let functions = match quality {
+        CodeQuality::Optimised => FunctionStore::open(folder, &component, version).map(Arc::new),
+        CodeQuality::Quick => None,
+    };
+    if let Some(functions) = functions.clone() {
+        config.enable_incremental_compilation(functions).map_err(report)?;
     }
     let engine = Engine::new(&config).map_err(report)?;
     Component::new(&engine, component).map_err(report)?;
+    // Without it the next compilation takes longer, and no more.
+    let _ = functions.map(|functions| functions.save());
     Ok(())
+}
+
+/// Returns a hash that changes with the compiler or its settings.
+fn version(engine: &Engine) -> u64 {
+    let mut version = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut version);
+    version.finish()
 }
 
 fn limit(resource: Resource, most: u64) -> anyhow::Result<()> {

@@ -1,29 +1,25 @@
-//! Host of all filters of a process: the engine, the imports, the cache of compiled code.
+//! Host of all filters of a process, which loads them.
 
-use std::{borrow::Cow, io, num::NonZeroUsize, path::PathBuf, pin::pin, sync::Arc, thread, time::Duration};
+use std::{borrow::Cow, mem, pin::pin, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use bytesize::ByteSize;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Semaphore, time::timeout};
-use wasmtime::{
-    Cache, Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    component::{Component, Linker, types::ComponentItem},
-};
+use wasmtime::component::{Component, Linker, types::ComponentItem};
 
 use super::{
     CallFault, Filter, LoadError, Manifest,
     account::MemoryAccount,
     cache::CacheFolder,
-    compiler::{self, CompilerLimits, ComponentCompiler, MemoryReservations},
+    compiler::{self, CompilerLimits},
+    engine::{CodeCache, CodeEngine},
     error::{Violation, report},
-    guest::{self, LinkedComponent, LinkedHooks},
+    guest::{LinkedComponent, LinkedHooks},
     inspect::{InspectedComponent, inspect},
     instance::{Blueprint, FailedCall, NO_MEMORY, at_once},
     loaded::{FilterIdentity, FilterParts},
-    sandbox::{InstanceKind, Sandbox, TICK},
+    sandbox::{InstanceKind, Sandbox},
     state::StateStore,
-    still_clock::add_still_clock,
 };
 use crate::{
     api::ApiClients,
@@ -35,12 +31,6 @@ use crate::{
 /// Most instances alive at once. Enough for every lane of a large machine to hold one of each of a
 /// few dozen filters, twice over during a reload, besides those that process.
 const MAX_INSTANCES: u32 = 4_000;
-/// Most bytes of a guest's stack. Interpreters have guards of their own against deep recursion, for
-/// stacks of about 1 MiB, and their frames take more here than they know of.
-const MAX_STACK: usize = 2 << 20;
-/// Bytes of stack for a call of a guest, with the host's part. A thread that calls
-/// [`Matcher::matches`](super::Matcher::matches) needs so much, for a guest may use up its own part.
-pub const MATCHER_STACK: usize = MAX_STACK + (1 << 20);
 /// Compile time after which a message tells what is waited for.
 const SILENT: Duration = Duration::from_secs(2);
 
@@ -49,13 +39,8 @@ const SILENT: Duration = Duration::from_secs(2);
 pub struct Host(Arc<HostInner>);
 
 struct HostInner {
-    engine: Engine,
-    /// Imports of match instances, which may call nothing.
-    pure: Linker<Sandbox>,
-    /// Imports of process instances.
-    granted: Linker<Sandbox>,
-    /// `None` if code is not kept.
-    compiler: Option<ComponentCompiler>,
+    /// In the order in which they are tried. The last one compiles whatever can be compiled.
+    engines: Box<[Arc<CodeEngine>]>,
     /// Permit to compile: this takes a core, and for an interpreter seconds, so one at a time
     /// leaves the other cores to the events.
     compiling: Semaphore,
@@ -78,68 +63,47 @@ impl Host {
     ///
     /// # Errors
     /// As [`Self::within`].
-    pub fn new(cache: Option<PathBuf>, api: impl Into<ApiClients>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+    pub fn new(cache: impl Into<CodeCache>, api: impl Into<ApiClients>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         Self::within(ComponentMemory::UNLIMITED, cache, api.into(), StateStore::new(&StateConfig::default()), metrics)
     }
 
-    /// Creates a host whose components share this much memory. Compiled code is kept in the folder
-    /// `cache`, which is created if absent, for this user alone. Without one every start compiles
-    /// anew. Without an API, filters that call it are denied.
+    /// Creates a host whose components share this much memory. Without an API, filters that call it
+    /// are denied.
     ///
     /// # Errors
     /// If the folder can't be used or the machine refuses what the engine needs.
     pub fn within(
         memory: ComponentMemory,
-        cache: Option<PathBuf>,
+        cache: impl Into<CodeCache>,
         api: ApiClients,
         state: Arc<StateStore>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Self> {
-        Self::with_room((MAX_INSTANCES, memory), cache, api, state, metrics)
+        Self::with_room((MAX_INSTANCES, memory), cache.into(), api, state, metrics)
     }
 
     pub(super) fn with_room(
         (instances, memory): (u32, ComponentMemory),
-        cache: Option<PathBuf>,
+        cache: CodeCache,
         api: ApiClients,
         state: Arc<StateStore>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Self> {
-        let folder = match &cache {
+        let CodeCache { folder, quality } = cache;
+        let folder = match &folder {
             Some(folder) => Some(CacheFolder::open(folder)?),
             None => compiler::is_apart().then(CacheFolder::temporary).transpose()?,
         };
-        let cache = folder.as_ref().map(CacheFolder::cache).transpose()?;
-        let mut reservations = MemoryReservations::Large;
-        let engine = match Engine::new(config(cache.clone()).allocation_strategy(pool(instances))) {
-            Ok(engine) => engine,
-            Err(error) => {
-                tracing::warn!(
-                    error = %error,
-                    "no address space for a pool of instances: they are made on demand, which is slower"
-                );
-                reservations = MemoryReservations::Small;
-                Engine::new(small_reservations(&mut config(cache))).map_err(report)?
-            }
-        };
-        let mut pure = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut pure).map_err(report)?;
-        guest::add_log(&mut pure).map_err(report)?;
-        let mut granted = pure.clone();
-        add_still_clock(&mut pure).map_err(report)?;
-        guest::add_imports(&mut granted).map_err(report)?;
-        start_ticker(&engine).context("could not start the thread that limits the filters' time")?;
+        let folder = folder.map(Arc::new);
+        let engines = quality.choices().iter().map(|quality| CodeEngine::new(*quality, instances, folder.as_ref()));
         Ok(Self(Arc::new(HostInner {
-            pure,
-            granted,
-            compiler: folder.map(|folder| ComponentCompiler::new(folder, &engine, reservations)),
+            engines: engines.map(|engine| engine.map(Arc::new)).collect::<Result<_, _>>()?,
             compiling: Semaphore::new(1),
             state,
             account: MemoryAccount::new(memory),
             api,
             pointers: Arc::default(),
             metrics,
-            engine,
         })))
     }
 
@@ -185,14 +149,44 @@ impl Host {
             let component = Cow::Owned(component);
             Ok(InspectedComponent { component, series, imports, has_batch, has_lifecycle, manifest })
         });
-        let inspected = inspected.await?;
-        if let Some(compiler) = &self.0.compiler {
-            let bounds = CompilerLimits { memory: limits.compile_memory, cpu: limits.compile_cpu };
-            compiler.compile(&inspected.component, bounds).await?;
-        }
+        let mut inspected = inspected.await?;
+        let component = Arc::new(mem::take(&mut inspected.component).into_owned());
+        let bounds = CompilerLimits { memory: limits.compile_memory, cpu: limits.compile_cpu };
+        let (engine, compiled) = self.compile(component, bounds).await?;
         let (shared, settings) = (Arc::clone(&self.0), settings.clone());
-        blocking(move || shared.load(identity, inspected, &settings)).await
+        blocking(move || shared.load(identity, &engine, &compiled, inspected, &settings)).await
     }
+
+    /// Compiles a component for the first engine whose compiler can do it.
+    async fn compile(
+        &self,
+        component: Arc<Vec<u8>>,
+        bounds: CompilerLimits,
+    ) -> Result<(Arc<CodeEngine>, Component), LoadError> {
+        let mut refused = LoadError::Host(anyhow::anyhow!("there is no engine"));
+        for engine in &self.0.engines {
+            match compiled(engine, &component, bounds).await {
+                Ok(compiled) => return Ok((Arc::clone(engine), compiled)),
+                Err(LoadError::Compile(why)) => refused = LoadError::Compile(why),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused)
+    }
+}
+
+/// Takes the code from the cache, or compiles it here if it is not there: in a process that embeds
+/// the router, or if the compiler process could not keep what it had compiled within its bounds.
+async fn compiled(
+    engine: &CodeEngine,
+    component: &Arc<Vec<u8>>,
+    bounds: CompilerLimits,
+) -> Result<Component, LoadError> {
+    if let Some(compiler) = &engine.compiler {
+        compiler.compile(component, bounds).await?;
+    }
+    let (engine, component) = (engine.engine.clone(), Arc::clone(component));
+    blocking(move || Component::new(&engine, &*component).map_err(|error| LoadError::Compile(report(error)))).await
 }
 
 async fn blocking<T: Send + 'static>(
@@ -202,27 +196,27 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl HostInner {
-    /// Takes the code from the cache, or compiles it here if it is not there: in a process that
-    /// embeds the router, or if the compiler process could not keep what it had compiled within its
-    /// bounds.
+    /// Links the code of a component, and has it describe itself.
     fn load(
         &self,
         identity: FilterIdentity,
+        code_engine: &CodeEngine,
+        component: &Component,
         inspected: InspectedComponent<'_>,
         settings: &FilterSettings,
     ) -> Result<Filter, LoadError> {
-        let InspectedComponent { component, series, imports, has_batch, has_lifecycle, manifest: section } = inspected;
-        let component = Component::new(&self.engine, component).map_err(|error| LoadError::Compile(report(error)))?;
+        let InspectedComponent { series, imports, has_batch, has_lifecycle, manifest: section, .. } = inspected;
+        let CodeEngine { engine, pure, granted, .. } = code_engine;
         let range = component.image_range();
         let code = self.account.hold((range.end as usize).saturating_sub(range.start as usize));
         let code = Arc::new(code.ok_or_else(|| LoadError::Host(anyhow::anyhow!(NO_MEMORY)))?);
         let (log_rate, undeclared) = (Arc::default(), Arc::default());
         let blueprint = |kind, linker: &Linker<Sandbox>| -> wasmtime::Result<Blueprint> {
             Ok(Blueprint {
-                engine: self.engine.clone(),
+                engine: engine.clone(),
                 filter: Arc::clone(&identity.name),
                 kind,
-                linked: LinkedComponent::new(series, linker.instantiate_pre(&component)?, has_batch)?,
+                linked: LinkedComponent::new(series, linker.instantiate_pre(component)?, has_batch)?,
                 has_wasi: imports.wasi,
                 limits: settings.limits,
                 log_rate: Arc::clone(&log_rate),
@@ -232,10 +226,10 @@ impl HostInner {
             })
         };
         let link_error = |error: wasmtime::Error| LoadError::Link(report(error));
-        let pure = forbid_imports(&self.pure, &component).map_err(link_error)?;
+        let pure = forbid_imports(pure, component).map_err(link_error)?;
         let mut matching = blueprint(InstanceKind::Match, &pure).map_err(link_error)?;
-        let mut processing = blueprint(InstanceKind::Process, &self.granted).map_err(link_error)?;
-        let hooks = || LinkedHooks::new(series, self.granted.instantiate_pre(&component)?);
+        let mut processing = blueprint(InstanceKind::Process, granted).map_err(link_error)?;
+        let hooks = || LinkedHooks::new(series, granted.instantiate_pre(component)?);
         let hooks = has_lifecycle.then(hooks).transpose().map_err(link_error)?;
         let (manifest, memory) = describe(&matching, &identity)?;
         matching.has_metrics = !manifest.metrics.is_empty();
@@ -336,63 +330,22 @@ fn forbid_imports(linker: &Linker<Sandbox>, component: &Component) -> wasmtime::
     Ok(linker)
 }
 
-pub(super) fn config(cache: Option<Cache>) -> Config {
-    let mut config = Config::new();
-    config
-        .concurrency_support(false)
-        .epoch_interruption(true)
-        .memory_init_cow(true)
-        .wasm_gc(false)
-        .gc_support(false)
-        .wasm_memory64(false)
-        .max_wasm_stack(MAX_STACK)
-        .async_stack_size(MATCHER_STACK)
-        .native_unwind_info(false)
-        .wasm_backtrace_max_frames(NonZeroUsize::new(16))
-        .cranelift_opt_level(OptLevel::Speed)
-        .cache(cache);
-    config
-}
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::filter::CodeQuality;
 
-/// Sets small reservations, for machines short of address space: memories are moved when they grow.
-pub(super) fn small_reservations(config: &mut Config) -> &mut Config {
-    config.memory_reservation(0).memory_guard_size(64 << 10).memory_reservation_for_growth(1 << 20)
-}
-
-/// Pool of instances. A component consists of several core instances; an interpreter has more than
-/// one memory and table.
-fn pool(instances: u32) -> InstanceAllocationStrategy {
-    let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(instances)
-        .total_core_instances(5 * instances)
-        .total_memories(2 * instances)
-        .total_tables(2 * instances)
-        .total_stacks(instances)
-        .max_core_instances_per_component(64)
-        .max_memories_per_component(16)
-        .max_tables_per_component(64)
-        .table_elements(64 << 10)
-        // The filter's own limit applies.
-        .max_memory_size(4 << 30)
-        .linear_memory_keep_resident(256 << 10)
-        .table_keep_resident(64 << 10)
-        // Warm slots stay resident after a reload.
-        .max_unused_warm_slots(u32::try_from(2 * workers).unwrap_or(u32::MAX))
-        .pagemap_scan(Enabled::Auto);
-    InstanceAllocationStrategy::Pooling(pool)
-}
-
-/// Advances the engine's clock from a separate thread, so that a busy runtime can't delay it. Ends
-/// with the engine.
-fn start_ticker(engine: &Engine) -> io::Result<()> {
-    let engine: EngineWeak = engine.weak();
-    thread::Builder::new().name("filter-ticker".to_owned()).spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            thread::park_timeout(TICK);
+    #[tokio::test]
+    async fn what_the_quick_compiler_does_not_know_is_optimised() {
+        let cache = CodeCache { folder: None, quality: CodeQuality::Quick };
+        let host = Host::new(cache, None, Arc::default()).unwrap();
+        let bounds = CompilerLimits { memory: usize::MAX, cpu: Duration::MAX };
+        for (body, expected) in [("nop", 0), ("return_call 0", 1)] {
+            let component = wat::parse_str(format!("(component (core module (func {body})))")).unwrap();
+            let (engine, _) = host.compile(Arc::new(component), bounds).await.unwrap();
+            assert!(Arc::ptr_eq(&engine, &host.0.engines[expected]), "{body}");
         }
-    })?;
-    Ok(())
+        let refused = host.compile(Arc::new(b"nothing".to_vec()), bounds).await;
+        assert!(matches!(refused, Err(LoadError::Compile(_))));
+    }
 }

@@ -184,8 +184,6 @@ pub(super) struct ComponentDescription {
 /// An import of a component.
 pub(super) struct ComponentImport {
     pub(super) name: String,
-    /// Name of the interface, if it is one of the contract.
-    pub(super) ours: Option<&'static str>,
     /// True if no router has it.
     pub(super) is_strange: bool,
 }
@@ -209,11 +207,12 @@ impl ComponentDescription {
     pub(super) fn imported(&self) -> Vec<ComponentImport> {
         let import = |(key, _): (&WorldKey, _)| {
             let interface = self.interface(key);
-            let known = ["types", "log", "telemetry", "api", "state"].into_iter();
-            let ours = interface.filter(|(package, _)| is_ours(package));
-            let ours = ours.and_then(|(_, name)| known.into_iter().find(|known| *known == name));
-            let is_strange = ours.is_none() && !interface.is_some_and(|(package, _)| is_wasi(package));
-            ComponentImport { name: self.resolve.name_world_key(key), ours, is_strange }
+            let is_known = |(package, name): (&PackageName, &str)| match name {
+                "types" | "log" | "telemetry" | "api" | "state" if is_ours(package) => true,
+                _ => is_wasi(package),
+            };
+            let is_strange = !interface.is_some_and(is_known);
+            ComponentImport { name: self.resolve.name_world_key(key), is_strange }
         };
         self.imports().map(import).collect()
     }

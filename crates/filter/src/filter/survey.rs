@@ -7,7 +7,6 @@ use super::{
     LoadError,
     inspect::{ComponentForm, describe_file},
 };
-use crate::config::Grant;
 
 /// Contents of a component's file.
 #[derive(Debug)]
@@ -25,8 +24,6 @@ pub struct ComponentSurvey {
     pub strange: Vec<String>,
     /// Full names of its exports.
     pub exports: Vec<String>,
-    /// Grants that it needs.
-    pub grants: Vec<Grant>,
 }
 
 /// Surveys a file of any size.
@@ -37,14 +34,11 @@ pub fn survey(file: &[u8]) -> Result<ComponentSurvey, LoadError> {
     let (form, _, described) = describe_file(file).map_err(LoadError::in_words)?;
     let (imports, exports) = (described.imported(), described.exported());
     let strange = imports.iter().filter(|import| import.is_strange).map(|import| import.name.clone()).collect();
-    let grants = [(Grant::Api, "api"), (Grant::State, "state")];
-    let grants = grants.into_iter().filter(|(_, name)| imports.iter().any(|import| import.ours == Some(name)));
     Ok(ComponentSurvey {
         form,
         size: file.len(),
         debug: debug(file),
         contract: described.version(),
-        grants: grants.map(|(grant, _)| grant).collect(),
         imports: imports.into_iter().map(|import| import.name).collect(),
         strange,
         exports,

@@ -12,7 +12,7 @@ const MISBEHAVE: &[u8] = include_bytes!("../../../../../tests/guests/misbehave.w
 async fn filter(instances: u32, limits: GuestLimits) -> Filter {
     let host = Host::with_room(
         (instances, ComponentMemory::UNLIMITED),
-        None,
+        Default::default(),
         Default::default(),
         StateStore::new(&Default::default()),
         Arc::default(),

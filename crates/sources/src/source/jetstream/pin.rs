@@ -47,8 +47,8 @@ impl ConsumerPin {
         self.id.as_deref() == Some(id)
     }
 
-    /// Notes the pin of a message, and the number of its delivery. Returns whether it is another pin
-    /// than that of the last one.
+    /// Notes the pin of a message, and the number of its delivery. Returns whether it is another
+    /// pin than that of the last one.
     pub(super) fn note(&mut self, message: &Message, delivery: u64) -> bool {
         let header = HeaderName::from_static(PIN_HEADER);
         let Some(id) = message.headers.as_ref().and_then(|headers| headers.get(header)) else { return false };

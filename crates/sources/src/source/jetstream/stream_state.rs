@@ -82,8 +82,8 @@ impl StreamState {
         Some(self.config.consumer_limits.max_ack_pending).filter(|limit| *limit > 0)
     }
 
-    /// Returns whether a consumer can be pinned to one client and have one ack for many messages: by
-    /// the level of the API that the stream's server has, which older ones do not give. A work
+    /// Returns whether a consumer can be pinned to one client and have one ack for many messages:
+    /// by the level of the API that the stream's server has, which older ones do not give. A work
     /// queue takes an ack for each message only.
     pub(super) fn can_pin(&self) -> bool {
         let level = self.config.metadata.get("_nats.level").and_then(|level| level.parse::<u32>().ok());

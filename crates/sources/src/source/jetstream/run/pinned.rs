@@ -46,7 +46,7 @@ impl JetStreamRun {
     /// Forgets a pin that the server has given up while the connection was away.
     pub(super) fn check_pin(&mut self, info: &ConsumerInfo) {
         if let Some(pin) = &mut self.pull.pin
-            && !info.pinned().is_some_and(|id| pin.is(id))
+            && info.pinned().is_none_or(|id| !pin.is(id))
             && pin.lose()
         {
             self.is_unpinned();
