@@ -3,14 +3,22 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use trommel::json::{self, JsonEdit};
+use trommel::json::{self, JsonEdit, JsonOutline, PointerTree};
 
 fuzz_target!(|data: &[u8]| {
     // Three edits on three lines, each a kind, a pointer and a value, and the text that they change.
     let mut lines = data.splitn(4, |byte| *byte == b'\n');
     let edits: Vec<_> = lines.by_ref().take(3).filter_map(edit).collect();
     let Some(text) = lines.next() else { return };
-    let Ok(edited) = json::edited(text, &edits) else { return };
+    let edited = json::edited(text, &edits);
+    let pointers = edits.iter().map(pointer);
+    let mut outline = JsonOutline::default();
+    let is_noted = PointerTree::new(pointers).is_ok_and(|tree| tree.find_outlined(text, &mut outline).is_ok());
+    let along = json::edited_along(text, &outline, &edits);
+    if is_noted && json::check(text).is_ok() {
+        assert_eq!(along, edited, "what a walk to the same places has noted changes nothing");
+    }
+    let Ok(edited) = edited else { return };
     let Ok(mut tree) = json::parse(text) else { return };
     if json::check(text).is_err() {
         // Half a surrogate pair is mended where a text is read.
@@ -36,10 +44,15 @@ fn edit(line: &[u8]) -> Option<JsonEdit<'_>> {
     }
 }
 
+fn pointer<'a>(edit: &JsonEdit<'a>) -> &'a str {
+    let (JsonEdit::Set(pointer, _) | JsonEdit::Remove(pointer) | JsonEdit::Rename(pointer, _)) = edit;
+    pointer
+}
+
 /// Makes an edit that can be made of a tree.
 fn apply(tree: &mut Value, edit: &JsonEdit<'_>) -> Option<()> {
-    let (JsonEdit::Set(pointer, _) | JsonEdit::Remove(pointer) | JsonEdit::Rename(pointer, _)) = edit;
-    let steps: Vec<_> = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
+    let steps: Vec<_> =
+        pointer(edit).split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
     if let JsonEdit::Set(_, value) = edit {
         let value = json::parse(value).ok()?;
         let mut place = tree;

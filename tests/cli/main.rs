@@ -43,6 +43,7 @@ mod health;
 mod history;
 mod keys_command;
 mod lark_schemas;
+mod plugin_check;
 mod plugin_kit;
 mod printed;
 mod quickstart;

@@ -11,8 +11,8 @@ use trommel::{
         DeliverPolicy, DiscardPolicy, EnvelopeFormat, EventField, ExternalApi, FileSink, FileUpkeep, FilterSettings,
         FolderSink, Fsync, Grant, GuestLimits, InstanceScope, JetStreamSource, KeyConfig, LimitOverrides, LinesSource,
         NatsAuth, NatsConfig, NatsSink, OnFailure, OnQuarantine, OrderBy, OutputField, ParamDeclaration, ParamKind,
-        PathPart, PathTemplate, PipelineConfig, Placement, RecordSettings, Republish, Retention, RetryPolicy,
-        RouteConfig, SinkConfig, SinkKind, SourceConfig, SourceKind, Storage, StreamConfig, StreamLimit,
+        PathPart, PathTemplate, PipelineConfig, Placement, ReadyPolicy, RecordSettings, Republish, Retention,
+        RetryPolicy, RouteConfig, SinkConfig, SinkKind, SourceConfig, SourceKind, Storage, StreamConfig, StreamLimit,
         SubjectPlaceholder, SubjectTransform, TelemetryConfig, TemplatePart, TextPosition, TextTemplate, UpstreamStart,
         UpstreamStream, ValidationMode, WireFormat,
     },
@@ -311,7 +311,7 @@ fn everything_that_can_be_said() {
             listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
             token: None,
             is_this_machines: true,
-            ready: config::ReadyPolicy::Connected
+            ready: ReadyPolicy::Connected
         })
     );
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());

@@ -12,7 +12,7 @@ use super::value::JsonValue;
 use crate::{
     event::Event,
     field::FieldError,
-    json::{JsonPointer, NotJson, PointerTree},
+    json::{JsonOutline, JsonPointer, NotJson, PointerTree},
     text::shortened,
 };
 
@@ -29,6 +29,7 @@ pub struct EventFacts<'a> {
     /// Sets of paths that were looked up, each with the position of its first value.
     pub(super) known: SmallVec<[(&'a PathSet, usize); 2]>,
     pub(super) values: SmallVec<[Option<FoundValue<'a>>; 4]>,
+    outline: Option<JsonOutline>,
 }
 
 /// A value as written, read when a condition first compares it.
@@ -40,7 +41,17 @@ pub(super) struct FoundValue<'a> {
 impl<'a> EventFacts<'a> {
     /// Creates facts without any values yet. Does not allocate.
     pub fn new(event: &'a Event) -> Self {
-        Self { event, is_decimal: None, known: SmallVec::new(), values: SmallVec::new() }
+        Self { event, is_decimal: None, known: SmallVec::new(), values: SmallVec::new(), outline: None }
+    }
+
+    /// Notes where the members stand that are passed, for edits of the payload.
+    pub fn with_outline(self) -> Self {
+        Self { outline: Some(JsonOutline::default()), ..self }
+    }
+
+    /// Returns what was noted for edits of the payload: nothing if none of it was looked up.
+    pub fn into_outline(self) -> JsonOutline {
+        self.outline.unwrap_or_default()
     }
 
     /// Sets the test for decimals, for an event that was read from a format with decimals.
@@ -83,7 +94,11 @@ impl<'a> EventFacts<'a> {
         if let Some((_, start)) = self.known.iter().find(|(known, _)| ptr::eq(*known, paths)) {
             return Ok(*start);
         }
-        let found = paths.tree.find(&self.event.payload)?;
+        let payload = &self.event.payload;
+        let found = match &mut self.outline {
+            Some(outline) => paths.tree.find_outlined(payload, outline)?,
+            None => paths.tree.find(payload)?,
+        };
         if self.known.len() == REMEMBERED
             && let Some((_, last)) = self.known.pop()
         {

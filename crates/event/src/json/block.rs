@@ -1,7 +1,7 @@
 //! Blocks of a JSON text as bits: which bytes end a string, and which brackets stand outside of
 //! strings. Found for 64 bytes at once, they cost a fraction of a look at each byte.
 
-use wide::u8x16;
+use wide::u8x64;
 
 /// Bytes of a block.
 const BLOCK: usize = 64;
@@ -14,14 +14,21 @@ pub(super) struct JsonBlock {
     /// Quotes that no backslash precedes.
     pub(super) quotes: u64,
     pub(super) backslashes: u64,
-    /// `{` and `[` outside of strings.
-    pub(super) opens: u64,
-    /// `}` and `]` outside of strings.
-    pub(super) closes: u64,
-    /// All bits if the next block begins inside a string.
+    /// All bits if the block begins inside a string.
     in_string: u64,
     /// Whether the next block begins behind a backslash that escapes its first byte.
     is_escaped: bool,
+    /// Brackets outside of strings, once they have been asked for.
+    brackets: Option<BlockBrackets>,
+}
+
+/// Brackets of a block that stand outside of strings.
+#[derive(Clone, Copy)]
+pub(super) struct BlockBrackets {
+    /// `{` and `[`.
+    pub(super) opens: u64,
+    /// `}` and `]`.
+    pub(super) closes: u64,
 }
 
 impl JsonBlock {
@@ -33,48 +40,48 @@ impl JsonBlock {
             return None;
         }
         while self.end <= at {
-            self.advance(json);
+            let bytes = block_from(json, self.end);
+            self.advance(bytes);
+            self.brackets = None;
         }
         Some((self.end - BLOCK, u64::MAX << (at % BLOCK)))
     }
 
-    fn advance(&mut self, json: &[u8]) {
-        let rest = json.get(self.end..).unwrap_or_default();
-        let mut padded = [b' '; BLOCK];
-        let bytes = rest.first_chunk::<BLOCK>().unwrap_or_else(|| {
-            padded.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-            &padded
-        });
+    /// As [`Self::reach`], and returns the brackets from the position on.
+    #[inline]
+    pub(super) fn reach_brackets(&mut self, json: &[u8], at: usize) -> Option<(usize, BlockBrackets)> {
+        if at >= json.len() {
+            return None;
+        }
+        if self.end > at && self.brackets.is_none() {
+            self.brackets = Some(self.find_brackets(block_from(json, self.end - BLOCK)));
+        }
+        while self.end <= at {
+            let bytes = block_from(json, self.end);
+            self.advance(bytes);
+            self.brackets = Some(self.find_brackets(bytes));
+        }
+        let BlockBrackets { opens, closes } = self.brackets?;
+        let ahead = u64::MAX << (at % BLOCK);
+        Some((self.end - BLOCK, BlockBrackets { opens: opens & ahead, closes: closes & ahead }))
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, bytes: u8x64) {
+        // Behind an odd number of quotes is the other side of a string.
+        self.in_string ^= u64::from(self.quotes.count_ones() % 2).wrapping_neg();
         self.end += BLOCK;
-        let [mut quotes, mut backslashes, mut opens, mut closes] = [0; 4];
-        for (index, chunk) in bytes.as_chunks::<16>().0.iter().enumerate() {
-            let bytes = u8x16::new(*chunk);
-            // `[` and `{`, as `]` and `}`, differ in one bit.
-            let brackets = bytes | u8x16::splat(0x20);
-            let bits = |found: u8x16| u64::from(found.to_bitmask()) << (16 * index);
-            quotes |= bits(bytes.simd_eq(u8x16::splat(b'"')));
-            backslashes |= bits(bytes.simd_eq(u8x16::splat(b'\\')));
-            opens |= bits(brackets.simd_eq(u8x16::splat(b'{')));
-            closes |= bits(brackets.simd_eq(u8x16::splat(b'}')));
+        self.quotes = bytes.simd_eq(u8x64::splat(b'"')).to_bitmask();
+        self.backslashes = bytes.simd_eq(u8x64::splat(b'\\')).to_bitmask();
+        if self.backslashes != 0 || self.is_escaped {
+            self.quotes &= !self.escaped();
         }
-        if backslashes != 0 || self.is_escaped {
-            quotes &= !self.escaped(backslashes);
-        }
-        // From each quote to the next, all bits.
-        let mut strings = quotes;
-        for shift in [1, 2, 4, 8, 16, 32] {
-            strings ^= strings << shift;
-        }
-        strings ^= self.in_string;
-        self.in_string = if strings >> 63 == 1 { u64::MAX } else { 0 };
-        self.quotes = quotes;
-        self.backslashes = backslashes;
-        self.opens = opens & !strings;
-        self.closes = closes & !strings;
     }
 
     /// Returns the bytes that a backslash precedes which is not escaped itself.
-    fn escaped(&mut self, mut backslashes: u64) -> u64 {
+    #[cold]
+    fn escaped(&mut self) -> u64 {
+        let mut backslashes = self.backslashes;
         let mut escaped = u64::from(self.is_escaped);
         self.is_escaped = false;
         while backslashes != 0 {
@@ -87,6 +94,36 @@ impl JsonBlock {
         }
         escaped
     }
+
+    #[inline(always)]
+    fn find_brackets(&self, bytes: u8x64) -> BlockBrackets {
+        // `[` and `{`, as `]` and `}`, differ in one bit.
+        let bytes = bytes | u8x64::splat(0x20);
+        // From each quote to the next, all bits.
+        let mut strings = self.quotes;
+        for shift in [1, 2, 4, 8, 16, 32] {
+            strings ^= strings << shift;
+        }
+        strings ^= self.in_string;
+        let bits = |bracket| bytes.simd_eq(u8x64::splat(bracket)).to_bitmask() & !strings;
+        BlockBrackets { opens: bits(b'{'), closes: bits(b'}') }
+    }
+}
+
+/// Returns the bytes of the block that begins at a position, behind the last one blanks.
+#[inline(always)]
+fn block_from(json: &[u8], start: usize) -> u8x64 {
+    let rest = json.get(start..).unwrap_or_default();
+    u8x64::new(rest.first_chunk().copied().unwrap_or_else(|| last_block(rest)))
+}
+
+#[cold]
+fn last_block(rest: &[u8]) -> [u8; BLOCK] {
+    let mut bytes = [b' '; BLOCK];
+    if let Some(begin) = bytes.get_mut(..rest.len()) {
+        begin.copy_from_slice(rest);
+    }
+    bytes
 }
 
 #[cfg(test)]
@@ -98,7 +135,11 @@ mod tests {
     proptest! {
         /// Agrees with a look at each byte, wherever the blocks' borders are.
         #[test]
-        fn bits_are_those_of_a_walk_byte_by_byte(text in r#"[\[\]{}"\\:a ]{0,200}"#, backslashes in 0..130_usize) {
+        fn bits_are_those_of_a_walk_byte_by_byte(
+            text in r#"[\[\]{}"\\:a ]{0,200}"#,
+            backslashes in 0..130_usize,
+            asked in 1..90_usize,
+        ) {
             let text = format!("{text}\"{}{text}", "\\".repeat(backslashes));
             let (mut in_string, mut is_escaped) = (false, false);
             let mut block = JsonBlock::default();
@@ -110,8 +151,13 @@ mod tests {
                 let is = |bits: u64| bits >> (at % BLOCK) & 1 == 1;
                 prop_assert_eq!(is(block.quotes), is_quote);
                 prop_assert_eq!(is(block.backslashes), byte == b'\\');
-                prop_assert_eq!(is(block.opens), !in_string && matches!(byte, b'{' | b'['));
-                prop_assert_eq!(is(block.closes), !in_string && matches!(byte, b'}' | b']'));
+                // Brackets are asked for here and there: in some blocks at once, in some later.
+                if at % asked == 0 {
+                    let (start, brackets) = block.reach_brackets(text.as_bytes(), at).unwrap();
+                    prop_assert_eq!(start, at - at % BLOCK);
+                    prop_assert_eq!(is(brackets.opens), !in_string && matches!(byte, b'{' | b'['));
+                    prop_assert_eq!(is(brackets.closes), !in_string && matches!(byte, b'}' | b']'));
+                }
                 in_string ^= is_quote;
             }
             prop_assert!(block.reach(text.as_bytes(), text.len()).is_none());

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use super::{PointerError, check, paths::steps, scanner::JsonScanner};
+use super::{JsonOutline, PointerError, check, paths::steps, scanner::JsonScanner};
 use crate::text::shortened;
 
 mod container;
@@ -71,10 +71,19 @@ pub(super) type Steps<'a> = SmallVec<[Cow<'a, str>; 4]>;
 /// If an edit can't be made, or `json`, which is walked through and not checked, turns out not to
 /// be JSON.
 pub fn edited(json: &[u8], edits: &[JsonEdit<'_>]) -> Result<Vec<u8>, EditError> {
+    edited_along(json, &JsonOutline::default(), edits)
+}
+
+/// As [`edited`], without reading again what is in an outline, which is one of this text. If the
+/// text is not JSON, that is found out where the walk did that made the outline.
+///
+/// # Errors
+/// As [`edited`].
+pub fn edited_along(json: &[u8], outline: &JsonOutline, edits: &[JsonEdit<'_>]) -> Result<Vec<u8>, EditError> {
     if edits.len() > MOST_EDITS {
         return Err(EditError::TooMany(edits.len()));
     }
-    let mut text = EditedText::new(json);
+    let mut text = EditedText::new(json, outline);
     let mut grown = json.len();
     for edit in edits {
         match *edit {
@@ -99,14 +108,15 @@ struct EditedText<'a> {
     lead: &'a [u8],
     root: EditNode<'a>,
     trail: &'a [u8],
+    outline: &'a JsonOutline,
     is_read: bool,
     /// Members and elements that may still be looked at.
     looks: usize,
 }
 
 impl<'a> EditedText<'a> {
-    fn new(json: &'a [u8]) -> Self {
-        Self { lead: b"", root: EditNode::Text(json), trail: b"", is_read: false, looks: MOST_LOOKS }
+    fn new(json: &'a [u8], outline: &'a JsonOutline) -> Self {
+        Self { lead: b"", root: EditNode::Text(json), trail: b"", outline, is_read: false, looks: MOST_LOOKS }
     }
 
     fn set(&mut self, pointer: &str, value: &'a [u8]) -> Result<(), EditError> {
@@ -118,7 +128,7 @@ impl<'a> EditedText<'a> {
         let value = value.trim_ascii();
         let steps = parsed(pointer)?;
         if steps.is_empty() {
-            *self = Self { root: EditNode::Text(value), is_read: true, looks: self.looks, ..Self::new(b"") };
+            *self = Self { lead: b"", root: EditNode::Text(value), trail: b"", is_read: true, ..*self };
             return Ok(());
         }
         let fault = |fault| faulty(pointer, fault);
@@ -199,7 +209,16 @@ impl<'a> EditedText<'a> {
             return check(json).map_err(|_| EditFault::NotJson);
         }
         self.lead = &json[..scanner.at];
-        self.root = EditNode::Open(Container::read(&mut scanner, steps, &mut self.looks)?);
+        let (outline, start) = (self.outline, scanner.at);
+        let noted = outline.container(start);
+        let known = noted.map(|noted| Container::outlined(json, outline, noted, steps, &mut self.looks)).transpose()?;
+        self.root = EditNode::Open(match (known.flatten(), noted) {
+            (Some(known), Some(noted)) => {
+                scanner.at = noted.range.end;
+                known
+            }
+            _ => Container::read(&mut scanner, steps, &mut self.looks)?,
+        });
         self.trail = &json[scanner.at..];
         // The end of the text is an error of the scanner, as it wants more.
         if scanner.peek().is_ok() { Err(EditFault::NotJson) } else { Ok(()) }

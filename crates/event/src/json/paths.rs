@@ -9,7 +9,11 @@ use std::{borrow::Cow, cmp::Ordering, collections::BTreeMap, ops::Range};
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{NotJson, PointerError, scanner::JsonScanner};
+use super::{
+    NotJson, PointerError,
+    outline::{JsonOutline, MemberPlace, OpenOutline},
+    scanner::JsonScanner,
+};
 
 /// JSON pointers as a tree of their common steps.
 #[derive(Clone, Debug)]
@@ -42,7 +46,13 @@ struct OpenContainer {
     passed: usize,
     /// Next of the children that are asked for.
     wanted: usize,
+    /// The member that is being passed: where it ends is not known yet.
+    place: MemberPlace,
+    outline: OpenOutline,
 }
+
+/// Ranges of values, one for each node of a tree.
+type NodePlaces = SmallVec<[Option<Range<usize>>; 8]>;
 
 impl PointerTree {
     /// Builds the tree.
@@ -82,7 +92,18 @@ impl PointerTree {
     /// # Errors
     /// Returns an error if what was read is not JSON.
     pub fn find<'a>(&self, json: &'a [u8]) -> Result<FoundValues<'a>, NotJson> {
-        let mut places = self.walk(json)?;
+        self.find_in(json, self.walk(json, None)?)
+    }
+
+    /// As [`Self::find`], and notes in `outline` what edits of the same text need.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_outlined<'a>(&self, json: &'a [u8], outline: &mut JsonOutline) -> Result<FoundValues<'a>, NotJson> {
+        self.find_in(json, self.walk(json, Some(outline))?)
+    }
+
+    fn find_in<'a>(&self, json: &'a [u8], mut places: NodePlaces) -> Result<FoundValues<'a>, NotJson> {
         // A value found inside one that a later member of the same name has replaced does not
         // count.
         for (index, node) in self.nodes.iter().enumerate().skip(1) {
@@ -102,7 +123,8 @@ impl PointerTree {
     }
 
     /// Returns the range of the last value that each node leads to.
-    fn walk(&self, json: &[u8]) -> Result<SmallVec<[Option<Range<usize>>; 8]>, NotJson> {
+    #[inline(always)]
+    fn walk(&self, json: &[u8], mut outline: Option<&mut JsonOutline>) -> Result<NodePlaces, NotJson> {
         let mut places = smallvec![None; self.nodes.len()];
         let mut open = SmallVec::<[OpenContainer; 4]>::new();
         let mut scanner = JsonScanner::new(json);
@@ -120,7 +142,7 @@ impl PointerTree {
                 if is_asked {
                     scanner.at += 1;
                     let is_array = first == b'[';
-                    open.push(OpenContainer { node, start, is_array, is_begun: false, passed: 0, wanted: 0 });
+                    open.push(OpenContainer::new(node, start, is_array));
                 } else {
                     // Plain text may begin like a word or a number, so a scalar document is
                     // checked.
@@ -134,7 +156,7 @@ impl PointerTree {
             }
             let Some(innermost) = open.last_mut() else { return Ok(places) };
             let OpenContainer { node, start, .. } = *innermost;
-            match innermost.step(&self.nodes[node], &mut scanner)? {
+            match innermost.step(&self.nodes[node], &mut scanner, outline.as_deref_mut())? {
                 PathStep::Into(child) => next = Some(child),
                 PathStep::Over => {}
                 PathStep::Out => {
@@ -156,17 +178,41 @@ enum PathStep {
 }
 
 impl OpenContainer {
-    fn step(&mut self, node: &PointerNode, scanner: &mut JsonScanner<'_>) -> Result<PathStep, NotJson> {
-        let byte = scanner.peek()?;
-        if byte == if self.is_array { b']' } else { b'}' } {
+    fn new(node: usize, start: usize, is_array: bool) -> Self {
+        let (is_begun, passed, wanted, place, outline) = Default::default();
+        Self { node, start, is_array, is_begun, passed, wanted, place, outline }
+    }
+
+    #[inline(always)]
+    fn step(
+        &mut self,
+        node: &PointerNode,
+        scanner: &mut JsonScanner<'_>,
+        outline: Option<&mut JsonOutline>,
+    ) -> Result<PathStep, NotJson> {
+        let end = scanner.at;
+        let is_end = scanner.peek()? == if self.is_array { b']' } else { b'}' };
+        let is_noted = outline.is_some();
+        if let Some(outline) = outline {
+            if self.is_begun {
+                let behind = if is_end { end } else { scanner.at };
+                outline.note(&mut self.outline, self.place.ended(behind, end));
+            }
+            if is_end {
+                outline.close(self.outline, self.start..scanner.at + 1);
+            }
+        }
+        if is_end {
             scanner.at += 1;
             return Ok(PathStep::Out);
         }
+        let mut start = end;
         if self.is_begun {
             scanner.expect(b',')?;
+            start = scanner.at;
         }
         self.is_begun = true;
-        let child = if self.is_array {
+        let (child, name, is_escaped) = if self.is_array {
             let Some((index, child)) = node.elements.get(self.wanted) else {
                 scanner.leave(1)?;
                 return Ok(PathStep::Out);
@@ -174,13 +220,20 @@ impl OpenContainer {
             let is_wanted = *index == self.passed;
             self.passed += 1;
             self.wanted += usize::from(is_wanted);
-            is_wanted.then_some(*child)
+            scanner.peek()?;
+            (is_wanted.then_some(*child), scanner.at..scanner.at, false)
         } else {
             scanner.expect(b'"')?;
+            let start = scanner.at - 1;
             let (name, is_escaped) = scanner.text()?;
+            let range = start..scanner.at;
             scanner.expect(b':')?;
-            node.member(name, is_escaped)
+            scanner.peek()?;
+            (node.member(name, is_escaped), range, is_escaped)
         };
+        if is_noted {
+            self.place = MemberPlace { span: start..start, name, is_escaped, value: scanner.at..scanner.at };
+        }
         match child {
             Some(child) => Ok(PathStep::Into(child)),
             None => scanner.skip().map(|()| PathStep::Over),

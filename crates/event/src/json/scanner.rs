@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::{NotJson, block::JsonBlock};
+use super::{
+    NotJson,
+    block::{BlockBrackets, JsonBlock},
+};
 
 /// Position in a JSON text.
 pub(super) struct JsonScanner<'a> {
@@ -85,8 +88,8 @@ impl<'a> JsonScanner<'a> {
     /// depth 0 the next whole object or array.
     #[inline]
     pub(super) fn leave(&mut self, mut depth: usize) -> Result<(), NotJson> {
-        while let Some((start, ahead)) = self.block.reach(self.json, self.at) {
-            let (opens, closes) = (self.block.opens & ahead, self.block.closes & ahead);
+        while let Some((start, brackets)) = self.block.reach_brackets(self.json, self.at) {
+            let BlockBrackets { opens, closes } = brackets;
             let (opened, closed) = (opens.count_ones() as usize, closes.count_ones() as usize);
             if depth > closed {
                 depth = depth - closed + opened;

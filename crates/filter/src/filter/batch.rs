@@ -1,7 +1,7 @@
 //! Columns: many events in two flat buffers, in the layouts of the contract's `event-batch`.
 
 use super::{EventFields, interest::EventReads, subscription::RouteSubscription};
-use crate::{condition::EventFacts, event::Event};
+use crate::{condition::EventFacts, event::Event, json::JsonOutline};
 
 /// Layout of version 0.1.1 of the contract, with a row of fixed parts for each event.
 const LAYOUT: u32 = 1;
@@ -21,9 +21,17 @@ pub(super) struct EventColumns {
     arena: Vec<u8>,
     index: Vec<u8>,
     headers: Vec<u8>,
+    notes_outlines: bool,
+    /// What was noted of the payloads on the way to the fields, event by event.
+    outlines: Vec<JsonOutline>,
 }
 
 impl EventColumns {
+    /// Creates columns for events whose payloads may be edited.
+    pub(super) fn for_edits() -> Self {
+        Self { notes_outlines: true, ..Self::default() }
+    }
+
     /// Replaces the content with the parts that are read of as many events as fit, from the first
     /// on. Returns their number: 0 if the first alone is too large.
     pub(super) fn fill<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>, reads: EventFields) -> usize {
@@ -59,10 +67,12 @@ impl EventColumns {
     ) -> usize {
         self.arena.clear();
         self.index.clear();
+        self.outlines.clear();
         write(&mut self.index, [FIELDS_LAYOUT, 0, number(reads.fields.len())]);
         let mut count = 0_u32;
         for event in events {
-            let mut facts = EventFacts::new(event);
+            let facts = EventFacts::new(event);
+            let mut facts = if self.notes_outlines { facts.with_outline() } else { facts };
             let Ok(values) = subscription.values(reads, &mut facts, event.attempt) else { break };
             let size: usize = values.iter().flatten().map(|value| value.len()).sum();
             if self.arena.len() + size > LARGEST {
@@ -72,6 +82,7 @@ impl EventColumns {
                 let part = self.part(value.as_deref());
                 write(&mut self.index, part);
             }
+            self.outlines.push(facts.into_outline());
             count += 1;
         }
         self.index[NUMBER..][..NUMBER].copy_from_slice(&count.to_le_bytes());
@@ -84,6 +95,10 @@ impl EventColumns {
 
     pub(super) fn index(&self) -> &[u8] {
         &self.index
+    }
+
+    pub(super) fn outlines(&self) -> &[JsonOutline] {
+        &self.outlines
     }
 
     fn row(&mut self, event: &Event, reads: EventFields, event_type: [u32; 2]) {

@@ -17,6 +17,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use wasmparser::{Parser, Payload};
 
+use super::cache::CacheFolder;
 use crate::poison::ignore_poison;
 
 /// Smallest code section worth sharing, in bytes: less is compiled in half a second.
@@ -41,11 +42,12 @@ pub(super) struct FunctionStore {
 }
 
 impl FunctionStore {
-    /// Opens the file for a component. `None` if the component's code is not worth sharing.
+    /// Opens the file for a component. `None` if the component's code is not worth sharing, or others
+    /// may write to the files.
     pub(super) fn open(folder: &Path, component: &[u8], version: u64) -> Option<Self> {
         let code = largest_code(component).filter(|code| code.len() >= WORTH_SHARING)?;
-        let path = folder.join("functions").join(format!("{}-{version:016x}", super::digest(code)));
-        Some(Self::read(path))
+        let folder = CacheFolder::open(&folder.join("functions")).ok()?;
+        Some(Self::read(folder.path().join(format!("{}-{version:016x}", super::digest(code)))))
     }
 
     fn read(path: PathBuf) -> Self {
@@ -73,13 +75,11 @@ impl FunctionStore {
         }
         let digest = Sha256::digest(&text);
         text.extend(digest);
-        let Some(folder) = self.path.parent() else { return Ok(()) };
-        fs::create_dir_all(folder)?;
         // Beside it, and then in its place: another process may read it meanwhile.
         let beside = self.path.with_extension(format!("{:016x}", fastrand::u64(..)));
         fs::write(&beside, text)?;
         fs::rename(&beside, &self.path)?;
-        evict(folder, MOST_OF_ALL)
+        self.path.parent().map_or(Ok(()), |folder| evict(folder, MOST_OF_ALL))
     }
 
     fn added(&self) -> MutexGuard<'_, CompiledFunctions> {
@@ -151,9 +151,9 @@ fn evict(folder: &Path, most: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
-    use wasmtime::{CacheStore as _, Engine, component::Component};
+    use wasmtime::{Engine, component::Component};
 
     use super::*;
     use crate::filter::engine::{CodeQuality, config};
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn components_that_differ_in_data_share_their_functions() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("functions/file");
+        let path = dir.path().join("file");
         assert_eq!(largest_code(&component("one")), largest_code(&component("other")));
         assert!(compile(&path, &component("one")) >= 20);
         assert_eq!(compile(&path, &component("other")), 0);
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_torn_or_foreign_file_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("functions/file");
+        let path = dir.path().join("file");
         let all = compile(&path, &component("one"));
         let file = fs::read(&path).unwrap();
         let mut changed = file.clone();
@@ -216,6 +216,16 @@ mod tests {
         assert!(names().len() == 2 && !names().contains(&"oldest".into()), "{:?}", names());
         evict(dir.path(), 100).unwrap();
         assert_eq!(names(), ["newest"]);
+    }
+
+    #[test]
+    fn files_that_others_may_write_to_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let nops = "nop ".repeat(WORTH_SHARING);
+        let large = wat::parse_str(format!("(component (core module (func {nops})))")).unwrap();
+        assert!(FunctionStore::open(dir.path(), &large, 0).is_some());
+        fs::set_permissions(dir.path().join("functions"), Permissions::from_mode(0o777)).unwrap();
+        assert!(FunctionStore::open(dir.path(), &large, 0).is_none());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::{
     measures::UndeclaredMetrics,
     outputs::OutputLimits,
     sandbox::{InstanceKind, InstanceMemory, Sandbox},
-    subscription::{RouteSubscription, time_for, time_of_batch},
+    subscription::{ReadEvent, RouteSubscription, time_for, time_of_batch},
 };
 use crate::{config::GuestLimits, event::Event, projection::ProjectedValues};
 
@@ -342,15 +342,14 @@ impl GuestInstance {
         Ok(answers)
     }
 
-    /// Calls `process`. `values` are those of the fields that it reads.
+    /// Calls `process`.
     pub(super) async fn process(
         &mut self,
         subscription: &Arc<RouteSubscription>,
-        event: &Event,
+        read: &ReadEvent<'_>,
         attempt: u32,
-        values: &ProjectedValues<'_>,
     ) -> wasmtime::Result<Result<Verdict, Failure>> {
-        let wall = subscription.limits.process_wall;
+        let (wall, event) = (subscription.limits.process_wall, read.event);
         let answer = within(wall, async {
             let (resource, limits) = self.begin_process(subscription, 1, event.payload.len()).await?;
             let reads = subscription.process_reads.parts;
@@ -359,7 +358,7 @@ impl GuestInstance {
                     guest.process(&mut self.store, resource, event, attempt, reads, limits).await
                 }
                 GuestFunctions::V0_2(guest) => {
-                    guest.process(&mut self.store, resource, subscription, event, values, limits).await
+                    guest.process(&mut self.store, resource, subscription, read, limits).await
                 }
             }
         })

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     api::ApiClients,
-    condition::{self, Conditions, EventFacts, PathSets},
+    condition::{self, Conditions, PathSets},
     config::InstanceScope,
     event::Event,
     metrics::{FilterMetrics, SampledTime},
@@ -276,12 +276,11 @@ impl Filter {
             return Ok(Verdict::Keep);
         }
         let key = &subscription.granted.key;
-        let mut facts = EventFacts::new(event);
-        let values = subscription.values(&subscription.process_reads, &mut facts, attempt)?;
+        let read = subscription.read(event, attempt)?;
         let mut instance = self.0.take(key).await.map_err(|failed| self.0.broke("instantiate", failed))?;
         instance.trace(span);
         let began = SampledTime::begin(metrics.processes.inc());
-        let answer = instance.process(subscription, event, attempt, &values).await;
+        let answer = instance.process(subscription, &read, attempt).await;
         metrics.process_time.end(began);
         instance.annotate(span);
         self.0.answered("process", key, instance, answer)
@@ -310,7 +309,7 @@ impl Filter {
     ) -> Result<Vec<Result<Verdict, Failure>>, ProcessError> {
         let FilterInner { metrics, processing, .. } = &*self.0;
         let key = &subscription.granted.key;
-        let mut columns = EventColumns::default();
+        let mut columns = EventColumns::for_edits();
         let mut answers = Vec::with_capacity(events.len());
         while let [next, ..] = &events[answers.len()..] {
             let rest = &events[answers.len()..];

@@ -6,7 +6,8 @@ use super::{FilterHooks, Params, granted::GrantedResources, interest::EventReads
 use crate::{
     condition::{Conditions, EventFacts, Untested},
     config::{GuestLimits, LimitOverrides},
-    json::NotJson,
+    event::Event,
+    json::{JsonOutline, NotJson},
     projection::{ProjectedPlace, ProjectedValues},
 };
 
@@ -69,6 +70,15 @@ pub struct RouteSubscription {
     pub(super) sinks: Vec<Arc<str>>,
 }
 
+/// An event in front of `process`.
+pub(super) struct ReadEvent<'a> {
+    pub(super) event: &'a Event,
+    /// Values of the fields that are read.
+    pub(super) values: ProjectedValues<'a>,
+    /// Where the members stand that were passed on the way to them.
+    pub(super) outline: JsonOutline,
+}
+
 impl RouteSubscription {
     pub fn key(&self) -> &str {
         &self.granted.key
@@ -96,6 +106,16 @@ impl RouteSubscription {
     ) -> Result<ProjectedValues<'a>, Untested> {
         let place = ProjectedPlace { key: &self.granted.key, route: &self.route, attempt };
         reads.fields.values(facts, &place).map_err(|NotJson| Untested::Unreadable)
+    }
+
+    /// Returns what a call of `process` is handed.
+    ///
+    /// # Errors
+    /// As [`Self::values`].
+    pub(super) fn read<'a>(&'a self, event: &'a Event, attempt: u32) -> Result<ReadEvent<'a>, Untested> {
+        let mut facts = EventFacts::new(event).with_outline();
+        let values = self.values(&self.process_reads, &mut facts, attempt)?;
+        Ok(ReadEvent { event, values, outline: facts.into_outline() })
     }
 
     /// Sinks of the route that its outputs may choose by name.

@@ -16,7 +16,7 @@ use super::{
     interest::{DeclaredInterest, DeclaredReads},
     outputs::OutputLimits,
     sandbox::Sandbox,
-    subscription::RouteSubscription,
+    subscription::{ReadEvent, RouteSubscription},
 };
 use crate::{condition, event::Event, projection::ProjectedValues};
 // The bindings' own module, not this crate.
@@ -165,13 +165,12 @@ impl GuestFunctions {
         store: &mut Store<Sandbox>,
         object: ResourceAny,
         subscription: &RouteSubscription,
-        event: &Event,
-        values: &ProjectedValues<'_>,
+        read: &ReadEvent<'_>,
         limits: OutputLimits,
     ) -> wasmtime::Result<Result<Verdict, Failure>> {
         let filter = self.0.trommel_filter_filter();
-        let answer = filter.subscription().call_process(store, object, &lent(values)).await?;
-        Ok(verdict::of(answer, subscription, event, limits)?)
+        let answer = filter.subscription().call_process(store, object, &lent(&read.values)).await?;
+        Ok(verdict::of(answer, subscription, (read.event, &read.outline), limits)?)
     }
 
     pub(super) async fn tick(
@@ -204,8 +203,9 @@ impl GuestFunctions {
         if answers.len() != events.len() {
             return Err(Violation::Outcomes { found: answers.len(), events: events.len() }.into());
         }
-        let verdict = |(answer, event): (_, &&Event)| verdict::of(answer, subscription, event, limits);
-        Ok(answers.into_iter().zip(events).map(verdict).collect::<Result<_, _>>()?)
+        let known = events.iter().copied().zip(columns.outlines());
+        let verdict = |(answer, event)| verdict::of(answer, subscription, event, limits);
+        Ok(answers.into_iter().zip(known).map(verdict).collect::<Result<_, _>>()?)
     }
 }
 

@@ -2,7 +2,12 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use crate::json::{NotJson, paths::index, scanner::JsonScanner};
+use crate::json::{
+    JsonOutline, NotJson,
+    outline::{MemberPlace, OutlinedContainer},
+    paths::index,
+    scanner::JsonScanner,
+};
 
 /// What reading a member or an element costs, in looks at one.
 const READING: usize = 64;
@@ -40,12 +45,7 @@ pub(super) struct Container<'a> {
 /// A member of an object or an element of an array: where it stands in the source, and what it has
 /// become if an edit came by. One that was added stands nowhere.
 struct Slot<'a> {
-    /// All between the commas or brackets around it; behind the last there are no blanks.
-    span: Range<usize>,
-    /// The name with its quotes, empty for an element.
-    name: Range<usize>,
-    is_escaped: bool,
-    value: Range<usize>,
+    place: MemberPlace,
     changed: Option<Box<ChangedSlot<'a>>>,
 }
 
@@ -134,14 +134,8 @@ impl<'a> Container<'a> {
             let (name, is_escaped) = if is_array { (0..0, false) } else { member_name(scanner)? };
             let first = scanner.peek()?;
             let from = scanner.at;
-            let is_on_the_way = match steps {
-                [step, _, ..] if matches!(first, b'{' | b'[') => match is_array {
-                    true => index(step) == Some(slots.len()),
-                    false => is_named(&source[name.clone()], is_escaped, step),
-                },
-                _ => false,
-            };
-            let inner = match is_on_the_way {
+            let written = (!is_array).then(|| (&source[name.clone()], is_escaped));
+            let inner = match matches!(first, b'{' | b'[') && leads_on(steps, written, slots.len()) {
                 true => Some(Self::read(scanner, &steps[1..], looks)?),
                 false => scanner.skip().map(|()| None)?,
             };
@@ -153,7 +147,7 @@ impl<'a> Container<'a> {
             };
             let span = start..if is_done { end } else { scanner.at };
             let name = if is_array { from..from } else { name };
-            let mut slot = Slot { span, name, is_escaped, value: from..end, changed: None };
+            let mut slot = Slot { place: MemberPlace { span, name, is_escaped, value: from..end }, changed: None };
             if let Some(inner) = inner {
                 slot.change(source).value = EditNode::Open(inner);
             }
@@ -165,6 +159,34 @@ impl<'a> Container<'a> {
         }
         scanner.at += 1;
         Ok(Self { source, is_array, slots, tail: &source[end..scanner.at] })
+    }
+
+    /// As [`Self::read`], of an object or array that was noted. `None` if one of those within it
+    /// that `steps` lead through was not.
+    pub(super) fn outlined(
+        source: &'a [u8],
+        outline: &JsonOutline,
+        noted: &OutlinedContainer,
+        steps: &[Cow<'_, str>],
+        looks: &mut usize,
+    ) -> Result<Option<Self>, EditFault> {
+        look(READING * noted.count, looks)?;
+        let is_array = source.get(noted.range.start) == Some(&b'[');
+        // One may be added.
+        let mut slots = Vec::with_capacity(noted.count + 1);
+        slots.extend(outline.members(noted).map(|place| Slot { place: place.clone(), changed: None }));
+        slots.reverse();
+        for (position, slot) in slots.iter_mut().enumerate() {
+            let MemberPlace { name, is_escaped, value, .. } = &slot.place;
+            let written = (!is_array).then(|| (&source[name.clone()], *is_escaped));
+            if matches!(source[value.start], b'{' | b'[') && leads_on(steps, written, position) {
+                let Some(inner) = outline.container(value.start) else { return Ok(None) };
+                let Some(inner) = Self::outlined(source, outline, inner, &steps[1..], looks)? else { return Ok(None) };
+                slot.change(source).value = EditNode::Open(inner);
+            }
+        }
+        let end = slots.last().map_or(noted.range.start + 1, |slot| slot.place.value.end);
+        Ok(Some(Self { source, is_array, slots, tail: &source[end..noted.range.end] }))
     }
 
     pub(super) fn is_array(&self) -> bool {
@@ -205,7 +227,7 @@ impl<'a> Container<'a> {
         let name = if self.is_array { Cow::Borrowed(&b""[..]) } else { quoted(step) };
         let is_escaped = name.contains(&b'\\');
         let changed = Some(Box::new(ChangedSlot { lead, name, is_escaped, colon, value, trail: b"" }));
-        self.slots.push(Slot { span: 0..0, name: 0..0, is_escaped, value: 0..0, changed });
+        self.slots.push(Slot { place: MemberPlace::default(), changed });
     }
 
     pub(super) fn remove(&mut self, index: usize) {
@@ -249,8 +271,8 @@ impl<'a> Container<'a> {
         // Slots that follow each other in the source are written with their commas.
         let mut run = 0..0;
         for (index, slot) in self.slots.iter().enumerate() {
-            if slot.changed.is_none() && !run.is_empty() && run.end + 1 == slot.span.start {
-                run.end = slot.span.end;
+            if slot.changed.is_none() && !run.is_empty() && run.end + 1 == slot.place.span.start {
+                run.end = slot.place.span.end;
                 continue;
             }
             out.extend_from_slice(&self.source[std::mem::take(&mut run)]);
@@ -258,7 +280,7 @@ impl<'a> Container<'a> {
                 out.push(b',');
             }
             match &slot.changed {
-                None => run = slot.span.clone(),
+                None => run = slot.place.span.clone(),
                 Some(changed) => changed.write(out),
             }
         }
@@ -270,7 +292,7 @@ impl<'a> Container<'a> {
 impl<'a> Slot<'a> {
     fn is_named(&self, source: &[u8], name: &str) -> bool {
         match &self.changed {
-            None => is_named(&source[self.name.clone()], self.is_escaped, name),
+            None => is_named(&source[self.place.name.clone()], self.place.is_escaped, name),
             Some(changed) => is_named(&changed.name, changed.is_escaped, name),
         }
     }
@@ -278,7 +300,10 @@ impl<'a> Slot<'a> {
     /// Returns the blanks that it begins with, and its colon.
     fn style(&self, source: &'a [u8]) -> (&'a [u8], &'a [u8]) {
         match &self.changed {
-            None => (&source[self.span.start..self.name.start], &source[self.name.end..self.value.start]),
+            None => {
+                let MemberPlace { span, name, value, .. } = &self.place;
+                (&source[span.start..name.start], &source[name.end..value.start])
+            }
             Some(changed) => (changed.lead, changed.colon),
         }
     }
@@ -286,14 +311,15 @@ impl<'a> Slot<'a> {
     /// Returns its parts, which can be changed.
     fn change(&mut self, source: &'a [u8]) -> &mut ChangedSlot<'a> {
         let (lead, colon) = self.style(source);
+        let MemberPlace { span, name, is_escaped, value } = &self.place;
         self.changed.get_or_insert_with(|| {
             Box::new(ChangedSlot {
                 lead,
-                name: Cow::Borrowed(&source[self.name.clone()]),
-                is_escaped: self.is_escaped,
+                name: Cow::Borrowed(&source[name.clone()]),
+                is_escaped: *is_escaped,
                 colon,
-                value: EditNode::Text(&source[self.value.clone()]),
-                trail: &source[self.value.end..self.span.end],
+                value: EditNode::Text(&source[value.clone()]),
+                trail: &source[value.end..span.end],
             })
         })
     }
@@ -306,6 +332,16 @@ impl ChangedSlot<'_> {
         }
         self.value.write(out);
         out.extend_from_slice(self.trail);
+    }
+}
+
+/// Returns whether `steps` lead through a value: that of a member, the name of which is given as it
+/// is written, or of the element at a position.
+fn leads_on(steps: &[Cow<'_, str>], member: Option<(&[u8], bool)>, position: usize) -> bool {
+    match (steps, member) {
+        ([step, _, ..], Some((written, is_escaped))) => is_named(written, is_escaped, step),
+        ([step, _, ..], None) => index(step) == Some(position),
+        _ => false,
     }
 }
 
@@ -335,5 +371,6 @@ fn is_named(written: &[u8], is_escaped: bool, name: &str) -> bool {
 }
 
 fn quoted<'a>(name: &str) -> Cow<'a, [u8]> {
-    Cow::Owned(serde_json::Value::from(name).to_string().into_bytes())
+    // A text can always be written.
+    Cow::Owned(serde_json::to_vec(name).unwrap_or_default())
 }

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
-use super::{JsonEdit, edited};
-use crate::json::{self, JsonPointer, check, members};
+use super::{JsonEdit, edited, edited_along};
+use crate::json::{self, JsonOutline, JsonPointer, PointerTree, check, members};
 
 /// A document with its texts, names in their quotes.
 #[derive(Clone, Debug, PartialEq)]
@@ -252,6 +252,34 @@ proptest! {
                 let found = edited(text.as_bytes(), &[JsonEdit::Set(&pointer, b"[7]")]).unwrap();
                 prop_assert_eq!(str::from_utf8(&found).unwrap(), expected);
             }
+        }
+    }
+
+    /// What a walk has noted saves the reading and changes nothing. A text that is not JSON may be
+    /// found out by one of the two alone.
+    #[test]
+    fn edits_along_an_outline_are_those_without(
+        text in text(),
+        broken in prop::option::of((
+            any::<prop::sample::Index>(),
+            prop::sample::select(vec!["", "}", "\"", ",", "{", "1 "]),
+        )),
+        read in prop::collection::vec(pointer(), 1..5),
+        edits in prop::collection::vec(edit(), 1..5),
+    ) {
+        let mut text = text.into_bytes();
+        if let Some((at, instead)) = broken {
+            let at = at.index(text.len());
+            text.splice(at..at + 1, instead.bytes());
+        }
+        let edits: Vec<_> = edits.iter().map(borrowed).collect();
+        let tree = PointerTree::new(read.iter().map(String::as_str)).unwrap();
+        let mut outline = JsonOutline::default();
+        let found = tree.find_outlined(&text, &mut outline);
+        prop_assert_eq!(&found, &tree.find(&text));
+        let along = edited_along(&text, &outline, &edits);
+        if found.is_ok() && check(&text).is_ok() {
+            prop_assert_eq!(along, edited(&text, &edits), "{}", text.escape_ascii());
         }
     }
 

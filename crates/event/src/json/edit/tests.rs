@@ -1,6 +1,7 @@
 use JsonEdit::{Remove, Rename, Set};
 
 use super::*;
+use crate::json::PointerTree;
 
 fn set<'a>(pointer: &'a str, value: &'a str) -> JsonEdit<'a> {
     Set(pointer, value.as_bytes())
@@ -174,4 +175,38 @@ fn many_edits_of_many_members_are_refused() {
     let deep = format!("{}1{}", "[".repeat(1 << 20), "]".repeat(1 << 20));
     becomes(&deep, Remove("/1"), &deep);
     assert!(made(&deep, &[set(&"/0".repeat(MOST_STEPS), "1")]).is_ok());
+}
+
+/// The reading that an outline saves is seen where it would find something else than was noted.
+#[test]
+fn what_a_walk_has_noted_is_not_read_again() {
+    let noted = |json: &str, pointers: &[&str]| {
+        let mut outline = JsonOutline::default();
+        let tree = PointerTree::new(pointers.iter().copied()).unwrap();
+        tree.find_outlined(json.as_bytes(), &mut outline).unwrap();
+        outline
+    };
+    let along = |json: &str, outline: &JsonOutline, edit| {
+        edited_along(json.as_bytes(), outline, &[edit]).map(|out| String::from_utf8(out).unwrap())
+    };
+    let (text, other) = (r#"{"a":{"b":1}, "c":[2]}"#, r#"{"a":{"b":1}; "c":[2]}"#);
+    let outline = noted(text, &["/a/b"]);
+    for (edit, expected) in [
+        (set("/d", "3"), r#"{"a":{"b":1}, "c":[2], "d":3}"#),
+        (set("/a/b", "3"), r#"{"a":{"b":3}, "c":[2]}"#),
+        (Remove("/c"), r#"{"a":{"b":1}}"#),
+    ] {
+        assert_eq!(along(text, &outline, edit).as_deref(), Ok(expected));
+        assert!(along(other, &JsonOutline::default(), edit).is_err() && along(other, &outline, edit).is_ok());
+    }
+    // What was passed over is read, as before.
+    assert!(along(other, &outline, set("/c/0", "3")).is_err());
+    assert_eq!(along(text, &outline, set("/c/0", "3")).as_deref(), Ok(r#"{"a":{"b":1}, "c":[3]}"#));
+    // So is a text with very many members.
+    let members: Vec<_> = (0..300).map(|n| format!("\"{n}\":1")).collect();
+    let wide = format!("{{{}}}", members.join(","));
+    let edited = along(&wide, &noted(&wide, &["/7"]), Remove("/299")).unwrap();
+    assert_eq!(edited, format!("{{{}}}", members[..299].join(",")));
+    let often = format!("{{{}\"a\":{{}}}}", "\"a\":{},".repeat(300));
+    assert_eq!(along(&often, &noted(&often, &["/a/b"]), Remove("/a")).as_deref(), Ok("{}"));
 }

@@ -16,17 +16,17 @@ use crate::{
         outputs::OutputLimits,
         subscription::RouteSubscription,
     },
-    json::{self, JsonEdit},
+    json::{self, JsonEdit, JsonOutline},
 };
 
 type Answer = Result<types::Outcome, types::Failure>;
 
-/// Makes the verdict of an answer about an event. A failure also if the event is not one that the
-/// edits can be made on.
+/// Makes the verdict of an answer about an event, with what was noted of its payload. A failure also
+/// if the event is not one that the edits can be made on.
 pub(super) fn of(
     answer: Answer,
     subscription: &RouteSubscription,
-    event: &Event,
+    event: (&Event, &JsonOutline),
     limits: OutputLimits,
 ) -> Result<Result<Verdict, Failure>, Violation> {
     let outcome = match answer {
@@ -83,7 +83,11 @@ fn emission(index: usize, written: types::Emission, sinks: &[Arc<str>]) -> Resul
 }
 
 /// Makes the changes, each where it belongs.
-fn edited(edits: Vec<types::Edit>, event: &Event, limits: OutputLimits) -> Result<Result<Verdict, Failure>, Violation> {
+fn edited(
+    edits: Vec<types::Edit>,
+    (event, outline): (&Event, &JsonOutline),
+    limits: OutputLimits,
+) -> Result<Result<Verdict, Failure>, Violation> {
     let mut in_payload = SmallVec::<[JsonEdit<'_>; 8]>::new();
     let mut subject = None;
     let mut headers = Vec::new();
@@ -108,7 +112,7 @@ fn edited(edits: Vec<types::Edit>, event: &Event, limits: OutputLimits) -> Resul
     let payload = if in_payload.is_empty() {
         event.payload.clone()
     } else {
-        match json::edited(&event.payload, &in_payload) {
+        match json::edited_along(&event.payload, outline, &in_payload) {
             Ok(edited) => Bytes::from(edited),
             Err(error) => return Ok(Err(Failure::new(FailureKind::Malformed, error.to_string()))),
         }
