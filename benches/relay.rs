@@ -277,7 +277,7 @@ impl Bench<'_> {
                 let controls = RouterControls {
                     stopper: stopper.clone(),
                     stop,
-                    cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")),
+                    cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")).into(),
                     ..RouterControls::default()
                 };
                 let router = runtime.spawn(app::run(config, controls));
