@@ -169,6 +169,18 @@ pub async fn unsettled(context: &jetstream::Context) -> u64 {
     info.num_pending + info.num_ack_pending as u64
 }
 
+/// Waits until none is, and fails when nothing gets on: a slow machine takes its time for many.
+pub async fn until_settled(context: &jetstream::Context) {
+    let mut left = u64::MAX;
+    while left > 0 {
+        left = until_ok("some more is settled", async || {
+            let now = unsettled(context).await;
+            if now < left { Ok(now) } else { Err(now) }
+        })
+        .await;
+    }
+}
+
 /// The dead letters, in their order.
 pub async fn dead_letters(context: &jetstream::Context) -> Vec<Value> {
     stored(context, "TROMMEL_DEAD").await.into_iter().map(|(_, letter)| letter).collect()

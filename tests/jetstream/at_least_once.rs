@@ -57,10 +57,9 @@ async fn every_event_reaches_the_sink_whenever_the_router_is_killed() {
         assert_eq!(early, None, "acknowledged up to {acked}, but this event is not at the sink");
     }
     let router = folder.start();
-    let outputs = flow::outputs_until(&context, "every event at the sink", |outputs| {
-        outputs.len() >= EVENTS && flow::counts(outputs).len() == EVENTS
-    })
-    .await;
+    flow::until_settled(&context).await;
+    let outputs = outputs(&context).await;
+    assert_eq!(flow::counts(&outputs).len(), EVENTS, "every event is at the sink");
     let ended = router.stop();
     assert!(ended.status.success(), "{ended:?}");
     let info = flow::consumer(&context).await;
