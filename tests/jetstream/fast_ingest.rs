@@ -206,7 +206,9 @@ async fn a_stream_that_is_full_in_mid_batch_is_waited_for() {
 async fn a_stream_deleted_in_mid_batch_is_waited_for() {
     let server = NatsServer::start().await;
     let stream = FastStream::create(&server, json!({})).await;
-    let mut rig = SinkRig::start(&nats(&server.url()), &settings()).await;
+    // Room for all that is refused: what has none goes back to its source after a while.
+    let settings = config::NatsSink { window: 512, ..settings() };
+    let mut rig = SinkRig::start(&nats(&server.url()), &settings).await;
     let warm = stream.warm_up(&mut rig).await;
     rig.send(warm + 1..=warm + 100).await;
     stream.api("STREAM.DELETE.OUT", json!({})).await;

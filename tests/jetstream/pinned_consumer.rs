@@ -1,5 +1,5 @@
 //! `ack = "auto"`: a consumer that the server pins to one router at a time, where one ack settles many messages. Others
-//! wait, and whoever follows begins at what is not settled.
+//! wait, and the one that follows begins at what is not settled.
 
 use crate::flow;
 use crate::nats as server;
