@@ -195,5 +195,13 @@ async fn a_filter_in_quarantine_is_down_and_one_that_is_refused_degraded() {
     assert!(refused["why"].as_str().unwrap().contains("stays in service"), "{refused}");
     folder.put("plugins/mischief.wasm", &component_bytes("stamp-v1"));
     until_level(&folder, admin, part, "ok").await;
+    // The last good one is back by itself, and then in its file, too.
+    folder.put("plugins/mischief.wasm", &component_bytes("misbehave"));
+    router.wait_for("loaded a component");
+    publish(&context, 100..200, 1).await;
+    let rolled_back = until_level(&folder, admin, part, "degraded").await;
+    assert!(rolled_back["why"].as_str().unwrap().contains("is in its place"), "{rolled_back}");
+    folder.put("plugins/mischief.wasm", &component_bytes("stamp-v1"));
+    until_level(&folder, admin, part, "ok").await;
     assert!(router.stop().status.success());
 }

@@ -160,7 +160,7 @@ impl Loader {
         for (_, component) in filters.iter_mut().filter(|(name, _)| !waiting.contains(*name)) {
             changed |= component.lift();
         }
-        self.note_sound(&filters);
+        self.note_all_sound(&filters);
         if !changed {
             return report;
         }

@@ -145,12 +145,14 @@ impl Loader {
     }
 
     /// Notes the filters whose newest component is in service and not quarantined.
-    pub(super) fn note_sound(&self, filters: &FiltersByName) {
+    pub(super) fn note_all_sound(&self, filters: &FiltersByName) {
         let sound = |component: &ServedComponent| component.refused.is_none() && !component.filter.is_quarantined();
-        for (name, _) in filters.iter().filter(|(_, component)| sound(component)) {
-            if let Some(lasted) = self.metrics.filter(name).health.recover() {
-                tracing::info!(filter = name, after = format!("{} s", lasted.as_secs()), "the filter is sound again");
-            }
+        filters.iter().filter(|(_, component)| sound(component)).for_each(|(name, _)| self.note_sound(name));
+    }
+
+    fn note_sound(&self, name: &str) {
+        if let Some(lasted) = self.metrics.filter(name).health.recover() {
+            tracing::info!(filter = name, after = format!("{} s", lasted.as_secs()), "the filter is sound again");
         }
     }
 
@@ -209,11 +211,16 @@ impl Loader {
         // Refused content may fit once the keys are fixed.
         let is_refused =
             |current: &ServedComponent| current.refused.as_ref() == Some(&digest) && *registry == *self.registry;
-        if let Some(current) = current
-            && (current.filter.digest() == digest && current.settings == settings || is_refused(current))
-        {
-            self.compiling.retain(|other| other != name);
-            return kept(current);
+        if let Some(current) = current {
+            let is_served = current.filter.digest() == digest && current.settings == settings;
+            // What was rolled back to is the file's content again.
+            if is_served && !current.filter.is_quarantined() {
+                self.note_sound(name);
+            }
+            if is_served || is_refused(current) {
+                self.compiling.retain(|other| other != name);
+                return kept(current);
+            }
         }
         let Some((digest, settings, loaded)) = self.compiling.take(&self.host, (&digest, bytes), &settings) else {
             return Ok(None);
