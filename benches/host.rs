@@ -14,6 +14,7 @@ use trommel::{
     json::{self, JsonEdit},
     metrics::Metrics,
     projection::{ProjectedPlace, Projection},
+    telemetry::StageSpan,
 };
 
 #[path = "common/turns.rs"]
@@ -138,6 +139,11 @@ fn calls(runtime: &Runtime, host: &Host, event: &Event) {
         black_box(value.to_string());
     });
     table.case("process: two fields read, one set", || {
+        let mut span = StageSpan::none();
+        let answer = edit.process_on_lane(&edits, black_box(event), 1, &mut span);
+        runtime.block_on(async { black_box(answer.await.unwrap()) });
+    });
+    table.case("process: the same on a fiber", || {
         runtime.block_on(async { black_box(edit.process(&edits, black_box(event), 1).await.unwrap()) });
     });
     table.case_of(64, "process: the same in batches of 64", || {

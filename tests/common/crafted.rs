@@ -24,6 +24,11 @@ const WASI: [(&str, &str); 2] = [
 pub const WAIT: &str =
     "(if (i64.gt_u (call $now) (i64.const 1)) (then (call $block (call $wait (i64.const 3600000000000)))))";
 
+const WASI_IMPORTS: &str = r#"
+  (import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))
+  (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $wait (param i64) (result i32)))
+  (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))"#;
+
 /// What is in the place of nothing at all.
 #[derive(Clone, Copy, Default)]
 pub struct Trick<'a> {
@@ -66,12 +71,11 @@ pub fn nested(loops: usize, locals: usize) -> String {
 
 fn text(Trick { start, imports, process, more, is_unasked }: Trick<'_>) -> String {
     const F: &str = "trommel:filter/filter@0.1.1";
+    let wasi = if [start, process].concat().contains(WAIT) { WASI_IMPORTS } else { "" };
     let (hooks, matches) = if is_unasked { (8, "unreachable") } else { (12, "") };
     format!(
         r#"(module
-  (import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))
-  (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $wait (param i64) (result i32)))
-  (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
+  {wasi}
   (import "[export]{F}" "[resource-new]subscription" (func $new (param i32) (result i32)))
   {imports}
   (memory (export "memory") 64)

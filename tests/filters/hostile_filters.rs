@@ -30,7 +30,7 @@ fn limits() -> GuestLimits {
     GuestLimits {
         match_cpu: Duration::from_secs(1),
         process_cpu: Duration::from_secs(1),
-        process_wall: Duration::from_secs(2),
+        process_wall: Duration::from_secs(30),
         load: Duration::from_millis(300),
         memory: 16 << 20,
         ..GuestLimits::default()

@@ -60,6 +60,7 @@ mod named_apis;
 mod native_conditions;
 mod poison;
 mod quarantine;
+mod quick_calls;
 mod repeated_ticks;
 mod tenures_across_replicas;
 mod timed_filters;

@@ -41,6 +41,7 @@ mod loaded;
 mod manifest;
 mod measures;
 mod outputs;
+mod pace;
 mod sandbox;
 mod state;
 mod still_clock;

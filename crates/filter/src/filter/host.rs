@@ -218,6 +218,8 @@ impl HostInner {
                 kind,
                 linked: LinkedComponent::new(series, linker.instantiate_pre(component)?, has_batch)?,
                 has_wasi: imports.wasi,
+                only_computes: !(imports.wasi || imports.state || imports.api),
+                pace: Arc::default(),
                 limits: settings.limits,
                 log_rate: Arc::clone(&log_rate),
                 has_metrics: false,

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use wasmtime::{Engine, Store, UpdateDeadline, component::ResourceAny};
 
 use super::{
-    Failure, Manifest, Params, Verdict,
+    Failure, Manifest, Params,
     account::MemoryAccount,
     batch::EventColumns,
     error::{self, BreakReason, Violation},
@@ -23,13 +23,14 @@ use super::{
     interest::DeclaredInterest,
     journal::{GuestLog, LogRate},
     measures::UndeclaredMetrics,
-    outputs::OutputLimits,
+    pace::CallPace,
     sandbox::{InstanceKind, InstanceMemory, Sandbox},
-    subscription::{ReadEvent, RouteSubscription, time_for, time_of_batch},
+    subscription::{RouteSubscription, time_for, time_of_batch},
 };
 use crate::{config::GuestLimits, event::Event, projection::ProjectedValues};
 
 mod annotations;
+mod process;
 mod tick;
 
 /// Most component handles of an instance, the guest's objects for subscriptions included.
@@ -51,6 +52,9 @@ pub(super) struct Blueprint {
     pub(super) linked: LinkedComponent,
     /// True if calls must be made asynchronously, because some imports are.
     pub(super) has_wasi: bool,
+    /// True if `process` can call nothing that it may have to wait for.
+    pub(super) only_computes: bool,
+    pub(super) pace: Arc<CallPace>,
     pub(super) limits: GuestLimits,
     pub(super) log_rate: Arc<LogRate>,
     /// True if the filter has metrics of its own.
@@ -63,6 +67,8 @@ pub(super) struct GuestInstance {
     store: Store<Sandbox>,
     guest: GuestFunctions,
     has_wasi: bool,
+    only_computes: bool,
+    pace: Arc<CallPace>,
     has_metrics: bool,
     limits: GuestLimits,
     /// Largest total size of one event's outputs, and largest size of one output, in bytes.
@@ -145,9 +151,11 @@ impl Blueprint {
             }
             sandbox.ticks -= 1;
             Ok(match kind {
-                InstanceKind::Match => UpdateDeadline::Continue(1),
-                // A guest that uses up its budget lets other tasks run in between.
-                InstanceKind::Process => UpdateDeadline::Yield(1),
+                InstanceKind::Process if !sandbox.holds_thread => {
+                    // A guest that uses up its budget lets other tasks run in between.
+                    UpdateDeadline::Yield(1)
+                }
+                InstanceKind::Match | InstanceKind::Process => UpdateDeadline::Continue(1),
             })
         });
         let GuestLimits { load, host_calls, log_lines, .. } = self.limits;
@@ -170,6 +178,8 @@ impl Blueprint {
                 store,
                 guest,
                 has_wasi: self.has_wasi,
+                only_computes: self.only_computes,
+                pace: Arc::clone(&self.pace),
                 has_metrics: self.has_metrics,
                 limits: self.limits,
                 most: self.account.most(),
@@ -340,75 +350,6 @@ impl GuestInstance {
             return Err(Violation::Answers { found: answers.len(), events: count }.into());
         }
         Ok(answers)
-    }
-
-    /// Calls `process`.
-    pub(super) async fn process(
-        &mut self,
-        subscription: &Arc<RouteSubscription>,
-        read: &ReadEvent<'_>,
-        attempt: u32,
-    ) -> wasmtime::Result<Result<Verdict, Failure>> {
-        let (wall, event) = (subscription.limits.process_wall, read.event);
-        let answer = within(wall, async {
-            let (resource, limits) = self.begin_process(subscription, 1, event.payload.len()).await?;
-            let reads = subscription.process_reads.parts;
-            match &self.guest {
-                GuestFunctions::V0_1(guest) => {
-                    guest.process(&mut self.store, resource, event, attempt, reads, limits).await
-                }
-                GuestFunctions::V0_2(guest) => {
-                    guest.process(&mut self.store, resource, subscription, read, limits).await
-                }
-            }
-        })
-        .await;
-        self.store.data().journal.end(subscription.key(), Some(event), answer.is_err());
-        answer
-    }
-
-    /// Calls `process` for the events of the columns. The answers are in their order.
-    pub(super) async fn process_batch(
-        &mut self,
-        subscription: &Arc<RouteSubscription>,
-        events: &[&Event],
-        columns: &EventColumns,
-    ) -> wasmtime::Result<Vec<Result<Verdict, Failure>>> {
-        let wall = subscription.limits.process_wall;
-        let answers = within(wall, async {
-            let (resource, limits) = self.begin_process(subscription, events.len(), columns.arena().len()).await?;
-            match &self.guest {
-                GuestFunctions::V0_1(_) => Err(Violation::Outcomes { found: 0, events: events.len() }.into()),
-                GuestFunctions::V0_2(guest) => {
-                    guest.process_batch(&mut self.store, resource, subscription, events, columns, limits).await
-                }
-            }
-        })
-        .await;
-        self.store.data().journal.end(subscription.key(), None, answers.is_err());
-        answers
-    }
-
-    /// Opens the budgets of a call about `count` events of `size` bytes.
-    async fn begin_process(
-        &mut self,
-        subscription: &Arc<RouteSubscription>,
-        count: usize,
-        size: usize,
-    ) -> wasmtime::Result<(ResourceAny, OutputLimits)> {
-        self.calls += 1;
-        let limits = &subscription.limits;
-        self.store.data_mut().grant(&subscription.granted, limits.process_wall);
-        let resource = self.resource(subscription).await?;
-        let most = limits.output.saturating_mul(limits.emissions).min(self.limits.memory);
-        self.store.set_hostcall_fuel(most.max(MAX_HANDED_OVER).min(self.most.0));
-        let count_u32 = u32::try_from(count).unwrap_or(u32::MAX);
-        let calls = limits.host_calls.saturating_mul(count_u32);
-        let lines = limits.log_lines.saturating_mul(count_u32);
-        self.store.data_mut().begin(time_of_batch(limits.process_cpu, count, size), calls, lines);
-        self.store.data_mut().is_about_event = true;
-        self.store.set_epoch_deadline(1);
-        Ok((resource, OutputLimits { size: limits.output.min(self.most.1), emissions: limits.emissions }))
     }
 
     async fn resource(&mut self, subscription: &Arc<RouteSubscription>) -> wasmtime::Result<ResourceAny> {

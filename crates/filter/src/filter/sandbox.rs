@@ -32,6 +32,8 @@ pub(super) struct Sandbox {
     pub(super) granted: Arc<GrantedResources>,
     /// Deadline of calls to the API and to a bucket.
     pub(super) until: Instant,
+    /// True if the call runs on its thread's own stack, and can't let others run.
+    pub(super) holds_thread: bool,
     /// True if the call is about an event, which can wait for what is away.
     pub(super) is_about_event: bool,
     /// Wall clock of a match instance.
@@ -93,6 +95,7 @@ impl Sandbox {
             journal,
             granted: Arc::default(),
             until: Instant::now(),
+            holds_thread: false,
             is_about_event: false,
             clock,
             telemetry: CallTelemetry::default(),
@@ -115,6 +118,11 @@ impl Sandbox {
         self.host_call_limit = host_calls;
         (self.memory.refused, self.memory.starved) = (false, false);
         self.journal.begin(log_lines);
+    }
+
+    /// Ticks that the call has taken.
+    pub(super) fn ticks_taken(&self) -> u64 {
+        ticks(self.cpu) - self.ticks
     }
 
     /// Counts one call to the host. Returns whether the budget allows it.

@@ -71,7 +71,7 @@ async fn call(
         let outcome = match failed.take() {
             Some(failure) => Err(failure.into()),
             None if event.is_tick() => filter.tick(subscription, event, span).await,
-            None => filter.process_in(subscription, event, event.attempt + tries, span).await,
+            None => filter.process_on_lane(subscription, event, event.attempt + tries, span).await,
         };
         tries += 1;
         let (at_least, trouble) = match outcome {
