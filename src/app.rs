@@ -352,7 +352,8 @@ impl RouterParts {
             RouterRole::Router | RouterRole::Observer => background.spawn_on(current.keep(changes), registry),
         };
 
-        let (pipeline, lanes) = Pipeline::start(&config, &snapshots, &dead_letters, &quarantined, stop, tracer, lanes);
+        let (pipeline, lanes) =
+            Pipeline::start(&config, &snapshots, &dead_letters, &quarantined, stop, tracer, (lanes, &controls.metrics));
         if let Some(after) = controls.idle_exit {
             background.spawn(attended::end_when_idle(attached.clone(), after, controls.stopper.clone()));
             attended::somebody(attached, stop.clone()).await;

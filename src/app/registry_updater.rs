@@ -77,9 +77,12 @@ impl RegistryUpdater {
             let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
             let why = format!("{}: {}{more}; what was good stays in force", first.place, first.message);
             health.report(HealthLevel::Degraded, why, first.hint.clone().map_or(Cow::Borrowed(MEND), Cow::Owned));
-        } else if health.is_troubled() {
-            health.recover();
-            tracing::info!("the folders' files are all in force again");
+        } else {
+            self.metrics.reloaded();
+            if health.is_troubled() {
+                health.recover();
+                tracing::info!("the folders' files are all in force again");
+            }
         }
         report
     }

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     event::GivenEvent,
-    metrics::{Metrics, SampledTime},
+    metrics::{CallDurations, Metrics},
     open_files::{self, AcceptBackoff},
     poison::ignore_poison,
     recent::RecentQuery,
@@ -225,7 +225,7 @@ impl ControlState {
         let Some(snapshots) = self.snapshots.upgrade() else { return Vec::new() };
         let snapshot = Arc::clone(&snapshots.borrow());
         let mut plugins = BTreeMap::<&str, PluginStatus>::new();
-        let nanos = |time: &SampledTime| time.mean().and_then(|mean| u64::try_from(mean.as_nanos()).ok());
+        let nanos = |times: CallDurations| times.mean().and_then(|mean| u64::try_from(mean.as_nanos()).ok());
         for (key, filter) in snapshot.keys().filter_map(|key| Some((key, key.filter.as_ref()?))) {
             let plugin = plugins.entry(filter.name()).or_insert_with(|| {
                 let metrics = self.view.metrics.filter(filter.name());
@@ -236,9 +236,9 @@ impl ControlState {
                     keys: Vec::new(),
                     quarantined: filter.is_quarantined(),
                     matches: metrics.matches.get(),
-                    match_ns: nanos(&metrics.match_time),
+                    match_ns: nanos(metrics.match_time.durations()),
                     processes: metrics.processes.get(),
-                    process_ns: nanos(&metrics.process_time),
+                    process_ns: nanos(metrics.process_time.durations()),
                     breaks: metrics.breaks.get(),
                     reloads: metrics.reloads.get(),
                 }

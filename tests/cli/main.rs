@@ -26,6 +26,7 @@ mod sinks;
 mod stand_in;
 
 mod accounting;
+mod alerts;
 mod commands;
 mod consume;
 mod consume_refusals;
@@ -43,6 +44,7 @@ mod health;
 mod history;
 mod keys_command;
 mod lark_schemas;
+mod monitoring;
 mod plugin_check;
 mod plugin_kit;
 mod printed;

@@ -202,10 +202,10 @@ fn what_failed_says_so() {
     let folder = folder(&settings(&collector, "", LINES), "malformed", 1);
     assert!(folder.run().status.success());
     let spans = spans(&collector.seen());
-    assert_eq!(names(&spans), ["match all", "process all", "receive in", "send dead letters"]);
+    assert_eq!(names(&spans), ["match all", "process all", "receive in", "send dead-letters"]);
     let is_error =
         |name: &str| span(&spans, name).status.as_ref().is_some_and(|status| status.code() == StatusCode::Error);
-    assert!(is_error("receive in") && is_error("process all") && !is_error("send dead letters"));
+    assert!(is_error("receive in") && is_error("process all") && !is_error("send dead-letters"));
     let receive = &span(&spans, "receive in").attributes;
     assert_eq!(said(receive, "trommel.fate").as_deref(), Some("dead_lettered"));
     assert_eq!(said(receive, "error.type").as_deref(), Some("malformed"));

@@ -61,6 +61,7 @@ impl Ends {
             dead_letter: None,
             id: None,
             share: None,
+            queued: None,
         }
     }
 

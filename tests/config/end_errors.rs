@@ -38,6 +38,12 @@ subject = "alerts.>"
     ");
 }
 
+#[test]
+fn the_name_of_the_sink_of_dead_letters() {
+    let text = "[[sink]]\nname = \"dead-letters\"\ntype = \"null\"\n";
+    assert_snapshot!(beside_source(text), @"trommel.toml:2:8: `name` can't be `dead-letters`: the sink of the dead letters has this name");
+}
+
 /// L46, L130
 #[test]
 fn envelopes_and_file_names_that_mean_nothing() {

@@ -156,7 +156,7 @@ async fn retry_outlasts_its_patience() {
 
 #[tokio::test(start_paused = true)]
 async fn dead_letter_waits_for_patience_and_settles_when_it_is_stored() {
-    let (dead_letters, mut stored) = SinkQueue::double("dead letters", 10);
+    let (dead_letters, mut stored) = SinkQueue::double("dead-letters", 10);
     let (mut rig, mut ends) = (rig(OnFailure::DeadLetter, Some(dead_letters)), Ends::new());
     let began = tokio::time::Instant::now();
     rig.queue.send(ends.output(0)).await;
@@ -178,7 +178,7 @@ async fn dead_letter_waits_for_patience_and_settles_when_it_is_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn what_can_never_be_taken_is_a_dead_letter_at_once() {
-    let (dead_letters, mut stored) = SinkQueue::double("dead letters", 10);
+    let (dead_letters, mut stored) = SinkQueue::double("dead-letters", 10);
     let (mut rig, ends) = (rig(OnFailure::Retry, Some(dead_letters)), Ends::new());
     let began = tokio::time::Instant::now();
     rig.queue.send(ends.output(0)).await;

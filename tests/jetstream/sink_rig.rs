@@ -64,6 +64,7 @@ pub fn output(event: Event, settled: mpsc::Sender<(usize, Outcome)>) -> Output {
         dead_letter: None,
         id: None,
         share: None,
+        queued: None,
     }
 }
 
@@ -86,7 +87,7 @@ impl SinkRig {
 
     pub fn with_retry(nats: &config::NatsConfig, settings: &config::NatsSink, retry: RetryPolicy) -> Self {
         let sink = NatsPublisher::new("out", nats, settings);
-        let (dead_letters, dead) = SinkQueue::double("dead letters", 100);
+        let (dead_letters, dead) = SinkQueue::double("dead-letters", 100);
         let policy = OutletPolicy {
             on_failure: OnFailure::Retry,
             retry,

@@ -82,7 +82,7 @@ pub use read::{LARGEST_SCHEMA, LARGEST_SECRET, LARGEST_TOML, UnreadableFile, rea
 pub use routes::{TypeRoute, TypeSelection};
 pub use schema_cache::SchemaCache;
 pub use schema_registry::{RegistryAuth, SchemaRegistryConfig, WriterSubject};
-pub use sink::{AvroEncoding, DEAD_FILE, FolderSink, NatsSink, OnFailure, SinkConfig, SinkKind};
+pub use sink::{AvroEncoding, DEAD_FILE, DEAD_LETTERS, FolderSink, NatsSink, OnFailure, SinkConfig, SinkKind};
 pub use state::{StateBucket, StateConfig, StateKeeping};
 pub use stream::{
     Compression, DiscardPolicy, ExternalApi, Placement, Republish, Retention, Storage, StreamConfig, StreamLimit,

@@ -177,6 +177,7 @@ impl Ticket {
 
     /// Settles this share with a dead letter that is stored.
     pub fn dead(mut self, reason: &'static str) {
+        self.duty.metrics.dead_letters.add(reason);
         let _ = self.duty.reason.set(reason);
         self.record(Fate::DeadLettered);
     }

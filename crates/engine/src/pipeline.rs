@@ -14,7 +14,7 @@ use crate::{
     ack::Ticket,
     config,
     event::Event,
-    metrics::SourceMetrics,
+    metrics::{LaneMetrics, Metrics, SourceMetrics},
     registry::{Key, Snapshots},
     sink::outlet::SinkQueue,
     stop::Stop,
@@ -28,6 +28,7 @@ mod deferred;
 pub mod double;
 mod intake;
 mod lane;
+mod open;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -111,13 +112,14 @@ impl Pipeline {
         quarantined: &Arc<Notify>,
         stop: &Stop,
         tracer: Option<Tracer>,
-        runtime: &Handle,
+        (runtime, metrics): (&Handle, &Metrics),
     ) -> (Self, JoinSet<()>) {
         let settings = config.pipeline;
         let budget = EventBudget { events: settings.in_flight.get(), bytes: settings.in_flight_bytes };
         let mut tasks = JoinSet::new();
         let (mut lanes, taken) = (Vec::new(), Arc::new(Notify::new()));
-        for _ in 0..settings.lanes.get() {
+        for number in 0..settings.lanes.get() {
+            let metrics = metrics.lane(number);
             let (sender, items) = mpsc::channel(LANE_QUEUE);
             let surroundings = LaneContext {
                 snapshots: snapshots.clone(),
@@ -126,9 +128,10 @@ impl Pipeline {
                 taken: Arc::clone(&taken),
                 budget,
                 stop: stop.clone(),
+                metrics: Arc::clone(&metrics),
             };
             tasks.spawn_on(Lane::new(items, surroundings).run(), runtime);
-            lanes.push(sender);
+            lanes.push(LaneQueue { items: sender, metrics });
         }
         let doors = LaneSenders { lanes, taken, snapshots: snapshots.clone(), dead_letters: dead_letters.clone() };
         (Self { doors, budget, dedup: config.dedup.clone(), tracer }, tasks)
@@ -164,6 +167,20 @@ impl KeyShares {
     }
 }
 
+/// Queue of a lane.
+#[derive(Clone, Debug)]
+pub struct LaneQueue {
+    items: mpsc::Sender<Vec<LaneItem>>,
+    metrics: Arc<LaneMetrics>,
+}
+
+/// Counts the events of a batch as those that wait for their lane, or as such no more.
+fn count_queued(metrics: &LaneMetrics, batch: &[LaneItem], sign: i64) {
+    let bytes: usize = batch.iter().map(|item| item.ticket.event().payload.len()).sum();
+    metrics.queued.inc_by(sign * batch.len() as i64);
+    metrics.queued_bytes.inc_by(sign * bytes as i64);
+}
+
 /// Items that go to one lane together.
 enum LaneBatch<'a> {
     Empty,
@@ -176,7 +193,7 @@ enum LaneBatch<'a> {
 /// Senders of an intake to the lanes and the dead letters.
 #[derive(Clone, Debug)]
 pub struct LaneSenders {
-    lanes: Vec<mpsc::Sender<Vec<LaneItem>>>,
+    lanes: Vec<LaneQueue>,
     /// Notified whenever a lane has taken a batch.
     taken: Arc<Notify>,
     snapshots: Snapshots,
@@ -214,11 +231,12 @@ impl LaneSenders {
             };
             waiting.extend(left);
         }
-        for batch in batches {
+        for (lane, batch) in self.lanes.iter().zip(batches) {
             // A batch may be empty if its item found no place in its key's buffer.
             if let LaneBatch::Open(place, items) = batch
                 && !items.is_empty()
             {
+                count_queued(&lane.metrics, &items, 1);
                 place.send(items);
             }
         }
@@ -227,7 +245,7 @@ impl LaneSenders {
     /// Puts an item into the batch for its lane. Returns it if there is no place.
     fn put<'a>(&'a self, lane: usize, item: LaneItem, batch: &mut LaneBatch<'a>) -> Option<LaneItem> {
         if let LaneBatch::Empty = batch {
-            *batch = match self.lanes[lane].try_reserve() {
+            *batch = match self.lanes[lane].items.try_reserve() {
                 Ok(place) => LaneBatch::Open(place, Vec::new()),
                 Err(mpsc::error::TrySendError::Full(())) => LaneBatch::Full,
                 Err(mpsc::error::TrySendError::Closed(())) => return None,

@@ -2,7 +2,7 @@
 //! taken responsibility; retries and the handling of refusals are the [`outlet`]'s, the same for
 //! all sinks.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -38,6 +38,8 @@ pub struct Output {
     pub dead_letter: Option<&'static str>,
     /// Share of the bytes that its sink may hold.
     pub share: Option<OwnedSemaphorePermit>,
+    /// Time at which its sink's queue has got it, if that is in the sample.
+    pub queued: Option<Instant>,
 }
 
 impl Output {

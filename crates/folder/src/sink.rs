@@ -5,8 +5,8 @@ use std::{path::Path, time::Duration};
 use crate::{
     bus,
     config::{
-        AvroEncoding, DEAD_FILE, DeadLetterTarget, FilePath, FolderSink, NatsSink, OnFailure, PathPart, SINK_RETRY,
-        SinkConfig, SinkKind, StreamConfig, WriterSubject,
+        AvroEncoding, DEAD_FILE, DEAD_LETTERS, DeadLetterTarget, FilePath, FolderSink, NatsSink, OnFailure, PathPart,
+        SINK_RETRY, SinkConfig, SinkKind, StreamConfig, WriterSubject,
         template::{file_name, subject},
         values,
     },
@@ -36,7 +36,7 @@ pub(crate) struct SinkClaims {
 }
 
 pub(crate) fn sink(table: &mut TomlTable<'_>, taken: &mut SinkClaims) -> Option<PlacedValue<SinkConfig>> {
-    let name = taken.names.name(table, "sink");
+    let name = taken.names.named(table, "sink", sink_name);
     let on_failure = table.choice(
         "on_failure",
         &[
@@ -80,6 +80,10 @@ pub(crate) fn sink(table: &mut TomlTable<'_>, taken: &mut SinkClaims) -> Option<
         value: SinkConfig { name: name?, on_failure, retry, encode, kind: kind? },
         place: table.place(),
     })
+}
+
+fn sink_name(text: &str) -> Result<String, &'static str> {
+    if text == DEAD_LETTERS { Err("the sink of the dead letters has this name") } else { values::name(text) }
 }
 
 /// Checks that a sink of this kind can write this encoding.

@@ -83,6 +83,7 @@ pub(super) fn explained_output(
         order: None,
         dead_letter: None,
         share: None,
+        queued: None,
     };
     let previewed = match config.sinks.iter().find(|sink| sink.name == name) {
         Some(sink) => preview(config, sink, &output),

@@ -10,8 +10,9 @@ const INTRODUCTION: &str = "# Metrics
 
 `[admin] listen` serves them at `/metrics`, in the OpenMetrics text format. The label `name` is a name from the
 configuration: of the source, key, filter, sink or webhook. An isolated key's source is called `SOURCE/KEY`, and
-the sink of the dead letters `dead letters`. The label `reason` is a code of the router's own. No label has a
-value from an event. All metrics count things and have no unit.
+the sink of the dead letters `dead-letters`; a lane's name is its number. The label `reason` is a code of the
+router's own. No label has a value from an event. Units are in the names; [Monitor a router](../how-to/monitor.md)
+says how they are meant to be used, and what is measured of all, and what of a sample.
 
 At rest, for each source, `received = emitted + filtered + duplicate + skipped + failed + dead_lettered`; while
 it runs, the difference is `in_flight`.
@@ -23,7 +24,8 @@ it runs, the difference is `in_flight`.
 /// What `/metrics` prints when there is one of everything.
 fn exposition() -> String {
     let metrics = Metrics::default();
-    let _ = (metrics.source("a"), metrics.key("a"), metrics.sink("a"), metrics.webhook("a"));
+    let _ = (metrics.lane(0), metrics.key("a"), metrics.sink("a"), metrics.webhook("a"));
+    metrics.source("a").dead_letters.add("any");
     let kinds = MeasureKind::ALL.into_iter().map(|kind| (kind.word(), kind));
     metrics.filter("a").measured.of_key(&"a".into(), kinds);
     metrics.requests("a").refuse("any");
@@ -44,7 +46,11 @@ fn page() -> String {
         assert_eq!(after("# UNIT"), "", "`{family}` has a unit, for which the page has no column");
         let samples = text.lines().filter(|line| line.starts_with(family) && !line.starts_with('#'));
         // A histogram has samples of several names, and is known by that of the family.
-        let suffixes: &[_] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &["_total", ""] };
+        let suffixes: &[_] = match kind {
+            "histogram" => &["_bucket", "_sum", "_count"],
+            "info" => &["_info"],
+            _ => &["_total", ""],
+        };
         let of_family = |sample: &str| {
             let name = sample.split(['{', ' ']).next().unwrap();
             suffixes.iter().any(|suffix| name.strip_suffix(suffix) == Some(family))

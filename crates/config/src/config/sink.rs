@@ -13,6 +13,8 @@ use crate::avro::{
 
 /// The file of dead letters in a router's folder, if no stream stores them.
 pub const DEAD_FILE: &str = "dead-letters.ndjson";
+/// Name of the sink of dead letters, which no sink in the configuration may have.
+pub const DEAD_LETTERS: &str = "dead-letters";
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct SinkConfig {

@@ -2,15 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder},
-    metrics::{MetricType, TypedMetric, counter::Counter, gauge::Gauge, histogram::Histogram},
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
 };
 
+use super::family::LabeledFamily;
 use crate::poison::ignore_poison;
 
 /// Upper bounds of a histogram's buckets: what is measured may be seconds, bytes or counts.
@@ -131,9 +131,9 @@ impl MeasuredValues {
 /// Values of all filters by kind, in the form of an exposition.
 #[derive(Default)]
 pub(super) struct MeasuredFamilies {
-    pub(super) counters: MeasuredFamily<Counter<f64, AtomicU64>>,
-    pub(super) gauges: MeasuredFamily<Gauge<f64, AtomicU64>>,
-    pub(super) histograms: MeasuredFamily<Histogram>,
+    pub(super) counters: LabeledFamily<MeasureLabels, Counter<f64, AtomicU64>>,
+    pub(super) gauges: LabeledFamily<MeasureLabels, Gauge<f64, AtomicU64>>,
+    pub(super) histograms: LabeledFamily<MeasureLabels, Histogram>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -141,26 +141,6 @@ pub(super) struct MeasureLabels {
     name: String,
     key: String,
     metric: String,
-}
-
-/// Metrics of one kind with their labels.
-#[derive(Debug)]
-pub(super) struct MeasuredFamily<M>(Vec<(MeasureLabels, M)>);
-
-impl<M> Default for MeasuredFamily<M> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<M: EncodeMetric + TypedMetric> EncodeMetric for MeasuredFamily<M> {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
-        self.0.iter().try_for_each(|(labels, metric)| metric.encode(encoder.encode_family(labels)?))
-    }
-
-    fn metric_type(&self) -> MetricType {
-        M::TYPE
-    }
 }
 
 #[cfg(test)]

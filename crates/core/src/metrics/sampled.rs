@@ -1,37 +1,32 @@
-//! Sampled duration of calls: reading the clock for each would cost half as much as a small call.
+//! Sampled durations: reading the clock for each call would cost half as much as a small call.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-/// One call in this many is measured, the first among them.
-const ONE_IN: u64 = 64;
+use super::durations::{DurationCounts, DurationHistogram};
 
-/// Total time and number of the measured calls.
+/// Durations of one in `ONE_IN`, the first among them.
 #[derive(Debug, Default)]
-pub struct SampledTime {
-    calls: AtomicU64,
-    nanos: AtomicU64,
-}
+pub struct SampledTime<const ONE_IN: u64, const FIRST: u64>(DurationHistogram<FIRST>);
 
-impl SampledTime {
-    /// Starts the clock for a call, by its number, if it is in the sample.
+/// Durations of a filter's calls.
+pub type CallTime = SampledTime<64, 1_000>;
+/// Durations of a sink's outputs. Most cost far more than a call.
+pub type OutputTime = SampledTime<8, 100_000>;
+
+impl<const ONE_IN: u64, const FIRST: u64> SampledTime<ONE_IN, FIRST> {
+    /// Starts the clock, by the number of what begins, if that is in the sample.
     pub fn begin(number: u64) -> Option<Instant> {
         number.is_multiple_of(ONE_IN).then(Instant::now)
     }
 
-    /// Adds the time of a call that was measured.
-    pub fn end(&self, began: Option<Instant>) {
+    /// Adds what is measured, for each of `many` that it took.
+    pub fn end(&self, began: Option<Instant>, many: usize) {
         let Some(began) = began else { return };
-        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.0.observe(began.elapsed() / u32::try_from(many.max(1)).unwrap_or(u32::MAX));
     }
 
-    /// Returns the mean time of a call; `None` before the first.
-    pub fn mean(&self) -> Option<Duration> {
-        let nanos = self.nanos.load(Ordering::Relaxed).checked_div(self.calls.load(Ordering::Relaxed))?;
-        Some(Duration::from_nanos(nanos))
+    /// Returns the durations of the sample.
+    pub fn durations(&self) -> DurationCounts<FIRST> {
+        self.0.counts()
     }
 }

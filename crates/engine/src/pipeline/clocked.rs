@@ -52,7 +52,7 @@ impl ClockRig {
         let settings = FilterSettings { grants: vec![Grant::State], ..FilterSettings::new("ticker".to_owned()) };
         let filter = host.load("ticker", TICKER.to_vec(), &settings).await.unwrap();
         let (snapshots, receiver) = watch::channel(Arc::<Snapshot>::default());
-        let ((sink, outputs), (dead, letters)) = (SinkQueue::double("sink", 9), SinkQueue::double("dead letters", 9));
+        let ((sink, outputs), (dead, letters)) = (SinkQueue::double("sink", 9), SinkQueue::double("dead-letters", 9));
         let ((stopper, stop), mut lanes, taken) = (stop(), JoinSet::new(), Arc::new(Notify::new()));
         let (sender, items) = mpsc::channel(LANE_QUEUE);
         let budget = EventBudget { events: 100, bytes: 1 << 20 };

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use crate::{
     ack::Ticket,
     config::RetryPolicy,
-    pipeline::{EventBudget, Intake, LaneItem, LaneSenders},
+    pipeline::{EventBudget, Intake, LaneItem, LaneQueue, LaneSenders},
     registry::{Key, KeyInterest, KeyOrdering, Route, Snapshot},
     sink::{Output, outlet::SinkQueue},
 };
@@ -26,7 +26,7 @@ impl PipelineDouble {
     /// Creates an intake that hands every event to the test, and the far end. There is no dedup
     /// window.
     pub fn new<R: Send + 'static>(budget: EventBudget) -> (Intake<R>, Self) {
-        let (dead_letters_queue, dead_letters) = SinkQueue::double("dead letters", budget.events);
+        let (dead_letters_queue, dead_letters) = SinkQueue::double("dead-letters", budget.events);
         let (sinks, _) = SinkQueue::double("sink", 1);
         let (lane, batches) = mpsc::channel(budget.events);
         let retry = RetryPolicy { min: Default::default(), max: Default::default(), patience: Default::default() };
@@ -56,8 +56,12 @@ impl PipelineDouble {
         let interest = KeyInterest::Named { subject: None, event_type: None };
         let (sender, snapshots) = watch::channel(Arc::new(Snapshot::new(1, vec![(interest, key)])));
         let taken = Arc::<Notify>::default();
-        let doors =
-            LaneSenders { lanes: vec![lane], taken: Arc::clone(&taken), snapshots, dead_letters: dead_letters_queue };
+        let doors = LaneSenders {
+            lanes: vec![LaneQueue { items: lane, metrics: Default::default() }],
+            taken: Arc::clone(&taken),
+            snapshots,
+            dead_letters: dead_letters_queue,
+        };
         (
             Intake::new(budget, None, doors, Default::default(), None),
             Self { batches, items: VecDeque::new(), taken, dead_letters, _snapshots: sender },

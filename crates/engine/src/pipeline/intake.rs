@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use slab::Slab;
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
         EventBudget, KeyShares, LaneItem, LaneSenders,
         dedup::{DedupWindow, IdState},
         deferred::DeferredEvents,
+        open::{OpenEvent, OpenEvents},
         scope::{IntakeScope, OwnConsumers},
     },
     registry::{Key, Snapshot},
@@ -44,7 +44,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// it.
 pub struct Intake<R> {
     budget: EventBudget,
-    open: Slab<OpenEvent<R>>,
+    open: OpenEvents<R>,
+    /// Time at which the events came that were pushed since [`Self::settled`] was called last.
+    burst: Option<Instant>,
     /// Number of open events and their repeats.
     held: usize,
     bytes: u64,
@@ -80,14 +82,6 @@ pub struct Intake<R> {
     tracer: Option<Tracer>,
 }
 
-struct OpenEvent<R> {
-    receipt: R,
-    bytes: u64,
-    dedup_id: Option<Uid>,
-    /// Receipts of repeats that arrived meanwhile and share the outcome.
-    repeats: Vec<R>,
-}
-
 /// Cause for which a key must not take an event now.
 pub(super) enum DeferralCause {
     /// Its share of the budget waits already.
@@ -113,9 +107,12 @@ impl<R: Send + 'static> Intake<R> {
         // Room for every acker that can be open, so that settling never waits.
         let (settle, settled) = mpsc::channel(budget.extended().events);
         let snapshot = Arc::clone(&doors.snapshots.borrow_and_update());
+        metrics.in_flight_limit.set(i64::try_from(budget.events).unwrap_or(i64::MAX));
+        metrics.in_flight_limit_bytes.set(i64::try_from(budget.bytes).unwrap_or(i64::MAX));
         Self {
             budget,
-            open: Slab::new(),
+            open: OpenEvents::default(),
+            burst: None,
             held: 0,
             bytes: 0,
             settled,
@@ -263,25 +260,31 @@ impl<R: Send + 'static> Intake<R> {
     /// Takes an event whose keys are in `self.keys`.
     fn accept(&mut self, mut event: Event, receipt: R) {
         self.metrics.received.inc();
-        let slot = self.open.vacant_key();
+        let slot = self.open.vacant();
         let id = match self.dedup.as_mut().map_or((IdState::No, None), |dedup| dedup.enter(&mut event, slot)) {
             (IdState::No, id) => id,
             (IdState::Done, _) => {
                 self.keys.clear();
-                self.metrics.duplicates.inc();
+                self.repeated(event.size());
                 self.ready.push_back((receipt, Outcome::Done));
                 return;
             }
             (IdState::Open(first), _) => {
                 self.keys.clear();
-                self.metrics.duplicates.inc();
+                self.repeated(event.size());
+                let Some(first) = self.open.get_mut(first) else { return };
+                first.repeats.push(receipt);
                 self.held += 1;
-                self.open[first].repeats.push(receipt);
                 return;
             }
         };
         let ticket = self.enter(event, receipt, id);
         self.dispatch(ticket);
+    }
+
+    fn repeated(&self, bytes: u64) {
+        self.metrics.duplicates.inc();
+        self.metrics.received_bytes.inc_by(bytes);
     }
 
     /// Takes an event that only one key has yet to see: on the named route, or on all if that route
@@ -340,14 +343,24 @@ impl<R: Send + 'static> Intake<R> {
         }
         let bytes = event.size();
         self.bytes += bytes;
+        let since = *self.burst.get_or_insert_with(Instant::now);
+        let slot = self.open.enter(OpenEvent { receipt, bytes, dedup_id, repeats: Vec::new(), since });
+        if self.held == 0 {
+            self.metrics.oldest.set(Some(since));
+        }
         self.held += 1;
-        let slot = self.open.insert(OpenEvent { receipt, bytes, dedup_id, repeats: Vec::new() });
+        self.metrics.received_bytes.inc_by(bytes);
+        self.show_bytes();
         let acker = Acker::new(slot, self.settle.clone());
         let ticket = EventDelivery { event, acker }.open(Arc::clone(&self.metrics));
         if let Some(tracer) = &self.tracer {
             ticket.trace(tracer.receive(ticket.event()));
         }
         ticket
+    }
+
+    fn show_bytes(&self) {
+        self.metrics.in_flight_bytes.set(i64::try_from(self.bytes).unwrap_or(i64::MAX));
     }
 
     /// Switches to the newest snapshot.
@@ -398,6 +411,9 @@ impl<R: Send + 'static> Intake<R> {
 
     /// Sends the event to the lane of each of its keys.
     fn dispatch(&mut self, ticket: Ticket) {
+        if self.keys.is_empty() {
+            self.metrics.unrouted.inc();
+        }
         let (generation, lanes, before) = (self.snapshot.generation, self.doors.lanes.len(), self.waiting.len());
         for (key, order) in self.keys.drain(..) {
             let item = LaneItem { ticket: ticket.share(), key, generation, order, done: Vec::new(), only: None };
@@ -414,6 +430,7 @@ impl<R: Send + 'static> Intake<R> {
     /// keep polling it.
     pub async fn settled(&mut self) -> (R, Outcome) {
         self.look_for_hog();
+        self.burst = None;
         loop {
             // Before the send, so that a place freed in between is not missed.
             let taken = self.doors.taken.notified();
@@ -441,10 +458,13 @@ impl<R: Send + 'static> Intake<R> {
             self.close(slot, outcome, now);
         }
         self.batch = batch;
+        self.show_bytes();
+        self.metrics.oldest.set(self.open.oldest());
     }
 
     fn close(&mut self, slot: usize, outcome: Outcome, now: Instant) {
-        let Some(open) = self.open.try_remove(slot) else { return };
+        let Some(open) = self.open.close(slot) else { return };
+        self.metrics.duration.observe(now.saturating_duration_since(open.since));
         self.bytes -= open.bytes;
         self.held -= 1 + open.repeats.len();
         if let (Some(dedup), Some(id)) = (&mut self.dedup, open.dedup_id) {
@@ -462,7 +482,7 @@ impl<R: Send + 'static> Intake<R> {
     pub fn receipts(&mut self) -> impl Iterator<Item = &mut R> {
         let deferred = self.deferred.iter_mut().flat_map(DeferredEvents::receipts);
         let open = self.open.iter_mut();
-        open.flat_map(|(_, open)| std::iter::once(&mut open.receipt).chain(&mut open.repeats)).chain(deferred)
+        open.flat_map(|open| std::iter::once(&mut open.receipt).chain(&mut open.repeats)).chain(deferred)
     }
 }
 

@@ -19,7 +19,8 @@ use crate::{
     condition::EventFacts,
     config::OnQuarantine,
     fate::Fate,
-    pipeline::{EventBudget, LaneItem},
+    metrics::LaneMetrics,
+    pipeline::{EventBudget, LaneItem, count_queued},
     registry::{Snapshot, Snapshots},
     schema_registry::SchemaGap,
     sink::{
@@ -62,6 +63,7 @@ pub(super) struct LaneContext {
     pub(super) taken: Arc<Notify>,
     pub(super) budget: EventBudget,
     pub(super) stop: Stop,
+    pub(super) metrics: Arc<LaneMetrics>,
 }
 
 pub(super) struct Lane {
@@ -148,6 +150,7 @@ impl Lane {
     }
 
     async fn take_batch(&mut self, batch: Vec<LaneItem>) {
+        count_queued(&self.surroundings.metrics, &batch, -1);
         // Places are given back together: one by one, each would wake its source for a single
         // event.
         for same in batch.chunk_by(|one, next| Arc::ptr_eq(&one.key, &next.key)) {

@@ -165,7 +165,7 @@ impl Rig {
         let snapshot = Arc::new(Snapshot::new(1, keys.into_iter().enumerate().map(interested)));
         let keys = snapshot.keys().cloned().collect();
         let (snapshots, receiver) = watch::channel(snapshot);
-        let (letters, dead) = SinkQueue::double("dead letters", 2);
+        let (letters, dead) = SinkQueue::double("dead-letters", 2);
         drive(dead, &seen);
         let (stopper, stop) = stop();
         let (mut lanes, taken) = (JoinSet::new(), Arc::new(Notify::new()));

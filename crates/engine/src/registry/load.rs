@@ -10,6 +10,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::metrics::KeyMetrics;
+
 /// Time without progress after which a key counts as stalled.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// Time that a key's load may take at its recent rate, in milliseconds. Beyond it the key is slow.
@@ -30,6 +32,8 @@ pub struct KeyLoad {
     /// Bytes done so far.
     passed: AtomicU64,
     measured: ProgressRate,
+    /// Where it is shown.
+    metrics: Arc<KeyMetrics>,
 }
 
 /// Rate at which a key makes progress. Each reading begins the next measurement; two at once only
@@ -45,14 +49,6 @@ struct ProgressRate {
     rate: AtomicU64,
 }
 
-impl Default for KeyLoad {
-    fn default() -> Self {
-        let zero = || AtomicU64::new(0);
-        let measured = ProgressRate { began: zero(), passed: zero(), rate: AtomicU64::new(u64::MAX) };
-        Self { bytes: zero(), made: Instant::now(), moved: zero(), passed: zero(), measured }
-    }
-}
-
 /// A part of a key's load, taken off again on drop.
 #[derive(Debug)]
 pub struct HeldLoad {
@@ -60,11 +56,25 @@ pub struct HeldLoad {
     bytes: u64,
 }
 
+impl Default for KeyLoad {
+    fn default() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
 impl KeyLoad {
+    pub fn new(metrics: Arc<KeyMetrics>) -> Self {
+        let zero = || AtomicU64::new(0);
+        let measured = ProgressRate { began: zero(), passed: zero(), rate: AtomicU64::new(u64::MAX) };
+        Self { bytes: zero(), made: Instant::now(), moved: zero(), passed: zero(), measured, metrics }
+    }
+
     pub fn hold(self: &Arc<Self>, bytes: u64) -> HeldLoad {
         if self.bytes.fetch_add(bytes, Ordering::Relaxed) == 0 {
             self.move_on();
         }
+        self.metrics.waiting.inc();
+        self.metrics.waiting_bytes.inc_by(signed(bytes));
         HeldLoad { load: Arc::clone(self), bytes }
     }
 
@@ -124,7 +134,14 @@ impl Drop for HeldLoad {
         self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.load.passed.fetch_add(self.bytes, Ordering::Relaxed);
         self.load.move_on();
+        self.load.metrics.waiting.dec();
+        self.load.metrics.waiting_bytes.dec_by(signed(self.bytes));
     }
+}
+
+/// Bytes as a gauge has them. A budget is far smaller than what that holds.
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -138,6 +138,7 @@ fn letter(ticket: Ticket, place: FailurePlace<'_>, reason: &'static str, detail:
         order: None,
         dead_letter: Some(reason),
         share: None,
+        queued: None,
         ticket,
     }
 }

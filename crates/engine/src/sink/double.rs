@@ -43,5 +43,6 @@ pub fn output(event_type: &str, id: &str, payload: impl Into<Bytes>) -> Output {
         dead_letter: None,
         id: None,
         share: None,
+        queued: None,
     }
 }

@@ -276,6 +276,8 @@ impl<S: Sink> Outlet<S> {
         // A slot that is gone already was confirmed by an earlier try.
         if let Some(output) = self.window.confirm(slot) {
             self.metrics.written.inc();
+            self.metrics.written_bytes.inc_by(output.payload.len() as u64);
+            self.metrics.time.end(output.queued, 1);
             show::went_out(output.ticket.event(), &self.name, &output.payload);
             match output.dead_letter {
                 Some(reason) => output.ticket.dead(reason),

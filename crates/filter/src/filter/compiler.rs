@@ -96,22 +96,22 @@ impl ComponentCompiler {
 
     /// Makes sure that the code of a component is in the folder. A component that was compiled
     /// within bounds once is not compiled in a separate process again. When the future is dropped,
-    /// the process is killed.
+    /// the process is killed. Returns whether it was there.
     ///
     /// # Errors
     /// If the component is invalid or costs too much, or if the compiler can't be run.
-    pub(super) async fn compile(&self, component: &[u8], bounds: CompilerLimits) -> Result<(), LoadError> {
-        let Some(program) = PROGRAM.get() else { return Ok(()) };
+    pub(super) async fn compile(&self, component: &[u8], bounds: CompilerLimits) -> Result<bool, LoadError> {
+        let Some(program) = PROGRAM.get() else { return Ok(false) };
         let known = self.folder.path().join("bounded");
         let mark = known.join(format!("{}-{:016x}", host::digest(component), self.version));
         if mark.exists() {
-            return Ok(());
+            return Ok(true);
         }
         self.run(program, component, bounds).await?;
         if let Err(error) = fs::create_dir_all(known).and_then(|()| fs::write(mark, "")) {
             tracing::debug!(%error, "could not note that a component was compiled");
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn run(&self, program: &Path, component: &[u8], bounds: CompilerLimits) -> Result<(), LoadError> {

@@ -1,6 +1,12 @@
 //! Host of all filters of a process, which loads them.
 
-use std::{borrow::Cow, mem, pin::pin, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    mem,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytesize::ByteSize;
 use sha2::{Digest as _, Sha256};
@@ -133,6 +139,7 @@ impl Host {
     }
 
     async fn load_in_turn(&self, name: &str, file: Vec<u8>, settings: &FilterSettings) -> Result<Filter, LoadError> {
+        let began = Instant::now();
         let identity = FilterIdentity { name: name.into(), digest: digest(&file).into() };
         if let Some(pinned) = settings.digest.as_ref().filter(|pinned| **pinned != *identity.digest) {
             return Err(LoadError::Digest { found: identity.digest.to_string(), pinned: pinned.clone() });
@@ -152,9 +159,13 @@ impl Host {
         let mut inspected = inspected.await?;
         let component = Arc::new(mem::take(&mut inspected.component).into_owned());
         let bounds = CompilerLimits { memory: limits.compile_memory, cpu: limits.compile_cpu };
-        let (engine, compiled) = self.compile(component, bounds).await?;
+        let (engine, LoadedCode { compiled, is_cached }) = self.compile(component, bounds).await?;
         let (shared, settings) = (Arc::clone(&self.0), settings.clone());
-        blocking(move || shared.load(identity, &engine, &compiled, inspected, &settings)).await
+        let filter = blocking(move || shared.load(identity, &engine, &compiled, inspected, &settings)).await?;
+        let metrics = self.0.metrics.filter(filter.name());
+        metrics.load_time.observe(began.elapsed());
+        metrics.cached.inc_by(is_cached.into());
+        Ok(filter)
     }
 
     /// Compiles a component for the first engine whose compiler can do it.
@@ -162,7 +173,7 @@ impl Host {
         &self,
         component: Arc<Vec<u8>>,
         bounds: CompilerLimits,
-    ) -> Result<(Arc<CodeEngine>, Component), LoadError> {
+    ) -> Result<(Arc<CodeEngine>, LoadedCode), LoadError> {
         let mut refused = LoadError::Host(anyhow::anyhow!("there is no engine"));
         for engine in &self.0.engines {
             match compiled(engine, &component, bounds).await {
@@ -175,18 +186,27 @@ impl Host {
     }
 }
 
+/// Machine code of a component.
+struct LoadedCode {
+    compiled: Component,
+    /// True if the folder of compiled components had it.
+    is_cached: bool,
+}
+
 /// Takes the code from the cache, or compiles it here if it is not there: in a process that embeds
 /// the router, or if the compiler process could not keep what it had compiled within its bounds.
 async fn compiled(
     engine: &CodeEngine,
     component: &Arc<Vec<u8>>,
     bounds: CompilerLimits,
-) -> Result<Component, LoadError> {
-    if let Some(compiler) = &engine.compiler {
-        compiler.compile(component, bounds).await?;
-    }
+) -> Result<LoadedCode, LoadError> {
+    let is_cached = match &engine.compiler {
+        Some(compiler) => compiler.compile(component, bounds).await?,
+        None => false,
+    };
     let (engine, component) = (engine.engine.clone(), Arc::clone(component));
-    blocking(move || Component::new(&engine, &*component).map_err(|error| LoadError::Compile(report(error)))).await
+    let compile = move || Component::new(&engine, &*component).map_err(|error| LoadError::Compile(report(error)));
+    Ok(LoadedCode { compiled: blocking(compile).await?, is_cached })
 }
 
 async fn blocking<T: Send + 'static>(

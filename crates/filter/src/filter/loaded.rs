@@ -11,7 +11,7 @@ use super::{
     error,
     granted::{Caller, GrantedResources},
     guest::LinkedHooks,
-    health::{EventCall, FilterHealth},
+    health::FilterHealth,
     idle::IdleInstances,
     inspect::ComponentImports,
     instance::{Blueprint, FailedCall, GuestInstance, at_once},
@@ -30,6 +30,7 @@ use crate::{
 
 mod matcher;
 mod process;
+mod quarantine;
 #[cfg(test)]
 mod tests;
 mod tick;
@@ -240,22 +241,6 @@ impl Filter {
         Matcher::new(self.clone())
     }
 
-    /// Counts an event that became a dead letter because of this break. Returns true if this one
-    /// quarantines the filter.
-    pub fn record_break(&self, broken: &BrokenCall) -> bool {
-        let call = if broken.call.starts_with("matches") { EventCall::Matches } else { EventCall::Process };
-        let quarantined = self.0.health.record_break(call);
-        self.0.show_health();
-        quarantined
-    }
-
-    /// Quarantines the filter, as requested by [`super::FailureKind::Broken`]. Returns true if new.
-    pub fn quarantine(&self) -> bool {
-        let quarantined = self.0.health.quarantine();
-        self.0.show_health();
-        quarantined
-    }
-
     pub(super) fn hooks(&self) -> Option<&LinkedHooks> {
         self.0.hooks.as_ref()
     }
@@ -271,17 +256,6 @@ impl Filter {
 
     pub(super) fn blame(&self, call: &'static str, failed: FailedCall) -> CallFault {
         self.0.blame(call, failed)
-    }
-
-    /// Returns whether the filter is quarantined. Costs one relaxed load.
-    pub fn is_quarantined(&self) -> bool {
-        self.0.health.is_quarantined()
-    }
-
-    /// Lifts the quarantine and clears the record of breaks.
-    pub fn lift(&self) {
-        self.0.health.lift();
-        self.0.show_health();
     }
 }
 
@@ -313,10 +287,6 @@ impl FilterInner {
             self.show_health();
         }
         self.blame(call, failed)
-    }
-
-    fn show_health(&self) {
-        self.metrics.quarantined.set(self.health.is_quarantined().into());
     }
 
     fn grant(&self, Caller { key, route, endpoints }: Caller<'_>) -> Arc<GrantedResources> {

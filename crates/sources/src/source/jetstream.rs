@@ -52,6 +52,8 @@ pub struct JetStream {
 pub struct MessageReceipt {
     reply: Subject,
     sequence: u64,
+    /// Time at which its stream stored it, in Unix nanoseconds; `None` if it is gone from there.
+    stored_at: Option<i64>,
     attempt: u32,
     /// Tick at which the server was last told of it.
     told: u32,

@@ -142,6 +142,7 @@ impl UnsentOutputs {
             order,
             dead_letter: None,
             share: None,
+            queued: None,
         };
         match not_before.and_then(time_until) {
             Some(wait) => {

@@ -22,7 +22,7 @@ use crate::{
     },
     filter::{Filter, RouteSubscription},
     registry::{
-        AttachError, AttachRequest, EventDecoding, Key, KeyInterest, KeyOrdering, OutputValidation, Route,
+        AttachError, AttachRequest, EventDecoding, Key, KeyInterest, KeyLoad, KeyOrdering, OutputValidation, Route,
         ServedConsumer, SinkTarget, SubscriptionId,
     },
     sink::outlet::SinkQueue,
@@ -246,7 +246,10 @@ impl Loader {
             },
             workers,
             buffer,
-            load: current.map(|current| Arc::clone(&current.load)).unwrap_or_default(),
+            load: match current {
+                Some(current) => Arc::clone(&current.load),
+                None => Arc::new(KeyLoad::new(self.metrics.key(&key.name))),
+            },
             retry: key.retry,
             schema_requests: self.schema_requests.clone(),
             decoding: is_read.then(|| EventDecoding::new(&key.decode, key.times, &registry.avro)),

@@ -130,7 +130,7 @@ async fn stored(most: usize, streams: &[&str], path: &Path) -> (Option<Value>, S
         OutletPolicy { on_failure: OnFailure::Retry, retry, refused: RefusedDestination::LastResort(last_resort) };
     let small = Small { most, taken, confirmed: Vec::new() };
     let (queue, outlet) =
-        Outlet::new(small, "dead letters", OutletCapacity { outputs: 4, bytes: 32 << 20 }, policy, Arc::default());
+        Outlet::new(small, "dead-letters", OutletCapacity { outputs: 4, bytes: 32 << 20 }, policy, Arc::default());
     queue.send(letter).await;
     drop(queue);
     outlet.run(stop().1).await.unwrap();

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use crate::{metrics::SinkMetrics, sink::Output};
+use crate::{
+    metrics::{HeldBytes, OutputTime, SinkMetrics},
+    sink::Output,
+};
 
 /// Sender of outputs to a sink. Cheap to clone; the outlet ends when the last one is gone.
 #[derive(Clone, Debug)]
@@ -28,7 +31,10 @@ impl SinkQueue {
         refuses: Option<watch::Receiver<bool>>,
     ) -> Self {
         let most = u32::try_from(bytes.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
-        Self { name: name.into(), outputs, bytes: Arc::new(Semaphore::new(most as usize)), most, metrics, refuses }
+        let bytes = Arc::new(Semaphore::new(most as usize));
+        // A second queue of the name is one of a test, and counts with the first.
+        let _ = metrics.held.set(HeldBytes { free: Arc::downgrade(&bytes), limit: most });
+        Self { name: name.into(), outputs, bytes, most, metrics, refuses }
     }
 
     /// Creates a queue that drops its outputs, for previews.
@@ -161,8 +167,8 @@ pub struct QueuePlace<'a> {
 }
 
 impl QueuePlace<'_> {
-    pub fn send(self, output: Output) {
-        self.metrics.queued.inc();
+    pub fn send(self, mut output: Output) {
+        output.queued = OutputTime::begin(self.metrics.queued.inc());
         match self.permit {
             Some(permit) => permit.send(output),
             None => {

@@ -10,7 +10,7 @@ use crate::{
         CallFault, MatchError, RouteSubscription, batch::EventColumns, guest::LinkedComponent, health::EventCall,
         instance::GuestInstance,
     },
-    metrics::SampledTime,
+    metrics::CallTime,
     telemetry::StageSpan,
 };
 
@@ -124,9 +124,9 @@ impl Matcher {
             Some(instance) => instance,
             none => none.insert(loaded.match_instance().map_err(|failed| loaded.broke("instantiate", failed))?),
         };
-        let began = SampledTime::begin(loaded.metrics.matches.inc());
+        let began = CallTime::begin(loaded.metrics.matches.inc());
         let answer = call(instance, &self.columns);
-        loaded.metrics.match_time.end(began);
+        loaded.metrics.match_time.end(began, events);
         let answer = answer.map_err(|error| loaded.broke(name, instance.failed(error)));
         if answer.is_ok() {
             loaded.health.record_answers(EventCall::Matches, events as u64);

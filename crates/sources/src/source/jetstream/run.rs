@@ -139,7 +139,7 @@ impl JetStreamRun {
                 WakeReason::Drain => return self.drain().await,
                 WakeReason::Message(None) => {}
                 WakeReason::Message(Some(message)) => self.take(message, now()).await?,
-                WakeReason::Settled(receipt, outcome) => self.settler.settle(receipt, outcome).await,
+                WakeReason::Settled(receipt, outcome) => self.settle(receipt, outcome, now()).await,
                 WakeReason::Found(found) => self.found(found).await?,
                 WakeReason::Tick => self.tick().await,
                 WakeReason::AckDue => self.settler.ack_prefix().await,
@@ -204,9 +204,19 @@ impl JetStreamRun {
     /// Settles what is ready, without sleeping in between: acks that leave together are cheaper.
     /// There is no more of it than the budget allows, so nothing else starves.
     async fn settle_ready(&mut self) {
+        let mut settled_at = None;
         while let Some((receipt, outcome)) = unconstrained(self.intake.settled()).now_or_never() {
-            self.settler.settle(receipt, outcome).await;
+            self.settle(receipt, outcome, *settled_at.get_or_insert_with(now)).await;
         }
+    }
+
+    async fn settle(&mut self, receipt: MessageReceipt, outcome: Outcome, now: u64) {
+        if let (Outcome::Done | Outcome::Dead(_), Some(stored_at)) = (outcome, receipt.stored_at) {
+            // Clocks that differ may make it less than nothing.
+            let took = u64::try_from(now.cast_signed().saturating_sub(stored_at)).unwrap_or_default();
+            self.intake.metrics().latency.observe(Duration::from_nanos(took));
+        }
+        self.settler.settle(receipt, outcome).await;
     }
 
     /// Takes messages that have arrived, likewise.
@@ -279,7 +289,7 @@ impl JetStreamRun {
         self.landmark.pass(sequence, stored_at);
         self.pull.received(message.length);
         self.clock.received = true;
-        let receipt = self.receipt(reply, position, true);
+        let receipt = self.receipt(reply, position, Some(stored_at), true);
         self.push(messages::received(message, delivered, &self.origin, observed_at), receipt);
         Ok(())
     }
@@ -317,10 +327,17 @@ impl JetStreamRun {
         Ok(())
     }
 
-    fn receipt(&self, reply: async_nats::Subject, position: DeliveryPosition, is_delivered: bool) -> MessageReceipt {
+    fn receipt(
+        &self,
+        reply: async_nats::Subject,
+        position: DeliveryPosition,
+        stored_at: Option<i64>,
+        is_delivered: bool,
+    ) -> MessageReceipt {
         MessageReceipt {
             reply,
             sequence: position.sequence,
+            stored_at,
             attempt: position.attempt,
             told: self.clock.now,
             incarnation: self.settler.incarnation,
@@ -349,7 +366,9 @@ impl JetStreamRun {
         self.look_at_sinks();
         self.show_health();
         self.redeliveries.tell(&self.origin.source);
-        self.intake.metrics().lag.set(self.lag.try_into().unwrap_or(i64::MAX));
+        let metrics = self.intake.metrics();
+        metrics.lag.set(self.lag.try_into().unwrap_or(i64::MAX));
+        metrics.ack_pending.set(self.recovery.info().num_ack_pending.try_into().unwrap_or(i64::MAX));
         for retry in self.settler.due_retries() {
             self.recovery.plan(retry);
         }
@@ -418,7 +437,7 @@ impl JetStreamRun {
             let due = self.settler.ack_due();
             tokio::select! {
                 Some(()) = OptionFuture::from(due.map(sleep_until)) => self.settler.ack_prefix().await,
-                (receipt, outcome) = self.intake.settled() => self.settler.settle(receipt, outcome).await,
+                (receipt, outcome) = self.intake.settled() => self.settle(receipt, outcome, now()).await,
                 message = self.pull.next(), if is_open => match message {
                     Some(message) if is_status(&message) => {}
                     Some(message) => self.settler.give_back(message.reply).await,

@@ -144,6 +144,8 @@ impl JetStreamRun {
 
     pub(super) fn look_at_connection(&mut self) {
         self.intake.connected(self.is_fed());
+        let is_missing = self.connection.is_connected() && !self.is_fed();
+        self.intake.metrics().consumer_missing.set(is_missing.into());
         let epoch = self.connection.epoch();
         if epoch == self.recovery.epoch {
             return;

@@ -109,7 +109,7 @@ impl JetStreamRun {
             self.take_stored(stored, purpose).await;
         } else if let Purpose::Retry { attempt } = purpose {
             // Deleted from the stream: there is nothing left to try again.
-            let receipt = self.receipt_unseen(end - 1, attempt);
+            let receipt = self.receipt_unseen(end - 1, attempt, None);
             self.settler.settle(receipt, Outcome::Done).await;
         }
         if is_over {
@@ -143,7 +143,7 @@ impl JetStreamRun {
         self.recovery.cuts.in_vain &= unreadable.is_none();
         self.landmark.pass(stored.sequence, stored.stored_at);
         let attempt = if let Purpose::Retry { attempt } = purpose { attempt } else { 1 };
-        let receipt = self.receipt_unseen(stored.sequence, attempt);
+        let receipt = self.receipt_unseen(stored.sequence, attempt, Some(stored.stored_at));
         match self.open(stored, headers, unreadable, attempt) {
             Ok(event) => self.intake.push(event, receipt),
             Err(refused) => self.refuse(*refused, receipt),
@@ -165,9 +165,9 @@ impl JetStreamRun {
     }
 
     /// Receipt of a message whose delivery was not seen.
-    fn receipt_unseen(&self, sequence: u64, attempt: u32) -> MessageReceipt {
+    fn receipt_unseen(&self, sequence: u64, attempt: u32, stored_at: Option<i64>) -> MessageReceipt {
         let position = DeliveryPosition { attempt, sequence, delivery: self.settler.delivery_of(sequence) };
         let settings = &self.consumer.settings;
-        self.receipt(position.reply(&settings.stream, &settings.durable), position, false)
+        self.receipt(position.reply(&settings.stream, &settings.durable), position, stored_at, false)
     }
 }
