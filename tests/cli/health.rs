@@ -190,6 +190,7 @@ async fn a_filter_in_quarantine_is_down_and_one_that_is_refused_degraded() {
     folder.put("plugins/mischief.wasm", &component_bytes("stamp-v1"));
     until_level(&folder, admin, part, "ok").await;
     router.wait_for("the filter is sound again");
+    assert!(get(admin, "/metrics").1.contains("trommel_filter_quarantined{name=\"mischief\"} 0\n"));
     folder.put("plugins/mischief.wasm", b"\0asm no component");
     let refused = until_level(&folder, admin, part, "degraded").await;
     assert!(refused["why"].as_str().unwrap().contains("stays in service"), "{refused}");

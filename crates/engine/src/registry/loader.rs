@@ -281,6 +281,12 @@ impl Loader {
         filters: FiltersByName,
     ) -> Result<u64, Vec<Problem>> {
         let SnapshotDraft { keys, attached, held } = self.draft(&registry, &filters, |_| true).await?;
+        for (name, component) in &filters {
+            if let Some(before) = self.filters.get(name) {
+                before.filter.leave_service();
+            }
+            component.filter.enter_service();
+        }
         (self.registry, self.filters, self.keys) = (registry, filters, keys);
         let generation = self.put_in_force();
         self.show_filters();

@@ -43,6 +43,8 @@ impl EventCall {
 #[derive(Debug, Default)]
 pub(super) struct FilterHealth {
     quarantined: AtomicBool,
+    /// True once another component is in service.
+    replaced: AtomicBool,
     /// Events answered since it was loaded, by call.
     answers: [AtomicU64; 2],
     charges: Mutex<VecDeque<HealthSpan>>,
@@ -61,6 +63,14 @@ struct HealthSpan {
 impl FilterHealth {
     pub(super) fn is_quarantined(&self) -> bool {
         self.quarantined.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_replaced(&self, is_replaced: bool) {
+        self.replaced.store(is_replaced, Ordering::Relaxed);
     }
 
     /// Counts events that the filter answered, whatever the answer.
