@@ -73,7 +73,7 @@ fn every_link_leads_to_a_page_and_a_heading() {
 fn every_alert_leads_to_its_section_of_the_runbook() {
     let rules = fs::read_to_string(root().join("deploy/alerts/trommel.yaml")).unwrap();
     let after = |word: &'static str| rules.lines().filter_map(move |line| line.trim().split_once(word));
-    let alerts: Vec<_> = after("alert: ").map(|(_, name)| name.to_lowercase()).collect();
+    let alerts: Vec<_> = after("- alert: ").map(|(_, name)| name.to_lowercase()).collect();
     let sections: Vec<_> = after("runbook: ").map(|(_, target)| target.split_once('#').unwrap()).collect();
     assert_eq!(alerts, sections.iter().map(|(_, heading)| *heading).collect::<Vec<_>>());
     for (page, heading) in sections {

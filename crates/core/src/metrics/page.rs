@@ -60,7 +60,9 @@ impl Metrics {
         page.reasons("source_requests_refused", "Requests refused, by reason", &requests, |m| m.refused());
         let lanes = self.lanes.all();
         page.gauges("lane_events_queued", "Events that wait for the lane", &lanes, |m| &m.queued);
-        page.gauges("lane_queued_bytes", "Bytes of their payloads", &lanes, |m| &m.queued_bytes);
+        page.gauges("lane_queued_bytes", "Payload bytes of the events that wait for the lane", &lanes, |m| {
+            &m.queued_bytes
+        });
         let keys = self.keys();
         page.counters("key_events_matched", "Events that the index handed to the key", &keys, |m| &m.matched);
         page.counters("key_events_filtered", "Events that every route of the key turned away", &keys, |m| &m.filtered);
@@ -68,7 +70,7 @@ impl Metrics {
         page.counters("key_events_retried", "Further tries of process", &keys, |m| &m.retried);
         page.counters("key_events_dead_lettered", "Events stored as dead letters", &keys, |m| &m.dead_lettered);
         page.gauges("key_events_waiting", "Events that wait for the filter, a sink or a schema", &keys, |m| &m.waiting);
-        page.gauges("key_waiting_bytes", "Their part of the budget", &keys, |m| &m.waiting_bytes);
+        page.gauges("key_waiting_bytes", "Bytes of the budget that waiting events take", &keys, |m| &m.waiting_bytes);
         page.filters(&self.filters());
         page.sinks(&self.sinks());
         let webhooks = self.webhooks.all();
@@ -92,7 +94,11 @@ impl MetricsPage {
         let is_all = health.iter().all(|part| part.kind != PartKind::Configuration || part.trouble.is_none());
         self.gauge("config_last_reload_successful", "1 if all of the folder's files are in force", i64::from(is_all));
         let at = metrics.loaded_at().as_millisecond() as f64 / 1e3;
-        self.gauge("config_last_reload_success_timestamp_seconds", "When all of them came into force last", at);
+        self.gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When all of the folder's files came into force last",
+            at,
+        );
         let level = |PartHealth { kind, name, level, .. }: &PartHealth| {
             (PartLabels { kind: kind.word(), name: name.clone() }, ConstGauge::new(*level as i64))
         };
@@ -178,7 +184,7 @@ impl MetricsPage {
     fn sinks(&mut self, all: &Parts<SinkMetrics>) {
         self.counters("sink_outputs_queued", "Outputs handed to the sink", all, |m| &m.queued);
         self.counters("sink_outputs_written", "Outputs that the destination took", all, |m| &m.written);
-        self.counters("sink_written_bytes", "Bytes of their payloads", all, |m| &m.written_bytes);
+        self.counters("sink_written_bytes", "Payload bytes of the outputs taken", all, |m| &m.written_bytes);
         self.counters("sink_outputs_known", "Outputs that the destination had already", all, |m| &m.known);
         self.counters("sink_outputs_retried", "Repeated tries", all, |m| &m.retried);
         self.counters("sink_outputs_skipped", "Outputs skipped by policy", all, |m| &m.skipped);
@@ -188,10 +194,12 @@ impl MetricsPage {
             ConstGauge::new(i64::try_from(m.pending()).unwrap_or(i64::MAX))
         });
         let bytes = |m: &SinkMetrics, of: fn(&HeldBytes) -> u32| ConstGauge::new(i64::from(m.held.get().map_or(0, of)));
-        self.derived("sink_held_bytes", "Bytes that they take beside their events'", all, |m| {
+        self.derived("sink_held_bytes", "Bytes of pending outputs, without those of their events", all, |m| {
             bytes(m, HeldBytes::held)
         });
-        self.derived("sink_held_limit_bytes", "Bytes that they may take", all, |m| bytes(m, |held| held.limit));
+        self.derived("sink_held_limit_bytes", "Bytes that pending outputs may have", all, |m| {
+            bytes(m, |held| held.limit)
+        });
         self.derived("sink_output_duration_seconds", "Time from queue to confirmation, of one output in 8", all, |m| {
             m.time.durations()
         });
