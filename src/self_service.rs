@@ -119,7 +119,7 @@ impl SelfServiceListener {
             .layer(from_fn(work))
             .with_state(state)
             .into_make_service_with_connect_info::<ClientPatience>();
-        axum::serve(HttpListener::new(self.listener, LIMITS), router)
+        axum::serve(HttpListener::new(self.listener, LIMITS, Arc::default()), router)
             .with_graceful_shutdown(async move { stop.ended().await })
             .await
             .context("the listener of `[webhooks]` failed")

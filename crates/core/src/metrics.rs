@@ -34,7 +34,7 @@ pub use oldest::OldestEvent;
 pub use parts::{FilterMetrics, HeldBytes, KeyMetrics, LaneMetrics, SinkMetrics, SourceMetrics, WebhookMetrics};
 pub use reasons::ReasonCounts;
 pub use refusing::RefusalTime;
-pub use requests::RequestMetrics;
+pub use requests::{ConnectionMetrics, RequestMetrics};
 pub use sampled::{CallTime, OutputTime};
 
 /// All counters of a router, created on first use. They survive reloads; those of a removed key,

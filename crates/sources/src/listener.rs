@@ -1,7 +1,7 @@
 //! HTTP listeners: a bounded number of connections, none of which keeps us waiting for ever, and
 //! checks against web pages of other sites that send requests through a local browser.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     http::{HeaderMap, header::AUTHORIZATION},
@@ -10,7 +10,10 @@ use axum::{
 use tokio::net::TcpListener;
 
 use self::places::ConnectionPlaces;
-use crate::open_files::{self, AcceptBackoff};
+use crate::{
+    metrics::ConnectionMetrics,
+    open_files::{self, AcceptBackoff},
+};
 
 mod connection;
 mod patience;
@@ -43,8 +46,8 @@ pub struct HttpListener {
 }
 
 impl HttpListener {
-    pub fn new(listener: TcpListener, limits: ListenerLimits) -> Self {
-        let places = ConnectionPlaces::new(open_files::share(limits.connections));
+    pub fn new(listener: TcpListener, limits: ListenerLimits, metrics: Arc<ConnectionMetrics>) -> Self {
+        let places = ConnectionPlaces::new(open_files::share(limits.connections), metrics);
         Self { listener, places, limits, trouble: AcceptBackoff::default() }
     }
 }

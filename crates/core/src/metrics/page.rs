@@ -58,6 +58,8 @@ impl Metrics {
         let requests = self.requests.all();
         page.counters("source_requests_taken", "Requests answered with success", &requests, |m| &m.taken);
         page.reasons("source_requests_refused", "Requests refused, by reason", &requests, |m| m.refused());
+        page.gauges("source_connections", "Open connections of clients", &requests, |m| &m.connections.open);
+        page.gauges("source_connections_limit", "Connections that may be open", &requests, |m| &m.connections.limit);
         let lanes = self.lanes.all();
         page.gauges("lane_events_queued", "Events that wait for the lane", &lanes, |m| &m.queued);
         page.gauges("lane_queued_bytes", "Payload bytes of the events that wait for the lane", &lanes, |m| {

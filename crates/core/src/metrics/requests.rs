@@ -1,10 +1,18 @@
 //! Counters of HTTP requests.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 use super::ReasonCounts;
+
+/// Connections of a listener.
+#[derive(Debug, Default)]
+pub struct ConnectionMetrics {
+    pub open: Gauge,
+    /// Connections that may be open at once.
+    pub limit: Gauge,
+}
 
 /// Counters of the requests to a listening source.
 #[derive(Debug, Default)]
@@ -12,6 +20,7 @@ pub struct RequestMetrics {
     /// Requests answered with success.
     pub taken: Counter,
     refused: ReasonCounts,
+    pub connections: Arc<ConnectionMetrics>,
 }
 
 impl RequestMetrics {

@@ -63,9 +63,15 @@ impl ClockRig {
             taken: Arc::clone(&taken),
             budget,
             stop: stop.clone(),
+            metrics: Arc::default(),
         };
         lanes.spawn(Lane::new(items, surroundings).run());
-        let doors = LaneSenders { lanes: vec![sender], taken, snapshots: receiver, dead_letters: dead };
+        let doors = LaneSenders {
+            lanes: vec![LaneQueue { items: sender, metrics: Arc::default() }],
+            taken,
+            snapshots: receiver,
+            dead_letters: dead,
+        };
         let pipeline = Pipeline { doors, budget, dedup: None, tracer: None };
         let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let last = Arc::default();

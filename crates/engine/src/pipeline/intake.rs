@@ -111,7 +111,7 @@ impl<R: Send + 'static> Intake<R> {
         metrics.in_flight_limit_bytes.set(i64::try_from(budget.bytes).unwrap_or(i64::MAX));
         Self {
             budget,
-            open: OpenEvents::default(),
+            open: OpenEvents::new(Arc::clone(&metrics)),
             burst: None,
             held: 0,
             bytes: 0,
@@ -345,9 +345,6 @@ impl<R: Send + 'static> Intake<R> {
         self.bytes += bytes;
         let since = *self.burst.get_or_insert_with(Instant::now);
         let slot = self.open.enter(OpenEvent { receipt, bytes, dedup_id, repeats: Vec::new(), since });
-        if self.held == 0 {
-            self.metrics.oldest.set(Some(since));
-        }
         self.held += 1;
         self.metrics.received_bytes.inc_by(bytes);
         self.show_bytes();
@@ -459,7 +456,7 @@ impl<R: Send + 'static> Intake<R> {
         }
         self.batch = batch;
         self.show_bytes();
-        self.metrics.oldest.set(self.open.oldest());
+        self.open.show_oldest();
     }
 
     fn close(&mut self, slot: usize, outcome: Outcome, now: Instant) {

@@ -1,11 +1,11 @@
 //! Open events of a source.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use slab::Slab;
 use tokio::time::Instant;
 
-use crate::event::Uid;
+use crate::{event::Uid, metrics::SourceMetrics};
 
 /// Closed events whose arrivals may be kept beyond as many as are open.
 const SLACK: usize = 64;
@@ -27,15 +27,22 @@ pub(super) struct OpenEvents<R> {
     arrivals: VecDeque<(usize, u64)>,
     /// Number of events so far.
     number: u64,
+    metrics: Arc<SourceMetrics>,
 }
 
-impl<R> Default for OpenEvents<R> {
-    fn default() -> Self {
-        Self { slots: Slab::new(), arrivals: VecDeque::new(), number: 0 }
+/// A source that ends leaves nothing open: what was goes back to where it came from.
+impl<R> Drop for OpenEvents<R> {
+    fn drop(&mut self) {
+        self.metrics.in_flight_bytes.set(0);
+        self.metrics.oldest.set(None);
     }
 }
 
 impl<R> OpenEvents<R> {
+    pub(super) fn new(metrics: Arc<SourceMetrics>) -> Self {
+        Self { slots: Slab::new(), arrivals: VecDeque::new(), number: 0, metrics }
+    }
+
     /// Returns the slot of the next event.
     pub(super) fn vacant(&self) -> usize {
         self.slots.vacant_key()
@@ -43,6 +50,9 @@ impl<R> OpenEvents<R> {
 
     pub(super) fn enter(&mut self, event: OpenEvent<R>) -> usize {
         self.number += 1;
+        if self.slots.is_empty() {
+            self.metrics.oldest.set(Some(event.since));
+        }
         let slot = self.slots.insert((self.number, event));
         self.arrivals.push_back((slot, self.number));
         slot
@@ -65,8 +75,12 @@ impl<R> OpenEvents<R> {
         Some(closed)
     }
 
-    /// Returns when the oldest open event came.
-    pub(super) fn oldest(&self) -> Option<Instant> {
+    /// Shows how old the oldest open event is, after some were closed.
+    pub(super) fn show_oldest(&self) {
+        self.metrics.oldest.set(self.oldest());
+    }
+
+    fn oldest(&self) -> Option<Instant> {
         let (slot, _) = self.arrivals.front()?;
         self.slots.get(*slot).map(|(_, event)| event.since)
     }
@@ -88,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_oldest_is_known_in_whatever_order_events_end() {
-        let (mut open, began) = (OpenEvents::default(), Instant::now());
+        let (mut open, began) = (OpenEvents::new(Arc::default()), Instant::now());
         let at = |seconds| began + Duration::from_secs(seconds);
         let slots: Vec<_> = (0..4).map(|second| open.enter(event(at(second)))).collect();
         assert_eq!(open.oldest(), Some(at(0)));
@@ -107,7 +121,7 @@ mod tests {
 
     #[test]
     fn an_event_that_stays_open_does_not_keep_what_has_ended() {
-        let (mut open, began) = (OpenEvents::default(), Instant::now());
+        let (mut open, began) = (OpenEvents::new(Arc::default()), Instant::now());
         open.enter(event(began));
         for _ in 0..10_000 {
             let slot = open.enter(event(began + Duration::from_secs(1)));

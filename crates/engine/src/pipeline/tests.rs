@@ -19,8 +19,8 @@ use crate::{
     fate::Fate,
     field::Field,
     filter::{CallLimits, Filter, Host},
-    metrics::Metrics,
-    registry::{KeyInterest, KeyOrdering, Route, Snapshot},
+    metrics::{KeyMetrics, Metrics},
+    registry::{KeyInterest, KeyLoad, KeyOrdering, Route, Snapshot},
     sink::Output,
     stop::{Stopper, stop},
 };
@@ -87,6 +87,7 @@ struct Rig {
     stopper: Stopper,
     taken: Arc<Notify>,
     lanes: JoinSet<()>,
+    queued: Arc<LaneMetrics>,
 }
 
 async fn filters() -> Vec<Filter> {
@@ -127,7 +128,7 @@ impl Rig {
             }
             let filter = filters[index % filters.len()].clone();
             filter.lift();
-            let name = format!("k{index}");
+            let (name, metrics) = (format!("k{index}"), Arc::<KeyMetrics>::default());
             let mut subscription = None;
             if let Some(mode) = way.mode() {
                 let params = vec![("mode".to_owned(), mode.to_owned()), ("n".to_owned(), "1".to_owned())];
@@ -139,7 +140,7 @@ impl Rig {
                 ordering: KeyOrdering::By(Field::Subject),
                 workers: Arc::new(Semaphore::new(if *way == Way::Waits { 0 } else { 2 })),
                 buffer: Arc::new(Semaphore::new(10)),
-                load: Default::default(),
+                load: Arc::new(KeyLoad::new(Arc::clone(&metrics))),
                 retry: RetryPolicy { min: Duration::from_millis(50), max: Duration::from_secs(5), patience: PATIENCE },
                 decoding: None,
                 schema_requests: None,
@@ -155,7 +156,7 @@ impl Rig {
                 }],
                 subject: None,
                 is_isolated: false,
-                metrics: Default::default(),
+                metrics,
             });
         }
         let interested = |(index, key): (usize, Key)| {
@@ -168,7 +169,7 @@ impl Rig {
         let (letters, dead) = SinkQueue::double("dead-letters", 2);
         drive(dead, &seen);
         let (stopper, stop) = stop();
-        let (mut lanes, taken) = (JoinSet::new(), Arc::new(Notify::new()));
+        let (mut lanes, taken, queued) = (JoinSet::new(), Arc::new(Notify::new()), Arc::<LaneMetrics>::default());
         let (sender, items) = mpsc::channel(LANE_QUEUE);
         let budget = EventBudget { events: budget, bytes: 1 << 30 };
         let surroundings = LaneContext {
@@ -178,12 +179,14 @@ impl Rig {
             taken: Arc::clone(&taken),
             budget,
             stop,
+            metrics: Arc::clone(&queued),
         };
         lanes.spawn(Lane::new(items, surroundings).run());
+        let lane = LaneQueue { items: sender, metrics: Arc::clone(&queued) };
         let doors =
-            LaneSenders { lanes: vec![sender], taken: Arc::clone(&taken), snapshots: receiver, dead_letters: letters };
+            LaneSenders { lanes: vec![lane], taken: Arc::clone(&taken), snapshots: receiver, dead_letters: letters };
         let intake = Intake::new(budget, None, doors, Default::default(), None);
-        Self { snapshots, intake, keys, seen, away, stopper, taken, lanes }
+        Self { snapshots, intake, keys, seen, away, stopper, taken, lanes, queued }
     }
 
     fn push(&mut self, key: usize, value: usize, number: u64) {
@@ -280,6 +283,12 @@ async fn a_key_holds_up_itself_alone() {
         assert!(outcomes.keys().all(|number| ways[sent[*number as usize].0].is_prompt()), "seed {seed}, {ways:?}");
         rig.settled(count(Way::dies), &mut outcomes).await;
         assert!(began.elapsed() < PATIENCE * 40, "seed {seed}: values of a key that fails wait for each other alone");
+        for key in &rig.keys {
+            assert_eq!(key.metrics.waiting_bytes.get(), key.load.bytes().cast_signed(), "seed {seed}");
+        }
+        if outcomes.len() < sent.len() {
+            assert!(rig.intake.metrics().oldest.age() > Duration::ZERO, "seed {seed}");
+        }
         rig.mend();
         rig.settled(sent.len() - outcomes.len(), &mut outcomes).await;
         for (number, outcome) in outcomes {
@@ -291,6 +300,11 @@ async fn a_key_holds_up_itself_alone() {
         assert_eq!(seen.values().map(Vec::len).sum::<usize>(), sent.len(), "seed {seed}");
         assert!(seen.values().all(|numbers| numbers.is_sorted()), "seed {seed}, {ways:?}: {seen:?}");
         assert!(rig.keys.iter().all(|key| key.load.is_empty()), "seed {seed}, {ways:?}");
+        let shown = rig.intake.metrics();
+        assert_eq!((shown.duration.counts().count(), shown.oldest.age()), (sent.len() as u64, Duration::ZERO));
+        let mut left = vec![&shown.in_flight_bytes, &rig.queued.queued, &rig.queued.queued_bytes];
+        left.extend(rig.keys.iter().map(|key| &key.metrics.waiting));
+        assert!(left.iter().all(|gauge| gauge.get() == 0), "seed {seed}: {left:?}");
     }
 }
 

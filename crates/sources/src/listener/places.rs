@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{ClientPatience, ListenerLimits};
-use crate::poison::ignore_poison;
+use crate::{metrics::ConnectionMetrics, poison::ignore_poison};
 
 /// Shortest time that a connection keeps its place: a request is on its way.
 const GRACE: Duration = Duration::from_secs(1);
@@ -24,6 +24,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct ConnectionPlaces {
     free: Arc<Semaphore>,
     taken: Arc<Mutex<TakenPlaces>>,
+    metrics: Arc<ConnectionMetrics>,
 }
 
 #[derive(Default)]
@@ -37,12 +38,14 @@ struct TakenPlaces {
 pub(super) struct ConnectionPlace {
     number: u64,
     taken: Arc<Mutex<TakenPlaces>>,
+    metrics: Arc<ConnectionMetrics>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl ConnectionPlaces {
-    pub(super) fn new(count: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(count)), taken: Arc::default() }
+    pub(super) fn new(count: usize, metrics: Arc<ConnectionMetrics>) -> Self {
+        metrics.limit.set(i64::try_from(count).unwrap_or(i64::MAX));
+        Self { free: Arc::new(Semaphore::new(count)), taken: Arc::default(), metrics }
     }
 
     /// Waits for a place, and begins the time limit of the connection that gets it. Cancel safe.
@@ -61,7 +64,9 @@ impl ConnectionPlaces {
         let number = taken.next;
         taken.next += 1;
         taken.all.insert(number, (network(address), patience.clone()));
-        (ConnectionPlace { number, taken: Arc::clone(&self.taken), _permit: permit }, patience)
+        self.metrics.open.inc();
+        let (taken, metrics) = (Arc::clone(&self.taken), Arc::clone(&self.metrics));
+        (ConnectionPlace { number, taken, metrics, _permit: permit }, patience)
     }
 
     fn make_room(&self) {
@@ -83,6 +88,7 @@ impl ConnectionPlaces {
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         lock(&self.taken).all.remove(&self.number);
+        self.metrics.open.dec();
     }
 }
 
@@ -116,7 +122,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_has_most_and_is_waited_for_longest_has_to_leave() {
         let (many, few) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let places = ConnectionPlaces::new(4);
+        let metrics = Arc::<ConnectionMetrics>::default();
+        let places = ConnectionPlaces::new(4, Arc::clone(&metrics));
         let mut kept = Vec::new();
         for address in [few, many, many, many] {
             kept.push(places.take(address, LIMITS).await);
@@ -132,7 +139,9 @@ mod tests {
         advance(GRACE).await;
         assert!((&mut next).now_or_never().is_none());
         assert_eq!(kept.iter().map(|(_, patience)| is_over(patience)).collect::<Vec<_>>(), [false, false, true, false]);
+        assert_eq!((metrics.open.get(), metrics.limit.get()), (4, 4));
         drop(kept.remove(2));
+        assert_eq!(metrics.open.get(), 3);
         next.await;
         drop(worked);
     }

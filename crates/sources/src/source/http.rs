@@ -147,7 +147,7 @@ impl Source for HttpReceiver {
             idle: settings.timeout,
             max_head: settings.max_head.saturating_mul(LENIENCE),
         };
-        let listener = HttpListener::new(listener, limits);
+        let listener = HttpListener::new(listener, limits, desk.connections());
         let (open, is_over) = oneshot::channel::<()>();
         let over = async move {
             // Nothing is ever sent: the other end is dropped.

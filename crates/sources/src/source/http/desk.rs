@@ -36,7 +36,7 @@ use crate::{
     config::{self, AnswerPoint, HttpSource},
     event::{Event, Headers, Origin, check_subject},
     listener::{ClientPatience, site},
-    metrics::RequestMetrics,
+    metrics::{ConnectionMetrics, RequestMetrics},
     signature,
     source::{
         envelope::{self, SourceMessage},
@@ -105,6 +105,10 @@ impl RequestHandler {
 
     pub(super) fn settings(&self) -> &HttpSource {
         &self.settings
+    }
+
+    pub(super) fn connections(&self) -> Arc<ConnectionMetrics> {
+        Arc::clone(&self.metrics.connections)
     }
 
     pub(super) fn door(&self) -> &RequestAdmission {
