@@ -34,7 +34,10 @@ fn every_event_is_accounted_for() {
     assert_eq!(page["trommel_key_events_filtered_total{name=\"large\"}"], 50);
     assert_eq!(page["trommel_key_outputs_total{name=\"large\"}"], 50);
     assert_eq!(page["trommel_sink_outputs_written_total{name=\"out\"}"], 50);
-    assert_eq!(page["trommel_sink_outputs_written_total{name=\"dead letters\"}"], 1);
+    assert_eq!(page["trommel_sink_outputs_written_total{name=\"dead-letters\"}"], 1);
+    for sink in ["out", "dead-letters"] {
+        assert_eq!(page[&format!("trommel_sink_outputs_pending{{name=\"{sink}\"}}")], 0, "{sink}");
+    }
     let (folder, ended) = router.end();
     assert!(ended.status.success(), "{ended:?}");
     let summary = ended.log.last().unwrap();

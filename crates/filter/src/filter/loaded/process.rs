@@ -8,7 +8,7 @@ use crate::{
     filter::{
         Failure, ProcessError, RouteSubscription, Verdict, batch::EventColumns, health::EventCall, instance::NO_MEMORY,
     },
-    metrics::SampledTime,
+    metrics::CallTime,
     telemetry::StageSpan,
 };
 
@@ -60,9 +60,9 @@ impl Filter {
         let read = subscription.read(event, attempt)?;
         let mut instance = self.0.take(key).await.map_err(|failed| self.0.broke("instantiate", failed))?;
         instance.trace(span);
-        let began = SampledTime::begin(metrics.processes.inc());
+        let began = CallTime::begin(metrics.processes.inc());
         let answer = instance.process(subscription, &read, attempt, has_stack).await;
-        metrics.process_time.end(began);
+        metrics.process_time.end(began, 1);
         instance.annotate(span);
         self.0.answered("process", key, instance, answer)
     }
@@ -104,9 +104,9 @@ impl Filter {
                 continue;
             }
             let mut instance = self.0.take(key).await.map_err(|failed| self.0.broke("instantiate", failed))?;
-            let began = SampledTime::begin(metrics.processes.inc_by(count as u64));
+            let began = CallTime::begin(metrics.processes.inc_by(count as u64));
             let said = instance.process_batch(subscription, &rest[..count], &columns).await;
-            metrics.process_time.end(began);
+            metrics.process_time.end(began, count);
             let said = said.map_err(|error| {
                 self.0.batch_breaks.fetch_add(1, Ordering::Relaxed);
                 self.0.broke("process-batch", instance.failed(error))
