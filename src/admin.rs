@@ -1,5 +1,6 @@
-//! The admin listener: `/metrics`, `/health`, `/events`, `/tail`, `/live`, `/ready`. It only reads, but
-//! that a client of `/tail` is a consumer of its key, with a share in the key's subscription.
+//! The admin listener: `/metrics`, `/health`, `/events`, `/tail`, `/live`, `/ready`, and `/control/*`
+//! for those with its token. The rest only reads, but that a client of `/tail` is a consumer of its
+//! key, with a share in the key's subscription.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +20,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     config,
-    control::ConsumerDesk,
+    control::{ConsumerDesk, ControlPlane},
     credential::Credential,
     health::HealthLevel,
     listener::{ClientPatience, HttpListener, ListenerLimits, bearer, site},
@@ -29,6 +30,7 @@ use crate::{
     stop::Stop,
 };
 
+mod control;
 mod tail;
 
 const LIMITS: ListenerLimits = ListenerLimits {
@@ -51,6 +53,8 @@ pub struct AdminView {
     pub policy: config::ReadyPolicy,
     /// Where clients attach that follow a key.
     pub desk: Arc<ConsumerDesk>,
+    /// What carries operations out.
+    pub plane: Arc<ControlPlane>,
 }
 
 /// Access rule for metrics and events.
@@ -84,11 +88,13 @@ impl AdminListener {
     /// Returns an error if the listener fails.
     pub async fn serve(self, view: AdminView) -> anyhow::Result<()> {
         let mut stop = view.stop.clone();
+        let is_open = matches!(self.guard, AdminAccess::Token(_));
         let guarded = Router::new()
             .route("/metrics", get(metrics))
             .route("/events", get(events))
             .route("/health", get(health))
             .merge(Router::new().route("/tail", get(tail::tail)).with_state((view.clone(), tail::places())))
+            .merge(control::routes(is_open))
             .route_layer(from_fn_with_state(Arc::new(self.guard), admit));
         let router = Router::new()
             .merge(guarded)

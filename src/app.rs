@@ -22,7 +22,7 @@ use crate::{
     config::{
         ApiConfig, Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, StateConfig, StateKeeping, TooLittle,
     },
-    control::ConsumerDesk,
+    control::{ConsumerDesk, LogSwitch},
     filter::{CodeCache, Host, MATCHER_STACK, StateStore},
     folder,
     metrics::Metrics,
@@ -52,13 +52,15 @@ mod registry_updater;
 mod replay;
 mod retry;
 mod running;
+mod settings_watch;
+mod silence;
 mod sources;
 mod streams;
 mod verification;
 mod watched;
 mod writer_schemas;
 
-use attended::ServedControl;
+use attended::{PlaneWithOrders, ServedControl};
 pub use backfill::{BackfillSettings, backfill, feeding};
 use clients::check_clients;
 pub use letter_key::letter_signer;
@@ -69,6 +71,7 @@ use registry_updater::{CHANGES, RegistryUpdater, schema_fetcher};
 pub use replay::{ReplaySettings, replay};
 pub use retry::{RetrySettings, fed, retry};
 pub use running::{RunningRouter, start};
+use settings_watch::SettingsWatch;
 pub use streams::declared_streams;
 pub use verification::{VerificationRun, verification};
 pub use writer_schemas::load;
@@ -116,6 +119,8 @@ pub struct RouterControls {
     pub journal: Option<Arc<RetryJournal>>,
     /// Records outputs and dead letters, which are then not delivered.
     pub recording: Option<Arc<OutputRecording>>,
+    /// Changes the level of the logs, if operators of the router may do so.
+    pub log: Option<Arc<LogSwitch>>,
 }
 
 impl Default for RouterControls {
@@ -135,6 +140,7 @@ impl Default for RouterControls {
             connect_timeout: None,
             journal: None,
             recording: None,
+            log: None,
         }
     }
 }
@@ -205,6 +211,7 @@ pub async fn run(config: Config, controls: RouterControls) -> Result<RunSummary,
         return Ok(RunSummary::new(&controls.metrics, began.elapsed()));
     }
     let config = if controls.idle_exit.is_some() { observer::observer(config) } else { config };
+    let settings = SettingsWatch::new(&config);
     if config.sources.is_empty() {
         let message = "events come in over HTTP alone, where a router that only serves consumers does not listen: \
             start it without `--idle-exit`";
@@ -228,7 +235,7 @@ pub async fn run(config: Config, controls: RouterControls) -> Result<RunSummary,
     let (mut stop, mut tenures) = (controls.stop.clone(), None);
     let started = tokio::select! {
         started = RouterParts::start(
-            (config, plan), &controls, tracer, (lanes.handle(), registry.handle()), &mut tenures,
+            (config, plan, settings), &controls, tracer, (lanes.handle(), registry.handle()), &mut tenures,
         ) => started.map(Some),
         // Whatever startup is waiting for, no event was taken yet.
         () = stop.draining() => Ok(None),
@@ -276,7 +283,7 @@ impl RouterParts {
     /// Holdings upstream are put in `tenures`, so that the caller can close them after dropping
     /// this future.
     async fn start(
-        (config, plan): (Config, MemoryPlan),
+        (config, plan, settings): (Config, MemoryPlan, SettingsWatch),
         controls: &RouterControls,
         tracer: Option<Tracer>,
         (lanes, registry): (&Handle, &Handle),
@@ -290,6 +297,7 @@ impl RouterParts {
         let has_started = started.subscribe();
         let (sender, changes) = mpsc::channel(CHANGES);
         let desk = ConsumerDesk::new(sender, plan.consumers, has_started.clone(), stop.clone());
+        let PlaneWithOrders { plane, orders, paused } = attended::plane(&config, controls).map_err(RunError::Failed)?;
         if let Some(settings) = &config.admin {
             let admin = AdminListener::bind(settings).await.map_err(RunError::Failed)?;
             if let Ok(address) = admin.listener.local_addr() {
@@ -297,7 +305,8 @@ impl RouterParts {
             }
             let (started, desk) = (has_started.clone(), Arc::clone(&desk));
             let (metrics, policy) = (Arc::clone(metrics), settings.ready);
-            let view = admin::AdminView { metrics, started, stop: stop.clone(), policy, desk };
+            let plane = Arc::clone(&plane);
+            let view = admin::AdminView { metrics, started, stop: stop.clone(), policy, desk, plane };
             background.spawn(admin.serve(view));
         }
         let self_service = match &config.self_service {
@@ -323,6 +332,7 @@ impl RouterParts {
         let watch = FolderWatch::new(folders, is_read);
         let loader = Loader::start(host, folder::load_registry, config.clone(), sinks, Arc::clone(metrics)).await;
         let mut loader = loader.map_err(RunError::Config)?;
+        loader.pause(paused).await.map_err(|problems| RunError::Config(Problems::new(problems)))?;
         tracing::info!("{plan}");
 
         let mut patience = StartupPatience::new(controls.connect_timeout, config.nats.as_ref());
@@ -342,14 +352,15 @@ impl RouterParts {
         }
         let snapshots = loader.snapshots();
         let quarantined = Arc::new(Notify::new());
-        let ServedControl { serves, attached } = attended::attend(control, controls, &snapshots, desk);
+        let ServedControl { serves, attached } = attended::attend(control, controls, &snapshots, desk, plane);
         let (reload, quarantine) = (Arc::clone(&controls.reload), Arc::clone(&quarantined));
         let fetcher = schema_fetcher(&config, &loader).map_err(RunError::Failed)?;
         let metrics = Arc::clone(&controls.metrics);
-        let current = RegistryUpdater { loader, fetcher, watch, reload, quarantined: quarantine, webhooks, metrics };
+        let current =
+            RegistryUpdater { loader, fetcher, watch, reload, quarantined: quarantine, webhooks, metrics, settings };
         match config.role {
             RouterRole::Replay => background.spawn_on(current.keep_schemas(), registry),
-            RouterRole::Router | RouterRole::Observer => background.spawn_on(current.keep(changes), registry),
+            RouterRole::Router | RouterRole::Observer => background.spawn_on(current.keep(changes, orders), registry),
         };
 
         let (pipeline, lanes) =
@@ -366,6 +377,9 @@ impl RouterParts {
         let mut deliveries = JoinSet::new();
         if let Some((dispatcher, _)) = dispatcher {
             deliveries.spawn(dispatcher.run(stop.clone()));
+        }
+        if let Some(silence) = silence::watch(&config, &controls.metrics) {
+            background.spawn(silence);
         }
         started.send_replace(true);
         let registry = &config.registry;
@@ -420,6 +434,8 @@ impl RouterParts {
         let mut stop = controls.stop.clone();
         let grace = async {
             stop.draining().await;
+            // A bus and core NATS are read to their end, since they give nothing again.
+            controls.metrics.sources().iter().for_each(|(_, source)| source.switch.resume());
             tokio::time::sleep(self.config.pipeline.drain).await;
         };
         tokio::pin!(grace);

@@ -15,14 +15,20 @@ pub mod consume;
 pub mod deliveries;
 pub mod dev;
 pub mod dlq;
+pub mod drain;
 pub mod emit;
 pub mod explain;
+pub mod filter;
 pub mod history;
 pub mod keys;
+pub mod log_level;
 pub mod logs;
+mod operate;
 mod outcome;
+pub mod pause;
 pub mod plugin;
 pub mod refusal;
+pub mod reload;
 pub mod replay;
 mod row;
 pub mod run;
@@ -70,6 +76,12 @@ enum Command {
     Consume(consume::ConsumeCommand),
     Status(status::StatusCommand),
     Stop(stop::StopCommand),
+    Drain(drain::DrainCommand),
+    Reload(reload::ReloadCommand),
+    Pause(pause::PauseCommand),
+    Resume(pause::ResumeCommand),
+    Filter(filter::FilterCommand),
+    Log(log_level::LogCommand),
     History(history::HistoryCommand),
     Tail(tail::TailCommand),
     Emit(emit::EmitCommand),
@@ -103,6 +115,12 @@ impl Cli {
             Command::Consume(consume) => return consume.execute(),
             Command::Status(status) => return status.execute(),
             Command::Stop(stop) => return stop.execute(),
+            Command::Drain(drain) => return drain.execute(),
+            Command::Reload(reload) => return reload.execute(),
+            Command::Pause(pause) => return pause.execute(),
+            Command::Resume(resume) => return resume.execute(),
+            Command::Filter(filter) => return filter.execute(),
+            Command::Log(log) => return log.execute(),
             Command::History(history) => return history.execute(),
             Command::Tail(tail) => return tail.execute(),
             Command::Emit(emit) => return emit.execute(),

@@ -13,7 +13,8 @@ pub use trommel_bus as bus;
 pub use trommel_client as client;
 pub use trommel_config::{config, credential, ownership, schema, signature};
 pub use trommel_core::{
-    ack, fate, health, metrics, open_files, outgoing, recent, schema_registry, show, stop, summary, tap, telemetry,
+    ack, fate, health, metrics, open_files, outgoing, pause, recent, schema_registry, show, stop, summary, tap,
+    telemetry,
 };
 pub use trommel_engine::{dead_letters, pipeline, registry, trial, walk};
 pub use trommel_event::{condition, endpoint, event, field, json, projection, text};

@@ -1,14 +1,21 @@
 //! The control socket as a part of the router, and a run that ends when no consumers are attached.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
 
 use crate::{
     app::{RouterControls, RunError, letter_key::state_folder, streams::StreamSetup},
-    config::{Config, StateKeeping},
-    control::{ConsumerDesk, ControlSocket, ControlView, SocketPlace},
+    config::{Config, RouterRole, StateKeeping},
+    control::{
+        ConsumerDesk, ControlPlane, ControlSocket, ControlView, ORDERS, PlaneParts, SocketPlace,
+        operation::RegistryOrder,
+    },
     registry::{LEASE, Snapshots, Tenures, TickClaims},
     stop::{Stop, Stopper},
 };
@@ -18,6 +25,14 @@ pub(super) struct ServedControl {
     pub(super) serves: JoinSet<anyhow::Result<()>>,
     /// Number of attached consumers.
     pub(super) attached: watch::Receiver<usize>,
+}
+
+/// The control plane, with what it begins with.
+pub(super) struct PlaneWithOrders {
+    pub(super) plane: Arc<ControlPlane>,
+    pub(super) orders: mpsc::Receiver<RegistryOrder>,
+    /// Keys that are paused.
+    pub(super) paused: BTreeSet<String>,
 }
 
 /// Binds the control socket. A failure is an error only for a run that exits when idle, since it
@@ -49,6 +64,7 @@ pub(super) fn attend(
     controls: &RouterControls,
     snapshots: &Snapshots,
     desk: Arc<ConsumerDesk>,
+    plane: Arc<ControlPlane>,
 ) -> ServedControl {
     let (attached, attends) = watch::channel(0);
     let mut serves = JoinSet::new();
@@ -58,6 +74,7 @@ pub(super) fn attend(
             stopper: controls.stopper.clone(),
             stop: controls.stop.clone(),
             desk,
+            plane,
             attached,
         };
         let serving = control.serve(view, snapshots.clone());
@@ -67,6 +84,23 @@ pub(super) fn attend(
         });
     }
     ServedControl { serves, attached: attends }
+}
+
+/// Makes the control plane of a router, and pauses what was paused before. Also returns the orders
+/// for the registry, and the keys that are paused.
+pub(super) fn plane(config: &Config, controls: &RouterControls) -> anyhow::Result<PlaneWithOrders> {
+    let (sender, orders) = mpsc::channel(ORDERS);
+    let folder = state_folder(config, controls.place.as_deref());
+    let parts = PlaneParts {
+        metrics: Arc::clone(&controls.metrics),
+        stopper: controls.stopper.clone(),
+        orders: sender,
+        log: controls.log.clone(),
+    };
+    let plane = ControlPlane::new(config, &folder, parts);
+    // What others watch or repeat goes on, whatever the folder's own router does.
+    let paused = if config.role == RouterRole::Router { plane.restore()? } else { Vec::new() };
+    Ok(PlaneWithOrders { plane, orders, paused: paused.into_iter().collect() })
 }
 
 /// Opens the record of what is held upstream: shared by all replicas if there is a server, else

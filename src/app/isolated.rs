@@ -101,6 +101,9 @@ impl IsolatedKeys {
         self.own.begin(Arc::clone(&name), first);
         let metrics = self.metrics.source(&self.name(&name));
         metrics.connected.set(1);
+        if self.metrics.source(&self.source.name).switch.is_on() {
+            metrics.switch.pause();
+        }
         let (stopper, stop) = stop();
         let intake = self.pipeline.intake(metrics).only(Arc::clone(&name), self.own.clone());
         self.running.insert(Arc::clone(&name), RunningSource { key: Arc::clone(key), stopper });

@@ -2,14 +2,16 @@
 
 use std::{borrow::Cow, mem, sync::Arc};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::{
+    app::settings_watch::SettingsWatch,
     avro::AvroSchema,
     config::{Config, Problem, Webhook},
+    control::operation::{RegistryOrder, ReloadProblem, ReloadResult},
     health::HealthLevel,
     metrics::Metrics,
-    registry::{FolderWatch, Loader, RegistryChange, ReloadReport},
+    registry::{EntryChange, FolderWatch, Loader, RegistryChange, ReloadReport},
     schema_registry::SchemaFetcher,
 };
 
@@ -35,19 +37,39 @@ pub(super) struct RegistryUpdater {
     pub(super) quarantined: Arc<Notify>,
     pub(super) webhooks: watch::Sender<Vec<Arc<Webhook>>>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) settings: SettingsWatch,
+}
+
+/// Operators that wait for a reload, and what it has come to so far.
+#[derive(Default)]
+struct AwaitedReload {
+    waiting: Vec<oneshot::Sender<ReloadResult>>,
+    result: ReloadResult,
 }
 
 impl RegistryUpdater {
     /// Reloads when the folders change or on request, takes up schemas of the schema registry, rolls
     /// back quarantined filters, and attaches and detaches consumers.
-    pub(super) async fn keep(mut self, mut changes: mpsc::Receiver<RegistryChange>) -> anyhow::Result<()> {
-        let mut arrived = Vec::new();
+    pub(super) async fn keep(
+        mut self,
+        mut changes: mpsc::Receiver<RegistryChange>,
+        mut orders: mpsc::Receiver<RegistryOrder>,
+    ) -> anyhow::Result<()> {
+        let (mut arrived, mut awaited) = (Vec::new(), AwaitedReload::default());
         loop {
-            let Self { loader, fetcher, watch, reload, quarantined, .. } = &mut self;
+            let Self { loader, fetcher, watch, reload, quarantined, settings, .. } = &mut self;
             let report = tokio::select! {
-                () = watch.changed() => self.reload().await,
-                () = reload.notified() => self.reload().await,
-                () = loader.compiled() => self.reload().await,
+                () = watch.changed() => self.reload(&mut awaited).await,
+                () = reload.notified() => self.reload(&mut awaited).await,
+                () = loader.compiled() => self.reload(&mut awaited).await,
+                () = settings.changed() => {
+                    self.settings.look(&self.metrics).await;
+                    continue;
+                }
+                Some(order) = orders.recv() => match self.obey(order, &mut awaited).await {
+                    Some(report) => report,
+                    None => continue,
+                },
                 () = quarantined.notified() => loader.roll_back().await,
                 Some(schemas) = answered(fetcher) => self.learn(schemas).await,
                 1.. = changes.recv_many(&mut arrived, CHANGES) => {
@@ -69,9 +91,33 @@ impl RegistryUpdater {
         std::future::pending().await
     }
 
-    /// Reads the folders again, and notes whether all of them is in force.
-    async fn reload(&mut self) -> ReloadReport {
+    /// Carries out an operator's order.
+    async fn obey(&mut self, order: RegistryOrder, awaited: &mut AwaitedReload) -> Option<ReloadReport> {
+        // An operator that has left does not need the answer.
+        match order {
+            RegistryOrder::Reload(answer) => {
+                awaited.waiting.push(answer);
+                return Some(self.reload(awaited).await);
+            }
+            RegistryOrder::PauseKeys(names, answer) => drop(answer.send(self.loader.pause(names).await)),
+            RegistryOrder::Release(name, answer) => {
+                let released = self.loader.release(&name);
+                let known = || self.loader.filter_names().map(str::to_owned).collect();
+                drop(answer.send(released.map_err(|error| (error, known()))));
+            }
+        }
+        None
+    }
+
+    /// Reads the folders again, and notes whether all of them is in force. Operators that wait are
+    /// answered unless components are still to be loaded.
+    async fn reload(&mut self, awaited: &mut AwaitedReload) -> ReloadReport {
+        self.settings.look(&self.metrics).await;
         let report = self.loader.reload().await;
+        awaited.add(&report);
+        if !self.loader.is_compiling() {
+            awaited.answer(self.loader.standing_problems(), &self.settings);
+        }
         let health = &self.metrics.configuration;
         if let [first, rest @ ..] = &report.refused[..] {
             let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
@@ -95,7 +141,7 @@ impl RegistryUpdater {
         report
     }
 
-    fn tell(&self, ReloadReport { generation, refused }: ReloadReport) {
+    fn tell(&self, ReloadReport { generation, refused, difference }: ReloadReport) {
         for refused in refused {
             let Problem { place, message, hint, .. } = refused;
             tracing::error!(hint, "not reloaded, what was good stays in force: {place}: {message}");
@@ -108,7 +154,41 @@ impl RegistryUpdater {
             }
             changed
         });
-        tracing::info!(generation, "reloaded");
+        let [added, changed, removed] =
+            [EntryChange::Added, EntryChange::Changed, EntryChange::Removed].map(|how| difference.listed(how));
+        tracing::info!(generation, added, changed, removed, files = difference.files(), "reloaded");
+    }
+}
+
+impl AwaitedReload {
+    /// Adds what one reading has come to: a component that was compiled takes another one.
+    fn add(&mut self, report: &ReloadReport) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let ReloadResult { generation, changes, problems, .. } = &mut self.result;
+        *generation = report.generation.or(*generation);
+        changes.0.extend(report.difference.0.iter().cloned());
+        problems.extend(report.refused.iter().cloned().map(Into::into));
+    }
+
+    /// Answers those who wait, with problems that are known from earlier as well.
+    fn answer(&mut self, standing: Vec<Problem>, settings: &SettingsWatch) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let mut result = mem::take(&mut self.result);
+        result.done = true;
+        for problem in standing.into_iter().map(ReloadProblem::from) {
+            // A file that was refused just now is among both.
+            if result.problems.iter().all(|known| known.place != problem.place) {
+                result.problems.push(problem);
+            }
+        }
+        result.problems.extend(settings.problems.iter().cloned().map(Into::into));
+        result.at_next_start.clone_from(&settings.at_next_start);
+        // An operator that has left does not need the answer.
+        self.waiting.drain(..).for_each(|waits| drop(waits.send(result.clone())));
     }
 }
 

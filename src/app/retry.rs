@@ -39,7 +39,7 @@ pub fn retry(
     let kind = SourceKind::Letters(LetterSource { from, which, signer, accept_unproven, envelopes, keep: dry_run });
     // A placeholder: each event is opened with the envelope of its letter's source.
     let envelope = EnvelopeFormat::Plain { id: None, event_type: None, subject: None, source_time: None };
-    config.sources = vec![SourceConfig { name: "dead letters".to_owned(), envelope, kind }];
+    config.sources = vec![SourceConfig { name: "dead letters".to_owned(), expect_every: None, envelope, kind }];
     config.sinks = fed(&config).cloned().collect();
     for sink in &mut config.sinks {
         // A refused output keeps its letter, and the retry comes to its end.

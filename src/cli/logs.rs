@@ -5,7 +5,7 @@ use std::{
     fmt,
     io::{self, IsTerminal, Write},
     panic::{self, PanicHookInfo},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -24,12 +24,15 @@ use tracing_subscriber::{
     },
 };
 
-use crate::{show, text};
+use crate::{config::suggest, control::LogSwitch, show, text};
 
 mod stderr;
 
 use stderr::StderrLog;
 
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+/// Directive for what is of no use to operators, whatever the level.
+const QUIET: &str = "async_nats=off";
 /// Longest text of one log line's fields in bytes; the rest is cut off.
 const MAX_FIELDS: usize = 32 << 10;
 
@@ -47,6 +50,9 @@ pub struct LogArgs {
     /// Set once logging has started.
     #[arg(skip)]
     stderr: OnceLock<StderrLog>,
+    /// Likewise.
+    #[arg(skip)]
+    switch: OnceLock<Arc<LogSwitch>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,8 +69,8 @@ impl LogArgs {
     /// Returns an error if the directives of `--log` are invalid.
     pub fn start(&self, line: &ProgressBar) -> anyhow::Result<()> {
         let shows = if self.show { format!(",{}", show::DIRECTIVE) } else { String::new() };
-        let filter = EnvFilter::try_new(format!("{}{shows}", self.log))
-            .map_err(|error| anyhow::anyhow!("`--log {}` is not understood: {error}", self.log))?;
+        let usual = format!("{}{shows}", self.log);
+        let filter = level_filter(&usual).map_err(|error| anyhow::anyhow!("`--log`: {error}"))?;
         let stderr = StderrLog::new(self.log_format, line.clone())?;
         let stderr = self.stderr.get_or_init(|| stderr).clone();
         let (format, to) = (self.log_format, stderr.clone());
@@ -73,11 +79,32 @@ impl LogArgs {
             .with_env_filter(filter)
             .with_ansi(io::stderr().is_terminal())
             .with_writer(move || stderr.clone());
-        match self.log_format {
-            LogFormat::Text => builder.with_target(false).fmt_fields(FieldFormat).init(),
-            LogFormat::Json => builder.json().flatten_event(true).init(),
-        }
+        // Quiet unless asked for, as at the start.
+        let wanted = move |level: Option<&str>| {
+            let level = level.map(|level| format!("{QUIET},{level}{shows}"));
+            level_filter(level.as_ref().unwrap_or(&usual))
+        };
+        let switch = match self.log_format {
+            LogFormat::Text => {
+                let builder = builder.with_target(false).fmt_fields(FieldFormat).with_filter_reloading();
+                let handle = builder.reload_handle();
+                builder.init();
+                LogSwitch::new(move |level| handle.reload(wanted(level)?).map_err(|error| error.to_string()))
+            }
+            LogFormat::Json => {
+                let builder = builder.json().flatten_event(true).with_filter_reloading();
+                let handle = builder.reload_handle();
+                builder.init();
+                LogSwitch::new(move |level| handle.reload(wanted(level)?).map_err(|error| error.to_string()))
+            }
+        };
+        self.switch.get_or_init(|| switch);
         Ok(())
+    }
+
+    /// Returns the switch for the level, once logging has started.
+    pub(super) fn switch(&self) -> Option<Arc<LogSwitch>> {
+        self.switch.get().cloned()
     }
 
     /// Returns whether logs are written as JSON.
@@ -98,6 +125,18 @@ impl LogArgs {
             None => drop(io::stderr().write_all(record.as_bytes())),
         }
     }
+}
+
+/// Reads a level or directives. A word alone is a level: the library would take a mistyped one for
+/// the name of a target, and log all of that.
+fn level_filter(directives: &str) -> Result<EnvFilter, String> {
+    for directive in directives.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+        if !directive.contains(['=', '[']) && !LEVELS.contains(&directive.to_ascii_lowercase().as_str()) {
+            let hint = suggest(directive, LEVELS, "levels", "");
+            return Err(format!("there is no level `{directive}`: {hint} For one target it is `{directive}=debug`"));
+        }
+    }
+    EnvFilter::try_new(directives).map_err(|error| format!("`{directives}` is not understood: {error}"))
 }
 
 impl Drop for LogArgs {
@@ -169,7 +208,7 @@ pub fn live_line(is_wanted: bool) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -207,6 +246,16 @@ mod tests {
         assert!(first.contains(r"bare=a\nFORGED\r\u001b[8m\u009b1m\u202e\u2028"), "{first}");
         assert!(second.len() < 4 * MAX_FIELDS && second.ends_with("bytes more"), "{}", second.len());
         assert_eq!(text::lines(&plain), plain);
+    }
+
+    #[test]
+    fn a_mistyped_level_is_no_target() {
+        for good in ["debug", "WARN", "info,filter=debug,async_nats=off", "off", "[span]=trace", ""] {
+            assert!(level_filter(good).is_ok(), "{good}");
+        }
+        let refused = level_filter("async_nats=off,debg").unwrap_err();
+        assert!(refused.starts_with("there is no level `debg`: did you mean `debug`?"), "{refused}");
+        assert!(level_filter("filter=loud").unwrap_err().contains("is not understood"));
     }
 
     #[test]

@@ -123,6 +123,7 @@ impl ForegroundRouter<'_> {
             idle_exit: self.idle_exit,
             connect_timeout: self.connect_timeout,
             journal: self.journal,
+            log: self.logs.switch(),
             ..RouterControls::default()
         };
         let signals = obey(stopper, Arc::clone(&controls.reload)).map_err(RunError::Failed)?;

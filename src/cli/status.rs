@@ -115,7 +115,7 @@ async fn ask(place: SocketPlace, events: Option<RecentQuery>) -> RouterReport {
 
 /// Returns the line of a part that is not well.
 fn trouble(part: &PartHealth) -> Option<String> {
-    let PartHealth { kind, name, level, trouble } = part;
+    let PartHealth { kind, name, level, trouble, .. } = part;
     let HealthTrouble { since, why, remedy } = trouble.as_ref()?;
     let lasts = SignedDuration::from_secs(Timestamp::now().as_second() - since.as_second());
     let (kind, lasts) = (kind.word(), SpanPrinter::new().duration_to_string(&lasts));

@@ -82,7 +82,7 @@ fn as_they_are(stream: &str) -> SourceConfig {
     let envelope = EnvelopeFormat::Plain { id: None, event_type: None, subject: None, source_time: None };
     // A placeholder: the command that reads the stream replaces it.
     let kind = SourceKind::Lines(config::LinesSource { path: None });
-    SourceConfig { name: stream.to_owned(), envelope, kind }
+    SourceConfig { name: stream.to_owned(), expect_every: None, envelope, kind }
 }
 
 /// Finds a key of the folder by its name.

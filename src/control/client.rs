@@ -8,12 +8,16 @@ use std::{
 
 use super::{
     ControlLink, SocketPlace,
+    operation::{Operation, OperationRefusal, OperationResult},
+    plane::RELOAD,
     protocol::{ControlRequest, MAX_ANSWER, PluginStatus, RouterAnswer, RouterLine, RouterStatus},
 };
 use crate::{event::GivenEvent, recent::RecentQuery};
 
 /// Longest wait for a router's answer (L84).
 pub const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for a change: the router itself ends a wait that is longer.
+const OPERATION: Duration = RELOAD.saturating_add(PATIENCE);
 
 /// Result of looking for a router at its socket.
 #[derive(Debug)]
@@ -68,11 +72,19 @@ pub fn pid(place: &SocketPlace) -> Option<u32> {
 /// Returns an error if the router does not answer in time, or with something else than an answer.
 pub async fn ask(link: &mut ControlLink, request: &ControlRequest) -> io::Result<RouterAnswer> {
     link.writer.send(request).await?;
-    let line = link.reader.next_within(PATIENCE).await?;
+    answer(link, PATIENCE).await
+}
+
+async fn answer(link: &mut ControlLink, patience: Duration) -> io::Result<RouterAnswer> {
+    let line = link.reader.next_within(patience).await?;
     match RouterLine::parse(&line)? {
         RouterLine::Answer(answer) => Ok(answer),
         RouterLine::Event(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "an event where an answer should be")),
     }
+}
+
+fn older() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is of an older version")
 }
 
 /// Status of a router, with the most recently ended events if `events` asks for them.
@@ -93,7 +105,45 @@ pub async fn status(link: &mut ControlLink, events: Option<RecentQuery>) -> io::
 pub async fn plugins(link: &mut ControlLink) -> io::Result<Vec<PluginStatus>> {
     match ask(link, &ControlRequest::PluginsQuery).await? {
         RouterAnswer::PluginsResponse { plugins } => Ok(plugins),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is of an older version")),
+        _ => Err(older()),
+    }
+}
+
+/// Has an operation carried out, which may take as long as a reload.
+///
+/// # Errors
+/// Returns an error if the router does not answer in time, or not as it should.
+pub async fn operate(
+    link: &mut ControlLink,
+    operation: Operation,
+) -> io::Result<Result<OperationResult, OperationRefusal>> {
+    link.writer.send(&ControlRequest::Operate { operation }).await?;
+    match answer(link, OPERATION).await {
+        Ok(RouterAnswer::Operated { result }) => Ok(Ok(result)),
+        Ok(RouterAnswer::Refused(refusal)) => Ok(Err(refusal)),
+        Ok(_) => Err(older()),
+        // A router that does not know the request ends the connection.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(older()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Begins a drain. [`drain_news`] then tells of it.
+///
+/// # Errors
+/// Returns an error if the router does not take the request.
+pub async fn begin_drain(link: &mut ControlLink) -> io::Result<()> {
+    link.writer.send(&ControlRequest::Drain).await
+}
+
+/// The next news of a drain.
+///
+/// # Errors
+/// Returns an error if the router does not answer in time, or not as it should.
+pub async fn drain_news(link: &mut ControlLink) -> io::Result<RouterAnswer> {
+    match answer(link, PATIENCE).await? {
+        news @ (RouterAnswer::Draining { .. } | RouterAnswer::Drained { .. }) => Ok(news),
+        _ => Err(older()),
     }
 }
 
@@ -104,6 +154,6 @@ pub async fn plugins(link: &mut ControlLink) -> io::Result<Vec<PluginStatus>> {
 pub async fn sample(link: &mut ControlLink) -> io::Result<Option<GivenEvent>> {
     match ask(link, &ControlRequest::SampleQuery).await? {
         RouterAnswer::SampleResponse { event } => Ok(event),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is of an older version")),
+        _ => Err(older()),
     }
 }

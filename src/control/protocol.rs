@@ -6,6 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::operation::{Operation, OperationRefusal, OperationResult};
 use crate::{
     event::GivenEvent,
     filter::Params,
@@ -38,6 +39,12 @@ pub enum ControlRequest {
         /// Stops even while consumers are attached.
         force: bool,
     },
+    /// Asks for a change while the router runs.
+    Operate {
+        operation: Operation,
+    },
+    /// Drains the router, and asks for news until it is empty.
+    Drain,
     Bye,
     #[serde(other)]
     Unknown,
@@ -81,6 +88,19 @@ pub enum RouterAnswer {
         stopping: bool,
         /// Process ids of the consumers that prevent the stop.
         consumers: Vec<u32>,
+    },
+    Operated {
+        result: OperationResult,
+    },
+    Refused(OperationRefusal),
+    /// The router takes nothing new. Repeated until it is empty, or gives up what is left.
+    Draining {
+        in_flight: i64,
+    },
+    /// The drain is over.
+    Drained {
+        /// Events that were not done in time: they go back to their sources.
+        given_back: i64,
     },
     /// Report that a source has lost or regained its connection. Best effort.
     SourceStatus {

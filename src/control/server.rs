@@ -14,16 +14,16 @@ use std::{
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use tokio::{
-    net::{UnixListener, UnixStream},
+    net::{UnixListener, UnixStream, unix::UCred},
     sync::{mpsc, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use super::{
-    SocketPlace,
+    ControlPlane, SocketPlace,
     attach::{AttachedConsumer, ConsumerDesk},
-    consumer,
+    consumer, drain,
     link::{ControlLink, LinkWriter},
     protocol::{ControlRequest, MAX_REQUEST, PluginStatus, RouterAnswer, RouterStatus, SourceState, SourceStatus},
 };
@@ -63,6 +63,7 @@ pub struct ControlView {
     pub stopper: Stopper,
     pub stop: Stop,
     pub desk: Arc<ConsumerDesk>,
+    pub plane: Arc<ControlPlane>,
     /// Number of attached consumers.
     pub attached: watch::Sender<usize>,
 }
@@ -176,6 +177,7 @@ async fn converse(stream: UnixStream, shared: Arc<ControlState>) {
 }
 
 async fn answer(stream: UnixStream, shared: &Arc<ControlState>) -> anyhow::Result<()> {
+    let peer = stream.peer_cred()?;
     let ControlLink { mut reader, mut writer } = ControlLink::new(stream, MAX_REQUEST);
     let first = reader.next_within(HELLO).await?;
     match serde_json::from_slice(&first)? {
@@ -189,10 +191,23 @@ async fn answer(stream: UnixStream, shared: &Arc<ControlState>) -> anyhow::Resul
         ControlRequest::SampleQuery => {
             Ok(writer.send(&RouterAnswer::SampleResponse { event: shared.sample().await }).await?)
         }
-        ControlRequest::Shutdown { force } => shared.shut_down(force, &mut writer).await,
+        ControlRequest::Operate { operation } => {
+            let answer = match shared.view.plane.operate(operation, &user(&peer)).await {
+                Ok(result) => RouterAnswer::Operated { result },
+                Err(refusal) => RouterAnswer::Refused(refusal),
+            };
+            Ok(writer.send(&answer).await?)
+        }
+        ControlRequest::Drain => drain::tell(&shared.view, &user(&peer), &mut writer).await,
+        ControlRequest::Shutdown { force } => shared.shut_down(force, &user(&peer), &mut writer).await,
         ControlRequest::Bye => Ok(()),
         ControlRequest::Unknown => bail!("the first line has an unknown type"),
     }
+}
+
+/// The user at the other end, as the audit log names it.
+fn user(peer: &UCred) -> String {
+    format!("uid {}", peer.uid())
 }
 
 impl ControlState {
@@ -264,12 +279,13 @@ impl ControlState {
     }
 
     /// Stops the router, but not while consumers are attached, unless forced (L127).
-    async fn shut_down(&self, force: bool, writer: &mut LinkWriter) -> anyhow::Result<()> {
+    async fn shut_down(&self, force: bool, who: &str, writer: &mut LinkWriter) -> anyhow::Result<()> {
         let consumers: Vec<_> = self.consumers().values().filter_map(|consumer| consumer.pid).collect();
         let stopping = force || consumers.is_empty();
         if stopping {
             tracing::info!(force, "stopping, as asked over the control socket");
             self.view.stopper.drain();
+            self.view.plane.note(who, &serde_json::json!({ "action": "stop", "force": force }), "done", None).await;
         }
         Ok(writer.send(&RouterAnswer::ShutdownAck { pid: process::id(), stopping, consumers }).await?)
     }

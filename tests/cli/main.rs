@@ -45,6 +45,7 @@ mod history;
 mod keys_command;
 mod lark_schemas;
 mod monitoring;
+mod operations;
 mod plugin_check;
 mod plugin_kit;
 mod printed;

@@ -66,7 +66,7 @@ pub(crate) async fn open(
 ) -> Result<JetStream, ConsumerError> {
     let envelope = EnvelopeFormat::Plain { id: None, event_type: None, subject: None, source_time: None };
     let kind = config::SourceKind::JetStream(settings.clone());
-    let source = config::SourceConfig { name: "events".to_owned(), envelope, kind };
+    let source = config::SourceConfig { name: "events".to_owned(), expect_every: None, envelope, kind };
     JetStream::open(connection, &source, settings, in_flight).await
 }
 

@@ -146,6 +146,7 @@ fn everything_that_can_be_said() {
         [
             SourceConfig {
                 name: "orders".into(),
+                expect_every: None,
                 envelope: EnvelopeFormat::Plain {
                     id: Some(Field::Header("Order-Id".into())),
                     event_type: Some(Field::Pointer("/type".parse().unwrap())),
@@ -164,6 +165,7 @@ fn everything_that_can_be_said() {
             },
             SourceConfig {
                 name: "replay".into(),
+                expect_every: None,
                 envelope: EnvelopeFormat::CloudEvents,
                 kind: SourceKind::Lines(LinesSource { path: Some(at("events.ndjson")) }),
             },

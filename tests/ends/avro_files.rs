@@ -60,7 +60,12 @@ fn rig(files: &[Vec<u8>], reader: Option<&str>) -> Rig {
     let paths = files.iter().enumerate().map(path).collect();
     let files = AvroFileSource { paths, reader_schema: None, reader: reader.map(schema) };
     let envelope = EnvelopeFormat::Plain { id: None, event_type: None, subject: None, source_time: None };
-    let source = SourceConfig { name: "orders".to_owned(), envelope, kind: SourceKind::AvroFile(files.clone()) };
+    let source = SourceConfig {
+        name: "orders".to_owned(),
+        expect_every: None,
+        envelope,
+        kind: SourceKind::AvroFile(files.clone()),
+    };
     let progress = Arc::default();
     let input = AvroFileInput::new(&source, &files, Arc::clone(&progress)).unwrap();
     let (intake, pipeline) = PipelineDouble::new(EventBudget { events: 1000, bytes: 64 << 20 });

@@ -66,7 +66,7 @@ impl HttpRig {
     /// In front of a pipeline that takes less than the door lets in.
     pub async fn before(settings: HttpSource, envelope: EnvelopeFormat, events: usize, budget: EventBudget) -> Self {
         let kind = SourceKind::Http(Box::new(settings.clone()));
-        let source = config::SourceConfig { name: "in".to_owned(), envelope, kind };
+        let source = config::SourceConfig { name: "in".to_owned(), expect_every: None, envelope, kind };
         let pipeline = config::PipelineConfig {
             lanes: NonZeroUsize::MIN,
             in_flight: NonZeroUsize::new(events).unwrap(),

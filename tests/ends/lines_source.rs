@@ -40,7 +40,11 @@ struct Rig {
 fn lines(path: Option<PathBuf>, envelope: EnvelopeFormat, progress: &Arc<InputProgress>) -> anyhow::Result<LinesInput> {
     let lines = LinesSource { path };
     let kind = SourceKind::Lines(lines.clone());
-    LinesInput::new(&config::SourceConfig { name: "orders".to_owned(), envelope, kind }, &lines, Arc::clone(progress))
+    LinesInput::new(
+        &config::SourceConfig { name: "orders".to_owned(), expect_every: None, envelope, kind },
+        &lines,
+        Arc::clone(progress),
+    )
 }
 
 fn rig_with(text: impl AsRef<[u8]>, envelope: EnvelopeFormat, events: usize) -> Rig {

@@ -40,7 +40,12 @@ fn rig(pattern: &str, buffer: usize, policy: OverflowPolicy, envelope: config::E
         policy,
         place: ConfigPlace::file("trommel.toml"),
     };
-    let source = config::SourceConfig { name: "in".to_owned(), envelope, kind: SourceKind::Bus(settings.clone()) };
+    let source = config::SourceConfig {
+        name: "in".to_owned(),
+        expect_every: None,
+        envelope,
+        kind: SourceKind::Bus(settings.clone()),
+    };
     let listener = BusListener::open(&bus, &source, &settings).unwrap();
     let (intake, pipeline) = PipelineDouble::new(EventBudget { events, bytes: 64 << 20 });
     let (stopper, stop) = stop();

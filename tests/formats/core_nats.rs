@@ -38,7 +38,7 @@ struct Rig {
 async fn rig(connection: &Connection, queue: Option<&str>, events: usize, capacity: u64) -> Rig {
     let settings = NatsSource { subjects: vec!["events.>".parse().unwrap()], queue: queue.map(str::to_owned) };
     let kind = SourceKind::Nats(settings.clone());
-    let source = SourceConfig { name: "mesh".to_owned(), envelope: EnvelopeFormat::JbMesh, kind };
+    let source = SourceConfig { name: "mesh".to_owned(), expect_every: None, envelope: EnvelopeFormat::JbMesh, kind };
     let listener = CoreNats::open(connection, &source, &settings, capacity).await.unwrap();
     let (intake, pipeline) = PipelineDouble::new(EventBudget { events, bytes: 64 << 20 });
     let (stopper, stop) = stop();

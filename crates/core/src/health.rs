@@ -50,8 +50,11 @@ pub enum PartKind {
     /// The files of the router's folder, as read last.
     Configuration,
     Source,
+    /// A key, as long as it is paused.
+    Key,
     Filter,
     Sink,
+    Webhook,
 }
 
 impl PartKind {
@@ -60,8 +63,10 @@ impl PartKind {
         match self {
             Self::Configuration => "configuration",
             Self::Source => "source",
+            Self::Key => "key",
             Self::Filter => "filter",
             Self::Sink => "sink",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -83,9 +88,28 @@ pub struct PartHealth {
     /// Name in the configuration; empty for the configuration itself.
     pub name: String,
     pub level: HealthLevel,
+    /// True if an operator has paused it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// `None` while all is well.
     #[serde(flatten)]
     pub trouble: Option<HealthTrouble>,
+}
+
+impl PartHealth {
+    /// Adds what else is known of the part. Worse trouble is told first.
+    pub fn and(self, other: Self) -> Self {
+        let (first, second) = if other.level >= self.level { (other, self) } else { (self, other) };
+        let trouble = match (first.trouble, second.trouble) {
+            (Some(first), Some(second)) => Some(HealthTrouble {
+                since: first.since,
+                why: format!("{}; {}", first.why, second.why),
+                remedy: format!("{}; {}", first.remedy, second.remedy),
+            }),
+            (first, second) => first.or(second),
+        };
+        Self { kind: first.kind, name: first.name, level: first.level, paused: first.paused || second.paused, trouble }
+    }
 }
 
 /// Health of one part. Set by the part, read by those who ask.
@@ -158,7 +182,7 @@ impl HealthCell {
             Some(OngoingTrouble { level, trouble, .. }) => (*level, Some(trouble.clone())),
             None => (HealthLevel::Ok, None),
         };
-        PartHealth { kind, name: name.to_owned(), level, trouble }
+        PartHealth { kind, name: name.to_owned(), level, paused: false, trouble }
     }
 }
 

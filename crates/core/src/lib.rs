@@ -12,6 +12,7 @@ pub mod health;
 pub mod metrics;
 pub mod open_files;
 pub mod outgoing;
+pub mod pause;
 pub mod recent;
 pub mod schema_registry;
 pub mod show;

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 pub use crate::config::DEAD_LETTERS;
 use crate::{
     health::{HealthCell, PartHealth, PartKind},
+    pause::{PausedPart, PausedParts},
     poison::ignore_poison,
     recent::{EndedEvent, RecentQuery},
 };
@@ -46,6 +47,9 @@ pub struct Metrics {
     /// Health of the folder's files, as read last.
     pub configuration: HealthCell,
     loaded: LoadTime,
+    /// Trouble of changes that only a start takes into service.
+    pub settings: HealthCell,
+    pub paused: PausedParts,
     sources: NamedMetrics<SourceMetrics>,
     requests: NamedMetrics<RequestMetrics>,
     lanes: NamedMetrics<LaneMetrics>,
@@ -179,12 +183,26 @@ impl Metrics {
         *ignore_poison(self.loaded.0.lock())
     }
 
-    /// Returns the health of all parts: the configuration, then sources, filters and sinks.
+    pub fn webhooks(&self) -> Vec<(String, Arc<WebhookMetrics>)> {
+        self.webhooks.all()
+    }
+
+    /// Returns the health of all parts: the configuration, then sources, filters, sinks, webhooks and
+    /// what is paused beside them.
     pub fn health(&self) -> Vec<PartHealth> {
-        let mut parts = vec![self.configuration.of(PartKind::Configuration, "")];
-        parts.extend(self.sources().iter().map(|(name, source)| source.health.of(PartKind::Source, name)));
+        let of = |cells: [&HealthCell; 2], kind, name: &str| cells[0].of(kind, name).and(cells[1].of(kind, name));
+        let mut parts = vec![of([&self.configuration, &self.settings], PartKind::Configuration, "")];
+        let sources = self.sources();
+        parts.extend(sources.iter().map(|(name, m)| of([&m.health, &m.silence], PartKind::Source, name)));
         parts.extend(self.filters().iter().map(|(name, filter)| filter.health.of(PartKind::Filter, name)));
         parts.extend(self.sinks().iter().map(|(name, sink)| sink.health.of(PartKind::Sink, name)));
+        parts.extend(self.webhooks().iter().map(|(name, webhook)| webhook.health.of(PartKind::Webhook, name)));
+        for pause in self.paused.all().iter().map(PausedPart::health) {
+            match parts.iter_mut().find(|part| part.kind == pause.kind && part.name == pause.name) {
+                Some(part) => *part = part.clone().and(pause),
+                None => parts.push(pause),
+            }
+        }
         parts
     }
 

@@ -37,7 +37,9 @@ use by_type::ByType;
 pub use index::KeyIndex;
 pub use interest::KeyInterest;
 pub use load::{HeldLoad, KeyLoad};
-pub use loader::{Loader, RegistryReader, ReloadReport};
+pub use loader::{
+    ChangedEntry, EntryChange, EntryKind, Loader, RegistryDifference, RegistryReader, ReleaseError, ReloadReport,
+};
 pub use subscription_id::SubscriptionId;
 pub use tenure::{EnterError, LEASE, Tenure, TenureRequest, Tenures, TickClaims};
 pub use ticking::{RouteName, ticking};
@@ -76,6 +78,8 @@ pub struct Key {
     pub subject: Option<Pattern>,
     /// True if its events come from a consumer of its own, where its source can give it one.
     pub is_isolated: bool,
+    /// True if its events wait until an operator resumes it.
+    pub is_paused: bool,
     pub metrics: Arc<KeyMetrics>,
 }
 

@@ -27,6 +27,7 @@ pub(crate) struct SourceClaims {
 
 pub(crate) fn source(table: &mut TomlTable<'_>, taken: &mut SourceClaims) -> Option<PlacedValue<SourceConfig>> {
     let name = taken.names.name(table, "source");
+    let expect_every = table.duration("expect_every");
     let envelope = envelope(table);
     type SourceReader = fn(&mut TomlTable<'_>, &mut ClaimedValues) -> Option<SourceKind>;
     let kinds: [(&str, SourceReader); 7] = [
@@ -58,7 +59,10 @@ pub(crate) fn source(table: &mut TomlTable<'_>, taken: &mut SourceClaims) -> Opt
             _ => {}
         }
     }
-    Some(PlacedValue { value: SourceConfig { name: name?, envelope: envelope?, kind: kind? }, place: table.place() })
+    Some(PlacedValue {
+        value: SourceConfig { name: name?, expect_every, envelope: envelope?, kind: kind? },
+        place: table.place(),
+    })
 }
 
 /// Reports fields of unsigned headers: a signature covers the id, the time and the body of a

@@ -4,7 +4,7 @@
 use trommel_avro as avro;
 use trommel_bus as bus;
 use trommel_config::{config, signature};
-use trommel_core::{metrics, outgoing, stop};
+use trommel_core::{health, metrics, outgoing, stop};
 use trommel_engine::dead_letters;
 use trommel_event::{event, json, text};
 use trommel_nats as nats;

@@ -3,7 +3,7 @@
 use trommel_avro as avro;
 use trommel_bus as bus;
 use trommel_config::{config, credential, signature};
-use trommel_core::{ack, health, metrics, open_files, stop};
+use trommel_core::{ack, health, metrics, open_files, pause, stop};
 use trommel_engine::{dead_letters, pipeline};
 use trommel_event::{event, field, json};
 use trommel_nats as nats;

@@ -27,6 +27,8 @@ Some commands have more to say with a code:
 | `streams plan` | 2 | `ensure` would change something; what, is on standard output |
 | `status --fail-on-orphan` | 2 | a router runs that can't be reached |
 | `stop` | 2 | a router was not stopped, as consumers are attached |
+| `reload --wait` | 2 | something was refused: what was good before stays in force |
+| `drain` | 1 | also: events were not done in time, and go back to their sources |
 | `consume` | 4 | also: the router went away |
 | `plugin test` | 1 | a case failed |
 | `verify` | 1 | there are gaps |

@@ -8,6 +8,8 @@ use crate::{avro::AvroSchema, event::Pattern, field::Field};
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceConfig {
     pub name: String,
+    /// Time without an event after which the source is not well; `None` if events may stay away.
+    pub expect_every: Option<Duration>,
     pub envelope: EnvelopeFormat,
     pub kind: SourceKind,
 }

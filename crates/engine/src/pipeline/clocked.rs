@@ -122,6 +122,7 @@ impl ClockRig {
             routes: if has_route { vec![route] } else { Vec::new() },
             subject: None,
             is_isolated: false,
+            is_paused: false,
             metrics: Default::default(),
         };
         let interest = KeyInterest::Named { subject: None, event_type: None };

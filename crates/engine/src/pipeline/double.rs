@@ -51,6 +51,7 @@ impl PipelineDouble {
             }],
             subject: None,
             is_isolated: false,
+            is_paused: false,
             metrics: Default::default(),
         };
         let interest = KeyInterest::Named { subject: None, event_type: None };

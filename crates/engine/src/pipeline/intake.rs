@@ -229,6 +229,11 @@ impl<R: Send + 'static> Intake<R> {
         self.metrics.paused.get() != 0
     }
 
+    /// Returns whether an operator has paused the source: it is to take nothing new.
+    pub fn is_switched_off(&self) -> bool {
+        self.metrics.switch.is_on()
+    }
+
     /// Returns the source's metrics.
     pub fn metrics(&self) -> &Arc<SourceMetrics> {
         &self.metrics

@@ -169,7 +169,8 @@ impl Lane {
             let length = run.len();
             // Items that waited through a change of the registry have another key by now, and are
             // asked about in their turn.
-            let is_event = first.only.is_none() && first.generation == self.snapshot.generation;
+            let is_current = first.generation == self.snapshot.generation && !first.key.is_paused;
+            let is_event = first.only.is_none() && is_current;
             let asked = is_event && self.matchers.ask_ahead(&first.key, run);
             if asked {
                 // What has to stay behind an event that waits is not processed before it.
@@ -266,6 +267,10 @@ impl Lane {
     /// Takes an event through the routes whose turn it is, until it has to wait.
     fn step(&mut self, mut work: LaneWork, position: Option<usize>, mut said: Option<FilterAnswer>) -> LaneStep {
         let key = Arc::clone(&work.key);
+        if key.is_paused && work.next == 0 && said.is_none() {
+            // Of a tick there is no event to keep: it is called again.
+            return if work.only.is_some() { LaneStep::Through } else { LaneStep::Parked(work) };
+        }
         let mut unsent = UnsentOutputs::default();
         if work.next == 0 && said.is_none() && work.only.is_none() {
             match key.schema_gap(work.ticket.event()) {

@@ -156,6 +156,7 @@ impl Rig {
                 }],
                 subject: None,
                 is_isolated: false,
+                is_paused: false,
                 metrics,
             });
         }
@@ -234,6 +235,7 @@ impl Rig {
                 routes: routes.collect(),
                 subject: key.subject.clone(),
                 is_isolated: key.is_isolated,
+                is_paused: key.is_paused,
                 metrics: Arc::clone(&key.metrics),
             };
             (KeyInterest::Named { subject: Some(subject), event_type: None }, key)

@@ -28,14 +28,18 @@ use crate::{
 
 mod compiling;
 mod components;
+mod difference;
 mod draft;
 mod held;
+mod orders;
 mod subscriptions;
 
 use compiling::CompilingComponents;
 use components::{FiltersByName, same};
+pub use difference::{ChangedEntry, EntryChange, EntryKind, RegistryDifference};
 use draft::SnapshotDraft;
 use held::TenuresByRoute;
+pub use orders::ReleaseError;
 use subscriptions::SubscriptionCache;
 
 /// Longest time that reading the folders may hold up other work, such as rolling back. A file
@@ -61,6 +65,8 @@ pub struct Loader {
     compiling: CompilingComponents,
     subscriptions: SubscriptionCache,
     attached: Vec<AttachRequest>,
+    /// Names of paused keys, those included that do not exist now.
+    paused: BTreeSet<String>,
     /// `None` if nothing is to be done upstream.
     tenures: Option<Arc<Tenures>>,
     held: TenuresByRoute,
@@ -76,6 +82,8 @@ pub struct ReloadReport {
     pub generation: Option<u64>,
     /// Problems for which something was refused.
     pub refused: Vec<Problem>,
+    /// What the new generation has that the one before had not.
+    pub difference: RegistryDifference,
 }
 
 impl Loader {
@@ -107,6 +115,7 @@ impl Loader {
             compiling: CompilingComponents::default(),
             subscriptions: SubscriptionCache::default(),
             attached: Vec::new(),
+            paused: BTreeSet::new(),
             tenures: None,
             held: TenuresByRoute::default(),
             schema_requests,
@@ -144,6 +153,15 @@ impl Loader {
     /// Takes the current content of the folders into service, as far as it is valid. Keys of a
     /// component that is still to be loaded stay as they are until then.
     pub async fn reload(&mut self) -> ReloadReport {
+        let (registry, filters) = (Arc::clone(&self.registry), self.filters.clone());
+        let mut report = self.read_again().await;
+        if report.generation.is_some() {
+            report.difference = RegistryDifference::between((&registry, &filters), (&self.registry, &self.filters));
+        }
+        report
+    }
+
+    async fn read_again(&mut self) -> ReloadReport {
         let mut report = ReloadReport::default();
         let mut registry = match self.read_registry().await {
             Ok(registry) if self.config.role == RouterRole::Observer => registry.without_routes(),
@@ -183,13 +201,13 @@ impl Loader {
     /// hear that theirs were refused.
     pub async fn learn(&mut self, schemas: Vec<AvroSchema>) -> ReloadReport {
         if schemas.is_empty() {
-            return ReloadReport { generation: Some(self.put_in_force()), refused: Vec::new() };
+            return ReloadReport { generation: Some(self.put_in_force()), ..ReloadReport::default() };
         }
         let avro = self.registry.avro.with_registered(schemas);
         let registry = config::RegistryConfig { avro, ..(*self.registry).clone() };
         match self.take_over(Arc::new(registry), self.filters.clone()).await {
-            Ok(generation) => ReloadReport { generation: Some(generation), refused: Vec::new() },
-            Err(refused) => ReloadReport { generation: None, refused },
+            Ok(generation) => ReloadReport { generation: Some(generation), ..ReloadReport::default() },
+            Err(refused) => ReloadReport { refused, ..ReloadReport::default() },
         }
     }
 
@@ -222,10 +240,12 @@ impl Loader {
             self.filters = filters;
             return report;
         }
-        match self.take_over(Arc::clone(&self.registry), filters).await {
+        let (registry, before) = (Arc::clone(&self.registry), self.filters.clone());
+        match self.take_over(Arc::clone(&registry), filters).await {
             Ok(generation) => report.generation = Some(generation),
             Err(problems) => report.refused = problems,
         }
+        report.difference = RegistryDifference::between((&registry, &before), (&registry, &self.filters));
         report
     }
 

@@ -147,13 +147,17 @@ impl<S: Sink> Outlet<S> {
         let mut received = Vec::new();
         let mut is_open = true;
         while is_open || !self.window.is_empty() {
-            if self.window.is_empty() {
+            let is_paused = self.metrics.switch.is_on();
+            if is_paused {
+                // Sources and other routers see a sink that takes nothing.
+                self.metrics.refusing.begin();
+            } else if self.window.is_empty() {
                 self.metrics.refusing.end();
             }
             let room = self.window.room();
             // During a pause, outputs are taken in only to give them to other routers.
-            let takes_in = is_open && room > 0 && (self.pause.is_none() || self.gives_back);
-            if self.pause.is_none() && self.window.next_ready().is_some() {
+            let takes_in = is_open && room > 0 && !is_paused && (self.pause.is_none() || self.gives_back);
+            if self.pause.is_none() && !is_paused && self.window.next_ready().is_some() {
                 if let Some(end) = self.write_ready().await? {
                     return Ok(end);
                 }
@@ -180,6 +184,7 @@ impl<S: Sink> Outlet<S> {
                     }
                 }
                 () = sleep_until_due(self.pause) => self.pause = None,
+                () = self.metrics.switch.resumed(), if is_paused => {}
                 () = sleep_until_due(due) => {
                     let now = Instant::now();
                     self.window.retry_due(now);
@@ -222,6 +227,7 @@ impl<S: Sink> Outlet<S> {
     async fn write_ready(&mut self) -> anyhow::Result<Option<OutletEnd>> {
         let now = Instant::now();
         while self.pause.is_none()
+            && !self.metrics.switch.is_on()
             && let Some(slot) = self.window.next_ready()
             && let Some(entry) = self.window.entry(slot)
         {

@@ -24,7 +24,7 @@ use super::{
     schedule::verdict,
     store::{AttemptVerdict, DeliveryAttempt, DeliveryStore, DueDelivery, RequestContent, StoreError},
 };
-use crate::{config::Webhook, metrics::Metrics, stop::Stop, timer::sleep_until_due};
+use crate::{config::Webhook, health::HealthLevel, metrics::Metrics, stop::Stop, timer::sleep_until_due};
 
 mod claim;
 mod recipients;
@@ -274,21 +274,28 @@ impl DispatchWork {
         let DeliveryAttempt { id, webhook, status_code, error, verdict, .. } = &attempt;
         let error = error.as_deref().unwrap_or_default();
         let metrics = self.parts.metrics.webhook(webhook);
+        let unwell = |why: String, remedy: &'static str| metrics.health.report(HealthLevel::Degraded, why, remedy);
         match verdict {
             AttemptVerdict::Delivered => {
                 metrics.delivered.inc();
+                if let Some(lasted) = metrics.health.recover() {
+                    tracing::info!(webhook, after = format!("{} s", lasted.as_secs()), "takes deliveries again");
+                }
                 tracing::debug!(webhook, delivery = %id, status_code, "delivered");
             }
             AttemptVerdict::Again(after) => {
                 metrics.retried.inc();
+                unwell(format!("not delivered: {error}"), "it is tried again by itself, until a delivery succeeds");
                 tracing::info!(webhook, delivery = %id, error, ?after, "not delivered, will try again");
             }
             AttemptVerdict::Failed => {
                 metrics.failed.inc();
+                unwell(format!("a delivery was given up: {error}"), "`trommel deliveries retry` sends it again");
                 tracing::warn!(webhook, delivery = %id, error, tries = due.attempts + 1, "not delivered, given up");
             }
             AttemptVerdict::Gone => {
                 metrics.failed.inc();
+                unwell("it answered 410 and is disabled".to_owned(), "`trommel webhooks enable`");
                 tracing::warn!(webhook, delivery = %id, "it answered 410: disabled until `trommel webhooks enable`");
             }
         }

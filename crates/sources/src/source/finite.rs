@@ -1,13 +1,13 @@
 //! Input without redelivery: events that come back unfinished are pushed again from here, and
 //! everything before the watermark is done.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::FutureExt;
 use tokio::{sync::mpsc, task::unconstrained};
 
 use super::{again::RetryQueue, envelope::MalformedMessage};
-use crate::{ack::Outcome, event::Event, pipeline::Intake, stop::Stop, timer::sleep_until_due};
+use crate::{ack::Outcome, event::Event, pause::PauseSwitch, pipeline::Intake, stop::Stop, timer::sleep_until_due};
 
 mod progress;
 mod watermark;
@@ -61,6 +61,7 @@ pub(super) async fn run<I: FiniteInput>(
 ) -> anyhow::Result<()> {
     let mut run = FiniteRun {
         input,
+        switch: Arc::clone(&intake.metrics().switch),
         intake,
         items: Some(items),
         read: VecDeque::new(),
@@ -82,6 +83,8 @@ pub(super) async fn run<I: FiniteInput>(
 
 struct FiniteRun<I: FiniteInput> {
     input: I,
+    /// While an operator has paused the source, only retries go on.
+    switch: Arc<PauseSwitch>,
     intake: Intake<ItemReceipt<I::Item>>,
     /// `None` once nothing more is taken: the input has ended or the router drains.
     items: Option<mpsc::Receiver<InputBatch<I::Item>>>,
@@ -109,8 +112,8 @@ impl<I: FiniteInput> FiniteRun<I> {
             if self.is_done() {
                 return;
             }
-            let is_open = self.intake.is_open();
-            let wants_more = self.items.is_some() && self.read.is_empty() && self.has_room();
+            let (is_open, is_paused) = (self.intake.is_open(), self.switch.is_on());
+            let wants_more = self.items.is_some() && self.read.is_empty() && self.has_room() && !is_paused;
             let due = self.again.due().filter(|_| is_open);
             tokio::select! {
                 biased;
@@ -121,6 +124,7 @@ impl<I: FiniteInput> FiniteRun<I> {
                 }
                 (receipt, outcome) = self.intake.settled(), if self.intake.open() > 0 => self.settle(receipt, outcome),
                 batch = next_batch(&mut self.items), if wants_more => self.take(batch),
+                () = self.switch.resumed(), if is_paused => {}
                 () = sleep_until_due(due) => {}
             }
         }
@@ -132,6 +136,9 @@ impl<I: FiniteInput> FiniteRun<I> {
             if let Some(receipt) = self.again.pop_due() {
                 self.push(receipt);
                 continue;
+            }
+            if self.switch.is_on() {
+                return;
             }
             if self.read.is_empty()
                 && self.has_room()

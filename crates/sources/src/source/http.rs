@@ -137,6 +137,7 @@ impl Source for HttpReceiver {
         if !matches!(settings.answer, config::AnswerPoint::Stored(_)) {
             desk.door().share(intake.shares());
         }
+        desk.door().obey(Arc::clone(&intake.metrics().switch));
         let app = Router::new()
             .fallback(desk::answer)
             .with_state(Arc::clone(&desk))

@@ -58,6 +58,10 @@ impl CompilingComponents {
         done
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.contents.is_empty()
+    }
+
     /// Drops the contents of all names but the wanted ones, loaded or not.
     pub(super) fn retain(&mut self, is_wanted: impl Fn(&str) -> bool) {
         self.contents.retain(|name, _| is_wanted(name));

@@ -50,6 +50,11 @@ impl ServedComponent {
         Self { filter, settings, previous, refused: None, given_up: false }
     }
 
+    /// Digest of the newest content of its file, if that was refused.
+    pub(super) fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
     /// Lifts the quarantine of a component. Returns whether it was quarantined.
     pub(super) fn lift(&mut self) -> bool {
         let was_quarantined = self.filter.is_quarantined();

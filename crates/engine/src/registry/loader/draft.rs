@@ -260,6 +260,7 @@ impl Loader {
             routes,
             subject: key.subject.clone(),
             is_isolated: key.is_isolated,
+            is_paused: self.paused.contains(&key.name),
             metrics: self.metrics.key(&key.name),
         }
     }

@@ -14,7 +14,7 @@ use super::{
     tenant_shares::{TenantPlace, TenantShares},
     work::TakenEvent,
 };
-use crate::{config, event::Event, pipeline::KeyShares};
+use crate::{config, event::Event, pause::PauseSwitch, pipeline::KeyShares};
 
 /// Time after which to send again if there is no room now.
 const NO_ROOM: Duration = Duration::from_secs(1);
@@ -37,6 +37,8 @@ pub(super) struct RequestAdmission {
     tenants: Option<TenantShares>,
     /// Shares of the keys; unset before the source runs, and where events are stored and not taken.
     shares: OnceLock<KeyShares>,
+    /// Switch of an operator; unset before the source runs.
+    switch: OnceLock<Arc<PauseSwitch>>,
     /// Channel to the worker. It is closed once the drain has begun.
     inside: mpsc::WeakSender<Vec<TakenEvent>>,
 }
@@ -62,7 +64,7 @@ impl RequestAdmission {
             RateGate { limiter, burst }
         });
         let (bytes, reading) = (PlaceGate::new(pipeline.in_flight_bytes), PlaceGate::new(bodies as u64));
-        let shares = OnceLock::new();
+        let (shares, switch) = (OnceLock::new(), OnceLock::new());
         Self {
             events: PlaceGate::new(pipeline.in_flight.get() as u64),
             bytes,
@@ -70,6 +72,7 @@ impl RequestAdmission {
             rate,
             tenants: None,
             shares,
+            switch,
             inside,
         }
     }
@@ -85,6 +88,12 @@ impl RequestAdmission {
         let _ = self.shares.set(shares);
     }
 
+    /// Lets nothing in while an operator has paused the source.
+    pub(super) fn obey(&self, switch: Arc<PauseSwitch>) {
+        // A source runs once.
+        let _ = self.switch.set(switch);
+    }
+
     /// Most events that a request may ever hold.
     pub(super) fn most(&self) -> usize {
         self.events.all as usize
@@ -98,6 +107,9 @@ impl RequestAdmission {
 
     /// Reserves a place for each event: for all or for none.
     pub(super) fn admit(&self, asking: &[Event]) -> Result<Vec<EventPlace>, RequestRefusal> {
+        if self.switch.get().is_some_and(|switch| switch.is_on()) {
+            return Err(RequestRefusal::paused());
+        }
         let count = u32::try_from(asking.len()).unwrap_or(u32::MAX);
         let total = asking.iter().fold(0, |total: u32, event| total.saturating_add(bytes(event)));
         if count > self.events.all {

@@ -170,6 +170,10 @@ impl RequestRefusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, message).hint(hint).again_after(AWAY)
     }
 
+    pub(super) fn paused() -> Self {
+        Self::unavailable("paused", "an operator has paused the source", "nothing of it was taken, send it again")
+    }
+
     pub(super) fn stopping() -> Self {
         Self::unavailable("stopping", "the router stops", "nothing of it was taken, send it again")
     }

@@ -193,12 +193,12 @@ impl JetStreamRun {
 
     /// Returns whether a message may be taken now.
     fn takes(&self) -> bool {
-        self.recovery.phase.takes_messages() && self.intake.is_open()
+        self.recovery.phase.takes_messages() && self.intake.is_open() && !self.intake.is_switched_off()
     }
 
     /// Returns whether messages may be asked for now.
     fn pulls(&self) -> bool {
-        self.recovery.phase.pulls_messages() && self.intake.is_open()
+        self.recovery.phase.pulls_messages() && self.intake.is_open() && !self.intake.is_switched_off()
     }
 
     /// Settles what is ready, without sleeping in between: acks that leave together are cheaper.

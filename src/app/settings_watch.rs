@@ -1,0 +1,189 @@
+//! Watch on `trommel.toml`, which only a start takes into service: it says what differs from what
+//! runs.
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    config::{self, Config, LARGEST_TOML, Problem, RegistryConfig, RouterRole},
+    folder,
+    health::HealthLevel,
+    metrics::Metrics,
+};
+
+const SETTINGS: &str = "trommel.toml";
+/// Time between two looks.
+const LOOK: Duration = Duration::from_secs(5);
+/// Names that the health lists; of more it has the number.
+const LISTED: usize = 8;
+
+/// The settings that run, and what is known of their file.
+pub(super) struct SettingsWatch {
+    /// `None` if the router does not run what the file declares.
+    running: Option<Box<RunningSettings>>,
+    /// What the next start takes into service, as looked at last.
+    pub(super) at_next_start: Vec<String>,
+    /// Problems for which the next start would fail, likewise.
+    pub(super) problems: Vec<Problem>,
+    next_look: Instant,
+}
+
+struct RunningSettings {
+    /// Without its registry.
+    config: Config,
+    path: PathBuf,
+    /// The file as looked at last.
+    seen: Vec<u8>,
+}
+
+impl SettingsWatch {
+    /// Begins to watch the file of a configuration that was read from its folder just now.
+    pub(super) fn new(config: &Config) -> Self {
+        let path = config.dir.join(SETTINGS);
+        let is_declared = config.role == RouterRole::Router && config.texts.is_none();
+        let seen = config::read(&path, LARGEST_TOML).ok().filter(|_| is_declared);
+        let running = seen.map(|seen| {
+            let config = Config { registry: RegistryConfig::default(), ..config.clone() };
+            Box::new(RunningSettings { config, path, seen })
+        });
+        Self { running, at_next_start: Vec::new(), problems: Vec::new(), next_look: Instant::now() + LOOK }
+    }
+
+    /// Resolves when it is time for a look. Cancel safe.
+    pub(super) async fn changed(&self) {
+        sleep_until(self.next_look).await;
+    }
+
+    /// Looks at the file. If it has changed, compares it with what runs, and tells of it.
+    pub(super) async fn look(&mut self, metrics: &Metrics) {
+        self.next_look = Instant::now() + LOOK;
+        let Some(running) = &mut self.running else { return };
+        let path = running.path.clone();
+        // A file that can't be read now is looked at again soon.
+        let Ok(Ok(found)) = spawn_blocking(move || config::read(&path, LARGEST_TOML)).await else { return };
+        if found == running.seen {
+            return;
+        }
+        running.seen = found;
+        let dir = running.config.dir.clone();
+        let Ok(read) = spawn_blocking(move || folder::load(&dir)).await else { return };
+        (self.at_next_start, self.problems) = match read {
+            Ok(next) => (differences(&running.config, &next), Vec::new()),
+            Err(problems) => {
+                let of_settings = |problem: &&Problem| problem.place.file.ends_with(SETTINGS);
+                (Vec::new(), problems.iter().filter(of_settings).cloned().collect())
+            }
+        };
+        self.tell(metrics);
+    }
+
+    fn tell(&self, metrics: &Metrics) {
+        let (why, remedy) = match (&self.problems[..], &self.at_next_start[..]) {
+            ([first, rest @ ..], _) => {
+                let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
+                let why = format!("the next start would fail: {}: {}{more}", first.place, first.message);
+                (why, "mend the file; what was read at the start is in force")
+            }
+            ([], []) => {
+                if metrics.settings.recover().is_some() {
+                    tracing::info!("`{SETTINGS}` has what runs again");
+                }
+                return;
+            }
+            ([], changed) => {
+                let (first, rest) = changed.split_at(changed.len().min(LISTED));
+                let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+                let why =
+                    format!("`{SETTINGS}` has changed, which counts at the next start: {}{more}", first.join(", "));
+                (why, "start the router anew; keys, filters, schemas and components need no start")
+            }
+        };
+        if metrics.settings.report(HealthLevel::Degraded, why.clone(), remedy) {
+            tracing::warn!(remedy, "{why}");
+        }
+    }
+}
+
+/// What a start with `next` would do otherwise, by tables and names.
+fn differences(running: &Config, next: &Config) -> Vec<String> {
+    let mut all = named("source", &running.sources, &next.sources, |one| &one.name);
+    all.extend(named("sink", &running.sinks, &next.sinks, |one| &one.name));
+    all.extend(named("filter", &running.filters, &next.filters, |one| &one.name));
+    all.extend(named("stream", &running.streams, &next.streams, |one| &one.name));
+    all.extend(named("apis", &running.apis, &next.apis, |(name, _)| name));
+    let tables = [
+        ("folders", (&running.plugins, &running.schemas) != (&next.plugins, &next.schemas)),
+        ("nats", running.nats != next.nats),
+        ("api", running.api != next.api),
+        ("preset", running.presets != next.presets),
+        ("dedup", running.dedup != next.dedup),
+        ("pipeline", running.pipeline != next.pipeline),
+        ("limits", (running.memory, running.limits) != (next.memory, next.limits)),
+        ("state", running.state != next.state),
+        ("dead_letter", (&running.dead_letter, &running.letter_secrets) != (&next.dead_letter, &next.letter_secrets)),
+        ("avro", (&running.avro_ids, &running.schema_registry) != (&next.avro_ids, &next.schema_registry)),
+        ("admin", running.admin != next.admin),
+        ("webhooks", running.self_service != next.self_service),
+        ("telemetry", running.telemetry != next.telemetry),
+    ];
+    all.extend(tables.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| format!("`[{name}]`")));
+    all
+}
+
+fn named<T: PartialEq>(what: &str, running: &[T], next: &[T], name: fn(&T) -> &String) -> Vec<String> {
+    let find = |all: &[T], wanted: &str| all.iter().position(|one| name(one) == wanted);
+    let mut all = Vec::new();
+    for one in next {
+        match find(running, name(one)).map(|found| &running[found]) {
+            None => all.push(format!("new {what} `{}`", name(one))),
+            Some(before) if before != one => all.push(format!("{what} `{}`", name(one))),
+            Some(_) => {}
+        }
+    }
+    let gone = running.iter().filter(|one| find(next, name(one)).is_none());
+    all.extend(gone.map(|one| format!("no {what} `{}`", name(one))));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::health::PartKind;
+
+    const SOURCE: &str = "[[source]]\nname = \"in\"\ntype = \"lines\"\n";
+
+    #[tokio::test]
+    async fn a_change_is_told_with_what_it_changes_until_it_is_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |text: &str| fs::write(folder.path().join(SETTINGS), text).unwrap();
+        put(SOURCE);
+        let config = folder::load(folder.path()).unwrap();
+        let (mut watch, metrics) = (SettingsWatch::new(&config), Metrics::default());
+        let why =
+            |metrics: &Metrics| metrics.settings.of(PartKind::Configuration, "").trouble.map(|trouble| trouble.why);
+        put(&format!("# Only a word.\n{SOURCE}"));
+        watch.look(&metrics).await;
+        assert_eq!(why(&metrics), None);
+        put(&format!("{SOURCE}[[sink]]\nname = \"out\"\ntype = \"null\"\n[pipeline]\nin_flight = 5\n"));
+        watch.look(&metrics).await;
+        assert_eq!(watch.at_next_start, ["new sink `out`", "`[pipeline]`"]);
+        let told = "`trommel.toml` has changed, which counts at the next start: new sink `out`, `[pipeline]`";
+        assert_eq!(why(&metrics).as_deref(), Some(told));
+        put("[[source]]\nname = \"in\"\ntype = \"lined\"\n");
+        watch.look(&metrics).await;
+        assert!(
+            why(&metrics).unwrap().starts_with("the next start would fail: trommel.toml:3:"),
+            "{:?}",
+            why(&metrics)
+        );
+        put(SOURCE);
+        watch.look(&metrics).await;
+        assert_eq!(why(&metrics), None);
+    }
+}
