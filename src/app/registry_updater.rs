@@ -62,10 +62,10 @@ impl RegistryUpdater {
                 () = watch.changed() => self.reload(&mut awaited).await,
                 () = reload.notified() => self.reload(&mut awaited).await,
                 () = loader.compiled() => self.reload(&mut awaited).await,
-                () = settings.changed() => {
-                    self.settings.look(&self.metrics).await;
-                    continue;
-                }
+                () = settings.changed() => match self.take_settings_over().await {
+                    true => self.reload(&mut awaited).await,
+                    false => continue,
+                },
                 Some(order) = orders.recv() => match self.obey(order, &mut awaited).await {
                     Some(report) => report,
                     None => continue,
@@ -112,7 +112,7 @@ impl RegistryUpdater {
     /// Reads the folders again, and notes whether all of them is in force. Operators that wait are
     /// answered unless components are still to be loaded.
     async fn reload(&mut self, awaited: &mut AwaitedReload) -> ReloadReport {
-        self.settings.look(&self.metrics).await;
+        self.take_settings_over().await;
         let report = self.loader.reload().await;
         awaited.add(&report);
         if !self.loader.is_compiling() {
@@ -131,6 +131,15 @@ impl RegistryUpdater {
             }
         }
         report
+    }
+
+    /// Takes over what has changed in `trommel.toml` and needs no start. Returns whether the next
+    /// reload takes something of it into service.
+    async fn take_settings_over(&mut self) -> bool {
+        match self.settings.look(&self.metrics).await {
+            Some((filters, limits)) => self.loader.adopt(filters, limits),
+            None => false,
+        }
     }
 
     async fn learn(&mut self, schemas: Vec<AvroSchema>) -> ReloadReport {

@@ -1,5 +1,5 @@
-//! Watch on `trommel.toml`, which only a start takes into service: it says what differs from what
-//! runs.
+//! Watch on `trommel.toml`: grants and limits of filters are taken over while the router runs, and
+//! of the rest it says what the next start would do otherwise.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Config, LARGEST_TOML, Problem, RegistryConfig, RouterRole},
+    config::{self, Config, FilterSettings, GuestLimits, LARGEST_TOML, Problem, RegistryConfig, RouterRole},
     folder,
     health::HealthLevel,
     metrics::Metrics,
@@ -58,27 +58,32 @@ impl SettingsWatch {
         sleep_until(self.next_look).await;
     }
 
-    /// Looks at the file. If it has changed, compares it with what runs, and tells of it.
-    pub(super) async fn look(&mut self, metrics: &Metrics) {
+    /// Looks at the file. If it has changed, compares it with what runs, and tells of it. Returns
+    /// settings of filters that go into service now.
+    pub(super) async fn look(&mut self, metrics: &Metrics) -> Option<(Vec<FilterSettings>, GuestLimits)> {
         self.next_look = Instant::now() + LOOK;
-        let Some(running) = &mut self.running else { return };
+        let running = self.running.as_mut()?;
         let path = running.path.clone();
         // A file that can't be read now is looked at again soon.
-        let Ok(Ok(found)) = spawn_blocking(move || config::read(&path, LARGEST_TOML)).await else { return };
+        let found = spawn_blocking(move || config::read(&path, LARGEST_TOML)).await.ok()?.ok()?;
         if found == running.seen {
-            return;
+            return None;
         }
         running.seen = found;
         let dir = running.config.dir.clone();
-        let Ok(read) = spawn_blocking(move || folder::load(&dir)).await else { return };
+        let (read, mut now) = (spawn_blocking(move || folder::load(&dir)).await.ok()?, None);
         (self.at_next_start, self.problems) = match read {
-            Ok(next) => (differences(&running.config, &next), Vec::new()),
+            Ok(next) => {
+                now = adoptable(&mut running.config, &next);
+                (differences(&running.config, &next), Vec::new())
+            }
             Err(problems) => {
                 let of_settings = |problem: &&Problem| problem.place.file.ends_with(SETTINGS);
                 (Vec::new(), problems.iter().filter(of_settings).cloned().collect())
             }
         };
         self.tell(metrics);
+        now
     }
 
     fn tell(&self, metrics: &Metrics) {
@@ -89,7 +94,8 @@ impl SettingsWatch {
                 (why, "mend the file; what was read at the start is in force")
             }
             ([], []) => {
-                if metrics.settings.recover().is_some() {
+                if metrics.settings.is_troubled() {
+                    metrics.settings.recover();
                     tracing::info!("`{SETTINGS}` has what runs again");
                 }
                 return;
@@ -102,10 +108,21 @@ impl SettingsWatch {
                 (why, "start the router anew; keys, filters, schemas and components need no start")
             }
         };
-        if metrics.settings.report(HealthLevel::Degraded, why.clone(), remedy) {
-            tracing::warn!(remedy, "{why}");
-        }
+        // Each change is told once, however fast they follow each other.
+        tracing::warn!(remedy, "{why}");
+        metrics.settings.report(HealthLevel::Degraded, why, remedy);
     }
+}
+
+/// Takes grants and limits over that need no start, since the APIs that they may be about are the
+/// same. `None` if they have not changed.
+fn adoptable(running: &mut Config, next: &Config) -> Option<(Vec<FilterSettings>, GuestLimits)> {
+    let is_new = (&running.filters, running.limits) != (&next.filters, next.limits);
+    let same_apis = (&running.api, &running.apis) == (&next.api, &next.apis);
+    (is_new && same_apis).then(|| {
+        (running.filters, running.limits) = (next.filters.clone(), next.limits);
+        (next.filters.clone(), next.limits)
+    })
 }
 
 /// What a start with `next` would do otherwise, by tables and names.
@@ -168,22 +185,28 @@ mod tests {
         let why =
             |metrics: &Metrics| metrics.settings.of(PartKind::Configuration, "").trouble.map(|trouble| trouble.why);
         put(&format!("# Only a word.\n{SOURCE}"));
-        watch.look(&metrics).await;
+        assert_eq!(watch.look(&metrics).await, None);
         assert_eq!(why(&metrics), None);
         put(&format!("{SOURCE}[[sink]]\nname = \"out\"\ntype = \"null\"\n[pipeline]\nin_flight = 5\n"));
-        watch.look(&metrics).await;
+        assert_eq!(watch.look(&metrics).await, None);
         assert_eq!(watch.at_next_start, ["new sink `out`", "`[pipeline]`"]);
         let told = "`trommel.toml` has changed, which counts at the next start: new sink `out`, `[pipeline]`";
         assert_eq!(why(&metrics).as_deref(), Some(told));
+        put(&format!(
+            "{SOURCE}[[filter]]\nname = \"f\"\nlimits = {{ process_cpu = \"1s\" }}\n[limits]\nmatch_cpu = \"5ms\"\n"
+        ));
+        let (filters, limits) = watch.look(&metrics).await.unwrap();
+        assert_eq!((filters.len(), limits.match_cpu), (1, Duration::from_millis(5)));
+        assert_eq!((watch.at_next_start.len(), why(&metrics)), (0, None), "it needs no start");
         put("[[source]]\nname = \"in\"\ntype = \"lined\"\n");
-        watch.look(&metrics).await;
+        assert_eq!(watch.look(&metrics).await, None);
         assert!(
             why(&metrics).unwrap().starts_with("the next start would fail: trommel.toml:3:"),
             "{:?}",
             why(&metrics)
         );
         put(SOURCE);
-        watch.look(&metrics).await;
+        assert!(watch.look(&metrics).await.is_some(), "the limits are those of the start again");
         assert_eq!(why(&metrics), None);
     }
 }

@@ -51,8 +51,7 @@ impl ExpectedSource {
                 tracing::info!(source = self.name, after = format!("{} s", lasted.as_secs()), "events come again");
             }
         } else if self.heard.elapsed() >= self.every {
-            let why =
-                format!("no event for {} s, expected every {} s", self.heard.elapsed().as_secs(), self.every.as_secs());
+            let why = format!("no event for {} s, expected every {:?}", self.heard.elapsed().as_secs(), self.every);
             if self.metrics.silence.report(HealthLevel::Degraded, why.clone(), REMEDY) {
                 tracing::warn!(source = self.name, "{why}");
             }

@@ -93,7 +93,7 @@ fn a_reload_is_answered_when_it_is_in_force_or_with_every_problem() {
         format!("{filtered}[[route]]\nkey = \"one\"\nparams = {{ where = \"/a\" }}\nsinks = [\"out\"]\n").as_bytes(),
     );
     let reloaded = done(&folder, &["reload"], &["--wait"]);
-    assert!(reloaded["changes"].to_string().contains("\"select 0."), "{reloaded}");
+    assert!(reloaded["changes"].to_string().contains("\"select 1."), "{reloaded}");
     folder.put("plugins/select.wasm", b"\0asm no component");
     for _ in 0..2 {
         let output = folder.trommel(&["reload"]).arg("--wait").output().unwrap();
@@ -165,7 +165,8 @@ async fn a_paused_source_takes_nothing_and_a_paused_sink_gets_nothing() {
         assert_eq!((&known["level"], &known["paused"]), (&"degraded".into(), &true.into()), "{known}");
         assert_eq!(outputs(&context).await.len(), before.1, "{kind}");
         if kind == "source" {
-            assert_eq!(received(), before.0);
+            // More than once, as a source that takes something needs a moment for it.
+            assert!((0..20).all(|_| received() == before.0));
         }
         done(&folder, &["resume"], &[name]);
         outputs_until(&context, "all of it", |outputs| outputs.len() == before.1 + 100).await;
@@ -289,6 +290,24 @@ fn without_a_token_the_admin_listener_only_reads() {
     assert_eq!(status, 403);
     assert!(answer["error"]["hint"].as_str().unwrap().contains("token_file"), "{answer}");
     assert_eq!(get(admin, "/ready").0, 200);
+    assert!(router.stop().status.success());
+}
+
+#[test]
+fn grants_and_limits_need_no_start() {
+    let settings = |cpu: &str| {
+        format!("{}[[filter]]\nname = \"select\"\nlimits = {{ process_cpu = \"{cpu}\" }}\n", router::TO_STDOUT)
+    };
+    let key = "[[key]]\nkey = \"k\"\nsubject = \">\"\nfilter = \"select\"\nparams = [{ name = \"where\", type = \"string\" }]\n";
+    let route = "[[route]]\nkey = \"k\"\nparams = { where = \"/a\" }\nsinks = [\"out\"]\n";
+    let folder = Folder::new(&settings("1s")).write("keys/k.toml", &format!("{key}{route}")).plugin("select", "select");
+    let (mut router, _stdin) = folder.spawn_with_stdin();
+    router.wait_for("running");
+    folder.put("trommel.toml", settings("2s").as_bytes());
+    let reloaded = done(&folder, &["reload"], &["--wait"]);
+    let change = &reloaded["changes"][0];
+    assert_eq!((&change["what"], &change["how"]), (&"component".into(), &"changed".into()), "{reloaded}");
+    assert_eq!((reloaded.get("at_next_start"), &reloaded["generation"]), (None, &2.into()), "{reloaded}");
     assert!(router.stop().status.success());
 }
 

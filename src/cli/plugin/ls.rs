@@ -1,8 +1,9 @@
 //! `trommel plugin ls`: the components that a running router has loaded.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
+use tokio::time::sleep;
 
 use crate::{
     cli::{
@@ -24,7 +25,13 @@ pub struct ListPlugins {
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
+    /// Go on, and print them again when they have changed, once a second at most
+    #[arg(long)]
+    watch: bool,
 }
+
+/// Time between two looks.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl ListPlugins {
     pub fn execute(self) -> ExitCode {
@@ -32,11 +39,28 @@ impl ListPlugins {
     }
 
     fn show(&self) -> Result<(), CommandRefusal> {
-        let plugins = runtime()?.block_on(async {
-            let mut link = running(&self.dir).await?;
-            plugins(&mut link).await.map_err(|error| unreachable(&self.dir, &error))
-        })?;
-        print(&if self.json { json(&serde_json::json!({ "plugins": plugins }))? } else { text(&plugins) })
+        runtime()?.block_on(async {
+            let mut shown = None;
+            loop {
+                // A connection for each look: the router answers one question on each.
+                let mut link = running(&self.dir).await?;
+                let plugins = plugins(&mut link).await.map_err(|error| unreachable(&self.dir, &error))?;
+                if shown.as_ref() != Some(&plugins) {
+                    let answer = serde_json::json!({ "plugins": plugins });
+                    print(&match (self.json, self.watch) {
+                        (true, true) => answer.to_string(),
+                        (true, false) => json(&answer)?,
+                        (false, true) if shown.is_some() => format!("\n{}", text(&plugins)),
+                        (false, _) => text(&plugins),
+                    })?;
+                    shown = Some(plugins);
+                }
+                if !self.watch {
+                    return Ok(());
+                }
+                sleep(LOOK).await;
+            }
+        })
     }
 }
 

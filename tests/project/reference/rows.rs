@@ -22,10 +22,7 @@ const TABLES: &[(&str, &[WrittenType])] = &[
     ("`status --json`", &[("control/protocol", "RouterStatus")]),
     ("`stop --json`", &[("cli/stop", "StopReport")]),
     ("`reload --json`", &[("control/operation", "ReloadResult")]),
-    (
-        "`pause --json` and `resume --json`",
-        &[("core/pause", "PausedPart"), ("control/operation", "PauseResult")],
-    ),
+    ("`pause --json` and `resume --json`", &[("core/pause", "PausedPart"), ("control/operation", "PauseResult")]),
     ("`history --json` and `tail --json`", &[("cli/row", "MessageLine")]),
     ("`explain --json`", &[("cli/explain", "ExplainedEvent")]),
     ("A key of `explain --json`", &[("cli/explain/explainer", "ExplainedKey")]),

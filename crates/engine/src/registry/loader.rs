@@ -67,6 +67,8 @@ pub struct Loader {
     attached: Vec<AttachRequest>,
     /// Names of paused keys, those included that do not exist now.
     paused: BTreeSet<String>,
+    /// True if settings have changed that are not in the registry, which the keys were made with.
+    is_outdated: bool,
     /// `None` if nothing is to be done upstream.
     tenures: Option<Arc<Tenures>>,
     held: TenuresByRoute,
@@ -116,6 +118,7 @@ impl Loader {
             subscriptions: SubscriptionCache::default(),
             attached: Vec::new(),
             paused: BTreeSet::new(),
+            is_outdated: false,
             tenures: None,
             held: TenuresByRoute::default(),
             schema_requests,
@@ -175,6 +178,7 @@ impl Loader {
         self.hold_back(&mut registry, &mut filters, &waiting);
         let registry = Arc::new(registry);
         let mut changed = registry != self.registry || !same(&filters, &self.filters);
+        changed |= mem::take(&mut self.is_outdated);
         for (_, component) in filters.iter_mut().filter(|(name, _)| !waiting.contains(*name)) {
             changed |= component.lift();
         }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, mem};
 
 use super::Loader;
-use crate::config::{ConfigPlace, Problem};
+use crate::config::{Config, ConfigPlace, FilterSettings, GuestLimits, MemoryPlan, Problem};
 
 /// Reason why a filter's quarantine is not lifted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,13 +20,34 @@ impl Loader {
     /// # Errors
     /// Returns the problems for which the keys stay as they are.
     pub async fn pause(&mut self, names: BTreeSet<String>) -> Result<(), Vec<Problem>> {
-        let concerned = self.paused.symmetric_difference(&names).cloned().collect();
+        let concerned: BTreeSet<_> = self.paused.symmetric_difference(&names).cloned().collect();
+        if concerned.is_empty() {
+            return Ok(());
+        }
         let before = mem::replace(&mut self.paused, names);
         let redone = self.redo(&concerned).await;
         if redone.is_err() {
             self.paused = before;
         }
         redone
+    }
+
+    /// Takes other settings of filters over, which the next reload takes into service. Returns
+    /// false if the router's memory is too little for them.
+    pub fn adopt(&mut self, mut filters: Vec<FilterSettings>, limits: GuestLimits) -> bool {
+        let registry = self.registry.as_ref().clone();
+        let demanding = Config { filters: filters.clone(), limits, registry, ..self.config.clone() };
+        let plan = match MemoryPlan::new(&demanding) {
+            Ok(plan) => plan,
+            Err(too_little) => {
+                tracing::error!("not reloaded, what was good stays in force: trommel.toml: {too_little}");
+                return false;
+            }
+        };
+        plan.fit(&mut filters);
+        (self.config.filters, self.config.limits) = (filters, limits);
+        self.is_outdated = true;
+        true
     }
 
     /// Lifts the quarantine of a filter. Returns the generation in which events go to it again.

@@ -138,6 +138,10 @@ impl JetStreamRun {
             match self.wake(Some(stop)).await {
                 WakeReason::Drain => return self.drain().await,
                 WakeReason::Message(None) => {}
+                // Paused while it waited for a message.
+                WakeReason::Message(Some(message)) if self.intake.is_switched_off() => {
+                    self.pull.put_back(message, self.clock.now);
+                }
                 WakeReason::Message(Some(message)) => self.take(message, now()).await?,
                 WakeReason::Settled(receipt, outcome) => self.settle(receipt, outcome, now()).await,
                 WakeReason::Found(found) => self.found(found).await?,
