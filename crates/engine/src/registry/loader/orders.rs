@@ -45,8 +45,9 @@ impl Loader {
             }
         };
         plan.fit(&mut filters);
+        // Of the limits, one counts for conditions, whether their key has a filter or not.
+        self.is_outdated |= limits != self.config.limits;
         (self.config.filters, self.config.limits) = (filters, limits);
-        self.is_outdated = true;
         true
     }
 
