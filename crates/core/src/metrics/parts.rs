@@ -1,12 +1,12 @@
 //! Metrics of each kind of part.
 
-use std::sync::{OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::sync::Semaphore;
 
 use super::{CallTime, EventHistogram, MeasuredValues, OldestEvent, OutputTime, ReasonCounts, RefusalTime};
-use crate::{fate::Fate, health::HealthCell, recent::RecentEvents, tap::Tap};
+use crate::{fate::Fate, health::HealthCell, pause::PauseSwitch, recent::RecentEvents, tap::Tap};
 
 /// Counters of one source's events. At rest,
 /// `received = emitted + filtered + duplicates + skipped + failed + dead_lettered`; while running
@@ -66,6 +66,9 @@ pub struct SourceMetrics {
     /// Tap for requests to see the next event.
     pub tap: Tap,
     pub health: HealthCell,
+    /// Trouble of a source from which nothing has come for longer than expected.
+    pub silence: HealthCell,
+    pub switch: Arc<PauseSwitch>,
 }
 
 impl SourceMetrics {
@@ -154,6 +157,7 @@ pub struct SinkMetrics {
     pub returned: Counter,
     pub refusing: RefusalTime,
     pub health: HealthCell,
+    pub switch: PauseSwitch,
 }
 
 impl SinkMetrics {
@@ -190,4 +194,5 @@ pub struct WebhookMetrics {
     pub refused: Counter,
     /// Deliveries stored and not sent yet.
     pub pending: Gauge,
+    pub health: HealthCell,
 }

@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     config::{ComponentMemory, FilterSettings, Grant, GuestLimits},
-    event::{Headers, Origin},
-    filter::{Host, MatchError, StateStore},
+    event::{Event, Headers, Origin},
+    filter::{Host, MatchError, ProcessError, StateStore, Verdict},
 };
 
 const MISBEHAVE: &[u8] = include_bytes!("../../../../../tests/guests/misbehave.wasm");
