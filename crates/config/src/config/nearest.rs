@@ -1,7 +1,7 @@
 //! "Did you mean" hints: the names nearest to an unknown one.
 
 /// Longest list of names in a hint.
-const LISTED: usize = 30;
+const LISTED: usize = 40;
 
 /// At most three candidates: first those that contain `name` or are contained in it, then those
 /// within a few typing mistakes (L115).

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Mutex,
-    atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+    atomic::{AtomicI64, AtomicUsize, Ordering},
 };
 
 use jiff::SignedDuration;
@@ -13,13 +13,13 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::{
     config::{ConfigPlace, TenantSelection},
-    health::PartKind,
     stop::{Stopper, stop},
     webhook::store::{Delivery, DeliveryQuery, DeliveryState, NewOutput},
 };
 
 mod bodies;
 mod fairness;
+mod health;
 
 const BEGIN: i64 = 1_750_000_000;
 
@@ -178,22 +178,6 @@ impl Rig {
             sleep(Duration::from_millis(100)).await;
         }
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_webhook_is_not_well_until_a_delivery_succeeds() {
-    static IS_BACK: AtomicBool = AtomicBool::new(false);
-    let rig =
-        Rig::new([webhook("a")], |_| (Duration::ZERO, answer(if IS_BACK.load(Ordering::Relaxed) { 200 } else { 503 })));
-    rig.store(&["a"], 1);
-    let run = rig.start();
-    let health = |rig: &Rig| rig.metrics.webhook("a").health.of(PartKind::Webhook, "a");
-    rig.until(|rig| health(rig).level == HealthLevel::Degraded).await;
-    assert_eq!(health(&rig).trouble.unwrap().why, "not delivered: it answered 503");
-    IS_BACK.store(true, Ordering::Relaxed);
-    rig.until(|rig| health(rig).level == HealthLevel::Ok).await;
-    run.stopper.drain();
-    run.ended().await;
 }
 
 /// C23: a letter keeps its id, and the pauses grow.
