@@ -20,10 +20,7 @@ use super::{
 use crate::health::{PartHealth, PartKind};
 
 /// Commit of the build, where the builder names it.
-const COMMIT: &str = match option_env!("TROMMEL_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
+const COMMIT: Option<&str> = option_env!("TROMMEL_COMMIT");
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct NameLabel {
@@ -49,8 +46,9 @@ impl Metrics {
     /// Returns all metrics in the OpenMetrics text format.
     pub fn exposition(&self) -> String {
         let mut page = MetricsPage(Registry::with_prefix("trommel"));
-        let labels = vec![("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT)];
-        page.0.register("build", "Version and commit of the program", Info::new(labels));
+        let mut labels = vec![("version", env!("CARGO_PKG_VERSION"))];
+        labels.extend(COMMIT.map(|commit| ("commit", commit)));
+        page.0.register("build", "Version of the program, and its commit where that is known", Info::new(labels));
         page.registry(self);
         let sources = self.sources();
         page.sources(&sources);
