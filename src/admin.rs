@@ -1,6 +1,6 @@
-//! The admin listener: `/metrics`, `/health`, `/events`, `/tail`, `/live`, `/ready`, and `/control/*`
-//! for those with its token. The rest only reads, but that a client of `/tail` is a consumer of its
-//! key, with a share in the key's subscription.
+//! The admin listener: `/metrics`, `/health`, `/events`, `/tail`, `/live`, `/ready`, `/control/*` for
+//! those with its token, and the console. The rest only reads, but that a client of `/tail` is a
+//! consumer of its key, with a share in the key's subscription.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,12 +16,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     config,
     control::{ConsumerDesk, ControlPlane},
     credential::Credential,
+    feed::LiveFeed,
     health::HealthLevel,
     listener::{ClientPatience, HttpListener, ListenerLimits, bearer, site},
     metrics::Metrics,
@@ -30,8 +31,12 @@ use crate::{
     stop::Stop,
 };
 
+mod console;
 mod control;
 mod tail;
+
+use console::HourHistory;
+pub use console::OwnCommands;
 
 const LIMITS: ListenerLimits = ListenerLimits {
     connections: 64,
@@ -55,6 +60,9 @@ pub struct AdminView {
     pub desk: Arc<ConsumerDesk>,
     /// What carries operations out.
     pub plane: Arc<ControlPlane>,
+    pub feed: Arc<LiveFeed>,
+    /// Commands that the console runs; `None` in another program than `trommel`.
+    pub commands: Option<OwnCommands>,
 }
 
 /// Access rule for metrics and events.
@@ -89,15 +97,20 @@ impl AdminListener {
     pub async fn serve(self, view: AdminView) -> anyhow::Result<()> {
         let mut stop = view.stop.clone();
         let is_open = matches!(self.guard, AdminAccess::Token(_));
+        let (history, mut keeping) = (Arc::<HourHistory>::default(), JoinSet::new());
+        keeping.spawn(Arc::clone(&history).keep(Arc::clone(&view.metrics)));
+        let guard = Arc::new(self.guard);
+        let console = console::routes(view.clone(), &guard, history);
         let guarded = Router::new()
             .route("/metrics", get(metrics))
             .route("/events", get(events))
             .route("/health", get(health))
             .merge(Router::new().route("/tail", get(tail::tail)).with_state((view.clone(), tail::places())))
             .merge(control::routes(is_open))
-            .route_layer(from_fn_with_state(Arc::new(self.guard), admit));
+            .route_layer(from_fn_with_state(guard, admit));
         let router = Router::new()
             .merge(guarded)
+            .merge(console)
             // Not guarded: health probes have no token, and learn nothing else.
             .route("/live", get(|| async { "live\n" }))
             .route("/ready", get(ready))

@@ -17,12 +17,13 @@ use tokio::{
 };
 
 use crate::{
-    admin::{self, AdminListener},
+    admin::{self, AdminListener, OwnCommands},
     api::{ApiClient, ApiClients},
     config::{
         ApiConfig, Config, ConfigPlace, MemoryPlan, Problem, Problems, RouterRole, StateConfig, StateKeeping, TooLittle,
     },
     control::{ConsumerDesk, LogSwitch},
+    feed::LiveFeed,
     filter::{CodeCache, Host, MATCHER_STACK, StateStore},
     folder,
     metrics::Metrics,
@@ -121,6 +122,8 @@ pub struct RouterControls {
     pub recording: Option<Arc<OutputRecording>>,
     /// Changes the level of the logs, if operators of the router may do so.
     pub log: Option<Arc<LogSwitch>>,
+    /// True if this program is `trommel`, whose commands the console runs.
+    pub has_commands: bool,
 }
 
 impl Default for RouterControls {
@@ -141,6 +144,7 @@ impl Default for RouterControls {
             journal: None,
             recording: None,
             log: None,
+            has_commands: false,
         }
     }
 }
@@ -298,6 +302,7 @@ impl RouterParts {
         let (sender, changes) = mpsc::channel(CHANGES);
         let desk = ConsumerDesk::new(sender, plan.consumers, has_started.clone(), stop.clone());
         let PlaneWithOrders { plane, orders, paused } = attended::plane(&config, controls).map_err(RunError::Failed)?;
+        let feed = LiveFeed::new(Arc::clone(metrics), stop.clone());
         if let Some(settings) = &config.admin {
             let admin = AdminListener::bind(settings).await.map_err(RunError::Failed)?;
             if let Ok(address) = admin.listener.local_addr() {
@@ -305,8 +310,11 @@ impl RouterParts {
             }
             let (started, desk) = (has_started.clone(), Arc::clone(&desk));
             let (metrics, policy) = (Arc::clone(metrics), settings.ready);
-            let plane = Arc::clone(&plane);
-            let view = admin::AdminView { metrics, started, stop: stop.clone(), policy, desk, plane };
+            let commands = controls.has_commands.then(|| OwnCommands::new(&config, controls.cache.folder.clone()));
+            let commands =
+                commands.transpose().context("can't tell which program this is").map_err(RunError::Failed)?;
+            let (plane, feed) = (Arc::clone(&plane), Arc::clone(&feed));
+            let view = admin::AdminView { metrics, started, stop: stop.clone(), policy, desk, plane, feed, commands };
             background.spawn(admin.serve(view));
         }
         let self_service = match &config.self_service {
@@ -352,7 +360,8 @@ impl RouterParts {
         }
         let snapshots = loader.snapshots();
         let quarantined = Arc::new(Notify::new());
-        let ServedControl { serves, attached } = attended::attend(control, controls, &snapshots, desk, plane);
+        background.spawn(Arc::clone(&feed).follow(snapshots.clone()));
+        let ServedControl { serves, attached } = attended::attend(control, controls, &snapshots, desk, plane, feed);
         let (reload, quarantine) = (Arc::clone(&controls.reload), Arc::clone(&quarantined));
         let fetcher = schema_fetcher(&config, &loader).map_err(RunError::Failed)?;
         let metrics = Arc::clone(&controls.metrics);

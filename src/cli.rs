@@ -40,6 +40,7 @@ pub mod streams;
 mod stretch;
 pub mod tail;
 mod terminal;
+pub mod top;
 pub mod verify;
 pub mod webhooks;
 
@@ -75,6 +76,7 @@ enum Command {
     Keys(keys::KeysCommand),
     Consume(consume::ConsumeCommand),
     Status(status::StatusCommand),
+    Top(top::TopCommand),
     Stop(stop::StopCommand),
     Drain(drain::DrainCommand),
     Reload(reload::ReloadCommand),
@@ -114,6 +116,7 @@ impl Cli {
             Command::Keys(keys) => return keys.execute(),
             Command::Consume(consume) => return consume.execute(),
             Command::Status(status) => return status.execute(),
+            Command::Top(top) => return top.execute(),
             Command::Stop(stop) => return stop.execute(),
             Command::Drain(drain) => return drain.execute(),
             Command::Reload(reload) => return reload.execute(),

@@ -12,6 +12,7 @@ mod audit;
 pub mod client;
 mod consumer;
 mod drain;
+mod feed;
 mod lines;
 mod link;
 mod log_switch;

@@ -29,5 +29,6 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod control;
+pub mod feed;
 pub mod prelude;
 pub mod self_service;

@@ -16,6 +16,7 @@ use crate::{
         ConsumerDesk, ControlPlane, ControlSocket, ControlView, ORDERS, PlaneParts, SocketPlace,
         operation::RegistryOrder,
     },
+    feed::LiveFeed,
     registry::{LEASE, Snapshots, Tenures, TickClaims},
     stop::{Stop, Stopper},
 };
@@ -65,6 +66,7 @@ pub(super) fn attend(
     snapshots: &Snapshots,
     desk: Arc<ConsumerDesk>,
     plane: Arc<ControlPlane>,
+    feed: Arc<LiveFeed>,
 ) -> ServedControl {
     let (attached, attends) = watch::channel(0);
     let mut serves = JoinSet::new();
@@ -75,6 +77,7 @@ pub(super) fn attend(
             stop: controls.stop.clone(),
             desk,
             plane,
+            feed,
             attached,
         };
         let serving = control.serve(view, snapshots.clone());

@@ -19,6 +19,8 @@ use crate::{
         running::{running, unreachable},
         stretch,
     },
+    condition,
+    config::Config,
     control::client::sample,
     event::{Event, GivenEvent},
     folder,
@@ -58,6 +60,9 @@ pub struct ExplainCommand {
     /// Only this key
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
+    /// Conditions in the place of the key's own, in the language of `where`
+    #[arg(long = "where", value_name = "CONDITIONS", requires = "key")]
+    conditions: Option<String>,
     /// Print a JSON object a line for each event instead of text
     #[arg(long)]
     json: bool,
@@ -79,9 +84,10 @@ impl ExplainCommand {
 
     fn run(&self) -> Result<(), CommandRefusal> {
         let events = self.event.as_deref().map(read).transpose()?;
-        let config = folder::load(&self.dir)?;
+        let mut config = folder::load(&self.dir)?;
         if let Some(key) = &self.key {
             stretch::key(&config, key)?;
+            self.condition(&mut config, key)?;
         }
         let runtime = app::runtime().map_err(|error| internal(error.into()))?;
         runtime.block_on(async {
@@ -96,6 +102,18 @@ impl ExplainCommand {
             }
             Ok(())
         })
+    }
+
+    /// Puts the given conditions in the place of the key's own.
+    fn condition(&self, config: &mut Config, key: &str) -> Result<(), CommandRefusal> {
+        let Some(text) = &self.conditions else { return Ok(()) };
+        let conditions = condition::checked(text).map_err(|error| {
+            CommandRefusal::new(RefusalKind::Validation, "where", format!("`--where`: {error}")).param("--where")
+        })?;
+        let registry = &mut config.registry;
+        let keys = registry.keys.iter_mut().chain(registry.type_routes.iter_mut().map(|route| &mut route.key));
+        keys.filter(|one| one.name == key).for_each(|one| one.conditions.clone_from(&conditions));
+        Ok(())
     }
 
     async fn explain_live(&self, explainer: &mut Explainer) -> Result<(), CommandRefusal> {

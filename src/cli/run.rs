@@ -124,6 +124,7 @@ impl ForegroundRouter<'_> {
             connect_timeout: self.connect_timeout,
             journal: self.journal,
             log: self.logs.switch(),
+            has_commands: true,
             ..RouterControls::default()
         };
         let signals = obey(stopper, Arc::clone(&controls.reload)).map_err(RunError::Failed)?;

@@ -35,6 +35,8 @@ pub enum ControlRequest {
     PluginsQuery,
     /// Asks for the next event that comes in, whatever its source.
     SampleQuery,
+    /// Asks for a [`FeedMessage`](crate::feed::FeedMessage) a line, from now on.
+    FeedQuery,
     Shutdown {
         /// Stops even while consumers are attached.
         force: bool,

@@ -23,12 +23,13 @@ use tokio::{
 use super::{
     ControlPlane, SocketPlace,
     attach::{AttachedConsumer, ConsumerDesk},
-    consumer, drain,
+    consumer, drain, feed,
     link::{ControlLink, LinkWriter},
     protocol::{ControlRequest, MAX_REQUEST, PluginStatus, RouterAnswer, RouterStatus, SourceState, SourceStatus},
 };
 use crate::{
     event::GivenEvent,
+    feed::LiveFeed,
     metrics::{CallDurations, Metrics},
     open_files::{self, AcceptBackoff},
     poison::ignore_poison,
@@ -64,6 +65,7 @@ pub struct ControlView {
     pub stop: Stop,
     pub desk: Arc<ConsumerDesk>,
     pub plane: Arc<ControlPlane>,
+    pub feed: Arc<LiveFeed>,
     /// Number of attached consumers.
     pub attached: watch::Sender<usize>,
 }
@@ -198,6 +200,7 @@ async fn answer(stream: UnixStream, shared: &Arc<ControlState>) -> anyhow::Resul
             };
             Ok(writer.send(&answer).await?)
         }
+        ControlRequest::FeedQuery => feed::serve(reader, writer, shared).await,
         ControlRequest::Drain => drain::tell(&shared.view, &user(&peer), &mut writer).await,
         ControlRequest::Shutdown { force } => shared.shut_down(force, &user(&peer), &mut writer).await,
         ControlRequest::Bye => Ok(()),

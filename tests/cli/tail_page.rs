@@ -11,17 +11,17 @@ use std::{
 use serde_json::Value;
 
 /// An answer that goes on.
-struct EventStream {
+pub struct EventStream {
     lines: BufReader<TcpStream>,
     head: String,
 }
 
 /// One server-sent event, by its fields.
 #[derive(Debug, Default, PartialEq)]
-struct SentEvent {
+pub struct SentEvent {
     event: String,
     id: String,
-    data: Value,
+    pub data: Value,
 }
 
 /// The consumers of a router, as `trommel status` has them.
@@ -32,7 +32,7 @@ fn consumers_of(router: &WatchedRouter) -> Vec<Value> {
 }
 
 impl EventStream {
-    fn open(address: SocketAddr, path: &str, headers: &str) -> Self {
+    pub fn open(address: SocketAddr, path: &str, headers: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         // HTTP/1.0 has no chunks: what follows the head is the body.
@@ -54,7 +54,7 @@ impl EventStream {
     }
 
     /// The next event; comments are passed over. `None` at the end.
-    fn next(&mut self) -> Option<SentEvent> {
+    pub fn next(&mut self) -> Option<SentEvent> {
         let mut event = SentEvent::default();
         loop {
             let line = self.line()?;

@@ -31,9 +31,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("sinks/sink", &["webhook"]),
     ("sinks/verify", &["sink", "webhook"]),
     ("sources/source", &["listener"]),
-    ("trommel/admin", &["control"]),
-    ("trommel/app", &["admin", "control", "self_service"]),
-    ("trommel/cli", &["app", "control"]),
+    ("trommel/admin", &["control", "feed"]),
+    ("trommel/app", &["admin", "control", "feed", "self_service"]),
+    ("trommel/cli", &["app", "control", "feed"]),
+    ("trommel/control", &["feed"]),
     ("trommel/prelude", &["app"]),
 ];
 
@@ -70,6 +71,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
         &["trommel/admin", "trommel/self_service", "sources/listener", "sources/source/http", "trommel/cli/plugin"],
     ),
     ("governor", &["sources/source/http"]),
+    ("ratatui", &["trommel/cli/top"]),
     (
         "reqwest",
         &["filter/api", "core/outgoing", "core/schema_registry/client", "core/telemetry", "sinks/webhook/post"],

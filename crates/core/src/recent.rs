@@ -112,6 +112,27 @@ impl RecentEvents {
         found.sort_by_key(|(number, _)| Reverse(*number));
         found.into_iter().map(|(_, ended)| ended).collect()
     }
+
+    /// Returns the ends behind the first `seen`, the oldest first, but of more than `most` only the
+    /// newest; and how many ends a reader has seen with them.
+    pub fn since(&self, source: &str, seen: u64, most: u64) -> (u64, Vec<EndedEvent>) {
+        let count = self.count.load(Ordering::Relaxed);
+        let (mut seen, mut ended) = (seen.max(count.saturating_sub(most.min(KEPT as u64))), Vec::new());
+        while seen < count {
+            // The remainder is a valid index.
+            let place = lock(&self.places[(seen % KEPT as u64) as usize]);
+            // Its thread has counted it and not filled the place yet: it is left for the next time.
+            if place.number <= seen {
+                break;
+            }
+            seen += 1;
+            // A later one may have taken the place meanwhile.
+            if place.number == seen {
+                ended.push(place.ended(source));
+            }
+        }
+        (seen, ended)
+    }
 }
 
 impl RecentSlot {
@@ -202,6 +223,20 @@ mod tests {
         let id: ByteString = format!("{}é", "x".repeat(LONGEST - 1)).into();
         recent.note(&Event { id, ..event(1) }, Fate::Failed, None);
         assert_eq!(recent.ended("in", &[])[0].id, "x".repeat(LONGEST - 1));
+    }
+
+    #[test]
+    fn a_reader_that_comes_again_gets_what_is_new() {
+        let recent = RecentEvents::default();
+        assert_eq!(recent.since("in", 0, 10), (0, Vec::new()));
+        (0..3).for_each(|n| recent.note(&event(n), Fate::Emitted, None));
+        let (seen, ended) = recent.since("in", 0, 10);
+        assert_eq!((seen, ids(&ended)), (3, vec!["e0", "e1", "e2"]));
+        assert_eq!(recent.since("in", seen, 10), (3, Vec::new()));
+        (3..2000).for_each(|n| recent.note(&event(n), Fate::Emitted, None));
+        let (seen, ended) = recent.since("in", seen, 2);
+        assert_eq!((seen, ids(&ended)), (2000, vec!["e1998", "e1999"]));
+        assert_eq!(recent.since("in", 0, u64::MAX).1.len(), KEPT);
     }
 
     #[test]

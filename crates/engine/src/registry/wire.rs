@@ -1,6 +1,9 @@
 //! Wire formats of a key's events and outputs: filters see JSON in between.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use bytes::Bytes;
 
@@ -90,10 +93,12 @@ pub struct SinkTarget {
     pub queue: SinkQueue,
     /// Encoder of outputs. Without one they go out as they are.
     pub encoder: Option<AvroEncoder>,
+    /// Outputs of the route for this sink in this generation.
+    pub sent: Arc<AtomicU64>,
 }
 
 impl From<SinkQueue> for SinkTarget {
     fn from(queue: SinkQueue) -> Self {
-        Self { queue, encoder: None }
+        Self { queue, encoder: None, sent: Arc::default() }
     }
 }

@@ -1,6 +1,9 @@
 //! Outputs on their way from a route to its sinks' queues.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -130,6 +133,7 @@ impl UnsentOutputs {
         let EventPosition { key, route, ticket, order, .. } = at;
         let RouteOutput { sink, index, payload, subject, headers, id, not_before } = output;
         key.metrics.outputs.inc();
+        sink.sent.fetch_add(1, Ordering::Relaxed);
         let output = Output {
             ticket: ticket.share(),
             key: Arc::clone(&key.name),

@@ -160,7 +160,7 @@ impl Loader {
                 }
                 None => None,
             };
-            targets.push(SinkTarget { queue: queue.clone(), encoder });
+            targets.push(SinkTarget { encoder, ..queue.clone().into() });
         }
         targets
     }
