@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{filter::Filter, metrics::Metrics, registry::Snapshot};
+use crate::{
+    filter::Filter,
+    metrics::{DEAD_LETTERS, Metrics},
+    registry::{Route, Snapshot},
+};
 
 /// Parts of a router and how they are connected.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -16,6 +20,8 @@ pub struct RouterTopology {
     pub filters: Vec<FilterNode>,
     /// Sinks, that of dead letters among them.
     pub sinks: Vec<String>,
+    /// Name of the sink of dead letters.
+    pub dead_letters: String,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -73,12 +79,13 @@ impl RouterTopology {
             keys: keys.collect(),
             filters: filters.into_values().collect(),
             sinks: metrics.sinks().into_iter().map(|(name, _)| name).collect(),
+            dead_letters: DEAD_LETTERS.to_owned(),
         }
     }
 }
 
 impl RouteNode {
-    fn of(route: &crate::registry::Route) -> Self {
+    fn of(route: &Route) -> Self {
         Self {
             name: route.name.to_string(),
             conditions: route.conditions.iter().map(|conditions| conditions.shown()).collect(),

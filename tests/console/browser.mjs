@@ -39,9 +39,14 @@ export class Browser {
   }
 
   async open(url, { width = 1280, height = 900, dark = false } = {}) {
+    // A browser has six connections to a host, and each page of ours holds one.
+    for (const [session, page] of this.#pages) {
+      await this.send("Target.closeTarget", { targetId: page.target });
+      this.#pages.delete(session);
+    }
     const { targetId } = await this.send("Target.createTarget", { url: "about:blank" });
     const { sessionId } = await this.send("Target.attachToTarget", { targetId, flatten: true });
-    const page = new Page(this, sessionId);
+    const page = new Page(this, sessionId, targetId);
     this.#pages.set(sessionId, page);
     for (const domain of ["Page", "Runtime", "Log", "Network"]) await page.send(`${domain}.enable`);
     await page.size(width, height);
@@ -64,7 +69,7 @@ class Page {
   /** Addresses that were asked for. */
   requests = [];
 
-  constructor(browser, session) { Object.assign(this, { browser, session }); }
+  constructor(browser, session, target) { Object.assign(this, { browser, session, target }); }
 
   send(method, params) { return this.browser.send(method, params, this.session); }
 

@@ -34,6 +34,8 @@ pub struct OwnCommands {
     cache: Option<PathBuf>,
     /// True if a sink writes to standard output.
     pub(super) prints: bool,
+    /// True if there are webhooks to deliver to.
+    pub(super) delivers: bool,
     places: Arc<Semaphore>,
 }
 
@@ -63,7 +65,15 @@ impl OwnCommands {
         let link = PathBuf::from("/proc/self/exe");
         let program = if link.exists() { link } else { std::env::current_exe()? };
         let prints = config.sinks.iter().any(|sink| sink.kind == SinkKind::Stdout);
-        Ok(Self { program, folder: config.dir.clone(), cache, prints, places: Arc::new(Semaphore::new(AT_ONCE)) })
+        let delivers = config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Webhook(..)));
+        Ok(Self {
+            program,
+            folder: config.dir.clone(),
+            cache,
+            prints,
+            delivers,
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+        })
     }
 
     /// Runs `trommel WORDS… FOLDER REST…`.

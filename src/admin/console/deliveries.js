@@ -16,6 +16,8 @@ export function deliveries(view, notice) {
     el("button", { type: "button", onclick: () => list() }, "Look again"), counted), shown.frame));
 
   async function list() {
+    if (!live.hello) return;
+    if (!live.hello.delivers) { counted.textContent = "this router has no sink of type webhook"; return; }
     const query = new URLSearchParams(Object.entries({ state: state.value, webhook: webhook.value.trim() }).filter(([, value]) => value));
     try {
       const { rows } = await ask(`console/deliveries?${query}`);
@@ -42,4 +44,5 @@ export function deliveries(view, notice) {
   }
 
   list();
+  return { hello: list };
 }

@@ -8,7 +8,7 @@ function filled(node, attributes, children) {
     else if (value === true) node.setAttribute(name, "");
     else if (value !== false && value != null) node.setAttribute(name, value);
   }
-  node.append(...children.flat().filter((child) => child != null));
+  node.append(...children.flat(Infinity).filter((child) => child != null));
   return node;
 }
 
@@ -65,6 +65,8 @@ export function nanos(number) {
   return `${number} ns`;
 }
 
+/** A number of things: `1 key`, `2 keys`. */
+export const counted = (number, thing) => `${number} ${thing}${number === 1 ? "" : "s"}`;
 export const clock = (time) => new Date(time).toTimeString().slice(0, 8);
 export const cut = (text, most) => (text.length > most ? `${text.slice(0, Math.max(1, most - 1))}…` : text);
 
@@ -76,7 +78,7 @@ export const mark = (level) => el("span", { class: `mark ${level}` }, `${SIGNS[l
 class LiveSpark extends HTMLElement {
   set values(values) {
     const most = Math.max(...values, 1e-9);
-    const points = values.map((value, at) => `${(at / 59) * 90},${17 - (value / most) * 15}`).join(" ");
+    const points = values.map((value, at) => `${90 - ((values.length - 1 - at) / 59) * 90},${17 - (value / most) * 15}`).join(" ");
     if (!this.curve) {
       this.curve = svg("polyline", { fill: "none", stroke: "currentColor", "stroke-width": 1.3 });
       this.replaceChildren(svg("svg", { viewBox: "0 0 90 18", preserveAspectRatio: "none", "aria-hidden": "true" }, this.curve));

@@ -3,7 +3,7 @@
 import { follow, live } from "./feed.js";
 import { clock, el, refill, row, table } from "./elements.js";
 
-const ENDED = [["Time", "nowrap"], ["Fate"], ["Type", "break"], ["Subject", "break"], ["Id", "break wide"], ["Tenant", "break wide"], ["Source", "wide"]];
+const ENDED = [["Time", "nowrap"], ["Fate"], ["Type", "break"], ["Subject", "break wide"], ["Id", "break wide"], ["Tenant", "break wide"], ["Source", "wide"]];
 const OUTPUTS = [["Sequence", "number"], ["Type", "break"], ["Subject", "break wide"], ["Payload", "break"]];
 const FATES = ["emitted", "filtered", "skipped", "dead_lettered", "failed"];
 const SHOWN = 200;

@@ -116,9 +116,14 @@ function state(said) {
   tell("state");
 }
 
+// A tab that is not looked at holds no connection, of which a browser has six.
+const change = () => new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+document.addEventListener("visibilitychange", () => { if (document.hidden) attempt?.abort(); });
+
 let attempt = null;
 export async function connect() {
   for (let wait = 500; ; wait = Math.min(wait * 2, 8000)) {
+    while (document.hidden) await change();
     attempt = new AbortController();
     try {
       await follow("console/feed", attempt.signal, ({ data }) => { receive(JSON.parse(data)); state("live"); wait = 500; });

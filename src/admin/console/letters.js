@@ -1,7 +1,7 @@
 // Dead letters: which there are, what is in them, once more or away with them.
 
 import { ask, live } from "./feed.js";
-import { el, row, table } from "./elements.js";
+import { counted as plural, el, row, table } from "./elements.js";
 
 const COLUMNS = [[""], ["Id", "number"], ["Time", "nowrap wide"], ["Reason"], ["Key", "wide"], ["Type", "break"], ["Detail", "break"], [""]];
 
@@ -31,7 +31,7 @@ export function letters(view, notice) {
     try {
       ({ rows } = await ask(`console/letters?${query}`));
       rows.reverse();
-      counted.textContent = rows.length ? `${rows.length} dead letters, the newest first` : "no dead letters";
+      counted.textContent = rows.length ? `${plural(rows.length, "dead letter")}, the newest first` : "no dead letters";
       shown.body.replaceChildren(...rows.map(line));
     } catch (error) {
       counted.textContent = error.message;
@@ -42,7 +42,7 @@ export function letters(view, notice) {
   function line(letter) {
     const box = el("input", { type: "checkbox", value: letter.letter, "aria-label": `Choose dead letter ${letter.letter}`, onchange: tell });
     const again = el("button", { type: "button", class: "act", onclick: () => run("retry", [letter.letter]) }, "Retry");
-    const open = el("button", { type: "button", "aria-expanded": "false", onclick: () => toggle(made, letter, open) }, String(letter.letter));
+    const open = el("button", { type: "button", class: "plain", "aria-expanded": "false", onclick: () => toggle(made, letter, open) }, String(letter.letter));
     const unproven = letter.proven === false ? "unproven: " : "";
     const made = row(COLUMNS, [box, open, letter.time?.slice(0, 19).replace("T", " "), letter.reason ?? "no letter", letter.key || "–",
       letter.event_type ?? "–", `${unproven}${(letter.detail ?? letter.no_letter ?? "").slice(0, 240)}`, again]);
@@ -77,7 +77,7 @@ export function letters(view, notice) {
   }
 
   async function run(what, ids) {
-    if (what === "drop" && !confirm(`Drop ${ids.length} dead letters for good?`)) return;
+    if (what === "drop" && !confirm(`Drop ${plural(ids.length, "dead letter")} for good?`)) return;
     retry.disabled = drop.disabled = true;
     results.replaceChildren(el("li", { class: "soft" }, `${what === "retry" ? "retrying" : "dropping"} ${ids.length}…`));
     try {

@@ -26,6 +26,8 @@ struct Hello {
     changes: bool,
     /// True if this program has the commands that the page runs.
     commands: bool,
+    /// True if there are webhooks to deliver to.
+    delivers: bool,
     history: Vec<HistoryPoint>,
 }
 
@@ -42,6 +44,7 @@ pub(super) async fn feed(
         version: env!("CARGO_PKG_VERSION"),
         changes: console.changes,
         commands: console.view.commands.is_some(),
+        delivers: console.view.commands.as_ref().is_some_and(|commands| commands.delivers),
         history: console.history.points(),
     };
     let body = Body::from_stream(stream::unfold((reader, Some(hello)), move |(mut reader, hello)| {

@@ -5,7 +5,6 @@ import { SIGNS, cut, rate, svg } from "./elements.js";
 
 const HIGH = 34, GAP = 10, TOP = 26;
 const TITLES = ["SOURCES", "KEYS", "FILTERS", "SINKS"];
-const DEAD = "dead letters";
 
 const LEVELS = ["ok", "degraded", "down"];
 const worse = (one, other) => (LEVELS.indexOf(one) > LEVELS.indexOf(other) ? one : other);
@@ -33,7 +32,8 @@ export function graphOf(keys, others) {
   keys = [...keys].sort((one, other) => (one.filter ? 0 : 1) - (other.filter ? 0 : 1));
   for (const key of keys) add(1, "key", key.name);
   if (others.length) add(1, "others", "others", `${others.length} more keys`);
-  const filters = new Set(), sinks = new Set(topology.sinks.filter((name) => name !== DEAD || sinkRan(DEAD)));
+  const filters = new Set(), dead = topology.dead_letters;
+  const sinks = new Set(topology.sinks.filter((name) => name !== dead || sinkRan(dead)));
   const flow = (key, id) => {
     const to = key.filter ? `filter/${key.filter}` : null;
     edges.push({ to: id, rate: () => rateOf(`key/${key.name}`, "matched") });
@@ -43,7 +43,7 @@ export function graphOf(keys, others) {
       edges.push({ from: to ?? id, to: `sink/${sink}`, rate: () => rateOf(`key/${key.name}`, `sent/${sink}`) });
     }
     const dies = sample.keys.some(({ name, dead_lettered }) => name === key.name && dead_lettered > 0);
-    if (dies && sinks.has(DEAD)) edges.push({ from: to ?? id, to: `sink/${DEAD}`, rate: () => rateOf(`key/${key.name}`, "dead_lettered"), dead: true });
+    if (dies && sinks.has(dead)) edges.push({ from: to ?? id, to: `sink/${dead}`, rate: () => rateOf(`key/${key.name}`, "dead_lettered"), dead: true });
   };
   for (const key of keys) flow(key, `key/${key.name}`);
   for (const key of others) flow(key, "others/others");

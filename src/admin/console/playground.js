@@ -14,7 +14,7 @@ export function playground(view) {
   const go = el("button", { type: "button", class: "main", onclick: () => run(true) }, "Explain");
   const next = el("button", { type: "button", onclick: () => run(false) }, "Take the next event");
   const standing = el("p", { class: "soft", role: "status" });
-  const outcome = el("div", { "aria-live": "polite" });
+  const outcome = el("div", { "aria-live": "polite" }, el("p", { class: "soft" }, "Which keys take it, and what each sink would get, byte for byte."));
   view.append(el("div", { class: "two" },
     el("section", { "aria-label": "Event" }, el("h2", {}, "Event"), el("p", {}, el("label", { for: "event" }, "as JSON, as it arrives"), event),
       el("p", {}, el("label", { for: "key" }, "Key "), key),

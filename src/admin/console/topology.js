@@ -116,9 +116,9 @@ export function overview(view, notice) {
     for (const [counter, value] of Object.entries(counts)) {
       if (counter === "name" || value == null || typeof value === "object") continue;
       const shown = typeof value !== "number" ? String(value) : counter.endsWith("_ns") ? nanos(value) : counter === "waiting" ? bytes(value) : value.toLocaleString("en");
-      body.push(el("dt", {}, counter.replace("_ns", " time").replaceAll("_", " ")), el("dd", {}, shown));
+      body.push(el("div", {}, el("dt", {}, counter.replace("_ns", " time").replaceAll("_", " ")), el("dd", {}, shown)));
     }
-    const parts = [el("div", { class: "bar" }, el("h2", {}, `${kind} ${name}`), mark(levelOf(kind, name)), ...actions(kind, name)), el("dl", {}, body)];
+    const parts = [el("div", { class: "bar" }, el("h2", {}, `${kind} ${name}`), mark(levelOf(kind, name)), ...actions(kind, name)), el("dl", { class: "counts" }, body)];
     if (kind === "key") parts.push(...routes(name));
     if (kind === "source") parts.push(...lastEvents(name));
     const focused = detail.contains(document.activeElement) && document.activeElement.textContent;
