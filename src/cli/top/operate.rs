@@ -9,7 +9,9 @@ use crate::{cli::running::running, control::client::PATIENCE};
 
 /// Asks the router to pause or resume a part, or to reload. Returns what to tell the user.
 pub(super) async fn operate(dir: &Path, action: &str, part: Option<(PartKindView, &str)>) -> String {
-    let mut operation = json!({ "action": action });
+    // A reload may take long, and its end shows in the picture.
+    let mut operation =
+        if action == "reload" { json!({ "action": action, "wait": false }) } else { json!({ "action": action }) };
     if let Some((view, name)) = part {
         operation["kind"] = view.word().into();
         operation["name"] = name.into();
@@ -46,9 +48,9 @@ async fn ask(dir: &Path, operation: &Value) -> Result<(), String> {
 }
 
 /// Shows what becomes of the key's next event, on the terminal as it is.
-pub(super) fn explain(dir: &Path, key: Option<&str>) -> io::Result<()> {
+pub(super) fn explain(dir: &Path, key: &str) -> io::Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("explain").arg(dir).args(["--live", "--limit=1"]);
-    command.args(key.map(|key| format!("--key={key}")));
+    command.arg(format!("--key={key}"));
     command.status().map(drop)
 }

@@ -75,14 +75,16 @@ pub(super) async fn run(dir: &Path, mut feed: TopFeed<'_>) -> Result<ExitCode, C
                 screen.notice = operate(dir, "resume", part).await;
             }
             KeyEvent { code: KeyCode::Char('R'), .. } => screen.notice = operate(dir, "reload", None).await,
-            KeyEvent { code: KeyCode::Char('e'), .. } => {
-                drop(pressed);
-                drop(terminal);
-                let key = (screen.view == PartKindView::Keys).then_some(chosen.as_deref()).flatten();
-                explain(dir, key).and_then(|()| wait_for_enter()).map_err(|error| failed(&error))?;
-                terminal = TakenTerminal::take()?;
-                pressed = keys();
-            }
+            KeyEvent { code: KeyCode::Char('e'), .. } => match part {
+                Some((PartKindView::Keys, key)) => {
+                    drop(pressed);
+                    drop(terminal);
+                    explain(dir, key).and_then(|()| wait_for_enter()).map_err(|error| failed(&error))?;
+                    terminal = TakenTerminal::take()?;
+                    pressed = keys();
+                }
+                _ => screen.notice = "an event is explained for a key: tab goes there".to_owned(),
+            },
             _ => screen.notice.clear(),
         }
     }

@@ -149,8 +149,13 @@ impl PartRow {
 
     /// Orders what hurts first: illness, then losses, then what waits, then what is busy.
     fn cmp_pain(&self, other: &Self) -> std::cmp::Ordering {
-        let pain = |row: &Self| Reverse((row.level, row.losing, row.waiting, row.rate.round() as u64));
+        let pain = |row: &Self| Reverse((row.level, row.losing, row.waiting, row.business()));
         pain(self).cmp(&pain(other)).then_with(|| self.name.cmp(&other.name))
+    }
+
+    /// Mean of its rates, rounded: lest rows change places every second.
+    fn business(&self) -> u64 {
+        (self.curve.iter().sum::<f64>() / self.curve.len().max(1) as f64).round() as u64
     }
 
     pub(super) fn cells(&self) -> Vec<String> {
