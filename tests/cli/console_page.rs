@@ -80,7 +80,9 @@ fn the_page_may_load_nothing_from_elsewhere() {
     let router = WatchedRouter::start_with_token();
     let (status, head, body) = ask(router.admin, "GET /console", "", "");
     assert_eq!(status, 200, "{head}");
-    assert!(body.contains("console/console.js") && !body.contains("http:") && !body.contains("https:"), "{body}");
+    // The name of SVG is an address that is not asked.
+    let body = body.replace("http://www.w3.org/2000/svg", "");
+    assert!(body.contains("console/console.js") && !body.contains("//"), "{body}");
     let head = head.to_lowercase();
     assert!(head.contains("content-security-policy: default-src 'none'; script-src 'self';"), "{head}");
     assert!(head.contains("frame-ancestors 'none'") && head.contains("x-content-type-options: nosniff"), "{head}");

@@ -29,7 +29,7 @@ export function overview(view, notice) {
   const group = el("select", { "aria-label": "Keys in the picture", onchange: () => { chosenAt = 0; sample(); } },
     el("option", { value: "worst" }, `the ${SHOWN} that hurt most`), el("option", { value: "filter" }, "by filter"), el("option", { value: "all" }, "all"));
   const counted = el("span", { class: "count" });
-  const detail = el("section", { "aria-label": "Chosen part", "aria-live": "polite", hidden: true });
+  const detail = el("section", { "aria-label": "Chosen part", hidden: true });
   const ends = table("Sources and sinks", ENDS, []), keys = table("Keys", KEYS, []);
   view.append(ill,
     el("section", { "aria-label": "Topology" }, el("div", { class: "bar" }, el("h2", {}, "Topology"), search, el("label", {}, "Keys ", group), counted), picture),
@@ -37,7 +37,7 @@ export function overview(view, notice) {
     el("section", {}, el("h2", {}, "Sources and sinks"), ends.frame),
     el("section", {}, el("h2", {}, "Keys, the worst first"), keys.frame));
 
-  let chosenAt = 0, names = [], drawing = null, chosen = null, shape = "";
+  let chosenAt = 0, names = [], drawing = null, chosen = null, shape = "", told = "";
   const resized = new ResizeObserver(() => { shape = ""; sample(); });
   resized.observe(picture);
 
@@ -65,7 +65,10 @@ export function overview(view, notice) {
     const { shown, others, found } = shownKeys(sorted);
     counted.textContent = `${found.length} of ${live.topology.keys.length} keys, ${live.topology.filters.length} filters`;
     ill.hidden = !live.sample.troubles.length;
-    troubles.replaceChildren(...live.sample.troubles.map(trouble));
+    if (JSON.stringify(live.sample.troubles) !== told) {
+      told = JSON.stringify(live.sample.troubles);
+      troubles.replaceChildren(...live.sample.troubles.map(trouble));
+    }
     const width = picture.clientWidth;
     if (width > 0) {
       const now = JSON.stringify([width, live.topology.generation, shown.map((key) => key.name), others.length, live.sample.sources.length,
@@ -73,7 +76,10 @@ export function overview(view, notice) {
       if (now !== shape) {
         shape = now;
         drawing = draw(graphOf(shown, others), width, choose);
+        const focused = picture.contains(document.activeElement) && document.activeElement.dataset.id;
         picture.replaceChildren(drawing.drawn);
+        if (focused) picture.querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+        frame();
       }
       drawing.update();
     }
@@ -103,9 +109,13 @@ export function overview(view, notice) {
     chosen = node;
     detail.hidden = false;
     detail.replaceChildren();
-    for (const group of picture.querySelectorAll(".node")) group.classList.toggle("chosen", group.dataset.id === `${node.kind}/${node.name}`);
+    frame();
     tell();
     detail.scrollIntoView({ block: "nearest" });
+  }
+
+  function frame() {
+    for (const group of picture.querySelectorAll(".node")) group.classList.toggle("chosen", group.dataset.id === `${chosen?.kind}/${chosen?.name}`);
   }
 
   function tell() {
