@@ -119,3 +119,33 @@ async fn all(pipe: Option<impl AsyncReadExt + Unpin>) -> Result<Vec<u8>, Command
     }
     if read.len() as u64 > MAX_OUTPUT { Err(CommandFailure::Long) } else { Ok(read) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell() -> OwnCommands {
+        OwnCommands {
+            program: "/bin/sh".into(),
+            folder: ".".into(),
+            cache: None,
+            prints: false,
+            delivers: false,
+            places: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_may_print_so_much() {
+        let end = shell().run(&["-c", "cat; exit 3"], &[], b"hello".to_vec()).await.unwrap();
+        assert_eq!((end.stdout, end.status.code()), (b"hello".to_vec(), Some(3)));
+        let end = shell().run(&["-c", "exec yes"], &[], Vec::new()).await;
+        assert!(matches!(end, Err(CommandFailure::Long)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_may_take_so_long() {
+        let end = shell().run(&["-c", "exec sleep 1000"], &[], Vec::new()).await;
+        assert!(matches!(end, Err(CommandFailure::Slow)));
+    }
+}
