@@ -16,10 +16,13 @@ use tokio::{
 
 use crate::{metrics::Metrics, poison::ignore_poison, recent::EndedEvent, registry::Snapshots, stop::Stop};
 
+mod latency;
 mod sample;
 mod topology;
 
-pub use sample::{FilterSample, KeySample, LatencyQuantiles, LiveSample, SinkSample, SourceSample};
+pub use latency::{LatencyQuantiles, LatencyWindow, event_durations};
+use sample::RecentTimes;
+pub use sample::{FilterSample, KeySample, LiveSample, SinkSample, SourceSample};
 pub use topology::{FilterNode, KeyNode, RouteNode, RouterTopology};
 
 /// Readers at once.
@@ -61,6 +64,7 @@ pub struct FeedReader {
     generation: Option<u64>,
     /// Number of each source's ended events that it has seen.
     seen: BTreeMap<String, u64>,
+    recent: RecentTimes,
     due: VecDeque<FeedMessage>,
     _place: OwnedSemaphorePermit,
 }
@@ -88,6 +92,7 @@ impl LiveFeed {
             ticks,
             generation: None,
             seen: BTreeMap::new(),
+            recent: RecentTimes::default(),
             due: VecDeque::new(),
             _place: place,
         })
@@ -116,7 +121,11 @@ impl FeedReader {
             self.generation = Some(snapshot.generation);
             self.due.push_back(FeedMessage::Topology(RouterTopology::of(snapshot, &self.feed.metrics)));
         }
-        self.due.push_back(FeedMessage::Sample(LiveSample::of(snapshot.as_deref(), &self.feed.metrics)));
+        self.due.push_back(FeedMessage::Sample(LiveSample::of(
+            snapshot.as_deref(),
+            &self.feed.metrics,
+            &mut self.recent,
+        )));
         let (mut events, mut missed) = (Vec::new(), 0);
         for (name, source) in self.feed.metrics.sources() {
             let before = self.seen.get(&name).copied();

@@ -9,6 +9,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::latency::{LatencyQuantiles, LatencyWindow, event_durations};
 use crate::{
     health::{HealthLevel, PartHealth},
     metrics::{FilterMetrics, Metrics, SinkMetrics, SourceMetrics},
@@ -49,16 +50,8 @@ pub struct SourceSample {
     pub deferred: i64,
     /// Messages that the server has yet to deliver.
     pub lag: i64,
-    /// Time from the store to the settlement of an event, where it is measured.
+    /// Time until events ended, of the last seconds.
     pub latency: Option<LatencyQuantiles>,
-}
-
-/// Quantiles of a time, in nanoseconds.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-pub struct LatencyQuantiles {
-    pub p50: u64,
-    pub p95: u64,
-    pub p99: u64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -97,12 +90,25 @@ pub struct SinkSample {
     pub skipped: u64,
     pub dead_lettered: u64,
     pub returned: u64,
-    /// Time from the queue to the confirmation of an output, where it is measured.
+    /// Time from the queue to the confirmation of outputs, of the last seconds.
     pub latency: Option<LatencyQuantiles>,
 }
 
+/// Looks over which the times of a sample go: they are a second apart.
+const LOOKS: usize = 10;
+
+/// Times of the last seconds, for one reader.
+#[derive(Debug, Default)]
+pub(super) struct RecentTimes {
+    sources: LatencyWindow<LOOKS>,
+    sinks: LatencyWindow<LOOKS>,
+}
+
 impl LiveSample {
-    pub(super) fn of(snapshot: Option<&Snapshot>, metrics: &Metrics) -> Self {
+    pub(super) fn of(snapshot: Option<&Snapshot>, metrics: &Metrics, recent: &mut RecentTimes) -> Self {
+        let (sources, sinks) = (metrics.sources(), metrics.sinks());
+        recent.sources.retain(|name| sources.iter().any(|(source, _)| source == name));
+        recent.sinks.retain(|name| sinks.iter().any(|(sink, _)| sink == name));
         let mut troubles = metrics.health();
         troubles.retain(|part| part.level > HealthLevel::Ok);
         Self {
@@ -110,17 +116,18 @@ impl LiveSample {
             generation: snapshot.map_or(0, |snapshot| snapshot.generation),
             level: troubles.iter().map(|part| part.level).max().unwrap_or_default(),
             troubles,
-            sources: metrics.sources().into_iter().map(SourceSample::of).collect(),
+            sources: sources.into_iter().map(|source| SourceSample::of(source, recent)).collect(),
             keys: snapshot.map_or_else(Vec::new, |snapshot| snapshot.keys().map(|key| KeySample::of(key)).collect()),
             filters: metrics.filters().into_iter().map(FilterSample::of).collect(),
-            sinks: metrics.sinks().into_iter().map(SinkSample::of).collect(),
+            sinks: sinks.into_iter().map(|sink| SinkSample::of(sink, recent)).collect(),
         }
     }
 }
 
 impl SourceSample {
-    fn of((name, counts): (String, Arc<SourceMetrics>)) -> Self {
+    fn of((name, counts): (String, Arc<SourceMetrics>), recent: &mut RecentTimes) -> Self {
         Self {
+            latency: recent.sources.look(&name, event_durations(&counts)),
             name,
             connected: counts.connected.get() != 0,
             paused: counts.paused.get() != 0,
@@ -134,7 +141,6 @@ impl SourceSample {
             in_flight: counts.in_flight.get(),
             deferred: counts.deferred.get(),
             lag: counts.lag.get(),
-            latency: None,
         }
     }
 
@@ -169,9 +175,9 @@ impl FilterSample {
         Self {
             name,
             matches: counts.matches.get(),
-            match_ns: nanos(counts.match_time.mean()),
+            match_ns: nanos(counts.match_time.durations().mean()),
             processes: counts.processes.get(),
-            process_ns: nanos(counts.process_time.mean()),
+            process_ns: nanos(counts.process_time.durations().mean()),
             breaks: counts.breaks.get(),
             reloads: counts.reloads.get(),
             quarantined: counts.quarantined.get() != 0,
@@ -180,8 +186,9 @@ impl FilterSample {
 }
 
 impl SinkSample {
-    fn of((name, counts): (String, Arc<SinkMetrics>)) -> Self {
+    fn of((name, counts): (String, Arc<SinkMetrics>), recent: &mut RecentTimes) -> Self {
         Self {
+            latency: recent.sinks.look(&name, counts.time.durations()),
             name,
             queued: counts.queued.get(),
             written: counts.written.get(),
@@ -189,7 +196,6 @@ impl SinkSample {
             skipped: counts.skipped.get(),
             dead_lettered: counts.dead_lettered.get(),
             returned: counts.returned.get(),
-            latency: None,
         }
     }
 

@@ -11,7 +11,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{metrics::Metrics, poison::ignore_poison};
+use crate::{
+    feed::{LatencyQuantiles, LatencyWindow, event_durations},
+    metrics::Metrics,
+    poison::ignore_poison,
+};
 
 /// Time between two points.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -34,6 +38,8 @@ pub(super) struct HistoryPoint {
     dead_lettered: u64,
     in_flight: i64,
     lag: i64,
+    /// Time until events ended since the point before, of the slowest source.
+    latency: Option<LatencyQuantiles>,
 }
 
 impl HourHistory {
@@ -41,9 +47,10 @@ impl HourHistory {
     pub(in crate::admin) async fn keep(self: Arc<Self>, metrics: Arc<Metrics>) -> Infallible {
         let mut ticks = interval(PAUSE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut recent = LatencyWindow::default();
         loop {
             ticks.tick().await;
-            self.add(HistoryPoint::of(&metrics));
+            self.add(HistoryPoint::of(&metrics, &mut recent));
         }
     }
 
@@ -61,9 +68,13 @@ impl HourHistory {
 }
 
 impl HistoryPoint {
-    fn of(metrics: &Metrics) -> Self {
+    fn of(metrics: &Metrics, recent: &mut LatencyWindow<1>) -> Self {
         let mut point = Self { time: Timestamp::now().as_millisecond(), ..Self::default() };
-        for (_, source) in metrics.sources() {
+        let sources = metrics.sources();
+        recent.retain(|name| sources.iter().any(|(source, _)| source == name));
+        for (name, source) in sources {
+            let latency = recent.look(&name, event_durations(&source));
+            point.latency = point.latency.into_iter().chain(latency).max_by_key(|quantiles| quantiles.p99);
             point.received += source.received.get();
             point.emitted += source.emitted.get();
             point.filtered += source.filtered.get();
@@ -86,6 +97,8 @@ mod tests {
         let counted = metrics.source("in");
         let keeping = Arc::clone(&history).keep(Arc::clone(&metrics));
         let counting = async {
+            // Between two points.
+            tokio::time::sleep(PAUSE / 2).await;
             loop {
                 counted.received.inc();
                 tokio::time::sleep(PAUSE).await;

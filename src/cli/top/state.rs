@@ -230,6 +230,7 @@ mod tests {
             name: "f".into(),
             level: HealthLevel::Down,
             trouble: Some(trouble),
+            paused: false,
         }];
         let keys = vec![key("busy", 3_000, 0), key("dying", 10, 2), key("idle", 0, 0), key("ill", 0, 0)];
         state.take(FeedMessage::Sample(LiveSample { time: 3_000, keys, troubles, ..LiveSample::default() }));
