@@ -70,7 +70,7 @@ file_name = "{event_type}.json"
     assert_snapshot!(in_settings(text), @r"
     trommel.toml:6:17: `verify_header` compares with the message's headers, and what is in files has none
     trommel.toml:13:1: unknown field `id`
-      known fields: `envelope`, `name`, `path`, `type` and `verify_header`
+      known fields: `envelope`, `expect_every`, `name`, `path`, `type` and `verify_header`
     trommel.toml:19:13: `file_name` can't be `{event_type}.json`: without `{id}` events would take each other's names
     ");
 }
@@ -294,7 +294,7 @@ sample = "half"
     trommel.toml:7:10: `policy` can't be `drop-newest`
       did you mean `drop_newest`?
     trommel.toml:8:1: unknown field `route_cache_size`
-      known fields: `buffer`, `bus`, `envelope`, `event_type`, `id`, `name`, `pattern`, `policy`, `sample`, `source_time`, `subject` and `type`
+      known fields: `buffer`, `bus`, `envelope`, `event_type`, `expect_every`, `id`, `name`, `pattern`, `policy`, `sample`, `source_time`, `subject` and `type`
     trommel.toml:10:1: `sample` is missing
     trommel.toml:19:10: `sample` means nothing with this `policy`
       add `policy = "sample"`, or leave it out
