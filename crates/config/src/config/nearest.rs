@@ -86,6 +86,6 @@ mod tests {
     fn long_lists_are_cut() {
         let names: Vec<String> = (0..LISTED + 2).map(|number| format!("key-{number:02}")).collect();
         let list = quoted(names.iter().map(String::as_str), "and");
-        assert!(list.ends_with("`key-29` and 2 more"), "{list}");
+        assert!(list.ends_with("`key-39` and 2 more"), "{list}");
     }
 }
