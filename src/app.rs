@@ -156,11 +156,19 @@ impl Default for RouterControls {
 /// # Errors
 /// Returns all problems that were found.
 pub async fn rehearse(config: &Config, cache: CodeCache) -> Result<Loader, Problems> {
-    let metrics = Arc::<Metrics>::default();
     check_clients(config)?;
+    rehearse_with(config, cache, apis(config)?).await
+}
+
+/// [`rehearse`], with these clients in the place of the router's own, which are not checked.
+///
+/// # Errors
+/// Returns all problems that were found.
+pub async fn rehearse_with(config: &Config, cache: CodeCache, apis: ApiClients) -> Result<Loader, Problems> {
+    let metrics = Arc::<Metrics>::default();
     let plan = memory_plan(config)?;
     let state = StateStore::new(&StateConfig { keeping: StateKeeping::Memory, ..config.state.clone() });
-    let host = Host::within(plan.components, cache, apis(config)?, state, Arc::clone(&metrics)).map_err(|error| {
+    let host = Host::within(plan.components, cache, apis, state, Arc::clone(&metrics)).map_err(|error| {
         let message = format!("components can't be checked on this machine: {error:#}");
         Problems::new(vec![Problem::error(ConfigPlace::file(&config.plugins), message)])
     })?;

@@ -8,14 +8,17 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::filter::{CodeCache, CodeQuality, compile_apart};
 
+mod cases;
 pub mod check;
 mod columns;
 mod compile_component;
 pub mod consume;
 pub mod deliveries;
 pub mod dev;
+pub mod diff;
 pub mod dlq;
 pub mod drain;
+mod dry_router;
 pub mod emit;
 pub mod explain;
 pub mod filter;
@@ -25,6 +28,7 @@ pub mod log_level;
 pub mod logs;
 mod operate;
 mod outcome;
+mod past;
 pub mod pause;
 pub mod plugin;
 pub mod refusal;
@@ -40,6 +44,7 @@ pub mod streams;
 mod stretch;
 pub mod tail;
 mod terminal;
+pub mod test;
 pub mod top;
 pub mod verify;
 pub mod webhooks;
@@ -89,6 +94,8 @@ enum Command {
     Emit(emit::EmitCommand),
     Replay(replay::ReplayCommand),
     Explain(explain::ExplainCommand),
+    Test(Box<test::TestCommand>),
+    Diff(diff::DiffCommand),
     Verify(verify::VerifyCommand),
     Dev(dev::DevCommand),
     Schemas(schemas::SchemasCommand),
@@ -129,6 +136,8 @@ impl Cli {
             Command::Emit(emit) => return emit.execute(),
             Command::Replay(replay) => return replay.execute(),
             Command::Explain(explain) => return explain.execute(),
+            Command::Test(test) => return test.execute(),
+            Command::Diff(diff) => return diff.execute(),
             Command::Verify(verify) => return verify.execute(),
             Command::Dev(dev) => return dev.execute(),
             Command::Schemas(schemas) => return schemas.execute(),

@@ -26,8 +26,8 @@ use crate::{
     folder,
 };
 
-mod explainer;
-mod output;
+pub(super) mod explainer;
+pub(super) mod output;
 mod text;
 
 use explainer::{ExplainedKey, Explainer};
@@ -95,10 +95,11 @@ impl ExplainCommand {
                 // Fails before components are compiled in vain.
                 running(&self.dir).await?;
             }
-            let mut explainer = Explainer::new(config, self.cache.code()).await?;
-            let Some(events) = &events else { return self.explain_live(&mut explainer).await };
+            let loader = app::rehearse(&config, self.cache.code()).await?;
+            let explainer = Explainer::new(config, loader);
+            let Some(events) = &events else { return self.explain_live(&explainer).await };
             for event in events {
-                self.explain(&mut explainer, event).await?;
+                self.explain(&explainer, event).await?;
             }
             Ok(())
         })
@@ -116,7 +117,7 @@ impl ExplainCommand {
         Ok(())
     }
 
-    async fn explain_live(&self, explainer: &mut Explainer) -> Result<(), CommandRefusal> {
+    async fn explain_live(&self, explainer: &Explainer) -> Result<(), CommandRefusal> {
         let mut explained = 0;
         while explained < self.limit {
             let mut link = running(&self.dir).await?;
@@ -129,8 +130,8 @@ impl ExplainCommand {
         Ok(())
     }
 
-    async fn explain(&self, explainer: &mut Explainer, event: &Event) -> Result<(), CommandRefusal> {
-        let keys = explainer.explain(event, self.key.as_deref()).await;
+    async fn explain(&self, explainer: &Explainer, event: &Event) -> Result<(), CommandRefusal> {
+        let keys = explainer.explain(event, self.key.as_deref(), |_| {}).await;
         print(&if self.json {
             let explained = ExplainedEvent { event: event.into(), keys };
             serde_json::to_string(&explained).map_err(|error| internal(error.into()))?

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -33,6 +34,8 @@ use crate::{
 /// Show what a stream holds, oldest first
 #[derive(Args, Debug)]
 pub struct HistoryCommand {
+    /// The router's folder, with `trommel.toml` in it
+    dir: PathBuf,
     #[command(flatten)]
     stretch: StreamArgs,
     /// Only messages stored at this time or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or `90m`
@@ -77,7 +80,7 @@ impl HistoryCommand {
     }
 
     fn show(&self) -> Result<ExitCode, CommandRefusal> {
-        let config = folder::load(&self.stretch.dir)?;
+        let config = folder::load(&self.dir)?;
         let chosen = self.stretch.choose(&config)?;
         let limit = (self.limit > 0).then_some(self.limit);
         let begin = match (self.order, limit) {

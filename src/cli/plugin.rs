@@ -16,7 +16,6 @@ mod declared;
 mod ls;
 mod new;
 mod paste;
-mod stand_in;
 mod test;
 
 /// Write, check, test and measure a filter

@@ -1,9 +1,8 @@
 //! `trommel replay DIR --key KEY`
 
-use std::{path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{ArgGroup, Args};
-use jiff::Timestamp;
 
 use crate::{
     app::{self, BackfillSettings, ReplaySettings},
@@ -14,9 +13,9 @@ use crate::{
         logs::LogArgs,
         refusal::{CommandRefusal, RefusalKind},
         run::ForegroundRouter,
-        stretch::{SelectedStream, StreamArgs, key, time},
+        stretch::{RangeArgs, SelectedStream, StreamArgs, key},
     },
-    config::{Config, RangeBegin, SinkKind, StreamRange, nearest, quoted},
+    config::{Config, SinkKind, nearest, quoted},
     folder,
     webhook::store::{DeliveryStore, StoreError},
 };
@@ -29,6 +28,8 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("from").required(true).args(["from_seq", "from_time"])))]
 pub struct ReplayCommand {
+    /// The router's folder, with `trommel.toml` in it
+    dir: PathBuf,
     #[command(flatten)]
     stretch: StreamArgs,
     /// Key whose filter gets the messages; required without `--webhook`
@@ -37,17 +38,8 @@ pub struct ReplayCommand {
     /// A param of the key; may be repeated
     #[arg(short, long = "param", value_name = "NAME=VALUE", conflicts_with = "webhook")]
     params: Vec<String>,
-    /// Begin at this sequence
-    #[arg(long, value_name = "SEQUENCE")]
-    from_seq: Option<u64>,
-    /// Begin with messages stored at this time or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or
-    /// `90m` for 90 minutes ago
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    from_time: Option<Timestamp>,
-    /// End with this sequence, or before this time; by default with the message that is the last
-    /// one now
-    #[arg(long, value_name = "SEQUENCE|TIME")]
-    to: Option<ReplayEnd>,
+    #[command(flatten)]
+    range: RangeArgs,
     /// At most this many events a second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
@@ -70,21 +62,6 @@ pub struct ReplayCommand {
     logs: LogArgs,
 }
 
-/// End of a replay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ReplayEnd {
-    Sequence(u64),
-    Time(Timestamp),
-}
-
-impl FromStr for ReplayEnd {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self::Sequence).or_else(|_| time(text).map(Self::Time))
-    }
-}
-
 impl ReplayCommand {
     pub fn execute(self) -> ExitCode {
         match self.prepare() {
@@ -105,7 +82,7 @@ impl ReplayCommand {
 
     /// Checks all of the input, before anything happens.
     fn prepare(&self) -> Result<Config, CommandRefusal> {
-        let config = folder::load(&self.stretch.dir)?;
+        let config = folder::load(&self.dir)?;
         let SelectedStream { stream, subjects, source } = self.stretch.choose(&config)?;
         let key = self.key.as_ref().map(|name| key(&config, name)).transpose()?.cloned();
         let params = key.as_ref().map(|key| params(key, &self.params)).transpose()?;
@@ -115,16 +92,7 @@ impl ReplayCommand {
         if let Some(component) = &self.component {
             is_component(component)?;
         }
-        let begin = match (self.from_seq, self.from_time) {
-            (Some(sequence), _) => RangeBegin::Sequence(sequence.max(1)),
-            (None, time) => time.map_or(RangeBegin::First, RangeBegin::Time),
-        };
-        let (to, until) = match self.to {
-            Some(ReplayEnd::Sequence(sequence)) => (Some(sequence), None),
-            Some(ReplayEnd::Time(time)) => (None, Some(time)),
-            None => (None, None),
-        };
-        let range = StreamRange { stream, subjects, begin, until, to, limit: None };
+        let range = self.range.of(stream, subjects, None);
         let (rate, sink, component) = (self.rate, self.sink.clone(), self.component.clone());
         if let Some(webhook) = self.webhook.clone() {
             can_be_fed(&config, &webhook, self.key.as_deref())?;

@@ -1,6 +1,6 @@
 //! Selection of a stream's messages for a command, and the means to read them.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::{str::FromStr, time::SystemTime};
 
 use clap::Args;
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
@@ -10,21 +10,66 @@ use crate::{
         keys::unknown_key,
         refusal::{CommandRefusal, RefusalKind},
     },
-    config::{self, Config, EnvelopeFormat, SourceConfig, SourceKind, quoted},
+    config::{self, Config, EnvelopeFormat, RangeBegin, SourceConfig, SourceKind, StreamRange, quoted},
     event::Pattern,
     nats::{self, ApiError, ConnectError, ConnectTrouble, Connection, ConnectionLife, HistoryError},
 };
 
 #[derive(Args, Debug)]
 pub(super) struct StreamArgs {
-    /// The router's folder, with `trommel.toml` in it
-    pub(super) dir: PathBuf,
     /// The stream to read; by default that of the router's only source
     #[arg(long, value_name = "STREAM")]
     stream: Option<String>,
     /// Only messages whose subject fits this pattern
     #[arg(long, value_name = "PATTERN")]
     subject: Option<Pattern>,
+}
+
+/// Bounds of a stretch of a stream.
+#[derive(Args, Debug)]
+pub(super) struct RangeArgs {
+    /// Begin at this sequence
+    #[arg(long, value_name = "SEQUENCE", conflicts_with = "from_time")]
+    from_seq: Option<u64>,
+    /// Begin with messages stored at this time or later: `2026-03-14T08:00:00Z`, `2026-03-14`, or
+    /// `90m` for 90 minutes ago
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from_time: Option<Timestamp>,
+    /// End with this sequence, or before this time; by default with the message that is the last
+    /// one now
+    #[arg(long, value_name = "SEQUENCE|TIME")]
+    to: Option<RangeEnd>,
+}
+
+/// End of a stretch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RangeEnd {
+    Sequence(u64),
+    Time(Timestamp),
+}
+
+impl FromStr for RangeEnd {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self::Sequence).or_else(|_| time(text).map(Self::Time))
+    }
+}
+
+impl RangeArgs {
+    /// Returns these bounds of a stream.
+    pub(super) fn of(&self, stream: String, subjects: Vec<String>, limit: Option<u64>) -> StreamRange {
+        let begin = match (self.from_seq, self.from_time) {
+            (Some(sequence), _) => RangeBegin::Sequence(sequence.max(1)),
+            (None, time) => time.map_or(RangeBegin::First, RangeBegin::Time),
+        };
+        let (to, until) = match self.to {
+            Some(RangeEnd::Sequence(sequence)) => (Some(sequence), None),
+            Some(RangeEnd::Time(time)) => (None, Some(time)),
+            None => (None, None),
+        };
+        StreamRange { stream, subjects, begin, until, to, limit }
+    }
 }
 
 /// A selected stream, and the source that opens its messages.

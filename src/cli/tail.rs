@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
 };
@@ -27,6 +28,8 @@ use crate::{
 /// Show what comes into a stream from now on
 #[derive(Args, Debug)]
 pub struct TailCommand {
+    /// The router's folder, with `trommel.toml` in it
+    dir: PathBuf,
     #[command(flatten)]
     stretch: StreamArgs,
     /// Print a JSON object a line
@@ -40,7 +43,7 @@ impl TailCommand {
     }
 
     fn show(&self) -> Result<ExitCode, CommandRefusal> {
-        let config = folder::load(&self.stretch.dir)?;
+        let config = folder::load(&self.dir)?;
         let chosen = self.stretch.choose(&config)?;
         let internal = |error: io::Error| CommandRefusal::new(RefusalKind::Internal, "signals", error.to_string());
         let runtime = runtime()?;

@@ -8,8 +8,12 @@ use std::{
 
 use crate::{
     condition::{EventFacts, IsDecimal, Untested},
+    config::OnQuarantine,
     event::Event,
-    filter::{BrokenCall, CallFault, Failure, Filter, MatchError, Matcher, ProcessError, RouteSubscription, Verdict},
+    filter::{
+        BrokenCall, CallFault, Failure, FailureKind, Filter, MatchError, Matcher, ProcessError, RouteSubscription,
+        Verdict,
+    },
     registry::Route,
     telemetry::StageSpan,
     walk::{Hook, MatchAnswer, match_event, passes, unfulfilled},
@@ -42,6 +46,45 @@ pub enum TrialEnd {
     Broke(BrokenCall),
     /// The host failed.
     Host(anyhow::Error),
+}
+
+/// What a route makes of an event, if its filter answers as it did this once. A failure that the
+/// filter wants tried again is taken to last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteFate {
+    /// The verdict's outputs are sent, those that it buries excepted.
+    Sent,
+    /// Dropped by a rule, in a word, and what exactly did not hold.
+    Dropped(&'static str, Option<String>),
+    /// A dead letter, with its reason code and a description.
+    Dead(&'static str, String),
+    /// The event waits in the router: in a word, and a description.
+    Held(&'static str, String),
+}
+
+impl TrialEnd {
+    /// Returns the fate that this end leads to. `where` is tested by [`turned_away`] alone.
+    pub fn fate(&self, on_quarantine: OnQuarantine) -> RouteFate {
+        match self {
+            Self::Unfulfilled(failing) => RouteFate::Dropped("conditions", Some(failing.join(" | "))),
+            Self::Unmatched => RouteFate::Dropped("matches", None),
+            Self::Verdict(Verdict::Drop) => RouteFate::Dropped("process", None),
+            Self::Verdict(_) => RouteFate::Sent,
+            Self::Untested(error) => RouteFate::Dead(error.code(), error.to_string()),
+            Self::Broke(broken) => RouteFate::Dead(broken.reason.code(), broken.to_string()),
+            Self::Host(error) => RouteFate::Held("unavailable", format!("{error:#}")),
+            Self::Said(Failure { kind, cause }) => {
+                let detail = cause.detail.to_string();
+                match (kind, on_quarantine) {
+                    (FailureKind::Malformed, _) => RouteFate::Dead("malformed", detail),
+                    (FailureKind::Retry(_) | FailureKind::Failed, _) => RouteFate::Dead("failed", detail),
+                    (FailureKind::Defer(_), _) => RouteFate::Held("deferred", detail),
+                    (FailureKind::Broken, OnQuarantine::Pause) => RouteFate::Held("quarantined", detail),
+                    (FailureKind::Broken, OnQuarantine::DeadLetter) => RouteFate::Dead("quarantined", detail),
+                }
+            }
+        }
+    }
 }
 
 /// Returns the end of an event that does not fulfil the `where` of a route or of its key.

@@ -13,7 +13,7 @@ mod trace;
 mod type_pattern;
 mod uid;
 
-pub use given::GivenEvent;
+pub use given::{GIVEN_AT, GivenEvent};
 pub use tick::{TICKS, TickMark};
 pub use token::{subject_of, token};
 pub use trace::{TraceParent, traceparent};

@@ -41,6 +41,10 @@ impl<'a> TomlDocument<'a> {
         Self { dir, report, file: file.to_owned(), text, lines }
     }
 
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Lets `fields` read the file's outermost table. Returns `None` if the syntax is broken; the
     /// errors are then in the report.
     pub(crate) fn read<T>(&self, fields: impl FnOnce(&mut TomlTable<'_>) -> T) -> Option<T> {

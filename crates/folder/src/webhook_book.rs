@@ -12,11 +12,12 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value as Json;
-use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
 use crate::{
     config::{ConfigPlace, KeptIn, Problems, Webhook},
     signature::make_secret_file,
+    toml_value::{set, toml_value},
     webhook::read_text,
 };
 
@@ -325,14 +326,6 @@ fn end_of(lasts: Duration) -> Timestamp {
     SignedDuration::try_from(lasts).ok().and_then(|lasts| now.checked_add(lasts).ok()).unwrap_or(Timestamp::MAX)
 }
 
-/// Sets a field. What the old value is surrounded by stays, such as a comment behind it.
-fn set(table: &mut Table, name: &str, mut new: Item) {
-    if let (Some(old), Some(new)) = (table.get(name).and_then(Item::as_value), new.as_value_mut()) {
-        *new.decor_mut() = old.decor().clone();
-    }
-    table.insert(name, new);
-}
-
 fn secret_files(table: &Table) -> Vec<String> {
     match table.get("secret_file") {
         Some(Item::Value(Value::String(one))) => vec![one.value().clone()],
@@ -354,24 +347,6 @@ fn one_or_many(files: &[String]) -> Item {
         [one] => value(one),
         many => value(Value::Array(many.iter().collect::<Array>())),
     }
-}
-
-/// The same value in TOML, which has no `null`.
-fn toml_value(json: &Json) -> Option<Value> {
-    Some(match json {
-        Json::Null => return None,
-        Json::Bool(flag) => (*flag).into(),
-        Json::Number(number) => match number.as_i64() {
-            Some(integer) => integer.into(),
-            None => number.as_f64()?.into(),
-        },
-        Json::String(text) => text.as_str().into(),
-        Json::Array(values) => Value::Array(values.iter().filter_map(toml_value).collect()),
-        Json::Object(members) => {
-            let members = members.iter().filter_map(|(name, value)| Some((name.as_str(), toml_value(value)?)));
-            Value::InlineTable(members.collect::<InlineTable>())
-        }
-    })
 }
 
 fn vanished(webhook: &Webhook) -> WebhookBookError {

@@ -8,61 +8,65 @@ use serde_json::{Value, json};
 use super::output::{ExplainedOutput, explained_output};
 use crate::{
     ack::{Acker, EventDelivery, Ticket},
-    app,
-    cli::{outcome, refusal::CommandRefusal},
+    cli::outcome,
     config::{self, Config, TypeSelection},
     event::Event,
-    filter::{CodeCache, Verdict},
-    registry::{KeyInterest, Loader},
-    trial::{FilterTrial, TrialEnd, TrialStep, trial, turned_away},
+    filter::{Emission, EmissionFate, Verdict},
+    registry::{KeyInterest, Loader, Snapshot},
+    trial::{FilterTrial, RouteFate, TrialEnd, TrialStep, trial, turned_away},
     walk::{RouteResult, RouteWalk, Unsendable, decoded},
 };
 
 /// A folder's keys, loaded without sinks.
-pub(super) struct Explainer {
+pub struct Explainer {
     loader: Loader,
-    config: Config,
+    pub config: Config,
 }
 
 #[derive(Serialize)]
-pub(super) struct ExplainedKey {
-    pub(super) key: String,
+pub struct ExplainedKey {
+    pub key: String,
     /// Location of its declaration.
-    pub(super) place: String,
-    pub(super) takes: bool,
+    pub place: String,
+    pub takes: bool,
     /// Rule that decides whether the key takes the event.
-    pub(super) because: String,
+    pub because: String,
     /// Set if the key can't decode the event: then no route runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) dead_letter: Option<DeadLetterCause>,
-    pub(super) routes: Vec<ExplainedRoute>,
+    pub dead_letter: Option<DeadLetterCause>,
+    pub routes: Vec<ExplainedRoute>,
 }
 
 #[derive(Serialize)]
-pub(super) struct DeadLetterCause {
-    pub(super) reason: &'static str,
-    pub(super) detail: String,
+pub struct DeadLetterCause {
+    pub reason: &'static str,
+    pub detail: String,
 }
 
 #[derive(Serialize)]
-pub(super) struct ExplainedRoute {
-    pub(super) route: String,
-    pub(super) sinks: Vec<String>,
-    pub(super) steps: Vec<ExplainedStep>,
+pub struct ExplainedRoute {
+    pub route: String,
+    pub sinks: Vec<String>,
+    pub steps: Vec<ExplainedStep>,
     /// In the format of `trommel plugin test`.
-    pub(super) outcome: Value,
+    pub outcome: Value,
     /// Reason for the outcome, if the outcome alone does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) because: Option<String>,
+    pub because: Option<String>,
     /// Previews of the outputs for each sink.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) outputs: Vec<ExplainedOutput>,
+    pub outputs: Vec<ExplainedOutput>,
+    #[serde(skip)]
+    pub fate: RouteFate,
+    /// Why outputs become dead letters beside those that are sent.
+    #[serde(skip)]
+    pub buried: Vec<String>,
 }
 
 #[derive(Serialize)]
-pub(super) struct ExplainedStep {
-    pub(super) hook: &'static str,
-    pub(super) microseconds: f64,
+pub struct ExplainedStep {
+    pub hook: &'static str,
+    pub microseconds: f64,
 }
 
 impl From<TrialStep> for ExplainedStep {
@@ -72,14 +76,22 @@ impl From<TrialStep> for ExplainedStep {
 }
 
 impl Explainer {
-    /// Must be called on a runtime with I/O enabled.
-    pub(super) async fn new(config: Config, cache: CodeCache) -> Result<Self, CommandRefusal> {
-        let loader = app::rehearse(&config, cache).await?;
-        Ok(Self { loader, config })
+    pub fn new(config: Config, loader: Loader) -> Self {
+        Self { loader, config }
     }
 
-    pub(super) async fn explain(&mut self, event: &Event, only: Option<&str>) -> Vec<ExplainedKey> {
-        let snapshot = Arc::clone(&self.loader.snapshots().borrow());
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.loader.snapshots().borrow())
+    }
+
+    /// Explains an event. `each` gets every route in front of which it comes.
+    pub async fn explain(
+        &self,
+        event: &Event,
+        only: Option<&str>,
+        mut each: impl FnMut(RouteWalk<'_>),
+    ) -> Vec<ExplainedKey> {
+        let snapshot = self.snapshot();
         let mut taken = BTreeSet::new();
         snapshot.candidates(event, |key| {
             taken.insert(Arc::clone(&key.name));
@@ -88,8 +100,7 @@ impl Explainer {
         let is_matched = interests
             .iter()
             .any(|(_, interest)| matches!(interest, KeyInterest::Matching(_)) && interest.rule(event, false).is_ok());
-        // The event has no source, so its settlement goes nowhere.
-        let ticket = EventDelivery { event: event.clone(), acker: Acker::unheard() }.open(Arc::default());
+        let ticket = ticket_of(event);
         let mut explained = Vec::new();
         for (key, interest) in interests.iter().filter(|(key, _)| only.is_none_or(|only| only == key.name)) {
             let rule = interest.rule(event, is_matched);
@@ -104,7 +115,9 @@ impl Explainer {
                     Ok(decoded) => {
                         let event = decoded.as_ref().unwrap_or(event);
                         for route in &found.routes {
-                            routes.push(self.route(RouteWalk { key: found, route, event }, &ticket).await);
+                            let walk = RouteWalk { key: found, route, event };
+                            each(walk);
+                            routes.push(self.route(walk, &ticket).await);
                         }
                     }
                     Err(error) => dead_letter = Some(DeadLetterCause { reason: error.reason, detail: error.detail }),
@@ -116,8 +129,16 @@ impl Explainer {
         explained
     }
 
+    /// Explains a call of a route by the clock. `None` if there is no such route.
+    pub async fn tick(&self, event: &Event, key: &str, route: &str) -> Option<ExplainedRoute> {
+        let snapshot = self.snapshot();
+        let key = snapshot.key(key)?;
+        let route = key.routes.iter().find(|known| *known.name == *route)?;
+        Some(self.route(RouteWalk { key, route, event }, &ticket_of(event)).await)
+    }
+
     /// Every key with the rule for the events that it takes.
-    fn interests(&self) -> Vec<(&config::KeyConfig, KeyInterest)> {
+    pub fn interests(&self) -> Vec<(&config::KeyConfig, KeyInterest)> {
         let registry = &self.config.registry;
         let named = registry
             .keys
@@ -133,7 +154,8 @@ impl Explainer {
     async fn route(&self, walk: RouteWalk<'_>, ticket: &Ticket) -> ExplainedRoute {
         let RouteWalk { key, route, event } = walk;
         let is_decimal = |pointer: &str| key.decoding.as_ref().is_some_and(|decoding| decoding.is_decimal(pointer));
-        let turned_away = turned_away(route, event, &is_decimal);
+        let turned_away = if event.is_tick() { None } else { turned_away(route, event, &is_decimal) };
+        let is_turned_away = turned_away.is_some();
         let FilterTrial { end, steps } = match (turned_away, &key.filter, &route.subscription) {
             (Some(end), ..) => FilterTrial { end, steps: Vec::new() },
             (None, Some(filter), Some(subscription)) => {
@@ -152,6 +174,15 @@ impl Explainer {
             }),
             _ => Ok(false),
         };
+        let fate = match (&sent, end.fate(key.on_quarantine)) {
+            (Err(Unsendable { reason, detail }), _) => RouteFate::Dead(reason, detail.clone()),
+            (Ok(_), RouteFate::Dropped(_, failing)) if is_turned_away => RouteFate::Dropped("where", failing),
+            (Ok(_), fate) => fate,
+        };
+        let buried = match (&sent, &end) {
+            (Ok(_), TrialEnd::Verdict(Verdict::Emit(emissions))) => emissions.iter().filter_map(buried).collect(),
+            _ => Vec::new(),
+        };
         let (outcome, because) = match sent {
             Err(Unsendable { reason, detail }) => (json!({ "dead_letter": reason }), Some(detail)),
             Ok(_) => {
@@ -163,7 +194,19 @@ impl Explainer {
         };
         let sinks = route.sinks.iter().map(|sink| sink.queue.name().to_string()).collect();
         let steps = steps.into_iter().map(Into::into).collect();
-        ExplainedRoute { route: route.name.to_string(), sinks, steps, outcome, because, outputs }
+        ExplainedRoute { route: route.name.to_string(), sinks, steps, outcome, because, outputs, fate, buried }
+    }
+}
+
+/// The event has no source, so its settlement goes nowhere.
+fn ticket_of(event: &Event) -> Ticket {
+    EventDelivery { event: event.clone(), acker: Acker::unheard() }.open(Arc::default())
+}
+
+fn buried(emission: &Emission) -> Option<String> {
+    match &emission.fate {
+        EmissionFate::Bury(cause) => Some(cause.detail.to_string()),
+        EmissionFate::Send => None,
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::{
     ack::Ticket,
     config::Config,
+    event::Headers,
     registry::{Key, Route},
     sink::{
         Output, SinkRefusal,
@@ -19,18 +20,21 @@ use crate::{
 };
 
 #[derive(Serialize)]
-pub(super) struct ExplainedOutput {
-    pub(super) sink: String,
+pub struct ExplainedOutput {
+    pub sink: String,
     /// Time before which it does not leave.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) not_before: Option<Timestamp>,
+    pub not_before: Option<Timestamp>,
     #[serde(flatten)]
-    pub(super) written: WrittenPreview,
+    pub written: WrittenPreview,
+    /// Headers that the filter gave it; without them it has the event's.
+    #[serde(skip)]
+    pub headers: Option<Headers>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum WrittenPreview {
+pub enum WrittenPreview {
     As {
         to: ExplainedPlace,
         #[serde(flatten)]
@@ -42,7 +46,7 @@ pub(super) enum WrittenPreview {
 
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum ExplainedPlace {
+pub enum ExplainedPlace {
     Stdout,
     File(String),
     Subject(String),
@@ -56,7 +60,7 @@ pub(super) enum ExplainedPlace {
 /// Exact bytes of the output.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum OutputContent {
+pub enum OutputContent {
     Text(String),
     Base64(String),
 }
@@ -98,7 +102,7 @@ pub(super) fn explained_output(
         }
     };
     let not_before = not_before.and_then(|time| Timestamp::from_millisecond(i64::try_from(time).ok()?).ok());
-    ExplainedOutput { sink: name, not_before, written }
+    ExplainedOutput { sink: name, not_before, written, headers: output.headers }
 }
 
 impl From<PreviewDestination> for ExplainedPlace {

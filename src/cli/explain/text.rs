@@ -30,7 +30,7 @@ pub(super) fn text(event: &Event, keys: &[ExplainedKey]) -> String {
 }
 
 fn route_lines(route: &ExplainedRoute) -> Vec<String> {
-    let ExplainedRoute { route, sinks, steps, outcome, because, outputs } = route;
+    let ExplainedRoute { route, sinks, steps, outcome, because, outputs, .. } = route;
     let mut lines = vec![format!("  route `{route}`")];
     lines.extend(steps.iter().map(|step| format!("    {:<10} {:>10.2} µs", step.hook, step.microseconds)));
     let kind = match outcome {
@@ -56,7 +56,7 @@ fn route_lines(route: &ExplainedRoute) -> Vec<String> {
     lines
 }
 
-fn output_lines(ExplainedOutput { sink, not_before, written }: &ExplainedOutput) -> Vec<String> {
+fn output_lines(ExplainedOutput { sink, not_before, written, .. }: &ExplainedOutput) -> Vec<String> {
     let when = match not_before {
         Some(time) if *time > Timestamp::now() => format!(", at {time}"),
         Some(time) => format!(", at once: {time} is past"),

@@ -15,9 +15,10 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{ComponentFile, case::TestCase, chain, check::fields, declared::DeclaredUse, stand_in::StandIn, test};
+use super::{ComponentFile, case::TestCase, chain, check::fields, declared::DeclaredUse, test};
 use crate::{
     cli::{
+        cases::StandIn,
         refusal::{CommandRefusal, RefusalKind},
         runtime, terminal,
     },
@@ -103,8 +104,7 @@ impl BenchPlugin {
             })?;
             let cases = cases.iter().flat_map(|cases| &cases.cases);
             let cases: Vec<&TestCase> = cases.filter(|case| !case.event.is_tick()).collect();
-            let answers: Vec<_> = cases.iter().flat_map(|case| case.answers()).cloned().collect();
-            api.say(&answers);
+            api.say(cases.iter().flat_map(|case| case.answers()).collect());
             let pairs = pairs(&filter, &declared, &cases).await?;
             let (instance, memory) = instance(&filter, &pairs).await.map_err(internal)?;
             let endpoints: Vec<_> = cases.iter().flat_map(|case| &case.endpoints).cloned().collect();

@@ -16,6 +16,7 @@ use crate::{
     },
     endpoint::Endpoint,
     event::{Event, GivenEvent, TickMark},
+    folder::CaseAnswer,
 };
 
 /// A file of cases, in order.
@@ -64,13 +65,6 @@ pub struct ApiAnswer {
     pub body: Value,
 }
 
-impl ApiAnswer {
-    /// Method and path with query.
-    pub(super) fn path(&self) -> &str {
-        self.call.split_once(": ").map_or(&self.call, |(_, call)| call)
-    }
-}
-
 fn success() -> u16 {
     200
 }
@@ -84,8 +78,12 @@ impl TestCase {
         &self.written.params
     }
 
-    pub fn answers(&self) -> &[ApiAnswer] {
-        &self.written.api
+    pub fn answers(&self) -> impl Iterator<Item = CaseAnswer> {
+        self.written.api.iter().map(|ApiAnswer { call, status, body }| CaseAnswer {
+            call: call.clone(),
+            status: *status,
+            body: body.to_string(),
+        })
     }
 
     pub fn expected(&self) -> Option<&Value> {

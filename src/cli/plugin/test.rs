@@ -2,11 +2,11 @@
 
 use std::{
     fs,
-    io::{self, Write},
+    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use clap::Args;
@@ -18,25 +18,19 @@ use super::{
     case::{CaseFile, TestCase},
     chain,
     declared::DeclaredUse,
-    stand_in::StandIn,
 };
 use crate::{
     cli::{
-        CacheArgs, exit, outcome,
+        CacheArgs,
+        cases::{CaseResult, FilterLines, StandIn, diff, junit, print, unanswered},
+        outcome,
         refusal::{CommandRefusal, RefusalKind},
         terminal,
     },
     filter::{CallError, Caller, CodeCache, CodeQuality, Filter, Host},
     registry::FolderWatch,
-    text,
     trial::{TrialEnd, trial},
 };
-
-mod diff;
-mod junit;
-mod lines;
-
-use lines::FilterLines;
 
 /// Run a filter's cases through the host that a router has
 ///
@@ -67,19 +61,6 @@ pub struct TestPlugin {
     junit: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArgs,
-}
-
-/// Result of a case.
-struct CaseResult {
-    name: String,
-    place: String,
-    took: Duration,
-    /// Description of the failure, in lines.
-    wrong: Option<String>,
-    /// The expectation that `--update` replaced, beside what it wrote.
-    written: Option<String>,
-    /// Lines that the filter logged or printed.
-    lines: Vec<String>,
 }
 
 impl TestPlugin {
@@ -128,7 +109,7 @@ impl TestPlugin {
             }
         }
         if let Some(path) = &self.junit {
-            let written = fs::write(path, junit::report(&bench.filter, &ran));
+            let written = fs::write(path, junit::report(bench.filter.name(), &ran));
             written.map_err(|error| internal(anyhow::Error::from(error).context(format!("`{}`", path.display()))))?;
         }
         print(&ran, self.update, self.verbose).map_err(|error| internal(error.into()))
@@ -222,7 +203,7 @@ struct FreshFilter<'a> {
 impl FreshFilter<'_> {
     async fn run(&mut self, path: &Path, case: &mut TestCase, update: bool) -> anyhow::Result<CaseResult> {
         let TestBench { filter, api, lines, .. } = self.bench;
-        api.say(case.answers());
+        api.say(case.answers().collect());
         lines.take();
         let began = Instant::now();
         let (outcome, detail) = self.outcome(filter, case).await?;
@@ -234,9 +215,7 @@ impl FreshFilter<'_> {
             None => wrong,
         };
         let wrong = match (api.unanswered(), case.expected()) {
-            (calls, _) if !calls.is_empty() => {
-                Some(format!("the filter called `{}`, which `api` of the case does not answer", calls.join("`, `")))
-            }
+            (calls, _) if !calls.is_empty() => Some(unanswered(&calls)),
             _ if update => None,
             (_, None) => Some(but(format!("nothing is expected, and it came out\n{}", diff::pretty(&outcome)))),
             (_, Some(expected)) if outcome::fits(expected, &outcome) => None,
@@ -297,28 +276,4 @@ fn refused(error: CallError) -> anyhow::Result<(Value, Option<String>)> {
         _ => None,
     };
     Ok((outcome::of_refusal(error)?, detail))
-}
-
-/// Prints failures in full, the other cases on one line each.
-fn print(ran: &[CaseResult], update: bool, verbose: bool) -> io::Result<ExitCode> {
-    let mut out = terminal::stdout();
-    for CaseResult { name, place, took, wrong, written, lines } in ran {
-        let name = text::line(name);
-        match (wrong, written) {
-            (None, None) => writeln!(out, "ok    {name} ({:.1} µs)", took.as_secs_f64() * 1e6)?,
-            (Some(_), _) => writeln!(out, "FAIL  {name} ({place})")?,
-            (None, Some(_)) => writeln!(out, "wrote {name} ({place})")?,
-        }
-        for told in [wrong, written].into_iter().flatten() {
-            told.lines().try_for_each(|line| writeln!(out, "      {}", text::line(line)))?;
-        }
-        if (verbose || wrong.is_some()) && !lines.is_empty() {
-            writeln!(out, "      log:")?;
-            lines.iter().try_for_each(|line| writeln!(out, "        {}", text::line(line)))?;
-        }
-    }
-    let failed = ran.iter().filter(|ran| ran.wrong.is_some()).count();
-    let written = if update { ", outcomes written" } else { "" };
-    writeln!(out, "{} passed, {failed} failed{written}", ran.len() - failed)?;
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) })
 }

@@ -15,6 +15,39 @@ impl Conditions {
         self.any.iter().map(|tests| list(tests)).collect()
     }
 
+    /// Returns a text for each test of all lists.
+    pub fn tests(&self) -> impl Iterator<Item = String> {
+        self.any.iter().flatten().map(ConditionTest::to_string)
+    }
+
+    /// Tests an event as [`Self::test`]. `each` gets every test that is asked, as its position in
+    /// [`Self::tests`], with the answer.
+    ///
+    /// # Errors
+    /// As [`Self::test`].
+    pub fn trace<'a>(
+        &'a self,
+        facts: &mut EventFacts<'a>,
+        mut each: impl FnMut(usize, bool),
+    ) -> Result<bool, Untested> {
+        let (mut left, mut begin) = (self.allowance(facts), 0);
+        for list in &self.any {
+            let mut holds = true;
+            for (position, test) in (begin..).zip(list) {
+                holds = self.passes(test, facts, &mut left)?;
+                each(position, holds);
+                if !holds {
+                    break;
+                }
+            }
+            if holds {
+                return Ok(true);
+            }
+            begin += list.len();
+        }
+        Ok(self.any.is_empty())
+    }
+
     /// Returns the first test of each list that the event fails. A list that the event passes is
     /// left out.
     ///

@@ -9,8 +9,9 @@ use serde_json::value::RawValue;
 
 use super::{Event, Headers, Origin, check_subject};
 
-/// Default for the observed time, constant so that results are reproducible.
-const OBSERVED_AT: u64 = 1_767_225_600_000_000_000;
+/// Observed time of an event that says none, in Unix nanoseconds: constant, so that results are
+/// reproducible.
+pub const GIVEN_AT: u64 = 1_767_225_600_000_000_000;
 
 /// Event as JSON. Every member is optional; at most one of the payloads may be given.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -80,7 +81,7 @@ impl GivenEvent {
             event_type: self.event_type.as_deref().unwrap_or(subject).into(),
             subject: subject.into(),
             source_time: self.source_time.as_deref().map(Into::into),
-            observed_at: self.observed_at.unwrap_or(OBSERVED_AT),
+            observed_at: self.observed_at.unwrap_or(GIVEN_AT),
             attempt: self.attempt.unwrap_or(1),
             headers,
             payload,

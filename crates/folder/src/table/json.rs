@@ -6,7 +6,7 @@ use toml::{
     de::{DeString, DeValue},
 };
 
-use crate::table::TomlTable;
+use crate::{json, table::TomlTable};
 
 impl TomlTable<'_> {
     /// Reads a table as a JSON object. Returns `None` if it is absent or contains a value that JSON
@@ -18,6 +18,21 @@ impl TomlTable<'_> {
             return None;
         }
         self.as_json(name, &value)
+    }
+
+    /// Reads JSON, as its text in a string or as a value in TOML, and returns its text.
+    pub(crate) fn json_text(&mut self, name: &'static str) -> Option<String> {
+        let value = self.take(name)?;
+        let DeValue::String(text) = value.get_ref() else {
+            return self.as_json(name, &value).map(|json| json.to_string());
+        };
+        let text = text.trim();
+        if let Err(error) = json::check(text.as_bytes()) {
+            let hint = format!("a text that is no JSON is `{name}_text`");
+            self.error(self.place_of(name), format!("`{name}` is not JSON: {error}"), Some(hint));
+            return None;
+        }
+        Some(text.to_owned())
     }
 
     pub(super) fn as_json(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {

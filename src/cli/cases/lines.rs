@@ -1,4 +1,4 @@
-//! Log lines of the filter under test.
+//! Log lines of the filters under test.
 
 use std::{
     fmt::{self, Write as _},
@@ -19,19 +19,19 @@ use tracing_subscriber::{
 
 use crate::poison::ignore_poison;
 
-/// Lines that the filter has logged or printed since they were taken last.
+/// Lines that filters have logged or printed since they were taken last.
 #[derive(Clone, Default)]
-pub(super) struct FilterLines(Arc<Mutex<Vec<String>>>);
+pub struct FilterLines(Arc<Mutex<Vec<String>>>);
 
 impl FilterLines {
     /// Starts to keep lines. Fails silently if the process has a log already.
-    pub(super) fn start() -> Self {
+    pub fn start() -> Self {
         let lines = Self::default();
         let _ = registry().with(lines.clone()).try_init();
         lines
     }
 
-    pub(super) fn take(&self) -> Vec<String> {
+    pub fn take(&self) -> Vec<String> {
         mem::take(&mut *ignore_poison(self.0.lock()))
     }
 }

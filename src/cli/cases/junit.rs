@@ -3,13 +3,12 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::CaseResult;
-use crate::filter::Filter;
 
-/// Formats a JUnit XML report: one suite, named after the filter.
-pub(super) fn report(filter: &Filter, ran: &[CaseResult]) -> String {
+/// Formats a JUnit XML report: one suite, named after the filter or the router.
+pub fn report(name: &str, ran: &[CaseResult]) -> String {
     let failed = ran.iter().filter(|ran| ran.wrong.is_some()).count();
     let seconds = ran.iter().map(|ran| ran.took).sum::<Duration>().as_secs_f64();
-    let name = escaped(filter.name());
+    let name = escaped(name);
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     // Writing to a string can't fail.
     let _ = writeln!(

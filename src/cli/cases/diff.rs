@@ -4,9 +4,13 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
 /// Formats lines with `-` for what was expected, and with `+` for what came out.
-pub(super) fn diff(expected: &Value, outcome: &Value) -> String {
-    let (expected, outcome) = (pretty(expected), pretty(outcome));
-    let diff = TextDiff::from_lines(&expected, &outcome);
+pub fn diff(expected: &Value, outcome: &Value) -> String {
+    text_diff(&pretty(expected), &pretty(outcome))
+}
+
+/// [`diff`] of texts.
+pub fn text_diff(expected: &str, outcome: &str) -> String {
+    let diff = TextDiff::from_lines(expected, outcome);
     let lines = diff.iter_all_changes().map(|change| {
         let sign = match change.tag() {
             ChangeTag::Delete => '-',
@@ -18,6 +22,6 @@ pub(super) fn diff(expected: &Value, outcome: &Value) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-pub(super) fn pretty(value: &Value) -> String {
+pub fn pretty(value: &Value) -> String {
     format!("{value:#}")
 }

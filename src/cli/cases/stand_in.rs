@@ -16,11 +16,11 @@ use axum::{
 };
 use tokio::{net::TcpListener, task::AbortHandle};
 
-use super::case::ApiAnswer;
 use crate::{
     api::{ApiClient, ApiClients},
     backoff::Backoff,
     config::{ApiConfig, ConfigPlace, DeclaredIdentity},
+    folder::CaseAnswer,
     poison::ignore_poison,
 };
 
@@ -33,7 +33,7 @@ pub struct StandIn {
 
 #[derive(Default)]
 struct ApiScript {
-    answers: Vec<ApiAnswer>,
+    answers: Vec<CaseAnswer>,
     /// Calls for which the case has no answer.
     unanswered: Vec<String>,
 }
@@ -62,8 +62,8 @@ impl StandIn {
     }
 
     /// Replaces the answers, and clears the unanswered calls.
-    pub fn say(&self, answers: &[ApiAnswer]) {
-        *lock(&self.script) = ApiScript { answers: answers.to_vec(), unanswered: Vec::new() };
+    pub fn say(&self, answers: Vec<CaseAnswer>) {
+        *lock(&self.script) = ApiScript { answers, unanswered: Vec::new() };
     }
 
     /// Takes the unanswered calls since the last [`Self::say`].
@@ -83,9 +83,9 @@ async fn answer(State(script): State<Arc<Mutex<ApiScript>>>, request: Request) -
     let call = format!("{} {path}", request.method());
     let mut script = lock(&script);
     match script.answers.iter().find(|answer| answer.path() == call) {
-        Some(ApiAnswer { status, body, .. }) => {
+        Some(CaseAnswer { status, body, .. }) => {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            (status, body.to_string()).into_response()
+            (status, body.clone()).into_response()
         }
         None => {
             script.unanswered.push(call);
