@@ -60,7 +60,8 @@ impl PastArgs {
             let reading = MessageReader::Lines { reader: BufReader::new(file), number: 0, left: limit };
             let mut lines = config.sources.iter().filter(|source| matches!(source.kind, SourceKind::Lines(_)));
             let source = lines.next().filter(|_| lines.next().is_none()).map(|source| source.name.clone());
-            return Ok(PastMessages { reading, source, name: path.display().to_string() });
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+            return Ok(PastMessages { reading, source, name });
         }
         let chosen = self.stretch.choose(config)?;
         let known = config.sources.iter().any(|source| source.name == chosen.source.name);
@@ -93,8 +94,8 @@ impl PastMessages {
             MessageReader::Lines { left: Some(0), .. } => Ok(None),
             MessageReader::Lines { reader, number, left } => {
                 *left = left.map(|left| left - 1);
-                let path = Path::new(&self.name);
-                let Some(line) = line(reader, number).map_err(|error| unreadable(path, &error))? else {
+                let read = line(reader, number).map_err(|error| unreadable(Path::new(&self.name), &error))?;
+                let Some(line) = read else {
                     return Ok(None);
                 };
                 let payload = Bytes::from(line);

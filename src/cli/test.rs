@@ -3,12 +3,12 @@
 use std::{
     fs,
     io::Write,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::ExitCode,
     time::Instant,
 };
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::json;
 
 use crate::{
@@ -49,6 +49,9 @@ use row::case_row;
 /// With `--record` no case is run: messages of a stream or of a file become cases, which expect
 /// what comes out today.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("past").multiple(true).requires("record").args(
+    ["stream", "subject", "from_seq", "from_time", "to", "lines"]
+)))]
 pub struct TestCommand {
     /// The router's folder, with `trommel.toml` in it
     dir: PathBuf,
@@ -76,7 +79,7 @@ pub struct TestCommand {
     #[command(flatten, next_help_heading = "With --record")]
     past: PastArgs,
     /// At most this many messages; 0 means all
-    #[arg(long, value_name = "N", default_value_t = 50, help_heading = "With --record")]
+    #[arg(long, value_name = "N", default_value_t = 50, requires = "record", help_heading = "With --record")]
     limit: u64,
     /// Print a JSON object a line
     #[arg(long, help_heading = "Options")]
@@ -143,8 +146,7 @@ impl TestCommand {
         let paths = if self.cases.is_empty() {
             CaseFile::list(&self.dir).map_err(|error| internal(error.into()))?
         } else {
-            let absolute = |path: &PathBuf| std::path::absolute(path).map_err(|error| internal(error.into()));
-            self.cases.iter().map(absolute).collect::<Result<_, _>>()?
+            self.cases.iter().map(path::absolute).collect::<Result<_, _>>().map_err(|error| internal(error.into()))?
         };
         if paths.is_empty() {
             let message = format!("there are no cases: no `{}`", self.dir.join("tests/*.toml").display());
@@ -169,6 +171,7 @@ impl TestCommand {
             let cache = CodeCache { quality: CodeQuality::Quick, ..self.cache.code() };
             let router = DryRouter::start(config.clone(), cache, Some(api.clients.clone())).await?;
             coverage.add(&router);
+            let mut has_changed = false;
             for position in 0..file.cases.len() {
                 let case = &file.cases[position];
                 api.say(case.api.iter().chain(&file.api).cloned().collect());
@@ -176,26 +179,17 @@ impl TestCommand {
                 let began = Instant::now();
                 let ends = run_case(&router, case, position as u64 + 1, &mut coverage).await?;
                 let took = began.elapsed();
-                let (calls, name, place) = (api.unanswered(), case.name.clone(), case.place.to_string());
-                let compared = case.expect.as_deref().map(|expected| EndComparison::new(expected, &ends));
-                let differs = compared.as_ref().is_none_or(|compared| !compared.fits());
-                let (mut wrong, mut written) = (None, None);
-                if !calls.is_empty() {
-                    wrong = Some(unanswered(&calls));
-                } else if differs && self.update {
-                    written = Some(compared.as_ref().map_or_else(|| as_written(&ends), EndComparison::diff));
-                    let add = || usual(&ends).into_iter().map(EndUpdate::Add).collect();
-                    let updates = compared.map_or_else(add, EndComparison::updates);
-                    file.expect(position, updates);
-                } else if differs {
-                    let nothing = || format!("nothing is expected, and it came out\n{}", as_written(&ends));
-                    wrong = Some(compared.as_ref().map_or_else(nothing, EndComparison::diff));
-                }
+                let (name, place, calls) = (case.name.clone(), case.place.to_string(), api.unanswered());
+                let (wrong, written) = match calls.is_empty() {
+                    true => judge(file, position, &ends, self.update),
+                    false => (Some(unanswered(&calls)), None),
+                };
+                has_changed |= written.is_some();
                 let result = CaseResult { name, place, took, wrong, written, lines: lines.take() };
                 ran.push(result);
                 all_ends.push(ends.into_iter().map(|end| end.all).collect());
             }
-            if self.update {
+            if has_changed {
                 file.save().map_err(|error| internal(error.into()))?;
             }
         }
@@ -241,10 +235,27 @@ async fn run_case(
     })
 }
 
+/// Compares the ends of a case with what it expects. Returns what is wrong or, with `update`, what
+/// was changed in the case.
+fn judge(file: &mut CaseFile, position: usize, ends: &[MessageEnd], update: bool) -> (Option<String>, Option<String>) {
+    let expected = file.cases.get(position).and_then(|case| case.expect.clone());
+    let compared = expected.as_deref().map(|expected| EndComparison::new(expected, ends));
+    if compared.as_ref().is_some_and(EndComparison::fits) {
+        return (None, None);
+    }
+    let diff = compared.as_ref().map(EndComparison::diff);
+    if !update {
+        let nothing = || format!("nothing is expected, and it came out\n{}", as_written(ends));
+        return (Some(diff.unwrap_or_else(nothing)), None);
+    }
+    let add = || usual(ends).into_iter().map(EndUpdate::Add).collect();
+    file.expect(position, compared.map_or_else(add, EndComparison::updates));
+    (None, Some(diff.unwrap_or_else(|| as_written(ends))))
+}
+
 /// The usual ends of a message, as they are written in a case.
 fn as_written(ends: &[MessageEnd]) -> String {
-    let usual = usual(ends);
-    CaseEnd::toml(&usual.iter().collect::<Vec<_>>()).trim().to_owned()
+    CaseEnd::toml(&usual(ends)).trim().to_owned()
 }
 
 fn internal(error: anyhow::Error) -> CommandRefusal {

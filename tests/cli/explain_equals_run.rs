@@ -1,4 +1,5 @@
-//! `explain` announces what `run` does: folders and events from a seed, each event once explained and once routed.
+//! `explain` announces what `run` does, and cases that `test` records expect it: folders and events from a seed, each
+//! event once explained, once recorded and tested, and once routed.
 //! `EXPLAIN_SEED` repeats a run, `EXPLAIN_FOLDERS` makes it longer.
 
 use crate::router;
@@ -245,6 +246,46 @@ fn written(root: &Path, path: &Path, content: &[u8]) -> String {
     format!("{} {}", shown.display(), content.escape_ascii())
 }
 
+/// What the folder's events lead to by the cases that `trommel test` makes of them, and which pass.
+fn tested(folder: &Folder, events: &str) -> Results {
+    fs::create_dir_all(folder.file("tests")).unwrap();
+    let file = folder.file("tests/recorded.toml");
+    let lines = folder.file("events.ndjson");
+    let mut record = folder.trommel(&["test"]);
+    let recorded = record.arg("--record").arg(&file).arg("--lines").arg(lines).args(["--limit", "0"]).output().unwrap();
+    assert!(recorded.status.success(), "{}", String::from_utf8_lossy(&recorded.stderr));
+    let passed = folder.trommel(&["test"]).output().unwrap();
+    assert!(passed.status.success(), "{}", String::from_utf8_lossy(&passed.stdout));
+    let cases: toml::Table = fs::read_to_string(file).unwrap().parse().unwrap();
+    let mut results = Results::new();
+    for (case, line) in cases["case"].as_array().unwrap().iter().zip(events.lines()) {
+        let event: Value = serde_json::from_str(&line.replace(r"\ud800", "")).unwrap();
+        for end in case["expect"].as_array().unwrap() {
+            let text = |name: &str| end.get(name).and_then(toml::Value::as_str);
+            if let Some(reason) = text("dead_letter") {
+                let key = text("key").unwrap_or_default();
+                note(&mut results, format!("dead {} {key:?} {reason}", event["id"]));
+            }
+            let base64 = text("payload_base64").map(|encoded| STANDARD.decode(encoded).unwrap());
+            let content =
+                text("payload").or_else(|| text("payload_text")).map(|text| text.as_bytes().to_vec()).or(base64);
+            if let (Some(path), Some(content)) = (text("file"), content) {
+                note(&mut results, written(folder.path(), Path::new(path), &content));
+            }
+        }
+    }
+    results
+}
+
+/// The same without the ends of lines, which are not in cases.
+fn without_ends(results: &Results) -> Results {
+    let mut without = Results::new();
+    for (what, count) in results {
+        *without.entry(what.trim_end_matches(r"\n").to_owned()).or_default() += count;
+    }
+    without
+}
+
 /// What the folder's events led to.
 fn routed(folder: &Folder) -> Results {
     let ended = folder.run();
@@ -276,8 +317,20 @@ fn routed(folder: &Folder) -> Results {
     results
 }
 
+/// Fails with the first differences between what was announced and what was done.
+fn agree(announced: &Results, done: &Results, repeat: &str, keys: &str) {
+    let different: Vec<_> = announced
+        .iter()
+        .filter(|(what, count)| done.get(*what) != Some(count))
+        .map(|(what, count)| format!("announced {count} times, done {}: {what}", done.get(what).unwrap_or(&0)))
+        .chain(done.keys().filter(|what| !announced.contains_key(*what)).map(|what| format!("not announced: {what}")))
+        .collect();
+    let shown = different.iter().take(5).cloned().collect::<Vec<_>>().join("\n");
+    assert!(different.is_empty(), "{repeat}:\n{shown}\n{keys}");
+}
+
 #[test]
-fn explain_announces_what_run_does() {
+fn explain_announces_what_run_does_and_recorded_cases_expect_it() {
     let seed = given("EXPLAIN_SEED").unwrap_or_else(|| fastrand::u64(..));
     let mut random = Rng::with_seed(seed);
     let (mut cases, mut seen) = (0, [0; 2]);
@@ -290,16 +343,9 @@ fn explain_announces_what_run_does() {
             folder = folder.plugin(plugin, plugin);
         }
         let (announced, done) = (explained(&folder, &events), routed(&folder));
-        let different: Vec<_> = announced
-            .iter()
-            .filter(|(what, count)| done.get(*what) != Some(count))
-            .map(|(what, count)| format!("announced {count} times, done {}: {what}", done.get(what).unwrap_or(&0)))
-            .chain(
-                done.keys().filter(|what| !announced.contains_key(*what)).map(|what| format!("not announced: {what}")),
-            )
-            .collect();
-        let shown = different.iter().take(5).cloned().collect::<Vec<_>>().join("\n");
-        assert!(different.is_empty(), "EXPLAIN_SEED={seed}, folder {number}:\n{shown}\n{keys}");
+        let repeat = format!("EXPLAIN_SEED={seed}, folder {number}");
+        agree(&announced, &done, &repeat, &keys);
+        agree(&tested(&folder, &events), &without_ends(&done), &format!("{repeat}, by its cases"), &keys);
         cases += EVENTS;
         for what in done.keys() {
             seen[usize::from(what.starts_with("dead"))] += 1;

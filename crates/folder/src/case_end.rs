@@ -58,11 +58,11 @@ impl CaseEnd {
     }
 
     /// Returns the ends as they are written in a file, to be put behind their case.
-    pub fn toml(ends: &[&Self]) -> String {
+    pub fn toml(ends: &[Self]) -> String {
         let mut document = DocumentMut::new();
         let mut case = Table::new();
         case.set_implicit(true);
-        case.insert("expect", array(ends.iter().map(|end| end.table())));
+        case.insert("expect", array(ends.iter().map(Self::table)));
         document.insert("case", Item::Table(case));
         document.to_string()
     }

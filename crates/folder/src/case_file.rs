@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -120,7 +120,10 @@ impl CaseFile {
     /// Returns all problems of the file.
     pub fn read(dir: &Path, file: &Path) -> Result<Self, Problems> {
         let files = FolderFiles { dir: dir.to_owned(), texts: None };
-        let path = file.strip_prefix(dir).unwrap_or(file);
+        let path = match path::absolute(dir) {
+            Ok(dir) => file.strip_prefix(dir).unwrap_or(file),
+            Err(_) => file,
+        };
         let report = ProblemReport::default();
         let document = TomlDocument::open(&files, path, &report);
         let read = document.as_ref().and_then(|document| {

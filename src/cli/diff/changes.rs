@@ -8,10 +8,7 @@ use crate::{
     cli::{
         cases::diff::text_diff,
         dry_router::{MessageEnd, sent},
-        test::{
-            compare::{shown, usual},
-            row::end_fields,
-        },
+        test::{compare::shown, row::end_fields},
     },
     folder::{CaseEnd, PAYLOADS},
     text::line,
@@ -91,14 +88,19 @@ impl MessageChange {
             _ if destinations(before) == destinations(after) => ChangeKind::OtherContent,
             _ => ChangeKind::Elsewhere,
         };
-        let [before, after] = [before, after].map(|ends| usual(ends));
+        let [before, after] = [before, after].map(told);
         Some(Self { kind, before, after })
     }
 
     pub fn text(&self, name: &str) -> String {
-        let all = |ends: &[CaseEnd]| ends.iter().map(shown).collect::<Vec<_>>().join("\n");
+        let all = |ends: &Vec<CaseEnd>| ends.iter().map(shown).collect::<Vec<_>>().join("\n");
+        let mut texts = [&self.before, &self.after].map(all);
+        if texts[0] == texts[1] {
+            // Bytes differ that mean the same.
+            texts = [&self.before, &self.after].map(|ends| CaseEnd::toml(ends));
+        }
         let mut text = format!("{}: {}\n", line(name), self.kind.word().replace('_', " "));
-        for changed in text_diff(&all(&self.before), &all(&self.after)).lines() {
+        for changed in text_diff(&texts[0], &texts[1]).lines() {
             // Writing to a string can't fail.
             let _ = writeln!(text, "  {}", line(changed));
         }
@@ -144,6 +146,13 @@ impl ChangeCount {
         counts.extend(ChangeKind::ALL.map(|kind| (kind.word().to_owned(), self.of(kind).into())));
         Json::Object(counts)
     }
+}
+
+/// The ends that are shown: of an event that is let go, why.
+fn told(ends: &[MessageEnd]) -> Vec<CaseEnd> {
+    let why = |end: &MessageEnd| end.brief.clone().with("because", end.all.text("because"));
+    let sent: Vec<_> = sent(ends).map(why).collect();
+    if sent.is_empty() { ends.iter().map(why).collect() } else { sent }
 }
 
 /// What is compared of an end: not the names of key and route, nor the words of a reason.

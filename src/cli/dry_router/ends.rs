@@ -63,9 +63,8 @@ pub fn of_route(config: &Config, event: &Event, key: &str, route: ExplainedRoute
             outputs.chain(buried.iter().map(|detail| dead(at(), "buried", detail))).collect()
         }
         RouteFate::Dropped(rule, because) => {
-            let end = at().with("dropped", rule).with("because", because.as_deref());
-            let brief = CaseEnd::default().with("key", key).with("dropped", rule).with("because", because);
-            vec![MessageEnd { all: end, brief }]
+            let brief = CaseEnd::default().with("key", key).with("dropped", rule);
+            vec![MessageEnd { all: at().with("dropped", rule).with("because", because), brief }]
         }
         RouteFate::Dead(reason, detail) => vec![dead(at(), reason, &detail)],
         RouteFate::Held(what, why) => {

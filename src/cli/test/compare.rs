@@ -90,8 +90,11 @@ impl EndPair<'_> {
 
 /// Ends that a case without expectations gets: those of what is sent, else why nothing is.
 pub fn usual(ends: &[MessageEnd]) -> Vec<CaseEnd> {
-    let sent: Vec<_> = sent(ends).map(|end| end.brief.clone()).collect();
-    if sent.is_empty() { ends.iter().map(|end| end.brief.clone()).collect() } else { sent }
+    let mut usual: Vec<_> = sent(ends).collect();
+    if usual.is_empty() {
+        usual = ends.iter().collect();
+    }
+    usual.into_iter().map(|end| end.brief.clone()).collect()
 }
 
 /// Returns whether an end can be the expected one: of the same sink, or a dead letter as well, or

@@ -13,8 +13,8 @@ Generated from the command line itself; `trommel COMMAND --help` says the same. 
 `trommel.toml` in it. [Exit codes](exit-codes.md) and [JSON rows](events.md) have pages of their own. The tasks
 are told elsewhere: [operate](../how-to/operate.md), [consume one key](../how-to/consume.md), [look into
 streams](../how-to/streams.md), [send webhooks](../how-to/webhooks.md), [repair dead
-letters](../how-to/dead-letters.md), [verify a stretch](../how-to/verify.md), [write a
-filter](../tutorials/first-filter.md).";
+letters](../how-to/dead-letters.md), [verify a stretch](../how-to/verify.md), [test a
+router](../how-to/test-a-router.md), [write a filter](../tutorials/first-filter.md).";
 
 /// Variables that are read beside those of options, and the head of the table.
 const ENVIRONMENT: &str = "

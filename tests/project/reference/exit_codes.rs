@@ -30,7 +30,9 @@ Some commands have more to say with a code:
 | `reload --wait` | 2 | something was refused: what was good before stays in force |
 | `drain` | 1 | also: events were not done in time, and go back to their sources |
 | `consume` | 4 | also: the router went away |
-| `plugin test` | 1 | a case failed |
+| `test`, `plugin test` | 1 | a case failed |
+| `test --min-coverage` | 1 | also: the cases reach less |
+| `diff` | 1 | a message has other ends |
 | `verify` | 1 | there are gaps |
 | `dlq retry` | 1 | letters are still dead |
 | `webhooks test` | 1, 4 | the event was not taken; the receiver did not answer |
