@@ -150,7 +150,8 @@ impl TestCommand {
         };
         if paths.is_empty() {
             let message = format!("there are no cases: no `{}`", self.dir.join("tests/*.toml").display());
-            let hint = "write some, or make them of messages with `--record`";
+            let hint = "write some, or make them of messages with `--record`; a filter's own cases, `tests/*.ndjson`, are run by \
+                        `trommel plugin test`";
             return Err(CommandRefusal::new(RefusalKind::Validation, "no_cases", message).hint(hint));
         }
         paths.iter().map(|path| CaseFile::read(&self.dir, path).map_err(|problems| bad_cases(&problems))).collect()

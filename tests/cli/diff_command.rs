@@ -127,6 +127,7 @@ fn each_kind_of_change_is_counted_and_shown() {
       - payload = {"n":4}
       + key = "numbers"
       + dead_letter = "schema_mismatch"
+      + because = "output 0 does not fit the key's schema at `/n`: value is greater than the maximum of 3"
     6 messages, 4 with the same ends
            2 become new dead letters
     "#);

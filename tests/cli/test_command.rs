@@ -1,5 +1,7 @@
 //! `trommel test`: what cases say of a router, and what is said of them.
 
+use crate::flow;
+use crate::nats::NatsServer;
 use crate::plugin_kit::said;
 use crate::router;
 
@@ -441,7 +443,6 @@ fn recorded_cases_pass_until_a_key_changes() {
         &KEYS.replace("orders.*.created", "in").replace("\"alerts\"", "\"out\"").replace("archive", "out"),
     );
     let (lines, file) = (folder.file("lines.ndjson"), folder.file("tests/lines.toml"));
-    fs::create_dir(folder.file("tests")).unwrap();
     let recorded = folder.trommel(&["test"]).arg("--record").arg(&file).arg("--lines").arg(&lines).output().unwrap();
     assert!(recorded.status.success(), "{recorded:?}");
     assert!(test(&folder, &[]).contains("4 passed, 0 failed\n"), "{}", test(&folder, &[]));
@@ -449,6 +450,36 @@ fn recorded_cases_pass_until_a_key_changes() {
     assert_eq!(again.status.code(), Some(2), "{again:?}");
     folder.put("keys/keys.toml", folder.read("keys/keys.toml").replace(">= 500", ">= 700").as_bytes());
     assert!(test(&folder, &[]).contains("passed, 1 failed\n"), "{}", test(&folder, &[]));
+}
+
+/// Ids, subjects, headers and times are the stream's, so that what is made of them is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stretch_of_a_stream_becomes_cases_that_need_no_server() {
+    let server = NatsServer::start().await;
+    let key = KEYS.replace("orders.*.created", "in.*").replace("alerts", "out").replace("archive", "out");
+    let folder = Folder::new(&flow::settings(&server.url(), "", "")).plugin("select", "select");
+    let folder =
+        folder.write("keys/keys.toml", &key.replace("/amount >= 500", "/n >= 3").replace("\"/amount\"", "\"/n\""));
+    assert!(folder.start().stop().status.success());
+    let context = flow::connect(&server.url()).await;
+    flow::publish(&context, 0..9, 3).await;
+    let file = folder.file("tests/stream.toml");
+    let record = folder.trommel(&["test"]).arg("--record").arg(&file).args(["--from-seq", "3", "--to", "6"]).output();
+    assert!(record.as_ref().unwrap().status.success(), "{record:?}");
+    drop(server);
+    let recorded: toml::Table = folder.read("tests/stream.toml").parse().unwrap();
+    let [two, three, ..] = &recorded["case"].as_array().unwrap()[..] else { panic!("{recorded}") };
+    let text = |case: &toml::Value, path: &[&str]| {
+        path.iter().fold(case, |value, name| &value[*name]).as_str().unwrap().to_owned()
+    };
+    assert_eq!(text(two, &["name"]), "IN:3");
+    assert_eq!(two["expect"][0]["dropped"].as_str(), Some("conditions"));
+    assert_eq!(text(three, &["event", "subject"]), "in.0");
+    assert_eq!(three["event"]["sequence"].as_integer(), Some(4));
+    assert!(three["event"]["headers"]["Nats-Msg-Id"].is_str() && three["event"]["time"].is_str(), "{three}");
+    assert_eq!(three["expect"][0]["subject"].as_str(), Some("out.in.0"));
+    let said = test(&folder, &[]);
+    assert!(said.contains("4 passed, 0 failed\n"), "{said}");
 }
 
 #[test]

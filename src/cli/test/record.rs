@@ -1,6 +1,6 @@
 //! `trommel test --record`: makes cases of messages, which expect what comes out today.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{fs, io::Write, path::Path, process::ExitCode};
 
 use super::{TestCommand, compare::usual, internal, names::bad_cases};
 use crate::{
@@ -39,8 +39,11 @@ impl TestCommand {
             recorded.push((name, message, usual(&ends)));
         }
         let cases = recorded.iter().map(|(name, message, ends)| (&**name, message, &**ends));
-        let written = CaseFile::recorded(file, cases).save();
-        written.map_err(|error| internal(anyhow::Error::from(error).context(format!("can't write `{shown}`"))))?;
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let written = folder.map_or(Ok(()), fs::create_dir_all);
+        written
+            .and_then(|()| CaseFile::recorded(file, cases).save())
+            .map_err(|error| internal(anyhow::Error::from(error).context(format!("can't write `{shown}`"))))?;
         let said = writeln!(terminal::stdout(), "{} cases in `{shown}`", recorded.len());
         said.map_err(|error| internal(error.into()))?;
         Ok(ExitCode::SUCCESS)

@@ -372,3 +372,27 @@ fn tests_of_elements_are_shown_as_they_are_written() {
         Conditions::new(parse("all /a/*/b in [1..5, x, ..9]").unwrap(), TIME, &PathSets::default(), &[]).unwrap();
     assert_eq!(conditions.shown(), [r#"all /a/*/b in 1..5, "x", ..9"#]);
 }
+
+/// What cases reach is told by the tests that are asked, in the order of their texts.
+#[test]
+fn a_trace_answers_as_a_test_does_and_tells_each_test_that_is_asked() {
+    let conditions =
+        Conditions::new(parse("/n > 5; /n < 8 || /vip || /n == 0; !/vip").unwrap(), TIME, &PathSets::default(), &[]);
+    let conditions = conditions.unwrap();
+    let texts: Vec<_> = conditions.tests().collect();
+    for (payload, expected) in [
+        (r#"{"n":6}"#, vec![("/n > \"5\"", true), ("/n < \"8\"", true)]),
+        (r#"{"n":9,"vip":1}"#, vec![("/n > \"5\"", true), ("/n < \"8\"", false), ("/vip exists", true)]),
+        (
+            r#"{"n":0}"#,
+            vec![("/n > \"5\"", false), ("/vip exists", false), ("/n == \"0\"", true), ("/vip does not exist", true)],
+        ),
+        (r#"{"n":1}"#, vec![("/n > \"5\"", false), ("/vip exists", false), ("/n == \"0\"", false)]),
+    ] {
+        let (event, mut asked) = (event(payload), Vec::new());
+        let mut facts = EventFacts::new(&event);
+        let holds = conditions.trace(&mut facts, |position, holds| asked.push((&*texts[position], holds)));
+        assert_eq!(asked, expected, "{payload}");
+        assert_eq!(holds, conditions.test(&mut EventFacts::new(&event)), "{payload}");
+    }
+}
