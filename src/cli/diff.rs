@@ -101,7 +101,7 @@ impl DiffCommand {
     fn show(&self, name: &str, change: &MessageChange) -> io::Result<()> {
         let mut out = terminal::stdout();
         if self.json {
-            return writeln!(out, "{}", change.json(name));
+            return writeln!(out, "{}", serde_json::to_string(&change.row(name))?);
         }
         write!(out, "{}", change.text(name))
     }

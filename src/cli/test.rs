@@ -37,7 +37,7 @@ pub(super) mod row;
 use compare::{EndComparison, usual};
 use coverage::{CaseCoverage, CoverageReport};
 use names::{bad_cases, check_names};
-use row::case_row;
+use row::CaseRow;
 
 /// Run a router's cases, without a server: what arrives, and what must come of it
 ///
@@ -203,9 +203,9 @@ impl TestCommand {
         let failed = failed(ran);
         let printed = if self.json {
             let mut out = terminal::stdout();
-            let cases = ran.iter().zip(ends).map(|(result, ends)| case_row(result, ends));
+            let rows = ran.iter().zip(ends).map(|(result, ends)| serde_json::to_string(&CaseRow::new(result, ends)));
             let last = json!({ "passed": ran.len() - failed, "failed": failed, "coverage": coverage });
-            cases.chain([last]).try_for_each(|line| writeln!(out, "{line}"))
+            rows.chain([Ok(last.to_string())]).try_for_each(|row| writeln!(out, "{}", row?))
         } else {
             print(ran, self.update, self.verbose).and_then(|_| write!(terminal::stdout(), "{}", coverage.text()))
         };

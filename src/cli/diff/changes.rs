@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use serde_json::{Value as Json, json};
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
 
 use crate::{
     cli::{
@@ -34,6 +35,15 @@ pub struct MessageChange {
     pub kind: ChangeKind,
     before: Vec<CaseEnd>,
     after: Vec<CaseEnd>,
+}
+
+/// The row of an example.
+#[derive(Serialize)]
+pub struct ChangeRow<'a> {
+    message: &'a str,
+    change: &'static str,
+    old: Vec<Json>,
+    new: Vec<Json>,
 }
 
 /// Number of messages by the change.
@@ -107,9 +117,9 @@ impl MessageChange {
         text
     }
 
-    pub fn json(&self, name: &str) -> Json {
-        let ends = |ends: &[CaseEnd]| ends.iter().map(end_fields).collect::<Vec<_>>();
-        json!({ "message": name, "change": self.kind.word(), "old": ends(&self.before), "new": ends(&self.after) })
+    pub fn row<'a>(&self, message: &'a str) -> ChangeRow<'a> {
+        let [old, new] = [&self.before, &self.after].map(|ends| ends.iter().map(end_fields).collect());
+        ChangeRow { message, change: self.kind.word(), old, new }
     }
 }
 
@@ -140,7 +150,7 @@ impl ChangeCount {
     }
 
     pub fn json(&self) -> Json {
-        let mut counts = serde_json::Map::new();
+        let mut counts = Map::new();
         counts.insert("messages".to_owned(), (self.same + self.changed()).into());
         counts.insert("same".to_owned(), self.same.into());
         counts.extend(ChangeKind::ALL.map(|kind| (kind.word().to_owned(), self.of(kind).into())));

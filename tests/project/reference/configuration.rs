@@ -150,10 +150,22 @@ fn leaves(fields: &BTreeSet<String>) -> BTreeSet<String> {
     fields.iter().filter(is_leaf).cloned().collect()
 }
 
+/// The problems of a file of cases.
+fn problems_of_cases(example: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cases.toml"), example).unwrap();
+    let read = folder::CaseFile::read(folder.path(), "cases.toml".as_ref());
+    read.err().iter().flat_map(|problems| problems.iter()).map(ToString::to_string).collect()
+}
+
 /// Of all pages, not only of the reference; a manifest of Cargo is no part of a router.
 #[test]
 fn every_example_loads() {
     for (page, example) in blocks(&["toml"]).iter().filter(|(_, example)| !example.contains("[package]")) {
+        if example.contains("[[case]]") {
+            assert_eq!(problems_of_cases(example), [""; 0], "{}:\n{example}", page.display());
+            continue;
+        }
         assert_eq!(problems(example), [""; 0], "{}:\n{example}", page.display());
     }
 }

@@ -27,6 +27,8 @@ const TABLES: &[(&str, &[WrittenType])] = &[
     ("`explain --json`", &[("cli/explain", "ExplainedEvent")]),
     ("A key of `explain --json`", &[("cli/explain/explainer", "ExplainedKey")]),
     ("A route of `explain --json`", &[("cli/explain/explainer", "ExplainedRoute")]),
+    ("`test --json`", &[("cli/test/row", "CaseRow")]),
+    ("`diff --json`", &[("cli/diff/changes", "ChangeRow")]),
     ("`streams ensure --json` and `streams plan --json`", &[("cli/streams", "StreamReport")]),
     ("`streams info --json`", &[("cli/streams/info", "StreamRow")]),
     ("`plugin ls --json`", &[("control/protocol", "PluginStatus")]),
@@ -67,7 +69,7 @@ fn fields(file: &str, name: &str) -> BTreeSet<String> {
         } else if !line.starts_with("//") {
             let (field, _) = line.trim_start_matches("pub ").trim_start_matches("pub(super) ").split_once(':').unwrap();
             let renamed = attributes.split_once("rename = \"").and_then(|(_, rest)| rest.split_once('"'));
-            if !attributes.contains("flatten") {
+            if !attributes.contains("flatten") && !attributes.contains("serde(skip)") {
                 fields.insert(renamed.map_or(field, |(name, _)| name).to_owned());
             }
             attributes.clear();
