@@ -95,6 +95,7 @@ impl DiffCommand {
             }
             count.add(change.map(|change| change.kind));
         }
+        messages.tell_left_out();
         Ok(count)
     }
 

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -14,6 +14,7 @@ use crate::{
     cli::{
         refusal::{CommandRefusal, RefusalKind},
         stretch::{RangeArgs, StreamArgs, connect},
+        terminal,
     },
     config::{Config, SourceKind},
     folder::ArrivingMessage,
@@ -42,6 +43,8 @@ pub(super) struct PastMessages {
     source: Option<String>,
     /// Name of the stream or file.
     pub(super) name: String,
+    /// Messages that were left out, because their headers can't be read.
+    left_out: u64,
 }
 
 enum MessageReader {
@@ -61,7 +64,7 @@ impl PastArgs {
             let mut lines = config.sources.iter().filter(|source| matches!(source.kind, SourceKind::Lines(_)));
             let source = lines.next().filter(|_| lines.next().is_none()).map(|source| source.name.clone());
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-            return Ok(PastMessages { reading, source, name });
+            return Ok(PastMessages { reading, source, name, left_out: 0 });
         }
         let chosen = self.stretch.choose(config)?;
         let known = config.sources.iter().any(|source| source.name == chosen.source.name);
@@ -72,25 +75,42 @@ impl PastArgs {
         let range = self.range.of(chosen.stream.clone(), chosen.subjects, limit);
         let history = StreamHistory::open(connect(config, "history").await?, range).await?;
         let source = Some(chosen.source.name);
-        Ok(PastMessages { reading: MessageReader::Stream(Box::new(history)), source, name: chosen.stream })
+        let reading = MessageReader::Stream(Box::new(history));
+        Ok(PastMessages { reading, source, name: chosen.stream, left_out: 0 })
     }
 }
 
 impl PastMessages {
+    /// Says what was left out.
+    pub(super) fn tell_left_out(&self) {
+        if self.left_out > 0 {
+            let count = self.left_out;
+            // A failed write to stderr can't be reported anywhere else.
+            let _ = writeln!(terminal::stderr(), "{count} messages left out: their headers can't be read");
+        }
+    }
+
     /// Returns the next message; `None` at the end.
     ///
     /// # Errors
     /// Returns an error if it can't be read.
     pub(super) async fn next(&mut self) -> Result<Option<ArrivingMessage>, CommandRefusal> {
         match &mut self.reading {
-            MessageReader::Stream(history) => Ok(history.next().await?.map(|stored| ArrivingMessage {
-                source: self.source.clone(),
-                subject: Some(stored.subject),
-                headers: stored.headers,
-                payload: stored.payload,
-                time: Some(stored.time),
-                sequence: Some(stored.sequence),
-            })),
+            MessageReader::Stream(history) => {
+                let mut stored = history.next().await?;
+                while stored.as_ref().is_some_and(|stored| stored.unreadable.is_some()) {
+                    self.left_out += 1;
+                    stored = history.next().await?;
+                }
+                Ok(stored.map(|stored| ArrivingMessage {
+                    source: self.source.clone(),
+                    subject: Some(stored.subject),
+                    headers: stored.headers,
+                    payload: stored.payload,
+                    time: Some(stored.time),
+                    sequence: Some(stored.sequence),
+                }))
+            }
             MessageReader::Lines { left: Some(0), .. } => Ok(None),
             MessageReader::Lines { reader, number, left } => {
                 *left = left.map(|left| left - 1);

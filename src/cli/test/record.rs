@@ -38,6 +38,7 @@ impl TestCommand {
             let name = format!("{}:{}", messages.name, message.sequence.unwrap_or(number));
             recorded.push((name, message, usual(&ends)));
         }
+        messages.tell_left_out();
         let cases = recorded.iter().map(|(name, message, ends)| (&**name, message, &**ends));
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         let written = folder.map_or(Ok(()), fs::create_dir_all);
