@@ -68,6 +68,8 @@ fn the_feed_has_the_parts_their_counts_and_the_ends_of_events() {
         }
     };
     assert_eq!((&sample["level"], &sample["sources"][0]["received"]), (&json!("ok"), &json!(2)));
+    let latency = &sample["sources"][0]["latency"];
+    assert!(latency["p50"].as_u64() > Some(0) && latency["p50"].as_u64() <= latency["p99"].as_u64(), "{latency}");
     let key = &sample["keys"][0];
     assert_eq!((&key["matched"], &key["filtered"], &key["sent"]), (&json!(2), &json!(1), &json!({ "out": 1 })));
     assert!(router.end().1.status.success());

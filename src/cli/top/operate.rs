@@ -2,49 +2,54 @@
 
 use std::{io, path::Path, process::Command};
 
-use serde_json::{Value, json};
-
 use super::parts::PartKindView;
-use crate::{cli::running::running, control::client::PATIENCE};
+use crate::{
+    cli::running::running,
+    control::{
+        client,
+        operation::{Operation, OperationRefusal, PartName, ReloadWish},
+    },
+    pause::PausableKind,
+};
 
-/// Asks the router to pause or resume a part, or to reload. Returns what to tell the user.
-pub(super) async fn operate(dir: &Path, action: &str, part: Option<(PartKindView, &str)>) -> String {
-    // A reload may take long, and its end shows in the picture.
-    let mut operation =
-        if action == "reload" { json!({ "action": action, "wait": false }) } else { json!({ "action": action }) };
-    if let Some((view, name)) = part {
-        operation["kind"] = view.word().into();
-        operation["name"] = name.into();
-    }
-    let done = match part {
-        Some((view, name)) => format!("{action}: {} `{name}`", view.word()),
-        None => action.to_owned(),
+/// Asks the router to pause or to resume a part, as `operation` says. Returns what to tell the user.
+pub(super) async fn switch(
+    dir: &Path,
+    operation: fn(PartName) -> Operation,
+    (view, name): (PartKindView, &str),
+) -> String {
+    let kind = match view {
+        PartKindView::Sources => PausableKind::Source,
+        PartKindView::Keys => PausableKind::Key,
+        PartKindView::Sinks => PausableKind::Sink,
+        PartKindView::Filters => return "a filter can't be paused, but the keys that name it can".to_owned(),
     };
-    match ask(dir, &operation).await {
-        Ok(()) => format!("{done}: done"),
-        Err(why) => format!("{done}: {why}"),
+    let operation = operation(PartName { name: name.to_owned(), kind: Some(kind) });
+    let verb = if matches!(operation, Operation::Pause(_)) { "pause" } else { "resume" };
+    told(&format!("{verb}: {} `{name}`", view.word()), ask(dir, operation).await)
+}
+
+/// Asks the router to reload, which may take long, and its end shows in the picture. Returns what
+/// to tell the user.
+pub(super) async fn reload(dir: &Path) -> String {
+    told("reload", ask(dir, Operation::Reload(ReloadWish { wait: false })).await)
+}
+
+fn told(what: &str, answer: Result<(), String>) -> String {
+    match answer {
+        Ok(()) => format!("{what}: done"),
+        Err(why) => format!("{what}: {why}"),
     }
 }
 
-async fn ask(dir: &Path, operation: &Value) -> Result<(), String> {
+async fn ask(dir: &Path, operation: Operation) -> Result<(), String> {
     let mut link = running(dir).await.map_err(|refusal| refusal.message)?;
-    let asked = link.writer.send(&json!({ "type": "operate", "operation": operation })).await;
-    let answer = match asked {
-        Ok(()) => link.reader.next_within(PATIENCE).await,
-        Err(error) => Err(error),
-    };
-    let answer: Value = match answer {
-        Ok(line) => serde_json::from_slice(&line).map_err(|error| format!("the answer is not JSON: {error}"))?,
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err("the router does not know this: it is of another version".to_owned());
-        }
-        Err(error) => return Err(format!("the router does not answer: {error}")),
-    };
-    if answer["type"] == "operated" {
-        return Ok(());
+    match client::operate(&mut link, operation).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(OperationRefusal { message, hint: Some(hint), .. })) => Err(format!("{message}; {hint}")),
+        Ok(Err(OperationRefusal { message, .. })) => Err(message),
+        Err(error) => Err(format!("the router does not answer: {error}")),
     }
-    let said = ["message", "hint"].iter().filter_map(|part| answer[part].as_str());
-    Err(said.collect::<Vec<_>>().join("; "))
 }
 
 /// Shows what becomes of the key's next event, on the terminal as it is.

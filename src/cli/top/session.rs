@@ -10,12 +10,15 @@ use tokio::sync::mpsc;
 
 use super::{
     TopFeed,
-    operate::{explain, operate},
+    operate::{explain, reload, switch},
     parts::PartKindView,
     screen::TopScreen,
     state::TopState,
 };
-use crate::cli::refusal::{CommandRefusal, RefusalKind};
+use crate::{
+    cli::refusal::{CommandRefusal, RefusalKind},
+    control::operation::Operation,
+};
 
 /// Time between two looks at whether keys are still wanted.
 const LOOK: Duration = Duration::from_millis(100);
@@ -68,13 +71,13 @@ pub(super) async fn run(dir: &Path, mut feed: TopFeed<'_>) -> Result<ExitCode, C
             KeyEvent { code: KeyCode::Down | KeyCode::Char('j'), .. } => screen.step(&state, 1),
             KeyEvent { code: KeyCode::PageUp, .. } => screen.step(&state, -PAGE),
             KeyEvent { code: KeyCode::PageDown, .. } => screen.step(&state, PAGE),
-            KeyEvent { code: KeyCode::Char('p'), .. } if part.is_some() => {
-                screen.notice = operate(dir, "pause", part).await;
+            KeyEvent { code: KeyCode::Char(letter @ ('p' | 'r')), .. } => {
+                let operation = if letter == 'p' { Operation::Pause } else { Operation::Resume };
+                if let Some(part) = part {
+                    screen.notice = switch(dir, operation, part).await;
+                }
             }
-            KeyEvent { code: KeyCode::Char('r'), .. } if part.is_some() => {
-                screen.notice = operate(dir, "resume", part).await;
-            }
-            KeyEvent { code: KeyCode::Char('R'), .. } => screen.notice = operate(dir, "reload", None).await,
+            KeyEvent { code: KeyCode::Char('R'), .. } => screen.notice = reload(dir).await,
             KeyEvent { code: KeyCode::Char('e'), .. } => match part {
                 Some((PartKindView::Keys, key)) => {
                     drop(pressed);
