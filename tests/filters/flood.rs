@@ -323,7 +323,7 @@ fn ask_for_life(admin: SocketAddr, stop: Arc<AtomicBool>) -> JoinHandle<Vec<Dura
 
 /// A number of the metrics of all sources.
 fn metric(page: &str, name: &str) -> i64 {
-    let lines = page.lines().filter(|line| line.starts_with(name));
+    let lines = page.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with('{'));
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<i64>().unwrap()).sum()
 }
 
