@@ -1,5 +1,6 @@
-//! What Avro costs: ns per event of reading messages and of writing them, beside plain calls of the crate `apache-avro`.
-//! `cargo bench --bench avro`; the figures are medians of rounds in which the cases take turns.
+//! What Avro costs: ns per event of reading messages and of writing them, beside plain calls of the
+//! crate `apache-avro`. `cargo bench --bench avro`; the figures are medians of rounds in which the
+//! cases take turns.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its result")]
 
 use std::hint::black_box;

@@ -1,6 +1,7 @@
-//! What an event costs on its way to 1, 10 and 100 subscriptions, publishing and reading together, beside
-//! `tokio::sync::broadcast` and as many `flume` channels, which have neither subjects nor policies; then what it costs that
-//! nothing is remembered of subjects. `cargo bench --bench bus`; cases take turns, figures are medians.
+//! What an event costs on its way to 1, 10 and 100 subscriptions, publishing and reading together,
+//! beside `tokio::sync::broadcast` and as many `flume` channels, which have neither subjects nor
+//! policies; then what it costs that nothing is remembered of subjects. `cargo bench --bench bus`;
+//! cases take turns, figures are medians.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its result")]
 
 #[path = "common/turns.rs"]

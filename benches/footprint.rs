@@ -1,6 +1,6 @@
-//! What the real router takes: the time to start with 20 components whose compiled code is in the cache, and the memory
-//! that it holds with 1,000 live subscriptions of one filter after events have been through all of them.
-//! `cargo bench --bench footprint`; figures are medians.
+//! What the real router takes: the time to start with 20 components whose compiled code is in the
+//! cache, and the memory that it holds with 1,000 live subscriptions of one filter after events
+//! have been through all of them. `cargo bench --bench footprint`; figures are medians.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its result")]
 #![allow(clippy::disallowed_methods, reason = "sleeps between two looks at a router, outside every runtime")]
 

@@ -1,5 +1,6 @@
-//! What reading a stream costs: `trommel history` and `replay` of 100,000 events, beside an ordered consumer of the
-//! client alone. `cargo bench --bench history`; medians of rounds in which the cases take turns.
+//! What reading a stream costs: `trommel history` and `replay` of 100,000 events, beside an ordered
+//! consumer of the client alone. `cargo bench --bench history`; medians of rounds in which the
+//! cases take turns.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its result")]
 
 #[path = "../tests/common/nats.rs"]

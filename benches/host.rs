@@ -1,5 +1,6 @@
-//! What a filter costs: ns per condition, `matches` and `process`, each beside the same code native, and what loading
-//! takes. `cargo bench --bench host`; the figures are medians of rounds in which the cases take turns.
+//! What a filter costs: ns per condition, `matches` and `process`, each beside the same code
+//! native, and what loading takes. `cargo bench --bench host`; the figures are medians of rounds in
+//! which the cases take turns.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its result")]
 
 use std::{hint::black_box, path::Path, sync::Arc, time::Instant};

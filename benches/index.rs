@@ -1,7 +1,8 @@
-//! What an event costs as keys become many: 10, 1,000 and 10,000 of them, of which each event concerns one. First the
-//! look-up alone, then a whole router that reads lines and lets every event through. Events are all for the same key,
-//! which shows what the other keys cost, or for all keys in turn, which adds what it costs that no key is in the
-//! processor's caches. `cargo bench --bench index`; cases take turns, figures are medians.
+//! What an event costs as keys become many: 10, 1,000 and 10,000 of them, of which each event
+//! concerns one. First the look-up alone, then a whole router that reads lines and lets every event
+//! through. Events are all for the same key, which shows what the other keys cost, or for all keys
+//! in turn, which adds what it costs that no key is in the processor's caches. `cargo bench --bench
+//! index`; cases take turns, figures are medians.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its result")]
 #![allow(clippy::disallowed_methods, reason = "sleeps between two looks at a router, outside every runtime")]
 
@@ -27,7 +28,8 @@ const KEYS: [usize; 3] = [10, 1000, 10_000];
 const ROUNDS: usize = 9;
 const LOOK_UPS: usize = 200_000;
 const EVENTS: usize = 200_000;
-/// How far apart the keys of two events are: the same one, or, by a step that is prime to every number of keys, all.
+/// How far apart the keys of two events are: the same one, or, by a step that is prime to every
+/// number of keys, all.
 const STEPS: [(&str, usize); 2] = [("events for one key", 0), ("events for all keys", 7919)];
 
 /// How a key names its events.

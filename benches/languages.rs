@@ -53,8 +53,8 @@ fn main() {
 }
 
 /// Loads a component with an empty cache, and once more with what is then in it, of which the calls
-/// are taken. There is one host at a time, as in a router: several could not all reserve the address
-/// space that makes calls fast.
+/// are taken. There is one host at a time, as in a router: several could not all reserve the
+/// address space that makes calls fast.
 fn measure(runtime: &Runtime, name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/languages/target");
     let Ok(file) = std::fs::read(folder.join(format!("{name}.wasm"))) else { return };

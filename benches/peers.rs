@@ -1,9 +1,10 @@
-//! The same job on trommel and on those of its peers whose programs are on `PATH`: events of a JetStream stream, half of
-//! which a filter drops, into a file. `cargo bench --bench peers`; `-- --rounds 5 --events 100000` changes how much.
+//! The same job on trommel and on those of its peers whose programs are on `PATH`: events of a
+//! JetStream stream, half of which a filter drops, into a file. `cargo bench --bench peers`; `--
+//! --rounds 5 --events 100000` changes how much.
 //!
-//! Nothing is built or fetched for it: those that are absent are named. Each runs as a process of its own beside the same
-//! server, in turns. The clock runs from the first delivery until the file has every line; CPU is what the system counts
-//! for the process in that time. Figures are medians.
+//! Nothing is built or fetched for it: those that are absent are named. Each runs as a process of
+//! its own beside the same server, in turns. The clock runs from the first delivery until the file
+//! has every line; CPU is what the system counts for the process in that time. Figures are medians.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark prints its result")]
 
 use std::{

@@ -1,11 +1,12 @@
-//! How fast events pass from one stream to another: a relay written by hand with async-nats is the floor, one that
-//! publishes in batches of fast ingest the second; the router does the same beside them.
-//! `cargo bench --bench relay`; `-- --rounds 3 --events 50000 json` makes it shorter.
+//! How fast events pass from one stream to another: a relay written by hand with async-nats is the
+//! floor, one that publishes in batches of fast ingest the second; the router does the same beside
+//! them. `cargo bench --bench relay`; `-- --rounds 3 --events 50000 json` makes it shorter.
 //!
-//! Floor and router run in this one process, each on its own runtime as it would in a program of its own. Cases take
-//! turns. What counts is what arrives in the output stream, from its first message to its last by the server's own
-//! clock, so starting up does not count; a run is valid when the stream holds exactly what it should and the server has
-//! seen every ack. Ratios are medians over rounds. Behind them stands how long an event takes at a steady rate.
+//! Floor and router run in this one process, each on its own runtime as it would in a program of
+//! its own. Cases take turns. What counts is what arrives in the output stream, from its first
+//! message to its last by the server's own clock, so starting up does not count; a run is valid
+//! when the stream holds exactly what it should and the server has seen every ack. Ratios are
+//! medians over rounds. Behind them stands how long an event takes at a steady rate.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark prints its result")]
 
 use std::{collections::HashMap, fs, path::Path, time::Duration};

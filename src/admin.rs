@@ -1,6 +1,6 @@
-//! The admin listener: `/metrics`, `/health`, `/events`, `/tail`, `/live`, `/ready`, `/control/*` for
-//! those with its token, and the console. The rest only reads, but that a client of `/tail` is a
-//! consumer of its key, with a share in the key's subscription.
+//! The admin listener: `/metrics`, `/health`, `/events`, `/tail`, `/live`, `/ready`, `/control/*`
+//! for those with its token, and the console. The rest only reads, but that a client of `/tail` is
+//! a consumer of its key, with a share in the key's subscription.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,6 +1,7 @@
-//! One filter in six languages: the same events in, the same outcomes out. `examples/languages/README.md` says what the
-//! filter does, `examples/languages/cases.ndjson` has most of the cases. Not part of a plain `cargo test`, for the
-//! components must be built before: `examples/languages/build && cargo test --test languages`.
+//! One filter in six languages: the same events in, the same outcomes out.
+//! `examples/languages/README.md` says what the filter does, `examples/languages/cases.ndjson` has
+//! most of the cases. Not part of a plain `cargo test`, for the components must be built before:
+//! `examples/languages/build && cargo test --test languages`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on should say where")]
 
 #[path = "languages/cases.rs"]
@@ -61,8 +62,8 @@ async fn load(name: &str, answers: &Answers) -> Filter {
     host.load(name, file, &settings).await.unwrap()
 }
 
-/// Everything that is promised of one language, whose kit is of a version of the contract. `batched` are those whose
-/// helper takes many events in one call.
+/// Everything that is promised of one language, whose kit is of a version of the contract.
+/// `batched` are those whose helper takes many events in one call.
 async fn conforms(language: &str, contract: &str, batched: bool) {
     let answers = Answers::new();
     let filter = load(language, &answers).await;

@@ -1,4 +1,5 @@
-//! The programs that `peers` measures, each with its settings for the job. `URL`, `OUT` and `FOLDER` in them are filled in.
+//! The programs that `peers` measures, each with its settings for the job. `URL`, `OUT` and
+//! `FOLDER` in them are filled in.
 
 use std::path::PathBuf;
 

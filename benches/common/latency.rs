@@ -1,5 +1,6 @@
-//! How long an event of `relay` takes from its storage in the first stream to that in the second, at a steady rate. Both
-//! times are the server's own, so that nothing which measures is part of them.
+//! How long an event of `relay` takes from its storage in the first stream to that in the second,
+//! at a steady rate. Both times are the server's own, so that nothing which measures is part of
+//! them.
 
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use futures_util::StreamExt;

@@ -1,5 +1,6 @@
-//! An agent program that filters its own events: it publishes what its agents do on a bus, a router in the same process takes
-//! that through the keys of this folder, and what they let through comes back on the same bus. `cargo run --example embedded`
+//! An agent program that filters its own events: it publishes what its agents do on a bus, a router
+//! in the same process takes that through the keys of this folder, and what they let through comes
+//! back on the same bus. `cargo run --example embedded`
 
 #![allow(clippy::print_stdout, reason = "an example prints what it sees")]
 
@@ -24,7 +25,8 @@ fn main() -> anyhow::Result<()> {
 async fn route() -> anyhow::Result<()> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/embedded");
     let bus = Bus::default();
-    // What comes back. A subscription that blocks loses nothing: the router waits for it, and for nothing else.
+    // What comes back. A subscription that blocks loses nothing: the router waits for it, and for
+    // nothing else.
     let mut costly = bus.subscribe("costly.>".parse()?).policy(OverflowPolicy::Block).open()?;
     let controls = RouterControls { program: ProgramParts::default().bus(&bus), ..RouterControls::default() };
     // From here on the router hears what is published.

@@ -48,8 +48,8 @@ struct AwaitedReload {
 }
 
 impl RegistryUpdater {
-    /// Reloads when the folders change or on request, takes up schemas of the schema registry, rolls
-    /// back quarantined filters, and attaches and detaches consumers.
+    /// Reloads when the folders change or on request, takes up schemas of the schema registry,
+    /// rolls back quarantined filters, and attaches and detaches consumers.
     pub(super) async fn keep(
         mut self,
         mut changes: mpsc::Receiver<RegistryChange>,

@@ -29,8 +29,8 @@ use changes::{ChangeCount, MessageChange};
 ///
 /// Runs the messages through the keys of both folders, without writing anything, and compares what
 /// comes out: outputs with their destinations and content, dead letters, and events that are let
-/// go. The stream is that of OLD's source. Filters that call the API call it for real, once for each
-/// folder; what filters keep is kept apart and forgotten.
+/// go. The stream is that of OLD's source. Filters that call the API call it for real, once for
+/// each folder; what filters keep is kept apart and forgotten.
 ///
 /// Ends with 0 if all messages have the same ends in both, and with 1 if any has not.
 #[derive(Args, Debug)]

@@ -38,8 +38,8 @@ mod state;
 ///
 /// Tab goes from sources to keys, filters and sinks; the arrows choose one, and below are its
 /// troubles and its last events. `p` pauses it, `r` resumes it, `R` has the router read its folder
-/// again, `e` explains the next event of the key, `q` ends. Where standard output is no terminal, one
-/// table is printed.
+/// again, `e` explains the next event of the key, `q` ends. Where standard output is no terminal,
+/// one table is printed.
 #[derive(Args, Debug)]
 pub struct TopCommand {
     /// The router's folder, with `trommel.toml` in it

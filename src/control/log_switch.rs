@@ -28,8 +28,8 @@ impl fmt::Debug for LogSwitch {
 }
 
 impl LogSwitch {
-    /// Creates a switch. `set` is given a level or directives, or `None` for those of the start, and
-    /// returns what is wrong with them.
+    /// Creates a switch. `set` is given a level or directives, or `None` for those of the start,
+    /// and returns what is wrong with them.
     pub fn new(set: impl Fn(Option<&str>) -> Result<(), String> + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self { set: Box::new(set), changes: AtomicU64::new(0) })
     }

@@ -196,8 +196,8 @@ pub enum RegistryOrder {
     Reload(oneshot::Sender<ReloadResult>),
     /// Pauses the keys of these names, and resumes all others.
     PauseKeys(BTreeSet<String>, oneshot::Sender<Result<(), Vec<Problem>>>),
-    /// Lifts the quarantine of a filter. Answers with the generation, or the reason and the names of
-    /// all filters.
+    /// Lifts the quarantine of a filter. Answers with the generation, or the reason and the names
+    /// of all filters.
     Release(String, oneshot::Sender<Result<u64, (ReleaseError, Vec<String>)>>),
 }
 

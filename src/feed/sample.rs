@@ -16,8 +16,8 @@ use crate::{
     registry::{Key, Snapshot},
 };
 
-/// Counts of all parts at one moment. They only go up, but those of [`KeySample::sent`], which begin
-/// anew with each generation.
+/// Counts of all parts at one moment. They only go up, but those of [`KeySample::sent`], which
+/// begin anew with each generation.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct LiveSample {
     /// Milliseconds since 1970.

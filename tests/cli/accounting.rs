@@ -1,4 +1,5 @@
-//! The counters balance: what came in is emitted, filtered, a duplicate, dead-lettered, given back or in flight.
+//! The counters balance: what came in is emitted, filtered, a duplicate, dead-lettered, given back
+//! or in flight.
 
 use crate::patience::blocking::until_ok;
 use crate::router::get;

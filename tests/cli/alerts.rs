@@ -1,6 +1,8 @@
-//! A real Prometheus reads a real router: every query of the dashboard has an answer, and every incident fires one alert.
+//! A real Prometheus reads a real router: every query of the dashboard has an answer, and every
+//! incident fires one alert.
 //!
-//! The program is `$PROMETHEUS`, else `prometheus` on `PATH`: Debian's package, which `.ci/run` installs.
+//! The program is `$PROMETHEUS`, else `prometheus` on `PATH`: Debian's package, which `.ci/run`
+//! installs.
 
 use crate::flow;
 use crate::monitoring::{folder as busy_folder, start};
@@ -37,7 +39,8 @@ const KEY: &str = r#"
     sinks = ["out"]
 "#;
 
-/// A Prometheus that reads one router once a second, with the rules as they are, but that they fire after two seconds.
+/// A Prometheus that reads one router once a second, with the rules as they are, but that they fire
+/// after two seconds.
 struct Prometheus {
     child: Child,
     address: SocketAddr,
@@ -91,7 +94,8 @@ impl Prometheus {
         Some(alerts.iter().filter_map(|alert| Some(alert["metric"]["alertname"].as_str()?.to_owned())).collect())
     }
 
-    /// Waits until this alert fires, or none if it is empty. Any other that fires meanwhile is one too many.
+    /// Waits until this alert fires, or none if it is empty. Any other that fires meanwhile is one
+    /// too many.
     async fn until_fires(&self, alert: &str, before: &str) {
         let wanted: BTreeSet<_> = Some(alert.to_owned()).filter(|alert| !alert.is_empty()).into_iter().collect();
         until_ok(&format!("`{alert}` fires after `{before}`"), async || {

@@ -140,7 +140,8 @@ async fn wrong_credentials_are_exit_code_3() {
     assert!(stderr.contains("authorization") && !stderr.contains("wrong"), "{stderr}");
 }
 
-/// Also when the server accepts who we are and then does not let us do what a start does, whichever part asks for it.
+/// Also when the server accepts who we are and then does not let us do what a start does, whichever
+/// part asks for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_permissions_are_exit_code_3() {
     // A stream that could not be made has no history, one that may not be looked at shows none.

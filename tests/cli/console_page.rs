@@ -1,4 +1,5 @@
-//! What the console is fed with, and who may change something. The page itself is looked at in `tests/console`.
+//! What the console is fed with, and who may change something. The page itself is looked at in
+//! `tests/console`.
 
 use crate::router::get;
 use crate::tail_page::EventStream;

@@ -1,4 +1,5 @@
-//! `consume`, `status` and `stop` as their users meet them: against a router that runs, and against one that is started.
+//! `consume`, `status` and `stop` as their users meet them: against a router that runs, and against
+//! one that is started.
 
 use crate::consumer_folder::{attached, consume, folder, status, status_until};
 use crate::flow;
@@ -273,7 +274,8 @@ fn stop_refuses_while_somebody_is_attached_unless_forced() {
     assert!(nobody.status.success() && text(&nobody.stdout).contains("no router runs"), "{nobody:?}");
 }
 
-/// Whoever comes after a consumer that has ended does not find it attached: it stays until the router has heard it.
+/// Whoever comes after a consumer that has ended does not find it attached: it stays until the
+/// router has heard it.
 #[test]
 fn a_consumer_stays_until_the_router_knows_that_it_leaves() {
     let folder = folder();
@@ -359,7 +361,8 @@ fn a_key_that_goes_ends_its_consumers() {
     assert!(all.end().status.success());
 }
 
-/// What a program does with what others send is its own trouble: it is said, and what follows is printed.
+/// What a program does with what others send is its own trouble: it is said, and what follows is
+/// printed.
 #[test]
 fn a_jq_program_that_goes_wrong_harms_no_other_event() {
     let folder = folder();
@@ -396,8 +399,8 @@ fn a_jq_program_that_never_ends_is_ended() {
     assert!(endless.end().status.success());
 }
 
-/// L41: what contradicts its carrier is asked of no filter, what `matches` turns away of no `process`, and jq sees what
-/// `process` has made; only what was written counts.
+/// L41: what contradicts its carrier is asked of no filter, what `matches` turns away of no
+/// `process`, and jq sees what `process` has made; only what was written counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stages_of_a_consumer_come_in_their_order() {
     let server = NatsServer::start().await;

@@ -1,4 +1,5 @@
-//! `trommel dlq retry`: dead letters go through the keys as they are now, and are gone only when that is done with them.
+//! `trommel dlq retry`: dead letters go through the keys as they are now, and are gone only when
+//! that is done with them.
 
 use crate::flow;
 use crate::nats;
@@ -191,7 +192,8 @@ fn a_dry_run_changes_nothing() {
     assert_eq!((folder.read("dead-letters.ndjson"), folder.read("out.ndjson")), (before, String::new()));
 }
 
-/// Outputs have the ids that they had: what the first try has brought to the stream is a repeat there, what it has not is not.
+/// Outputs have the ids that they had: what the first try has brought to the stream is a repeat
+/// there, what it has not is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_emitted_before_is_not_doubled() {
     let server = NatsServer::start().await;
@@ -376,7 +378,8 @@ async fn who_may_not_drop_is_told_so() {
     assert!(said.contains("no permission to publish to `$JS.API.STREAM.MSG.DELETE.TROMMEL_DEAD`"), "{said}");
 }
 
-/// Letters that somebody has published, by plain NATS, to where the router's are, and those that were altered.
+/// Letters that somebody has published, by plain NATS, to where the router's are, and those that
+/// were altered.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_the_router_wrote_is_retried() {
     let server = NatsServer::start().await;

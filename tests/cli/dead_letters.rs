@@ -111,7 +111,8 @@ fn people_get_a_table_and_counts() {
     assert_eq!(good(&folder, "list", &[]).0, "no dead letters\n");
 }
 
-/// Programs rely on it: the record as README describes it, behind the letter's id. Summary and letters stay apart.
+/// Programs rely on it: the record as README describes it, behind the letter's id. Summary and
+/// letters stay apart.
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_get_the_record_behind_its_id() {
     let folder = file(&letters(2));

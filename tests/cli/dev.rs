@@ -1,4 +1,5 @@
-//! `trommel dev`: who writes a filter sees what it does to events, and a change of its source a moment later.
+//! `trommel dev`: who writes a filter sees what it does to events, and a change of its source a
+//! moment later.
 
 use crate::nats;
 use crate::patience::until;

@@ -6,7 +6,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// C06 and F20, from another program's point of view. Whole runs of `cargo test` build the example beside the binary.
+/// C06 and F20, from another program's point of view. Whole runs of `cargo test` build the example
+/// beside the binary.
 #[test]
 fn the_embedded_router_prints_what_it_promises() {
     let program = Path::new(env!("CARGO_BIN_EXE_trommel")).with_file_name("examples").join("embedded");

@@ -1,5 +1,5 @@
-//! `explain` announces what `run` does, and cases that `test` records expect it: folders and events from a seed, each
-//! event once explained, once recorded and tested, and once routed.
+//! `explain` announces what `run` does, and cases that `test` records expect it: folders and events
+//! from a seed, each event once explained, once recorded and tested, and once routed.
 //! `EXPLAIN_SEED` repeats a run, `EXPLAIN_FOLDERS` makes it longer.
 
 use crate::router;

@@ -1,5 +1,5 @@
-//! Text of others drives no terminal and forges no line, whichever command prints it: an event whose every part is nasty, and
-//! a component whose manifest is.
+//! Text of others drives no terminal and forges no line, whichever command prints it: an event
+//! whose every part is nasty, and a component whose manifest is.
 
 use crate::flow;
 use crate::nats;
@@ -13,7 +13,8 @@ use nats::NatsServer;
 use router::{Folder, Router, component_bytes};
 use serde_json::json;
 
-/// Begins a line, sets a title, moves the cursor (C0 and C1), turns the reading order round, ends a line otherwise.
+/// Begins a line, sets a title, moves the cursor (C0 and C1), turns the reading order round, ends a
+/// line otherwise.
 const NASTY: &str =
     "a\nFORGED line\r\u{1b}]0;t\u{7}\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{2066}\u{2028}\u{2029}\u{85}\u{feff}z";
 

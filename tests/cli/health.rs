@@ -1,4 +1,5 @@
-//! Health: `status`, `/health`, `/ready`, the metric and the log agree on what is wrong, since when, and that it is over.
+//! Health: `status`, `/health`, `/ready`, the metric and the log agree on what is wrong, since
+//! when, and that it is over.
 
 use crate::flow;
 use crate::nats;
@@ -66,7 +67,8 @@ fn start(folder: &Folder) -> (Router, SocketAddr) {
     (router, admin)
 }
 
-/// The part as `/health` shows it, once it has this level; everything else that shows it must agree.
+/// The part as `/health` shows it, once it has this level; everything else that shows it must
+/// agree.
 async fn until_level(folder: &Folder, admin: SocketAddr, (kind, name): (&str, &str), level: &str) -> Value {
     let part = until_ok(&format!("{kind} {name} is {level}"), async || {
         let health: Value = serde_json::from_str(&get(admin, "/health").1).unwrap();
@@ -144,7 +146,8 @@ async fn a_source_whose_stream_is_deleted_is_down_until_there_is_one_again() {
     assert!(router.stop().status.success());
 }
 
-/// An outage of the server is three lines for each connection at most, and leaves a router in service that is to stay there.
+/// An outage of the server is three lines for each connection at most, and leaves a router in
+/// service that is to stay there.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_the_server_is_said_once() {
     let mut server = NatsServer::start().await;

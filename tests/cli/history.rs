@@ -1,5 +1,5 @@
-//! `history`, `tail`, `emit` and `replay` as their users meet them: what a stream holds is read in order, to its end, and
-//! nothing that others see is changed.
+//! `history`, `tail`, `emit` and `replay` as their users meet them: what a stream holds is read in
+//! order, to its end, and nothing that others see is changed.
 
 use crate::flow;
 use crate::nats;
@@ -254,8 +254,8 @@ async fn a_connection_that_breaks_leaves_no_gap() {
     assert_eq!(numbers, (0..9000).collect::<Vec<_>>());
 }
 
-/// The client ends for good over a lone CR in a header, and lets go of the connection over what is no text: whatever
-/// somebody has published, all that is there is read, once and in order.
+/// The client ends for good over a lone CR in a header, and lets go of the connection over what is
+/// no text: whatever somebody has published, all that is there is read, once and in order.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_the_client_can_not_read_are_read_all_the_same() {
     const ODD: [&[u8]; 3] =
@@ -322,7 +322,8 @@ async fn a_replay_can_try_another_component() {
     assert_eq!(stamped.iter().map(|event| &event["stamp"]).collect::<Vec<_>>(), ["v1", "v1"]);
 }
 
-/// Nobody is there to mend it: a filter that keeps breaking is given up, and the replay comes to its end.
+/// Nobody is there to mend it: a filter that keeps breaking is given up, and the replay comes to
+/// its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_through_a_filter_that_breaks_comes_to_its_end() {
     let server = NatsServer::start().await;
@@ -380,8 +381,8 @@ async fn emit_publishes_what_the_source_can_open() {
     }
 }
 
-/// The stream follows from the subject, an id is what the family's readers take, and headers, counts and standard input
-/// make tests of keys short.
+/// The stream follows from the subject, an id is what the family's readers take, and headers,
+/// counts and standard input make tests of keys short.
 #[tokio::test(flavor = "multi_thread")]
 async fn emit_finds_the_source_by_the_subject() {
     let server = NatsServer::start().await;

@@ -1,4 +1,5 @@
-//! The preset `lark` has schemas of what the components for Lark put out, and the components keep to them (L09, L11).
+//! The preset `lark` has schemas of what the components for Lark put out, and the components keep
+//! to them (L09, L11).
 
 use crate::router::{Folder, trommel};
 use crate::stand_in::{StandIn, ok};

@@ -1,4 +1,5 @@
-//! What a router can be watched by: its metrics, and that the dashboard and the alert rules ask for nothing else.
+//! What a router can be watched by: its metrics, and that the dashboard and the alert rules ask for
+//! nothing else.
 
 use crate::flow;
 use crate::nats;

@@ -1,4 +1,5 @@
-//! What operators change while a router runs: the commands, the same over `[admin]`, and what is written down of it.
+//! What operators change while a router runs: the commands, the same over `[admin]`, and what is
+//! written down of it.
 
 use crate::flow;
 use crate::nats;

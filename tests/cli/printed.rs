@@ -24,7 +24,8 @@ pub fn printed(command: &mut Command, folder: &Path) -> String {
     printed.replace(&folder.display().to_string(), "DIR")
 }
 
-/// The standard output in [`printed`] of a command that succeeds, as JSON: a value a line, or one in all.
+/// The standard output in [`printed`] of a command that succeeds, as JSON: a value a line, or one
+/// in all.
 pub fn json_in(printed: &str) -> Vec<Value> {
     let (stdout, rest) = printed.split_once("--- stderr\n").unwrap();
     assert_eq!(rest, "--- exit code 0", "{printed}");

@@ -16,7 +16,8 @@ fn wait_for(router: &WatchedRouter, id: &str) {
     until(&format!("`{id}` has ended"), || router.events("?limit=1000").iter().any(|event| event["id"] == id));
 }
 
-/// What is shown on loopback is for this machine, and no page of another site that a browser here shows.
+/// What is shown on loopback is for this machine, and no page of another site that a browser here
+/// shows.
 #[test]
 fn pages_of_other_sites_see_nothing() {
     let router = WatchedRouter::start();

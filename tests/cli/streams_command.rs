@@ -46,7 +46,8 @@ fn folder(url: &str, streams: &str) -> Folder {
     ))
 }
 
-/// `trommel streams COMMAND DIR ARGUMENTS...`: exit code, stdout, stderr, with the folder written as `DIR`.
+/// `trommel streams COMMAND DIR ARGUMENTS...`: exit code, stdout, stderr, with the folder written
+/// as `DIR`.
 fn streams(folder: &Folder, command: &str, arguments: &[&str]) -> (i32, String, String) {
     let output = folder.trommel(&["streams", command]).args(arguments).output().unwrap();
     let dir = folder.path().display().to_string();
@@ -134,7 +135,8 @@ async fn three_are_there_and_two_are_not() {
     assert_eq!(actions.count().await, (2, 3));
 }
 
-/// H04: cancelled beforehand, nothing is asked. A run that was told to stop makes no stream, and a dropped future none.
+/// H04: cancelled beforehand, nothing is asked. A run that was told to stop makes no stream, and a
+/// dropped future none.
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelled_beforehand_nothing_is_made() {
     let server = NatsServer::start().await;

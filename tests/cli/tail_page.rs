@@ -69,7 +69,8 @@ impl EventStream {
     }
 }
 
-/// The agent developer's console: outputs of one key as they come, with their place in the source as the cursor.
+/// The agent developer's console: outputs of one key as they come, with their place in the source
+/// as the cursor.
 #[test]
 fn a_key_is_followed_over_http() {
     let mut router = WatchedRouter::start();
@@ -123,7 +124,8 @@ fn a_client_that_comes_back_is_told_of_the_gap() {
     assert_eq!((&*missed.event, missed.data), ("missed", serde_json::json!({ "after": 7 })));
 }
 
-/// A client that does not read costs a bounded amount, holds up nobody, and is told how much it has missed.
+/// A client that does not read costs a bounded amount, holds up nobody, and is told how much it has
+/// missed.
 #[test]
 fn a_client_that_does_not_read_is_told_what_it_missed() {
     const EVENTS: u64 = 4000;

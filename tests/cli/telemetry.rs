@@ -211,7 +211,8 @@ fn what_failed_says_so() {
     assert_eq!(said(receive, "error.type").as_deref(), Some("malformed"));
 }
 
-/// A span for each event that goes through in a batch, and what a filter says of a call in the call's span.
+/// A span for each event that goes through in a batch, and what a filter says of a call in the
+/// call's span.
 #[test]
 fn filters_annotate_and_batches_are_traced() {
     let grant = "\n[[filter]]\nname = \"ticker\"\ngrants = [\"state\"]\n";

@@ -1,4 +1,5 @@
-//! `trommel test` as it is used: coverage, reports, the watch, cases that are recorded, and those of the examples.
+//! `trommel test` as it is used: coverage, reports, the watch, cases that are recorded, and those
+//! of the examples.
 
 use crate::flow;
 use crate::nats::NatsServer;

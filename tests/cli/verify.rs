@@ -109,7 +109,8 @@ async fn sequence(context: &Context, stream: &str, number: usize) -> u64 {
     panic!("no {number}")
 }
 
-/// Everything is accounted for; then one output is taken from each sink and another is doubled, and exactly these are named.
+/// Everything is accounted for; then one output is taken from each sink and another is doubled, and
+/// exactly these are named.
 #[tokio::test]
 async fn what_is_taken_away_and_what_is_doubled_is_named() {
     let server = NatsServer::start().await;

@@ -1,4 +1,5 @@
-//! `trommel replay --webhook`: a new webhook gets what was before it, and no other gets anything again.
+//! `trommel replay --webhook`: a new webhook gets what was before it, and no other gets anything
+//! again.
 
 use crate::nats::NatsServer;
 use crate::patience::blocking::until;

@@ -1,4 +1,5 @@
-//! Changes of declared webhooks by commands: what surrounds them in their files stays, and a rotation has no gap.
+//! Changes of declared webhooks by commands: what surrounds them in their files stays, and a
+//! rotation has no gap.
 
 use crate::stand_in::{StandIn, ok};
 use crate::webhook_folder::{folder, json_of, run, used};

@@ -1,4 +1,5 @@
-//! A folder with webhooks and what became of their deliveries, and the commands about them. No router runs here.
+//! A folder with webhooks and what became of their deliveries, and the commands about them. No
+//! router runs here.
 
 use crate::printed::{json_in, printed};
 use crate::router;
@@ -57,8 +58,9 @@ pub fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_750_000_000 + second).unwrap()
 }
 
-/// A folder after a while, and its deliveries in the order in which they were made: one to `acme` that failed, one that
-/// is pending, one to `globex` that was delivered, one to `former`, which is declared no more.
+/// A folder after a while, and its deliveries in the order in which they were made: one to `acme`
+/// that failed, one that is pending, one to `globex` that was delivered, one to `former`, which is
+/// declared no more.
 pub fn used() -> (Folder, Vec<DeliveryId>) {
     let folder = folder();
     let store = DeliveryStore::make(&folder.file("deliveries.db")).unwrap();
@@ -108,7 +110,8 @@ pub fn used() -> (Folder, Vec<DeliveryId>) {
     (folder, ids)
 }
 
-/// `trommel GROUP COMMAND DIR ARGUMENTS...`, with the folder written as `DIR` and deliveries as their numbers.
+/// `trommel GROUP COMMAND DIR ARGUMENTS...`, with the folder written as `DIR` and deliveries as
+/// their numbers.
 pub fn run(folder: &Folder, words: &str, arguments: &[&str], ids: &[DeliveryId]) -> String {
     let mut text = printed(trommel().args(words.split(' ')).arg(folder.path()).args(arguments), folder.path());
     for (number, id) in ids.iter().enumerate() {

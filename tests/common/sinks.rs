@@ -1,6 +1,7 @@
 //! Sinks of every kind that keeps what it is given.
 
-/// Sinks `plain`, `file`, `folder` and `hooks`. `plain` has these fields more, and `file` turns over at `max_size`.
+/// Sinks `plain`, `file`, `folder` and `hooks`. `plain` has these fields more, and `file` turns
+/// over at `max_size`.
 pub fn keeping_sinks(plain: &str, max_size: &str) -> String {
     format!(
         r#"

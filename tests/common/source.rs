@@ -141,8 +141,8 @@ impl Running {
         timeout(PATIENCE, self.pipeline.next()).await.unwrap().unwrap()
     }
 
-    /// Takes and settles events until each of `numbers` was seen, now or by an earlier call. Returns those of this call in
-    /// the order in which they came.
+    /// Takes and settles events until each of `numbers` was seen, now or by an earlier call.
+    /// Returns those of this call in the order in which they came.
     pub(crate) async fn take_all(&mut self, numbers: impl IntoIterator<Item = u64>) -> Vec<u64> {
         let mut missing: BTreeSet<_> = numbers.into_iter().filter(|number| !self.seen.contains(number)).collect();
         let mut seen = Vec::new();

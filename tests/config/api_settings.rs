@@ -1,5 +1,5 @@
-//! What is said of the API, and whether its identity suffices for the keys that are routed, is checked before anything
-//! starts (L16, L17).
+//! What is said of the API, and whether its identity suffices for the keys that are routed, is
+//! checked before anything starts (L16, L17).
 
 use crate::config_folder::ConfigFolder;
 
@@ -43,7 +43,8 @@ fn problems(api: &str, keys: &str) -> String {
     folder(api, keys).problems()
 }
 
-/// What is said of an identity and a routed key that wants something of it: errors, or else warnings.
+/// What is said of an identity and a routed key that wants something of it: errors, or else
+/// warnings.
 fn said(identity: &str, key: &str) -> String {
     let api = format!("[api]\nbase_url = \"https://api.example.com\"\n{identity}");
     let folder = folder(&api, &format!("[[key]]\nkey = \"mail\"\nsubject = \"mail.>\"\n{key}\n{ROUTE}"));

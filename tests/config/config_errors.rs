@@ -1,5 +1,5 @@
-//! A router's folder that can't be used is refused whole, with everything that is wrong in it, where it is and what
-//! was perhaps meant.
+//! A router's folder that can't be used is refused whole, with everything that is wrong in it,
+//! where it is and what was perhaps meant.
 
 use crate::config_folder::ConfigFolder;
 use crate::refusals::{SETTINGS, beside_source, in_keys, in_settings, problems};

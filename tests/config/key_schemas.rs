@@ -1,4 +1,5 @@
-//! Outputs are what their key's schema says, or their event is a dead letter that names the place that does not fit.
+//! Outputs are what their key's schema says, or their event is a dead letter that names the place
+//! that does not fit.
 
 use crate::router;
 
@@ -83,7 +84,8 @@ fn an_output_that_is_not_json_does_not_fit() {
     assert_eq!((&dead_letters[0]["filter"], &dead_letters[0]["tries"]), (&json!("misbehave"), &json!(1)));
 }
 
-/// The filter emits `0`, `1` and `2`; sent on before the last was looked at, the first would come twice one day.
+/// The filter emits `0`, `1` and `2`; sent on before the last was looked at, the first would come
+/// twice one day.
 #[test]
 fn of_a_route_with_one_bad_output_none_goes_out() {
     let params = "params = [{ name = \"mode\" }, { name = \"n\", type = \"int\" }]";
@@ -100,8 +102,9 @@ fn of_a_route_with_one_bad_output_none_goes_out() {
     assert_eq!(dead_letters[0]["detail"], detail);
 }
 
-/// Conditions, filters, schemas and sinks have one idea of what a text says that parsers read differently: of members with
-/// one name the last counts, half a surrogate pair is U+FFFD, a byte order mark is nothing.
+/// Conditions, filters, schemas and sinks have one idea of what a text says that parsers read
+/// differently: of members with one name the last counts, half a surrogate pair is U+FFFD, a byte
+/// order mark is nothing.
 #[test]
 fn all_read_the_same_in_json() {
     let schema = "[key.schema.custom]\nfile = \"order.json\"";

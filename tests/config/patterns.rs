@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use trommel::event::{Pattern, check_subject};
 
-/// The rules, word for word (F08): `>` stands for one token or more, `*` for one, all else for itself.
+/// The rules, word for word (F08): `>` stands for one token or more, `*` for one, all else for
+/// itself.
 fn fits(pattern: &[&str], subject: &[&str]) -> bool {
     match (pattern, subject) {
         ([">"], [_, ..]) => true,

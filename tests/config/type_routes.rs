@@ -80,8 +80,8 @@ fn names(folder: &Folder, path: &str) -> Vec<String> {
     names
 }
 
-/// L129: every route whose expression is found gets the event, beside what keys say; the rest falls through. L130: the
-/// names and the mode of files.
+/// L129: every route whose expression is found gets the event, beside what keys say; the rest falls
+/// through. L130: the names and the mode of files.
 #[test]
 fn every_match_counts_and_the_rest_falls_through() {
     let events = [

@@ -1,4 +1,5 @@
-//! `[[webhook]]` and the sink behind which its deliveries are stored: what comes out, and everything that can be wrong.
+//! `[[webhook]]` and the sink behind which its deliveries are stored: what comes out, and
+//! everything that can be wrong.
 
 use crate::config_folder::ConfigFolder;
 

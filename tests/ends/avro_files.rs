@@ -1,5 +1,5 @@
-//! What the source of Avro container files promises: every record once or more, in order, by the schema that is asked for,
-//! and everything before a damage.
+//! What the source of Avro container files promises: every record once or more, in order, by the
+//! schema that is asked for, and everything before a damage.
 
 use crate::{patience::blocking::until, router};
 
@@ -198,7 +198,8 @@ fn a_router_turns_files_into_files() {
     assert_eq!(fs::read_dir(folder.file("single")).unwrap().count(), 500);
 }
 
-/// Killed in the middle of its work: what was confirmed is there, and the next run writes behind it.
+/// Killed in the middle of its work: what was confirmed is there, and the next run writes behind
+/// it.
 #[test]
 fn a_killed_router_leaves_a_file_that_goes_on() {
     let folder = Folder::new(SETTINGS).write("keys/orders.toml", KEY).write("schemas/order.avsc", ORDER);

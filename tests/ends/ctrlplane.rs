@@ -1,5 +1,5 @@
-//! `examples/ctrlplane`, run as its page says: every tenant hears of its own events alone, and the receiver believes only
-//! what is signed.
+//! `examples/ctrlplane`, run as its page says: every tenant hears of its own events alone, and the
+//! receiver believes only what is signed.
 
 use crate::router;
 

@@ -1,5 +1,6 @@
-//! What the sinks that write to files and streams promise: an output is done when its line is whole in its place, in
-//! order, also when the disk is full, the file is taken away, or the reader is slow or gone.
+//! What the sinks that write to files and streams promise: an output is done when its line is whole
+//! in its place, in order, also when the disk is full, the file is taken away, or the reader is
+//! slow or gone.
 
 use crate::events;
 use crate::patience::until;

@@ -1,5 +1,5 @@
-//! What the source of type `http` promises to its clients: an answer that says what became of the request, and nothing
-//! taken of what is refused.
+//! What the source of type `http` promises to its clients: an answer that says what became of the
+//! request, and nothing taken of what is refused.
 
 use crate::http;
 use crate::http_rig::{HttpRig, PATIENCE, PLAIN, SHORT, header, payload, settings};

@@ -1,5 +1,5 @@
-//! A router that takes events over HTTP, with its sinks: what a success stands for when the router is stopped or killed,
-//! when a sink is away, and when a stream is to keep the events.
+//! A router that takes events over HTTP, with its sinks: what a success stands for when the router
+//! is stopped or killed, when a sink is away, and when a stream is to keep the events.
 
 use crate::flow;
 use crate::http;
@@ -82,7 +82,8 @@ fn written(folder: &Folder) -> BTreeMap<u64, usize> {
     counts
 }
 
-/// Clients that send numbered events until they are told to stop. Each counts what it got a success for.
+/// Clients that send numbered events until they are told to stop. Each counts what it got a success
+/// for.
 struct Load {
     stop: Arc<AtomicBool>,
     taken: Arc<AtomicUsize>,
@@ -394,7 +395,8 @@ fn a_listener_alone_is_nothing_for_consumers() {
     assert!(said.contains("start it without `--idle-exit`") && !said.contains("listening"), "{said}");
 }
 
-/// What a quarantine holds takes no more than its key's share of the room: the door stays open to other keys.
+/// What a quarantine holds takes no more than its key's share of the room: the door stays open to
+/// other keys.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_held_shuts_the_door_to_itself_alone() {
     let keys = r#"

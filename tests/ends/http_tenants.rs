@@ -1,4 +1,5 @@
-//! Tenants that share one listener: each is known by its token or by the path, and none takes what the others need.
+//! Tenants that share one listener: each is known by its token or by the path, and none takes what
+//! the others need.
 
 use crate::http::JSON;
 use crate::http_rig::{HttpRig, PLAIN, header, kept, settings};

@@ -1,5 +1,6 @@
-//! `examples/lark`, walked as its page says: a stand-in of Lark that shares nothing with the router sends events,
-//! components call its API with a token that the router fetches, and a bot replies to each message.
+//! `examples/lark`, walked as its page says: a stand-in of Lark that shares nothing with the router
+//! sends events, components call its API with a token that the router fetches, and a bot replies to
+//! each message.
 
 use crate::patience::blocking::until;
 use crate::router::{Folder, Router};

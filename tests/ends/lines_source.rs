@@ -1,5 +1,5 @@
-//! What the source of lines promises: every line once or more, in order, none taken for done before it is, and no line
-//! that ends the rest.
+//! What the source of lines promises: every line once or more, in order, none taken for done before
+//! it is, and no line that ends the rest.
 
 use std::{
     io::{self, Write},
@@ -159,7 +159,8 @@ async fn what_comes_back_is_pushed_again() {
     rig.ended().await;
 }
 
-/// One that never succeeds holds up neither the others nor the memory: the budget bounds what is open.
+/// One that never succeeds holds up neither the others nor the memory: the budget bounds what is
+/// open.
 #[tokio::test(start_paused = true)]
 async fn one_that_comes_back_does_not_hold_up_the_rest() {
     let text: String = (1..=500).map(|n| format!("{n}\n")).collect();

@@ -1,5 +1,5 @@
-//! `examples/saas`, walked as its page says: tenants' webhooks from the first request to the last, with a receiver that
-//! shares nothing with the router.
+//! `examples/saas`, walked as its page says: tenants' webhooks from the first request to the last,
+//! with a receiver that shares nothing with the router.
 
 use crate::http::{Answer, request, send};
 use crate::nats::NatsServer;

@@ -1,5 +1,5 @@
-//! Webhooks over HTTP: tenants see to their own and never meet another's, what is made is in force, and files that users
-//! have written stay as they are.
+//! Webhooks over HTTP: tenants see to their own and never meet another's, what is made is in force,
+//! and files that users have written stay as they are.
 
 use crate::http::{Answer, request, send};
 use crate::patience::blocking::until;

@@ -1,4 +1,5 @@
-//! What an outlet does when its sink refuses: retries in place and in order, patience, and each policy.
+//! What an outlet does when its sink refuses: retries in place and in order, patience, and each
+//! policy.
 
 use crate::events;
 

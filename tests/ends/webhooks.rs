@@ -1,4 +1,5 @@
-//! Webhooks from end to end: what a router takes it delivers at least once, to whom it belongs, whatever happens to it.
+//! Webhooks from end to end: what a router takes it delivers at least once, to whom it belongs,
+//! whatever happens to it.
 
 use crate::flow;
 use crate::nats;

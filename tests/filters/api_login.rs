@@ -1,5 +1,5 @@
-//! The router fetches the token for the API with an id and a secret, renews it before it ends, and asks for it as rarely
-//! as it can, whatever the API and the server of logins say.
+//! The router fetches the token for the API with an id and a secret, renews it before it ends, and
+//! asks for it as rarely as it can, whatever the API and the server of logins say.
 
 use crate::log::Log;
 use crate::patience::until;
@@ -28,7 +28,8 @@ const SECRET: &str = "s/5ecret";
 /// Lark's tokens live for two hours.
 const LIFE: u64 = 7_200;
 
-/// Issues `t-1`, `t-2` and so on, and takes the calls for which `takes` is true of the number of their token.
+/// Issues `t-1`, `t-2` and so on, and takes the calls for which `takes` is true of the number of
+/// their token.
 fn lark(takes: impl Fn(usize, usize) -> Reply + Send + Sync + 'static) -> StandIn {
     let issued = AtomicUsize::new(0);
     StandIn::new(move |_, seen| {
@@ -224,8 +225,8 @@ async fn a_hundred_calls_log_in_once() {
     }
 }
 
-/// By its status, or by what Lark says in the body, of whatever status. A call that does something is made again too: it
-/// was turned away.
+/// By its status, or by what Lark says in the body, of whatever status. A call that does something
+/// is made again too: it was turned away.
 #[tokio::test]
 async fn a_token_that_is_turned_away_is_renewed_once() {
     let refusals: [fn() -> Reply; 5] = [
@@ -254,8 +255,8 @@ async fn a_token_that_is_turned_away_is_renewed_once() {
     assert_eq!(logins(&lark).len(), 1);
 }
 
-/// Whatever the token is, the API says 401: it is asked twice at most for a call, and the server of logins not more
-/// often than every ten seconds.
+/// Whatever the token is, the API says 401: it is asked twice at most for a call, and the server of
+/// logins not more often than every ten seconds.
 #[tokio::test]
 async fn an_api_that_takes_no_token_is_not_stormed() {
     let lark = lark(|_, _| status("401 Unauthorized", "no"));
@@ -282,7 +283,8 @@ async fn a_token_that_ends_in_flight_costs_no_call() {
     assert_eq!(logins(&lark).len(), 2, "all of them were turned away, and one of them logs in");
 }
 
-/// Lark issues the same token again while it has half an hour to live: there is nothing to repeat a call with.
+/// Lark issues the same token again while it has half an hour to live: there is nothing to repeat a
+/// call with.
 #[tokio::test]
 async fn a_call_is_not_repeated_with_the_same_token() {
     let server = StandIn::new(|_, seen| match &*seen.line {
@@ -344,7 +346,8 @@ async fn a_slow_login_is_not_begun_anew_by_each_call() {
     assert_eq!(logins(&server).len(), 1);
 }
 
-/// The server is left alone for a second; then the secret is read anew, so that a right one is used at once.
+/// The server is left alone for a second; then the secret is read anew, so that a right one is used
+/// at once.
 #[tokio::test]
 async fn a_wrong_secret_is_told_in_the_log_and_never_shown() {
     let (log, _guard) = Log::start(tracing::Level::TRACE);

@@ -1,5 +1,5 @@
-//! A filter that takes batches answers as if it were asked event by event: the same outcomes in the same order, and
-//! whatever breaks a batch is found, one by one.
+//! A filter that takes batches answers as if it were asked event by event: the same outcomes in the
+//! same order, and whatever breaks a batch is found, one by one.
 
 use crate::filter as rig;
 use crate::flow;
@@ -60,7 +60,8 @@ fn any_event() -> impl Strategy<Value = Event> {
     })
 }
 
-/// `parity` answers by a checksum of all that it is handed, so one byte that does not come through shows.
+/// `parity` answers by a checksum of all that it is handed, so one byte that does not come through
+/// shows.
 #[tokio::test]
 async fn a_batch_answers_as_event_by_event() {
     answers_as_event_by_event(file("parity")).await;
@@ -224,7 +225,8 @@ fn a_router_lets_the_same_events_through_in_batches_as_alone() {
     assert_eq!(alone, batched);
 }
 
-/// A batch says nothing of who broke it: one by one the culprits become dead letters, and nobody else.
+/// A batch says nothing of who broke it: one by one the culprits become dead letters, and nobody
+/// else.
 #[test]
 fn the_culprits_are_found() {
     let culprit = |n: usize| [100, 101, 333].contains(&n);

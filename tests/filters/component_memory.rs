@@ -1,5 +1,5 @@
-//! What all components of a router have together: who works finds memory before who is idle, and who finds none is not to
-//! blame.
+//! What all components of a router have together: who works finds memory before who is idle, and
+//! who finds none is not to blame.
 
 use crate::crafted;
 use crate::filter as rig;
@@ -63,7 +63,8 @@ async fn idle_instances_make_room() {
     }
 }
 
-/// Instances that would leave too little to others are not kept: of lanes that ask each a `matches` of its own, too.
+/// Instances that would leave too little to others are not kept: of lanes that ask each a `matches`
+/// of its own, too.
 #[tokio::test]
 async fn where_memory_is_short_instances_are_not_kept() {
     let host = host_with(memory(20, 10, 0));

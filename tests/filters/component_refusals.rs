@@ -1,4 +1,5 @@
-//! A file that is not a filter is refused with what is wrong and the way out, and what is in service stays.
+//! A file that is not a filter is refused with what is wrong and the way out, and what is in
+//! service stays.
 
 use crate::crafted::{self, Trick};
 use crate::filter as rig;

@@ -1,4 +1,5 @@
-//! A component that is dropped into a running router finds its grants and secrets there, or gets them later.
+//! A component that is dropped into a running router finds its grants and secrets there, or gets
+//! them later.
 
 use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _};
 

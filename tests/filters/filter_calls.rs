@@ -204,7 +204,8 @@ async fn matches_and_the_constructor_may_log() {
     "#);
 }
 
-/// Toolchains import all that a world has. What was neither wished for nor granted is denied when it is called.
+/// Toolchains import all that a world has. What was neither wished for nor granted is denied when
+/// it is called.
 #[tokio::test]
 async fn an_import_that_is_not_granted_is_denied() {
     let trick = Trick {
@@ -320,7 +321,8 @@ async fn a_grant_is_needed_for_state() {
     assert!(host().load("misbehave", file("misbehave"), &ungranted).await.is_err());
 }
 
-/// What a guest keeps of one key's events in its memory, no other key sees, unless the keys are to share.
+/// What a guest keeps of one key's events in its memory, no other key sees, unless the keys are to
+/// share.
 #[tokio::test]
 async fn memory_is_apart_for_each_key() {
     // Answers with the digit of how often the instance was called.

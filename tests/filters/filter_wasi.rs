@@ -1,5 +1,5 @@
-//! Guests built against WASI get it with nothing in it: no environment, no files, no network, and in `matches` no
-//! time, no chance and no wait that lasts.
+//! Guests built against WASI get it with nothing in it: no environment, no files, no network, and
+//! in `matches` no time, no chance and no wait that lasts.
 
 use crate::filter as rig;
 use crate::log;
@@ -16,8 +16,9 @@ use trommel::{
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// A filter made by hand for preview 1 of WASI, as C and Go make them. `matches` is the body of a function that
-/// returns an `i32`, `process` one that returns nothing; both may use `$scratch`, where the pages are zero.
+/// A filter made by hand for preview 1 of WASI, as C and Go make them. `matches` is the body of a
+/// function that returns an `i32`, `process` one that returns nothing; both may use `$scratch`,
+/// where the pages are zero.
 fn guest(matches: &str, process: &str) -> Vec<u8> {
     let module = format!(
         r#"(module

@@ -1,5 +1,5 @@
-//! A flood of everything at once under `[limits] memory`: the router answers, refuses with a word, keeps within its memory,
-//! and does afterwards all that it has taken.
+//! A flood of everything at once under `[limits] memory`: the router answers, refuses with a word,
+//! keeps within its memory, and does afterwards all that it has taken.
 
 use crate::crafted;
 use crate::flow;
@@ -48,7 +48,8 @@ const CLIENTS: usize = 60;
 const REQUESTS: usize = 10;
 /// Keys of each component.
 const KEYS: usize = 6;
-/// How soon somebody who asks whether the router lives is to hear, nine times in ten: the machine may be busy.
+/// How soon somebody who asks whether the router lives is to hear, nine times in ten: the machine
+/// may be busy.
 const ALIVE: Duration = Duration::from_secs(1);
 
 /// Grows to 40 MiB, in use, and keeps them and its event.
@@ -217,7 +218,8 @@ async fn backlog(context: &jetstream::Context) {
     }
 }
 
-/// Sends a body until it is taken or there were so many tries. Says whether it was, and for what it was refused.
+/// Sends a body until it is taken or there were so many tries. Says whether it was, and for what it
+/// was refused.
 async fn insist(
     address: SocketAddr,
     kind: (&str, &str),
@@ -241,7 +243,8 @@ async fn insist(
     (false, refusals)
 }
 
-/// Large bodies from many clients at once. The numbers of those that were taken, and for what others were refused.
+/// Large bodies from many clients at once. The numbers of those that were taken, and for what
+/// others were refused.
 async fn bodies(address: SocketAddr) -> (BTreeSet<u64>, BTreeSet<String>) {
     let client = async |client: usize| {
         let (mut taken, mut refusals) = (BTreeSet::new(), BTreeSet::new());
@@ -306,7 +309,8 @@ async fn consumers(folder: &Folder) -> Vec<ControlLink> {
     .await
 }
 
-/// Asks whether the router lives until it is told to stop. How long the answers took, the longest last.
+/// Asks whether the router lives until it is told to stop. How long the answers took, the longest
+/// last.
 fn ask_for_life(admin: SocketAddr, stop: Arc<AtomicBool>) -> JoinHandle<Vec<Duration>> {
     spawn_blocking(move || {
         let mut answers = Vec::new();

@@ -1,4 +1,5 @@
-//! The conformance cases of version 0.1 of the contract, over the component in C as it was when 0.2 came.
+//! The conformance cases of version 0.1 of the contract, over the component in C as it was when 0.2
+//! came.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! Components that were built against any released version of the contract go on as on their first day.
+//! Components that were built against any released version of the contract go on as on their first
+//! day.
 
 use crate::filter as rig;
 
@@ -104,7 +105,8 @@ async fn batches_of_0_1_1() {
     assert_eq!(matcher.matches_batch(&subscription, &events).unwrap(), [true, false, true].repeat(50));
 }
 
-/// Conditions, params that are checked, `state`, `log` and the hooks for consumers, from the kit for Rust.
+/// Conditions, params that are checked, `state`, `log` and the hooks for consumers, from the kit
+/// for Rust.
 #[tokio::test]
 async fn all_else_of_0_1_1() {
     let subscriber = frozen("0.1.1", "subscriber").await;
@@ -130,7 +132,8 @@ async fn all_else_of_0_1_1() {
     assert!(refused.ends_with("param `min_amount` can't be `much`: invalid digit found in string"), "{refused}");
 }
 
-/// The filter of `examples/languages` in JavaScript: an interpreter, which imports all that its world has.
+/// The filter of `examples/languages` in JavaScript: an interpreter, which imports all that its
+/// world has.
 #[tokio::test]
 async fn an_interpreter_of_0_1_1() {
     let name = "conformance-js";

@@ -1,5 +1,5 @@
-//! A filter calls the API that the configuration names: what its key allows and no more, on behalf of an identity that it
-//! never sees, and within its limits (L53, L54).
+//! A filter calls the API that the configuration names: what its key allows and no more, on behalf
+//! of an identity that it never sees, and within its limits (L53, L54).
 
 use crate::filter as rig;
 use crate::log;
@@ -287,7 +287,8 @@ async fn a_silent_api_is_waited_for_as_long_as_a_try_may_take() {
     assert_eq!(asked(&api_server).len(), 4);
 }
 
-/// The guest hears of it before its own time is over, and waiting costs it none of its computing time.
+/// The guest hears of it before its own time is over, and waiting costs it none of its computing
+/// time.
 #[tokio::test]
 async fn a_call_ends_before_the_event_s_time_is_over() {
     let api_server = StandIn::new(|_, _| Reply::Silence);
@@ -415,8 +416,8 @@ async fn params_may_be_normalised_with_the_api() {
     assert_eq!(answer[0], ("answer".to_owned(), "ok: me@example.com".to_owned()));
 }
 
-/// L54: two more tries, 500 ms apart, while the details are not there yet; then the event goes on without them, as it
-/// does at once after any other error.
+/// L54: two more tries, 500 ms apart, while the details are not there yet; then the event goes on
+/// without them, as it does at once after any other error.
 #[tokio::test]
 async fn details_that_come_late_are_waited_for_twice() {
     let api_server = StandIn::new(|_, seen| match &*seen.line {
@@ -447,7 +448,8 @@ async fn a_component_needs_the_grant() {
     assert_snapshot!(chain(refused), @"it wants `api`, which it was not granted: add it to `grants` of its `[[filter]]` in `filters/`, and say in `[api]` what is called");
 }
 
-/// A connection that was never made is made again, whatever the method; the log says why, and no secrets.
+/// A connection that was never made is made again, whatever the method; the log says why, and no
+/// secrets.
 #[tokio::test(flavor = "current_thread")]
 async fn the_log_tells_what_the_guest_is_not_told() {
     let (log, _guard) = Log::start(tracing::Level::TRACE);

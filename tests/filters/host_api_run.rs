@@ -1,4 +1,5 @@
-//! A router calls the API from its lanes, `check` as a start would, and neither starts with an identity that can't be used.
+//! A router calls the API from its lanes, `check` as a start would, and neither starts with an
+//! identity that can't be used.
 
 use crate::router;
 use crate::stand_in;

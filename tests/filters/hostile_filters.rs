@@ -1,5 +1,5 @@
-//! A filter that misbehaves harms nobody but itself: each kind of break has its own type and reason, ends in time, and
-//! the host and the other filters go on.
+//! A filter that misbehaves harms nobody but itself: each kind of break has its own type and
+//! reason, ends in time, and the host and the other filters go on.
 
 use crate::crafted;
 use crate::filter as rig;
@@ -260,7 +260,8 @@ async fn craft(trick: Trick<'_>, limits: GuestLimits) -> (Filter, Arc<RouteSubsc
     (filter, subscription)
 }
 
-/// As a lane does: each event is tried twice. Returns how many events it takes until the filter is quarantined.
+/// As a lane does: each event is tried twice. Returns how many events it takes until the filter is
+/// quarantined.
 async fn events_until_quarantine(filter: &Filter, subscription: &Arc<RouteSubscription>) -> (usize, BrokenCall) {
     for events in 1..100 {
         let Err(ProcessError::Broke(_)) = filter.process(subscription, &event("{}"), 1).await else { panic!("first") };
@@ -312,7 +313,8 @@ async fn trapping_is_quarantined_with_the_fifth_event() {
     assert_eq!(events_until_quarantine(&filter, &subscription).await.0, 5);
 }
 
-/// Wherever a guest can put text, no more of it is passed on than fits a log line and a dead letter.
+/// Wherever a guest can put text, no more of it is passed on than fits a log line and a dead
+/// letter.
 #[tokio::test]
 async fn what_a_guest_says_is_cut() {
     let long = "n".repeat(100_000);

@@ -1,5 +1,5 @@
-//! Components and keys change while events flow: nothing is lost, doubled or seen by two generations, and what is bad
-//! leaves the good in force.
+//! Components and keys change while events flow: nothing is lost, doubled or seen by two
+//! generations, and what is bad leaves the good in force.
 
 use crate::crafted;
 use crate::flow;
@@ -164,7 +164,8 @@ async fn a_component_of_100_mb_is_refused_and_not_read() {
     assert_each_once(&outputs, published);
 }
 
-/// Who copies a file over another first makes it empty, and may take a while. What comes meanwhile is not done with.
+/// Who copies a file over another first makes it empty, and may take a while. What comes meanwhile
+/// is not done with.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_file_that_is_empty_for_a_while_is_not_obeyed() {
     let server = NatsServer::start().await;
@@ -235,7 +236,8 @@ async fn a_swapped_link_is_a_reload() {
     assert_each_once(&outputs, published);
 }
 
-/// Takes its compiler half a second or more for each of these functions, and memory that it may have.
+/// Takes its compiler half a second or more for each of these functions, and memory that it may
+/// have.
 fn costly(functions: usize, turn: u8) -> Vec<u8> {
     let more = crafted::nested(100, 5_000).repeat(functions);
     unlike_any_other(crafted::filter(Trick { more: &more, ..Trick::default() }), turn)

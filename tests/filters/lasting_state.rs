@@ -13,7 +13,8 @@ use crate::{
     router::{Folder, PATIENCE},
 };
 
-/// A router that reads lines and makes calls of the store for each: `argument`, with `{}` for the event's id.
+/// A router that reads lines and makes calls of the store for each: `argument`, with `{}` for the
+/// event's id.
 fn folder(server: &NatsServer, state: &str, argument: &str) -> Folder {
     let settings = format!(
         r#"

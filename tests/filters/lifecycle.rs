@@ -1,5 +1,6 @@
-//! The first one to enter a subscription has it subscribed upstream, the last one to leave has it cleaned up, whoever
-//! that is and whatever happens in between (L47 to L51, X9, L19); tokens outlive the router.
+//! The first one to enter a subscription has it subscribed upstream, the last one to leave has it
+//! cleaned up, whoever that is and whatever happens in between (L47 to L51, X9, L19); tokens
+//! outlive the router.
 
 use crate::filter as rig;
 use crate::log::Log;

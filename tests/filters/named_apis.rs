@@ -1,4 +1,5 @@
-//! Several APIs: a filter of version 0.2 chooses by name, and its key says what it may call of each.
+//! Several APIs: a filter of version 0.2 chooses by name, and its key says what it may call of
+//! each.
 
 use std::{sync::Arc, time::Duration};
 

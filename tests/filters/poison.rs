@@ -1,4 +1,5 @@
-//! A filter can't be stopped by what it is sent: an event that breaks it is a dead letter, and the others go through.
+//! A filter can't be stopped by what it is sent: an event that breaks it is a dead letter, and the
+//! others go through.
 
 use crate::router;
 

@@ -1,5 +1,5 @@
-//! A filter that keeps breaking goes back to its last good component; without one its events are held, or become dead
-//! letters, as the user says. Events of other keys flow on.
+//! A filter that keeps breaking goes back to its last good component; without one its events are
+//! held, or become dead letters, as the user says. Events of other keys flow on.
 
 use crate::flow;
 use crate::nats;

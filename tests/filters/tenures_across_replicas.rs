@@ -1,5 +1,5 @@
-//! First and last hold across the replicas of a router: one subscribes, the last one to leave or to be left cleans up,
-//! also when the one that subscribed is killed (L47, L50, L51, X9).
+//! First and last hold across the replicas of a router: one subscribes, the last one to leave or to
+//! be left cleans up, also when the one that subscribed is killed (L47, L50, L51, X9).
 
 use crate::filter as rig;
 use crate::nats;
@@ -25,7 +25,8 @@ use trommel::{
     registry::Tenures,
 };
 
-/// Short, so that the tests need not wait long for it to expire; long enough that a busy machine does not lose it.
+/// Short, so that the tests need not wait long for it to expire; long enough that a busy machine
+/// does not lose it.
 const LEASE: Duration = Duration::from_secs(3);
 /// The server that a replica in a process of its own talks to.
 const SERVER: &str = "TROMMEL_TEST_REPLICA_OF";
@@ -183,7 +184,8 @@ async fn the_next_one_to_start_finds_the_token() {
     drop(tenure);
 }
 
-/// Killed in the middle of a hook: what it did upstream is not known, so a cleanup is done again, and a subscription too.
+/// Killed in the middle of a hook: what it did upstream is not known, so a cleanup is done again,
+/// and a subscription too.
 #[tokio::test]
 async fn what_a_dead_replica_had_begun_is_begun_again() {
     let server = NatsServer::start().await;
@@ -216,7 +218,8 @@ async fn what_a_dead_replica_had_begun_is_begun_again() {
     assert_eq!(of("sent")[..2], ["cleanup token-0", "pre-consume -> token-2"]);
 }
 
-/// A router that NATS can't reach is taken for dead; once it is back it subscribes anew what was cleaned up after it.
+/// A router that NATS can't reach is taken for dead; once it is back it subscribes anew what was
+/// cleaned up after it.
 #[tokio::test]
 async fn a_replica_that_was_cut_off_enters_again() {
     let server = NatsServer::start().await;

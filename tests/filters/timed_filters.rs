@@ -1,5 +1,5 @@
-//! Filters with the clock: ticks whose outputs are settled as those of events, outputs that have a time, and metrics of
-//! their own.
+//! Filters with the clock: ticks whose outputs are settled as those of events, outputs that have a
+//! time, and metrics of their own.
 
 use crate::{
     flow,
@@ -168,7 +168,8 @@ async fn of_two_routers_with_one_state_one_ticks() {
     assert!(begins.stop().status.success());
 }
 
-/// The server does not deliver the event again meanwhile, though it waits for the acknowledgement a shorter time.
+/// The server does not deliver the event again meanwhile, though it waits for the acknowledgement a
+/// shorter time.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_output_waits_for_its_time_and_its_event_with_it() {
     let server = NatsServer::start().await;

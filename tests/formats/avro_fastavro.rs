@@ -1,5 +1,5 @@
-//! Exchanges messages with the Python package fastavro, both ways. Installs it once into `target/tools`; without Python or
-//! pip the test fails and says so.
+//! Exchanges messages with the Python package fastavro, both ways. Installs it once into
+//! `target/tools`; without Python or pip the test fails and says so.
 
 use std::{
     fs::{self, File},
@@ -13,8 +13,9 @@ use trommel::avro::{AvroSchemas, Framing, TimeForm};
 
 const PYPI: &str = "fastavro==1.13.1";
 
-/// Reads a JSON array of `[writer, reader, values, bodies]` and says for each what the writer's canonical form and
-/// fingerprint are, what the values become and what the bodies are to the reader. Bytes are `{"bytes": "hex"}`.
+/// Reads a JSON array of `[writer, reader, values, bodies]` and says for each what the writer's
+/// canonical form and fingerprint are, what the values become and what the bodies are to the
+/// reader. Bytes are `{"bytes": "hex"}`.
 const PEER: &str = r#"
 import io, json, sys
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
@@ -188,7 +189,8 @@ fn python(home: &Path) -> Command {
     python
 }
 
-/// Installs the package under `target/tools`, once for all the test processes that ask at the same time.
+/// Installs the package under `target/tools`, once for all the test processes that ask at the same
+/// time.
 fn installed() -> PathBuf {
     let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("tools");
     fs::create_dir_all(&tools).unwrap();

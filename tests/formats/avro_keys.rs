@@ -1,5 +1,5 @@
-//! Avro on the wire, JSON for filters, through a whole router: what comes in as Avro, what goes out as Avro, what can't be
-//! read, and schemas that are dropped in while it runs.
+//! Avro on the wire, JSON for filters, through a whole router: what comes in as Avro, what goes out
+//! as Avro, what can't be read, and schemas that are dropped in while it runs.
 
 use crate::flow;
 use crate::nats;

@@ -1,4 +1,5 @@
-//! What the bus promises to those who publish and subscribe: who gets what, and what becomes of the rest.
+//! What the bus promises to those who publish and subscribe: who gets what, and what becomes of the
+//! rest.
 
 use std::{
     sync::{Arc, Mutex},
@@ -64,7 +65,8 @@ fn take(seen: &Seen) -> Vec<String> {
     std::mem::take(&mut seen.lock().unwrap())
 }
 
-/// F20, F25 and C06: patterns, several of them, and a predicate for what patterns can't say, such as a list of types.
+/// F20, F25 and C06: patterns, several of them, and a predicate for what patterns can't say, such
+/// as a list of types.
 #[test]
 fn an_envelope_goes_to_every_subscription_that_it_fits() {
     let bus = Bus::default();
@@ -162,7 +164,8 @@ fn block_waits_for_room() {
     assert_eq!(take(&seen)[3..], ["> b", "+ b ms-2", "+ b ms-1"]);
 }
 
-/// F23 and F27: a subscription that ends lets its publishers go, and what they drop is not counted as for want of room.
+/// F23 and F27: a subscription that ends lets its publishers go, and what they drop is not counted
+/// as for want of room.
 #[test]
 fn block_waits_no_longer_than_the_subscription_lasts() {
     let (bus, seen) = watched();
@@ -199,7 +202,8 @@ fn block_waits_no_longer_than_the_subscription_lasts() {
     }
 }
 
-/// F23: a publish that is called off leaves nothing behind, says so, and gives its turn to the next.
+/// F23: a publish that is called off leaves nothing behind, says so, and gives its turn to the
+/// next.
 #[test]
 fn a_publish_that_is_called_off_is_dropped_where_it_waited() {
     let (bus, seen) = watched();
@@ -239,7 +243,8 @@ fn samples_keep_their_share() {
     }
 }
 
-/// F24, F30 and F31: several observers; the publish comes before what becomes of it; what a predicate turns away is counted.
+/// F24, F30 and F31: several observers; the publish comes before what becomes of it; what a
+/// predicate turns away is counted.
 #[test]
 fn observers_see_the_publish_and_then_each_match_once() {
     let (builder, seen) = watch(Bus::builder());
@@ -386,7 +391,8 @@ fn a_bus_without_subscriptions_swallows_what_is_published() {
     assert_eq!((bus.stats().published, bus.stats().delivered), (2, 0));
 }
 
-/// C12: readers and publishers in tasks of their own; every envelope once, in the order in which its publisher made it.
+/// C12: readers and publishers in tasks of their own; every envelope once, in the order in which
+/// its publisher made it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_publish_to_many_and_nothing_is_lost() {
     const PUBLISHERS: usize = 4;
@@ -418,7 +424,8 @@ async fn many_publish_to_many_and_nothing_is_lost() {
     }
 }
 
-/// Neither publishing nor reading without a pause keeps other tasks of the same thread from their turn.
+/// Neither publishing nor reading without a pause keeps other tasks of the same thread from their
+/// turn.
 #[tokio::test]
 async fn others_have_their_turn() {
     const MANY: usize = 10_000;

@@ -1,4 +1,5 @@
-//! What a program gets back from the router inside it: outputs on its buses, and in sinks of its own.
+//! What a program gets back from the router inside it: outputs on its buses, and in sinks of its
+//! own.
 
 use crate::router;
 
@@ -130,8 +131,8 @@ async fn an_output_for_a_closed_bus_becomes_a_dead_letter() {
     assert!(folder.read("dead-letters.ndjson").contains("\"bus_closed\""));
 }
 
-/// F38: what the program does not give is named, part by part, with the way out; the command, which gives nothing,
-/// refuses the folder likewise.
+/// F38: what the program does not give is named, part by part, with the way out; the command, which
+/// gives nothing, refuses the folder likewise.
 #[tokio::test]
 async fn parts_that_the_program_does_not_give_are_named() {
     let settings = THERE_AND_BACK.replace("subject = \"kept", "bus = \"console\"\nsubject = \"kept")
@@ -223,8 +224,8 @@ impl Source for Feed {
     }
 }
 
-/// A sink and a source of the program's own have all that others have: retries in place, and an event that is done
-/// only when its sink has it.
+/// A sink and a source of the program's own have all that others have: retries in place, and an
+/// event that is done only when its sink has it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_brings_its_own_source_and_sink() {
     let settings = "[[source]]\nname = \"feed\"\ntype = \"program\"\n[[sink]]\nname = \"out\"\ntype = \"program\"\n\
@@ -238,8 +239,8 @@ async fn a_program_brings_its_own_source_and_sink() {
     assert_eq!(*pager.paged.lock().unwrap(), ["\"a\"", "\"b\"", "\"c\""]);
 }
 
-/// A folder may be texts of the program: with the same messages, its relative paths begin at a folder, and a reload
-/// reads the same texts.
+/// A folder may be texts of the program: with the same messages, its relative paths begin at a
+/// folder, and a reload reads the same texts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_may_be_text() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! What the source of type `bus` promises: what is published becomes events, in order, and nothing that it took is lost.
+//! What the source of type `bus` promises: what is published becomes events, in order, and nothing
+//! that it took is lost.
 
 use crate::router;
 
@@ -105,7 +106,8 @@ async fn an_envelope_becomes_an_event() {
     let trace = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     assert_eq!(headers, ["tenant: acme", "source: shop", trace]);
 
-    // Ids that are none make no trace; what an envelope's own headers say stays; no payload is an empty one.
+    // Ids that are none make no trace; what an envelope's own headers say stays; no payload is an empty
+    // one.
     let mine = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let mut odd = Envelope::new("a.c").unwrap().with_header("traceparent", mine).with_header("source", "also mine");
     (odd.source, odd.trace_id, odd.span_id) = (Some("shop".into()), Some("x".into()), Some("y".into()));
@@ -207,7 +209,8 @@ async fn the_end_gives_up_what_is_open() {
     assert_eq!(bus.subscriptions(), 0, "publishers would wait for a reader that is gone");
 }
 
-/// X2: a router that does not keep up makes the publisher wait or the bus drop, as the source says; no memory grows.
+/// X2: a router that does not keep up makes the publisher wait or the bus drop, as the source says;
+/// no memory grows.
 #[tokio::test]
 async fn no_more_waits_than_the_source_says() {
     let mut blocking = rig(">", 10, OverflowPolicy::Block, plain(), 1);
@@ -282,7 +285,8 @@ async fn a_router_in_the_process_routes_what_is_published() {
     assert!(numbers.iter().copied().eq(0..1000), "in order: {numbers:?}");
 }
 
-/// F38: a folder whose events come from a program is refused by the command, which has none, and passes its check.
+/// F38: a folder whose events come from a program is refused by the command, which has none, and
+/// passes its check.
 #[test]
 fn without_a_program_the_folder_is_refused() {
     let folder = Folder::new(SETTINGS).write("keys/all.toml", KEYS);

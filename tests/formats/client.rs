@@ -1,5 +1,5 @@
-//! What the typed client promises: events go both ways, none is lost before it is acknowledged, and what it writes is
-//! what the sources' envelopes read.
+//! What the typed client promises: events go both ways, none is lost before it is acknowledged, and
+//! what it writes is what the sources' envelopes read.
 
 use crate::nats;
 use crate::patience;

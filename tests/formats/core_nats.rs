@@ -1,5 +1,5 @@
-//! What the source of type `nats` promises: what is published while it listens becomes events, and what it has no room
-//! for is counted.
+//! What the source of type `nats` promises: what is published while it listens becomes events, and
+//! what it has no room for is counted.
 
 use crate::nats;
 use crate::patience;
@@ -141,7 +141,8 @@ async fn members_of_a_queue_group_share_the_messages() {
     assert!(rigs.iter().all(|rig| rig.metrics.received.get() > 0), "one has taken all");
 }
 
-/// The job of the operator of a mesh: list, watch, try, keep by node and day, on the plain bus and on the stream.
+/// The job of the operator of a mesh: list, watch, try, keep by node and day, on the plain bus and
+/// on the stream.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mesh_is_run_from_the_plain_bus_and_from_its_stream() {
     let server = NatsServer::start().await;

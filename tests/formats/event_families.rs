@@ -1,5 +1,5 @@
-//! The examples of the event families that trommel knows, run as their pages say against a real server: presets, both
-//! envelopes, Avro of two versions beside JSON.
+//! The examples of the event families that trommel knows, run as their pages say against a real
+//! server: presets, both envelopes, Avro of two versions beside JSON.
 
 use crate::flow;
 use crate::nats;
@@ -30,7 +30,8 @@ fn copy(example: &str, server: &NatsServer) -> Folder {
     folder.write("keys/routes.toml", &fs::read_to_string(example.join("keys/routes.toml")).unwrap())
 }
 
-/// Publishes the example's events and waits for as many outputs and dead letters as it promises; returns these.
+/// Publishes the example's events and waits for as many outputs and dead letters as it promises;
+/// returns these.
 async fn prints_what_it_promises(example: &str, dead: usize) -> Vec<Value> {
     let server = NatsServer::start().await;
     let context = flow::connect(&server.url()).await;

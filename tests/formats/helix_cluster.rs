@@ -1,5 +1,5 @@
-//! A router that joins a Helix cluster which runs already: it takes nothing from its streams, reads each of its wires, and
-//! makes one event of one event, whether it came as JSON or as Avro.
+//! A router that joins a Helix cluster which runs already: it takes nothing from its streams, reads
+//! each of its wires, and makes one event of one event, whether it came as JSON or as Avro.
 
 use crate::flow;
 use crate::nats;

@@ -1,5 +1,5 @@
-//! Schemas from a registry that speaks Confluent's protocol: events of unknown ids wait for it, and nothing is lost while
-//! it is away.
+//! Schemas from a registry that speaks Confluent's protocol: events of unknown ids wait for it, and
+//! nothing is lost while it is away.
 
 use crate::flow;
 use crate::nats;
@@ -47,7 +47,8 @@ const OTHER_KEY: &str = r#"
     sinks = ["out"]
 "#;
 
-/// Registry with the schema 7, version 3 of `orders/value`, which refers to `money`; 8 is of Protobuf.
+/// Registry with the schema 7, version 3 of `orders/value`, which refers to `money`; 8 is of
+/// Protobuf.
 struct Registry {
     stand_in: StandIn,
     is_away: Arc<AtomicBool>,

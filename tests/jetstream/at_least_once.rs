@@ -1,5 +1,6 @@
-//! The router is killed at random moments, twenty times, over 100,000 events: every event reaches the sink, none is
-//! acknowledged before, and the order per subject holds for all but what was under way at a kill.
+//! The router is killed at random moments, twenty times, over 100,000 events: every event reaches
+//! the sink, none is acknowledged before, and the order per subject holds for all but what was
+//! under way at a kill.
 
 use crate::flow;
 use crate::nats;
@@ -74,7 +75,8 @@ async fn publish_all(context: &jetstream::Context) {
     }
 }
 
-/// First arrivals per subject come in the order of their numbers, unless a kill made them a redelivery.
+/// First arrivals per subject come in the order of their numbers, unless a kill made them a
+/// redelivery.
 fn assert_order(outputs: &[(String, serde_json::Value)], under_way: &[RangeInclusive<u64>]) {
     let mut seen = BTreeSet::new();
     let mut last: HashMap<&str, u64> = HashMap::new();

@@ -1,4 +1,5 @@
-//! Outputs into a stream that allows fast ingest, whatever becomes of the server and the stream while a batch is open.
+//! Outputs into a stream that allows fast ingest, whatever becomes of the server and the stream
+//! while a batch is open.
 
 use crate::nats::NatsServer;
 use crate::patience::until;

@@ -1,5 +1,5 @@
-//! For whom an event happened, in whose name and in which trace (F05, F12) goes with it: through every filter, into
-//! every stream, beside its dead letter and into the log.
+//! For whom an event happened, in whose name and in which trace (F05, F12) goes with it: through
+//! every filter, into every stream, beside its dead letter and into the log.
 
 use crate::flow;
 use crate::nats as server;
@@ -109,7 +109,8 @@ async fn identity_stands_beside_a_dead_letter_and_in_the_log() {
     running.stop();
 }
 
-/// F12, without an export of spans: what is valid goes on as it came, what is not goes nowhere, and nothing is made up.
+/// F12, without an export of spans: what is valid goes on as it came, what is not goes nowhere, and
+/// nothing is made up.
 #[tokio::test]
 async fn a_trace_goes_on_only_where_it_is_valid() {
     let server = NatsServer::start().await;

@@ -1,4 +1,5 @@
-//! Keys with a consumer of their own: what waits for one waits on the server, and the others never meet it.
+//! Keys with a consumer of their own: what waits for one waits on the server, and the others never
+//! meet it.
 
 use crate::flow;
 use crate::nats;

@@ -20,7 +20,8 @@ use trommel::{
     nats::{ConnectTrouble, ConnectionLife, connect},
 };
 
-/// How soon a source is back after the server is: reconnecting takes up to 2 s, noticing silence as long.
+/// How soon a source is back after the server is: reconnecting takes up to 2 s, noticing silence as
+/// long.
 const RECOVERY: Duration = Duration::from_secs(8);
 
 fn every_way() -> [config::JetStreamSource; 3] {
@@ -138,7 +139,8 @@ async fn a_stream_that_is_created_anew_is_read_from_its_beginning() {
     }
 }
 
-/// What is published after a backup came back has sequences that were seen before: it is not taken for repeats.
+/// What is published after a backup came back has sequences that were seen before: it is not taken
+/// for repeats.
 #[tokio::test]
 async fn a_stream_that_comes_back_from_a_backup_is_read_on() {
     for settings in every_way() {
@@ -168,7 +170,8 @@ async fn a_stream_that_comes_back_from_a_backup_is_read_on() {
     }
 }
 
-/// What was on its way when a connection was cut is read from the stream, before anything that follows it.
+/// What was on its way when a connection was cut is read from the stream, before anything that
+/// follows it.
 #[tokio::test]
 async fn a_cut_does_not_change_the_order() {
     for ack in [AckMode::Explicit, AckMode::Auto, AckMode::All] {
@@ -198,7 +201,8 @@ async fn a_cut_does_not_change_the_order() {
     }
 }
 
-/// A pull that never reaches the server: the client believes it is waiting, the server has nobody to deliver to.
+/// A pull that never reaches the server: the client believes it is waiting, the server has nobody
+/// to deliver to.
 #[tokio::test]
 async fn a_lost_pull_is_noticed() {
     let server = NatsServer::start().await;
@@ -288,7 +292,8 @@ authorization {
   ]
 }"#;
 
-/// The server forgets a subscription that it does not allow any more, and does not say when it would allow it again.
+/// The server forgets a subscription that it does not allow any more, and does not say when it
+/// would allow it again.
 #[tokio::test]
 async fn a_permission_to_listen_that_is_taken_and_given_back_costs_nothing() {
     for settings in every_way() {
@@ -380,8 +385,8 @@ async fn a_message_that_the_client_can_not_read_becomes_a_dead_letter() {
     }
 }
 
-/// A server that comes back without what it had not written delivers the message again, and the client gives up its
-/// connection over it before anything shows that it was settled.
+/// A server that comes back without what it had not written delivers the message again, and the
+/// client gives up its connection over it before anything shows that it was settled.
 #[tokio::test]
 async fn a_forgotten_ack_of_a_message_that_the_client_can_not_read_is_made_again() {
     for settings in every_way() {
@@ -412,8 +417,8 @@ async fn a_forgotten_ack_of_a_message_that_the_client_can_not_read_is_made_again
     }
 }
 
-/// Header blocks of every kind, most of which the client gives its connection up over or panics on: each message ends as
-/// an event or as a dead letter, once, and the source goes on.
+/// Header blocks of every kind, most of which the client gives its connection up over or panics on:
+/// each message ends as an event or as a dead letter, once, and the source goes on.
 #[tokio::test]
 async fn whatever_a_header_block_holds_the_source_goes_on() {
     const MESSAGES: u64 = 60;
@@ -466,7 +471,8 @@ async fn whatever_a_header_block_holds_the_source_goes_on() {
     }
 }
 
-/// A block as a careless or hostile publisher may send it: half of it is well formed, any byte may be anywhere.
+/// A block as a careless or hostile publisher may send it: half of it is well formed, any byte may
+/// be anywhere.
 fn random_block(random: &mut fastrand::Rng) -> Vec<u8> {
     let mut block = b"NATS/1.0\r\n".to_vec();
     for _ in 0..random.usize(0..4) {

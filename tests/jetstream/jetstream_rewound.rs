@@ -1,5 +1,5 @@
-//! A stream that comes back from a backup while its consumer is lost: what lies before the router's position is other
-//! messages, and none of them is skipped.
+//! A stream that comes back from a backup while its consumer is lost: what lies before the router's
+//! position is other messages, and none of them is skipped.
 
 use crate::nats as server;
 use crate::proxy;
@@ -12,8 +12,9 @@ use server::NatsServer;
 use source::{DURABLE, Running, STREAM, admin, every_ack, nats, publish, stocked};
 use trommel::config;
 
-/// Reads 1 to 50, of which the backup holds 20, and comes back to a stream that has lost its consumer and holds 121 to
-/// 200 under the sequences from 21 on. `deleted` are sequences that are not there any more.
+/// Reads 1 to 50, of which the backup holds 20, and comes back to a stream that has lost its
+/// consumer and holds 121 to 200 under the sequences from 21 on. `deleted` are sequences that are
+/// not there any more.
 async fn comes_back(settings: config::JetStreamSource, deleted: RangeInclusive<u64>) {
     let mut server = NatsServer::start().await;
     let context = stocked(&server.url(), 1..=20).await;
@@ -54,7 +55,8 @@ async fn a_stream_that_has_grown_past_our_position_is_read_from_its_beginning() 
     }
 }
 
-/// The message by which the stream is known again may be gone, as where a stream keeps one for each subject.
+/// The message by which the stream is known again may be gone, as where a stream keeps one for each
+/// subject.
 #[tokio::test]
 async fn a_stream_is_known_again_by_what_is_left_of_it() {
     for settings in every_ack() {

@@ -1,4 +1,4 @@
-//! Events from a durable consumer on a real server: what arrives, and when the server hears that it is done.
+//! Events from a durable consumer on a real server: what arrives, and when that is settled.
 
 use crate::nats as server;
 use crate::patience::until;
@@ -157,7 +157,7 @@ async fn a_dead_event_is_terminated_with_its_reason() {
     running.drain().await;
 }
 
-/// A sink that is slower than `ack_wait` causes no redelivery, neither of what is open nor of what waits behind it.
+/// A sink that is slower than `ack_wait` causes no redelivery of what is open or waits behind it.
 #[tokio::test]
 async fn slow_work_is_delivered_once() {
     let ack_wait = Duration::from_secs(1);
@@ -165,8 +165,8 @@ async fn slow_work_is_delivered_once() {
         let server = NatsServer::start().await;
         let admin = stocked(&server.url(), 1..=6).await;
         let settings = config::JetStreamSource { ack_wait, ..settings };
-        // One byte of budget: after each event the intake is closed, and what was pulled with it has to wait outside.
-        // The pull asks for more than there is, so the server could redeliver at any time.
+        // One byte of budget: after each event the intake is closed, and what was pulled with it has to
+        // wait outside. The pull asks for more than there is: the server could redeliver at any time.
         let budget = EventBudget { events: 10, bytes: 1 };
         let mut running = Running::with_budget(&nats(&server.url()), settings, budget).await;
         let ticket = running.next().await;
@@ -236,8 +236,8 @@ async fn a_drain_leaves_nothing_waiting_for_its_ack() {
     }
 }
 
-/// A process that was killed leaves deliveries behind. They come before anything that follows them, in their order; with
-/// an ack for each, those that were settled do not come again.
+/// A process that was killed leaves deliveries behind. They come before anything that follows them,
+/// in their order; with an ack for each, those that were settled do not come again.
 #[tokio::test]
 async fn what_another_process_left_open_comes_first() {
     for settings in [settings(), ack_all()] {
@@ -283,7 +283,7 @@ async fn what_another_process_left_open_comes_first() {
     }
 }
 
-/// Two readers of a consumer share its messages out, whoever comes first, and none gets what the other has.
+/// Two readers of a consumer share its messages out, and none gets what the other has.
 #[tokio::test]
 async fn a_second_reader_gets_its_share_and_nothing_twice() {
     let server = NatsServer::start().await;
@@ -317,7 +317,8 @@ async fn a_second_reader_gets_its_share_and_nothing_twice() {
     second.drain().await;
 }
 
-/// What was pulled and waits to be taken is part of the budget of bytes, and what is larger than that still comes.
+/// What was pulled and waits to be taken is part of the budget of bytes, and what is larger than
+/// that still comes.
 #[tokio::test]
 async fn no_more_is_pulled_than_the_bytes_allow() {
     for settings in every_ack() {
@@ -475,7 +476,7 @@ async fn the_consumer_is_brought_in_line() {
     assert!(refused.starts_with("stream `NOWHERE` does not exist"), "{refused}");
 }
 
-/// What the stream allows its consumers counts for more than the budget, and more again once it is raised.
+/// What the stream allows its consumers bounds the budget, and allows more again once it is raised.
 #[tokio::test]
 async fn the_limit_of_a_stream_is_kept_to() {
     let server = NatsServer::start().await;

@@ -1,4 +1,5 @@
-//! A server that comes back after a freeze: what it does then must not look like the work of a second reader.
+//! A server that comes back after a freeze: what it does then must not look like the work of a
+//! second reader.
 
 use crate::nats as server;
 use crate::patience::until;
@@ -13,8 +14,9 @@ use server::NatsServer;
 use source::{DURABLE, Running, STREAM, nats, publish, settings, stocked, until_consumer};
 use trommel::{config, fate::Fate};
 
-/// The server delivers again what is late, to a connection that is dead, and only then reads the acks: more was delivered
-/// than arrived here, and less of it is open. What was new in it still comes before what is stored later.
+/// The server delivers again what is late, to a connection that is dead, and only then reads the
+/// acks: more was delivered than arrived here, and less of it is open. What was new in it still
+/// comes before what is stored later.
 #[tokio::test]
 async fn acks_that_are_read_late_are_no_second_reader() {
     let server = NatsServer::start().await;

@@ -1,5 +1,6 @@
-//! Two whole routers with the shipped component `mail`: one of them asks the API for new mail, and when it is killed the
-//! other goes on and asks no longer when it is the last to leave (L47 to L51, L55, X9).
+//! Two whole routers with the shipped component `mail`: one of them asks the API for new mail, and
+//! when it is killed the other goes on and asks no longer when it is the last to leave (L47 to L51,
+//! L55, X9).
 
 use crate::flow;
 use crate::nats;

@@ -189,7 +189,8 @@ async fn a_denied_subject_is_named_at_once() {
     assert!(why.starts_with("no permission to subscribe to `_INBOX."), "{why}");
 }
 
-/// The answers of the stream arrive nowhere then, and the server does not say when they would again.
+/// The answers of the stream arrive nowhere then, and the server does not say when they would
+/// again.
 #[tokio::test]
 async fn a_permission_to_listen_that_is_taken_and_given_back_costs_nothing() {
     let users = |permissions: &str| {
@@ -258,7 +259,8 @@ async fn another_server_that_the_last_one_named_is_connected_to() {
     rig.finish().await;
 }
 
-/// The client would send what it had queued before what it lost. Nothing may be lost, doubled or overtaken.
+/// The client would send what it had queued before what it lost. Nothing may be lost, doubled or
+/// overtaken.
 #[tokio::test]
 async fn a_connection_cut_in_mid_window_loses_doubles_and_reorders_nothing() {
     let server = NatsServer::start().await;
@@ -277,7 +279,8 @@ async fn a_connection_cut_in_mid_window_loses_doubles_and_reorders_nothing() {
     rig.finish().await;
 }
 
-/// As above with a link that takes nothing more: then outputs wait at every stage inside the client.
+/// As above with a link that takes nothing more: then outputs wait at every stage inside the
+/// client.
 #[tokio::test]
 async fn a_congested_connection_that_is_cut_reorders_nothing() {
     let server = NatsServer::start().await;

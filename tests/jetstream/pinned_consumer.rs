@@ -1,5 +1,5 @@
-//! `ack = "auto"`: a consumer that the server pins to one router at a time, where one ack settles many messages. Others
-//! wait, and the one that follows begins at what is not settled.
+//! `ack = "auto"`: a consumer that the server pins to one router at a time, where one ack settles
+//! many messages. Others wait, and the one that follows begins at what is not settled.
 
 use crate::flow;
 use crate::nats as server;
@@ -139,7 +139,8 @@ async fn a_second_router_waits_and_follows_at_once() {
     second.drain().await;
 }
 
-/// What the one that was killed had open comes first, in the order of the stream, whether anything new comes or not.
+/// What the one that was killed had open comes first, in the order of the stream, whether anything
+/// new comes or not.
 #[tokio::test]
 async fn a_holder_that_is_killed_is_followed() {
     for has_more in [true, false] {
@@ -197,7 +198,8 @@ async fn a_holder_that_was_cut_off_settles_nothing_of_the_next_one() {
     }
     until_consumer("what precedes the open one", &admin, |info| info.ack_floor.stream_sequence == 44).await;
 
-    // The old one is back: it settles the rest of its own, which reaches up to where it was cut off, and gets no more.
+    // The old one is back: it settles the rest of its own, which reaches up to where it was cut off,
+    // and gets no more.
     proxy.set(Fault::None);
     held.unwrap().settle(Fate::Emitted);
     let is_past = |info: &jetstream::consumer::Info| info.ack_floor.stream_sequence >= 100;
@@ -249,7 +251,8 @@ const KEY: &str = r#"
     sinks = ["out"]
 "#;
 
-/// Two routers on one consumer, killed in turn while the server restarts too: nothing is lost, and ids take out repeats.
+/// Two routers on one consumer, killed in turn while the server restarts too: nothing is lost, and
+/// ids take out repeats.
 #[tokio::test(flavor = "multi_thread")]
 async fn routers_and_servers_that_are_killed_cost_no_event() {
     let mut server = NatsServer::start().await;

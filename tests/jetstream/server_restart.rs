@@ -1,5 +1,5 @@
-//! The server goes away and comes back while events flow from stream to stream: nothing is lost, and since outputs carry
-//! deterministic ids, nothing comes out twice.
+//! The server goes away and comes back while events flow from stream to stream: nothing is lost,
+//! and since outputs carry deterministic ids, nothing comes out twice.
 
 use crate::flow;
 use crate::nats;

@@ -1,5 +1,5 @@
-//! Two routers on one durable, of which one has a sink that takes nothing: the other one has the work, and gets back what
-//! the first can't do.
+//! Two routers on one durable, of which one has a sink that takes nothing: the other one has the
+//! work, and gets back what the first can't do.
 
 use crate::flow;
 use crate::nats;

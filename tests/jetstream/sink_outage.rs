@@ -1,5 +1,5 @@
-//! A sink that is away for six seconds while events flow: the source is held up, and everything arrives when the sink is
-//! back.
+//! A sink that is away for six seconds while events flow: the source is held up, and everything
+//! arrives when the sink is back.
 
 use crate::flow;
 use crate::nats;

@@ -1,4 +1,5 @@
-//! What a source tells of its consumer: what is still to come, and what an earlier process left open.
+//! What a source tells of its consumer: what is still to come, and what an earlier process left
+//! open.
 
 use crate::flow;
 use crate::nats;

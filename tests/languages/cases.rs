@@ -1,4 +1,5 @@
-//! Cases in the words of `trommel plugin test`: an event, params, what the API answers, and what is expected.
+//! Cases in the words of `trommel plugin test`: an event, params, what the API answers, and what is
+//! expected.
 
 use std::{
     collections::BTreeMap,

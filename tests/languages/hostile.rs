@@ -1,5 +1,5 @@
-//! What a filter gets that goes for the machine: nothing, and a plain error each time. Components in the languages whose
-//! runtimes know how to ask (`examples/languages/hostile`).
+//! What a filter gets that goes for the machine: nothing, and a plain error each time. Components
+//! in the languages whose runtimes know how to ask (`examples/languages/hostile`).
 
 use std::net::TcpListener;
 
@@ -47,7 +47,8 @@ async fn reaches_no_socket(filter: &Filter) {
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "it was reached");
 }
 
-/// 10,000 lines of 1,000 bytes: the budget's worth is logged, under the filter's name, and the rest is counted.
+/// 10,000 lines of 1,000 bytes: the budget's worth is logged, under the filter's name, and the rest
+/// is counted.
 async fn floods_only_its_share_of_the_log(filter: &Filter, language: &str) {
     let (log, guard) = Log::start(Level::INFO);
     assert_eq!(told(filter, &[("try", "flood")]).await, "printed");

@@ -1,5 +1,5 @@
-//! What a filter is sent can't stop it: JSON that is nested deeper than its language can follow is an answer about that
-//! event, like any other, and no break.
+//! What a filter is sent can't stop it: JSON that is nested deeper than its language can follow is
+//! an answer about that event, like any other, and no break.
 
 use trommel::filter::{FailureKind, Filter, ProcessError, Verdict};
 

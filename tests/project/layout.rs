@@ -1,4 +1,5 @@
-//! The shape of the tree: who may import whom, and which module alone may name a library. See ARCHITECTURE.md.
+//! The shape of the tree: who may import whom, and which module alone may name a library. See
+//! ARCHITECTURE.md.
 
 use std::{
     collections::BTreeSet,

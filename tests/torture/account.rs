@@ -44,8 +44,8 @@ pub struct Account {
     places: BTreeMap<usize, u64>,
     in_folder: BTreeSet<usize>,
     stored: BTreeSet<usize>,
-    /// Messages that were open when the server was killed. It may have forgotten that it has delivered them, and what it delivers anew
-    /// comes late.
+    /// Messages that were open when the server was killed. It may have forgotten that it has
+    /// delivered them, and what it delivers anew comes late.
     forgotten: Vec<RangeInclusive<u64>>,
     /// How far acknowledged events were found to be accounted for, numbered and odd ones.
     verified: [u64; 2],
@@ -170,7 +170,8 @@ impl Account {
         deliveries.iter().map(|delivery| delivery.event_id.strip_prefix('e').unwrap().parse().unwrap()).collect()
     }
 
-    /// Checks that what is acknowledged is accounted for, after [`Self::read`] and while no router runs.
+    /// Checks that what is acknowledged is accounted for, after [`Self::read`] and while no router
+    /// runs.
     pub async fn check_acknowledged(&mut self, when: &str) {
         for (index, stream) in ["IN", "ODD"].into_iter().enumerate() {
             let Ok(consumer) = self.context.get_consumer_from_stream::<pull::Config, _, _>("trommel", stream).await

@@ -1,4 +1,5 @@
-//! What is published: numbered events, each of which says what must become of it, and odd messages as they are.
+//! What is published: numbered events, each of which says what must become of it, and odd messages
+//! as they are.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -65,8 +66,8 @@ pub async fn connect(address: SocketAddr) -> Context {
     ContextBuilder::new().timeout(Duration::from_secs(2)).build(client)
 }
 
-/// Publishes events and waits until the stream has them. What is refused, as by a server that is away, is published again
-/// under its id.
+/// Publishes events and waits until the stream has them. What is refused, as by a server that is
+/// away, is published again under its id.
 pub async fn publish(context: &Context, numbers: Range<usize>, seed: u64) {
     let deadline = Instant::now() + PATIENCE;
     let mut numbers: Vec<usize> = numbers.collect();

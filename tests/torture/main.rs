@@ -1,5 +1,6 @@
-//! What becomes of events when everything goes wrong. Short here; by hand, for hours, with larger `TORTURE_EVENTS` and
-//! `TORTURE_KILLS`, or `TORTURE_MESSAGES` for the odd ones. A run says its seed, and `TORTURE_SEED` repeats it.
+//! What becomes of events when everything goes wrong. Short here; by hand, for hours, with larger
+//! `TORTURE_EVENTS` and `TORTURE_KILLS`, or `TORTURE_MESSAGES` for the odd ones. A run says its
+//! seed, and `TORTURE_SEED` repeats it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 #![allow(clippy::print_stderr, reason = "a run says its seed and what it has seen")]

@@ -1,4 +1,5 @@
-//! Messages as anybody may send them: any sizes up to the server's limit, any bytes in subjects, headers and bodies.
+//! Messages as anybody may send them: any sizes up to the server's limit, any bytes in subjects,
+//! headers and bodies.
 
 use fastrand::Rng;
 
@@ -22,7 +23,8 @@ fn bytes(random: &mut Rng, length: usize) -> Vec<u8> {
     std::iter::repeat_with(|| random.u8(..)).take(length).collect()
 }
 
-/// Below `odd.`: what the protocol does not take for white space, and what a stream's subjects do not exclude.
+/// Below `odd.`: what the protocol does not take for white space, and what a stream's subjects do
+/// not exclude.
 fn subject(random: &mut Rng) -> Vec<u8> {
     let mut subject = b"odd.".to_vec();
     if random.f32() < 0.8 {

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use crate::{router::Folder, sinks};
 
-/// Budget and windows are wide enough for what comes while a stream is away: what has no room there goes back to its source, and
-/// loses its order.
+/// Budget and windows are wide enough for what comes while a stream is away: what has no room there
+/// goes back to its source, and loses its order.
 const SETTINGS: &str = r#"
 [nats]
 url = "URL"

@@ -76,7 +76,8 @@ impl FileTail {
         }
     }
 
-    /// In the order in which they were begun: the times in the names of those that were rotated away sort so.
+    /// In the order in which they were begun: the times in the names of those that were rotated
+    /// away sort so.
     fn files(&self) -> Vec<PathBuf> {
         let stem = self.path.file_stem().unwrap().to_str().unwrap();
         let Ok(entries) = fs::read_dir(self.path.parent().unwrap()) else { return Vec::new() };

@@ -1,4 +1,5 @@
-//! Numbered events and odd ones through a router that is killed, frozen, cut off and misled, and an account of all of them.
+//! Numbered events and odd ones through a router that is killed, frozen, cut off and misled, and an
+//! account of all of them.
 
 use std::{
     ops::Range,
@@ -231,7 +232,8 @@ fn router_log(router: &RouterProcess) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
-/// Nothing is lost, nothing acknowledged early, order is kept, counters balance, and memory does not grow.
+/// Nothing is lost, nothing acknowledged early, order is kept, counters balance, and memory does
+/// not grow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_event_is_accounted_for_whatever_goes_wrong() {
     let mut torture = Torture::start().await;

@@ -187,8 +187,8 @@ impl Metrics {
         self.webhooks.all()
     }
 
-    /// Returns the health of all parts: the configuration, then sources, filters, sinks, webhooks and
-    /// what is paused beside them.
+    /// Returns the health of all parts: the configuration, then sources, filters, sinks, webhooks
+    /// and what is paused beside them.
     pub fn health(&self) -> Vec<PartHealth> {
         let of = |cells: [&HealthCell; 2], kind, name: &str| cells[0].of(kind, name).and(cells[1].of(kind, name));
         let mut parts = vec![of([&self.configuration, &self.settings], PartKind::Configuration, "")];

@@ -112,8 +112,8 @@ pub enum KeyOrdering {
 }
 
 impl Key {
-    /// Asks the schema registry for an event's schema if it is not known. `None` if nothing is to be
-    /// asked for.
+    /// Asks the schema registry for an event's schema if it is not known. `None` if nothing is to
+    /// be asked for.
     pub fn schema_gap(&self, event: &Event) -> Option<SchemaGap> {
         let (requests, decoding) = self.schema_requests.as_ref().zip(self.decoding.as_ref())?;
         decoding.unknown_id(&event.payload).map(|id| requests.ask(id))

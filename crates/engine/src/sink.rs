@@ -70,9 +70,9 @@ impl Output {
     }
 }
 
-/// Id in the form `UID:KEY:ROUTE:INDEX`, which has no event content, as keys and routes are named by
-/// the configuration; or `own:KEY:ID` with the one that the filter has chosen, which can't be that of
-/// another key's output, nor one that the router has made.
+/// Id in the form `UID:KEY:ROUTE:INDEX`, which has no event content, as keys and routes are named
+/// by the configuration; or `own:KEY:ID` with the one that the filter has chosen, which can't be
+/// that of another key's output, nor one that the router has made.
 pub struct OutputId<'a>(&'a Output);
 
 impl fmt::Display for OutputId<'_> {

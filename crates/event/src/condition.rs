@@ -180,8 +180,8 @@ pub fn narrowed(mut lists: ConditionLists, condition: Condition) -> ConditionLis
 
 impl Conditions {
     /// Builds conditions from what is written. `time` is the limit of all tests on one event. The
-    /// pointers `beside` are looked up in the same walk as those that are tested, for who reads them
-    /// next.
+    /// pointers `beside` are looked up in the same walk as those that are tested, for who reads
+    /// them next.
     ///
     /// # Errors
     /// If a field or an expression is invalid, or there are too many tests.

@@ -92,8 +92,8 @@ pub(crate) fn path(table: &mut TomlTable<'_>, field: &'static str) -> Option<Pat
 /// Ways to say where a param's secret is kept.
 pub(crate) const PLACES: &str = "say where it is kept: `{ env = \"NAME\" }` or `{ file = \"PATH\" }`";
 
-/// Finds a param's secret in its place. Reports why it can't be used, without the secret, and a file
-/// that others may read.
+/// Finds a param's secret in its place. Reports why it can't be used, without the secret, and a
+/// file that others may read.
 pub(crate) fn param(
     kept: KeptIn,
     place: &ConfigPlace,

@@ -135,7 +135,8 @@ impl WebhookBook<'_> {
     }
 
     /// Makes a new secret the first one. The former one stays, so that both sign, until
-    /// [`Self::finish_rotation`] or as long as the rotation `lasts`. Returns the webhook as it is then, and the new secret's file.
+    /// [`Self::finish_rotation`] or as long as the rotation `lasts`. Returns the webhook as it is
+    /// then, and the new secret's file.
     ///
     /// # Errors
     /// Returns an error if two secrets sign already.

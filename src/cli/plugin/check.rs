@@ -266,8 +266,8 @@ impl CheckFindings {
     }
 }
 
-/// Imports that the manifest does not ask for. That is no mistake: toolchains of interpreters import
-/// all that there is.
+/// Imports that the manifest does not ask for. That is no mistake: toolchains of interpreters
+/// import all that there is.
 fn unasked(filter: &Filter) -> Vec<&'static str> {
     let is_asked_for = |import: &&str| filter.manifest().capabilities.iter().any(|wish| wish == import);
     let imports = filter.imports().into_iter().filter(|import| ["api", "state"].contains(import));

@@ -1,5 +1,5 @@
-//! What a plugin's folder, which may be a router's too, says of the filter: its limits, and the params
-//! of its key.
+//! What a plugin's folder, which may be a router's too, says of the filter: its limits, and the
+//! params of its key.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -36,7 +36,8 @@ impl DeclaredUse {
         Ok(Self { settings, key: key.filter(|_| keys.next().is_none()) })
     }
 
-    /// Returns the params of a case as the key makes them: with its defaults, in their canonical form.
+    /// Returns the params of a case as the key makes them: with its defaults, in their canonical
+    /// form.
     ///
     /// # Errors
     /// Says why the key refuses them.

@@ -9,8 +9,8 @@ use crate::{
     filter::{Filter, FilterNeeds},
 };
 
-/// Returns the key file and the settings of a filter. `None` if its manifest says nothing of what it
-/// needs.
+/// Returns the key file and the settings of a filter. `None` if its manifest says nothing of what
+/// it needs.
 pub(super) fn files(filter: &Filter) -> Option<String> {
     let manifest = filter.manifest();
     let needs = &manifest.needs;

@@ -12,7 +12,8 @@ use crate::{
     pause::PausableKind,
 };
 
-/// Asks the router to pause or to resume a part, as `operation` says. Returns what to tell the user.
+/// Asks the router to pause or to resume a part, as `operation` says. Returns what to tell the
+/// user.
 pub(super) async fn switch(
     dir: &Path,
     operation: fn(PartName) -> Operation,

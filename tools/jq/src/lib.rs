@@ -37,8 +37,8 @@ impl Jq {
         })
     }
 
-    /// The results for one JSON text as they are made, each on one line. What fails ends them. They are JSON but for
-    /// numbers that JSON has not, which are written as `NaN` and `Infinity`.
+    /// The results for one JSON text as they are made, each on one line. What fails ends them. They
+    /// are JSON but for numbers that JSON has not, which are written as `NaN` and `Infinity`.
     ///
     /// # Errors
     /// When the text is no JSON, or nested too deeply.
@@ -53,7 +53,8 @@ impl Jq {
     }
 }
 
-/// A JSON text in the colours of a terminal. `None` when it is no JSON, or nested too deeply for people to read.
+/// A JSON text in the colours of a terminal. `None` when it is no JSON, or nested too deeply for
+/// people to read.
 pub fn in_colour(json: &[u8]) -> Option<Vec<u8>> {
     if depth(json) > MAX_COLOURED {
         return None;

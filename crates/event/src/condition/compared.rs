@@ -64,8 +64,8 @@ impl ConditionTest {
         self.holds(text, if is_number { JsonNumber::parse(text) } else { None }, in_range)
     }
 
-    /// Returns whether the test holds for a value of the payload. `look` is told the number of bytes
-    /// first.
+    /// Returns whether the test holds for a value of the payload. `look` is told the number of
+    /// bytes first.
     pub(super) fn holds_in(
         &self,
         value: &JsonValue<'_>,
@@ -94,8 +94,8 @@ impl ConditionTest {
         self.operands.iter().any(|operand| matches!(operand, Operand::Range { .. }))
     }
 
-    /// Tests a text that is `number` where it is compared, and `in_range` where it is looked for in a
-    /// range.
+    /// Tests a text that is `number` where it is compared, and `in_range` where it is looked for in
+    /// a range.
     fn holds(&self, text: &str, number: Option<JsonNumber>, in_range: Option<JsonNumber>) -> bool {
         let is = |test: fn(Ordering) -> bool| match self.operands.first() {
             Some(Operand::Text(operand)) => test(operand.compare(text, number)),

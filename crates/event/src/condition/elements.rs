@@ -45,8 +45,8 @@ impl ElementScope {
         Ok(Self { quantifier, inside: (!inside.is_empty()).then(pointer).transpose()? })
     }
 
-    /// Returns whether as many values pass `test` as have to. A value that is no array fails; so does
-    /// an element that lacks the part which is asked for.
+    /// Returns whether as many values pass `test` as have to. A value that is no array fails; so
+    /// does an element that lacks the part which is asked for.
     pub(super) fn test<'a, E>(
         &self,
         array: &'a str,

@@ -28,8 +28,8 @@ pub(super) struct OperandText {
 }
 
 impl ConditionValue {
-    /// Reads a value that stands in a list without quotes: a range such as `1..5`, `1..` or `..5`, or
-    /// a text.
+    /// Reads a value that stands in a list without quotes: a range such as `1..5`, `1..` or `..5`,
+    /// or a text.
     ///
     /// # Errors
     /// If only one end of what looks like a range is a number, or no number is in it.

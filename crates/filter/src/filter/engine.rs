@@ -21,7 +21,8 @@ use super::{
 /// stacks of about 1 MiB, and their frames take more here than they know of.
 const MAX_STACK: usize = 2 << 20;
 /// Bytes of stack for a call of a guest, with the host's part. A thread that calls
-/// [`Matcher::matches`](super::Matcher::matches) needs so much, for a guest may use up its own part.
+/// [`Matcher::matches`](super::Matcher::matches) needs so much, for a guest may use up its own
+/// part.
 pub const MATCHER_STACK: usize = MAX_STACK + (1 << 20);
 
 /// Trade between the time that machine code takes to be made and to run.
@@ -55,7 +56,8 @@ impl CodeQuality {
 /// Where compiled code is kept, and its quality.
 #[derive(Clone, Debug, Default)]
 pub struct CodeCache {
-    /// Folder that is created if absent, for this user alone. Without one every start compiles anew.
+    /// Folder that is created if absent, for this user alone. Without one every start compiles
+    /// anew.
     pub folder: Option<PathBuf>,
     pub quality: CodeQuality,
 }

@@ -42,8 +42,8 @@ pub(super) struct FunctionStore {
 }
 
 impl FunctionStore {
-    /// Opens the file for a component. `None` if the component's code is not worth sharing, or others
-    /// may write to the files.
+    /// Opens the file for a component. `None` if the component's code is not worth sharing, or
+    /// others may write to the files.
     pub(super) fn open(folder: &Path, component: &[u8], version: u64) -> Option<Self> {
         let code = largest_code(component).filter(|code| code.len() >= WORTH_SHARING)?;
         let folder = CacheFolder::open(&folder.join("functions")).ok()?;

@@ -45,7 +45,8 @@ impl DeclaredReads {
         names.iter().filter_map(|name| name.parse::<Field>().ok()?.pointer().cloned())
     }
 
-    /// `call` is the function that reads them. The pointers `beside` are looked up in the same walk.
+    /// `call` is the function that reads them. The pointers `beside` are looked up in the same
+    /// walk.
     ///
     /// # Errors
     /// If there is no field of such a name.

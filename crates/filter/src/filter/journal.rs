@@ -64,8 +64,8 @@ impl LogRate {
     }
 }
 
-/// Log of one instance. The lines of a call are kept until it ends, to be logged with the event that
-/// it was about, and told with what went wrong.
+/// Log of one instance. The lines of a call are kept until it ends, to be logged with the event
+/// that it was about, and told with what went wrong.
 #[derive(Debug)]
 pub(super) struct GuestLog {
     filter: Arc<str>,
@@ -114,8 +114,9 @@ impl GuestLog {
         call.left = lines;
     }
 
-    /// Logs the lines of the call, and how many were dropped, if any. Of a call that broke, what was
-    /// printed to standard error is a warning, and the lines are kept for [`Self::last_words`].
+    /// Logs the lines of the call, and how many were dropped, if any. Of a call that broke, what
+    /// was printed to standard error is a warning, and the lines are kept for
+    /// [`Self::last_words`].
     pub(super) fn end(&self, key: &str, event: Option<&Event>, is_broken: bool) {
         let mut call = ignore_poison(self.call.lock());
         if call.is_empty() {

@@ -41,8 +41,8 @@ impl CallLimits {
     }
 }
 
-/// Returns the computing time for a call about an event with `payload` bytes: each KiB adds a 64th of
-/// the limit, because what it takes to read an event grows with it.
+/// Returns the computing time for a call about an event with `payload` bytes: each KiB adds a 64th
+/// of the limit, because what it takes to read an event grows with it.
 pub(super) fn time_for(limit: Duration, payload: usize) -> Duration {
     let kib = u32::try_from(payload >> 10).unwrap_or(u32::MAX);
     limit.saturating_add((limit / SHARE).saturating_mul(kib))

@@ -86,7 +86,8 @@ pub(super) const ASSEMBLYSCRIPT: [TemplateFile; 10] = [
     file!("sdk/trommel.ts", "plugins/sdk-assemblyscript/trommel.ts"),
 ];
 
-/// What any toolchain needs: the contract, the section that says what a module is, and how values go in and out.
+/// What any toolchain needs: the contract, the section that says what a module is, and how values
+/// go in and out.
 pub(super) const OTHER: [TemplateFile; 5] = [
     file!("ABI.md", "docs/how-to/any-toolchain.md"),
     file!("build", "examples/languages/templates/other/build"),

@@ -1,5 +1,5 @@
-//! The reading side of the layout of version 0.1.1, as guests of that version have it. Nothing is copied; what is not
-//! of that layout panics.
+//! The reading side of the layout of version 0.1.1, as guests of that version have it. Nothing is
+//! copied; what is not of that layout panics.
 
 const LAYOUT: u32 = 1;
 /// Where the first row begins.

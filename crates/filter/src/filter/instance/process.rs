@@ -18,8 +18,8 @@ use crate::{
 };
 
 impl GuestInstance {
-    /// Calls `process`, on the thread's own stack where `has_stack` says that it is large enough and
-    /// the guest has nothing to wait for and is quick.
+    /// Calls `process`, on the thread's own stack where `has_stack` says that it is large enough
+    /// and the guest has nothing to wait for and is quick.
     pub(in crate::filter) async fn process(
         &mut self,
         subscription: &Arc<RouteSubscription>,

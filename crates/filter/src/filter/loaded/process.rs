@@ -28,8 +28,8 @@ impl Filter {
         self.processed(subscription, event, attempt, &mut StageSpan::none(), false).await
     }
 
-    /// Like [`Self::process`], within a span that the guest may annotate. A guest that only computes
-    /// is called on the thread's own stack, which must have
+    /// Like [`Self::process`], within a span that the guest may annotate. A guest that only
+    /// computes is called on the thread's own stack, which must have
     /// [`MATCHER_STACK`](crate::filter::MATCHER_STACK) bytes.
     ///
     /// # Errors

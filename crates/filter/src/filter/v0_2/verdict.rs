@@ -21,8 +21,8 @@ use crate::{
 
 type Answer = Result<types::Outcome, types::Failure>;
 
-/// Makes the verdict of an answer about an event, with what was noted of its payload. A failure also
-/// if the event is not one that the edits can be made on.
+/// Makes the verdict of an answer about an event, with what was noted of its payload. A failure
+/// also if the event is not one that the edits can be made on.
 pub(super) fn of(
     answer: Answer,
     subscription: &RouteSubscription,
