@@ -32,7 +32,11 @@ pub(super) async fn serve(
             () = shared.view.desk.closed() => None,
         };
         match message {
-            Some(message) => writer.send(&message).await?,
+            Some(message) => tokio::select! {
+                sent = writer.send(&message) => sent?,
+                // One that reads nothing any more holds no stop up.
+                () = shared.view.desk.closed() => return Ok(()),
+            },
             None => {
                 let message = "the router ends".to_owned();
                 return Ok(writer.send(&RouterAnswer::Bye { reason: Farewell::Stopped, message }).await?);

@@ -113,8 +113,9 @@ impl Prometheus {
         let count = || self.query("count_over_time(up[1h])")?.first()?["value"][1].as_str()?.parse::<u32>().ok();
         let then = count().unwrap();
         until_ok("more is read", async || {
-            assert_eq!(self.firing().unwrap_or_default(), BTreeSet::from([alert.to_owned()]));
-            if count().unwrap() > then + 5 { Ok(()) } else { Err(String::new()) }
+            let firing = self.firing().ok_or("no answer")?;
+            assert_eq!(firing, BTreeSet::from([alert.to_owned()]));
+            if count().is_some_and(|now| now > then + 5) { Ok(()) } else { Err("it is not yet") }
         })
         .await;
     }

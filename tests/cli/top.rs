@@ -1,5 +1,6 @@
 //! `trommel top` where it is printed.
 
+use crate::patience::blocking::until_ok;
 use crate::router::Folder;
 use crate::watched_router::WatchedRouter;
 
@@ -16,7 +17,10 @@ fn one_table_is_printed_where_there_is_no_terminal() {
     for n in [60, 10, 70] {
         router.send(&format!("{{\"id\":\"{n}\",\"type\":\"order\",\"n\":{n}}}"));
     }
-    while router.events("").len() < 3 {}
+    until_ok("the events have ended", || match router.events("").len() {
+        3 => Ok(()),
+        ended => Err(format!("{ended} of 3")),
+    });
     for options in [&["--once"][..], &[]] {
         let (code, table, errors) = printed(router.folder.trommel(&["top"]).args(options).output().unwrap());
         assert_eq!((code, &*errors), (Some(0), ""), "{table}");

@@ -102,6 +102,10 @@ impl<T: Default> NamedMetrics<T> {
         self.lock().all.clone()
     }
 
+    fn names(&self) -> Vec<String> {
+        self.lock().all.iter().map(|(name, _)| name.clone()).collect()
+    }
+
     fn retain(&self, is_used: impl Fn(&str) -> bool) {
         let mut named = self.lock();
         named.all.retain(|(name, _)| is_used(name));
@@ -190,6 +194,19 @@ impl Metrics {
     /// Returns the health of all parts: the configuration, then sources, filters, sinks, webhooks
     /// and what is paused beside them.
     pub fn health(&self) -> Vec<PartHealth> {
+        let mut parts = self.troubles();
+        for pause in self.paused.all().iter().map(PausedPart::health) {
+            match parts.iter_mut().find(|part| part.kind == pause.kind && part.name == pause.name) {
+                Some(part) => *part = part.clone().and(pause),
+                None => parts.push(pause),
+            }
+        }
+        parts
+    }
+
+    /// Returns the health of all parts but keys, as if none were paused: what an operator has
+    /// stopped is no trouble.
+    fn troubles(&self) -> Vec<PartHealth> {
         let of = |cells: [&HealthCell; 2], kind, name: &str| cells[0].of(kind, name).and(cells[1].of(kind, name));
         let mut parts = vec![of([&self.configuration, &self.settings], PartKind::Configuration, "")];
         let sources = self.sources();
@@ -197,12 +214,6 @@ impl Metrics {
         parts.extend(self.filters().iter().map(|(name, filter)| filter.health.of(PartKind::Filter, name)));
         parts.extend(self.sinks().iter().map(|(name, sink)| sink.health.of(PartKind::Sink, name)));
         parts.extend(self.webhooks().iter().map(|(name, webhook)| webhook.health.of(PartKind::Webhook, name)));
-        for pause in self.paused.all().iter().map(PausedPart::health) {
-            match parts.iter_mut().find(|part| part.kind == pause.kind && part.name == pause.name) {
-                Some(part) => *part = part.clone().and(pause),
-                None => parts.push(pause),
-            }
-        }
         parts
     }
 

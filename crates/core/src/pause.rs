@@ -37,11 +37,16 @@ impl PausableKind {
             Self::Sink => PartKind::Sink,
         }
     }
+
+    /// Returns the word for it, in messages and metrics.
+    pub fn word(self) -> &'static str {
+        self.part().word()
+    }
 }
 
 impl fmt::Display for PausableKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.part().word())
+        f.write_str(self.word())
     }
 }
 

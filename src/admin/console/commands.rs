@@ -51,6 +51,8 @@ pub(super) struct CommandEnd {
 pub(super) enum CommandFailure {
     #[error("the command took longer than {TOTAL:?}, and was ended")]
     Slow,
+    #[error("the command takes longer than {TOTAL:?}, and goes on: look at what it has done in a while")]
+    AtWork,
     #[error("the command printed more than {MAX_OUTPUT} bytes: ask for less")]
     Long,
     #[error("the command could not be run")]
@@ -76,24 +78,44 @@ impl OwnCommands {
         })
     }
 
-    /// Runs `trommel WORDS… FOLDER REST…`.
+    /// Runs `trommel WORDS… FOLDER REST…`, which only reads.
     pub(super) async fn run(
         &self,
         words: &[&str],
         rest: &[String],
         input: Vec<u8>,
     ) -> Result<CommandEnd, CommandFailure> {
-        let mut command = Command::new(&self.program);
-        command.args(words).arg(&self.folder).args(rest);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        command.envs(self.cache.iter().map(|cache| ("TROMMEL_CACHE_DIR", cache)));
-        command.env_remove("TROMMEL_LOG");
+        let mut command = self.command(words, rest);
+        command.kill_on_drop(true);
         let run = async {
             // The semaphore is never closed.
             let _place = self.places.acquire().await;
             finish(command, input).await
         };
         timeout(TOTAL, run).await.unwrap_or(Err(CommandFailure::Slow))
+    }
+
+    /// The same for one that changes something. Ended in the middle, it would have sent outputs of
+    /// letters that remain: it goes on when it takes long or its client leaves.
+    pub(super) async fn change(&self, words: &[&str], rest: &[String]) -> Result<CommandEnd, CommandFailure> {
+        let (command, places) = (self.command(words, rest), Arc::clone(&self.places));
+        let changing = tokio::spawn(async move {
+            let _place = places.acquire().await;
+            finish(command, Vec::new()).await
+        });
+        match timeout(TOTAL, changing).await {
+            Ok(end) => end.map_err(std::io::Error::other)?,
+            Err(_) => Err(CommandFailure::AtWork),
+        }
+    }
+
+    fn command(&self, words: &[&str], rest: &[String]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(words).arg(&self.folder).args(rest);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(self.cache.iter().map(|cache| ("TROMMEL_CACHE_DIR", cache)));
+        command.env_remove("TROMMEL_LOG");
+        command
     }
 }
 
@@ -141,6 +163,20 @@ mod tests {
         assert_eq!((end.stdout, end.status.code()), (b"hello".to_vec(), Some(3)));
         let end = shell().run(&["-c", "exec yes"], &[], Vec::new()).await;
         assert!(matches!(end, Err(CommandFailure::Long)));
+    }
+
+    #[tokio::test]
+    async fn a_change_goes_on_without_its_client() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("done");
+        let script = format!("read line; echo done > {}", file.display());
+        let shell = shell();
+        let words = ["-c", &*script];
+        // Polled once, and dropped.
+        assert!(futures_util::FutureExt::now_or_never(Box::pin(shell.change(&words, &[]))).is_none());
+        while !file.exists() {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test(start_paused = true)]

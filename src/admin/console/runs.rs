@@ -79,14 +79,14 @@ pub(super) async fn retry_letters(
         let message = "a sink writes to standard output, which belongs to the router's own process";
         return Err(ConsoleProblem::new(StatusCode::CONFLICT, message).hint("run `trommel dlq retry` in a terminal"));
     }
-    let end = commands.run(&["dlq", "retry"], &words(&chosen::<u64>(&body)?), Vec::new()).await?;
+    let end = commands.change(&["dlq", "retry"], &words(&chosen::<u64>(&body)?)).await?;
     // Its code says that letters are still dead, and its lines which.
     if end.status.code() == Some(1) && !end.stdout.is_empty() { Ok(rows(&end)) } else { listed(end) }
 }
 
 /// `POST /console/letters/drop`
 pub(super) async fn drop_letters(State(console): State<ConsoleState>, body: Bytes) -> Result<Response, ConsoleProblem> {
-    listed(console.commands()?.run(&["dlq", "drop"], &words(&chosen::<u64>(&body)?), Vec::new()).await?)
+    listed(console.commands()?.change(&["dlq", "drop"], &words(&chosen::<u64>(&body)?)).await?)
 }
 
 /// `POST /console/deliveries/retry`
@@ -96,7 +96,7 @@ pub(super) async fn retry_deliveries(
 ) -> Result<Response, ConsoleProblem> {
     let ids = chosen::<String>(&body)?.iter().map(|id| id.parse::<DeliveryId>()).collect::<Result<Vec<_>, _>>();
     let ids = ids.map_err(|error| ConsoleProblem::new(StatusCode::BAD_REQUEST, format!("`ids`: {error}")))?;
-    listed(console.commands()?.run(&["deliveries", "retry"], &words(&ids), Vec::new()).await?)
+    listed(console.commands()?.change(&["deliveries", "retry"], &words(&ids)).await?)
 }
 
 /// `POST /console/explain`
@@ -157,7 +157,7 @@ impl IntoResponse for ConsoleProblem {
 impl From<CommandFailure> for ConsoleProblem {
     fn from(failure: CommandFailure) -> Self {
         let status = match failure {
-            CommandFailure::Slow => StatusCode::GATEWAY_TIMEOUT,
+            CommandFailure::Slow | CommandFailure::AtWork => StatusCode::GATEWAY_TIMEOUT,
             CommandFailure::Long => StatusCode::UNPROCESSABLE_ENTITY,
             CommandFailure::Io(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -1,6 +1,8 @@
 //! What `top` asks of the router.
 
-use std::{io, path::Path, process::Command};
+use std::{io, path::Path, process::Command, time::Duration};
+
+use tokio::time::timeout;
 
 use super::parts::PartKindView;
 use crate::{
@@ -11,6 +13,9 @@ use crate::{
     },
     pause::PausableKind,
 };
+
+/// Longest wait for an answer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Asks the router to pause or to resume a part, as `operation` says. Returns what to tell the
 /// user.
@@ -45,7 +50,11 @@ fn told(what: &str, answer: Result<(), String>) -> String {
 
 async fn ask(dir: &Path, operation: Operation) -> Result<(), String> {
     let mut link = running(dir).await.map_err(|refusal| refusal.message)?;
-    match client::operate(&mut link, operation).await {
+    // Keys are not looked at meanwhile.
+    let Ok(answer) = timeout(ANSWER, client::operate(&mut link, operation)).await else {
+        return Err(format!("the router has not answered for {ANSWER:?}"));
+    };
+    match answer {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(OperationRefusal { message, hint: Some(hint), .. })) => Err(format!("{message}; {hint}")),
         Ok(Err(OperationRefusal { message, .. })) => Err(message),

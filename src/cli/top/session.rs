@@ -6,7 +6,10 @@ use ratatui::{
     DefaultTerminal,
     crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 
 use super::{
     TopFeed,
@@ -45,6 +48,9 @@ pub(super) async fn run(dir: &Path, mut feed: TopFeed<'_>) -> Result<ExitCode, C
     let (mut state, mut screen) = (TopState::default(), TopScreen::default());
     let mut terminal = TakenTerminal::take()?;
     let mut pressed = keys();
+    let listen = |kind| signal(kind).map_err(|error| failed(&error));
+    // Either would end the program with the terminal as it is.
+    let (mut terminated, mut hung_up) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
     loop {
         terminal.0.draw(|frame| screen.draw(frame, &state)).map_err(|error| failed(&error))?;
         let key = tokio::select! {
@@ -52,6 +58,8 @@ pub(super) async fn run(dir: &Path, mut feed: TopFeed<'_>) -> Result<ExitCode, C
                 state.take(message?);
                 continue;
             }
+            _ = terminated.recv() => return Ok(ExitCode::from(143)),
+            _ = hung_up.recv() => return Ok(ExitCode::from(129)),
             event = pressed.recv() => match event {
                 Some(Event::Key(key)) if key.kind != KeyEventKind::Release => key,
                 // A new size is drawn.

@@ -17,7 +17,10 @@ use super::{
     FilterMetrics, HeldBytes, Metrics, SinkMetrics, SourceMetrics, family::LabeledFamily, measured::MeasuredFamilies,
     process::ProcessStats,
 };
-use crate::health::{PartHealth, PartKind};
+use crate::{
+    health::{PartHealth, PartKind},
+    pause::PausableKind,
+};
 
 /// Commit of the build, where the builder names it.
 const COMMIT: Option<&str> = option_env!("TROMMEL_COMMIT");
@@ -90,8 +93,7 @@ struct MetricsPage(Registry);
 impl MetricsPage {
     fn registry(&mut self, metrics: &Metrics) {
         self.0.register("registry_generation", "Generation of the registry in force", metrics.generation.clone());
-        let health = metrics.health();
-        let is_all = health.iter().all(|part| part.kind != PartKind::Configuration || part.trouble.is_none());
+        let is_all = metrics.configuration.of(PartKind::Configuration, "").trouble.is_none();
         self.gauge("config_last_reload_successful", "1 if all of the folder's files are in force", i64::from(is_all));
         let at = metrics.loaded_at().as_millisecond() as f64 / 1e3;
         self.gauge(
@@ -102,8 +104,18 @@ impl MetricsPage {
         let level = |PartHealth { kind, name, level, .. }: &PartHealth| {
             (PartLabels { kind: kind.word(), name: name.clone() }, ConstGauge::new(*level as i64))
         };
-        let family = LabeledFamily(health.iter().map(level).collect());
-        self.0.register("health", "0 while the part is well, 1 degraded, 2 down", family);
+        let family = LabeledFamily(metrics.troubles().iter().map(level).collect());
+        self.0.register("health", "0 while the part is well, 1 degraded, 2 down, paused or not", family);
+        let paused = metrics.paused.all();
+        let names = |kind, names: Vec<String>| names.into_iter().map(move |name| (kind, name));
+        let pausable = names(PausableKind::Source, metrics.sources.names())
+            .chain(names(PausableKind::Key, metrics.keys.names()))
+            .chain(names(PausableKind::Sink, metrics.sinks.names()));
+        let of = |(kind, name): (PausableKind, String)| {
+            let is_paused = paused.iter().any(|part| part.is(kind, &name));
+            (PartLabels { kind: kind.word(), name }, ConstGauge::new(i64::from(is_paused)))
+        };
+        self.0.register("paused", "1 while an operator has paused the part", LabeledFamily(pausable.map(of).collect()));
     }
 
     fn sources(&mut self, all: &Parts<SourceMetrics>) {
